@@ -1,0 +1,112 @@
+//! What an input or an artifact is, by content. Knows nothing of where it lies.
+
+use crate::digest::Digest;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::{fmt, path::Path, str::FromStr};
+
+/// Written `tree:<hex>`, `file:<hex>` or `file.jsonl:<hex>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Content {
+    Tree(Digest),
+    /// `format` is the lower-case extension, "" when there is none: it says how the bytes are parsed.
+    /// The name is no part of it.
+    File {
+        format: String,
+        blob: Digest,
+    },
+}
+
+/// The extension in lower case. One that is not plain letters and digits is no format anybody parses: "".
+pub(crate) fn format_of(path: &Path) -> String {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let format = extension.to_ascii_lowercase();
+    if is_format(&format) { format } else { String::new() }
+}
+
+/// A format becomes part of file names, so it must not be able to hold a separator.
+fn is_format(format: &str) -> bool {
+    format.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-')
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Content::Tree(digest) => write!(formatter, "tree:{digest}"),
+            Content::File { format, blob } if format.is_empty() => write!(formatter, "file:{blob}"),
+            Content::File { format, blob } => write!(formatter, "file.{format}:{blob}"),
+        }
+    }
+}
+
+impl FromStr for Content {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Content> {
+        let context = || format!("read content `{text}`");
+        let (sort, hex) = text.split_once(':').with_context(context)?;
+        let digest = hex.parse().with_context(context)?;
+        match sort.split_once('.') {
+            None if sort == "tree" => Ok(Content::Tree(digest)),
+            None if sort == "file" => Ok(Content::File { format: String::new(), blob: digest }),
+            Some(("file", format)) if !format.is_empty() && is_format(format) => {
+                Ok(Content::File { format: format.to_owned(), blob: digest })
+            }
+            _ => bail!("read content `{text}`: expected `tree:`, `file:` or `file.<format>:`"),
+        }
+    }
+}
+
+impl TryFrom<String> for Content {
+    type Error = anyhow::Error;
+    fn try_from(text: String) -> Result<Content> {
+        text.parse()
+    }
+}
+
+impl From<Content> for String {
+    fn from(content: Content) -> String {
+        content.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_reads_back_as_it_was_written() {
+        let hex = Digest::of(b"x").to_string();
+        for text in [format!("tree:{hex}"), format!("file:{hex}"), format!("file.jsonl:{hex}")] {
+            let content: Content = text.parse().unwrap();
+            assert_eq!(content.to_string(), text);
+            let json = serde_json::to_string(&content).unwrap();
+            assert_eq!(json, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<Content>(&json).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn a_content_that_could_leave_its_directory_is_refused() {
+        let hex = Digest::of(b"x").to_string();
+        for sort in ["", "blob", "file.", "file.a/b", "file.a.b", "file.JSONL", "file.é", "tree.json"] {
+            assert!(format!("{sort}:{hex}").parse::<Content>().is_err(), "{sort}");
+        }
+    }
+
+    #[test]
+    fn the_format_is_the_lower_case_extension() {
+        for (path, format) in [
+            ("data/a.jsonl", "jsonl"),
+            ("a.JSONL", "jsonl"),
+            ("a.tar.gz", "gz"),
+            ("a", ""),
+            (".hidden", ""),
+            ("a.", ""),
+            ("a.what is this?", ""),
+        ] {
+            assert_eq!(format_of(Path::new(path)), format, "{path}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Content out of the store into a directory. Knows nothing of what it is for.
+
+use crate::{content::Content, digest::Digest, store::Store, write::read_only};
+use anyhow::{Context, Result};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Content that cannot be restored. What was damaged is removed, so that the next lookup of a record that needs
+/// it is a miss. Found in an error by `error.downcast_ref::<Damaged>()`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Damaged {
+    pub content: Content,
+    /// Every fault, in words.
+    pub faults: Vec<String>,
+}
+
+impl Damaged {
+    pub(crate) fn one(content: &Content, fault: String) -> Damaged {
+        Damaged { content: content.clone(), faults: vec![fault] }
+    }
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "restore {}: {}", self.content, self.faults.join(", "))
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+impl Store {
+    /// Puts a file or a directory at `target`, where nothing may be yet. Files are read-only: they may share their
+    /// bytes with the store. Every hash is checked before the first file is made.
+    pub fn place(&self, content: &Content, target: &Path) -> Result<()> {
+        let context = || format!("place {content} at {}", target.display());
+        match content {
+            Content::File { blob, .. } => {
+                self.check(content, &BTreeMap::from([(*blob, "")]))?;
+                make_parents(target)?;
+                place_file(&self.blob_path(blob), target, false).with_context(context)
+            }
+            Content::Tree(digest) => {
+                let tree = self.tree(digest)?;
+                self.check(content, &tree.0.iter().map(|(path, entry)| (entry.blob, path.as_str())).collect())?;
+                make_parents(target)?;
+                // Each directory is made here, in this call: a link that somebody left behind is never entered.
+                let mut made = BTreeSet::new();
+                make_directory(target, &mut made).with_context(context)?;
+                for (path, entry) in &tree.0 {
+                    for (slash, _) in path.match_indices('/') {
+                        make_directory(&target.join(&path[..slash]), &mut made).with_context(context)?;
+                    }
+                    place_file(&self.blob_path(&entry.blob), &target.join(path), entry.executable)
+                        .with_context(|| format!("place {path}"))
+                        .with_context(context)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// All faults at once, so that one new run mends them all.
+    fn check(&self, content: &Content, blobs: &BTreeMap<Digest, &str>) -> Result<()> {
+        let mut faults = Vec::new();
+        for (blob, path) in blobs {
+            if let Some(reason) = self.check_blob(blob)? {
+                let name = if path.is_empty() { String::new() } else { format!(" ({path})") };
+                faults.push(format!("blob {blob}{name} {reason}"));
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(Damaged { content: content.clone(), faults }.into()) }
+    }
+}
+
+fn make_parents(target: &Path) -> Result<()> {
+    let parent = target.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(parent).with_context(|| format!("create directory {}", parent.display()))
+}
+
+fn make_directory(directory: &Path, made: &mut BTreeSet<PathBuf>) -> Result<()> {
+    if made.insert(directory.to_owned()) {
+        fs::create_dir(directory).with_context(|| format!("create directory {}", directory.display()))?;
+    }
+    Ok(())
+}
+
+/// 1. Reflink: own bytes at no cost.
+/// 2. Hard link: the same bytes, read-only. Not for an executable file, since the bit would show under every other
+///    name of the blob too.
+/// 3. Copy.
+///
+/// None of the three overwrites anything.
+fn place_file(blob: &Path, target: &Path, executable: bool) -> Result<()> {
+    if reflink_copy::reflink(blob, target).is_err() {
+        if !executable && fs::hard_link(blob, target).is_ok() {
+            return Ok(());
+        }
+        let copy = File::create_new(target).and_then(|mut copy| io::copy(&mut File::open(blob)?, &mut copy));
+        copy.with_context(|| format!("copy to {}", target.display()))?;
+    }
+    let permissions = fs::metadata(target)?.permissions();
+    fs::set_permissions(target, read_only(executable, &permissions))
+        .with_context(|| format!("make {} read-only", target.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{self, write};
+
+    #[test]
+    fn a_directory_comes_back_as_it_was() {
+        let (home, store) = sample::store();
+        let directory = sample::model(home.path());
+        let content = store.capture(&directory).unwrap();
+        let target = home.path().join("work/in/policy");
+        store.place(&content, &target).unwrap();
+        assert_eq!(store.identify(&target).unwrap(), content);
+        for file in ["model/config.json", "model/model.safetensors", "tokenizer/vocab.txt", "run.sh"] {
+            assert_eq!(fs::read(target.join(file)).unwrap(), fs::read(directory.join(file)).unwrap());
+            let metadata = fs::metadata(target.join(file)).unwrap();
+            assert!(metadata.permissions().readonly(), "{file}");
+            assert_eq!(crate::tree::is_executable(&metadata), cfg!(unix) && file == "run.sh", "{file}");
+        }
+    }
+
+    #[test]
+    fn a_file_comes_back_under_any_name() {
+        let (home, store) = sample::store();
+        let content = store.capture(&write(home.path(), "a.jsonl", "{}\n")).unwrap();
+        let target = home.path().join("in/data.jsonl");
+        store.place(&content, &target).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"{}\n");
+        assert_eq!(store.identify(&target).unwrap(), content);
+    }
+
+    #[test]
+    fn what_lies_at_the_target_is_not_overwritten() {
+        let (home, store) = sample::store();
+        let file = store.capture(&write(home.path(), "a.txt", "new")).unwrap();
+        let directory = store.capture(&sample::model(home.path())).unwrap();
+        let target = write(home.path(), "target", "old");
+        assert!(store.place(&file, &target).is_err());
+        assert!(store.place(&directory, &target).is_err());
+        assert!(store.place(&directory, home.path()).is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_written_through_a_link_at_the_target() {
+        let (home, store) = sample::store();
+        let file = store.capture(&write(home.path(), "a.txt", "new")).unwrap();
+        let directory = store.capture(&sample::model(home.path())).unwrap();
+        let outside = home.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        for (name, to) in [("link", outside.clone()), ("dangling", outside.join("nothing"))] {
+            let link = home.path().join(name);
+            std::os::unix::fs::symlink(to, &link).unwrap();
+            assert!(store.place(&file, &link).is_err());
+            assert!(store.place(&directory, &link).is_err());
+        }
+        assert_eq!(sample::files(outside), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_tree_that_would_leave_its_root_is_not_placed() {
+        let (home, store) = sample::store();
+        let blob = Digest::of(b"x");
+        store.capture(&write(home.path(), "x", "x")).unwrap();
+        let bytes = format!("{{\"../escaped\":{{\"blob\":\"{blob}\",\"size\":1}}}}");
+        let digest = Digest::of(bytes.as_bytes());
+        let path = store.path("trees", &digest, ".json");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        let error = store.place(&Content::Tree(digest), &home.path().join("in/p")).unwrap_err();
+        assert!(format!("{error:#}").ends_with("unsafe path in a tree: `../escaped`"), "{error:#}");
+        assert!(!home.path().join("in").exists());
+    }
+
+    #[test]
+    fn every_damaged_blob_is_named_and_removed_and_nothing_is_placed() {
+        let (home, store) = sample::store();
+        let directory = sample::model(home.path());
+        let content = store.capture(&directory).unwrap();
+        let blob = |file: &str| store.blob_path(&Digest::of(&fs::read(directory.join(file)).unwrap()));
+        let (weights, vocabulary) = (blob("model/model.safetensors"), blob("tokenizer/vocab.txt"));
+        // One bit, the length unchanged.
+        let mut bytes = fs::read(&weights).unwrap();
+        bytes[100_000] ^= 1;
+        sample::overwrite(&weights, &bytes);
+        fs::remove_file(vocabulary).unwrap();
+        let target = home.path().join("in");
+        let error = store.place(&content, &target).unwrap_err();
+        let mut faults = error.downcast_ref::<Damaged>().unwrap().faults.clone();
+        faults.sort_by_key(|fault| fault.rsplit('(').next().unwrap().to_owned());
+        assert!(faults[0].ends_with("(model/model.safetensors) is damaged"), "{faults:?}");
+        assert!(faults[1].ends_with("(tokenizer/vocab.txt) is missing"), "{faults:?}");
+        assert_eq!(faults.len(), 2);
+        assert!(!target.exists() && !weights.exists() && !store.has(&content));
+
+        assert_eq!(store.adopt(&directory).unwrap(), content);
+        store.place(&content, &target).unwrap();
+        assert_eq!(store.identify(&target).unwrap(), content);
+    }
+
+    #[test]
+    fn a_placed_file_cannot_carry_a_change_into_another_place() {
+        let (home, store) = sample::store();
+        let content = store.capture(&write(home.path(), "a.txt", "four")).unwrap();
+        let placed = home.path().join("first/a.txt");
+        store.place(&content, &placed).unwrap();
+        assert!(fs::metadata(&placed).unwrap().permissions().readonly());
+        // Root, or whoever sets the permission first, can write all the same: where the file is a hard link that
+        // changes the blob, and the hash tells.
+        sample::overwrite(&placed, b"five");
+        let second = home.path().join("second/a.txt");
+        match store.place(&content, &second) {
+            Ok(()) => assert_eq!(fs::read(&second).unwrap(), b"four"),
+            Err(error) => {
+                assert!(error.downcast_ref::<Damaged>().is_some(), "{error:#}");
+                assert!(!second.exists() && !store.has(&content));
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_executable_file_and_a_plain_one_of_the_same_content_keep_their_own_bits() {
+        let (home, store) = sample::store();
+        // run.sh and config.json hold the same two bytes.
+        let content = store.adopt(&sample::model(home.path())).unwrap();
+        for target in ["one", "two"].map(|name| home.path().join(name)) {
+            store.place(&content, &target).unwrap();
+            let is_executable = |file: &str| crate::tree::is_executable(&fs::metadata(target.join(file)).unwrap());
+            assert!(is_executable("run.sh") && !is_executable("model/config.json"));
+        }
+    }
+}

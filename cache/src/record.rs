@@ -1,0 +1,304 @@
+//! What an action gave, under the key of the action. Knows nothing of what a result means.
+
+use crate::{content::Content, digest::Digest, store::Store, write};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{fs, io::ErrorKind, path::Path};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub result: Value,
+    /// Times, memory, machine: no part of the comparison of two records.
+    pub telemetry: Value,
+    /// Everything that `result` refers to.
+    pub contents: Vec<Content>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    Written,
+    /// The key has this result already.
+    Same,
+    /// The key has another result already. That one stays; this one is a note beside it.
+    Different,
+}
+
+/// What is on disk. The key is inside, so a record under the wrong name is no record.
+#[derive(Deserialize)]
+struct Page {
+    key: Digest,
+    record: Record,
+}
+
+impl Store {
+    /// The record of a key, if everything it refers to is there. A record that is torn, damaged or incomplete is a
+    /// miss with a warning.
+    pub fn lookup(&self, key: &Digest) -> Result<Option<Record>> {
+        let Some(record) = read_record(&self.record_path(key), key)? else { return Ok(None) };
+        if let Err(error) = self.check_contents(&record) {
+            tracing::warn!("record {key} is of no use any more: {error:#}");
+            return Ok(None);
+        }
+        Ok(Some(record))
+    }
+
+    /// Writes the record unless the key has one. The content it refers to must be in the store.
+    pub fn commit(&self, key: &Digest, record: &Record) -> Result<Commit> {
+        self.check_contents(record).with_context(|| format!("commit record {key}"))?;
+        let path = self.record_path(key);
+        let bytes = seal(key, record);
+        if write::create(self.draft(&bytes)?, &path)? {
+            return Ok(Commit::Written);
+        }
+        let standing = read_record(&path, key)?;
+        match &standing {
+            Some(standing) if is_same(standing, record) => return Ok(Commit::Same),
+            Some(standing) if self.check_contents(standing).is_ok() => {
+                self.note(key, record)?;
+                return Ok(Commit::Different);
+            }
+            // The standing one can never be a hit again, so it must not block the key. What it said is kept.
+            Some(standing) => self.note(key, standing)?,
+            None => {}
+        }
+        write::replace(self.draft(&bytes)?, &path)?;
+        Ok(Commit::Written)
+    }
+
+    fn check_contents(&self, record: &Record) -> Result<()> {
+        record.contents.iter().try_for_each(|content| self.check_present(content))
+    }
+
+    /// Keeps a result that is not the one of the key, once, beside the record.
+    fn note(&self, key: &Digest, record: &Record) -> Result<()> {
+        for number in 1.. {
+            let path = self.path("actions", key, &format!(".variant-{number}.json"));
+            let is_noted = read_record(&path, key)?.is_some_and(|noted| is_same(&noted, record));
+            if is_noted || write::create(self.draft(&seal(key, record))?, &path)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn record_path(&self, key: &Digest) -> std::path::PathBuf {
+        self.path("actions", key, ".json")
+    }
+}
+
+fn is_same(one: &Record, other: &Record) -> bool {
+    one.result == other.result && one.contents == other.contents
+}
+
+const BEFORE_DIGEST: &str = r#"{"blake3":""#;
+
+/// One line of JSON whose first field is the digest of all that follows it: a flipped bit would often still be
+/// JSON, with another number in it.
+fn seal(key: &Digest, record: &Record) -> Vec<u8> {
+    let record = serde_json::to_string(record).expect("a record is plain data");
+    let rest = format!("\",\"key\":\"{key}\",\"record\":{record}}}\n");
+    format!("{BEFORE_DIGEST}{}{rest}", Digest::of(rest.as_bytes())).into_bytes()
+}
+
+fn unseal(bytes: &[u8]) -> Option<Page> {
+    let (digest, rest) = bytes.strip_prefix(BEFORE_DIGEST.as_bytes())?.split_at_checked(64)?;
+    if Digest::of(rest).to_string().as_bytes() != digest {
+        return None;
+    }
+    serde_json::from_slice(bytes).ok()
+}
+
+fn read_record(path: &Path, key: &Digest) -> Result<Option<Record>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("read record {}", path.display())),
+    };
+    match unseal(&bytes) {
+        Some(page) if page.key == *key => Ok(Some(page.record)),
+        _ => {
+            tracing::warn!("record {} is damaged", path.display());
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use expect_test::{Expect, expect};
+    use serde_json::json;
+
+    fn key() -> Digest {
+        Digest::of(b"action")
+    }
+
+    fn record(score: f64, contents: Vec<Content>) -> Record {
+        Record { result: json!({"score": score}), telemetry: json!({"seconds": 1.5}), contents }
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_was_to_the_last_bit() {
+        let (home, store) = sample::store();
+        let content = store.capture(&sample::model(home.path())).unwrap();
+        // The first two come back one bit off from serde_json without `float_roundtrip`, as one number in ten does.
+        for (number, score) in [0.9583275921953511, 0.9636279947347471, 5e-324, -0.0, f64::MAX].into_iter().enumerate()
+        {
+            let key = Digest::of(&[number as u8]);
+            let record = record(score, vec![content.clone()]);
+            assert_eq!(store.lookup(&key).unwrap(), None);
+            assert_eq!(store.commit(&key, &record).unwrap(), Commit::Written);
+            let back = store.lookup(&key).unwrap().unwrap();
+            assert_eq!(back, record);
+            assert_eq!(back.result["score"].as_f64().unwrap().to_bits(), score.to_bits());
+        }
+    }
+
+    #[test]
+    fn a_record_on_disk_is_one_line_of_json() {
+        let content = "file.txt:de7af176ca1ee5ba7d9e7f3de36ddd1e0e5d0db4e16a2e5b9dbf36e0a2d0dd5e".parse().unwrap();
+        let text = String::from_utf8(seal(&key(), &record(0.5, vec![content]))).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap();
+        expect![[r#"
+            {"blake3":"acea4458a397d255dd8a4a41aa04a642f0223e724a4cba54cceb956a38e8ab7a","key":"03b58451cab1e89b16ac6ecefe124ec6cf475071aa3375097a96cfc88420b843","record":{"result":{"score":0.5},"telemetry":{"seconds":1.5},"contents":["file.txt:de7af176ca1ee5ba7d9e7f3de36ddd1e0e5d0db4e16a2e5b9dbf36e0a2d0dd5e"]}}
+        "#]].assert_eq(&text);
+    }
+
+    #[test]
+    fn the_first_writer_wins_and_another_result_is_noted_once() {
+        let (_home, store) = sample::store();
+        let commit = |score| store.commit(&key(), &record(score, vec![])).unwrap();
+        assert_eq!(commit(1.0), Commit::Written);
+        assert_eq!(commit(1.0), Commit::Same);
+        assert_eq!(commit(2.0), Commit::Different);
+        assert_eq!(commit(2.0), Commit::Different);
+        assert_eq!(commit(3.0), Commit::Different);
+        assert_eq!(store.lookup(&key()).unwrap(), Some(record(1.0, vec![])));
+        let variant = |number| store.path("actions", &key(), &format!(".variant-{number}.json"));
+        assert_eq!(read_record(&variant(1), &key()).unwrap(), Some(record(2.0, vec![])));
+        assert_eq!(read_record(&variant(2), &key()).unwrap(), Some(record(3.0, vec![])));
+        assert!(!variant(3).exists());
+    }
+
+    #[test]
+    fn telemetry_is_no_difference() {
+        let (_home, store) = sample::store();
+        let mut record = record(1.0, vec![]);
+        assert_eq!(store.commit(&key(), &record).unwrap(), Commit::Written);
+        record.telemetry = json!({"seconds": 99});
+        assert_eq!(store.commit(&key(), &record).unwrap(), Commit::Same);
+    }
+
+    #[test]
+    fn of_many_writers_at_once_exactly_one_wins() {
+        let (_home, store) = sample::store();
+        let commits: Vec<Commit> = std::thread::scope(|scope| {
+            let write = |number: u8| store.commit(&key(), &record(number.into(), vec![])).unwrap();
+            let writers: Vec<_> = (0..8).map(|number| scope.spawn(move || write(number))).collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        let winner = commits.iter().position(|commit| *commit == Commit::Written).unwrap();
+        assert_eq!(commits.iter().filter(|commit| **commit == Commit::Different).count(), 7);
+        assert_eq!(store.lookup(&key()).unwrap(), Some(record(winner as f64, vec![])));
+    }
+
+    #[test]
+    fn a_record_of_content_that_is_not_there_is_not_written() {
+        let (_home, store) = sample::store();
+        let record = record(1.0, vec![Content::Tree(Digest::of(b"nothing"))]);
+        let error = format!("{:#}", store.commit(&key(), &record).unwrap_err());
+        assert!(error.ends_with("its list of files is missing"), "{error}");
+        assert!(!store.record_path(&key()).exists());
+    }
+
+    #[test]
+    fn a_damaged_record_is_a_miss_at_every_byte_and_is_written_anew() {
+        let (_home, store) = sample::store();
+        let sound = record(0.25, vec![]);
+        store.commit(&key(), &sound).unwrap();
+        let bytes = fs::read(store.record_path(&key())).unwrap();
+        for position in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= 1;
+            sample::overwrite(&store.record_path(&key()), &damaged);
+            assert_eq!(store.lookup(&key()).unwrap(), None, "bit flipped in byte {position}");
+            sample::overwrite(&store.record_path(&key()), &bytes[..position]);
+            assert_eq!(store.lookup(&key()).unwrap(), None, "cut after byte {position}");
+        }
+        assert_eq!(store.commit(&key(), &sound).unwrap(), Commit::Written);
+        assert_eq!(store.lookup(&key()).unwrap(), Some(sound));
+    }
+
+    #[test]
+    fn a_record_under_the_name_of_another_key_is_a_miss() {
+        let (_home, store) = sample::store();
+        store.commit(&key(), &record(1.0, vec![])).unwrap();
+        let other = Digest::of(b"other");
+        fs::create_dir_all(store.record_path(&other).parent().unwrap()).unwrap();
+        fs::copy(store.record_path(&key()), store.record_path(&other)).unwrap();
+        assert_eq!(store.lookup(&other).unwrap(), None);
+    }
+
+    #[test]
+    fn a_record_whose_content_is_lost_makes_way_and_stays_as_a_note() {
+        let (home, store) = sample::store();
+        let capture = |text| store.capture(&sample::write(home.path(), "out.txt", text)).unwrap();
+        let first = record(1.0, vec![capture("first")]);
+        store.commit(&key(), &first).unwrap();
+        fs::remove_file(store.blob_path(&Digest::of(b"first"))).unwrap();
+        let second = record(2.0, vec![capture("second")]);
+        assert_eq!(store.commit(&key(), &second).unwrap(), Commit::Written);
+        assert_eq!(store.lookup(&key()).unwrap(), Some(second));
+        let note = store.path("actions", &key(), ".variant-1.json");
+        assert_eq!(read_record(&note, &key()).unwrap(), Some(first));
+    }
+
+    /// Damages a blob (the vocabulary) or the tree, looks the record up, and compares what the log says.
+    fn check(damage: fn(blob: &Path, tree: &Path), log: Expect) {
+        let (home, store) = sample::store();
+        let content = store.capture(&sample::model(home.path())).unwrap();
+        let record = record(1.0, vec![content.clone()]);
+        store.commit(&key(), &record).unwrap();
+        let Content::Tree(tree) = content else { unreachable!() };
+        let blob = Digest::of("ねこ\n".as_bytes());
+        damage(&store.blob_path(&blob), &store.path("trees", &tree, ".json"));
+        let (lookup, lines) = sample::log_of(|| store.lookup(&key()).unwrap());
+        assert_eq!(lookup, None);
+        let names = [(key().to_string(), "KEY"), (tree.to_string(), "TREE"), (blob.to_string(), "BLOB")];
+        let directory = store.path("trees", &tree, ".json").display().to_string();
+        let lines = lines.replace(&directory, "the file of TREE");
+        log.assert_eq(names.iter().fold(lines, |lines, (digest, name)| lines.replace(digest, name)).trim());
+        // Whoever runs the action again mends it.
+        store.capture(&home.path().join("model")).unwrap();
+        assert_eq!(store.commit(&key(), &record).unwrap(), Commit::Same);
+        assert_eq!(store.lookup(&key()).unwrap(), Some(record));
+    }
+
+    #[test]
+    fn a_missing_or_damaged_part_is_a_miss_and_the_warning_says_which() {
+        check(
+            |blob, _| fs::remove_file(blob).unwrap(),
+            expect!["WARN record KEY is of no use any more: restore tree:TREE: blob BLOB is missing"],
+        );
+        check(
+            |blob, _| sample::overwrite(blob, b"cut"),
+            expect!["WARN record KEY is of no use any more: restore tree:TREE: blob BLOB has 3 bytes instead of 7"],
+        );
+        check(
+            |_, tree| fs::remove_file(tree).unwrap(),
+            expect!["WARN record KEY is of no use any more: restore tree:TREE: its list of files is missing"],
+        );
+        check(
+            |_, tree| sample::overwrite(tree, b"{}"),
+            expect![[r#"
+            WARN removing the file of TREE: its content is not what its name says
+             WARN record KEY is of no use any more: restore tree:TREE: its list of files is damaged"#]],
+        );
+        check(
+            |blob, tree| fs::remove_file(blob).and_then(|()| fs::remove_file(tree)).unwrap(),
+            expect!["WARN record KEY is of no use any more: restore tree:TREE: its list of files is missing"],
+        );
+    }
+}

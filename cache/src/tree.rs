@@ -1,0 +1,118 @@
+//! A directory as content: which file lies at which path. Reads directories; knows nothing of the store.
+
+use crate::digest::Digest;
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Metadata},
+    path::{Component, Path},
+};
+
+/// Relative path, parts joined by `/`, to what lies there. A directory that holds no file leaves no trace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Tree(pub BTreeMap<String, Entry>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub blob: Digest,
+    pub size: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub executable: bool,
+}
+
+impl Tree {
+    /// The bytes that are stored and hashed. Paths are in byte order, so equal directories give equal bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a tree is plain data")
+    }
+
+    /// A tree may have come from another machine: every path is checked before anybody joins it to a root.
+    pub fn parse(bytes: &[u8]) -> Result<Tree> {
+        let tree: Tree = serde_json::from_slice(bytes).context("parse tree")?;
+        tree.0.keys().try_for_each(|path| check_path(path))?;
+        Ok(tree)
+    }
+}
+
+/// Refuses what would not stay below the root on some system: `..`, `.`, empty parts, absolute paths, drive
+/// letters, `\`.
+fn check_path(path: &str) -> Result<()> {
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0']);
+    let stays_inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    ensure!(path.split('/').all(is_plain) && stays_inside, "unsafe path in a tree: `{}`", path.escape_debug());
+    Ok(())
+}
+
+/// All regular files below `root`, by relative path. Anything else than files and directories is refused:
+/// a link may lead out of the root, and what it points to may change without the content changing.
+pub fn scan(root: &Path) -> Result<BTreeMap<String, Metadata>> {
+    let mut files = BTreeMap::new();
+    scan_into(root, "", &mut files)?;
+    Ok(files)
+}
+
+fn scan_into(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Metadata>) -> Result<()> {
+    let read = || format!("read {}", directory.display());
+    for entry in fs::read_dir(directory).with_context(read)? {
+        let entry = entry.with_context(read)?;
+        let here = entry.path();
+        let Ok(name) = entry.file_name().into_string() else {
+            bail!("read {}: its name is not UTF-8", here.display());
+        };
+        let path = format!("{prefix}{name}");
+        // Of the entry itself: a link is not followed.
+        let metadata = entry.metadata().with_context(|| format!("read {}", here.display()))?;
+        if metadata.is_symlink() {
+            bail!("read {}: a symbolic link; put what it points to in its place (`cp -RL`)", here.display());
+        } else if metadata.is_dir() {
+            scan_into(&here, &format!("{path}/"), files)?;
+        } else if metadata.is_file() {
+            check_path(&path).with_context(|| format!("read {}", here.display()))?;
+            files.insert(path, metadata);
+        } else {
+            bail!("read {}: neither a file nor a directory", here.display());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+pub fn is_executable(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & 0o111 != 0
+}
+
+#[cfg(not(unix))]
+pub fn is_executable(_: &Metadata) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn a_tree_on_disk_is_canonical_json() {
+        let entry = |executable| Entry { blob: Digest::of(b"x"), size: 1, executable };
+        let tree = Tree(BTreeMap::from([("b/c".to_owned(), entry(true)), ("a.txt".to_owned(), entry(false))]));
+        let bytes = tree.bytes();
+        expect![[r#"{"a.txt":{"blob":"3ae7d805f6789a6402acb70ad4096a85a56bf6804eaf25c0493ac697548d30b5","size":1},"b/c":{"blob":"3ae7d805f6789a6402acb70ad4096a85a56bf6804eaf25c0493ac697548d30b5","size":1,"executable":true}}"#]]
+            .assert_eq(std::str::from_utf8(&bytes).unwrap());
+        assert_eq!(Tree::parse(&bytes).unwrap(), tree);
+    }
+
+    #[test]
+    fn a_path_that_leaves_the_root_is_refused() {
+        let entry = r#"{"blob":"af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","size":0}"#;
+        let parse = |path: &str| Tree::parse(format!("{{\"{path}\":{entry}}}").as_bytes());
+        for path in ["../x", "a/../../x", "/etc/passwd", "a//b", "a/", "", ".", "./x", "..", r"..\\x", "a\\u0000"] {
+            let error = parse(path).unwrap_err().to_string();
+            assert!(error.starts_with("unsafe path in a tree"), "{path}: {error}");
+        }
+        assert!(parse("a/..b/c..").is_ok());
+    }
+}
