@@ -1,0 +1,46 @@
+//! Where tensors live: burn's CPU backend everywhere, a GPU through wgpu where there is a real one.
+
+use crate::io::DeviceChoice;
+use anyhow::{Result, anyhow};
+use burn::tensor::Device;
+
+/// `auto` takes a real GPU and nothing less: a software driver is slower than the CPU backend.
+/// The adapter is asked for first, because burn's lazy constructors panic later, in another thread.
+pub fn open(choice: DeviceChoice) -> Result<Device> {
+    let gpu = || Device::wgpu_options().init();
+    match choice {
+        DeviceChoice::Cpu => Ok(Device::flex()),
+        DeviceChoice::Wgpu => gpu().map_err(|error| {
+            anyhow!("open a wgpu device: {error}; install a Vulkan, Metal or DX12 driver, or take --device cpu")
+        }),
+        DeviceChoice::Auto => {
+            let real = gpu().ok().filter(|device| device.identity().is_some_and(|identity| identity.physical.is_some()));
+            Ok(real.unwrap_or_else(Device::flex))
+        }
+    }
+}
+
+/// The device class of DESIGN §4: equal classes give equal bytes. For the CPU backend that is the
+/// instruction set its matrix products are compiled for.
+pub fn class(device: &Device) -> String {
+    match device.identity() {
+        Some(identity) => format!("wgpu {} {}", identity.name, identity.fingerprint),
+        None => format!("cpu {}", instruction_set()),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn instruction_set() -> &'static str {
+    if is_x86_feature_detected!("avx512f") {
+        "x86_64 avx512f"
+    } else if is_x86_feature_detected!("fma") {
+        "x86_64 fma"
+    } else {
+        "x86_64"
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn instruction_set() -> &'static str {
+    std::env::consts::ARCH
+}

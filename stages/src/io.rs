@@ -1,0 +1,228 @@
+//! What a stage may touch: its input directories, the candidates it writes, and its progress line.
+//! It does not know where the directory lies, who started it, or what becomes of the files.
+//!
+//! ```text
+//! <work>/action.json   in: the hashed bytes: kind, version, parameters, seed, inputs
+//! <work>/host.json     in: device and threads; never part of a result
+//! <work>/in/<port>     in: a directory, or a file `in/<port>.<format>`; a port of many: `in/<port>/<n>[.<format>]`
+//! <work>/resume/       in/out: the last complete checkpoint of an earlier attempt, if any
+//! <work>/out/<step>/   out: one candidate
+//! <work>/tables/<step>/<name>.jsonl   out: per-item tables of a candidate
+//! <work>/metrics.jsonl out: training curves, one JSON object a line
+//! <work>/events.jsonl  out: progress lines for the parent
+//! <work>/outcome.json  out: written last, by rename; none means that the attempt failed
+//! ```
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Where to compute. Never part of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    /// A real GPU through wgpu when there is one, else the CPU backend.
+    #[default]
+    Auto,
+    Wgpu,
+    Cpu,
+}
+
+/// `host.json`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Host {
+    pub device: DeviceChoice,
+}
+
+/// One checkpoint a stage hands over: `out/<step>/` and what was measured on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    pub step: u64,
+    /// `None` is a value that came out as no finite number; gates treat it as an error.
+    pub metrics: BTreeMap<String, Option<f64>>,
+}
+
+/// `outcome.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub candidates: Vec<Candidate>,
+    /// Telemetry of the worker: device class, seconds by phase. Outside digests and gates.
+    #[serde(default)]
+    pub telemetry: BTreeMap<String, serde_json::Value>,
+}
+
+/// One line of `events.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    pub done: u64,
+    pub total: u64,
+    /// What is counted: `step`, `row`, …
+    pub unit: String,
+    /// What is being done, with the numbers worth seeing: `ppo: reward 0.41, kl 0.08`.
+    pub message: String,
+}
+
+/// The hands of a running stage.
+pub struct Io {
+    work: PathBuf,
+    inputs: BTreeMap<String, Vec<PathBuf>>,
+    host: Host,
+    outcome: Outcome,
+    events: fs::File,
+    curve: fs::File,
+    last_progress: Option<Instant>,
+}
+
+impl Io {
+    /// `inputs`: the files or directories behind each port, in the order given in the file.
+    pub fn open(work: &Path, inputs: BTreeMap<String, Vec<PathBuf>>, host: Host) -> Result<Io> {
+        let append = |name: &str| {
+            let path = work.join(name);
+            fs::OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("open {}", path.display()))
+        };
+        Ok(Io {
+            work: work.to_owned(),
+            inputs,
+            host,
+            outcome: Outcome::default(),
+            events: append("events.jsonl")?,
+            curve: append("metrics.jsonl")?,
+            last_progress: None,
+        })
+    }
+
+    pub fn device(&self) -> DeviceChoice {
+        self.host.device
+    }
+
+    /// The stage's own directory, which is also the current directory of an `exec` command.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+
+    pub fn input(&self, port: &str) -> Result<&Path> {
+        self.optional_input(port).with_context(|| format!("find input `{port}`: nothing is connected to it"))
+    }
+
+    pub fn optional_input(&self, port: &str) -> Option<&Path> {
+        self.inputs.get(port).and_then(|paths| paths.first()).map(PathBuf::as_path)
+    }
+
+    pub fn inputs(&self, port: &str) -> &[PathBuf] {
+        self.inputs.get(port).map_or(&[], Vec::as_slice)
+    }
+
+    /// Makes `out/<step>/`, to be filled before [`Io::candidate`] is called for that step.
+    pub fn candidate_dir(&self, step: u64) -> Result<PathBuf> {
+        let path = self.work.join("out").join(step.to_string());
+        fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Hands over the candidate of `step`. Steps rise.
+    pub fn candidate(&mut self, step: u64, metrics: &[(&str, f64)]) -> Result<()> {
+        let metrics = metrics.iter().map(|(name, value)| ((*name).to_owned(), value.is_finite().then_some(*value)));
+        self.candidate_with(step, metrics.collect())
+    }
+
+    /// As [`Io::candidate`], for metrics that may be missing a value.
+    pub fn candidate_with(&mut self, step: u64, metrics: BTreeMap<String, Option<f64>>) -> Result<()> {
+        if self.outcome.candidates.last().is_some_and(|last| last.step >= step) {
+            bail!("hand over candidate {step}: steps must rise");
+        }
+        self.outcome.candidates.push(Candidate { step, metrics });
+        Ok(())
+    }
+
+    /// Writes the per-item table `name` of the candidate of `step`, one JSON object a line.
+    pub fn table<T: Serialize>(&self, step: u64, name: &str, rows: &[T]) -> Result<()> {
+        let dir = self.work.join("tables").join(step.to_string());
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        write_rows(&dir.join(format!("{name}.jsonl")), rows)
+    }
+
+    /// Replaces `resume/` in one rename by what `save` writes. The candidates handed over so far are part of it.
+    pub fn save_checkpoint(&mut self, step: u64, save: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let (partial, old, new) = (self.work.join("resume.partial"), self.work.join("resume.old"), self.work.join("resume"));
+        for leftover in [&partial, &old] {
+            if leftover.exists() {
+                fs::remove_dir_all(leftover).with_context(|| format!("remove {}", leftover.display()))?;
+            }
+        }
+        fs::create_dir_all(&partial).with_context(|| format!("create {}", partial.display()))?;
+        save(&partial).with_context(|| format!("write the checkpoint of step {step}"))?;
+        let candidates = serde_json::to_vec(&self.outcome.candidates)?;
+        fs::write(partial.join("candidates.json"), candidates).context("write the checkpoint's candidates")?;
+        // A directory cannot be renamed over a full one: the old one steps aside first, and counts until it is gone.
+        if new.exists() {
+            fs::rename(&new, &old).with_context(|| format!("rename {}", new.display()))?;
+        }
+        fs::rename(&partial, &new).with_context(|| format!("rename {}", partial.display()))
+    }
+
+    /// The last complete checkpoint of an earlier attempt. Its candidates count as handed over; what that
+    /// attempt wrote later is removed.
+    pub fn resume_from(&mut self) -> Result<Option<PathBuf>> {
+        let found = ["resume", "resume.old"].map(|name| self.work.join(name)).into_iter().find(|path| path.is_dir());
+        let Some(directory) = found else { return Ok(None) };
+        let bytes = fs::read(directory.join("candidates.json")).context("read the checkpoint's candidates")?;
+        self.outcome.candidates = serde_json::from_slice(&bytes).context("read the checkpoint's candidates")?;
+        let known: Vec<String> = self.outcome.candidates.iter().map(|candidate| candidate.step.to_string()).collect();
+        for place in ["out", "tables"].map(|name| self.work.join(name)) {
+            for entry in fs::read_dir(&place).into_iter().flatten() {
+                let entry = entry?;
+                if !known.iter().any(|step| entry.file_name() == step.as_str()) {
+                    fs::remove_dir_all(entry.path()).with_context(|| format!("remove {}", entry.path().display()))?;
+                }
+            }
+        }
+        Ok(Some(directory))
+    }
+
+    /// One point of the training curve.
+    pub fn curve(&mut self, point: &impl Serialize) -> Result<()> {
+        let line = serde_json::to_string(point).context("write metrics.jsonl")?;
+        writeln!(self.curve, "{line}").context("write metrics.jsonl")
+    }
+
+    /// Tells the parent how far the work is. Rate-limited; the last step always arrives.
+    pub fn progress(&mut self, done: u64, total: u64, unit: &str, message: impl FnOnce() -> String) -> Result<()> {
+        let is_due = self.last_progress.is_none_or(|last| last.elapsed() >= Duration::from_millis(100));
+        if !is_due && done != total {
+            return Ok(());
+        }
+        self.last_progress = Some(Instant::now());
+        let progress = Progress { done, total, unit: unit.to_owned(), message: message() };
+        let line = serde_json::to_string(&progress).context("write events.jsonl")?;
+        writeln!(self.events, "{line}").context("write events.jsonl")
+    }
+
+    pub fn telemetry(&mut self, name: &str, value: impl Into<serde_json::Value>) {
+        self.outcome.telemetry.insert(name.to_owned(), value.into());
+    }
+
+    /// The outcome is the last thing written: its presence is the success of the attempt.
+    pub fn finish(self) -> Result<()> {
+        if self.outcome.candidates.is_empty() {
+            bail!("finish the stage: it handed over no candidate");
+        }
+        let path = self.work.join("outcome.json");
+        let partial = self.work.join("outcome.json.partial");
+        fs::write(&partial, serde_json::to_vec_pretty(&self.outcome)?).with_context(|| format!("write {}", partial.display()))?;
+        fs::rename(&partial, &path).with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// Writes `rows` as JSONL.
+pub fn write_rows<T: Serialize>(path: &Path, rows: &[T]) -> Result<()> {
+    let mut text = String::new();
+    for row in rows {
+        text.push_str(&serde_json::to_string(row)?);
+        text.push('\n');
+    }
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}

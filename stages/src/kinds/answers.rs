@@ -1,0 +1,123 @@
+//! `answers`: greedy answers of one model to a set of prompts: the first part of an `eval`.
+
+use super::eval::Eval;
+use crate::data;
+use crate::device;
+use crate::generate::{self, Choice};
+use crate::io::{self, Io};
+use crate::model::Artifact;
+use crate::rl;
+use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+pub const KIND: Kind = Kind {
+    name: "answers",
+    version: 1,
+    doc: "greedy answers of one model",
+    ports: &[
+        Port::one("model", Accepts::Model, "who answers"),
+        Port::one("prompts", Accepts::Data, "rows with a `prompt`"),
+    ],
+    takes_any_port: false,
+    gives: Gives::Any,
+    metrics: &[
+        Metric { name: "length", direction: Direction::Neutral, doc: "mean answer length, tokens" },
+        Metric { name: "eos_share", direction: Direction::Higher, doc: "share of answers that ended by themselves" },
+        Metric { name: "distinct_2", direction: Direction::Higher, doc: "distinct token pairs over all token pairs of an answer, mean" },
+    ],
+    incumbent: None,
+    draws: false,
+    parse: stage::parse::<Answers>,
+    defaults: stage::defaults::<Answers>,
+    parameter_docs: &[("max_new_tokens", "longest answer"), ("batch", "prompts at once"), ("stop_token", "id that ends an answer")],
+    work: Work::Run(run),
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Answers {
+    pub max_new_tokens: usize,
+    pub batch: usize,
+    pub stop_token: Option<u32>,
+}
+
+impl Default for Answers {
+    fn default() -> Answers {
+        let Eval { max_new_tokens, batch, stop_token } = Eval::default();
+        Answers { max_new_tokens, batch, stop_token }
+    }
+}
+
+impl Parameters for Answers {
+    fn mistakes(&self) -> Vec<ParameterMistake> {
+        Vec::new()
+    }
+}
+
+/// A line of `answers.jsonl`. Tokens are kept, so that scoring never depends on tokenising the text again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    pub id: String,
+    pub prompt: String,
+    pub text: String,
+    pub prompt_ids: Vec<u32>,
+    pub answer_ids: Vec<u32>,
+}
+
+pub fn read(directory: &Path) -> Result<Vec<Row>> {
+    let path = directory.join("answers.jsonl");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("read {}", path.display()))).collect()
+}
+
+fn run(call: &Call, io: &mut Io) -> Result<()> {
+    let parameters: Answers = call.parameters()?;
+    let device = device::open(io.device())?;
+    io.telemetry("device", device::class(&device));
+    let artifact = Artifact::load(io.input("model")?, &device)?;
+    let prompts = data::prompts(io.input("prompts")?)?;
+    let stops = artifact.stops(parameters.stop_token);
+    let ids = prompts.iter().map(|row| artifact.tokenizer.prompt(&row.prompt)).collect::<Result<Vec<_>>>()?;
+    let total = prompts.len() as u64;
+    let (mut rows, mut ended) = (Vec::with_capacity(prompts.len()), 0);
+    for (prompts, ids) in prompts.chunks(parameters.batch).zip(ids.chunks(parameters.batch)) {
+        let batch: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+        let answers = generate::answer(&artifact.model, artifact.adapter.as_ref(), &batch, parameters.max_new_tokens, &stops, Choice::Greedy)?;
+        for ((prompt, prompt_ids), answer) in prompts.iter().zip(ids).zip(answers) {
+            ended += usize::from(answer.has_ended);
+            rows.push(Row {
+                id: prompt.id.clone(),
+                prompt: prompt.prompt.clone(),
+                text: artifact.tokenizer.decode(&answer.ids)?,
+                prompt_ids: prompt_ids.clone(),
+                answer_ids: answer.ids,
+            });
+        }
+        io.progress(rows.len() as u64, total, "answer", || "greedy answers".to_owned())?;
+    }
+    let lengths: Vec<f64> = rows.iter().map(|row| row.answer_ids.len() as f64).collect();
+    let distinct: Vec<f64> = rows.iter().map(|row| distinct_pairs(&row.answer_ids)).collect();
+    io::write_rows(&io.candidate_dir(0)?.join("answers.jsonl"), &rows)?;
+    io.candidate(0, &[("length", rl::mean(&lengths)), ("eos_share", ended as f64 / rows.len() as f64), ("distinct_2", rl::mean(&distinct))])
+}
+
+/// Distinct neighbouring pairs over all of them (Li et al. 2016, distinct-2, here per answer); 1 for a single token.
+fn distinct_pairs(ids: &[u32]) -> f64 {
+    let pairs = ids.windows(2).count();
+    if pairs == 0 { 1.0 } else { ids.windows(2).collect::<BTreeSet<_>>().len() as f64 / pairs as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repetition_lowers_the_share_of_distinct_pairs() {
+        assert_eq!(distinct_pairs(&[1, 2, 3, 4]), 1.0);
+        assert_eq!(distinct_pairs(&[1, 2, 1, 2, 1]), 0.5);
+        assert_eq!(distinct_pairs(&[1]), 1.0);
+    }
+}

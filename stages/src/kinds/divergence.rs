@@ -1,0 +1,80 @@
+//! `divergence`: how far a model has moved from a baseline, on its own answers: the third part of an `eval`.
+
+use super::answers;
+use super::eval::Eval;
+use crate::device;
+use crate::io::Io;
+use crate::model::artifact::values_of;
+use crate::model::Artifact;
+use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::train::{self, Sequence};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+pub const KIND: Kind = Kind {
+    name: "divergence",
+    version: 1,
+    doc: "how far a model has moved from a baseline, on its own answers",
+    ports: &[
+        Port::one("answers", Accepts::Any, "what `answers` gave for `model`"),
+        Port::one("model", Accepts::Model, "who answered"),
+        Port::one("baseline", Accepts::Model, "measured from"),
+    ],
+    takes_any_port: false,
+    gives: Gives::Any,
+    metrics: &[Metric { name: "kl", direction: Direction::Lower, doc: "mean over answers of Σ log π − log π_baseline, nats" }],
+    incumbent: None,
+    draws: false,
+    parse: stage::parse::<Divergence>,
+    defaults: stage::defaults::<Divergence>,
+    parameter_docs: &[("batch", "answers at once")],
+    work: Work::Run(run),
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Divergence {
+    pub batch: usize,
+}
+
+impl Default for Divergence {
+    fn default() -> Divergence {
+        Divergence { batch: Eval::default().batch }
+    }
+}
+
+impl Parameters for Divergence {
+    fn mistakes(&self) -> Vec<ParameterMistake> {
+        Vec::new()
+    }
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    kl: f64,
+}
+
+fn run(call: &Call, io: &mut Io) -> Result<()> {
+    let parameters: Divergence = call.parameters()?;
+    let device = device::open(io.device())?;
+    io.telemetry("device", device::class(&device));
+    let model = Artifact::load(io.input("model")?, &device)?;
+    let baseline = Artifact::load_beside(io.input("baseline")?, &model, &device)?;
+    let answers = answers::read(io.input("answers")?)?;
+    let join = |row: &answers::Row| Sequence { ids: [row.prompt_ids.as_slice(), &row.answer_ids].concat(), start: row.prompt_ids.len() };
+    let rows: Vec<Sequence> = answers.iter().map(join).collect();
+    let mut out = Vec::with_capacity(rows.len());
+    for (rows, answers) in rows.chunks(parameters.batch).zip(answers.chunks(parameters.batch)) {
+        let rows: Vec<&Sequence> = rows.iter().collect();
+        let log_probs = |artifact: &Artifact| values_of(train::completion_log_probs(&artifact.model, artifact.adapter.as_ref(), &rows, 1.0).0);
+        let (ours, theirs) = (log_probs(&model)?, log_probs(&baseline)?);
+        let mut differences = ours.iter().zip(&theirs).map(|(p, q)| f64::from(*p) - f64::from(*q));
+        for (row, answer) in rows.iter().zip(answers) {
+            out.push(Row { id: answer.id.clone(), kl: differences.by_ref().take(row.completion().len()).sum() });
+        }
+    }
+    let mean = crate::rl::mean(&out.iter().map(|row| row.kl).collect::<Vec<_>>());
+    crate::io::write_rows(&io.candidate_dir(0)?.join("divergence.jsonl"), &out)?;
+    io.candidate(0, &[("kl", mean)])
+}

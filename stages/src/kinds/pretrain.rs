@@ -1,0 +1,204 @@
+//! `pretrain`: trains a tokenizer and a small LLaMA from scratch on raw text.
+
+use crate::data;
+use crate::device;
+use crate::draw::Draw;
+use crate::io::Io;
+use crate::model::artifact;
+use crate::model::{Config, Llama};
+use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::tokenizer::{self, Tokenizer};
+use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
+use anyhow::{Context, Result};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::fs;
+
+pub const KIND: Kind = Kind {
+    name: "pretrain",
+    version: 1,
+    doc: "train a tokenizer and a small LLaMA from scratch on raw text",
+    ports: &[Port::one("text", Accepts::Data, "rows with a field `text`, one document each")],
+    takes_any_port: false,
+    gives: Gives::Model,
+    metrics: &[
+        Metric { name: "loss", direction: Direction::Lower, doc: "mean training loss of the last tenth of the steps, nats per token" },
+        Metric { name: "heldout_loss", direction: Direction::Lower, doc: "mean loss on held-out documents, nats per token" },
+        Metric { name: "parameters", direction: Direction::Neutral, doc: "trained numbers" },
+        Metric { name: "tokens", direction: Direction::Neutral, doc: "tokens trained on" },
+    ],
+    incumbent: None,
+    draws: true,
+    parse: stage::parse::<Pretrain>,
+    defaults: stage::defaults::<Pretrain>,
+    parameter_docs: &[
+        ("vocabulary", "size of the byte-level BPE vocabulary, special tokens included"),
+        ("layers", "transformer blocks"),
+        ("width", "model width (hidden_size)"),
+        ("heads", "attention heads; must divide `width` into an even size"),
+        ("kv_heads", "key/value heads; must divide `heads`"),
+        ("inner", "width of the gated MLP (intermediate_size)"),
+        ("context", "longest sequence the model is made for, tokens"),
+        ("steps", "optimiser steps"),
+        ("batch", "documents per step"),
+        ("lr", "peak learning rate: linear warm-up over a tenth of the steps, then a cosine to 0"),
+        ("weight_decay", "decoupled weight decay of AdamW"),
+        ("heldout", "share of the documents kept for `heldout_loss`"),
+    ],
+    work: Work::Run(run),
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pretrain {
+    pub vocabulary: usize,
+    pub layers: usize,
+    pub width: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub inner: usize,
+    pub context: usize,
+    pub steps: u64,
+    pub batch: usize,
+    pub lr: f64,
+    pub weight_decay: f64,
+    pub heldout: f64,
+}
+
+impl Default for Pretrain {
+    fn default() -> Pretrain {
+        Pretrain {
+            vocabulary: 1024,
+            layers: 4,
+            width: 128,
+            heads: 4,
+            kv_heads: 4,
+            inner: 352,
+            context: 256,
+            steps: 300,
+            batch: 32,
+            lr: 3e-3,
+            weight_decay: 0.01,
+            heldout: 0.05,
+        }
+    }
+}
+
+impl Parameters for Pretrain {
+    fn mistakes(&self) -> Vec<ParameterMistake> {
+        let mut mistakes = stage::at_least_one(&[
+            ("layers", self.layers as u64),
+            ("width", self.width as u64),
+            ("heads", self.heads as u64),
+            ("kv_heads", self.kv_heads as u64),
+            ("inner", self.inner as u64),
+            ("context", self.context as u64),
+            ("steps", self.steps),
+            ("batch", self.batch as u64),
+        ]);
+        mistakes.extend(stage::above_zero(&[("lr", self.lr)]));
+        mistakes.extend(stage::is_share("heldout", self.heldout));
+        if self.vocabulary < 260 {
+            mistakes.push(ParameterMistake::new("vocabulary", "256 bytes and 3 special tokens need at least 260"));
+        }
+        if self.heads > 0 && !self.width.is_multiple_of(2 * self.heads) {
+            mistakes.push(ParameterMistake::new("heads", format!("{} heads do not divide width {} into an even size", self.heads, self.width)));
+        }
+        if self.kv_heads > 0 && !self.heads.is_multiple_of(self.kv_heads) {
+            mistakes.push(ParameterMistake::new("kv_heads", format!("{} does not divide {} heads", self.kv_heads, self.heads)));
+        }
+        mistakes
+    }
+}
+
+fn run(call: &Call, io: &mut Io) -> Result<()> {
+    let parameters: Pretrain = call.parameters()?;
+    let device = device::open(io.device())?;
+    io.telemetry("device", device::class(&device));
+    let draw = |purpose| Draw { seed: call.seed, kind: "pretrain", purpose };
+
+    // 1. The tokenizer, trained on all texts: it decides no metric.
+    let texts = data::texts(io.input("text")?)?;
+    let directory = io.candidate_dir(parameters.steps)?.join("model");
+    fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+    let vocabulary = tokenizer::train(&texts, parameters.vocabulary, parameters.context, &directory)?;
+    let tokenizer = Tokenizer::load(&directory, Some(tokenizer::BOS))?;
+
+    // 2. Documents as tokens, all of them learned; cut to the context.
+    let document = |text: &String| -> Result<Sequence> {
+        let mut ids = vec![tokenizer::BOS];
+        ids.extend(tokenizer.completion(text)?);
+        ids.push(tokenizer::EOS);
+        ids.truncate(parameters.context);
+        Ok(Sequence { ids, start: 1 })
+    };
+    let documents = texts.iter().map(document).collect::<Result<Vec<_>>>()?;
+    let (training, heldout) = train::split(&draw("split").order(0, documents.len()), parameters.heldout);
+
+    // 3. A LLaMA at random: N(0, 0.02²), projections back into the residual stream smaller by √(2·layers) (Radford et al. 2019, §2.3).
+    let config = Config::of(Config::describe(
+        vocabulary,
+        parameters.width,
+        parameters.inner,
+        parameters.layers,
+        (parameters.heads, parameters.kv_heads),
+        parameters.context,
+        (tokenizer::PAD, tokenizer::BOS, tokenizer::EOS),
+    ))?;
+    let model = random(config, draw("weights"), &device)?;
+    let settings = AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
+    let mut adam = Adam::new(artifact::named(&model).into_iter().map(|(_, tensor)| tensor).collect(), settings);
+    let with = |tensors: &[Tensor<2>]| {
+        let mut rest = tensors.iter().cloned();
+        artifact::build(model.config.clone(), |_, _, _| Ok(rest.next().expect("as many tensors as the model has")))
+    };
+
+    // 4. Training. The order of an epoch is drawn by its number, so any step can be resumed.
+    let (mut tokens, mut tail) = (0u64, Vec::new());
+    let warm_up = (parameters.steps / 10).max(1);
+    for step in 0..parameters.steps {
+        let rows: Vec<&Sequence> = train::batch_of(draw("order"), step, parameters.batch, &training).map(|row| &documents[row]).collect();
+        let rate = if step < warm_up {
+            parameters.lr * (step + 1) as f64 / warm_up as f64
+        } else {
+            Schedule::Cosine.rate(parameters.lr, step - warm_up, parameters.steps - warm_up)
+        };
+        let (loss, norm, ()) = adam.step(rate, |tensors| {
+            let (log_probs, _) = train::completion_log_probs(&with(tensors)?, None, &rows, 1.0);
+            Ok((log_probs.mean().neg(), ()))
+        })?;
+        tokens += rows.iter().map(|row| row.completion().len() as u64).sum::<u64>();
+        if step >= parameters.steps - (parameters.steps / 10).max(1) {
+            tail.push(loss);
+        }
+        io.curve(&json!({"step": step + 1, "loss": loss, "gradient_norm": norm, "lr": rate, "tokens": tokens}))?;
+        io.progress(step + 1, parameters.steps, "step", || format!("loss {loss:.3}"))?;
+    }
+
+    // 5. The candidate.
+    let model = with(&adam.tensors)?;
+    let heldout: Vec<&Sequence> = heldout.iter().map(|row| &documents[*row]).collect();
+    let heldout_loss = train::mean_loss(&model, None, &heldout, parameters.batch)?;
+    artifact::save_weights(&model, &directory)?;
+    let size: usize = adam.tensors.iter().map(|tensor| tensor.dims().iter().product::<usize>()).sum();
+    io.candidate(
+        parameters.steps,
+        &[("loss", crate::rl::mean(&tail)), ("heldout_loss", heldout_loss), ("parameters", size as f64), ("tokens", tokens as f64)],
+    )
+}
+
+fn random(config: Config, draw: Draw, device: &Device) -> Result<Llama> {
+    let residual = 0.02 / (2.0 * config.layers as f64).sqrt();
+    let mut number = 0;
+    artifact::build(config, |name, [rows, columns], _| {
+        number += 1;
+        if name.ends_with("norm.weight") {
+            return Ok(Tensor::ones([rows, columns], device));
+        }
+        let sd = if name.contains("o_proj") || name.contains("down_proj") { residual } else { 0.02 };
+        let mut stream = draw.stream(0, number);
+        let values: Vec<f32> = (0..rows * columns).map(|_| (stream.normal() * sd) as f32).collect();
+        Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), device))
+    })
+}

@@ -1,0 +1,127 @@
+//! `scores`: answers scored by a reward model, or by a list of words with valences: the second part of an `eval`.
+
+use super::answers;
+use super::eval::Eval;
+use crate::device;
+use crate::io::{self, Io};
+use crate::model::Artifact;
+use crate::rl;
+use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::train;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+pub const KIND: Kind = Kind {
+    name: "scores",
+    version: 1,
+    doc: "scores of answers under one reward",
+    ports: &[
+        Port::one("answers", Accepts::Any, "what `answers` gave"),
+        Port::one("reward", Accepts::Reward, "what scores them"),
+    ],
+    takes_any_port: false,
+    gives: Gives::Any,
+    metrics: &[
+        Metric { name: "mean_score", direction: Direction::Higher, doc: "mean score of the answers" },
+        Metric { name: "score_sd", direction: Direction::Neutral, doc: "standard deviation of the scores" },
+    ],
+    incumbent: None,
+    draws: false,
+    parse: stage::parse::<Scores>,
+    defaults: stage::defaults::<Scores>,
+    parameter_docs: &[("batch", "answers at once")],
+    work: Work::Run(run),
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scores {
+    pub batch: usize,
+}
+
+impl Default for Scores {
+    fn default() -> Scores {
+        Scores { batch: Eval::default().batch }
+    }
+}
+
+impl Parameters for Scores {
+    fn mistakes(&self) -> Vec<ParameterMistake> {
+        Vec::new()
+    }
+}
+
+/// A line of `scores.jsonl`, and of the item tables gates fold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    pub id: String,
+    pub prompt: String,
+    pub text: String,
+    /// `None` where the score came out as no finite number.
+    pub score: Option<f64>,
+}
+
+fn run(call: &Call, io: &mut Io) -> Result<()> {
+    let parameters: Scores = call.parameters()?;
+    let answers = answers::read(io.input("answers")?)?;
+    let reward = io.input("reward")?;
+    let scores = if reward.is_dir() {
+        let device = device::open(io.device())?;
+        io.telemetry("device", device::class(&device));
+        let artifact = Artifact::load(io.input("reward")?, &device)?;
+        let adapter = artifact.adapter.as_ref().context("score answers: this model has no adapter; connect a stage of kind rm")?;
+        let rows: Vec<Vec<u32>> = answers.iter().map(|row| [row.prompt_ids.as_slice(), &row.answer_ids].concat()).collect();
+        let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+        train::rewards(&artifact.model, adapter, &rows, parameters.batch)?
+    } else {
+        let valences = valences(reward)?;
+        answers.iter().map(|row| valence(&row.text, &valences)).collect()
+    };
+    let finite = |score: f64| score.is_finite().then_some(score);
+    let rows: Vec<Row> = answers
+        .into_iter()
+        .zip(&scores)
+        .map(|(row, score)| Row { id: row.id, prompt: row.prompt, text: row.text, score: finite(*score) })
+        .collect();
+    io::write_rows(&io.candidate_dir(0)?.join("scores.jsonl"), &rows)?;
+    io.candidate(0, &[("mean_score", rl::mean(&scores)), ("score_sd", rl::standard_deviation(&scores))])
+}
+
+/// A word list: `word<tab>valence`, one a line.
+fn valences(path: &Path) -> Result<HashMap<String, f64>> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let mut out = HashMap::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let entry = line.rsplit_once('\t').and_then(|(word, valence)| Some((word, valence.trim().parse().ok()?)));
+        let Some((word, valence)) = entry else {
+            bail!("read {}: line {}: not `word<tab>number`", path.display(), number + 1);
+        };
+        out.insert(word.trim().to_lowercase(), valence);
+    }
+    if out.is_empty() {
+        bail!("read {}: the file has no words", path.display());
+    }
+    Ok(out)
+}
+
+/// Sum of the valences of the lower-cased words `[a-z']+` (the rule of AFINN; Nielsen 2011).
+fn valence(text: &str, valences: &HashMap<String, f64>) -> f64 {
+    let lower = text.to_lowercase();
+    let words = lower.split(|c: char| !(c.is_ascii_lowercase() || c == '\''));
+    words.filter_map(|word| valences.get(word)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_list_scores_the_words_it_has() {
+        let valences = HashMap::from([("good".to_owned(), 3.0), ("bad".to_owned(), -3.0), ("can't stand".to_owned(), -3.0)]);
+        assert_eq!(valence("Good, GOOD dog. Not bad!", &valences), 3.0);
+        assert_eq!(valence("", &valences), 0.0);
+    }
+}

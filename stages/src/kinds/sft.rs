@@ -1,0 +1,150 @@
+//! `sft`: supervised fine-tuning of a LoRA adapter on prompt/completion rows; loss on the completion only.
+
+use crate::data;
+use crate::device;
+use crate::draw::Draw;
+use crate::io::Io;
+use crate::model::{Artifact, LoraParameters};
+use crate::rl;
+use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+pub const KIND: Kind = Kind {
+    name: "sft",
+    version: 1,
+    doc: "fine-tune a LoRA adapter on prompt/completion rows",
+    ports: &[
+        Port::one("model", Accepts::Model, "the model to start from"),
+        Port::one("data", Accepts::Data, "rows of `prompt` and `completion`"),
+    ],
+    takes_any_port: false,
+    gives: Gives::Model,
+    metrics: &[
+        Metric { name: "loss", direction: Direction::Lower, doc: "mean training loss since the last checkpoint, nats per completion token" },
+        Metric { name: "heldout_loss", direction: Direction::Lower, doc: "mean loss on held-out prompts, nats per completion token" },
+        Metric { name: "gap", direction: Direction::Lower, doc: "heldout_loss − loss: over-fitting shows here" },
+        Metric { name: "truncated", direction: Direction::Lower, doc: "rows cut to `max_tokens`" },
+    ],
+    incumbent: Some("model"),
+    draws: true,
+    parse: stage::parse::<Sft>,
+    defaults: stage::defaults::<Sft>,
+    parameter_docs: &[
+        ("epochs", "passes over the training rows; may be a fraction"),
+        ("batch", "rows per step"),
+        ("lr", "learning rate"),
+        ("schedule", "constant, linear or cosine, down to 0 at the last step"),
+        ("max_tokens", "longest row, prompt and completion together; longer ones are cut and counted"),
+        ("heldout", "share of the prompts kept for `heldout_loss`"),
+        ("checkpoint_every", "steps between candidates; 0: only the last"),
+        ("stop_token", "id put behind each completion; default: the model's eos token"),
+        ("lora.rank", "rank of the adapter"),
+        ("lora.alpha", "the update is scaled by alpha/rank"),
+    ],
+    work: Work::Run(run),
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sft {
+    pub epochs: f64,
+    pub batch: usize,
+    pub lr: f64,
+    pub schedule: Schedule,
+    pub max_tokens: usize,
+    pub heldout: f64,
+    pub checkpoint_every: u64,
+    pub stop_token: Option<u32>,
+    pub lora: LoraParameters,
+}
+
+impl Default for Sft {
+    fn default() -> Sft {
+        Sft {
+            epochs: 1.0,
+            batch: 32,
+            lr: 1e-3,
+            schedule: Schedule::Cosine,
+            max_tokens: 256,
+            heldout: 0.05,
+            checkpoint_every: 0,
+            stop_token: None,
+            lora: LoraParameters::default(),
+        }
+    }
+}
+
+impl Parameters for Sft {
+    fn mistakes(&self) -> Vec<ParameterMistake> {
+        let mut mistakes = stage::at_least_one(&[("batch", self.batch as u64), ("max_tokens", self.max_tokens as u64)]);
+        mistakes.extend(stage::above_zero(&[("epochs", self.epochs), ("lr", self.lr)]));
+        mistakes.extend(stage::is_share("heldout", self.heldout));
+        mistakes.extend(self.lora.mistakes());
+        mistakes
+    }
+}
+
+fn run(call: &Call, io: &mut Io) -> Result<()> {
+    let parameters: Sft = call.parameters()?;
+    let device = device::open(io.device())?;
+    io.telemetry("device", device::class(&device));
+    let draw = |purpose| Draw { seed: call.seed, kind: "sft", purpose };
+    let artifact = Artifact::load(io.input("model")?, &device)?;
+    let max_tokens = parameters.max_tokens.min(artifact.model.config.context);
+
+    // 1. Rows as tokens, split by prompt: two answers to one prompt never lie on both sides.
+    let examples = data::examples(io.input("data")?)?;
+    let end = artifact.stops(parameters.stop_token).first().copied();
+    let mut truncated = 0;
+    let mut rows = Vec::with_capacity(examples.len());
+    let mut by_prompt: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, example) in examples.iter().enumerate() {
+        let (row, is_cut) = train::sequence(&artifact.tokenizer, &example.prompt, &example.completion, end, max_tokens)?;
+        truncated += u64::from(is_cut);
+        rows.push(row);
+        by_prompt.entry(&example.prompt).or_default().push(index);
+    }
+    if by_prompt.len() < 2 {
+        bail!("split the rows: all {} have the same prompt, so none can be held out", examples.len());
+    }
+    let groups: Vec<&Vec<usize>> = by_prompt.values().collect();
+    let (training, heldout) = train::split(&draw("split").order(0, groups.len()), parameters.heldout);
+    let training: Vec<usize> = training.iter().flat_map(|group| groups[*group].iter().copied()).collect();
+    let heldout: Vec<&Sequence> = heldout.iter().flat_map(|group| groups[*group].iter().map(|row| &rows[*row])).collect();
+
+    // 2. Training, from the incoming adapter or a new one.
+    let start = artifact.start_adapter(&parameters.lora, draw("adapter"))?;
+    let mut adam = Adam::new(start.tensors(), AdamSettings::default());
+    let total = ((parameters.epochs * training.len() as f64 / parameters.batch as f64).ceil() as u64).max(1);
+    let (first, mut losses) = train::resume(io, &mut adam)?.unwrap_or((0, Vec::new()));
+    for step in first..total {
+        let batch: Vec<&Sequence> = train::batch_of(draw("order"), step, parameters.batch, &training).map(|row| &rows[row]).collect();
+        let rate = parameters.schedule.rate(parameters.lr, step, total);
+        let (loss, norm, ()) = adam.step(rate, |tensors| {
+            let adapter = start.with_tensors(tensors);
+            let (log_probs, _) = train::completion_log_probs(&artifact.model, Some(&adapter), &batch, 1.0);
+            Ok((log_probs.mean().neg(), ()))
+        })?;
+        losses.push(loss);
+        let done = step + 1;
+        io.curve(&json!({"step": done, "loss": loss, "gradient_norm": norm, "lr": rate}))?;
+        io.progress(done, total, "step", || format!("loss {loss:.3}"))?;
+        if train::is_checkpoint(done, parameters.checkpoint_every, total) {
+            let adapter = start.with_tensors(&adam.tensors);
+            let heldout_loss = train::mean_loss(&artifact.model, Some(&adapter), &heldout, parameters.batch)?;
+            let loss = rl::mean(&losses);
+            artifact.save_with(&adapter, &io.candidate_dir(done)?)?;
+            let metrics = [("loss", loss), ("heldout_loss", heldout_loss), ("gap", heldout_loss - loss), ("truncated", truncated as f64)];
+            io.candidate(done, &metrics)?;
+            losses.clear();
+            if done < total {
+                train::save_state(io, done, &adam, &losses)?;
+            }
+        }
+    }
+    Ok(())
+}

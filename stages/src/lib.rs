@@ -1,0 +1,14 @@
+//! Stage kinds of RLHF: what computes. Knows nothing of YAML, the DAG, the cache, gates or the report.
+#![recursion_limit = "256"]
+
+pub mod data;
+pub mod device;
+pub mod draw;
+pub mod generate;
+pub mod io;
+pub mod kinds;
+pub mod model;
+pub mod rl;
+pub mod stage;
+pub mod tokenizer;
+pub mod train;

@@ -1,0 +1,321 @@
+//! A model on disk: `model/` as `transformers` loads it, and at most one `adapter/` as `peft` loads it over that.
+//! Base weights pass through untouched: a stage that trains an adapter writes only the adapter.
+
+use super::lora::{Pair, Target};
+use super::{Adapter, Block, Config, Llama, LoraParameters};
+use crate::draw::Draw;
+use crate::tokenizer::Tokenizer;
+use anyhow::{Context, Result, bail};
+use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Everything a stage reads of a model.
+pub struct Artifact {
+    pub model: Llama,
+    pub adapter: Option<Adapter>,
+    pub tokenizer: Tokenizer,
+    /// Holds `config.json`.
+    directory: PathBuf,
+}
+
+/// `adapter/reward.json`: what turns the head's value into the reward.
+#[derive(Serialize, Deserialize)]
+struct Reward {
+    offset: f64,
+    spread: f64,
+}
+
+impl Artifact {
+    /// Reads a stage's artifact (`model/`, `adapter/`) or a plain Hugging Face directory.
+    pub fn load(directory: &Path, device: &Device) -> Result<Artifact> {
+        let inner = directory.join("model");
+        let model_directory = if inner.is_dir() { inner } else { directory.to_owned() };
+        let config = Config::load(&model_directory)?;
+        let tokenizer = Tokenizer::load(&model_directory, config.bos)?;
+        let model = load_weights(&model_directory, config, device)?;
+        let adapter_directory = directory.join("adapter");
+        let adapter = if adapter_directory.is_dir() {
+            Some(load_adapter(&adapter_directory, &model.config, device)?)
+        } else {
+            None
+        };
+        Ok(Artifact { model, adapter, tokenizer, directory: model_directory })
+    }
+
+    /// As [`Artifact::load`], sharing the base of `other` when both lie on the same bytes: one frozen base in memory.
+    pub fn load_beside(directory: &Path, other: &Artifact, device: &Device) -> Result<Artifact> {
+        let inner = directory.join("model");
+        let model_directory = if inner.is_dir() { inner } else { directory.to_owned() };
+        if !same_files(&model_directory, &other.directory)? {
+            return Artifact::load(directory, device);
+        }
+        let model = other.model.clone();
+        let tokenizer = Tokenizer::load(&model_directory, model.config.bos)?;
+        let adapter_directory = directory.join("adapter");
+        let adapter = if adapter_directory.is_dir() {
+            Some(load_adapter(&adapter_directory, &model.config, device)?)
+        } else {
+            None
+        };
+        Ok(Artifact { model, adapter, tokenizer, directory: model_directory })
+    }
+
+    /// Writes a candidate: the base as it came, and `adapter` beside it.
+    pub fn save_with(&self, adapter: &Adapter, directory: &Path) -> Result<()> {
+        let target = directory.join("model");
+        fs::create_dir_all(&target).with_context(|| format!("create {}", target.display()))?;
+        for entry in fs::read_dir(&self.directory).with_context(|| format!("read {}", self.directory.display()))? {
+            let entry = entry?;
+            // A plain directory may hold other things (checkpoints, images); a model is its own files only.
+            if entry.file_type()?.is_file() {
+                let to = target.join(entry.file_name());
+                fs::hard_link(entry.path(), &to)
+                    .or_else(|_| fs::copy(entry.path(), &to).map(drop))
+                    .with_context(|| format!("write {}", to.display()))?;
+            }
+        }
+        save_adapter(adapter, &directory.join("adapter"))
+    }
+
+    /// The adapter training starts from: the incoming one, or a new one where there is none.
+    pub fn start_adapter(&self, lora: &LoraParameters, draw: Draw) -> Result<Adapter> {
+        let Some(incoming) = &self.adapter else {
+            return Ok(Adapter::new(&self.model.config, lora, draw, &self.model.device()));
+        };
+        if (incoming.rank, incoming.alpha) != (lora.rank, lora.alpha) {
+            bail!(
+                "start from the incoming adapter: it has rank {} and alpha {}, `lora` says {} and {}; training goes on \
+                 with the incoming adapter, so write `lora: {{rank: {0}, alpha: {1}}}`",
+                incoming.rank,
+                incoming.alpha,
+                lora.rank,
+                lora.alpha
+            );
+        }
+        Ok(incoming.clone())
+    }
+
+    /// Tokens that end an answer: `stop` where the stage names one, else the model's own.
+    pub fn stops(&self, stop: Option<u32>) -> Vec<u32> {
+        stop.map_or_else(|| self.model.config.eos.clone(), |id| vec![id])
+    }
+}
+
+fn same_files(one: &Path, other: &Path) -> Result<bool> {
+    for name in ["config.json", "model.safetensors"] {
+        let (one, other) = (one.join(name), other.join(name));
+        let size = |path: &Path| fs::metadata(path).map(|data| data.len()).ok();
+        if size(&one) != size(&other) || fs::read(&one).ok() != fs::read(&other).ok() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+// ---------------------------------------------------------------------------------------------- base weights
+
+/// Names and tensors of a model, in a fixed order, `[in, out]` for projections: what pretraining trains.
+pub fn named(model: &Llama) -> Vec<(String, Tensor<2>)> {
+    let mut out = vec![("model.embed_tokens.weight".to_owned(), model.embedding.clone())];
+    for (layer, block) in model.blocks.iter().enumerate() {
+        out.push((format!("model.layers.{layer}.input_layernorm.weight"), block.attention_norm.clone()));
+        out.push((format!("model.layers.{layer}.post_attention_layernorm.weight"), block.mlp_norm.clone()));
+        for target in Target::ALL {
+            out.push((format!("{}.weight", target.path(layer)), block.projections[target as usize].clone()));
+        }
+    }
+    out.push(("model.norm.weight".to_owned(), model.norm.clone()));
+    if let Some(head) = &model.head {
+        out.push(("lm_head.weight".to_owned(), head.clone()));
+    }
+    out
+}
+
+/// Builds a model, asking `tensor(name, shape, is_projection)` for each weight in the order of [`named`].
+pub fn build(
+    config: Config,
+    mut tensor: impl FnMut(&str, [usize; 2], bool) -> Result<Tensor<2>>,
+) -> Result<Llama> {
+    let (vocabulary, width) = (config.vocabulary, config.width);
+    let embedding = tensor("model.embed_tokens.weight", [vocabulary, width], false)?;
+    let mut blocks = Vec::with_capacity(config.layers);
+    for layer in 0..config.layers {
+        let mut norm = |name: &str| tensor(&format!("model.layers.{layer}.{name}.weight"), [1, width], false);
+        let (attention_norm, mlp_norm) = (norm("input_layernorm")?, norm("post_attention_layernorm")?);
+        let mut projections = Vec::with_capacity(Target::COUNT);
+        for target in Target::ALL {
+            let (inputs, outputs) = target.shape(&config);
+            projections.push(tensor(&format!("{}.weight", target.path(layer)), [inputs, outputs], true)?);
+        }
+        let projections = projections.try_into().ok().expect("one projection per target");
+        blocks.push(Block { attention_norm, mlp_norm, projections });
+    }
+    let norm = tensor("model.norm.weight", [1, width], false)?;
+    let head = match config.is_tied {
+        true => None,
+        false => Some(tensor("lm_head.weight", [vocabulary, width], false)?),
+    };
+    Ok(Llama { config, embedding, blocks, norm, head })
+}
+
+fn load_weights(directory: &Path, config: Config, device: &Device) -> Result<Llama> {
+    let path = directory.join("model.safetensors");
+    let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let file = SafeTensors::deserialize(&bytes).with_context(|| format!("read {}", path.display()))?;
+    build(config, |name, [rows, columns], is_projection| {
+        let shape = if is_projection { [columns, rows] } else { [rows, columns] };
+        let values = read(&file, name, shape).with_context(|| format!("read {}", path.display()))?;
+        let values = if is_projection { transposed(&values, shape) } else { values };
+        Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), device))
+    })
+}
+
+/// Writes `model.safetensors` and `config.json` in Hugging Face layout.
+pub fn save_weights(model: &Llama, directory: &Path) -> Result<()> {
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in named(model) {
+        let [rows, columns] = tensor.dims();
+        let values = values_of(tensor)?;
+        let (values, shape) = if name.ends_with("_proj.weight") {
+            (transposed(&values, [rows, columns]), vec![columns, rows])
+        } else if name.ends_with("norm.weight") {
+            (values, vec![columns])
+        } else {
+            (values, vec![rows, columns])
+        };
+        tensors.insert(name, (values, shape));
+    }
+    write(&tensors, &directory.join("model.safetensors"))?;
+    let path = directory.join("config.json");
+    fs::write(&path, serde_json::to_vec_pretty(&model.config.source)?).with_context(|| format!("write {}", path.display()))
+}
+
+// -------------------------------------------------------------------------------------------------- adapters
+
+const LORA: &str = "base_model.model.";
+const HEAD: &str = "base_model.model.score.weight";
+
+pub fn save_adapter(adapter: &Adapter, directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+    let mut tensors = BTreeMap::new();
+    for (layer, pairs) in adapter.pairs.iter().enumerate() {
+        for (target, pair) in Target::ALL.into_iter().zip(pairs) {
+            for (name, tensor) in [("lora_A", &pair.a), ("lora_B", &pair.b)] {
+                let [rows, columns] = tensor.dims();
+                let values = transposed(&values_of(tensor.clone())?, [rows, columns]);
+                tensors.insert(format!("{LORA}{}.{name}.weight", target.path(layer)), (values, vec![columns, rows]));
+            }
+        }
+    }
+    if let Some(head) = &adapter.head {
+        let [width, _] = head.dims();
+        tensors.insert(HEAD.to_owned(), (values_of(head.clone())?, vec![1, width]));
+        let path = directory.join("reward.json");
+        let reward = Reward { offset: adapter.offset, spread: adapter.spread };
+        fs::write(&path, serde_json::to_vec_pretty(&reward)?).with_context(|| format!("write {}", path.display()))?;
+    }
+    write(&tensors, &directory.join("adapter_model.safetensors"))?;
+    let settings = json!({
+        "peft_type": "LORA",
+        "task_type": if adapter.head.is_some() { "SEQ_CLS" } else { "CAUSAL_LM" },
+        "r": adapter.rank,
+        "lora_alpha": adapter.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "target_modules": Target::ALL.map(Target::name),
+        "modules_to_save": adapter.head.as_ref().map(|_| ["score"]),
+    });
+    let path = directory.join("adapter_config.json");
+    fs::write(&path, serde_json::to_vec_pretty(&settings)?).with_context(|| format!("write {}", path.display()))
+}
+
+fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Result<Adapter> {
+    #[derive(Deserialize)]
+    struct Settings {
+        peft_type: String,
+        r: usize,
+        lora_alpha: f64,
+    }
+    let path = directory.join("adapter_config.json");
+    let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let settings: Settings = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
+    if settings.peft_type != "LORA" {
+        bail!("read {}: peft_type is `{}`; only LORA is known", path.display(), settings.peft_type);
+    }
+    let path = directory.join("adapter_model.safetensors");
+    let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let file = SafeTensors::deserialize(&bytes).with_context(|| format!("read {}", path.display()))?;
+    let matrix = |name: &str, shape: [usize; 2]| -> Result<Tensor<2>> {
+        let values = read(&file, name, shape).with_context(|| format!("read {}", path.display()))?;
+        Ok(Tensor::from_data(TensorData::new(transposed(&values, shape), [shape[1], shape[0]]), device))
+    };
+    let mut pairs = Vec::with_capacity(config.layers);
+    for layer in 0..config.layers {
+        let mut block = Vec::with_capacity(Target::COUNT);
+        for target in Target::ALL {
+            let (inputs, outputs) = target.shape(config);
+            let name = format!("{LORA}{}", target.path(layer));
+            block.push(Pair {
+                a: matrix(&format!("{name}.lora_A.weight"), [settings.r, inputs])?,
+                b: matrix(&format!("{name}.lora_B.weight"), [outputs, settings.r])?,
+            });
+        }
+        pairs.push(block.try_into().ok().expect("one pair per target"));
+    }
+    let mut adapter =
+        Adapter { rank: settings.r, alpha: settings.lora_alpha, pairs, head: None, offset: 0.0, spread: 1.0 };
+    if file.tensor(HEAD).is_ok() {
+        adapter.head = Some(matrix(HEAD, [1, config.width])?);
+        let path = directory.join("reward.json");
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let reward: Reward = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
+        (adapter.offset, adapter.spread) = (reward.offset, reward.spread);
+    }
+    Ok(adapter)
+}
+
+// ----------------------------------------------------------------------------------------------- safetensors
+
+/// Reads a tensor as f32; a `[1, n]` shape also takes a vector of n.
+pub fn read(file: &SafeTensors, name: &str, shape: [usize; 2]) -> Result<Vec<f32>> {
+    let view = file.tensor(name).with_context(|| format!("find `{name}`"))?;
+    if view.shape() != shape && !(shape[0] == 1 && view.shape() == [shape[1]]) {
+        bail!("`{name}` has shape {:?}, expected {shape:?}", view.shape());
+    }
+    let pairs = || view.data().chunks_exact(2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
+    Ok(match view.dtype() {
+        Dtype::F32 => {
+            view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
+        }
+        // bfloat16 is the upper half of an f32.
+        Dtype::BF16 => pairs().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect(),
+        Dtype::F16 => pairs().map(|bits| half::f16::from_bits(bits).to_f32()).collect(),
+        other => bail!("`{name}` is {other:?}; F32, BF16 and F16 are known"),
+    })
+}
+
+/// Writes named f32 tensors; the names' order makes the bytes a function of the content.
+pub fn write(tensors: &BTreeMap<String, (Vec<f32>, Vec<usize>)>, path: &Path) -> Result<()> {
+    let views: Vec<(&String, TensorView)> = tensors
+        .iter()
+        .map(|(name, (values, shape))| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values))?)))
+        .collect::<Result<_>>()?;
+    let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
+    safetensors::serialize_to_file(views, metadata, path).with_context(|| format!("write {}", path.display()))
+}
+
+/// The f32 values of a tensor, autodiff or not.
+pub fn values_of<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    tensor.inner().try_into_vec_as::<f32>().map_err(|error| anyhow::anyhow!("read a tensor from the device: {error}"))
+}
+
+fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
+}

@@ -1,0 +1,159 @@
+//! LoRA adapters (Hu et al. 2021): W + (α/r)·B·A, with A `[in, r]` and B `[r, out]` here, as they are multiplied.
+
+use super::Config;
+use crate::draw::Draw;
+use crate::stage::ParameterMistake;
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+/// The seven projections of a block, in the order of [`super::Block::projections`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Query,
+    Key,
+    Value,
+    Output,
+    Gate,
+    Up,
+    Down,
+}
+
+impl Target {
+    pub const COUNT: usize = 7;
+    pub const ALL: [Target; Target::COUNT] =
+        [Target::Query, Target::Key, Target::Value, Target::Output, Target::Gate, Target::Up, Target::Down];
+
+    /// The last part of the weight's name in Hugging Face files.
+    pub fn name(self) -> &'static str {
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"][self as usize]
+    }
+
+    /// `model.layers.3.mlp.up_proj`.
+    pub fn path(self, layer: usize) -> String {
+        let part = if (self as usize) < Target::Gate as usize { "self_attn" } else { "mlp" };
+        format!("model.layers.{layer}.{part}.{}", self.name())
+    }
+
+    /// `(in, out)` of the projection.
+    pub fn shape(self, config: &Config) -> (usize, usize) {
+        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        match self {
+            Target::Query => (config.width, queries),
+            Target::Key | Target::Value => (config.width, keys),
+            Target::Output => (queries, config.width),
+            Target::Gate | Target::Up => (config.width, config.inner),
+            Target::Down => (config.inner, config.width),
+        }
+    }
+}
+
+/// The parameter `lora:` of the training kinds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraParameters {
+    pub rank: usize,
+    pub alpha: f64,
+}
+
+impl Default for LoraParameters {
+    fn default() -> LoraParameters {
+        LoraParameters { rank: 8, alpha: 16.0 }
+    }
+}
+
+impl LoraParameters {
+    pub fn mistakes(&self) -> Vec<ParameterMistake> {
+        let mut mistakes = Vec::new();
+        if self.rank == 0 {
+            mistakes.push(ParameterMistake::new("lora.rank", "the rank must be at least 1"));
+        }
+        if self.alpha <= 0.0 {
+            mistakes.push(ParameterMistake::new("lora.alpha", "alpha must be above 0"));
+        }
+        mistakes
+    }
+}
+
+#[derive(Clone)]
+pub struct Pair {
+    pub a: Tensor<2>,
+    pub b: Tensor<2>,
+}
+
+/// One adapter, and the scalar head of a reward or value model when it has one.
+#[derive(Clone)]
+pub struct Adapter {
+    pub rank: usize,
+    pub alpha: f64,
+    /// By layer, then by [`Target`].
+    pub(crate) pairs: Vec<[Pair; Target::COUNT]>,
+    /// `[d, 1]`.
+    pub head: Option<Tensor<2>>,
+    /// Subtracted from the head's value, so that rewards of reference answers have mean 0; and what it is
+    /// then divided by.
+    pub offset: f64,
+    pub spread: f64,
+}
+
+impl Adapter {
+    /// A is uniform in ±1/√in (Kaiming with a = √5, as PEFT does), B is 0: the model starts unchanged.
+    pub fn new(config: &Config, lora: &LoraParameters, draw: Draw, device: &Device) -> Adapter {
+        let pair = |layer: usize, target: Target| {
+            let (inputs, outputs) = target.shape(config);
+            let mut stream = draw.stream(0, (layer * Target::COUNT + target as usize) as u64);
+            let bound = 1.0 / (inputs as f64).sqrt();
+            let a: Vec<f32> = (0..inputs * lora.rank).map(|_| ((stream.uniform() * 2.0 - 1.0) * bound) as f32).collect();
+            Pair {
+                a: Tensor::from_data(TensorData::new(a, [inputs, lora.rank]), device),
+                b: Tensor::zeros([lora.rank, outputs], device),
+            }
+        };
+        Adapter {
+            rank: lora.rank,
+            alpha: lora.alpha,
+            pairs: (0..config.layers).map(|layer| Target::ALL.map(|target| pair(layer, target))).collect(),
+            head: None,
+            offset: 0.0,
+            spread: 1.0,
+        }
+    }
+
+    /// A head drawn from N(0, 1/(d + 1)) (Stiennon et al. 2020, appendix B.1 in the form of N+).
+    pub fn with_head(mut self, config: &Config, draw: Draw, device: &Device) -> Adapter {
+        let mut stream = draw.stream(0, 0);
+        let sd = 1.0 / ((config.width + 1) as f64).sqrt();
+        let head: Vec<f32> = (0..config.width).map(|_| (stream.normal() * sd) as f32).collect();
+        self.head = Some(Tensor::from_data(TensorData::new(head, [config.width, 1]), device));
+        self
+    }
+
+    /// α/r.
+    pub fn scale(&self) -> f64 {
+        self.alpha / self.rank as f64
+    }
+
+    pub(crate) fn pair(&self, layer: usize, target: Target) -> Option<&Pair> {
+        self.pairs.get(layer).map(|pairs| &pairs[target as usize])
+    }
+
+    /// Every trained tensor, in a fixed order.
+    pub fn tensors(&self) -> Vec<Tensor<2>> {
+        let pairs = self.pairs.iter().flatten().flat_map(|pair| [pair.a.clone(), pair.b.clone()]);
+        pairs.chain(self.head.clone()).collect()
+    }
+
+    /// The same adapter with other tensors, in the order of [`Adapter::tensors`].
+    pub fn with_tensors(&self, tensors: &[Tensor<2>]) -> Adapter {
+        let mut rest = tensors.iter().cloned();
+        let mut next = || rest.next().expect("as many tensors as `tensors` gave");
+        let mut out = self.clone();
+        for pair in out.pairs.iter_mut().flatten() {
+            pair.a = next();
+            pair.b = next();
+        }
+        if out.head.is_some() {
+            out.head = Some(next());
+        }
+        out
+    }
+}

@@ -1,0 +1,293 @@
+//! The contract of a stage kind. A kind is one file under `kinds/` plus one row in `kinds::KINDS`.
+//!
+//! A kind sees typed parameters, input directories and an [`Io`]. It knows nothing of YAML, the DAG,
+//! the cache, gates or the report.
+
+use crate::io::Io;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+/// What a larger value of a metric means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    Higher,
+    Lower,
+    Neutral,
+}
+
+/// One metric a kind promises to report for every candidate.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub direction: Direction,
+    pub doc: &'static str,
+}
+
+/// What may be connected to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepts {
+    /// A language model: a directory in Hugging Face layout, or a stage that makes one.
+    Model,
+    /// A reward model (a stage of kind `rm`, or a directory), or a rule file of scored words (`.txt`, `.tsv`).
+    Reward,
+    /// A data file.
+    Data,
+    /// Anything (`exec`).
+    Any,
+}
+
+/// One input of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Port {
+    pub name: &'static str,
+    pub accepts: Accepts,
+    pub is_optional: bool,
+    pub takes_many: bool,
+    pub doc: &'static str,
+}
+
+impl Port {
+    pub const fn one(name: &'static str, accepts: Accepts, doc: &'static str) -> Port {
+        Port { name, accepts, is_optional: false, takes_many: false, doc }
+    }
+    pub const fn optional(self) -> Port {
+        Port { is_optional: true, ..self }
+    }
+    pub const fn many(self) -> Port {
+        Port { takes_many: true, ..self }
+    }
+}
+
+/// What a stage of this kind hands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    Model,
+    Reward,
+    /// Measurements only; no stage may take it as an input.
+    Nothing,
+    /// Whatever the command wrote (`exec`).
+    Any,
+}
+
+/// How a kind does its work.
+#[derive(Clone, Copy)]
+pub enum Work {
+    /// One action: the worker process calls this function.
+    Run(fn(&Call, &mut Io) -> anyhow::Result<()>),
+    /// No action of its own: the runner measures models in parts (DESIGN §1), each a cached action of the
+    /// internal kinds `answers`, `scores` and `divergence`. The function splits the parameters among them.
+    Measure(fn(&Value) -> Parts),
+}
+
+/// Canonical parameters of the three measuring actions.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    pub answers: Value,
+    pub scores: Value,
+    pub divergence: Value,
+}
+
+/// Types a `with:` block.
+pub type Parse = fn(&Map<String, Value>) -> Result<Value, Vec<ParameterMistake>>;
+
+/// One row of the table of kinds.
+pub struct Kind {
+    pub name: &'static str,
+    /// Raised by hand when the same call would now give another result: part of the key.
+    pub version: u32,
+    pub doc: &'static str,
+    pub ports: &'static [Port],
+    /// `exec` takes any port name, all optional, all of `Accepts::Any`.
+    pub takes_any_port: bool,
+    pub gives: Gives,
+    /// Reported for every candidate. `exec` declares its own in the file (`metrics:`).
+    pub metrics: &'static [Metric],
+    /// The port whose content is the incumbent of a gate, when the kind has one.
+    pub incumbent: Option<&'static str>,
+    /// Whether the seed enters the key.
+    pub draws: bool,
+    /// Types the `with:` block: canonical JSON with every default filled in, or all mistakes found.
+    pub parse: Parse,
+    /// All defaults, as `pipeline kinds KIND` prints them; a required parameter is `null`.
+    pub defaults: fn() -> Value,
+    /// `(parameter path, what it does)`, in the order they are printed; nested ones dotted (`lora.rank`).
+    pub parameter_docs: &'static [(&'static str, &'static str)],
+    pub work: Work,
+}
+
+impl Kind {
+    pub fn port(&self, name: &str) -> Option<&'static Port> {
+        self.ports.iter().find(|port| port.name == name)
+    }
+    pub fn metric(&self, name: &str) -> Option<&'static Metric> {
+        self.metrics.iter().find(|metric| metric.name == name)
+    }
+}
+
+/// A mistake in a `with:` block. `path` is dotted from the block's root (`lora.rank`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterMistake {
+    pub path: String,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl ParameterMistake {
+    pub fn new(path: &str, message: impl Into<String>) -> ParameterMistake {
+        ParameterMistake { path: path.to_owned(), message: message.into(), help: None }
+    }
+}
+
+/// What a kind is called with: `parameters` are canonical (they came out of [`Kind::parse`]).
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub parameters: Value,
+    pub seed: u64,
+}
+
+impl Call {
+    pub fn parameters<P: DeserializeOwned>(&self) -> anyhow::Result<P> {
+        serde_json::from_value(self.parameters.clone())
+            .map_err(|error| anyhow::anyhow!("read parameters of the action: {error}"))
+    }
+}
+
+/// The parameters of a kind: a serde struct with `#[serde(default, deny_unknown_fields)]`.
+pub trait Parameters: Default + Serialize + DeserializeOwned {
+    /// Range checks across the whole block, after every value has its type.
+    fn mistakes(&self) -> Vec<ParameterMistake>;
+}
+
+pub fn defaults<P: Parameters>() -> Value {
+    serde_json::to_value(P::default()).expect("parameters are plain data")
+}
+
+/// Types a `with:` block key by key, so that every mistake is found, not only the first.
+pub fn parse<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<ParameterMistake>> {
+    let defaults = defaults::<P>();
+    let mut mistakes = Vec::new();
+    let mut known = given.clone();
+    take_unknown_keys(&mut known, &defaults, "", &mut mistakes);
+    for (key, value) in &known {
+        let alone = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
+        if let Err(error) = serde_path_to_error::deserialize::<_, P>(alone) {
+            let path = match error.path().to_string().as_str() {
+                "." => key.clone(),
+                path => path.to_owned(),
+            };
+            mistakes.push(ParameterMistake::new(&path, error.into_inner().to_string()));
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    let typed: P = serde_json::from_value(Value::Object(given.clone()))
+        .map_err(|error| vec![ParameterMistake::new("", error.to_string())])?;
+    let mistakes = typed.mistakes();
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    Ok(serde_json::to_value(typed).expect("parameters are plain data"))
+}
+
+/// Mistakes of counts that must be at least 1.
+pub fn at_least_one(counts: &[(&str, u64)]) -> Vec<ParameterMistake> {
+    let zero = counts.iter().filter(|(_, value)| *value == 0);
+    zero.map(|(path, _)| ParameterMistake::new(path, format!("`{path}` must be at least 1"))).collect()
+}
+
+/// Mistakes of numbers that must be above 0.
+pub fn above_zero(numbers: &[(&str, f64)]) -> Vec<ParameterMistake> {
+    // Written so that NaN is a mistake, too.
+    let bad = numbers.iter().filter(|(_, value)| !(value.is_finite() && *value > 0.0));
+    bad.map(|(path, _)| ParameterMistake::new(path, format!("`{path}` must be above 0"))).collect()
+}
+
+/// Mistakes of numbers that must not be negative.
+pub fn not_negative(numbers: &[(&str, f64)]) -> Vec<ParameterMistake> {
+    let bad = numbers.iter().filter(|(_, value)| !(value.is_finite() && *value >= 0.0));
+    bad.map(|(path, _)| ParameterMistake::new(path, format!("`{path}` must be 0 or more"))).collect()
+}
+
+/// A share of the rows: strictly between 0 and 1.
+pub fn is_share(path: &str, value: f64) -> Option<ParameterMistake> {
+    let is_inside = value > 0.0 && value < 1.0;
+    (!is_inside).then(|| ParameterMistake::new(path, format!("`{path}` is a share of the rows: above 0 and below 1")))
+}
+
+fn take_unknown_keys(given: &mut Map<String, Value>, defaults: &Value, under: &str, mistakes: &mut Vec<ParameterMistake>) {
+    let Some(known) = defaults.as_object() else { return };
+    given.retain(|key, value| {
+        let path = if under.is_empty() { key.clone() } else { format!("{under}.{key}") };
+        let Some(inner) = known.get(key) else {
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            let help = did_you_mean(key, &names);
+            mistakes.push(ParameterMistake { path, message: format!("unknown parameter `{key}`"), help: Some(help) });
+            return false;
+        };
+        if let (Some(value), true) = (value.as_object_mut(), inner.is_object()) {
+            take_unknown_keys(value, inner, &path, mistakes);
+        }
+        true
+    });
+}
+
+/// `did you mean "epochs"?`, or the names there are.
+pub fn did_you_mean(typed: &str, names: &[&str]) -> String {
+    let nearest = names
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        .filter(|(distance, name)| *distance <= (name.chars().count().max(typed.chars().count()) / 3).max(1))
+        .min();
+    match nearest {
+        Some((_, name)) => format!("did you mean `{name}`?"),
+        None if names.is_empty() => "there are none here".to_owned(),
+        None => format!("there are: {}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn parsed(kind: &str, with: Value, expected: Expect) {
+        let kind = crate::kinds::kind(kind).unwrap();
+        let text = match (kind.parse)(with.as_object().unwrap()) {
+            Ok(value) => value.to_string(),
+            Err(mistakes) => mistakes.iter().map(|m| format!("{}: {} [{}]\n", m.path, m.message, m.help.as_deref().unwrap_or(""))).collect(),
+        };
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn every_mistake_of_a_block_is_found_at_its_path() {
+        parsed("sft", serde_json::json!({"epoch": 1, "batch": "many", "lora": {"rang": 4, "alpha": true}}), expect![[""]]);
+        parsed("ppo", serde_json::json!({"lr": 0, "kl": {"target": -1}, "minibatches": 100}), expect![[""]]);
+    }
+
+    #[test]
+    fn a_written_default_is_the_same_block_as_one_left_out() {
+        let parse = crate::kinds::kind("sft").unwrap().parse;
+        let written = serde_json::json!({"batch": 32, "lora": {"rank": 8}});
+        assert_eq!(parse(written.as_object().unwrap()).unwrap(), parse(&Map::new()).unwrap());
+    }
+
+    #[test]
+    fn every_parameter_of_every_kind_is_described() {
+        for kind in crate::kinds::KINDS.iter().chain(crate::kinds::PARTS) {
+            let mut paths = Vec::new();
+            for (key, value) in (kind.defaults)().as_object().unwrap() {
+                match value.as_object() {
+                    Some(inner) => paths.extend(inner.keys().map(|name| format!("{key}.{name}"))),
+                    None => paths.push(key.clone()),
+                }
+            }
+            let mut described: Vec<&str> = kind.parameter_docs.iter().map(|(path, _)| *path).collect();
+            described.sort_unstable();
+            paths.sort_unstable();
+            assert_eq!(paths, described, "{}", kind.name);
+        }
+    }
+}
