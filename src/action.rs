@@ -1,0 +1,267 @@
+//! What is in a key: one call of a kind, every input a content id. Also the record it leaves, where its inputs lie
+//! in a work directory, and the difference of two actions. Knows nothing of stage names, gates or processes.
+
+use anyhow::{Context, Result};
+use cache::{Content, Digest};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// One call of a kind. What is absent here is not in the key: stage names, gates, devices, time-outs (DESIGN §4).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    pub kind: String,
+    pub version: u32,
+    pub parameters: Value,
+    /// Only of kinds that draw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    pub inputs: BTreeMap<String, ActionInput>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+}
+
+/// A port that takes many keeps the order of the file, and is a list even when it holds one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ActionInput {
+    One(Content),
+    Many(Vec<Content>),
+}
+
+impl Action {
+    /// The bytes that are hashed, and that lie in `action.json` (RFC 8785).
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        serde_json_canonicalizer::to_vec(self).context("write the action as canonical JSON")
+    }
+
+    pub fn key(&self) -> Result<Digest> {
+        Ok(Digest::of(&self.bytes()?))
+    }
+
+    /// `(port, path under the work directory, content)` of every input, ports by name, a list in its order.
+    pub fn placements(&self) -> Vec<(&str, PathBuf, &Content)> {
+        let mut placements = Vec::new();
+        for (port, input) in &self.inputs {
+            let at = Path::new("in").join(port);
+            match input {
+                ActionInput::One(content) => placements.push((port.as_str(), with_format(at, content), content)),
+                ActionInput::Many(contents) => {
+                    for (n, content) in contents.iter().enumerate() {
+                        placements.push((port, with_format(at.join(n.to_string()), content), content));
+                    }
+                }
+            }
+        }
+        placements
+    }
+}
+
+fn with_format(path: PathBuf, content: &Content) -> PathBuf {
+    match content {
+        Content::File { format, .. } if !format.is_empty() => {
+            let mut path = path.into_os_string();
+            path.push(".");
+            path.push(format);
+            path.into()
+        }
+        _ => path,
+    }
+}
+
+/// What an action gave. Its telemetry (seconds, device class) lies beside it in the store, outside every comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// In step order, at least one.
+    pub candidates: Vec<Candidate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    pub step: u64,
+    pub content: Content,
+    /// `None` came out as no finite number.
+    pub metrics: BTreeMap<String, Option<f64>>,
+    /// Per-item tables.
+    #[serde(default)]
+    pub tables: BTreeMap<String, Content>,
+}
+
+impl Record {
+    pub fn last(&self) -> &Candidate {
+        self.candidates.last().expect("a record without a candidate is never committed nor read")
+    }
+
+    pub fn to_store(&self, telemetry: Value) -> Result<cache::Record> {
+        let contents = self.candidates.iter().flat_map(|candidate| {
+            std::iter::once(&candidate.content).chain(candidate.tables.values()).cloned().collect::<Vec<_>>()
+        });
+        let result = serde_json::to_value(self).context("write the record")?;
+        Ok(cache::Record { result, telemetry, contents: contents.collect() })
+    }
+
+    pub fn from_store(stored: &cache::Record) -> Result<Record> {
+        let record: Record = serde_json::from_value(stored.result.clone()).context("read the record")?;
+        anyhow::ensure!(!record.candidates.is_empty(), "read the record: it has no candidate");
+        Ok(record)
+    }
+}
+
+/// What is new about an action, one line a value: `parameters.lr: 0.001 -> 0.0005`. Empty when the keys are equal.
+pub fn differences(old: &Value, new: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    compare("", Some(old), Some(new), &mut lines);
+    lines
+}
+
+fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, lines: &mut Vec<String>) {
+    match (old, new) {
+        (old, new) if old == new => {}
+        (Some(Value::Object(old)), Some(Value::Object(new))) => {
+            let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for name in names {
+                let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                compare(&inner, old.get(name), new.get(name), lines);
+            }
+        }
+        (Some(Value::Array(old)), Some(Value::Array(new))) => {
+            for n in 0..old.len().max(new.len()) {
+                compare(&format!("{path}.{n}"), old.get(n), new.get(n), lines);
+            }
+        }
+        (old, new) => lines.push(format!("{path}: {} -> {}", shown(old), shown(new))),
+    }
+}
+
+/// Content ids are cut to what a person compares.
+fn shown(value: Option<&Value>) -> String {
+    let Some(value) = value else { return "absent".to_owned() };
+    let content = value.as_str().and_then(|text| text.parse::<Content>().ok());
+    match content {
+        Some(Content::Tree(digest)) => format!("tree:{}", digest.short()),
+        Some(Content::File { format, blob }) if format.is_empty() => format!("file:{}", blob.short()),
+        Some(Content::File { format, blob }) => format!("file.{format}:{}", blob.short()),
+        None => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use serde_json::json;
+
+    fn ppo() -> Action {
+        Action {
+            kind: "ppo".to_owned(),
+            version: 3,
+            parameters: json!({"steps": 200, "kl": {"coef": 0.05}}),
+            seed: Some(7),
+            inputs: BTreeMap::from([
+                ("policy".to_owned(), ActionInput::One(Content::Tree(Digest::of(b"sft")))),
+                (
+                    "prompts".to_owned(),
+                    ActionInput::One(Content::File { format: "jsonl".to_owned(), blob: Digest::of(b"prompts") }),
+                ),
+                (
+                    "reward".to_owned(),
+                    ActionInput::Many(vec![
+                        Content::Tree(Digest::of(b"rm_1")),
+                        Content::File { format: "txt".to_owned(), blob: Digest::of(b"words") },
+                    ]),
+                ),
+            ]),
+            salt: None,
+        }
+    }
+
+    #[test]
+    fn the_hashed_bytes_are_a_versioned_promise() {
+        expect![[r#"{"inputs":{"policy":"tree:c2074e4346c7ed7820496c80b31055be8472f1cdb9a11cbc236604aeac915e06","prompts":"file.jsonl:44761766e183c1ca4d07fc7b2a9902f9ff11cd13bd8bfd071dbe5756bd961b0e","reward":["tree:8d058f47d011a35c7817aeeeb4e28c6e099f1462980afdeb7244065e0755b21e","file.txt:073acf80c9f552574db02fad710110d3b1cb06724ee70e3bfb8bb33a5d803ea1"]},"kind":"ppo","parameters":{"kl":{"coef":0.05},"steps":200},"seed":7,"version":3}"#]]
+            .assert_eq(&String::from_utf8(ppo().bytes().unwrap()).unwrap());
+        expect!["3c6149c274a259e1c0262c35ecaac2d6b91f572dcdad805cfd7699269bb93fd4"]
+            .assert_eq(&ppo().key().unwrap().to_string());
+    }
+
+    #[test]
+    fn the_order_in_which_parameters_were_written_does_not_change_the_key() {
+        let mut other = ppo();
+        other.parameters = json!({"kl": {"coef": 5e-2}, "steps": 200});
+        assert_eq!(ppo().key().unwrap(), other.key().unwrap());
+    }
+
+    #[test]
+    fn everything_an_action_holds_is_in_its_key() {
+        let changes: [fn(&mut Action); 8] = [
+            |action| action.kind = "dpo".to_owned(),
+            |action| action.version = 4,
+            |action| action.parameters = json!({"steps": 201, "kl": {"coef": 0.05}}),
+            |action| action.seed = Some(8),
+            |action| action.seed = None,
+            |action| action.salt = Some("2026".to_owned()),
+            |action| drop(action.inputs.remove("reward")),
+            |action| {
+                let Some(ActionInput::Many(rewards)) = action.inputs.get_mut("reward") else { return };
+                rewards.reverse();
+            },
+        ];
+        let mut keys = std::collections::BTreeSet::from([ppo().key().unwrap()]);
+        for change in changes {
+            let mut action = ppo();
+            change(&mut action);
+            assert!(keys.insert(action.key().unwrap()), "{action:?}");
+        }
+    }
+
+    #[test]
+    fn the_work_directory_shows_ports_and_formats_but_no_names() {
+        let action = ppo();
+        let paths: Vec<String> =
+            action.placements().iter().map(|(port, path, _)| format!("{port}: {}", path.display())).collect();
+        expect![[r#"
+            policy: in/policy
+            prompts: in/prompts.jsonl
+            reward: in/reward/0
+            reward: in/reward/1.txt"#]]
+        .assert_eq(&paths.join("\n"));
+    }
+
+    #[test]
+    fn a_difference_names_each_value_that_changed() {
+        let mut new = ppo();
+        new.parameters = json!({"steps": 200, "kl": {"coef": 0.1, "target": 6.0}});
+        new.seed = None;
+        new.inputs.insert("policy".to_owned(), ActionInput::One(Content::Tree(Digest::of(b"ppo_1"))));
+        let value = |action: &Action| serde_json::to_value(action).unwrap();
+        expect![[r#"
+            inputs.policy: tree:c2074e4346c7 -> tree:66e9a676ab97
+            parameters.kl.coef: 0.05 -> 0.1
+            parameters.kl.target: absent -> 6.0
+            seed: 7 -> absent"#]]
+        .assert_eq(&differences(&value(&ppo()), &value(&new)).join("\n"));
+        assert_eq!(differences(&value(&ppo()), &value(&ppo())), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_record_comes_back_from_the_store_as_it_went() {
+        let record = Record {
+            candidates: vec![Candidate {
+                step: 200,
+                content: Content::Tree(Digest::of(b"ppo_1")),
+                metrics: BTreeMap::from([("kl".to_owned(), Some(4.25)), ("reward".to_owned(), None)]),
+                tables: BTreeMap::from([(
+                    "items".to_owned(),
+                    Content::File { format: "jsonl".to_owned(), blob: Digest::of(b"items") },
+                )]),
+            }],
+        };
+        let stored = record.to_store(json!({"seconds": 3.5})).unwrap();
+        assert_eq!(stored.contents.len(), 2);
+        assert_eq!(Record::from_store(&stored).unwrap(), record);
+        assert!(Record::from_store(&Record { candidates: Vec::new() }.to_store(Value::Null).unwrap()).is_err());
+    }
+}

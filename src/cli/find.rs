@@ -1,0 +1,165 @@
+//! Which run is meant by `status` and `explain`, and what the store adds to it. Knows journals and the store, not
+//! what is printed.
+
+use super::refused;
+use crate::action::Record;
+use crate::event::Event;
+use crate::journal;
+use crate::report::explain::{self, Checkpoint, Execution};
+use crate::report::fold::{self, Run};
+use anyhow::Result;
+use cache::Store;
+use std::path::{Path, PathBuf};
+
+pub struct Found {
+    /// The folder of the store: `.pipeline`.
+    pub root: PathBuf,
+    pub journal: PathBuf,
+    pub run: Run,
+    pub is_alive: bool,
+}
+
+/// The last run of `file`. Without a file the last run of any, in the store of `here` or in one a directory below:
+/// after `pipeline run pipelines/rlhf.yaml`, a bare `pipeline status` means that run. Which it was is always printed.
+pub fn last_run(here: &Path, file: Option<&Path>, store: Option<PathBuf>) -> Result<Found> {
+    if let Some(file) = file
+        && !file.is_file()
+    {
+        return Err(refused(format!("read {}: there is no such file", file.display())));
+    }
+    let roots = match (store, file) {
+        (Some(store), _) => vec![store],
+        (None, Some(file)) => vec![file.with_file_name(".pipeline")],
+        (None, None) => nearby_roots(here),
+    };
+    let mut journals = Vec::new();
+    for root in &roots {
+        journals.extend(journal::all(root)?.into_iter().map(|journal| (journal, root.clone())));
+    }
+    // Journals lie in directories named by time.
+    journals.sort_by_key(|(journal, _)| journal.parent().and_then(Path::file_name).map(ToOwned::to_owned));
+    while let Some((journal, root)) = journals.pop() {
+        // Before the events: a run that ends in between is then seen with its end.
+        let is_alive = journal::is_alive(&journal);
+        let Some(run) = read(&journal) else { continue };
+        if file.is_none_or(|file| is_same(file, Path::new(&run.file))) {
+            return Ok(Found { root, journal, run, is_alive });
+        }
+    }
+    Err(refused(match file {
+        Some(file) => format!("{} was not run yet: `pipeline run {}`", file.display(), file.display()),
+        None => "no run was found in this directory or one below it: name the pipeline file".to_owned(),
+    }))
+}
+
+/// A journal that cannot be read is passed over, with a warning.
+fn read(journal: &Path) -> Option<Run> {
+    let events = journal::read(journal).inspect_err(|error| tracing::warn!("{error:#}")).ok()?;
+    fold::fold(&events)
+}
+
+fn nearby_roots(here: &Path) -> Vec<PathBuf> {
+    let below = std::fs::read_dir(here).into_iter().flatten().flatten().map(|entry| entry.path().join(".pipeline"));
+    let mut roots: Vec<PathBuf> = below.filter(|root| root.is_dir()).collect();
+    roots.sort();
+    roots.insert(0, here.join(".pipeline"));
+    roots
+}
+
+/// Whether two paths mean one pipeline file. A journal keeps the path as it was typed, which may have been in another
+/// directory; the store they share then makes the name enough.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let is_same_name = one.file_name() == other.file_name();
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => is_same_name,
+    }
+}
+
+/// When the action of this key was last executed: in the run found, or before it.
+pub fn execution(found: &Found, key: &str) -> Option<Execution> {
+    if let Some(execution) = explain::execution(&found.run, key) {
+        return Some(execution);
+    }
+    let earlier = journal::all(&found.root).ok()?.into_iter().rev().filter(|journal| *journal < found.journal);
+    earlier.filter_map(|journal| read_if_started(&journal, key)).find_map(|run| explain::execution(&run, key))
+}
+
+/// Most journals of a long history only hold hits of a key: those need no folding.
+fn read_if_started(journal: &Path, key: &str) -> Option<Run> {
+    let events = journal::read(journal).ok()?;
+    let is_started = events.iter().any(|event| matches!(event, Event::Started { key: started, .. } if started == key));
+    if is_started { fold::fold(&events) } else { None }
+}
+
+/// The candidates of an action, as its record in the store has them.
+pub fn checkpoints(found: &Found, key: &str) -> Option<Vec<Checkpoint>> {
+    let record = Store::open(&found.root).ok()?.lookup(&key.parse().ok()?).ok()??;
+    let record = Record::from_store(&record).ok()?;
+    let checkpoint = |candidate: crate::action::Candidate| Checkpoint {
+        step: candidate.step,
+        content: candidate.content.to_string(),
+        metrics: candidate.metrics,
+    };
+    Some(record.candidates.into_iter().map(checkpoint).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Journal;
+    use expect_test::expect;
+    use std::fs;
+
+    fn was_run(file: &Path, at: &str) {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "").unwrap();
+        let root = file.with_file_name(".pipeline");
+        let mut journal = Journal::create(&root, "toy", at.parse().unwrap()).unwrap();
+        let event = Event::RunStarted {
+            run: journal.run(),
+            pipeline: "toy".to_owned(),
+            file: file.display().to_string(),
+            at: at.to_owned(),
+            stages: Vec::new(),
+            overrides: Vec::new(),
+        };
+        journal.append(&event).unwrap();
+    }
+
+    #[test]
+    fn the_last_run_is_that_of_the_file_or_the_newest_nearby() {
+        let temporary = tempfile::tempdir().unwrap();
+        let here = temporary.path();
+        let (one, other) = (here.join("pipelines/one.yaml"), here.join("pipelines/other.yaml"));
+        let far = here.join("a/b/far.yaml");
+        was_run(&one, "2026-11-21T08:00:00Z");
+        was_run(&other, "2026-11-21T09:00:00Z");
+        was_run(&far, "2026-11-21T10:00:00Z");
+        let never = here.join("pipelines/never.yaml");
+        fs::write(&never, "").unwrap();
+        let found = |file: Option<&Path>| match last_run(here, file, None) {
+            Ok(found) => found.run.at,
+            Err(error) => error.to_string().replace(&here.display().to_string(), "HERE"),
+        };
+        let all = [None, Some(&one), Some(&never), Some(&here.join("gone.yaml"))]
+            .map(|file| found(file.map(PathBuf::as_path)));
+        expect![[r#"
+            2026-11-21T09:00:00Z
+            2026-11-21T08:00:00Z
+            error: HERE/pipelines/never.yaml was not run yet: `pipeline run HERE/pipelines/never.yaml`
+
+            error: read HERE/gone.yaml: there is no such file
+        "#]]
+        .assert_eq(&all.join("\n"));
+    }
+
+    #[test]
+    fn a_run_without_an_end_is_dead_once_nobody_holds_its_journal() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("one.yaml");
+        was_run(&file, "2026-11-21T08:00:00Z");
+        let found = last_run(temporary.path(), Some(&file), None).unwrap();
+        assert!(!found.is_alive && found.run.finish.is_none());
+    }
+}

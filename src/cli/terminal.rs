@@ -1,0 +1,35 @@
+//! Stdout and stderr as they are here and now: width, colour, and readers who leave early.
+
+use crate::report::page::Page;
+use anyhow::{Context, Result};
+use std::io::{ErrorKind, IsTerminal, Write};
+
+/// The page on stdout. Where no terminal says otherwise it is as wide as the widest table likes to be.
+pub fn page() -> Page {
+    let width = comfy_table::Table::new().width().unwrap_or(120).clamp(80, 120);
+    Page { width, has_color: std::io::stdout().is_terminal() && takes_color() }
+}
+
+pub fn stderr_has_color() -> bool {
+    std::io::stderr().is_terminal() && takes_color()
+}
+
+/// <https://no-color.org>
+fn takes_color() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Prints on stdout; `false` when nobody reads any more, which is no error.
+pub fn say(text: &str) -> Result<bool> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("write to stdout"),
+    }
+}
+
+/// Prints on stderr, where there is nobody left to tell of a failure.
+pub fn remark(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,212 @@
+//! A mistake in the user's file: where it is, what it is, and what to do about it.
+//! Knows text and positions; knows nothing of YAML, stages or rules.
+
+use annotate_snippets::{AnnotationKind, Group, Level as Title, Renderer, Snippet, renderer::DecorStyle};
+use std::path::PathBuf;
+
+/// What the user typed: the pipeline file, and the `--set` arguments behind it.
+///
+/// A mistake in a `--set` argument needs a place as much as one in the file, so a [`Span`] beyond the file's
+/// text points into the arguments, as if each were one more line after it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// As the user typed it.
+    pub path: PathBuf,
+    pub text: String,
+    /// `--set` arguments: `ppo_1.with.lr=1e-5`.
+    pub overrides: Vec<String>,
+}
+
+/// Byte offsets into [`Source::text`], and on into the overrides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Error,
+    Warning,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// `None`: the mistake is of the file as a whole.
+    pub span: Option<Span>,
+    pub level: Level,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl Source {
+    /// Where the text of override `index` begins, counted as spans are.
+    pub fn override_start(&self, index: usize) -> usize {
+        self.text.len() + 1 + self.overrides[..index].iter().map(|text| text.len() + 1).sum::<usize>()
+    }
+}
+
+impl Span {
+    pub fn new(start: usize, end: usize) -> Span {
+        Span { start, end }
+    }
+}
+
+impl Diagnostic {
+    pub fn error(span: Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { span: Some(span), level: Level::Error, message: message.into(), help: None }
+    }
+
+    pub fn warning(span: Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { level: Level::Warning, ..Diagnostic::error(span, message) }
+    }
+
+    pub fn help(self, help: impl Into<String>) -> Diagnostic {
+        Diagnostic { help: Some(help.into()), ..self }
+    }
+}
+
+/// `error: … --> rlhf.yaml:12:9`, the line, a caret and the help; in the order of the file, each mistake once.
+/// (An anchor used by several stages would else repeat what is wrong with it.)
+pub fn render(source: &Source, diagnostics: &[Diagnostic], color: bool) -> String {
+    let mut sorted: Vec<&Diagnostic> = Vec::new();
+    for diagnostic in diagnostics {
+        if !sorted.contains(&diagnostic) {
+            sorted.push(diagnostic);
+        }
+    }
+    sorted.sort_by_key(|diagnostic| diagnostic.span);
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let renderer = renderer.decor_style(DecorStyle::Ascii);
+    let mut rendered = String::new();
+    for diagnostic in sorted {
+        rendered.push_str(&render_one(source, diagnostic, &renderer));
+        rendered.push_str("\n\n");
+    }
+    rendered
+}
+
+fn render_one(source: &Source, diagnostic: &Diagnostic, renderer: &Renderer) -> String {
+    let title = match diagnostic.level {
+        Level::Error => Title::ERROR,
+        Level::Warning => Title::WARNING,
+    };
+    let path = source.path.display().to_string();
+    let mut group = Group::with_title(title.primary_title(diagnostic.message.as_str()));
+    if let Some(span) = diagnostic.span {
+        let (path, text, span) = place(source, &path, span);
+        let caret = AnnotationKind::Primary.span(one_line(text, span));
+        group = group.element(Snippet::source(text).path(path).annotation(caret));
+    }
+    if let Some(help) = &diagnostic.help {
+        group = group.element(Title::HELP.message(help.as_str()));
+    }
+    renderer.render(&[group])
+}
+
+/// The text a span lies in, and the span within it.
+fn place<'a>(source: &'a Source, path: &'a str, span: Span) -> (&'a str, &'a str, Span) {
+    for index in (0..source.overrides.len()).rev() {
+        let start = source.override_start(index);
+        if span.start >= start {
+            let within = Span::new(span.start - start, span.end.saturating_sub(start));
+            return ("--set", &source.overrides[index], within);
+        }
+    }
+    (path, &source.text, span)
+}
+
+/// A caret marks the first line of what it points at; the rest would push the help off the screen.
+fn one_line(text: &str, span: Span) -> std::ops::Range<usize> {
+    let start = text.floor_char_boundary(span.start.min(text.len()));
+    let line_end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+    let end = text.floor_char_boundary(span.end.clamp(start, line_end));
+    start..end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check(overrides: &[&str], diagnostics: &[Diagnostic], expected: Expect) {
+        let source = Source {
+            path: PathBuf::from("rlhf.yaml"),
+            text: "name: 日本語 # é\nseed: x\nlast: 'two\n  lines'\n".to_owned(),
+            overrides: overrides.iter().map(|text| (*text).to_owned()).collect(),
+        };
+        expected.assert_eq(&render(&source, diagnostics, false));
+    }
+
+    #[test]
+    fn diagnostics_are_shown_in_the_order_of_the_file_with_columns_in_characters() {
+        check(
+            &[],
+            &[
+                Diagnostic::error(Span::new(27, 28), "expected a whole number").help("seed: 7"),
+                Diagnostic::warning(Span::new(6, 15), "a name in Japanese"),
+                Diagnostic::error(Span::new(27, 28), "expected a whole number").help("seed: 7"),
+            ],
+            expect![[r#"
+                warning: a name in Japanese
+                 --> rlhf.yaml:1:7
+                  |
+                1 | name: 日本語 # é
+                  |       ^^^^^^
+
+                error: expected a whole number
+                 --> rlhf.yaml:2:7
+                  |
+                2 | seed: x
+                  |       ^
+                  |
+                  = help: seed: 7
+
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_span_of_several_lines_marks_the_first_and_one_past_the_end_does_not_panic() {
+        check(
+            &[],
+            &[
+                Diagnostic::error(Span::new(35, 48), "two lines"),
+                Diagnostic::error(Span::new(49, 900), "the end"),
+                Diagnostic { span: None, level: Level::Error, message: "nowhere".to_owned(), help: None },
+            ],
+            expect![[r#"
+                error: nowhere
+
+                error: two lines
+                 --> rlhf.yaml:3:7
+                  |
+                3 | last: 'two
+                  |       ^^^^
+
+                error: the end
+                 --> rlhf.yaml:4:10
+                  |
+                4 |   lines'
+                  |         ^
+
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_span_behind_the_file_points_into_the_set_arguments() {
+        check(
+            &["seed=1", "vars.steps=many"],
+            &[Diagnostic::error(Span::new(49 + 1 + 7 + 11, 49 + 1 + 7 + 15), "expected a whole number")],
+            expect![[r#"
+                error: expected a whole number
+                 --> --set:1:12
+                  |
+                1 | vars.steps=many
+                  |            ^^^^
+
+            "#]],
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! The facts of a run, in the order they happened. Everything shown (progress, status, explain, report) is
+//! a fold of these; the journal is these, one JSON object a line. Knows nothing of how they come about.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+pub type Metrics = BTreeMap<String, Option<f64>>;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    RunStarted {
+        run: String,
+        pipeline: String,
+        file: String,
+        /// RFC 3339.
+        at: String,
+        stages: Vec<StageHead>,
+        /// `--set` arguments, as typed.
+        overrides: Vec<String>,
+    },
+    /// An action was found in the store. `part` says which measurement of which model, for the parts of an eval.
+    Hit { stage: String, part: Option<String>, key: String, action: serde_json::Value },
+    /// An action begins to execute; `why` says what is new about it.
+    Started { stage: String, part: Option<String>, key: String, action: serde_json::Value, attempt: u32, why: Vec<String>, log: String },
+    Progressed { stage: String, part: Option<String>, done: u64, total: u64, unit: String, message: String },
+    Finished { stage: String, part: Option<String>, key: String, seconds: f64, device: Option<String> },
+    Failed { stage: String, part: Option<String>, key: String, cause: String, log: String },
+    /// What a gate said.
+    Judged { stage: String, verdict: Verdict },
+    /// How a stage ended.
+    Ended { stage: String, outcome: Outcome },
+    /// One model under the yardstick of an eval stage: a row of the table of the study.
+    Measured { eval: String, row: Measured },
+    /// Answers of two models to one prompt, for the side-by-side list.
+    Compared { eval: String, prompt: String, answers: Vec<Answer> },
+    RunFinished { exit: u8, seconds: f64, at: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageHead {
+    pub name: String,
+    pub kind: String,
+    pub has_gate: bool,
+    /// `(metric, direction)` declared by the stage, in its order.
+    pub metrics: Vec<(String, stages::stage::Direction)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    Pass,
+    Fail,
+    Unsure,
+    Error,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub decision: Decision,
+    /// The rules and the numbers they saw, one line each: `pass: mean_score 0.41 > incumbent.mean_score 0.11 (+0.30)`.
+    pub rules: Vec<RuleVerdict>,
+    /// What `select` said, when there is one.
+    pub select: Option<String>,
+    /// What carries the stage's name from here on: `step 150`, or `the incumbent (sft)`.
+    pub carries: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleVerdict {
+    /// `require`, `warn` or `observe`.
+    pub role: String,
+    pub text: String,
+    pub decision: Decision,
+    pub explanation: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The only outcome with an output. `kept` is true when the gate let the incumbent go on.
+    Done { content: String, step: Option<u64>, kept: bool, executed: bool, seconds: f64, metrics: Metrics },
+    /// A closed gate with `on_fail: stop`.
+    Stopped { executed: bool, seconds: f64, metrics: Metrics },
+    /// The work failed, or the gate erred.
+    Failed { cause: String },
+    Skipped { because: String },
+    /// `plan` and `--dry-run` only: it would run.
+    WouldRun { because: Vec<String> },
+    Interrupted,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// `sft`, `ppo_2`, or `ppo_2@last` for a candidate that its gate rejected.
+    pub model: String,
+    pub is_rejected: bool,
+    pub metrics: Metrics,
+    /// Against the eval's baseline; `None` for the baseline itself and without one.
+    pub versus: Option<Versus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Versus {
+    pub baseline: String,
+    pub win: u64,
+    pub loss: u64,
+    pub tie_changed: u64,
+    pub tie_unchanged: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    pub model: String,
+    pub text: String,
+    pub score: Option<f64>,
+}

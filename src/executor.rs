@@ -1,0 +1,73 @@
+//! Who executes. An executor knows a directory and a command, and nothing of stages, actions or the store.
+
+pub mod local;
+
+use anyhow::Result;
+use stages::io::Progress;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A work directory, ready to be worked in, and the command that does it.
+pub struct Job {
+    pub directory: PathBuf,
+    pub command: Vec<OsString>,
+    pub timeout: Option<Duration>,
+}
+
+/// Names a job for as long as its executor lives.
+pub type JobId = u64;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    Progressed(JobId, Progress),
+    Ended(JobId, Exit),
+}
+
+/// How a process ended. Whether its work succeeded is said by `outcome.json`, not by this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+    TimedOut(Duration),
+}
+
+pub trait Executor {
+    /// Starts the command in the background; its output goes to `log.txt` in the directory.
+    fn submit(&mut self, job: Job) -> Result<JobId>;
+    /// What happened since the last call; waits at most so long when that is nothing.
+    fn poll(&mut self, patience: Duration) -> Result<Vec<Update>>;
+    /// Ends whatever still runs, with all that it started.
+    fn cancel_all(&mut self);
+}
+
+impl Exit {
+    /// What ended the worker, and the likeliest reason. For an attempt that left no outcome.
+    pub fn in_words(self) -> String {
+        match self {
+            Exit::Code(0) => "the worker ended without an outcome".to_owned(),
+            // What a shell makes of an abort of its last command.
+            Exit::Code(134) => Exit::Signal(6).in_words(),
+            Exit::Code(137) => Exit::Signal(9).in_words(),
+            Exit::Code(139) => Exit::Signal(11).in_words(),
+            Exit::Code(code) => format!("the worker ended with exit code {code}"),
+            Exit::Signal(4) => {
+                "the worker died of an illegal instruction (SIGILL): built for another processor".to_owned()
+            }
+            Exit::Signal(6) => "the worker aborted (SIGABRT): out of memory, or an abort in native code".to_owned(),
+            Exit::Signal(7) => {
+                "the worker died of a bus error (SIGBUS): a full disk, or a crash of the driver".to_owned()
+            }
+            Exit::Signal(9) => "the worker was killed (SIGKILL): probably out of memory".to_owned(),
+            Exit::Signal(11) => "the worker crashed (SIGSEGV): probably the graphics driver".to_owned(),
+            Exit::Signal(15) => "the worker was ended from outside (SIGTERM)".to_owned(),
+            Exit::Signal(signal) => format!("the worker died of signal {signal}"),
+            Exit::TimedOut(after) => {
+                format!(
+                    "the worker was ended after {:?}, the stage's `timeout`",
+                    Duration::from_secs(after.as_secs().max(1))
+                )
+            }
+        }
+    }
+}

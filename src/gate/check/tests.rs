@@ -1,0 +1,418 @@
+//! Mistakes in rules, as a person makes them, and what they are answered.
+
+use super::super::{JudgeScope, MetricName, parse, parse_expression};
+use super::*;
+use expect_test::{Expect, expect};
+
+fn metrics(names: &[(&str, Direction)]) -> Vec<MetricName> {
+    names.iter().map(|(name, direction)| MetricName { name: (*name).to_owned(), direction: *direction }).collect()
+}
+
+/// A ppo stage that goes on from sft and is judged by an eval.
+fn scope() -> Scope {
+    let sft = metrics(&[("heldout_loss", Direction::Lower), ("gap", Direction::Lower)]);
+    let judge = metrics(&[("mean_score", Direction::Higher), ("kl", Direction::Lower), ("length", Direction::Neutral)]);
+    Scope {
+        own: metrics(&[("reward", Direction::Higher), ("kl", Direction::Lower), ("entropy", Direction::Neutral)]),
+        judge: Some(JudgeScope { name: "eval".to_owned(), metrics: judge, has_items: true }),
+        incumbent: Some(sft.clone()),
+        stages: [("sft".to_owned(), sft), ("rm_1".to_owned(), metrics(&[("accuracy", Direction::Higher)]))].into(),
+    }
+}
+
+fn listed(text: &str, mistakes: &[Mistake]) -> String {
+    let lines = mistakes.iter().map(|mistake| {
+        let help = mistake.help.as_ref().map_or(String::new(), |help| format!(" | {help}"));
+        format!("[{}] {}{help}\n", &text[mistake.range.clone()], mistake.message)
+    });
+    lines.collect()
+}
+
+fn mistakes(text: &str, scope: &Scope) -> String {
+    match parse(text) {
+        Ok(mut rule) => listed(text, &check(&mut rule, scope)),
+        Err(mistake) => listed(text, &[mistake]),
+    }
+}
+
+fn refused(texts: &[&str], scope: &Scope, expected: Expect) {
+    expected.assert_eq(&texts.iter().map(|text| format!("{text}\n{}", mistakes(text, scope))).collect::<String>());
+}
+
+fn accepted(text: &str, scope: &Scope) {
+    assert_eq!(mistakes(text, scope), "", "{text}");
+}
+
+#[test]
+fn every_form_of_the_grammar_is_accepted() {
+    for text in [
+        "mean_score > incumbent.mean_score",
+        "0.1 < self.kl <= 0.5",
+        "mean_score >= sft.mean_score by 5%",
+        "mean_score improves over sft by 0.02",
+        "sft.heldout_loss < 2.5",
+        "self.kl between 0.01 and 2 * 0.5 and reward > -1e-3",
+        "win_rate(sft over changed) > 0.5 or not changed(incumbent) > .1",
+        "not (reward > 1 or (reward - 1) / 2 > max(0, entropy, length) * -1)",
+        "delta(mean_score, sft) == 0.1 && abs(judge.kl) != 1 || reward = 2",
+        "mean_score > best(sft.mean_score, incumbent.mean_score)",
+        "rm_1.accuracy > 0.6",
+    ] {
+        accepted(text, &scope());
+    }
+}
+
+#[test]
+fn misspelt_names_are_answered_with_the_nearest_all_at_once() {
+    refused(
+        &[
+            "mean_scor > stf.mean_score and reward > incumbent.men_score",
+            "wobble > 1",
+            "self.mean_score > 1",
+            "judge.reward > 1",
+            "win_rate > 0.5",
+            "mean_score > sft",
+            "mean_scor improves over sft",
+            "gap improves over sft",
+            "reward improves over sft",
+            "mean(mean_score) > 1",
+            "maxx(1, 2) > 1",
+            "eval.mean_score > 1",
+            "win_rate(eval over changed) > 0.5",
+        ],
+        &scope(),
+        expect![[r#"
+            mean_scor > stf.mean_score and reward > incumbent.men_score
+            [mean_scor] unknown metric `mean_scor` | did you mean `mean_score`?
+            [stf] unknown stage `stf` | did you mean `sft`?
+            [men_score] unknown metric `men_score` of the incumbent | did you mean `mean_score`?
+            wobble > 1
+            [wobble] unknown metric `wobble` | there are: entropy, kl, length, mean_score, reward
+            self.mean_score > 1
+            [mean_score] unknown metric `mean_score` of this stage | the judge measures it: write `judge.mean_score`
+            judge.reward > 1
+            [reward] unknown metric `reward` of the judge | this stage measures it itself: write `self.reward`
+            win_rate > 0.5
+            [win_rate] unknown metric `win_rate` | `win_rate` is a function: `win_rate(STAGE over changed)`
+            mean_score > sft
+            [sft] unknown metric `sft` | `sft` is a stage: write `sft.` and a metric
+            mean_scor improves over sft
+            [mean_scor] unknown metric `mean_scor` | did you mean `mean_score`?
+            gap improves over sft
+            [gap] unknown metric `gap` | there are: entropy, kl, length, mean_score, reward
+            reward improves over sft
+            [sft] unknown metric `reward` of `sft` | there are: gap, heldout_loss
+            mean(mean_score) > 1
+            [mean] unknown function `mean` | there are: abs, min, max, best, worst, delta, win_rate, changed
+            maxx(1, 2) > 1
+            [maxx] unknown function `maxx` | did you mean `max`?
+            eval.mean_score > 1
+            [eval] `eval` is the judge, not one of the judged | its measurement of this stage is `judge.METRIC`, or the metric alone
+            win_rate(eval over changed) > 0.5
+            [eval] `eval` is the judge, not one of the judged | its measurement of this stage is `judge.METRIC`, or the metric alone
+        "#]],
+    );
+}
+
+#[test]
+fn a_metric_of_both_stage_and_judge_must_be_qualified() {
+    refused(
+        &["kl < 1"],
+        &scope(),
+        expect![[r#"
+        kl < 1
+        [kl] `kl` is measured by this stage and by its judge `eval` | write `self.kl` or `judge.kl`
+    "#]],
+    );
+    accepted("self.kl < 1 and judge.kl < 1 and incumbent.kl < 1", &scope());
+}
+
+#[test]
+fn there_is_no_incumbent_and_no_judge_unless_the_stage_has_one() {
+    let alone = Scope { judge: None, incumbent: None, ..scope() };
+    let rules =
+        ["reward > incumbent.reward", "reward improves over incumbent", "judge.mean_score > 1", "changed(sft) > 0.5"];
+    refused(
+        &rules,
+        &alone,
+        expect![[r#"
+        reward > incumbent.reward
+        [incumbent.reward] this stage has no incumbent | name a stage, or compare with a number: nothing goes into this stage that it could keep
+        reward improves over incumbent
+        [incumbent] this stage has no incumbent | name a stage, or compare with a number: nothing goes into this stage that it could keep
+        judge.mean_score > 1
+        [judge.mean_score] this gate has no judge | add `judge: STAGE` to the gate
+        changed(sft) > 0.5
+        [sft] `changed` compares answers, and no judge asks for any | add `judge: STAGE` to the gate
+    "#]],
+    );
+    let from_path = Scope { judge: None, incumbent: Some(Vec::new()), ..scope() };
+    refused(
+        &rules[..1],
+        &from_path,
+        expect![[r#"
+        reward > incumbent.reward
+        [reward] unknown metric `reward` of the incumbent | it has no metrics of its own: name a stage that measures it with `judge:`
+    "#]],
+    );
+    let no_items = JudgeScope { has_items: false, ..scope().judge.expect("the scope has a judge") };
+    refused(
+        &rules[3..],
+        &Scope { judge: Some(no_items), ..scope() },
+        expect![[r#"
+        changed(sft) > 0.5
+        [sft] `changed` compares answers, and `eval` leaves no table of them | judge by a stage of kind `eval`
+    "#]],
+    );
+}
+
+#[test]
+fn directions_must_be_known_where_better_is_meant() {
+    refused(
+        &[
+            "entropy improves over sft",
+            "length improves over sft",
+            "best(mean_score, sft.heldout_loss) > 1",
+            "best(mean_score, length) > 1",
+            "worst(mean_score, 0.1) > 1",
+        ],
+        &scope(),
+        expect![[r#"
+            entropy improves over sft
+            [entropy] `entropy` is neither better high nor better low, so nothing improves it | compare with `>` or `<`
+            [sft] unknown metric `entropy` of `sft` | there are: gap, heldout_loss
+            length improves over sft
+            [length] `length` is neither better high nor better low, so nothing improves it | compare with `>` or `<`
+            best(mean_score, sft.heldout_loss) > 1
+            [best(mean_score, sft.heldout_loss)] `best` cannot tell which is better: of some metrics the higher value is better, of others the lower | write `max(…)` or `min(…)`
+            best(mean_score, length) > 1
+            [best(mean_score, length)] `best` cannot tell which is better: `length` has no better side | write `max(…)` or `min(…)`
+            worst(mean_score, 0.1) > 1
+            [worst(mean_score, 0.1)] `worst` cannot tell which is better: not every argument is a metric | write `max(…)` or `min(…)`
+        "#]],
+    );
+}
+
+#[test]
+fn habits_of_other_languages_are_answered_with_our_spelling() {
+    refused(
+        &[
+            "!(reward > 1)",
+            "reward => 1",
+            "reward > = 1",
+            "reward <> 1",
+            "reward ≥ 1",
+            "reward ＞ 1",
+            "reward > 1 AND reward < 2",
+            "reward > 1 & reward < 2",
+            "win_rate(sft over changed) > 90%",
+            "mean_score > sft.mean_score + 5%",
+            "reward > 1,000",
+            "reward > 1_000",
+            "reward > 2^3",
+            "reward is 1",
+            "reward > 'x'",
+            "mean_score > ppo_1@last.mean_score",
+            "reward > +1",
+            "reward > 1 adn reward < 2",
+        ],
+        &scope(),
+        expect![[r#"
+            !(reward > 1)
+            [!] `!` is no part of the rule language | write `not`
+            reward => 1
+            [=>] `=>` is no part of the rule language | write `>=`
+            reward > = 1
+            [=] expected a number, a metric or `(`, found `=` | write `>=` in one
+            reward <> 1
+            [<>] `<>` is no part of the rule language | write `!=`
+            reward ≥ 1
+            [≥] `≥` is no part of the rule language | write `>=`
+            reward ＞ 1
+            [＞] `＞` is a full-width character | write `>`
+            reward > 1 AND reward < 2
+            [AND] `AND`: words of the rule language are written in small letters | write `and`
+            reward > 1 & reward < 2
+            [&] `&` is no part of the rule language | write `and`
+            win_rate(sft over changed) > 90%
+            [90%] `%` has a place only after `by` | write `0.9`, or a margin such as `a > b by 90%`
+            mean_score > sft.mean_score + 5%
+            [5%] `%` has a place only after `by` | write `0.05`, or a margin such as `a > b by 5%`
+            reward > 1,000
+            [,] expected `and`, `or` or the end, found `,` | write a decimal point, and no thousands separator
+            reward > 1_000
+            [1_000] `1_000` is not a number | numbers look like 200, 0.5 or 1e-5
+            reward > 2^3
+            [^] `^` is no part of the rule language | write the product out
+            reward is 1
+            [is] expected `and`, `or` or the end, found `is` | write `=`
+            reward > 'x'
+            ['] `'` is no part of the rule language | names are written without quotes
+            mean_score > ppo_1@last.mean_score
+            [@] `@` is no part of the rule language | a rule names a stage without a step: what carries the stage's name is meant
+            reward > +1
+            [+] expected a number, a metric or `(`, found `+` | leave out the plus sign
+            reward > 1 adn reward < 2
+            [adn] expected `and`, `or` or the end, found `adn` | did you mean `and`?
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_left_out_or_too_much_is_named() {
+    refused(
+        &[
+            "",
+            "reward",
+            "reward >",
+            "(reward > 1",
+            "reward > 1)",
+            "(reward > 1) > 2",
+            "(reward > 1) + 2 > 2",
+            "reward and reward > 1",
+            "reward + not reward > 1",
+            "incumbent > 1",
+            "sft. > 1",
+            "a.b.c > 1",
+            "reward between 1",
+            "reward between 2 and 1",
+            "reward improves sft",
+            "reward improves over sft.reward",
+            "sft.gap improves over incumbent",
+            "reward > 1 by -2",
+            "reward = 1 by 2",
+            "0 < reward < 1 by 2",
+            "reward between 0 and 1 by 2",
+            "win_rate(sft) > 1",
+            "changed(sft over changed) > 1",
+            "abs(1, 2) > 1",
+            "max(1) > 1",
+            "delta(sft, 1) > 1",
+            "max(1, 2 > 1",
+            "1e999 > reward",
+        ],
+        &scope(),
+        expect![[r#"
+
+            [] the rule is empty | write one such as `mean_score > 0.5`
+            reward
+            [reward] this is a number, which neither passes nor fails | compare it, as in `mean_score > 0.5`
+            reward >
+            [] expected a number, a metric or `(`, found the end of the rule
+            (reward > 1
+            [(] this `(` is never closed
+            reward > 1)
+            [)] this `)` closes nothing
+            (reward > 1) > 2
+            [(reward > 1)] this passes or fails, but a number is needed here | join tests with `and`, `or`, `not`
+            (reward > 1) + 2 > 2
+            [(reward > 1)] this passes or fails, but a number is needed here | join tests with `and`, `or`, `not`
+            reward and reward > 1
+            [reward] this is a number, which neither passes nor fails | compare it, as in `mean_score > 0.5`
+            reward + not reward > 1
+            [not] `not` negates a whole comparison | write `not a > b`, or `not (…)` around it
+            incumbent > 1
+            [incumbent] `incumbent` alone is no number | write `incumbent.` and a metric
+            sft. > 1
+            [>] expected a metric after the dot, found `>`
+            a.b.c > 1
+            [.] a name has one dot: the stage, then its metric
+            reward between 1
+            [] expected `and`, found the end of the rule | write `kl between 0.1 and 0.5`
+            reward between 2 and 1
+            [2 and 1] nothing lies between these | the smaller number first
+            reward improves sft
+            [sft] expected `over`, found `sft` | write `mean_score improves over sft`
+            reward improves over sft.reward
+            [.] `improves over` is followed by a stage alone | the metric is the one before `improves`
+            sft.gap improves over incumbent
+            [sft.gap] only a metric of this stage or of its judge improves | write `mean_score improves over sft`
+            reward > 1 by -2
+            [-] expected a plain number after `by`, found `-` | to allow for a loss write `a > b - 0.02`
+            reward = 1 by 2
+            [by 2] a margin says nothing about `=` | write `abs(a - b) <= 0.02`
+            0 < reward < 1 by 2
+            [by 2] a margin says nothing about a chain of comparisons | write the comparisons one by one, joined by `and`
+            reward between 0 and 1 by 2
+            [by] a margin follows a comparison with one of `>` `>=` `<` `<=`
+            win_rate(sft) > 1
+            [)] say what the rate is over: `over changed` | `win_rate(STAGE over changed)`: the share of answers that score higher than the stage's, among those whose text changed; changed answers of equal score count half
+            changed(sft over changed) > 1
+            [over] expected `)`, found `over` | `changed(STAGE)`: the share of answers whose text differs from the stage's
+            abs(1, 2) > 1
+            [,] too many arguments for `abs` | `abs(NUMBER)`: the number without its sign
+            max(1) > 1
+            [1] `max` needs at least two arguments | `max(NUMBER, NUMBER, …)`: the largest of the numbers
+            delta(sft, 1) > 1
+            [1] expected a stage or `incumbent`, found `1` | `delta(METRIC, STAGE)`: the candidate's metric minus that of the stage
+            max(1, 2 > 1
+            [>] expected `)`, found `>` | `max(NUMBER, NUMBER, …)`: the largest of the numbers
+            1e999 > reward
+            [1e999] `1e999` is too large for a number
+        "#]],
+    );
+}
+
+#[test]
+fn confidence_is_refused_and_never_skipped() {
+    refused(
+        &[
+            "accuracy > 0.6 with 95% confidence",
+            "win_rate(sft over changed) > 0.5 with 95% confidence and reward > 1",
+            "reward > 1 with confidence",
+        ],
+        &scope(),
+        expect![[r#"
+            accuracy > 0.6 with 95% confidence
+            [with 95% confidence] confidence rules are not available in this version | without it the rule compares the measured numbers as they are
+            win_rate(sft over changed) > 0.5 with 95% confidence and reward > 1
+            [with 95% confidence] confidence rules are not available in this version | without it the rule compares the measured numbers as they are
+            reward > 1 with confidence
+            [with confidence] confidence rules are not available in this version | without it the rule compares the measured numbers as they are
+        "#]],
+    );
+}
+
+#[test]
+fn a_rule_tells_whom_it_needs() {
+    let mut rule = parse("mean_score > sft.mean_score and rm_1.accuracy > 0.6 or changed(incumbent) > 0").unwrap();
+    assert_eq!(rule.stages(), [("sft", 13..16), ("rm_1", 32..36)]);
+    assert!(rule.names_incumbent());
+    assert_eq!(check(&mut rule, &scope()), []);
+    assert_eq!(rule.judged(), [Who::Candidate, Who::Incumbent, Who::Stage("sft".to_owned())]);
+}
+
+#[test]
+fn an_incumbent_measured_by_its_own_stage_is_warned_about() {
+    let text = "reward > incumbent.heldout_loss and mean_score > incumbent.mean_score";
+    let mut rule = parse(text).unwrap();
+    check(&mut rule, &scope());
+    expect![[r#"
+        [incumbent.heldout_loss] `incumbent.heldout_loss` was measured by the incumbent's own stage: a different yardstick | add `judge: STAGE`, so that both are measured alike
+    "#]].assert_eq(&listed(text, &warnings(&rule)));
+}
+
+#[test]
+fn select_sees_only_the_checkpoints_themselves() {
+    let where_ = |text: &str| listed(text, &check_where(&mut parse(text).unwrap(), &scope()));
+    assert_eq!(where_("kl < 1 and reward > 0"), "");
+    expect![[r#"
+        [mean_score] unknown metric `mean_score` | `where` filters checkpoints by the stage's own metrics, before anything is judged
+        [judge.kl] no checkpoint has this of its own | `where` filters checkpoints by the stage's own metrics, before anything is judged
+        [sft.gap] no checkpoint has this of its own | `where` filters checkpoints by the stage's own metrics, before anything is judged
+        [sft] no checkpoint has this of its own | `where` filters checkpoints by the stage's own metrics, before anything is judged
+    "#]]
+        .assert_eq(&["mean_score > 1", "judge.kl > 1 and reward > sft.gap", "changed(sft) > 0"].map(where_).concat());
+    let best = |text: &str| match parse_expression(text) {
+        Ok(mut best) => listed(text, &check_best(&mut best, &scope())),
+        Err(mistake) => listed(text, &[mistake]),
+    };
+    assert_eq!(best("mean_score"), "");
+    assert_eq!(best("mean_score - 0.1 * judge.kl"), "");
+    expect![[r#"
+        [entropy] `entropy` is neither better high nor better low | `1 * entropy` takes the largest, `-entropy` the smallest
+        [sft] this is not one checkpoint's number | `best` compares the checkpoints of this stage by its own metrics or the judge's
+        [kl] `kl` is measured by this stage and by its judge `eval` | write `self.kl` or `judge.kl`
+        [reward > 1] this passes or fails, but a number is needed here | join tests with `and`, `or`, `not`
+    "#]].assert_eq(&["entropy", "delta(mean_score, sft)", "kl", "reward > 1"].map(best).concat());
+}

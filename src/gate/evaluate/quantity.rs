@@ -1,0 +1,233 @@
+//! One number of a rule: its value, or why it has none, and the text it came from with the numbers put in.
+
+use super::super::check;
+use super::super::functions::{Body, Function, Measure};
+use super::super::tree::{Arguments, Expression, Leaves, Name, Number, Operator, Other, Who, Yardstick};
+use super::super::{pairs, show};
+use super::{Facts, Subject};
+
+pub struct Quantity {
+    pub parts: Vec<Part>,
+    pub value: Result<f64, String>,
+    /// Computed by an operator, so that the result is not yet among the parts.
+    is_open: bool,
+}
+
+/// Text is split from numbers because how many digits are shown is known only when all numbers of a sentence are.
+pub enum Part {
+    Text(String),
+    Value(f64),
+    /// As typed.
+    Literal(f64, String),
+}
+
+impl Quantity {
+    fn text(text: String, value: Result<f64, String>) -> Quantity {
+        Quantity { parts: vec![Part::Text(text)], value, is_open: false }
+    }
+
+    /// Adds ` = result` to a computed quantity.
+    pub fn close(&mut self) {
+        if let (true, Ok(value)) = (self.is_open, &self.value) {
+            self.parts.push(Part::Text(" = ".to_owned()));
+            self.parts.push(Part::Value(*value));
+        }
+        self.is_open = false;
+    }
+
+    pub fn numbers(&self) -> Vec<f64> {
+        let shown = self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Value(value) | Part::Literal(value, _) => Some(*value),
+        });
+        shown.collect()
+    }
+
+    pub fn show(&self, digits: usize) -> String {
+        let texts = self.parts.iter().map(|part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Value(value) => show::number(*value, digits),
+            Part::Literal(_, text) => text.clone(),
+        });
+        texts.collect()
+    }
+}
+
+/// A side of a comparison, with its result.
+pub fn quantity(number: &Number, leaves: &Leaves, facts: &Facts) -> Quantity {
+    let mut quantity = open(number, leaves, facts);
+    quantity.close();
+    quantity
+}
+
+pub fn value(expression: &Expression, facts: &Facts) -> Result<f64, String> {
+    open(&expression.number, &expression.leaves, facts).value
+}
+
+fn open(number: &Number, leaves: &Leaves, facts: &Facts) -> Quantity {
+    match number {
+        Number::Literal { value, text } => {
+            Quantity { parts: vec![Part::Literal(*value, text.clone())], value: Ok(*value), is_open: false }
+        }
+        Number::Name(name) => named(&leaves.names[*name], facts),
+        Number::Negative(inner) => {
+            let inner = open(inner, leaves, facts);
+            let value = inner.value.clone().map(|value| -value);
+            let mut parts = vec![Part::Text("-".to_owned())];
+            parts.extend(if inner.is_open { bracketed(inner) } else { inner.parts });
+            Quantity { parts, value, is_open: true }
+        }
+        Number::Chain { first, rest } => chain(first, rest, leaves, facts),
+        Number::Call { function, arguments, .. } => call(function, arguments, leaves, facts),
+    }
+}
+
+fn bracketed(quantity: Quantity) -> Vec<Part> {
+    let mut parts = vec![Part::Text("(".to_owned())];
+    parts.extend(quantity.parts);
+    parts.push(Part::Text(")".to_owned()));
+    parts
+}
+
+fn named(name: &Name, facts: &Facts) -> Quantity {
+    let label = name.label();
+    match lookup(name, facts) {
+        Ok(value) if value.is_finite() => {
+            let parts = vec![Part::Text(format!("{label} ")), Part::Value(value)];
+            Quantity { parts, value: Ok(value), is_open: false }
+        }
+        Ok(value) => {
+            let odd = show::odd(value);
+            Quantity::text(format!("{label} {odd}"), Err(format!("`{label}` is {odd}")))
+        }
+        Err(reason) => Quantity::text(format!("{label} ?"), Err(reason)),
+    }
+}
+
+fn lookup(name: &Name, facts: &Facts) -> Result<f64, String> {
+    let label = name.label();
+    let Some(meaning) = name.meaning else {
+        return Err(format!("`{label}` was not checked"));
+    };
+    let subject = subject(&name.who, facts).ok_or_else(|| format!("`{label}` was not measured"))?;
+    let metrics = match meaning.yardstick {
+        Yardstick::Own => &subject.metrics,
+        Yardstick::Judge => &subject.judged,
+    };
+    match metrics.get(&name.metric) {
+        None => Err(format!("`{label}` was not measured")),
+        Some(None) => Err(format!("`{label}` is null: it came out as no finite number")),
+        Some(Some(value)) => Ok(*value),
+    }
+}
+
+fn subject<'a>(who: &Who, facts: &Facts<'a>) -> Option<&'a Subject> {
+    match who {
+        Who::Candidate => Some(facts.candidate),
+        Who::Incumbent => facts.incumbent,
+        Who::Stage(stage) => facts.stages.get(stage),
+    }
+}
+
+/// Operators of one precedence, from left to right.
+fn chain(first: &Number, rest: &[(Operator, Number)], leaves: &Leaves, facts: &Facts) -> Quantity {
+    let is_sum = rest.iter().any(|(operator, _)| operator.is_sum());
+    let operand = |number: &Number| {
+        let quantity = open(number, leaves, facts);
+        let value = quantity.value.clone();
+        let is_product = matches!(number, Number::Chain { rest, .. } if !rest[0].0.is_sum());
+        let needs_brackets = matches!(number, Number::Chain { .. }) && !(is_sum && is_product);
+        (if needs_brackets { bracketed(quantity) } else { quantity.parts }, value)
+    };
+    let (mut parts, mut result) = operand(first);
+    for (operator, number) in rest {
+        let (more, value) = operand(number);
+        parts.push(Part::Text(format!(" {} ", operator.sign())));
+        parts.extend(more);
+        result = result.and_then(|left| apply(*operator, left, value?));
+    }
+    Quantity { parts, value: result, is_open: true }
+}
+
+fn apply(operator: Operator, left: f64, right: f64) -> Result<f64, String> {
+    let result = match operator {
+        Operator::Plus => left + right,
+        Operator::Minus => left - right,
+        Operator::Times => left * right,
+        Operator::Over if right == 0.0 => return Err("division by zero".to_owned()),
+        Operator::Over => left / right,
+    };
+    if result.is_finite() { Ok(result) } else { Err(format!("the result of `{}` is too large", operator.sign())) }
+}
+
+fn call(function: &Function, arguments: &Arguments, leaves: &Leaves, facts: &Facts) -> Quantity {
+    match (&function.body, arguments) {
+        (Body::Paired { is_over_changed, measure }, Arguments::Other(other)) => {
+            let other = &leaves.others[*other];
+            let over = if *is_over_changed { " over changed" } else { "" };
+            let text = format!("{}({}{over})", function.name, other.label());
+            match compared(other, *measure, facts) {
+                Ok(Measure { value, detail }) => {
+                    let parts =
+                        vec![Part::Text(format!("{text} ")), Part::Value(value), Part::Text(format!(" [{detail}]"))];
+                    Quantity { parts, value: Ok(value), is_open: false }
+                }
+                Err(reason) => Quantity::text(format!("{text} ?"), Err(format!("{text}: {reason}"))),
+            }
+        }
+        (Body::Against(sum), Arguments::Against(mine, theirs)) => {
+            let two = [mine, theirs].map(|name| named(&leaves.names[*name], facts));
+            with_arguments(function, two.into(), |numbers| sum(numbers[0], numbers[1]))
+        }
+        (body, Arguments::Numbers(numbers)) => {
+            let quantities: Vec<Quantity> = numbers.iter().map(|number| open(number, leaves, facts)).collect();
+            match body {
+                Body::Single(sum) => with_arguments(function, quantities, |numbers| sum(numbers[0])),
+                Body::Several(sum) => with_arguments(function, quantities, sum),
+                Body::Directed(sum) => match check::direction(numbers, leaves) {
+                    Ok(direction) => with_arguments(function, quantities, |numbers| sum(direction, numbers)),
+                    Err(reason) => Quantity::text(format!("{} ?", function.name), Err(reason)),
+                },
+                Body::Paired { .. } | Body::Against(_) => misread(function),
+            }
+        }
+        _ => misread(function),
+    }
+}
+
+/// The parser reads arguments as the row of the function says, so this cannot be; still it is an error, not a panic.
+fn misread(function: &Function) -> Quantity {
+    Quantity::text(format!("{} ?", function.name), Err(format!("`{}` was read with other arguments", function.name)))
+}
+
+fn with_arguments(function: &Function, arguments: Vec<Quantity>, sum: impl Fn(&[f64]) -> f64) -> Quantity {
+    let values: Result<Vec<f64>, String> = arguments.iter().map(|argument| argument.value.clone()).collect();
+    let mut parts = vec![Part::Text(format!("{}(", function.name))];
+    for (at, argument) in arguments.into_iter().enumerate() {
+        if at > 0 {
+            parts.push(Part::Text(", ".to_owned()));
+        }
+        parts.extend(argument.parts);
+    }
+    let value = values.map(|values| sum(&values));
+    match value {
+        Ok(value) => parts.extend([Part::Text(") ".to_owned()), Part::Value(value)]),
+        Err(_) => parts.push(Part::Text(") ?".to_owned())),
+    }
+    let value = value.and_then(|value| match value.is_finite() {
+        true => Ok(value),
+        false => Err(format!("`{}` gives {}", function.name, show::odd(value))),
+    });
+    Quantity { parts, value, is_open: false }
+}
+
+fn compared(
+    other: &Other,
+    measure: fn(&[pairs::Pair]) -> Result<Measure, String>,
+    facts: &Facts,
+) -> Result<Measure, String> {
+    let mine = facts.candidate.items.as_ref().ok_or("the candidate has no table of answers")?;
+    let theirs = subject(&other.who, facts).and_then(|subject| subject.items.as_ref());
+    let theirs = theirs.ok_or_else(|| format!("`{}` has no table of answers", other.label()))?;
+    measure(&pairs::pair(mine, theirs)?)
+}

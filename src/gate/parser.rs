@@ -1,0 +1,387 @@
+//! Tokens → tree, by recursive descent with bounded nesting. Tests and numbers are read by one grammar and told apart
+//! afterwards, so that `(a + b) > c` and `(a > b) and c < d` need no look-ahead and a mix-up gets a plain answer.
+//! It knows no metric and no stage.
+
+mod number;
+
+use super::Mistake;
+use super::lexer::{self, Comparison, Kind, Token};
+use super::tree::{Expression, Leaves, Margin, Number, Rule, Test, Who};
+use stages::stage::did_you_mean;
+use std::ops::Range;
+
+/// Far more than a person can read, far less than the stack holds.
+const DEEPEST: usize = 50;
+const LONGEST: usize = 10_000;
+
+pub fn parse(text: &str) -> Result<Rule, Mistake> {
+    let (parsed, leaves) = whole(text)?;
+    Ok(Rule { text: text.to_owned(), leaves, test: parsed.test()? })
+}
+
+pub fn parse_expression(text: &str) -> Result<Expression, Mistake> {
+    let (parsed, leaves) = whole(text)?;
+    Ok(Expression { text: text.to_owned(), leaves, number: parsed.number()? })
+}
+
+fn whole(text: &str) -> Result<(Parsed, Leaves), Mistake> {
+    if text.len() > LONGEST {
+        return Err(Mistake::new(&(0..0), format!("the rule is longer than {LONGEST} bytes")));
+    }
+    if text.trim().is_empty() {
+        return Err(Mistake::new(&(0..text.len()), "the rule is empty").help("write one such as `mean_score > 0.5`"));
+    }
+    let mut parser = Parser { tokens: lexer::tokens(text)?, at: 0, depth: 0, leaves: Leaves::default() };
+    let parsed = parser.any_of()?;
+    match parser.peek().kind {
+        Kind::End => Ok((parsed, parser.leaves)),
+        _ => Err(parser.left_over()),
+    }
+}
+
+/// What a part of a rule turned out to be.
+enum Parsed {
+    Test(Test, Range<usize>),
+    Number(Number, Range<usize>),
+}
+
+impl Parsed {
+    fn range(&self) -> Range<usize> {
+        match self {
+            Parsed::Test(_, range) | Parsed::Number(_, range) => range.clone(),
+        }
+    }
+    fn test(self) -> Result<Test, Mistake> {
+        match self {
+            Parsed::Test(test, _) => Ok(test),
+            Parsed::Number(_, range) => Err(Mistake::new(&range, "this is a number, which neither passes nor fails")
+                .help("compare it, as in `mean_score > 0.5`")),
+        }
+    }
+    fn number(self) -> Result<Number, Mistake> {
+        match self {
+            Parsed::Number(number, _) => Ok(number),
+            Parsed::Test(_, range) => Err(Mistake::new(&range, "this passes or fails, but a number is needed here")
+                .help("join tests with `and`, `or`, `not`")),
+        }
+    }
+}
+
+struct Parser<'a> {
+    /// Ends with `Kind::End`.
+    tokens: Vec<Token<'a>>,
+    at: usize,
+    depth: usize,
+    leaves: Leaves,
+}
+
+impl<'a> Parser<'a> {
+    fn peek(&self) -> &Token<'a> {
+        &self.tokens[self.at]
+    }
+    fn after(&self) -> Kind {
+        self.tokens.get(self.at + 1).map_or(Kind::End, |token| token.kind)
+    }
+    /// The last token stays.
+    fn next(&mut self) -> Token<'a> {
+        let token = self.tokens[self.at].clone();
+        self.at = (self.at + 1).min(self.tokens.len() - 1);
+        token
+    }
+    fn is_word(&self, word: &str) -> bool {
+        self.peek().kind == Kind::Word && self.peek().text == word
+    }
+    fn is_symbol(&self, symbol: char) -> bool {
+        self.peek().kind == Kind::Symbol(symbol)
+    }
+    fn take_word(&mut self, word: &str) -> bool {
+        let is_it = self.is_word(word);
+        if is_it {
+            self.next();
+        }
+        is_it
+    }
+    fn take_symbol(&mut self, symbol: char) -> bool {
+        let is_it = self.is_symbol(symbol);
+        if is_it {
+            self.next();
+        }
+        is_it
+    }
+    /// From there to the end of what was read last.
+    fn since(&self, start: usize) -> Range<usize> {
+        let end = self.at.checked_sub(1).map_or(start, |last| self.tokens[last].range.end);
+        start..end.max(start)
+    }
+
+    fn any_of(&mut self) -> Result<Parsed, Mistake> {
+        self.joined("or", Parser::all_of, Test::Or)
+    }
+
+    fn all_of(&mut self) -> Result<Parsed, Mistake> {
+        self.joined("and", Parser::negation, Test::And)
+    }
+
+    fn joined(
+        &mut self,
+        word: &str,
+        part: fn(&mut Self) -> Result<Parsed, Mistake>,
+        join: fn(Vec<Test>) -> Test,
+    ) -> Result<Parsed, Mistake> {
+        let start = self.peek().range.start;
+        let first = part(self)?;
+        if !self.is_word(word) {
+            return Ok(first);
+        }
+        let mut tests = vec![first.test()?];
+        while self.take_word(word) {
+            tests.push(part(self)?.test()?);
+        }
+        Ok(Parsed::Test(join(tests), self.since(start)))
+    }
+
+    fn negation(&mut self) -> Result<Parsed, Mistake> {
+        let start = self.peek().range.start;
+        if !self.take_word("not") {
+            return self.comparison();
+        }
+        let inner = self.deeper(Parser::negation)?.test()?;
+        Ok(Parsed::Test(Test::Not(Box::new(inner)), self.since(start)))
+    }
+
+    fn comparison(&mut self) -> Result<Parsed, Mistake> {
+        let start = self.peek().range.start;
+        let first = self.sum()?;
+        let test = if self.is_word("between") {
+            self.between(first.number()?)?
+        } else if self.is_word("improves") {
+            self.improves(first)?
+        } else if let Kind::Compare(_) = self.peek().kind {
+            self.links(first.number()?)?
+        } else {
+            return Ok(first);
+        };
+        if self.is_word("with") {
+            return Err(self.confidence());
+        }
+        Ok(Parsed::Test(test, self.since(start)))
+    }
+
+    fn links(&mut self, first: Number) -> Result<Test, Mistake> {
+        let mut links = Vec::new();
+        while let Kind::Compare(comparison) = self.peek().kind {
+            self.next();
+            links.push((comparison, self.sum()?.number()?));
+        }
+        let margin = self.margin()?;
+        if let Some(margin) = &margin {
+            if links.len() > 1 {
+                return Err(Mistake::new(&margin.range, "a margin says nothing about a chain of comparisons")
+                    .help("write the comparisons one by one, joined by `and`"));
+            }
+            if matches!(links[0].0, Comparison::Equal | Comparison::Unequal) {
+                let message = format!("a margin says nothing about `{}`", links[0].0.sign());
+                return Err(Mistake::new(&margin.range, message).help("write `abs(a - b) <= 0.02`"));
+            }
+        }
+        Ok(Test::Compare { first, links, margin })
+    }
+
+    fn between(&mut self, value: Number) -> Result<Test, Mistake> {
+        self.next();
+        let start = self.peek().range.start;
+        let low = self.sum()?.number()?;
+        if !self.take_word("and") {
+            let message = format!("expected `and`, found {}", found(self.peek()));
+            return Err(Mistake::new(&self.peek().range, message).help("write `kl between 0.1 and 0.5`"));
+        }
+        let high = self.sum()?.number()?;
+        if let (Number::Literal { value: from, .. }, Number::Literal { value: to, .. }) = (&low, &high)
+            && from > to
+        {
+            return Err(Mistake::new(&self.since(start), "nothing lies between these").help("the smaller number first"));
+        }
+        Ok(Test::Between { value, low, high })
+    }
+
+    fn improves(&mut self, metric: Parsed) -> Result<Test, Mistake> {
+        let metric = match metric {
+            Parsed::Number(Number::Name(name), _) if self.leaves.names[name].who == Who::Candidate => name,
+            other => {
+                return Err(Mistake::new(&other.range(), "only a metric of this stage or of its judge improves")
+                    .help("write `mean_score improves over sft`"));
+            }
+        };
+        self.next();
+        if !self.take_word("over") {
+            let message = format!("expected `over`, found {}", found(self.peek()));
+            return Err(Mistake::new(&self.peek().range, message).help("write `mean_score improves over sft`"));
+        }
+        let (who, range) = self.artifact()?;
+        if self.is_symbol('.') {
+            return Err(Mistake::new(&self.peek().range, "`improves over` is followed by a stage alone")
+                .help("the metric is the one before `improves`"));
+        }
+        let over = self.same_metric(metric, who, range);
+        Ok(Test::Improves { metric, over, margin: self.margin()? })
+    }
+
+    /// `by 0.02`, `by 5%`.
+    fn margin(&mut self) -> Result<Option<Margin>, Mistake> {
+        let start = self.peek().range.start;
+        if !self.take_word("by") {
+            return Ok(None);
+        }
+        let Token { kind: Kind::Number(amount), text, range } = self.peek().clone() else {
+            let help = match self.peek().kind {
+                Kind::Symbol('-') => "to allow for a loss write `a > b - 0.02`",
+                _ => "write `by 0.02` or `by 5%`",
+            };
+            let message = format!("expected a plain number after `by`, found {}", found(self.peek()));
+            return Err(Mistake::new(&self.peek().range, message).help(help));
+        };
+        self.next();
+        let is_percent = self.take_symbol('%');
+        if matches!(self.peek().kind, Kind::Symbol('+' | '-' | '*' | '/')) {
+            return Err(Mistake::new(&self.since(range.start), "a margin is one plain number")
+                .help("compute it on the right side of the comparison"));
+        }
+        let text = if is_percent { format!("{text}%") } else { text.to_owned() };
+        Ok(Some(Margin { amount, is_percent, text, range: self.since(start) }))
+    }
+
+    fn deeper<T>(&mut self, part: fn(&mut Self) -> Result<T, Mistake>) -> Result<T, Mistake> {
+        if self.depth == DEEPEST {
+            return Err(Mistake::new(&self.peek().range, format!("nested more than {DEEPEST} deep"))
+                .help("write several rules instead"));
+        }
+        self.depth += 1;
+        let parsed = part(self);
+        self.depth -= 1;
+        parsed
+    }
+
+    fn unclosed(&self, open: &Range<usize>) -> Mistake {
+        match self.peek().kind {
+            Kind::End => Mistake::new(open, "this `(` is never closed"),
+            _ => Mistake { help: Some("expected `)` here".to_owned()), ..self.left_over() },
+        }
+    }
+
+    /// Confidence is refused as a whole, so that no rule is judged more loosely than it was written.
+    fn confidence(&self) -> Mistake {
+        let start = self.peek().range.start;
+        let word = |token: &&Token| token.text == "confidence" || token.kind == Kind::End;
+        let end = self.tokens[self.at..].iter().find(word).map_or(start + 4, |token| token.range.end);
+        Mistake::new(&(start..end), "confidence rules are not available in this version")
+            .help("without it the rule compares the measured numbers as they are")
+    }
+
+    /// Something follows what is already whole.
+    fn left_over(&self) -> Mistake {
+        let token = self.peek();
+        let mistake = Mistake::new(&token.range, format!("expected `and`, `or` or the end, found {}", found(token)));
+        let is_after_number = self.at > 0 && matches!(self.tokens[self.at - 1].kind, Kind::Number(_));
+        match (token.kind, token.text) {
+            (Kind::Symbol(')'), _) => Mistake::new(&token.range, "this `)` closes nothing"),
+            (Kind::Symbol(','), _) if is_after_number => {
+                mistake.help("write a decimal point, and no thousands separator")
+            }
+            (Kind::Symbol(','), _) => mistake.help("one rule a line, or join them with `and`"),
+            (Kind::Word, "with") => self.confidence(),
+            (Kind::Word, "by") => {
+                Mistake::new(&token.range, "a margin follows a comparison with one of `>` `>=` `<` `<=`")
+            }
+            (Kind::Word, "is" | "equals") => mistake.help("write `=`"),
+            (Kind::Word, "in") => mistake.help("write `between LOW and HIGH`"),
+            (Kind::Word, "improve" | "improved") => mistake.help("write `improves over`"),
+            (Kind::Word, word) if !lexer::is_keyword(word) => {
+                mistake.help(did_you_mean(word, &["and", "or", "between", "improves", "by"]))
+            }
+            _ => mistake,
+        }
+    }
+}
+
+fn found(token: &Token) -> String {
+    match token.kind {
+        Kind::End => "the end of the rule".to_owned(),
+        _ => format!("`{}`", token.text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Facts, Scope, Subject, check, evaluate};
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const RULES: &[&str] = &[
+        "mean_score > incumbent.mean_score by 5% and not kl > 1e-3",
+        "win_rate(sft over changed) >= .5 or (a + b) * -c / 2 != max(1, abs(x.y), 3)",
+        "0.1 < self.kl <= judge.kl and loss improves over sft by 0.02 || ece between 0.1 and 0.2",
+        "delta(mean_score, sft) == 0.1 && changed(incumbent) > 0 with 95% confidence",
+    ];
+    const PIECES: &[&str] = &[
+        "(", ")", " and ", "not ", "by ", "%", ".", ",", "-", ">", "=", "1e", "9", "over", "（", "é", "\u{0}", "😀",
+        "sft",
+    ];
+
+    /// xorshift64*: enough to mangle text, the same on every machine.
+    fn below(state: &mut u64, bound: usize) -> usize {
+        *state ^= *state >> 12;
+        *state ^= *state << 25;
+        *state ^= *state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
+    }
+
+    fn mangled(state: &mut u64) -> String {
+        let mut characters: Vec<char> = RULES[below(state, RULES.len())].chars().collect();
+        for _ in 0..=below(state, 6) {
+            let at = below(state, characters.len().max(1)).min(characters.len());
+            let end = (at + below(state, 12)).min(characters.len());
+            match below(state, 4) {
+                0 => drop(characters.drain(at..end)),
+                1 => drop(characters.splice(at..at, PIECES[below(state, PIECES.len())].chars())),
+                2 => drop(characters.splice(at..at, characters[at..end].to_vec())),
+                _ => characters.rotate_left(at),
+            }
+        }
+        characters.into_iter().collect()
+    }
+
+    #[test]
+    fn mangled_rules_are_refused_in_good_order() {
+        let mut state = 7;
+        let subject = Subject::default();
+        let (mut well_formed, mut refused) = (0, 0);
+        for _ in 0..20_000 {
+            let text = mangled(&mut state);
+            match parse(&text) {
+                Err(mistake) => {
+                    refused += 1;
+                    assert!(text.get(mistake.range.clone()).is_some(), "{text:?}: {mistake:?}");
+                }
+                Ok(mut rule) => {
+                    well_formed += 1;
+                    for mistake in check(&mut rule, &Scope::default()) {
+                        assert!(text.get(mistake.range.clone()).is_some(), "{text:?}: {mistake:?}");
+                    }
+                    evaluate(&rule, &Facts { candidate: &subject, incumbent: None, stages: &BTreeMap::new() });
+                }
+            }
+        }
+        assert!(well_formed > 100 && refused > 1000, "{well_formed} well formed, {refused} refused");
+    }
+
+    #[test]
+    fn nesting_and_length_are_bounded() {
+        for opening in ["(", "-", "not ", "abs(", "max(1, ", "not ("] {
+            let message = parse(&opening.repeat(1000)).unwrap_err().message;
+            assert_eq!(message, "nested more than 50 deep", "{opening}");
+        }
+        assert!(parse(&format!("{}a > 1{}", "(".repeat(50), ")".repeat(50))).is_ok());
+        assert!(parse(&format!("a > 1{}", " + a".repeat(2000))).is_ok());
+        assert_eq!(parse(&"a".repeat(10_001)).unwrap_err().message, "the rule is longer than 10000 bytes");
+    }
+}

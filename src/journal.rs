@@ -1,0 +1,266 @@
+//! The append-only file of events: `runs/<time>-<name>/journal.jsonl`, one JSON object a line. Knows nothing of what
+//! the events mean, save which action a stage was last seen with.
+
+use crate::action::differences;
+use crate::event::Event;
+use anyhow::{Context, Result};
+use rustix::fs::{FlockOperation, flock};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// A journal being written. The file stays locked for as long as its writer lives: that is how others see that a run
+/// without an end is still going on.
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    /// `root` is `.pipeline`; `at` only names the directory, so that names sort by time.
+    pub fn create(root: &Path, pipeline: &str, at: jiff::Timestamp) -> Result<Journal> {
+        let runs = root.join("runs");
+        fs::create_dir_all(&runs).with_context(|| format!("create {}", runs.display()))?;
+        let stem = format!("{}-{}", at.strftime("%Y%m%dT%H%M%S%.3fZ"), file_name(pipeline));
+        let directory = (1..)
+            .map(|n| runs.join(if n == 1 { stem.clone() } else { format!("{stem}-{n}") }))
+            .find_map(|path| match fs::create_dir(&path) {
+                Ok(()) => Some(Ok(path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+                Err(error) => Some(Err(error).with_context(|| format!("create {}", path.display()))),
+            })
+            .expect("some number is free")?;
+        let path = directory.join("journal.jsonl");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("create {}", path.display()))?;
+        // Nobody else can hold it yet, and a file system without locks only costs the sight of a living run.
+        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        Ok(Journal { path, file })
+    }
+
+    /// `<time>-<name>`.
+    pub fn run(&self) -> String {
+        let directory = self.path.parent().and_then(Path::file_name);
+        directory.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Progress is for who is watching; it is not kept. A line is one write, so a kill tears at most the last one.
+    pub fn append(&mut self, event: &Event) -> Result<()> {
+        if matches!(event, Event::Progressed { .. }) {
+            return Ok(());
+        }
+        let mut line = serde_json::to_vec(event).context("write the journal")?;
+        line.push(b'\n');
+        self.file.write_all(&line).with_context(|| format!("write {}", self.path.display()))
+    }
+}
+
+fn file_name(pipeline: &str) -> String {
+    pipeline.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
+}
+
+/// The events of one journal. A last line that a kill cut short is left out.
+pub fn read(journal: &Path) -> Result<Vec<Event>> {
+    let text = fs::read(journal).with_context(|| format!("read {}", journal.display()))?;
+    let mut lines = text.split(|byte| *byte == b'\n').enumerate().peekable();
+    let mut events = Vec::new();
+    while let Some((n, line)) = lines.next() {
+        match serde_json::from_slice(line) {
+            Ok(event) => events.push(event),
+            Err(_) if lines.peek().is_none() => {}
+            Err(error) => {
+                let at = format!("read {}: line {}", journal.display(), n + 1);
+                return Err(error).context(at);
+            }
+        }
+    }
+    Ok(events)
+}
+
+/// Whether the process that writes this journal is still there.
+pub fn is_alive(journal: &Path) -> bool {
+    File::open(journal)
+        .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK))
+}
+
+/// The journals under `root` (`.pipeline`), oldest first.
+pub fn all(root: &Path) -> Result<Vec<PathBuf>> {
+    let runs = root.join("runs");
+    let entries = match fs::read_dir(&runs) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("read {}", runs.display())),
+    };
+    let mut journals = Vec::new();
+    for entry in entries {
+        let journal = entry.with_context(|| format!("read {}", runs.display()))?.path().join("journal.jsonl");
+        if journal.is_file() {
+            journals.push(journal);
+        }
+    }
+    journals.sort();
+    Ok(journals)
+}
+
+/// The action a stage was last seen with, whether it ran or was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    pub key: String,
+    pub action: Value,
+    pub state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It ran to its end, or its record was found.
+    Known,
+    Failed,
+    /// The run was interrupted or killed before it ended.
+    Unfinished,
+}
+
+impl Seen {
+    /// What is new about an action that is not in the store, one line a value.
+    pub fn news(&self, key: &str, action: &Value) -> Vec<String> {
+        let unchanged = match self.state {
+            _ if self.key != key => return differences(&self.action, action),
+            State::Known => "its result is no longer in the store",
+            State::Failed => "it failed last time",
+            State::Unfinished => "it was not finished last time",
+        };
+        vec![unchanged.to_owned()]
+    }
+}
+
+/// Actions of earlier runs, by stage name and part. Journals are opened newest first and only as far as is asked for.
+pub struct History {
+    unread: Vec<PathBuf>,
+    seen: HashMap<(String, Option<String>), Seen>,
+}
+
+impl History {
+    /// `except` is the journal of the run that asks.
+    pub fn open(root: &Path, except: Option<&Journal>) -> Result<History> {
+        let mut unread = all(root)?;
+        unread.retain(|path| except.is_none_or(|journal| journal.path != *path));
+        Ok(History { unread, seen: HashMap::new() })
+    }
+
+    /// What was last seen under this name, across all runs. An unreadable journal is passed over: it can only cost
+    /// an explanation.
+    pub fn last(&mut self, stage: &str, part: Option<&str>) -> Option<&Seen> {
+        let name = (stage.to_owned(), part.map(str::to_owned));
+        while !self.seen.contains_key(&name) {
+            let path = self.unread.pop()?;
+            match read(&path) {
+                Ok(events) => self.learn(events),
+                Err(error) => tracing::warn!("{error:#}"),
+            }
+        }
+        self.seen.get(&name)
+    }
+
+    fn learn(&mut self, events: Vec<Event>) {
+        let mut of_this_run: HashMap<(String, Option<String>), Seen> = HashMap::new();
+        for event in events {
+            match event {
+                Event::Hit { stage, part, key, action } => {
+                    of_this_run.insert((stage, part), Seen { key, action, state: State::Known });
+                }
+                Event::Started { stage, part, key, action, .. } => {
+                    of_this_run.insert((stage, part), Seen { key, action, state: State::Unfinished });
+                }
+                Event::Finished { stage, part, .. } => settle(&mut of_this_run, (stage, part), State::Known),
+                Event::Failed { stage, part, .. } => settle(&mut of_this_run, (stage, part), State::Failed),
+                _ => {}
+            }
+        }
+        for (name, seen) in of_this_run {
+            self.seen.entry(name).or_insert(seen);
+        }
+    }
+}
+
+fn settle(seen: &mut HashMap<(String, Option<String>), Seen>, name: (String, Option<String>), state: State) {
+    if let Some(seen) = seen.get_mut(&name) {
+        seen.state = state;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn hit(stage: &str, lr: f64) -> Event {
+        let action = json!({"parameters": {"lr": lr}});
+        Event::Hit { stage: stage.to_owned(), part: None, key: format!("{lr}"), action }
+    }
+
+    fn progress() -> Event {
+        let (stage, unit) = ("sft".to_owned(), "step".to_owned());
+        Event::Progressed { stage, part: None, done: 1, total: 2, unit, message: String::new() }
+    }
+
+    #[test]
+    fn a_journal_reads_back_as_it_was_written_save_the_progress() {
+        let root = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(root.path(), "rlhf", "2026-03-01T12:00:00.5Z".parse().unwrap()).unwrap();
+        assert_eq!(journal.run(), "20260301T120000.500Z-rlhf");
+        for event in [hit("sft", 0.1), progress(), hit("rm", 0.2)] {
+            journal.append(&event).unwrap();
+        }
+        assert_eq!(read(&journal.path).unwrap(), [hit("sft", 0.1), hit("rm", 0.2)]);
+    }
+
+    #[test]
+    fn a_line_that_a_kill_cut_short_is_left_out_and_any_other_bad_line_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("journal.jsonl");
+        let line = serde_json::to_string(&hit("sft", 0.1)).unwrap();
+        fs::write(&path, format!("{line}\n{}", &line[..20])).unwrap();
+        assert_eq!(read(&path).unwrap(), [hit("sft", 0.1)]);
+        fs::write(&path, format!("{}\n{line}\n", &line[..20])).unwrap();
+        assert!(format!("{:#}", read(&path).unwrap_err()).contains("line 1"));
+    }
+
+    #[test]
+    fn two_runs_of_one_moment_get_two_directories() {
+        let root = tempfile::tempdir().unwrap();
+        let at = "2026-03-01T12:00:00Z".parse().unwrap();
+        let names = [(); 2].map(|()| Journal::create(root.path(), "a/b", at).unwrap().run());
+        assert_eq!(names, ["20260301T120000.000Z-a_b", "20260301T120000.000Z-a_b-2"]);
+        assert_eq!(all(root.path()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_run_is_alive_as_long_as_its_writer() {
+        let root = tempfile::tempdir().unwrap();
+        let journal = Journal::create(root.path(), "rlhf", jiff::Timestamp::UNIX_EPOCH).unwrap();
+        let path = journal.path.clone();
+        assert!(is_alive(&path));
+        drop(journal);
+        assert!(!is_alive(&path));
+    }
+
+    #[test]
+    fn the_last_action_under_a_name_may_lie_several_runs_back() {
+        let root = tempfile::tempdir().unwrap();
+        let runs: [&[Event]; 3] = [&[hit("sft", 0.1), hit("rm", 0.2)], &[hit("sft", 0.3)], &[]];
+        for (n, events) in runs.into_iter().enumerate() {
+            let at = jiff::Timestamp::from_second(n as i64).unwrap();
+            let mut journal = Journal::create(root.path(), "rlhf", at).unwrap();
+            events.iter().for_each(|event| journal.append(event).unwrap());
+        }
+        let mut history = History::open(root.path(), None).unwrap();
+        assert_eq!(history.last("sft", None).unwrap().key, "0.3");
+        assert_eq!(history.last("rm", None).unwrap().key, "0.2");
+        assert_eq!(history.last("ppo", None), None);
+        assert_eq!(history.last("rm", Some("answers of sft")), None);
+    }
+}

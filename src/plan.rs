@@ -1,0 +1,250 @@
+//! Spec → [`Plan`]: names resolved, ports, parameters, files and rules checked, no cycle; the only petgraph.
+//! Looks at the files that are inputs; knows nothing of YAML, of the store, or of what has run before.
+
+mod gates;
+mod graph;
+mod inputs;
+mod parameters;
+mod repeats;
+
+use crate::diagnostic::{Diagnostic, Level};
+use crate::gate::{self, MetricName, Rule};
+pub use crate::spec::{OnFail, Pin};
+use crate::spec::{Reference, Spec, StageSpec, is_identifier};
+use graph::Graph;
+use stages::kinds::{self, KINDS};
+use stages::stage::{Accepts, Direction, Gives, Kind, Work, did_you_mean};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub struct Plan {
+    pub name: String,
+    pub salt: Option<String>,
+    /// A stage stands behind all it needs; in the order of the file where that leaves a choice.
+    pub stages: Vec<Stage>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Index into [`Plan::stages`].
+pub type StageId = usize;
+
+pub struct Stage {
+    pub name: String,
+    pub kind: &'static Kind,
+    pub inputs: Vec<Input>,
+    /// Canonical: every default filled in.
+    pub parameters: serde_json::Value,
+    /// Only of a kind that draws.
+    pub seed: Option<u64>,
+    /// What its own record holds.
+    pub metrics: Vec<MetricName>,
+    /// The port whose content a gate with `on_fail: keep` lets through.
+    pub incumbent: Option<String>,
+    pub gate: Option<Gate>,
+    /// Sources of its inputs, of its judge's other ports, and stages named in its rules.
+    pub needs: Vec<StageId>,
+    /// An eval also waits for the stages it judges, so that its table shows them; it does not need them.
+    pub after: Vec<StageId>,
+    pub timeout: Option<Duration>,
+    pub retry: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    pub port: String,
+    pub sources: Vec<Source>,
+    pub is_list: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    Stage {
+        stage: StageId,
+        pin: Pin,
+    },
+    /// Relative to the current directory; there when the plan was made.
+    Path(PathBuf),
+}
+
+/// Rules that have been checked against the names there are.
+pub struct Gate {
+    /// `None` of an eval stage: it judges by itself, and its names are those of the judge.
+    pub judge: Option<StageId>,
+    pub select: Option<gate::Select>,
+    pub require: Vec<Rule>,
+    pub warn: Vec<Rule>,
+    pub observe: Vec<Rule>,
+    pub on_fail: OnFail,
+    /// Named in its rules.
+    pub stages: Vec<(String, StageId)>,
+}
+
+/// The port of an eval stage on which the candidate stands when that stage judges.
+const JUDGED_PORT: &str = "policy";
+
+/// What is known of a stage before its gate is read. `kind` is `None` after a mistake that has been reported.
+struct Draft<'a> {
+    spec: &'a StageSpec,
+    kind: Option<&'static Kind>,
+    inputs: Vec<Input>,
+    parameters: serde_json::Value,
+    metrics: Vec<MetricName>,
+    incumbent: Option<String>,
+}
+
+/// Resolves everything that can be known before anything runs. `directory` is that of the pipeline file.
+/// All mistakes, those of the spec included, come back together.
+pub fn resolve(spec: &Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>> {
+    let mut mistakes = spec.mistakes.clone();
+    let ids: BTreeMap<&str, StageId> =
+        spec.stages.iter().enumerate().map(|(id, stage)| (stage.name.value.as_str(), id)).collect();
+    let kinds: Vec<Option<&'static Kind>> = spec.stages.iter().map(|stage| kind(stage, &mut mistakes)).collect();
+    let mut graph = Graph::new(spec.stages.iter().map(|stage| stage.name.value.clone()).collect());
+    let mut checked_files = inputs::CheckedFiles::new();
+    let mut drafts = Vec::new();
+    for (id, stage) in spec.stages.iter().enumerate() {
+        check_name(stage, &mut mistakes);
+        let around = inputs::Around { spec, kinds: &kinds, ids: &ids, directory };
+        let inputs = inputs::resolve(id, &around, &mut graph, &mut checked_files, &mut mistakes);
+        let incumbent = incumbent(stage, kinds[id], &inputs, &kinds, &mut mistakes);
+        let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));
+        let parameters =
+            kinds[id].map_or(serde_json::Value::Null, |kind| parameters::resolve(stage, kind, &mut mistakes));
+        drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, metrics, incumbent });
+    }
+    mistakes.extend(graph.cycles());
+    let mut gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
+    if mistakes.iter().any(|mistake| mistake.level == Level::Error) {
+        return Err(mistakes);
+    }
+    repeats::warn(&drafts, spec.seed, &mut mistakes);
+    let after = graph.evals_after_what_they_judge(&gates);
+    let order = graph.order();
+    let mut place = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(new, old)| place[*old] = new);
+    let mut stages = Vec::new();
+    for old in order {
+        let draft = &drafts[old];
+        let Some(kind) = draft.kind else { return Err(mistakes) };
+        stages.push(Stage {
+            name: draft.spec.name.value.clone(),
+            kind,
+            inputs: draft.inputs.iter().map(|input| placed(input, &place)).collect(),
+            parameters: draft.parameters.clone(),
+            seed: kind.draws.then(|| draft.spec.seed.unwrap_or(spec.seed)),
+            metrics: draft.metrics.clone(),
+            incumbent: draft.incumbent.clone(),
+            gate: gates[old].take().map(|gate| placed_gate(gate, &place)),
+            needs: graph.needs(old).into_iter().map(|id| place[id]).collect(),
+            after: after[old].iter().map(|id| place[*id]).collect(),
+            timeout: draft.spec.timeout,
+            retry: draft.spec.retry,
+        });
+    }
+    Ok(Plan { name: spec.name.clone(), salt: spec.salt.clone(), stages, warnings: mistakes })
+}
+
+fn placed(input: &Input, place: &[StageId]) -> Input {
+    let source = |source: &Source| match source {
+        Source::Stage { stage, pin } => Source::Stage { stage: place[*stage], pin: *pin },
+        Source::Path(path) => Source::Path(path.clone()),
+    };
+    Input { sources: input.sources.iter().map(source).collect(), ..input.clone() }
+}
+
+fn placed_gate(gate: Gate, place: &[StageId]) -> Gate {
+    let stages = gate.stages.into_iter().map(|(name, id)| (name, place[id])).collect();
+    Gate { judge: gate.judge.map(|id| place[id]), stages, ..gate }
+}
+
+fn check_name(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) {
+    let name = &stage.name.value;
+    if !is_identifier(name) {
+        let message = format!("`{name}` cannot name a stage");
+        mistakes.push(Diagnostic::error(stage.name.span, message).help("names match [A-Za-z_][A-Za-z0-9_]*"));
+    } else if gate::is_word(name) {
+        let message = format!("`{name}` cannot name a stage: it is a word of the rule language");
+        mistakes.push(Diagnostic::error(stage.name.span, message).help(format!("`{name}_1`, for one")));
+    }
+}
+
+fn kind(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) -> Option<&'static Kind> {
+    let typed = stage.kind.as_ref()?;
+    let found = kinds::kind(&typed.value);
+    if found.is_none() {
+        let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let message = format!("unknown kind `{}`", typed.value);
+        mistakes.push(Diagnostic::error(typed.span, message).help(did_you_mean(&typed.value, &names)));
+    }
+    found
+}
+
+/// What the stage's own record will hold.
+fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut Vec<Diagnostic>) -> Vec<MetricName> {
+    let mut metrics = kind_metrics(kind, inputs);
+    if let Work::Measure(_) = kind.work {
+        let rewards = inputs.iter().filter(|input| input.port == "reward").map(|input| input.sources.len()).sum();
+        for n in 2..=rewards {
+            metrics.push(MetricName { name: format!("mean_score_{n}"), direction: Direction::Higher });
+            metrics.push(MetricName { name: format!("score_sd_{n}"), direction: Direction::Neutral });
+        }
+    }
+    for (metric, direction) in &stage.metrics {
+        if !kind.takes_any_port {
+            let message = format!("`{}` declares its metrics itself", kind.name);
+            mistakes.push(Diagnostic::error(metric.span, message).help("`metrics` is for stages of kind `exec`"));
+            break;
+        }
+        metrics.push(MetricName { name: metric.value.clone(), direction: *direction });
+    }
+    metrics
+}
+
+/// What every stage of the kind reports; as a judge too.
+fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
+    // The distance from a baseline is measured only where there is one.
+    let is_measured = |name: &str| match kind.work {
+        Work::Measure(_) => name != "kl" || inputs.iter().any(|input| input.port == "baseline"),
+        Work::Run(_) => true,
+    };
+    let declared = kind.metrics.iter().filter(|metric| is_measured(metric.name));
+    declared.map(|metric| MetricName { name: metric.name.to_owned(), direction: metric.direction }).collect()
+}
+
+/// The port whose content a gate may keep.
+fn incumbent(
+    stage: &StageSpec,
+    kind: Option<&'static Kind>,
+    inputs: &[Input],
+    kinds: &[Option<&'static Kind>],
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<String> {
+    let kind = kind?;
+    let is_connected = |port: &str| inputs.iter().any(|input| input.port == port);
+    if let Some(named) = &stage.incumbent {
+        if !kind.takes_any_port {
+            let message = format!("`{}` has its incumbent by its kind", kind.name);
+            mistakes.push(Diagnostic::error(named.span, message).help("`incumbent` is for stages of kind `exec`"));
+        } else if !is_connected(&named.value) {
+            let ports: Vec<&str> = inputs.iter().map(|input| input.port.as_str()).collect();
+            let message = format!("nothing is connected to `{}`", named.value);
+            mistakes.push(Diagnostic::error(named.span, message).help(did_you_mean(&named.value, &ports)));
+        }
+        return Some(named.value.clone());
+    }
+    if let Some(port) = kind.incumbent {
+        return is_connected(port).then(|| port.to_owned());
+    }
+    // A reward model that goes on from a reward model can give way to it.
+    let goes_on = |input: &&Input| {
+        kind.gives == Gives::Reward
+            && kind.port(&input.port).is_some_and(|port| port.accepts == Accepts::Model)
+            && matches!(input.sources[..], [Source::Stage { stage, .. }]
+                if kinds[stage].is_some_and(|kind| kind.gives == Gives::Reward))
+    };
+    inputs.iter().find(goes_on).map(|input| input.port.clone())
+}
+
+#[cfg(test)]
+mod tests;

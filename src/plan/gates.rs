@@ -1,0 +1,216 @@
+//! The gates of all stages: rules parsed and checked, judges found, and the edges they draw. A gate may look at
+//! nothing that lies downstream of it. Knows what names mean; `crate::gate` knows the language.
+
+use super::graph::Graph;
+use super::{Draft, Gate, JUDGED_PORT, OnFail, Source, StageId, kind_metrics};
+use crate::diagnostic::{Diagnostic, Level, Span};
+use crate::gate::{self, JudgeScope, Mistake, Rule, Scope, Select, Who};
+use crate::spec::{GateSpec, SelectSpec, Spanned, part_of};
+use stages::stage::{Gives, Work, did_you_mean};
+use std::collections::BTreeMap;
+
+/// In the order of the drafts.
+pub fn resolve(
+    drafts: &[Draft],
+    ids: &BTreeMap<&str, StageId>,
+    graph: &mut Graph,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Vec<Option<Gate>> {
+    let gate = |id: StageId| {
+        let spec = drafts[id].spec.gate.as_ref()?;
+        // Without a kind there are no metrics to check against.
+        drafts[id].kind?;
+        Some(resolve_one(&Desk { id, drafts, ids }, spec, graph, mistakes))
+    };
+    (0..drafts.len()).map(gate).collect()
+}
+
+struct Desk<'a> {
+    id: StageId,
+    drafts: &'a [Draft<'a>],
+    ids: &'a BTreeMap<&'a str, StageId>,
+}
+
+impl<'a> Desk<'a> {
+    fn draft(&self) -> &Draft<'a> {
+        &self.drafts[self.id]
+    }
+    fn name(&self, id: StageId) -> &str {
+        &self.drafts[id].spec.name.value
+    }
+}
+
+fn resolve_one(desk: &Desk, spec: &GateSpec, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>) -> Gate {
+    if spec.on_fail == OnFail::Keep && desk.draft().incumbent.is_none() {
+        let message = format!("`on_fail: keep`: stage `{}` has no incumbent to keep", desk.name(desk.id));
+        mistakes.push(Diagnostic::error(spec.span, message).help("use `on_fail: stop`"));
+    }
+    let judge = spec.judge.as_ref().and_then(|judge| find_judge(desk, judge, mistakes));
+    if let (Some(judge), Some(typed)) = (judge, &spec.judge) {
+        draw_judge_edges(desk, judge, typed.span, graph, mistakes);
+    }
+    // A judge that was not found has been reported; its metrics are unknown, so names are not looked up.
+    let scope = (spec.judge.is_some() == judge.is_some()).then(|| scope(desk, judge));
+    let mut stages = BTreeMap::new();
+    let mut rules = |texts: &[Spanned<String>], mistakes: &mut Vec<Diagnostic>| -> Vec<Rule> {
+        let rule = |text| rule(desk, text, scope.as_ref(), &mut stages, graph, mistakes);
+        texts.iter().filter_map(rule).collect()
+    };
+    let require = rules(&spec.require, mistakes);
+    let warn = rules(&spec.warn, mistakes);
+    let observe = rules(&spec.observe, mistakes);
+    let select = spec.select.as_ref().map(|spec| select(spec, scope.as_ref(), mistakes));
+    Gate { judge, select, require, warn, observe, on_fail: spec.on_fail, stages: stages.into_iter().collect() }
+}
+
+fn find_judge(desk: &Desk, typed: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<StageId> {
+    let is_eval = |id: StageId| desk.drafts[id].kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
+    let evals: Vec<&str> = desk.ids.iter().filter(|(_, id)| is_eval(**id)).map(|(name, _)| *name).collect();
+    let mut refuse = |message: String, help: String| mistakes.push(Diagnostic::error(typed.span, message).help(help));
+    let Some(judge) = desk.ids.get(typed.value.as_str()).copied() else {
+        refuse(format!("unknown stage `{}`", typed.value), did_you_mean(&typed.value, &evals));
+        return None;
+    };
+    let kind = desk.drafts[judge].kind?;
+    if !is_eval(judge) {
+        let message = format!("`{}` (kind `{}`) cannot judge: a judge is an eval stage", typed.value, kind.name);
+        refuse(message, did_you_mean(&typed.value, &evals));
+        return None;
+    }
+    if judge == desk.id {
+        refuse("an eval stage judges by itself".to_owned(), "leave `judge` out".to_owned());
+        return None;
+    }
+    if !gives_model(desk, desk.id) {
+        let message = format!("`{}` measures language models, and `{}` gives none", typed.value, desk.name(desk.id));
+        refuse(message, "leave `judge` out: the rules then see the stage's own metrics".to_owned());
+        return None;
+    }
+    Some(judge)
+}
+
+fn gives_model(desk: &Desk, id: StageId) -> bool {
+    // Of an unknown kind nothing is said.
+    desk.drafts[id].kind.is_none_or(|kind| matches!(kind.gives, Gives::Model | Gives::Any))
+}
+
+/// The judge's other ports are needed before the gate can speak.
+fn draw_judge_edges(desk: &Desk, judge: StageId, span: Span, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>) {
+    let others = desk.drafts[judge].inputs.iter().filter(|input| input.port != JUDGED_PORT);
+    for input in others {
+        for source in &input.sources {
+            let Source::Stage { stage, .. } = source else { continue };
+            match graph.path(desk.id, *stage) {
+                None => graph.add(*stage, desk.id, span),
+                Some(path) => {
+                    let (judge, gate) = (desk.name(judge), desk.name(desk.id));
+                    let message =
+                        format!("`{judge}` cannot judge `{gate}`: its `{}` comes after that gate", input.port);
+                    let way = format!("{path} -> {judge}.{}", input.port);
+                    mistakes.push(Diagnostic::error(span, message).help(way));
+                }
+            }
+        }
+    }
+}
+
+fn scope(desk: &Desk, judge: Option<StageId>) -> Scope {
+    let draft = desk.draft();
+    let judges_itself = draft.kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
+    let judge = match judge {
+        Some(judge) => {
+            let judge = &desk.drafts[judge];
+            let metrics = judge.kind.map_or_else(Vec::new, |kind| kind_metrics(kind, &judge.inputs));
+            Some(JudgeScope { name: judge.spec.name.value.clone(), metrics, has_items: true })
+        }
+        None if judges_itself => {
+            let (name, metrics) = (draft.spec.name.value.clone(), draft.metrics.clone());
+            Some(JudgeScope { name, metrics, has_items: true })
+        }
+        None => None,
+    };
+    let record_of = |port: &String| {
+        let source = draft.inputs.iter().find(|input| input.port == *port).and_then(|input| input.sources.first());
+        match source {
+            Some(Source::Stage { stage, .. }) => desk.drafts[*stage].metrics.clone(),
+            _ => Vec::new(),
+        }
+    };
+    Scope {
+        own: if judges_itself { Vec::new() } else { draft.metrics.clone() },
+        judge,
+        incumbent: draft.incumbent.as_ref().map(record_of),
+        stages: desk.drafts.iter().map(|draft| (draft.spec.name.value.clone(), draft.metrics.clone())).collect(),
+    }
+}
+
+/// `None` when the rule cannot be read. Adds the stages it names, and their edges.
+fn rule(
+    desk: &Desk,
+    text: &Spanned<String>,
+    scope: Option<&Scope>,
+    stages: &mut BTreeMap<String, StageId>,
+    graph: &mut Graph,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Rule> {
+    let mut rule = gate::parse(&text.value).map_err(|mistake| mistakes.push(shown(text, mistake))).ok()?;
+    let scope = scope?;
+    let found = gate::check(&mut rule, scope);
+    let is_whole = found.is_empty();
+    mistakes.extend(found.into_iter().map(|mistake| shown(text, mistake)));
+    let warning = |mistake| Diagnostic { level: Level::Warning, ..shown(text, mistake) };
+    mistakes.extend(gate::warnings(&rule).into_iter().map(warning));
+    for (name, range) in rule.stages() {
+        let Some(id) = desk.ids.get(name).copied() else { continue };
+        let span = part_of(text.span, &text.value, &range);
+        let is_judge = scope.judge.as_ref().is_some_and(|judge| judge.name == name);
+        if id == desk.id && !is_judge {
+            let message = format!("`{name}` is the stage of this gate");
+            mistakes.push(Diagnostic::error(span, message).help("write `self.METRIC`, or the metric alone"));
+        } else if let Some(path) = graph.path(desk.id, id).filter(|_| !is_judge) {
+            let message = format!("`{name}` comes after the gate of `{}`", desk.name(desk.id));
+            mistakes.push(Diagnostic::error(span, message).help(path));
+        } else if !is_judge && stages.insert(name.to_owned(), id).is_none() {
+            graph.add(id, desk.id, span);
+        }
+        let is_judged = is_whole && rule.judged().contains(&Who::Stage(name.to_owned()));
+        if is_judged && !gives_model(desk, id) {
+            let judge = scope.judge.as_ref().map_or("the judge", |judge| &judge.name);
+            let message = format!("`{judge}` measures language models, and `{name}` gives none");
+            mistakes.push(Diagnostic::error(span, message).help("name a stage that makes a language model"));
+        }
+    }
+    Some(rule)
+}
+
+fn select(spec: &SelectSpec, scope: Option<&Scope>, mistakes: &mut Vec<Diagnostic>) -> Select {
+    let mut select = Select::default();
+    if let Some(text) = &spec.best {
+        match gate::parse_expression(&text.value) {
+            Err(mistake) => mistakes.push(shown(text, mistake)),
+            Ok(mut best) => {
+                let found = scope.map_or_else(Vec::new, |scope| gate::check_best(&mut best, scope));
+                mistakes.extend(found.into_iter().map(|mistake| shown(text, mistake)));
+                select.best = Some(best);
+            }
+        }
+    }
+    if let Some(text) = &spec.where_ {
+        match gate::parse(&text.value) {
+            Err(mistake) => mistakes.push(shown(text, mistake)),
+            Ok(mut rule) => {
+                let found = scope.map_or_else(Vec::new, |scope| gate::check_where(&mut rule, scope));
+                mistakes.extend(found.into_iter().map(|mistake| shown(text, mistake)));
+                select.where_ = Some(rule);
+            }
+        }
+    }
+    select
+}
+
+fn shown(text: &Spanned<String>, mistake: Mistake) -> Diagnostic {
+    Diagnostic {
+        help: mistake.help,
+        ..Diagnostic::error(part_of(text.span, &text.value, &mistake.range), mistake.message)
+    }
+}

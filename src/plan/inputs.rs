@@ -1,0 +1,222 @@
+//! `from:` of a stage against the ports of its kind: every source is a stage that gives the right thing, or a path
+//! that is there and can be read. Knows nothing of rules and parameters.
+
+use super::graph::Graph;
+use super::{Input, Pin, Reference, Source, StageId};
+use crate::diagnostic::Diagnostic;
+use crate::spec::{PortSpec, SourceSpec, Spec};
+use stages::stage::{Accepts, Gives, Kind, Port, did_you_mean};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What the sources of one stage may be.
+pub struct Around<'a> {
+    pub spec: &'a Spec,
+    pub kinds: &'a [Option<&'static Kind>],
+    pub ids: &'a BTreeMap<&'a str, StageId>,
+    pub directory: &'a Path,
+}
+
+/// Data files that have been read once, by kind, port and path.
+pub type CheckedFiles = BTreeMap<(&'static str, &'static str, PathBuf), Result<(), String>>;
+
+/// Also draws the edges of the graph.
+pub fn resolve(
+    id: StageId,
+    around: &Around,
+    graph: &mut Graph,
+    files: &mut CheckedFiles,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Vec<Input> {
+    let stage = &around.spec.stages[id];
+    let kind = around.kinds[id];
+    let mut inputs = Vec::new();
+    for from in &stage.from {
+        let port = kind.and_then(|kind| kind.port(&from.port.value));
+        if let Some(kind) = kind {
+            check_port(kind, port, from, mistakes);
+        }
+        let mut sources = Vec::new();
+        for source in &from.sources {
+            let found = match &source.reference {
+                Reference::Stage { name, pin } => stage_source(id, name, *pin, source, port, around, mistakes),
+                Reference::Path(path) => {
+                    // Without the `./` in the middle, so that messages read well.
+                    let path: PathBuf = around.directory.join(path).components().collect();
+                    path_source(kind, port, &path, source, files, mistakes)
+                }
+                Reference::Hub(model) => {
+                    let message = format!("`{model}`: models of a hub are not available yet");
+                    mistakes.push(Diagnostic::error(source.span, message).help("give a local directory"));
+                    None
+                }
+            };
+            if let Some(Source::Stage { stage, .. }) = found {
+                graph.add(stage, id, source.span);
+            }
+            sources.extend(found);
+        }
+        inputs.push(Input { port: from.port.value.clone(), sources, is_list: from.is_list });
+    }
+    for port in kind.map_or(&[][..], |kind| kind.ports) {
+        if !port.is_optional && !stage.from.iter().any(|from| from.port.value == port.name) {
+            let message = format!("stage `{}` has no input `{}`", stage.name.value, port.name);
+            mistakes.push(Diagnostic::error(stage.name.span, message).help(format!("`{}`: {}", port.name, port.doc)));
+        }
+    }
+    inputs
+}
+
+fn check_port(kind: &Kind, port: Option<&Port>, from: &PortSpec, mistakes: &mut Vec<Diagnostic>) {
+    match port {
+        Some(port) if from.is_list && !port.takes_many => {
+            let message = format!("`{}` takes one source, not a list", port.name);
+            mistakes.push(Diagnostic::error(from.port.span, message));
+        }
+        None if !kind.takes_any_port => {
+            let names: Vec<&str> = kind.ports.iter().map(|port| port.name).collect();
+            let message = format!("`{}` has no input `{}`", kind.name, from.port.value);
+            mistakes.push(Diagnostic::error(from.port.span, message).help(did_you_mean(&from.port.value, &names)));
+        }
+        _ => check_port_name(from, mistakes),
+    }
+}
+
+/// An input becomes a file name in the stage's directory.
+fn check_port_name(from: &PortSpec, mistakes: &mut Vec<Diagnostic>) {
+    let name = &from.port.value;
+    if name.is_empty() || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
+        let message = format!("`{name}` cannot name an input");
+        mistakes.push(Diagnostic::error(from.port.span, message).help("names match [A-Za-z0-9_]+"));
+    }
+}
+
+fn stage_source(
+    id: StageId,
+    name: &str,
+    pin: Pin,
+    source: &SourceSpec,
+    port: Option<&Port>,
+    around: &Around,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Source> {
+    let Some(stage) = around.ids.get(name).copied() else {
+        let names: Vec<&str> = around.ids.keys().copied().filter(|other| around.ids[other] != id).collect();
+        let help = match around.directory.join(name).exists() {
+            true => format!("a path holds a `/` or `.`: `./{name}`"),
+            false => did_you_mean(name, &names),
+        };
+        mistakes.push(Diagnostic::error(source.span, format!("unknown stage `{name}`")).help(help));
+        return None;
+    };
+    if stage == id {
+        mistakes.push(Diagnostic::error(source.span, format!("stage `{name}` takes itself as an input")));
+        return None;
+    }
+    if let Some(given) = around.kinds[stage] {
+        let takes_any = around.kinds[id].is_some_and(|kind| kind.takes_any_port);
+        let goes_on = around.kinds[id].is_some_and(|kind| kind.gives == Gives::Reward);
+        let is_good = match (port.map(|port| port.accepts), given.gives) {
+            (_, Gives::Nothing) => false,
+            (Some(Accepts::Any), _) | (_, Gives::Any) => true,
+            (Some(Accepts::Model), Gives::Model) | (Some(Accepts::Reward), Gives::Reward) => true,
+            // Training a reward model may go on from one.
+            (Some(Accepts::Model), Gives::Reward) => goes_on,
+            (Some(_), _) => false,
+            // An unknown port has been reported.
+            (None, _) => takes_any || around.kinds[id].is_none() || port.is_none(),
+        };
+        if !is_good {
+            let wanted = port.map_or("anything with an artifact", |port| accepted(port.accepts));
+            let message = format!("`{name}` (kind `{}`) gives {}", given.name, gift(given.gives));
+            let port = port.map_or("this input", |port| port.name);
+            mistakes.push(Diagnostic::error(source.span, message).help(format!("`{port}` takes {wanted}")));
+            return None;
+        }
+    }
+    Some(Source::Stage { stage, pin })
+}
+
+fn gift(gives: Gives) -> &'static str {
+    match gives {
+        Gives::Model => "a language model",
+        Gives::Reward => "a reward model",
+        Gives::Nothing => "measurements only, no artifact",
+        Gives::Any => "files",
+    }
+}
+
+fn accepted(accepts: Accepts) -> &'static str {
+    match accepts {
+        Accepts::Model => "a language model: a stage that makes one, or a directory in Hugging Face layout",
+        Accepts::Reward => "a reward model: a stage that makes one, a directory, or a rule file (.txt, .tsv)",
+        Accepts::Data => "a data file (.jsonl, .json)",
+        Accepts::Any => "anything",
+    }
+}
+
+fn path_source(
+    kind: Option<&'static Kind>,
+    port: Option<&'static Port>,
+    path: &Path,
+    source: &SourceSpec,
+    files: &mut CheckedFiles,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Source> {
+    let shown = path.display();
+    let Ok(metadata) = fs::metadata(path) else {
+        let diagnostic = Diagnostic::error(source.span, format!("there is nothing at `{shown}`"));
+        let help = set_variable(source).or_else(|| nearest_sibling(path));
+        mistakes.push(Diagnostic { help, ..diagnostic });
+        return None;
+    };
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let is_good = match port.map(|port| port.accepts) {
+        Some(Accepts::Model) => metadata.is_dir(),
+        Some(Accepts::Reward) => metadata.is_dir() || ["txt", "tsv"].contains(&extension.as_str()),
+        Some(Accepts::Data) => metadata.is_file(),
+        Some(Accepts::Any) | None => true,
+    };
+    if let (Some(port), false) = (port, is_good) {
+        let what = if metadata.is_dir() { "a directory" } else { "a file" };
+        let message = format!("`{shown}` is {what}");
+        let help = format!("`{}` takes {}", port.name, accepted(port.accepts));
+        mistakes.push(Diagnostic::error(source.span, message).help(help));
+        return None;
+    }
+    if let (Some(kind), Some(port)) = (kind, port)
+        && port.accepts == Accepts::Data
+    {
+        let key = (kind.name, port.name, path.to_owned());
+        let checked = files.entry(key).or_insert_with(|| stages::data::check(kind.name, port.name, path));
+        if let Err(reason) = checked {
+            let reason = reason.strip_prefix("read ").unwrap_or(reason);
+            let is_named = reason.starts_with(&path.display().to_string());
+            let message = if is_named { reason.to_owned() } else { format!("{shown}: {reason}") };
+            mistakes.push(Diagnostic::error(source.span, message));
+        }
+    }
+    Some(Source::Path(path.to_owned()))
+}
+
+/// When the path came from a variable, that is what to set.
+fn set_variable(source: &SourceSpec) -> Option<String> {
+    let variable = source.variables.iter().find(|variable| variable.starts_with("vars."));
+    if let Some(variable) = variable {
+        return Some(format!("set it with --set {variable}=FOLDER"));
+    }
+    let variable = source.variables.iter().find_map(|variable| variable.strip_prefix("env."))?;
+    Some(format!("it comes from the environment variable `{variable}`"))
+}
+
+fn nearest_sibling(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names: Vec<String> = fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    let help = did_you_mean(&name, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    Some(help).filter(|help| help.starts_with("did you mean"))
+}

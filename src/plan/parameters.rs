@@ -1,0 +1,64 @@
+//! The `with:` block of a stage, typed by its kind; mistakes find their way back to the place in the file.
+//! Knows no kind by name.
+
+use crate::diagnostic::Diagnostic;
+use crate::spec::StageSpec;
+use stages::stage::Kind;
+
+/// Canonical parameters; each mistake is shown at its key or value.
+pub fn resolve(stage: &StageSpec, kind: &Kind, mistakes: &mut Vec<Diagnostic>) -> serde_json::Value {
+    let serde_json::Value::Object(given) = stage.with.to_json() else { return serde_json::Value::Null };
+    let found = match (kind.parse)(&given) {
+        Ok(parameters) => return parameters,
+        Err(found) => found,
+    };
+    let defaults = (kind.defaults)();
+    for mistake in found {
+        let place = stage.with.find(&mistake.path);
+        if place.is_broken {
+            continue;
+        }
+        let pointer = format!("/{}", mistake.path.replace('.', "/"));
+        let is_known = defaults.pointer(&pointer).is_some();
+        // A key that is not there at all is missing from the stage.
+        let is_written = stage.with.get(mistake.path.split(['.', '[']).next().unwrap_or_default()).is_some();
+        let span = match (is_written, is_known) {
+            (false, _) => stage.name.span,
+            (true, true) => place.value,
+            (true, false) => place.key,
+        };
+        let message = match in_plain_words(&mistake.message) {
+            Some(message) => format!("`{}`: {message}", mistake.path),
+            None if mistake.message.contains('`') || mistake.path.is_empty() => mistake.message,
+            None => format!("`{}`: {}", mistake.path, mistake.message),
+        };
+        mistakes.push(Diagnostic { help: mistake.help, ..Diagnostic::error(span, message) });
+    }
+    serde_json::Value::Null
+}
+
+/// serde speaks of Rust's types: `invalid type: string "many", expected u64`.
+fn in_plain_words(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
+    let (found, expected) = rest.split_once(", expected ")?;
+    let expected = match expected {
+        "u64" | "u32" | "u16" | "u8" | "usize" => "a whole number from 0",
+        "i64" | "i32" | "isize" => "a whole number",
+        "f64" | "f32" => "a number",
+        "a boolean" => "true or false",
+        "a string" => "a text",
+        "a sequence" => "a list",
+        "a map" => "a mapping",
+        other => other.strip_prefix("struct ").map_or(other, |_| "a mapping"),
+    };
+    let found = match found.split_once(' ') {
+        Some(("string", text)) => format!("the text {text}"),
+        Some(("integer" | "boolean", value)) => value.to_owned(),
+        Some(("floating", value)) => value.trim_start_matches("point ").to_owned(),
+        _ if found == "map" => "a mapping".to_owned(),
+        _ if found == "sequence" => "a list".to_owned(),
+        _ if found == "null" || found == "unit value" => "nothing".to_owned(),
+        _ => found.to_owned(),
+    };
+    Some(format!("expected {expected}, found {found}"))
+}

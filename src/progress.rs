@@ -1,0 +1,89 @@
+//! What is seen while a run goes on, on stderr: bars on a terminal, plain lines elsewhere. Knows nothing of the end of
+//! the run, which is the report's.
+
+mod bars;
+mod lines;
+mod log;
+
+use crate::event::{Decision, Event, Outcome, Verdict};
+use crate::report::page::duration;
+use indicatif::MultiProgress;
+use std::io::{IsTerminal, Write};
+use std::time::Instant;
+
+/// The running picture. Feed it every event.
+pub enum Progress {
+    Bars(bars::Bars),
+    Lines { started: Instant, lines: lines::Lines },
+}
+
+/// Opens the picture and sends `tracing` to stderr beside it (`RUST_LOG`, default `warn`).
+pub fn open(has_color: bool) -> Progress {
+    let screen = MultiProgress::new();
+    log::open(screen.clone(), has_color);
+    if std::io::stderr().is_terminal() {
+        Progress::Bars(bars::Bars::new(screen))
+    } else {
+        Progress::Lines { started: Instant::now(), lines: lines::Lines::default() }
+    }
+}
+
+/// For verbs that only look.
+pub fn log_only(has_color: bool) {
+    log::open(MultiProgress::new(), has_color);
+}
+
+impl Progress {
+    /// A closed stderr is no reason to end a run: what cannot be shown is dropped.
+    pub fn show(&mut self, event: &Event) {
+        match self {
+            Progress::Bars(bars) => bars.show(event),
+            Progress::Lines { started, lines } => {
+                if let Some(line) = lines.line(event, started.elapsed()) {
+                    let _ = writeln!(std::io::stderr(), "{line}");
+                }
+            }
+        }
+    }
+}
+
+/// The one line that stays of an event, where one stays; the beginning and the course of an action are not said here.
+fn lasting_line(event: &Event) -> Option<String> {
+    match event {
+        Event::Finished { stage, part, seconds, device, .. } => {
+            let device = device.as_deref().map_or(String::new(), |device| format!(" on {device}"));
+            Some(format!("{}: finished in {}{device}", title(stage, part), duration(*seconds)))
+        }
+        Event::Failed { stage, part, cause, log, .. } => {
+            Some(format!("{}: failed (log: {log}): {cause}", title(stage, part)))
+        }
+        Event::Judged { stage, verdict } => Some(format!("{stage}: {}", judged(verdict))),
+        Event::Ended { stage, outcome } => match outcome {
+            Outcome::Done { executed: false, .. } | Outcome::Stopped { executed: false, .. } => {
+                Some(format!("{stage}: cached"))
+            }
+            Outcome::Skipped { because } => Some(format!("{stage}: skipped: {because}")),
+            // What was run has had its line when it finished; what failed, when it failed. An interrupt ends every
+            // stage that had not ended: the report counts them.
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn judged(verdict: &Verdict) -> String {
+    let word = match verdict.decision {
+        Decision::Pass => "gate passed",
+        Decision::Fail => "gate failed",
+        Decision::Unsure => "gate is unsure",
+        Decision::Error => "gate erred",
+    };
+    if verdict.carries.is_empty() { word.to_owned() } else { format!("{word}, {} goes on", verdict.carries) }
+}
+
+fn title(stage: &str, part: &Option<String>) -> String {
+    match part {
+        Some(part) => format!("{stage}: {part}"),
+        None => stage.to_owned(),
+    }
+}

@@ -1,0 +1,76 @@
+//! Progress on a terminal: a bar for each running action with its rate and time left; what has ended becomes a line
+//! above the bars.
+
+use super::{lasting_line, title};
+use crate::event::Event;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+pub struct Bars {
+    screen: MultiProgress,
+    running: BTreeMap<(String, Option<String>), ProgressBar>,
+}
+
+impl Bars {
+    pub fn new(screen: MultiProgress) -> Bars {
+        Bars { screen, running: BTreeMap::new() }
+    }
+
+    pub fn show(&mut self, event: &Event) {
+        match event {
+            Event::Started { stage, part, .. } => {
+                self.clear(stage, part);
+                let bar = self.screen.add(ProgressBar::no_length().with_style(waiting()));
+                bar.set_prefix(title(stage, part));
+                // A stage that loads a model is silent for a while: the clock shows that it lives.
+                bar.enable_steady_tick(Duration::from_millis(200));
+                self.running.insert((stage.clone(), part.clone()), bar);
+            }
+            Event::Progressed { stage, part, done, total, unit, message } => {
+                let Some(bar) = self.running.get(&(stage.clone(), part.clone())) else { return };
+                if bar.length() != Some(*total) && *total > 0 {
+                    bar.set_length(*total);
+                    bar.set_style(working(unit));
+                    // A resumed stage does not begin at nothing: its rate counts from here.
+                    bar.set_position(*done);
+                    bar.reset_eta();
+                }
+                bar.set_position(*done);
+                bar.set_message(message.clone());
+            }
+            Event::Finished { stage, part, .. } | Event::Failed { stage, part, .. } => self.clear(stage, part),
+            Event::RunFinished { .. } => {
+                self.running.values().for_each(ProgressBar::finish_and_clear);
+                self.running.clear();
+            }
+            _ => {}
+        }
+        if let Some(line) = lasting_line(event) {
+            // Not `println` of the bars: it pads the line to what it takes for the width instead of ending it.
+            // A closed stderr is no reason to end a run.
+            let _ = self.screen.suspend(|| writeln!(std::io::stderr(), "{line}"));
+        }
+    }
+
+    fn clear(&mut self, stage: &str, part: &Option<String>) {
+        if let Some(bar) = self.running.remove(&(stage.to_owned(), part.clone())) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn waiting() -> ProgressStyle {
+    style("{prefix:16!} {spinner} {elapsed}")
+}
+
+fn working(unit: &str) -> ProgressStyle {
+    // The unit comes from a worker: braces would be read as a template.
+    let unit = unit.replace(['{', '}'], "");
+    style(&format!("{{prefix:16!}} {{bar:24}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{eta}} left  {{wide_msg}}"))
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,187 @@
+//! Events, folded into the state of a run: what every page of the report is drawn from. Knows nothing of text.
+
+use crate::event::{Answer, Event, Measured, Outcome, StageHead, Verdict};
+use serde_json::Value;
+
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub pipeline: String,
+    pub file: String,
+    pub at: String,
+    pub overrides: Vec<String>,
+    pub stages: Vec<StageRun>,
+    pub studies: Vec<Study>,
+    /// `None` while the run goes on, and for ever when it was killed.
+    pub finish: Option<Finish>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Finish {
+    pub exit: u8,
+    pub seconds: f64,
+}
+
+#[derive(Clone, Debug)]
+pub struct StageRun {
+    pub head: StageHead,
+    /// The stage's own action, and the measurements made for it, in the order they were asked for.
+    pub actions: Vec<ActionRun>,
+    pub verdict: Option<Verdict>,
+    pub outcome: Option<Outcome>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ActionRun {
+    /// `None` for the stage's own action.
+    pub part: Option<String>,
+    pub key: String,
+    pub action: Value,
+    pub state: ActionState,
+}
+
+#[derive(Clone, Debug)]
+pub enum ActionState {
+    Hit,
+    Running { why: Vec<String>, log: String, done: u64, total: u64, message: String },
+    Finished { why: Vec<String>, log: String, seconds: f64, device: Option<String> },
+    Failed { why: Vec<String>, log: String, cause: String },
+}
+
+/// Every model that one eval stage measured.
+#[derive(Clone, Debug)]
+pub struct Study {
+    pub eval: String,
+    pub rows: Vec<Measured>,
+    pub comparisons: Vec<(String, Vec<Answer>)>,
+}
+
+/// `None` where no run was started.
+pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Run> {
+    let mut folded = None;
+    for event in events {
+        match (&mut folded, event) {
+            (None, Event::RunStarted { pipeline, file, at, stages, overrides, .. }) => {
+                folded = Some(Run {
+                    pipeline: pipeline.clone(),
+                    file: file.clone(),
+                    at: at.clone(),
+                    overrides: overrides.clone(),
+                    stages: stages.iter().map(not_reached).collect(),
+                    studies: Vec::new(),
+                    finish: None,
+                });
+            }
+            (Some(run), event) => run.add(event),
+            (None, _) => {}
+        }
+    }
+    folded
+}
+
+fn not_reached(head: &StageHead) -> StageRun {
+    StageRun { head: head.clone(), actions: Vec::new(), verdict: None, outcome: None }
+}
+
+impl Run {
+    pub fn stage(&self, name: &str) -> Option<&StageRun> {
+        self.stages.iter().find(|stage| stage.head.name == name)
+    }
+
+    fn stage_mut(&mut self, name: &str) -> Option<&mut StageRun> {
+        self.stages.iter_mut().find(|stage| stage.head.name == name)
+    }
+
+    fn study_mut(&mut self, eval: &str) -> &mut Study {
+        let at = self.studies.iter().position(|study| study.eval == eval).unwrap_or_else(|| {
+            self.studies.push(Study { eval: eval.to_owned(), rows: Vec::new(), comparisons: Vec::new() });
+            self.studies.len() - 1
+        });
+        &mut self.studies[at]
+    }
+
+    fn add(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { .. } => {}
+            Event::Measured { eval, row } => {
+                let study = self.study_mut(eval);
+                study.rows.retain(|other| other.model != row.model);
+                study.rows.push(row.clone());
+            }
+            Event::Compared { eval, prompt, answers } => {
+                // A run that had to begin anew, for a damaged result, tells it again.
+                let told = (prompt.clone(), answers.clone());
+                let comparisons = &mut self.study_mut(eval).comparisons;
+                if !comparisons.contains(&told) {
+                    comparisons.push(told);
+                }
+            }
+            Event::RunFinished { exit, seconds, .. } => self.finish = Some(Finish { exit: *exit, seconds: *seconds }),
+            Event::Hit { stage, .. }
+            | Event::Started { stage, .. }
+            | Event::Progressed { stage, .. }
+            | Event::Finished { stage, .. }
+            | Event::Failed { stage, .. }
+            | Event::Judged { stage, .. }
+            | Event::Ended { stage, .. } => {
+                if let Some(stage) = self.stage_mut(stage) {
+                    stage.add(event);
+                }
+            }
+        }
+    }
+}
+
+impl StageRun {
+    fn add(&mut self, event: &Event) {
+        match event {
+            Event::Hit { part, key, action, .. } => self.put(part, key, action, ActionState::Hit),
+            Event::Started { part, key, action, why, log, .. } => {
+                let state = ActionState::Running {
+                    why: why.clone(),
+                    log: log.clone(),
+                    done: 0,
+                    total: 0,
+                    message: String::new(),
+                };
+                self.put(part, key, action, state);
+            }
+            Event::Progressed { part, done: now, total: of, message: said, .. } => {
+                if let Some(ActionState::Running { done, total, message, .. }) = self.state_mut(part) {
+                    (*done, *total, *message) = (*now, *of, said.clone());
+                }
+            }
+            Event::Finished { part, seconds, device, .. } => {
+                self.end(part, |why, log| ActionState::Finished { why, log, seconds: *seconds, device: device.clone() })
+            }
+            Event::Failed { part, cause, log, .. } => {
+                self.end(part, |why, _| ActionState::Failed { why, log: log.clone(), cause: cause.clone() });
+            }
+            Event::Judged { verdict, .. } => self.verdict = Some(verdict.clone()),
+            Event::Ended { outcome, .. } => self.outcome = Some(outcome.clone()),
+            Event::RunStarted { .. } | Event::Measured { .. } | Event::Compared { .. } | Event::RunFinished { .. } => {}
+        }
+    }
+
+    /// A second attempt at an action takes the place of the first.
+    fn put(&mut self, part: &Option<String>, key: &str, action: &Value, state: ActionState) {
+        let new = ActionRun { part: part.clone(), key: key.to_owned(), action: action.clone(), state };
+        match self.actions.iter_mut().find(|old| old.part == *part) {
+            Some(old) => *old = new,
+            None => self.actions.push(new),
+        }
+    }
+
+    fn state_mut(&mut self, part: &Option<String>) -> Option<&mut ActionState> {
+        self.actions.iter_mut().find(|action| action.part == *part).map(|action| &mut action.state)
+    }
+
+    fn end(&mut self, part: &Option<String>, next: impl FnOnce(Vec<String>, String) -> ActionState) {
+        if let Some(state) = self.state_mut(part) {
+            let (why, log) = match state {
+                ActionState::Running { why, log, .. } => (std::mem::take(why), std::mem::take(log)),
+                _ => (Vec::new(), String::new()),
+            };
+            *state = next(why, log);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The table of stages, the verdicts with the numbers they saw, and the causes of failures.
+//! Knows nothing of the study or of the disk.
+
+use super::fold::{ActionState, Run, StageRun};
+use super::page::{self, Page, TOGETHER, Tone, cell, duration, fold_text, number};
+use crate::event::{Decision, Metrics, Outcome, RuleVerdict, Verdict};
+use stages::stage::Direction;
+
+/// How many metrics one row shows, and how many when the rules of its gate name more; `explain` shows all.
+const SHOWN: usize = 3;
+const SHOWN_OF_RULES: usize = 4;
+
+/// Terminal cells for the word of the gate: its numbers stand below the table, the metrics need the room.
+const GATE_WIDTH: usize = 24;
+
+pub fn table(run: &Run, is_alive: bool, page: Page) -> String {
+    let is_plan = run.stages.iter().any(|stage| matches!(stage.outcome, Some(Outcome::WouldRun { .. })));
+    let notes_are = if is_plan { "metrics, or why it would run" } else { "key metrics" };
+    let mut table = page::table(page, &["stage", "kind", "result", "time", notes_are, "gate"]);
+    for stage in &run.stages {
+        let (result, tone) = result(stage, run.finish.is_none() && is_alive);
+        let (gate, gate_tone) = gate(stage);
+        table.add_row([
+            cell(&stage.head.name, Tone::Plain),
+            cell(&stage.head.kind, Tone::Plain),
+            cell(result, tone),
+            cell(time(stage), Tone::Plain),
+            cell(notes(run, stage), Tone::Plain),
+            cell(fold_text(&gate, GATE_WIDTH), gate_tone),
+        ]);
+    }
+    page::align_right(&mut table, [3]);
+    page::keep_whole(&mut table, 0..4);
+    page::print(table)
+}
+
+fn result(stage: &StageRun, is_alive: bool) -> (String, Tone) {
+    let ran =
+        |executed: bool| if executed { ("run".to_owned(), Tone::Plain) } else { ("cached".to_owned(), Tone::Quiet) };
+    match &stage.outcome {
+        Some(Outcome::Done { executed, .. } | Outcome::Stopped { executed, .. }) => ran(*executed),
+        Some(Outcome::Failed { .. }) => ("failed".to_owned(), Tone::Bad),
+        Some(Outcome::Skipped { .. }) => ("skipped".to_owned(), Tone::Doubtful),
+        Some(Outcome::WouldRun { .. }) => ("would run".to_owned(), Tone::Doubtful),
+        Some(Outcome::Interrupted) => ("interrupted".to_owned(), Tone::Doubtful),
+        None if stage.actions.is_empty() => ("–".to_owned(), Tone::Quiet),
+        None if is_alive => (format!("running{}", share_done(stage)), Tone::Plain),
+        None => ("broken off".to_owned(), Tone::Bad),
+    }
+}
+
+fn share_done(stage: &StageRun) -> String {
+    match stage.actions.last().map(|action| &action.state) {
+        Some(ActionState::Running { done, total, .. }) if *total > 0 => {
+            format!("{TOGETHER}{}{TOGETHER}%", done * 100 / total)
+        }
+        _ => String::new(),
+    }
+}
+
+/// Only work that was done now has a time: what a cached stage once took would not add up to the run.
+fn time(stage: &StageRun) -> String {
+    let seconds = match &stage.outcome {
+        Some(Outcome::Done { executed: true, seconds, .. } | Outcome::Stopped { executed: true, seconds, .. }) => {
+            *seconds
+        }
+        _ => return String::new(),
+    };
+    duration(seconds)
+}
+
+/// The metrics, or why there are none.
+fn notes(run: &Run, stage: &StageRun) -> String {
+    match &stage.outcome {
+        Some(Outcome::Done { metrics, .. } | Outcome::Stopped { metrics, .. }) => key_metrics(run, stage, metrics),
+        Some(Outcome::Skipped { because }) => because.clone(),
+        Some(Outcome::WouldRun { because }) => because.join("; "),
+        Some(Outcome::Failed { .. }) => "see below".to_owned(),
+        Some(Outcome::Interrupted) => String::new(),
+        None => match stage.actions.last().map(|action| &action.state) {
+            Some(ActionState::Running { message, .. }) => message.clone(),
+            _ => String::new(),
+        },
+    }
+}
+
+/// Those the gate's rules name come first, then those that say better or worse, in the order they were declared.
+fn key_metrics(run: &Run, stage: &StageRun, metrics: &Metrics) -> String {
+    // What the stage did not measure itself, its judge did.
+    let judged = study_row(run, stage);
+    let value = |name: &str| metrics.get(name).or_else(|| judged.and_then(|judged| judged.get(name))).copied();
+    let in_rules = stage.verdict.iter().flat_map(|verdict| {
+        let rules = verdict.rules.iter().map(|rule| rule.text.as_str());
+        rules.chain(verdict.select.as_deref()).flat_map(words)
+    });
+    let mut names: Vec<&str> = Vec::new();
+    let mut add = |name| {
+        let is_new = value(name).is_some() && !names.contains(&name);
+        if is_new {
+            names.push(name);
+        }
+        names.len()
+    };
+    let of_rules = in_rules.map(&mut add).last().unwrap_or(0);
+    for wants_neutral in [false, true] {
+        for (name, direction) in &stage.head.metrics {
+            if (*direction == Direction::Neutral) == wants_neutral {
+                add(name);
+            }
+        }
+    }
+    for name in metrics.keys() {
+        add(name);
+    }
+    names.truncate(of_rules.clamp(SHOWN, SHOWN_OF_RULES));
+    let shown = names.iter().filter_map(|name| Some(format!("{name}{TOGETHER}{}", number(value(name)?))));
+    shown.collect::<Vec<_>>().join(&format!("{TOGETHER} "))
+}
+
+/// What a yardstick measured on the candidate that the stage chose, let through or not: the last one that bears its name.
+fn study_row<'a>(run: &'a Run, stage: &StageRun) -> Option<&'a Metrics> {
+    let name = stage.head.name.as_str();
+    let chosen = match &stage.outcome {
+        Some(Outcome::Done { step: Some(step), kept: false, .. }) => format!("{name}@{step}"),
+        _ => format!("{name}@last"),
+    };
+    let rows = run.studies.iter().flat_map(|study| &study.rows);
+    let of_stage: Vec<_> = rows.filter(|row| row.model.split('@').next() == Some(name)).collect();
+    let row = of_stage.iter().rfind(|row| row.model == name || row.model == chosen).or(of_stage.last());
+    row.map(|row| &row.metrics)
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|character: char| !character.is_alphanumeric() && character != '_').filter(|word| !word.is_empty())
+}
+
+/// The decision, and what carries the stage's name from here on.
+fn gate(stage: &StageRun) -> (String, Tone) {
+    let Some(verdict) = &stage.verdict else { return (String::new(), Tone::Quiet) };
+    let (word, tone) = decision(verdict.decision);
+    let text = match &stage.outcome {
+        Some(Outcome::Done { kept: true, .. }) => format!("{word}: keeps {}", verdict.carries),
+        Some(Outcome::Stopped { .. }) => format!("{word}: stops here"),
+        // Without `select` it is the last candidate, which goes without saying.
+        Some(Outcome::Done { .. }) if verdict.select.is_some() => format!("{word}: {}", verdict.carries),
+        _ => word.to_owned(),
+    };
+    (text, tone)
+}
+
+pub fn decision(decision: Decision) -> (&'static str, Tone) {
+    match decision {
+        Decision::Pass => ("pass", Tone::Good),
+        Decision::Fail => ("fail", Tone::Doubtful),
+        Decision::Unsure => ("unsure", Tone::Doubtful),
+        Decision::Error => ("error", Tone::Bad),
+    }
+}
+
+/// Every rule of every gate with the numbers it saw; empty when no gate has spoken.
+pub fn gates(run: &Run, page: Page) -> String {
+    let mut table = page::table(page, &["gate of", "rule", "says", "because"]);
+    for stage in &run.stages {
+        let Some(verdict) = &stage.verdict else { continue };
+        for (row, (role, word, tone, because)) in verdict_rows(verdict).into_iter().enumerate() {
+            let name = if row == 0 { stage.head.name.as_str() } else { "" };
+            table.add_row([
+                cell(name, Tone::Plain),
+                cell(role, Tone::Plain),
+                cell(word, tone),
+                cell(because, Tone::Plain),
+            ]);
+        }
+    }
+    page::keep_whole(&mut table, 0..3);
+    if table.is_empty() { String::new() } else { page::print(table) }
+}
+
+/// `(role, decision, its tone, the numbers)` for `select` and for each rule.
+pub fn verdict_rows(verdict: &Verdict) -> Vec<(String, &'static str, Tone, String)> {
+    let select = verdict.select.iter().map(|said| ("select".to_owned(), "", Tone::Plain, said.clone()));
+    let rules = verdict.rules.iter().map(|rule| {
+        let (word, tone) = decision(rule.decision);
+        // A rule that only watches does not alarm.
+        let tone = if rule.role == "observe" { Tone::Quiet } else { tone };
+        (rule.role.clone(), word, tone, numbers_seen(rule, word))
+    });
+    select.chain(rules).collect()
+}
+
+/// The explanation without the decision it may begin with, which has its own column; the rule itself if there is none.
+fn numbers_seen(rule: &RuleVerdict, word: &str) -> String {
+    let said =
+        rule.explanation.strip_prefix(word).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&rule.explanation);
+    if said.is_empty() { rule.text.clone() } else { said.to_owned() }
+}
+
+/// Causes and logs of what failed; empty when nothing did.
+pub fn failures(run: &Run, page: Page) -> String {
+    let mut table = page::bare_table(page);
+    for stage in &run.stages {
+        let Some(Outcome::Failed { cause }) = &stage.outcome else { continue };
+        table.add_row([cell(format!("{} failed", stage.head.name), Tone::Bad), cell(cause, Tone::Plain)]);
+        for action in &stage.actions {
+            let ActionState::Failed { cause: of_part, log, .. } = &action.state else { continue };
+            let part = action.part.as_deref().map_or(String::new(), |part| format!("{part}: "));
+            if of_part != cause {
+                table.add_row([cell("", Tone::Plain), cell(format!("{part}{of_part}"), Tone::Plain)]);
+            }
+            table.add_row([cell("", Tone::Plain), cell(format!("log: {log}"), Tone::Quiet)]);
+        }
+    }
+    page::keep_whole(&mut table, [0]);
+    if table.is_empty() { String::new() } else { page::print(table) }
+}

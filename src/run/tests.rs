@@ -1,0 +1,274 @@
+//! Whole runs with real processes: the worker is a shell that does what the command of an `exec` action says, and
+//! writes its outcome as a worker does.
+
+use super::*;
+use crate::diagnostic::{Source as Text, render};
+use crate::{journal, plan, spec};
+use expect_test::expect;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+
+/// Runs the last argument of the action's command; `metrics` holds what stands inside the braces of its metrics.
+const WORKER: &str = r#"
+cd "$1" && mkdir -p out/0 || exit 1
+command=$(sed 's/.*"command":\["sh","-c","\([^"]*\)".*/\1/' action.json)
+sh -c "$command" || exit $?
+printf '{"candidates":[{"step":0,"metrics":{%s}}],"telemetry":{"device":"cpu"}}' "$(cat metrics 2>/dev/null)" > outcome.json
+"#;
+
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+fn place() -> Place {
+    Place { directory: tempfile::tempdir().unwrap() }
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn plan(&self, text: &str) -> Plan {
+        // Commands may leave marks beside the pipeline.
+        let text = text.replace("HERE", &self.path().display().to_string());
+        let source = Text { path: "toy.yaml".into(), text, overrides: Vec::new() };
+        let show = |mistakes: &[crate::diagnostic::Diagnostic]| render(&source, mistakes, false);
+        let spec = spec::read(&source, &|_| None).map_err(|mistakes| show(&mistakes)).unwrap();
+        plan::resolve(&spec, self.path()).map_err(|mistakes| show(&mistakes)).unwrap()
+    }
+
+    fn options(&self) -> Options {
+        let store = self.path().join(".pipeline");
+        let (file, overrides, device) = ("toy.yaml".into(), Vec::new(), DeviceChoice::Cpu);
+        Options { file, overrides, store, device, jobs: 2 }
+    }
+
+    fn run_until(&self, text: &str, interrupt: &AtomicBool, watch: &dyn Fn(&Event)) -> (u8, String) {
+        let (plan, options) = (self.plan(text), self.options());
+        let store = Store::open(&options.store).unwrap();
+        let journal = Journal::create(&options.store, &plan.name, jiff::Timestamp::now()).unwrap();
+        let worker = ["sh", "-c", WORKER, "worker"].map(OsString::from);
+        let mut lines = Vec::new();
+        let exit = execute(&plan, &options, &store, Some((journal, &worker)), interrupt, &mut |event| {
+            watch(event);
+            lines.extend(line(event));
+        });
+        // Workers of two jobs end in any order.
+        lines.sort();
+        (exit.unwrap(), lines.join("\n") + "\n")
+    }
+
+    fn run(&self, text: &str) -> (u8, String) {
+        self.run_until(text, &AtomicBool::new(false), &|_| {})
+    }
+
+    fn look(&self, text: &str) -> (u8, String) {
+        let mut lines = Vec::new();
+        let exit = look(&self.plan(text), &self.options(), &mut |event| lines.extend(line(event)));
+        (exit.unwrap(), lines.join("\n") + "\n")
+    }
+
+    /// How often a command ran that appends to this file.
+    fn marks(&self, name: &str) -> usize {
+        fs::read_to_string(self.path().join(name)).unwrap_or_default().lines().count()
+    }
+}
+
+fn line(event: &Event) -> Option<String> {
+    match event {
+        Event::Started { stage, attempt, why, .. } => Some(format!("{stage}: attempt {attempt}: {}", why.join("; "))),
+        Event::Failed { stage, cause, .. } => Some(format!("{stage}: failed: {}", cause.replace('\n', " |"))),
+        Event::Ended { stage, outcome } => Some(match outcome {
+            Outcome::Done { executed, .. } => format!("{stage}: done, {}", if *executed { "run" } else { "cached" }),
+            Outcome::Skipped { because } => format!("{stage}: skipped: {because}"),
+            Outcome::WouldRun { because } => format!("{stage}: would run: {}", because.join("; ")),
+            Outcome::Failed { .. } => format!("{stage}: failed"),
+            other => format!("{stage}: {other:?}"),
+        }),
+        _ => None,
+    }
+}
+
+const TWO: &str = r#"
+name: toy
+stages:
+  one: {kind: exec, with: {command: [sh, -c, "echo x >> HERE/one; echo one > out/0/text"]}}
+  two: {kind: exec, from: {text: one}, with: {command: [sh, -c, "echo x >> HERE/two; cat in/text/text > out/0/copy"]}}
+"#;
+
+#[test]
+fn a_second_run_executes_nothing_and_the_journal_says_so() {
+    let place = place();
+    let (exit, told) = place.run(TWO);
+    expect![[r#"
+        one: attempt 1: it never ran before
+        one: done, run
+        two: attempt 1: it never ran before
+        two: done, run
+    "#]]
+    .assert_eq(&told);
+    let (again, told) = place.run(TWO);
+    expect![[r#"
+        one: done, cached
+        two: done, cached
+    "#]]
+    .assert_eq(&told);
+    assert_eq!((exit, again, place.marks("one"), place.marks("two")), (0, 0, 1, 1));
+    let journals = journal::all(&place.options().store).unwrap();
+    let events = journal::read(&journals[1]).unwrap();
+    assert!(matches!(events.last(), Some(Event::RunFinished { exit: 0, .. })));
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Hit { .. })).count(), 2);
+}
+
+#[test]
+fn looking_writes_nothing_and_names_what_is_new() {
+    let place = place();
+    let (exit, told) = place.look(TWO);
+    assert_eq!((exit, fs::read_dir(place.path()).unwrap().count()), (0, 0));
+    expect![[r#"
+        one: would run: it never ran before
+        two: would run: `one` would run
+    "#]]
+    .assert_eq(&told);
+    place.run(TWO);
+    let changed = TWO.replace("in/text/text > out/0/copy", "in/text/text > out/0/other");
+    expect![[r#"
+        one: done, cached
+        two: would run: parameters.command.2: "echo x >> HERE/two; cat in/text/text > out/0/copy" -> "echo x >> HERE/two; cat in/text/text > out/0/other"
+    "#]].assert_eq(&place.look(&changed).1.replace(&place.path().display().to_string(), "HERE"));
+    assert_eq!(journal::all(&place.options().store).unwrap().len(), 1);
+}
+
+#[test]
+fn the_death_of_a_worker_fails_its_stage_and_skips_its_dependants_only() {
+    let place = place();
+    let text = r#"
+name: toy
+stages:
+  dies: {kind: exec, with: {command: [sh, -c, "echo allocating; kill -9 $PPID; sleep 5"]}}
+  after: {kind: exec, from: {text: dies}, with: {command: [sh, -c, "true"]}}
+  beside: {kind: exec, with: {command: [sh, -c, "echo y > out/0/text"]}}
+"#;
+    let (exit, told) = place.run(text);
+    assert_eq!(exit, 1);
+    expect![[r#"
+        after: skipped: `dies` failed
+        beside: attempt 1: it never ran before
+        beside: done, run
+        dies: attempt 1: it never ran before
+        dies: failed
+        dies: failed: the worker was killed (SIGKILL): probably out of memory |  allocating
+    "#]]
+    .assert_eq(&told);
+}
+
+#[test]
+fn a_failed_attempt_is_tried_again_as_often_as_the_stage_allows() {
+    let place = place();
+    let text = r#"
+name: toy
+stages:
+  shaky: {kind: exec, retry: 2, with: {command: [sh, -c, "echo x >> HERE/marks; test $(wc -l < HERE/marks) = 3"]}}
+"#;
+    let (exit, told) = place.run(text);
+    assert_eq!((exit, place.marks("marks")), (0, 3));
+    expect![[r#"
+        shaky: attempt 1: it never ran before
+        shaky: attempt 2: the attempt before failed
+        shaky: attempt 3: the attempt before failed
+        shaky: done, run
+        shaky: failed: the worker ended with exit code 1
+        shaky: failed: the worker ended with exit code 1
+    "#]]
+    .assert_eq(&told);
+}
+
+#[test]
+fn an_interrupted_run_goes_on_from_its_checkpoint() {
+    let place = place();
+    let text = r#"
+name: toy
+stages:
+  long: {kind: exec, with: {command: [sh, -c, "test -d resume || { mkdir resume; echo 7 > resume/step; echo x > HERE/saved; sleep 60; }; cp resume/step out/0/step"]}}
+  after: {kind: exec, from: {text: long}, with: {command: [sh, -c, "cp in/text/step out/0/step"]}}
+"#;
+    let interrupt = AtomicBool::new(false);
+    let saved = place.path().join("saved");
+    let (exit, told) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !saved.exists() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            interrupt.store(true, Ordering::Relaxed);
+        });
+        place.run_until(text, &interrupt, &|_| {})
+    });
+    assert_eq!(exit, 130);
+    expect![[r#"
+        after: Interrupted
+        long: Interrupted
+        long: attempt 1: it never ran before
+    "#]]
+    .assert_eq(&told);
+    let (exit, told) = place.run(text);
+    assert_eq!(exit, 0);
+    expect![[r#"
+        after: attempt 1: it never ran before
+        after: done, run
+        long: attempt 2: it was not finished last time; it goes on from a checkpoint
+        long: done, run
+    "#]]
+    .assert_eq(&told);
+}
+
+#[test]
+fn content_that_was_damaged_is_made_again_in_the_same_run() {
+    let place = place();
+    place.run(TWO);
+    let blobs = place.options().store.join("store/v1/blobs");
+    let is_one = |path: &Path| fs::read(path).is_ok_and(|bytes| bytes == b"one\n");
+    let blob = fs::read_dir(blobs).unwrap().flat_map(|directory| fs::read_dir(directory.unwrap().path()).unwrap());
+    let blob = blob.map(|entry| entry.unwrap().path()).find(|path| is_one(path)).unwrap();
+    fs::remove_file(&blob).unwrap();
+    // The right length and the wrong bytes: only placing it shows that.
+    fs::write(&blob, "two\n").unwrap();
+    let changed = TWO.replace("in/text/text > out/0/copy", "in/text/text > out/0/other");
+    let (exit, _) = place.run(&changed);
+    assert_eq!((exit, place.marks("one"), place.marks("two")), (0, 2, 2));
+    assert_eq!(place.run(&changed).1, "one: done, cached\ntwo: done, cached\n");
+}
+
+#[test]
+fn no_more_workers_run_at_a_time_than_jobs_allow() {
+    let place = place();
+    let stage =
+        |n: usize| format!("  s{n}: {{kind: exec, with: {{command: [sh, -c, \"sleep 0.1; echo {n} > out/0/n\"]}}}}\n");
+    let text = format!("name: toy\nstages:\n{}", (0..6).map(stage).collect::<String>());
+    let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    place.run_until(&text, &AtomicBool::new(false), &|event| match event {
+        Event::Started { .. } => drop(most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed)),
+        Event::Finished { .. } => drop(now.fetch_sub(1, Ordering::Relaxed)),
+        _ => {}
+    });
+    assert_eq!(most.into_inner(), 2);
+}
+
+#[test]
+fn a_run_that_finds_everything_takes_milliseconds() {
+    let place = place();
+    let stage = |n: usize| {
+        let from = if n == 0 { String::new() } else { format!("from: {{text: s{}}}, ", n - 1) };
+        format!("  s{n}: {{kind: exec, {from}with: {{command: [sh, -c, \"echo {n} > out/0/n\"]}}}}\n")
+    };
+    let text = format!("name: toy\nstages:\n{}", (0..8).map(stage).collect::<String>());
+    place.run(&text);
+    let fastest = (0..5).map(|_| {
+        let started = Instant::now();
+        place.run(&text);
+        started.elapsed()
+    });
+    let fastest = fastest.min().unwrap();
+    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
+}

@@ -1,0 +1,151 @@
+//! One stage, from what is known: what it still asks for, or how it ends. Knows nothing of other stages' progress.
+
+use super::desk::{self, Blocked, Desk, Step};
+use super::study::{self, Row};
+use super::verdict::{self, Gated, Way};
+use super::{Artifact, End, measure};
+use crate::action::Record;
+use crate::event::{Event, Metrics, Outcome};
+use stages::stage::Work;
+use std::sync::Arc;
+
+/// No end means that the desk holds what is missing.
+pub fn advance(desk: &mut Desk) -> (Vec<Event>, Option<End>) {
+    let mut record = None;
+    let mut events = Vec::new();
+    let ended = match desk.stage().kind.work {
+        Work::Run(_) => run(desk, &mut record, &mut events),
+        Work::Measure(_) => measured(desk, &mut events),
+    };
+    match ended {
+        Ok(end) => (events, Some(end)),
+        Err(Blocked::Waiting) => (Vec::new(), None),
+        Err(Blocked::Ends(outcome)) => {
+            if matches!(outcome, Outcome::Failed { .. } | Outcome::Skipped { .. }) {
+                events.extend(study::as_far_as_known(desk));
+            }
+            (events, Some(End { outcome, artifact: None, record, put_before: Vec::new() }))
+        }
+    }
+}
+
+/// A stage with an action of its own: its candidates come from its record.
+fn run(desk: &mut Desk, known: &mut Option<Arc<Record>>, events: &mut Vec<Event>) -> Step<End> {
+    let stage = desk.stage();
+    // Work that could not be judged is not begun.
+    let can_judge = stage.gate.as_ref().map_or(Ok(()), |gate| verdict::can_judge(desk, gate));
+    let (action, ()) = desk::both(desk.action(stage), can_judge)?;
+    let record = desk.obtain(None, action, desk.id)?.record;
+    *known = Some(record.clone());
+    let candidates: Vec<Artifact> = record
+        .candidates
+        .iter()
+        .map(|candidate| desk::made(candidate, format!("{}@{}", stage.name, candidate.step)))
+        .collect();
+    let gated = gate(desk, &candidates)?;
+    let end = end(desk, &candidates, gated, Some(record), events);
+    events.extend(study::of_own_words(desk, &end));
+    Ok(end)
+}
+
+/// An eval: it measures its policy, and shows every model that was put before it.
+fn measured(desk: &mut Desk, events: &mut Vec<Event>) -> Step<End> {
+    let stage = desk.stage();
+    let (yardstick, policy) = desk::both(measure::yardstick(desk, desk.id), desk.on_port(stage, "policy"))?;
+    let Some(mut policy) = policy else { return desk::fails("measure nothing: the port `policy` is not connected") };
+    let measurement = measure::measure(desk, &yardstick, &policy.content, &policy.label);
+    let table = study::table(desk, &yardstick, &policy);
+    let (mut measurement, table) = desk::both(measurement, table)?;
+    measurement.metrics.extend(measure::further_scores(desk, &yardstick, &measurement.answers, &policy.label)?);
+    // An eval has no own action; that any of its parts was executed is what it means to have run.
+    desk.is_executed = desk.seconds > 0.0;
+    policy.metrics = measurement.metrics.clone();
+    policy.step = None;
+    let candidates = [policy];
+    let gated = gate(desk, &candidates)?;
+    events.extend(table);
+    let mut end = end(desk, &candidates, gated, None, events);
+    // What its name carries is the measurement: the policy already has a name.
+    if let (Outcome::Done { content, .. }, Some(artifact)) = (&mut end.outcome, &mut end.artifact) {
+        *content = measurement.scores.to_string();
+        artifact.content = measurement.scores;
+    }
+    end.put_before.clear();
+    Ok(end)
+}
+
+fn gate(desk: &mut Desk, candidates: &[Artifact]) -> Step<Option<Gated>> {
+    let stage = desk.stage();
+    let Some(gate) = &stage.gate else { return Ok(None) };
+    // Without a judge an eval judges by itself.
+    let is_eval = matches!(stage.kind.work, Work::Measure(_));
+    let judge = gate.judge.or(is_eval.then_some(desk.id));
+    verdict::gate(desk, gate, judge, candidates).map(Some)
+}
+
+fn end(
+    desk: &Desk,
+    candidates: &[Artifact],
+    gated: Option<Gated>,
+    record: Option<Arc<Record>>,
+    events: &mut Vec<Event>,
+) -> End {
+    let stage = desk.stage();
+    let (executed, seconds) = (desk.is_executed, desk.seconds);
+    let last = candidates.len() - 1;
+    let chosen = gated.as_ref().and_then(|gated| gated.chosen).unwrap_or(last);
+    let metrics = shown(&candidates[chosen], gated.as_ref().and_then(|gated| gated.judged.get(&chosen)));
+    let put_before = gated.as_ref().map(|gated| rows(desk, candidates, gated)).unwrap_or_default();
+    let promoted = || Artifact { label: stage.name.clone(), ..candidates[chosen].clone() };
+    let (way, verdict) = match gated {
+        None => (Way::Candidate, None),
+        Some(gated) => (gated.way, Some(gated.verdict)),
+    };
+    if let Some(verdict) = verdict {
+        events.push(Event::Judged { stage: stage.name.clone(), verdict });
+    }
+    let (artifact, kept) = match way {
+        Way::Candidate => (promoted(), false),
+        Way::Incumbent(incumbent) => (incumbent, true),
+        Way::Nothing => {
+            let outcome = Outcome::Stopped { executed, seconds, metrics };
+            return End { outcome, artifact: None, record, put_before };
+        }
+        Way::Error(cause) => return End { outcome: Outcome::Failed { cause }, artifact: None, record, put_before },
+    };
+    let step = artifact.step.filter(|_| !kept);
+    let outcome = Outcome::Done { content: artifact.content.to_string(), step, kept, executed, seconds, metrics };
+    End { outcome, artifact: Some(artifact), record, put_before }
+}
+
+/// The stage's own metrics, and the judge's where no own metric has the name.
+fn shown(candidate: &Artifact, measurement: Option<&measure::Measurement>) -> Metrics {
+    let mut metrics = measurement.map(|measurement| measurement.metrics.clone()).unwrap_or_default();
+    metrics.extend(candidate.metrics.clone());
+    metrics
+}
+
+/// Models that this gate put before its judge, for the table of that eval.
+fn rows(desk: &Desk, candidates: &[Artifact], gated: &Gated) -> Vec<Row> {
+    let Some(eval) = gated.judge else { return Vec::new() };
+    let name = &desk.stage().name;
+    let others = gated.others.iter().map(|(artifact, measurement)| Row {
+        eval,
+        label: artifact.label.clone(),
+        is_rejected: false,
+        is_candidate: false,
+        content: artifact.content.clone(),
+        measurement: measurement.clone(),
+    });
+    let candidates_judged = gated.judged.iter().map(|(at, measurement)| {
+        let is_rejected = !(matches!(gated.way, Way::Candidate) && gated.chosen == Some(*at));
+        let label = match (is_rejected, *at + 1 == candidates.len()) {
+            (false, _) => name.clone(),
+            (true, true) => format!("{name}@last"),
+            (true, false) => candidates[*at].label.clone(),
+        };
+        let (content, measurement) = (candidates[*at].content.clone(), measurement.clone());
+        Row { eval, label, is_rejected, is_candidate: true, content, measurement }
+    });
+    others.chain(candidates_judged).collect()
+}

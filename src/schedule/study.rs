@@ -1,0 +1,153 @@
+//! The table of the study: every model that was put before an eval, against its baseline. Knows nothing of rules.
+
+use super::desk::{Desk, Step, all, both, fails};
+use super::measure::{self, Measurement, Yardstick};
+use super::{Artifact, End};
+use crate::event::{Answer, Event, Measured, Metrics, Outcome, Versus};
+use crate::gate::{self, Item};
+use crate::plan::StageId;
+use cache::Content;
+use stages::stage::Work;
+use std::collections::BTreeMap;
+
+/// How many prompts are shown side by side.
+const COMPARED: usize = 6;
+
+/// One model under the yardstick of an eval.
+#[derive(Clone)]
+pub struct Row {
+    pub eval: StageId,
+    pub label: String,
+    pub is_rejected: bool,
+    /// Of the stage that put it there; else it was only compared with.
+    pub is_candidate: bool,
+    pub content: Content,
+    pub measurement: Measurement,
+}
+
+/// The table of an eval that runs, and answers of its policy beside those of the baseline.
+pub fn table(desk: &mut Desk, yardstick: &Yardstick, policy: &Artifact) -> Step<Vec<Event>> {
+    let baseline = yardstick.baseline.as_ref().map(|artifact| compared(desk, yardstick, artifact)).transpose();
+    let (baseline, policy) = both(baseline, compared(desk, yardstick, policy))?;
+    let rows = rows(desk, yardstick, baseline.as_ref(), Some(&policy));
+    let further = rows.iter().map(|row| measure::further_scores(desk, yardstick, &row.measurement.answers, &row.label));
+    let further = all(further.collect::<Vec<_>>())?;
+    let mut events = Vec::new();
+    for (row, further) in rows.iter().zip(further) {
+        events.push(measured(desk, yardstick, row, baseline.as_ref(), further)?);
+    }
+    if let Some(baseline) = &baseline {
+        // The policy may be known under the name of the stage whose candidate it is.
+        let label = rows.iter().rfind(|row| row.content == policy.content && !row.is_rejected).map(|row| &row.label);
+        events.extend(side_by_side(desk, yardstick, baseline, &policy, label.unwrap_or(&policy.label)));
+    }
+    Ok(events)
+}
+
+/// Of an eval that cannot run: what others put before it is a result all the same.
+pub fn as_far_as_known(desk: &mut Desk) -> Vec<Event> {
+    if !matches!(desk.stage().kind.work, Work::Measure(_)) {
+        return Vec::new();
+    }
+    let Ok(yardstick) = measure::yardstick(desk, desk.id) else { return Vec::new() };
+    let baseline = yardstick.baseline.as_ref().and_then(|artifact| compared(desk, &yardstick, artifact).ok());
+    let rows = rows(desk, &yardstick, baseline.as_ref(), None);
+    let is_study = rows.iter().any(|row| row.is_candidate);
+    let events = rows.iter().filter_map(|row| measured(desk, &yardstick, row, baseline.as_ref(), Metrics::new()).ok());
+    events.filter(|_| is_study).collect()
+}
+
+/// A stage that measures itself (`exec`) and declares the columns of the table is a row in it. The counts are its own
+/// words, and what they were counted against is known to it alone.
+pub fn of_own_words(desk: &Desk, end: &End) -> Option<Event> {
+    let stage = desk.stage();
+    if !stage.metrics.iter().any(|metric| metric.name == "mean_score") {
+        return None;
+    }
+    let candidate = end.record.as_ref()?.last();
+    let count = |name: &str| {
+        let value = candidate.metrics.get(name).copied().flatten()?;
+        (value >= 0.0 && value.fract() == 0.0).then_some(value as u64)
+    };
+    let versus = (|| {
+        let [win, loss] = [count("win")?, count("loss")?];
+        let [tie_changed, tie_unchanged] = [count("tie_changed")?, count("tie_unchanged")?];
+        Some(Versus { baseline: "the baseline".to_owned(), win, loss, tie_changed, tie_unchanged })
+    })();
+    let is_rejected = !matches!(end.outcome, Outcome::Done { kept: false, .. });
+    let model = if is_rejected { format!("{}@last", stage.name) } else { stage.name.clone() };
+    let row = Measured { model, is_rejected, metrics: candidate.metrics.clone(), versus };
+    Some(Event::Measured { eval: desk.plan.name.clone(), row })
+}
+
+fn compared(desk: &mut Desk, yardstick: &Yardstick, artifact: &Artifact) -> Step<Row> {
+    Ok(Row {
+        eval: yardstick.eval,
+        label: artifact.label.clone(),
+        is_rejected: false,
+        is_candidate: false,
+        content: artifact.content.clone(),
+        measurement: measure::measure(desk, yardstick, &artifact.content, &artifact.label)?,
+    })
+}
+
+/// The baseline, then what each stage put there, then the policy. A content stands once, unless another stage made
+/// it again.
+fn rows(desk: &Desk, yardstick: &Yardstick, baseline: Option<&Row>, policy: Option<&Row>) -> Vec<Row> {
+    let put_before =
+        desk.ends.iter().flatten().flat_map(|end| &end.put_before).filter(|row| row.eval == yardstick.eval);
+    // Known by content and by name: thousands of stages may share one eval.
+    let mut labels: BTreeMap<&Content, Vec<&str>> = BTreeMap::new();
+    let mut rows = Vec::new();
+    for row in baseline.into_iter().chain(put_before).chain(policy) {
+        let known = labels.entry(&row.content).or_default();
+        if known.is_empty() || (row.is_candidate && !known.contains(&row.label.as_str())) {
+            known.push(&row.label);
+            rows.push(row.clone());
+        }
+    }
+    rows
+}
+
+fn measured(desk: &Desk, yardstick: &Yardstick, row: &Row, baseline: Option<&Row>, further: Metrics) -> Step<Event> {
+    let mut metrics = row.measurement.metrics.clone();
+    metrics.extend(further);
+    let other = baseline.filter(|baseline| baseline.label != row.label);
+    let versus = match other.map(|other| (other, gate::fold(&row.measurement.items, &other.measurement.items))) {
+        None => None,
+        Some((other, Ok(counts))) => Some(Versus {
+            baseline: other.label.clone(),
+            win: counts.win,
+            loss: counts.loss,
+            tie_changed: counts.tie_changed,
+            tie_unchanged: counts.tie_unchanged,
+        }),
+        Some((other, Err(reason))) => return fails(format!("compare {} with {}: {reason}", row.label, other.label)),
+    };
+    let row = Measured { model: row.label.clone(), is_rejected: row.is_rejected, metrics, versus };
+    Ok(Event::Measured { eval: desk.plan.stages[yardstick.eval].name.clone(), row })
+}
+
+/// Prompts spread over the set, of those whose answer changed.
+fn side_by_side(desk: &Desk, yardstick: &Yardstick, baseline: &Row, policy: &Row, label: &str) -> Vec<Event> {
+    let before: BTreeMap<&str, &Item> =
+        baseline.measurement.items.iter().map(|item| (item.id.as_str(), item)).collect();
+    let changed: Vec<(&Item, &Item)> = policy
+        .measurement
+        .items
+        .iter()
+        .filter_map(|item| before.get(item.id.as_str()).map(|before| (*before, item)))
+        .filter(|(before, after)| before.text != after.text)
+        .collect();
+    let shown = changed.len().min(COMPARED);
+    let answer =
+        |model: &str, item: &Item| Answer { model: model.to_owned(), text: item.text.clone(), score: item.score };
+    (0..shown)
+        .map(|n| changed[n * changed.len() / shown])
+        .map(|(before, after)| Event::Compared {
+            eval: desk.plan.stages[yardstick.eval].name.clone(),
+            prompt: after.prompt.clone(),
+            answers: vec![answer(&baseline.label, before), answer(label, after)],
+        })
+        .collect()
+}

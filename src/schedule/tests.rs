@@ -1,0 +1,238 @@
+//! The schedule, driven with made-up records: no file but the inputs, no process, no store.
+
+mod gates;
+mod running;
+mod study;
+
+use super::*;
+use crate::action::{ActionInput, Candidate};
+use crate::diagnostic::Source;
+use crate::event::Decision;
+use crate::{plan, spec};
+use expect_test::{Expect, expect};
+use std::collections::BTreeSet;
+use std::fs;
+
+type Checkpoint = (u64, Vec<(&'static str, f64)>);
+type Made = (Arc<Record>, Option<Arc<Vec<Item>>>);
+
+/// What the stages would give.
+#[derive(Default)]
+struct World {
+    /// Checkpoints of a stage: steps with metrics. Without an entry: one candidate of step 1 with no metric.
+    candidates: Vec<(&'static str, Vec<Checkpoint>)>,
+    /// `mean_score` of a model, known as `ppo_1` or `ppo_1@20`; every item of it has this score. Without an entry: 0.
+    scores: Vec<(&'static str, f64)>,
+    fails: Vec<&'static str>,
+    /// Nothing is executed: a dry run.
+    is_dry: bool,
+}
+
+/// What is left of earlier runs.
+#[derive(Default)]
+struct Memory {
+    records: BTreeMap<Digest, Made>,
+    /// Content → who it is.
+    models: BTreeMap<Content, String>,
+}
+
+const FILES: [(&str, &str); 5] = [
+    ("text.jsonl", r#"{"text": "warm words, and more of them"}"#),
+    ("sft.jsonl", r#"{"prompt": "hello", "completion": "good morning"}"#),
+    ("pairs.jsonl", r#"{"prompt": "hello", "chosen": "good morning", "rejected": "what"}"#),
+    ("prompts.jsonl", r#"{"prompt": "how are you"}"#),
+    ("heldout.jsonl", r#"{"prompt": "where were you born"}"#),
+];
+
+const RLHF: &str = "
+name: toy
+stages:
+  base: {kind: pretrain, from: {text: ./text.jsonl}}
+  sft: {kind: sft, from: {model: base, data: ./sft.jsonl}}
+  rm:
+    kind: rm
+    from: {model: sft, data: ./pairs.jsonl}
+    gate: {select: {best: accuracy, where: ece < 0.25}, require: accuracy > 0.6}
+  ppo_1:
+    kind: ppo
+    from: {policy: sft, reward: rm, prompts: ./prompts.jsonl}
+    gate: {judge: eval, require: mean_score > incumbent.mean_score, on_fail: keep}
+  ppo_2:
+    kind: ppo
+    from: {policy: ppo_1, reward: rm, prompts: ./prompts.jsonl}
+    seed: 2
+    gate: {judge: eval, require: mean_score > incumbent.mean_score, on_fail: keep}
+  eval:
+    kind: eval
+    from: {policy: ppo_2, reward: rm, prompts: ./heldout.jsonl, baseline: sft}
+    gate: {require: win_rate(sft over changed) > 0.5}
+";
+
+fn rlhf() -> World {
+    let rm = vec![(50, vec![("accuracy", 0.8), ("ece", 0.3)]), (100, vec![("accuracy", 0.7), ("ece", 0.2)])];
+    World {
+        candidates: vec![("rm", rm)],
+        scores: vec![("sft", 0.1), ("ppo_1", 0.4), ("ppo_2", 0.5)],
+        ..World::default()
+    }
+}
+
+fn plan(text: &str) -> (Plan, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, row) in FILES {
+        // Enough rows for a share of them to be held out.
+        let rows: Vec<String> = (0..20).map(|n| row.replacen("\": \"", &format!("\": \"{n} "), 1)).collect();
+        fs::write(directory.path().join(name), rows.join("\n")).unwrap();
+    }
+    let source = Source { path: "toy.yaml".into(), text: text.to_owned(), overrides: Vec::new() };
+    let mistaken = |mistakes: &[crate::diagnostic::Diagnostic]| crate::diagnostic::render(&source, mistakes, false);
+    let spec = spec::read(&source, &|_| None).map_err(|mistakes| mistaken(&mistakes));
+    let plan = plan::resolve(&spec.unwrap(), directory.path()).map_err(|mistakes| mistaken(&mistakes));
+    (plan.unwrap(), directory)
+}
+
+/// By name, so that keys do not depend on where the test runs.
+fn contents(plan: &Plan) -> BTreeMap<PathBuf, Content> {
+    let sources = plan.stages.iter().flat_map(|stage| &stage.inputs).flat_map(|input| &input.sources);
+    let paths = sources.filter_map(|source| match source {
+        plan::Source::Path(path) => Some(path.clone()),
+        plan::Source::Stage { .. } => None,
+    });
+    let content = |path: &PathBuf| Content::File {
+        format: "jsonl".to_owned(),
+        blob: Digest::of(path.file_name().unwrap().as_encoded_bytes()),
+    };
+    paths.map(|path| (path.clone(), content(&path))).collect()
+}
+
+/// Runs a pipeline file, and tells what happened in words.
+fn told(text: &str, world: &World, memory: &mut Memory) -> String {
+    let (plan, _directory) = plan(text);
+    let contents = contents(&plan);
+    let mut schedule = Schedule::new(&plan, &contents);
+    let mut commands: VecDeque<Command> = schedule.begin().into();
+    let mut lines = Vec::new();
+    while let Some(command) = commands.pop_front() {
+        match command {
+            Command::Tell(event) => lines.extend(line(&event)),
+            Command::Obtain(request) => {
+                let stage = &plan.stages[request.stage].name;
+                let name = request.part.as_ref().map_or(stage.clone(), |part| format!("{stage}: {part}"));
+                let news = match memory.records.get(&request.key) {
+                    Some((record, items)) => known(&request, record.clone(), items.clone(), None),
+                    None if world.is_dry => News::WouldRun { key: request.key, because: vec!["new".to_owned()] },
+                    None if world.fails.contains(&stage.as_str()) => {
+                        lines.push(format!("{name} runs and fails"));
+                        News::Failed { key: request.key, cause: "NaN loss".to_owned() }
+                    }
+                    None => {
+                        lines.push(format!("{name} runs"));
+                        let (record, items) = made_up(stage, &request, world, memory);
+                        memory.records.insert(request.key, (record.clone(), items.clone()));
+                        known(&request, record, items, Some(1.0))
+                    }
+                };
+                commands.extend(schedule.news(news));
+            }
+        }
+    }
+    assert_eq!(schedule.unfinished().count(), 0, "{}", lines.join("\n"));
+    lines.join("\n") + "\n"
+}
+
+fn known(request: &Request, record: Arc<Record>, items: Option<Arc<Vec<Item>>>, seconds: Option<f64>) -> News {
+    News::Known { key: request.key, record, items, seconds }
+}
+
+/// What is told; parts and hits are left out, since `runs` says what is not a hit.
+fn line(event: &Event) -> Option<String> {
+    match event {
+        Event::Judged { stage, verdict } => {
+            let rules = verdict.rules.iter().map(|rule| rule.explanation.as_str());
+            let said: Vec<&str> = verdict.select.iter().map(String::as_str).chain(rules).collect();
+            let decision = format!("{:?}", verdict.decision).to_lowercase();
+            Some(format!("{stage} {decision}: {} -> {}", said.join("; "), verdict.carries))
+        }
+        Event::Ended { stage, outcome } => Some(match outcome {
+            Outcome::Done { kept: true, .. } => format!("{stage} done, kept"),
+            Outcome::Done { .. } => format!("{stage} done"),
+            Outcome::Stopped { .. } => format!("{stage} stopped"),
+            Outcome::Failed { cause } => format!("{stage} failed: {cause}"),
+            Outcome::Skipped { because } => format!("{stage} skipped: {because}"),
+            Outcome::WouldRun { because } => format!("{stage} would run: {}", because.join("; ")),
+            Outcome::Interrupted => format!("{stage} interrupted"),
+        }),
+        Event::Measured { eval, row } => {
+            let score = row.metrics.get("mean_score").copied().flatten();
+            let versus = row.versus.as_ref().map(|versus| {
+                let [win, loss, changed, unchanged] =
+                    [versus.win, versus.loss, versus.tie_changed, versus.tie_unchanged];
+                format!(" {win}/{loss}/{changed}/{unchanged} against {}", versus.baseline)
+            });
+            let rejected = if row.is_rejected { " rejected" } else { "" };
+            Some(format!("  {eval} | {}{rejected} {score:?}{}", row.model, versus.unwrap_or_default()))
+        }
+        Event::Compared { eval, prompt, answers } => {
+            let answers: Vec<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
+            Some(format!("  {eval} | {prompt}: {}", answers.join(" / ")))
+        }
+        _ => None,
+    }
+}
+
+fn made_up(stage: &str, request: &Request, world: &World, memory: &mut Memory) -> Made {
+    let input = |port: &str| match request.action.inputs.get(port) {
+        Some(ActionInput::One(content)) => Some(content.clone()),
+        _ => None,
+    };
+    let content = |step: u64| Content::Tree(Digest::of(format!("{}/{step}", request.key).as_bytes()));
+    let candidate = |step: u64, metrics: &[(&str, f64)]| Candidate {
+        step,
+        content: content(step),
+        metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), Some(*value))).collect(),
+        tables: BTreeMap::new(),
+    };
+    let who =
+        |content: Option<Content>| content.and_then(|content| memory.models.get(&content).cloned()).unwrap_or_default();
+    match request.action.kind.as_str() {
+        "answers" => {
+            memory.models.insert(content(0), who(input("model")));
+            (Arc::new(Record { candidates: vec![candidate(0, &[("length", 5.0)])] }), None)
+        }
+        "scores" => {
+            let model = who(input("answers"));
+            let score = world.scores.iter().find(|(name, _)| *name == model).map_or(0.0, |(_, score)| *score);
+            let item = |n: usize| Item {
+                id: n.to_string(),
+                prompt: format!("prompt {n}"),
+                text: format!("{model} {n}"),
+                score: Some(score),
+            };
+            let items = Arc::new((0..3).map(item).collect::<Vec<_>>());
+            (Arc::new(Record { candidates: vec![candidate(0, &[("mean_score", score)])] }), Some(items))
+        }
+        "divergence" => (Arc::new(Record { candidates: vec![candidate(0, &[("kl", 1.0)])] }), None),
+        _ => {
+            let candidates = match world.candidates.iter().find(|(name, _)| *name == stage) {
+                Some((_, steps)) => steps.iter().map(|(step, metrics)| candidate(*step, metrics)).collect(),
+                None => vec![candidate(1, &[])],
+            };
+            for (n, made) in candidates.iter().enumerate() {
+                let name = if n + 1 == candidates.len() { stage.to_owned() } else { format!("{stage}@{}", made.step) };
+                memory.models.entry(made.content.clone()).or_insert(name);
+            }
+            (Arc::new(Record { candidates }), None)
+        }
+    }
+}
+
+fn check(text: &str, world: &World, expected: Expect) {
+    expected.assert_eq(&told(text, world, &mut Memory::default()));
+}
+
+/// A second run after a change of the file or of the world: only what runs again, and how stages end.
+fn check_again(text: &str, world: &World, change: impl Fn(&str) -> String, expected: Expect) {
+    let mut memory = Memory::default();
+    told(text, world, &mut memory);
+    expected.assert_eq(&told(&change(text), world, &mut memory));
+}

@@ -1,0 +1,237 @@
+//! What gates let through, and who goes on with what.
+
+use super::*;
+
+#[test]
+fn a_rejected_candidates_dependants_go_on_with_the_incumbent() {
+    let world = World { scores: vec![("sft", 0.1), ("ppo_1", 0.05), ("ppo_2", 0.5)], ..rlhf() };
+    check(
+        RLHF,
+        &world,
+        expect![[r#"
+        base runs
+        base done
+        sft runs
+        sft done
+        rm runs
+        rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
+        rm done
+        ppo_1 runs
+        ppo_1: answers of ppo_1@1 runs
+        ppo_1: answers of sft runs
+        ppo_1: scores of ppo_1@1 runs
+        ppo_1: divergence of ppo_1@1 runs
+        ppo_1: scores of sft runs
+        ppo_1: divergence of sft runs
+        ppo_1 fail: mean_score 0.05 is not > incumbent.mean_score 0.1 (short by 0.05) -> the incumbent (sft)
+        ppo_1 done, kept
+        ppo_2 runs
+        ppo_2: answers of ppo_2@1 runs
+        ppo_2: scores of ppo_2@1 runs
+        ppo_2: divergence of ppo_2@1 runs
+        ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4) -> step 1
+        ppo_2 done
+          eval | sft Some(0.1)
+          eval | ppo_1@last rejected Some(0.05) 0/3/0/0 against sft
+          eval | ppo_2 Some(0.5) 3/0/0/0 against sft
+          eval | prompt 0: sft 0 / ppo_2 0
+          eval | prompt 1: sft 1 / ppo_2 1
+          eval | prompt 2: sft 2 / ppo_2 2
+        eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5) -> ppo_2
+        eval done
+    "#]],
+    );
+}
+
+#[test]
+fn a_closed_gate_skips_what_depends_on_it_and_nothing_else() {
+    let mut world = rlhf();
+    world.candidates = vec![("rm", vec![(50, vec![("accuracy", 0.55), ("ece", 0.2)])])];
+    let text =
+        RLHF.replace("  rm:", "  tuned_again: {kind: sft, from: {model: base, data: ./sft.jsonl}, seed: 5}\n  rm:");
+    check(
+        &text,
+        &world,
+        expect![[r#"
+        base runs
+        base done
+        sft runs
+        tuned_again runs
+        sft done
+        rm runs
+        tuned_again done
+        rm fail: ece < 0.25 keeps 1 of 1; highest accuracy: step 50 0.55; accuracy 0.55 is not > 0.6 (short by 0.05) -> nothing
+        rm stopped
+        ppo_1 skipped: the gate of `rm` is closed
+        ppo_2 skipped: the gate of `rm` is closed
+        eval skipped: the gate of `rm` is closed
+    "#]],
+    );
+}
+
+#[test]
+fn a_missing_metric_is_an_error_of_the_gate_and_never_opens_it() {
+    let world = World { candidates: vec![("rm", vec![(50, vec![("accuracy", 0.9)])])], ..rlhf() };
+    check(
+        RLHF,
+        &world,
+        expect![[r#"
+        base runs
+        base done
+        sft runs
+        sft done
+        rm runs
+        rm error: step 50: ece ? < 0.25 (`ece` was not measured) -> nothing
+        rm failed: the gate cannot tell: select: step 50: ece ? < 0.25 (`ece` was not measured)
+        ppo_1 skipped: `rm` failed
+        ppo_2 skipped: `rm` failed
+        eval skipped: `rm` failed
+    "#]],
+    );
+}
+
+#[test]
+fn a_gate_that_now_closes_runs_only_what_follows_from_other_content() {
+    // ppo_2 starts from sft now, which it never did: it runs, and nothing before it does.
+    let change =
+        |text: &str| text.replacen("mean_score > incumbent.mean_score", "mean_score > incumbent.mean_score by 0.5", 1);
+    check_again(
+        RLHF,
+        &rlhf(),
+        change,
+        expect![[r#"
+        base done
+        sft done
+        rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
+        rm done
+        ppo_1 fail: mean_score 0.4 is not > incumbent.mean_score 0.1 + 0.5 = 0.6 (short by 0.2) -> the incumbent (sft)
+        ppo_1 done, kept
+        ppo_2 runs
+        ppo_2: answers of ppo_2@1 runs
+        ppo_2: scores of ppo_2@1 runs
+        ppo_2: divergence of ppo_2@1 runs
+        ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4) -> step 1
+        ppo_2 done
+          eval | sft Some(0.1)
+          eval | ppo_1@last rejected Some(0.4) 3/0/0/0 against sft
+          eval | ppo_2 Some(0.5) 3/0/0/0 against sft
+          eval | prompt 0: sft 0 / ppo_2 0
+          eval | prompt 1: sft 1 / ppo_2 1
+          eval | prompt 2: sft 2 / ppo_2 2
+        eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5) -> ppo_2
+        eval done
+    "#]],
+    );
+}
+
+#[test]
+fn a_gate_that_selects_the_same_content_by_another_rule_runs_nothing() {
+    let change = |text: &str| text.replace("best: accuracy, where: ece < 0.25", "where: ece < 0.29");
+    check_again(
+        RLHF,
+        &rlhf(),
+        change,
+        expect![[r#"
+        base done
+        sft done
+        rm pass: ece < 0.29 keeps 1 of 2; the last is step 100; accuracy 0.7 > 0.6 (by 0.1) -> step 100
+        rm done
+        ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
+        ppo_1 done
+        ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
+        ppo_2 done
+          eval | sft Some(0.1)
+          eval | ppo_1 Some(0.4) 3/0/0/0 against sft
+          eval | ppo_2 Some(0.5) 3/0/0/0 against sft
+          eval | prompt 0: sft 0 / ppo_2 0
+          eval | prompt 1: sft 1 / ppo_2 1
+          eval | prompt 2: sft 2 / ppo_2 2
+        eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5) -> ppo_2
+        eval done
+    "#]],
+    );
+}
+
+#[test]
+fn best_by_the_judge_judges_every_survivor_and_by_an_own_metric_only_the_chosen_one() {
+    let text =
+        |select: &str| RLHF.replacen("{judge: eval, require", &format!("{{judge: eval, select: {select}, require"), 1);
+    let ppo = vec![(10, vec![("entropy", 2.0)]), (20, vec![("entropy", 1.0)]), (30, vec![("entropy", 0.1)])];
+    let mut world = rlhf();
+    world.candidates.push(("ppo_1", ppo));
+    world.scores = vec![("sft", 0.1), ("ppo_1@10", 0.2), ("ppo_1@20", 0.6), ("ppo_1", 0.4), ("ppo_2", 0.7)];
+    let judged = |select: &str| {
+        let told = told(&text(select), &world, &mut Memory::default());
+        told.lines()
+            .filter(|line| line.starts_with("ppo_1") || line.contains('|'))
+            .map(|line| format!("{line}\n"))
+            .collect::<String>()
+    };
+    expect![[r#"
+        ppo_1 runs
+        ppo_1: answers of ppo_1@10 runs
+        ppo_1: answers of ppo_1@20 runs
+        ppo_1: answers of sft runs
+        ppo_1: scores of ppo_1@10 runs
+        ppo_1: divergence of ppo_1@10 runs
+        ppo_1: scores of ppo_1@20 runs
+        ppo_1: divergence of ppo_1@20 runs
+        ppo_1: scores of sft runs
+        ppo_1: divergence of sft runs
+        ppo_1 pass: entropy > 0.5 keeps 2 of 3; highest mean_score: step 20 0.6 (step 10 0.2); mean_score 0.6 > incumbent.mean_score 0.1 (by 0.5) -> step 20
+        ppo_1 done
+          eval | sft Some(0.1)
+          eval | ppo_1@10 rejected Some(0.2) 3/0/0/0 against sft
+          eval | ppo_1 Some(0.6) 3/0/0/0 against sft
+          eval | ppo_2 Some(0.7) 3/0/0/0 against sft
+          eval | prompt 0: sft 0 / ppo_2 0
+          eval | prompt 1: sft 1 / ppo_2 1
+          eval | prompt 2: sft 2 / ppo_2 2
+    "#]].assert_eq(&judged("{best: mean_score, where: entropy > 0.5}"));
+    expect![[r#"
+        ppo_1 runs
+        ppo_1: answers of ppo_1@10 runs
+        ppo_1: answers of sft runs
+        ppo_1: scores of ppo_1@10 runs
+        ppo_1: divergence of ppo_1@10 runs
+        ppo_1: scores of sft runs
+        ppo_1: divergence of sft runs
+        ppo_1 pass: highest 1 * entropy: step 10 2 (step 20 1, step 30 0.1); mean_score 0.2 > incumbent.mean_score 0.1 (by 0.1) -> step 10
+        ppo_1 done
+          eval | sft Some(0.1)
+          eval | ppo_1 Some(0.2) 3/0/0/0 against sft
+          eval | ppo_2 Some(0.7) 3/0/0/0 against sft
+          eval | prompt 0: sft 0 / ppo_2 0
+          eval | prompt 1: sft 1 / ppo_2 1
+          eval | prompt 2: sft 2 / ppo_2 2
+    "#]].assert_eq(&judged("{best: 1 * entropy}"));
+}
+
+#[test]
+fn a_pin_takes_what_came_out_before_a_gate_that_is_closed() {
+    let text = "
+name: pins
+stages:
+  base: {kind: pretrain, from: {text: ./text.jsonl}, gate: {require: loss < 1}}
+  last: {kind: sft, from: {model: base@last, data: ./sft.jsonl}}
+  early: {kind: sft, from: {model: base@10, data: ./sft.jsonl}, seed: 2}
+  never: {kind: sft, from: {model: base@15, data: ./sft.jsonl}, seed: 3}
+  open: {kind: sft, from: {model: base, data: ./sft.jsonl}, seed: 4}
+";
+    let steps = vec![(10, vec![("loss", 3.0)]), (20, vec![("loss", 2.0)])];
+    check(
+        text,
+        &World { candidates: vec![("base", steps)], ..World::default() },
+        expect![[r#"
+        base runs
+        base fail: loss 2 is not < 1 (over by 1) -> nothing
+        base stopped
+        last runs
+        early runs
+        never failed: find `base@15`: `base` has steps 10, 20
+        open skipped: the gate of `base` is closed
+        last done
+        early done
+    "#]],
+    );
+}

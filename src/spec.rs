@@ -1,0 +1,252 @@
+//! The pipeline file as typed: text → [`Spec`]. `--set` is laid over it, `for` is written out, `${…}` is replaced.
+//! Knows the keys of the file; does not know kinds, files, or what a rule says (`plan` does).
+
+mod expand;
+mod expect;
+mod gate;
+pub mod node;
+mod overrides;
+mod stage;
+mod template;
+
+use crate::diagnostic::{Diagnostic, Source, Span};
+use node::{Map, Value};
+pub use node::{Node, Spanned};
+use overrides::Override;
+use stages::stage::{Direction, did_you_mean};
+use std::path::PathBuf;
+use std::time::Duration;
+use template::Scope;
+pub use template::{is_identifier, part_of};
+
+pub struct Spec {
+    pub name: String,
+    pub seed: u64,
+    /// In the order of the file, `for` written out.
+    pub stages: Vec<StageSpec>,
+    pub salt: Option<String>,
+    /// Mistakes and warnings found so far. `plan::resolve` adds its own, so that all are reported at once.
+    pub mistakes: Vec<Diagnostic>,
+}
+
+/// What has a mistake of its own is left empty here, and nothing is said about it twice.
+pub struct StageSpec {
+    pub name: Spanned<String>,
+    /// `None`: its mistake is among [`Spec::mistakes`].
+    pub kind: Option<Spanned<String>>,
+    pub from: Vec<PortSpec>,
+    pub with: Node,
+    pub gate: Option<GateSpec>,
+    pub seed: Option<u64>,
+    pub metrics: Vec<(Spanned<String>, Direction)>,
+    pub incumbent: Option<Spanned<String>>,
+    pub timeout: Option<Duration>,
+    pub retry: u32,
+}
+
+pub struct PortSpec {
+    pub port: Spanned<String>,
+    pub sources: Vec<SourceSpec>,
+    pub is_list: bool,
+}
+
+pub struct SourceSpec {
+    pub reference: Reference,
+    pub span: Span,
+    /// The variables of its `${…}`: `vars.stories`.
+    pub variables: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reference {
+    Stage {
+        name: String,
+        pin: Pin,
+    },
+    /// As written.
+    Path(PathBuf),
+    Hub(String),
+}
+
+/// Which candidate of a stage is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// What its gate let through.
+    Open,
+    /// The last one, before the gate.
+    Last,
+    Step(u64),
+}
+
+/// Texts of rules, each with the span of its scalar; what they say is read by `crate::gate`.
+pub struct GateSpec {
+    /// The word `gate`.
+    pub span: Span,
+    pub judge: Option<Spanned<String>>,
+    pub select: Option<SelectSpec>,
+    pub require: Vec<Spanned<String>>,
+    pub warn: Vec<Spanned<String>>,
+    pub observe: Vec<Spanned<String>>,
+    pub on_fail: OnFail,
+}
+
+pub struct SelectSpec {
+    pub best: Option<Spanned<String>>,
+    pub where_: Option<Spanned<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFail {
+    Stop,
+    Keep,
+}
+
+const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "stages"];
+
+/// Reads the file and its `--set` arguments. `Err` only where no stage could be read at all.
+/// `environment` looks up a variable of the environment.
+pub fn read(source: &Source, environment: &dyn Fn(&str) -> Option<String>) -> Result<Spec, Vec<Diagnostic>> {
+    let mut mistakes = Vec::new();
+    let overrides = overrides::read(source, &mut mistakes);
+    let Some(mut root) = node::parse(&source.text, 0, &mut mistakes) else { return Err(mistakes) };
+    let mut of_stages = Vec::new();
+    for change in overrides {
+        of_stages.extend(assign_top_level(&mut root, change, &mut mistakes));
+    }
+    let Some(map) = expect::map(&root, "a pipeline: a mapping with `stages`", &mut mistakes) else {
+        return Err(mistakes);
+    };
+    let keys: Map = map.iter().filter(|(key, _)| !key.value.starts_with("x-")).cloned().collect();
+    expect::known_keys(&keys, "a pipeline", KEYS, &mut mistakes);
+    let scope = scope(&root, environment, &mut mistakes);
+    let top =
+        |key: &str, mistakes: &mut Vec<Diagnostic>| root.get(key).map(|node| template::fill(node, &scope, mistakes));
+    let name = top("name", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
+    let seed = top("seed", &mut mistakes).and_then(|node| expect::whole_number(&node, &mut mistakes));
+    let salt = top("salt", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
+    let stages = stages(&root, &scope, of_stages, &mut mistakes);
+    if stages.is_empty() {
+        if mistakes.is_empty() {
+            let span = map.iter().find(|(key, _)| key.value == "stages").map_or(root.span, |(key, _)| key.span);
+            mistakes.push(Diagnostic::error(span, "there are no stages").help("stages: {base: {kind: pretrain, …}}"));
+        }
+        return Err(mistakes);
+    }
+    let file_stem = || source.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(Spec {
+        name: name.map_or_else(file_stem, |name| name.value),
+        seed: seed.unwrap_or(0),
+        stages,
+        salt: salt.map(|salt| salt.value),
+        mistakes,
+    })
+}
+
+/// Lays an override over the top level, or gives back one that is meant for a stage.
+fn assign_top_level(root: &mut Node, mut change: Override, mistakes: &mut Vec<Diagnostic>) -> Option<Override> {
+    let first = change.path[0].clone();
+    match (first.value.as_str(), change.path.get(1)) {
+        ("stages", Some(_)) => {
+            change.path.remove(0);
+            return Some(change);
+        }
+        ("vars", Some(name)) if root.get("vars").and_then(|vars| vars.get(&name.value)).is_none() => {
+            let names: Vec<&str> = match root.get("vars").map(|vars| &vars.value) {
+                Some(Value::Map(map)) => map.iter().map(|(key, _)| key.value.as_str()).collect(),
+                _ => Vec::new(),
+            };
+            let message = format!("the file has no variable `{}`", name.value);
+            mistakes.push(Diagnostic::error(name.span, message).help(did_you_mean(&name.value, &names)));
+        }
+        ("vars" | "env", Some(_)) | ("name" | "seed" | "salt", _) => {
+            overrides::assign(root, &change.path, change.value, mistakes);
+        }
+        ("vars" | "env" | "stages", None) => {
+            let message = format!("`{}` cannot be set as a whole", first.value);
+            mistakes.push(Diagnostic::error(first.span, message).help("--set vars.steps=20"));
+        }
+        _ => return Some(change),
+    }
+    None
+}
+
+/// The variables. A var may use the ones above it.
+fn scope(root: &Node, environment: &dyn Fn(&str) -> Option<String>, mistakes: &mut Vec<Diagnostic>) -> Scope {
+    let mut scope = Scope::default();
+    if let Some(env) = root.get("env") {
+        for (name, default) in declared_env(env, mistakes) {
+            let value = environment(&name.value).or(default);
+            if value.is_none() {
+                let message = format!("the environment variable `{}` is not set", name.value);
+                let help = format!("set it, or give it a default: `env: {{{}: value}}`", name.value);
+                mistakes.push(Diagnostic::error(name.span, message).help(help));
+            }
+            scope.add_env(&name.value, value.as_deref());
+        }
+    }
+    if let Some(vars) = root.get("vars").filter(|vars| vars.value != Value::Null) {
+        for (name, node) in expect::map(vars, "a mapping such as `{steps: 200}`", mistakes).into_iter().flatten() {
+            if template::check_variable_name(name, mistakes) {
+                let filled = template::fill(node, &scope, mistakes);
+                scope.add_var(&name.value, &filled);
+            }
+        }
+    }
+    scope
+}
+
+/// `env: [HOME]`, or `env: {DATA: data}` with defaults.
+fn declared_env(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(Spanned<String>, Option<String>)> {
+    match &node.value {
+        Value::List(items) => items.iter().filter_map(|item| Some((expect::text(item, mistakes)?, None))).collect(),
+        Value::Map(map) => {
+            let default = |node: &Node, mistakes: &mut Vec<Diagnostic>| match &node.value {
+                Value::Null => None,
+                _ => expect::text(node, mistakes).map(|text| text.value),
+            };
+            map.iter().map(|(name, node)| (name.clone(), default(node, mistakes))).collect()
+        }
+        Value::Null => Vec::new(),
+        _ => {
+            expect::wrong(node, "a list of names such as `[HOME]`, or a mapping with defaults", mistakes);
+            Vec::new()
+        }
+    }
+}
+
+fn stages(root: &Node, scope: &Scope, changes: Vec<Override>, mistakes: &mut Vec<Diagnostic>) -> Vec<StageSpec> {
+    let Some(map) = root.get("stages").and_then(|stages| expect::map(stages, "a mapping of stages", mistakes)) else {
+        return Vec::new();
+    };
+    let mut written = expand::stages(map, scope, mistakes);
+    for change in changes {
+        let (stage, path) = (&change.path[0], &change.path[1..]);
+        match written.iter_mut().find(|written| written.name.value == stage.value) {
+            None => {
+                let names: Vec<&str> = written.iter().map(|written| written.name.value.as_str()).collect();
+                let message = format!("unknown stage `{}`", stage.value);
+                mistakes.push(Diagnostic::error(stage.span, message).help(did_you_mean(&stage.value, &names)));
+            }
+            Some(_) if path.is_empty() => {
+                let message = format!("`{}` cannot be set as a whole", stage.value);
+                mistakes
+                    .push(Diagnostic::error(stage.span, message).help(format!("--set {}.with.lr=1e-5", stage.value)));
+            }
+            Some(written) => overrides::assign(&mut written.body, path, change.value, mistakes),
+        }
+    }
+    let lower = |written: &expand::Written| {
+        let body = without_for(&written.body);
+        stage::lower(&written.name, &template::fill(&body, &written.scope, mistakes), mistakes)
+    };
+    written.iter().map(lower).collect()
+}
+
+/// `for` has done its work, in the scope around the stage.
+fn without_for(body: &Node) -> Node {
+    let Value::Map(map) = &body.value else { return body.clone() };
+    Node::new(body.span, Value::Map(map.iter().filter(|(key, _)| key.value != "for").cloned().collect()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! `for`: a stage written once per value. Gives each stage its name, its body as typed, and the variables it may use.
+//! Does not know what a body means.
+
+use crate::diagnostic::Diagnostic;
+use crate::spec::expect;
+use crate::spec::node::{Map, Node, Spanned, Value};
+use crate::spec::template::{self, Scope};
+use std::collections::BTreeMap;
+
+/// More stages than that is a slip of the finger: `1..1000000`.
+const MAX_STAGES: usize = 1000;
+
+pub struct Written {
+    pub name: Spanned<String>,
+    /// Not yet templated, so that `--set` may reach into it.
+    pub body: Node,
+    pub scope: Scope,
+}
+
+/// In the order of the file; of two stages with one name the first.
+pub fn stages(map: &Map, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<Written> {
+    let mut written: Vec<Written> = Vec::new();
+    let mut seen: BTreeMap<String, ()> = BTreeMap::new();
+    for (name, body) in map {
+        let scopes = match body.get("for") {
+            Some(values) => scopes(name, values, scope, mistakes),
+            None => vec![scope.clone()],
+        };
+        for scope in scopes {
+            let filled = template::fill_text(&name.value, name.span, &scope, mistakes);
+            let Some(filled) = expect::text(&filled, mistakes) else { break };
+            if written.len() == MAX_STAGES {
+                mistakes.push(Diagnostic::error(name.span, format!("more than {MAX_STAGES} stages")));
+                return written;
+            }
+            if seen.insert(filled.value.clone(), ()).is_some() {
+                mistakes.push(Diagnostic::error(name.span, format!("a second stage named `{}`", filled.value)));
+                continue;
+            }
+            written.push(Written { name: filled, body: body.clone(), scope });
+        }
+    }
+    written
+}
+
+/// One scope per combination of values; the first variable varies slowest.
+fn scopes(name: &Spanned<String>, values: &Node, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<Scope> {
+    let values = template::fill(values, scope, mistakes);
+    let Some(map) = expect::map(&values, "a mapping such as `{k: 1..4}`", mistakes) else { return Vec::new() };
+    let named = template::variables_of(&name.value);
+    let mut scopes = vec![scope.clone()];
+    for (variable, values) in map {
+        if !template::check_variable_name(variable, mistakes) {
+            return Vec::new();
+        }
+        let Some(values) = range(values, mistakes) else { return Vec::new() };
+        if !named.contains(&variable.value) {
+            let message = format!("the name of this stage must hold `${{{}}}`", variable.value);
+            let help = format!("else all of them would be called `{}`", name.value);
+            mistakes.push(Diagnostic::error(name.span, message).help(help));
+            return Vec::new();
+        }
+        if scopes.len().saturating_mul(values.len()) > MAX_STAGES {
+            mistakes.push(Diagnostic::error(variable.span, format!("more than {MAX_STAGES} stages")));
+            return Vec::new();
+        }
+        scopes =
+            scopes.iter().flat_map(|scope| values.iter().map(|value| with(scope, &variable.value, value))).collect();
+    }
+    scopes
+}
+
+fn with(scope: &Scope, variable: &str, value: &Node) -> Scope {
+    let mut scope = scope.clone();
+    scope.add_loop_variable(variable, value);
+    scope
+}
+
+/// `1..4` (4 included), or a list.
+fn range(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Vec<Node>> {
+    let bounds = match &node.value {
+        Value::List(items) if !items.is_empty() => return Some(items.clone()),
+        Value::String(text) => text
+            .split_once("..")
+            .and_then(|(first, last)| Some((first.trim().parse::<i64>().ok()?, last.trim().parse::<i64>().ok()?))),
+        _ => None,
+    };
+    match bounds {
+        Some((first, last)) if last.saturating_sub(first) > MAX_STAGES as i64 => {
+            mistakes.push(Diagnostic::error(node.span, format!("more than {MAX_STAGES} stages")));
+            None
+        }
+        Some((first, last)) if first <= last => {
+            Some((first..=last).map(|value| Node::new(node.span, Value::Int(value.into()))).collect())
+        }
+        Some(_) => {
+            mistakes.push(Diagnostic::error(node.span, "this range is empty").help("the smaller number stands first"));
+            None
+        }
+        None => {
+            if node.value != Value::Broken {
+                let message = "expected a range or a list of values";
+                mistakes.push(Diagnostic::error(node.span, message).help("`1..4` (4 included), or `[a, b]`"));
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a value must be: a text, a number, one of some words. A value of another type is a mistake that names both;
+//! a broken value has been reported already and says nothing. Does not know which keys there are.
+
+use crate::diagnostic::Diagnostic;
+use crate::spec::node::{Map, Node, Spanned, Value};
+use stages::stage::did_you_mean;
+use std::time::Duration;
+
+pub fn wrong(node: &Node, expected: &str, mistakes: &mut Vec<Diagnostic>) {
+    if node.value != Value::Broken {
+        mistakes.push(Diagnostic::error(node.span, format!("expected {expected}, found {}", node.what())));
+    }
+}
+
+pub fn text(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Spanned<String>> {
+    match &node.value {
+        Value::String(text) => Some(Spanned { value: text.clone(), span: node.span }),
+        Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
+            let message = format!("expected a text, found {}", node.what());
+            mistakes.push(Diagnostic::error(node.span, message).help(format!("quote it: \"{}\"", node.to_json())));
+            None
+        }
+        _ => {
+            wrong(node, "a text", mistakes);
+            None
+        }
+    }
+}
+
+pub fn whole_number(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<u64> {
+    match node.value {
+        Value::Int(value) if value >= 0 => u64::try_from(value).ok(),
+        Value::Int(_) => {
+            mistakes.push(Diagnostic::error(node.span, "expected a whole number from 0, found a negative one"));
+            None
+        }
+        _ => {
+            wrong(node, "a whole number", mistakes);
+            None
+        }
+    }
+}
+
+pub fn map<'a>(node: &'a Node, expected: &str, mistakes: &mut Vec<Diagnostic>) -> Option<&'a Map> {
+    match &node.value {
+        Value::Map(map) => Some(map),
+        _ => {
+            wrong(node, expected, mistakes);
+            None
+        }
+    }
+}
+
+/// One word of a short list.
+pub fn word<T: Copy>(node: &Node, words: &[(&str, T)], mistakes: &mut Vec<Diagnostic>) -> Option<T> {
+    let typed = text(node, mistakes)?;
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == typed.value) {
+        return Some(*value);
+    }
+    let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let message = format!("expected {}, found `{}`", names.join(" or "), typed.value);
+    mistakes.push(Diagnostic { help: nearest(&typed.value, &names), ..Diagnostic::error(typed.span, message) });
+    None
+}
+
+/// `90s`, `30m`, `2h`, `1d`, or a number of seconds.
+pub fn duration(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Duration> {
+    let seconds = match &node.value {
+        Value::Int(value) => Some(*value as f64),
+        Value::Float(value) => Some(*value),
+        Value::String(text) => {
+            let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+            let unit = match text[digits.len()..].trim() {
+                "" | "s" => Some(1.0),
+                "m" => Some(60.0),
+                "h" => Some(3600.0),
+                "d" => Some(86400.0),
+                _ => None,
+            };
+            digits.trim().parse::<f64>().ok().zip(unit).map(|(count, unit)| count * unit)
+        }
+        _ => None,
+    };
+    let duration =
+        seconds.filter(|seconds| *seconds > 0.0).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    if duration.is_none() && node.value != Value::Broken {
+        let message = format!("expected a length of time, found {}", node.what());
+        mistakes.push(Diagnostic::error(node.span, message).help("30m, 2h, or a number of seconds"));
+    }
+    duration
+}
+
+pub fn known_keys(map: &Map, what: &str, known: &[&str], mistakes: &mut Vec<Diagnostic>) {
+    for (key, _) in map.iter().filter(|(key, _)| !known.contains(&key.value.as_str())) {
+        let message = format!("unknown key `{}` of {what}", key.value);
+        mistakes.push(Diagnostic::error(key.span, message).help(did_you_mean(&key.value, known)));
+    }
+}
+
+/// Only a name that is near; a message that lists all of them needs no second list.
+fn nearest(typed: &str, names: &[&str]) -> Option<String> {
+    Some(did_you_mean(typed, names)).filter(|help| help.starts_with("did you mean"))
+}

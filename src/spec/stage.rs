@@ -1,0 +1,154 @@
+//! One stage: the templated tree under its name → [`StageSpec`]. Knows the keys of a stage; does not know the kinds.
+
+use crate::diagnostic::{Diagnostic, Span};
+use crate::spec::node::{Node, Spanned, Value};
+use crate::spec::template::is_identifier;
+use crate::spec::{Pin, PortSpec, Reference, SourceSpec, StageSpec, expect, gate};
+use stages::stage::Direction;
+use std::path::PathBuf;
+
+const KEYS: &[&str] =
+    &["kind", "from", "with", "gate", "for", "seed", "metrics", "incumbent", "resources", "timeout", "retry"];
+
+pub fn lower(name: &Spanned<String>, node: &Node, mistakes: &mut Vec<Diagnostic>) -> StageSpec {
+    let mut stage = StageSpec {
+        name: name.clone(),
+        kind: None,
+        from: Vec::new(),
+        with: Node::new(name.span, Value::Map(Vec::new())),
+        gate: None,
+        seed: None,
+        metrics: Vec::new(),
+        incumbent: None,
+        timeout: None,
+        retry: 0,
+    };
+    let Some(map) = expect::map(node, "a stage: a mapping with `kind` and `from`", mistakes) else { return stage };
+    expect::known_keys(map, "a stage", KEYS, mistakes);
+    if node.get("kind").is_none() {
+        let message = format!("stage `{}` has no `kind`", name.value);
+        mistakes.push(Diagnostic::error(name.span, message).help("`pipeline kinds` lists them"));
+    }
+    for (key, value) in map {
+        match key.value.as_str() {
+            "kind" => stage.kind = expect::text(value, mistakes),
+            "from" => stage.from = ports(value, mistakes),
+            "with" => stage.with = with(key.span, value, mistakes),
+            "gate" => stage.gate = gate::lower(key.span, value, mistakes),
+            "seed" => stage.seed = expect::whole_number(value, mistakes),
+            "metrics" => stage.metrics = metrics(value, mistakes),
+            "incumbent" => stage.incumbent = expect::text(value, mistakes),
+            "resources" => {
+                let message = "`resources` has no effect: stages run on this machine";
+                mistakes.push(Diagnostic::warning(key.span, message));
+            }
+            "timeout" => stage.timeout = expect::duration(value, mistakes),
+            "retry" => stage.retry = retry(value, mistakes),
+            _ => {}
+        }
+    }
+    stage
+}
+
+fn ports(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<PortSpec> {
+    if node.value == Value::Null {
+        return Vec::new();
+    }
+    let Some(map) = expect::map(node, "a mapping of inputs such as `{model: base, data: data/sft.jsonl}`", mistakes)
+    else {
+        return Vec::new();
+    };
+    let mut ports = Vec::new();
+    for (port, value) in map {
+        let (items, is_list) = match &value.value {
+            Value::List(items) => (items.as_slice(), true),
+            _ => (std::slice::from_ref(value), false),
+        };
+        if is_list && items.is_empty() {
+            mistakes.push(Diagnostic::error(value.span, format!("`{}` is connected to nothing", port.value)));
+        }
+        let sources = items.iter().filter_map(|item| source(item, mistakes)).collect();
+        ports.push(PortSpec { port: port.clone(), sources, is_list });
+    }
+    ports
+}
+
+fn source(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<SourceSpec> {
+    let text = match &node.value {
+        Value::String(text) => text,
+        _ => {
+            expect::wrong(node, "a stage or a path", mistakes);
+            return None;
+        }
+    };
+    let reference = match reference(text) {
+        Ok(reference) => reference,
+        Err((message, help)) => {
+            mistakes.push(Diagnostic::error(node.span, message).help(help));
+            return None;
+        }
+    };
+    Some(SourceSpec { reference, span: node.span, variables: node.variables.clone() })
+}
+
+/// A plain identifier is a stage; anything with `/`, `.` or `://` is a path or a model of a hub.
+fn reference(text: &str) -> Result<Reference, (String, String)> {
+    if text.contains("://") {
+        return Ok(Reference::Hub(text.to_owned()));
+    }
+    if text.contains(['/', '.']) {
+        return Ok(Reference::Path(PathBuf::from(text)));
+    }
+    let (name, pin) = match text.split_once('@') {
+        None => (text, Pin::Open),
+        Some((name, "last")) => (name, Pin::Last),
+        Some((name, step)) => match step.parse() {
+            Ok(step) => (name, Pin::Step(step)),
+            Err(_) => {
+                let message = format!("`@{step}` pins no checkpoint");
+                return Err((message, format!("`{name}@150` takes the one of step 150, `{name}@last` the last one")));
+            }
+        },
+    };
+    if !is_identifier(name) {
+        let help = format!("stages match [A-Za-z_][A-Za-z0-9_]*; a path holds a `/` or `.`: `./{text}`");
+        return Err((format!("`{text}` is neither a stage nor a path"), help));
+    }
+    Ok(Reference::Stage { name: name.to_owned(), pin })
+}
+
+fn with(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Node {
+    match &node.value {
+        Value::Map(_) => node.clone(),
+        Value::Null => Node::new(key, Value::Map(Vec::new())),
+        _ => {
+            expect::wrong(node, "a mapping of parameters", mistakes);
+            Node::new(key, Value::Broken)
+        }
+    }
+}
+
+fn metrics(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(Spanned<String>, Direction)> {
+    let words = [("higher", Direction::Higher), ("lower", Direction::Lower), ("neutral", Direction::Neutral)];
+    let mut metrics = Vec::new();
+    let map = expect::map(node, "a mapping such as `{mean_score: higher, loss: lower}`", mistakes);
+    for (name, value) in map.into_iter().flatten() {
+        if !is_identifier(&name.value) || crate::gate::is_word(&name.value) {
+            let message = format!("`{}` cannot name a metric", name.value);
+            let help = "names match [A-Za-z_][A-Za-z0-9_]* and are no words of the rule language";
+            mistakes.push(Diagnostic::error(name.span, message).help(help));
+        }
+        // A metric of unknown direction is still declared, so that the rules which use it are not wrong as well.
+        let direction = expect::word(value, &words, mistakes).unwrap_or(Direction::Neutral);
+        metrics.push((name.clone(), direction));
+    }
+    metrics
+}
+
+fn retry(node: &Node, mistakes: &mut Vec<Diagnostic>) -> u32 {
+    let retry = expect::whole_number(node, mistakes).unwrap_or(0);
+    if retry > 100 {
+        mistakes.push(Diagnostic::error(node.span, "more than 100 retries"));
+    }
+    u32::try_from(retry).unwrap_or(0)
+}

@@ -1,0 +1,443 @@
+//! `${…}` in scalars: expressions over `vars`, `for` variables and `env.NAME`, evaluated by minijinja.
+//! A value that is wholly one `${…}` keeps its type; `$${` writes a plain `${`. Knows nothing of stages.
+
+use crate::diagnostic::{Diagnostic, Span};
+use crate::spec::node::{Node, Spanned, Value};
+use minijinja::value::{Value as Jinja, ValueKind};
+use minijinja::{Environment, UndefinedBehavior};
+use stages::stage::did_you_mean;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+/// The names an expression may use. A variable is known by its bare name and, when it stands under `vars:`, also as
+/// `vars.NAME`.
+#[derive(Clone, Default)]
+pub struct Scope {
+    bare: BTreeMap<String, Jinja>,
+    vars: BTreeMap<String, Jinja>,
+    env: BTreeMap<String, Jinja>,
+    /// Variables whose own value was a mistake: what uses them is not reported again.
+    broken: BTreeSet<String>,
+}
+
+impl Scope {
+    pub fn add_var(&mut self, name: &str, node: &Node) {
+        if contains_broken(node) {
+            self.broken.insert(name.to_owned());
+        }
+        self.bare.insert(name.to_owned(), result_of(node));
+        self.vars.insert(name.to_owned(), result_of(node));
+    }
+
+    /// A `for` variable hides a var of the same name.
+    pub fn add_loop_variable(&mut self, name: &str, node: &Node) {
+        self.broken.remove(name);
+        self.bare.insert(name.to_owned(), result_of(node));
+    }
+
+    /// `None`: declared, but its value is a mistake that has been reported.
+    pub fn add_env(&mut self, name: &str, value: Option<&str>) {
+        if value.is_none() {
+            self.broken.insert(format!("env.{name}"));
+        }
+        self.env.insert(name.to_owned(), Jinja::from(value.unwrap_or_default()));
+    }
+}
+
+/// The tree with every `${…}` in its values replaced; keys stay as they are.
+pub fn fill(node: &Node, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Node {
+    let value = match &node.value {
+        Value::String(text) => return fill_text(text, node.span, scope, mistakes),
+        Value::List(items) => Value::List(items.iter().map(|item| fill(item, scope, mistakes)).collect()),
+        Value::Map(map) => {
+            Value::Map(map.iter().map(|(key, item)| (key.clone(), fill(item, scope, mistakes))).collect())
+        }
+        plain => plain.clone(),
+    };
+    Node::new(node.span, value)
+}
+
+/// The same for one text.
+pub fn fill_text(text: &str, span: Span, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Node {
+    if !text.contains("${") {
+        return Node::new(span, Value::String(text.to_owned()));
+    }
+    let place = |range: &Range<usize>| part_of(span, text, range);
+    let pieces = match pieces(text) {
+        Ok(pieces) => pieces,
+        Err(open) => {
+            mistakes
+                .push(Diagnostic::error(place(&open), "`${` without its `}`").help("a plain `${` is written `$${`"));
+            return Node::new(span, Value::Broken);
+        }
+    };
+    let is_whole = pieces.len() == 1;
+    let mut variables = Vec::new();
+    let mut filled = String::new();
+    let mut is_broken = false;
+    for piece in &pieces {
+        let (range, expression) = match piece {
+            Piece::Text(text) => {
+                filled.push_str(text);
+                continue;
+            }
+            Piece::Expression(range, expression) => (range, expression),
+        };
+        match evaluate(expression, scope) {
+            Ok(Evaluated { result, used }) => {
+                variables.extend(used);
+                if is_whole {
+                    return match value_of(&result, span) {
+                        Some(value) => Node { span, value, variables },
+                        None => {
+                            mistakes.push(Diagnostic::error(place(range), "this is no value that YAML could write"));
+                            Node::new(span, Value::Broken)
+                        }
+                    };
+                }
+                if matches!(result.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
+                    let message = "a list or mapping cannot stand inside a text";
+                    mistakes.push(Diagnostic::error(place(range), message).help("let the value be this `${…}` alone"));
+                    is_broken = true;
+                }
+                filled.push_str(&result.to_string());
+            }
+            Err(NoValue::Reported) => is_broken = true,
+            Err(NoValue::Mistake { message, help }) => {
+                mistakes.push(Diagnostic { help, ..Diagnostic::error(place(range), message) });
+                is_broken = true;
+            }
+        }
+    }
+    let value = if is_broken { Value::Broken } else { Value::String(filled) };
+    Node { span, value, variables }
+}
+
+/// The variables that the expressions of a text use, as far as they can be read.
+pub fn variables_of(text: &str) -> BTreeSet<String> {
+    let mut variables = BTreeSet::new();
+    for piece in pieces(text).unwrap_or_default() {
+        if let Piece::Expression(_, expression) = piece
+            && let Ok(expression) = Environment::new().compile_expression(&expression)
+        {
+            variables.extend(expression.undeclared_variables(true));
+        }
+    }
+    variables
+}
+
+/// The place of a part of a scalar: exact where the scalar stands in the file as it is, else the whole scalar.
+pub fn part_of(span: Span, text: &str, range: &Range<usize>) -> Span {
+    match span.end - span.start == text.len() {
+        true => Span::new(span.start + range.start, span.start + range.end),
+        false => span,
+    }
+}
+
+/// Letters, digits and `_`, not beginning with a digit.
+pub fn is_identifier(text: &str) -> bool {
+    let mut characters = text.chars();
+    characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && characters.all(|next| next.is_ascii_alphanumeric() || next == '_')
+}
+
+/// `${k}` must be able to say what it means.
+pub fn check_variable_name(name: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> bool {
+    let reserved = ["vars", "env", "true", "false", "none", "and", "or", "not", "in", "is", "if", "else"];
+    let is_good = is_identifier(&name.value) && !reserved.contains(&name.value.as_str());
+    if !is_good {
+        let message = format!("`{}` cannot name a variable", name.value);
+        mistakes.push(Diagnostic::error(name.span, message).help("names match [A-Za-z_][A-Za-z0-9_]*"));
+    }
+    is_good
+}
+
+enum Piece {
+    Text(String),
+    /// The range of `${…}` in the text, and what stands between the braces.
+    Expression(Range<usize>, String),
+}
+
+/// Cuts a text at its `${…}`. An expression may hold braces and quoted texts of its own. `Err` is the place of a `${`
+/// that is never closed.
+fn pieces(text: &str) -> Result<Vec<Piece>, Range<usize>> {
+    let mut pieces = Vec::new();
+    let mut plain = String::new();
+    let mut position = 0;
+    while let Some(found) = text[position..].find('$') {
+        let dollar = position + found;
+        plain.push_str(&text[position..dollar]);
+        let rest = &text[dollar..];
+        if rest.starts_with("$${") {
+            plain.push_str("${");
+            position = dollar + 3;
+        } else if let Some(inside) = rest.strip_prefix("${") {
+            let length = expression_length(inside).ok_or(dollar..dollar + 2)?;
+            if !plain.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut plain)));
+            }
+            position = dollar + 2 + length + 1;
+            pieces.push(Piece::Expression(dollar..position, inside[..length].to_owned()));
+        } else {
+            plain.push('$');
+            position = dollar + 1;
+        }
+    }
+    plain.push_str(&text[position..]);
+    if !plain.is_empty() || pieces.is_empty() {
+        pieces.push(Piece::Text(plain));
+    }
+    Ok(pieces)
+}
+
+/// Up to the brace that closes the expression.
+fn expression_length(text: &str) -> Option<usize> {
+    let mut depth = 0;
+    let mut quote = None;
+    let mut is_escaped = false;
+    for (position, character) in text.char_indices() {
+        match (quote, character) {
+            (Some(_), _) if is_escaped => is_escaped = false,
+            (Some(_), '\\') => is_escaped = true,
+            (Some(open), _) if character == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '{') => depth += 1,
+            (None, '}') if depth == 0 => return Some(position),
+            (None, '}') => depth -= 1,
+            (None, _) => {}
+        }
+    }
+    None
+}
+
+struct Evaluated {
+    result: Jinja,
+    used: Vec<String>,
+}
+
+enum NoValue {
+    /// It depends on a variable whose mistake is already known.
+    Reported,
+    Mistake {
+        message: String,
+        help: Option<String>,
+    },
+}
+
+fn evaluate(expression: &str, scope: &Scope) -> Result<Evaluated, NoValue> {
+    let mistake = |error: minijinja::Error| {
+        let message = match error.detail() {
+            Some(detail) => format!("`{}`: {detail}", expression.trim()),
+            None => format!("`{}`: {}", expression.trim(), error.kind()),
+        };
+        NoValue::Mistake { message, help: None }
+    };
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let compiled = environment.compile_expression(expression).map_err(mistake)?;
+    let mut used = Vec::new();
+    let names: BTreeSet<String> = compiled.undeclared_variables(true).into_iter().collect();
+    for name in names {
+        used.push(known_variable(&name, scope, &environment)?);
+    }
+    let mut context: BTreeMap<String, Jinja> = scope.bare.clone();
+    context.insert("vars".to_owned(), Jinja::from(scope.vars.clone()));
+    context.insert("env".to_owned(), Jinja::from(scope.env.clone()));
+    let result = compiled.eval(context).map_err(mistake)?;
+    if result.is_undefined() {
+        return Err(NoValue::Mistake { message: format!("`{}` is not defined", expression.trim()), help: None });
+    }
+    Ok(Evaluated { result, used })
+}
+
+/// The full name of a variable (`steps` → `vars.steps`), or why there is none.
+fn known_variable(name: &str, scope: &Scope, environment: &Environment) -> Result<String, NoValue> {
+    let mut parts = name.split('.');
+    let root = parts.next().unwrap_or_default();
+    let member = parts.next();
+    let unknown = |name: &str, help: String| {
+        Err(NoValue::Mistake { message: format!("unknown variable `{name}`"), help: Some(help) })
+    };
+    let names = |map: &BTreeMap<String, Jinja>, typed: &str| {
+        did_you_mean(typed, &map.keys().map(String::as_str).collect::<Vec<_>>())
+    };
+    match (root, member) {
+        ("vars", Some(member)) if scope.broken.contains(member) => Err(NoValue::Reported),
+        ("vars", Some(member)) if scope.vars.contains_key(member) => Ok(format!("vars.{member}")),
+        ("vars", Some(member)) => unknown(name, names(&scope.vars, member)),
+        ("env", Some(_)) if scope.broken.contains(name) => Err(NoValue::Reported),
+        ("env", Some(member)) if scope.env.contains_key(member) => Ok(format!("env.{member}")),
+        ("env", Some(member)) => unknown(name, format!("declare it: `env: [{member}]`")),
+        ("vars" | "env", None) => Ok(root.to_owned()),
+        _ if scope.broken.contains(root) => Err(NoValue::Reported),
+        _ if scope.bare.contains_key(root) => {
+            let is_var = scope.vars.get(root) == scope.bare.get(root);
+            Ok(if is_var { format!("vars.{root}") } else { root.to_owned() })
+        }
+        _ if environment.globals().any(|(global, _)| global == root) => Ok(root.to_owned()),
+        _ => unknown(root, names(&scope.bare, root)),
+    }
+}
+
+fn contains_broken(node: &Node) -> bool {
+    match &node.value {
+        Value::Broken => true,
+        Value::List(items) => items.iter().any(contains_broken),
+        Value::Map(map) => map.iter().any(|(_, item)| contains_broken(item)),
+        _ => false,
+    }
+}
+
+fn result_of(node: &Node) -> Jinja {
+    match &node.value {
+        Value::Broken | Value::Null => Jinja::from(()),
+        Value::Bool(value) => Jinja::from(*value),
+        Value::Int(value) => Jinja::from(*value),
+        Value::Float(value) => Jinja::from(*value),
+        Value::String(value) => Jinja::from(value.as_str()),
+        Value::List(items) => Jinja::from(items.iter().map(result_of).collect::<Vec<_>>()),
+        Value::Map(map) => {
+            Jinja::from(map.iter().map(|(key, item)| (key.value.clone(), result_of(item))).collect::<BTreeMap<_, _>>())
+        }
+    }
+}
+
+fn value_of(result: &Jinja, span: Span) -> Option<Value> {
+    Some(match result.kind() {
+        ValueKind::None => Value::Null,
+        ValueKind::Bool => Value::Bool(result.is_true()),
+        ValueKind::Number if result.is_integer() => {
+            let value = i128::try_from(result.clone()).ok()?;
+            Some(value).filter(|value| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(value)).map(Value::Int)?
+        }
+        ValueKind::Number => f64::try_from(result.clone()).ok().filter(|value| value.is_finite()).map(Value::Float)?,
+        ValueKind::String => Value::String(result.as_str()?.to_owned()),
+        ValueKind::Seq | ValueKind::Iterable => {
+            let items = result.try_iter().ok()?.map(|item| value_of(&item, span).map(|value| Node::new(span, value)));
+            Value::List(items.collect::<Option<_>>()?)
+        }
+        ValueKind::Map => {
+            let entries = result.try_iter().ok()?.map(|key| {
+                let item = result.get_item(&key).ok()?;
+                let name = Spanned { value: key.as_str()?.to_owned(), span };
+                Some((name, Node::new(span, value_of(&item, span)?)))
+            });
+            Value::Map(entries.collect::<Option<_>>()?)
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::{Source, render};
+    use crate::spec::node;
+    use expect_test::{Expect, expect};
+    use std::path::PathBuf;
+
+    /// vars: steps 200, names [a, b]; `for` variable k = 2; env HOME = /home/me.
+    fn check(text: &str, expected: Expect) {
+        let mut mistakes = Vec::new();
+        let mut scope = Scope::default();
+        let vars = node::parse("{steps: 200, names: [a, b]}", 0, &mut mistakes).unwrap();
+        for name in ["steps", "names"] {
+            scope.add_var(name, vars.get(name).unwrap());
+        }
+        scope.add_loop_variable("k", &Node::new(Span::default(), Value::Int(2)));
+        scope.add_env("HOME", Some("/home/me"));
+        let node = node::parse(text, 0, &mut mistakes).unwrap();
+        let filled = fill(&node, &scope, &mut mistakes);
+        let source = Source { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides: Vec::new() };
+        expected.assert_eq(&format!("{}\n{}", filled.to_json(), render(&source, &mistakes, false)));
+    }
+
+    #[test]
+    fn a_value_that_is_wholly_one_expression_keeps_its_type() {
+        check(
+            r#"{a: "${steps}", b: "${vars.steps // 3}", c: "${steps / 3 < 70}", d: "${names}", e: "${none}", f: "${1e-5}", g: "${ {'a': [k]} }"}"#,
+            expect![[r#"
+                {"a":200,"b":66,"c":true,"d":["a","b"],"e":null,"f":0.00001,"g":{"a":[2]}}
+            "#]],
+        );
+    }
+
+    #[test]
+    fn expressions_inside_a_text_become_text() {
+        check(
+            r#"{a: "rm_${k - 1}", b: "${env.HOME}/x", c: "${'sft' if k == 1 else 'ppo_' ~ (k - 1)}", d: "$HOME $${HOME} $", e: "${'}'}"}"#,
+            expect![[r#"
+                {"a":"rm_1","b":"/home/me/x","c":"ppo_1","d":"$HOME ${HOME} $","e":"}"}
+            "#]],
+        );
+    }
+
+    #[test]
+    fn unknown_variables_are_shown_at_their_expression_with_the_nearest_name() {
+        check(
+            "{a: 'x ${stpes} y', b: '${vars.nmes}', c: '${env.USER}', d: '${1 +}', e: '${', f: 'a ${names}', g: '${steps.x}', h: '${k / 0}'}",
+            expect![[r#"
+                {}
+                error: unknown variable `stpes`
+                 --> rlhf.yaml:1:8
+                  |
+                1 | {a: 'x ${stpes} y', b: '${vars.nmes}', c: '${env.USER}', d: '${1 +}', e: '${', f: 'a ${names}', g: '${steps.x}', h: '${k / 0}'}
+                  |        ^^^^^^^^
+                  |
+                  = help: did you mean `steps`?
+
+                error: unknown variable `vars.nmes`
+                 --> rlhf.yaml:1:25
+                  |
+                1 | {a: 'x ${stpes} y', b: '${vars.nmes}', c: '${env.USER}', d: '${1 +}', e: '${', f: 'a ${names}', g: '${steps.x}', h: '${k / 0}'}
+                  |                         ^^^^^^^^^^^^
+                  |
+                  = help: did you mean `names`?
+
+                error: unknown variable `env.USER`
+                 --> rlhf.yaml:1:44
+                  |
+                1 | {a: 'x ${stpes} y', b: '${vars.nmes}', c: '${env.USER}', d: '${1 +}', e: '${', f: 'a ${names}', g: '${steps.x}', h: '${k / 0}'}
+                  |                                            ^^^^^^^^^^^
+                  |
+                  = help: declare it: `env: [USER]`
+
+                error: `1 +`: unexpected end of input, expected expression
+                 --> rlhf.yaml:1:62
+                  |
+                1 | {a: 'x ${stpes} y', b: '${vars.nmes}', c: '${env.USER}', d: '${1 +}', e: '${', f: 'a ${names}', g: '${steps.x}', h: '${k / 0}'}
+                  |                                                              ^^^^^^
+
+                error: `${` without its `}`
+                 --> rlhf.yaml:1:75
+                  |
+                1 | {a: 'x ${stpes} y', b: '${vars.nmes}', c: '${env.USER}', d: '${1 +}', e: '${', f: 'a ${names}', g: '${steps.x}', h: '${k / 0}'}
+                  |                                                                           ^^
+                  |
+                  = help: a plain `${` is written `$${`
+
+                error: a list or mapping cannot stand inside a text
+                 --> rlhf.yaml:1:86
+                  |
+                1 | {a: 'x ${stpes} y', b: '${vars.nmes}', c: '${env.USER}', d: '${1 +}', e: '${', f: 'a ${names}', g: '${steps.x}', h: '${k / 0}'}
+                  |                                                                                      ^^^^^^^^
+                  |
+                  = help: let the value be this `${…}` alone
+
+                error: `steps.x` is not defined
+                 --> rlhf.yaml:1:101
+                  |
+                1 | {a: 'x ${stpes} y', b: '${vars.nmes}', c: '${env.USER}', d: '${1 +}', e: '${', f: 'a ${names}', g: '${steps.x}', h: '${k / 0}'}
+                  |                                                                                                     ^^^^^^^^^^
+
+                error: `k / 0`: unable to calculate 2 / 0
+                 --> rlhf.yaml:1:118
+                  |
+                1 | {a: 'x ${stpes} y', b: '${vars.nmes}', c: '${env.USER}', d: '${1 +}', e: '${', f: 'a ${names}', g: '${steps.x}', h: '${k / 0}'}
+                  |                                                                                                                      ^^^^^^^^
+
+            "#]],
+        );
+    }
+}
