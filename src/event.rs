@@ -20,21 +20,70 @@ pub enum Event {
         overrides: Vec<String>,
     },
     /// An action was found in the store. `part` says which measurement of which model, for the parts of an eval.
-    Hit { stage: String, part: Option<String>, key: String, action: serde_json::Value },
+    Hit {
+        stage: String,
+        part: Option<String>,
+        key: String,
+        action: serde_json::Value,
+    },
     /// An action begins to execute; `why` says what is new about it.
-    Started { stage: String, part: Option<String>, key: String, action: serde_json::Value, attempt: u32, why: Vec<String>, log: String },
-    Progressed { stage: String, part: Option<String>, done: u64, total: u64, unit: String, message: String },
-    Finished { stage: String, part: Option<String>, key: String, seconds: f64, device: Option<String> },
-    Failed { stage: String, part: Option<String>, key: String, cause: String, log: String },
+    Started {
+        stage: String,
+        part: Option<String>,
+        key: String,
+        action: serde_json::Value,
+        attempt: u32,
+        why: Vec<String>,
+        log: String,
+    },
+    Progressed {
+        stage: String,
+        part: Option<String>,
+        done: u64,
+        total: u64,
+        unit: String,
+        message: String,
+    },
+    Finished {
+        stage: String,
+        part: Option<String>,
+        key: String,
+        seconds: f64,
+        device: Option<String>,
+    },
+    Failed {
+        stage: String,
+        part: Option<String>,
+        key: String,
+        cause: String,
+        log: String,
+    },
     /// What a gate said.
-    Judged { stage: String, verdict: Verdict },
+    Judged {
+        stage: String,
+        verdict: Verdict,
+    },
     /// How a stage ended.
-    Ended { stage: String, outcome: Outcome },
+    Ended {
+        stage: String,
+        outcome: Outcome,
+    },
     /// One model under the yardstick of an eval stage: a row of the table of the study.
-    Measured { eval: String, row: Measured },
+    Measured {
+        eval: String,
+        row: Measured,
+    },
     /// Answers of two models to one prompt, for the side-by-side list.
-    Compared { eval: String, prompt: String, answers: Vec<Answer> },
-    RunFinished { exit: u8, seconds: f64, at: String },
+    Compared {
+        eval: String,
+        prompt: String,
+        answers: Vec<Answer>,
+    },
+    RunFinished {
+        exit: u8,
+        seconds: f64,
+        at: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,14 +128,31 @@ pub struct RuleVerdict {
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// The only outcome with an output. `kept` is true when the gate let the incumbent go on.
-    Done { content: String, step: Option<u64>, kept: bool, executed: bool, seconds: f64, metrics: Metrics },
+    Done {
+        content: String,
+        step: Option<u64>,
+        kept: bool,
+        executed: bool,
+        seconds: f64,
+        metrics: Metrics,
+    },
     /// A closed gate with `on_fail: stop`.
-    Stopped { executed: bool, seconds: f64, metrics: Metrics },
+    Stopped {
+        executed: bool,
+        seconds: f64,
+        metrics: Metrics,
+    },
     /// The work failed, or the gate erred.
-    Failed { cause: String },
-    Skipped { because: String },
+    Failed {
+        cause: String,
+    },
+    Skipped {
+        because: String,
+    },
     /// `plan` and `--dry-run` only: it would run.
-    WouldRun { because: Vec<String> },
+    WouldRun {
+        because: Vec<String>,
+    },
     Interrupted,
 }
 

@@ -22,12 +22,12 @@ mod show;
 mod tree;
 
 pub use check::{check, check_best, check_where, warnings};
-pub use evaluate::{Facts, Judgement, Outcome, Subject, evaluate};
+pub use evaluate::{Facts, Subject, evaluate};
 pub use pairs::{Counts, Item, fold};
 pub use parser::{parse, parse_expression};
 pub use resolve::{JudgeScope, MetricName, Scope};
 pub use select::{Chosen, Select, choose, survivors};
-pub use tree::{Expression, Rule, Who};
+pub use tree::{Rule, Who};
 
 use std::ops::Range;
 

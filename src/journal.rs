@@ -64,6 +64,17 @@ fn file_name(pipeline: &str) -> String {
     pipeline.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
 }
 
+/// Whether the directory's name, `<time>-<name>` or `<time>-<name>-<n>`, is that of a run of this pipeline.
+fn is_of(journal: &Path, pipeline: &str) -> bool {
+    let directory = journal.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let rest = directory
+        .as_deref()
+        .and_then(|name| name.split_once('-'))
+        .and_then(|(_, name)| name.strip_prefix(&file_name(pipeline)));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(is_number))
+}
+
 /// The events of one journal. A last line that a kill cut short is left out.
 pub fn read(journal: &Path) -> Result<Vec<Event>> {
     let text = fs::read(journal).with_context(|| format!("read {}", journal.display()))?;
@@ -144,14 +155,14 @@ pub struct History {
 }
 
 impl History {
-    /// `except` is the journal of the run that asks.
-    pub fn open(root: &Path, except: Option<&Journal>) -> Result<History> {
+    /// Of the runs of one pipeline; `except` is the journal of the run that asks.
+    pub fn open(root: &Path, pipeline: &str, except: Option<&Journal>) -> Result<History> {
         let mut unread = all(root)?;
-        unread.retain(|path| except.is_none_or(|journal| journal.path != *path));
+        unread.retain(|path| is_of(path, pipeline) && except.is_none_or(|journal| journal.path != *path));
         Ok(History { unread, seen: HashMap::new() })
     }
 
-    /// What was last seen under this name, across all runs. An unreadable journal is passed over: it can only cost
+    /// What was last seen under this name, across all these runs. An unreadable journal is passed over: it can only cost
     /// an explanation.
     pub fn last(&mut self, stage: &str, part: Option<&str>) -> Option<&Seen> {
         let name = (stage.to_owned(), part.map(str::to_owned));
@@ -257,10 +268,11 @@ mod tests {
             let mut journal = Journal::create(root.path(), "rlhf", at).unwrap();
             events.iter().for_each(|event| journal.append(event).unwrap());
         }
-        let mut history = History::open(root.path(), None).unwrap();
+        let mut history = History::open(root.path(), "rlhf", None).unwrap();
         assert_eq!(history.last("sft", None).unwrap().key, "0.3");
         assert_eq!(history.last("rm", None).unwrap().key, "0.2");
         assert_eq!(history.last("ppo", None), None);
         assert_eq!(history.last("rm", Some("answers of sft")), None);
+        assert_eq!(History::open(root.path(), "rlh", None).unwrap().last("sft", None), None, "another pipeline's");
     }
 }

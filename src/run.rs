@@ -387,7 +387,7 @@ impl Run<'_> {
     /// What is new about an action, against the last one under the same name.
     fn why(&mut self, request: &Request) -> Result<Vec<String>> {
         if self.history.is_none() {
-            self.history = Some(History::open(&self.options.store, self.journal.as_ref())?);
+            self.history = Some(History::open(&self.options.store, &self.plan.name, self.journal.as_ref())?);
         }
         let new = serde_json::to_value(&request.action).context("write the action")?;
         let stage = &self.plan.stages[request.stage].name;

@@ -57,7 +57,7 @@ pub const JAPANESE: World = World {
         "話し手：{opening}、{person}{place}{base}ものです。\n聞き手：",
     ],
     plain: &["いとこは{place}{past}。", "みんなで{place}{past}。", "{topic}は、むかしの楽しみでした。"],
-    before_question: &["{topic}、いいですね。", "{topic}ですか、すてきですね。"],
+    before_question: &["{topic}、いいですね。", "{topic}、すてきですね。"],
     empathy: &[
         "{topic}ですか、楽しかったでしょうね。",
         "{topic}、なつかしいですね。",

@@ -30,9 +30,6 @@ impl Rule {
     pub fn judged(&self) -> Vec<Who> {
         self.leaves.judged()
     }
-    pub fn names_incumbent(&self) -> bool {
-        self.leaves.artifacts().any(|(who, _)| *who == Who::Incumbent)
-    }
 }
 
 /// Whose artifact.

@@ -320,7 +320,7 @@ stages:
                |
                = help: names match [A-Za-z_][A-Za-z0-9_]*
 
-            error: `command`: expected a list, found the text "run"
+            error: `command`: the text "run", expected a list
               --> rlhf.yaml:27:37
                |
             27 |   2nd: {kind: exec, with: {command: run}}
@@ -335,7 +335,7 @@ fn a_parameter_of_the_wrong_type_is_shown_at_its_value_and_an_unknown_one_at_its
     check(
         "stages:\n  base:\n    kind: pretrain\n    from: {text: ./corpus.jsonl}\n    with:\n      steps: many\n      lr: 1e-3\n  b:\n    kind: pretrain\n    from: {text: ./corpus.jsonl}\n    with: {layesr: 2, width: -1, lr: [1]}\n  c:\n    kind: exec\n",
         expect![[r#"
-            error: `steps`: expected a whole number from 0, found the text "many"
+            error: `steps`: the text "many", expected a whole number, 0 or more
              --> rlhf.yaml:6:14
               |
             6 |       steps: many
@@ -348,6 +348,18 @@ fn a_parameter_of_the_wrong_type_is_shown_at_its_value_and_an_unknown_one_at_its
                |            ^^^^^^
                |
                = help: did you mean `layers`?
+
+            error: the number `-1`, expected a whole number, 0 or more
+              --> rlhf.yaml:11:30
+               |
+            11 |     with: {layesr: 2, width: -1, lr: [1]}
+               |                              ^^
+
+            error: `lr`: sequence, expected a number
+              --> rlhf.yaml:11:38
+               |
+            11 |     with: {layesr: 2, width: -1, lr: [1]}
+               |                                      ^
 
             error: `command`: no command to run
               --> rlhf.yaml:12:3
@@ -363,7 +375,7 @@ fn a_parameter_of_the_wrong_type_is_shown_at_its_value_and_an_unknown_one_at_its
         "stages:\n  base: {kind: pretrain, from: {text: ./corpus.jsonl}}\n",
         &["base.with.steps=few"],
         expect![[r#"
-            error: `steps`: expected a whole number from 0, found the text "few"
+            error: `steps`: the text "few", expected a whole number, 0 or more
              --> --set:1:17
               |
             1 | base.with.steps=few
@@ -733,14 +745,6 @@ fn a_stage_that_repeats_an_action_is_warned_of() {
             ppo_1 = ppo(policy=sft, reward=rm_1, prompts=prompts.jsonl) seed 0 needs sft rm_1 | Keep 1 rules, incumbent policy
             ppo_2 = ppo(policy=ppo_1, reward=rm_1, prompts=prompts.jsonl) seed 0 needs rm_1 ppo_1
             ppo_3 = ppo(policy=ppo_1, reward=rm_1, prompts=prompts.jsonl) seed 5 needs rm_1 ppo_1
-            warning: `again` is the same action as `sft`: it runs once
-             --> rlhf.yaml:6:3
-              |
-            6 |   again: {kind: sft, from: {model: base, data: ./sft.jsonl}, with: {epochs: 2}}
-              |   ^^^^^
-              |
-              = help: give it its own `seed` (or data) if it is meant as a new attempt
-
             warning: `ppo_2` repeats `ppo_1` when the gate of `ppo_1` keeps the incumbent
              --> rlhf.yaml:8:3
               |

@@ -113,10 +113,10 @@ fn attempts(of_key: &Path) -> Result<Vec<Attempt>> {
 /// another run of the same action and is left alone.
 fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
     for old in earlier.iter().rev() {
-        let resume = old.directory.join("resume");
-        if !resume.is_dir() {
-            continue;
-        }
+        // A worker killed between two renames leaves the checkpoint before (see `Io::save_checkpoint`).
+        let found =
+            ["resume", "resume.old"].map(|name| old.directory.join(name)).into_iter().find(|path| path.is_dir());
+        let Some(resume) = found else { continue };
         let until = Instant::now() + LAST_BREATH;
         while is_alive(old) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
@@ -126,7 +126,17 @@ fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
         }
         let to = attempt.directory.join("resume");
         match fs::rename(&resume, &to) {
-            Ok(()) => return Ok(true),
+            Ok(()) => {
+                // The candidates that the checkpoint counts as handed over, and the curve so far.
+                for made in ["out", "tables", "metrics.jsonl"] {
+                    let (from, to) = (old.directory.join(made), attempt.directory.join(made));
+                    if from.exists() {
+                        fs::rename(&from, &to)
+                            .with_context(|| format!("move {} to {}", from.display(), to.display()))?;
+                    }
+                }
+                return Ok(true);
+            }
             // Another run was faster.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("move {} to {}", resume.display(), to.display())),
@@ -143,7 +153,7 @@ fn is_alive(attempt: &Attempt) -> bool {
 
 /// Gives back the space. Logs, curves and the action stay.
 fn shed(attempt: &Attempt) {
-    for big in ["in", "out", "tables", "resume"] {
+    for big in ["in", "out", "tables", "resume", "resume.old", "resume.partial"] {
         let path = attempt.directory.join(big);
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => tracing::warn!("remove {}: {error}", path.display()),
@@ -271,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_moves_on_into_the_next_attempt_and_only_logs_stay_behind() {
+    fn a_checkpoint_and_its_candidates_move_on_into_the_next_attempt_and_only_logs_stay_behind() {
         let place = place();
         let action = action(BTreeMap::new());
         let first = attempt_at(&place, &action, &BTreeMap::new()).unwrap();
@@ -283,6 +293,7 @@ mod tests {
         let second = attempt_at(&place, &action, &BTreeMap::new()).unwrap();
         assert_eq!((first.number, second.number), (1, 2));
         assert_eq!(fs::read_to_string(second.directory.join("resume/step")).unwrap(), "20");
+        assert!(second.directory.join("out/20").exists(), "the candidates made so far come along");
         assert!(!first.directory.join("out").exists() && first.log().exists());
     }
 

@@ -182,11 +182,36 @@ mod tests {
     #[test]
     fn the_first_bad_row_is_named_by_line_and_field() {
         let good = r#"{"prompt": "p", "completion": "c"}"#;
-        refused("sft", "data", &format!("{good}\n\n{{\"prompt\": 3}}\n"), expect!["read rows.jsonl: line 3: field `prompt` is a number, not a text"]);
-        refused("sft", "data", &format!("{good}\n{{\"prompt\": \"p\"}}\n"), expect!["read rows.jsonl: line 2: no field `completion`"]);
-        refused("sft", "data", &format!("{good}\n{{\"prompt\": \"p\",\n"), expect!["read rows.jsonl: line 2: not JSON (EOF while parsing a value at line 1 column 14)"]);
-        refused("rm", "data", r#"{"prompt": "p", "completion": ["a", "b"], "ranking": [1]}"#, expect!["read rows.jsonl: line 1: `completion` has 2 answers, `ranking` has 1 ranks"]);
-        refused("eval", "prompts", "{\"id\": 1, \"prompt\": \"a\"}\n{\"id\": 1, \"prompt\": \"b\"}", expect!["read rows.jsonl: rows 1 and 2 have the same id `1`"]);
+        refused(
+            "sft",
+            "data",
+            &format!("{good}\n\n{{\"prompt\": 3}}\n"),
+            expect!["read rows.jsonl: line 3: field `prompt` is a number, not a text"],
+        );
+        refused(
+            "sft",
+            "data",
+            &format!("{good}\n{{\"prompt\": \"p\"}}\n"),
+            expect!["read rows.jsonl: line 2: no field `completion`"],
+        );
+        refused(
+            "sft",
+            "data",
+            &format!("{good}\n{{\"prompt\": \"p\",\n"),
+            expect!["read rows.jsonl: line 2: not JSON (EOF while parsing a value at line 1 column 15)"],
+        );
+        refused(
+            "rm",
+            "data",
+            r#"{"prompt": "p", "completion": ["a", "b"], "ranking": [1]}"#,
+            expect!["read rows.jsonl: line 1: `completion` has 2 answers, `ranking` has 1 ranks"],
+        );
+        refused(
+            "eval",
+            "prompts",
+            "{\"id\": 1, \"prompt\": \"a\"}\n{\"id\": 1, \"prompt\": \"b\"}",
+            expect!["read rows.jsonl: rows 1 and 2 have the same id `1`"],
+        );
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub fn open(choice: DeviceChoice) -> Result<Device> {
             anyhow!("open a wgpu device: {error}; install a Vulkan, Metal or DX12 driver, or take --device cpu")
         }),
         DeviceChoice::Auto => {
-            let real = gpu().ok().filter(|device| device.identity().is_some_and(|identity| identity.physical.is_some()));
+            let real =
+                gpu().ok().filter(|device| device.identity().is_some_and(|identity| identity.physical.is_some()));
             Ok(real.unwrap_or_else(Device::flex))
         }
     }

@@ -82,7 +82,11 @@ impl Io {
     pub fn open(work: &Path, inputs: BTreeMap<String, Vec<PathBuf>>, host: Host) -> Result<Io> {
         let append = |name: &str| {
             let path = work.join(name);
-            fs::OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("open {}", path.display()))
+            fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .with_context(|| format!("open {}", path.display()))
         };
         Ok(Io {
             work: work.to_owned(),
@@ -147,7 +151,8 @@ impl Io {
 
     /// Replaces `resume/` in one rename by what `save` writes. The candidates handed over so far are part of it.
     pub fn save_checkpoint(&mut self, step: u64, save: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let (partial, old, new) = (self.work.join("resume.partial"), self.work.join("resume.old"), self.work.join("resume"));
+        let (partial, old, new) =
+            (self.work.join("resume.partial"), self.work.join("resume.old"), self.work.join("resume"));
         for leftover in [&partial, &old] {
             if leftover.exists() {
                 fs::remove_dir_all(leftover).with_context(|| format!("remove {}", leftover.display()))?;
@@ -212,7 +217,8 @@ impl Io {
         }
         let path = self.work.join("outcome.json");
         let partial = self.work.join("outcome.json.partial");
-        fs::write(&partial, serde_json::to_vec_pretty(&self.outcome)?).with_context(|| format!("write {}", partial.display()))?;
+        fs::write(&partial, serde_json::to_vec_pretty(&self.outcome)?)
+            .with_context(|| format!("write {}", partial.display()))?;
         fs::rename(&partial, &path).with_context(|| format!("write {}", path.display()))
     }
 }

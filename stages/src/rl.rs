@@ -104,12 +104,12 @@ pub fn correlation(xs: &[f64], ys: &[f64]) -> f64 {
     if xx == 0.0 || yy == 0.0 { 0.0 } else { sum(&|x, y| x * y) / (xx * yy).sqrt() }
 }
 
-/// Expected calibration error of probabilities `p` that an event was to happen, over equal bins of [0, 1]
-/// (Naeini et al. 2015, eq. 2).
+/// Expected calibration error of probabilities `p` that an event was to happen, over equal bins (low, high] of
+/// [0, 1] (Guo et al. 2017, eq. 3).
 pub fn calibration_error(p: &[f64], happened: &[bool], bins: usize) -> f64 {
     let mut sums = vec![(0.0, 0.0); bins];
     for (p, happened) in p.iter().zip(happened) {
-        let bin = &mut sums[((p * bins as f64) as usize).min(bins - 1)];
+        let bin = &mut sums[((p * bins as f64).ceil() as usize).clamp(1, bins) - 1];
         bin.0 += p;
         bin.1 += f64::from(u8::from(*happened));
     }
@@ -168,7 +168,9 @@ mod tests {
 
     /// The real tokens of a padded golden matrix.
     fn real(matrix: &Value, mask: &Value) -> Vec<Vec<f64>> {
-        let keep = |(row, mask): (Vec<f64>, Vec<f64>)| row.into_iter().zip(mask).filter(|(_, m)| *m == 1.0).map(|(x, _)| x).collect();
+        let keep = |(row, mask): (Vec<f64>, Vec<f64>)| {
+            row.into_iter().zip(mask).filter(|(_, m)| *m == 1.0).map(|(x, _)| x).collect()
+        };
         rows(matrix).into_iter().zip(rows(mask)).map(keep).collect()
     }
 

@@ -176,7 +176,7 @@ pub fn parse<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<Par
                 "." => key.clone(),
                 path => path.to_owned(),
             };
-            mistakes.push(ParameterMistake::new(&path, error.into_inner().to_string()));
+            mistakes.push(ParameterMistake::new(&path, in_plain_words(&error.into_inner().to_string())));
         }
     }
     if !mistakes.is_empty() {
@@ -216,7 +216,36 @@ pub fn is_share(path: &str, value: f64) -> Option<ParameterMistake> {
     (!is_inside).then(|| ParameterMistake::new(path, format!("`{path}` is a share of the rows: above 0 and below 1")))
 }
 
-fn take_unknown_keys(given: &mut Map<String, Value>, defaults: &Value, under: &str, mistakes: &mut Vec<ParameterMistake>) {
+/// serde names Rust's types; a user knows numbers and texts.
+fn in_plain_words(message: &str) -> String {
+    let words = [
+        ("invalid type: ", ""),
+        ("invalid value: ", ""),
+        ("floating point", "the number"),
+        ("integer", "the number"),
+        ("string", "the text"),
+        ("boolean", "the truth value"),
+        ("unit value", "nothing"),
+        ("null", "nothing"),
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected u32", "expected a whole number, 0 or more"),
+        ("expected f64", "expected a number"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected a list"),
+        ("expected struct LoraParameters", "expected a mapping such as {rank: 8}"),
+        ("expected struct KlParameters", "expected a mapping such as {coef: 0.05}"),
+        ("unknown variant", "unknown choice"),
+    ];
+    words.iter().fold(message.to_owned(), |text, (rust, plain)| text.replacen(rust, plain, 1))
+}
+
+fn take_unknown_keys(
+    given: &mut Map<String, Value>,
+    defaults: &Value,
+    under: &str,
+    mistakes: &mut Vec<ParameterMistake>,
+) {
     let Some(known) = defaults.as_object() else { return };
     given.retain(|key, value| {
         let path = if under.is_empty() { key.clone() } else { format!("{under}.{key}") };
@@ -256,15 +285,36 @@ mod tests {
         let kind = crate::kinds::kind(kind).unwrap();
         let text = match (kind.parse)(with.as_object().unwrap()) {
             Ok(value) => value.to_string(),
-            Err(mistakes) => mistakes.iter().map(|m| format!("{}: {} [{}]\n", m.path, m.message, m.help.as_deref().unwrap_or(""))).collect(),
+            Err(mistakes) => mistakes
+                .iter()
+                .map(|m| format!("{}: {} [{}]\n", m.path, m.message, m.help.as_deref().unwrap_or("")))
+                .collect(),
         };
         expected.assert_eq(&text);
     }
 
     #[test]
     fn every_mistake_of_a_block_is_found_at_its_path() {
-        parsed("sft", serde_json::json!({"epoch": 1, "batch": "many", "lora": {"rang": 4, "alpha": true}}), expect![[""]]);
-        parsed("ppo", serde_json::json!({"lr": 0, "kl": {"target": -1}, "minibatches": 100}), expect![[""]]);
+        parsed(
+            "sft",
+            serde_json::json!({"epoch": 1, "batch": "many", "lr": -1, "schedule": "cosin", "lora": {"rang": 4, "alpha": true}}),
+            expect![[r#"
+                epoch: unknown parameter `epoch` [did you mean `epochs`?]
+                lora.rang: unknown parameter `rang` [did you mean `rank`?]
+                batch: the text "many", expected a whole number, 0 or more []
+                lora.alpha: the truth value `true`, expected a number []
+                schedule: unknown choice `cosin`, expected one of `constant`, `linear`, `cosine` []
+            "#]],
+        );
+        parsed(
+            "ppo",
+            serde_json::json!({"lr": 0, "kl": {"target": -1}, "minibatches": 100}),
+            expect![[r#"
+            lr: `lr` must be above 0 []
+            kl.target: `kl.target` must be above 0 []
+            minibatches: there are more minibatches than answers in `batch` []
+        "#]],
+        );
     }
 
     #[test]

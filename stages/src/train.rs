@@ -44,7 +44,9 @@ pub fn sequence(
     ids.truncate(max_tokens);
     if start >= ids.len() {
         let shown: String = prompt.chars().take(40).collect();
-        bail!("tokenize: the prompt has {start} tokens and leaves no room for an answer in `max_tokens` {max_tokens}: {shown:?}");
+        bail!(
+            "tokenize: the prompt has {start} tokens and leaves no room for an answer in `max_tokens` {max_tokens}: {shown:?}"
+        );
     }
     Ok((Sequence { ids, start }, is_cut))
 }
@@ -94,7 +96,10 @@ pub fn completion_hidden(model: &Llama, adapter: Option<&Adapter>, rows: &[&Sequ
 
 /// The head's value at the last token of each row, `[b]`, before offset and spread.
 pub fn last_values(model: &Llama, adapter: &Adapter, rows: &[&[u32]], padding: Padding) -> Result<Tensor<1>> {
-    let head = adapter.head.clone().context("score answers: the model has no reward head; it did not come from a stage of kind rm")?;
+    let head = adapter
+        .head
+        .clone()
+        .context("score answers: the model has no reward head; it did not come from a stage of kind rm")?;
     let batch = Batch::new(&model.config, rows, padding, &model.device());
     let width = batch.columns;
     let last = |(row, ids): (usize, &&[u32])| {
@@ -213,28 +218,47 @@ impl Default for AdamSettings {
 impl Adam {
     pub fn new(tensors: Vec<Tensor<2>>, settings: AdamSettings) -> Adam {
         let zeros = |tensor: &Tensor<2>| tensor.zeros_like();
-        Adam { means: tensors.iter().map(zeros).collect(), squares: tensors.iter().map(zeros).collect(), tensors, steps: 0, settings }
+        Adam {
+            means: tensors.iter().map(zeros).collect(),
+            squares: tensors.iter().map(zeros).collect(),
+            tensors,
+            steps: 0,
+            settings,
+        }
     }
 
     /// One step down the gradient of what `loss` makes of the tracked tensors. Returns the loss, the gradient's
     /// norm before scaling, and what else `loss` gave.
-    pub fn step<T>(&mut self, rate: f64, loss: impl FnOnce(&[Tensor<2>]) -> Result<(Tensor<1>, T)>) -> Result<(f64, f64, T)> {
-        let tracked: Vec<Tensor<2>> = self.tensors.iter().map(|tensor| tensor.clone().autodiff().require_grad()).collect();
+    pub fn step<T>(
+        &mut self,
+        rate: f64,
+        loss: impl FnOnce(&[Tensor<2>]) -> Result<(Tensor<1>, T)>,
+    ) -> Result<(f64, f64, T)> {
+        let tracked: Vec<Tensor<2>> =
+            self.tensors.iter().map(|tensor| tensor.clone().autodiff().require_grad()).collect();
         let (loss, rest) = loss(&tracked)?;
         let value = f64::from(values_of(loss.clone())?[0]);
         if !value.is_finite() {
-            bail!("train: the loss is {value} at optimiser step {}; lower `lr`, or look for rows with extreme lengths", self.steps + 1);
+            bail!(
+                "train: the loss is {value} at optimiser step {}; lower `lr`, or look for rows with extreme lengths",
+                self.steps + 1
+            );
         }
         let mut gradients = loss.backward();
-        let gradients: Vec<Tensor<2>> =
-            tracked.iter().map(|tensor| tensor.grad_remove(&mut gradients).unwrap_or_else(|| tensor.clone().inner().zeros_like())).collect();
+        let gradients: Vec<Tensor<2>> = tracked
+            .iter()
+            .map(|tensor| tensor.grad_remove(&mut gradients).unwrap_or_else(|| tensor.clone().inner().zeros_like()))
+            .collect();
         let norm = self.apply(gradients, rate)?;
         Ok((value, norm, rest))
     }
 
     fn apply(&mut self, gradients: Vec<Tensor<2>>, rate: f64) -> Result<f64> {
         // One read for all norms: summed per tensor on the device, added on the host in a fixed order.
-        let squares = gradients.iter().map(|gradient| gradient.clone().square().sum_dims_squeeze::<1, _>(&[0]).sum_dim(0)).collect();
+        let squares = gradients
+            .iter()
+            .map(|gradient| gradient.clone().square().sum_dims_squeeze::<1, _>(&[0]).sum_dim(0))
+            .collect();
         let norm = values_of(Tensor::<1>::cat(squares, 0))?.iter().map(|x| f64::from(*x)).sum::<f64>().sqrt();
         if !norm.is_finite() {
             bail!("train: the gradient's norm is {norm} at optimiser step {}; lower `lr`", self.steps + 1);
@@ -316,15 +340,21 @@ mod tests {
     fn adam_takes_the_steps_of_pytorch() {
         for (name, weight_decay) in [("pytorch", 0.0), ("adamw_wd0.1", 0.1)] {
             let golden = &golden()["adam"];
-            let settings = AdamSettings { weight_decay, epsilon: golden["eps"].as_f64().unwrap(), ..AdamSettings::default() };
+            let settings =
+                AdamSettings { weight_decay, epsilon: golden["eps"].as_f64().unwrap(), ..AdamSettings::default() };
             let start = Tensor::from_data([[golden["w0"].as_f64().unwrap() as f32]], &Device::flex());
             let mut adam = Adam::new(vec![start], settings);
-            for (gradient, expected) in golden["grads"].as_array().unwrap().iter().zip(golden[name].as_array().unwrap()) {
+            for (gradient, expected) in golden["grads"].as_array().unwrap().iter().zip(golden[name].as_array().unwrap())
+            {
                 // The gradient of g·w is g.
                 let gradient = gradient.as_f64().unwrap();
-                adam.step(golden["lr"].as_f64().unwrap(), |w| Ok((w[0].clone().mul_scalar(gradient).reshape([1]), ()))).unwrap();
+                adam.step(golden["lr"].as_f64().unwrap(), |w| Ok((w[0].clone().mul_scalar(gradient).reshape([1]), ())))
+                    .unwrap();
                 let ours = values_of(adam.tensors[0].clone()).unwrap()[0];
-                assert!((f64::from(ours) - expected.as_f64().unwrap()).abs() < 2e-7, "{name}: {ours} is not {expected}");
+                assert!(
+                    (f64::from(ours) - expected.as_f64().unwrap()).abs() < 2e-7,
+                    "{name}: {ours} is not {expected}"
+                );
             }
         }
     }
@@ -334,7 +364,11 @@ mod tests {
         let golden = &golden()["lr"];
         for (name, schedule) in [("linear_to_0", Schedule::Linear), ("cosine_to_0", Schedule::Cosine)] {
             for point in golden[name].as_array().unwrap() {
-                let rate = schedule.rate(golden["base"].as_f64().unwrap(), point["step"].as_u64().unwrap(), golden["total"].as_u64().unwrap());
+                let rate = schedule.rate(
+                    golden["base"].as_f64().unwrap(),
+                    point["step"].as_u64().unwrap(),
+                    golden["total"].as_u64().unwrap(),
+                );
                 assert!((rate - point["lr"].as_f64().unwrap()).abs() < 1e-18);
             }
         }
@@ -350,7 +384,11 @@ mod tests {
         // Scaled to norm 1: m = 0.1·(0.6, 0.8).
         let means = values_of(adam.means[0].clone()).unwrap();
         assert!((means[0] - 0.06).abs() < 1e-6 && (means[1] - 0.08).abs() < 1e-6);
-        let error = adam.step(0.1, |w| Ok((w[0].clone().log().mul_scalar(-1e38).exp().log().neg().sum().mul_scalar(f32::INFINITY), ()))).unwrap_err();
+        let error = adam
+            .step(0.1, |w| {
+                Ok((w[0].clone().log().mul_scalar(-1e38).exp().log().neg().sum().mul_scalar(f32::INFINITY), ()))
+            })
+            .unwrap_err();
         assert!(error.to_string().contains("optimiser step 2"), "{error}");
     }
 }

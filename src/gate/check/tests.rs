@@ -377,7 +377,6 @@ fn confidence_is_refused_and_never_skipped() {
 fn a_rule_tells_whom_it_needs() {
     let mut rule = parse("mean_score > sft.mean_score and rm_1.accuracy > 0.6 or changed(incumbent) > 0").unwrap();
     assert_eq!(rule.stages(), [("sft", 13..16), ("rm_1", 32..36)]);
-    assert!(rule.names_incumbent());
     assert_eq!(check(&mut rule, &scope()), []);
     assert_eq!(rule.judged(), [Who::Candidate, Who::Incumbent, Who::Stage("sft".to_owned())]);
 }

@@ -26,13 +26,21 @@ pub const KIND: Kind = Kind {
     metrics: &[
         Metric { name: "length", direction: Direction::Neutral, doc: "mean answer length, tokens" },
         Metric { name: "eos_share", direction: Direction::Higher, doc: "share of answers that ended by themselves" },
-        Metric { name: "distinct_2", direction: Direction::Higher, doc: "distinct token pairs over all token pairs of an answer, mean" },
+        Metric {
+            name: "distinct_2",
+            direction: Direction::Higher,
+            doc: "distinct token pairs over all token pairs of an answer, mean",
+        },
     ],
     incumbent: None,
     draws: false,
     parse: stage::parse::<Answers>,
     defaults: stage::defaults::<Answers>,
-    parameter_docs: &[("max_new_tokens", "longest answer"), ("batch", "prompts at once"), ("stop_token", "id that ends an answer")],
+    parameter_docs: &[
+        ("max_new_tokens", "longest answer"),
+        ("batch", "prompts at once"),
+        ("stop_token", "id that ends an answer"),
+    ],
     work: Work::Run(run),
 };
 
@@ -85,7 +93,14 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let (mut rows, mut ended) = (Vec::with_capacity(prompts.len()), 0);
     for (prompts, ids) in prompts.chunks(parameters.batch).zip(ids.chunks(parameters.batch)) {
         let batch: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-        let answers = generate::answer(&artifact.model, artifact.adapter.as_ref(), &batch, parameters.max_new_tokens, &stops, Choice::Greedy)?;
+        let answers = generate::answer(
+            &artifact.model,
+            artifact.adapter.as_ref(),
+            &batch,
+            parameters.max_new_tokens,
+            &stops,
+            Choice::Greedy,
+        )?;
         for ((prompt, prompt_ids), answer) in prompts.iter().zip(ids).zip(answers) {
             ended += usize::from(answer.has_ended);
             rows.push(Row {
@@ -101,7 +116,14 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let lengths: Vec<f64> = rows.iter().map(|row| row.answer_ids.len() as f64).collect();
     let distinct: Vec<f64> = rows.iter().map(|row| distinct_pairs(&row.answer_ids)).collect();
     io::write_rows(&io.candidate_dir(0)?.join("answers.jsonl"), &rows)?;
-    io.candidate(0, &[("length", rl::mean(&lengths)), ("eos_share", ended as f64 / rows.len() as f64), ("distinct_2", rl::mean(&distinct))])
+    io.candidate(
+        0,
+        &[
+            ("length", rl::mean(&lengths)),
+            ("eos_share", ended as f64 / rows.len() as f64),
+            ("distinct_2", rl::mean(&distinct)),
+        ],
+    )
 }
 
 /// Distinct neighbouring pairs over all of them (Li et al. 2016, distinct-2, here per answer); 1 for a single token.

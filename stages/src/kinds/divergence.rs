@@ -4,8 +4,8 @@ use super::answers;
 use super::eval::Eval;
 use crate::device;
 use crate::io::Io;
-use crate::model::artifact::values_of;
 use crate::model::Artifact;
+use crate::model::artifact::values_of;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Sequence};
 use anyhow::Result;
@@ -22,7 +22,11 @@ pub const KIND: Kind = Kind {
     ],
     takes_any_port: false,
     gives: Gives::Any,
-    metrics: &[Metric { name: "kl", direction: Direction::Lower, doc: "mean over answers of Σ log π − log π_baseline, nats" }],
+    metrics: &[Metric {
+        name: "kl",
+        direction: Direction::Lower,
+        doc: "mean over answers of Σ log π − log π_baseline, nats",
+    }],
     incumbent: None,
     draws: false,
     parse: stage::parse::<Divergence>,
@@ -62,12 +66,17 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let model = Artifact::load(io.input("model")?, &device)?;
     let baseline = Artifact::load_beside(io.input("baseline")?, &model, &device)?;
     let answers = answers::read(io.input("answers")?)?;
-    let join = |row: &answers::Row| Sequence { ids: [row.prompt_ids.as_slice(), &row.answer_ids].concat(), start: row.prompt_ids.len() };
+    let join = |row: &answers::Row| Sequence {
+        ids: [row.prompt_ids.as_slice(), &row.answer_ids].concat(),
+        start: row.prompt_ids.len(),
+    };
     let rows: Vec<Sequence> = answers.iter().map(join).collect();
     let mut out = Vec::with_capacity(rows.len());
     for (rows, answers) in rows.chunks(parameters.batch).zip(answers.chunks(parameters.batch)) {
         let rows: Vec<&Sequence> = rows.iter().collect();
-        let log_probs = |artifact: &Artifact| values_of(train::completion_log_probs(&artifact.model, artifact.adapter.as_ref(), &rows, 1.0).0);
+        let log_probs = |artifact: &Artifact| {
+            values_of(train::completion_log_probs(&artifact.model, artifact.adapter.as_ref(), &rows, 1.0).0)
+        };
         let (ours, theirs) = (log_probs(&model)?, log_probs(&baseline)?);
         let mut differences = ours.iter().zip(&theirs).map(|(p, q)| f64::from(*p) - f64::from(*q));
         for (row, answer) in rows.iter().zip(answers) {

@@ -14,19 +14,36 @@ pub const KIND: Kind = Kind {
     doc: "measure a policy: greedy answers, their scores, its distance from a baseline",
     ports: &[
         Port::one("policy", Accepts::Model, "the model to measure; the candidate, when this stage judges"),
-        Port::one("reward", Accepts::Reward, "what scores the answers: reward models, or word lists (`word<tab>valence`); the first one judges").many(),
+        Port::one(
+            "reward",
+            Accepts::Reward,
+            "what scores the answers: reward models, or word lists (`word<tab>valence`); the first one judges",
+        )
+        .many(),
         Port::one("prompts", Accepts::Data, "held-out rows with a `prompt`"),
         Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against").optional(),
     ],
     takes_any_port: false,
     gives: Gives::Nothing,
     metrics: &[
-        Metric { name: "mean_score", direction: Direction::Higher, doc: "mean score of the greedy answers under the first reward" },
+        Metric {
+            name: "mean_score",
+            direction: Direction::Higher,
+            doc: "mean score of the greedy answers under the first reward",
+        },
         Metric { name: "score_sd", direction: Direction::Neutral, doc: "their standard deviation" },
         Metric { name: "length", direction: Direction::Neutral, doc: "mean answer length, tokens" },
         Metric { name: "eos_share", direction: Direction::Higher, doc: "share of answers that ended by themselves" },
-        Metric { name: "distinct_2", direction: Direction::Higher, doc: "distinct token pairs over all token pairs of an answer, mean: repetition lowers it" },
-        Metric { name: "kl", direction: Direction::Lower, doc: "mean over answers of Σ log π − log π_baseline on them, nats (needs `baseline`)" },
+        Metric {
+            name: "distinct_2",
+            direction: Direction::Higher,
+            doc: "distinct token pairs over all token pairs of an answer, mean: repetition lowers it",
+        },
+        Metric {
+            name: "kl",
+            direction: Direction::Lower,
+            doc: "mean over answers of Σ log π − log π_baseline on them, nats (needs `baseline`)",
+        },
     ],
     incumbent: None,
     draws: false,

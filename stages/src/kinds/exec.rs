@@ -91,11 +91,12 @@ fn metrics(path: &Path) -> Result<BTreeMap<String, Option<f64>>> {
     }
     let text = fs::read_to_string(path).context("read metrics.json")?;
     // Python writes NaN and Infinity, which are not JSON.
-    let values: BTreeMap<String, Value> = serde_json::from_str(&text).or_else(|error| {
-        let strict: String = text.split_inclusive([',', '}', ':']).map(without_python_numbers).collect();
-        serde_json::from_str(&strict).map_err(|_| error)
-    })
-    .context("read metrics.json: expected one object of names and numbers")?;
+    let values: BTreeMap<String, Value> = serde_json::from_str(&text)
+        .or_else(|error| {
+            let strict: String = text.split_inclusive([',', '}', ':']).map(without_python_numbers).collect();
+            serde_json::from_str(&strict).map_err(|_| error)
+        })
+        .context("read metrics.json: expected one object of names and numbers")?;
     let number = |(name, value): (String, Value)| match value {
         Value::Null => Ok((name, None)),
         Value::Number(number) => Ok((name, number.as_f64().filter(|number| number.is_finite()))),

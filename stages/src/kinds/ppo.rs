@@ -24,20 +24,51 @@ pub const KIND: Kind = Kind {
         Port::one("policy", Accepts::Model, "the model to improve"),
         Port::one("reward", Accepts::Reward, "the reward model that scores the answers; the critic starts from it"),
         Port::one("prompts", Accepts::Data, "rows with a `prompt`"),
-        Port::one("reference", Accepts::Model, "what the KL penalty is measured from; default: the incoming policy, frozen").optional(),
+        Port::one(
+            "reference",
+            Accepts::Model,
+            "what the KL penalty is measured from; default: the incoming policy, frozen",
+        )
+        .optional(),
     ],
     takes_any_port: false,
     gives: Gives::Model,
     metrics: &[
-        Metric { name: "reward", direction: Direction::Higher, doc: "mean score of the sampled answers since the last checkpoint, without the KL penalty" },
-        Metric { name: "kl", direction: Direction::Lower, doc: "mean KL to the reference per answer, nats (sum of log π − log π_ref)" },
+        Metric {
+            name: "reward",
+            direction: Direction::Higher,
+            doc: "mean score of the sampled answers since the last checkpoint, without the KL penalty",
+        },
+        Metric {
+            name: "kl",
+            direction: Direction::Lower,
+            doc: "mean KL to the reference per answer, nats (sum of log π − log π_ref)",
+        },
         Metric { name: "entropy", direction: Direction::Neutral, doc: "mean policy entropy per token, nats" },
-        Metric { name: "approx_kl", direction: Direction::Lower, doc: "mean ½(log ρ)² in the last epoch's minibatches" },
-        Metric { name: "clip_fraction", direction: Direction::Lower, doc: "share of tokens whose ratio left 1 ± clip" },
-        Metric { name: "first_ratio_error", direction: Direction::Lower, doc: "largest |ρ − 1| in the first minibatch of an update: 0 unless sampling and training disagree" },
-        Metric { name: "explained_variance", direction: Direction::Higher, doc: "1 − Var(R − V)/Var(R) of the critic before the update" },
+        Metric {
+            name: "approx_kl",
+            direction: Direction::Lower,
+            doc: "mean ½(log ρ)² in the last epoch's minibatches",
+        },
+        Metric {
+            name: "clip_fraction", direction: Direction::Lower, doc: "share of tokens whose ratio left 1 ± clip"
+        },
+        Metric {
+            name: "first_ratio_error",
+            direction: Direction::Lower,
+            doc: "largest |ρ − 1| in the first minibatch of an update: 0 unless sampling and training disagree",
+        },
+        Metric {
+            name: "explained_variance",
+            direction: Direction::Higher,
+            doc: "1 − Var(R − V)/Var(R) of the critic before the update",
+        },
         Metric { name: "length", direction: Direction::Neutral, doc: "mean answer length, tokens" },
-        Metric { name: "eos_share", direction: Direction::Higher, doc: "share of sampled answers that ended by themselves" },
+        Metric {
+            name: "eos_share",
+            direction: Direction::Higher,
+            doc: "share of sampled answers that ended by themselves",
+        },
     ],
     incumbent: Some("policy"),
     draws: true,
@@ -210,12 +241,16 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     let split_at = models.start.tensors().len();
     let mut adam = Adam::new([models.start.tensors(), models.critic.tensors()].concat(), AdamSettings::default());
-    let adapters = |tensors: &[Tensor<2>]| (models.start.with_tensors(&tensors[..split_at]), models.critic.with_tensors(&tensors[split_at..]));
-    let (first, mut tally) = train::resume(io, &mut adam)?.unwrap_or((0, Tally { beta: parameters.kl.coef, ..Tally::default() }));
+    let adapters = |tensors: &[Tensor<2>]| {
+        (models.start.with_tensors(&tensors[..split_at]), models.critic.with_tensors(&tensors[split_at..]))
+    };
+    let (first, mut tally) =
+        train::resume(io, &mut adam)?.unwrap_or((0, Tally { beta: parameters.kl.coef, ..Tally::default() }));
     for step in first..parameters.steps {
         // 1. Sample answers, score them, and note what policy, reference and critic think of each token.
         let (actor, critic) = adapters(&adam.tensors);
-        let batch: Vec<&[u32]> = train::batch_of(draw("prompts"), step, parameters.batch, &all).map(|row| prompts[row].as_slice()).collect();
+        let batch: Vec<&[u32]> =
+            train::batch_of(draw("prompts"), step, parameters.batch, &all).map(|row| prompts[row].as_slice()).collect();
         let choice = Choice::Sample { temperature: parameters.temperature, draw: draw("token"), step, first_row: 0 };
         let answers = generate::answer(&policy.model, Some(&actor), &batch, parameters.max_new_tokens, &stops, choice)?;
         let rollout = roll_out(&parameters, &models, &actor, &critic, &batch, &answers)?;
@@ -227,13 +262,27 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         if parameters.whiten_rewards {
             rl::whiten(&mut rewards, true);
         }
-        let estimates = rewards.iter().zip(&rollout.values).map(|(rewards, values)| rl::advantages(rewards, values, parameters.gamma, parameters.lambda));
+        let estimates = rewards
+            .iter()
+            .zip(&rollout.values)
+            .map(|(rewards, values)| rl::advantages(rewards, values, parameters.gamma, parameters.lambda));
         let (mut advantages, returns): (Vec<_>, Vec<_>) = estimates.unzip();
         rl::whiten(&mut advantages, false);
 
         // 3. Epochs of minibatches on the clipped objective.
         let rate = parameters.schedule.rate(parameters.lr, step, parameters.steps);
-        let updated = update(&parameters, &models, &mut adam, rate, draw("minibatch"), step, &rollout, &advantages, &returns, &adapters)?;
+        let updated = update(
+            &parameters,
+            &models,
+            &mut adam,
+            rate,
+            draw("minibatch"),
+            step,
+            &rollout,
+            &advantages,
+            &returns,
+            &adapters,
+        )?;
 
         // 4. What this update was like.
         let kl: Vec<f64> = rollout.kl.iter().map(|kl| kl.iter().sum()).collect();
@@ -258,7 +307,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             *tally.sums.entry(name.to_owned()).or_default() += value;
         }
         let done = step + 1;
-        let point: serde_json::Map<String, serde_json::Value> = now.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let point: serde_json::Map<String, serde_json::Value> =
+            now.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         io.curve(&json!({"step": done, "lr": rate, "beta": beta, "loss": updated.loss, "gradient_norm": updated.norm, "metrics": point}))?;
         io.progress(done, parameters.steps, "update", || format!("reward {score:.3}, kl {kl:.3}"))?;
 
@@ -266,7 +316,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         if train::is_checkpoint(done, parameters.checkpoint_every, parameters.steps) {
             let (actor, _) = adapters(&adam.tensors);
             policy.save_with(&actor, &io.candidate_dir(done)?)?;
-            let mut metrics: Vec<(&str, f64)> = now.iter().map(|(name, _)| (*name, tally.sums[*name] / tally.updates as f64)).collect();
+            let mut metrics: Vec<(&str, f64)> =
+                now.iter().map(|(name, _)| (*name, tally.sums[*name] / tally.updates as f64)).collect();
             metrics.push(("first_ratio_error", tally.first_ratio_error));
             io.candidate(done, &metrics)?;
             tally = Tally { beta: tally.beta, ..Tally::default() };
@@ -289,7 +340,8 @@ fn load(io: &Io, parameters: &Ppo, draw: Draw, device: &burn::tensor::Device) ->
         }
         None => (policy.model.clone(), policy.adapter.clone()),
     };
-    let reward_adapter = reward.adapter.context("load the reward model: it has no adapter; connect a stage of kind rm")?;
+    let reward_adapter =
+        reward.adapter.context("load the reward model: it has no adapter; connect a stage of kind rm")?;
     if reward_adapter.head.is_none() {
         bail!("load the reward model: it has no head; connect a stage of kind rm");
     }
@@ -322,7 +374,8 @@ fn roll_out(
     prompts: &[&[u32]],
     answers: &[Answer],
 ) -> Result<Rollout> {
-    let join = |(prompt, answer): (&&[u32], &Answer)| Sequence { ids: [*prompt, &answer.ids].concat(), start: prompt.len() };
+    let join =
+        |(prompt, answer): (&&[u32], &Answer)| Sequence { ids: [*prompt, &answer.ids].concat(), start: prompt.len() };
     let rows: Vec<Sequence> = prompts.iter().zip(answers).map(join).collect();
     let whole: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
     let mut scores = train::rewards(&models.reward.0, &models.reward.1, &whole, chunks(parameters))?;
@@ -335,11 +388,14 @@ fn roll_out(
     let all: Vec<&Sequence> = rows.iter().collect();
     for rows in all.chunks(chunks(parameters)) {
         let lengths: Vec<usize> = rows.iter().map(|row| row.completion().len()).collect();
-        let (policy, entropy) = train::completion_log_probs(&models.policy.model, Some(actor), rows, parameters.temperature);
-        let (reference, _) = train::completion_log_probs(&models.reference.0, models.reference.1.as_ref(), rows, parameters.temperature);
+        let (policy, entropy) =
+            train::completion_log_probs(&models.policy.model, Some(actor), rows, parameters.temperature);
+        let (reference, _) =
+            train::completion_log_probs(&models.reference.0, models.reference.1.as_ref(), rows, parameters.temperature);
         let policy = by_row(policy, &lengths)?;
         let reference = by_row(reference, &lengths)?;
-        let of_row = |(p, q): (&Vec<f64>, &Vec<f64>)| p.iter().zip(q).map(|(p, q)| parameters.kl.estimate.of(*p, *q)).collect();
+        let of_row =
+            |(p, q): (&Vec<f64>, &Vec<f64>)| p.iter().zip(q).map(|(p, q)| parameters.kl.estimate.of(*p, *q)).collect();
         kl.extend(policy.iter().zip(&reference).map(of_row).collect::<Vec<Vec<f64>>>());
         log_probs.extend(policy);
         value_rows.extend(by_row(values(&models.policy.model, critic, rows)?, &lengths)?);
@@ -398,7 +454,8 @@ fn update(
             let (advantages, returns) = (flat(advantages), flat(returns));
             let (loss, norm, ratio) = adam.step(rate, |tensors| {
                 let (actor, critic) = adapters(tensors);
-                let (new, _) = train::completion_log_probs(&models.policy.model, Some(&actor), &rows, parameters.temperature);
+                let (new, _) =
+                    train::completion_log_probs(&models.policy.model, Some(&actor), &rows, parameters.temperature);
                 let (policy_loss, ratio) = rl::policy_loss(new, old, advantages, parameters.clip);
                 let new_values = values(&models.policy.model, &critic, &rows)?;
                 let value_loss = rl::value_loss(new_values, old_values, returns, parameters.value_clip);

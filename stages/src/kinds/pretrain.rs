@@ -23,8 +23,16 @@ pub const KIND: Kind = Kind {
     takes_any_port: false,
     gives: Gives::Model,
     metrics: &[
-        Metric { name: "loss", direction: Direction::Lower, doc: "mean training loss of the last tenth of the steps, nats per token" },
-        Metric { name: "heldout_loss", direction: Direction::Lower, doc: "mean loss on held-out documents, nats per token" },
+        Metric {
+            name: "loss",
+            direction: Direction::Lower,
+            doc: "mean training loss of the last tenth of the steps, nats per token",
+        },
+        Metric {
+            name: "heldout_loss",
+            direction: Direction::Lower,
+            doc: "mean loss on held-out documents, nats per token",
+        },
         Metric { name: "parameters", direction: Direction::Neutral, doc: "trained numbers" },
         Metric { name: "tokens", direction: Direction::Neutral, doc: "tokens trained on" },
     ],
@@ -103,10 +111,16 @@ impl Parameters for Pretrain {
             mistakes.push(ParameterMistake::new("vocabulary", "256 bytes and 3 special tokens need at least 260"));
         }
         if self.heads > 0 && !self.width.is_multiple_of(2 * self.heads) {
-            mistakes.push(ParameterMistake::new("heads", format!("{} heads do not divide width {} into an even size", self.heads, self.width)));
+            mistakes.push(ParameterMistake::new(
+                "heads",
+                format!("{} heads do not divide width {} into an even size", self.heads, self.width),
+            ));
         }
         if self.kv_heads > 0 && !self.heads.is_multiple_of(self.kv_heads) {
-            mistakes.push(ParameterMistake::new("kv_heads", format!("{} does not divide {} heads", self.kv_heads, self.heads)));
+            mistakes.push(ParameterMistake::new(
+                "kv_heads",
+                format!("{} does not divide {} heads", self.kv_heads, self.heads),
+            ));
         }
         mistakes
     }
@@ -147,7 +161,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         (tokenizer::PAD, tokenizer::BOS, tokenizer::EOS),
     ))?;
     let model = random(config, draw("weights"), &device)?;
-    let settings = AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
+    let settings =
+        AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
     let mut adam = Adam::new(artifact::named(&model).into_iter().map(|(_, tensor)| tensor).collect(), settings);
     let with = |tensors: &[Tensor<2>]| {
         let mut rest = tensors.iter().cloned();
@@ -158,7 +173,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let (mut tokens, mut tail) = (0u64, Vec::new());
     let warm_up = (parameters.steps / 10).max(1);
     for step in 0..parameters.steps {
-        let rows: Vec<&Sequence> = train::batch_of(draw("order"), step, parameters.batch, &training).map(|row| &documents[row]).collect();
+        let rows: Vec<&Sequence> =
+            train::batch_of(draw("order"), step, parameters.batch, &training).map(|row| &documents[row]).collect();
         let rate = if step < warm_up {
             parameters.lr * (step + 1) as f64 / warm_up as f64
         } else {
@@ -184,7 +200,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let size: usize = adam.tensors.iter().map(|tensor| tensor.dims().iter().product::<usize>()).sum();
     io.candidate(
         parameters.steps,
-        &[("loss", crate::rl::mean(&tail)), ("heldout_loss", heldout_loss), ("parameters", size as f64), ("tokens", tokens as f64)],
+        &[
+            ("loss", crate::rl::mean(&tail)),
+            ("heldout_loss", heldout_loss),
+            ("parameters", size as f64),
+            ("tokens", tokens as f64),
+        ],
     )
 }
 

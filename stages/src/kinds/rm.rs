@@ -20,19 +20,40 @@ pub const KIND: Kind = Kind {
     doc: "train a reward model on preferences",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from; a reward model goes on with its head"),
-        Port::one("data", Accepts::Data, "pairs (`prompt`, `chosen`, `rejected`) or rankings (`prompt`, `completion`, `ranking`)"),
-        Port::one("heldout", Accepts::Data, "the same, to measure on; default: a share of `data`, split by prompt").optional(),
+        Port::one(
+            "data",
+            Accepts::Data,
+            "pairs (`prompt`, `chosen`, `rejected`) or rankings (`prompt`, `completion`, `ranking`)",
+        ),
+        Port::one("heldout", Accepts::Data, "the same, to measure on; default: a share of `data`, split by prompt")
+            .optional(),
     ],
     takes_any_port: false,
     gives: Gives::Reward,
     metrics: &[
-        Metric { name: "accuracy", direction: Direction::Higher, doc: "share of held-out pairs whose chosen answer scores strictly higher" },
+        Metric {
+            name: "accuracy",
+            direction: Direction::Higher,
+            doc: "share of held-out pairs whose chosen answer scores strictly higher",
+        },
         Metric { name: "loss", direction: Direction::Lower, doc: "mean training loss since the last checkpoint" },
-        Metric { name: "heldout_loss", direction: Direction::Lower, doc: "mean −log σ(Δ) over held-out pairs, Δ = score(chosen) − score(rejected)" },
+        Metric {
+            name: "heldout_loss",
+            direction: Direction::Lower,
+            doc: "mean −log σ(Δ) over held-out pairs, Δ = score(chosen) − score(rejected)",
+        },
         Metric { name: "margin", direction: Direction::Higher, doc: "mean Δ" },
-        Metric { name: "ece", direction: Direction::Lower, doc: "expected calibration error of σ(|Δ|) as the chance to be right, 10 bins" },
+        Metric {
+            name: "ece",
+            direction: Direction::Lower,
+            doc: "expected calibration error of σ(|Δ|) as the chance to be right, 10 bins",
+        },
         Metric { name: "brier", direction: Direction::Lower, doc: "mean (1 − σ(Δ))²" },
-        Metric { name: "length_correlation", direction: Direction::Neutral, doc: "correlation of score and answer length in tokens" },
+        Metric {
+            name: "length_correlation",
+            direction: Direction::Neutral,
+            doc: "correlation of score and answer length in tokens",
+        },
         Metric { name: "pairs", direction: Direction::Neutral, doc: "held-out pairs" },
     ],
     incumbent: None,
@@ -157,7 +178,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let (first, mut losses) = train::resume(io, &mut adam)?.unwrap_or((0, Vec::new()));
     for step in first..total {
         // 3. All answers of a prompt go forward once; each prompt weighs the same, however many pairs it has.
-        let batch: Vec<&Group> = train::batch_of(draw("order"), step, parameters.batch, &training).map(|group| &groups[group]).collect();
+        let batch: Vec<&Group> =
+            train::batch_of(draw("order"), step, parameters.batch, &training).map(|group| &groups[group]).collect();
         let rows: Vec<&[u32]> = batch.iter().flat_map(|group| group.rows.iter().map(Vec::as_slice)).collect();
         let pairs = Pairs::of(&batch, &device);
         let rate = parameters.schedule.rate(parameters.lr, step, total);
@@ -216,7 +238,11 @@ impl Pairs {
         }
         let n = chosen.len();
         let ints = |values| Tensor::from_data(TensorData::new(values, [n]), device);
-        Pairs { chosen: ints(chosen), rejected: ints(rejected), weights: Tensor::from_data(TensorData::new(weights, [n]), device) }
+        Pairs {
+            chosen: ints(chosen),
+            rejected: ints(rejected),
+            weights: Tensor::from_data(TensorData::new(weights, [n]), device),
+        }
     }
 }
 
@@ -247,7 +273,8 @@ fn normalize(artifact: &Artifact, adapter: &mut Adapter, groups: &[Group], how: 
 fn measure(io: &mut Io, artifact: &Artifact, adapter: &Adapter, heldout: &[Group], step: u64, loss: f64) -> Result<()> {
     let rows: Vec<&[u32]> = heldout.iter().flat_map(|group| group.rows.iter().map(Vec::as_slice)).collect();
     let scores = train::rewards(&artifact.model, adapter, &rows, MEASURED_ROWS)?;
-    let lengths: Vec<f64> = heldout.iter().flat_map(|group| group.rows.iter().map(|row| (row.len() - group.start) as f64)).collect();
+    let lengths: Vec<f64> =
+        heldout.iter().flat_map(|group| group.rows.iter().map(|row| (row.len() - group.start) as f64)).collect();
     let (mut table, mut first) = (Vec::new(), 0);
     for group in heldout {
         for (better, worse) in &group.pairs {

@@ -72,8 +72,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let device = device::open(io.device())?;
         io.telemetry("device", device::class(&device));
         let artifact = Artifact::load(io.input("reward")?, &device)?;
-        let adapter = artifact.adapter.as_ref().context("score answers: this model has no adapter; connect a stage of kind rm")?;
-        let rows: Vec<Vec<u32>> = answers.iter().map(|row| [row.prompt_ids.as_slice(), &row.answer_ids].concat()).collect();
+        let adapter = artifact
+            .adapter
+            .as_ref()
+            .context("score answers: this model has no adapter; connect a stage of kind rm")?;
+        let rows: Vec<Vec<u32>> =
+            answers.iter().map(|row| [row.prompt_ids.as_slice(), &row.answer_ids].concat()).collect();
         let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
         train::rewards(&artifact.model, adapter, &rows, parameters.batch)?
     } else {
@@ -120,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_word_list_scores_the_words_it_has() {
-        let valences = HashMap::from([("good".to_owned(), 3.0), ("bad".to_owned(), -3.0), ("can't stand".to_owned(), -3.0)]);
+        let valences =
+            HashMap::from([("good".to_owned(), 3.0), ("bad".to_owned(), -3.0), ("can't stand".to_owned(), -3.0)]);
         assert_eq!(valence("Good, GOOD dog. Not bad!", &valences), 3.0);
         assert_eq!(valence("", &valences), 0.0);
     }

@@ -24,8 +24,16 @@ pub const KIND: Kind = Kind {
     takes_any_port: false,
     gives: Gives::Model,
     metrics: &[
-        Metric { name: "loss", direction: Direction::Lower, doc: "mean training loss since the last checkpoint, nats per completion token" },
-        Metric { name: "heldout_loss", direction: Direction::Lower, doc: "mean loss on held-out prompts, nats per completion token" },
+        Metric {
+            name: "loss",
+            direction: Direction::Lower,
+            doc: "mean training loss since the last checkpoint, nats per completion token",
+        },
+        Metric {
+            name: "heldout_loss",
+            direction: Direction::Lower,
+            doc: "mean loss on held-out prompts, nats per completion token",
+        },
         Metric { name: "gap", direction: Direction::Lower, doc: "heldout_loss − loss: over-fitting shows here" },
         Metric { name: "truncated", direction: Direction::Lower, doc: "rows cut to `max_tokens`" },
     ],
@@ -103,7 +111,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let mut rows = Vec::with_capacity(examples.len());
     let mut by_prompt: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, example) in examples.iter().enumerate() {
-        let (row, is_cut) = train::sequence(&artifact.tokenizer, &example.prompt, &example.completion, end, max_tokens)?;
+        let (row, is_cut) =
+            train::sequence(&artifact.tokenizer, &example.prompt, &example.completion, end, max_tokens)?;
         truncated += u64::from(is_cut);
         rows.push(row);
         by_prompt.entry(&example.prompt).or_default().push(index);
@@ -114,7 +123,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let groups: Vec<&Vec<usize>> = by_prompt.values().collect();
     let (training, heldout) = train::split(&draw("split").order(0, groups.len()), parameters.heldout);
     let training: Vec<usize> = training.iter().flat_map(|group| groups[*group].iter().copied()).collect();
-    let heldout: Vec<&Sequence> = heldout.iter().flat_map(|group| groups[*group].iter().map(|row| &rows[*row])).collect();
+    let heldout: Vec<&Sequence> =
+        heldout.iter().flat_map(|group| groups[*group].iter().map(|row| &rows[*row])).collect();
 
     // 2. Training, from the incoming adapter or a new one.
     let start = artifact.start_adapter(&parameters.lora, draw("adapter"))?;
@@ -122,7 +132,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let total = ((parameters.epochs * training.len() as f64 / parameters.batch as f64).ceil() as u64).max(1);
     let (first, mut losses) = train::resume(io, &mut adam)?.unwrap_or((0, Vec::new()));
     for step in first..total {
-        let batch: Vec<&Sequence> = train::batch_of(draw("order"), step, parameters.batch, &training).map(|row| &rows[row]).collect();
+        let batch: Vec<&Sequence> =
+            train::batch_of(draw("order"), step, parameters.batch, &training).map(|row| &rows[row]).collect();
         let rate = parameters.schedule.rate(parameters.lr, step, total);
         let (loss, norm, ()) = adam.step(rate, |tensors| {
             let adapter = start.with_tensors(tensors);
@@ -138,7 +149,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             let heldout_loss = train::mean_loss(&artifact.model, Some(&adapter), &heldout, parameters.batch)?;
             let loss = rl::mean(&losses);
             artifact.save_with(&adapter, &io.candidate_dir(done)?)?;
-            let metrics = [("loss", loss), ("heldout_loss", heldout_loss), ("gap", heldout_loss - loss), ("truncated", truncated as f64)];
+            let metrics = [
+                ("loss", loss),
+                ("heldout_loss", heldout_loss),
+                ("gap", heldout_loss - loss),
+                ("truncated", truncated as f64),
+            ];
             io.candidate(done, &metrics)?;
             losses.clear();
             if done < total {

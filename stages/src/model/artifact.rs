@@ -137,10 +137,7 @@ pub fn named(model: &Llama) -> Vec<(String, Tensor<2>)> {
 }
 
 /// Builds a model, asking `tensor(name, shape, is_projection)` for each weight in the order of [`named`].
-pub fn build(
-    config: Config,
-    mut tensor: impl FnMut(&str, [usize; 2], bool) -> Result<Tensor<2>>,
-) -> Result<Llama> {
+pub fn build(config: Config, mut tensor: impl FnMut(&str, [usize; 2], bool) -> Result<Tensor<2>>) -> Result<Llama> {
     let (vocabulary, width) = (config.vocabulary, config.width);
     let embedding = tensor("model.embed_tokens.weight", [vocabulary, width], false)?;
     let mut blocks = Vec::with_capacity(config.layers);
@@ -192,7 +189,8 @@ pub fn save_weights(model: &Llama, directory: &Path) -> Result<()> {
     }
     write(&tensors, &directory.join("model.safetensors"))?;
     let path = directory.join("config.json");
-    fs::write(&path, serde_json::to_vec_pretty(&model.config.source)?).with_context(|| format!("write {}", path.display()))
+    fs::write(&path, serde_json::to_vec_pretty(&model.config.source)?)
+        .with_context(|| format!("write {}", path.display()))
 }
 
 // -------------------------------------------------------------------------------------------------- adapters
@@ -291,9 +289,11 @@ pub fn read(file: &SafeTensors, name: &str, shape: [usize; 2]) -> Result<Vec<f32
     }
     let pairs = || view.data().chunks_exact(2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
     Ok(match view.dtype() {
-        Dtype::F32 => {
-            view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
-        }
+        Dtype::F32 => view
+            .data()
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+            .collect(),
         // bfloat16 is the upper half of an f32.
         Dtype::BF16 => pairs().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect(),
         Dtype::F16 => pairs().map(|bits| half::f16::from_bits(bits).to_f32()).collect(),
@@ -305,7 +305,9 @@ pub fn read(file: &SafeTensors, name: &str, shape: [usize; 2]) -> Result<Vec<f32
 pub fn write(tensors: &BTreeMap<String, (Vec<f32>, Vec<usize>)>, path: &Path) -> Result<()> {
     let views: Vec<(&String, TensorView)> = tensors
         .iter()
-        .map(|(name, (values, shape))| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values))?)))
+        .map(|(name, (values, shape))| {
+            Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values))?))
+        })
         .collect::<Result<_>>()?;
     let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
     safetensors::serialize_to_file(views, metadata, path).with_context(|| format!("write {}", path.display()))

@@ -29,7 +29,8 @@ impl Batch {
     /// Whole sequences, side by side; each row's positions count from its first real token.
     pub fn new(config: &Config, rows: &[&[u32]], padding: Padding, device: &Device) -> Batch {
         let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-        let starts: Vec<usize> = rows.iter().map(|row| if padding == Padding::Left { width - row.len() } else { 0 }).collect();
+        let starts: Vec<usize> =
+            rows.iter().map(|row| if padding == Padding::Left { width - row.len() } else { 0 }).collect();
         let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
         let mut ids = vec![0; rows.len() * width];
         for (index, row) in rows.iter().enumerate() {

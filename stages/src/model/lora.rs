@@ -102,7 +102,8 @@ impl Adapter {
             let (inputs, outputs) = target.shape(config);
             let mut stream = draw.stream(0, (layer * Target::COUNT + target as usize) as u64);
             let bound = 1.0 / (inputs as f64).sqrt();
-            let a: Vec<f32> = (0..inputs * lora.rank).map(|_| ((stream.uniform() * 2.0 - 1.0) * bound) as f32).collect();
+            let a: Vec<f32> =
+                (0..inputs * lora.rank).map(|_| ((stream.uniform() * 2.0 - 1.0) * bound) as f32).collect();
             Pair {
                 a: Tensor::from_data(TensorData::new(a, [inputs, lora.rank]), device),
                 b: Tensor::zeros([lora.rank, outputs], device),

@@ -1,0 +1,238 @@
+//! Numbers that must agree however they are computed: with or without the cache, padded left or right, on the CPU
+//! backend or through wgpu, here or in the reference. One file, because each binary with wgpu in it is large.
+
+use burn::tensor::{Device, Tensor};
+use serde_json::Value;
+use stages::draw::Draw;
+use stages::generate::{self, Choice};
+use stages::model::artifact::{self, values_of};
+use stages::model::{Adapter, Artifact, Batch, Config, Llama, LoraParameters, Padding};
+use stages::rl;
+use stages::train::{self, Adam, AdamSettings, Sequence};
+use std::path::PathBuf;
+
+const DRAW: Draw = Draw { seed: 7, kind: "test", purpose: "weights" };
+
+/// A model with every feature on: grouped keys, a tied head, weights large enough that logits differ.
+fn model(device: &Device) -> Llama {
+    let config = Config::of(Config::describe(50, 32, 48, 2, (4, 2), 64, (0, 1, 2))).unwrap();
+    let mut number = 0;
+    artifact::build(config, |name, [rows, columns], _| {
+        number += 1;
+        let mut stream = DRAW.stream(1, number);
+        let is_norm = name.ends_with("norm.weight");
+        let values: Vec<f32> =
+            (0..rows * columns).map(|_| if is_norm { 1.0 } else { (stream.normal() * 0.2) as f32 }).collect();
+        Ok(Tensor::from_data(burn::tensor::TensorData::new(values, [rows, columns]), device))
+    })
+    .unwrap()
+}
+
+/// An adapter that changes something: B is not 0.
+fn adapter(model: &Llama) -> Adapter {
+    let device = model.device();
+    let adapter = Adapter::new(&model.config, &LoraParameters { rank: 4, alpha: 8.0 }, DRAW, &device).with_head(
+        &model.config,
+        Draw { purpose: "head", ..DRAW },
+        &device,
+    );
+    let tensors: Vec<Tensor<2>> = adapter.tensors();
+    let moved = tensors.into_iter().enumerate().map(|(index, tensor)| {
+        let mut stream = DRAW.stream(2, index as u64);
+        let [rows, columns] = tensor.dims();
+        let noise: Vec<f32> = (0..rows * columns).map(|_| (stream.normal() * 0.1) as f32).collect();
+        tensor + Tensor::from_data(burn::tensor::TensorData::new(noise, [rows, columns]), &device)
+    });
+    adapter.with_tensors(&moved.collect::<Vec<_>>())
+}
+
+const PROMPTS: [&[u32]; 3] = [&[1, 7, 9, 11], &[1, 30], &[1, 5, 6, 7, 8, 9, 10]];
+
+fn greedy(model: &Llama, adapter: &Adapter, prompts: &[&[u32]]) -> Vec<Vec<u32>> {
+    let answers = generate::answer(model, Some(adapter), prompts, 12, &[2], Choice::Greedy).unwrap();
+    answers.into_iter().map(|answer| answer.ids).collect()
+}
+
+fn largest_difference(one: &[f32], other: &[f32]) -> f32 {
+    assert_eq!(one.len(), other.len());
+    one.iter().zip(other).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn cached_decoding_gives_what_full_recomputation_gives() {
+    let model = model(&Device::flex());
+    let adapter = adapter(&model);
+    let cached = greedy(&model, &adapter, &PROMPTS);
+    for (prompt, answer) in PROMPTS.iter().zip(&cached) {
+        let mut ids = prompt.to_vec();
+        for expected in answer {
+            let batch = Batch::new(&model.config, &[&ids], Padding::Right, &model.device());
+            let logits = values_of(model.logits(model.hidden(Some(&adapter), &batch, None))).unwrap();
+            let last = &logits[logits.len() - model.config.vocabulary..];
+            let best = (0..last.len()).max_by(|x, y| last[*x].total_cmp(&last[*y])).unwrap();
+            assert_eq!(best as u32, *expected, "after {ids:?}");
+            ids.push(*expected);
+        }
+    }
+}
+
+#[test]
+fn a_sampled_answer_depends_on_its_draw_and_not_on_its_neighbours() {
+    let model = model(&Device::flex());
+    let adapter = adapter(&model);
+    let sample = |prompts: &[&[u32]], first_row, step| {
+        let choice = Choice::Sample { temperature: 1.0, draw: DRAW, step, first_row };
+        generate::answer(&model, Some(&adapter), prompts, 12, &[2], choice).unwrap()
+    };
+    let together = sample(&PROMPTS, 0, 0);
+    for (row, prompt) in PROMPTS.iter().enumerate() {
+        assert_eq!(sample(&[prompt], row as u64, 0)[0], together[row]);
+    }
+    assert_ne!(sample(&PROMPTS, 0, 1), together);
+}
+
+#[test]
+fn rewards_are_the_same_padded_left_or_right_and_blind_to_what_follows() {
+    let model = model(&Device::flex());
+    let adapter = adapter(&model);
+    let score =
+        |rows: &[&[u32]], padding| values_of(train::last_values(&model, &adapter, rows, padding).unwrap()).unwrap();
+    let right = score(&PROMPTS, Padding::Right);
+    assert!(largest_difference(&right, &score(&PROMPTS, Padding::Left)) < 1e-5);
+    for (row, prompt) in PROMPTS.iter().enumerate() {
+        assert!((score(&[prompt], Padding::Right)[0] - right[row]).abs() < 1e-5);
+    }
+    // Three prompts of other lengths beside it are three ways of padding it; their scores differ among themselves.
+    assert!((right[0] - right[1]).abs() > 1e-3);
+}
+
+fn sequences() -> Vec<Sequence> {
+    let rows: [(&[u32], usize); 3] =
+        [(&[1, 7, 9, 11, 3, 4, 2], 4), (&[1, 30, 31, 2], 2), (&[1, 5, 6, 7, 8, 9, 10, 40, 2], 7)];
+    rows.map(|(ids, start)| Sequence { ids: ids.to_vec(), start }).to_vec()
+}
+
+/// One step of PPO's objective on fixed advantages, from log-probabilities computed beforehand.
+fn ppo_step(device: &Device) -> (Vec<f64>, f64, Vec<f32>) {
+    let model = model(device);
+    let adapter = adapter(&model);
+    let sequences = sequences();
+    let rows: Vec<&Sequence> = sequences.iter().collect();
+    let old = train::completion_log_probs(&model, Some(&adapter), &rows, 1.0).0;
+    let [n] = old.dims();
+    let advantages: Vec<f32> = (0..n).map(|token| (token as f32 * 0.7).sin()).collect();
+    let advantages = Tensor::from_data(burn::tensor::TensorData::new(advantages, [n]), device);
+    let mut adam = Adam::new(adapter.tensors(), AdamSettings::default());
+    let (_, norm, ratio) = adam
+        .step(1e-2, |tensors| {
+            let new = train::completion_log_probs(&model, Some(&adapter.with_tensors(tensors)), &rows, 1.0).0;
+            let (loss, ratio) = rl::policy_loss(new, old.clone(), advantages.clone(), 0.2);
+            Ok((loss.mean(), ratio))
+        })
+        .unwrap();
+    let moved = adam.tensors.iter().flat_map(|tensor| values_of(tensor.clone()).unwrap()).collect();
+    (values_of(ratio).unwrap().into_iter().map(f64::from).collect(), norm, moved)
+}
+
+#[test]
+fn the_ratio_is_one_in_the_first_minibatch_and_the_base_stays_as_it_was() {
+    let device = Device::flex();
+    let before: Vec<Vec<f32>> =
+        artifact::named(&model(&device)).into_iter().map(|(_, tensor)| values_of(tensor).unwrap()).collect();
+    let (ratio, norm, _) = ppo_step(&device);
+    let worst = ratio.iter().map(|ratio| (ratio - 1.0).abs()).fold(0.0, f64::max);
+    assert!(worst <= 1e-5, "{worst}");
+    assert!(norm > 0.0);
+    let after: Vec<Vec<f32>> =
+        artifact::named(&model(&device)).into_iter().map(|(_, tensor)| values_of(tensor).unwrap()).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn prompt_and_padding_positions_have_no_part_in_the_loss() {
+    let device = Device::flex();
+    let model = model(&device);
+    let adapter = adapter(&model);
+    let sequences = sequences();
+    let rows: Vec<&Sequence> = sequences.iter().collect();
+    let (hidden, places) = train::completion_hidden(&model, Some(&adapter), &rows);
+    let completion: usize = sequences.iter().map(|row| row.completion().len()).sum();
+    assert_eq!(hidden.dims()[0], completion);
+    let targets: Vec<i64> = places.targets.into_data().iter::<i64>().collect();
+    let expected: Vec<i64> =
+        sequences.iter().flat_map(|row| row.completion().iter().map(|id| i64::from(*id))).collect();
+    assert_eq!(targets, expected);
+    // The gradient reaches each row's hidden states only where it predicts its own completion: taking the other
+    // rows away (and with them all padding) leaves the row's log-probabilities as they were.
+    let together = values_of(train::completion_log_probs(&model, Some(&adapter), &rows, 1.0).0).unwrap();
+    let alone: Vec<f32> = rows
+        .iter()
+        .flat_map(|row| values_of(train::completion_log_probs(&model, Some(&adapter), &[row], 1.0).0).unwrap())
+        .collect();
+    assert!(largest_difference(&together, &alone) < 1e-5);
+}
+
+#[test]
+fn the_same_step_gives_the_same_bytes() {
+    assert_eq!(ppo_step(&Device::flex()).2, ppo_step(&Device::flex()).2);
+}
+
+/// Through whatever adapter wgpu finds, a software driver included. Without any the test says so and passes.
+#[test]
+fn wgpu_trains_and_decodes_as_the_cpu_does() {
+    let Ok(gpu) = stages::device::open(stages::io::DeviceChoice::Wgpu) else {
+        assert!(std::env::var_os("CI").is_none(), "CI installs a software Vulkan driver, but wgpu finds no adapter");
+        eprintln!("skipped: wgpu finds no adapter on this machine");
+        return;
+    };
+    let cpu = Device::flex();
+    let (cpu_ratio, cpu_norm, cpu_moved) = ppo_step(&cpu);
+    let (gpu_ratio, gpu_norm, gpu_moved) = ppo_step(&gpu);
+    assert!(gpu_ratio.iter().all(|ratio| (ratio - 1.0).abs() <= 1e-5), "{gpu_ratio:?}");
+    assert_eq!(cpu_ratio.len(), gpu_ratio.len());
+    assert!((cpu_norm - gpu_norm).abs() < 1e-4 * cpu_norm, "{cpu_norm} {gpu_norm}");
+    // Adam's first step moves every number by about the rate, 1e-2, along the sign of its gradient; near-zero
+    // gradients are where devices differ most.
+    assert!(largest_difference(&cpu_moved, &gpu_moved) < 1e-3, "{}", largest_difference(&cpu_moved, &gpu_moved));
+
+    let answers = |device: &Device| {
+        let model = model(device);
+        greedy(&model, &adapter(&model), &PROMPTS)
+    };
+    assert_eq!(answers(&cpu), answers(&gpu));
+}
+
+/// The real pretrained model and its golden numbers lie beside the project, not in it.
+fn shared(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
+    if !path.exists() {
+        eprintln!("skipped: {} is not here", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn stories260k_decodes_the_golden_tokens_with_the_golden_logits() {
+    let Some(directory) = shared("models/stories260K") else { return };
+    let golden: Value = serde_json::from_slice(&std::fs::read(directory.join("golden_greedy.json")).unwrap()).unwrap();
+    let row =
+        |value: &Value| -> Vec<f32> { value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect() };
+    let ids: Vec<u32> = golden["greedy_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    let artifact = Artifact::load(&directory, &Device::flex()).unwrap();
+    assert_eq!(artifact.tokenizer.prompt("").unwrap(), [1], "an empty prompt is the beginning-of-text token");
+
+    let answer = generate::answer(&artifact.model, None, &[&ids[..1]], ids.len() - 1, &[], Choice::Greedy).unwrap();
+    assert_eq!(answer[0].ids, ids[1..], "130 greedy tokens from BOS");
+
+    let batch = Batch::new(&artifact.model.config, &[&ids[..8]], Padding::Right, &Device::flex());
+    let logits = values_of(artifact.model.logits(artifact.model.hidden(None, &batch, None))).unwrap();
+    for (ours, theirs) in logits.chunks_exact(512).zip(golden["logits_after_first_8_tokens"].as_array().unwrap()) {
+        let worst = largest_difference(ours, &row(theirs));
+        assert!(worst < 2e-4, "logits differ by {worst}");
+    }
+    let whole = Sequence { ids: ids.clone(), start: 1 };
+    let log_probs = values_of(train::completion_log_probs(&artifact.model, None, &[&whole], 1.0).0).unwrap();
+    let worst = largest_difference(&log_probs, &row(&golden["greedy_token_logprobs"]));
+    assert!(worst < 2e-4, "log-probabilities differ by {worst}");
+}

@@ -1,0 +1,54 @@
+//! `pipelines/published-table.yaml`: the decisions and the win rates of the published study come out of the rules.
+//! The study: four PPO stages, 2,000 prompts, greedy answers, one reward model (see DESIGN §2 for its table).
+
+#[path = "support/program.rs"]
+mod program;
+
+use expect_test::expect;
+use program::{ROOT, place, word};
+use std::fmt::Write;
+
+#[test]
+fn the_published_decisions_and_win_rates_come_out_of_the_rules() {
+    let place = place();
+    std::fs::copy(format!("{ROOT}/pipelines/published-table.yaml"), place.at("table.yaml")).unwrap();
+    let events = place.run(&["run", "table.yaml", "--json"]).expect_exit(0).events();
+
+    let mut told = String::new();
+    for stage in ["ppo_1", "ppo_2", "ppo_3", "ppo_4"] {
+        let verdict = events.verdict(stage);
+        let said: Vec<String> = verdict["rules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|rule| format!("{}: {}", word(&rule["decision"]), word(&rule["explanation"])))
+            .collect();
+        writeln!(told, "{stage} {}, {} goes on", word(&verdict["decision"]), word(&verdict["carries"])).unwrap();
+        writeln!(told, "  {}", said.join("\n  ")).unwrap();
+    }
+    expect![[""]].assert_eq(&told);
+
+    // The rates as they were printed, from the very counts the gates saw.
+    let rate = |stage: &str| {
+        let metrics = &events.of("ended").find(|event| event["stage"] == stage).unwrap()["outcome"]["metrics"];
+        let count = |name: &str| metrics[name].as_f64().unwrap();
+        let (win, loss, tie) = (count("win"), count("loss"), count("tie_changed"));
+        assert_eq!(win + loss + tie + count("tie_unchanged"), 2000.0);
+        format!("{:.2}", 100.0 * (win + 0.5 * tie) / (win + loss + tie))
+    };
+    assert_eq!(["ppo_1", "ppo_2", "ppo_3", "ppo_4"].map(rate), ["51.12", "53.06", "55.92", "54.15"]);
+}
+
+#[test]
+fn a_rejected_stage_hands_on_what_it_was_given() {
+    let place = place();
+    std::fs::copy(format!("{ROOT}/pipelines/published-table.yaml"), place.at("table.yaml")).unwrap();
+    let events = place.run(&["run", "table.yaml", "--json"]).expect_exit(0).events();
+    let kept = |stage: &str| events.outcome(stage)["kept"].as_bool().unwrap();
+    assert_eq!(["base", "ppo_1", "ppo_2", "ppo_3", "ppo_4"].map(kept), [false, false, true, false, true]);
+    // The third stage was trained from the first, and what leaves the fourth is the third.
+    assert_eq!(events.content("ppo_2"), events.content("ppo_1"));
+    assert_eq!(word(&events.started("ppo_3")["action"]["inputs"]["policy"]), events.content("ppo_1"));
+    assert_eq!(events.content("ppo_4"), events.content("ppo_3"));
+    assert_ne!(events.content("ppo_3"), events.content("ppo_1"));
+}

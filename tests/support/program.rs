@@ -1,0 +1,282 @@
+//! The program as a user meets it: a directory, a command line, and what comes back. Knows nothing of what any test
+//! asks.
+
+// Each file of tests uses its own part of this.
+#![allow(dead_code)]
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// So long anything is waited for. Only what is broken takes it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The repository.
+pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A directory of its own, in which the program is run.
+pub struct Place {
+    directory: tempfile::TempDir,
+}
+
+pub fn place() -> Place {
+    Place { directory: tempfile::tempdir().unwrap() }
+}
+
+impl Place {
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.at(name), text).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.at(name)).unwrap()
+    }
+
+    /// Another place with the same files in it.
+    pub fn copy(&self) -> Place {
+        let copy = place();
+        copy_into(self.path(), copy.path());
+        copy
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
+        for name in ["PIPELINE_STORE", "RUST_LOG", "NO_COLOR"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        ran(self.command(arguments))
+    }
+
+    pub fn start(&self, arguments: &[&str]) -> Live {
+        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (send, receive) = mpsc::channel();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(event(&line))));
+        Live { child, events: receive }
+    }
+
+    /// Every file and directory below, with what is in it and when it was written.
+    pub fn snapshot(&self) -> BTreeSet<String> {
+        files(self.path())
+            .iter()
+            .map(|path| {
+                let meta = fs::symlink_metadata(path).unwrap();
+                let bytes = if meta.is_file() { fs::read(path).unwrap() } else { Vec::new() };
+                format!("{} {:?} {}", path.display(), meta.modified().unwrap(), blake3::hash(&bytes))
+            })
+            .collect()
+    }
+
+    /// Waits until no process is at work in this directory.
+    pub fn wait_for_silence(&self) {
+        wait_for("the last worker to end", || workers_in(self.path()).is_empty().then_some(()));
+    }
+}
+
+pub fn copy_into(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (from, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
+        if from.is_dir() {
+            copy_into(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap();
+        }
+    }
+}
+
+/// Everything below a directory, in order.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path.clone());
+            }
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The processes whose working directory lies in `directory`: workers, and whatever they started. Linux tells; where
+/// nothing does, there is nothing to see.
+fn workers_in(directory: &Path) -> Vec<u32> {
+    let directory = directory.canonicalize().unwrap();
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let of = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<u32>().ok();
+    processes
+        .filter_map(of)
+        .filter(|id| fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|at| at.starts_with(&directory)))
+        .collect()
+}
+
+/// Looks again and again, for a bounded time.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What came of a command.
+pub struct Ran {
+    pub exit: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+pub fn ran(mut command: Command) -> Ran {
+    let started = Instant::now();
+    let output = command.output().unwrap();
+    let took = started.elapsed();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { exit: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr), took }
+}
+
+impl Ran {
+    /// The same, if it ended as it should.
+    pub fn expect_exit(self, exit: i32) -> Ran {
+        assert_eq!(self.exit, Some(exit), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// What `--json` printed: every line of stdout.
+    pub fn events(&self) -> Events {
+        Events(self.stdout.lines().map(event).collect())
+    }
+}
+
+fn event(line: &str) -> Value {
+    let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    assert!(value["event"].is_string(), "no event: {line}");
+    value
+}
+
+/// The events of a run.
+pub struct Events(pub Vec<Value>);
+
+impl Events {
+    pub fn of(&self, kind: &str) -> impl Iterator<Item = &Value> {
+        self.0.iter().filter(move |event| event["event"] == kind)
+    }
+
+    /// The stages whose own work was executed, in the order they began.
+    pub fn executed(&self) -> Vec<&str> {
+        self.of("started").filter(|event| event["part"].is_null()).map(|event| word(&event["stage"])).collect()
+    }
+
+    /// The stages for which anything at all was executed, measurements included.
+    pub fn busy(&self) -> BTreeSet<&str> {
+        self.of("started").map(|event| word(&event["stage"])).collect()
+    }
+
+    /// How the stage began, when it began.
+    pub fn started(&self, stage: &str) -> &Value {
+        let mut own = self.of("started").filter(|event| event["stage"] == stage && event["part"].is_null());
+        own.next().unwrap_or_else(|| panic!("`{stage}` was not executed"))
+    }
+
+    /// How the stage ended.
+    pub fn outcome(&self, stage: &str) -> &Value {
+        let mut ended = self.of("ended").filter(|event| event["stage"] == stage);
+        let event = ended.next().unwrap_or_else(|| panic!("`{stage}` did not end"));
+        assert!(ended.next().is_none(), "`{stage}` ended twice");
+        &event["outcome"]
+    }
+
+    /// `done`, `stopped`, `failed`, …
+    pub fn ending(&self, stage: &str) -> &str {
+        word(&self.outcome(stage)["outcome"])
+    }
+
+    /// What carries the stage's name.
+    pub fn content(&self, stage: &str) -> &str {
+        word(&self.outcome(stage)["content"])
+    }
+
+    pub fn verdict(&self, stage: &str) -> &Value {
+        let mut judged = self.of("judged").filter(|event| event["stage"] == stage);
+        &judged.next().unwrap_or_else(|| panic!("`{stage}` was not judged"))["verdict"]
+    }
+
+    /// `pass`, `fail`, `error`.
+    pub fn decision(&self, stage: &str) -> &str {
+        word(&self.verdict(stage)["decision"])
+    }
+}
+
+pub fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+/// A run that goes on while the test does. Ended with the test if it lives that long.
+pub struct Live {
+    pub child: Child,
+    events: Receiver<Value>,
+}
+
+impl Live {
+    /// The next event of which this is true.
+    pub fn until(&self, is_it: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let event =
+                self.events.recv_timeout(left).expect("the run ended, or told nothing, before what was awaited");
+            if is_it(&event) {
+                return event;
+            }
+        }
+    }
+
+    pub fn started(&self, stage: &str) -> Value {
+        self.until(|event| event["event"] == "started" && event["stage"] == stage && event["part"].is_null())
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// The exit code, and the events nobody asked for yet.
+    pub fn end(mut self) -> (Option<i32>, Events) {
+        let status = wait_for("the run to end", || self.child.try_wait().unwrap());
+        let rest = self.events.iter().collect();
+        (status.code(), Events(rest))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
