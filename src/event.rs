@@ -68,6 +68,11 @@ pub enum Event {
         stage: String,
         outcome: Outcome,
     },
+    /// What an eval stage scores by, in the order of its rewards: `mean_score`, `mean_score_2`, … are theirs.
+    ScoredBy {
+        eval: String,
+        rewards: Vec<String>,
+    },
     /// One model under the yardstick of an eval stage: a row of the table of the study.
     Measured {
         eval: String,

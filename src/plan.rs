@@ -111,6 +111,12 @@ pub fn resolve(spec: &Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>> {
         let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));
         let parameters =
             kinds[id].map_or(serde_json::Value::Null, |kind| parameters::resolve(stage, kind, &mut mistakes));
+        if let (Some(kind), Some(seed)) = (kinds[id], &stage.seed)
+            && !kind.draws
+        {
+            let message = format!("`seed` has no effect: the kind `{}` draws nothing", kind.name);
+            mistakes.push(Diagnostic::warning(seed.span, message));
+        }
         drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, metrics, incumbent });
     }
     mistakes.extend(graph.cycles());
@@ -132,7 +138,7 @@ pub fn resolve(spec: &Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>> {
             kind,
             inputs: draft.inputs.iter().map(|input| placed(input, &place)).collect(),
             parameters: draft.parameters.clone(),
-            seed: kind.draws.then(|| draft.spec.seed.unwrap_or(spec.seed)),
+            seed: kind.draws.then(|| draft.spec.seed.as_ref().map_or(spec.seed, |seed| seed.value)),
             metrics: draft.metrics.clone(),
             incumbent: draft.incumbent.clone(),
             gate: gates[old].take().map(|gate| placed_gate(gate, &place)),
@@ -184,7 +190,8 @@ fn kind(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) -> Option<&'static Ki
 fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut Vec<Diagnostic>) -> Vec<MetricName> {
     let mut metrics = kind_metrics(kind, inputs);
     if let Work::Measure(_) = kind.work {
-        let rewards = inputs.iter().filter(|input| input.port == "reward").map(|input| input.sources.len()).sum();
+        // As typed: a source that was not found is one mistake, and the metrics it would give are none.
+        let rewards = stage.from.iter().filter(|from| from.port.value == "reward").map(|from| from.sources.len()).sum();
         for n in 2..=rewards {
             metrics.push(MetricName { name: format!("mean_score_{n}"), direction: Direction::Higher });
             metrics.push(MetricName { name: format!("score_sd_{n}"), direction: Direction::Neutral });

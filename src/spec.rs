@@ -37,7 +37,7 @@ pub struct StageSpec {
     pub from: Vec<PortSpec>,
     pub with: Node,
     pub gate: Option<GateSpec>,
-    pub seed: Option<u64>,
+    pub seed: Option<Spanned<u64>>,
     pub metrics: Vec<(Spanned<String>, Direction)>,
     pub incumbent: Option<Spanned<String>>,
     pub timeout: Option<Duration>,

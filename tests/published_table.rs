@@ -26,7 +26,21 @@ fn the_published_decisions_and_win_rates_come_out_of_the_rules() {
         writeln!(told, "{stage} {}, {} goes on", word(&verdict["decision"]), word(&verdict["carries"])).unwrap();
         writeln!(told, "  {}", said.join("\n  ")).unwrap();
     }
-    expect![[""]].assert_eq(&told);
+    expect![[r#"
+        ppo_1 pass, step 0 goes on
+          pass: mean_score -0.983 > incumbent.mean_score -0.994 (by 0.011)
+          pass: (win 205 + tie_changed 1 / 2) / (win 205 + loss 196 + tie_changed 1) = 0.5112 > 0.5 (by 0.01119)
+        ppo_2 fail, the incumbent (ppo_1) goes on
+          fail: mean_score -0.988 is not > incumbent.mean_score -0.983 (short by 0.005)
+          pass: (win 190 + tie_changed 1 / 2) / (win 190 + loss 168 + tie_changed 1) = 0.5306 > 0.5 (by 0.03064)
+        ppo_3 pass, step 0 goes on
+          pass: mean_score -0.97 > incumbent.mean_score -0.983 (by 0.013)
+          pass: (win 198 + tie_changed 1 / 2) / (win 198 + loss 156 + tie_changed 1) = 0.5592 > 0.5 (by 0.05915)
+        ppo_4 fail, the incumbent (ppo_3) goes on
+          fail: mean_score -0.988 is not > incumbent.mean_score -0.97 (short by 0.018)
+          pass: (win 228 + tie_changed 1 / 2) / (win 228 + loss 193 + tie_changed 1) = 0.5415 > 0.5 (by 0.04147)
+    "#]]
+    .assert_eq(&told);
 
     // The rates as they were printed, from the very counts the gates saw.
     let rate = |stage: &str| {

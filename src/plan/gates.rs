@@ -94,11 +94,14 @@ fn gives_model(desk: &Desk, id: StageId) -> bool {
     desk.drafts[id].kind.is_none_or(|kind| matches!(kind.gives, Gives::Model | Gives::Any))
 }
 
-/// The judge's other ports are needed before the gate can speak.
+/// The judge's other ports are needed before the gate can speak; of a port that takes many only the first, which is
+/// the one that judges.
 fn draw_judge_edges(desk: &Desk, judge: StageId, span: Span, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>) {
     let others = desk.drafts[judge].inputs.iter().filter(|input| input.port != JUDGED_PORT);
     for input in others {
-        for source in &input.sources {
+        let takes_many = |kind: &stages::stage::Kind| kind.port(&input.port).is_some_and(|port| port.takes_many);
+        let count = if desk.drafts[judge].kind.is_some_and(takes_many) { 1 } else { usize::MAX };
+        for source in input.sources.iter().take(count) {
             let Source::Stage { stage, .. } = source else { continue };
             match graph.path(desk.id, *stage) {
                 None => graph.add(*stage, desk.id, span),

@@ -29,7 +29,7 @@ pub fn warn(drafts: &[Draft], pipeline_seed: u64, mistakes: &mut Vec<Diagnostic>
 
 fn are_alike(first: &Draft, second: &Draft, pipeline_seed: u64) -> bool {
     let (Some(kind), Some(other)) = (first.kind, second.kind) else { return false };
-    let seed = |draft: &Draft| draft.spec.seed.unwrap_or(pipeline_seed);
+    let seed = |draft: &Draft| draft.spec.seed.as_ref().map_or(pipeline_seed, |seed| seed.value);
     kind.name == other.name
         && matches!(kind.work, Work::Run(_))
         && first.parameters == second.parameters

@@ -320,7 +320,7 @@ stages:
                |
                = help: names match [A-Za-z_][A-Za-z0-9_]*
 
-            error: `command`: the text "run", expected a list
+            error: `command`: expected a list, found the text "run"
               --> rlhf.yaml:27:37
                |
             27 |   2nd: {kind: exec, with: {command: run}}
@@ -335,7 +335,7 @@ fn a_parameter_of_the_wrong_type_is_shown_at_its_value_and_an_unknown_one_at_its
     check(
         "stages:\n  base:\n    kind: pretrain\n    from: {text: ./corpus.jsonl}\n    with:\n      steps: many\n      lr: 1e-3\n  b:\n    kind: pretrain\n    from: {text: ./corpus.jsonl}\n    with: {layesr: 2, width: -1, lr: [1]}\n  c:\n    kind: exec\n",
         expect![[r#"
-            error: `steps`: the text "many", expected a whole number, 0 or more
+            error: `steps`: expected a whole number from 0, found the text "many"
              --> rlhf.yaml:6:14
               |
             6 |       steps: many
@@ -349,13 +349,13 @@ fn a_parameter_of_the_wrong_type_is_shown_at_its_value_and_an_unknown_one_at_its
                |
                = help: did you mean `layers`?
 
-            error: the number `-1`, expected a whole number, 0 or more
+            error: `width`: expected a whole number from 0, found `-1`
               --> rlhf.yaml:11:30
                |
             11 |     with: {layesr: 2, width: -1, lr: [1]}
                |                              ^^
 
-            error: `lr`: sequence, expected a number
+            error: `lr`: expected a number, found a list
               --> rlhf.yaml:11:38
                |
             11 |     with: {layesr: 2, width: -1, lr: [1]}
@@ -375,7 +375,7 @@ fn a_parameter_of_the_wrong_type_is_shown_at_its_value_and_an_unknown_one_at_its
         "stages:\n  base: {kind: pretrain, from: {text: ./corpus.jsonl}}\n",
         &["base.with.steps=few"],
         expect![[r#"
-            error: `steps`: the text "few", expected a whole number, 0 or more
+            error: `steps`: expected a whole number from 0, found the text "few"
              --> --set:1:17
               |
             1 | base.with.steps=few

@@ -215,21 +215,25 @@ fn candidates(stage: &StageRun, checkpoints: &[Checkpoint], page: Page) -> Strin
         Some(Outcome::Done { step, kept: false, .. }) => *step,
         _ => None,
     };
-    let head: Vec<&str> = ["candidate", "content"].into_iter().chain(names.iter().copied()).collect();
+    // Metrics go down and checkpoints across: metrics are many, and read against each other.
+    let marked = |checkpoint: &Checkpoint| if chosen == Some(checkpoint.step) { " *" } else { "" };
+    let head: Vec<String> =
+        checkpoints.iter().map(|checkpoint| format!("step {}{}", checkpoint.step, marked(checkpoint))).collect();
+    let head: Vec<&str> = ["candidate"].into_iter().chain(head.iter().map(String::as_str)).collect();
     let mut table = page::table(page, &head);
-    for checkpoint in checkpoints {
-        let tone = if chosen == Some(checkpoint.step) { Tone::Good } else { Tone::Plain };
-        let mark = if chosen == Some(checkpoint.step) { " *" } else { "" };
-        let mut cells =
-            vec![cell(format!("step {}{mark}", checkpoint.step), tone), cell(short(&checkpoint.content), tone)];
-        cells.extend(names.iter().map(|name| {
-            let value = checkpoint.metrics.get(*name).map_or("–".to_owned(), |value| number(*value));
-            cell(value, tone)
-        }));
-        table.add_row(cells);
+    let mut add = |name: &str, values: &dyn Fn(&Checkpoint) -> String| {
+        let cells = checkpoints.iter().map(|checkpoint| {
+            let tone = if chosen == Some(checkpoint.step) { Tone::Good } else { Tone::Plain };
+            cell(values(checkpoint), tone)
+        });
+        table.add_row([cell(name, Tone::Plain)].into_iter().chain(cells));
+    };
+    add("content", &|checkpoint| short(&checkpoint.content));
+    for name in names {
+        add(name, &|checkpoint| checkpoint.metrics.get(name).map_or("–".to_owned(), |value| number(*value)));
     }
-    page::align_right(&mut table, 2..head.len());
-    if table.is_empty() { String::new() } else { page::print(table) }
+    page::align_right(&mut table, 1..head.len());
+    if checkpoints.is_empty() { String::new() } else { page::print(table) }
 }
 
 fn verdict(stage: &StageRun, page: Page) -> String {

@@ -51,6 +51,8 @@ pub enum ActionState {
 #[derive(Clone, Debug)]
 pub struct Study {
     pub eval: String,
+    /// What `mean_score`, `mean_score_2`, … are scored by; empty where the stages said their numbers themselves.
+    pub rewards: Vec<String>,
     pub rows: Vec<Measured>,
     pub comparisons: Vec<(String, Vec<Answer>)>,
 }
@@ -93,7 +95,12 @@ impl Run {
 
     fn study_mut(&mut self, eval: &str) -> &mut Study {
         let at = self.studies.iter().position(|study| study.eval == eval).unwrap_or_else(|| {
-            self.studies.push(Study { eval: eval.to_owned(), rows: Vec::new(), comparisons: Vec::new() });
+            self.studies.push(Study {
+                eval: eval.to_owned(),
+                rewards: Vec::new(),
+                rows: Vec::new(),
+                comparisons: Vec::new(),
+            });
             self.studies.len() - 1
         });
         &mut self.studies[at]
@@ -102,6 +109,7 @@ impl Run {
     fn add(&mut self, event: &Event) {
         match event {
             Event::RunStarted { .. } => {}
+            Event::ScoredBy { eval, rewards } => self.study_mut(eval).rewards = rewards.clone(),
             Event::Measured { eval, row } => {
                 let study = self.study_mut(eval);
                 study.rows.retain(|other| other.model != row.model);
@@ -158,7 +166,11 @@ impl StageRun {
             }
             Event::Judged { verdict, .. } => self.verdict = Some(verdict.clone()),
             Event::Ended { outcome, .. } => self.outcome = Some(outcome.clone()),
-            Event::RunStarted { .. } | Event::Measured { .. } | Event::Compared { .. } | Event::RunFinished { .. } => {}
+            Event::RunStarted { .. }
+            | Event::ScoredBy { .. }
+            | Event::Measured { .. }
+            | Event::Compared { .. }
+            | Event::RunFinished { .. } => {}
         }
     }
 

@@ -50,12 +50,16 @@ fn rows(study: &Study, page: Page, is_narrow: bool) -> Table {
 }
 
 fn title(study: &Study) -> String {
-    match baseline(study) {
-        Some(baseline) => {
-            format!("{}: wins and losses against {baseline}, win rate over changed answers\n", study.eval)
-        }
-        None => format!("{}\n", study.eval),
+    let column = |(n, reward): (usize, &String)| match n {
+        0 => format!("mean_score by {reward}"),
+        n => format!("mean_score_{} by {reward}", n + 1),
+    };
+    let mut parts: Vec<String> = study.rewards.iter().enumerate().map(column).collect();
+    if let Some(baseline) = baseline(study) {
+        parts.push(format!("wins and losses against {baseline}"));
+        parts.push("win rate over changed answers".to_owned());
     }
+    if parts.is_empty() { format!("{}\n", study.eval) } else { format!("{}: {}\n", study.eval, parts.join(", ")) }
 }
 
 fn baseline(study: &Study) -> Option<&str> {

@@ -113,10 +113,7 @@ fn attempts(of_key: &Path) -> Result<Vec<Attempt>> {
 /// another run of the same action and is left alone.
 fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
     for old in earlier.iter().rev() {
-        // A worker killed between two renames leaves the checkpoint before (see `Io::save_checkpoint`).
-        let found =
-            ["resume", "resume.old"].map(|name| old.directory.join(name)).into_iter().find(|path| path.is_dir());
-        let Some(resume) = found else { continue };
+        // Only then looked for: until it is dead it may put another checkpoint in the place of this one.
         let until = Instant::now() + LAST_BREATH;
         while is_alive(old) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
@@ -124,6 +121,10 @@ fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
         if is_alive(old) {
             continue;
         }
+        // A worker killed between two renames leaves the checkpoint before (see `Io::save_checkpoint`).
+        let found =
+            ["resume", "resume.old"].map(|name| old.directory.join(name)).into_iter().find(|path| path.is_dir());
+        let Some(resume) = found else { continue };
         let to = attempt.directory.join("resume");
         match fs::rename(&resume, &to) {
             Ok(()) => {

@@ -22,6 +22,12 @@ pub struct Yardstick {
     pub baseline: Option<Artifact>,
 }
 
+impl Yardstick {
+    pub fn reward_labels(&self) -> Vec<String> {
+        self.rewards.iter().map(|reward| reward.label.clone()).collect()
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Measurement {
     /// Of all three parts; the first reward's scores only.
@@ -31,15 +37,18 @@ pub struct Measurement {
     pub scores: Content,
 }
 
+/// For the eval itself with all its rewards; for a stage it judges with the first alone, so that a candidate waits for
+/// no reward model that has no part in its judgement.
 pub fn yardstick(desk: &Desk, eval: StageId) -> Step<Yardstick> {
     let stage = &desk.plan.stages[eval];
     let Work::Measure(parts) = stage.kind.work else {
         return fails(format!("judge by `{}`: a stage of kind `{}` measures nothing", stage.name, stage.kind.name));
     };
-    let rewards = stage.inputs.iter().filter(|input| input.port == "reward").map(|input| desk.artifacts(input));
+    let count = if desk.id == eval { usize::MAX } else { 1 };
+    let rewards = stage.inputs.iter().filter(|input| input.port == "reward").flat_map(|input| &input.sources);
+    let rewards = rewards.take(count).map(|source| desk.artifact(source));
     let data = both(desk.on_port(stage, "prompts"), desk.on_port(stage, "baseline"));
     let (rewards, (prompts, baseline)) = both(all(rewards), data)?;
-    let rewards: Vec<Artifact> = rewards.into_iter().flatten().collect();
     let (Some(prompts), false) = (prompts, rewards.is_empty()) else {
         return fails(format!("measure by `{}`: it needs `prompts` and a `reward`", stage.name));
     };

@@ -32,7 +32,8 @@ pub fn table(desk: &mut Desk, yardstick: &Yardstick, policy: &Artifact) -> Step<
     let rows = rows(desk, yardstick, baseline.as_ref(), Some(&policy));
     let further = rows.iter().map(|row| measure::further_scores(desk, yardstick, &row.measurement.answers, &row.label));
     let further = all(further.collect::<Vec<_>>())?;
-    let mut events = Vec::new();
+    let eval = desk.plan.stages[yardstick.eval].name.clone();
+    let mut events = vec![Event::ScoredBy { eval, rewards: yardstick.reward_labels() }];
     for (row, further) in rows.iter().zip(further) {
         events.push(measured(desk, yardstick, row, baseline.as_ref(), further)?);
     }

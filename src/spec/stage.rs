@@ -35,7 +35,10 @@ pub fn lower(name: &Spanned<String>, node: &Node, mistakes: &mut Vec<Diagnostic>
             "from" => stage.from = ports(value, mistakes),
             "with" => stage.with = with(key.span, value, mistakes),
             "gate" => stage.gate = gate::lower(key.span, value, mistakes),
-            "seed" => stage.seed = expect::whole_number(value, mistakes),
+            "seed" => {
+                stage.seed =
+                    expect::whole_number(value, mistakes).map(|seed| Spanned { value: seed, span: value.span });
+            }
             "metrics" => stage.metrics = metrics(value, mistakes),
             "incumbent" => stage.incumbent = expect::text(value, mistakes),
             "resources" => {

@@ -45,8 +45,8 @@ fn show(spec: &Spec) -> String {
             }
             write!(out, " {:?}", gate.on_fail).unwrap();
         }
-        if let Some(seed) = stage.seed {
-            write!(out, " seed {seed}").unwrap();
+        if let Some(seed) = &stage.seed {
+            write!(out, " seed {}", seed.value).unwrap();
         }
         for (metric, direction) in &stage.metrics {
             write!(out, " {}:{direction:?}", metric.value).unwrap();

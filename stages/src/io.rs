@@ -75,7 +75,11 @@ pub struct Io {
     events: fs::File,
     curve: fs::File,
     last_progress: Option<Instant>,
+    last_checkpoint: Instant,
 }
+
+/// How much work a kill may cost. Saving takes a fraction of a second and changes no result.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 
 impl Io {
     /// `inputs`: the files or directories behind each port, in the order given in the file.
@@ -96,6 +100,7 @@ impl Io {
             events: append("events.jsonl")?,
             curve: append("metrics.jsonl")?,
             last_progress: None,
+            last_checkpoint: Instant::now(),
         })
     }
 
@@ -149,6 +154,11 @@ impl Io {
         write_rows(&dir.join(format!("{name}.jsonl")), rows)
     }
 
+    /// Whether the last checkpoint is so old that a kill would cost too much.
+    pub fn is_checkpoint_due(&self) -> bool {
+        self.last_checkpoint.elapsed() >= CHECKPOINT_EVERY
+    }
+
     /// Replaces `resume/` in one rename by what `save` writes. The candidates handed over so far are part of it.
     pub fn save_checkpoint(&mut self, step: u64, save: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let (partial, old, new) =
@@ -160,22 +170,31 @@ impl Io {
         }
         fs::create_dir_all(&partial).with_context(|| format!("create {}", partial.display()))?;
         save(&partial).with_context(|| format!("write the checkpoint of step {step}"))?;
-        let candidates = serde_json::to_vec(&self.outcome.candidates)?;
-        fs::write(partial.join("candidates.json"), candidates).context("write the checkpoint's candidates")?;
+        // With the telemetry: it names the device class.
+        let outcome = serde_json::to_vec(&self.outcome)?;
+        fs::write(partial.join("outcome.json"), outcome).context("write the checkpoint's outcome")?;
         // A directory cannot be renamed over a full one: the old one steps aside first, and counts until it is gone.
         if new.exists() {
             fs::rename(&new, &old).with_context(|| format!("rename {}", new.display()))?;
         }
+        self.last_checkpoint = Instant::now();
         fs::rename(&partial, &new).with_context(|| format!("rename {}", partial.display()))
     }
 
     /// The last complete checkpoint of an earlier attempt. Its candidates count as handed over; what that
-    /// attempt wrote later is removed.
+    /// attempt wrote later is removed. A checkpoint of another device class is not taken up, since the bytes of a
+    /// resumed run must be those of an undisturbed one.
     pub fn resume_from(&mut self) -> Result<Option<PathBuf>> {
         let found = ["resume", "resume.old"].map(|name| self.work.join(name)).into_iter().find(|path| path.is_dir());
         let Some(directory) = found else { return Ok(None) };
-        let bytes = fs::read(directory.join("candidates.json")).context("read the checkpoint's candidates")?;
-        self.outcome.candidates = serde_json::from_slice(&bytes).context("read the checkpoint's candidates")?;
+        let bytes = fs::read(directory.join("outcome.json")).context("read the checkpoint's outcome")?;
+        let earlier: Outcome = serde_json::from_slice(&bytes).context("read the checkpoint's outcome")?;
+        let is_ours = earlier.telemetry.get("device") == self.outcome.telemetry.get("device");
+        if is_ours {
+            self.outcome.candidates = earlier.candidates;
+        } else {
+            tracing::warn!("the checkpoint is of another device class: starting anew");
+        }
         let known: Vec<String> = self.outcome.candidates.iter().map(|candidate| candidate.step.to_string()).collect();
         for place in ["out", "tables"].map(|name| self.work.join(name)) {
             for entry in fs::read_dir(&place).into_iter().flatten() {
@@ -185,7 +204,7 @@ impl Io {
                 }
             }
         }
-        Ok(Some(directory))
+        Ok(is_ours.then_some(directory))
     }
 
     /// One point of the training curve.

@@ -176,7 +176,7 @@ pub fn parse<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<Par
                 "." => key.clone(),
                 path => path.to_owned(),
             };
-            mistakes.push(ParameterMistake::new(&path, in_plain_words(&error.into_inner().to_string())));
+            mistakes.push(ParameterMistake::new(&path, error.into_inner().to_string()));
         }
     }
     if !mistakes.is_empty() {
@@ -214,30 +214,6 @@ pub fn not_negative(numbers: &[(&str, f64)]) -> Vec<ParameterMistake> {
 pub fn is_share(path: &str, value: f64) -> Option<ParameterMistake> {
     let is_inside = value > 0.0 && value < 1.0;
     (!is_inside).then(|| ParameterMistake::new(path, format!("`{path}` is a share of the rows: above 0 and below 1")))
-}
-
-/// serde names Rust's types; a user knows numbers and texts.
-fn in_plain_words(message: &str) -> String {
-    let words = [
-        ("invalid type: ", ""),
-        ("invalid value: ", ""),
-        ("floating point", "the number"),
-        ("integer", "the number"),
-        ("string", "the text"),
-        ("boolean", "the truth value"),
-        ("unit value", "nothing"),
-        ("null", "nothing"),
-        ("expected usize", "expected a whole number, 0 or more"),
-        ("expected u64", "expected a whole number, 0 or more"),
-        ("expected u32", "expected a whole number, 0 or more"),
-        ("expected f64", "expected a number"),
-        ("expected a boolean", "expected true or false"),
-        ("expected a sequence", "expected a list"),
-        ("expected struct LoraParameters", "expected a mapping such as {rank: 8}"),
-        ("expected struct KlParameters", "expected a mapping such as {coef: 0.05}"),
-        ("unknown variant", "unknown choice"),
-    ];
-    words.iter().fold(message.to_owned(), |text, (rust, plain)| text.replacen(rust, plain, 1))
 }
 
 fn take_unknown_keys(
@@ -301,9 +277,9 @@ mod tests {
             expect![[r#"
                 epoch: unknown parameter `epoch` [did you mean `epochs`?]
                 lora.rang: unknown parameter `rang` [did you mean `rank`?]
-                batch: the text "many", expected a whole number, 0 or more []
-                lora.alpha: the truth value `true`, expected a number []
-                schedule: unknown choice `cosin`, expected one of `constant`, `linear`, `cosine` []
+                batch: invalid type: string "many", expected usize []
+                lora.alpha: invalid type: boolean `true`, expected f64 []
+                schedule: unknown variant `cosin`, expected one of `constant`, `linear`, `cosine` []
             "#]],
         );
         parsed(

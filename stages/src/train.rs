@@ -158,7 +158,7 @@ pub fn mean_loss(model: &Llama, adapter: Option<&Adapter>, rows: &[&Sequence], b
 }
 
 /// Whether a candidate is due after `step` steps; `every` 0 means only at the end.
-pub fn is_checkpoint(step: u64, every: u64, total: u64) -> bool {
+pub fn is_candidate(step: u64, every: u64, total: u64) -> bool {
     step == total || (every > 0 && step.is_multiple_of(every))
 }
 
@@ -294,8 +294,18 @@ struct State<T> {
     rest: T,
 }
 
-/// Saves everything the next attempt needs to go on after `step` as if nothing had happened.
-pub fn save_state<T: Serialize>(io: &mut Io, step: u64, adam: &Adam, rest: T) -> Result<()> {
+/// Saves everything the next attempt needs to go on after `step` as if nothing had happened: behind every
+/// candidate, and whenever the last checkpoint is old. Draws are named, so when it is saved changes no result.
+pub fn checkpoint<T: Serialize>(
+    io: &mut Io,
+    (step, total): (u64, u64),
+    is_candidate: bool,
+    adam: &Adam,
+    rest: &T,
+) -> Result<()> {
+    if step == total || !(is_candidate || io.is_checkpoint_due()) {
+        return Ok(());
+    }
     let mut tensors = BTreeMap::new();
     for (name, list) in [("tensor", &adam.tensors), ("mean", &adam.means), ("square", &adam.squares)] {
         for (index, tensor) in list.iter().enumerate() {

@@ -42,11 +42,11 @@ fn explain_shows_everything_a_run_knows_of_a_stage() {
         version     1
         log         .pipeline/work/rm_1/1/log.txt
 
-        candidate   content            accuracy    ece
-        ────────────────────────────────────────────────
-        step 50     tree:9f9f9f9f9f9f     0.750  0.031
-        step 100 *  tree:9f9f9f9f9f9f     0.812  0.041
-        step 150    tree:9f9f9f9f9f9f     0.812    NaN
+        candidate            step 50         step 100 *           step 150
+        ────────────────────────────────────────────────────────────────────
+        content    tree:9f9f9f9f9f9f  tree:9f9f9f9f9f9f  tree:9f9f9f9f9f9f
+        accuracy               0.750              0.812              0.812
+        ece                    0.031              0.041                NaN
 
         gate     pass: step 100 goes on
         select   best accuracy 0.8125 at step 100, where ece < 0.25 left 3 of 4

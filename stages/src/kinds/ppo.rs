@@ -313,7 +313,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         io.progress(done, parameters.steps, "update", || format!("reward {score:.3}, kl {kl:.3}"))?;
 
         // 5. A candidate.
-        if train::is_checkpoint(done, parameters.checkpoint_every, parameters.steps) {
+        let is_candidate = train::is_candidate(done, parameters.checkpoint_every, parameters.steps);
+        if is_candidate {
             let (actor, _) = adapters(&adam.tensors);
             policy.save_with(&actor, &io.candidate_dir(done)?)?;
             let mut metrics: Vec<(&str, f64)> =
@@ -321,10 +322,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             metrics.push(("first_ratio_error", tally.first_ratio_error));
             io.candidate(done, &metrics)?;
             tally = Tally { beta: tally.beta, ..Tally::default() };
-            if done < parameters.steps {
-                train::save_state(io, done, &adam, &tally)?;
-            }
         }
+        train::checkpoint(io, (done, parameters.steps), is_candidate, &adam, &tally)?;
     }
     Ok(())
 }

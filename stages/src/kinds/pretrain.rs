@@ -132,12 +132,13 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     io.telemetry("device", device::class(&device));
     let draw = |purpose| Draw { seed: call.seed, kind: "pretrain", purpose };
 
-    // 1. The tokenizer, trained on all texts: it decides no metric.
+    // 1. The tokenizer, trained on all texts: it decides no metric. It waits beside the candidates until the model
+    //    is ready; a resumed attempt trains it again, to the same bytes.
     let texts = data::texts(io.input("text")?)?;
-    let directory = io.candidate_dir(parameters.steps)?.join("model");
-    fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
-    let vocabulary = tokenizer::train(&texts, parameters.vocabulary, parameters.context, &directory)?;
-    let tokenizer = Tokenizer::load(&directory, Some(tokenizer::BOS))?;
+    let made = io.work().join("tokenizer");
+    fs::create_dir_all(&made).with_context(|| format!("create {}", made.display()))?;
+    let vocabulary = tokenizer::train(&texts, parameters.vocabulary, parameters.context, &made)?;
+    let tokenizer = Tokenizer::load(&made, Some(tokenizer::BOS))?;
 
     // 2. Documents as tokens, all of them learned; cut to the context.
     let document = |text: &String| -> Result<Sequence> {
@@ -170,9 +171,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
 
     // 4. Training. The order of an epoch is drawn by its number, so any step can be resumed.
-    let (mut tokens, mut tail) = (0u64, Vec::new());
+    let (first, (mut tokens, mut tail)) = train::resume(io, &mut adam)?.unwrap_or((0, (0u64, Vec::new())));
     let warm_up = (parameters.steps / 10).max(1);
-    for step in 0..parameters.steps {
+    for step in first..parameters.steps {
         let rows: Vec<&Sequence> =
             train::batch_of(draw("order"), step, parameters.batch, &training).map(|row| &documents[row]).collect();
         let rate = if step < warm_up {
@@ -190,12 +191,15 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         }
         io.curve(&json!({"step": step + 1, "loss": loss, "gradient_norm": norm, "lr": rate, "tokens": tokens}))?;
         io.progress(step + 1, parameters.steps, "step", || format!("loss {loss:.3}"))?;
+        train::checkpoint(io, (step + 1, parameters.steps), false, &adam, &(tokens, &tail))?;
     }
 
     // 5. The candidate.
     let model = with(&adam.tensors)?;
     let heldout: Vec<&Sequence> = heldout.iter().map(|row| &documents[*row]).collect();
     let heldout_loss = train::mean_loss(&model, None, &heldout, parameters.batch)?;
+    let directory = io.candidate_dir(parameters.steps)?.join("model");
+    fs::rename(&made, &directory).with_context(|| format!("create {}", directory.display()))?;
     artifact::save_weights(&model, &directory)?;
     let size: usize = adam.tensors.iter().map(|tensor| tensor.dims().iter().product::<usize>()).sum();
     io.candidate(

@@ -9,7 +9,7 @@ use crate::model::{Adapter, Artifact, LoraParameters, Padding};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Schedule};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -192,15 +192,14 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let done = step + 1;
         io.curve(&json!({"step": done, "loss": loss, "gradient_norm": norm, "lr": rate}))?;
         io.progress(done, total, "step", || format!("loss {loss:.3}"))?;
-        if train::is_checkpoint(done, parameters.checkpoint_every, total) {
+        let is_candidate = train::is_candidate(done, parameters.checkpoint_every, total);
+        if is_candidate {
             let mut adapter = start.with_tensors(&adam.tensors);
             normalize(&artifact, &mut adapter, &groups, parameters.normalize)?;
             measure(io, &artifact, &adapter, &heldout, done, rl::mean(&losses))?;
             losses.clear();
-            if done < total {
-                train::save_state(io, done, &adam, &losses)?;
-            }
         }
+        train::checkpoint(io, (done, total), is_candidate, &adam, &losses)?;
     }
     Ok(())
 }
@@ -209,7 +208,10 @@ fn tokenized(artifact: &Artifact, parameters: &Rm, preferences: Vec<Preference>)
     let end = if parameters.ends { artifact.stops(parameters.stop_token).first().copied() } else { None };
     let max_tokens = parameters.max_tokens.min(artifact.model.config.context);
     let group = |preference: Preference| {
-        let row = |answer: &String| train::sequence(&artifact.tokenizer, &preference.prompt, answer, end, max_tokens);
+        let row = |answer: &String| {
+            train::sequence(&artifact.tokenizer, &preference.prompt, answer, end, max_tokens)
+                .with_context(|| format!("row `{}`", preference.id))
+        };
         let rows = preference.answers.iter().map(row).collect::<Result<Vec<_>>>()?;
         let start = rows[0].0.start;
         let rows = rows.into_iter().map(|(sequence, _)| sequence.ids).collect();

@@ -8,7 +8,7 @@ use crate::model::{Artifact, LoraParameters};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -111,8 +111,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let mut rows = Vec::with_capacity(examples.len());
     let mut by_prompt: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, example) in examples.iter().enumerate() {
-        let (row, is_cut) =
-            train::sequence(&artifact.tokenizer, &example.prompt, &example.completion, end, max_tokens)?;
+        let (row, is_cut) = train::sequence(&artifact.tokenizer, &example.prompt, &example.completion, end, max_tokens)
+            .with_context(|| format!("row {} of `data`", index + 1))?;
         truncated += u64::from(is_cut);
         rows.push(row);
         by_prompt.entry(&example.prompt).or_default().push(index);
@@ -144,7 +144,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let done = step + 1;
         io.curve(&json!({"step": done, "loss": loss, "gradient_norm": norm, "lr": rate}))?;
         io.progress(done, total, "step", || format!("loss {loss:.3}"))?;
-        if train::is_checkpoint(done, parameters.checkpoint_every, total) {
+        let is_candidate = train::is_candidate(done, parameters.checkpoint_every, total);
+        if is_candidate {
             let adapter = start.with_tensors(&adam.tensors);
             let heldout_loss = train::mean_loss(&artifact.model, Some(&adapter), &heldout, parameters.batch)?;
             let loss = rl::mean(&losses);
@@ -157,10 +158,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             ];
             io.candidate(done, &metrics)?;
             losses.clear();
-            if done < total {
-                train::save_state(io, done, &adam, &losses)?;
-            }
         }
+        train::checkpoint(io, (done, total), is_candidate, &adam, &losses)?;
     }
     Ok(())
 }

@@ -1,0 +1,312 @@
+//! What holds of the source itself: the layers of DESIGN §5, the table of kinds, the length of files, the code map of
+//! the README. Reads text; knows no Rust beyond `crate::…`, `super::…` and comments.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Lines of a file without its tests. More is a second duty (DESIGN §8.10).
+const LINES: usize = 430;
+/// Longer for a reason.
+const LONG: [(&str, usize); 1] = [
+    // The story of an algorithm stays in one file (DESIGN §8.6).
+    ("stages/src/kinds/ppo.rs", 500),
+];
+
+/// The modules of `src/` in layers, each of which may use those above it and its own: as `main.rs` declares them.
+const LAYERS: [(&str, &[&str]); 6] = [
+    ("what the user typed", &["diagnostic", "spec"]),
+    ("what it means", &["gate", "plan"]),
+    ("what is to be done", &["action", "event", "schedule"]),
+    ("doing it", &["executor", "journal", "run", "worker"]),
+    ("showing it", &["progress", "report"]),
+    ("the verbs", &["cli"]),
+];
+
+/// Uses against the layers, each with its reason. One that is gone must go here, too.
+const AGAINST: [(&str, &str); 2] = [
+    // A rule is parsed where it stands in the file, so that a mistake in it has a place; and it stays a tree.
+    ("spec", "gate"),
+    // A verdict is told as it was reached; the words of it are those of the event.
+    ("gate", "event"),
+];
+
+struct File {
+    /// Relative to the root.
+    name: String,
+    /// Without comments and without the tests at its end.
+    code: String,
+}
+
+/// Every Rust file below `directory` that is no test.
+fn sources(directory: &str) -> Vec<File> {
+    let mut files: Vec<File> = rust_files(directory, true)
+        .into_iter()
+        .filter(|name| !is_test(name))
+        .map(|name| File { code: code(&read(&name)), name })
+        .collect();
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    assert!(!files.is_empty(), "nothing in {directory}");
+    files
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(name)).unwrap()
+}
+
+fn rust_files(directory: &str, is_deep: bool) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(Path::new(ROOT).join(directory)).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{directory}/{}", entry.file_name().to_str().unwrap());
+        if entry.path().is_dir() {
+            names.extend(if is_deep { rust_files(&name, true) } else { Vec::new() });
+        } else if name.ends_with(".rs") {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn is_test(name: &str) -> bool {
+    let is_sample = ["cache/src/sample.rs", "src/report/sample.rs"].contains(&name);
+    is_sample || name.split('/').any(|part| part == "tests" || part == "tests.rs")
+}
+
+/// The text up to `#[cfg(test)] mod … {`, comments taken out. A `//` inside a text is taken for a comment, which can
+/// only hide the rest of that line.
+fn code(text: &str) -> String {
+    let lines = text.lines().collect::<Vec<_>>();
+    let end = lines.windows(2).position(|pair| pair[0].trim() == "#[cfg(test)]" && pair[1].ends_with('{'));
+    let lines = &lines[..end.unwrap_or(lines.len())];
+    lines.iter().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The names behind every `prefix::` of the code, also those in braces: `crate::{a, b::c}` names a and b.
+fn named(code: &str, prefix: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (at, found) in code.match_indices(prefix) {
+        if code[..at].ends_with(|letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':') {
+            continue;
+        }
+        let rest = &code[at + found.len()..];
+        let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+        let word = |text: &str| text.trim().chars().take_while(|letter| is_word(*letter)).collect::<String>();
+        match rest.strip_prefix('{') {
+            None => drop(names.insert(word(rest))),
+            Some(list) => {
+                let mut depth = 0;
+                let mut item = String::new();
+                for letter in list.chars() {
+                    match letter {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => drop(names.insert(word(&std::mem::take(&mut item)))),
+                        _ if depth == 0 => item.push(letter),
+                        _ => {}
+                    }
+                }
+                names.insert(word(&item));
+            }
+        }
+    }
+    names.remove("");
+    names
+}
+
+#[test]
+fn names_are_found_in_every_form_of_a_path() {
+    let code = "use crate::{action, gate::{self, Value}, plan::Plan};\nlet x: crate::event::Event; not_crate::no::way";
+    assert_eq!(named(code, "crate::"), ["action", "event", "gate", "plan"].map(str::to_owned).into());
+}
+
+/// The module of `src/` that a file belongs to.
+fn module(name: &str) -> &str {
+    name.trim_start_matches("src/").trim_end_matches(".rs").split('/').next().unwrap()
+}
+
+#[test]
+fn the_layers_are_those_of_main() {
+    let main = read("src/main.rs");
+    let declared: Vec<&str> = main.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).collect();
+    let layered: Vec<&str> = LAYERS.iter().flat_map(|(_, modules)| *modules).copied().collect();
+    assert_eq!(declared, layered, "`main.rs` and the layers of this test differ");
+}
+
+#[test]
+fn the_modules_of_the_program_use_only_what_lies_above_them() {
+    let layer = |module: &str| LAYERS.iter().position(|(_, modules)| modules.contains(&module));
+    let mut against = BTreeMap::<(String, String), Vec<String>>::new();
+    for file in sources("src").iter().filter(|file| file.name != "src/main.rs") {
+        for used in named(&file.code, "crate::") {
+            let own = module(&file.name);
+            let (Some(from), Some(to)) = (layer(own), layer(&used)) else {
+                panic!("{}: `crate::{used}` is in no layer", file.name);
+            };
+            if to > from {
+                against.entry((own.to_owned(), used)).or_default().push(file.name.clone());
+            }
+        }
+    }
+    let allowed: BTreeSet<(String, String)> = AGAINST.map(|(from, to)| (from.to_owned(), to.to_owned())).into();
+    let news: Vec<_> = against.iter().filter(|(pair, _)| !allowed.contains(*pair)).collect();
+    assert!(news.is_empty(), "against the layers: {news:?}");
+    let gone: Vec<_> = allowed.iter().filter(|pair| !against.contains_key(*pair)).collect();
+    assert!(gone.is_empty(), "no longer against the layers, so take them out of this test: {gone:?}");
+}
+
+#[test]
+fn burn_stays_in_the_stages() {
+    for directory in ["src", "cache/src"] {
+        for file in sources(directory) {
+            assert!(!file.code.to_lowercase().contains("burn"), "{} speaks of burn", file.name);
+        }
+    }
+    for manifest in ["Cargo.toml", "cache/Cargo.toml"] {
+        let text = read(manifest);
+        let dependencies = text.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
+        assert!(!dependencies.contains("burn"), "{manifest} depends on burn");
+    }
+}
+
+#[test]
+fn the_crates_below_know_nothing_of_those_above() {
+    for (directory, manifest, strangers) in [
+        ("cache/src", "cache/Cargo.toml", &["stages", "pipeline"][..]),
+        ("stages/src", "stages/Cargo.toml", &["cache", "pipeline", "serde_saphyr", "petgraph", "minijinja"]),
+    ] {
+        for stranger in strangers {
+            let uses =
+                |line: &str| line.starts_with(&format!("{stranger} =")) || line.starts_with(&format!("{stranger}."));
+            assert!(!read(manifest).lines().any(uses), "{manifest} depends on {stranger}");
+            for file in sources(directory) {
+                // A local name may be the same word; a path of the crate is not.
+                assert!(!file.code.contains(&format!("use {stranger}::")), "{} uses {stranger}", file.name);
+            }
+        }
+    }
+}
+
+/// What `kinds/*` use of each other: nothing, except that an eval hands its parameters to its parts, and the parts
+/// read each other's tables. The sums they share are in `train`, `rl`, `generate` and `model`.
+#[test]
+fn kinds_do_not_use_each_other() {
+    const OF_AN_EVAL: [&str; 4] = ["eval", "answers", "scores", "divergence"];
+    for file in sources("stages/src/kinds") {
+        let own = file.name.rsplit('/').next().unwrap().trim_end_matches(".rs");
+        let mut used = named(&file.code, "super::");
+        used.extend(named(&file.code, "crate::kinds::"));
+        let allowed: &[&str] = if OF_AN_EVAL.contains(&own) { &OF_AN_EVAL } else { &[] };
+        let others: Vec<_> = used.iter().filter(|name| !allowed.contains(&name.as_str())).collect();
+        assert!(others.is_empty(), "{} uses its siblings {others:?}", file.name);
+    }
+    // And nothing below knows any kind by name.
+    for file in sources("stages/src").iter().filter(|file| !file.name.starts_with("stages/src/kinds")) {
+        assert!(!named(&file.code, "crate::").contains("kinds"), "{} knows the kinds", file.name);
+    }
+}
+
+#[test]
+fn the_kinds_on_disk_are_the_kinds_in_the_table() {
+    let of_files: BTreeSet<String> = rust_files("stages/src/kinds", false)
+        .iter()
+        .map(|name| name.rsplit('/').next().unwrap().trim_end_matches(".rs").to_owned())
+        .collect();
+    let rows = stages::kinds::KINDS.iter().chain(stages::kinds::PARTS);
+    assert_eq!(of_files, rows.map(|kind| kind.name.to_owned()).collect());
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let mut long = Vec::new();
+    for directory in ["src", "cache/src", "stages/src"] {
+        for File { name, .. } in sources(directory) {
+            // Comments count: they are read as well.
+            let text = read(&name);
+            let lines: Vec<&str> = text.lines().collect();
+            let tests = lines.windows(2).position(|pair| pair[0].trim() == "#[cfg(test)]" && pair[1].ends_with('{'));
+            let count = tests.unwrap_or(lines.len());
+            let limit = LONG.iter().find(|(file, _)| *file == name).map_or(LINES, |(_, limit)| *limit);
+            if count > limit {
+                long.push(format!("{name}: {count} lines, at most {limit}"));
+            }
+        }
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+#[test]
+fn no_path_of_this_machine_is_in_the_source() {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let homes = ["/home/", "/Users/", "/root/", ROOT, home.as_str()];
+    // A root directory that is `/` or empty says nothing.
+    let telling: Vec<&str> = homes.into_iter().filter(|path| path.len() > 2).collect();
+    // Made-up paths that tests speak of.
+    let made_up = "/home/me";
+    let mut found = Vec::new();
+    for name in texts() {
+        let text = read(&name).replace(made_up, "");
+        let is_this_test = name == "tests/tidy.rs";
+        for (n, line) in text.lines().enumerate() {
+            if !is_this_test && telling.iter().any(|path| line.contains(path)) {
+                found.push(format!("{name}:{}: {}", n + 1, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// What this project wrote, as text.
+fn texts() -> Vec<String> {
+    let is_text = |name: &str| [".rs", ".yaml", ".toml", ".md", ".sh"].iter().any(|end| name.ends_with(end));
+    let mut open: Vec<PathBuf> =
+        ["src", "cache", "stages", "pipelines", "tests", "docs", "README.md", "CHANGELOG.md", "Cargo.toml", ".ci"]
+            .iter()
+            .map(|name| Path::new(ROOT).join(name))
+            .collect();
+    let mut names = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let is_ours = |path: &PathBuf| !path.ends_with("target") && !path.ends_with(".pipeline");
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).filter(is_ours));
+        } else {
+            let name = path.strip_prefix(ROOT).unwrap().to_str().unwrap().to_owned();
+            if path.exists() && (is_text(&name) || name.starts_with(".ci/")) {
+                names.push(name);
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn the_code_map_of_the_readme_is_the_tree() {
+    let readme = read("README.md");
+    let section = readme.split("\n## Code map\n").nth(1).expect("README.md has a section `## Code map`");
+    let map = section.split("\n## ").next().unwrap().split("```").nth(1).expect("the code map is a fenced block");
+    // The first line is what stands behind the fence: the language.
+    let named: Vec<&str> = map.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+
+    let mut wrong = Vec::new();
+    let directories = ["src", "cache/src", "stages/src", "stages/src/kinds"];
+    let on_disk: BTreeSet<String> = directories.iter().flat_map(|directory| rust_files(directory, false)).collect();
+    for name in &on_disk {
+        match named.iter().filter(|other| *other == name).count() {
+            0 => wrong.push(format!("+ {name}   is not in the map")),
+            1 => {}
+            n => wrong.push(format!("- {name}   is in the map {n} times")),
+        }
+    }
+    for name in &named {
+        if !Path::new(ROOT).join(name).exists() {
+            wrong.push(format!("- {name}   is in the map and not on disk"));
+        } else if name.ends_with(".rs") && !on_disk.contains(*name) {
+            wrong.push(format!("- {name}   is no file of the top: the map names {}", directories.join(", ")));
+        }
+    }
+    assert!(wrong.is_empty(), "the code map of README.md:\n{}", wrong.join("\n"));
+}
