@@ -553,6 +553,45 @@ fn a_judge_must_be_an_eval_stage_that_does_not_wait_for_the_gate() {
 }
 
 #[test]
+fn a_stage_waits_for_the_reward_that_judges_it_and_for_no_further_one() {
+    // rm_2 is trained after ppo_1: waiting for it would be a cycle.
+    let stages = "
+  ppo_1:
+    kind: ppo
+    from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}
+    gate: {judge: late, require: mean_score > incumbent.mean_score, on_fail: keep}
+  rm_2: {kind: rm, from: {model: ppo_1, data: ./pairs.jsonl}}
+  late:
+    kind: eval
+    from: {policy: ppo_1, reward: [rm_1, rm_2], prompts: ./heldout.jsonl, baseline: sft}
+    seed: 4
+";
+    check(&with_base(stages), expect![[r#"
+        base = pretrain(text=corpus.jsonl) seed 0
+        sft = sft(model=base, data=sft.jsonl) seed 0 needs base
+        rm_1 = rm(model=sft, data=pairs.jsonl) seed 0 needs sft
+        eval = eval(policy=sft, reward=rm_1, prompts=heldout.jsonl, baseline=base) needs base sft rm_1
+        ppo_1 = ppo(policy=sft, reward=rm_1, prompts=prompts.jsonl) seed 0 needs sft rm_1 | Keep 1 rules, judge late, incumbent policy
+        rm_2 = rm(model=ppo_1, data=pairs.jsonl) seed 0 needs ppo_1
+        late = eval(policy=ppo_1, reward=rm_1+rm_2, prompts=heldout.jsonl, baseline=sft) needs sft rm_1 ppo_1 rm_2
+        warning: `rm_2` repeats `rm_1` when the gate of `ppo_1` keeps the incumbent
+          --> rlhf.yaml:11:3
+           |
+        11 |   rm_2: {kind: rm, from: {model: ppo_1, data: ./pairs.jsonl}}
+           |   ^^^^
+           |
+           = help: give it its own `seed` (or data) if it is meant as a new attempt
+
+        warning: `seed` has no effect: the kind `eval` draws nothing
+          --> rlhf.yaml:15:11
+           |
+        15 |     seed: 4
+           |           ^
+
+    "#]]);
+}
+
+#[test]
 fn rules_are_checked_against_the_names_there_are() {
     check(
         &with_base(
