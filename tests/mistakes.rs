@@ -562,5 +562,6 @@ fn the_pipelines_of_the_project_hold_no_mistake() {
     // What the published table is warned of is true of it: every stage brings its own measurement.
     let table = check("published-table");
     let warnings: Vec<&str> = table.stderr.lines().filter(|line| line.starts_with("warning")).collect();
-    expect!["warning: `incumbent.mean_score` was measured by the incumbent's own stage: a different yardstick"].assert_eq(&warnings.join("\n"));
+    expect!["warning: `incumbent.mean_score` was measured by the incumbent's own stage: a different yardstick"]
+        .assert_eq(&warnings.join("\n"));
 }

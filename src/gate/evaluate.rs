@@ -1,4 +1,4 @@
-//! A checked rule and the measured numbers → pass, fail or error, and a sentence with every number in it.
+//! A checked rule and the measured numbers → pass, fail, unsure or error, and a sentence with every number in it.
 //! A number that is missing, null, NaN or infinite is an error of the whole rule: it never reads as false.
 
 mod quantity;
@@ -7,6 +7,7 @@ use super::lexer::Comparison;
 use super::pairs::Item;
 use super::show;
 use super::tree::{Leaves, Margin, Number, Rule, Test};
+pub(super) use quantity::Gap;
 use quantity::{Part, Quantity, quantity};
 use stages::stage::Direction;
 use std::collections::BTreeMap;
@@ -168,8 +169,11 @@ fn add_margin(right: &mut Quantity, margin: &Margin, sign: f64) {
     right.close();
     right.parts.push(Part::Text(format!(" {} {} = ", if sign > 0.0 { "+" } else { "-" }, margin.text)));
     right.parts.push(Part::Value(threshold));
-    right.value =
-        if threshold.is_finite() { Ok(threshold) } else { Err("the margin gives no finite number".to_owned()) };
+    right.value = if threshold.is_finite() {
+        Ok(threshold)
+    } else {
+        Err(Gap::Error("the margin gives no finite number".to_owned()))
+    };
 }
 
 fn digits(sides: &[Quantity]) -> usize {
@@ -178,11 +182,12 @@ fn digits(sides: &[Quantity]) -> usize {
 }
 
 fn conclude(sides: &[Quantity], sentence: String, notes: &[String], holds: bool) -> Judgement {
-    let mut reasons: Vec<&str> =
-        sides.iter().filter_map(|side| side.value.as_ref().err()).map(String::as_str).collect();
+    let mut reasons: Vec<&str> = sides.iter().filter_map(|side| side.value.as_ref().err()).map(Gap::reason).collect();
     reasons.dedup();
     if !reasons.is_empty() {
-        return Judgement { outcome: Outcome::Error, explanation: format!("{sentence} ({})", reasons.join("; ")) };
+        let is_error = sides.iter().any(|side| matches!(side.value, Err(Gap::Error(_))));
+        let outcome = if is_error { Outcome::Error } else { Outcome::Unsure };
+        return Judgement { outcome, explanation: format!("{sentence} ({})", reasons.join("; ")) };
     }
     let outcome = if holds { Outcome::Pass } else { Outcome::Fail };
     let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };

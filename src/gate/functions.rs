@@ -1,6 +1,7 @@
 //! The functions of the rule language: one row each. A row says how its arguments are read and what it does with
 //! them; the parser, the check and the evaluation follow the row.
 
+use super::evaluate::Gap;
 use super::pairs::{self, Pair};
 use stages::stage::Direction;
 
@@ -23,7 +24,7 @@ pub enum Body {
     /// and of that artifact.
     Paired {
         is_over_changed: bool,
-        measure: fn(&[Pair]) -> Result<Measure, String>,
+        measure: fn(&[Pair]) -> Result<Measure, Gap>,
     },
     /// `f(METRIC, STAGE)`: the candidate's value and the other's.
     Against(fn(f64, f64) -> f64),
@@ -107,14 +108,14 @@ fn worst(direction: Direction, numbers: &[f64]) -> f64 {
     if direction == Direction::Lower { largest(numbers) } else { smallest(numbers) }
 }
 
-fn win_rate(items: &[Pair]) -> Result<Measure, String> {
+fn win_rate(items: &[Pair]) -> Result<Measure, Gap> {
     let counts = pairs::count(items)?;
-    let value =
-        counts.win_rate().ok_or_else(|| format!("none of {} texts changed, so none won or lost", counts.total()))?;
+    let none = || Gap::Open(format!("none of {} texts changed, so none won or lost", counts.total()));
+    let value = counts.win_rate().ok_or_else(none)?;
     Ok(Measure { value, detail: counts.to_string() })
 }
 
-fn changed(items: &[Pair]) -> Result<Measure, String> {
+fn changed(items: &[Pair]) -> Result<Measure, Gap> {
     let changed = items.iter().filter(|pair| pair.is_changed()).count();
     Ok(Measure { value: changed as f64 / items.len() as f64, detail: format!("{changed} of {}", items.len()) })
 }

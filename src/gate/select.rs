@@ -80,7 +80,7 @@ pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Chosen {
         let (step, subject) = &candidates[*at];
         match evaluate::value(best, &facts(subject)) {
             Ok(value) => values.push(value),
-            Err(reason) => return chosen(Outcome::Error, &survivors, None, format!("step {step}: {reason}")),
+            Err(gap) => return chosen(Outcome::Error, &survivors, None, format!("step {step}: {}", gap.reason())),
         }
     }
     let is_lower = is_lower_better(best);

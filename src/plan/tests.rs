@@ -566,7 +566,9 @@ fn a_stage_waits_for_the_reward_that_judges_it_and_for_no_further_one() {
     from: {policy: ppo_1, reward: [rm_1, rm_2], prompts: ./heldout.jsonl, baseline: sft}
     seed: 4
 ";
-    check(&with_base(stages), expect![[r#"
+    check(
+        &with_base(stages),
+        expect![[r#"
         base = pretrain(text=corpus.jsonl) seed 0
         sft = sft(model=base, data=sft.jsonl) seed 0 needs base
         rm_1 = rm(model=sft, data=pairs.jsonl) seed 0 needs sft
@@ -588,7 +590,8 @@ fn a_stage_waits_for_the_reward_that_judges_it_and_for_no_further_one() {
         15 |     seed: 4
            |           ^
 
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -25,7 +25,9 @@ pub fn open(choice: DeviceChoice) -> Result<Device> {
 /// instruction set its matrix products are compiled for.
 pub fn class(device: &Device) -> String {
     match device.identity() {
-        Some(identity) => format!("wgpu {} {}", identity.name, identity.fingerprint),
+        Some(identity) => {
+            format!("wgpu {} {}", if cfg!(feature = "vulkan") { "spir-v" } else { "wgsl" }, identity.name)
+        }
         None => format!("cpu {}", instruction_set()),
     }
 }

@@ -8,9 +8,52 @@ use super::{Facts, Subject};
 
 pub struct Quantity {
     pub parts: Vec<Part>,
-    pub value: Result<f64, String>,
+    pub value: Result<f64, Gap>,
     /// Computed by an operator, so that the result is not yet among the parts.
     is_open: bool,
+}
+
+/// Why there is no number.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Gap {
+    /// Something is missing or broken: an error of the rule.
+    Error(String),
+    /// Everything is there and says nothing either way, as a win rate does where no text changed: the rule is unsure.
+    /// An error would end the run for a stage that only had no effect, and a pass or fail would claim evidence.
+    Open(String),
+}
+
+impl Gap {
+    pub fn reason(&self) -> &str {
+        let (Gap::Error(reason) | Gap::Open(reason)) = self;
+        reason
+    }
+
+    fn map(self, change: impl Fn(String) -> String) -> Gap {
+        match self {
+            Gap::Error(reason) => Gap::Error(change(reason)),
+            Gap::Open(reason) => Gap::Open(change(reason)),
+        }
+    }
+}
+
+impl From<String> for Gap {
+    fn from(reason: String) -> Gap {
+        Gap::Error(reason)
+    }
+}
+
+/// Of several gaps an error is the one that counts.
+fn all_numbers(values: impl IntoIterator<Item = Result<f64, Gap>>) -> Result<Vec<f64>, Gap> {
+    let (mut numbers, mut gap) = (Vec::new(), None);
+    for value in values {
+        match value {
+            Ok(number) => numbers.push(number),
+            Err(error @ Gap::Error(_)) => return Err(error),
+            Err(open) => gap = gap.or(Some(open)),
+        }
+    }
+    gap.map_or(Ok(numbers), Err)
 }
 
 /// Text is split from numbers because how many digits are shown is known only when all numbers of a sentence are.
@@ -22,7 +65,7 @@ pub enum Part {
 }
 
 impl Quantity {
-    fn text(text: String, value: Result<f64, String>) -> Quantity {
+    fn text(text: String, value: Result<f64, Gap>) -> Quantity {
         Quantity { parts: vec![Part::Text(text)], value, is_open: false }
     }
 
@@ -60,7 +103,7 @@ pub fn quantity(number: &Number, leaves: &Leaves, facts: &Facts) -> Quantity {
     quantity
 }
 
-pub fn value(expression: &Expression, facts: &Facts) -> Result<f64, String> {
+pub fn value(expression: &Expression, facts: &Facts) -> Result<f64, Gap> {
     open(&expression.number, &expression.leaves, facts).value
 }
 
@@ -98,9 +141,9 @@ fn named(name: &Name, facts: &Facts) -> Quantity {
         }
         Ok(value) => {
             let odd = show::odd(value);
-            Quantity::text(format!("{label} {odd}"), Err(format!("`{label}` is {odd}")))
+            Quantity::text(format!("{label} {odd}"), Err(Gap::Error(format!("`{label}` is {odd}"))))
         }
-        Err(reason) => Quantity::text(format!("{label} ?"), Err(reason)),
+        Err(reason) => Quantity::text(format!("{label} ?"), Err(Gap::Error(reason))),
     }
 }
 
@@ -144,7 +187,8 @@ fn chain(first: &Number, rest: &[(Operator, Number)], leaves: &Leaves, facts: &F
         let (more, value) = operand(number);
         parts.push(Part::Text(format!(" {} ", operator.sign())));
         parts.extend(more);
-        result = result.and_then(|left| apply(*operator, left, value?));
+        result =
+            all_numbers([result, value]).and_then(|sides| apply(*operator, sides[0], sides[1]).map_err(Gap::Error));
     }
     Quantity { parts, value: result, is_open: true }
 }
@@ -172,7 +216,7 @@ fn call(function: &Function, arguments: &Arguments, leaves: &Leaves, facts: &Fac
                         vec![Part::Text(format!("{text} ")), Part::Value(value), Part::Text(format!(" [{detail}]"))];
                     Quantity { parts, value: Ok(value), is_open: false }
                 }
-                Err(reason) => Quantity::text(format!("{text} ?"), Err(format!("{text}: {reason}"))),
+                Err(gap) => Quantity::text(format!("{text} ?"), Err(gap.map(|reason| format!("{text}: {reason}")))),
             }
         }
         (Body::Against(sum), Arguments::Against(mine, theirs)) => {
@@ -186,7 +230,7 @@ fn call(function: &Function, arguments: &Arguments, leaves: &Leaves, facts: &Fac
                 Body::Several(sum) => with_arguments(function, quantities, sum),
                 Body::Directed(sum) => match check::direction(numbers, leaves) {
                     Ok(direction) => with_arguments(function, quantities, |numbers| sum(direction, numbers)),
-                    Err(reason) => Quantity::text(format!("{} ?", function.name), Err(reason)),
+                    Err(reason) => Quantity::text(format!("{} ?", function.name), Err(Gap::Error(reason))),
                 },
                 Body::Paired { .. } | Body::Against(_) => misread(function),
             }
@@ -197,11 +241,12 @@ fn call(function: &Function, arguments: &Arguments, leaves: &Leaves, facts: &Fac
 
 /// The parser reads arguments as the row of the function says, so this cannot be; still it is an error, not a panic.
 fn misread(function: &Function) -> Quantity {
-    Quantity::text(format!("{} ?", function.name), Err(format!("`{}` was read with other arguments", function.name)))
+    let reason = format!("`{}` was read with other arguments", function.name);
+    Quantity::text(format!("{} ?", function.name), Err(Gap::Error(reason)))
 }
 
 fn with_arguments(function: &Function, arguments: Vec<Quantity>, sum: impl Fn(&[f64]) -> f64) -> Quantity {
-    let values: Result<Vec<f64>, String> = arguments.iter().map(|argument| argument.value.clone()).collect();
+    let values = all_numbers(arguments.iter().map(|argument| argument.value.clone()));
     let mut parts = vec![Part::Text(format!("{}(", function.name))];
     for (at, argument) in arguments.into_iter().enumerate() {
         if at > 0 {
@@ -216,17 +261,13 @@ fn with_arguments(function: &Function, arguments: Vec<Quantity>, sum: impl Fn(&[
     }
     let value = value.and_then(|value| match value.is_finite() {
         true => Ok(value),
-        false => Err(format!("`{}` gives {}", function.name, show::odd(value))),
+        false => Err(Gap::Error(format!("`{}` gives {}", function.name, show::odd(value)))),
     });
     Quantity { parts, value, is_open: false }
 }
 
-fn compared(
-    other: &Other,
-    measure: fn(&[pairs::Pair]) -> Result<Measure, String>,
-    facts: &Facts,
-) -> Result<Measure, String> {
-    let mine = facts.candidate.items.as_ref().ok_or("the candidate has no table of answers")?;
+fn compared(other: &Other, measure: fn(&[pairs::Pair]) -> Result<Measure, Gap>, facts: &Facts) -> Result<Measure, Gap> {
+    let mine = facts.candidate.items.as_ref().ok_or_else(|| "the candidate has no table of answers".to_owned())?;
     let theirs = subject(&other.who, facts).and_then(|subject| subject.items.as_ref());
     let theirs = theirs.ok_or_else(|| format!("`{}` has no table of answers", other.label()))?;
     measure(&pairs::pair(mine, theirs)?)

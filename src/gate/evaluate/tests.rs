@@ -212,9 +212,17 @@ fn the_published_promotions_come_out_of_the_plain_rule() {
 }
 
 #[test]
-fn nothing_changed_is_no_win_rate() {
+fn nothing_changed_leaves_a_win_rate_open_and_an_error_beside_it_still_wins() {
     let same = Subject { items: Some(Arc::new(items(|_| 0.0, |_| "same".to_owned()))), ..Subject::default() };
     let stages = BTreeMap::from([("sft".to_owned(), same.clone())]);
     let facts = Facts { candidate: &same, incumbent: None, stages: &stages };
-    expect!["error: win_rate(sft over changed) ? > 0.5 (win_rate(sft over changed): none of 2000 texts changed, so none won or lost)"].assert_eq(&say("win_rate(sft over changed) > 0.5", &facts));
+    let said = [
+        say("win_rate(sft over changed) > 0.5", &facts),
+        say("win_rate(sft over changed) > 0.5 and changed(sft) > 0", &facts),
+        say("win_rate(sft over changed) + mean_score > 0.5", &facts),
+    ];
+    expect![[r#"
+        unsure: win_rate(sft over changed) ? > 0.5 (win_rate(sft over changed): none of 2000 texts changed, so none won or lost)
+        fail: win_rate(sft over changed) ? > 0.5 (win_rate(sft over changed): none of 2000 texts changed, so none won or lost) and changed(sft) 0 [0 of 2000] is not > 0 (equal)
+        error: win_rate(sft over changed) ? + mean_score ? > 0.5 (`mean_score` was not measured)"#]].assert_eq(&said.join("\n"));
 }
