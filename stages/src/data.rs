@@ -155,7 +155,7 @@ fn rows<T>(path: &Path, read: impl Fn(&Value, usize) -> Result<T>) -> Result<Vec
     } else {
         for (index, line) in whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let row = serde_json::from_str(line)
-                .map_err(|error| anyhow::anyhow!("not JSON ({error})"))
+                .map_err(|error: serde_json::Error| anyhow::anyhow!("not JSON, at column {}", error.column()))
                 .and_then(|value| read(&value, out.len() + 1));
             out.push(row.with_context(|| format!("read {}: line {}", path.display(), index + 1))?);
         }
@@ -198,7 +198,7 @@ mod tests {
             "sft",
             "data",
             &format!("{good}\n{{\"prompt\": \"p\",\n"),
-            expect!["read rows.jsonl: line 2: not JSON (EOF while parsing a value at line 1 column 15)"],
+            expect!["read rows.jsonl: line 2: not JSON, at column 15"],
         );
         refused(
             "rm",

@@ -55,6 +55,15 @@ pub struct Outcome {
     pub telemetry: BTreeMap<String, serde_json::Value>,
 }
 
+/// What a checkpoint knows besides the stage's own state.
+#[derive(Serialize, Deserialize)]
+struct Checkpoint {
+    /// So far; its telemetry names the device class.
+    outcome: Outcome,
+    /// Length of `metrics.jsonl`.
+    curve_bytes: u64,
+}
+
 /// One line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -170,9 +179,9 @@ impl Io {
         }
         fs::create_dir_all(&partial).with_context(|| format!("create {}", partial.display()))?;
         save(&partial).with_context(|| format!("write the checkpoint of step {step}"))?;
-        // With the telemetry: it names the device class.
-        let outcome = serde_json::to_vec(&self.outcome)?;
-        fs::write(partial.join("outcome.json"), outcome).context("write the checkpoint's outcome")?;
+        let curve_bytes = self.curve.metadata().context("read metrics.jsonl")?.len();
+        let progress = Checkpoint { outcome: self.outcome.clone(), curve_bytes };
+        fs::write(partial.join("progress.json"), serde_json::to_vec(&progress)?).context("write the checkpoint")?;
         // A directory cannot be renamed over a full one: the old one steps aside first, and counts until it is gone.
         if new.exists() {
             fs::rename(&new, &old).with_context(|| format!("rename {}", new.display()))?;
@@ -187,14 +196,16 @@ impl Io {
     pub fn resume_from(&mut self) -> Result<Option<PathBuf>> {
         let found = ["resume", "resume.old"].map(|name| self.work.join(name)).into_iter().find(|path| path.is_dir());
         let Some(directory) = found else { return Ok(None) };
-        let bytes = fs::read(directory.join("outcome.json")).context("read the checkpoint's outcome")?;
-        let earlier: Outcome = serde_json::from_slice(&bytes).context("read the checkpoint's outcome")?;
-        let is_ours = earlier.telemetry.get("device") == self.outcome.telemetry.get("device");
+        let bytes = fs::read(directory.join("progress.json")).context("read the checkpoint")?;
+        let earlier: Checkpoint = serde_json::from_slice(&bytes).context("read the checkpoint")?;
+        let is_ours = earlier.outcome.telemetry.get("device") == self.outcome.telemetry.get("device");
         if is_ours {
-            self.outcome.candidates = earlier.candidates;
+            self.outcome.candidates = earlier.outcome.candidates;
         } else {
             tracing::warn!("the checkpoint is of another device class: starting anew");
         }
+        // The curve goes on where the checkpoint left it.
+        self.curve.set_len(if is_ours { earlier.curve_bytes } else { 0 }).context("cut metrics.jsonl")?;
         let known: Vec<String> = self.outcome.candidates.iter().map(|candidate| candidate.step.to_string()).collect();
         for place in ["out", "tables"].map(|name| self.work.join(name)) {
             for entry in fs::read_dir(&place).into_iter().flatten() {

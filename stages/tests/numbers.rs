@@ -236,3 +236,55 @@ fn stories260k_decodes_the_golden_tokens_with_the_golden_logits() {
     let worst = largest_difference(&log_probs, &row(&golden["greedy_token_logprobs"]));
     assert!(worst < 2e-4, "log-probabilities differ by {worst}");
 }
+
+#[test]
+fn a_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes() {
+    use stages::io::{Host, Io};
+    let work = tempfile::tempdir().unwrap();
+    let open = || Io::open(work.path(), Default::default(), Host::default()).unwrap();
+    let model = model(&Device::flex());
+    let adapter = adapter(&model);
+    let sequences = sequences();
+    let rows: Vec<&Sequence> = sequences.iter().collect();
+    let step = |adam: &mut Adam| {
+        let loss = |tensors: &[Tensor<2>]| {
+            let log_probs = train::completion_log_probs(&model, Some(&adapter.with_tensors(tensors)), &rows, 1.0).0;
+            Ok((log_probs.mean().neg(), ()))
+        };
+        adam.step(1e-2, loss).unwrap();
+    };
+    let bytes = |adam: &Adam| adam.tensors.iter().map(|tensor| values_of(tensor.clone()).unwrap()).collect::<Vec<_>>();
+
+    let mut io = open();
+    let mut adam = Adam::new(adapter.tensors(), AdamSettings::default());
+    for done in 1..=2 {
+        step(&mut adam);
+        io.curve(&serde_json::json!({"step": done})).unwrap();
+        io.candidate_dir(done).unwrap();
+        io.candidate(done, &[("loss", 0.5)]).unwrap();
+    }
+    train::checkpoint(&mut io, (2, 4), true, &adam, &"the rest".to_owned()).unwrap();
+    // What is done after the checkpoint is lost with the process.
+    step(&mut adam);
+    io.curve(&serde_json::json!({"step": 3})).unwrap();
+    io.candidate_dir(3).unwrap();
+    drop(io);
+    step(&mut adam);
+
+    let mut io = open();
+    let mut resumed = Adam::new(adapter.tensors(), AdamSettings::default());
+    let (done, rest): (u64, String) = train::resume(&mut io, &mut resumed).unwrap().unwrap();
+    assert_eq!((done, rest.as_str()), (2, "the rest"));
+    assert!(work.path().join("out/2").exists() && !work.path().join("out/3").exists());
+    assert_eq!(std::fs::read_to_string(work.path().join("metrics.jsonl")).unwrap().lines().count(), 2);
+    assert!(io.candidate(2, &[]).is_err(), "its candidates count as handed over");
+    step(&mut resumed);
+    step(&mut resumed);
+    assert_eq!(bytes(&resumed), bytes(&adam));
+
+    // Another device class would give other last bits: the checkpoint is not taken up.
+    let mut io = open();
+    io.telemetry("device", "another");
+    assert!(train::resume::<String>(&mut io, &mut resumed).unwrap().is_none());
+    assert!(!work.path().join("out/2").exists());
+}

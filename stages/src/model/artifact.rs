@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Everything a stage reads of a model.
@@ -33,34 +34,26 @@ struct Reward {
 impl Artifact {
     /// Reads a stage's artifact (`model/`, `adapter/`) or a plain Hugging Face directory.
     pub fn load(directory: &Path, device: &Device) -> Result<Artifact> {
-        let inner = directory.join("model");
-        let model_directory = if inner.is_dir() { inner } else { directory.to_owned() };
-        let config = Config::load(&model_directory)?;
-        let tokenizer = Tokenizer::load(&model_directory, config.bos)?;
-        let model = load_weights(&model_directory, config, device)?;
-        let adapter_directory = directory.join("adapter");
-        let adapter = if adapter_directory.is_dir() {
-            Some(load_adapter(&adapter_directory, &model.config, device)?)
-        } else {
-            None
-        };
-        Ok(Artifact { model, adapter, tokenizer, directory: model_directory })
+        Artifact::open(directory, None, device)
     }
 
     /// As [`Artifact::load`], sharing the base of `other` when both lie on the same bytes: one frozen base in memory.
     pub fn load_beside(directory: &Path, other: &Artifact, device: &Device) -> Result<Artifact> {
+        Artifact::open(directory, Some(other), device)
+    }
+
+    fn open(directory: &Path, other: Option<&Artifact>, device: &Device) -> Result<Artifact> {
         let inner = directory.join("model");
         let model_directory = if inner.is_dir() { inner } else { directory.to_owned() };
-        if !same_files(&model_directory, &other.directory)? {
-            return Artifact::load(directory, device);
-        }
-        let model = other.model.clone();
+        let model = match other {
+            Some(other) if has_same_weights(&model_directory, &other.directory) => other.model.clone(),
+            _ => load_weights(&model_directory, Config::load(&model_directory)?, device)?,
+        };
         let tokenizer = Tokenizer::load(&model_directory, model.config.bos)?;
         let adapter_directory = directory.join("adapter");
-        let adapter = if adapter_directory.is_dir() {
-            Some(load_adapter(&adapter_directory, &model.config, device)?)
-        } else {
-            None
+        let adapter = match adapter_directory.is_dir() {
+            true => Some(load_adapter(&adapter_directory, &model.config, device)?),
+            false => None,
         };
         Ok(Artifact { model, adapter, tokenizer, directory: model_directory })
     }
@@ -71,8 +64,7 @@ impl Artifact {
         fs::create_dir_all(&target).with_context(|| format!("create {}", target.display()))?;
         for entry in fs::read_dir(&self.directory).with_context(|| format!("read {}", self.directory.display()))? {
             let entry = entry?;
-            // A plain directory may hold other things (checkpoints, images); a model is its own files only.
-            if entry.file_type()?.is_file() {
+            if entry.file_type()?.is_file() && entry.file_name().to_str().is_some_and(is_of_model) {
                 let to = target.join(entry.file_name());
                 fs::hard_link(entry.path(), &to)
                     .or_else(|_| fs::copy(entry.path(), &to).map(drop))
@@ -106,15 +98,34 @@ impl Artifact {
     }
 }
 
-fn same_files(one: &Path, other: &Path) -> Result<bool> {
-    for name in ["config.json", "model.safetensors"] {
+/// Files of a model; whatever else lies in a plain directory (notes, checkpoints, images) stays there.
+fn is_of_model(name: &str) -> bool {
+    let starts = [
+        "config",
+        "generation_config",
+        "tokenizer",
+        "special_tokens",
+        "added_tokens",
+        "vocab",
+        "merges",
+        "chat_template",
+    ];
+    name == WEIGHTS || starts.iter().any(|start| name.starts_with(start))
+}
+
+const WEIGHTS: &str = "model.safetensors";
+
+/// Placed from the store, equal files are one file; only others are read to tell.
+fn has_same_weights(one: &Path, other: &Path) -> bool {
+    ["config.json", WEIGHTS].iter().all(|name| {
         let (one, other) = (one.join(name), other.join(name));
-        let size = |path: &Path| fs::metadata(path).map(|data| data.len()).ok();
-        if size(&one) != size(&other) || fs::read(&one).ok() != fs::read(&other).ok() {
-            return Ok(false);
+        let (Ok(of_one), Ok(of_other)) = (fs::metadata(&one), fs::metadata(&other)) else { return false };
+        if (of_one.dev(), of_one.ino()) == (of_other.dev(), of_other.ino()) {
+            return true;
         }
-    }
-    Ok(true)
+        of_one.len() == of_other.len()
+            && matches!((fs::read(&one), fs::read(&other)), (Ok(one), Ok(other)) if one == other)
+    })
 }
 
 // ---------------------------------------------------------------------------------------------- base weights
@@ -149,7 +160,7 @@ pub fn build(config: Config, mut tensor: impl FnMut(&str, [usize; 2], bool) -> R
             let (inputs, outputs) = target.shape(&config);
             projections.push(tensor(&format!("{}.weight", target.path(layer)), [inputs, outputs], true)?);
         }
-        let projections = projections.try_into().ok().expect("one projection per target");
+        let projections = projections.try_into().unwrap_or_else(|_| unreachable!("one projection per target"));
         blocks.push(Block { attention_norm, mlp_norm, projections });
     }
     let norm = tensor("model.norm.weight", [1, width], false)?;
@@ -161,7 +172,7 @@ pub fn build(config: Config, mut tensor: impl FnMut(&str, [usize; 2], bool) -> R
 }
 
 fn load_weights(directory: &Path, config: Config, device: &Device) -> Result<Llama> {
-    let path = directory.join("model.safetensors");
+    let path = directory.join(WEIGHTS);
     let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let file = SafeTensors::deserialize(&bytes).with_context(|| format!("read {}", path.display()))?;
     build(config, |name, [rows, columns], is_projection| {
@@ -187,7 +198,7 @@ pub fn save_weights(model: &Llama, directory: &Path) -> Result<()> {
         };
         tensors.insert(name, (values, shape));
     }
-    write(&tensors, &directory.join("model.safetensors"))?;
+    write(&tensors, &directory.join(WEIGHTS))?;
     let path = directory.join("config.json");
     fs::write(&path, serde_json::to_vec_pretty(&model.config.source)?)
         .with_context(|| format!("write {}", path.display()))
@@ -265,7 +276,7 @@ fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Result<Ad
                 b: matrix(&format!("{name}.lora_B.weight"), [outputs, settings.r])?,
             });
         }
-        pairs.push(block.try_into().ok().expect("one pair per target"));
+        pairs.push(block.try_into().unwrap_or_else(|_| unreachable!("one pair per target")));
     }
     let mut adapter =
         Adapter { rank: settings.r, alpha: settings.lora_alpha, pairs, head: None, offset: 0.0, spread: 1.0 };
