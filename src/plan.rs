@@ -1,6 +1,7 @@
 //! Spec → [`Plan`]: names resolved, ports, parameters, files and rules checked, no cycle; the only petgraph.
 //! Looks at the files that are inputs; knows nothing of YAML, of the store, or of what has run before.
 
+mod adapters;
 mod gates;
 mod graph;
 mod inputs;
@@ -119,6 +120,7 @@ pub fn resolve(spec: &Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>> {
         }
         drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, metrics, incumbent });
     }
+    adapters::check(&drafts, &mut mistakes);
     mistakes.extend(graph.cycles());
     let mut gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.level == Level::Error) {
@@ -175,13 +177,21 @@ fn check_name(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
+/// Kinds that are to come: another would be a wrong guess at what was meant.
+const PLANNED: [&str; 4] = ["dpo", "sample", "rank", "probe"];
+
 fn kind(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) -> Option<&'static Kind> {
     let typed = stage.kind.as_ref()?;
     let found = kinds::kind(&typed.value);
     if found.is_none() {
         let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-        let message = format!("unknown kind `{}`", typed.value);
-        mistakes.push(Diagnostic::error(typed.span, message).help(did_you_mean(&typed.value, &names)));
+        let mistake = match PLANNED.contains(&typed.value.as_str()) {
+            true => Diagnostic::error(typed.span, format!("the kind `{}` is not available yet", typed.value))
+                .help(format!("there are: {}", names.join(", "))),
+            false => Diagnostic::error(typed.span, format!("unknown kind `{}`", typed.value))
+                .help(did_you_mean(&typed.value, &names)),
+        };
+        mistakes.push(mistake);
     }
     found
 }

@@ -102,6 +102,13 @@ fn execute(
     Ok(exit)
 }
 
+/// The log's path, good from anywhere.
+fn shown(attempt: &Attempt) -> Result<String> {
+    let log = attempt.log();
+    let log = std::path::absolute(&log).with_context(|| format!("find {}", log.display()))?;
+    Ok(log.display().to_string())
+}
+
 /// RFC 3339, to the second.
 fn stamp(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -301,7 +308,7 @@ impl Run<'_> {
             action: serde_json::to_value(&request.action).context("write the action")?,
             attempt: attempt.number,
             why,
-            log: attempt.log().display().to_string(),
+            log: shown(&attempt)?,
         })?;
         let directory =
             std::path::absolute(&attempt.directory).with_context(|| format!("find {}", attempt.directory.display()))?;
@@ -349,7 +356,7 @@ impl Run<'_> {
                 Ok(Some(news))
             }
             Err(cause) => {
-                let log = task.attempt.log().display().to_string();
+                let log = shown(&task.attempt)?;
                 self.tell(Event::Failed { stage, part, key: key.to_string(), cause: cause.clone(), log })?;
                 if task.tries >= self.plan.stages[task.request.limits_of].retry {
                     return Ok(Some(News::Failed { key, cause }));

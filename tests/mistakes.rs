@@ -272,7 +272,7 @@ fn data_that_cannot_be_read() {
             3 |   base: {kind: pretrain, from: {text: ./empty.jsonl}}
               |                                       ^^^^^^^^^^^^^
 
-            error: ./broken.jsonl: line 2: not JSON (EOF while parsing an object at line 1 column 28)
+            error: ./broken.jsonl: line 2: not JSON, at column 28
              --> rlhf.yaml:4:46
               |
             4 |   one: {kind: sft, from: {model: base, data: ./broken.jsonl}}
@@ -313,7 +313,7 @@ fn what_gives_no_model_is_not_taken_for_one() {
             6 |   ppo_1: {kind: ppo, from: {policy: rm_1, reward: sft, prompts: ./prompts.jsonl}}
               |                                                   ^^^
               |
-              = help: `reward` takes a reward model: a stage that makes one, a directory, or a rule file (.txt, .tsv)
+              = help: `reward` takes a reward model: a stage that makes one, or a directory
 
             error: stage `rm_2` has no input `data`
              --> rlhf.yaml:7:3

@@ -58,6 +58,7 @@ fn ports(kind: &Kind, page: Page) -> String {
     for port in kind.ports {
         let takes = match port.accepts {
             Accepts::Model => "model",
+            Accepts::RewardModel => "reward model",
             Accepts::Reward => "reward",
             Accepts::Data => "data",
             Accepts::Any => "anything",

@@ -120,7 +120,9 @@ fn stage_source(
         let is_good = match (port.map(|port| port.accepts), given.gives) {
             (_, Gives::Nothing) => false,
             (Some(Accepts::Any), _) | (_, Gives::Any) => true,
-            (Some(Accepts::Model), Gives::Model) | (Some(Accepts::Reward), Gives::Reward) => true,
+            (Some(Accepts::Model), Gives::Model) | (Some(Accepts::RewardModel | Accepts::Reward), Gives::Reward) => {
+                true
+            }
             // Training a reward model may go on from one.
             (Some(Accepts::Model), Gives::Reward) => goes_on,
             (Some(_), _) => false,
@@ -150,6 +152,7 @@ fn gift(gives: Gives) -> &'static str {
 fn accepted(accepts: Accepts) -> &'static str {
     match accepts {
         Accepts::Model => "a language model: a stage that makes one, or a directory in Hugging Face layout",
+        Accepts::RewardModel => "a reward model: a stage that makes one, or a directory",
         Accepts::Reward => "a reward model: a stage that makes one, a directory, or a rule file (.txt, .tsv)",
         Accepts::Data => "a data file (.jsonl, .json)",
         Accepts::Any => "anything",
@@ -173,7 +176,7 @@ fn path_source(
     };
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     let is_good = match port.map(|port| port.accepts) {
-        Some(Accepts::Model) => metadata.is_dir(),
+        Some(Accepts::Model | Accepts::RewardModel) => metadata.is_dir(),
         Some(Accepts::Reward) => metadata.is_dir() || ["txt", "tsv"].contains(&extension.as_str()),
         Some(Accepts::Data) => metadata.is_file(),
         Some(Accepts::Any) | None => true,
@@ -185,11 +188,9 @@ fn path_source(
         mistakes.push(Diagnostic::error(source.span, message).help(help));
         return None;
     }
-    if let (Some(kind), Some(port)) = (kind, port)
-        && port.accepts == Accepts::Data
-    {
+    if let (Some(kind), Some(port)) = (kind, port) {
         let key = (kind.name, port.name, path.to_owned());
-        let checked = files.entry(key).or_insert_with(|| stages::data::check(kind.name, port.name, path));
+        let checked = files.entry(key).or_insert_with(|| stages::kinds::check_input(kind, port, path));
         if let Err(reason) = checked {
             let reason = reason.strip_prefix("read ").unwrap_or(reason);
             let is_named = reason.starts_with(&path.display().to_string());

@@ -9,12 +9,16 @@ fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     fs::create_dir(folder.path().join("model")).unwrap();
+    let config = stages::model::Config::describe(300, 8, 8, 1, (2, 2), 16, (0, 1, 2));
+    write("model/config.json", &config.to_string());
+    write("model/tokenizer.json", "{}");
+    write("model/model.safetensors", "");
     write("corpus.jsonl", "{\"text\": \"a\"}\n");
     write("sft.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
     write("pairs.jsonl", "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n");
     write("prompts.jsonl", "{\"prompt\": \"a\"}\n");
     write("heldout.jsonl", "{\"prompt\": \"b\"}\n");
-    write("gold.txt", "good 1\n");
+    write("gold.txt", "good\t1\n");
     write("empty.jsonl", "");
     write("broken.jsonl", "{\"text\": \"a\"}\n{\"text\": \n");
     folder
@@ -459,7 +463,7 @@ fn an_empty_data_set_and_a_malformed_row_are_known_before_anything_runs() {
             2 |   base: {kind: pretrain, from: {text: ./empty.jsonl}}
               |                                       ^^^^^^^^^^^^^
 
-            error: DIR/broken.jsonl: line 2: not JSON (EOF while parsing a value at line 1 column 9)
+            error: DIR/broken.jsonl: line 2: not JSON, at column 9
              --> rlhf.yaml:3:36
               |
             3 |   b: {kind: pretrain, from: {text: ./broken.jsonl}}

@@ -128,7 +128,8 @@ fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
         let to = attempt.directory.join("resume");
         match fs::rename(&resume, &to) {
             Ok(()) => {
-                // The candidates that the checkpoint counts as handed over, and the curve so far.
+                // The candidates that the checkpoint counts as handed over, and the curve so far. A kill in between
+                // leaves the checkpoint without them; the stage then starts anew (see `Io::resume_from`).
                 for made in ["out", "tables", "metrics.jsonl"] {
                     let (from, to) = (old.directory.join(made), attempt.directory.join(made));
                     if from.exists() {

@@ -35,7 +35,10 @@ pub fn lower(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<G
             "on_fail" => gate.on_fail = on_fail(value, mistakes).unwrap_or(OnFail::Stop),
             "on_unsure" => {
                 let message = "`on_unsure` is not available yet";
-                mistakes.push(Diagnostic::error(key.span, message).help("no rule without a confidence is unsure"));
+                mistakes.push(
+                    Diagnostic::error(key.span, message)
+                        .help("what is unsure is treated like a fail: `on_fail` says what then"),
+                );
             }
             unknown => {
                 let message = format!("unknown key `{unknown}` of a gate");

@@ -597,7 +597,7 @@ stages:
             5 |     gate: {judge: [eval, safety], select: {best: loss, within: 1 se}, on_fail: hold, on_unsure: stop}
               |                                                                                      ^^^^^^^^^
               |
-              = help: no rule without a confidence is unsure
+              = help: what is unsure is treated like a fail: `on_fail` says what then
 
             warning: `resources` has no effect: stages run on this machine
              --> rlhf.yaml:6:5

@@ -50,14 +50,36 @@ pub fn examples(path: &Path) -> Result<Vec<Example>> {
 }
 
 /// Pairs `{prompt, chosen, rejected}` or rankings `{prompt, completion: [K], ranking: [K]}` (smaller is
-/// better; ties make no pair). A ranking without any pair is left out.
+/// better; ties make no pair). Rows of one prompt become one preference, so that no prompt lies on both sides of a
+/// split and its pairs weigh together (Ouyang et al. 2022, §3.5). A prompt without any pair is left out.
 pub fn preferences(path: &Path) -> Result<Vec<Preference>> {
-    let mut all = rows(path, preference)?;
+    let mut all: Vec<Preference> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for row in rows(path, preference)? {
+        let place = *places.entry(row.prompt.clone()).or_insert_with(|| {
+            all.push(Preference { answers: Vec::new(), pairs: Vec::new(), ..row.clone() });
+            all.len() - 1
+        });
+        merge(&mut all[place], row);
+    }
     all.retain(|row| !row.pairs.is_empty());
     if all.is_empty() {
         bail!("read {}: no row prefers one answer to another", path.display());
     }
     Ok(all)
+}
+
+/// Equal answers are one; a preference of an answer to itself says nothing.
+fn merge(into: &mut Preference, row: Preference) {
+    let mut place = |answer: &String| {
+        into.answers.iter().position(|known| known == answer).unwrap_or_else(|| {
+            into.answers.push(answer.clone());
+            into.answers.len() - 1
+        })
+    };
+    let places: Vec<usize> = row.answers.iter().map(&mut place).collect();
+    let pairs = row.pairs.iter().map(|(better, worse)| (places[*better], places[*worse]));
+    into.pairs.extend(pairs.filter(|(better, worse)| better != worse));
 }
 
 /// All that a port of a kind will ask of this file, asked before anything runs.
@@ -219,6 +241,24 @@ mod tests {
         refused("ppo", "prompts", "\n", expect!["read rows.jsonl: the file has no rows"]);
         let tied = r#"{"prompt": "p", "completion": ["a", "b"], "ranking": [2, 2]}"#;
         refused("rm", "data", tied, expect!["read rows.jsonl: no row prefers one answer to another"]);
+    }
+
+    #[test]
+    fn rows_of_one_prompt_are_one_preference() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.jsonl");
+        let rows = r#"{"prompt": "p", "chosen": "a", "rejected": "b"}
+{"prompt": "q", "chosen": "x", "rejected": "y"}
+{"prompt": "p", "chosen": "a", "rejected": "c"}
+{"prompt": "p", "completion": ["c", "b", "b"], "ranking": [1, 2, 3]}
+"#;
+        fs::write(&path, rows).unwrap();
+        let read = preferences(&path).unwrap();
+        let shown: Vec<_> =
+            read.iter().map(|row| (row.prompt.as_str(), row.answers.join(""), row.pairs.clone())).collect();
+        let expected =
+            [("p", "abc".to_owned(), vec![(0, 1), (0, 2), (2, 1), (2, 1)]), ("q", "xy".to_owned(), vec![(0, 1)])];
+        assert_eq!(shown, expected);
     }
 
     /// golden/rlhf-golden.json, `ranking_to_pairs`.

@@ -192,20 +192,31 @@ impl Io {
 
     /// The last complete checkpoint of an earlier attempt. Its candidates count as handed over; what that
     /// attempt wrote later is removed. A checkpoint of another device class is not taken up, since the bytes of a
-    /// resumed run must be those of an undisturbed one.
+    /// resumed run must be those of an undisturbed one; nor is one that is damaged or incomplete.
     pub fn resume_from(&mut self) -> Result<Option<PathBuf>> {
         let found = ["resume", "resume.old"].map(|name| self.work.join(name)).into_iter().find(|path| path.is_dir());
         let Some(directory) = found else { return Ok(None) };
-        let bytes = fs::read(directory.join("progress.json")).context("read the checkpoint")?;
-        let earlier: Checkpoint = serde_json::from_slice(&bytes).context("read the checkpoint")?;
-        let is_ours = earlier.outcome.telemetry.get("device") == self.outcome.telemetry.get("device");
-        if is_ours {
-            self.outcome.candidates = earlier.outcome.candidates;
-        } else {
-            tracing::warn!("the checkpoint is of another device class: starting anew");
+        let read = || -> Result<Checkpoint> {
+            let checkpoint: Checkpoint = serde_json::from_slice(&fs::read(directory.join("progress.json"))?)?;
+            if checkpoint.outcome.telemetry.get("device") != self.outcome.telemetry.get("device") {
+                bail!("it is of another device class");
+            }
+            for candidate in &checkpoint.outcome.candidates {
+                if !self.work.join("out").join(candidate.step.to_string()).is_dir() {
+                    bail!("its candidate of step {} is gone", candidate.step);
+                }
+            }
+            Ok(checkpoint)
+        };
+        let checkpoint =
+            read().inspect_err(|error| tracing::warn!("starting anew, not from the checkpoint: {error:#}"));
+        let (is_ours, curve_bytes) =
+            checkpoint.as_ref().map_or((false, 0), |checkpoint| (true, checkpoint.curve_bytes));
+        if let Ok(checkpoint) = checkpoint {
+            self.outcome.candidates = checkpoint.outcome.candidates;
         }
         // The curve goes on where the checkpoint left it.
-        self.curve.set_len(if is_ours { earlier.curve_bytes } else { 0 }).context("cut metrics.jsonl")?;
+        self.curve.set_len(curve_bytes).context("cut metrics.jsonl")?;
         let known: Vec<String> = self.outcome.candidates.iter().map(|candidate| candidate.step.to_string()).collect();
         for place in ["out", "tables"].map(|name| self.work.join(name)) {
             for entry in fs::read_dir(&place).into_iter().flatten() {
@@ -216,6 +227,18 @@ impl Io {
             }
         }
         Ok(is_ours.then_some(directory))
+    }
+
+    /// Gives up the checkpoint that [`Io::resume_from`] found: its contents turned out to be unreadable.
+    pub fn start_anew(&mut self) -> Result<()> {
+        self.outcome.candidates.clear();
+        self.curve.set_len(0).context("cut metrics.jsonl")?;
+        for place in ["out", "tables", "resume", "resume.old"].map(|name| self.work.join(name)) {
+            if place.exists() {
+                fs::remove_dir_all(&place).with_context(|| format!("remove {}", place.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// One point of the training curve.

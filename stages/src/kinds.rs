@@ -10,7 +10,10 @@ pub mod rm;
 pub mod scores;
 pub mod sft;
 
-use crate::stage::Kind;
+use crate::data;
+use crate::model::Config;
+use crate::stage::{Accepts, Kind, Port};
+use std::path::Path;
 
 /// The kinds a pipeline file may name, in the order `pipeline kinds` prints them.
 pub const KINDS: &[&Kind] = &[&pretrain::KIND, &sft::KIND, &rm::KIND, &ppo::KIND, &eval::KIND, &exec::KIND];
@@ -25,4 +28,23 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
 /// Also finds the internal kinds: what the worker looks up.
 pub fn kind_or_part(name: &str) -> Option<&'static Kind> {
     kind(name).or_else(|| PARTS.iter().copied().find(|kind| kind.name == name))
+}
+
+/// What a stage would find wrong with this path, asked before anything runs.
+pub fn check_input(kind: &Kind, port: &Port, path: &Path) -> Result<(), String> {
+    match port.accepts {
+        Accepts::Data => data::check(kind.name, port.name, path),
+        Accepts::Reward if path.is_file() => scores::valences(path).map(drop).map_err(|error| format!("{error:#}")),
+        Accepts::Model | Accepts::RewardModel | Accepts::Reward => check_model(path),
+        Accepts::Any => Ok(()),
+    }
+}
+
+/// A model that can be read has these files, and a configuration that is understood.
+fn check_model(directory: &Path) -> Result<(), String> {
+    let inner = directory.join("model");
+    let directory = if inner.is_dir() { inner } else { directory.to_owned() };
+    Config::load(&directory).map_err(|error| format!("{error:#}"))?;
+    let missing = ["model.safetensors", "tokenizer.json"].into_iter().find(|name| !directory.join(name).is_file());
+    missing.map_or(Ok(()), |name| Err(format!("{}: there is no {name}", directory.display())))
 }

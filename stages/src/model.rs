@@ -95,7 +95,8 @@ impl Llama {
             let normed = self.rms_norm(x.clone(), &block.mlp_norm);
             let gate = self.project(layer, Target::Gate, adapter, normed.clone());
             let up = self.project(layer, Target::Up, adapter, normed);
-            x = x + self.project(layer, Target::Down, adapter, activation::silu(gate) * up);
+            let gated = activation::sigmoid(gate.clone()) * gate * up;
+            x = x + self.project(layer, Target::Down, adapter, gated);
         }
         if let Some(cache) = cache {
             cache.len += batch.columns;
@@ -141,7 +142,7 @@ impl Llama {
         let queries = queries.reshape([b, kv_heads, group * t, head_dim]);
         let scores = queries.matmul(keys.swap_dims(2, 3)).mul_scalar(1.0 / (head_dim as f64).sqrt());
         let bias = if group == 1 { batch.bias.clone() } else { batch.bias.clone().repeat_dim(2, group) };
-        let weights = activation::softmax(scores + bias, 3);
+        let weights = softmax(scores + bias);
         let mixed = weights.matmul(values).reshape([b, heads, t, head_dim]).swap_dims(1, 2);
         self.project(layer, Target::Output, adapter, mixed.reshape([b * t, heads * head_dim]))
     }
@@ -157,8 +158,23 @@ impl Llama {
         let [n, _] = hidden.dims();
         let logits = self.logits(hidden);
         let logits = if temperature == 1.0 { logits } else { logits.div_scalar(temperature) };
-        let all = activation::log_softmax(logits, 1);
+        let all = log_softmax(logits);
         let entropy = (all.clone().exp() * all.clone()).sum_dim(1).neg().reshape([n]);
         (all.gather(1, targets.reshape([n, 1])).reshape([n]), entropy)
     }
+}
+
+// Written out, because burn's own are fused on some backends without autodiff and decomposed with it: then sampling
+// and training would differ in the last bits, and PPO's ratio would not begin at 1.
+
+/// Over the last dimension. The largest value is a constant here: it cancels out.
+fn softmax(x: Tensor<4>) -> Tensor<4> {
+    let weights = (x.clone() - x.detach().max_dim(3)).exp();
+    weights.clone() / weights.sum_dim(3)
+}
+
+/// Over the last dimension.
+fn log_softmax(x: Tensor<2>) -> Tensor<2> {
+    let shifted = x.clone() - x.detach().max_dim(1);
+    shifted.clone() - shifted.exp().sum_dim(1).log()
 }

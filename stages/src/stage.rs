@@ -29,7 +29,9 @@ pub struct Metric {
 pub enum Accepts {
     /// A language model: a directory in Hugging Face layout, or a stage that makes one.
     Model,
-    /// A reward model (a stage of kind `rm`, or a directory), or a rule file of scored words (`.txt`, `.tsv`).
+    /// A reward model: a stage of kind `rm`, or a directory.
+    RewardModel,
+    /// A reward model, or a rule file of scored words (`.txt`, `.tsv`).
     Reward,
     /// A data file.
     Data,

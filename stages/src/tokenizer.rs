@@ -7,6 +7,7 @@ use std::path::Path;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer as HuggingFace};
 
 /// Special tokens of a tokenizer made here, in id order. Padding is never the end: a model trained on
@@ -78,6 +79,14 @@ pub fn train(texts: &[String], vocabulary: usize, context: usize, directory: &Pa
     tokenizer
         .train(&mut trainer, texts.iter().map(String::as_str))
         .map_err(|error| anyhow!("train the tokenizer: {error}"))?;
+    // `transformers` then begins a text as it was trained here.
+    let template = TemplateProcessing::builder()
+        .try_single(format!("{} $A", SPECIAL[BOS as usize]))
+        .map_err(|error| anyhow!("make the tokenizer's template: {error}"))?
+        .special_tokens(vec![(SPECIAL[BOS as usize], BOS)])
+        .build()
+        .map_err(|error| anyhow!("make the tokenizer's template: {error}"))?;
+    tokenizer.with_post_processor(Some(template));
     let path = directory.join("tokenizer.json");
     tokenizer.save(&path, true).map_err(|error| anyhow!("write {}: {error}", path.display()))?;
     let settings = serde_json::json!({

@@ -1,10 +1,11 @@
 //! What every training kind shares: tokenised rows, log-probabilities of their completions, scores at their
 //! last tokens, the optimiser, and the checkpoint a killed stage resumes from. Knows no objective.
 
+use crate::data::Prompt;
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::artifact::{self, values_of};
-use crate::model::{Adapter, Batch, Llama, Padding};
+use crate::model::{Adapter, Artifact, Batch, Llama, Padding};
 use crate::tokenizer::Tokenizer;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -12,6 +13,7 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 // ------------------------------------------------------------------------------------------------- sequences
 
@@ -38,6 +40,9 @@ pub fn sequence(
 ) -> Result<(Sequence, bool)> {
     let mut ids = tokenizer.prompt(prompt)?;
     let start = ids.len();
+    if start == 0 {
+        bail!("tokenize: an empty prompt has no token to predict the answer from");
+    }
     ids.extend(tokenizer.completion(completion)?);
     ids.extend(end);
     let is_cut = ids.len() > max_tokens;
@@ -122,14 +127,38 @@ pub fn rewards(model: &Llama, adapter: &Adapter, rows: &[&[u32]], batch: usize) 
     Ok(out)
 }
 
-/// Splits `0..groups` into training and held-out by the draw's order; at least one of each.
-pub fn split(order: &[usize], share: f64) -> (Vec<usize>, Vec<usize>) {
-    let held = ((order.len() as f64 * share).round() as usize).clamp(1, order.len().saturating_sub(1).max(1));
-    let (heldout, training) = order.split_at(held.min(order.len()));
+/// Splits rows (or groups of rows) into training and held-out by the draw's order; at least one of each.
+pub fn split(order: &[usize], share: f64) -> Result<(Vec<usize>, Vec<usize>)> {
+    if order.len() < 2 {
+        bail!("hold out rows to measure on: there is only one prompt or document, and it is needed for training");
+    }
+    let held = ((order.len() as f64 * share).round() as usize).clamp(1, order.len() - 1);
+    let (heldout, training) = order.split_at(held);
     let (mut training, mut heldout) = (training.to_vec(), heldout.to_vec());
     training.sort_unstable();
     heldout.sort_unstable();
-    (training, heldout)
+    Ok((training, heldout))
+}
+
+/// Prompts as tokens, each with room for an answer; the first that has none is named.
+pub fn prompts(artifact: &Artifact, rows: &[Prompt], max_new: usize) -> Result<Vec<Vec<u32>>> {
+    let context = artifact.model.config.context;
+    let tokens = |row: &Prompt| {
+        let ids = artifact.tokenizer.prompt(&row.prompt)?;
+        if ids.is_empty() {
+            bail!("tokenize prompts: row `{}` has no tokens", row.id);
+        }
+        if ids.len() + max_new > context {
+            bail!(
+                "tokenize prompts: row `{}` has {} tokens, which with `max_new_tokens` {max_new} exceed the model's \
+                 context of {context}; shorten it, or lower `max_new_tokens`",
+                row.id,
+                ids.len()
+            );
+        }
+        Ok(ids)
+    };
+    rows.iter().map(tokens).collect()
 }
 
 /// The rows of `step`: epoch after epoch in an order drawn by the epoch's number, so that any step can be resumed.
@@ -320,22 +349,41 @@ pub fn checkpoint<T: Serialize>(
 }
 
 /// Takes up an earlier attempt's state: `adam` becomes what it was, and the next step is returned with the rest.
+/// A checkpoint that cannot be read costs the work it held, not the stage.
 pub fn resume<T: for<'a> Deserialize<'a>>(io: &mut Io, adam: &mut Adam) -> Result<Option<(u64, T)>> {
     let Some(directory) = io.resume_from()? else { return Ok(None) };
-    let read = |name: &str| fs::read(directory.join(name)).with_context(|| format!("read the checkpoint's {name}"));
-    let state: State<T> = serde_json::from_slice(&read("state.json")?).context("read the checkpoint's state.json")?;
-    let bytes = read("state.safetensors")?;
-    let file = SafeTensors::deserialize(&bytes).context("read the checkpoint's tensors")?;
-    let device = adam.tensors.first().map(Tensor::device).context("resume: nothing is trained")?;
-    for (name, list) in [("tensor", &mut adam.tensors), ("mean", &mut adam.means), ("square", &mut adam.squares)] {
-        for (index, tensor) in list.iter_mut().enumerate() {
-            let values = artifact::read(&file, &format!("{name}.{index}"), tensor.dims())?;
-            *tensor = Tensor::from_data(TensorData::new(values, tensor.dims()), &device);
+    match read_state(&directory, adam) {
+        Ok((step, rest)) => {
+            tracing::info!("resuming after step {step}");
+            Ok(Some((step, rest)))
+        }
+        Err(error) => {
+            tracing::warn!("starting anew, not from the checkpoint: {error:#}");
+            io.start_anew()?;
+            Ok(None)
         }
     }
+}
+
+/// `adam` is changed only when all of it was read.
+fn read_state<T: for<'a> Deserialize<'a>>(directory: &Path, adam: &mut Adam) -> Result<(u64, T)> {
+    let read = |name: &str| fs::read(directory.join(name)).with_context(|| format!("read {name}"));
+    let state: State<T> = serde_json::from_slice(&read("state.json")?).context("read state.json")?;
+    let bytes = read("state.safetensors")?;
+    let file = SafeTensors::deserialize(&bytes).context("read state.safetensors")?;
+    let device = adam.tensors.first().map(Tensor::device).context("nothing is trained")?;
+    let lists = [("tensor", &adam.tensors), ("mean", &adam.means), ("square", &adam.squares)];
+    let lists = lists.map(|(name, list)| -> Result<Vec<Tensor<2>>> {
+        let one = |(index, tensor): (usize, &Tensor<2>)| {
+            let values = artifact::read(&file, &format!("{name}.{index}"), tensor.dims())?;
+            Ok(Tensor::from_data(TensorData::new(values, tensor.dims()), &device))
+        };
+        list.iter().enumerate().map(one).collect()
+    });
+    let [tensors, means, squares] = lists;
+    (adam.tensors, adam.means, adam.squares) = (tensors?, means?, squares?);
     adam.steps = state.optimiser_steps;
-    tracing::info!("resuming after step {}", state.step);
-    Ok(Some((state.step, state.rest)))
+    Ok((state.step, state.rest))
 }
 
 #[cfg(test)]

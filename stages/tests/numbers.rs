@@ -114,18 +114,22 @@ fn sequences() -> Vec<Sequence> {
 
 /// One step of PPO's objective on fixed advantages, from log-probabilities computed beforehand.
 fn ppo_step(device: &Device) -> (Vec<f64>, f64, Vec<f32>) {
-    let model = model(device);
-    let adapter = adapter(&model);
+    ppo_step_of(&model(device))
+}
+
+fn ppo_step_of(model: &Llama) -> (Vec<f64>, f64, Vec<f32>) {
+    let device = &model.device();
+    let adapter = adapter(model);
     let sequences = sequences();
     let rows: Vec<&Sequence> = sequences.iter().collect();
-    let old = train::completion_log_probs(&model, Some(&adapter), &rows, 1.0).0;
+    let old = train::completion_log_probs(model, Some(&adapter), &rows, 1.0).0;
     let [n] = old.dims();
     let advantages: Vec<f32> = (0..n).map(|token| (token as f32 * 0.7).sin()).collect();
     let advantages = Tensor::from_data(burn::tensor::TensorData::new(advantages, [n]), device);
     let mut adam = Adam::new(adapter.tensors(), AdamSettings::default());
     let (_, norm, ratio) = adam
         .step(1e-2, |tensors| {
-            let new = train::completion_log_probs(&model, Some(&adapter.with_tensors(tensors)), &rows, 1.0).0;
+            let new = train::completion_log_probs(model, Some(&adapter.with_tensors(tensors)), &rows, 1.0).0;
             let (loss, ratio) = rl::policy_loss(new, old.clone(), advantages.clone(), 0.2);
             Ok((loss.mean(), ratio))
         })
@@ -134,42 +138,66 @@ fn ppo_step(device: &Device) -> (Vec<f64>, f64, Vec<f32>) {
     (values_of(ratio).unwrap().into_iter().map(f64::from).collect(), norm, moved)
 }
 
+/// Sampling and scoring run without autodiff, the update with it: their log-probabilities must agree to the last bit,
+/// else PPO's ratio does not begin at 1.
 #[test]
 fn the_ratio_is_one_in_the_first_minibatch_and_the_base_stays_as_it_was() {
-    let device = Device::flex();
-    let before: Vec<Vec<f32>> =
-        artifact::named(&model(&device)).into_iter().map(|(_, tensor)| values_of(tensor).unwrap()).collect();
-    let (ratio, norm, _) = ppo_step(&device);
-    let worst = ratio.iter().map(|ratio| (ratio - 1.0).abs()).fold(0.0, f64::max);
-    assert!(worst <= 1e-5, "{worst}");
+    let model = model(&Device::flex());
+    let weights = |model: &Llama| -> Vec<Vec<f32>> {
+        artifact::named(model).into_iter().map(|(_, tensor)| values_of(tensor).unwrap()).collect()
+    };
+    let before = weights(&model);
+    let (ratio, norm, _) = ppo_step_of(&model);
+    assert!(ratio.iter().all(|ratio| *ratio == 1.0), "{ratio:?}");
     assert!(norm > 0.0);
-    let after: Vec<Vec<f32>> =
-        artifact::named(&model(&device)).into_iter().map(|(_, tensor)| values_of(tensor).unwrap()).collect();
-    assert_eq!(before, after);
+    assert_eq!(before, weights(&model));
 }
 
 #[test]
-fn prompt_and_padding_positions_have_no_part_in_the_loss() {
+fn stories260k_begins_an_update_at_ratio_one() {
+    let Some(directory) = shared("models/stories260K") else { return };
+    let artifact = Artifact::load(&directory, &Device::flex()).unwrap();
+    let adapter = Adapter::new(&artifact.model.config, &LoraParameters::default(), DRAW, &Device::flex());
+    let prompt = artifact.tokenizer.prompt("Once upon a time, there was a little bird.").unwrap();
+    let choice = Choice::Sample { temperature: 1.0, draw: DRAW, step: 0, first_row: 0 };
+    let answers = generate::answer(&artifact.model, Some(&adapter), &[prompt.as_slice(); 8], 64, &[1], choice).unwrap();
+    let rows: Vec<Sequence> = answers
+        .iter()
+        .map(|answer| Sequence { ids: [prompt.as_slice(), &answer.ids].concat(), start: prompt.len() })
+        .collect();
+    let rows: Vec<&Sequence> = rows.iter().collect();
+    let log_probs =
+        |adapter: &Adapter| values_of(train::completion_log_probs(&artifact.model, Some(adapter), &rows, 1.0).0);
+    let tracked: Vec<Tensor<2>> =
+        adapter.tensors().into_iter().map(|tensor| tensor.autodiff().require_grad()).collect();
+    let worst = largest_difference(&log_probs(&adapter).unwrap(), &log_probs(&adapter.with_tensors(&tracked)).unwrap());
+    assert!(worst <= 1e-5, "{worst}");
+}
+
+#[test]
+fn prompt_and_padding_positions_have_exactly_no_gradient() {
     let device = Device::flex();
     let model = model(&device);
     let adapter = adapter(&model);
     let sequences = sequences();
     let rows: Vec<&Sequence> = sequences.iter().collect();
-    let (hidden, places) = train::completion_hidden(&model, Some(&adapter), &rows);
-    let completion: usize = sequences.iter().map(|row| row.completion().len()).sum();
-    assert_eq!(hidden.dims()[0], completion);
-    let targets: Vec<i64> = places.targets.into_data().iter::<i64>().collect();
-    let expected: Vec<i64> =
-        sequences.iter().flat_map(|row| row.completion().iter().map(|id| i64::from(*id))).collect();
-    assert_eq!(targets, expected);
-    // The gradient reaches each row's hidden states only where it predicts its own completion: taking the other
-    // rows away (and with them all padding) leaves the row's log-probabilities as they were.
+    let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
+    let batch = Batch::new(&model.config, &ids, Padding::Right, &device);
+    // The gradient of the loss by the hidden state of every position, padding included.
+    let hidden = model.hidden(Some(&adapter), &batch, None).autodiff().require_grad();
+    let places = train::predictions(&rows, batch.columns, &device);
+    let (log_probs, _) = model.log_probs(hidden.clone().select(0, places.hidden), places.targets, 1.0);
+    let gradient = values_of(hidden.grad(&log_probs.mean().backward()).unwrap()).unwrap();
+    for (position, gradient) in gradient.chunks_exact(model.config.width).enumerate() {
+        let (row, column) = (position / batch.columns, position % batch.columns);
+        let predicts = column + 1 >= rows[row].start && column + 1 < rows[row].ids.len();
+        assert_eq!(gradient.iter().any(|x| *x != 0.0), predicts, "row {row}, column {column}");
+    }
+    // And what the padding holds reaches no real position: rows alone have the log-probabilities they have together.
     let together = values_of(train::completion_log_probs(&model, Some(&adapter), &rows, 1.0).0).unwrap();
-    let alone: Vec<f32> = rows
-        .iter()
-        .flat_map(|row| values_of(train::completion_log_probs(&model, Some(&adapter), &[row], 1.0).0).unwrap())
-        .collect();
-    assert!(largest_difference(&together, &alone) < 1e-5);
+    let alone =
+        |row: &&Sequence| values_of(train::completion_log_probs(&model, Some(&adapter), &[row], 1.0).0).unwrap();
+    assert!(largest_difference(&together, &rows.iter().flat_map(alone).collect::<Vec<_>>()) < 1e-5);
 }
 
 #[test]

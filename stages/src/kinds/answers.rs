@@ -8,6 +8,7 @@ use crate::io::{self, Io};
 use crate::model::Artifact;
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::train;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -75,6 +76,14 @@ pub struct Row {
     pub answer_ids: Vec<u32>,
 }
 
+/// Digest of the tokenizer whose ids the rows hold.
+const TOKENIZER: &str = "tokenizer.txt";
+
+pub fn tokenizer(directory: &Path) -> Result<String> {
+    let path = directory.join(TOKENIZER);
+    std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
 pub fn read(directory: &Path) -> Result<Vec<Row>> {
     let path = directory.join("answers.jsonl");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
@@ -88,7 +97,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let artifact = Artifact::load(io.input("model")?, &device)?;
     let prompts = data::prompts(io.input("prompts")?)?;
     let stops = artifact.stops(parameters.stop_token);
-    let ids = prompts.iter().map(|row| artifact.tokenizer.prompt(&row.prompt)).collect::<Result<Vec<_>>>()?;
+    let ids = train::prompts(&artifact, &prompts, parameters.max_new_tokens)?;
     let total = prompts.len() as u64;
     let (mut rows, mut ended) = (Vec::with_capacity(prompts.len()), 0);
     for (prompts, ids) in prompts.chunks(parameters.batch).zip(ids.chunks(parameters.batch)) {
@@ -115,7 +124,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     }
     let lengths: Vec<f64> = rows.iter().map(|row| row.answer_ids.len() as f64).collect();
     let distinct: Vec<f64> = rows.iter().map(|row| distinct_pairs(&row.answer_ids)).collect();
-    io::write_rows(&io.candidate_dir(0)?.join("answers.jsonl"), &rows)?;
+    let directory = io.candidate_dir(0)?;
+    io::write_rows(&directory.join("answers.jsonl"), &rows)?;
+    std::fs::write(directory.join(TOKENIZER), &artifact.tokenizer_digest).context("write the tokenizer's digest")?;
     io.candidate(
         0,
         &[

@@ -22,7 +22,11 @@ pub const KIND: Kind = Kind {
     doc: "improve a policy against a reward model by PPO with a KL penalty",
     ports: &[
         Port::one("policy", Accepts::Model, "the model to improve"),
-        Port::one("reward", Accepts::Reward, "the reward model that scores the answers; the critic starts from it"),
+        Port::one(
+            "reward",
+            Accepts::RewardModel,
+            "the reward model that scores the answers; the critic starts from it",
+        ),
         Port::one("prompts", Accepts::Data, "rows with a `prompt`"),
         Port::one(
             "reference",
@@ -204,6 +208,7 @@ struct Models {
     start: Adapter,
     reference: (Llama, Option<Adapter>),
     reward: (Llama, Adapter),
+    /// Stands on the reward model's base, which is the policy's own where both came from it.
     critic: Adapter,
 }
 
@@ -235,8 +240,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let models = load(io, &parameters, draw("adapter"), &device)?;
     let policy = &models.policy;
     let stops = policy.stops(parameters.stop_token);
+    if stops.is_empty() && parameters.missing_eos_score.is_some() {
+        bail!("find the end token: the model names no eos_token_id; set `stop_token`, or `missing_eos_score: null`");
+    }
     let prompts = data::prompts(io.input("prompts")?)?;
-    let prompts = prompts.iter().map(|row| policy.tokenizer.prompt(&row.prompt)).collect::<Result<Vec<_>>>()?;
+    let prompts = train::prompts(policy, &prompts, parameters.max_new_tokens)?;
     let all: Vec<usize> = (0..prompts.len()).collect();
 
     let split_at = models.start.tensors().len();
@@ -339,13 +347,11 @@ fn load(io: &Io, parameters: &Ppo, draw: Draw, device: &burn::tensor::Device) ->
         }
         None => (policy.model.clone(), policy.adapter.clone()),
     };
+    reward.same_tokens_as(&policy.tokenizer_digest)?;
     let reward_adapter =
         reward.adapter.context("load the reward model: it has no adapter; connect a stage of kind rm")?;
     if reward_adapter.head.is_none() {
         bail!("load the reward model: it has no head; connect a stage of kind rm");
-    }
-    if reward.model.config != policy.model.config {
-        bail!("start the critic from the reward model: it stands on another base than the policy");
     }
     // The head's offset becomes part of the critic's scale: values begin near the rewards they predict.
     let critic = reward_adapter.clone();
@@ -397,7 +403,7 @@ fn roll_out(
             |(p, q): (&Vec<f64>, &Vec<f64>)| p.iter().zip(q).map(|(p, q)| parameters.kl.estimate.of(*p, *q)).collect();
         kl.extend(policy.iter().zip(&reference).map(of_row).collect::<Vec<Vec<f64>>>());
         log_probs.extend(policy);
-        value_rows.extend(by_row(values(&models.policy.model, critic, rows)?, &lengths)?);
+        value_rows.extend(by_row(values(&models.reward.0, critic, rows)?, &lengths)?);
         entropies.extend(values_of(entropy)?.into_iter().map(f64::from));
     }
     let ended = answers.iter().filter(|answer| answer.has_ended).count();
@@ -456,7 +462,7 @@ fn update(
                 let (new, _) =
                     train::completion_log_probs(&models.policy.model, Some(&actor), &rows, parameters.temperature);
                 let (policy_loss, ratio) = rl::policy_loss(new, old, advantages, parameters.clip);
-                let new_values = values(&models.policy.model, &critic, &rows)?;
+                let new_values = values(&models.reward.0, &critic, &rows)?;
                 let value_loss = rl::value_loss(new_values, old_values, returns, parameters.value_clip);
                 Ok((policy_loss.mean() + value_loss.mean().mul_scalar(parameters.value_coef), ratio))
             })?;

@@ -149,7 +149,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         Ok(Sequence { ids, start: 1 })
     };
     let documents = texts.iter().map(document).collect::<Result<Vec<_>>>()?;
-    let (training, heldout) = train::split(&draw("split").order(0, documents.len()), parameters.heldout);
+    let (training, heldout) = train::split(&draw("split").order(0, documents.len()), parameters.heldout)?;
 
     // 3. A LLaMA at random: N(0, 0.02²), projections back into the residual stream smaller by √(2·layers) (Radford et al. 2019, §2.3).
     let config = Config::of(Config::describe(

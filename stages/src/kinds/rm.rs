@@ -42,7 +42,11 @@ pub const KIND: Kind = Kind {
             direction: Direction::Lower,
             doc: "mean −log σ(Δ) over held-out pairs, Δ = score(chosen) − score(rejected)",
         },
-        Metric { name: "margin", direction: Direction::Higher, doc: "mean Δ" },
+        Metric {
+            name: "margin",
+            direction: Direction::Higher,
+            doc: "mean difference of the final rewards, which `normalize` may have scaled",
+        },
         Metric {
             name: "ece",
             direction: Direction::Lower,
@@ -55,6 +59,11 @@ pub const KIND: Kind = Kind {
             doc: "correlation of score and answer length in tokens",
         },
         Metric { name: "pairs", direction: Direction::Neutral, doc: "held-out pairs" },
+        Metric {
+            name: "truncated",
+            direction: Direction::Lower,
+            doc: "answers cut to `max_tokens`, and with them their end",
+        },
     ],
     incumbent: None,
     draws: true,
@@ -136,6 +145,8 @@ struct Group {
     /// Where the answers begin in their rows.
     start: usize,
     pairs: Vec<(usize, usize)>,
+    /// Rows that were cut.
+    truncated: usize,
 }
 
 /// A line of the candidate's table `pairs`.
@@ -155,17 +166,15 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 1. Prompts with their answers as tokens; held-out prompts apart.
     let mut groups = tokenized(&artifact, &parameters, data::preferences(io.input("data")?)?)?;
-    let heldout = match io.optional_input("heldout") {
+    let heldout: Vec<Group> = match io.optional_input("heldout") {
         Some(path) => tokenized(&artifact, &parameters, data::preferences(path)?)?,
         None => {
-            if groups.len() < 2 {
-                bail!("split the prompts: one prompt cannot be trained and measured on");
-            }
-            let (_, held) = train::split(&draw("split").order(0, groups.len()), parameters.heldout);
+            let (_, held) = train::split(&draw("split").order(0, groups.len()), parameters.heldout)?;
             held.iter().rev().map(|group| groups.remove(*group)).collect()
         }
     };
     let training: Vec<usize> = (0..groups.len()).collect();
+    let truncated: usize = groups.iter().chain(&heldout).map(|group| group.truncated).sum();
 
     // 2. Adapter and head: the incoming ones, or new.
     let start = artifact.start_adapter(&parameters.lora, draw("adapter"))?;
@@ -196,7 +205,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         if is_candidate {
             let mut adapter = start.with_tensors(&adam.tensors);
             normalize(&artifact, &mut adapter, &groups, parameters.normalize)?;
-            measure(io, &artifact, &adapter, &heldout, done, rl::mean(&losses))?;
+            let counts = [("loss", rl::mean(&losses)), ("truncated", truncated as f64)];
+            measure(io, &artifact, &adapter, &heldout, done, &counts)?;
             losses.clear();
         }
         train::checkpoint(io, (done, total), is_candidate, &adam, &losses)?;
@@ -205,7 +215,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 }
 
 fn tokenized(artifact: &Artifact, parameters: &Rm, preferences: Vec<Preference>) -> Result<Vec<Group>> {
-    let end = if parameters.ends { artifact.stops(parameters.stop_token).first().copied() } else { None };
+    let end = parameters.ends.then(|| artifact.end(parameters.stop_token)).transpose()?;
     let max_tokens = parameters.max_tokens.min(artifact.model.config.context);
     let group = |preference: Preference| {
         let row = |answer: &String| {
@@ -214,8 +224,9 @@ fn tokenized(artifact: &Artifact, parameters: &Rm, preferences: Vec<Preference>)
         };
         let rows = preference.answers.iter().map(row).collect::<Result<Vec<_>>>()?;
         let start = rows[0].0.start;
+        let truncated = rows.iter().filter(|(_, is_cut)| *is_cut).count();
         let rows = rows.into_iter().map(|(sequence, _)| sequence.ids).collect();
-        Ok(Group { id: preference.id, rows, start, pairs: preference.pairs })
+        Ok(Group { id: preference.id, rows, start, pairs: preference.pairs, truncated })
     };
     preferences.into_iter().map(group).collect()
 }
@@ -257,8 +268,9 @@ fn normalize(artifact: &Artifact, adapter: &mut Adapter, groups: &[Group], how: 
     if how == Normalize::None {
         return Ok(());
     }
-    // A few hundred answers fix a mean to a few hundredths of their spread.
-    let rows: Vec<&[u32]> = groups.iter().flat_map(|group| group.rows.iter().map(Vec::as_slice)).take(256).collect();
+    // A few hundred answers fix a mean to a few hundredths of their spread; taken evenly, since files may be sorted.
+    let rows: Vec<&[u32]> = groups.iter().flat_map(|group| group.rows.iter().map(Vec::as_slice)).collect();
+    let rows: Vec<&[u32]> = rows.iter().copied().step_by(rows.len().div_ceil(256)).collect();
     let rewards = train::rewards(&artifact.model, adapter, &rows, MEASURED_ROWS)?;
     adapter.offset = rl::mean(&rewards);
     if how == Normalize::Spread {
@@ -272,16 +284,23 @@ fn normalize(artifact: &Artifact, adapter: &mut Adapter, groups: &[Group], how: 
 }
 
 /// Scores the held-out answers and hands over the candidate.
-fn measure(io: &mut Io, artifact: &Artifact, adapter: &Adapter, heldout: &[Group], step: u64, loss: f64) -> Result<()> {
+fn measure(
+    io: &mut Io,
+    artifact: &Artifact,
+    adapter: &Adapter,
+    heldout: &[Group],
+    step: u64,
+    of_training: &[(&str, f64)],
+) -> Result<()> {
     let rows: Vec<&[u32]> = heldout.iter().flat_map(|group| group.rows.iter().map(Vec::as_slice)).collect();
     let scores = train::rewards(&artifact.model, adapter, &rows, MEASURED_ROWS)?;
     let lengths: Vec<f64> =
         heldout.iter().flat_map(|group| group.rows.iter().map(|row| (row.len() - group.start) as f64)).collect();
     let (mut table, mut first) = (Vec::new(), 0);
     for group in heldout {
-        for (better, worse) in &group.pairs {
+        for (number, (better, worse)) in group.pairs.iter().enumerate() {
             let (score_chosen, score_rejected) = (scores[first + better], scores[first + worse]);
-            table.push(Measured { id: format!("{}:{better}>{worse}", group.id), score_chosen, score_rejected });
+            table.push(Measured { id: format!("{}/{}", group.id, number + 1), score_chosen, score_rejected });
         }
         first += group.rows.len();
     }
@@ -294,18 +313,15 @@ fn measure(io: &mut Io, artifact: &Artifact, adapter: &Adapter, heldout: &[Group
     let over = |value: &dyn Fn(f64) -> f64| rl::mean(&raw.iter().map(|margin| value(*margin)).collect::<Vec<_>>());
     artifact.save_with(adapter, &io.candidate_dir(step)?)?;
     io.table(step, "pairs", &table)?;
-    io.candidate(
-        step,
-        &[
-            ("accuracy", is_right.iter().filter(|right| **right).count() as f64 / table.len() as f64),
-            ("loss", loss),
-            // ln(1 + e^(−Δ)) without overflow.
-            ("heldout_loss", over(&|margin| (-margin).max(0.0) + (-margin.abs()).exp().ln_1p())),
-            ("margin", rl::mean(&margins)),
-            ("ece", rl::calibration_error(&confidence, &is_right, 10)),
-            ("brier", over(&|margin| (1.0 - sigmoid(margin)).powi(2))),
-            ("length_correlation", rl::correlation(&scores, &lengths)),
-            ("pairs", table.len() as f64),
-        ],
-    )
+    let measured = [
+        ("accuracy", is_right.iter().filter(|right| **right).count() as f64 / table.len() as f64),
+        // ln(1 + e^(−Δ)) without overflow.
+        ("heldout_loss", over(&|margin| (-margin).max(0.0) + (-margin.abs()).exp().ln_1p())),
+        ("margin", rl::mean(&margins)),
+        ("ece", rl::calibration_error(&confidence, &is_right, 10)),
+        ("brier", over(&|margin| (1.0 - sigmoid(margin)).powi(2))),
+        ("length_correlation", rl::correlation(&scores, &lengths)),
+        ("pairs", table.len() as f64),
+    ];
+    io.candidate(step, &[&measured, of_training].concat())
 }

@@ -72,6 +72,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let device = device::open(io.device())?;
         io.telemetry("device", device::class(&device));
         let artifact = Artifact::load(io.input("reward")?, &device)?;
+        artifact.same_tokens_as(&answers::tokenizer(io.input("answers")?)?)?;
         let adapter = artifact
             .adapter
             .as_ref()
@@ -95,7 +96,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 }
 
 /// A word list: `word<tab>valence`, one a line.
-fn valences(path: &Path) -> Result<HashMap<String, f64>> {
+pub fn valences(path: &Path) -> Result<HashMap<String, f64>> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     let mut out = HashMap::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

@@ -8,7 +8,7 @@ use crate::model::{Artifact, LoraParameters};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -106,7 +106,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 1. Rows as tokens, split by prompt: two answers to one prompt never lie on both sides.
     let examples = data::examples(io.input("data")?)?;
-    let end = artifact.stops(parameters.stop_token).first().copied();
+    let end = Some(artifact.end(parameters.stop_token)?);
     let mut truncated = 0;
     let mut rows = Vec::with_capacity(examples.len());
     let mut by_prompt: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -117,11 +117,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         rows.push(row);
         by_prompt.entry(&example.prompt).or_default().push(index);
     }
-    if by_prompt.len() < 2 {
-        bail!("split the rows: all {} have the same prompt, so none can be held out", examples.len());
-    }
     let groups: Vec<&Vec<usize>> = by_prompt.values().collect();
-    let (training, heldout) = train::split(&draw("split").order(0, groups.len()), parameters.heldout);
+    let (training, heldout) = train::split(&draw("split").order(0, groups.len()), parameters.heldout)?;
     let training: Vec<usize> = training.iter().flat_map(|group| groups[*group].iter().copied()).collect();
     let heldout: Vec<&Sequence> =
         heldout.iter().flat_map(|group| groups[*group].iter().map(|row| &rows[*row])).collect();

@@ -20,6 +20,8 @@ pub struct Artifact {
     pub model: Llama,
     pub adapter: Option<Adapter>,
     pub tokenizer: Tokenizer,
+    /// Digest of `tokenizer.json`: ids mean the same under equal ones only.
+    pub tokenizer_digest: String,
     /// Holds `config.json`.
     directory: PathBuf,
 }
@@ -50,12 +52,15 @@ impl Artifact {
             _ => load_weights(&model_directory, Config::load(&model_directory)?, device)?,
         };
         let tokenizer = Tokenizer::load(&model_directory, model.config.bos)?;
+        let path = model_directory.join("tokenizer.json");
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let tokenizer_digest = blake3::hash(&bytes).to_hex().to_string();
         let adapter_directory = directory.join("adapter");
         let adapter = match adapter_directory.is_dir() {
             true => Some(load_adapter(&adapter_directory, &model.config, device)?),
             false => None,
         };
-        Ok(Artifact { model, adapter, tokenizer, directory: model_directory })
+        Ok(Artifact { model, adapter, tokenizer, tokenizer_digest, directory: model_directory })
     }
 
     /// Writes a candidate: the base as it came, and `adapter` beside it.
@@ -95,6 +100,22 @@ impl Artifact {
     /// Tokens that end an answer: `stop` where the stage names one, else the model's own.
     pub fn stops(&self, stop: Option<u32>) -> Vec<u32> {
         stop.map_or_else(|| self.model.config.eos.clone(), |id| vec![id])
+    }
+
+    /// The token put behind a completion. Without one a model would never learn to stop.
+    pub fn end(&self, stop: Option<u32>) -> Result<u32> {
+        self.stops(stop)
+            .first()
+            .copied()
+            .context("find the end token: the model names no eos_token_id; set `stop_token`")
+    }
+
+    /// Refuses to read the ids of one tokenizer by another.
+    pub fn same_tokens_as(&self, digest: &str) -> Result<()> {
+        if self.tokenizer_digest != digest {
+            bail!("score answers: the reward model has another tokenizer than the model that answered");
+        }
+        Ok(())
     }
 }
 
@@ -173,6 +194,14 @@ pub fn build(config: Config, mut tensor: impl FnMut(&str, [usize; 2], bool) -> R
 
 fn load_weights(directory: &Path, config: Config, device: &Device) -> Result<Llama> {
     let path = directory.join(WEIGHTS);
+    for (other, advice) in [
+        ("model.safetensors.index.json", "sharded weights are not read yet; merge them into one model.safetensors"),
+        ("pytorch_model.bin", "pickled weights are not read, they can run code; convert them to model.safetensors"),
+    ] {
+        if !path.exists() && directory.join(other).exists() {
+            bail!("read {}: {advice}", directory.join(other).display());
+        }
+    }
     let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let file = SafeTensors::deserialize(&bytes).with_context(|| format!("read {}", path.display()))?;
     build(config, |name, [rows, columns], is_projection| {

@@ -49,6 +49,7 @@ struct File {
     attention_bias: bool,
     #[serde(default)]
     mlp_bias: bool,
+    hidden_act: Option<String>,
     bos_token_id: Option<u32>,
     eos_token_id: Option<OneOrMany>,
 }
@@ -60,12 +61,34 @@ enum OneOrMany {
     Many(Vec<u32>),
 }
 
+fn ids(given: Option<OneOrMany>) -> Vec<u32> {
+    match given {
+        Some(OneOrMany::One(id)) => vec![id],
+        Some(OneOrMany::Many(ids)) => ids,
+        None => Vec::new(),
+    }
+}
+
 impl Config {
+    /// Reads `config.json`, and further end tokens from `generation_config.json`.
     pub fn load(directory: &Path) -> Result<Config> {
         let path = directory.join("config.json");
         let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         let source: Value = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
-        Config::of(source).with_context(|| format!("read {}", path.display()))
+        let mut config = Config::of(source).with_context(|| format!("read {}", path.display()))?;
+        // Chat models often name further ends there.
+        if let Ok(bytes) = fs::read(directory.join("generation_config.json")) {
+            #[derive(Deserialize)]
+            struct Generation {
+                eos_token_id: Option<OneOrMany>,
+            }
+            let path = directory.join("generation_config.json");
+            let generation: Generation =
+                serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
+            let more = ids(generation.eos_token_id).into_iter().filter(|id| !config.eos.contains(id));
+            config.eos.extend(more.collect::<Vec<_>>());
+        }
+        Ok(config)
     }
 
     pub fn of(source: Value) -> Result<Config> {
@@ -75,6 +98,9 @@ impl Config {
         }
         if file.attention_bias || file.mlp_bias {
             bail!("attention_bias and mlp_bias are not supported");
+        }
+        if let Some(act) = file.hidden_act.filter(|act| act != "silu") {
+            bail!("hidden_act `{act}` is not supported; only `silu` is");
         }
         // Transformers 5 writes `rope_parameters` in place of `rope_theta` and `rope_scaling`.
         let rope = file.rope_parameters.or(file.rope_scaling).unwrap_or(Value::Null);
@@ -100,11 +126,7 @@ impl Config {
             theta: rope.get("rope_theta").and_then(Value::as_f64).or(file.rope_theta).unwrap_or(10_000.0),
             is_tied: file.tie_word_embeddings,
             bos: file.bos_token_id,
-            eos: match file.eos_token_id {
-                Some(OneOrMany::One(id)) => vec![id],
-                Some(OneOrMany::Many(ids)) => ids,
-                None => Vec::new(),
-            },
+            eos: ids(file.eos_token_id),
             source,
         })
     }

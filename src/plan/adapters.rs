@@ -1,0 +1,37 @@
+//! Adapters along the edges: training goes on with the incoming adapter, so two stages in a row must agree on its shape.
+//! Knows no kind by name: a stage that has a `lora` block makes an adapter of that shape.
+
+use super::{Draft, Source};
+use crate::diagnostic::Diagnostic;
+use stages::stage::Accepts;
+
+/// Found before the first of the two has trained for hours.
+pub fn check(drafts: &[Draft], mistakes: &mut Vec<Diagnostic>) {
+    for draft in drafts {
+        let Some(ours) = draft.parameters.get("lora") else { continue };
+        for input in &draft.inputs {
+            let accepts = draft.kind.and_then(|kind| kind.port(&input.port)).map(|port| port.accepts);
+            // The first port that takes a model is the one that is trained on; a reference stays as it is.
+            let is_trained =
+                draft.kind.is_some_and(|kind| kind.ports.first().is_some_and(|port| port.name == input.port));
+            let (Some(Accepts::Model), true, Some(Source::Stage { stage, .. })) =
+                (accepts, is_trained, input.sources.first())
+            else {
+                continue;
+            };
+            let from = &drafts[*stage];
+            if let Some(theirs) = from.parameters.get("lora")
+                && theirs != ours
+            {
+                let place = draft.spec.with.find("lora");
+                let span = if draft.spec.with.get("lora").is_some() { place.value } else { draft.spec.name.span };
+                let (name, of) = (&draft.spec.name.value, &from.spec.name.value);
+                let message = format!("`{name}` goes on with the adapter of `{of}`, which has another shape");
+                let shape = |lora: &serde_json::Value| format!("{{rank: {}, alpha: {}}}", lora["rank"], lora["alpha"]);
+                let help =
+                    format!("`{of}` has lora: {}, `{name}` has {}; they must be the same", shape(theirs), shape(ours));
+                mistakes.push(Diagnostic::error(span, message).help(help));
+            }
+        }
+    }
+}
