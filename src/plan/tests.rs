@@ -18,7 +18,10 @@ fn folder() -> tempfile::TempDir {
     write("pairs.jsonl", "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n");
     write("prompts.jsonl", "{\"prompt\": \"a\"}\n");
     write("heldout.jsonl", "{\"prompt\": \"b\"}\n");
+    fs::create_dir(folder.path().join("gpt2")).unwrap();
+    write("gpt2/config.json", &config.to_string().replace("\"llama\"", "\"gpt2\""));
     write("gold.txt", "good\t1\n");
+    write("bad.txt", "good 1\n");
     write("empty.jsonl", "");
     write("broken.jsonl", "{\"text\": \"a\"}\n{\"text\": \n");
     folder
@@ -596,6 +599,55 @@ fn a_stage_waits_for_the_reward_that_judges_it_and_for_no_further_one() {
 
     "#]],
     );
+}
+
+#[test]
+fn stages_in_a_row_agree_on_the_shape_of_their_adapter() {
+    let stages = "
+  ppo_1: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, with: {lora: {rank: 4}}}
+  ppo_2: {kind: ppo, from: {policy: ppo_1, reward: rm_1, prompts: ./prompts.jsonl, reference: sft}, with: {lora: {rank: 4}}}
+";
+    check(&with_base(stages), expect![[r#"
+        error: `ppo_1` goes on with the adapter of `sft`, which has another shape
+         --> rlhf.yaml:7:96
+          |
+        7 |   ppo_1: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, with: {lora: {rank: 4}}}
+          |                                                                                                ^
+          |
+          = help: `sft` has lora: {rank: 8, alpha: 16.0}, `ppo_1` has {rank: 4, alpha: 16.0}; they must be the same
+
+    "#]]);
+}
+
+#[test]
+fn a_model_or_a_word_list_that_cannot_be_read_is_known_before_anything_runs() {
+    let stages = "stages:
+  sft: {kind: sft, from: {model: ./model, data: ./sft.jsonl}}
+  eval: {kind: eval, from: {policy: sft, reward: ./bad.txt, prompts: ./heldout.jsonl}}
+  ppo: {kind: ppo, from: {policy: ./gpt2, reward: ./gold.txt, prompts: ./prompts.jsonl}}
+";
+    check(stages, expect![[r#"
+        error: DIR/bad.txt: line 1: not `word<tab>number`
+         --> rlhf.yaml:3:50
+          |
+        3 |   eval: {kind: eval, from: {policy: sft, reward: ./bad.txt, prompts: ./heldout.jsonl}}
+          |                                                  ^^^^^^^^^
+
+        error: DIR/gpt2/config.json: model_type is `gpt2`; only `llama` is known
+         --> rlhf.yaml:4:35
+          |
+        4 |   ppo: {kind: ppo, from: {policy: ./gpt2, reward: ./gold.txt, prompts: ./prompts.jsonl}}
+          |                                   ^^^^^^
+
+        error: `DIR/gold.txt` is a file
+         --> rlhf.yaml:4:51
+          |
+        4 |   ppo: {kind: ppo, from: {policy: ./gpt2, reward: ./gold.txt, prompts: ./prompts.jsonl}}
+          |                                                   ^^^^^^^^^^
+          |
+          = help: `reward` takes a reward model: a stage that makes one, or a directory
+
+    "#]]);
 }
 
 #[test]
