@@ -607,7 +607,9 @@ fn stages_in_a_row_agree_on_the_shape_of_their_adapter() {
   ppo_1: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, with: {lora: {rank: 4}}}
   ppo_2: {kind: ppo, from: {policy: ppo_1, reward: rm_1, prompts: ./prompts.jsonl, reference: sft}, with: {lora: {rank: 4}}}
 ";
-    check(&with_base(stages), expect![[r#"
+    check(
+        &with_base(stages),
+        expect![[r#"
         error: `ppo_1` goes on with the adapter of `sft`, which has another shape
          --> rlhf.yaml:7:96
           |
@@ -616,7 +618,8 @@ fn stages_in_a_row_agree_on_the_shape_of_their_adapter() {
           |
           = help: `sft` has lora: {rank: 8, alpha: 16.0}, `ppo_1` has {rank: 4, alpha: 16.0}; they must be the same
 
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -626,7 +629,9 @@ fn a_model_or_a_word_list_that_cannot_be_read_is_known_before_anything_runs() {
   eval: {kind: eval, from: {policy: sft, reward: ./bad.txt, prompts: ./heldout.jsonl}}
   ppo: {kind: ppo, from: {policy: ./gpt2, reward: ./gold.txt, prompts: ./prompts.jsonl}}
 ";
-    check(stages, expect![[r#"
+    check(
+        stages,
+        expect![[r#"
         error: DIR/bad.txt: line 1: not `word<tab>number`
          --> rlhf.yaml:3:50
           |
@@ -647,7 +652,8 @@ fn a_model_or_a_word_list_that_cannot_be_read_is_known_before_anything_runs() {
           |
           = help: `reward` takes a reward model: a stage that makes one, or a directory
 
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
