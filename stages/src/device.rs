@@ -1,6 +1,6 @@
 //! Where tensors live: burn's CPU backend everywhere, a GPU through wgpu where there is a real one.
 
-use crate::io::DeviceChoice;
+use crate::io::{DeviceChoice, Io};
 use anyhow::{Result, anyhow};
 use burn::tensor::Device;
 
@@ -19,6 +19,13 @@ pub fn open(choice: DeviceChoice) -> Result<Device> {
             Ok(real.unwrap_or_else(Device::flex))
         }
     }
+}
+
+/// The device a stage computes on. Its class is noted with the outcome: a checkpoint is taken up on the same class only.
+pub fn of(io: &mut Io) -> Result<Device> {
+    let device = open(io.device())?;
+    io.telemetry("device", class(&device));
+    Ok(device)
 }
 
 /// The device class of DESIGN §4: equal classes give equal bytes. For the CPU backend that is the

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! <work>/action.json   in: the hashed bytes: kind, version, parameters, seed, inputs
-//! <work>/host.json     in: device and threads; never part of a result
+//! <work>/host.json     in: the device asked for; never part of a result
 //! <work>/in/<port>     in: a directory, or a file `in/<port>.<format>`; a port of many: `in/<port>/<n>[.<format>]`
 //! <work>/resume/       in/out: the last complete checkpoint of an earlier attempt, if any
 //! <work>/out/<step>/   out: one candidate
@@ -128,10 +128,6 @@ impl Io {
 
     pub fn optional_input(&self, port: &str) -> Option<&Path> {
         self.inputs.get(port).and_then(|paths| paths.first()).map(PathBuf::as_path)
-    }
-
-    pub fn inputs(&self, port: &str) -> &[PathBuf] {
-        self.inputs.get(port).map_or(&[], Vec::as_slice)
     }
 
     /// Makes `out/<step>/`, to be filled before [`Io::candidate`] is called for that step.

@@ -11,7 +11,7 @@ pub mod scores;
 pub mod sft;
 
 use crate::data;
-use crate::model::Config;
+use crate::model::{Config, artifact};
 use crate::stage::{Accepts, Kind, Port};
 use std::path::Path;
 
@@ -42,8 +42,7 @@ pub fn check_input(kind: &Kind, port: &Port, path: &Path) -> Result<(), String> 
 
 /// A model that can be read has these files, and a configuration that is understood.
 fn check_model(directory: &Path) -> Result<(), String> {
-    let inner = directory.join("model");
-    let directory = if inner.is_dir() { inner } else { directory.to_owned() };
+    let directory = artifact::model_directory(directory);
     Config::load(&directory).map_err(|error| format!("{error:#}"))?;
     let missing = ["model.safetensors", "tokenizer.json"].into_iter().find(|name| !directory.join(name).is_file());
     missing.map_or(Ok(()), |name| Err(format!("{}: there is no {name}", directory.display())))

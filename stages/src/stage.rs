@@ -122,9 +122,6 @@ impl Kind {
     pub fn port(&self, name: &str) -> Option<&'static Port> {
         self.ports.iter().find(|port| port.name == name)
     }
-    pub fn metric(&self, name: &str) -> Option<&'static Metric> {
-        self.metrics.iter().find(|metric| metric.name == name)
-    }
 }
 
 /// A mistake in a `with:` block. `path` is dotted from the block's root (`lora.rank`).

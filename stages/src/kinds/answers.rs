@@ -92,8 +92,7 @@ pub fn read(directory: &Path) -> Result<Vec<Row>> {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Answers = call.parameters()?;
-    let device = device::open(io.device())?;
-    io.telemetry("device", device::class(&device));
+    let device = device::of(io)?;
     let artifact = Artifact::load(io.input("model")?, &device)?;
     let prompts = data::prompts(io.input("prompts")?)?;
     let stops = artifact.stops(parameters.stop_token);

@@ -61,8 +61,7 @@ struct Row {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Divergence = call.parameters()?;
-    let device = device::open(io.device())?;
-    io.telemetry("device", device::class(&device));
+    let device = device::of(io)?;
     let model = Artifact::load(io.input("model")?, &device)?;
     let baseline = Artifact::load_beside(io.input("baseline")?, &model, &device)?;
     let answers = answers::read(io.input("answers")?)?;

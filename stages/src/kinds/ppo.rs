@@ -234,8 +234,7 @@ struct Tally {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Ppo = call.parameters()?;
-    let device = device::open(io.device())?;
-    io.telemetry("device", device::class(&device));
+    let device = device::of(io)?;
     let draw = |purpose| Draw { seed: call.seed, kind: "ppo", purpose };
     let models = load(io, &parameters, draw("adapter"), &device)?;
     let policy = &models.policy;

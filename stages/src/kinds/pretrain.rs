@@ -128,8 +128,7 @@ impl Parameters for Pretrain {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Pretrain = call.parameters()?;
-    let device = device::open(io.device())?;
-    io.telemetry("device", device::class(&device));
+    let device = device::of(io)?;
     let draw = |purpose| Draw { seed: call.seed, kind: "pretrain", purpose };
 
     // 1. The tokenizer, trained on all texts: it decides no metric. It waits beside the candidates until the model

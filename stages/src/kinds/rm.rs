@@ -159,8 +159,7 @@ struct Measured {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Rm = call.parameters()?;
-    let device = device::open(io.device())?;
-    io.telemetry("device", device::class(&device));
+    let device = device::of(io)?;
     let draw = |purpose| Draw { seed: call.seed, kind: "rm", purpose };
     let artifact = Artifact::load(io.input("model")?, &device)?;
 

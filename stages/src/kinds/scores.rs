@@ -69,8 +69,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let answers = answers::read(io.input("answers")?)?;
     let reward = io.input("reward")?;
     let scores = if reward.is_dir() {
-        let device = device::open(io.device())?;
-        io.telemetry("device", device::class(&device));
+        let device = device::of(io)?;
         let artifact = Artifact::load(io.input("reward")?, &device)?;
         artifact.same_tokens_as(&answers::tokenizer(io.input("answers")?)?)?;
         let adapter = artifact

@@ -98,8 +98,7 @@ impl Parameters for Sft {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Sft = call.parameters()?;
-    let device = device::open(io.device())?;
-    io.telemetry("device", device::class(&device));
+    let device = device::of(io)?;
     let draw = |purpose| Draw { seed: call.seed, kind: "sft", purpose };
     let artifact = Artifact::load(io.input("model")?, &device)?;
     let max_tokens = parameters.max_tokens.min(artifact.model.config.context);

@@ -45,8 +45,7 @@ impl Artifact {
     }
 
     fn open(directory: &Path, other: Option<&Artifact>, device: &Device) -> Result<Artifact> {
-        let inner = directory.join("model");
-        let model_directory = if inner.is_dir() { inner } else { directory.to_owned() };
+        let model_directory = model_directory(directory);
         let model = match other {
             Some(other) if has_same_weights(&model_directory, &other.directory) => other.model.clone(),
             _ => load_weights(&model_directory, Config::load(&model_directory)?, device)?,
@@ -117,6 +116,12 @@ impl Artifact {
         }
         Ok(())
     }
+}
+
+/// Where the model's files lie: in `model/` of a stage's artifact, else in the directory itself.
+pub fn model_directory(directory: &Path) -> PathBuf {
+    let inner = directory.join("model");
+    if inner.is_dir() { inner } else { directory.to_owned() }
 }
 
 /// Files of a model; whatever else lies in a plain directory (notes, checkpoints, images) stays there.
