@@ -13,6 +13,8 @@ pub struct Prompt {
     /// The field `id`, else the row's number from 1.
     pub id: String,
     pub prompt: String,
+    /// The field `prompt_group`: prompts of one group (one dialogue, one template) are no independent evidence.
+    pub group: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,8 @@ pub struct Example {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preference {
     pub id: String,
+    /// The field `prompt_group`, else the `id`.
+    pub group: String,
     pub prompt: String,
     pub answers: Vec<String>,
     pub pairs: Vec<(usize, usize)>,
@@ -35,7 +39,8 @@ pub fn texts(path: &Path) -> Result<Vec<String>> {
 }
 
 pub fn prompts(path: &Path) -> Result<Vec<Prompt>> {
-    let prompts = rows(path, |row, number| Ok(Prompt { id: id(row, number), prompt: text(row, "prompt")? }))?;
+    let prompts =
+        rows(path, |row, number| Ok(Prompt { id: id(row, number), prompt: text(row, "prompt")?, group: group(row)? }))?;
     let mut seen = BTreeMap::new();
     for (number, row) in prompts.iter().enumerate() {
         if let Some(first) = seen.insert(&row.id, number) {
@@ -107,9 +112,10 @@ pub fn ranking_pairs(ranking: &[i64]) -> Vec<(usize, usize)> {
 
 fn preference(row: &Value, number: usize) -> Result<Preference> {
     let (id, prompt) = (id(row, number), text(row, "prompt")?);
+    let group = group(row)?.unwrap_or_else(|| id.clone());
     if row.get("ranking").is_none() {
         let answers = vec![filled(row, "chosen")?, filled(row, "rejected")?];
-        return Ok(Preference { id, prompt, answers, pairs: vec![(0, 1)] });
+        return Ok(Preference { id, group, prompt, answers, pairs: vec![(0, 1)] });
     }
     let answers: Vec<String> = list(row, "completion", |value| value.as_str().map(str::to_owned), "texts")?;
     let ranking: Vec<i64> = list(row, "ranking", Value::as_i64, "whole numbers")?;
@@ -117,7 +123,7 @@ fn preference(row: &Value, number: usize) -> Result<Preference> {
         bail!("`completion` has {} answers, `ranking` has {} ranks", answers.len(), ranking.len());
     }
     let pairs = ranking_pairs(&ranking);
-    Ok(Preference { id, prompt, answers, pairs })
+    Ok(Preference { id, group, prompt, answers, pairs })
 }
 
 fn id(row: &Value, number: usize) -> String {
@@ -125,6 +131,16 @@ fn id(row: &Value, number: usize) -> String {
         Some(Value::String(id)) => id.clone(),
         Some(other) if !other.is_null() => other.to_string(),
         _ => number.to_string(),
+    }
+}
+
+/// Rows of one group are no independent evidence of each other.
+fn group(row: &Value) -> Result<Option<String>> {
+    match row.get("prompt_group") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(group)) => Ok(Some(group.clone())),
+        Some(Value::Number(group)) => Ok(Some(group.to_string())),
+        Some(other) => bail!("field `prompt_group` is {}, neither a text nor a number", name(other)),
     }
 }
 

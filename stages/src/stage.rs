@@ -105,6 +105,11 @@ pub struct Kind {
     pub gives: Gives,
     /// Reported for every candidate. `exec` declares its own in the file (`metrics:`).
     pub metrics: &'static [Metric],
+    /// `(metric, field)`: metrics that are means over the rows of the candidate's per-item table, and of which of its
+    /// fields. Only of these can a gate say how sure they are. A table has `id`, mostly `prompt`, sometimes `text` and
+    /// `prompt_group` (rows that are no independent evidence), and numbers. Of `exec` every metric may be one, of the
+    /// field of its own name.
+    pub means: &'static [(&'static str, &'static str)],
     /// The port whose content is the incumbent of a gate, when the kind has one.
     pub incumbent: Option<&'static str>,
     /// Whether the seed enters the key.

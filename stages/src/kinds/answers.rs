@@ -16,7 +16,7 @@ use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "answers",
-    version: 1,
+    version: 2,
     doc: "greedy answers of one model",
     ports: &[
         Port::one("model", Accepts::Model, "who answers"),
@@ -33,6 +33,7 @@ pub const KIND: Kind = Kind {
             doc: "distinct token pairs over all token pairs of an answer, mean",
         },
     ],
+    means: &[("length", "length"), ("eos_share", "ended"), ("distinct_2", "distinct_2")],
     incumbent: None,
     draws: false,
     parse: stage::parse::<Answers>,
@@ -72,8 +73,13 @@ pub struct Row {
     pub id: String,
     pub prompt: String,
     pub text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_group: Option<String>,
     pub prompt_ids: Vec<u32>,
     pub answer_ids: Vec<u32>,
+    pub length: usize,
+    pub ended: bool,
+    pub distinct_2: f64,
 }
 
 /// Digest of the tokenizer whose ids the rows hold.
@@ -98,7 +104,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let stops = artifact.stops(parameters.stop_token);
     let ids = train::prompts(&artifact, &prompts, parameters.max_new_tokens)?;
     let total = prompts.len() as u64;
-    let (mut rows, mut ended) = (Vec::with_capacity(prompts.len()), 0);
+    let mut rows: Vec<Row> = Vec::with_capacity(prompts.len());
     for (prompts, ids) in prompts.chunks(parameters.batch).zip(ids.chunks(parameters.batch)) {
         let batch: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
         let answers = generate::answer(
@@ -110,28 +116,30 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             Choice::Greedy,
         )?;
         for ((prompt, prompt_ids), answer) in prompts.iter().zip(ids).zip(answers) {
-            ended += usize::from(answer.has_ended);
             rows.push(Row {
                 id: prompt.id.clone(),
                 prompt: prompt.prompt.clone(),
                 text: artifact.tokenizer.decode(&answer.ids)?,
+                prompt_group: prompt.group.clone(),
                 prompt_ids: prompt_ids.clone(),
+                length: answer.ids.len(),
+                ended: answer.has_ended,
+                distinct_2: distinct_pairs(&answer.ids),
                 answer_ids: answer.ids,
             });
         }
         io.progress(rows.len() as u64, total, "answer", || "greedy answers".to_owned())?;
     }
-    let lengths: Vec<f64> = rows.iter().map(|row| row.answer_ids.len() as f64).collect();
-    let distinct: Vec<f64> = rows.iter().map(|row| distinct_pairs(&row.answer_ids)).collect();
+    let mean = |number: fn(&Row) -> f64| rl::mean(&rows.iter().map(number).collect::<Vec<_>>());
     let directory = io.candidate_dir(0)?;
     io::write_rows(&directory.join("answers.jsonl"), &rows)?;
     std::fs::write(directory.join(TOKENIZER), &artifact.tokenizer_digest).context("write the tokenizer's digest")?;
     io.candidate(
         0,
         &[
-            ("length", rl::mean(&lengths)),
-            ("eos_share", ended as f64 / rows.len() as f64),
-            ("distinct_2", rl::mean(&distinct)),
+            ("length", mean(|row| row.length as f64)),
+            ("eos_share", mean(|row| f64::from(u8::from(row.ended)))),
+            ("distinct_2", mean(|row| row.distinct_2)),
         ],
     )
 }

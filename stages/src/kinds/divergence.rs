@@ -27,6 +27,7 @@ pub const KIND: Kind = Kind {
         direction: Direction::Lower,
         doc: "mean over answers of Σ log π − log π_baseline, nats",
     }],
+    means: &[("kl", "kl")],
     incumbent: None,
     draws: false,
     parse: stage::parse::<Divergence>,

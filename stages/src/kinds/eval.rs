@@ -45,6 +45,13 @@ pub const KIND: Kind = Kind {
             doc: "mean over answers of Σ log π − log π_baseline on them, nats (needs `baseline`)",
         },
     ],
+    means: &[
+        ("mean_score", "score"),
+        ("length", "length"),
+        ("eos_share", "ended"),
+        ("distinct_2", "distinct_2"),
+        ("kl", "kl"),
+    ],
     incumbent: None,
     draws: false,
     parse: stage::parse::<Eval>,

@@ -1,11 +1,13 @@
 //! `exec`: any command on declared inputs. It runs in the stage's own directory, finds its inputs under `in/`,
-//! writes the files it declared as outputs, and its numbers to `metrics.json`.
+//! writes the files it declared as outputs, its numbers to `metrics.json`, and the rows they are means of to
+//! `items.jsonl`.
 
 use crate::io::Io;
 use crate::stage::{self, Call, Gives, Kind, ParameterMistake, Parameters, Work};
 use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path};
@@ -13,12 +15,13 @@ use std::process::{Command, Stdio};
 
 pub const KIND: Kind = Kind {
     name: "exec",
-    version: 1,
-    doc: "run any command on declared inputs; `metrics.json` is read back",
+    version: 2,
+    doc: "run any command on declared inputs; `metrics.json` is read back, and `items.jsonl`",
     ports: &[],
     takes_any_port: true,
     gives: Gives::Any,
     metrics: &[],
+    means: &[],
     incumbent: None,
     draws: false,
     parse: stage::parse::<Exec>,
@@ -80,7 +83,32 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         }
         fs::rename(&from, &to).with_context(|| format!("collect `{output}`"))?;
     }
+    let items = items(&io.work().join("items.jsonl"))?;
+    if !items.is_empty() {
+        io.table(0, "items", &items)?;
+    }
     io.candidate_with(0, metrics(&io.work().join("metrics.json"))?)
+}
+
+/// The rows behind the command's numbers: `id`, and one field a metric, which is the mean of that field.
+fn items(path: &Path) -> Result<Vec<Map<String, Value>>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = fs::read_to_string(path).context("read items.jsonl")?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let row = |(number, line): (usize, &str)| {
+        strict(line).with_context(|| format!("read items.jsonl: line {}: expected one object", number + 1))
+    };
+    lines.map(row).collect()
+}
+
+/// Python writes NaN and Infinity, which are not JSON.
+fn strict<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    serde_json::from_str(text).or_else(|error| {
+        let strict: String = text.split_inclusive([',', '}', ':']).map(without_python_numbers).collect();
+        serde_json::from_str(&strict).map_err(|_| error)
+    })
 }
 
 /// The command's numbers; a file that is absent is none, a value that is no finite number is kept as such,
@@ -90,13 +118,8 @@ fn metrics(path: &Path) -> Result<BTreeMap<String, Option<f64>>> {
         return Ok(BTreeMap::new());
     }
     let text = fs::read_to_string(path).context("read metrics.json")?;
-    // Python writes NaN and Infinity, which are not JSON.
-    let values: BTreeMap<String, Value> = serde_json::from_str(&text)
-        .or_else(|error| {
-            let strict: String = text.split_inclusive([',', '}', ':']).map(without_python_numbers).collect();
-            serde_json::from_str(&strict).map_err(|_| error)
-        })
-        .context("read metrics.json: expected one object of names and numbers")?;
+    let values: BTreeMap<String, Value> =
+        strict(&text).context("read metrics.json: expected one object of names and numbers")?;
     let number = |(name, value): (String, Value)| match value {
         Value::Null => Ok((name, None)),
         Value::Number(number) => Ok((name, number.as_f64().filter(|number| number.is_finite()))),

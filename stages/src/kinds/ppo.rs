@@ -74,6 +74,7 @@ pub const KIND: Kind = Kind {
             doc: "share of sampled answers that ended by themselves",
         },
     ],
+    means: &[],
     incumbent: Some("policy"),
     draws: true,
     parse: stage::parse::<Ppo>,

@@ -36,6 +36,7 @@ pub const KIND: Kind = Kind {
         Metric { name: "parameters", direction: Direction::Neutral, doc: "trained numbers" },
         Metric { name: "tokens", direction: Direction::Neutral, doc: "tokens trained on" },
     ],
+    means: &[],
     incumbent: None,
     draws: true,
     parse: stage::parse::<Pretrain>,

@@ -16,7 +16,7 @@ use serde_json::json;
 
 pub const KIND: Kind = Kind {
     name: "rm",
-    version: 1,
+    version: 2,
     doc: "train a reward model on preferences",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from; a reward model goes on with its head"),
@@ -65,6 +65,7 @@ pub const KIND: Kind = Kind {
             doc: "answers cut to `max_tokens`, and with them their end",
         },
     ],
+    means: &[("accuracy", "correct"), ("heldout_loss", "loss"), ("margin", "margin"), ("brier", "brier")],
     incumbent: None,
     draws: true,
     parse: stage::parse::<Rm>,
@@ -141,6 +142,8 @@ impl Parameters for Rm {
 /// One prompt's answers as tokens, and the preferences among them.
 struct Group {
     id: String,
+    prompt: String,
+    prompt_group: String,
     rows: Vec<Vec<u32>>,
     /// Where the answers begin in their rows.
     start: usize,
@@ -149,12 +152,19 @@ struct Group {
     truncated: usize,
 }
 
-/// A line of the candidate's table `pairs`.
+/// A line of the candidate's table `items`: one held-out pair.
 #[derive(Serialize)]
-struct Measured {
+struct Measured<'a> {
     id: String,
+    prompt: &'a str,
+    /// The pairs of one prompt share its answers: together they are one piece of evidence.
+    prompt_group: &'a str,
     score_chosen: f64,
     score_rejected: f64,
+    correct: bool,
+    loss: f64,
+    margin: f64,
+    brier: f64,
 }
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
@@ -225,7 +235,8 @@ fn tokenized(artifact: &Artifact, parameters: &Rm, preferences: Vec<Preference>)
         let start = rows[0].0.start;
         let truncated = rows.iter().filter(|(_, is_cut)| *is_cut).count();
         let rows = rows.into_iter().map(|(sequence, _)| sequence.ids).collect();
-        Ok(Group { id: preference.id, rows, start, pairs: preference.pairs, truncated })
+        let Preference { id, group: prompt_group, prompt, pairs, .. } = preference;
+        Ok(Group { id, prompt, prompt_group, rows, start, pairs, truncated })
     };
     preferences.into_iter().map(group).collect()
 }
@@ -295,30 +306,39 @@ fn measure(
     let scores = train::rewards(&artifact.model, adapter, &rows, MEASURED_ROWS)?;
     let lengths: Vec<f64> =
         heldout.iter().flat_map(|group| group.rows.iter().map(|row| (row.len() - group.start) as f64)).collect();
-    let (mut table, mut first) = (Vec::new(), 0);
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let (mut table, mut confidence, mut first) = (Vec::new(), Vec::new(), 0);
     for group in heldout {
         for (number, (better, worse)) in group.pairs.iter().enumerate() {
             let (score_chosen, score_rejected) = (scores[first + better], scores[first + worse]);
-            table.push(Measured { id: format!("{}/{}", group.id, number + 1), score_chosen, score_rejected });
+            // Calibration is of the trained scale: σ(Δ) before the spread divides it.
+            let (margin, raw) = (score_chosen - score_rejected, (score_chosen - score_rejected) * adapter.spread);
+            confidence.push(sigmoid(raw.abs()));
+            table.push(Measured {
+                id: format!("{}/{}", group.id, number + 1),
+                prompt: &group.prompt,
+                prompt_group: &group.prompt_group,
+                score_chosen,
+                score_rejected,
+                correct: raw > 0.0,
+                // ln(1 + e^(−Δ)) without overflow.
+                loss: (-raw).max(0.0) + (-raw.abs()).exp().ln_1p(),
+                margin,
+                brier: (1.0 - sigmoid(raw)).powi(2),
+            });
         }
         first += group.rows.len();
     }
-    // Calibration is of the trained scale: σ(Δ) before the spread divides it.
-    let margins: Vec<f64> = table.iter().map(|row| row.score_chosen - row.score_rejected).collect();
-    let raw: Vec<f64> = margins.iter().map(|margin| margin * adapter.spread).collect();
-    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    let is_right: Vec<bool> = raw.iter().map(|margin| *margin > 0.0).collect();
-    let confidence: Vec<f64> = raw.iter().map(|margin| sigmoid(margin.abs())).collect();
-    let over = |value: &dyn Fn(f64) -> f64| rl::mean(&raw.iter().map(|margin| value(*margin)).collect::<Vec<_>>());
+    let is_right: Vec<bool> = table.iter().map(|row| row.correct).collect();
+    let mean = |number: fn(&Measured) -> f64| rl::mean(&table.iter().map(number).collect::<Vec<_>>());
     artifact.save_with(adapter, &io.candidate_dir(step)?)?;
-    io.table(step, "pairs", &table)?;
+    io.table(step, "items", &table)?;
     let measured = [
-        ("accuracy", is_right.iter().filter(|right| **right).count() as f64 / table.len() as f64),
-        // ln(1 + e^(−Δ)) without overflow.
-        ("heldout_loss", over(&|margin| (-margin).max(0.0) + (-margin.abs()).exp().ln_1p())),
-        ("margin", rl::mean(&margins)),
+        ("accuracy", mean(|row| f64::from(u8::from(row.correct)))),
+        ("heldout_loss", mean(|row| row.loss)),
+        ("margin", mean(|row| row.margin)),
         ("ece", rl::calibration_error(&confidence, &is_right, 10)),
-        ("brier", over(&|margin| (1.0 - sigmoid(margin)).powi(2))),
+        ("brier", mean(|row| row.brier)),
         ("length_correlation", rl::correlation(&scores, &lengths)),
         ("pairs", table.len() as f64),
     ];

@@ -28,6 +28,7 @@ pub const KIND: Kind = Kind {
         Metric { name: "mean_score", direction: Direction::Higher, doc: "mean score of the answers" },
         Metric { name: "score_sd", direction: Direction::Neutral, doc: "standard deviation of the scores" },
     ],
+    means: &[("mean_score", "score")],
     incumbent: None,
     draws: false,
     parse: stage::parse::<Scores>,
@@ -54,7 +55,7 @@ impl Parameters for Scores {
     }
 }
 
-/// A line of `scores.jsonl`, and of the item tables gates fold.
+/// A line of `scores.jsonl`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     pub id: String,

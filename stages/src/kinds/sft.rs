@@ -37,6 +37,7 @@ pub const KIND: Kind = Kind {
         Metric { name: "gap", direction: Direction::Lower, doc: "heldout_loss − loss: over-fitting shows here" },
         Metric { name: "truncated", direction: Direction::Lower, doc: "rows cut to `max_tokens`" },
     ],
+    means: &[],
     incumbent: Some("model"),
     draws: true,
     parse: stage::parse::<Sft>,
