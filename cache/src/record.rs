@@ -66,6 +66,22 @@ impl Store {
         Ok(Commit::Written)
     }
 
+    /// What was remembered under a key. What cannot be read was never remembered.
+    pub fn recall(&self, key: &Digest) -> Option<Value> {
+        let remembered = read_record(&self.path("verdicts", key, ".json"), key);
+        remembered.inspect_err(|error| tracing::warn!("{error:#}")).ok().flatten().map(|record| record.result)
+    }
+
+    /// Remembers a value that can be worked out anew. The latest counts.
+    pub fn remember(&self, key: &Digest, value: &Value) -> Result<()> {
+        let record = Record { result: value.clone(), telemetry: Value::Null, contents: Vec::new() };
+        let (path, bytes) = (self.path("verdicts", key, ".json"), seal(key, &record));
+        if !write::create(self.draft(&bytes)?, &path)? {
+            write::replace(self.draft(&bytes)?, &path)?;
+        }
+        Ok(())
+    }
+
     fn check_contents(&self, record: &Record) -> Result<()> {
         record.contents.iter().try_for_each(|content| self.check_present(content))
     }
@@ -137,6 +153,21 @@ mod tests {
 
     fn record(score: f64, contents: Vec<Content>) -> Record {
         Record { result: json!({"score": score}), telemetry: json!({"seconds": 1.5}), contents }
+    }
+
+    #[test]
+    fn what_is_remembered_comes_back_unless_it_was_damaged() {
+        let (_home, store) = sample::store();
+        assert_eq!(store.recall(&key()), None);
+        for value in [json!({"p": 0.25}), json!({"p": 0.9583275921953511})] {
+            store.remember(&key(), &value).unwrap();
+            assert_eq!(store.recall(&key()), Some(value));
+        }
+        let path = store.path("verdicts", &key(), ".json");
+        let flipped = fs::read_to_string(&path).unwrap().replace("0.95", "0.05");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, flipped).unwrap();
+        assert_eq!(store.recall(&key()), None);
     }
 
     #[test]

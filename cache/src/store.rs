@@ -34,7 +34,7 @@ impl Store {
     pub fn open(root: &Path) -> Result<Store> {
         let root = std::path::absolute(root).with_context(|| format!("open store {}", root.display()))?;
         let store = Store { root: root.join("store/v1") };
-        for part in ["blobs", "trees", "actions", "tmp"] {
+        for part in ["blobs", "trees", "actions", "verdicts", "tmp"] {
             let directory = store.root.join(part);
             fs::create_dir_all(&directory).with_context(|| format!("create directory {}", directory.display()))?;
         }
