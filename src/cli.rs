@@ -2,18 +2,20 @@
 //! done.
 
 mod find;
+mod gates;
 mod kinds;
 mod terminal;
+mod test;
 
 use crate::diagnostic::{self, Source};
 use crate::event::Event;
 use crate::plan::Plan;
 use crate::report::{self, explain, fold};
-use crate::{plan, progress, run, spec, worker};
+use crate::{approvals, plan, progress, run, spec, worker};
 use anyhow::{Context, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use find::Found;
+use find::{Found, Wanted};
 use stages::io::DeviceChoice;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,7 +32,7 @@ struct Arguments {
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 all done, 1 a stage failed or a gate erred, 2 the file or the command is wrong,
-            3 stopped by a gate, 130 interrupted.
+            3 stopped or held by a gate, 130 interrupted.
 Environment: PIPELINE_STORE (as --store), RUST_LOG (what is logged to stderr), NO_COLOR.";
 
 #[derive(Subcommand)]
@@ -67,20 +69,74 @@ enum Verb {
     Status {
         file: Option<PathBuf>,
         #[command(flatten)]
-        store: StoreArgument,
+        which: Which,
     },
     /// Show all that the last run knows of a stage: key, inputs, why it ran, candidates, verdict
     Explain {
         stage: String,
         file: Option<PathBuf>,
         #[command(flatten)]
+        which: Which,
+    },
+    /// Look at gates by themselves; nothing is run
+    Gate {
+        #[command(subcommand)]
+        verb: GateVerb,
+    },
+    /// Decide where a gate holds (`on_fail: hold`): the candidate goes on, or with `--reject` it does not
+    Approve {
+        stage: String,
+        file: Option<PathBuf>,
+        /// Reject the candidate: the incumbent goes on if there is one, else the stage stops
+        #[arg(long)]
+        reject: bool,
+        /// What was looked at, and why it was decided so
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Who decides; default: GIT_AUTHOR_NAME, else USER
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+        #[command(flatten)]
         store: StoreArgument,
     },
     /// List the kinds of stages; with KIND, its ports, parameters and metrics
-    Kinds { kind: Option<String> },
+    Kinds {
+        kind: Option<String>,
+        /// The rule language of gates instead: its grammar and functions
+        #[arg(long, conflicts_with = "kind")]
+        gates: bool,
+    },
     /// Do the action that lies in a work directory
     #[command(hide = true)]
     Worker { directory: PathBuf },
+}
+
+#[derive(Subcommand)]
+enum GateVerb {
+    /// Show what the gate of a stage decided, with every number it saw
+    Show {
+        stage: String,
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Judge what is stored by another rule, in the place of all that the gate requires
+    WhatIf {
+        stage: String,
+        /// As in the file: `mean_score > incumbent.mean_score with 95% confidence`
+        rule: String,
+        file: Option<PathBuf>,
+        /// Also what it would have said in every earlier run
+        #[arg(long)]
+        all_runs: bool,
+        #[command(flatten)]
+        store: StoreArgument,
+    },
+    /// Test the rules of gates: FILE says what was measured, and what the gates have to say of it
+    Test {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Args)]
@@ -101,6 +157,21 @@ struct Changes {
 }
 
 #[derive(Args)]
+struct Which {
+    /// An earlier run: its name in `runs/`, or how that begins (`20261122T09`)
+    #[arg(long = "run", value_name = "RUN")]
+    run: Option<String>,
+    #[command(flatten)]
+    store: StoreArgument,
+}
+
+impl Which {
+    fn find(&self, file: Option<&Path>) -> Result<Found> {
+        find::run(Path::new("."), Wanted { file, store: self.store.chosen(), run: self.run.as_deref() })
+    }
+}
+
+#[derive(Args)]
 struct StoreArgument {
     /// Where results are kept; default: PIPELINE_STORE, else `.pipeline` beside the pipeline file
     #[arg(long = "store", value_name = "DIR")]
@@ -111,6 +182,11 @@ impl StoreArgument {
     fn chosen(&self) -> Option<PathBuf> {
         let of_environment = || std::env::var_os("PIPELINE_STORE").filter(|store| !store.is_empty()).map(PathBuf::from);
         self.store.clone().or_else(of_environment)
+    }
+
+    /// As it was typed.
+    fn typed(&self) -> String {
+        self.store.as_ref().map_or_else(String::new, |store| format!(" --store {}", store.display()))
     }
 
     fn beside(&self, file: &Path) -> PathBuf {
@@ -161,21 +237,58 @@ fn answer(verb: Verb) -> Result<u8> {
             walk(&asked, &how)
         }
         Verb::Check { file, changes } => check(&file, &changes.set),
+        Verb::Gate { verb } => gate(&verb),
         Verb::Plan { asked } => walk(&asked, &How { device: DeviceChoice::Auto, jobs: 1, dry_run: true, json: false }),
-        Verb::Status { file, store } => status(file.as_deref(), &store),
-        Verb::Explain { stage, file, store } => explain_stage(&stage, file.as_deref(), &store),
-        Verb::Kinds { kind } => list_kinds(kind.as_deref()),
+        Verb::Status { file, which } => status(file.as_deref(), &which),
+        Verb::Explain { stage, file, which } => explain_stage(&stage, file.as_deref(), &which),
+        Verb::Approve { stage, file, reject, reason, by, store } => {
+            progress::log_only(terminal::stderr_has_color());
+            let answer = if reject { approvals::Answer::Reject } else { approvals::Answer::Approve };
+            let unnamed = || refused("a decision needs a name: `--by NAME`, or set GIT_AUTHOR_NAME".to_owned());
+            let by = by.or_else(user).ok_or_else(unnamed)?;
+            let decision = gates::Decision { stage: &stage, answer, reason: &reason, by };
+            let wanted = Wanted { file: file.as_deref(), store: store.chosen(), run: None };
+            gates::approve(&decision, &find::run(Path::new("."), wanted)?)
+        }
+        Verb::Kinds { gates: true, .. } => {
+            terminal::say(&kinds::gates(terminal::page()))?;
+            Ok(0)
+        }
+        Verb::Kinds { kind, .. } => list_kinds(kind.as_deref()),
         Verb::Worker { directory } => Ok(worker::work(&directory)),
     }
 }
 
-/// The plan of a file, its warnings printed; all its mistakes at once when it has any.
-fn understand(file: &Path, set: &[String]) -> Result<Plan> {
+fn gate(verb: &GateVerb) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    match verb {
+        GateVerb::Show { stage, file, which } => gates::show(stage, &which.find(file.as_deref())?),
+        GateVerb::WhatIf { stage, rule, file, all_runs, store } => {
+            let wanted = Wanted { file: file.as_deref(), store: store.chosen(), run: None };
+            gates::what_if(stage, rule, *all_runs, &find::run(Path::new("."), wanted)?)
+        }
+        GateVerb::Test { files } => test::test(files),
+    }
+}
+
+/// Who types.
+fn user() -> Option<String> {
+    let names = ["GIT_AUTHOR_NAME", "USER", "USERNAME"].map(|name| std::env::var(name).ok());
+    names.into_iter().flatten().find(|name| !name.trim().is_empty())
+}
+
+/// The plan of a file, its warnings printed; all its mistakes at once when it has any. `required` stands in the place
+/// of all that the gate of a stage requires.
+fn understand(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<Plan> {
     let text = std::fs::read_to_string(file).map_err(|error| refused(format!("read {}: {error}", file.display())))?;
-    let source = Source { path: file.to_owned(), text, overrides: set.to_owned() };
+    let rule = required.map(|(_, rule)| rule.to_owned());
+    let source = Source { path: file.to_owned(), text, overrides: set.to_owned(), rule };
     let has_color = terminal::stderr_has_color();
     let mistaken = |mistakes: &[diagnostic::Diagnostic]| Refused(diagnostic::render(&source, mistakes, has_color));
-    let spec = spec::read(&source, &|name| std::env::var(name).ok()).map_err(|mistakes| mistaken(&mistakes))?;
+    let mut spec = spec::read(&source, &|name| std::env::var(name).ok()).map_err(|mistakes| mistaken(&mistakes))?;
+    if let Some((stage, _)) = required {
+        spec::require(&mut spec, stage, &source);
+    }
     let plan = plan::resolve(&spec, file.parent().unwrap_or(Path::new(""))).map_err(|mistakes| mistaken(&mistakes))?;
     if !plan.warnings.is_empty() {
         terminal::remark(&diagnostic::render(&source, &plan.warnings, has_color));
@@ -184,7 +297,7 @@ fn understand(file: &Path, set: &[String]) -> Result<Plan> {
 }
 
 fn check(file: &Path, set: &[String]) -> Result<u8> {
-    let plan = understand(file, set)?;
+    let plan = understand(file, set, None)?;
     let gates = plan.stages.iter().filter(|stage| stage.gate.is_some()).count();
     terminal::say(&format!("{}: no mistakes; {} stages, {gates} gates\n", file.display(), plan.stages.len()))?;
     Ok(0)
@@ -202,7 +315,8 @@ struct How {
 
 /// `run` and `plan`: the same walk, with and without the work.
 fn walk(asked: &Asked, how: &How) -> Result<u8> {
-    let plan = understand(&asked.file, &asked.changes.set)?;
+    let plan = understand(&asked.file, &asked.changes.set, None)?;
+    let approvals = approvals::read(&approvals::path(&asked.file)).map_err(|error| refused(format!("{error:#}")))?;
     let mut progress = if how.dry_run {
         progress::log_only(terminal::stderr_has_color());
         None
@@ -216,6 +330,7 @@ fn walk(asked: &Asked, how: &How) -> Result<u8> {
         store: asked.store.beside(&asked.file),
         device: how.device,
         jobs: how.jobs,
+        decisions: approvals::decisions(&approvals),
     };
     let mut events = Vec::new();
     let mut sink = |event: &Event| {
@@ -236,8 +351,20 @@ fn walk(asked: &Asked, how: &How) -> Result<u8> {
         false => run::run(&plan, &options, &IS_INTERRUPTED, &mut sink)?,
     };
     drop(progress);
-    if let Some(run) = fold::fold(&events).filter(|_| !how.json) {
+    if let Some(mut run) = fold::fold(&events).filter(|_| !how.json) {
+        let mut changes = Vec::new();
+        run.options = asked.store.typed();
+        if how.dry_run {
+            let would_run = run.stages.iter().filter(|stage| report::would_run(stage));
+            run.lasted = find::lasted(&options.store, &plan.name, would_run.map(|stage| stage.head.name.as_str()))?;
+            let before = find::runs(&options.store, &plan.name)?.next();
+            changes = before.map(|before| report::gate::changes(&before, &run)).unwrap_or_default();
+        }
         terminal::say(&report::report(&run, false, terminal::page()))?;
+        if !changes.is_empty() {
+            terminal::say(&format!("\nsince the last run:\n{}\n", changes.join("\n")))?;
+        }
+        gates::lapsed(&run, &approvals).iter().for_each(|note| terminal::remark(note));
     }
     Ok(exit)
 }
@@ -257,22 +384,19 @@ fn print_json(event: &Event) -> bool {
     terminal::say(&format!("{line}\n")).is_ok_and(|is_read| is_read)
 }
 
-fn status(file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
+fn status(file: Option<&Path>, which: &Which) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
-    let Found { run, is_alive, .. } = find::last_run(Path::new("."), file, store.chosen())?;
+    let Found { mut run, is_alive, .. } = which.find(file)?;
+    run.options = which.store.typed();
     terminal::say(&format!("{}\n{}", report::heading(&run), report::report(&run, is_alive, terminal::page())))?;
     Ok(0)
 }
 
-fn explain_stage(name: &str, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
+fn explain_stage(name: &str, file: Option<&Path>, which: &Which) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
-    let found = find::last_run(Path::new("."), file, store.chosen())?;
+    let found = which.find(file)?;
     let run = &found.run;
-    let Some(stage) = run.stage(name) else {
-        let names: Vec<&str> = run.stages.iter().map(|stage| stage.head.name.as_str()).collect();
-        let help = stages::stage::did_you_mean(name, &names);
-        return Err(refused(format!("the last run ({}) has no stage `{name}`: {help}", run.file)));
-    };
+    let stage = gates::stage_of(&found, name)?;
     let executed = |key: &str| find::execution(&found, key);
     let checkpoints = stage.actions.iter().find(|action| action.part.is_none());
     let checkpoints = checkpoints.and_then(|action| find::checkpoints(&found, &action.key));

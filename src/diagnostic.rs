@@ -15,6 +15,8 @@ pub struct Source {
     pub text: String,
     /// `--set` arguments: `ppo_1.with.lr=1e-5`.
     pub overrides: Vec<String>,
+    /// The rule of `gate what-if`, the last line of all.
+    pub rule: Option<String>,
 }
 
 /// Byte offsets into [`Source::text`], and on into the overrides.
@@ -106,6 +108,10 @@ fn render_one(source: &Source, diagnostic: &Diagnostic, renderer: &Renderer) -> 
 
 /// The text a span lies in, and the span within it.
 fn place<'a>(source: &'a Source, path: &'a str, span: Span) -> (&'a str, &'a str, Span) {
+    let rule_start = source.override_start(source.overrides.len());
+    if let Some(rule) = source.rule.as_ref().filter(|_| span.start >= rule_start) {
+        return ("RULE", rule, Span::new(span.start - rule_start, span.end.saturating_sub(rule_start)));
+    }
     for index in (0..source.overrides.len()).rev() {
         let start = source.override_start(index);
         if span.start >= start {
@@ -134,6 +140,7 @@ mod tests {
             path: PathBuf::from("rlhf.yaml"),
             text: "name: 日本語 # é\nseed: x\nlast: 'two\n  lines'\n".to_owned(),
             overrides: overrides.iter().map(|text| (*text).to_owned()).collect(),
+            rule: None,
         };
         expected.assert_eq(&render(&source, diagnostics, false));
     }

@@ -1,6 +1,8 @@
 //! The facts of a run, in the order they happened. Everything shown (progress, status, explain, report) is
 //! a fold of these; the journal is these, one JSON object a line. Knows nothing of how they come about.
 
+use crate::action::Candidate;
+use cache::Content;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -61,7 +63,7 @@ pub enum Event {
     /// What a gate said.
     Judged {
         stage: String,
-        verdict: Verdict,
+        verdict: Box<Verdict>,
     },
     /// How a stage ended.
     Ended {
@@ -118,6 +120,90 @@ pub struct Verdict {
     pub select: Option<String>,
     /// What carries the stage's name from here on: `step 150`, or `the incumbent (sft)`.
     pub carries: String,
+    /// What a person decided where the rules left it to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Decided>,
+    #[serde(default)]
+    pub evidence: Evidence,
+}
+
+/// A line of `….approvals.jsonl`, as far as a verdict shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    pub is_approved: bool,
+    pub by: String,
+    /// RFC 3339.
+    pub at: String,
+    pub reason: String,
+}
+
+/// What a gate looked at: enough to judge it again by another rule, for as long as the store has the tables.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Digest of the chosen candidate, what was measured and the required rules: what a person's decision is bound to.
+    pub question: String,
+    /// In step order, at least one.
+    pub candidates: Vec<Seen>,
+    /// An index; `None` when `select` left none.
+    pub chosen: Option<usize>,
+    pub incumbent: Option<Seen>,
+    /// Those named in rules.
+    pub stages: BTreeMap<String, Seen>,
+}
+
+/// One artifact as a gate saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    pub label: String,
+    pub step: Option<u64>,
+    pub content: Content,
+    /// Of its own record.
+    pub metrics: Metrics,
+    /// The per-item table of its own record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Table>,
+    /// By judge.
+    #[serde(default)]
+    pub judged: BTreeMap<String, SeenBy>,
+}
+
+impl Seen {
+    /// A candidate as its own record has it.
+    pub fn of(candidate: &Candidate, label: String) -> Seen {
+        Seen {
+            label,
+            step: Some(candidate.step),
+            content: candidate.content.clone(),
+            metrics: candidate.metrics.clone(),
+            table: Table::of(candidate),
+            judged: BTreeMap::new(),
+        }
+    }
+}
+
+impl Table {
+    /// The rows behind the metrics of a record, where it has any.
+    pub fn of(candidate: &Candidate) -> Option<Table> {
+        let content = candidate.tables.get("items")?.clone();
+        Some(Table { content, file: String::new(), suffix: String::new() })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeenBy {
+    pub metrics: Metrics,
+    /// Of one set of items: joined by their ids.
+    pub tables: Vec<Table>,
+}
+
+/// A per-item table in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Table {
+    pub content: Content,
+    /// The file, where the content is a directory.
+    pub file: String,
+    /// Behind the names of its fields.
+    pub suffix: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -143,6 +229,12 @@ pub enum Outcome {
     },
     /// A closed gate with `on_fail: stop`.
     Stopped {
+        executed: bool,
+        seconds: f64,
+        metrics: Metrics,
+    },
+    /// A closed gate with `on_fail: hold`: a person has to decide.
+    Held {
         executed: bool,
         seconds: f64,
         metrics: Metrics,

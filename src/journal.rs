@@ -118,6 +118,13 @@ pub fn all(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(journals)
 }
 
+/// Those of one pipeline, oldest first.
+pub fn of_pipeline(root: &Path, pipeline: &str) -> Result<Vec<PathBuf>> {
+    let mut journals = all(root)?;
+    journals.retain(|journal| is_of(journal, pipeline));
+    Ok(journals)
+}
+
 /// The action a stage was last seen with, whether it ran or was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
@@ -157,8 +164,8 @@ pub struct History {
 impl History {
     /// Of the runs of one pipeline; `except` is the journal of the run that asks.
     pub fn open(root: &Path, pipeline: &str, except: Option<&Journal>) -> Result<History> {
-        let mut unread = all(root)?;
-        unread.retain(|path| is_of(path, pipeline) && except.is_none_or(|journal| journal.path != *path));
+        let mut unread = of_pipeline(root, pipeline)?;
+        unread.retain(|path| except.is_none_or(|journal| journal.path != *path));
         Ok(History { unread, seen: HashMap::new() })
     }
 

@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, Level};
 use crate::gate::{self, MetricName, Rule};
 pub use crate::spec::{OnFail, Pin};
 use crate::spec::{Reference, Spec, StageSpec, is_identifier};
+pub use gates::alone as gate_alone;
 use graph::Graph;
 use stages::kinds::{self, KINDS};
 use stages::stage::{Accepts, Direction, Gives, Kind, Work, did_you_mean};
@@ -70,15 +71,18 @@ pub enum Source {
 
 /// Rules that have been checked against the names there are.
 pub struct Gate {
-    /// `None` of an eval stage: it judges by itself, and its names are those of the judge.
-    pub judge: Option<StageId>,
+    /// In the order of the file. Empty of an eval stage: it judges by itself, and its names are those of the judge.
+    pub judges: Vec<StageId>,
     pub select: Option<gate::Select>,
     pub require: Vec<Rule>,
     pub warn: Vec<Rule>,
     pub observe: Vec<Rule>,
     pub on_fail: OnFail,
+    pub on_unsure: OnFail,
     /// Named in its rules.
     pub stages: Vec<(String, StageId)>,
+    /// What its names may mean. The judges of an eval stage without any are the stage itself.
+    pub scope: gate::Scope,
 }
 
 /// The port of an eval stage on which the candidate stands when that stage judges.
@@ -163,7 +167,8 @@ fn placed(input: &Input, place: &[StageId]) -> Input {
 
 fn placed_gate(gate: Gate, place: &[StageId]) -> Gate {
     let stages = gate.stages.into_iter().map(|(name, id)| (name, place[id])).collect();
-    Gate { judge: gate.judge.map(|id| place[id]), stages, ..gate }
+    let judges = gate.judges.iter().map(|id| place[*id]).collect();
+    Gate { judges, stages, ..gate }
 }
 
 fn check_name(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) {
@@ -203,8 +208,10 @@ fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut Vec<
         // As typed: a source that was not found is one mistake, and the metrics it would give are none.
         let rewards = stage.from.iter().filter(|from| from.port.value == "reward").map(|from| from.sources.len()).sum();
         for n in 2..=rewards {
-            metrics.push(MetricName { name: format!("mean_score_{n}"), direction: Direction::Higher });
-            metrics.push(MetricName { name: format!("score_sd_{n}"), direction: Direction::Neutral });
+            let (name, field) = (format!("mean_score_{n}"), Some(format!("score_{n}")));
+            metrics.push(MetricName { name, direction: Direction::Higher, field });
+            let name = format!("score_sd_{n}");
+            metrics.push(MetricName { name, direction: Direction::Neutral, field: None });
         }
     }
     for (metric, direction) in &stage.metrics {
@@ -213,7 +220,9 @@ fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut Vec<
             mistakes.push(Diagnostic::error(metric.span, message).help("`metrics` is for stages of kind `exec`"));
             break;
         }
-        metrics.push(MetricName { name: metric.value.clone(), direction: *direction });
+        // Whether the command writes items is known when it has run.
+        let field = Some(metric.value.clone());
+        metrics.push(MetricName { name: metric.value.clone(), direction: *direction, field });
     }
     metrics
 }
@@ -225,8 +234,19 @@ fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
         Work::Measure(_) => name != "kl" || inputs.iter().any(|input| input.port == "baseline"),
         Work::Run(_) => true,
     };
-    let declared = kind.metrics.iter().filter(|metric| is_measured(metric.name));
-    declared.map(|metric| MetricName { name: metric.name.to_owned(), direction: metric.direction }).collect()
+    declared_metrics(kind).into_iter().filter(|metric| is_measured(&metric.name)).collect()
+}
+
+/// All that a stage of the kind can report, whatever is connected to it.
+pub fn declared_metrics(kind: &Kind) -> Vec<MetricName> {
+    let field =
+        |name: &str| kind.means.iter().find(|(metric, _)| *metric == name).map(|(_, field)| (*field).to_owned());
+    let named = |metric: &stages::stage::Metric| MetricName {
+        name: metric.name.to_owned(),
+        direction: metric.direction,
+        field: field(metric.name),
+    };
+    kind.metrics.iter().map(named).collect()
 }
 
 /// The port whose content a gate may keep.

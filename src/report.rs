@@ -3,6 +3,7 @@
 
 pub mod explain;
 pub mod fold;
+pub mod gate;
 pub mod page;
 pub mod stages;
 pub mod study;
@@ -50,8 +51,10 @@ pub fn last_line(run: &Run, is_alive: bool) -> String {
     let after = duration(finish.seconds);
     let counts = counts(run);
     match finish.exit {
-        0 if run.stages.iter().any(|stage| matches!(stage.outcome, Some(Outcome::WouldRun { .. }))) => {
-            format!("nothing was run: {counts}\n")
+        0 if run.stages.iter().any(would_run) => {
+            let lasted = run.stages.iter().filter_map(|stage| last_time(run, stage)).reduce(|one, other| one + other);
+            let lasted = lasted.map(|seconds| format!("; last time that took {}", duration(seconds)));
+            format!("nothing was run: {counts}{}\n", lasted.unwrap_or_default())
         }
         0 if !run.stages.iter().any(was_executed) => format!("nothing to do: {counts}\n"),
         0 => format!("done in {after}: {counts}\n"),
@@ -60,6 +63,16 @@ pub fn last_line(run: &Run, is_alive: bool) -> String {
             format!("failed after {after}: {failed}; mend the cause and run again: what is finished stays cached\n")
         }
         3 => {
+            let held = named(run, |outcome| matches!(outcome, Outcome::Held { .. }));
+            if !held.is_empty() {
+                let first = held.split(", ").next().unwrap_or_default();
+                return format!(
+                    "held after {after}: {held}; decide with `pipeline approve {first} {file}{options} --reason TEXT` (or \
+                     `--reject`) and run again; `pipeline gate show {first} {file}{options}` has every number\n",
+                    file = run.file,
+                    options = run.options
+                );
+            }
             let stopped = named(run, |outcome| matches!(outcome, Outcome::Stopped { .. }));
             let first = stopped.split(", ").next().unwrap_or_default();
             format!(
@@ -74,7 +87,26 @@ pub fn last_line(run: &Run, is_alive: bool) -> String {
 }
 
 fn was_executed(stage: &StageRun) -> bool {
-    matches!(&stage.outcome, Some(Outcome::Done { executed: true, .. } | Outcome::Stopped { executed: true, .. }))
+    stage.outcome.as_ref().is_some_and(|outcome| executed(outcome) == Some(true))
+}
+
+pub fn would_run(stage: &StageRun) -> bool {
+    matches!(stage.outcome, Some(Outcome::WouldRun { .. }))
+}
+
+/// How long a stage that would run took when it last did.
+fn last_time(run: &Run, stage: &StageRun) -> Option<f64> {
+    would_run(stage).then(|| run.lasted.get(&stage.head.name).copied()).flatten()
+}
+
+/// Whether its work was done in this run; `None` where nothing came of it.
+fn executed(outcome: &Outcome) -> Option<bool> {
+    match outcome {
+        Outcome::Done { executed, .. } | Outcome::Stopped { executed, .. } | Outcome::Held { executed, .. } => {
+            Some(*executed)
+        }
+        _ => None,
+    }
 }
 
 /// `5 run, 2 cached, 1 kept the incumbent`; what does not occur is not said.
@@ -84,13 +116,11 @@ fn counts(run: &Run) -> String {
     };
     let phrases = [
         (count(|o| matches!(o, Outcome::WouldRun { .. })), "would run"),
-        (count(|o| matches!(o, Outcome::Done { executed: true, .. } | Outcome::Stopped { executed: true, .. })), "run"),
-        (
-            count(|o| matches!(o, Outcome::Done { executed: false, .. } | Outcome::Stopped { executed: false, .. })),
-            "cached",
-        ),
+        (count(|o| executed(o) == Some(true)), "run"),
+        (count(|o| executed(o) == Some(false)), "cached"),
         (count(|o| matches!(o, Outcome::Done { kept: true, .. })), "kept the incumbent"),
         (count(|o| matches!(o, Outcome::Stopped { .. })), "stopped"),
+        (count(|o| matches!(o, Outcome::Held { .. })), "held"),
         (count(|o| matches!(o, Outcome::Failed { .. })), "failed"),
         (count(|o| matches!(o, Outcome::Skipped { .. })), "skipped"),
         (count(|o| matches!(o, Outcome::Interrupted)), "interrupted"),

@@ -1,11 +1,11 @@
 //! The only loop: the schedule, the store, the executor and the journal meet here and nowhere else. Knows nothing of
 //! terminals, YAML or what any stage computes.
 
+mod answers;
 pub mod attempt;
-mod items;
+pub mod items;
 
-use crate::action::Record;
-use crate::event::{Event, Outcome, StageHead};
+use crate::event::{Decided, Event, Outcome, StageHead};
 use crate::executor::local::{Local, local};
 use crate::executor::{Executor, Exit, Job, JobId, Update};
 use crate::journal::{History, Journal};
@@ -19,7 +19,6 @@ use stages::io::{DeviceChoice, Host};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,6 +36,8 @@ pub struct Options {
     pub device: DeviceChoice,
     /// Workers at a time.
     pub jobs: usize,
+    /// What a person decided, by the question of the evidence.
+    pub decisions: BTreeMap<String, Decided>,
 }
 
 /// Runs what is not done yet. The exit code: 130 interrupted, 1 a stage failed or a gate erred, 3 stopped by a gate,
@@ -110,7 +111,7 @@ fn shown(attempt: &Attempt) -> Result<String> {
 }
 
 /// RFC 3339, to the second.
-fn stamp(at: jiff::Timestamp) -> String {
+pub fn stamp(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
@@ -177,7 +178,7 @@ impl Run<'_> {
     /// Works until nothing is left to do. False: content was lost on the way, and the schedule has to begin anew;
     /// what is still good is found again at once.
     fn pass(&mut self) -> Result<bool> {
-        let mut schedule = Schedule::new(self.plan, self.contents);
+        let mut schedule = Schedule::new(self.plan, self.contents, &self.options.decisions);
         let mut commands: VecDeque<Command> = schedule.begin().into();
         loop {
             if self.interrupt.load(Ordering::Relaxed) {
@@ -186,6 +187,21 @@ impl Run<'_> {
             match commands.pop_front() {
                 Some(Command::Tell(event)) => {
                     self.tell(event)?;
+                    continue;
+                }
+                Some(Command::Read(table)) => {
+                    if let Some(items) = self.items(&table)? {
+                        commands.extend(schedule.news(News::Items(table, items)));
+                    }
+                    continue;
+                }
+                Some(Command::Recall(key)) => {
+                    let rules = self.store.recall(&key).and_then(|rules| serde_json::from_value(rules).ok());
+                    commands.extend(schedule.news(News::Recalled(key, rules)));
+                    continue;
+                }
+                Some(Command::Remember(key, rules)) => {
+                    self.remember(&key, &rules)?;
                     continue;
                 }
                 Some(Command::Obtain(request)) => {
@@ -240,7 +256,7 @@ impl Run<'_> {
         if let Event::Ended { stage, outcome } = &event {
             let code = match outcome {
                 Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::WouldRun { .. } => 0,
-                Outcome::Stopped { .. } => 3,
+                Outcome::Stopped { .. } | Outcome::Held { .. } => 3,
                 Outcome::Failed { .. } => 1,
                 Outcome::Interrupted => 130,
             };
@@ -251,37 +267,6 @@ impl Run<'_> {
         }
         (self.sink)(&event);
         Ok(())
-    }
-
-    /// What the store knows of an action; in a dry run also that it knows nothing.
-    fn look_up(&mut self, request: &Request) -> Result<Option<News>> {
-        let found = self.store.lookup(&request.key)?.and_then(|stored| match self.known(request, &stored, None) {
-            Ok(news) => Some(news),
-            Err(error) => {
-                tracing::warn!("the record of {} is of no use: {error:#}", self.named(request));
-                None
-            }
-        });
-        if let Some(news) = found {
-            let (stage, part) = self.name(request);
-            let action = serde_json::to_value(&request.action).context("write the action")?;
-            self.tell(Event::Hit { stage, part, key: request.key.to_string(), action })?;
-            return Ok(Some(news));
-        }
-        if self.worker.is_none() {
-            let because = self.why(request)?;
-            return Ok(Some(News::WouldRun { key: request.key, because }));
-        }
-        Ok(None)
-    }
-
-    fn known(&self, request: &Request, stored: &cache::Record, seconds: Option<f64>) -> Result<News> {
-        let record = Record::from_store(stored)?;
-        let items = match request.action.kind.as_str() {
-            "scores" => Some(Arc::new(items::read(self.store, &record.last().content)?)),
-            _ => None,
-        };
-        Ok(News::Known { key: request.key, record: Arc::new(record), items, seconds })
     }
 
     /// Starts an attempt. A fault of this machine (no space, no permission) fails the stage, not the run.
@@ -388,19 +373,7 @@ impl Run<'_> {
                 None => bail!("read record {key}: it was there a moment ago"),
             }
         }
-        Ok((self.known(&task.request, &stored, Some(seconds))?, device))
-    }
-
-    /// What is new about an action, against the last one under the same name.
-    fn why(&mut self, request: &Request) -> Result<Vec<String>> {
-        if self.history.is_none() {
-            self.history = Some(History::open(&self.options.store, &self.plan.name, self.journal.as_ref())?);
-        }
-        let new = serde_json::to_value(&request.action).context("write the action")?;
-        let stage = &self.plan.stages[request.stage].name;
-        let last = self.history.as_mut().and_then(|history| history.last(stage, request.part.as_deref()));
-        Ok(last
-            .map_or_else(|| vec!["it never ran before".to_owned()], |last| last.news(&request.key.to_string(), &new)))
+        Ok((Self::known(&task.request, &stored, Some(seconds))?, device))
     }
 
     fn name(&self, request: &Request) -> (String, Option<String>) {

@@ -9,13 +9,14 @@ mod desk;
 mod measure;
 mod study;
 mod verdict;
+pub mod weigh;
 
 use crate::action::{Action, Record};
-use crate::event::{Event, Outcome};
-use crate::gate::Item;
+use crate::event::{Decided, Event, Outcome, RuleVerdict, Table};
+use crate::gate::Items;
 use crate::plan::{Plan, StageId};
 use cache::{Content, Digest};
-use desk::{Desk, Fact, Known};
+use desk::{Desk, Fact, Knowledge, Known, Missing, Need};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,12 @@ use std::sync::Arc;
 pub enum Command {
     /// Find the record of this action, or make it; then tell the schedule.
     Obtain(Request),
+    /// Read a per-item table; then tell the schedule.
+    Read(Table),
+    /// Find what the rules of a gate said of this evidence, if it was ever remembered; then tell the schedule.
+    Recall(Digest),
+    /// Nothing comes back.
+    Remember(Digest, Vec<RuleVerdict>),
     Tell(Event),
 }
 
@@ -41,8 +48,6 @@ pub enum News {
     Known {
         key: Digest,
         record: Arc<Record>,
-        /// The rows of `scores.jsonl`, of a `scores` action.
-        items: Option<Arc<Vec<Item>>>,
         /// How long it took, if it was executed in this run.
         seconds: Option<f64>,
     },
@@ -55,17 +60,22 @@ pub enum News {
         key: Digest,
         because: Vec<String>,
     },
+    /// The rows, or why there are none to be had.
+    Items(Table, Result<Arc<Items>, String>),
+    Recalled(Digest, Option<Vec<RuleVerdict>>),
 }
 
 pub struct Schedule<'a> {
     plan: &'a Plan,
     /// Of every path that is an input.
     contents: &'a BTreeMap<PathBuf, Content>,
-    facts: HashMap<Digest, Fact>,
+    /// What a person decided, by the question of the evidence.
+    decisions: &'a BTreeMap<String, Decided>,
+    knowledge: Knowledge,
     ends: Vec<Option<End>>,
-    /// Who waits for an action that was asked for; the first one asked.
-    waiting: HashMap<Digest, Vec<StageId>>,
-    /// How many actions a stage waits for.
+    /// Who waits for what was asked for; the first one asked.
+    waiting: HashMap<Need, Vec<StageId>>,
+    /// How many answers a stage waits for.
     outstanding: Vec<usize>,
     /// How many stages it waits for.
     unmet: Vec<usize>,
@@ -92,12 +102,18 @@ struct Artifact {
     step: Option<u64>,
     /// Of the record it came from, whatever name it carries now. A path has none.
     metrics: BTreeMap<String, Option<f64>>,
+    /// Of that record, too.
+    table: Option<Table>,
     /// Who made it: `sft`, `rm_1@150`, or the last part of a path.
     label: String,
 }
 
 impl<'a> Schedule<'a> {
-    pub fn new(plan: &'a Plan, contents: &'a BTreeMap<PathBuf, Content>) -> Schedule<'a> {
+    pub fn new(
+        plan: &'a Plan,
+        contents: &'a BTreeMap<PathBuf, Content>,
+        decisions: &'a BTreeMap<String, Decided>,
+    ) -> Schedule<'a> {
         let mut dependants = vec![Vec::new(); plan.stages.len()];
         let mut unmet = vec![0; plan.stages.len()];
         for (id, stage) in plan.stages.iter().enumerate() {
@@ -112,7 +128,8 @@ impl<'a> Schedule<'a> {
         Schedule {
             plan,
             contents,
-            facts: HashMap::new(),
+            decisions,
+            knowledge: Knowledge::default(),
             ends: plan.stages.iter().map(|_| None).collect(),
             waiting: HashMap::new(),
             outstanding: vec![0; plan.stages.len()],
@@ -128,17 +145,32 @@ impl<'a> Schedule<'a> {
     }
 
     pub fn news(&mut self, news: News) -> Vec<Command> {
-        let (key, fact) = match news {
-            News::Known { key, record, items, seconds } => {
-                let by = self.waiting.get(&key).and_then(|stages| stages.first()).copied();
-                (key, Fact::Known(Known { record, items, executed: by.zip(seconds) }))
+        let knowledge = &mut self.knowledge;
+        let need = match news {
+            News::Known { key, record, seconds } => {
+                let by = self.waiting.get(&Need::Action(key)).and_then(|stages| stages.first()).copied();
+                knowledge.actions.insert(key, Fact::Known(Known { record, executed: by.zip(seconds) }));
+                Need::Action(key)
             }
-            News::Failed { key, cause } => (key, Fact::Failed(cause)),
-            News::WouldRun { key, because } => (key, Fact::WouldRun(because)),
+            News::Failed { key, cause } => {
+                knowledge.actions.insert(key, Fact::Failed(cause));
+                Need::Action(key)
+            }
+            News::WouldRun { key, because } => {
+                knowledge.actions.insert(key, Fact::WouldRun(because));
+                Need::Action(key)
+            }
+            News::Items(table, items) => {
+                knowledge.tables.insert(table.clone(), items);
+                Need::Table(table)
+            }
+            News::Recalled(key, rules) => {
+                knowledge.memories.insert(key, rules);
+                Need::Memory(key)
+            }
         };
-        self.facts.insert(key, fact);
         let mut ready = VecDeque::new();
-        for id in self.waiting.remove(&key).unwrap_or_default() {
+        for id in self.waiting.remove(&need).unwrap_or_default() {
             self.outstanding[id] -= 1;
             if self.outstanding[id] == 0 {
                 ready.push_back(id);
@@ -155,9 +187,9 @@ impl<'a> Schedule<'a> {
     fn advance(&mut self, mut ready: VecDeque<StageId>) -> Vec<Command> {
         let mut commands = Vec::new();
         while let Some(id) = ready.pop_front() {
-            let mut desk = Desk::new(self.plan, self.contents, &self.facts, &self.ends, id);
+            let mut desk = Desk::new(self.plan, (self.contents, self.decisions), &self.knowledge, &self.ends, id);
             let (events, end) = advance::advance(&mut desk);
-            let Desk { found, missing, .. } = desk;
+            let Desk { found, missing, learned, .. } = desk;
             let stage = &self.plan.stages[id].name;
             for (key, part, action) in found {
                 if self.told.insert((id, key)) {
@@ -166,17 +198,25 @@ impl<'a> Schedule<'a> {
                 }
             }
             let Some(end) = end else {
-                for request in missing {
+                for missing in missing {
                     self.outstanding[id] += 1;
-                    let waiting = self.waiting.entry(request.key).or_default();
+                    let waiting = self.waiting.entry(missing.need()).or_default();
                     waiting.push(id);
-                    if waiting.len() == 1 {
-                        self.told.insert((id, request.key));
-                        commands.push(Command::Obtain(request));
+                    if waiting.len() > 1 {
+                        continue;
                     }
+                    commands.push(match missing {
+                        Missing::Action(request) => {
+                            self.told.insert((id, request.key));
+                            Command::Obtain(request)
+                        }
+                        Missing::Table(table) => Command::Read(table),
+                        Missing::Memory(key) => Command::Recall(key),
+                    });
                 }
                 continue;
             };
+            commands.extend(learned.map(|(key, rules)| Command::Remember(key, rules)));
             commands.extend(events.into_iter().map(Command::Tell));
             commands.push(Command::Tell(Event::Ended { stage: stage.clone(), outcome: end.outcome.clone() }));
             self.ends[id] = Some(end);

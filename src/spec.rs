@@ -2,8 +2,8 @@
 //! Knows the keys of the file; does not know kinds, files, or what a rule says (`plan` does).
 
 mod expand;
-mod expect;
-mod gate;
+pub mod expect;
+pub mod gate;
 pub mod node;
 mod overrides;
 mod stage;
@@ -13,6 +13,7 @@ use crate::diagnostic::{Diagnostic, Source, Span};
 use node::{Map, Value};
 pub use node::{Node, Spanned};
 use overrides::Override;
+pub use stage::metrics as declared_metrics;
 use stages::stage::{Direction, did_you_mean};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -82,23 +83,45 @@ pub enum Pin {
 pub struct GateSpec {
     /// The word `gate`.
     pub span: Span,
-    pub judge: Option<Spanned<String>>,
+    pub judges: Vec<Spanned<String>>,
     pub select: Option<SelectSpec>,
     pub require: Vec<Spanned<String>>,
     pub warn: Vec<Spanned<String>>,
     pub observe: Vec<Spanned<String>>,
     pub on_fail: OnFail,
+    /// As `on_fail` where nothing is said.
+    pub on_unsure: Option<OnFail>,
+}
+
+impl GateSpec {
+    /// A gate that says nothing yet.
+    fn empty(span: Span) -> GateSpec {
+        GateSpec {
+            span,
+            judges: Vec::new(),
+            select: None,
+            require: Vec::new(),
+            warn: Vec::new(),
+            observe: Vec::new(),
+            on_fail: OnFail::Stop,
+            on_unsure: None,
+        }
+    }
 }
 
 pub struct SelectSpec {
     pub best: Option<Spanned<String>>,
     pub where_: Option<Spanned<String>>,
+    /// In standard errors.
+    pub within: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFail {
     Stop,
     Keep,
+    /// A person decides.
+    Hold,
 }
 
 const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "stages"];
@@ -140,6 +163,16 @@ pub fn read(source: &Source, environment: &dyn Fn(&str) -> Option<String>) -> Re
         salt: salt.map(|salt| salt.value),
         mistakes,
     })
+}
+
+/// Lets the gate of a stage require the rule of `source` and nothing else; a stage without a gate gets one.
+pub fn require(spec: &mut Spec, stage: &str, source: &Source) {
+    let Some(stage) = spec.stages.iter_mut().find(|known| known.name.value == stage) else { return };
+    let rule = source.rule.clone().unwrap_or_default();
+    let start = source.override_start(source.overrides.len());
+    let span = Span::new(start, start + rule.len());
+    let gate = stage.gate.get_or_insert_with(|| GateSpec::empty(span));
+    gate.require = vec![Spanned { value: rule, span }];
 }
 
 /// Lays an override over the top level, or gives back one that is meant for a stage.

@@ -386,7 +386,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
                |
                = help: there are none here
 
-            error: expected stop or keep, found `kepe`
+            error: expected stop, keep or hold, found `kepe`
               --> rlhf.yaml:10:77
                |
             10 |     gate: {judge: evl, require: mean_score > incumbent.mean_score, on_fail: kepe}

@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
     ("what the user typed", &["diagnostic", "spec"]),
     ("what it means", &["gate", "plan"]),
     ("what is to be done", &["action", "event", "schedule"]),
-    ("doing it", &["executor", "journal", "run", "worker"]),
+    ("doing it", &["approvals", "cases", "executor", "journal", "run", "worker"]),
     ("showing it", &["progress", "report"]),
     ("the verbs", &["cli"]),
 ];
@@ -129,18 +129,19 @@ fn module(name: &str) -> &str {
 }
 
 #[test]
-fn the_layers_are_those_of_main() {
-    let main = read("src/main.rs");
-    let declared: Vec<&str> = main.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).collect();
+fn the_layers_are_those_of_the_library() {
+    let library = read("src/lib.rs");
+    let declared = library.lines().map(|line| line.strip_prefix("pub ").unwrap_or(line));
+    let declared: Vec<&str> = declared.filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).collect();
     let layered: Vec<&str> = LAYERS.iter().flat_map(|(_, modules)| *modules).copied().collect();
-    assert_eq!(declared, layered, "`main.rs` and the layers of this test differ");
+    assert_eq!(declared, layered, "`lib.rs` and the layers of this test differ");
 }
 
 #[test]
 fn the_modules_of_the_program_use_only_what_lies_above_them() {
     let layer = |module: &str| LAYERS.iter().position(|(_, modules)| modules.contains(&module));
     let mut against = BTreeMap::<(String, String), Vec<String>>::new();
-    for file in sources("src").iter().filter(|file| file.name != "src/main.rs") {
+    for file in sources("src").iter().filter(|file| !["src/main.rs", "src/lib.rs"].contains(&file.name.as_str())) {
         for used in named(&file.code, "crate::") {
             let own = module(&file.name);
             let (Some(from), Some(to)) = (layer(own), layer(&used)) else {
@@ -168,7 +169,8 @@ fn burn_stays_in_the_stages() {
     for manifest in ["Cargo.toml", "cache/Cargo.toml"] {
         let text = read(manifest);
         let dependencies = text.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
-        assert!(!dependencies.contains("burn"), "{manifest} depends on burn");
+        let named = dependencies.lines().filter(|line| !line.starts_with('#')).collect::<String>();
+        assert!(!named.contains("burn"), "{manifest} depends on burn");
     }
 }
 

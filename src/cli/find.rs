@@ -3,15 +3,18 @@
 
 use super::refused;
 use crate::action::Record;
-use crate::event::Event;
+use crate::event::{Event, Outcome};
 use crate::journal;
 use crate::report::explain::{self, Checkpoint, Execution};
 use crate::report::fold::{self, Run};
 use anyhow::Result;
 use cache::Store;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub struct Found {
+    /// The pipeline file, where one was named.
+    pub file: Option<PathBuf>,
     /// The folder of the store: `.pipeline`.
     pub root: PathBuf,
     pub journal: PathBuf,
@@ -19,9 +22,19 @@ pub struct Found {
     pub is_alive: bool,
 }
 
+/// Which run is meant, of those there are.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted<'a> {
+    pub file: Option<&'a Path>,
+    pub store: Option<PathBuf>,
+    /// Its name under `runs/`, or how that begins.
+    pub run: Option<&'a str>,
+}
+
 /// The last run of `file`. Without a file the last run of any, in the store of `here` or in one a directory below:
 /// after `pipeline run pipelines/rlhf.yaml`, a bare `pipeline status` means that run. Which it was is always printed.
-pub fn last_run(here: &Path, file: Option<&Path>, store: Option<PathBuf>) -> Result<Found> {
+pub fn run(here: &Path, wanted: Wanted) -> Result<Found> {
+    let Wanted { file, store, run: name } = wanted;
     if let Some(file) = file
         && !file.is_file()
     {
@@ -38,15 +51,28 @@ pub fn last_run(here: &Path, file: Option<&Path>, store: Option<PathBuf>) -> Res
     }
     // Journals lie in directories named by time.
     journals.sort_by_key(|(journal, _)| journal.parent().and_then(Path::file_name).map(ToOwned::to_owned));
+    let mut passed = Vec::new();
     while let Some((journal, root)) = journals.pop() {
+        let directory = journal.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+        if name.is_some_and(|name| !directory.starts_with(name)) {
+            passed.push(directory);
+            continue;
+        }
         // Before the events: a run that ends in between is then seen with its end.
         let is_alive = journal::is_alive(&journal);
         let Some(run) = read(&journal) else { continue };
-        if file.is_none_or(|file| is_same(file, Path::new(&run.file))) {
-            return Ok(Found { root, journal, run, is_alive });
+        let is_beside = |file: &Path| {
+            root == file.with_file_name(".pipeline") && file.file_name() == Path::new(&run.file).file_name()
+        };
+        if file.is_none_or(|file| is_beside(file) || is_same(file, Path::new(&run.file))) {
+            return Ok(Found { file: file.map(Path::to_owned), root, journal, run, is_alive });
         }
     }
     Err(refused(match file {
+        _ if !passed.is_empty() => {
+            passed.truncate(10);
+            format!("there is no run `{}`; the last ones are {}", name.unwrap_or_default(), passed.join(", "))
+        }
         Some(file) => format!("{} was not run yet: `pipeline run {}`", file.display(), file.display()),
         None => "no run was found in this directory or one below it: name the pipeline file".to_owned(),
     }))
@@ -74,6 +100,38 @@ fn is_same(one: &Path, other: &Path) -> bool {
         (Ok(one), Ok(other)) => one == other,
         _ => is_same_name,
     }
+}
+
+/// The runs of a pipeline, the newest first, read as they are asked for. An unreadable journal is passed over, with a
+/// warning.
+pub fn runs(root: &Path, pipeline: &str) -> Result<impl Iterator<Item = Run>> {
+    Ok(journal::of_pipeline(root, pipeline)?.into_iter().rev().filter_map(|journal| read(&journal)))
+}
+
+/// How far back it is looked for how long a stage took.
+const LOOKED_BACK: usize = 100;
+
+/// How many seconds each of these stages took when it was last executed.
+pub fn lasted<'a>(root: &Path, pipeline: &str, stages: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, f64>> {
+    let mut wanted: BTreeSet<&str> = stages.collect();
+    let mut lasted = BTreeMap::new();
+    for run in runs(root, pipeline)?.take(LOOKED_BACK) {
+        if wanted.is_empty() {
+            break;
+        }
+        for stage in &run.stages {
+            let (Some(Outcome::Done { executed: true, seconds, .. })
+            | Some(Outcome::Stopped { executed: true, seconds, .. })
+            | Some(Outcome::Held { executed: true, seconds, .. })) = &stage.outcome
+            else {
+                continue;
+            };
+            if wanted.remove(stage.head.name.as_str()) {
+                lasted.insert(stage.head.name.clone(), *seconds);
+            }
+        }
+    }
+    Ok(lasted)
 }
 
 /// When the action of this key was last executed: in the run found, or before it.
@@ -138,7 +196,7 @@ mod tests {
         was_run(&far, "2026-11-21T10:00:00Z");
         let never = here.join("pipelines/never.yaml");
         fs::write(&never, "").unwrap();
-        let found = |file: Option<&Path>| match last_run(here, file, None) {
+        let found = |file: Option<&Path>| match run(here, Wanted { file, ..Wanted::default() }) {
             Ok(found) => found.run.at,
             Err(error) => error.to_string().replace(&here.display().to_string(), "HERE"),
         };
@@ -159,7 +217,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let file = temporary.path().join("one.yaml");
         was_run(&file, "2026-11-21T08:00:00Z");
-        let found = last_run(temporary.path(), Some(&file), None).unwrap();
+        let found = run(temporary.path(), Wanted { file: Some(&file), ..Wanted::default() }).unwrap();
         assert!(!found.is_alive && found.run.finish.is_none());
     }
 }

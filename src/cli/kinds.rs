@@ -1,5 +1,6 @@
 //! The table of kinds, and one kind in full. Knows nothing of pipelines.
 
+use crate::gate;
 use crate::report::explain::flatten;
 use crate::report::page::{self, Page, Tone, cell};
 use serde_json::Map;
@@ -41,6 +42,16 @@ fn gives(gives: Gives) -> &'static str {
         Gives::Nothing => "measurements",
         Gives::Any => "anything",
     }
+}
+
+/// The rule language: one table of its functions, from which the parser works as well.
+pub fn gates(page: Page) -> String {
+    let mut table = page::table(page, &["function", "what it is"]);
+    for function in gate::FUNCTIONS {
+        table.add_row([cell(function.signature, Tone::Plain), cell(function.doc, Tone::Plain)]);
+    }
+    page::keep_whole(&mut table, [0]);
+    format!("{}\n{}", gate::GRAMMAR, page::print(table))
 }
 
 pub fn describe(kind: &Kind, page: Page) -> String {
@@ -108,16 +119,23 @@ fn parameters(kind: &Kind, page: Page) -> String {
 }
 
 fn metrics(kind: &Kind, page: Page) -> String {
-    let mut table = page::table(page, &["metric", "better is", "what it is"]);
+    let mut table = page::table(page, &["metric", "better is", "mean of", "what it is"]);
     for metric in kind.metrics {
         let better = match metric.direction {
             Direction::Higher => "higher",
             Direction::Lower => "lower",
             Direction::Neutral => "–",
         };
-        table.add_row([cell(metric.name, Tone::Plain), cell(better, Tone::Plain), cell(metric.doc, Tone::Plain)]);
+        // The field of the items, which rules can ask for: `median(score)`.
+        let field = kind.means.iter().find(|(name, _)| *name == metric.name).map_or("", |(_, field)| field);
+        table.add_row([
+            cell(metric.name, Tone::Plain),
+            cell(better, Tone::Plain),
+            cell(field, Tone::Plain),
+            cell(metric.doc, Tone::Plain),
+        ]);
     }
-    page::keep_whole(&mut table, 0..2);
+    page::keep_whole(&mut table, 0..3);
     match () {
         () if kind.takes_any_port => {
             "metrics: those the stage declares, `metrics: {name: higher|lower|neutral}`\n".to_owned()

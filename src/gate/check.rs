@@ -3,14 +3,17 @@
 
 use super::Mistake;
 use super::functions::Body;
+use super::lexer::Comparison;
 use super::resolve::{self, Scope};
-use super::tree::{Arguments, Expression, Leaves, Meaning, Number, Rule, Test, Who, Yardstick};
+use super::tree::{Arguments, Confidence, Expression, Leaves, Meaning, Name, Number, Rule, Said, Test, Who, Yardstick};
 use stages::stage::Direction;
+
+pub const NOT_OURS: &str = "only a metric of this stage or of its judge improves";
 
 /// All mistakes of the rule; it may be evaluated when there are none.
 pub fn check(rule: &mut Rule, scope: &Scope) -> Vec<Mistake> {
     let mut mistakes = check_leaves(&mut rule.leaves, scope);
-    check_test(&rule.test, &rule.leaves, &mut mistakes);
+    check_test(&rule.test, &rule.leaves, scope, &mut mistakes);
     sorted(mistakes)
 }
 
@@ -18,8 +21,8 @@ pub fn check(rule: &mut Rule, scope: &Scope) -> Vec<Mistake> {
 pub fn check_where(rule: &mut Rule, scope: &Scope) -> Vec<Mistake> {
     const HELP: &str = "`where` filters checkpoints by the stage's own metrics, before anything is judged";
     let own = Scope { own: scope.own.clone(), ..Scope::default() };
-    let is_foreign = |who: &Who, said: Option<Yardstick>| *who != Who::Candidate || said == Some(Yardstick::Judge);
-    let names = rule.leaves.names.iter().filter(|name| is_foreign(&name.who, name.said)).map(|name| &name.range);
+    let is_foreign = |name: &&Name| name.who != Who::Candidate || matches!(name.said, Some(Said::Judge | Said::By(_)));
+    let names = rule.leaves.names.iter().filter(is_foreign).map(|name| &name.range);
     let foreign: Vec<_> = names.chain(rule.leaves.others.iter().map(|other| &other.range)).cloned().collect();
     if !foreign.is_empty() {
         return foreign
@@ -28,10 +31,10 @@ pub fn check_where(rule: &mut Rule, scope: &Scope) -> Vec<Mistake> {
             .collect();
     }
     let mut mistakes = check(rule, &own);
-    let judged = scope.judge.as_ref().map_or(&[][..], |judge| &judge.metrics);
+    let mut judged = scope.judges.iter().flat_map(|judge| &judge.metrics);
     for mistake in &mut mistakes {
         let name = rule.leaves.names.iter().find(|name| name.metric_range == mistake.range);
-        if name.is_some_and(|name| judged.iter().any(|metric| metric.name == name.metric)) {
+        if name.is_some_and(|name| judged.any(|metric| metric.name == name.metric)) {
             mistake.help = Some(HELP.to_owned());
         }
     }
@@ -39,8 +42,11 @@ pub fn check_where(rule: &mut Rule, scope: &Scope) -> Vec<Mistake> {
 }
 
 /// `best` compares the checkpoints of one stage with each other.
-pub fn check_best(best: &mut Expression, scope: &Scope) -> Vec<Mistake> {
+///
+/// `is_within`: how far from the best is judged by the items, so there must be some.
+pub fn check_best(best: &mut Expression, is_within: bool, scope: &Scope) -> Vec<Mistake> {
     const HELP: &str = "`best` compares the checkpoints of this stage by its own metrics or the judge's";
+    resolve::find_judges(&mut best.leaves, scope);
     let names = best.leaves.names.iter().filter(|name| name.who != Who::Candidate).map(|name| &name.range);
     let foreign: Vec<_> = names.chain(best.leaves.others.iter().map(|other| &other.range)).cloned().collect();
     if !foreign.is_empty() {
@@ -53,27 +59,55 @@ pub fn check_best(best: &mut Expression, scope: &Scope) -> Vec<Mistake> {
     check_number(&best.number, &best.leaves, &mut mistakes);
     if let Number::Name(name) = best.number {
         let name = &best.leaves.names[name];
-        if name.meaning.is_some_and(|meaning| meaning.direction == Direction::Neutral) {
+        if name.meaning.as_ref().is_some_and(|meaning| meaning.direction == Direction::Neutral) {
             let message = format!("`{}` is neither better high nor better low", name.metric);
             let help = format!("`1 * {0}` takes the largest, `-{0}` the smallest", name.label());
             mistakes.push(Mistake::new(&name.range, message).help(help));
         }
+    }
+    if is_within && mistakes.is_empty() {
+        mistakes.extend(check_items(&[&best.number], &best.leaves, scope, "`within: 1 se`"));
     }
     sorted(mistakes)
 }
 
 /// What is allowed but likely not meant. Call it after `check`.
 pub fn warnings(rule: &Rule) -> Vec<Mistake> {
-    let is_own = |meaning: Meaning| meaning.yardstick == Yardstick::Own;
+    let mut found = Vec::new();
+    lone_confidence(&rule.test, &mut found);
+    let is_own = |meaning: &Meaning| meaning.yardstick == Yardstick::Own;
     let names = rule.leaves.names.iter();
     names
-        .filter(|name| name.who == Who::Incumbent && name.meaning.is_some_and(is_own))
+        .filter(|name| name.who == Who::Incumbent && name.meaning.as_ref().is_some_and(is_own))
         .map(|name| {
             let message =
                 format!("`{}` was measured by the incumbent's own stage: a different yardstick", name.label());
             Mistake::new(&name.range, message).help("add `judge: STAGE`, so that both are measured alike")
         })
+        .chain(found)
         .collect()
+}
+
+/// `a > 0 and b > 1 with 95% confidence`: of a sentence read aloud the end is about all of it, of a rule it is not.
+fn lone_confidence(test: &Test, found: &mut Vec<Mistake>) {
+    let parts = match test {
+        Test::And(tests) | Test::Or(tests) => tests,
+        Test::Not(inner) => return lone_confidence(inner, found),
+        Test::Compare { .. } | Test::Between { .. } | Test::Improves { .. } => return,
+    };
+    parts.iter().for_each(|part| lone_confidence(part, found));
+    let Some((last, before)) = parts.split_last() else { return };
+    let (Test::Compare { confidence: Some(confidence), .. }
+    | Test::Between { confidence: Some(confidence), .. }
+    | Test::Improves { confidence: Some(confidence), .. }) = last
+    else {
+        return;
+    };
+    if !before.iter().any(Test::is_confident) {
+        let message = "this is asked of the last comparison alone";
+        let help = "write it behind each comparison that is meant, or the others as rules of their own";
+        found.push(Mistake::new(&confidence.range, message).help(help));
+    }
 }
 
 fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
@@ -82,12 +116,13 @@ fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
 }
 
 fn check_leaves(leaves: &mut Leaves, scope: &Scope) -> Vec<Mistake> {
+    resolve::find_judges(leaves, scope);
     let mut mistakes = Vec::new();
     for at in 0..leaves.names.len() {
         let like = match leaves.names[at].like {
             // The metric itself is unknown, and that was said.
             Some(first) if leaves.names[first].meaning.is_none() => continue,
-            Some(first) => leaves.names[first].meaning,
+            Some(first) => leaves.names[first].meaning.clone(),
             None => None,
         };
         match resolve::resolve(&leaves.names[at], like, scope) {
@@ -95,48 +130,206 @@ fn check_leaves(leaves: &mut Leaves, scope: &Scope) -> Vec<Mistake> {
             Err(mistake) => mistakes.push(mistake),
         }
     }
-    for other in &leaves.others {
-        if let Err(mistake) = resolve::artifact(&other.who, &other.range, scope) {
-            mistakes.push(mistake);
+    for name in leaves.names.iter().filter_map(|name| name.like).map(|first| &leaves.names[first]) {
+        if name.who != Who::Candidate && name.meaning.is_some() {
+            mistakes.push(Mistake::new(&name.range, NOT_OURS).help("write `mean_score improves over sft`"));
         }
-        match &scope.judge {
-            None => mistakes.push(
-                Mistake::new(
-                    &other.range,
-                    format!("`{}` compares answers, and no judge asks for any", other.function.name),
-                )
-                .help("add `judge: STAGE` to the gate"),
-            ),
-            Some(judge) if !judge.has_items => {
-                let message =
-                    format!("`{}` compares answers, and `{}` leaves no table of them", other.function.name, judge.name);
-                mistakes.push(Mistake::new(&other.range, message).help("judge by a stage of kind `eval`"));
-            }
-            Some(_) => {}
+    }
+    for other in &mut leaves.others {
+        match resolve::compared(other, scope) {
+            Ok(judge) => other.judge = Some(judge),
+            Err(mistake) => mistakes.push(mistake),
         }
     }
     mistakes
 }
 
-fn check_test(test: &Test, leaves: &Leaves, mistakes: &mut Vec<Mistake>) {
+fn check_test(test: &Test, leaves: &Leaves, scope: &Scope, mistakes: &mut Vec<Mistake>) {
     match test {
-        Test::Compare { first, links, .. } => {
+        Test::Compare { first, links, confidence, .. } => {
             check_number(first, leaves, mistakes);
             links.iter().for_each(|(_, number)| check_number(number, leaves, mistakes));
+            let Some(confidence) = confidence else { return };
+            let mut left = first;
+            for (comparison, right) in links {
+                mistakes.extend(any_of(left, *comparison, right, leaves));
+                left = right;
+            }
+            let sides: Vec<&Number> = [first].into_iter().chain(links.iter().map(|(_, number)| number)).collect();
+            check_confidence(confidence, &sides, leaves, scope, mistakes);
         }
-        Test::Between { value, low, high } => {
+        Test::Between { value, low, high, confidence } => {
             [value, low, high].into_iter().for_each(|number| check_number(number, leaves, mistakes));
+            if let Some(confidence) = confidence {
+                check_confidence(confidence, &[value, low, high], leaves, scope, mistakes);
+            }
         }
-        Test::Improves { metric, .. } => {
+        Test::Improves { metric, over, confidence, .. } => {
             let name = &leaves.names[*metric];
-            if name.meaning.is_some_and(|meaning| meaning.direction == Direction::Neutral) {
+            if name.meaning.as_ref().is_some_and(|meaning| meaning.direction == Direction::Neutral) {
                 let message =
                     format!("`{}` is neither better high nor better low, so nothing improves it", name.metric);
                 mistakes.push(Mistake::new(&name.range, message).help("compare with `>` or `<`"));
             }
+            if let Some(confidence) = confidence {
+                let sides = [Number::Name(*metric), Number::Name(*over)];
+                check_confidence(confidence, &[&sides[0], &sides[1]], leaves, scope, mistakes);
+            }
         }
-        Test::And(tests) | Test::Or(tests) => tests.iter().for_each(|test| check_test(test, leaves, mistakes)),
-        Test::Not(test) => check_test(test, leaves, mistakes),
+        Test::And(tests) | Test::Or(tests) => tests.iter().for_each(|test| check_test(test, leaves, scope, mistakes)),
+        Test::Not(test) => check_test(test, leaves, scope, mistakes),
+    }
+}
+
+/// `a > best(b, c)` must beat each of them, and each is weighed; `best(a, b) > c` would be content with one of them.
+fn any_of(left: &Number, comparison: Comparison, right: &Number, leaves: &Leaves) -> Option<Mistake> {
+    let is_upwards = matches!(comparison, Comparison::Above | Comparison::AtLeast);
+    let picks_largest = |number: &Number| picks_largest(number, leaves);
+    let offending = [(left, is_upwards), (right, !is_upwards)];
+    let (number, _) = offending.into_iter().find(|(number, wrong)| picks_largest(number) == Some(*wrong))?;
+    let Number::Call { function, range, .. } = number else { return None };
+    let message = format!("`{}` on this side asks for any one of them", function.name);
+    Some(Mistake::new(range, message).help("write the comparisons out, joined by `or`, each with its confidence"))
+}
+
+/// What is computed of the size of a difference, or of the best of several, is above zero by luck alone.
+fn no_level(side: &Number) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let is_whole = |number: &Number| std::ptr::eq(number, side);
+    visit(side, &mut |number| {
+        let Number::Call { function, range, .. } = number else { return };
+        match (function.name, &function.body) {
+            ("abs", _) => {
+                let message = "the size of a difference is never zero, so no confidence can be given to `abs`";
+                let help = "write `a - b between -0.02 and 0.02`, or the two sides joined by `or`, with confidence";
+                mistakes.push(Mistake::new(range, message).help(help));
+            }
+            ("min" | "max", _) | (_, Body::Directed(_)) if !is_whole(number) => {
+                let message = format!("`{}` inside a computation cannot be weighed", function.name);
+                mistakes.push(Mistake::new(range, message).help("write the comparisons out, each with its confidence"));
+            }
+            _ => {}
+        }
+    });
+    mistakes
+}
+
+/// Whether it is the largest of several numbers that is meant, or the smallest; `None` of anything else.
+pub fn picks_largest(number: &Number, leaves: &Leaves) -> Option<bool> {
+    let Number::Call { function, arguments: Arguments::Numbers(numbers), .. } = number else { return None };
+    match (function.name, &function.body) {
+        ("max", _) => Some(true),
+        ("min", _) => Some(false),
+        (name, Body::Directed(_)) => {
+            let is_higher_better = direction(numbers, leaves).ok()? == Direction::Higher;
+            Some((name == "best") == is_higher_better)
+        }
+        _ => None,
+    }
+}
+
+fn check_confidence(
+    confidence: &Confidence,
+    sides: &[&Number],
+    leaves: &Leaves,
+    scope: &Scope,
+    mistakes: &mut Vec<Mistake>,
+) {
+    // A name without a meaning was reported.
+    if leaves.names.iter().all(|name| name.meaning.is_some()) && leaves.others.iter().all(|other| other.judge.is_some())
+    {
+        let mut found: Vec<Mistake> = sides.iter().flat_map(|side| no_level(side)).collect();
+        found.extend(check_items(sides, leaves, scope, "confidence"));
+        if found.is_empty() && tables(sides, leaves).is_empty() {
+            let message = "nothing here is measured, so there is nothing to be confident of";
+            mistakes.push(Mistake::new(&confidence.range, message));
+        }
+        mistakes.extend(found);
+    }
+}
+
+/// Whether every measured number is known item by item, and all in one table.
+fn check_items(sides: &[&Number], leaves: &Leaves, scope: &Scope, what: &str) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for side in sides {
+        visit(side, &mut |number| match number {
+            Number::Name(name) => {
+                let name = &leaves.names[*name];
+                let Some(meaning) = name.meaning.as_ref().filter(|meaning| meaning.field.is_none()) else { return };
+                let known = scope.measured(&name.who, meaning.yardstick).iter().filter(|metric| metric.field.is_some());
+                let known: Vec<String> = known.map(|metric| format!("`{}`", metric.name)).collect();
+                let message = format!("`{}` is not known item by item, which {what} needs", name.label());
+                mistakes.push(
+                    Mistake::new(&name.range, message).help(match known.len() {
+                        0 => {
+                            "nothing is, of this kind of stage: leave it out, and the numbers are compared as they are"
+                                .to_owned()
+                        }
+                        _ => format!("known item by item: {}", known.join(", ")),
+                    }),
+                );
+            }
+            Number::Call { function, range, .. } if matches!(function.body, Body::Slope) => {
+                let message = format!("a slope is made of checkpoints, not of items, which {what} needs");
+                mistakes.push(Mistake::new(range, message));
+            }
+            _ => {}
+        });
+    }
+    let tables = tables(sides, leaves);
+    if let (true, [_, (_, range), ..]) = (mistakes.is_empty(), &tables[..]) {
+        let message = format!("this is measured on other items than what stands before it, so {what} cannot pair them");
+        mistakes.push(Mistake::new(range, message).help("write one rule for each table"));
+    }
+    mistakes
+}
+
+/// The tables of items that are looked at, each with the first place that names it.
+fn tables(sides: &[&Number], leaves: &Leaves) -> Vec<(Yardstick, std::ops::Range<usize>)> {
+    let mut tables: Vec<(Yardstick, std::ops::Range<usize>)> = Vec::new();
+    let mut add = |yardstick: Option<Yardstick>, range: &std::ops::Range<usize>| {
+        if let Some(yardstick) = yardstick
+            && tables.iter().all(|(known, _)| *known != yardstick)
+        {
+            tables.push((yardstick, range.clone()));
+        }
+    };
+    let mut add_name = |name: usize| {
+        let name = &leaves.names[name];
+        add(name.meaning.as_ref().map(|meaning| meaning.yardstick), &name.range);
+    };
+    let mut others = Vec::new();
+    for side in sides {
+        visit(side, &mut |number| match number {
+            Number::Name(name) => add_name(*name),
+            Number::Call { arguments: Arguments::Field(name, _), .. } => add_name(*name),
+            Number::Call { arguments: Arguments::Other(other), .. } => others.push(*other),
+            _ => {}
+        });
+    }
+    for other in others {
+        add(leaves.others[other].judge.map(Yardstick::Judge), &leaves.others[other].range);
+    }
+    tables
+}
+
+/// Every number of the tree; the two metrics of `delta(m, x)` among them.
+fn visit(number: &Number, look: &mut dyn FnMut(&Number)) {
+    look(number);
+    match number {
+        Number::Negative(inner) => visit(inner, look),
+        Number::Chain { first, rest } => {
+            visit(first, look);
+            rest.iter().for_each(|(_, number)| visit(number, look));
+        }
+        Number::Call { arguments: Arguments::Numbers(numbers), .. } => {
+            numbers.iter().for_each(|number| visit(number, look));
+        }
+        Number::Call { arguments: Arguments::Against(mine, theirs), .. } => {
+            look(&Number::Name(*mine));
+            look(&Number::Name(*theirs));
+        }
+        Number::Literal { .. } | Number::Name(_) | Number::Call { .. } => {}
     }
 }
 
@@ -157,6 +350,13 @@ fn check_number(number: &Number, leaves: &Leaves, mistakes: &mut Vec<Mistake>) {
                 mistakes.push(Mistake::new(range, message).help("write `max(…)` or `min(…)`"));
             }
         }
+        Number::Call { arguments: Arguments::Metric(name), .. } => {
+            let name = &leaves.names[*name];
+            if name.meaning.as_ref().is_some_and(|meaning| meaning.yardstick != Yardstick::Own) {
+                let message = format!("`{}` is the judge's: not every checkpoint is judged", name.label());
+                mistakes.push(Mistake::new(&name.range, message).help("a slope is of the stage's own metrics"));
+            }
+        }
         Number::Call { .. } => {}
     }
 }
@@ -169,7 +369,7 @@ pub fn direction(numbers: &[Number], leaves: &Leaves) -> Result<Direction, Strin
             return Err("not every argument is a metric".to_owned());
         };
         let name = &leaves.names[*name];
-        let Some(meaning) = name.meaning else { return Ok(Direction::Neutral) };
+        let Some(meaning) = &name.meaning else { return Ok(Direction::Neutral) };
         match (meaning.direction, common) {
             (Direction::Neutral, _) => return Err(format!("`{}` has no better side", name.label())),
             (found, Some(before)) if found != before => {

@@ -1,12 +1,20 @@
 //! A checked rule and the measured numbers → pass, fail, unsure or error, and a sentence with every number in it.
 //! A number that is missing, null, NaN or infinite is an error of the whole rule: it never reads as false.
 
+mod claims;
+mod evidence;
+mod linear;
+mod quantile;
 mod quantity;
+mod resampled;
+mod sentence;
 
+use super::items::Items;
 use super::lexer::Comparison;
-use super::pairs::Item;
 use super::show;
-use super::tree::{Leaves, Margin, Number, Rule, Test};
+use super::tree::{Confidence, Leaves, Margin, Number, Rule, Test, Yardstick};
+use claims::{Claim, Level, claim, makes_several_claims, stepped_down};
+pub(super) use evidence::{Question, standard_error};
 pub(super) use quantity::Gap;
 use quantity::{Part, Quantity, quantity};
 use stages::stage::Direction;
@@ -18,15 +26,20 @@ pub use crate::event::Decision as Outcome;
 
 pub(super) use quantity::value;
 
+/// What was measured of one artifact by one yardstick.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    pub metrics: BTreeMap<String, Option<f64>>,
+    pub items: Option<Arc<Items>>,
+}
+
 /// What was measured of one artifact.
 #[derive(Clone, Debug, Default)]
 pub struct Subject {
     /// Its own record.
-    pub metrics: BTreeMap<String, Option<f64>>,
-    /// Under the judge.
-    pub judged: BTreeMap<String, Option<f64>>,
-    /// Its answers under the judge.
-    pub items: Option<Arc<Vec<Item>>>,
+    pub own: Measured,
+    /// Under each judge, in the order of the gate's list.
+    pub judged: Vec<Measured>,
 }
 
 /// The numbers a rule is judged by.
@@ -35,6 +48,22 @@ pub struct Facts<'a> {
     pub candidate: &'a Subject,
     pub incumbent: Option<&'a Subject>,
     pub stages: &'a BTreeMap<String, Subject>,
+    /// Of the candidate's stage, in step order, up to the candidate.
+    pub checkpoints: &'a [(u64, Subject)],
+    /// How many checkpoints were compared by these records before this one was chosen: the best of many is good by
+    /// luck, too.
+    pub chosen_among: &'a [(Yardstick, usize)],
+}
+
+impl<'a> Facts<'a> {
+    /// Of a candidate that was not chosen among others.
+    pub fn of(
+        candidate: &'a Subject,
+        incumbent: Option<&'a Subject>,
+        stages: &'a BTreeMap<String, Subject>,
+    ) -> Facts<'a> {
+        Facts { candidate, incumbent, stages, checkpoints: &[], chosen_among: &[] }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -45,32 +74,70 @@ pub struct Judgement {
 }
 
 pub fn evaluate(rule: &Rule, facts: &Facts) -> Judgement {
-    judge(&rule.test, &rule.leaves, facts)
+    // Only a choice among checkpoints that looked at the same items makes the best of them look better than it is.
+    let yardsticks = rule.leaves.yardsticks();
+    let among = facts.chosen_among.iter().filter(|(yardstick, _)| yardsticks.contains(yardstick));
+    let among = among.map(|(_, count)| *count).max().unwrap_or(1).max(1);
+    let level = Level { divisor: among as f64, is_negated: false };
+    let claim = makes_several_claims(&rule.test, false).then(|| claim(&rule.test, false, &rule.leaves, facts));
+    let Weighed { outcome, explanation, .. } = judge(&rule.test, claim.as_ref(), level, &rule.leaves, facts);
+    Judgement { outcome, explanation }
 }
 
-fn judge(test: &Test, leaves: &Leaves, facts: &Facts) -> Judgement {
+struct Weighed {
+    outcome: Outcome,
+    explanation: String,
+    /// Of the claim the rule makes, over the level it asks for; only of rules with confidence.
+    p: Option<f64>,
+}
+
+/// `claim` is that of the same test, where the rule makes several.
+fn judge(test: &Test, claim: Option<&Claim>, level: Level, leaves: &Leaves, facts: &Facts) -> Weighed {
     match test {
-        Test::Compare { first, links, margin } => compare(first, links, margin.as_ref(), leaves, facts),
-        Test::Between { value, low, high } => between([value, low, high], leaves, facts),
-        Test::Improves { metric, over, margin } => improves(*metric, *over, margin.as_ref(), leaves, facts),
-        Test::And(tests) => joined(tests, "and", Outcome::Fail, leaves, facts),
-        Test::Or(tests) => joined(tests, "or", Outcome::Pass, leaves, facts),
+        Test::Compare { first, links, margin, confidence } => {
+            compare(first, links, margin.as_ref(), confidence.as_ref(), level, leaves, facts)
+        }
+        Test::Between { value, low, high, confidence } => {
+            between([value, low, high], confidence.as_ref(), level, leaves, facts)
+        }
+        Test::Improves { metric, over, margin, confidence } => {
+            improves([*metric, *over], margin.as_ref(), confidence.as_ref(), level, leaves, facts)
+        }
+        Test::And(tests) => joined(tests, "and", Outcome::Fail, claim, level, leaves, facts),
+        Test::Or(tests) => joined(tests, "or", Outcome::Pass, claim, level, leaves, facts),
         Test::Not(test) => {
-            let inner = judge(test, leaves, facts);
+            let claim = claim.and_then(|claim| claim.parts.first());
+            let inner = judge(test, claim, Level { is_negated: !level.is_negated, ..level }, leaves, facts);
             let outcome = match inner.outcome {
                 Outcome::Pass => Outcome::Fail,
                 Outcome::Fail => Outcome::Pass,
                 undecided => undecided,
             };
-            Judgement { outcome, explanation: format!("not ({})", inner.explanation) }
+            Weighed { outcome, explanation: format!("not ({})", inner.explanation), p: inner.p }
         }
     }
 }
 
 /// Kleene logic, but any error wins: every part is evaluated, and none hides another's error. `decisive` is the
 /// outcome that settles the whole alone.
-fn joined(tests: &[Test], word: &str, decisive: Outcome, leaves: &Leaves, facts: &Facts) -> Judgement {
-    let parts: Vec<Judgement> = tests.iter().map(|test| judge(test, leaves, facts)).collect();
+fn joined(
+    tests: &[Test],
+    word: &str,
+    decisive: Outcome,
+    claim: Option<&Claim>,
+    level: Level,
+    leaves: &Leaves,
+    facts: &Facts,
+) -> Weighed {
+    let is_any_of = (decisive == Outcome::Pass) != level.is_negated;
+    let claims = claim.map_or(&[][..], |claim| &claim.parts);
+    let levels = if is_any_of { stepped_down(claims, level, tests.len()) } else { vec![level; tests.len()] };
+    let parts: Vec<Weighed> = tests
+        .iter()
+        .zip(levels)
+        .enumerate()
+        .map(|(at, (test, level))| judge(test, claims.get(at), level, leaves, facts))
+        .collect();
     let any = |outcome: Outcome| parts.iter().any(|part| part.outcome == outcome);
     let otherwise = if decisive == Outcome::Fail { Outcome::Pass } else { Outcome::Fail };
     let outcome =
@@ -79,86 +146,204 @@ fn joined(tests: &[Test], word: &str, decisive: Outcome, leaves: &Leaves, facts:
         Test::And(_) | Test::Or(_) => format!("({})", part.explanation),
         _ => part.explanation.clone(),
     });
-    Judgement { outcome, explanation: texts.collect::<Vec<_>>().join(&format!(" {word} ")) }
+    Weighed { outcome, explanation: texts.collect::<Vec<_>>().join(&format!(" {word} ")), p: None }
+}
+
+/// What the items say of one of the comparisons that a sentence makes together. Each has to hold at the full level; that
+/// any of them fails has as many chances to be luck.
+fn weigh(
+    question: &Question,
+    confidence: &Confidence,
+    together: usize,
+    level: Level,
+    leaves: &Leaves,
+    facts: &Facts,
+) -> (Outcome, Result<evidence::Evidence, Gap>, f64) {
+    let alpha = (1.0 - confidence.percent / 100.0) / level.divisor;
+    let evidence = evidence::weigh(question, alpha, leaves, facts)
+        .map(|evidence| evidence::Evidence { p_fails: (evidence.p_fails * together as f64).min(1.0), ..evidence });
+    let (outcome, p) = match &evidence {
+        Err(Gap::Error(_)) => (Outcome::Error, 1.0),
+        Err(Gap::Open(_)) => (Outcome::Unsure, 1.0),
+        Ok(evidence) => {
+            let outcome = match () {
+                () if evidence.p_holds <= alpha => Outcome::Pass,
+                () if evidence.p_fails <= alpha => Outcome::Fail,
+                () => Outcome::Unsure,
+            };
+            (outcome, if level.is_negated { evidence.p_fails } else { evidence.p_holds })
+        }
+    };
+    (outcome, evidence, p / alpha)
 }
 
 fn compare(
     first: &Number,
     links: &[(Comparison, Number)],
     margin: Option<&Margin>,
+    confidence: Option<&Confidence>,
+    level: Level,
     leaves: &Leaves,
     facts: &Facts,
-) -> Judgement {
+) -> Weighed {
     let mut sides = vec![quantity(first, leaves, facts)];
     sides.extend(links.iter().map(|(_, number)| quantity(number, leaves, facts)));
     if let (Some(margin), [_, right]) = (margin, &mut sides[..]) {
-        let is_downwards = matches!(links[0].0, Comparison::Below | Comparison::AtMost);
-        add_margin(right, margin, if is_downwards { -1.0 } else { 1.0 });
+        add_margin(right, margin, if links[0].0.is_downwards() { -1.0 } else { 1.0 });
     }
     let digits = digits(&sides);
     let mut sentence = sides[0].show(digits);
-    let mut notes = Vec::new();
-    let mut holds = true;
-    for ((comparison, _), two) in links.iter().zip(sides.windows(2)) {
-        let (sign, right) = (comparison.sign(), two[1].show(digits));
+    let mut said = Said::default();
+    let lefts = [first].into_iter().chain(links.iter().map(|(_, number)| number));
+    for ((left, (comparison, right)), two) in lefts.zip(links).zip(sides.windows(2)) {
+        let (sign, shown) = (comparison.sign(), two[1].show(digits));
         let (Ok(a), Ok(b)) = (&two[0].value, &two[1].value) else {
-            sentence += &format!(" {sign} {right}");
+            sentence += &format!(" {sign} {shown}");
             continue;
         };
-        let is_so = comparison.holds(*a, *b);
-        holds &= is_so;
-        let apart = show::number((a - b).abs(), 4);
-        sentence += &format!(" {}{sign} {right}", if is_so { "" } else { "is not " });
-        match (comparison, is_so) {
-            (Comparison::Equal, true) | (Comparison::Unequal, false) => {}
-            _ if a == b => notes.push("equal".to_owned()),
-            (Comparison::Equal, false) => notes.push(format!("off by {apart}")),
-            (_, true) => notes.push(format!("by {apart}")),
-            (Comparison::Above | Comparison::AtLeast, false) => notes.push(format!("short by {apart}")),
-            (_, false) => notes.push(format!("over by {apart}")),
-        }
+        said.notes.extend(sentence::distance(*comparison, *a, *b));
+        let question = Question { left, right, is_upwards: !comparison.is_downwards(), margin };
+        let is_directed = !matches!(comparison, Comparison::Equal | Comparison::Unequal);
+        let outcome = match confidence {
+            Some(confidence) => said.weigh(&question, confidence, links.len(), level, leaves, facts),
+            None => {
+                if is_directed && let Some(evidence) = evidence::glance(&question, leaves, facts) {
+                    said.notes.push(sentence::noise(&evidence));
+                }
+                said.take(if comparison.holds(*a, *b) { Outcome::Pass } else { Outcome::Fail })
+            }
+        };
+        sentence += &format!(" {}{sign} {shown}", verb(outcome));
     }
-    conclude(&sides, sentence, &notes, holds)
+    conclude(&sides, sentence, confidence, said)
 }
 
-fn between(numbers: [&Number; 3], leaves: &Leaves, facts: &Facts) -> Judgement {
+fn between(
+    numbers: [&Number; 3],
+    confidence: Option<&Confidence>,
+    level: Level,
+    leaves: &Leaves,
+    facts: &Facts,
+) -> Weighed {
     let sides = numbers.map(|number| quantity(number, leaves, facts));
     let digits = digits(&sides);
-    let (mut holds, mut notes) = (true, Vec::new());
+    let mut said = Said::default();
     if let [Ok(value), Ok(low), Ok(high)] = &sides.each_ref().map(|side| side.value.as_ref()) {
-        holds = low <= value && value <= high;
         if value < low {
-            notes.push(format!("short by {}", show::number(*low - *value, 4)));
+            said.notes.push(format!("short by {}", show::number(*low - *value, 4)));
         }
         if value > high {
-            notes.push(format!("over by {}", show::number(*value - *high, 4)));
+            said.notes.push(format!("over by {}", show::number(*value - *high, 4)));
+        }
+        let [number, least, most] = numbers;
+        let above = Question { left: number, right: least, is_upwards: true, margin: None };
+        let below = Question { left: number, right: most, is_upwards: false, margin: None };
+        match confidence {
+            // Both must hold, each at the full level (Schuirmann 1987: two one-sided tests).
+            Some(confidence) => {
+                for (question, side) in [(above, "low"), (below, "high")] {
+                    said.weigh(&question, confidence, 2, level, leaves, facts);
+                    said.notes.last_mut().into_iter().for_each(|note| *note = format!("{side} end: {note}"));
+                }
+            }
+            None => {
+                let nearer = if *value - *low < *high - *value { above } else { below };
+                said.notes.extend(evidence::glance(&nearer, leaves, facts).as_ref().map(sentence::noise));
+                let is_inside = low <= value && value <= high;
+                said.take(if is_inside { Outcome::Pass } else { Outcome::Fail });
+            }
         }
     }
     let [value, low, high] = sides.each_ref().map(|side| side.show(digits));
-    let sentence = format!("{value} {}between {low} and {high}", if holds { "" } else { "is not " });
-    conclude(&sides, sentence, &notes, holds)
+    let verb = verb(said.outcome());
+    conclude(&sides, format!("{value} {verb}between {low} and {high}"), confidence, said)
 }
 
-fn improves(metric: usize, over: usize, margin: Option<&Margin>, leaves: &Leaves, facts: &Facts) -> Judgement {
-    let mut sides = [metric, over].map(|name| quantity(&Number::Name(name), leaves, facts));
-    let is_lower = leaves.names[metric].meaning.is_some_and(|meaning| meaning.direction == Direction::Lower);
+fn improves(
+    [metric, over]: [usize; 2],
+    margin: Option<&Margin>,
+    confidence: Option<&Confidence>,
+    level: Level,
+    leaves: &Leaves,
+    facts: &Facts,
+) -> Weighed {
+    let numbers = [Number::Name(metric), Number::Name(over)];
+    let mut sides = numbers.each_ref().map(|number| quantity(number, leaves, facts));
+    let direction = leaves.names[metric].meaning.as_ref().map(|meaning| meaning.direction);
+    let is_lower = direction == Some(Direction::Lower);
     if let Some(margin) = margin {
         add_margin(&mut sides[1], margin, if is_lower { -1.0 } else { 1.0 });
     }
     let digits = digits(&sides);
-    let (mut holds, mut notes) = (true, Vec::new());
+    let mut said = Said::default();
     if let [Ok(value), Ok(threshold)] = &sides.each_ref().map(|side| side.value.as_ref()) {
         let gain = if is_lower { *threshold - *value } else { *value - *threshold };
-        holds = gain > 0.0;
-        notes.push(match gain {
-            gain if gain > 0.0 => format!("by {}", show::number(gain, 4)),
-            gain if gain < 0.0 => format!("short by {}", show::number(-gain, 4)),
-            _ => "equal".to_owned(),
-        });
+        said.notes.extend(sentence::distance(Comparison::Above, gain, 0.0));
+        let question = Question { left: &numbers[0], right: &numbers[1], is_upwards: !is_lower, margin };
+        match confidence {
+            Some(confidence) => drop(said.weigh(&question, confidence, 1, level, leaves, facts)),
+            None => {
+                said.notes.extend(evidence::glance(&question, leaves, facts).as_ref().map(sentence::noise));
+                said.take(if gain > 0.0 { Outcome::Pass } else { Outcome::Fail });
+            }
+        }
     }
     let [value, threshold] = sides.each_ref().map(|side| side.show(digits));
-    let verb = if holds { "improves over" } else { "does not improve over" };
-    conclude(&sides, format!("{value} {verb} {threshold}"), &notes, holds)
+    let verb = match said.outcome() {
+        Outcome::Fail => "does not improve over",
+        Outcome::Unsure => "does not surely improve over",
+        Outcome::Pass | Outcome::Error => "improves over",
+    };
+    conclude(&sides, format!("{value} {verb} {threshold}"), confidence, said)
+}
+
+fn verb(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pass | Outcome::Error => "",
+        Outcome::Fail => "is not ",
+        Outcome::Unsure => "is not surely ",
+    }
+}
+
+/// What has been found so far: the comparisons of one sentence must all hold.
+#[derive(Default)]
+struct Said {
+    notes: Vec<String>,
+    outcomes: Vec<Outcome>,
+    gaps: Vec<Gap>,
+    p: Option<f64>,
+}
+
+impl Said {
+    fn take(&mut self, outcome: Outcome) -> Outcome {
+        self.outcomes.push(outcome);
+        outcome
+    }
+
+    fn weigh(
+        &mut self,
+        question: &Question,
+        confidence: &Confidence,
+        together: usize,
+        level: Level,
+        leaves: &Leaves,
+        facts: &Facts,
+    ) -> Outcome {
+        let (outcome, evidence, p) = weigh(question, confidence, together, level, leaves, facts);
+        match evidence {
+            Ok(evidence) => self.notes.push(sentence::sure(&evidence, outcome, confidence, level.divisor)),
+            Err(gap) => self.gaps.push(gap),
+        }
+        let weaker = if level.is_negated { f64::min } else { f64::max };
+        self.p = Some(self.p.map_or(p, |before| weaker(before, p)));
+        self.take(outcome)
+    }
+
+    fn outcome(&self) -> Outcome {
+        let any = |outcome: Outcome| self.outcomes.contains(&outcome);
+        let order = [Outcome::Error, Outcome::Fail, Outcome::Unsure];
+        order.into_iter().find(|outcome| any(*outcome)).unwrap_or(Outcome::Pass)
+    }
 }
 
 /// The margin raises what is asked for (`sign` 1), or lowers it (-1).
@@ -181,17 +366,20 @@ fn digits(sides: &[Quantity]) -> usize {
     show::digits(&numbers)
 }
 
-fn conclude(sides: &[Quantity], sentence: String, notes: &[String], holds: bool) -> Judgement {
-    let mut reasons: Vec<&str> = sides.iter().filter_map(|side| side.value.as_ref().err()).map(Gap::reason).collect();
-    reasons.dedup();
-    if !reasons.is_empty() {
-        let is_error = sides.iter().any(|side| matches!(side.value, Err(Gap::Error(_))));
+fn conclude(sides: &[Quantity], sentence: String, confidence: Option<&Confidence>, said: Said) -> Weighed {
+    let asked = confidence.map(|confidence| format!(" with {}% confidence", confidence.text)).unwrap_or_default();
+    let gaps: Vec<&Gap> = sides.iter().filter_map(|side| side.value.as_ref().err()).chain(&said.gaps).collect();
+    // A claim without a number counts as one that nothing speaks for.
+    let p = confidence.map(|_| said.p.unwrap_or(f64::INFINITY));
+    if !gaps.is_empty() {
+        let mut reasons: Vec<&str> = gaps.iter().map(|gap| gap.reason()).collect();
+        reasons.dedup();
+        let is_error = gaps.iter().any(|gap| matches!(gap, Gap::Error(_)));
         let outcome = if is_error { Outcome::Error } else { Outcome::Unsure };
-        return Judgement { outcome, explanation: format!("{sentence} ({})", reasons.join("; ")) };
+        return Weighed { outcome, explanation: format!("{sentence}{asked} ({})", reasons.join("; ")), p };
     }
-    let outcome = if holds { Outcome::Pass } else { Outcome::Fail };
-    let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
-    Judgement { outcome, explanation: sentence + &notes }
+    let notes = if said.notes.is_empty() { String::new() } else { format!(" ({})", said.notes.join("; ")) };
+    Weighed { outcome: said.outcome(), explanation: sentence + &asked + &notes, p }
 }
 
 #[cfg(test)]

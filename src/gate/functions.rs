@@ -1,8 +1,6 @@
 //! The functions of the rule language: one row each. A row says how its arguments are read and what it does with
 //! them; the parser, the check and the evaluation follow the row.
 
-use super::evaluate::Gap;
-use super::pairs::{self, Pair};
 use stages::stage::Direction;
 
 #[derive(Debug)]
@@ -20,20 +18,38 @@ pub enum Body {
     Several(fn(&[f64]) -> f64),
     /// Two metrics or more, all of one direction, which is never neutral.
     Directed(fn(Direction, &[f64]) -> f64),
-    /// `f(STAGE)`, or `f(STAGE over changed)` when `is_over_changed`: a fold over the paired items of the candidate
-    /// and of that artifact.
-    Paired {
-        is_over_changed: bool,
-        measure: fn(&[Pair]) -> Result<Measure, Gap>,
-    },
+    /// `win_rate(STAGE over changed)`: over the paired answers whose text differs.
+    WinRate,
+    /// `changed(STAGE)`: over all paired answers.
+    Changed,
     /// `f(METRIC, STAGE)`: the candidate's value and the other's.
     Against(fn(f64, f64) -> f64),
+    /// `f(FIELD)`, `f(FIELD, SHARE)` or `f(FIELD > NUMBER)`, as `asks` says: over the items of one artifact.
+    OverItems {
+        asks: Asks,
+        fold: Fold,
+    },
+    /// `slope(METRIC)`: over the checkpoints.
+    Slope,
 }
 
-/// A number folded from items, and what it was folded from.
-pub struct Measure {
-    pub value: f64,
-    pub detail: String,
+/// What stands behind the field's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    Nothing,
+    Quantile,
+    Condition,
+}
+
+/// A number made of the items' numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    Mean,
+    /// Linear between neighbours (Hyndman & Fan 1996, definition 7).
+    Quantile,
+    /// Of those that hold.
+    Count,
+    Share,
 }
 
 pub const FUNCTIONS: &[Function] = &[
@@ -74,17 +90,59 @@ pub const FUNCTIONS: &[Function] = &[
         body: Body::Against(|candidate, other| candidate - other),
     },
     Function {
+        name: "ratio",
+        signature: "ratio(METRIC, STAGE)",
+        doc: "the candidate's metric divided by that of the stage",
+        body: Body::Against(|candidate, other| candidate / other),
+    },
+    Function {
         name: "win_rate",
         signature: "win_rate(STAGE over changed)",
         doc: "the share of answers that score higher than the stage's, among those whose text changed; \
               changed answers of equal score count half",
-        body: Body::Paired { is_over_changed: true, measure: win_rate },
+        body: Body::WinRate,
     },
     Function {
         name: "changed",
         signature: "changed(STAGE)",
         doc: "the share of answers whose text differs from the stage's",
-        body: Body::Paired { is_over_changed: false, measure: changed },
+        body: Body::Changed,
+    },
+    Function {
+        name: "mean",
+        signature: "mean(FIELD)",
+        doc: "the mean of a field over the items",
+        body: Body::OverItems { asks: Asks::Nothing, fold: Fold::Mean },
+    },
+    Function {
+        name: "median",
+        signature: "median(FIELD)",
+        doc: "the middle number of a field over the items",
+        body: Body::OverItems { asks: Asks::Nothing, fold: Fold::Quantile },
+    },
+    Function {
+        name: "quantile",
+        signature: "quantile(FIELD, SHARE)",
+        doc: "the number that this share of the items, from 0 to 1, does not exceed",
+        body: Body::OverItems { asks: Asks::Quantile, fold: Fold::Quantile },
+    },
+    Function {
+        name: "count",
+        signature: "count(FIELD > NUMBER)",
+        doc: "how many items hold this; any comparison",
+        body: Body::OverItems { asks: Asks::Condition, fold: Fold::Count },
+    },
+    Function {
+        name: "share",
+        signature: "share(FIELD > NUMBER)",
+        doc: "the share of the items that hold this; any comparison",
+        body: Body::OverItems { asks: Asks::Condition, fold: Fold::Share },
+    },
+    Function {
+        name: "slope",
+        signature: "slope(METRIC)",
+        doc: "how much the stage's own metric rises a step: least squares over its checkpoints up to the candidate",
+        body: Body::Slope,
     },
 ];
 
@@ -106,16 +164,4 @@ fn best(direction: Direction, numbers: &[f64]) -> f64 {
 
 fn worst(direction: Direction, numbers: &[f64]) -> f64 {
     if direction == Direction::Lower { largest(numbers) } else { smallest(numbers) }
-}
-
-fn win_rate(items: &[Pair]) -> Result<Measure, Gap> {
-    let counts = pairs::count(items)?;
-    let none = || Gap::Open(format!("none of {} texts changed, so none won or lost", counts.total()));
-    let value = counts.win_rate().ok_or_else(none)?;
-    Ok(Measure { value, detail: counts.to_string() })
-}
-
-fn changed(items: &[Pair]) -> Result<Measure, Gap> {
-    let changed = items.iter().filter(|pair| pair.is_changed()).count();
-    Ok(Measure { value: changed as f64 / items.len() as f64, detail: format!("{changed} of {}", items.len()) })
 }

@@ -35,6 +35,10 @@ impl Comparison {
             Comparison::Unequal => "!=",
         }
     }
+    /// Whether it asks for less rather than more.
+    pub fn is_downwards(self) -> bool {
+        matches!(self, Comparison::Below | Comparison::AtMost)
+    }
     pub fn holds(self, left: f64, right: f64) -> bool {
         match self {
             Comparison::Above => left > right,
@@ -215,6 +219,8 @@ fn foreign(c: char, range: &Range<usize>) -> Mistake {
         '"' | '\'' | '`' | '“' | '”' => unknown.help("names are written without quotes"),
         '$' => unknown.help("`${…}` is filled in only in values of the file that are written as `${…}`"),
         ':' => unknown.help("quote this rule, or write one rule a line"),
+        ';' => unknown.help("one rule a line, or join them with `and`"),
+        '#' => unknown.help("a remark stands behind the rule, with a space before its `#`"),
         '[' | ']' | '{' | '}' => unknown.help("group with `(` and `)`"),
         _ => unknown,
     }

@@ -1,9 +1,10 @@
-//! Which checkpoint becomes the candidate: `where` filters, `best` compares, ties go to the earlier step.
-//! It knows nothing of directories: a checkpoint is a step and its measurements.
+//! Which checkpoint becomes the candidate: `where` filters, `best` compares, `within: 1 se` takes the earliest that is
+//! not clearly worse, ties go to the earlier step. It knows nothing of directories: a checkpoint is a step and its
+//! measurements.
 
-use super::evaluate::{self, Facts, Judgement, Outcome, Subject, evaluate};
+use super::evaluate::{self, Facts, Judgement, Outcome, Question, Subject, evaluate, standard_error};
 use super::show;
-use super::tree::{Expression, Number, Rule, Who};
+use super::tree::{Expression, Leaves, Number, Rule, Yardstick};
 use stages::stage::Direction;
 use std::collections::BTreeMap;
 
@@ -12,12 +13,41 @@ use std::collections::BTreeMap;
 pub struct Select {
     pub best: Option<Expression>,
     pub where_: Option<Rule>,
+    /// How many standard errors below the best an earlier checkpoint may lie.
+    pub within: Option<f64>,
 }
 
 impl Select {
-    /// Whether every survivor must be judged before one can be chosen.
-    pub fn names_judge(&self) -> bool {
-        self.best.as_ref().is_some_and(|best| best.leaves.judged().contains(&Who::Candidate))
+    /// The judges that must judge every survivor before one can be chosen.
+    pub fn judges(&self) -> Vec<usize> {
+        let judged = self.best.iter().flat_map(|best| best.leaves.judged());
+        judged.map(|(_, judge)| judge).collect()
+    }
+
+    /// Whose tables of items it looks at.
+    pub fn itemised(&self) -> Vec<Yardstick> {
+        let best = self.best.iter().flat_map(|best| best.leaves.tables(self.within.is_some()));
+        let where_ = self.where_.iter().flat_map(|rule| rule.leaves.tables(rule.test.is_confident()));
+        best.chain(where_).map(|(_, yardstick)| yardstick).collect()
+    }
+
+    /// The records that checkpoints are chosen by: a rule that looks at the same ones sees the luck of the best.
+    pub fn chosen_by(&self) -> Vec<Yardstick> {
+        let of = |leaves: &Leaves| leaves.yardsticks();
+        let best = self.best.iter().flat_map(|best| of(&best.leaves));
+        best.chain(self.where_.iter().flat_map(|rule| of(&rule.leaves))).collect()
+    }
+
+    /// In one spelling, for what a verdict is bound to.
+    pub fn text(&self) -> String {
+        let part = |name: &str, text: Option<&str>| text.map(|text| format!("{name}: {text}"));
+        let within = self.within.map(|within| format!("{within} se"));
+        let parts = [
+            part("best", self.best.as_ref().map(|best| best.text.as_str())),
+            part("where", self.where_.as_ref().map(|rule| rule.text.as_str())),
+            part("within", within.as_deref()),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -96,19 +126,58 @@ pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Chosen {
     let side = if is_lower { "lowest" } else { "highest" };
     let others: Vec<String> = (0..values.len()).filter(|at| *at != first).map(seen).collect();
     let others = if others.is_empty() { String::new() } else { format!(" ({})", others.join(", ")) };
-    let explanation = format!("{kept}{side} {}: {}{others}", best.text, seen(first));
+    let mut explanation = format!("{kept}{side} {}: {}{others}", best.text, seen(first));
+    if let Some(within) = select.within {
+        let subjects: Vec<&Subject> = survivors.iter().map(|at| &candidates[*at].1).collect();
+        match earliest(best, within, is_lower, &values, first, &subjects) {
+            Ok((at, allowed)) => {
+                let allowed = show::number(if allowed < 1e-12 { 0.0 } else { allowed }, 2);
+                let earlier = if at == first { "no earlier one is".to_owned() } else { format!("{} is", seen(at)) };
+                explanation += &format!("; {earlier} within {within} se of it ({allowed})");
+                first = at;
+            }
+            Err(reason) => return chosen(Outcome::Error, &survivors, None, reason),
+        }
+    }
     chosen(Outcome::Pass, &survivors, Some(survivors[first]), explanation)
+}
+
+/// The earliest checkpoint that is worse than the best by no more than so many standard errors (the one-standard-error
+/// rule: Breiman et al. 1984, §3.4.3), and how much that is. The error is that of the difference on the same items,
+/// which is what tells a worse checkpoint from noise; the error of the best one alone would call most of them equal.
+fn earliest(
+    best: &Expression,
+    within: f64,
+    is_lower: bool,
+    values: &[f64],
+    first: usize,
+    subjects: &[&Subject],
+) -> Result<(usize, f64), String> {
+    let question = Question { left: &best.number, right: &best.number, is_upwards: true, margin: None };
+    let mut last_allowed = 0.0;
+    for at in 0..first {
+        let (one, other) = (facts(subjects[first]), facts(subjects[at]));
+        let error = standard_error(&question, &best.leaves, &one, &other)
+            .map_err(|gap| format!("within {within} se: {}", gap.reason()))?;
+        let worse = if is_lower { values[at] - values[first] } else { values[first] - values[at] };
+        last_allowed = within * error;
+        // One item apart is one error apart: rounding must not decide.
+        if worse <= last_allowed * (1.0 + 1e-9) {
+            return Ok((at, last_allowed));
+        }
+    }
+    Ok((first, last_allowed))
 }
 
 fn facts(subject: &Subject) -> Facts<'_> {
     static NONE: BTreeMap<String, Subject> = BTreeMap::new();
-    Facts { candidate: subject, incumbent: None, stages: &NONE }
+    Facts::of(subject, None, &NONE)
 }
 
 /// `best` of an expression maximises; of a metric alone it follows the metric.
 fn is_lower_better(best: &Expression) -> bool {
     let Number::Name(name) = best.number else { return false };
-    best.leaves.names[name].meaning.is_some_and(|meaning| meaning.direction == Direction::Lower)
+    best.leaves.names[name].meaning.as_ref().is_some_and(|meaning| meaning.direction == Direction::Lower)
 }
 
 fn none_left(select: &Select, candidates: &[(u64, Subject)]) -> String {
@@ -121,21 +190,23 @@ fn none_left(select: &Select, candidates: &[(u64, Subject)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{JudgeScope, MetricName, Scope, check_best, check_where, parse, parse_expression};
+    use super::super::{
+        Items, JudgeScope, Measured, MetricName, Scope, check_best, check_where, parse, parse_expression,
+    };
     use super::*;
     use expect_test::{Expect, expect};
 
     fn select(best: &str, where_: &str) -> Select {
-        let metric = |name: &str, direction| MetricName { name: name.to_owned(), direction };
+        let metric = |name: &str, direction| MetricName { name: name.to_owned(), direction, field: None };
         let judge = vec![metric("mean_score", Direction::Higher)];
         let scope = Scope {
             own: vec![metric("accuracy", Direction::Higher), metric("ece", Direction::Lower)],
-            judge: Some(JudgeScope { name: "eval".to_owned(), metrics: judge, has_items: true }),
+            judges: vec![JudgeScope { name: "eval".to_owned(), metrics: judge, has_items: true }],
             ..Scope::default()
         };
         let best = (!best.is_empty()).then(|| {
             let mut best = parse_expression(best).unwrap();
-            assert_eq!(check_best(&mut best, &scope), []);
+            assert_eq!(check_best(&mut best, false, &scope), []);
             best
         });
         let where_ = (!where_.is_empty()).then(|| {
@@ -143,13 +214,13 @@ mod tests {
             assert_eq!(check_where(&mut rule, &scope), []);
             rule
         });
-        Select { best, where_ }
+        Select { best, where_, within: None }
     }
 
     fn candidates(rows: &[(u64, f64, f64)]) -> Vec<(u64, Subject)> {
         let subject = |accuracy, ece| {
             let metrics = [("accuracy".to_owned(), Some(accuracy)), ("ece".to_owned(), Some(ece))].into();
-            Subject { metrics, ..Subject::default() }
+            Subject { own: Measured { metrics, items: None }, judged: Vec::new() }
         };
         rows.iter().map(|(step, accuracy, ece)| (*step, subject(*accuracy, *ece))).collect()
     }
@@ -168,33 +239,33 @@ mod tests {
             "accuracy",
             "ece < 0.25",
             ROWS,
-            expect![
-                "Pass Some(150) of [50, 150, 200]: ece < 0.25 keeps 3 of 4; highest accuracy: step 150 0.7 (step 50 0.61, step 200 0.7)"
-            ],
+            expect![[
+                r#"Pass Some(150) of [50, 150, 200]: ece < 0.25 keeps 3 of 4; highest accuracy: step 150 0.7 (step 50 0.61, step 200 0.7)"#
+            ]],
         );
         check(
             "ece",
             "",
             ROWS,
-            expect![
-                "Pass Some(200) of [50, 100, 150, 200]: lowest ece: step 200 0.05 (step 50 0.1, step 100 0.3, step 150 0.2)"
-            ],
+            expect![[
+                r#"Pass Some(200) of [50, 100, 150, 200]: lowest ece: step 200 0.05 (step 50 0.1, step 100 0.3, step 150 0.2)"#
+            ]],
         );
         check(
             "accuracy - ece",
             "",
             ROWS,
-            expect![
-                "Pass Some(200) of [50, 100, 150, 200]: highest accuracy - ece: step 200 0.65 (step 50 0.51, step 100 0.42, step 150 0.5)"
-            ],
+            expect![[
+                r#"Pass Some(200) of [50, 100, 150, 200]: highest accuracy - ece: step 200 0.65 (step 50 0.51, step 100 0.42, step 150 0.5)"#
+            ]],
         );
         check(
             "",
             "accuracy > 0.71",
             ROWS,
-            expect!["Pass Some(100) of [100]: accuracy > 0.71 keeps 1 of 4; the last is step 100"],
+            expect![[r#"Pass Some(100) of [100]: accuracy > 0.71 keeps 1 of 4; the last is step 100"#]],
         );
-        check("", "", ROWS, expect!["Pass Some(200) of [50, 100, 150, 200]: the last is step 200"]);
+        check("", "", ROWS, expect![[r#"Pass Some(200) of [50, 100, 150, 200]: the last is step 200"#]]);
     }
 
     #[test]
@@ -203,7 +274,7 @@ mod tests {
             "accuracy",
             "",
             &ROWS[2..],
-            expect!["Pass Some(150) of [150, 200]: highest accuracy: step 150 0.7 (step 200 0.7)"],
+            expect![[r#"Pass Some(150) of [150, 200]: highest accuracy: step 150 0.7 (step 200 0.7)"#]],
         );
     }
 
@@ -213,9 +284,9 @@ mod tests {
             "accuracy",
             "ece < 0.01",
             &ROWS[..2],
-            expect![
-                "Fail None of []: ece < 0.01 keeps none of 2: step 50: ece 0.1 is not < 0.01 (over by 0.09); step 100: ece 0.3 is not < 0.01 (over by 0.29)"
-            ],
+            expect![[
+                r#"Fail None of []: ece < 0.01 keeps none of 2: step 50: ece 0.1 is not < 0.01 (over by 0.09); step 100: ece 0.3 is not < 0.01 (over by 0.29)"#
+            ]],
         );
     }
 
@@ -225,34 +296,74 @@ mod tests {
             "accuracy",
             "",
             &[(50, 0.6, 0.1), (100, f64::NAN, 0.1)],
-            expect!["Error None of [50, 100]: step 100: `accuracy` is NaN"],
+            expect![[r#"Error None of [50, 100]: step 100: `accuracy` is NaN"#]],
         );
         check(
             "accuracy",
             "ece < 1",
             &[(50, 0.6, f64::NAN), (100, 0.7, 0.1)],
-            expect!["Error None of []: step 50: ece NaN < 1 (`ece` is NaN)"],
+            expect![[r#"Error None of []: step 50: ece NaN < 1 (`ece` is NaN)"#]],
         );
         check(
             "mean_score",
             "",
             ROWS,
-            expect!["Error None of [50, 100, 150, 200]: step 50: `mean_score` was not measured"],
+            expect![[r#"Error None of [50, 100, 150, 200]: step 50: `mean_score` was not measured"#]],
         );
-        check("accuracy", "", &[], expect!["Error None of []: there are no checkpoints"]);
+        check("accuracy", "", &[], expect![[r#"Error None of []: there are no checkpoints"#]]);
     }
 
     #[test]
     fn only_survivors_need_a_judge() {
         let select = select("mean_score", "ece < 0.25");
-        assert!(select.names_judge());
+        assert_eq!(select.judges(), [0]);
         let mut candidates = candidates(ROWS);
         let survivors = survivors(&select, &candidates).unwrap();
         assert_eq!(survivors, [0, 2, 3]);
         for at in survivors {
-            candidates[at].1.judged.insert("mean_score".to_owned(), Some(at as f64 / 8.0));
+            let metrics = [("mean_score".to_owned(), Some(at as f64 / 8.0))].into();
+            candidates[at].1.judged = vec![Measured { metrics, items: None }];
         }
-        expect!["ece < 0.25 keeps 3 of 4; highest mean_score: step 200 0.375 (step 50 0, step 150 0.25)"]
+        expect![[r#"ece < 0.25 keeps 3 of 4; highest mean_score: step 200 0.375 (step 50 0, step 150 0.25)"#]]
             .assert_eq(&choose(&select, &candidates).explanation);
+    }
+
+    /// Of 40 items the candidate is right on these many, the first of them.
+    fn right(step: u64, count: usize) -> (u64, Subject) {
+        let rows = (0..40).map(|at| serde_json::json!({"id": at, "correct": at < count}));
+        let items = Items::of_rows(rows.map(|row| row.as_object().cloned().unwrap()).collect()).unwrap();
+        let metrics = [("accuracy".to_owned(), Some(count as f64 / 40.0))].into();
+        (step, Subject { own: Measured { metrics, items: Some(items.into()) }, judged: Vec::new() })
+    }
+
+    fn within(counts: &[usize], se: f64) -> String {
+        let metric = |name: &str, field: &str| MetricName {
+            name: name.to_owned(),
+            direction: Direction::Higher,
+            field: Some(field.to_owned()),
+        };
+        let scope = Scope { own: vec![metric("accuracy", "correct")], ..Scope::default() };
+        let mut best = parse_expression("accuracy").unwrap();
+        assert_eq!(check_best(&mut best, true, &scope), []);
+        let select = Select { best: Some(best), where_: None, within: Some(se) };
+        let candidates: Vec<_> =
+            counts.iter().enumerate().map(|(at, count)| right(10 * (at as u64 + 1), *count)).collect();
+        choose(&select, &candidates).explanation
+    }
+
+    #[test]
+    fn within_a_standard_error_the_earliest_is_taken() {
+        expect![[r#"highest accuracy: step 30 0.75 (step 10 0.5, step 20 0.725, step 40 0.7); step 20 0.725 is within 1 se of it (0.025)"#]].assert_eq(&within(&[20, 29, 30, 28], 1.0));
+        expect![[r#"highest accuracy: step 30 0.75 (step 10 0.5, step 20 0.725, step 40 0.7); no earlier one is within 0 se of it (0)"#]].assert_eq(&within(&[20, 29, 30, 28], 0.0));
+        expect![[r#"highest accuracy: step 10 0.75 (step 20 0.725, step 30 0.75, step 40 0.7); no earlier one is within 1 se of it (0)"#]].assert_eq(&within(&[30, 29, 30, 28], 1.0));
+        expect![[r#"highest accuracy: step 30 0.75 (step 10 0.5, step 20 0.625, step 40 0.7); step 20 0.625 is within 3 se of it (0.16)"#]].assert_eq(&within(&[20, 25, 30, 28], 3.0));
+    }
+
+    #[test]
+    fn without_items_nothing_is_within_a_standard_error() {
+        let mut candidates = candidates(&ROWS[..2]);
+        candidates[0].1.own.items = None;
+        let select = Select { within: Some(1.0), ..select("accuracy", "") };
+        assert_eq!(choose(&select, &candidates).outcome, Outcome::Error);
     }
 }

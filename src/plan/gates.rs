@@ -41,16 +41,18 @@ impl<'a> Desk<'a> {
 }
 
 fn resolve_one(desk: &Desk, spec: &GateSpec, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>) -> Gate {
-    if spec.on_fail == OnFail::Keep && desk.draft().incumbent.is_none() {
-        let message = format!("`on_fail: keep`: stage `{}` has no incumbent to keep", desk.name(desk.id));
-        mistakes.push(Diagnostic::error(spec.span, message).help("use `on_fail: stop`"));
+    if desk.draft().incumbent.is_none() {
+        nothing_to_keep(spec, &format!("stage `{}`", desk.name(desk.id)), mistakes);
     }
-    let judge = spec.judge.as_ref().and_then(|judge| find_judge(desk, judge, mistakes));
-    if let (Some(judge), Some(typed)) = (judge, &spec.judge) {
-        draw_judge_edges(desk, judge, typed.span, graph, mistakes);
+    let mut judges = Vec::new();
+    for typed in &spec.judges {
+        if let Some(judge) = find_judge(desk, typed, mistakes) {
+            draw_judge_edges(desk, judge, typed.span, graph, mistakes);
+            judges.push(judge);
+        }
     }
     // A judge that was not found has been reported; its metrics are unknown, so names are not looked up.
-    let scope = (spec.judge.is_some() == judge.is_some()).then(|| scope(desk, judge));
+    let scope = (spec.judges.len() == judges.len()).then(|| scope(desk, &judges));
     let mut stages = BTreeMap::new();
     let mut rules = |texts: &[Spanned<String>], mistakes: &mut Vec<Diagnostic>| -> Vec<Rule> {
         let rule = |text| rule(desk, text, scope.as_ref(), &mut stages, graph, mistakes);
@@ -60,7 +62,33 @@ fn resolve_one(desk: &Desk, spec: &GateSpec, graph: &mut Graph, mistakes: &mut V
     let warn = rules(&spec.warn, mistakes);
     let observe = rules(&spec.observe, mistakes);
     let select = spec.select.as_ref().map(|spec| select(spec, scope.as_ref(), mistakes));
-    Gate { judge, select, require, warn, observe, on_fail: spec.on_fail, stages: stages.into_iter().collect() }
+    let (on_fail, on_unsure) = (spec.on_fail, spec.on_unsure.unwrap_or(spec.on_fail));
+    let (stages, scope) = (stages.into_iter().collect(), scope.unwrap_or_default());
+    Gate { judges, select, require, warn, observe, on_fail, on_unsure, stages, scope }
+}
+
+/// A gate outside any pipeline: its names mean what `scope` says, and there are no stages behind them.
+pub fn alone(spec: &GateSpec, scope: Scope, mistakes: &mut Vec<Diagnostic>) -> Gate {
+    if scope.incumbent.is_none() {
+        nothing_to_keep(spec, "the stage", mistakes);
+    }
+    let rules = |texts: &[Spanned<String>], mistakes: &mut Vec<Diagnostic>| -> Vec<Rule> {
+        texts.iter().filter_map(|text| Some(checked(text, Some(&scope), mistakes)?.0)).collect()
+    };
+    let (require, warn) = (rules(&spec.require, mistakes), rules(&spec.warn, mistakes));
+    let observe = rules(&spec.observe, mistakes);
+    let select = spec.select.as_ref().map(|spec| select(spec, Some(&scope), mistakes));
+    let (on_fail, on_unsure) = (spec.on_fail, spec.on_unsure.unwrap_or(spec.on_fail));
+    Gate { judges: Vec::new(), select, require, warn, observe, on_fail, on_unsure, stages: Vec::new(), scope }
+}
+
+fn nothing_to_keep(spec: &GateSpec, stage: &str, mistakes: &mut Vec<Diagnostic>) {
+    for (key, way) in [("on_fail", Some(spec.on_fail)), ("on_unsure", spec.on_unsure)] {
+        if way == Some(OnFail::Keep) {
+            let message = format!("`{key}: keep`: {stage} has no incumbent to keep");
+            mistakes.push(Diagnostic::error(spec.span, message).help(format!("use `{key}: stop`")));
+        }
+    }
 }
 
 fn find_judge(desk: &Desk, typed: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<StageId> {
@@ -117,21 +145,19 @@ fn draw_judge_edges(desk: &Desk, judge: StageId, span: Span, graph: &mut Graph, 
     }
 }
 
-fn scope(desk: &Desk, judge: Option<StageId>) -> Scope {
+fn scope(desk: &Desk, judges: &[StageId]) -> Scope {
     let draft = desk.draft();
     let judges_itself = draft.kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
-    let judge = match judge {
-        Some(judge) => {
-            let judge = &desk.drafts[judge];
-            let metrics = judge.kind.map_or_else(Vec::new, |kind| kind_metrics(kind, &judge.inputs));
-            Some(JudgeScope { name: judge.spec.name.value.clone(), metrics, has_items: true })
-        }
-        None if judges_itself => {
-            let (name, metrics) = (draft.spec.name.value.clone(), draft.metrics.clone());
-            Some(JudgeScope { name, metrics, has_items: true })
-        }
-        None => None,
+    let judge = |id: &StageId| {
+        let judge = &desk.drafts[*id];
+        let metrics = judge.kind.map_or_else(Vec::new, |kind| kind_metrics(kind, &judge.inputs));
+        JudgeScope { name: judge.spec.name.value.clone(), metrics, has_items: true }
     };
+    let itself = judges_itself.then(|| {
+        let (name, metrics) = (draft.spec.name.value.clone(), draft.metrics.clone());
+        JudgeScope { name, metrics, has_items: true }
+    });
+    let judges = judges.iter().map(judge).chain(itself).collect();
     let record_of = |port: &String| {
         let source = draft.inputs.iter().find(|input| input.port == *port).and_then(|input| input.sources.first());
         match source {
@@ -141,7 +167,7 @@ fn scope(desk: &Desk, judge: Option<StageId>) -> Scope {
     };
     Scope {
         own: if judges_itself { Vec::new() } else { draft.metrics.clone() },
-        judge,
+        judges,
         incumbent: draft.incumbent.as_ref().map(record_of),
         stages: desk.drafts.iter().map(|draft| (draft.spec.name.value.clone(), draft.metrics.clone())).collect(),
     }
@@ -156,29 +182,26 @@ fn rule(
     graph: &mut Graph,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Rule> {
-    let mut rule = gate::parse(&text.value).map_err(|mistake| mistakes.push(shown(text, mistake))).ok()?;
+    let (rule, is_whole) = checked(text, scope, mistakes)?;
     let scope = scope?;
-    let found = gate::check(&mut rule, scope);
-    let is_whole = found.is_empty();
-    mistakes.extend(found.into_iter().map(|mistake| shown(text, mistake)));
-    let warning = |mistake| Diagnostic { level: Level::Warning, ..shown(text, mistake) };
-    mistakes.extend(gate::warnings(&rule).into_iter().map(warning));
     for (name, range) in rule.stages() {
         let Some(id) = desk.ids.get(name).copied() else { continue };
         let span = part_of(text.span, &text.value, &range);
-        let is_judge = scope.judge.as_ref().is_some_and(|judge| judge.name == name);
-        if id == desk.id && !is_judge {
+        if scope.judge(name).is_some() {
+            continue;
+        }
+        if id == desk.id {
             let message = format!("`{name}` is the stage of this gate");
             mistakes.push(Diagnostic::error(span, message).help("write `self.METRIC`, or the metric alone"));
-        } else if let Some(path) = graph.path(desk.id, id).filter(|_| !is_judge) {
+        } else if let Some(path) = graph.path(desk.id, id) {
             let message = format!("`{name}` comes after the gate of `{}`", desk.name(desk.id));
             mistakes.push(Diagnostic::error(span, message).help(path));
-        } else if !is_judge && stages.insert(name.to_owned(), id).is_none() {
+        } else if stages.insert(name.to_owned(), id).is_none() {
             graph.add(id, desk.id, span);
         }
-        let is_judged = is_whole && rule.judged().contains(&Who::Stage(name.to_owned()));
-        if is_judged && !gives_model(desk, id) {
-            let judge = scope.judge.as_ref().map_or("the judge", |judge| &judge.name);
+        let judged = rule.judged().into_iter().find(|(who, _)| *who == Who::Stage(name.to_owned()));
+        if let Some((_, judge)) = judged.filter(|_| is_whole && !gives_model(desk, id)) {
+            let judge = &scope.judges[judge].name;
             let message = format!("`{judge}` measures language models, and `{name}` gives none");
             mistakes.push(Diagnostic::error(span, message).help("name a stage that makes a language model"));
         }
@@ -186,13 +209,25 @@ fn rule(
     Some(rule)
 }
 
+/// And whether it is without mistakes; without a scope it is only read.
+fn checked(text: &Spanned<String>, scope: Option<&Scope>, mistakes: &mut Vec<Diagnostic>) -> Option<(Rule, bool)> {
+    let mut rule = gate::parse(&text.value).map_err(|mistake| mistakes.push(shown(text, mistake))).ok()?;
+    let found = gate::check(&mut rule, scope?);
+    let is_whole = found.is_empty();
+    mistakes.extend(found.into_iter().map(|mistake| shown(text, mistake)));
+    let warning = |mistake| Diagnostic { level: Level::Warning, ..shown(text, mistake) };
+    mistakes.extend(gate::warnings(&rule).into_iter().map(warning));
+    Some((rule, is_whole))
+}
+
 fn select(spec: &SelectSpec, scope: Option<&Scope>, mistakes: &mut Vec<Diagnostic>) -> Select {
-    let mut select = Select::default();
+    let mut select = Select { within: spec.within, ..Select::default() };
     if let Some(text) = &spec.best {
         match gate::parse_expression(&text.value) {
             Err(mistake) => mistakes.push(shown(text, mistake)),
             Ok(mut best) => {
-                let found = scope.map_or_else(Vec::new, |scope| gate::check_best(&mut best, scope));
+                let found =
+                    scope.map_or_else(Vec::new, |scope| gate::check_best(&mut best, spec.within.is_some(), scope));
                 mistakes.extend(found.into_iter().map(|mistake| shown(text, mistake)));
                 select.best = Some(best);
             }

@@ -72,11 +72,12 @@ impl Graph {
     pub fn evals_after_what_they_judge(&mut self, gates: &[Option<Gate>]) -> Vec<Vec<StageId>> {
         let mut after = vec![Vec::new(); gates.len()];
         for (judged, gate) in gates.iter().enumerate() {
-            let Some(judge) = gate.as_ref().and_then(|gate| gate.judge) else { continue };
-            let (from, to) = (NodeIndex::new(judged), NodeIndex::new(judge));
-            if !self.graph.contains_edge(from, to) && !has_path_connecting(&self.graph, to, from, None) {
-                self.graph.add_edge(from, to, Edge { span: Span::default(), is_soft: true });
-                after[judge].push(judged);
+            for judge in gate.iter().flat_map(|gate| &gate.judges).copied() {
+                let (from, to) = (NodeIndex::new(judged), NodeIndex::new(judge));
+                if !self.graph.contains_edge(from, to) && !has_path_connecting(&self.graph, to, from, None) {
+                    self.graph.add_edge(from, to, Edge { span: Span::default(), is_soft: true });
+                    after[judge].push(judged);
+                }
             }
         }
         after

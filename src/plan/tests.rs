@@ -29,7 +29,7 @@ fn folder() -> tempfile::TempDir {
 
 fn check_with(text: &str, overrides: &[&str], expected: Expect) {
     let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
-    let source = Text { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides };
+    let source = Text { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides, rule: None };
     let folder = folder();
     let planned = crate::spec::read(&source, &|_| None).and_then(|spec| resolve(&spec, folder.path()));
     let shown = match planned {
@@ -61,8 +61,8 @@ fn show(plan: &Plan) -> String {
         if let Some(gate) = &stage.gate {
             write!(out, " | {:?} {} rules", gate.on_fail, gate.require.len() + gate.warn.len() + gate.observe.len())
                 .unwrap();
-            if let Some(judge) = gate.judge {
-                write!(out, ", judge {}", plan.stages[judge].name).unwrap();
+            for judge in &gate.judges {
+                write!(out, ", judge {}", plan.stages[*judge].name).unwrap();
             }
             if let Some(incumbent) = &stage.incumbent {
                 write!(out, ", incumbent {incumbent}").unwrap();
@@ -784,7 +784,7 @@ fn rules_are_checked_against_the_names_there_are() {
               --> rlhf.yaml:28:32
                |
             28 |     gate: {require: accuracy > incumbent.accuracy, on_fail: keep}
-               |                                ^^^^^^^^^^^^^^^^^^
+               |                                ^^^^^^^^^
                |
                = help: name a stage, or compare with a number: nothing goes into this stage that it could keep
 

@@ -65,14 +65,14 @@ pub fn explain(
 }
 
 /// Label and value, one pair a row.
-struct Facts(comfy_table::Table);
+pub struct Facts(comfy_table::Table);
 
 impl Facts {
-    fn new(page: Page) -> Facts {
+    pub fn new(page: Page) -> Facts {
         Facts(page::bare_table(page))
     }
 
-    fn say(&mut self, label: &str, value: impl ToString, tone: Tone) {
+    pub fn say(&mut self, label: &str, value: impl ToString, tone: Tone) {
         self.0.add_row([cell(label, Tone::Quiet), cell(value, tone)]);
     }
 
@@ -83,7 +83,7 @@ impl Facts {
         }
     }
 
-    fn print(mut self) -> String {
+    pub fn print(mut self) -> String {
         page::keep_whole(&mut self.0, [0]);
         if self.0.is_empty() { String::new() } else { page::print(self.0) }
     }
@@ -101,6 +101,11 @@ fn outcome(stage: &StageRun, page: Page) -> String {
         }
         Some(Outcome::Stopped { executed, seconds, metrics }) => {
             facts.say("result", format!("{}, then stopped by its gate", ran(*executed, *seconds)), Tone::Doubtful);
+            Some(metrics)
+        }
+        Some(Outcome::Held { executed, seconds, metrics }) => {
+            let result = format!("{}, then held: a person has to decide", ran(*executed, *seconds));
+            facts.say("result", result, Tone::Doubtful);
             Some(metrics)
         }
         Some(Outcome::Failed { cause }) => {
@@ -236,7 +241,7 @@ fn candidates(stage: &StageRun, checkpoints: &[Checkpoint], page: Page) -> Strin
     if checkpoints.is_empty() { String::new() } else { page::print(table) }
 }
 
-fn verdict(stage: &StageRun, page: Page) -> String {
+pub fn verdict(stage: &StageRun, page: Page) -> String {
     let Some(verdict) = &stage.verdict else { return String::new() };
     let mut facts = Facts::new(page);
     let (word, tone) = stages::decision(verdict.decision);
@@ -278,7 +283,7 @@ fn contents(value: &Value) -> String {
 }
 
 /// `tree:0123…` cut to the twelve digits that tell contents apart for a reader.
-fn short(content: &str) -> String {
+pub fn short(content: &str) -> String {
     match content.split_once(':') {
         Some((sort, digest)) => format!("{sort}:{}", digest.get(..12).unwrap_or(digest)),
         None => content.to_owned(),

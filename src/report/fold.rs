@@ -2,6 +2,7 @@
 
 use crate::event::{Answer, Event, Measured, Outcome, StageHead, Verdict};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -13,6 +14,10 @@ pub struct Run {
     pub studies: Vec<Study>,
     /// `None` while the run goes on, and for ever when it was killed.
     pub finish: Option<Finish>,
+    /// What has to be typed behind a command to mean this run's store: nothing, or ` --store DIR`.
+    pub options: String,
+    /// How many seconds each stage took when it was last executed, before this run; of a look ahead only.
+    pub lasted: BTreeMap<String, f64>,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +76,8 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Run> {
                     stages: stages.iter().map(not_reached).collect(),
                     studies: Vec::new(),
                     finish: None,
+                    options: String::new(),
+                    lasted: BTreeMap::new(),
                 });
             }
             (Some(run), event) => run.add(event),
@@ -164,7 +171,7 @@ impl StageRun {
             Event::Failed { part, cause, log, .. } => {
                 self.end(part, |why, _| ActionState::Failed { why, log: log.clone(), cause: cause.clone() });
             }
-            Event::Judged { verdict, .. } => self.verdict = Some(verdict.clone()),
+            Event::Judged { verdict, .. } => self.verdict = Some((**verdict).clone()),
             Event::Ended { outcome, .. } => self.outcome = Some(outcome.clone()),
             Event::RunStarted { .. }
             | Event::ScoredBy { .. }

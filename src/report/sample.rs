@@ -2,7 +2,9 @@
 
 use super::fold::{Run, fold};
 use super::page::Page;
-use crate::event::{Answer, Decision, Event, Measured, Metrics, Outcome, RuleVerdict, StageHead, Verdict, Versus};
+use crate::event::{
+    Answer, Decision, Event, Evidence, Measured, Metrics, Outcome, RuleVerdict, StageHead, Verdict, Versus,
+};
 use serde_json::json;
 
 pub const PAGE: Page = Page { width: 120, has_color: false };
@@ -99,8 +101,10 @@ pub fn judged(
         rules: rules.iter().map(rule).collect(),
         select: select.map(str::to_owned),
         carries: carries.to_owned(),
+        decided: None,
+        evidence: Evidence::default(),
     };
-    Event::Judged { stage: stage.to_owned(), verdict }
+    Event::Judged { stage: stage.to_owned(), verdict: Box::new(verdict) }
 }
 
 pub fn measured(model: &str, is_rejected: bool, values: &[(&str, f64)], versus: Option<[u64; 4]>) -> Event {

@@ -3,7 +3,7 @@
 
 use super::fold::{ActionState, Run, StageRun};
 use super::page::{self, Page, TOGETHER, Tone, cell, duration, fold_text, number};
-use crate::event::{Decision, Metrics, Outcome, RuleVerdict, Verdict};
+use crate::event::{Decided, Decision, Metrics, Outcome, RuleVerdict, Verdict};
 use stages::stage::Direction;
 
 /// How many metrics one row shows, and how many when the rules of its gate name more; `explain` shows all.
@@ -24,7 +24,7 @@ pub fn table(run: &Run, is_alive: bool, page: Page) -> String {
             cell(&stage.head.name, Tone::Plain),
             cell(&stage.head.kind, Tone::Plain),
             cell(result, tone),
-            cell(time(stage), Tone::Plain),
+            cell(time(run, stage), Tone::Plain),
             cell(notes(run, stage), Tone::Plain),
             cell(fold_text(&gate, GATE_WIDTH), gate_tone),
         ]);
@@ -38,7 +38,9 @@ fn result(stage: &StageRun, is_alive: bool) -> (String, Tone) {
     let ran =
         |executed: bool| if executed { ("run".to_owned(), Tone::Plain) } else { ("cached".to_owned(), Tone::Quiet) };
     match &stage.outcome {
-        Some(Outcome::Done { executed, .. } | Outcome::Stopped { executed, .. }) => ran(*executed),
+        Some(Outcome::Done { executed, .. } | Outcome::Stopped { executed, .. } | Outcome::Held { executed, .. }) => {
+            ran(*executed)
+        }
         Some(Outcome::Failed { .. }) => ("failed".to_owned(), Tone::Bad),
         Some(Outcome::Skipped { .. }) => ("skipped".to_owned(), Tone::Doubtful),
         Some(Outcome::WouldRun { .. }) => ("would run".to_owned(), Tone::Doubtful),
@@ -58,13 +60,16 @@ fn share_done(stage: &StageRun) -> String {
     }
 }
 
-/// Only work that was done now has a time: what a cached stage once took would not add up to the run.
-fn time(stage: &StageRun) -> String {
+/// Only work that was done now has a time: what a cached stage once took would not add up to the run. What would run
+/// has the time it took before.
+fn time(run: &Run, stage: &StageRun) -> String {
     let seconds = match &stage.outcome {
-        Some(Outcome::Done { executed: true, seconds, .. } | Outcome::Stopped { executed: true, seconds, .. }) => {
-            *seconds
-        }
-        _ => return String::new(),
+        Some(
+            Outcome::Done { executed: true, seconds, .. }
+            | Outcome::Stopped { executed: true, seconds, .. }
+            | Outcome::Held { executed: true, seconds, .. },
+        ) => *seconds,
+        _ => return super::last_time(run, stage).map_or(String::new(), |seconds| format!("~{}", duration(seconds))),
     };
     duration(seconds)
 }
@@ -72,7 +77,9 @@ fn time(stage: &StageRun) -> String {
 /// The metrics, or why there are none.
 fn notes(run: &Run, stage: &StageRun) -> String {
     match &stage.outcome {
-        Some(Outcome::Done { metrics, .. } | Outcome::Stopped { metrics, .. }) => key_metrics(run, stage, metrics),
+        Some(Outcome::Done { metrics, .. } | Outcome::Stopped { metrics, .. } | Outcome::Held { metrics, .. }) => {
+            key_metrics(run, stage, metrics)
+        }
         Some(Outcome::Skipped { because }) => because.clone(),
         Some(Outcome::WouldRun { because }) => because.join("; "),
         Some(Outcome::Failed { .. }) => "see below".to_owned(),
@@ -140,12 +147,24 @@ fn gate(stage: &StageRun) -> (String, Tone) {
     let (word, tone) = decision(verdict.decision);
     let text = match &stage.outcome {
         Some(Outcome::Done { kept: true, .. }) => format!("{word}: keeps {}", verdict.carries),
+        Some(Outcome::Stopped { .. }) if verdict.decided.is_some() => format!("{word}: rejected"),
         Some(Outcome::Stopped { .. }) => format!("{word}: stops here"),
+        Some(Outcome::Held { .. }) => format!("{word}: held"),
+        Some(Outcome::Done { kept: false, .. }) if verdict.decided.is_some() => {
+            format!("{word}: approved, {}", verdict.carries)
+        }
         // Without `select` it is the last candidate, which goes without saying.
         Some(Outcome::Done { .. }) if verdict.select.is_some() => format!("{word}: {}", verdict.carries),
         _ => word.to_owned(),
     };
     (text, tone)
+}
+
+/// What a person said, and who, when and why.
+fn decided(decided: &Decided) -> String {
+    let Decided { is_approved, by, at, reason } = decided;
+    let word = if *is_approved { "approved" } else { "rejected" };
+    format!("{word} by {by}, {}: {reason}", page::moment(at))
 }
 
 pub fn decision(decision: Decision) -> (&'static str, Tone) {
@@ -185,7 +204,8 @@ pub fn verdict_rows(verdict: &Verdict) -> Vec<(String, &'static str, Tone, Strin
         let tone = if rule.role == "observe" { Tone::Quiet } else { tone };
         (rule.role.clone(), word, tone, numbers_seen(rule, word))
     });
-    select.chain(rules).collect()
+    let person = verdict.decided.iter().map(|said| ("person".to_owned(), "", Tone::Plain, decided(said)));
+    select.chain(rules).chain(person).collect()
 }
 
 /// The explanation without the decision it may begin with, which has its own column; the rule itself if there is none.

@@ -33,7 +33,7 @@ impl Place {
     fn plan(&self, text: &str) -> Plan {
         // Commands may leave marks beside the pipeline.
         let text = text.replace("HERE", &self.path().display().to_string());
-        let source = Text { path: "toy.yaml".into(), text, overrides: Vec::new() };
+        let source = Text { path: "toy.yaml".into(), text, overrides: Vec::new(), rule: None };
         let show = |mistakes: &[crate::diagnostic::Diagnostic]| render(&source, mistakes, false);
         let spec = spec::read(&source, &|_| None).map_err(|mistakes| show(&mistakes)).unwrap();
         plan::resolve(&spec, self.path()).map_err(|mistakes| show(&mistakes)).unwrap()
@@ -42,7 +42,7 @@ impl Place {
     fn options(&self) -> Options {
         let store = self.path().join(".pipeline");
         let (file, overrides, device) = ("toy.yaml".into(), Vec::new(), DeviceChoice::Cpu);
-        Options { file, overrides, store, device, jobs: 2 }
+        Options { file, overrides, store, device, jobs: 2, decisions: BTreeMap::new() }
     }
 
     fn run_until(&self, text: &str, interrupt: &AtomicBool, watch: &dyn Fn(&Event)) -> (u8, String) {

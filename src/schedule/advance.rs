@@ -1,6 +1,6 @@
 //! One stage, from what is known: what it still asks for, or how it ends. Knows nothing of other stages' progress.
 
-use super::desk::{self, Blocked, Desk, Step};
+use super::desk::{self, Blocked, Desk, Missing, Step};
 use super::study::{self, Row};
 use super::verdict::{self, Gated, Way};
 use super::{Artifact, End, measure};
@@ -22,7 +22,13 @@ pub fn advance(desk: &mut Desk) -> (Vec<Event>, Option<End>) {
         Err(Blocked::Waiting) => (Vec::new(), None),
         Err(Blocked::Ends(outcome)) => {
             if matches!(outcome, Outcome::Failed { .. } | Outcome::Skipped { .. }) {
+                desk.missing.clear();
                 events.extend(study::as_far_as_known(desk));
+                // Tables that are there are waited for; nothing more is executed.
+                desk.missing.retain(|missing| matches!(missing, Missing::Table(_)));
+                if !desk.missing.is_empty() {
+                    return (Vec::new(), None);
+                }
             }
             (events, Some(End { outcome, artifact: None, record, put_before: Vec::new() }))
         }
@@ -56,10 +62,12 @@ fn measured(desk: &mut Desk, events: &mut Vec<Event>) -> Step<End> {
     let measurement = measure::measure(desk, &yardstick, &policy.content, &policy.label);
     let table = study::table(desk, &yardstick, &policy);
     let (mut measurement, table) = desk::both(measurement, table)?;
-    measurement.metrics.extend(measure::further_scores(desk, &yardstick, &measurement.answers, &policy.label)?);
+    let further = measure::further_scores(desk, &yardstick, &measurement.answers, &policy.label)?;
+    measurement.seen.metrics.extend(further.metrics);
     // An eval has no own action; that any of its parts was executed is what it means to have run.
     desk.is_executed = desk.seconds > 0.0;
-    policy.metrics = measurement.metrics.clone();
+    policy.metrics = measurement.seen.metrics.clone();
+    policy.table = None;
     policy.step = None;
     let candidates = [policy];
     let gated = gate(desk, &candidates)?;
@@ -79,8 +87,8 @@ fn gate(desk: &mut Desk, candidates: &[Artifact]) -> Step<Option<Gated>> {
     let Some(gate) = &stage.gate else { return Ok(None) };
     // Without a judge an eval judges by itself.
     let is_eval = matches!(stage.kind.work, Work::Measure(_));
-    let judge = gate.judge.or(is_eval.then_some(desk.id));
-    verdict::gate(desk, gate, judge, candidates).map(Some)
+    let judges = if is_eval { vec![desk.id] } else { gate.judges.clone() };
+    verdict::gate(desk, gate, &judges, candidates).map(Some)
 }
 
 fn end(
@@ -94,7 +102,7 @@ fn end(
     let (executed, seconds) = (desk.is_executed, desk.seconds);
     let last = candidates.len() - 1;
     let chosen = gated.as_ref().and_then(|gated| gated.chosen).unwrap_or(last);
-    let metrics = shown(&candidates[chosen], gated.as_ref().and_then(|gated| gated.judged.get(&chosen)));
+    let metrics = shown(&candidates[chosen], gated.as_ref(), chosen);
     let put_before = gated.as_ref().map(|gated| rows(desk, candidates, gated)).unwrap_or_default();
     let promoted = || Artifact { label: stage.name.clone(), ..candidates[chosen].clone() };
     let (way, verdict) = match gated {
@@ -102,13 +110,17 @@ fn end(
         Some(gated) => (gated.way, Some(gated.verdict)),
     };
     if let Some(verdict) = verdict {
-        events.push(Event::Judged { stage: stage.name.clone(), verdict });
+        events.push(Event::Judged { stage: stage.name.clone(), verdict: Box::new(verdict) });
     }
     let (artifact, kept) = match way {
         Way::Candidate => (promoted(), false),
         Way::Incumbent(incumbent) => (incumbent, true),
         Way::Nothing => {
             let outcome = Outcome::Stopped { executed, seconds, metrics };
+            return End { outcome, artifact: None, record, put_before };
+        }
+        Way::Held => {
+            let outcome = Outcome::Held { executed, seconds, metrics };
             return End { outcome, artifact: None, record, put_before };
         }
         Way::Error(cause) => return End { outcome: Outcome::Failed { cause }, artifact: None, record, put_before },
@@ -118,26 +130,26 @@ fn end(
     End { outcome, artifact: Some(artifact), record, put_before }
 }
 
-/// The stage's own metrics, and the judge's where no own metric has the name.
-fn shown(candidate: &Artifact, measurement: Option<&measure::Measurement>) -> Metrics {
-    let mut metrics = measurement.map(|measurement| measurement.metrics.clone()).unwrap_or_default();
+/// The stage's own metrics, and the judges' where no own metric has the name; of several judges the first.
+fn shown(candidate: &Artifact, gated: Option<&Gated>, chosen: usize) -> Metrics {
+    let judged = gated.iter().flat_map(|gated| gated.judged.iter().rev()).filter(|(_, at, _)| *at == chosen);
+    let mut metrics: Metrics = judged.flat_map(|(_, _, measurement)| measurement.seen.metrics.clone()).collect();
     metrics.extend(candidate.metrics.clone());
     metrics
 }
 
 /// Models that this gate put before its judge, for the table of that eval.
 fn rows(desk: &Desk, candidates: &[Artifact], gated: &Gated) -> Vec<Row> {
-    let Some(eval) = gated.judge else { return Vec::new() };
     let name = &desk.stage().name;
-    let others = gated.others.iter().map(|(artifact, measurement)| Row {
-        eval,
+    let others = gated.others.iter().map(|(eval, artifact, measurement)| Row {
+        eval: *eval,
         label: artifact.label.clone(),
         is_rejected: false,
         is_candidate: false,
         content: artifact.content.clone(),
         measurement: measurement.clone(),
     });
-    let candidates_judged = gated.judged.iter().map(|(at, measurement)| {
+    let candidates_judged = gated.judged.iter().map(|(eval, at, measurement)| {
         let is_rejected = !(matches!(gated.way, Way::Candidate) && gated.chosen == Some(*at));
         let label = match (is_rejected, *at + 1 == candidates.len()) {
             (false, _) => name.clone(),
@@ -145,7 +157,7 @@ fn rows(desk: &Desk, candidates: &[Artifact], gated: &Gated) -> Vec<Row> {
             (true, false) => candidates[*at].label.clone(),
         };
         let (content, measurement) = (candidates[*at].content.clone(), measurement.clone());
-        Row { eval, label, is_rejected, is_candidate: true, content, measurement }
+        Row { eval: *eval, label, is_rejected, is_candidate: true, content, measurement }
     });
     others.chain(candidates_judged).collect()
 }

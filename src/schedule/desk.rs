@@ -3,8 +3,8 @@
 
 use super::{Artifact, End, Request};
 use crate::action::{Action, ActionInput, Candidate, Record};
-use crate::event::Outcome;
-use crate::gate::Item;
+use crate::event::{Decided, Outcome, RuleVerdict, Table};
+use crate::gate::Items;
 use crate::plan::{Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
 use serde_json::Value;
@@ -21,9 +21,42 @@ pub enum Fact {
 #[derive(Clone)]
 pub struct Known {
     pub record: Arc<Record>,
-    pub items: Option<Arc<Vec<Item>>>,
     /// By whom in this run, and how many seconds it took; `None` for a hit.
     pub executed: Option<(StageId, f64)>,
+}
+
+/// Everything that has been answered so far.
+#[derive(Default)]
+pub struct Knowledge {
+    pub actions: HashMap<Digest, Fact>,
+    pub tables: HashMap<Table, Result<Arc<Items>, String>>,
+    /// `None`: asked for, and never remembered.
+    pub memories: HashMap<Digest, Option<Vec<RuleVerdict>>>,
+}
+
+/// What can be waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Need {
+    Action(Digest),
+    Table(Table),
+    Memory(Digest),
+}
+
+/// What has to be asked for.
+pub enum Missing {
+    Action(Request),
+    Table(Table),
+    Memory(Digest),
+}
+
+impl Missing {
+    pub fn need(&self) -> Need {
+        match self {
+            Missing::Action(request) => Need::Action(request.key),
+            Missing::Table(table) => Need::Table(table.clone()),
+            Missing::Memory(key) => Need::Memory(*key),
+        }
+    }
 }
 
 pub struct Desk<'a> {
@@ -32,8 +65,11 @@ pub struct Desk<'a> {
     /// Who asks.
     pub id: StageId,
     contents: &'a BTreeMap<PathBuf, Content>,
-    facts: &'a HashMap<Digest, Fact>,
-    pub missing: Vec<Request>,
+    pub decisions: &'a BTreeMap<String, Decided>,
+    knowledge: &'a Knowledge,
+    pub missing: Vec<Missing>,
+    /// What the rules of its gate said, to be remembered.
+    pub learned: Option<(Digest, Vec<RuleVerdict>)>,
     pub found: Vec<(Digest, Option<String>, Value)>,
     /// Of the asker's own action, and of everything.
     pub is_executed: bool,
@@ -97,13 +133,24 @@ fn heavier(one: Blocked, other: Blocked) -> Blocked {
 impl<'a> Desk<'a> {
     pub fn new(
         plan: &'a Plan,
-        contents: &'a BTreeMap<PathBuf, Content>,
-        facts: &'a HashMap<Digest, Fact>,
+        (contents, decisions): (&'a BTreeMap<PathBuf, Content>, &'a BTreeMap<String, Decided>),
+        knowledge: &'a Knowledge,
         ends: &'a [Option<End>],
         id: StageId,
     ) -> Desk<'a> {
-        let (missing, found) = (Vec::new(), Vec::new());
-        Desk { plan, ends, id, contents, facts, missing, found, is_executed: false, seconds: 0.0 }
+        Desk {
+            plan,
+            ends,
+            id,
+            contents,
+            decisions,
+            knowledge,
+            missing: Vec::new(),
+            learned: None,
+            found: Vec::new(),
+            is_executed: false,
+            seconds: 0.0,
+        }
     }
 
     pub fn stage(&self) -> &'a Stage {
@@ -120,7 +167,7 @@ impl<'a> Desk<'a> {
             None => lines.to_vec(),
             Some(part) => lines.iter().map(|line| format!("{part}: {line}")).collect(),
         };
-        match self.facts.get(&key) {
+        match self.knowledge.actions.get(&key) {
             Some(Fact::Known(known)) => {
                 if let Some((by, seconds)) = known.executed
                     && by == self.id
@@ -139,12 +186,41 @@ impl<'a> Desk<'a> {
             }),
             Some(Fact::WouldRun(because)) => Err(Blocked::Ends(Outcome::WouldRun { because: lines(because) })),
             None => {
-                if !self.missing.iter().any(|request| request.key == key) {
-                    let part = part.map(str::to_owned);
-                    self.missing.push(Request { stage: self.id, part, action, key, limits_of });
-                }
-                Err(Blocked::Waiting)
+                let part = part.map(str::to_owned);
+                self.ask(Missing::Action(Request { stage: self.id, part, action, key, limits_of }))
             }
+        }
+    }
+
+    fn ask<T>(&mut self, missing: Missing) -> Step<T> {
+        if !self.missing.iter().any(|known| known.need() == missing.need()) {
+            self.missing.push(missing);
+        }
+        Err(Blocked::Waiting)
+    }
+
+    /// The rows of a per-item table, now or later.
+    pub fn items(&mut self, table: &Table) -> Step<Arc<Items>> {
+        match self.knowledge.tables.get(table) {
+            Some(Ok(items)) => Ok(items.clone()),
+            Some(Err(reason)) => fails(reason.clone()),
+            None => self.ask(Missing::Table(table.clone())),
+        }
+    }
+
+    /// The same for a gate: a table that cannot be read is an error of the rules that look at it, and of nothing else.
+    pub fn table(&mut self, table: &Table) -> Step<Arc<Items>> {
+        match self.knowledge.tables.get(table) {
+            Some(Err(reason)) => Ok(Arc::new(Items::broken(reason.clone()))),
+            _ => self.items(table),
+        }
+    }
+
+    /// What the rules said of this evidence in an earlier run, if they did.
+    pub fn recall(&mut self, key: Digest) -> Step<Option<Vec<RuleVerdict>>> {
+        match self.knowledge.memories.get(&key) {
+            Some(rules) => Ok(rules.clone()),
+            None => self.ask(Missing::Memory(key)),
         }
     }
 
@@ -186,7 +262,8 @@ impl<'a> Desk<'a> {
                     return fails(format!("read {}: it was not there when the run began", path.display()));
                 };
                 let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-                Ok(Artifact { content: content.clone(), step: None, metrics: BTreeMap::new(), label: name })
+                let (content, metrics) = (content.clone(), BTreeMap::new());
+                Ok(Artifact { content, step: None, metrics, table: None, label: name })
             }
             Source::Stage { stage, pin: Pin::Open } => self.carried(*stage),
             Source::Stage { stage, pin } => self.pinned(*stage, pin),
@@ -231,7 +308,8 @@ impl<'a> Desk<'a> {
 
 pub fn made(candidate: &Candidate, label: String) -> Artifact {
     let (content, metrics) = (candidate.content.clone(), candidate.metrics.clone());
-    Artifact { content, step: Some(candidate.step), metrics, label }
+    let table = Table::of(candidate);
+    Artifact { content, step: Some(candidate.step), metrics, table, label }
 }
 
 /// What becomes of a stage whose need ended without an artifact. The first cause is passed down the line.
@@ -239,6 +317,7 @@ fn follows(name: &str, outcome: &Outcome) -> Blocked {
     Blocked::Ends(match outcome {
         Outcome::Done { .. } => Outcome::Failed { cause: format!("find what `{name}` gave: it makes nothing to take") },
         Outcome::Stopped { .. } => Outcome::Skipped { because: format!("the gate of `{name}` is closed") },
+        Outcome::Held { .. } => Outcome::Skipped { because: format!("`{name}` waits for a person's decision") },
         Outcome::Failed { .. } => Outcome::Skipped { because: format!("`{name}` failed") },
         Outcome::Skipped { because } => Outcome::Skipped { because: because.clone() },
         Outcome::WouldRun { .. } => Outcome::WouldRun { because: vec![format!("`{name}` would run")] },

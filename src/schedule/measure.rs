@@ -4,14 +4,12 @@
 use super::Artifact;
 use super::desk::{Desk, Known, Step, all, both, fails};
 use crate::action::{Action, ActionInput};
-use crate::event::Metrics;
-use crate::gate::Item;
+use crate::event::{Metrics, SeenBy, Table};
 use crate::plan::StageId;
 use cache::Content;
 use serde_json::Value;
 use stages::stage::{Parts, Work};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// An eval stage with every port but `policy` resolved.
 pub struct Yardstick {
@@ -31,10 +29,21 @@ impl Yardstick {
 #[derive(Clone, Debug)]
 pub struct Measurement {
     /// Of all three parts; the first reward's scores only.
-    pub metrics: Metrics,
-    pub items: Arc<Vec<Item>>,
+    pub seen: SeenBy,
     pub answers: Content,
     pub scores: Content,
+}
+
+impl Measurement {
+    /// Texts and the first reward's scores.
+    pub fn scores_table(&self) -> Table {
+        table(&self.scores, "scores", "")
+    }
+}
+
+/// Where a part's record keeps its rows.
+fn table(content: &Content, part: &str, suffix: &str) -> Table {
+    Table { content: content.clone(), file: format!("{part}.jsonl"), suffix: suffix.to_owned() }
 }
 
 /// For the eval itself with all its rewards; for a stage it judges with the first alone, so that a candidate waits for
@@ -57,32 +66,39 @@ pub fn yardstick(desk: &Desk, eval: StageId) -> Step<Yardstick> {
 
 /// `label` only names the model in the journal.
 pub fn measure(desk: &mut Desk, yardstick: &Yardstick, model: &Content, label: &str) -> Step<Measurement> {
+    // Under several judges each measurement says whose it is.
+    let is_one_of_many = desk.stage().gate.as_ref().is_some_and(|gate| gate.judges.len() > 1);
+    let by = if is_one_of_many { format!(" for {}", desk.plan.stages[yardstick.eval].name) } else { String::new() };
     let inputs = [("model", model), ("prompts", &yardstick.prompts)];
-    let answers = part(desk, yardstick, "answers", &yardstick.parts.answers, &inputs, &format!("answers of {label}"))?;
+    let answers =
+        part(desk, yardstick, "answers", &yardstick.parts.answers, &inputs, &format!("answers of {label}{by}"))?;
     let said = answers.record.last().content.clone();
-    let scores = scores(desk, yardstick, 0, &said, &format!("scores of {label}"));
+    let scores = scores(desk, yardstick, 0, &said, &format!("scores of {label}{by}"));
     let divergence = yardstick.baseline.as_ref().map(|baseline| {
         let inputs = [("answers", &said), ("model", model), ("baseline", &baseline.content)];
-        let name = format!("divergence of {label}");
+        let name = format!("divergence of {label}{by}");
         part(desk, yardstick, "divergence", &yardstick.parts.divergence, &inputs, &name)
     });
     let known = all([scores].into_iter().chain(divergence))?;
-    let Some(items) = known[0].items.clone() else {
-        return fails(format!("read the scores of {label}: they have no rows"));
-    };
-    let metrics = [&answers].into_iter().chain(&known).flat_map(|known| known.record.last().metrics.clone()).collect();
-    Ok(Measurement { metrics, items, scores: known[0].record.last().content.clone(), answers: said })
+    let parts: Vec<&Known> = [&answers].into_iter().chain(&known).collect();
+    let metrics = parts.iter().flat_map(|known| known.record.last().metrics.clone()).collect();
+    let tables = parts.iter().zip(["answers", "scores", "divergence"]);
+    let tables = tables.map(|(known, part)| table(&known.record.last().content, part, "")).collect();
+    let scores = known[0].record.last().content.clone();
+    Ok(Measurement { seen: SeenBy { metrics, tables }, scores, answers: said })
 }
 
 /// `mean_score_2`, `score_sd_2`, …: what the second reward and the following make of the same answers.
-pub fn further_scores(desk: &mut Desk, yardstick: &Yardstick, answers: &Content, label: &str) -> Step<Metrics> {
+pub fn further_scores(desk: &mut Desk, yardstick: &Yardstick, answers: &Content, label: &str) -> Step<SeenBy> {
     let further = (1..yardstick.rewards.len()).map(|n| {
         let name = format!("scores of {label} by {}", yardstick.rewards[n].label);
         let known = scores(desk, yardstick, n, answers, &name)?;
-        let metrics = &known.record.last().metrics;
-        Ok(metrics.iter().map(|(name, value)| (format!("{name}_{}", n + 1), *value)).collect::<Metrics>())
+        let (last, suffix) = (known.record.last(), format!("_{}", n + 1));
+        let metrics = last.metrics.iter().map(|(name, value)| (format!("{name}{suffix}"), *value)).collect::<Metrics>();
+        Ok((metrics, table(&last.content, "scores", &suffix)))
     });
-    Ok(all(further.collect::<Vec<_>>())?.into_iter().flatten().collect())
+    let (metrics, tables): (Vec<Metrics>, Vec<Table>) = all(further.collect::<Vec<_>>())?.into_iter().unzip();
+    Ok(SeenBy { metrics: metrics.into_iter().flatten().collect(), tables })
 }
 
 fn scores(desk: &mut Desk, yardstick: &Yardstick, reward: usize, answers: &Content, name: &str) -> Step<Known> {

@@ -4,7 +4,7 @@ use super::desk::{Desk, Step, all, both, fails};
 use super::measure::{self, Measurement, Yardstick};
 use super::{Artifact, End};
 use crate::event::{Answer, Event, Measured, Metrics, Outcome, Versus};
-use crate::gate::{self, Item};
+use crate::gate::{self, Items};
 use crate::plan::StageId;
 use cache::Content;
 use stages::stage::Work;
@@ -31,16 +31,15 @@ pub fn table(desk: &mut Desk, yardstick: &Yardstick, policy: &Artifact) -> Step<
     let (baseline, policy) = both(baseline, compared(desk, yardstick, policy))?;
     let rows = rows(desk, yardstick, baseline.as_ref(), Some(&policy));
     let further = rows.iter().map(|row| measure::further_scores(desk, yardstick, &row.measurement.answers, &row.label));
-    let further = all(further.collect::<Vec<_>>())?;
+    let further: Vec<Metrics> = all(further.collect::<Vec<_>>())?.into_iter().map(|further| further.metrics).collect();
     let eval = desk.plan.stages[yardstick.eval].name.clone();
     let mut events = vec![Event::ScoredBy { eval, rewards: yardstick.reward_labels() }];
-    for (row, further) in rows.iter().zip(further) {
-        events.push(measured(desk, yardstick, row, baseline.as_ref(), further)?);
-    }
+    let told = rows.iter().zip(further).map(|(row, more)| measured(desk, yardstick, row, baseline.as_ref(), more));
+    events.extend(all(told.collect::<Vec<_>>())?);
     if let Some(baseline) = &baseline {
         // The policy may be known under the name of the stage whose candidate it is.
         let label = rows.iter().rfind(|row| row.content == policy.content && !row.is_rejected).map(|row| &row.label);
-        events.extend(side_by_side(desk, yardstick, baseline, &policy, label.unwrap_or(&policy.label)));
+        events.extend(side_by_side(desk, yardstick, baseline, &policy, label.unwrap_or(&policy.label))?);
     }
     Ok(events)
 }
@@ -54,8 +53,12 @@ pub fn as_far_as_known(desk: &mut Desk) -> Vec<Event> {
     let baseline = yardstick.baseline.as_ref().and_then(|artifact| compared(desk, &yardstick, artifact).ok());
     let rows = rows(desk, &yardstick, baseline.as_ref(), None);
     let is_study = rows.iter().any(|row| row.is_candidate);
-    let events = rows.iter().filter_map(|row| measured(desk, &yardstick, row, baseline.as_ref(), Metrics::new()).ok());
-    events.filter(|_| is_study).collect()
+    if !is_study {
+        return Vec::new();
+    }
+    let events: Vec<Step<Event>> =
+        rows.iter().map(|row| measured(desk, &yardstick, row, baseline.as_ref(), Metrics::new())).collect();
+    events.into_iter().flatten().collect()
 }
 
 /// A stage that measures itself (`exec`) and declares the columns of the table is a row in it. The counts are its own
@@ -110,11 +113,22 @@ fn rows(desk: &Desk, yardstick: &Yardstick, baseline: Option<&Row>, policy: Opti
     rows
 }
 
-fn measured(desk: &Desk, yardstick: &Yardstick, row: &Row, baseline: Option<&Row>, further: Metrics) -> Step<Event> {
-    let mut metrics = row.measurement.metrics.clone();
+fn measured(
+    desk: &mut Desk,
+    yardstick: &Yardstick,
+    row: &Row,
+    baseline: Option<&Row>,
+    further: Metrics,
+) -> Step<Event> {
+    let mut metrics = row.measurement.seen.metrics.clone();
     metrics.extend(further);
     let other = baseline.filter(|baseline| baseline.label != row.label);
-    let versus = match other.map(|other| (other, gate::fold(&row.measurement.items, &other.measurement.items))) {
+    let other = other.map(|other| {
+        let mine = desk.items(&row.measurement.scores_table());
+        let (mine, theirs) = both(mine, desk.items(&other.measurement.scores_table()))?;
+        Ok((other, gate::fold(&mine, &theirs)))
+    });
+    let versus = match other.transpose()? {
         None => None,
         Some((other, Ok(counts))) => Some(Versus {
             baseline: other.label.clone(),
@@ -130,25 +144,26 @@ fn measured(desk: &Desk, yardstick: &Yardstick, row: &Row, baseline: Option<&Row
 }
 
 /// Prompts spread over the set, of those whose answer changed.
-fn side_by_side(desk: &Desk, yardstick: &Yardstick, baseline: &Row, policy: &Row, label: &str) -> Vec<Event> {
-    let before: BTreeMap<&str, &Item> =
-        baseline.measurement.items.iter().map(|item| (item.id.as_str(), item)).collect();
-    let changed: Vec<(&Item, &Item)> = policy
-        .measurement
-        .items
-        .iter()
-        .filter_map(|item| before.get(item.id.as_str()).map(|before| (*before, item)))
-        .filter(|(before, after)| before.text != after.text)
-        .collect();
+fn side_by_side(desk: &mut Desk, yardstick: &Yardstick, baseline: &Row, policy: &Row, label: &str) -> Step<Vec<Event>> {
+    let before = desk.items(&baseline.measurement.scores_table());
+    let (before, after) = both(before, desk.items(&policy.measurement.scores_table()))?;
+    let pairs = match gate::pair(&before, &after) {
+        Ok(pairs) => pairs,
+        Err(reason) => return fails(format!("compare {label} with {}: {reason}", baseline.label)),
+    };
+    let changed: Vec<(usize, usize)> =
+        pairs.into_iter().filter(|(old, new)| before.rows[*old].text != after.rows[*new].text).collect();
     let shown = changed.len().min(COMPARED);
-    let answer =
-        |model: &str, item: &Item| Answer { model: model.to_owned(), text: item.text.clone(), score: item.score };
-    (0..shown)
-        .map(|n| changed[n * changed.len() / shown])
-        .map(|(before, after)| Event::Compared {
-            eval: desk.plan.stages[yardstick.eval].name.clone(),
-            prompt: after.prompt.clone(),
-            answers: vec![answer(&baseline.label, before), answer(label, after)],
-        })
-        .collect()
+    let answer = |model: &str, items: &Items, row: usize| Answer {
+        model: model.to_owned(),
+        text: items.rows[row].text.clone().unwrap_or_default(),
+        score: items.number("score", row).ok(),
+    };
+    let eval = &desk.plan.stages[yardstick.eval].name;
+    let compared = (0..shown).map(|n| changed[n * changed.len() / shown]).map(|(old, new)| Event::Compared {
+        eval: eval.clone(),
+        prompt: after.rows[new].prompt.clone(),
+        answers: vec![answer(&baseline.label, &before, old), answer(label, &after, new)],
+    });
+    Ok(compared.collect())
 }

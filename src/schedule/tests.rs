@@ -1,6 +1,7 @@
 //! The schedule, driven with made-up records: no file but the inputs, no process, no store.
 
 mod gates;
+mod holding;
 mod running;
 mod study;
 
@@ -14,7 +15,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 type Checkpoint = (u64, Vec<(&'static str, f64)>);
-type Made = (Arc<Record>, Option<Arc<Vec<Item>>>);
+type Made = (Arc<Record>, Option<Arc<Items>>);
 
 /// What the stages would give.
 #[derive(Default)]
@@ -24,6 +25,8 @@ struct World {
     /// `mean_score` of a model, known as `ppo_1` or `ppo_1@20`; every item of it has this score. Without an entry: 0.
     scores: Vec<(&'static str, f64)>,
     fails: Vec<&'static str>,
+    /// What a person decided, by the question.
+    decisions: BTreeMap<String, Decided>,
     /// Nothing is executed: a dry run.
     is_dry: bool,
 }
@@ -32,8 +35,29 @@ struct World {
 #[derive(Default)]
 struct Memory {
     records: BTreeMap<Digest, Made>,
+    tables: HashMap<Content, Arc<Items>>,
+    /// What rules said.
+    rules: HashMap<Digest, Vec<RuleVerdict>>,
     /// Content → who it is.
     models: BTreeMap<Content, String>,
+}
+
+impl Memory {
+    /// What the store would say at once.
+    fn answer(&mut self, command: Command) -> Option<News> {
+        match command {
+            Command::Read(table) => {
+                let items = self.tables.get(&table.content).cloned().ok_or_else(|| "no such table".to_owned());
+                Some(News::Items(table, items))
+            }
+            Command::Recall(key) => Some(News::Recalled(key, self.rules.get(&key).cloned())),
+            Command::Remember(key, rules) => {
+                self.rules.insert(key, rules);
+                None
+            }
+            Command::Obtain(_) | Command::Tell(_) => None,
+        }
+    }
 }
 
 const FILES: [(&str, &str); 5] = [
@@ -84,7 +108,7 @@ fn plan(text: &str) -> (Plan, tempfile::TempDir) {
         let rows: Vec<String> = (0..20).map(|n| row.replacen("\": \"", &format!("\": \"{n} "), 1)).collect();
         fs::write(directory.path().join(name), rows.join("\n")).unwrap();
     }
-    let source = Source { path: "toy.yaml".into(), text: text.to_owned(), overrides: Vec::new() };
+    let source = Source { path: "toy.yaml".into(), text: text.to_owned(), overrides: Vec::new(), rule: None };
     let mistaken = |mistakes: &[crate::diagnostic::Diagnostic]| crate::diagnostic::render(&source, mistakes, false);
     let spec = spec::read(&source, &|_| None).map_err(|mistakes| mistaken(&mistakes));
     let plan = plan::resolve(&spec.unwrap(), directory.path()).map_err(|mistakes| mistaken(&mistakes));
@@ -109,7 +133,7 @@ fn contents(plan: &Plan) -> BTreeMap<PathBuf, Content> {
 fn told(text: &str, world: &World, memory: &mut Memory) -> String {
     let (plan, _directory) = plan(text);
     let contents = contents(&plan);
-    let mut schedule = Schedule::new(&plan, &contents);
+    let mut schedule = Schedule::new(&plan, &contents, &world.decisions);
     let mut commands: VecDeque<Command> = schedule.begin().into();
     let mut lines = Vec::new();
     while let Some(command) = commands.pop_front() {
@@ -119,7 +143,7 @@ fn told(text: &str, world: &World, memory: &mut Memory) -> String {
                 let stage = &plan.stages[request.stage].name;
                 let name = request.part.as_ref().map_or(stage.clone(), |part| format!("{stage}: {part}"));
                 let news = match memory.records.get(&request.key) {
-                    Some((record, items)) => known(&request, record.clone(), items.clone(), None),
+                    Some((record, _)) => known(&request, record.clone(), None),
                     None if world.is_dry => News::WouldRun { key: request.key, because: vec!["new".to_owned()] },
                     None if world.fails.contains(&stage.as_str()) => {
                         lines.push(format!("{name} runs and fails"));
@@ -129,19 +153,21 @@ fn told(text: &str, world: &World, memory: &mut Memory) -> String {
                         lines.push(format!("{name} runs"));
                         let (record, items) = made_up(stage, &request, world, memory);
                         memory.records.insert(request.key, (record.clone(), items.clone()));
-                        known(&request, record, items, Some(1.0))
+                        memory.tables.extend(items.map(|items| (record.last().content.clone(), items)));
+                        known(&request, record, Some(1.0))
                     }
                 };
                 commands.extend(schedule.news(news));
             }
+            other => commands.extend(memory.answer(other).map(|news| schedule.news(news)).unwrap_or_default()),
         }
     }
     assert_eq!(schedule.unfinished().count(), 0, "{}", lines.join("\n"));
     lines.join("\n") + "\n"
 }
 
-fn known(request: &Request, record: Arc<Record>, items: Option<Arc<Vec<Item>>>, seconds: Option<f64>) -> News {
-    News::Known { key: request.key, record, items, seconds }
+fn known(request: &Request, record: Arc<Record>, seconds: Option<f64>) -> News {
+    News::Known { key: request.key, record, seconds }
 }
 
 /// What is told; parts and hits are left out, since `runs` says what is not a hit.
@@ -157,6 +183,7 @@ fn line(event: &Event) -> Option<String> {
             Outcome::Done { kept: true, .. } => format!("{stage} done, kept"),
             Outcome::Done { .. } => format!("{stage} done"),
             Outcome::Stopped { .. } => format!("{stage} stopped"),
+            Outcome::Held { .. } => format!("{stage} held"),
             Outcome::Failed { cause } => format!("{stage} failed: {cause}"),
             Outcome::Skipped { because } => format!("{stage} skipped: {because}"),
             Outcome::WouldRun { because } => format!("{stage} would run: {}", because.join("; ")),
@@ -180,6 +207,12 @@ fn line(event: &Event) -> Option<String> {
     }
 }
 
+/// Three items with this number each.
+fn numbers(field: &str, number: f64) -> Option<Arc<Items>> {
+    let lines: Vec<String> = (0..3).map(|n| serde_json::json!({"id": n, field: number}).to_string()).collect();
+    Some(Arc::new(Items::read(&lines.join("\n")).unwrap()))
+}
+
 fn made_up(stage: &str, request: &Request, world: &World, memory: &mut Memory) -> Made {
     let input = |port: &str| match request.action.inputs.get(port) {
         Some(ActionInput::One(content)) => Some(content.clone()),
@@ -197,21 +230,21 @@ fn made_up(stage: &str, request: &Request, world: &World, memory: &mut Memory) -
     match request.action.kind.as_str() {
         "answers" => {
             memory.models.insert(content(0), who(input("model")));
-            (Arc::new(Record { candidates: vec![candidate(0, &[("length", 5.0)])] }), None)
+            (Arc::new(Record { candidates: vec![candidate(0, &[("length", 5.0)])] }), numbers("length", 5.0))
         }
         "scores" => {
             let model = who(input("answers"));
             let score = world.scores.iter().find(|(name, _)| *name == model).map_or(0.0, |(_, score)| *score);
-            let item = |n: usize| Item {
-                id: n.to_string(),
-                prompt: format!("prompt {n}"),
-                text: format!("{model} {n}"),
-                score: Some(score),
-            };
-            let items = Arc::new((0..3).map(item).collect::<Vec<_>>());
+            let rows = (0..3).map(|n| {
+                let row = serde_json::json!({
+                    "id": n, "prompt": format!("prompt {n}"), "text": format!("{model} {n}"), "score": score,
+                });
+                row.as_object().cloned().unwrap()
+            });
+            let items = Arc::new(Items::of_rows(rows.collect()).unwrap());
             (Arc::new(Record { candidates: vec![candidate(0, &[("mean_score", score)])] }), Some(items))
         }
-        "divergence" => (Arc::new(Record { candidates: vec![candidate(0, &[("kl", 1.0)])] }), None),
+        "divergence" => (Arc::new(Record { candidates: vec![candidate(0, &[("kl", 1.0)])] }), numbers("kl", 1.0)),
         _ => {
             let candidates = match world.candidates.iter().find(|(name, _)| *name == stage) {
                 Some((_, steps)) => steps.iter().map(|(step, metrics)| candidate(*step, metrics)).collect(),

@@ -1,11 +1,12 @@
-//! The gate of one stage: which candidate, measured how, and what the rules make of it. The rule language itself is
-//! `gate.rs`; here its facts are gathered. Knows nothing of how a stage ends.
+//! The gate of one stage: its evidence is gathered here, and what goes on is decided by what `weigh` makes of it. Knows
+//! nothing of how a stage ends.
 
 use super::Artifact;
-use super::desk::{Desk, Step, all};
+use super::desk::{Desk, Step, all, fails};
 use super::measure::{self, Measurement, Yardstick};
-use crate::event::{Decision, RuleVerdict, Verdict};
-use crate::gate::{self, Chosen, Facts, Rule, Subject, Who};
+use super::weigh::{self, Heir, Tables};
+use crate::event::{Decided, Decision, Evidence, RuleVerdict, Seen, Table, Verdict};
+use crate::gate::{self, Chosen, Who};
 use crate::plan::{Gate, OnFail, StageId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +15,10 @@ pub struct Gated {
     pub way: Way,
     /// The candidate that was put to the rules; an index.
     pub chosen: Option<usize>,
-    /// Candidates under the judge.
-    pub judged: BTreeMap<usize, Measurement>,
-    /// The incumbent and stages named in rules, under the judge.
-    pub others: Vec<(Artifact, Measurement)>,
-    pub judge: Option<StageId>,
+    /// Candidates under a judge.
+    pub judged: Vec<(StageId, usize, Measurement)>,
+    /// The incumbent and stages named in rules, under a judge.
+    pub others: Vec<(StageId, Artifact, Measurement)>,
 }
 
 /// What goes on.
@@ -26,95 +26,160 @@ pub enum Way {
     Candidate,
     Incumbent(Artifact),
     Nothing,
+    /// Until a person decides.
+    Held,
     Error(String),
 }
 
 /// Whether everything the gate compares with is there, as far as it does not depend on the candidates.
 pub fn can_judge(desk: &Desk, gate: &Gate) -> Step<()> {
-    let judge = gate.judge.map(|eval| measure::yardstick(desk, eval).map(drop));
+    let judges = gate.judges.iter().map(|eval| measure::yardstick(desk, *eval).map(drop));
     let named = gate.stages.iter().map(|(_, id)| desk.carried(*id).map(drop));
-    all(judge.into_iter().chain(named)).map(drop)
+    all(judges.chain(named)).map(drop)
 }
 
-/// `candidates` are in step order and not empty. `judge` is the gate's, or the stage itself when it is an eval.
-pub fn gate(desk: &mut Desk, gate: &Gate, judge: Option<StageId>, candidates: &[Artifact]) -> Step<Gated> {
+/// `candidates` are in step order and not empty. `judges` are the gate's, or the stage itself when it is an eval.
+pub fn gate(desk: &mut Desk, gate: &Gate, judges: &[StageId], candidates: &[Artifact]) -> Step<Gated> {
     let stage = desk.stage();
-    let yardstick = judge.map(|eval| measure::yardstick(desk, eval)).transpose()?;
+    let yardsticks = all(judges.iter().map(|eval| measure::yardstick(desk, *eval)))?;
+    let names: Vec<String> = judges.iter().map(|eval| desk.plan.stages[*eval].name.clone()).collect();
     let incumbent = stage.incumbent.as_ref().map(|port| desk.on_port(stage, port)).transpose()?.flatten();
-    let named = gate.stages.iter().map(|(name, id)| Ok((name.as_str(), desk.carried(*id)?)));
+    let named = gate.stages.iter().map(|(name, id)| Ok((name.clone(), desk.carried(*id)?)));
     let named = all(named.collect::<Vec<_>>())?;
 
-    let subject = |artifact: &Artifact| Subject { metrics: artifact.metrics.clone(), ..Subject::default() };
-    let mut subjects: Vec<(u64, Subject)> =
-        candidates.iter().map(|candidate| (candidate.step.unwrap_or_default(), subject(candidate))).collect();
-    let mut incumbent_subject = incumbent.as_ref().map(subject);
-    let mut stages: BTreeMap<String, Subject> =
-        named.iter().map(|(name, artifact)| ((*name).to_owned(), subject(artifact))).collect();
-    let mut judged = BTreeMap::new();
-    let mut others = Vec::new();
-    if let Some(yardstick) = &yardstick {
-        // Everything is asked for before anything is waited for.
-        let models: Vec<usize> = to_judge(gate, &subjects);
-        let measured_models =
-            models.iter().map(|at| measure_artifact(desk, yardstick, &candidates[*at])).collect::<Vec<_>>();
-        let who: BTreeSet<Who> = rules(gate).flat_map(|(_, rule)| rule.judged()).collect();
-        let mut asked: Vec<(Who, &Artifact)> = Vec::new();
-        asked.extend(incumbent.as_ref().map(|artifact| (Who::Incumbent, artifact)));
-        asked.extend(named.iter().map(|(name, artifact)| (Who::Stage((*name).to_owned()), artifact)));
-        asked.retain(|(artifact, _)| who.contains(artifact));
-        let measured_others =
-            asked.iter().map(|(_, artifact)| measure_artifact(desk, yardstick, artifact)).collect::<Vec<_>>();
-        let (mut measured, count) = (all(measured_models.into_iter().chain(measured_others))?, models.len());
-        for ((who, artifact), measurement) in asked.into_iter().zip(measured.split_off(count)) {
-            let subject = match &who {
-                Who::Stage(name) => stages.get_mut(name),
-                Who::Incumbent | Who::Candidate => incumbent_subject.as_mut(),
-            };
-            subject.into_iter().for_each(|subject| put(subject, &measurement));
-            others.push((artifact.clone(), measurement));
-        }
-        for (at, measurement) in models.into_iter().zip(measured) {
-            put(&mut subjects[at].1, &measurement);
-            judged.insert(at, measurement);
+    // 1. What is known before anything is judged; by that alone a candidate may be chosen.
+    let mut evidence = Evidence {
+        candidates: candidates.iter().map(seen).collect(),
+        incumbent: incumbent.as_ref().map(seen),
+        stages: named.iter().map(|(name, artifact)| (name.clone(), seen(artifact))).collect(),
+        ..Evidence::default()
+    };
+    let select_judges = gate.select.as_ref().map(gate::Select::judges).unwrap_or_default();
+    let mut own_tables = Tables::new();
+    if select_judges.is_empty() {
+        read(desk, weigh::tables_to_choose(gate, &names, &evidence), &mut own_tables)?;
+    }
+
+    // 2. Everything that has to be judged is asked for before anything is waited for.
+    let mut asked: Vec<(usize, Who, usize)> = Vec::new();
+    for judge in 0..yardsticks.len() {
+        let models = match select_judges.is_empty() {
+            true => weigh::choose(gate, &names, &evidence, &own_tables).index.into_iter().collect(),
+            // What other judges say of the chosen one is asked for when all are: each survivor may be chosen.
+            false => weigh::survivors(gate, &names, &evidence, &own_tables),
+        };
+        asked.extend(models.into_iter().map(|at| (judge, Who::Candidate, at)));
+        let who: BTreeSet<(Who, usize)> = weigh::rules(gate).flat_map(|(_, rule)| rule.judged()).collect();
+        asked.extend(
+            incumbent.iter().map(|_| (judge, Who::Incumbent, 0)).filter(|_| who.contains(&(Who::Incumbent, judge))),
+        );
+        let stages = named.iter().enumerate().map(|(at, (name, _))| (judge, Who::Stage(name.clone()), at));
+        asked.extend(stages.filter(|(judge, stage, _)| who.contains(&(stage.clone(), *judge))));
+    }
+    let artifact = |who: &Who, at: usize| match who {
+        Who::Candidate => Some(&candidates[at]),
+        Who::Incumbent => incumbent.as_ref(),
+        Who::Stage(_) => Some(&named[at].1),
+    };
+    let measured = asked.iter().map(|(judge, who, at)| match artifact(who, *at) {
+        Some(artifact) => measure_artifact(desk, &yardsticks[*judge], artifact),
+        None => fails("judge what is not there"),
+    });
+    let measured = all(measured.collect::<Vec<_>>())?;
+    let (mut judged, mut others) = (Vec::new(), Vec::new());
+    for ((judge, who, at), measurement) in asked.into_iter().zip(measured) {
+        let by = measurement.seen.clone();
+        let seen = match &who {
+            Who::Candidate => Some(&mut evidence.candidates[at]),
+            Who::Incumbent => evidence.incumbent.as_mut(),
+            Who::Stage(name) => evidence.stages.get_mut(name),
+        };
+        seen.into_iter().for_each(|seen| drop(seen.judged.insert(names[judge].clone(), by.clone())));
+        match (&who, artifact(&who, at)) {
+            (Who::Candidate, _) => judged.push((judges[judge], at, measurement)),
+            (_, Some(artifact)) => others.push((judges[judge], artifact.clone(), measurement)),
+            (_, None) => {}
         }
     }
 
-    let chosen = choose(gate, &subjects);
-    let facts = chosen.index.map(|at| Facts {
-        candidate: &subjects[at].1,
-        incumbent: incumbent_subject.as_ref(),
-        stages: &stages,
-    });
-    let rules: Vec<RuleVerdict> =
-        facts.iter().flat_map(|facts| rules(gate).map(|(role, rule)| said(role, rule, facts))).collect();
-    let required = rules.iter().filter(|rule| rule.role == "require").map(|rule| rule.decision);
-    let decision = weightiest(required.chain([chosen.outcome]));
-    let (way, carries) = match (decision, gate.on_fail, incumbent) {
-        (Decision::Pass, ..) => (Way::Candidate, chosen.index.map_or_else(String::new, |at| carried(&candidates[at]))),
-        (Decision::Error, ..) => (Way::Error(error(&chosen, &rules)), "nothing".to_owned()),
-        (_, OnFail::Keep, Some(incumbent)) => {
+    // 3. The choice, and what the rules say of it: remembered, or worked out from the items.
+    let mut tables = own_tables;
+    read(desk, weigh::tables_to_choose(gate, &names, &evidence), &mut tables)?;
+    let chosen = weigh::choose(gate, &names, &evidence, &tables);
+    evidence.chosen = chosen.index;
+    let rules = match chosen.index {
+        None => Vec::new(),
+        Some(at) => said(desk, gate, &names, &evidence, at, tables)?,
+    };
+    evidence.question = match weigh::question(gate, &names, &evidence) {
+        Ok(question) => question.to_string(),
+        Err(error) => return fails(format!("{error:#}")),
+    };
+    let decision = weigh::decision(&chosen, &rules);
+    let on = weigh::otherwise(gate, decision);
+    let is_left_to_a_person = on == OnFail::Hold && matches!(decision, Decision::Fail | Decision::Unsure);
+    let decided = desk.decisions.get(&evidence.question).filter(|_| is_left_to_a_person).cloned();
+    let (way, carries) = way(decision, on, decided.as_ref(), incumbent, &chosen, &rules, candidates);
+    let select = gate.select.as_ref().map(|_| chosen.explanation.clone());
+    let verdict = Verdict { decision, rules, select, carries, decided, evidence };
+    Ok(Gated { verdict, way, chosen: chosen.index, judged, others })
+}
+
+fn way(
+    decision: Decision,
+    on: OnFail,
+    decided: Option<&Decided>,
+    incumbent: Option<Artifact>,
+    chosen: &Chosen,
+    rules: &[RuleVerdict],
+    candidates: &[Artifact],
+) -> (Way, String) {
+    let is_approved = decided.map(|decided| decided.is_approved);
+    let heir = weigh::heir(decision, on, is_approved, chosen.index.is_some(), incumbent.is_some());
+    match (decision, heir, incumbent) {
+        (Decision::Error, ..) => (Way::Error(error(chosen, rules)), "nothing".to_owned()),
+        (_, Heir::Candidate, _) => {
+            (Way::Candidate, chosen.index.map_or_else(String::new, |at| carried(&candidates[at])))
+        }
+        (_, Heir::Incumbent, Some(incumbent)) => {
             let carries = format!("the incumbent ({})", incumbent.label);
             (Way::Incumbent(incumbent), carries)
         }
-        (_, OnFail::Keep | OnFail::Stop, _) => (Way::Nothing, "nothing".to_owned()),
-    };
-    let select = gate.select.as_ref().map(|_| chosen.explanation.clone());
-    let verdict = Verdict { decision, rules, select, carries };
-    Ok(Gated { verdict, way, chosen: chosen.index, judged, others, judge })
-}
-
-/// Every survivor when `best` compares by the judge, else only the one that is chosen by the stage's own metrics.
-fn to_judge(gate: &Gate, subjects: &[(u64, Subject)]) -> Vec<usize> {
-    match &gate.select {
-        // An error of `where` is told by `choose`.
-        Some(select) if select.names_judge() => gate::survivors(select, subjects).unwrap_or_default(),
-        _ => choose(gate, subjects).index.into_iter().collect(),
+        (_, Heir::Held, _) => (Way::Held, "nothing yet".to_owned()),
+        (_, Heir::Nobody | Heir::Incumbent, _) => (Way::Nothing, "nothing".to_owned()),
     }
 }
 
-fn choose(gate: &Gate, subjects: &[(u64, Subject)]) -> Chosen {
-    // Without `select` the last candidate is the one.
-    gate::choose(gate.select.as_ref().unwrap_or(&gate::Select::default()), subjects)
+/// What every rule says, from memory or from the tables.
+fn said(
+    desk: &mut Desk,
+    gate: &Gate,
+    judges: &[String],
+    evidence: &Evidence,
+    chosen: usize,
+    mut tables: Tables,
+) -> Step<Vec<RuleVerdict>> {
+    if weigh::rules(gate).next().is_none() {
+        return Ok(Vec::new());
+    }
+    let key = match weigh::memory_key(gate, judges, evidence) {
+        Ok(key) => key,
+        Err(error) => return fails(format!("{error:#}")),
+    };
+    if let Some(rules) = desk.recall(key)? {
+        return Ok(rules);
+    }
+    read(desk, weigh::tables_to_weigh(gate, judges, evidence, chosen), &mut tables)?;
+    let rules = weigh::weigh(gate, judges, evidence, chosen, &tables);
+    desk.learned = Some((key, rules.clone()));
+    Ok(rules)
+}
+
+/// All of these tables, now or later.
+fn read(desk: &mut Desk, wanted: Vec<Table>, tables: &mut Tables) -> Step<()> {
+    let read = wanted.into_iter().map(|table| desk.table(&table).map(|items| (table, items)));
+    tables.extend(all(read.collect::<Vec<_>>())?);
+    Ok(())
 }
 
 fn measure_artifact(desk: &mut Desk, yardstick: &Yardstick, artifact: &Artifact) -> Step<Measurement> {
@@ -122,37 +187,21 @@ fn measure_artifact(desk: &mut Desk, yardstick: &Yardstick, artifact: &Artifact)
     if yardstick.eval == desk.id {
         // Only the first reward judges others; an eval that judges by itself has the scores of all.
         let further = measure::further_scores(desk, yardstick, &measurement.answers, &artifact.label)?;
-        measurement.metrics.extend(further);
+        measurement.seen.metrics.extend(further.metrics);
+        measurement.seen.tables.extend(further.tables);
     }
     Ok(measurement)
 }
 
-fn put(subject: &mut Subject, measurement: &Measurement) {
-    subject.judged = measurement.metrics.clone();
-    subject.items = Some(measurement.items.clone());
-}
-
-fn rules(gate: &Gate) -> impl Iterator<Item = (&'static str, &Rule)> {
-    let require = gate.require.iter().map(|rule| ("require", rule));
-    let warn = gate.warn.iter().map(|rule| ("warn", rule));
-    require.chain(warn).chain(gate.observe.iter().map(|rule| ("observe", rule)))
-}
-
-fn said(role: &str, rule: &Rule, facts: &Facts) -> RuleVerdict {
-    let judgement = gate::evaluate(rule, facts);
-    let (decision, explanation) = (judgement.outcome, judgement.explanation);
-    RuleVerdict { role: role.to_owned(), text: rule.text.clone(), decision, explanation }
-}
-
-/// All must pass: any error wins, then any fail, then any doubt.
-fn weightiest(decisions: impl Iterator<Item = Decision>) -> Decision {
-    let weight = |decision: &Decision| match decision {
-        Decision::Error => 3,
-        Decision::Fail => 2,
-        Decision::Unsure => 1,
-        Decision::Pass => 0,
-    };
-    decisions.max_by_key(weight).unwrap_or(Decision::Pass)
+fn seen(artifact: &Artifact) -> Seen {
+    Seen {
+        label: artifact.label.clone(),
+        step: artifact.step,
+        content: artifact.content.clone(),
+        metrics: artifact.metrics.clone(),
+        table: artifact.table.clone(),
+        judged: BTreeMap::new(),
+    }
 }
 
 fn error(chosen: &Chosen, rules: &[RuleVerdict]) -> String {

@@ -58,7 +58,9 @@ pub fn word<T: Copy>(node: &Node, words: &[(&str, T)], mistakes: &mut Vec<Diagno
         return Some(*value);
     }
     let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    let message = format!("expected {}, found `{}`", names.join(" or "), typed.value);
+    let (last, others) = names.split_last().expect("a word is one of some");
+    let words = if others.is_empty() { (*last).to_owned() } else { format!("{} or {last}", others.join(", ")) };
+    let message = format!("expected {words}, found `{}`", typed.value);
     mistakes.push(Diagnostic { help: nearest(&typed.value, &names), ..Diagnostic::error(typed.span, message) });
     None
 }

@@ -11,15 +11,7 @@ const KEYS: &[&str] = &["judge", "select", "require", "warn", "observe", "on_fai
 
 /// `key` is the span of the word `gate`.
 pub fn lower(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<GateSpec> {
-    let mut gate = GateSpec {
-        span: key,
-        judge: None,
-        select: None,
-        require: Vec::new(),
-        warn: Vec::new(),
-        observe: Vec::new(),
-        on_fail: OnFail::Stop,
-    };
+    let mut gate = GateSpec::empty(key);
     let Value::Map(map) = &node.value else {
         gate.require = rules(node, mistakes);
         return Some(gate);
@@ -27,19 +19,13 @@ pub fn lower(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<G
     let map = &without_split_rules(map, mistakes);
     for (key, value) in map {
         match key.value.as_str() {
-            "judge" => gate.judge = judge(value, mistakes),
+            "judge" => gate.judges = judges(value, mistakes),
             "select" => gate.select = select(key.span, value, mistakes),
             "require" => gate.require = rules(value, mistakes),
             "warn" => gate.warn = rules(value, mistakes),
             "observe" => gate.observe = rules(value, mistakes),
             "on_fail" => gate.on_fail = on_fail(value, mistakes).unwrap_or(OnFail::Stop),
-            "on_unsure" => {
-                let message = "`on_unsure` is not available yet";
-                mistakes.push(
-                    Diagnostic::error(key.span, message)
-                        .help("what is unsure is treated like a fail: `on_fail` says what then"),
-                );
-            }
+            "on_unsure" => gate.on_unsure = on_fail(value, mistakes),
             unknown => {
                 let message = format!("unknown key `{unknown}` of a gate");
                 let help = match is_rule_like(unknown) {
@@ -58,40 +44,37 @@ pub fn lower(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<G
     Some(gate)
 }
 
-fn judge(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Spanned<String>> {
-    if let Value::List(_) = node.value {
-        let message = "a list of judges is not available yet";
-        mistakes.push(Diagnostic::error(node.span, message).help("name one eval stage"));
-        return None;
+/// One judge, or a list of them.
+fn judges(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<Spanned<String>> {
+    let Value::List(items) = &node.value else { return expect::text(node, mistakes).into_iter().collect() };
+    if items.is_empty() {
+        mistakes.push(Diagnostic::error(node.span, "expected an eval stage, found an empty list"));
     }
-    expect::text(node, mistakes)
+    let mut judges: Vec<Spanned<String>> = Vec::new();
+    for item in items {
+        let Some(judge) = expect::text(item, mistakes) else { continue };
+        if judges.iter().any(|known| known.value == judge.value) {
+            mistakes.push(Diagnostic::error(judge.span, format!("`{}` judges already", judge.value)));
+        } else {
+            judges.push(judge);
+        }
+    }
+    judges
 }
 
 fn on_fail(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<OnFail> {
-    if let Value::String(text) = &node.value
-        && text == "hold"
-    {
-        let message = "`on_fail: hold` is not available yet";
-        mistakes.push(Diagnostic::error(node.span, message).help("use `stop` or `keep`"));
-        return None;
-    }
-    expect::word(node, &[("stop", OnFail::Stop), ("keep", OnFail::Keep)], mistakes)
+    expect::word(node, &[("stop", OnFail::Stop), ("keep", OnFail::Keep), ("hold", OnFail::Hold)], mistakes)
 }
 
 fn select(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<SelectSpec> {
     let map = expect::map(node, "a mapping such as `{best: accuracy, where: ece < 0.25}`", mistakes)?;
     let map = &without_split_rules(map, mistakes);
-    let mut select = SelectSpec { best: None, where_: None };
+    let mut select = SelectSpec { best: None, where_: None, within: None };
     for (key, value) in map {
         match key.value.as_str() {
             "best" => select.best = rule(value, mistakes),
             "where" => select.where_ = rules(value, mistakes).into_iter().reduce(both),
-            "within" => {
-                let message = "`within` is not available yet";
-                mistakes.push(
-                    Diagnostic::error(key.span, message).help("`best` takes the best one; ties go to the earlier"),
-                );
-            }
+            "within" => select.within = standard_errors(value, mistakes),
             _ => {}
         }
     }
@@ -99,7 +82,29 @@ fn select(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Sele
     if map.is_empty() {
         mistakes.push(Diagnostic::error(key, "`select` needs `best` or `where`"));
     }
+    if let (Some((key, _)), None) = (map.iter().find(|(key, _)| key.value == "within"), &select.best)
+        && !map.iter().any(|(key, _)| key.value == "best")
+    {
+        let message = "`within` says how near to the best, and there is no `best`";
+        mistakes.push(Diagnostic::error(key.span, message).help("add `best: METRIC`"));
+    }
     Some(select)
+}
+
+/// `1 se`.
+fn standard_errors(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<f64> {
+    let text = match &node.value {
+        Value::String(text) => text.as_str(),
+        Value::Broken => return None,
+        _ => "",
+    };
+    let number = text.strip_suffix("se").map(str::trim).and_then(|number| number.parse::<f64>().ok());
+    let number = number.filter(|number| number.is_finite() && *number >= 0.0);
+    if number.is_none() {
+        let message = format!("expected a number of standard errors, found {}", node.what());
+        mistakes.push(Diagnostic::error(node.span, message).help("write `within: 1 se`"));
+    }
+    number
 }
 
 /// A list under `where` means all of them.

@@ -115,9 +115,25 @@ pub struct Found {
     pub is_broken: bool,
 }
 
+/// What `.nan` and `.inf` read as.
+#[derive(Clone, Copy, PartialEq)]
+enum NotFinite {
+    Mistake,
+    Null,
+}
+
 /// Reads `text`, whose first byte stands at `start` of the source. A text that is no YAML is one mistake;
 /// duplicate keys, merge keys and numbers that JSON cannot hold are collected.
 pub fn parse(text: &str, start: usize, mistakes: &mut Vec<Diagnostic>) -> Option<Node> {
+    parse_with(NotFinite::Mistake, text, start, mistakes)
+}
+
+/// The same of a text that holds measurements: `.nan` and `.inf` read as null, which is what a record makes of them.
+pub fn parse_measurements(text: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Node> {
+    parse_with(NotFinite::Null, text, 0, mistakes)
+}
+
+fn parse_with(not_finite: NotFinite, text: &str, start: usize, mistakes: &mut Vec<Diagnostic>) -> Option<Node> {
     if text.len() > MAX_BYTES {
         mistakes.push(Diagnostic::error(Span::new(start, start), format!("larger than {MAX_BYTES} bytes")));
         return None;
@@ -134,7 +150,7 @@ pub fn parse(text: &str, start: usize, mistakes: &mut Vec<Diagnostic>) -> Option
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
     };
     match serde_saphyr::from_str_with_options::<Located>(text, options) {
-        Ok(located) => Some(node_of(located, text, start, mistakes)),
+        Ok(located) => Some(node_of(located, not_finite, text, start, mistakes)),
         Err(error) => {
             mistakes.push(syntax_mistake(&error, text, start));
             None
@@ -160,7 +176,7 @@ fn syntax_mistake(error: &serde_saphyr::Error, text: &str, start: usize) -> Diag
     }
 }
 
-fn node_of(located: Located, text: &str, start: usize, mistakes: &mut Vec<Diagnostic>) -> Node {
+fn node_of(located: Located, not_finite: NotFinite, text: &str, start: usize, mistakes: &mut Vec<Diagnostic>) -> Node {
     let span = span_of(&located.0.defined);
     let shift = |span: Span| Span::new(start + span.start, start + span.end);
     let value = match located.0.value {
@@ -168,6 +184,7 @@ fn node_of(located: Located, text: &str, start: usize, mistakes: &mut Vec<Diagno
         Raw::Bool(value) => Value::Bool(value),
         Raw::Int(value) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value) => Value::Int(value),
         Raw::Float(value) if value.is_finite() => Value::Float(value),
+        Raw::Float(_) if not_finite == NotFinite::Null => Value::Null,
         Raw::Int(_) | Raw::Float(_) => {
             mistakes.push(Diagnostic::error(shift(span), "expected a finite number of at most 64 bits"));
             Value::Broken
@@ -176,7 +193,9 @@ fn node_of(located: Located, text: &str, start: usize, mistakes: &mut Vec<Diagno
             let span = shift(without_quotes(span, &value, text));
             return Node::new(span, Value::String(value));
         }
-        Raw::List(items) => Value::List(items.into_iter().map(|item| node_of(item, text, start, mistakes)).collect()),
+        Raw::List(items) => {
+            Value::List(items.into_iter().map(|item| node_of(item, not_finite, text, start, mistakes)).collect())
+        }
         Raw::Map(entries) => {
             let mut seen: BTreeMap<String, Span> = BTreeMap::new();
             let mut map = Map::new();
@@ -189,7 +208,7 @@ fn node_of(located: Located, text: &str, start: usize, mistakes: &mut Vec<Diagno
                     );
                     continue;
                 }
-                let node = node_of(item, text, start, mistakes);
+                let node = node_of(item, not_finite, text, start, mistakes);
                 match seen.get(&key.value) {
                     Some(first) => mistakes.push(duplicate(&key.value, key_span, *first, text, start)),
                     None => {
@@ -238,7 +257,8 @@ mod tests {
     fn check(text: &str, expected: Expect) {
         let mut mistakes = Vec::new();
         let node = parse(text, 0, &mut mistakes);
-        let source = Source { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides: Vec::new() };
+        let source =
+            Source { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides: Vec::new(), rule: None };
         let json = node.map(|node| node.to_json().to_string()).unwrap_or_default();
         expected.assert_eq(&format!("{json}\n{}", render(&source, &mistakes, false)));
     }

@@ -131,7 +131,7 @@ fn with(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Node {
     }
 }
 
-fn metrics(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(Spanned<String>, Direction)> {
+pub fn metrics(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(Spanned<String>, Direction)> {
     let words = [("higher", Direction::Higher), ("lower", Direction::Lower), ("neutral", Direction::Neutral)];
     let mut metrics = Vec::new();
     let map = expect::map(node, "a mapping such as `{mean_score: higher, loss: lower}`", mistakes);

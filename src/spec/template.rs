@@ -349,7 +349,8 @@ mod tests {
         scope.add_env("HOME", Some("/home/me"));
         let node = node::parse(text, 0, &mut mistakes).unwrap();
         let filled = fill(&node, &scope, &mut mistakes);
-        let source = Source { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides: Vec::new() };
+        let source =
+            Source { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides: Vec::new(), rule: None };
         expected.assert_eq(&format!("{}\n{}", filled.to_json(), render(&source, &mistakes, false)));
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 fn source(text: &str, overrides: &[&str]) -> Source {
     let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
-    Source { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides }
+    Source { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides, rule: None }
 }
 
 fn check_with(text: &str, overrides: &[&str], expected: Expect) {
@@ -36,14 +36,20 @@ fn show(spec: &Spec) -> String {
                     write!(out, " {word} {:?}", texts(rules)).unwrap();
                 }
             }
-            if let Some(judge) = &gate.judge {
+            for judge in &gate.judges {
                 write!(out, " judge {}", judge.value).unwrap();
             }
             if let Some(select) = &gate.select {
                 let text = |part: &Option<Spanned<String>>| part.as_ref().map(|part| part.value.clone());
                 write!(out, " select {:?} where {:?}", text(&select.best), text(&select.where_)).unwrap();
+                if let Some(within) = select.within {
+                    write!(out, " within {within} se").unwrap();
+                }
             }
             write!(out, " {:?}", gate.on_fail).unwrap();
+            if let Some(on_unsure) = gate.on_unsure {
+                write!(out, " on_unsure {on_unsure:?}").unwrap();
+            }
         }
         if let Some(seed) = &stage.seed {
             write!(out, " seed {}", seed.value).unwrap();
@@ -426,7 +432,7 @@ stages:
                |
                = help: did you mean `judge`?
 
-            error: expected stop or keep, found `kepe`
+            error: expected stop, keep or hold, found `kepe`
               --> rlhf.yaml:20:34
                |
             20 |     gate: {jugde: eval, on_fail: kepe, require: 5}
@@ -462,7 +468,7 @@ stages:
                |
                = help: the smaller number stands first
 
-            error: expected higher or lower or neutral, found `down`
+            error: expected higher, lower or neutral, found `down`
               --> rlhf.yaml:32:21
                |
             32 |     metrics: {loss: down, 2x: higher}
@@ -566,39 +572,7 @@ stages:
 "#,
         expect![[r#"
             rlhf seed 0
-            a: exec() {} gate require [] select Some("loss") where None Stop
-            error: a list of judges is not available yet
-             --> rlhf.yaml:5:19
-              |
-            5 |     gate: {judge: [eval, safety], select: {best: loss, within: 1 se}, on_fail: hold, on_unsure: stop}
-              |                   ^
-              |
-              = help: name one eval stage
-
-            error: `within` is not available yet
-             --> rlhf.yaml:5:56
-              |
-            5 |     gate: {judge: [eval, safety], select: {best: loss, within: 1 se}, on_fail: hold, on_unsure: stop}
-              |                                                        ^^^^^^
-              |
-              = help: `best` takes the best one; ties go to the earlier
-
-            error: `on_fail: hold` is not available yet
-             --> rlhf.yaml:5:80
-              |
-            5 |     gate: {judge: [eval, safety], select: {best: loss, within: 1 se}, on_fail: hold, on_unsure: stop}
-              |                                                                                ^^^^
-              |
-              = help: use `stop` or `keep`
-
-            error: `on_unsure` is not available yet
-             --> rlhf.yaml:5:86
-              |
-            5 |     gate: {judge: [eval, safety], select: {best: loss, within: 1 se}, on_fail: hold, on_unsure: stop}
-              |                                                                                      ^^^^^^^^^
-              |
-              = help: what is unsure is treated like a fail: `on_fail` says what then
-
+            a: exec() {} gate require [] judge eval judge safety select Some("loss") where None within 1 se Hold on_unsure Stop
             warning: `resources` has no effect: stages run on this machine
              --> rlhf.yaml:6:5
               |

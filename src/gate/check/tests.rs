@@ -5,7 +5,10 @@ use super::*;
 use expect_test::{Expect, expect};
 
 fn metrics(names: &[(&str, Direction)]) -> Vec<MetricName> {
-    names.iter().map(|(name, direction)| MetricName { name: (*name).to_owned(), direction: *direction }).collect()
+    names
+        .iter()
+        .map(|(name, direction)| MetricName { name: (*name).to_owned(), direction: *direction, field: None })
+        .collect()
 }
 
 /// A ppo stage that goes on from sft and is judged by an eval.
@@ -14,7 +17,7 @@ fn scope() -> Scope {
     let judge = metrics(&[("mean_score", Direction::Higher), ("kl", Direction::Lower), ("length", Direction::Neutral)]);
     Scope {
         own: metrics(&[("reward", Direction::Higher), ("kl", Direction::Lower), ("entropy", Direction::Neutral)]),
-        judge: Some(JudgeScope { name: "eval".to_owned(), metrics: judge, has_items: true }),
+        judges: vec![JudgeScope { name: "eval".to_owned(), metrics: judge, has_items: true }],
         incumbent: Some(sft.clone()),
         stages: [("sft".to_owned(), sft), ("rm_1".to_owned(), metrics(&[("accuracy", Direction::Higher)]))].into(),
     }
@@ -103,11 +106,10 @@ fn misspelt_names_are_answered_with_the_nearest_all_at_once() {
             reward improves over sft
             [sft] unknown metric `reward` of `sft` | there are: gap, heldout_loss
             mean(mean_score) > 1
-            [mean] unknown function `mean` | there are: abs, min, max, best, worst, delta, win_rate, changed
+            [mean_score] unknown field `mean_score` | no table of items is known here
             maxx(1, 2) > 1
             [maxx] unknown function `maxx` | did you mean `max`?
             eval.mean_score > 1
-            [eval] `eval` is the judge, not one of the judged | its measurement of this stage is `judge.METRIC`, or the metric alone
             win_rate(eval over changed) > 0.5
             [eval] `eval` is the judge, not one of the judged | its measurement of this stage is `judge.METRIC`, or the metric alone
         "#]],
@@ -129,24 +131,24 @@ fn a_metric_of_both_stage_and_judge_must_be_qualified() {
 
 #[test]
 fn there_is_no_incumbent_and_no_judge_unless_the_stage_has_one() {
-    let alone = Scope { judge: None, incumbent: None, ..scope() };
+    let alone = Scope { judges: Vec::new(), incumbent: None, ..scope() };
     let rules =
         ["reward > incumbent.reward", "reward improves over incumbent", "judge.mean_score > 1", "changed(sft) > 0.5"];
     refused(
         &rules,
         &alone,
         expect![[r#"
-        reward > incumbent.reward
-        [incumbent.reward] this stage has no incumbent | name a stage, or compare with a number: nothing goes into this stage that it could keep
-        reward improves over incumbent
-        [incumbent] this stage has no incumbent | name a stage, or compare with a number: nothing goes into this stage that it could keep
-        judge.mean_score > 1
-        [judge.mean_score] this gate has no judge | add `judge: STAGE` to the gate
-        changed(sft) > 0.5
-        [sft] `changed` compares answers, and no judge asks for any | add `judge: STAGE` to the gate
-    "#]],
+            reward > incumbent.reward
+            [incumbent] this stage has no incumbent | name a stage, or compare with a number: nothing goes into this stage that it could keep
+            reward improves over incumbent
+            [incumbent] this stage has no incumbent | name a stage, or compare with a number: nothing goes into this stage that it could keep
+            judge.mean_score > 1
+            [judge.mean_score] this gate has no judge | add `judge: STAGE` to the gate
+            changed(sft) > 0.5
+            [sft] `changed` compares answers, and no judge asks for any | add `judge: STAGE` to the gate
+        "#]],
     );
-    let from_path = Scope { judge: None, incumbent: Some(Vec::new()), ..scope() };
+    let from_path = Scope { judges: Vec::new(), incumbent: Some(Vec::new()), ..scope() };
     refused(
         &rules[..1],
         &from_path,
@@ -155,10 +157,10 @@ fn there_is_no_incumbent_and_no_judge_unless_the_stage_has_one() {
         [reward] unknown metric `reward` of the incumbent | it has no metrics of its own: name a stage that measures it with `judge:`
     "#]],
     );
-    let no_items = JudgeScope { has_items: false, ..scope().judge.expect("the scope has a judge") };
+    let no_items = JudgeScope { has_items: false, ..scope().judges.remove(0) };
     refused(
         &rules[3..],
-        &Scope { judge: Some(no_items), ..scope() },
+        &Scope { judges: vec![no_items], ..scope() },
         expect![[r#"
         changed(sft) > 0.5
         [sft] `changed` compares answers, and `eval` leaves no table of them | judge by a stage of kind `eval`
@@ -316,7 +318,7 @@ fn what_is_left_out_or_too_much_is_named() {
             sft. > 1
             [>] expected a metric after the dot, found `>`
             a.b.c > 1
-            [.] a name has one dot: the stage, then its metric
+            [b] unknown stage `b` | there are: rm_1, sft, self, judge, incumbent
             reward between 1
             [] expected `and`, found the end of the rule | write `kl between 0.1 and 0.5`
             reward between 2 and 1
@@ -354,7 +356,7 @@ fn what_is_left_out_or_too_much_is_named() {
 }
 
 #[test]
-fn confidence_is_refused_and_never_skipped() {
+fn confidence_is_understood_or_refused_and_never_skipped() {
     refused(
         &[
             "accuracy > 0.6 with 95% confidence",
@@ -364,11 +366,10 @@ fn confidence_is_refused_and_never_skipped() {
         &scope(),
         expect![[r#"
             accuracy > 0.6 with 95% confidence
-            [with 95% confidence] confidence rules are not available in this version | without it the rule compares the measured numbers as they are
+            [accuracy] unknown metric `accuracy` | there are: entropy, kl, length, mean_score, reward
             win_rate(sft over changed) > 0.5 with 95% confidence and reward > 1
-            [with 95% confidence] confidence rules are not available in this version | without it the rule compares the measured numbers as they are
             reward > 1 with confidence
-            [with confidence] confidence rules are not available in this version | without it the rule compares the measured numbers as they are
+            [confidence] expected a percentage after `with`, found `confidence` | write `with 95% confidence`
         "#]],
     );
 }
@@ -378,7 +379,8 @@ fn a_rule_tells_whom_it_needs() {
     let mut rule = parse("mean_score > sft.mean_score and rm_1.accuracy > 0.6 or changed(incumbent) > 0").unwrap();
     assert_eq!(rule.stages(), [("sft", 13..16), ("rm_1", 32..36)]);
     assert_eq!(check(&mut rule, &scope()), []);
-    assert_eq!(rule.judged(), [Who::Candidate, Who::Incumbent, Who::Stage("sft".to_owned())]);
+    let judged = [Who::Candidate, Who::Incumbent, Who::Stage("sft".to_owned())].map(|who| (who, 0));
+    assert_eq!(rule.judged(), judged);
 }
 
 #[test]
@@ -403,7 +405,7 @@ fn select_sees_only_the_checkpoints_themselves() {
     "#]]
         .assert_eq(&["mean_score > 1", "judge.kl > 1 and reward > sft.gap", "changed(sft) > 0"].map(where_).concat());
     let best = |text: &str| match parse_expression(text) {
-        Ok(mut best) => listed(text, &check_best(&mut best, &scope())),
+        Ok(mut best) => listed(text, &check_best(&mut best, false, &scope())),
         Err(mistake) => listed(text, &[mistake]),
     };
     assert_eq!(best("mean_score"), "");
@@ -414,4 +416,194 @@ fn select_sees_only_the_checkpoints_themselves() {
         [kl] `kl` is measured by this stage and by its judge `eval` | write `self.kl` or `judge.kl`
         [reward > 1] this passes or fails, but a number is needed here | join tests with `and`, `or`, `not`
     "#]].assert_eq(&["entropy", "delta(mean_score, sft)", "kl", "reward > 1"].map(best).concat());
+}
+
+/// As above, with what is known item by item, and two judges.
+fn itemised() -> Scope {
+    let with_fields = |mut metrics: Vec<MetricName>, fields: &[(&str, &str)]| {
+        for metric in &mut metrics {
+            let field = fields.iter().find(|(name, _)| *name == metric.name);
+            metric.field = field.map(|(_, field)| (*field).to_owned());
+        }
+        metrics
+    };
+    let one = scope();
+    let fields = [("mean_score", "score"), ("kl", "kl"), ("length", "length")];
+    let metrics = with_fields(one.judges[0].metrics.clone(), &fields);
+    let safety = vec![metrics[0].clone()];
+    let judge = |name: &str, metrics| JudgeScope { name: name.to_owned(), metrics, has_items: true };
+    let own = with_fields(one.own.clone(), &[("reward", "reward")]);
+    Scope { own, judges: vec![judge("eval", metrics), judge("safety", safety)], ..one }
+}
+
+#[test]
+fn a_rule_over_items_is_accepted_with_several_judges_too() {
+    for text in [
+        "eval.mean_score > eval.incumbent.mean_score with 95% confidence",
+        "safety.mean_score improves over sft by 2% with 99% confidence",
+        "eval.win_rate(sft over changed) > 0.5 with 95% confidence and safety.changed(incumbent) < 0.9",
+        "self.kl between 0.1 and 5 and eval.kl between 0.1 and 5 with 90% confidence",
+        "median(length) <= 1.5 * median(sft.length) with 95% confidence",
+        "share(eval.score > -1) >= 0.9 and quantile(length, 0.9) < 40 and count(eval.score < 0) <= 3",
+        "mean(eval.sft.score) < 2 and slope(reward) > 0 and ratio(length, sft) < 1.5",
+        "reward > 0.2 with 97.5% confidence",
+        "eval.mean_score > best(eval.sft.mean_score, eval.incumbent.mean_score) with 95% confidence",
+        "0.1 < length < 50 with 95% confidence",
+    ] {
+        accepted(text, &itemised());
+    }
+}
+
+#[test]
+fn what_confidence_cannot_be_given_to_is_refused_with_the_reason() {
+    refused(
+        &[
+            "entropy > 1 with 95% confidence",
+            "reward > eval.mean_score with 95% confidence",
+            "1 > 0 with 95% confidence",
+            "slope(reward) > 0 with 95% confidence",
+            "reward = 1 with 95% confidence",
+            "best(eval.sft.mean_score, eval.mean_score) > 1 with 95% confidence",
+            "reward > 1 with 0.95 confidence",
+            "reward > 1 with 95 confidence",
+            "reward > 1 with 95% certainty",
+            "reward > 1 with 50% confidence",
+            "reward > 1 with 100% confidence",
+            "(reward > 1 and length > 2) with 95% confidence",
+            "reward with 95% confidence",
+        ],
+        &itemised(),
+        expect![[r#"
+            entropy > 1 with 95% confidence
+            [entropy] `entropy` is not known item by item, which confidence needs | known item by item: `reward`
+            reward > eval.mean_score with 95% confidence
+            [eval.mean_score] this is measured on other items than what stands before it, so confidence cannot pair them | write one rule for each table
+            1 > 0 with 95% confidence
+            [with 95% confidence] nothing here is measured, so there is nothing to be confident of
+            slope(reward) > 0 with 95% confidence
+            [slope(reward)] a slope is made of checkpoints, not of items, which confidence needs
+            reward = 1 with 95% confidence
+            [with 95% confidence] no measurement can be sure of `=` | write `a - b between -0.02 and 0.02 with 95% confidence`
+            best(eval.sft.mean_score, eval.mean_score) > 1 with 95% confidence
+            [best(eval.sft.mean_score, eval.mean_score)] `best` on this side asks for any one of them | write the comparisons out, joined by `or`, each with its confidence
+            reward > 1 with 0.95 confidence
+            [0.95] a confidence is a percentage | write `with 95% confidence`
+            reward > 1 with 95 confidence
+            [95] a confidence is a percentage | write `with 95% confidence`
+            reward > 1 with 95% certainty
+            [certainty] expected `confidence`, found `certainty` | write `with 95% confidence`
+            reward > 1 with 50% confidence
+            [50] a confidence lies above 50% and is at most 99.9% | write `with 95% confidence`
+            reward > 1 with 100% confidence
+            [100] a confidence lies above 50% and is at most 99.9% | write `with 95% confidence`
+            (reward > 1 and length > 2) with 95% confidence
+            [with] confidence belongs to one comparison | write it behind each: `a > b with 95% confidence and c > d with 95% confidence`
+            reward with 95% confidence
+            [with] confidence belongs to one comparison | write it behind each: `a > b with 95% confidence and c > d with 95% confidence`
+        "#]],
+    );
+}
+
+#[test]
+fn several_judges_are_told_apart_by_name() {
+    refused(
+        &[
+            "mean_score > 1",
+            "mean_score improves over sft",
+            "incumbent.mean_score < 1",
+            "judge.mean_score > 1",
+            "win_rate(sft over changed) > 0.5",
+            "saftey.mean_score > 1",
+            "safety.length > 1",
+            "evl.sft.mean_score > 1",
+            "reward.win_rate(sft over changed) > 0.5",
+            "eval.median(length) > 1",
+            "self.incumbent.reward > 1",
+            "win_rate(eval over changed) > 0.5",
+        ],
+        &itemised(),
+        expect![[r#"
+            mean_score > 1
+            [mean_score] `mean_score` is measured by `eval` and by `safety` | write `eval.mean_score` or `safety.mean_score`
+            mean_score improves over sft
+            [mean_score] `mean_score` is measured by `eval` and by `safety` | write `eval.mean_score` or `safety.mean_score`
+            incumbent.mean_score < 1
+            [incumbent.mean_score] `mean_score` is measured by `eval` and by `safety` | write `eval.incumbent.mean_score` or `safety.incumbent.mean_score`
+            judge.mean_score > 1
+            [judge.mean_score] this gate has several judges | write `eval.mean_score`
+            win_rate(sft over changed) > 0.5
+            [sft] this gate has several judges | write `eval.win_rate(…)`
+            saftey.mean_score > 1
+            [saftey] unknown stage `saftey` | did you mean `safety`?
+            safety.length > 1
+            [length] unknown metric `length` of the judge `safety` | there are: mean_score
+            evl.sft.mean_score > 1
+            [evl] `evl` does not judge this stage | did you mean `eval`?
+            reward.win_rate(sft over changed) > 0.5
+            [reward] `reward` does not judge this stage | there are: eval, safety
+            eval.median(length) > 1
+            [eval] `median` compares no answers, so no judge belongs before it | write the judge before the metric in the brackets
+            self.incumbent.reward > 1
+            [self] `self` is no judge | with two dots a name is `JUDGE.STAGE.METRIC`
+            win_rate(eval over changed) > 0.5
+            [eval] `eval` is the judge, not one of the judged | its measurement of this stage is `judge.METRIC`, or the metric alone
+        "#]],
+    );
+}
+
+#[test]
+fn functions_over_items_want_a_field_and_what_it_is_asked() {
+    refused(
+        &[
+            "median(eval.mean_score) > 1",
+            "median(entropy) > 1",
+            "median(lenght) > 1",
+            "quantile(length) > 1",
+            "quantile(length, 2) > 1",
+            "share(length) > 0.5",
+            "share(length > sft.length) > 0.5",
+            "count(length + 1 > 3) > 0.5",
+            "slope(eval.kl) > 0",
+            "slope(sft.heldout_loss) > 0",
+            "median(length, 3) > 1",
+        ],
+        &itemised(),
+        expect![[r#"
+            median(eval.mean_score) > 1
+            [mean_score] unknown field `mean_score` of the judge `eval` | the metric `mean_score` is the mean of the field `score`
+            median(entropy) > 1
+            [entropy] unknown field `entropy` | there are: kl, length, reward, score
+            median(lenght) > 1
+            [lenght] unknown field `lenght` | did you mean `length`?
+            quantile(length) > 1
+            [)] expected `,` and a share from 0 to 1, found `)` | `quantile(FIELD, SHARE)`: the number that this share of the items, from 0 to 1, does not exceed
+            quantile(length, 2) > 1
+            [2] a share lies between 0 and 1 | `quantile(FIELD, SHARE)`: the number that this share of the items, from 0 to 1, does not exceed
+            share(length) > 0.5
+            [)] expected a comparison, found `)` | `share(FIELD > NUMBER)`: the share of the items that hold this; any comparison
+            share(length > sft.length) > 0.5
+            [sft.length] expected a number | `share(FIELD > NUMBER)`: the share of the items that hold this; any comparison
+            count(length + 1 > 3) > 0.5
+            [length + 1] expected a field of the items | `count(FIELD > NUMBER)`: how many items hold this; any comparison
+            slope(eval.kl) > 0
+            [eval.kl] only this stage's own checkpoints are looked at | `slope(METRIC)`: how much the stage's own metric rises a step: least squares over its checkpoints up to the candidate
+            slope(sft.heldout_loss) > 0
+            [sft.heldout_loss] only this stage's own checkpoints are looked at | `slope(METRIC)`: how much the stage's own metric rises a step: least squares over its checkpoints up to the candidate
+            median(length, 3) > 1
+            [,] too many arguments for `median` | `median(FIELD)`: the middle number of a field over the items
+        "#]],
+    );
+}
+
+#[test]
+fn within_a_standard_error_needs_items() {
+    let check = |text: &str| {
+        let mut best = parse_expression(text).unwrap();
+        listed(text, &check_best(&mut best, true, &itemised()))
+    };
+    expect![[r#"
+        [entropy] `entropy` is neither better high nor better low | `1 * entropy` takes the largest, `-entropy` the smallest
+        [length] this is measured on other items than what stands before it, so `within: 1 se` cannot pair them | write one rule for each table
+    "#]]
+        .assert_eq(&["reward", "eval.mean_score - 0.1 * eval.kl", "entropy", "reward - length"].map(check).concat());
 }

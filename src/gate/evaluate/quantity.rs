@@ -1,10 +1,10 @@
 //! One number of a rule: its value, or why it has none, and the text it came from with the numbers put in.
 
-use super::super::check;
-use super::super::functions::{Body, Function, Measure};
-use super::super::tree::{Arguments, Expression, Leaves, Name, Number, Operator, Other, Who, Yardstick};
-use super::super::{pairs, show};
-use super::{Facts, Subject};
+use super::super::functions::{Body, Fold, Function};
+use super::super::items::{self, Counts, Items};
+use super::super::tree::{Arguments, Expression, Leaves, Name, Number, Operator, Other, Picked, Who, Yardstick};
+use super::super::{check, show};
+use super::{Facts, Measured, Subject, resampled};
 
 pub struct Quantity {
     pub parts: Vec<Part>,
@@ -147,17 +147,13 @@ fn named(name: &Name, facts: &Facts) -> Quantity {
     }
 }
 
-fn lookup(name: &Name, facts: &Facts) -> Result<f64, String> {
+pub fn lookup(name: &Name, facts: &Facts) -> Result<f64, String> {
     let label = name.label();
-    let Some(meaning) = name.meaning else {
+    let Some(meaning) = &name.meaning else {
         return Err(format!("`{label}` was not checked"));
     };
     let subject = subject(&name.who, facts).ok_or_else(|| format!("`{label}` was not measured"))?;
-    let metrics = match meaning.yardstick {
-        Yardstick::Own => &subject.metrics,
-        Yardstick::Judge => &subject.judged,
-    };
-    match metrics.get(&name.metric) {
+    match measured(subject, meaning.yardstick).metrics.get(&name.metric) {
         None => Err(format!("`{label}` was not measured")),
         Some(None) => Err(format!("`{label}` is null: it came out as no finite number")),
         Some(Some(value)) => Ok(*value),
@@ -170,6 +166,40 @@ fn subject<'a>(who: &Who, facts: &Facts<'a>) -> Option<&'a Subject> {
         Who::Incumbent => facts.incumbent,
         Who::Stage(stage) => facts.stages.get(stage),
     }
+}
+
+fn measured(subject: &Subject, yardstick: Yardstick) -> &Measured {
+    static NOTHING: Measured = Measured { metrics: std::collections::BTreeMap::new(), items: None };
+    match yardstick {
+        Yardstick::Own => &subject.own,
+        Yardstick::Judge(judge) => subject.judged.get(judge).unwrap_or(&NOTHING),
+    }
+}
+
+/// The table of an artifact by that yardstick.
+pub fn items_of<'a>(who: &Who, yardstick: Yardstick, facts: &Facts<'a>) -> Result<&'a Items, Gap> {
+    let name = match who {
+        Who::Candidate => "the candidate",
+        Who::Incumbent => "`incumbent`",
+        Who::Stage(stage) => &format!("`{stage}`"),
+    };
+    let items = subject(who, facts).and_then(|subject| measured(subject, yardstick).items.as_deref());
+    let items = items.ok_or_else(|| Gap::Error(format!("{name} has no table of items")))?;
+    match &items.fault {
+        Some(fault) => Err(Gap::Error(format!("the items of {name}: {fault}"))),
+        None => Ok(items),
+    }
+}
+
+/// The candidate's answers, and those they are compared with.
+pub fn both_items<'a>(other: &Other, facts: &Facts<'a>) -> Result<(&'a Items, &'a Items), Gap> {
+    let Some(judge) = other.judge else { return Err(Gap::Error(format!("`{}` was not checked", other.label()))) };
+    let yardstick = Yardstick::Judge(judge);
+    Ok((items_of(&Who::Candidate, yardstick, facts)?, items_of(&other.who, yardstick, facts)?))
+}
+
+pub fn none_changed(texts: usize) -> Gap {
+    Gap::Open(format!("none of {texts} texts changed, so none won or lost"))
 }
 
 /// Operators of one precedence, from left to right.
@@ -206,18 +236,27 @@ fn apply(operator: Operator, left: f64, right: f64) -> Result<f64, String> {
 
 fn call(function: &Function, arguments: &Arguments, leaves: &Leaves, facts: &Facts) -> Quantity {
     match (&function.body, arguments) {
-        (Body::Paired { is_over_changed, measure }, Arguments::Other(other)) => {
+        (Body::WinRate, Arguments::Other(other)) => {
             let other = &leaves.others[*other];
-            let over = if *is_over_changed { " over changed" } else { "" };
-            let text = format!("{}({}{over})", function.name, other.label());
-            match compared(other, *measure, facts) {
-                Ok(Measure { value, detail }) => {
-                    let parts =
-                        vec![Part::Text(format!("{text} ")), Part::Value(value), Part::Text(format!(" [{detail}]"))];
-                    Quantity { parts, value: Ok(value), is_open: false }
-                }
-                Err(gap) => Quantity::text(format!("{text} ?"), Err(gap.map(|reason| format!("{text}: {reason}")))),
-            }
+            detailed(format!("{}{}({} over changed)", other.by(), function.name, other.label()), win_rate(other, facts))
+        }
+        (Body::Changed, Arguments::Other(other)) => {
+            let other = &leaves.others[*other];
+            detailed(format!("{}{}({})", other.by(), function.name, other.label()), changed(other, facts))
+        }
+        (Body::OverItems { fold, .. }, Arguments::Field(name, picked)) => {
+            let name = &leaves.names[*name];
+            let picked_text = match picked {
+                Picked::All => String::new(),
+                Picked::Quantile(_, share) => format!(", {share}"),
+                Picked::Where(sign, _, bound) => format!(" {} {bound}", sign.sign()),
+            };
+            let text = format!("{}({}{picked_text})", function.name, name.label());
+            detailed(text, over_items(name, *fold, picked, facts))
+        }
+        (Body::Slope, Arguments::Metric(name)) => {
+            let name = &leaves.names[*name];
+            detailed(format!("{}({})", function.name, name.label()), slope(name, facts))
         }
         (Body::Against(sum), Arguments::Against(mine, theirs)) => {
             let two = [mine, theirs].map(|name| named(&leaves.names[*name], facts));
@@ -232,7 +271,7 @@ fn call(function: &Function, arguments: &Arguments, leaves: &Leaves, facts: &Fac
                     Ok(direction) => with_arguments(function, quantities, |numbers| sum(direction, numbers)),
                     Err(reason) => Quantity::text(format!("{} ?", function.name), Err(Gap::Error(reason))),
                 },
-                Body::Paired { .. } | Body::Against(_) => misread(function),
+                _ => misread(function),
             }
         }
         _ => misread(function),
@@ -266,9 +305,58 @@ fn with_arguments(function: &Function, arguments: Vec<Quantity>, sum: impl Fn(&[
     Quantity { parts, value, is_open: false }
 }
 
-fn compared(other: &Other, measure: fn(&[pairs::Pair]) -> Result<Measure, Gap>, facts: &Facts) -> Result<Measure, Gap> {
-    let mine = facts.candidate.items.as_ref().ok_or_else(|| "the candidate has no table of answers".to_owned())?;
-    let theirs = subject(&other.who, facts).and_then(|subject| subject.items.as_ref());
-    let theirs = theirs.ok_or_else(|| format!("`{}` has no table of answers", other.label()))?;
-    measure(&pairs::pair(mine, theirs)?)
+/// A number made of many, with what it was made of.
+fn detailed(text: String, made: Result<(f64, String), Gap>) -> Quantity {
+    match made {
+        Ok((value, detail)) => {
+            let parts = vec![Part::Text(format!("{text} ")), Part::Value(value), Part::Text(format!(" [{detail}]"))];
+            Quantity { parts, value: Ok(value), is_open: false }
+        }
+        Err(gap) => Quantity::text(format!("{text} ?"), Err(gap.map(|reason| format!("{text}: {reason}")))),
+    }
+}
+
+fn win_rate(other: &Other, facts: &Facts) -> Result<(f64, String), Gap> {
+    let (mine, theirs) = both_items(other, facts)?;
+    let counts = Counts::of(&items::versus(mine, theirs)?);
+    let rate = counts.win_rate().ok_or_else(|| none_changed(counts.total() as usize))?;
+    Ok((rate, counts.to_string()))
+}
+
+fn changed(other: &Other, facts: &Facts) -> Result<(f64, String), Gap> {
+    let (mine, theirs) = both_items(other, facts)?;
+    let changed = items::changed(mine, theirs)?;
+    let count = changed.iter().filter(|is_changed| **is_changed).count();
+    Ok((count as f64 / changed.len() as f64, format!("{count} of {}", changed.len())))
+}
+
+fn over_items(name: &Name, fold: Fold, picked: &Picked, facts: &Facts) -> Result<(f64, String), Gap> {
+    let Some(meaning) = &name.meaning else { return Err(Gap::Error(format!("`{}` was not checked", name.label()))) };
+    let items = items_of(&name.who, meaning.yardstick, facts)?;
+    let numbers =
+        (0..items.rows.len()).map(|row| items.number(&name.metric, row)).collect::<Result<Vec<_>, String>>()?;
+    let detail = format!("{} items", numbers.len());
+    let value = resampled::over_items(numbers, fold, picked);
+    Ok((value.ok_or_else(|| Gap::Error("there are no items".to_owned()))?, detail))
+}
+
+/// Least squares of the metric over the steps of the checkpoints.
+fn slope(name: &Name, facts: &Facts) -> Result<(f64, String), Gap> {
+    let points: Vec<(f64, f64)> = facts
+        .checkpoints
+        .iter()
+        .map(|(step, subject)| match subject.own.metrics.get(&name.metric).copied().flatten() {
+            Some(value) if value.is_finite() => Ok((*step as f64, value)),
+            _ => Err(Gap::Error(format!("step {step} has no finite `{}`", name.metric))),
+        })
+        .collect::<Result<_, _>>()?;
+    let count = points.len() as f64;
+    if points.len() < 2 {
+        return Err(Gap::Open("a single checkpoint has no slope".to_owned()));
+    }
+    let mean = |number: fn(&(f64, f64)) -> f64| points.iter().map(number).sum::<f64>() / count;
+    let (middle, level) = (mean(|point| point.0), mean(|point| point.1));
+    let rise: f64 = points.iter().map(|(step, value)| (step - middle) * (value - level)).sum();
+    let run: f64 = points.iter().map(|(step, _)| (step - middle).powi(2)).sum();
+    Ok((rise / run, format!("{} checkpoints", points.len())))
 }

@@ -1,8 +1,8 @@
 //! The part of the grammar that reads numbers: sums, names, calls of functions.
 
-use super::super::functions::{self, Body, Function};
+use super::super::functions::{self, Asks, Body, Function};
 use super::super::lexer::{self, Comparison, Kind, Token};
-use super::super::tree::{Arguments, Name, Number, Operator, Other, Who, Yardstick};
+use super::super::tree::{Arguments, Name, Number, Operator, Other, Picked, Said, Who};
 use super::super::{Mistake, show};
 use super::{Parsed, Parser, found};
 use stages::stage::did_you_mean;
@@ -86,7 +86,7 @@ impl Parser<'_> {
                     Parsed::Number(number, _) => Parsed::Number(number, range),
                 })
             }
-            Kind::Word if self.after() == Kind::Symbol('(') && !lexer::is_keyword(token.text) => self.call(),
+            Kind::Word if self.after() == Kind::Symbol('(') && !lexer::is_keyword(token.text) => self.call(None),
             Kind::Word if !lexer::is_keyword(token.text) => self.name(),
             Kind::Word if token.text == "not" => Err(Mistake::new(&token.range, "`not` negates a whole comparison")
                 .help("write `not a > b`, or `not (…)` around it")),
@@ -101,7 +101,23 @@ impl Parser<'_> {
                 let help = format!("write `{}.` and a metric", word.text);
                 return Err(Mistake::new(&word.range, format!("`{}` alone is no number", word.text)).help(help));
             }
-            return Ok(self.leaf(Who::Candidate, None, &word, word.range.clone()));
+            return Ok(self.leaf(
+                (Who::Candidate, word.range.start..word.range.start),
+                None,
+                &word,
+                word.range.clone(),
+            ));
+        }
+        if self.peek().kind == Kind::Word && self.after() == Kind::Symbol('(') {
+            let said = match word.text {
+                "self" | "incumbent" => {
+                    let message = format!("`{}.` says whose metric is meant, not whose function", word.text);
+                    return Err(Mistake::new(&word.range, message).help("write it before the metric in the brackets"));
+                }
+                "judge" => Said::Judge,
+                judge => Said::By(judge.to_owned()),
+            };
+            return self.call(Some((said, word.range)));
         }
         let metric = self.next();
         if metric.kind != Kind::Word || lexer::is_keyword(metric.text) {
@@ -110,22 +126,45 @@ impl Parser<'_> {
                 format!("expected a metric after the dot, found {}", found(&metric)),
             ));
         }
-        if self.is_symbol('.') {
-            return Err(Mistake::new(&self.peek().range, "a name has one dot: the stage, then its metric"));
-        }
-        let range = word.range.start..metric.range.end;
-        let (who, said) = match word.text {
-            "self" => (Who::Candidate, Some(Yardstick::Own)),
-            "judge" => (Who::Candidate, Some(Yardstick::Judge)),
-            "incumbent" => (Who::Incumbent, None),
-            stage => (Who::Stage(stage.to_owned()), None),
+        let who = |word: &Token| match word.text {
+            "incumbent" => (Who::Incumbent, word.range.clone()),
+            stage => (Who::Stage(stage.to_owned()), word.range.clone()),
         };
-        Ok(self.leaf(who, said, &metric, range))
+        if !self.take_symbol('.') {
+            let range = word.range.start..metric.range.end;
+            let nobody = (Who::Candidate, word.range.start..word.range.start);
+            return Ok(match word.text {
+                "self" => self.leaf(nobody, Some(Said::Own), &metric, range),
+                "judge" => self.leaf(nobody, Some(Said::Judge), &metric, range),
+                _ => self.leaf(who(&word), None, &metric, range),
+            });
+        }
+        // The judge, whose measurement, the metric.
+        let (whose, metric) = (metric, self.next());
+        if metric.kind != Kind::Word || lexer::is_keyword(metric.text) || self.is_symbol('.') {
+            let message = format!("expected a metric and no further dot, found {}", found(&metric));
+            return Err(
+                Mistake::new(&metric.range, message).help("a name is `METRIC`, `STAGE.METRIC` or `JUDGE.STAGE.METRIC`")
+            );
+        }
+        let said = match word.text {
+            "judge" => Said::Judge,
+            "self" | "incumbent" => {
+                return Err(Mistake::new(&word.range, format!("`{}` is no judge", word.text))
+                    .help("with two dots a name is `JUDGE.STAGE.METRIC`"));
+            }
+            judge => Said::By(judge.to_owned()),
+        };
+        let range = word.range.start..metric.range.end;
+        Ok(self.leaf(who(&whose), Some(said), &metric, range))
     }
 
-    fn leaf(&mut self, who: Who, said: Option<Yardstick>, metric: &Token, range: Range<usize>) -> Parsed {
+    fn leaf(&mut self, who: (Who, Range<usize>), said: Option<Said>, metric: &Token, range: Range<usize>) -> Parsed {
         let (metric, metric_range) = (metric.text.to_owned(), metric.range.clone());
-        let name = Name { who, said, metric, range: range.clone(), metric_range, like: None, meaning: None };
+        let (who, who_range) = who;
+        let (like, meaning) = (None, None);
+        let name =
+            Name { who, who_range, said, metric, is_field: false, range: range.clone(), metric_range, like, meaning };
         self.leaves.names.push(name);
         Parsed::Number(Number::Name(self.leaves.names.len() - 1), range)
     }
@@ -133,8 +172,19 @@ impl Parser<'_> {
     /// The metric of another artifact, to be read by the same yardstick.
     pub(super) fn same_metric(&mut self, like: usize, who: Who, range: Range<usize>) -> usize {
         let metric = self.leaves.names[like].metric.clone();
-        let metric_range = range.clone();
-        self.leaves.names.push(Name { who, said: None, metric, range, metric_range, like: Some(like), meaning: None });
+        let (who_range, metric_range) = (range.clone(), range.clone());
+        let (said, like, meaning) = (None, Some(like), None);
+        self.leaves.names.push(Name {
+            who,
+            who_range,
+            said,
+            metric,
+            is_field: false,
+            range,
+            metric_range,
+            like,
+            meaning,
+        });
         self.leaves.names.len() - 1
     }
 
@@ -149,19 +199,29 @@ impl Parser<'_> {
         }
     }
 
-    fn call(&mut self) -> Result<Parsed, Mistake> {
+    /// `by`: the judge named before the function.
+    fn call(&mut self, by: Option<(Said, Range<usize>)>) -> Result<Parsed, Mistake> {
         let word = self.next();
         let Some(function) = functions::function(word.text) else {
             let names: Vec<&str> = functions::FUNCTIONS.iter().map(|function| function.name).collect();
             let mistake = Mistake::new(&word.range, format!("unknown function `{}`", word.text));
             return Err(mistake.help(did_you_mean(word.text, &names)));
         };
+        let start = by.as_ref().map_or(word.range.start, |(_, range)| range.start);
+        let said = match (by, &function.body) {
+            (Some(by), Body::WinRate | Body::Changed) => Some(by),
+            (Some((_, range)), _) => {
+                let message = format!("`{}` compares no answers, so no judge belongs before it", function.name);
+                return Err(Mistake::new(&range, message).help("write the judge before the metric in the brackets"));
+            }
+            (None, _) => None,
+        };
         let open = self.next().range;
         let usage = |mistake: Mistake| match mistake.help {
             None => mistake.help(format!("`{}`: {}", function.signature, function.doc)),
             Some(_) => mistake,
         };
-        let arguments = self.arguments(function).map_err(usage)?;
+        let arguments = self.arguments(function, said).map_err(usage)?;
         if self.is_symbol(',') {
             return Err(usage(Mistake::new(&self.peek().range, format!("too many arguments for `{}`", function.name))));
         }
@@ -171,11 +231,15 @@ impl Parser<'_> {
                 _ => usage(Mistake::new(&self.peek().range, format!("expected `)`, found {}", found(self.peek())))),
             });
         }
-        let range = self.since(word.range.start);
+        let range = self.since(start);
         Ok(Parsed::Number(Number::Call { function, arguments, range: range.clone() }, range))
     }
 
-    fn arguments(&mut self, function: &'static Function) -> Result<Arguments, Mistake> {
+    fn arguments(
+        &mut self,
+        function: &'static Function,
+        said: Option<(Said, Range<usize>)>,
+    ) -> Result<Arguments, Mistake> {
         match function.body {
             Body::Single(_) => Ok(Arguments::Numbers(vec![self.deeper(Parser::sum)?.number()?])),
             Body::Several(_) | Body::Directed(_) => {
@@ -190,21 +254,30 @@ impl Parser<'_> {
                 }
                 Ok(Arguments::Numbers(numbers))
             }
-            Body::Paired { is_over_changed, .. } => {
+            Body::WinRate | Body::Changed => {
                 let (who, range) = self.artifact()?;
-                if is_over_changed && !(self.take_word("over") && self.take_word("changed")) {
+                let is_rate = matches!(function.body, Body::WinRate);
+                if is_rate && !(self.take_word("over") && self.take_word("changed")) {
                     return Err(Mistake::new(&self.peek().range, "say what the rate is over: `over changed`"));
                 }
-                self.leaves.others.push(Other { who, range, function });
+                self.leaves.others.push(Other { who, range, said, function, judge: None });
                 Ok(Arguments::Other(self.leaves.others.len() - 1))
             }
+            Body::OverItems { asks, .. } => {
+                let field = self.bare_name("a field of the items")?;
+                self.leaves.names[field].is_field = true;
+                Ok(Arguments::Field(field, self.picked(asks)?))
+            }
+            Body::Slope => {
+                let metric = self.bare_name("a metric of this stage")?;
+                if self.leaves.names[metric].who != Who::Candidate {
+                    let range = self.leaves.names[metric].range.clone();
+                    return Err(Mistake::new(&range, "only this stage's own checkpoints are looked at"));
+                }
+                Ok(Arguments::Metric(metric))
+            }
             Body::Against(_) => {
-                let metric = self.deeper(Parser::sum)?;
-                let range = metric.range();
-                let metric = match metric {
-                    Parsed::Number(Number::Name(name), _) if self.leaves.names[name].who == Who::Candidate => name,
-                    _ => return Err(Mistake::new(&range, "expected a metric of this stage or of its judge")),
-                };
+                let metric = self.bare_name("a metric of this stage or of its judge")?;
                 if !self.take_symbol(',') {
                     let message = format!("expected `,` and a stage, found {}", found(self.peek()));
                     return Err(Mistake::new(&self.peek().range, message));
@@ -212,6 +285,52 @@ impl Parser<'_> {
                 let (who, range) = self.artifact()?;
                 Ok(Arguments::Against(metric, self.same_metric(metric, who, range)))
             }
+        }
+    }
+
+    /// A name alone, not computed with.
+    fn bare_name(&mut self, what: &str) -> Result<usize, Mistake> {
+        let parsed = self.deeper(Parser::sum)?;
+        let range = parsed.range();
+        match parsed {
+            Parsed::Number(Number::Name(name), _) => Ok(name),
+            _ => Err(Mistake::new(&range, format!("expected {what}"))),
+        }
+    }
+
+    /// What follows the field.
+    fn picked(&mut self, asks: Asks) -> Result<Picked, Mistake> {
+        match asks {
+            Asks::Nothing => Ok(Picked::All),
+            Asks::Quantile => {
+                if !self.take_symbol(',') {
+                    let message = format!("expected `,` and a share from 0 to 1, found {}", found(self.peek()));
+                    return Err(Mistake::new(&self.peek().range, message));
+                }
+                let (share, text, range) = self.literal("a share from 0 to 1")?;
+                if !(0.0..=1.0).contains(&share) {
+                    return Err(Mistake::new(&range, "a share lies between 0 and 1"));
+                }
+                Ok(Picked::Quantile(share, text))
+            }
+            Asks::Condition => {
+                let Kind::Compare(comparison) = self.peek().kind else {
+                    let message = format!("expected a comparison, found {}", found(self.peek()));
+                    return Err(Mistake::new(&self.peek().range, message));
+                };
+                self.next();
+                let (bound, text, _) = self.literal("a number")?;
+                Ok(Picked::Where(comparison, bound, text))
+            }
+        }
+    }
+
+    fn literal(&mut self, what: &str) -> Result<(f64, String, Range<usize>), Mistake> {
+        let parsed = self.deeper(Parser::sum)?;
+        let range = parsed.range();
+        match parsed {
+            Parsed::Number(Number::Literal { value, text }, _) => Ok((value, text, range)),
+            _ => Err(Mistake::new(&range, format!("expected {what}"))),
         }
     }
 

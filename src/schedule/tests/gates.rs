@@ -9,37 +9,37 @@ fn a_rejected_candidates_dependants_go_on_with_the_incumbent() {
         RLHF,
         &world,
         expect![[r#"
-        base runs
-        base done
-        sft runs
-        sft done
-        rm runs
-        rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
-        rm done
-        ppo_1 runs
-        ppo_1: answers of ppo_1@1 runs
-        ppo_1: answers of sft runs
-        ppo_1: scores of ppo_1@1 runs
-        ppo_1: divergence of ppo_1@1 runs
-        ppo_1: scores of sft runs
-        ppo_1: divergence of sft runs
-        ppo_1 fail: mean_score 0.05 is not > incumbent.mean_score 0.1 (short by 0.05) -> the incumbent (sft)
-        ppo_1 done, kept
-        ppo_2 runs
-        ppo_2: answers of ppo_2@1 runs
-        ppo_2: scores of ppo_2@1 runs
-        ppo_2: divergence of ppo_2@1 runs
-        ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4) -> step 1
-        ppo_2 done
-          eval | sft Some(0.1)
-          eval | ppo_1@last rejected Some(0.05) 0/3/0/0 against sft
-          eval | ppo_2 Some(0.5) 3/0/0/0 against sft
-          eval | prompt 0: sft 0 / ppo_2 0
-          eval | prompt 1: sft 1 / ppo_2 1
-          eval | prompt 2: sft 2 / ppo_2 2
-        eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5) -> ppo_2
-        eval done
-    "#]],
+            base runs
+            base done
+            sft runs
+            sft done
+            rm runs
+            rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
+            rm done
+            ppo_1 runs
+            ppo_1: answers of ppo_1@1 runs
+            ppo_1: answers of sft runs
+            ppo_1: scores of ppo_1@1 runs
+            ppo_1: divergence of ppo_1@1 runs
+            ppo_1: scores of sft runs
+            ppo_1: divergence of sft runs
+            ppo_1 fail: mean_score 0.05 is not > incumbent.mean_score 0.1 (short by 0.05) -> the incumbent (sft)
+            ppo_1 done, kept
+            ppo_2 runs
+            ppo_2: answers of ppo_2@1 runs
+            ppo_2: scores of ppo_2@1 runs
+            ppo_2: divergence of ppo_2@1 runs
+            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4) -> step 1
+            ppo_2 done
+              eval | sft Some(0.1)
+              eval | ppo_1@last rejected Some(0.05) 0/3/0/0 against sft
+              eval | ppo_2 Some(0.5) 3/0/0/0 against sft
+              eval | prompt 0: sft 0 / ppo_2 0
+              eval | prompt 1: sft 1 / ppo_2 1
+              eval | prompt 2: sft 2 / ppo_2 2
+            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25) -> ppo_2
+            eval done
+        "#]],
     );
 }
 
@@ -100,27 +100,27 @@ fn a_gate_that_now_closes_runs_only_what_follows_from_other_content() {
         &rlhf(),
         change,
         expect![[r#"
-        base done
-        sft done
-        rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
-        rm done
-        ppo_1 fail: mean_score 0.4 is not > incumbent.mean_score 0.1 + 0.5 = 0.6 (short by 0.2) -> the incumbent (sft)
-        ppo_1 done, kept
-        ppo_2 runs
-        ppo_2: answers of ppo_2@1 runs
-        ppo_2: scores of ppo_2@1 runs
-        ppo_2: divergence of ppo_2@1 runs
-        ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4) -> step 1
-        ppo_2 done
-          eval | sft Some(0.1)
-          eval | ppo_1@last rejected Some(0.4) 3/0/0/0 against sft
-          eval | ppo_2 Some(0.5) 3/0/0/0 against sft
-          eval | prompt 0: sft 0 / ppo_2 0
-          eval | prompt 1: sft 1 / ppo_2 1
-          eval | prompt 2: sft 2 / ppo_2 2
-        eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5) -> ppo_2
-        eval done
-    "#]],
+            base done
+            sft done
+            rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
+            rm done
+            ppo_1 fail: mean_score 0.4 is not > incumbent.mean_score 0.1 + 0.5 = 0.6 (short by 0.2) -> the incumbent (sft)
+            ppo_1 done, kept
+            ppo_2 runs
+            ppo_2: answers of ppo_2@1 runs
+            ppo_2: scores of ppo_2@1 runs
+            ppo_2: divergence of ppo_2@1 runs
+            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4) -> step 1
+            ppo_2 done
+              eval | sft Some(0.1)
+              eval | ppo_1@last rejected Some(0.4) 3/0/0/0 against sft
+              eval | ppo_2 Some(0.5) 3/0/0/0 against sft
+              eval | prompt 0: sft 0 / ppo_2 0
+              eval | prompt 1: sft 1 / ppo_2 1
+              eval | prompt 2: sft 2 / ppo_2 2
+            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25) -> ppo_2
+            eval done
+        "#]],
     );
 }
 
@@ -132,23 +132,23 @@ fn a_gate_that_selects_the_same_content_by_another_rule_runs_nothing() {
         &rlhf(),
         change,
         expect![[r#"
-        base done
-        sft done
-        rm pass: ece < 0.29 keeps 1 of 2; the last is step 100; accuracy 0.7 > 0.6 (by 0.1) -> step 100
-        rm done
-        ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
-        ppo_1 done
-        ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
-        ppo_2 done
-          eval | sft Some(0.1)
-          eval | ppo_1 Some(0.4) 3/0/0/0 against sft
-          eval | ppo_2 Some(0.5) 3/0/0/0 against sft
-          eval | prompt 0: sft 0 / ppo_2 0
-          eval | prompt 1: sft 1 / ppo_2 1
-          eval | prompt 2: sft 2 / ppo_2 2
-        eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5) -> ppo_2
-        eval done
-    "#]],
+            base done
+            sft done
+            rm pass: ece < 0.29 keeps 1 of 2; the last is step 100; accuracy 0.7 > 0.6 (by 0.1) -> step 100
+            rm done
+            ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
+            ppo_1 done
+            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
+            ppo_2 done
+              eval | sft Some(0.1)
+              eval | ppo_1 Some(0.4) 3/0/0/0 against sft
+              eval | ppo_2 Some(0.5) 3/0/0/0 against sft
+              eval | prompt 0: sft 0 / ppo_2 0
+              eval | prompt 1: sft 1 / ppo_2 1
+              eval | prompt 2: sft 2 / ppo_2 2
+            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25) -> ppo_2
+            eval done
+        "#]],
     );
 }
 

@@ -8,37 +8,37 @@ fn a_pipeline_runs_from_the_first_stage_to_the_table_of_the_study() {
         RLHF,
         &rlhf(),
         expect![[r#"
-        base runs
-        base done
-        sft runs
-        sft done
-        rm runs
-        rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
-        rm done
-        ppo_1 runs
-        ppo_1: answers of ppo_1@1 runs
-        ppo_1: answers of sft runs
-        ppo_1: scores of ppo_1@1 runs
-        ppo_1: divergence of ppo_1@1 runs
-        ppo_1: scores of sft runs
-        ppo_1: divergence of sft runs
-        ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
-        ppo_1 done
-        ppo_2 runs
-        ppo_2: answers of ppo_2@1 runs
-        ppo_2: scores of ppo_2@1 runs
-        ppo_2: divergence of ppo_2@1 runs
-        ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
-        ppo_2 done
-          eval | sft Some(0.1)
-          eval | ppo_1 Some(0.4) 3/0/0/0 against sft
-          eval | ppo_2 Some(0.5) 3/0/0/0 against sft
-          eval | prompt 0: sft 0 / ppo_2 0
-          eval | prompt 1: sft 1 / ppo_2 1
-          eval | prompt 2: sft 2 / ppo_2 2
-        eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5) -> ppo_2
-        eval done
-    "#]],
+            base runs
+            base done
+            sft runs
+            sft done
+            rm runs
+            rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
+            rm done
+            ppo_1 runs
+            ppo_1: answers of ppo_1@1 runs
+            ppo_1: answers of sft runs
+            ppo_1: scores of ppo_1@1 runs
+            ppo_1: divergence of ppo_1@1 runs
+            ppo_1: scores of sft runs
+            ppo_1: divergence of sft runs
+            ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
+            ppo_1 done
+            ppo_2 runs
+            ppo_2: answers of ppo_2@1 runs
+            ppo_2: scores of ppo_2@1 runs
+            ppo_2: divergence of ppo_2@1 runs
+            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
+            ppo_2 done
+              eval | sft Some(0.1)
+              eval | ppo_1 Some(0.4) 3/0/0/0 against sft
+              eval | ppo_2 Some(0.5) 3/0/0/0 against sft
+              eval | prompt 0: sft 0 / ppo_2 0
+              eval | prompt 1: sft 1 / ppo_2 1
+              eval | prompt 2: sft 2 / ppo_2 2
+            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25) -> ppo_2
+            eval done
+        "#]],
     );
 }
 
@@ -89,27 +89,27 @@ fn a_changed_parameter_runs_its_stage_and_what_depends_on_it() {
         &rlhf(),
         change,
         expect![[r#"
-        base done
-        sft done
-        rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
-        rm done
-        ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
-        ppo_1 done
-        ppo_2 runs
-        ppo_2: answers of ppo_2@1 runs
-        ppo_2: scores of ppo_2@1 runs
-        ppo_2: divergence of ppo_2@1 runs
-        ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
-        ppo_2 done
-          eval | sft Some(0.1)
-          eval | ppo_1 Some(0.4) 3/0/0/0 against sft
-          eval | ppo_2 Some(0.5) 3/0/0/0 against sft
-          eval | prompt 0: sft 0 / ppo_2 0
-          eval | prompt 1: sft 1 / ppo_2 1
-          eval | prompt 2: sft 2 / ppo_2 2
-        eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5) -> ppo_2
-        eval done
-    "#]],
+            base done
+            sft done
+            rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
+            rm done
+            ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
+            ppo_1 done
+            ppo_2 runs
+            ppo_2: answers of ppo_2@1 runs
+            ppo_2: scores of ppo_2@1 runs
+            ppo_2: divergence of ppo_2@1 runs
+            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
+            ppo_2 done
+              eval | sft Some(0.1)
+              eval | ppo_1 Some(0.4) 3/0/0/0 against sft
+              eval | ppo_2 Some(0.5) 3/0/0/0 against sft
+              eval | prompt 0: sft 0 / ppo_2 0
+              eval | prompt 1: sft 1 / ppo_2 1
+              eval | prompt 2: sft 2 / ppo_2 2
+            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25) -> ppo_2
+            eval done
+        "#]],
     );
 }
 
@@ -175,7 +175,8 @@ fn hundreds_of_stages_are_looked_at_a_few_times_each() {
     let (plan, _directory) = plan(&text);
     let contents = contents(&plan);
     let (world, mut memory) = (World { scores: Vec::new(), ..rlhf() }, Memory::default());
-    let mut schedule = Schedule::new(&plan, &contents);
+    let decisions = BTreeMap::new();
+    let mut schedule = Schedule::new(&plan, &contents, &decisions);
     let mut commands: VecDeque<Command> = schedule.begin().into();
     let (mut rows, mut asked) = (BTreeSet::new(), 0);
     let started = std::time::Instant::now();
@@ -184,11 +185,13 @@ fn hundreds_of_stages_are_looked_at_a_few_times_each() {
             Command::Obtain(request) => {
                 asked += 1;
                 let (record, items) = made_up(&plan.stages[request.stage].name, &request, &world, &mut memory);
-                commands.extend(schedule.news(known(&request, record, items, None)));
+                memory.tables.extend(items.map(|items| (record.last().content.clone(), items)));
+                commands.extend(schedule.news(known(&request, record, None)));
             }
             Command::Tell(Event::Measured { row, .. }) => drop(rows.insert(row.model)),
             Command::Tell(Event::Judged { verdict, .. }) => assert_ne!(verdict.decision, Decision::Error),
             Command::Tell(_) => {}
+            other => commands.extend(memory.answer(other).map(|news| schedule.news(news)).unwrap_or_default()),
         }
     }
     // base, sft, rm; 900 stages and as many models in three parts; the baseline in three.

@@ -1,0 +1,136 @@
+//! `….approvals.jsonl` beside the pipeline file: what people decided where a gate held, one JSON object a line, made to
+//! lie under version control. A decision is bound to the question it answers; when the candidate, what was measured or
+//! the rule changes, the question is another one and the decision has lapsed by itself. Knows nothing of gates.
+
+use crate::event::Decided;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// One line of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// For the reader; the question alone decides what it is about.
+    pub stage: String,
+    pub decision: Answer,
+    pub reason: String,
+    pub by: String,
+    /// RFC 3339.
+    pub at: String,
+    /// What would have gone on: `step 150` or a name, and its content.
+    pub candidate: String,
+    /// The rules and what they said, for the reader.
+    pub rules: Vec<String>,
+    /// Digest of candidate, measurements and rules.
+    pub question: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    Approve,
+    Reject,
+}
+
+/// `pipelines/rlhf.yaml` → `pipelines/rlhf.approvals.jsonl`.
+pub fn path(pipeline: &Path) -> PathBuf {
+    pipeline.with_extension("approvals.jsonl")
+}
+
+/// In the order they were made; none where there is no file.
+pub fn read(path: &Path) -> Result<Vec<Approval>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let approval = |(number, line): (usize, &str)| {
+        let at =
+            || format!("read {}: line {}: no decision as `pipeline approve` writes them", path.display(), number + 1);
+        serde_json::from_str(line).with_context(at)
+    };
+    lines.map(approval).collect()
+}
+
+/// By question; of several to one question the last counts.
+pub fn decisions(approvals: &[Approval]) -> BTreeMap<String, Decided> {
+    let decided = |approval: &Approval| Decided {
+        is_approved: approval.decision == Answer::Approve,
+        by: approval.by.clone(),
+        at: approval.at.clone(),
+        reason: approval.reason.clone(),
+    };
+    approvals.iter().map(|approval| (approval.question.clone(), decided(approval))).collect()
+}
+
+/// Adds a line. A last line without its end, as an editor may leave it, is ended first.
+pub fn append(path: &Path, approval: &Approval) -> Result<()> {
+    let is_open = fs::read(path).is_ok_and(|bytes| bytes.last().is_some_and(|byte| *byte != b'\n'));
+    let mut line = if is_open { b"\n".to_vec() } else { Vec::new() };
+    serde_json::to_writer(&mut line, approval).context("write a decision")?;
+    line.push(b'\n');
+    let write = || -> std::io::Result<()> {
+        let mut file = File::options().create(true).append(true).open(path)?;
+        file.write_all(&line)?;
+        file.sync_all()
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    fn approval(decision: Answer, question: &str) -> Approval {
+        let text = |text: &str| text.to_owned();
+        Approval {
+            stage: text("ppo_1"),
+            decision,
+            reason: text("read twenty answers: kinder, not longer"),
+            by: text("aoi"),
+            at: text("2026-11-22T03:00:00Z"),
+            candidate: text("step 30, tree:0123456789ab"),
+            rules: vec![text("unsure: mean_score 0.62 is not surely > incumbent.mean_score 0.6")],
+            question: text(question),
+        }
+    }
+
+    #[test]
+    fn the_lines_are_a_promise_to_those_who_keep_them() {
+        let place = tempfile::tempdir().unwrap();
+        let path = path(&place.path().join("rlhf.yaml"));
+        assert_eq!(path.file_name().unwrap(), "rlhf.approvals.jsonl");
+        assert_eq!(read(&path).unwrap(), []);
+        append(&path, &approval(Answer::Approve, "q1")).unwrap();
+        expect![[r#"
+            {"stage":"ppo_1","decision":"approve","reason":"read twenty answers: kinder, not longer","by":"aoi","at":"2026-11-22T03:00:00Z","candidate":"step 30, tree:0123456789ab","rules":["unsure: mean_score 0.62 is not surely > incumbent.mean_score 0.6"],"question":"q1"}
+        "#]]
+        .assert_eq(&fs::read_to_string(&path).unwrap());
+        assert_eq!(read(&path).unwrap(), [approval(Answer::Approve, "q1")]);
+    }
+
+    #[test]
+    fn the_last_decision_of_a_question_counts() {
+        let all = [approval(Answer::Approve, "q1"), approval(Answer::Reject, "q2"), approval(Answer::Reject, "q1")];
+        let decisions = decisions(&all);
+        assert_eq!(decisions.len(), 2);
+        assert!(!decisions["q1"].is_approved);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a.approvals.jsonl");
+        fs::write(&path, "<<<<<<< HEAD").unwrap();
+        append(&path, &approval(Answer::Approve, "q1")).unwrap();
+        let error = format!("{:#}", read(&path).unwrap_err());
+        assert!(error.contains("line 1: no decision as `pipeline approve` writes them"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+    }
+}

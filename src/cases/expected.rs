@@ -1,0 +1,72 @@
+//! What a test expects: `pass`, or a mapping of all that has to be so. Knows nothing of how it is found out.
+
+use super::{decision, heir};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::event::Decision;
+use crate::schedule::weigh::Heir;
+use crate::spec::expect;
+use crate::spec::node::{Node, Spanned, Value};
+
+/// What is `None` or empty is not looked at.
+#[derive(Default)]
+pub struct Expected {
+    pub gate: Option<Decision>,
+    /// The checkpoint that `select` takes.
+    pub step: Option<Spanned<u64>>,
+    /// Of `require`, in order.
+    pub rules: Option<Spanned<Vec<Decision>>>,
+    /// Texts, each of which an explanation must hold.
+    pub explains: Vec<String>,
+    pub carries: Option<Heir>,
+}
+
+const KEYS: &[&str] = &["gate", "step", "rules", "explains", "carries"];
+
+/// `key` is the span of the word `expect`.
+pub fn read(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Expected {
+    let mut expected = Expected::default();
+    let Value::Map(map) = &node.value else {
+        expected.gate = says(node, mistakes);
+        return expected;
+    };
+    if map.is_empty() {
+        mistakes.push(Diagnostic::error(key, "this test expects nothing").help("expect: pass"));
+    }
+    expect::known_keys(map, "`expect`", KEYS, mistakes);
+    for (key, value) in map {
+        match key.value.as_str() {
+            "gate" => expected.gate = says(value, mistakes),
+            "step" => {
+                expected.step =
+                    expect::whole_number(value, mistakes).map(|step| Spanned { value: step, span: value.span });
+            }
+            "rules" => {
+                let rules = list(value).iter().filter_map(|rule| says(rule, mistakes)).collect();
+                expected.rules = Some(Spanned { value: rules, span: key.span });
+            }
+            "explains" => {
+                let texts = list(value).iter().filter_map(|text| expect::text(text, mistakes));
+                expected.explains = texts.map(|text| text.value).collect();
+            }
+            "carries" => {
+                let heirs = [Heir::Candidate, Heir::Incumbent, Heir::Nobody, Heir::Held];
+                expected.carries = expect::word(value, &heirs.map(|who| (heir(who), who)), mistakes);
+            }
+            _ => {}
+        }
+    }
+    expected
+}
+
+/// One thing, or a list of them.
+fn list(node: &Node) -> &[Node] {
+    match &node.value {
+        Value::List(items) => items,
+        _ => std::slice::from_ref(node),
+    }
+}
+
+fn says(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Decision> {
+    let decisions = [Decision::Pass, Decision::Fail, Decision::Unsure, Decision::Error];
+    expect::word(node, &decisions.map(|says| (decision(says), says)), mistakes)
+}

@@ -1,0 +1,140 @@
+//! `versus: {sft: {win: 60, loss: 40, tie_changed: 2, tie_unchanged: 98}}`: answers that compare so. Their texts and
+//! scores are made up; they say who wins, and agree with the means that the test gives.
+
+use super::artifact::{Measured, Part};
+use crate::diagnostic::Diagnostic;
+use crate::gate::{Counts, Items, Row, Scope};
+use crate::spec::expect;
+use crate::spec::node::{Node, Spanned};
+use stages::stage::did_you_mean;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The candidate's answers against those of one other.
+pub struct Versus {
+    /// Index into the judges of the gate.
+    pub judge: usize,
+    /// `incumbent`, or a stage.
+    pub other: Spanned<String>,
+    pub counts: Counts,
+}
+
+const KEYS: &[&str] = &["win", "loss", "tie_changed", "tie_unchanged"];
+
+/// What an answer is judged by.
+pub const FIELD: &str = "score";
+
+/// A study has some thousands of prompts; more is a slip of the hand that would take all the memory there is.
+const MAX: u64 = 1_000_000;
+
+pub fn read(node: &Node, judge: usize, mistakes: &mut Vec<Diagnostic>) -> Vec<Versus> {
+    let what = "a mapping such as `{sft: {win: 60, loss: 40}}`";
+    let Some(map) = expect::map(node, what, mistakes) else { return Vec::new() };
+    let mut all = Vec::new();
+    for (other, node) in map {
+        let Some(counts) = expect::map(node, "a mapping such as `{win: 60, loss: 40}`", mistakes) else { continue };
+        expect::known_keys(counts, "`versus`", KEYS, mistakes);
+        let before = mistakes.len();
+        let [win, loss, tie_changed, tie_unchanged] = ["win", "loss", "tie_changed", "tie_unchanged"].map(|key| {
+            let count = node.get(key).and_then(|node| expect::whole_number(node, mistakes)).unwrap_or(0);
+            count.min(MAX + 1)
+        });
+        let counts = Counts { win, loss, tie_changed, tie_unchanged };
+        if mistakes.len() == before && !(1..=MAX).contains(&counts.total()) {
+            let message = match counts.total() {
+                0 => "these are no answers at all".to_owned(),
+                _ => format!("these are more than {MAX} answers"),
+            };
+            mistakes.push(Diagnostic::error(other.span, message).help("{win: 60, loss: 40, tie_unchanged: 100}"));
+        }
+        all.push(Versus { judge, other: other.clone(), counts });
+    }
+    all
+}
+
+/// Makes the items of the candidate and of everybody it is compared with.
+pub fn make(
+    all: &[Versus],
+    scope: &Scope,
+    stages: &BTreeSet<String>,
+    measured: &mut Measured,
+    mistakes: &mut Vec<Diagnostic>,
+) {
+    for versus in all {
+        let (name, span) = (versus.other.value.as_str(), versus.other.span);
+        let mut refuse = |message: String, help: &str| mistakes.push(Diagnostic::error(span, message).help(help));
+        let first = all.iter().find(|first| first.judge == versus.judge).unwrap_or(versus);
+        if first.counts.total() != versus.counts.total() {
+            let (mine, theirs) = (versus.counts.total(), first.counts.total());
+            let message = format!("{mine} answers against `{name}`, and {theirs} against `{}`", first.other.value);
+            refuse(message, "the candidate answers the same prompts against all");
+            continue;
+        }
+        let other = match name {
+            "incumbent" if scope.incumbent.is_some() => measured.incumbent.get_or_insert_default(),
+            stage if stages.contains(stage) => measured.stages.entry(stage.to_owned()).or_default(),
+            _ => {
+                let incumbent = scope.incumbent.as_ref().map(|_| "incumbent");
+                let names: Vec<&str> = stages.iter().map(String::as_str).chain(incumbent).collect();
+                let help = did_you_mean(name, &names);
+                refuse(format!("no rule of this gate names `{name}`"), &help);
+                continue;
+            }
+        };
+        let Some((_, candidate)) = measured.candidates.first_mut() else { continue };
+        let mine = candidate.judged.entry(versus.judge).or_default();
+        let theirs = other.judged.entry(versus.judge).or_default();
+        if theirs.items.is_some() {
+            refuse(format!("`versus` makes up the items of `{name}`, and they are given"), "leave one of the two out");
+            continue;
+        }
+        let metric = scope.judges[versus.judge].metrics.iter().find(|metric| metric.field.as_deref() == Some(FIELD));
+        let mean = |part: &Part| metric.and_then(|metric| part.metrics.get(&metric.name).copied().flatten());
+        let (my_mean, their_mean) = (mean(mine).unwrap_or(0.0), mean(theirs));
+        let gaps = their_mean.map_or((1.0, 1.0), |their_mean| gaps(&versus.counts, their_mean - my_mean));
+        let (mine_made, theirs_made) = answers(&versus.counts, my_mean, gaps, name);
+        (mine.items, theirs.items) = (Some(mine_made), Some(theirs_made));
+    }
+}
+
+/// How far the other's score lies below the candidate's where the candidate wins, and above where it loses, so that
+/// the means differ by that much: `above * loss - below * win = total * difference`.
+fn gaps(counts: &Counts, difference: f64) -> (f64, f64) {
+    let (win, loss, sum) = (counts.win as f64, counts.loss as f64, counts.total() as f64 * difference);
+    match (counts.win > 0, counts.loss > 0) {
+        (true, true) if sum >= 0.0 => (1.0, (win + sum) / loss),
+        (true, true) => ((loss - sum) / win, 1.0),
+        (true, false) if sum < 0.0 => (-sum / win, 1.0),
+        (false, true) if sum > 0.0 => (1.0, sum / loss),
+        // No answers have both these counts and these means.
+        _ => (1.0, 1.0),
+    }
+}
+
+/// The candidate's and the other's, in the order of the counts.
+fn answers(counts: &Counts, mean: f64, (below, above): (f64, f64), name: &str) -> (Items, Items) {
+    let mut theirs = Vec::new();
+    for (count, score, is_changed) in [
+        (counts.win, mean - below, true),
+        (counts.loss, mean + above, true),
+        (counts.tie_changed, mean, true),
+        (counts.tie_unchanged, mean, false),
+    ] {
+        theirs.extend((0..count).map(|_| (score, is_changed)));
+    }
+    let table = |of: &dyn Fn(usize, bool) -> String, scores: Vec<Option<f64>>| {
+        let row = |(at, (_, is_changed)): (usize, &(f64, bool))| Row {
+            id: (at + 1).to_string(),
+            prompt: String::new(),
+            text: Some(of(at + 1, *is_changed)),
+            group: None,
+        };
+        let rows = theirs.iter().enumerate().map(row).collect();
+        Items { rows, fields: BTreeMap::from([(FIELD.to_owned(), scores)]), fault: None }
+    };
+    let mine = |at: usize| format!("answer {at}");
+    let other = |at: usize, is_changed: bool| if is_changed { format!("answer {at} of {name}") } else { mine(at) };
+    (
+        table(&|at, _| mine(at), vec![Some(mean); theirs.len()]),
+        table(&other, theirs.iter().map(|(score, _)| Some(*score)).collect()),
+    )
+}

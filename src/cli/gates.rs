@@ -1,0 +1,280 @@
+//! `gate show`, `gate what-if`, `approve`: gates looked at by themselves. Nothing here runs a stage.
+
+use super::find::{self, Found};
+use super::terminal;
+use super::{refused, understand};
+use crate::action::Record;
+use crate::approvals::{self, Answer, Approval};
+use crate::event::{Evidence, Outcome, Seen, Table, Verdict};
+use crate::gate::Items;
+use crate::plan::Plan;
+use crate::report::fold::{self, Run, StageRun};
+use crate::report::gate::{self as page, Supposed};
+use crate::report::{self, page::moment, stages};
+use crate::run;
+use crate::schedule::weigh::{self, Tables};
+use anyhow::Result;
+use cache::Store;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The stage of a run, or the names there are.
+pub fn stage_of<'a>(found: &'a Found, name: &str) -> Result<&'a StageRun> {
+    let run = &found.run;
+    run.stage(name).ok_or_else(|| {
+        let names: Vec<&str> = run.stages.iter().map(|stage| stage.head.name.as_str()).collect();
+        let help = ::stages::stage::did_you_mean(name, &names);
+        refused(format!("the last run ({}) has no stage `{name}`: {help}", run.file))
+    })
+}
+
+fn verdict_of<'a>(found: &'a Found, stage: &'a StageRun) -> Result<&'a Verdict> {
+    stage.verdict.as_ref().ok_or_else(|| {
+        let name = &stage.head.name;
+        refused(match stage.head.has_gate {
+            false => format!("`{name}` has no gate"),
+            true => format!(
+                "the gate of `{name}` was not asked in this run ({}, {})",
+                found.run.file,
+                moment(&found.run.at)
+            ),
+        })
+    })
+}
+
+pub fn show(name: &str, found: &Found) -> Result<u8> {
+    let stage = stage_of(found, name)?;
+    verdict_of(found, stage)?;
+    terminal::say(&format!("{}\n{}", report::heading(&found.run), page::show(stage, terminal::page())))?;
+    Ok(0)
+}
+
+/// Where the pipeline file of a run lies now: as it is typed now, else beside the store, else as it was typed then.
+fn pipeline_file(found: &Found) -> Result<PathBuf> {
+    if let Some(file) = &found.file {
+        return Ok(file.clone());
+    }
+    let typed = PathBuf::from(&found.run.file);
+    let beside = typed.file_name().map(|name| found.root.with_file_name(name));
+    let there = [beside, Some(typed.clone())].into_iter().flatten().find(|path| path.is_file());
+    there.ok_or_else(|| refused(format!("read {}: there is no such file", typed.display())))
+}
+
+/// Judges what is stored by another rule, in the place of all that the stage requires.
+pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &Found) -> Result<u8> {
+    let stage = stage_of(found, name)?;
+    let file = pipeline_file(found)?;
+    let overrides = &found.run.overrides;
+    let today = understand(&file, overrides, None)?;
+    let plan = understand(&file, overrides, Some((name, rule)))?;
+    let (before, after) = (look(&today, &file, found)?, look(&plan, &file, found)?);
+    let now = after.stage(name).and_then(|stage| stage.verdict.as_ref());
+    let mut text = format!("{}\nWhat if {name} required: {rule}\n\n", report::heading(&found.run));
+    let mut rows = vec![];
+    match (before.stage(name).and_then(|stage| stage.verdict.as_ref()), now) {
+        (old, Some(now)) => rows.push(Supposed {
+            run: "as stored now".to_owned(),
+            then: old.map(|old| old.decision),
+            now: Ok((now.decision, page::because(now))),
+        }),
+        (_, None) => {
+            let why = after.stage(name).and_then(|stage| stage.outcome.as_ref());
+            let why = match why {
+                Some(Outcome::WouldRun { because }) => because.join("; "),
+                Some(Outcome::Failed { cause }) => cause.clone(),
+                Some(Outcome::Skipped { because }) => because.clone(),
+                _ => format!("the stage did not get so far ({})", stage.head.kind),
+            };
+            text += &format!("What is stored cannot be judged by it: {why}\n");
+        }
+    }
+    if all_runs {
+        rows.extend(earlier(name, &plan, found)?);
+    }
+    if !rows.is_empty() {
+        text += &page::supposed(&rows, terminal::page());
+    }
+    if now.is_some() {
+        text += "\n";
+        for line in page::changes(&before, &after) {
+            text += &format!("{line}\n");
+        }
+        text += &page::cost(&before, &after);
+    }
+    terminal::say(&text)?;
+    Ok(0)
+}
+
+/// A pipeline against what is stored; nothing is executed.
+fn look(plan: &Plan, file: &Path, found: &Found) -> Result<Run> {
+    let options = run::Options {
+        file: file.to_owned(),
+        overrides: found.run.overrides.clone(),
+        store: found.root.clone(),
+        device: ::stages::io::DeviceChoice::Auto,
+        jobs: 1,
+        decisions: approvals::decisions(&approvals::read(&approvals::path(file))?),
+    };
+    let mut events = Vec::new();
+    run::look(plan, &options, &mut |event| events.push(event.clone()))?;
+    let mut run = fold::fold(&events).ok_or_else(|| refused("the look at the store told nothing".to_owned()))?;
+    run.lasted = find::lasted(&found.root, &plan.name, plan.stages.iter().map(|stage| stage.name.as_str()))?;
+    Ok(run)
+}
+
+/// Every earlier run in which this gate spoke, the newest first; runs that saw the same are one row.
+fn earlier(name: &str, plan: &Plan, found: &Found) -> Result<Vec<Supposed>> {
+    let stage = plan.stages.iter().find(|stage| stage.name == name);
+    let Some(gate) = stage.and_then(|stage| stage.gate.as_ref()) else { return Ok(Vec::new()) };
+    let judges: Vec<String> = match gate.judges.is_empty() {
+        // An eval judges by itself.
+        true => vec![name.to_owned()],
+        false => gate.judges.iter().map(|judge| plan.stages[*judge].name.clone()).collect(),
+    };
+    let store = Store::open(&found.root)?;
+    let mut rows: Vec<(Evidence, Vec<String>, Supposed)> = Vec::new();
+    for run in find::runs(&found.root, &plan.name)? {
+        let Some(verdict) = run.stage(name).and_then(|stage| stage.verdict.as_ref()) else { continue };
+        let at = moment(&run.at);
+        if let Some((_, times, _)) = rows.iter_mut().find(|(evidence, ..)| *evidence == verdict.evidence) {
+            times.push(at);
+            continue;
+        }
+        let mut evidence = verdict.evidence.clone();
+        for (stage, _) in gate.stages.iter().filter(|(stage, _)| !verdict.evidence.stages.contains_key(stage)) {
+            evidence.stages.extend(record_of(&store, &run, stage).map(|seen| (stage.clone(), seen)));
+        }
+        let now = rejudge(&store, gate, &judges, &evidence);
+        rows.push((
+            verdict.evidence.clone(),
+            vec![at],
+            Supposed { run: String::new(), then: Some(verdict.decision), now },
+        ));
+    }
+    let named = |(_, times, row): (Evidence, Vec<String>, Supposed)| {
+        let more = if times.len() > 1 { format!(" and {} before", times.len() - 1) } else { String::new() };
+        Supposed { run: format!("{}{more}", times[0]), ..row }
+    };
+    Ok(rows.into_iter().map(named).collect())
+}
+
+/// What carried the stage's name in a run, as far as its own record tells: no judge was asked about it.
+fn record_of(store: &Store, run: &Run, stage: &str) -> Option<Seen> {
+    let stage = run.stage(stage)?;
+    let Some(Outcome::Done { content, .. }) = &stage.outcome else { return None };
+    let key = &stage.actions.iter().find(|action| action.part.is_none())?.key;
+    let record = Record::from_store(&store.lookup(&key.parse().ok()?).ok()??).ok()?;
+    let candidate = record.candidates.into_iter().find(|candidate| candidate.content.to_string() == *content)?;
+    Some(Seen::of(&candidate, stage.head.name.clone()))
+}
+
+fn rejudge(
+    store: &Store,
+    gate: &crate::plan::Gate,
+    judges: &[String],
+    evidence: &Evidence,
+) -> Result<(crate::event::Decision, String), String> {
+    // What was not measured then says nothing of the rule.
+    let said = |decision, because| {
+        if decision == crate::event::Decision::Error { Err(because) } else { Ok((decision, because)) }
+    };
+    let mut tables = Tables::new();
+    let mut read = |wanted: Vec<Table>| -> Tables {
+        for table in wanted {
+            let items = run::items::read(store, &table);
+            let items = items.unwrap_or_else(|_| Items::broken("they are no longer in the store"));
+            tables.insert(table, items.into());
+        }
+        tables.clone()
+    };
+    let known = read(weigh::tables_to_choose(gate, judges, evidence));
+    let chosen = weigh::choose(gate, judges, evidence, &known);
+    let Some(at) = chosen.index else { return said(chosen.outcome, chosen.explanation) };
+    let known = read(weigh::tables_to_weigh(gate, judges, evidence, at));
+    let rules = weigh::weigh(gate, judges, evidence, at, &known);
+    let decision = weigh::decision(&chosen, &rules);
+    let select = gate.select.as_ref().map(|_| chosen.explanation);
+    let (carries, decided, evidence) = (String::new(), None, Evidence::default());
+    said(decision, page::because(&Verdict { decision, rules, select, carries, decided, evidence }))
+}
+
+/// A person's answer where a gate held.
+pub struct Decision<'a> {
+    pub stage: &'a str,
+    pub answer: Answer,
+    pub reason: &'a str,
+    pub by: String,
+}
+
+pub fn approve(decision: &Decision, found: &Found) -> Result<u8> {
+    let Decision { stage: name, answer, reason, by } = decision;
+    let stage = stage_of(found, name)?;
+    if reason.trim().is_empty() {
+        return Err(refused("a decision needs a reason: `--reason \"what was looked at, and why\"`".to_owned()));
+    }
+    let verdict = verdict_of(found, stage)?;
+    if !matches!(stage.outcome, Some(Outcome::Held { .. })) {
+        let (word, _) = stages::decision(verdict.decision);
+        let decided = if verdict.decided.is_some() { ", and a person has decided" } else { "" };
+        return Err(refused(format!(
+            "the gate of `{name}` waits for nobody: it says {word}{decided} (a gate waits with `on_fail: hold`)"
+        )));
+    }
+    let evidence = &verdict.evidence;
+    let candidate = evidence.chosen.and_then(|at| evidence.candidates.get(at));
+    let file = pipeline_file(found)?;
+    let path = approvals::path(&file);
+    // What cannot be read would be lost to the next run as well.
+    approvals::read(&path)?;
+    let today = look(&understand(&file, &found.run.overrides, None)?, &file, found)?;
+    let asked = today.stage(name).and_then(|stage| stage.verdict.as_ref());
+    if asked.is_none_or(|verdict| verdict.evidence.question != evidence.question) {
+        return Err(refused(format!(
+            "the file or its data have changed since that run: the gate of `{name}` would ask about something else now; \
+             `pipeline run {}` first",
+            file.display()
+        )));
+    }
+    let approval = Approval {
+        stage: (*name).to_owned(),
+        decision: *answer,
+        reason: reason.trim().to_owned(),
+        by: by.clone(),
+        at: run::stamp(jiff::Timestamp::now()),
+        candidate: candidate.map_or_else(String::new, |seen| format!("{}, {}", seen.label, seen.content)),
+        rules: verdict
+            .rules
+            .iter()
+            .filter(|rule| rule.role == "require")
+            .map(|rule| rule.explanation.clone())
+            .collect(),
+        question: evidence.question.clone(),
+    };
+    approvals::append(&path, &approval)?;
+    let word = if *answer == Answer::Approve { "approved" } else { "rejected" };
+    terminal::say(&format!(
+        "{word} by {by}: {name}, {}; written to {}\n`pipeline run {}` goes on\n",
+        approval.candidate,
+        path.display(),
+        file.display()
+    ))?;
+    Ok(0)
+}
+
+/// Decisions on stages that are held all the same: they were about something else.
+pub fn lapsed(run: &Run, approvals: &[Approval]) -> Vec<String> {
+    let held = run.stages.iter().filter(|stage| matches!(stage.outcome, Some(Outcome::Held { .. })));
+    let last: BTreeMap<&str, &Approval> =
+        approvals.iter().map(|approval| (approval.stage.as_str(), approval)).collect();
+    held.filter_map(|stage| last.get(stage.head.name.as_str()))
+        .map(|approval| {
+            format!(
+                "note: the decision of {} on `{}` ({}) has lapsed: the candidate, what was measured or the rule is \
+                 another one now\n",
+                approval.by,
+                approval.stage,
+                moment(&approval.at)
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,342 @@
+//! Per-item tables: rows of JSON, pairing two of them, and the four counts of a comparison.
+//! It knows nothing of rules, nor of how texts and scores came about.
+
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+/// What was measured of one artifact, item by item.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Items {
+    pub rows: Vec<Row>,
+    /// One number a row; `None` came out as no finite number, or the row lacks the field.
+    pub fields: BTreeMap<String, Vec<Option<f64>>>,
+    /// Why the table is of no use: an error of every rule that looks at it, and of nothing else.
+    pub fault: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The field `id`, or else the row's number from 1.
+    pub id: String,
+    pub prompt: String,
+    pub text: Option<String>,
+    /// The field `prompt_group`: rows of one group are one piece of evidence.
+    pub group: Option<String>,
+}
+
+impl Items {
+    /// One JSON object a line. Booleans read as 0 and 1; what is neither text nor number is passed over.
+    pub fn read(lines: &str) -> Result<Items, String> {
+        let lines = lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let row = |(number, line): (usize, &str)| {
+            let place = |error: serde_json::Error| {
+                let message = error.to_string();
+                // Its own line number is that of the one line it was given.
+                let what = message.split(" at line ").next().unwrap_or_default();
+                format!("line {}, column {}: {what}", number + 1, error.column())
+            };
+            serde_json::from_str(line).map_err(place)
+        };
+        Items::of_rows(lines.map(row).collect::<Result<Vec<_>, _>>()?)
+    }
+
+    pub fn broken(reason: impl Into<String>) -> Items {
+        Items { fault: Some(reason.into()), ..Items::default() }
+    }
+
+    pub fn of_rows(rows: Vec<Map<String, Value>>) -> Result<Items, String> {
+        let mut items = Items::default();
+        let count = rows.len();
+        for (at, row) in rows.into_iter().enumerate() {
+            let text = |name: &str| match row.get(name) {
+                Some(Value::String(text)) => Some(text.clone()),
+                None | Some(Value::Null) => None,
+                Some(other) => Some(other.to_string()),
+            };
+            let id = text("id").unwrap_or_else(|| (at + 1).to_string());
+            let (prompt, group) = (text("prompt").unwrap_or_default(), text("prompt_group"));
+            items.rows.push(Row { id, prompt, text: text("text"), group });
+            for (name, value) in row.iter().filter(|(name, _)| !TEXTS.contains(&name.as_str())) {
+                let number = match value {
+                    Value::Number(number) => number.as_f64().filter(|number| number.is_finite()),
+                    Value::Bool(is_so) => Some(f64::from(u8::from(*is_so))),
+                    Value::Null => None,
+                    _ => continue,
+                };
+                items.fields.entry(name.clone()).or_insert_with(|| vec![None; count])[at] = number;
+            }
+        }
+        items.by_id()?;
+        Ok(items)
+    }
+
+    /// Takes over the fields of another table of the same artifact, and what its rows know besides. `suffix` goes
+    /// behind the names: `score` by the second reward is `score_2`.
+    pub fn join(&mut self, other: &Items, suffix: &str) -> Result<(), String> {
+        let pairs = pair(self, other)?;
+        for (name, theirs) in &other.fields {
+            let mut numbers = vec![None; self.rows.len()];
+            pairs.iter().for_each(|(mine, other)| numbers[*mine] = theirs[*other]);
+            self.fields.insert(format!("{name}{suffix}"), numbers);
+        }
+        for (mine, theirs) in pairs {
+            let (mine, theirs) = (&mut self.rows[mine], &other.rows[theirs]);
+            mine.text = mine.text.take().or_else(|| theirs.text.clone());
+            mine.group = mine.group.take().or_else(|| theirs.group.clone());
+        }
+        Ok(())
+    }
+
+    /// The number of a row, or which row has none.
+    pub fn number(&self, field: &str, row: usize) -> Result<f64, String> {
+        let id = &self.rows[row].id;
+        let Some(numbers) = self.fields.get(field) else { return Err(format!("the items have no field `{field}`")) };
+        match numbers[row] {
+            None => Err(format!("item `{id}` has no finite {field}")),
+            Some(number) if !number.is_finite() => {
+                Err(format!("the {field} of item `{id}` is {}", super::show::odd(number)))
+            }
+            Some(number) => Ok(number),
+        }
+    }
+
+    fn by_id(&self) -> Result<HashMap<&str, usize>, String> {
+        let mut found = HashMap::with_capacity(self.rows.len());
+        for (at, row) in self.rows.iter().enumerate() {
+            if found.insert(row.id.as_str(), at).is_some() {
+                return Err(format!("two items have the id `{}`", row.id));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Fields that are no numbers, whatever is written in them.
+const TEXTS: [&str; 4] = ["id", "prompt", "text", "prompt_group"];
+
+/// Every row of one table with the row of the same id in the other, as indices, in the order of the first.
+pub fn pair(one: &Items, other: &Items) -> Result<Vec<(usize, usize)>, String> {
+    if one.rows.is_empty() || other.rows.is_empty() {
+        return Err("there are no items to compare".to_owned());
+    }
+    let lacks =
+        |id: &str| format!("item `{id}` has no partner ({} items against {})", one.rows.len(), other.rows.len());
+    let mut unpaired = other.by_id()?;
+    one.by_id()?;
+    let mut pairs = Vec::with_capacity(one.rows.len());
+    for (at, row) in one.rows.iter().enumerate() {
+        let partner = unpaired.remove(row.id.as_str()).ok_or_else(|| lacks(&row.id))?;
+        let theirs = &other.rows[partner].prompt;
+        // A table of numbers alone may hold no prompts.
+        if row.prompt != *theirs && !row.prompt.is_empty() && !theirs.is_empty() {
+            return Err(format!("item `{}` has two different prompts, so the two do not compare", row.id));
+        }
+        pairs.push((at, partner));
+    }
+    match other.rows.iter().find(|row| unpaired.contains_key(row.id.as_str())) {
+        None => Ok(pairs),
+        Some(row) => Err(lacks(&row.id)),
+    }
+}
+
+/// How an answer compares with another to the same prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Versus {
+    Win,
+    Loss,
+    /// The text differs, the score is equal.
+    TieChanged,
+    /// The same text.
+    TieUnchanged,
+}
+
+impl Versus {
+    pub fn is_changed(self) -> bool {
+        self != Versus::TieUnchanged
+    }
+    /// What it adds to a win rate.
+    pub fn points(self) -> f64 {
+        match self {
+            Versus::Win => 1.0,
+            Versus::Loss => 0.0,
+            Versus::TieChanged | Versus::TieUnchanged => 0.5,
+        }
+    }
+}
+
+/// How the candidate's answers compare with another's on the same prompts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub win: u64,
+    pub loss: u64,
+    pub tie_changed: u64,
+    pub tie_unchanged: u64,
+}
+
+impl Counts {
+    pub fn of(results: &[Versus]) -> Counts {
+        let mut counts = Counts::default();
+        for result in results {
+            *match result {
+                Versus::Win => &mut counts.win,
+                Versus::Loss => &mut counts.loss,
+                Versus::TieChanged => &mut counts.tie_changed,
+                Versus::TieUnchanged => &mut counts.tie_unchanged,
+            } += 1;
+        }
+        counts
+    }
+
+    pub fn total(&self) -> u64 {
+        self.changed() + self.tie_unchanged
+    }
+
+    pub fn changed(&self) -> u64 {
+        self.win + self.loss + self.tie_changed
+    }
+
+    /// Over changed texts, a tie as one half; `None` when no text changed.
+    pub fn win_rate(&self) -> Option<f64> {
+        (self.changed() > 0).then(|| (self.win as f64 + 0.5 * self.tie_changed as f64) / self.changed() as f64)
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { win, loss, tie_changed, tie_unchanged } = self;
+        write!(f, "{win} win, {loss} loss, {tie_changed} tie changed, {tie_unchanged} tie unchanged")
+    }
+}
+
+pub fn fold(candidate: &Items, other: &Items) -> Result<Counts, String> {
+    Ok(Counts::of(&versus(candidate, other)?))
+}
+
+/// Answer against answer, in the order of the candidate's rows.
+pub fn versus(candidate: &Items, other: &Items) -> Result<Vec<Versus>, String> {
+    let results = pair(candidate, other)?.into_iter().map(|(mine, theirs)| {
+        if !is_changed(candidate, other, mine, theirs)? {
+            // The same text is a tie whatever its scores: scored in another batch, the last bit may differ.
+            candidate.number("score", mine)?;
+            other.number("score", theirs)?;
+            return Ok(Versus::TieUnchanged);
+        }
+        let (mine, theirs) = (candidate.number("score", mine)?, other.number("score", theirs)?);
+        Ok(match () {
+            () if mine > theirs => Versus::Win,
+            () if mine < theirs => Versus::Loss,
+            () => Versus::TieChanged,
+        })
+    });
+    results.collect()
+}
+
+/// Whose text differs, in the order of the candidate's rows. It asks for no scores.
+pub fn changed(candidate: &Items, other: &Items) -> Result<Vec<bool>, String> {
+    pair(candidate, other)?.into_iter().map(|(mine, theirs)| is_changed(candidate, other, mine, theirs)).collect()
+}
+
+fn is_changed(candidate: &Items, other: &Items, mine: usize, theirs: usize) -> Result<bool, String> {
+    let text = |row: &Row| match &row.text {
+        Some(text) => Ok(text.clone()),
+        None => Err(format!("item `{}` has no text", row.id)),
+    };
+    Ok(text(&candidate.rows[mine])? != text(&other.rows[theirs])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn table(rows: &[(&str, &str, &str, Option<f64>)]) -> Items {
+        let row = |(id, prompt, text, _): &(&str, &str, &str, Option<f64>)| Row {
+            id: (*id).to_owned(),
+            prompt: (*prompt).to_owned(),
+            text: Some((*text).to_owned()),
+            group: None,
+        };
+        let scores = rows.iter().map(|(.., score)| *score).collect();
+        Items {
+            rows: rows.iter().map(row).collect(),
+            fields: BTreeMap::from([("score".to_owned(), scores)]),
+            fault: None,
+        }
+    }
+
+    fn check(candidate: &Items, other: &Items, expected: Expect) {
+        expected.assert_eq(&match fold(candidate, other) {
+            Ok(counts) => counts.to_string(),
+            Err(reason) => reason,
+        });
+    }
+
+    #[test]
+    fn items_are_paired_by_id_in_any_order() {
+        let candidate = table(&[("1", "a", "x", Some(1.0)), ("2", "b", "y", Some(2.0)), ("3", "c", "z", Some(3.0))]);
+        let other = table(&[("3", "c", "Z", Some(3.0)), ("1", "a", "X", Some(2.0)), ("2", "b", "Y", Some(1.0))]);
+        check(&candidate, &other, expect!["1 win, 1 loss, 1 tie changed, 0 tie unchanged"]);
+    }
+
+    #[test]
+    fn the_same_text_is_an_unchanged_tie_even_when_the_last_bit_of_its_score_differs() {
+        let candidate = table(&[("1", "a", "x", Some(0.1 + 0.2))]);
+        check(
+            &candidate,
+            &table(&[("1", "a", "x", Some(0.3))]),
+            expect!["0 win, 0 loss, 0 tie changed, 1 tie unchanged"],
+        );
+    }
+
+    #[test]
+    fn tables_that_do_not_pair_are_refused_with_the_reason() {
+        let one = table(&[("1", "a", "x", Some(1.0))]);
+        let two = table(&[("1", "a", "y", Some(1.0)), ("2", "b", "y", Some(1.0))]);
+        check(&Items::default(), &one, expect!["there are no items to compare"]);
+        check(&one, &two, expect!["item `2` has no partner (1 items against 2)"]);
+        check(&two, &one, expect!["item `2` has no partner (2 items against 1)"]);
+        let twice = table(&[("1", "a", "y", Some(1.0)), ("1", "a", "y", Some(1.0))]);
+        check(&one, &twice, expect!["two items have the id `1`"]);
+        check(
+            &one,
+            &table(&[("1", "b", "y", Some(1.0))]),
+            expect!["item `1` has two different prompts, so the two do not compare"],
+        );
+        check(&one, &table(&[("1", "a", "y", None)]), expect!["item `1` has no finite score"]);
+        check(&one, &table(&[("1", "a", "y", Some(f64::NAN))]), expect!["the score of item `1` is NaN"]);
+    }
+
+    #[test]
+    fn nothing_changed_has_no_win_rate() {
+        assert_eq!(Counts { tie_unchanged: 7, ..Counts::default() }.win_rate(), None);
+    }
+
+    #[test]
+    fn a_row_is_known_by_its_id_or_else_by_its_number() {
+        let items = Items::read(concat!(
+            "{\"id\":\"a\",\"prompt\":\"p\",\"text\":\"t\",\"score\":1.5,\"ended\":true,\"ids\":[1,2]}\n",
+            "{\"id\":7,\"prompt_group\":9,\"score\":null}\n",
+            "\n{\"score\":1}\n",
+        ))
+        .unwrap();
+        let rows: Vec<String> =
+            items.rows.iter().map(|row| format!("{} {:?} {:?}", row.id, row.text, row.group)).collect();
+        assert_eq!(rows, [r#"a Some("t") None"#, r#"7 None Some("9")"#, "3 None None"]);
+        assert_eq!(items.fields["score"], [Some(1.5), None, Some(1.0)]);
+        assert_eq!(items.fields["ended"], [Some(1.0), None, None]);
+        assert!(!items.fields.contains_key("ids"));
+        assert_eq!(Items::read("{\"id\":1}\n{\"id\":1}").unwrap_err(), "two items have the id `1`");
+        assert!(Items::read("{\"id\":1}\n{").unwrap_err().starts_with("line 2, column 1: "));
+    }
+
+    #[test]
+    fn tables_of_one_artifact_become_one() {
+        let mut items = Items::read("{\"id\":1,\"prompt\":\"p\",\"text\":\"t\"}\n{\"id\":2}").unwrap();
+        let scores = Items::read("{\"id\":2,\"score\":0.5}\n{\"id\":1,\"score\":1,\"prompt_group\":\"g\"}").unwrap();
+        items.join(&scores, "_2").unwrap();
+        assert_eq!(items.fields["score_2"], [Some(1.0), Some(0.5)]);
+        assert_eq!(items.rows[0].group.as_deref(), Some("g"));
+        assert!(items.join(&Items::read("{\"id\":1}").unwrap(), "").is_err());
+    }
+}

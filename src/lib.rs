@@ -1,0 +1,45 @@
+//! `pipeline`: one file describes the training; one command runs it; nothing runs twice; a written rule, not code,
+//! decides what goes on.
+//!
+//! ```text
+//! file → Spec → Plan → per ready stage: Action → Key → store hit, or worker process → Record
+//!                  → select → Candidate, judge → Verdict → Outcome → dependants become ready
+//!                  → Event → journal → progress (live) / status / explain / report
+//! ```
+//!
+//! What always holds:
+//!
+//! * Gates are not in keys: editing a rule never trains anything.
+//! * `run` is the only verb that computes, and running again is resuming.
+//! * An executor knows only a directory and a command.
+//! * NaN or a missing metric never opens a gate.
+//! * A record is written once, last, and never overwritten.
+//! * Timings never change a key.
+//!
+//! Exit codes: 0 all done · 1 a stage failed or a gate erred · 2 the file or the command is wrong · 3 stopped or held by a
+//! gate · 130 interrupted. Where several hold: 130, 2, 1, 3.
+
+// What the user typed.
+mod diagnostic;
+mod spec;
+// What it means.
+pub mod gate;
+mod plan;
+// What is to be done: pure.
+mod action;
+mod event;
+mod schedule;
+// Doing it: the world.
+mod approvals;
+mod cases;
+mod executor;
+mod journal;
+mod run;
+mod worker;
+// Showing it.
+mod progress;
+mod report;
+// The verbs.
+mod cli;
+
+pub use cli::main;

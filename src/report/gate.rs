@@ -1,0 +1,134 @@
+//! Gates by themselves: what one saw, what another rule would say, and what changes between two runs. Knows nothing of
+//! the store.
+
+use super::explain::{Facts, short, verdict};
+use super::fold::{Run, StageRun};
+use super::page::{self, Page, Tone, cell, duration, number};
+use super::stages;
+use crate::event::{Decision, Evidence, Outcome, Seen, Verdict};
+
+/// `gate show`: the decision, and every number that was put in.
+pub fn show(stage: &StageRun, page: Page) -> String {
+    let Some(said) = &stage.verdict else { return String::new() };
+    let mut facts = Facts::new(page);
+    facts.say("question", &said.evidence.question, Tone::Quiet);
+    format!("{}\n{}\n{}", verdict(stage, page), saw(&said.evidence, page), facts.print())
+}
+
+/// The artifacts a gate compared, their contents and what was measured of each.
+fn saw(evidence: &Evidence, page: Page) -> String {
+    let mut table = page::table(page, &["saw", "artifact", "content", "measured"]);
+    let mut add = |role: &str, seen: &Seen, tone: Tone| {
+        let own = seen.metrics.iter().map(|(name, value)| format!("{name} {}", number(*value)));
+        let judged = seen.judged.iter().flat_map(|(judge, by)| {
+            by.metrics.iter().map(move |(name, value)| format!("{judge}.{name} {}", number(*value)))
+        });
+        let measured = own.chain(judged).map(|text| text.replace(' ', &page::TOGETHER.to_string()));
+        table.add_row([
+            cell(role, Tone::Plain),
+            cell(&seen.label, tone),
+            cell(short(&seen.content.to_string()), Tone::Quiet),
+            cell(measured.collect::<Vec<_>>().join(" "), Tone::Plain),
+        ]);
+    };
+    for (at, seen) in evidence.candidates.iter().enumerate() {
+        match evidence.chosen == Some(at) {
+            true => add("candidate", seen, Tone::Good),
+            false => add("not chosen", seen, Tone::Quiet),
+        }
+    }
+    evidence.incumbent.iter().for_each(|seen| add("incumbent", seen, Tone::Plain));
+    evidence.stages.iter().for_each(|(name, seen)| add(name, seen, Tone::Plain));
+    page::keep_whole(&mut table, 0..3);
+    page::print(table)
+}
+
+/// What a rule would have said of one run's measurements.
+pub struct Supposed {
+    pub run: String,
+    /// `None`: it had no gate.
+    pub then: Option<Decision>,
+    /// What it says now, with its numbers; or why it cannot be said.
+    pub now: Result<(Decision, String), String>,
+}
+
+/// Runs that saw the same are one row.
+pub fn supposed(rows: &[Supposed], page: Page) -> String {
+    let mut table = page::table(page, &["run", "it said", "it would say", "because"]);
+    for row in rows {
+        let (then, then_tone) = row.then.map_or(("–", Tone::Quiet), stages::decision);
+        let (now, tone, because) = match &row.now {
+            Ok((decision, because)) => {
+                let (word, tone) = stages::decision(*decision);
+                (word, tone, because.as_str())
+            }
+            Err(reason) => ("–", Tone::Quiet, reason.as_str()),
+        };
+        table.add_row([
+            cell(&row.run, Tone::Plain),
+            cell(then, then_tone),
+            cell(now, tone),
+            cell(because, Tone::Plain),
+        ]);
+    }
+    page::keep_whole(&mut table, 0..3);
+    page::print(table)
+}
+
+/// Decision and numbers of the required rules, and of the choice.
+pub fn because(verdict: &Verdict) -> String {
+    let required = verdict.rules.iter().filter(|rule| rule.role == "require").map(|rule| rule.explanation.as_str());
+    verdict.select.as_deref().into_iter().chain(required).collect::<Vec<_>>().join("; ")
+}
+
+/// What differs between two looks at one pipeline, one line each: gates that say something else, and what has to run.
+/// Empty when nothing does.
+pub fn changes(before: &Run, after: &Run) -> Vec<String> {
+    let mut lines = Vec::new();
+    for stage in &after.stages {
+        let Some(other) = before.stage(&stage.head.name) else { continue };
+        let (Some(new), Some(old)) = (&stage.verdict, &other.verdict) else { continue };
+        let word =
+            |verdict: &Verdict| format!("{} ({} goes on)", stages::decision(verdict.decision).0, verdict.carries);
+        if (new.decision, &new.carries) != (old.decision, &old.carries) {
+            lines.push(format!("the gate of {}: {} -> {}", stage.head.name, word(old), word(new)));
+        }
+    }
+    lines
+}
+
+/// What would run in `after` that would not in `before`, with how long each took last time.
+pub fn cost(before: &Run, after: &Run) -> String {
+    let would_run = |run: &Run, name: &str| run.stage(name).is_some_and(super::would_run);
+    let names = after.stages.iter().map(|stage| stage.head.name.as_str());
+    let again: Vec<&str> = names.filter(|name| would_run(after, name) && !would_run(before, name)).collect();
+    let lasted = |name: &&str| match after.lasted.get(*name) {
+        Some(seconds) => format!("{name} ({} last time)", duration(*seconds)),
+        None => format!("{name} (never ran)"),
+    };
+    let mut text = match again.is_empty() {
+        true => "Nothing would have to run again.\n".to_owned(),
+        false => {
+            let total: f64 = again.iter().filter_map(|name| after.lasted.get(*name)).sum();
+            let each: Vec<String> = again.iter().map(lasted).collect();
+            format!("These would run again: {}; together about {}.\n", each.join(", "), duration(total))
+        }
+    };
+    let newly = |is: fn(&Outcome) -> bool| {
+        let is_so = |run: &Run, name: &str| run.stage(name).and_then(|stage| stage.outcome.as_ref()).is_some_and(is);
+        let names = after.stages.iter().map(|stage| stage.head.name.as_str());
+        names.filter(|name| is_so(after, name) && !is_so(before, name)).collect::<Vec<_>>().join(", ")
+    };
+    for (is, what) in [
+        ((|outcome| matches!(outcome, Outcome::Skipped { .. })) as fn(&Outcome) -> bool, "would be skipped"),
+        (|outcome| matches!(outcome, Outcome::Stopped { .. }), "would stop"),
+        (|outcome| matches!(outcome, Outcome::Held { .. }), "would wait for a person"),
+        (|outcome| matches!(outcome, Outcome::Failed { .. }), "would fail"),
+    ] {
+        let names = newly(is);
+        if !names.is_empty() {
+            text += &format!("{names} {what}.\n");
+        }
+    }
+    text
+}
