@@ -299,7 +299,9 @@ fn understand(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Re
 fn check(file: &Path, set: &[String]) -> Result<u8> {
     let plan = understand(file, set, None)?;
     let gates = plan.stages.iter().filter(|stage| stage.gate.is_some()).count();
-    terminal::say(&format!("{}: no mistakes; {} stages, {gates} gates\n", file.display(), plan.stages.len()))?;
+    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let (stages, gates) = (count(plan.stages.len(), "stage"), count(gates, "gate"));
+    terminal::say(&format!("{}: no mistakes; {stages}, {gates}\n", file.display()))?;
     Ok(0)
 }
 

@@ -150,11 +150,14 @@ fn rows(desk: &Desk, candidates: &[Artifact], gated: &Gated) -> Vec<Row> {
         measurement: measurement.clone(),
     });
     let candidates_judged = gated.judged.iter().map(|(eval, at, measurement)| {
-        let is_rejected = !(matches!(gated.way, Way::Candidate) && gated.chosen == Some(*at));
-        let label = match (is_rejected, *at + 1 == candidates.len()) {
-            (false, _) => name.clone(),
-            (true, true) => format!("{name}@last"),
-            (true, false) => candidates[*at].label.clone(),
+        let is_chosen = gated.chosen == Some(*at);
+        let is_held = matches!(gated.way, Way::Held) && is_chosen;
+        let carries = matches!(gated.way, Way::Candidate) && is_chosen;
+        let is_rejected = !(carries || is_held);
+        let label = match (carries, is_rejected && *at + 1 == candidates.len()) {
+            (true, _) => name.clone(),
+            (false, true) => format!("{name}@last"),
+            (false, false) => candidates[*at].label.clone(),
         };
         let (content, measurement) = (candidates[*at].content.clone(), measurement.clone());
         Row { eval: *eval, label, is_rejected, is_candidate: true, content, measurement }

@@ -237,9 +237,9 @@ fn habits_of_other_languages_are_answered_with_our_spelling() {
             reward > 1 & reward < 2
             [&] `&` is no part of the rule language | write `and`
             win_rate(sft over changed) > 90%
-            [90%] `%` has a place only after `by` | write `0.9`, or a margin such as `a > b by 90%`
+            [90%] `%` has a place only in a margin or a confidence | write `0.9`, or a margin such as `a > b by 90%`
             mean_score > sft.mean_score + 5%
-            [5%] `%` has a place only after `by` | write `0.05`, or a margin such as `a > b by 5%`
+            [5%] `%` has a place only in a margin or a confidence | write `0.05`, or a margin such as `a > b by 5%`
             reward > 1,000
             [,] expected `and`, `or` or the end, found `,` | write a decimal point, and no thousands separator
             reward > 1_000

@@ -68,8 +68,11 @@ impl Parser<'_> {
                 if self.is_symbol('%') {
                     self.next();
                     let share = show::number(value / 100.0, 12);
-                    return Err(Mistake::new(&self.since(token.range.start), "`%` has a place only after `by`")
-                        .help(format!("write `{share}`, or a margin such as `a > b by {}%`", token.text)));
+                    return Err(Mistake::new(
+                        &self.since(token.range.start),
+                        "`%` has a place only in a margin or a confidence",
+                    )
+                    .help(format!("write `{share}`, or a margin such as `a > b by {}%`", token.text)));
                 }
                 let literal = Number::Literal { value, text: token.text.to_owned() };
                 Ok(Parsed::Number(literal, token.range))
