@@ -9,7 +9,7 @@ mod tested;
 mod versus;
 
 use crate::diagnostic::{Diagnostic, Source};
-use crate::event::{Decision, Evidence};
+use crate::event::Evidence;
 use crate::schedule::weigh::{Heir, Tables};
 pub use expected::Expected;
 pub use file::read;
@@ -36,15 +36,6 @@ pub struct Case {
 
 /// The mistakes of the file of tests, and those of the pipeline it tests.
 pub type Mistaken = Vec<(Source, Vec<Diagnostic>)>;
-
-pub fn decision(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Pass => "pass",
-        Decision::Fail => "fail",
-        Decision::Unsure => "unsure",
-        Decision::Error => "error",
-    }
-}
 
 pub fn heir(heir: Heir) -> &'static str {
     match heir {

@@ -111,6 +111,17 @@ pub enum Decision {
     Error,
 }
 
+impl Decision {
+    pub fn word(self) -> &'static str {
+        match self {
+            Decision::Pass => "pass",
+            Decision::Fail => "fail",
+            Decision::Unsure => "unsure",
+            Decision::Error => "error",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     pub decision: Decision,
@@ -215,6 +226,13 @@ pub struct RuleVerdict {
     pub explanation: String,
 }
 
+impl RuleVerdict {
+    /// Whether it decides; the others only say something.
+    pub fn is_required(&self) -> bool {
+        self.role == "require"
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
@@ -251,6 +269,28 @@ pub enum Outcome {
         because: Vec<String>,
     },
     Interrupted,
+}
+
+impl Outcome {
+    /// Whether the work was done in this run, and what it took; `None` where nothing came of it.
+    fn work(&self) -> Option<(bool, f64)> {
+        match self {
+            Outcome::Done { executed, seconds, .. }
+            | Outcome::Stopped { executed, seconds, .. }
+            | Outcome::Held { executed, seconds, .. } => Some((*executed, *seconds)),
+            Outcome::Failed { .. } | Outcome::Skipped { .. } | Outcome::WouldRun { .. } | Outcome::Interrupted => None,
+        }
+    }
+
+    /// In seconds, when it was done in this run.
+    pub fn executed_in(&self) -> Option<f64> {
+        self.work().filter(|(executed, _)| *executed).map(|(_, seconds)| seconds)
+    }
+
+    /// What came of it was there before.
+    pub fn is_cached(&self) -> bool {
+        self.work().is_some_and(|(executed, _)| !executed)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

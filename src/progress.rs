@@ -59,9 +59,7 @@ fn lasting_line(event: &Event) -> Option<String> {
         }
         Event::Judged { stage, verdict } => Some(format!("{stage}: {}", judged(verdict))),
         Event::Ended { stage, outcome } => match outcome {
-            Outcome::Done { executed: false, .. }
-            | Outcome::Stopped { executed: false, .. }
-            | Outcome::Held { executed: false, .. } => Some(format!("{stage}: cached")),
+            outcome if outcome.is_cached() => Some(format!("{stage}: cached")),
             Outcome::Skipped { because } => Some(format!("{stage}: skipped: {because}")),
             // What was run has had its line when it finished; what failed, when it failed. An interrupt ends every
             // stage that had not ended: the report counts them.

@@ -87,7 +87,7 @@ pub fn last_line(run: &Run, is_alive: bool) -> String {
 }
 
 fn was_executed(stage: &StageRun) -> bool {
-    stage.outcome.as_ref().is_some_and(|outcome| executed(outcome) == Some(true))
+    stage.outcome.as_ref().is_some_and(|outcome| outcome.executed_in().is_some())
 }
 
 pub fn would_run(stage: &StageRun) -> bool {
@@ -99,16 +99,6 @@ fn last_time(run: &Run, stage: &StageRun) -> Option<f64> {
     would_run(stage).then(|| run.lasted.get(&stage.head.name).copied()).flatten()
 }
 
-/// Whether its work was done in this run; `None` where nothing came of it.
-fn executed(outcome: &Outcome) -> Option<bool> {
-    match outcome {
-        Outcome::Done { executed, .. } | Outcome::Stopped { executed, .. } | Outcome::Held { executed, .. } => {
-            Some(*executed)
-        }
-        _ => None,
-    }
-}
-
 /// `5 run, 2 cached, 1 kept the incumbent`; what does not occur is not said.
 fn counts(run: &Run) -> String {
     let count = |is: fn(&Outcome) -> bool| {
@@ -116,8 +106,8 @@ fn counts(run: &Run) -> String {
     };
     let phrases = [
         (count(|o| matches!(o, Outcome::WouldRun { .. })), "would run"),
-        (count(|o| executed(o) == Some(true)), "run"),
-        (count(|o| executed(o) == Some(false)), "cached"),
+        (count(|o| o.executed_in().is_some()), "run"),
+        (count(Outcome::is_cached), "cached"),
         (count(|o| matches!(o, Outcome::Done { kept: true, .. })), "kept the incumbent"),
         (count(|o| matches!(o, Outcome::Stopped { .. })), "stopped"),
         (count(|o| matches!(o, Outcome::Held { .. })), "held"),

@@ -1,6 +1,6 @@
 //! What a test expects: `pass`, or a mapping of all that has to be so. Knows nothing of how it is found out.
 
-use super::{decision, heir};
+use super::heir;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::event::Decision;
 use crate::schedule::weigh::Heir;
@@ -68,5 +68,5 @@ fn list(node: &Node) -> &[Node] {
 
 fn says(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Decision> {
     let decisions = [Decision::Pass, Decision::Fail, Decision::Unsure, Decision::Error];
-    expect::word(node, &decisions.map(|says| (decision(says), says)), mistakes)
+    expect::word(node, &decisions.map(|says| (says.word(), says)), mistakes)
 }

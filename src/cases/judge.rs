@@ -1,9 +1,9 @@
 //! What the gate says of a case, exactly as a run would; and what of that was expected otherwise. Knows nothing of the
 //! file.
 
-use super::{Case, Expected, decision, heir};
-use crate::event::{Decision, RuleVerdict, Table};
-use crate::schedule::weigh::{self, Heir, Tables};
+use super::{Case, Expected, heir};
+use crate::event::{Decision, RuleVerdict};
+use crate::schedule::weigh::{self, Heir, Judged};
 
 pub struct Said {
     pub decision: Decision,
@@ -26,24 +26,9 @@ pub struct Unmet {
 
 pub fn judge(case: &Case) -> Said {
     let (gate, evidence) = (&case.tested.gate, &case.evidence);
-    let judges = case.tested.judges();
     // As in a run, a rule sees the tables that are read for it and no others.
-    let known = |wanted: Vec<Table>| -> Tables {
-        let of = |table: Table| case.tables.get(&table).map(|items| (table.clone(), items.clone()));
-        wanted.into_iter().filter_map(of).collect()
-    };
-    let tables = known(weigh::tables_to_choose(gate, &judges, evidence));
+    let Judged { chosen, rules, decision } = weigh::judge(gate, evidence, |table| case.tables.get(table).cloned());
     let has_incumbent = evidence.incumbent.is_some();
-    let chosen = weigh::choose(gate, &judges, evidence, &tables);
-    let rules = match chosen.index {
-        None => Vec::new(),
-        Some(at) => {
-            let mut tables = tables;
-            tables.extend(known(weigh::tables_to_weigh(gate, &judges, evidence, at)));
-            weigh::weigh(gate, &judges, evidence, at, &tables)
-        }
-    };
-    let decision = weigh::decision(&chosen, &rules);
     let heir = weigh::heir(decision, weigh::otherwise(gate, decision), None, chosen.index.is_some(), has_incumbent);
     let step = chosen.index.and_then(|at| evidence.candidates[at].step);
     let select = gate.select.as_ref().map(|_| chosen.explanation);
@@ -56,11 +41,11 @@ pub fn unmet(expected: &Expected, said: &Said) -> Vec<Unmet> {
     let mut compare = |what, expected: Option<String>, said: String| {
         all.extend(expected.filter(|expected| *expected != said).map(|expected| Unmet { what, expected, said }));
     };
-    compare("gate", expected.gate.map(|says| decision(says).to_owned()), decision(said.decision).to_owned());
+    compare("gate", expected.gate.map(|says| says.word().to_owned()), said.decision.word().to_owned());
     let step = said.step.map_or_else(|| "none".to_owned(), |step| step.to_string());
     compare("step", expected.step.as_ref().map(|step| step.value.to_string()), step);
-    let list = |says: &[Decision]| says.iter().map(|says| decision(*says)).collect::<Vec<_>>().join(", ");
-    let required = said.rules.iter().filter(|rule| rule.role == "require").map(|rule| rule.decision);
+    let list = |says: &[Decision]| says.iter().map(|says| says.word()).collect::<Vec<_>>().join(", ");
+    let required = said.rules.iter().filter(|rule| rule.is_required()).map(|rule| rule.decision);
     let required = match said.rules.is_empty() {
         true if !expected.rules.as_ref().is_none_or(|rules| rules.value.is_empty()) => "none was asked".to_owned(),
         _ => list(&required.collect::<Vec<_>>()),

@@ -53,10 +53,10 @@ fn judged(text: &str, expected: Expect) {
     for case in &cases.cases {
         let said = judge(case);
         let step = said.step.map(|step| format!(", step {step}")).unwrap_or_default();
-        writeln!(told, "{}: {}{step}, {} carries", case.name, decision(said.decision), heir(said.heir)).unwrap();
+        writeln!(told, "{}: {}{step}, {} carries", case.name, said.decision.word(), heir(said.heir)).unwrap();
         said.select.iter().for_each(|why| writeln!(told, "  select: {why}").unwrap());
         for rule in &said.rules {
-            writeln!(told, "  {} {}: {}", rule.role, decision(rule.decision), rule.explanation).unwrap();
+            writeln!(told, "  {} {}: {}", rule.role, rule.decision.word(), rule.explanation).unwrap();
         }
         for Unmet { what, expected, said } in unmet(&case.expected, &said) {
             writeln!(told, "  ! {what}: expected {expected}, said {said}").unwrap();

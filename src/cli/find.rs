@@ -120,14 +120,9 @@ pub fn lasted<'a>(root: &Path, pipeline: &str, stages: impl Iterator<Item = &'a 
             break;
         }
         for stage in &run.stages {
-            let (Some(Outcome::Done { executed: true, seconds, .. })
-            | Some(Outcome::Stopped { executed: true, seconds, .. })
-            | Some(Outcome::Held { executed: true, seconds, .. })) = &stage.outcome
-            else {
-                continue;
-            };
+            let Some(seconds) = stage.outcome.as_ref().and_then(Outcome::executed_in) else { continue };
             if wanted.remove(stage.head.name.as_str()) {
-                lasted.insert(stage.head.name.clone(), *seconds);
+                lasted.insert(stage.head.name.clone(), seconds);
             }
         }
     }

@@ -5,14 +5,14 @@ use super::terminal;
 use super::{refused, understand};
 use crate::action::Record;
 use crate::approvals::{self, Answer, Approval};
-use crate::event::{Evidence, Outcome, Seen, Table, Verdict};
+use crate::event::{self, Evidence, Outcome, Seen, Table, Verdict};
 use crate::gate::Items;
-use crate::plan::Plan;
+use crate::plan::{Gate, Plan};
 use crate::report::fold::{self, Run, StageRun};
 use crate::report::gate::{self as page, Supposed};
-use crate::report::{self, page::moment, stages};
+use crate::report::{self, page::moment};
 use crate::run;
-use crate::schedule::weigh::{self, Tables};
+use crate::schedule::weigh::{self, Judged};
 use anyhow::Result;
 use cache::Store;
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &Found) -> Result<
         (old, Some(now)) => rows.push(Supposed {
             run: "as stored now".to_owned(),
             then: old.map(|old| old.decision),
-            now: Ok((now.decision, page::because(now))),
+            now: Ok((now.decision, page::because(now.select.as_deref(), &now.rules))),
         }),
         (_, None) => {
             let why = after.stage(name).and_then(|stage| stage.outcome.as_ref());
@@ -126,11 +126,6 @@ fn look(plan: &Plan, file: &Path, found: &Found) -> Result<Run> {
 fn earlier(name: &str, plan: &Plan, found: &Found) -> Result<Vec<Supposed>> {
     let stage = plan.stages.iter().find(|stage| stage.name == name);
     let Some(gate) = stage.and_then(|stage| stage.gate.as_ref()) else { return Ok(Vec::new()) };
-    let judges: Vec<String> = match gate.judges.is_empty() {
-        // An eval judges by itself.
-        true => vec![name.to_owned()],
-        false => gate.judges.iter().map(|judge| plan.stages[*judge].name.clone()).collect(),
-    };
     let store = Store::open(&found.root)?;
     let mut rows: Vec<(Evidence, Vec<String>, Supposed)> = Vec::new();
     for run in find::runs(&found.root, &plan.name)? {
@@ -144,7 +139,7 @@ fn earlier(name: &str, plan: &Plan, found: &Found) -> Result<Vec<Supposed>> {
         for (stage, _) in gate.stages.iter().filter(|(stage, _)| !verdict.evidence.stages.contains_key(stage)) {
             evidence.stages.extend(record_of(&store, &run, stage).map(|seen| (stage.clone(), seen)));
         }
-        let now = rejudge(&store, gate, &judges, &evidence);
+        let now = rejudge(&store, gate, &evidence);
         rows.push((
             verdict.evidence.clone(),
             vec![at],
@@ -168,34 +163,17 @@ fn record_of(store: &Store, run: &Run, stage: &str) -> Option<Seen> {
     Some(Seen::of(&candidate, stage.head.name.clone()))
 }
 
-fn rejudge(
-    store: &Store,
-    gate: &crate::plan::Gate,
-    judges: &[String],
-    evidence: &Evidence,
-) -> Result<(crate::event::Decision, String), String> {
-    // What was not measured then says nothing of the rule.
-    let said = |decision, because| {
-        if decision == crate::event::Decision::Error { Err(because) } else { Ok((decision, because)) }
+/// The decision and its numbers; an error is what was not measured then, which says nothing of the rule.
+fn rejudge(store: &Store, gate: &Gate, evidence: &Evidence) -> Result<(event::Decision, String), String> {
+    let read = |table: &Table| {
+        let items = run::items::read(store, table);
+        Some(items.unwrap_or_else(|_| Items::broken("they are no longer in the store")).into())
     };
-    let mut tables = Tables::new();
-    let mut read = |wanted: Vec<Table>| -> Tables {
-        for table in wanted {
-            let items = run::items::read(store, &table);
-            let items = items.unwrap_or_else(|_| Items::broken("they are no longer in the store"));
-            tables.insert(table, items.into());
-        }
-        tables.clone()
-    };
-    let known = read(weigh::tables_to_choose(gate, judges, evidence));
-    let chosen = weigh::choose(gate, judges, evidence, &known);
-    let Some(at) = chosen.index else { return said(chosen.outcome, chosen.explanation) };
-    let known = read(weigh::tables_to_weigh(gate, judges, evidence, at));
-    let rules = weigh::weigh(gate, judges, evidence, at, &known);
-    let decision = weigh::decision(&chosen, &rules);
-    let select = gate.select.as_ref().map(|_| chosen.explanation);
-    let (carries, decided, evidence) = (String::new(), None, Evidence::default());
-    said(decision, page::because(&Verdict { decision, rules, select, carries, decided, evidence }))
+    let Judged { chosen, rules, decision } = weigh::judge(gate, evidence, read);
+    // Where none was chosen the choice is all there is to say.
+    let select = (gate.select.is_some() || chosen.index.is_none()).then_some(chosen.explanation.as_str());
+    let because = page::because(select, &rules);
+    if decision == event::Decision::Error { Err(because) } else { Ok((decision, because)) }
 }
 
 /// A person's answer where a gate held.
@@ -214,7 +192,7 @@ pub fn approve(decision: &Decision, found: &Found) -> Result<u8> {
     }
     let verdict = verdict_of(found, stage)?;
     if !matches!(stage.outcome, Some(Outcome::Held { .. })) {
-        let (word, _) = stages::decision(verdict.decision);
+        let word = verdict.decision.word();
         let decided = if verdict.decided.is_some() { ", and a person has decided" } else { "" };
         return Err(refused(format!(
             "the gate of `{name}` waits for nobody: it says {word}{decided} (a gate waits with `on_fail: hold`)"
@@ -242,12 +220,7 @@ pub fn approve(decision: &Decision, found: &Found) -> Result<u8> {
         by: by.clone(),
         at: run::stamp(jiff::Timestamp::now()),
         candidate: candidate.map_or_else(String::new, |seen| format!("{}, {}", seen.label, seen.content)),
-        rules: verdict
-            .rules
-            .iter()
-            .filter(|rule| rule.role == "require")
-            .map(|rule| rule.explanation.clone())
-            .collect(),
+        rules: verdict.rules.iter().filter(|rule| rule.is_required()).map(|rule| rule.explanation.clone()).collect(),
         question: evidence.question.clone(),
     };
     approvals::append(&path, &approval)?;

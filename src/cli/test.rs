@@ -57,7 +57,7 @@ fn told(case: &Case, said: &Said, unmet: &[Unmet]) -> String {
     }
     said.select.iter().for_each(|why| line(format!("select: {why}")));
     for rule in &said.rules {
-        line(format!("{} {}: {}", rule.role, cases::decision(rule.decision), rule.explanation));
+        line(format!("{} {}: {}", rule.role, rule.decision.word(), rule.explanation));
     }
     text
 }

@@ -149,34 +149,6 @@ fn joined(
     Weighed { outcome, explanation: texts.collect::<Vec<_>>().join(&format!(" {word} ")), p: None }
 }
 
-/// What the items say of one of the comparisons that a sentence makes together. Each has to hold at the full level; that
-/// any of them fails has as many chances to be luck.
-fn weigh(
-    question: &Question,
-    confidence: &Confidence,
-    together: usize,
-    level: Level,
-    leaves: &Leaves,
-    facts: &Facts,
-) -> (Outcome, Result<evidence::Evidence, Gap>, f64) {
-    let alpha = (1.0 - confidence.percent / 100.0) / level.divisor;
-    let evidence = evidence::weigh(question, alpha, leaves, facts)
-        .map(|evidence| evidence::Evidence { p_fails: (evidence.p_fails * together as f64).min(1.0), ..evidence });
-    let (outcome, p) = match &evidence {
-        Err(Gap::Error(_)) => (Outcome::Error, 1.0),
-        Err(Gap::Open(_)) => (Outcome::Unsure, 1.0),
-        Ok(evidence) => {
-            let outcome = match () {
-                () if evidence.p_holds <= alpha => Outcome::Pass,
-                () if evidence.p_fails <= alpha => Outcome::Fail,
-                () => Outcome::Unsure,
-            };
-            (outcome, if level.is_negated { evidence.p_fails } else { evidence.p_holds })
-        }
-    };
-    (outcome, evidence, p / alpha)
-}
-
 fn compare(
     first: &Number,
     links: &[(Comparison, Number)],
@@ -320,6 +292,8 @@ impl Said {
         outcome
     }
 
+    /// One of so many comparisons that the sentence makes `together`: each has to hold at the full level; that any of
+    /// them fails has as many chances to be luck.
     fn weigh(
         &mut self,
         question: &Question,
@@ -329,13 +303,27 @@ impl Said {
         leaves: &Leaves,
         facts: &Facts,
     ) -> Outcome {
-        let (outcome, evidence, p) = weigh(question, confidence, together, level, leaves, facts);
-        match evidence {
-            Ok(evidence) => self.notes.push(sentence::sure(&evidence, outcome, confidence, level.divisor)),
-            Err(gap) => self.gaps.push(gap),
-        }
+        let alpha = (1.0 - confidence.percent / 100.0) / level.divisor;
+        let (outcome, p) = match evidence::weigh(question, alpha, leaves, facts) {
+            Err(gap) => {
+                let outcome = if matches!(gap, Gap::Error(_)) { Outcome::Error } else { Outcome::Unsure };
+                self.gaps.push(gap);
+                (outcome, 1.0)
+            }
+            Ok(evidence) => {
+                let evidence =
+                    evidence::Evidence { p_fails: (evidence.p_fails * together as f64).min(1.0), ..evidence };
+                let outcome = match () {
+                    () if evidence.p_holds <= alpha => Outcome::Pass,
+                    () if evidence.p_fails <= alpha => Outcome::Fail,
+                    () => Outcome::Unsure,
+                };
+                self.notes.push(sentence::sure(&evidence, outcome, confidence, level.divisor));
+                (outcome, if level.is_negated { evidence.p_fails } else { evidence.p_holds })
+            }
+        };
         let weaker = if level.is_negated { f64::min } else { f64::max };
-        self.p = Some(self.p.map_or(p, |before| weaker(before, p)));
+        self.p = Some(self.p.map_or(p / alpha, |before| weaker(before, p / alpha)));
         self.take(outcome)
     }
 

@@ -50,8 +50,8 @@ impl Rule {
         names.filter_map(field_of).collect()
     }
 
-    /// The rule in one spelling, with `called` in the place of each stage's and judge's name: what an approval is bound to, so
-    /// that neither a renamed stage nor a space more makes it lapse.
+    /// The rule in one spelling, with `called` in the place of each stage's and judge's name: what an approval is bound
+    /// to, so that neither a renamed stage nor a space more makes it lapse.
     pub fn resolved(&self, called: &dyn Fn(&str) -> String) -> String {
         let mut names = self.stages();
         let by = |said: &Option<Said>, start: usize| match said {

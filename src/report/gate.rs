@@ -5,7 +5,7 @@ use super::explain::{Facts, short, verdict};
 use super::fold::{Run, StageRun};
 use super::page::{self, Page, Tone, cell, duration, number};
 use super::stages;
-use crate::event::{Decision, Evidence, Outcome, Seen, Verdict};
+use crate::event::{Decision, Evidence, Outcome, RuleVerdict, Seen, Verdict};
 
 /// `gate show`: the decision, and every number that was put in.
 pub fn show(stage: &StageRun, page: Page) -> String {
@@ -76,9 +76,9 @@ pub fn supposed(rows: &[Supposed], page: Page) -> String {
 }
 
 /// Decision and numbers of the required rules, and of the choice.
-pub fn because(verdict: &Verdict) -> String {
-    let required = verdict.rules.iter().filter(|rule| rule.role == "require").map(|rule| rule.explanation.as_str());
-    verdict.select.as_deref().into_iter().chain(required).collect::<Vec<_>>().join("; ")
+pub fn because(select: Option<&str>, rules: &[RuleVerdict]) -> String {
+    let required = rules.iter().filter(|rule| rule.is_required()).map(|rule| rule.explanation.as_str());
+    select.into_iter().chain(required).collect::<Vec<_>>().join("; ")
 }
 
 /// What differs between two looks at one pipeline, one line each: gates that say something else, and what has to run.
@@ -88,8 +88,7 @@ pub fn changes(before: &Run, after: &Run) -> Vec<String> {
     for stage in &after.stages {
         let Some(other) = before.stage(&stage.head.name) else { continue };
         let (Some(new), Some(old)) = (&stage.verdict, &other.verdict) else { continue };
-        let word =
-            |verdict: &Verdict| format!("{} ({} goes on)", stages::decision(verdict.decision).0, verdict.carries);
+        let word = |verdict: &Verdict| format!("{} ({} goes on)", verdict.decision.word(), verdict.carries);
         if (new.decision, &new.carries) != (old.decision, &old.carries) {
             lines.push(format!("the gate of {}: {} -> {}", stage.head.name, word(old), word(new)));
         }

@@ -63,15 +63,10 @@ fn share_done(stage: &StageRun) -> String {
 /// Only work that was done now has a time: what a cached stage once took would not add up to the run. What would run
 /// has the time it took before.
 fn time(run: &Run, stage: &StageRun) -> String {
-    let seconds = match &stage.outcome {
-        Some(
-            Outcome::Done { executed: true, seconds, .. }
-            | Outcome::Stopped { executed: true, seconds, .. }
-            | Outcome::Held { executed: true, seconds, .. },
-        ) => *seconds,
-        _ => return super::last_time(run, stage).map_or(String::new(), |seconds| format!("~{}", duration(seconds))),
-    };
-    duration(seconds)
+    match stage.outcome.as_ref().and_then(Outcome::executed_in) {
+        Some(seconds) => duration(seconds),
+        None => super::last_time(run, stage).map_or(String::new(), |seconds| format!("~{}", duration(seconds))),
+    }
 }
 
 /// The metrics, or why there are none.
@@ -168,12 +163,12 @@ fn decided(decided: &Decided) -> String {
 }
 
 pub fn decision(decision: Decision) -> (&'static str, Tone) {
-    match decision {
-        Decision::Pass => ("pass", Tone::Good),
-        Decision::Fail => ("fail", Tone::Doubtful),
-        Decision::Unsure => ("unsure", Tone::Doubtful),
-        Decision::Error => ("error", Tone::Bad),
-    }
+    let tone = match decision {
+        Decision::Pass => Tone::Good,
+        Decision::Fail | Decision::Unsure => Tone::Doubtful,
+        Decision::Error => Tone::Bad,
+    };
+    (decision.word(), tone)
 }
 
 /// Every rule of every gate with the numbers it saw; empty when no gate has spoken.

@@ -57,24 +57,22 @@ pub fn gate(desk: &mut Desk, gate: &Gate, judges: &[StageId], candidates: &[Arti
     let select_judges = gate.select.as_ref().map(gate::Select::judges).unwrap_or_default();
     let mut own_tables = Tables::new();
     if select_judges.is_empty() {
-        read(desk, weigh::tables_to_choose(gate, &names, &evidence), &mut own_tables)?;
+        read(desk, weigh::tables_to_choose(gate, &evidence), &mut own_tables)?;
     }
 
     // 2. Everything that has to be judged is asked for before anything is waited for.
+    let models: Vec<usize> = match select_judges.is_empty() {
+        true => weigh::choose(gate, &evidence, &own_tables).index.into_iter().collect(),
+        // What other judges say of the chosen one is asked for when all are: each survivor may be chosen.
+        false => weigh::survivors(gate, &evidence, &own_tables),
+    };
+    let who: BTreeSet<(Who, usize)> = weigh::rules(gate).flat_map(|(_, rule)| rule.judged()).collect();
     let mut asked: Vec<(usize, Who, usize)> = Vec::new();
     for judge in 0..yardsticks.len() {
-        let models = match select_judges.is_empty() {
-            true => weigh::choose(gate, &names, &evidence, &own_tables).index.into_iter().collect(),
-            // What other judges say of the chosen one is asked for when all are: each survivor may be chosen.
-            false => weigh::survivors(gate, &names, &evidence, &own_tables),
-        };
-        asked.extend(models.into_iter().map(|at| (judge, Who::Candidate, at)));
-        let who: BTreeSet<(Who, usize)> = weigh::rules(gate).flat_map(|(_, rule)| rule.judged()).collect();
-        asked.extend(
-            incumbent.iter().map(|_| (judge, Who::Incumbent, 0)).filter(|_| who.contains(&(Who::Incumbent, judge))),
-        );
+        asked.extend(models.iter().map(|at| (judge, Who::Candidate, *at)));
+        let incumbent = incumbent.iter().map(|_| (judge, Who::Incumbent, 0));
         let stages = named.iter().enumerate().map(|(at, (name, _))| (judge, Who::Stage(name.clone()), at));
-        asked.extend(stages.filter(|(judge, stage, _)| who.contains(&(stage.clone(), *judge))));
+        asked.extend(incumbent.chain(stages).filter(|(judge, other, _)| who.contains(&(other.clone(), *judge))));
     }
     let artifact = |who: &Who, at: usize| match who {
         Who::Candidate => Some(&candidates[at]),
@@ -104,14 +102,14 @@ pub fn gate(desk: &mut Desk, gate: &Gate, judges: &[StageId], candidates: &[Arti
 
     // 3. The choice, and what the rules say of it: remembered, or worked out from the items.
     let mut tables = own_tables;
-    read(desk, weigh::tables_to_choose(gate, &names, &evidence), &mut tables)?;
-    let chosen = weigh::choose(gate, &names, &evidence, &tables);
+    read(desk, weigh::tables_to_choose(gate, &evidence), &mut tables)?;
+    let chosen = weigh::choose(gate, &evidence, &tables);
     evidence.chosen = chosen.index;
     let rules = match chosen.index {
         None => Vec::new(),
-        Some(at) => said(desk, gate, &names, &evidence, at, tables)?,
+        Some(at) => said(desk, gate, &evidence, at, tables)?,
     };
-    evidence.question = match weigh::question(gate, &names, &evidence) {
+    evidence.question = match weigh::question(gate, &evidence) {
         Ok(question) => question.to_string(),
         Err(error) => return fails(format!("{error:#}")),
     };
@@ -154,7 +152,6 @@ fn way(
 fn said(
     desk: &mut Desk,
     gate: &Gate,
-    judges: &[String],
     evidence: &Evidence,
     chosen: usize,
     mut tables: Tables,
@@ -162,15 +159,15 @@ fn said(
     if weigh::rules(gate).next().is_none() {
         return Ok(Vec::new());
     }
-    let key = match weigh::memory_key(gate, judges, evidence) {
+    let key = match weigh::memory_key(gate, evidence) {
         Ok(key) => key,
         Err(error) => return fails(format!("{error:#}")),
     };
     if let Some(rules) = desk.recall(key)? {
         return Ok(rules);
     }
-    read(desk, weigh::tables_to_weigh(gate, judges, evidence, chosen), &mut tables)?;
-    let rules = weigh::weigh(gate, judges, evidence, chosen, &tables);
+    read(desk, weigh::tables_to_weigh(gate, evidence, chosen), &mut tables)?;
+    let rules = weigh::weigh(gate, evidence, chosen, &tables);
     desk.learned = Some((key, rules.clone()));
     Ok(rules)
 }
@@ -205,7 +202,7 @@ fn seen(artifact: &Artifact) -> Seen {
 }
 
 fn error(chosen: &Chosen, rules: &[RuleVerdict]) -> String {
-    let erred = rules.iter().filter(|rule| rule.role == "require" && rule.decision == Decision::Error);
+    let erred = rules.iter().filter(|rule| rule.is_required() && rule.decision == Decision::Error);
     let select = (chosen.outcome == Decision::Error).then(|| format!("select: {}", chosen.explanation));
     let lines: Vec<String> = select.into_iter().chain(erred.map(|rule| rule.explanation.clone())).collect();
     format!("the gate cannot tell: {}", lines.join("; "))

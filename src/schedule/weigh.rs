@@ -26,16 +26,16 @@ fn select(gate: &Gate) -> &Select {
     gate.select.as_ref().unwrap_or(&LAST)
 }
 
-/// The tables that the choice among the candidates looks at. `judges` are names, in the order of the gate.
-pub fn tables_to_choose(gate: &Gate, judges: &[String], evidence: &Evidence) -> Vec<Table> {
+/// The tables that the choice among the candidates looks at.
+pub fn tables_to_choose(gate: &Gate, evidence: &Evidence) -> Vec<Table> {
     let yardsticks = select(gate).itemised();
     let of =
-        |seen: &Seen| yardsticks.iter().flat_map(|yardstick| tables_of(seen, *yardstick, judges)).collect::<Vec<_>>();
+        |seen: &Seen| yardsticks.iter().flat_map(|yardstick| tables_of(gate, seen, *yardstick)).collect::<Vec<_>>();
     evidence.candidates.iter().flat_map(of).collect()
 }
 
 /// The tables that the rules look at.
-pub fn tables_to_weigh(gate: &Gate, judges: &[String], evidence: &Evidence, chosen: usize) -> Vec<Table> {
+pub fn tables_to_weigh(gate: &Gate, evidence: &Evidence, chosen: usize) -> Vec<Table> {
     let asked = rules(gate).flat_map(|(_, rule)| rule.itemised());
     let of = |(who, yardstick): (Who, Yardstick)| {
         let seen = match &who {
@@ -43,36 +43,61 @@ pub fn tables_to_weigh(gate: &Gate, judges: &[String], evidence: &Evidence, chos
             Who::Incumbent => evidence.incumbent.as_ref(),
             Who::Stage(stage) => evidence.stages.get(stage),
         };
-        seen.map(|seen| tables_of(seen, yardstick, judges)).unwrap_or_default()
+        seen.map(|seen| tables_of(gate, seen, yardstick)).unwrap_or_default()
     };
     asked.flat_map(of).collect()
 }
 
-fn tables_of(seen: &Seen, yardstick: Yardstick, judges: &[String]) -> Vec<Table> {
+fn tables_of(gate: &Gate, seen: &Seen, yardstick: Yardstick) -> Vec<Table> {
     match yardstick {
         Yardstick::Own => seen.table.iter().cloned().collect(),
         Yardstick::Judge(judge) => {
-            let judge = judges.get(judge).and_then(|judge| seen.judged.get(judge));
+            let judge = gate.scope.judges.get(judge).and_then(|judge| seen.judged.get(&judge.name));
             judge.map(|seen| seen.tables.clone()).unwrap_or_default()
         }
     }
 }
 
+/// What a gate says, and of which candidate.
+pub struct Judged {
+    pub chosen: Chosen,
+    /// Empty when none was chosen.
+    pub rules: Vec<RuleVerdict>,
+    pub decision: Decision,
+}
+
+/// The whole way from evidence to decision, where tables are to be had at once. What `read` gives nothing for is not
+/// there.
+pub fn judge(gate: &Gate, evidence: &Evidence, read: impl Fn(&Table) -> Option<Arc<Items>>) -> Judged {
+    let known = |wanted: Vec<Table>| wanted.into_iter().filter_map(|table| Some((table.clone(), read(&table)?)));
+    let mut tables: Tables = known(tables_to_choose(gate, evidence)).collect();
+    let chosen = choose(gate, evidence, &tables);
+    let rules = match chosen.index {
+        None => Vec::new(),
+        Some(at) => {
+            tables.extend(known(tables_to_weigh(gate, evidence, at)));
+            weigh(gate, evidence, at, &tables)
+        }
+    };
+    let decision = decision(&chosen, &rules);
+    Judged { chosen, rules, decision }
+}
+
 /// Which candidate the rules are about.
-pub fn choose(gate: &Gate, judges: &[String], evidence: &Evidence, tables: &Tables) -> Chosen {
-    let candidates = evidence.candidates.iter().map(|seen| (step(seen), subject(seen, judges, tables)));
+pub fn choose(gate: &Gate, evidence: &Evidence, tables: &Tables) -> Chosen {
+    let candidates = evidence.candidates.iter().map(|seen| (step(seen), subject(gate, seen, tables)));
     gate::choose(select(gate), &candidates.collect::<Vec<_>>())
 }
 
 /// Every candidate that may be chosen; none where `where` cannot tell, which the choice then says.
-pub fn survivors(gate: &Gate, judges: &[String], evidence: &Evidence, tables: &Tables) -> Vec<usize> {
-    let candidates = evidence.candidates.iter().map(|seen| (step(seen), subject(seen, judges, tables)));
+pub fn survivors(gate: &Gate, evidence: &Evidence, tables: &Tables) -> Vec<usize> {
+    let candidates = evidence.candidates.iter().map(|seen| (step(seen), subject(gate, seen, tables)));
     gate::survivors(select(gate), &candidates.collect::<Vec<_>>()).unwrap_or_default()
 }
 
 /// What every rule says of the chosen candidate.
-pub fn weigh(gate: &Gate, judges: &[String], evidence: &Evidence, chosen: usize, tables: &Tables) -> Vec<RuleVerdict> {
-    let subject = |seen: &Seen| subject(seen, judges, tables);
+pub fn weigh(gate: &Gate, evidence: &Evidence, chosen: usize, tables: &Tables) -> Vec<RuleVerdict> {
+    let subject = |seen: &Seen| subject(gate, seen, tables);
     let checkpoints = evidence.candidates[..=chosen].iter().map(|seen| (step(seen), subject(seen)));
     let checkpoints = checkpoints.collect::<Vec<_>>();
     let incumbent = evidence.incumbent.as_ref().map(subject);
@@ -97,7 +122,7 @@ pub fn weigh(gate: &Gate, judges: &[String], evidence: &Evidence, chosen: usize,
 }
 
 /// All must pass: any error wins, then any fail, then any doubt.
-pub fn weightiest(decisions: impl Iterator<Item = Decision>) -> Decision {
+fn weightiest(decisions: impl Iterator<Item = Decision>) -> Decision {
     let weight = |decision: &Decision| match decision {
         Decision::Error => 3,
         Decision::Fail => 2,
@@ -109,7 +134,7 @@ pub fn weightiest(decisions: impl Iterator<Item = Decision>) -> Decision {
 
 /// What the gate as a whole says.
 pub fn decision(chosen: &Chosen, rules: &[RuleVerdict]) -> Decision {
-    let required = rules.iter().filter(|rule| rule.role == "require").map(|rule| rule.decision);
+    let required = rules.iter().filter(|rule| rule.is_required()).map(|rule| rule.decision);
     weightiest(required.chain([chosen.outcome]))
 }
 
@@ -158,12 +183,12 @@ fn step(seen: &Seen) -> u64 {
 }
 
 /// Tables that were not asked for are left out.
-fn subject(seen: &Seen, judges: &[String], tables: &Tables) -> Subject {
+fn subject(gate: &Gate, seen: &Seen, tables: &Tables) -> Subject {
     let own = Measured {
         metrics: seen.metrics.clone(),
         items: seen.table.as_ref().and_then(|table| tables.get(table)).cloned(),
     };
-    let judged = judges.iter().map(|judge| match seen.judged.get(judge) {
+    let judged = gate.scope.judges.iter().map(|judge| match seen.judged.get(&judge.name) {
         None => Measured::default(),
         Some(by) => {
             let parts: Option<Vec<&Arc<Items>>> = by.tables.iter().map(|table| tables.get(table)).collect();
@@ -191,14 +216,14 @@ fn joined<'a>(parts: &[&Arc<Items>], suffixes: impl Iterator<Item = &'a str>) ->
 /// Digest of what a person decides about: the candidate, what was measured of it and of what it is compared with, and
 /// the rules that must pass. Names of stages stand for their contents and those of judges for their place in the list,
 /// so that renaming one changes nothing; what only `warn` and `observe` look at does not count.
-pub fn question(gate: &Gate, judges: &[String], evidence: &Evidence) -> Result<Digest> {
-    let called = |name: &str| match (evidence.stages.get(name), judges.iter().position(|judge| judge == name)) {
+pub fn question(gate: &Gate, evidence: &Evidence) -> Result<Digest> {
+    let called = |name: &str| match (evidence.stages.get(name), gate.scope.judge(name)) {
         (_, Some(judge)) => format!("judge {judge}"),
         (Some(seen), None) => seen.content.to_string(),
         (None, None) => name.to_owned(),
     };
     let measured = |seen: &Seen| {
-        let judged = judges.iter().map(|judge| seen.judged.get(judge));
+        let judged = gate.scope.judges.iter().map(|judge| seen.judged.get(&judge.name));
         let judged = judged.map(|by| by.map(|by| json!({"metrics": by.metrics, "tables": by.tables})));
         let judged: Vec<Option<Value>> = judged.collect();
         json!({"content": seen.content, "metrics": seen.metrics, "table": seen.table, "judged": judged})
@@ -217,7 +242,8 @@ pub fn question(gate: &Gate, judges: &[String], evidence: &Evidence) -> Result<D
 }
 
 /// What the rules say is remembered under this. Rules count as they were typed, since the explanations repeat them.
-pub fn memory_key(gate: &Gate, judges: &[String], evidence: &Evidence) -> Result<Digest> {
+pub fn memory_key(gate: &Gate, evidence: &Evidence) -> Result<Digest> {
+    let judges: Vec<&str> = gate.scope.judges.iter().map(|judge| judge.name.as_str()).collect();
     let rules: Vec<(&str, &str)> = rules(gate).map(|(role, rule)| (role, rule.text.as_str())).collect();
     digest(&json!({
         "statistics": gate::statistics::VERSION,

@@ -10,7 +10,7 @@ use super::super::check;
 use super::super::items;
 use super::super::statistics::{self, Glance, Sample};
 use super::super::tree::{Arguments, Leaves, Margin, Number};
-use super::linear::{Linear, Term, Values, count, difference, groups, linear, order, values};
+use super::linear::{Term, Values, count, difference, groups, linear, order, values};
 use super::quantity::{self, Gap};
 use super::{Facts, quantile, resampled};
 
@@ -193,15 +193,15 @@ fn problem(question: &Question, leaves: &Leaves, facts: &Facts) -> Result<Option
     if linear.terms.iter().any(|(_, term)| matches!(term, Term::Wins(_))) {
         return Ok(None);
     }
-    if let [(scale, term)] = &linear.terms[..] {
-        let alone = Linear { constant: 0.0, terms: vec![(1.0, term.clone())] };
-        let Values { numbers, groups, .. } = values(&alone, leaves, facts)?;
-        if numbers.iter().all(|number| *number == 0.0 || *number == 1.0) {
-            let (sample, threshold) = (Sample::of_groups(&numbers, &groups), -linear.constant / scale);
-            return Ok(Some(Problem { kind: ProblemKind::Share, sample, threshold, scale: *scale, divisor }));
-        }
-    }
     let Values { numbers, groups, .. } = values(&linear, leaves, facts)?;
+    if let [(scale, _)] = &linear.terms[..]
+        && *scale != 0.0
+        && numbers.iter().all(|number| *number == 0.0 || number == scale)
+    {
+        let ones: Vec<f64> = numbers.iter().map(|number| f64::from(u8::from(*number != 0.0))).collect();
+        let (sample, threshold) = (Sample::of_groups(&ones, &groups), -linear.constant / scale);
+        return Ok(Some(Problem { kind: ProblemKind::Share, sample, threshold, scale: *scale, divisor }));
+    }
     let (sample, threshold) = (Sample::of_groups(&numbers, &groups), -linear.constant);
     Ok(Some(Problem { kind: ProblemKind::Mean, sample, threshold, scale: 1.0, divisor }))
 }

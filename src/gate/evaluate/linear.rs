@@ -2,7 +2,7 @@
 //! made of the numbers.
 
 use super::super::functions::{Body, Fold};
-use super::super::items::{self, Items, Versus};
+use super::super::items::{self, Items};
 use super::super::lexer::Comparison;
 use super::super::show;
 use super::super::tree::{Arguments, Leaves, Number, Operator, Picked, Who, Yardstick};
@@ -197,21 +197,23 @@ pub fn values(linear: &Linear, leaves: &Leaves, facts: &Facts) -> Result<Values,
     };
     let mut sums = vec![0.0; base.rows.len()];
     for ((factor, term), table) in linear.terms.iter().zip(&tables) {
+        let changed = match term {
+            Term::Changed(other) => {
+                let (mine, theirs) = quantity::both_items(&leaves.others[*other], facts)?;
+                items::changed(mine, theirs)?
+            }
+            Term::Field(..) | Term::Wins(_) => Vec::new(),
+        };
         for (at, row) in rows_like(base, table)?.into_iter().enumerate() {
             let number = match term {
                 Term::Field(column, None) => table.number(&column.field, row)?,
                 Term::Field(column, Some((sign, bound))) => {
                     f64::from(u8::from(sign.holds(table.number(&column.field, row)?, *bound)))
                 }
-                Term::Changed(_) | Term::Wins(_) => 0.0,
+                Term::Changed(_) => f64::from(u8::from(changed[row])),
+                Term::Wins(_) => 0.0,
             };
             sums[at] += factor * number;
-        }
-        if let Term::Changed(other) = term {
-            let (mine, theirs) = quantity::both_items(&leaves.others[*other], facts)?;
-            let changed = items::changed(mine, theirs)?;
-            let rows = rows_like(base, mine)?;
-            rows.into_iter().enumerate().for_each(|(at, row)| sums[at] += factor * f64::from(u8::from(changed[row])));
         }
     }
     check_means(linear, leaves, facts)?;
@@ -285,10 +287,4 @@ fn check_means(linear: &Linear, leaves: &Leaves, facts: &Facts) -> Result<(), Ga
         }
     }
     Ok(())
-}
-
-/// Answers against answers, for a resampled win rate.
-pub fn versus_of(other: usize, leaves: &Leaves, facts: &Facts) -> Result<Vec<Versus>, Gap> {
-    let (mine, theirs) = quantity::both_items(&leaves.others[other], facts)?;
-    Ok(items::versus(mine, theirs)?)
 }

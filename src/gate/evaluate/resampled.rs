@@ -2,7 +2,7 @@
 //! items, and the shares of the results on either side taken as they are. Knows no special cases.
 
 use super::super::functions::{Body, Fold};
-use super::super::items::Versus;
+use super::super::items::{self, Versus};
 use super::super::statistics;
 use super::super::tree::{Arguments, Leaves, Number, Operator, Picked};
 use super::Facts;
@@ -71,8 +71,8 @@ fn gather(number: &Number, leaves: &Leaves, facts: &Facts, table: &mut Table) ->
                 numbers.iter().try_for_each(|number| gather(number, leaves, facts, table))?;
             }
             Arguments::Other(other) => {
-                let versus = linear::versus_of(*other, leaves, facts)?;
-                let (mine, _) = quantity::both_items(&leaves.others[*other], facts)?;
+                let (mine, theirs) = quantity::both_items(&leaves.others[*other], facts)?;
+                let versus = items::versus(mine, theirs)?;
                 let order = linear::order(mine);
                 if table.groups.is_empty() {
                     table.groups = linear::groups(mine, &order);
