@@ -1,13 +1,12 @@
 //! What an input or an artifact is, by content. Knows nothing of where it lies.
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Text};
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
-use std::{fmt, path::Path, str::FromStr};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{fmt, marker::PhantomData, path::Path, str::FromStr};
 
 /// Written `tree:<hex>`, `file:<hex>` or `file.jsonl:<hex>`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Content {
     Tree(Digest),
     /// `format` is the lower-case extension, "" when there is none: it says how the bytes are parsed.
@@ -58,16 +57,15 @@ impl FromStr for Content {
     }
 }
 
-impl TryFrom<String> for Content {
-    type Error = anyhow::Error;
-    fn try_from(text: String) -> Result<Content> {
-        text.parse()
+impl Serialize for Content {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
-impl From<Content> for String {
-    fn from(content: Content) -> String {
-        content.to_string()
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Content, D::Error> {
+        deserializer.deserialize_str(Text(PhantomData))
     }
 }
 

@@ -11,6 +11,10 @@
 //! store/v1/actions/ab/cd….json     key → record; its existence is the commit
 //! store/v1/actions/ab/cd….variant-1.json   another result under the same key, kept as a note
 //! store/v1/verdicts/ab/cd….json    a value remembered under a key; may go at any time
+//! store/v1/claims/ab/cd….json      who works at a key at the moment; worthless once he is gone
+//! store/v1/quarantine/             what `verify` took out of the way; never read
+//! store/v1/stats                   what files held when they were last read; may go at any time
+//! store/v1/lock                    held by whoever relies on the store, alone by whoever removes from it
 //! store/v1/tmp/                    what is being written; nothing here is ever read
 //! ```
 //!
@@ -22,18 +26,34 @@
 //!   replaced.
 //! * Bytes leave the store only after their hash was checked. What is missing or damaged is a miss.
 
+mod archive;
+mod claim;
+mod collect;
 mod content;
 mod digest;
+#[cfg(test)]
+mod hostile;
+mod inventory;
+mod lock;
+mod open;
 mod place;
 mod record;
 #[cfg(test)]
 mod sample;
+mod stats;
 mod store;
 mod tree;
+mod verify;
 mod write;
 
+pub use archive::{Imported, ImportedRecord};
+pub use claim::{Claim, Claiming, Owner};
+pub use collect::{Collected, Policy, Roots};
 pub use content::Content;
 pub use digest::Digest;
+pub use inventory::{Tally, Usage};
+pub use lock::{Alone, Held};
 pub use place::Damaged;
 pub use record::{Commit, Record};
 pub use store::Store;
+pub use verify::Verified;

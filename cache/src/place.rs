@@ -1,6 +1,6 @@
 //! Content out of the store into a directory. Knows nothing of what it is for.
 
-use crate::{content::Content, digest::Digest, store::Store, write::read_only};
+use crate::{content::Content, digest::Digest, open, store::Store, write::read_only};
 use anyhow::{Context, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,7 +42,7 @@ impl Store {
             Content::File { blob, .. } => {
                 self.check(content, &BTreeMap::from([(*blob, "")]))?;
                 make_parents(target)?;
-                place_file(&self.blob_path(blob), target, false).with_context(context)
+                self.place_file(&self.blob_path(blob), target, false).with_context(context)
             }
             Content::Tree(digest) => {
                 let tree = self.tree(digest)?;
@@ -55,13 +55,37 @@ impl Store {
                     for (slash, _) in path.match_indices('/') {
                         make_directory(&target.join(&path[..slash]), &mut made).with_context(context)?;
                     }
-                    place_file(&self.blob_path(&entry.blob), &target.join(path), entry.executable)
+                    self.place_file(&self.blob_path(&entry.blob), &target.join(path), entry.executable)
                         .with_context(|| format!("place {path}"))
                         .with_context(context)?;
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Takes away a directory in which content was placed, or out of which it was adopted. A name less changes the
+    /// inode of a blob, and without this every blob would be read again when it is placed the next time.
+    pub fn withdraw(&self, directory: &Path) -> io::Result<()> {
+        // Whoever worked there may have left a link in its place: what it leads to is nobody's to remove.
+        if !fs::symlink_metadata(directory)?.is_dir() {
+            return fs::remove_file(directory);
+        }
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let (path, metadata) = (entry.path(), entry.metadata()?);
+            if metadata.is_dir() {
+                self.withdraw(&path)?;
+                continue;
+            }
+            // Open, so that it can be looked at when this name is gone.
+            let open = if metadata.is_file() { File::open(&path).ok() } else { None };
+            fs::remove_file(&path)?;
+            if let Some(after) = open.and_then(|file| file.metadata().ok()) {
+                self.still_known(&metadata, &after);
+            }
+        }
+        fs::remove_dir(directory)
     }
 
     /// All faults at once, so that one new run mends them all.
@@ -75,6 +99,25 @@ impl Store {
         }
         if faults.is_empty() { Ok(()) } else { Err(Damaged { content: content.clone(), faults }.into()) }
     }
+
+    /// 1. Reflink: own bytes at no cost.
+    /// 2. Hard link: the same bytes, read-only. Not for an executable file, since the bit would show under every other
+    ///    name of the blob too.
+    /// 3. Copy.
+    ///
+    /// None of the three overwrites anything.
+    fn place_file(&self, blob: &Path, target: &Path, executable: bool) -> Result<()> {
+        if reflink_copy::reflink(blob, target).is_err() {
+            if !executable && self.keep_known(blob, || fs::hard_link(blob, target)).is_ok() {
+                return Ok(());
+            }
+            let copy = File::create_new(target).and_then(|mut copy| io::copy(&mut open::inside(blob)?.0, &mut copy));
+            copy.with_context(|| format!("copy to {}", target.display()))?;
+        }
+        let permissions = fs::metadata(target)?.permissions();
+        fs::set_permissions(target, read_only(executable, &permissions))
+            .with_context(|| format!("make {} read-only", target.display()))
+    }
 }
 
 fn make_parents(target: &Path) -> Result<()> {
@@ -87,25 +130,6 @@ fn make_directory(directory: &Path, made: &mut BTreeSet<PathBuf>) -> Result<()> 
         fs::create_dir(directory).with_context(|| format!("create directory {}", directory.display()))?;
     }
     Ok(())
-}
-
-/// 1. Reflink: own bytes at no cost.
-/// 2. Hard link: the same bytes, read-only. Not for an executable file, since the bit would show under every other
-///    name of the blob too.
-/// 3. Copy.
-///
-/// None of the three overwrites anything.
-fn place_file(blob: &Path, target: &Path, executable: bool) -> Result<()> {
-    if reflink_copy::reflink(blob, target).is_err() {
-        if !executable && fs::hard_link(blob, target).is_ok() {
-            return Ok(());
-        }
-        let copy = File::create_new(target).and_then(|mut copy| io::copy(&mut File::open(blob)?, &mut copy));
-        copy.with_context(|| format!("copy to {}", target.display()))?;
-    }
-    let permissions = fs::metadata(target)?.permissions();
-    fs::set_permissions(target, read_only(executable, &permissions))
-        .with_context(|| format!("make {} read-only", target.display()))
 }
 
 #[cfg(test)]
@@ -127,6 +151,28 @@ mod tests {
             assert!(metadata.permissions().readonly(), "{file}");
             assert_eq!(crate::tree::is_executable(&metadata), cfg!(unix) && file == "run.sh", "{file}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_blob_of_which_a_placed_name_goes_away_is_still_known() {
+        let (home, store) = sample::store();
+        let file = write(home.path(), "out/a.txt", "four");
+        let content = store.adopt(&home.path().join("out")).unwrap();
+        let blob = store.blob_path(&Digest::of(b"four"));
+        // As when it had been read a while ago.
+        store.know_for_test(&blob);
+        assert!(file.exists() && store.is_known_for_test(&blob));
+        store.place(&content, &home.path().join("in")).unwrap();
+        for directory in ["in", "out"] {
+            store.withdraw(&home.path().join(directory)).unwrap();
+            assert!(!home.path().join(directory).exists() && store.is_known_for_test(&blob), "{directory}");
+        }
+        assert!(store.withdraw(&home.path().join("in")).is_err());
+        let outside = write(home.path(), "outside/mine.txt", "mine");
+        std::os::unix::fs::symlink(home.path().join("outside"), home.path().join("in")).unwrap();
+        store.withdraw(&home.path().join("in")).unwrap();
+        assert!(outside.exists() && !home.path().join("in").exists());
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What an action gave, under the key of the action. Knows nothing of what a result means.
 
-use crate::{content::Content, digest::Digest, store::Store, write};
+use crate::{content::Content, digest::Digest, open, store::Store, write};
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::{fs, io::ErrorKind, path::Path};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -13,6 +17,9 @@ pub struct Record {
     pub telemetry: Value,
     /// Everything that `result` refers to.
     pub contents: Vec<Content>,
+    /// Kept as long as the record (the log of the attempt): no part of the comparison, and their loss is no miss.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extras: Vec<Content>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +33,48 @@ pub enum Commit {
 
 /// What is on disk. The key is inside, so a record under the wrong name is no record.
 #[derive(Deserialize)]
-struct Page {
-    key: Digest,
-    record: Record,
+pub(crate) struct Page {
+    pub key: Digest,
+    pub record: Record,
+    /// What lies behind the contents, as it was when the record was written: most lookups then open no list of files.
+    /// Empty where that would be long.
+    #[serde(default)]
+    files: Vec<(Part, Digest, u64)>,
 }
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Part {
+    Trees,
+    Blobs,
+}
+
+/// What most lookups need of it: no time goes into reading the rest.
+#[derive(Deserialize)]
+struct Brief<T> {
+    key: Digest,
+    record: BriefRecord<T>,
+    #[serde(default)]
+    files: Vec<(Part, Digest, u64)>,
+}
+
+#[derive(Deserialize)]
+struct BriefRecord<T> {
+    result: T,
+}
+
+/// Files that a record lists; with more of them the time goes into looking at each.
+const LISTED: usize = 256;
 
 impl Store {
     /// The record of a key, if everything it refers to is there. A record that is torn, damaged or incomplete is a
     /// miss with a warning.
     pub fn lookup(&self, key: &Digest) -> Result<Option<Record>> {
-        let Some(record) = read_record(&self.record_path(key), key)? else { return Ok(None) };
+        let Some(Page { record, files, .. }) = read_page(&self.record_path(key), key)? else { return Ok(None) };
+        if !files.is_empty() && files.iter().all(|file| self.is_there(file)) {
+            return Ok(Some(record));
+        }
+        // It takes longer to say what is missing.
         if let Err(error) = self.check_contents(&record) {
             tracing::warn!("record {key} is of no use any more: {error:#}");
             return Ok(None);
@@ -43,12 +82,35 @@ impl Store {
         Ok(Some(record))
     }
 
+    /// The result alone, typed, of the record that [`Store::lookup`] would give. A result of another type is a miss with a
+    /// warning.
+    pub fn result<T: DeserializeOwned>(&self, key: &Digest) -> Result<Option<T>> {
+        let path = self.record_path(key);
+        let Some(bytes) = read_bytes(&path)? else { return Ok(None) };
+        let brief = is_sealed(&bytes).then(|| serde_json::from_slice::<Brief<T>>(&bytes).ok()).flatten();
+        match brief {
+            Some(Brief { key: of, record, files })
+                if of == *key && !files.is_empty() && files.iter().all(|file| self.is_there(file)) =>
+            {
+                Ok(Some(record.result))
+            }
+            // It takes longer to say what is wrong.
+            _ => match self.lookup(key)? {
+                Some(record) => {
+                    let typed = T::deserialize(record.result);
+                    Ok(typed.inspect_err(|error| tracing::warn!("record {key} is of no use: {error}")).ok())
+                }
+                None => Ok(None),
+            },
+        }
+    }
+
     /// Writes the record unless the key has one. The content it refers to must be in the store.
     pub fn commit(&self, key: &Digest, record: &Record) -> Result<Commit> {
         self.check_contents(record).with_context(|| format!("commit record {key}"))?;
         let path = self.record_path(key);
-        let bytes = seal(key, record);
-        if write::create(self.draft(&bytes)?, &path)? {
+        let bytes = sealed(key, record, &self.files_of(record)?);
+        if write::create(self.draft(&bytes)?, &path, self.is_durable)? {
             return Ok(Commit::Written);
         }
         let standing = read_record(&path, key)?;
@@ -62,7 +124,7 @@ impl Store {
             Some(standing) => self.note(key, standing)?,
             None => {}
         }
-        write::replace(self.draft(&bytes)?, &path)?;
+        write::replace(self.draft(&bytes)?, &path, self.is_durable)?;
         Ok(Commit::Written)
     }
 
@@ -74,12 +136,55 @@ impl Store {
 
     /// Remembers a value that can be worked out anew. The latest counts.
     pub fn remember(&self, key: &Digest, value: &Value) -> Result<()> {
-        let record = Record { result: value.clone(), telemetry: Value::Null, contents: Vec::new() };
+        let record = Record { result: value.clone(), telemetry: Value::Null, contents: Vec::new(), extras: Vec::new() };
         let (path, bytes) = (self.path("verdicts", key, ".json"), seal(key, &record));
-        if !write::create(self.draft(&bytes)?, &path)? {
-            write::replace(self.draft(&bytes)?, &path)?;
+        if !write::create(self.draft(&bytes)?, &path, self.is_durable)? {
+            write::replace(self.draft(&bytes)?, &path, self.is_durable)?;
         }
         Ok(())
+    }
+
+    /// How many results beside the one of the record this key has had: more than none, and its work is not
+    /// deterministic.
+    pub fn variants(&self, key: &Digest) -> usize {
+        (1..).take_while(|number| self.variant_path(key, *number).exists()).count()
+    }
+
+    fn variant_path(&self, key: &Digest, number: usize) -> PathBuf {
+        self.path("actions", key, &format!(".variant-{number}.json"))
+    }
+
+    /// Everything behind the contents of a record, with its length.
+    fn files_of(&self, record: &Record) -> Result<Vec<(Part, Digest, u64)>> {
+        let mut files = Vec::new();
+        let length = |part, digest: &Digest| {
+            let path = self.file_path(part, digest);
+            fs::symlink_metadata(&path)
+                .map(|metadata| metadata.len())
+                .with_context(|| format!("read {}", path.display()))
+        };
+        for content in &record.contents {
+            match content {
+                Content::File { blob, .. } => files.push((Part::Blobs, *blob, length(Part::Blobs, blob)?)),
+                Content::Tree(digest) => {
+                    files.push((Part::Trees, *digest, length(Part::Trees, digest)?));
+                    files.extend(self.tree(digest)?.0.values().map(|entry| (Part::Blobs, entry.blob, entry.size)));
+                }
+            }
+        }
+        Ok(if files.len() > LISTED { Vec::new() } else { files })
+    }
+
+    fn is_there(&self, (part, digest, size): &(Part, Digest, u64)) -> bool {
+        fs::symlink_metadata(self.file_path(*part, digest))
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == *size)
+    }
+
+    fn file_path(&self, part: Part, digest: &Digest) -> PathBuf {
+        match part {
+            Part::Trees => self.path("trees", digest, ".json"),
+            Part::Blobs => self.blob_path(digest),
+        }
     }
 
     fn check_contents(&self, record: &Record) -> Result<()> {
@@ -89,16 +194,16 @@ impl Store {
     /// Keeps a result that is not the one of the key, once, beside the record.
     fn note(&self, key: &Digest, record: &Record) -> Result<()> {
         for number in 1.. {
-            let path = self.path("actions", key, &format!(".variant-{number}.json"));
+            let path = self.variant_path(key, number);
             let is_noted = read_record(&path, key)?.is_some_and(|noted| is_same(&noted, record));
-            if is_noted || write::create(self.draft(&seal(key, record))?, &path)? {
+            if is_noted || write::create(self.draft(&seal(key, record))?, &path, self.is_durable)? {
                 break;
             }
         }
         Ok(())
     }
 
-    fn record_path(&self, key: &Digest) -> std::path::PathBuf {
+    fn record_path(&self, key: &Digest) -> PathBuf {
         self.path("actions", key, ".json")
     }
 }
@@ -111,32 +216,53 @@ const BEFORE_DIGEST: &str = r#"{"blake3":""#;
 
 /// One line of JSON whose first field is the digest of all that follows it: a flipped bit would often still be
 /// JSON, with another number in it.
-fn seal(key: &Digest, record: &Record) -> Vec<u8> {
+pub(crate) fn seal(key: &Digest, record: &Record) -> Vec<u8> {
+    sealed(key, record, &[])
+}
+
+fn sealed(key: &Digest, record: &Record, files: &[(Part, Digest, u64)]) -> Vec<u8> {
     let record = serde_json::to_string(record).expect("a record is plain data");
-    let rest = format!("\",\"key\":\"{key}\",\"record\":{record}}}\n");
+    let files = match files {
+        [] => String::new(),
+        files => format!(",\"files\":{}", serde_json::to_string(files).expect("names and numbers are plain data")),
+    };
+    let rest = format!("\",\"key\":\"{key}\",\"record\":{record}{files}}}\n");
     format!("{BEFORE_DIGEST}{}{rest}", Digest::of(rest.as_bytes())).into_bytes()
 }
 
-fn unseal(bytes: &[u8]) -> Option<Page> {
-    let (digest, rest) = bytes.strip_prefix(BEFORE_DIGEST.as_bytes())?.split_at_checked(64)?;
-    if Digest::of(rest).to_string().as_bytes() != digest {
-        return None;
-    }
-    serde_json::from_slice(bytes).ok()
+pub(crate) fn unseal(bytes: &[u8]) -> Option<Page> {
+    if is_sealed(bytes) { serde_json::from_slice(bytes).ok() } else { None }
+}
+
+fn is_sealed(bytes: &[u8]) -> bool {
+    let parts = bytes.strip_prefix(BEFORE_DIGEST.as_bytes()).and_then(|bytes| bytes.split_at_checked(64));
+    parts.is_some_and(|(digest, rest)| Digest::of(rest).hex() == digest)
 }
 
 fn read_record(path: &Path, key: &Digest) -> Result<Option<Record>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("read record {}", path.display())),
-    };
+    Ok(read_page(path, key)?.map(|page| page.record))
+}
+
+fn read_page(path: &Path, key: &Digest) -> Result<Option<Page>> {
+    let Some(bytes) = read_bytes(path)? else { return Ok(None) };
     match unseal(&bytes) {
-        Some(page) if page.key == *key => Ok(Some(page.record)),
+        Some(page) if page.key == *key => Ok(Some(page)),
         _ => {
             tracing::warn!("record {} is damaged", path.display());
             Ok(None)
         }
+    }
+}
+
+fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>> {
+    match open::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if open::is_not_a_file(&error) => {
+            tracing::warn!("record {} is not a plain file", path.display());
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("read record {}", path.display())),
     }
 }
 
@@ -152,7 +278,7 @@ mod tests {
     }
 
     fn record(score: f64, contents: Vec<Content>) -> Record {
-        Record { result: json!({"score": score}), telemetry: json!({"seconds": 1.5}), contents }
+        Record { result: json!({"score": score}), telemetry: json!({"seconds": 1.5}), contents, extras: vec![] }
     }
 
     #[test]
@@ -198,6 +324,23 @@ mod tests {
     }
 
     #[test]
+    fn extras_are_kept_with_the_record_but_make_no_difference_and_their_loss_is_no_miss() {
+        let (home, store) = sample::store();
+        let log = store.capture(&sample::write(home.path(), "log.txt", "step 1")).unwrap();
+        let plain = record(1.0, vec![]);
+        let with_log = Record { extras: vec![log.clone()], ..plain.clone() };
+        assert!(!String::from_utf8(seal(&key(), &plain)).unwrap().contains("extras"));
+        expect![[r#"
+            {"blake3":"bc1012ff3c35d1e1f2e3fe04fa6aaf36d6f1b94fc0d9da679fe527526a173114","key":"03b58451cab1e89b16ac6ecefe124ec6cf475071aa3375097a96cfc88420b843","record":{"result":{"score":1.0},"telemetry":{"seconds":1.5},"contents":[],"extras":["file.txt:b6a6eec823641da8ceb37efadb2ef6e5e01699393a195cd75151cce451a824f9"]}}
+        "#]].assert_eq(&String::from_utf8(seal(&key(), &with_log)).unwrap());
+        assert_eq!(store.commit(&key(), &with_log).unwrap(), Commit::Written);
+        assert_eq!(store.commit(&key(), &plain).unwrap(), Commit::Same);
+        fs::remove_file(store.blob_path(&Digest::of(b"step 1"))).unwrap();
+        assert_eq!(store.lookup(&key()).unwrap(), Some(with_log));
+        assert!(!store.has(&log));
+    }
+
+    #[test]
     fn the_first_writer_wins_and_another_result_is_noted_once() {
         let (_home, store) = sample::store();
         let commit = |score| store.commit(&key(), &record(score, vec![])).unwrap();
@@ -211,6 +354,7 @@ mod tests {
         assert_eq!(read_record(&variant(1), &key()).unwrap(), Some(record(2.0, vec![])));
         assert_eq!(read_record(&variant(2), &key()).unwrap(), Some(record(3.0, vec![])));
         assert!(!variant(3).exists());
+        assert_eq!((store.variants(&key()), store.variants(&Digest::of(b"other"))), (2, 0));
     }
 
     #[test]
@@ -331,5 +475,41 @@ mod tests {
             |blob, tree| fs::remove_file(blob).and_then(|()| fs::remove_file(tree)).unwrap(),
             expect!["WARN record KEY is of no use any more: restore tree:TREE: its list of files is missing"],
         );
+    }
+
+    /// `cargo test --release -p cache -- --ignored --nocapture lookups_per_second`
+    ///
+    /// Time of this thread on a processor, so that a busy machine does not count: nothing here waits for the disk.
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[ignore = "a measurement"]
+    fn lookups_per_second() {
+        const COUNT: u32 = 10_000;
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join(".pipeline")).unwrap().without_fsync();
+        let key = |number: u32| Digest::of(&number.to_le_bytes());
+        for number in 0..COUNT {
+            let directory = home.path().join(number.to_string());
+            sample::write(&directory, "model.txt", &number.to_string());
+            let content = store.adopt(&directory).unwrap();
+            let result = json!({"candidates": [{"step": 1, "content": content}], "metrics": {"loss": 0.1}});
+            let telemetry = json!({"seconds": 1.25, "device": "cpu", "log": content});
+            let contents = vec![content];
+            store.commit(&key(number), &Record { result, telemetry, contents, extras: vec![] }).unwrap();
+        }
+        let on_processor = || -> f64 {
+            let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+            text.split(' ').next().unwrap().parse().unwrap()
+        };
+        let mut times: Vec<f64> = (0..9)
+            .map(|_| {
+                let store = Store::open(&home.path().join(".pipeline")).unwrap();
+                let begin = on_processor();
+                assert!((0..COUNT).all(|number| store.lookup(&key(number)).unwrap().is_some()));
+                (on_processor() - begin) / 1e3 / f64::from(COUNT)
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        println!("{COUNT} lookups: {:.1} µs each (median of 9; {:.1} to {:.1})", times[4], times[0], times[8]);
     }
 }

@@ -7,10 +7,11 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// An empty store in a directory that goes away with the first value.
+/// An empty store in a directory that goes away with the first value. It does not wait for the disk: most tests lose
+/// no power.
 pub fn store() -> (TempDir, Store) {
     let home = tempfile::tempdir().unwrap();
-    let store = Store::open(&home.path().join(".pipeline")).unwrap();
+    let store = Store::open(&home.path().join(".pipeline")).unwrap().without_fsync();
     (home, store)
 }
 
@@ -48,6 +49,12 @@ pub fn overwrite(file: &Path, bytes: &[u8]) {
     #[cfg(unix)]
     fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     fs::write(file, bytes).unwrap();
+}
+
+/// Until the store trusts the stat of what was written before.
+#[cfg(unix)]
+pub fn wait_for_tick() {
+    std::thread::sleep(std::time::Duration::from_millis(2100));
 }
 
 /// What `act` gives, and what it writes to the log.

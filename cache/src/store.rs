@@ -3,21 +3,34 @@
 use crate::{
     content::{Content, format_of},
     digest::{self, Digest},
+    lock, open,
     place::Damaged,
+    stats::{self, Stat, Stats},
     tree::{Entry, Tree, is_executable, scan},
     write,
 };
 use anyhow::{Context, Result, bail, ensure};
 use std::{
+    ffi::OsString,
     fs::{self, File, Metadata},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::SystemTime,
 };
+
+/// From here on a second reading takes longer than waiting for a tick of the file system's clock.
+const LARGE: u64 = 64 << 20;
+
+const PARTS: [&str; 6] = ["blobs", "trees", "actions", "verdicts", "claims", "tmp"];
 
 /// A directory of content. Cheap to clone; several processes may use the same one.
 #[derive(Clone, Debug)]
 pub struct Store {
-    root: PathBuf,
+    root: Arc<Path>,
+    pub(crate) is_durable: bool,
+    pub(crate) stats: Arc<Stats>,
 }
 
 /// What becomes of a file once its hash is known.
@@ -30,15 +43,31 @@ enum Keep {
 }
 
 impl Store {
-    /// `root` is the directory that holds `store/`; both are made if they are not there.
+    /// `root` is the directory that holds `store/`; both are made if they are not there. One that cannot be written
+    /// to is good for lookups and reading.
     pub fn open(root: &Path) -> Result<Store> {
         let root = std::path::absolute(root).with_context(|| format!("open store {}", root.display()))?;
-        let store = Store { root: root.join("store/v1") };
-        for part in ["blobs", "trees", "actions", "verdicts", "tmp"] {
-            let directory = store.root.join(part);
-            fs::create_dir_all(&directory).with_context(|| format!("create directory {}", directory.display()))?;
+        let root = root.join("store/v1");
+        for part in PARTS {
+            let directory = root.join(part);
+            make_directory(&directory).with_context(|| format!("create directory {}", directory.display()))?;
         }
-        Ok(store)
+        let stats = Arc::new(Stats::new(&root));
+        Ok(Store { root: root.into(), is_durable: true, stats })
+    }
+
+    /// The same store, but nothing waits for the disk: after a loss of power (not of the process) what was last
+    /// written may be lost. The order of writing stays, and what was lost is a miss.
+    pub fn without_fsync(self) -> Store {
+        Store { is_durable: false, ..self }
+    }
+
+    /// Writes what was learnt of files, so that the next process need not read them again. Also done when the last
+    /// clone of the store goes away. A failure costs time, not truth, so it is none of the caller's.
+    pub fn save_stats(&self) {
+        if let Err(error) = self.stats.save() {
+            tracing::debug!("the stat records were not saved: {error:#}");
+        }
     }
 
     /// Takes a copy of a file or directory that belongs to somebody else.
@@ -55,6 +84,20 @@ impl Store {
     /// The content that `capture` would give, without writing anything.
     pub fn identify(&self, path: &Path) -> Result<Content> {
         self.take(path, Keep::Nothing).with_context(|| format!("identify {}", path.display()))
+    }
+
+    /// Whether a path still holds this content. A file that was not touched since it was last read is not read again.
+    /// The format of a file is not asked: it is in the name, not in the bytes.
+    pub fn unchanged(&self, path: &Path, content: &Content) -> Result<bool> {
+        if let Err(error) = fs::metadata(path)
+            && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        {
+            return Ok(false);
+        }
+        Ok(match (self.identify(path)?, content) {
+            (Content::File { blob: now, .. }, Content::File { blob, .. }) => now == *blob,
+            (now, content) => now == *content,
+        })
     }
 
     /// Whether every blob is there with the right length. (The length of a single file is not known from its
@@ -75,6 +118,19 @@ impl Store {
         };
         let damaged = |reason: &str| Damaged::one(content, format!("blob {blob} {reason}"));
         self.read_checked(&self.blob_path(&blob), &blob)?.map_err(|reason| damaged(reason).into())
+    }
+
+    /// `has`, by the bytes of every blob that was touched since it was last read. Damaged ones are removed.
+    pub fn is_sound(&self, content: &Content) -> Result<bool> {
+        let mut is_sound = self.check_present(content).is_ok();
+        let blobs = match content {
+            Content::File { blob, .. } => vec![*blob],
+            Content::Tree(digest) => self.tree(digest).map(|tree| tree.0.values().map(|entry| entry.blob).collect())?,
+        };
+        for blob in blobs {
+            is_sound &= self.check_blob(&blob)?.is_none();
+        }
+        Ok(is_sound)
     }
 
     /// `has`, with the reason. Hashes the list of files of a tree, but of blobs looks at the length only.
@@ -109,11 +165,15 @@ impl Store {
     /// The bytes at `path` if they are those that `digest` names; else what is wrong with them, and damaged ones
     /// are removed. An error of the disk or of permissions is not taken for damage.
     fn read_checked(&self, path: &Path, digest: &Digest) -> Result<Result<Vec<u8>, &'static str>> {
-        match fs::read(path) {
+        match open::read(path) {
             Ok(bytes) if Digest::of(&bytes) == *digest => Ok(Ok(bytes)),
             Ok(_) => {
-                remove_damaged(path)?;
+                remove_where_possible(path)?;
                 Ok(Err("is damaged"))
+            }
+            Err(error) if open::is_not_a_file(&error) => {
+                remove_where_possible(path)?;
+                Ok(Err("is not a plain file"))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Err("is missing")),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
@@ -123,15 +183,79 @@ impl Store {
     /// What is wrong with a blob; a damaged one is removed.
     pub(crate) fn check_blob(&self, blob: &Digest) -> Result<Option<&'static str>> {
         let path = self.blob_path(blob);
-        match digest::of_file(&path) {
+        match self.known(&path) {
+            Some(digest) if digest == *blob => return Ok(None),
+            _ => {}
+        }
+        match open::inside(&path).and_then(|(file, metadata)| self.read_digest(&file, &metadata)) {
             Ok((digest, _)) if digest == *blob => Ok(None),
             Ok(_) => {
-                remove_damaged(&path)?;
+                remove_where_possible(&path)?;
                 Ok(Some("is damaged"))
+            }
+            Err(error) if open::is_not_a_file(&error) => {
+                remove_where_possible(&path)?;
+                Ok(Some("is not a plain file"))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some("is missing")),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
         }
+    }
+
+    /// What a file of the store holds, if it was not touched since it was last read.
+    fn known(&self, path: &Path) -> Option<Digest> {
+        self.stats.known(&Stat::of(&fs::symlink_metadata(path).ok()?)?)
+    }
+
+    /// Reads a file to its end, and keeps what it holds in mind if nobody wrote to it meanwhile.
+    pub(crate) fn read_digest(&self, file: &File, before: &Metadata) -> io::Result<(Digest, u64)> {
+        let tick = stats::tick_of(file);
+        // A large file just written would be read again because of it.
+        if before.len() > LARGE
+            && tick < stats::LONGEST_TICK
+            && let Some(stat) = Stat::of(before)
+        {
+            thread::sleep(tick.saturating_sub(stat.age()));
+        }
+        let began = SystemTime::now();
+        let (digest, size) = digest::of_file(file)?;
+        if let Some(stat) = Stat::of(before)
+            && Stat::of(&file.metadata()?) == Some(stat)
+        {
+            self.stats.learn(&stat, digest, began, tick);
+        }
+        Ok((digest, size))
+    }
+
+    /// Gives a file of the store's own, or one that is being adopted, another name by `act`; what is known of the
+    /// file stays known. `act` must leave the bytes as they are.
+    pub(crate) fn keep_known<T>(&self, file: &Path, act: impl FnOnce() -> T) -> T {
+        let stat = || Stat::of(&fs::symlink_metadata(file).ok()?);
+        let before = stat();
+        let done = act();
+        if let (Some(before), Some(after)) = (before, stat()) {
+            self.stats.carry(&before, &after);
+        }
+        done
+    }
+
+    /// The same where another name of the file went away.
+    pub(crate) fn still_known(&self, before: &Metadata, after: &Metadata) {
+        if let (Some(before), Some(after)) = (Stat::of(before), Stat::of(after)) {
+            self.stats.carry(&before, &after);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn know_for_test(&self, path: &Path) {
+        let (stat, bytes) = (Stat::of(&fs::symlink_metadata(path).unwrap()).unwrap(), fs::read(path).unwrap());
+        let later = SystemTime::now() + stats::LONGEST_TICK * 2;
+        self.stats.learn(&stat, Digest::of(&bytes), later, stats::LONGEST_TICK);
+    }
+
+    #[cfg(test)]
+    pub fn is_known_for_test(&self, path: &Path) -> bool {
+        self.known(path).is_some()
     }
 
     /// The path itself may be a link, since the caller chose it; what lies below may not.
@@ -149,29 +273,43 @@ impl Store {
         }
         let bytes = tree.bytes();
         let digest = Digest::of(&bytes);
-        let tree_path = self.path("trees", &digest, ".json");
-        if keep != Keep::Nothing && self.read_checked(&tree_path, &digest)?.is_err() {
-            write::create(self.draft(&bytes)?, &tree_path)?;
+        if keep != Keep::Nothing {
+            self.keep_tree(&digest, &bytes)?;
         }
         Ok(Content::Tree(digest))
     }
 
+    pub(crate) fn keep_tree(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let path = self.path("trees", digest, ".json");
+        if self.read_checked(&path, digest)?.is_err() {
+            write::create(self.draft(bytes)?, &path, self.is_durable)?;
+        }
+        Ok(())
+    }
+
     fn take_file(&self, file: &Path, metadata: &Metadata, keep: Keep) -> Result<(Digest, u64)> {
         let read = || format!("read {}", file.display());
-        let (blob, size) = digest::of_file(file).with_context(read)?;
-        if keep == Keep::Nothing || is_present(&self.blob_path(&blob), size)? {
+        let known = Stat::of(metadata).and_then(|stat| self.stats.known(&stat));
+        let (blob, size) = match known {
+            Some(blob) => (blob, metadata.len()),
+            None => open::regular(file).and_then(|(open, now)| self.read_digest(&open, &now)).with_context(read)?,
+        };
+        let path = self.blob_path(&blob);
+        if keep == Keep::Nothing || is_present(&path, size)? {
             return Ok((blob, size));
         }
-        if keep == Keep::Link && can_be_shared(metadata) && write::link(file, &self.blob_path(&blob))? {
+        let link = || write::link(file, &path, self.is_durable);
+        if keep == Keep::Link && can_be_shared(metadata) && self.keep_known(file, link)? {
             return Ok((blob, size));
         }
-        let mut source = File::open(file).with_context(read)?;
+        let (mut source, _) = open::regular(file).with_context(read)?;
         let copy = write::draft(&self.path_of_drafts(), |copy| {
             reflink_copy::reflink_file(&source, copy).or_else(|_| io::copy(&mut source, copy).map(drop))
         })?;
         // Somebody may have written to the file meanwhile: the copy is what is kept, so it is what is named.
-        let (blob, size) = digest::of_file(copy.path()).with_context(|| format!("read {}", copy.path().display()))?;
-        write::create(copy, &self.blob_path(&blob))?;
+        let copied = File::open(copy.path()).and_then(|copy| digest::of_file(&copy));
+        let (blob, size) = copied.with_context(|| format!("read {}", copy.path().display()))?;
+        write::create(copy, &self.blob_path(&blob), self.is_durable)?;
         Ok((blob, size))
     }
 
@@ -179,17 +317,45 @@ impl Store {
         write::draft(&self.path_of_drafts(), write::all(bytes))
     }
 
+    /// The directory of the parts.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn part(&self, part: &str) -> PathBuf {
+        self.root.join(part)
+    }
+
     pub(crate) fn blob_path(&self, blob: &Digest) -> PathBuf {
         self.path("blobs", blob, "")
     }
 
     pub(crate) fn path(&self, part: &str, digest: &Digest, suffix: &str) -> PathBuf {
-        let hex = digest.to_string();
-        self.root.join(part).join(&hex[..2]).join(format!("{}{suffix}", &hex[2..]))
+        let hex = digest.hex();
+        let hex = str::from_utf8(&hex).expect("hex digits are ASCII");
+        let mut path = OsString::with_capacity(self.root.as_os_str().len() + 100);
+        path.push(self.root.as_os_str());
+        for piece in ["/", part, "/", &hex[..2], "/", &hex[2..], suffix] {
+            path.push(piece);
+        }
+        path.into()
     }
 
-    fn path_of_drafts(&self) -> PathBuf {
+    pub(crate) fn path_of_drafts(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+}
+
+/// A link here would lead everything that is written out of the root.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    match fs::create_dir_all(directory) {
+        // A part that this version knows and the store on a read-only disk does not.
+        Err(error) if lock::is_read_only(&error) && directory.parent().is_some_and(Path::is_dir) => return Ok(()),
+        made => made?,
+    }
+    match fs::symlink_metadata(directory)?.is_dir() {
+        true => Ok(()),
+        false => Err(io::Error::new(ErrorKind::NotADirectory, "a link is in its place; take it away")),
     }
 }
 
@@ -204,7 +370,16 @@ fn is_present(path: &Path, size: u64) -> Result<bool> {
     }
 }
 
+/// For those who only read: that a disk cannot be written to must not hide what is wrong with the file.
+fn remove_where_possible(path: &Path) -> Result<()> {
+    match remove_damaged(path) {
+        Err(error) if error.downcast_ref().is_some_and(lock::is_read_only) => Ok(()),
+        outcome => outcome,
+    }
+}
+
 fn remove_damaged(path: &Path) -> Result<()> {
+    write::check_parent(path)?;
     tracing::warn!("removing {}: its content is not what its name says", path.display());
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -230,7 +405,10 @@ fn can_be_shared(_: &Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{self, write};
+    use crate::{
+        digest::tests::files_read,
+        sample::{self, write},
+    };
 
     #[test]
     fn a_directory_reads_back_file_by_file() {
@@ -373,5 +551,105 @@ mod tests {
         assert!(error.downcast_ref::<Damaged>().unwrap().faults[0].ends_with("is damaged"), "{error}");
         assert!(!blob.exists() && !store.has(&content));
         assert!(store.read(&content, "").unwrap_err().to_string().ends_with("is missing"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_nobody_touched_is_not_read_again_by_this_process_or_the_next() {
+        let (home, store) = sample::store();
+        let directory = sample::model(home.path());
+        let content = store.identify(&directory).unwrap();
+        let read_by = |store: &Store| files_read(|| assert_eq!(store.identify(&directory).unwrap(), content));
+        assert_eq!(read_by(&store), 4, "what was just written may be written again within the tick of its time");
+        sample::wait_for_tick();
+        assert_eq!(read_by(&store), 4);
+        assert_eq!(read_by(&store), 0);
+        store.save_stats();
+        assert_eq!(read_by(&Store::open(&home.path().join(".pipeline")).unwrap()), 0);
+        assert_eq!(read_by(&Store::open(&home.path().join("second")).unwrap()), 4);
+        // Without stat records, and with damaged ones, everything is as it was before there were any.
+        let stats = home.path().join(".pipeline/store/v1/stats");
+        sample::overwrite(&stats, b"stats 1\n and nothing else");
+        assert_eq!(read_by(&Store::open(&home.path().join(".pipeline")).unwrap()), 4);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_edit_that_keeps_the_size_and_the_time_is_seen() {
+        let (home, store) = sample::store();
+        let file = write(home.path(), "a.txt", "four");
+        sample::wait_for_tick();
+        let content = store.identify(&file).unwrap();
+        assert_eq!(files_read(|| assert!(store.unchanged(&file, &content).unwrap())), 0);
+        let time = fs::metadata(&file).unwrap().modified().unwrap();
+        let mut open = File::options().write(true).open(&file).unwrap();
+        io::Write::write_all(&mut open, b"five").unwrap();
+        open.set_modified(time).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), time);
+        assert!(!store.unchanged(&file, &content).unwrap());
+        let now = store.identify(&file).unwrap();
+        assert_eq!(now, Content::File { format: "txt".to_owned(), blob: Digest::of(b"five") });
+    }
+
+    #[test]
+    fn a_path_is_unchanged_as_long_as_it_holds_the_content() {
+        let (home, store) = sample::store();
+        let file = write(home.path(), "a.jsonl", "{}");
+        let directory = sample::model(home.path());
+        let (one, all) = (store.identify(&file).unwrap(), store.identify(&directory).unwrap());
+        let unchanged = |path: &Path, content: &Content| store.unchanged(path, content).unwrap();
+        assert!(unchanged(&file, &one) && unchanged(&directory, &all));
+        assert!(unchanged(&write(home.path(), "a.other", "{}"), &one));
+        assert!(!unchanged(&file, &all) && !unchanged(&directory, &one));
+        fs::write(&file, "[]").unwrap();
+        write(&directory, "new.txt", "");
+        assert!(!unchanged(&file, &one) && !unchanged(&directory, &all));
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(!unchanged(&directory, &all) && !unchanged(&file.join("below"), &all));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_adopted_checkpoint_is_read_once_however_often_it_is_placed() {
+        let (home, store) = sample::store();
+        let directory = sample::model(home.path());
+        // The executable file would be copied, and the copy read: it is not of this test.
+        fs::remove_file(directory.join("run.sh")).unwrap();
+        sample::wait_for_tick();
+        let mut content = None;
+        assert_eq!(files_read(|| content = Some(store.adopt(&directory).unwrap())), 3);
+        let content = content.unwrap();
+        let place = |store: &Store, name: &str| files_read(|| store.place(&content, &home.path().join(name)).unwrap());
+        assert_eq!(place(&store, "one"), 0);
+        assert_eq!(place(&store, "two"), 0, "placing by a link changes the stat, but not what is known");
+        store.save_stats();
+        let next = Store::open(&home.path().join(".pipeline")).unwrap();
+        assert_eq!(place(&next, "three"), 0);
+        assert_eq!(files_read(|| assert!(next.unchanged(&directory, &content).unwrap())), 0);
+
+        // Damage that keeps size and time.
+        let weights = directory.join("model/model.safetensors");
+        let blob = store.blob_path(&Digest::of(&fs::read(&weights).unwrap()));
+        let time = fs::metadata(&blob).unwrap().modified().unwrap();
+        sample::overwrite(&blob, "Weights ".repeat(20_000).as_bytes());
+        File::open(&blob).unwrap().set_modified(time).unwrap();
+        let error = next.place(&content, &home.path().join("four")).unwrap_err();
+        assert!(error.to_string().ends_with("(model/model.safetensors) is damaged"), "{error:#}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_place_of_a_part_of_the_store_is_refused() {
+        for part in PARTS {
+            let (home, store) = sample::store();
+            drop(store);
+            let outside = home.path().join("outside");
+            fs::create_dir(&outside).unwrap();
+            let directory = home.path().join(".pipeline/store/v1").join(part);
+            fs::remove_dir_all(&directory).unwrap();
+            std::os::unix::fs::symlink(&outside, &directory).unwrap();
+            let error = format!("{:#}", Store::open(&home.path().join(".pipeline")).unwrap_err());
+            assert!(error.ends_with(&format!("{part}: a link is in its place; take it away")), "{error}");
+        }
     }
 }

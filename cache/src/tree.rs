@@ -4,7 +4,7 @@ use crate::digest::Digest;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, Metadata},
     path::{Component, Path},
 };
@@ -33,8 +33,38 @@ impl Tree {
     pub fn parse(bytes: &[u8]) -> Result<Tree> {
         let tree: Tree = serde_json::from_slice(bytes).context("parse tree")?;
         tree.0.keys().try_for_each(|path| check_path(path))?;
+        check_together(&tree.0)?;
         Ok(tree)
     }
+}
+
+/// Of what file systems take.
+const LONGEST_NAME: usize = 255;
+const LONGEST_PATH: usize = 4096;
+
+/// Refuses what cannot lie in one directory on every system: two names that differ only in case, and a file where
+/// another path needs a directory.
+fn check_together<T>(files: &BTreeMap<String, T>) -> Result<()> {
+    // By far the most trees that are looked up are a file or two.
+    if files.len() < 2 {
+        return Ok(());
+    }
+    let mut spelt: HashMap<String, &str> = HashMap::new();
+    for path in files.keys() {
+        let ends = path.match_indices('/').map(|(slash, _)| slash).chain([path.len()]);
+        for here in ends.map(|end| &path[..end]) {
+            let is_both = here.len() < path.len() && files.contains_key(here);
+            ensure!(!is_both, "`{}` is both a file and a directory", here.escape_debug());
+            let other = *spelt.entry(here.to_lowercase()).or_insert(here);
+            ensure!(
+                other == here,
+                "`{}` and `{}` differ only in case, which not every file system can tell apart; rename one",
+                other.escape_debug(),
+                here.escape_debug()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what would not stay below the root on some system: `..`, `.`, empty parts, absolute paths, drive
@@ -43,7 +73,14 @@ fn check_path(path: &str) -> Result<()> {
     let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0']);
     let stays_inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     ensure!(path.split('/').all(is_plain) && stays_inside, "unsafe path in a tree: `{}`", path.escape_debug());
+    let is_long = |part: &str| part.len() > LONGEST_NAME;
+    ensure!(!path.split('/').any(is_long), "a name is longer than {LONGEST_NAME} bytes: `{}…`", start_of(path));
+    ensure!(path.len() <= LONGEST_PATH, "a path is longer than {LONGEST_PATH} bytes: `{}…`", start_of(path));
     Ok(())
+}
+
+fn start_of(path: &str) -> String {
+    path.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
 /// All regular files below `root`, by relative path. Anything else than files and directories is refused:
@@ -51,6 +88,7 @@ fn check_path(path: &str) -> Result<()> {
 pub fn scan(root: &Path) -> Result<BTreeMap<String, Metadata>> {
     let mut files = BTreeMap::new();
     scan_into(root, "", &mut files)?;
+    check_together(&files).with_context(|| format!("read {}", root.display()))?;
     Ok(files)
 }
 

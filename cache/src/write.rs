@@ -1,7 +1,8 @@
 //! How a file gets its name: written under another one, on the disk, then renamed or linked, then the directory
 //! on the disk. Knows nothing of what the files mean.
 
-use anyhow::{Context, Result};
+use crate::open;
+use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File, Permissions},
     io::{self, ErrorKind, Write},
@@ -20,32 +21,32 @@ pub fn draft(temporary: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -
 }
 
 /// Gives the draft its name, unless the name is taken: then false, and what has the name is untouched.
-pub fn create(draft: NamedTempFile, path: &Path) -> Result<bool> {
-    make_parent(path)?;
-    settle(&draft)?;
+pub fn create(draft: NamedTempFile, path: &Path, is_durable: bool) -> Result<bool> {
+    make_parent(path, is_durable)?;
+    settle(&draft, is_durable)?;
     match draft.persist_noclobber(path) {
         Ok(_) => {}
         Err(error) if error.error.kind() == ErrorKind::AlreadyExists => return Ok(false),
         Err(error) => return Err(error.error).with_context(|| format!("create {}", path.display())),
     }
-    sync_parent(path)?;
+    sync_parent(path, is_durable)?;
     Ok(true)
 }
 
 /// Gives the draft its name, taking it from whatever has it.
-pub fn replace(draft: NamedTempFile, path: &Path) -> Result<()> {
-    settle(&draft)?;
+pub fn replace(draft: NamedTempFile, path: &Path, is_durable: bool) -> Result<()> {
+    settle(&draft, is_durable)?;
     draft.persist(path).map_err(|error| error.error).with_context(|| format!("replace {}", path.display()))?;
-    sync_parent(path)
+    sync_parent(path, is_durable)
 }
 
 /// Gives a finished file a second name, `path`, and makes it read-only under both. False where the file system
 /// cannot do that. A name that is taken stays as it is.
-pub fn link(file: &Path, path: &Path) -> Result<bool> {
-    make_parent(path)?;
-    let sealed = File::open(file).and_then(|open| {
-        open.set_permissions(read_only(false, &open.metadata()?.permissions()))?;
-        open.sync_all()
+pub fn link(file: &Path, path: &Path, is_durable: bool) -> Result<bool> {
+    make_parent(path, is_durable)?;
+    let sealed = open::regular(file).and_then(|(open, metadata)| {
+        open.set_permissions(read_only(false, &metadata.permissions()))?;
+        if is_durable { open.sync_all() } else { Ok(()) }
     });
     sealed.with_context(|| format!("seal {}", file.display()))?;
     step()?;
@@ -54,7 +55,7 @@ pub fn link(file: &Path, path: &Path) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(true),
         Err(_) => return Ok(false),
     }
-    sync_parent(path)?;
+    sync_parent(path, is_durable)?;
     Ok(true)
 }
 
@@ -63,32 +64,42 @@ pub fn all(bytes: &[u8]) -> impl FnOnce(&mut File) -> io::Result<()> {
     move |file| file.write_all(bytes)
 }
 
-fn settle(draft: &NamedTempFile) -> Result<()> {
+fn settle(draft: &NamedTempFile, is_durable: bool) -> Result<()> {
     let sealed = |file: &File| {
         file.set_permissions(read_only(false, &file.metadata()?.permissions()))?;
-        file.sync_all()
+        if is_durable { file.sync_all() } else { Ok(()) }
     };
     step()?;
     sealed(draft.as_file()).with_context(|| format!("sync {}", draft.path().display()))?;
     step()
 }
 
-fn make_parent(path: &Path) -> Result<()> {
+pub fn make_parent(path: &Path, is_durable: bool) -> Result<()> {
     let parent = path.parent().expect("every file of the store lies in a directory");
     match fs::create_dir(parent) {
         Ok(()) => {
             step()?;
-            sync_parent(parent)
+            sync_parent(parent, is_durable)
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => check_parent(path),
         Err(error) => Err(error).with_context(|| format!("create directory {}", parent.display())),
     }
 }
 
+/// A link in place of a directory of the store would carry what is written or removed out of it.
+pub fn check_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().expect("every file of the store lies in a directory");
+    match fs::symlink_metadata(parent) {
+        Ok(metadata) => ensure!(metadata.is_dir(), "{} is not a directory; take it away", parent.display()),
+        Err(error) => return Err(error).with_context(|| format!("read {}", parent.display())),
+    }
+    Ok(())
+}
+
 /// A name is on the disk only when its directory is.
-fn sync_parent(path: &Path) -> Result<()> {
+pub fn sync_parent(path: &Path, is_durable: bool) -> Result<()> {
     step()?;
-    if cfg!(unix) {
+    if cfg!(unix) && is_durable {
         let parent = path.parent().expect("every file of the store lies in a directory");
         File::open(parent).and_then(|open| open.sync_all()).with_context(|| format!("sync {}", parent.display()))?;
     }
@@ -109,7 +120,7 @@ pub fn read_only(_: bool, present: &Permissions) -> Permissions {
 }
 
 /// Called between any two changes of the disk, so that tests can stop there.
-fn step() -> Result<()> {
+pub fn step() -> Result<()> {
     #[cfg(test)]
     tests::stop_here()?;
     Ok(())
@@ -117,7 +128,7 @@ fn step() -> Result<()> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use crate::{Commit, Digest, Record, Store, sample};
+    use crate::{Claiming, Commit, Digest, Record, Store, sample};
     use serde_json::json;
     use std::{cell::Cell, fs, path::Path, process::Command};
 
@@ -142,17 +153,33 @@ pub(crate) mod tests {
         TAKEN.get()
     }
 
+    /// An error at one step of what `act` does.
+    pub fn failing_at<T>(step: u64, act: impl FnOnce() -> T) -> T {
+        FAIL_AT.set(TAKEN.get() + step);
+        let outcome = act();
+        FAIL_AT.set(u64::MAX);
+        outcome
+    }
+
     const EARLIER: &[u8] = b"the action before";
     const KEY: &[u8] = b"the action that is killed";
 
     /// The work of a runner after an attempt: what went in, what came out, the record.
     fn finish_attempt(home: &Path) -> anyhow::Result<(Record, Commit)> {
         let store = Store::open(&home.join(".pipeline"))?;
+        let key = Digest::of(KEY);
+        let Claiming::Mine(claim) = store.claim(&key)? else { anyhow::bail!("whoever died has it") };
+        let _held = store.hold()?;
         let input = store.capture(&home.join("data.jsonl"))?;
         let output = store.adopt(&home.join("model"))?;
         let result = json!({"output": output, "accuracy": 0.1 + 0.2});
-        let record = Record { result, telemetry: json!(null), contents: vec![input, output] };
-        let commit = store.commit(&Digest::of(KEY), &record)?;
+        let record = Record { result, telemetry: json!(null), contents: vec![input, output], extras: vec![] };
+        // Nothing is known of files that were just written, so a record is made up for the file to be written.
+        store.stats.learn_for_test();
+        store.stats.save()?;
+        let commit = store.commit(&key, &record)?;
+        // While the test stops at a step, giving back is not tried again.
+        drop(claim);
         Ok((record, commit))
     }
 
@@ -160,7 +187,7 @@ pub(crate) mod tests {
     fn before(home: &Path) -> Record {
         let store = Store::open(&home.join(".pipeline")).unwrap();
         let contents = vec![store.capture(&sample::write(home, "earlier.txt", "earlier")).unwrap()];
-        let earlier = Record { result: json!(1), telemetry: json!(null), contents };
+        let earlier = Record { result: json!(1), telemetry: json!(null), contents, extras: vec![] };
         store.commit(&Digest::of(EARLIER), &earlier).unwrap();
         sample::write(home, "data.jsonl", "{\"prompt\": 1}\n");
         sample::model(home);
@@ -248,9 +275,7 @@ pub(crate) mod tests {
     #[test]
     fn an_error_at_any_step_leaves_the_old_state_or_the_new_one_and_no_draft() {
         check_every_step(|home, step| {
-            FAIL_AT.set(TAKEN.get() + step);
-            let outcome = finish_attempt(home);
-            FAIL_AT.set(u64::MAX);
+            let outcome = failing_at(step, || finish_attempt(home));
             assert_eq!(sample::files(home.join(".pipeline/store/v1/tmp")), Vec::<std::path::PathBuf>::new());
             outcome.is_ok()
         });
@@ -258,14 +283,13 @@ pub(crate) mod tests {
 
     #[test]
     fn an_error_while_a_second_result_is_noted_leaves_the_first() {
-        let record = |score: f64| Record { result: json!(score), telemetry: json!(null), contents: vec![] };
+        let record =
+            |score: f64| Record { result: json!(score), telemetry: json!(null), contents: vec![], extras: vec![] };
         let key = Digest::of(KEY);
         for step in 0.. {
             let (_home, store) = sample::store();
             store.commit(&key, &record(1.0)).unwrap();
-            FAIL_AT.set(TAKEN.get() + step);
-            let outcome = store.commit(&key, &record(2.0));
-            FAIL_AT.set(u64::MAX);
+            let outcome = failing_at(step, || store.commit(&key, &record(2.0)));
             assert_eq!(store.lookup(&key).unwrap(), Some(record(1.0)), "stopped at step {step}");
             assert_eq!(store.commit(&key, &record(2.0)).unwrap(), Commit::Different);
             if outcome.is_ok() {
