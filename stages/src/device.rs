@@ -2,7 +2,9 @@
 
 use crate::io::{DeviceChoice, Io};
 use anyhow::{Result, anyhow};
-use burn::tensor::Device;
+use burn::tensor::wgpu::wgpu;
+use burn::tensor::{Device, try_read_sync};
+use serde::{Deserialize, Serialize};
 
 /// `auto` takes a real GPU and nothing less: a software driver is slower than the CPU backend.
 /// The adapter is asked for first, because burn's lazy constructors panic later, in another thread.
@@ -39,8 +41,36 @@ pub fn class(device: &Device) -> String {
     }
 }
 
+/// What a driver offers, for a person to read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adapter {
+    pub name: String,
+    /// Vulkan, Metal, Dx12, Gl.
+    pub api: String,
+    /// DiscreteGpu, IntegratedGpu, …
+    pub kind: String,
+    pub driver: String,
+    /// The driver computes on the CPU.
+    pub is_software: bool,
+}
+
+/// Everything wgpu sees here, through every interface. A broken driver may take the process with it.
+pub fn adapters() -> Vec<Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let found = try_read_sync(instance.enumerate_adapters(wgpu::Backends::all())).unwrap_or_default();
+    let adapter = |info: wgpu::AdapterInfo| Adapter {
+        name: info.name,
+        api: format!("{:?}", info.backend),
+        kind: format!("{:?}", info.device_type),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        is_software: info.device_type == wgpu::DeviceType::Cpu,
+    };
+    found.iter().map(|found| adapter(found.get_info())).collect()
+}
+
+/// Of the CPU, as far as its backend asks: what its matrix products are compiled for.
 #[cfg(target_arch = "x86_64")]
-fn instruction_set() -> &'static str {
+pub fn instruction_set() -> &'static str {
     if is_x86_feature_detected!("avx512f") {
         "x86_64 avx512f"
     } else if is_x86_feature_detected!("fma") {
@@ -51,6 +81,6 @@ fn instruction_set() -> &'static str {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn instruction_set() -> &'static str {
+pub fn instruction_set() -> &'static str {
     std::env::consts::ARCH
 }

@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Where to compute. Never part of a key.
@@ -36,7 +38,31 @@ pub enum DeviceChoice {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Host {
     pub device: DeviceChoice,
+    /// Names of variables that the command of the stage finds in its environment, and nobody else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// Whether the files that the command reads are noted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub audit: bool,
 }
+
+/// Why a stage ended early, at the wish of whoever sent SIGTERM: the next attempt goes on after this step.
+#[derive(Clone, Copy, Debug)]
+pub struct Interrupted {
+    /// `None` of a command, which keeps its own checkpoints or none.
+    pub step: Option<u64>,
+}
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.step {
+            Some(step) => write!(formatter, "stopped after writing a checkpoint of step {step}"),
+            None => write!(formatter, "stopped, and the command with it"),
+        }
+    }
+}
+
+impl std::error::Error for Interrupted {}
 
 /// One checkpoint a stage hands over: `out/<step>/` and what was measured on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,6 +111,8 @@ pub struct Io {
     curve: fs::File,
     last_progress: Option<Instant>,
     last_checkpoint: Instant,
+    /// Set by SIGTERM. `None` until the stage shows that it can write a checkpoint: so long SIGTERM ends the process.
+    is_to_stop: Option<Arc<AtomicBool>>,
 }
 
 /// How much work a kill may cost. Saving takes a fraction of a second and changes no result.
@@ -110,11 +138,21 @@ impl Io {
             curve: append("metrics.jsonl")?,
             last_progress: None,
             last_checkpoint: Instant::now(),
+            is_to_stop: None,
         })
     }
 
     pub fn device(&self) -> DeviceChoice {
         self.host.device
+    }
+
+    /// Names of the secrets that are passed on to a command.
+    pub fn secrets(&self) -> &[String] {
+        &self.host.secrets
+    }
+
+    pub fn is_audited(&self) -> bool {
+        self.host.audit
     }
 
     /// The stage's own directory, which is also the current directory of an `exec` command.
@@ -159,12 +197,31 @@ impl Io {
         write_rows(&dir.join(format!("{name}.jsonl")), rows)
     }
 
-    /// Whether the last checkpoint is so old that a kill would cost too much.
-    pub fn is_checkpoint_due(&self) -> bool {
-        self.last_checkpoint.elapsed() >= CHECKPOINT_EVERY
+    /// Whether the last checkpoint is so old that a kill would cost too much, or SIGTERM came. A stage asks after
+    /// every step, and from its first question on SIGTERM waits for the answer.
+    pub fn is_checkpoint_due(&mut self) -> bool {
+        self.defer_sigterm();
+        self.is_to_stop() || self.last_checkpoint.elapsed() >= CHECKPOINT_EVERY
     }
 
-    /// Replaces `resume/` in one rename by what `save` writes. The candidates handed over so far are part of it.
+    /// From here on SIGTERM ends the process no more: the stage looks for it, and stops in good order.
+    pub fn defer_sigterm(&mut self) {
+        if self.is_to_stop.is_none() {
+            let flag = Arc::new(AtomicBool::new(false));
+            match signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&flag)) {
+                Ok(_) => self.is_to_stop = Some(flag),
+                Err(error) => tracing::warn!("listen for SIGTERM: {error}"),
+            }
+        }
+    }
+
+    /// Whether SIGTERM came since [`Io::defer_sigterm`].
+    pub fn is_to_stop(&self) -> bool {
+        self.is_to_stop.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    /// Replaces `resume/` in one rename by what `save` writes. The candidates handed over so far are part of it. The
+    /// error is [`Interrupted`] when the checkpoint is there and SIGTERM came.
     pub fn save_checkpoint(&mut self, step: u64, save: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let (partial, old, new) =
             (self.work.join("resume.partial"), self.work.join("resume.old"), self.work.join("resume"));
@@ -183,7 +240,8 @@ impl Io {
             fs::rename(&new, &old).with_context(|| format!("rename {}", new.display()))?;
         }
         self.last_checkpoint = Instant::now();
-        fs::rename(&partial, &new).with_context(|| format!("rename {}", partial.display()))
+        fs::rename(&partial, &new).with_context(|| format!("rename {}", partial.display()))?;
+        if self.is_to_stop() { Err(Interrupted { step: Some(step) }.into()) } else { Ok(()) }
     }
 
     /// The last complete checkpoint of an earlier attempt. Its candidates count as handed over; what that

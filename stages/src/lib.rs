@@ -1,6 +1,7 @@
 //! Stage kinds of RLHF: what computes. Knows nothing of YAML, the DAG, the cache, gates or the report.
 #![recursion_limit = "256"]
 
+pub mod audit;
 pub mod data;
 pub mod device;
 pub mod draw;
@@ -9,6 +10,7 @@ pub mod io;
 pub mod kinds;
 pub mod model;
 pub mod rl;
+pub mod secret;
 pub mod stage;
 pub mod tokenizer;
 pub mod train;

@@ -2,10 +2,11 @@
 //! formulas, held to the host's by the tests. Rows are answers, columns are response tokens; a mask is 1 on real tokens.
 
 use burn::tensor::{Tensor, activation};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which estimate of the KL enters the reward (Schulman 2020, "Approximating KL divergence").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KlEstimate {
     /// log π − log π_ref: unbiased, may be negative for one token.

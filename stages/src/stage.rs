@@ -4,6 +4,8 @@
 //! the cache, gates or the report.
 
 use crate::io::Io;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -118,6 +120,8 @@ pub struct Kind {
     pub parse: Parse,
     /// All defaults, as `pipeline kinds KIND` prints them; a required parameter is `null`.
     pub defaults: fn() -> Value,
+    /// JSON Schema of the `with:` block, derived from the type it is read into.
+    pub schema: fn() -> Value,
     /// `(parameter path, what it does)`, in the order they are printed; nested ones dotted (`lora.rank`).
     pub parameter_docs: &'static [(&'static str, &'static str)],
     pub work: Work,
@@ -158,7 +162,7 @@ impl Call {
 }
 
 /// The parameters of a kind: a serde struct with `#[serde(default, deny_unknown_fields)]`.
-pub trait Parameters: Default + Serialize + DeserializeOwned {
+pub trait Parameters: Default + Serialize + DeserializeOwned + JsonSchema {
     /// Range checks across the whole block, after every value has its type.
     fn mistakes(&self) -> Vec<ParameterMistake>;
 }
@@ -167,8 +171,25 @@ pub fn defaults<P: Parameters>() -> Value {
     serde_json::to_value(P::default()).expect("parameters are plain data")
 }
 
-/// Types a `with:` block key by key, so that every mistake is found, not only the first.
+pub fn schema<P: Parameters>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    settings.into_generator().into_root_schema_for::<P>().to_value()
+}
+
+/// Types a `with:` block, and finds all its mistakes.
 pub fn parse<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<ParameterMistake>> {
+    // Mostly there are none, and then a pipeline of thousands of stages need not pay for the search.
+    match P::deserialize(given) {
+        Ok(typed) if typed.mistakes().is_empty() => Ok(serde_json::to_value(typed).expect("parameters are plain data")),
+        _ => parse_each::<P>(given),
+    }
+}
+
+/// Key by key, so that every mistake is found, not only the first.
+fn parse_each<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<ParameterMistake>> {
     let defaults = defaults::<P>();
     let mut mistakes = Vec::new();
     let mut known = given.clone();
@@ -235,23 +256,41 @@ fn take_unknown_keys(
             mistakes.push(ParameterMistake { path, message: format!("unknown parameter `{key}`"), help: Some(help) });
             return false;
         };
-        if let (Some(value), true) = (value.as_object_mut(), inner.is_object()) {
+        // A mapping that is empty by default takes any key.
+        if let (Some(value), true) = (value.as_object_mut(), inner.as_object().is_some_and(|inner| !inner.is_empty())) {
             take_unknown_keys(value, inner, &path, mistakes);
         }
         true
     });
 }
 
+/// Whether a variable of the environment may have this name: letters, digits and `_`, not beginning with a digit.
+pub fn is_variable(name: &str) -> bool {
+    let mut characters = name.chars();
+    characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && characters.all(|next| next.is_ascii_alphanumeric() || next == '_')
+}
+
+/// Names that a message lists.
+const MAX_LISTED: usize = 50;
+
 /// `did you mean "epochs"?`, or the names there are.
 pub fn did_you_mean(typed: &str, names: &[&str]) -> String {
-    let nearest = names
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
-        .filter(|(distance, name)| *distance <= (name.chars().count().max(typed.chars().count()) / 3).max(1))
-        .min();
+    let letters: Vec<char> = typed.chars().collect();
+    let distance = |name: &&str| {
+        let others: Vec<char> = name.chars().collect();
+        let limit = (others.len().max(letters.len()) / 3).max(1);
+        // Only then worth the search, which is not for nothing where there are thousands of names.
+        let may_be_near = others.len().abs_diff(letters.len()) <= limit;
+        may_be_near.then(|| strsim::generic_damerau_levenshtein(&letters, &others)).filter(|found| *found <= limit)
+    };
+    let nearest = names.iter().filter_map(|name| Some((distance(name)?, name))).min();
     match nearest {
         Some((_, name)) => format!("did you mean `{name}`?"),
         None if names.is_empty() => "there are none here".to_owned(),
+        None if names.len() > MAX_LISTED => {
+            format!("there are {}: {}, …", names.len(), names[..MAX_LISTED].join(", "))
+        }
         None => format!("there are: {}", names.join(", ")),
     }
 }
@@ -310,8 +349,8 @@ mod tests {
             let mut paths = Vec::new();
             for (key, value) in (kind.defaults)().as_object().unwrap() {
                 match value.as_object() {
-                    Some(inner) => paths.extend(inner.keys().map(|name| format!("{key}.{name}"))),
-                    None => paths.push(key.clone()),
+                    Some(inner) if !inner.is_empty() => paths.extend(inner.keys().map(|name| format!("{key}.{name}"))),
+                    _ => paths.push(key.clone()),
                 }
             }
             let mut described: Vec<&str> = kind.parameter_docs.iter().map(|(path, _)| *path).collect();

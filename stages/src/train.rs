@@ -10,6 +10,7 @@ use crate::tokenizer::Tokenizer;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use safetensors::SafeTensors;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -193,7 +194,7 @@ pub fn is_candidate(step: u64, every: u64, total: u64) -> bool {
 
 // ----------------------------------------------------------------------------------------------- learning rate
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
     Constant,
@@ -324,7 +325,8 @@ struct State<T> {
 }
 
 /// Saves everything the next attempt needs to go on after `step` as if nothing had happened: behind every
-/// candidate, and whenever the last checkpoint is old. Draws are named, so when it is saved changes no result.
+/// candidate, and whenever one is due. Draws are named, so when it is saved changes no result. The last step is no
+/// place to stop: what is left of the stage is shorter than what a new attempt would have to do again.
 pub fn checkpoint<T: Serialize>(
     io: &mut Io,
     (step, total): (u64, u64),
@@ -332,7 +334,12 @@ pub fn checkpoint<T: Serialize>(
     adam: &Adam,
     rest: &T,
 ) -> Result<()> {
-    if step == total || !(is_candidate || io.is_checkpoint_due()) {
+    if step == total {
+        return Ok(());
+    }
+    // Asked in every step, candidate or not: a stage that never asked is ended by SIGTERM at once.
+    let is_due = io.is_checkpoint_due();
+    if !(is_candidate || is_due) {
         return Ok(());
     }
     let mut tensors = BTreeMap::new();

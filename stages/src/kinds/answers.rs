@@ -10,6 +10,7 @@ use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
 use anyhow::{Context, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -38,6 +39,7 @@ pub const KIND: Kind = Kind {
     draws: false,
     parse: stage::parse::<Answers>,
     defaults: stage::defaults::<Answers>,
+    schema: stage::schema::<Answers>,
     parameter_docs: &[
         ("max_new_tokens", "longest answer"),
         ("batch", "prompts at once"),
@@ -46,7 +48,7 @@ pub const KIND: Kind = Kind {
     work: Work::Run(run),
 };
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Answers {
     pub max_new_tokens: usize,

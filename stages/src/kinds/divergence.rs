@@ -9,6 +9,7 @@ use crate::model::artifact::values_of;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Sequence};
 use anyhow::Result;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
@@ -32,11 +33,12 @@ pub const KIND: Kind = Kind {
     draws: false,
     parse: stage::parse::<Divergence>,
     defaults: stage::defaults::<Divergence>,
+    schema: stage::schema::<Divergence>,
     parameter_docs: &[("batch", "answers at once")],
     work: Work::Run(run),
 };
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Divergence {
     pub batch: usize,

@@ -5,6 +5,7 @@ use super::answers::Answers;
 use super::divergence::Divergence;
 use super::scores::Scores;
 use crate::stage::{self, Accepts, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Parts, Port, Work};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -56,6 +57,7 @@ pub const KIND: Kind = Kind {
     draws: false,
     parse: stage::parse::<Eval>,
     defaults: stage::defaults::<Eval>,
+    schema: stage::schema::<Eval>,
     parameter_docs: &[
         ("max_new_tokens", "longest answer"),
         ("batch", "prompts answered at once; never changes a number's meaning"),
@@ -64,7 +66,7 @@ pub const KIND: Kind = Kind {
     work: Work::Measure(parts),
 };
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Eval {
     pub max_new_tokens: usize,

@@ -1,21 +1,36 @@
 //! `exec`: any command on declared inputs. It runs in the stage's own directory, finds its inputs under `in/`,
 //! writes the files it declared as outputs, its numbers to `metrics.json`, and the rows they are means of to
-//! `items.jsonl`.
+//! `items.jsonl`. Asked to stop, it may keep in `resume/` what the next attempt goes on from. It sees an environment of its own: a few fixed variables, those of `env`, and the stage's secrets.
 
-use crate::io::Io;
+use crate::audit;
+use crate::io::{Interrupted, Io};
+use crate::secret::Secrets;
 use crate::stage::{self, Call, Gives, Kind, ParameterMistake, Parameters, Work};
 use anyhow::{Context, Result, bail};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Component, Path};
-use std::process::{Command, Stdio};
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{ErrorKind, PipeReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Component, Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+mod results;
 
 pub const KIND: Kind = Kind {
     name: "exec",
-    version: 2,
+    version: 3,
     doc: "run any command on declared inputs; `metrics.json` is read back, and `items.jsonl`",
     ports: &[],
     takes_any_port: true,
@@ -26,26 +41,162 @@ pub const KIND: Kind = Kind {
     draws: false,
     parse: stage::parse::<Exec>,
     defaults: stage::defaults::<Exec>,
+    schema: stage::schema::<Exec>,
     parameter_docs: &[
-        ("command", "program and arguments; inputs lie under in/<port> (a file as in/<port>.<format>)"),
+        (
+            "command",
+            "a list: program and arguments, as they are; a text: for `/bin/sh -eu -c`; inputs lie under in/<port> (a \
+             file as in/<port>.<format>)",
+        ),
         ("outputs", "files or directories the command writes: the stage's artifact"),
+        (
+            "env",
+            "its environment, `{NAME: value}`, beside PATH, LANG, HOME and TMPDIR, which have fixed values; nothing \
+             else is passed on (the stage's `secret: [NAME]` is)",
+        ),
     ],
     work: Work::Run(run),
 };
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// What every command finds in its environment unless `env` says otherwise, HOME and TMPDIR in directories of its own
+/// beside. A change is another version of the kind.
+const BASE: [(&str, &str); 2] =
+    [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("LANG", "C.UTF-8")];
+
+/// What lies in the directory of every stage (see `io.rs`).
+const OWN: [&str; 15] = [
+    "action.json",
+    "host.json",
+    "in",
+    "out",
+    "tables",
+    "resume",
+    "resume.old",
+    "resume.partial",
+    "metrics.jsonl",
+    "events.jsonl",
+    "log.txt",
+    "outcome.json",
+    "error.txt",
+    ".home",
+    ".tmp",
+];
+/// How long the rest of the output is waited for after the command ended: something it left behind may hold the pipe.
+const REST: Duration = Duration::from_secs(1);
+/// Undeclared reads that are named; the others are counted.
+const NAMED: usize = 100;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Exec {
-    pub command: Vec<String>,
+    pub command: Line,
     pub outputs: Vec<String>,
+    pub env: BTreeMap<String, Text>,
+}
+
+/// As typed.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Line {
+    Shell(String),
+    Program(Vec<String>),
+}
+
+/// The schema of what is read, which deriving cannot see: both are read by hand.
+impl JsonSchema for Line {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Line".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+    }
+}
+
+impl JsonSchema for Text {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Text".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "number", "boolean"]})
+    }
+}
+
+impl Default for Line {
+    fn default() -> Line {
+        Line::Program(Vec::new())
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Line::Shell(_) => formatter.write_str("the command"),
+            Line::Program(words) => write!(formatter, "`{}`", words.first().map_or("", String::as_str)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Line, D::Error> {
+        struct Lines;
+        impl<'de> Visitor<'de> for Lines {
+            type Value = Line;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("a list of program and arguments, or a text for the shell")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Line, E> {
+                Ok(Line::Shell(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Line, A::Error> {
+                let mut line = Vec::new();
+                while let Some(word) = words.next_element()? {
+                    line.push(word);
+                }
+                Ok(Line::Program(line))
+            }
+        }
+        deserializer.deserialize_any(Lines)
+    }
+}
+
+/// A text, or a number or true or false as text.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Text(text)),
+            Value::Number(number) => Ok(Text(number.to_string())),
+            Value::Bool(value) => Ok(Text(value.to_string())),
+            other => {
+                let found = match other {
+                    Value::Null => serde::de::Unexpected::Unit,
+                    Value::Array(_) => serde::de::Unexpected::Seq,
+                    _ => serde::de::Unexpected::Map,
+                };
+                Err(serde::de::Error::invalid_type(found, &"a text, a number, true or false"))
+            }
+        }
+    }
 }
 
 impl Parameters for Exec {
     fn mistakes(&self) -> Vec<ParameterMistake> {
         let mut mistakes = Vec::new();
-        if self.command.is_empty() {
+        let is_empty = match &self.command {
+            Line::Shell(text) => text.trim().is_empty(),
+            Line::Program(words) => words.first().is_none_or(String::is_empty),
+        };
+        if is_empty {
             let mut mistake = ParameterMistake::new("command", "no command to run");
-            mistake.help = Some("write `command: [program, argument, …]`".to_owned());
+            mistake.help = Some("write `command: [program, argument, …]`, or a text for the shell".to_owned());
             mistakes.push(mistake);
         }
         for (index, output) in self.outputs.iter().enumerate() {
@@ -54,7 +205,20 @@ impl Parameters for Exec {
                     &format!("outputs.{index}"),
                     format!("`{output}` is no plain path below the stage's directory"),
                 ));
+            } else if let Some(own) = OWN.iter().find(|own| Path::new(output).starts_with(own)) {
+                mistakes.push(ParameterMistake::new(
+                    &format!("outputs.{index}"),
+                    format!("`{own}` is not the command's to write: the stage keeps its own things there"),
+                ));
             }
+        }
+        for name in self.env.keys().filter(|name| !stage::is_variable(name)) {
+            let mut mistake = ParameterMistake::new(
+                &format!("env.{name}"),
+                format!("`{name}` cannot name a variable of the environment"),
+            );
+            mistake.help = Some("names match [A-Za-z_][A-Za-z0-9_]*".to_owned());
+            mistakes.push(mistake);
         }
         mistakes
     }
@@ -62,93 +226,237 @@ impl Parameters for Exec {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Exec = call.parameters()?;
-    let (program, arguments) = parameters.command.split_first().context("run the command: it is empty")?;
-    let status = Command::new(program)
-        .args(arguments)
-        .current_dir(io.work())
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("run `{program}`"))?;
-    if !status.success() {
-        bail!("run `{program}`: {status}");
+    let secrets = Secrets::read(io.secrets(), |name| env::var_os(name))?;
+    let work = std::path::absolute(io.work()).context("find the stage's directory")?;
+    let scratch = Scratch::make(&work)?;
+    let variables = variables(&parameters, &scratch, &secrets);
+    // The command gets the signal as well, and may take its time: what it keeps in `resume/` the next attempt finds there.
+    io.defer_sigterm();
+    let status = execute(command(&parameters.command, &variables, &work)?, io, &work, &secrets)
+        .with_context(|| format!("run {}", parameters.command))?;
+    match status.code() {
+        Some(0) => {}
+        _ if io.is_to_stop() => return Err(Interrupted { step: None }.into()),
+        // What a shell says of a program that is not there, and other programs after it.
+        Some(127) => {
+            let path = variables.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+            let hint = "another is given by `with: {env: {PATH: …}}`";
+            bail!("run {}: {status}; programs are looked for in {} ({hint})", parameters.command, path.display());
+        }
+        _ => bail!("run {}: {status}", parameters.command),
     }
+    let items = results::items(&results::read(&work, "items.jsonl", &secrets)?.unwrap_or_default())?;
+    let metrics = results::read(&work, "metrics.json", &secrets)?;
+    let metrics = metrics.map_or(Ok(BTreeMap::new()), |text| results::metrics(&text))?;
     let directory = io.candidate_dir(0)?;
-    for output in &parameters.outputs {
-        let (from, to) = (io.work().join(output), directory.join(output));
-        if !from.exists() {
-            bail!("collect the outputs: the command ended well but did not write `{output}`");
-        }
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
-        }
-        fs::rename(&from, &to).with_context(|| format!("collect `{output}`"))?;
-    }
-    let items = items(&io.work().join("items.jsonl"))?;
+    parameters.outputs.iter().try_for_each(|output| results::collect(output, &work, &directory, &secrets))?;
     if !items.is_empty() {
         io.table(0, "items", &items)?;
     }
-    io.candidate_with(0, metrics(&io.work().join("metrics.json"))?)
+    scratch.remove()?;
+    io.candidate_with(0, metrics)
 }
 
-/// The rows behind the command's numbers: `id`, and one field a metric, which is the mean of that field.
-fn items(path: &Path) -> Result<Vec<Map<String, Value>>> {
-    if !path.exists() {
-        return Ok(Vec::new());
+/// A home and a place for temporary files, empty at first.
+struct Scratch {
+    home: PathBuf,
+    temporary: PathBuf,
+    /// Another name of `temporary`.
+    shown: PathBuf,
+    /// Open as long as the name is needed.
+    _directory: File,
+}
+
+impl Scratch {
+    /// Temporary files may be sockets, whose paths end at 108 bytes (`sun_path`), and the path of a work directory is
+    /// nearly that long. The short name is that of a file this process holds open.
+    fn make(work: &Path) -> Result<Scratch> {
+        let (home, temporary) = (work.join(".home"), work.join(".tmp"));
+        for directory in [&home, &temporary] {
+            fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+        }
+        let directory = File::open(&temporary).with_context(|| format!("open {}", temporary.display()))?;
+        let shown = match cfg!(target_os = "linux") {
+            true => format!("/proc/{}/fd/{}", std::process::id(), directory.as_raw_fd()).into(),
+            false => temporary.clone(),
+        };
+        Ok(Scratch { home, temporary, shown, _directory: directory })
     }
-    let text = fs::read_to_string(path).context("read items.jsonl")?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let row = |(number, line): (usize, &str)| {
-        strict(line).with_context(|| format!("read items.jsonl: line {}: expected one object", number + 1))
-    };
-    lines.map(row).collect()
+
+    fn remove(self) -> Result<()> {
+        for directory in [&self.home, &self.temporary] {
+            // Mostly empty; gone when it was an output.
+            match fs::remove_dir(directory).or_else(|_| fs::remove_dir_all(directory)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("remove {}", directory.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Python writes NaN and Infinity, which are not JSON.
-fn strict<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
-    serde_json::from_str(text).or_else(|error| {
-        let strict: String = text.split_inclusive([',', '}', ':']).map(without_python_numbers).collect();
-        serde_json::from_str(&strict).map_err(|_| error)
+fn variables(parameters: &Exec, scratch: &Scratch, secrets: &Secrets) -> BTreeMap<OsString, OsString> {
+    let mut variables: BTreeMap<OsString, OsString> =
+        BASE.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    variables.insert("HOME".into(), scratch.home.clone().into());
+    variables.insert("TMPDIR".into(), scratch.shown.clone().into());
+    variables.extend(parameters.env.iter().map(|(name, Text(value))| (name.into(), value.into())));
+    variables.extend(secrets.variables().map(|(name, value)| (name.into(), value.into())));
+    variables
+}
+
+fn command(line: &Line, variables: &BTreeMap<OsString, OsString>, work: &Path) -> Result<Command> {
+    let mut command = match line {
+        Line::Shell(text) => {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-eu", "-c", text]);
+            shell
+        }
+        Line::Program(words) => {
+            let (program, arguments) = words.split_first().context("run the command: it is empty")?;
+            let path = variables.get(OsStr::new("PATH")).map_or(OsStr::new(""), OsString::as_os_str);
+            let mut command = Command::new(find(program, path, work).with_context(|| format!("run `{program}`"))?);
+            command.arg0(program).args(arguments);
+            command
+        }
+    };
+    command.env_clear().envs(variables).current_dir(work).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// A name without `/` is looked for in the PATH of the stage, which is not that of the runner.
+fn find(program: &str, path: &OsStr, work: &Path) -> Result<PathBuf> {
+    if program.contains('/') {
+        return Ok(work.join(program));
+    }
+    let is_program = |path: &PathBuf| {
+        path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    let found = env::split_paths(path).map(|directory| work.join(directory).join(program)).find(is_program);
+    found.with_context(|| {
+        format!(
+            "no such program in {}, the stage's PATH; give its path, or another PATH: `with: {{env: {{PATH: …}}}}`",
+            path.display()
+        )
     })
 }
 
-/// The command's numbers; a file that is absent is none, a value that is no finite number is kept as such,
-/// so that a gate that asks for it errs instead of opening.
-fn metrics(path: &Path) -> Result<BTreeMap<String, Option<f64>>> {
-    if !path.exists() {
-        return Ok(BTreeMap::new());
-    }
-    let text = fs::read_to_string(path).context("read metrics.json")?;
-    let values: BTreeMap<String, Value> =
-        strict(&text).context("read metrics.json: expected one object of names and numbers")?;
-    let number = |(name, value): (String, Value)| match value {
-        Value::Null => Ok((name, None)),
-        Value::Number(number) => Ok((name, number.as_f64().filter(|number| number.is_finite()))),
-        other => bail!("read metrics.json: `{name}` is {other}, not a number"),
+fn execute(mut command: Command, io: &mut Io, work: &Path, secrets: &Secrets) -> Result<ExitStatus> {
+    let log = match secrets.is_empty() {
+        true => None,
+        false => {
+            let (reader, writer) = std::io::pipe().context("make a pipe")?;
+            command.stdout(writer.try_clone().context("make a pipe")?).stderr(writer);
+            Some(reader)
+        }
     };
-    values.into_iter().map(number).collect()
+    if io.is_audited() {
+        audit::prepare(&mut command);
+    }
+    let mut child = command.spawn()?;
+    // Its ends of the pipe: the last one that is closed ends the log.
+    drop(command);
+    let log = log.map(|reader| masked(reader, secrets));
+    let (status, audit) = match io.is_audited() {
+        true => audit::follow(child, work).map(|(status, audit)| (status, Some(audit)))?,
+        false => (child.wait()?, None),
+    };
+    if let Some(log) = log {
+        let _ = log.recv_timeout(REST);
+    }
+    if let Some(audit) = audit {
+        report(&audit, io);
+    }
+    Ok(status)
 }
 
-fn without_python_numbers(piece: &str) -> String {
-    let bare = piece.trim_end_matches([',', '}']).trim();
-    match bare {
-        "NaN" | "Infinity" | "-Infinity" => piece.replace(bare, "null"),
-        _ => piece.to_owned(),
+/// Copies what comes to the log, without the secrets in it, and says when nothing more can come.
+fn masked(mut reader: PipeReader, secrets: &Secrets) -> Receiver<()> {
+    let (ended, wait) = mpsc::channel();
+    let mut mask = secrets.mask();
+    thread::spawn(move || {
+        let mut chunk = vec![0; 1 << 16];
+        let show = |bytes: &[u8]| {
+            let mut log = std::io::stdout().lock();
+            // A log that cannot be written (a full disk) ends no command.
+            let _ = log.write_all(bytes).and_then(|()| log.flush());
+        };
+        while let Ok(length @ 1..) = reader.read(&mut chunk) {
+            show(&mask.pass(&chunk[..length]));
+        }
+        show(&mask.end());
+        let _ = ended.send(());
+    });
+    wait
+}
+
+fn report(audit: &audit::Audit, io: &mut Io) {
+    if let Some(gap) = &audit.gap {
+        println!("audit: {gap}");
+        io.telemetry("audit", gap.as_str());
+        if audit.reads.is_empty() {
+            return;
+        }
     }
+    let named: Vec<String> = audit.reads.iter().take(NAMED).map(|path| path.display().to_string()).collect();
+    named.iter().for_each(|path| println!("audit: read and not declared: {path}"));
+    if audit.reads.len() > NAMED {
+        println!("audit: and {} more", audit.reads.len() - NAMED);
+    }
+    io.telemetry("undeclared_reads", json!({"count": audit.reads.len(), "paths": named}));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parsed(with: Value) -> Result<Value, Vec<ParameterMistake>> {
+        (KIND.parse)(with.as_object().unwrap())
+    }
+
     #[test]
-    fn numbers_python_writes_but_json_lacks_become_missing_values() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("metrics.json");
-        fs::write(&path, r#"{"loss": NaN, "worst": -Infinity, "text, NaN": 1.5, "gone": null}"#).unwrap();
-        let read = metrics(&path).unwrap();
-        let expected = [("loss", None), ("worst", None), ("text, NaN", Some(1.5)), ("gone", None)];
-        assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value)).into());
-        fs::write(&path, r#"{"loss": "low"}"#).unwrap();
-        assert_eq!(metrics(&path).unwrap_err().to_string(), "read metrics.json: `loss` is \"low\", not a number");
+    fn a_command_stays_as_typed_and_values_of_env_become_texts() {
+        let text =
+            parsed(json!({"command": "make all", "env": {"N": 2, "RATE": 0.5, "FAST": true, "A": "b"}})).unwrap();
+        assert_eq!(
+            text,
+            json!({"command": "make all", "outputs": [], "env": {"N": "2", "RATE": "0.5", "FAST": "true", "A": "b"}})
+        );
+        assert_eq!(parsed(json!({"command": ["make", "all"]})).unwrap()["command"], json!(["make", "all"]));
+    }
+
+    #[test]
+    fn mistakes_of_command_and_env_are_found_at_their_place() {
+        let told = |with: Value| {
+            let mistakes = parsed(with).unwrap_err();
+            mistakes.iter().map(|mistake| format!("{}: {}", mistake.path, mistake.message)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(json!({"command": 3, "env": {"A": [1]}})),
+            [
+                "command: invalid type: integer `3`, expected a list of program and arguments, or a text for the shell",
+                "env.A: invalid type: sequence, expected a text, a number, true or false",
+            ]
+        );
+        assert_eq!(
+            told(json!({"command": ["sleep", 3]})),
+            ["command[1]: invalid type: integer `3`, expected a string"]
+        );
+        assert_eq!(
+            told(json!({"command": "  ", "env": {"A-B": 1}})),
+            ["command: no command to run", "env.A-B: `A-B` cannot name a variable of the environment"]
+        );
+        assert_eq!(
+            told(json!({"command": "ls", "outputs": ["../x", "out", "in/a", "outer"]})),
+            [
+                "outputs.0: `../x` is no plain path below the stage's directory",
+                "outputs.1: `out` is not the command's to write: the stage keeps its own things there",
+                "outputs.2: `in` is not the command's to write: the stage keeps its own things there",
+            ]
+        );
+        // What is misspelt is said, and nothing that follows from it.
+        assert_eq!(told(json!({"comand": ["ls"]})), ["comand: unknown parameter `comand`"]);
     }
 }

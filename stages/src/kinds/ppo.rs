@@ -13,6 +13,7 @@ use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, Paramete
 use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -79,6 +80,7 @@ pub const KIND: Kind = Kind {
     draws: true,
     parse: stage::parse::<Ppo>,
     defaults: stage::defaults::<Ppo>,
+    schema: stage::schema::<Ppo>,
     parameter_docs: &[
         ("steps", "updates: one rollout each"),
         ("batch", "answers sampled per update"),
@@ -107,7 +109,7 @@ pub const KIND: Kind = Kind {
     work: Work::Run(run),
 };
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ppo {
     pub steps: u64,
@@ -131,7 +133,7 @@ pub struct Ppo {
     pub lora: LoraParameters,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct KlParameters {
     pub coef: f64,

@@ -11,6 +11,7 @@ use crate::tokenizer::{self, Tokenizer};
 use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::fs;
@@ -41,6 +42,7 @@ pub const KIND: Kind = Kind {
     draws: true,
     parse: stage::parse::<Pretrain>,
     defaults: stage::defaults::<Pretrain>,
+    schema: stage::schema::<Pretrain>,
     parameter_docs: &[
         ("vocabulary", "size of the byte-level BPE vocabulary, special tokens included"),
         ("layers", "transformer blocks"),
@@ -58,7 +60,7 @@ pub const KIND: Kind = Kind {
     work: Work::Run(run),
 };
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pretrain {
     pub vocabulary: usize,

@@ -11,6 +11,7 @@ use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, Paramete
 use crate::train::{self, Adam, AdamSettings, Schedule};
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -70,6 +71,7 @@ pub const KIND: Kind = Kind {
     draws: true,
     parse: stage::parse::<Rm>,
     defaults: stage::defaults::<Rm>,
+    schema: stage::schema::<Rm>,
     parameter_docs: &[
         ("epochs", "passes over the training prompts; may be a fraction"),
         ("batch", "prompts per step, each with all its answers"),
@@ -87,7 +89,7 @@ pub const KIND: Kind = Kind {
     work: Work::Run(run),
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Normalize {
     None,
@@ -95,7 +97,7 @@ pub enum Normalize {
     Spread,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rm {
     pub epochs: f64,

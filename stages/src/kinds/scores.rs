@@ -9,6 +9,7 @@ use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
 use anyhow::{Context, Result, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs;
@@ -33,11 +34,12 @@ pub const KIND: Kind = Kind {
     draws: false,
     parse: stage::parse::<Scores>,
     defaults: stage::defaults::<Scores>,
+    schema: stage::schema::<Scores>,
     parameter_docs: &[("batch", "answers at once")],
     work: Work::Run(run),
 };
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scores {
     pub batch: usize,

@@ -9,6 +9,7 @@ use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
 use anyhow::{Context, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ pub const KIND: Kind = Kind {
     draws: true,
     parse: stage::parse::<Sft>,
     defaults: stage::defaults::<Sft>,
+    schema: stage::schema::<Sft>,
     parameter_docs: &[
         ("epochs", "passes over the training rows; may be a fraction"),
         ("batch", "rows per step"),
@@ -57,7 +59,7 @@ pub const KIND: Kind = Kind {
     work: Work::Run(run),
 };
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sft {
     pub epochs: f64,

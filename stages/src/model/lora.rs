@@ -4,6 +4,7 @@ use super::Config;
 use crate::draw::Draw;
 use crate::stage::ParameterMistake;
 use burn::tensor::{Device, Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The seven projections of a block, in the order of [`super::Block::projections`].
@@ -48,7 +49,7 @@ impl Target {
 }
 
 /// The parameter `lora:` of the training kinds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraParameters {
     pub rank: usize,

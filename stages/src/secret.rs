@@ -1,0 +1,190 @@
+//! Values that only the command of a stage may see: taken from the environment of the worker, replaced in what is
+//! logged, looked for in what is kept. Knows nothing of stages. A value is known as it is and as JSON writes it;
+//! another encoding of it (base64, a hash) is not recognised.
+
+use anyhow::{Result, bail};
+use std::ffi::{OsStr, OsString};
+
+/// Anything shorter turns up by chance, and `***` in its places would tell what it is.
+const SHORTEST: usize = 4;
+const SHOWN: &[u8] = b"***";
+
+/// Why a variable of this value cannot be passed on as a secret.
+pub fn objection(value: Option<&OsStr>) -> Option<String> {
+    match value {
+        None => Some("is not set in the environment".to_owned()),
+        Some(value) if value.len() < SHORTEST => {
+            Some(format!("is shorter than {SHORTEST} bytes, too short to be kept out of a log"))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Has no `Debug`: it holds the values.
+#[derive(Default)]
+pub struct Secrets {
+    named: Vec<(String, OsString)>,
+    /// By index into `named`: the bytes that must not be seen.
+    forms: Vec<(usize, Vec<u8>)>,
+}
+
+impl Secrets {
+    pub fn read(names: &[String], environment: impl Fn(&str) -> Option<OsString>) -> Result<Secrets> {
+        let mut secrets = Secrets::default();
+        for (index, name) in names.iter().enumerate() {
+            let value = environment(name);
+            if let Some(objection) = objection(value.as_deref()) {
+                bail!("read the secret `{name}`: it {objection}");
+            }
+            let value = value.unwrap_or_default();
+            let plain = value.as_encoded_bytes().to_vec();
+            let json = serde_json::to_string(&value.to_string_lossy())?;
+            let json = json.trim_matches('"').as_bytes().to_vec();
+            if json != plain {
+                secrets.forms.push((index, json));
+            }
+            secrets.forms.push((index, plain));
+            secrets.named.push((name.clone(), value));
+        }
+        Ok(secrets)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &OsStr)> {
+        self.named.iter().map(|(name, value)| (name.as_str(), value.as_os_str()))
+    }
+
+    /// The name of the first secret whose value stands in these bytes.
+    pub fn found_in(&self, bytes: &[u8]) -> Option<&str> {
+        let found = self.forms.iter().find(|(_, form)| places(bytes, form).next().is_some());
+        found.map(|(index, _)| self.named[*index].0.as_str())
+    }
+
+    pub fn masked(&self, text: &str) -> String {
+        let mut mask = self.mask();
+        let mut bytes = mask.pass(text.as_bytes());
+        bytes.extend(mask.end());
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub fn mask(&self) -> Mask {
+        let forms = self.forms.iter().map(|(_, form)| form.clone()).collect();
+        Mask { forms, held: Vec::new(), is_hidden: Vec::new(), is_inside: false }
+    }
+}
+
+/// Replaces values in a stream, wherever it is cut. Holds back no more than the beginning of a value.
+pub struct Mask {
+    forms: Vec<Vec<u8>>,
+    held: Vec<u8>,
+    /// Of each held byte.
+    is_hidden: Vec<bool>,
+    /// The byte given out last was hidden: what follows it hidden belongs to the same `***`.
+    is_inside: bool,
+}
+
+impl Mask {
+    /// What can be shown now that these bytes came.
+    pub fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.held.extend_from_slice(bytes);
+        self.is_hidden.resize(self.held.len(), false);
+        for form in &self.forms {
+            for at in places(&self.held, form) {
+                // Values may overlap: all of each is hidden.
+                self.is_hidden[at..at + form.len()].fill(true);
+            }
+        }
+        let longest = self.forms.iter().map(Vec::len).max().unwrap_or(0);
+        let earliest = self.held.len().saturating_sub(longest.saturating_sub(1));
+        let may_go_on = |start: &usize| {
+            let end = &self.held[*start..];
+            self.forms.iter().any(|form| form.len() > end.len() && form.starts_with(end))
+        };
+        let decided = (earliest..self.held.len()).find(may_go_on).unwrap_or(self.held.len());
+        self.give(decided)
+    }
+
+    /// What was held back, at the end of the stream.
+    pub fn end(&mut self) -> Vec<u8> {
+        self.give(self.held.len())
+    }
+
+    fn give(&mut self, count: usize) -> Vec<u8> {
+        let mut given = Vec::with_capacity(count);
+        for (byte, is_hidden) in self.held.drain(..count).zip(self.is_hidden.drain(..count)) {
+            match (is_hidden, self.is_inside) {
+                (false, _) => given.push(byte),
+                (true, false) => given.extend_from_slice(SHOWN),
+                (true, true) => {}
+            }
+            self.is_inside = is_hidden;
+        }
+        given
+    }
+}
+
+fn places<'a>(bytes: &'a [u8], form: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    bytes.windows(form.len().max(1)).enumerate().filter(move |(_, window)| *window == form).map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(values: &[&str]) -> Secrets {
+        let names: Vec<String> = (0..values.len()).map(|n| format!("S{n}")).collect();
+        Secrets::read(&names, |name| Some(values[name[1..].parse::<usize>().unwrap()].into())).unwrap()
+    }
+
+    /// Cut into pieces of every length, the stream must come out the same.
+    fn masked(values: &[&str], text: &str) -> String {
+        let whole = secrets(values).masked(text);
+        for length in 1..text.len() {
+            let mut mask = secrets(values).mask();
+            let mut bytes: Vec<u8> = text.as_bytes().chunks(length).flat_map(|chunk| mask.pass(chunk)).collect();
+            bytes.extend(mask.end());
+            assert_eq!(String::from_utf8_lossy(&bytes), whole, "in pieces of {length}");
+        }
+        whole
+    }
+
+    #[test]
+    fn a_value_is_hidden_wherever_the_stream_is_cut() {
+        assert_eq!(masked(&["hf_token"], "a hf_token, hf_toke, hhf_token\nhf_"), "a ***, hf_toke, h***\nhf_");
+    }
+
+    #[test]
+    fn values_that_overlap_or_hold_each_other_are_hidden_whole() {
+        assert_eq!(masked(&["abab"], "xabababx"), "x***x");
+        assert_eq!(masked(&["abcd", "abcdefgh"], "abcdefg abcdefgh"), "***efg ***");
+        assert_eq!(masked(&["first", "stone"], "firstone firststone"), "*** ***");
+    }
+
+    #[test]
+    fn a_value_that_json_writes_otherwise_is_known_in_both_forms() {
+        let values = ["say \"yes\"\nor no"];
+        assert_eq!(masked(&values, "say \"yes\"\nor no"), "***");
+        assert_eq!(secrets(&values).found_in(br#"{"a": "say \"yes\"\nor no"}"#), Some("S0"));
+        assert_eq!(secrets(&values).found_in(b"say yes or no"), None);
+    }
+
+    #[test]
+    fn a_text_that_begins_no_value_is_not_held_back() {
+        let mut mask = secrets(&["hf_token"]).mask();
+        assert_eq!(mask.pass(b"50 % h"), b"50 % ");
+        assert_eq!(mask.pass(b"ey"), b"hey");
+    }
+
+    #[test]
+    fn what_is_unset_or_too_short_is_refused_by_name() {
+        let refusal = |value: Option<&str>| {
+            let read = Secrets::read(&["TOKEN".to_owned()], |_| value.map(OsString::from));
+            read.err().unwrap().to_string()
+        };
+        assert_eq!(refusal(None), "read the secret `TOKEN`: it is not set in the environment");
+        assert!(refusal(Some("abc")).contains("shorter than 4 bytes"));
+    }
+}
