@@ -2,6 +2,7 @@
 //! Knows text and positions; knows nothing of YAML, stages or rules.
 
 use annotate_snippets::{AnnotationKind, Group, Level as Title, Renderer, Snippet, renderer::DecorStyle};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// What the user typed: the pipeline file, and the `--set` arguments behind it.
@@ -20,19 +21,19 @@ pub struct Source {
 }
 
 /// Byte offsets into [`Source::text`], and on into the overrides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     pub start: usize,
     pub end: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
     Error,
     Warning,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     /// `None`: the mistake is of the file as a whole.
     pub span: Option<Span>,
@@ -68,22 +69,25 @@ impl Diagnostic {
     }
 }
 
+/// What is wrong with the first of them mostly explains the others.
+pub const MAX_SHOWN: usize = 100;
+
 /// `error: … --> rlhf.yaml:12:9`, the line, a caret and the help; in the order of the file, each mistake once.
 /// (An anchor used by several stages would else repeat what is wrong with it.)
 pub fn render(source: &Source, diagnostics: &[Diagnostic], color: bool) -> String {
-    let mut sorted: Vec<&Diagnostic> = Vec::new();
-    for diagnostic in diagnostics {
-        if !sorted.contains(&diagnostic) {
-            sorted.push(diagnostic);
-        }
-    }
+    let mut seen = HashSet::new();
+    let mut sorted: Vec<&Diagnostic> = diagnostics.iter().filter(|diagnostic| seen.insert(*diagnostic)).collect();
     sorted.sort_by_key(|diagnostic| diagnostic.span);
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii);
     let mut rendered = String::new();
-    for diagnostic in sorted {
+    for diagnostic in sorted.iter().take(MAX_SHOWN) {
         rendered.push_str(&render_one(source, diagnostic, &renderer));
         rendered.push_str("\n\n");
+    }
+    if let Some(more) = sorted.len().checked_sub(MAX_SHOWN).filter(|more| *more > 0) {
+        let errors = sorted[MAX_SHOWN..].iter().filter(|diagnostic| diagnostic.level == Level::Error).count();
+        rendered.push_str(&format!("… and {more} more, {errors} of them errors\n\n"));
     }
     rendered
 }
@@ -97,8 +101,17 @@ fn render_one(source: &Source, diagnostic: &Diagnostic, renderer: &Renderer) -> 
     let mut group = Group::with_title(title.primary_title(diagnostic.message.as_str()));
     if let Some(span) = diagnostic.span {
         let (path, text, span) = place(source, &path, span);
-        let caret = AnnotationKind::Primary.span(one_line(text, span));
-        group = group.element(Snippet::source(text).path(path).annotation(caret));
+        let shown = one_line(text, span);
+        // The line alone: the renderer would go through the whole text for every mistake in it.
+        let before = &text[..shown.start];
+        // Behind the last line break no line begins.
+        let before = if before.len() == text.len() { before.strip_suffix('\n').unwrap_or(before) } else { before };
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        let line_end = text[shown.start..].find('\n').map_or(text.len(), |length| shown.start + length + 1);
+        let number = text[..line_start].matches('\n').count() + 1;
+        let caret = AnnotationKind::Primary.span(shown.start - line_start..shown.end - line_start);
+        let line = Snippet::source(&text[line_start..line_end]).line_start(number).path(path);
+        group = group.element(line.annotation(caret));
     }
     if let Some(help) = &diagnostic.help {
         group = group.element(Title::HELP.message(help.as_str()));

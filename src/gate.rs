@@ -55,9 +55,14 @@ impl Mistake {
     }
 }
 
-/// Whether the rule language gives the word a meaning of its own; no stage may be called so.
+/// Words to which the rule language gives a meaning of its own: no stage and no metric may be called so.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    let functions = FUNCTIONS.iter().map(|function| function.name);
+    lexer::KEYWORDS.iter().chain(lexer::OWN_NAMES).copied().chain(functions)
+}
+
 pub fn is_word(word: &str) -> bool {
-    lexer::is_keyword(word) || lexer::OWN_NAMES.contains(&word) || functions::function(word).is_some()
+    words().any(|known| known == word)
 }
 
 #[cfg(test)]

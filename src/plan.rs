@@ -7,16 +7,19 @@ mod graph;
 mod inputs;
 mod parameters;
 mod repeats;
+mod secrets;
+pub mod selection;
 
-use crate::diagnostic::{Diagnostic, Level};
+use crate::diagnostic::{Diagnostic, Level, Span};
 use crate::gate::{self, MetricName, Rule};
+pub use crate::spec::limits::{Resources, Retry};
+use crate::spec::{Node, Reference, Spec, StageSpec, is_identifier};
 pub use crate::spec::{OnFail, Pin};
-use crate::spec::{Reference, Spec, StageSpec, is_identifier};
 pub use gates::alone as gate_alone;
 use graph::Graph;
 use stages::kinds::{self, KINDS};
 use stages::stage::{Accepts, Direction, Gives, Kind, Work, did_you_mean};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,13 +46,18 @@ pub struct Stage {
     pub metrics: Vec<MetricName>,
     /// The port whose content a gate with `on_fail: keep` lets through.
     pub incumbent: Option<String>,
-    pub gate: Option<Gate>,
+    pub gate: Option<Box<Gate>>,
     /// Sources of its inputs, of its judge's other ports, and stages named in its rules.
     pub needs: Vec<StageId>,
     /// An eval also waits for the stages it judges, so that its table shows them; it does not need them.
     pub after: Vec<StageId>,
+    pub resources: Resources,
     pub timeout: Option<Duration>,
-    pub retry: u32,
+    pub retry: Retry,
+    /// Names of variables that its command gets from the environment of the runner; the values are nowhere.
+    pub secrets: Vec<String>,
+    /// Whether the files that its command reads are noted.
+    pub audit: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +67,7 @@ pub struct Input {
     pub is_list: bool,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     Stage {
         stage: StageId,
@@ -67,6 +75,20 @@ pub enum Source {
     },
     /// Relative to the current directory; there when the plan was made.
     Path(PathBuf),
+}
+
+impl Plan {
+    /// What stands on a port, as the file has it: `sft`, `rm_1@150`, `data/sft.jsonl`.
+    pub fn sources(&self, input: &Input) -> Vec<String> {
+        let name = |stage: &StageId| &self.stages[*stage].name;
+        let text = |source: &Source| match source {
+            Source::Stage { stage, pin: Pin::Open } => name(stage).clone(),
+            Source::Stage { stage, pin: Pin::Last } => format!("{}@last", name(stage)),
+            Source::Stage { stage, pin: Pin::Step(step) } => format!("{}@{step}", name(stage)),
+            Source::Path(path) => path.display().to_string(),
+        };
+        input.sources.iter().map(text).collect()
+    }
 }
 
 /// Rules that have been checked against the names there are.
@@ -94,39 +116,48 @@ struct Draft<'a> {
     kind: Option<&'static Kind>,
     inputs: Vec<Input>,
     parameters: serde_json::Value,
+    /// Where the file says what adapter it is.
+    lora: Option<Span>,
     metrics: Vec<MetricName>,
     incumbent: Option<String>,
 }
 
 /// Resolves everything that can be known before anything runs. `directory` is that of the pipeline file.
 /// All mistakes, those of the spec included, come back together.
-pub fn resolve(spec: &Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>> {
-    let mut mistakes = spec.mistakes.clone();
-    let ids: BTreeMap<&str, StageId> =
+pub fn resolve(mut spec: Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>> {
+    let mut mistakes = std::mem::take(&mut spec.mistakes);
+    // Each is dropped as soon as it is typed: they are most of a long file.
+    let withs: Vec<Node> = spec.stages.iter_mut().map(StageSpec::take_parameters).collect();
+    let ids: HashMap<&str, StageId> =
         spec.stages.iter().enumerate().map(|(id, stage)| (stage.name.value.as_str(), id)).collect();
     let kinds: Vec<Option<&'static Kind>> = spec.stages.iter().map(|stage| kind(stage, &mut mistakes)).collect();
-    let mut graph = Graph::new(spec.stages.iter().map(|stage| stage.name.value.clone()).collect());
+    let mut graph = Graph::new(spec.stages.iter().map(|stage| stage.name.value.as_str()).collect());
     let mut checked_files = inputs::CheckedFiles::new();
-    let mut drafts = Vec::new();
-    for (id, stage) in spec.stages.iter().enumerate() {
+    let mut drafts = Vec::with_capacity(spec.stages.len());
+    for ((id, stage), with) in spec.stages.iter().enumerate().zip(withs) {
         check_name(stage, &mut mistakes);
-        let around = inputs::Around { spec, kinds: &kinds, ids: &ids, directory };
+        let around = inputs::Around { spec: &spec, kinds: &kinds, ids: &ids, directory };
         let inputs = inputs::resolve(id, &around, &mut graph, &mut checked_files, &mut mistakes);
         let incumbent = incumbent(stage, kinds[id], &inputs, &kinds, &mut mistakes);
         let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));
         let parameters =
-            kinds[id].map_or(serde_json::Value::Null, |kind| parameters::resolve(stage, kind, &mut mistakes));
+            kinds[id].map_or(serde_json::Value::Null, |kind| parameters::resolve(stage, &with, kind, &mut mistakes));
+        if let Some(kind) = kinds[id] {
+            secrets::check(stage, &with, kind, &mut mistakes);
+        }
+        let lora = with.get("lora").map(|lora| lora.span);
+        drop(with);
         if let (Some(kind), Some(seed)) = (kinds[id], &stage.seed)
             && !kind.draws
         {
             let message = format!("`seed` has no effect: the kind `{}` draws nothing", kind.name);
             mistakes.push(Diagnostic::warning(seed.span, message));
         }
-        drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, metrics, incumbent });
+        drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, lora, metrics, incumbent });
     }
     adapters::check(&drafts, &mut mistakes);
     mistakes.extend(graph.cycles());
-    let mut gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
+    let gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.level == Level::Error) {
         return Err(mistakes);
     }
@@ -135,40 +166,49 @@ pub fn resolve(spec: &Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>> {
     let order = graph.order();
     let mut place = vec![0; order.len()];
     order.iter().enumerate().for_each(|(new, old)| place[*old] = new);
-    let mut stages = Vec::new();
-    for old in order {
-        let draft = &drafts[old];
-        let Some(kind) = draft.kind else { return Err(mistakes) };
-        stages.push(Stage {
-            name: draft.spec.name.value.clone(),
+    let placed = |ids: Vec<StageId>| ids.into_iter().map(|id| place[id]).collect();
+    let finished = drafts.into_iter().zip(gates).zip(after).enumerate().map(|(old, ((draft, gate), after))| {
+        let Draft { spec: stage, kind, inputs, parameters, metrics, incumbent, .. } = draft;
+        let kind = kind?;
+        Some(Stage {
+            name: stage.name.value.clone(),
             kind,
-            inputs: draft.inputs.iter().map(|input| placed(input, &place)).collect(),
-            parameters: draft.parameters.clone(),
-            seed: kind.draws.then(|| draft.spec.seed.as_ref().map_or(spec.seed, |seed| seed.value)),
-            metrics: draft.metrics.clone(),
-            incumbent: draft.incumbent.clone(),
-            gate: gates[old].take().map(|gate| placed_gate(gate, &place)),
-            needs: graph.needs(old).into_iter().map(|id| place[id]).collect(),
-            after: after[old].iter().map(|id| place[*id]).collect(),
-            timeout: draft.spec.timeout,
-            retry: draft.spec.retry,
-        });
+            inputs: inputs.into_iter().map(|input| placed_input(input, &place)).collect(),
+            parameters,
+            seed: kind.draws.then(|| stage.seed.as_ref().map_or(spec.seed, |seed| seed.value)),
+            metrics,
+            incumbent,
+            gate: gate.map(|gate| placed_gate(gate, &place)),
+            needs: placed(graph.needs(old)),
+            after: placed(after),
+            resources: stage.resources,
+            timeout: stage.timeout,
+            retry: stage.retry,
+            secrets: stage.secrets.iter().map(|name| name.value.clone()).collect(),
+            audit: stage.audit.as_ref().is_some_and(|audit| audit.value),
+        })
+    });
+    let mut finished: Vec<Option<Stage>> = finished.collect();
+    let stages: Option<Vec<Stage>> = order.into_iter().map(|old| finished[old].take()).collect();
+    match stages {
+        Some(stages) => Ok(Plan { name: spec.name, salt: spec.salt, stages, warnings: mistakes }),
+        None => Err(mistakes),
     }
-    Ok(Plan { name: spec.name.clone(), salt: spec.salt.clone(), stages, warnings: mistakes })
 }
 
-fn placed(input: &Input, place: &[StageId]) -> Input {
-    let source = |source: &Source| match source {
-        Source::Stage { stage, pin } => Source::Stage { stage: place[*stage], pin: *pin },
-        Source::Path(path) => Source::Path(path.clone()),
-    };
-    Input { sources: input.sources.iter().map(source).collect(), ..input.clone() }
+fn placed_input(mut input: Input, place: &[StageId]) -> Input {
+    for source in &mut input.sources {
+        if let Source::Stage { stage, .. } = source {
+            *stage = place[*stage];
+        }
+    }
+    input
 }
 
-fn placed_gate(gate: Gate, place: &[StageId]) -> Gate {
-    let stages = gate.stages.into_iter().map(|(name, id)| (name, place[id])).collect();
-    let judges = gate.judges.iter().map(|id| place[*id]).collect();
-    Gate { judges, stages, ..gate }
+fn placed_gate(mut gate: Box<Gate>, place: &[StageId]) -> Box<Gate> {
+    gate.stages.iter_mut().for_each(|(_, id)| *id = place[*id]);
+    gate.judges.iter_mut().for_each(|id| *id = place[*id]);
+    gate
 }
 
 fn check_name(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) {

@@ -4,18 +4,21 @@
 mod expand;
 pub mod expect;
 pub mod gate;
+pub mod limits;
 pub mod node;
 mod overrides;
-mod stage;
+pub mod stage;
 mod template;
 
 use crate::diagnostic::{Diagnostic, Source, Span};
-use node::{Map, Value};
+use limits::{Resources, Retry};
+use node::Value;
 pub use node::{Node, Spanned};
 use overrides::Override;
 pub use stage::metrics as declared_metrics;
 use stages::stage::{Direction, did_you_mean};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 use template::Scope;
 pub use template::{is_identifier, part_of};
@@ -37,12 +40,24 @@ pub struct StageSpec {
     pub kind: Option<Spanned<String>>,
     pub from: Vec<PortSpec>,
     pub with: Node,
-    pub gate: Option<GateSpec>,
+    pub gate: Option<Box<GateSpec>>,
     pub seed: Option<Spanned<u64>>,
     pub metrics: Vec<(Spanned<String>, Direction)>,
     pub incumbent: Option<Spanned<String>>,
+    pub resources: Resources,
     pub timeout: Option<Duration>,
-    pub retry: u32,
+    pub retry: Retry,
+    /// Names of variables of the environment.
+    pub secrets: Vec<Spanned<String>>,
+    pub audit: Option<Spanned<bool>>,
+}
+
+impl StageSpec {
+    /// What stands under `with`; nothing of it is left.
+    pub fn take_parameters(&mut self) -> Node {
+        let nothing = Node::new(self.with.span, Value::Null);
+        std::mem::replace(&mut self.with, nothing)
+    }
 }
 
 pub struct PortSpec {
@@ -55,7 +70,7 @@ pub struct SourceSpec {
     pub reference: Reference,
     pub span: Span,
     /// The variables of its `${…}`: `vars.stories`.
-    pub variables: Vec<String>,
+    pub variables: Box<[String]>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +85,7 @@ pub enum Reference {
 }
 
 /// Which candidate of a stage is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pin {
     /// What its gate let through.
     Open,
@@ -124,7 +139,8 @@ pub enum OnFail {
     Hold,
 }
 
-const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "stages"];
+/// Of the file; beside them any that begins with `x-`.
+pub const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "stages"];
 
 /// Reads the file and its `--set` arguments. `Err` only where no stage could be read at all.
 /// `environment` looks up a variable of the environment.
@@ -139,19 +155,20 @@ pub fn read(source: &Source, environment: &dyn Fn(&str) -> Option<String>) -> Re
     let Some(map) = expect::map(&root, "a pipeline: a mapping with `stages`", &mut mistakes) else {
         return Err(mistakes);
     };
-    let keys: Map = map.iter().filter(|(key, _)| !key.value.starts_with("x-")).cloned().collect();
-    expect::known_keys(&keys, "a pipeline", KEYS, &mut mistakes);
+    let keys = map.iter().map(|(key, _)| key).filter(|key| !key.value.starts_with("x-"));
+    expect::known(keys, "a pipeline", KEYS, &mut mistakes);
+    let of_keyword = map.iter().find(|(key, _)| key.value == "stages").map_or(root.span, |(key, _)| key.span);
     let scope = scope(&root, environment, &mut mistakes);
     let top =
         |key: &str, mistakes: &mut Vec<Diagnostic>| root.get(key).map(|node| template::fill(node, &scope, mistakes));
     let name = top("name", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
     let seed = top("seed", &mut mistakes).and_then(|node| expect::whole_number(&node, &mut mistakes));
     let salt = top("salt", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
-    let stages = stages(&root, &scope, of_stages, &mut mistakes);
+    let stages = root.take("stages").map_or_else(Vec::new, |(_, node)| stages(node, &scope, of_stages, &mut mistakes));
     if stages.is_empty() {
         if mistakes.is_empty() {
-            let span = map.iter().find(|(key, _)| key.value == "stages").map_or(root.span, |(key, _)| key.span);
-            mistakes.push(Diagnostic::error(span, "there are no stages").help("stages: {base: {kind: pretrain, …}}"));
+            let help = "stages: {base: {kind: pretrain, …}}";
+            mistakes.push(Diagnostic::error(of_keyword, "there are no stages").help(help));
         }
         return Err(mistakes);
     }
@@ -171,7 +188,7 @@ pub fn require(spec: &mut Spec, stage: &str, source: &Source) {
     let rule = source.rule.clone().unwrap_or_default();
     let start = source.override_start(source.overrides.len());
     let span = Span::new(start, start + rule.len());
-    let gate = stage.gate.get_or_insert_with(|| GateSpec::empty(span));
+    let gate = stage.gate.get_or_insert_with(|| Box::new(GateSpec::empty(span)));
     gate.require = vec![Spanned { value: rule, span }];
 }
 
@@ -247,10 +264,11 @@ fn declared_env(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(Spanned<Str
     }
 }
 
-fn stages(root: &Node, scope: &Scope, changes: Vec<Override>, mistakes: &mut Vec<Diagnostic>) -> Vec<StageSpec> {
-    let Some(map) = root.get("stages").and_then(|stages| expect::map(stages, "a mapping of stages", mistakes)) else {
+fn stages(node: Node, scope: &Scope, changes: Vec<Override>, mistakes: &mut Vec<Diagnostic>) -> Vec<StageSpec> {
+    if expect::map(&node, "a mapping of stages", mistakes).is_none() {
         return Vec::new();
-    };
+    }
+    let Value::Map(map) = node.value else { return Vec::new() };
     let mut written = expand::stages(map, scope, mistakes);
     for change in changes {
         let (stage, path) = (&change.path[0], &change.path[1..]);
@@ -265,20 +283,20 @@ fn stages(root: &Node, scope: &Scope, changes: Vec<Override>, mistakes: &mut Vec
                 mistakes
                     .push(Diagnostic::error(stage.span, message).help(format!("--set {}.with.lr=1e-5", stage.value)));
             }
-            Some(written) => overrides::assign(&mut written.body, path, change.value, mistakes),
+            Some(written) => overrides::assign(Rc::make_mut(&mut written.body), path, change.value, mistakes),
         }
     }
-    let lower = |written: &expand::Written| {
-        let body = without_for(&written.body);
-        stage::lower(&written.name, &template::fill(&body, &written.scope, mistakes), mistakes)
+    let lower = |expand::Written { name, body, scope }| {
+        // The last, mostly the only one that uses it, takes it as it is.
+        let mut body = Rc::unwrap_or_clone(body);
+        if let Value::Map(map) = &mut body.value {
+            // It has done its work, in the scope around the stage.
+            map.retain(|(key, _)| key.value != "for");
+        }
+        template::fill_in(&mut body, &scope, mistakes);
+        stage::lower(name, body, mistakes)
     };
-    written.iter().map(lower).collect()
-}
-
-/// `for` has done its work, in the scope around the stage.
-fn without_for(body: &Node) -> Node {
-    let Value::Map(map) = &body.value else { return body.clone() };
-    Node::new(body.span, Value::Map(map.iter().filter(|(key, _)| key.value != "for").cloned().collect()))
+    written.into_iter().map(lower).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::tree::{Leaves, Meaning, Name, Other, Said, Who, Yardstick};
 use stages::stage::{Direction, did_you_mean};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What names may mean in the rules of one stage.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +18,8 @@ pub struct Scope {
     pub judges: Vec<JudgeScope>,
     /// Metrics of the incumbent's own record, none for a path; `None` when the stage has no incumbent.
     pub incumbent: Option<Vec<MetricName>>,
-    /// Metrics of the other stages' own records.
-    pub stages: BTreeMap<String, Vec<MetricName>>,
+    /// Metrics of the other stages' own records; of a pipeline all its gates share them.
+    pub stages: Arc<BTreeMap<String, Vec<MetricName>>>,
 }
 
 #[derive(Clone, Debug)]

@@ -71,7 +71,7 @@ fn scope() -> Scope {
     let own = vec![metric("a"), metric("b")];
     let judges = vec![JudgeScope { name: "eval".to_owned(), metrics: vec![metric("score")], has_items: true }];
     let stages = BTreeMap::from([("sft".to_owned(), own.clone())]);
-    Scope { incumbent: Some(own.clone()), own, judges, stages }
+    Scope { incumbent: Some(own.clone()), own, judges, stages: stages.into() }
 }
 
 fn subject(salt: usize) -> Subject {

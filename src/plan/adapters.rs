@@ -23,8 +23,7 @@ pub fn check(drafts: &[Draft], mistakes: &mut Vec<Diagnostic>) {
             if let Some(theirs) = from.parameters.get("lora")
                 && theirs != ours
             {
-                let place = draft.spec.with.find("lora");
-                let span = if draft.spec.with.get("lora").is_some() { place.value } else { draft.spec.name.span };
+                let span = draft.lora.unwrap_or(draft.spec.name.span);
                 let (name, of) = (&draft.spec.name.value, &from.spec.name.value);
                 let message = format!("`{name}` goes on with the adapter of `{of}`, which has another shape");
                 let shape = |lora: &serde_json::Value| format!("{{rank: {}, alpha: {}}}", lora["rank"], lora["alpha"]);

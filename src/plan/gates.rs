@@ -4,36 +4,74 @@
 use super::graph::Graph;
 use super::{Draft, Gate, JUDGED_PORT, OnFail, Source, StageId, kind_metrics};
 use crate::diagnostic::{Diagnostic, Level, Span};
-use crate::gate::{self, JudgeScope, Mistake, Rule, Scope, Select, Who};
+use crate::gate::{self, JudgeScope, MetricName, Mistake, Rule, Scope, Select, Who};
 use crate::spec::{GateSpec, SelectSpec, Spanned, part_of};
 use stages::stage::{Gives, Work, did_you_mean};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// In the order of the drafts.
 pub fn resolve(
     drafts: &[Draft],
-    ids: &BTreeMap<&str, StageId>,
+    ids: &HashMap<&str, StageId>,
     graph: &mut Graph,
     mistakes: &mut Vec<Diagnostic>,
-) -> Vec<Option<Gate>> {
-    let gate = |id: StageId| {
-        let spec = drafts[id].spec.gate.as_ref()?;
-        // Without a kind there are no metrics to check against.
-        drafts[id].kind?;
-        Some(resolve_one(&Desk { id, drafts, ids }, spec, graph, mistakes))
+) -> Vec<Option<Box<Gate>>> {
+    if drafts.iter().all(|draft| draft.spec.gate.is_none()) {
+        return drafts.iter().map(|_| None).collect();
+    }
+    let metrics = drafts.iter().map(|draft| (draft.spec.name.value.clone(), draft.metrics.clone()));
+    let metrics = Arc::new(metrics.collect());
+    let all = |ways: Ways, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>| {
+        let gate = |id: StageId| {
+            let spec = drafts[id].spec.gate.as_ref()?;
+            // Without a kind there are no metrics to check against.
+            drafts[id].kind?;
+            let desk = Desk { id, drafts, ids, metrics: &metrics, ways };
+            Some(Box::new(resolve_one(&desk, spec, graph, mistakes)))
+        };
+        (0..drafts.len()).map(gate).collect()
     };
-    (0..drafts.len()).map(gate).collect()
+    // Where all edges together close no cycle, none of them does; else each is looked at before it is drawn, which takes
+    // a walk over the graph.
+    if !graph.has_cycle() {
+        let (edges, known) = (graph.edge_count(), mistakes.len());
+        let gates = all(Ways::Free, graph, mistakes);
+        if !graph.has_cycle() {
+            return gates;
+        }
+        graph.shrink_to(edges);
+        mistakes.truncate(known);
+    }
+    all(Ways::Searched, graph, mistakes)
+}
+
+/// Whether it is looked for what lies downstream of a gate, or taken for granted that nothing does.
+#[derive(Clone, Copy)]
+enum Ways {
+    Free,
+    Searched,
 }
 
 struct Desk<'a> {
     id: StageId,
     drafts: &'a [Draft<'a>],
-    ids: &'a BTreeMap<&'a str, StageId>,
+    ids: &'a HashMap<&'a str, StageId>,
+    /// Of all stages: what the rules of each may name.
+    metrics: &'a Arc<BTreeMap<String, Vec<MetricName>>>,
+    ways: Ways,
 }
 
 impl<'a> Desk<'a> {
     fn draft(&self) -> &Draft<'a> {
         &self.drafts[self.id]
+    }
+    /// The way from this gate to another stage, if that lies downstream of it.
+    fn way(&self, to: StageId, graph: &Graph) -> Option<String> {
+        match self.ways {
+            Ways::Free => None,
+            Ways::Searched => graph.path(self.id, to),
+        }
     }
     fn name(&self, id: StageId) -> &str {
         &self.drafts[id].spec.name.value
@@ -93,16 +131,20 @@ fn nothing_to_keep(spec: &GateSpec, stage: &str, mistakes: &mut Vec<Diagnostic>)
 
 fn find_judge(desk: &Desk, typed: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<StageId> {
     let is_eval = |id: StageId| desk.drafts[id].kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
-    let evals: Vec<&str> = desk.ids.iter().filter(|(_, id)| is_eval(**id)).map(|(name, _)| *name).collect();
+    let nearest_eval = || {
+        let mut evals: Vec<&str> = desk.ids.iter().filter(|(_, id)| is_eval(**id)).map(|(name, _)| *name).collect();
+        evals.sort_unstable();
+        did_you_mean(&typed.value, &evals)
+    };
     let mut refuse = |message: String, help: String| mistakes.push(Diagnostic::error(typed.span, message).help(help));
     let Some(judge) = desk.ids.get(typed.value.as_str()).copied() else {
-        refuse(format!("unknown stage `{}`", typed.value), did_you_mean(&typed.value, &evals));
+        refuse(format!("unknown stage `{}`", typed.value), nearest_eval());
         return None;
     };
     let kind = desk.drafts[judge].kind?;
     if !is_eval(judge) {
         let message = format!("`{}` (kind `{}`) cannot judge: a judge is an eval stage", typed.value, kind.name);
-        refuse(message, did_you_mean(&typed.value, &evals));
+        refuse(message, nearest_eval());
         return None;
     }
     if judge == desk.id {
@@ -131,7 +173,7 @@ fn draw_judge_edges(desk: &Desk, judge: StageId, span: Span, graph: &mut Graph, 
         let count = if desk.drafts[judge].kind.is_some_and(takes_many) { 1 } else { usize::MAX };
         for source in input.sources.iter().take(count) {
             let Source::Stage { stage, .. } = source else { continue };
-            match graph.path(desk.id, *stage) {
+            match desk.way(*stage, graph) {
                 None => graph.add(*stage, desk.id, span),
                 Some(path) => {
                     let (judge, gate) = (desk.name(judge), desk.name(desk.id));
@@ -169,7 +211,7 @@ fn scope(desk: &Desk, judges: &[StageId]) -> Scope {
         own: if judges_itself { Vec::new() } else { draft.metrics.clone() },
         judges,
         incumbent: draft.incumbent.as_ref().map(record_of),
-        stages: desk.drafts.iter().map(|draft| (draft.spec.name.value.clone(), draft.metrics.clone())).collect(),
+        stages: Arc::clone(desk.metrics),
     }
 }
 
@@ -193,7 +235,7 @@ fn rule(
         if id == desk.id {
             let message = format!("`{name}` is the stage of this gate");
             mistakes.push(Diagnostic::error(span, message).help("write `self.METRIC`, or the metric alone"));
-        } else if let Some(path) = graph.path(desk.id, id) {
+        } else if let Some(path) = desk.way(id, graph) {
             let message = format!("`{name}` comes after the gate of `{}`", desk.name(desk.id));
             mistakes.push(Diagnostic::error(span, message).help(path));
         } else if stages.insert(name.to_owned(), id).is_none() {

@@ -2,14 +2,16 @@
 
 use super::{Gate, StageId};
 use crate::diagnostic::{Diagnostic, Span};
-use petgraph::algo::{astar, has_path_connecting, tarjan_scc};
-use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::algo::{astar, dijkstra, has_path_connecting, kosaraju_scc};
+use petgraph::graph::{DiGraph, EdgeIndex, NodeIndex};
 use petgraph::visit::EdgeRef;
-use std::collections::BTreeSet;
+use petgraph::{Incoming, Outgoing};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Edges run from what is needed to who needs it. In the order of the file.
-pub struct Graph {
-    names: Vec<String>,
+pub struct Graph<'a> {
+    names: Vec<&'a str>,
     graph: DiGraph<(), Edge>,
 }
 
@@ -19,9 +21,9 @@ struct Edge {
     is_soft: bool,
 }
 
-impl Graph {
-    pub fn new(names: Vec<String>) -> Graph {
-        let mut graph = DiGraph::new();
+impl<'a> Graph<'a> {
+    pub fn new(names: Vec<&'a str>) -> Graph<'a> {
+        let mut graph = DiGraph::with_capacity(names.len(), names.len());
         for _ in &names {
             graph.add_node(());
         }
@@ -32,9 +34,14 @@ impl Graph {
         self.graph.add_edge(NodeIndex::new(from), NodeIndex::new(to), Edge { span, is_soft: false });
     }
 
-    pub fn needs(&self, id: StageId) -> BTreeSet<StageId> {
-        let edges = self.graph.edges_directed(NodeIndex::new(id), petgraph::Direction::Incoming);
-        edges.filter(|edge| !edge.weight().is_soft).map(|edge| edge.source().index()).collect()
+    /// In the order of the file.
+    pub fn needs(&self, id: StageId) -> Vec<StageId> {
+        let edges = self.graph.edges_directed(NodeIndex::new(id), Incoming);
+        let mut needs: Vec<StageId> =
+            edges.filter(|edge| !edge.weight().is_soft).map(|edge| edge.source().index()).collect();
+        needs.sort_unstable();
+        needs.dedup();
+        needs
     }
 
     /// The shortest way from one stage to another, both included: `ppo_1 -> ppo_2 -> eval`.
@@ -45,31 +52,47 @@ impl Graph {
     }
 
     fn show(&self, path: &[NodeIndex]) -> String {
-        path.iter().map(|node| self.names[node.index()].as_str()).collect::<Vec<_>>().join(" -> ")
+        path.iter().map(|node| self.names[node.index()]).collect::<Vec<_>>().join(" -> ")
     }
 
     /// One mistake per knot of stages, with the shortest way around it.
     pub fn cycles(&self) -> Vec<Diagnostic> {
         let mut knots: Vec<Vec<NodeIndex>> =
-            tarjan_scc(&self.graph).into_iter().filter(|knot| knot.len() > 1).collect();
+            kosaraju_scc(&self.graph).into_iter().filter(|knot| knot.len() > 1).collect();
         knots.sort_by_key(|knot| knot.iter().min().copied());
         knots.iter().filter_map(|knot| self.cycle(*knot.iter().min()?)).collect()
     }
 
     /// The shortest cycle through the first stage of a knot.
     fn cycle(&self, first: NodeIndex) -> Option<Diagnostic> {
-        let ways = self.graph.edges_directed(first, petgraph::Direction::Incoming).filter_map(|edge| {
-            let (length, mut path) = astar(&self.graph, first, |node| node == edge.source(), |_| 1, |_| 0)?;
-            path.push(first);
-            Some((length, path, edge.weight().span))
-        });
-        let (_, path, span) = ways.min_by_key(|(length, path, _)| (*length, path.clone()))?;
+        let distances = dijkstra(&self.graph, first, None, |_| 1);
+        let ways = self.graph.edges_directed(first, Incoming);
+        let (_, last, span) = ways
+            .filter_map(|edge| Some((*distances.get(&edge.source())?, edge.source(), edge.weight().span)))
+            .min_by_key(|(distance, source, _)| (*distance, *source))?;
+        let (_, mut path) = astar(&self.graph, first, |node| node == last, |_| 1, |_| 0)?;
+        path.push(first);
         let message = format!("these stages wait for each other: {}", self.show(&path));
         Some(Diagnostic::error(span, message))
     }
 
+    pub fn has_cycle(&self) -> bool {
+        self.order().len() < self.names.len()
+    }
+
+    pub fn edge_count(&self) -> usize {
+        self.graph.edge_count()
+    }
+
+    /// Takes back the edges that were added since there were so many.
+    pub fn shrink_to(&mut self, edge_count: usize) {
+        for index in (edge_count..self.graph.edge_count()).rev() {
+            self.graph.remove_edge(EdgeIndex::new(index));
+        }
+    }
+
     /// Lets every eval wait for the stages it judges, as far as these do not need it. Who waits for whom, by stage.
-    pub fn evals_after_what_they_judge(&mut self, gates: &[Option<Gate>]) -> Vec<Vec<StageId>> {
+    pub fn evals_after_what_they_judge(&mut self, gates: &[Option<Box<Gate>>]) -> Vec<Vec<StageId>> {
         let mut after = vec![Vec::new(); gates.len()];
         for (judged, gate) in gates.iter().enumerate() {
             for judge in gate.iter().flat_map(|gate| &gate.judges).copied() {
@@ -83,17 +106,21 @@ impl Graph {
         after
     }
 
-    /// What is needed first; the order of the file where that leaves a choice. The graph has no cycle.
+    /// What is needed first; the order of the file where that leaves a choice. Stages on or behind a cycle are left out.
     pub fn order(&self) -> Vec<StageId> {
-        let mut order = Vec::new();
-        let mut waiting: BTreeSet<StageId> = (0..self.names.len()).collect();
-        while let Some(next) = waiting.iter().copied().find(|id| {
-            self.graph
-                .neighbors_directed(NodeIndex::new(*id), petgraph::Direction::Incoming)
-                .all(|need| !waiting.contains(&need.index()))
-        }) {
-            waiting.remove(&next);
+        let mut order = Vec::with_capacity(self.names.len());
+        let needs = |id| self.graph.neighbors_directed(NodeIndex::new(id), Incoming).count();
+        let mut missing: Vec<usize> = (0..self.names.len()).map(needs).collect();
+        let mut ready: BinaryHeap<Reverse<StageId>> =
+            (0..self.names.len()).filter(|id| missing[*id] == 0).map(Reverse).collect();
+        while let Some(Reverse(next)) = ready.pop() {
             order.push(next);
+            for dependant in self.graph.neighbors_directed(NodeIndex::new(next), Outgoing).map(NodeIndex::index) {
+                missing[dependant] -= 1;
+                if missing[dependant] == 0 {
+                    ready.push(Reverse(dependant));
+                }
+            }
         }
         order
     }

@@ -3,10 +3,10 @@
 
 use super::graph::Graph;
 use super::{Input, Pin, Reference, Source, StageId};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{self, Diagnostic};
 use crate::spec::{PortSpec, SourceSpec, Spec};
 use stages::stage::{Accepts, Gives, Kind, Port, did_you_mean};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub struct Around<'a> {
     pub spec: &'a Spec,
     pub kinds: &'a [Option<&'static Kind>],
-    pub ids: &'a BTreeMap<&'a str, StageId>,
+    pub ids: &'a HashMap<&'a str, StageId>,
     pub directory: &'a Path,
 }
 
@@ -31,13 +31,13 @@ pub fn resolve(
 ) -> Vec<Input> {
     let stage = &around.spec.stages[id];
     let kind = around.kinds[id];
-    let mut inputs = Vec::new();
+    let mut inputs = Vec::with_capacity(stage.from.len());
     for from in &stage.from {
         let port = kind.and_then(|kind| kind.port(&from.port.value));
         if let Some(kind) = kind {
             check_port(kind, port, from, mistakes);
         }
-        let mut sources = Vec::new();
+        let mut sources = Vec::with_capacity(from.sources.len());
         for source in &from.sources {
             let found = match &source.reference {
                 Reference::Stage { name, pin } => stage_source(id, name, *pin, source, port, around, mistakes),
@@ -102,12 +102,11 @@ fn stage_source(
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Source> {
     let Some(stage) = around.ids.get(name).copied() else {
-        let names: Vec<&str> = around.ids.keys().copied().filter(|other| around.ids[other] != id).collect();
         let help = match around.directory.join(name).exists() {
-            true => format!("a path holds a `/` or `.`: `./{name}`"),
-            false => did_you_mean(name, &names),
+            true => Some(format!("a path holds a `/` or `.`: `./{name}`")),
+            false => nearest_stage(id, name, around, mistakes.len()),
         };
-        mistakes.push(Diagnostic::error(source.span, format!("unknown stage `{name}`")).help(help));
+        mistakes.push(Diagnostic { help, ..Diagnostic::error(source.span, format!("unknown stage `{name}`")) });
         return None;
     };
     if stage == id {
@@ -138,6 +137,16 @@ fn stage_source(
         }
     }
     Some(Source::Stage { stage, pin })
+}
+
+/// Only as long as somebody reads it: it takes a look at every name there is.
+fn nearest_stage(id: StageId, typed: &str, around: &Around, mistakes_before: usize) -> Option<String> {
+    if mistakes_before > diagnostic::MAX_SHOWN {
+        return None;
+    }
+    let mut names: Vec<&str> = around.ids.iter().filter(|(_, other)| **other != id).map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    Some(did_you_mean(typed, &names))
 }
 
 fn gift(gives: Gives) -> &'static str {

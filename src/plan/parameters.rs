@@ -2,26 +2,26 @@
 //! Knows no kind by name.
 
 use crate::diagnostic::Diagnostic;
-use crate::spec::StageSpec;
+use crate::spec::{Node, StageSpec};
 use stages::stage::Kind;
 
 /// Canonical parameters; each mistake is shown at its key or value.
-pub fn resolve(stage: &StageSpec, kind: &Kind, mistakes: &mut Vec<Diagnostic>) -> serde_json::Value {
-    let serde_json::Value::Object(given) = stage.with.to_json() else { return serde_json::Value::Null };
+pub fn resolve(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Diagnostic>) -> serde_json::Value {
+    let serde_json::Value::Object(given) = with.to_json() else { return serde_json::Value::Null };
     let found = match (kind.parse)(&given) {
         Ok(parameters) => return parameters,
         Err(found) => found,
     };
     let defaults = (kind.defaults)();
     for mistake in found {
-        let place = stage.with.find(&mistake.path);
+        let place = with.find(&mistake.path);
         if place.is_broken {
             continue;
         }
         let pointer = format!("/{}", mistake.path.replace('.', "/"));
         let is_known = defaults.pointer(&pointer).is_some();
         // A key that is not there at all is missing from the stage.
-        let is_written = stage.with.get(mistake.path.split(['.', '[']).next().unwrap_or_default()).is_some();
+        let is_written = with.get(mistake.path.split(['.', '[']).next().unwrap_or_default()).is_some();
         let span = match (is_written, is_known) {
             (false, _) => stage.name.span,
             (true, true) => place.value,

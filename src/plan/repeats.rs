@@ -4,16 +4,27 @@
 use super::{Draft, Input, OnFail, Pin, Source, StageId};
 use crate::diagnostic::Diagnostic;
 use stages::stage::Work;
+use std::collections::HashMap;
+
+/// Of so many stages that are alike but for their inputs, the first are looked at; one warning more would say nothing
+/// new.
+const MAX_ALIKE: usize = 100;
 
 pub fn warn(drafts: &[Draft], pipeline_seed: u64, mistakes: &mut Vec<Diagnostic>) {
+    let mut firsts: HashMap<Action, StageId> = HashMap::with_capacity(drafts.len());
+    let first_alike = |id| Some(*firsts.entry(action(drafts, id, pipeline_seed, |source| source)?).or_insert(id));
+    let as_written: Vec<Option<StageId>> = (0..drafts.len()).map(first_alike).collect();
+    let if_kept = if_kept(drafts, pipeline_seed);
     for later in 0..drafts.len() {
-        let found = (0..drafts.len()).filter(|earlier| *earlier != later).find_map(|earlier| {
-            let are_alike = are_alike(&drafts[earlier], &drafts[later], pipeline_seed);
-            are_alike.then(|| repeat(drafts, earlier, later)).flatten()
-        });
-        let Some((earlier, if_kept)) = found else { continue };
+        let as_written = as_written[later].filter(|earlier| *earlier < later);
+        let (earlier, gate) = match (as_written, if_kept.get(&later)) {
+            (Some(earlier), Some((kept, gate))) if *kept < earlier => (*kept, Some(*gate)),
+            (Some(earlier), _) => (earlier, None),
+            (None, Some((kept, gate))) => (*kept, Some(*gate)),
+            (None, None) => continue,
+        };
         let (name, other) = (&drafts[later].spec.name, &drafts[earlier].spec.name.value);
-        let message = match if_kept {
+        let message = match gate {
             None => format!("`{}` is the same action as `{other}`: it runs once", name.value),
             Some(gate) => {
                 let gate = &drafts[gate].spec.name.value;
@@ -27,51 +38,149 @@ pub fn warn(drafts: &[Draft], pipeline_seed: u64, mistakes: &mut Vec<Diagnostic>
     }
 }
 
-fn are_alike(first: &Draft, second: &Draft, pipeline_seed: u64) -> bool {
-    let (Some(kind), Some(other)) = (first.kind, second.kind) else { return false };
-    let seed = |draft: &Draft| draft.spec.seed.as_ref().map_or(pipeline_seed, |seed| seed.value);
-    kind.name == other.name
-        && matches!(kind.work, Work::Run(_))
-        && first.parameters == second.parameters
-        && !first.parameters.is_null()
-        && (!kind.draws || seed(first) == seed(second))
-        && first.inputs.len() == second.inputs.len()
+/// Of each stage that would repeat another when a gate keeps its incumbent: the first of those, and whose gate.
+fn if_kept(drafts: &[Draft], pipeline_seed: u64) -> HashMap<StageId, (StageId, StageId)> {
+    let incumbents = Incumbents::of(drafts);
+    let may_repeat = |id: &StageId| {
+        drafts[*id].inputs.iter().flat_map(|input| &input.sources).any(|source| incumbents.is_kept(source))
+    };
+    let later: Vec<StageId> = (0..drafts.len()).filter(may_repeat).collect();
+    if later.is_empty() {
+        return HashMap::new();
+    }
+    let action = |id| action(drafts, id, pipeline_seed, |source| incumbents.origin(source));
+    let mut alike: HashMap<Action, Vec<StageId>> = HashMap::new();
+    for id in 0..drafts.len() {
+        if let Some(stages) = action(id).map(|action| alike.entry(action).or_default())
+            && stages.len() < MAX_ALIKE
+        {
+            stages.push(id);
+        }
+    }
+    let repeated = |later| {
+        let mut stages = alike.get(&action(later)?)?.iter();
+        let found = stages.find_map(|earlier| Some((*earlier, incumbents.gate(drafts, *earlier, later)?)))?;
+        Some((later, found))
+    };
+    later.into_iter().filter_map(repeated).collect()
 }
 
-/// Whether `later` has the inputs of `earlier`: as written (each pair is reported at its second stage), or once a gate
-/// keeps its incumbent; then also whose gate.
-fn repeat(drafts: &[Draft], earlier: StageId, later: StageId) -> Option<(StageId, Option<StageId>)> {
-    let mut if_kept = None;
-    for input in &drafts[later].inputs {
-        let other = drafts[earlier].inputs.iter().find(|other| other.port == input.port)?;
-        if input.sources.len() != other.sources.len() || input.is_list != other.is_list {
-            return None;
-        }
-        for (source, wanted) in input.sources.iter().zip(&other.sources) {
-            if source != wanted {
-                if_kept = Some(if_kept.unwrap_or(kept(drafts, source, wanted)?));
+/// What makes two stages one action. Two sources are one if they are equal.
+#[derive(PartialEq, Eq, Hash)]
+struct Action<'a> {
+    kind: &'static str,
+    parameters: &'a serde_json::Value,
+    /// Only of a kind that draws.
+    seed: Option<u64>,
+    /// By port.
+    inputs: Vec<(&'a str, bool, Vec<&'a Source>)>,
+}
+
+/// `None` of a stage that has no action of its own, or whose parameters are a mistake.
+fn action<'a>(
+    drafts: &'a [Draft],
+    id: StageId,
+    pipeline_seed: u64,
+    meant: impl Fn(&'a Source) -> &'a Source,
+) -> Option<Action<'a>> {
+    let draft = &drafts[id];
+    let kind = draft.kind.filter(|kind| matches!(kind.work, Work::Run(_)) && !draft.parameters.is_null())?;
+    let input = |input: &'a Input| (input.port.as_str(), input.is_list, input.sources.iter().map(&meant).collect());
+    let mut inputs: Vec<_> = draft.inputs.iter().map(input).collect();
+    inputs.sort_unstable_by_key(|(port, _, _)| *port);
+    let seed = || draft.spec.seed.as_ref().map_or(pipeline_seed, |seed| seed.value);
+    Some(Action { kind: kind.name, parameters: &draft.parameters, seed: kind.draws.then(seed), inputs })
+}
+
+/// Which artifacts may stand in the place of which, because gates may keep their incumbents: a forest of the stages that
+/// have such a gate, each below the one whose artifact it may keep.
+struct Incumbents<'a> {
+    /// Of such a stage, where the way back over the gates ends.
+    origins: Vec<Option<&'a Source>>,
+    /// Those below a stage have numbers between its two.
+    numbers: Vec<(usize, usize)>,
+}
+
+impl<'a> Incumbents<'a> {
+    fn of(drafts: &'a [Draft]) -> Incumbents<'a> {
+        let kept: Vec<Option<&Source>> = drafts.iter().map(kept).collect();
+        let mut below = vec![Vec::new(); drafts.len()];
+        let mut open = Vec::new();
+        let mut origins = vec![None; drafts.len()];
+        for (stage, source) in kept.iter().enumerate() {
+            match source {
+                Some(Source::Stage { stage: above, pin: Pin::Open }) if kept[*above].is_some() => {
+                    below[*above].push(stage)
+                }
+                Some(source) => {
+                    origins[stage] = Some(*source);
+                    open.push((stage, true));
+                }
+                None => {}
             }
         }
+        let mut numbers = vec![(0, 0); drafts.len()];
+        let mut number = 0;
+        while let Some((stage, is_first)) = open.pop() {
+            number += 1;
+            if is_first {
+                numbers[stage].0 = number;
+                open.push((stage, false));
+                for next in std::mem::take(&mut below[stage]) {
+                    origins[next] = origins[stage];
+                    open.push((next, true));
+                }
+            } else {
+                numbers[stage].1 = number;
+            }
+        }
+        Incumbents { origins, numbers }
     }
-    (if_kept.is_some() || earlier < later).then_some((earlier, if_kept))
-}
 
-/// The first gate on the way from `source` back to `wanted`, when every stage between them may keep its incumbent.
-fn kept(drafts: &[Draft], source: &Source, wanted: &Source) -> Option<StageId> {
-    let mut here = source;
-    let mut first = None;
-    // A cycle, reported elsewhere, must not keep us here.
-    for _ in 0..drafts.len() {
-        let Source::Stage { stage, pin: Pin::Open } = here else { return None };
-        let draft = &drafts[*stage];
-        let keeps = draft.spec.gate.as_ref().is_some_and(|gate| gate.on_fail == OnFail::Keep);
-        let port = draft.incumbent.as_ref().filter(|_| keeps)?;
-        let is_port = |input: &&Input| input.port == *port;
-        here = draft.inputs.iter().find(is_port)?.sources.first()?;
-        first = first.or(Some(*stage));
-        if here == wanted {
-            return first;
+    fn is_kept(&self, source: &Source) -> bool {
+        matches!(source, Source::Stage { stage, pin: Pin::Open } if self.origins[*stage].is_some())
+    }
+
+    /// Two sources that may become one have one origin.
+    fn origin(&self, source: &'a Source) -> &'a Source {
+        match source {
+            Source::Stage { stage, pin: Pin::Open } => self.origins[*stage].unwrap_or(source),
+            _ => source,
         }
     }
-    None
+
+    /// Whose gate has to keep its incumbent so that `later` has the inputs of `earlier`, whose inputs have the same
+    /// origins; `None` also if it has them anyway.
+    fn gate(&self, drafts: &[Draft], earlier: StageId, later: StageId) -> Option<StageId> {
+        let mut gate = None;
+        for input in &drafts[later].inputs {
+            let other = drafts[earlier].inputs.iter().find(|other| other.port == input.port)?;
+            for (source, wanted) in input.sources.iter().zip(&other.sources) {
+                if source != wanted {
+                    gate = gate.or(Some(self.first_gate(source, wanted)?));
+                }
+            }
+        }
+        gate
+    }
+
+    /// The first gate on the way from `source` back to `wanted`, when every stage between them may keep its incumbent.
+    fn first_gate(&self, source: &Source, wanted: &Source) -> Option<StageId> {
+        let Source::Stage { stage, pin: Pin::Open } = source else { return None };
+        let origin = self.origins[*stage]?;
+        let (first, last) = self.numbers[*stage];
+        let is_above = |above: StageId| self.numbers[above].0 < first && last < self.numbers[above].1;
+        let is_on_way = match wanted {
+            Source::Stage { stage: above, pin: Pin::Open } if self.origins[*above].is_some() => is_above(*above),
+            _ => wanted == origin,
+        };
+        is_on_way.then_some(*stage)
+    }
+}
+
+/// What carries the stage's name when its gate keeps the incumbent.
+fn kept<'a>(draft: &'a Draft) -> Option<&'a Source> {
+    let keeps = draft.spec.gate.as_ref().is_some_and(|gate| gate.on_fail == OnFail::Keep);
+    let port = draft.incumbent.as_ref().filter(|_| keeps)?;
+    draft.inputs.iter().find(|input| input.port == *port)?.sources.first()
 }

@@ -5,42 +5,50 @@ use crate::diagnostic::Diagnostic;
 use crate::spec::expect;
 use crate::spec::node::{Map, Node, Spanned, Value};
 use crate::spec::template::{self, Scope};
-use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::rc::Rc;
 
-/// More stages than that is a slip of the finger: `1..1000000`.
-const MAX_STAGES: usize = 1000;
+/// More stages than that is a slip of the finger: `1..10000000`.
+const MAX_STAGES: usize = 100_000;
 
 pub struct Written {
     pub name: Spanned<String>,
-    /// Not yet templated, so that `--set` may reach into it.
-    pub body: Node,
+    /// Not yet templated, so that `--set` may reach into it. Shared by the stages of one `for`.
+    pub body: Rc<Node>,
     pub scope: Scope,
 }
 
 /// In the order of the file; of two stages with one name the first.
-pub fn stages(map: &Map, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<Written> {
-    let mut written: Vec<Written> = Vec::new();
-    let mut seen: BTreeMap<String, ()> = BTreeMap::new();
+pub fn stages(map: Map, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<Written> {
+    let mut written: Vec<Written> = Vec::with_capacity(map.len());
+    let mut seen: HashSet<String> = HashSet::with_capacity(map.len());
     for (name, body) in map {
         let scopes = match body.get("for") {
-            Some(values) => scopes(name, values, scope, mistakes),
+            Some(values) => scopes(&name, values, scope, mistakes),
             None => vec![scope.clone()],
         };
+        let body = Rc::new(body);
         for scope in scopes {
-            let filled = template::fill_text(&name.value, name.span, &scope, mistakes);
-            let Some(filled) = expect::text(&filled, mistakes) else { break };
+            let Some(filled) = filled(&name, &scope, mistakes) else { break };
             if written.len() == MAX_STAGES {
                 mistakes.push(Diagnostic::error(name.span, format!("more than {MAX_STAGES} stages")));
                 return written;
             }
-            if seen.insert(filled.value.clone(), ()).is_some() {
+            if !seen.insert(filled.value.clone()) {
                 mistakes.push(Diagnostic::error(name.span, format!("a second stage named `{}`", filled.value)));
                 continue;
             }
-            written.push(Written { name: filled, body: body.clone(), scope });
+            written.push(Written { name: filled, body: Rc::clone(&body), scope });
         }
     }
     written
+}
+
+fn filled(name: &Spanned<String>, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Option<Spanned<String>> {
+    if !name.value.contains("${") {
+        return Some(name.clone());
+    }
+    expect::text(&template::fill_text(&name.value, name.span, scope, mistakes), mistakes)
 }
 
 /// One scope per combination of values; the first variable varies slowest.
@@ -64,13 +72,13 @@ fn scopes(name: &Spanned<String>, values: &Node, scope: &Scope, mistakes: &mut V
             mistakes.push(Diagnostic::error(variable.span, format!("more than {MAX_STAGES} stages")));
             return Vec::new();
         }
-        scopes =
-            scopes.iter().flat_map(|scope| values.iter().map(|value| with(scope, &variable.value, value))).collect();
+        let name = Rc::from(variable.value.as_str());
+        scopes = scopes.iter().flat_map(|scope| values.iter().map(|value| with(scope, &name, value))).collect();
     }
     scopes
 }
 
-fn with(scope: &Scope, variable: &str, value: &Node) -> Scope {
+fn with(scope: &Scope, variable: &Rc<str>, value: &Node) -> Scope {
     let mut scope = scope.clone();
     scope.add_loop_variable(variable, value);
     scope

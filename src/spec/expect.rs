@@ -41,6 +41,14 @@ pub fn whole_number(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<u64> 
     }
 }
 
+pub fn boolean(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<bool> {
+    if let Value::Bool(value) = node.value {
+        return Some(value);
+    }
+    wrong(node, "true or false", mistakes);
+    None
+}
+
 pub fn map<'a>(node: &'a Node, expected: &str, mistakes: &mut Vec<Diagnostic>) -> Option<&'a Map> {
     match &node.value {
         Value::Map(map) => Some(map),
@@ -92,8 +100,18 @@ pub fn duration(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Duration>
     duration
 }
 
-pub fn known_keys(map: &Map, what: &str, known: &[&str], mistakes: &mut Vec<Diagnostic>) {
-    for (key, _) in map.iter().filter(|(key, _)| !known.contains(&key.value.as_str())) {
+pub fn known_keys(map: &Map, what: &str, names: &[&str], mistakes: &mut Vec<Diagnostic>) {
+    known(map.iter().map(|(key, _)| key), what, names, mistakes);
+}
+
+/// The same for some of the keys.
+pub fn known<'a>(
+    keys: impl Iterator<Item = &'a Spanned<String>>,
+    what: &str,
+    known: &[&str],
+    mistakes: &mut Vec<Diagnostic>,
+) {
+    for key in keys.filter(|key| !known.contains(&key.value.as_str())) {
         let message = format!("unknown key `{}` of {what}", key.value);
         mistakes.push(Diagnostic::error(key.span, message).help(did_you_mean(&key.value, known)));
     }

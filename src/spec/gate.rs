@@ -7,7 +7,8 @@ use crate::spec::node::{Map, Node, Spanned, Value};
 use crate::spec::{GateSpec, OnFail, SelectSpec};
 use stages::stage::did_you_mean;
 
-const KEYS: &[&str] = &["judge", "select", "require", "warn", "observe", "on_fail", "on_unsure"];
+pub const KEYS: &[&str] = &["judge", "select", "require", "warn", "observe", "on_fail", "on_unsure"];
+pub const SELECT_KEYS: &[&str] = &["best", "where", "within"];
 
 /// `key` is the span of the word `gate`.
 pub fn lower(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<GateSpec> {
@@ -78,7 +79,7 @@ fn select(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Sele
             _ => {}
         }
     }
-    expect::known_keys(map, "`select`", &["best", "where", "within"], mistakes);
+    expect::known_keys(map, "`select`", SELECT_KEYS, mistakes);
     if map.is_empty() {
         mistakes.push(Diagnostic::error(key, "`select` needs `best` or `where`"));
     }

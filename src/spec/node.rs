@@ -1,17 +1,16 @@
 //! YAML text → a tree of values that know where they stand. YAML 1.2 core schema; anchors and aliases are
 //! resolved, merge keys are not part of it. Knows nothing of what the keys mean.
 
-mod raw;
+mod yaml;
 
 use crate::diagnostic::{Diagnostic, Span};
-use raw::{Located, Raw};
-use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
-use std::collections::BTreeMap;
 
-/// A pipeline file is written by hand; anything larger is a mistake or an attack.
-const MAX_BYTES: usize = 1 << 20;
+/// A pipeline file is written by hand or by a short script; anything larger is a mistake or an attack.
+const MAX_BYTES: usize = 16 << 20;
 const MAX_DEPTH: usize = 64;
-const MAX_NODES: usize = 100_000;
+const MAX_NODES: usize = 2_000_000;
+/// Nodes that aliases repeat: a few lines of anchors can stand for any number of them.
+const MAX_REPEATED: usize = 100_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spanned<T> {
@@ -26,7 +25,7 @@ pub struct Node {
     pub span: Span,
     pub value: Value,
     /// The variables of the `${…}` a value was made from: `vars.steps`, `k`, `env.HOME`.
-    pub variables: Vec<String>,
+    pub variables: Box<[String]>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +47,7 @@ pub type Map = Vec<(Spanned<String>, Node)>;
 
 impl Node {
     pub fn new(span: Span, value: Value) -> Node {
-        Node { span, value, variables: Vec::new() }
+        Node { span, value, variables: Box::default() }
     }
 
     /// Keys with broken values are left out.
@@ -71,6 +70,14 @@ impl Node {
     pub fn get(&self, key: &str) -> Option<&Node> {
         let Value::Map(map) = &self.value else { return None };
         map.iter().find(|(name, _)| name.value == key).map(|(_, node)| node)
+    }
+
+    /// Takes the value of a key out, and leaves nothing in its place.
+    pub fn take(&mut self, key: &str) -> Option<(Span, Node)> {
+        let Value::Map(map) = &mut self.value else { return None };
+        let (name, node) = map.iter_mut().find(|(name, _)| name.value == key)?;
+        let nothing = Node::new(node.span, Value::Null);
+        Some((name.span, std::mem::replace(node, nothing)))
     }
 
     /// `a text`, `a list`: what a message calls it.
@@ -138,112 +145,17 @@ fn parse_with(not_finite: NotFinite, text: &str, start: usize, mistakes: &mut Ve
         mistakes.push(Diagnostic::error(Span::new(start, start), format!("larger than {MAX_BYTES} bytes")));
         return None;
     }
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH, max_nodes: MAX_NODES },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_NODES },
-        strict_booleans: true,
-        underscored_numbers_as_strings: true,
-        with_snippet: false,
-        // Collected below, so that the first one does not hide the other mistakes.
-        duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        merge_keys: MergeKeyPolicy::AsOrdinary,
-        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
-    };
-    match serde_saphyr::from_str_with_options::<Located>(text, options) {
-        Ok(located) => Some(node_of(located, not_finite, text, start, mistakes)),
-        Err(error) => {
-            mistakes.push(syntax_mistake(&error, text, start));
+    match yaml::read(text, start, not_finite, mistakes) {
+        Ok(node) => Some(node),
+        Err(wrong) => {
+            let at = start + wrong.at;
+            let diagnostic = Diagnostic::error(Span::new(at, at), format!("not YAML: {}", wrong.message));
+            mistakes.push(match wrong.message.contains("mapping values are not allowed") {
+                true => diagnostic.help("quote a text that holds `: `"),
+                false => diagnostic,
+            });
             None
         }
-    }
-}
-
-fn syntax_mistake(error: &serde_saphyr::Error, text: &str, start: usize) -> Diagnostic {
-    let mut message = error.without_snippet().to_string();
-    // The place is shown below; advice for programmers stands behind a semicolon.
-    for end in [" at line ", ";"] {
-        message.truncate(message.find(end).unwrap_or(message.len()));
-    }
-    let at = error.location().map_or(0, |location| {
-        // The scanner counts characters, not bytes.
-        let characters = location.span().offset() as usize;
-        text.char_indices().nth(characters).map_or(text.len(), |(byte, _)| byte)
-    });
-    let diagnostic = Diagnostic::error(Span::new(start + at, start + at), format!("not YAML: {message}"));
-    match message.contains("mapping values are not allowed") {
-        true => diagnostic.help("quote a text that holds `: `"),
-        false => diagnostic,
-    }
-}
-
-fn node_of(located: Located, not_finite: NotFinite, text: &str, start: usize, mistakes: &mut Vec<Diagnostic>) -> Node {
-    let span = span_of(&located.0.defined);
-    let shift = |span: Span| Span::new(start + span.start, start + span.end);
-    let value = match located.0.value {
-        Raw::Null => Value::Null,
-        Raw::Bool(value) => Value::Bool(value),
-        Raw::Int(value) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value) => Value::Int(value),
-        Raw::Float(value) if value.is_finite() => Value::Float(value),
-        Raw::Float(_) if not_finite == NotFinite::Null => Value::Null,
-        Raw::Int(_) | Raw::Float(_) => {
-            mistakes.push(Diagnostic::error(shift(span), "expected a finite number of at most 64 bits"));
-            Value::Broken
-        }
-        Raw::String(value) => {
-            let span = shift(without_quotes(span, &value, text));
-            return Node::new(span, Value::String(value));
-        }
-        Raw::List(items) => {
-            Value::List(items.into_iter().map(|item| node_of(item, not_finite, text, start, mistakes)).collect())
-        }
-        Raw::Map(entries) => {
-            let mut seen: BTreeMap<String, Span> = BTreeMap::new();
-            let mut map = Map::new();
-            for (key, item) in entries {
-                let key_span = shift(without_quotes(span_of(&key.defined), &key.value, text));
-                if key.value == "<<" {
-                    mistakes.push(
-                        Diagnostic::error(key_span, "merge keys are not part of YAML 1.2")
-                            .help("alias the whole value, `gate: *promote`, or write it out with `for`"),
-                    );
-                    continue;
-                }
-                let node = node_of(item, not_finite, text, start, mistakes);
-                match seen.get(&key.value) {
-                    Some(first) => mistakes.push(duplicate(&key.value, key_span, *first, text, start)),
-                    None => {
-                        seen.insert(key.value.clone(), key_span);
-                        map.push((Spanned { value: key.value, span: key_span }, node));
-                    }
-                }
-            }
-            Value::Map(map)
-        }
-    };
-    Node::new(shift(span), value)
-}
-
-fn duplicate(key: &str, span: Span, first: Span, text: &str, start: usize) -> Diagnostic {
-    let line = text[..first.start - start].matches('\n').count() + 1;
-    Diagnostic::error(span, format!("duplicate key `{key}`")).help(format!("it is already set in line {line}"))
-}
-
-/// serde-saphyr gives the place of the definition also for what an alias repeats: that is where a mistake is mended.
-fn span_of(location: &serde_saphyr::Location) -> Span {
-    let span = location.span();
-    let start = span.byte_offset().unwrap_or(0) as usize;
-    Span::new(start, start + span.byte_len().unwrap_or(0) as usize)
-}
-
-/// `"a b"` → `a b`, when what stands between the quotes is the value: then an offset into the value is one into the
-/// file.
-fn without_quotes(span: Span, value: &str, text: &str) -> Span {
-    let written = text.get(span.start..span.end).unwrap_or("");
-    let is_quoted = written.len() == value.len() + 2 && written.starts_with(['"', '\'']);
-    if is_quoted && &written[1..written.len() - 1] == value {
-        Span::new(span.start + 1, span.end - 1)
-    } else {
-        Span::new(span.start, span.start + written.trim_end().len())
     }
 }
 
@@ -387,8 +299,90 @@ mod tests {
         }
         let mut mistakes = Vec::new();
         assert!(parse(&bomb, 0, &mut mistakes).is_none());
-        expect!["not YAML: alias replay limit exceeded: total_replayed_events=100001 > 100000"]
-            .assert_eq(&mistakes[0].message);
+        expect!["not YAML: aliases repeat more than 100000 values"].assert_eq(&mistakes[0].message);
+    }
+
+    #[test]
+    fn aliases_may_neither_nest_without_end_nor_stand_in_themselves() {
+        let message = |text: &str| {
+            let mut mistakes = Vec::new();
+            assert!(parse(text, 0, &mut mistakes).is_none());
+            mistakes.remove(0).message
+        };
+        let mut tower = "a0: &a0 [x]\n".to_owned();
+        for level in 1..70 {
+            tower.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1));
+        }
+        expect!["not YAML: nested more than 64 deep"].assert_eq(&message(&tower));
+        expect!["not YAML: this alias stands inside its own anchor"].assert_eq(&message("a: &a [*a]"));
+        let anchors = (0..60).map(|level| format!("&b{level} [")).collect::<String>();
+        let bomb = format!("a: {anchors}{}{}", "x, ".repeat(50_000), "]".repeat(60));
+        expect!["not YAML: anchors stand for more than 2000000 values"].assert_eq(&message(&bomb));
+    }
+
+    #[test]
+    fn tags_of_the_core_schema_say_what_a_scalar_is_and_others_say_nothing() {
+        check(
+            "[!!str 7, ! 7, !!int '7', !!float 7, !!bool 'true', !!null '', !mine 7, !!int x]",
+            expect![[r#"
+            ["7","7",7,7.0,true,null,7,null]
+            error: `x` is no `!!int`
+             --> rlhf.yaml:1:79
+              |
+            1 | [!!str 7, ! 7, !!int '7', !!float 7, !!bool 'true', !!null '', !mine 7, !!int x]
+              |                                                                               ^
+
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_key_is_a_text() {
+        check(
+            "{1: a, true: b, 1.50: c, 'null': d}",
+            expect![[r#"
+            {"1":"a","1.50":"c","null":"d","true":"b"}
+        "#]],
+        );
+        check(
+            "{null: a}",
+            expect![[r#"
+
+            error: not YAML: a key must be a text
+             --> rlhf.yaml:1:2
+              |
+            1 | {null: a}
+              |  ^
+
+        "#]],
+        );
+        check(
+            "{[a]: b}",
+            expect![[r#"
+
+            error: not YAML: a key must be a text
+             --> rlhf.yaml:1:2
+              |
+            1 | {[a]: b}
+              |  ^
+
+        "#]],
+        );
+    }
+
+    #[test]
+    fn of_many_keys_each_that_is_repeated_is_a_mistake() {
+        let mut text = (0..20).map(|key| format!("k{key}: {key}\n")).collect::<String>();
+        text.push_str("k3: a\nk4: b\nk3: c\nlast: d\n");
+        let mut mistakes = Vec::new();
+        let node = parse(&text, 0, &mut mistakes).unwrap();
+        let told: Vec<_> =
+            mistakes.iter().map(|mistake| (mistake.span.unwrap().start, mistake.help.as_deref())).collect();
+        let at = |line: usize| text.split_inclusive('\n').take(line - 1).map(str::len).sum::<usize>();
+        let (third, fourth) = (Some("it is already set in line 4"), Some("it is already set in line 5"));
+        assert_eq!(told, [(at(21), third), (at(22), fourth), (at(23), third)]);
+        let Value::Map(map) = &node.value else { panic!("a mapping") };
+        assert_eq!((map.len(), node.get("k3").map(|node| &node.value)), (21, Some(&Value::Int(3))));
     }
 
     #[test]

@@ -1,52 +1,78 @@
 //! One stage: the templated tree under its name → [`StageSpec`]. Knows the keys of a stage; does not know the kinds.
 
 use crate::diagnostic::{Diagnostic, Span};
+use crate::spec::limits::{self, Resources, Retry};
 use crate::spec::node::{Node, Spanned, Value};
 use crate::spec::template::is_identifier;
 use crate::spec::{Pin, PortSpec, Reference, SourceSpec, StageSpec, expect, gate};
-use stages::stage::Direction;
+use stages::stage::{Direction, did_you_mean};
 use std::path::PathBuf;
 
-const KEYS: &[&str] =
-    &["kind", "from", "with", "gate", "for", "seed", "metrics", "incumbent", "resources", "timeout", "retry"];
+pub const KEYS: &[&str] = &[
+    "kind",
+    "from",
+    "with",
+    "gate",
+    "for",
+    "seed",
+    "metrics",
+    "incumbent",
+    "resources",
+    "timeout",
+    "retry",
+    "secret",
+    "audit",
+];
 
-pub fn lower(name: &Spanned<String>, node: &Node, mistakes: &mut Vec<Diagnostic>) -> StageSpec {
+pub fn lower(name: Spanned<String>, mut node: Node, mistakes: &mut Vec<Diagnostic>) -> StageSpec {
     let mut stage = StageSpec {
-        name: name.clone(),
+        with: Node::new(name.span, Value::Map(Vec::new())),
+        name,
         kind: None,
         from: Vec::new(),
-        with: Node::new(name.span, Value::Map(Vec::new())),
         gate: None,
         seed: None,
         metrics: Vec::new(),
         incumbent: None,
+        resources: Resources::default(),
         timeout: None,
-        retry: 0,
+        retry: Retry::NEVER,
+        secrets: Vec::new(),
+        audit: None,
     };
-    let Some(map) = expect::map(node, "a stage: a mapping with `kind` and `from`", mistakes) else { return stage };
+    // Not copied: in a long file the parameters are most of it.
+    if let Some((key, given)) = node.take("with") {
+        stage.with = with(key, given, mistakes);
+    }
+    let Some(map) = expect::map(&node, "a stage: a mapping with `kind` and `from`", mistakes) else { return stage };
     expect::known_keys(map, "a stage", KEYS, mistakes);
+    let is_misspelt_with = |key: &str| !KEYS.contains(&key) && did_you_mean(key, KEYS) == did_you_mean("with", KEYS);
+    if let Some((key, _)) = map.iter().find(|(key, _)| is_misspelt_with(&key.value)) {
+        // What its parameters say is not known, so nothing is said about their absence.
+        stage.with = Node::new(key.span, Value::Broken);
+    }
     if node.get("kind").is_none() {
-        let message = format!("stage `{}` has no `kind`", name.value);
-        mistakes.push(Diagnostic::error(name.span, message).help("`pipeline kinds` lists them"));
+        let message = format!("stage `{}` has no `kind`", stage.name.value);
+        mistakes.push(Diagnostic::error(stage.name.span, message).help("`pipeline kinds` lists them"));
     }
     for (key, value) in map {
         match key.value.as_str() {
             "kind" => stage.kind = expect::text(value, mistakes),
             "from" => stage.from = ports(value, mistakes),
-            "with" => stage.with = with(key.span, value, mistakes),
-            "gate" => stage.gate = gate::lower(key.span, value, mistakes),
+            "gate" => stage.gate = gate::lower(key.span, value, mistakes).map(Box::new),
             "seed" => {
                 stage.seed =
                     expect::whole_number(value, mistakes).map(|seed| Spanned { value: seed, span: value.span });
             }
             "metrics" => stage.metrics = metrics(value, mistakes),
             "incumbent" => stage.incumbent = expect::text(value, mistakes),
-            "resources" => {
-                let message = "`resources` has no effect: stages run on this machine";
-                mistakes.push(Diagnostic::warning(key.span, message));
-            }
+            "resources" => stage.resources = limits::resources(value, mistakes),
             "timeout" => stage.timeout = expect::duration(value, mistakes),
-            "retry" => stage.retry = retry(value, mistakes),
+            "retry" => stage.retry = limits::retry(value, mistakes),
+            "secret" => stage.secrets = secrets(value, mistakes),
+            "audit" => {
+                stage.audit = expect::boolean(value, mistakes).map(|audit| Spanned { value: audit, span: key.span });
+            }
             _ => {}
         }
     }
@@ -61,7 +87,7 @@ fn ports(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<PortSpec> {
     else {
         return Vec::new();
     };
-    let mut ports = Vec::new();
+    let mut ports = Vec::with_capacity(map.len());
     for (port, value) in map {
         let (items, is_list) = match &value.value {
             Value::List(items) => (items.as_slice(), true),
@@ -70,7 +96,8 @@ fn ports(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<PortSpec> {
         if is_list && items.is_empty() {
             mistakes.push(Diagnostic::error(value.span, format!("`{}` is connected to nothing", port.value)));
         }
-        let sources = items.iter().filter_map(|item| source(item, mistakes)).collect();
+        let mut sources = Vec::with_capacity(items.len());
+        sources.extend(items.iter().filter_map(|item| source(item, mistakes)));
         ports.push(PortSpec { port: port.clone(), sources, is_list });
     }
     ports
@@ -120,12 +147,12 @@ fn reference(text: &str) -> Result<Reference, (String, String)> {
     Ok(Reference::Stage { name: name.to_owned(), pin })
 }
 
-fn with(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Node {
+fn with(key: Span, node: Node, mistakes: &mut Vec<Diagnostic>) -> Node {
     match &node.value {
-        Value::Map(_) => node.clone(),
+        Value::Map(_) => node,
         Value::Null => Node::new(key, Value::Map(Vec::new())),
         _ => {
-            expect::wrong(node, "a mapping of parameters", mistakes);
+            expect::wrong(&node, "a mapping of parameters", mistakes);
             Node::new(key, Value::Broken)
         }
     }
@@ -148,10 +175,11 @@ pub fn metrics(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(Spanned<Stri
     metrics
 }
 
-fn retry(node: &Node, mistakes: &mut Vec<Diagnostic>) -> u32 {
-    let retry = expect::whole_number(node, mistakes).unwrap_or(0);
-    if retry > 100 {
-        mistakes.push(Diagnostic::error(node.span, "more than 100 retries"));
-    }
-    u32::try_from(retry).unwrap_or(0)
+/// One name, or a list of them.
+fn secrets(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<Spanned<String>> {
+    let items = match &node.value {
+        Value::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(node),
+    };
+    items.iter().filter_map(|item| expect::text(item, mistakes)).collect()
 }

@@ -6,55 +6,111 @@ use crate::spec::node::{Node, Spanned, Value};
 use minijinja::value::{Value as Jinja, ValueKind};
 use minijinja::{Environment, UndefinedBehavior};
 use stages::stage::did_you_mean;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::rc::Rc;
 
 /// The names an expression may use. A variable is known by its bare name and, when it stands under `vars:`, also as
-/// `vars.NAME`.
+/// `vars.NAME`. A copy costs nothing: every stage of a `for` has one.
 #[derive(Clone, Default)]
 pub struct Scope {
-    bare: BTreeMap<String, Jinja>,
+    file: Rc<Variables>,
+    /// Of the `for` around a stage; each hides a var of the same name.
+    loops: Vec<(Rc<str>, Jinja)>,
+}
+
+/// Those of the file.
+#[derive(Clone, Default)]
+struct Variables {
     vars: BTreeMap<String, Jinja>,
     env: BTreeMap<String, Jinja>,
     /// Variables whose own value was a mistake: what uses them is not reported again.
     broken: BTreeSet<String>,
+    /// Made once, when the first expression that is more than a name asks for it: it costs more than most expressions.
+    environment: OnceCell<Environment<'static>>,
+}
+
+impl Variables {
+    fn environment(&self) -> &Environment<'static> {
+        self.environment.get_or_init(|| {
+            let mut environment = Environment::new();
+            environment.set_undefined_behavior(UndefinedBehavior::Strict);
+            environment
+        })
+    }
 }
 
 impl Scope {
     pub fn add_var(&mut self, name: &str, node: &Node) {
+        let file = Rc::make_mut(&mut self.file);
         if contains_broken(node) {
-            self.broken.insert(name.to_owned());
+            file.broken.insert(name.to_owned());
         }
-        self.bare.insert(name.to_owned(), result_of(node));
-        self.vars.insert(name.to_owned(), result_of(node));
+        file.vars.insert(name.to_owned(), result_of(node));
     }
 
-    /// A `for` variable hides a var of the same name.
-    pub fn add_loop_variable(&mut self, name: &str, node: &Node) {
-        self.broken.remove(name);
-        self.bare.insert(name.to_owned(), result_of(node));
+    pub fn add_loop_variable(&mut self, name: &Rc<str>, node: &Node) {
+        self.loops.push((Rc::clone(name), result_of(node)));
     }
 
     /// `None`: declared, but its value is a mistake that has been reported.
     pub fn add_env(&mut self, name: &str, value: Option<&str>) {
+        let file = Rc::make_mut(&mut self.file);
         if value.is_none() {
-            self.broken.insert(format!("env.{name}"));
+            file.broken.insert(format!("env.{name}"));
         }
-        self.env.insert(name.to_owned(), Jinja::from(value.unwrap_or_default()));
+        file.env.insert(name.to_owned(), Jinja::from(value.unwrap_or_default()));
+    }
+
+    fn of_loop(&self, name: &str) -> Option<&Jinja> {
+        self.loops.iter().find(|(known, _)| **known == *name).map(|(_, value)| value)
+    }
+
+    /// The value of the first part of a name.
+    fn value(&self, root: &str) -> Option<Jinja> {
+        match root {
+            "vars" => Some(Jinja::from(self.file.vars.clone())),
+            "env" => Some(Jinja::from(self.file.env.clone())),
+            _ => self.of_loop(root).or_else(|| self.file.vars.get(root)).cloned(),
+        }
+    }
+
+    /// An expression that is no more than the name of a variable, with its full name.
+    fn named(&self, expression: &str) -> Option<(Jinja, String)> {
+        if CONSTANTS.contains(&expression) {
+            return None;
+        }
+        if let Some(value) = self.of_loop(expression) {
+            return Some((value.clone(), expression.to_owned()));
+        }
+        let (name, full) = match expression.strip_prefix("vars.") {
+            Some(name) => (name, expression.to_owned()),
+            None => (expression, format!("vars.{expression}")),
+        };
+        let value = self.file.vars.get(name).filter(|_| !self.file.broken.contains(name))?;
+        Some((value.clone(), full))
     }
 }
 
+/// Names that are values to minijinja, whatever a variable is called.
+const CONSTANTS: [&str; 6] = ["true", "True", "false", "False", "none", "None"];
+
 /// The tree with every `${…}` in its values replaced; keys stay as they are.
 pub fn fill(node: &Node, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Node {
-    let value = match &node.value {
-        Value::String(text) => return fill_text(text, node.span, scope, mistakes),
-        Value::List(items) => Value::List(items.iter().map(|item| fill(item, scope, mistakes)).collect()),
-        Value::Map(map) => {
-            Value::Map(map.iter().map(|(key, item)| (key.clone(), fill(item, scope, mistakes))).collect())
-        }
-        plain => plain.clone(),
-    };
-    Node::new(node.span, value)
+    let mut filled = node.clone();
+    fill_in(&mut filled, scope, mistakes);
+    filled
+}
+
+/// The same in place.
+pub fn fill_in(node: &mut Node, scope: &Scope, mistakes: &mut Vec<Diagnostic>) {
+    match &mut node.value {
+        Value::String(text) if text.contains("${") => *node = fill_text(text, node.span, scope, mistakes),
+        Value::List(items) => items.iter_mut().for_each(|item| fill_in(item, scope, mistakes)),
+        Value::Map(map) => map.iter_mut().for_each(|(_, item)| fill_in(item, scope, mistakes)),
+        _ => {}
+    }
 }
 
 /// The same for one text.
@@ -88,7 +144,7 @@ pub fn fill_text(text: &str, span: Span, scope: &Scope, mistakes: &mut Vec<Diagn
                 variables.extend(used);
                 if is_whole {
                     return match value_of(&result, span) {
-                        Some(value) => Node { span, value, variables },
+                        Some(value) => Node { span, value, variables: variables.into() },
                         None => {
                             mistakes.push(Diagnostic::error(place(range), "this is no value that YAML could write"));
                             Node::new(span, Value::Broken)
@@ -110,7 +166,7 @@ pub fn fill_text(text: &str, span: Span, scope: &Scope, mistakes: &mut Vec<Diagn
         }
     }
     let value = if is_broken { Value::Broken } else { Value::String(filled) };
-    Node { span, value, variables }
+    Node { span, value, variables: variables.into() }
 }
 
 /// The variables that the expressions of a text use, as far as they can be read.
@@ -226,27 +282,34 @@ enum NoValue {
 }
 
 fn evaluate(expression: &str, scope: &Scope) -> Result<Evaluated, NoValue> {
+    let expression = expression.trim();
+    if let Some((result, name)) = scope.named(expression) {
+        return Ok(Evaluated { result, used: vec![name] });
+    }
     let mistake = |error: minijinja::Error| {
         let message = match error.detail() {
-            Some(detail) => format!("`{}`: {detail}", expression.trim()),
-            None => format!("`{}`: {}", expression.trim(), error.kind()),
+            Some(detail) => format!("`{expression}`: {detail}"),
+            None => format!("`{expression}`: {}", error.kind()),
         };
         NoValue::Mistake { message, help: None }
     };
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let environment = scope.file.environment();
     let compiled = environment.compile_expression(expression).map_err(mistake)?;
     let mut used = Vec::new();
+    let mut context: BTreeMap<String, Jinja> = BTreeMap::new();
     let names: BTreeSet<String> = compiled.undeclared_variables(true).into_iter().collect();
     for name in names {
-        used.push(known_variable(&name, scope, &environment)?);
+        used.push(known_variable(&name, scope, environment)?);
+        let root = name.split('.').next().unwrap_or_default();
+        if !context.contains_key(root)
+            && let Some(value) = scope.value(root)
+        {
+            context.insert(root.to_owned(), value);
+        }
     }
-    let mut context: BTreeMap<String, Jinja> = scope.bare.clone();
-    context.insert("vars".to_owned(), Jinja::from(scope.vars.clone()));
-    context.insert("env".to_owned(), Jinja::from(scope.env.clone()));
     let result = compiled.eval(context).map_err(mistake)?;
     if result.is_undefined() {
-        return Err(NoValue::Mistake { message: format!("`{}` is not defined", expression.trim()), help: None });
+        return Err(NoValue::Mistake { message: format!("`{expression}` is not defined"), help: None });
     }
     Ok(Evaluated { result, used })
 }
@@ -259,25 +322,30 @@ fn known_variable(name: &str, scope: &Scope, environment: &Environment) -> Resul
     let unknown = |name: &str, help: String| {
         Err(NoValue::Mistake { message: format!("unknown variable `{name}`"), help: Some(help) })
     };
-    let names = |map: &BTreeMap<String, Jinja>, typed: &str| {
-        did_you_mean(typed, &map.keys().map(String::as_str).collect::<Vec<_>>())
-    };
+    let Variables { vars, env, broken, .. } = &*scope.file;
     match (root, member) {
-        ("vars", Some(member)) if scope.broken.contains(member) => Err(NoValue::Reported),
-        ("vars", Some(member)) if scope.vars.contains_key(member) => Ok(format!("vars.{member}")),
-        ("vars", Some(member)) => unknown(name, names(&scope.vars, member)),
-        ("env", Some(_)) if scope.broken.contains(name) => Err(NoValue::Reported),
-        ("env", Some(member)) if scope.env.contains_key(member) => Ok(format!("env.{member}")),
+        ("vars", Some(member)) if broken.contains(member) => Err(NoValue::Reported),
+        ("vars", Some(member)) if vars.contains_key(member) => Ok(format!("vars.{member}")),
+        ("vars", Some(member)) => unknown(name, did_you_mean(member, &names(vars))),
+        ("env", Some(_)) if broken.contains(name) => Err(NoValue::Reported),
+        ("env", Some(member)) if env.contains_key(member) => Ok(format!("env.{member}")),
         ("env", Some(member)) => unknown(name, format!("declare it: `env: [{member}]`")),
         ("vars" | "env", None) => Ok(root.to_owned()),
-        _ if scope.broken.contains(root) => Err(NoValue::Reported),
-        _ if scope.bare.contains_key(root) => {
-            let is_var = scope.vars.get(root) == scope.bare.get(root);
-            Ok(if is_var { format!("vars.{root}") } else { root.to_owned() })
-        }
+        _ if scope.of_loop(root).is_some() => Ok(root.to_owned()),
+        _ if broken.contains(root) => Err(NoValue::Reported),
+        _ if vars.contains_key(root) => Ok(format!("vars.{root}")),
         _ if environment.globals().any(|(global, _)| global == root) => Ok(root.to_owned()),
-        _ => unknown(root, names(&scope.bare, root)),
+        _ => {
+            let mut names = names(vars);
+            names.extend(scope.loops.iter().map(|(name, _)| &**name).filter(|name| !vars.contains_key(*name)));
+            names.sort_unstable();
+            unknown(root, did_you_mean(root, &names))
+        }
     }
+}
+
+fn names(map: &BTreeMap<String, Jinja>) -> Vec<&str> {
+    map.keys().map(String::as_str).collect()
 }
 
 fn contains_broken(node: &Node) -> bool {
@@ -345,7 +413,7 @@ mod tests {
         for name in ["steps", "names"] {
             scope.add_var(name, vars.get(name).unwrap());
         }
-        scope.add_loop_variable("k", &Node::new(Span::default(), Value::Int(2)));
+        scope.add_loop_variable(&Rc::from("k"), &Node::new(Span::default(), Value::Int(2)));
         scope.add_env("HOME", Some("/home/me"));
         let node = node::parse(text, 0, &mut mistakes).unwrap();
         let filled = fill(&node, &scope, &mut mistakes);

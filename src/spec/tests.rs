@@ -58,7 +58,7 @@ fn show(spec: &Spec) -> String {
             write!(out, " {}:{direction:?}", metric.value).unwrap();
         }
         if let Some(timeout) = stage.timeout {
-            write!(out, " timeout {timeout:?} retry {}", stage.retry).unwrap();
+            write!(out, " timeout {timeout:?} retry {}", stage.retry.times).unwrap();
         }
         out.push('\n');
     }
@@ -202,7 +202,7 @@ fn a_mistake_in_a_set_argument_is_shown_in_the_argument() {
         ],
         expect![[r#"
             rlhf seed 0
-            sft: sft() {"lr":1}
+            sft: sft() null
             error: unknown stage `stf`
              --> --set:1:1
               |
@@ -561,23 +561,48 @@ stages:
 }
 
 #[test]
-fn what_later_versions_will_know_is_refused_by_name() {
+fn limits_that_nobody_knows_are_refused_by_name() {
     check(
         r#"
 stages:
   a:
     kind: exec
     gate: {judge: [eval, safety], select: {best: loss, within: 1 se}, on_fail: hold, on_unsure: stop}
-    resources: {gpus: 1}
+    resources: {gpus: 1, memory: lots}
+    retry: {wait: 10s, often: true}
 "#,
         expect![[r#"
             rlhf seed 0
             a: exec() {} gate require [] judge eval judge safety select Some("loss") where None within 1 se Hold on_unsure Stop
-            warning: `resources` has no effect: stages run on this machine
-             --> rlhf.yaml:6:5
+            error: unknown key `gpus` of `resources`
+             --> rlhf.yaml:6:17
               |
-            6 |     resources: {gpus: 1}
-              |     ^^^^^^^^^
+            6 |     resources: {gpus: 1, memory: lots}
+              |                 ^^^^
+              |
+              = help: did you mean `gpu`?
+
+            error: expected an amount of memory, found a text
+             --> rlhf.yaml:6:34
+              |
+            6 |     resources: {gpus: 1, memory: lots}
+              |                                  ^^^^
+              |
+              = help: 8G, 512M, or a number of bytes
+
+            error: `retry` does not say how many `times`
+             --> rlhf.yaml:7:12
+              |
+            7 |     retry: {wait: 10s, often: true}
+              |            ^
+
+            error: unknown key `often` of `retry`
+             --> rlhf.yaml:7:24
+              |
+            7 |     retry: {wait: 10s, often: true}
+              |                        ^^^^^
+              |
+              = help: there are: times, wait
 
         "#]],
     );

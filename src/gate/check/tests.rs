@@ -3,6 +3,7 @@
 use super::super::{JudgeScope, MetricName, parse, parse_expression};
 use super::*;
 use expect_test::{Expect, expect};
+use std::sync::Arc;
 
 fn metrics(names: &[(&str, Direction)]) -> Vec<MetricName> {
     names
@@ -19,7 +20,9 @@ fn scope() -> Scope {
         own: metrics(&[("reward", Direction::Higher), ("kl", Direction::Lower), ("entropy", Direction::Neutral)]),
         judges: vec![JudgeScope { name: "eval".to_owned(), metrics: judge, has_items: true }],
         incumbent: Some(sft.clone()),
-        stages: [("sft".to_owned(), sft), ("rm_1".to_owned(), metrics(&[("accuracy", Direction::Higher)]))].into(),
+        stages: Arc::new(
+            [("sft".to_owned(), sft), ("rm_1".to_owned(), metrics(&[("accuracy", Direction::Higher)]))].into(),
+        ),
     }
 }
 

@@ -22,7 +22,7 @@ fn scope() -> Scope {
     let own = vec![metric("loss"), metric("a"), metric("b"), metric("odd")];
     let judge = JudgeScope { name: "eval".to_owned(), metrics: vec![metric("mean_score")], has_items: true };
     let stages = BTreeMap::from([("sft".to_owned(), own.clone())]);
-    Scope { incumbent: Some(own.clone()), own, judges: vec![judge], stages }
+    Scope { incumbent: Some(own.clone()), own, judges: vec![judge], stages: stages.into() }
 }
 
 fn say(text: &str, facts: &Facts) -> String {

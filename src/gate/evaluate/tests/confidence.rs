@@ -5,6 +5,7 @@ use super::super::super::{JudgeScope, MetricName, Scope, check, parse};
 use super::super::*;
 use crate::gate::statistics::simulation::{Distribution, Shape, rate};
 use expect_test::{Expect, expect};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const COUNT: usize = 60;
@@ -48,8 +49,8 @@ fn scope() -> Scope {
     let own = vec![metric("accuracy", Some("correct")), metric("ece", None)];
     let judged = vec![metric("mean_score", Some("score")), metric("length", Some("length")), metric("sd", None)];
     let judge = JudgeScope { name: "eval".to_owned(), metrics: judged, has_items: true };
-    let stages = ["sft", "other"].map(|name| (name.to_owned(), own.clone())).into();
-    Scope { incumbent: Some(own.clone()), own, judges: vec![judge], stages }
+    let stages = ["sft", "other"].map(|name| (name.to_owned(), own.clone()));
+    Scope { incumbent: Some(own.clone()), own, judges: vec![judge], stages: Arc::new(stages.into()) }
 }
 
 fn rule(text: &str) -> Rule {

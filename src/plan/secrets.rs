@@ -1,0 +1,42 @@
+//! `secret` and `audit`: what a stage says about the process of its command, and not about its result. Does not know the
+//! values of secrets, nor whether they are set.
+
+use crate::diagnostic::Diagnostic;
+use crate::spec::{Node, StageSpec};
+use stages::audit;
+use stages::stage::{Kind, is_variable};
+
+/// Variables that every command gets: they decide what it finds, so their values belong into the key.
+const GIVEN: [&str; 4] = ["PATH", "LANG", "HOME", "TMPDIR"];
+
+pub fn check(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Diagnostic>) {
+    for (n, secret) in stage.secrets.iter().enumerate() {
+        let name = &secret.value;
+        let (message, help) = if !kind.takes_any_port {
+            let message = format!("`{}` starts no command that could be given a secret", kind.name);
+            (message, "`secret` is for stages of kind `exec`".to_owned())
+        } else if !is_variable(name) {
+            let message = format!("`{name}` cannot name a variable of the environment");
+            (message, "write the name of the variable, never its value: `secret: [HF_TOKEN]`".to_owned())
+        } else if GIVEN.contains(&name.as_str()) {
+            let help = format!("write `with: {{env: {{{name}: …}}}}`");
+            (format!("`{name}` is no secret: it decides what the command finds"), help)
+        } else if with.get("env").and_then(|env| env.get(name)).is_some() {
+            let help = "what stands in `env` is part of the key and of reports: take it out there, or here";
+            (format!("`{name}` is both in `env` and a secret"), help.to_owned())
+        } else if stage.secrets[..n].iter().any(|other| other.value == *name) {
+            (format!("`{name}` is named twice"), "name it once".to_owned())
+        } else {
+            continue;
+        };
+        mistakes.push(Diagnostic::error(secret.span, message).help(help));
+    }
+    let Some(asked) = stage.audit.as_ref().filter(|audit| audit.value) else { return };
+    if !kind.takes_any_port {
+        let message = format!("`{}` starts no command that could be audited", kind.name);
+        mistakes.push(Diagnostic::error(asked.span, message).help("`audit` is for stages of kind `exec`"));
+    } else if !audit::IS_POSSIBLE {
+        let message = "this system cannot say which files a command reads";
+        mistakes.push(Diagnostic::error(asked.span, message).help("`audit` is for Linux"));
+    }
+}

@@ -1,0 +1,320 @@
+//! JSON Schema (2020-12) of the pipeline file, for editors: the keys that the reader knows, and of each kind its ports
+//! and the type its parameters are read into. It promises less than `pipeline check`, which also knows the other
+//! stages, the files and what a rule says. Knows nothing of any one file.
+
+mod parameters;
+
+use crate::gate;
+use serde_json::{Map, Value, json};
+use stages::kinds::KINDS;
+use stages::stage::{Kind, Port};
+
+/// `${…}` somewhere in a text: what it will be is not known here.
+const TEMPLATE: &str = r"\$\{";
+const NAME: &str = "[A-Za-z_][A-Za-z0-9_]*";
+
+/// Key, what it does, what it may be.
+type Key = (&'static str, &'static str, Value);
+
+pub fn schema() -> Value {
+    let mut file = mapping(file_keys());
+    file["patternProperties"] = json!({"^x-": {"description": "free: a place for YAML anchors"}});
+    file["required"] = json!(["stages"]);
+    let head = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pipeline",
+        "description": "A training pipeline: stages, what they take, and the rules by which their results go on.",
+    });
+    let mut schema = joined(head, file);
+    let mut definitions = json!({
+        "source": source(),
+        "sources": {"anyOf": [{"$ref": "#/$defs/source"}, list_of(json!({"$ref": "#/$defs/source"}))]},
+        "rules": rules(),
+        "duration": duration(),
+        "gate": gate(),
+        "stage": stage(),
+    });
+    for kind in KINDS {
+        definitions[format!("from_{}", kind.name)] = from(kind);
+        definitions[format!("with_{}", kind.name)] = parameters::schema(kind);
+    }
+    schema["$defs"] = definitions;
+    schema
+}
+
+fn file_keys() -> Vec<Key> {
+    let variables = json!({"type": ["object", "null"], "propertyNames": {"pattern": format!("^{NAME}$")}});
+    let environment = json!({
+        "type": ["array", "object", "null"],
+        "items": {"type": "string"},
+        "additionalProperties": {"type": ["string", "null"]},
+    });
+    let stage = json!({"$ref": "#/$defs/stage"});
+    let stages = json!({
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {
+            "pattern": format!(r"^([A-Za-z_]|\$\{{[^}}]*\}})([A-Za-z0-9_]|\$\{{[^}}]*\}})*$"),
+            "not": {"enum": gate::words().collect::<Vec<_>>()},
+        },
+        "additionalProperties": stage,
+    });
+    vec![
+        ("name", "name of the pipeline; default: that of the file", json!({"type": "string"})),
+        ("seed", "of every stage that draws, unless the stage has its own; default: 0", templated(whole_number())),
+        ("vars", "what `${…}` may use; `--set vars.NAME=VALUE` changes one", variables),
+        ("env", "variables of the environment that `${env.NAME}` may use: names, or names with defaults", environment),
+        ("salt", "part of every key: another text disowns all results so far", json!({"type": "string"})),
+        ("stages", "name → stage; the order is free", stages),
+    ]
+}
+
+fn stage_keys() -> Vec<Key> {
+    let kinds = KINDS.iter().map(|kind| json!({"const": kind.name, "description": kind.doc}));
+    let metrics = json!({
+        "type": ["object", "string"],
+        "pattern": TEMPLATE,
+        "propertyNames": {"pattern": format!("^{NAME}$"), "not": {"enum": gate::words().collect::<Vec<_>>()}},
+        "additionalProperties": one_of(&["higher", "lower", "neutral"]),
+    });
+    let range = format!(r"^\s*-?[0-9]+\s*\.\.\s*-?[0-9]+\s*$|{TEMPLATE}");
+    let values = json!({
+        "type": ["object", "string"],
+        "pattern": TEMPLATE,
+        "propertyNames": {"pattern": format!("^{NAME}$")},
+        "additionalProperties": {"type": ["string", "array"], "minItems": 1, "pattern": range},
+    });
+    let secrets = json!({"type": "array", "items": {"type": "string", "minLength": 1}});
+    vec![
+        ("kind", "what the stage does", choice(kinds.collect())),
+        (
+            "from",
+            "port → a stage, a path (with a `/` or `.`, from this file), or a list where the port takes many",
+            json!({}),
+        ),
+        ("with", "parameters of the kind; what is left out has its default", json!({})),
+        (
+            "gate",
+            "what must hold before the result goes on: a rule, a list of rules, or a mapping",
+            json!({"$ref": "#/$defs/gate"}),
+        ),
+        (
+            "for",
+            "the stage is written out once per value, as `{k: 1..4}` (4 included); its name must hold `${k}`",
+            values,
+        ),
+        ("seed", "of this stage; default: the pipeline's", templated(whole_number())),
+        ("metrics", "of kind `exec`: the names in `metrics.json`, and what is better", metrics),
+        (
+            "incumbent",
+            "of kind `exec`: the port whose content goes on where the gate keeps it",
+            json!({"type": "string"}),
+        ),
+        ("resources", "what must be free on this machine; never part of the key", resources()),
+        ("timeout", "the stage is ended after that: `30m`, `2h`, or seconds", json!({"$ref": "#/$defs/duration"})),
+        ("retry", "how often it is tried again: `3`, or `{times: 3, wait: 10s}`", retry()),
+        ("secret", "variables of the environment that the stage may see, and that nothing keeps", secrets),
+        ("audit", "report the files that were read and not declared (Linux)", templated(json!({"type": "boolean"}))),
+    ]
+}
+
+fn gate_keys() -> Vec<Key> {
+    let rules = || json!({"$ref": "#/$defs/rules"});
+    let words = || one_of(&["stop", "keep", "hold"]);
+    let judge = json!({"type": ["string", "array"], "minItems": 1, "items": {"type": "string"}});
+    let mut select = mapping(select_keys());
+    select["minProperties"] = json!(1);
+    select["dependentRequired"] = json!({"within": ["best"]});
+    vec![
+        ("judge", "the eval stage, or stages, whose metrics are measured on this stage's candidates", judge),
+        ("select", "which checkpoint is the candidate; without it the last one", templated(select)),
+        ("require", "rules that must hold: `mean_score > incumbent.mean_score with 95% confidence`", rules()),
+        ("warn", "rules that only say so where they do not hold", rules()),
+        ("observe", "rules that are judged and never block", rules()),
+        ("on_fail", "`stop` (default), `keep` the incumbent, or `hold` for a person", words()),
+        ("on_unsure", "where the evidence is not enough; default: as `on_fail`", words()),
+    ]
+}
+
+fn select_keys() -> Vec<Key> {
+    let within = json!({"type": "string", "pattern": format!(r"^\s*[0-9.]+([eE][+-]?[0-9]+)?\s*se$|{TEMPLATE}")});
+    vec![
+        ("best", "a metric, or an expression, of which the best checkpoint is taken", json!({"type": "string"})),
+        ("where", "only checkpoints for which that holds", json!({"$ref": "#/$defs/rules"})),
+        ("within", "the earliest that is so near to the best: `1 se`", within),
+    ]
+}
+
+fn resource_keys() -> Vec<Key> {
+    let memory = json!({
+        "type": ["integer", "string"],
+        "minimum": 0,
+        "pattern": format!(r"^[0-9.]+\s*([kKmMgGtT]i?B?)?$|{TEMPLATE}"),
+    });
+    vec![("gpu", "how many", templated(whole_number())), ("memory", "`8G`, `512M`, or bytes", memory)]
+}
+
+fn retry_keys() -> Vec<Key> {
+    let times = json!({"type": "integer", "minimum": 0, "maximum": 100});
+    vec![
+        ("times", "how often", templated(times)),
+        ("wait", "before the first of them", json!({"$ref": "#/$defs/duration"})),
+    ]
+}
+
+fn resources() -> Value {
+    templated(mapping(resource_keys()))
+}
+
+fn retry() -> Value {
+    let keys = joined(mapping(retry_keys()), json!({"required": ["times"]}));
+    joined(
+        templated(joined(keys, json!({"minimum": 0, "maximum": 100}))),
+        json!({"type": ["integer", "object", "string"]}),
+    )
+}
+
+fn gate() -> Value {
+    let says_something = ["select", "require", "warn", "observe"].map(|key| json!({"required": [key]}));
+    let mapping = joined(mapping(gate_keys()), json!({"anyOf": says_something}));
+    // The conditions of a mapping in a schema of their own: a text or a list has no keys to ask for.
+    json!({
+        "type": ["string", "array", "object"],
+        "minLength": 1,
+        "minItems": 1,
+        "items": {"type": "string"},
+        "if": {"type": "object"},
+        "then": mapping,
+    })
+}
+
+fn rules() -> Value {
+    json!({"type": ["string", "array"], "minLength": 1, "minItems": 1, "items": {"type": "string"}})
+}
+
+fn duration() -> Value {
+    json!({
+        "type": ["number", "string"],
+        "exclusiveMinimum": 0,
+        "pattern": format!(r"^[0-9.]+([eE][+-]?[0-9]+)?\s*[smhd]?$|{TEMPLATE}"),
+    })
+}
+
+fn source() -> Value {
+    json!({
+        "type": "string",
+        "description": "a stage, a checkpoint of a stage (`rm_1@150`, `ppo_1@last`), or a path, which holds a `/` or `.`",
+        "pattern": format!(r"^{NAME}(@(last|[0-9]+))?$|[/.]|{TEMPLATE}"),
+    })
+}
+
+/// The keys of any stage, and for each kind what stands under `from` and `with`.
+fn stage() -> Value {
+    let of_kind = KINDS.iter().map(|kind| {
+        let mut keys = json!({
+            "from": {"$ref": format!("#/$defs/from_{}", kind.name)},
+            "with": {"$ref": format!("#/$defs/with_{}", kind.name)},
+        });
+        if !kind.takes_any_port {
+            // They are those of the kind itself.
+            keys["metrics"] = json!(false);
+            keys["incumbent"] = json!(false);
+        }
+        let needs_ports = kind.ports.iter().any(|port| !port.is_optional);
+        let mut required = if needs_ports { vec!["from"] } else { Vec::new() };
+        required.extend((!parameters::required(kind).is_empty()).then_some("with"));
+        json!({
+            "if": {"properties": {"kind": {"const": kind.name}}, "required": ["kind"]},
+            "then": {"properties": keys, "required": required},
+        })
+    });
+    joined(mapping(stage_keys()), json!({"required": ["kind"], "allOf": of_kind.collect::<Vec<_>>()}))
+}
+
+fn from(kind: &Kind) -> Value {
+    if kind.takes_any_port {
+        let ports = json!({"additionalProperties": {"$ref": "#/$defs/sources"}});
+        return joined(ports, json!({"type": ["object", "null", "string"], "pattern": TEMPLATE}));
+    }
+    let port = |port: &Port| {
+        let of = if port.takes_many { "sources" } else { "source" };
+        (port.name.to_owned(), json!({"description": port.doc, "$ref": format!("#/$defs/{of}")}))
+    };
+    let required = kind.ports.iter().filter(|port| !port.is_optional).map(|port| port.name);
+    templated(json!({
+        "type": "object",
+        "properties": kind.ports.iter().map(port).collect::<Map<_, _>>(),
+        "required": required.collect::<Vec<_>>(),
+        "additionalProperties": false,
+    }))
+}
+
+fn mapping(keys: Vec<Key>) -> Value {
+    let described = |(key, doc, value): Key| (key.to_owned(), joined(json!({"description": doc}), value));
+    let properties: Map<String, Value> = keys.into_iter().map(described).collect();
+    json!({"type": "object", "properties": properties, "additionalProperties": false})
+}
+
+fn list_of(items: Value) -> Value {
+    json!({"type": "array", "minItems": 1, "items": items})
+}
+
+fn whole_number() -> Value {
+    json!({"type": "integer", "minimum": 0})
+}
+
+fn one_of(words: &[&str]) -> Value {
+    choice(words.iter().map(|word| json!({"const": word})).collect())
+}
+
+/// One of some, or a text that will become one.
+fn choice(mut options: Vec<Value>) -> Value {
+    options.push(json!({"type": "string", "pattern": TEMPLATE}));
+    json!({"anyOf": options})
+}
+
+/// Also a text with `${…}` in it. One schema of several types, since an editor can say of it what is wrong; a bound
+/// counts for numbers only, a pattern for texts only.
+fn templated(schema: Value) -> Value {
+    let mut types = match &schema["type"] {
+        Value::String(one) => vec![json!(one)],
+        Value::Array(types) => types.clone(),
+        _ => unreachable!("a choice holds its `${{…}}` itself"),
+    };
+    if types.contains(&json!("string")) {
+        return schema;
+    }
+    types.push(json!("string"));
+    joined(schema, json!({"type": types, "pattern": TEMPLATE}))
+}
+
+/// The keys of both; the second counts.
+fn joined(one: Value, other: Value) -> Value {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => Value::Object(one.into_iter().chain(other).collect()),
+        (_, other) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec;
+    use std::collections::BTreeSet;
+
+    fn same(what: &str, in_schema: Vec<Key>, of_reader: &[&str]) {
+        let in_schema: BTreeSet<&str> = in_schema.iter().map(|(key, ..)| *key).collect();
+        let of_reader: BTreeSet<&str> = of_reader.iter().copied().collect();
+        assert_eq!(in_schema, of_reader, "{what}: the keys of the schema (left) are not those of the reader");
+    }
+
+    #[test]
+    fn the_schema_has_the_keys_of_the_reader_and_no_others() {
+        same("the file", file_keys(), spec::KEYS);
+        same("a stage", stage_keys(), spec::stage::KEYS);
+        same("resources", resource_keys(), spec::limits::RESOURCES);
+        same("retry", retry_keys(), spec::limits::RETRY);
+        same("a gate", gate_keys(), spec::gate::KEYS);
+        same("select", select_keys(), spec::gate::SELECT_KEYS);
+    }
+}
