@@ -96,18 +96,23 @@ impl Record {
         self.candidates.last().expect("a record without a candidate is never committed nor read")
     }
 
-    pub fn to_store(&self, telemetry: Value) -> Result<cache::Record> {
+    /// `extras` are kept beside it and are no part of what it says.
+    pub fn to_store(&self, telemetry: Value, extras: Vec<Content>) -> Result<cache::Record> {
         let contents = self.candidates.iter().flat_map(|candidate| {
             std::iter::once(&candidate.content).chain(candidate.tables.values()).cloned().collect::<Vec<_>>()
         });
         let result = serde_json::to_value(self).context("write the record")?;
-        Ok(cache::Record { result, telemetry, contents: contents.collect() })
+        Ok(cache::Record { result, telemetry, contents: contents.collect(), extras })
     }
 
     pub fn from_store(stored: &cache::Record) -> Result<Record> {
-        let record: Record = serde_json::from_value(stored.result.clone()).context("read the record")?;
-        anyhow::ensure!(!record.candidates.is_empty(), "read the record: it has no candidate");
-        Ok(record)
+        Record::deserialize(&stored.result).context("read the record")?.checked()
+    }
+
+    /// A record without a candidate says nothing.
+    pub fn checked(self) -> Result<Record> {
+        anyhow::ensure!(!self.candidates.is_empty(), "read the record: it has no candidate");
+        Ok(self)
     }
 }
 
@@ -116,6 +121,13 @@ pub fn differences(old: &Value, new: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     compare("", Some(old), Some(new), &mut lines);
     lines
+}
+
+/// The port, and where it takes many the place on it, that a line of [`differences`] is about.
+pub fn input_of(difference: &str) -> Option<(&str, usize)> {
+    let (path, _) = difference.strip_prefix("inputs.")?.split_once(": ")?;
+    let numbered = path.rsplit_once('.').and_then(|(port, at)| Some((port, at.parse().ok()?)));
+    Some(numbered.unwrap_or((path, 0)))
 }
 
 fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, lines: &mut Vec<String>) {
@@ -244,6 +256,12 @@ mod tests {
             seed: 7 -> absent"#]]
         .assert_eq(&differences(&value(&ppo()), &value(&new)).join("\n"));
         assert_eq!(differences(&value(&ppo()), &value(&ppo())), Vec::<String>::new());
+        if let Some(ActionInput::Many(rewards)) = new.inputs.get_mut("reward") {
+            rewards.truncate(1);
+        }
+        let lines = differences(&value(&ppo()), &value(&new));
+        let inputs: Vec<_> = lines.iter().map(|line| input_of(line)).collect();
+        assert_eq!(inputs, [Some(("policy", 0)), Some(("reward", 1)), None, None, None]);
     }
 
     #[test]
@@ -259,9 +277,11 @@ mod tests {
                 )]),
             }],
         };
-        let stored = record.to_store(json!({"seconds": 3.5})).unwrap();
+        let stored = record.to_store(json!({"seconds": 3.5}), Vec::new()).unwrap();
         assert_eq!(stored.contents.len(), 2);
         assert_eq!(Record::from_store(&stored).unwrap(), record);
-        assert!(Record::from_store(&Record { candidates: Vec::new() }.to_store(Value::Null).unwrap()).is_err());
+        assert!(
+            Record::from_store(&Record { candidates: Vec::new() }.to_store(Value::Null, Vec::new()).unwrap()).is_err()
+        );
     }
 }

@@ -5,6 +5,7 @@ use crate::action::Candidate;
 use cache::Content;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub type Metrics = BTreeMap<String, Option<f64>>;
 
@@ -20,20 +21,23 @@ pub enum Event {
         stages: Vec<StageHead>,
         /// `--set` arguments, as typed.
         overrides: Vec<String>,
+        /// `--only` and `--from`, as typed: the run is of these stages and of what they need.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        selection: String,
     },
     /// An action was found in the store. `part` says which measurement of which model, for the parts of an eval.
     Hit {
         stage: String,
         part: Option<String>,
         key: String,
-        action: serde_json::Value,
+        action: Arc<serde_json::Value>,
     },
     /// An action begins to execute; `why` says what is new about it.
     Started {
         stage: String,
         part: Option<String>,
         key: String,
-        action: serde_json::Value,
+        action: Arc<serde_json::Value>,
         attempt: u32,
         why: Vec<String>,
         log: String,
@@ -59,6 +63,12 @@ pub enum Event {
         key: String,
         cause: String,
         log: String,
+    },
+    /// Something about an action that a person may want to know: it waits, it is tried again, it gave another result.
+    Noted {
+        stage: String,
+        part: Option<String>,
+        message: String,
     },
     /// What a gate said.
     Judged {
@@ -100,6 +110,9 @@ pub struct StageHead {
     pub has_gate: bool,
     /// `(metric, direction)` declared by the stage, in its order.
     pub metrics: Vec<(String, stages::stage::Direction)>,
+    /// What stands on each port, as the file has it: `sft`, `rm_1@150`, `data/sft.jsonl`. Journals of before have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub from: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -37,6 +37,8 @@ pub trait Executor {
     fn submit(&mut self, job: Job) -> Result<JobId>;
     /// What happened since the last call; waits at most so long when that is nothing.
     fn poll(&mut self, patience: Duration) -> Result<Vec<Update>>;
+    /// Asks whatever still runs to end: to write a checkpoint and stop, if it can. It is polled until it has.
+    fn stop_all(&mut self);
     /// Ends whatever still runs, with all that it started.
     fn cancel_all(&mut self);
 }
@@ -50,6 +52,8 @@ impl Exit {
             Exit::Code(134) => Exit::Signal(6).in_words(),
             Exit::Code(137) => Exit::Signal(9).in_words(),
             Exit::Code(139) => Exit::Signal(11).in_words(),
+            // A worker that wrote a checkpoint first.
+            Exit::Code(143) => Exit::Signal(15).in_words(),
             Exit::Code(code) => format!("the worker ended with exit code {code}"),
             Exit::Signal(4) => {
                 "the worker died of an illegal instruction (SIGILL): built for another processor".to_owned()

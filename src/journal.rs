@@ -4,18 +4,20 @@
 use crate::action::differences;
 use crate::event::Event;
 use anyhow::{Context, Result};
+use cache::Digest;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A journal being written. The file stays locked for as long as its writer lives: that is how others see that a run
 /// without an end is still going on.
 pub struct Journal {
     path: PathBuf,
-    file: File,
+    file: BufWriter<File>,
 }
 
 impl Journal {
@@ -40,7 +42,7 @@ impl Journal {
             .with_context(|| format!("create {}", path.display()))?;
         // Nobody else can hold it yet, and a file system without locks only costs the sight of a living run.
         let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
-        Ok(Journal { path, file })
+        Ok(Journal { path, file: BufWriter::new(file) })
     }
 
     /// `<time>-<name>`.
@@ -49,14 +51,19 @@ impl Journal {
         directory.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// Progress is for who is watching; it is not kept. A line is one write, so a kill tears at most the last one.
+    /// Progress is for who is watching; it is not kept. What is appended is in the file after the next [`Journal::flush`]:
+    /// of what is found without any work there may be thousands of lines.
     pub fn append(&mut self, event: &Event) -> Result<()> {
         if matches!(event, Event::Progressed { .. }) {
             return Ok(());
         }
-        let mut line = serde_json::to_vec(event).context("write the journal")?;
-        line.push(b'\n');
-        self.file.write_all(&line).with_context(|| format!("write {}", self.path.display()))
+        serde_json::to_writer(&mut self.file, event).with_context(|| format!("write {}", self.path.display()))?;
+        self.file.write_all(b"\n").with_context(|| format!("write {}", self.path.display()))
+    }
+
+    /// A kill tears at most the last line.
+    pub fn flush(&mut self) -> Result<()> {
+        self.file.flush().with_context(|| format!("write {}", self.path.display()))
     }
 }
 
@@ -125,11 +132,31 @@ pub fn of_pipeline(root: &Path, pipeline: &str) -> Result<Vec<PathBuf>> {
     Ok(journals)
 }
 
+/// `ppo_1` or `eval: scores of ppo_1`, by the key of its action, as the last run that used it called it. Journals are
+/// opened newest first and only as far as is asked for; one that cannot be read is passed over, with a warning.
+pub fn names_of_keys(root: &Path, keys: &[Digest]) -> Result<HashMap<Digest, String>> {
+    let mut names = HashMap::new();
+    for path in all(root)?.into_iter().rev() {
+        if names.len() == keys.len() {
+            break;
+        }
+        for event in read(&path).inspect_err(|error| tracing::warn!("{error:#}")).unwrap_or_default() {
+            if let Event::Hit { stage, part, key, .. } | Event::Started { stage, part, key, .. } = event
+                && let Some(key) = key.parse().ok().filter(|key| keys.contains(key))
+            {
+                let name = part.map_or_else(|| stage.clone(), |part| format!("{stage}: {part}"));
+                names.entry(key).or_insert(name);
+            }
+        }
+    }
+    Ok(names)
+}
+
 /// The action a stage was last seen with, whether it ran or was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     pub key: String,
-    pub action: Value,
+    pub action: Arc<Value>,
     pub state: State,
 }
 
@@ -217,7 +244,7 @@ mod tests {
 
     fn hit(stage: &str, lr: f64) -> Event {
         let action = json!({"parameters": {"lr": lr}});
-        Event::Hit { stage: stage.to_owned(), part: None, key: format!("{lr}"), action }
+        Event::Hit { stage: stage.to_owned(), part: None, key: format!("{lr}"), action: action.into() }
     }
 
     fn progress() -> Event {
@@ -233,6 +260,7 @@ mod tests {
         for event in [hit("sft", 0.1), progress(), hit("rm", 0.2)] {
             journal.append(&event).unwrap();
         }
+        journal.flush().unwrap();
         assert_eq!(read(&journal.path).unwrap(), [hit("sft", 0.1), hit("rm", 0.2)]);
     }
 

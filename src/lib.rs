@@ -25,6 +25,7 @@ mod spec;
 // What it means.
 pub mod gate;
 mod plan;
+mod schema;
 // What is to be done: pure.
 mod action;
 mod event;
@@ -34,6 +35,7 @@ mod approvals;
 mod cases;
 mod executor;
 mod journal;
+mod retention;
 mod run;
 mod worker;
 // Showing it.
@@ -42,4 +44,7 @@ mod report;
 // The verbs.
 mod cli;
 
-pub use cli::main;
+/// A worker, or what a person asks for.
+pub fn main() -> std::process::ExitCode {
+    worker::asked(std::env::args_os().skip(1)).unwrap_or_else(cli::main)
+}

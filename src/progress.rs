@@ -55,11 +55,15 @@ fn lasting_line(event: &Event) -> Option<String> {
             Some(format!("{}: finished in {}{device}", title(stage, part), duration(*seconds)))
         }
         Event::Failed { stage, part, cause, log, .. } => {
-            Some(format!("{}: failed (log: {log}): {cause}", title(stage, part)))
+            // What never began has no log.
+            let log = if log.is_empty() { String::new() } else { format!(" (log: {log})") };
+            Some(format!("{}: failed{log}: {cause}", title(stage, part)))
         }
+        Event::Noted { stage, part, message } => Some(format!("{}: {message}", title(stage, part))),
+        // Of what was judged before the report has the table.
         Event::Judged { stage, verdict } => Some(format!("{stage}: {}", judged(verdict))),
         Event::Ended { stage, outcome } => match outcome {
-            outcome if outcome.is_cached() => Some(format!("{stage}: cached")),
+            // What is cached is counted at the end: of a thousand stages nobody wants a line each.
             Outcome::Skipped { because } => Some(format!("{stage}: skipped: {because}")),
             // What was run has had its line when it finished; what failed, when it failed. An interrupt ends every
             // stage that had not ended: the report counts them.

@@ -1,9 +1,13 @@
 //! What a run came to, as text: pure folds of events. Knows nothing of terminals, journals or how a run is made;
 //! the width of the page and whether it takes colour are arguments.
 
+pub mod cause;
+pub mod diff;
 pub mod explain;
 pub mod fold;
 pub mod gate;
+pub mod graph;
+pub mod json;
 pub mod page;
 pub mod stages;
 pub mod study;
@@ -16,7 +20,12 @@ use page::{Page, duration, moment};
 /// line. `is_alive` says whether the process that writes the events is still there; it counts only while the run has
 /// no end.
 pub fn report(run: &Run, is_alive: bool, page: Page) -> String {
-    let mut sections = vec![stages::table(run, is_alive, page), stages::gates(run, page), stages::failures(run, page)];
+    let mut sections = vec![
+        stages::table(run, is_alive, page),
+        stages::gates(run, page),
+        stages::notes_of_actions(run, page),
+        stages::failures(run, page),
+    ];
     for study in &run.studies {
         sections.push(study::table(study, page));
         sections.push(study::side_by_side(study, page));
@@ -32,6 +41,9 @@ pub fn heading(run: &Run) -> String {
     for set in &run.overrides {
         text.push_str(" --set ");
         text.push_str(set);
+    }
+    if !run.selection.is_empty() {
+        text.push_str(&format!("; only a part: {}", run.selection));
     }
     text.push('\n');
     text

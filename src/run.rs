@@ -3,20 +3,24 @@
 
 mod answers;
 pub mod attempt;
+mod begin;
+mod finish;
 pub mod items;
+pub mod slots;
 
 use crate::event::{Decided, Event, Outcome, StageHead};
 use crate::executor::local::{Local, local};
-use crate::executor::{Executor, Exit, Job, JobId, Update};
+use crate::executor::{Executor, JobId};
 use crate::journal::{History, Journal};
-use crate::plan::{Plan, Source};
+use crate::plan::selection::{Role, Selection};
+use crate::plan::{Plan, Resources, Source};
 use crate::schedule::{Command, News, Request, Schedule};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use attempt::Attempt;
-use cache::{Commit, Content, Damaged, Store};
-use serde_json::{Value, json};
-use stages::io::{DeviceChoice, Host};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use cache::{Claim, Content, Digest, Store};
+use slots::Slots;
+use stages::io::DeviceChoice;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +30,10 @@ use std::time::{Duration, Instant};
 const MENDS: u32 = 3;
 /// How soon an interrupt is noticed.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How soon it is noticed that another run has finished, or given up, what this one waits for.
+const IMPATIENCE: Duration = Duration::from_millis(20);
+/// How often other machines are told that this run still lives.
+const BEAT: Duration = Duration::from_secs(10);
 
 pub struct Options {
     /// The pipeline file and the `--set` arguments, as typed.
@@ -33,81 +41,111 @@ pub struct Options {
     pub overrides: Vec<String>,
     /// `.pipeline`, where `store/`, `work/` and `runs/` lie.
     pub store: PathBuf,
-    pub device: DeviceChoice,
-    /// Workers at a time.
-    pub jobs: usize,
     /// What a person decided, by the question of the evidence.
     pub decisions: BTreeMap<String, Decided>,
 }
 
+/// With what the work is done: never part of a key.
+pub struct Means {
+    pub device: DeviceChoice,
+    /// Workers at a time.
+    pub jobs: usize,
+    /// What they may take together.
+    pub capacity: Resources,
+    /// Whether what is written is on the disk before anything builds on it.
+    pub is_durable: bool,
+    /// Whether a failure leaves branches beside it untouched; else nothing more is begun after one.
+    pub keeps_going: bool,
+}
+
 /// Runs what is not done yet. The exit code: 130 interrupted, 1 a stage failed or a gate erred, 3 stopped by a gate,
 /// 0 all done.
-pub fn run(plan: &Plan, options: &Options, interrupt: &AtomicBool, sink: &mut dyn FnMut(&Event)) -> Result<u8> {
+pub fn run(
+    plan: &Plan,
+    selection: &Selection,
+    options: &Options,
+    means: &Means,
+    interrupt: &AtomicBool,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<u8> {
     let program = std::env::current_exe().context("find this program")?;
     let worker = [program.into(), "worker".into()];
     let store = Store::open(&options.store)?;
+    let store = if means.is_durable { store } else { store.without_fsync() };
+    let contents = contents(plan, selection, &store)?;
     let journal = Journal::create(&options.store, &plan.name, jiff::Timestamp::now())?;
-    execute(plan, options, &store, Some((journal, &worker)), interrupt, sink)
+    let doing = Doing { journal, worker: &worker, means };
+    execute(plan, selection, options, (&store, &contents), Some(doing), interrupt, sink)
 }
 
 /// The same loop with no worker and no journal: what is not in the store would run.
-pub fn look(plan: &Plan, options: &Options, sink: &mut dyn FnMut(&Event)) -> Result<u8> {
+pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dyn FnMut(&Event)) -> Result<u8> {
     // Where nothing was ever run nothing is made either.
     let empty = match options.store.exists() {
         true => None,
         false => Some(tempfile::tempdir().context("make an empty store")?),
     };
     let store = Store::open(empty.as_ref().map_or(&options.store, |directory| directory.path()))?;
-    execute(plan, options, &store, None, &AtomicBool::new(false), sink)
+    let contents = contents(plan, selection, &store)?;
+    execute(plan, selection, options, (&store, &contents), None, &AtomicBool::new(false), sink)
+}
+
+/// What looking has not.
+struct Doing<'a> {
+    journal: Journal,
+    /// The command that works in a directory, which is its last argument.
+    worker: &'a [OsString],
+    means: &'a Means,
 }
 
 fn execute(
     plan: &Plan,
+    selection: &Selection,
     options: &Options,
-    store: &Store,
-    doing: Option<(Journal, &[OsString])>,
+    (store, contents): (&Store, &BTreeMap<PathBuf, Content>),
+    doing: Option<Doing>,
     interrupt: &AtomicBool,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<u8> {
     let started = Instant::now();
-    let contents = contents(plan, store)?;
-    let (journal, worker) = doing.unzip();
+    let slots = doing.as_ref().map_or_else(Slots::none, |doing| Slots::new(doing.means.jobs, doing.means.capacity));
     let mut run = Run {
         plan,
+        selection,
         store,
         options,
-        contents: &contents,
-        worker,
+        contents,
+        doing,
         interrupt,
         sink,
-        journal,
         history: None,
         executor: local(),
+        slots,
         pending: VecDeque::new(),
+        resting: Vec::new(),
         running: HashMap::new(),
+        forced: HashSet::new(),
+        failed: None,
+        is_stopping: false,
         lost: false,
         mends: 0,
-        codes: BTreeMap::new(),
+        codes: [0; 4],
     };
+    let is_part = |id: &usize| selection.role(*id) != Role::Leave;
     run.tell(Event::RunStarted {
-        run: run.journal.as_ref().map_or_else(|| "look".to_owned(), Journal::run),
+        run: run.doing.as_ref().map_or_else(|| "look".to_owned(), |doing| doing.journal.run()),
         pipeline: plan.name.clone(),
         file: options.file.display().to_string(),
         at: stamp(jiff::Timestamp::now()),
-        stages: plan.stages.iter().map(head).collect(),
+        stages: (0..plan.stages.len()).filter(is_part).map(|id| head(plan, &plan.stages[id])).collect(),
         overrides: options.overrides.clone(),
+        selection: selection.typed().to_owned(),
     })?;
     while !run.pass()? {}
     let exit = run.exit();
     run.tell(Event::RunFinished { exit, seconds: started.elapsed().as_secs_f64(), at: stamp(jiff::Timestamp::now()) })?;
+    run.write_journal()?;
     Ok(exit)
-}
-
-/// The log's path, good from anywhere.
-fn shown(attempt: &Attempt) -> Result<String> {
-    let log = attempt.log();
-    let log = std::path::absolute(&log).with_context(|| format!("find {}", log.display()))?;
-    Ok(log.display().to_string())
 }
 
 /// RFC 3339, to the second.
@@ -115,19 +153,21 @@ pub fn stamp(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn head(stage: &crate::plan::Stage) -> StageHead {
+fn head(plan: &Plan, stage: &crate::plan::Stage) -> StageHead {
     StageHead {
         name: stage.name.clone(),
         kind: stage.kind.name.to_owned(),
         has_gate: stage.gate.is_some(),
         metrics: stage.metrics.iter().map(|metric| (metric.name.clone(), metric.direction)).collect(),
+        from: stage.inputs.iter().map(|input| (input.port.clone(), plan.sources(input))).collect(),
     }
 }
 
 /// What lies at every path that is an input. Nothing is copied: a path goes into the store when a worker needs it.
-fn contents(plan: &Plan, store: &Store) -> Result<BTreeMap<PathBuf, Content>> {
+fn contents(plan: &Plan, selection: &Selection, store: &Store) -> Result<BTreeMap<PathBuf, Content>> {
     let mut contents = BTreeMap::new();
-    let sources = plan.stages.iter().flat_map(|stage| &stage.inputs).flat_map(|input| &input.sources);
+    let stages = plan.stages.iter().enumerate().filter(|(id, _)| selection.role(*id) != Role::Leave);
+    let sources = stages.flat_map(|(_, stage)| &stage.inputs).flat_map(|input| &input.sources);
     for source in sources {
         if let Source::Path(path) = source
             && !contents.contains_key(path)
@@ -140,116 +180,158 @@ fn contents(plan: &Plan, store: &Store) -> Result<BTreeMap<PathBuf, Content>> {
 
 struct Run<'a> {
     plan: &'a Plan,
+    selection: &'a Selection,
     store: &'a Store,
     options: &'a Options,
     contents: &'a BTreeMap<PathBuf, Content>,
-    /// The command that works in a directory, which is its last argument. `None`: nothing is executed.
-    worker: Option<&'a [OsString]>,
+    /// `None`: nothing is executed, and nothing written.
+    doing: Option<Doing<'a>>,
     interrupt: &'a AtomicBool,
     sink: &'a mut dyn FnMut(&Event),
-    journal: Option<Journal>,
     /// Opened when something is new: a run that finds everything reads no journal.
     history: Option<History>,
     executor: Local,
-    pending: VecDeque<Request>,
+    slots: Slots,
+    /// What can begin when there is room, and nobody else is at it.
+    pending: VecDeque<Work>,
+    /// What failed, and when it is tried again.
+    resting: Vec<(Instant, Work)>,
     running: HashMap<JobId, Task>,
+    /// Actions that `--force` names and that were executed: once is enough.
+    forced: HashSet<Digest>,
+    /// The first stage that failed.
+    failed: Option<String>,
+    /// Interrupted: what runs is asked to end, nothing begins.
+    is_stopping: bool,
     /// Content that was needed is gone from the store.
     lost: bool,
     mends: u32,
-    /// What each stage adds to the exit code.
-    codes: BTreeMap<String, u8>,
+    /// How many stages ended with each exit code, those of [`CODES`].
+    codes: [usize; 4],
+}
+
+/// By weight.
+const CODES: [u8; 4] = [130, 1, 3, 0];
+
+/// An action to be executed.
+struct Work {
+    request: Request,
+    /// Attempts of this run that failed.
+    failed: u32,
+    /// Whether it was said that another run is at it.
+    is_told: bool,
+    /// Held from the first attempt to the last.
+    claim: Option<Claim>,
 }
 
 struct Task {
-    request: Request,
+    work: Work,
     attempt: Attempt,
-    tries: u32,
     started: Instant,
-}
-
-/// What became of an attempt to begin.
-enum Begun {
-    Running,
-    Failed(String),
-    Lost,
 }
 
 impl Run<'_> {
     /// Works until nothing is left to do. False: content was lost on the way, and the schedule has to begin anew;
     /// what is still good is found again at once.
     fn pass(&mut self) -> Result<bool> {
-        let mut schedule = Schedule::new(self.plan, self.contents, &self.options.decisions);
+        let mut schedule = Schedule::new(self.plan, self.selection, self.contents, &self.options.decisions);
         let mut commands: VecDeque<Command> = schedule.begin().into();
+        let mut beaten = Instant::now();
         loop {
-            if self.interrupt.load(Ordering::Relaxed) {
-                return self.interrupted(&schedule);
+            // Given back only while there is nothing to do but wait: whoever removes what nobody needs does it then,
+            // and what this run needs stands in its journal by that time.
+            let held = self.store.hold()?;
+            self.obey(&mut schedule, &mut commands)?;
+            if self.interrupt.load(Ordering::Relaxed) && !self.is_stopping {
+                self.is_stopping = true;
+                self.pending.clear();
+                self.resting.clear();
+                self.executor.stop_all();
             }
-            match commands.pop_front() {
-                Some(Command::Tell(event)) => {
-                    self.tell(event)?;
-                    continue;
-                }
-                Some(Command::Read(table)) => {
-                    if let Some(items) = self.items(&table)? {
-                        commands.extend(schedule.news(News::Items(table, items)));
-                    }
-                    continue;
-                }
-                Some(Command::Recall(key)) => {
-                    let rules = self.store.recall(&key).and_then(|rules| serde_json::from_value(rules).ok());
-                    commands.extend(schedule.news(News::Recalled(key, rules)));
-                    continue;
-                }
-                Some(Command::Remember(key, rules)) => {
-                    self.remember(&key, &rules)?;
-                    continue;
-                }
-                Some(Command::Obtain(request)) => {
-                    match self.look_up(&request)? {
-                        Some(news) => commands.extend(schedule.news(news)),
-                        None => self.pending.push_back(request),
-                    }
-                    continue;
-                }
-                None => {}
-            }
-            while self.running.len() < self.options.jobs.max(1) && !self.lost {
-                let Some(request) = self.pending.pop_front() else { break };
-                let key = request.key;
-                match self.begin(request, 0)? {
-                    Begun::Running => {}
-                    Begun::Failed(cause) => commands.extend(schedule.news(News::Failed { key, cause })),
-                    Begun::Lost => self.lost = true,
-                }
-            }
+            commands.extend(self.begin_what_fits()?.into_iter().flat_map(|news| schedule.news(news)));
             if !commands.is_empty() {
                 continue;
             }
-            if self.running.is_empty() {
-                let is_lost = std::mem::take(&mut self.lost);
-                self.pending.clear();
-                self.mends += u32::from(is_lost);
-                return Ok(!is_lost);
+            self.write_journal()?;
+            drop(held);
+            if self.running.is_empty() && self.pending.is_empty() && self.resting.is_empty() {
+                break;
             }
-            for update in self.executor.poll(PATIENCE)? {
-                if let Some(news) = self.update(update)? {
-                    commands.extend(schedule.news(news));
-                }
+            let patience = if self.pending.is_empty() { PATIENCE } else { IMPATIENCE };
+            let updates = self.executor.poll(patience)?;
+            let _held = if updates.is_empty() { None } else { Some(self.store.hold()?) };
+            for update in updates {
+                commands.extend(self.update(update)?.into_iter().flat_map(|news| schedule.news(news)));
+            }
+            if beaten.elapsed() > BEAT {
+                beaten = Instant::now();
+                self.beat();
+            }
+        }
+        if self.is_stopping {
+            for id in schedule.unfinished() {
+                let stage = self.plan.stages[id].name.clone();
+                self.tell(Event::Ended { stage, outcome: Outcome::Interrupted })?;
+            }
+            return Ok(true);
+        }
+        // The process is about to end: to take thousands of ends apart first would take a twentieth of its time.
+        std::mem::forget(schedule);
+        let is_lost = std::mem::take(&mut self.lost);
+        self.mends += u32::from(is_lost);
+        Ok(!is_lost)
+    }
+
+    /// A claim that another run took over costs nothing but work done twice: the first record stays.
+    fn beat(&self) {
+        let resting = self.resting.iter().map(|(_, work)| work);
+        for work in self.running.values().map(|task| &task.work).chain(resting) {
+            if let Some(Err(error)) = work.claim.as_ref().map(Claim::beat) {
+                tracing::warn!("{}: {error:#}", self.named(&work.request));
             }
         }
     }
 
-    fn interrupted(&mut self, schedule: &Schedule) -> Result<bool> {
-        self.executor.cancel_all();
-        for id in schedule.unfinished() {
-            let stage = self.plan.stages[id].name.clone();
-            self.tell(Event::Ended { stage, outcome: Outcome::Interrupted })?;
+    /// Does what the schedule says, until it says nothing more or the run is interrupted.
+    fn obey(&mut self, schedule: &mut Schedule, commands: &mut VecDeque<Command>) -> Result<()> {
+        while let Some(command) = commands.pop_front() {
+            match command {
+                Command::Tell(event) => self.tell(event)?,
+                Command::Read(table) => {
+                    if let Some(items) = self.items(&table)? {
+                        commands.extend(schedule.news(News::Items(table, items)));
+                    }
+                }
+                Command::Recall(key) => {
+                    let rules = self.store.recall(&key).and_then(|rules| serde_json::from_value(rules).ok());
+                    commands.extend(schedule.news(News::Recalled(key, rules)));
+                }
+                Command::Remember(key, rules) => self.remember(&key, &rules)?,
+                Command::Obtain(request) => {
+                    let mut requests = vec![request];
+                    while let Some(Command::Obtain(_)) = commands.front() {
+                        let Some(Command::Obtain(request)) = commands.pop_front() else { break };
+                        requests.push(request);
+                    }
+                    let answers = self.look_up(&requests)?;
+                    for (request, answer) in requests.into_iter().zip(answers) {
+                        match answer {
+                            Some(news) => commands.extend(schedule.news(news)),
+                            None if self.is_stopping => {}
+                            None => self.pending.push_back(Work { request, failed: 0, is_told: false, claim: None }),
+                        }
+                    }
+                }
+            }
+            if self.interrupt.load(Ordering::Relaxed) && !self.is_stopping {
+                break;
+            }
         }
-        Ok(true)
+        Ok(())
     }
 
     fn exit(&self) -> u8 {
-        [130, 1, 3].into_iter().find(|code| self.codes.values().any(|known| known == code)).unwrap_or(0)
+        CODES.iter().zip(self.codes).find(|(_, count)| *count > 0).map_or(0, |(code, _)| *code)
     }
 
     fn tell(&mut self, event: Event) -> Result<()> {
@@ -260,120 +342,26 @@ impl Run<'_> {
                 Outcome::Failed { .. } => 1,
                 Outcome::Interrupted => 130,
             };
-            self.codes.insert(stage.clone(), code);
+            if code == 1 {
+                self.failed.get_or_insert_with(|| stage.clone());
+            }
+            let at = CODES.iter().position(|known| *known == code);
+            self.codes[at.expect("every code is in the table")] += 1;
         }
-        if let Some(journal) = &mut self.journal {
-            journal.append(&event)?;
+        if let Some(doing) = &mut self.doing {
+            doing.journal.append(&event)?;
         }
         (self.sink)(&event);
         Ok(())
     }
 
-    /// Starts an attempt. A fault of this machine (no space, no permission) fails the stage, not the run.
-    fn begin(&mut self, request: Request, tries: u32) -> Result<Begun> {
-        let host = Host { device: self.options.device };
-        let (root, key, action) = (&self.options.store, &request.key, &request.action);
-        let attempt = match attempt::prepare(root, self.store, key, action, host, self.contents) {
-            Ok(attempt) => attempt,
-            Err(error) if error.is::<Damaged>() && self.mends < MENDS => {
-                tracing::warn!("{error:#}; it is made again");
-                return Ok(Begun::Lost);
-            }
-            Err(error) => return Ok(Begun::Failed(format!("prepare the stage: {error:#}"))),
-        };
-        let mut why = if tries == 0 { self.why(&request)? } else { vec!["the attempt before failed".to_owned()] };
-        if attempt.is_resumed {
-            why.push("it goes on from a checkpoint".to_owned());
-        }
-        let (stage, part) = self.name(&request);
-        self.tell(Event::Started {
-            stage,
-            part,
-            key: request.key.to_string(),
-            action: serde_json::to_value(&request.action).context("write the action")?,
-            attempt: attempt.number,
-            why,
-            log: shown(&attempt)?,
-        })?;
-        let directory =
-            std::path::absolute(&attempt.directory).with_context(|| format!("find {}", attempt.directory.display()))?;
-        let command = self.worker.unwrap_or_default().iter().cloned().chain([directory.clone().into()]).collect();
-        let timeout = self.plan.stages[request.limits_of].timeout;
-        match self.executor.submit(Job { directory, command, timeout }) {
-            Ok(id) => {
-                self.running.insert(id, Task { request, attempt, tries, started: Instant::now() });
-                Ok(Begun::Running)
-            }
-            Err(error) => Ok(Begun::Failed(format!("{error:#}"))),
-        }
+    fn write_journal(&mut self) -> Result<()> {
+        self.doing.as_mut().map_or(Ok(()), |doing| doing.journal.flush())
     }
 
-    fn update(&mut self, update: Update) -> Result<Option<News>> {
-        match update {
-            Update::Progressed(id, progress) => {
-                if let Some(task) = self.running.get(&id) {
-                    let (stage, part) = self.name(&task.request);
-                    let stages::io::Progress { done, total, unit, message } = progress;
-                    self.tell(Event::Progressed { stage, part, done, total, unit, message })?;
-                }
-                Ok(None)
-            }
-            Update::Ended(id, exit) => match self.running.remove(&id) {
-                Some(task) => self.ended(task, exit),
-                None => Ok(None),
-            },
-        }
-    }
-
-    /// The outcome decides, not the exit code: a driver may crash after the work is done.
-    fn ended(&mut self, task: Task, exit: Exit) -> Result<Option<News>> {
-        let seconds = task.started.elapsed().as_secs_f64();
-        let (stage, part) = self.name(&task.request);
-        let key = task.request.key;
-        let result = match attempt::has_outcome(&task.attempt) {
-            true => self.commit(&task, seconds).map_err(|error| format!("{error:#}")),
-            false => Err(attempt::cause(&task.attempt, exit)),
-        };
-        match result {
-            Ok((news, device)) => {
-                attempt::tidy(&task.attempt);
-                self.tell(Event::Finished { stage, part, key: key.to_string(), seconds, device })?;
-                Ok(Some(news))
-            }
-            Err(cause) => {
-                let log = shown(&task.attempt)?;
-                self.tell(Event::Failed { stage, part, key: key.to_string(), cause: cause.clone(), log })?;
-                if task.tries >= self.plan.stages[task.request.limits_of].retry {
-                    return Ok(Some(News::Failed { key, cause }));
-                }
-                match self.begin(task.request, task.tries + 1)? {
-                    Begun::Running => Ok(None),
-                    Begun::Failed(cause) => Ok(Some(News::Failed { key, cause })),
-                    Begun::Lost => {
-                        self.lost = true;
-                        Ok(None)
-                    }
-                }
-            }
-        }
-    }
-
-    fn commit(&self, task: &Task, seconds: f64) -> Result<(News, Option<String>)> {
-        let (record, worker) = attempt::collect(self.store, &task.attempt)?;
-        let device = worker.get("device").and_then(Value::as_str).map(str::to_owned);
-        let telemetry = json!({
-            "at": stamp(jiff::Timestamp::now()), "seconds": seconds, "attempt": task.attempt.number, "worker": worker,
-        });
-        let mut stored = record.to_store(telemetry)?;
-        let key = &task.request.key;
-        if self.store.commit(key, &stored)? == Commit::Different {
-            tracing::warn!("{}: not deterministic: the first of its results is kept", self.named(&task.request));
-            match self.store.lookup(key)? {
-                Some(first) => stored = first,
-                None => bail!("read record {key}: it was there a moment ago"),
-            }
-        }
-        Ok((Self::known(&task.request, &stored, Some(seconds))?, device))
+    fn note(&mut self, request: &Request, message: String) -> Result<()> {
+        let (stage, part) = self.name(request);
+        self.tell(Event::Noted { stage, part, message })
     }
 
     fn name(&self, request: &Request) -> (String, Option<String>) {

@@ -14,10 +14,13 @@ pub mod weigh;
 use crate::action::{Action, Record};
 use crate::event::{Decided, Event, Outcome, RuleVerdict, Table};
 use crate::gate::Items;
+use crate::plan::selection::{Role, Selection};
 use crate::plan::{Plan, StageId};
+use anyhow::Result;
 use cache::{Content, Digest};
 use desk::{Desk, Fact, Knowledge, Known, Missing, Need};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,13 +36,33 @@ pub enum Command {
     Tell(Event),
 }
 
+/// An action and its hash, which takes longer than anything else that is done to it.
+#[derive(Clone, Debug)]
+pub struct Keyed {
+    pub action: Arc<Action>,
+    pub key: Digest,
+}
+
+impl Keyed {
+    pub fn of(action: Action) -> Result<Keyed> {
+        let key = action.key()?;
+        Ok(Keyed { action: Arc::new(action), key })
+    }
+
+    /// As journals have it.
+    pub fn shown(&self) -> Arc<Value> {
+        Arc::new(
+            serde_json::to_value(&*self.action).expect("an action is plain data: it was written when it was hashed"),
+        )
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Request {
     pub stage: StageId,
     /// Which measurement of which model; `None` for the stage's own action.
     pub part: Option<String>,
-    pub action: Action,
-    pub key: Digest,
+    pub action: Keyed,
     /// Whose time-out and retries count: the eval stage for the parts of its measurement.
     pub limits_of: StageId,
 }
@@ -60,6 +83,11 @@ pub enum News {
         key: Digest,
         because: Vec<String>,
     },
+    /// It could be executed, but this run begins nothing more.
+    LeftOut {
+        key: Digest,
+        because: String,
+    },
     /// The rows, or why there are none to be had.
     Items(Table, Result<Arc<Items>, String>),
     Recalled(Digest, Option<Vec<RuleVerdict>>),
@@ -67,6 +95,7 @@ pub enum News {
 
 pub struct Schedule<'a> {
     plan: &'a Plan,
+    selection: &'a Selection,
     /// Of every path that is an input.
     contents: &'a BTreeMap<PathBuf, Content>,
     /// What a person decided, by the question of the evidence.
@@ -82,6 +111,8 @@ pub struct Schedule<'a> {
     dependants: Vec<Vec<StageId>>,
     /// Which stage is on record as having used which action.
     told: HashSet<(StageId, Digest)>,
+    /// The own action of a stage that waits for it: its inputs have ended, so that it stays what it is.
+    own: HashMap<StageId, Keyed>,
 }
 
 /// How a stage ended, and what others may still take from it.
@@ -111,22 +142,23 @@ struct Artifact {
 impl<'a> Schedule<'a> {
     pub fn new(
         plan: &'a Plan,
+        selection: &'a Selection,
         contents: &'a BTreeMap<PathBuf, Content>,
         decisions: &'a BTreeMap<String, Decided>,
     ) -> Schedule<'a> {
         let mut dependants = vec![Vec::new(); plan.stages.len()];
         let mut unmet = vec![0; plan.stages.len()];
-        for (id, stage) in plan.stages.iter().enumerate() {
-            let needs: HashSet<StageId> = stage.needs.iter().chain(&stage.after).copied().collect();
+        for (id, stage) in plan.stages.iter().enumerate().filter(|(id, _)| selection.role(*id) != Role::Leave) {
+            let is_awaited = |need: &&StageId| selection.role(**need) != Role::Leave;
+            let needs: BTreeSet<StageId> = stage.needs.iter().chain(&stage.after).filter(is_awaited).copied().collect();
             unmet[id] = needs.len();
             for need in needs {
                 dependants[need].push(id);
             }
         }
-        // Sets have no order of their own; commands must.
-        dependants.iter_mut().for_each(|stages| stages.sort_unstable());
         Schedule {
             plan,
+            selection,
             contents,
             decisions,
             knowledge: Knowledge::default(),
@@ -136,12 +168,13 @@ impl<'a> Schedule<'a> {
             unmet,
             dependants,
             told: HashSet::new(),
+            own: HashMap::new(),
         }
     }
 
     /// What can be done before anything is known.
     pub fn begin(&mut self) -> Vec<Command> {
-        self.advance((0..self.plan.stages.len()).filter(|id| self.unmet[*id] == 0).collect())
+        self.advance(self.unfinished().filter(|id| self.unmet[*id] == 0).collect())
     }
 
     pub fn news(&mut self, news: News) -> Vec<Command> {
@@ -158,6 +191,10 @@ impl<'a> Schedule<'a> {
             }
             News::WouldRun { key, because } => {
                 knowledge.actions.insert(key, Fact::WouldRun(because));
+                Need::Action(key)
+            }
+            News::LeftOut { key, because } => {
+                knowledge.actions.insert(key, Fact::LeftOut(because));
                 Need::Action(key)
             }
             News::Items(table, items) => {
@@ -179,25 +216,29 @@ impl<'a> Schedule<'a> {
         self.advance(ready)
     }
 
-    /// Stages that have not ended, in the order of the plan.
+    /// Stages of this run that have not ended, in the order of the plan.
     pub fn unfinished(&self) -> impl Iterator<Item = StageId> {
-        (0..self.ends.len()).filter(|id| self.ends[*id].is_none())
+        (0..self.ends.len()).filter(|id| self.ends[*id].is_none() && self.selection.role(*id) != Role::Leave)
     }
 
     fn advance(&mut self, mut ready: VecDeque<StageId>) -> Vec<Command> {
         let mut commands = Vec::new();
         while let Some(id) = ready.pop_front() {
-            let mut desk = Desk::new(self.plan, (self.contents, self.decisions), &self.knowledge, &self.ends, id);
+            let own = self.own.remove(&id);
+            let given = (self.contents, self.decisions);
+            let mut desk = Desk::new(self.plan, given, &self.knowledge, &self.ends, id, own);
             let (events, end) = advance::advance(&mut desk);
-            let Desk { found, missing, learned, .. } = desk;
+            let Desk { found, missing, learned, own, .. } = desk;
             let stage = &self.plan.stages[id].name;
-            for (key, part, action) in found {
-                if self.told.insert((id, key)) {
-                    let hit = Event::Hit { stage: stage.clone(), part, key: key.to_string(), action };
+            for (action, part) in found {
+                if self.told.insert((id, action.key)) {
+                    let (key, action) = (action.key.to_string(), action.shown());
+                    let hit = Event::Hit { stage: stage.clone(), part, key, action };
                     commands.push(Command::Tell(hit));
                 }
             }
             let Some(end) = end else {
+                self.own.extend(own.map(|own| (id, own)));
                 for missing in missing {
                     self.outstanding[id] += 1;
                     let waiting = self.waiting.entry(missing.need()).or_default();
@@ -207,7 +248,7 @@ impl<'a> Schedule<'a> {
                     }
                     commands.push(match missing {
                         Missing::Action(request) => {
-                            self.told.insert((id, request.key));
+                            self.told.insert((id, request.action.key));
                             Command::Obtain(request)
                         }
                         Missing::Table(table) => Command::Read(table),

@@ -4,24 +4,46 @@
 use crate::action::Action;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
-use stages::io::{Host, Io};
+use stages::io::{Host, Interrupted, Io};
+use stages::secret::Secrets;
 use stages::stage::{Call, Work};
 use std::any::Any;
+use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-/// The exit code. On failure the cause stands in `error.txt`, and after `error:` at the end of the log.
+/// What a shell says of a command that SIGTERM ended.
+const TERMINATED: u8 = 143;
+
+/// Does the work if this is the command line of a worker. A run starts one for every stage, and reading a command line
+/// for people takes longer than all else that the worker of a small command does by itself.
+pub fn asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    match (words.next(), words.next(), words.next()) {
+        (Some(verb), Some(directory), None) if verb == "worker" => Some(ExitCode::from(work(Path::new(&directory)))),
+        _ => None,
+    }
+}
+
+/// The exit code. On failure the cause stands in `error.txt`, and after `error:` at the end of the log. A stage that
+/// stopped because it was asked to has not failed.
 pub fn work(directory: &Path) -> u8 {
     install_tracing();
     end_with_the_parent();
     let Err(error) = attempt(directory) else { return 0 };
+    if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+        eprintln!("{interrupted}");
+        return TERMINATED;
+    }
     let cause = format!("{error:#}");
-    eprintln!("error: {cause}");
+    // The log may lie on a disk that is full, so nothing here may insist on being heard.
+    let mut log = std::io::stderr();
+    let _ = writeln!(log, "error: {cause}");
     if let Err(error) = fs::write(directory.join("error.txt"), &cause) {
-        eprintln!("error: write {}: {error}", directory.join("error.txt").display());
+        let _ = writeln!(log, "error: write {}: {error}", directory.join("error.txt").display());
     }
     1
 }
@@ -36,9 +58,14 @@ fn attempt(directory: &Path) -> Result<()> {
     }
     let Work::Run(run) = kind.work else { bail!("call `{}`: it has no action of its own", kind.name) };
     let call = Call { parameters: action.parameters.clone(), seed: action.seed.unwrap_or_default() };
+    let secrets = Secrets::read(&host.secrets, |name| std::env::var_os(name))?;
     let mut io = Io::open(directory, inputs(&action, directory), host)?;
-    catch(|| run(&call, &mut io))?;
-    io.finish()
+    let result = catch(|| run(&call, &mut io)).and_then(|()| io.finish());
+    match result {
+        // What went wrong may quote what the command wrote.
+        Err(error) if !secrets.is_empty() => Err(anyhow!(secrets.masked(&format!("{error:#}")))),
+        result => result,
+    }
 }
 
 /// The files and directories behind each port.
@@ -83,11 +110,14 @@ fn message(payload: &(dyn Any + Send)) -> &str {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
+/// As `RUST_LOG` says; where it says nothing no filter is built, which saves the regular expressions that read it.
 fn install_tracing() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let log = || tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false);
     // A second worker in one process (tests) keeps the first subscriber.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let _ = match tracing_subscriber::EnvFilter::try_from_default_env() {
+        Ok(filter) => log().with_env_filter(filter).try_init(),
+        Err(_) => log().with_max_level(tracing::Level::WARN).try_init(),
+    };
 }
 
 /// Ends this process and its group as soon as standard input closes. Only for a pipe: a worker started by hand, or

@@ -73,7 +73,7 @@ fn pipeline(
     let source = Source { path, text, overrides: Vec::new(), rule: None };
     let directory = source.path.parent().unwrap_or(Path::new(""));
     // Its warnings are for those who run it.
-    match spec::read(&source, environment).and_then(|spec| plan::resolve(&spec, directory)) {
+    match spec::read(&source, environment).and_then(|spec| plan::resolve(spec, directory)) {
         Ok(plan) => Ok(Pipeline::of(plan)),
         Err(mistaken) => Err(Some((source, mistaken))),
     }

@@ -54,7 +54,7 @@ impl Pipeline {
         for stage in plan.stages {
             let is_eval = measures(stage.kind);
             match stage.gate {
-                Some(gate) => drop(gates.insert(stage.name, Arc::new(Tested { gate, is_eval }))),
+                Some(gate) => drop(gates.insert(stage.name, Arc::new(Tested { gate: *gate, is_eval }))),
                 None => drop(without_gate.insert(stage.name)),
             }
         }
@@ -196,7 +196,7 @@ fn written_here(test: &Node, key: Span, gate: &Node, mistakes: &mut Vec<Diagnost
     }
     let names = compared.into_iter().filter(|name| *name != "incumbent");
     stages.extend(names.map(|name| (name.to_owned(), of_others.clone())));
-    let scope = Scope { own, judges, incumbent: has_incumbent.then_some(of_others), stages };
+    let scope = Scope { own, judges, incumbent: has_incumbent.then_some(of_others), stages: stages.into() };
     Some(Tested { gate: plan::gate_alone(&spec, scope, mistakes), is_eval: measures(kind) })
 }
 

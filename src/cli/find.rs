@@ -1,4 +1,4 @@
-//! Which run is meant by `status` and `explain`, and what the store adds to it. Knows journals and the store, not
+//! Which run is meant by a verb that looks at one, and what the store adds to it. Knows journals and the store, not
 //! what is printed.
 
 use super::refused;
@@ -27,61 +27,150 @@ pub struct Found {
 pub struct Wanted<'a> {
     pub file: Option<&'a Path>,
     pub store: Option<PathBuf>,
-    /// Its name under `runs/`, or how that begins.
+    /// Its name under `runs/`, how that begins, or `last`, `last~1`, … counted from the newest.
     pub run: Option<&'a str>,
+    /// Where no run is named: the last one in which this stage has a part.
+    pub stage: Option<&'a str>,
 }
+
+/// How many runs a message names.
+const NAMED: usize = 10;
 
 /// The last run of `file`. Without a file the last run of any, in the store of `here` or in one a directory below:
 /// after `pipeline run pipelines/rlhf.yaml`, a bare `pipeline status` means that run. Which it was is always printed.
 pub fn run(here: &Path, wanted: Wanted) -> Result<Found> {
-    let Wanted { file, store, run: name } = wanted;
-    if let Some(file) = file
+    let journals = journals(here, &wanted)?;
+    let mut found = journals.iter().filter_map(|journal| journal.open(wanted.file));
+    let Some(name) = wanted.run else {
+        let last = found.next().ok_or_else(|| nothing_was_run(wanted.file))?;
+        // The runs before the last one are read only for a stage that `--only` or `--from` left out of it.
+        return Ok(match wanted.stage {
+            Some(stage) if !last.run.selection.is_empty() && last.run.stage(stage).is_none() => {
+                found.find(|found| found.run.stage(stage).is_some()).unwrap_or(last)
+            }
+            _ => last,
+        });
+    };
+    let unknown = || {
+        let last = journals.iter().filter_map(|journal| journal.open(wanted.file)).take(NAMED);
+        let last: Vec<String> = last.map(|found| found.run.name).collect();
+        match last.is_empty() {
+            true => nothing_was_run(wanted.file),
+            false => refused(format!("there is no run `{name}`; the last ones are {}", last.join(", "))),
+        }
+    };
+    if let Some(back) = back(name) {
+        return found.nth(back).ok_or_else(unknown);
+    }
+    if let Some(exact) = journals.iter().find(|journal| journal.name == name) {
+        return exact.open(wanted.file).ok_or_else(unknown);
+    }
+    let beginning = journals.iter().filter(|journal| journal.name.starts_with(name));
+    let mut beginning: Vec<Found> = beginning.filter_map(|journal| journal.open(wanted.file)).take(NAMED + 1).collect();
+    if beginning.len() > 1 {
+        let more = if beginning.len() > NAMED { ", …" } else { "" };
+        let names: Vec<&str> = beginning.iter().take(NAMED).map(|found| found.run.name.as_str()).collect();
+        return Err(refused(format!("`{name}` may mean {}{more}: write more of the name", names.join(", "))));
+    }
+    beginning.pop().ok_or_else(unknown)
+}
+
+/// The same run, as it is by now.
+pub fn again(found: &Found) -> Result<Found> {
+    let (file, root) = (found.file.clone(), found.root.clone());
+    let is_alive = journal::is_alive(&found.journal);
+    let events = journal::read(&found.journal)?;
+    let run = fold::fold(&events).ok_or_else(|| refused(format!("{} is empty", found.journal.display())))?;
+    Ok(Found { file, root, journal: found.journal.clone(), run, is_alive })
+}
+
+/// The newest of these runs whose process is still there.
+pub fn living(here: &Path, wanted: &Wanted) -> Result<Option<Found>> {
+    let journals = journals(here, wanted)?;
+    let mut living = journals.iter().filter(|journal| journal::is_alive(&journal.path));
+    Ok(living.find_map(|journal| journal.open(wanted.file).filter(|found| found.is_alive)))
+}
+
+fn nothing_was_run(file: Option<&Path>) -> anyhow::Error {
+    refused(match file {
+        Some(file) => format!("{} was not run yet: `pipeline run {}`", file.display(), file.display()),
+        None => "no run was found in this directory or one below it: name the pipeline file".to_owned(),
+    })
+}
+
+/// How many runs before the last one `last`, `last~1`, … means.
+fn back(name: &str) -> Option<usize> {
+    match name.strip_prefix("last")? {
+        "" => Some(0),
+        back => back.strip_prefix('~')?.parse().ok(),
+    }
+}
+
+struct JournalAt {
+    /// Of its directory.
+    name: String,
+    path: PathBuf,
+    root: PathBuf,
+}
+
+/// The newest first.
+fn journals(here: &Path, wanted: &Wanted) -> Result<Vec<JournalAt>> {
+    if let Some(file) = wanted.file
         && !file.is_file()
     {
         return Err(refused(format!("read {}: there is no such file", file.display())));
     }
-    let roots = match (store, file) {
-        (Some(store), _) => vec![store],
+    let roots = match (&wanted.store, wanted.file) {
+        (Some(store), _) => vec![store.clone()],
         (None, Some(file)) => vec![file.with_file_name(".pipeline")],
         (None, None) => nearby_roots(here),
     };
     let mut journals = Vec::new();
     for root in &roots {
-        journals.extend(journal::all(root)?.into_iter().map(|journal| (journal, root.clone())));
+        for path in journal::all(root)? {
+            let name = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+            journals.push(JournalAt { name, path, root: root.clone() });
+        }
     }
     // Journals lie in directories named by time.
-    journals.sort_by_key(|(journal, _)| journal.parent().and_then(Path::file_name).map(ToOwned::to_owned));
-    let mut passed = Vec::new();
-    while let Some((journal, root)) = journals.pop() {
-        let directory = journal.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
-        if name.is_some_and(|name| !directory.starts_with(name)) {
-            passed.push(directory);
-            continue;
-        }
+    journals.sort_by(|one, other| other.name.cmp(&one.name));
+    Ok(journals)
+}
+
+impl JournalAt {
+    /// `None` where it cannot be read, or is of another file.
+    fn open(&self, file: Option<&Path>) -> Option<Found> {
         // Before the events: a run that ends in between is then seen with its end.
-        let is_alive = journal::is_alive(&journal);
-        let Some(run) = read(&journal) else { continue };
+        let is_alive = journal::is_alive(&self.path);
+        let run = read(&self.path)?;
         let is_beside = |file: &Path| {
-            root == file.with_file_name(".pipeline") && file.file_name() == Path::new(&run.file).file_name()
+            self.root == file.with_file_name(".pipeline") && file.file_name() == Path::new(&run.file).file_name()
         };
-        if file.is_none_or(|file| is_beside(file) || is_same(file, Path::new(&run.file))) {
-            return Ok(Found { file: file.map(Path::to_owned), root, journal, run, is_alive });
-        }
+        let is_it = file.is_none_or(|file| is_beside(file) || is_same(file, Path::new(&run.file)));
+        let (root, journal) = (self.root.clone(), self.path.clone());
+        is_it.then(|| Found { file: file.map(Path::to_owned), root, journal, run, is_alive })
     }
-    Err(refused(match file {
-        _ if !passed.is_empty() => {
-            passed.truncate(10);
-            format!("there is no run `{}`; the last ones are {}", name.unwrap_or_default(), passed.join(", "))
-        }
-        Some(file) => format!("{} was not run yet: `pipeline run {}`", file.display(), file.display()),
-        None => "no run was found in this directory or one below it: name the pipeline file".to_owned(),
-    }))
 }
 
 /// A journal that cannot be read is passed over, with a warning.
 fn read(journal: &Path) -> Option<Run> {
     let events = journal::read(journal).inspect_err(|error| tracing::warn!("{error:#}")).ok()?;
     fold::fold(&events)
+}
+
+/// The one store that is meant: the folder that holds `store/`, `work/` and `runs/`.
+pub fn root(here: &Path, file: Option<&Path>, store: Option<PathBuf>) -> Result<PathBuf> {
+    let named = store.or_else(|| file.map(|file| file.with_file_name(".pipeline")));
+    let roots = named.map_or_else(|| nearby_roots(here), |root| vec![root]);
+    let there: Vec<&PathBuf> = roots.iter().filter(|root| root.is_dir()).collect();
+    match there[..] {
+        [root] => Ok(root.clone()),
+        [] => Err(refused(format!("there is no store at {}", roots[0].display()))),
+        _ => {
+            let names: Vec<String> = there.iter().map(|root| root.display().to_string()).collect();
+            Err(refused(format!("there are several stores: name one by `--store`: {}", names.join(", "))))
+        }
+    }
 }
 
 fn nearby_roots(here: &Path) -> Vec<PathBuf> {
@@ -138,6 +227,19 @@ pub fn execution(found: &Found, key: &str) -> Option<Execution> {
     earlier.filter_map(|journal| read_if_started(&journal, key)).find_map(|run| explain::execution(&run, key))
 }
 
+/// The name of the run that made this attempt, the run found or one before it.
+pub fn began(found: &Found, key: &str, number: u32) -> Option<String> {
+    let made =
+        |event: &Event| matches!(event, Event::Started { key: of, attempt, .. } if of == key && *attempt == number);
+    let journals = journal::all(&found.root).ok()?.into_iter().rev().filter(|journal| *journal <= found.journal);
+    let mut events = journals.filter_map(|journal| journal::read(&journal).ok());
+    let events = events.find(|events| events.iter().any(made))?;
+    events.into_iter().find_map(|event| match event {
+        Event::RunStarted { run, .. } => Some(run),
+        _ => None,
+    })
+}
+
 /// Most journals of a long history only hold hits of a key: those need no folding.
 fn read_if_started(journal: &Path, key: &str) -> Option<Run> {
     let events = journal::read(journal).ok()?;
@@ -176,6 +278,7 @@ mod tests {
             at: at.to_owned(),
             stages: Vec::new(),
             overrides: Vec::new(),
+            selection: String::new(),
         };
         journal.append(&event).unwrap();
     }

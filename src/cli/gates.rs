@@ -1,13 +1,13 @@
 //! `gate show`, `gate what-if`, `approve`: gates looked at by themselves. Nothing here runs a stage.
 
+use super::check::understand;
 use super::find::{self, Found};
-use super::terminal;
-use super::{refused, understand};
+use super::{refused, terminal};
 use crate::action::Record;
 use crate::approvals::{self, Answer, Approval};
 use crate::event::{self, Evidence, Outcome, Seen, Table, Verdict};
 use crate::gate::Items;
-use crate::plan::{Gate, Plan};
+use crate::plan::{Gate, Plan, selection};
 use crate::report::fold::{self, Run, StageRun};
 use crate::report::gate::{self as page, Supposed};
 use crate::report::{self, page::moment};
@@ -50,7 +50,7 @@ pub fn show(name: &str, found: &Found) -> Result<u8> {
 }
 
 /// Where the pipeline file of a run lies now: as it is typed now, else beside the store, else as it was typed then.
-fn pipeline_file(found: &Found) -> Result<PathBuf> {
+pub fn pipeline_file(found: &Found) -> Result<PathBuf> {
     if let Some(file) = &found.file {
         return Ok(file.clone());
     }
@@ -106,17 +106,16 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &Found) -> Result<
 }
 
 /// A pipeline against what is stored; nothing is executed.
-fn look(plan: &Plan, file: &Path, found: &Found) -> Result<Run> {
+pub fn look(plan: &Plan, file: &Path, found: &Found) -> Result<Run> {
     let options = run::Options {
         file: file.to_owned(),
         overrides: found.run.overrides.clone(),
         store: found.root.clone(),
-        device: ::stages::io::DeviceChoice::Auto,
-        jobs: 1,
         decisions: approvals::decisions(&approvals::read(&approvals::path(file))?),
     };
     let mut events = Vec::new();
-    run::look(plan, &options, &mut |event| events.push(event.clone()))?;
+    let everything = selection::select(plan, &selection::Asked::default()).map_err(refused)?;
+    run::look(plan, &everything, &options, &mut |event| events.push(event.clone()))?;
     let mut run = fold::fold(&events).ok_or_else(|| refused("the look at the store told nothing".to_owned()))?;
     run.lasted = find::lasted(&found.root, &plan.name, plan.stages.iter().map(|stage| stage.name.as_str()))?;
     Ok(run)
@@ -182,6 +181,14 @@ pub struct Decision<'a> {
     pub answer: Answer,
     pub reason: &'a str,
     pub by: String,
+}
+
+/// Who decides: as named, else who types.
+pub fn who(named: Option<String>) -> Result<String> {
+    let names = ["GIT_AUTHOR_NAME", "USER", "USERNAME"].map(|name| std::env::var(name).ok());
+    let typing = || names.into_iter().flatten().find(|name| !name.trim().is_empty());
+    let unnamed = || refused("a decision needs a name: `--by NAME`, or set GIT_AUTHOR_NAME".to_owned());
+    named.or_else(typing).ok_or_else(unnamed)
 }
 
 pub fn approve(decision: &Decision, found: &Found) -> Result<u8> {

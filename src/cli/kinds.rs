@@ -1,14 +1,35 @@
 //! The table of kinds, and one kind in full. Knows nothing of pipelines.
 
+use super::{refused, terminal};
 use crate::gate;
 use crate::report::explain::flatten;
 use crate::report::page::{self, Page, Tone, cell};
+use anyhow::Result;
 use serde_json::Map;
 use stages::kinds::KINDS;
 use stages::stage::{Accepts, Direction, Gives, Kind, Port};
 use std::collections::BTreeSet;
 
-pub fn table(page: Page) -> String {
+pub fn list(kind: Option<&str>) -> Result<u8> {
+    let page = terminal::page();
+    let unknown = |name: &str| {
+        let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        refused(format!("there is no kind `{name}`: {}", stages::stage::did_you_mean(name, &names)))
+    };
+    let text = match kind {
+        None => table(page),
+        Some(name) => describe(stages::kinds::kind(name).ok_or_else(|| unknown(name))?, page),
+    };
+    terminal::say(&text)?;
+    Ok(0)
+}
+
+pub fn list_gates() -> Result<u8> {
+    terminal::say(&gates(terminal::page()))?;
+    Ok(0)
+}
+
+fn table(page: Page) -> String {
     let mut table = page::table(page, &["kind", "from", "gives", "what it does"]);
     for kind in KINDS {
         let ports: Vec<String> = kind.ports.iter().map(short).collect();
@@ -45,7 +66,7 @@ fn gives(gives: Gives) -> &'static str {
 }
 
 /// The rule language: one table of its functions, from which the parser works as well.
-pub fn gates(page: Page) -> String {
+fn gates(page: Page) -> String {
     let mut table = page::table(page, &["function", "what it is"]);
     for function in gate::FUNCTIONS {
         table.add_row([cell(function.signature, Tone::Plain), cell(function.doc, Tone::Plain)]);
@@ -54,7 +75,7 @@ pub fn gates(page: Page) -> String {
     format!("{}\n{}", gate::GRAMMAR, page::print(table))
 }
 
-pub fn describe(kind: &Kind, page: Page) -> String {
+fn describe(kind: &Kind, page: Page) -> String {
     let head = format!("{} (version {}): {}\n", kind.name, kind.version, kind.doc);
     let mut sections = vec![head, ports(kind, page), parameters(kind, page), metrics(kind, page)];
     sections.retain(|section| !section.is_empty());

@@ -21,8 +21,13 @@ fn takes_color() -> bool {
 
 /// Prints on stdout; `false` when nobody reads any more, which is no error.
 pub fn say(text: &str) -> Result<bool> {
+    write(text.as_bytes())
+}
+
+/// The same for bytes that need not be text.
+pub fn write(bytes: &[u8]) -> Result<bool> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error).context("write to stdout"),

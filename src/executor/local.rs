@@ -104,9 +104,13 @@ impl Executor for Local {
         }
     }
 
+    fn stop_all(&mut self) {
+        self.running.values().for_each(|running| kill(&running.child, Signal::TERM));
+    }
+
     fn cancel_all(&mut self) {
         let until = Instant::now() + GRACE;
-        self.running.values().for_each(|running| kill(&running.child, Signal::TERM));
+        self.stop_all();
         while !self.running.is_empty() {
             match self.ended.1.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(id) => {

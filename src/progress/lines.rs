@@ -95,7 +95,7 @@ mod tests {
             stage: stage.to_owned(),
             part: None,
             key: String::new(),
-            action: serde_json::Value::Null,
+            action: serde_json::Value::Null.into(),
             attempt: 1,
             why: vec!["parameters.lr: 0.001 -> 0.0005".to_owned()],
             log: "log.txt".to_owned(),

@@ -1,10 +1,12 @@
 //! `explain STAGE`: everything one run knows of one stage. Knows nothing of the store: what its record adds is handed in.
 
+use super::cause::Now;
 use super::fold::{ActionRun, ActionState, Run, StageRun};
 use super::page::{self, Page, Tone, cell, duration, moment, number};
 use super::stages;
 use crate::event::{Metrics, Outcome};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// A candidate as the record keeps it.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,22 +44,35 @@ pub fn execution(run: &Run, key: &str) -> Option<Execution> {
     })
 }
 
-/// `executed` finds the execution of a key in this run or the ones before it; `checkpoints` are those of the record
-/// of the stage's own action, `None` where there is no record.
+/// What is known beside the events of the run.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Of the record of the stage's own action; `None` where there is no record.
+    pub checkpoints: Option<Vec<Checkpoint>>,
+    /// How many results a key has had, of those that had more than one.
+    pub variants: BTreeMap<String, usize>,
+    /// What a run would do; `None` where that was not asked.
+    pub now: Option<Now>,
+}
+
+/// `executed` finds the execution of a key in this run or the ones before it.
 pub fn explain(
     run: &Run,
     stage: &StageRun,
     executed: impl Fn(&str) -> Option<Execution>,
-    checkpoints: Option<&[Checkpoint]>,
+    stored: &Stored,
     page: Page,
 ) -> String {
+    let Stored { checkpoints, variants, now } = stored;
     let mut sections = vec![format!("{} ({})\n", stage.head.name, stage.head.kind)];
+    sections.extend(now.as_ref().map(|now| today(now, page)));
     sections.push(outcome(stage, page));
     let (own, parts): (Vec<&ActionRun>, Vec<&ActionRun>) =
         stage.actions.iter().partition(|action| action.part.is_none());
     sections.extend(own.iter().map(|action| describe(action, executed(&action.key), page)));
     sections.push(measurements(&parts, &executed, page));
-    sections.push(checkpoints.map_or(String::new(), |checkpoints| candidates(stage, checkpoints, page)));
+    sections.push(unsteady(stage, variants, page));
+    sections.push(checkpoints.as_ref().map_or(String::new(), |checkpoints| candidates(stage, checkpoints, page)));
     sections.push(verdict(stage, page));
     sections.push(study(run, stage, page));
     sections.retain(|section| !section.is_empty());
@@ -77,7 +92,7 @@ impl Facts {
     }
 
     /// The label stands once, beside the first.
-    fn list(&mut self, label: &str, values: impl IntoIterator<Item = String>) {
+    pub fn list(&mut self, label: &str, values: impl IntoIterator<Item = String>) {
         for (row, value) in values.into_iter().enumerate() {
             self.say(if row == 0 { label } else { "" }, value, Tone::Plain);
         }
@@ -87,6 +102,25 @@ impl Facts {
         page::keep_whole(&mut self.0, [0]);
         if self.0.is_empty() { String::new() } else { page::print(self.0) }
     }
+}
+
+/// What a run would do with the stage, with every cause.
+fn today(now: &Now, page: Page) -> String {
+    let mut facts = Facts::new(page);
+    facts.say("now", &now.said, now.tone);
+    facts.list("because", now.because.iter().cloned());
+    facts.print()
+}
+
+/// Actions that gave different results for the same arguments.
+fn unsteady(stage: &StageRun, variants: &BTreeMap<String, usize>, page: Page) -> String {
+    let mut facts = Facts::new(page);
+    for action in &stage.actions {
+        let Some(count) = variants.get(&action.key) else { continue };
+        let part = action.part.as_ref().map_or(String::new(), |part| format!("{part}: "));
+        facts.say("not deterministic", format!("{part}{count} variants; the first is kept"), Tone::Doubtful);
+    }
+    facts.print()
 }
 
 fn outcome(stage: &StageRun, page: Page) -> String {

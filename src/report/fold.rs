@@ -2,14 +2,19 @@
 
 use crate::event::{Answer, Event, Measured, Outcome, StageHead, Verdict};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub struct Run {
+    /// `<time>-<pipeline>`, as its directory is called.
+    pub name: String,
     pub pipeline: String,
     pub file: String,
     pub at: String,
     pub overrides: Vec<String>,
+    /// `--only` and `--from`, as typed.
+    pub selection: String,
     pub stages: Vec<StageRun>,
     pub studies: Vec<Study>,
     /// `None` while the run goes on, and for ever when it was killed.
@@ -33,6 +38,8 @@ pub struct StageRun {
     pub actions: Vec<ActionRun>,
     pub verdict: Option<Verdict>,
     pub outcome: Option<Outcome>,
+    /// `(part, what was said)`, in their order.
+    pub notes: Vec<(Option<String>, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +47,7 @@ pub struct ActionRun {
     /// `None` for the stage's own action.
     pub part: Option<String>,
     pub key: String,
-    pub action: Value,
+    pub action: Arc<Value>,
     pub state: ActionState,
 }
 
@@ -64,15 +71,31 @@ pub struct Study {
 
 /// `None` where no run was started.
 pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Run> {
-    let mut folded = None;
-    for event in events {
-        match (&mut folded, event) {
-            (None, Event::RunStarted { pipeline, file, at, stages, overrides, .. }) => {
-                folded = Some(Run {
+    let mut folding = Folding::default();
+    events.into_iter().for_each(|event| folding.add(event));
+    folding.run
+}
+
+/// A run as far as it was told.
+#[derive(Default)]
+pub struct Folding {
+    pub run: Option<Run>,
+    /// Where each stage stands: there may be thousands.
+    places: HashMap<String, usize>,
+}
+
+impl Folding {
+    pub fn add(&mut self, event: &Event) {
+        match (&mut self.run, event) {
+            (None, Event::RunStarted { run, pipeline, file, at, stages, overrides, selection }) => {
+                self.places = stages.iter().enumerate().map(|(at, head)| (head.name.clone(), at)).collect();
+                self.run = Some(Run {
+                    name: run.clone(),
                     pipeline: pipeline.clone(),
                     file: file.clone(),
                     at: at.clone(),
                     overrides: overrides.clone(),
+                    selection: selection.clone(),
                     stages: stages.iter().map(not_reached).collect(),
                     studies: Vec::new(),
                     finish: None,
@@ -80,24 +103,19 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Run> {
                     lasted: BTreeMap::new(),
                 });
             }
-            (Some(run), event) => run.add(event),
+            (Some(run), event) => run.add(event, &self.places),
             (None, _) => {}
         }
     }
-    folded
 }
 
 fn not_reached(head: &StageHead) -> StageRun {
-    StageRun { head: head.clone(), actions: Vec::new(), verdict: None, outcome: None }
+    StageRun { head: head.clone(), actions: Vec::new(), verdict: None, outcome: None, notes: Vec::new() }
 }
 
 impl Run {
     pub fn stage(&self, name: &str) -> Option<&StageRun> {
         self.stages.iter().find(|stage| stage.head.name == name)
-    }
-
-    fn stage_mut(&mut self, name: &str) -> Option<&mut StageRun> {
-        self.stages.iter_mut().find(|stage| stage.head.name == name)
     }
 
     fn study_mut(&mut self, eval: &str) -> &mut Study {
@@ -113,7 +131,7 @@ impl Run {
         &mut self.studies[at]
     }
 
-    fn add(&mut self, event: &Event) {
+    fn add(&mut self, event: &Event, places: &HashMap<String, usize>) {
         match event {
             Event::RunStarted { .. } => {}
             Event::ScoredBy { eval, rewards } => self.study_mut(eval).rewards = rewards.clone(),
@@ -136,10 +154,11 @@ impl Run {
             | Event::Progressed { stage, .. }
             | Event::Finished { stage, .. }
             | Event::Failed { stage, .. }
+            | Event::Noted { stage, .. }
             | Event::Judged { stage, .. }
             | Event::Ended { stage, .. } => {
-                if let Some(stage) = self.stage_mut(stage) {
-                    stage.add(event);
+                if let Some(at) = places.get(stage) {
+                    self.stages[*at].add(event);
                 }
             }
         }
@@ -171,6 +190,7 @@ impl StageRun {
             Event::Failed { part, cause, log, .. } => {
                 self.end(part, |why, _| ActionState::Failed { why, log: log.clone(), cause: cause.clone() });
             }
+            Event::Noted { part, message, .. } => self.notes.push((part.clone(), message.clone())),
             Event::Judged { verdict, .. } => self.verdict = Some((**verdict).clone()),
             Event::Ended { outcome, .. } => self.outcome = Some(outcome.clone()),
             Event::RunStarted { .. }
@@ -182,7 +202,7 @@ impl StageRun {
     }
 
     /// A second attempt at an action takes the place of the first.
-    fn put(&mut self, part: &Option<String>, key: &str, action: &Value, state: ActionState) {
+    fn put(&mut self, part: &Option<String>, key: &str, action: &Arc<Value>, state: ActionState) {
         let new = ActionRun { part: part.clone(), key: key.to_owned(), action: action.clone(), state };
         match self.actions.iter_mut().find(|old| old.part == *part) {
             Some(old) => *old = new,

@@ -172,6 +172,18 @@ pub fn number(value: Option<f64>) -> String {
     }
 }
 
+/// `512 B`, `1.5 MiB`: powers of 1024.
+pub fn bytes(count: u64) -> String {
+    let mut amount = count as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if amount < 1024.0 {
+            return if unit == "B" { format!("{count} B") } else { format!("{amount:.1} {unit}") };
+        }
+        amount /= 1024.0;
+    }
+    format!("{amount:.1} TiB")
+}
+
 /// A time of the journal without its fractions: `2026-11-21 23:15:00 UTC`. What is no time is shown as it is.
 pub fn moment(rfc_3339: &str) -> String {
     let parsed = rfc_3339.parse::<jiff::Timestamp>();

@@ -6,6 +6,7 @@ use crate::event::{
     Answer, Decision, Event, Evidence, Measured, Metrics, Outcome, RuleVerdict, StageHead, Verdict, Versus,
 };
 use serde_json::json;
+use std::collections::BTreeMap;
 
 pub const PAGE: Page = Page { width: 120, has_color: false };
 
@@ -16,7 +17,7 @@ pub fn metrics(values: &[(&str, f64)]) -> Metrics {
 pub fn head(name: &str, kind: &str) -> StageHead {
     let kind_row = stages::kinds::kind(kind).unwrap();
     let metrics = kind_row.metrics.iter().map(|metric| (metric.name.to_owned(), metric.direction)).collect();
-    StageHead { name: name.to_owned(), kind: kind.to_owned(), has_gate: true, metrics }
+    StageHead { name: name.to_owned(), kind: kind.to_owned(), has_gate: true, metrics, from: BTreeMap::new() }
 }
 
 pub fn run_started(stages: &[(&str, &str)]) -> Event {
@@ -27,6 +28,7 @@ pub fn run_started(stages: &[(&str, &str)]) -> Event {
         at: "2026-11-21T23:15:00Z".to_owned(),
         stages: stages.iter().map(|(name, kind)| head(name, kind)).collect(),
         overrides: vec!["vars.steps=20".to_owned()],
+        selection: String::new(),
     }
 }
 
@@ -43,7 +45,7 @@ pub fn started(stage: &str, part: Option<&str>) -> Event {
         stage: stage.to_owned(),
         part: part.map(str::to_owned),
         key: format!("key of {stage}"),
-        action: action(),
+        action: action().into(),
         attempt: 1,
         why: vec!["parameters.lr: 0.001 -> 0.0005".to_owned()],
         log: format!(".pipeline/work/{stage}/1/log.txt"),
@@ -51,7 +53,7 @@ pub fn started(stage: &str, part: Option<&str>) -> Event {
 }
 
 pub fn hit(stage: &str) -> Event {
-    Event::Hit { stage: stage.to_owned(), part: None, key: format!("key of {stage}"), action: action() }
+    Event::Hit { stage: stage.to_owned(), part: None, key: format!("key of {stage}"), action: action().into() }
 }
 
 pub fn finished(stage: &str, seconds: f64) -> Event {

@@ -10,6 +10,9 @@ use stages::stage::Direction;
 const SHOWN: usize = 3;
 const SHOWN_OF_RULES: usize = 4;
 
+/// Stages that are all listed.
+const LONG: usize = 60;
+
 /// Terminal cells for the word of the gate: its numbers stand below the table, the metrics need the room.
 const GATE_WIDTH: usize = 24;
 
@@ -17,7 +20,7 @@ pub fn table(run: &Run, is_alive: bool, page: Page) -> String {
     let is_plan = run.stages.iter().any(|stage| matches!(stage.outcome, Some(Outcome::WouldRun { .. })));
     let notes_are = if is_plan { "metrics, or why it would run" } else { "key metrics" };
     let mut table = page::table(page, &["stage", "kind", "result", "time", notes_are, "gate"]);
-    for stage in &run.stages {
+    for stage in run.stages.iter().filter(|stage| is_listed(run, stage)) {
         let (result, tone) = result(stage, run.finish.is_none() && is_alive);
         let (gate, gate_tone) = gate(stage);
         table.add_row([
@@ -31,7 +34,18 @@ pub fn table(run: &Run, is_alive: bool, page: Page) -> String {
     }
     page::align_right(&mut table, [3]);
     page::keep_whole(&mut table, 0..4);
-    page::print(table)
+    let text = if table.is_empty() { String::new() } else { page::print(table) };
+    match run.stages.iter().filter(|stage| !is_listed(run, stage)).count() {
+        0 => text,
+        hidden => format!("{text}{hidden} cached stages are not listed; `pipeline status --json` has them\n"),
+    }
+}
+
+/// In a long table what did not change hides what did.
+fn is_listed(run: &Run, stage: &StageRun) -> bool {
+    let is_quiet = stage.outcome.as_ref().is_some_and(Outcome::is_cached)
+        && stage.verdict.as_ref().is_none_or(|verdict| verdict.decision == Decision::Pass);
+    run.stages.len() <= LONG || !is_quiet
 }
 
 fn result(stage: &StageRun, is_alive: bool) -> (String, Tone) {
@@ -174,7 +188,7 @@ pub fn decision(decision: Decision) -> (&'static str, Tone) {
 /// Every rule of every gate with the numbers it saw; empty when no gate has spoken.
 pub fn gates(run: &Run, page: Page) -> String {
     let mut table = page::table(page, &["gate of", "rule", "says", "because"]);
-    for stage in &run.stages {
+    for stage in run.stages.iter().filter(|stage| is_listed(run, stage)) {
         let Some(verdict) = &stage.verdict else { continue };
         for (row, (role, word, tone, because)) in verdict_rows(verdict).into_iter().enumerate() {
             let name = if row == 0 { stage.head.name.as_str() } else { "" };
@@ -208,6 +222,20 @@ fn numbers_seen(rule: &RuleVerdict, word: &str) -> String {
     let said =
         rule.explanation.strip_prefix(word).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&rule.explanation);
     if said.is_empty() { rule.text.clone() } else { said.to_owned() }
+}
+
+/// What was said of actions beside how they ended; empty when nothing was.
+pub fn notes_of_actions(run: &Run, page: Page) -> String {
+    let mut table = page::bare_table(page);
+    for stage in &run.stages {
+        for (part, message) in &stage.notes {
+            let name =
+                part.as_ref().map_or_else(|| stage.head.name.clone(), |part| format!("{}: {part}", stage.head.name));
+            table.add_row([cell(name, Tone::Doubtful), cell(message, Tone::Plain)]);
+        }
+    }
+    page::keep_whole(&mut table, [0]);
+    if table.is_empty() { String::new() } else { page::print(table) }
 }
 
 /// Causes and logs of what failed; empty when nothing did.

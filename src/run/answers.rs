@@ -6,37 +6,58 @@ use crate::action::Record;
 use crate::event::{Event, RuleVerdict, Table};
 use crate::gate::Items;
 use crate::journal::History;
+use crate::plan::selection::Role;
 use crate::schedule::{News, Request};
 use anyhow::{Context, Result};
 use cache::{Damaged, Digest};
+use rayon::prelude::*;
 use std::sync::Arc;
 
+/// From so many on it is worth waking the other processors.
+const MANY: usize = 64;
+
 impl Run<'_> {
-    /// What the store knows of an action; in a dry run also that it knows nothing.
-    pub fn look_up(&mut self, request: &Request) -> Result<Option<News>> {
-        let found = self.store.lookup(&request.key)?.and_then(|stored| match Self::known(request, &stored, None) {
-            Ok(news) => Some(news),
-            Err(error) => {
-                tracing::warn!("the record of {} is of no use: {error:#}", self.named(request));
-                None
-            }
+    /// What the store knows of these actions, in their order; in a dry run also that it knows nothing. Many are read by
+    /// all processors.
+    pub fn look_up(&mut self, requests: &[Request]) -> Result<Vec<Option<News>>> {
+        let is_forced: Vec<bool> = requests.iter().map(|request| self.is_forced(request)).collect();
+        let store = self.store;
+        let find = |(request, is_forced): (&Request, &bool)| match is_forced {
+            true => Ok(None),
+            false => store.result::<Record>(&request.action.key),
+        };
+        let found: Vec<Result<Option<Record>>> = match requests.len() < MANY {
+            true => requests.iter().zip(&is_forced).map(find).collect(),
+            false => requests.par_iter().zip(&is_forced).map(find).collect(),
+        };
+        requests.iter().zip(found).map(|(request, found)| self.answer(request, found)).collect()
+    }
+
+    fn answer(&mut self, request: &Request, found: Result<Option<Record>>) -> Result<Option<News>> {
+        let key = &request.action.key;
+        let found = found?.and_then(|record| {
+            let checked = record.checked();
+            checked.inspect_err(|error| tracing::warn!("{}: {error:#}", self.named(request))).ok()
         });
-        if let Some(news) = found {
+        if let Some(record) = found {
             let (stage, part) = self.name(request);
-            let action = serde_json::to_value(&request.action).context("write the action")?;
-            self.tell(Event::Hit { stage, part, key: request.key.to_string(), action })?;
-            return Ok(Some(news));
+            self.tell(Event::Hit { stage, part, key: key.to_string(), action: request.action.shown() })?;
+            return Ok(Some(News::Known { key: *key, record: Arc::new(record), seconds: None }));
         }
-        if self.worker.is_none() {
+        if self.selection.role(request.stage) == Role::Find {
+            let cause = "it is not done, and `--only` and `--from` leave it out: run it first".to_owned();
+            return Ok(Some(News::Failed { key: *key, cause }));
+        }
+        if self.doing.is_none() {
             let because = self.why(request)?;
-            return Ok(Some(News::WouldRun { key: request.key, because }));
+            return Ok(Some(News::WouldRun { key: *key, because }));
         }
         Ok(None)
     }
 
-    pub fn known(request: &Request, stored: &cache::Record, seconds: Option<f64>) -> Result<News> {
-        let record = Arc::new(Record::from_store(stored)?);
-        Ok(News::Known { key: request.key, record, seconds })
+    /// Whether it is to be executed though there may be a result.
+    fn is_forced(&self, request: &Request) -> bool {
+        self.selection.is_forced(request.stage) && !self.forced.contains(&request.action.key)
     }
 
     /// A per-item table. None when its bytes turned out damaged: the run then begins anew, and what gave them is made
@@ -55,7 +76,7 @@ impl Run<'_> {
 
     /// Looking leaves nothing behind.
     pub fn remember(&self, key: &Digest, rules: &[RuleVerdict]) -> Result<()> {
-        if self.worker.is_some() {
+        if self.doing.is_some() {
             self.store.remember(key, &serde_json::to_value(rules).context("write a verdict")?)?;
         }
         Ok(())
@@ -63,13 +84,21 @@ impl Run<'_> {
 
     /// What is new about an action, against the last one under the same name.
     pub fn why(&mut self, request: &Request) -> Result<Vec<String>> {
-        if self.history.is_none() {
-            self.history = Some(History::open(&self.options.store, &self.plan.name, self.journal.as_ref())?);
+        if self.is_forced(request) {
+            return Ok(vec!["it is forced".to_owned()]);
         }
-        let new = serde_json::to_value(&request.action).context("write the action")?;
-        let stage = &self.plan.stages[request.stage].name;
+        if self.history.is_none() {
+            self.history = Some(History::open(
+                &self.options.store,
+                &self.plan.name,
+                self.doing.as_ref().map(|doing| &doing.journal),
+            )?);
+        }
+        let (stage, action) = (&self.plan.stages[request.stage].name, &request.action);
         let last = self.history.as_mut().and_then(|history| history.last(stage, request.part.as_deref()));
-        Ok(last
-            .map_or_else(|| vec!["it never ran before".to_owned()], |last| last.news(&request.key.to_string(), &new)))
+        Ok(last.map_or_else(
+            || vec!["it never ran before".to_owned()],
+            |last| last.news(&action.key.to_string(), &action.shown()),
+        ))
     }
 }

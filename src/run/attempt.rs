@@ -4,18 +4,21 @@
 use crate::action::{Action, Candidate, Record};
 use crate::executor::Exit;
 use anyhow::{Context, Result, bail};
-use cache::{Content, Digest, Store};
+use cache::{Content, Digest, Store, Tally};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use stages::io::{Host, Outcome};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A worker whose parent was killed ends itself within moments; so long its checkpoint is waited for.
 const LAST_BREATH: Duration = Duration::from_secs(3);
+/// Earlier attempts at an action of which log, curves and action are kept.
+const KEPT: usize = 9;
 /// Lines of the log that a cause of death quotes.
 const QUOTED: usize = 5;
 
@@ -25,6 +28,18 @@ pub struct Attempt {
     pub directory: PathBuf,
     /// It goes on from a checkpoint of an earlier one.
     pub is_resumed: bool,
+    /// Every file of its inputs as it was when it was put there.
+    placed: Vec<Placed>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Placed {
+    path: PathBuf,
+    size: u64,
+    inode: u64,
+    modified: (i64, i64),
+    /// Of the inode: who sets back the time of its bytes cannot set back this one.
+    changed: (i64, i64),
 }
 
 impl Attempt {
@@ -51,9 +66,12 @@ pub fn prepare(
     for (_, path, content) in action.placements() {
         place(store, content, &attempt.directory.join(path), outside)?;
     }
+    attempt.placed = placed(&attempt.directory)?;
     attempt.is_resumed = adopt_resume(&earlier, &attempt)?;
-    // One failed attempt is kept whole, to look at; those before it only as logs.
-    earlier.iter().filter(|attempt| !is_alive(attempt)).for_each(shed);
+    // One failed attempt is kept whole, to look at; some before it only as logs; the rest goes.
+    let dead: Vec<&Attempt> = earlier.iter().filter(|attempt| !is_alive(attempt)).collect();
+    dead.iter().for_each(|attempt| shed(store, attempt));
+    dead.iter().rev().skip(KEPT).for_each(|attempt| remove(store, &attempt.directory));
     Ok(attempt)
 }
 
@@ -82,7 +100,7 @@ fn create(of_key: &Path, first: u32) -> Result<Attempt> {
     for number in first.. {
         let directory = of_key.join(number.to_string());
         match fs::create_dir(&directory) {
-            Ok(()) => return Ok(Attempt { number, directory, is_resumed: false }),
+            Ok(()) => return Ok(Attempt { number, directory, is_resumed: false, placed: Vec::new() }),
             // Another process took this number.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| format!("create {}", directory.display())),
@@ -102,7 +120,7 @@ fn attempts(of_key: &Path) -> Result<Vec<Attempt>> {
     for entry in entries {
         let entry = entry.with_context(|| format!("read {}", of_key.display()))?;
         if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-            attempts.push(Attempt { number, directory: entry.path(), is_resumed: false });
+            attempts.push(Attempt { number, directory: entry.path(), is_resumed: false, placed: Vec::new() });
         }
     }
     attempts.sort_by_key(|attempt| attempt.number);
@@ -154,20 +172,157 @@ fn is_alive(attempt: &Attempt) -> bool {
 }
 
 /// Gives back the space. Logs, curves and the action stay.
-fn shed(attempt: &Attempt) {
-    for big in ["in", "out", "tables", "resume", "resume.old", "resume.partial"] {
-        let path = attempt.directory.join(big);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => tracing::warn!("remove {}: {error}", path.display()),
-            _ => {}
-        }
+fn shed(store: &Store, attempt: &Attempt) {
+    for big in ["in", "out", "tables", "resume", "resume.old", "resume.partial", ".home", ".tmp"] {
+        remove(store, &attempt.directory.join(big));
+    }
+}
+
+/// What cannot be removed only costs space.
+fn remove(store: &Store, directory: &Path) {
+    match store.withdraw(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => tracing::warn!("remove {}: {error}", directory.display()),
+        _ => {}
     }
 }
 
 /// After the record is committed nothing in any directory of this key is needed any more, save by another run.
-pub fn tidy(attempt: &Attempt) {
+pub fn tidy(store: &Store, attempt: &Attempt) {
     let all = attempt.directory.parent().and_then(|of_key| attempts(of_key).ok()).unwrap_or_default();
-    all.iter().filter(|other| other.number == attempt.number || !is_alive(other)).for_each(shed);
+    all.iter().filter(|other| other.number == attempt.number || !is_alive(other)).for_each(|other| shed(store, other));
+}
+
+/// Every file under `in/`.
+fn placed(directory: &Path) -> Result<Vec<Placed>> {
+    let mut open = vec![directory.join("in")];
+    let mut placed = Vec::new();
+    while let Some(path) = open.pop() {
+        let metadata = match fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata,
+            // A stage without inputs has no such directory.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        if metadata.is_dir() {
+            for entry in fs::read_dir(&path).with_context(|| format!("read {}", path.display()))? {
+                open.push(entry.with_context(|| format!("read {}", path.display()))?.path());
+            }
+        } else {
+            let (size, inode) = (metadata.len(), metadata.ino());
+            let modified = (metadata.mtime(), metadata.mtime_nsec());
+            placed.push(Placed { size, inode, modified, changed: (metadata.ctime(), metadata.ctime_nsec()), path });
+        }
+    }
+    placed.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(placed)
+}
+
+/// An error when an input is no longer what the action says it is: what the stage made of it may be of either.
+pub fn check_inputs(
+    store: &Store,
+    attempt: &Attempt,
+    action: &Action,
+    outside: &BTreeMap<PathBuf, Content>,
+) -> Result<()> {
+    let placements = action.placements();
+    for (path, content) in outside.iter().filter(|(_, known)| placements.iter().any(|(.., content)| content == known)) {
+        if !store.unchanged(path, content)? {
+            bail!("{} was changed while the stage ran: its result is not recorded; run again", path.display());
+        }
+    }
+    // Another name of the same blob, come or gone meanwhile, changes the inode as well: then it is read once more.
+    if placed(&attempt.directory)? != attempt.placed {
+        for (port, path, content) in placements {
+            let now = store.identify(&attempt.directory.join(&path));
+            if !now.is_ok_and(|now| now == *content) {
+                // Where a file is a link into the store, others see the change, too: the store must not keep it.
+                let is_sound = store.is_sound(content).unwrap_or(false);
+                let loss = if is_sound { "" } else { "; what made it is to be run again" };
+                bail!(
+                    "the input `{port}` ({}) was changed while the stage ran, by it or by one beside it: its result is not \
+                     recorded{loss}",
+                    path.display()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The log as content, so that it can be shown for as long as the result is there; none when nothing was said.
+pub fn keep_log(store: &Store, attempt: &Attempt) -> Result<Option<Content>> {
+    let log = attempt.log();
+    match fs::metadata(&log) {
+        Ok(metadata) if metadata.len() > 0 => store.adopt(&log).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Takes away the work directories of actions that are not to be kept, that nobody is at, and that were not touched
+/// for so long. What it frees is counted, also where nothing is taken away.
+pub fn sweep(
+    root: &Path,
+    store: &Store,
+    keep: &BTreeSet<Digest>,
+    keep_newer_than: Option<Duration>,
+    dry_run: bool,
+) -> Result<Tally> {
+    let work = root.join("work");
+    let mut swept = Tally::default();
+    let entries = match fs::read_dir(&work) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(swept),
+        Err(error) => return Err(error).with_context(|| format!("read {}", work.display())),
+    };
+    for entry in entries {
+        let path = entry.with_context(|| format!("read {}", work.display()))?.path();
+        let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<Digest>().ok());
+        let age = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
+        let is_young = keep_newer_than.is_some_and(|young| age.is_none_or(|age| age < young));
+        if key.is_none_or(|key| keep.contains(&key)) || is_young || attempts(&path)?.iter().any(is_alive) {
+            continue;
+        }
+        swept.count += 1;
+        swept.bytes += free_bytes(&path);
+        if !dry_run {
+            remove(store, &path);
+        }
+    }
+    Ok(swept)
+}
+
+/// Gives back the space of attempts that failed or were broken off, the oldest first, until those of all actions take at
+/// most `budget` bytes. Of the action that failed last one attempt stays whole, to look at.
+pub fn prune(root: &Path, store: &Store, budget: u64, last: &Attempt) {
+    let entries = fs::read_dir(root.join("work")).into_iter().flatten().flatten();
+    let all = entries.flat_map(|of_key| attempts(&of_key.path()).unwrap_or_default());
+    let sized = all.map(|attempt| {
+        let touched = fs::metadata(&attempt.directory).and_then(|metadata| metadata.modified()).ok();
+        (touched, free_bytes(&attempt.directory), attempt)
+    });
+    let mut sized: Vec<_> = sized.filter(|(_, bytes, _)| *bytes > 0).collect();
+    sized.sort_by_key(|(touched, ..)| *touched);
+    let mut used: u64 = sized.iter().map(|(_, bytes, _)| bytes).sum();
+    for (_, bytes, attempt) in sized {
+        if used <= budget {
+            break;
+        }
+        if attempt.directory != last.directory && !is_alive(&attempt) {
+            remove(store, &attempt.directory);
+            used -= bytes;
+        }
+    }
+}
+
+/// Of files with no other name: what the store holds as well is not freed. What cannot be read counts for nothing.
+fn free_bytes(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let of = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => free_bytes(&entry.path()),
+        Ok(metadata) if metadata.nlink() == 1 => metadata.len(),
+        _ => 0,
+    };
+    entries.map(of).sum()
 }
 
 /// Whether the worker wrote its outcome, which it does last.
@@ -209,13 +364,24 @@ fn tables(store: &Store, directory: &Path) -> Result<BTreeMap<String, Content>> 
 pub fn cause(attempt: &Attempt, exit: Exit) -> String {
     let said = fs::read_to_string(attempt.directory.join("error.txt")).ok().filter(|said| !said.trim().is_empty());
     let cause = match (exit, said) {
-        (Exit::TimedOut(_), _) | (_, None) => exit.in_words(),
+        (Exit::TimedOut(_), _) => exit.in_words(),
+        (_, None) => exit.in_words() + &full_disk(&attempt.directory).unwrap_or_default(),
         (_, Some(said)) => said.trim().to_owned(),
     };
     let repeats = format!("error: {cause}");
     let lines: Vec<String> =
         last_lines(&attempt.log()).into_iter().filter(|line| !repeats.contains(line.trim())).collect();
     if lines.is_empty() { cause } else { format!("{cause}\n  {}", lines.join("\n  ")) }
+}
+
+/// Where a disk is full a worker cannot even say so: there is no room for its log and `error.txt`.
+fn full_disk(directory: &Path) -> Option<String> {
+    const NEXT_TO_NOTHING: u64 = 64 << 10;
+    let disk = rustix::fs::statvfs(directory).ok()?;
+    // A file system that keeps no count of its files has none.
+    let has_names = disk.f_files == 0 || disk.f_favail > 0;
+    let has_room = disk.f_bavail.saturating_mul(disk.f_frsize) >= NEXT_TO_NOTHING;
+    (!has_names || !has_room).then(|| format!("; the disk that {} lies on is full", directory.display()))
 }
 
 /// A log may be long: only its end is read.

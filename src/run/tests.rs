@@ -1,8 +1,12 @@
 //! Whole runs with real processes: the worker is a shell that does what the command of an `exec` action says, and
 //! writes its outcome as a worker does.
 
+mod choosing;
+mod ending;
+
 use super::*;
 use crate::diagnostic::{Source as Text, render};
+use crate::plan::selection::{Asked, select};
 use crate::{journal, plan, spec};
 use expect_test::expect;
 use std::fs;
@@ -11,6 +15,7 @@ use std::sync::atomic::AtomicUsize;
 
 /// Runs the last argument of the action's command; `metrics` holds what stands inside the braces of its metrics.
 const WORKER: &str = r#"
+trap : TERM
 cd "$1" && mkdir -p out/0 || exit 1
 command=$(sed 's/.*"command":\["sh","-c","\([^"]*\)".*/\1/' action.json)
 sh -c "$command" || exit $?
@@ -19,10 +24,14 @@ printf '{"candidates":[{"step":0,"metrics":{%s}}],"telemetry":{"device":"cpu"}}'
 
 struct Place {
     directory: tempfile::TempDir,
+    means: Means,
+    asked: Asked,
 }
 
 fn place() -> Place {
-    Place { directory: tempfile::tempdir().unwrap() }
+    let capacity = Resources { gpu: 1, memory: 8 };
+    let means = Means { device: DeviceChoice::Cpu, jobs: 2, capacity, is_durable: true, keeps_going: false };
+    Place { directory: tempfile::tempdir().unwrap(), means, asked: Asked::default() }
 }
 
 impl Place {
@@ -36,13 +45,12 @@ impl Place {
         let source = Text { path: "toy.yaml".into(), text, overrides: Vec::new(), rule: None };
         let show = |mistakes: &[crate::diagnostic::Diagnostic]| render(&source, mistakes, false);
         let spec = spec::read(&source, &|_| None).map_err(|mistakes| show(&mistakes)).unwrap();
-        plan::resolve(&spec, self.path()).map_err(|mistakes| show(&mistakes)).unwrap()
+        plan::resolve(spec, self.path()).map_err(|mistakes| show(&mistakes)).unwrap()
     }
 
     fn options(&self) -> Options {
         let store = self.path().join(".pipeline");
-        let (file, overrides, device) = ("toy.yaml".into(), Vec::new(), DeviceChoice::Cpu);
-        Options { file, overrides, store, device, jobs: 2, decisions: BTreeMap::new() }
+        Options { file: "toy.yaml".into(), overrides: Vec::new(), store, decisions: BTreeMap::new() }
     }
 
     fn run_until(&self, text: &str, interrupt: &AtomicBool, watch: &dyn Fn(&Event)) -> (u8, String) {
@@ -51,7 +59,10 @@ impl Place {
         let journal = Journal::create(&options.store, &plan.name, jiff::Timestamp::now()).unwrap();
         let worker = ["sh", "-c", WORKER, "worker"].map(OsString::from);
         let mut lines = Vec::new();
-        let exit = execute(&plan, &options, &store, Some((journal, &worker)), interrupt, &mut |event| {
+        let selection = select(&plan, &self.asked).unwrap();
+        let doing = Some(Doing { journal, worker: &worker, means: &self.means });
+        let contents = contents(&plan, &selection, &store).unwrap();
+        let exit = execute(&plan, &selection, &options, (&store, &contents), doing, interrupt, &mut |event| {
             watch(event);
             lines.extend(line(event));
         });
@@ -66,7 +77,9 @@ impl Place {
 
     fn look(&self, text: &str) -> (u8, String) {
         let mut lines = Vec::new();
-        let exit = look(&self.plan(text), &self.options(), &mut |event| lines.extend(line(event)));
+        let plan = self.plan(text);
+        let selection = select(&plan, &self.asked).unwrap();
+        let exit = look(&plan, &selection, &self.options(), &mut |event| lines.extend(line(event)));
         (exit.unwrap(), lines.join("\n") + "\n")
     }
 
@@ -79,6 +92,7 @@ impl Place {
 fn line(event: &Event) -> Option<String> {
     match event {
         Event::Started { stage, attempt, why, .. } => Some(format!("{stage}: attempt {attempt}: {}", why.join("; "))),
+        Event::Noted { stage, message, .. } => Some(format!("{stage}: {message}")),
         Event::Failed { stage, cause, .. } => Some(format!("{stage}: failed: {}", cause.replace('\n', " |"))),
         Event::Ended { stage, outcome } => Some(match outcome {
             Outcome::Done { executed, .. } => format!("{stage}: done, {}", if *executed { "run" } else { "cached" }),
@@ -170,7 +184,7 @@ fn a_failed_attempt_is_tried_again_as_often_as_the_stage_allows() {
     let text = r#"
 name: toy
 stages:
-  shaky: {kind: exec, retry: 2, with: {command: [sh, -c, "echo x >> HERE/marks; test $(wc -l < HERE/marks) = 3"]}}
+  shaky: {kind: exec, retry: {times: 2, wait: 0.01}, with: {command: [sh, -c, "echo x >> HERE/marks; test $(wc -l < HERE/marks) = 3"]}}
 "#;
     let (exit, told) = place.run(text);
     assert_eq!((exit, place.marks("marks")), (0, 3));
@@ -181,6 +195,8 @@ stages:
         shaky: done, run
         shaky: failed: the worker ended with exit code 1
         shaky: failed: the worker ended with exit code 1
+        shaky: tried again in 10ms (1 of 2)
+        shaky: tried again in 20ms (2 of 2)
     "#]]
     .assert_eq(&told);
 }

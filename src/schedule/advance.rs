@@ -40,7 +40,7 @@ fn run(desk: &mut Desk, known: &mut Option<Arc<Record>>, events: &mut Vec<Event>
     let stage = desk.stage();
     // Work that could not be judged is not begun.
     let can_judge = stage.gate.as_ref().map_or(Ok(()), |gate| verdict::can_judge(desk, gate));
-    let (action, ()) = desk::both(desk.action(stage), can_judge)?;
+    let (action, ()) = desk::both(desk.own_action(), can_judge)?;
     let record = desk.obtain(None, action, desk.id)?.record;
     *known = Some(record.clone());
     let candidates: Vec<Artifact> = record

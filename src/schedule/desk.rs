@@ -1,13 +1,12 @@
 //! Where a stage that is being advanced asks: for actions, and for what other stages' names carry. Knows nothing of
 //! gates and measurements.
 
-use super::{Artifact, End, Request};
+use super::{Artifact, End, Keyed, Request};
 use crate::action::{Action, ActionInput, Candidate, Record};
 use crate::event::{Decided, Outcome, RuleVerdict, Table};
 use crate::gate::Items;
 use crate::plan::{Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
-use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ pub enum Fact {
     Known(Known),
     Failed(String),
     WouldRun(Vec<String>),
+    LeftOut(String),
 }
 
 #[derive(Clone)]
@@ -52,7 +52,7 @@ pub enum Missing {
 impl Missing {
     pub fn need(&self) -> Need {
         match self {
-            Missing::Action(request) => Need::Action(request.key),
+            Missing::Action(request) => Need::Action(request.action.key),
             Missing::Table(table) => Need::Table(table.clone()),
             Missing::Memory(key) => Need::Memory(*key),
         }
@@ -70,7 +70,10 @@ pub struct Desk<'a> {
     pub missing: Vec<Missing>,
     /// What the rules of its gate said, to be remembered.
     pub learned: Option<(Digest, Vec<RuleVerdict>)>,
-    pub found: Vec<(Digest, Option<String>, Value)>,
+    /// What was there, with the name of the part.
+    pub found: Vec<(Keyed, Option<String>)>,
+    /// The asker's own action, once it is known.
+    pub own: Option<Keyed>,
     /// Of the asker's own action, and of everything.
     pub is_executed: bool,
     pub seconds: f64,
@@ -137,6 +140,7 @@ impl<'a> Desk<'a> {
         knowledge: &'a Knowledge,
         ends: &'a [Option<End>],
         id: StageId,
+        own: Option<Keyed>,
     ) -> Desk<'a> {
         Desk {
             plan,
@@ -148,6 +152,7 @@ impl<'a> Desk<'a> {
             missing: Vec::new(),
             learned: None,
             found: Vec::new(),
+            own,
             is_executed: false,
             seconds: 0.0,
         }
@@ -158,26 +163,21 @@ impl<'a> Desk<'a> {
     }
 
     /// The record of an action, now or later.
-    pub fn obtain(&mut self, part: Option<&str>, action: Action, limits_of: StageId) -> Step<Known> {
-        let key = match action.key() {
-            Ok(key) => key,
-            Err(error) => return fails(format!("{error:#}")),
-        };
+    pub fn obtain(&mut self, part: Option<&str>, action: Keyed, limits_of: StageId) -> Step<Known> {
         let lines = |lines: &[String]| match part {
             None => lines.to_vec(),
             Some(part) => lines.iter().map(|line| format!("{part}: {line}")).collect(),
         };
-        match self.knowledge.actions.get(&key) {
+        match self.knowledge.actions.get(&action.key) {
             Some(Fact::Known(known)) => {
                 if let Some((by, seconds)) = known.executed
                     && by == self.id
-                    && !self.found.iter().any(|(found, ..)| *found == key)
+                    && !self.found.iter().any(|(found, _)| found.key == action.key)
                 {
                     self.is_executed |= part.is_none();
                     self.seconds += seconds;
                 }
-                let action = serde_json::to_value(&action).unwrap_or_default();
-                self.found.push((key, part.map(str::to_owned), action));
+                self.found.push((action, part.map(str::to_owned)));
                 Ok(known.clone())
             }
             Some(Fact::Failed(cause)) => fails(match part {
@@ -185,11 +185,20 @@ impl<'a> Desk<'a> {
                 Some(part) => format!("{part}: {cause}"),
             }),
             Some(Fact::WouldRun(because)) => Err(Blocked::Ends(Outcome::WouldRun { because: lines(because) })),
+            Some(Fact::LeftOut(because)) => Err(Blocked::Ends(Outcome::Skipped { because: because.clone() })),
             None => {
                 let part = part.map(str::to_owned);
-                self.ask(Missing::Action(Request { stage: self.id, part, action, key, limits_of }))
+                self.ask(Missing::Action(Request { stage: self.id, part, action, limits_of }))
             }
         }
+    }
+
+    /// The asker's own action. Worked out once: it is asked for again when the record has come.
+    pub fn own_action(&mut self) -> Step<Keyed> {
+        if self.own.is_none() {
+            self.own = Some(keyed(self.action(self.stage())?)?);
+        }
+        Ok(self.own.clone().expect("it was put there above"))
     }
 
     fn ask<T>(&mut self, missing: Missing) -> Step<T> {
@@ -225,7 +234,7 @@ impl<'a> Desk<'a> {
     }
 
     /// The one call of a stage's kind, every input resolved to content.
-    pub fn action(&self, stage: &Stage) -> Step<Action> {
+    fn action(&self, stage: &Stage) -> Step<Action> {
         let inputs = all(stage.inputs.iter().map(|input| {
             let artifacts = self.artifacts(input)?;
             let mut contents: Vec<Content> = artifacts.into_iter().map(|artifact| artifact.content).collect();
@@ -304,6 +313,10 @@ impl<'a> Desk<'a> {
             None => fails(format!("find what `{}` gave: it has not ended yet", self.plan.stages[id].name)),
         }
     }
+}
+
+pub fn keyed(action: Action) -> Step<Keyed> {
+    Keyed::of(action).or_else(|error| fails(format!("{error:#}")))
 }
 
 pub fn made(candidate: &Candidate, label: String) -> Artifact {

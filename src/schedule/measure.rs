@@ -2,7 +2,7 @@
 //! will be compared with. Knows nothing of gates.
 
 use super::Artifact;
-use super::desk::{Desk, Known, Step, all, both, fails};
+use super::desk::{Desk, Known, Step, all, both, fails, keyed};
 use crate::action::{Action, ActionInput};
 use crate::event::{Metrics, SeenBy, Table};
 use crate::plan::StageId;
@@ -126,5 +126,5 @@ fn part(
         inputs: inputs.iter().map(one).collect::<BTreeMap<_, _>>(),
         salt: desk.plan.salt.clone(),
     };
-    desk.obtain(Some(name), action, yardstick.eval)
+    desk.obtain(Some(name), keyed(action)?, yardstick.eval)
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::action::{ActionInput, Candidate};
 use crate::diagnostic::Source;
 use crate::event::Decision;
+use crate::plan::selection::{Asked, select};
 use crate::{plan, spec};
 use expect_test::{Expect, expect};
 use std::collections::BTreeSet;
@@ -111,7 +112,7 @@ fn plan(text: &str) -> (Plan, tempfile::TempDir) {
     let source = Source { path: "toy.yaml".into(), text: text.to_owned(), overrides: Vec::new(), rule: None };
     let mistaken = |mistakes: &[crate::diagnostic::Diagnostic]| crate::diagnostic::render(&source, mistakes, false);
     let spec = spec::read(&source, &|_| None).map_err(|mistakes| mistaken(&mistakes));
-    let plan = plan::resolve(&spec.unwrap(), directory.path()).map_err(|mistakes| mistaken(&mistakes));
+    let plan = plan::resolve(spec.unwrap(), directory.path()).map_err(|mistakes| mistaken(&mistakes));
     (plan.unwrap(), directory)
 }
 
@@ -133,7 +134,8 @@ fn contents(plan: &Plan) -> BTreeMap<PathBuf, Content> {
 fn told(text: &str, world: &World, memory: &mut Memory) -> String {
     let (plan, _directory) = plan(text);
     let contents = contents(&plan);
-    let mut schedule = Schedule::new(&plan, &contents, &world.decisions);
+    let everything = select(&plan, &Asked::default()).unwrap();
+    let mut schedule = Schedule::new(&plan, &everything, &contents, &world.decisions);
     let mut commands: VecDeque<Command> = schedule.begin().into();
     let mut lines = Vec::new();
     while let Some(command) = commands.pop_front() {
@@ -142,17 +144,17 @@ fn told(text: &str, world: &World, memory: &mut Memory) -> String {
             Command::Obtain(request) => {
                 let stage = &plan.stages[request.stage].name;
                 let name = request.part.as_ref().map_or(stage.clone(), |part| format!("{stage}: {part}"));
-                let news = match memory.records.get(&request.key) {
+                let news = match memory.records.get(&request.action.key) {
                     Some((record, _)) => known(&request, record.clone(), None),
-                    None if world.is_dry => News::WouldRun { key: request.key, because: vec!["new".to_owned()] },
+                    None if world.is_dry => News::WouldRun { key: request.action.key, because: vec!["new".to_owned()] },
                     None if world.fails.contains(&stage.as_str()) => {
                         lines.push(format!("{name} runs and fails"));
-                        News::Failed { key: request.key, cause: "NaN loss".to_owned() }
+                        News::Failed { key: request.action.key, cause: "NaN loss".to_owned() }
                     }
                     None => {
                         lines.push(format!("{name} runs"));
                         let (record, items) = made_up(stage, &request, world, memory);
-                        memory.records.insert(request.key, (record.clone(), items.clone()));
+                        memory.records.insert(request.action.key, (record.clone(), items.clone()));
                         memory.tables.extend(items.map(|items| (record.last().content.clone(), items)));
                         known(&request, record, Some(1.0))
                     }
@@ -167,7 +169,7 @@ fn told(text: &str, world: &World, memory: &mut Memory) -> String {
 }
 
 fn known(request: &Request, record: Arc<Record>, seconds: Option<f64>) -> News {
-    News::Known { key: request.key, record, seconds }
+    News::Known { key: request.action.key, record, seconds }
 }
 
 /// What is told; parts and hits are left out, since `runs` says what is not a hit.
@@ -214,11 +216,11 @@ fn numbers(field: &str, number: f64) -> Option<Arc<Items>> {
 }
 
 fn made_up(stage: &str, request: &Request, world: &World, memory: &mut Memory) -> Made {
-    let input = |port: &str| match request.action.inputs.get(port) {
+    let input = |port: &str| match request.action.action.inputs.get(port) {
         Some(ActionInput::One(content)) => Some(content.clone()),
         _ => None,
     };
-    let content = |step: u64| Content::Tree(Digest::of(format!("{}/{step}", request.key).as_bytes()));
+    let content = |step: u64| Content::Tree(Digest::of(format!("{}/{step}", request.action.key).as_bytes()));
     let candidate = |step: u64, metrics: &[(&str, f64)]| Candidate {
         step,
         content: content(step),
@@ -227,7 +229,7 @@ fn made_up(stage: &str, request: &Request, world: &World, memory: &mut Memory) -
     };
     let who =
         |content: Option<Content>| content.and_then(|content| memory.models.get(&content).cloned()).unwrap_or_default();
-    match request.action.kind.as_str() {
+    match request.action.action.kind.as_str() {
         "answers" => {
             memory.models.insert(content(0), who(input("model")));
             (Arc::new(Record { candidates: vec![candidate(0, &[("length", 5.0)])] }), numbers("length", 5.0))

@@ -17,10 +17,24 @@ fn explain_shows_everything_a_run_knows_of_a_stage() {
         metrics: metrics(&[("accuracy", accuracy), ("ece", ece)]),
     };
     let checkpoints =
-        [checkpoint(50, 0.75, 0.0312), checkpoint(100, 0.8125, 0.0412), checkpoint(150, 0.8125, f64::NAN)];
+        vec![checkpoint(50, 0.75, 0.0312), checkpoint(100, 0.8125, 0.0412), checkpoint(150, 0.8125, f64::NAN)];
+    let now = Now {
+        said: "would run".to_owned(),
+        tone: Tone::Doubtful,
+        because: vec!["seed: 7 -> 8".to_owned(), "parameters.lr: 0.0005 -> 0.1".to_owned()],
+    };
+    let stored = Stored {
+        checkpoints: Some(checkpoints),
+        variants: BTreeMap::from([("key of rm_1".to_owned(), 2)]),
+        now: Some(now),
+    };
     expect![[r#"
         rlhf (pipelines/rlhf.yaml), started 2026-11-21 23:15:00 UTC --set vars.steps=20
         rm_1 (rm)
+
+        now      would run
+        because  seed: 7 -> 8
+                 parameters.lr: 0.0005 -> 0.1
 
         result   run in 32 s
         output   tree:0123456789ab, step 100
@@ -42,6 +56,8 @@ fn explain_shows_everything_a_run_knows_of_a_stage() {
         version     1
         log         .pipeline/work/rm_1/1/log.txt
 
+        not deterministic  2 variants; the first is kept
+
         candidate            step 50         step 100 *           step 150
         ────────────────────────────────────────────────────────────────────
         content    tree:9f9f9f9f9f9f  tree:9f9f9f9f9f9f  tree:9f9f9f9f9f9f
@@ -53,11 +69,7 @@ fn explain_shows_everything_a_run_knows_of_a_stage() {
         require  pass: accuracy 0.8125 > 0.6 (+0.2125)
         rules    accuracy > 0.6
     "#]]
-    .assert_eq(&format!(
-        "{}{}",
-        heading(&run),
-        explain(&run, stage, |key| execution(&run, key), Some(&checkpoints), PAGE)
-    ));
+    .assert_eq(&format!("{}{}", heading(&run), explain(&run, stage, |key| execution(&run, key), &stored, PAGE)));
 }
 
 #[test]
@@ -89,16 +101,18 @@ fn explain_of_a_cached_stage_says_when_and_why_it_last_ran() {
         version     1
         log         .pipeline/work/sft/1/log.txt
     "#]]
-    .assert_eq(&explain(&run, run.stage("sft").unwrap(), |_| Some(earlier.clone()), None, PAGE));
+    .assert_eq(&explain(&run, run.stage("sft").unwrap(), |_| Some(earlier.clone()), &Stored::default(), PAGE));
 }
 
 #[test]
 fn explain_of_an_eval_lists_its_measurements() {
-    let part = |part: &str, kind: &str, policy: &str| Event::Hit {
+    let part = |part: &str, kind: &str, policy: &str| {
+        Event::Hit {
         stage: "eval".to_owned(),
         part: Some(part.to_owned()),
         key: format!("{kind} {part}"),
-        action: json!({"kind": kind, "parameters": {"max_new_tokens": 48}, "inputs": {"model": format!("tree:{}", policy.repeat(32))}}),
+        action: json!({"kind": kind, "parameters": {"max_new_tokens": 48}, "inputs": {"model": format!("tree:{}", policy.repeat(32))}}).into(),
+    }
     };
     let run = folded(&[
         run_started(&[("eval", "eval")]),
@@ -132,5 +146,5 @@ fn explain_of_an_eval_lists_its_measurements() {
         ───────────────────
         sft         0.100
     "#]]
-    .assert_eq(&explain(&run, stage, |key| execution(&run, key), None, PAGE));
+    .assert_eq(&explain(&run, stage, |key| execution(&run, key), &Stored::default(), PAGE));
 }

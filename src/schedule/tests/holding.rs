@@ -29,12 +29,13 @@ fn ends(text: &str, world: &World, memory: &mut Memory) -> String {
 fn question(text: &str, world: &World, memory: &mut Memory) -> String {
     let (plan, _directory) = plan(text);
     let (contents, mut asked) = (contents(&plan), String::new());
-    let mut schedule = Schedule::new(&plan, &contents, &world.decisions);
+    let everything = select(&plan, &Asked::default()).unwrap();
+    let mut schedule = Schedule::new(&plan, &everything, &contents, &world.decisions);
     let mut commands: VecDeque<Command> = schedule.begin().into();
     while let Some(command) = commands.pop_front() {
         match command {
             Command::Obtain(request) => {
-                let record = memory.records[&request.key].0.clone();
+                let record = memory.records[&request.action.key].0.clone();
                 commands.extend(schedule.news(known(&request, record, None)));
             }
             Command::Tell(Event::Judged { verdict, .. }) => asked = verdict.evidence.question,

@@ -1,0 +1,17 @@
+//! `diff`: two runs of one store side by side. Knows nothing of what is compared.
+
+use super::find::{self, Wanted};
+use super::{StoreArgument, terminal};
+use crate::progress;
+use crate::report::diff;
+use anyhow::Result;
+use std::path::Path;
+
+pub fn diff(runs: [&str; 2], file: Option<&Path>, store: &StoreArgument, is_json: bool) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let find = |run| find::run(Path::new("."), Wanted { file, store: store.chosen(), run: Some(run), stage: None });
+    let [old, new] = [find(runs[0])?, find(runs[1])?];
+    let diff = diff::diff(&old.run, &new.run);
+    terminal::say(&if is_json { diff::json(&diff) } else { diff::text(&diff, terminal::page()) })?;
+    Ok(0)
+}

@@ -1,0 +1,54 @@
+//! `explain`: all that a run and the store know of one stage, and what a run would do with it now. Knows nothing of how
+//! it is put on a page.
+
+use super::find::{self, Found};
+use super::{Which, check, gates, terminal};
+use crate::progress;
+use crate::report::cause::{self, Now};
+use crate::report::explain::{self, Stored};
+use crate::report::fold::StageRun;
+use crate::report::heading;
+use anyhow::Result;
+use cache::Store;
+use std::path::Path;
+
+pub fn explain(name: &str, file: Option<&Path>, which: &Which) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let found = which.find_with(name, file)?;
+    let run = &found.run;
+    let stage = gates::stage_of(&found, name)?;
+    let executed = |key: &str| find::execution(&found, key);
+    let own = stage.actions.iter().find(|action| action.part.is_none());
+    let stored = Stored {
+        checkpoints: own.and_then(|action| find::checkpoints(&found, &action.key)),
+        variants: variants(&found, stage),
+        // A run that goes on would be asked about itself.
+        now: (!found.is_alive).then(|| now(&found, name).unwrap_or_else(Now::unknown)),
+    };
+    let text = explain::explain(run, stage, executed, &stored, terminal::page());
+    terminal::say(&format!("{}\n{text}", heading(run)))?;
+    Ok(0)
+}
+
+/// How many results each key has had, of those that had more than one.
+fn variants(found: &Found, stage: &StageRun) -> std::collections::BTreeMap<String, usize> {
+    let Ok(store) = Store::open(&found.root) else { return Default::default() };
+    let of = |key: &String| Some((key.clone(), store.variants(&key.parse().ok()?)));
+    let noted = stage.actions.iter().filter_map(|action| of(&action.key)).filter(|(_, others)| *others > 0);
+    noted.map(|(key, others)| (key, others + 1)).collect()
+}
+
+/// The file as it is now, with the overrides of that run, against the store as it is now. Why not, where that cannot be
+/// known: an explanation of what was is not refused for it.
+fn now(found: &Found, name: &str) -> Result<Now, String> {
+    let typed = &found.run.file;
+    let file = gates::pipeline_file(found).map_err(|_| format!("{typed} is gone"))?;
+    let shown = file.display();
+    let (plan, _) = check::plan(&file, &found.run.overrides, None)
+        .map_err(|_| format!("{shown} has mistakes now: `pipeline check {shown}` lists them"))?;
+    let today = gates::look(&plan, &file, found).map_err(|error| format!("{error:#}"))?;
+    let stage = today.stage(name).ok_or_else(|| format!("{shown} has no stage `{name}` any more"))?;
+    let mut runs = find::runs(&found.root, &plan.name).map_err(|error| format!("{error:#}"))?;
+    let before = runs.find(|run| run.stage(name).is_some_and(|stage| !stage.actions.is_empty()));
+    Ok(cause::now(before.as_ref(), &today, stage))
+}

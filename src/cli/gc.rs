@@ -1,0 +1,83 @@
+//! `gc`: what no run that counts uses goes. Knows how it is asked and told; what counts is said by `retention`, what
+//! goes by the store.
+
+use super::{StoreArgument, find, refused, terminal};
+use crate::progress;
+use crate::report::page::{self, Tone, cell};
+use crate::retention::{self, Kept, Reason};
+use crate::run::attempt;
+use crate::spec::limits;
+use anyhow::Result;
+use cache::{Policy, Store, Tally};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long living runs are waited for: they use the store only for moments at a time.
+const PATIENCE: Duration = Duration::from_secs(30);
+const DAY: u64 = 24 * 60 * 60;
+
+pub struct Asked<'a> {
+    pub keep_runs: usize,
+    pub keep_days: Option<u32>,
+    pub max_size: Option<&'a str>,
+    pub dry_run: bool,
+}
+
+pub fn gc(asked: &Asked, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let root = find::root(Path::new("."), file, store.chosen())?;
+    let unreadable = |text: &str| refused(format!("--max-size {text}: expected 20G, 512M, or a number of bytes"));
+    let max_size = asked.max_size.map(|text| limits::size(text).ok_or_else(|| unreadable(text))).transpose()?;
+    let keep_newer_than = asked.keep_days.map(|days| Duration::from_secs(u64::from(days) * DAY));
+    let store = Store::open(&root)?;
+    // First the lock, then the journals: what a living run uses stands in its journal whenever it lets go of the store.
+    let alone = store.hold_alone(PATIENCE)?;
+    let since = keep_newer_than.map(|age| jiff::Timestamp::now() - age);
+    let (roots, counted) = retention::roots(&root, &Kept { runs: asked.keep_runs, since })?;
+    let policy = Policy { keep_newer_than, max_size };
+    let collected = store.collect(&alone, &roots, &policy, asked.dry_run)?;
+    let work = attempt::sweep(&root, &store, &roots.keys, keep_newer_than, asked.dry_run)?;
+    drop(alone);
+    let rows = [
+        ("records", collected.records),
+        ("lists of files", collected.trees),
+        ("files", collected.blobs),
+        ("verdicts", collected.verdicts),
+        ("claims of dead runs", collected.claims),
+        ("drafts", collected.drafts),
+        ("work directories", work),
+    ];
+    let bytes = collected.bytes() + work.bytes;
+    let word = if asked.dry_run { "would be removed" } else { "removed" };
+    terminal::say(&format!("{}\n{}", kept(&counted), removed(word, &rows, bytes)))?;
+    Ok(0)
+}
+
+/// `kept: what 8 runs use (1 running, 2 pinned, 5 last)`
+fn kept(counted: &[Reason]) -> String {
+    let count = |reason: Reason| counted.iter().filter(|counted| **counted == reason).count();
+    let words =
+        [(Reason::Running, "running"), (Reason::Pinned, "pinned"), (Reason::Recent, "recent"), (Reason::Last, "last")];
+    let said = words.into_iter().map(|(reason, word)| (count(reason), word)).filter(|(count, _)| *count > 0);
+    let said: Vec<String> = said.map(|(count, word)| format!("{count} {word}")).collect();
+    let said = if said.is_empty() { String::new() } else { format!(" ({})", said.join(", ")) };
+    let (number, verb) = (counted.len(), if counted.len() == 1 { "run uses" } else { "runs use" });
+    format!("kept: what {number} {verb}{said}\n")
+}
+
+fn removed(word: &str, rows: &[(&str, Tally)], bytes: u64) -> String {
+    if rows.iter().all(|(_, tally)| tally.count == 0) {
+        return format!("nothing {word}\n");
+    }
+    let mut table = page::table(terminal::page(), &[word, "number", "free"]);
+    for (name, tally) in rows.iter().filter(|(_, tally)| tally.count > 0) {
+        table.add_row([
+            cell(name, Tone::Plain),
+            cell(tally.count, Tone::Plain),
+            cell(page::bytes(tally.bytes), Tone::Plain),
+        ]);
+    }
+    table.add_row([cell("together", Tone::Plain), cell("", Tone::Plain), cell(page::bytes(bytes), Tone::Plain)]);
+    page::align_right(&mut table, 1..3);
+    page::print(table)
+}

@@ -1,0 +1,30 @@
+//! `graph`: the stages of a file and what stands on what. Nothing is run, and nothing need have been.
+
+use super::check::understand;
+use super::{Changes, terminal};
+use crate::progress;
+use crate::report::graph;
+use anyhow::Result;
+use clap::ValueEnum;
+use std::path::Path;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Format {
+    /// A list for a person, each stage behind all it needs
+    Text,
+    /// For Graphviz: `pipeline graph FILE --format dot | dot -Tsvg`
+    Dot,
+    /// For Mermaid, which many pages of Markdown draw
+    Mermaid,
+}
+
+pub fn graph(file: &Path, changes: &Changes, format: Format) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let plan = understand(file, &changes.set, None)?;
+    terminal::say(&match format {
+        Format::Text => graph::text(&plan, terminal::page()),
+        Format::Dot => graph::dot(&plan),
+        Format::Mermaid => graph::mermaid(&plan),
+    })?;
+    Ok(0)
+}

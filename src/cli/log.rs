@@ -1,0 +1,252 @@
+//! `log`: what a stage printed, whenever and in whatever run it was executed. Knows where logs are kept; not what is in
+//! them.
+
+use super::find::{self, Found};
+use super::gates::stage_of;
+use super::tail::{TICK, follow, tail};
+use super::{Which, refused, terminal};
+use crate::event::{Event, Outcome};
+use crate::progress;
+use crate::report::fold::{ActionRun, ActionState, StageRun};
+use crate::report::page::moment;
+use anyhow::{Context, Result};
+use cache::{Content, Digest, Store};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub struct Asked<'a> {
+    pub stage: &'a str,
+    pub part: Option<&'a str>,
+    pub attempt: Option<u32>,
+    pub follows: bool,
+}
+
+pub fn log(asked: &Asked, file: Option<&Path>, which: &Which) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let mut found = which.find_with(asked.stage, file)?;
+    let mut shown: Vec<Lies> = Vec::new();
+    loop {
+        let stage = stage_of(&found, asked.stage)?;
+        let goes_on = asked.follows && found.is_alive && stage.outcome.is_none();
+        let actions = chosen(stage, asked.part, goes_on)?;
+        for action in &actions {
+            let log = find_log(&found, stage, action, asked.attempt)?;
+            if shown.contains(&log.lies) {
+                continue;
+            }
+            terminal::remark(&format!("{}\n", log.said));
+            if action.part.is_some() && asked.part.is_none() {
+                let gap = if shown.is_empty() { "" } else { "\n" };
+                terminal::say(&format!("{gap}==> {} <==\n", action.part.as_deref().unwrap_or_default()))?;
+            }
+            if !show(&log, &found, action, asked)? {
+                return Ok(0);
+            }
+            shown.push(log.lies);
+        }
+        if !goes_on {
+            return match shown.is_empty() {
+                true => Err(nothing(&found, stage)),
+                false => Ok(0),
+            };
+        }
+        std::thread::sleep(TICK);
+        found = find::again(&found)?;
+    }
+}
+
+/// The stage's own action; of an eval, which has none, all its parts.
+fn chosen<'a>(stage: &'a StageRun, part: Option<&str>, may_come: bool) -> Result<Vec<&'a ActionRun>> {
+    let parts: Vec<&str> = stage.actions.iter().filter_map(|action| action.part.as_deref()).collect();
+    let has_own = stage.actions.iter().any(|action| action.part.is_none());
+    let is_meant = |action: &&ActionRun| match part {
+        Some(part) => action.part.as_deref() == Some(part),
+        None => action.part.is_none() == has_own,
+    };
+    let chosen: Vec<&ActionRun> = stage.actions.iter().filter(is_meant).collect();
+    match part {
+        Some(part) if chosen.is_empty() && !may_come => {
+            let help = stages::stage::did_you_mean(part, &parts);
+            Err(refused(format!("`{}` has no part `{part}` in this run: {help}", stage.head.name)))
+        }
+        _ => Ok(chosen),
+    }
+}
+
+/// Nothing of the stage was executed or found in this run.
+fn nothing(found: &Found, stage: &StageRun) -> anyhow::Error {
+    let why = match &stage.outcome {
+        Some(Outcome::Skipped { because }) => format!("it was skipped: {because}"),
+        Some(Outcome::Failed { cause }) => format!("it failed before: {cause}"),
+        _ => "the run did not get so far".to_owned(),
+    };
+    refused(format!("`{}` has no log in {}: {why}", stage.head.name, found.run.name))
+}
+
+struct Log {
+    lies: Lies,
+    /// Which one it is, for a reader.
+    said: String,
+    /// What has no end yet may still grow.
+    is_running: bool,
+}
+
+#[derive(PartialEq)]
+enum Lies {
+    At(PathBuf),
+    In(Content),
+}
+
+/// What the record of an action keeps of its making.
+#[derive(Default)]
+struct Kept {
+    log: Option<Content>,
+    attempt: Option<u32>,
+    at: Option<String>,
+}
+
+fn find_log(found: &Found, stage: &StageRun, action: &ActionRun, attempt: Option<u32>) -> Result<Log> {
+    let title = match &action.part {
+        Some(part) => format!("{}, {part}", stage.head.name),
+        None => stage.head.name.clone(),
+    };
+    let path = |number: u32| found.root.join("work").join(&action.key).join(number.to_string()).join("log.txt");
+    let in_run = match &action.state {
+        ActionState::Hit => None,
+        ActionState::Running { log, .. } | ActionState::Finished { log, .. } | ActionState::Failed { log, .. } => {
+            number(Path::new(log)).map(|number| (number, PathBuf::from(log)))
+        }
+    };
+    let is_running = matches!(action.state, ActionState::Running { .. }) && found.is_alive;
+    let mut there = attempts(&found.root.join("work").join(&action.key))?;
+    let kept = kept(found, action);
+    let wanted = attempt.or(in_run.as_ref().map(|(number, _)| *number)).or(there.last().copied()).or(kept.attempt);
+    let of_this_run = in_run.as_ref().filter(|(number, _)| wanted == Some(*number));
+    // A store may have been moved since the run.
+    let paths = of_this_run.map(|(_, path)| path.clone()).into_iter().chain(wanted.map(path));
+    let lies = paths.into_iter().find(|path| path.is_file()).map(Lies::At).or_else(|| {
+        let log = kept.log.clone().filter(|_| attempt.is_none() || kept.attempt == attempt)?;
+        Some(Lies::In(log))
+    });
+    // A worker is started a moment after it is said to be.
+    let lies = lies.or_else(|| of_this_run.filter(|_| is_running).map(|(_, path)| Lies::At(path.clone())));
+    let Some(lies) = lies else {
+        there.extend(kept.attempt.filter(|_| kept.log.is_some()));
+        let numbers: Vec<String> = there.iter().collect::<BTreeSet<_>>().iter().map(ToString::to_string).collect();
+        return Err(refused(match (attempt, numbers.is_empty()) {
+            (Some(attempt), false) => {
+                format!("{title} has no log of an attempt {attempt}: there are {}", numbers.join(", "))
+            }
+            _ => format!("the log of {title} is gone: its attempts were removed, and its record keeps none"),
+        }));
+    };
+    let number = match &lies {
+        Lies::At(path) => number(path),
+        Lies::In(_) => kept.attempt,
+    };
+    let is_of_this_run = of_this_run.is_some();
+    let made_in = match (is_of_this_run, number) {
+        (true, _) => Some(found.run.name.clone()),
+        (false, number) => number.and_then(|number| find::began(found, &action.key, number)),
+    };
+    let number = number.map_or("its log".to_owned(), |number| format!("attempt {number}"));
+    let origin = match (made_in, &kept.at) {
+        (Some(run), _) if is_running && is_of_this_run => format!("{number}, running in {run}"),
+        (Some(run), _) => format!("{number} of {run}"),
+        // Its journal is gone.
+        (None, Some(at)) if wanted == kept.attempt => format!("{number}, made {}", moment(at)),
+        (None, _) => format!("{number} of an earlier run"),
+    };
+    let hit = if in_run.is_none() { format!(", cached in {}", found.run.name) } else { String::new() };
+    let said = format!("{title}: {origin}{hit}");
+    Ok(Log { lies, said, is_running: is_running && of_this_run.is_some() })
+}
+
+/// `work/<key>/<attempt>/log.txt`.
+fn number(log: &Path) -> Option<u32> {
+    log.parent()?.file_name()?.to_str()?.parse().ok()
+}
+
+/// Those with a log, in order.
+fn attempts(of_key: &Path) -> Result<Vec<u32>> {
+    let Ok(entries) = fs::read_dir(of_key) else { return Ok(Vec::new()) };
+    let mut numbers = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("read {}", of_key.display()))?.path().join("log.txt");
+        numbers.extend(number(&path).filter(|_| path.is_file()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// A record that cannot be read only costs what it would have said.
+fn kept(found: &Found, action: &ActionRun) -> Kept {
+    let read = || -> Result<Option<Kept>> {
+        let Some(record) = Store::open(&found.root)?.lookup(&action.key.parse::<Digest>()?)? else { return Ok(None) };
+        let text = |name: &str| record.telemetry.get(name).and_then(|value| value.as_str());
+        let attempt = record.telemetry.get("attempt").and_then(|value| value.as_u64());
+        Ok(Some(Kept {
+            log: text("log").and_then(|log| log.parse().ok()),
+            attempt: attempt.and_then(|number| number.try_into().ok()),
+            at: text("at").map(str::to_owned),
+        }))
+    };
+    read().inspect_err(|error| tracing::warn!("{error:#}")).ok().flatten().unwrap_or_default()
+}
+
+/// Prints a log as it is; false when nobody reads any more.
+fn show(log: &Log, found: &Found, action: &ActionRun, asked: &Asked) -> Result<bool> {
+    let path = match &log.lies {
+        Lies::At(path) => path,
+        Lies::In(content) => {
+            let bytes = Store::open(&found.root)?.read(content, "")?;
+            remark_if_empty(bytes.is_empty(), log);
+            return terminal::write(&bytes);
+        }
+    };
+    let follows = log.is_running && asked.follows;
+    let (mut tail, mut journal) = (tail(path), follow(&found.journal));
+    let is_its_end = |event: &Event| match event {
+        Event::Finished { stage, part, key, .. } | Event::Failed { stage, part, key, .. } => {
+            stage == asked.stage && *part == action.part && *key == action.key
+        }
+        _ => false,
+    };
+    let is_begin = |event: &Event| matches!(event, Event::Started { log, .. } if Path::new(log) == path);
+    // An earlier attempt of this run has ended before this one began: its end does not count.
+    let (mut has_begun, mut goes_on, mut is_empty) = (false, follows, true);
+    loop {
+        // The journal is read before the log: when it tells of the end, the last lines are there.
+        if goes_on {
+            let (events, is_alive) = journal.events()?;
+            for event in &events {
+                has_begun |= is_begin(event);
+                goes_on &= !(has_begun && is_its_end(event));
+            }
+            goes_on &= is_alive;
+        }
+        loop {
+            let bytes = tail.bytes()?;
+            if bytes.is_empty() {
+                break;
+            }
+            is_empty = false;
+            if !terminal::write(&bytes)? {
+                return Ok(false);
+            }
+        }
+        if !goes_on {
+            break;
+        }
+        std::thread::sleep(TICK);
+    }
+    remark_if_empty(is_empty, log);
+    Ok(true)
+}
+
+fn remark_if_empty(is_empty: bool, log: &Log) {
+    if is_empty {
+        terminal::remark(if log.is_running { "nothing was printed so far\n" } else { "the log is empty\n" });
+    }
+}

@@ -1,0 +1,113 @@
+//! `run` and `plan`: one walk over the pipeline, with and without the work. Knows nothing of how a stage is executed.
+
+use super::check::understand;
+use super::{Asked, find, gates, refused, secrets, terminal};
+use crate::event::Event;
+use crate::plan::Resources;
+use crate::plan::selection;
+use crate::report::{self, fold};
+use crate::run::{Means, slots};
+use crate::spec::limits;
+use crate::{approvals, progress, run};
+use anyhow::{Context, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set by Ctrl-C, SIGTERM and SIGHUP. The run asks its workers to stop and waits for them; a second one does not.
+static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// `means`: with what to do the work; without any nothing is run.
+pub fn walk(asked: &Asked, selected: &selection::Asked, means: Option<&Means>, json: bool) -> Result<u8> {
+    let plan = understand(&asked.file, &asked.changes.set, None)?;
+    let selection = selection::select(&plan, selected).map_err(refused)?;
+    if let Some(reason) = means.and_then(|means| slots::too_large(&plan, means.capacity)) {
+        return Err(refused(reason));
+    }
+    let approvals = approvals::read(&approvals::path(&asked.file)).map_err(|error| refused(format!("{error:#}")))?;
+    let mut progress = if means.is_some() {
+        listen_for_interrupts()?;
+        Some(progress::open(terminal::stderr_has_color()))
+    } else {
+        progress::log_only(terminal::stderr_has_color());
+        None
+    };
+    let options = run::Options {
+        file: asked.file.clone(),
+        overrides: asked.changes.set.clone(),
+        store: asked.store.beside(&asked.file),
+        decisions: approvals::decisions(&approvals),
+    };
+    if means.is_some() {
+        secrets::check(&plan, &selection, &options)?;
+    }
+    let mut folding = fold::Folding::default();
+    let nothing = Arc::new(serde_json::Value::Null);
+    let mut sink = |event: &Event| {
+        if let Some(progress) = &mut progress {
+            progress.show(event);
+        }
+        if json && !print_json(event) {
+            // Nobody reads any more: `| head`. What is done is kept.
+            IS_INTERRUPTED.store(true, Ordering::SeqCst);
+        }
+        match event {
+            // The report shows no action; of thousands of stages they would take most of the memory.
+            Event::Hit { stage, part, key, .. } => {
+                let (stage, part, key) = (stage.clone(), part.clone(), key.clone());
+                folding.add(&Event::Hit { stage, part, key, action: nothing.clone() });
+            }
+            // Nor the course of one.
+            Event::Progressed { .. } => {}
+            event => folding.add(event),
+        }
+    };
+    let exit = match means {
+        None => run::look(&plan, &selection, &options, &mut sink)?,
+        Some(means) => run::run(&plan, &selection, &options, means, &IS_INTERRUPTED, &mut sink)?,
+    };
+    drop(progress);
+    if let Some(mut run) = folding.run.filter(|_| !json) {
+        let mut changes = Vec::new();
+        run.options = asked.store.typed();
+        if means.is_none() {
+            let would_run = run.stages.iter().filter(|stage| report::would_run(stage));
+            run.lasted = find::lasted(&options.store, &plan.name, would_run.map(|stage| stage.head.name.as_str()))?;
+            let before = find::runs(&options.store, &plan.name)?.next();
+            changes = before.map(|before| report::gate::changes(&before, &run)).unwrap_or_default();
+        }
+        terminal::say(&report::report(&run, false, terminal::page()))?;
+        if !changes.is_empty() {
+            terminal::say(&format!("\nsince the last run:\n{}\n", changes.join("\n")))?;
+        }
+        gates::lapsed(&run, &approvals).iter().for_each(|note| terminal::remark(note));
+        std::mem::forget(run);
+    }
+    // The process ends here: to take a large plan apart first, and the run above, would be a tenth of its time.
+    std::mem::forget(plan);
+    Ok(exit)
+}
+
+fn listen_for_interrupts() -> Result<()> {
+    ctrlc::set_handler(|| {
+        // The workers end with this process, at once.
+        if IS_INTERRUPTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        terminal::remark("\ninterrupted: what runs writes a checkpoint and stops; once more ends it at once\n");
+    })
+    .context("listen for Ctrl-C")
+}
+
+/// What stages may take together.
+pub fn capacity(typed: Option<&str>) -> Result<Resources> {
+    let known = slots::of_this_machine();
+    typed
+        .map_or(Ok(known), |typed| limits::capacity(typed, known))
+        .map_err(|error| refused(format!("--resources {error}")))
+}
+
+/// Whether somebody still reads.
+fn print_json(event: &Event) -> bool {
+    let line = serde_json::to_string(event).expect("an event is plain data");
+    terminal::say(&format!("{line}\n")).is_ok_and(|is_read| is_read)
+}

@@ -1,0 +1,37 @@
+//! Whether the secrets that commands are to be given are there, asked before anything is executed. Knows names, and of
+//! the values only whether they will do.
+
+use super::refused;
+use crate::event::{Event, Outcome};
+use crate::plan::Plan;
+use crate::plan::selection::Selection;
+use crate::run;
+use anyhow::Result;
+use std::collections::BTreeSet;
+
+/// Refuses a run for which a secret is missing. A stage that would not be executed needs none.
+pub fn check(plan: &Plan, selection: &Selection, options: &run::Options) -> Result<()> {
+    let mut missing = Vec::new();
+    for stage in &plan.stages {
+        for name in &stage.secrets {
+            if let Some(objection) = stages::secret::objection(std::env::var_os(name).as_deref()) {
+                missing.push((stage.name.as_str(), name, objection));
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut would_run = BTreeSet::new();
+    run::look(plan, selection, options, &mut |event| {
+        if let Event::Ended { stage, outcome: Outcome::WouldRun { .. } } = event {
+            would_run.insert(stage.clone());
+        }
+    })?;
+    missing.retain(|(stage, ..)| would_run.contains(*stage));
+    let lines: Vec<String> = missing
+        .iter()
+        .map(|(stage, name, objection)| format!("the secret `{name}` of stage `{stage}` {objection}"))
+        .collect();
+    if lines.is_empty() { Ok(()) } else { Err(refused(format!("{}; nothing was run", lines.join("\n       ")))) }
+}

@@ -1,0 +1,152 @@
+//! The verbs of the store itself: `cache verify`, `du`, `export`, `import`, `pin`, `unpin`. Knows how they are asked
+//! and told; names stages where the store knows keys.
+
+use super::find::{self, Found, Wanted};
+use super::gates::stage_of;
+use super::{StoreArgument, Which, refused, terminal};
+use crate::action::Action;
+use crate::journal;
+use crate::progress;
+use crate::report::page::{self, Tone, cell};
+use crate::retention;
+use anyhow::{Context, Result};
+use cache::{Commit, Digest, Store};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, ErrorKind, Write};
+use std::path::Path;
+
+/// Faults that are listed; the rest is counted.
+const LISTED: usize = 50;
+
+pub fn verify(repair: bool, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let root = find::root(Path::new("."), file, store.chosen())?;
+    let verified = Store::open(&root)?.verify(repair)?;
+    let mut text = String::new();
+    for fault in verified.faults.iter().take(LISTED) {
+        text += &format!("{fault}\n");
+    }
+    let more = verified.faults.len().saturating_sub(LISTED);
+    if more > 0 {
+        text += &format!("and {more} more\n");
+    }
+    let names = journal::names_of_keys(&root, &verified.lost)?;
+    for key in &verified.lost {
+        let name = names.get(key).map_or_else(|| format!("action {key}"), Clone::clone);
+        text += &format!("{name}: its result is lost, and the next run that needs it makes it again\n");
+    }
+    if !verified.moved.is_empty() {
+        text += &format!("{} moved to {}\n", files(verified.moved.len()), root.join("store/v1/quarantine").display());
+    }
+    let (number, bytes) = (files(verified.checked.count as usize), page::bytes(verified.checked.bytes));
+    text += &match (verified.faults.is_empty(), repair) {
+        (true, _) => format!("{number}, {bytes}: all are what their names say\n"),
+        (false, true) => format!("{number}, {bytes} looked at\n"),
+        (false, false) => format!(
+            "{number}, {bytes} looked at; `pipeline cache verify --repair` moves what is damaged out of the way\n"
+        ),
+    };
+    terminal::say(&text)?;
+    Ok(u8::from(!verified.faults.is_empty() && !repair))
+}
+
+fn files(number: usize) -> String {
+    format!("{number} file{}", if number == 1 { "" } else { "s" })
+}
+
+pub fn usage(file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let root = find::root(Path::new("."), file, store.chosen())?;
+    let usage = Store::open(&root)?.usage()?;
+    let mut table = page::table(terminal::page(), &[&root.display().to_string(), "number", "size"]);
+    let rows = [
+        ("records", usage.records),
+        ("lists of files", usage.trees),
+        ("files", usage.blobs),
+        ("verdicts", usage.verdicts),
+        ("claims", usage.claims),
+        ("quarantine", usage.quarantine),
+        ("drafts", usage.drafts),
+    ];
+    for (name, tally) in rows {
+        table.add_row([
+            cell(name, Tone::Plain),
+            cell(tally.count, Tone::Plain),
+            cell(page::bytes(tally.bytes), Tone::Plain),
+        ]);
+    }
+    page::align_right(&mut table, 1..3);
+    terminal::say(&page::print(table))?;
+    Ok(0)
+}
+
+/// The result of one stage with all it consists of, as one file.
+pub fn export(stage: &str, out: &Path, file: Option<&Path>, which: &Which) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let found = which.find_with(stage, file)?;
+    let actions = actions_of(&found, stage)?;
+    let store = Store::open(&found.root)?;
+    let create = || format!("create {}", out.display());
+    let directory = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Under its name only when it is whole.
+    let mut draft = BufWriter::new(tempfile::NamedTempFile::new_in(directory).with_context(create)?);
+    store.export(&actions, &mut draft).with_context(|| format!("export `{stage}`"))?;
+    draft.flush().with_context(create)?;
+    let draft = draft.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(create)?;
+    let bytes = draft.as_file().metadata().with_context(create)?.len();
+    draft.persist_noclobber(out).map_err(|error| match error.error.kind() {
+        ErrorKind::AlreadyExists => refused(format!("{} is there already; name another file", out.display())),
+        _ => refused(format!("create {}: {}", out.display(), error.error)),
+    })?;
+    let parts = if actions.len() == 1 { String::new() } else { format!(", {} measurements", actions.len()) };
+    terminal::say(&format!("{}: `{stage}` of {}{parts}, {}\n", out.display(), found.run.name, page::bytes(bytes)))?;
+    Ok(0)
+}
+
+/// The keys of a stage, each with the bytes it is the hash of.
+fn actions_of(found: &Found, stage: &str) -> Result<Vec<(Digest, Vec<u8>)>> {
+    let actions = &stage_of(found, stage)?.actions;
+    if actions.is_empty() {
+        return Err(refused(format!("`{stage}` has no result in {}", found.run.name)));
+    }
+    let bytes = |action: &crate::report::fold::ActionRun| {
+        let typed: Action = serde_json::from_value((*action.action).clone())
+            .with_context(|| format!("read the action of `{stage}` in the journal"))?;
+        Ok((typed.key()?, typed.bytes()?))
+    };
+    actions.iter().map(bytes).collect()
+}
+
+pub fn import(archive: &Path, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    // A store may begin with what is imported.
+    let root = store.chosen().unwrap_or_else(|| file.unwrap_or(Path::new("pipeline")).with_file_name(".pipeline"));
+    let reader = File::open(archive).map_err(|error| refused(format!("read {}: {error}", archive.display())))?;
+    let imported = Store::open(&root)?
+        .import(&mut BufReader::new(reader))
+        .with_context(|| format!("import {}", archive.display()))?;
+    retention::import(&root, imported.records.iter().map(|record| record.key))?;
+    let count = |commit: Commit| imported.records.iter().filter(|record| record.commit == commit).count();
+    let (new, known, other) = (count(Commit::Written), count(Commit::Same), count(Commit::Different));
+    let mut said = vec![format!("{new} new"), format!("{known} known")];
+    if other > 0 {
+        said.push(format!("{other} with another result than here, which stays (theirs is noted beside it)"));
+    }
+    let (said, bytes) = (said.join(", "), page::bytes(imported.blobs.bytes));
+    terminal::say(&format!("{} into {}: results: {said}; {bytes} of new files\n", archive.display(), root.display()))?;
+    Ok(0)
+}
+
+pub fn pin(run: &str, is_pin: bool, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let found = find::run(Path::new("."), Wanted { file, store: store.chosen(), run: Some(run), stage: None })?;
+    let name = &found.run.name;
+    let text = match is_pin {
+        true if retention::pin(&found.journal)? => format!("{name} is pinned: `pipeline gc` keeps what it uses\n"),
+        true => format!("{name} was pinned already\n"),
+        false if retention::unpin(&found.journal)? => format!("{name} is pinned no more\n"),
+        false => format!("{name} was not pinned\n"),
+    };
+    terminal::say(&text)?;
+    Ok(0)
+}

@@ -1,0 +1,68 @@
+//! `watch`: a run that goes on elsewhere, shown as if it had been started here. Knows nothing of how it is run.
+
+use super::find;
+use super::tail::{TICK, Tail, follow, tail};
+use super::{Which, refused, terminal};
+use crate::event::Event;
+use crate::progress;
+use crate::report::{self, fold};
+use anyhow::Result;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The exit code of the run; 1 when it dies without an end.
+pub fn watch(file: Option<&Path>, which: &Which) -> Result<u8> {
+    let mut progress = progress::open(terminal::stderr_has_color());
+    let living = match which.run {
+        Some(_) => Some(which.find(file)?).filter(|found| found.is_alive),
+        None => find::living(Path::new("."), &which.wanted(file))?,
+    };
+    let Some(found) = living else {
+        // Where there is none at all, that is what is said.
+        let last = which.find(file)?.run;
+        return Err(refused(format!(
+            "no run goes on: {} is over; `pipeline status --run {}{}` shows it",
+            last.name,
+            last.name,
+            which.store.typed()
+        )));
+    };
+    terminal::remark(&report::heading(&found.run));
+    let mut journal = follow(&found.journal);
+    let mut events = Vec::new();
+    // Progress is not in the journal; each attempt has it in a file of its own.
+    let mut running: BTreeMap<(String, Option<String>), Tail> = BTreeMap::new();
+    loop {
+        let (new, goes_on) = journal.events()?;
+        for event in new {
+            progress.show(&event);
+            match &event {
+                Event::Started { stage, part, log, .. } => {
+                    let events = tail(&Path::new(log).with_file_name("events.jsonl"));
+                    running.insert((stage.clone(), part.clone()), events);
+                }
+                Event::Finished { stage, part, .. } | Event::Failed { stage, part, .. } => {
+                    running.remove(&(stage.clone(), part.clone()));
+                }
+                _ => {}
+            }
+            events.push(event);
+        }
+        for ((stage, part), tail) in &mut running {
+            // Of several only the last is still true.
+            let last = tail.lines()?.iter().rev().find_map(|line| serde_json::from_slice(line).ok());
+            let Some(stages::io::Progress { done, total, unit, message }) = last else { continue };
+            let (stage, part) = (stage.clone(), part.clone());
+            progress.show(&Event::Progressed { stage, part, done, total, unit, message });
+        }
+        if !goes_on {
+            break;
+        }
+        std::thread::sleep(TICK);
+    }
+    drop(progress);
+    let Some(mut run) = fold::fold(&events) else { return Ok(1) };
+    run.options = which.store.typed();
+    terminal::say(&report::report(&run, false, terminal::page()))?;
+    Ok(run.finish.map_or(1, |finish| finish.exit))
+}

@@ -1,0 +1,238 @@
+//! Why a stage has other inputs in one run than in another, followed upstream to what was changed: a parameter, a file,
+//! a version, a gate. Knows two runs and nothing of journals, plans or the store.
+
+use super::explain::short;
+use super::fold::{ActionRun, Run, StageRun};
+use super::page::Tone;
+use crate::action::{differences, input_of};
+use crate::event::Outcome;
+use std::collections::BTreeSet;
+
+/// How many causes of one stage are named before it is said that there are more.
+const NAMED: usize = 4;
+
+/// Of a chain of stages that would run because of each other so many are told one by one.
+const LINKS: usize = 2;
+
+/// The stage that a line of a look names as the reason.
+fn would_run(line: &str) -> Option<&str> {
+    line.strip_prefix('`')?.strip_suffix("` would run")
+}
+
+/// Follows lines of differences from an old run to a new one.
+pub struct Trail<'a> {
+    old: &'a Run,
+    new: &'a Run,
+    /// Stages whose change has been told: it is told once, so that a diamond of stages stays short.
+    told: BTreeSet<String>,
+}
+
+pub fn trail<'a>(old: &'a Run, new: &'a Run) -> Trail<'a> {
+    Trail { old, new, told: BTreeSet::new() }
+}
+
+impl<'a> Trail<'a> {
+    /// What is new about an action of a stage, each line with the reason behind it where that lies upstream.
+    pub fn followed(&mut self, stage: &str, lines: &[String]) -> Vec<String> {
+        self.told.clear();
+        lines.iter().map(|line| self.line(stage, line)).collect()
+    }
+
+    fn line(&mut self, stage: &str, line: &str) -> String {
+        if let Some(upstream) = would_run(line) {
+            let chain = self.chain(upstream);
+            if let [.., root] = chain[..]
+                && chain.len() > LINKS
+            {
+                let roots = self.would_run(root);
+                return format!("{line}, as does all up to `{root}` ({} stages further up): {roots}", chain.len());
+            }
+            let roots = self.would_run(upstream);
+            return if roots.is_empty() { line.to_owned() } else { format!("{line}: {roots}") };
+        }
+        let (part, difference) = split_part(line);
+        if let Some(said) = self.version(stage, part, difference) {
+            return said;
+        }
+        match self.reason(stage, part, difference) {
+            Some(reason) => format!("{line} ({reason})"),
+            None => line.to_owned(),
+        }
+    }
+
+    /// The stages further up, the nearest first, as long as each would run for no other reason than the next.
+    fn chain(&self, stage: &str) -> Vec<&'a str> {
+        let new: &'a Run = self.new;
+        let only_reason = |stage: &str| match new.stage(stage).map(|stage| &stage.outcome) {
+            Some(Some(Outcome::WouldRun { because })) if because.len() == 1 => would_run(&because[0]),
+            _ => None,
+        };
+        std::iter::successors(only_reason(stage), |stage| only_reason(stage)).collect()
+    }
+
+    /// `version: 2 -> 3` says nothing to who does not know whose.
+    fn version(&self, stage: &str, part: &str, difference: &str) -> Option<String> {
+        let (old, new) = difference.strip_prefix("version: ")?.split_once(" -> ")?;
+        let stage = self.new.stage(stage)?;
+        // A part is called after its kind: `answers of sft`.
+        let kind = part.split(' ').next().filter(|kind| !kind.is_empty()).unwrap_or(&stage.head.kind);
+        let before = if part.is_empty() { String::new() } else { format!("{part}: ") };
+        Some(format!("{before}`{kind}` is of version {new} now, it was of {old}"))
+    }
+
+    /// Why a stage upstream would run, for a line about a stage downstream.
+    fn would_run(&mut self, stage: &str) -> String {
+        if !self.told.insert(stage.to_owned()) {
+            return String::new();
+        }
+        let because = match self.new.stage(stage).map(|stage| &stage.outcome) {
+            Some(Some(Outcome::WouldRun { because })) => because.clone(),
+            _ => return String::new(),
+        };
+        let lines: Vec<String> = because.iter().take(NAMED).map(|line| self.line(stage, line)).collect();
+        joined(lines, because.len())
+    }
+
+    /// What lies behind a difference of an input.
+    fn reason(&mut self, stage: &str, part: &str, difference: &str) -> Option<String> {
+        let (port, at) = input_of(difference)?;
+        let (old, new) = difference.split_once(": ")?.1.split_once(" -> ")?;
+        let from = |run: &Run| run.stage(stage).and_then(|stage| stage.head.from.get(port)?.get(at).cloned());
+        let carries = |run: &Run, content: &str| {
+            let outputs =
+                run.stages.iter().filter(|stage| output(stage).is_some_and(|output| short(output) == content));
+            outputs.map(|stage| stage.head.name.clone()).next()
+        };
+        // The inputs of a part, and of journals that do not tell what stood on a port, are known by their content.
+        let told = if part.is_empty() { (from(self.old), from(self.new)) } else { (None, None) };
+        let (was, is) = match told {
+            (_, Some(is)) => (told.0, is),
+            (was, None) => (was.or_else(|| carries(self.old, old)), carries(self.new, new)?),
+        };
+        match was {
+            Some(was) if was != is => Some(format!("{is} in the place of {was}")),
+            was => match self.new.stage(is.split('@').next().unwrap_or(&is)) {
+                Some(upstream) => self.changed(&upstream.head.name),
+                // Nobody knows what stood there before: a journal of an older version does not tell.
+                None => Some(was.map_or_else(|| format!("{is} now"), |_| format!("{is} was changed"))),
+            },
+        }
+    }
+
+    /// Why a stage gives something else than it did.
+    fn changed(&mut self, name: &str) -> Option<String> {
+        if !self.told.insert(name.to_owned()) {
+            return Some(format!("`{name}` changed"));
+        }
+        let (old, new) = (self.old.stage(name)?, self.new.stage(name)?);
+        // What is its own stands before what lies further upstream, which has its own list behind it.
+        let (mut lines, mut upstream) = (Vec::new(), Vec::new());
+        for action in makes(new) {
+            let Some(before) = makes(old).find(|before| before.part == action.part && before.key != action.key) else {
+                continue;
+            };
+            for line in differences(&before.action, &action.action) {
+                let part = action.part.as_deref().unwrap_or_default();
+                // Where an input comes from says more than its digest.
+                let (line, to) = match self.reason(name, part, &line) {
+                    Some(reason) => (reason, &mut upstream),
+                    None => (self.version(name, part, &line).unwrap_or(line), &mut lines),
+                };
+                if !to.contains(&line) {
+                    to.push(line);
+                }
+            }
+        }
+        lines.extend(upstream);
+        if lines.is_empty() {
+            lines.extend(self.chosen(old, new));
+        }
+        let count = lines.len();
+        lines.truncate(NAMED);
+        Some(format!("`{name}` changed: {}", joined(lines, count)))
+    }
+
+    /// The same work, and another result of it goes on.
+    fn chosen(&self, old: &StageRun, new: &StageRun) -> Option<String> {
+        let carried = |stage: &StageRun| stage.verdict.as_ref().map(|verdict| verdict.carries.clone());
+        match (carried(old), carried(new)) {
+            (Some(before), Some(now)) if before != now => Some(format!("its gate lets {now} go on, it was {before}")),
+            (None, Some(now)) => Some(format!("its gate lets {now} go on, it had none")),
+            _ if output(old) != output(new) => Some("it was made again and came out different".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+fn joined(mut lines: Vec<String>, of: usize) -> String {
+    if of > lines.len() {
+        lines.push(format!("and {} more", of - lines.len()));
+    }
+    lines.join("; ")
+}
+
+/// `("answers of sft", "inputs.model: …")`; without a part the first is empty.
+fn split_part(line: &str) -> (&str, &str) {
+    const PATHS: [&str; 6] = ["inputs.", "parameters", "version:", "kind:", "seed:", "salt:"];
+    let starts = |text: &str| PATHS.iter().any(|path| text.starts_with(path));
+    match line.split_once(": ") {
+        Some((part, rest)) if !starts(line) && starts(rest) => (part, rest),
+        _ => ("", line),
+    }
+}
+
+/// What carries the stage's name.
+fn output(stage: &StageRun) -> Option<&str> {
+    match &stage.outcome {
+        Some(Outcome::Done { content, .. }) => Some(content),
+        _ => None,
+    }
+}
+
+/// The actions a stage's output is made by: its own, or the parts of a measurement.
+fn makes(stage: &StageRun) -> impl Iterator<Item = &ActionRun> {
+    let has_own = stage.actions.iter().any(|action| action.part.is_none());
+    stage.actions.iter().filter(move |action| action.part.is_none() == has_own)
+}
+
+/// What a run would do with a stage now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Now {
+    pub said: String,
+    pub tone: Tone,
+    pub because: Vec<String>,
+}
+
+impl Now {
+    pub fn unknown(because: String) -> Now {
+        Now { said: "not known".to_owned(), tone: Tone::Quiet, because: vec![because] }
+    }
+}
+
+/// `now` is a look at the store with nothing executed; `before` the last run in which the stage did anything.
+pub fn now(before: Option<&Run>, now: &Run, stage: &StageRun) -> Now {
+    let name = &stage.head.name;
+    let mut because = Vec::new();
+    let (said, tone) = match &stage.outcome {
+        Some(Outcome::WouldRun { because: lines }) => {
+            because = match before {
+                Some(before) => trail(before, now).followed(name, lines),
+                None => lines.clone(),
+            };
+            ("would run".to_owned(), Tone::Doubtful)
+        }
+        Some(Outcome::Done { kept: true, .. }) => ("up to date; its gate keeps the incumbent".to_owned(), Tone::Good),
+        Some(Outcome::Done { .. }) => ("up to date".to_owned(), Tone::Good),
+        Some(Outcome::Stopped { .. }) => ("up to date; its gate stops it".to_owned(), Tone::Doubtful),
+        Some(Outcome::Held { .. }) => ("up to date; it waits for a person to decide".to_owned(), Tone::Doubtful),
+        Some(Outcome::Failed { cause }) => (format!("would fail: {cause}"), Tone::Bad),
+        Some(Outcome::Skipped { because }) => (format!("would be skipped: {because}"), Tone::Doubtful),
+        Some(Outcome::Interrupted) | None => {
+            return Now::unknown("the look at the store did not get so far".to_owned());
+        }
+    };
+    Now { said, tone, because }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,317 @@
+//! Two runs of a pipeline side by side: what was asked otherwise, what came out otherwise, and why. Knows two runs, not
+//! where they come from.
+
+use super::cause::trail;
+use super::explain::{Facts, short};
+use super::fold::{Run, StageRun};
+use super::json::word;
+use super::page::{self, Page, Tone, cell, moment, number};
+use super::stages;
+use crate::action::differences;
+use crate::event::{Decision, Metrics, Outcome, Verdict};
+use ::stages::stage::Direction;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// A versioned promise, like that of `status --json`.
+#[derive(Serialize)]
+pub struct Diff {
+    format: u32,
+    old: Which,
+    new: Which,
+    /// `--set` arguments of one run only.
+    overrides: Two<Vec<String>>,
+    /// Those that differ in anything.
+    stages: Vec<Changed>,
+    /// Names of stages that only one of them has.
+    only: Two<Vec<String>>,
+    unchanged: usize,
+}
+
+#[derive(Serialize)]
+struct Which {
+    run: String,
+    pipeline: String,
+    file: String,
+    at: String,
+    exit: Option<u8>,
+}
+
+#[derive(Serialize)]
+struct Two<T> {
+    old: T,
+    new: T,
+}
+
+#[derive(Serialize)]
+struct Changed {
+    name: String,
+    kind: String,
+    /// What is new about its actions, with the reason where it lies upstream.
+    because: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Two<&'static str>>,
+    /// What carries its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<Two<Option<String>>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    metrics: Vec<Metric>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<Two<Option<Said>>>,
+}
+
+#[derive(Serialize)]
+struct Metric {
+    name: String,
+    /// Null: no finite number, or not measured.
+    old: Option<f64>,
+    new: Option<f64>,
+    change: Option<f64>,
+    /// `better` or `worse`, where the metric has a direction.
+    #[serde(rename = "is")]
+    judged: Option<&'static str>,
+    /// As a person reads them: `NaN` was measured, `–` was not.
+    #[serde(skip)]
+    shown: [String; 2],
+}
+
+#[derive(Clone, PartialEq, Serialize)]
+struct Said {
+    decision: Decision,
+    carries: String,
+    /// `require accuracy > 0.6`.
+    rules: Vec<String>,
+}
+
+pub fn diff(old: &Run, new: &Run) -> Diff {
+    let only = |of: &Run, other: &Run| {
+        let names = of.stages.iter().map(|stage| &stage.head.name).filter(|name| other.stage(name).is_none());
+        names.cloned().collect::<Vec<_>>()
+    };
+    let set = |of: &Run, other: &Run| {
+        of.overrides.iter().filter(|set| !other.overrides.contains(set)).cloned().collect::<Vec<_>>()
+    };
+    let both: Vec<(&StageRun, &StageRun)> =
+        new.stages.iter().filter_map(|stage| Some((old.stage(&stage.head.name)?, stage))).collect();
+    let stages: Vec<Changed> =
+        both.iter().map(|(before, after)| changed((old, before), (new, after))).filter(differs).collect();
+    Diff {
+        format: 1,
+        old: which(old),
+        new: which(new),
+        overrides: Two { old: set(old, new), new: set(new, old) },
+        unchanged: both.len() - stages.len(),
+        stages,
+        only: Two { old: only(old, new), new: only(new, old) },
+    }
+}
+
+fn which(run: &Run) -> Which {
+    let (name, pipeline, file, at) = (run.name.clone(), run.pipeline.clone(), run.file.clone(), run.at.clone());
+    Which { run: name, pipeline, file, at, exit: run.finish.as_ref().map(|finish| finish.exit) }
+}
+
+fn differs(stage: &Changed) -> bool {
+    let Changed { because, outcome, content, metrics, gate, .. } = stage;
+    !because.is_empty() || outcome.is_some() || content.is_some() || !metrics.is_empty() || gate.is_some()
+}
+
+fn changed((old, before): (&Run, &StageRun), (new, after): (&Run, &StageRun)) -> Changed {
+    let name = after.head.name.clone();
+    let content = |stage: &StageRun| match &stage.outcome {
+        Some(Outcome::Done { content, .. }) => Some(content.clone()),
+        _ => None,
+    };
+    Changed {
+        because: because((old, before), (new, after)),
+        // Whether a process lives is no difference of what it does: neither run is asked.
+        outcome: two(word(before, false), word(after, false)),
+        content: two(content(before), content(after)),
+        metrics: measurements(new, before, after),
+        gate: two(before.verdict.as_ref().map(said), after.verdict.as_ref().map(said)),
+        kind: match before.head.kind == after.head.kind {
+            true => after.head.kind.clone(),
+            false => format!("{} -> {}", before.head.kind, after.head.kind),
+        },
+        name,
+    }
+}
+
+fn two<T: PartialEq>(old: T, new: T) -> Option<Two<T>> {
+    (old != new).then_some(Two { old, new })
+}
+
+fn because((old, before): (&Run, &StageRun), (new, after): (&Run, &StageRun)) -> Vec<String> {
+    let mut lines = Vec::new();
+    for action in &after.actions {
+        let Some(other) = before.actions.iter().find(|other| other.part == action.part) else { continue };
+        let part = action.part.as_ref().map_or(String::new(), |part| format!("{part}: "));
+        lines.extend(differences(&other.action, &action.action).into_iter().map(|line| format!("{part}{line}")));
+    }
+    trail(old, new).followed(&after.head.name, &lines)
+}
+
+fn said(verdict: &Verdict) -> Said {
+    let rules = verdict.rules.iter().map(|rule| format!("{} {}", rule.role, rule.text)).collect();
+    Said { decision: verdict.decision, carries: verdict.carries.clone(), rules }
+}
+
+fn measured(stage: &StageRun) -> Option<&Metrics> {
+    match stage.outcome.as_ref()? {
+        Outcome::Done { metrics, .. } | Outcome::Stopped { metrics, .. } | Outcome::Held { metrics, .. } => {
+            Some(metrics)
+        }
+        _ => None,
+    }
+}
+
+/// Only what differs, those with a direction first.
+fn measurements(new: &Run, before: &StageRun, after: &StageRun) -> Vec<Metric> {
+    // Of a stage that gave nothing in one of the runs, its outcome says it all.
+    let (Some(old), Some(now)) = (measured(before), measured(after)) else { return Vec::new() };
+    let names: BTreeSet<&String> = old.keys().chain(now.keys()).collect();
+    let value =
+        |metrics: &Metrics, name: &String| metrics.get(name).copied().flatten().filter(|value| value.is_finite());
+    let mut metrics: Vec<Metric> = names
+        .into_iter()
+        .filter(|name| value(old, name) != value(now, name) || old.contains_key(*name) != now.contains_key(*name))
+        .map(|name| {
+            let shown = [old, now].map(|of| of.get(name).map_or("–".to_owned(), |value| number(*value)));
+            let (old, now) = (value(old, name), value(now, name));
+            let change = old.zip(now).map(|(old, now)| now - old);
+            let is_better = change.and_then(|change| match direction(new, after, name) {
+                Direction::Neutral => None,
+                Direction::Higher => Some(change > 0.0),
+                Direction::Lower => Some(change < 0.0),
+            });
+            let judged = is_better.map(|is_better| if is_better { "better" } else { "worse" });
+            Metric { name: name.clone(), old, new: now, change, judged, shown }
+        })
+        .collect();
+    metrics.sort_by_key(|metric| metric.judged.is_none());
+    metrics
+}
+
+/// A metric that the stage does not declare comes from its judge.
+fn direction(run: &Run, stage: &StageRun, metric: &str) -> Direction {
+    let heads = std::iter::once(&stage.head).chain(run.stages.iter().map(|stage| &stage.head));
+    let declared = heads.flat_map(|head| &head.metrics).find(|(name, _)| name == metric);
+    declared.map_or(Direction::Neutral, |(_, direction)| *direction)
+}
+
+pub fn json(diff: &Diff) -> String {
+    let mut text = serde_json::to_string_pretty(diff).expect("a report is plain data");
+    text.push('\n');
+    text
+}
+
+pub fn text(diff: &Diff, page: Page) -> String {
+    let mut sections = vec![heading(diff, page), overrides(diff, page), causes(diff, page), table(diff, page)];
+    sections.extend([gates(diff, page), last_line(diff)]);
+    sections.retain(|section| !section.is_empty());
+    sections.join("\n")
+}
+
+fn heading(diff: &Diff, page: Page) -> String {
+    let mut facts = Facts::new(page);
+    for (label, run) in [("old", &diff.old), ("new", &diff.new)] {
+        facts.say(label, format!("{}, {} ({})", run.run, moment(&run.at), run.file), Tone::Plain);
+    }
+    facts.print()
+}
+
+fn overrides(diff: &Diff, page: Page) -> String {
+    let mut facts = Facts::new(page);
+    for (label, sets) in [("only the old", &diff.overrides.old), ("only the new", &diff.overrides.new)] {
+        sets.iter().for_each(|set| facts.say(label, format!("--set {set}"), Tone::Plain));
+    }
+    facts.print()
+}
+
+/// What is new about the work of each stage, and how it ended otherwise.
+fn causes(diff: &Diff, page: Page) -> String {
+    let mut facts = Facts::new(page);
+    for stage in &diff.stages {
+        let mut lines = stage.because.clone();
+        lines.extend(stage.outcome.as_ref().map(|outcome| format!("{} -> {}", outcome.old, outcome.new)));
+        if let Some(Two { old: Some(old), new: Some(new) }) = &stage.content
+            && stage.because.is_empty()
+        {
+            lines.push(format!("the same work, another output: {} -> {}", short(old), short(new)));
+        }
+        facts.list(&format!("{} ({})", stage.name, stage.kind), lines);
+    }
+    facts.print()
+}
+
+fn table(diff: &Diff, page: Page) -> String {
+    let mut table = page::table(page, &["stage", "metric", "old", "new", "change", ""]);
+    for stage in &diff.stages {
+        for (row, metric) in stage.metrics.iter().enumerate() {
+            let [old, new] = &metric.shown;
+            let change = metric.change.map_or(String::new(), |change| {
+                format!("{}{}", if change > 0.0 { "+" } else { "" }, number(Some(change)))
+            });
+            let tone = match metric.judged {
+                Some("better") => Tone::Good,
+                Some(_) => Tone::Bad,
+                None => Tone::Plain,
+            };
+            table.add_row([
+                cell(if row == 0 { stage.name.as_str() } else { "" }, Tone::Plain),
+                cell(&metric.name, Tone::Plain),
+                cell(old, Tone::Plain),
+                cell(new, Tone::Plain),
+                cell(change, tone),
+                cell(metric.judged.unwrap_or_default(), tone),
+            ]);
+        }
+    }
+    page::align_right(&mut table, 2..5);
+    page::keep_whole(&mut table, 0..6);
+    if table.is_empty() { String::new() } else { page::print(table) }
+}
+
+fn gates(diff: &Diff, page: Page) -> String {
+    let mut facts = Facts::new(page);
+    for stage in &diff.stages {
+        let Some(Two { old, new }) = &stage.gate else { continue };
+        let mut lines = Vec::new();
+        let word = |said: &Option<Said>| match said {
+            None => "was not asked".to_owned(),
+            Some(said) if said.carries.is_empty() => stages::decision(said.decision).0.to_owned(),
+            Some(said) => format!("{} ({} goes on)", stages::decision(said.decision).0, said.carries),
+        };
+        if word(old) != word(new) {
+            lines.push(format!("{} -> {}", word(old), word(new)));
+        }
+        let rules = |said: &Option<Said>| said.as_ref().map(|said| said.rules.clone()).unwrap_or_default();
+        // One that was not asked has its rules all the same.
+        if old.is_some() && new.is_some() {
+            let (old, new) = (rules(old), rules(new));
+            lines.extend(old.iter().filter(|rule| !new.contains(rule)).map(|rule| format!("no longer: {rule}")));
+            lines.extend(new.iter().filter(|rule| !old.contains(rule)).map(|rule| format!("now: {rule}")));
+        }
+        facts.list(&format!("gate of {}", stage.name), lines);
+    }
+    facts.print()
+}
+
+fn last_line(diff: &Diff) -> String {
+    let mut text = String::new();
+    for (label, names) in [("old", &diff.only.old), ("new", &diff.only.new)] {
+        if !names.is_empty() {
+            text += &format!("only in the {label} run: {}\n", names.join(", "));
+        }
+    }
+    let count = |number: usize| format!("{number} {}", if number == 1 { "stage" } else { "stages" });
+    text + &match (diff.stages.len(), diff.unchanged) {
+        (0, unchanged) => format!("no difference in {}\n", count(unchanged)),
+        (changed, unchanged) => {
+            format!("{} differ{}, {unchanged} unchanged\n", count(changed), if changed == 1 { "s" } else { "" })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! The comparison as a reader sees it, over journals made by hand.
+
+use super::super::sample::*;
+use super::*;
+use crate::event::{Event, StageHead};
+use expect_test::expect;
+use serde_json::{Value, json};
+
+/// Name, kind, and what stands on each port.
+type Head = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+fn begun(run: &str, overrides: &[&str], stages: &[Head]) -> Event {
+    let head = |(name, kind, from): &Head| StageHead {
+        from: from.iter().map(|(port, source)| ((*port).to_owned(), vec![(*source).to_owned()])).collect(),
+        ..head(name, kind)
+    };
+    Event::RunStarted {
+        run: format!("20261121T{run}-rlhf"),
+        pipeline: "rlhf".to_owned(),
+        file: "rlhf.yaml".to_owned(),
+        at: "2026-11-21T23:15:00Z".to_owned(),
+        stages: stages.iter().map(head).collect(),
+        overrides: overrides.iter().map(|set| (*set).to_owned()).collect(),
+        selection: String::new(),
+    }
+}
+
+fn content(letter: &str) -> String {
+    format!("tree:{}", letter.repeat(64))
+}
+
+/// A stage that was found, with a key for each action.
+fn hit(stage: &str, action: Value) -> Event {
+    Event::Hit { stage: stage.to_owned(), part: None, key: action.to_string(), action: action.into() }
+}
+
+fn gave(stage: &str, letter: &str, values: &[(&str, f64)]) -> Event {
+    let (content, metrics) = (content(letter), metrics(values));
+    ended(stage, Outcome::Done { content, step: Some(1), kept: false, executed: false, seconds: 0.0, metrics })
+}
+
+const STAGES: [Head; 4] = [
+    ("base", "pretrain", &[("text", "corpus.jsonl")]),
+    ("sft", "sft", &[("model", "base"), ("data", "sft.jsonl")]),
+    ("rm", "rm", &[("model", "base")]),
+    ("ppo", "ppo", &[("policy", "sft"), ("reward", "rm@last")]),
+];
+
+fn runs() -> (Vec<Event>, Vec<Event>) {
+    let rule = |text: &'static str| [("require", text, "")];
+    let base = |corpus: &str| json!({"kind": "pretrain", "version": 1, "inputs": {"text": format!("file.jsonl:{}", corpus.repeat(64))}});
+    let sft = |base: &str, lr: f64| json!({"version": 1, "parameters": {"lr": lr}, "inputs": {"model": content(base)}});
+    let rm = json!({"version": 1, "inputs": {"model": content("9")}});
+    let ppo = |version: u32, policy: &str, rm: &str| json!({"version": version, "inputs": {"policy": content(policy), "reward": [content(rm)]}});
+    let old = vec![
+        begun("080000", &["vars.steps=20", "seed=1"], &STAGES),
+        hit("base", base("a")),
+        gave("base", "1", &[("loss", 1.5)]),
+        hit("sft", sft("1", 0.1)),
+        gave("sft", "2", &[("heldout_loss", 0.9), ("truncated", 3.0)]),
+        hit("rm", rm.clone()),
+        judged("rm", Decision::Pass, "step 50", None, &rule("accuracy > 0.6")),
+        gave("rm", "3", &[("accuracy", 0.75)]),
+        hit("ppo", ppo(2, "2", "3")),
+        judged("ppo", Decision::Pass, "step 40", None, &rule("reward > 0")),
+        gave("ppo", "4", &[("reward", 0.4), ("kl", 2.0)]),
+        run_finished(0),
+    ];
+    let new = vec![
+        begun("090000", &["vars.steps=40", "seed=1"], &STAGES),
+        hit("base", base("b")),
+        gave("base", "5", &[("loss", 1.25)]),
+        hit("sft", sft("5", 0.2)),
+        gave("sft", "6", &[("heldout_loss", 1.0), ("truncated", 4.0)]),
+        hit("rm", rm),
+        judged("rm", Decision::Pass, "step 100", None, &rule("accuracy > 0.7")),
+        gave("rm", "7", &[("accuracy", 0.75)]),
+        hit("ppo", ppo(3, "6", "7")),
+        judged("ppo", Decision::Fail, "", None, &rule("reward > 0")),
+        ended(
+            "ppo",
+            Outcome::Stopped { executed: true, seconds: 3.0, metrics: metrics(&[("reward", f64::NAN), ("kl", 2.0)]) },
+        ),
+        run_finished(3),
+    ];
+    (old, new)
+}
+
+#[test]
+fn every_difference_is_followed_to_what_was_changed() {
+    let (old, new) = runs();
+    expect![[r#"
+        old  20261121T080000-rlhf, 2026-11-21 23:15:00 UTC (rlhf.yaml)
+        new  20261121T090000-rlhf, 2026-11-21 23:15:00 UTC (rlhf.yaml)
+
+        only the old  --set vars.steps=20
+        only the new  --set vars.steps=40
+
+        base (pretrain)  inputs.text: file.jsonl:aaaaaaaaaaaa -> file.jsonl:bbbbbbbbbbbb (corpus.jsonl was changed)
+        sft (sft)        inputs.model: tree:111111111111 -> tree:555555555555 (`base` changed: corpus.jsonl was changed)
+                         parameters.lr: 0.1 -> 0.2
+        rm (rm)          the same work, another output: tree:333333333333 -> tree:777777777777
+        ppo (ppo)        inputs.policy: tree:222222222222 -> tree:666666666666 (`sft` changed: parameters.lr: 0.1 -> 0.2;
+                         `base` changed: corpus.jsonl was changed)
+                         inputs.reward.0: tree:333333333333 -> tree:777777777777 (`rm` changed: its gate lets step 100 go on,
+                         it was step 50)
+                         `ppo` is of version 3 now, it was of 2
+                         done -> stopped
+
+        stage  metric          old    new  change
+        ───────────────────────────────────────────────────
+        base   loss          1.500  1.250  -0.250  better
+        sft    heldout_loss  0.900      1  +0.100  worse
+               truncated         3      4      +1  worse
+        ppo    reward        0.400    NaN
+
+        gate of rm   pass (step 50 goes on) -> pass (step 100 goes on)
+                     no longer: require accuracy > 0.6
+                     now: require accuracy > 0.7
+        gate of ppo  pass (step 40 goes on) -> fail
+
+        4 stages differ, 0 unchanged
+    "#]].assert_eq(&text(&diff(&folded(&old), &folded(&new)), PAGE));
+}
+
+#[test]
+fn a_program_reads_the_same() {
+    let (old, new) = runs();
+    let diff: Value = serde_json::from_str(&json(&diff(&folded(&old), &folded(&new)))).unwrap();
+    assert_eq!((&diff["format"], &diff["unchanged"], &diff["new"]["exit"]), (&json!(1), &json!(0), &json!(3)));
+    expect![[r#"
+        {
+          "because": [
+            "inputs.policy: tree:222222222222 -> tree:666666666666 (`sft` changed: parameters.lr: 0.1 -> 0.2; `base` changed: corpus.jsonl was changed)",
+            "inputs.reward.0: tree:333333333333 -> tree:777777777777 (`rm` changed: its gate lets step 100 go on, it was step 50)",
+            "`ppo` is of version 3 now, it was of 2"
+          ],
+          "content": {
+            "new": null,
+            "old": "tree:4444444444444444444444444444444444444444444444444444444444444444"
+          },
+          "gate": {
+            "new": {
+              "carries": "",
+              "decision": "fail",
+              "rules": [
+                "require reward > 0"
+              ]
+            },
+            "old": {
+              "carries": "step 40",
+              "decision": "pass",
+              "rules": [
+                "require reward > 0"
+              ]
+            }
+          },
+          "kind": "ppo",
+          "metrics": [
+            {
+              "change": null,
+              "is": null,
+              "name": "reward",
+              "new": null,
+              "old": 0.4
+            }
+          ],
+          "name": "ppo",
+          "outcome": {
+            "new": "stopped",
+            "old": "done"
+          }
+        }"#]].assert_eq(&format!("{:#}", diff["stages"][3]));
+}
+
+#[test]
+fn a_run_does_not_differ_from_itself() {
+    let run = folded(&promotion());
+    let itself = diff(&run, &run);
+    assert!(text(&itself, PAGE).ends_with("no difference in 6 stages\n"), "{}", text(&itself, PAGE));
+}
+
+#[test]
+fn stages_of_one_run_only_are_named() {
+    let old = folded(&[run_started(&[("sft", "sft"), ("rm_1", "rm")])]);
+    let new = folded(&[run_started(&[("sft", "sft"), ("rm_2", "rm")])]);
+    let text = text(&diff(&old, &new), PAGE);
+    assert!(
+        text.ends_with("only in the old run: rm_1\nonly in the new run: rm_2\nno difference in 1 stage\n"),
+        "{text}"
+    );
+}

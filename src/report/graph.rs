@@ -1,0 +1,190 @@
+//! The graph of a plan: for a person as a list, for `dot` and Mermaid as a drawing. Knows nothing of what was run.
+
+use super::page::{self, Page, Tone, cell};
+use crate::plan::{Gate, OnFail, Plan, Source, Stage};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+/// Two stages, or a path and a stage.
+struct Edge {
+    from: End,
+    to: usize,
+    label: String,
+    sort: Sort,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Input,
+    /// From the stage whose candidate is put before the judge.
+    Judge,
+    /// From a stage that a rule names.
+    Rule,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Stage(usize),
+    Path(String),
+}
+
+fn edges(plan: &Plan) -> Vec<Edge> {
+    let mut edges = Vec::new();
+    for (to, stage) in plan.stages.iter().enumerate() {
+        for input in &stage.inputs {
+            for (source, text) in input.sources.iter().zip(plan.sources(input)) {
+                let (from, pin) = match source {
+                    Source::Stage { stage, .. } => (End::Stage(*stage), text.split_once('@').map(|(_, pin)| pin)),
+                    Source::Path(_) => (End::Path(text.clone()), None),
+                };
+                let pin = pin.map_or(String::new(), |pin| format!(" @{pin}"));
+                edges.push(Edge { from, to, label: format!("{}{pin}", input.port), sort: Sort::Input });
+            }
+        }
+        let Some(gate) = &stage.gate else { continue };
+        for judge in &gate.judges {
+            edges.push(Edge { from: End::Stage(to), to: *judge, label: "judged by".to_owned(), sort: Sort::Judge });
+        }
+        for (_, named) in gate.stages.iter().filter(|(_, named)| *named != to) {
+            edges.push(Edge { from: End::Stage(*named), to, label: "rule".to_owned(), sort: Sort::Rule });
+        }
+    }
+    edges
+}
+
+fn paths(edges: &[Edge]) -> Vec<&str> {
+    let paths = edges.iter().filter_map(|edge| match &edge.from {
+        End::Path(path) => Some(path.as_str()),
+        End::Stage(_) => None,
+    });
+    paths.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// One stage a line, each behind all it needs.
+pub fn text(plan: &Plan, page: Page) -> String {
+    let mut table = page::table(page, &["stage", "kind", "from", "gate"]);
+    for stage in &plan.stages {
+        let from = stage.inputs.iter().map(|input| {
+            let sources = plan.sources(input).join(",\u{a0}");
+            format!("{}:{}{sources}", input.port, page::TOGETHER)
+        });
+        let from: Vec<String> = from.collect();
+        table.add_row([
+            cell(&stage.name, Tone::Plain),
+            cell(stage.kind.name, Tone::Quiet),
+            cell(if from.is_empty() { String::new() } else { format!("<- {}", from.join("; ")) }, Tone::Plain),
+            cell(stage.gate.as_ref().map_or(String::new(), |gate| gate_text(plan, stage, gate)), Tone::Plain),
+        ]);
+    }
+    page::keep_whole(&mut table, 0..2);
+    page::print(table)
+}
+
+/// `judged by eval; mean_score > incumbent.mean_score; else keep`.
+fn gate_text(plan: &Plan, stage: &Stage, gate: &Gate) -> String {
+    let mut parts = Vec::new();
+    let judges: Vec<&str> = gate.judges.iter().map(|judge| plan.stages[*judge].name.as_str()).collect();
+    if !judges.is_empty() {
+        parts.push(format!("judged by {}", judges.join(", ")));
+    }
+    if gate.select.is_some() {
+        parts.push("selects a checkpoint".to_owned());
+    }
+    parts.extend(gate.require.iter().map(|rule| rule.text.clone()));
+    parts.extend(gate.warn.iter().map(|rule| format!("warn {}", rule.text)));
+    parts.extend(gate.observe.iter().map(|rule| format!("observe {}", rule.text)));
+    match (gate.require.is_empty() && gate.select.is_none(), gate.on_fail) {
+        (true, _) => {}
+        (_, OnFail::Stop) => parts.push("else stop".to_owned()),
+        (_, OnFail::Hold) => parts.push("else a person decides".to_owned()),
+        (_, OnFail::Keep) => {
+            let port = stage.incumbent.as_deref().unwrap_or("incumbent");
+            parts.push(format!("else keep what is on `{port}`"));
+        }
+    }
+    parts.join("; ")
+}
+
+pub fn dot(plan: &Plan) -> String {
+    let edges = edges(plan);
+    let mut text = format!("digraph {} {{\n  rankdir=LR;\n  node [shape=box];\n", quoted(&plan.name));
+    let mut line = |line: String| writeln!(text, "  {line}").expect("a string takes all that is written");
+    for path in paths(&edges) {
+        line(format!("{} [shape=note];", quoted(path)));
+    }
+    for stage in &plan.stages {
+        let gate = if stage.gate.is_some() { ", peripheries=2" } else { "" };
+        // `\n` of dot, so it stands outside of what is quoted.
+        let label = format!("{}\\n{}", escaped(&stage.name), escaped(stage.kind.name));
+        line(format!("{} [label=\"{label}\"{gate}];", quoted(&stage.name)));
+    }
+    for edge in &edges {
+        let from = match &edge.from {
+            End::Stage(stage) => &plan.stages[*stage].name,
+            End::Path(path) => path,
+        };
+        // A judge lies downstream of what it judges by nothing but the gate: it must not bend the order.
+        let look = match edge.sort {
+            Sort::Input => "",
+            Sort::Judge => ", style=dashed, constraint=false",
+            Sort::Rule => ", style=dotted",
+        };
+        let to = &plan.stages[edge.to].name;
+        line(format!("{} -> {} [label={}{look}];", quoted(from), quoted(to), quoted(&edge.label)));
+    }
+    text.push_str("}\n");
+    text
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ")
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", escaped(text))
+}
+
+/// Nodes are numbered: a stage may be called `end` or `style`, which are words of Mermaid.
+pub fn mermaid(plan: &Plan) -> String {
+    let edges = edges(plan);
+    let paths = paths(&edges);
+    let mut text = String::from("flowchart LR\n");
+    let mut line = |line: String| writeln!(text, "  {line}").expect("a string takes all that is written");
+    for (n, path) in paths.iter().enumerate() {
+        line(format!("f{n}[/\"{}\"/]", entities(path)));
+    }
+    for (n, stage) in plan.stages.iter().enumerate() {
+        let label = format!("\"{}<br/>{}\"", entities(&stage.name), entities(stage.kind.name));
+        line(if stage.gate.is_some() { format!("s{n}[[{label}]]") } else { format!("s{n}[{label}]") });
+    }
+    for edge in &edges {
+        let from = match &edge.from {
+            End::Stage(stage) => format!("s{stage}"),
+            End::Path(path) => format!("f{}", paths.iter().position(|known| known == path).unwrap_or_default()),
+        };
+        // Mermaid has one broken line; the label tells a judge from a rule.
+        let arrow = if edge.sort == Sort::Input { "-->" } else { "-.->" };
+        line(format!("{from} {arrow}|\"{}\"| s{}", entities(&edge.label), edge.to));
+    }
+    text
+}
+
+fn entities(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in text.chars() {
+        match character {
+            '#' => escaped.push_str("#35;"),
+            '"' => escaped.push_str("#quot;"),
+            '<' => escaped.push_str("#lt;"),
+            '>' => escaped.push_str("#gt;"),
+            '&' => escaped.push_str("#amp;"),
+            '`' => escaped.push_str("#96;"),
+            '\n' => escaped.push(' '),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! A run as one JSON document, for programs: `status --json`. A versioned promise: fields are added, and none changes
+//! its meaning, within one `format`. Knows nothing of journals.
+
+use super::fold::{ActionRun, ActionState, Run, StageRun, Study};
+use crate::event::{Answer, Decided, Decision, Measured, Metrics, Outcome, RuleVerdict, Verdict};
+use serde::Serialize;
+
+const FORMAT: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    format: u32,
+    run: &'a str,
+    pipeline: &'a str,
+    file: &'a str,
+    /// RFC 3339.
+    at: &'a str,
+    overrides: &'a [String],
+    /// Whether the process that runs it is still there.
+    alive: bool,
+    /// Null as long as the run has no end.
+    exit: Option<u8>,
+    seconds: Option<f64>,
+    stages: Vec<Stage<'a>>,
+    studies: Vec<Table<'a>>,
+}
+
+#[derive(Serialize)]
+struct Stage<'a> {
+    name: &'a str,
+    kind: &'a str,
+    /// `done`, `stopped`, `held`, `failed`, `skipped`, `interrupted`; without an end `running`, `broken_off`, `not_reached`.
+    outcome: &'static str,
+    /// False: what came of it was there before. Null: nothing came of it.
+    executed: Option<bool>,
+    seconds: Option<f64>,
+    step: Option<u64>,
+    /// What carries the stage's name.
+    content: Option<&'a str>,
+    /// Whether that is the incumbent.
+    kept: bool,
+    /// Of a stage that failed or was skipped.
+    because: Option<&'a str>,
+    metrics: Option<&'a Metrics>,
+    verdict: Option<Gate<'a>>,
+    actions: Vec<Action<'a>>,
+}
+
+#[derive(Serialize)]
+struct Gate<'a> {
+    decision: Decision,
+    carries: &'a str,
+    select: Option<&'a str>,
+    rules: &'a [RuleVerdict],
+    decided: Option<&'a Decided>,
+}
+
+#[derive(Serialize)]
+struct Action<'a> {
+    /// Null: the stage's own.
+    part: Option<&'a str>,
+    key: &'a str,
+    /// `hit`, `running`, `finished`, `failed`.
+    state: &'static str,
+    log: Option<&'a str>,
+    why: &'a [String],
+    seconds: Option<f64>,
+    device: Option<&'a str>,
+    cause: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Table<'a> {
+    eval: &'a str,
+    rewards: &'a [String],
+    rows: &'a [Measured],
+    comparisons: Vec<Compared<'a>>,
+}
+
+#[derive(Serialize)]
+struct Compared<'a> {
+    prompt: &'a str,
+    answers: &'a [Answer],
+}
+
+pub fn document(run: &Run, is_alive: bool) -> String {
+    let is_alive = is_alive && run.finish.is_none();
+    let document = Document {
+        format: FORMAT,
+        run: &run.name,
+        pipeline: &run.pipeline,
+        file: &run.file,
+        at: &run.at,
+        overrides: &run.overrides,
+        alive: is_alive,
+        exit: run.finish.as_ref().map(|finish| finish.exit),
+        seconds: run.finish.as_ref().map(|finish| finish.seconds),
+        stages: run.stages.iter().map(|of| stage(of, is_alive)).collect(),
+        studies: run.studies.iter().map(table).collect(),
+    };
+    let mut text = serde_json::to_string_pretty(&document).expect("a report is plain data");
+    text.push('\n');
+    text
+}
+
+/// How a stage ended, in one word; `alive` says of one without an end that it may still get one.
+pub fn word(stage: &StageRun, is_alive: bool) -> &'static str {
+    match &stage.outcome {
+        Some(Outcome::Done { .. }) => "done",
+        Some(Outcome::Stopped { .. }) => "stopped",
+        Some(Outcome::Held { .. }) => "held",
+        Some(Outcome::Failed { .. }) => "failed",
+        Some(Outcome::Skipped { .. }) => "skipped",
+        Some(Outcome::WouldRun { .. }) => "would_run",
+        Some(Outcome::Interrupted) => "interrupted",
+        None if stage.actions.is_empty() => "not_reached",
+        None if is_alive => "running",
+        None => "broken_off",
+    }
+}
+
+fn stage(run: &StageRun, is_alive: bool) -> Stage<'_> {
+    let mut stage = Stage {
+        name: &run.head.name,
+        kind: &run.head.kind,
+        outcome: word(run, is_alive),
+        executed: None,
+        seconds: None,
+        step: None,
+        content: None,
+        kept: false,
+        because: None,
+        metrics: None,
+        verdict: run.verdict.as_ref().map(gate),
+        actions: run.actions.iter().map(action).collect(),
+    };
+    match &run.outcome {
+        Some(Outcome::Done { content, step, kept, executed, seconds, metrics }) => {
+            (stage.executed, stage.seconds, stage.metrics) = (Some(*executed), Some(*seconds), Some(metrics));
+            (stage.content, stage.step, stage.kept) = (Some(content.as_str()), *step, *kept);
+        }
+        Some(Outcome::Stopped { executed, seconds, metrics } | Outcome::Held { executed, seconds, metrics }) => {
+            (stage.executed, stage.seconds, stage.metrics) = (Some(*executed), Some(*seconds), Some(metrics));
+        }
+        Some(Outcome::Failed { cause: because } | Outcome::Skipped { because }) => stage.because = Some(because),
+        Some(Outcome::WouldRun { .. } | Outcome::Interrupted) | None => {}
+    }
+    stage
+}
+
+fn gate(verdict: &Verdict) -> Gate<'_> {
+    let Verdict { decision, rules, select, carries, decided, .. } = verdict;
+    Gate { decision: *decision, carries, select: select.as_deref(), rules, decided: decided.as_ref() }
+}
+
+fn action(run: &ActionRun) -> Action<'_> {
+    let of = |state, log, why| Action {
+        part: run.part.as_deref(),
+        key: &run.key,
+        state,
+        log,
+        why,
+        seconds: None,
+        device: None,
+        cause: None,
+    };
+    match &run.state {
+        ActionState::Hit => of("hit", None, &[]),
+        ActionState::Running { why, log, .. } => of("running", Some(log), why),
+        ActionState::Finished { why, log, seconds, device } => {
+            Action { seconds: Some(*seconds), device: device.as_deref(), ..of("finished", Some(log), why) }
+        }
+        ActionState::Failed { why, log, cause } => Action { cause: Some(cause), ..of("failed", Some(log), why) },
+    }
+}
+
+fn table(study: &Study) -> Table<'_> {
+    let comparisons = study.comparisons.iter().map(|(prompt, answers)| Compared { prompt, answers });
+    Table { eval: &study.eval, rewards: &study.rewards, rows: &study.rows, comparisons: comparisons.collect() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! How an attempt ends: its result is recorded, or it is tried again, or it has failed. Knows nothing of how it began.
+
+use super::begin::absolute;
+use super::{Run, Task, attempt, stamp};
+use crate::action::Record;
+use crate::event::Event;
+use crate::executor::{Exit, Update};
+use crate::schedule::News;
+use anyhow::{Result, bail};
+use cache::Commit;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Bytes that failed attempts of all actions may keep together. A stage writes its checkpoints there, and a person may look
+/// at what it left; 20 GiB are a few of a small model's.
+const WORK: u64 = 20 << 30;
+
+/// How many files an audit names before it only counts them.
+const NAMED: usize = 5;
+
+/// What a finished attempt gave.
+struct Committed {
+    news: News,
+    device: Option<String>,
+    notes: Vec<String>,
+}
+
+impl Run<'_> {
+    pub fn update(&mut self, update: Update) -> Result<Option<News>> {
+        match update {
+            Update::Progressed(id, progress) => {
+                if let Some(task) = self.running.get(&id) {
+                    let (stage, part) = self.name(&task.work.request);
+                    let stages::io::Progress { done, total, unit, message } = progress;
+                    self.tell(Event::Progressed { stage, part, done, total, unit, message })?;
+                }
+                Ok(None)
+            }
+            Update::Ended(id, exit) => match self.running.remove(&id) {
+                Some(task) => self.ended(task, exit),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The outcome decides, not the exit code: a driver may crash after the work is done.
+    fn ended(&mut self, task: Task, exit: Exit) -> Result<Option<News>> {
+        let seconds = task.started.elapsed().as_secs_f64();
+        let limits = &self.plan.stages[task.work.request.limits_of];
+        self.slots.give_back(limits.resources);
+        let (stage, part) = self.name(&task.work.request);
+        let key = task.work.request.action.key;
+        let result = match attempt::has_outcome(&task.attempt) {
+            true => self.commit(&task, seconds).map_err(|error| format!("{error:#}")),
+            // Asked to stop, and it did: neither finished nor failed.
+            false if self.is_stopping => return Ok(None),
+            false => Err(attempt::cause(&task.attempt, exit)),
+        };
+        if result.is_err() {
+            // What it did to its inputs before it failed must not stay in the store.
+            let action = &task.work.request.action.action;
+            if let Err(error) = attempt::check_inputs(self.store, &task.attempt, action, self.contents) {
+                tracing::warn!("{}: {error:#}", self.named(&task.work.request));
+            }
+        }
+        match result {
+            Ok(Committed { news, device, notes }) => {
+                attempt::tidy(self.store, &task.attempt);
+                self.tell(Event::Finished { stage, part, key: key.to_string(), seconds, device })?;
+                for note in notes {
+                    self.note(&task.work.request, note)?;
+                }
+                Ok(Some(news))
+            }
+            Err(cause) => {
+                attempt::prune(&self.options.store, self.store, WORK, &task.attempt);
+                let log = absolute(&task.attempt.log())?.display().to_string();
+                self.tell(Event::Failed { stage, part, key: key.to_string(), cause: cause.clone(), log })?;
+                let mut work = task.work;
+                work.failed += 1;
+                let Some(pause) = limits.retry.pause(work.failed).filter(|_| !self.is_stopping) else {
+                    return Ok(Some(News::Failed { key, cause }));
+                };
+                let (number, of) = (work.failed, limits.retry.times);
+                self.note(&work.request, format!("tried again in {pause:?} ({number} of {of})"))?;
+                self.resting.push((Instant::now() + pause, work));
+                Ok(None)
+            }
+        }
+    }
+
+    fn commit(&mut self, task: &Task, seconds: f64) -> Result<Committed> {
+        let (request, key) = (&task.work.request, &task.work.request.action.key);
+        attempt::check_inputs(self.store, &task.attempt, &request.action.action, self.contents)?;
+        let (record, worker) = attempt::collect(self.store, &task.attempt)?;
+        let device = worker.get("device").and_then(Value::as_str).map(str::to_owned);
+        let mut notes = audited(&worker);
+        let log = attempt::keep_log(self.store, &task.attempt)?;
+        let telemetry = json!({
+            "at": stamp(jiff::Timestamp::now()), "seconds": seconds, "attempt": task.attempt.number, "worker": worker,
+            "log": log,
+        });
+        let mut stored = record.to_store(telemetry, log.into_iter().collect())?;
+        let is_forced = self.selection.is_forced(request.stage);
+        self.forced.insert(*key);
+        match self.store.commit(key, &stored)? {
+            Commit::Different => {
+                let count = self.store.variants(key);
+                notes.push(format!(
+                    "not deterministic: this result is not the first one, which stays; {count} variant{} noted",
+                    if count == 1 { " is" } else { "s are" }
+                ));
+                match self.store.lookup(key)? {
+                    Some(first) => stored = first,
+                    None => bail!("read record {key}: it was there a moment ago"),
+                }
+            }
+            Commit::Same if is_forced => notes.push("executed again, with the same result".to_owned()),
+            Commit::Same | Commit::Written => {}
+        }
+        let record = Arc::new(Record::from_store(&stored)?);
+        Ok(Committed { news: News::Known { key: *key, record, seconds: Some(seconds) }, device, notes })
+    }
+}
+
+/// What an audited stage read without having declared it, or why nobody knows.
+fn audited(worker: &BTreeMap<String, Value>) -> Vec<String> {
+    let reads = worker.get("undeclared_reads");
+    let count = reads.and_then(|reads| reads["count"].as_u64()).unwrap_or_default();
+    let paths = reads.and_then(|reads| reads["paths"].as_array()).into_iter().flatten().filter_map(Value::as_str);
+    let named: Vec<&str> = paths.take(NAMED).collect();
+    let more = count.saturating_sub(named.len() as u64);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let read = (count > 0).then(|| format!("read and not declared: {}{more}", named.join(", ")));
+    let gap = worker.get("audit").and_then(Value::as_str).map(|gap| format!("audit: {gap}"));
+    read.into_iter().chain(gap).collect()
+}
