@@ -65,31 +65,23 @@ fn an_unknown_kind_and_an_unknown_key() {
     with_base(
         "  ppo_1: {kind: pp, from: {policy: sft}}\n  dpo: {kind: exec, whith: {command: [ls]}}\n",
         expect![[r#"
-        error: unknown kind `pp`
-         --> rlhf.yaml:6:17
-          |
-        6 |   ppo_1: {kind: pp, from: {policy: sft}}
-          |                 ^^
-          |
-          = help: did you mean `ppo`?
+            error: unknown kind `pp`
+             --> rlhf.yaml:6:17
+              |
+            6 |   ppo_1: {kind: pp, from: {policy: sft}}
+              |                 ^^
+              |
+              = help: did you mean `ppo`?
 
-        error: `command`: no command to run
-         --> rlhf.yaml:7:3
-          |
-        7 |   dpo: {kind: exec, whith: {command: [ls]}}
-          |   ^^^
-          |
-          = help: write `command: [program, argument, …]`
+            error: unknown key `whith` of a stage
+             --> rlhf.yaml:7:21
+              |
+            7 |   dpo: {kind: exec, whith: {command: [ls]}}
+              |                     ^^^^^
+              |
+              = help: did you mean `with`?
 
-        error: unknown key `whith` of a stage
-         --> rlhf.yaml:7:21
-          |
-        7 |   dpo: {kind: exec, whith: {command: [ls]}}
-          |                     ^^^^^
-          |
-          = help: did you mean `with`?
-
-    "#]],
+        "#]],
     );
 }
 
@@ -443,73 +435,73 @@ fn the_stories_job_says_how_to_name_its_folder() {
     assert!(refused.contains("--set vars.stories=FOLDER"), "{refused}");
     expect![[r#"
         error: there is nothing at `./no/such/folder/models/stories260K`
-          --> stories.yaml:12:15
+          --> stories.yaml:13:15
            |
-        12 |       model: "${stories}/models/stories260K"
+        13 |       model: "${stories}/models/stories260K"
            |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/pairs_train.jsonl`
-          --> stories.yaml:13:14
+          --> stories.yaml:14:14
            |
-        13 |       data: "${stories}/data/stories_afinn/pairs_train.jsonl"
+        14 |       data: "${stories}/data/stories_afinn/pairs_train.jsonl"
            |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/pairs_valid.jsonl`
-          --> stories.yaml:14:17
+          --> stories.yaml:15:17
            |
-        14 |       heldout: "${stories}/data/stories_afinn/pairs_valid.jsonl"
+        15 |       heldout: "${stories}/data/stories_afinn/pairs_valid.jsonl"
            |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/models/stories260K`
-          --> stories.yaml:23:16
+          --> stories.yaml:24:16
            |
-        23 |       policy: "${stories}/models/stories260K"
+        24 |       policy: "${stories}/models/stories260K"
            |                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/prompts_train.jsonl`
-          --> stories.yaml:25:17
+          --> stories.yaml:26:17
            |
-        25 |       prompts: "${stories}/data/stories_afinn/prompts_train.jsonl"
+        26 |       prompts: "${stories}/data/stories_afinn/prompts_train.jsonl"
            |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/prompts_train.jsonl`
-          --> stories.yaml:38:17
+          --> stories.yaml:39:17
            |
-        38 |       prompts: "${stories}/data/stories_afinn/prompts_train.jsonl"
+        39 |       prompts: "${stories}/data/stories_afinn/prompts_train.jsonl"
            |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/AFINN-en-165.txt`
-          --> stories.yaml:47:23
+          --> stories.yaml:48:23
            |
-        47 |       reward: [rm_1, "${stories}/data/stories_afinn/AFINN-en-165.txt"]
+        48 |       reward: [rm_1, "${stories}/data/stories_afinn/AFINN-en-165.txt"]
            |                       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/prompts_eval.jsonl`
-          --> stories.yaml:48:17
+          --> stories.yaml:49:17
            |
-        48 |       prompts: "${stories}/data/stories_afinn/prompts_eval.jsonl"
+        49 |       prompts: "${stories}/data/stories_afinn/prompts_eval.jsonl"
            |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/models/stories260K`
-          --> stories.yaml:49:18
+          --> stories.yaml:50:18
            |
-        49 |       baseline: "${stories}/models/stories260K"
+        50 |       baseline: "${stories}/models/stories260K"
            |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER

@@ -89,7 +89,7 @@ impl Place {
 
     /// Waits until no process is at work in this directory.
     pub fn wait_for_silence(&self) {
-        wait_for("the last worker to end", || workers_in(self.path()).is_empty().then_some(()));
+        wait_for("the last worker to end", || at_work_in(self.path()).is_empty().then_some(()));
     }
 }
 
@@ -130,7 +130,7 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// The processes whose working directory lies in `directory`: workers, and whatever they started. Linux tells; where
 /// nothing does, there is nothing to see.
-fn workers_in(directory: &Path) -> Vec<u32> {
+pub fn at_work_in(directory: &Path) -> Vec<u32> {
     let directory = directory.canonicalize().unwrap();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let of = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<u32>().ok();

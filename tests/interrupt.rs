@@ -1,0 +1,50 @@
+//! Ctrl-C, as a terminal sends it: once, and once more.
+
+#[path = "support/program.rs"]
+mod program;
+
+use program::{Place, place, wait_for};
+use rustix::process::Signal;
+use std::time::Duration;
+
+/// Two commands at once: one has much to put in order when it is asked to stop, the other does not listen.
+fn started(place: &Place, stages: &str) -> program::Live {
+    place.write("toy.yaml", &format!("name: toy\nstages:\n{stages}"));
+    place.start(&["run", "toy.yaml", "--json", "--jobs", "2"])
+}
+
+#[test]
+fn the_first_interrupt_waits_for_what_runs_and_the_same_command_goes_on_from_there() {
+    let place = place();
+    let slow = "trap \"sleep 0.5; mkdir resume; exit 1\" TERM; touch HERE/began; test -d resume && exit 0; while :; do sleep 0.01; done";
+    let here = place.path().display().to_string();
+    let stages = format!(
+        "  slow: {{kind: exec, with: {{command: '{slow}'}}}}\n  after: {{kind: exec, from: {{it: slow}}, with: {{command: 'true'}}}}\n"
+    );
+    let run = started(&place, &stages.replace("HERE", &here));
+    wait_for("the command to begin", || place.at("began").exists().then_some(()));
+    run.signal(Signal::INT);
+    let (exit, events) = run.end();
+    assert_eq!((exit, events.ending("slow"), events.ending("after")), (Some(130), "interrupted", "interrupted"));
+    place.wait_for_silence();
+    let again = place.run(&["run", "toy.yaml", "--json"]).expect_exit(0).events();
+    let why = again.started("slow")["why"].to_string();
+    assert!(why.contains("it goes on from a checkpoint"), "{why}");
+    assert_eq!((again.ending("slow"), again.ending("after")), ("done", "done"));
+}
+
+#[test]
+fn the_second_interrupt_waits_for_nothing() {
+    let place = place();
+    let deaf = "trap \"\" TERM; touch HERE/began; while :; do sleep 0.01; done"
+        .replace("HERE", &place.path().display().to_string());
+    let run = started(&place, &format!("  deaf: {{kind: exec, with: {{command: '{deaf}'}}}}\n"));
+    wait_for("the command to begin", || place.at("began").exists().then_some(()));
+    run.signal(Signal::INT);
+    // The first is known to have come: what does not listen is still there a good while later.
+    std::thread::sleep(Duration::from_millis(300));
+    run.signal(Signal::INT);
+    let (exit, _) = run.end();
+    assert_eq!(exit, Some(130));
+    place.wait_for_silence();
+}
