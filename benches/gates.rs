@@ -45,7 +45,7 @@ fn rule(text: &str) -> Rule {
     let metrics = [("mean_score", "score"), ("length", "length"), ("accuracy", "correct")].map(metric).to_vec();
     let judges = vec![JudgeScope { name: "eval".to_owned(), metrics, has_items: true }];
     let stages = BTreeMap::from([("sft".to_owned(), Vec::new())]);
-    let scope = Scope { judges, incumbent: Some(Vec::new()), stages, ..Scope::default() };
+    let scope = Scope { judges, incumbent: Some(Vec::new()), stages: stages.into(), ..Scope::default() };
     let mut rule = parse(text).expect("the rule is well formed");
     assert_eq!(check(&mut rule, &scope), []);
     rule

@@ -16,7 +16,7 @@ fn scope() -> Scope {
     let own = vec![metric("a"), metric("b")];
     let judge = |name: &str| JudgeScope { name: name.to_owned(), metrics: vec![metric("score")], has_items: true };
     let stages = BTreeMap::from([("sft".to_owned(), own.clone())]);
-    Scope { incumbent: Some(own.clone()), own, judges: vec![judge("eval"), judge("other")], stages }
+    Scope { incumbent: Some(own.clone()), own, judges: vec![judge("eval"), judge("other")], stages: stages.into() }
 }
 
 /// Five rows are as good as two thousand to find a panic, and cheaper.
