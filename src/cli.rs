@@ -121,7 +121,7 @@ fn gate(verb: &GateVerb) -> Result<u8> {
     match verb {
         GateVerb::Show { stage, file, which } => gates::show(stage, &which.find_with(stage, file.as_deref())?),
         GateVerb::WhatIf { stage, rule, file, all_runs, store } => {
-            let wanted = Wanted { file: file.as_deref(), store: store.chosen(), run: None, stage: Some(&stage) };
+            let wanted = Wanted { file: file.as_deref(), store: store.chosen(), run: None, stage: Some(stage) };
             gates::what_if(stage, rule, *all_runs, &find::run(Path::new("."), wanted)?)
         }
         GateVerb::Test { files } => test::test(files),

@@ -62,13 +62,10 @@ fn lasting_line(event: &Event) -> Option<String> {
         Event::Noted { stage, part, message } => Some(format!("{}: {message}", title(stage, part))),
         // Of what was judged before the report has the table.
         Event::Judged { stage, verdict } => Some(format!("{stage}: {}", judged(verdict))),
-        Event::Ended { stage, outcome } => match outcome {
-            // What is cached is counted at the end: of a thousand stages nobody wants a line each.
-            Outcome::Skipped { because } => Some(format!("{stage}: skipped: {because}")),
-            // What was run has had its line when it finished; what failed, when it failed. An interrupt ends every
-            // stage that had not ended: the report counts them.
-            _ => None,
-        },
+        // Of other ends nothing stays: what is cached is counted at the end, since of a thousand stages nobody wants a line
+        // each; what was run has had its line when it finished, and what failed when it failed. An interrupt ends every
+        // stage that had not ended: the report counts them.
+        Event::Ended { stage, outcome: Outcome::Skipped { because } } => Some(format!("{stage}: skipped: {because}")),
         _ => None,
     }
 }
