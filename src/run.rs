@@ -350,6 +350,10 @@ impl Run<'_> {
         }
         if let Some(doing) = &mut self.doing {
             doing.journal.append(&event)?;
+            // Whoever hears of it must find it in the journal.
+            if matches!(event, Event::RunStarted { .. } | Event::Started { .. } | Event::Noted { .. }) {
+                doing.journal.flush()?;
+            }
         }
         (self.sink)(&event);
         Ok(())
