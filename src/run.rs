@@ -87,7 +87,10 @@ pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dy
     };
     let store = Store::open(empty.as_ref().map_or(&options.store, |directory| directory.path()))?;
     let contents = contents(plan, selection, &store)?;
-    execute(plan, selection, options, (&store, &contents), None, &AtomicBool::new(false), sink)
+    let exit = execute(plan, selection, options, (&store, &contents), None, &AtomicBool::new(false), sink);
+    // Looking leaves nothing behind, not even what it learned of files, which is written when the store goes away.
+    std::mem::forget(store);
+    exit
 }
 
 /// What looking has not.
