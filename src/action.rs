@@ -1,8 +1,9 @@
 //! What is in a key: one call of a kind, every input a content id. Also the record it leaves, where its inputs lie
 //! in a work directory, and the difference of two actions. Knows nothing of stage names, gates or processes.
 
+use crate::canonical::Canonical;
 use anyhow::{Context, Result};
-use cache::{Content, Digest};
+use cache::Content;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub struct Action {
     pub kind: String,
     pub version: u32,
-    pub parameters: Value,
+    pub parameters: Canonical,
     /// Only of kinds that draw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -32,13 +33,26 @@ pub enum ActionInput {
 }
 
 impl Action {
-    /// The bytes that are hashed, and that lie in `action.json` (RFC 8785).
-    pub fn bytes(&self) -> Result<Vec<u8>> {
-        serde_json_canonicalizer::to_vec(self).context("write the action as canonical JSON")
+    /// The same text as that of all its values, put together from that of its parts, of which the parameters are the
+    /// longest and known already.
+    pub fn written(&self) -> Result<Canonical> {
+        let Action { kind, version, parameters, seed, inputs, salt } = self;
+        let mut fields = Canonical::object();
+        fields.add("inputs", inputs)?;
+        fields.add("kind", kind)?;
+        fields.take("parameters", parameters);
+        if let Some(salt) = salt {
+            fields.add("salt", salt)?;
+        }
+        if let Some(seed) = seed {
+            fields.add("seed", seed)?;
+        }
+        fields.add("version", version)?;
+        Ok(fields.end())
     }
 
-    pub fn key(&self) -> Result<Digest> {
-        Ok(Digest::of(&self.bytes()?))
+    pub fn read(written: &Canonical) -> Result<Action> {
+        serde_json::from_str(written.text()).context("read an action")
     }
 
     /// `(port, path under the work directory, content)` of every input, ports by name, a list in its order.
@@ -110,16 +124,18 @@ impl Record {
     }
 
     /// A record without a candidate says nothing.
-    pub fn checked(self) -> Result<Record> {
+    pub fn checked(mut self) -> Result<Record> {
         anyhow::ensure!(!self.candidates.is_empty(), "read the record: it has no candidate");
+        // A list that was read has room for four, and thousands of records may be held.
+        self.candidates.shrink_to_fit();
         Ok(self)
     }
 }
 
 /// What is new about an action, one line a value: `parameters.lr: 0.001 -> 0.0005`. Empty when the keys are equal.
-pub fn differences(old: &Value, new: &Value) -> Vec<String> {
+pub fn differences(old: &Canonical, new: &Canonical) -> Vec<String> {
     let mut lines = Vec::new();
-    compare("", Some(old), Some(new), &mut lines);
+    compare("", Some(&old.value()), Some(&new.value()), &mut lines);
     lines
 }
 
@@ -164,6 +180,7 @@ fn shown(value: Option<&Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cache::Digest;
     use expect_test::expect;
     use serde_json::json;
 
@@ -171,7 +188,7 @@ mod tests {
         Action {
             kind: "ppo".to_owned(),
             version: 3,
-            parameters: json!({"steps": 200, "kl": {"coef": 0.05}}),
+            parameters: json!({"steps": 200, "kl": {"coef": 0.05}}).into(),
             seed: Some(7),
             inputs: BTreeMap::from([
                 ("policy".to_owned(), ActionInput::One(Content::Tree(Digest::of(b"sft")))),
@@ -191,19 +208,22 @@ mod tests {
         }
     }
 
+    fn key(action: &Action) -> Digest {
+        action.written().unwrap().digest()
+    }
+
     #[test]
     fn the_hashed_bytes_are_a_versioned_promise() {
         expect![[r#"{"inputs":{"policy":"tree:c2074e4346c7ed7820496c80b31055be8472f1cdb9a11cbc236604aeac915e06","prompts":"file.jsonl:44761766e183c1ca4d07fc7b2a9902f9ff11cd13bd8bfd071dbe5756bd961b0e","reward":["tree:8d058f47d011a35c7817aeeeb4e28c6e099f1462980afdeb7244065e0755b21e","file.txt:073acf80c9f552574db02fad710110d3b1cb06724ee70e3bfb8bb33a5d803ea1"]},"kind":"ppo","parameters":{"kl":{"coef":0.05},"steps":200},"seed":7,"version":3}"#]]
-            .assert_eq(&String::from_utf8(ppo().bytes().unwrap()).unwrap());
-        expect!["3c6149c274a259e1c0262c35ecaac2d6b91f572dcdad805cfd7699269bb93fd4"]
-            .assert_eq(&ppo().key().unwrap().to_string());
+            .assert_eq(ppo().written().unwrap().text());
+        expect!["3c6149c274a259e1c0262c35ecaac2d6b91f572dcdad805cfd7699269bb93fd4"].assert_eq(&key(&ppo()).to_string());
     }
 
     #[test]
     fn the_order_in_which_parameters_were_written_does_not_change_the_key() {
         let mut other = ppo();
-        other.parameters = json!({"kl": {"coef": 5e-2}, "steps": 200});
-        assert_eq!(ppo().key().unwrap(), other.key().unwrap());
+        other.parameters = json!({"kl": {"coef": 5e-2}, "steps": 200}).into();
+        assert_eq!(key(&ppo()), key(&other));
     }
 
     #[test]
@@ -211,7 +231,7 @@ mod tests {
         let changes: [fn(&mut Action); 8] = [
             |action| action.kind = "dpo".to_owned(),
             |action| action.version = 4,
-            |action| action.parameters = json!({"steps": 201, "kl": {"coef": 0.05}}),
+            |action| action.parameters = json!({"steps": 201, "kl": {"coef": 0.05}}).into(),
             |action| action.seed = Some(8),
             |action| action.seed = None,
             |action| action.salt = Some("2026".to_owned()),
@@ -221,12 +241,33 @@ mod tests {
                 rewards.reverse();
             },
         ];
-        let mut keys = std::collections::BTreeSet::from([ppo().key().unwrap()]);
+        let mut keys = std::collections::BTreeSet::from([key(&ppo())]);
         for change in changes {
             let mut action = ppo();
             change(&mut action);
-            assert!(keys.insert(action.key().unwrap()), "{action:?}");
+            assert!(keys.insert(key(&action)), "{action:?}");
         }
+    }
+
+    #[test]
+    fn an_action_is_written_as_all_its_values_are() {
+        let long = Action { seed: Some(1 << 53), salt: Some("a \"salt\"\u{1}\u{10ffff}".to_owned()), ..ppo() };
+        let empty = Action { inputs: BTreeMap::new(), seed: None, parameters: Value::Null.into(), ..ppo() };
+        let odd = json!({"b": [1e21, -0.0, 1e-7, 0.1], "\u{fb33}": {}, "\u{1f600}": "é\n"});
+        for action in [ppo(), long, empty, Action { parameters: odd.into(), ..ppo() }] {
+            let written = action.written().unwrap();
+            assert_eq!(written, Canonical::of(&serde_json::to_value(&action).unwrap()).unwrap());
+            assert_eq!(Action::read(&written).unwrap(), action);
+        }
+    }
+
+    #[test]
+    fn a_written_action_stays_what_it_is_on_its_way_through_a_journal() {
+        let written = ppo().written().unwrap();
+        let line = serde_json::to_string(&BTreeMap::from([("action", &written)])).unwrap();
+        assert_eq!(line, format!(r#"{{"action":{}}}"#, written.text()));
+        let read: BTreeMap<String, Canonical> = serde_json::from_str(&line).unwrap();
+        assert_eq!((&read["action"], Action::read(&read["action"]).unwrap()), (&written, ppo()));
     }
 
     #[test]
@@ -245,14 +286,14 @@ mod tests {
     #[test]
     fn a_difference_names_each_value_that_changed() {
         let mut new = ppo();
-        new.parameters = json!({"steps": 200, "kl": {"coef": 0.1, "target": 6.0}});
+        new.parameters = json!({"steps": 200, "kl": {"coef": 0.1, "target": 6.5}}).into();
         new.seed = None;
         new.inputs.insert("policy".to_owned(), ActionInput::One(Content::Tree(Digest::of(b"ppo_1"))));
-        let value = |action: &Action| serde_json::to_value(action).unwrap();
+        let value = |action: &Action| action.written().unwrap();
         expect![[r#"
             inputs.policy: tree:c2074e4346c7 -> tree:66e9a676ab97
             parameters.kl.coef: 0.05 -> 0.1
-            parameters.kl.target: absent -> 6.0
+            parameters.kl.target: absent -> 6.5
             seed: 7 -> absent"#]]
         .assert_eq(&differences(&value(&ppo()), &value(&new)).join("\n"));
         assert_eq!(differences(&value(&ppo()), &value(&ppo())), Vec::<String>::new());

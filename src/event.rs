@@ -2,6 +2,7 @@
 //! a fold of these; the journal is these, one JSON object a line. Knows nothing of how they come about.
 
 use crate::action::Candidate;
+use crate::canonical::Canonical;
 use cache::Content;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ pub enum Event {
         file: String,
         /// RFC 3339.
         at: String,
-        stages: Vec<StageHead>,
+        stages: Vec<Arc<StageHead>>,
         /// `--set` arguments, as typed.
         overrides: Vec<String>,
         /// `--only` and `--from`, as typed: the run is of these stages and of what they need.
@@ -30,14 +31,14 @@ pub enum Event {
         stage: String,
         part: Option<String>,
         key: String,
-        action: Arc<serde_json::Value>,
+        action: Canonical,
     },
     /// An action begins to execute; `why` says what is new about it.
     Started {
         stage: String,
         part: Option<String>,
         key: String,
-        action: Arc<serde_json::Value>,
+        action: Canonical,
         attempt: u32,
         why: Vec<String>,
         log: String,
@@ -111,8 +112,23 @@ pub struct StageHead {
     /// `(metric, direction)` declared by the stage, in its order.
     pub metrics: Vec<(String, stages::stage::Direction)>,
     /// What stands on each port, as the file has it: `sft`, `rm_1@150`, `data/sft.jsonl`. Journals of before have none.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub from: BTreeMap<String, Vec<String>>,
+    #[serde(default, with = "ports", skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<(String, Vec<String>)>,
+}
+
+/// A mapping in the journal; here a list, since there may be thousands of stages, and a map takes half a kilobyte for
+/// its first entry.
+mod ports {
+    use super::BTreeMap;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(ports: &[(String, Vec<String>)], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(ports.iter().map(|(port, sources)| (port, sources)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Vec<String>)>, D::Error> {
+        BTreeMap::deserialize(deserializer).map(|ports| ports.into_iter().collect())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,16 +2,16 @@
 //! the events mean, save which action a stage was last seen with.
 
 use crate::action::differences;
+use crate::canonical::Canonical;
 use crate::event::Event;
 use anyhow::{Context, Result};
 use cache::Digest;
 use rustix::fs::{FlockOperation, flock};
-use serde_json::Value;
+use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// A journal being written. The file stays locked for as long as its writer lives: that is how others see that a run
 /// without an end is still going on.
@@ -100,6 +100,43 @@ pub fn read(journal: &Path) -> Result<Vec<Event>> {
     Ok(events)
 }
 
+/// The events among the lines of a journal, and the lines that are none, be it that a newer program wrote them or that a
+/// disk damaged them. A last line that a kill cut short is neither.
+pub fn what_can_be_read(journal: &Path) -> Result<(Vec<Event>, Vec<Vec<u8>>)> {
+    let text = fs::read(journal).with_context(|| format!("read {}", journal.display()))?;
+    let (mut events, mut unread) = (Vec::new(), Vec::new());
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        match serde_json::from_slice(line) {
+            Ok(event) => events.push(event),
+            Err(_) if line.ends_with(b"\n") => unread.push(line.to_owned()),
+            Err(_) => {}
+        }
+    }
+    Ok((events, unread))
+}
+
+/// The keys of the actions that a run used, in the order it used them. Of a line only the key is looked at.
+pub fn keys(journal: &Path) -> Result<impl Iterator<Item = Digest>> {
+    #[derive(Deserialize)]
+    #[serde(tag = "event", rename_all = "snake_case")]
+    enum Line {
+        Hit {
+            key: Digest,
+        },
+        Started {
+            key: Digest,
+        },
+        #[serde(other)]
+        Other,
+    }
+    let file = File::open(journal).with_context(|| format!("read {}", journal.display()))?;
+    let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+    Ok(lines.filter_map(|line| match serde_json::from_slice(&line).ok()? {
+        Line::Hit { key } | Line::Started { key } => Some(key),
+        Line::Other => None,
+    }))
+}
+
 /// Whether the process that writes this journal is still there.
 pub fn is_alive(journal: &Path) -> bool {
     File::open(journal)
@@ -132,6 +169,13 @@ pub fn of_pipeline(root: &Path, pipeline: &str) -> Result<Vec<PathBuf>> {
     Ok(journals)
 }
 
+/// The same without the journal of the run that asks.
+pub fn earlier(root: &Path, pipeline: &str, own: Option<&Journal>) -> Result<Vec<PathBuf>> {
+    let mut journals = of_pipeline(root, pipeline)?;
+    journals.retain(|path| own.is_none_or(|own| own.path != *path));
+    Ok(journals)
+}
+
 /// `ppo_1` or `eval: scores of ppo_1`, by the key of its action, as the last run that used it called it. Journals are
 /// opened newest first and only as far as is asked for; one that cannot be read is passed over, with a warning.
 pub fn names_of_keys(root: &Path, keys: &[Digest]) -> Result<HashMap<Digest, String>> {
@@ -156,7 +200,7 @@ pub fn names_of_keys(root: &Path, keys: &[Digest]) -> Result<HashMap<Digest, Str
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     pub key: String,
-    pub action: Arc<Value>,
+    pub action: Canonical,
     pub state: State,
 }
 
@@ -171,7 +215,7 @@ pub enum State {
 
 impl Seen {
     /// What is new about an action that is not in the store, one line a value.
-    pub fn news(&self, key: &str, action: &Value) -> Vec<String> {
+    pub fn news(&self, key: &str, action: &Canonical) -> Vec<String> {
         let unchanged = match self.state {
             _ if self.key != key => return differences(&self.action, action),
             State::Known => "its result is no longer in the store",
@@ -189,11 +233,9 @@ pub struct History {
 }
 
 impl History {
-    /// Of the runs of one pipeline; `except` is the journal of the run that asks.
-    pub fn open(root: &Path, pipeline: &str, except: Option<&Journal>) -> Result<History> {
-        let mut unread = of_pipeline(root, pipeline)?;
-        unread.retain(|path| except.is_none_or(|journal| journal.path != *path));
-        Ok(History { unread, seen: HashMap::new() })
+    /// Of the runs of one pipeline; `own` is the journal of the run that asks.
+    pub fn open(root: &Path, pipeline: &str, own: Option<&Journal>) -> Result<History> {
+        Ok(History { unread: earlier(root, pipeline, own)?, seen: HashMap::new() })
     }
 
     /// What was last seen under this name, across all these runs. An unreadable journal is passed over: it can only cost

@@ -23,6 +23,7 @@
 mod diagnostic;
 mod spec;
 // What it means.
+mod canonical;
 pub mod gate;
 mod plan;
 mod schema;
@@ -37,6 +38,7 @@ mod executor;
 mod journal;
 mod retention;
 mod run;
+mod tail;
 mod worker;
 // Showing it.
 mod progress;

@@ -10,6 +10,7 @@ mod repeats;
 mod secrets;
 pub mod selection;
 
+use crate::canonical::Canonical;
 use crate::diagnostic::{Diagnostic, Level, Span};
 use crate::gate::{self, MetricName, Rule};
 pub use crate::spec::limits::{Resources, Retry};
@@ -39,7 +40,7 @@ pub struct Stage {
     pub kind: &'static Kind,
     pub inputs: Vec<Input>,
     /// Canonical: every default filled in.
-    pub parameters: serde_json::Value,
+    pub parameters: Canonical,
     /// Only of a kind that draws.
     pub seed: Option<u64>,
     /// What its own record holds.
@@ -115,9 +116,10 @@ struct Draft<'a> {
     spec: &'a StageSpec,
     kind: Option<&'static Kind>,
     inputs: Vec<Input>,
-    parameters: serde_json::Value,
-    /// Where the file says what adapter it is.
-    lora: Option<Span>,
+    /// `None` after a mistake in them.
+    parameters: Option<Canonical>,
+    /// The shape of its adapter, and where the file says it, if it does.
+    lora: Option<(serde_json::Value, Option<Span>)>,
     metrics: Vec<MetricName>,
     incumbent: Option<String>,
 }
@@ -140,12 +142,13 @@ pub fn resolve(mut spec: Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>
         let inputs = inputs::resolve(id, &around, &mut graph, &mut checked_files, &mut mistakes);
         let incumbent = incumbent(stage, kinds[id], &inputs, &kinds, &mut mistakes);
         let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));
-        let parameters =
-            kinds[id].map_or(serde_json::Value::Null, |kind| parameters::resolve(stage, &with, kind, &mut mistakes));
+        let parameters = kinds[id].and_then(|kind| parameters::resolve(stage, &with, kind, &mut mistakes));
         if let Some(kind) = kinds[id] {
             secrets::check(stage, &with, kind, &mut mistakes);
         }
-        let lora = with.get("lora").map(|lora| lora.span);
+        let lora = parameters.as_ref().and_then(|parameters| parameters.get("lora"));
+        let lora = lora.map(|lora| (lora.clone(), with.get("lora").map(|lora| lora.span)));
+        let parameters = parameters.map(Canonical::from);
         drop(with);
         if let (Some(kind), Some(seed)) = (kinds[id], &stage.seed)
             && !kind.draws
@@ -169,7 +172,7 @@ pub fn resolve(mut spec: Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>
     let placed = |ids: Vec<StageId>| ids.into_iter().map(|id| place[id]).collect();
     let finished = drafts.into_iter().zip(gates).zip(after).enumerate().map(|(old, ((draft, gate), after))| {
         let Draft { spec: stage, kind, inputs, parameters, metrics, incumbent, .. } = draft;
-        let kind = kind?;
+        let (kind, parameters) = (kind?, parameters?);
         Some(Stage {
             name: stage.name.value.clone(),
             kind,

@@ -36,25 +36,32 @@ pub enum Reason {
     Last,
 }
 
-/// What the runs that count used: their records, and the contents that went in; and why each of them counts. To be asked when no run can be about to use
-/// something new, which the caller sees to (`Store::hold_alone`).
+/// What the runs that count used: their records, and the contents that went in; and why each of them counts. To be
+/// asked when no run can be about to use something new, which the caller sees to (`Store::hold_alone`).
 pub fn roots(root: &Path, kept: &Kept) -> Result<(Roots, Vec<Reason>)> {
     let mut of_pipeline: BTreeMap<String, usize> = BTreeMap::new();
     let (mut roots, mut counted) = (Roots::default(), Vec::new());
     roots.keys.extend(imported(root, jiff::Timestamp::now()));
     for path in journal::all(root)?.into_iter().rev() {
-        let events = match journal::read(&path) {
-            Ok(events) => events,
-            // Nobody can tell what it used; and nothing can be shown of it, either.
-            Err(error) => {
-                tracing::warn!("{error:#}");
-                continue;
-            }
+        let (events, unread) = journal::what_can_be_read(&path)?;
+        if !unread.is_empty() {
+            // Of a newer program, or damaged. What it names is kept, whatever it says of it.
+            tracing::warn!(
+                "read {}: {} lines are not understood; what they name is kept",
+                path.display(),
+                unread.len()
+            );
+            unread.iter().for_each(|line| named(line, &mut roots));
+        }
+        let (pipeline, at) = match events.first() {
+            Some(Event::RunStarted { pipeline, at, .. }) => (pipeline.as_str(), at.as_str()),
+            // Without its head a run is of no pipeline that is known: it counts as the last of one.
+            _ if unread.is_empty() => continue,
+            _ => ("", ""),
         };
-        let Some(Event::RunStarted { pipeline, at, .. }) = events.first() else { continue };
-        let count = of_pipeline.entry(pipeline.clone()).or_default();
-        let is_last = *count < kept.runs;
-        *count += usize::from(is_whole(&events));
+        let count = of_pipeline.entry(pipeline.to_owned()).or_default();
+        let is_last = *count < kept.runs || pipeline.is_empty();
+        *count += usize::from(unread.is_empty() && is_whole(&events));
         let is_recent = || kept.since.is_some_and(|since| at.parse::<jiff::Timestamp>().is_ok_and(|at| at >= since));
         let reason = match () {
             () if journal::is_alive(&path) => Reason::Running,
@@ -67,7 +74,7 @@ pub fn roots(root: &Path, kept: &Kept) -> Result<(Roots, Vec<Reason>)> {
         for event in &events {
             if let Event::Hit { key, action, .. } | Event::Started { key, action, .. } = event {
                 roots.keys.extend(key.parse::<Digest>());
-                inputs(action.get("inputs").unwrap_or(&Value::Null), &mut roots);
+                inputs(action.value().get("inputs").unwrap_or(&Value::Null), &mut roots);
             }
         }
     }
@@ -81,6 +88,17 @@ fn is_whole(events: &[Event]) -> bool {
     !is_partial && matches!(events.last(), Some(Event::RunFinished { exit: 0 | 3, .. }))
 }
 
+/// Every digest in a line that says nothing else.
+fn named(line: &[u8], roots: &mut Roots) {
+    const LENGTH: usize = 64;
+    let words = line.split(|byte| !byte.is_ascii_hexdigit()).filter(|word| word.len() == LENGTH);
+    for digest in words.filter_map(|word| std::str::from_utf8(word).ok()?.parse::<Digest>().ok()) {
+        roots.keys.insert(digest);
+        roots.contents.insert(Content::Tree(digest));
+        roots.contents.insert(Content::File { format: String::new(), blob: digest });
+    }
+}
+
 fn inputs(value: &Value, roots: &mut Roots) {
     match value {
         Value::String(text) => roots.contents.extend(text.parse::<Content>()),
@@ -90,14 +108,14 @@ fn inputs(value: &Value, roots: &mut Roots) {
     }
 }
 
-fn imported(root: &Path, now: jiff::Timestamp) -> impl Iterator<Item = Digest> {
+fn imported(root: &Path, now: jiff::Timestamp) -> Vec<Digest> {
     let text = fs::read_to_string(root.join(IMPORTS)).unwrap_or_default();
     let key = move |line: &str| {
         let (key, at) = line.split_once(' ')?;
         let is_young = at.parse::<jiff::Timestamp>().is_ok_and(|at| at + LIFE_OF_AN_IMPORT >= now);
         key.parse().ok().filter(|_| is_young)
     };
-    text.lines().filter_map(key).collect::<Vec<Digest>>().into_iter()
+    text.lines().filter_map(key).collect()
 }
 
 /// No run has used these yet.

@@ -5,24 +5,27 @@ mod answers;
 pub mod attempt;
 mod begin;
 mod finish;
+mod foresight;
 pub mod items;
 pub mod slots;
 
 use crate::event::{Decided, Event, Outcome, StageHead};
 use crate::executor::local::{Local, local};
 use crate::executor::{Executor, JobId};
-use crate::journal::{History, Journal};
+use crate::journal::{self, History, Journal};
 use crate::plan::selection::{Role, Selection};
 use crate::plan::{Plan, Resources, Source};
 use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
 use cache::{Claim, Content, Digest, Store};
+use foresight::{Foresight, foresee};
 use slots::Slots;
 use stages::io::DeviceChoice;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -75,7 +78,9 @@ pub fn run(
     let contents = contents(plan, selection, &store)?;
     let journal = Journal::create(&options.store, &plan.name, jiff::Timestamp::now())?;
     let doing = Doing { journal, worker: &worker, means };
-    execute(plan, selection, options, (&store, &contents), Some(doing), interrupt, sink)
+    let exit = execute(plan, selection, options, (&store, &contents), Some(doing), interrupt, sink);
+    store.save_stats();
+    exit
 }
 
 /// The same loop with no worker and no journal: what is not in the store would run.
@@ -87,10 +92,7 @@ pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dy
     };
     let store = Store::open(empty.as_ref().map_or(&options.store, |directory| directory.path()))?;
     let contents = contents(plan, selection, &store)?;
-    let exit = execute(plan, selection, options, (&store, &contents), None, &AtomicBool::new(false), sink);
-    // Looking leaves nothing behind, not even what it learned of files, which is written when the store goes away.
-    std::mem::forget(store);
-    exit
+    execute(plan, selection, options, (&store, &contents), None, &AtomicBool::new(false), sink)
 }
 
 /// What looking has not.
@@ -121,6 +123,7 @@ fn execute(
         doing,
         interrupt,
         sink,
+        foresight: None,
         history: None,
         executor: local(),
         slots,
@@ -133,8 +136,10 @@ fn execute(
         lost: false,
         mends: 0,
         codes: [0; 4],
+        left: 0,
     };
     let is_part = |id: &usize| selection.role(*id) != Role::Leave;
+    run.left = (0..plan.stages.len()).filter(is_part).count();
     run.tell(Event::RunStarted {
         run: run.doing.as_ref().map_or_else(|| "look".to_owned(), |doing| doing.journal.run()),
         pipeline: plan.name.clone(),
@@ -156,14 +161,14 @@ pub fn stamp(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn head(plan: &Plan, stage: &crate::plan::Stage) -> StageHead {
-    StageHead {
+fn head(plan: &Plan, stage: &crate::plan::Stage) -> Arc<StageHead> {
+    Arc::new(StageHead {
         name: stage.name.clone(),
         kind: stage.kind.name.to_owned(),
         has_gate: stage.gate.is_some(),
         metrics: stage.metrics.iter().map(|metric| (metric.name.clone(), metric.direction)).collect(),
         from: stage.inputs.iter().map(|input| (input.port.clone(), plan.sources(input))).collect(),
-    }
+    })
 }
 
 /// What lies at every path that is an input. Nothing is copied: a path goes into the store when a worker needs it.
@@ -191,6 +196,8 @@ struct Run<'a> {
     doing: Option<Doing<'a>>,
     interrupt: &'a AtomicBool,
     sink: &'a mut dyn FnMut(&Event),
+    /// None when it is not worth it, or no longer to be relied on.
+    foresight: Option<Foresight>,
     /// Opened when something is new: a run that finds everything reads no journal.
     history: Option<History>,
     executor: Local,
@@ -211,7 +218,12 @@ struct Run<'a> {
     mends: u32,
     /// How many stages ended with each exit code, those of [`CODES`].
     codes: [usize; 4],
+    /// Stages that have not ended. None once the run began anew, which is good enough for what it is needed for.
+    left: usize,
 }
+
+/// From so many stages on it is worth waking another processor.
+const MANY: usize = 64;
 
 /// By weight.
 const CODES: [u8; 4] = [130, 1, 3, 0];
@@ -240,10 +252,15 @@ impl Run<'_> {
         let mut schedule = Schedule::new(self.plan, self.selection, self.contents, &self.options.decisions);
         let mut commands: VecDeque<Command> = schedule.begin().into();
         let mut beaten = Instant::now();
+        // Given back only while there is nothing to do but wait: whoever removes what nobody needs does it then, and
+        // what this run needs stands in its journal by that time.
+        let mut held = Some(self.store.hold()?);
+        if self.mends == 0 && self.plan.stages.len() >= MANY {
+            let own = self.doing.as_ref().map(|doing| &doing.journal);
+            let last = journal::earlier(&self.options.store, &self.plan.name, own)?.pop();
+            self.foresight = last.map(|last| foresee(last, self.store));
+        }
         loop {
-            // Given back only while there is nothing to do but wait: whoever removes what nobody needs does it then,
-            // and what this run needs stands in its journal by that time.
-            let held = self.store.hold()?;
             self.obey(&mut schedule, &mut commands)?;
             if self.interrupt.load(Ordering::Relaxed) && !self.is_stopping {
                 self.is_stopping = true;
@@ -256,13 +273,14 @@ impl Run<'_> {
                 continue;
             }
             self.write_journal()?;
-            drop(held);
+            self.foresight = None;
+            drop(held.take());
             if self.running.is_empty() && self.pending.is_empty() && self.resting.is_empty() {
                 break;
             }
             let patience = if self.pending.is_empty() { PATIENCE } else { IMPATIENCE };
             let updates = self.executor.poll(patience)?;
-            let _held = if updates.is_empty() { None } else { Some(self.store.hold()?) };
+            held = Some(self.store.hold()?);
             for update in updates {
                 commands.extend(self.update(update)?.into_iter().flat_map(|news| schedule.news(news)));
             }
@@ -310,21 +328,11 @@ impl Run<'_> {
                     commands.extend(schedule.news(News::Recalled(key, rules)));
                 }
                 Command::Remember(key, rules) => self.remember(&key, &rules)?,
-                Command::Obtain(request) => {
-                    let mut requests = vec![request];
-                    while let Some(Command::Obtain(_)) = commands.front() {
-                        let Some(Command::Obtain(request)) = commands.pop_front() else { break };
-                        requests.push(request);
-                    }
-                    let answers = self.look_up(&requests)?;
-                    for (request, answer) in requests.into_iter().zip(answers) {
-                        match answer {
-                            Some(news) => commands.extend(schedule.news(news)),
-                            None if self.is_stopping => {}
-                            None => self.pending.push_back(Work { request, failed: 0, is_told: false, claim: None }),
-                        }
-                    }
-                }
+                Command::Obtain(request) => match self.look_up(&request)? {
+                    Some(news) => commands.extend(schedule.news(news)),
+                    None if self.is_stopping => {}
+                    None => self.pending.push_back(Work { request, failed: 0, is_told: false, claim: None }),
+                },
             }
             if self.interrupt.load(Ordering::Relaxed) && !self.is_stopping {
                 break;
@@ -350,6 +358,7 @@ impl Run<'_> {
             }
             let at = CODES.iter().position(|known| *known == code);
             self.codes[at.expect("every code is in the table")] += 1;
+            self.left = self.left.saturating_sub(1);
         }
         if let Some(doing) = &mut self.doing {
             doing.journal.append(&event)?;

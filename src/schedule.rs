@@ -12,6 +12,7 @@ mod verdict;
 pub mod weigh;
 
 use crate::action::{Action, Record};
+use crate::canonical::Canonical;
 use crate::event::{Decided, Event, Outcome, RuleVerdict, Table};
 use crate::gate::Items;
 use crate::plan::selection::{Role, Selection};
@@ -19,7 +20,6 @@ use crate::plan::{Plan, StageId};
 use anyhow::Result;
 use cache::{Content, Digest};
 use desk::{Desk, Fact, Knowledge, Known, Missing, Need};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,21 +39,14 @@ pub enum Command {
 /// An action and its hash, which takes longer than anything else that is done to it.
 #[derive(Clone, Debug)]
 pub struct Keyed {
-    pub action: Arc<Action>,
+    pub action: Canonical,
     pub key: Digest,
 }
 
 impl Keyed {
-    pub fn of(action: Action) -> Result<Keyed> {
-        let key = action.key()?;
-        Ok(Keyed { action: Arc::new(action), key })
-    }
-
-    /// As journals have it.
-    pub fn shown(&self) -> Arc<Value> {
-        Arc::new(
-            serde_json::to_value(&*self.action).expect("an action is plain data: it was written when it was hashed"),
-        )
+    pub fn of(action: &Action) -> Result<Keyed> {
+        let action = action.written()?;
+        Ok(Keyed { key: action.digest(), action })
     }
 }
 
@@ -232,7 +225,7 @@ impl<'a> Schedule<'a> {
             let stage = &self.plan.stages[id].name;
             for (action, part) in found {
                 if self.told.insert((id, action.key)) {
-                    let (key, action) = (action.key.to_string(), action.shown());
+                    let (key, action) = (action.key.to_string(), action.action);
                     let hit = Event::Hit { stage: stage.clone(), part, key, action };
                     commands.push(Command::Tell(hit));
                 }

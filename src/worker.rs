@@ -2,6 +2,7 @@
 //! or who started it; it never outlives whoever holds the other end of its standard input.
 
 use crate::action::Action;
+use crate::executor::SPARE;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
 use stages::io::{Host, Interrupted, Io};
@@ -10,7 +11,8 @@ use stages::stage::{Call, Work};
 use std::any::Any;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,9 +25,22 @@ const TERMINATED: u8 = 143;
 /// for people takes longer than all else that the worker of a small command does by itself.
 pub fn asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     match (words.next(), words.next(), words.next()) {
-        (Some(verb), Some(directory), None) if verb == "worker" => Some(ExitCode::from(work(Path::new(&directory)))),
+        (Some(verb), Some(directory), None) if verb == "worker" => {
+            // One that is not needed after all ends in silence.
+            let directory = if directory == SPARE { told() } else { Some(directory.into()) };
+            Some(ExitCode::from(directory.map_or(0, |directory| work(&directory))))
+        }
         _ => None,
     }
+}
+
+/// Waits to be told where to work, and goes there: see [`Executor::expect`](crate::executor::Executor::expect).
+fn told() -> Option<PathBuf> {
+    let mut path = Vec::new();
+    std::io::stdin().lock().read_until(b'\n', &mut path).ok()?;
+    let directory = PathBuf::from(OsString::from_vec(path.strip_suffix(b"\n")?.to_vec()));
+    std::env::set_current_dir(&directory).ok()?;
+    Some(directory)
 }
 
 /// The exit code. On failure the cause stands in `error.txt`, and after `error:` at the end of the log. A stage that
@@ -57,7 +72,7 @@ fn attempt(directory: &Path) -> Result<()> {
         bail!("call `{}`: the action is of version {}, this program has {}", kind.name, action.version, kind.version);
     }
     let Work::Run(run) = kind.work else { bail!("call `{}`: it has no action of its own", kind.name) };
-    let call = Call { parameters: action.parameters.clone(), seed: action.seed.unwrap_or_default() };
+    let call = Call { parameters: action.parameters.value(), seed: action.seed.unwrap_or_default() };
     let secrets = Secrets::read(&host.secrets, |name| std::env::var_os(name))?;
     let mut io = Io::open(directory, inputs(&action, directory), host)?;
     let result = catch(|| run(&call, &mut io)).and_then(|()| io.finish());

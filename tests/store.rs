@@ -111,6 +111,36 @@ fn a_pinned_run_is_kept_until_it_is_unpinned() {
     assert_eq!(executed(&place, "a"), "one two");
 }
 
+/// Of a newer program, or of a damaged disk: what it names is kept, and that a run is pinned counts as before.
+#[test]
+fn a_line_of_a_journal_that_nobody_understands_costs_no_result() {
+    let place = place();
+    executed(&place, "a");
+    place.run(&["cache", "pin", "last", "toy.yaml"]).expect_exit(0);
+    let journals = || files(&place.at(".pipeline/runs")).into_iter().filter(|path| path.ends_with("journal.jsonl"));
+    let pinned = journals().next().unwrap();
+    executed(&place, "b");
+    let keep = || {
+        let told = place.run(&["gc", "toy.yaml", "--keep-runs", "1"]).expect_exit(0);
+        assert!(told.stderr.contains("not understood; what they name is kept"), "{}", told.stderr);
+        assert_eq!(records(&place), 5);
+    };
+    let lines: Vec<String> = fs::read_to_string(&pinned).unwrap().lines().map(str::to_owned).collect();
+    let with = |at: usize, line: &str| {
+        let mut lines = lines.clone();
+        lines[at] = line.to_owned();
+        fs::write(&pinned, lines.join("\n") + "\n").unwrap();
+    };
+    with(2, r#"{"event":"something_new","stage":"one"}"#);
+    keep();
+    // The head, and a line that names a key.
+    with(0, "{");
+    keep();
+    let hit = lines.iter().position(|line| line.contains("\"event\":\"started\"")).unwrap();
+    with(hit, &lines[hit].replace("{\"event\"", "{\"evenu\""));
+    keep();
+}
+
 #[test]
 fn what_is_young_and_what_fits_into_the_size_is_kept() {
     let place = place();

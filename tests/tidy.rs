@@ -18,9 +18,9 @@ const LONG: [(&str, usize); 1] = [
 /// The modules of `src/` in layers, each of which may use those above it and its own: as `main.rs` declares them.
 const LAYERS: [(&str, &[&str]); 6] = [
     ("what the user typed", &["diagnostic", "spec"]),
-    ("what it means", &["gate", "plan", "schema"]),
+    ("what it means", &["canonical", "gate", "plan", "schema"]),
     ("what is to be done", &["action", "event", "schedule"]),
-    ("doing it", &["approvals", "cases", "executor", "journal", "retention", "run", "worker"]),
+    ("doing it", &["approvals", "cases", "executor", "journal", "retention", "run", "tail", "worker"]),
     ("showing it", &["progress", "report"]),
     ("the verbs", &["cli"]),
 ];

@@ -183,9 +183,8 @@ fn one(
     let mut done = None;
     let mut first = |option: Option<&str>| {
         sample(FEW, || {
-            // The one before goes away here, outside what is timed.
             let directory = done.insert(tool.set_up(job, home)?);
-            let mut command = tool.run(directory.path());
+            let mut command = tool.run(directory);
             command.args(option);
             Ok(command)
         })
@@ -203,8 +202,8 @@ fn one(
     }
     if let Some(directory) = done.filter(|_| is_done) {
         // Once for the page cache, and for whatever a tool puts off until then.
-        let warmed = once(&mut tool.run(directory.path()));
-        note(What::NoOp, tool.name, warmed.and_then(|_| sample(MANY, || Ok(tool.run(directory.path())))));
+        let warmed = once(&mut tool.run(&directory));
+        note(What::NoOp, tool.name, warmed.and_then(|_| sample(MANY, || Ok(tool.run(&directory)))));
     }
 }
 

@@ -87,13 +87,14 @@ pub fn peers(wanted: &[String]) -> Vec<Tool> {
 }
 
 impl Tool {
-    /// A new directory in which the job is still to be done.
-    pub fn set_up(&self, job: &Job, home: &Path) -> Result<tempfile::TempDir> {
-        let directory = tempfile::tempdir_in(home).context("make a directory")?;
-        fs::create_dir(directory.path().join("o")).context("make a directory")?;
-        fs::write(directory.path().join(self.file), (self.text)(job)).context("write the job")?;
+    /// A new directory in which the job is still to be done. It stays until all is measured: for minutes after files were
+    /// removed ext4 looks at each of their inodes before it makes a new one, and who comes next would pay for that.
+    pub fn set_up(&self, job: &Job, home: &Path) -> Result<PathBuf> {
+        let directory = tempfile::tempdir_in(home).context("make a directory")?.keep();
+        fs::create_dir(directory.join("o")).context("make a directory")?;
+        fs::write(directory.join(self.file), (self.text)(job)).context("write the job")?;
         if !self.prepare.is_empty() {
-            crate::measure::once(self.command(directory.path()).args(self.prepare))?;
+            crate::measure::once(self.command(&directory).args(self.prepare))?;
         }
         Ok(directory)
     }

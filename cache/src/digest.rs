@@ -40,7 +40,7 @@ impl Digest {
 
 /// What one thread reads and hashes at a time: a power of two, so that it is a subtree of blake3; small enough that
 /// what was read is still in the cache of the processor when it is hashed.
-const PIECE: u64 = 1 << 20;
+const PIECE: u64 = 512 << 10;
 
 /// A file of fewer pieces is not worth a thread.
 const LARGE: u64 = 4 * PIECE;

@@ -56,8 +56,12 @@ impl Store {
     pub(crate) fn items(&self, part: &str) -> Result<Vec<Item>> {
         let mut items = Vec::new();
         for (directory, metadata) in entries(&self.part(part))? {
-            // The lock of the claims is a file; a link is followed by nobody.
             if !metadata.is_dir() {
+                // The lock of the claims. Whatever else lies here, a link in the place of a directory above all, has no
+                // name that content has.
+                if name_of(&directory) != "lock" {
+                    items.push(Item { digest: None, suffix: String::new(), path: directory, metadata });
+                }
                 continue;
             }
             let first = name_of(&directory);

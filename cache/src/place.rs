@@ -8,6 +8,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    sync::atomic::Ordering,
 };
 
 /// Content that cannot be restored. What was damaged is removed, so that the next lookup of a record that needs
@@ -107,7 +108,7 @@ impl Store {
     ///
     /// None of the three overwrites anything.
     fn place_file(&self, blob: &Path, target: &Path, executable: bool) -> Result<()> {
-        if reflink_copy::reflink(blob, target).is_err() {
+        if !self.reflink(blob, target) {
             if !executable && self.keep_known(blob, || fs::hard_link(blob, target)).is_ok() {
                 return Ok(());
             }
@@ -117,6 +118,18 @@ impl Store {
         let permissions = fs::metadata(target)?.permissions();
         fs::set_permissions(target, read_only(executable, &permissions))
             .with_context(|| format!("make {} read-only", target.display()))
+    }
+
+    /// Asked of the disk only until it says that it never can: each asking makes a file and takes it away again.
+    fn reflink(&self, blob: &Path, target: &Path) -> bool {
+        if self.no_reflink.load(Ordering::Relaxed) {
+            return false;
+        }
+        let made = reflink_copy::reflink(blob, target);
+        if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported) {
+            self.no_reflink.store(true, Ordering::Relaxed);
+        }
+        made.is_ok()
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
     fs::{self, File, Metadata},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     thread,
     time::SystemTime,
 };
@@ -31,6 +31,8 @@ pub struct Store {
     root: Arc<Path>,
     pub(crate) is_durable: bool,
     pub(crate) stats: Arc<Stats>,
+    /// The disk said that it cannot share bytes between files.
+    pub(crate) no_reflink: Arc<AtomicBool>,
 }
 
 /// What becomes of a file once its hash is known.
@@ -53,7 +55,7 @@ impl Store {
             make_directory(&directory).with_context(|| format!("create directory {}", directory.display()))?;
         }
         let stats = Arc::new(Stats::new(&root));
-        Ok(Store { root: root.into(), is_durable: true, stats })
+        Ok(Store { root: root.into(), is_durable: true, stats, no_reflink: Arc::default() })
     }
 
     /// The same store, but nothing waits for the disk: after a loss of power (not of the process) what was last
@@ -62,8 +64,8 @@ impl Store {
         Store { is_durable: false, ..self }
     }
 
-    /// Writes what was learnt of files, so that the next process need not read them again. Also done when the last
-    /// clone of the store goes away. A failure costs time, not truth, so it is none of the caller's.
+    /// Writes what was learnt of files, so that the next process need not read them again. Nobody else does: who
+    /// only looks leaves nothing behind. A failure costs time, not truth, so it is none of the caller's.
     pub fn save_stats(&self) {
         if let Err(error) = self.stats.save() {
             tracing::debug!("the stat records were not saved: {error:#}");

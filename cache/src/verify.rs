@@ -297,6 +297,27 @@ mod tests {
         assert!(!store.has(&content));
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_the_place_of_a_directory_is_moved_not_followed() {
+        for part in ["blobs", "trees", "actions"] {
+            let (home, store) = sample::store();
+            let content = store.capture(&sample::model(home.path())).unwrap();
+            let contents = vec![content.clone()];
+            let record = Record { result: json!(1), telemetry: json!(null), contents, extras: vec![] };
+            store.commit(&key(), &record).unwrap();
+            let directory = fs::read_dir(store.part(part)).unwrap().next().unwrap().unwrap().path();
+            let outside = home.path().join("outside");
+            fs::rename(&directory, &outside).unwrap();
+            std::os::unix::fs::symlink(&outside, &directory).unwrap();
+            let fault = format!("{} has a name the store never gives", directory.display());
+            let found = store.verify(true).unwrap();
+            assert!(found.faults.iter().any(|told| told.ends_with(&fault)), "{part}: {found:?}");
+            assert!(fs::symlink_metadata(&directory).is_err() && fs::read_dir(&outside).unwrap().count() > 0);
+            assert_eq!(store.lookup(&key()).unwrap(), None, "{part}");
+        }
+    }
+
     #[test]
     fn what_was_moved_once_does_not_stand_in_the_way_of_the_next() {
         let (home, store) = sample::store();

@@ -50,5 +50,10 @@ fn now(found: &Found, name: &str) -> Result<Now, String> {
     let stage = today.stage(name).ok_or_else(|| format!("{shown} has no stage `{name}` any more"))?;
     let mut runs = find::runs(&found.root, &plan.name).map_err(|error| format!("{error:#}"))?;
     let before = runs.find(|run| run.stage(name).is_some_and(|stage| !stage.actions.is_empty()));
-    Ok(cause::now(before.as_ref(), &today, stage))
+    let mut now = cause::now(before.as_ref(), &today, stage);
+    if !found.run.overrides.is_empty() {
+        // What `run` would do without them may be another thing.
+        now.said += &format!(", with `--set {}` as in that run", found.run.overrides.join(" --set "));
+    }
+    Ok(now)
 }

@@ -29,7 +29,7 @@ pub fn stage_of<'a>(found: &'a Found, name: &str) -> Result<&'a StageRun> {
 }
 
 fn verdict_of<'a>(found: &'a Found, stage: &'a StageRun) -> Result<&'a Verdict> {
-    stage.verdict.as_ref().ok_or_else(|| {
+    stage.verdict.as_deref().ok_or_else(|| {
         let name = &stage.head.name;
         refused(match stage.head.has_gate {
             false => format!("`{name}` has no gate"),

@@ -1,7 +1,7 @@
 //! `gc`: what no run that counts uses goes. Knows how it is asked and told; what counts is said by `retention`, what
 //! goes by the store.
 
-use super::{StoreArgument, find, refused, terminal};
+use super::{StoreArgument, find, refused, store, terminal};
 use crate::progress;
 use crate::report::page::{self, Tone, cell};
 use crate::retention::{self, Kept, Reason};
@@ -37,6 +37,7 @@ pub fn gc(asked: &Asked, file: Option<&Path>, store: &StoreArgument) -> Result<u
     let policy = Policy { keep_newer_than, max_size };
     let collected = store.collect(&alone, &roots, &policy, asked.dry_run)?;
     let work = attempt::sweep(&root, &store, &roots.keys, keep_newer_than, asked.dry_run)?;
+    store.save_stats();
     drop(alone);
     let rows = [
         ("records", collected.records),
@@ -69,15 +70,8 @@ fn removed(word: &str, rows: &[(&str, Tally)], bytes: u64) -> String {
     if rows.iter().all(|(_, tally)| tally.count == 0) {
         return format!("nothing {word}\n");
     }
-    let mut table = page::table(terminal::page(), &[word, "number", "free"]);
-    for (name, tally) in rows.iter().filter(|(_, tally)| tally.count > 0) {
-        table.add_row([
-            cell(name, Tone::Plain),
-            cell(tally.count, Tone::Plain),
-            cell(page::bytes(tally.bytes), Tone::Plain),
-        ]);
-    }
+    let there = rows.iter().filter(|(_, tally)| tally.count > 0);
+    let mut table = store::tallies(&[word, "number", "free"], there);
     table.add_row([cell("together", Tone::Plain), cell("", Tone::Plain), cell(page::bytes(bytes), Tone::Plain)]);
-    page::align_right(&mut table, 1..3);
     page::print(table)
 }

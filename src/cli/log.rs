@@ -2,13 +2,14 @@
 //! them.
 
 use super::find::{self, Found};
+use super::follow::{TICK, follow};
 use super::gates::stage_of;
-use super::tail::{TICK, follow, tail};
 use super::{Which, refused, terminal};
 use crate::event::{Event, Outcome};
 use crate::progress;
 use crate::report::fold::{ActionRun, ActionState, StageRun};
 use crate::report::page::moment;
+use crate::tail::tail;
 use anyhow::{Context, Result};
 use cache::{Content, Digest, Store};
 use std::collections::BTreeSet;
@@ -121,7 +122,8 @@ fn find_log(found: &Found, stage: &StageRun, action: &ActionRun, attempt: Option
     let is_running = matches!(action.state, ActionState::Running { .. }) && found.is_alive;
     let mut there = attempts(&found.root.join("work").join(&action.key))?;
     let kept = kept(found, action);
-    let wanted = attempt.or(in_run.as_ref().map(|(number, _)| *number)).or(there.last().copied()).or(kept.attempt);
+    // Of a hit the log of the attempt that made the result, and of another only where that is not known.
+    let wanted = attempt.or(in_run.as_ref().map(|(number, _)| *number)).or(kept.attempt).or(there.last().copied());
     let of_this_run = in_run.as_ref().filter(|(number, _)| wanted == Some(*number));
     // A store may have been moved since the run.
     let paths = of_this_run.map(|(_, path)| path.clone()).into_iter().chain(wanted.map(path));

@@ -2,6 +2,7 @@
 
 use super::check::understand;
 use super::{Asked, find, gates, refused, secrets, terminal};
+use crate::canonical::Canonical;
 use crate::event::Event;
 use crate::plan::Resources;
 use crate::plan::selection;
@@ -10,7 +11,6 @@ use crate::run::{Means, slots};
 use crate::spec::limits;
 use crate::{approvals, progress, run};
 use anyhow::{Context, Result};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Set by Ctrl-C, SIGTERM and SIGHUP. The run asks its workers to stop and waits for them; a second one does not.
@@ -41,7 +41,7 @@ pub fn walk(asked: &Asked, selected: &selection::Asked, means: Option<&Means>, j
         secrets::check(&plan, &selection, &options)?;
     }
     let mut folding = fold::Folding::default();
-    let nothing = Arc::new(serde_json::Value::Null);
+    let nothing = Canonical::from(serde_json::Value::Null);
     let mut sink = |event: &Event| {
         if let Some(progress) = &mut progress {
             progress.show(event);

@@ -4,13 +4,13 @@
 use super::find::{self, Found, Wanted};
 use super::gates::stage_of;
 use super::{StoreArgument, Which, refused, terminal};
-use crate::action::Action;
 use crate::journal;
 use crate::progress;
 use crate::report::page::{self, Tone, cell};
 use crate::retention;
 use anyhow::{Context, Result};
-use cache::{Commit, Digest, Store};
+use cache::{Commit, Digest, Store, Tally};
+use comfy_table::Table;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::Path;
@@ -58,7 +58,6 @@ pub fn usage(file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let root = find::root(Path::new("."), file, store.chosen())?;
     let usage = Store::open(&root)?.usage()?;
-    let mut table = page::table(terminal::page(), &[&root.display().to_string(), "number", "size"]);
     let rows = [
         ("records", usage.records),
         ("lists of files", usage.trees),
@@ -68,16 +67,19 @@ pub fn usage(file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
         ("quarantine", usage.quarantine),
         ("drafts", usage.drafts),
     ];
-    for (name, tally) in rows {
-        table.add_row([
-            cell(name, Tone::Plain),
-            cell(tally.count, Tone::Plain),
-            cell(page::bytes(tally.bytes), Tone::Plain),
-        ]);
-    }
-    page::align_right(&mut table, 1..3);
+    let table = tallies(&[&root.display().to_string(), "number", "size"], &rows);
     terminal::say(&page::print(table))?;
     Ok(0)
+}
+
+/// A row for each sort of thing: how many there are, and how large they are together.
+pub fn tallies<'a>(head: &[&str; 3], rows: impl IntoIterator<Item = &'a (&'a str, Tally)>) -> Table {
+    let mut table = page::table(terminal::page(), head);
+    for (name, Tally { count, bytes }) in rows {
+        table.add_row([cell(name, Tone::Plain), cell(count, Tone::Plain), cell(page::bytes(*bytes), Tone::Plain)]);
+    }
+    page::align_right(&mut table, 1..3);
+    table
 }
 
 /// The result of one stage with all it consists of, as one file.
@@ -109,12 +111,8 @@ fn actions_of(found: &Found, stage: &str) -> Result<Vec<(Digest, Vec<u8>)>> {
     if actions.is_empty() {
         return Err(refused(format!("`{stage}` has no result in {}", found.run.name)));
     }
-    let bytes = |action: &crate::report::fold::ActionRun| {
-        let typed: Action = serde_json::from_value((*action.action).clone())
-            .with_context(|| format!("read the action of `{stage}` in the journal"))?;
-        Ok((typed.key()?, typed.bytes()?))
-    };
-    actions.iter().map(bytes).collect()
+    let written = actions.iter().map(|action| &action.action);
+    Ok(written.map(|action| (action.digest(), action.text().as_bytes().to_owned())).collect())
 }
 
 pub fn import(archive: &Path, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
@@ -122,10 +120,14 @@ pub fn import(archive: &Path, file: Option<&Path>, store: &StoreArgument) -> Res
     // A store may begin with what is imported.
     let root = store.chosen().unwrap_or_else(|| file.unwrap_or(Path::new("pipeline")).with_file_name(".pipeline"));
     let reader = File::open(archive).map_err(|error| refused(format!("read {}: {error}", archive.display())))?;
-    let imported = Store::open(&root)?
-        .import(&mut BufReader::new(reader))
-        .with_context(|| format!("import {}", archive.display()))?;
+    let store = Store::open(&root)?;
+    // Until it is written down what came, nobody may think it is needed by nobody.
+    let held = store.hold()?;
+    let imported =
+        store.import(&mut BufReader::new(reader)).with_context(|| format!("import {}", archive.display()))?;
     retention::import(&root, imported.records.iter().map(|record| record.key))?;
+    drop(held);
+    store.save_stats();
     let count = |commit: Commit| imported.records.iter().filter(|record| record.commit == commit).count();
     let (new, known, other) = (count(Commit::Written), count(Commit::Same), count(Commit::Different));
     let mut said = vec![format!("{new} new"), format!("{known} known")];

@@ -1,11 +1,12 @@
 //! `watch`: a run that goes on elsewhere, shown as if it had been started here. Knows nothing of how it is run.
 
 use super::find;
-use super::tail::{TICK, Tail, follow, tail};
+use super::follow::{TICK, follow};
 use super::{Which, refused, terminal};
 use crate::event::Event;
 use crate::progress;
 use crate::report::{self, fold};
+use crate::tail::{Tail, tail};
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,9 +50,7 @@ pub fn watch(file: Option<&Path>, which: &Which) -> Result<u8> {
             events.push(event);
         }
         for ((stage, part), tail) in &mut running {
-            // Of several only the last is still true.
-            let last = tail.lines()?.iter().rev().find_map(|line| serde_json::from_slice(line).ok());
-            let Some(stages::io::Progress { done, total, unit, message }) = last else { continue };
+            let Some(stages::io::Progress { done, total, unit, message }) = tail.progress()? else { continue };
             let (stage, part) = (stage.clone(), part.clone());
             progress.show(&Event::Progressed { stage, part, done, total, unit, message });
         }

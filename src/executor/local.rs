@@ -1,17 +1,23 @@
 //! Processes of this machine. Each worker leads its own process group and holds the reading end of a pipe; when this
 //! process goes away, however it goes, the pipe closes and the worker ends itself (see `worker.rs`).
 
-use super::{Executor, Exit, Job, JobId, Update};
+use super::{Executor, Exit, Job, JobId, SPARE, Update};
+use crate::tail::{Tail, tail};
 use anyhow::{Context, Result};
+#[cfg(target_os = "linux")]
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use stages::io::Progress;
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Write};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,6 +31,16 @@ pub struct Local {
     running: BTreeMap<JobId, Running>,
     next: JobId,
     ended: (Sender<JobId>, Receiver<JobId>),
+    spare: Option<Spare>,
+}
+
+/// A worker that is started before there is a directory for it. To start takes longer than all else that a small
+/// command costs, and is done while another job runs.
+struct Spare {
+    command: Vec<OsString>,
+    child: Child,
+    /// Has no name yet.
+    log: File,
 }
 
 struct Running {
@@ -34,36 +50,21 @@ struct Running {
     events: Tail,
 }
 
-/// The lines that a growing file gained.
-struct Tail {
-    path: PathBuf,
-    read: u64,
-}
-
 pub fn local() -> Local {
-    Local { running: BTreeMap::new(), next: 0, ended: mpsc::channel() }
+    Local { running: BTreeMap::new(), next: 0, ended: mpsc::channel(), spare: None }
 }
 
 impl Executor for Local {
     fn submit(&mut self, job: Job) -> Result<JobId> {
-        let log = job.directory.join("log.txt");
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .with_context(|| format!("create {}", log.display()))?;
-        // Shared with the worker and whatever it starts: the lock goes when the last of them is gone.
-        let _ = flock(&log, FlockOperation::NonBlockingLockExclusive);
-        let (program, arguments) = job.command.split_first().context("start a worker: no command")?;
-        let child = Command::new(program)
-            .args(arguments)
-            .current_dir(&job.directory)
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().context("share log.txt")?)
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
+        let child = match self.spare.take().and_then(|spare| spare.give(&job)) {
+            Some(child) => child,
+            None => {
+                let log = job.directory.join("log.txt");
+                let open = File::options().create(true).append(true).open(&log);
+                let log = open.with_context(|| format!("create {}", log.display()))?;
+                start(&job.command, job.directory.as_os_str(), &log, Some(&job.directory))?
+            }
+        };
         let id = self.next;
         self.next += 1;
         let (pid, ended) = (pid(&child), self.ended.0.clone());
@@ -76,9 +77,15 @@ impl Executor for Local {
             let _ = ended.send(id);
         });
         let deadline = job.timeout.map(|timeout| (Instant::now() + timeout, timeout));
-        let events = Tail { path: job.directory.join("events.jsonl"), read: 0 };
+        let events = tail(&job.directory.join("events.jsonl"));
         self.running.insert(id, Running { child, deadline, events });
         Ok(id)
+    }
+
+    fn expect(&mut self, command: &[OsString], near: &Path) {
+        // Without one every job is started when it comes.
+        let spare = || Spare::start(command, near).inspect_err(|error| tracing::debug!("no spare worker: {error:#}"));
+        self.spare = self.spare.take().or_else(|| spare().ok());
     }
 
     fn poll(&mut self, patience: Duration) -> Result<Vec<Update>> {
@@ -93,7 +100,7 @@ impl Executor for Local {
                 }
             }
             for (id, running) in &mut self.running {
-                updates.extend(running.events.progress().map(|progress| Update::Progressed(*id, progress)));
+                updates.extend(progress(*id, &mut running.events));
                 if running.deadline.is_some_and(|(at, _)| at <= Instant::now()) {
                     kill(&running.child, Signal::KILL);
                 }
@@ -109,6 +116,7 @@ impl Executor for Local {
     }
 
     fn cancel_all(&mut self) {
+        self.spare.take().into_iter().for_each(Spare::end);
         let until = Instant::now() + GRACE;
         self.stop_all();
         while !self.running.is_empty() {
@@ -136,11 +144,80 @@ impl Drop for Local {
     }
 }
 
+impl Spare {
+    fn start(command: &[OsString], near: &Path) -> Result<Spare> {
+        let log = unnamed(near).with_context(|| format!("create a log in {}", near.display()))?;
+        let child = start(command, OsStr::new(SPARE), &log, None)?;
+        Ok(Spare { command: command.to_owned(), child, log })
+    }
+
+    /// Its log gets a name, and it is told where to work. `None` when it cannot be used.
+    fn give(mut self, job: &Job) -> Option<Child> {
+        let directory = job.directory.as_os_str().as_bytes();
+        let tell = |input: &mut ChildStdin| input.write_all(directory).and_then(|()| input.write_all(b"\n"));
+        let is_line = !directory.contains(&b'\n');
+        let is_named =
+            is_line && self.command == job.command && name(&self.log, &job.directory.join("log.txt")).is_ok();
+        if is_named && self.child.stdin.as_mut().is_some_and(|input| tell(input).is_ok()) {
+            return Some(self.child);
+        }
+        self.end();
+        None
+    }
+
+    fn end(mut self) {
+        kill(&self.child, Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// A file without a name, which can be given one.
+#[cfg(target_os = "linux")]
+fn unnamed(directory: &Path) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(directory, flags, Mode::from_raw_mode(0o644))?.into())
+}
+
+#[cfg(target_os = "linux")]
+fn name(file: &File, path: &Path) -> io::Result<()> {
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::linkat(rustix::fs::CWD, open, rustix::fs::CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unnamed(_: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn name(_: &File, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn start(command: &[OsString], directory: &OsStr, log: &File, within: Option<&Path>) -> Result<Child> {
+    // Shared with the worker and whatever it starts: the lock goes when the last of them is gone.
+    let _ = flock(log, FlockOperation::NonBlockingLockExclusive);
+    let (program, arguments) = command.split_first().context("start a worker: no command")?;
+    let mut command = Command::new(program);
+    if let Some(within) = within {
+        command.current_dir(within);
+    }
+    command
+        .args(arguments)
+        .arg(directory)
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone().context("share log.txt")?)
+        .stderr(log.try_clone().context("share log.txt")?)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("start {}", program.display()))
+}
+
 fn finish(id: JobId, mut running: Running, updates: &mut Vec<Update>) -> Result<()> {
-    // Whatever the worker left behind goes with it.
+    // Whatever the worker left behind goes with it, save what made a session of its own.
     kill(&running.child, Signal::KILL);
     let status = running.child.wait().context("wait for a worker")?;
-    updates.extend(running.events.progress().map(|progress| Update::Progressed(id, progress)));
+    updates.extend(progress(id, &mut running.events));
     let killed_late = running.deadline.filter(|(at, _)| status.signal() == Some(9) && *at <= Instant::now());
     let exit = match (killed_late, status.code(), status.signal()) {
         (Some((_, timeout)), ..) => Exit::TimedOut(timeout),
@@ -160,24 +237,15 @@ fn pid(child: &Child) -> Pid {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("the system gave this process id")
 }
 
-impl Tail {
-    /// The last whole line that came since the last call: the others are already out of date.
-    fn progress(&mut self) -> Option<Progress> {
-        let mut file = File::open(&self.path).ok()?;
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(self.read)).ok()?;
-        file.read_to_end(&mut bytes).ok()?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n')? + 1;
-        self.read += whole as u64;
-        bytes[..whole].split(|byte| *byte == b'\n').rev().find_map(|line| serde_json::from_slice(line).ok())
-    }
+/// Progress that cannot be read is not shown; the work goes on.
+fn progress(id: JobId, events: &mut Tail) -> Option<Update> {
+    events.progress().ok().flatten().map(|progress| Update::Progressed(id, progress))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::Path;
 
     fn sh(directory: &Path, script: &str) -> Job {
         let command = ["sh", "-c", script].map(Into::into).to_vec();
@@ -232,6 +300,64 @@ mod tests {
         assert_eq!(fs::read_to_string(directory.path().join("log.txt")).unwrap(), "out\nerr\n");
     }
 
+    /// Says where it is told to work, and whether it had to wait for that; `mark` is written as it starts.
+    fn patient(mark: &Path) -> Vec<OsString> {
+        let script = format!(
+            "echo $$ > {}; [ \"$1\" != - ] || {{ echo waited; read -r told || exit 0; set -- \"$told\"; }}; echo \"$1\"",
+            mark.display()
+        );
+        ["sh", "-c", &script, "worker"].map(Into::into).to_vec()
+    }
+
+    fn wait_for(mark: &Path) -> String {
+        loop {
+            match fs::read_to_string(mark) {
+                Ok(text) if text.ends_with('\n') => return text,
+                _ => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_job_that_was_expected_goes_to_the_worker_that_waits_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let command = patient(&directory.path().join("mark"));
+        let mut executor = local();
+        let mut log_of = |name: &str, expected: &[OsString]| {
+            let job = directory.path().join(name);
+            fs::create_dir(&job).unwrap();
+            if !expected.is_empty() {
+                executor.expect(expected, directory.path());
+                executor.expect(expected, directory.path());
+            }
+            executor.submit(Job { directory: job.clone(), command: command.clone(), timeout: None }).unwrap();
+            updates_until_the_end(&mut executor);
+            assert!(executor.spare.is_none());
+            fs::read_to_string(job.join("log.txt")).unwrap().replace(&job.display().to_string(), name)
+        };
+        assert_eq!(log_of("told", &command), "waited\ntold\n");
+        assert_eq!(log_of("started", &[]), "started\n");
+        // One that waits for something else is of no use.
+        assert_eq!(log_of("other", &["sleep".into()]), "other\n");
+        assert_eq!(log_of("two\nlines", &command), "two\nlines\n");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_worker_that_is_not_needed_after_all_is_not_left_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let mark = directory.path().join("mark");
+        let mut executor = local();
+        executor.expect(&patient(&mark), directory.path());
+        let pid = wait_for(&mark);
+        assert!(is_running(&pid));
+        drop(executor);
+        assert!(!is_running(&pid));
+        // Nor is its log.
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
     #[test]
     fn the_last_progress_arrives_before_the_end() {
         let directory = tempfile::tempdir().unwrap();
@@ -278,12 +404,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut executor = local();
         executor.submit(sh(directory.path(), "trap '' TERM; echo $$ > pid; while :; do sleep 1; done")).unwrap();
-        let pid = directory.path().join("pid");
-        while !fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n')) {
-            thread::sleep(Duration::from_millis(5));
-        }
+        let pid = wait_for(&directory.path().join("pid"));
         executor.cancel_all();
-        assert!(!is_running(&fs::read_to_string(&pid).unwrap()));
+        assert!(!is_running(&pid));
     }
 
     #[test]

@@ -264,7 +264,7 @@ fn unknown(name: &Name, yardsticks: &[Yardstick], scope: &Scope) -> Mistake {
         return mistake.help("no table of items is known here");
     }
     if names.is_empty() && scope.judges.is_empty() {
-        return mistake.help("it has no metrics of its own: name a stage that measures it with `judge:`");
+        return mistake.help("it has no metrics of its own: name a stage that measures it with `judge:`, or, of kind `exec`, say what its command writes: `metrics: {score: higher}`");
     }
     let small = metric.to_lowercase();
     mistake.help(did_you_mean(&small, &names.iter().map(String::as_str).collect::<Vec<_>>()))

@@ -8,7 +8,7 @@ use stages::stage::Accepts;
 /// Found before the first of the two has trained for hours.
 pub fn check(drafts: &[Draft], mistakes: &mut Vec<Diagnostic>) {
     for draft in drafts {
-        let Some(ours) = draft.parameters.get("lora") else { continue };
+        let Some((ours, span)) = &draft.lora else { continue };
         for input in &draft.inputs {
             let accepts = draft.kind.and_then(|kind| kind.port(&input.port)).map(|port| port.accepts);
             // The first port that takes a model is the one that is trained on; a reference stays as it is.
@@ -20,10 +20,10 @@ pub fn check(drafts: &[Draft], mistakes: &mut Vec<Diagnostic>) {
                 continue;
             };
             let from = &drafts[*stage];
-            if let Some(theirs) = from.parameters.get("lora")
+            if let Some((theirs, _)) = &from.lora
                 && theirs != ours
             {
-                let span = draft.lora.unwrap_or(draft.spec.name.span);
+                let span = span.unwrap_or(draft.spec.name.span);
                 let (name, of) = (&draft.spec.name.value, &from.spec.name.value);
                 let message = format!("`{name}` goes on with the adapter of `{of}`, which has another shape");
                 let shape = |lora: &serde_json::Value| format!("{{rank: {}, alpha: {}}}", lora["rank"], lora["alpha"]);

@@ -5,11 +5,16 @@ use crate::diagnostic::Diagnostic;
 use crate::spec::{Node, StageSpec};
 use stages::stage::Kind;
 
-/// Canonical parameters; each mistake is shown at its key or value.
-pub fn resolve(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Diagnostic>) -> serde_json::Value {
-    let serde_json::Value::Object(given) = with.to_json() else { return serde_json::Value::Null };
+/// With every default; each mistake is shown at its key or value.
+pub fn resolve(
+    stage: &StageSpec,
+    with: &Node,
+    kind: &Kind,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<serde_json::Value> {
+    let serde_json::Value::Object(given) = with.to_json() else { return None };
     let found = match (kind.parse)(&given) {
-        Ok(parameters) => return parameters,
+        Ok(parameters) => return Some(parameters),
         Err(found) => found,
     };
     let defaults = (kind.defaults)();
@@ -34,7 +39,7 @@ pub fn resolve(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<D
         };
         mistakes.push(Diagnostic { help: mistake.help, ..Diagnostic::error(span, message) });
     }
-    serde_json::Value::Null
+    None
 }
 
 /// serde speaks of Rust's types: `invalid type: string "many", expected u64`.

@@ -2,6 +2,7 @@
 //! Sees kinds, parameters, seeds and sources; knows nothing of keys.
 
 use super::{Draft, Input, OnFail, Pin, Source, StageId};
+use crate::canonical::Canonical;
 use crate::diagnostic::Diagnostic;
 use stages::stage::Work;
 use std::collections::HashMap;
@@ -69,7 +70,7 @@ fn if_kept(drafts: &[Draft], pipeline_seed: u64) -> HashMap<StageId, (StageId, S
 #[derive(PartialEq, Eq, Hash)]
 struct Action<'a> {
     kind: &'static str,
-    parameters: &'a serde_json::Value,
+    parameters: &'a Canonical,
     /// Only of a kind that draws.
     seed: Option<u64>,
     /// By port.
@@ -84,12 +85,12 @@ fn action<'a>(
     meant: impl Fn(&'a Source) -> &'a Source,
 ) -> Option<Action<'a>> {
     let draft = &drafts[id];
-    let kind = draft.kind.filter(|kind| matches!(kind.work, Work::Run(_)) && !draft.parameters.is_null())?;
+    let (kind, parameters) = (draft.kind.filter(|kind| matches!(kind.work, Work::Run(_)))?, draft.parameters.as_ref()?);
     let input = |input: &'a Input| (input.port.as_str(), input.is_list, input.sources.iter().map(&meant).collect());
     let mut inputs: Vec<_> = draft.inputs.iter().map(input).collect();
     inputs.sort_unstable_by_key(|(port, _, _)| *port);
     let seed = || draft.spec.seed.as_ref().map_or(pipeline_seed, |seed| seed.value);
-    Some(Action { kind: kind.name, parameters: &draft.parameters, seed: kind.draws.then(seed), inputs })
+    Some(Action { kind: kind.name, parameters, seed: kind.draws.then(seed), inputs })
 }
 
 /// Which artifacts may stand in the place of which, because gates may keep their incumbents: a forest of the stages that

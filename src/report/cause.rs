@@ -97,7 +97,12 @@ impl<'a> Trail<'a> {
     fn reason(&mut self, stage: &str, part: &str, difference: &str) -> Option<String> {
         let (port, at) = input_of(difference)?;
         let (old, new) = difference.split_once(": ")?.1.split_once(" -> ")?;
-        let from = |run: &Run| run.stage(stage).and_then(|stage| stage.head.from.get(port)?.get(at).cloned());
+        let from = |run: &Run| {
+            run.stage(stage).and_then(|stage| {
+                let (_, sources) = stage.head.from.iter().find(|(name, _)| name == port)?;
+                sources.get(at).cloned()
+            })
+        };
         let carries = |run: &Run, content: &str| {
             let outputs =
                 run.stages.iter().filter(|stage| output(stage).is_some_and(|output| short(output) == content));

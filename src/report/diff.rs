@@ -128,7 +128,7 @@ fn changed((old, before): (&Run, &StageRun), (new, after): (&Run, &StageRun)) ->
         outcome: two(word(before, false), word(after, false)),
         content: two(content(before), content(after)),
         metrics: measurements(new, before, after),
-        gate: two(before.verdict.as_ref().map(said), after.verdict.as_ref().map(said)),
+        gate: two(before.verdict.as_deref().map(said), after.verdict.as_deref().map(said)),
         kind: match before.head.kind == after.head.kind {
             true => after.head.kind.clone(),
             false => format!("{} -> {}", before.head.kind, after.head.kind),

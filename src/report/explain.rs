@@ -187,10 +187,11 @@ fn describe(action: &ActionRun, executed: Option<Execution>, page: Page) -> Stri
         }
         None => facts.say("last run", "in a run whose journal is gone", Tone::Quiet),
     }
-    facts.list("inputs", inputs(&action.action));
-    facts.list("parameters", parameters(&action.action));
+    let value = action.action.value();
+    facts.list("inputs", inputs(&value));
+    facts.list("parameters", parameters(&value));
     for name in ["seed", "version", "salt"] {
-        if let Some(value) = action.action.get(name).filter(|value| !value.is_null()) {
+        if let Some(value) = value.get(name).filter(|value| !value.is_null()) {
             facts.say(name, value, Tone::Plain);
         }
     }
@@ -204,8 +205,9 @@ fn describe(action: &ActionRun, executed: Option<Execution>, page: Page) -> Stri
 fn measurements(parts: &[&ActionRun], executed: &impl Fn(&str) -> Option<Execution>, page: Page) -> String {
     let mut table = page::table(page, &["measurement", "result", "last run", "key", "inputs"]);
     let mut facts = Facts::new(page);
-    let mut seen: Vec<(&Value, Vec<String>)> = Vec::new();
+    let mut seen: Vec<(String, Vec<String>)> = Vec::new();
     for part in parts {
+        let action = part.action.value();
         let (result, tone) = match &part.state {
             ActionState::Hit => ("cached", Tone::Quiet),
             ActionState::Running { .. } => ("not finished", Tone::Doubtful),
@@ -221,12 +223,12 @@ fn measurements(parts: &[&ActionRun], executed: &impl Fn(&str) -> Option<Executi
             cell(result, tone),
             cell(last, Tone::Plain),
             cell(part.key.get(..12).unwrap_or(&part.key), Tone::Plain),
-            cell(inputs(&part.action).join("\n"), Tone::Plain),
+            cell(inputs(&action).join("\n"), Tone::Plain),
         ]);
         let why = execution.map(|found| found.why).unwrap_or_default();
         facts.list(&format!("why {name}"), why);
-        let kind = part.action.get("kind").unwrap_or(&Value::Null);
-        let said = (kind, parameters(&part.action));
+        let kind = action.get("kind").and_then(Value::as_str).unwrap_or("it");
+        let said = (kind.to_owned(), parameters(&action));
         if !said.1.is_empty() && !seen.contains(&said) {
             seen.push(said);
         }
@@ -235,7 +237,7 @@ fn measurements(parts: &[&ActionRun], executed: &impl Fn(&str) -> Option<Executi
         return String::new();
     }
     for (kind, parameters) in seen {
-        facts.list(&format!("parameters of {}", kind.as_str().unwrap_or("it")), parameters);
+        facts.list(&format!("parameters of {kind}"), parameters);
     }
     let facts = facts.print();
     let gap = if facts.is_empty() { "" } else { "\n" };

@@ -1,7 +1,7 @@
 //! Events, folded into the state of a run: what every page of the report is drawn from. Knows nothing of text.
 
+use crate::canonical::Canonical;
 use crate::event::{Answer, Event, Measured, Outcome, StageHead, Verdict};
-use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -33,10 +33,11 @@ pub struct Finish {
 
 #[derive(Clone, Debug)]
 pub struct StageRun {
-    pub head: StageHead,
+    pub head: Arc<StageHead>,
     /// The stage's own action, and the measurements made for it, in the order they were asked for.
     pub actions: Vec<ActionRun>,
-    pub verdict: Option<Verdict>,
+    /// Boxed: it is ten times as large as all else, and most of thousands of stages have none.
+    pub verdict: Option<Box<Verdict>>,
     pub outcome: Option<Outcome>,
     /// `(part, what was said)`, in their order.
     pub notes: Vec<(Option<String>, String)>,
@@ -47,7 +48,7 @@ pub struct ActionRun {
     /// `None` for the stage's own action.
     pub part: Option<String>,
     pub key: String,
-    pub action: Arc<Value>,
+    pub action: Canonical,
     pub state: ActionState,
 }
 
@@ -109,7 +110,7 @@ impl Folding {
     }
 }
 
-fn not_reached(head: &StageHead) -> StageRun {
+fn not_reached(head: &Arc<StageHead>) -> StageRun {
     StageRun { head: head.clone(), actions: Vec::new(), verdict: None, outcome: None, notes: Vec::new() }
 }
 
@@ -191,7 +192,7 @@ impl StageRun {
                 self.end(part, |why, _| ActionState::Failed { why, log: log.clone(), cause: cause.clone() });
             }
             Event::Noted { part, message, .. } => self.notes.push((part.clone(), message.clone())),
-            Event::Judged { verdict, .. } => self.verdict = Some((**verdict).clone()),
+            Event::Judged { verdict, .. } => self.verdict = Some(verdict.clone()),
             Event::Ended { outcome, .. } => self.outcome = Some(outcome.clone()),
             Event::RunStarted { .. }
             | Event::ScoredBy { .. }
@@ -202,11 +203,15 @@ impl StageRun {
     }
 
     /// A second attempt at an action takes the place of the first.
-    fn put(&mut self, part: &Option<String>, key: &str, action: &Arc<Value>, state: ActionState) {
+    fn put(&mut self, part: &Option<String>, key: &str, action: &Canonical, state: ActionState) {
         let new = ActionRun { part: part.clone(), key: key.to_owned(), action: action.clone(), state };
         match self.actions.iter_mut().find(|old| old.part == *part) {
             Some(old) => *old = new,
-            None => self.actions.push(new),
+            // Most stages have one, and a list that grows by itself begins with room for four.
+            None => {
+                self.actions.reserve_exact(1);
+                self.actions.push(new);
+            }
         }
     }
 

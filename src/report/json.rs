@@ -131,7 +131,7 @@ fn stage(run: &StageRun, is_alive: bool) -> Stage<'_> {
         kept: false,
         because: None,
         metrics: None,
-        verdict: run.verdict.as_ref().map(gate),
+        verdict: run.verdict.as_deref().map(gate),
         actions: run.actions.iter().map(action).collect(),
     };
     match &run.outcome {

@@ -6,7 +6,6 @@ use crate::event::{
     Answer, Decision, Event, Evidence, Measured, Metrics, Outcome, RuleVerdict, StageHead, Verdict, Versus,
 };
 use serde_json::json;
-use std::collections::BTreeMap;
 
 pub const PAGE: Page = Page { width: 120, has_color: false };
 
@@ -17,7 +16,7 @@ pub fn metrics(values: &[(&str, f64)]) -> Metrics {
 pub fn head(name: &str, kind: &str) -> StageHead {
     let kind_row = stages::kinds::kind(kind).unwrap();
     let metrics = kind_row.metrics.iter().map(|metric| (metric.name.to_owned(), metric.direction)).collect();
-    StageHead { name: name.to_owned(), kind: kind.to_owned(), has_gate: true, metrics, from: BTreeMap::new() }
+    StageHead { name: name.to_owned(), kind: kind.to_owned(), has_gate: true, metrics, from: Vec::new() }
 }
 
 pub fn run_started(stages: &[(&str, &str)]) -> Event {
@@ -26,7 +25,7 @@ pub fn run_started(stages: &[(&str, &str)]) -> Event {
         pipeline: "rlhf".to_owned(),
         file: "pipelines/rlhf.yaml".to_owned(),
         at: "2026-11-21T23:15:00Z".to_owned(),
-        stages: stages.iter().map(|(name, kind)| head(name, kind)).collect(),
+        stages: stages.iter().map(|(name, kind)| head(name, kind).into()).collect(),
         overrides: vec!["vars.steps=20".to_owned()],
         selection: String::new(),
     }

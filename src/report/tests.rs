@@ -6,6 +6,7 @@ use super::{report, study};
 use crate::event::{Decision, Event, Outcome};
 use expect_test::{Expect, expect};
 use stages::stage::Direction;
+use std::sync::Arc;
 
 fn check(events: &[Event], is_alive: bool, expected: Expect) {
     expected.assert_eq(&report(&folded(events), is_alive, PAGE));
@@ -243,7 +244,8 @@ fn no_line_is_wider_than_the_page() {
 fn a_metric_that_no_kind_declares_is_shown_all_the_same() {
     let mut start = run_started(&[("base", "exec")]);
     if let Event::RunStarted { stages, .. } = &mut start {
-        stages[0].metrics = vec![("mean_score".to_owned(), Direction::Higher)];
+        let head = Arc::get_mut(&mut stages[0]).unwrap();
+        head.metrics = vec![("mean_score".to_owned(), Direction::Higher)];
     }
     check(
         &[start, ended("base", done(0, true, 0.02, &[("mean_score", -0.994), ("extra", 3.0)])), run_finished(0)],

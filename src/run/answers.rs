@@ -10,38 +10,25 @@ use crate::plan::selection::Role;
 use crate::schedule::{News, Request};
 use anyhow::{Context, Result};
 use cache::{Damaged, Digest};
-use rayon::prelude::*;
 use std::sync::Arc;
 
-/// From so many on it is worth waking the other processors.
-const MANY: usize = 64;
-
 impl Run<'_> {
-    /// What the store knows of these actions, in their order; in a dry run also that it knows nothing. Many are read by
-    /// all processors.
-    pub fn look_up(&mut self, requests: &[Request]) -> Result<Vec<Option<News>>> {
-        let is_forced: Vec<bool> = requests.iter().map(|request| self.is_forced(request)).collect();
-        let store = self.store;
-        let find = |(request, is_forced): (&Request, &bool)| match is_forced {
-            true => Ok(None),
-            false => store.result::<Record>(&request.action.key),
-        };
-        let found: Vec<Result<Option<Record>>> = match requests.len() < MANY {
-            true => requests.iter().zip(&is_forced).map(find).collect(),
-            false => requests.par_iter().zip(&is_forced).map(find).collect(),
-        };
-        requests.iter().zip(found).map(|(request, found)| self.answer(request, found)).collect()
-    }
-
-    fn answer(&mut self, request: &Request, found: Result<Option<Record>>) -> Result<Option<News>> {
+    /// What the store knows of an action; in a dry run also that it knows nothing.
+    pub fn look_up(&mut self, request: &Request) -> Result<Option<News>> {
         let key = &request.action.key;
-        let found = found?.and_then(|record| {
+        let foreseen = self.foresight.as_mut().and_then(|foresight| foresight.take(key));
+        let found = match foreseen {
+            _ if self.is_forced(request) => None,
+            Some(record) => Some(record),
+            None => self.store.result::<Record>(key)?,
+        };
+        let found = found.and_then(|record| {
             let checked = record.checked();
             checked.inspect_err(|error| tracing::warn!("{}: {error:#}", self.named(request))).ok()
         });
         if let Some(record) = found {
             let (stage, part) = self.name(request);
-            self.tell(Event::Hit { stage, part, key: key.to_string(), action: request.action.shown() })?;
+            self.tell(Event::Hit { stage, part, key: key.to_string(), action: request.action.action.clone() })?;
             return Ok(Some(News::Known { key: *key, record: Arc::new(record), seconds: None }));
         }
         if self.selection.role(request.stage) == Role::Find {
@@ -98,7 +85,7 @@ impl Run<'_> {
         let last = self.history.as_mut().and_then(|history| history.last(stage, request.part.as_deref()));
         Ok(last.map_or_else(
             || vec!["it never ran before".to_owned()],
-            |last| last.news(&action.key.to_string(), &action.shown()),
+            |last| last.news(&action.key.to_string(), &action.action),
         ))
     }
 }

@@ -2,7 +2,9 @@
 //! of processes, stage names or what happens next.
 
 use crate::action::{Action, Candidate, Record};
+use crate::canonical::Canonical;
 use crate::executor::Exit;
+use crate::schedule::Keyed;
 use anyhow::{Context, Result, bail};
 use cache::{Content, Digest, Store, Tally};
 use rustix::fs::{FlockOperation, flock};
@@ -52,16 +54,16 @@ impl Attempt {
 pub fn prepare(
     root: &Path,
     store: &Store,
-    key: &Digest,
-    action: &Action,
+    keyed: &Keyed,
     host: Host,
     outside: &BTreeMap<PathBuf, Content>,
 ) -> Result<Attempt> {
-    let of_key = root.join("work").join(key.to_string());
+    let action = Action::read(&keyed.action)?;
+    let of_key = root.join("work").join(keyed.key.to_string());
     fs::create_dir_all(&of_key).with_context(|| format!("create {}", of_key.display()))?;
     let earlier = attempts(&of_key)?;
     let mut attempt = create(&of_key, earlier.last().map_or(1, |last| last.number + 1))?;
-    write(&attempt.directory.join("action.json"), &action.bytes()?)?;
+    write(&attempt.directory.join("action.json"), keyed.action.text().as_bytes())?;
     write(&attempt.directory.join("host.json"), &serde_json::to_vec(&host).context("write host.json")?)?;
     for (_, path, content) in action.placements() {
         place(store, content, &attempt.directory.join(path), outside)?;
@@ -130,10 +132,12 @@ fn attempts(of_key: &Path) -> Result<Vec<Attempt>> {
 /// The last checkpoint of an earlier attempt goes on in this one. One that is still being written to belongs to
 /// another run of the same action and is left alone.
 fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
+    // One for all: whatever a command left running may outlive any patience.
+    let until = Instant::now() + LAST_BREATH;
     for old in earlier.iter().rev() {
+        let has_any = || ["resume", "resume.old"].iter().any(|name| old.directory.join(name).is_dir());
         // Only then looked for: until it is dead it may put another checkpoint in the place of this one.
-        let until = Instant::now() + LAST_BREATH;
-        while is_alive(old) && Instant::now() < until {
+        while has_any() && is_alive(old) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
         }
         if is_alive(old) {
@@ -221,9 +225,10 @@ fn placed(directory: &Path) -> Result<Vec<Placed>> {
 pub fn check_inputs(
     store: &Store,
     attempt: &Attempt,
-    action: &Action,
+    action: &Canonical,
     outside: &BTreeMap<PathBuf, Content>,
 ) -> Result<()> {
+    let action = Action::read(action)?;
     let placements = action.placements();
     for (path, content) in outside.iter().filter(|(_, known)| placements.iter().any(|(.., content)| content == known)) {
         if !store.unchanged(path, content)? {
@@ -236,7 +241,8 @@ pub fn check_inputs(
             let now = store.identify(&attempt.directory.join(&path));
             if !now.is_ok_and(|now| now == *content) {
                 // Where a file is a link into the store, others see the change, too: the store must not keep it.
-                let is_sound = store.is_sound(content).unwrap_or(false);
+                let is_the_users = outside.values().any(|known| known == content);
+                let is_sound = store.is_sound(content).unwrap_or(false) || is_the_users;
                 let loss = if is_sound { "" } else { "; what made it is to be run again" };
                 bail!(
                     "the input `{port}` ({}) was changed while the stage ran, by it or by one beside it: its result is not \
@@ -295,7 +301,13 @@ pub fn sweep(
 /// most `budget` bytes. Of the action that failed last one attempt stays whole, to look at.
 pub fn prune(root: &Path, store: &Store, budget: u64, last: &Attempt) {
     let entries = fs::read_dir(root.join("work")).into_iter().flatten().flatten();
-    let all = entries.flat_map(|of_key| attempts(&of_key.path()).unwrap_or_default());
+    // Another run may be about to take in what an attempt of its own made.
+    let is_at_it = |of_key: &fs::DirEntry| {
+        let key = of_key.file_name().to_str().and_then(|name| name.parse::<Digest>().ok());
+        key.is_none_or(|key| !matches!(store.owner(&key), Ok(None)))
+    };
+    let free = entries.filter(|of_key| last.directory.starts_with(of_key.path()) || !is_at_it(of_key));
+    let all = free.flat_map(|of_key| attempts(&of_key.path()).unwrap_or_default());
     let sized = all.map(|attempt| {
         let touched = fs::metadata(&attempt.directory).and_then(|metadata| metadata.modified()).ok();
         (touched, free_bytes(&attempt.directory), attempt)
@@ -421,12 +433,13 @@ mod tests {
         Place { root, store }
     }
 
-    fn action(inputs: BTreeMap<String, crate::action::ActionInput>) -> Action {
-        Action { kind: "exec".to_owned(), version: 1, parameters: json!({}), seed: None, inputs, salt: None }
+    fn action(inputs: BTreeMap<String, crate::action::ActionInput>) -> Keyed {
+        let (kind, parameters) = ("exec".to_owned(), json!({}).into());
+        Keyed::of(&Action { kind, version: 1, parameters, seed: None, inputs, salt: None }).unwrap()
     }
 
-    fn attempt_at(place: &Place, action: &Action, outside: &BTreeMap<PathBuf, Content>) -> Result<Attempt> {
-        prepare(place.root.path(), &place.store, &action.key().unwrap(), action, Host::default(), outside)
+    fn attempt_at(place: &Place, action: &Keyed, outside: &BTreeMap<PathBuf, Content>) -> Result<Attempt> {
+        prepare(place.root.path(), &place.store, action, Host::default(), outside)
     }
 
     #[test]
@@ -439,7 +452,7 @@ mod tests {
         let outside = BTreeMap::from([(data.clone(), content)]);
         let attempt = attempt_at(&place, &action, &outside).unwrap();
         let bytes = fs::read(attempt.directory.join("action.json")).unwrap();
-        assert_eq!(Digest::of(&bytes), action.key().unwrap());
+        assert_eq!(Digest::of(&bytes), action.key);
         assert_eq!(fs::read_to_string(attempt.directory.join("in/data.txt")).unwrap(), "warm\n");
         fs::write(&data, "cold\n").unwrap();
         let fresh =

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use cache::{Claiming, Damaged, Owner};
 use stages::io::Host;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// What became of an attempt to begin.
@@ -75,7 +76,7 @@ impl Run<'_> {
         };
         let (worker, device) = (*worker, means.device);
         let request = work.request.clone();
-        let (key, action) = (request.action.key, &request.action.action);
+        let key = request.action.key;
         if work.claim.is_none() {
             match self.store.claim(&key) {
                 Ok(Claiming::Mine(claim)) => work.claim = Some(claim),
@@ -88,13 +89,13 @@ impl Run<'_> {
                 Err(error) => return Ok(Begun::Failed(format!("claim the action: {error:#}"))),
             }
             // Whoever had the claim before may have done the work.
-            if let Some(news) = self.look_up(std::slice::from_ref(&request))?.into_iter().flatten().next() {
+            if let Some(news) = self.look_up(&request)? {
                 return Ok(Begun::Found(news));
             }
         }
         let stage = &self.plan.stages[request.limits_of];
         let host = Host { device, secrets: stage.secrets.clone(), audit: stage.audit };
-        let attempt = match attempt::prepare(&self.options.store, self.store, &key, action, host, self.contents) {
+        let attempt = match attempt::prepare(&self.options.store, self.store, &request.action, host, self.contents) {
             Ok(attempt) => attempt,
             Err(error) if error.is::<Damaged>() && self.mends < MENDS => {
                 tracing::warn!("{error:#}; it is made again");
@@ -102,6 +103,10 @@ impl Run<'_> {
             }
             Err(error) => return Ok(Begun::Failed(format!("prepare the stage: {error:#}"))),
         };
+        // To make ready may take seconds, and nothing begins after an interrupt.
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Ok(Begun::Elsewhere(Box::new(work)));
+        }
         let mut why = match work.failed {
             0 => self.why(&request)?,
             _ => vec!["the attempt before failed".to_owned()],
@@ -114,16 +119,19 @@ impl Run<'_> {
             stage: name,
             part,
             key: key.to_string(),
-            action: request.action.shown(),
+            action: request.action.action.clone(),
             attempt: attempt.number,
             why,
             log: absolute(&attempt.log())?.display().to_string(),
         })?;
         let directory = absolute(&attempt.directory)?;
-        let command = worker.iter().cloned().chain([directory.clone().into()]).collect();
-        match self.executor.submit(Job { directory, command, timeout: stage.timeout }) {
+        let job = Job { directory, command: worker.to_vec(), timeout: stage.timeout };
+        match self.executor.submit(job) {
             Ok(id) => {
                 self.running.insert(id, Task { work, attempt, started: Instant::now() });
+                if self.left > self.running.len() {
+                    self.executor.expect(worker, &self.options.store.join("work"));
+                }
                 Ok(Begun::Running)
             }
             Err(error) => Ok(Begun::Failed(format!("{error:#}"))),

@@ -52,19 +52,23 @@ impl Run<'_> {
         self.slots.give_back(limits.resources);
         let (stage, part) = self.name(&task.work.request);
         let key = task.work.request.action.key;
-        let result = match attempt::has_outcome(&task.attempt) {
-            true => self.commit(&task, seconds).map_err(|error| format!("{error:#}")),
+        let has_outcome = attempt::has_outcome(&task.attempt);
+        if !has_outcome && self.is_stopping {
             // Asked to stop, and it did: neither finished nor failed.
-            false if self.is_stopping => return Ok(None),
-            false => Err(attempt::cause(&task.attempt, exit)),
-        };
-        if result.is_err() {
-            // What it did to its inputs before it failed must not stay in the store.
-            let action = &task.work.request.action.action;
-            if let Err(error) = attempt::check_inputs(self.store, &task.attempt, action, self.contents) {
-                tracing::warn!("{}: {error:#}", self.named(&task.work.request));
-            }
+            return Ok(None);
         }
+        let action = &task.work.request.action.action;
+        let inputs = attempt::check_inputs(self.store, &task.attempt, action, self.contents);
+        let result = match has_outcome {
+            true => inputs.and_then(|()| self.commit(&task, seconds)).map_err(|error| format!("{error:#}")),
+            false => {
+                // What it did to its inputs before it failed is out of the store by now, and not the cause.
+                if let Err(error) = inputs {
+                    tracing::warn!("{}: {error:#}", self.named(&task.work.request));
+                }
+                Err(attempt::cause(&task.attempt, exit))
+            }
+        };
         match result {
             Ok(Committed { news, device, notes }) => {
                 attempt::tidy(self.store, &task.attempt);
@@ -93,7 +97,6 @@ impl Run<'_> {
 
     fn commit(&mut self, task: &Task, seconds: f64) -> Result<Committed> {
         let (request, key) = (&task.work.request, &task.work.request.action.key);
-        attempt::check_inputs(self.store, &task.attempt, &request.action.action, self.contents)?;
         let (record, worker) = attempt::collect(self.store, &task.attempt)?;
         let device = worker.get("device").and_then(Value::as_str).map(str::to_owned);
         let mut notes = audited(&worker);

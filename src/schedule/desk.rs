@@ -316,7 +316,7 @@ impl<'a> Desk<'a> {
 }
 
 pub fn keyed(action: Action) -> Step<Keyed> {
-    Keyed::of(action).or_else(|error| fails(format!("{error:#}")))
+    Keyed::of(&action).or_else(|error| fails(format!("{error:#}")))
 }
 
 pub fn made(candidate: &Candidate, label: String) -> Artifact {

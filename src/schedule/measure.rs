@@ -61,7 +61,7 @@ pub fn yardstick(desk: &Desk, eval: StageId) -> Step<Yardstick> {
     let (Some(prompts), false) = (prompts, rewards.is_empty()) else {
         return fails(format!("measure by `{}`: it needs `prompts` and a `reward`", stage.name));
     };
-    Ok(Yardstick { eval, parts: parts(&stage.parameters), prompts: prompts.content, rewards, baseline })
+    Ok(Yardstick { eval, parts: parts(&stage.parameters.value()), prompts: prompts.content, rewards, baseline })
 }
 
 /// `label` only names the model in the journal.
@@ -121,7 +121,7 @@ fn part(
     let action = Action {
         kind: kind.name.to_owned(),
         version: kind.version,
-        parameters: parameters.clone(),
+        parameters: parameters.clone().into(),
         seed: None,
         inputs: inputs.iter().map(one).collect::<BTreeMap<_, _>>(),
         salt: desk.plan.salt.clone(),

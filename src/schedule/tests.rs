@@ -6,7 +6,7 @@ mod running;
 mod study;
 
 use super::*;
-use crate::action::{ActionInput, Candidate};
+use crate::action::{Action, ActionInput, Candidate};
 use crate::diagnostic::Source;
 use crate::event::Decision;
 use crate::plan::selection::{Asked, select};
@@ -216,7 +216,8 @@ fn numbers(field: &str, number: f64) -> Option<Arc<Items>> {
 }
 
 fn made_up(stage: &str, request: &Request, world: &World, memory: &mut Memory) -> Made {
-    let input = |port: &str| match request.action.action.inputs.get(port) {
+    let action = Action::read(&request.action.action).unwrap();
+    let input = |port: &str| match action.inputs.get(port) {
         Some(ActionInput::One(content)) => Some(content.clone()),
         _ => None,
     };
@@ -229,7 +230,7 @@ fn made_up(stage: &str, request: &Request, world: &World, memory: &mut Memory) -
     };
     let who =
         |content: Option<Content>| content.and_then(|content| memory.models.get(&content).cloned()).unwrap_or_default();
-    match request.action.action.kind.as_str() {
+    match action.kind.as_str() {
         "answers" => {
             memory.models.insert(content(0), who(input("model")));
             (Arc::new(Record { candidates: vec![candidate(0, &[("length", 5.0)])] }), numbers("length", 5.0))

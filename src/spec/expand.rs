@@ -3,7 +3,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::spec::expect;
-use crate::spec::node::{Map, Node, Spanned, Value};
+use crate::spec::node::{EXACT, Map, Node, Spanned, Value};
 use crate::spec::template::{self, Scope};
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -84,13 +84,15 @@ fn with(scope: &Scope, variable: &Rc<str>, value: &Node) -> Scope {
     scope
 }
 
+fn bound(text: &str) -> Option<i64> {
+    text.trim().parse::<i64>().ok().filter(|bound| bound.unsigned_abs() <= EXACT)
+}
+
 /// `1..4` (4 included), or a list.
 fn range(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Vec<Node>> {
     let bounds = match &node.value {
         Value::List(items) if !items.is_empty() => return Some(items.clone()),
-        Value::String(text) => text
-            .split_once("..")
-            .and_then(|(first, last)| Some((first.trim().parse::<i64>().ok()?, last.trim().parse::<i64>().ok()?))),
+        Value::String(text) => text.split_once("..").and_then(|(first, last)| Some((bound(first)?, bound(last)?))),
         _ => None,
     };
     match bounds {
@@ -99,7 +101,7 @@ fn range(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Vec<Node>> {
             None
         }
         Some((first, last)) if first <= last => {
-            Some((first..=last).map(|value| Node::new(node.span, Value::Int(value.into()))).collect())
+            Some((first..=last).map(|value| Node::new(node.span, Value::Int(value))).collect())
         }
         Some(_) => {
             mistakes.push(Diagnostic::error(node.span, "this range is empty").help("the smaller number stands first"));

@@ -18,6 +18,10 @@ pub struct Spanned<T> {
     pub span: Span,
 }
 
+/// Whole numbers up to here, and as far below zero, are all different in canonical JSON, whose numbers are doubles
+/// (RFC 8785, 3.2.2.3): two larger ones could give one key.
+pub const EXACT: u64 = 1 << 53;
+
 /// `span` is the scalar without its quotes where it stands in one piece in the file, else the scalar as written;
 /// of a list or mapping, its first character.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +38,8 @@ pub enum Value {
     Broken,
     Null,
     Bool(bool),
-    /// Between i64::MIN and u64::MAX, so that JSON can hold it.
-    Int(i128),
+    /// Within [`EXACT`].
+    Int(i64),
     /// Finite.
     Float(f64),
     String(String),
@@ -55,7 +59,7 @@ impl Node {
         match &self.value {
             Value::Broken | Value::Null => serde_json::Value::Null,
             Value::Bool(value) => (*value).into(),
-            Value::Int(value) => serde_json::Number::from_i128(*value).map_or(serde_json::Value::Null, Into::into),
+            Value::Int(value) => (*value).into(),
             Value::Float(value) => (*value).into(),
             Value::String(value) => value.as_str().into(),
             Value::List(items) => items.iter().map(Node::to_json).collect(),
@@ -178,9 +182,9 @@ mod tests {
     #[test]
     fn scalars_follow_the_core_schema_of_yaml_1_2() {
         check(
-            "[yes, no, on, True, false, ~, null, 7, -7, 0x1f, 1e-5, 3., 1_000, 1..4, 2001-01-01, '7', 18446744073709551615]",
+            "[yes, no, on, True, false, ~, null, 7, -7, 0x1f, 1e-5, 3., 1_000, 1..4, 2001-01-01, '7', 9007199254740992]",
             expect![[r#"
-                ["yes","no","on",true,false,null,null,7,-7,31,0.00001,3.0,"1_000","1..4","2001-01-01","7",18446744073709551615]
+                ["yes","no","on",true,false,null,null,7,-7,31,0.00001,3.0,"1_000","1..4","2001-01-01","7",9007199254740992]
             "#]],
         );
     }
@@ -188,40 +192,72 @@ mod tests {
     #[test]
     fn duplicate_keys_merge_keys_and_infinite_numbers_are_all_reported() {
         check(
-            "a: &x {b: 1, b: 2}\n'a': 3\nc:\n  <<: *x\nd: .inf\ne: 18446744073709551616\n",
+            "a: &x {b: 1, b: 2}\n'a': 3\nc:\n  <<: *x\nd: .inf\ne: -9007199254740993\nf: !!float 9007199254740993\ng: 007\nh: -00\ni: 0.5\nj: 1701411834604692317316873037158841057280\n",
             expect![[r#"
-            {"a":{"b":1},"c":{},"e":1.8446744073709552e+19}
-            error: duplicate key `b`
-             --> rlhf.yaml:1:14
-              |
-            1 | a: &x {b: 1, b: 2}
-              |              ^
-              |
-              = help: it is already set in line 1
+                {"a":{"b":1},"c":{},"f":9007199254740992.0,"i":0.5}
+                error: duplicate key `b`
+                 --> rlhf.yaml:1:14
+                  |
+                1 | a: &x {b: 1, b: 2}
+                  |              ^
+                  |
+                  = help: it is already set in line 1
 
-            error: duplicate key `a`
-             --> rlhf.yaml:2:2
-              |
-            2 | 'a': 3
-              |  ^
-              |
-              = help: it is already set in line 1
+                error: duplicate key `a`
+                 --> rlhf.yaml:2:2
+                  |
+                2 | 'a': 3
+                  |  ^
+                  |
+                  = help: it is already set in line 1
 
-            error: merge keys are not part of YAML 1.2
-             --> rlhf.yaml:4:3
-              |
-            4 |   <<: *x
-              |   ^^
-              |
-              = help: alias the whole value, `gate: *promote`, or write it out with `for`
+                error: merge keys are not part of YAML 1.2
+                 --> rlhf.yaml:4:3
+                  |
+                4 |   <<: *x
+                  |   ^^
+                  |
+                  = help: alias the whole value, `gate: *promote`, or write it out with `for`
 
-            error: expected a finite number of at most 64 bits
-             --> rlhf.yaml:5:4
-              |
-            5 | d: .inf
-              |    ^^^^
+                error: expected a finite number of at most 64 bits
+                 --> rlhf.yaml:5:4
+                  |
+                5 | d: .inf
+                  |    ^^^^
 
-        "#]],
+                error: a whole number beyond 2^53 is not exact where keys are made
+                 --> rlhf.yaml:6:4
+                  |
+                6 | e: -9007199254740993
+                  |    ^^^^^^^^^^^^^^^^^
+                  |
+                  = help: write it in quotes where a text will do
+
+                error: `007` is one number to some readers of YAML and another, or a text, to others
+                 --> rlhf.yaml:8:4
+                  |
+                8 | g: 007
+                  |    ^^^
+                  |
+                  = help: write it without the zeros in front, or in quotes if it is a text
+
+                error: `-00` is one number to some readers of YAML and another, or a text, to others
+                 --> rlhf.yaml:9:4
+                  |
+                9 | h: -00
+                  |    ^^^
+                  |
+                  = help: write it without the zeros in front, or in quotes if it is a text
+
+                error: a whole number beyond 2^53 is not exact where keys are made
+                  --> rlhf.yaml:11:4
+                   |
+                11 | j: 1701411834604692317316873037158841057280
+                   |    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+                   |
+                   = help: write it in quotes where a text will do
+
+            "#]],
         );
     }
 

@@ -2,7 +2,7 @@
 //! A value that is wholly one `${…}` keeps its type; `$${` writes a plain `${`. Knows nothing of stages.
 
 use crate::diagnostic::{Diagnostic, Span};
-use crate::spec::node::{Node, Spanned, Value};
+use crate::spec::node::{EXACT, Node, Spanned, Value};
 use minijinja::value::{Value as Jinja, ValueKind};
 use minijinja::{Environment, UndefinedBehavior};
 use stages::stage::did_you_mean;
@@ -146,7 +146,8 @@ pub fn fill_text(text: &str, span: Span, scope: &Scope, mistakes: &mut Vec<Diagn
                     return match value_of(&result, span) {
                         Some(value) => Node { span, value, variables: variables.into() },
                         None => {
-                            mistakes.push(Diagnostic::error(place(range), "this is no value that YAML could write"));
+                            let message = "this is no value that the file could hold: whole numbers end at 2^53, others are finite";
+                            mistakes.push(Diagnostic::error(place(range), message));
                             Node::new(span, Value::Broken)
                         }
                     };
@@ -376,8 +377,8 @@ fn value_of(result: &Jinja, span: Span) -> Option<Value> {
         ValueKind::None => Value::Null,
         ValueKind::Bool => Value::Bool(result.is_true()),
         ValueKind::Number if result.is_integer() => {
-            let value = i128::try_from(result.clone()).ok()?;
-            Some(value).filter(|value| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(value)).map(Value::Int)?
+            let value = i64::try_from(result.clone()).ok()?;
+            Some(value).filter(|value| value.unsigned_abs() <= EXACT).map(Value::Int)?
         }
         ValueKind::Number => f64::try_from(result.clone()).ok().filter(|value| value.is_finite()).map(Value::Float)?,
         ValueKind::String => Value::String(result.as_str()?.to_owned()),

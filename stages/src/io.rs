@@ -107,12 +107,28 @@ pub struct Io {
     inputs: BTreeMap<String, Vec<PathBuf>>,
     host: Host,
     outcome: Outcome,
-    events: fs::File,
-    curve: fs::File,
+    events: Growing,
+    curve: Growing,
     last_progress: Option<Instant>,
     last_checkpoint: Instant,
     /// Set by SIGTERM. `None` until the stage shows that it can write a checkpoint: so long SIGTERM ends the process.
     is_to_stop: Option<Arc<AtomicBool>>,
+}
+
+/// A file of lines, made when the first one comes: the stages of a small command have none.
+struct Growing {
+    path: PathBuf,
+    file: Option<fs::File>,
+}
+
+impl Growing {
+    fn open(&mut self) -> Result<&mut fs::File> {
+        if self.file.is_none() {
+            let open = fs::OpenOptions::new().create(true).append(true).open(&self.path);
+            self.file = Some(open.with_context(|| format!("open {}", self.path.display()))?);
+        }
+        Ok(self.file.as_mut().expect("it was opened above"))
+    }
 }
 
 /// How much work a kill may cost. Saving takes a fraction of a second and changes no result.
@@ -121,21 +137,13 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 impl Io {
     /// `inputs`: the files or directories behind each port, in the order given in the file.
     pub fn open(work: &Path, inputs: BTreeMap<String, Vec<PathBuf>>, host: Host) -> Result<Io> {
-        let append = |name: &str| {
-            let path = work.join(name);
-            fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&path)
-                .with_context(|| format!("open {}", path.display()))
-        };
         Ok(Io {
             work: work.to_owned(),
             inputs,
             host,
             outcome: Outcome::default(),
-            events: append("events.jsonl")?,
-            curve: append("metrics.jsonl")?,
+            events: Growing { path: work.join("events.jsonl"), file: None },
+            curve: Growing { path: work.join("metrics.jsonl"), file: None },
             last_progress: None,
             last_checkpoint: Instant::now(),
             is_to_stop: None,
@@ -232,7 +240,7 @@ impl Io {
         }
         fs::create_dir_all(&partial).with_context(|| format!("create {}", partial.display()))?;
         save(&partial).with_context(|| format!("write the checkpoint of step {step}"))?;
-        let curve_bytes = self.curve.metadata().context("read metrics.jsonl")?.len();
+        let curve_bytes = self.curve.open()?.metadata().context("read metrics.jsonl")?.len();
         let progress = Checkpoint { outcome: self.outcome.clone(), curve_bytes };
         fs::write(partial.join("progress.json"), serde_json::to_vec(&progress)?).context("write the checkpoint")?;
         // A directory cannot be renamed over a full one: the old one steps aside first, and counts until it is gone.
@@ -270,7 +278,7 @@ impl Io {
             self.outcome.candidates = checkpoint.outcome.candidates;
         }
         // The curve goes on where the checkpoint left it.
-        self.curve.set_len(curve_bytes).context("cut metrics.jsonl")?;
+        self.curve.open()?.set_len(curve_bytes).context("cut metrics.jsonl")?;
         let known: Vec<String> = self.outcome.candidates.iter().map(|candidate| candidate.step.to_string()).collect();
         for place in ["out", "tables"].map(|name| self.work.join(name)) {
             for entry in fs::read_dir(&place).into_iter().flatten() {
@@ -286,7 +294,7 @@ impl Io {
     /// Gives up the checkpoint that [`Io::resume_from`] found: its contents turned out to be unreadable.
     pub fn start_anew(&mut self) -> Result<()> {
         self.outcome.candidates.clear();
-        self.curve.set_len(0).context("cut metrics.jsonl")?;
+        self.curve.open()?.set_len(0).context("cut metrics.jsonl")?;
         for place in ["out", "tables", "resume", "resume.old"].map(|name| self.work.join(name)) {
             if place.exists() {
                 fs::remove_dir_all(&place).with_context(|| format!("remove {}", place.display()))?;
@@ -298,7 +306,7 @@ impl Io {
     /// One point of the training curve.
     pub fn curve(&mut self, point: &impl Serialize) -> Result<()> {
         let line = serde_json::to_string(point).context("write metrics.jsonl")?;
-        writeln!(self.curve, "{line}").context("write metrics.jsonl")
+        writeln!(self.curve.open()?, "{line}").context("write metrics.jsonl")
     }
 
     /// Tells the parent how far the work is. Rate-limited; the last step always arrives.
@@ -310,7 +318,7 @@ impl Io {
         self.last_progress = Some(Instant::now());
         let progress = Progress { done, total, unit: unit.to_owned(), message: message() };
         let line = serde_json::to_string(&progress).context("write events.jsonl")?;
-        writeln!(self.events, "{line}").context("write events.jsonl")
+        writeln!(self.events.open()?, "{line}").context("write events.jsonl")
     }
 
     pub fn telemetry(&mut self, name: &str, value: impl Into<serde_json::Value>) {

@@ -156,9 +156,9 @@ fn there_is_no_incumbent_and_no_judge_unless_the_stage_has_one() {
         &rules[..1],
         &from_path,
         expect![[r#"
-        reward > incumbent.reward
-        [reward] unknown metric `reward` of the incumbent | it has no metrics of its own: name a stage that measures it with `judge:`
-    "#]],
+            reward > incumbent.reward
+            [reward] unknown metric `reward` of the incumbent | it has no metrics of its own: name a stage that measures it with `judge:`, or, of kind `exec`, say what its command writes: `metrics: {score: higher}`
+        "#]],
     );
     let no_items = JudgeScope { has_items: false, ..scope().judges.remove(0) };
     refused(

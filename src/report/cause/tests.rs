@@ -19,7 +19,7 @@ fn begun(stages: &[(&str, &[(&str, &str)])]) -> Event {
         at,
         overrides,
         selection: String::new(),
-        stages: stages.iter().map(head).collect(),
+        stages: stages.iter().map(|stage| head(stage).into()).collect(),
     }
 }
 

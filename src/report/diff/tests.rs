@@ -19,7 +19,7 @@ fn begun(run: &str, overrides: &[&str], stages: &[Head]) -> Event {
         pipeline: "rlhf".to_owned(),
         file: "rlhf.yaml".to_owned(),
         at: "2026-11-21T23:15:00Z".to_owned(),
-        stages: stages.iter().map(head).collect(),
+        stages: stages.iter().map(|stage| head(stage).into()).collect(),
         overrides: overrides.iter().map(|set| (*set).to_owned()).collect(),
         selection: String::new(),
     }

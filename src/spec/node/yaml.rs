@@ -1,11 +1,12 @@
 //! The events of the YAML parser → a tree, in one pass. Bounded in depth and in what aliases repeat; the core schema of
 //! YAML 1.2 says what a plain scalar is. Does not know what the keys mean.
 
-use super::{MAX_DEPTH, MAX_NODES, MAX_REPEATED, Map, Node, NotFinite, Spanned, Value};
+use super::{EXACT, MAX_DEPTH, MAX_NODES, MAX_REPEATED, Map, Node, NotFinite, Spanned, Value};
 use crate::diagnostic::{Diagnostic, Span};
 use granit_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::num::IntErrorKind;
 
 /// Why a text is no YAML that can be read, and the byte where that shows.
 pub struct Wrong {
@@ -188,6 +189,16 @@ impl<'a> Reader<'a> {
     fn scalar(&mut self, text: String, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> (Span, Value) {
         let span = self.shifted(without_quotes(span, &text, self.text));
         let tag = tag.and_then(|tag| if tag.to_string() == "!" { Some("str") } else { tag.core_suffix() });
+        let is_number = style == ScalarStyle::Plain && tag.is_none() && self.not_finite == NotFinite::Mistake;
+        if is_number && has_idle_zeros(&text) {
+            let message = format!("`{text}` is one number to some readers of YAML and another, or a text, to others");
+            let help = "write it without the zeros in front, or in quotes if it is a text";
+            self.mistakes.push(Diagnostic::error(span, message).help(help));
+            return (span, Value::Broken);
+        }
+        // All of 2^53 and more have sixteen characters.
+        let may_be_beyond = text.len() >= 16 && is_number;
+        let is_beyond = may_be_beyond && integer(&text).is_some_and(|value| value.unsigned_abs() > EXACT.into());
         let value = match (tag, style) {
             (Some("str"), _) => Value::String(text),
             (Some(wanted @ ("null" | "bool" | "int" | "float")), _) => match (wanted, plain(&text)) {
@@ -205,6 +216,12 @@ impl<'a> Reader<'a> {
             _ => Value::String(text),
         };
         match value {
+            Value::Float(_) if is_beyond => {
+                let message = "a whole number beyond 2^53 is not exact where keys are made";
+                let help = "write it in quotes where a text will do";
+                self.mistakes.push(Diagnostic::error(span, message).help(help));
+                (span, Value::Broken)
+            }
             Value::Float(number) if !number.is_finite() => match self.not_finite {
                 NotFinite::Null => (span, Value::Null),
                 NotFinite::Mistake => {
@@ -318,23 +335,34 @@ fn plain(text: &str) -> Option<Value> {
     if !text.starts_with(|first: char| first.is_ascii_digit() || ['+', '-', '.'].contains(&first)) {
         return None;
     }
-    integer(text).map(Value::Int).or_else(|| float(text).map(Value::Float))
+    match integer(text) {
+        Some(value) if value.unsigned_abs() <= EXACT.into() => i64::try_from(value).ok().map(Value::Int),
+        Some(value) => Some(Value::Float(value as f64)),
+        None => float(text).map(Value::Float),
+    }
 }
 
-/// One that JSON can hold; a larger one is a float.
 fn integer(text: &str) -> Option<i128> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let prefixes = [("0x", 16), ("0X", 16), ("0o", 8), ("0O", 8), ("0b", 2), ("0B", 2)];
     let based = prefixes.iter().find_map(|(prefix, radix)| Some((digits.strip_prefix(prefix)?, *radix)));
     let (digits, radix) = based.unwrap_or((digits, 10));
-    // `007` is a number to some readers of YAML and eight less to others.
-    let is_doubtful = radix == 10 && digits.starts_with('0') && digits != "0";
-    if is_doubtful || !digits.bytes().all(|digit| digit.is_ascii_alphanumeric()) {
+    if !digits.bytes().all(|digit| digit.is_ascii_alphanumeric()) {
         return None;
     }
-    let value = i128::from_str_radix(digits, radix).ok()?;
-    let value = if text.starts_with('-') { -value } else { value };
-    Some(value).filter(|value| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(value))
+    let value = match i128::from_str_radix(digits, radix) {
+        Ok(value) => value,
+        // Beyond any bound here.
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => i128::MAX,
+        Err(_) => return None,
+    };
+    Some(if text.starts_with('-') { -value } else { value })
+}
+
+/// `007`, but not `0`, `0.5`, `0x7` or `00:30`.
+fn has_idle_zeros(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 fn float(text: &str) -> Option<f64> {

@@ -1,15 +1,10 @@
-//! Files that grow while they are read. Knows nothing of what is in them, save that a journal is lines of events.
+//! Files that grow while they are read. Knows nothing of what is in them, save what a worker writes of its progress.
 
-use crate::event::Event;
-use crate::journal;
 use anyhow::{Context, Result};
+use stages::io::Progress;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How often a growing file is looked at.
-pub const TICK: Duration = Duration::from_millis(100);
 
 /// A log may be long: so much of it is held at a time.
 const CHUNK: u64 = 1 << 20;
@@ -54,29 +49,10 @@ impl Tail {
         let lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n');
         Ok(lines.map(<[u8]>::to_vec).collect())
     }
-}
 
-/// A journal that somebody else writes.
-pub struct Follower {
-    journal: PathBuf,
-    tail: Tail,
-}
-
-/// From its first event.
-pub fn follow(journal: &Path) -> Follower {
-    Follower { journal: journal.to_owned(), tail: tail(journal) }
-}
-
-impl Follower {
-    /// The events that came, and whether more can come: an end was not among them, and its writer lives.
-    pub fn events(&mut self) -> Result<(Vec<Event>, bool)> {
-        // Before the events: whatever a writer wrote before its death is then among them.
-        let is_alive = journal::is_alive(&self.journal);
-        let read =
-            |line: &Vec<u8>| serde_json::from_slice(line).with_context(|| format!("read {}", self.journal.display()));
-        let events: Vec<Event> = self.tail.lines()?.iter().map(read).collect::<Result<_>>()?;
-        let has_ended = events.iter().any(|event| matches!(event, Event::RunFinished { .. }));
-        Ok((events, is_alive && !has_ended))
+    /// What a worker said last of how far it is, if it said anything new: what it said before is out of date.
+    pub fn progress(&mut self) -> Result<Option<Progress>> {
+        Ok(self.lines()?.iter().rev().find_map(|line| serde_json::from_slice(line).ok()))
     }
 }
 

@@ -1,0 +1,156 @@
+//! What the last run used is looked up ahead, on another processor: most runs use most of it again, and in a chain each
+//! lookup has to wait for the one before. Knows nothing of what this run will ask for.
+
+use crate::action::Record;
+use crate::journal;
+use cache::{Digest, Store};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+/// So many are handed over at a time.
+const BATCH: usize = 16;
+/// Where the run has caught up, so many are left to it: to look up the same ones side by side would help nobody.
+const LEAD: usize = 48;
+/// Nobody asks any more.
+const FORGOTTEN: usize = usize::MAX;
+
+/// Good only for as long as the store is held: then nobody takes away what was found.
+pub struct Foresight {
+    found: HashMap<Digest, Record>,
+    coming: Receiver<Vec<(Digest, Record)>>,
+    /// How many were asked for. Runs ask in nearly the same order.
+    asked: Arc<AtomicUsize>,
+}
+
+/// `journal`: of the last run.
+pub fn foresee(journal: PathBuf, store: &Store) -> Foresight {
+    let (give, coming) = channel();
+    let asked = Arc::<AtomicUsize>::default();
+    let (store, place) = (store.clone(), asked.clone());
+    thread::spawn(move || look_up(&journal, &store, &place, &give));
+    Foresight { found: HashMap::new(), coming, asked }
+}
+
+impl Foresight {
+    /// None when it was not found, or not yet.
+    pub fn take(&mut self, key: &Digest) -> Option<Record> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if !self.found.contains_key(key) {
+            self.found.extend(self.coming.try_iter().flatten());
+        }
+        self.found.remove(key)
+    }
+}
+
+impl Drop for Foresight {
+    fn drop(&mut self) {
+        self.asked.store(FORGOTTEN, Ordering::Relaxed);
+    }
+}
+
+/// Whatever goes wrong here goes wrong again, and is told, when the run itself asks.
+fn look_up(journal: &Path, store: &Store, asked: &AtomicUsize, give: &Sender<Vec<(Digest, Record)>>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut from = 0;
+    for (at, key) in journal::keys(journal).into_iter().flatten().enumerate() {
+        let asked = asked.load(Ordering::Relaxed);
+        if asked == FORGOTTEN {
+            return;
+        }
+        if at <= asked {
+            from = asked + LEAD;
+        }
+        if at < from {
+            continue;
+        }
+        if let Ok(Some(record)) = store.result(&key) {
+            batch.push((key, record));
+        }
+        if batch.len() == BATCH && give.send(std::mem::take(&mut batch)).is_err() {
+            // Nobody wants to know any more.
+            return;
+        }
+    }
+    let _ = give.send(batch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::Candidate;
+    use crate::event::Event;
+    use serde_json::Value;
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    fn key(number: usize) -> Digest {
+        Digest::of(number.to_string().as_bytes())
+    }
+
+    /// A store that has the record of every third key, and the journal of a run that used all of them in their order.
+    fn place(keys: usize) -> (tempfile::TempDir, Store, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap().without_fsync();
+        let file = root.path().join("a.txt");
+        fs::write(&file, "a").unwrap();
+        let content = store.capture(&file).unwrap();
+        let mut lines = Vec::new();
+        for number in 0..keys {
+            let candidate = Candidate {
+                step: number as u64,
+                content: content.clone(),
+                metrics: BTreeMap::new(),
+                tables: BTreeMap::new(),
+            };
+            if number % 3 == 0 {
+                let record = Record { candidates: vec![candidate] };
+                store.commit(&key(number), &record.to_store(Value::Null, Vec::new()).unwrap()).unwrap();
+            }
+            let (stage, key) = (format!("s{number}"), key(number).to_string());
+            let hit = Event::Hit { stage: stage.clone(), part: None, key: key.clone(), action: Value::Null.into() };
+            // Says the key again, and counts for nothing.
+            let finished = Event::Finished { stage, part: None, key, seconds: 1.0, device: None };
+            lines.extend([hit, finished].map(|event| serde_json::to_string(&event).unwrap()));
+        }
+        let journal = root.path().join("journal.jsonl");
+        // The last line was cut short by a kill.
+        fs::write(&journal, lines.join("\n") + "\n{\"event\":\"hit\",\"key\":\"00").unwrap();
+        (root, store, journal)
+    }
+
+    fn found(keys: usize, asked: usize) -> Vec<u64> {
+        let (_root, store, journal) = place(keys);
+        let (give, coming) = channel();
+        look_up(&journal, &store, &AtomicUsize::new(asked), &give);
+        drop(give);
+        let found: Vec<(Digest, Record)> = coming.iter().flatten().collect();
+        assert!(found.iter().all(|(of, record)| *of == key(record.last().step as usize)));
+        found.into_iter().map(|(_, record)| record.last().step).collect()
+    }
+
+    #[test]
+    fn what_lies_ahead_is_found_and_the_next_ones_are_left_to_the_run() {
+        let every_third = |from: u64| (from..150).filter(|number| number % 3 == 0).collect::<Vec<_>>();
+        assert_eq!(found(150, 0), every_third(LEAD as u64));
+        assert_eq!(found(150, 60), every_third(60 + LEAD as u64));
+        assert_eq!(found(150, 149), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn each_is_given_once_and_what_is_not_there_is_not_made_up() {
+        let (_root, store, journal) = place(150);
+        let mut foresight = foresee(journal.clone(), &store);
+        while foresight.found.len() < 34 {
+            foresight.found.extend(foresight.coming.recv().unwrap());
+        }
+        let taken = (0..150).filter_map(|number| foresight.take(&key(number))).map(|record| record.last().step);
+        assert!(taken.collect::<Vec<_>>().windows(2).all(|pair| pair[0] < pair[1]));
+        assert!((0..150).all(|number| foresight.take(&key(number)).is_none()));
+        let mut nothing = foresee(journal.with_file_name("none"), &store);
+        assert!(nothing.coming.recv().unwrap().is_empty() && nothing.take(&key(60)).is_none());
+    }
+}
