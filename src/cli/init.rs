@@ -26,7 +26,7 @@ pub fn init(directory: &Path, model: Option<&Path>) -> Result<u8> {
     let pipeline = match model {
         None => PIPELINE.to_owned(),
         Some(model) if !model.is_dir() => {
-            let help = "--model takes a directory with config.json, model.safetensors and tokenizer.json";
+            let help = "--model takes a directory with config.json, safetensors and tokenizer.json";
             return Err(refused(format!("there is no directory {}; {help}", model.display())));
         }
         Some(model) => with_model(&from_file(model, directory)?),

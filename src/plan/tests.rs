@@ -21,7 +21,7 @@ fn folder() -> tempfile::TempDir {
     write("prompts.jsonl", "{\"prompt\": \"a\"}\n");
     write("heldout.jsonl", "{\"prompt\": \"b\"}\n");
     fs::create_dir(folder.path().join("gpt2")).unwrap();
-    write("gpt2/config.json", &config.to_string().replace("\"llama\"", "\"gpt2\""));
+    write("gpt2/config.json", &config.to_string().replace("\"llama\"", "\"mamba\""));
     write("gold.txt", "good\t1\n");
     write("bad.txt", "good 1\n");
     write("empty.jsonl", "");
@@ -628,27 +628,27 @@ fn a_model_or_a_word_list_that_cannot_be_read_is_known_before_anything_runs() {
     check(
         stages,
         expect![[r#"
-        error: DIR/bad.txt: line 1: not `word<tab>number`
-         --> rlhf.yaml:3:50
-          |
-        3 |   eval: {kind: eval, from: {policy: sft, reward: ./bad.txt, prompts: ./heldout.jsonl}}
-          |                                                  ^^^^^^^^^
+            error: DIR/bad.txt: line 1: not `word<tab>number`
+             --> rlhf.yaml:3:50
+              |
+            3 |   eval: {kind: eval, from: {policy: sft, reward: ./bad.txt, prompts: ./heldout.jsonl}}
+              |                                                  ^^^^^^^^^
 
-        error: DIR/gpt2/config.json: model_type is `gpt2`; only `llama` is known
-         --> rlhf.yaml:4:35
-          |
-        4 |   ppo: {kind: ppo, from: {policy: ./gpt2, reward: ./gold.txt, prompts: ./prompts.jsonl}}
-          |                                   ^^^^^^
+            error: DIR/gpt2/config.json: model_type `mamba` is not known; known are `llama`, `qwen2`, `qwen3`, `gpt_neox`, `gpt2`
+             --> rlhf.yaml:4:35
+              |
+            4 |   ppo: {kind: ppo, from: {policy: ./gpt2, reward: ./gold.txt, prompts: ./prompts.jsonl}}
+              |                                   ^^^^^^
 
-        error: `DIR/gold.txt` is a file
-         --> rlhf.yaml:4:51
-          |
-        4 |   ppo: {kind: ppo, from: {policy: ./gpt2, reward: ./gold.txt, prompts: ./prompts.jsonl}}
-          |                                                   ^^^^^^^^^^
-          |
-          = help: `reward` takes a reward model: a stage that makes one, or a directory
+            error: `DIR/gold.txt` is a file
+             --> rlhf.yaml:4:51
+              |
+            4 |   ppo: {kind: ppo, from: {policy: ./gpt2, reward: ./gold.txt, prompts: ./prompts.jsonl}}
+              |                                                   ^^^^^^^^^^
+              |
+              = help: `reward` takes a reward model: a stage that makes one, or a directory
 
-    "#]],
+        "#]],
     );
 }
 

@@ -3,7 +3,7 @@
 
 use crate::draw::Draw;
 use crate::model::artifact::values_of;
-use crate::model::{Adapter, Batch, Cache, Llama, Padding};
+use crate::model::{Adapter, Batch, Cache, Decoder, Padding};
 use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -25,7 +25,7 @@ pub struct Answer {
 
 /// Answers to `prompts` (all in one batch), each of at most `max_new` tokens.
 pub fn answer(
-    model: &Llama,
+    model: &Decoder,
     adapter: Option<&Adapter>,
     prompts: &[&[u32]],
     max_new: usize,

@@ -11,6 +11,7 @@ pub mod scores;
 pub mod sft;
 
 use crate::data;
+use crate::model::weights;
 use crate::model::{Config, artifact};
 use crate::stage::{Accepts, Kind, Port};
 use std::path::Path;
@@ -44,6 +45,8 @@ pub fn check_input(kind: &Kind, port: &Port, path: &Path) -> Result<(), String> 
 fn check_model(directory: &Path) -> Result<(), String> {
     let directory = artifact::model_directory(directory);
     Config::load(&directory).map_err(|error| format!("{error:#}"))?;
-    let missing = ["model.safetensors", "tokenizer.json"].into_iter().find(|name| !directory.join(name).is_file());
+    let files = weights::files_of(&directory).map_err(|error| format!("{error:#}"))?;
+    let mut needed = files.iter().map(String::as_str).chain(["tokenizer.json"]);
+    let missing = needed.find(|name| !directory.join(name).is_file());
     missing.map_or(Ok(()), |name| Err(format!("{}: there is no {name}", directory.display())))
 }

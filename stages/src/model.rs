@@ -1,12 +1,15 @@
-//! A LLaMA and its LoRA adapters as burn tensors. The frozen base is shared by cloning handles, never
-//! copied: policy, reference, value and reward are one [`Llama`] with different [`Adapter`]s.
+//! A decoder and its LoRA adapters as burn tensors; what the architectures differ in is data ([`Config`], [`layout`]). The
+//! frozen base is shared by cloning handles, never copied: policy, reference, value and reward are one [`Decoder`] with
+//! different [`Adapter`]s.
 //!
 //! Shapes: `b` rows, `t` new positions, `s` positions seen, `d` width, `h` heads, `v` vocabulary.
 
 pub mod artifact;
 pub mod batch;
 pub mod config;
+pub mod layout;
 pub mod lora;
+pub mod weights;
 
 pub use artifact::Artifact;
 pub use batch::{Batch, Padding};
@@ -14,26 +17,39 @@ pub use config::Config;
 pub use lora::{Adapter, LoraParameters};
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use lora::Target;
+use config::{Activation, Norm};
+use layout::{Fused, Target};
 
-/// Weights in the order they are used. Projections are kept `[in, out]`, the transpose of the file.
+/// Weights in the order they are used.
 #[derive(Clone)]
-pub struct Llama {
+pub struct Decoder {
     pub config: Config,
+    /// `[v, d]`.
     pub(crate) embedding: Tensor<2>,
+    /// `[context, d]`, where positions are learned.
+    pub(crate) positions: Option<Tensor<2>>,
     pub(crate) blocks: Vec<Block>,
-    pub(crate) norm: Tensor<2>,
+    pub(crate) norm: Affine,
     /// `[v, d]`; `None` when the head is tied to the embedding.
     pub(crate) head: Option<Tensor<2>>,
 }
 
 #[derive(Clone)]
 pub struct Block {
-    /// `[1, d]`.
-    pub(crate) attention_norm: Tensor<2>,
-    pub(crate) mlp_norm: Tensor<2>,
-    /// By [`Target`].
-    pub(crate) projections: [Tensor<2>; Target::COUNT],
+    pub(crate) attention_norm: Affine,
+    pub(crate) mlp_norm: Affine,
+    /// Of queries and keys, `[1, hd]` each.
+    pub(crate) head_norms: Option<[Affine; 2]>,
+    /// In the order of the layout's targets; the weights are `[in, out]`.
+    pub(crate) projections: Vec<Affine>,
+}
+
+/// A matrix, or the row of a norm, with the row that is added behind it.
+#[derive(Clone)]
+pub struct Affine {
+    pub(crate) weight: Tensor<2>,
+    /// `[1, out]`.
+    pub(crate) bias: Option<Tensor<2>>,
 }
 
 /// Keys and values of the positions seen so far, `[b, kv, s, hd]` per layer.
@@ -81,7 +97,7 @@ impl Cache {
     }
 }
 
-impl Llama {
+impl Decoder {
     pub fn device(&self) -> Device {
         self.embedding.device()
     }
@@ -89,19 +105,51 @@ impl Llama {
     /// Hidden states `[b·t, d]` after the last norm.
     pub fn hidden(&self, adapter: Option<&Adapter>, batch: &Batch, mut cache: Option<&mut Cache>) -> Tensor<2> {
         let mut x = self.embedding.clone().select(0, batch.ids.clone());
+        if let Some(positions) = &self.positions {
+            x = x + positions.clone().select(0, batch.positions.clone());
+        }
         for (layer, block) in self.blocks.iter().enumerate() {
-            let normed = self.rms_norm(x.clone(), &block.attention_norm);
-            x = x + self.attention(layer, adapter, normed, batch, cache.as_deref_mut());
-            let normed = self.rms_norm(x.clone(), &block.mlp_norm);
-            let gate = self.project(layer, Target::Gate, adapter, normed.clone());
-            let up = self.project(layer, Target::Up, adapter, normed);
-            let gated = activation::sigmoid(gate.clone()) * gate * up;
-            x = x + self.project(layer, Target::Down, adapter, gated);
+            let normed = self.normed(x.clone(), &block.attention_norm);
+            let attended = self.attention(layer, adapter, normed, batch, cache.as_deref_mut());
+            x = match self.config.is_parallel {
+                true => x.clone() + attended + self.mlp(layer, adapter, self.normed(x, &block.mlp_norm)),
+                false => {
+                    let x = x + attended;
+                    x.clone() + self.mlp(layer, adapter, self.normed(x, &block.mlp_norm))
+                }
+            };
         }
         if let Some(cache) = cache {
             cache.len += batch.columns;
         }
-        self.rms_norm(x, &self.norm)
+        self.normed(x, &self.norm)
+    }
+
+    fn mlp(&self, layer: usize, adapter: Option<&Adapter>, x: Tensor<2>) -> Tensor<2> {
+        let inner = match self.config.is_gated {
+            true => {
+                let gate = self.project(layer, Target::Gate, adapter, x.clone());
+                self.activate(gate) * self.project(layer, Target::Up, adapter, x)
+            }
+            false => self.activate(self.project(layer, Target::Up, adapter, x)),
+        };
+        self.project(layer, Target::Down, adapter, inner)
+    }
+
+    fn activate(&self, x: Tensor<2>) -> Tensor<2> {
+        match self.config.activation {
+            Activation::Silu => activation::sigmoid(x.clone()) * x,
+            // x·Φ(x).
+            Activation::Gelu => {
+                x.clone() * x.mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0).mul_scalar(0.5)
+            }
+            Activation::GeluTanh => {
+                let cubic = x.clone() * x.clone().square().mul_scalar(0.044715).add_scalar(1.0);
+                let slope = (2.0 / std::f64::consts::PI).sqrt();
+                x * cubic.mul_scalar(slope).tanh().add_scalar(1.0).mul_scalar(0.5)
+            }
+            Activation::Relu => activation::relu(x),
+        }
     }
 
     /// Logits `[n, v]` of hidden states `[n, d]`.
@@ -109,12 +157,46 @@ impl Llama {
         hidden.matmul(self.head.as_ref().unwrap_or(&self.embedding).clone().transpose())
     }
 
-    /// x·W, plus s·(x·A)·B where there is an adapter: the weight itself is never touched (Hu et al. 2021, eq. 3).
+    /// x·W + b, plus s·(x·A)·B where there is an adapter: the weight itself is never touched (Hu et al. 2021, eq. 3).
     fn project(&self, layer: usize, target: Target, adapter: Option<&Adapter>, x: Tensor<2>) -> Tensor<2> {
-        let base = x.clone().matmul(self.blocks[layer].projections[target as usize].clone());
-        match adapter.and_then(|adapter| adapter.pair(layer, target).map(|pair| (adapter.scale(), pair))) {
+        let layout = self.config.architecture.layout();
+        let place = layout.place(target).expect("only what the architecture has is asked for");
+        let Affine { weight, bias } = &self.blocks[layer].projections[place];
+        let base = x.clone().matmul(weight.clone());
+        let base = match bias {
+            Some(bias) => base + bias.clone(),
+            None => base,
+        };
+        match adapter.and_then(|adapter| adapter.pair(layer, place).map(|pair| (adapter.scale(), pair))) {
             Some((scale, pair)) => base + x.matmul(pair.a.clone()).matmul(pair.b.clone()).mul_scalar(scale),
             None => base,
+        }
+    }
+
+    /// Queries, keys and values, `[b, h, t, hd]` and twice `[b, kv, t, hd]`.
+    fn heads(&self, layer: usize, adapter: Option<&Adapter>, x: Tensor<2>, (b, t): (usize, usize)) -> [Tensor<4>; 3] {
+        let Config { heads, kv_heads, head_dim, architecture, .. } = self.config;
+        let layout = architecture.layout();
+        let split = |x: Tensor<2>, heads: usize| x.reshape([b, t, heads, head_dim]).swap_dims(1, 2);
+        if layout.place(Target::Fused).is_none() {
+            let [queries, keys, values] = [Target::Query, Target::Key, Target::Value]
+                .map(|target| self.project(layer, target, adapter, x.clone()));
+            return [split(queries, heads), split(keys, kv_heads), split(values, kv_heads)];
+        }
+        let all = self.project(layer, Target::Fused, adapter, x);
+        let width = heads * head_dim;
+        match layout.fused {
+            Fused::Stacked => {
+                [0, 1, 2].map(|part| split(all.clone().slice([0..b * t, part * width..(part + 1) * width]), heads))
+            }
+            Fused::ByHead => {
+                let all = all.reshape([b, t, heads, 3 * head_dim]);
+                let part = |part: usize| {
+                    let place = [0..b, 0..t, 0..heads, part * head_dim..(part + 1) * head_dim];
+                    all.clone().slice(place).swap_dims(1, 2)
+                };
+                [0, 1, 2].map(part)
+            }
         }
     }
 
@@ -128,12 +210,12 @@ impl Llama {
     ) -> Tensor<2> {
         let Config { heads, kv_heads, head_dim, .. } = self.config;
         let (b, t, group) = (batch.rows, batch.columns, heads / kv_heads);
-        let split = |x: Tensor<2>, heads: usize| x.reshape([b, t, heads, head_dim]).swap_dims(1, 2);
-        let queries = split(self.project(layer, Target::Query, adapter, x.clone()), heads);
-        let keys = split(self.project(layer, Target::Key, adapter, x.clone()), kv_heads);
-        let values = split(self.project(layer, Target::Value, adapter, x), kv_heads);
-        let queries = batch.rotate(queries);
-        let keys = batch.rotate(keys);
+        let [queries, keys, values] = self.heads(layer, adapter, x, (b, t));
+        let (queries, keys) = match &self.blocks[layer].head_norms {
+            Some([of_queries, of_keys]) => (self.head_normed(queries, of_queries), self.head_normed(keys, of_keys)),
+            None => (queries, keys),
+        };
+        let (queries, keys) = (batch.rotate(queries), batch.rotate(keys));
         let (keys, values) = match cache {
             Some(cache) => cache.extend(layer, keys, values),
             None => (keys, values),
@@ -147,10 +229,24 @@ impl Llama {
         self.project(layer, Target::Output, adapter, mixed.reshape([b * t, heads * head_dim]))
     }
 
-    /// x / √(mean(x²) + ε) · w (Zhang & Sennrich 2019, eq. 4).
-    fn rms_norm(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+    /// Over the last dimension: see [`Norm`].
+    fn normed(&self, x: Tensor<2>, norm: &Affine) -> Tensor<2> {
+        let x = match self.config.norm {
+            Norm::Rms => x,
+            Norm::Layer => x.clone() - x.mean_dim(1),
+        };
         let scale = x.clone().square().mean_dim(1).add_scalar(self.config.epsilon).sqrt().recip();
-        x * scale * weight.clone()
+        let normed = x * scale * norm.weight.clone();
+        match &norm.bias {
+            Some(bias) => normed + bias.clone(),
+            None => normed,
+        }
+    }
+
+    /// The same of each head's `[hd]`.
+    fn head_normed(&self, x: Tensor<4>, norm: &Affine) -> Tensor<4> {
+        let [b, h, t, hd] = x.dims();
+        self.normed(x.reshape([b * h * t, hd]), norm).reshape([b, h, t, hd])
     }
 
     /// Log-probabilities `[n]` of `targets` at hidden states `[n, d]`, at `temperature`; and the entropies `[n]`.

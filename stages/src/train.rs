@@ -5,7 +5,8 @@ use crate::data::Prompt;
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::artifact::{self, values_of};
-use crate::model::{Adapter, Artifact, Batch, Llama, Padding};
+use crate::model::weights;
+use crate::model::{Adapter, Artifact, Batch, Decoder, Padding};
 use crate::tokenizer::Tokenizer;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -83,7 +84,7 @@ pub fn predictions(rows: &[&Sequence], width: usize, device: &Device) -> Predict
 /// Log-probabilities and entropies of all completion tokens, row after row, `[n]` each. Training and scoring
 /// both go through here, so that their numbers are the same to the last bit.
 pub fn completion_log_probs(
-    model: &Llama,
+    model: &Decoder,
     adapter: Option<&Adapter>,
     rows: &[&Sequence],
     temperature: f64,
@@ -93,7 +94,7 @@ pub fn completion_log_probs(
 }
 
 /// Hidden states `[n, d]` before each completion token.
-pub fn completion_hidden(model: &Llama, adapter: Option<&Adapter>, rows: &[&Sequence]) -> (Tensor<2>, Predictions) {
+pub fn completion_hidden(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence]) -> (Tensor<2>, Predictions) {
     let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
     let batch = Batch::new(&model.config, &ids, Padding::Right, &model.device());
     let places = predictions(rows, batch.columns, &model.device());
@@ -101,7 +102,7 @@ pub fn completion_hidden(model: &Llama, adapter: Option<&Adapter>, rows: &[&Sequ
 }
 
 /// The head's value at the last token of each row, `[b]`, before offset and spread.
-pub fn last_values(model: &Llama, adapter: &Adapter, rows: &[&[u32]], padding: Padding) -> Result<Tensor<1>> {
+pub fn last_values(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], padding: Padding) -> Result<Tensor<1>> {
     let head = adapter
         .head
         .clone()
@@ -119,7 +120,7 @@ pub fn last_values(model: &Llama, adapter: &Adapter, rows: &[&[u32]], padding: P
 }
 
 /// Rewards of whole rows, `batch` at a time.
-pub fn rewards(model: &Llama, adapter: &Adapter, rows: &[&[u32]], batch: usize) -> Result<Vec<f64>> {
+pub fn rewards(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], batch: usize) -> Result<Vec<f64>> {
     let mut out = Vec::with_capacity(rows.len());
     for rows in rows.chunks(batch) {
         let values = values_of(last_values(model, adapter, rows, Padding::Right)?)?;
@@ -176,7 +177,7 @@ pub fn batch_of(draw: Draw, step: u64, batch: usize, rows: &[usize]) -> impl Ite
 }
 
 /// Mean loss per completion token, nats.
-pub fn mean_loss(model: &Llama, adapter: Option<&Adapter>, rows: &[&Sequence], batch: usize) -> Result<f64> {
+pub fn mean_loss(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence], batch: usize) -> Result<f64> {
     let (mut sum, mut n) = (0.0, 0);
     for rows in rows.chunks(batch) {
         let (log_probs, _) = completion_log_probs(model, adapter, rows, 1.0);
@@ -350,7 +351,7 @@ pub fn checkpoint<T: Serialize>(
     }
     let state = State { step, optimiser_steps: adam.steps, rest };
     io.save_checkpoint(step, |directory| {
-        artifact::write(&tensors, &directory.join("state.safetensors"))?;
+        weights::write(&tensors, &directory.join("state.safetensors"))?;
         fs::write(directory.join("state.json"), serde_json::to_vec(&state)?).context("write state.json")
     })
 }

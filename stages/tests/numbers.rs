@@ -5,22 +5,27 @@ use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 use stages::draw::Draw;
 use stages::generate::{self, Choice};
-use stages::model::artifact::{self, values_of};
-use stages::model::{Adapter, Artifact, Batch, Config, Llama, LoraParameters, Padding};
+use stages::model::artifact::values_of;
+use stages::model::layout::Sort;
+use stages::model::weights;
+use stages::model::{Adapter, Artifact, Batch, Config, Decoder, LoraParameters, Padding};
 use stages::rl;
 use stages::train::{self, Adam, AdamSettings, Sequence};
 use std::path::PathBuf;
 
+mod parity;
+
 const DRAW: Draw = Draw { seed: 7, kind: "test", purpose: "weights" };
 
 /// A model with every feature on: grouped keys, a tied head, weights large enough that logits differ.
-fn model(device: &Device) -> Llama {
+fn model(device: &Device) -> Decoder {
     let config = Config::of(Config::describe(50, 32, 48, 2, (4, 2), 64, (0, 1, 2))).unwrap();
     let mut number = 0;
-    artifact::build(config, |name, [rows, columns], _| {
+    weights::build(config, |weight| {
         number += 1;
+        let [rows, columns] = weight.shape;
         let mut stream = DRAW.stream(1, number);
-        let is_norm = name.ends_with("norm.weight");
+        let is_norm = weight.sort == Sort::Norm;
         let values: Vec<f32> =
             (0..rows * columns).map(|_| if is_norm { 1.0 } else { (stream.normal() * 0.2) as f32 }).collect();
         Ok(Tensor::from_data(burn::tensor::TensorData::new(values, [rows, columns]), device))
@@ -29,7 +34,7 @@ fn model(device: &Device) -> Llama {
 }
 
 /// An adapter that changes something: B is not 0.
-fn adapter(model: &Llama) -> Adapter {
+fn adapter(model: &Decoder) -> Adapter {
     let device = model.device();
     let adapter = Adapter::new(&model.config, &LoraParameters { rank: 4, alpha: 8.0 }, DRAW, &device).with_head(
         &model.config,
@@ -48,7 +53,7 @@ fn adapter(model: &Llama) -> Adapter {
 
 const PROMPTS: [&[u32]; 3] = [&[1, 7, 9, 11], &[1, 30], &[1, 5, 6, 7, 8, 9, 10]];
 
-fn greedy(model: &Llama, adapter: &Adapter, prompts: &[&[u32]]) -> Vec<Vec<u32>> {
+fn greedy(model: &Decoder, adapter: &Adapter, prompts: &[&[u32]]) -> Vec<Vec<u32>> {
     let answers = generate::answer(model, Some(adapter), prompts, 12, &[2], Choice::Greedy).unwrap();
     answers.into_iter().map(|answer| answer.ids).collect()
 }
@@ -117,7 +122,7 @@ fn ppo_step(device: &Device) -> (Vec<f64>, f64, Vec<f32>) {
     ppo_step_of(&model(device))
 }
 
-fn ppo_step_of(model: &Llama) -> (Vec<f64>, f64, Vec<f32>) {
+fn ppo_step_of(model: &Decoder) -> (Vec<f64>, f64, Vec<f32>) {
     let device = &model.device();
     let adapter = adapter(model);
     let sequences = sequences();
@@ -143,8 +148,8 @@ fn ppo_step_of(model: &Llama) -> (Vec<f64>, f64, Vec<f32>) {
 #[test]
 fn the_ratio_is_one_in_the_first_minibatch_and_the_base_stays_as_it_was() {
     let model = model(&Device::flex());
-    let weights = |model: &Llama| -> Vec<Vec<f32>> {
-        artifact::named(model).into_iter().map(|(_, tensor)| values_of(tensor).unwrap()).collect()
+    let weights = |model: &Decoder| -> Vec<Vec<f32>> {
+        weights::tensors(model).into_iter().map(|tensor| values_of(tensor).unwrap()).collect()
     };
     let before = weights(&model);
     let (ratio, norm, _) = ppo_step_of(&model);
@@ -213,6 +218,7 @@ fn wgpu_trains_and_decodes_as_the_cpu_does() {
         eprintln!("skipped: wgpu finds no adapter on this machine");
         return;
     };
+    parity::check(&gpu);
     let cpu = Device::flex();
     let (cpu_ratio, cpu_norm, cpu_moved) = ppo_step(&cpu);
     let (gpu_ratio, gpu_norm, gpu_moved) = ppo_step(&gpu);

@@ -7,7 +7,7 @@ use crate::draw::Draw;
 use crate::generate::{self, Answer, Choice};
 use crate::io::Io;
 use crate::model::artifact::values_of;
-use crate::model::{Adapter, Artifact, Llama, LoraParameters};
+use crate::model::{Adapter, Artifact, Decoder, LoraParameters};
 use crate::rl::{self, KlEstimate};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
@@ -209,8 +209,8 @@ impl Parameters for Ppo {
 struct Models {
     policy: Artifact,
     start: Adapter,
-    reference: (Llama, Option<Adapter>),
-    reward: (Llama, Adapter),
+    reference: (Decoder, Option<Adapter>),
+    reward: (Decoder, Adapter),
     /// Stands on the reward model's base, which is the policy's own where both came from it.
     critic: Adapter,
 }
@@ -361,7 +361,7 @@ fn load(io: &Io, parameters: &Ppo, draw: Draw, device: &burn::tensor::Device) ->
 }
 
 /// Values `[n]` before each response token, on the reward's scale.
-fn values(model: &Llama, critic: &Adapter, rows: &[&Sequence]) -> Result<Tensor<1>> {
+fn values(model: &Decoder, critic: &Adapter, rows: &[&Sequence]) -> Result<Tensor<1>> {
     let head = critic.head.clone().context("value answers: the critic has no head")?;
     let (hidden, _) = train::completion_hidden(model, Some(critic), rows);
     let [n, _] = hidden.dims();

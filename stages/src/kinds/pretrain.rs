@@ -4,8 +4,9 @@ use crate::data;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::artifact;
-use crate::model::{Config, Llama};
+use crate::model::layout::Sort;
+use crate::model::weights;
+use crate::model::{Config, Decoder};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::tokenizer::{self, Tokenizer};
 use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
@@ -166,10 +167,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let model = random(config, draw("weights"), &device)?;
     let settings =
         AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
-    let mut adam = Adam::new(artifact::named(&model).into_iter().map(|(_, tensor)| tensor).collect(), settings);
+    let mut adam = Adam::new(weights::tensors(&model), settings);
     let with = |tensors: &[Tensor<2>]| {
         let mut rest = tensors.iter().cloned();
-        artifact::build(model.config.clone(), |_, _, _| Ok(rest.next().expect("as many tensors as the model has")))
+        weights::build(model.config.clone(), |_| Ok(rest.next().expect("as many tensors as the model has")))
     };
 
     // 4. Training. The order of an epoch is drawn by its number, so any step can be resumed.
@@ -202,7 +203,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let heldout_loss = train::mean_loss(&model, None, &heldout, parameters.batch)?;
     let directory = io.candidate_dir(parameters.steps)?.join("model");
     fs::rename(&made, &directory).with_context(|| format!("create {}", directory.display()))?;
-    artifact::save_weights(&model, &directory)?;
+    weights::save(&model, &directory)?;
     let size: usize = adam.tensors.iter().map(|tensor| tensor.dims().iter().product::<usize>()).sum();
     io.candidate(
         parameters.steps,
@@ -215,15 +216,18 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     )
 }
 
-fn random(config: Config, draw: Draw, device: &Device) -> Result<Llama> {
+fn random(config: Config, draw: Draw, device: &Device) -> Result<Decoder> {
     let residual = 0.02 / (2.0 * config.layers as f64).sqrt();
     let mut number = 0;
-    artifact::build(config, |name, [rows, columns], _| {
+    weights::build(config, |weight| {
         number += 1;
-        if name.ends_with("norm.weight") {
-            return Ok(Tensor::ones([rows, columns], device));
-        }
-        let sd = if name.contains("o_proj") || name.contains("down_proj") { residual } else { 0.02 };
+        let [rows, columns] = weight.shape;
+        let sd = match weight.sort {
+            Sort::Norm => return Ok(Tensor::ones(weight.shape, device)),
+            Sort::Bias => return Ok(Tensor::zeros(weight.shape, device)),
+            Sort::Projection { is_back: true } => residual,
+            Sort::Projection { is_back: false } | Sort::Embedding => 0.02,
+        };
         let mut stream = draw.stream(0, number);
         let values: Vec<f32> = (0..rows * columns).map(|_| (stream.normal() * sd) as f32).collect();
         Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), device))

@@ -1,23 +1,25 @@
 //! A model on disk: `model/` as `transformers` loads it, and at most one `adapter/` as `peft` loads it over that.
 //! Base weights pass through untouched: a stage that trains an adapter writes only the adapter.
 
-use super::lora::{Pair, Target};
-use super::{Adapter, Block, Config, Llama, LoraParameters};
+use super::layout::Layout;
+use super::lora::Pair;
+use super::weights::{self, transposed, write};
+use super::{Adapter, Config, Decoder, LoraParameters};
 use crate::draw::Draw;
 use crate::tokenizer::Tokenizer;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Everything a stage reads of a model.
 pub struct Artifact {
-    pub model: Llama,
+    pub model: Decoder,
     pub adapter: Option<Adapter>,
     pub tokenizer: Tokenizer,
     /// Digest of `tokenizer.json`: ids mean the same under equal ones only.
@@ -48,7 +50,7 @@ impl Artifact {
         let model_directory = model_directory(directory);
         let model = match other {
             Some(other) if has_same_weights(&model_directory, &other.directory) => other.model.clone(),
-            _ => load_weights(&model_directory, Config::load(&model_directory)?, device)?,
+            _ => weights::load(&model_directory, Config::load(&model_directory)?, device)?,
         };
         let tokenizer = Tokenizer::load(&model_directory, model.config.bos)?;
         let path = model_directory.join("tokenizer.json");
@@ -75,7 +77,7 @@ impl Artifact {
                     .with_context(|| format!("write {}", to.display()))?;
             }
         }
-        save_adapter(adapter, &directory.join("adapter"))
+        save_adapter(adapter, self.model.config.architecture.layout(), &directory.join("adapter"))
     }
 
     /// The adapter training starts from: the incoming one, or a new one where there is none.
@@ -136,106 +138,24 @@ fn is_of_model(name: &str) -> bool {
         "merges",
         "chat_template",
     ];
-    name == WEIGHTS || starts.iter().any(|start| name.starts_with(start))
+    let is_of_weights = name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"));
+    is_of_weights || starts.iter().any(|start| name.starts_with(start))
 }
-
-const WEIGHTS: &str = "model.safetensors";
 
 /// Placed from the store, equal files are one file; only others are read to tell.
 fn has_same_weights(one: &Path, other: &Path) -> bool {
-    ["config.json", WEIGHTS].iter().all(|name| {
-        let (one, other) = (one.join(name), other.join(name));
-        let (Ok(of_one), Ok(of_other)) = (fs::metadata(&one), fs::metadata(&other)) else { return false };
-        if (of_one.dev(), of_one.ino()) == (of_other.dev(), of_other.ino()) {
-            return true;
-        }
-        of_one.len() == of_other.len()
-            && matches!((fs::read(&one), fs::read(&other)), (Ok(one), Ok(other)) if one == other)
-    })
-}
-
-// ---------------------------------------------------------------------------------------------- base weights
-
-/// Names and tensors of a model, in a fixed order, `[in, out]` for projections: what pretraining trains.
-pub fn named(model: &Llama) -> Vec<(String, Tensor<2>)> {
-    let mut out = vec![("model.embed_tokens.weight".to_owned(), model.embedding.clone())];
-    for (layer, block) in model.blocks.iter().enumerate() {
-        out.push((format!("model.layers.{layer}.input_layernorm.weight"), block.attention_norm.clone()));
-        out.push((format!("model.layers.{layer}.post_attention_layernorm.weight"), block.mlp_norm.clone()));
-        for target in Target::ALL {
-            out.push((format!("{}.weight", target.path(layer)), block.projections[target as usize].clone()));
-        }
-    }
-    out.push(("model.norm.weight".to_owned(), model.norm.clone()));
-    if let Some(head) = &model.head {
-        out.push(("lm_head.weight".to_owned(), head.clone()));
-    }
-    out
-}
-
-/// Builds a model, asking `tensor(name, shape, is_projection)` for each weight in the order of [`named`].
-pub fn build(config: Config, mut tensor: impl FnMut(&str, [usize; 2], bool) -> Result<Tensor<2>>) -> Result<Llama> {
-    let (vocabulary, width) = (config.vocabulary, config.width);
-    let embedding = tensor("model.embed_tokens.weight", [vocabulary, width], false)?;
-    let mut blocks = Vec::with_capacity(config.layers);
-    for layer in 0..config.layers {
-        let mut norm = |name: &str| tensor(&format!("model.layers.{layer}.{name}.weight"), [1, width], false);
-        let (attention_norm, mlp_norm) = (norm("input_layernorm")?, norm("post_attention_layernorm")?);
-        let mut projections = Vec::with_capacity(Target::COUNT);
-        for target in Target::ALL {
-            let (inputs, outputs) = target.shape(&config);
-            projections.push(tensor(&format!("{}.weight", target.path(layer)), [inputs, outputs], true)?);
-        }
-        let projections = projections.try_into().unwrap_or_else(|_| unreachable!("one projection per target"));
-        blocks.push(Block { attention_norm, mlp_norm, projections });
-    }
-    let norm = tensor("model.norm.weight", [1, width], false)?;
-    let head = match config.is_tied {
-        true => None,
-        false => Some(tensor("lm_head.weight", [vocabulary, width], false)?),
-    };
-    Ok(Llama { config, embedding, blocks, norm, head })
-}
-
-fn load_weights(directory: &Path, config: Config, device: &Device) -> Result<Llama> {
-    let path = directory.join(WEIGHTS);
-    for (other, advice) in [
-        ("model.safetensors.index.json", "sharded weights are not read yet; merge them into one model.safetensors"),
-        ("pytorch_model.bin", "pickled weights are not read, they can run code; convert them to model.safetensors"),
-    ] {
-        if !path.exists() && directory.join(other).exists() {
-            bail!("read {}: {advice}", directory.join(other).display());
-        }
-    }
-    let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    let file = SafeTensors::deserialize(&bytes).with_context(|| format!("read {}", path.display()))?;
-    build(config, |name, [rows, columns], is_projection| {
-        let shape = if is_projection { [columns, rows] } else { [rows, columns] };
-        let values = read(&file, name, shape).with_context(|| format!("read {}", path.display()))?;
-        let values = if is_projection { transposed(&values, shape) } else { values };
-        Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), device))
-    })
-}
-
-/// Writes `model.safetensors` and `config.json` in Hugging Face layout.
-pub fn save_weights(model: &Llama, directory: &Path) -> Result<()> {
-    let mut tensors = BTreeMap::new();
-    for (name, tensor) in named(model) {
-        let [rows, columns] = tensor.dims();
-        let values = values_of(tensor)?;
-        let (values, shape) = if name.ends_with("_proj.weight") {
-            (transposed(&values, [rows, columns]), vec![columns, rows])
-        } else if name.ends_with("norm.weight") {
-            (values, vec![columns])
-        } else {
-            (values, vec![rows, columns])
-        };
-        tensors.insert(name, (values, shape));
-    }
-    write(&tensors, &directory.join(WEIGHTS))?;
-    let path = directory.join("config.json");
-    fs::write(&path, serde_json::to_vec_pretty(&model.config.source)?)
-        .with_context(|| format!("write {}", path.display()))
+    let (Ok(names), Ok(of_other)) = (weights::files_of(one), weights::files_of(other)) else { return false };
+    let mut all = names.iter().map(String::as_str).chain(["config.json"]);
+    names == of_other
+        && all.all(|name| {
+            let (one, other) = (one.join(name), other.join(name));
+            let (Ok(of_one), Ok(of_other)) = (fs::metadata(&one), fs::metadata(&other)) else { return false };
+            if (of_one.dev(), of_one.ino()) == (of_other.dev(), of_other.ino()) {
+                return true;
+            }
+            of_one.len() == of_other.len()
+                && matches!((fs::read(&one), fs::read(&other)), (Ok(one), Ok(other)) if one == other)
+        })
 }
 
 // -------------------------------------------------------------------------------------------------- adapters
@@ -243,15 +163,20 @@ pub fn save_weights(model: &Llama, directory: &Path) -> Result<()> {
 const LORA: &str = "base_model.model.";
 const HEAD: &str = "base_model.model.score.weight";
 
-pub fn save_adapter(adapter: &Adapter, directory: &Path) -> Result<()> {
+/// Writes an adapter in PEFT layout.
+pub fn save_adapter(adapter: &Adapter, layout: &Layout, directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
     let mut tensors = BTreeMap::new();
+    let mut used = BTreeSet::new();
     for (layer, pairs) in adapter.pairs.iter().enumerate() {
-        for (target, pair) in Target::ALL.into_iter().zip(pairs) {
+        for ((target, path), pair) in layout.targets.iter().zip(pairs) {
+            let Some(pair) = pair else { continue };
+            used.insert(*target as usize);
             for (name, tensor) in [("lora_A", &pair.a), ("lora_B", &pair.b)] {
                 let [rows, columns] = tensor.dims();
                 let values = transposed(&values_of(tensor.clone())?, [rows, columns]);
-                tensors.insert(format!("{LORA}{}.{name}.weight", target.path(layer)), (values, vec![columns, rows]));
+                tensors
+                    .insert(format!("{LORA}{}.{name}.weight", layout.path(layer, path)), (values, vec![columns, rows]));
             }
         }
     }
@@ -270,16 +195,17 @@ pub fn save_adapter(adapter: &Adapter, directory: &Path) -> Result<()> {
         "lora_alpha": adapter.alpha,
         "lora_dropout": 0.0,
         "bias": "none",
-        "fan_in_fan_out": false,
+        "fan_in_fan_out": layout.is_in_out,
         "inference_mode": true,
-        "target_modules": Target::ALL.map(Target::name),
+        "target_modules": layout.modules(|target| used.contains(&(target as usize))),
         "modules_to_save": adapter.head.as_ref().map(|_| ["score"]),
     });
     let path = directory.join("adapter_config.json");
     fs::write(&path, serde_json::to_vec_pretty(&settings)?).with_context(|| format!("write {}", path.display()))
 }
 
-fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Result<Adapter> {
+/// Reads an adapter in PEFT layout.
+pub fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Result<Adapter> {
     #[derive(Deserialize)]
     struct Settings {
         peft_type: String,
@@ -299,32 +225,37 @@ fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Result<Ad
         let values = read(&file, name, shape).with_context(|| format!("read {}", path.display()))?;
         Ok(Tensor::from_data(TensorData::new(transposed(&values, shape), [shape[1], shape[0]]), device))
     };
+    let layout = config.architecture.layout();
     let mut pairs = Vec::with_capacity(config.layers);
     for layer in 0..config.layers {
-        let mut block = Vec::with_capacity(Target::COUNT);
-        for target in Target::ALL {
+        let mut block = Vec::with_capacity(layout.targets.len());
+        for (target, path) in layout.targets {
             let (inputs, outputs) = target.shape(config);
-            let name = format!("{LORA}{}", target.path(layer));
-            block.push(Pair {
-                a: matrix(&format!("{name}.lora_A.weight"), [settings.r, inputs])?,
-                b: matrix(&format!("{name}.lora_B.weight"), [outputs, settings.r])?,
+            let name = format!("{LORA}{}", layout.path(layer, path));
+            let [a, b] = ["lora_A", "lora_B"].map(|part| format!("{name}.{part}.weight"));
+            // An adapter may leave targets alone; half of one is a mistake.
+            let is_there = file.tensor(&a).is_ok() || file.tensor(&b).is_ok();
+            block.push(match is_there {
+                true => Some(Pair { a: matrix(&a, [settings.r, inputs])?, b: matrix(&b, [outputs, settings.r])? }),
+                false => None,
             });
         }
-        pairs.push(block.try_into().unwrap_or_else(|_| unreachable!("one pair per target")));
+        pairs.push(block);
     }
     let mut adapter =
         Adapter { rank: settings.r, alpha: settings.lora_alpha, pairs, head: None, offset: 0.0, spread: 1.0 };
     if file.tensor(HEAD).is_ok() {
         adapter.head = Some(matrix(HEAD, [1, config.width])?);
+        // One that was trained elsewhere has none: its values are the rewards.
         let path = directory.join("reward.json");
-        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        let reward: Reward = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
-        (adapter.offset, adapter.spread) = (reward.offset, reward.spread);
+        if path.exists() {
+            let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            let reward: Reward = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
+            (adapter.offset, adapter.spread) = (reward.offset, reward.spread);
+        }
     }
     Ok(adapter)
 }
-
-// ----------------------------------------------------------------------------------------------- safetensors
 
 /// Reads a tensor as f32; a `[1, n]` shape also takes a vector of n.
 pub fn read(file: &SafeTensors, name: &str, shape: [usize; 2]) -> Result<Vec<f32>> {
@@ -332,37 +263,10 @@ pub fn read(file: &SafeTensors, name: &str, shape: [usize; 2]) -> Result<Vec<f32
     if view.shape() != shape && !(shape[0] == 1 && view.shape() == [shape[1]]) {
         bail!("`{name}` has shape {:?}, expected {shape:?}", view.shape());
     }
-    let pairs = || view.data().chunks_exact(2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
-    Ok(match view.dtype() {
-        Dtype::F32 => view
-            .data()
-            .chunks_exact(4)
-            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-            .collect(),
-        // bfloat16 is the upper half of an f32.
-        Dtype::BF16 => pairs().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect(),
-        Dtype::F16 => pairs().map(|bits| half::f16::from_bits(bits).to_f32()).collect(),
-        other => bail!("`{name}` is {other:?}; F32, BF16 and F16 are known"),
-    })
-}
-
-/// Writes named f32 tensors; the names' order makes the bytes a function of the content.
-pub fn write(tensors: &BTreeMap<String, (Vec<f32>, Vec<usize>)>, path: &Path) -> Result<()> {
-    let views: Vec<(&String, TensorView)> = tensors
-        .iter()
-        .map(|(name, (values, shape))| {
-            Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values))?))
-        })
-        .collect::<Result<_>>()?;
-    let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
-    safetensors::serialize_to_file(views, metadata, path).with_context(|| format!("write {}", path.display()))
+    weights::floats(view.dtype(), view.data()).with_context(|| format!("`{name}`"))
 }
 
 /// The f32 values of a tensor, autodiff or not.
 pub fn values_of<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
     tensor.inner().try_into_vec_as::<f32>().map_err(|error| anyhow::anyhow!("read a tensor from the device: {error}"))
-}
-
-fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
-    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
 }

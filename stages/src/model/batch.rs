@@ -17,9 +17,10 @@ pub struct Batch {
     pub ids: Tensor<1, Int>,
     /// `[b, 1, t, s]`: 0 where a query may look, else a number no score overcomes.
     pub bias: Tensor<4>,
-    /// `[b, 1, t, hd]`.
-    cosines: Tensor<4>,
-    sines: Tensor<4>,
+    /// `[b·t]`, counted from the first real token of each row.
+    pub positions: Tensor<1, Int>,
+    /// `[b, 1, t, dims]` each; `None` where positions are learned.
+    turns: Option<(Tensor<4>, Tensor<4>)>,
 }
 
 /// Finite, so that a row without any visible key stays a number (its output is never used).
@@ -72,36 +73,42 @@ impl Batch {
         positions: &[usize],
         device: &Device,
     ) -> Batch {
-        let half = config.head_dim / 2;
-        let angles = positions.iter().flat_map(|position| {
-            // Hugging Face's rotate-half order: pair j turns by position·θ^(−2j/hd), and pairs lie hd/2 apart.
-            (0..config.head_dim).map(move |index| {
-                let exponent = -2.0 * (index % half) as f64 / config.head_dim as f64;
-                *position as f64 * config.theta.powf(exponent)
-            })
+        let turns = config.rope.as_ref().map(|rope| {
+            // Both halves of the pairs turn alike.
+            let angles = |position: &usize| {
+                let position = *position as f64;
+                rope.frequencies.iter().chain(&rope.frequencies).map(move |frequency| position * frequency)
+            };
+            let angles: Vec<f64> = positions.iter().flat_map(angles).collect();
+            let turned = |turn: fn(f64) -> f64| {
+                let values: Vec<f32> = angles.iter().map(|angle| turn(*angle) as f32).collect();
+                Tensor::from_data(TensorData::new(values, [rows, 1, columns, rope.dims]), device)
+            };
+            (turned(f64::cos), turned(f64::sin))
         });
-        let angles: Vec<f64> = angles.collect();
-        let shape = [rows, 1, columns, config.head_dim];
-        let turned = |turn: fn(f64) -> f64| {
-            let values: Vec<f32> = angles.iter().map(|angle| turn(*angle) as f32).collect();
-            Tensor::from_data(TensorData::new(values, shape), device)
-        };
+        let positions: Vec<i32> = positions.iter().map(|position| *position as i32).collect();
         Batch {
             rows,
             columns,
             ids: Tensor::from_data(TensorData::new(ids, [rows * columns]), device),
             bias: Tensor::from_data(TensorData::new(bias, [rows, 1, columns, seen]), device),
-            cosines: turned(f64::cos),
-            sines: turned(f64::sin),
+            positions: Tensor::from_data(TensorData::new(positions, [rows * columns]), device),
+            turns,
         }
     }
 
-    /// Rotary position embedding of `[b, h, t, hd]` (Su et al. 2021, eq. 34).
+    /// Rotary position embedding of `[b, h, t, hd]` (Su et al. 2021, eq. 34); what lies beyond the dimensions that turn
+    /// stays as it is.
     pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
+        let Some((cosines, sines)) = &self.turns else { return x };
         let [b, h, t, hd] = x.dims();
-        let first = x.clone().slice([0..b, 0..h, 0..t, 0..hd / 2]);
-        let second = x.clone().slice([0..b, 0..h, 0..t, hd / 2..hd]);
-        let turned = Tensor::cat(vec![second.neg(), first], 3);
-        x * self.cosines.clone() + turned * self.sines.clone()
+        let dims = cosines.dims()[3];
+        let part = |from: usize, to: usize| x.clone().slice([0..b, 0..h, 0..t, from..to]);
+        let turned = Tensor::cat(vec![part(dims / 2, dims).neg(), part(0, dims / 2)], 3);
+        if dims == hd {
+            return x * cosines.clone() + turned * sines.clone();
+        }
+        let rotated = part(0, dims) * cosines.clone() + turned * sines.clone();
+        Tensor::cat(vec![rotated, part(dims, hd)], 3)
     }
 }

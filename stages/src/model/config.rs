@@ -1,13 +1,33 @@
-//! `config.json` of a LLaMA in Hugging Face layout.
+//! `config.json` in Hugging Face layout: what the architectures differ in becomes data. Knows no tensor.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::f64::consts::TAU;
 use std::fs;
 use std::path::Path;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    Llama,
+    Qwen2,
+    Qwen3,
+    NeoX,
+    Gpt2,
+}
+
+/// `model_type`, and which it is.
+const KNOWN: [(&str, Architecture); 5] = [
+    ("llama", Architecture::Llama),
+    ("qwen2", Architecture::Qwen2),
+    ("qwen3", Architecture::Qwen3),
+    ("gpt_neox", Architecture::NeoX),
+    ("gpt2", Architecture::Gpt2),
+];
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    pub architecture: Architecture,
     pub vocabulary: usize,
     pub width: usize,
     pub inner: usize,
@@ -17,8 +37,16 @@ pub struct Config {
     pub head_dim: usize,
     /// Longest sequence, in tokens.
     pub context: usize,
+    pub norm: Norm,
     pub epsilon: f64,
-    pub theta: f64,
+    /// `None`: positions are learned.
+    pub rope: Option<Rope>,
+    pub activation: Activation,
+    /// The mlp has a gate beside `up`.
+    pub is_gated: bool,
+    /// Attention and mlp both read what came into the block.
+    pub is_parallel: bool,
+    pub biases: Biases,
     pub is_tied: bool,
     pub bos: Option<u32>,
     /// Tokens that end an answer.
@@ -27,30 +55,78 @@ pub struct Config {
     pub source: Value,
 }
 
-/// The fields read here; all others pass through untouched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norm {
+    /// x / √(mean(x²) + ε) · w (Zhang & Sennrich 2019, eq. 4).
+    Rms,
+    /// (x − mean) / √(variance + ε) · w + b (Ba et al. 2016, eq. 4).
+    Layer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    Silu,
+    Gelu,
+    /// By tanh (Hendrycks & Gimpel 2016, section 2).
+    GeluTanh,
+    Relu,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Biases {
+    /// Of queries, keys and values.
+    pub attention_in: bool,
+    pub attention_out: bool,
+    pub mlp: bool,
+}
+
+/// Rotary positions (Su et al. 2021) of the first `dims` numbers of each head, in two halves: number j turns with
+/// number j + dims/2.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    pub dims: usize,
+    /// Radians a position, of each of the dims/2 pairs.
+    pub frequencies: Vec<f64>,
+}
+
+/// The fields read here, under the names of any architecture; all others pass through untouched.
 #[derive(Deserialize)]
 struct File {
     model_type: String,
     vocab_size: usize,
+    #[serde(alias = "n_embd")]
     hidden_size: usize,
-    intermediate_size: usize,
+    #[serde(alias = "n_inner")]
+    intermediate_size: Option<usize>,
+    #[serde(alias = "n_layer")]
     num_hidden_layers: usize,
+    #[serde(alias = "n_head")]
     num_attention_heads: usize,
     num_key_value_heads: Option<usize>,
     head_dim: Option<usize>,
+    #[serde(alias = "n_positions")]
     max_position_embeddings: usize,
-    rms_norm_eps: f64,
+    #[serde(alias = "layer_norm_eps", alias = "layer_norm_epsilon")]
+    rms_norm_eps: Option<f64>,
+    #[serde(alias = "rotary_emb_base")]
     rope_theta: Option<f64>,
+    #[serde(alias = "partial_rotary_factor")]
+    rotary_pct: Option<f64>,
     rope_scaling: Option<Value>,
     rope_parameters: Option<Value>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
+    tie_word_embeddings: Option<bool>,
+    attention_bias: Option<bool>,
+    mlp_bias: Option<bool>,
+    use_parallel_residual: Option<bool>,
+    #[serde(alias = "activation_function")]
     hidden_act: Option<String>,
-    bos_token_id: Option<u32>,
+    use_sliding_window: Option<bool>,
+    sliding_window: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    scale_attn_weights: Option<bool>,
+    scale_attn_by_inverse_layer_idx: Option<bool>,
+    add_cross_attention: Option<bool>,
+    bos_token_id: Option<OneOrMany>,
     eos_token_id: Option<OneOrMany>,
 }
 
@@ -92,40 +168,72 @@ impl Config {
     }
 
     pub fn of(source: Value) -> Result<Config> {
+        let named = source.get("model_type").and_then(Value::as_str).context("find `model_type`: it is not there")?;
+        let Some((_, architecture)) = KNOWN.into_iter().find(|(name, _)| *name == named) else {
+            let known: Vec<String> = KNOWN.iter().map(|(name, _)| format!("`{name}`")).collect();
+            bail!("model_type `{named}` is not known; known are {}", known.join(", "));
+        };
         let file: File = serde_json::from_value(source.clone())?;
-        if file.model_type != "llama" {
-            bail!("model_type is `{}`; only `llama` is known", file.model_type);
-        }
-        if file.attention_bias || file.mlp_bias {
-            bail!("attention_bias and mlp_bias are not supported");
-        }
-        if let Some(act) = file.hidden_act.filter(|act| act != "silu") {
-            bail!("hidden_act `{act}` is not supported; only `silu` is");
-        }
-        // Transformers 5 writes `rope_parameters` in place of `rope_theta` and `rope_scaling`.
-        let rope = file.rope_parameters.or(file.rope_scaling).unwrap_or(Value::Null);
-        if let Some(kind) = rope.get("rope_type").or(rope.get("type")).and_then(Value::as_str)
-            && kind != "default"
-        {
-            bail!("rope type `{kind}` is not supported; only `default` is");
-        }
-        let kv_heads = file.num_key_value_heads.unwrap_or(file.num_attention_heads);
-        if kv_heads == 0 || !file.num_attention_heads.is_multiple_of(kv_heads) {
-            bail!("{} attention heads do not share {kv_heads} key/value heads evenly", file.num_attention_heads);
-        }
+        debug_assert_eq!(file.model_type, named);
+        file.refuse_what_is_not_here()?;
+        let is_gated = !matches!(architecture, Architecture::NeoX | Architecture::Gpt2);
+        let heads = file.num_attention_heads;
+        ensure!(heads > 0 && file.num_hidden_layers > 0, "it has no attention heads or no layers");
+        let kv_heads = file.num_key_value_heads.filter(|_| is_gated).unwrap_or(heads);
+        ensure!(
+            kv_heads > 0 && heads.is_multiple_of(kv_heads),
+            "{heads} attention heads do not share {kv_heads} key/value heads evenly"
+        );
+        // The one whose default is not a share of the width.
+        let default_head = if architecture == Architecture::Qwen3 { 128 } else { file.hidden_size / heads };
+        let head_dim = file.head_dim.filter(|_| is_gated).unwrap_or(default_head);
+        let activation = match (file.hidden_act.as_deref(), architecture) {
+            (Some("silu" | "swish"), _) => Activation::Silu,
+            (Some("gelu"), _) => Activation::Gelu,
+            (Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast"), _) => Activation::GeluTanh,
+            (Some("relu"), _) => Activation::Relu,
+            (Some(other), _) => bail!("the activation `{other}` is not known"),
+            (None, Architecture::NeoX) => Activation::Gelu,
+            (None, Architecture::Gpt2) => Activation::GeluTanh,
+            (None, _) => Activation::Silu,
+        };
+        let biases = match architecture {
+            Architecture::Llama | Architecture::Qwen3 => {
+                let attention = file.attention_bias.unwrap_or(false);
+                let mlp = file.mlp_bias.unwrap_or(false) && architecture == Architecture::Llama;
+                Biases { attention_in: attention, attention_out: attention, mlp }
+            }
+            Architecture::Qwen2 => Biases { attention_in: true, attention_out: false, mlp: false },
+            Architecture::NeoX => {
+                let attention = file.attention_bias.unwrap_or(true);
+                Biases { attention_in: attention, attention_out: attention, mlp: true }
+            }
+            Architecture::Gpt2 => Biases { attention_in: true, attention_out: true, mlp: true },
+        };
+        let rope = match architecture {
+            Architecture::Gpt2 => None,
+            _ => Some(file.rope(head_dim, architecture)?),
+        };
+        let default_epsilon = if matches!(architecture, Architecture::NeoX | Architecture::Gpt2) { 1e-5 } else { 1e-6 };
         Ok(Config {
+            architecture,
             vocabulary: file.vocab_size,
             width: file.hidden_size,
-            inner: file.intermediate_size,
+            inner: file.intermediate_size.unwrap_or(4 * file.hidden_size),
             layers: file.num_hidden_layers,
-            heads: file.num_attention_heads,
+            heads,
             kv_heads,
-            head_dim: file.head_dim.unwrap_or(file.hidden_size / file.num_attention_heads),
+            head_dim,
             context: file.max_position_embeddings,
-            epsilon: file.rms_norm_eps,
-            theta: rope.get("rope_theta").and_then(Value::as_f64).or(file.rope_theta).unwrap_or(10_000.0),
-            is_tied: file.tie_word_embeddings,
-            bos: file.bos_token_id,
+            norm: if is_gated { Norm::Rms } else { Norm::Layer },
+            epsilon: file.rms_norm_eps.unwrap_or(default_epsilon),
+            rope,
+            activation,
+            is_gated,
+            is_parallel: architecture == Architecture::NeoX && file.use_parallel_residual.unwrap_or(true),
+            biases,
+            is_tied: file.tie_word_embeddings.unwrap_or(architecture == Architecture::Gpt2),
+            bos: ids(file.bos_token_id).first().copied(),
             eos: ids(file.eos_token_id),
             source,
         })
@@ -163,5 +271,57 @@ impl Config {
             "eos_token_id": eos,
             "torch_dtype": "float32",
         })
+    }
+}
+
+impl File {
+    fn refuse_what_is_not_here(&self) -> Result<()> {
+        let slides = self.layer_types.iter().flatten().any(|kind| kind != "full_attention");
+        let window = self.sliding_window.filter(|window| *window < self.max_position_embeddings);
+        if (slides || self.use_sliding_window == Some(true)) && window.is_some() {
+            bail!("attention over a sliding window is not supported");
+        }
+        if self.scale_attn_weights == Some(false) || self.scale_attn_by_inverse_layer_idx == Some(true) {
+            bail!("attention scores that are not scaled by √head_dim are not supported");
+        }
+        if self.add_cross_attention == Some(true) {
+            bail!("cross-attention is not supported");
+        }
+        Ok(())
+    }
+
+    /// Transformers 5 writes `rope_parameters` in place of `rope_theta`, `rope_scaling` and `rotary_pct`.
+    fn rope(&self, head_dim: usize, architecture: Architecture) -> Result<Rope> {
+        let given = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
+        let number = |name: &str| given.and_then(|given| given.get(name)).and_then(Value::as_f64);
+        let needed = |name: &str| number(name).with_context(|| format!("find `{name}` of the rope: it is not there"));
+        let theta = number("rope_theta").or(self.rope_theta).unwrap_or(10_000.0);
+        let default_share = if architecture == Architecture::NeoX { 0.25 } else { 1.0 };
+        let share = number("partial_rotary_factor").or(self.rotary_pct).unwrap_or(default_share);
+        let dims = (head_dim as f64 * share) as usize;
+        ensure!(dims > 0 && dims.is_multiple_of(2) && dims <= head_dim, "a rope of {dims} dimensions is not possible");
+        let plain = (0..dims / 2).map(|pair| theta.powf(-2.0 * pair as f64 / dims as f64));
+        let name = |name: &str| given.and_then(|given| given.get(name)).and_then(Value::as_str);
+        let frequencies = match name("rope_type").or(name("type")).unwrap_or("default") {
+            // `dynamic` changes only what lies beyond the context, where no sequence is let.
+            "default" | "dynamic" => plain.collect(),
+            "linear" => {
+                let factor = needed("factor")?;
+                plain.map(|frequency| frequency / factor).collect()
+            }
+            "llama3" => {
+                let (factor, low, high) = (needed("factor")?, needed("low_freq_factor")?, needed("high_freq_factor")?);
+                let before = needed("original_max_position_embeddings")?;
+                // How often a pair turns within the context it was first trained on says how much it is stretched.
+                let stretched = |frequency: f64| {
+                    let turns = before * frequency / TAU;
+                    let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                    (1.0 - kept) * frequency / factor + kept * frequency
+                };
+                plain.map(stretched).collect()
+            }
+            other => bail!("rope type `{other}` is not supported; known are default, linear, dynamic and llama3"),
+        };
+        Ok(Rope { dims, frequencies })
     }
 }

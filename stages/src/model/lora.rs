@@ -7,47 +7,6 @@ use burn::tensor::{Device, Tensor, TensorData};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The seven projections of a block, in the order of [`super::Block::projections`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    Query,
-    Key,
-    Value,
-    Output,
-    Gate,
-    Up,
-    Down,
-}
-
-impl Target {
-    pub const COUNT: usize = 7;
-    pub const ALL: [Target; Target::COUNT] =
-        [Target::Query, Target::Key, Target::Value, Target::Output, Target::Gate, Target::Up, Target::Down];
-
-    /// The last part of the weight's name in Hugging Face files.
-    pub fn name(self) -> &'static str {
-        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"][self as usize]
-    }
-
-    /// `model.layers.3.mlp.up_proj`.
-    pub fn path(self, layer: usize) -> String {
-        let part = if (self as usize) < Target::Gate as usize { "self_attn" } else { "mlp" };
-        format!("model.layers.{layer}.{part}.{}", self.name())
-    }
-
-    /// `(in, out)` of the projection.
-    pub fn shape(self, config: &Config) -> (usize, usize) {
-        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        match self {
-            Target::Query => (config.width, queries),
-            Target::Key | Target::Value => (config.width, keys),
-            Target::Output => (queries, config.width),
-            Target::Gate | Target::Up => (config.width, config.inner),
-            Target::Down => (config.inner, config.width),
-        }
-    }
-}
-
 /// The parameter `lora:` of the training kinds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -86,8 +45,8 @@ pub struct Pair {
 pub struct Adapter {
     pub rank: usize,
     pub alpha: f64,
-    /// By layer, then by [`Target`].
-    pub(crate) pairs: Vec<[Pair; Target::COUNT]>,
+    /// By layer, then in the order of the layout's targets; `None` for a target that the adapter leaves alone.
+    pub(crate) pairs: Vec<Vec<Option<Pair>>>,
     /// `[d, 1]`.
     pub head: Option<Tensor<2>>,
     /// Subtracted from the head's value, so that rewards of reference answers have mean 0; and what it is
@@ -99,9 +58,10 @@ pub struct Adapter {
 impl Adapter {
     /// A is uniform in ±1/√in (Kaiming with a = √5, as PEFT does), B is 0: the model starts unchanged.
     pub fn new(config: &Config, lora: &LoraParameters, draw: Draw, device: &Device) -> Adapter {
-        let pair = |layer: usize, target: Target| {
-            let (inputs, outputs) = target.shape(config);
-            let mut stream = draw.stream(0, (layer * Target::COUNT + target as usize) as u64);
+        let targets = config.architecture.layout().targets;
+        let pair = |layer: usize, place: usize| {
+            let (inputs, outputs) = targets[place].0.shape(config);
+            let mut stream = draw.stream(0, (layer * targets.len() + place) as u64);
             let bound = 1.0 / (inputs as f64).sqrt();
             let a: Vec<f32> =
                 (0..inputs * lora.rank).map(|_| ((stream.uniform() * 2.0 - 1.0) * bound) as f32).collect();
@@ -113,7 +73,9 @@ impl Adapter {
         Adapter {
             rank: lora.rank,
             alpha: lora.alpha,
-            pairs: (0..config.layers).map(|layer| Target::ALL.map(|target| pair(layer, target))).collect(),
+            pairs: (0..config.layers)
+                .map(|layer| (0..targets.len()).map(|place| Some(pair(layer, place))).collect())
+                .collect(),
             head: None,
             offset: 0.0,
             spread: 1.0,
@@ -134,13 +96,13 @@ impl Adapter {
         self.alpha / self.rank as f64
     }
 
-    pub(crate) fn pair(&self, layer: usize, target: Target) -> Option<&Pair> {
-        self.pairs.get(layer).map(|pairs| &pairs[target as usize])
+    pub(crate) fn pair(&self, layer: usize, place: usize) -> Option<&Pair> {
+        self.pairs.get(layer)?.get(place)?.as_ref()
     }
 
     /// Every trained tensor, in a fixed order.
     pub fn tensors(&self) -> Vec<Tensor<2>> {
-        let pairs = self.pairs.iter().flatten().flat_map(|pair| [pair.a.clone(), pair.b.clone()]);
+        let pairs = self.pairs.iter().flatten().flatten().flat_map(|pair| [pair.a.clone(), pair.b.clone()]);
         pairs.chain(self.head.clone()).collect()
     }
 
@@ -149,7 +111,7 @@ impl Adapter {
         let mut rest = tensors.iter().cloned();
         let mut next = || rest.next().expect("as many tensors as `tensors` gave");
         let mut out = self.clone();
-        for pair in out.pairs.iter_mut().flatten() {
+        for pair in out.pairs.iter_mut().flatten().flatten() {
             pair.a = next();
             pair.b = next();
         }

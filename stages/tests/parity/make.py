@@ -1,0 +1,128 @@
+"""Small random models of every architecture and adapters over them, and what transformers and peft say of them.
+
+    pip install torch transformers peft
+    python stages/tests/parity/make.py stages/tests/parity
+
+Writes one folder a model, as `save_pretrained` does it, with a LoRA adapter in `adapter`, one of a reward model in `reward`,
+and `golden.safetensors` beside them: the ids of three rows, the logits of every position without and with the adapter, the
+greedy continuations, and the rewards. Sizes are odd on purpose. `cargo test --test numbers` reads them.
+"""
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import peft
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
+from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig, Qwen2Config, Qwen3Config
+
+ROWS = [[3, 17, 5, 60, 2, 9, 31], [8, 44, 13], [1, 6, 7, 58, 29]]
+NEW = 9
+COMMON = dict(vocab_size=61, bos_token_id=1, eos_token_id=0, pad_token_id=0)
+SMALL = dict(hidden_size=24, intermediate_size=37, num_hidden_layers=2, max_position_embeddings=64, **COMMON)
+LLAMA3 = dict(
+    rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16
+)
+MODELS = {
+    "llama": LlamaConfig(num_attention_heads=4, num_key_value_heads=2, head_dim=10, **SMALL),
+    "llama-biased": LlamaConfig(
+        num_attention_heads=3, attention_bias=True, mlp_bias=True, tie_word_embeddings=True,
+        rope_scaling=dict(LLAMA3, rope_theta=5000.0), **SMALL
+    ),
+    "llama-sharded": LlamaConfig(
+        num_attention_heads=4, num_key_value_heads=1, rope_scaling=dict(rope_type="linear", factor=2.0), **SMALL
+    ),
+    "qwen2": Qwen2Config(num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True, **SMALL),
+    "qwen3": Qwen3Config(num_attention_heads=4, num_key_value_heads=2, head_dim=14, **SMALL),
+    "neox": GPTNeoXConfig(num_attention_heads=3, rotary_pct=0.5, use_parallel_residual=True, **SMALL),
+    "neox-sequential": GPTNeoXConfig(
+        num_attention_heads=4, rotary_pct=1.0, use_parallel_residual=False, tie_word_embeddings=True, **SMALL
+    ),
+    "gpt2": GPT2Config(n_embd=24, n_layer=2, n_head=3, n_positions=64, **COMMON),
+}
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+TARGETS = {
+    "gpt2": ["c_attn", "c_proj", "c_fc"],
+    "gpt_neox": ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"],
+    "llama": ["q_proj", "v_proj", "down_proj"],
+    "qwen2": ALL,
+    "qwen3": ALL,
+}
+HALF = {"llama-sharded": torch.bfloat16, "qwen2": torch.float16}
+
+
+def disturb(model, seed):
+    """Norms and biases begin as ones and zeros, which would hide a wrong one."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            scale = 0.3 if parameter.dim() == 1 else 0.25
+            base = 1.0 if parameter.dim() == 1 and name.endswith("weight") else 0.0
+            parameter.copy_(base + scale * noise)
+
+
+def adapt(model, settings, seed):
+    """B begins as zeros, which would hide whether it is read."""
+    adapted = get_peft_model(model, settings).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return adapted
+
+
+def main(target):
+    versions = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__)
+    for seed, (name, config) in enumerate(MODELS.items()):
+        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+        disturb(model, seed)
+        # What is stored is what is measured; the angles of the rope, which are not stored, stay exact.
+        dtype = HALF.get(name, torch.float32)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(parameter.to(dtype))
+        folder = target / name
+        golden = {}
+        # No token ends an answer here: each has all its tokens.
+        ends, model.generation_config.eos_token_id = model.generation_config.eos_token_id, None
+        with torch.no_grad():
+            for number, row in enumerate(ROWS):
+                ids = torch.tensor([row])
+                golden[f"ids.{number}"] = ids[0]
+                golden[f"logits.{number}"] = model(ids).logits[0].float().contiguous()
+                said = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, do_sample=False)
+                golden[f"greedy.{number}"] = said[0, len(row):]
+        model.generation_config.eos_token_id = ends
+        kept = {key: value.clone() for key, value in model.state_dict().items()}
+        shard = dict(max_shard_size="12KB") if name == "llama-sharded" else {}
+        copy.deepcopy(model).to(dtype).save_pretrained(folder, **shard)
+        targets = TARGETS[config.model_type]
+        lora = dict(r=3, lora_alpha=5.0, target_modules=targets, fan_in_fan_out=config.model_type == "gpt2")
+        adapted = adapt(model, LoraConfig(task_type="CAUSAL_LM", **lora), seed)
+        adapted.save_pretrained(folder / "adapter")
+        reward = transformers.AutoModelForSequenceClassification.from_config(
+            type(config)(**{**config.to_dict(), "num_labels": 1}), attn_implementation="eager"
+        ).float().eval()
+        missing = reward.load_state_dict({k: v.float() for k, v in kept.items()}, strict=False).missing_keys
+        assert missing == ["score.weight"], missing
+        reward = adapt(reward, LoraConfig(task_type="SEQ_CLS", modules_to_save=["score"], **lora), seed + 100)
+        reward.save_pretrained(folder / "reward")
+        with torch.no_grad():
+            for number, row in enumerate(ROWS):
+                ids = torch.tensor([row])
+                golden[f"adapted.{number}"] = adapted(input_ids=ids).logits[0].float().contiguous()
+                golden[f"reward.{number}"] = reward(input_ids=ids).logits[0].float().contiguous()
+        for which in ["adapter", "reward"]:
+            (folder / which / "README.md").unlink()
+        save_file(golden, folder / "golden.safetensors", metadata={key: str(value) for key, value in versions.items()})
+        print(name, sum(file.stat().st_size for file in folder.iterdir()) // 1024, "KiB")
+    (target / "versions.json").write_text(json.dumps(versions) + "\n")
+
+
+main(Path(sys.argv[1]))

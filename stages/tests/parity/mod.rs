@@ -1,0 +1,214 @@
+//! Small random models of every architecture against what transformers says of them (`make.py`): logits, greedy
+//! continuations, rewards and adapters, padded left and right; and the way back to files.
+
+use burn::tensor::Device;
+use safetensors::SafeTensors;
+use stages::generate::{self, Choice};
+use stages::model::artifact::{self, values_of};
+use stages::model::{Adapter, Batch, Config, Decoder, Padding, weights};
+use stages::train;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const MODELS: [&str; 8] =
+    ["gpt2", "llama", "llama-biased", "llama-sharded", "neox", "neox-sequential", "qwen2", "qwen3"];
+
+fn directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity").join(name)
+}
+
+fn load(directory: &Path, device: &Device) -> Decoder {
+    weights::load(directory, Config::load(directory).unwrap(), device).unwrap()
+}
+
+struct Row {
+    ids: Vec<u32>,
+    /// `[t, v]`.
+    logits: Vec<f32>,
+    greedy: Vec<u32>,
+    /// The logits with the adapter.
+    adapted: Vec<f32>,
+    reward: f32,
+}
+
+fn golden(name: &str) -> Vec<Row> {
+    let bytes = fs::read(directory(name).join("golden.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let bytes = |name: &str, row: usize| file.tensor(&format!("{name}.{row}")).unwrap().data();
+    let ids = |name: &str, row: usize| {
+        let numbers = bytes(name, row).chunks_exact(8).map(|eight| i64::from_le_bytes(eight.try_into().unwrap()));
+        numbers.map(|id| u32::try_from(id).unwrap()).collect()
+    };
+    let floats = |name: &str, row: usize| weights::floats(safetensors::Dtype::F32, bytes(name, row)).unwrap();
+    let row = |row: usize| Row {
+        ids: ids("ids", row),
+        logits: floats("logits", row),
+        greedy: ids("greedy", row),
+        adapted: floats("adapted", row),
+        reward: floats("reward", row)[0],
+    };
+    (0..3).map(row).collect()
+}
+
+/// The largest difference of any logit of any row, all rows in one batch.
+fn difference(model: &Decoder, adapter: Option<&Adapter>, rows: &[Row], padding: Padding) -> f32 {
+    let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
+    let batch = Batch::new(&model.config, &ids, padding, &model.device());
+    let logits = values_of(model.logits(model.hidden(adapter, &batch, None))).unwrap();
+    let v = model.config.vocabulary;
+    let of_row = |(number, row): (usize, &Row)| {
+        let start = if padding == Padding::Left { batch.columns - row.ids.len() } else { 0 };
+        let theirs = if adapter.is_some() { &row.adapted } else { &row.logits };
+        let mine = &logits[(number * batch.columns + start) * v..][..theirs.len()];
+        mine.iter().zip(theirs).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max)
+    };
+    rows.iter().enumerate().map(of_row).fold(0.0, f32::max)
+}
+
+fn adapters(name: &str, model: &Decoder) -> [Adapter; 2] {
+    ["adapter", "reward"]
+        .map(|which| artifact::load_adapter(&directory(name).join(which), &model.config, &model.device()).unwrap())
+}
+
+pub fn check(device: &Device) {
+    for name in MODELS {
+        let (model, rows) = (load(&directory(name), device), golden(name));
+        let [adapter, reward] = adapters(name, &model);
+        for padding in [Padding::Left, Padding::Right] {
+            for adapter in [None, Some(&adapter)] {
+                let (difference, which) = (difference(&model, adapter, &rows, padding), adapter.is_some());
+                assert!(difference <= 1e-4, "{name}, padded {padding:?}, adapted {which}: logits off by {difference}");
+            }
+        }
+        let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
+        for (row, mine) in rows.iter().zip(train::rewards(&model, &reward, &ids, 2).unwrap()) {
+            assert!((mine - f64::from(row.reward)).abs() <= 1e-4, "{name}: reward {mine}, not {}", row.reward);
+        }
+        let prompts: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
+        let new = rows[0].greedy.len();
+        let answers = generate::answer(&model, None, &prompts, new, &[], Choice::Greedy).unwrap();
+        for (row, answer) in rows.iter().zip(answers) {
+            assert_eq!(answer.ids, row.greedy, "{name}: greedy continuation of {:?}", row.ids);
+        }
+    }
+}
+
+#[test]
+fn logits_and_greedy_continuations_are_those_of_transformers() {
+    check(&Device::flex());
+}
+
+#[test]
+fn weights_come_back_from_files_as_they_went() {
+    for name in MODELS {
+        let model = load(&directory(name), &Device::flex());
+        let copy = tempfile::tempdir().unwrap();
+        weights::save(&model, copy.path()).unwrap();
+        let again = load(copy.path(), &Device::flex());
+        for (one, other) in weights::tensors(&model).into_iter().zip(weights::tensors(&again)) {
+            assert_eq!(values_of(one).unwrap(), values_of(other).unwrap(), "{name}");
+        }
+        let off = |model: &Decoder| difference(model, None, &golden(name), Padding::Right);
+        assert_eq!(off(&again), off(&model), "{name}");
+    }
+}
+
+#[test]
+fn adapters_are_written_as_peft_writes_them() {
+    for name in MODELS {
+        let model = load(&directory(name), &Device::flex());
+        for (which, adapter) in ["adapter", "reward"].into_iter().zip(adapters(name, &model)) {
+            let (theirs, ours) = (directory(name).join(which), tempfile::tempdir().unwrap());
+            artifact::save_adapter(&adapter, model.config.architecture.layout(), ours.path()).unwrap();
+            let read = |directory: &Path, file: &str| fs::read(directory.join(file)).unwrap();
+            let tensors = |directory: &Path| {
+                let bytes = read(directory, "adapter_model.safetensors");
+                let file = SafeTensors::deserialize(&bytes).unwrap();
+                let all = file.iter().map(|(name, view)| {
+                    (name.to_owned(), (view.shape().to_vec(), weights::floats(view.dtype(), view.data()).unwrap()))
+                });
+                all.collect::<BTreeMap<_, _>>()
+            };
+            assert_eq!(tensors(ours.path()), tensors(&theirs), "{name}/{which}");
+            let settings = |directory: &Path| -> serde_json::Map<String, serde_json::Value> {
+                serde_json::from_slice(&read(directory, "adapter_config.json")).unwrap()
+            };
+            let (ours, theirs) = (settings(ours.path()), settings(&theirs));
+            for (field, value) in &ours {
+                match field.as_str() {
+                    // A set.
+                    "target_modules" => {
+                        let sorted = |value: &serde_json::Value| {
+                            let mut names: Vec<String> = serde_json::from_value(value.clone()).unwrap();
+                            names.sort();
+                            names
+                        };
+                        assert_eq!(sorted(value), sorted(&theirs[field]), "{name}/{which}");
+                    }
+                    // Of a classifier peft names every head that its library of models knows.
+                    "modules_to_save" if which == "reward" => {
+                        let theirs = theirs[field].as_array().unwrap();
+                        assert!(value.as_array().unwrap().iter().all(|head| theirs.contains(head)), "{name}");
+                    }
+                    _ => assert_eq!(value, &theirs[field], "{name}/{which}: {field}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_name() {
+    let refused = |change: &dyn Fn(&Path)| {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(directory("llama")).unwrap() {
+            let entry = entry.unwrap();
+            if entry.path().is_dir() {
+                continue;
+            }
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        change(copy.path());
+        let read = Config::load(copy.path()).and_then(|config| weights::load(copy.path(), config, &Device::flex()));
+        let Err(error) = read else { panic!("it was read") };
+        format!("{error:#}").replace(&copy.path().display().to_string(), "DIR")
+    };
+    let config = |change: &'static dyn Fn(&mut serde_json::Value)| {
+        move |directory: &Path| {
+            let path = directory.join("config.json");
+            let mut config = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            change(&mut config);
+            fs::write(path, config.to_string()).unwrap();
+        }
+    };
+    let told = [
+        refused(&config(&|config| config["model_type"] = "mamba".into())),
+        refused(&config(&|config| config["rope_parameters"]["rope_type"] = "yarn".into())),
+        refused(&config(&|config| config["hidden_act"] = "xielu".into())),
+        refused(&config(&|config| config["num_key_value_heads"] = 3.into())),
+        refused(&config(&|config| config["vocab_size"] = 62.into())),
+        refused(&config(&|config| config["num_hidden_layers"] = 3.into())),
+        refused(&|directory| {
+            fs::rename(directory.join("model.safetensors"), directory.join("pytorch_model.bin")).unwrap()
+        }),
+        refused(&|directory| fs::remove_file(directory.join("model.safetensors")).unwrap()),
+        refused(&|directory| fs::write(directory.join("model.safetensors"), "{}").unwrap()),
+        refused(&|directory| {
+            fs::remove_file(directory.join("model.safetensors")).unwrap();
+            let index = r#"{"weight_map": {"model.norm.weight": "../model-1.safetensors"}}"#;
+            fs::write(directory.join("model.safetensors.index.json"), index).unwrap();
+        }),
+    ];
+    expect_test::expect![[r#"
+        read DIR/config.json: model_type `mamba` is not known; known are `llama`, `qwen2`, `qwen3`, `gpt_neox`, `gpt2`
+        read DIR/config.json: rope type `yarn` is not supported; known are default, linear, dynamic and llama3
+        read DIR/config.json: the activation `xielu` is not known
+        read DIR/config.json: 4 attention heads do not share 3 key/value heads evenly
+        read DIR/model.safetensors: `model.embed_tokens.weight` has shape [61, 24], expected [62, 24]
+        read DIR/model.safetensors: there is no tensor `model.layers.2.input_layernorm.weight`
+        read DIR/pytorch_model.bin: pickled weights can run code, so they are not read; save the model as safetensors: `AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(DIR)` in transformers does
+        read DIR: there is no model.safetensors and no model.safetensors.index.json
+        read DIR/model.safetensors: header too small
+        read DIR/model.safetensors.index.json: `../model-1.safetensors` is not the name of a file beside it"#]].assert_eq(&told.join("\n"));
+}
