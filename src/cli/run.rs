@@ -51,7 +51,7 @@ pub fn walk(asked: &Asked, selected: &selection::Asked, means: Option<&Means>, j
             IS_INTERRUPTED.store(true, Ordering::SeqCst);
         }
         match event {
-            // The report shows no action; of thousands of stages they would take most of the memory.
+            // The report shows no action; of thousands of stages they would take a tenth of the memory.
             Event::Hit { stage, part, key, .. } => {
                 let (stage, part, key) = (stage.clone(), part.clone(), key.clone());
                 folding.add(&Event::Hit { stage, part, key, action: nothing.clone() });

@@ -17,7 +17,7 @@ enum Begun {
     Running,
     /// Another run finished it meanwhile.
     Found(News),
-    /// Another run is at it.
+    /// Another run is at it, or this one is to stop.
     Elsewhere(Box<Work>),
     Failed(String),
     Lost,

@@ -76,6 +76,20 @@ impl Place {
         self.run_until(text, &AtomicBool::new(false), &|_| {})
     }
 
+    /// Interrupted as soon as commands have left all of these marks.
+    fn interrupted_with(&self, text: &str, marks: &[&str]) -> (u8, String) {
+        let interrupt = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !marks.iter().all(|name| self.path().join(name).exists()) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                interrupt.store(true, Ordering::Relaxed);
+            });
+            self.run_until(text, &interrupt, &|_| {})
+        })
+    }
+
     fn look(&self, text: &str) -> (u8, String) {
         let mut lines = Vec::new();
         let plan = self.plan(text);
@@ -211,17 +225,7 @@ stages:
   long: {kind: exec, with: {command: [sh, -c, "test -d resume || { mkdir resume; echo 7 > resume/step; echo x > HERE/saved; sleep 60; }; cp resume/step out/0/step"]}}
   after: {kind: exec, from: {text: long}, with: {command: [sh, -c, "cp in/text/step out/0/step"]}}
 "#;
-    let interrupt = AtomicBool::new(false);
-    let saved = place.path().join("saved");
-    let (exit, told) = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !saved.exists() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            interrupt.store(true, Ordering::Relaxed);
-        });
-        place.run_until(text, &interrupt, &|_| {})
-    });
+    let (exit, told) = place.interrupted_with(text, &["saved"]);
     assert_eq!(exit, 130);
     expect![[r#"
         after: Interrupted

@@ -2,12 +2,6 @@
 
 use super::*;
 
-fn until(is_so: impl Fn() -> bool) {
-    while !is_so() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn the_result_of_a_stage_whose_input_file_changed_while_it_ran_is_not_recorded() {
     let place = place();
@@ -64,15 +58,7 @@ stages:
   ends: {kind: exec, with: {command: [sh, -c, "trap 'echo done > out/0/text; exit 0' TERM; echo x > HERE/ends; while :; do sleep 0.01; done"]}}
   after: {kind: exec, from: {text: ends}, with: {command: [sh, -c, "cp in/text/text out/0/text"]}}
 "#;
-    let interrupt = AtomicBool::new(false);
-    let are_running = || ["saves", "ends"].iter().all(|name| place.path().join(name).exists());
-    let (exit, told) = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            until(are_running);
-            interrupt.store(true, Ordering::Relaxed);
-        });
-        place.run_until(text, &interrupt, &|_| {})
-    });
+    let (exit, told) = place.interrupted_with(text, &["saves", "ends"]);
     assert_eq!(exit, 130);
     expect![[r#"
         after: Interrupted
