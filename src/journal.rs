@@ -84,32 +84,34 @@ fn is_of(journal: &Path, pipeline: &str) -> bool {
 
 /// The events of one journal. A last line that a kill cut short is left out.
 pub fn read(journal: &Path) -> Result<Vec<Event>> {
-    let text = fs::read(journal).with_context(|| format!("read {}", journal.display()))?;
-    let mut lines = text.split(|byte| *byte == b'\n').enumerate().peekable();
-    let mut events = Vec::new();
-    while let Some((n, line)) = lines.next() {
-        match serde_json::from_slice(line) {
-            Ok(event) => events.push(event),
-            Err(_) if lines.peek().is_none() => {}
-            Err(error) => {
-                let at = format!("read {}: line {}", journal.display(), n + 1);
-                return Err(error).context(at);
-            }
+    let (events, unread) = what_can_be_read(journal)?;
+    match unread.into_iter().next() {
+        None => Ok(events),
+        Some(Unread { number, error, .. }) => {
+            Err(error).with_context(|| format!("read {}: line {number}", journal.display()))
         }
     }
-    Ok(events)
+}
+
+/// A line that is no event.
+pub struct Unread {
+    /// From 1.
+    number: usize,
+    pub line: Vec<u8>,
+    error: serde_json::Error,
 }
 
 /// The events among the lines of a journal, and the lines that are none, be it that a newer program wrote them or that a
 /// disk damaged them. A last line that a kill cut short is neither.
-pub fn what_can_be_read(journal: &Path) -> Result<(Vec<Event>, Vec<Vec<u8>>)> {
+pub fn what_can_be_read(journal: &Path) -> Result<(Vec<Event>, Vec<Unread>)> {
     let text = fs::read(journal).with_context(|| format!("read {}", journal.display()))?;
     let (mut events, mut unread) = (Vec::new(), Vec::new());
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        match serde_json::from_slice(line) {
-            Ok(event) => events.push(event),
-            Err(_) if line.ends_with(b"\n") => unread.push(line.to_owned()),
-            Err(_) => {}
+    for (n, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let whole = line.strip_suffix(b"\n");
+        match (serde_json::from_slice(whole.unwrap_or(line)), whole) {
+            (Ok(event), _) => events.push(event),
+            (Err(error), Some(line)) => unread.push(Unread { number: n + 1, line: line.to_owned(), error }),
+            (Err(_), None) => {}
         }
     }
     Ok((events, unread))

@@ -51,7 +51,7 @@ pub fn roots(root: &Path, kept: &Kept) -> Result<(Roots, Vec<Reason>)> {
                 path.display(),
                 unread.len()
             );
-            unread.iter().for_each(|line| named(line, &mut roots));
+            unread.iter().for_each(|unread| named(&unread.line, &mut roots));
         }
         let (pipeline, at) = match events.first() {
             Some(Event::RunStarted { pipeline, at, .. }) => (pipeline.as_str(), at.as_str()),
