@@ -4,9 +4,11 @@
 mod arguments;
 mod check;
 mod completions;
+mod data;
 mod diff;
 mod doctor;
 mod explain;
+mod export;
 mod find;
 mod follow;
 mod gates;
@@ -15,6 +17,7 @@ mod graph;
 mod init;
 mod kinds;
 mod log;
+mod model;
 mod run;
 mod schema;
 mod secrets;
@@ -27,7 +30,7 @@ mod watch;
 use crate::run::Means;
 use crate::{approvals, progress, worker};
 use anyhow::Result;
-use arguments::{Arguments, Asked, CacheVerb, Changes, GateVerb, StoreArgument, Verb, Which};
+use arguments::{Arguments, Asked, CacheVerb, Changes, DataVerb, GateVerb, ModelVerb, StoreArgument, Verb, Which};
 use clap::Parser;
 use find::Wanted;
 use std::fmt;
@@ -74,7 +77,7 @@ fn answer(verb: Verb) -> Result<u8> {
             };
             run::walk(&asked, &selected.names(), (!dry_run).then_some(&means), json)
         }
-        Verb::Check { file, changes } => check::check(&file, &changes.set),
+        Verb::Check { file, changes } => check::check(&file, &changes.all()),
         Verb::Plan { asked, selected } => run::walk(&asked, &selected.names(), None, false),
         Verb::Status { file, which, json } => status::status(file.as_deref(), &which, json),
         Verb::Explain { stage, file, which } => explain::explain(&stage, file.as_deref(), &which),
@@ -107,6 +110,14 @@ fn answer(verb: Verb) -> Result<u8> {
             CacheVerb::Pin { run, file, store } => store::pin(&run, true, file.as_deref(), &store),
             CacheVerb::Unpin { run, file, store } => store::pin(&run, false, file.as_deref(), &store),
         },
+        Verb::Data { verb: DataVerb::Inspect { file, model, heldout } } => {
+            data::inspect(&file, model.as_deref(), heldout.as_deref())
+        }
+        Verb::Model { verb: ModelVerb::Inspect { model, device, dtype } } => model::inspect(&model, device, dtype),
+        Verb::Export { stage, directory, file, merge, dtype, which } => {
+            export::export(&stage, &directory, (merge, dtype), file.as_deref(), &which)
+        }
+        Verb::ImportAdapter { adapter, base, directory } => export::import_adapter(&adapter, &base, &directory),
         Verb::Doctor { store, json } => doctor::doctor(&store.beside(Path::new("")), json),
         Verb::Devices => doctor::devices(),
         Verb::Worker { directory } => Ok(worker::work(&directory)),

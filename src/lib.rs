@@ -21,6 +21,7 @@
 
 // What the user typed.
 mod diagnostic;
+mod hub;
 mod spec;
 // What it means.
 mod canonical;

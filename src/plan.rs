@@ -27,6 +27,8 @@ use std::time::Duration;
 pub struct Plan {
     pub name: String,
     pub salt: Option<String>,
+    /// Bad rows of a data file that a stage may leave out.
+    pub skip_bad_rows: u64,
     /// A stage stands behind all it needs; in the order of the file where that leaves a choice.
     pub stages: Vec<Stage>,
     pub warnings: Vec<Diagnostic>,
@@ -133,6 +135,7 @@ pub fn resolve(mut spec: Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>
     let ids: HashMap<&str, StageId> =
         spec.stages.iter().enumerate().map(|(id, stage)| (stage.name.value.as_str(), id)).collect();
     let kinds: Vec<Option<&'static Kind>> = spec.stages.iter().map(|stage| kind(stage, &mut mistakes)).collect();
+    let dtype = spec.dtype.as_ref().and_then(|dtype| parameters::dtype(dtype, &mut mistakes));
     let mut graph = Graph::new(spec.stages.iter().map(|stage| stage.name.value.as_str()).collect());
     let mut checked_files = inputs::CheckedFiles::new();
     let mut drafts = Vec::with_capacity(spec.stages.len());
@@ -142,7 +145,7 @@ pub fn resolve(mut spec: Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>
         let inputs = inputs::resolve(id, &around, &mut graph, &mut checked_files, &mut mistakes);
         let incumbent = incumbent(stage, kinds[id], &inputs, &kinds, &mut mistakes);
         let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));
-        let parameters = kinds[id].and_then(|kind| parameters::resolve(stage, &with, kind, &mut mistakes));
+        let parameters = kinds[id].and_then(|kind| parameters::resolve(stage, &with, kind, dtype, &mut mistakes));
         if let Some(kind) = kinds[id] {
             secrets::check(stage, &with, kind, &mut mistakes);
         }
@@ -194,7 +197,9 @@ pub fn resolve(mut spec: Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>
     let mut finished: Vec<Option<Stage>> = finished.collect();
     let stages: Option<Vec<Stage>> = order.into_iter().map(|old| finished[old].take()).collect();
     match stages {
-        Some(stages) => Ok(Plan { name: spec.name, salt: spec.salt, stages, warnings: mistakes }),
+        Some(stages) => {
+            Ok(Plan { name: spec.name, salt: spec.salt, skip_bad_rows: spec.skip_bad_rows, stages, warnings: mistakes })
+        }
         None => Err(mistakes),
     }
 }

@@ -1,6 +1,7 @@
 //! What a run came to, as text: pure folds of events. Knows nothing of terminals, journals or how a run is made;
 //! the width of the page and whether it takes colour are arguments.
 
+pub mod card;
 pub mod cause;
 pub mod diff;
 pub mod explain;

@@ -65,6 +65,8 @@ fn file_keys() -> Vec<Key> {
         ("vars", "what `${…}` may use; `--set vars.NAME=VALUE` changes one", variables),
         ("env", "variables of the environment that `${env.NAME}` may use: names, or names with defaults", environment),
         ("salt", "part of every key: another text disowns all results so far", json!({"type": "string"})),
+        ("dtype", "of every stage that has such a parameter and leaves it open", one_of(&["f32", "f16", "bf16"])),
+        ("skip_bad_rows", "bad rows of a data file that may be left out; they are counted", templated(whole_number())),
         ("stages", "name → stage; the order is free", stages),
     ]
 }

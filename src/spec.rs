@@ -11,13 +11,14 @@ pub mod stage;
 mod template;
 
 use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::hub;
 use limits::{Resources, Retry};
 use node::Value;
 pub use node::{Node, Spanned};
 use overrides::Override;
 pub use stage::metrics as declared_metrics;
 use stages::stage::{Direction, did_you_mean};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 use template::Scope;
@@ -29,6 +30,12 @@ pub struct Spec {
     /// In the order of the file, `for` written out.
     pub stages: Vec<StageSpec>,
     pub salt: Option<String>,
+    /// Of every stage that computes in one and says nothing else.
+    pub dtype: Option<Spanned<String>>,
+    /// Bad rows of a data file that may be left out.
+    pub skip_bad_rows: u64,
+    /// Where models of hubs lie on this machine; `None` where the environment does not say.
+    pub hub_cache: Option<PathBuf>,
     /// Mistakes and warnings found so far. `plan::resolve` adds its own, so that all are reported at once.
     pub mistakes: Vec<Diagnostic>,
 }
@@ -140,7 +147,7 @@ pub enum OnFail {
 }
 
 /// Of the file; beside them any that begins with `x-`.
-pub const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "stages"];
+pub const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "dtype", "skip_bad_rows", "stages"];
 
 /// Reads the file and its `--set` arguments. `Err` only where no stage could be read at all.
 /// `environment` looks up a variable of the environment.
@@ -164,6 +171,8 @@ pub fn read(source: &Source, environment: &dyn Fn(&str) -> Option<String>) -> Re
     let name = top("name", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
     let seed = top("seed", &mut mistakes).and_then(|node| expect::whole_number(&node, &mut mistakes));
     let salt = top("salt", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
+    let dtype = top("dtype", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
+    let skip = top("skip_bad_rows", &mut mistakes).and_then(|node| expect::whole_number(&node, &mut mistakes));
     let stages = root.take("stages").map_or_else(Vec::new, |(_, node)| stages(node, &scope, of_stages, &mut mistakes));
     if stages.is_empty() {
         if mistakes.is_empty() {
@@ -178,8 +187,39 @@ pub fn read(source: &Source, environment: &dyn Fn(&str) -> Option<String>) -> Re
         seed: seed.unwrap_or(0),
         stages,
         salt: salt.map(|salt| salt.value),
+        dtype,
+        skip_bad_rows: skip.unwrap_or(0),
+        hub_cache: hub::Settings::from(|name| environment(name).map(Into::into)).ok().map(|hub| hub.cache_root),
         mistakes,
     })
+}
+
+impl Spec {
+    /// The model lies there.
+    pub fn take_hub_model(&mut self, model: &hub::Model, directory: &Path) {
+        let sources = self.stages.iter_mut().flat_map(|stage| &mut stage.from).flat_map(|from| &mut from.sources);
+        for source in sources {
+            if let Reference::Hub(text) = &source.reference
+                && hub::Model::parse(text).is_ok_and(|other| other == *model)
+            {
+                source.reference = Reference::Path(directory.to_owned());
+            }
+        }
+    }
+
+    /// Models of hubs, each once; what is no such reference is left for the plan to say.
+    pub fn hub_models(&self) -> Vec<(hub::Model, Span)> {
+        let mut models: Vec<(hub::Model, Span)> = Vec::new();
+        for source in self.stages.iter().flat_map(|stage| &stage.from).flat_map(|from| &from.sources) {
+            if let Reference::Hub(text) = &source.reference
+                && let Ok(model) = hub::Model::parse(text)
+                && !models.iter().any(|(known, _)| *known == model)
+            {
+                models.push((model, source.span));
+            }
+        }
+        models
+    }
 }
 
 /// Lets the gate of a stage require the rule of `source` and nothing else; a stage without a gate gets one.
@@ -208,7 +248,7 @@ fn assign_top_level(root: &mut Node, mut change: Override, mistakes: &mut Vec<Di
             let message = format!("the file has no variable `{}`", name.value);
             mistakes.push(Diagnostic::error(name.span, message).help(did_you_mean(&name.value, &names)));
         }
-        ("vars" | "env", Some(_)) | ("name" | "seed" | "salt", _) => {
+        ("vars" | "env", Some(_)) | ("name" | "seed" | "salt" | "dtype" | "skip_bad_rows", _) => {
             overrides::assign(root, &change.path, change.value, mistakes);
         }
         ("vars" | "env" | "stages", None) => {

@@ -104,7 +104,7 @@ fn an_unknown_parameter() {
             6 |   rm_2: {kind: rm, from: {model: sft, data: ./pairs.jsonl}, with: {lora: {rnak: 4}, batchsize: 3}}
               |                                                                                     ^^^^^^^^^
               |
-              = help: there are: batch, checkpoint_every, ends, epochs, heldout, lora, lr, max_tokens, normalize, schedule, stop_token
+              = help: there are: batch, checkpoint_every, dtype, ends, epochs, heldout, lora, lr, max_tokens, normalize, schedule, stop_token
 
         "#]],
     );
@@ -313,7 +313,7 @@ fn what_gives_no_model_is_not_taken_for_one() {
             7 |   rm_2: {kind: rm, from: {model: sft}}
               |   ^^^^
               |
-              = help: `data`: pairs (`prompt`, `chosen`, `rejected`) or rankings (`prompt`, `completion`, `ranking`)
+              = help: `data`: preferences: pairs (`prompt`, `chosen`, `rejected`), rankings, ratings or labels
 
         "#]],
     );

@@ -89,9 +89,11 @@ fn a_model_of_ones_own_takes_the_place_of_the_toy_model() {
     // A name that YAML would take apart, were it not quoted.
     let model = "my models, all/base: ${x}";
     fs::create_dir_all(place.at(model)).unwrap();
-    for (name, text) in [("config.json", CONFIG), ("model.safetensors", ""), ("tokenizer.json", "")] {
-        place.write(&format!("{model}/{name}"), text);
+    let small = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("stages/tests/parity/llama");
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(small.join(name), place.at(model).join(name)).unwrap();
     }
+    place.write(&format!("{model}/tokenizer.json"), "");
     for directory in [".", "below/here", "my models, all"] {
         let printed = place.run(&["init", directory, "--model", model]).expect_exit(0).stdout;
         let file = place.at(directory).join("rlhf.yaml");
@@ -106,10 +108,6 @@ fn a_model_of_ones_own_takes_the_place_of_the_toy_model() {
 }
 
 /// Of a model that is never loaded.
-const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64,
-    "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "vocab_size": 400, "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-    "tie_word_embeddings": true, "bos_token_id": 0, "eos_token_id": 1}"#;
 
 #[test]
 fn doctor_names_the_disk_and_leaves_nothing_behind() {

@@ -6,7 +6,7 @@ use crate::{
     lock, open,
     place::Damaged,
     stats::{self, Stat, Stats},
-    tree::{Entry, Tree, is_executable, scan},
+    tree::{Entry, Links, Tree, is_executable, scan},
     write,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -260,7 +260,7 @@ impl Store {
         self.known(path).is_some()
     }
 
-    /// The path itself may be a link, since the caller chose it; what lies below may not.
+    /// The path itself may be a link, since the caller chose it.
     fn take(&self, path: &Path, keep: Keep) -> Result<Content> {
         let metadata = fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
         if metadata.is_file() {
@@ -269,7 +269,8 @@ impl Store {
         }
         ensure!(metadata.is_dir(), "neither a file nor a directory");
         let mut tree = Tree::default();
-        for (name, metadata) in scan(path)? {
+        let links = if keep == Keep::Link { Links::Refused } else { Links::Followed };
+        for (name, metadata) in scan(path, links)? {
             let (blob, size) = self.take_file(&path.join(&name), &metadata, keep)?;
             tree.0.insert(name, Entry { blob, size, executable: is_executable(&metadata) });
         }
@@ -496,9 +497,11 @@ mod tests {
         let refused = |name: &str, make: &dyn Fn(&Path)| {
             let directory = sample::model(&home.path().join(name));
             make(&directory.join("model/odd"));
-            assert!(store.adopt(&directory).is_err());
-            assert!(store.identify(&directory).is_err());
-            format!("{:#}", store.capture(&directory).unwrap_err())
+            if name != "file" {
+                assert!(store.capture(&directory).is_err());
+                assert!(store.identify(&directory).is_err());
+            }
+            format!("{:#}", store.adopt(&directory).unwrap_err())
         };
         let link = |to: &'static str| move |at: &Path| std::os::unix::fs::symlink(to, at).unwrap();
         let to_file = refused("file", &|at| std::os::unix::fs::symlink(&secret, at).unwrap());
@@ -509,6 +512,29 @@ mod tests {
             assert!(error.contains("model/odd: a symbolic link; put what it points to in its place"), "{error}");
         }
         assert!(socket.ends_with("model/odd: neither a file nor a directory"), "{socket}");
+    }
+
+    /// As in the cache of a hub: the content is that of the files, and what is kept is files.
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_of_links_to_files_is_the_directory_of_the_files() {
+        let (home, store) = sample::store();
+        let directory = sample::model(home.path());
+        let links = home.path().join("links");
+        for (name, _) in scan(&directory, Links::Refused).unwrap() {
+            fs::create_dir_all(links.join(&name).parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(directory.join(&name), links.join(&name)).unwrap();
+        }
+        let content = store.identify(&directory).unwrap();
+        assert_eq!(store.identify(&links).unwrap(), content);
+        assert_eq!(store.capture(&links).unwrap(), content);
+        let placed = home.path().join("placed");
+        store.place(&content, &placed).unwrap();
+        assert!(scan(&placed, Links::Refused).is_ok());
+        // What is written to the file behind a link is seen.
+        let (name, _) = scan(&directory, Links::Refused).unwrap().pop_first().unwrap();
+        fs::write(directory.join(name), "something else").unwrap();
+        assert_ne!(store.identify(&links).unwrap(), content);
     }
 
     #[cfg(unix)]

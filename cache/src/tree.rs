@@ -83,16 +83,25 @@ fn start_of(path: &str) -> String {
     path.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
-/// All regular files below `root`, by relative path. Anything else than files and directories is refused:
-/// a link may lead out of the root, and what it points to may change without the content changing.
-pub fn scan(root: &Path) -> Result<BTreeMap<String, Metadata>> {
+/// What a symbolic link to a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Of what a stage wrote: it may lead out of the root, to what is no result.
+    Refused,
+    /// Of what a user names: the caches of other tools are made of them. They stand for the file they lead to.
+    Followed,
+}
+
+/// All regular files below `root`, by relative path. Anything else than files and directories is refused, links to
+/// directories too: they may go round.
+pub fn scan(root: &Path, links: Links) -> Result<BTreeMap<String, Metadata>> {
     let mut files = BTreeMap::new();
-    scan_into(root, "", &mut files)?;
+    scan_into(root, "", links, &mut files)?;
     check_together(&files).with_context(|| format!("read {}", root.display()))?;
     Ok(files)
 }
 
-fn scan_into(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Metadata>) -> Result<()> {
+fn scan_into(directory: &Path, prefix: &str, links: Links, files: &mut BTreeMap<String, Metadata>) -> Result<()> {
     let read = || format!("read {}", directory.display());
     for entry in fs::read_dir(directory).with_context(read)? {
         let entry = entry.with_context(read)?;
@@ -101,12 +110,16 @@ fn scan_into(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Metada
             bail!("read {}: its name is not UTF-8", here.display());
         };
         let path = format!("{prefix}{name}");
-        // Of the entry itself: a link is not followed.
-        let metadata = entry.metadata().with_context(|| format!("read {}", here.display()))?;
+        // Of the entry itself.
+        let mut metadata = entry.metadata().with_context(|| format!("read {}", here.display()))?;
+        if metadata.is_symlink() && links == Links::Followed {
+            // One that leads nowhere, or to a directory, stays a link.
+            metadata = fs::metadata(&here).ok().filter(Metadata::is_file).unwrap_or(metadata);
+        }
         if metadata.is_symlink() {
             bail!("read {}: a symbolic link; put what it points to in its place (`cp -RL`)", here.display());
         } else if metadata.is_dir() {
-            scan_into(&here, &format!("{path}/"), files)?;
+            scan_into(&here, &format!("{path}/"), links, files)?;
         } else if metadata.is_file() {
             check_path(&path).with_context(|| format!("read {}", here.display()))?;
             files.insert(path, metadata);

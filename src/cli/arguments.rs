@@ -1,6 +1,10 @@
 //! The command line: verbs, their arguments, and what each says of itself in its help. Knows nothing of what a verb
 //! does.
 
+mod below;
+
+pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb};
+
 use super::find::{self, Found, Wanted};
 use crate::plan::selection;
 use anyhow::Result;
@@ -8,6 +12,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use stages::io::DeviceChoice;
+use stages::model::Dtype;
 use std::path::{Path, PathBuf};
 
 /// One file describes the training; one command runs it; nothing runs twice.
@@ -178,6 +183,40 @@ pub enum Verb {
         #[command(subcommand)]
         verb: CacheVerb,
     },
+    /// Look at data files
+    Data {
+        #[command(subcommand)]
+        verb: DataVerb,
+    },
+    /// Look at models
+    Model {
+        #[command(subcommand)]
+        verb: ModelVerb,
+    },
+    /// Write the model of a stage as one folder to publish, with a model card made from the run
+    Export {
+        stage: String,
+        /// Made by this; must not be there yet
+        directory: PathBuf,
+        file: Option<PathBuf>,
+        /// Add the adapter to the weights: one plain model, which needs no `peft`
+        #[arg(long)]
+        merge: bool,
+        /// Of the weights; default: as those of the base
+        #[arg(long, value_parser = dtype())]
+        dtype: Option<Dtype>,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Make a model of a base and a LoRA adapter that `peft` wrote: `from: {model: DIRECTORY}` takes it
+    ImportAdapter {
+        /// With adapter_config.json and adapter_model.safetensors
+        adapter: PathBuf,
+        /// The model it was trained over: a directory, or hf://owner/name@revision
+        base: String,
+        /// Made by this; must not be there yet
+        directory: PathBuf,
+    },
     /// Look at this machine: devices, memory, the disk under the store; says what is wrong and what to do
     Doctor {
         #[command(flatten)]
@@ -199,91 +238,12 @@ pub enum Verb {
         /// Made if it is not there
         #[arg(default_value = ".")]
         directory: PathBuf,
-        /// The model to begin with: a directory that `transformers` loads (LLaMA); without it a toy model is trained
+        /// The model to begin with: a directory that `transformers` loads; without it a toy model is trained
         #[arg(long, value_name = "DIR")]
         model: Option<PathBuf>,
     },
     /// Print a script that completes this command line in a shell
     Completions { shell: Shell },
-}
-
-#[derive(Subcommand)]
-pub enum GateVerb {
-    /// Show what the gate of a stage decided, with every number it saw
-    Show {
-        stage: String,
-        file: Option<PathBuf>,
-        #[command(flatten)]
-        which: Which,
-    },
-    /// Judge what is stored by another rule, in the place of all that the gate requires
-    WhatIf {
-        stage: String,
-        /// As in the file: `mean_score > incumbent.mean_score with 95% confidence`
-        rule: String,
-        file: Option<PathBuf>,
-        /// Also what it would have said in every earlier run
-        #[arg(long)]
-        all_runs: bool,
-        #[command(flatten)]
-        store: StoreArgument,
-    },
-    /// Test the rules of gates: FILE says what was measured, and what the gates have to say of it
-    Test {
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
-}
-
-#[derive(Subcommand)]
-pub enum CacheVerb {
-    /// Hash everything anew; says what is damaged and which stages must run again (exit code 1)
-    Verify {
-        file: Option<PathBuf>,
-        /// Move what is damaged to `quarantine/`
-        #[arg(long)]
-        repair: bool,
-        #[command(flatten)]
-        store: StoreArgument,
-    },
-    /// Say what takes how much room
-    Du {
-        file: Option<PathBuf>,
-        #[command(flatten)]
-        store: StoreArgument,
-    },
-    /// Write the result of a stage, with all it consists of, into one file
-    Export {
-        stage: String,
-        file: Option<PathBuf>,
-        /// The file, which must not be there yet
-        #[arg(long, short, value_name = "ARCHIVE")]
-        out: PathBuf,
-        #[command(flatten)]
-        which: Which,
-    },
-    /// Take in what was exported; whatever has the same action finds its result done
-    Import {
-        archive: PathBuf,
-        /// The pipeline file beside which the store lies
-        file: Option<PathBuf>,
-        #[command(flatten)]
-        store: StoreArgument,
-    },
-    /// Let `gc` keep what a run uses
-    Pin {
-        run: String,
-        file: Option<PathBuf>,
-        #[command(flatten)]
-        store: StoreArgument,
-    },
-    /// Pin it no more
-    Unpin {
-        run: String,
-        file: Option<PathBuf>,
-        #[command(flatten)]
-        store: StoreArgument,
-    },
 }
 
 #[derive(Args)]
@@ -321,6 +281,21 @@ pub struct Changes {
     /// Change a value of the file: `ppo_1.with.lr=1e-5`, `vars.steps=20`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Keep and multiply the matrices of frozen models in this precision: `--set dtype=f16`
+    #[arg(long, value_name = "DTYPE", value_parser = ["f32", "f16", "bf16"])]
+    pub dtype: Option<String>,
+    /// Leave out up to N bad rows of a data file, and count them: `--set skip_bad_rows=N`
+    #[arg(long, value_name = "N")]
+    pub skip_bad_rows: Option<u64>,
+}
+
+impl Changes {
+    /// As if all had been typed as `--set`: that is what a run remembers.
+    pub fn all(&self) -> Vec<String> {
+        let dtype = self.dtype.iter().map(|dtype| format!("dtype={dtype}"));
+        let skip = self.skip_bad_rows.iter().map(|rows| format!("skip_bad_rows={rows}"));
+        self.set.iter().cloned().chain(dtype).chain(skip).collect()
+    }
 }
 
 #[derive(Args)]
@@ -375,6 +350,14 @@ fn device() -> impl TypedValueParser<Value = DeviceChoice> {
         "wgpu" => DeviceChoice::Wgpu,
         "cpu" => DeviceChoice::Cpu,
         _ => DeviceChoice::Auto,
+    })
+}
+
+fn dtype() -> impl TypedValueParser<Value = Dtype> {
+    PossibleValuesParser::new(["f32", "f16", "bf16"]).map(|name| match name.as_str() {
+        "f16" => Dtype::F16,
+        "bf16" => Dtype::Bf16,
+        _ => Dtype::F32,
     })
 }
 

@@ -1,10 +1,10 @@
 //! `check`, and the plan of a file for every verb that needs one: read, resolved, its mistakes shown. Knows nothing of
 //! the store.
 
-use super::{Refused, refused, terminal};
-use crate::diagnostic::{self, Source};
+use super::{Refused, model, refused, terminal};
+use crate::diagnostic::{self, Diagnostic, Source};
 use crate::plan::{self, Plan};
-use crate::spec;
+use crate::spec::{self, Spec};
 use anyhow::Result;
 use std::path::Path;
 
@@ -16,23 +16,60 @@ pub fn understand(file: &Path, set: &[String], required: Option<(&str, &str)>) -
     Ok(plan)
 }
 
+/// As [`understand`], with the models of hubs at hand: fetched where they may be, refused where not.
+pub fn understand_whole(file: &Path, set: &[String], fetches: bool) -> Result<Plan> {
+    let (source, mut spec) = read(file, set, None)?;
+    let mut mistakes = Vec::new();
+    for (model, span) in spec.hub_models() {
+        match model::at_hand(&model, fetches) {
+            Ok(Some(snapshot)) => spec.take_hub_model(&model, &snapshot.directory),
+            Ok(None) => {
+                let message = format!("`{model}` is not on this machine, so what it holds is not known");
+                let help = "`pipeline run` fetches it, and so does `pipeline model inspect`";
+                mistakes.push(Diagnostic::error(span, message).help(help));
+            }
+            Err(error) => mistakes.push(Diagnostic::error(span, format!("{error:#}"))),
+        }
+    }
+    if !mistakes.is_empty() {
+        mistakes.extend(std::mem::take(&mut spec.mistakes));
+        return Err(mistaken(&source, &mistakes).into());
+    }
+    let (plan, warnings) = resolve(file, &source, spec)?;
+    terminal::remark(&warnings);
+    Ok(plan)
+}
+
 /// The plan and its warnings as text.
 pub fn plan(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<(Plan, String)> {
+    let (source, spec) = read(file, set, required)?;
+    resolve(file, &source, spec)
+}
+
+fn read(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<(Source, Spec)> {
     let text = std::fs::read_to_string(file).map_err(|error| refused(format!("read {}: {error}", file.display())))?;
     let rule = required.map(|(_, rule)| rule.to_owned());
     let source = Source { path: file.to_owned(), text, overrides: set.to_owned(), rule };
-    let has_color = terminal::stderr_has_color();
-    let mistaken = |mistakes: &[diagnostic::Diagnostic]| Refused(diagnostic::render(&source, mistakes, has_color));
-    let mut spec = spec::read(&source, &|name| std::env::var(name).ok()).map_err(|mistakes| mistaken(&mistakes))?;
+    let spec = spec::read(&source, &|name| std::env::var(name).ok());
+    let mut spec = spec.map_err(|mistakes| mistaken(&source, &mistakes))?;
     if let Some((stage, _)) = required {
         spec::require(&mut spec, stage, &source);
     }
-    let plan = plan::resolve(spec, file.parent().unwrap_or(Path::new(""))).map_err(|mistakes| mistaken(&mistakes))?;
+    Ok((source, spec))
+}
+
+fn resolve(file: &Path, source: &Source, spec: Spec) -> Result<(Plan, String)> {
+    let plan = plan::resolve(spec, file.parent().unwrap_or(Path::new("")));
+    let plan = plan.map_err(|mistakes| mistaken(source, &mistakes))?;
     let warnings = match plan.warnings.is_empty() {
         true => String::new(),
-        false => diagnostic::render(&source, &plan.warnings, has_color),
+        false => diagnostic::render(source, &plan.warnings, terminal::stderr_has_color()),
     };
     Ok((plan, warnings))
+}
+
+fn mistaken(source: &Source, mistakes: &[Diagnostic]) -> Refused {
+    Refused(diagnostic::render(source, mistakes, terminal::stderr_has_color()))
 }
 
 pub fn check(file: &Path, set: &[String]) -> Result<u8> {

@@ -20,7 +20,7 @@ pub enum Format {
 
 pub fn graph(file: &Path, changes: &Changes, format: Format) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
-    let plan = understand(file, &changes.set, None)?;
+    let plan = understand(file, &changes.all(), None)?;
     terminal::say(&match format {
         Format::Text => graph::text(&plan, terminal::page()),
         Format::Dot => graph::dot(&plan),

@@ -1,6 +1,6 @@
 //! `run` and `plan`: one walk over the pipeline, with and without the work. Knows nothing of how a stage is executed.
 
-use super::check::understand;
+use super::check::understand_whole;
 use super::{Asked, find, gates, refused, secrets, terminal};
 use crate::canonical::Canonical;
 use crate::event::Event;
@@ -18,7 +18,7 @@ static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// `means`: with what to do the work; without any nothing is run.
 pub fn walk(asked: &Asked, selected: &selection::Asked, means: Option<&Means>, json: bool) -> Result<u8> {
-    let plan = understand(&asked.file, &asked.changes.set, None)?;
+    let plan = understand_whole(&asked.file, &asked.changes.all(), means.is_some())?;
     let selection = selection::select(&plan, selected).map_err(refused)?;
     if let Some(reason) = means.and_then(|means| slots::too_large(&plan, means.capacity)) {
         return Err(refused(reason));
@@ -33,7 +33,7 @@ pub fn walk(asked: &Asked, selected: &selection::Asked, means: Option<&Means>, j
     };
     let options = run::Options {
         file: asked.file.clone(),
-        overrides: asked.changes.set.clone(),
+        overrides: asked.changes.all(),
         store: asked.store.beside(&asked.file),
         decisions: approvals::decisions(&approvals),
     };

@@ -4,7 +4,9 @@
 use super::graph::Graph;
 use super::{Input, Pin, Reference, Source, StageId};
 use crate::diagnostic::{self, Diagnostic};
+use crate::hub;
 use crate::spec::{PortSpec, SourceSpec, Spec};
+use anyhow::bail;
 use stages::stage::{Accepts, Gives, Kind, Port, did_you_mean};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -44,13 +46,14 @@ pub fn resolve(
                 Reference::Path(path) => {
                     // Without the `./` in the middle, so that messages read well.
                     let path: PathBuf = around.directory.join(path).components().collect();
-                    path_source(kind, port, &path, source, files, mistakes)
+                    path_source(kind, port, &path, source, around.spec.skip_bad_rows, files, mistakes)
                 }
-                Reference::Hub(model) => {
-                    let message = format!("`{model}`: models of a hub are not available yet");
-                    mistakes.push(Diagnostic::error(source.span, message).help("give a local directory"));
-                    None
-                }
+                Reference::Hub(text) => match hub_model(text, source, around, mistakes) {
+                    Some(directory) if directory.exists() => {
+                        path_source(kind, port, &directory, source, around.spec.skip_bad_rows, files, mistakes)
+                    }
+                    directory => directory.map(Source::Path),
+                },
             };
             if let Some(Source::Stage { stage, .. }) = found {
                 graph.add(stage, id, source.span);
@@ -163,8 +166,29 @@ fn accepted(accepts: Accepts) -> &'static str {
         Accepts::Model => "a language model: a stage that makes one, or a directory in Hugging Face layout",
         Accepts::RewardModel => "a reward model: a stage that makes one, or a directory",
         Accepts::Reward => "a reward model: a stage that makes one, a directory, or a rule file (.txt, .tsv)",
-        Accepts::Data => "a data file (.jsonl, .json)",
+        Accepts::Data => "a data file: JSON, JSONL (.gz and .zst, too) or Parquet",
         Accepts::Any => "anything",
+    }
+}
+
+/// Where a model of a hub lies on this machine, or would lie.
+fn hub_model(text: &str, source: &SourceSpec, around: &Around, mistakes: &mut Vec<Diagnostic>) -> Option<PathBuf> {
+    let found = hub::Model::parse(text).and_then(|model| match &around.spec.hub_cache {
+        Some(root) => Ok((hub::cached(&model, root)?, model)),
+        None => bail!("`{text}`: HF_HUB_CACHE, HF_HOME and HOME are not set, so there is no place for it"),
+    });
+    match found {
+        Ok((Some(snapshot), _)) => Some(snapshot.directory),
+        Ok((None, model)) => {
+            let message = format!("`{model}` is not on this machine yet");
+            let help = "`pipeline run` fetches it, and so does `pipeline model inspect`";
+            mistakes.push(Diagnostic::warning(source.span, message).help(help));
+            Some(PathBuf::from(model.to_string()))
+        }
+        Err(error) => {
+            mistakes.push(Diagnostic::error(source.span, format!("{error:#}")));
+            None
+        }
     }
 }
 
@@ -173,6 +197,7 @@ fn path_source(
     port: Option<&'static Port>,
     path: &Path,
     source: &SourceSpec,
+    may_skip: u64,
     files: &mut CheckedFiles,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Source> {
@@ -199,7 +224,7 @@ fn path_source(
     }
     if let (Some(kind), Some(port)) = (kind, port) {
         let key = (kind.name, port.name, path.to_owned());
-        let checked = files.entry(key).or_insert_with(|| stages::kinds::check_input(kind, port, path));
+        let checked = files.entry(key).or_insert_with(|| stages::kinds::check_input(kind, port, path, may_skip));
         if let Err(reason) = checked {
             let reason = reason.strip_prefix("read ").unwrap_or(reason);
             let is_named = reason.starts_with(&path.display().to_string());

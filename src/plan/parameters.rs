@@ -2,17 +2,27 @@
 //! Knows no kind by name.
 
 use crate::diagnostic::Diagnostic;
-use crate::spec::{Node, StageSpec};
-use stages::stage::Kind;
+use crate::spec::{Node, Spanned, StageSpec};
+use stages::model::Dtype;
+use stages::stage::{Kind, did_you_mean};
+
+/// The parameter that `dtype:` of the file stands for.
+const DTYPE: &str = "dtype";
 
 /// With every default; each mistake is shown at its key or value.
 pub fn resolve(
     stage: &StageSpec,
     with: &Node,
     kind: &Kind,
+    dtype: Option<Dtype>,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<serde_json::Value> {
-    let serde_json::Value::Object(given) = with.to_json() else { return None };
+    let serde_json::Value::Object(mut given) = with.to_json() else { return None };
+    if let Some(dtype) = dtype
+        && kind.parameter_docs.iter().any(|(name, _)| *name == DTYPE)
+    {
+        given.entry(DTYPE).or_insert_with(|| dtype.name().into());
+    }
     let found = match (kind.parse)(&given) {
         Ok(parameters) => return Some(parameters),
         Err(found) => found,
@@ -40,6 +50,18 @@ pub fn resolve(
         mistakes.push(Diagnostic { help: mistake.help, ..Diagnostic::error(span, message) });
     }
     None
+}
+
+/// `dtype:` of the file, for every stage that has such a parameter and leaves it open.
+pub fn dtype(typed: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Dtype> {
+    let known = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+    let found = known.into_iter().find(|dtype| dtype.name() == typed.value);
+    if found.is_none() {
+        let message = format!("unknown dtype `{}`", typed.value);
+        let help = did_you_mean(&typed.value, &known.map(Dtype::name));
+        mistakes.push(Diagnostic::error(typed.span, message).help(help));
+    }
+    found
 }
 
 /// serde speaks of Rust's types: `invalid type: string "many", expected u64`.

@@ -11,17 +11,17 @@ fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     fs::create_dir(folder.path().join("model")).unwrap();
-    let config = stages::model::Config::describe(300, 8, 8, 1, (2, 2), 16, (0, 1, 2));
-    write("model/config.json", &config.to_string());
+    let config = fs::read_to_string("stages/tests/parity/llama/config.json").unwrap();
+    write("model/config.json", &config);
     write("model/tokenizer.json", "{}");
-    write("model/model.safetensors", "");
+    fs::copy("stages/tests/parity/llama/model.safetensors", folder.path().join("model/model.safetensors")).unwrap();
     write("corpus.jsonl", "{\"text\": \"a\"}\n");
     write("sft.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
     write("pairs.jsonl", "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n");
     write("prompts.jsonl", "{\"prompt\": \"a\"}\n");
     write("heldout.jsonl", "{\"prompt\": \"b\"}\n");
     fs::create_dir(folder.path().join("gpt2")).unwrap();
-    write("gpt2/config.json", &config.to_string().replace("\"llama\"", "\"mamba\""));
+    write("gpt2/config.json", &config.replace("\"llama\"", "\"mamba\""));
     write("gold.txt", "good\t1\n");
     write("bad.txt", "good 1\n");
     write("empty.jsonl", "");
@@ -303,7 +303,7 @@ stages:
             23 |     from: {policy: sft, reward: rm_1, prompts: model/, baseline: eval}
                |                                                ^^^^^^
                |
-               = help: `prompts` takes a data file (.jsonl, .json)
+               = help: `prompts` takes a data file: JSON, JSONL (.gz and .zst, too) or Parquet
 
             error: `eval` (kind `eval`) gives measurements only, no artifact
               --> rlhf.yaml:23:66
@@ -415,13 +415,11 @@ stages:
               |
               = help: set it with --set vars.data=FOLDER
 
-            error: `hf://llm-jp/150m`: models of a hub are not available yet
+            error: `hf://llm-jp/150m`: HF_HUB_CACHE, HF_HOME and HOME are not set, so there is no place for it
              --> rlhf.yaml:5:33
               |
             5 |   b: {kind: sft, from: {model: "hf://llm-jp/150m", data: sft}}
               |                                 ^^^^^^^^^^^^^^^^
-              |
-              = help: give a local directory
 
             error: `sft` (kind `sft`) gives a language model
              --> rlhf.yaml:5:58
@@ -429,7 +427,7 @@ stages:
             5 |   b: {kind: sft, from: {model: "hf://llm-jp/150m", data: sft}}
               |                                                          ^^^
               |
-              = help: `data` takes a data file (.jsonl, .json)
+              = help: `data` takes a data file: JSON, JSONL (.gz and .zst, too) or Parquet
 
             error: `DIR/gold.txt` is a file
              --> rlhf.yaml:6:34

@@ -161,7 +161,12 @@ pub fn promotion() -> Vec<Event> {
         finished("sft", 41.26),
         ended(
             "sft",
-            done(120, true, 41.26, &[("loss", 0.8123), ("heldout_loss", 0.9), ("gap", 0.0877), ("truncated", 0.0)]),
+            done(
+                120,
+                true,
+                41.26,
+                &[("loss", 0.8123), ("heldout_loss", 0.9), ("gap", 0.0877), ("data_truncated", 0.0)],
+            ),
         ),
         started("rm_1", None),
         finished("rm_1", 32.0),

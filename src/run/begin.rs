@@ -94,7 +94,8 @@ impl Run<'_> {
             }
         }
         let stage = &self.plan.stages[request.limits_of];
-        let host = Host { device, secrets: stage.secrets.clone(), audit: stage.audit };
+        let host =
+            Host { device, secrets: stage.secrets.clone(), audit: stage.audit, skip_bad_rows: self.plan.skip_bad_rows };
         let attempt = match attempt::prepare(&self.options.store, self.store, &request.action, host, self.contents) {
             Ok(attempt) => attempt,
             Err(error) if error.is::<Damaged>() && self.mends < MENDS => {

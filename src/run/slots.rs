@@ -57,10 +57,15 @@ pub fn too_large(plan: &Plan, capacity: Resources) -> Option<String> {
 
 /// One GPU, and the memory of this machine; where the system does not tell it, no bound.
 pub fn of_this_machine() -> Resources {
+    Resources { gpu: 1, memory: memory("MemTotal").unwrap_or(u64::MAX) }
+}
+
+/// Bytes, as the system tells them under this name; `None` where it does not.
+pub fn memory(name: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total =
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    Resources { gpu: 1, memory: total.map_or(u64::MAX, |kib: u64| kib * 1024) }
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    let (_, amount) = fields.find(|(field, _)| *field == name)?;
+    amount.trim().strip_suffix("kB")?.trim().parse().ok().map(|kib: u64| kib * 1024)
 }
 
 #[cfg(test)]

@@ -1,26 +1,36 @@
-//! Reading data files: rows out of JSON or JSONL, the first bad one named by file, line and field.
-//! Knows nothing of tokens.
+//! Data files as what a stage asks of them: texts, prompts, examples, preferences. The first bad row is named by file,
+//! line and field; how many may be left out is for the user to say. Knows nothing of tokens.
 
+mod file;
+mod inspect;
+mod row;
+
+pub use file::Place;
+pub use inspect::{Found, inspect, percentile};
+pub use row::{Format, Message, Prompt};
+
+use crate::stage::{Direction, Metric};
 use anyhow::{Context, Result, bail};
+use row::Answers;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 /// A row that asks for an answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Prompt {
+pub struct Question {
     /// The field `id`, else the row's number from 1.
     pub id: String,
-    pub prompt: String,
+    pub prompt: Prompt,
     /// The field `prompt_group`: prompts of one group (one dialogue, one template) are no independent evidence.
     pub group: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
-    pub prompt: String,
+    pub prompt: Prompt,
     pub completion: String,
+    pub place: Place,
 }
 
 /// One prompt, its answers, and which is preferred to which: `(chosen, rejected)` as indices of `answers`.
@@ -29,177 +39,268 @@ pub struct Preference {
     pub id: String,
     /// The field `prompt_group`, else the `id`.
     pub group: String,
-    pub prompt: String,
+    pub prompt: Prompt,
     pub answers: Vec<String>,
     pub pairs: Vec<(usize, usize)>,
 }
 
-pub fn texts(path: &Path) -> Result<Vec<String>> {
-    rows(path, |row, _| text(row, "text"))
+// ------------------------------------------------------------------------------------------- what became of the rows
+
+/// How many bad rows may be left out, and what became of all rows.
+#[derive(Clone, Debug, Default)]
+pub struct Sieve {
+    /// `--skip-bad-rows`.
+    pub may_skip: u64,
+    /// Rows of the files.
+    pub rows: u64,
+    /// Rows that are not used: bad ones, and those that say nothing (a preference between equals).
+    pub dropped: u64,
+    /// Rows cut to the longest length.
+    pub truncated: u64,
+    bad: u64,
 }
 
-pub fn prompts(path: &Path) -> Result<Vec<Prompt>> {
-    let prompts =
-        rows(path, |row, number| Ok(Prompt { id: id(row, number), prompt: text(row, "prompt")?, group: group(row)? }))?;
-    let mut seen = BTreeMap::new();
-    for (number, row) in prompts.iter().enumerate() {
-        if let Some(first) = seen.insert(&row.id, number) {
-            bail!("read {}: rows {} and {} have the same id `{}`", path.display(), first + 1, number + 1, row.id);
+/// Reported by every kind that trains.
+pub const METRICS: [Metric; 3] = [
+    Metric { name: "data_rows", direction: Direction::Neutral, doc: "rows of the data files" },
+    Metric {
+        name: "data_dropped",
+        direction: Direction::Lower,
+        doc: "rows not used: bad ones that `--skip-bad-rows` let pass, and rows that prefer nothing",
+    },
+    Metric { name: "data_truncated", direction: Direction::Lower, doc: "rows cut to the longest length" },
+];
+
+impl Sieve {
+    pub fn new(may_skip: u64) -> Sieve {
+        Sieve { may_skip, ..Sieve::default() }
+    }
+
+    /// What could be made of a row; `None` if it could not and may be left out.
+    ///
+    /// # Errors
+    /// The row's own, when no more may be left out.
+    pub fn take<T>(&mut self, row: Result<T>) -> Result<Option<T>> {
+        match row {
+            Ok(row) => Ok(Some(row)),
+            Err(error) if self.bad < self.may_skip => {
+                self.bad += 1;
+                self.dropped += 1;
+                tracing::warn!("a row is left out: {error:#}");
+                Ok(None)
+            }
+            Err(error) if self.may_skip == 0 => Err(error),
+            Err(error) => Err(error.context(format!(
+                "there are more bad rows than the {} that `--skip-bad-rows` lets pass; the next",
+                self.may_skip
+            ))),
         }
     }
-    Ok(prompts)
+
+    /// In the order of [`METRICS`].
+    pub fn metrics(&self) -> [(&'static str, f64); 3] {
+        let counts = [self.rows, self.dropped, self.truncated];
+        std::array::from_fn(|at| (METRICS[at].name, counts[at] as f64))
+    }
 }
 
-pub fn examples(path: &Path) -> Result<Vec<Example>> {
-    rows(path, |row, _| Ok(Example { prompt: text(row, "prompt")?, completion: filled(row, "completion")? }))
+// ------------------------------------------------------------------------------------------------ what stages ask for
+
+/// Documents of raw text: rows with a field `text`.
+///
+/// # Errors
+/// The file cannot be read, or more of its rows than may be left out.
+pub fn texts(path: &Path, sieve: &mut Sieve) -> Result<Vec<String>> {
+    Ok(rows(path, sieve, |value, _| row::document(value))?.into_iter().map(|(_, text)| text).collect())
 }
 
-/// Pairs `{prompt, chosen, rejected}` or rankings `{prompt, completion: [K], ranking: [K]}` (smaller is
-/// better; ties make no pair). Rows of one prompt become one preference, so that no prompt lies on both sides of a
-/// split and its pairs weigh together (Ouyang et al. 2022, §3.5). A prompt without any pair is left out.
-pub fn preferences(path: &Path) -> Result<Vec<Preference>> {
-    let mut all: Vec<Preference> = Vec::new();
-    let mut places: BTreeMap<String, usize> = BTreeMap::new();
-    for row in rows(path, preference)? {
+/// Rows that ask for an answer, of any format; answers they hold are left aside.
+///
+/// # Errors
+/// As [`texts`]; or two rows have one id.
+pub fn prompts(path: &Path, sieve: &mut Sieve) -> Result<Vec<Question>> {
+    let read = |value: &Value, number| {
+        Ok(Question { id: row::id(value, number), prompt: row::read(value)?.0, group: row::group(value)? })
+    };
+    let questions = rows(path, sieve, read)?;
+    let mut seen = BTreeMap::new();
+    for (place, question) in &questions {
+        if let Some(first) = seen.insert(&question.id, place) {
+            bail!("read {}: {first} and {place} have the same id `{}`", path.display(), question.id);
+        }
+    }
+    Ok(questions.into_iter().map(|(_, question)| question).collect())
+}
+
+/// Prompts with one answer to learn: the only one, else the chosen or best one. Rows whose answer was labelled as
+/// unwanted are left out.
+///
+/// # Errors
+/// As [`texts`].
+pub fn examples(path: &Path, sieve: &mut Sieve) -> Result<Vec<Example>> {
+    let read = |value: &Value, _| {
+        let (prompt, answers) = row::read(value)?;
+        Ok((prompt, best(answers)?))
+    };
+    let rows = rows(path, sieve, read)?;
+    let all = rows.len();
+    let wanted = rows
+        .into_iter()
+        .filter_map(|(place, (prompt, completion))| completion.map(|completion| Example { prompt, completion, place }));
+    let wanted: Vec<Example> = wanted.collect();
+    sieve.dropped += (all - wanted.len()) as u64;
+    if wanted.is_empty() {
+        bail!("read {}: no row has an answer that was wanted", path.display());
+    }
+    Ok(wanted)
+}
+
+fn best(answers: Answers) -> Result<Option<String>> {
+    let first_best = |answers: Vec<(String, f64)>| {
+        let mut best: Option<(String, f64)> = None;
+        for (answer, value) in answers {
+            if best.as_ref().is_none_or(|(_, highest)| value > *highest) {
+                best = Some((answer, value));
+            }
+        }
+        best.map(|(answer, _)| answer)
+    };
+    let answer = match answers {
+        Answers::None => bail!("no field `completion`"),
+        Answers::Labelled(_, false) => return Ok(None),
+        Answers::One(answer) | Answers::Labelled(answer, true) | Answers::Pair { chosen: answer, .. } => Some(answer),
+        Answers::Ranked(ranked) => {
+            first_best(ranked.into_iter().map(|(answer, rank)| (answer, -(rank as f64))).collect())
+        }
+        Answers::Rated(rated) => first_best(rated),
+    };
+    match answer {
+        Some(answer) if !answer.is_empty() => Ok(Some(answer)),
+        _ => bail!("field `completion` is empty"),
+    }
+}
+
+/// Pairs, rankings (ties make no pair), ratings and labels (answers to one prompt are compared, over all rows). Rows of
+/// one prompt become one preference, so that no prompt lies on both sides of a split and its pairs weigh together
+/// (Ouyang et al. 2022, §3.5). A prompt without any pair is left out.
+///
+/// # Errors
+/// As [`texts`]; or no row prefers one answer to another.
+pub fn preferences(path: &Path, sieve: &mut Sieve) -> Result<Vec<Preference>> {
+    let read = |value: &Value, number| {
+        let (prompt, answers) = row::read(value)?;
+        let id = row::id(value, number);
+        let group = row::group(value)?.unwrap_or_else(|| id.clone());
+        if matches!(answers, Answers::None | Answers::One(_)) {
+            bail!("no field `chosen` (nor `ranking`, `rating` or `label`)");
+        }
+        Ok((Preference { id, group, prompt, answers: Vec::new(), pairs: Vec::new() }, answers))
+    };
+    // What is known of a prompt so far: the preference, its rated answers by place, and its rows.
+    type Gathered = (Preference, Vec<(usize, f64)>, u64);
+    let mut all: Vec<Gathered> = Vec::new();
+    let mut places: BTreeMap<Prompt, usize> = BTreeMap::new();
+    for (_, (row, answers)) in rows(path, sieve, read)? {
         let place = *places.entry(row.prompt.clone()).or_insert_with(|| {
-            all.push(Preference { answers: Vec::new(), pairs: Vec::new(), ..row.clone() });
+            all.push((row, Vec::new(), 0));
             all.len() - 1
         });
-        merge(&mut all[place], row);
+        let (preference, rated, rows) = &mut all[place];
+        gather(preference, rated, answers);
+        *rows += 1;
     }
-    all.retain(|row| !row.pairs.is_empty());
-    if all.is_empty() {
+    for (preference, rated, rows) in &mut all {
+        let values: Vec<f64> = rated.iter().map(|(_, value)| *value).collect();
+        let pairs = pairs_of(&values, |one, other| one > other);
+        let places = pairs.into_iter().map(|(better, worse)| (rated[better].0, rated[worse].0));
+        preference.pairs.extend(places.filter(|(better, worse)| better != worse));
+        if preference.pairs.is_empty() {
+            sieve.dropped += *rows;
+        }
+    }
+    let preferences: Vec<Preference> =
+        all.into_iter().map(|(preference, ..)| preference).filter(|preference| !preference.pairs.is_empty()).collect();
+    if preferences.is_empty() {
         bail!("read {}: no row prefers one answer to another", path.display());
     }
-    Ok(all)
+    Ok(preferences)
 }
 
 /// Equal answers are one; a preference of an answer to itself says nothing.
-fn merge(into: &mut Preference, row: Preference) {
-    let mut place = |answer: &String| {
-        into.answers.iter().position(|known| known == answer).unwrap_or_else(|| {
-            into.answers.push(answer.clone());
-            into.answers.len() - 1
+fn gather(into: &mut Preference, rated: &mut Vec<(usize, f64)>, answers: Answers) {
+    let known = &mut into.answers;
+    let mut place = |answer: String| {
+        known.iter().position(|known| *known == answer).unwrap_or_else(|| {
+            known.push(answer);
+            known.len() - 1
         })
     };
-    let places: Vec<usize> = row.answers.iter().map(&mut place).collect();
-    let pairs = row.pairs.iter().map(|(better, worse)| (places[*better], places[*worse]));
-    into.pairs.extend(pairs.filter(|(better, worse)| better != worse));
-}
-
-/// All that a port of a kind will ask of this file, asked before anything runs.
-pub fn check(kind: &str, port: &str, path: &Path) -> Result<(), String> {
-    let outcome = match (kind, port) {
-        ("pretrain", "text") => texts(path).map(drop),
-        ("sft", "data") => examples(path).map(drop),
-        ("rm", _) => preferences(path).map(drop),
-        (_, "prompts") => prompts(path).map(drop),
-        _ => Ok(()),
+    let pairs: Vec<(usize, usize)> = match answers {
+        Answers::None | Answers::One(_) => Vec::new(),
+        Answers::Pair { chosen, rejected } => vec![(place(chosen), place(rejected))],
+        Answers::Ranked(ranked) => {
+            let (answers, ranks): (Vec<String>, Vec<i64>) = ranked.into_iter().unzip();
+            let places: Vec<usize> = answers.into_iter().map(place).collect();
+            let pairs = ranking_pairs(&ranks).into_iter();
+            pairs.map(|(better, worse)| (places[better], places[worse])).collect()
+        }
+        Answers::Rated(more) => {
+            rated.extend(more.into_iter().map(|(answer, value)| (place(answer), value)));
+            Vec::new()
+        }
+        Answers::Labelled(answer, label) => {
+            rated.push((place(answer), f64::from(u8::from(label))));
+            Vec::new()
+        }
     };
-    outcome.map_err(|error| format!("{error:#}"))
+    into.pairs.extend(pairs.into_iter().filter(|(better, worse)| better != worse));
 }
 
 /// Winners and losers of a ranking: smaller is better, ties make no pair.
 pub fn ranking_pairs(ranking: &[i64]) -> Vec<(usize, usize)> {
-    let indices = 0..ranking.len();
-    indices
-        .clone()
-        .flat_map(|i| indices.clone().map(move |j| (i, j)))
-        .filter(|(i, j)| i < j && ranking[*i] != ranking[*j])
-        .map(|(i, j)| if ranking[i] < ranking[j] { (i, j) } else { (j, i) })
-        .collect()
+    pairs_of(ranking, |one, other| one < other)
 }
 
-fn preference(row: &Value, number: usize) -> Result<Preference> {
-    let (id, prompt) = (id(row, number), text(row, "prompt")?);
-    let group = group(row)?.unwrap_or_else(|| id.clone());
-    if row.get("ranking").is_none() {
-        let answers = vec![filled(row, "chosen")?, filled(row, "rejected")?];
-        return Ok(Preference { id, group, prompt, answers, pairs: vec![(0, 1)] });
-    }
-    let answers: Vec<String> = list(row, "completion", |value| value.as_str().map(str::to_owned), "texts")?;
-    let ranking: Vec<i64> = list(row, "ranking", Value::as_i64, "whole numbers")?;
-    if answers.len() != ranking.len() {
-        bail!("`completion` has {} answers, `ranking` has {} ranks", answers.len(), ranking.len());
-    }
-    let pairs = ranking_pairs(&ranking);
-    Ok(Preference { id, group, prompt, answers, pairs })
+fn pairs_of<T>(values: &[T], is_better: impl Fn(&T, &T) -> bool) -> Vec<(usize, usize)> {
+    let all = (0..values.len()).flat_map(|i| (i + 1..values.len()).map(move |j| (i, j)));
+    all.filter_map(|(i, j)| match (is_better(&values[i], &values[j]), is_better(&values[j], &values[i])) {
+        (true, _) => Some((i, j)),
+        (_, true) => Some((j, i)),
+        _ => None,
+    })
+    .collect()
 }
 
-fn id(row: &Value, number: usize) -> String {
-    match row.get("id") {
-        Some(Value::String(id)) => id.clone(),
-        Some(other) if !other.is_null() => other.to_string(),
-        _ => number.to_string(),
+/// All that a port of a kind will ask of this file, asked before anything runs.
+///
+/// # Errors
+/// What the stage would say.
+pub fn check(kind: &str, port: &str, path: &Path, may_skip: u64) -> Result<()> {
+    let sieve = &mut Sieve::new(may_skip);
+    match (kind, port) {
+        ("pretrain", "text") => texts(path, sieve).map(drop),
+        ("sft", "data") => examples(path, sieve).map(drop),
+        ("rm", _) => preferences(path, sieve).map(drop),
+        (_, "prompts") => prompts(path, sieve).map(drop),
+        _ => Ok(()),
     }
 }
 
-/// Rows of one group are no independent evidence of each other.
-fn group(row: &Value) -> Result<Option<String>> {
-    match row.get("prompt_group") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(group)) => Ok(Some(group.clone())),
-        Some(Value::Number(group)) => Ok(Some(group.to_string())),
-        Some(other) => bail!("field `prompt_group` is {}, neither a text nor a number", name(other)),
-    }
-}
-
-fn text(row: &Value, field: &str) -> Result<String> {
-    match row.get(field) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(other) => bail!("field `{field}` is {}, not a text", name(other)),
-        None => bail!("no field `{field}`"),
-    }
-}
-
-fn filled(row: &Value, field: &str) -> Result<String> {
-    let text = text(row, field)?;
-    if text.is_empty() {
-        bail!("field `{field}` is empty");
-    }
-    Ok(text)
-}
-
-fn list<T>(row: &Value, field: &str, item: impl Fn(&Value) -> Option<T>, of: &str) -> Result<Vec<T>> {
-    let Some(values) = row.get(field).and_then(Value::as_array) else {
-        bail!("field `{field}` is no list of {of}");
-    };
-    values.iter().map(|value| item(value).with_context(|| format!("field `{field}` is no list of {of}"))).collect()
-}
-
-fn name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// Reads every row with `read(row, number)`; numbers count rows from 1.
-fn rows<T>(path: &Path, read: impl Fn(&Value, usize) -> Result<T>) -> Result<Vec<T>> {
-    let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-    let whole = String::from_utf8(bytes).with_context(|| format!("read {}: not UTF-8", path.display()))?;
-    let whole = whole.trim_start_matches('\u{feff}');
-    let mut out = Vec::new();
-    if path.extension().is_some_and(|format| format == "json") {
-        let values: Vec<Value> =
-            serde_json::from_str(whole).with_context(|| format!("read {}: not a JSON list of rows", path.display()))?;
-        for (index, value) in values.iter().enumerate() {
-            out.push(read(value, index + 1).with_context(|| format!("read {}: row {}", path.display(), index + 1))?);
-        }
-    } else {
-        for (index, line) in whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let row = serde_json::from_str(line)
-                .map_err(|error: serde_json::Error| anyhow::anyhow!("not JSON, at column {}", error.column()))
-                .and_then(|value| read(&value, out.len() + 1));
-            out.push(row.with_context(|| format!("read {}: line {}", path.display(), index + 1))?);
-        }
+/// The rows that can be read, each with its place.
+fn rows<T: Send>(
+    path: &Path,
+    sieve: &mut Sieve,
+    read: impl Fn(&Value, usize) -> Result<T> + Sync,
+) -> Result<Vec<(Place, T)>> {
+    let (_, outcomes) = file::rows(path, read)?;
+    sieve.rows += outcomes.len() as u64;
+    let mut out = Vec::with_capacity(outcomes.len());
+    for (place, outcome) in outcomes {
+        let outcome = outcome.with_context(|| format!("read {}: {place}", path.display()));
+        out.extend(sieve.take(outcome)?.map(|row| (place, row)));
     }
     if out.is_empty() {
-        bail!("read {}: the file has no rows", path.display());
+        bail!("read {}: every row was left out", path.display());
     }
     Ok(out)
 }
@@ -208,12 +309,14 @@ fn rows<T>(path: &Path, read: impl Fn(&Value, usize) -> Result<T>) -> Result<Vec
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
+    use std::fs;
+    use std::io::Write;
 
     fn refused(kind: &str, port: &str, text: &str, expected: Expect) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.jsonl");
         fs::write(&path, text).unwrap();
-        let message = check(kind, port, &path).unwrap_err();
+        let message = format!("{:#}", check(kind, port, &path, 0).unwrap_err());
         expected.assert_eq(&message.replace(&format!("{}/", dir.path().display()), ""));
     }
 
@@ -248,7 +351,7 @@ mod tests {
             "eval",
             "prompts",
             "{\"id\": 1, \"prompt\": \"a\"}\n{\"id\": 1, \"prompt\": \"b\"}",
-            expect!["read rows.jsonl: rows 1 and 2 have the same id `1`"],
+            expect!["read rows.jsonl: line 1 and line 2 have the same id `1`"],
         );
     }
 
@@ -269,17 +372,231 @@ mod tests {
 {"prompt": "p", "completion": ["c", "b", "b"], "ranking": [1, 2, 3]}
 "#;
         fs::write(&path, rows).unwrap();
-        let read = preferences(&path).unwrap();
+        let read = preferences(&path, &mut Sieve::default()).unwrap();
         let shown: Vec<_> =
-            read.iter().map(|row| (row.prompt.as_str(), row.answers.join(""), row.pairs.clone())).collect();
-        let expected =
-            [("p", "abc".to_owned(), vec![(0, 1), (0, 2), (2, 1), (2, 1)]), ("q", "xy".to_owned(), vec![(0, 1)])];
-        assert_eq!(shown, expected);
+            read.iter().map(|row| (row.prompt.to_string(), row.answers.join(""), row.pairs.clone())).collect();
+        let expected = [("p", "abc", vec![(0, 1), (0, 2), (2, 1), (2, 1)]), ("q", "xy", vec![(0, 1)])];
+        assert_eq!(shown, expected.map(|(prompt, answers, pairs)| (prompt.to_owned(), answers.to_owned(), pairs)));
     }
 
     /// golden/rlhf-golden.json, `ranking_to_pairs`.
     #[test]
     fn a_ranking_gives_its_pairs_and_drops_ties() {
         assert_eq!(ranking_pairs(&[2, 1, 3, 2]), [(1, 0), (0, 2), (1, 2), (1, 3), (3, 2)]);
+    }
+
+    /// What each format says, as a person would say it.
+    fn said(row: &str) -> String {
+        let value: Value = serde_json::from_str(row).unwrap();
+        let format = row::format(&value).map_or("unknown", Format::name);
+        match row::read(&value) {
+            Ok((prompt, answers)) => {
+                let how = if matches!(prompt, Prompt::Chat(_)) { "chat" } else { "text" };
+                format!("{format}: {how} {:?} -> {answers:?}\n", prompt.to_string())
+            }
+            Err(error) => format!("{format}: {error:#}\n"),
+        }
+    }
+
+    #[test]
+    fn every_format_says_who_is_asked_what_and_which_answers_there_are() {
+        let rows = [
+            r#"{"prompt": "p", "completion": "c"}"#,
+            r#"{"prompt": "p"}"#,
+            r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}"#,
+            r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "u"}, {"type": "text", "text": "v"}]}]}"#,
+            r#"{"instruction": "i", "input": "j", "output": "o"}"#,
+            r#"{"instruction": "i", "input": "", "output": "o", "system": "s"}"#,
+            r#"{"conversations": [{"from": "human", "value": "h"}, {"from": "gpt", "value": "g"}]}"#,
+            r#"{"conversations": [{"from": "human", "value": "h"}], "chosen": {"from": "gpt", "value": "c"}, "rejected": {"from": "gpt", "value": "r"}}"#,
+            r#"{"prompt": [{"role": "user", "content": "u"}], "chosen": [{"role": "assistant", "content": "c"}], "rejected": [{"role": "assistant", "content": "r"}]}"#,
+            r#"{"chosen": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "c"}], "rejected": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "r"}]}"#,
+            r#"{"prompt": "p", "completion": ["a", "b"], "ranking": [2, 1], "score": [5, 9]}"#,
+            r#"{"prompt": "p", "completion": ["a", "b"], "ratings": [0.5, 2]}"#,
+            r#"{"prompt": "p", "completion": "a", "rating": 4}"#,
+            r#"{"prompt": "p", "completion": "a", "label": false}"#,
+            r#"{"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}], "label": true}"#,
+        ];
+        expect![[r#"
+            prompt/completion: text "p" -> One("c")
+            prompts: text "p" -> None
+            messages: chat "system: s\nuser: u" -> One("a")
+            messages: chat "uv" -> None
+            alpaca: chat "i\n\nj" -> One("o")
+            alpaca: chat "system: s\nuser: i" -> One("o")
+            sharegpt: chat "h" -> One("g")
+            chosen/rejected: chat "h" -> Pair { chosen: "c", rejected: "r" }
+            chosen/rejected: chat "u" -> Pair { chosen: "c", rejected: "r" }
+            chosen/rejected: chat "u" -> Pair { chosen: "c", rejected: "r" }
+            rankings: text "p" -> Ranked([("a", 2), ("b", 1)])
+            ratings: text "p" -> Rated([("a", 0.5), ("b", 2.0)])
+            ratings: text "p" -> Rated([("a", 4.0)])
+            KTO labels: text "p" -> Labelled("a", false)
+            KTO labels: chat "u" -> Labelled("a", true)
+        "#]]
+        .assert_eq(&rows.map(said).concat());
+    }
+
+    #[test]
+    fn a_row_that_breaks_its_format_says_where() {
+        let rows = [
+            r#"{"question": "q"}"#,
+            r#"{"messages": []}"#,
+            r#"{"messages": [{"role": "user"}]}"#,
+            r#"{"messages": [{"role": "user", "content": [{"type": "image"}]}]}"#,
+            r#"{"messages": [{"role": "assistant", "content": "a"}]}"#,
+            r#"{"messages": "hello"}"#,
+            r#"{"prompt": "p", "chosen": "c"}"#,
+            r#"{"chosen": "c", "rejected": "r"}"#,
+            r#"{"chosen": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "c"}], "rejected": [{"role": "user", "content": "v"}, {"role": "assistant", "content": "r"}]}"#,
+            r#"{"prompt": "p", "completion": ["a"], "rating": [1, 2]}"#,
+            r#"{"prompt": "p", "completion": "a", "label": "good"}"#,
+            r#"{"instruction": 3}"#,
+        ];
+        expect![[r#"
+            unknown: no field `prompt` (nor one of another known format: `messages`, `conversations`, `instruction`, `chosen` and `rejected`)
+            messages: field `messages` is an empty list
+            messages: field `messages`, turn 1: no field `content`
+            messages: field `messages`, turn 1: a part of type `image` is not supported, only `text`
+            messages: field `messages` holds an answer and no question
+            messages: field `messages` is no list of turns
+            chosen/rejected: no field `rejected`
+            chosen/rejected: no field `prompt`
+            chosen/rejected: `chosen` and `rejected` answer different dialogues: all but their last turn has to be the same
+            ratings: `completion` has 1 answers, `rating` has 2 ratings
+            KTO labels: field `label` is a text, neither true nor false
+            alpaca: field `instruction` is a number, not a text
+        "#]].assert_eq(&rows.map(said).concat());
+    }
+
+    fn file(bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows");
+        fs::write(&path, bytes).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn ratings_and_labels_of_one_prompt_are_compared_over_all_rows() {
+        let rows = r#"{"prompt": "p", "completion": "a", "label": true}
+{"prompt": "q", "completion": "x", "rating": 1}
+{"prompt": "p", "completion": "b", "label": false}
+{"prompt": "q", "completion": "y", "rating": 3.5}
+{"prompt": "r", "completion": "z", "label": true}
+"#;
+        let (_dir, path) = file(rows.as_bytes());
+        let mut sieve = Sieve::default();
+        let read = preferences(&path, &mut sieve).unwrap();
+        let pairs: Vec<_> = read.iter().map(|row| (row.prompt.to_string(), row.pairs.clone())).collect();
+        assert_eq!(pairs, [("p".to_owned(), vec![(0, 1)]), ("q".to_owned(), vec![(1, 0)])]);
+        assert_eq!((sieve.rows, sieve.dropped), (5, 1), "what is said of `r` compares nothing");
+    }
+
+    #[test]
+    fn examples_take_the_answer_that_was_wanted() {
+        let rows = r#"{"prompt": "p", "chosen": "a", "rejected": "b"}
+{"prompt": "p", "completion": ["a", "b"], "ranking": [2, 1]}
+{"prompt": "p", "completion": "c", "label": false}
+{"prompt": "p", "completion": ["a", "b"], "rating": [3, 1]}
+"#;
+        let (_dir, path) = file(rows.as_bytes());
+        let mut sieve = Sieve::default();
+        let taken: String = examples(&path, &mut sieve).unwrap().into_iter().map(|row| row.completion).collect();
+        assert_eq!((taken.as_str(), sieve.rows, sieve.dropped), ("aba", 4, 1));
+    }
+
+    #[test]
+    fn the_first_bytes_say_what_a_file_is() {
+        let rows = r#"{"prompt": "p", "completion": "c"}
+{"prompt": "q", "completion": "d"}
+"#;
+        let list = format!("\u{feff} [{}]", rows.trim().replace('\n', ","));
+        let zip = |text: &str| {
+            let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            out.write_all(text.as_bytes()).unwrap();
+            out.finish().unwrap()
+        };
+        // As `cat a.gz b.gz` makes one.
+        let (first, second) = rows.split_once('\n').unwrap();
+        let joined = [zip(&format!("{first}\n")), zip(second)].concat();
+        let files = [
+            rows.as_bytes().to_vec(),
+            rows.replace('\n', "\r\n").into_bytes(),
+            list.clone().into_bytes(),
+            zip(&list),
+            joined,
+            zstd::stream::encode_all(rows.as_bytes(), 3).unwrap(),
+            parquet(&[("p", "c"), ("q", "d")]),
+        ];
+        for bytes in files {
+            let (_dir, path) = file(&bytes);
+            let read = examples(&path, &mut Sieve::default()).unwrap();
+            let read: String = read.iter().map(|row| format!("{}{}", row.prompt, row.completion)).collect();
+            assert_eq!(read, "pcqd", "{:?}", &bytes[..4]);
+        }
+    }
+
+    fn parquet(rows: &[(&str, &str)]) -> Vec<u8> {
+        use parquet::data_type::{ByteArray, ByteArrayType};
+        let schema = "message rows { required binary prompt (UTF8); required binary completion (UTF8); }";
+        let schema = std::sync::Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
+        let mut out = Vec::new();
+        let mut writer =
+            parquet::file::writer::SerializedFileWriter::new(&mut out, schema, Default::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        for column in [0, 1] {
+            let values: Vec<ByteArray> =
+                rows.iter().map(|row| ByteArray::from(if column == 0 { row.0 } else { row.1 })).collect();
+            let mut writer = group.next_column().unwrap().unwrap();
+            writer.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+            writer.close().unwrap();
+        }
+        group.close().unwrap();
+        writer.close().unwrap();
+        out
+    }
+
+    #[test]
+    fn as_many_bad_rows_are_left_out_as_was_said_and_keep_their_numbers() {
+        let rows = "{\"prompt\": \"a\"}\n{\"prompt\": 3}\nnonsense\n{\"prompt\": \"b\"}\n";
+        let (_dir, path) = file(rows.as_bytes());
+        let mut sieve = Sieve::new(2);
+        let ids: String = prompts(&path, &mut sieve).unwrap().into_iter().map(|row| row.id).collect();
+        assert_eq!((ids.as_str(), sieve.rows, sieve.dropped), ("14", 4, 2));
+        let told = |may_skip| {
+            let error = prompts(&path, &mut Sieve::new(may_skip)).unwrap_err();
+            format!("{error:#}\n").replace(&path.display().to_string(), "FILE")
+        };
+        expect![[r#"
+            read FILE: line 2: field `prompt` is a number, not a text
+            there are more bad rows than the 1 that `--skip-bad-rows` lets pass; the next: read FILE: line 3: not JSON, at column 2
+        "#]].assert_eq(&[told(0), told(1)].concat());
+    }
+
+    #[test]
+    fn damaged_files_are_told_as_such() {
+        let whole = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default()).finish().unwrap();
+        let told = |bytes: &[u8]| {
+            let (_dir, path) = file(bytes);
+            let error = prompts(&path, &mut Sieve::default()).unwrap_err();
+            format!("{error:#}\n").replace(&path.display().to_string(), "FILE")
+        };
+        let damaged = [
+            told(&whole[..6]),
+            told(b"[{\"prompt\": 1},"),
+            told(b"\xff\xfe\n"),
+            told(b"PAR1 and no more"),
+            told(&[&parquet(&[("p", "c")])[..4], &[0xff; 40], &parquet(&[("p", "c")])[44..]].concat()),
+            told(&zstd::stream::encode_all(&whole[..], 3).unwrap()),
+        ];
+        expect![[r#"
+            read FILE: the compressed data is damaged: unexpected end of file
+            read FILE: not a JSON list of rows, at line 1, column 15
+            read FILE: line 1: not UTF-8
+            read FILE: Parquet error: Invalid Parquet file. Corrupt footer
+            read FILE: row 1: Parquet error: Unexpected struct field type 15
+            read FILE: it is compressed twice, or a compressed Parquet file; unpack it
+        "#]]
+        .assert_eq(&damaged.concat());
     }
 }

@@ -13,6 +13,7 @@
 //! <work>/outcome.json  out: written last, by rename; none means that the attempt failed
 //! ```
 
+use crate::data::Sieve;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,6 +45,13 @@ pub struct Host {
     /// Whether the files that the command reads are noted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub audit: bool,
+    /// Bad rows of its data files that may be left out. Where they are fewer, the result does not depend on it.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub skip_bad_rows: u64,
+}
+
+fn is_none(rows: &u64) -> bool {
+    *rows == 0
 }
 
 /// Why a stage ended early, at the wish of whoever sent SIGTERM: the next attempt goes on after this step.
@@ -161,6 +169,11 @@ impl Io {
 
     pub fn is_audited(&self) -> bool {
         self.host.audit
+    }
+
+    /// What may be left out of the data, and what has been read of it: nothing yet.
+    pub fn sieve(&self) -> Sieve {
+        Sieve::new(self.host.skip_bad_rows)
     }
 
     /// The stage's own directory, which is also the current directory of an `exec` command.

@@ -10,10 +10,13 @@ pub mod rm;
 pub mod scores;
 pub mod sft;
 
+use crate::chat::Template;
 use crate::data;
+use crate::model::memory::{self, Load, Memory};
 use crate::model::weights;
-use crate::model::{Config, artifact};
+use crate::model::{Config, Dtype, artifact, llama2c};
 use crate::stage::{Accepts, Kind, Port};
+use anyhow::{Result, bail};
 use std::path::Path;
 
 /// The kinds a pipeline file may name, in the order `pipeline kinds` prints them.
@@ -31,22 +34,62 @@ pub fn kind_or_part(name: &str) -> Option<&'static Kind> {
     kind(name).or_else(|| PARTS.iter().copied().find(|kind| kind.name == name))
 }
 
-/// What a stage would find wrong with this path, asked before anything runs.
-pub fn check_input(kind: &Kind, port: &Port, path: &Path) -> Result<(), String> {
-    match port.accepts {
-        Accepts::Data => data::check(kind.name, port.name, path),
-        Accepts::Reward if path.is_file() => scores::valences(path).map(drop).map_err(|error| format!("{error:#}")),
+/// What a stage would find wrong with this path, asked before anything runs. `may_skip` bad rows of a data file are
+/// nothing wrong.
+pub fn check_input(kind: &Kind, port: &Port, path: &Path, may_skip: u64) -> Result<(), String> {
+    let found = match port.accepts {
+        Accepts::Data => data::check(kind.name, port.name, path, may_skip),
+        Accepts::Reward if path.is_file() => scores::valences(path).map(drop),
         Accepts::Model | Accepts::RewardModel | Accepts::Reward => check_model(path),
         Accepts::Any => Ok(()),
-    }
+    };
+    found.map_err(|error| format!("{error:#}"))
 }
 
-/// A model that can be read has these files, and a configuration that is understood.
-fn check_model(directory: &Path) -> Result<(), String> {
+/// What can be told of a model before its weights are there: that its configuration is understood.
+///
+/// # Errors
+/// It is not, and why.
+pub fn check_configuration(directory: &Path) -> Result<()> {
+    Config::load(directory).map(drop)
+}
+
+/// A model that can be read has these files, a configuration that is understood, and all tensors in their shapes.
+fn check_model(directory: &Path) -> Result<()> {
     let directory = artifact::model_directory(directory);
-    Config::load(&directory).map_err(|error| format!("{error:#}"))?;
-    let files = weights::files_of(&directory).map_err(|error| format!("{error:#}"))?;
-    let mut needed = files.iter().map(String::as_str).chain(["tokenizer.json"]);
-    let missing = needed.find(|name| !directory.join(name).is_file());
-    missing.map_or(Ok(()), |name| Err(format!("{}: there is no {name}", directory.display())))
+    if let Some(checkpoint) = llama2c::find(&directory) {
+        return llama2c::check(&checkpoint);
+    }
+    let config = Config::load(&directory)?;
+    weights::check(&directory, &config)?;
+    if !directory.join("tokenizer.json").is_file() {
+        bail!("{}: there is no tokenizer.json", directory.display());
+    }
+    Template::load(&directory, None).map(drop)
+}
+
+/// Tokens of a prompt, where a sum over prompts is made before there are any.
+const PROMPT: usize = 128;
+
+/// What sft, rm and ppo need by their defaults, as far as the context of the model lets them: kind, what the sum is for,
+/// and the sum.
+pub fn needs(config: &Config, dtype: Dtype) -> Vec<(&'static str, String, Memory)> {
+    let (sft, rm, ppo) = (sft::Sft::default(), rm::Rm::default(), ppo::Ppo::default());
+    let context = config.context;
+    let mut all = Vec::new();
+    let tokens = sft.max_tokens.min(context);
+    let load = Load { rows: sft.batch, tokens, predicted: sft.batch * tokens, trained: 1, read: 0, decoded: 0 };
+    let memory = memory::estimate(config, &sft.lora, dtype, load);
+    all.push(("sft", format!("{} rows of {tokens} tokens", sft.batch), memory));
+    let tokens = rm.max_tokens.min(context);
+    let load = Load { rows: 2 * rm.batch, tokens, predicted: 0, trained: 1, read: 0, decoded: 0 };
+    let memory = memory::estimate(config, &rm.lora, dtype, load);
+    all.push(("rm", format!("{} pairs of {tokens} tokens", rm.batch), memory));
+    let rows = ppo.batch.div_ceil(ppo.minibatches);
+    let tokens = (PROMPT + ppo.max_new_tokens).min(context);
+    let decoded = ppo.max_new_tokens.min(tokens);
+    let load = Load { rows, tokens, predicted: rows * decoded, trained: 2, read: 2, decoded };
+    let memory = memory::estimate(config, &ppo.lora, dtype, load);
+    all.push(("ppo", format!("{rows} answers of {decoded} tokens to prompts of {}", tokens - decoded), memory));
+    all
 }

@@ -2,6 +2,7 @@
 #![recursion_limit = "256"]
 
 pub mod audit;
+pub mod chat;
 pub mod data;
 pub mod device;
 pub mod draw;

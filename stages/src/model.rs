@@ -7,8 +7,12 @@
 pub mod artifact;
 pub mod batch;
 pub mod config;
+pub mod describe;
+pub mod export;
 pub mod layout;
+pub mod llama2c;
 pub mod lora;
+pub mod memory;
 pub mod weights;
 
 pub use artifact::Artifact;
@@ -16,9 +20,52 @@ pub use batch::{Batch, Padding};
 pub use config::Config;
 pub use lora::{Adapter, LoraParameters};
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData, activation};
 use config::{Activation, Norm};
 use layout::{Fused, Target};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the matrices of a frozen base are kept in, and multiplied in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    #[default]
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Dtype {
+    pub fn of_burn(self) -> DType {
+        match self {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::Bf16 => DType::BF16,
+        }
+    }
+
+    pub fn of_file(self) -> safetensors::Dtype {
+        match self {
+            Dtype::F32 => safetensors::Dtype::F32,
+            Dtype::F16 => safetensors::Dtype::F16,
+            Dtype::Bf16 => safetensors::Dtype::BF16,
+        }
+    }
+
+    /// As it is written in a file and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 => "f16",
+            Dtype::Bf16 => "bf16",
+        }
+    }
+
+    pub fn size(self) -> usize {
+        self.of_burn().size()
+    }
+}
 
 /// Weights in the order they are used.
 #[derive(Clone)]
@@ -40,7 +87,7 @@ pub struct Block {
     pub(crate) mlp_norm: Affine,
     /// Of queries and keys, `[1, hd]` each.
     pub(crate) head_norms: Option<[Affine; 2]>,
-    /// In the order of the layout's targets; the weights are `[in, out]`.
+    /// In the order of the layout's targets; the weights lie as in the files.
     pub(crate) projections: Vec<Affine>,
 }
 
@@ -103,11 +150,29 @@ impl Decoder {
     }
 
     /// Hidden states `[b·t, d]` after the last norm.
-    pub fn hidden(&self, adapter: Option<&Adapter>, batch: &Batch, mut cache: Option<&mut Cache>) -> Tensor<2> {
-        let mut x = self.embedding.clone().select(0, batch.ids.clone());
+    pub fn hidden(&self, adapter: Option<&Adapter>, batch: &Batch, cache: Option<&mut Cache>) -> Tensor<2> {
+        self.walk(adapter, batch, cache, |_| ())
+    }
+
+    /// Hidden states `[b·t, d]` before the first block and behind each one: to find where two models part.
+    pub fn layers(&self, adapter: Option<&Adapter>, batch: &Batch) -> Vec<Tensor<2>> {
+        let mut layers = Vec::with_capacity(self.blocks.len() + 1);
+        self.walk(adapter, batch, None, |x| layers.push(x.clone()));
+        layers
+    }
+
+    fn walk(
+        &self,
+        adapter: Option<&Adapter>,
+        batch: &Batch,
+        mut cache: Option<&mut Cache>,
+        mut see: impl FnMut(&Tensor<2>),
+    ) -> Tensor<2> {
+        let mut x = self.embedding.clone().select(0, batch.ids.clone()).cast(FloatDType::F32);
         if let Some(positions) = &self.positions {
-            x = x + positions.clone().select(0, batch.positions.clone());
+            x = x + positions.clone().select(0, batch.positions.clone()).cast(FloatDType::F32);
         }
+        see(&x);
         for (layer, block) in self.blocks.iter().enumerate() {
             let normed = self.normed(x.clone(), &block.attention_norm);
             let attended = self.attention(layer, adapter, normed, batch, cache.as_deref_mut());
@@ -118,6 +183,7 @@ impl Decoder {
                     x.clone() + self.mlp(layer, adapter, self.normed(x, &block.mlp_norm))
                 }
             };
+            see(&x);
         }
         if let Some(cache) = cache {
             cache.len += batch.columns;
@@ -154,7 +220,7 @@ impl Decoder {
 
     /// Logits `[n, v]` of hidden states `[n, d]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.head.as_ref().unwrap_or(&self.embedding).clone().transpose())
+        times(hidden, self.head.as_ref().unwrap_or(&self.embedding).clone().transpose())
     }
 
     /// x·W + b, plus s·(x·A)·B where there is an adapter: the weight itself is never touched (Hu et al. 2021, eq. 3).
@@ -162,7 +228,8 @@ impl Decoder {
         let layout = self.config.architecture.layout();
         let place = layout.place(target).expect("only what the architecture has is asked for");
         let Affine { weight, bias } = &self.blocks[layer].projections[place];
-        let base = x.clone().matmul(weight.clone());
+        let weight = if layout.is_in_out { weight.clone() } else { weight.clone().transpose() };
+        let base = times(x.clone(), weight);
         let base = match bias {
             Some(bias) => base + bias.clone(),
             None => base,
@@ -257,6 +324,15 @@ impl Decoder {
         let all = log_softmax(logits);
         let entropy = (all.clone().exp() * all.clone()).sum_dim(1).neg().reshape([n]);
         (all.gather(1, targets.reshape([n, 1])).reshape([n]), entropy)
+    }
+}
+
+/// x·W, in the precision of W. All else is f32: what is added up over the layers, norms, attention, adapters, losses.
+fn times(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    match weight.dtype() {
+        DType::F16 => x.cast(FloatDType::F16).matmul(weight).cast(FloatDType::F32),
+        DType::BF16 => x.cast(FloatDType::BF16).matmul(weight).cast(FloatDType::F32),
+        _ => x.matmul(weight),
     }
 }
 

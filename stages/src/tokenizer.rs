@@ -1,7 +1,11 @@
-//! Text to token ids and back, through a `tokenizer.json`. Prompt and completion are always tokenised
-//! apart, so a prompt has the same tokens in training and in generation.
+//! Text to token ids and back, through a `tokenizer.json`. A prompt has the same tokens in training and in generation,
+//! whatever follows it.
 
+use crate::chat::Template;
+use crate::data::{Message, Prompt};
 use anyhow::{Context, Result, anyhow};
+use rayon::prelude::*;
+use serde::Deserialize;
 use std::fs;
 use std::path::Path;
 use tokenizers::models::TrainerWrapper;
@@ -19,37 +23,142 @@ pub const EOS: u32 = 2;
 
 pub struct Tokenizer {
     inner: HuggingFace,
-    bos: Option<u32>,
+    /// What is put before a prompt: the beginning-of-text token of those models that have it there.
+    front: Vec<u32>,
+    template: Option<Template>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `directory`; `bos` is put before a prompt when the file's own
-    /// post-processor has not put it there.
+    /// Reads `tokenizer.json` in `directory`, and the chat template beside it.
+    ///
+    /// A prompt begins as the tokenizer begins a text; `add_bos_token` of `tokenizer_config.json` puts `bos` there where
+    /// the post-processor does not. What the post-processor puts behind a text (llm-jp: the end token) is left out: a
+    /// prompt is no finished text.
+    ///
+    /// # Errors
+    /// A file is missing or cannot be read.
     pub fn load(directory: &Path, bos: Option<u32>) -> Result<Tokenizer> {
-        let path = directory.join("tokenizer.json");
-        let inner = HuggingFace::from_file(&path).map_err(|error| anyhow!("read {}: {error}", path.display()))?;
-        Ok(Tokenizer { inner, bos })
-    }
-
-    /// Ids of a prompt, the beginning-of-text token first (once).
-    pub fn prompt(&self, text: &str) -> Result<Vec<u32>> {
-        let mut ids = self.encode(text, true)?;
-        if let Some(bos) = self.bos
-            && ids.first() != Some(&bos)
-        {
-            ids.insert(0, bos);
+        #[derive(Default, Deserialize)]
+        struct Settings {
+            #[serde(default)]
+            add_bos_token: Option<bool>,
         }
-        Ok(ids)
+        let path = directory.join("tokenizer.json");
+        let mut inner = HuggingFace::from_file(&path).map_err(|error| anyhow!("read {}: {error}", path.display()))?;
+        // What a file was saved with is of the batch it was used for then; here rows are cut and padded knowingly.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| anyhow!("read {}: {error}", path.display()))?;
+        let path = directory.join("tokenizer_config.json");
+        let settings: Settings = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?,
+            Err(_) => Settings::default(),
+        };
+        let mut tokenizer = Tokenizer { inner, front: Vec::new(), template: Template::load(directory, None)? };
+        let (plain, dressed) = (tokenizer.encode("a", false)?, tokenizer.encode("a", true)?);
+        let before = dressed.windows(plain.len().max(1)).position(|window| window == plain).unwrap_or(0);
+        tokenizer.front = dressed[..before].to_vec();
+        if let (Some(true), Some(bos)) = (settings.add_bos_token, bos)
+            && !tokenizer.front.contains(&bos)
+        {
+            tokenizer.front.insert(0, bos);
+        }
+        Ok(tokenizer)
     }
 
-    /// Ids of what follows a prompt: no special tokens.
-    pub fn completion(&self, text: &str) -> Result<Vec<u32>> {
+    /// The same with another chat template.
+    pub fn with_template(self, template: Option<Template>) -> Tokenizer {
+        Tokenizer { template, ..self }
+    }
+
+    /// Tokens there are, special ones included.
+    pub fn size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Ids that stand before a prompt that is no dialogue.
+    pub fn front(&self) -> &[u32] {
+        &self.front
+    }
+
+    /// The text of one token, or its number where there is none of it.
+    pub fn token(&self, id: u32) -> String {
+        self.inner.id_to_token(id).unwrap_or_else(|| id.to_string())
+    }
+
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Ids of a prompt, ready to be answered. A dialogue goes through the chat template, which puts its own special
+    /// tokens.
+    ///
+    /// # Errors
+    /// It is a dialogue and there is no chat template, or the template refuses it.
+    pub fn prompt(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        match prompt {
+            Prompt::Text(text) => {
+                let mut ids = self.front.clone();
+                let text = self.encode(text, false)?;
+                // A text that begins with the token itself has it once.
+                let is_there = !ids.is_empty() && text.starts_with(&ids);
+                ids.extend(&text[if is_there { ids.len() } else { 0 }..]);
+                Ok(ids)
+            }
+            Prompt::Chat(messages) => self.encode(&self.template()?.render(messages, true)?, false),
+        }
+    }
+
+    /// Ids of what follows a prompt: no special tokens but those by which a chat template ends the answer, with
+    /// whatever it puts behind.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::prompt`]; or the template does not begin an answer as it asks for one.
+    pub fn completion(&self, prompt: &Prompt, completion: &str) -> Result<Vec<u32>> {
+        let Prompt::Chat(messages) = prompt else { return self.encode(completion, false) };
+        let answer = Message { role: "assistant".to_owned(), content: completion.to_owned() };
+        let whole: Vec<Message> = messages.iter().cloned().chain([answer]).collect();
+        let (asked, whole) = (self.template()?.render(messages, true)?, self.template()?.render(&whole, false)?);
+        let rest = whole.strip_prefix(&asked).context(
+            "the chat template begins an answer in another way than it asks for one, so what would be learned is not \
+             what is asked for later",
+        )?;
+        // Where a token may not lie across the border, the text as a whole says how its tokens go on.
+        let (asked, whole) = (self.encode(&asked, false)?, self.encode(&whole, false)?);
+        match whole.strip_prefix(&asked[..]) {
+            Some(ids) => Ok(ids.to_vec()),
+            None => self.encode(rest, false),
+        }
+    }
+
+    /// Ids of a text by itself: no special tokens are put to it.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
+    pub fn text(&self, text: &str) -> Result<Vec<u32>> {
         self.encode(text, false)
     }
 
+    /// [`Tokenizer::text`] of many, on all cores.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
+    pub fn texts(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
+        texts.par_iter().map(|text| self.text(text)).collect()
+    }
+
     /// Text of ids, special tokens left out.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.inner.decode(ids, true).map_err(|error| anyhow!("decode tokens: {error}"))
+    }
+
+    fn template(&self) -> Result<&Template> {
+        self.template.as_ref().context(
+            "the rows are dialogues, and the model has no chat template; give it one by `chat_template` of an sft \
+             stage, or by a file chat_template.jinja beside its tokenizer.json",
+        )
     }
 
     fn encode(&self, text: &str, with_special: bool) -> Result<Vec<u32>> {

@@ -1,13 +1,15 @@
 //! What every training kind shares: tokenised rows, log-probabilities of their completions, scores at their
 //! last tokens, the optimiser, and the checkpoint a killed stage resumes from. Knows no objective.
 
-use crate::data::Prompt;
+mod sequences;
+
+pub use sequences::{Sequence, prompts, sequence};
+
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::artifact::{self, values_of};
 use crate::model::weights;
-use crate::model::{Adapter, Artifact, Batch, Decoder, Padding};
-use crate::tokenizer::Tokenizer;
+use crate::model::{Adapter, Batch, Decoder, Dtype, Padding};
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use safetensors::SafeTensors;
@@ -17,46 +19,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-// ------------------------------------------------------------------------------------------------- sequences
-
-/// Prompt and completion as tokens; those from `start` on are the completion.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sequence {
-    pub ids: Vec<u32>,
-    pub start: usize,
-}
-
-impl Sequence {
-    pub fn completion(&self) -> &[u32] {
-        &self.ids[self.start..]
-    }
-}
-
-/// Tokenises one row; `end` is put behind the completion. Cuts it to `max_tokens` and says whether it did.
-pub fn sequence(
-    tokenizer: &Tokenizer,
-    prompt: &str,
-    completion: &str,
-    end: Option<u32>,
-    max_tokens: usize,
-) -> Result<(Sequence, bool)> {
-    let mut ids = tokenizer.prompt(prompt)?;
-    let start = ids.len();
-    if start == 0 {
-        bail!("tokenize: an empty prompt has no token to predict the answer from");
-    }
-    ids.extend(tokenizer.completion(completion)?);
-    ids.extend(end);
-    let is_cut = ids.len() > max_tokens;
-    ids.truncate(max_tokens);
-    if start >= ids.len() {
-        let shown: String = prompt.chars().take(40).collect();
-        bail!(
-            "tokenize: the prompt has {start} tokens and leaves no room for an answer in `max_tokens` {max_tokens}: {shown:?}"
-        );
-    }
-    Ok((Sequence { ids, start }, is_cut))
-}
+// ------------------------------------------------------------------------------------------------ predictions
 
 /// Where completions are predicted in a right-padded batch: the hidden state before each completion token.
 pub struct Predictions {
@@ -140,27 +103,6 @@ pub fn split(order: &[usize], share: f64) -> Result<(Vec<usize>, Vec<usize>)> {
     training.sort_unstable();
     heldout.sort_unstable();
     Ok((training, heldout))
-}
-
-/// Prompts as tokens, each with room for an answer; the first that has none is named.
-pub fn prompts(artifact: &Artifact, rows: &[Prompt], max_new: usize) -> Result<Vec<Vec<u32>>> {
-    let context = artifact.model.config.context;
-    let tokens = |row: &Prompt| {
-        let ids = artifact.tokenizer.prompt(&row.prompt)?;
-        if ids.is_empty() {
-            bail!("tokenize prompts: row `{}` has no tokens", row.id);
-        }
-        if ids.len() + max_new > context {
-            bail!(
-                "tokenize prompts: row `{}` has {} tokens, which with `max_new_tokens` {max_new} exceed the model's \
-                 context of {context}; shorten it, or lower `max_new_tokens`",
-                row.id,
-                ids.len()
-            );
-        }
-        Ok(ids)
-    };
-    rows.iter().map(tokens).collect()
 }
 
 /// The rows of `step`: epoch after epoch in an order drawn by the epoch's number, so that any step can be resumed.
@@ -351,7 +293,7 @@ pub fn checkpoint<T: Serialize>(
     }
     let state = State { step, optimiser_steps: adam.steps, rest };
     io.save_checkpoint(step, |directory| {
-        weights::write(&tensors, &directory.join("state.safetensors"))?;
+        weights::write(&tensors, Dtype::F32, &directory.join("state.safetensors"))?;
         fs::write(directory.join("state.json"), serde_json::to_vec(&state)?).context("write state.json")
     })
 }

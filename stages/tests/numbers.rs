@@ -3,12 +3,13 @@
 
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
+use stages::data::Prompt;
 use stages::draw::Draw;
 use stages::generate::{self, Choice};
 use stages::model::artifact::values_of;
 use stages::model::layout::Sort;
 use stages::model::weights;
-use stages::model::{Adapter, Artifact, Batch, Config, Decoder, LoraParameters, Padding};
+use stages::model::{Adapter, Artifact, Batch, Config, Decoder, Dtype, LoraParameters, Padding};
 use stages::rl;
 use stages::train::{self, Adam, AdamSettings, Sequence};
 use std::path::PathBuf;
@@ -161,9 +162,10 @@ fn the_ratio_is_one_in_the_first_minibatch_and_the_base_stays_as_it_was() {
 #[test]
 fn stories260k_begins_an_update_at_ratio_one() {
     let Some(directory) = shared("models/stories260K") else { return };
-    let artifact = Artifact::load(&directory, &Device::flex()).unwrap();
+    let artifact = Artifact::load(&directory, Dtype::F32, &Device::flex()).unwrap();
     let adapter = Adapter::new(&artifact.model.config, &LoraParameters::default(), DRAW, &Device::flex());
-    let prompt = artifact.tokenizer.prompt("Once upon a time, there was a little bird.").unwrap();
+    let prompt =
+        artifact.tokenizer.prompt(&Prompt::Text("Once upon a time, there was a little bird.".to_owned())).unwrap();
     let choice = Choice::Sample { temperature: 1.0, draw: DRAW, step: 0, first_row: 0 };
     let answers = generate::answer(&artifact.model, Some(&adapter), &[prompt.as_slice(); 8], 64, &[1], choice).unwrap();
     let rows: Vec<Sequence> = answers
@@ -253,8 +255,12 @@ fn stories260k_decodes_the_golden_tokens_with_the_golden_logits() {
     let row =
         |value: &Value| -> Vec<f32> { value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect() };
     let ids: Vec<u32> = golden["greedy_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
-    let artifact = Artifact::load(&directory, &Device::flex()).unwrap();
-    assert_eq!(artifact.tokenizer.prompt("").unwrap(), [1], "an empty prompt is the beginning-of-text token");
+    let artifact = Artifact::load(&directory, Dtype::F32, &Device::flex()).unwrap();
+    assert_eq!(
+        artifact.tokenizer.prompt(&Prompt::Text(String::new())).unwrap(),
+        [1],
+        "an empty prompt is the beginning-of-text token"
+    );
 
     let answer = generate::answer(&artifact.model, None, &[&ids[..1]], ids.len() - 1, &[], Choice::Greedy).unwrap();
     assert_eq!(answer[0].ids, ids[1..], "130 greedy tokens from BOS");
@@ -321,4 +327,73 @@ fn a_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes() {
     io.telemetry("device", "another");
     assert!(train::resume::<String>(&mut io, &mut resumed).unwrap().is_none());
     assert!(!work.path().join("out/2").exists());
+}
+
+/// A checkpoint of llama2.c says what the model says that it was made of; so does its tokenizer, by its scores.
+#[test]
+fn a_checkpoint_of_llama2c_is_the_model_it_was_made_of() {
+    use stages::model::llama2c;
+    let model = model(&Device::flex());
+    let Config { width, heads, kv_heads, layers, .. } = model.config;
+    let all = stages::model::layout::weights(&model.config);
+    let value = |name: &str| {
+        let at = all.iter().position(|weight| weight.name == format!("{name}.weight")).unwrap();
+        values_of(weights::tensors(&model)[at].clone()).unwrap()
+    };
+    // Back to pairs side by side.
+    let in_pairs = |values: Vec<f32>, heads: usize| -> Vec<f32> {
+        let half = values.len() / width / heads / 2;
+        let row = |head: usize, pair: usize, which: usize| head * 2 * half + which * half + pair;
+        let order =
+            (0..heads).flat_map(|head| (0..half).flat_map(move |pair| [0, 1].map(|which| row(head, pair, which))));
+        order.flat_map(|row| values[row * width..(row + 1) * width].to_vec()).collect()
+    };
+    let of_layers = |name: &str| -> Vec<f32> {
+        let one = |layer: usize| match name {
+            "self_attn.q_proj" => in_pairs(value(&format!("model.layers.{layer}.{name}")), heads),
+            "self_attn.k_proj" => in_pairs(value(&format!("model.layers.{layer}.{name}")), kv_heads),
+            _ => value(&format!("model.layers.{layer}.{name}")),
+        };
+        (0..layers).flat_map(one).collect()
+    };
+    let sizes = [width, 48, layers, heads, kv_heads, 50, 64].map(|size| (size as i32).to_le_bytes()).concat();
+    let attention =
+        ["q_proj", "k_proj", "v_proj", "o_proj"].map(|name| of_layers(&format!("self_attn.{name}"))).concat();
+    let mlp = ["mlp.gate_proj", "mlp.down_proj", "mlp.up_proj"].map(of_layers).concat();
+    let norms = [of_layers("input_layernorm"), of_layers("post_attention_layernorm"), value("model.norm")];
+    let embedding = value("model.embed_tokens");
+    let angles = vec![0.0; 64 * width / heads];
+    let first = [&embedding, &norms[0], &attention, &norms[1], &mlp, &norms[2], &angles];
+    let second = [&norms[0], &norms[1], &norms[2], &embedding, &attention, &mlp];
+    let bytes =
+        |parts: &[&Vec<f32>]| -> Vec<u8> { parts.iter().copied().flatten().flat_map(|x| x.to_le_bytes()).collect() };
+    let mut head = [&0x616b_3432_i32.to_le_bytes()[..], &1_i32.to_le_bytes(), &sizes, &[1]].concat();
+    head.resize(256, 0);
+    // `ab` scores higher than `bc`, so `abc` is `ab` and `c`.
+    let pieces = ["<unk>", "\n<s>\n", "\n</s>\n", " ", "a", "b", "c", "ab", "bc", " a"];
+    let mut tokens = 3_i32.to_le_bytes().to_vec();
+    for id in 0..50 {
+        let text = pieces.get(id).map_or(format!("<0x{id:02X}>"), |text| (*text).to_owned());
+        tokens.extend((if text == "ab" { -1.0_f32 } else { -(id as f32) }).to_le_bytes());
+        tokens.extend((text.len() as i32).to_le_bytes());
+        tokens.extend(text.as_bytes());
+    }
+    let ids: &[u32] = &[1, 7, 9, 11, 30];
+    let logits = |model: &Decoder| {
+        let batch = Batch::new(&model.config, &[ids], Padding::Right, &Device::flex());
+        values_of(model.logits(model.hidden(None, &batch, None))).unwrap()
+    };
+    for checkpoint in [[sizes.clone(), bytes(&first)].concat(), [head, bytes(&second)].concat()] {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("model.bin"), &checkpoint).unwrap();
+        std::fs::write(directory.path().join("tokenizer.bin"), &tokens).unwrap();
+        let artifact = Artifact::load(directory.path(), Dtype::F32, &Device::flex()).unwrap();
+        assert_eq!(logits(&artifact.model), logits(&model));
+        assert_eq!(artifact.tokenizer.prompt(&Prompt::Text("abc".to_owned())).unwrap(), [1, 3, 7, 6]);
+        assert_eq!(artifact.tokenizer.decode(&[1, 3, 7, 6]).unwrap(), "abc");
+        std::fs::write(directory.path().join("model.bin"), &checkpoint[..checkpoint.len() - 4]).unwrap();
+        let found = llama2c::find(directory.path()).unwrap();
+        let error = llama2c::check(&found).unwrap_err().to_string();
+        assert!(error.contains("bytes, its head speaks of"), "{error}");
+    }
 }

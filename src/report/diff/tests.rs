@@ -57,7 +57,7 @@ fn runs() -> (Vec<Event>, Vec<Event>) {
         hit("base", base("a")),
         gave("base", "1", &[("loss", 1.5)]),
         hit("sft", sft("1", 0.1)),
-        gave("sft", "2", &[("heldout_loss", 0.9), ("truncated", 3.0)]),
+        gave("sft", "2", &[("heldout_loss", 0.9), ("data_truncated", 3.0)]),
         hit("rm", rm.clone()),
         judged("rm", Decision::Pass, "step 50", None, &rule("accuracy > 0.6")),
         gave("rm", "3", &[("accuracy", 0.75)]),
@@ -71,7 +71,7 @@ fn runs() -> (Vec<Event>, Vec<Event>) {
         hit("base", base("b")),
         gave("base", "5", &[("loss", 1.25)]),
         hit("sft", sft("5", 0.2)),
-        gave("sft", "6", &[("heldout_loss", 1.0), ("truncated", 4.0)]),
+        gave("sft", "6", &[("heldout_loss", 1.0), ("data_truncated", 4.0)]),
         hit("rm", rm),
         judged("rm", Decision::Pass, "step 100", None, &rule("accuracy > 0.7")),
         gave("rm", "7", &[("accuracy", 0.75)]),
@@ -107,12 +107,12 @@ fn every_difference_is_followed_to_what_was_changed() {
                          `ppo` is of version 3 now, it was of 2
                          done -> stopped
 
-        stage  metric          old    new  change
-        ───────────────────────────────────────────────────
-        base   loss          1.500  1.250  -0.250  better
-        sft    heldout_loss  0.900      1  +0.100  worse
-               truncated         3      4      +1  worse
-        ppo    reward        0.400    NaN
+        stage  metric            old    new  change
+        ─────────────────────────────────────────────────────
+        base   loss            1.500  1.250  -0.250  better
+        sft    data_truncated      3      4      +1  worse
+               heldout_loss    0.900      1  +0.100  worse
+        ppo    reward          0.400    NaN
 
         gate of rm   pass (step 50 goes on) -> pass (step 100 goes on)
                      no longer: require accuracy > 0.6

@@ -5,7 +5,7 @@ use crate::data;
 use crate::device;
 use crate::generate::{self, Choice};
 use crate::io::{self, Io};
-use crate::model::Artifact;
+use crate::model::{Artifact, Dtype};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
@@ -17,7 +17,7 @@ use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "answers",
-    version: 2,
+    version: 3,
     doc: "greedy answers of one model",
     ports: &[
         Port::one("model", Accepts::Model, "who answers"),
@@ -44,6 +44,7 @@ pub const KIND: Kind = Kind {
         ("max_new_tokens", "longest answer"),
         ("batch", "prompts at once"),
         ("stop_token", "id that ends an answer"),
+        ("dtype", "of the base's matrices"),
     ],
     work: Work::Run(run),
 };
@@ -54,12 +55,13 @@ pub struct Answers {
     pub max_new_tokens: usize,
     pub batch: usize,
     pub stop_token: Option<u32>,
+    pub dtype: Dtype,
 }
 
 impl Default for Answers {
     fn default() -> Answers {
-        let Eval { max_new_tokens, batch, stop_token } = Eval::default();
-        Answers { max_new_tokens, batch, stop_token }
+        let Eval { max_new_tokens, batch, stop_token, dtype } = Eval::default();
+        Answers { max_new_tokens, batch, stop_token, dtype }
     }
 }
 
@@ -101,10 +103,11 @@ pub fn read(directory: &Path) -> Result<Vec<Row>> {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Answers = call.parameters()?;
     let device = device::of(io)?;
-    let artifact = Artifact::load(io.input("model")?, &device)?;
-    let prompts = data::prompts(io.input("prompts")?)?;
+    let artifact = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
+    let mut sieve = io.sieve();
+    let questions = data::prompts(io.input("prompts")?, &mut sieve)?;
     let stops = artifact.stops(parameters.stop_token);
-    let ids = train::prompts(&artifact, &prompts, parameters.max_new_tokens)?;
+    let (prompts, ids) = train::prompts(&artifact, questions, parameters.max_new_tokens, &mut sieve)?;
     let total = prompts.len() as u64;
     let mut rows: Vec<Row> = Vec::with_capacity(prompts.len());
     for (prompts, ids) in prompts.chunks(parameters.batch).zip(ids.chunks(parameters.batch)) {
@@ -120,7 +123,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         for ((prompt, prompt_ids), answer) in prompts.iter().zip(ids).zip(answers) {
             rows.push(Row {
                 id: prompt.id.clone(),
-                prompt: prompt.prompt.clone(),
+                prompt: prompt.prompt.to_string(),
                 text: artifact.tokenizer.decode(&answer.ids)?,
                 prompt_group: prompt.group.clone(),
                 prompt_ids: prompt_ids.clone(),

@@ -4,8 +4,8 @@ use super::answers;
 use super::eval::Eval;
 use crate::device;
 use crate::io::Io;
-use crate::model::Artifact;
 use crate::model::artifact::values_of;
+use crate::model::{Artifact, Dtype};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Sequence};
 use anyhow::Result;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "divergence",
-    version: 1,
+    version: 2,
     doc: "how far a model has moved from a baseline, on its own answers",
     ports: &[
         Port::one("answers", Accepts::Any, "what `answers` gave for `model`"),
@@ -34,7 +34,7 @@ pub const KIND: Kind = Kind {
     parse: stage::parse::<Divergence>,
     defaults: stage::defaults::<Divergence>,
     schema: stage::schema::<Divergence>,
-    parameter_docs: &[("batch", "answers at once")],
+    parameter_docs: &[("batch", "answers at once"), ("dtype", "of the base's matrices")],
     work: Work::Run(run),
 };
 
@@ -42,11 +42,12 @@ pub const KIND: Kind = Kind {
 #[serde(default, deny_unknown_fields)]
 pub struct Divergence {
     pub batch: usize,
+    pub dtype: Dtype,
 }
 
 impl Default for Divergence {
     fn default() -> Divergence {
-        Divergence { batch: Eval::default().batch }
+        Divergence { batch: Eval::default().batch, dtype: Eval::default().dtype }
     }
 }
 
@@ -65,8 +66,8 @@ struct Row {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Divergence = call.parameters()?;
     let device = device::of(io)?;
-    let model = Artifact::load(io.input("model")?, &device)?;
-    let baseline = Artifact::load_beside(io.input("baseline")?, &model, &device)?;
+    let model = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
+    let baseline = Artifact::load_beside(io.input("baseline")?, &model)?;
     let answers = answers::read(io.input("answers")?)?;
     let join = |row: &answers::Row| Sequence {
         ids: [row.prompt_ids.as_slice(), &row.answer_ids].concat(),

@@ -4,6 +4,7 @@
 use super::answers::Answers;
 use super::divergence::Divergence;
 use super::scores::Scores;
+use crate::model::Dtype;
 use crate::stage::{self, Accepts, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Parts, Port, Work};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,7 @@ pub const KIND: Kind = Kind {
         ("max_new_tokens", "longest answer"),
         ("batch", "prompts answered at once; never changes a number's meaning"),
         ("stop_token", "id that ends an answer; default: the model's eos tokens"),
+        ("dtype", "f32, f16 or bf16: what the matrices of the models are kept and multiplied in"),
     ],
     work: Work::Measure(parts),
 };
@@ -72,11 +74,12 @@ pub struct Eval {
     pub max_new_tokens: usize,
     pub batch: usize,
     pub stop_token: Option<u32>,
+    pub dtype: Dtype,
 }
 
 impl Default for Eval {
     fn default() -> Eval {
-        Eval { max_new_tokens: 48, batch: 64, stop_token: None }
+        Eval { max_new_tokens: 48, batch: 64, stop_token: None, dtype: Dtype::F32 }
     }
 }
 
@@ -88,12 +91,12 @@ impl Parameters for Eval {
 
 /// Who gets which parameter. None of the three knows the other model it will be compared with.
 fn parts(parameters: &Value) -> Parts {
-    let Eval { max_new_tokens, batch, stop_token } =
+    let Eval { max_new_tokens, batch, stop_token, dtype } =
         serde_json::from_value(parameters.clone()).expect("parameters were typed before");
     let plain = |value: Result<Value, serde_json::Error>| value.expect("parameters are plain data");
     Parts {
-        answers: plain(serde_json::to_value(Answers { max_new_tokens, batch, stop_token })),
-        scores: plain(serde_json::to_value(Scores { batch })),
-        divergence: plain(serde_json::to_value(Divergence { batch })),
+        answers: plain(serde_json::to_value(Answers { max_new_tokens, batch, stop_token, dtype })),
+        scores: plain(serde_json::to_value(Scores { batch, dtype })),
+        divergence: plain(serde_json::to_value(Divergence { batch, dtype })),
     }
 }

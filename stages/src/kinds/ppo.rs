@@ -7,7 +7,7 @@ use crate::draw::Draw;
 use crate::generate::{self, Answer, Choice};
 use crate::io::Io;
 use crate::model::artifact::values_of;
-use crate::model::{Adapter, Artifact, Decoder, LoraParameters};
+use crate::model::{Adapter, Artifact, Decoder, Dtype, LoraParameters};
 use crate::rl::{self, KlEstimate};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
@@ -19,7 +19,7 @@ use serde_json::json;
 
 pub const KIND: Kind = Kind {
     name: "ppo",
-    version: 1,
+    version: 2,
     doc: "improve a policy against a reward model by PPO with a KL penalty",
     ports: &[
         Port::one("policy", Accepts::Model, "the model to improve"),
@@ -74,6 +74,9 @@ pub const KIND: Kind = Kind {
             direction: Direction::Higher,
             doc: "share of sampled answers that ended by themselves",
         },
+        data::METRICS[0],
+        data::METRICS[1],
+        data::METRICS[2],
     ],
     means: &[],
     incumbent: Some("policy"),
@@ -103,6 +106,7 @@ pub const KIND: Kind = Kind {
         ("whiten_rewards", "scale rewards to variance 1 before the advantages"),
         ("checkpoint_every", "updates between candidates; 0: only the last"),
         ("stop_token", "id that ends an answer; default: the model's eos tokens"),
+        ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
         ("lora.rank", "rank of the policy's adapter"),
         ("lora.alpha", "the update is scaled by alpha/rank"),
     ],
@@ -130,6 +134,7 @@ pub struct Ppo {
     pub whiten_rewards: bool,
     pub checkpoint_every: u64,
     pub stop_token: Option<u32>,
+    pub dtype: Dtype,
     pub lora: LoraParameters,
 }
 
@@ -169,6 +174,7 @@ impl Default for Ppo {
             whiten_rewards: false,
             checkpoint_every: 0,
             stop_token: None,
+            dtype: Dtype::F32,
             lora: LoraParameters::default(),
         }
     }
@@ -245,8 +251,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     if stops.is_empty() && parameters.missing_eos_score.is_some() {
         bail!("find the end token: the model names no eos_token_id; set `stop_token`, or `missing_eos_score: null`");
     }
-    let prompts = data::prompts(io.input("prompts")?)?;
-    let prompts = train::prompts(policy, &prompts, parameters.max_new_tokens)?;
+    let mut sieve = io.sieve();
+    let questions = data::prompts(io.input("prompts")?, &mut sieve)?;
+    let (_, prompts) = train::prompts(policy, questions, parameters.max_new_tokens, &mut sieve)?;
     let all: Vec<usize> = (0..prompts.len()).collect();
 
     let split_at = models.start.tensors().len();
@@ -330,6 +337,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             let mut metrics: Vec<(&str, f64)> =
                 now.iter().map(|(name, _)| (*name, tally.sums[*name] / tally.updates as f64)).collect();
             metrics.push(("first_ratio_error", tally.first_ratio_error));
+            metrics.extend(sieve.metrics());
             io.candidate(done, &metrics)?;
             tally = Tally { beta: tally.beta, ..Tally::default() };
         }
@@ -339,24 +347,29 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 }
 
 fn load(io: &Io, parameters: &Ppo, draw: Draw, device: &burn::tensor::Device) -> Result<Models> {
-    let policy = Artifact::load(io.input("policy")?, device)?;
+    let policy = Artifact::load(io.input("policy")?, parameters.dtype, device)?;
     let start = policy.start_adapter(&parameters.lora, draw)?;
-    let reward = Artifact::load_beside(io.input("reward")?, &policy, device)?;
+    let reward = Artifact::load_beside(io.input("reward")?, &policy)?;
     let reference = match io.optional_input("reference") {
         Some(path) => {
-            let reference = Artifact::load_beside(path, &policy, device)?;
+            let reference = Artifact::load_beside(path, &policy)?;
             (reference.model, reference.adapter)
         }
         None => (policy.model.clone(), policy.adapter.clone()),
     };
     reward.same_tokens_as(&policy.tokenizer_digest)?;
+    let reward_adapter = reward.adapter.clone();
     let reward_adapter =
-        reward.adapter.context("load the reward model: it has no adapter; connect a stage of kind rm")?;
+        reward_adapter.context("load the reward model: it has no adapter; connect a stage of kind rm")?;
     if reward_adapter.head.is_none() {
         bail!("load the reward model: it has no head; connect a stage of kind rm");
     }
-    // The head's offset becomes part of the critic's scale: values begin near the rewards they predict.
-    let critic = reward_adapter.clone();
+    // The head's offset becomes part of the critic's scale: values begin near the rewards they predict. On a whole model,
+    // which has no adapter of its own, the critic gets a new one.
+    let critic = match reward_adapter.pairs.is_empty() {
+        true => reward.start_adapter(&parameters.lora, Draw { purpose: "critic", ..draw })?,
+        false => reward_adapter.clone(),
+    };
     Ok(Models { policy, start, reference, reward: (reward.model, reward_adapter), critic })
 }
 

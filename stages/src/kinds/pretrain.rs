@@ -6,7 +6,7 @@ use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::layout::Sort;
 use crate::model::weights;
-use crate::model::{Config, Decoder};
+use crate::model::{Config, Decoder, Dtype};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::tokenizer::{self, Tokenizer};
 use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
@@ -15,11 +15,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fs;
 
 pub const KIND: Kind = Kind {
     name: "pretrain",
-    version: 1,
+    version: 2,
     doc: "train a tokenizer and a small LLaMA from scratch on raw text",
     ports: &[Port::one("text", Accepts::Data, "rows with a field `text`, one document each")],
     takes_any_port: false,
@@ -37,6 +38,9 @@ pub const KIND: Kind = Kind {
         },
         Metric { name: "parameters", direction: Direction::Neutral, doc: "trained numbers" },
         Metric { name: "tokens", direction: Direction::Neutral, doc: "tokens trained on" },
+        data::METRICS[0],
+        data::METRICS[1],
+        data::METRICS[2],
     ],
     means: &[],
     incumbent: None,
@@ -137,21 +141,21 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 1. The tokenizer, trained on all texts: it decides no metric. It waits beside the candidates until the model
     //    is ready; a resumed attempt trains it again, to the same bytes.
-    let texts = data::texts(io.input("text")?)?;
+    let mut sieve = io.sieve();
+    let texts = data::texts(io.input("text")?, &mut sieve)?;
     let made = io.work().join("tokenizer");
     fs::create_dir_all(&made).with_context(|| format!("create {}", made.display()))?;
     let vocabulary = tokenizer::train(&texts, parameters.vocabulary, parameters.context, &made)?;
     let tokenizer = Tokenizer::load(&made, Some(tokenizer::BOS))?;
 
     // 2. Documents as tokens, all of them learned; cut to the context.
-    let document = |text: &String| -> Result<Sequence> {
-        let mut ids = vec![tokenizer::BOS];
-        ids.extend(tokenizer.completion(text)?);
-        ids.push(tokenizer::EOS);
+    let mut document = |text: Vec<u32>| {
+        let mut ids = [&[tokenizer::BOS], &text[..], &[tokenizer::EOS]].concat();
+        sieve.truncated += u64::from(ids.len() > parameters.context);
         ids.truncate(parameters.context);
-        Ok(Sequence { ids, start: 1 })
+        Sequence { ids, start: 1 }
     };
-    let documents = texts.iter().map(document).collect::<Result<Vec<_>>>()?;
+    let documents: Vec<Sequence> = tokenizer.texts(&texts)?.into_iter().map(&mut document).collect();
     let (training, heldout) = train::split(&draw("split").order(0, documents.len()), parameters.heldout)?;
 
     // 3. A LLaMA at random: N(0, 0.02²), projections back into the residual stream smaller by √(2·layers) (Radford et al. 2019, §2.3).
@@ -203,17 +207,15 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let heldout_loss = train::mean_loss(&model, None, &heldout, parameters.batch)?;
     let directory = io.candidate_dir(parameters.steps)?.join("model");
     fs::rename(&made, &directory).with_context(|| format!("create {}", directory.display()))?;
-    weights::save(&model, &directory)?;
+    weights::save(&model, &BTreeMap::new(), Dtype::F32, &directory)?;
     let size: usize = adam.tensors.iter().map(|tensor| tensor.dims().iter().product::<usize>()).sum();
-    io.candidate(
-        parameters.steps,
-        &[
-            ("loss", crate::rl::mean(&tail)),
-            ("heldout_loss", heldout_loss),
-            ("parameters", size as f64),
-            ("tokens", tokens as f64),
-        ],
-    )
+    let metrics = [
+        ("loss", crate::rl::mean(&tail)),
+        ("heldout_loss", heldout_loss),
+        ("parameters", size as f64),
+        ("tokens", tokens as f64),
+    ];
+    io.candidate(parameters.steps, &[&metrics[..], &sieve.metrics()].concat())
 }
 
 fn random(config: Config, draw: Draw, device: &Device) -> Result<Decoder> {

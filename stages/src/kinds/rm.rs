@@ -1,30 +1,32 @@
 //! `rm`: a reward model from preferences: a LoRA adapter and a scalar head on the frozen base, trained by
 //! Bradley–Terry on all pairs of a prompt together (Ouyang et al. 2022, eq. 1).
 
-use crate::data::{self, Preference};
+use crate::data::{self, Preference, Sieve};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Adapter, Artifact, LoraParameters, Padding};
+use crate::model::{Adapter, Artifact, Dtype, LoraParameters, Padding};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Schedule};
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "rm",
-    version: 2,
+    version: 3,
     doc: "train a reward model on preferences",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from; a reward model goes on with its head"),
         Port::one(
             "data",
             Accepts::Data,
-            "pairs (`prompt`, `chosen`, `rejected`) or rankings (`prompt`, `completion`, `ranking`)",
+            "preferences: pairs (`prompt`, `chosen`, `rejected`), rankings, ratings or labels",
         ),
         Port::one("heldout", Accepts::Data, "the same, to measure on; default: a share of `data`, split by prompt")
             .optional(),
@@ -60,11 +62,9 @@ pub const KIND: Kind = Kind {
             doc: "correlation of score and answer length in tokens",
         },
         Metric { name: "pairs", direction: Direction::Neutral, doc: "held-out pairs" },
-        Metric {
-            name: "truncated",
-            direction: Direction::Lower,
-            doc: "answers cut to `max_tokens`, and with them their end",
-        },
+        data::METRICS[0],
+        data::METRICS[1],
+        data::METRICS[2],
     ],
     means: &[("accuracy", "correct"), ("heldout_loss", "loss"), ("margin", "margin"), ("brier", "brier")],
     incumbent: None,
@@ -83,6 +83,7 @@ pub const KIND: Kind = Kind {
         ("normalize", "none, mean (rewards of the training answers get mean 0) or spread (and standard deviation 1)"),
         ("stop_token", "id put behind each answer; default: the model's eos token"),
         ("ends", "whether answers end by themselves: put the stop token behind them"),
+        ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
         ("lora.rank", "rank of the adapter"),
         ("lora.alpha", "the update is scaled by alpha/rank"),
     ],
@@ -110,6 +111,7 @@ pub struct Rm {
     pub normalize: Normalize,
     pub stop_token: Option<u32>,
     pub ends: bool,
+    pub dtype: Dtype,
     pub lora: LoraParameters,
 }
 
@@ -126,6 +128,7 @@ impl Default for Rm {
             normalize: Normalize::Mean,
             stop_token: None,
             ends: true,
+            dtype: Dtype::F32,
             lora: LoraParameters::default(),
         }
     }
@@ -150,8 +153,6 @@ struct Group {
     /// Where the answers begin in their rows.
     start: usize,
     pairs: Vec<(usize, usize)>,
-    /// Rows that were cut.
-    truncated: usize,
 }
 
 /// A line of the candidate's table `items`: one held-out pair.
@@ -173,19 +174,19 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Rm = call.parameters()?;
     let device = device::of(io)?;
     let draw = |purpose| Draw { seed: call.seed, kind: "rm", purpose };
-    let artifact = Artifact::load(io.input("model")?, &device)?;
+    let artifact = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
 
     // 1. Prompts with their answers as tokens; held-out prompts apart.
-    let mut groups = tokenized(&artifact, &parameters, data::preferences(io.input("data")?)?)?;
+    let mut sieve = io.sieve();
+    let mut groups = tokenized(&artifact, &parameters, ("data", io.input("data")?), &mut sieve)?;
     let heldout: Vec<Group> = match io.optional_input("heldout") {
-        Some(path) => tokenized(&artifact, &parameters, data::preferences(path)?)?,
+        Some(path) => tokenized(&artifact, &parameters, ("heldout", path), &mut sieve)?,
         None => {
             let (_, held) = train::split(&draw("split").order(0, groups.len()), parameters.heldout)?;
             held.iter().rev().map(|group| groups.remove(*group)).collect()
         }
     };
     let training: Vec<usize> = (0..groups.len()).collect();
-    let truncated: usize = groups.iter().chain(&heldout).map(|group| group.truncated).sum();
 
     // 2. Adapter and head: the incoming ones, or new.
     let start = artifact.start_adapter(&parameters.lora, draw("adapter"))?;
@@ -216,8 +217,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         if is_candidate {
             let mut adapter = start.with_tensors(&adam.tensors);
             normalize(&artifact, &mut adapter, &groups, parameters.normalize)?;
-            let counts = [("loss", rl::mean(&losses)), ("truncated", truncated as f64)];
-            measure(io, &artifact, &adapter, &heldout, done, &counts)?;
+            let of_training = [&[("loss", rl::mean(&losses))][..], &sieve.metrics()].concat();
+            measure(io, &artifact, &adapter, &heldout, done, &of_training)?;
             losses.clear();
         }
         train::checkpoint(io, (done, total), is_candidate, &adam, &losses)?;
@@ -225,22 +226,38 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     Ok(())
 }
 
-fn tokenized(artifact: &Artifact, parameters: &Rm, preferences: Vec<Preference>) -> Result<Vec<Group>> {
+fn tokenized(
+    artifact: &Artifact,
+    parameters: &Rm,
+    (port, data): (&str, &Path),
+    sieve: &mut Sieve,
+) -> Result<Vec<Group>> {
     let end = parameters.ends.then(|| artifact.end(parameters.stop_token)).transpose()?;
     let max_tokens = parameters.max_tokens.min(artifact.model.config.context);
-    let group = |preference: Preference| {
+    let group = |preference: &Preference| -> Result<(Group, usize)> {
         let row = |answer: &String| {
-            train::sequence(&artifact.tokenizer, &preference.prompt, answer, end, max_tokens)
-                .with_context(|| format!("row `{}`", preference.id))
+            train::sequence(artifact, (&preference.prompt, answer), end, max_tokens)
+                .with_context(|| format!("row `{}` of `{port}`", preference.id))
         };
         let rows = preference.answers.iter().map(row).collect::<Result<Vec<_>>>()?;
-        let start = rows[0].0.start;
-        let truncated = rows.iter().filter(|(_, is_cut)| *is_cut).count();
+        let (start, cut) = (rows[0].0.start, rows.iter().filter(|(_, is_cut)| *is_cut).count());
         let rows = rows.into_iter().map(|(sequence, _)| sequence.ids).collect();
-        let Preference { id, group: prompt_group, prompt, pairs, .. } = preference;
-        Ok(Group { id, prompt, prompt_group, rows, start, pairs, truncated })
+        let Preference { id, group, prompt, pairs, .. } = preference.clone();
+        Ok((Group { id, prompt: prompt.to_string(), prompt_group: group, rows, start, pairs }, cut))
     };
-    preferences.into_iter().map(group).collect()
+    let preferences = data::preferences(data, sieve)?;
+    let all: Vec<Result<(Group, usize)>> = preferences.par_iter().map(group).collect();
+    let mut groups = Vec::with_capacity(all.len());
+    for found in all {
+        if let Some((group, cut)) = sieve.take(found)? {
+            sieve.truncated += cut as u64;
+            groups.push(group);
+        }
+    }
+    if groups.is_empty() {
+        bail!("read {}: every row was left out", data.display());
+    }
+    Ok(groups)
 }
 
 /// Preferences of a batch as indices of its rows; the weights of all pairs add up to 1.

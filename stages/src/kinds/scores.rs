@@ -4,7 +4,7 @@ use super::answers;
 use super::eval::Eval;
 use crate::device;
 use crate::io::{self, Io};
-use crate::model::Artifact;
+use crate::model::{Artifact, Dtype};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
@@ -17,7 +17,7 @@ use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "scores",
-    version: 1,
+    version: 2,
     doc: "scores of answers under one reward",
     ports: &[
         Port::one("answers", Accepts::Any, "what `answers` gave"),
@@ -35,7 +35,7 @@ pub const KIND: Kind = Kind {
     parse: stage::parse::<Scores>,
     defaults: stage::defaults::<Scores>,
     schema: stage::schema::<Scores>,
-    parameter_docs: &[("batch", "answers at once")],
+    parameter_docs: &[("batch", "answers at once"), ("dtype", "of the base's matrices")],
     work: Work::Run(run),
 };
 
@@ -43,11 +43,12 @@ pub const KIND: Kind = Kind {
 #[serde(default, deny_unknown_fields)]
 pub struct Scores {
     pub batch: usize,
+    pub dtype: Dtype,
 }
 
 impl Default for Scores {
     fn default() -> Scores {
-        Scores { batch: Eval::default().batch }
+        Scores { batch: Eval::default().batch, dtype: Eval::default().dtype }
     }
 }
 
@@ -70,10 +71,10 @@ pub struct Row {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Scores = call.parameters()?;
     let answers = answers::read(io.input("answers")?)?;
-    let reward = io.input("reward")?;
+    let reward = io.input("reward")?.to_owned();
     let scores = if reward.is_dir() {
         let device = device::of(io)?;
-        let artifact = Artifact::load(io.input("reward")?, &device)?;
+        let artifact = Artifact::load(&reward, parameters.dtype, &device)?;
         artifact.same_tokens_as(&answers::tokenizer(io.input("answers")?)?)?;
         let adapter = artifact
             .adapter
@@ -84,7 +85,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
         train::rewards(&artifact.model, adapter, &rows, parameters.batch)?
     } else {
-        let valences = valences(reward)?;
+        let valences = valences(&reward)?;
         answers.iter().map(|row| valence(&row.text, &valences)).collect()
     };
     let finite = |score: f64| score.is_finite().then_some(score);

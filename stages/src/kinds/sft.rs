@@ -1,14 +1,16 @@
-//! `sft`: supervised fine-tuning of a LoRA adapter on prompt/completion rows; loss on the completion only.
+//! `sft`: supervised fine-tuning of a LoRA adapter on prompts with answers; loss on the answer only: the last one of a
+//! dialogue.
 
-use crate::data;
+use crate::data::{self, Example, Prompt};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Artifact, LoraParameters};
+use crate::model::{Artifact, Dtype, LoraParameters};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -16,11 +18,11 @@ use std::collections::BTreeMap;
 
 pub const KIND: Kind = Kind {
     name: "sft",
-    version: 1,
-    doc: "fine-tune a LoRA adapter on prompt/completion rows",
+    version: 2,
+    doc: "fine-tune a LoRA adapter on prompts with answers",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from"),
-        Port::one("data", Accepts::Data, "rows of `prompt` and `completion`"),
+        Port::one("data", Accepts::Data, "prompts with answers: prompt/completion, messages, alpaca, sharegpt, …"),
     ],
     takes_any_port: false,
     gives: Gives::Model,
@@ -36,7 +38,9 @@ pub const KIND: Kind = Kind {
             doc: "mean loss on held-out prompts, nats per completion token",
         },
         Metric { name: "gap", direction: Direction::Lower, doc: "heldout_loss − loss: over-fitting shows here" },
-        Metric { name: "truncated", direction: Direction::Lower, doc: "rows cut to `max_tokens`" },
+        data::METRICS[0],
+        data::METRICS[1],
+        data::METRICS[2],
     ],
     means: &[],
     incumbent: Some("model"),
@@ -53,6 +57,8 @@ pub const KIND: Kind = Kind {
         ("heldout", "share of the prompts kept for `heldout_loss`"),
         ("checkpoint_every", "steps between candidates; 0: only the last"),
         ("stop_token", "id put behind each completion; default: the model's eos token"),
+        ("chat_template", "Jinja for dialogues, in the place of the model's own; stays with the model from here on"),
+        ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
         ("lora.rank", "rank of the adapter"),
         ("lora.alpha", "the update is scaled by alpha/rank"),
     ],
@@ -70,6 +76,8 @@ pub struct Sft {
     pub heldout: f64,
     pub checkpoint_every: u64,
     pub stop_token: Option<u32>,
+    pub chat_template: Option<String>,
+    pub dtype: Dtype,
     pub lora: LoraParameters,
 }
 
@@ -84,6 +92,8 @@ impl Default for Sft {
             heldout: 0.05,
             checkpoint_every: 0,
             stop_token: None,
+            chat_template: None,
+            dtype: Dtype::F32,
             lora: LoraParameters::default(),
         }
     }
@@ -103,21 +113,30 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Sft = call.parameters()?;
     let device = device::of(io)?;
     let draw = |purpose| Draw { seed: call.seed, kind: "sft", purpose };
-    let artifact = Artifact::load(io.input("model")?, &device)?;
+    let artifact = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
+    let artifact = match &parameters.chat_template {
+        Some(template) => artifact.with_chat_template(template)?,
+        None => artifact,
+    };
     let max_tokens = parameters.max_tokens.min(artifact.model.config.context);
 
     // 1. Rows as tokens, split by prompt: two answers to one prompt never lie on both sides.
-    let examples = data::examples(io.input("data")?)?;
+    let mut sieve = io.sieve();
+    let data = io.input("data")?;
+    let examples = data::examples(data, &mut sieve)?;
     let end = Some(artifact.end(parameters.stop_token)?);
-    let mut truncated = 0;
+    let tokens = |example: &Example| {
+        train::sequence(&artifact, (&example.prompt, &example.completion), end, max_tokens)
+            .with_context(|| format!("{} of `data`", example.place))
+    };
+    let tokenized: Vec<Result<(Sequence, bool)>> = examples.par_iter().map(tokens).collect();
     let mut rows = Vec::with_capacity(examples.len());
-    let mut by_prompt: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (index, example) in examples.iter().enumerate() {
-        let (row, is_cut) = train::sequence(&artifact.tokenizer, &example.prompt, &example.completion, end, max_tokens)
-            .with_context(|| format!("row {} of `data`", index + 1))?;
-        truncated += u64::from(is_cut);
+    let mut by_prompt: BTreeMap<&Prompt, Vec<usize>> = BTreeMap::new();
+    for (example, row) in examples.iter().zip(tokenized) {
+        let Some((row, is_cut)) = sieve.take(row)? else { continue };
+        sieve.truncated += u64::from(is_cut);
+        by_prompt.entry(&example.prompt).or_default().push(rows.len());
         rows.push(row);
-        by_prompt.entry(&example.prompt).or_default().push(index);
     }
     let groups: Vec<&Vec<usize>> = by_prompt.values().collect();
     let (training, heldout) = train::split(&draw("split").order(0, groups.len()), parameters.heldout)?;
@@ -149,13 +168,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             let heldout_loss = train::mean_loss(&artifact.model, Some(&adapter), &heldout, parameters.batch)?;
             let loss = rl::mean(&losses);
             artifact.save_with(&adapter, &io.candidate_dir(done)?)?;
-            let metrics = [
-                ("loss", loss),
-                ("heldout_loss", heldout_loss),
-                ("gap", heldout_loss - loss),
-                ("truncated", truncated as f64),
-            ];
-            io.candidate(done, &metrics)?;
+            let metrics = [("loss", loss), ("heldout_loss", heldout_loss), ("gap", heldout_loss - loss)];
+            io.candidate(done, &[&metrics[..], &sieve.metrics()].concat())?;
             losses.clear();
         }
         train::checkpoint(io, (done, total), is_candidate, &adam, &losses)?;

@@ -2,89 +2,137 @@
 //! Base weights pass through untouched: a stage that trains an adapter writes only the adapter.
 
 use super::layout::Layout;
+use super::llama2c;
 use super::lora::Pair;
 use super::weights::{self, transposed, write};
-use super::{Adapter, Config, Decoder, LoraParameters};
+use super::{Adapter, Config, Decoder, Dtype, LoraParameters};
+use crate::chat::{self, Template};
 use crate::draw::Draw;
 use crate::tokenizer::Tokenizer;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// Everything a stage reads of a model.
 pub struct Artifact {
     pub model: Decoder,
+    pub dtype: Dtype,
     pub adapter: Option<Adapter>,
     pub tokenizer: Tokenizer,
     /// Digest of `tokenizer.json`: ids mean the same under equal ones only.
     pub tokenizer_digest: String,
-    /// Holds `config.json`.
-    directory: PathBuf,
+    base: Base,
+    /// In the place of the model's own.
+    chat_template: Option<String>,
 }
 
 /// `adapter/reward.json`: what turns the head's value into the reward.
 #[derive(Serialize, Deserialize)]
-struct Reward {
-    offset: f64,
-    spread: f64,
+pub(super) struct Reward {
+    pub(super) offset: f64,
+    pub(super) spread: f64,
 }
 
 impl Artifact {
-    /// Reads a stage's artifact (`model/`, `adapter/`) or a plain Hugging Face directory.
-    pub fn load(directory: &Path, device: &Device) -> Result<Artifact> {
-        Artifact::open(directory, None, device)
+    /// Reads a stage's artifact (`model/`, `adapter/`) or a plain Hugging Face directory, matrices of the base as `dtype`.
+    ///
+    /// # Errors
+    /// What is there cannot be read as a model, or the device does not compute in `dtype`.
+    pub fn load(directory: &Path, dtype: Dtype, device: &Device) -> Result<Artifact> {
+        Artifact::open(directory, None, dtype, device)
     }
 
-    /// As [`Artifact::load`], sharing the base of `other` when both lie on the same bytes: one frozen base in memory.
-    pub fn load_beside(directory: &Path, other: &Artifact, device: &Device) -> Result<Artifact> {
-        Artifact::open(directory, Some(other), device)
+    /// As [`Artifact::load`], in the precision of `other` and sharing its base when both lie on the same bytes: one
+    /// frozen base in memory.
+    ///
+    /// # Errors
+    /// As [`Artifact::load`].
+    pub fn load_beside(directory: &Path, other: &Artifact) -> Result<Artifact> {
+        Artifact::open(directory, Some(other), other.dtype, &other.model.device())
     }
 
-    fn open(directory: &Path, other: Option<&Artifact>, device: &Device) -> Result<Artifact> {
-        let model_directory = model_directory(directory);
+    fn open(directory: &Path, other: Option<&Artifact>, dtype: Dtype, device: &Device) -> Result<Artifact> {
+        if !device.supports_dtype(dtype.of_burn()) {
+            bail!("this device does not compute in {}; take `dtype: f32`, or another device", dtype.name());
+        }
+        let base = Base::of(directory)?;
         let model = match other {
-            Some(other) if has_same_weights(&model_directory, &other.directory) => other.model.clone(),
-            _ => weights::load(&model_directory, Config::load(&model_directory)?, device)?,
+            Some(other) if has_same_weights(base.path(), other.base.path()) => other.model.clone(),
+            _ => weights::load(base.path(), Config::load(base.path())?, dtype, device)?,
         };
-        let tokenizer = Tokenizer::load(&model_directory, model.config.bos)?;
-        let path = model_directory.join("tokenizer.json");
+        let tokenizer = Tokenizer::load(base.path(), model.config.bos)?;
+        let path = base.path().join("tokenizer.json");
         let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         let tokenizer_digest = blake3::hash(&bytes).to_hex().to_string();
         let adapter_directory = directory.join("adapter");
         let adapter = match adapter_directory.is_dir() {
             true => Some(load_adapter(&adapter_directory, &model.config, device)?),
+            false if model.config.is_classifier => Some(classifier(base.path(), &model.config, device)?),
             false => None,
         };
-        Ok(Artifact { model, adapter, tokenizer, tokenizer_digest, directory: model_directory })
+        Ok(Artifact { model, dtype, adapter, tokenizer, tokenizer_digest, base, chat_template: None })
+    }
+
+    /// The same with another chat template, which stays with the model when it is written.
+    ///
+    /// # Errors
+    /// The template is no Jinja.
+    pub fn with_chat_template(self, source: &str) -> Result<Artifact> {
+        let template = Template::load(self.base.path(), Some(source)).context("read `chat_template`")?;
+        let tokenizer = self.tokenizer.with_template(template);
+        Ok(Artifact { tokenizer, chat_template: Some(source.to_owned()), ..self })
     }
 
     /// Writes a candidate: the base as it came, and `adapter` beside it.
     pub fn save_with(&self, adapter: &Adapter, directory: &Path) -> Result<()> {
         let target = directory.join("model");
         fs::create_dir_all(&target).with_context(|| format!("create {}", target.display()))?;
-        for entry in fs::read_dir(&self.directory).with_context(|| format!("read {}", self.directory.display()))? {
+        let base = self.base.path();
+        for entry in fs::read_dir(base).with_context(|| format!("read {}", base.display()))? {
             let entry = entry?;
-            if entry.file_type()?.is_file() && entry.file_name().to_str().is_some_and(is_of_model) {
+            let is_replaced = self.chat_template.is_some() && entry.file_name() == chat::FILE
+                || adapter.head.is_some() && entry.file_name() == CONFIG;
+            if entry.file_type()?.is_file() && entry.file_name().to_str().is_some_and(is_of_model) && !is_replaced {
                 let to = target.join(entry.file_name());
                 fs::hard_link(entry.path(), &to)
                     .or_else(|_| fs::copy(entry.path(), &to).map(drop))
                     .with_context(|| format!("write {}", to.display()))?;
             }
         }
+        if adapter.head.is_some() {
+            // Else the classifier that `transformers` makes of it has two labels.
+            let mut source = self.model.config.source.clone();
+            (source["id2label"], source["label2id"]) = (json!({"0": "reward"}), json!({"reward": 0}));
+            let path = target.join(CONFIG);
+            fs::write(&path, serde_json::to_vec_pretty(&source)?)
+                .with_context(|| format!("write {}", path.display()))?;
+        }
+        if let Some(template) = &self.chat_template {
+            let path = target.join(chat::FILE);
+            fs::write(&path, template).with_context(|| format!("write {}", path.display()))?;
+        }
         save_adapter(adapter, self.model.config.architecture.layout(), &directory.join("adapter"))
     }
 
     /// The adapter training starts from: the incoming one, or a new one where there is none.
     pub fn start_adapter(&self, lora: &LoraParameters, draw: Draw) -> Result<Adapter> {
-        let Some(incoming) = &self.adapter else {
-            return Ok(Adapter::new(&self.model.config, lora, draw, &self.model.device()));
-        };
+        let new = || Adapter::new(&self.model.config, lora, draw, &self.model.device());
+        let Some(incoming) = &self.adapter else { return Ok(new()) };
+        if incoming.pairs.is_empty() {
+            return Ok(Adapter {
+                head: incoming.head.clone(),
+                offset: incoming.offset,
+                spread: incoming.spread,
+                ..new()
+            });
+        }
         if (incoming.rank, incoming.alpha) != (lora.rank, lora.alpha) {
             bail!(
                 "start from the incoming adapter: it has rank {} and alpha {}, `lora` says {} and {}; training goes on \
@@ -126,8 +174,31 @@ pub fn model_directory(directory: &Path) -> PathBuf {
     if inner.is_dir() { inner } else { directory.to_owned() }
 }
 
+/// The files of a model in Hugging Face layout; what came in another one has been converted, into a directory that goes
+/// with this.
+pub struct Base {
+    path: PathBuf,
+    _converted: Option<TempDir>,
+}
+
+impl Base {
+    /// # Errors
+    /// A checkpoint of llama2.c cannot be converted.
+    pub fn of(directory: &Path) -> Result<Base> {
+        let path = model_directory(directory);
+        let Some(checkpoint) = llama2c::find(&path) else { return Ok(Base { path, _converted: None }) };
+        let converted = TempDir::new().context("create a directory to convert the model in")?;
+        llama2c::convert(&checkpoint, converted.path())?;
+        Ok(Base { path: converted.path().to_owned(), _converted: Some(converted) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Files of a model; whatever else lies in a plain directory (notes, checkpoints, images) stays there.
-fn is_of_model(name: &str) -> bool {
+pub(super) fn is_of_model(name: &str) -> bool {
     let starts = [
         "config",
         "generation_config",
@@ -145,18 +216,23 @@ fn is_of_model(name: &str) -> bool {
 /// Placed from the store, equal files are one file; only others are read to tell.
 fn has_same_weights(one: &Path, other: &Path) -> bool {
     let (Ok(names), Ok(of_other)) = (weights::files_of(one), weights::files_of(other)) else { return false };
-    let mut all = names.iter().map(String::as_str).chain(["config.json"]);
+    // What a classifier calls its labels does not matter here.
+    let config = |directory: &Path| Config::load(directory).map(|config| Config { source: Value::Null, ..config }).ok();
     names == of_other
-        && all.all(|name| {
+        && config(one).is_some_and(|of_one| Some(of_one) == config(other))
+        && names.iter().all(|name| {
             let (one, other) = (one.join(name), other.join(name));
             let (Ok(of_one), Ok(of_other)) = (fs::metadata(&one), fs::metadata(&other)) else { return false };
             if (of_one.dev(), of_one.ino()) == (of_other.dev(), of_other.ino()) {
                 return true;
             }
             of_one.len() == of_other.len()
-                && matches!((fs::read(&one), fs::read(&other)), (Ok(one), Ok(other)) if one == other)
+                && matches!((weights::mapped(&one), weights::mapped(&other)), (Ok(one), Ok(other)) if one == other)
         })
 }
+
+const CONFIG: &str = "config.json";
+pub(super) const REWARD: &str = "reward.json";
 
 // -------------------------------------------------------------------------------------------------- adapters
 
@@ -183,11 +259,11 @@ pub fn save_adapter(adapter: &Adapter, layout: &Layout, directory: &Path) -> Res
     if let Some(head) = &adapter.head {
         let [width, _] = head.dims();
         tensors.insert(HEAD.to_owned(), (values_of(head.clone())?, vec![1, width]));
-        let path = directory.join("reward.json");
+        let path = directory.join(REWARD);
         let reward = Reward { offset: adapter.offset, spread: adapter.spread };
         fs::write(&path, serde_json::to_vec_pretty(&reward)?).with_context(|| format!("write {}", path.display()))?;
     }
-    write(&tensors, &directory.join("adapter_model.safetensors"))?;
+    write(&tensors, Dtype::F32, &directory.join("adapter_model.safetensors"))?;
     let settings = json!({
         "peft_type": "LORA",
         "task_type": if adapter.head.is_some() { "SEQ_CLS" } else { "CAUSAL_LM" },
@@ -208,17 +284,26 @@ pub fn save_adapter(adapter: &Adapter, layout: &Layout, directory: &Path) -> Res
 pub fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Result<Adapter> {
     #[derive(Deserialize)]
     struct Settings {
-        peft_type: String,
         r: usize,
         lora_alpha: f64,
+        #[serde(default)]
+        use_rslora: bool,
     }
     let path = directory.join("adapter_config.json");
     let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    let settings: Settings = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
-    if settings.peft_type != "LORA" {
-        bail!("read {}: peft_type is `{}`; only LORA is known", path.display(), settings.peft_type);
-    }
+    let source: Value = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
+    refuse_what_is_no_plain_lora(&source).with_context(|| format!("read {}", path.display()))?;
+    let settings: Settings = serde_json::from_value(source).with_context(|| format!("read {}", path.display()))?;
+    // α/√r (Kalajdzievski 2023) is α'/r with a larger α'.
+    let alpha = settings.lora_alpha * if settings.use_rslora { (settings.r as f64).sqrt() } else { 1.0 };
     let path = directory.join("adapter_model.safetensors");
+    if !path.exists() && directory.join("adapter_model.bin").exists() {
+        bail!(
+            "read {}: pickled weights can run code, so they are not read; `PeftModel.from_pretrained(BASE, \
+             DIR).save_pretrained(DIR)` in peft saves them as safetensors",
+            directory.join("adapter_model.bin").display()
+        );
+    }
     let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let file = SafeTensors::deserialize(&bytes).with_context(|| format!("read {}", path.display()))?;
     let matrix = |name: &str, shape: [usize; 2]| -> Result<Tensor<2>> {
@@ -226,6 +311,7 @@ pub fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Resul
         Ok(Tensor::from_data(TensorData::new(transposed(&values, shape), [shape[1], shape[0]]), device))
     };
     let layout = config.architecture.layout();
+    let mut unread: BTreeSet<&str> = file.names().into_iter().collect();
     let mut pairs = Vec::with_capacity(config.layers);
     for layer in 0..config.layers {
         let mut block = Vec::with_capacity(layout.targets.len());
@@ -235,6 +321,7 @@ pub fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Resul
             let [a, b] = ["lora_A", "lora_B"].map(|part| format!("{name}.{part}.weight"));
             // An adapter may leave targets alone; half of one is a mistake.
             let is_there = file.tensor(&a).is_ok() || file.tensor(&b).is_ok();
+            [&a, &b].into_iter().for_each(|name| _ = unread.remove(name.as_str()));
             block.push(match is_there {
                 true => Some(Pair { a: matrix(&a, [settings.r, inputs])?, b: matrix(&b, [outputs, settings.r])? }),
                 false => None,
@@ -242,19 +329,64 @@ pub fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Resul
         }
         pairs.push(block);
     }
-    let mut adapter =
-        Adapter { rank: settings.r, alpha: settings.lora_alpha, pairs, head: None, offset: 0.0, spread: 1.0 };
+    unread.remove(HEAD);
+    if let Some(name) = unread.first() {
+        bail!("read {}: `{name}` has no place in this model; without it the adapter would be another", path.display());
+    }
+    let mut adapter = Adapter { rank: settings.r, alpha, pairs, head: None, offset: 0.0, spread: 1.0 };
     if file.tensor(HEAD).is_ok() {
         adapter.head = Some(matrix(HEAD, [1, config.width])?);
-        // One that was trained elsewhere has none: its values are the rewards.
-        let path = directory.join("reward.json");
-        if path.exists() {
-            let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-            let reward: Reward = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
-            (adapter.offset, adapter.spread) = (reward.offset, reward.spread);
-        }
+        set_reward(&mut adapter, directory)?;
     }
     Ok(adapter)
+}
+
+/// The head of a whole reward model as an adapter that changes no matrix. One that was exported here has its offset beside
+/// it.
+fn classifier(directory: &Path, config: &Config, device: &Device) -> Result<Adapter> {
+    let head = TensorData::new(weights::score(directory, config)?, [config.width, 1]);
+    let mut adapter = Adapter {
+        rank: 1,
+        alpha: 1.0,
+        pairs: Vec::new(),
+        head: Some(Tensor::from_data(head, device)),
+        offset: 0.0,
+        spread: 1.0,
+    };
+    set_reward(&mut adapter, directory)?;
+    Ok(adapter)
+}
+
+/// What turns the head's value into the reward, where that is known: one that was trained elsewhere has none.
+fn set_reward(adapter: &mut Adapter, directory: &Path) -> Result<()> {
+    let path = directory.join(REWARD);
+    if path.exists() {
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let reward: Reward = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
+        (adapter.offset, adapter.spread) = (reward.offset, reward.spread);
+    }
+    Ok(())
+}
+
+/// What adds more than s·A·B to a matrix, or not the same s to all.
+fn refuse_what_is_no_plain_lora(settings: &Value) -> Result<()> {
+    let field = |name: &str| settings.get(name).filter(|value| !value.is_null());
+    match field("peft_type").and_then(Value::as_str) {
+        Some("LORA") => {}
+        other => bail!("peft_type is `{}`; only LORA is known", other.unwrap_or("missing")),
+    }
+    if field("use_dora") == Some(&json!(true)) {
+        bail!("it is DoRA (`use_dora`), which is not supported; merge it in peft");
+    }
+    for name in ["alpha_pattern", "rank_pattern"] {
+        if field(name).and_then(Value::as_object).is_some_and(|pattern| !pattern.is_empty()) {
+            bail!("its matrices are of several ranks or scales (`{name}`), which is not supported; merge it in peft");
+        }
+    }
+    match field("bias").and_then(Value::as_str) {
+        None | Some("none") => Ok(()),
+        Some(other) => bail!("it trains biases (`bias: {other}`), which is not supported; merge it in peft"),
+    }
 }
 
 /// Reads a tensor as f32; a `[1, n]` shape also takes a vector of n.

@@ -47,7 +47,10 @@ pub struct Config {
     /// Attention and mlp both read what came into the block.
     pub is_parallel: bool,
     pub biases: Biases,
+    /// The head over the vocabulary is the embedding, or there is none.
     pub is_tied: bool,
+    /// A sequence classifier: what stands in the place of that head says how good a text is.
+    pub is_classifier: bool,
     pub bos: Option<u32>,
     /// Tokens that end an answer.
     pub eos: Vec<u32>,
@@ -94,23 +97,15 @@ pub struct Rope {
 struct File {
     model_type: String,
     vocab_size: usize,
-    #[serde(alias = "n_embd")]
     hidden_size: usize,
-    #[serde(alias = "n_inner")]
     intermediate_size: Option<usize>,
-    #[serde(alias = "n_layer")]
     num_hidden_layers: usize,
-    #[serde(alias = "n_head")]
     num_attention_heads: usize,
     num_key_value_heads: Option<usize>,
     head_dim: Option<usize>,
-    #[serde(alias = "n_positions")]
-    max_position_embeddings: usize,
-    #[serde(alias = "layer_norm_eps", alias = "layer_norm_epsilon")]
+    max_position_embeddings: Option<usize>,
     rms_norm_eps: Option<f64>,
-    #[serde(alias = "rotary_emb_base")]
     rope_theta: Option<f64>,
-    #[serde(alias = "partial_rotary_factor")]
     rotary_pct: Option<f64>,
     rope_scaling: Option<Value>,
     rope_parameters: Option<Value>,
@@ -118,7 +113,6 @@ struct File {
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     use_parallel_residual: Option<bool>,
-    #[serde(alias = "activation_function")]
     hidden_act: Option<String>,
     use_sliding_window: Option<bool>,
     sliding_window: Option<usize>,
@@ -126,6 +120,7 @@ struct File {
     scale_attn_weights: Option<bool>,
     scale_attn_by_inverse_layer_idx: Option<bool>,
     add_cross_attention: Option<bool>,
+    quantization_config: Option<Value>,
     bos_token_id: Option<OneOrMany>,
     eos_token_id: Option<OneOrMany>,
 }
@@ -173,7 +168,7 @@ impl Config {
             let known: Vec<String> = KNOWN.iter().map(|(name, _)| format!("`{name}`")).collect();
             bail!("model_type `{named}` is not known; known are {}", known.join(", "));
         };
-        let file: File = serde_json::from_value(source.clone())?;
+        let file: File = serde_json::from_value(under_one_name(&source)?)?;
         debug_assert_eq!(file.model_type, named);
         file.refuse_what_is_not_here()?;
         let is_gated = !matches!(architecture, Architecture::NeoX | Architecture::Gpt2);
@@ -214,6 +209,12 @@ impl Config {
             Architecture::Gpt2 => None,
             _ => Some(file.rope(head_dim, architecture)?),
         };
+        let beyond = ids(file.bos_token_id.clone()).into_iter().chain(ids(file.eos_token_id.clone()));
+        if let Some(id) = beyond.into_iter().find(|id| *id as usize >= file.vocab_size) {
+            bail!("token {id} begins or ends a text, and there are {} (`vocab_size`)", file.vocab_size);
+        }
+        let is_classifier =
+            source["architectures"][0].as_str().is_some_and(|class| class.ends_with("ForSequenceClassification"));
         let default_epsilon = if matches!(architecture, Architecture::NeoX | Architecture::Gpt2) { 1e-5 } else { 1e-6 };
         Ok(Config {
             architecture,
@@ -224,7 +225,7 @@ impl Config {
             heads,
             kv_heads,
             head_dim,
-            context: file.max_position_embeddings,
+            context: file.context(architecture),
             norm: if is_gated { Norm::Rms } else { Norm::Layer },
             epsilon: file.rms_norm_eps.unwrap_or(default_epsilon),
             rope,
@@ -232,7 +233,8 @@ impl Config {
             is_gated,
             is_parallel: architecture == Architecture::NeoX && file.use_parallel_residual.unwrap_or(true),
             biases,
-            is_tied: file.tie_word_embeddings.unwrap_or(architecture == Architecture::Gpt2),
+            is_tied: is_classifier || file.tie_word_embeddings.unwrap_or(architecture == Architecture::Gpt2),
+            is_classifier,
             bos: ids(file.bos_token_id).first().copied(),
             eos: ids(file.eos_token_id),
             source,
@@ -274,12 +276,50 @@ impl Config {
     }
 }
 
+/// Names of one field; the first is the one read here. Files may have several, since libraries wrote older ones beside
+/// newer ones.
+const NAMES: [(&str, &[&str]); 9] = [
+    ("hidden_size", &["n_embd"]),
+    ("intermediate_size", &["n_inner"]),
+    ("num_hidden_layers", &["n_layer"]),
+    ("num_attention_heads", &["n_head"]),
+    ("max_position_embeddings", &["n_positions"]),
+    ("rms_norm_eps", &["layer_norm_eps", "layer_norm_epsilon"]),
+    ("rope_theta", &["rotary_emb_base"]),
+    ("rotary_pct", &["partial_rotary_factor"]),
+    ("hidden_act", &["activation_function"]),
+];
+
+fn under_one_name(source: &Value) -> Result<Value> {
+    let mut fields = source.as_object().context("it is no mapping")?.clone();
+    for (first, others) in NAMES {
+        for other in others {
+            let Some(value) = fields.remove(*other) else { continue };
+            // 10000 and 10000.0 are one number.
+            let is_same =
+                |known: &Value| *known == value || known.as_f64().is_some() && known.as_f64() == value.as_f64();
+            match fields.get(first) {
+                Some(known) if !known.is_null() && !value.is_null() && !is_same(known) => {
+                    bail!("`{first}` is {known}, `{other}` is {value}: they name one thing")
+                }
+                Some(known) if !known.is_null() => {}
+                _ => _ = fields.insert(first.to_owned(), value),
+            }
+        }
+    }
+    Ok(Value::Object(fields))
+}
+
 impl File {
     fn refuse_what_is_not_here(&self) -> Result<()> {
         let slides = self.layer_types.iter().flatten().any(|kind| kind != "full_attention");
-        let window = self.sliding_window.filter(|window| *window < self.max_position_embeddings);
+        let window =
+            self.sliding_window.filter(|window| self.max_position_embeddings.is_none_or(|context| *window < context));
         if (slides || self.use_sliding_window == Some(true)) && window.is_some() {
             bail!("attention over a sliding window is not supported");
+        }
+        if self.quantization_config.as_ref().is_some_and(|quantised| !quantised.is_null()) {
+            bail!("quantised weights (`quantization_config`) are not supported; take the model they were made of");
         }
         if self.scale_attn_weights == Some(false) || self.scale_attn_by_inverse_layer_idx == Some(true) {
             bail!("attention scores that are not scaled by √head_dim are not supported");
@@ -288,6 +328,15 @@ impl File {
             bail!("cross-attention is not supported");
         }
         Ok(())
+    }
+
+    /// Tokens, by the default of each configuration class where the file says nothing.
+    fn context(&self, architecture: Architecture) -> usize {
+        self.max_position_embeddings.unwrap_or(match architecture {
+            Architecture::Llama | Architecture::NeoX => 2048,
+            Architecture::Qwen2 | Architecture::Qwen3 => 32_768,
+            Architecture::Gpt2 => 1024,
+        })
     }
 
     /// Transformers 5 writes `rope_parameters` in place of `rope_theta`, `rope_scaling` and `rotary_pct`.
@@ -323,5 +372,28 @@ impl File {
             other => bail!("rope type `{other}` is not supported; known are default, linear, dynamic and llama3"),
         };
         Ok(Rope { dims, frequencies })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As transformers 4 wrote GPT-NeoX: under the names of the architecture and under the common ones.
+    #[test]
+    fn a_field_may_stand_under_two_names_if_they_say_the_same() {
+        let mut source = json!({
+            "model_type": "gpt_neox", "vocab_size": 10, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "rotary_emb_base": 5000, "rope_theta": 5000.0, "rotary_pct": 0.5, "partial_rotary_factor": 0.5,
+        });
+        let config = Config::of(source.clone()).unwrap();
+        assert_eq!((config.rope.unwrap().dims, config.context), (2, 2048));
+        source["rope_theta"] = json!(10000.0);
+        let error = Config::of(source.clone()).unwrap_err().to_string();
+        assert_eq!(error, "`rope_theta` is 10000.0, `rotary_emb_base` is 5000: they name one thing");
+        source["eos_token_id"] = json!([3, 10]);
+        source["rope_theta"] = json!(null);
+        let error = Config::of(source).unwrap_err().to_string();
+        assert_eq!(error, "token 10 begins or ends a text, and there are 10 (`vocab_size`)");
     }
 }

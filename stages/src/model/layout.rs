@@ -1,6 +1,6 @@
 //! What the weights of each architecture are called in Hugging Face files, and how they lie there. Data only.
 
-use super::config::{Architecture, Config};
+use super::config::{Architecture, Config, Norm};
 
 /// A matrix that an adapter can stand beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl Target {
     }
 }
 
-/// One tensor of a model, in memory: projections `[in, out]`, vectors `[1, n]`.
+/// One tensor of a model. In memory as in the file, but for vectors, which are rows `[1, n]` in memory.
 pub struct Weight {
     /// In the file.
     pub name: String,
@@ -190,18 +190,48 @@ pub enum Sort {
     },
 }
 
+impl Sort {
+    pub fn is_vector(self) -> bool {
+        matches!(self, Sort::Norm | Sort::Bias)
+    }
+}
+
 impl Weight {
-    /// As it lies in the file.
-    pub fn shape_in_file(&self, layout: &Layout) -> Vec<usize> {
-        let [rows, columns] = self.shape;
-        match self.sort {
-            Sort::Norm | Sort::Bias => vec![columns],
-            Sort::Projection { .. } if !layout.is_in_out => vec![columns, rows],
-            Sort::Projection { .. } | Sort::Embedding => vec![rows, columns],
+    pub fn shape_in_file(&self) -> &[usize] {
+        if self.sort.is_vector() { &self.shape[1..] } else { &self.shape }
+    }
+}
+
+/// Every tensor of a model, in the order in which it is used.
+pub fn weights(config: &Config) -> Vec<Weight> {
+    let layout = config.architecture.layout();
+    let mut all = Vec::new();
+    let mut add = |name: &str, shape: [usize; 2], sort: Sort, biases: Option<usize>| {
+        all.push(Weight { name: format!("{name}.weight"), shape, sort });
+        let bias = |size| Weight { name: format!("{name}.bias"), shape: [1, size], sort: Sort::Bias };
+        all.extend(biases.map(bias));
+    };
+    let (vocabulary, width) = (config.vocabulary, config.width);
+    let norm_biases = |size: usize| (config.norm == Norm::Layer).then_some(size);
+    add(layout.embedding, [vocabulary, width], Sort::Embedding, None);
+    if let Some(name) = layout.positions {
+        add(name, [config.context, width], Sort::Embedding, None);
+    }
+    for layer in 0..config.layers {
+        let heads = layout.head_norms.into_iter().flatten().map(|name| (name, config.head_dim));
+        for (name, size) in [(layout.attention_norm, width), (layout.mlp_norm, width)].into_iter().chain(heads) {
+            add(&layout.path(layer, name), [1, size], Sort::Norm, norm_biases(size));
+        }
+        for (target, name) in layout.targets {
+            let (inputs, outputs) = target.shape(config);
+            let shape = if layout.is_in_out { [inputs, outputs] } else { [outputs, inputs] };
+            let sort = Sort::Projection { is_back: matches!(target, Target::Output | Target::Down) };
+            add(&layout.path(layer, name), shape, sort, target.has_bias(config).then_some(outputs));
         }
     }
-
-    pub fn is_turned(&self, layout: &Layout) -> bool {
-        matches!(self.sort, Sort::Projection { .. }) && !layout.is_in_out
+    add(layout.norm, [1, width], Sort::Norm, norm_biases(width));
+    if !config.is_tied {
+        add(layout.head, [vocabulary, width], Sort::Embedding, None);
     }
+    all
 }

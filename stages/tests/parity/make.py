@@ -5,7 +5,7 @@
 
 Writes one folder a model, as `save_pretrained` does it, with a LoRA adapter in `adapter`, one of a reward model in `reward`,
 and `golden.safetensors` beside them: the ids of three rows, the logits of every position without and with the adapter, the
-greedy continuations, and the rewards. Sizes are odd on purpose. `cargo test --test numbers` reads them.
+greedy continuations, the rewards, and of the first row the hidden states behind every block. Sizes are odd on purpose. `cargo test --test numbers` reads them.
 """
 
 import copy
@@ -68,6 +68,7 @@ def disturb(model, seed):
 
 def adapt(model, settings, seed):
     """B begins as zeros, which would hide whether it is read."""
+    torch.manual_seed(seed)
     adapted = get_peft_model(model, settings).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -75,6 +76,23 @@ def adapt(model, settings, seed):
             if "lora_B" in name or "modules_to_save" in name:
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
     return adapted
+
+
+def hidden(model, ids):
+    """What goes into the first block, and what comes out of each: to find where a difference begins."""
+    blocks = next(
+        module for module in model.base_model.modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == model.config.num_hidden_layers
+    )
+    kept = []
+    first = lambda _, args, named: kept.append(args[0] if args else named["hidden_states"])
+    hooks = [blocks[0].register_forward_pre_hook(first, with_kwargs=True)]
+    last = lambda _, args, out: kept.append(out[0] if isinstance(out, tuple) else out)
+    hooks += [block.register_forward_hook(last) for block in blocks]
+    model(ids)
+    for hook in hooks:
+        hook.remove()
+    return {f"hidden.0.{layer}": state[0].float().contiguous() for layer, state in enumerate(kept)}
 
 
 def main(target):
@@ -96,6 +114,8 @@ def main(target):
                 ids = torch.tensor([row])
                 golden[f"ids.{number}"] = ids[0]
                 golden[f"logits.{number}"] = model(ids).logits[0].float().contiguous()
+                if number == 0:
+                    golden.update(hidden(model, ids))
                 said = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, do_sample=False)
                 golden[f"greedy.{number}"] = said[0, len(row):]
         model.generation_config.eos_token_id = ends

@@ -1,0 +1,112 @@
+//! `export` and `import-adapter`: models on their way to other tools, and back. Knows the store and the run; what a model
+//! is, the stages know.
+
+use super::find::Found;
+use super::gates::stage_of;
+use super::{Which, model, refused, terminal};
+use crate::event::Outcome;
+use crate::progress;
+use crate::report::card::{self, Written};
+use crate::report::page;
+use anyhow::{Context, Result};
+use cache::{Content, Store};
+use stages::kinds;
+use stages::model::{Dtype, export};
+use stages::stage::Gives;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+pub fn export(
+    stage: &str,
+    directory: &Path,
+    (merge, dtype): (bool, Option<Dtype>),
+    file: Option<&Path>,
+    which: &Which,
+) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let found = which.find_with(stage, file)?;
+    let content = content_of(&found, stage)?;
+    let store = Store::open(&found.root)?;
+    let draft = draft_of(directory)?;
+    let (artifact, folder) = (draft.path().join("artifact"), draft.path().join("folder"));
+    let placed = content.parse::<Content>().and_then(|content| store.place(&content, &artifact));
+    placed.map_err(|error| refused(format!("export `{stage}`: {error:#}; `pipeline run` makes it again")))?;
+    let exported = export::export(&artifact, &folder, merge, dtype).with_context(|| format!("export `{stage}`"));
+    // Names of blobs go before what is temporary, so that the store need not read them again.
+    store.withdraw(&artifact).with_context(|| format!("remove {}", artifact.display()))?;
+    let exported = exported?;
+    let written = Written {
+        has_adapter: exported.has_adapter,
+        is_merged: exported.is_merged,
+        is_reward: exported.is_reward,
+        offset: exported.offset,
+        parameters: exported.summary.parameters,
+        dtypes: exported.summary.dtypes.iter().cloned().collect::<Vec<_>>().join(", "),
+    };
+    let card = card::card(&found.run, stage_of(&found, stage)?, &content, &written);
+    fs::write(folder.join("README.md"), card).context("write README.md")?;
+    keep(&folder, directory)?;
+    let how = match (exported.has_adapter, exported.is_merged) {
+        (false, _) => "the whole model",
+        (true, true) => "base and adapter merged",
+        (true, false) => "base in model/, adapter in adapter/",
+    };
+    let bytes = page::bytes(exported.summary.bytes as u64);
+    terminal::say(&format!("{}: `{stage}` of {}, {how}, {bytes}\n", directory.display(), found.run.name))?;
+    Ok(0)
+}
+
+/// What carries the stage's name.
+fn content_of(found: &Found, name: &str) -> Result<String> {
+    let stage = stage_of(found, name)?;
+    let makes_none = kinds::kind(&stage.head.kind).is_some_and(|kind| kind.gives == Gives::Nothing);
+    let why = match &stage.outcome {
+        Some(Outcome::Done { content, .. }) if content.starts_with("tree:") && !makes_none => {
+            return Ok(content.clone());
+        }
+        Some(Outcome::Done { .. }) => "it made no model",
+        Some(Outcome::Stopped { .. }) => "its gate let nothing through",
+        Some(Outcome::Held { .. }) => "its gate waits for a decision: `pipeline approve`",
+        _ => "it was not finished",
+    };
+    Err(refused(format!("export `{name}` of {}: {why}", found.run.name)))
+}
+
+pub fn import_adapter(adapter: &Path, base: &str, directory: &Path) -> Result<u8> {
+    let base = model::directory(base)?;
+    let draft = draft_of(directory)?;
+    let folder = draft.path().join("folder");
+    let read = export::import_adapter(adapter, &base, &folder).map_err(|error| refused(format!("{error:#}")))?;
+    keep(&folder, directory)?;
+    let head = if read.head.is_some() { " with a reward head" } else { "" };
+    terminal::say(&format!(
+        "{}: an adapter of rank {}, alpha {}{head}, over {}; go on from it with `lora: {{rank: {}, alpha: {}}}`\n",
+        directory.display(),
+        read.rank,
+        read.alpha,
+        base.display(),
+        read.rank,
+        read.alpha
+    ))?;
+    Ok(0)
+}
+
+/// Beside the directory that is to be, so that it gets its name in one step, when it is whole.
+fn draft_of(directory: &Path) -> Result<tempfile::TempDir> {
+    if fs::symlink_metadata(directory).is_ok() {
+        return Err(refused(format!("{} is there already; name another directory", directory.display())));
+    }
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let made = fs::create_dir_all(parent).and_then(|()| tempfile::TempDir::new_in(parent));
+    made.map_err(|error| refused(format!("create {}: {error}", directory.display())))
+}
+
+fn keep(folder: &Path, directory: &Path) -> Result<()> {
+    fs::rename(folder, directory).map_err(|error| match error.kind() {
+        ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists => {
+            refused(format!("{} is there already; name another directory", directory.display()))
+        }
+        _ => anyhow::Error::from(error).context(format!("create {}", directory.display())),
+    })
+}

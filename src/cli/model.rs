@@ -1,0 +1,109 @@
+//! `model inspect`: what a model is and what it needs. Fetches models of hubs; knows nothing of pipelines.
+
+use super::{refused, terminal};
+use crate::hub;
+use crate::report::explain::Facts;
+use crate::report::page;
+use crate::run::slots;
+use anyhow::{Context, Result};
+use stages::device;
+use stages::io::DeviceChoice;
+use stages::kinds;
+use stages::model::describe::{self, AdapterFacts, Description};
+use stages::model::{Dtype, artifact};
+use std::path::{Path, PathBuf};
+
+/// Where a model lies: a directory, or one of a hub, which is fetched if it is not here.
+pub fn directory(typed: &str) -> Result<PathBuf> {
+    if typed.starts_with("hf://") {
+        let model = hub::Model::parse(typed).map_err(|error| refused(format!("{error:#}")))?;
+        let found = at_hand(&model, true)?;
+        return found.map(|snapshot| snapshot.directory).context("fetch a model: it is not there");
+    }
+    match Path::new(typed) {
+        path if path.is_dir() => Ok(path.to_owned()),
+        path if path.exists() => Err(refused(format!("{typed} is no directory"))),
+        _ => Err(refused(format!("there is nothing at {typed}"))),
+    }
+}
+
+/// A model of a hub that is here, or that is fetched where it may be. Says which file comes; a model that cannot be read
+/// is refused before its weights come.
+pub fn at_hand(model: &hub::Model, fetches: bool) -> Result<Option<hub::Snapshot>> {
+    let settings = hub::Settings::from(|name| std::env::var_os(name))?;
+    let cached = hub::cached(model, &settings.cache_root)?;
+    if cached.is_some() || !fetches {
+        return Ok(cached);
+    }
+    if !settings.is_offline {
+        terminal::remark(&format!("fetch {model}: asking {}\n", settings.endpoint));
+    }
+    let mut last = String::new();
+    let mut progress = |file: &str, _: u64, total: u64| {
+        if file != last {
+            terminal::remark(&format!("fetch {model}: {file}, {}\n", page::bytes(total)));
+            file.clone_into(&mut last);
+        }
+    };
+    let check = |directory: &Path| kinds::check_configuration(directory);
+    hub::fetch(model, &settings, &check, &mut progress).map(Some)
+}
+
+pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
+    let directory = directory(typed)?;
+    let described = describe::describe(&directory).map_err(|error| refused(format!("{error:#}")))?;
+    let device = device::open(choice).map_err(|error| refused(format!("{error:#}")))?;
+    let mut facts = Facts::new(terminal::page());
+    let mut say = |label: &str, value: String| facts.say(label, value, page::Tone::Plain);
+    let base = artifact::model_directory(&directory);
+    say("model", base.display().to_string());
+    let Description { architecture, config, summary, vocabulary, front, ends, has_template, adapter } = described;
+    say(
+        "architecture",
+        format!("{architecture}, {} layers of width {}, mlp {}", config.layers, config.width, config.inner),
+    );
+    let shared = if config.kv_heads == config.heads { String::new() } else { format!(", {} of keys", config.kv_heads) };
+    say(
+        "attention",
+        format!("{} heads of {}{shared}; context {} tokens", config.heads, config.head_dim, config.context),
+    );
+    let tied = if config.is_tied { ", head tied to the embedding" } else { "" };
+    let dtypes: Vec<&str> = summary.dtypes.iter().map(String::as_str).collect();
+    say("parameters", format!("{}{tied}", grouped(summary.parameters)));
+    say("weights", format!("{}, {}", dtypes.join(" and "), page::bytes(summary.bytes as u64)));
+    let begins = if front.is_empty() { "nothing".to_owned() } else { front.join(" ") };
+    say("tokenizer", format!("{vocabulary} tokens (the model has {}); before a prompt: {begins}", config.vocabulary));
+    let ends = if ends.is_empty() { "none: set `stop_token`".to_owned() } else { ends.join(" ") };
+    say("ends", ends);
+    let template = if has_template { "there" } else { "none: rows of dialogues need `chat_template` of an sft stage" };
+    say("chat template", template.to_owned());
+    if let Some(AdapterFacts { rank, alpha, matrices, parameters, has_head }) = adapter {
+        let head = if has_head { ", with a reward head" } else { "" };
+        let text =
+            format!("rank {rank}, alpha {alpha}, beside {matrices} matrices: {} parameters{head}", grouped(parameters));
+        say("adapter", text);
+    }
+    let has = slots::memory("MemAvailable")
+        .map_or(String::new(), |bytes| format!("; this machine has {} free", page::bytes(bytes)));
+    say("device", format!("{}{has}", device::class(&device)));
+    for (kind, what, memory) in kinds::needs(&config, dtype) {
+        let parts = format!(
+            "base {}, adapters {}, activations {}",
+            page::bytes(memory.base),
+            page::bytes(memory.adapters),
+            page::bytes(memory.activations)
+        );
+        say(&format!("memory of {kind}"), format!("about {} with {what} ({parts})", page::bytes(memory.total())));
+    }
+    terminal::say(&facts.print())?;
+    Ok(0)
+}
+
+/// `1,234,567`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let first = digits.len() % 3;
+    let groups = digits.as_bytes()[first..].chunks(3).map(String::from_utf8_lossy);
+    let head = Some(digits[..first].into()).filter(|head: &std::borrow::Cow<str>| !head.is_empty());
+    head.into_iter().chain(groups).collect::<Vec<_>>().join(",")
+}

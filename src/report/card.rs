@@ -1,0 +1,193 @@
+//! The model card of an exported model: what was trained on what, by which settings, and what the gates said. A pure
+//! fold of a run; knows nothing of files.
+
+use super::explain::flatten;
+use super::fold::{ActionState, Run, StageRun};
+use super::page::{moment, number};
+use crate::event::Outcome;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+/// What was written, as far as the card tells of it.
+pub struct Written {
+    pub has_adapter: bool,
+    pub is_merged: bool,
+    pub is_reward: bool,
+    /// Of a merged reward model.
+    pub offset: f64,
+    pub parameters: usize,
+    pub dtypes: String,
+}
+
+/// `README.md` with the front matter that hubs read. `content` is what carries the stage's name.
+pub fn card(run: &Run, stage: &StageRun, content: &str, written: &Written) -> String {
+    let name = &stage.head.name;
+    let is_adapter = written.has_adapter && !written.is_merged;
+    let library = if is_adapter { "peft" } else { "transformers" };
+    let task = if written.is_reward { "text-classification" } else { "text-generation" };
+    let lineage = lineage(run, stage);
+    let sources = lineage.iter().flat_map(|stage| &stage.head.from).flat_map(|(_, sources)| sources);
+    let bases: BTreeSet<String> = sources.filter_map(|source| hub_model(source)).collect();
+    let bases = bases.iter().map(|base| base.trim_start_matches("hf://").split('@').next().unwrap_or(base));
+    let bases: String = bases.map(|base| format!("base_model: {base}\n")).take(1).collect();
+    let mut text = format!(
+        "---\nlibrary_name: {library}\npipeline_tag: {task}\n{bases}tags:\n- {}\n- rlhf\n---\n\n# {}: {name}\n\n",
+        stage.head.kind, run.pipeline
+    );
+    let line = |text: &mut String, label: &str, value: &str| _ = writeln!(text, "| {label} | {} |", cell(value));
+    text += "| | |\n|---|---|\n";
+    line(&mut text, "stage", &format!("`{name}` ({}) of `{}`", stage.head.kind, run.file));
+    line(&mut text, "run", &format!("`{}`, {}", run.name, moment(&run.at)));
+    for set in &run.overrides {
+        line(&mut text, "set", &format!("`{set}`"));
+    }
+    line(&mut text, "content", &format!("`{content}`"));
+    line(&mut text, "parameters", &format!("{} ({})", written.parameters, written.dtypes));
+    if let Some(Outcome::Done { step, kept, .. }) = &stage.outcome {
+        match (kept, step) {
+            (true, _) => line(&mut text, "checkpoint", "the model before it: the gate kept the incumbent"),
+            (false, Some(step)) => line(&mut text, "checkpoint", &format!("step {step}")),
+            (false, None) => {}
+        }
+    }
+    text += &loading(written);
+    if let Some(Outcome::Done { metrics, .. }) = &stage.outcome
+        && !metrics.is_empty()
+    {
+        text += "\n## Measured\n\n| metric | value |\n|---|---|\n";
+        for (metric, value) in metrics {
+            line(&mut text, metric, &number(*value));
+        }
+    }
+    text += &study(run, name);
+    text += "\n## How it was made\n";
+    for stage in lineage {
+        text += &story(stage);
+    }
+    text
+}
+
+fn loading(written: &Written) -> String {
+    let class = if written.is_reward { "AutoModelForSequenceClassification" } else { "AutoModelForCausalLM" };
+    let labels = if written.is_reward { ", num_labels=1" } else { "" };
+    let code = match written.has_adapter && !written.is_merged {
+        true => format!(
+            "from peft import PeftModel\nfrom transformers import {class}, AutoTokenizer\n\n\
+             base = {class}.from_pretrained(\"model\"{labels})\n\
+             model = PeftModel.from_pretrained(base, \"adapter\")\n\
+             tokenizer = AutoTokenizer.from_pretrained(\"model\")\n"
+        ),
+        false => format!(
+            "from transformers import {class}, AutoTokenizer\n\n\
+             model = {class}.from_pretrained(\".\"{labels})\n\
+             tokenizer = AutoTokenizer.from_pretrained(\".\")\n"
+        ),
+    };
+    let mut text = format!("\n## Use\n\n```python\n{code}```\n");
+    if written.is_reward {
+        let how = match written.is_merged {
+            true => format!("The reward is the value of the last token less {}.", written.offset),
+            false => "The reward is (value of the last token − `offset`) / `spread`, both in `adapter/reward.json`."
+                .to_owned(),
+        };
+        _ = writeln!(text, "\n{how}");
+    }
+    text
+}
+
+/// Every table in which the model was measured.
+fn study(run: &Run, name: &str) -> String {
+    let mut text = String::new();
+    for study in &run.studies {
+        let Some(row) = study.rows.iter().find(|row| row.model == name) else { continue };
+        _ = write!(text, "\n## Measured by `{}`\n\n| metric | value |\n|---|---|\n", study.eval);
+        for (metric, value) in &row.metrics {
+            _ = writeln!(text, "| {metric} | {} |", number(*value));
+        }
+    }
+    text
+}
+
+/// The stage and all it was made of, what came first before what came of it.
+fn lineage<'a>(run: &'a Run, stage: &'a StageRun) -> Vec<&'a StageRun> {
+    fn visit<'a>(run: &'a Run, stage: &'a StageRun, seen: &mut BTreeSet<&'a str>, out: &mut Vec<&'a StageRun>) {
+        if !seen.insert(&stage.head.name) {
+            return;
+        }
+        for source in stage.head.from.iter().flat_map(|(_, sources)| sources) {
+            if let Some(source) = run.stage(source.split('@').next().unwrap_or(source)) {
+                visit(run, source, seen, out);
+            }
+        }
+        out.push(stage);
+    }
+    let mut out = Vec::new();
+    visit(run, stage, &mut BTreeSet::new(), &mut out);
+    out
+}
+
+/// One stage: where its inputs came from, by content; its settings; its gate.
+fn story(stage: &StageRun) -> String {
+    let mut text = format!("\n### {} ({})\n\n", stage.head.name, stage.head.kind);
+    let Some(action) = stage.actions.iter().find(|action| action.part.is_none()) else {
+        return text + "Nothing of it was run.\n";
+    };
+    text += "| | |\n|---|---|\n";
+    let mut line = |label: &str, value: String| _ = writeln!(text, "| {label} | {} |", cell(&value));
+    line("key", format!("`{}`", action.key));
+    let value = action.action.value();
+    for (port, sources) in &stage.head.from {
+        let contents = match value.pointer(&format!("/inputs/{port}")) {
+            Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+            Some(Value::String(one)) => one.clone(),
+            _ => "not known".to_owned(),
+        };
+        let names: Vec<String> =
+            sources.iter().map(|source| hub_model(source).unwrap_or_else(|| name_of(source))).collect();
+        line(&format!("`{port}`"), format!("{}: `{contents}`", names.join(", ")));
+    }
+    if let Some(seed) = value.get("seed") {
+        line("seed", seed.to_string());
+    }
+    let mut parameters = Vec::new();
+    if let Some(given) = value.get("parameters") {
+        flatten("", given, &mut parameters);
+    }
+    let parameters: Vec<String> = parameters.into_iter().map(|(name, value)| format!("`{name}: {value}`")).collect();
+    line("with", parameters.join(", "));
+    if let ActionState::Finished { device: Some(device), .. } = &action.state {
+        line("device", device.clone());
+    }
+    if let Some(verdict) = &stage.verdict {
+        line("gate", format!("{}: {} goes on", verdict.decision.word(), verdict.carries));
+        if let Some(select) = &verdict.select {
+            line("selected", select.clone());
+        }
+        for rule in &verdict.rules {
+            line(&rule.role, format!("`{}`: {}, {}", rule.text, rule.decision.word(), rule.explanation));
+        }
+        if let Some(decided) = &verdict.decided {
+            let word = if decided.is_approved { "approved" } else { "rejected" };
+            line("decided", format!("{word} by {}, {}: {}", decided.by, moment(&decided.at), decided.reason));
+        }
+    }
+    text
+}
+
+/// Where a file lay on the machine says nothing to others.
+fn name_of(source: &str) -> String {
+    source.rsplit('/').next().unwrap_or(source).to_owned()
+}
+
+/// `hf://owner/name@commit` of a directory in the cache of a hub.
+fn hub_model(source: &str) -> Option<String> {
+    let (_, rest) = source.split_once("/models--")?;
+    let (model, commit) = rest.split_once("/snapshots/")?;
+    Some(format!("hf://{}@{commit}", model.replace("--", "/")))
+}
+
+/// A cell of a Markdown table ends at a bar or a line's end.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}

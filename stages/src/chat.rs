@@ -1,0 +1,341 @@
+//! Chat templates: Jinja as `transformers` renders it, which turns a dialogue into the text that a model was trained on.
+//! Knows no tokens.
+
+use crate::data::Message;
+use anyhow::{Context, Result, anyhow};
+use jiff::civil::{DateTime, date};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, State};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+pub const FILE: &str = "chat_template.jinja";
+const SETTINGS: &str = "tokenizer_config.json";
+
+/// What a template is told when it asks for the time. A stage is a function of its inputs, so its prompts may not change
+/// overnight; this is the day that templates of LLaMA 3 fall back to themselves.
+const NOW: DateTime = date(2024, 7, 26).at(0, 0, 0, 0);
+
+pub struct Template {
+    environment: Environment<'static>,
+    /// `bos_token`, `eos_token`, … as text.
+    special: BTreeMap<String, String>,
+}
+
+impl Template {
+    /// The template of a model directory, if it has one: `instead`, else `chat_template.jinja`, else what
+    /// `tokenizer_config.json` holds under `chat_template`: a text, or a list of named ones of which `default` is taken.
+    ///
+    /// # Errors
+    /// A file that is there cannot be read, or the template is no Jinja.
+    pub fn load(directory: &Path, instead: Option<&str>) -> Result<Option<Template>> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            One(String),
+            Named(Vec<Named>),
+        }
+        #[derive(serde::Deserialize)]
+        struct Named {
+            name: String,
+            template: String,
+        }
+        let path = directory.join(SETTINGS);
+        let read = || format!("read {}", path.display());
+        let mut settings: serde_json::Map<String, serde_json::Value> = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(read)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => serde_json::Map::new(),
+            Err(error) => return Err(error).with_context(read),
+        };
+        let apart = directory.join(FILE);
+        let source = match (instead, fs::read_to_string(&apart), settings.remove("chat_template")) {
+            (Some(source), ..) => Some(source.to_owned()),
+            (_, Ok(source), _) => Some(source),
+            (_, Err(error), _) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("read {}", apart.display()));
+            }
+            (.., Some(given)) if !given.is_null() => {
+                match serde_json::from_value(given).with_context(|| format!("{}: `chat_template`", read()))? {
+                    Given::One(source) => Some(source),
+                    Given::Named(all) => {
+                        all.into_iter().find(|named| named.name == "default").map(|named| named.template)
+                    }
+                }
+            }
+            _ => None,
+        };
+        let Some(source) = source else { return Ok(None) };
+        let text = |value: &serde_json::Value| match value {
+            serde_json::Value::String(text) => Some(text.clone()),
+            other => other.get("content")?.as_str().map(str::to_owned),
+        };
+        // Where the one file is silent, the other counts.
+        let path = directory.join("special_tokens_map.json");
+        if let Ok(bytes) = fs::read(&path) {
+            let more: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
+            for (name, value) in more {
+                settings.entry(name).or_insert(value);
+            }
+        }
+        let special = settings.iter().filter(|(name, _)| name.ends_with("_token"));
+        let special = special.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect();
+        let template = Template::new(&source, special);
+        template.with_context(|| format!("read the chat template of {}", directory.display())).map(Some)
+    }
+
+    /// # Errors
+    /// The text is no Jinja.
+    pub fn new(source: &str, special: BTreeMap<String, String>) -> Result<Template> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(told)?;
+        environment.set_syntax(syntax);
+        environment.set_unknown_method_callback(method);
+        environment.set_formatter(|out, state, value| match printed(value) {
+            Some(text) => out.write_str(&text).map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string())),
+            None => minijinja::escape_formatter(out, state, value),
+        });
+        environment.add_test("sequence", |value: &Value| {
+            use ValueKind::{Iterable, Map, Seq, String, Undefined};
+            matches!(value.kind(), Seq | Iterable | String | Map | Undefined)
+        });
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_function("strftime_now", |format: &str| {
+            jiff::fmt::strtime::format(format, NOW)
+                .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
+        });
+        environment.add_filter("tojson", to_json);
+        environment.add_template_owned("chat", without_generation_marks(source)).map_err(told)?;
+        Ok(Template { environment, special })
+    }
+
+    /// The text of a dialogue, ready to be answered where `asks`.
+    ///
+    /// # Errors
+    /// What the template itself refuses: roles that do not alternate, for one.
+    pub fn render(&self, messages: &[Message], asks: bool) -> Result<String> {
+        self.render_with(messages, asks, &BTreeMap::<String, ()>::new())
+    }
+
+    /// With further names that the template may use: `tools`, `enable_thinking`.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_with(
+        &self,
+        messages: &(impl Serialize + ?Sized),
+        asks: bool,
+        more: &impl Serialize,
+    ) -> Result<String> {
+        let given = minijinja::context! {
+            messages => Value::from(Serde(messages)),
+            add_generation_prompt => asks,
+            tools => (),
+            documents => (),
+        };
+        let all = minijinja::context! { ..Value::from(Serde(more)), ..given, ..Value::from(Serde(&self.special)) };
+        let template = self.environment.get_template("chat").map_err(told)?;
+        template.render(all).map_err(told).context("render the chat template")
+    }
+}
+
+/// The message and the line, without the file name that it never had.
+fn told(error: Error) -> anyhow::Error {
+    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    match error.line() {
+        Some(line) => anyhow!("{what} (line {line} of the template)"),
+        None => anyhow!("{what}"),
+    }
+}
+
+/// `{% generation %}` marks what the assistant said, for training; in rendering it does nothing.
+fn without_generation_marks(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let Some(length) = rest[start..].find("%}") else { break };
+        let tag = &rest[start + 2..start + length];
+        let word = tag.trim_matches(|letter: char| letter.is_whitespace() || letter == '-' || letter == '+');
+        out.push_str(&rest[..start + 2]);
+        match word {
+            "generation" => out.push_str(&tag.replace(word, "if true")),
+            "endgeneration" => out.push_str(&tag.replace(word, "endif")),
+            _ => out.push_str(tag),
+        }
+        rest = &rest[start + length..];
+    }
+    out + rest
+}
+
+/// What Python's `str` has and minijinja's has not, or has otherwise.
+fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+    let Some(text) = value.as_str().filter(|_| name == "title") else {
+        return minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments);
+    };
+    let mut out = String::with_capacity(text.len());
+    let mut is_inside = false;
+    for letter in text.chars() {
+        match is_inside {
+            true => out.extend(letter.to_lowercase()),
+            false => out.extend(letter.to_uppercase()),
+        }
+        is_inside = letter.is_alphabetic();
+    }
+    Ok(Value::from(out))
+}
+
+/// What Python prints otherwise than minijinja: True, False, None, fractions, and lists and mappings of them.
+fn printed(value: &Value) -> Option<String> {
+    match value.kind() {
+        ValueKind::Bool | ValueKind::None | ValueKind::Seq | ValueKind::Map => Some(represented(value)),
+        ValueKind::Number if !value.is_integer() => Some(represented(value)),
+        _ => None,
+    }
+}
+
+/// `repr` of Python.
+fn represented(value: &Value) -> String {
+    let joined = |parts: Vec<String>, open: char, close: char| format!("{open}{}{close}", parts.join(", "));
+    match value.kind() {
+        ValueKind::None => "None".to_owned(),
+        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.to_owned(),
+        ValueKind::Number if !value.is_integer() => f64::try_from(value.clone()).map_or(value.to_string(), fraction),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+            let escape = |letter: char| match letter {
+                '\\' => "\\\\".to_owned(),
+                '\n' => "\\n".to_owned(),
+                '\r' => "\\r".to_owned(),
+                '\t' => "\\t".to_owned(),
+                letter if letter == quote => format!("\\{quote}"),
+                letter => letter.to_string(),
+            };
+            format!("{quote}{}{quote}", text.chars().map(escape).collect::<String>())
+        }
+        ValueKind::Seq => {
+            joined(value.try_iter().into_iter().flatten().map(|item| represented(&item)).collect(), '[', ']')
+        }
+        ValueKind::Map => {
+            let pair = |key: Value| {
+                let item = value.get_item(&key).unwrap_or_default();
+                format!("{}: {}", represented(&key), represented(&item))
+            };
+            joined(value.try_iter().into_iter().flatten().map(pair).collect(), '{', '}')
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// As Python writes a float: the fewest digits that mean it, with an exponent below 1e-4 and from 1e16.
+fn fraction(value: f64) -> String {
+    let text = format!("{value:e}");
+    let Some((digits, exponent)) = text.split_once('e') else { return value.to_string() };
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !(-4..16).contains(&exponent) => {
+            format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
+        }
+        _ if value.fract() == 0.0 => format!("{value:.1}"),
+        _ => value.to_string(),
+    }
+}
+
+/// As `json.dumps` of Python writes it, which models were trained on: a space behind `:` and `,`, nothing escaped for HTML.
+fn to_json(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
+    let indent: Option<usize> = kwargs.get("indent")?;
+    let (ascii, sorts): (Option<bool>, Option<bool>) = (kwargs.get("ensure_ascii")?, kwargs.get("sort_keys")?);
+    let separators: Option<Vec<String>> = kwargs.get("separators")?;
+    kwargs.assert_all_used()?;
+    let [between, behind] = match &separators.unwrap_or_default()[..] {
+        [between, behind] => [between.clone(), behind.clone()],
+        _ => [if indent.is_some() { "," } else { ", " }, ": "].map(str::to_owned),
+    };
+    let layout = Layout { indent, between, behind, is_sorted: sorts == Some(true), is_ascii: ascii == Some(true) };
+    let mut out = String::new();
+    layout.write(&value, 0, &mut out)?;
+    Ok(Value::from_safe_string(out))
+}
+
+struct Layout {
+    indent: Option<usize>,
+    between: String,
+    behind: String,
+    is_sorted: bool,
+    is_ascii: bool,
+}
+
+impl Layout {
+    fn write(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
+        let bad = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
+        match value.kind() {
+            ValueKind::Seq | ValueKind::Iterable => {
+                let items: Vec<Value> = value.try_iter()?.collect();
+                self.block(['[', ']'], items.len(), depth, out, |at, out| self.write(&items[at], depth + 1, out))
+            }
+            ValueKind::Map => {
+                let mut keys: Vec<Value> = value.try_iter()?.collect();
+                if self.is_sorted {
+                    keys.sort();
+                }
+                self.block(['{', '}'], keys.len(), depth, out, |at, out| {
+                    self.write(&Value::from(keys[at].to_string()), depth + 1, out)?;
+                    out.push_str(&self.behind);
+                    self.write(&value.get_item(&keys[at])?, depth + 1, out)
+                })
+            }
+            ValueKind::Number if !value.is_integer() => {
+                out.push_str(&f64::try_from(value.clone()).map_or(value.to_string(), fraction));
+                Ok(())
+            }
+            _ => {
+                let text = serde_json::to_string(value).map_err(bad)?;
+                out.push_str(&if self.is_ascii { escaped(&text) } else { text });
+                Ok(())
+            }
+        }
+    }
+
+    fn block(
+        &self,
+        [open, close]: [char; 2],
+        count: usize,
+        depth: usize,
+        out: &mut String,
+        mut write: impl FnMut(usize, &mut String) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let line =
+            |depth: usize| self.indent.map_or(String::new(), |indent| format!("\n{}", " ".repeat(indent * depth)));
+        out.push(open);
+        for at in 0..count {
+            if at > 0 {
+                out.push_str(&self.between);
+            }
+            out.push_str(&line(depth + 1));
+            write(at, out)?;
+        }
+        if count > 0 {
+            out.push_str(&line(depth));
+        }
+        out.push(close);
+        Ok(())
+    }
+}
+
+/// Beyond ASCII as `\uXXXX`, in UTF-16.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_ascii() && letter != '\u{7f}' {
+            true => out.push(letter),
+            false => letter.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    out
+}

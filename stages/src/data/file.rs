@@ -1,0 +1,130 @@
+//! A data file as JSON rows: JSON, JSONL or Parquet, plain or compressed. What it is shows in its first bytes, so that
+//! no name has to be right. Knows no field.
+
+use anyhow::{Context, Result, anyhow, bail};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use rayon::prelude::*;
+use serde_json::Value;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+/// Where a row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Of a text file, from 1.
+    Line(usize),
+    /// From 1.
+    Row(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Line(line) => write!(formatter, "line {line}"),
+            Place::Row(row) => write!(formatter, "row {row}"),
+        }
+    }
+}
+
+type Outcomes<T> = Vec<(Place, Result<T>)>;
+
+/// What the file is, for people, and its rows.
+pub type Rows<T> = (&'static str, Outcomes<T>);
+
+/// What the first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Gzip,
+    Zstandard,
+    Parquet,
+    Text,
+}
+
+fn form(start: &[u8]) -> Form {
+    match start {
+        [0x1f, 0x8b, ..] => Form::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Form::Zstandard,
+        [b'P', b'A', b'R', b'1', ..] => Form::Parquet,
+        _ => Form::Text,
+    }
+}
+
+/// One outcome a row, in the order of the file: what `read(row, number)` makes of it; numbers count from 1.
+///
+/// # Errors
+/// The file cannot be read as a whole. That one of its rows cannot is an outcome.
+pub fn rows<T: Send>(path: &Path, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<Rows<T>> {
+    let cannot = || format!("read {}", path.display());
+    let mut bytes = fs::read(path).with_context(cannot)?;
+    let packed = form(&bytes);
+    let mut whole = Vec::new();
+    match packed {
+        // Files that were compressed in pieces and joined are read to their end.
+        Form::Gzip => flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut whole).map(drop),
+        Form::Zstandard => zstd::stream::copy_decode(&bytes[..], &mut whole),
+        Form::Parquet | Form::Text => Ok(()),
+    }
+    .with_context(|| format!("{}: the compressed data is damaged", cannot()))?;
+    if matches!(packed, Form::Gzip | Form::Zstandard) {
+        bytes = whole;
+    }
+    let (name, rows) = match form(&bytes) {
+        Form::Parquet if packed == Form::Parquet => ("Parquet", parquet_rows(path, read).with_context(cannot)?),
+        Form::Text => text_rows(&bytes, read).with_context(cannot)?,
+        _ => bail!("{}: it is compressed twice, or a compressed Parquet file; unpack it", cannot()),
+    };
+    if rows.is_empty() {
+        bail!("{}: the file has no rows", cannot());
+    }
+    Ok((name, rows))
+}
+
+fn text_rows<T: Send>(bytes: &[u8], read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<Rows<T>> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        let values: Vec<Value> = serde_json::from_slice(bytes)
+            .map_err(|error| anyhow!("not a JSON list of rows, at line {}, column {}", error.line(), error.column()))?;
+        let outcome = |(index, value): (usize, Value)| (Place::Row(index + 1), read(&value, index + 1));
+        return Ok(("JSON", values.into_par_iter().enumerate().map(outcome).collect()));
+    }
+    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+    let lines: Vec<(usize, &[u8])> = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).collect();
+    let outcome = |(index, (line, text)): (usize, &(usize, &[u8]))| {
+        let value = match std::str::from_utf8(text) {
+            Ok(text) => serde_json::from_str(text).map_err(|error| anyhow!("not JSON, at column {}", error.column())),
+            Err(_) => Err(anyhow!("not UTF-8")),
+        };
+        (Place::Line(line + 1), value.and_then(|value: Value| read(&value, index + 1)))
+    };
+    Ok(("JSONL", lines.par_iter().enumerate().map(outcome).collect()))
+}
+
+fn parquet_rows<T>(path: &Path, read: impl Fn(&Value, usize) -> Result<T>) -> Result<Outcomes<T>> {
+    let file = SerializedFileReader::new(File::open(path)?)?;
+    let mut out = Vec::new();
+    for (index, row) in file.get_row_iter(None)?.enumerate() {
+        // Behind a page that cannot be read nothing can.
+        let row = row.with_context(|| format!("row {}", index + 1))?;
+        out.push((Place::Row(index + 1), object(&row).and_then(|value| read(&value, index + 1))));
+    }
+    Ok(out)
+}
+
+fn object(row: &Row) -> Result<Value> {
+    let field =
+        |(name, field): (&String, &Field)| Ok((name.clone(), json(field).with_context(|| format!("field `{name}`"))?));
+    row.get_column_iter().map(field).collect::<Result<_>>().map(Value::Object)
+}
+
+/// As the crate makes it, but for texts that some writers leave as plain bytes.
+fn json(field: &Field) -> Result<Value> {
+    match field {
+        Field::Bytes(bytes) => Ok(Value::from(bytes.as_utf8().context("it is no text")?)),
+        Field::Group(row) => object(row),
+        Field::ListInternal(list) => list.elements().iter().map(json).collect::<Result<_>>().map(Value::Array),
+        other => Ok(other.to_json_value()),
+    }
+}

@@ -1,0 +1,177 @@
+//! Models for other tools: an artifact as one folder to publish, its adapter merged or beside it, and the way in for an
+//! adapter that was trained elsewhere. Knows no store and no card.
+
+use super::artifact::{self, Base, Reward, values_of};
+use super::weights::{self, Summary};
+use super::{Adapter, Config, Decoder, Dtype};
+use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::{Device, Tensor};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// What was written, for the card.
+#[derive(Debug)]
+pub struct Exported {
+    pub has_adapter: bool,
+    pub is_reward: bool,
+    pub is_merged: bool,
+    /// Subtracted from what a merged reward model says.
+    pub offset: f64,
+    pub summary: Summary,
+}
+
+/// Writes the artifact in `from` to the empty directory `to`. A model without an adapter, or with its adapter merged,
+/// lies there as `transformers` loads it; else base and adapter lie in `model/` and `adapter/`. `dtype` is that of the
+/// base or merged weights, by default as they are (merged ones: as those of the base).
+///
+/// A merged reward model is a sequence classifier whose only label is the reward: the head is divided by the spread, and
+/// the offset, which a head without bias cannot hold, stands in `reward.json`.
+///
+/// # Errors
+/// The artifact cannot be read, or `to` cannot be written.
+pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Result<Exported> {
+    let base = Base::of(from)?;
+    let base = base.path();
+    let config = Config::load(base)?;
+    let adapter = from.join("adapter");
+    let has_adapter = adapter.is_dir();
+    let is_flat = !has_adapter || merge;
+    let target = if is_flat { to.to_owned() } else { to.join("model") };
+    fs::create_dir_all(&target).with_context(|| format!("create {}", target.display()))?;
+    let is_as_it_is = dtype.is_none() && !(has_adapter && merge);
+    copy_files(base, &target, |name| is_as_it_is || !(is_weights(name) || name == "config.json"))?;
+    let mut exported = Exported {
+        has_adapter,
+        is_reward: false,
+        is_merged: has_adapter && merge,
+        offset: 0.0,
+        summary: weights::check(base, &config)?,
+    };
+    let read_adapter = |config: &Config| artifact::load_adapter(&adapter, config, &Device::flex());
+    if has_adapter {
+        exported.is_reward = read_adapter(&config)?.head.is_some();
+    }
+    if !is_as_it_is {
+        let dtype = match dtype {
+            Some(dtype) => dtype,
+            None => {
+                exported.summary.dtype().context("tell the precision of the base: its tensors differ; say --dtype")?
+            }
+        };
+        let mut model = weights::load(base, config, Dtype::F32, &Device::flex())?;
+        let mut more = BTreeMap::new();
+        if exported.is_merged {
+            let adapter = read_adapter(&model.config)?;
+            merge_into(&mut model, &adapter)?;
+            if let Some(head) = &adapter.head {
+                exported.offset = adapter.offset / adapter.spread;
+                let head: Vec<f32> =
+                    values_of(head.clone())?.iter().map(|x| (f64::from(*x) / adapter.spread) as f32).collect();
+                more.insert("score.weight".to_owned(), (head, vec![1, model.config.width]));
+                model.config.source = as_classifier(&model.config.source)?;
+                let reward = Reward { offset: exported.offset, spread: 1.0 };
+                write_json(&to.join(artifact::REWARD), &serde_json::to_value(reward)?)?;
+            }
+        }
+        set_dtype(&mut model.config.source, dtype);
+        weights::save(&model, &more, dtype, &target)?;
+    }
+    if !is_flat {
+        copy_files(&adapter, &to.join("adapter"), |_| true)?;
+    }
+    exported.summary = weights::summary(&target)?;
+    Ok(exported)
+}
+
+/// Makes an artifact of a base and an adapter over it, both as they are.
+///
+/// # Errors
+/// One of them cannot be read, or they do not fit each other.
+pub fn import_adapter(adapter: &Path, base: &Path, to: &Path) -> Result<Adapter> {
+    let base = Base::of(base)?;
+    let base = base.path();
+    let config = Config::load(base)?;
+    weights::check(base, &config)?;
+    ensure!(base.join("tokenizer.json").is_file(), "{}: there is no tokenizer.json", base.display());
+    let read = artifact::load_adapter(adapter, &config, &Device::flex())?;
+    if read.pairs.iter().flatten().flatten().next().is_none() {
+        bail!("read {}: none of its tensors is one of this base", adapter.display());
+    }
+    copy_files(base, &to.join("model"), artifact::is_of_model)?;
+    // Written anew: what other tools add (paths, versions, dropout) is no part of what an adapter is.
+    artifact::save_adapter(&read, config.architecture.layout(), &to.join("adapter"))?;
+    Ok(read)
+}
+
+/// W + s·A·B in f32, rounded once when it is written.
+fn merge_into(model: &mut Decoder, adapter: &Adapter) -> Result<()> {
+    let is_in_out = model.config.architecture.layout().is_in_out;
+    for (block, pairs) in model.blocks.iter_mut().zip(&adapter.pairs) {
+        for (projection, pair) in block.projections.iter_mut().zip(pairs) {
+            let Some(pair) = pair else { continue };
+            let change: Tensor<2> = pair.a.clone().matmul(pair.b.clone()).mul_scalar(adapter.scale());
+            let change = if is_in_out { change } else { change.transpose() };
+            projection.weight = projection.weight.clone() + change;
+        }
+    }
+    Ok(())
+}
+
+/// `LlamaForCausalLM` → `LlamaForSequenceClassification` with one label.
+fn as_classifier(source: &Value) -> Result<Value> {
+    let mut source = source.clone();
+    let fields = source.as_object_mut().context("read the configuration: it is no mapping")?;
+    let class = match fields.get("architectures").and_then(|all| all.get(0)).and_then(Value::as_str) {
+        Some(class) => class.replace("ForCausalLM", "").replace("LMHeadModel", ""),
+        None => match fields.get("model_type").and_then(Value::as_str) {
+            Some("gpt2") => "GPT2".to_owned(),
+            Some("gpt_neox") => "GPTNeoX".to_owned(),
+            Some("qwen2") => "Qwen2".to_owned(),
+            Some("qwen3") => "Qwen3".to_owned(),
+            _ => "Llama".to_owned(),
+        },
+    };
+    fields.insert("architectures".to_owned(), json!([format!("{class}ForSequenceClassification")]));
+    fields.insert("id2label".to_owned(), json!({"0": "reward"}));
+    fields.insert("label2id".to_owned(), json!({"reward": 0}));
+    fields.insert("problem_type".to_owned(), json!("regression"));
+    Ok(source)
+}
+
+/// Under both names: older tools read the one, newer ones the other.
+fn set_dtype(source: &mut Value, dtype: Dtype) {
+    let name = match dtype {
+        Dtype::F32 => "float32",
+        Dtype::F16 => "float16",
+        Dtype::Bf16 => "bfloat16",
+    };
+    let Some(fields) = source.as_object_mut() else { return };
+    let is_there = |field: &str| fields.contains_key(field);
+    let field = if is_there("dtype") && !is_there("torch_dtype") { "dtype" } else { "torch_dtype" };
+    fields.insert(field.to_owned(), json!(name));
+}
+
+fn is_weights(name: &str) -> bool {
+    name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")
+}
+
+fn copy_files(from: &Path, to: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(&is_wanted) && entry.path().is_file() {
+            let (mut source, target) = (fs::File::open(entry.path())?, to.join(name));
+            // By content alone: what lies in a store is read-only, and who publishes a folder edits it.
+            let mut copy = fs::File::create_new(&target).with_context(|| format!("create {}", target.display()))?;
+            std::io::copy(&mut source, &mut copy).with_context(|| format!("write {}", target.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    fs::write(path, serde_json::to_vec_pretty(value)?).with_context(|| format!("write {}", path.display()))
+}
