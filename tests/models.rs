@@ -1,0 +1,291 @@
+//! Models and data as a user meets them: what is looked at, what goes out and comes in again, what a hub's cache holds,
+//! dialogues, bad rows, precision.
+
+#[path = "support/program.rs"]
+mod program;
+
+use expect_test::{Expect, expect};
+use program::{Place, place};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+const FILE: &str = "
+name: toy
+seed: 7
+stages:
+  base:
+    kind: pretrain
+    from: {text: ./corpus.jsonl}
+    with: {steps: 2, batch: 4, layers: 1, width: 16, heads: 2, kv_heads: 1, inner: 24, vocabulary: 300, context: 160}
+  sft:
+    kind: sft
+    from: {model: base, data: ./talks.jsonl}
+    with:
+      epochs: 0.5
+      batch: 4
+      max_tokens: 160
+      lora: {rank: 2, alpha: 4}
+      chat_template: |
+        {% for message in messages %}
+        <{{ message.role }}>{{ message.content }}{{ eos_token if message.role == 'assistant' }}
+        {% endfor %}
+        {{ '<assistant>' if add_generation_prompt }}
+  rm:
+    kind: rm
+    from: {model: sft, data: ./labels.jsonl}
+    with: {epochs: 0.5, batch: 4, max_tokens: 160, heldout: 0.3, lora: {rank: 2, alpha: 4}}
+";
+
+fn job() -> Place {
+    let place = place();
+    let lines = |line: &dyn Fn(usize) -> String| (0..24).map(|n| line(n) + "\n").collect::<String>();
+    place.write("toy.yaml", FILE);
+    place.write("corpus.jsonl", &lines(&|n| format!(r#"{{"text": "the {n} cats, 猫が{n}匹"}}"#)));
+    let talk = |n| {
+        format!(
+            r#"{{"messages": [{{"role": "user", "content": "how many is {n}?"}}, {{"role": "assistant", "content": "it is {n}"}}]}}"#
+        )
+    };
+    place.write("talks.jsonl", &lines(&talk));
+    let label = |n: usize| {
+        format!(r#"{{"prompt": "say {}", "completion": "{n} cats", "label": {}}}"#, n / 2, n.is_multiple_of(2))
+    };
+    place.write("labels.jsonl", &lines(&label));
+    place
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn told(text: &str, expected: Expect) {
+    // Digests, times and sizes are others' affair; spaces are those of a table.
+    let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    expected.assert_eq(&text.lines().map(line).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_model_that_was_exported_is_the_model_and_says_what_it_came_from() {
+    let place = job();
+    place.run(&["run", "toy.yaml", "--device", "cpu"]).expect_exit(0);
+    place.run(&["export", "sft", "out", "toy.yaml"]).expect_exit(0);
+    place.run(&["export", "sft", "merged", "toy.yaml", "--merge", "--dtype", "bf16"]).expect_exit(0);
+    place.run(&["export", "rm", "judge", "toy.yaml", "--merge"]).expect_exit(0);
+    assert_eq!(place.read("out/model/chat_template.jinja").lines().count(), 4, "the template goes with the model");
+    assert_eq!(json(&place.at("merged/config.json"))["torch_dtype"], "bfloat16");
+    let config = json(&place.at("judge/config.json"));
+    assert_eq!(config["architectures"][0], "LlamaForSequenceClassification");
+    assert!(json(&place.at("judge/reward.json"))["offset"].is_number());
+
+    let card = place.read("judge/README.md");
+    let data = place.run(&["explain", "rm", "toy.yaml"]).expect_exit(0).stdout;
+    let digest = card.split("labels.jsonl: `").nth(1).unwrap().split('`').next().unwrap();
+    assert!(data.contains(&digest[..digest.len().min(20)]), "{digest} is not in {data}");
+    for part in ["### base (pretrain)", "### sft (sft)", "### rm (rm)", "`lora.rank: 2`", "less "] {
+        assert!(card.contains(part), "{part} is not in the card:\n{card}");
+    }
+
+    // A whole reward model scores as the adapter over its base does, and a policy can be trained on it.
+    place.write("heldout.jsonl", "{\"prompt\": \"say 3\"}\n{\"prompt\": \"say 4\"}\n");
+    place.write(
+        "both.yaml",
+        &(FILE.replace("name: toy", "name: both")
+            + "  eval:\n    kind: eval\n    from: {policy: sft, reward: [rm, ./judge], prompts: ./heldout.jsonl}\n    with: {max_new_tokens: \
+               4}\n  ppo:\n    kind: ppo\n    from: {policy: sft, reward: ./judge, prompts: ./heldout.jsonl}\n    with: {steps: 1, batch: 2, \
+               max_new_tokens: 4, lora: {rank: 2, alpha: 4}}\n"),
+    );
+    let events = place.run(&["run", "both.yaml", "--device", "cpu", "--json"]).expect_exit(0).events();
+    let metrics = &events.outcome("eval")["metrics"];
+    let [adapter, whole] = ["mean_score", "mean_score_2"].map(|name| metrics[name].as_f64().unwrap());
+    assert!((adapter - whole).abs() < 1e-5, "{adapter} and {whole}");
+
+    // In again: a merged model, and the adapter over its base.
+    let shown = place.run(&["model", "inspect", "merged", "--device", "cpu"]).expect_exit(0).stdout;
+    assert!(shown.contains("chat template  there") && shown.contains("BF16"), "{shown}");
+    place.run(&["import-adapter", "out/adapter", "out/model", "again"]).expect_exit(0);
+    let same = |name: &str| {
+        assert_eq!(fs::read(place.at("out").join(name)).unwrap(), fs::read(place.at("again").join(name)).unwrap());
+    };
+    ["model/config.json", "model/model.safetensors", "adapter/adapter_model.safetensors"].into_iter().for_each(same);
+    place.write(
+        "more.yaml",
+        &FILE.replace("model: base", "model: ./again").replace("name: toy", "name: more").replacen(
+            "  base:",
+            "  unused:",
+            1,
+        ),
+    );
+    place.run(&["run", "more.yaml", "--device", "cpu", "--only", "sft"]).expect_exit(0);
+}
+
+#[test]
+fn what_cannot_be_exported_or_imported_is_told() {
+    let place = job();
+    place.run(&["run", "toy.yaml", "--device", "cpu", "--only", "base"]).expect_exit(0);
+    place.run(&["export", "base", "out", "toy.yaml"]).expect_exit(0);
+    let refused = |arguments: &[&str]| place.run(arguments).expect_exit(2).stderr;
+    let all = [
+        refused(&["export", "base", "out", "toy.yaml"]),
+        refused(&["export", "bse", "other", "toy.yaml"]),
+        refused(&["export", "sft", "other", "toy.yaml"]),
+        refused(&["import-adapter", "out", "out", "other"]),
+        refused(&["model", "inspect", "nowhere"]),
+        refused(&["model", "inspect", "hf://only-a-name"]),
+    ];
+    told(
+        &all.concat(),
+        expect![[r#"
+        error: out is there already; name another directory
+        error: the last run (toy.yaml) has no stage `bse`: did you mean `base`?
+        error: the last run (toy.yaml) has no stage `sft`: there are: base
+        error: read out/adapter_config.json: No such file or directory (os error 2)
+        error: there is nothing at nowhere
+        error: `hf://only-a-name`: the owner is missing; write hf://owner/name or hf://owner/name@revision"#]],
+    );
+}
+
+#[test]
+fn a_model_in_the_cache_of_a_hub_is_used_without_a_network() {
+    let place = job();
+    place.run(&["run", "toy.yaml", "--device", "cpu", "--only", "base"]).expect_exit(0);
+    place.run(&["export", "base", "out", "toy.yaml"]).expect_exit(0);
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let folder = place.at("hub/models--toy--cats");
+    let snapshot = folder.join("snapshots").join(commit);
+    for directory in [&snapshot, &folder.join("refs"), &folder.join("blobs")] {
+        fs::create_dir_all(directory).unwrap();
+    }
+    fs::write(folder.join("refs/main"), commit).unwrap();
+    fs::write(snapshot.join(".gitattributes"), "").unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        fs::rename(place.at("out").join(name), folder.join("blobs").join(name)).unwrap();
+        symlink(Path::new("../../blobs").join(name), snapshot.join(name)).unwrap();
+    }
+    place.write(
+        "hub.yaml",
+        "name: hub\nstages:\n  sft:\n    kind: sft\n    from: {model: 'hf://toy/cats', data: ./talks.jsonl}\n    with: {epochs: 0.5, batch: 4, \
+         max_tokens: 100, chat_template: '{{ messages[0].content }}:{{ messages[1].content if messages[1:] }}'}\n",
+    );
+    let hub = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        command
+            .env("HF_HUB_CACHE", place.at("hub"))
+            .env("HF_HUB_OFFLINE", "1")
+            .env("HF_ENDPOINT", "http://127.0.0.1:9");
+        program::ran(command)
+    };
+    hub(&["run", "hub.yaml", "--device", "cpu"]).expect_exit(0);
+    hub(&["export", "sft", "of-hub", "hub.yaml"]).expect_exit(0);
+    let card = place.read("of-hub/README.md");
+    assert!(card.contains("base_model: toy/cats\n") && card.contains(&format!("hf://toy/cats@{commit}")), "{card}");
+
+    place.write("hub.yaml", &place.read("hub.yaml").replace("toy/cats", "toy/dogs@v2"));
+    let told_by = |verb: &str, exit: i32| {
+        hub(&[verb, "hub.yaml"]).expect_exit(exit).stderr.replace(&place.path().display().to_string(), "DIR")
+    };
+    told(
+        &[told_by("check", 0), told_by("plan", 2), told_by("run", 2)].concat(),
+        expect![[r#"
+        warning: `hf://toy/dogs@v2` is not on this machine yet
+        --> hub.yaml:5:20
+        |
+        5 | from: {model: 'hf://toy/dogs@v2', data: ./talks.jsonl}
+        | ^^^^^^^^^^^^^^^^
+        |
+        = help: `pipeline run` fetches it, and so does `pipeline model inspect`
+
+        error: `hf://toy/dogs@v2` is not on this machine, so what it holds is not known
+        --> hub.yaml:5:20
+        |
+        5 | from: {model: 'hf://toy/dogs@v2', data: ./talks.jsonl}
+        | ^^^^^^^^^^^^^^^^
+        |
+        = help: `pipeline run` fetches it, and so does `pipeline model inspect`
+
+        error: fetch hf://toy/dogs@v2: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, and DIR/hub/models--toy--dogs lacks config.json, model.safetensors (or its index and shards), tokenizer.json; run `hf download toy/dogs --revision v2` where there is a network and copy its models--toy--dogs to DIR/hub/models--toy--dogs, or put these files into a directory and name that instead
+        --> hub.yaml:5:20
+        |
+        5 | from: {model: 'hf://toy/dogs@v2', data: ./talks.jsonl}
+        | ^^^^^^^^^^^^^^^^
+    "#]],
+    );
+}
+
+#[test]
+fn data_is_shown_with_its_bad_rows_its_repetitions_and_what_leaks() {
+    let place = job();
+    place.write(
+        "train.jsonl",
+        "{\"prompt\": \"a b\", \"completion\": \"c\"}\n{\"prompt\": \"A  b\", \"completion\": \"c\"}\n{\"prompt\": 3}\n\n{\"prompt\": \"d\", \
+         \"completion\": \"eee\"}\n",
+    );
+    place.write("heldout.jsonl", "{\"prompt\": \"D\"}\n{\"prompt\": \"new\"}\n");
+    let shown = place.run(&["data", "inspect", "train.jsonl", "--heldout", "heldout.jsonl"]).expect_exit(1).stdout;
+    told(
+        &shown,
+        expect![[r#"
+            file train.jsonl
+            format JSONL: prompts (1 rows), prompt/completion (3 rows)
+            rows 4
+            repeated rows 1 (line 2 is line 1 again)
+            prompts of several rows 1
+            bad rows 1
+            line 3: field `prompt` is a number, not a text
+
+            letters least median 90 % 99 % most sum
+            ───────────────────────────────────────────────
+            prompts 1 3 4 4 4 8
+            answers 1 1 3 3 3 5
+
+            file heldout.jsonl
+            format JSONL: prompts
+            rows 2
+            repeated rows 0
+            prompts of several rows 0
+            bad rows 0
+
+            letters least median 90 % 99 % most sum
+            ───────────────────────────────────────────────
+            prompts 1 1 3 3 3 4
+
+            1 prompt is in both files: what is measured there is memory
+            heldout.jsonl line 1 = train.jsonl line 5"#]],
+    );
+    place.run(&["data", "inspect", "talks.jsonl"]).expect_exit(0);
+}
+
+#[test]
+fn bad_rows_are_left_out_as_far_as_they_may_and_counted() {
+    let place = job();
+    let talks = place.read("talks.jsonl");
+    place.write("talks.jsonl", &format!("{talks}{{\"messages\": 3}}\n"));
+    let only = ["run", "toy.yaml", "--device", "cpu", "--only", "base", "--only", "sft", "--json"];
+    place.run(&only).expect_exit(2);
+    let events = place.run(&[&only[..], &["--skip-bad-rows", "1"]].concat()).expect_exit(0).events();
+    let metrics = &events.outcome("sft")["metrics"];
+    let counts = ["data_rows", "data_dropped", "data_truncated"].map(|name| metrics[name].as_f64().unwrap());
+    assert_eq!(counts, [25.0, 1.0, 0.0]);
+    // How many may be bad is no part of what was done; and it may stand in the file.
+    place.write("toy.yaml", &format!("skip_bad_rows: 5\n{}", FILE.trim_start()));
+    assert_eq!(place.run(&only).expect_exit(0).events().of("started").count(), 0);
+}
+
+#[test]
+fn another_precision_is_another_result() {
+    let place = job();
+    let run = |more: &[&str]| {
+        let all = [&["run", "toy.yaml", "--device", "cpu", "--json"], more].concat();
+        place.run(&all).expect_exit(0).events()
+    };
+    let first = run(&[]);
+    let half = run(&["--dtype", "f16"]);
+    assert_eq!(half.busy(), ["sft", "rm"].into(), "pretraining has its weights in f32");
+    assert_ne!(first.content("sft"), half.content("sft"));
+    place.write("toy.yaml", &format!("dtype: f16\n{}", FILE.trim_start()));
+    assert_eq!(run(&[]).of("started").count(), 0, "the file says what the command line said");
+    place.write("toy.yaml", &format!("dtype: f8\n{}", FILE.trim_start()));
+    let refused = place.run(&["check", "toy.yaml"]).expect_exit(2).stderr;
+    assert!(refused.contains("unknown dtype `f8`"), "{refused}");
+}
