@@ -7,6 +7,7 @@ mod parameters;
 use crate::gate;
 use serde_json::{Map, Value, json};
 use stages::kinds::KINDS;
+use stages::model::Dtype;
 use stages::stage::{Kind, Port};
 
 /// `${…}` somewhere in a text: what it will be is not known here.
@@ -65,7 +66,7 @@ fn file_keys() -> Vec<Key> {
         ("vars", "what `${…}` may use; `--set vars.NAME=VALUE` changes one", variables),
         ("env", "variables of the environment that `${env.NAME}` may use: names, or names with defaults", environment),
         ("salt", "part of every key: another text disowns all results so far", json!({"type": "string"})),
-        ("dtype", "of every stage that has such a parameter and leaves it open", one_of(&["f32", "f16", "bf16"])),
+        ("dtype", "of every stage that has such a parameter and leaves it open", one_of(&Dtype::ALL.map(Dtype::name))),
         ("skip_bad_rows", "bad rows of a data file that may be left out; they are counted", templated(whole_number())),
         ("stages", "name → stage; the order is free", stages),
     ]

@@ -282,8 +282,8 @@ pub struct Changes {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Keep and multiply the matrices of frozen models in this precision: `--set dtype=f16`
-    #[arg(long, value_name = "DTYPE", value_parser = ["f32", "f16", "bf16"])]
-    pub dtype: Option<String>,
+    #[arg(long, value_name = "DTYPE", value_parser = dtype())]
+    pub dtype: Option<Dtype>,
     /// Leave out up to N bad rows of a data file, and count them: `--set skip_bad_rows=N`
     #[arg(long, value_name = "N")]
     pub skip_bad_rows: Option<u64>,
@@ -292,7 +292,7 @@ pub struct Changes {
 impl Changes {
     /// As if all had been typed as `--set`: that is what a run remembers.
     pub fn all(&self) -> Vec<String> {
-        let dtype = self.dtype.iter().map(|dtype| format!("dtype={dtype}"));
+        let dtype = self.dtype.iter().map(|dtype| format!("dtype={}", dtype.name()));
         let skip = self.skip_bad_rows.iter().map(|rows| format!("skip_bad_rows={rows}"));
         self.set.iter().cloned().chain(dtype).chain(skip).collect()
     }
@@ -354,10 +354,8 @@ fn device() -> impl TypedValueParser<Value = DeviceChoice> {
 }
 
 fn dtype() -> impl TypedValueParser<Value = Dtype> {
-    PossibleValuesParser::new(["f32", "f16", "bf16"]).map(|name| match name.as_str() {
-        "f16" => Dtype::F16,
-        "bf16" => Dtype::Bf16,
-        _ => Dtype::F32,
+    PossibleValuesParser::new(Dtype::ALL.map(Dtype::name)).try_map(|name| {
+        Dtype::ALL.into_iter().find(|dtype| dtype.name() == name).ok_or("it is none of those that are possible")
     })
 }
 

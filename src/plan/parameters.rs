@@ -54,11 +54,10 @@ pub fn resolve(
 
 /// `dtype:` of the file, for every stage that has such a parameter and leaves it open.
 pub fn dtype(typed: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Dtype> {
-    let known = [Dtype::F32, Dtype::F16, Dtype::Bf16];
-    let found = known.into_iter().find(|dtype| dtype.name() == typed.value);
+    let found = Dtype::ALL.into_iter().find(|dtype| dtype.name() == typed.value);
     if found.is_none() {
         let message = format!("unknown dtype `{}`", typed.value);
-        let help = did_you_mean(&typed.value, &known.map(Dtype::name));
+        let help = did_you_mean(&typed.value, &Dtype::ALL.map(Dtype::name));
         mistakes.push(Diagnostic::error(typed.span, message).help(help));
     }
     found

@@ -37,6 +37,8 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    pub const ALL: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+
     pub fn of_burn(self) -> DType {
         match self {
             Dtype::F32 => DType::F32,

@@ -4,7 +4,7 @@
 use super::layout::Layout;
 use super::llama2c;
 use super::lora::Pair;
-use super::weights::{self, transposed, write};
+use super::weights::{self, transposed, write, write_json};
 use super::{Adapter, Config, Decoder, Dtype, LoraParameters};
 use crate::chat::{self, Template};
 use crate::draw::Draw;
@@ -110,9 +110,7 @@ impl Artifact {
             // Else the classifier that `transformers` makes of it has two labels.
             let mut source = self.model.config.source.clone();
             (source["id2label"], source["label2id"]) = (json!({"0": "reward"}), json!({"reward": 0}));
-            let path = target.join(CONFIG);
-            fs::write(&path, serde_json::to_vec_pretty(&source)?)
-                .with_context(|| format!("write {}", path.display()))?;
+            write_json(&target.join(CONFIG), &source)?;
         }
         if let Some(template) = &self.chat_template {
             let path = target.join(chat::FILE);
@@ -259,9 +257,8 @@ pub fn save_adapter(adapter: &Adapter, layout: &Layout, directory: &Path) -> Res
     if let Some(head) = &adapter.head {
         let [width, _] = head.dims();
         tensors.insert(HEAD.to_owned(), (values_of(head.clone())?, vec![1, width]));
-        let path = directory.join(REWARD);
         let reward = Reward { offset: adapter.offset, spread: adapter.spread };
-        fs::write(&path, serde_json::to_vec_pretty(&reward)?).with_context(|| format!("write {}", path.display()))?;
+        write_json(&directory.join(REWARD), &reward)?;
     }
     write(&tensors, Dtype::F32, &directory.join("adapter_model.safetensors"))?;
     let settings = json!({
@@ -276,8 +273,7 @@ pub fn save_adapter(adapter: &Adapter, layout: &Layout, directory: &Path) -> Res
         "target_modules": layout.modules(|target| used.contains(&(target as usize))),
         "modules_to_save": adapter.head.as_ref().map(|_| ["score"]),
     });
-    let path = directory.join("adapter_config.json");
-    fs::write(&path, serde_json::to_vec_pretty(&settings)?).with_context(|| format!("write {}", path.display()))
+    write_json(&directory.join("adapter_config.json"), &settings)
 }
 
 /// Reads an adapter in PEFT layout.

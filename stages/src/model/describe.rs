@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::artifact::{self, Base};
-use super::config::{Architecture, Norm};
+use super::config::Architecture;
 use super::weights::{self, Summary};
 use crate::tokenizer::Tokenizer;
 use anyhow::Result;
@@ -66,11 +66,11 @@ pub fn describe(directory: &Path) -> Result<Description> {
 }
 
 fn name(config: &Config) -> &'static str {
-    match (config.architecture, config.norm) {
-        (Architecture::Llama, _) => "LLaMA",
-        (Architecture::Qwen2, _) => "Qwen2",
-        (Architecture::Qwen3, _) => "Qwen3",
-        (Architecture::NeoX, Norm::Layer | Norm::Rms) => "GPT-NeoX",
-        (Architecture::Gpt2, _) => "GPT-2",
+    match config.architecture {
+        Architecture::Llama => "LLaMA",
+        Architecture::Qwen2 => "Qwen2",
+        Architecture::Qwen3 => "Qwen3",
+        Architecture::NeoX => "GPT-NeoX",
+        Architecture::Gpt2 => "GPT-2",
     }
 }

@@ -2,7 +2,7 @@
 //! adapter that was trained elsewhere. Knows no store and no card.
 
 use super::artifact::{self, Base, Reward, values_of};
-use super::weights::{self, Summary};
+use super::weights::{self, Summary, write_json};
 use super::{Adapter, Config, Decoder, Dtype};
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor};
@@ -49,10 +49,8 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
         offset: 0.0,
         summary: weights::check(base, &config)?,
     };
-    let read_adapter = |config: &Config| artifact::load_adapter(&adapter, config, &Device::flex());
-    if has_adapter {
-        exported.is_reward = read_adapter(&config)?.head.is_some();
-    }
+    let read = has_adapter.then(|| artifact::load_adapter(&adapter, &config, &Device::flex())).transpose()?;
+    exported.is_reward = read.as_ref().is_some_and(|adapter| adapter.head.is_some());
     if !is_as_it_is {
         let dtype = match dtype {
             Some(dtype) => dtype,
@@ -62,8 +60,7 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
         };
         let mut model = weights::load(base, config, Dtype::F32, &Device::flex())?;
         let mut more = BTreeMap::new();
-        if exported.is_merged {
-            let adapter = read_adapter(&model.config)?;
+        if let Some(adapter) = read.filter(|_| merge) {
             merge_into(&mut model, &adapter)?;
             if let Some(head) = &adapter.head {
                 exported.offset = adapter.offset / adapter.spread;
@@ -72,7 +69,7 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
                 more.insert("score.weight".to_owned(), (head, vec![1, model.config.width]));
                 model.config.source = as_classifier(&model.config.source)?;
                 let reward = Reward { offset: exported.offset, spread: 1.0 };
-                write_json(&to.join(artifact::REWARD), &serde_json::to_value(reward)?)?;
+                write_json(&to.join(artifact::REWARD), &reward)?;
             }
         }
         set_dtype(&mut model.config.source, dtype);
@@ -170,8 +167,4 @@ fn copy_files(from: &Path, to: &Path, is_wanted: impl Fn(&str) -> bool) -> Resul
         }
     }
     Ok(())
-}
-
-fn write_json(path: &Path, value: &Value) -> Result<()> {
-    fs::write(path, serde_json::to_vec_pretty(value)?).with_context(|| format!("write {}", path.display()))
 }

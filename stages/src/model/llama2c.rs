@@ -1,7 +1,7 @@
 //! Checkpoints of llama2.c (`export.py` of that project, versions 0 and 1) as files in Hugging Face layout. Knows nothing
 //! of tensors on a device.
 
-use super::weights::{self, Named};
+use super::weights::{self, Named, write_json};
 use super::{Config, Dtype};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -289,8 +289,4 @@ fn tokenizer_json(pieces: &[(String, f32)]) -> Value {
             "merges": merges.iter().map(|(_, _, _, left, right)| [*left, *right]).collect::<Vec<_>>(),
         },
     })
-}
-
-fn write_json(path: &Path, value: &Value) -> Result<()> {
-    fs::write(path, serde_json::to_vec_pretty(value)?).with_context(|| format!("write {}", path.display()))
 }

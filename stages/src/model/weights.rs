@@ -11,7 +11,7 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::tensor::{Metadata, SafeTensors, TensorInfo, TensorView};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -98,7 +98,7 @@ pub fn check(directory: &Path, config: &Config) -> Result<Summary> {
     for weight in layout::weights(config) {
         let name = files.name_of(&weight, prefix);
         let (path, _, info) = files.find(name, weight.shape_in_file())?;
-        if !KNOWN.contains(&info.dtype) {
+        if !Dtype::ALL.iter().any(|known| known.of_file() == info.dtype) {
             bail!("read {}: `{name}` is {:?}; F32, BF16 and F16 are known", path.display(), info.dtype);
         }
         summary.add(info);
@@ -119,8 +119,6 @@ pub fn check(directory: &Path, config: &Config) -> Result<Summary> {
     }
     Ok(summary)
 }
-
-const KNOWN: [safetensors::Dtype; 3] = [safetensors::Dtype::F32, safetensors::Dtype::F16, safetensors::Dtype::BF16];
 
 /// What old checkpoints hold that is known without (angles, masks), and heads of which a decoder needs none.
 fn is_harmless(name: &str) -> bool {
@@ -157,8 +155,7 @@ impl Summary {
 
     /// `None` where the tensors are of several.
     pub fn dtype(&self) -> Option<Dtype> {
-        let mut all = [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter();
-        all.find(|dtype| self.dtypes.iter().all(|name| *name == format!("{:?}", dtype.of_file())))
+        Dtype::ALL.into_iter().find(|dtype| self.dtypes.iter().all(|name| *name == format!("{:?}", dtype.of_file())))
     }
 }
 
@@ -176,9 +173,13 @@ pub fn save(model: &Decoder, more: &Named, dtype: Dtype, directory: &Path) -> Re
         }
     }
     write(&out, dtype, &directory.join(WEIGHTS))?;
-    let path = directory.join("config.json");
-    fs::write(&path, serde_json::to_vec_pretty(&model.config.source)?)
-        .with_context(|| format!("write {}", path.display()))
+    write_json(&directory.join("config.json"), &model.config.source)
+}
+
+/// # Errors
+/// The file cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    fs::write(path, serde_json::to_vec_pretty(value)?).with_context(|| format!("write {}", path.display()))
 }
 
 /// The files that hold the weights of a directory, by name.
