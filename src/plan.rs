@@ -231,7 +231,7 @@ fn check_name(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) {
 }
 
 /// Kinds that are to come: another would be a wrong guess at what was meant.
-const PLANNED: [&str; 4] = ["dpo", "sample", "rank", "probe"];
+const PLANNED: [&str; 3] = ["sample", "rank", "probe"];
 
 fn kind(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) -> Option<&'static Kind> {
     let typed = stage.kind.as_ref()?;

@@ -14,7 +14,7 @@ use crate::executor::local::{Local, local};
 use crate::executor::{Executor, JobId};
 use crate::journal::{self, History, Journal};
 use crate::plan::selection::{Role, Selection};
-use crate::plan::{Plan, Resources, Source};
+use crate::plan::{Plan, Resources, Source, Stage};
 use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
@@ -175,7 +175,10 @@ fn head(plan: &Plan, stage: &crate::plan::Stage) -> Arc<StageHead> {
 fn contents(plan: &Plan, selection: &Selection, store: &Store) -> Result<BTreeMap<PathBuf, Content>> {
     let mut contents = BTreeMap::new();
     let stages = plan.stages.iter().enumerate().filter(|(id, _)| selection.role(*id) != Role::Leave);
-    let sources = stages.flat_map(|(_, stage)| &stage.inputs).flat_map(|input| &input.sources);
+    // A judge measures for others, also where it is left out itself.
+    let judges = |stage: &Stage| stage.gate.iter().flat_map(|gate| gate.judges.clone()).collect::<Vec<_>>();
+    let stages = stages.flat_map(|(id, stage)| [vec![id], judges(stage)].concat());
+    let sources = stages.flat_map(|id| &plan.stages[id].inputs).flat_map(|input| &input.sources);
     for source in sources {
         if let Source::Path(path) = source
             && !contents.contains_key(path)

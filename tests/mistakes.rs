@@ -104,7 +104,7 @@ fn an_unknown_parameter() {
             6 |   rm_2: {kind: rm, from: {model: sft, data: ./pairs.jsonl}, with: {lora: {rnak: 4}, batchsize: 3}}
               |                                                                                     ^^^^^^^^^
               |
-              = help: there are: batch, checkpoint_every, dtype, ends, epochs, heldout, lora, lr, max_tokens, normalize, schedule, stop_token
+              = help: there are: batch, centring, checkpoint_every, dtype, ends, epochs, heldout, label_smoothing, lora, loss, lr, margin, max_tokens, micro_batch, normalize, recompute, schedule, stop_token
 
         "#]],
     );
@@ -435,73 +435,89 @@ fn the_stories_job_says_how_to_name_its_folder() {
     assert!(refused.contains("--set vars.stories=FOLDER"), "{refused}");
     expect![[r#"
         error: there is nothing at `./no/such/folder/models/stories260K`
-          --> stories.yaml:13:15
+          --> stories.yaml:15:15
            |
-        13 |       model: "${stories}/models/stories260K"
+        15 |       model: "${stories}/models/stories260K"
            |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/pairs_train.jsonl`
-          --> stories.yaml:14:14
+          --> stories.yaml:16:14
            |
-        14 |       data: "${stories}/data/stories_afinn/pairs_train.jsonl"
+        16 |       data: "${stories}/data/stories_afinn/pairs_train.jsonl"
            |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/pairs_valid.jsonl`
-          --> stories.yaml:15:17
+          --> stories.yaml:17:17
            |
-        15 |       heldout: "${stories}/data/stories_afinn/pairs_valid.jsonl"
+        17 |       heldout: "${stories}/data/stories_afinn/pairs_valid.jsonl"      # 113 pairs of other prompts
            |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/models/stories260K`
-          --> stories.yaml:24:16
+          --> stories.yaml:27:16
            |
-        24 |       policy: "${stories}/models/stories260K"
+        27 |       policy: "${stories}/models/stories260K"
            |                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/prompts_train.jsonl`
-          --> stories.yaml:26:17
+          --> stories.yaml:29:17
            |
-        26 |       prompts: "${stories}/data/stories_afinn/prompts_train.jsonl"
-           |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-           |
-           = help: set it with --set vars.stories=FOLDER
-
-        error: there is nothing at `./no/such/folder/data/stories_afinn/prompts_train.jsonl`
-          --> stories.yaml:39:17
-           |
-        39 |       prompts: "${stories}/data/stories_afinn/prompts_train.jsonl"
+        29 |       prompts: "${stories}/data/stories_afinn/prompts_train.jsonl"
            |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/AFINN-en-165.txt`
-          --> stories.yaml:48:23
+          --> stories.yaml:47:23
            |
-        48 |       reward: [rm_1, "${stories}/data/stories_afinn/AFINN-en-165.txt"]
+        47 |       reward: [rm_1, "${stories}/data/stories_afinn/AFINN-en-165.txt"]
            |                       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/prompts_eval.jsonl`
-          --> stories.yaml:49:17
+          --> stories.yaml:48:17
            |
-        49 |       prompts: "${stories}/data/stories_afinn/prompts_eval.jsonl"
+        48 |       prompts: "${stories}/data/stories_afinn/prompts_eval.jsonl"
            |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/models/stories260K`
-          --> stories.yaml:50:18
+          --> stories.yaml:49:18
            |
-        50 |       baseline: "${stories}/models/stories260K"
+        49 |       baseline: "${stories}/models/stories260K"
+           |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+           |
+           = help: set it with --set vars.stories=FOLDER
+
+        error: there is nothing at `./no/such/folder/data/stories_afinn/AFINN-en-165.txt`
+          --> stories.yaml:58:16
+           |
+        58 |       reward: "${stories}/data/stories_afinn/AFINN-en-165.txt"
+           |                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+           |
+           = help: set it with --set vars.stories=FOLDER
+
+        error: there is nothing at `./no/such/folder/data/stories_afinn/prompts_eval.jsonl`
+          --> stories.yaml:59:17
+           |
+        59 |       prompts: "${stories}/data/stories_afinn/prompts_eval.jsonl"
+           |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+           |
+           = help: set it with --set vars.stories=FOLDER
+
+        error: there is nothing at `./no/such/folder/models/stories260K`
+          --> stories.yaml:60:18
+           |
+        60 |       baseline: "${stories}/models/stories260K"
            |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER

@@ -26,7 +26,9 @@ fn the_main_job_as_shipped_improves_the_policy_on_heldout_prompts() {
     let events = place.run(&["run", "rlhf.yaml", "--device", "cpu", "--json"]).expect_exit(0).events();
 
     // The machine's last bits may move the numbers, not what they show.
-    let (sft, best) = (row(&events, "sft"), events.of("measured").last().map(|event| &event["row"]).unwrap());
+    // Whether the second stage adds enough to the first is a matter of the last bits; one of them goes on.
+    let carrier = if events.decision("ppo_2") == "pass" { "ppo_2" } else { "ppo_1" };
+    let (sft, best) = (row(&events, "sft"), row(&events, carrier));
     assert!(metric(best, "mean_score") > metric(sft, "mean_score") + 0.3, "{best} against {sft}");
     assert_eq!(events.decision("ppo_1"), "pass");
     let versus = &best["versus"];
@@ -61,26 +63,20 @@ fn the_stories_job_runs_on_the_real_model_and_knows_its_gold_score() {
     let place = place();
     std::fs::copy(format!("{ROOT}/pipelines/stories.yaml"), place.at("stories.yaml")).unwrap();
     let stories = format!("vars.stories={}", shared.display());
-    let small = [
-        &stories,
-        "rm_1.with.epochs=0.1",
-        "rm_1.with.checkpoint_every=0",
-        "rm_1.gate=accuracy >= 0",
-        "ppo_1.with.steps=1",
-        "ppo_1.with.batch=8",
-        "ppo_1.with.max_new_tokens=16",
-        "ppo_2.with.steps=1",
-        "ppo_2.with.batch=8",
-        "ppo_2.with.max_new_tokens=16",
-    ];
+    let small = [&stories, "rm_1.with.epochs=0.1", "rm_1.with.checkpoint_every=0", "rm_1.gate=accuracy >= 0"];
+    let of_ppo = ["steps=1", "batch=8", "max_new_tokens=16"];
+    let of_ppo: Vec<String> =
+        (1..=3).flat_map(|seed| of_ppo.map(|change| format!("ppo_{seed}.with.{change}"))).collect();
     let mut line = vec!["run", "stories.yaml", "--device", "cpu", "--json"];
-    line.extend(small.iter().flat_map(|change| ["--set", change]));
+    line.extend(small.into_iter().chain(of_ppo.iter().map(String::as_str)).flat_map(|change| ["--set", change]));
     let events = place.run(&line).expect_exit(0).events();
 
     // 4.955 is the mean gold score of the base model's own greedy answers to these 400 prompts, computed elsewhere
     // (stats.json beside the prompts).
     let stats: Value =
         serde_json::from_slice(&std::fs::read(shared.join("data/stories_afinn/stats.json")).unwrap()).unwrap();
-    let gold = metric(row(&events, "stories260K"), "mean_score_2");
-    assert!((gold - stats["eval_base_greedy_afinn_mean"].as_f64().unwrap()).abs() < 1e-9, "{gold}");
+    let of_base = events.of("measured").map(|event| &event["row"]).filter(|row| row["model"] == "stories260K");
+    let scores: Vec<f64> = of_base.map(|row| metric(row, "mean_score")).collect();
+    let expected = stats["eval_base_greedy_afinn_mean"].as_f64().unwrap();
+    assert!(scores.iter().any(|score| (score - expected).abs() < 1e-9), "{scores:?}");
 }

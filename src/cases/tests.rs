@@ -345,7 +345,7 @@ tests:
             6 |     candidate: {acuracy: 0.5, eval: {mean_score: 1}}
               |                               ^^^^
               |
-              = help: there are: accuracy, loss, heldout_loss, margin, ece, brier, length_correlation, pairs, data_rows, data_dropped, data_truncated, items
+              = help: there are: accuracy, accuracy_with_ties, score_chosen, score_chosen_sd, score_rejected, score_rejected_sd, temperature, loss, heldout_loss, margin, ece, brier, length_correlation, pairs, data_rows, data_dropped, data_truncated, items
 
             error: unknown key `incumbant` of a test
              --> rlhf.gates.yaml:7:5

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use cache::{Content, Digest, Store, Tally};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
-use stages::io::{Host, Outcome};
+use stages::io::{EXPECTED_MEMORY, Host, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -377,13 +377,24 @@ pub fn cause(attempt: &Attempt, exit: Exit) -> String {
     let said = fs::read_to_string(attempt.directory.join("error.txt")).ok().filter(|said| !said.trim().is_empty());
     let cause = match (exit, said) {
         (Exit::TimedOut(_), _) => exit.in_words(),
-        (_, None) => exit.in_words() + &full_disk(&attempt.directory).unwrap_or_default(),
+        (_, None) => {
+            let full_disk = full_disk(&attempt.directory).unwrap_or_default();
+            let memory = expected_memory(&attempt.directory, exit).unwrap_or_default();
+            exit.in_words() + &full_disk + &memory
+        }
         (_, Some(said)) => said.trim().to_owned(),
     };
     let repeats = format!("error: {cause}");
     let lines: Vec<String> =
         last_lines(&attempt.log()).into_iter().filter(|line| !repeats.contains(line.trim())).collect();
     if lines.is_empty() { cause } else { format!("{cause}\n  {}", lines.join("\n  ")) }
+}
+
+/// What a stage that may have died of it said of the memory it would take.
+fn expected_memory(directory: &Path, exit: Exit) -> Option<String> {
+    let may_be = matches!(exit, Exit::Signal(6 | 9) | Exit::Code(134 | 137));
+    let said = fs::read_to_string(directory.join(EXPECTED_MEMORY)).ok().filter(|_| may_be)?;
+    Some(format!("; {}", said.trim()))
 }
 
 /// Where a disk is full a worker cannot even say so: there is no room for its log and `error.txt`.

@@ -599,4 +599,23 @@ mod tests {
         "#]]
         .assert_eq(&damaged.concat());
     }
+
+    /// golden/rlhf-golden.json, `ranking_to_pairs`: which pairs, not in what order.
+    #[test]
+    fn a_ranking_gives_the_golden_pairs_and_drops_the_golden_ties() {
+        let golden: Value = serde_json::from_str(include_str!("../tests/golden/rlhf-golden.json")).unwrap();
+        let golden = &golden["ranking_to_pairs"];
+        let ranking: Vec<i64> = serde_json::from_value(golden["ranking"].clone()).unwrap();
+        let pairs = |name: &str| -> Vec<(usize, usize)> {
+            let mut pairs: Vec<_> = serde_json::from_value(golden[name].clone()).unwrap();
+            pairs.sort_unstable();
+            pairs
+        };
+        let mut ours = ranking_pairs(&ranking);
+        ours.sort_unstable();
+        assert_eq!(ours, pairs("pairs_chosen_rejected"));
+        let all = (0..ranking.len()).flat_map(|i| (i + 1..ranking.len()).map(move |j| (i, j)));
+        let tied: Vec<_> = all.filter(|&(i, j)| !ours.contains(&(i, j)) && !ours.contains(&(j, i))).collect();
+        assert_eq!(tied, pairs("ties_dropped"));
+    }
 }

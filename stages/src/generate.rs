@@ -1,19 +1,32 @@
-//! Batched decoding with a key/value cache. Sampling happens on the host by inverse CDF over named draws,
-//! so that every backend draws alike.
+//! Batched decoding with a key/value cache. Draws are named by row and token and made on the host, so that every backend
+//! draws alike; where reading the logits would stop a device after each token, it picks the token itself.
 
 use crate::draw::Draw;
 use crate::model::artifact::values_of;
+use crate::model::host::{is_host, tensor};
+use crate::model::predict;
 use crate::model::{Adapter, Batch, Cache, Decoder, Padding};
+use crate::rl;
 use anyhow::{Result, bail};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
+use rayon::prelude::*;
 
 /// How the next token is chosen.
 #[derive(Clone, Copy)]
 pub enum Choice {
     /// The most likely token; ties go to the lower id.
     Greedy,
-    /// From softmax(logits / temperature). Row r of the batch draws from `(step, first_row + r)`.
-    Sample { temperature: f64, draw: Draw, step: u64, first_row: u64 },
+    /// From softmax(logits / temperature), of what `keep` leaves. Row r draws from `(step, first_row + r)`.
+    Sample { temperature: f64, keep: Keep, draw: Draw, step: u64, first_row: u64 },
+}
+
+/// The most likely tokens that are sampled from.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Keep {
+    /// So many (Fan et al. 2018, section 5.4).
+    pub top_k: Option<usize>,
+    /// As few as hold this probability together (Holtzman et al. 2020, eq. 2).
+    pub top_p: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +36,13 @@ pub struct Answer {
     pub has_ended: bool,
 }
 
-/// Answers to `prompts` (all in one batch), each of at most `max_new` tokens.
+/// Tokens a device chooses before the host looks for ends.
+const BETWEEN_LOOKS: usize = 8;
+
+/// Answers to `prompts`, each of at most `max_new` tokens, `at_once` prompts of like length at a time.
+///
+/// # Errors
+/// A prompt leaves no room in the context, the logits are no numbers, or the device cannot be read.
 pub fn answer(
     model: &Decoder,
     adapter: Option<&Adapter>,
@@ -31,8 +50,8 @@ pub fn answer(
     max_new: usize,
     stops: &[u32],
     choice: Choice,
+    at_once: usize,
 ) -> Result<Vec<Answer>> {
-    let device = model.device();
     let width = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
     if width + max_new > model.config.context {
         bail!(
@@ -40,63 +59,193 @@ pub fn answer(
             model.config.context
         );
     }
+    let mut order: Vec<usize> = (0..prompts.len()).collect();
+    order.sort_by_key(|row| prompts[*row].len());
+    let mut answers: Vec<Option<Answer>> = vec![None; prompts.len()];
+    for rows in order.chunks(at_once.max(1)) {
+        let now = decode(model, adapter, prompts, rows, max_new, stops, choice)?;
+        rows.iter().zip(now).for_each(|(row, answer)| answers[*row] = Some(answer));
+    }
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// Of the prompts that `rows` names, all together.
+fn decode(
+    model: &Decoder,
+    adapter: Option<&Adapter>,
+    prompts: &[&[u32]],
+    rows: &[usize],
+    max_new: usize,
+    stops: &[u32],
+    choice: Choice,
+) -> Result<Vec<Answer>> {
+    let device = model.device();
+    let picked: Vec<&[u32]> = rows.iter().map(|row| prompts[*row]).collect();
+    let width = picked.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
     let mut cache = Cache::new(model.config.layers, width + max_new);
-    let mut starts: Vec<usize> = prompts.iter().map(|prompt| width - prompt.len()).collect();
-    let mut answers = vec![Answer { ids: Vec::new(), has_ended: false }; prompts.len()];
-    // Rows of the cache that are still being written, by their number in `prompts`.
-    let mut alive: Vec<usize> = (0..prompts.len()).collect();
-    let batch = Batch::new(&model.config, prompts, Padding::Left, &device);
-    let hidden = model.hidden(adapter, &batch, Some(&mut cache));
-    let last: Vec<i32> = (1..=prompts.len()).map(|row| (row * width - 1) as i32).collect();
-    let mut hidden = hidden.select(0, Tensor::<1, Int>::from_data(TensorData::new(last, [prompts.len()]), &device));
+    let batch = Batch::new(&model.config, &picked, Padding::of_prompts(&device), &device);
+    let ends: Vec<usize> = batch.spans.iter().map(|span| span.last()).collect();
+    let mut hidden = predict::at(&model.hidden(adapter, &batch, Some(&mut cache)), &ends);
+    let mut answers = vec![Answer { ids: Vec::new(), has_ended: false }; rows.len()];
+    // Rows of the cache that are still being written, by their place in `answers`.
+    let mut alive: Vec<usize> = (0..rows.len()).collect();
+    let between = if is_host(&device) { 1 } else { BETWEEN_LOOKS };
+    let mut unread: Vec<Tensor<1, Int>> = Vec::new();
     for token in 0..max_new {
-        let logits = values_of(model.logits(hidden))?;
-        let mut next = Vec::with_capacity(alive.len());
-        for (logits, row) in logits.chunks_exact(model.config.vocabulary).zip(&alive) {
-            let answer = &mut answers[*row];
-            // A finished row that is still in the batch is fed its last token again and read no more.
-            if !answer.has_ended {
-                let id = choose(logits, choice, *row as u64, token as u64)?;
-                answer.ids.push(id);
-                answer.has_ended = stops.contains(&id);
+        let draws: Vec<f64> = match choice {
+            Choice::Greedy => Vec::new(),
+            Choice::Sample { draw, step, first_row, .. } => {
+                let one =
+                    |at: &usize| draw.stream(step, ((first_row + rows[*at] as u64) << 32) | token as u64).uniform();
+                alive.iter().map(one).collect()
             }
-            next.extend(answer.ids.last());
+        };
+        let logits = model.logits(hidden);
+        let (mut next, mut host_next) = match is_host(&device) {
+            true => {
+                let ids = choose_on_host(&values_of(logits)?, model.config.vocabulary, choice, &draws)?;
+                (Batch::upload(&ids, &device), ids)
+            }
+            false => (choose_on_device(logits, choice, &draws, &device), Vec::new()),
+        };
+        unread.push(next.clone());
+        let is_last = token + 1 == max_new;
+        if unread.len() == between || is_last {
+            let ids = match between {
+                1 => host_next.clone(),
+                _ => read(std::mem::take(&mut unread))?,
+            };
+            unread.clear();
+            for ids in ids.chunks_exact(alive.len()) {
+                for (at, id) in alive.iter().zip(ids) {
+                    if *id as usize >= model.config.vocabulary {
+                        bail!("decode: the logits are not finite; the model has diverged (lower `lr`)");
+                    }
+                    // A finished row that is still in the batch is read no more.
+                    if !answers[*at].has_ended {
+                        answers[*at].ids.push(*id);
+                        answers[*at].has_ended = rl::truncated(&[*id], stops).1;
+                    }
+                }
+            }
+            let going: Vec<usize> = (0..alive.len()).filter(|slot| !answers[alive[*slot]].has_ended).collect();
+            if going.is_empty() || is_last {
+                break;
+            }
+            // Finished rows are dropped once they are a third of the batch: fewer copies than dropping each at once.
+            if going.len() * 3 <= alive.len() * 2 {
+                cache.keep(&going, &device);
+                alive = going.iter().map(|slot| alive[*slot]).collect();
+                next =
+                    next.select(0, Batch::upload(&going.iter().map(|slot| *slot as u32).collect::<Vec<_>>(), &device));
+                host_next = host_next
+                    .is_empty()
+                    .then(Vec::new)
+                    .unwrap_or_else(|| going.iter().map(|slot| host_next[*slot]).collect());
+            }
         }
-        let going: Vec<usize> = (0..alive.len()).filter(|slot| !answers[alive[*slot]].has_ended).collect();
-        if going.is_empty() || token + 1 == max_new {
-            break;
-        }
-        // Finished rows are dropped once they are a third of the batch: fewer copies than dropping each at once.
-        if going.len() * 3 <= alive.len() * 2 {
-            cache.keep(&going, &device);
-            let pick = |values: &[usize]| going.iter().map(|slot| values[*slot]).collect();
-            (alive, starts) = (pick(&alive), pick(&starts));
-            next = going.iter().map(|slot| next[*slot]).collect();
-        }
-        let batch = Batch::next(&model.config, &next, &starts, cache.len(), &device);
+        let batch = cache.next(&model.config, next, host_next);
         hidden = model.hidden(adapter, &batch, Some(&mut cache));
     }
     Ok(answers)
 }
 
-fn choose(logits: &[f32], choice: Choice, row: u64, token: u64) -> Result<u32> {
+/// Ids chosen on a device, one token of all rows after the other.
+fn read(ids: Vec<Tensor<1, Int>>) -> Result<Vec<u32>> {
+    let ids = Tensor::cat(ids, 0).try_into_vec_as::<i32>();
+    let ids = ids.map_err(|error| anyhow::anyhow!("read tokens from the device: {error}"))?;
+    // What is no token becomes one beyond every vocabulary.
+    Ok(ids.into_iter().map(|id| u32::try_from(id).unwrap_or(u32::MAX)).collect())
+}
+
+// ---------------------------------------------------------------------------------------------------- on the host
+
+fn choose_on_host(logits: &[f32], vocabulary: usize, choice: Choice, draws: &[f64]) -> Result<Vec<u32>> {
+    let one = |(row, logits): (usize, &[f32])| -> Result<u32> {
+        let (best, highest) = largest(logits);
+        if !highest.is_finite() {
+            bail!("decode: the logits are not finite; the model has diverged (lower `lr`)");
+        }
+        let Choice::Sample { temperature, keep, .. } = choice else { return Ok(best as u32) };
+        let weight = |logit: &f32| (f64::from(logit - highest) / temperature).exp();
+        let weights: Vec<f64> = logits.iter().map(weight).collect();
+        let picked = match keep == Keep::default() {
+            true => pick(&weights, draws[row], 0..weights.len()),
+            false => pick(&weights, draws[row], kept(&weights, keep).into_iter()),
+        };
+        if let Some(id) = picked {
+            return Ok(id as u32);
+        }
+        Ok(best as u32)
+    };
+    logits.par_chunks_exact(vocabulary).enumerate().with_min_len((1 << 12) / vocabulary.min(1 << 12)).map(one).collect()
+}
+
+/// The first of the largest, and it.
+fn largest(logits: &[f32]) -> (usize, f32) {
     let (mut best, mut highest) = (0, f32::NEG_INFINITY);
     for (id, logit) in logits.iter().enumerate() {
-        if *logit > highest {
+        if *logit > highest || logit.is_nan() {
             (best, highest) = (id, *logit);
         }
     }
-    if !highest.is_finite() {
-        bail!("decode: the logits are not finite; the model has diverged (lower `lr`)");
+    (best, highest)
+}
+
+/// The first of `ids` at which the weights so far exceed this share of all of theirs.
+fn pick(weights: &[f64], draw: f64, ids: impl Iterator<Item = usize> + Clone) -> Option<usize> {
+    let mut rest = draw * ids.clone().map(|id| weights[id]).sum::<f64>();
+    let mut ids = ids;
+    ids.find(|id| {
+        rest -= weights[*id];
+        rest < 0.0
+    })
+}
+
+/// The ids that may be drawn, the likelier first. Equal weights go by their ids; the first that reaches `top_p` is kept.
+fn kept(weights: &[f64], keep: Keep) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|one, other| weights[*other].total_cmp(&weights[*one]).then(one.cmp(other)));
+    let total: f64 = weights.iter().sum();
+    let (mut so_far, mut ranks) = (0.0, 0);
+    while ranks < keep.top_k.unwrap_or(order.len()).min(order.len()) && so_far < keep.top_p.unwrap_or(2.0) * total {
+        so_far += weights[order[ranks]];
+        ranks += 1;
     }
-    let Choice::Sample { temperature, draw, step, first_row } = choice else { return Ok(best as u32) };
-    let weights: Vec<f64> = logits.iter().map(|logit| (f64::from(logit - highest) / temperature).exp()).collect();
-    let mut rest = draw.stream(step, ((first_row + row) << 32) | token).uniform() * weights.iter().sum::<f64>();
-    for (id, weight) in weights.iter().enumerate() {
-        rest -= weight;
-        if rest < 0.0 {
-            return Ok(id as u32);
-        }
+    order.truncate(ranks);
+    order
+}
+
+// -------------------------------------------------------------------------------------------------- on a device
+
+fn choose_on_device(logits: Tensor<2>, choice: Choice, draws: &[f64], device: &Device) -> Tensor<1, Int> {
+    let [rows, v] = logits.dims();
+    let Choice::Sample { temperature, keep, .. } = choice else {
+        // NaN compares with nothing: its rows become a token that there is not.
+        let most = logits.clone().max_dim(1);
+        let place = Tensor::<1, Int>::arange(0..v as i64, device).reshape([1, v]).repeat_dim(0, rows);
+        return place.mask_fill(logits.lower(most), v as i64).min_dim(1).reshape([rows]);
+    };
+    let weights = (logits.clone() - logits.max_dim(1)).div_scalar(temperature).exp();
+    let draws: Vec<f32> = draws.iter().map(|draw| *draw as f32).collect();
+    let draws = tensor(draws, [rows, 1], device);
+    let pick = |weights: Tensor<2>| {
+        let sums = weights.cumsum(1);
+        let aim = sums.clone().slice([0..rows, v - 1..v]) * draws.clone();
+        sums.lower_equal(aim).int().sum_dim(1)
+    };
+    if keep == Keep::default() {
+        return pick(weights).clamp(0, v as i64 - 1).reshape([rows]);
     }
-    Ok(best as u32)
+    let (sorted, ids) = weights.sort_descending_with_indices(1);
+    let before = sorted.clone().cumsum(1) - sorted.clone();
+    let total = sorted.clone().sum_dim(1);
+    let mut sorted = sorted;
+    if let Some(p) = keep.top_p {
+        sorted = sorted.mask_fill(before.greater_equal(total.mul_scalar(p)), 0.0);
+    }
+    if let Some(most) = keep.top_k.filter(|most| *most < v) {
+        sorted = sorted.slice_fill([0..rows, most..v], 0.0);
+    }
+    ids.gather(1, pick(sorted).clamp(0, v as i64 - 1)).reshape([rows])
 }

@@ -10,10 +10,12 @@
 //! <work>/tables/<step>/<name>.jsonl   out: per-item tables of a candidate
 //! <work>/metrics.jsonl out: training curves, one JSON object a line
 //! <work>/events.jsonl  out: progress lines for the parent
+//! <work>/memory.txt    out: the memory it expects to take, in words
 //! <work>/outcome.json  out: written last, by rename; none means that the attempt failed
 //! ```
 
 use crate::data::Sieve;
+use crate::model::memory::{self, Memory};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,6 +25,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// In a work directory: the memory that its stage expects to take, in words.
+pub const EXPECTED_MEMORY: &str = "memory.txt";
 
 /// Where to compute. Never part of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -332,6 +337,12 @@ impl Io {
         let progress = Progress { done, total, unit: unit.to_owned(), message: message() };
         let line = serde_json::to_string(&progress).context("write events.jsonl")?;
         writeln!(self.events.open()?, "{line}").context("write events.jsonl")
+    }
+
+    /// Leaves word of the memory that this will take, for whoever has to say why it died of too little.
+    pub fn expects(&self, memory: Memory, lower: &str) -> Result<()> {
+        let path = self.work.join(EXPECTED_MEMORY);
+        fs::write(&path, memory::in_words(memory, lower)).with_context(|| format!("write {}", path.display()))
     }
 
     pub fn telemetry(&mut self, name: &str, value: impl Into<serde_json::Value>) {

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod divergence;
+pub mod dpo;
 pub mod eval;
 pub mod exec;
 pub mod ppo;
@@ -20,7 +21,7 @@ use anyhow::{Result, bail};
 use std::path::Path;
 
 /// The kinds a pipeline file may name, in the order `pipeline kinds` prints them.
-pub const KINDS: &[&Kind] = &[&pretrain::KIND, &sft::KIND, &rm::KIND, &ppo::KIND, &eval::KIND, &exec::KIND];
+pub const KINDS: &[&Kind] = &[&pretrain::KIND, &sft::KIND, &rm::KIND, &ppo::KIND, &dpo::KIND, &eval::KIND, &exec::KIND];
 
 /// The actions an `eval` is measured in. No file names them; the runner calls them.
 pub const PARTS: &[&Kind] = &[&answers::KIND, &scores::KIND, &divergence::KIND];
@@ -78,17 +79,44 @@ pub fn needs(config: &Config, dtype: Dtype) -> Vec<(&'static str, String, Memory
     let context = config.context;
     let mut all = Vec::new();
     let tokens = sft.max_tokens.min(context);
-    let load = Load { rows: sft.batch, tokens, predicted: sft.batch * tokens, trained: 1, read: 0, decoded: 0 };
+    let load = Load {
+        rows: sft.batch,
+        tokens,
+        predicted: sft.batch * tokens,
+        trained: 1,
+        read: 0,
+        decoded: 0,
+        is_full: false,
+        recomputes: false,
+    };
     let memory = memory::estimate(config, &sft.lora, dtype, load);
     all.push(("sft", format!("{} rows of {tokens} tokens", sft.batch), memory));
     let tokens = rm.max_tokens.min(context);
-    let load = Load { rows: 2 * rm.batch, tokens, predicted: 0, trained: 1, read: 0, decoded: 0 };
+    let load = Load {
+        rows: 2 * rm.batch,
+        tokens,
+        predicted: 0,
+        trained: 1,
+        read: 0,
+        decoded: 0,
+        is_full: false,
+        recomputes: false,
+    };
     let memory = memory::estimate(config, &rm.lora, dtype, load);
     all.push(("rm", format!("{} pairs of {tokens} tokens", rm.batch), memory));
     let rows = ppo.batch.div_ceil(ppo.minibatches);
     let tokens = (PROMPT + ppo.max_new_tokens).min(context);
     let decoded = ppo.max_new_tokens.min(tokens);
-    let load = Load { rows, tokens, predicted: rows * decoded, trained: 2, read: 2, decoded };
+    let load = Load {
+        rows,
+        tokens,
+        predicted: rows * decoded,
+        trained: 2,
+        read: 2,
+        decoded,
+        is_full: false,
+        recomputes: false,
+    };
     let memory = memory::estimate(config, &ppo.lora, dtype, load);
     all.push(("ppo", format!("{rows} answers of {decoded} tokens to prompts of {}", tokens - decoded), memory));
     all

@@ -1,89 +1,92 @@
-//! The sums of RLHF. Host functions take plain slices; the losses are tensor expressions with the same
-//! formulas, held to the host's by the tests. Rows are answers, columns are response tokens; a mask is 1 on real tokens.
+//! The sums of RLHF, on plain slices of f64. An objective takes log-probabilities, values or scores that some engine
+//! computed, and gives one loss term per number and the term's slope: d term / d number. The engine carries the slopes on
+//! to the weights. Rows are answers, columns are response tokens; log-probabilities and KL are in nats. Knows no tensors,
+//! no model and no file.
 
-use burn::tensor::{Tensor, activation};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub mod agreement;
+pub mod direct;
+pub mod group;
+pub mod policy;
+pub mod preference;
 
-/// Which estimate of the KL enters the reward (Schulman 2020, "Approximating KL divergence").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum KlEstimate {
-    /// log π − log π_ref: unbiased, may be negative for one token.
-    #[default]
-    K1,
-    /// ½(log π − log π_ref)².
-    K2,
-    /// e^(−d) − 1 + d with d = log π − log π_ref: unbiased and never negative.
-    K3,
+pub use agreement::{Agreement, cohen, description_length, fleiss};
+pub use direct::{DirectLoss, KtoWeights, direct_loss, implicit_rewards, kto_loss, kto_reference_point, log_ratios};
+pub use group::{GroupBaseline, group_advantages};
+pub use policy::{
+    Average, KlEstimate, MissingEos, RatioStatistics, adapted_beta, advantages, explained_variance, kl_loss,
+    policy_loss, ratio_statistics, token_rewards, token_weights, truncated, value_loss, whiten,
+};
+pub use preference::{
+    Accuracy, PairLoss, ReliabilityRow, accuracy, brier, calibration_error, centring_penalty, confidence, log_loss,
+    plackett_luce, preference_loss, reliability, temperature,
+};
+
+/// One loss term per number and its slope, d term / d number. Unweighted until [`Sloped::weighted`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sloped {
+    pub losses: Vec<f64>,
+    pub slopes: Vec<f64>,
 }
 
-impl KlEstimate {
-    pub fn of(self, log_prob: f64, reference: f64) -> f64 {
-        let d = log_prob - reference;
-        match self {
-            KlEstimate::K1 => d,
-            KlEstimate::K2 => 0.5 * d * d,
-            KlEstimate::K3 => (-d).exp() - 1.0 + d,
-        }
+impl Sloped {
+    /// Each term times its weight: with weights that sum to 1, the loss is then the sum of the terms.
+    pub fn weighted(mut self, weights: &[f64]) -> Self {
+        scale(&mut self.losses, weights);
+        scale(&mut self.slopes, weights);
+        self
+    }
+
+    /// The terms of a second loss of the same numbers, times a factor, on top.
+    pub fn plus(mut self, factor: f64, other: &Self) -> Self {
+        add(&mut self.losses, factor, &other.losses);
+        add(&mut self.slopes, factor, &other.slopes);
+        self
     }
 }
 
-/// Rewards per token of one answer: −β·kl_t, plus the score on the last token (Ouyang et al. 2022, eq. 2).
-pub fn token_rewards(kl: &[f64], score: f64, beta: f64) -> Vec<f64> {
-    let mut rewards: Vec<f64> = kl.iter().map(|kl| -beta * kl).collect();
-    if let Some(last) = rewards.last_mut() {
-        *last += score;
-    }
-    rewards
+/// One loss term per pair, and its slopes in the number of the chosen and in that of the rejected answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SlopedPairs {
+    pub losses: Vec<f64>,
+    pub chosen: Vec<f64>,
+    pub rejected: Vec<f64>,
 }
 
-/// Generalised advantage estimation of one answer (Schulman et al. 2016, eq. 16): `(advantages, returns)`.
-/// The value after the last token is 0.
-pub fn advantages(rewards: &[f64], values: &[f64], gamma: f64, lambda: f64) -> (Vec<f64>, Vec<f64>) {
-    let mut advantages = vec![0.0; rewards.len()];
-    let (mut next_value, mut next_advantage) = (0.0, 0.0);
-    for t in (0..rewards.len()).rev() {
-        let delta = rewards[t] + gamma * next_value - values[t];
-        next_advantage = delta + gamma * lambda * next_advantage;
-        next_value = values[t];
-        advantages[t] = next_advantage;
+impl SlopedPairs {
+    /// As [`Sloped::weighted`], a weight per pair.
+    pub fn weighted(mut self, weights: &[f64]) -> Self {
+        scale(&mut self.losses, weights);
+        scale(&mut self.chosen, weights);
+        scale(&mut self.rejected, weights);
+        self
     }
-    let returns = advantages.iter().zip(values).map(|(advantage, value)| advantage + value).collect();
-    (advantages, returns)
-}
 
-/// (x − μ)·(σ² + 1e-8)^(−½) over all real tokens of a batch, with the unbiased variance; μ is added back
-/// when `keeps_mean`.
-pub fn whiten(rows: &mut [Vec<f64>], keeps_mean: bool) {
-    let n = rows.iter().map(Vec::len).sum::<usize>() as f64;
-    if n < 2.0 {
-        return;
-    }
-    let mean = rows.iter().flatten().sum::<f64>() / n;
-    let variance = rows.iter().flatten().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let back = if keeps_mean { mean } else { 0.0 };
-    for x in rows.iter_mut().flatten() {
-        *x = (*x - mean) / (variance + 1e-8).sqrt() + back;
+    /// As [`Sloped::plus`].
+    pub fn plus(mut self, factor: f64, other: &Self) -> Self {
+        add(&mut self.losses, factor, &other.losses);
+        add(&mut self.chosen, factor, &other.chosen);
+        add(&mut self.rejected, factor, &other.rejected);
+        self
     }
 }
 
-/// β·(1 + clip(KL/target − 1, ±0.2)·n/horizon) (Ziegler et al. 2019, §2.2).
-pub fn adapted_beta(beta: f64, kl: f64, target: f64, horizon: f64, answers: usize) -> f64 {
-    beta * (1.0 + (kl / target - 1.0).clamp(-0.2, 0.2) * answers as f64 / horizon)
+fn scale(terms: &mut [f64], weights: &[f64]) {
+    same_length(&[terms, weights]);
+    terms.iter_mut().zip(weights).for_each(|(term, weight)| *term *= weight);
 }
 
-/// 1 − Var(R − V)/Var(R); 0 where the returns do not vary.
-pub fn explained_variance(returns: &[f64], values: &[f64]) -> f64 {
-    let variance = |xs: &[f64]| {
-        let mean = mean(xs);
-        xs.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / xs.len() as f64
-    };
-    let residual: Vec<f64> = returns.iter().zip(values).map(|(r, v)| r - v).collect();
-    let total = variance(returns);
-    if total == 0.0 { 0.0 } else { 1.0 - variance(&residual) / total }
+fn add(terms: &mut [f64], factor: f64, others: &[f64]) {
+    same_length(&[terms, others]);
+    terms.iter_mut().zip(others).for_each(|(term, other)| *term += factor * other);
 }
 
+/// A `zip` would drop what one slice has too many, and the loss would look right.
+fn same_length(slices: &[&[f64]]) {
+    let lengths: Vec<usize> = slices.iter().map(|slice| slice.len()).collect();
+    assert!(lengths.windows(2).all(|two| two[0] == two[1]), "slices of one length, not of {lengths:?}");
+}
+
+/// NaN of nothing.
 pub fn mean(xs: &[f64]) -> f64 {
     if xs.is_empty() { f64::NAN } else { xs.iter().sum::<f64>() / xs.len() as f64 }
 }
@@ -99,185 +102,117 @@ pub fn standard_deviation(xs: &[f64]) -> f64 {
 
 /// Pearson's; 0 where one side does not vary.
 pub fn correlation(xs: &[f64], ys: &[f64]) -> f64 {
+    same_length(&[xs, ys]);
     let (mean_x, mean_y) = (mean(xs), mean(ys));
     let sum = |f: &dyn Fn(f64, f64) -> f64| xs.iter().zip(ys).map(|(x, y)| f(x - mean_x, y - mean_y)).sum::<f64>();
     let (xx, yy) = (sum(&|x, _| x * x), sum(&|_, y| y * y));
     if xx == 0.0 || yy == 0.0 { 0.0 } else { sum(&|x, y| x * y) / (xx * yy).sqrt() }
 }
 
-/// Expected calibration error of probabilities `p` that an event was to happen, over equal bins (low, high] of
-/// [0, 1] (Guo et al. 2017, eq. 3).
-pub fn calibration_error(p: &[f64], happened: &[bool], bins: usize) -> f64 {
-    let mut sums = vec![(0.0, 0.0); bins];
-    for (p, happened) in p.iter().zip(happened) {
-        let bin = &mut sums[((p * bins as f64).ceil() as usize).clamp(1, bins) - 1];
-        bin.0 += p;
-        bin.1 += f64::from(u8::from(*happened));
-    }
-    sums.iter().map(|(p, happened)| (p - happened).abs()).sum::<f64>() / p.len() as f64
+/// σ(x) = 1/(1 + e^(−x)).
+pub fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
 }
 
-// ---------------------------------------------------------------------------------------------------- losses
-
-/// max(−A·ρ, −A·clip(ρ, 1 ± clip)) per token, ρ = e^(new − old) (Schulman et al. 2017, eq. 7). All `[n]`.
-/// Also the ratio.
-pub fn policy_loss(new: Tensor<1>, old: Tensor<1>, advantages: Tensor<1>, clip: f64) -> (Tensor<1>, Tensor<1>) {
-    let ratio = (new - old).exp();
-    let plain = ratio.clone() * advantages.clone();
-    let clipped = ratio.clone().clamp(1.0 - clip, 1.0 + clip) * advantages;
-    (plain.min_pair(clipped).neg(), ratio)
+/// ln(1 + e^x) = −log σ(−x), without overflow.
+pub fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-/// ½·max((V − R)², (clip(V, V_old ± clip) − R)²) per token, `[n]`.
-pub fn value_loss(new: Tensor<1>, old: Tensor<1>, returns: Tensor<1>, clip: f64) -> Tensor<1> {
-    let clipped = old.clone() + (new.clone() - old).clamp(-clip, clip);
-    let plain = (new - returns.clone()).square();
-    plain.max_pair((clipped - returns).square()).mul_scalar(0.5)
-}
-
-/// −log σ(Δ) per pair, `[n]` (Bradley & Terry 1952).
-pub fn preference_loss(chosen: Tensor<1>, rejected: Tensor<1>) -> Tensor<1> {
-    activation::log_sigmoid(chosen - rejected).neg()
-}
-
+/// What the tests of these files share.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::artifact::values_of;
-    use burn::tensor::{Device, TensorData};
+mod golden {
     use serde_json::Value;
 
-    /// float64 vectors; `tests/golden/SOURCE.md` says where they come from.
-    fn golden() -> Value {
-        serde_json::from_str(include_str!("../tests/golden/rlhf-golden.json")).unwrap()
+    /// A group of float64 vectors; `tests/golden/SOURCE.md` says where they come from.
+    pub fn group(name: &str) -> Value {
+        let all: Value = serde_json::from_str(include_str!("../tests/golden/rlhf-golden.json")).unwrap();
+        all.get(name).unwrap().clone()
     }
 
-    fn row(value: &Value) -> Vec<f64> {
-        value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+    pub fn number(value: &Value) -> f64 {
+        value.as_f64().unwrap()
     }
 
-    fn rows(value: &Value) -> Vec<Vec<f64>> {
+    pub fn row(value: &Value) -> Vec<f64> {
+        value.as_array().unwrap().iter().map(number).collect()
+    }
+
+    pub fn rows(value: &Value) -> Vec<Vec<f64>> {
         value.as_array().unwrap().iter().map(row).collect()
     }
 
-    fn close(ours: &[f64], theirs: &[f64], tolerance: f64) {
-        assert_eq!(ours.len(), theirs.len());
-        for (ours, theirs) in ours.iter().zip(theirs) {
-            assert!((ours - theirs).abs() <= tolerance, "{ours} is not {theirs}");
-        }
+    pub fn counts(value: &Value) -> Vec<usize> {
+        value.as_array().unwrap().iter().map(|x| x.as_u64().unwrap() as usize).collect()
     }
 
-    /// The real tokens of a padded golden matrix.
-    fn real(matrix: &Value, mask: &Value) -> Vec<Vec<f64>> {
+    /// The real tokens of a padded matrix.
+    pub fn real(matrix: &Value, mask: &Value) -> Vec<Vec<f64>> {
         let keep = |(row, mask): (Vec<f64>, Vec<f64>)| {
             row.into_iter().zip(mask).filter(|(_, m)| *m == 1.0).map(|(x, _)| x).collect()
         };
         rows(matrix).into_iter().zip(rows(mask)).map(keep).collect()
     }
 
-    fn tensor(values: &[f64]) -> Tensor<1> {
-        let values: Vec<f32> = values.iter().map(|x| *x as f32).collect();
-        let n = values.len();
-        Tensor::from_data(TensorData::new(values, [n]), &Device::flex())
+    #[track_caller]
+    pub fn close(ours: &[f64], theirs: &[f64], tolerance: f64) {
+        assert_eq!(ours.len(), theirs.len());
+        for (one, other) in ours.iter().zip(theirs) {
+            assert!((one - other).abs() <= tolerance, "{one} is not {other}: {ours:?}, {theirs:?}");
+        }
     }
 
-    fn host(tensor: Tensor<1>) -> Vec<f64> {
-        values_of(tensor).unwrap().into_iter().map(f64::from).collect()
+    /// A slope is what central differences of the loss say it is.
+    #[track_caller]
+    pub fn slopes_down(loss: impl Fn(f64) -> f64, at: f64, slope: f64) {
+        let step = 1e-5;
+        let measured = (loss(at + step) - loss(at - step)) / (2.0 * step);
+        assert!((measured - slope).abs() <= 1e-8 * measured.abs().max(1.0), "at {at}: {slope} is not {measured}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::golden::{close, slopes_down};
+    use super::*;
+
+    #[test]
+    fn statistics_of_a_sample_are_the_unbiased_ones() {
+        let xs = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];
+        close(&[mean(&xs), standard_deviation(&xs)], &[5.0, (32.0_f64 / 7.0).sqrt()], 1e-15);
+        assert!(mean(&[]).is_nan());
+        assert_eq!(standard_deviation(&[3.0]), 0.0);
     }
 
     #[test]
-    fn whitening_is_the_published_one() {
-        let golden = &golden()["whiten"];
-        for (name, keeps_mean) in [("unbiased_keep_mean", true), ("unbiased_zero_mean", false)] {
-            let mut x = rows(&golden["x"]);
-            whiten(&mut x, keeps_mean);
-            close(&x.concat(), &rows(&golden[name]).concat(), 1e-7);
-        }
-        let mut x = real(&golden["x"], &golden["mask"]);
-        whiten(&mut x, false);
-        close(&x.concat(), &real(&golden["masked_unbiased_zero_mean"], &golden["mask"]).concat(), 1e-7);
+    fn a_line_correlates_fully_and_a_constant_not_at_all() {
+        let xs = [1.0, 2.0, 4.0];
+        close(&[correlation(&xs, &[-2.0, -4.0, -8.0])], &[-1.0], 1e-15);
+        // Deviations (−4/3, −1/3, 5/3) and (−1/3, 2/3, −1/3).
+        close(&[correlation(&xs, &[0.0, 1.0, 0.0])], &[(-1.0 / 3.0) / (14.0_f64 / 3.0 * 2.0 / 3.0).sqrt()], 1e-15);
+        assert_eq!(correlation(&xs, &[7.0; 3]), 0.0);
     }
 
     #[test]
-    fn kl_rewards_and_advantages_are_the_golden_ones() {
-        let golden = &golden()["kl_gae"];
-        let mask = &golden["mask"];
-        let [log_probs, references, values] = ["logprob", "ref_logprob", "value"].map(|name| real(&golden[name], mask));
-        let scores = row(&golden["score"]);
-        let kl = |estimate: KlEstimate| -> Vec<Vec<f64>> {
-            let one = |(p, q): (&Vec<f64>, &Vec<f64>)| p.iter().zip(q).map(|(p, q)| estimate.of(*p, *q)).collect();
-            log_probs.iter().zip(&references).map(one).collect()
-        };
-        for (name, estimate) in [("k1", KlEstimate::K1), ("k2", KlEstimate::K2), ("k3", KlEstimate::K3)] {
-            close(&kl(estimate).concat(), &real(&golden[name], mask).concat(), 1e-12);
-        }
-        let expected = &golden["A_last_valid"];
-        let mut all = Vec::new();
-        for (index, kl) in kl(KlEstimate::K1).iter().enumerate() {
-            let rewards = token_rewards(kl, scores[index], golden["beta"].as_f64().unwrap());
-            close(&rewards, &real(&expected["reward"], mask)[index], 1e-12);
-            let (advantages, returns) = advantages(&rewards, &values[index], 1.0, golden["lambda"].as_f64().unwrap());
-            close(&advantages, &real(&expected["advantage"], mask)[index], 1e-12);
-            close(&returns, &real(&expected["return"], mask)[index], 1e-12);
-            all.push(advantages);
-        }
-        whiten(&mut all, false);
-        close(&all.concat(), &real(&expected["advantage_whitened"], mask).concat(), 1e-7);
-    }
-
-    #[test]
-    fn the_adaptive_kl_controller_follows_the_golden_sequence() {
-        let golden = &golden()["adaptive_kl"];
-        let number = |name: &str| golden[name].as_f64().unwrap();
-        let mut beta = number("init");
-        for step in golden["seq"].as_array().unwrap() {
-            let kl = step["kl"].as_f64().unwrap();
-            beta = adapted_beta(beta, kl, number("target"), number("horizon"), number("n_steps") as usize);
-            close(&[beta], &[step["kl_coef"].as_f64().unwrap()], 1e-15);
+    fn the_softplus_neither_overflows_nor_vanishes() {
+        close(&[softplus(800.0), softplus(0.0)], &[800.0, 2.0_f64.ln()], 1e-15);
+        close(&[softplus(-40.0) / (-40.0_f64).exp()], &[1.0], 1e-15);
+        assert!(softplus(f64::NAN).is_nan());
+        for x in [-2.0, 0.3, 4.0] {
+            slopes_down(softplus, x, sigmoid(x));
         }
     }
 
     #[test]
-    fn the_policy_loss_has_the_golden_value_and_gradient() {
-        let golden = &golden()["ppo_policy"];
-        let mask = &golden["mask"];
-        let [old, new, adv] = ["old", "new", "adv"].map(|name| tensor(&real(&golden[name], mask).concat()));
-        let new = new.autodiff().require_grad();
-        let (loss, ratio) = policy_loss(new.clone(), old, adv, golden["clip"].as_f64().unwrap());
-        close(&host(ratio), &real(&golden["ratio"], mask).concat(), 1e-6);
-        let loss = loss.mean();
-        let gradient = new.grad(&loss.backward()).unwrap();
-        close(&host(loss), &[golden["loss"].as_f64().unwrap()], 1e-6);
-        close(&host(gradient), &real(&golden["grad_new_logprob"], mask).concat(), 1e-6);
+    fn terms_are_weighted_one_by_one_and_added_with_their_factor() {
+        let one = Sloped { losses: vec![1.0, 2.0], slopes: vec![3.0, 4.0] };
+        let both = one.clone().weighted(&[0.5, 0.25]).plus(10.0, &one);
+        assert_eq!(both, Sloped { losses: vec![10.5, 20.5], slopes: vec![31.5, 41.0] });
     }
 
     #[test]
-    fn the_value_loss_has_the_golden_value_and_gradient() {
-        let golden = &golden()["ppo_value"];
-        let [old, new, returns] = ["old", "new", "return"].map(|name| tensor(&row(&golden[name])));
-        let new = new.autodiff().require_grad();
-        let loss = value_loss(new.clone(), old, returns, golden["clip"].as_f64().unwrap()).mean();
-        let gradient = new.grad(&loss.backward()).unwrap();
-        close(&host(loss), &[golden["loss_half_max"].as_f64().unwrap()], 1e-6);
-        close(&host(gradient), &row(&golden["grad"]), 1e-6);
-        let expected = golden["explained_var"].as_f64().unwrap();
-        close(&[explained_variance(&row(&golden["return"]), &row(&golden["new"]))], &[expected], 1e-12);
-    }
-
-    #[test]
-    fn the_preference_loss_has_the_golden_value_and_gradient() {
-        let golden = &golden()["reward_model"];
-        let chosen = tensor(&row(&golden["chosen"])).autodiff().require_grad();
-        let loss = preference_loss(chosen.clone(), tensor(&row(&golden["rejected"]))).mean();
-        let gradient = chosen.grad(&loss.backward()).unwrap();
-        close(&host(loss), &[golden["bt_mean"].as_f64().unwrap()], 1e-6);
-        close(&host(gradient), &row(&golden["grad_chosen"]), 1e-6);
-    }
-
-    #[test]
-    fn calibration_is_the_golden_one() {
-        let golden = &golden()["calibration"];
-        let happened: Vec<bool> = row(&golden["y"]).iter().map(|y| *y == 1.0).collect();
-        close(&[calibration_error(&row(&golden["p"]), &happened, 5)], &[golden["ece_5bins"].as_f64().unwrap()], 1e-12);
+    #[should_panic(expected = "slices of one length, not of [1, 2]")]
+    fn slices_of_different_lengths_are_refused() {
+        let _ = Sloped { losses: vec![1.0], slopes: vec![1.0] }.weighted(&[1.0, 2.0]);
     }
 }

@@ -1,95 +1,286 @@
-//! What every training kind shares: tokenised rows, log-probabilities of their completions, scores at their
-//! last tokens, the optimiser, and the checkpoint a killed stage resumes from. Knows no objective.
+//! What every training kind shares: tokenised rows, forward passes and the way back from a loss of their tokens or their
+//! values, the optimiser, and the checkpoint a killed stage resumes from. Knows no objective.
 
+mod adam;
+mod checkpoint;
+mod groups;
 mod sequences;
 
+pub use adam::{Adam, AdamForm, AdamSettings};
+pub use checkpoint::{checkpoint, resume};
+pub use groups::{Group, groups, load_of_groups, parts_of_groups};
 pub use sequences::{Sequence, prompts, sequence};
 
 use crate::draw::Draw;
-use crate::io::Io;
-use crate::model::artifact::{self, values_of};
-use crate::model::weights;
-use crate::model::{Adapter, Batch, Decoder, Dtype, Padding};
+use crate::model::predict::{self, Predicted, Slopes};
+use crate::model::{Adapter, Batch, Decoder, Gradient, Padding, Span, Trained, weights};
 use anyhow::{Context, Result, bail};
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use safetensors::SafeTensors;
+use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::ops::Range;
 
-// ------------------------------------------------------------------------------------------------ predictions
+// ---------------------------------------------------------------------------------------------------- forward
 
-/// Where completions are predicted in a right-padded batch: the hidden state before each completion token.
-pub struct Predictions {
-    /// `[n]`, rows of the hidden states `[b·t, d]`.
-    pub hidden: Tensor<1, Int>,
-    /// `[n]`, the tokens that come next.
-    pub targets: Tensor<1, Int>,
+/// Where the hidden states stand that completions are predicted from, and the tokens that come next, row after row.
+fn predictions(rows: &[&Sequence], spans: &[Span]) -> (Vec<usize>, Vec<u32>) {
+    let places = rows.iter().zip(spans).flat_map(|(row, span)| (row.start..span.len).map(|at| span.at + at - 1));
+    let targets = rows.iter().flat_map(|row| row.completion().iter().copied());
+    (places.collect(), targets.collect())
 }
 
-pub fn predictions(rows: &[&Sequence], width: usize, device: &Device) -> Predictions {
-    let (mut hidden, mut targets) = (Vec::new(), Vec::new());
-    for (row, sequence) in rows.iter().enumerate() {
-        for (offset, id) in sequence.completion().iter().enumerate() {
-            hidden.push((row * width + sequence.start + offset - 1) as i32);
-            targets.push(*id as i32);
-        }
-    }
-    let ints = |values: Vec<i32>| {
-        let n = values.len();
-        Tensor::from_data(TensorData::new(values, [n]), device)
-    };
-    Predictions { hidden: ints(hidden), targets: ints(targets) }
+fn batch_of_rows(model: &Decoder, rows: &[&Sequence]) -> Batch {
+    let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
+    let device = model.device();
+    Batch::new(&model.config, &ids, Padding::of(&device), &device)
 }
 
-/// Log-probabilities and entropies of all completion tokens, row after row, `[n]` each. Training and scoring
-/// both go through here, so that their numbers are the same to the last bit.
-pub fn completion_log_probs(
+/// Log-probabilities and entropies of all completion tokens, row after row. Training and scoring both go through the same
+/// arithmetic, so that their numbers are the same to the last bit.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn predicted(
     model: &Decoder,
     adapter: Option<&Adapter>,
     rows: &[&Sequence],
     temperature: f64,
-) -> (Tensor<1>, Tensor<1>) {
-    let (hidden, places) = completion_hidden(model, adapter, rows);
-    model.log_probs(hidden, places.targets, temperature)
+) -> Result<Predicted> {
+    let batch = batch_of_rows(model, rows);
+    let (places, targets) = predictions(rows, &batch.spans);
+    model.predict(predict::at(&model.hidden(adapter, &batch, None), &places), &targets, temperature)
 }
 
-/// Hidden states `[n, d]` before each completion token.
-pub fn completion_hidden(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence]) -> (Tensor<2>, Predictions) {
-    let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
-    let batch = Batch::new(&model.config, &ids, Padding::Right, &model.device());
-    let places = predictions(rows, batch.columns, &model.device());
-    (model.hidden(adapter, &batch, None).select(0, places.hidden.clone()), places)
+/// Which of a row's tokens a scalar head values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Valued {
+    /// The last one: a reward.
+    Last,
+    /// Those before each token of the completion: what a critic expects to come.
+    Completion,
 }
 
-/// The head's value at the last token of each row, `[b]`, before offset and spread.
-pub fn last_values(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], padding: Padding) -> Result<Tensor<1>> {
-    let head = adapter
+impl Valued {
+    fn places(self, rows: &[&Sequence], spans: &[Span]) -> Vec<usize> {
+        match self {
+            Valued::Last => spans.iter().map(|span| span.last()).collect(),
+            Valued::Completion => predictions(rows, spans).0,
+        }
+    }
+}
+
+fn head_of(adapter: &Adapter) -> Result<&Tensor<2>> {
+    adapter
         .head
-        .clone()
-        .context("score answers: the model has no reward head; it did not come from a stage of kind rm")?;
-    let batch = Batch::new(&model.config, rows, padding, &model.device());
-    let width = batch.columns;
-    let last = |(row, ids): (usize, &&[u32])| {
-        let end = if padding == Padding::Left { width } else { ids.len() };
-        (row * width + end - 1) as i32
-    };
-    let last: Vec<i32> = rows.iter().enumerate().map(last).collect();
-    let last = Tensor::from_data(TensorData::new(last, [rows.len()]), &model.device());
-    let hidden = model.hidden(Some(adapter), &batch, None).select(0, last);
-    Ok(hidden.matmul(head).reshape([rows.len()]))
+        .as_ref()
+        .context("score answers: the model has no reward head; it did not come from a stage of kind rm")
 }
 
-/// Rewards of whole rows, `batch` at a time.
-pub fn rewards(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], batch: usize) -> Result<Vec<f64>> {
+/// The values of the adapter's head at some tokens, row after row, less its offset, over its spread.
+///
+/// # Errors
+/// There is no head, or the device cannot be read.
+pub fn values(model: &Decoder, adapter: &Adapter, rows: &[&Sequence], valued: Valued) -> Result<Vec<f64>> {
+    let batch = batch_of_rows(model, rows);
+    let places = valued.places(rows, &batch.spans);
+    let values = predict::values(predict::at(&model.hidden(Some(adapter), &batch, None), &places), head_of(adapter)?)?;
+    Ok(values.iter().map(|value| (value - adapter.offset) / adapter.spread).collect())
+}
+
+/// Rewards of whole rows, `at_once` at a time.
+///
+/// # Errors
+/// As [`values`].
+pub fn rewards(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], at_once: usize) -> Result<Vec<f64>> {
+    let rows: Vec<Sequence> = rows.iter().map(|ids| Sequence { ids: ids.to_vec(), start: ids.len() }).collect();
     let mut out = Vec::with_capacity(rows.len());
-    for rows in rows.chunks(batch) {
-        let values = values_of(last_values(model, adapter, rows, Padding::Right)?)?;
-        out.extend(values.iter().map(|value| (f64::from(*value) - adapter.offset) / adapter.spread));
+    for rows in rows.chunks(at_once) {
+        out.extend(values(model, adapter, &rows.iter().collect::<Vec<_>>(), Valued::Last)?);
     }
     Ok(out)
+}
+
+/// Mean loss per completion token, nats.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn mean_loss(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence], batch: usize) -> Result<f64> {
+    let (mut sum, mut n) = (0.0, 0);
+    for rows in rows.chunks(batch) {
+        let log_probs = predicted(model, adapter, rows, 1.0)?.log_probs;
+        sum -= log_probs.iter().sum::<f64>();
+        n += log_probs.len();
+    }
+    Ok(sum / n as f64)
+}
+
+// ------------------------------------------------------------------------------------------------------- back
+
+/// What a pass goes back through.
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
+    pub model: &'a Decoder,
+    pub adapter: Option<&'a Adapter>,
+    pub trained: Trained,
+    /// Whether blocks run a second time on the way back, instead of being remembered.
+    pub recomputes: bool,
+}
+
+/// Gradients of a loss of completion tokens, in the order of [`Adapter::tensors`] or [`weights::tensors`]. `objective` is
+/// asked for the slopes of a range of tokens, all rows' one after the other, with what was predicted of them.
+///
+/// # Errors
+/// The device cannot be read, or `objective`'s.
+pub fn learn_tokens(
+    pass: Pass,
+    rows: &[&Sequence],
+    temperature: f64,
+    objective: impl FnMut(Range<usize>, &Predicted) -> Result<Slopes>,
+) -> Result<Vec<Tensor<2>>> {
+    learn(pass, rows, |picked, targets| {
+        pass.model.predict_back(picked, targets, temperature, pass.trained == Trained::Weights, objective)
+    })
+}
+
+/// As [`learn_tokens`], for a loss in which the tokens of all rows stand together: `objective` sees all of them first.
+///
+/// # Errors
+/// As [`learn_tokens`].
+pub fn learn_rows(
+    pass: Pass,
+    rows: &[&Sequence],
+    objective: impl FnOnce(&Predicted) -> Result<Slopes>,
+) -> Result<Vec<Tensor<2>>> {
+    learn(pass, rows, |picked, targets| {
+        let slopes = objective(&pass.model.predict(picked.clone(), targets, 1.0)?)?.log_probs;
+        pass.model.predict_back(picked, targets, 1.0, pass.trained == Trained::Weights, |range, _| {
+            Ok(Slopes { log_probs: slopes[range].to_vec(), entropies: Vec::new() })
+        })
+    })
+}
+
+/// `back` makes of the hidden states before the completions' tokens, and of these, what [`Decoder::predict_back`] does.
+fn learn(
+    pass: Pass,
+    rows: &[&Sequence],
+    back: impl FnOnce(Tensor<2>, &[u32]) -> Result<(Tensor<2>, Option<Tensor<2>>)>,
+) -> Result<Vec<Tensor<2>>> {
+    let Pass { model, adapter, trained, recomputes } = pass;
+    let batch = batch_of_rows(model, rows);
+    let (places, targets) = predictions(rows, &batch.spans);
+    let (hidden, trace) = model.trace(adapter, &batch, recomputes);
+    let picked = predict::at(&hidden, &places);
+    drop(hidden);
+    let (slope, of_matrix) = back(picked, &targets)?;
+    let slope = predict::at_back(slope, &places, batch.tokens());
+    Ok(match model.backward(adapter, &batch, trace, slope, trained)? {
+        Gradient::Adapter(gradient) => with_head(&gradient, pass, None),
+        Gradient::Weights(mut gradient) => {
+            gradient.add_to_head(of_matrix.context("the matrix behind the logits is trained")?);
+            weights::tensors(&gradient)
+        }
+    })
+}
+
+/// Gradients of a loss of an adapter's values at some tokens; `objective` gives their slopes.
+///
+/// # Errors
+/// There is no head, the device cannot be read, or `objective`'s.
+pub fn learn_values(
+    pass: Pass,
+    rows: &[&Sequence],
+    valued: Valued,
+    objective: impl FnOnce(&[f64]) -> Result<Vec<f64>>,
+) -> Result<Vec<Tensor<2>>> {
+    let Pass { model, adapter, trained, recomputes } = pass;
+    let adapter = adapter.context("a head stands on an adapter")?;
+    let head = head_of(adapter)?;
+    let batch = batch_of_rows(model, rows);
+    let places = valued.places(rows, &batch.spans);
+    let (hidden, trace) = model.trace(Some(adapter), &batch, recomputes);
+    let picked = predict::at(&hidden, &places);
+    drop(hidden);
+    let values = predict::values(picked.clone(), head)?;
+    let scaled: Vec<f64> = values.iter().map(|value| (value - adapter.offset) / adapter.spread).collect();
+    let slopes: Vec<f64> = objective(&scaled)?.iter().map(|slope| slope / adapter.spread).collect();
+    let (slope, of_head) = predict::values_back(picked, head, &slopes);
+    let slope = predict::at_back(slope, &places, batch.tokens());
+    match model.backward(Some(adapter), &batch, trace, slope, trained)? {
+        Gradient::Adapter(gradient) => Ok(with_head(&gradient, pass, Some(of_head))),
+        Gradient::Weights(_) => bail!("a head is trained with an adapter"),
+    }
+}
+
+/// An adapter's gradients in the order of its tensors; what has none stays where it is.
+fn with_head(gradient: &Adapter, pass: Pass, of_head: Option<Tensor<2>>) -> Vec<Tensor<2>> {
+    let head = pass.adapter.and_then(|adapter| adapter.head.as_ref());
+    let of_head = head.map(|head| of_head.unwrap_or_else(|| head.zeros_like()));
+    Adapter { head: of_head, ..gradient.clone() }.tensors()
+}
+
+/// Mean −log p per completion token of a batch, nats, and its gradients; `at_once` rows at a time.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn likelihood(pass: Pass, rows: &[&Sequence], at_once: Option<usize>) -> Result<(f64, Vec<Tensor<2>>)> {
+    let tokens = rows.iter().map(|row| row.completion().len()).sum::<usize>() as f64;
+    let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
+    let (mut loss, mut gradients) = (0.0, Vec::new());
+    for part in parts(&lengths, at_once) {
+        let part: Vec<&Sequence> = part.iter().map(|row| rows[*row]).collect();
+        let more = learn_tokens(pass, &part, 1.0, |_, predicted| {
+            loss -= predicted.log_probs.iter().sum::<f64>() / tokens;
+            Ok(Slopes { log_probs: vec![-1.0 / tokens; predicted.log_probs.len()], entropies: Vec::new() })
+        })?;
+        add(&mut gradients, more);
+    }
+    Ok((loss, gradients))
+}
+
+/// Adds the gradients of one part of a batch to those of the parts before.
+pub fn add(so_far: &mut Vec<Tensor<2>>, more: Vec<Tensor<2>>) {
+    if so_far.is_empty() {
+        *so_far = more;
+        return;
+    }
+    let old = std::mem::take(so_far);
+    *so_far = old.into_iter().zip(more).map(|(old, more)| old + more).collect();
+}
+
+/// The rows of a batch in parts of at most `at_once`, those of like length together: the numbers of rows in each.
+pub fn parts(lengths: &[usize], at_once: Option<usize>) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    match at_once {
+        Some(at_once) if at_once < lengths.len() => {
+            order.sort_by_key(|row| lengths[*row]);
+            order.chunks(at_once).map(<[usize]>::to_vec).collect()
+        }
+        _ => vec![order],
+    }
+}
+
+/// Names of the first few rows of a batch, for a message.
+pub fn named<'a>(rows: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 8;
+    let more = rows.len().saturating_sub(SHOWN);
+    let shown: Vec<String> = rows.take(SHOWN).map(|row| format!("`{row}`")).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("rows {}{more}", shown.join(", "))
+}
+
+// ------------------------------------------------------------------------------------------------------ batches
+
+pub const MICRO_BATCH_DOC: &str =
+    "rows that go through the model together; null: the whole batch. Fewer take less memory";
+pub const RECOMPUTE_DOC: &str =
+    "run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes";
+
+/// Rows per step: no more than there are.
+pub fn batch_size(batch: usize, rows: usize) -> usize {
+    if batch > rows {
+        tracing::warn!("`batch` {batch} is more than the {rows} there are to train on; each step takes all of them");
+    }
+    batch.min(rows)
 }
 
 /// Splits rows (or groups of rows) into training and held-out by the draw's order; at least one of each.
@@ -116,18 +307,6 @@ pub fn batch_of(draw: Draw, step: u64, batch: usize, rows: &[usize]) -> impl Ite
         }
         rows[order.1[(place % n) as usize]]
     })
-}
-
-/// Mean loss per completion token, nats.
-pub fn mean_loss(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence], batch: usize) -> Result<f64> {
-    let (mut sum, mut n) = (0.0, 0);
-    for rows in rows.chunks(batch) {
-        let (log_probs, _) = completion_log_probs(model, adapter, rows, 1.0);
-        let log_probs = values_of(log_probs)?;
-        sum -= log_probs.iter().map(|x| f64::from(*x)).sum::<f64>();
-        n += log_probs.len();
-    }
-    Ok(sum / n as f64)
 }
 
 /// Whether a candidate is due after `step` steps; `every` 0 means only at the end.
@@ -159,205 +338,33 @@ impl Schedule {
     }
 }
 
-// ------------------------------------------------------------------------------------------------- optimiser
-
-/// AdamW in PyTorch's form: bias-corrected moments, ε outside the root, decay apart (Loshchilov & Hutter 2019,
-/// alg. 2). Holds the trained tensors, without autodiff.
-pub struct Adam {
-    pub tensors: Vec<Tensor<2>>,
-    means: Vec<Tensor<2>>,
-    squares: Vec<Tensor<2>>,
-    steps: u64,
-    settings: AdamSettings,
-}
-
-#[derive(Clone, Copy)]
-pub struct AdamSettings {
-    pub beta1: f64,
-    pub beta2: f64,
-    pub epsilon: f64,
-    pub weight_decay: f64,
-    /// Global norm the gradient is scaled down to.
-    pub max_norm: f64,
-}
-
-impl Default for AdamSettings {
-    fn default() -> AdamSettings {
-        // ε as in RLHF practice (Huang et al. 2024, detail 12): a hundred times that of PyTorch.
-        AdamSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-5, weight_decay: 0.0, max_norm: 1.0 }
-    }
-}
-
-impl Adam {
-    pub fn new(tensors: Vec<Tensor<2>>, settings: AdamSettings) -> Adam {
-        let zeros = |tensor: &Tensor<2>| tensor.zeros_like();
-        Adam {
-            means: tensors.iter().map(zeros).collect(),
-            squares: tensors.iter().map(zeros).collect(),
-            tensors,
-            steps: 0,
-            settings,
-        }
-    }
-
-    /// One step down the gradient of what `loss` makes of the tracked tensors. Returns the loss, the gradient's
-    /// norm before scaling, and what else `loss` gave.
-    pub fn step<T>(
-        &mut self,
-        rate: f64,
-        loss: impl FnOnce(&[Tensor<2>]) -> Result<(Tensor<1>, T)>,
-    ) -> Result<(f64, f64, T)> {
-        let tracked: Vec<Tensor<2>> =
-            self.tensors.iter().map(|tensor| tensor.clone().autodiff().require_grad()).collect();
-        let (loss, rest) = loss(&tracked)?;
-        let value = f64::from(values_of(loss.clone())?[0]);
-        if !value.is_finite() {
-            bail!(
-                "train: the loss is {value} at optimiser step {}; lower `lr`, or look for rows with extreme lengths",
-                self.steps + 1
-            );
-        }
-        let mut gradients = loss.backward();
-        let gradients: Vec<Tensor<2>> = tracked
-            .iter()
-            .map(|tensor| tensor.grad_remove(&mut gradients).unwrap_or_else(|| tensor.clone().inner().zeros_like()))
-            .collect();
-        let norm = self.apply(gradients, rate)?;
-        Ok((value, norm, rest))
-    }
-
-    fn apply(&mut self, gradients: Vec<Tensor<2>>, rate: f64) -> Result<f64> {
-        // One read for all norms: summed per tensor on the device, added on the host in a fixed order.
-        let squares = gradients
-            .iter()
-            .map(|gradient| gradient.clone().square().sum_dims_squeeze::<1, _>(&[0]).sum_dim(0))
-            .collect();
-        let norm = values_of(Tensor::<1>::cat(squares, 0))?.iter().map(|x| f64::from(*x)).sum::<f64>().sqrt();
-        if !norm.is_finite() {
-            bail!("train: the gradient's norm is {norm} at optimiser step {}; lower `lr`", self.steps + 1);
-        }
-        self.steps += 1;
-        let AdamSettings { beta1, beta2, epsilon, weight_decay, max_norm } = self.settings;
-        let shrink = if norm > max_norm { max_norm / norm } else { 1.0 };
-        let correction = |beta: f64| 1.0 - beta.powi(self.steps.min(i32::MAX as u64) as i32);
-        let (correction1, correction2) = (correction(beta1), correction(beta2));
-        for (index, gradient) in gradients.into_iter().enumerate() {
-            let gradient = gradient.mul_scalar(shrink);
-            let mean = self.means[index].clone().mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
-            let square = self.squares[index].clone().mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
-            let move_by = mean.clone().mul_scalar(rate / correction1)
-                / square.clone().div_scalar(correction2).sqrt().add_scalar(epsilon);
-            let kept = self.tensors[index].clone();
-            let kept = if weight_decay == 0.0 { kept } else { kept.mul_scalar(1.0 - rate * weight_decay) };
-            self.tensors[index] = kept - move_by;
-            self.means[index] = mean;
-            self.squares[index] = square;
-        }
-        Ok(norm)
-    }
-}
-
-// ---------------------------------------------------------------------------------------------------- resume
-
-/// Where a stage stands besides its tensors. Draws are named, so no generator state is kept.
-#[derive(Serialize, Deserialize)]
-struct State<T> {
-    step: u64,
-    optimiser_steps: u64,
-    rest: T,
-}
-
-/// Saves everything the next attempt needs to go on after `step` as if nothing had happened: behind every
-/// candidate, and whenever one is due. Draws are named, so when it is saved changes no result. The last step is no
-/// place to stop: what is left of the stage is shorter than what a new attempt would have to do again.
-pub fn checkpoint<T: Serialize>(
-    io: &mut Io,
-    (step, total): (u64, u64),
-    is_candidate: bool,
-    adam: &Adam,
-    rest: &T,
-) -> Result<()> {
-    if step == total {
-        return Ok(());
-    }
-    // Asked in every step, candidate or not: a stage that never asked is ended by SIGTERM at once.
-    let is_due = io.is_checkpoint_due();
-    if !(is_candidate || is_due) {
-        return Ok(());
-    }
-    let mut tensors = BTreeMap::new();
-    for (name, list) in [("tensor", &adam.tensors), ("mean", &adam.means), ("square", &adam.squares)] {
-        for (index, tensor) in list.iter().enumerate() {
-            tensors.insert(format!("{name}.{index}"), (values_of(tensor.clone())?, tensor.dims().to_vec()));
-        }
-    }
-    let state = State { step, optimiser_steps: adam.steps, rest };
-    io.save_checkpoint(step, |directory| {
-        weights::write(&tensors, Dtype::F32, &directory.join("state.safetensors"))?;
-        fs::write(directory.join("state.json"), serde_json::to_vec(&state)?).context("write state.json")
-    })
-}
-
-/// Takes up an earlier attempt's state: `adam` becomes what it was, and the next step is returned with the rest.
-/// A checkpoint that cannot be read costs the work it held, not the stage.
-pub fn resume<T: for<'a> Deserialize<'a>>(io: &mut Io, adam: &mut Adam) -> Result<Option<(u64, T)>> {
-    let Some(directory) = io.resume_from()? else { return Ok(None) };
-    match read_state(&directory, adam) {
-        Ok((step, rest)) => {
-            tracing::info!("resuming after step {step}");
-            Ok(Some((step, rest)))
-        }
-        Err(error) => {
-            tracing::warn!("starting anew, not from the checkpoint: {error:#}");
-            io.start_anew()?;
-            Ok(None)
-        }
-    }
-}
-
-/// `adam` is changed only when all of it was read.
-fn read_state<T: for<'a> Deserialize<'a>>(directory: &Path, adam: &mut Adam) -> Result<(u64, T)> {
-    let read = |name: &str| fs::read(directory.join(name)).with_context(|| format!("read {name}"));
-    let state: State<T> = serde_json::from_slice(&read("state.json")?).context("read state.json")?;
-    let bytes = read("state.safetensors")?;
-    let file = SafeTensors::deserialize(&bytes).context("read state.safetensors")?;
-    let device = adam.tensors.first().map(Tensor::device).context("nothing is trained")?;
-    let lists = [("tensor", &adam.tensors), ("mean", &adam.means), ("square", &adam.squares)];
-    let lists = lists.map(|(name, list)| -> Result<Vec<Tensor<2>>> {
-        let one = |(index, tensor): (usize, &Tensor<2>)| {
-            let values = artifact::read(&file, &format!("{name}.{index}"), tensor.dims())?;
-            Ok(Tensor::from_data(TensorData::new(values, tensor.dims()), &device))
-        };
-        list.iter().enumerate().map(one).collect()
-    });
-    let [tensors, means, squares] = lists;
-    (adam.tensors, adam.means, adam.squares) = (tensors?, means?, squares?);
-    adam.steps = state.optimiser_steps;
-    Ok((state.step, state.rest))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::artifact::values_of;
+    use burn::tensor::Device;
 
     fn golden() -> serde_json::Value {
         serde_json::from_str(include_str!("../tests/golden/rlhf-golden.json")).unwrap()
     }
 
     #[test]
-    fn adam_takes_the_steps_of_pytorch() {
-        for (name, weight_decay) in [("pytorch", 0.0), ("adamw_wd0.1", 0.1)] {
+    fn adam_takes_the_steps_of_pytorch_and_of_tensorflow() {
+        let forms = [
+            ("pytorch", AdamForm::Torch, 0.0),
+            ("tf1", AdamForm::Tensorflow, 0.0),
+            ("adamw_wd0.1", AdamForm::Torch, 0.1),
+        ];
+        for (name, form, weight_decay) in forms {
             let golden = &golden()["adam"];
-            let settings =
-                AdamSettings { weight_decay, epsilon: golden["eps"].as_f64().unwrap(), ..AdamSettings::default() };
-            let start = Tensor::from_data([[golden["w0"].as_f64().unwrap() as f32]], &Device::flex());
-            let mut adam = Adam::new(vec![start], settings);
+            let epsilon = golden["eps"].as_f64().unwrap();
+            let settings = AdamSettings { form, weight_decay, epsilon, ..AdamSettings::default() };
+            let number = |value: f64| Tensor::<2>::from_data([[value as f32]], &Device::flex());
+            let mut adam = Adam::new(vec![number(golden["w0"].as_f64().unwrap())], settings);
             for (gradient, expected) in golden["grads"].as_array().unwrap().iter().zip(golden[name].as_array().unwrap())
             {
-                // The gradient of g·w is g.
-                let gradient = gradient.as_f64().unwrap();
-                adam.step(golden["lr"].as_f64().unwrap(), |w| Ok((w[0].clone().mul_scalar(gradient).reshape([1]), ())))
-                    .unwrap();
+                let gradient = vec![number(gradient.as_f64().unwrap())];
+                adam.step(golden["lr"].as_f64().unwrap(), 0.5, gradient, String::new).unwrap();
                 let ours = values_of(adam.tensors[0].clone()).unwrap()[0];
                 assert!(
                     (f64::from(ours) - expected.as_f64().unwrap()).abs() < 2e-7,
@@ -383,20 +390,37 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_beyond_the_norm_is_scaled_and_a_loss_that_is_no_number_stops_the_training() {
+    fn a_gradient_beyond_the_norm_is_scaled_and_what_is_no_number_stops_the_training_untouched() {
         let start = || vec![Tensor::<2>::from_data([[3.0f32, 4.0]], &Device::flex())];
         let mut adam = Adam::new(start(), AdamSettings { max_norm: 1.0, ..AdamSettings::default() });
-        // The gradient of ½w² is w, of norm 5.
-        let (_, norm, ()) = adam.step(0.1, |w| Ok((w[0].clone().square().mul_scalar(0.5).sum(), ()))).unwrap();
+        let norm = adam.step(0.1, 12.5, start(), String::new).unwrap();
         assert!((norm - 5.0).abs() < 1e-6);
         // Scaled to norm 1: m = 0.1·(0.6, 0.8).
         let means = values_of(adam.means[0].clone()).unwrap();
         assert!((means[0] - 0.06).abs() < 1e-6 && (means[1] - 0.08).abs() < 1e-6);
-        let error = adam
-            .step(0.1, |w| {
-                Ok((w[0].clone().log().mul_scalar(-1e38).exp().log().neg().sum().mul_scalar(f32::INFINITY), ()))
-            })
-            .unwrap_err();
-        assert!(error.to_string().contains("optimiser step 2"), "{error}");
+        let before = values_of(adam.tensors[0].clone()).unwrap();
+        let rows = || named(["a", "b"].into_iter());
+        let error = adam.step(0.1, f64::NAN, start(), rows).unwrap_err().to_string();
+        assert!(error.contains("the loss is NaN at optimiser step 2, on rows `a`, `b`"), "{error}");
+        let gone = vec![Tensor::<2>::from_data([[f32::INFINITY, 1.0]], &Device::flex())];
+        let error = adam.step(0.1, 1.0, gone, rows).unwrap_err().to_string();
+        assert!(error.contains("the gradient's norm is inf at optimiser step 2"), "{error}");
+        assert_eq!(before, values_of(adam.tensors[0].clone()).unwrap());
+    }
+
+    #[test]
+    fn a_batch_goes_in_parts_of_like_length_and_no_group_is_torn() {
+        assert_eq!(parts(&[5, 1, 4, 2], Some(2)), [[1, 3], [2, 0]]);
+        assert_eq!(parts(&[5, 1, 4], None), [[0, 1, 2]]);
+        let group = |answers: usize, length: usize| Group {
+            id: String::new(),
+            prompt: String::new(),
+            prompt_group: String::new(),
+            rows: vec![Sequence { ids: vec![0; length], start: 1 }; answers],
+            pairs: Vec::new(),
+        };
+        let groups = [group(2, 9), group(3, 2), group(2, 3), group(1, 4)];
+        let groups: Vec<&Group> = groups.iter().collect();
+        assert_eq!(parts_of_groups(&groups, Some(4)), [vec![1], vec![2, 3], vec![0]]);
     }
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "answers",
-    version: 3,
+    version: 4,
     doc: "greedy answers of one model",
     ports: &[
         Port::one("model", Accepts::Model, "who answers"),
@@ -119,6 +119,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             parameters.max_new_tokens,
             &stops,
             Choice::Greedy,
+            parameters.batch,
         )?;
         for ((prompt, prompt_ids), answer) in prompts.iter().zip(ids).zip(answers) {
             rows.push(Row {

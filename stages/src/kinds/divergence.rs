@@ -4,7 +4,6 @@ use super::answers;
 use super::eval::Eval;
 use crate::device;
 use crate::io::Io;
-use crate::model::artifact::values_of;
 use crate::model::{Artifact, Dtype};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Sequence};
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "divergence",
-    version: 2,
+    version: 3,
     doc: "how far a model has moved from a baseline, on its own answers",
     ports: &[
         Port::one("answers", Accepts::Any, "what `answers` gave for `model`"),
@@ -78,10 +77,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     for (rows, answers) in rows.chunks(parameters.batch).zip(answers.chunks(parameters.batch)) {
         let rows: Vec<&Sequence> = rows.iter().collect();
         let log_probs = |artifact: &Artifact| {
-            values_of(train::completion_log_probs(&artifact.model, artifact.adapter.as_ref(), &rows, 1.0).0)
+            Ok::<_, anyhow::Error>(train::predicted(&artifact.model, artifact.adapter.as_ref(), &rows, 1.0)?.log_probs)
         };
         let (ours, theirs) = (log_probs(&model)?, log_probs(&baseline)?);
-        let mut differences = ours.iter().zip(&theirs).map(|(p, q)| f64::from(*p) - f64::from(*q));
+        let mut differences = ours.iter().zip(&theirs).map(|(p, q)| p - q);
         for (row, answer) in rows.iter().zip(answers) {
             out.push(Row { id: answer.id.clone(), kl: differences.by_ref().take(row.completion().len()).sum() });
         }

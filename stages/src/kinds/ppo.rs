@@ -1,25 +1,30 @@
 //! `ppo`: improves a policy against a reward model (Schulman et al. 2017; Ouyang et al. 2022; the details of
 //! Huang et al. 2024, "N+"). One frozen base; policy, reference, critic and reward differ in their adapters.
 
+mod parameters;
+mod rollout;
+mod update;
+
 use crate::data;
 use crate::device;
 use crate::draw::Draw;
-use crate::generate::{self, Answer, Choice};
 use crate::io::Io;
-use crate::model::artifact::values_of;
-use crate::model::{Adapter, Artifact, Decoder, Dtype, LoraParameters};
-use crate::rl::{self, KlEstimate};
-use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
-use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
+use crate::model::memory::{self, Load};
+use crate::model::{Adapter, Artifact, Decoder};
+use crate::rl;
+use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, Port, Work};
+use crate::train::{self, Adam, AdamSettings};
 use anyhow::{Context, Result, bail};
-use burn::tensor::{Tensor, TensorData};
-use schemars::JsonSchema;
+use burn::tensor::Tensor;
+pub use parameters::Ppo;
+use parameters::Reference;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::time::Instant;
 
 pub const KIND: Kind = Kind {
     name: "ppo",
-    version: 2,
+    version: 3,
     doc: "improve a policy against a reward model by PPO with a KL penalty",
     ports: &[
         Port::one("policy", Accepts::Model, "the model to improve"),
@@ -56,8 +61,28 @@ pub const KIND: Kind = Kind {
             doc: "mean ½(log ρ)² in the last epoch's minibatches",
         },
         Metric {
-            name: "clip_fraction", direction: Direction::Lower, doc: "share of tokens whose ratio left 1 ± clip"
+            name: "clip_fraction",
+            direction: Direction::Lower,
+            doc: "share of tokens that the clip held back, in the last epoch",
         },
+        Metric { name: "ratio_max", direction: Direction::Lower, doc: "largest ratio in the last epoch" },
+        Metric {
+            name: "score_sd",
+            direction: Direction::Neutral,
+            doc: "standard deviation of the scores of a rollout",
+        },
+        Metric {
+            name: "rlhf_reward",
+            direction: Direction::Higher,
+            doc: "score less β times the KL, per answer: what is maximised",
+        },
+        Metric { name: "value_loss", direction: Direction::Lower, doc: "of the critic, in the last epoch" },
+        Metric {
+            name: "repetition",
+            direction: Direction::Lower,
+            doc: "share of the token pairs of a sampled answer that it had before: the cheap way to please a reward model",
+        },
+        Metric { name: "beta", direction: Direction::Neutral, doc: "weight of the KL penalty at the end" },
         Metric {
             name: "first_ratio_error",
             direction: Direction::Lower,
@@ -84,152 +109,33 @@ pub const KIND: Kind = Kind {
     parse: stage::parse::<Ppo>,
     defaults: stage::defaults::<Ppo>,
     schema: stage::schema::<Ppo>,
-    parameter_docs: &[
-        ("steps", "updates: one rollout each"),
-        ("batch", "answers sampled per update"),
-        ("epochs", "passes over a rollout"),
-        ("minibatches", "optimiser steps per pass"),
-        ("lr", "learning rate of policy and critic"),
-        ("schedule", "constant, linear or cosine, down to 0 at the last update"),
-        ("max_new_tokens", "longest answer"),
-        ("temperature", "of sampling, and of the log-probabilities trained on"),
-        ("missing_eos_score", "score of an answer that did not end; null: score it as it is"),
-        ("kl.coef", "weight β of the KL penalty"),
-        ("kl.estimate", "k1, k2 or k3 (Schulman 2020)"),
-        ("kl.target", "nats per answer an adaptive β steers to (Ziegler et al. 2019); null: β stays"),
-        ("kl.horizon", "answers over which an adaptive β moves"),
-        ("clip", "ratios count within 1 ± clip"),
-        ("value_clip", "values count within ± of the old value"),
-        ("value_coef", "weight of the value loss"),
-        ("gamma", "discount"),
-        ("lambda", "of generalised advantage estimation"),
-        ("whiten_rewards", "scale rewards to variance 1 before the advantages"),
-        ("checkpoint_every", "updates between candidates; 0: only the last"),
-        ("stop_token", "id that ends an answer; default: the model's eos tokens"),
-        ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
-        ("lora.rank", "rank of the policy's adapter"),
-        ("lora.alpha", "the update is scaled by alpha/rank"),
-    ],
+    parameter_docs: parameters::DOCS,
     work: Work::Run(run),
 };
-
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Ppo {
-    pub steps: u64,
-    pub batch: usize,
-    pub epochs: u64,
-    pub minibatches: usize,
-    pub lr: f64,
-    pub schedule: Schedule,
-    pub max_new_tokens: usize,
-    pub temperature: f64,
-    pub missing_eos_score: Option<f64>,
-    pub kl: KlParameters,
-    pub clip: f64,
-    pub value_clip: f64,
-    pub value_coef: f64,
-    pub gamma: f64,
-    pub lambda: f64,
-    pub whiten_rewards: bool,
-    pub checkpoint_every: u64,
-    pub stop_token: Option<u32>,
-    pub dtype: Dtype,
-    pub lora: LoraParameters,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct KlParameters {
-    pub coef: f64,
-    pub estimate: KlEstimate,
-    pub target: Option<f64>,
-    pub horizon: f64,
-}
-
-impl Default for KlParameters {
-    fn default() -> KlParameters {
-        KlParameters { coef: 0.05, estimate: KlEstimate::K1, target: None, horizon: 10_000.0 }
-    }
-}
-
-impl Default for Ppo {
-    fn default() -> Ppo {
-        Ppo {
-            steps: 50,
-            batch: 64,
-            epochs: 4,
-            minibatches: 1,
-            lr: 3e-4,
-            schedule: Schedule::Linear,
-            max_new_tokens: 48,
-            temperature: 0.7,
-            missing_eos_score: Some(-1.0),
-            kl: KlParameters::default(),
-            clip: 0.2,
-            value_clip: 0.2,
-            value_coef: 0.1,
-            gamma: 1.0,
-            lambda: 0.95,
-            whiten_rewards: false,
-            checkpoint_every: 0,
-            stop_token: None,
-            dtype: Dtype::F32,
-            lora: LoraParameters::default(),
-        }
-    }
-}
-
-impl Parameters for Ppo {
-    fn mistakes(&self) -> Vec<ParameterMistake> {
-        let mut mistakes = stage::at_least_one(&[
-            ("steps", self.steps),
-            ("batch", self.batch as u64),
-            ("epochs", self.epochs),
-            ("minibatches", self.minibatches as u64),
-            ("max_new_tokens", self.max_new_tokens as u64),
-        ]);
-        mistakes.extend(stage::above_zero(&[
-            ("lr", self.lr),
-            ("temperature", self.temperature),
-            ("clip", self.clip),
-            ("value_clip", self.value_clip),
-            ("kl.horizon", self.kl.horizon),
-            ("kl.target", self.kl.target.unwrap_or(1.0)),
-        ]));
-        mistakes.extend(stage::not_negative(&[("kl.coef", self.kl.coef), ("value_coef", self.value_coef)]));
-        for (path, value) in [("gamma", self.gamma), ("lambda", self.lambda)] {
-            if !(0.0..=1.0).contains(&value) {
-                mistakes.push(ParameterMistake::new(path, format!("`{path}` lies between 0 and 1")));
-            }
-        }
-        if self.minibatches > self.batch {
-            mistakes.push(ParameterMistake::new("minibatches", "there are more minibatches than answers in `batch`"));
-        }
-        mistakes.extend(self.lora.mistakes());
-        mistakes
-    }
-}
 
 /// The models of a run. On disk they share one base; in memory, too.
 struct Models {
     policy: Artifact,
     start: Adapter,
-    reference: (Decoder, Option<Adapter>),
+    /// `None` where it is a moving average of the policy.
+    reference: Option<(Decoder, Option<Adapter>)>,
     reward: (Decoder, Adapter),
-    /// Stands on the reward model's base, which is the policy's own where both came from it.
-    critic: Adapter,
+    /// Stands on the reward model's base, which is the policy's own where both came from it. `None` where the other
+    /// answers to a prompt do its work.
+    critic: Option<Adapter>,
 }
 
-/// What one rollout gave, by answer and response token.
-struct Rollout {
-    rows: Vec<Sequence>,
-    scores: Vec<f64>,
-    kl: Vec<Vec<f64>>,
-    log_probs: Vec<Vec<f64>>,
-    values: Vec<Vec<f64>>,
-    entropy: f64,
-    ended: usize,
+impl Models {
+    fn trained(&self) -> Vec<Tensor<2>> {
+        let critic = self.critic.as_ref().map(Adapter::tensors).unwrap_or_default();
+        [self.start.tensors(), critic].concat()
+    }
+
+    /// Policy and critic with these tensors.
+    fn with(&self, tensors: &[Tensor<2>]) -> (Adapter, Option<Adapter>) {
+        let (of_policy, of_critic) = tensors.split_at(self.start.tensors().len());
+        (self.start.with_tensors(of_policy), self.critic.as_ref().map(|critic| critic.with_tensors(of_critic)))
+    }
 }
 
 /// Sums since the last checkpoint; each metric is their mean.
@@ -239,7 +145,12 @@ struct Tally {
     sums: std::collections::BTreeMap<String, f64>,
     first_ratio_error: f64,
     beta: f64,
+    /// Rollouts in a row, the last among them, whose answers all scored the same.
+    constant: u64,
 }
+
+/// So many in a row are no chance any more: nothing is being learned.
+const CONSTANT_ROLLOUTS: u64 = 5;
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Ppo = call.parameters()?;
@@ -248,58 +159,67 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let models = load(io, &parameters, draw("adapter"), &device)?;
     let policy = &models.policy;
     let stops = policy.stops(parameters.stop_token);
-    if stops.is_empty() && parameters.missing_eos_score.is_some() {
+    if stops.is_empty() && parameters.missing_eos() != rl::MissingEos::Scored {
         bail!("find the end token: the model names no eos_token_id; set `stop_token`, or `missing_eos_score: null`");
     }
     let mut sieve = io.sieve();
     let questions = data::prompts(io.input("prompts")?, &mut sieve)?;
-    let (_, prompts) = train::prompts(policy, questions, parameters.max_new_tokens, &mut sieve)?;
+    let (questions, prompts) = train::prompts(policy, questions, parameters.max_new_tokens, &mut sieve)?;
     let all: Vec<usize> = (0..prompts.len()).collect();
 
-    let split_at = models.start.tensors().len();
-    let mut adam = Adam::new([models.start.tensors(), models.critic.tensors()].concat(), AdamSettings::default());
-    let adapters = |tensors: &[Tensor<2>]| {
-        (models.start.with_tensors(&tensors[..split_at]), models.critic.with_tensors(&tensors[split_at..]))
+    let rows = rollout::minibatch(&parameters).min(parameters.micro_batch.unwrap_or(usize::MAX));
+    let tokens = prompts.iter().map(Vec::len).max().unwrap_or(0) + parameters.max_new_tokens;
+    let load = Load {
+        rows,
+        tokens,
+        predicted: rows * parameters.max_new_tokens,
+        trained: 1 + usize::from(models.critic.is_some()),
+        read: 2,
+        decoded: parameters.max_new_tokens,
+        is_full: false,
+        recomputes: parameters.recompute,
     };
+    let memory = memory::estimate(&policy.model.config, &parameters.lora, parameters.dtype, load);
+    io.expects(memory, "`micro_batch`, `max_new_tokens` or `lora.rank`")?;
+    let mut adam = Adam::new(models.trained(), AdamSettings { form: parameters.adam, ..AdamSettings::default() });
+    if models.reference.is_none() {
+        adam.keep_averages();
+    }
     let (first, mut tally) =
         train::resume(io, &mut adam)?.unwrap_or((0, Tally { beta: parameters.kl.coef, ..Tally::default() }));
     for step in first..parameters.steps {
         // 1. Sample answers, score them, and note what policy, reference and critic think of each token.
-        let (actor, critic) = adapters(&adam.tensors);
-        let batch: Vec<&[u32]> =
-            train::batch_of(draw("prompts"), step, parameters.batch, &all).map(|row| prompts[row].as_slice()).collect();
-        let choice = Choice::Sample { temperature: parameters.temperature, draw: draw("token"), step, first_row: 0 };
-        let answers = generate::answer(&policy.model, Some(&actor), &batch, parameters.max_new_tokens, &stops, choice)?;
-        let rollout = roll_out(&parameters, &models, &actor, &critic, &batch, &answers)?;
-
-        // 2. Rewards per token, advantages, whitening over response tokens (Huang et al. 2024, details 7 and 10).
         let beta = tally.beta;
-        let mut rewards: Vec<Vec<f64>> =
-            rollout.kl.iter().zip(&rollout.scores).map(|(kl, score)| rl::token_rewards(kl, *score, beta)).collect();
-        if parameters.whiten_rewards {
-            rl::whiten(&mut rewards, true);
+        let numbers: Vec<usize> =
+            train::batch_of(draw("prompts"), step, parameters.batch / parameters.answers_per_prompt, &all)
+                .flat_map(|row| std::iter::repeat_n(row, parameters.answers_per_prompt))
+                .collect();
+        let batch: Vec<&[u32]> = numbers.iter().map(|row| prompts[*row].as_slice()).collect();
+        let started = Instant::now();
+        let answers = rollout::sample(&parameters, &models, &adam, &batch, &stops, draw("token"), step)?;
+        let generated = Instant::now();
+        let rollout = rollout::score(&parameters, &models, &adam, &batch, answers)?;
+        let names = || train::named(numbers.iter().map(|row| questions[*row].id.as_str()));
+        tally.constant = if rollout.has_constant_scores() { tally.constant + 1 } else { 0 };
+        if tally.constant == CONSTANT_ROLLOUTS {
+            rollout.refuse_constant_scores(&parameters)?;
         }
-        let estimates = rewards
-            .iter()
-            .zip(&rollout.values)
-            .map(|(rewards, values)| rl::advantages(rewards, values, parameters.gamma, parameters.lambda));
-        let (mut advantages, returns): (Vec<_>, Vec<_>) = estimates.unzip();
-        rl::whiten(&mut advantages, false);
+        let scored = Instant::now();
 
-        // 3. Epochs of minibatches on the clipped objective.
+        // 2. Rewards per token, advantages; 3. epochs of minibatches on the clipped objective.
+        let estimates = rollout::advantages(&parameters, &rollout, beta);
         let rate = parameters.schedule.rate(parameters.lr, step, parameters.steps);
-        let updated = update(
-            &parameters,
-            &models,
-            &mut adam,
-            rate,
-            draw("minibatch"),
+        let update = update::Update {
+            parameters: &parameters,
+            models: &models,
+            rollout: &rollout,
+            estimates: &estimates,
+            beta,
             step,
-            &rollout,
-            &advantages,
-            &returns,
-            &adapters,
-        )?;
+        };
+        let updated = update.run(&mut adam, rate, draw("minibatch"), &names)?;
+        adam.average(parameters.kl.ema_decay);
+        let ended = Instant::now();
 
         // 4. What this update was like.
         let kl: Vec<f64> = rollout.kl.iter().map(|kl| kl.iter().sum()).collect();
@@ -308,15 +228,22 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         }
         let lengths: Vec<f64> = rollout.rows.iter().map(|row| row.completion().len() as f64).collect();
         let (score, kl) = (rl::mean(&rollout.scores), rl::mean(&kl));
+        let has_critic = models.critic.is_some();
         let now = [
             ("reward", score),
+            ("score_sd", rl::standard_deviation(&rollout.scores)),
             ("kl", kl),
+            ("rlhf_reward", score - beta * kl),
             ("entropy", rollout.entropy),
-            ("approx_kl", updated.approx_kl),
-            ("clip_fraction", updated.clip_fraction),
-            ("explained_variance", rl::explained_variance(&returns.concat(), &rollout.values.concat())),
+            ("approx_kl", updated.ratio.approx_kl),
+            ("clip_fraction", updated.ratio.clip_fraction),
+            ("ratio_max", updated.ratio.max),
+            // Without a critic there is nothing to explain, and no loss.
+            ("value_loss", updated.value_loss),
+            ("explained_variance", if has_critic { rollout::explained(&rollout, &estimates) } else { 0.0 }),
             ("length", rl::mean(&lengths)),
             ("eos_share", rollout.ended as f64 / parameters.batch as f64),
+            ("repetition", rollout.repetition()),
         ];
         tally.updates += 1;
         tally.first_ratio_error = tally.first_ratio_error.max(updated.first_ratio_error);
@@ -326,22 +253,50 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let done = step + 1;
         let point: serde_json::Map<String, serde_json::Value> =
             now.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-        io.curve(&json!({"step": done, "lr": rate, "beta": beta, "loss": updated.loss, "gradient_norm": updated.norm, "metrics": point}))?;
+        let seconds = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64();
+        let took = json!({
+            "generation": seconds(started, generated),
+            "scoring": seconds(generated, scored),
+            "update": seconds(scored, ended),
+            "tokens_per_second": lengths.iter().sum::<f64>() / seconds(started, ended),
+        });
+        io.curve(&json!({
+            "step": done, "lr": rate, "beta": beta, "loss": updated.loss, "gradient_norm": updated.norm,
+            "ratio_mean": updated.ratio.mean, "metrics": point, "seconds": took,
+        }))?;
         io.progress(done, parameters.steps, "update", || format!("reward {score:.3}, kl {kl:.3}"))?;
+        abort_if(&parameters, done, kl, rollout.entropy)?;
 
         // 5. A candidate.
         let is_candidate = train::is_candidate(done, parameters.checkpoint_every, parameters.steps);
         if is_candidate {
-            let (actor, _) = adapters(&adam.tensors);
+            let (actor, _) = models.with(&adam.tensors);
             policy.save_with(&actor, &io.candidate_dir(done)?)?;
             let mut metrics: Vec<(&str, f64)> =
                 now.iter().map(|(name, _)| (*name, tally.sums[*name] / tally.updates as f64)).collect();
-            metrics.push(("first_ratio_error", tally.first_ratio_error));
+            metrics.extend([("first_ratio_error", tally.first_ratio_error), ("beta", tally.beta)]);
             metrics.extend(sieve.metrics());
             io.candidate(done, &metrics)?;
-            tally = Tally { beta: tally.beta, ..Tally::default() };
+            tally = Tally { beta: tally.beta, constant: tally.constant, ..Tally::default() };
         }
         train::checkpoint(io, (done, parameters.steps), is_candidate, &adam, &tally)?;
+    }
+    Ok(())
+}
+
+/// Ends a training that has left the ground the reward model knows.
+fn abort_if(parameters: &Ppo, step: u64, kl: f64, entropy: f64) -> Result<()> {
+    if let Some(bound) = parameters.abort_if.kl_above.filter(|bound| kl > *bound) {
+        bail!(
+            "train: the KL to the reference is {kl:.3} nats per answer after update {step}, above `abort_if.kl_above` \
+             {bound}; raise `kl.coef`, set `kl.target`, or lower `lr` or `epochs`"
+        );
+    }
+    if let Some(bound) = parameters.abort_if.entropy_below.filter(|bound| entropy < *bound) {
+        bail!(
+            "train: the policy's entropy is {entropy:.3} nats per token after update {step}, below \
+             `abort_if.entropy_below` {bound}; raise `entropy_coef` or `temperature`, or lower `lr`"
+        );
     }
     Ok(())
 }
@@ -350,12 +305,15 @@ fn load(io: &Io, parameters: &Ppo, draw: Draw, device: &burn::tensor::Device) ->
     let policy = Artifact::load(io.input("policy")?, parameters.dtype, device)?;
     let start = policy.start_adapter(&parameters.lora, draw)?;
     let reward = Artifact::load_beside(io.input("reward")?, &policy)?;
-    let reference = match io.optional_input("reference") {
-        Some(path) => {
+    let reference = match (io.optional_input("reference"), parameters.kl.reference) {
+        (Some(path), Reference::Incoming) => {
             let reference = Artifact::load_beside(path, &policy)?;
-            (reference.model, reference.adapter)
+            Some((reference.model, reference.adapter))
         }
-        None => (policy.model.clone(), policy.adapter.clone()),
+        (Some(_), _) => bail!("choose a reference: one is connected to `reference`, and `kl.reference` names another"),
+        (None, Reference::Incoming) => Some((policy.model.clone(), policy.adapter.clone())),
+        (None, Reference::Base) => Some((policy.model.clone(), None)),
+        (None, Reference::Ema) => None,
     };
     reward.same_tokens_as(&policy.tokenizer_digest)?;
     let reward_adapter = reward.adapter.clone();
@@ -366,131 +324,10 @@ fn load(io: &Io, parameters: &Ppo, draw: Draw, device: &burn::tensor::Device) ->
     }
     // The head's offset becomes part of the critic's scale: values begin near the rewards they predict. On a whole model,
     // which has no adapter of its own, the critic gets a new one.
-    let critic = match reward_adapter.pairs.is_empty() {
-        true => reward.start_adapter(&parameters.lora, Draw { purpose: "critic", ..draw })?,
-        false => reward_adapter.clone(),
+    let critic = match (parameters.advantage.of_group(), reward_adapter.pairs.is_empty()) {
+        (Some(_), _) => None,
+        (None, true) => Some(reward.start_adapter(&parameters.lora, Draw { purpose: "critic", ..draw })?),
+        (None, false) => Some(reward_adapter.clone()),
     };
     Ok(Models { policy, start, reference, reward: (reward.model, reward_adapter), critic })
-}
-
-/// Values `[n]` before each response token, on the reward's scale.
-fn values(model: &Decoder, critic: &Adapter, rows: &[&Sequence]) -> Result<Tensor<1>> {
-    let head = critic.head.clone().context("value answers: the critic has no head")?;
-    let (hidden, _) = train::completion_hidden(model, Some(critic), rows);
-    let [n, _] = hidden.dims();
-    Ok(hidden.matmul(head).reshape([n]).sub_scalar(critic.offset).div_scalar(critic.spread))
-}
-
-/// Rows scored at once; the same in every pass, so that equal numbers are summed in equal order.
-fn chunks(parameters: &Ppo) -> usize {
-    parameters.batch.div_ceil(parameters.minibatches)
-}
-
-fn roll_out(
-    parameters: &Ppo,
-    models: &Models,
-    actor: &Adapter,
-    critic: &Adapter,
-    prompts: &[&[u32]],
-    answers: &[Answer],
-) -> Result<Rollout> {
-    let join =
-        |(prompt, answer): (&&[u32], &Answer)| Sequence { ids: [*prompt, &answer.ids].concat(), start: prompt.len() };
-    let rows: Vec<Sequence> = prompts.iter().zip(answers).map(join).collect();
-    let whole: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
-    let mut scores = train::rewards(&models.reward.0, &models.reward.1, &whole, chunks(parameters))?;
-    if let Some(fixed) = parameters.missing_eos_score {
-        for (score, _) in scores.iter_mut().zip(answers).filter(|(_, answer)| !answer.has_ended) {
-            *score = fixed;
-        }
-    }
-    let (mut log_probs, mut kl, mut value_rows, mut entropies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let all: Vec<&Sequence> = rows.iter().collect();
-    for rows in all.chunks(chunks(parameters)) {
-        let lengths: Vec<usize> = rows.iter().map(|row| row.completion().len()).collect();
-        let (policy, entropy) =
-            train::completion_log_probs(&models.policy.model, Some(actor), rows, parameters.temperature);
-        let (reference, _) =
-            train::completion_log_probs(&models.reference.0, models.reference.1.as_ref(), rows, parameters.temperature);
-        let policy = by_row(policy, &lengths)?;
-        let reference = by_row(reference, &lengths)?;
-        let of_row =
-            |(p, q): (&Vec<f64>, &Vec<f64>)| p.iter().zip(q).map(|(p, q)| parameters.kl.estimate.of(*p, *q)).collect();
-        kl.extend(policy.iter().zip(&reference).map(of_row).collect::<Vec<Vec<f64>>>());
-        log_probs.extend(policy);
-        value_rows.extend(by_row(values(&models.reward.0, critic, rows)?, &lengths)?);
-        entropies.extend(values_of(entropy)?.into_iter().map(f64::from));
-    }
-    let ended = answers.iter().filter(|answer| answer.has_ended).count();
-    Ok(Rollout { rows, scores, kl, log_probs, values: value_rows, entropy: rl::mean(&entropies), ended })
-}
-
-fn by_row(flat: Tensor<1>, lengths: &[usize]) -> Result<Vec<Vec<f64>>> {
-    let flat = values_of(flat)?;
-    let mut rest = flat.iter().map(|x| f64::from(*x));
-    Ok(lengths.iter().map(|length| rest.by_ref().take(*length).collect()).collect())
-}
-
-/// What the optimiser steps of one update were like.
-struct Updated {
-    loss: f64,
-    norm: f64,
-    approx_kl: f64,
-    clip_fraction: f64,
-    first_ratio_error: f64,
-}
-
-#[expect(clippy::too_many_arguments, reason = "one update needs all of a rollout; a struct would only rename them")]
-fn update(
-    parameters: &Ppo,
-    models: &Models,
-    adam: &mut Adam,
-    rate: f64,
-    draw: Draw,
-    step: u64,
-    rollout: &Rollout,
-    advantages: &[Vec<f64>],
-    returns: &[Vec<f64>],
-    adapters: &dyn Fn(&[Tensor<2>]) -> (Adapter, Adapter),
-) -> Result<Updated> {
-    let device = models.policy.model.device();
-    let mut out = Updated { loss: 0.0, norm: 0.0, approx_kl: 0.0, clip_fraction: 0.0, first_ratio_error: 0.0 };
-    for epoch in 0..parameters.epochs {
-        // The first epoch keeps the rollout's own order: its minibatches are the rollout's chunks, and the ratio
-        // of the first is 1 to the last bit.
-        let order = match epoch {
-            0 => (0..rollout.rows.len()).collect(),
-            _ => draw.order(step * parameters.epochs + epoch, rollout.rows.len()),
-        };
-        let (mut approx_kl, mut clipped, mut tokens) = (0.0, 0.0, 0.0);
-        for (number, picked) in order.chunks(chunks(parameters)).enumerate() {
-            let rows: Vec<&Sequence> = picked.iter().map(|row| &rollout.rows[*row]).collect();
-            let flat = |table: &[Vec<f64>]| {
-                let values: Vec<f32> = picked.iter().flat_map(|row| table[*row].iter().map(|x| *x as f32)).collect();
-                let n = values.len();
-                Tensor::<1>::from_data(TensorData::new(values, [n]), &device)
-            };
-            let (old, old_values) = (flat(&rollout.log_probs), flat(&rollout.values));
-            let (advantages, returns) = (flat(advantages), flat(returns));
-            let (loss, norm, ratio) = adam.step(rate, |tensors| {
-                let (actor, critic) = adapters(tensors);
-                let (new, _) =
-                    train::completion_log_probs(&models.policy.model, Some(&actor), &rows, parameters.temperature);
-                let (policy_loss, ratio) = rl::policy_loss(new, old, advantages, parameters.clip);
-                let new_values = values(&models.reward.0, &critic, &rows)?;
-                let value_loss = rl::value_loss(new_values, old_values, returns, parameters.value_clip);
-                Ok((policy_loss.mean() + value_loss.mean().mul_scalar(parameters.value_coef), ratio))
-            })?;
-            let ratio: Vec<f64> = values_of(ratio)?.into_iter().map(f64::from).collect();
-            (out.loss, out.norm) = (loss, norm);
-            if epoch == 0 && number == 0 {
-                out.first_ratio_error = ratio.iter().map(|ratio| (ratio - 1.0).abs()).fold(0.0, f64::max);
-            }
-            approx_kl += ratio.iter().map(|ratio| 0.5 * ratio.ln().powi(2)).sum::<f64>();
-            clipped += ratio.iter().filter(|ratio| (*ratio - 1.0).abs() > parameters.clip).count() as f64;
-            tokens += ratio.len() as f64;
-        }
-        (out.approx_kl, out.clip_fraction) = (approx_kl / tokens, clipped / tokens);
-    }
-    Ok(out)
 }

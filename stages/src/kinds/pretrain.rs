@@ -5,11 +5,12 @@ use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::layout::Sort;
+use crate::model::memory::{self, Load};
 use crate::model::weights;
-use crate::model::{Config, Decoder, Dtype};
+use crate::model::{Config, Decoder, Dtype, LoraParameters, Trained};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::tokenizer::{self, Tokenizer};
-use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
+use crate::train::{self, Adam, AdamSettings, Pass, Schedule, Sequence};
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
 use schemars::JsonSchema;
@@ -20,7 +21,7 @@ use std::fs;
 
 pub const KIND: Kind = Kind {
     name: "pretrain",
-    version: 2,
+    version: 3,
     doc: "train a tokenizer and a small LLaMA from scratch on raw text",
     ports: &[Port::one("text", Accepts::Data, "rows with a field `text`, one document each")],
     takes_any_port: false,
@@ -58,6 +59,8 @@ pub const KIND: Kind = Kind {
         ("context", "longest sequence the model is made for, tokens"),
         ("steps", "optimiser steps"),
         ("batch", "documents per step"),
+        ("micro_batch", train::MICRO_BATCH_DOC),
+        ("recompute", train::RECOMPUTE_DOC),
         ("lr", "peak learning rate: linear warm-up over a tenth of the steps, then a cosine to 0"),
         ("weight_decay", "decoupled weight decay of AdamW"),
         ("heldout", "share of the documents kept for `heldout_loss`"),
@@ -77,6 +80,8 @@ pub struct Pretrain {
     pub context: usize,
     pub steps: u64,
     pub batch: usize,
+    pub micro_batch: Option<usize>,
+    pub recompute: bool,
     pub lr: f64,
     pub weight_decay: f64,
     pub heldout: f64,
@@ -94,6 +99,8 @@ impl Default for Pretrain {
             context: 256,
             steps: 300,
             batch: 32,
+            micro_batch: None,
+            recompute: false,
             lr: 3e-3,
             weight_decay: 0.01,
             heldout: 0.05,
@@ -112,6 +119,7 @@ impl Parameters for Pretrain {
             ("context", self.context as u64),
             ("steps", self.steps),
             ("batch", self.batch as u64),
+            ("micro_batch", self.micro_batch.unwrap_or(1) as u64),
         ]);
         mistakes.extend(stage::above_zero(&[("lr", self.lr)]));
         mistakes.extend(stage::is_share("heldout", self.heldout));
@@ -172,25 +180,37 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let settings =
         AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
     let mut adam = Adam::new(weights::tensors(&model), settings);
-    let with = |tensors: &[Tensor<2>]| {
-        let mut rest = tensors.iter().cloned();
-        weights::build(model.config.clone(), |_| Ok(rest.next().expect("as many tensors as the model has")))
-    };
 
+    let batch = train::batch_size(parameters.batch, training.len());
     // 4. Training. The order of an epoch is drawn by its number, so any step can be resumed.
+    let load = Load {
+        rows: parameters.micro_batch.unwrap_or(batch).min(batch),
+        tokens: parameters.context,
+        predicted: batch * parameters.context,
+        trained: 0,
+        read: 0,
+        decoded: 0,
+        is_full: true,
+        recomputes: parameters.recompute,
+    };
+    let memory = memory::estimate(&model.config, &LoraParameters::default(), Dtype::F32, load);
+    io.expects(memory, "`micro_batch`, `context` or `width`")?;
     let (first, (mut tokens, mut tail)) = train::resume(io, &mut adam)?.unwrap_or((0, (0u64, Vec::new())));
     let warm_up = (parameters.steps / 10).max(1);
     for step in first..parameters.steps {
         let rows: Vec<&Sequence> =
-            train::batch_of(draw("order"), step, parameters.batch, &training).map(|row| &documents[row]).collect();
+            train::batch_of(draw("order"), step, batch, &training).map(|row| &documents[row]).collect();
         let rate = if step < warm_up {
             parameters.lr * (step + 1) as f64 / warm_up as f64
         } else {
             Schedule::Cosine.rate(parameters.lr, step - warm_up, parameters.steps - warm_up)
         };
-        let (loss, norm, ()) = adam.step(rate, |tensors| {
-            let (log_probs, _) = train::completion_log_probs(&with(tensors)?, None, &rows, 1.0);
-            Ok((log_probs.mean().neg(), ()))
+        let now = weights::with_tensors(&model, &adam.tensors);
+        let pass = Pass { model: &now, adapter: None, trained: Trained::Weights, recomputes: parameters.recompute };
+        let (loss, gradients) = train::likelihood(pass, &rows, parameters.micro_batch)?;
+        let norm = adam.step(rate, loss, gradients, || {
+            let numbers = train::batch_of(draw("order"), step, batch, &training).map(|row| row.to_string());
+            train::named(numbers.collect::<Vec<_>>().iter().map(String::as_str))
         })?;
         tokens += rows.iter().map(|row| row.completion().len() as u64).sum::<u64>();
         if step >= parameters.steps - (parameters.steps / 10).max(1) {
@@ -202,7 +222,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     }
 
     // 5. The candidate.
-    let model = with(&adam.tensors)?;
+    let model = weights::with_tensors(&model, &adam.tensors);
     let heldout: Vec<&Sequence> = heldout.iter().map(|row| &documents[*row]).collect();
     let heldout_loss = train::mean_loss(&model, None, &heldout, parameters.batch)?;
     let directory = io.candidate_dir(parameters.steps)?.join("model");

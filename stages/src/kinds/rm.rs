@@ -1,25 +1,23 @@
 //! `rm`: a reward model from preferences: a LoRA adapter and a scalar head on the frozen base, trained by
 //! Bradley–Terry on all pairs of a prompt together (Ouyang et al. 2022, eq. 1).
 
-use crate::data::{self, Preference, Sieve};
+use crate::data;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Adapter, Artifact, Dtype, LoraParameters, Padding};
+use crate::model::memory;
+use crate::model::{Adapter, Artifact, Dtype, LoraParameters, Trained};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
-use crate::train::{self, Adam, AdamSettings, Schedule};
-use anyhow::{Context, Result, bail};
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use rayon::prelude::*;
+use crate::train::{self, Adam, AdamSettings, Group, Pass, Schedule, Sequence, Valued};
+use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "rm",
-    version: 3,
+    version: 4,
     doc: "train a reward model on preferences",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from; a reward model goes on with its head"),
@@ -38,6 +36,20 @@ pub const KIND: Kind = Kind {
             name: "accuracy",
             direction: Direction::Higher,
             doc: "share of held-out pairs whose chosen answer scores strictly higher",
+        },
+        Metric {
+            name: "accuracy_with_ties",
+            direction: Direction::Higher,
+            doc: "the same, where equal scores count one half",
+        },
+        Metric { name: "score_chosen", direction: Direction::Neutral, doc: "mean reward of the chosen answers" },
+        Metric { name: "score_chosen_sd", direction: Direction::Neutral, doc: "its standard deviation" },
+        Metric { name: "score_rejected", direction: Direction::Neutral, doc: "mean reward of the rejected answers" },
+        Metric { name: "score_rejected_sd", direction: Direction::Neutral, doc: "its standard deviation" },
+        Metric {
+            name: "temperature",
+            direction: Direction::Neutral,
+            doc: "what Δ must be divided by for the lowest held-out loss: above 1 the model is too sure",
         },
         Metric { name: "loss", direction: Direction::Lower, doc: "mean training loss since the last checkpoint" },
         Metric {
@@ -75,6 +87,12 @@ pub const KIND: Kind = Kind {
     parameter_docs: &[
         ("epochs", "passes over the training prompts; may be a fraction"),
         ("batch", "prompts per step, each with all its answers"),
+        ("micro_batch", train::MICRO_BATCH_DOC),
+        ("recompute", train::RECOMPUTE_DOC),
+        ("loss", "bradley-terry or hinge over pairs, or plackett-luce over whole rankings"),
+        ("margin", "what a chosen answer should lead by; null: 0, and 1 for the hinge"),
+        ("label_smoothing", "share of the pairs that are taken to be the wrong way round (bradley-terry)"),
+        ("centring", "weight of (r_chosen + r_rejected)²: keeps rewards around 0 (Eisenstein et al. 2023); usual 0.01"),
         ("lr", "learning rate"),
         ("schedule", "constant, linear or cosine, down to 0 at the last step"),
         ("max_tokens", "longest row, prompt and answer together; longer ones are cut"),
@@ -98,11 +116,26 @@ pub enum Normalize {
     Spread,
 }
 
+/// What is learned from preferences; see [`rl::PairLoss`] and [`rl::plackett_luce`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RankingLoss {
+    BradleyTerry,
+    Hinge,
+    PlackettLuce,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rm {
     pub epochs: f64,
     pub batch: usize,
+    pub micro_batch: Option<usize>,
+    pub recompute: bool,
+    pub loss: RankingLoss,
+    pub margin: Option<f64>,
+    pub label_smoothing: f64,
+    pub centring: f64,
     pub lr: f64,
     pub schedule: Schedule,
     pub max_tokens: usize,
@@ -120,6 +153,12 @@ impl Default for Rm {
         Rm {
             epochs: 1.0,
             batch: 16,
+            micro_batch: None,
+            recompute: false,
+            loss: RankingLoss::BradleyTerry,
+            margin: None,
+            label_smoothing: 0.0,
+            centring: 0.0,
             lr: 1e-3,
             schedule: Schedule::Cosine,
             max_tokens: 256,
@@ -136,23 +175,27 @@ impl Default for Rm {
 
 impl Parameters for Rm {
     fn mistakes(&self) -> Vec<ParameterMistake> {
-        let mut mistakes = stage::at_least_one(&[("batch", self.batch as u64), ("max_tokens", self.max_tokens as u64)]);
+        let mut mistakes = stage::at_least_one(&[
+            ("batch", self.batch as u64),
+            ("micro_batch", self.micro_batch.unwrap_or(1) as u64),
+            ("max_tokens", self.max_tokens as u64),
+        ]);
+        mistakes.extend(stage::not_negative(&[("centring", self.centring), ("margin", self.margin.unwrap_or(0.0))]));
+        if !(0.0..0.5).contains(&self.label_smoothing) {
+            mistakes
+                .push(ParameterMistake::new("label_smoothing", "`label_smoothing` is at least 0 and below one half"));
+        }
+        if self.label_smoothing > 0.0 && self.loss != RankingLoss::BradleyTerry {
+            mistakes.push(ParameterMistake::new("label_smoothing", "only `loss: bradley-terry` knows label smoothing"));
+        }
+        if self.margin.is_some() && self.loss == RankingLoss::PlackettLuce {
+            mistakes.push(ParameterMistake::new("margin", "`loss: plackett-luce` knows no margin"));
+        }
         mistakes.extend(stage::above_zero(&[("epochs", self.epochs), ("lr", self.lr)]));
         mistakes.extend(stage::is_share("heldout", self.heldout));
         mistakes.extend(self.lora.mistakes());
         mistakes
     }
-}
-
-/// One prompt's answers as tokens, and the preferences among them.
-struct Group {
-    id: String,
-    prompt: String,
-    prompt_group: String,
-    rows: Vec<Vec<u32>>,
-    /// Where the answers begin in their rows.
-    start: usize,
-    pairs: Vec<(usize, usize)>,
 }
 
 /// A line of the candidate's table `items`: one held-out pair.
@@ -177,10 +220,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let artifact = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
 
     // 1. Prompts with their answers as tokens; held-out prompts apart.
+    let end = parameters.ends.then(|| artifact.end(parameters.stop_token)).transpose()?;
     let mut sieve = io.sieve();
-    let mut groups = tokenized(&artifact, &parameters, ("data", io.input("data")?), &mut sieve)?;
+    let mut groups = train::groups(&artifact, ("data", io.input("data")?), end, parameters.max_tokens, &mut sieve)?;
     let heldout: Vec<Group> = match io.optional_input("heldout") {
-        Some(path) => tokenized(&artifact, &parameters, ("heldout", path), &mut sieve)?,
+        Some(path) => train::groups(&artifact, ("heldout", path), end, parameters.max_tokens, &mut sieve)?,
         None => {
             let (_, held) = train::split(&draw("split").order(0, groups.len()), parameters.heldout)?;
             held.iter().rev().map(|group| groups.remove(*group)).collect()
@@ -194,21 +238,39 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         Some(_) => start,
         None => start.with_head(&artifact.model.config, draw("head"), &device),
     };
+    // Trained on the plain scale of the head; what it was normalised by is found anew for each candidate.
+    let start = Adapter { offset: 0.0, spread: 1.0, ..start };
     let mut adam = Adam::new(start.tensors(), AdamSettings::default());
-    let total = ((parameters.epochs * groups.len() as f64 / parameters.batch as f64).ceil() as u64).max(1);
+    let size = train::batch_size(parameters.batch, groups.len());
+    let total = ((parameters.epochs * groups.len() as f64 / size as f64).ceil() as u64).max(1);
+    let load = train::load_of_groups(&groups, parameters.micro_batch, size, parameters.recompute, false);
+    let memory = memory::estimate(&artifact.model.config, &parameters.lora, parameters.dtype, load);
+    io.expects(memory, "`micro_batch`, `max_tokens` or `lora.rank`")?;
     let (first, mut losses) = train::resume(io, &mut adam)?.unwrap_or((0, Vec::new()));
     for step in first..total {
-        // 3. All answers of a prompt go forward once; each prompt weighs the same, however many pairs it has.
+        // 3. All answers of a prompt go forward once.
         let batch: Vec<&Group> =
-            train::batch_of(draw("order"), step, parameters.batch, &training).map(|group| &groups[group]).collect();
-        let rows: Vec<&[u32]> = batch.iter().flat_map(|group| group.rows.iter().map(Vec::as_slice)).collect();
-        let pairs = Pairs::of(&batch, &device);
+            train::batch_of(draw("order"), step, size, &training).map(|group| &groups[group]).collect();
+        let adapter = start.with_tensors(&adam.tensors);
+        let pass = Pass {
+            model: &artifact.model,
+            adapter: Some(&adapter),
+            trained: Trained::Adapter,
+            recomputes: parameters.recompute,
+        };
+        let (mut loss, mut gradients) = (0.0, Vec::new());
+        for part in train::parts_of_groups(&batch, parameters.micro_batch) {
+            let part: Vec<&Group> = part.iter().map(|group| batch[*group]).collect();
+            let rows: Vec<&Sequence> = part.iter().flat_map(|group| &group.rows).collect();
+            let more = train::learn_values(pass, &rows, Valued::Last, |scores| {
+                let (of_part, slopes) = objective(&parameters, &part, scores, batch.len())?;
+                loss += of_part;
+                Ok(slopes)
+            })?;
+            train::add(&mut gradients, more);
+        }
         let rate = parameters.schedule.rate(parameters.lr, step, total);
-        let (loss, norm, ()) = adam.step(rate, |tensors| {
-            let scores = train::last_values(&artifact.model, &start.with_tensors(tensors), &rows, Padding::Right)?;
-            let losses = rl::preference_loss(scores.clone().select(0, pairs.chosen), scores.select(0, pairs.rejected));
-            Ok(((losses * pairs.weights).sum_dim(0), ()))
-        })?;
+        let norm = adam.step(rate, loss, gradients, || train::named(batch.iter().map(|group| group.id.as_str())))?;
         losses.push(loss);
         let done = step + 1;
         io.curve(&json!({"step": done, "loss": loss, "gradient_norm": norm, "lr": rate}))?;
@@ -226,70 +288,53 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     Ok(())
 }
 
-fn tokenized(
-    artifact: &Artifact,
-    parameters: &Rm,
-    (port, data): (&str, &Path),
-    sieve: &mut Sieve,
-) -> Result<Vec<Group>> {
-    let end = parameters.ends.then(|| artifact.end(parameters.stop_token)).transpose()?;
-    let max_tokens = parameters.max_tokens.min(artifact.model.config.context);
-    let group = |preference: &Preference| -> Result<(Group, usize)> {
-        let row = |answer: &String| {
-            train::sequence(artifact, (&preference.prompt, answer), end, max_tokens)
-                .with_context(|| format!("row `{}` of `{port}`", preference.id))
+/// Loss of a part of a batch and its slopes by the scores of the part's rows, group after group. Each prompt weighs the
+/// same, however many pairs it has; `prompts` are in the whole batch.
+fn objective(parameters: &Rm, groups: &[&Group], scores: &[f64], prompts: usize) -> Result<(f64, Vec<f64>)> {
+    let (mut loss, mut slopes, mut first) = (0.0, vec![0.0; scores.len()], 0);
+    for group in groups {
+        let of_prompt = 1.0 / prompts as f64;
+        let scores = &scores[first..first + group.rows.len()];
+        let slopes = &mut slopes[first..first + group.rows.len()];
+        first += group.rows.len();
+        let side = |pick: fn(&(usize, usize)) -> usize| group.pairs.iter().map(|pair| scores[pick(pair)]).collect();
+        let (chosen, rejected): (Vec<f64>, Vec<f64>) = (side(|pair| pair.0), side(|pair| pair.1));
+        let mut of_pairs = rl::centring_penalty(&chosen, &rejected).weighted(&vec![parameters.centring; chosen.len()]);
+        let pair_loss = match parameters.loss {
+            RankingLoss::BradleyTerry => Some(rl::PairLoss::BradleyTerry),
+            RankingLoss::Hinge => Some(rl::PairLoss::Hinge),
+            RankingLoss::PlackettLuce => None,
         };
-        let rows = preference.answers.iter().map(row).collect::<Result<Vec<_>>>()?;
-        let (start, cut) = (rows[0].0.start, rows.iter().filter(|(_, is_cut)| *is_cut).count());
-        let rows = rows.into_iter().map(|(sequence, _)| sequence.ids).collect();
-        let Preference { id, group, prompt, pairs, .. } = preference.clone();
-        Ok((Group { id, prompt: prompt.to_string(), prompt_group: group, rows, start, pairs }, cut))
-    };
-    let preferences = data::preferences(data, sieve)?;
-    let all: Vec<Result<(Group, usize)>> = preferences.par_iter().map(group).collect();
-    let mut groups = Vec::with_capacity(all.len());
-    for found in all {
-        if let Some((group, cut)) = sieve.take(found)? {
-            sieve.truncated += cut as u64;
-            groups.push(group);
-        }
-    }
-    if groups.is_empty() {
-        bail!("read {}: every row was left out", data.display());
-    }
-    Ok(groups)
-}
-
-/// Preferences of a batch as indices of its rows; the weights of all pairs add up to 1.
-struct Pairs {
-    chosen: Tensor<1, Int>,
-    rejected: Tensor<1, Int>,
-    weights: Tensor<1>,
-}
-
-impl Pairs {
-    fn of(batch: &[&Group], device: &Device) -> Pairs {
-        let (mut chosen, mut rejected, mut weights, mut first) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        for group in batch {
-            for (better, worse) in &group.pairs {
-                chosen.push((first + better) as i32);
-                rejected.push((first + worse) as i32);
-                weights.push(1.0 / (batch.len() * group.pairs.len()) as f32);
+        match pair_loss {
+            Some(pair_loss) => {
+                let margin = parameters.margin.unwrap_or(pair_loss.default_margin());
+                let margins = vec![margin; chosen.len()];
+                let pairs = rl::preference_loss(pair_loss, &chosen, &rejected, &margins, parameters.label_smoothing);
+                of_pairs = pairs.plus(1.0, &of_pairs);
             }
-            first += group.rows.len();
+            None => {
+                let ranking = group.ranking()?;
+                let ranked: Vec<f64> = ranking.iter().map(|row| scores[*row]).collect();
+                let (now, gradient) = rl::plackett_luce(&ranked);
+                loss += of_prompt * now;
+                ranking.iter().zip(gradient).for_each(|(row, slope)| slopes[*row] += of_prompt * slope);
+            }
         }
-        let n = chosen.len();
-        let ints = |values| Tensor::from_data(TensorData::new(values, [n]), device);
-        Pairs {
-            chosen: ints(chosen),
-            rejected: ints(rejected),
-            weights: Tensor::from_data(TensorData::new(weights, [n]), device),
+        let weight = of_prompt / group.pairs.len() as f64;
+        loss += weight * of_pairs.losses.iter().sum::<f64>();
+        for ((better, worse), (chosen, rejected)) in
+            group.pairs.iter().zip(of_pairs.chosen.iter().zip(&of_pairs.rejected))
+        {
+            slopes[*better] += weight * chosen;
+            slopes[*worse] += weight * rejected;
         }
     }
+    Ok((loss, slopes))
 }
 
 /// Rows scored at once when measuring.
 const MEASURED_ROWS: usize = 64;
+const RELIABILITY_BINS: usize = 10;
 
 /// Sets offset and spread so that rewards of the training answers have mean 0 (and standard deviation 1).
 fn normalize(artifact: &Artifact, adapter: &mut Adapter, groups: &[Group], how: Normalize) -> Result<()> {
@@ -298,7 +343,7 @@ fn normalize(artifact: &Artifact, adapter: &mut Adapter, groups: &[Group], how: 
         return Ok(());
     }
     // A few hundred answers fix a mean to a few hundredths of their spread; taken evenly, since files may be sorted.
-    let rows: Vec<&[u32]> = groups.iter().flat_map(|group| group.rows.iter().map(Vec::as_slice)).collect();
+    let rows: Vec<&[u32]> = groups.iter().flat_map(|group| group.rows.iter().map(|row| row.ids.as_slice())).collect();
     let rows: Vec<&[u32]> = rows.iter().copied().step_by(rows.len().div_ceil(256)).collect();
     let rewards = train::rewards(&artifact.model, adapter, &rows, MEASURED_ROWS)?;
     adapter.offset = rl::mean(&rewards);
@@ -321,18 +366,17 @@ fn measure(
     step: u64,
     of_training: &[(&str, f64)],
 ) -> Result<()> {
-    let rows: Vec<&[u32]> = heldout.iter().flat_map(|group| group.rows.iter().map(Vec::as_slice)).collect();
+    let rows: Vec<&[u32]> = heldout.iter().flat_map(|group| group.rows.iter().map(|row| row.ids.as_slice())).collect();
     let scores = train::rewards(&artifact.model, adapter, &rows, MEASURED_ROWS)?;
     let lengths: Vec<f64> =
-        heldout.iter().flat_map(|group| group.rows.iter().map(|row| (row.len() - group.start) as f64)).collect();
-    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    let (mut table, mut confidence, mut first) = (Vec::new(), Vec::new(), 0);
+        heldout.iter().flat_map(|group| group.rows.iter().map(|row| row.completion().len() as f64)).collect();
+    let (mut table, mut deltas, mut first) = (Vec::new(), Vec::new(), 0);
     for group in heldout {
         for (number, (better, worse)) in group.pairs.iter().enumerate() {
             let (score_chosen, score_rejected) = (scores[first + better], scores[first + worse]);
             // Calibration is of the trained scale: σ(Δ) before the spread divides it.
             let (margin, raw) = (score_chosen - score_rejected, (score_chosen - score_rejected) * adapter.spread);
-            confidence.push(sigmoid(raw.abs()));
+            deltas.push(raw);
             table.push(Measured {
                 id: format!("{}/{}", group.id, number + 1),
                 prompt: &group.prompt,
@@ -340,24 +384,34 @@ fn measure(
                 score_chosen,
                 score_rejected,
                 correct: raw > 0.0,
-                // ln(1 + e^(−Δ)) without overflow.
-                loss: (-raw).max(0.0) + (-raw.abs()).exp().ln_1p(),
+                loss: rl::softplus(-raw),
                 margin,
-                brier: (1.0 - sigmoid(raw)).powi(2),
+                brier: (1.0 - rl::sigmoid(raw)).powi(2),
             });
         }
         first += group.rows.len();
     }
-    let is_right: Vec<bool> = table.iter().map(|row| row.correct).collect();
-    let mean = |number: fn(&Measured) -> f64| rl::mean(&table.iter().map(number).collect::<Vec<_>>());
+    let (confident, right): (Vec<f64>, Vec<f64>) = deltas.iter().map(|delta| rl::confidence(*delta)).unzip();
+    let reliability = rl::reliability(&confident, &right, RELIABILITY_BINS);
+    let column = |number: fn(&Measured) -> f64| table.iter().map(number).collect::<Vec<f64>>();
+    let (chosen, rejected) = (column(|row| row.score_chosen), column(|row| row.score_rejected));
+    let accuracy = rl::accuracy(&deltas);
     artifact.save_with(adapter, &io.candidate_dir(step)?)?;
     io.table(step, "items", &table)?;
+    io.table(step, "reliability", &reliability)?;
     let measured = [
-        ("accuracy", mean(|row| f64::from(u8::from(row.correct)))),
-        ("heldout_loss", mean(|row| row.loss)),
-        ("margin", mean(|row| row.margin)),
-        ("ece", rl::calibration_error(&confidence, &is_right, 10)),
-        ("brier", mean(|row| row.brier)),
+        ("accuracy", accuracy.strict),
+        ("accuracy_with_ties", accuracy.with_ties),
+        ("heldout_loss", rl::mean(&column(|row| row.loss))),
+        ("margin", rl::mean(&column(|row| row.margin))),
+        ("score_chosen", rl::mean(&chosen)),
+        ("score_chosen_sd", rl::standard_deviation(&chosen)),
+        ("score_rejected", rl::mean(&rejected)),
+        ("score_rejected_sd", rl::standard_deviation(&rejected)),
+        ("ece", rl::calibration_error(&reliability)),
+        ("brier", rl::mean(&column(|row| row.brier))),
+        // None where every pair is right: no finite one is best.
+        ("temperature", rl::temperature(&deltas).unwrap_or(f64::NAN)),
         ("length_correlation", rl::correlation(&scores, &lengths)),
         ("pairs", table.len() as f64),
     ];

@@ -17,7 +17,7 @@ use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "scores",
-    version: 2,
+    version: 3,
     doc: "scores of answers under one reward",
     ports: &[
         Port::one("answers", Accepts::Any, "what `answers` gave"),
@@ -119,7 +119,8 @@ pub fn valences(path: &Path) -> Result<HashMap<String, f64>> {
 fn valence(text: &str, valences: &HashMap<String, f64>) -> f64 {
     let lower = text.to_lowercase();
     let words = lower.split(|c: char| !(c.is_ascii_lowercase() || c == '\''));
-    words.filter_map(|word| valences.get(word)).sum()
+    // A sum of nothing would be −0.
+    words.filter_map(|word| valences.get(word)).fold(0.0, |sum, valence| sum + valence)
 }
 
 #[cfg(test)]

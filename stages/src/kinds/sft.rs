@@ -1,15 +1,15 @@
-//! `sft`: supervised fine-tuning of a LoRA adapter on prompts with answers; loss on the answer only: the last one of a
-//! dialogue.
+//! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers: of a dialogue on the last.
 
 use crate::data::{self, Example, Prompt};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Artifact, Dtype, LoraParameters};
+use crate::model::memory::{self, Load};
+use crate::model::{Artifact, Dtype, LoraParameters, Trained, weights};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
-use crate::train::{self, Adam, AdamSettings, Schedule, Sequence};
-use anyhow::{Context, Result};
+use crate::train::{self, Adam, AdamSettings, Pass, Schedule, Sequence};
+use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 
 pub const KIND: Kind = Kind {
     name: "sft",
-    version: 2,
-    doc: "fine-tune a LoRA adapter on prompts with answers",
+    version: 3,
+    doc: "fine-tune a LoRA adapter, or all weights, on prompts with answers",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from"),
         Port::one("data", Accepts::Data, "prompts with answers: prompt/completion, messages, alpaca, sharegpt, …"),
@@ -51,6 +51,10 @@ pub const KIND: Kind = Kind {
     parameter_docs: &[
         ("epochs", "passes over the training rows; may be a fraction"),
         ("batch", "rows per step"),
+        ("micro_batch", train::MICRO_BATCH_DOC),
+        ("recompute", train::RECOMPUTE_DOC),
+        ("train", "lora: an adapter over the frozen base; full: all weights, which are then written anew"),
+        ("loss_on", "completion: its tokens alone; all: those of the prompt, too"),
         ("lr", "learning rate"),
         ("schedule", "constant, linear or cosine, down to 0 at the last step"),
         ("max_tokens", "longest row, prompt and completion together; longer ones are cut and counted"),
@@ -65,11 +69,31 @@ pub const KIND: Kind = Kind {
     work: Work::Run(run),
 };
 
+/// Which weights are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Train {
+    Lora,
+    Full,
+}
+
+/// Which tokens are learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LossOn {
+    Completion,
+    All,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sft {
     pub epochs: f64,
     pub batch: usize,
+    pub micro_batch: Option<usize>,
+    pub recompute: bool,
+    pub train: Train,
+    pub loss_on: LossOn,
     pub lr: f64,
     pub schedule: Schedule,
     pub max_tokens: usize,
@@ -86,6 +110,10 @@ impl Default for Sft {
         Sft {
             epochs: 1.0,
             batch: 32,
+            micro_batch: None,
+            recompute: false,
+            train: Train::Lora,
+            loss_on: LossOn::Completion,
             lr: 1e-3,
             schedule: Schedule::Cosine,
             max_tokens: 256,
@@ -101,7 +129,14 @@ impl Default for Sft {
 
 impl Parameters for Sft {
     fn mistakes(&self) -> Vec<ParameterMistake> {
-        let mut mistakes = stage::at_least_one(&[("batch", self.batch as u64), ("max_tokens", self.max_tokens as u64)]);
+        let mut mistakes = stage::at_least_one(&[
+            ("batch", self.batch as u64),
+            ("micro_batch", self.micro_batch.unwrap_or(1) as u64),
+            ("max_tokens", self.max_tokens as u64),
+        ]);
+        if self.train == Train::Full && self.dtype != Dtype::F32 {
+            mistakes.push(ParameterMistake::new("dtype", "`train: full` moves the weights themselves, in f32 only"));
+        }
         mistakes.extend(stage::above_zero(&[("epochs", self.epochs), ("lr", self.lr)]));
         mistakes.extend(stage::is_share("heldout", self.heldout));
         mistakes.extend(self.lora.mistakes());
@@ -130,13 +165,17 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             .with_context(|| format!("{} of `data`", example.place))
     };
     let tokenized: Vec<Result<(Sequence, bool)>> = examples.par_iter().map(tokens).collect();
-    let mut rows = Vec::with_capacity(examples.len());
+    let (mut rows, mut places) = (Vec::with_capacity(examples.len()), Vec::with_capacity(examples.len()));
     let mut by_prompt: BTreeMap<&Prompt, Vec<usize>> = BTreeMap::new();
     for (example, row) in examples.iter().zip(tokenized) {
-        let Some((row, is_cut)) = sieve.take(row)? else { continue };
+        let Some((mut row, is_cut)) = sieve.take(row)? else { continue };
+        if parameters.loss_on == LossOn::All {
+            row.start = 1;
+        }
         sieve.truncated += u64::from(is_cut);
         by_prompt.entry(&example.prompt).or_default().push(rows.len());
         rows.push(row);
+        places.push(example.place.to_string());
     }
     let groups: Vec<&Vec<usize>> = by_prompt.values().collect();
     let (training, heldout) = train::split(&draw("split").order(0, groups.len()), parameters.heldout)?;
@@ -144,30 +183,64 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let heldout: Vec<&Sequence> =
         heldout.iter().flat_map(|group| groups[*group].iter().map(|row| &rows[*row])).collect();
 
-    // 2. Training, from the incoming adapter or a new one.
-    let start = artifact.start_adapter(&parameters.lora, draw("adapter"))?;
-    let mut adam = Adam::new(start.tensors(), AdamSettings::default());
-    let total = ((parameters.epochs * training.len() as f64 / parameters.batch as f64).ceil() as u64).max(1);
+    // 2. Training, from the incoming adapter or a new one, or of the weights themselves.
+    let start = match parameters.train {
+        Train::Lora => Some(artifact.start_adapter(&parameters.lora, draw("adapter"))?),
+        Train::Full if artifact.adapter.is_some() => bail!(
+            "start from the incoming model: it has an adapter, and `train: full` trains weights; `pipeline export STAGE \
+             --merge` makes one model of both, or take `train: lora`"
+        ),
+        Train::Full => None,
+    };
+    let tensors = match &start {
+        Some(start) => start.tensors(),
+        None => weights::tensors(&artifact.model),
+    };
+    let mut adam = Adam::new(tensors, AdamSettings::default());
+    // What the trained tensors make of the model.
+    let with = |adam: &Adam| match &start {
+        Some(start) => (artifact.model.clone(), Some(start.with_tensors(&adam.tensors))),
+        None => (weights::with_tensors(&artifact.model, &adam.tensors), None),
+    };
+    let size = train::batch_size(parameters.batch, training.len());
+    let total = ((parameters.epochs * training.len() as f64 / size as f64).ceil() as u64).max(1);
+    let rows_at_once = parameters.micro_batch.unwrap_or(size).min(size);
+    let load = Load {
+        rows: rows_at_once,
+        tokens: rows.iter().map(|row| row.ids.len()).max().unwrap_or(0),
+        predicted: rows_at_once * max_tokens,
+        trained: usize::from(start.is_some()),
+        read: 0,
+        decoded: 0,
+        is_full: start.is_none(),
+        recomputes: parameters.recompute,
+    };
+    let memory = memory::estimate(&artifact.model.config, &parameters.lora, parameters.dtype, load);
+    io.expects(memory, "`micro_batch`, `max_tokens` or `lora.rank`")?;
     let (first, mut losses) = train::resume(io, &mut adam)?.unwrap_or((0, Vec::new()));
     for step in first..total {
-        let batch: Vec<&Sequence> =
-            train::batch_of(draw("order"), step, parameters.batch, &training).map(|row| &rows[row]).collect();
+        let numbers: Vec<usize> = train::batch_of(draw("order"), step, size, &training).collect();
+        let batch: Vec<&Sequence> = numbers.iter().map(|row| &rows[*row]).collect();
         let rate = parameters.schedule.rate(parameters.lr, step, total);
-        let (loss, norm, ()) = adam.step(rate, |tensors| {
-            let adapter = start.with_tensors(tensors);
-            let (log_probs, _) = train::completion_log_probs(&artifact.model, Some(&adapter), &batch, 1.0);
-            Ok((log_probs.mean().neg(), ()))
-        })?;
+        let (model, adapter) = with(&adam);
+        let trained = if adapter.is_some() { Trained::Adapter } else { Trained::Weights };
+        let pass = Pass { model: &model, adapter: adapter.as_ref(), trained, recomputes: parameters.recompute };
+        let (loss, gradients) = train::likelihood(pass, &batch, parameters.micro_batch)?;
+        let norm =
+            adam.step(rate, loss, gradients, || train::named(numbers.iter().map(|row| places[*row].as_str())))?;
         losses.push(loss);
         let done = step + 1;
         io.curve(&json!({"step": done, "loss": loss, "gradient_norm": norm, "lr": rate}))?;
         io.progress(done, total, "step", || format!("loss {loss:.3}"))?;
         let is_candidate = train::is_candidate(done, parameters.checkpoint_every, total);
         if is_candidate {
-            let adapter = start.with_tensors(&adam.tensors);
-            let heldout_loss = train::mean_loss(&artifact.model, Some(&adapter), &heldout, parameters.batch)?;
+            let (model, adapter) = with(&adam);
+            let heldout_loss = train::mean_loss(&model, adapter.as_ref(), &heldout, parameters.batch)?;
             let loss = rl::mean(&losses);
-            artifact.save_with(&adapter, &io.candidate_dir(done)?)?;
+            match &adapter {
+                Some(adapter) => artifact.save_with(adapter, &io.candidate_dir(done)?)?,
+                None => artifact.save_weights(&model, &io.candidate_dir(done)?)?,
+            }
             let metrics = [("loss", loss), ("heldout_loss", heldout_loss), ("gap", heldout_loss - loss)];
             io.candidate(done, &[&metrics[..], &sieve.metrics()].concat())?;
             losses.clear();

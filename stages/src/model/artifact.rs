@@ -93,30 +93,47 @@ impl Artifact {
     /// Writes a candidate: the base as it came, and `adapter` beside it.
     pub fn save_with(&self, adapter: &Adapter, directory: &Path) -> Result<()> {
         let target = directory.join("model");
-        fs::create_dir_all(&target).with_context(|| format!("create {}", target.display()))?;
-        let base = self.base.path();
-        for entry in fs::read_dir(base).with_context(|| format!("read {}", base.display()))? {
-            let entry = entry?;
-            let is_replaced = self.chat_template.is_some() && entry.file_name() == chat::FILE
-                || adapter.head.is_some() && entry.file_name() == CONFIG;
-            if entry.file_type()?.is_file() && entry.file_name().to_str().is_some_and(is_of_model) && !is_replaced {
-                let to = target.join(entry.file_name());
-                fs::hard_link(entry.path(), &to)
-                    .or_else(|_| fs::copy(entry.path(), &to).map(drop))
-                    .with_context(|| format!("write {}", to.display()))?;
-            }
-        }
+        self.copy_to(&target, |name| adapter.head.is_some() && name == CONFIG)?;
         if adapter.head.is_some() {
             // Else the classifier that `transformers` makes of it has two labels.
             let mut source = self.model.config.source.clone();
             (source["id2label"], source["label2id"]) = (json!({"0": "reward"}), json!({"reward": 0}));
             write_json(&target.join(CONFIG), &source)?;
         }
+        save_adapter(adapter, self.model.config.architecture.layout(), &directory.join("adapter"))
+    }
+
+    /// Writes a candidate whose weights are those of `model`, trained as f32.
+    pub fn save_weights(&self, model: &Decoder, directory: &Path) -> Result<()> {
+        let target = directory.join("model");
+        self.copy_to(&target, |name| name == CONFIG || weights::is_of_weights(name))?;
+        let mut model = model.clone();
+        weights::set_dtype(&mut model.config.source, Dtype::F32);
+        weights::save(&model, &BTreeMap::new(), Dtype::F32, &target)
+    }
+
+    /// The files of the model but for those that are `replaced`, and the chat template.
+    fn copy_to(&self, target: &Path, is_replaced: impl Fn(&str) -> bool) -> Result<()> {
+        fs::create_dir_all(target).with_context(|| format!("create {}", target.display()))?;
+        let base = self.base.path();
+        for entry in fs::read_dir(base).with_context(|| format!("read {}", base.display()))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_wanted = |name: &str| {
+                is_of_model(name) && !is_replaced(name) && !(self.chat_template.is_some() && name == chat::FILE)
+            };
+            if entry.file_type()?.is_file() && name.to_str().is_some_and(is_wanted) {
+                let to = target.join(name);
+                fs::hard_link(entry.path(), &to)
+                    .or_else(|_| fs::copy(entry.path(), &to).map(drop))
+                    .with_context(|| format!("write {}", to.display()))?;
+            }
+        }
         if let Some(template) = &self.chat_template {
             let path = target.join(chat::FILE);
             fs::write(&path, template).with_context(|| format!("write {}", path.display()))?;
         }
-        save_adapter(adapter, self.model.config.architecture.layout(), &directory.join("adapter"))
+        Ok(())
     }
 
     /// The adapter training starts from: the incoming one, or a new one where there is none.
@@ -207,8 +224,7 @@ pub(super) fn is_of_model(name: &str) -> bool {
         "merges",
         "chat_template",
     ];
-    let is_of_weights = name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"));
-    is_of_weights || starts.iter().any(|start| name.starts_with(start))
+    weights::is_of_weights(name) || starts.iter().any(|start| name.starts_with(start))
 }
 
 /// Placed from the store, equal files are one file; only others are read to tell.

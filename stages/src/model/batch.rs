@@ -1,114 +1,207 @@
-//! Token rows made into one rectangle: ids, rotary angles and the attention bias, all built on the host.
+//! Token rows made ready for a model: ids, rotary angles, and what each token may see, all built on the host.
 
 use super::Config;
+use super::host::{is_host, tensor};
+use super::kernel::Turns;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+/// How rows of unequal lengths lie side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    Left,
+    /// One behind the other, without any: attention goes row by row. CPU backend only.
+    None,
+    /// In a rectangle, each from its left edge on; short rows share one line of it and do not see each other.
     Right,
+    /// In a rectangle, each up to its right edge: the new tokens of decoding come behind all of them.
+    Left,
 }
 
-/// `t` new positions of `b` rows, which see `s ≥ t` positions (the cached ones first).
+impl Padding {
+    /// Of rows that are read once.
+    pub fn of(device: &Device) -> Padding {
+        if is_host(device) { Padding::None } else { Padding::Right }
+    }
+
+    /// Of prompts that are to be continued.
+    pub fn of_prompts(device: &Device) -> Padding {
+        if is_host(device) { Padding::None } else { Padding::Left }
+    }
+}
+
+/// Where a row lies among the tokens of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub at: usize,
+    pub len: usize,
+}
+
+impl Span {
+    pub fn last(self) -> usize {
+        self.at + self.len - 1
+    }
+}
+
+/// `n` new tokens, padding included.
 pub struct Batch {
-    pub rows: usize,
-    pub columns: usize,
-    /// `[b·t]`.
+    pub spans: Vec<Span>,
+    /// Of the tokens, as far as the host knows them; the others are chosen on the device.
+    pub host_ids: Vec<u32>,
+    /// `[n]`.
     pub ids: Tensor<1, Int>,
-    /// `[b, 1, t, s]`: 0 where a query may look, else a number no score overcomes.
-    pub bias: Tensor<4>,
-    /// `[b·t]`, counted from the first real token of each row.
-    pub positions: Tensor<1, Int>,
-    /// `[b, 1, t, dims]` each; `None` where positions are learned.
-    turns: Option<(Tensor<4>, Tensor<4>)>,
+    /// `[n]`, counted from the first token of each row; where the model learned them.
+    pub(super) positions: Option<Tensor<1, Int>>,
+    /// `None` where the model learned its positions.
+    pub(super) turns: Option<Turns>,
+    pub(super) sight: Sight,
 }
 
-/// Finite, so that a row without any visible key stays a number (its output is never used).
+/// What each token may see.
+pub(super) enum Sight {
+    /// All tokens of its own row up to itself, cached ones first; `seen` are those of each row, new ones included.
+    Rows { seen: Vec<usize> },
+    /// Lines of `columns` tokens, and `[lines, 1, columns, seen]`: 0 where a token may look, else a number no score
+    /// overcomes.
+    Lines { columns: usize, bias: Tensor<4> },
+}
+
+/// Finite, so that a token that sees nothing stays a number (its output is never used).
 const HIDDEN: f32 = -1e9;
 
 impl Batch {
-    /// Whole sequences, side by side; each row's positions count from its first real token.
+    /// Whole rows.
     pub fn new(config: &Config, rows: &[&[u32]], padding: Padding, device: &Device) -> Batch {
         let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-        let starts: Vec<usize> =
-            rows.iter().map(|row| if padding == Padding::Left { width - row.len() } else { 0 }).collect();
-        let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
-        let mut ids = vec![0; rows.len() * width];
-        for (index, row) in rows.iter().enumerate() {
-            for (offset, id) in row.iter().enumerate() {
-                ids[index * width + starts[index] + offset] = *id as i32;
+        let spans = match padding {
+            Padding::None => {
+                let mut at = 0;
+                let span = |row: &&[u32]| {
+                    at += row.len();
+                    Span { at: at - row.len(), len: row.len() }
+                };
+                rows.iter().map(span).collect()
             }
+            Padding::Right => packed(rows, width),
+            Padding::Left => {
+                let span = |(line, row): (usize, &&[u32])| Span { at: (line + 1) * width - row.len(), len: row.len() };
+                rows.iter().enumerate().map(span).collect::<Vec<_>>()
+            }
+        };
+        let end = spans.iter().map(|span| span.at + span.len).max().unwrap_or(0);
+        let n = if padding == Padding::None { end } else { end.next_multiple_of(width.max(1)) };
+        let (mut ids, mut positions) = (vec![0; n], vec![0; n]);
+        for (span, row) in spans.iter().zip(rows) {
+            ids[span.at..span.at + span.len].copy_from_slice(row);
+            (0..span.len).for_each(|offset| positions[span.at + offset] = offset);
         }
-        let mut bias = vec![HIDDEN; rows.len() * width * width];
-        for (row, (start, length)) in starts.iter().zip(&lengths).enumerate() {
-            for query in *start..width {
-                for key in *start..=query.min(start + length - 1) {
-                    bias[(row * width + query) * width + key] = 0.0;
+        let sight = match padding {
+            Padding::None => Sight::Rows { seen: spans.iter().map(|span| span.len).collect() },
+            _ => {
+                let mut bias = vec![HIDDEN; n * width];
+                for span in &spans {
+                    for offset in 0..span.len {
+                        let query = span.at + offset;
+                        let first = query * width + span.at % width;
+                        bias[first..=first + offset].fill(0.0);
+                    }
                 }
+                let bias = tensor(bias, [n / width.max(1), 1, width, width], device);
+                Sight::Lines { columns: width, bias }
             }
-        }
-        let positions: Vec<usize> =
-            starts.iter().flat_map(|start| (0..width).map(move |column| column.saturating_sub(*start))).collect();
-        Batch::build(config, rows.len(), width, width, ids, bias, &positions, device)
+        };
+        let on_device = Batch::upload(&ids, device);
+        Batch::build(config, spans, ids, on_device, &positions, sight, device)
     }
 
-    /// One new token a row, in decoding: `starts` are the first real columns of left-padded rows, `seen` how
-    /// many columns the cache holds before this one.
-    pub fn next(config: &Config, ids: &[u32], starts: &[usize], seen: usize, device: &Device) -> Batch {
-        let ids = ids.iter().map(|id| *id as i32).collect();
-        let visible = |start: usize| (0..=seen).map(move |column| if column < start { HIDDEN } else { 0.0 });
-        let bias = starts.iter().flat_map(|start| visible(*start)).collect();
-        let positions: Vec<usize> = starts.iter().map(|start| seen - start).collect();
-        Batch::build(config, starts.len(), 1, seen + 1, ids, bias, &positions, device)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the raw parts of a batch, joined in one place")]
-    fn build(
+    /// One new token a row, in decoding, with what a cache holds of its rows: where their first tokens stand and how many
+    /// columns are filled.
+    pub(super) fn next(
         config: &Config,
-        rows: usize,
-        columns: usize,
-        seen: usize,
-        ids: Vec<i32>,
-        bias: Vec<f32>,
-        positions: &[usize],
+        ids: Tensor<1, Int>,
+        host_ids: Vec<u32>,
+        places: &[(usize, usize)],
         device: &Device,
     ) -> Batch {
-        let turns = config.rope.as_ref().map(|rope| {
-            // Both halves of the pairs turn alike.
-            let angles = |position: &usize| {
-                let position = *position as f64;
-                rope.frequencies.iter().chain(&rope.frequencies).map(move |frequency| position * frequency)
-            };
-            let angles: Vec<f64> = positions.iter().flat_map(angles).collect();
-            let turned = |turn: fn(f64) -> f64| {
-                let values: Vec<f32> = angles.iter().map(|angle| turn(*angle) as f32).collect();
-                Tensor::from_data(TensorData::new(values, [rows, 1, columns, rope.dims]), device)
-            };
-            (turned(f64::cos), turned(f64::sin))
-        });
-        let positions: Vec<i32> = positions.iter().map(|position| *position as i32).collect();
-        Batch {
-            rows,
-            columns,
-            ids: Tensor::from_data(TensorData::new(ids, [rows * columns]), device),
-            bias: Tensor::from_data(TensorData::new(bias, [rows, 1, columns, seen]), device),
-            positions: Tensor::from_data(TensorData::new(positions, [rows * columns]), device),
-            turns,
-        }
+        let positions: Vec<usize> = places.iter().map(|(start, filled)| filled - start).collect();
+        let spans = (0..places.len()).map(|at| Span { at, len: 1 }).collect();
+        let sight = match is_host(device) {
+            true => Sight::Rows { seen: places.iter().map(|(_, filled)| filled + 1).collect() },
+            false => {
+                let seen = places.iter().map(|(_, filled)| filled + 1).max().unwrap_or(0);
+                let visible = |start: usize| (0..seen).map(move |column| if column < start { HIDDEN } else { 0.0 });
+                let bias = places.iter().flat_map(|(start, _)| visible(*start)).collect();
+                Sight::Lines { columns: 1, bias: tensor(bias, [places.len(), 1, 1, seen], device) }
+            }
+        };
+        Batch::build(config, spans, host_ids, ids, &positions, sight, device)
     }
 
-    /// Rotary position embedding of `[b, h, t, hd]` (Su et al. 2021, eq. 34); what lies beyond the dimensions that turn
-    /// stays as it is.
-    pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let Some((cosines, sines)) = &self.turns else { return x };
-        let [b, h, t, hd] = x.dims();
-        let dims = cosines.dims()[3];
-        let part = |from: usize, to: usize| x.clone().slice([0..b, 0..h, 0..t, from..to]);
-        let turned = Tensor::cat(vec![part(dims / 2, dims).neg(), part(0, dims / 2)], 3);
-        if dims == hd {
-            return x * cosines.clone() + turned * sines.clone();
-        }
-        let rotated = part(0, dims) * cosines.clone() + turned * sines.clone();
-        Tensor::cat(vec![rotated, part(dims, hd)], 3)
+    pub fn tokens(&self) -> usize {
+        self.ids.dims()[0]
     }
+
+    /// Where each token stands in its row; 0 in the padding.
+    pub(super) fn host_positions(&self) -> Vec<u32> {
+        let mut positions = vec![0; self.tokens()];
+        for span in &self.spans {
+            (0..span.len).for_each(|offset| positions[span.at + offset] = offset as u32);
+        }
+        positions
+    }
+
+    pub fn upload(ids: &[u32], device: &Device) -> Tensor<1, Int> {
+        let (ids, n): (Vec<i32>, usize) = (ids.iter().map(|id| *id as i32).collect(), ids.len());
+        Tensor::from_data(TensorData::new(ids, [n]), device)
+    }
+
+    fn build(
+        config: &Config,
+        spans: Vec<Span>,
+        host_ids: Vec<u32>,
+        ids: Tensor<1, Int>,
+        positions: &[usize],
+        sight: Sight,
+        device: &Device,
+    ) -> Batch {
+        let n = positions.len();
+        let turns = config.rope.as_ref().map(|rope| {
+            let dims = rope.dims;
+            let (mut cosines, mut sines) = (Vec::with_capacity(n * dims), Vec::with_capacity(n * dims));
+            for position in positions {
+                // Both halves of the pairs turn alike.
+                for frequency in rope.frequencies.iter().chain(&rope.frequencies) {
+                    let (sine, cosine) = (*position as f64 * frequency).sin_cos();
+                    cosines.push(cosine as f32);
+                    sines.push(sine as f32);
+                }
+            }
+            if matches!(sight, Sight::Rows { .. }) {
+                return Turns::Host { cosines, sines, dims };
+            }
+            let upload = |values| tensor(values, [n, 1, dims], device);
+            Turns::Device { cosines: upload(cosines), sines: upload(sines) }
+        });
+        let positions = config.rope.is_none().then(|| {
+            let positions: Vec<u32> = positions.iter().map(|position| *position as u32).collect();
+            Batch::upload(&positions, device)
+        });
+        Batch { spans, host_ids, ids, positions, turns, sight }
+    }
+}
+
+/// Rows in lines of `width`: the longest first, each into the first line that has room.
+fn packed(rows: &[&[u32]], width: usize) -> Vec<Span> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|row| std::cmp::Reverse(rows[*row].len()));
+    let mut filled: Vec<usize> = Vec::new();
+    let mut spans = vec![Span { at: 0, len: 0 }; rows.len()];
+    for row in order {
+        let len = rows[row].len();
+        let line = filled.iter().position(|filled| filled + len <= width).unwrap_or_else(|| {
+            filled.push(0);
+            filled.len() - 1
+        });
+        spans[row] = Span { at: line * width + filled[line], len };
+        filled[line] += len;
+    }
+    spans
 }

@@ -396,4 +396,33 @@ mod tests {
         let error = Config::of(source).unwrap_err().to_string();
         assert_eq!(error, "token 10 begins or ends a text, and there are 10 (`vocab_size`)");
     }
+
+    /// Angles per position, of each pair of dimensions.
+    #[test]
+    fn rotary_frequencies_are_the_golden_ones() {
+        let golden: Value = serde_json::from_str(include_str!("../../tests/golden/rlhf-golden.json")).unwrap();
+        let golden = &golden["rope"];
+        let frequencies = |head: usize, theta: f64, scaling: Value| {
+            let source = json!({
+                "model_type": "llama", "vocab_size": 10, "hidden_size": head, "intermediate_size": 8, "num_hidden_layers": 1,
+                "num_attention_heads": 1, "rope_theta": theta, "rope_scaling": scaling,
+            });
+            Config::of(source).unwrap().rope.unwrap().frequencies
+        };
+        let close = |ours: Vec<f64>, theirs: &Value| {
+            let theirs: Vec<f64> = serde_json::from_value(theirs.clone()).unwrap();
+            assert_eq!(ours.len(), theirs.len());
+            for (one, other) in ours.iter().zip(theirs) {
+                assert!((one - other).abs() <= 1e-12 * other, "{one} is not {other}");
+            }
+        };
+        close(frequencies(8, 1e4, json!(null)), &golden["default_d8_theta1e4"]);
+        close(frequencies(8, 1e4, json!({"rope_type": "linear", "factor": 4.0})), &golden["linear_factor4_d8"]);
+        let llama = &golden["llama3_d64_theta5e5_factor32 (Llama-3.2-1B)"];
+        close(frequencies(64, 5e5, json!(null)), &llama["default"]);
+        // What the file leaves out, Llama-3.2-1B's config.json says.
+        let scaling = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192});
+        close(frequencies(64, 5e5, scaling), &llama["scaled"]);
+    }
 }

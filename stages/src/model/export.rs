@@ -72,7 +72,7 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
                 write_json(&to.join(artifact::REWARD), &reward)?;
             }
         }
-        set_dtype(&mut model.config.source, dtype);
+        weights::set_dtype(&mut model.config.source, dtype);
         weights::save(&model, &more, dtype, &target)?;
     }
     if !is_flat {
@@ -135,19 +135,6 @@ fn as_classifier(source: &Value) -> Result<Value> {
     fields.insert("label2id".to_owned(), json!({"reward": 0}));
     fields.insert("problem_type".to_owned(), json!("regression"));
     Ok(source)
-}
-
-/// Under both names: older tools read the one, newer ones the other.
-fn set_dtype(source: &mut Value, dtype: Dtype) {
-    let name = match dtype {
-        Dtype::F32 => "float32",
-        Dtype::F16 => "float16",
-        Dtype::Bf16 => "bfloat16",
-    };
-    let Some(fields) = source.as_object_mut() else { return };
-    let is_there = |field: &str| fields.contains_key(field);
-    let field = if is_there("dtype") && !is_there("torch_dtype") { "dtype" } else { "torch_dtype" };
-    fields.insert(field.to_owned(), json!(name));
 }
 
 fn is_weights(name: &str) -> bool {

@@ -121,3 +121,47 @@ impl Adapter {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::artifact::values_of;
+
+    fn golden() -> serde_json::Value {
+        serde_json::from_str(include_str!("../../tests/golden/rlhf-golden.json")).unwrap()
+    }
+
+    const DRAW: Draw = Draw { seed: 7, kind: "test", purpose: "head" };
+
+    fn config(width: usize) -> Config {
+        Config::of(Config::describe(64, width, 8, 1, (1, 1), 16, (0, 1, 2))).unwrap()
+    }
+
+    #[test]
+    fn a_reward_head_is_drawn_with_the_golden_spread() {
+        for row in golden()["rm_head_std"].as_array().unwrap() {
+            let width = row["d"].as_u64().unwrap() as usize;
+            let config = config(width);
+            let adapter = Adapter::new(&config, &LoraParameters { rank: 1, alpha: 1.0 }, DRAW, &Device::flex());
+            let head = values_of(adapter.with_head(&config, DRAW, &Device::flex()).head.unwrap()).unwrap();
+            let square = head.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / width as f64;
+            let expected = row["1/sqrt(d+1)"].as_f64().unwrap();
+            // The mean square of d normal draws varies by √(2/d); four of those.
+            assert!((square / expected.powi(2) - 1.0).abs() < 4.0 * (2.0 / width as f64).sqrt(), "{width}: {square}");
+        }
+    }
+
+    #[test]
+    fn an_adapter_begins_as_peft_begins_it() {
+        let config = config(64);
+        let adapter = Adapter::new(&config, &LoraParameters { rank: 8, alpha: 16.0 }, DRAW, &Device::flex());
+        assert_eq!(adapter.scale(), 2.0);
+        for (target, pair) in config.architecture.layout().targets.iter().zip(&adapter.pairs[0]) {
+            let (inputs, _) = target.0.shape(&config);
+            let (bound, pair) = (1.0 / (inputs as f32).sqrt(), pair.as_ref().unwrap());
+            let most = values_of(pair.a.clone()).unwrap().iter().map(|x| x.abs()).fold(0.0, f32::max);
+            assert!(most <= bound && most > 0.8 * bound, "{most} of {bound}");
+            assert!(values_of(pair.b.clone()).unwrap().iter().all(|x| *x == 0.0));
+        }
+    }
+}

@@ -12,9 +12,13 @@ pub struct Load {
     pub tokens: usize,
     /// Of those tokens, the ones whose logits are needed.
     pub predicted: usize,
-    /// Adapters that are trained at once, on the same rows (PPO: policy and critic), and those that are only read.
+    /// Adapters that are trained, one after the other (PPO: policy and critic), and those that are only read.
     pub trained: usize,
     pub read: usize,
+    /// All weights are trained, and no adapter.
+    pub is_full: bool,
+    /// Blocks run again on the way back, instead of being remembered.
+    pub recomputes: bool,
     /// New tokens of rows that are decoded together; 0 where nothing is generated.
     pub decoded: usize,
 }
@@ -37,31 +41,47 @@ impl Memory {
 }
 
 const F32: u64 = 4;
+/// Numbers of logits that are there at once: see `predict`.
+const LOGITS_AT_ONCE: u64 = 1 << 20;
 
 pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load) -> Memory {
     let size = |weight: &layout::Weight| (weight.shape[0] * weight.shape[1]) as u64;
-    let base = layout::weights(config)
+    let base: u64 = layout::weights(config)
         .iter()
         .map(|weight| size(weight) * if weight.sort.is_vector() { F32 } else { dtype.size() as u64 })
         .sum();
     let pair = |(inputs, outputs): (usize, usize)| (lora.rank * (inputs + outputs)) as u64;
     let targets = config.architecture.layout().targets.iter().map(|(target, _)| pair(target.shape(config)));
-    let adapter = config.layers as u64 * targets.sum::<u64>() * F32;
-    // A trained one has itself, its gradient, and two moments, each old and new while a step is taken.
-    let adapters = adapter * (6 * load.trained + load.read) as u64;
+    let adapter = if load.is_full { 0 } else { config.layers as u64 * targets.sum::<u64>() * F32 };
+    // What is trained has itself, its gradient, and two moments, each old and new while a step is taken.
+    let adapters = adapter * (6 * load.trained + load.read) as u64 + if load.is_full { 5 * base } else { 0 };
 
-    // Numbers that one token leaves behind in one block, by where they arise: norms and residuals (width), queries and
-    // what becomes of them, keys and values, scores (one a head and visible position), the inner width of the mlp. How
-    // often each is kept was found by the peak memory of `rm` on the CPU (`/usr/bin/time -v pipeline run`, width 256, six
-    // layers), with one of the sizes doubled at a time; that of `logits` by `sft` beside it.
+    // Numbers of one token that a block keeps (`backward::Kept`): its input, both normed inputs and the sum between them;
+    // queries and what they mix; keys and values; three of the inner width. On the way back one block has their slopes
+    // besides, and freed pieces wait for the next one: two blocks more. That is a tenth to a fifth more than the peaks
+    // that `cargo bench --bench train` measured on the CPU (sft of 7M and 30M, ppo of 7M).
     let (d, inner) = (config.width, config.inner);
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-    let in_block = 4 * d + 2 * queries + 2 * keys + 3 * config.heads * load.tokens + 6 * inner;
-    let forward = (load.rows * load.tokens * config.layers * in_block) as u64 * F32;
-    let logits = (load.predicted * config.vocabulary) as u64 * 5 * F32;
-    let training = (forward + logits) * load.trained as u64;
-    let decoding = (load.rows * (load.tokens + load.decoded) * config.layers * 2 * keys) as u64 * F32 * 2
-        + (load.rows * config.vocabulary) as u64 * F32 * 2;
+    let in_block = 4 * d + 2 * queries + 2 * keys + 3 * inner;
+    let kept = if load.recomputes { config.layers * d + in_block } else { config.layers * in_block };
+    let tokens = load.rows * load.tokens;
+    let forward = (tokens * (kept + 2 * in_block)) as u64 * F32;
+    let logits = ((load.predicted * config.vocabulary) as u64).min(LOGITS_AT_ONCE) * 3 * F32;
+    let training = if load.trained > 0 || load.is_full { forward + logits } else { 0 };
+    let decoding = (load.rows * (load.tokens + load.decoded) * config.layers * 2 * keys) as u64 * F32
+        + (load.rows * config.vocabulary) as u64 * F32 * 3;
     let activations = training.max(if load.decoded > 0 { decoding } else { 0 });
     Memory { base, adapters, activations }
+}
+
+/// In words, with what to lower.
+pub fn in_words(memory: Memory, lower: &str) -> String {
+    let gb = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+    format!(
+        "by its sizes it takes about {} (base {}, what is trained {}, activations {}); lower {lower}, or set `recompute: true`",
+        gb(memory.total()),
+        gb(memory.base),
+        gb(memory.adapters),
+        gb(memory.activations)
+    )
 }

@@ -12,6 +12,7 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::tensor::{Metadata, SafeTensors, TensorInfo, TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -61,6 +62,13 @@ pub fn tensors(model: &Decoder) -> Vec<Tensor<2>> {
     out.extend(both(&model.norm));
     out.extend(model.head.clone());
     out
+}
+
+/// The same model with other tensors, in the order of [`tensors`].
+pub fn with_tensors(model: &Decoder, tensors: &[Tensor<2>]) -> Decoder {
+    let mut rest = tensors.iter().cloned();
+    build(model.config.clone(), |_| rest.next().context("as many tensors as the model has"))
+        .expect("as many tensors as `tensors` gave")
 }
 
 /// Reads the weights of a directory in Hugging Face layout: matrices as `dtype`, vectors as f32.
@@ -180,6 +188,24 @@ pub fn save(model: &Decoder, more: &Named, dtype: Dtype, directory: &Path) -> Re
 /// The file cannot be written.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     fs::write(path, serde_json::to_vec_pretty(value)?).with_context(|| format!("write {}", path.display()))
+}
+
+/// Under both names: older tools read the one, newer ones the other.
+pub fn set_dtype(source: &mut Value, dtype: Dtype) {
+    let name = match dtype {
+        Dtype::F32 => "float32",
+        Dtype::F16 => "float16",
+        Dtype::Bf16 => "bfloat16",
+    };
+    let Some(fields) = source.as_object_mut() else { return };
+    let is_there = |field: &str| fields.contains_key(field);
+    let field = if is_there("dtype") && !is_there("torch_dtype") { "dtype" } else { "torch_dtype" };
+    fields.insert(field.to_owned(), json!(name));
+}
+
+/// Whether a file of this name holds weights.
+pub fn is_of_weights(name: &str) -> bool {
+    name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"))
 }
 
 /// The files that hold the weights of a directory, by name.

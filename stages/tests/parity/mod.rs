@@ -62,9 +62,8 @@ fn difference(model: &Decoder, adapter: Option<&Adapter>, rows: &[Row], padding:
     let logits = values_of(model.logits(model.hidden(adapter, &batch, None))).unwrap();
     let v = model.config.vocabulary;
     let of_row = |(number, row): (usize, &Row)| {
-        let start = if padding == Padding::Left { batch.columns - row.ids.len() } else { 0 };
         let theirs = if adapter.is_some() { &row.adapted } else { &row.logits };
-        let mine = &logits[(number * batch.columns + start) * v..][..theirs.len()];
+        let mine = &logits[batch.spans[number].at * v..][..theirs.len()];
         mine.iter().zip(theirs).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max)
     };
     rows.iter().enumerate().map(of_row).fold(0.0, f32::max)
@@ -93,7 +92,7 @@ pub fn check(device: &Device) {
     for name in MODELS {
         let (model, rows) = (load(&directory(name), device), golden(name));
         let [adapter, reward] = adapters(name, &model);
-        for padding in [Padding::Left, Padding::Right] {
+        for padding in [Padding::Left, Padding::Right, Padding::of(device)] {
             for adapter in [None, Some(&adapter)] {
                 let (difference, which) = (difference(&model, adapter, &rows, padding), adapter.is_some());
                 if difference > 1e-4 {
@@ -108,7 +107,7 @@ pub fn check(device: &Device) {
         }
         let prompts: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
         let new = rows[0].greedy.len();
-        let answers = generate::answer(&model, None, &prompts, new, &[], Choice::Greedy).unwrap();
+        let answers = generate::answer(&model, None, &prompts, new, &[], Choice::Greedy, prompts.len()).unwrap();
         for (row, answer) in rows.iter().zip(answers) {
             assert_eq!(answer.ids, row.greedy, "{name}: greedy continuation of {:?}", row.ids);
         }

@@ -1,0 +1,365 @@
+//! `dpo`: improves a policy on preferences without a reward model (Rafailov et al. 2023): a LoRA adapter that makes the
+//! chosen answer likelier beside the rejected one than the reference holds it to be. The reference's log-probabilities
+//! are computed once.
+
+use crate::data;
+use crate::device;
+use crate::draw::Draw;
+use crate::io::Io;
+use crate::model::memory;
+use crate::model::predict::Slopes;
+use crate::model::{Adapter, Artifact, Decoder, Dtype, LoraParameters, Trained};
+use crate::rl::{self, DirectLoss, SlopedPairs};
+use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::train::{self, Adam, AdamSettings, Group, Pass, Schedule, Sequence};
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+pub const KIND: Kind = Kind {
+    name: "dpo",
+    version: 1,
+    doc: "improve a policy on preferences directly, without a reward model",
+    ports: &[
+        Port::one("policy", Accepts::Model, "the model to improve"),
+        Port::one(
+            "data",
+            Accepts::Data,
+            "preferences: pairs (`prompt`, `chosen`, `rejected`), rankings, ratings or labels",
+        ),
+        Port::one("heldout", Accepts::Data, "the same, to measure on; default: a share of `data`, split by prompt")
+            .optional(),
+        Port::one("reference", Accepts::Model, "what the policy is compared with; default: itself as it came, frozen")
+            .optional(),
+    ],
+    takes_any_port: false,
+    gives: Gives::Model,
+    metrics: &[
+        Metric { name: "loss", direction: Direction::Lower, doc: "mean training loss since the last checkpoint" },
+        Metric { name: "heldout_loss", direction: Direction::Lower, doc: "mean loss over held-out pairs" },
+        Metric {
+            name: "accuracy",
+            direction: Direction::Higher,
+            doc: "share of held-out pairs whose chosen answer has the strictly higher implicit reward",
+        },
+        Metric {
+            name: "margin",
+            direction: Direction::Higher,
+            doc: "mean difference of the implicit rewards β·(log π − log π_ref)",
+        },
+        Metric {
+            name: "reward_chosen",
+            direction: Direction::Higher,
+            doc: "mean implicit reward of the chosen answers",
+        },
+        Metric {
+            name: "reward_rejected",
+            direction: Direction::Lower,
+            doc: "mean implicit reward of the rejected ones",
+        },
+        Metric { name: "pairs", direction: Direction::Neutral, doc: "held-out pairs" },
+        data::METRICS[0],
+        data::METRICS[1],
+        data::METRICS[2],
+    ],
+    means: &[("accuracy", "correct"), ("heldout_loss", "loss"), ("margin", "margin")],
+    incumbent: Some("policy"),
+    draws: true,
+    parse: stage::parse::<Dpo>,
+    defaults: stage::defaults::<Dpo>,
+    schema: stage::schema::<Dpo>,
+    parameter_docs: &[
+        ("epochs", "passes over the training prompts; may be a fraction"),
+        ("batch", "prompts per step, each with all its answers"),
+        ("micro_batch", train::MICRO_BATCH_DOC),
+        ("recompute", train::RECOMPUTE_DOC),
+        ("lr", "learning rate"),
+        ("schedule", "constant, linear or cosine, down to 0 at the last step"),
+        ("loss", "sigmoid, robust, ipo, ipo-per-token or hinge"),
+        ("beta", "how far the policy may go from the reference: smaller is further"),
+        ("label_smoothing", "share of the pairs that are taken to be the wrong way round (sigmoid, robust)"),
+        ("max_tokens", "longest row, prompt and answer together; longer ones are cut"),
+        ("heldout", "share of the prompts measured on, when nothing is connected to `heldout`"),
+        ("checkpoint_every", "steps between candidates; 0: only the last"),
+        ("stop_token", "id put behind each answer; default: the model's eos token"),
+        ("ends", "whether answers end by themselves: put the stop token behind them"),
+        ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
+        ("lora.rank", "rank of the adapter"),
+        ("lora.alpha", "the update is scaled by alpha/rank"),
+    ],
+    work: Work::Run(run),
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dpo {
+    pub epochs: f64,
+    pub batch: usize,
+    pub micro_batch: Option<usize>,
+    pub recompute: bool,
+    pub lr: f64,
+    pub schedule: Schedule,
+    pub loss: DirectLoss,
+    pub beta: f64,
+    pub label_smoothing: f64,
+    pub max_tokens: usize,
+    pub heldout: f64,
+    pub checkpoint_every: u64,
+    pub stop_token: Option<u32>,
+    pub ends: bool,
+    pub dtype: Dtype,
+    pub lora: LoraParameters,
+}
+
+impl Default for Dpo {
+    fn default() -> Dpo {
+        Dpo {
+            epochs: 1.0,
+            batch: 16,
+            micro_batch: None,
+            recompute: false,
+            lr: 3e-4,
+            schedule: Schedule::Linear,
+            loss: DirectLoss::Sigmoid,
+            beta: 0.1,
+            label_smoothing: 0.0,
+            max_tokens: 256,
+            heldout: 0.1,
+            checkpoint_every: 0,
+            stop_token: None,
+            ends: true,
+            dtype: Dtype::F32,
+            lora: LoraParameters::default(),
+        }
+    }
+}
+
+impl Parameters for Dpo {
+    fn mistakes(&self) -> Vec<ParameterMistake> {
+        let mut mistakes = stage::at_least_one(&[
+            ("batch", self.batch as u64),
+            ("micro_batch", self.micro_batch.unwrap_or(1) as u64),
+            ("max_tokens", self.max_tokens as u64),
+        ]);
+        mistakes.extend(stage::above_zero(&[("epochs", self.epochs), ("lr", self.lr), ("beta", self.beta)]));
+        mistakes.extend(stage::is_share("heldout", self.heldout));
+        if !(0.0..0.5).contains(&self.label_smoothing) {
+            mistakes
+                .push(ParameterMistake::new("label_smoothing", "`label_smoothing` is at least 0 and below one half"));
+        }
+        if self.label_smoothing > 0.0 && !self.loss.takes_label_smoothing() {
+            let message = "only `loss: sigmoid` and `loss: robust` know label smoothing";
+            mistakes.push(ParameterMistake::new("label_smoothing", message));
+        }
+        mistakes.extend(self.lora.mistakes());
+        mistakes
+    }
+}
+
+/// A line of the candidate's table `items`: one held-out pair.
+#[derive(Serialize)]
+struct Measured<'a> {
+    id: String,
+    prompt: &'a str,
+    prompt_group: &'a str,
+    reward_chosen: f64,
+    reward_rejected: f64,
+    correct: bool,
+    loss: f64,
+    margin: f64,
+}
+
+/// Where training stands, besides its tensors.
+#[derive(Default, Serialize, Deserialize)]
+struct Stand {
+    losses: Vec<f64>,
+    /// log π_ref of the answers of all training prompts, then of the held-out ones.
+    references: Vec<f64>,
+}
+
+fn run(call: &Call, io: &mut Io) -> Result<()> {
+    let parameters: Dpo = call.parameters()?;
+    let device = device::of(io)?;
+    let draw = |purpose| Draw { seed: call.seed, kind: "dpo", purpose };
+    let policy = Artifact::load(io.input("policy")?, parameters.dtype, &device)?;
+    let reference = match io.optional_input("reference") {
+        Some(path) => {
+            let reference = Artifact::load_beside(path, &policy)?;
+            reference.same_tokens_as(&policy.tokenizer_digest)?;
+            (reference.model, reference.adapter)
+        }
+        None => (policy.model.clone(), policy.adapter.clone()),
+    };
+
+    // 1. Prompts with their answers as tokens; held-out prompts apart.
+    let end = parameters.ends.then(|| policy.end(parameters.stop_token)).transpose()?;
+    let mut sieve = io.sieve();
+    let mut groups = train::groups(&policy, ("data", io.input("data")?), end, parameters.max_tokens, &mut sieve)?;
+    let heldout: Vec<Group> = match io.optional_input("heldout") {
+        Some(path) => train::groups(&policy, ("heldout", path), end, parameters.max_tokens, &mut sieve)?,
+        None => {
+            let (_, held) = train::split(&draw("split").order(0, groups.len()), parameters.heldout)?;
+            held.iter().rev().map(|group| groups.remove(*group)).collect()
+        }
+    };
+    let training: Vec<usize> = (0..groups.len()).collect();
+
+    // 2. What the reference says, once for all epochs and attempts.
+    let start = policy.start_adapter(&parameters.lora, draw("adapter"))?;
+    let mut adam = Adam::new(start.tensors(), AdamSettings::default());
+    let size = train::batch_size(parameters.batch, groups.len());
+    let total = ((parameters.epochs * groups.len() as f64 / size as f64).ceil() as u64).max(1);
+    let load = train::load_of_groups(&groups, parameters.micro_batch, size, parameters.recompute, true);
+    let memory = memory::estimate(&policy.model.config, &parameters.lora, parameters.dtype, load);
+    io.expects(memory, "`micro_batch`, `max_tokens` or `lora.rank`")?;
+    let (first, mut stand) = match train::resume(io, &mut adam)? {
+        Some(found) => found,
+        None => {
+            let all: Vec<&Group> = groups.iter().chain(&heldout).collect();
+            let references = log_probs(&reference.0, reference.1.as_ref(), &all)?;
+            (0, Stand { references, ..Stand::default() })
+        }
+    };
+    // Of the answers of each prompt.
+    let mut rest = stand.references.as_slice();
+    let of_group = groups.iter().chain(&heldout).map(|group| {
+        let (now, later) = rest.split_at(group.rows.len());
+        rest = later;
+        now.to_vec()
+    });
+    let references: Vec<Vec<f64>> = of_group.collect();
+
+    for step in first..total {
+        // 3. All answers of a prompt go forward once; each prompt weighs the same, however many pairs it has.
+        let numbers: Vec<usize> = train::batch_of(draw("order"), step, size, &training).collect();
+        let batch: Vec<&Group> = numbers.iter().map(|group| &groups[*group]).collect();
+        let adapter = start.with_tensors(&adam.tensors);
+        let pass = Pass {
+            model: &policy.model,
+            adapter: Some(&adapter),
+            trained: Trained::Adapter,
+            recomputes: parameters.recompute,
+        };
+        let (mut loss, mut gradients) = (0.0, Vec::new());
+        for part in train::parts_of_groups(&batch, parameters.micro_batch) {
+            let rows: Vec<&Sequence> = part.iter().flat_map(|group| &batch[*group].rows).collect();
+            let more = train::learn_rows(pass, &rows, |predicted| {
+                let sums = sums(&predicted.log_probs, &rows);
+                let (mut slopes, mut first) = (Vec::new(), 0);
+                for group in &part {
+                    let (group, reference) = (batch[*group], &references[numbers[*group]]);
+                    let ratios = rl::log_ratios(&sums[first..first + group.rows.len()], reference);
+                    first += group.rows.len();
+                    let pairs = compared(&parameters, group, &ratios);
+                    let weight = 1.0 / (batch.len() * group.pairs.len()) as f64;
+                    loss += weight * pairs.losses.iter().sum::<f64>();
+                    let mut of_rows = vec![0.0; group.rows.len()];
+                    for (pair, (better, worse)) in group.pairs.iter().enumerate() {
+                        of_rows[*better] += weight * pairs.chosen[pair];
+                        of_rows[*worse] += weight * pairs.rejected[pair];
+                    }
+                    for (row, slope) in group.rows.iter().zip(of_rows) {
+                        slopes.extend(std::iter::repeat_n(slope, row.completion().len()));
+                    }
+                }
+                Ok(Slopes { log_probs: slopes, entropies: Vec::new() })
+            })?;
+            train::add(&mut gradients, more);
+        }
+        let rate = parameters.schedule.rate(parameters.lr, step, total);
+        let norm = adam.step(rate, loss, gradients, || train::named(batch.iter().map(|group| group.id.as_str())))?;
+        stand.losses.push(loss);
+        let done = step + 1;
+        io.curve(&json!({"step": done, "loss": loss, "gradient_norm": norm, "lr": rate}))?;
+        io.progress(done, total, "step", || format!("loss {loss:.3}"))?;
+        let is_candidate = train::is_candidate(done, parameters.checkpoint_every, total);
+        if is_candidate {
+            let adapter = start.with_tensors(&adam.tensors);
+            let of_training = [&[("loss", rl::mean(&stand.losses))][..], &sieve.metrics()].concat();
+            measure(io, &policy, &parameters, &adapter, &heldout, &references[groups.len()..], done, &of_training)?;
+            stand.losses.clear();
+        }
+        train::checkpoint(io, (done, total), is_candidate, &adam, &stand)?;
+    }
+    Ok(())
+}
+
+/// Rows that go through the model at once where nothing is learned from them.
+const READ_ROWS: usize = 64;
+
+/// log π of each answer of the groups, one after the other.
+fn log_probs(model: &Decoder, adapter: Option<&Adapter>, groups: &[&Group]) -> Result<Vec<f64>> {
+    let rows: Vec<&Sequence> = groups.iter().flat_map(|group| &group.rows).collect();
+    let mut out = Vec::with_capacity(rows.len());
+    for rows in rows.chunks(READ_ROWS) {
+        out.extend(sums(&train::predicted(model, adapter, rows, 1.0)?.log_probs, rows));
+    }
+    Ok(out)
+}
+
+/// Of each row's tokens.
+fn sums(tokens: &[f64], rows: &[&Sequence]) -> Vec<f64> {
+    let mut rest = tokens;
+    let sum = |row: &&Sequence| {
+        let (now, later) = rest.split_at(row.completion().len());
+        rest = later;
+        now.iter().sum()
+    };
+    rows.iter().map(sum).collect()
+}
+
+/// The loss of each pair of a group, and its slopes by the log-probabilities of its two answers.
+fn compared(parameters: &Dpo, group: &Group, ratios: &[f64]) -> SlopedPairs {
+    let side = |pick: fn(&(usize, usize)) -> usize| group.pairs.iter().map(|pair| ratios[pick(pair)]).collect();
+    let (chosen, rejected): (Vec<f64>, Vec<f64>) = (side(|pair| pair.0), side(|pair| pair.1));
+    let length = |row: usize| group.rows[row].completion().len();
+    let lengths: Vec<(usize, usize)> = group.pairs.iter().map(|pair| (length(pair.0), length(pair.1))).collect();
+    rl::direct_loss(parameters.loss, &chosen, &rejected, &lengths, parameters.beta, parameters.label_smoothing)
+}
+
+#[expect(clippy::too_many_arguments, reason = "a measurement needs the model, the data and what was said of both")]
+fn measure(
+    io: &mut Io,
+    policy: &Artifact,
+    parameters: &Dpo,
+    adapter: &Adapter,
+    heldout: &[Group],
+    references: &[Vec<f64>],
+    step: u64,
+    of_training: &[(&str, f64)],
+) -> Result<()> {
+    let ours = log_probs(&policy.model, Some(adapter), &heldout.iter().collect::<Vec<_>>())?;
+    let (mut table, mut first) = (Vec::new(), 0);
+    for (group, reference) in heldout.iter().zip(references) {
+        let ratios = rl::log_ratios(&ours[first..first + group.rows.len()], reference);
+        first += group.rows.len();
+        let losses = compared(parameters, group, &ratios).losses;
+        let rewards = rl::implicit_rewards(&ratios, parameters.beta);
+        for (number, ((better, worse), loss)) in group.pairs.iter().zip(losses).enumerate() {
+            let (reward_chosen, reward_rejected) = (rewards[*better], rewards[*worse]);
+            table.push(Measured {
+                id: format!("{}/{}", group.id, number + 1),
+                prompt: &group.prompt,
+                prompt_group: &group.prompt_group,
+                reward_chosen,
+                reward_rejected,
+                correct: reward_chosen > reward_rejected,
+                loss,
+                margin: reward_chosen - reward_rejected,
+            });
+        }
+    }
+    let mean = |number: fn(&Measured) -> f64| rl::mean(&table.iter().map(number).collect::<Vec<_>>());
+    policy.save_with(adapter, &io.candidate_dir(step)?)?;
+    io.table(step, "items", &table)?;
+    let measured = [
+        ("heldout_loss", mean(|row| row.loss)),
+        ("accuracy", mean(|row| f64::from(u8::from(row.correct)))),
+        ("margin", mean(|row| row.margin)),
+        ("reward_chosen", mean(|row| row.reward_chosen)),
+        ("reward_rejected", mean(|row| row.reward_rejected)),
+        ("pairs", table.len() as f64),
+    ];
+    io.candidate(step, &[&measured, of_training].concat())
+}

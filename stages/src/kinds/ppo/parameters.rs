@@ -1,0 +1,281 @@
+//! What a `ppo` stage can be told.
+
+use crate::model::{Dtype, LoraParameters};
+use crate::rl::{Average, GroupBaseline, KlEstimate, MissingEos};
+use crate::stage::{self, ParameterMistake, Parameters};
+use crate::train::{self, AdamForm, Schedule};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ppo {
+    pub steps: u64,
+    pub batch: usize,
+    pub answers_per_prompt: usize,
+    pub advantage: Advantage,
+    pub epochs: u64,
+    pub minibatches: usize,
+    pub micro_batch: Option<usize>,
+    pub recompute: bool,
+    pub lr: f64,
+    pub schedule: Schedule,
+    pub adam: AdamForm,
+    pub max_new_tokens: usize,
+    pub temperature: f64,
+    pub top_k: Option<usize>,
+    pub top_p: Option<f64>,
+    pub missing_eos_score: Option<f64>,
+    pub missing_eos_penalty: f64,
+    pub kl: KlParameters,
+    pub clip: f64,
+    pub dual_clip: Option<f64>,
+    pub value_clip: Option<f64>,
+    pub value_coef: f64,
+    pub entropy_coef: f64,
+    pub average: Average,
+    pub gamma: f64,
+    pub lambda: f64,
+    pub whiten_rewards: bool,
+    pub abort_if: AbortIf,
+    pub checkpoint_every: u64,
+    pub stop_token: Option<u32>,
+    pub dtype: Dtype,
+    pub lora: LoraParameters,
+}
+
+/// Where advantages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Advantage {
+    /// A critic, by generalised advantage estimation (Schulman et al. 2016).
+    Gae,
+    /// The other answers to the same prompt: see [`GroupBaseline`].
+    Rloo,
+    Grpo,
+    DrGrpo,
+}
+
+impl Advantage {
+    /// `None` where a critic gives them.
+    pub fn of_group(self) -> Option<GroupBaseline> {
+        match self {
+            Advantage::Gae => None,
+            Advantage::Rloo => Some(GroupBaseline::Rloo),
+            Advantage::Grpo => Some(GroupBaseline::Grpo),
+            Advantage::DrGrpo => Some(GroupBaseline::DrGrpo),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KlParameters {
+    pub coef: f64,
+    pub estimate: KlEstimate,
+    #[serde(rename = "in")]
+    pub place: KlPlace,
+    pub reference: Reference,
+    pub ema_decay: f64,
+    pub target: Option<f64>,
+    pub horizon: f64,
+}
+
+/// Where the KL penalty stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KlPlace {
+    /// In the reward of each token (Ouyang et al. 2022, eq. 2).
+    Reward,
+    /// In the loss (Shao et al. 2024, eq. 3).
+    Loss,
+}
+
+/// What the KL penalty is measured from, where nothing is connected to the port `reference`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reference {
+    /// The policy as it came.
+    Incoming,
+    /// Its base, without any adapter.
+    Base,
+    /// A moving average of the policy (Ramé et al. 2024, section 3.1).
+    Ema,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AbortIf {
+    pub kl_above: Option<f64>,
+    pub entropy_below: Option<f64>,
+}
+
+impl Default for KlParameters {
+    fn default() -> KlParameters {
+        KlParameters {
+            coef: 0.05,
+            estimate: KlEstimate::K1,
+            place: KlPlace::Reward,
+            reference: Reference::Incoming,
+            ema_decay: 0.99,
+            target: None,
+            horizon: 10_000.0,
+        }
+    }
+}
+
+impl Default for Ppo {
+    fn default() -> Ppo {
+        Ppo {
+            steps: 50,
+            batch: 64,
+            answers_per_prompt: 1,
+            advantage: Advantage::Gae,
+            epochs: 4,
+            minibatches: 1,
+            micro_batch: None,
+            recompute: false,
+            lr: 3e-4,
+            schedule: Schedule::Linear,
+            adam: AdamForm::Torch,
+            max_new_tokens: 48,
+            temperature: 0.7,
+            top_k: None,
+            top_p: None,
+            missing_eos_score: Some(-1.0),
+            missing_eos_penalty: 0.0,
+            kl: KlParameters::default(),
+            clip: 0.2,
+            dual_clip: None,
+            value_clip: Some(0.2),
+            value_coef: 0.1,
+            entropy_coef: 0.0,
+            average: Average::Tokens,
+            gamma: 1.0,
+            lambda: 0.95,
+            whiten_rewards: false,
+            abort_if: AbortIf::default(),
+            checkpoint_every: 0,
+            stop_token: None,
+            dtype: Dtype::F32,
+            lora: LoraParameters::default(),
+        }
+    }
+}
+
+/// In the order in which they are printed.
+pub const DOCS: &[(&str, &str)] = &[
+    ("steps", "updates: one rollout each"),
+    ("batch", "answers sampled per update"),
+    ("answers_per_prompt", "of those, answers to one prompt; at least 2 where they are compared with each other"),
+    ("advantage", "gae: from a critic; rloo, grpo or dr-grpo: from the other answers to the same prompt, without one"),
+    ("epochs", "passes over a rollout"),
+    ("minibatches", "optimiser steps per pass"),
+    ("micro_batch", train::MICRO_BATCH_DOC),
+    ("recompute", train::RECOMPUTE_DOC),
+    ("lr", "learning rate of policy and critic"),
+    ("schedule", "constant, linear or cosine, down to 0 at the last update"),
+    ("adam", "torch or tensorflow: where ε stands; the latter is gentler in the first steps"),
+    ("max_new_tokens", "longest answer"),
+    ("temperature", "of sampling, and of the log-probabilities trained on"),
+    ("top_k", "sample from so many of the most likely tokens; null: all"),
+    ("top_p", "sample from the most likely tokens that hold this probability together; null: all"),
+    ("missing_eos_score", "score of an answer that did not end; null: score it as it is"),
+    ("missing_eos_penalty", "what its own score loses instead, where missing_eos_score is null"),
+    ("kl.coef", "weight β of the KL penalty"),
+    ("kl.estimate", "k1, k2 or k3 (Schulman 2020)"),
+    ("kl.in", "reward: each token's reward carries the penalty; loss: the loss does (take k2 or k3)"),
+    ("kl.reference", "incoming, base or ema, where nothing is connected to `reference`"),
+    ("kl.ema_decay", "how much of the moving average stays at each update"),
+    ("kl.target", "nats per answer an adaptive β steers to (Ziegler et al. 2019); null: β stays"),
+    ("kl.horizon", "answers over which an adaptive β moves"),
+    ("clip", "ratios count within 1 ± clip"),
+    (
+        "dual_clip",
+        "a bad token counts at most so many times its advantage (Ye et al. 2020), usual 3; null: as often as its ratio says",
+    ),
+    ("value_clip", "values count within ± of the old value; null: as they are"),
+    ("value_coef", "weight of the value loss"),
+    ("entropy_coef", "weight of the entropy bonus"),
+    ("average", "what the loss is a mean of: tokens, answers, answer-sums or {constant: LENGTH}"),
+    ("gamma", "discount"),
+    ("lambda", "of generalised advantage estimation"),
+    ("whiten_rewards", "scale rewards to variance 1 before the advantages"),
+    ("abort_if.kl_above", "nats per answer at which the stage fails; null: never"),
+    ("abort_if.entropy_below", "nats per token at which the stage fails; null: never"),
+    ("checkpoint_every", "updates between candidates; 0: only the last"),
+    ("stop_token", "id that ends an answer; default: the model's eos tokens"),
+    ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
+    ("lora.rank", "rank of the policy's adapter"),
+    ("lora.alpha", "the update is scaled by alpha/rank"),
+];
+
+impl Ppo {
+    pub fn missing_eos(&self) -> MissingEos {
+        match self.missing_eos_score {
+            Some(score) => MissingEos::Score(score),
+            None if self.missing_eos_penalty > 0.0 => MissingEos::Penalty(self.missing_eos_penalty),
+            None => MissingEos::Scored,
+        }
+    }
+}
+
+impl Parameters for Ppo {
+    fn mistakes(&self) -> Vec<ParameterMistake> {
+        let mut mistakes = stage::at_least_one(&[
+            ("steps", self.steps),
+            ("batch", self.batch as u64),
+            ("answers_per_prompt", self.answers_per_prompt as u64),
+            ("epochs", self.epochs),
+            ("minibatches", self.minibatches as u64),
+            ("micro_batch", self.micro_batch.unwrap_or(1) as u64),
+            ("max_new_tokens", self.max_new_tokens as u64),
+            ("top_k", self.top_k.unwrap_or(1) as u64),
+        ]);
+        mistakes.extend(stage::above_zero(&[
+            ("lr", self.lr),
+            ("temperature", self.temperature),
+            ("top_p", self.top_p.unwrap_or(1.0)),
+            ("clip", self.clip),
+            ("value_clip", self.value_clip.unwrap_or(1.0)),
+            ("kl.horizon", self.kl.horizon),
+            ("kl.target", self.kl.target.unwrap_or(1.0)),
+            ("abort_if.kl_above", self.abort_if.kl_above.unwrap_or(1.0)),
+        ]));
+        mistakes.extend(stage::not_negative(&[
+            ("kl.coef", self.kl.coef),
+            ("value_coef", self.value_coef),
+            ("entropy_coef", self.entropy_coef),
+            ("missing_eos_penalty", self.missing_eos_penalty),
+        ]));
+        let mut refuse = |is_wrong: bool, path: &str, why: &str| {
+            if is_wrong {
+                mistakes.push(ParameterMistake::new(path, why));
+            }
+        };
+        for (path, value) in [("gamma", self.gamma), ("lambda", self.lambda), ("kl.ema_decay", self.kl.ema_decay)] {
+            refuse(!(0.0..=1.0).contains(&value), path, &format!("`{path}` lies between 0 and 1"));
+        }
+        refuse(self.top_p.is_some_and(|p| p > 1.0), "top_p", "`top_p` is a probability: at most 1");
+        refuse(self.dual_clip.is_some_and(|c| c.is_nan() || c <= 1.0), "dual_clip", "`dual_clip` must be above 1");
+        let per_prompt = self.answers_per_prompt;
+        refuse(self.minibatches > self.batch, "minibatches", "there are more minibatches than answers in `batch`");
+        refuse(
+            per_prompt > 0 && !self.batch.is_multiple_of(per_prompt),
+            "answers_per_prompt",
+            "`batch` is no multiple of it",
+        );
+        refuse(
+            self.advantage != Advantage::Gae && per_prompt < 2,
+            "answers_per_prompt",
+            "answers are compared with others to the same prompt: at least 2",
+        );
+        refuse(
+            self.kl.place == KlPlace::Loss && self.kl.estimate == KlEstimate::K1,
+            "kl.estimate",
+            "k1 in the loss pulls nowhere (its slope is 1 everywhere); take k2 or k3",
+        );
+        mistakes.extend(self.lora.mistakes());
+        mistakes
+    }
+}

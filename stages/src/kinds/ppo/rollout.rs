@@ -1,0 +1,200 @@
+//! Answers of the policy, what the models say of them, and the advantages that follow.
+
+use super::Models;
+use super::parameters::{KlPlace, Ppo};
+use crate::draw::Draw;
+use crate::generate::{self, Answer, Choice, Keep};
+use crate::model::{Adapter, Decoder};
+use crate::rl;
+use crate::train::{self, Adam, Sequence, Valued};
+use anyhow::{Result, bail};
+use std::collections::BTreeSet;
+
+/// By answer and response token.
+pub struct Rollout {
+    pub rows: Vec<Sequence>,
+    pub scores: Vec<f64>,
+    pub log_probs: Vec<Vec<f64>>,
+    pub references: Vec<Vec<f64>>,
+    pub kl: Vec<Vec<f64>>,
+    /// Empty without a critic.
+    pub values: Vec<Vec<f64>>,
+    /// Mean of all tokens, nats.
+    pub entropy: f64,
+    pub ended: usize,
+}
+
+/// Advantages and returns, by answer and response token.
+pub struct Estimates {
+    pub advantages: Vec<Vec<f64>>,
+    pub returns: Vec<Vec<f64>>,
+}
+
+pub fn sample(
+    parameters: &Ppo,
+    models: &Models,
+    adam: &Adam,
+    prompts: &[&[u32]],
+    stops: &[u32],
+    draw: Draw,
+    step: u64,
+) -> Result<Vec<Answer>> {
+    let keep = Keep { top_k: parameters.top_k, top_p: parameters.top_p };
+    let choice = Choice::Sample { temperature: parameters.temperature, keep, draw, step, first_row: 0 };
+    let (actor, _) = models.with(&adam.tensors);
+    let at_once = parameters.micro_batch.unwrap_or(prompts.len());
+    generate::answer(&models.policy.model, Some(&actor), prompts, parameters.max_new_tokens, stops, choice, at_once)
+}
+
+/// Rows that the policy learns from in one optimiser step of the first epoch.
+pub fn minibatch(parameters: &Ppo) -> usize {
+    parameters.batch.div_ceil(parameters.minibatches)
+}
+
+pub fn score(
+    parameters: &Ppo,
+    models: &Models,
+    adam: &Adam,
+    prompts: &[&[u32]],
+    answers: Vec<Answer>,
+) -> Result<Rollout> {
+    let (actor, critic) = models.with(&adam.tensors);
+    let ended = answers.iter().filter(|answer| answer.has_ended).count();
+    let join =
+        |(prompt, answer): (&&[u32], &Answer)| Sequence { ids: [*prompt, &answer.ids].concat(), start: prompt.len() };
+    let rows: Vec<Sequence> = prompts.iter().zip(&answers).map(join).collect();
+    let average = match models.reference {
+        None => Some(models.with(&adam.averages).0),
+        Some(_) => None,
+    };
+    let reference: (&Decoder, Option<&Adapter>) = match (&models.reference, &average) {
+        (Some((model, adapter)), _) => (model, adapter.as_ref()),
+        (None, average) => (&models.policy.model, average.as_ref()),
+    };
+    let empty = || vec![Vec::new(); rows.len()];
+    let mut out = Rollout {
+        scores: vec![0.0; rows.len()],
+        log_probs: empty(),
+        references: empty(),
+        kl: empty(),
+        values: empty(),
+        entropy: 0.0,
+        ended,
+        rows,
+    };
+    let (mut entropy, mut tokens) = (0.0, 0);
+    // In the parts of the first epoch: equal numbers come of equal sums, and its first ratios are 1 to the last bit.
+    for first in (0..out.rows.len()).step_by(minibatch(parameters)) {
+        let last = out.rows.len().min(first + minibatch(parameters));
+        let lengths: Vec<usize> = out.rows[first..last].iter().map(|row| row.ids.len()).collect();
+        for part in train::parts(&lengths, parameters.micro_batch) {
+            let numbers: Vec<usize> = part.iter().map(|row| first + row).collect();
+            let rows: Vec<&Sequence> = numbers.iter().map(|row| &out.rows[*row]).collect();
+            let lengths: Vec<usize> = rows.iter().map(|row| row.completion().len()).collect();
+            let policy = train::predicted(&models.policy.model, Some(&actor), &rows, parameters.temperature)?;
+            let of_reference = train::predicted(reference.0, reference.1, &rows, parameters.temperature)?;
+            let scores = train::values(&models.reward.0, &models.reward.1, &rows, Valued::Last)?;
+            let values = match &critic {
+                Some(critic) => train::values(&models.reward.0, critic, &rows, Valued::Completion)?,
+                None => Vec::new(),
+            };
+            entropy += policy.entropies.iter().sum::<f64>();
+            tokens += policy.entropies.len();
+            let kl: Vec<f64> = policy
+                .log_probs
+                .iter()
+                .zip(&of_reference.log_probs)
+                .map(|(ours, theirs)| parameters.kl.estimate.of(*ours, *theirs))
+                .collect();
+            numbers.iter().zip(scores).for_each(|(row, score)| out.scores[*row] = score);
+            drop(rows);
+            let mut spread = |target: fn(&mut Rollout) -> &mut Vec<Vec<f64>>, flat: &[f64]| {
+                let mut rest = flat;
+                for (row, length) in numbers.iter().zip(&lengths) {
+                    let (now, later) = rest.split_at((*length).min(rest.len()));
+                    target(&mut out)[*row] = now.to_vec();
+                    rest = later;
+                }
+            };
+            spread(|out| &mut out.log_probs, &policy.log_probs);
+            spread(|out| &mut out.references, &of_reference.log_probs);
+            spread(|out| &mut out.kl, &kl);
+            spread(|out| &mut out.values, &values);
+        }
+    }
+    out.entropy = entropy / tokens as f64;
+    let missing = parameters.missing_eos();
+    for (score, answer) in out.scores.iter_mut().zip(&answers) {
+        *score = missing.score(*score, answer.has_ended);
+    }
+    Ok(out)
+}
+
+impl Rollout {
+    /// Equal scores of different answers teach nothing.
+    pub fn has_constant_scores(&self) -> bool {
+        self.different_answers() > 1 && self.scores.iter().all(|score| *score == self.scores[0])
+    }
+
+    fn different_answers(&self) -> usize {
+        self.rows.iter().map(Sequence::completion).collect::<BTreeSet<&[u32]>>().len()
+    }
+
+    pub fn refuse_constant_scores(&self, parameters: &Ppo) -> Result<()> {
+        if self.ended == 0 && parameters.missing_eos_score.is_some() {
+            bail!(
+                "score answers: none of the {} answers ended within `max_new_tokens` {}, so all got `missing_eos_score`, and \
+                 nothing can be learned; raise `max_new_tokens`, see that `stop_token` is right, or set \
+                 `missing_eos_score: null`",
+                self.rows.len(),
+                parameters.max_new_tokens
+            );
+        }
+        bail!(
+            "score answers: the reward model gives all {} different answers the same score {}; nothing can be learned from \
+             it. Was it trained? See its `accuracy` and `score_chosen_sd`",
+            self.different_answers(),
+            self.scores[0]
+        )
+    }
+
+    /// Mean share of token pairs that an answer had before; one of less than two tokens repeats nothing.
+    pub fn repetition(&self) -> f64 {
+        let share = |row: &Sequence| {
+            let pairs: Vec<&[u32]> = row.completion().windows(2).collect();
+            let different: BTreeSet<&[u32]> = pairs.iter().copied().collect();
+            (pairs.len() - different.len()) as f64 / pairs.len().max(1) as f64
+        };
+        rl::mean(&self.rows.iter().map(share).collect::<Vec<_>>())
+    }
+}
+
+/// Rewards per token and advantages, whitened over response tokens (Huang et al. 2024, details 7 and 10); or, without a
+/// critic, those of whole answers beside the others to the same prompt.
+pub fn advantages(parameters: &Ppo, rollout: &Rollout, beta: f64) -> Estimates {
+    let in_reward = if parameters.kl.place == KlPlace::Reward { beta } else { 0.0 };
+    let of_answer = |(kl, score): (&Vec<f64>, &f64)| rl::token_rewards(kl, *score, in_reward);
+    let mut rewards: Vec<Vec<f64>> = rollout.kl.iter().zip(&rollout.scores).map(of_answer).collect();
+    if let Some(baseline) = parameters.advantage.of_group() {
+        let totals: Vec<f64> = rewards.iter().map(|rewards| rewards.iter().sum()).collect();
+        let advantages = totals.chunks(parameters.answers_per_prompt);
+        let advantages = advantages.flat_map(|totals| rl::group_advantages(baseline, totals));
+        let spread = |(advantage, rewards): (f64, &Vec<f64>)| vec![advantage; rewards.len()];
+        let advantages = advantages.zip(&rewards).map(spread).collect();
+        return Estimates { advantages, returns: Vec::new() };
+    }
+    if parameters.whiten_rewards {
+        rl::whiten(&mut rewards, true);
+    }
+    let estimates = rewards
+        .iter()
+        .zip(&rollout.values)
+        .map(|(rewards, values)| rl::advantages(rewards, values, parameters.gamma, parameters.lambda));
+    let (mut advantages, returns): (Vec<_>, Vec<_>) = estimates.unzip();
+    rl::whiten(&mut advantages, false);
+    Estimates { advantages, returns }
+}
+
+pub fn explained(rollout: &Rollout, estimates: &Estimates) -> f64 {
+    rl::explained_variance(&estimates.returns.concat(), &rollout.values.concat())
+}

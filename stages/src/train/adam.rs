@@ -1,0 +1,212 @@
+//! AdamW: bias-corrected moments, decay apart from the gradient (Loshchilov & Hutter 2019, alg. 2).
+
+use crate::model::artifact::values_of;
+use crate::model::host::{Numbers, fill_two, is_host, tensor};
+use anyhow::{Result, bail};
+use burn::tensor::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Holds what is trained.
+pub struct Adam {
+    pub tensors: Vec<Tensor<2>>,
+    pub(super) means: Vec<Tensor<2>>,
+    pub(super) squares: Vec<Tensor<2>>,
+    /// Moving averages of what is trained; empty until [`Adam::keep_averages`] asks for them.
+    pub averages: Vec<Tensor<2>>,
+    pub(super) steps: u64,
+    settings: AdamSettings,
+}
+
+/// Where ε stands: it decides how large the first steps are (Huang et al. 2024, detail 12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AdamForm {
+    /// Behind the root of the corrected square, as in PyTorch (Kingma & Ba 2015, alg. 1).
+    #[default]
+    Torch,
+    /// Behind the root of the plain square, as in TensorFlow (the same paper, end of section 2): gentler at first.
+    Tensorflow,
+}
+
+#[derive(Clone, Copy)]
+pub struct AdamSettings {
+    pub form: AdamForm,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    pub weight_decay: f64,
+    /// Global norm the gradient is scaled down to.
+    pub max_norm: f64,
+}
+
+impl Default for AdamSettings {
+    fn default() -> AdamSettings {
+        // ε as in RLHF practice (Huang et al. 2024, detail 12): a hundred times that of PyTorch.
+        AdamSettings {
+            form: AdamForm::Torch,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-5,
+            weight_decay: 0.0,
+            max_norm: 1.0,
+        }
+    }
+}
+
+impl Adam {
+    pub fn new(tensors: Vec<Tensor<2>>, settings: AdamSettings) -> Adam {
+        let zeros = |tensor: &Tensor<2>| tensor.zeros_like();
+        Adam {
+            means: tensors.iter().map(zeros).collect(),
+            squares: tensors.iter().map(zeros).collect(),
+            tensors,
+            averages: Vec::new(),
+            steps: 0,
+            settings,
+        }
+    }
+
+    /// From here on there are averages, at first of what is trained as it is now.
+    pub fn keep_averages(&mut self) {
+        self.averages = self.tensors.clone();
+    }
+
+    /// θ̄ ← decay·θ̄ + (1 − decay)·θ.
+    pub fn average(&mut self, decay: f64) {
+        for (average, tensor) in self.averages.iter_mut().zip(&self.tensors) {
+            *average = average.clone().mul_scalar(decay) + tensor.clone().mul_scalar(1.0 - decay);
+        }
+    }
+
+    /// All that it holds, by name.
+    pub(super) fn lists(&self) -> [(&'static str, &Vec<Tensor<2>>); 4] {
+        [("tensor", &self.tensors), ("mean", &self.means), ("square", &self.squares), ("average", &self.averages)]
+    }
+
+    /// One step down `gradients`, which are of a loss of this value. Returns their norm before it was bounded.
+    ///
+    /// # Errors
+    /// Loss or norm is no finite number: then nothing has changed. `rows` says which rows of data made it.
+    pub fn step(
+        &mut self,
+        rate: f64,
+        loss: f64,
+        gradients: Vec<Tensor<2>>,
+        rows: impl FnOnce() -> String,
+    ) -> Result<f64> {
+        let number = self.steps + 1;
+        if !loss.is_finite() {
+            bail!(
+                "train: the loss is {loss} at optimiser step {number}, on {}; lower `lr`, or look at these rows. Weights \
+                 and the last checkpoint are as they were before it",
+                rows()
+            );
+        }
+        // One read for all norms: summed per tensor on the device, added on the host in a fixed order.
+        let squares = gradients
+            .iter()
+            .map(|gradient| gradient.clone().square().sum_dims_squeeze::<1, _>(&[0]).sum_dim(0))
+            .collect();
+        let norm = values_of(Tensor::<1>::cat(squares, 0))?.iter().map(|x| f64::from(*x)).sum::<f64>().sqrt();
+        if !norm.is_finite() {
+            bail!(
+                "train: the gradient's norm is {norm} at optimiser step {number}, on {}; lower `lr`. Weights and the last \
+                 checkpoint are as they were before it",
+                rows()
+            );
+        }
+        self.steps = number;
+        let AdamSettings { form, beta1, beta2, epsilon, weight_decay, max_norm } = self.settings;
+        let correction = |beta: f64| 1.0 - beta.powi(number.min(i32::MAX as u64) as i32);
+        let (correction1, correction2) = (correction(beta1), correction(beta2));
+        let (rate_now, correction) = match form {
+            AdamForm::Torch => (rate / correction1, correction2),
+            AdamForm::Tensorflow => (rate * correction2.sqrt() / correction1, 1.0),
+        };
+        let step = Step {
+            beta1,
+            beta2,
+            shrink: if norm > max_norm { max_norm / norm } else { 1.0 },
+            rate: rate_now,
+            correction,
+            epsilon,
+            keep: 1.0 - rate * weight_decay,
+        };
+        let take = |list: &mut Vec<Tensor<2>>| std::mem::take(list);
+        let old = take(&mut self.tensors).into_iter().zip(take(&mut self.means)).zip(take(&mut self.squares));
+        for (((tensor, mean), square), gradient) in old.zip(gradients) {
+            let [tensor, mean, square] = moved(&step, tensor, mean, square, gradient);
+            self.tensors.push(tensor);
+            self.means.push(mean);
+            self.squares.push(square);
+        }
+        Ok(norm)
+    }
+}
+
+/// One step of Adam on one tensor: the weight and both moments, each new.
+struct Step {
+    beta1: f64,
+    beta2: f64,
+    /// What the gradient is multiplied by first.
+    shrink: f64,
+    /// What the mean is multiplied by, and the square divided by, before they make the step.
+    rate: f64,
+    correction: f64,
+    epsilon: f64,
+    /// What the weight is multiplied by.
+    keep: f64,
+}
+
+fn moved(step: &Step, weight: Tensor<2>, mean: Tensor<2>, square: Tensor<2>, gradient: Tensor<2>) -> [Tensor<2>; 3] {
+    let device = weight.device();
+    let shape = weight.dims();
+    if !is_host(&device) {
+        let gradient = gradient.mul_scalar(step.shrink);
+        let mean = mean.mul_scalar(step.beta1) + gradient.clone().mul_scalar(1.0 - step.beta1);
+        let square = square.mul_scalar(step.beta2) + gradient.square().mul_scalar(1.0 - step.beta2);
+        let move_by = mean.clone().mul_scalar(step.rate)
+            / square.clone().div_scalar(step.correction).sqrt().add_scalar(step.epsilon);
+        let weight = if step.keep == 1.0 { weight } else { weight.mul_scalar(step.keep) };
+        return [weight - move_by, mean, square];
+    }
+    let [weight, mean, square, gradient] = [weight, mean, square, gradient].map(Numbers::of);
+    let (weight, mean, square, gradient) = (weight.slice(), mean.slice(), square.slice(), gradient.slice());
+    let (beta1, beta2, shrink) = (step.beta1 as f32, step.beta2 as f32, step.shrink as f32);
+    let (rate, per_correction) = (step.rate as f32, (1.0 / step.correction) as f32);
+    let (epsilon, keep) = (step.epsilon as f32, step.keep as f32);
+    let (fresh1, fresh2) = ((1.0 - step.beta1) as f32, (1.0 - step.beta2) as f32);
+    // Weight, then mean, in one; the square in the other.
+    const ROW: usize = 64;
+    let n = weight.len();
+    let rows = n.div_ceil(ROW);
+    let (mut one, mut two) = (vec![0.0; rows * 2 * ROW], vec![0.0; rows * ROW]);
+    fill_two(
+        &mut one,
+        2 * ROW,
+        &mut two,
+        ROW,
+        #[inline(always)]
+        |row, one, two| {
+            let (at, here) = (row * ROW, ROW.min(n - row * ROW));
+            for i in 0..here {
+                let g = gradient[at + i] * shrink;
+                let m = mean[at + i] * beta1 + g * fresh1;
+                let s = square[at + i] * beta2 + g * g * fresh2;
+                one[i] = weight[at + i] * keep - rate * m / ((s * per_correction).sqrt() + epsilon);
+                one[ROW + i] = m;
+                two[i] = s;
+            }
+        },
+    );
+    let mut out = [Vec::with_capacity(n), Vec::with_capacity(n), two];
+    for pair in one.chunks_exact(2 * ROW) {
+        out[0].extend_from_slice(&pair[..ROW]);
+        out[1].extend_from_slice(&pair[ROW..]);
+    }
+    out.map(|mut values| {
+        values.truncate(n);
+        tensor(values, shape, &device)
+    })
+}

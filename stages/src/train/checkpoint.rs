@@ -1,0 +1,89 @@
+//! The checkpoint a killed stage resumes from: the optimiser with all it trains, and where the stage stands.
+
+use super::Adam;
+use crate::io::Io;
+use crate::model::artifact::{self, values_of};
+use crate::model::{Dtype, weights};
+use anyhow::{Context, Result};
+use burn::tensor::{Tensor, TensorData};
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// Where a stage stands besides its tensors. Draws are named, so no generator state is kept.
+#[derive(Serialize, Deserialize)]
+struct State<T> {
+    step: u64,
+    optimiser_steps: u64,
+    rest: T,
+}
+
+/// Saves everything the next attempt needs to go on after `step` as if nothing had happened: behind every
+/// candidate, and whenever one is due. Draws are named, so when it is saved changes no result. The last step is no
+/// place to stop: what is left of the stage is shorter than what a new attempt would have to do again.
+pub fn checkpoint<T: Serialize>(
+    io: &mut Io,
+    (step, total): (u64, u64),
+    is_candidate: bool,
+    adam: &Adam,
+    rest: &T,
+) -> Result<()> {
+    if step == total {
+        return Ok(());
+    }
+    // Asked in every step, candidate or not: a stage that never asked is ended by SIGTERM at once.
+    let is_due = io.is_checkpoint_due();
+    if !(is_candidate || is_due) {
+        return Ok(());
+    }
+    let mut tensors = BTreeMap::new();
+    for (name, list) in adam.lists() {
+        for (index, tensor) in list.iter().enumerate() {
+            tensors.insert(format!("{name}.{index}"), (values_of(tensor.clone())?, tensor.dims().to_vec()));
+        }
+    }
+    let state = State { step, optimiser_steps: adam.steps, rest };
+    io.save_checkpoint(step, |directory| {
+        weights::write(&tensors, Dtype::F32, &directory.join("state.safetensors"))?;
+        fs::write(directory.join("state.json"), serde_json::to_vec(&state)?).context("write state.json")
+    })
+}
+
+/// Takes up an earlier attempt's state: `adam` becomes what it was, and the next step is returned with the rest.
+/// A checkpoint that cannot be read costs the work it held, not the stage.
+pub fn resume<T: for<'a> Deserialize<'a>>(io: &mut Io, adam: &mut Adam) -> Result<Option<(u64, T)>> {
+    let Some(directory) = io.resume_from()? else { return Ok(None) };
+    match read_state(&directory, adam) {
+        Ok((step, rest)) => {
+            tracing::info!("resuming after step {step}");
+            Ok(Some((step, rest)))
+        }
+        Err(error) => {
+            tracing::warn!("starting anew, not from the checkpoint: {error:#}");
+            io.start_anew()?;
+            Ok(None)
+        }
+    }
+}
+
+/// `adam` is changed only when all of it was read.
+fn read_state<T: for<'a> Deserialize<'a>>(directory: &Path, adam: &mut Adam) -> Result<(u64, T)> {
+    let read = |name: &str| fs::read(directory.join(name)).with_context(|| format!("read {name}"));
+    let state: State<T> = serde_json::from_slice(&read("state.json")?).context("read state.json")?;
+    let bytes = read("state.safetensors")?;
+    let file = SafeTensors::deserialize(&bytes).context("read state.safetensors")?;
+    let device = adam.tensors.first().map(Tensor::device).context("nothing is trained")?;
+    let lists = adam.lists().map(|(name, list)| -> Result<Vec<Tensor<2>>> {
+        let one = |(index, tensor): (usize, &Tensor<2>)| {
+            let values = artifact::read(&file, &format!("{name}.{index}"), tensor.dims())?;
+            Ok(Tensor::from_data(TensorData::new(values, tensor.dims()), &device))
+        };
+        list.iter().enumerate().map(one).collect()
+    });
+    let [tensors, means, squares, averages] = lists;
+    (adam.tensors, adam.means, adam.squares, adam.averages) = (tensors?, means?, squares?, averages?);
+    adam.steps = state.optimiser_steps;
+    Ok((state.step, state.rest))
+}

@@ -1,0 +1,110 @@
+//! Prompts with several answers and what is preferred among them, as tokens of a model. Knows no tensor.
+
+use super::{Sequence, sequence};
+use crate::data::{self, Preference, Sieve};
+use crate::model::Artifact;
+use crate::model::memory::Load;
+use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
+use std::path::Path;
+
+/// One prompt's answers, and the preferences among them: `(chosen, rejected)` as indices of `rows`.
+pub struct Group {
+    pub id: String,
+    pub prompt: String,
+    pub prompt_group: String,
+    pub rows: Vec<Sequence>,
+    pub pairs: Vec<(usize, usize)>,
+}
+
+impl Group {
+    /// The answers from best to worst.
+    ///
+    /// # Errors
+    /// The preferences leave two of them unordered, or go round in circles.
+    pub fn ranking(&self) -> Result<Vec<usize>> {
+        let mut wins = vec![0; self.rows.len()];
+        self.pairs.iter().for_each(|(better, _)| wins[*better] += 1);
+        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        order.sort_by_key(|row| std::cmp::Reverse(wins[*row]));
+        // In a full order the best of n wins n − 1 times, the next one once less, …
+        if order.iter().rev().enumerate().any(|(below, row)| wins[*row] != below) {
+            bail!("row `{}` is no full ranking without ties, which `loss: plackett-luce` needs", self.id);
+        }
+        Ok(order)
+    }
+}
+
+/// Reads preferences and tokenises them, cut to `max_tokens`; `end` is put behind each answer.
+///
+/// # Errors
+/// The file cannot be read, or more rows are bad than may be left out.
+pub fn groups(
+    artifact: &Artifact,
+    (port, data): (&str, &Path),
+    end: Option<u32>,
+    max_tokens: usize,
+    sieve: &mut Sieve,
+) -> Result<Vec<Group>> {
+    let max_tokens = max_tokens.min(artifact.model.config.context);
+    let group = |preference: &Preference| -> Result<(Group, usize)> {
+        let row = |answer: &String| {
+            sequence(artifact, (&preference.prompt, answer), end, max_tokens)
+                .with_context(|| format!("row `{}` of `{port}`", preference.id))
+        };
+        let rows = preference.answers.iter().map(row).collect::<Result<Vec<_>>>()?;
+        let cut = rows.iter().filter(|(_, is_cut)| *is_cut).count();
+        let rows = rows.into_iter().map(|(sequence, _)| sequence).collect();
+        let Preference { id, group, prompt, pairs, .. } = preference.clone();
+        Ok((Group { id, prompt: prompt.to_string(), prompt_group: group, rows, pairs }, cut))
+    };
+    let preferences = data::preferences(data, sieve)?;
+    let all: Vec<Result<(Group, usize)>> = preferences.par_iter().map(group).collect();
+    let mut groups = Vec::with_capacity(all.len());
+    for found in all {
+        if let Some((group, cut)) = sieve.take(found)? {
+            sieve.truncated += cut as u64;
+            groups.push(group);
+        }
+    }
+    if groups.is_empty() {
+        bail!("read {}: every row was left out", data.display());
+    }
+    Ok(groups)
+}
+
+/// What one part of a batch of so many groups asks of memory.
+pub fn load_of_groups(
+    groups: &[Group],
+    at_once: Option<usize>,
+    batch: usize,
+    recomputes: bool,
+    has_predictions: bool,
+) -> Load {
+    let most = |of: fn(&Group) -> usize| groups.iter().map(of).max().unwrap_or(0);
+    let answers = most(|group| group.rows.len());
+    let rows = at_once.map_or(batch * answers, |at_once| at_once.max(answers));
+    let tokens = most(|group| group.rows.iter().map(|row| row.ids.len()).max().unwrap_or(0));
+    let predicted = if has_predictions { rows * tokens } else { 0 };
+    Load { rows, tokens, predicted, trained: 1, read: 0, decoded: 0, is_full: false, recomputes }
+}
+
+/// Groups that go through the model together: about `at_once` rows of like length, no group torn apart.
+pub fn parts_of_groups(groups: &[&Group], at_once: Option<usize>) -> Vec<Vec<usize>> {
+    let longest = |group: &Group| group.rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
+    let mut order: Vec<usize> = (0..groups.len()).collect();
+    let Some(at_once) = at_once else { return vec![order] };
+    order.sort_by_key(|group| longest(groups[*group]));
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    let mut room = 0;
+    for group in order {
+        let rows = groups[group].rows.len();
+        if rows > room {
+            parts.push(Vec::new());
+            room = at_once.max(rows);
+        }
+        room -= rows;
+        parts.last_mut().expect("one was pushed").push(group);
+    }
+    parts
+}
