@@ -1,5 +1,5 @@
-//! Training that is killed goes on to the bytes it would have given undisturbed: at ten random steps of each kind, by
-//! SIGTERM (which leaves a checkpoint of that very step) and by SIGKILL (which does not). With what a checkpoint must
+//! Training that is killed goes on to the bytes it would have given undisturbed: up to ten times in each kind, at random
+//! steps or while it starts again, by SIGTERM (which leaves a checkpoint) and by SIGKILL (which does not). With what a checkpoint must
 //! hold of each: moments of the optimiser, a KL controller on its way, moving averages, the place in the data.
 
 #[path = "support/program.rs"]
@@ -83,7 +83,7 @@ fn a_training_killed_at_ten_random_steps_gives_the_bytes_of_an_undisturbed_one()
     let undisturbed = job();
     let stages = ["base", "sft", "full", "rm", "ppo", "dpo"];
     let expected = contents(&undisturbed, &stages);
-    // Twice is once: nothing of it hangs on time or on the number of threads.
+    // Twice is once: nothing of it hangs on time.
     let again = job();
     assert_eq!(contents(&again, &stages), expected);
 

@@ -53,7 +53,10 @@ pub fn of(io: &mut Io) -> Result<Device> {
 pub fn class(device: &Device) -> String {
     match device.identity() {
         Some(identity) => {
-            format!("wgpu {} {}", if cfg!(feature = "vulkan") { "spir-v" } else { "wgsl" }, identity.name)
+            let shaders = if cfg!(feature = "vulkan") { "spir-v" } else { "wgsl" };
+            let fused = if cfg!(feature = "fusion") { " fused" } else { "" };
+            let tuned = if cfg!(feature = "autotune") { " autotuned" } else { "" };
+            format!("wgpu {shaders}{fused}{tuned} {}", identity.name)
         }
         None => format!("cpu {}", instruction_set()),
     }

@@ -7,7 +7,7 @@ use crate::io::Io;
 use crate::model::{Artifact, Dtype};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Sequence};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let device = device::of(io)?;
     let model = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
     let baseline = Artifact::load_beside(io.input("baseline")?, &model)?;
+    baseline.same_tokens_as(&model.tokenizer_digest).context("connect `baseline`")?;
     let answers = answers::read(io.input("answers")?)?;
     let join = |row: &answers::Row| Sequence {
         ids: [row.prompt_ids.as_slice(), &row.answer_ids].concat(),

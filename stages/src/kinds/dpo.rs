@@ -12,7 +12,7 @@ use crate::model::{Adapter, Artifact, Decoder, Dtype, LoraParameters, Trained};
 use crate::rl::{self, DirectLoss, SlopedPairs};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Group, Pass, Schedule, Sequence};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -186,7 +186,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let reference = match io.optional_input("reference") {
         Some(path) => {
             let reference = Artifact::load_beside(path, &policy)?;
-            reference.same_tokens_as(&policy.tokenizer_digest)?;
+            reference.same_tokens_as(&policy.tokenizer_digest).context("connect `reference`")?;
             (reference.model, reference.adapter)
         }
         None => (policy.model.clone(), policy.adapter.clone()),
@@ -217,7 +217,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         Some(found) => found,
         None => {
             let all: Vec<&Group> = groups.iter().chain(&heldout).collect();
-            let references = log_probs(&reference.0, reference.1.as_ref(), &all)?;
+            let references = log_probs(&reference.0, reference.1.as_ref(), &all, parameters.micro_batch)?;
             (0, Stand { references, ..Stand::default() })
         }
     };
@@ -289,10 +289,15 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 const READ_ROWS: usize = 64;
 
 /// log π of each answer of the groups, one after the other.
-fn log_probs(model: &Decoder, adapter: Option<&Adapter>, groups: &[&Group]) -> Result<Vec<f64>> {
+fn log_probs(
+    model: &Decoder,
+    adapter: Option<&Adapter>,
+    groups: &[&Group],
+    at_once: Option<usize>,
+) -> Result<Vec<f64>> {
     let rows: Vec<&Sequence> = groups.iter().flat_map(|group| &group.rows).collect();
     let mut out = Vec::with_capacity(rows.len());
-    for rows in rows.chunks(READ_ROWS) {
+    for rows in rows.chunks(at_once.unwrap_or(READ_ROWS)) {
         out.extend(sums(&train::predicted(model, adapter, rows, 1.0)?.log_probs, rows));
     }
     Ok(out)
@@ -329,7 +334,7 @@ fn measure(
     step: u64,
     of_training: &[(&str, f64)],
 ) -> Result<()> {
-    let ours = log_probs(&policy.model, Some(adapter), &heldout.iter().collect::<Vec<_>>())?;
+    let ours = log_probs(&policy.model, Some(adapter), &heldout.iter().collect::<Vec<_>>(), parameters.micro_batch)?;
     let (mut table, mut first) = (Vec::new(), 0);
     for (group, reference) in heldout.iter().zip(references) {
         let ratios = rl::log_ratios(&ours[first..first + group.rows.len()], reference);

@@ -52,7 +52,7 @@ pub const KIND: Kind = Kind {
         Metric {
             name: "kl",
             direction: Direction::Lower,
-            doc: "mean KL to the reference per answer, nats (sum of log π − log π_ref)",
+            doc: "mean KL to the reference per answer, nats: the sum of `kl.estimate` over its tokens, at the temperature of sampling",
         },
         Metric { name: "entropy", direction: Direction::Neutral, doc: "mean policy entropy per token, nats" },
         Metric {
@@ -65,7 +65,11 @@ pub const KIND: Kind = Kind {
             direction: Direction::Lower,
             doc: "share of tokens that the clip held back, in the last epoch",
         },
-        Metric { name: "ratio_max", direction: Direction::Lower, doc: "largest ratio in the last epoch" },
+        Metric {
+            name: "ratio_max",
+            direction: Direction::Lower,
+            doc: "largest ratio in the last epoch, mean over the updates",
+        },
         Metric {
             name: "score_sd",
             direction: Direction::Neutral,
@@ -199,7 +203,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let answers = rollout::sample(&parameters, &models, &adam, &batch, &stops, draw("token"), step)?;
         let generated = Instant::now();
         let rollout = rollout::score(&parameters, &models, &adam, &batch, answers)?;
-        let names = || train::named(numbers.iter().map(|row| questions[*row].id.as_str()));
+        let names = |rows: &[usize]| train::named(rows.iter().map(|row| questions[numbers[*row]].id.as_str()));
         tally.constant = if rollout.has_constant_scores() { tally.constant + 1 } else { 0 };
         if tally.constant == CONSTANT_ROLLOUTS {
             rollout.refuse_constant_scores(&parameters)?;
@@ -228,8 +232,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         }
         let lengths: Vec<f64> = rollout.rows.iter().map(|row| row.completion().len() as f64).collect();
         let (score, kl) = (rl::mean(&rollout.scores), rl::mean(&kl));
-        let has_critic = models.critic.is_some();
-        let now = [
+        let mut now = vec![
             ("reward", score),
             ("score_sd", rl::standard_deviation(&rollout.scores)),
             ("kl", kl),
@@ -238,16 +241,17 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             ("approx_kl", updated.ratio.approx_kl),
             ("clip_fraction", updated.ratio.clip_fraction),
             ("ratio_max", updated.ratio.max),
-            // Without a critic there is nothing to explain, and no loss.
-            ("value_loss", updated.value_loss),
-            ("explained_variance", if has_critic { rollout::explained(&rollout, &estimates) } else { 0.0 }),
             ("length", rl::mean(&lengths)),
             ("eos_share", rollout.ended as f64 / parameters.batch as f64),
             ("repetition", rollout.repetition()),
         ];
+        if models.critic.is_some() {
+            now.push(("value_loss", updated.value_loss));
+            now.push(("explained_variance", rollout::explained(&rollout, &estimates)));
+        }
         tally.updates += 1;
         tally.first_ratio_error = tally.first_ratio_error.max(updated.first_ratio_error);
-        for (name, value) in now {
+        for (name, value) in now.iter().copied() {
             *tally.sums.entry(name.to_owned()).or_default() += value;
         }
         let done = step + 1;
@@ -276,6 +280,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
                 now.iter().map(|(name, _)| (*name, tally.sums[*name] / tally.updates as f64)).collect();
             metrics.extend([("first_ratio_error", tally.first_ratio_error), ("beta", tally.beta)]);
             metrics.extend(sieve.metrics());
+            if models.critic.is_none() {
+                // Nothing was there to explain, and no loss: no number, so that no gate passes on one.
+                metrics.extend([("value_loss", f64::NAN), ("explained_variance", f64::NAN)]);
+            }
             io.candidate(done, &metrics)?;
             tally = Tally { beta: tally.beta, constant: tally.constant, ..Tally::default() };
         }
@@ -308,6 +316,7 @@ fn load(io: &Io, parameters: &Ppo, draw: Draw, device: &burn::tensor::Device) ->
     let reference = match (io.optional_input("reference"), parameters.kl.reference) {
         (Some(path), Reference::Incoming) => {
             let reference = Artifact::load_beside(path, &policy)?;
+            reference.same_tokens_as(&policy.tokenizer_digest).context("connect `reference`")?;
             Some((reference.model, reference.adapter))
         }
         (Some(_), _) => bail!("choose a reference: one is connected to `reference`, and `kl.reference` names another"),
@@ -315,7 +324,7 @@ fn load(io: &Io, parameters: &Ppo, draw: Draw, device: &burn::tensor::Device) ->
         (None, Reference::Base) => Some((policy.model.clone(), None)),
         (None, Reference::Ema) => None,
     };
-    reward.same_tokens_as(&policy.tokenizer_digest)?;
+    reward.same_tokens_as(&policy.tokenizer_digest).context("connect `reward`")?;
     let reward_adapter = reward.adapter.clone();
     let reward_adapter =
         reward_adapter.context("load the reward model: it has no adapter; connect a stage of kind rm")?;

@@ -224,7 +224,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     // 5. The candidate.
     let model = weights::with_tensors(&model, &adam.tensors);
     let heldout: Vec<&Sequence> = heldout.iter().map(|row| &documents[*row]).collect();
-    let heldout_loss = train::mean_loss(&model, None, &heldout, parameters.batch)?;
+    let heldout_loss = train::mean_loss(&model, None, &heldout, parameters.micro_batch.unwrap_or(parameters.batch))?;
     let directory = io.candidate_dir(parameters.steps)?.join("model");
     fs::rename(&made, &directory).with_context(|| format!("create {}", directory.display()))?;
     weights::save(&model, &BTreeMap::new(), Dtype::F32, &directory)?;

@@ -230,6 +230,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             held.iter().rev().map(|group| groups.remove(*group)).collect()
         }
     };
+    if parameters.loss == RankingLoss::PlackettLuce {
+        // Now, and not at the step that would first draw a bad one.
+        groups.iter().try_for_each(|group| group.ranking().map(drop))?;
+    }
     let training: Vec<usize> = (0..groups.len()).collect();
 
     // 2. Adapter and head: the incoming ones, or new.
@@ -247,6 +251,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let memory = memory::estimate(&artifact.model.config, &parameters.lora, parameters.dtype, load);
     io.expects(memory, "`micro_batch`, `max_tokens` or `lora.rank`")?;
     let (first, mut losses) = train::resume(io, &mut adam)?.unwrap_or((0, Vec::new()));
+    let at_once = parameters.micro_batch.unwrap_or(MEASURED_ROWS);
     for step in first..total {
         // 3. All answers of a prompt go forward once.
         let batch: Vec<&Group> =
@@ -278,9 +283,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let is_candidate = train::is_candidate(done, parameters.checkpoint_every, total);
         if is_candidate {
             let mut adapter = start.with_tensors(&adam.tensors);
-            normalize(&artifact, &mut adapter, &groups, parameters.normalize)?;
+            normalize(&artifact, &mut adapter, &groups, parameters.normalize, at_once)?;
             let of_training = [&[("loss", rl::mean(&losses))][..], &sieve.metrics()].concat();
-            measure(io, &artifact, &adapter, &heldout, done, &of_training)?;
+            measure(io, &artifact, &adapter, &heldout, done, &of_training, at_once)?;
             losses.clear();
         }
         train::checkpoint(io, (done, total), is_candidate, &adam, &losses)?;
@@ -334,10 +339,15 @@ fn objective(parameters: &Rm, groups: &[&Group], scores: &[f64], prompts: usize)
 
 /// Rows scored at once when measuring.
 const MEASURED_ROWS: usize = 64;
-const RELIABILITY_BINS: usize = 10;
 
 /// Sets offset and spread so that rewards of the training answers have mean 0 (and standard deviation 1).
-fn normalize(artifact: &Artifact, adapter: &mut Adapter, groups: &[Group], how: Normalize) -> Result<()> {
+fn normalize(
+    artifact: &Artifact,
+    adapter: &mut Adapter,
+    groups: &[Group],
+    how: Normalize,
+    at_once: usize,
+) -> Result<()> {
     (adapter.offset, adapter.spread) = (0.0, 1.0);
     if how == Normalize::None {
         return Ok(());
@@ -345,7 +355,7 @@ fn normalize(artifact: &Artifact, adapter: &mut Adapter, groups: &[Group], how: 
     // A few hundred answers fix a mean to a few hundredths of their spread; taken evenly, since files may be sorted.
     let rows: Vec<&[u32]> = groups.iter().flat_map(|group| group.rows.iter().map(|row| row.ids.as_slice())).collect();
     let rows: Vec<&[u32]> = rows.iter().copied().step_by(rows.len().div_ceil(256)).collect();
-    let rewards = train::rewards(&artifact.model, adapter, &rows, MEASURED_ROWS)?;
+    let rewards = train::rewards(&artifact.model, adapter, &rows, at_once)?;
     adapter.offset = rl::mean(&rewards);
     if how == Normalize::Spread {
         let spread = rl::standard_deviation(&rewards);
@@ -365,9 +375,10 @@ fn measure(
     heldout: &[Group],
     step: u64,
     of_training: &[(&str, f64)],
+    at_once: usize,
 ) -> Result<()> {
     let rows: Vec<&[u32]> = heldout.iter().flat_map(|group| group.rows.iter().map(|row| row.ids.as_slice())).collect();
-    let scores = train::rewards(&artifact.model, adapter, &rows, MEASURED_ROWS)?;
+    let scores = train::rewards(&artifact.model, adapter, &rows, at_once)?;
     let lengths: Vec<f64> =
         heldout.iter().flat_map(|group| group.rows.iter().map(|row| row.completion().len() as f64)).collect();
     let (mut table, mut deltas, mut first) = (Vec::new(), Vec::new(), 0);
@@ -392,7 +403,7 @@ fn measure(
         first += group.rows.len();
     }
     let (confident, right): (Vec<f64>, Vec<f64>) = deltas.iter().map(|delta| rl::confidence(*delta)).unzip();
-    let reliability = rl::reliability(&confident, &right, RELIABILITY_BINS);
+    let reliability = rl::reliability(&confident, &right, 10);
     let column = |number: fn(&Measured) -> f64| table.iter().map(number).collect::<Vec<f64>>();
     let (chosen, rejected) = (column(|row| row.score_chosen), column(|row| row.score_rejected));
     let accuracy = rl::accuracy(&deltas);

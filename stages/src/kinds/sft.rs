@@ -235,7 +235,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let is_candidate = train::is_candidate(done, parameters.checkpoint_every, total);
         if is_candidate {
             let (model, adapter) = with(&adam);
-            let heldout_loss = train::mean_loss(&model, adapter.as_ref(), &heldout, parameters.batch)?;
+            let heldout_loss = train::mean_loss(
+                &model,
+                adapter.as_ref(),
+                &heldout,
+                parameters.micro_batch.unwrap_or(parameters.batch),
+            )?;
             let loss = rl::mean(&losses);
             match &adapter {
                 Some(adapter) => artifact.save_with(adapter, &io.candidate_dir(done)?)?,

@@ -177,7 +177,7 @@ impl Artifact {
     /// Refuses to read the ids of one tokenizer by another.
     pub fn same_tokens_as(&self, digest: &str) -> Result<()> {
         if self.tokenizer_digest != digest {
-            bail!("score answers: the reward model has another tokenizer than the model that answered");
+            bail!("read one model's tokens by another: their tokenizers differ");
         }
         Ok(())
     }

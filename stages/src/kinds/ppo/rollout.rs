@@ -46,9 +46,15 @@ pub fn sample(
     generate::answer(&models.policy.model, Some(&actor), prompts, parameters.max_new_tokens, stops, choice, at_once)
 }
 
-/// Rows that the policy learns from in one optimiser step of the first epoch.
+/// Rows that the policy learns from in one optimiser step, at most.
 pub fn minibatch(parameters: &Ppo) -> usize {
     parameters.batch.div_ceil(parameters.minibatches)
+}
+
+/// Where each minibatch lies among the rows of an epoch: as many as asked for, of sizes that differ by one at most.
+pub fn minibatches(parameters: &Ppo) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+    let (rows, number) = (parameters.batch, parameters.minibatches);
+    (0..number).map(move |at| at * rows / number..(at + 1) * rows / number)
 }
 
 pub fn score(
@@ -84,8 +90,7 @@ pub fn score(
     };
     let (mut entropy, mut tokens) = (0.0, 0);
     // In the parts of the first epoch: equal numbers come of equal sums, and its first ratios are 1 to the last bit.
-    for first in (0..out.rows.len()).step_by(minibatch(parameters)) {
-        let last = out.rows.len().min(first + minibatch(parameters));
+    for std::ops::Range { start: first, end: last } in minibatches(parameters) {
         let lengths: Vec<usize> = out.rows[first..last].iter().map(|row| row.ids.len()).collect();
         for part in train::parts(&lengths, parameters.micro_batch) {
             let numbers: Vec<usize> = part.iter().map(|row| first + row).collect();

@@ -2,7 +2,7 @@
 
 use super::Models;
 use super::parameters::{KlPlace, Ppo};
-use super::rollout::{Estimates, Rollout, minibatch};
+use super::rollout::{Estimates, Rollout, minibatches};
 use crate::draw::Draw;
 use crate::model::predict::Slopes;
 use crate::model::{Adapter, Decoder, Trained};
@@ -41,7 +41,7 @@ struct Sums {
 }
 
 impl Update<'_> {
-    pub fn run(&self, adam: &mut Adam, rate: f64, draw: Draw, names: &dyn Fn() -> String) -> Result<Updated> {
+    pub fn run(&self, adam: &mut Adam, rate: f64, draw: Draw, names: &dyn Fn(&[usize]) -> String) -> Result<Updated> {
         let Update { parameters, rollout, step, .. } = *self;
         let mut last = Sums::default();
         let (mut loss, mut norm, mut first_ratio_error) = (0.0, 0.0, 0.0);
@@ -52,10 +52,11 @@ impl Update<'_> {
                 _ => draw.order(step * parameters.epochs + epoch, rollout.rows.len()),
             };
             last = Sums::default();
-            for (number, picked) in order.chunks(minibatch(parameters)).enumerate() {
+            for (number, place) in minibatches(parameters).enumerate() {
+                let picked = &order[place];
                 let (gradients, sums) = self.gradients(adam, picked)?;
                 loss = sums.loss;
-                norm = adam.step(rate, loss, gradients, || format!("answers to {}", names()))?;
+                norm = adam.step(rate, loss, gradients, || format!("answers to {}", names(picked)))?;
                 if epoch == 0 && number == 0 {
                     let clip = parameters.clip;
                     first_ratio_error = rl::ratio_statistics(&sums.new, &sums.old, &sums.advantages, clip).max_error;
