@@ -101,21 +101,17 @@ fn decode(
             }
         };
         let logits = model.logits(hidden);
-        let (mut next, mut host_next) = match is_host(&device) {
+        let mut next = match is_host(&device) {
             true => {
                 let ids = choose_on_host(&values_of(logits)?, model.config.vocabulary, choice, &draws)?;
-                (Batch::upload(&ids, &device), ids)
+                Batch::upload(&ids, &device)
             }
-            false => (choose_on_device(logits, choice, &draws, &device), Vec::new()),
+            false => choose_on_device(logits, choice, &draws, &device),
         };
         unread.push(next.clone());
         let is_last = token + 1 == max_new;
         if unread.len() == between || is_last {
-            let ids = match between {
-                1 => host_next.clone(),
-                _ => read(std::mem::take(&mut unread))?,
-            };
-            unread.clear();
+            let ids = read(std::mem::take(&mut unread))?;
             for ids in ids.chunks_exact(alive.len()) {
                 for (at, id) in alive.iter().zip(ids) {
                     if *id as usize >= model.config.vocabulary {
@@ -138,13 +134,9 @@ fn decode(
                 alive = going.iter().map(|slot| alive[*slot]).collect();
                 next =
                     next.select(0, Batch::upload(&going.iter().map(|slot| *slot as u32).collect::<Vec<_>>(), &device));
-                host_next = host_next
-                    .is_empty()
-                    .then(Vec::new)
-                    .unwrap_or_else(|| going.iter().map(|slot| host_next[*slot]).collect());
             }
         }
-        let batch = cache.next(&model.config, next, host_next);
+        let batch = cache.next(&model.config, next);
         hidden = model.hidden(adapter, &batch, Some(&mut cache));
     }
     Ok(answers)

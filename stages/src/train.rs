@@ -8,7 +8,7 @@ mod sequences;
 
 pub use adam::{Adam, AdamForm, AdamSettings};
 pub use checkpoint::{checkpoint, resume};
-pub use groups::{Group, groups, load_of_groups, parts_of_groups};
+pub use groups::{Group, groups_apart, load_of_groups, parts_of_groups};
 pub use sequences::{Sequence, prompts, sequence};
 
 use crate::draw::Draw;
@@ -281,6 +281,11 @@ pub fn batch_size(batch: usize, rows: usize) -> usize {
         tracing::warn!("`batch` {batch} is more than the {rows} there are to train on; each step takes all of them");
     }
     batch.min(rows)
+}
+
+/// Steps in which so many epochs go by, the last one begun counted; at least one.
+pub fn steps(epochs: f64, rows: usize, batch: usize) -> u64 {
+    ((epochs * rows as f64 / batch as f64).ceil() as u64).max(1)
 }
 
 /// Splits rows (or groups of rows) into training and held-out by the draw's order; at least one of each.

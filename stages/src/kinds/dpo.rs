@@ -195,21 +195,15 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     // 1. Prompts with their answers as tokens; held-out prompts apart.
     let end = parameters.ends.then(|| policy.end(parameters.stop_token)).transpose()?;
     let mut sieve = io.sieve();
-    let mut groups = train::groups(&policy, ("data", io.input("data")?), end, parameters.max_tokens, &mut sieve)?;
-    let heldout: Vec<Group> = match io.optional_input("heldout") {
-        Some(path) => train::groups(&policy, ("heldout", path), end, parameters.max_tokens, &mut sieve)?,
-        None => {
-            let (_, held) = train::split(&draw("split").order(0, groups.len()), parameters.heldout)?;
-            held.iter().rev().map(|group| groups.remove(*group)).collect()
-        }
-    };
+    let (groups, heldout) =
+        train::groups_apart(&policy, io, end, parameters.max_tokens, (draw("split"), parameters.heldout), &mut sieve)?;
     let training: Vec<usize> = (0..groups.len()).collect();
 
     // 2. What the reference says, once for all epochs and attempts.
     let start = policy.start_adapter(&parameters.lora, draw("adapter"))?;
     let mut adam = Adam::new(start.tensors(), AdamSettings::default());
     let size = train::batch_size(parameters.batch, groups.len());
-    let total = ((parameters.epochs * groups.len() as f64 / size as f64).ceil() as u64).max(1);
+    let total = train::steps(parameters.epochs, groups.len(), size);
     let load = train::load_of_groups(&groups, parameters.micro_batch, size, parameters.recompute, true);
     let memory = memory::estimate(&policy.model.config, &parameters.lora, parameters.dtype, load);
     io.expects(memory, "`micro_batch`, `max_tokens` or `lora.rank`")?;
@@ -255,10 +249,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
                     let weight = 1.0 / (batch.len() * group.pairs.len()) as f64;
                     loss += weight * pairs.losses.iter().sum::<f64>();
                     let mut of_rows = vec![0.0; group.rows.len()];
-                    for (pair, (better, worse)) in group.pairs.iter().enumerate() {
-                        of_rows[*better] += weight * pairs.chosen[pair];
-                        of_rows[*worse] += weight * pairs.rejected[pair];
-                    }
+                    group.spread(&pairs, weight, &mut of_rows);
                     for (row, slope) in group.rows.iter().zip(of_rows) {
                         slopes.extend(std::iter::repeat_n(slope, row.completion().len()));
                     }
@@ -316,8 +307,7 @@ fn sums(tokens: &[f64], rows: &[&Sequence]) -> Vec<f64> {
 
 /// The loss of each pair of a group, and its slopes by the log-probabilities of its two answers.
 fn compared(parameters: &Dpo, group: &Group, ratios: &[f64]) -> SlopedPairs {
-    let side = |pick: fn(&(usize, usize)) -> usize| group.pairs.iter().map(|pair| ratios[pick(pair)]).collect();
-    let (chosen, rejected): (Vec<f64>, Vec<f64>) = (side(|pair| pair.0), side(|pair| pair.1));
+    let (chosen, rejected) = group.sides(ratios);
     let length = |row: usize| group.rows[row].completion().len();
     let lengths: Vec<(usize, usize)> = group.pairs.iter().map(|pair| (length(pair.0), length(pair.1))).collect();
     rl::direct_loss(parameters.loss, &chosen, &rejected, &lengths, parameters.beta, parameters.label_smoothing)

@@ -222,14 +222,14 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     // 1. Prompts with their answers as tokens; held-out prompts apart.
     let end = parameters.ends.then(|| artifact.end(parameters.stop_token)).transpose()?;
     let mut sieve = io.sieve();
-    let mut groups = train::groups(&artifact, ("data", io.input("data")?), end, parameters.max_tokens, &mut sieve)?;
-    let heldout: Vec<Group> = match io.optional_input("heldout") {
-        Some(path) => train::groups(&artifact, ("heldout", path), end, parameters.max_tokens, &mut sieve)?,
-        None => {
-            let (_, held) = train::split(&draw("split").order(0, groups.len()), parameters.heldout)?;
-            held.iter().rev().map(|group| groups.remove(*group)).collect()
-        }
-    };
+    let (groups, heldout) = train::groups_apart(
+        &artifact,
+        io,
+        end,
+        parameters.max_tokens,
+        (draw("split"), parameters.heldout),
+        &mut sieve,
+    )?;
     if parameters.loss == RankingLoss::PlackettLuce {
         // Now, and not at the step that would first draw a bad one.
         groups.iter().try_for_each(|group| group.ranking().map(drop))?;
@@ -246,7 +246,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let start = Adapter { offset: 0.0, spread: 1.0, ..start };
     let mut adam = Adam::new(start.tensors(), AdamSettings::default());
     let size = train::batch_size(parameters.batch, groups.len());
-    let total = ((parameters.epochs * groups.len() as f64 / size as f64).ceil() as u64).max(1);
+    let total = train::steps(parameters.epochs, groups.len(), size);
     let load = train::load_of_groups(&groups, parameters.micro_batch, size, parameters.recompute, false);
     let memory = memory::estimate(&artifact.model.config, &parameters.lora, parameters.dtype, load);
     io.expects(memory, "`micro_batch`, `max_tokens` or `lora.rank`")?;
@@ -302,8 +302,7 @@ fn objective(parameters: &Rm, groups: &[&Group], scores: &[f64], prompts: usize)
         let scores = &scores[first..first + group.rows.len()];
         let slopes = &mut slopes[first..first + group.rows.len()];
         first += group.rows.len();
-        let side = |pick: fn(&(usize, usize)) -> usize| group.pairs.iter().map(|pair| scores[pick(pair)]).collect();
-        let (chosen, rejected): (Vec<f64>, Vec<f64>) = (side(|pair| pair.0), side(|pair| pair.1));
+        let (chosen, rejected) = group.sides(scores);
         let mut of_pairs = rl::centring_penalty(&chosen, &rejected).weighted(&vec![parameters.centring; chosen.len()]);
         let pair_loss = match parameters.loss {
             RankingLoss::BradleyTerry => Some(rl::PairLoss::BradleyTerry),
@@ -327,12 +326,7 @@ fn objective(parameters: &Rm, groups: &[&Group], scores: &[f64], prompts: usize)
         }
         let weight = of_prompt / group.pairs.len() as f64;
         loss += weight * of_pairs.losses.iter().sum::<f64>();
-        for ((better, worse), (chosen, rejected)) in
-            group.pairs.iter().zip(of_pairs.chosen.iter().zip(&of_pairs.rejected))
-        {
-            slopes[*better] += weight * chosen;
-            slopes[*worse] += weight * rejected;
-        }
+        group.spread(&of_pairs, weight, slopes);
     }
     Ok((loss, slopes))
 }

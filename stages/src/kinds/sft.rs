@@ -203,7 +203,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         None => (weights::with_tensors(&artifact.model, &adam.tensors), None),
     };
     let size = train::batch_size(parameters.batch, training.len());
-    let total = ((parameters.epochs * training.len() as f64 / size as f64).ceil() as u64).max(1);
+    let total = train::steps(parameters.epochs, training.len(), size);
     let rows_at_once = parameters.micro_batch.unwrap_or(size).min(size);
     let load = Load {
         rows: rows_at_once,

@@ -50,10 +50,10 @@ impl Cache {
         self.places = rows.iter().map(|row| self.places[*row]).collect();
     }
 
-    /// One new token for each row; `host_ids` may be empty where the host does not know them.
-    pub fn next(&self, config: &Config, ids: Tensor<1, Int>, host_ids: Vec<u32>) -> Batch {
+    /// One new token for each row.
+    pub fn next(&self, config: &Config, ids: Tensor<1, Int>) -> Batch {
         let device = ids.device();
-        Batch::next(config, ids, host_ids, &self.places, &device)
+        Batch::next(config, ids, &self.places, &device)
     }
 
     /// That all layers have seen the tokens of `batch`.

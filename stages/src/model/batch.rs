@@ -44,8 +44,8 @@ impl Span {
 /// `n` new tokens, padding included.
 pub struct Batch {
     pub spans: Vec<Span>,
-    /// Of the tokens, as far as the host knows them; the others are chosen on the device.
-    pub host_ids: Vec<u32>,
+    /// Of whole rows, `[n]`; in decoding nobody asks, and they may be known to the device alone.
+    pub(super) host_ids: Vec<u32>,
     /// `[n]`.
     pub ids: Tensor<1, Int>,
     /// `[n]`, counted from the first token of each row; where the model learned them.
@@ -114,13 +114,7 @@ impl Batch {
 
     /// One new token a row, in decoding, with what a cache holds of its rows: where their first tokens stand and how many
     /// columns are filled.
-    pub(super) fn next(
-        config: &Config,
-        ids: Tensor<1, Int>,
-        host_ids: Vec<u32>,
-        places: &[(usize, usize)],
-        device: &Device,
-    ) -> Batch {
+    pub(super) fn next(config: &Config, ids: Tensor<1, Int>, places: &[(usize, usize)], device: &Device) -> Batch {
         let positions: Vec<usize> = places.iter().map(|(start, filled)| filled - start).collect();
         let spans = (0..places.len()).map(|at| Span { at, len: 1 }).collect();
         let sight = match is_host(device) {
@@ -132,7 +126,7 @@ impl Batch {
                 Sight::Lines { columns: 1, bias: tensor(bias, [places.len(), 1, 1, seen], device) }
             }
         };
-        Batch::build(config, spans, host_ids, ids, &positions, sight, device)
+        Batch::build(config, spans, Vec::new(), ids, &positions, sight, device)
     }
 
     pub fn tokens(&self) -> usize {

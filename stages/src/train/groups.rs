@@ -1,9 +1,12 @@
 //! Prompts with several answers and what is preferred among them, as tokens of a model. Knows no tensor.
 
-use super::{Sequence, sequence};
+use super::{Sequence, sequence, split};
 use crate::data::{self, Preference, Sieve};
+use crate::draw::Draw;
+use crate::io::Io;
 use crate::model::Artifact;
 use crate::model::memory::Load;
+use crate::rl::SlopedPairs;
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use std::path::Path;
@@ -18,6 +21,19 @@ pub struct Group {
 }
 
 impl Group {
+    /// Of numbers of the answers, those of each pair's chosen and of its rejected one.
+    pub fn sides(&self, of_answers: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        self.pairs.iter().map(|(better, worse)| (of_answers[*better], of_answers[*worse])).unzip()
+    }
+
+    /// Adds the slopes of the pairs, weighted, to those of the answers.
+    pub fn spread(&self, pairs: &SlopedPairs, weight: f64, of_answers: &mut [f64]) {
+        for ((better, worse), (chosen, rejected)) in self.pairs.iter().zip(pairs.chosen.iter().zip(&pairs.rejected)) {
+            of_answers[*better] += weight * chosen;
+            of_answers[*worse] += weight * rejected;
+        }
+    }
+
     /// The answers from best to worst.
     ///
     /// # Errors
@@ -35,11 +51,34 @@ impl Group {
     }
 }
 
+/// Prompts to train on and prompts to measure on: those of the port `heldout`, else a share of the port `data`.
+///
+/// # Errors
+/// A file cannot be read, more rows are bad than may be left out, or there are too few prompts to hold any out.
+pub fn groups_apart(
+    artifact: &Artifact,
+    io: &Io,
+    end: Option<u32>,
+    max_tokens: usize,
+    (draw, share): (Draw, f64),
+    sieve: &mut Sieve,
+) -> Result<(Vec<Group>, Vec<Group>)> {
+    let mut training = groups(artifact, ("data", io.input("data")?), end, max_tokens, sieve)?;
+    let heldout = match io.optional_input("heldout") {
+        Some(path) => groups(artifact, ("heldout", path), end, max_tokens, sieve)?,
+        None => {
+            let (_, held) = split(&draw.order(0, training.len()), share)?;
+            held.iter().rev().map(|group| training.remove(*group)).collect()
+        }
+    };
+    Ok((training, heldout))
+}
+
 /// Reads preferences and tokenises them, cut to `max_tokens`; `end` is put behind each answer.
 ///
 /// # Errors
 /// The file cannot be read, or more rows are bad than may be left out.
-pub fn groups(
+fn groups(
     artifact: &Artifact,
     (port, data): (&str, &Path),
     end: Option<u32>,
