@@ -10,6 +10,7 @@ pub mod gate;
 pub mod graph;
 pub mod json;
 pub mod page;
+pub mod reliability;
 pub mod stages;
 pub mod study;
 

@@ -68,6 +68,13 @@ pub fn work(directory: &Path) -> u8 {
     1
 }
 
+/// A trace that nobody asked for.
+pub fn is_of_trace(line: &str) -> bool {
+    ["stack backtrace:", "note: Some details are omitted, run with `RUST_BACKTRACE"]
+        .iter()
+        .any(|head| line.starts_with(head))
+}
+
 /// What drivers and backends say when there is no room left on a device.
 fn is_of_memory(cause: &str) -> bool {
     let cause = cause.to_lowercase();

@@ -2,11 +2,14 @@
 //! in the end is what comes out undisturbed. The formats on disk are read here once more, by other code than that
 //! which wrote them.
 
+#[path = "support/draws.rs"]
+mod draws;
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/store.rs"]
 mod store;
 
+use draws::Draws;
 use program::{Place, at_work_in, copy_into, place};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::BTreeMap;
@@ -14,7 +17,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// A chain, a diamond, another chain: outputs of one file, of many, of a directory; metrics, items, gates of which one
 /// lets the incumbent go on. None of them takes long, and none gives anything but the same.
@@ -66,19 +69,6 @@ fn finish(job: &Place) -> Ends {
     NAMES.map(end).into()
 }
 
-/// splitmix64: what is drawn hangs on the seed alone.
-struct Draws(u64);
-
-impl Draws {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end.max(1)
-    }
-}
-
 /// Who dies.
 #[derive(Debug)]
 enum Blow {
@@ -118,12 +108,7 @@ fn strike(job: &Place, after: Duration, blow: &Blow) -> bool {
 /// Rounds of: a run killed, a second and a third one killed, a fourth one to the end; until so many were struck while
 /// they ran.
 fn kill(times: usize) {
-    let seed = std::env::var("PIPELINE_KILLS").ok().map_or_else(
-        || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
-        |seed| seed.parse().expect("PIPELINE_KILLS is a number"),
-    );
-    println!("the same again: PIPELINE_KILLS={seed}");
-    let mut draws = Draws(seed);
+    let mut draws = Draws::new();
 
     let undisturbed = job();
     let started = Instant::now();

@@ -7,6 +7,7 @@ mod program;
 use expect_test::{Expect, expect};
 use program::{Place, ROOT, place};
 use std::fs;
+use std::path::Path;
 
 /// A place with data, good and bad.
 fn desk() -> Place {
@@ -104,7 +105,7 @@ fn an_unknown_parameter() {
             6 |   rm_2: {kind: rm, from: {model: sft, data: ./pairs.jsonl}, with: {lora: {rnak: 4}, batchsize: 3}}
               |                                                                                     ^^^^^^^^^
               |
-              = help: there are: batch, centring, checkpoint_every, dtype, ends, epochs, heldout, label_smoothing, lora, loss, lr, margin, max_tokens, micro_batch, normalize, recompute, schedule, stop_token
+              = help: there are: adam, batch, centring, checkpoint_every, dtype, ends, epochs, heldout, label_smoothing, lora, loss, lr, margin, max_tokens, micro_batch, normalize, recompute, schedule, stop_token
 
         "#]],
     );
@@ -567,6 +568,12 @@ fn the_pipelines_of_the_project_hold_no_mistake() {
     let main_job = check("rlhf");
     assert!(main_job.stdout.contains("no mistakes; 7 stages, 7 gates"), "{}", main_job.stdout);
     assert_eq!(main_job.stderr, "");
+    for other in ["stories", "overoptimisation", "ja-reward"] {
+        // Their models and data lie beside the project, not in it.
+        if Path::new(ROOT).join("../shared").is_dir() {
+            assert_eq!(check(other).stderr, "", "{other}");
+        }
+    }
     // What the published table is warned of is true of it: every stage brings its own measurement.
     let table = check("published-table");
     let warnings: Vec<&str> = table.stderr.lines().filter(|line| line.starts_with("warning")).collect();

@@ -1,12 +1,18 @@
-//! Training that is killed goes on to the bytes it would have given undisturbed: up to ten times in each kind, at random
+//! Training that is killed goes on to the bytes it would have given undisturbed: ten times in each kind, at random
 //! steps or while it starts again, by SIGTERM (which leaves a checkpoint) and by SIGKILL (which does not). With what a checkpoint must
 //! hold of each: moments of the optimiser, a KL controller on its way, moving averages, the place in the data.
 
+#[path = "support/draws.rs"]
+mod draws;
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/store.rs"]
+mod store;
 
-use program::{Place, ROOT, copy_into, place, wait_for};
+use draws::Draws;
+use program::{Place, ROOT, copy_into, files, place, wait_for};
 use rustix::process::Signal;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -34,22 +40,29 @@ stages:
     kind: ppo
     from: {policy: base, reward: rm, prompts: data/prompts.jsonl}
     with:
-      steps: 30
+      steps: 25
       batch: 16
-      epochs: 2
-      minibatches: 2
-      micro_batch: 4
+      epochs: 4
+      minibatches: 4
+      micro_batch: 2
+      checkpoint_every: 5
       max_new_tokens: 12
       lr: 0.003
       missing_eos_score: null
+      adam: {form: tensorflow, weight_decay: 0.01}
       kl: {target: 0.05, horizon: 100, reference: ema, ema_decay: 0.9}
   dpo:
     kind: dpo
     from: {policy: base, data: data/pairs.jsonl}
     with: {epochs: 1, batch: 12, max_tokens: 64}
+  kto:
+    kind: kto
+    from: {policy: base, data: data/pairs.jsonl}
+    with: {epochs: 1, batch: 20, max_tokens: 64, micro_batch: 10}
 ";
 
-const KINDS: [(&str, u64); 5] = [("sft", 50), ("full", 50), ("rm", 55), ("ppo", 30), ("dpo", 45)];
+/// With the steps of each.
+const KINDS: [(&str, u64); 6] = [("sft", 50), ("full", 50), ("rm", 55), ("ppo", 25), ("dpo", 45), ("kto", 53)];
 const BLOWS: u64 = 10;
 
 fn job() -> Place {
@@ -72,59 +85,61 @@ fn steps(directory: &Path) -> u64 {
     entries.map(|entry| of(entry.path())).max().unwrap_or(0)
 }
 
-fn contents(place: &Place, stages: &[&str]) -> BTreeMap<String, String> {
-    let run = place.run(&["run", "resume.yaml", "--json", "--device", "cpu"]).expect_exit(0);
-    let events = run.events();
-    stages.iter().map(|stage| ((*stage).to_owned(), events.content(stage).to_owned())).collect()
+/// Whether the last checkpoint of PPO was written between two optimiser steps of one update.
+fn is_inside_an_update(place: &Place) -> bool {
+    let checkpoints = files(&place.at(".pipeline/work")).into_iter().filter(|path| path.ends_with("resume/state.json"));
+    checkpoints.map(|path| fs::read_to_string(path).unwrap()).any(|state| state.contains(r#""midway":[{"#))
+}
+
+/// All that a run of all stages leaves: by key, what the stage gave (candidates, metrics, tables), and its curve without its times.
+fn left(place: &Place) -> BTreeMap<String, (Value, Vec<Value>)> {
+    place.run(&["run", "resume.yaml", "--json", "--device", "cpu"]).expect_exit(0);
+    let records = store::check(&place.at(".pipeline"));
+    let of = |(key, record): (String, Value)| {
+        let attempts = fs::read_dir(place.at(".pipeline/work").join(&key)).unwrap();
+        let curves =
+            attempts.filter_map(|attempt| fs::read_to_string(attempt.unwrap().path().join("metrics.jsonl")).ok());
+        let longest = curves.max_by_key(|curve| curve.lines().count()).unwrap_or_default();
+        let point = |line: &str| {
+            let mut point: Value = serde_json::from_str(line).unwrap();
+            point.as_object_mut().unwrap().remove("seconds");
+            point
+        };
+        let curve = longest.lines().map(point).collect();
+        (key, (record, curve))
+    };
+    records.into_iter().map(of).collect()
 }
 
 #[test]
 fn a_training_killed_at_ten_random_steps_gives_the_bytes_of_an_undisturbed_one() {
-    let undisturbed = job();
-    let stages = ["base", "sft", "full", "rm", "ppo", "dpo"];
-    let expected = contents(&undisturbed, &stages);
+    let expected = left(&job());
+    assert_eq!(expected.len(), 1 + KINDS.len());
     // Twice is once: nothing of it hangs on time.
-    let again = job();
-    assert_eq!(contents(&again, &stages), expected);
+    assert_eq!(left(&job()), expected);
 
     let place = job();
-    let mut draws = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut below = |end: u64| {
-        // xorshift64 (Marsaglia 2003).
-        draws ^= draws << 13;
-        draws ^= draws >> 7;
-        draws ^= draws << 17;
-        draws % end
-    };
+    let mut draws = Draws::new();
     place.run(&["run", "resume.yaml", "--only", "base", "--device", "cpu"]).expect_exit(0);
+    let mut inside = 0;
     for (stage, total) in KINDS {
-        let mut at: Vec<u64> = (0..BLOWS).map(|_| below(total - 2)).collect();
+        // Not at the very end, where the stage would be faster than the blow.
+        let mut at: Vec<u64> = (0..BLOWS).map(|_| draws.below(total * 3 / 5)).collect();
         at.sort_unstable();
-        let (mut struck, mut is_done) = (0, false);
         for (number, step) in at.into_iter().enumerate() {
-            let live = place.start(&["run", "resume.yaml", "--only", stage, "--json", "--device", "cpu"]);
+            let mut live = place.start(&["run", "resume.yaml", "--only", stage, "--json", "--device", "cpu"]);
             live.started(stage);
-            let mut live = live;
-            let has_ended = wait_for("the step to come", || {
-                let has_ended = live.child.try_wait().unwrap().is_some();
-                (has_ended || steps(&place.at(".pipeline/work")) > step).then_some(has_ended)
+            wait_for("the step to come", || {
+                assert!(live.child.try_wait().unwrap().is_none(), "{stage} was done before its blow {number}");
+                (steps(&place.at(".pipeline/work")) > step).then_some(())
             });
-            if has_ended {
-                is_done = true;
-                break;
-            }
             live.signal(if number % 2 == 0 { Signal::TERM } else { Signal::KILL });
-            let (exit, _) = live.end();
+            assert_ne!(live.end().0, Some(0), "{stage} was done before its blow {number}");
             place.wait_for_silence();
-            struck += 1;
-            // The blow may have come behind the last step.
-            if exit == Some(0) {
-                is_done = true;
-                break;
-            }
+            inside += usize::from(stage == "ppo" && is_inside_an_update(&place));
         }
         place.run(&["run", "resume.yaml", "--only", stage, "--device", "cpu"]).expect_exit(0);
-        assert!(struck >= BLOWS / 2 || is_done && struck >= 3, "{stage} was struck only {struck} times");
     }
-    assert_eq!(contents(&place, &stages), expected);
+    assert!(inside > 0, "no checkpoint was written inside an update of PPO");
+    assert_eq!(left(&place), expected);
 }

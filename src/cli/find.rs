@@ -249,12 +249,17 @@ fn read_if_started(journal: &Path, key: &str) -> Option<Run> {
 
 /// The candidates of an action, as its record in the store has them.
 pub fn checkpoints(found: &Found, key: &str) -> Option<Vec<Checkpoint>> {
-    let record = Store::open(&found.root).ok()?.lookup(&key.parse().ok()?).ok()??;
-    let record = Record::from_store(&record).ok()?;
+    let store = Store::open(&found.root).ok()?;
+    let record = Record::from_store(&store.lookup(&key.parse().ok()?).ok()??).ok()?;
+    let bins = |table: &cache::Content| {
+        let text = String::from_utf8(store.read(table, "").ok()?).ok()?;
+        text.lines().map(|line| serde_json::from_str(line).ok()).collect::<Option<Vec<_>>>()
+    };
     let checkpoint = |candidate: crate::action::Candidate| Checkpoint {
         step: candidate.step,
         content: candidate.content.to_string(),
         metrics: candidate.metrics,
+        reliability: candidate.tables.get("reliability").and_then(bins).unwrap_or_default(),
     };
     Some(record.candidates.into_iter().map(checkpoint).collect())
 }

@@ -122,8 +122,10 @@ fn parameters(kind: &Kind, page: Page) -> String {
         Ok(_) => BTreeSet::new(),
         Err(mistakes) => mistakes.into_iter().map(|mistake| mistake.path).collect(),
     };
-    let documented = kind.parameter_docs.iter().map(|(path, doc)| ((*path).to_owned(), *doc));
-    let others = defaults.iter().filter(|(path, _)| kind.parameter_docs.iter().all(|(known, _)| known != path));
+    let documented = kind.parameter_docs.iter().copied().flatten().map(|(path, doc)| ((*path).to_owned(), *doc));
+    let others = defaults
+        .iter()
+        .filter(|(path, _)| kind.parameter_docs.iter().copied().flatten().all(|(known, _)| known != path));
     let rows = documented.chain(others.map(|(path, _)| (path.clone(), "")));
     let mut table = page::table(page, &["with", "default", "what it does"]);
     for (path, doc) in rows {

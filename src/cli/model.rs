@@ -86,7 +86,7 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
     let has = slots::memory("MemAvailable")
         .map_or(String::new(), |bytes| format!("; this machine has {} free", page::bytes(bytes)));
     say("device", format!("{}{has}", device::class(&device)));
-    for (kind, what, memory) in kinds::needs(&config, dtype) {
+    for (kind, what, memory) in kinds::needs(&config, dtype, &device) {
         let parts = format!(
             "base {}, adapters {}, activations {}",
             page::bytes(memory.base),

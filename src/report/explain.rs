@@ -3,6 +3,7 @@
 use super::cause::Now;
 use super::fold::{ActionRun, ActionState, Run, StageRun};
 use super::page::{self, Page, Tone, cell, duration, moment, number};
+use super::reliability::{self, Bin};
 use super::stages;
 use crate::event::{Metrics, Outcome};
 use serde_json::Value;
@@ -14,6 +15,8 @@ pub struct Checkpoint {
     pub step: u64,
     pub content: String,
     pub metrics: Metrics,
+    /// Of a reward model.
+    pub reliability: Vec<Bin>,
 }
 
 /// When an action was really executed: found in this run or an earlier one.
@@ -73,6 +76,7 @@ pub fn explain(
     sections.push(measurements(&parts, &executed, page));
     sections.push(unsteady(stage, variants, page));
     sections.push(checkpoints.as_ref().map_or(String::new(), |checkpoints| candidates(stage, checkpoints, page)));
+    sections.extend(checkpoints.as_ref().and_then(|checkpoints| calibration(stage, checkpoints, page)));
     sections.push(verdict(stage, page));
     sections.push(study(run, stage, page));
     sections.retain(|section| !section.is_empty());
@@ -244,6 +248,13 @@ fn measurements(parts: &[&ActionRun], executed: &impl Fn(&str) -> Option<Executi
     format!("{}{gap}{facts}", page::print(table))
 }
 
+fn chosen(stage: &StageRun) -> Option<u64> {
+    match &stage.outcome {
+        Some(Outcome::Done { step, kept: false, .. }) => *step,
+        _ => None,
+    }
+}
+
 fn candidates(stage: &StageRun, checkpoints: &[Checkpoint], page: Page) -> String {
     let mut names: Vec<&str> = stage.head.metrics.iter().map(|(name, _)| name.as_str()).collect();
     for name in checkpoints.iter().flat_map(|checkpoint| checkpoint.metrics.keys()) {
@@ -252,30 +263,42 @@ fn candidates(stage: &StageRun, checkpoints: &[Checkpoint], page: Page) -> Strin
         }
     }
     names.retain(|name| checkpoints.iter().any(|checkpoint| checkpoint.metrics.contains_key(*name)));
-    let chosen = match &stage.outcome {
-        Some(Outcome::Done { step, kept: false, .. }) => *step,
-        _ => None,
-    };
-    // Metrics go down and checkpoints across: metrics are many, and read against each other.
+    let chosen = chosen(stage);
+    // Metrics go down and checkpoints across: metrics are many, and read against each other. So many checkpoints as a line
+    // has room for, then the next ones below.
     let marked = |checkpoint: &Checkpoint| if chosen == Some(checkpoint.step) { " *" } else { "" };
-    let head: Vec<String> =
-        checkpoints.iter().map(|checkpoint| format!("step {}{}", checkpoint.step, marked(checkpoint))).collect();
-    let head: Vec<&str> = ["candidate"].into_iter().chain(head.iter().map(String::as_str)).collect();
-    let mut table = page::table(page, &head);
-    let mut add = |name: &str, values: &dyn Fn(&Checkpoint) -> String| {
-        let cells = checkpoints.iter().map(|checkpoint| {
-            let tone = if chosen == Some(checkpoint.step) { Tone::Good } else { Tone::Plain };
-            cell(values(checkpoint), tone)
-        });
-        table.add_row([cell(name, Tone::Plain)].into_iter().chain(cells));
-    };
-    add("content", &|checkpoint| short(&checkpoint.content));
-    for name in names {
-        add(name, &|checkpoint| checkpoint.metrics.get(name).map_or("–".to_owned(), |value| number(*value)));
-    }
-    page::align_right(&mut table, 1..head.len());
-    if checkpoints.is_empty() { String::new() } else { page::print(table) }
+    let tables = checkpoints.chunks(page.columns(NAME, NUMBER)).map(|checkpoints| {
+        let head: Vec<String> =
+            checkpoints.iter().map(|checkpoint| format!("step {}{}", checkpoint.step, marked(checkpoint))).collect();
+        let head: Vec<&str> = ["candidate"].into_iter().chain(head.iter().map(String::as_str)).collect();
+        let mut table = page::table(page, &head);
+        let mut add = |name: &str, values: &dyn Fn(&Checkpoint) -> String| {
+            let cells = checkpoints.iter().map(|checkpoint| {
+                let tone = if chosen == Some(checkpoint.step) { Tone::Good } else { Tone::Plain };
+                cell(values(checkpoint), tone)
+            });
+            table.add_row([cell(name, Tone::Plain)].into_iter().chain(cells));
+        };
+        add("content", &|checkpoint| short(&checkpoint.content));
+        for name in &names {
+            add(name, &|checkpoint| checkpoint.metrics.get(*name).map_or("–".to_owned(), |value| number(*value)));
+        }
+        page::align_right(&mut table, 1..head.len());
+        page::print(table)
+    });
+    tables.collect::<Vec<_>>().join("\n")
 }
+
+/// Of the checkpoint that goes on, else of the last one.
+fn calibration(stage: &StageRun, checkpoints: &[Checkpoint], page: Page) -> Option<String> {
+    let chosen = checkpoints.iter().find(|checkpoint| chosen(stage) == Some(checkpoint.step)).or(checkpoints.last())?;
+    let diagram = (!chosen.reliability.is_empty()).then(|| reliability::diagram(&chosen.reliability, page))?;
+    Some(format!("how sure step {} is of held-out pairs, and how often it is right:\n{diagram}", chosen.step))
+}
+
+/// Cells that the name of a metric and a content, which is longer than any number, take in a table.
+const NAME: usize = 20;
+const NUMBER: usize = 19;
 
 pub fn verdict(stage: &StageRun, page: Page) -> String {
     let Some(verdict) = &stage.verdict else { return String::new() };

@@ -12,6 +12,13 @@ pub struct Page {
     pub has_color: bool,
 }
 
+impl Page {
+    /// How many columns of `each` cells stand beside one of `first`; at least one does.
+    pub fn columns(self, first: usize, each: usize) -> usize {
+        (usize::from(self.width).saturating_sub(first) / each).max(1)
+    }
+}
+
 /// What a cell says about what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {

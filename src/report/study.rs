@@ -67,7 +67,11 @@ fn baseline(study: &Study) -> Option<&str> {
 }
 
 fn model(row: &Measured, study: &Study) -> String {
-    if row.is_rejected {
+    // Of a stage whose gate let another checkpoint through, nothing was rejected.
+    let stage = row.model.split('@').next().unwrap_or_default();
+    if row.is_rejected && study.rows.iter().any(|other| other.model == stage && !other.is_rejected) {
+        format!("{} (not chosen)", row.model)
+    } else if row.is_rejected {
         format!("{} (rejected)", row.model)
     } else if baseline(study) == Some(row.model.as_str()) {
         format!("{} (baseline)", row.model)

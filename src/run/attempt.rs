@@ -385,8 +385,9 @@ pub fn cause(attempt: &Attempt, exit: Exit) -> String {
         (_, Some(said)) => said.trim().to_owned(),
     };
     let repeats = format!("error: {cause}");
-    let lines: Vec<String> =
-        last_lines(&attempt.log()).into_iter().filter(|line| !repeats.contains(line.trim())).collect();
+    // Of a trace that was not asked for only its head is there, and that helps nobody.
+    let is_new = |line: &str| !repeats.contains(line) && !crate::worker::is_of_trace(line);
+    let lines: Vec<String> = last_lines(&attempt.log()).into_iter().filter(|line| is_new(line.trim())).collect();
     if lines.is_empty() { cause } else { format!("{cause}\n  {}", lines.join("\n  ")) }
 }
 

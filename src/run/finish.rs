@@ -9,6 +9,7 @@ use crate::schedule::News;
 use anyhow::{Result, bail};
 use cache::Commit;
 use serde_json::{Value, json};
+use stages::io::REMARKS;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -99,7 +100,9 @@ impl Run<'_> {
         let (request, key) = (&task.work.request, &task.work.request.action.key);
         let (record, worker) = attempt::collect(self.store, &task.attempt)?;
         let device = worker.get("device").and_then(Value::as_str).map(str::to_owned);
-        let mut notes = audited(&worker);
+        let remarks = worker.get(REMARKS).and_then(Value::as_array).into_iter().flatten();
+        let mut notes: Vec<String> = remarks.filter_map(Value::as_str).map(str::to_owned).collect();
+        notes.extend(audited(&worker));
         let log = attempt::keep_log(self.store, &task.attempt)?;
         let telemetry = json!({
             "at": stamp(jiff::Timestamp::now()), "seconds": seconds, "attempt": task.attempt.number, "worker": worker,

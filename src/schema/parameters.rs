@@ -38,7 +38,7 @@ fn described(kind: &Kind, path: &str, mut schema: Value) -> Value {
     if keys.get("default").is_some_and(Value::is_null) {
         keys.remove("default");
     }
-    if let Some((_, doc)) = kind.parameter_docs.iter().find(|(known, _)| *known == path) {
+    if let Some((_, doc)) = kind.parameter_docs.iter().copied().flatten().find(|(known, _)| *known == path) {
         keys.insert("description".to_owned(), json!(doc));
     }
     if let Some(Value::Object(properties)) = keys.get_mut("properties") {

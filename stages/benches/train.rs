@@ -188,7 +188,9 @@ fn products_per_second(device: &Device) -> f64 {
 }
 
 fn random([width, inner, layers, heads, kv_heads, vocabulary]: [usize; 6], dtype: Dtype, device: &Device) -> Decoder {
-    let config = Config::describe(vocabulary, width, inner, layers, (heads, kv_heads), 512, (0, 1, 2));
+    let mut config = Config::describe(vocabulary, width, inner, layers, (heads, kv_heads), 512, (0, 1, 2));
+    // No answer ends before its time.
+    config["eos_token_id"] = Value::Null;
     let mut number = 0;
     weights::build(Config::of(config).expect("the configuration is good"), |weight| {
         number += 1;
@@ -204,7 +206,7 @@ fn random([width, inner, layers, heads, kv_heads, vocabulary]: [usize; 6], dtype
     .expect("a random model")
 }
 
-const LORA: LoraParameters = LoraParameters { rank: 8, alpha: 16.0 };
+const LORA: LoraParameters = LoraParameters { rank: 8, alpha: 16.0, rslora: false };
 
 /// Median seconds of some turns after a warm one.
 fn median_of(mut turns: Vec<f64>) -> f64 {
@@ -284,7 +286,7 @@ fn ppo(sizes: [usize; 6], rows: usize, options: &Options) -> Value {
     let kind = kinds::kind("ppo").expect("there is such a kind");
     let with = json!({
         "steps": 5, "batch": rows, "epochs": 4, "minibatches": 1, "max_new_tokens": NEW, "temperature": 1.0,
-        "missing_eos_score": null, "stop_token": u32::MAX, "lr": 1e-5, "dtype": options.dtype.name(),
+        "missing_eos_score": null, "lr": 1e-5, "dtype": options.dtype.name(),
         "recompute": options.recompute,
     });
     let parameters = (kind.parse)(with.as_object().expect("a mapping")).expect("they are good");

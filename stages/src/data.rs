@@ -33,6 +33,18 @@ pub struct Example {
     pub place: Place,
 }
 
+/// One answer, and whether it was wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    pub id: String,
+    /// The field `prompt_group`, else the row's `id`.
+    pub group: String,
+    pub prompt: Prompt,
+    pub answer: String,
+    pub is_desirable: bool,
+    pub place: Place,
+}
+
 /// One prompt, its answers, and which is preferred to which: `(chosen, rejected)` as indices of `answers`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preference {
@@ -42,6 +54,8 @@ pub struct Preference {
     pub prompt: Prompt,
     pub answers: Vec<String>,
     pub pairs: Vec<(usize, usize)>,
+    /// By how much, for those of `pairs` whose rows say it.
+    pub margins: Vec<Option<f64>>,
 }
 
 // ------------------------------------------------------------------------------------------- what became of the rows
@@ -180,13 +194,45 @@ fn best(answers: Answers) -> Result<Option<String>> {
     }
 }
 
+/// Labelled answers; the chosen answer of a pair was wanted, the rejected one was not.
+///
+/// # Errors
+/// As [`texts`].
+pub fn judged(path: &Path, sieve: &mut Sieve) -> Result<Vec<Judged>> {
+    let read = |value: &Value, number| {
+        let (prompt, answers) = row::read(value)?;
+        let id = row::id(value, number);
+        let group = row::group(value)?.unwrap_or_else(|| id.clone());
+        let answers = match answers {
+            Answers::Labelled(answer, label) => vec![(id, answer, label)],
+            Answers::Pair { chosen, rejected } => {
+                vec![(format!("{id}/chosen"), chosen, true), (format!("{id}/rejected"), rejected, false)]
+            }
+            Answers::Ranked(_) | Answers::Rated(_) => {
+                bail!("ranks and ratings say which answer is better, not which was wanted: add a `label`")
+            }
+            Answers::None | Answers::One(_) => bail!("no field `label` (nor `chosen` and `rejected`)"),
+        };
+        Ok((prompt, group, answers))
+    };
+    let mut all = Vec::new();
+    for (place, (prompt, group, answers)) in rows(path, sieve, read)? {
+        for (id, answer, is_desirable) in answers {
+            let (prompt, group, place) = (prompt.clone(), group.clone(), place);
+            all.push(Judged { id, group, prompt, answer, is_desirable, place });
+        }
+    }
+    Ok(all)
+}
+
 /// Pairs, rankings (ties make no pair), ratings and labels (answers to one prompt are compared, over all rows). Rows of
 /// one prompt become one preference, so that no prompt lies on both sides of a split and its pairs weigh together
-/// (Ouyang et al. 2022, §3.5). A prompt without any pair is left out.
+/// (Ouyang et al. 2022, §3.5). A prompt without any pair is left out. The field `margin` of pairs is read only if it is
+/// asked for: elsewhere it may hold anything.
 ///
 /// # Errors
 /// As [`texts`]; or no row prefers one answer to another.
-pub fn preferences(path: &Path, sieve: &mut Sieve) -> Result<Vec<Preference>> {
+pub fn preferences(path: &Path, with_margins: bool, sieve: &mut Sieve) -> Result<Vec<Preference>> {
     let read = |value: &Value, number| {
         let (prompt, answers) = row::read(value)?;
         let id = row::id(value, number);
@@ -194,19 +240,23 @@ pub fn preferences(path: &Path, sieve: &mut Sieve) -> Result<Vec<Preference>> {
         if matches!(answers, Answers::None | Answers::One(_)) {
             bail!("no field `chosen` (nor `ranking`, `rating` or `label`)");
         }
-        Ok((Preference { id, group, prompt, answers: Vec::new(), pairs: Vec::new() }, answers))
+        let preference = Preference { id, group, prompt, answers: Vec::new(), pairs: Vec::new(), margins: Vec::new() };
+        let has_margin = with_margins && matches!(answers, Answers::Pair { .. });
+        let margin = if has_margin { row::margin(value)? } else { None };
+        Ok((preference, answers, margin))
     };
     // What is known of a prompt so far: the preference, its rated answers by place, and its rows.
     type Gathered = (Preference, Vec<(usize, f64)>, u64);
     let mut all: Vec<Gathered> = Vec::new();
     let mut places: BTreeMap<Prompt, usize> = BTreeMap::new();
-    for (_, (row, answers)) in rows(path, sieve, read)? {
+    for (_, (row, answers, margin)) in rows(path, sieve, read)? {
         let place = *places.entry(row.prompt.clone()).or_insert_with(|| {
             all.push((row, Vec::new(), 0));
             all.len() - 1
         });
         let (preference, rated, rows) = &mut all[place];
         gather(preference, rated, answers);
+        preference.margins.resize(preference.pairs.len(), margin);
         *rows += 1;
     }
     for (preference, rated, rows) in &mut all {
@@ -214,6 +264,7 @@ pub fn preferences(path: &Path, sieve: &mut Sieve) -> Result<Vec<Preference>> {
         let pairs = pairs_of(&values, |one, other| one > other);
         let places = pairs.into_iter().map(|(better, worse)| (rated[better].0, rated[worse].0));
         preference.pairs.extend(places.filter(|(better, worse)| better != worse));
+        preference.margins.resize(preference.pairs.len(), None);
         if preference.pairs.is_empty() {
             sieve.dropped += *rows;
         }
@@ -280,7 +331,8 @@ pub fn check(kind: &str, port: &str, path: &Path, may_skip: u64) -> Result<()> {
     match (kind, port) {
         ("pretrain", "text") => texts(path, sieve).map(drop),
         ("sft", "data") => examples(path, sieve).map(drop),
-        ("rm", _) => preferences(path, sieve).map(drop),
+        ("rm" | "dpo", _) => preferences(path, kind == "rm", sieve).map(drop),
+        ("kto", _) => judged(path, sieve).map(drop),
         (_, "prompts") => prompts(path, sieve).map(drop),
         _ => Ok(()),
     }
@@ -372,7 +424,7 @@ mod tests {
 {"prompt": "p", "completion": ["c", "b", "b"], "ranking": [1, 2, 3]}
 "#;
         fs::write(&path, rows).unwrap();
-        let read = preferences(&path, &mut Sieve::default()).unwrap();
+        let read = preferences(&path, true, &mut Sieve::default()).unwrap();
         let shown: Vec<_> =
             read.iter().map(|row| (row.prompt.to_string(), row.answers.join(""), row.pairs.clone())).collect();
         let expected = [("p", "abc", vec![(0, 1), (0, 2), (2, 1), (2, 1)]), ("q", "xy", vec![(0, 1)])];
@@ -486,7 +538,7 @@ mod tests {
 "#;
         let (_dir, path) = file(rows.as_bytes());
         let mut sieve = Sieve::default();
-        let read = preferences(&path, &mut sieve).unwrap();
+        let read = preferences(&path, true, &mut sieve).unwrap();
         let pairs: Vec<_> = read.iter().map(|row| (row.prompt.to_string(), row.pairs.clone())).collect();
         assert_eq!(pairs, [("p".to_owned(), vec![(0, 1)]), ("q".to_owned(), vec![(1, 0)])]);
         assert_eq!((sieve.rows, sieve.dropped), (5, 1), "what is said of `r` compares nothing");

@@ -44,6 +44,12 @@ fn keep_freed_memory() {
 /// The device a stage computes on. Its class is noted with the outcome: a checkpoint is taken up on the same class only.
 pub fn of(io: &mut Io) -> Result<Device> {
     let device = open(io.device())?;
+    if let Some(identity) = device.identity().filter(|identity| identity.physical.is_none()) {
+        io.remark(format!(
+            "{} is no GPU but a driver that computes on the CPU: `--device cpu` is faster",
+            identity.name
+        ));
+    }
     io.telemetry("device", class(&device));
     Ok(device)
 }

@@ -26,6 +26,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// Among the telemetry: what [`Io::remark`] was told.
+pub const REMARKS: &str = "remarks";
+
 /// In a work directory: the memory that its stage expects to take, in words.
 pub const EXPECTED_MEMORY: &str = "memory.txt";
 
@@ -343,6 +346,16 @@ impl Io {
     pub fn expects(&self, memory: Memory, lower: &str) -> Result<()> {
         let path = self.work.join(EXPECTED_MEMORY);
         fs::write(&path, memory::in_words(memory, lower)).with_context(|| format!("write {}", path.display()))
+    }
+
+    /// What whoever runs the pipeline should be told, though it is no failure. Said once, also by a stage that resumes.
+    pub fn remark(&mut self, message: String) {
+        let said = self.outcome.telemetry.entry(REMARKS.to_owned()).or_insert_with(|| serde_json::json!([]));
+        let said = said.as_array_mut().expect("nothing else is kept under this name");
+        if !said.iter().any(|other| other.as_str() == Some(&message)) {
+            tracing::warn!("{message}");
+            said.push(message.into());
+        }
     }
 
     pub fn telemetry(&mut self, name: &str, value: impl Into<serde_json::Value>) {

@@ -5,6 +5,7 @@ pub mod divergence;
 pub mod dpo;
 pub mod eval;
 pub mod exec;
+pub mod kto;
 pub mod ppo;
 pub mod pretrain;
 pub mod rm;
@@ -18,10 +19,12 @@ use crate::model::weights;
 use crate::model::{Config, Dtype, artifact, llama2c};
 use crate::stage::{Accepts, Kind, Port};
 use anyhow::{Result, bail};
+use burn::tensor::Device;
 use std::path::Path;
 
 /// The kinds a pipeline file may name, in the order `pipeline kinds` prints them.
-pub const KINDS: &[&Kind] = &[&pretrain::KIND, &sft::KIND, &rm::KIND, &ppo::KIND, &dpo::KIND, &eval::KIND, &exec::KIND];
+pub const KINDS: &[&Kind] =
+    &[&pretrain::KIND, &sft::KIND, &rm::KIND, &ppo::KIND, &dpo::KIND, &kto::KIND, &eval::KIND, &exec::KIND];
 
 /// The actions an `eval` is measured in. No file names them; the runner calls them.
 pub const PARTS: &[&Kind] = &[&answers::KIND, &scores::KIND, &divergence::KIND];
@@ -74,35 +77,17 @@ const PROMPT: usize = 128;
 
 /// What sft, rm and ppo need by their defaults, as far as the context of the model lets them: kind, what the sum is for,
 /// and the sum.
-pub fn needs(config: &Config, dtype: Dtype) -> Vec<(&'static str, String, Memory)> {
+pub fn needs(config: &Config, dtype: Dtype, device: &Device) -> Vec<(&'static str, String, Memory)> {
     let (sft, rm, ppo) = (sft::Sft::default(), rm::Rm::default(), ppo::Ppo::default());
     let context = config.context;
     let mut all = Vec::new();
     let tokens = sft.max_tokens.min(context);
-    let load = Load {
-        rows: sft.batch,
-        tokens,
-        predicted: sft.batch * tokens,
-        trained: 1,
-        read: 0,
-        decoded: 0,
-        is_full: false,
-        recomputes: false,
-    };
-    let memory = memory::estimate(config, &sft.lora, dtype, load);
+    let load = Load { rows: sft.batch, tokens, predicted: sft.batch * tokens, trained: 1, ..Load::default() };
+    let memory = memory::estimate(config, &sft.lora, dtype, load, device);
     all.push(("sft", format!("{} rows of {tokens} tokens", sft.batch), memory));
     let tokens = rm.max_tokens.min(context);
-    let load = Load {
-        rows: 2 * rm.batch,
-        tokens,
-        predicted: 0,
-        trained: 1,
-        read: 0,
-        decoded: 0,
-        is_full: false,
-        recomputes: false,
-    };
-    let memory = memory::estimate(config, &rm.lora, dtype, load);
+    let load = Load { rows: 2 * rm.batch, tokens, trained: 1, ..Load::default() };
+    let memory = memory::estimate(config, &rm.lora, dtype, load, device);
     all.push(("rm", format!("{} pairs of {tokens} tokens", rm.batch), memory));
     let rows = ppo.batch.div_ceil(ppo.minibatches);
     let tokens = (PROMPT + ppo.max_new_tokens).min(context);
@@ -113,11 +98,10 @@ pub fn needs(config: &Config, dtype: Dtype) -> Vec<(&'static str, String, Memory
         predicted: rows * decoded,
         trained: 2,
         read: 2,
-        decoded,
-        is_full: false,
-        recomputes: false,
+        decoded: (ppo.batch, decoded),
+        ..Load::default()
     };
-    let memory = memory::estimate(config, &ppo.lora, dtype, load);
+    let memory = memory::estimate(config, &ppo.lora, dtype, load, device);
     all.push(("ppo", format!("{rows} answers of {decoded} tokens to prompts of {}", tokens - decoded), memory));
     all
 }

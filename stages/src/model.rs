@@ -19,6 +19,7 @@ pub mod lora;
 pub mod memory;
 pub mod predict;
 mod product;
+mod role;
 mod softmax;
 pub mod weights;
 
@@ -27,7 +28,9 @@ pub use attention::Cache;
 pub use backward::{Gradient, Trace, Trained};
 pub use batch::{Batch, Padding, Span};
 pub use config::Config;
-pub use lora::{Adapter, LoraParameters};
+pub use lora::{Adapter, LORA_DOCS, LoraParameters};
+pub use memory::Load;
+pub use role::Reference;
 
 use backward::Kept;
 use burn::tensor::{DType, Device, FloatDType, Tensor};

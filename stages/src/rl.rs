@@ -17,7 +17,7 @@ pub use policy::{
     policy_loss, ratio_statistics, token_rewards, token_weights, truncated, value_loss, whiten,
 };
 pub use preference::{
-    Accuracy, PairLoss, ReliabilityRow, accuracy, brier, calibration_error, centring_penalty, confidence, log_loss,
+    Accuracy, PairLoss, ReliabilityRow, accuracy, brier, calibration_error, centring_penalty, confidence,
     plackett_luce, preference_loss, reliability, temperature,
 };
 

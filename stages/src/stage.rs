@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// What a larger value of a metric means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -123,7 +124,7 @@ pub struct Kind {
     /// JSON Schema of the `with:` block, derived from the type it is read into.
     pub schema: fn() -> Value,
     /// `(parameter path, what it does)`, in the order they are printed; nested ones dotted (`lora.rank`).
-    pub parameter_docs: &'static [(&'static str, &'static str)],
+    pub parameter_docs: &'static [&'static [(&'static str, &'static str)]],
     pub work: Work,
 }
 
@@ -163,8 +164,14 @@ impl Call {
 
 /// The parameters of a kind: a serde struct with `#[serde(default, deny_unknown_fields)]`.
 pub trait Parameters: Default + Serialize + DeserializeOwned + JsonSchema {
-    /// Range checks across the whole block, after every value has its type.
+    /// Values out of their range, each by itself; asked after every value has its type.
     fn mistakes(&self) -> Vec<ParameterMistake>;
+
+    /// Values that do not go together. Not asked while a value is missing for a mistake of its own: what is said of the
+    /// others could be wrong.
+    fn conflicts(&self) -> Vec<ParameterMistake> {
+        Vec::new()
+    }
 }
 
 pub fn defaults<P: Parameters>() -> Value {
@@ -183,7 +190,9 @@ pub fn schema<P: Parameters>() -> Value {
 pub fn parse<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<ParameterMistake>> {
     // Mostly there are none, and then a pipeline of thousands of stages need not pay for the search.
     match P::deserialize(given) {
-        Ok(typed) if typed.mistakes().is_empty() => Ok(serde_json::to_value(typed).expect("parameters are plain data")),
+        Ok(typed) if typed.mistakes().is_empty() && typed.conflicts().is_empty() => {
+            Ok(serde_json::to_value(typed).expect("parameters are plain data"))
+        }
         _ => parse_each::<P>(given),
     }
 }
@@ -194,6 +203,7 @@ fn parse_each<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<Pa
     let mut mistakes = Vec::new();
     let mut known = given.clone();
     take_unknown_keys(&mut known, &defaults, "", &mut mistakes);
+    let mut wrong = BTreeSet::new();
     for (key, value) in &known {
         let alone = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
         if let Err(error) = serde_path_to_error::deserialize::<_, P>(alone) {
@@ -202,14 +212,23 @@ fn parse_each<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<Pa
                 path => path.to_owned(),
             };
             mistakes.push(ParameterMistake::new(&path, error.into_inner().to_string()));
+            wrong.insert(key.clone());
         }
     }
-    if !mistakes.is_empty() {
-        return Err(mistakes);
+    known.retain(|key, _| !wrong.contains(key));
+    let given: BTreeSet<String> = known.keys().cloned().collect();
+    let typed: P = match serde_json::from_value(Value::Object(known)) {
+        Ok(typed) => typed,
+        Err(_) if !mistakes.is_empty() => return Err(mistakes),
+        Err(error) => return Err(vec![ParameterMistake::new("", error.to_string())]),
+    };
+    let has_all = mistakes.is_empty();
+    // What is missing may be there under a wrong name.
+    let is_given = |mistake: &ParameterMistake| mistake.path.split('.').next().is_some_and(|key| given.contains(key));
+    mistakes.extend(typed.mistakes().into_iter().filter(|mistake| has_all || is_given(mistake)));
+    if has_all {
+        mistakes.extend(typed.conflicts());
     }
-    let typed: P = serde_json::from_value(Value::Object(given.clone()))
-        .map_err(|error| vec![ParameterMistake::new("", error.to_string())])?;
-    let mistakes = typed.mistakes();
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
@@ -323,6 +342,7 @@ mod tests {
                 batch: invalid type: string "many", expected usize []
                 lora.alpha: invalid type: boolean `true`, expected f64 []
                 schedule: unknown variant `cosin`, expected one of `constant`, `linear`, `cosine` []
+                lr: `lr` must be above 0 []
             "#]],
         );
         parsed(
@@ -353,7 +373,8 @@ mod tests {
                     _ => paths.push(key.clone()),
                 }
             }
-            let mut described: Vec<&str> = kind.parameter_docs.iter().map(|(path, _)| *path).collect();
+            let mut described: Vec<&str> =
+                kind.parameter_docs.iter().copied().flatten().map(|(path, _)| *path).collect();
             described.sort_unstable();
             paths.sort_unstable();
             assert_eq!(paths, described, "{}", kind.name);

@@ -6,18 +6,24 @@ mod checkpoint;
 mod groups;
 mod sequences;
 
-pub use adam::{Adam, AdamForm, AdamSettings};
+pub use adam::{ADAM_DOCS, Adam, AdamForm, AdamSettings};
 pub use checkpoint::{checkpoint, resume};
 pub use groups::{Group, groups_apart, load_of_groups, parts_of_groups};
+#[cfg(test)]
+pub use groups::{groups_of_a_test, has_slopes};
 pub use sequences::{Sequence, prompts, sequence};
 
+use crate::data::Prompt;
 use crate::draw::Draw;
+use crate::io::Io;
 use crate::model::predict::{self, Predicted, Slopes};
 use crate::model::{Adapter, Batch, Decoder, Gradient, Padding, Span, Trained, weights};
+use crate::stage::ParameterMistake;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 // ---------------------------------------------------------------------------------------------------- forward
@@ -49,6 +55,35 @@ pub fn predicted(
     let batch = batch_of_rows(model, rows);
     let (places, targets) = predictions(rows, &batch.spans);
     model.predict(predict::at(&model.hidden(adapter, &batch, None), &places), &targets, temperature)
+}
+
+/// log π of whole answers, nats: the sum over the tokens of each row's completion; `at_once` rows at a time.
+///
+/// # Errors
+/// As [`predicted`].
+pub fn log_probs(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence], at_once: usize) -> Result<Vec<f64>> {
+    let mut out = Vec::with_capacity(rows.len());
+    for rows in rows.chunks(at_once) {
+        out.extend(per_answer(&predicted(model, adapter, rows, 1.0)?.log_probs, rows));
+    }
+    Ok(out)
+}
+
+/// Sums of what is known of each completion token, row after row.
+pub fn per_answer(tokens: &[f64], rows: &[&Sequence]) -> Vec<f64> {
+    let mut rest = tokens;
+    let sum = |row: &&Sequence| {
+        let (now, later) = rest.split_at(row.completion().len());
+        rest = later;
+        now.iter().sum()
+    };
+    rows.iter().map(sum).collect()
+}
+
+/// The slopes of a loss by whole answers are those by each of their tokens.
+pub fn per_token(answers: &[f64], rows: &[&Sequence]) -> Slopes {
+    let of_answer = |(slope, row): (&f64, &&Sequence)| std::iter::repeat_n(*slope, row.completion().len());
+    Slopes { log_probs: answers.iter().zip(rows).flat_map(of_answer).collect(), entropies: Vec::new() }
 }
 
 /// Which of a row's tokens a scalar head values.
@@ -272,13 +307,22 @@ pub fn named<'a>(rows: impl ExactSizeIterator<Item = &'a str>) -> String {
 
 pub const MICRO_BATCH_DOC: &str =
     "rows that go through the model together; null: the whole batch. Fewer take less memory";
+pub const SCHEDULE_DOC: &str = "constant, or linear or cosine from `lr` at the first step down to 0 behind the last";
 pub const RECOMPUTE_DOC: &str =
     "run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes";
 
+/// A stop token that is put nowhere.
+pub fn idle_stop_token(stop_token: Option<u32>, ends: bool) -> Option<ParameterMistake> {
+    let message = "`stop_token` has an effect only with `ends: true`";
+    (stop_token.is_some() && !ends).then(|| ParameterMistake::new("stop_token", message))
+}
+
 /// Rows per step: no more than there are.
-pub fn batch_size(batch: usize, rows: usize) -> usize {
+pub fn batch_size(io: &mut Io, batch: usize, rows: usize) -> usize {
     if batch > rows {
-        tracing::warn!("`batch` {batch} is more than the {rows} there are to train on; each step takes all of them");
+        io.remark(format!(
+            "`batch` {batch} is more than the {rows} there are to train on; each step takes all of them"
+        ));
     }
     batch.min(rows)
 }
@@ -288,10 +332,30 @@ pub fn steps(epochs: f64, rows: usize, batch: usize) -> u64 {
     ((epochs * rows as f64 / batch as f64).ceil() as u64).max(1)
 }
 
+/// Numbers of rows to train on and of rows to hold out: no prompt lies on both sides.
+///
+/// # Errors
+/// As [`split`].
+pub fn split_by_prompt<'a>(
+    prompts: impl Iterator<Item = &'a Prompt>,
+    draw: Draw,
+    share: f64,
+) -> Result<(Vec<usize>, Vec<usize>)> {
+    let mut groups: BTreeMap<&Prompt, Vec<usize>> = BTreeMap::new();
+    prompts.enumerate().for_each(|(row, prompt)| groups.entry(prompt).or_default().push(row));
+    let groups: Vec<Vec<usize>> = groups.into_values().collect();
+    let (training, heldout) = split(&draw.order(0, groups.len()), share)?;
+    let rows = |side: Vec<usize>| side.iter().flat_map(|group| groups[*group].iter().copied()).collect();
+    Ok((rows(training), rows(heldout)))
+}
+
 /// Splits rows (or groups of rows) into training and held-out by the draw's order; at least one of each.
 pub fn split(order: &[usize], share: f64) -> Result<(Vec<usize>, Vec<usize>)> {
     if order.len() < 2 {
-        bail!("hold out rows to measure on: there is only one prompt or document, and it is needed for training");
+        bail!(
+            "hold out rows to measure on: there is only one prompt or document, and it is needed for training; add rows, or \
+             connect `heldout` where the kind has that port"
+        );
     }
     let held = ((order.len() as f64 * share).round() as usize).clamp(1, order.len() - 1);
     let (heldout, training) = order.split_at(held);
@@ -397,7 +461,7 @@ mod tests {
     #[test]
     fn a_gradient_beyond_the_norm_is_scaled_and_what_is_no_number_stops_the_training_untouched() {
         let start = || vec![Tensor::<2>::from_data([[3.0f32, 4.0]], &Device::flex())];
-        let mut adam = Adam::new(start(), AdamSettings { max_norm: 1.0, ..AdamSettings::default() });
+        let mut adam = Adam::new(start(), AdamSettings::default());
         let norm = adam.step(0.1, 12.5, start(), String::new).unwrap();
         assert!((norm - 5.0).abs() < 1e-6);
         // Scaled to norm 1: m = 0.1·(0.6, 0.8).
@@ -414,6 +478,18 @@ mod tests {
     }
 
     #[test]
+    fn averages_follow_what_is_trained() {
+        let number = |value: f32| Tensor::<2>::from_data([[value]], &Device::flex());
+        let mut adam = Adam::new(vec![number(3.0)], AdamSettings::default());
+        adam.keep_averages();
+        for expected in [0.9 * 3.0 + 0.1 * 5.0, 0.9 * 3.2 + 0.1 * 5.0] {
+            adam.tensors = vec![number(5.0)];
+            adam.average(0.9);
+            assert!((values_of(adam.averages[0].clone()).unwrap()[0] - expected as f32).abs() < 1e-6);
+        }
+    }
+
+    #[test]
     fn a_batch_goes_in_parts_of_like_length_and_no_group_is_torn() {
         assert_eq!(parts(&[5, 1, 4, 2], Some(2)), [[1, 3], [2, 0]]);
         assert_eq!(parts(&[5, 1, 4], None), [[0, 1, 2]]);
@@ -423,6 +499,7 @@ mod tests {
             prompt_group: String::new(),
             rows: vec![Sequence { ids: vec![0; length], start: 1 }; answers],
             pairs: Vec::new(),
+            margins: Vec::new(),
         };
         let groups = [group(2, 9), group(3, 2), group(2, 3), group(1, 4)];
         let groups: Vec<&Group> = groups.iter().collect();

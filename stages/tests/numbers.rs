@@ -16,6 +16,7 @@ use stages::train::{self, Adam, AdamSettings, Pass, Sequence};
 use std::path::PathBuf;
 
 mod invariants;
+mod kinds;
 mod parity;
 
 const DRAW: Draw = Draw { seed: 7, kind: "test", purpose: "weights" };
@@ -39,11 +40,8 @@ fn model(device: &Device) -> Decoder {
 /// An adapter that changes something: B is not 0.
 fn adapter(model: &Decoder) -> Adapter {
     let device = model.device();
-    let adapter = Adapter::new(&model.config, &LoraParameters { rank: 4, alpha: 8.0 }, DRAW, &device).with_head(
-        &model.config,
-        Draw { purpose: "head", ..DRAW },
-        &device,
-    );
+    let adapter = Adapter::new(&model.config, &LoraParameters { rank: 4, alpha: 8.0, rslora: false }, DRAW, &device)
+        .with_head(&model.config, Draw { purpose: "head", ..DRAW }, &device);
     let tensors: Vec<Tensor<2>> = adapter.tensors();
     let moved = tensors.into_iter().enumerate().map(|(index, tensor)| {
         let mut stream = DRAW.stream(2, index as u64);
@@ -107,25 +105,36 @@ fn scores(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], padding: Padding)
     values_of(hidden.matmul(adapter.head.clone().unwrap())).unwrap()
 }
 
-#[test]
-fn rewards_are_the_same_however_rows_are_padded_and_blind_to_what_follows() {
-    let model = model(&Device::flex());
-    let adapter = adapter(&model);
-    let right = scores(&model, &adapter, &PROMPTS, Padding::Right);
-    for padding in [Padding::Left, Padding::None] {
-        assert!(largest_difference(&right, &scores(&model, &adapter, &PROMPTS, padding)) < 1e-5, "{padding:?}");
+/// A tolerance of 1e-4, which is that of practice in f32.
+fn check_rewards(model: &Decoder, rows: &[&[u32]]) {
+    let adapter = adapter(model);
+    let same = |one: &[f32], other: &[f32]| {
+        let size = one.iter().map(|x| x.abs()).fold(1.0, f32::max);
+        assert!(largest_difference(one, other) < 1e-4 * size, "{one:?} {other:?}");
+    };
+    let right = scores(model, &adapter, rows, Padding::Right);
+    let others: &[Padding] =
+        if Padding::of(&model.device()) == Padding::None { &[Padding::Left, Padding::None] } else { &[Padding::Left] };
+    for padding in others {
+        same(&right, &scores(model, &adapter, rows, *padding));
     }
-    for (row, prompt) in PROMPTS.iter().enumerate() {
-        assert!((scores(&model, &adapter, &[prompt], Padding::Right)[0] - right[row]).abs() < 1e-5);
+    for (row, ids) in rows.iter().enumerate() {
+        same(&scores(model, &adapter, &[ids], Padding::Right), &right[row..=row]);
     }
-    // Three prompts of other lengths beside it are three ways of padding it; their scores differ among themselves.
+    // Rows of other lengths beside it are other ways of padding it; their scores differ among themselves.
     assert!((right[0] - right[1]).abs() > 1e-3);
     // The reward at the end of an answer knows nothing of what is put behind it.
-    let longer: Vec<u32> = [PROMPTS[0], &[3, 4, 5]].concat();
-    let batch = Batch::new(&model.config, &[&longer], Padding::None, &model.device());
-    let inside = predict::at(&model.hidden(Some(&adapter), &batch, None), &[PROMPTS[0].len() - 1]);
-    let inside = values_of(inside.matmul(adapter.head.clone().unwrap())).unwrap()[0];
-    assert!((inside - right[0]).abs() < 1e-5);
+    let longer: Vec<u32> = [rows[0], &[3, 4, 5]].concat();
+    let batch = Batch::new(&model.config, &[&longer], Padding::of(&model.device()), &model.device());
+    let inside = predict::at(&model.hidden(Some(&adapter), &batch, None), &[batch.spans[0].at + rows[0].len() - 1]);
+    same(&values_of(inside.matmul(adapter.head.clone().unwrap())).unwrap(), &right[..1]);
+}
+
+#[test]
+fn rewards_are_the_same_however_rows_are_padded_and_blind_to_what_follows() {
+    check_rewards(&model(&Device::flex()), &PROMPTS);
+    let Some((artifact, rows)) = stories(&Device::flex()) else { return };
+    check_rewards(&artifact.model, &rows.iter().map(|row| row.ids.as_slice()).collect::<Vec<_>>());
 }
 
 /// Short rows share a line of the rectangle, and each sees itself alone.
@@ -206,9 +215,9 @@ fn the_ratio_is_one_in_the_first_minibatch_and_the_base_stays_as_it_was() {
 }
 
 /// The real model, its answers sampled at temperature 1.
-fn stories() -> Option<(Artifact, Vec<Sequence>)> {
+fn stories(device: &Device) -> Option<(Artifact, Vec<Sequence>)> {
     let directory = shared("models/stories260K")?;
-    let artifact = Artifact::load(&directory, Dtype::F32, &Device::flex()).unwrap();
+    let artifact = Artifact::load(&directory, Dtype::F32, device).unwrap();
     let prompts = ["Once upon a time, there was a little bird.", "Tom and Lily", "One day, a big dog"];
     let prompts: Vec<Vec<u32>> =
         prompts.iter().map(|text| artifact.tokenizer.prompt(&Prompt::Text((*text).to_owned())).unwrap()).collect();
@@ -221,26 +230,26 @@ fn stories() -> Option<(Artifact, Vec<Sequence>)> {
     Some((artifact, rows))
 }
 
-#[test]
-fn stories260k_begins_an_update_at_ratio_one_with_no_kl() {
-    let Some((artifact, rows)) = stories() else { return };
-    let adapter = Adapter::new(&artifact.model.config, &LoraParameters::default(), DRAW, &Device::flex());
+/// `error`: what the ratio may be off by.
+fn check_first_ratio(artifact: &Artifact, rows: &[Sequence], error: f64) {
+    let device = artifact.model.device();
+    let adapter = Adapter::new(&artifact.model.config, &LoraParameters::default(), DRAW, &device);
     let rows: Vec<&Sequence> = rows.iter().collect();
     let old = train::predicted(&artifact.model, Some(&adapter), &rows, 0.9).unwrap();
     // A fresh adapter changes nothing, so policy and reference are one.
-    assert_eq!(old, train::predicted(&artifact.model, None, &rows, 0.9).unwrap());
+    let reference = train::predicted(&artifact.model, None, &rows, 0.9).unwrap();
+    let apart = |(one, other): (&f64, &f64)| (one - other).abs();
+    assert!(old.log_probs.iter().zip(&reference.log_probs).map(apart).fold(0.0, f64::max) <= error);
     let pass = Pass { model: &artifact.model, adapter: Some(&adapter), trained: Trained::Adapter, recomputes: false };
     let (new, _) = learned(pass, &rows, |_| 1.0);
     let advantages = vec![1.0; new.len()];
     let ratio = rl::ratio_statistics(&new, &old.log_probs, &advantages, 0.2);
-    assert_eq!((ratio.max_error, ratio.approx_kl), (0.0, 0.0));
+    assert!(ratio.max_error <= error && ratio.approx_kl <= error, "{ratio:?}");
 }
 
 /// The mean KL of answers sampled from the policy itself is not below 0 but by chance; here 432 tokens at three standard
 /// errors.
-#[test]
-fn the_mean_kl_of_own_answers_is_not_negative() {
-    let Some((artifact, rows)) = stories() else { return };
+fn check_kl(artifact: &Artifact, rows: &[Sequence]) {
     let rows: Vec<&Sequence> = rows.iter().collect();
     let other = adapter(&artifact.model);
     let [policy, reference] =
@@ -248,6 +257,13 @@ fn the_mean_kl_of_own_answers_is_not_negative() {
     let kl: Vec<f64> = policy.iter().zip(&reference).map(|(p, q)| rl::KlEstimate::K1.of(*p, *q)).collect();
     let error = rl::standard_deviation(&kl) / (kl.len() as f64).sqrt();
     assert!(rl::mean(&kl) > -3.0 * error && rl::mean(&kl).abs() > 1e-3, "{} ± {error}", rl::mean(&kl));
+}
+
+#[test]
+fn stories260k_begins_an_update_at_ratio_one_and_its_mean_kl_is_not_negative() {
+    let Some((artifact, rows)) = stories(&Device::flex()) else { return };
+    check_first_ratio(&artifact, &rows, 0.0);
+    check_kl(&artifact, &rows);
 }
 
 /// The derivative by hand is burn's own, for an adapter and for all weights, in rectangles and row by row, with blocks
@@ -378,15 +394,13 @@ fn gradient_check(model: &Decoder, name: &str) {
     compare([gradient.tensors(), vec![of_head]].concat(), theirs, "head");
 }
 
-#[test]
-fn prompt_and_padding_have_exactly_no_gradient() {
-    let device = Device::flex();
-    let model = model(&device);
-    let adapter = adapter(&model);
-    let sequences = sequences();
-    let rows: Vec<&Sequence> = sequences.iter().collect();
+/// That what is not predicted has exactly no gradient, and that rows alone are what they are together.
+fn check_masks(model: &Decoder, rows: &[&Sequence]) {
+    let device = model.device();
+    let adapter = adapter(model);
     // The slope of the hidden states, from which everything else follows, is 0 where nothing is predicted.
-    let hidden = Tensor::<2>::ones([4, 32], &device);
+    let width = model.config.width;
+    let hidden = Tensor::<2>::ones([4, width], &device);
     let (slope, _) = model
         .predict_back(hidden, &[3, 4, 5, 6], 1.0, false, |range, _| {
             Ok(Slopes { log_probs: vec![1.0; range.len()], entropies: Vec::new() })
@@ -394,27 +408,35 @@ fn prompt_and_padding_have_exactly_no_gradient() {
         .unwrap();
     let places = [1, 2, 6, 7];
     let spread = values_of(predict::at_back(slope, &places, 9)).unwrap();
-    for (place, slope) in spread.chunks_exact(32).enumerate() {
+    for (place, slope) in spread.chunks_exact(width).enumerate() {
         assert_eq!(slope.iter().any(|x| *x != 0.0), places.contains(&place), "{place}");
     }
-    // A completion that weighs nothing teaches nothing, and rows alone are what they are together.
-    let pass = Pass { model: &model, adapter: Some(&adapter), trained: Trained::Adapter, recomputes: false };
-    let of = |rows: &[&Sequence], slope: fn(usize) -> f64| {
+    // A completion that weighs nothing teaches nothing.
+    let pass = Pass { model, adapter: Some(&adapter), trained: Trained::Adapter, recomputes: false };
+    let of = |rows: &[&Sequence], slope: &dyn Fn(usize) -> f64| {
         learned_without_entropy(pass, rows, slope).into_iter().flat_map(|x| values_of(x).unwrap()).collect::<Vec<f32>>()
     };
     let first = rows[0].completion().len();
-    assert_eq!(first, 3);
-    let weighed = of(&rows, |token| if token < 3 { 1.0 } else { 0.0 });
-    assert!(largest_difference(&weighed, &of(&rows[..1], |_| 1.0)) < 1e-4);
-    let together = train::predicted(&model, Some(&adapter), &rows, 1.0).unwrap().log_probs;
+    let weighed = of(rows, &|token| if token < first { 1.0 } else { 0.0 });
+    let alone = of(&rows[..1], &|_| 1.0);
+    let size = alone.iter().map(|x| x.abs()).fold(1.0, f32::max);
+    assert!(largest_difference(&weighed, &alone) < 1e-4 * size, "{} of {size}", largest_difference(&weighed, &alone));
+    let together = train::predicted(model, Some(&adapter), rows, 1.0).unwrap().log_probs;
     let alone: Vec<f64> =
-        rows.iter().flat_map(|row| train::predicted(&model, Some(&adapter), &[row], 1.0).unwrap().log_probs).collect();
+        rows.iter().flat_map(|row| train::predicted(model, Some(&adapter), &[row], 1.0).unwrap().log_probs).collect();
     for (one, other) in together.iter().zip(&alone) {
-        assert!((one - other).abs() < 1e-5);
+        assert!((one - other).abs() < 1e-4, "{one} {other}");
     }
 }
 
-fn learned_without_entropy(pass: Pass, rows: &[&Sequence], slope: fn(usize) -> f64) -> Vec<Tensor<2>> {
+#[test]
+fn prompt_and_padding_have_exactly_no_gradient() {
+    check_masks(&model(&Device::flex()), &sequences().iter().collect::<Vec<_>>());
+    let Some((artifact, rows)) = stories(&Device::flex()) else { return };
+    check_masks(&artifact.model, &rows.iter().collect::<Vec<_>>());
+}
+
+fn learned_without_entropy(pass: Pass, rows: &[&Sequence], slope: &dyn Fn(usize) -> f64) -> Vec<Tensor<2>> {
     train::learn_tokens(pass, rows, 1.0, |range, _| {
         Ok(Slopes { log_probs: range.map(slope).collect(), entropies: Vec::new() })
     })
@@ -510,6 +532,14 @@ fn wgpu_trains_and_decodes_as_the_cpu_does() {
     }
     // The same step, the same bytes.
     assert_eq!(gpu_moved, ppo_step(&gpu).2);
+
+    check_rewards(&model(&gpu), &PROMPTS);
+    check_masks(&model(&gpu), &sequences().iter().collect::<Vec<_>>());
+    let Some((artifact, rows)) = stories(&gpu) else { return };
+    check_rewards(&artifact.model, &rows.iter().map(|row| row.ids.as_slice()).collect::<Vec<_>>());
+    check_masks(&artifact.model, &rows.iter().collect::<Vec<_>>());
+    check_first_ratio(&artifact, &rows, 1e-5);
+    check_kl(&artifact, &rows);
 }
 
 /// The real pretrained model and its golden numbers lie beside the project, not in it.

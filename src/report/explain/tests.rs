@@ -11,7 +11,9 @@ use serde_json::json;
 fn explain_shows_everything_a_run_knows_of_a_stage() {
     let run = folded(&promotion());
     let stage = run.stage("rm_1").unwrap();
+    let bin = |low, count, predicted, happened| Bin { low, high: low + 0.1, count, predicted, happened };
     let checkpoint = |step, accuracy, ece| Checkpoint {
+        reliability: vec![bin(0.5, 60, 0.55, 0.6), bin(0.8, 53, 0.84, 0.74)],
         step,
         content: format!("tree:{}", "9f".repeat(32)),
         metrics: metrics(&[("accuracy", accuracy), ("ece", ece)]),
@@ -63,6 +65,12 @@ fn explain_shows_everything_a_run_knows_of_a_stage() {
         content    tree:9f9f9f9f9f9f  tree:9f9f9f9f9f9f  tree:9f9f9f9f9f9f
         accuracy               0.750              0.812              0.812
         ece                    0.031              0.041                NaN
+
+        how sure step 100 is of held-out pairs, and how often it is right:
+        says          pairs  right  as far as it is right; | as far as it says
+        ────────────────────────────────────────────────────────────────────────
+        0.50 to 0.60     60  0.600  ###|#
+        0.80 to 0.90     53  0.740  ############     |
 
         gate     pass: step 100 goes on
         select   best accuracy 0.8125 at step 100, where ece < 0.25 left 3 of 4

@@ -141,10 +141,7 @@ pub fn read(row: &Value) -> Result<(Prompt, Answers)> {
     match format {
         Format::Text => bail!("no field `prompt`"),
         Format::Prompt => Ok((prompt(row)?, Answers::None)),
-        Format::Completion => {
-            let prompt = prompt(row)?;
-            Ok((prompt, Answers::One(answer(row, "completion")?)))
-        }
+        Format::Completion => Ok((prompt(row)?, Answers::One(answer(row, "completion")?))),
         Format::Messages | Format::ShareGpt => {
             let (prompt, answer) = dialogue(row)?;
             Ok((prompt, answer.map_or(Answers::None, Answers::One)))
@@ -191,10 +188,7 @@ pub fn read(row: &Value) -> Result<(Prompt, Answers)> {
                 }
                 return Ok((prompt, Answers::Rated(answers.into_iter().zip(ratings).collect())));
             }
-            let Some(rating) = row[field].as_f64() else {
-                bail!("field `{field}` is {}, not a number", name(&row[field]))
-            };
-            Ok((prompt, Answers::Rated(vec![(answer(row, "completion")?, rating)])))
+            Ok((prompt, Answers::Rated(vec![(answer(row, "completion")?, number(row, field)?)])))
         }
         Format::Kto => {
             let label = match &row["label"] {
@@ -242,6 +236,14 @@ pub fn group(row: &Value) -> Result<Option<String>> {
         Some(Value::Number(group)) => Ok(Some(group.to_string())),
         Some(other) => bail!("field `prompt_group` is {}, neither a text nor a number", name(other)),
     }
+}
+
+/// The field `margin` of a pair: by how much the chosen answer is better.
+///
+/// # Errors
+/// It holds no number.
+pub fn margin(row: &Value) -> Result<Option<f64>> {
+    first_of(row, &["margin"]).map(|field| number(row, field)).transpose()
 }
 
 // ------------------------------------------------------------------------------------------------------ fields
@@ -378,6 +380,10 @@ fn text(row: &Value, field: &str) -> Result<String> {
         Some(other) => bail!("field `{field}` is {}, not a text", name(other)),
         None => bail!("no field `{field}`"),
     }
+}
+
+fn number(row: &Value, field: &str) -> Result<f64> {
+    row[field].as_f64().with_context(|| format!("field `{field}` is {}, not a number", name(&row[field])))
 }
 
 fn filled(row: &Value, field: &str) -> Result<String> {

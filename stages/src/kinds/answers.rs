@@ -5,7 +5,7 @@ use crate::data;
 use crate::device;
 use crate::generate::{self, Choice};
 use crate::io::{self, Io};
-use crate::model::{Artifact, Dtype};
+use crate::model::{Artifact, Dtype, Load, LoraParameters};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
@@ -40,12 +40,12 @@ pub const KIND: Kind = Kind {
     parse: stage::parse::<Answers>,
     defaults: stage::defaults::<Answers>,
     schema: stage::schema::<Answers>,
-    parameter_docs: &[
+    parameter_docs: &[&[
         ("max_new_tokens", "longest answer"),
         ("batch", "prompts at once"),
         ("stop_token", "id that ends an answer"),
         ("dtype", "of the base's matrices"),
-    ],
+    ]],
     work: Work::Run(run),
 };
 
@@ -106,8 +106,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let artifact = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
     let mut sieve = io.sieve();
     let questions = data::prompts(io.input("prompts")?, &mut sieve)?;
-    let stops = artifact.stops(parameters.stop_token);
+    let stops = artifact.stops(parameters.stop_token)?;
     let (prompts, ids) = train::prompts(&artifact, questions, parameters.max_new_tokens, &mut sieve)?;
+    let rows = parameters.batch.min(prompts.len());
+    let tokens = ids.iter().map(Vec::len).max().unwrap_or(0);
+    let load = Load { rows, tokens, read: 1, decoded: (rows, parameters.max_new_tokens), ..Load::default() };
+    io.expects(artifact.memory(&LoraParameters::default(), load), "`batch` or `max_new_tokens`")?;
     let total = prompts.len() as u64;
     let mut rows: Vec<Row> = Vec::with_capacity(prompts.len());
     for (prompts, ids) in prompts.chunks(parameters.batch).zip(ids.chunks(parameters.batch)) {

@@ -4,7 +4,7 @@ use super::answers;
 use super::eval::Eval;
 use crate::device;
 use crate::io::Io;
-use crate::model::{Artifact, Dtype};
+use crate::model::{Artifact, Dtype, Load, LoraParameters};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Sequence};
 use anyhow::{Context, Result};
@@ -33,7 +33,7 @@ pub const KIND: Kind = Kind {
     parse: stage::parse::<Divergence>,
     defaults: stage::defaults::<Divergence>,
     schema: stage::schema::<Divergence>,
-    parameter_docs: &[("batch", "answers at once"), ("dtype", "of the base's matrices")],
+    parameter_docs: &[&[("batch", "answers at once"), ("dtype", "of the base's matrices")]],
     work: Work::Run(run),
 };
 
@@ -74,6 +74,16 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         start: row.prompt_ids.len(),
     };
     let rows: Vec<Sequence> = answers.iter().map(join).collect();
+    let (at_once, tokens) = (parameters.batch.min(rows.len()), rows.iter().map(|row| row.ids.len()).max().unwrap_or(0));
+    let load = Load {
+        rows: at_once,
+        tokens,
+        predicted: at_once * tokens,
+        read: 2,
+        other_bases: usize::from(baseline.has_own_base),
+        ..Load::default()
+    };
+    io.expects(model.memory(&LoraParameters::default(), load), "`batch`")?;
     let mut out = Vec::with_capacity(rows.len());
     for (rows, answers) in rows.chunks(parameters.batch).zip(answers.chunks(parameters.batch)) {
         let rows: Vec<&Sequence> = rows.iter().collect();

@@ -6,13 +6,11 @@ use crate::data;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::memory;
-use crate::model::predict::Slopes;
-use crate::model::{Adapter, Artifact, Decoder, Dtype, LoraParameters, Trained};
+use crate::model::{Adapter, Artifact, Decoder, Dtype, LORA_DOCS, Load, LoraParameters, Trained};
 use crate::rl::{self, DirectLoss, SlopedPairs};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Group, Pass, Schedule, Sequence};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -70,23 +68,25 @@ pub const KIND: Kind = Kind {
     defaults: stage::defaults::<Dpo>,
     schema: stage::schema::<Dpo>,
     parameter_docs: &[
-        ("epochs", "passes over the training prompts; may be a fraction"),
-        ("batch", "prompts per step, each with all its answers"),
-        ("micro_batch", train::MICRO_BATCH_DOC),
-        ("recompute", train::RECOMPUTE_DOC),
-        ("lr", "learning rate"),
-        ("schedule", "constant, linear or cosine, down to 0 at the last step"),
-        ("loss", "sigmoid, robust, ipo, ipo-per-token or hinge"),
-        ("beta", "how far the policy may go from the reference: smaller is further"),
-        ("label_smoothing", "share of the pairs that are taken to be the wrong way round (sigmoid, robust)"),
-        ("max_tokens", "longest row, prompt and answer together; longer ones are cut"),
-        ("heldout", "share of the prompts measured on, when nothing is connected to `heldout`"),
-        ("checkpoint_every", "steps between candidates; 0: only the last"),
-        ("stop_token", "id put behind each answer; default: the model's eos token"),
-        ("ends", "whether answers end by themselves: put the stop token behind them"),
-        ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
-        ("lora.rank", "rank of the adapter"),
-        ("lora.alpha", "the update is scaled by alpha/rank"),
+        &[
+            ("epochs", "passes over the training prompts; may be a fraction"),
+            ("batch", "prompts per step, each with all its answers"),
+            ("micro_batch", train::MICRO_BATCH_DOC),
+            ("recompute", train::RECOMPUTE_DOC),
+            ("lr", "learning rate"),
+            ("schedule", train::SCHEDULE_DOC),
+            ("loss", "sigmoid, robust, ipo, ipo-per-token or hinge"),
+            ("beta", "how far the policy may go from the reference: smaller is further"),
+            ("label_smoothing", "share of the pairs that are taken to be the wrong way round (sigmoid, robust)"),
+            ("max_tokens", "longest row, prompt and answer together; longer ones are cut"),
+            ("heldout", "share of the prompts measured on, when nothing is connected to `heldout`"),
+            ("checkpoint_every", "steps between candidates; 0: only the last"),
+            ("stop_token", "id put behind each answer; default: the model's eos token"),
+            ("ends", "whether answers end by themselves: put the stop token behind them"),
+            ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
+        ],
+        train::ADAM_DOCS,
+        LORA_DOCS,
     ],
     work: Work::Run(run),
 };
@@ -100,6 +100,7 @@ pub struct Dpo {
     pub recompute: bool,
     pub lr: f64,
     pub schedule: Schedule,
+    pub adam: AdamSettings,
     pub loss: DirectLoss,
     pub beta: f64,
     pub label_smoothing: f64,
@@ -121,6 +122,7 @@ impl Default for Dpo {
             recompute: false,
             lr: 3e-4,
             schedule: Schedule::Linear,
+            adam: AdamSettings::default(),
             loss: DirectLoss::Sigmoid,
             beta: 0.1,
             label_smoothing: 0.0,
@@ -148,12 +150,19 @@ impl Parameters for Dpo {
             mistakes
                 .push(ParameterMistake::new("label_smoothing", "`label_smoothing` is at least 0 and below one half"));
         }
-        if self.label_smoothing > 0.0 && !self.loss.takes_label_smoothing() {
-            let message = "only `loss: sigmoid` and `loss: robust` know label smoothing";
-            mistakes.push(ParameterMistake::new("label_smoothing", message));
-        }
+        mistakes.extend(self.adam.mistakes());
         mistakes.extend(self.lora.mistakes());
         mistakes
+    }
+
+    fn conflicts(&self) -> Vec<ParameterMistake> {
+        let mut conflicts = Vec::new();
+        if self.label_smoothing > 0.0 && !self.loss.takes_label_smoothing() {
+            let message = "only `loss: sigmoid` and `loss: robust` know label smoothing";
+            conflicts.push(ParameterMistake::new("label_smoothing", message));
+        }
+        conflicts.extend(train::idle_stop_token(self.stop_token, self.ends));
+        conflicts
     }
 }
 
@@ -183,35 +192,37 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let device = device::of(io)?;
     let draw = |purpose| Draw { seed: call.seed, kind: "dpo", purpose };
     let policy = Artifact::load(io.input("policy")?, parameters.dtype, &device)?;
-    let reference = match io.optional_input("reference") {
-        Some(path) => {
-            let reference = Artifact::load_beside(path, &policy)?;
-            reference.same_tokens_as(&policy.tokenizer_digest).context("connect `reference`")?;
-            (reference.model, reference.adapter)
-        }
-        None => (policy.model.clone(), policy.adapter.clone()),
-    };
+    let reference = policy.reference(io.optional_input("reference"))?;
 
     // 1. Prompts with their answers as tokens; held-out prompts apart.
     let end = parameters.ends.then(|| policy.end(parameters.stop_token)).transpose()?;
     let mut sieve = io.sieve();
-    let (groups, heldout) =
-        train::groups_apart(&policy, io, end, parameters.max_tokens, (draw("split"), parameters.heldout), &mut sieve)?;
+    let (groups, heldout) = train::groups_apart(
+        &policy,
+        io,
+        end,
+        parameters.max_tokens,
+        (draw("split"), parameters.heldout),
+        false,
+        &mut sieve,
+    )?;
     let training: Vec<usize> = (0..groups.len()).collect();
 
     // 2. What the reference says, once for all epochs and attempts.
     let start = policy.start_adapter(&parameters.lora, draw("adapter"))?;
-    let mut adam = Adam::new(start.tensors(), AdamSettings::default());
-    let size = train::batch_size(parameters.batch, groups.len());
+    let mut adam = Adam::new(start.tensors(), parameters.adam);
+    let size = train::batch_size(io, parameters.batch, groups.len());
     let total = train::steps(parameters.epochs, groups.len(), size);
     let load = train::load_of_groups(&groups, parameters.micro_batch, size, parameters.recompute, true);
-    let memory = memory::estimate(&policy.model.config, &parameters.lora, parameters.dtype, load);
-    io.expects(memory, "`micro_batch`, `max_tokens` or `lora.rank`")?;
+    io.expects(
+        policy.memory(&parameters.lora, Load { other_bases: usize::from(reference.has_own_base), ..load }),
+        "`micro_batch` (null is the whole batch), `max_tokens` or `lora.rank`",
+    )?;
     let (first, mut stand) = match train::resume(io, &mut adam)? {
         Some(found) => found,
         None => {
             let all: Vec<&Group> = groups.iter().chain(&heldout).collect();
-            let references = log_probs(&reference.0, reference.1.as_ref(), &all, parameters.micro_batch)?;
+            let references = log_probs(&reference.model, reference.adapter.as_ref(), &all, load.rows)?;
             (0, Stand { references, ..Stand::default() })
         }
     };
@@ -237,24 +248,14 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         };
         let (mut loss, mut gradients) = (0.0, Vec::new());
         for part in train::parts_of_groups(&batch, parameters.micro_batch) {
-            let rows: Vec<&Sequence> = part.iter().flat_map(|group| &batch[*group].rows).collect();
+            let reference: Vec<f64> = part.iter().flat_map(|group| references[numbers[*group]].clone()).collect();
+            let part: Vec<&Group> = part.iter().map(|group| batch[*group]).collect();
+            let rows: Vec<&Sequence> = part.iter().flat_map(|group| &group.rows).collect();
             let more = train::learn_rows(pass, &rows, |predicted| {
-                let sums = sums(&predicted.log_probs, &rows);
-                let (mut slopes, mut first) = (Vec::new(), 0);
-                for group in &part {
-                    let (group, reference) = (batch[*group], &references[numbers[*group]]);
-                    let ratios = rl::log_ratios(&sums[first..first + group.rows.len()], reference);
-                    first += group.rows.len();
-                    let pairs = compared(&parameters, group, &ratios);
-                    let weight = 1.0 / (batch.len() * group.pairs.len()) as f64;
-                    loss += weight * pairs.losses.iter().sum::<f64>();
-                    let mut of_rows = vec![0.0; group.rows.len()];
-                    group.spread(&pairs, weight, &mut of_rows);
-                    for (row, slope) in group.rows.iter().zip(of_rows) {
-                        slopes.extend(std::iter::repeat_n(slope, row.completion().len()));
-                    }
-                }
-                Ok(Slopes { log_probs: slopes, entropies: Vec::new() })
+                let ratios = rl::log_ratios(&train::per_answer(&predicted.log_probs, &rows), &reference);
+                let (of_part, slopes) = objective(&parameters, &part, &ratios, batch.len());
+                loss += of_part;
+                Ok(train::per_token(&slopes, &rows))
             })?;
             train::add(&mut gradients, more);
         }
@@ -268,7 +269,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         if is_candidate {
             let adapter = start.with_tensors(&adam.tensors);
             let of_training = [&[("loss", rl::mean(&stand.losses))][..], &sieve.metrics()].concat();
-            measure(io, &policy, &parameters, &adapter, &heldout, &references[groups.len()..], done, &of_training)?;
+            let heldout = (heldout.as_slice(), &references[groups.len()..], load.rows);
+            measure(io, &policy, &parameters, &adapter, heldout, done, &of_training)?;
             stand.losses.clear();
         }
         train::checkpoint(io, (done, total), is_candidate, &adam, &stand)?;
@@ -276,33 +278,25 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     Ok(())
 }
 
-/// Rows that go through the model at once where nothing is learned from them.
-const READ_ROWS: usize = 64;
-
 /// log π of each answer of the groups, one after the other.
-fn log_probs(
-    model: &Decoder,
-    adapter: Option<&Adapter>,
-    groups: &[&Group],
-    at_once: Option<usize>,
-) -> Result<Vec<f64>> {
+fn log_probs(model: &Decoder, adapter: Option<&Adapter>, groups: &[&Group], at_once: usize) -> Result<Vec<f64>> {
     let rows: Vec<&Sequence> = groups.iter().flat_map(|group| &group.rows).collect();
-    let mut out = Vec::with_capacity(rows.len());
-    for rows in rows.chunks(at_once.unwrap_or(READ_ROWS)) {
-        out.extend(sums(&train::predicted(model, adapter, rows, 1.0)?.log_probs, rows));
-    }
-    Ok(out)
+    train::log_probs(model, adapter, &rows, at_once)
 }
 
-/// Of each row's tokens.
-fn sums(tokens: &[f64], rows: &[&Sequence]) -> Vec<f64> {
-    let mut rest = tokens;
-    let sum = |row: &&Sequence| {
-        let (now, later) = rest.split_at(row.completion().len());
-        rest = later;
-        now.iter().sum()
-    };
-    rows.iter().map(sum).collect()
+/// Loss of a part of a batch and its slopes by the log-ratios of the part's answers, group after group. Each prompt weighs
+/// the same, however many pairs it has; `prompts` are in the whole batch.
+fn objective(parameters: &Dpo, groups: &[&Group], ratios: &[f64], prompts: usize) -> (f64, Vec<f64>) {
+    let (mut loss, mut slopes, mut first) = (0.0, vec![0.0; ratios.len()], 0);
+    for group in groups {
+        let place = first..first + group.rows.len();
+        first = place.end;
+        let pairs = compared(parameters, group, &ratios[place.clone()]);
+        let weight = 1.0 / (prompts * group.pairs.len()) as f64;
+        loss += weight * pairs.losses.iter().sum::<f64>();
+        group.spread(&pairs, weight, &mut slopes[place]);
+    }
+    (loss, slopes)
 }
 
 /// The loss of each pair of a group, and its slopes by the log-probabilities of its two answers.
@@ -313,18 +307,16 @@ fn compared(parameters: &Dpo, group: &Group, ratios: &[f64]) -> SlopedPairs {
     rl::direct_loss(parameters.loss, &chosen, &rejected, &lengths, parameters.beta, parameters.label_smoothing)
 }
 
-#[expect(clippy::too_many_arguments, reason = "a measurement needs the model, the data and what was said of both")]
 fn measure(
     io: &mut Io,
     policy: &Artifact,
     parameters: &Dpo,
     adapter: &Adapter,
-    heldout: &[Group],
-    references: &[Vec<f64>],
+    (heldout, references, at_once): (&[Group], &[Vec<f64>], usize),
     step: u64,
     of_training: &[(&str, f64)],
 ) -> Result<()> {
-    let ours = log_probs(&policy.model, Some(adapter), &heldout.iter().collect::<Vec<_>>(), parameters.micro_batch)?;
+    let ours = log_probs(&policy.model, Some(adapter), &heldout.iter().collect::<Vec<_>>(), at_once)?;
     let (mut table, mut first) = (Vec::new(), 0);
     for (group, reference) in heldout.iter().zip(references) {
         let ratios = rl::log_ratios(&ours[first..first + group.rows.len()], reference);
@@ -357,4 +349,28 @@ fn measure(
         ("pairs", table.len() as f64),
     ];
     io.candidate(step, &[&measured, of_training].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::groups_of_a_test;
+
+    #[test]
+    fn the_slopes_of_every_loss_are_its_derivatives_and_prompts_weigh_the_same() {
+        let groups = groups_of_a_test();
+        let groups: Vec<&Group> = groups.iter().collect();
+        let ratios = [0.3, -0.8, 1.4, 0.2, 0.9, -1.1];
+        use DirectLoss::{Hinge, Ipo, IpoPerToken, Robust, Sigmoid};
+        for (loss, label_smoothing) in
+            [(Sigmoid, 0.0), (Sigmoid, 0.2), (Robust, 0.2), (Ipo, 0.0), (IpoPerToken, 0.0), (Hinge, 0.0)]
+        {
+            let parameters = Dpo { loss, label_smoothing, ..Dpo::default() };
+            train::has_slopes(&ratios, |ratios| objective(&parameters, &groups, ratios, 2));
+            let (both, _) = objective(&parameters, &groups, &ratios, 2);
+            let alone = [(0, 0..4), (1, 4..6)]
+                .map(|(group, place)| objective(&parameters, &groups[group..=group], &ratios[place], 1).0);
+            assert!((both - (alone[0] + alone[1]) / 2.0).abs() < 1e-12, "{loss:?}");
+        }
+    }
 }

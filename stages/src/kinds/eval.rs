@@ -59,12 +59,12 @@ pub const KIND: Kind = Kind {
     parse: stage::parse::<Eval>,
     defaults: stage::defaults::<Eval>,
     schema: stage::schema::<Eval>,
-    parameter_docs: &[
+    parameter_docs: &[&[
         ("max_new_tokens", "longest answer"),
         ("batch", "prompts answered at once; never changes a number's meaning"),
         ("stop_token", "id that ends an answer; default: the model's eos tokens"),
         ("dtype", "f32, f16 or bf16: what the matrices of the models are kept and multiplied in"),
-    ],
+    ]],
     work: Work::Measure(parts),
 };
 

@@ -42,7 +42,7 @@ pub const KIND: Kind = Kind {
     parse: stage::parse::<Exec>,
     defaults: stage::defaults::<Exec>,
     schema: stage::schema::<Exec>,
-    parameter_docs: &[
+    parameter_docs: &[&[
         (
             "command",
             "a list: program and arguments, as they are; a text: for `/bin/sh -eu -c`; inputs lie under in/<port> (a \
@@ -54,7 +54,7 @@ pub const KIND: Kind = Kind {
             "its environment, `{NAME: value}`, beside PATH, LANG, HOME and TMPDIR, which have fixed values; nothing \
              else is passed on (the stage's `secret: [NAME]` is)",
         ),
-    ],
+    ]],
     work: Work::Run(run),
 };
 

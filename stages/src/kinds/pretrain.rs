@@ -5,9 +5,9 @@ use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::layout::Sort;
-use crate::model::memory::{self, Load};
+use crate::model::memory;
 use crate::model::weights;
-use crate::model::{Config, Decoder, Dtype, LoraParameters, Trained};
+use crate::model::{Config, Decoder, Dtype, Load, LoraParameters, Trained};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::tokenizer::{self, Tokenizer};
 use crate::train::{self, Adam, AdamSettings, Pass, Schedule, Sequence};
@@ -49,7 +49,7 @@ pub const KIND: Kind = Kind {
     parse: stage::parse::<Pretrain>,
     defaults: stage::defaults::<Pretrain>,
     schema: stage::schema::<Pretrain>,
-    parameter_docs: &[
+    parameter_docs: &[&[
         ("vocabulary", "size of the byte-level BPE vocabulary, special tokens included"),
         ("layers", "transformer blocks"),
         ("width", "model width (hidden_size)"),
@@ -64,7 +64,7 @@ pub const KIND: Kind = Kind {
         ("lr", "peak learning rate: linear warm-up over a tenth of the steps, then a cosine to 0"),
         ("weight_decay", "decoupled weight decay of AdamW"),
         ("heldout", "share of the documents kept for `heldout_loss`"),
-    ],
+    ]],
     work: Work::Run(run),
 };
 
@@ -122,23 +122,32 @@ impl Parameters for Pretrain {
             ("micro_batch", self.micro_batch.unwrap_or(1) as u64),
         ]);
         mistakes.extend(stage::above_zero(&[("lr", self.lr)]));
+        mistakes.extend(stage::not_negative(&[("weight_decay", self.weight_decay)]));
         mistakes.extend(stage::is_share("heldout", self.heldout));
         if self.vocabulary < 260 {
             mistakes.push(ParameterMistake::new("vocabulary", "256 bytes and 3 special tokens need at least 260"));
         }
+        if self.context == 1 {
+            mistakes.push(ParameterMistake::new("context", "a token is predicted from one before it: at least 2"));
+        }
+        mistakes
+    }
+
+    fn conflicts(&self) -> Vec<ParameterMistake> {
+        let mut conflicts = Vec::new();
         if self.heads > 0 && !self.width.is_multiple_of(2 * self.heads) {
-            mistakes.push(ParameterMistake::new(
+            conflicts.push(ParameterMistake::new(
                 "heads",
                 format!("{} heads do not divide width {} into an even size", self.heads, self.width),
             ));
         }
         if self.kv_heads > 0 && !self.heads.is_multiple_of(self.kv_heads) {
-            mistakes.push(ParameterMistake::new(
+            conflicts.push(ParameterMistake::new(
                 "kv_heads",
                 format!("{} does not divide {} heads", self.kv_heads, self.heads),
             ));
         }
-        mistakes
+        conflicts
     }
 }
 
@@ -181,20 +190,18 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
     let mut adam = Adam::new(weights::tensors(&model), settings);
 
-    let batch = train::batch_size(parameters.batch, training.len());
+    let batch = train::batch_size(io, parameters.batch, training.len());
     // 4. Training. The order of an epoch is drawn by its number, so any step can be resumed.
     let load = Load {
         rows: parameters.micro_batch.unwrap_or(batch).min(batch),
         tokens: parameters.context,
-        predicted: batch * parameters.context,
-        trained: 0,
-        read: 0,
-        decoded: 0,
+        predicted: parameters.micro_batch.unwrap_or(batch).min(batch) * parameters.context,
         is_full: true,
         recomputes: parameters.recompute,
+        ..Load::default()
     };
-    let memory = memory::estimate(&model.config, &LoraParameters::default(), Dtype::F32, load);
-    io.expects(memory, "`micro_batch`, `context` or `width`")?;
+    let memory = memory::estimate(&model.config, &LoraParameters::default(), Dtype::F32, load, &device);
+    io.expects(memory, "`micro_batch` (null is the whole batch), `context` or `width`")?;
     let (first, (mut tokens, mut tail)) = train::resume(io, &mut adam)?.unwrap_or((0, (0u64, Vec::new())));
     let warm_up = (parameters.steps / 10).max(1);
     for step in first..parameters.steps {

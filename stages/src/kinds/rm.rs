@@ -1,12 +1,13 @@
 //! `rm`: a reward model from preferences: a LoRA adapter and a scalar head on the frozen base, trained by
 //! Bradley–Terry on all pairs of a prompt together (Ouyang et al. 2022, eq. 1).
 
+mod measure;
+
 use crate::data;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::memory;
-use crate::model::{Adapter, Artifact, Dtype, LoraParameters, Trained};
+use crate::model::{Adapter, Artifact, Dtype, LORA_DOCS, LoraParameters, Trained};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Group, Pass, Schedule, Sequence, Valued};
@@ -17,7 +18,7 @@ use serde_json::json;
 
 pub const KIND: Kind = Kind {
     name: "rm",
-    version: 4,
+    version: 5,
     doc: "train a reward model on preferences",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from; a reward model goes on with its head"),
@@ -85,25 +86,39 @@ pub const KIND: Kind = Kind {
     defaults: stage::defaults::<Rm>,
     schema: stage::schema::<Rm>,
     parameter_docs: &[
-        ("epochs", "passes over the training prompts; may be a fraction"),
-        ("batch", "prompts per step, each with all its answers"),
-        ("micro_batch", train::MICRO_BATCH_DOC),
-        ("recompute", train::RECOMPUTE_DOC),
-        ("loss", "bradley-terry or hinge over pairs, or plackett-luce over whole rankings"),
-        ("margin", "what a chosen answer should lead by; null: 0, and 1 for the hinge"),
-        ("label_smoothing", "share of the pairs that are taken to be the wrong way round (bradley-terry)"),
-        ("centring", "weight of (r_chosen + r_rejected)²: keeps rewards around 0 (Eisenstein et al. 2023); usual 0.01"),
-        ("lr", "learning rate"),
-        ("schedule", "constant, linear or cosine, down to 0 at the last step"),
-        ("max_tokens", "longest row, prompt and answer together; longer ones are cut"),
-        ("heldout", "share of the prompts measured on, when nothing is connected to `heldout`"),
-        ("checkpoint_every", "steps between candidates; 0: only the last"),
-        ("normalize", "none, mean (rewards of the training answers get mean 0) or spread (and standard deviation 1)"),
-        ("stop_token", "id put behind each answer; default: the model's eos token"),
-        ("ends", "whether answers end by themselves: put the stop token behind them"),
-        ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
-        ("lora.rank", "rank of the adapter"),
-        ("lora.alpha", "the update is scaled by alpha/rank"),
+        &[
+            ("epochs", "passes over the training prompts; may be a fraction"),
+            ("batch", "prompts per step, each with all its answers"),
+            ("micro_batch", train::MICRO_BATCH_DOC),
+            ("recompute", train::RECOMPUTE_DOC),
+            (
+                "loss",
+                "bradley-terry or hinge over pairs, or plackett-luce over rankings, in which ties are not compared",
+            ),
+            (
+                "margin",
+                "what a chosen answer should lead by, where its pair names no `margin`; null: 0, and 1 for the hinge",
+            ),
+            ("label_smoothing", "share of the pairs that are taken to be the wrong way round (bradley-terry)"),
+            (
+                "centring",
+                "weight of (r_chosen + r_rejected)²: keeps rewards around 0 (Eisenstein et al. 2023); usual 0.01",
+            ),
+            ("lr", "learning rate"),
+            ("schedule", train::SCHEDULE_DOC),
+            ("max_tokens", "longest row, prompt and answer together; longer ones are cut"),
+            ("heldout", "share of the prompts measured on, when nothing is connected to `heldout`"),
+            ("checkpoint_every", "steps between candidates; 0: only the last"),
+            (
+                "normalize",
+                "none, mean (rewards of the training answers get mean 0) or spread (and standard deviation 1)",
+            ),
+            ("stop_token", "id put behind each answer; default: the model's eos token"),
+            ("ends", "whether answers end by themselves: put the stop token behind them"),
+            ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
+        ],
+        train::ADAM_DOCS,
+        LORA_DOCS,
     ],
     work: Work::Run(run),
 };
@@ -138,6 +153,7 @@ pub struct Rm {
     pub centring: f64,
     pub lr: f64,
     pub schedule: Schedule,
+    pub adam: AdamSettings,
     pub max_tokens: usize,
     pub heldout: f64,
     pub checkpoint_every: u64,
@@ -161,6 +177,7 @@ impl Default for Rm {
             centring: 0.0,
             lr: 1e-3,
             schedule: Schedule::Cosine,
+            adam: AdamSettings::default(),
             max_tokens: 256,
             heldout: 0.1,
             checkpoint_every: 0,
@@ -185,32 +202,25 @@ impl Parameters for Rm {
             mistakes
                 .push(ParameterMistake::new("label_smoothing", "`label_smoothing` is at least 0 and below one half"));
         }
-        if self.label_smoothing > 0.0 && self.loss != RankingLoss::BradleyTerry {
-            mistakes.push(ParameterMistake::new("label_smoothing", "only `loss: bradley-terry` knows label smoothing"));
-        }
-        if self.margin.is_some() && self.loss == RankingLoss::PlackettLuce {
-            mistakes.push(ParameterMistake::new("margin", "`loss: plackett-luce` knows no margin"));
-        }
         mistakes.extend(stage::above_zero(&[("epochs", self.epochs), ("lr", self.lr)]));
         mistakes.extend(stage::is_share("heldout", self.heldout));
+        mistakes.extend(self.adam.mistakes());
         mistakes.extend(self.lora.mistakes());
         mistakes
     }
-}
 
-/// A line of the candidate's table `items`: one held-out pair.
-#[derive(Serialize)]
-struct Measured<'a> {
-    id: String,
-    prompt: &'a str,
-    /// The pairs of one prompt share its answers: together they are one piece of evidence.
-    prompt_group: &'a str,
-    score_chosen: f64,
-    score_rejected: f64,
-    correct: bool,
-    loss: f64,
-    margin: f64,
-    brier: f64,
+    fn conflicts(&self) -> Vec<ParameterMistake> {
+        let mut conflicts = Vec::new();
+        if self.label_smoothing > 0.0 && self.loss != RankingLoss::BradleyTerry {
+            conflicts
+                .push(ParameterMistake::new("label_smoothing", "only `loss: bradley-terry` knows label smoothing"));
+        }
+        if self.margin.is_some() && self.loss == RankingLoss::PlackettLuce {
+            conflicts.push(ParameterMistake::new("margin", "`loss: plackett-luce` knows no margin"));
+        }
+        conflicts.extend(train::idle_stop_token(self.stop_token, self.ends));
+        conflicts
+    }
 }
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
@@ -228,11 +238,13 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         end,
         parameters.max_tokens,
         (draw("split"), parameters.heldout),
+        true,
         &mut sieve,
     )?;
-    if parameters.loss == RankingLoss::PlackettLuce {
-        // Now, and not at the step that would first draw a bad one.
-        groups.iter().try_for_each(|group| group.ranking().map(drop))?;
+    if parameters.loss == RankingLoss::PlackettLuce
+        && groups.iter().any(|group| group.margins.iter().any(Option::is_some))
+    {
+        io.remark("the data names margins, which `loss: plackett-luce` does not know".to_owned());
     }
     let training: Vec<usize> = (0..groups.len()).collect();
 
@@ -244,14 +256,15 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     // Trained on the plain scale of the head; what it was normalised by is found anew for each candidate.
     let start = Adapter { offset: 0.0, spread: 1.0, ..start };
-    let mut adam = Adam::new(start.tensors(), AdamSettings::default());
-    let size = train::batch_size(parameters.batch, groups.len());
+    let mut adam = Adam::new(start.tensors(), parameters.adam);
+    let size = train::batch_size(io, parameters.batch, groups.len());
     let total = train::steps(parameters.epochs, groups.len(), size);
     let load = train::load_of_groups(&groups, parameters.micro_batch, size, parameters.recompute, false);
-    let memory = memory::estimate(&artifact.model.config, &parameters.lora, parameters.dtype, load);
-    io.expects(memory, "`micro_batch`, `max_tokens` or `lora.rank`")?;
+    io.expects(
+        artifact.memory(&parameters.lora, load),
+        "`micro_batch` (null is the whole batch), `max_tokens` or `lora.rank`",
+    )?;
     let (first, mut losses) = train::resume(io, &mut adam)?.unwrap_or((0, Vec::new()));
-    let at_once = parameters.micro_batch.unwrap_or(MEASURED_ROWS);
     for step in first..total {
         // 3. All answers of a prompt go forward once.
         let batch: Vec<&Group> =
@@ -268,7 +281,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             let part: Vec<&Group> = part.iter().map(|group| batch[*group]).collect();
             let rows: Vec<&Sequence> = part.iter().flat_map(|group| &group.rows).collect();
             let more = train::learn_values(pass, &rows, Valued::Last, |scores| {
-                let (of_part, slopes) = objective(&parameters, &part, scores, batch.len())?;
+                let (of_part, slopes) = objective(&parameters, &part, scores, batch.len());
                 loss += of_part;
                 Ok(slopes)
             })?;
@@ -283,9 +296,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let is_candidate = train::is_candidate(done, parameters.checkpoint_every, total);
         if is_candidate {
             let mut adapter = start.with_tensors(&adam.tensors);
-            normalize(&artifact, &mut adapter, &groups, parameters.normalize, at_once)?;
+            normalize(&artifact, &mut adapter, &groups, parameters.normalize, draw("normalize"), load.rows)?;
             let of_training = [&[("loss", rl::mean(&losses))][..], &sieve.metrics()].concat();
-            measure(io, &artifact, &adapter, &heldout, done, &of_training, at_once)?;
+            measure::measure(io, &artifact, &adapter, &heldout, done, &of_training, load.rows)?;
             losses.clear();
         }
         train::checkpoint(io, (done, total), is_candidate, &adam, &losses)?;
@@ -295,7 +308,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
 /// Loss of a part of a batch and its slopes by the scores of the part's rows, group after group. Each prompt weighs the
 /// same, however many pairs it has; `prompts` are in the whole batch.
-fn objective(parameters: &Rm, groups: &[&Group], scores: &[f64], prompts: usize) -> Result<(f64, Vec<f64>)> {
+fn objective(parameters: &Rm, groups: &[&Group], scores: &[f64], prompts: usize) -> (f64, Vec<f64>) {
     let (mut loss, mut slopes, mut first) = (0.0, vec![0.0; scores.len()], 0);
     for group in groups {
         let of_prompt = 1.0 / prompts as f64;
@@ -311,28 +324,23 @@ fn objective(parameters: &Rm, groups: &[&Group], scores: &[f64], prompts: usize)
         };
         match pair_loss {
             Some(pair_loss) => {
-                let margin = parameters.margin.unwrap_or(pair_loss.default_margin());
-                let margins = vec![margin; chosen.len()];
+                let default = parameters.margin.unwrap_or(pair_loss.default_margin());
+                let margins: Vec<f64> = group.margins.iter().map(|margin| margin.unwrap_or(default)).collect();
                 let pairs = rl::preference_loss(pair_loss, &chosen, &rejected, &margins, parameters.label_smoothing);
                 of_pairs = pairs.plus(1.0, &of_pairs);
             }
             None => {
-                let ranking = group.ranking()?;
-                let ranked: Vec<f64> = ranking.iter().map(|row| scores[*row]).collect();
-                let (now, gradient) = rl::plackett_luce(&ranked);
+                let (now, gradient) = rl::plackett_luce(scores, &group.pairs);
                 loss += of_prompt * now;
-                ranking.iter().zip(gradient).for_each(|(row, slope)| slopes[*row] += of_prompt * slope);
+                slopes.iter_mut().zip(gradient).for_each(|(slope, of_ranking)| *slope += of_prompt * of_ranking);
             }
         }
         let weight = of_prompt / group.pairs.len() as f64;
         loss += weight * of_pairs.losses.iter().sum::<f64>();
         group.spread(&of_pairs, weight, slopes);
     }
-    Ok((loss, slopes))
+    (loss, slopes)
 }
-
-/// Rows scored at once when measuring.
-const MEASURED_ROWS: usize = 64;
 
 /// Sets offset and spread so that rewards of the training answers have mean 0 (and standard deviation 1).
 fn normalize(
@@ -340,15 +348,18 @@ fn normalize(
     adapter: &mut Adapter,
     groups: &[Group],
     how: Normalize,
+    draw: Draw,
     at_once: usize,
 ) -> Result<()> {
     (adapter.offset, adapter.spread) = (0.0, 1.0);
     if how == Normalize::None {
         return Ok(());
     }
-    // A few hundred answers fix a mean to a few hundredths of their spread; taken evenly, since files may be sorted.
+    // A few hundred answers fix a mean to a few hundredths of their spread. Drawn, since files are sorted: every eighth
+    // answer would be a chosen one where all are pairs.
     let rows: Vec<&[u32]> = groups.iter().flat_map(|group| group.rows.iter().map(|row| row.ids.as_slice())).collect();
-    let rows: Vec<&[u32]> = rows.iter().copied().step_by(rows.len().div_ceil(256)).collect();
+    let drawn = draw.order(0, rows.len());
+    let rows: Vec<&[u32]> = drawn.iter().take(256).map(|row| rows[*row]).collect();
     let rewards = train::rewards(&artifact.model, adapter, &rows, at_once)?;
     adapter.offset = rl::mean(&rewards);
     if how == Normalize::Spread {
@@ -361,64 +372,39 @@ fn normalize(
     Ok(())
 }
 
-/// Scores the held-out answers and hands over the candidate.
-fn measure(
-    io: &mut Io,
-    artifact: &Artifact,
-    adapter: &Adapter,
-    heldout: &[Group],
-    step: u64,
-    of_training: &[(&str, f64)],
-    at_once: usize,
-) -> Result<()> {
-    let rows: Vec<&[u32]> = heldout.iter().flat_map(|group| group.rows.iter().map(|row| row.ids.as_slice())).collect();
-    let scores = train::rewards(&artifact.model, adapter, &rows, at_once)?;
-    let lengths: Vec<f64> =
-        heldout.iter().flat_map(|group| group.rows.iter().map(|row| row.completion().len() as f64)).collect();
-    let (mut table, mut deltas, mut first) = (Vec::new(), Vec::new(), 0);
-    for group in heldout {
-        for (number, (better, worse)) in group.pairs.iter().enumerate() {
-            let (score_chosen, score_rejected) = (scores[first + better], scores[first + worse]);
-            // Calibration is of the trained scale: σ(Δ) before the spread divides it.
-            let (margin, raw) = (score_chosen - score_rejected, (score_chosen - score_rejected) * adapter.spread);
-            deltas.push(raw);
-            table.push(Measured {
-                id: format!("{}/{}", group.id, number + 1),
-                prompt: &group.prompt,
-                prompt_group: &group.prompt_group,
-                score_chosen,
-                score_rejected,
-                correct: raw > 0.0,
-                loss: rl::softplus(-raw),
-                margin,
-                brier: (1.0 - rl::sigmoid(raw)).powi(2),
-            });
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::groups_of_a_test;
+
+    #[test]
+    fn the_slopes_of_every_loss_are_its_derivatives_and_prompts_weigh_the_same() {
+        let groups = groups_of_a_test();
+        let groups: Vec<&Group> = groups.iter().collect();
+        let scores = [0.3, -0.8, 1.4, 0.2, 0.9, -1.1];
+        use RankingLoss::{BradleyTerry, Hinge, PlackettLuce};
+        for (loss, label_smoothing, margin) in
+            [(BradleyTerry, 0.0, None), (BradleyTerry, 0.2, Some(0.3)), (Hinge, 0.0, None), (PlackettLuce, 0.0, None)]
+        {
+            for centring in [0.0, 0.05] {
+                let parameters = Rm { loss, label_smoothing, margin, centring, ..Rm::default() };
+                train::has_slopes(&scores, |scores| objective(&parameters, &groups, scores, 2));
+                let (both, _) = objective(&parameters, &groups, &scores, 2);
+                let alone = [(0, 0..4), (1, 4..6)]
+                    .map(|(group, place)| objective(&parameters, &groups[group..=group], &scores[place], 1).0);
+                assert!((both - (alone[0] + alone[1]) / 2.0).abs() < 1e-12, "{loss:?}");
+            }
         }
-        first += group.rows.len();
     }
-    let (confident, right): (Vec<f64>, Vec<f64>) = deltas.iter().map(|delta| rl::confidence(*delta)).unzip();
-    let reliability = rl::reliability(&confident, &right, 10);
-    let column = |number: fn(&Measured) -> f64| table.iter().map(number).collect::<Vec<f64>>();
-    let (chosen, rejected) = (column(|row| row.score_chosen), column(|row| row.score_rejected));
-    let accuracy = rl::accuracy(&deltas);
-    artifact.save_with(adapter, &io.candidate_dir(step)?)?;
-    io.table(step, "items", &table)?;
-    io.table(step, "reliability", &reliability)?;
-    let measured = [
-        ("accuracy", accuracy.strict),
-        ("accuracy_with_ties", accuracy.with_ties),
-        ("heldout_loss", rl::mean(&column(|row| row.loss))),
-        ("margin", rl::mean(&column(|row| row.margin))),
-        ("score_chosen", rl::mean(&chosen)),
-        ("score_chosen_sd", rl::standard_deviation(&chosen)),
-        ("score_rejected", rl::mean(&rejected)),
-        ("score_rejected_sd", rl::standard_deviation(&rejected)),
-        ("ece", rl::calibration_error(&reliability)),
-        ("brier", rl::mean(&column(|row| row.brier))),
-        // None where every pair is right: no finite one is best.
-        ("temperature", rl::temperature(&deltas).unwrap_or(f64::NAN)),
-        ("length_correlation", rl::correlation(&scores, &lengths)),
-        ("pairs", table.len() as f64),
-    ];
-    io.candidate(step, &[&measured, of_training].concat())
+
+    /// A margin that the data names goes before the parameter.
+    #[test]
+    fn a_pair_that_names_its_margin_has_that_one() {
+        let mut groups = groups_of_a_test();
+        let parameters = Rm { margin: Some(0.5), ..Rm::default() };
+        let loss = |group: &Group| objective(&parameters, &[group], &[0.7, 0.1], 1).0;
+        assert!((loss(&groups[1]) - rl::PairLoss::BradleyTerry.of(-0.6, 0.5, 0.0).0).abs() < 1e-15);
+        groups[1].margins = vec![Some(2.0)];
+        assert!((loss(&groups[1]) - rl::PairLoss::BradleyTerry.of(-0.6, 2.0, 0.0).0).abs() < 1e-15);
+    }
 }

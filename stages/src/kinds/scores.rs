@@ -4,7 +4,7 @@ use super::answers;
 use super::eval::Eval;
 use crate::device;
 use crate::io::{self, Io};
-use crate::model::{Artifact, Dtype};
+use crate::model::{Artifact, Dtype, Load, LoraParameters};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
@@ -35,7 +35,7 @@ pub const KIND: Kind = Kind {
     parse: stage::parse::<Scores>,
     defaults: stage::defaults::<Scores>,
     schema: stage::schema::<Scores>,
-    parameter_docs: &[("batch", "answers at once"), ("dtype", "of the base's matrices")],
+    parameter_docs: &[&[("batch", "answers at once"), ("dtype", "of the base's matrices")]],
     work: Work::Run(run),
 };
 
@@ -83,6 +83,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let rows: Vec<Vec<u32>> =
             answers.iter().map(|row| [row.prompt_ids.as_slice(), &row.answer_ids].concat()).collect();
         let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+        let tokens = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        let load = Load { rows: parameters.batch.min(rows.len()), tokens, read: 1, ..Load::default() };
+        io.expects(artifact.memory(&LoraParameters::default(), load), "`batch`")?;
         train::rewards(&artifact.model, adapter, &rows, parameters.batch)?
     } else {
         let valences = valences(&reward)?;

@@ -1,11 +1,10 @@
 //! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers: of a dialogue on the last.
 
-use crate::data::{self, Example, Prompt};
+use crate::data::{self, Example};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::memory::{self, Load};
-use crate::model::{Artifact, Dtype, LoraParameters, Trained, weights};
+use crate::model::{Artifact, Dtype, LORA_DOCS, Load, LoraParameters, Trained, weights};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Pass, Schedule, Sequence};
@@ -14,7 +13,6 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeMap;
 
 pub const KIND: Kind = Kind {
     name: "sft",
@@ -49,22 +47,27 @@ pub const KIND: Kind = Kind {
     defaults: stage::defaults::<Sft>,
     schema: stage::schema::<Sft>,
     parameter_docs: &[
-        ("epochs", "passes over the training rows; may be a fraction"),
-        ("batch", "rows per step"),
-        ("micro_batch", train::MICRO_BATCH_DOC),
-        ("recompute", train::RECOMPUTE_DOC),
-        ("train", "lora: an adapter over the frozen base; full: all weights, which are then written anew"),
-        ("loss_on", "completion: its tokens alone; all: those of the prompt, too"),
-        ("lr", "learning rate"),
-        ("schedule", "constant, linear or cosine, down to 0 at the last step"),
-        ("max_tokens", "longest row, prompt and completion together; longer ones are cut and counted"),
-        ("heldout", "share of the prompts kept for `heldout_loss`"),
-        ("checkpoint_every", "steps between candidates; 0: only the last"),
-        ("stop_token", "id put behind each completion; default: the model's eos token"),
-        ("chat_template", "Jinja for dialogues, in the place of the model's own; stays with the model from here on"),
-        ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
-        ("lora.rank", "rank of the adapter"),
-        ("lora.alpha", "the update is scaled by alpha/rank"),
+        &[
+            ("epochs", "passes over the training rows; may be a fraction"),
+            ("batch", "rows per step"),
+            ("micro_batch", train::MICRO_BATCH_DOC),
+            ("recompute", train::RECOMPUTE_DOC),
+            ("train", "lora: an adapter over the frozen base; full: all weights, which are then written anew"),
+            ("loss_on", "completion: its tokens alone; all: those of the prompt, too"),
+            ("lr", "learning rate"),
+            ("schedule", train::SCHEDULE_DOC),
+            ("max_tokens", "longest row, prompt and completion together; longer ones are cut and counted"),
+            ("heldout", "share of the prompts kept for `heldout_loss`"),
+            ("checkpoint_every", "steps between candidates; 0: only the last"),
+            ("stop_token", "id put behind each completion; default: the model's eos token"),
+            (
+                "chat_template",
+                "Jinja for dialogues, in the place of the model's own; stays with the model from here on",
+            ),
+            ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
+        ],
+        train::ADAM_DOCS,
+        LORA_DOCS,
     ],
     work: Work::Run(run),
 };
@@ -96,6 +99,7 @@ pub struct Sft {
     pub loss_on: LossOn,
     pub lr: f64,
     pub schedule: Schedule,
+    pub adam: AdamSettings,
     pub max_tokens: usize,
     pub heldout: f64,
     pub checkpoint_every: u64,
@@ -116,6 +120,7 @@ impl Default for Sft {
             loss_on: LossOn::Completion,
             lr: 1e-3,
             schedule: Schedule::Cosine,
+            adam: AdamSettings::default(),
             max_tokens: 256,
             heldout: 0.05,
             checkpoint_every: 0,
@@ -134,13 +139,22 @@ impl Parameters for Sft {
             ("micro_batch", self.micro_batch.unwrap_or(1) as u64),
             ("max_tokens", self.max_tokens as u64),
         ]);
-        if self.train == Train::Full && self.dtype != Dtype::F32 {
-            mistakes.push(ParameterMistake::new("dtype", "`train: full` moves the weights themselves, in f32 only"));
-        }
         mistakes.extend(stage::above_zero(&[("epochs", self.epochs), ("lr", self.lr)]));
         mistakes.extend(stage::is_share("heldout", self.heldout));
+        mistakes.extend(self.adam.mistakes());
         mistakes.extend(self.lora.mistakes());
         mistakes
+    }
+
+    fn conflicts(&self) -> Vec<ParameterMistake> {
+        let mut conflicts = Vec::new();
+        if self.train == Train::Full && self.dtype != Dtype::F32 {
+            conflicts.push(ParameterMistake::new("dtype", "`train: full` moves the weights themselves, in f32 only"));
+        }
+        if self.train == Train::Full && self.lora != LoraParameters::default() {
+            conflicts.push(ParameterMistake::new("lora", "`lora` has an effect only with `train: lora`"));
+        }
+        conflicts
     }
 }
 
@@ -165,23 +179,22 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             .with_context(|| format!("{} of `data`", example.place))
     };
     let tokenized: Vec<Result<(Sequence, bool)>> = examples.par_iter().map(tokens).collect();
-    let (mut rows, mut places) = (Vec::with_capacity(examples.len()), Vec::with_capacity(examples.len()));
-    let mut by_prompt: BTreeMap<&Prompt, Vec<usize>> = BTreeMap::new();
+    let (mut rows, mut places, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
     for (example, row) in examples.iter().zip(tokenized) {
         let Some((mut row, is_cut)) = sieve.take(row)? else { continue };
         if parameters.loss_on == LossOn::All {
             row.start = 1;
         }
         sieve.truncated += u64::from(is_cut);
-        by_prompt.entry(&example.prompt).or_default().push(rows.len());
+        prompts.push(&example.prompt);
         rows.push(row);
         places.push(example.place.to_string());
     }
-    let groups: Vec<&Vec<usize>> = by_prompt.values().collect();
-    let (training, heldout) = train::split(&draw("split").order(0, groups.len()), parameters.heldout)?;
-    let training: Vec<usize> = training.iter().flat_map(|group| groups[*group].iter().copied()).collect();
-    let heldout: Vec<&Sequence> =
-        heldout.iter().flat_map(|group| groups[*group].iter().map(|row| &rows[*row])).collect();
+    if rows.is_empty() {
+        bail!("read {}: every row was left out", data.display());
+    }
+    let (training, heldout) = train::split_by_prompt(prompts.into_iter(), draw("split"), parameters.heldout)?;
+    let heldout: Vec<&Sequence> = heldout.into_iter().map(|row| &rows[row]).collect();
 
     // 2. Training, from the incoming adapter or a new one, or of the weights themselves.
     let start = match parameters.train {
@@ -196,13 +209,13 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         Some(start) => start.tensors(),
         None => weights::tensors(&artifact.model),
     };
-    let mut adam = Adam::new(tensors, AdamSettings::default());
+    let mut adam = Adam::new(tensors, parameters.adam);
     // What the trained tensors make of the model.
     let with = |adam: &Adam| match &start {
         Some(start) => (artifact.model.clone(), Some(start.with_tensors(&adam.tensors))),
         None => (weights::with_tensors(&artifact.model, &adam.tensors), None),
     };
-    let size = train::batch_size(parameters.batch, training.len());
+    let size = train::batch_size(io, parameters.batch, training.len());
     let total = train::steps(parameters.epochs, training.len(), size);
     let rows_at_once = parameters.micro_batch.unwrap_or(size).min(size);
     let load = Load {
@@ -210,13 +223,14 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         tokens: rows.iter().map(|row| row.ids.len()).max().unwrap_or(0),
         predicted: rows_at_once * max_tokens,
         trained: usize::from(start.is_some()),
-        read: 0,
-        decoded: 0,
         is_full: start.is_none(),
         recomputes: parameters.recompute,
+        ..Load::default()
     };
-    let memory = memory::estimate(&artifact.model.config, &parameters.lora, parameters.dtype, load);
-    io.expects(memory, "`micro_batch`, `max_tokens` or `lora.rank`")?;
+    io.expects(
+        artifact.memory(&parameters.lora, load),
+        "`micro_batch` (null is the whole batch), `max_tokens` or `lora.rank`",
+    )?;
     let (first, mut losses) = train::resume(io, &mut adam)?.unwrap_or((0, Vec::new()));
     for step in first..total {
         let numbers: Vec<usize> = train::batch_of(draw("order"), step, size, &training).collect();

@@ -7,7 +7,6 @@ use super::lora::Pair;
 use super::weights::{self, transposed, write, write_json};
 use super::{Adapter, Config, Decoder, Dtype, LoraParameters};
 use crate::chat::{self, Template};
-use crate::draw::Draw;
 use crate::tokenizer::Tokenizer;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -29,6 +28,8 @@ pub struct Artifact {
     /// Digest of `tokenizer.json`: ids mean the same under equal ones only.
     pub tokenizer_digest: String,
     base: Base,
+    /// Its base is in memory for itself, and not that of a model it was loaded beside.
+    pub has_own_base: bool,
     /// In the place of the model's own.
     chat_template: Option<String>,
 }
@@ -63,9 +64,10 @@ impl Artifact {
             bail!("this device does not compute in {}; take `dtype: f32`, or another device", dtype.name());
         }
         let base = Base::of(directory)?;
+        let other = other.filter(|other| has_same_weights(base.path(), other.base.path()));
         let model = match other {
-            Some(other) if has_same_weights(base.path(), other.base.path()) => other.model.clone(),
-            _ => weights::load(base.path(), Config::load(base.path())?, dtype, device)?,
+            Some(other) => other.model.clone(),
+            None => weights::load(base.path(), Config::load(base.path())?, dtype, device)?,
         };
         let tokenizer = Tokenizer::load(base.path(), model.config.bos)?;
         let path = base.path().join("tokenizer.json");
@@ -77,7 +79,16 @@ impl Artifact {
             false if model.config.is_classifier => Some(classifier(base.path(), &model.config, device)?),
             false => None,
         };
-        Ok(Artifact { model, dtype, adapter, tokenizer, tokenizer_digest, base, chat_template: None })
+        Ok(Artifact {
+            model,
+            dtype,
+            adapter,
+            tokenizer,
+            tokenizer_digest,
+            base,
+            has_own_base: other.is_none(),
+            chat_template: None,
+        })
     }
 
     /// The same with another chat template, which stays with the model when it is written.
@@ -132,52 +143,6 @@ impl Artifact {
         if let Some(template) = &self.chat_template {
             let path = target.join(chat::FILE);
             fs::write(&path, template).with_context(|| format!("write {}", path.display()))?;
-        }
-        Ok(())
-    }
-
-    /// The adapter training starts from: the incoming one, or a new one where there is none.
-    pub fn start_adapter(&self, lora: &LoraParameters, draw: Draw) -> Result<Adapter> {
-        let new = || Adapter::new(&self.model.config, lora, draw, &self.model.device());
-        let Some(incoming) = &self.adapter else { return Ok(new()) };
-        if incoming.pairs.is_empty() {
-            return Ok(Adapter {
-                head: incoming.head.clone(),
-                offset: incoming.offset,
-                spread: incoming.spread,
-                ..new()
-            });
-        }
-        if (incoming.rank, incoming.alpha) != (lora.rank, lora.alpha) {
-            bail!(
-                "start from the incoming adapter: it has rank {} and alpha {}, `lora` says {} and {}; training goes on \
-                 with the incoming adapter, so write `lora: {{rank: {0}, alpha: {1}}}`",
-                incoming.rank,
-                incoming.alpha,
-                lora.rank,
-                lora.alpha
-            );
-        }
-        Ok(incoming.clone())
-    }
-
-    /// Tokens that end an answer: `stop` where the stage names one, else the model's own.
-    pub fn stops(&self, stop: Option<u32>) -> Vec<u32> {
-        stop.map_or_else(|| self.model.config.eos.clone(), |id| vec![id])
-    }
-
-    /// The token put behind a completion. Without one a model would never learn to stop.
-    pub fn end(&self, stop: Option<u32>) -> Result<u32> {
-        self.stops(stop)
-            .first()
-            .copied()
-            .context("find the end token: the model names no eos_token_id; set `stop_token`")
-    }
-
-    /// Refuses to read the ids of one tokenizer by another.
-    pub fn same_tokens_as(&self, digest: &str) -> Result<()> {
-        if self.tokenizer_digest != digest {
-            bail!("read one model's tokens by another: their tokenizers differ");
         }
         Ok(())
     }
@@ -306,8 +271,8 @@ pub fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Resul
     let source: Value = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
     refuse_what_is_no_plain_lora(&source).with_context(|| format!("read {}", path.display()))?;
     let settings: Settings = serde_json::from_value(source).with_context(|| format!("read {}", path.display()))?;
-    // α/√r (Kalajdzievski 2023) is α'/r with a larger α'.
-    let alpha = settings.lora_alpha * if settings.use_rslora { (settings.r as f64).sqrt() } else { 1.0 };
+    let lora = LoraParameters { rank: settings.r, alpha: settings.lora_alpha, rslora: settings.use_rslora };
+    let alpha = lora.plain_alpha();
     let path = directory.join("adapter_model.safetensors");
     if !path.exists() && directory.join("adapter_model.bin").exists() {
         bail!(

@@ -1,9 +1,12 @@
 //! LoRA adapters (Hu et al. 2021): W + (α/r)·B·A, with A `[in, r]` and B `[r, out]` here, as they are multiplied.
 
 use super::Config;
+use super::artifact::values_of;
 use crate::draw::Draw;
 use crate::stage::ParameterMistake;
+use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,15 +16,30 @@ use serde::{Deserialize, Serialize};
 pub struct LoraParameters {
     pub rank: usize,
     pub alpha: f64,
+    pub rslora: bool,
 }
+
+pub const LORA_DOCS: &[(&str, &str)] = &[
+    ("lora.rank", "rank of the adapter"),
+    ("lora.alpha", "the update is scaled by alpha/rank"),
+    (
+        "lora.rslora",
+        "scaled by alpha/√rank instead, so that a larger rank does not learn more slowly (Kalajdzievski 2023)",
+    ),
+];
 
 impl Default for LoraParameters {
     fn default() -> LoraParameters {
-        LoraParameters { rank: 8, alpha: 16.0 }
+        LoraParameters { rank: 8, alpha: 16.0, rslora: false }
     }
 }
 
 impl LoraParameters {
+    /// The α of which α/r is the scale: α/√r is α′/r with a larger one.
+    pub fn plain_alpha(&self) -> f64 {
+        if self.rslora { self.alpha * (self.rank as f64).sqrt() } else { self.alpha }
+    }
+
     pub fn mistakes(&self) -> Vec<ParameterMistake> {
         let mut mistakes = Vec::new();
         if self.rank == 0 {
@@ -72,7 +90,7 @@ impl Adapter {
         };
         Adapter {
             rank: lora.rank,
-            alpha: lora.alpha,
+            alpha: lora.plain_alpha(),
             pairs: (0..config.layers)
                 .map(|layer| (0..targets.len()).map(|place| Some(pair(layer, place))).collect())
                 .collect(),
@@ -100,6 +118,32 @@ impl Adapter {
         self.pairs.get(layer)?.get(place)?.as_ref()
     }
 
+    /// How far training has moved the weights from where it started: the Frobenius norm of s·(A·B − A₀·B₀) over all
+    /// matrices. No product is made: that is s·P·Q with P = [A − A₀, A₀] and Q = [B; B − B₀], whose square is
+    /// Σ (PᵀP)∘(QQᵀ), 2r by 2r; and where nothing has moved it is 0 to the last bit.
+    ///
+    /// # Errors
+    /// The device cannot be read.
+    pub fn moved_from(&self, start: &Adapter) -> Result<f64> {
+        let mut factors = Vec::new();
+        for (now, then) in self.pairs.iter().flatten().zip(start.pairs.iter().flatten()) {
+            let (Some(now), Some(then)) = (now, then) else { continue };
+            let [columns, first] = [&now.a, &then.a].map(|a| lines(a.clone().transpose()));
+            let [rows, first_rows] = [&now.b, &then.b].map(|b| lines(b.clone()));
+            let (columns, first, rows, first_rows) = (columns?, first?, rows?, first_rows?);
+            let moved = apart(&rows, &first_rows);
+            factors.push(([apart(&columns, &first), first].concat(), [rows, moved].concat()));
+        }
+        let of_matrix = |(p, q): &(Vec<Vec<f64>>, Vec<Vec<f64>>)| {
+            let pairs = (0..p.len()).flat_map(|i| (0..=i).map(move |j| (i, j, if i == j { 1.0 } else { 2.0 })));
+            pairs.map(|(i, j, times)| times * dot(&p[i], &p[j]) * dot(&q[i], &q[j])).sum()
+        };
+        // Added in their order, so that cores do not matter.
+        let squares: Vec<f64> = factors.par_iter().map(of_matrix).collect();
+        let square: f64 = squares.iter().sum();
+        Ok(self.scale() * square.max(0.0).sqrt())
+    }
+
     /// Every trained tensor, in a fixed order.
     pub fn tensors(&self) -> Vec<Tensor<2>> {
         let pairs = self.pairs.iter().flatten().flatten().flat_map(|pair| [pair.a.clone(), pair.b.clone()]);
@@ -122,10 +166,23 @@ impl Adapter {
     }
 }
 
+fn lines(matrix: Tensor<2>) -> Result<Vec<Vec<f64>>> {
+    let [_, width] = matrix.dims();
+    Ok(values_of(matrix)?.chunks(width).map(|line| line.iter().map(|x| f64::from(*x)).collect()).collect())
+}
+
+fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let line = |(one, other): (&Vec<f64>, &Vec<f64>)| one.iter().zip(other).map(|(x, y)| x - y).collect();
+    one.iter().zip(other).map(line).collect()
+}
+
+fn dot(one: &[f64], other: &[f64]) -> f64 {
+    one.iter().zip(other).map(|(x, y)| x * y).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::artifact::values_of;
 
     fn golden() -> serde_json::Value {
         serde_json::from_str(include_str!("../../tests/golden/rlhf-golden.json")).unwrap()
@@ -142,7 +199,8 @@ mod tests {
         for row in golden()["rm_head_std"].as_array().unwrap() {
             let width = row["d"].as_u64().unwrap() as usize;
             let config = config(width);
-            let adapter = Adapter::new(&config, &LoraParameters { rank: 1, alpha: 1.0 }, DRAW, &Device::flex());
+            let adapter =
+                Adapter::new(&config, &LoraParameters { rank: 1, ..LoraParameters::default() }, DRAW, &Device::flex());
             let head = values_of(adapter.with_head(&config, DRAW, &Device::flex()).head.unwrap()).unwrap();
             let square = head.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / width as f64;
             let expected = row["1/sqrt(d+1)"].as_f64().unwrap();
@@ -152,10 +210,35 @@ mod tests {
     }
 
     #[test]
+    fn what_training_has_moved_is_what_its_products_differ_by() {
+        let config = config(8);
+        let of = |seed| {
+            let draw = Draw { seed, ..DRAW };
+            let lora = LoraParameters { rank: 2, alpha: 3.0, rslora: false };
+            let adapter = Adapter::new(&config, &lora, draw, &Device::flex());
+            // B begins at 0, and would tell nothing.
+            let number = |tensor: &Tensor<2>| tensor.clone().add_scalar(0.1 * seed as f64);
+            adapter.with_tensors(&adapter.tensors().iter().map(number).collect::<Vec<_>>())
+        };
+        let (one, other) = (of(1), of(2));
+        let mut square = 0.0;
+        for (place, pair) in one.pairs[0].iter().flatten().enumerate() {
+            let product = |pair: &Pair| pair.a.clone().matmul(pair.b.clone()).mul_scalar(1.5);
+            let difference = product(pair) - product(other.pair(0, place).unwrap());
+            square += values_of(difference).unwrap().iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+        }
+        let moved = one.moved_from(&other).unwrap();
+        assert!((moved / square.sqrt() - 1.0).abs() < 1e-6, "{moved} is not {}", square.sqrt());
+        assert_eq!(one.moved_from(&one).unwrap(), 0.0);
+    }
+
+    #[test]
     fn an_adapter_begins_as_peft_begins_it() {
         let config = config(64);
-        let adapter = Adapter::new(&config, &LoraParameters { rank: 8, alpha: 16.0 }, DRAW, &Device::flex());
+        let adapter = Adapter::new(&config, &LoraParameters::default(), DRAW, &Device::flex());
         assert_eq!(adapter.scale(), 2.0);
+        let rslora = LoraParameters { rank: 4, alpha: 3.0, rslora: true };
+        assert_eq!(Adapter::new(&config, &rslora, DRAW, &Device::flex()).scale(), 1.5);
         for (target, pair) in config.architecture.layout().targets.iter().zip(&adapter.pairs[0]) {
             let (inputs, _) = target.0.shape(&config);
             let (bound, pair) = (1.0 / (inputs as f32).sqrt(), pair.as_ref().unwrap());

@@ -1,11 +1,13 @@
-//! How much memory a stage takes, before one starts. Sums of shapes; knows no device.
+//! How much memory a stage takes, before one starts. Sums of shapes; knows no tensor.
 
 use super::config::Config;
+use super::host::is_host;
 use super::layout;
-use super::{Dtype, LoraParameters};
+use super::{Dtype, LoraParameters, predict};
+use burn::tensor::Device;
 
 /// What a stage does with a model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Load {
     /// Rows that go forward together, and their tokens.
     pub rows: usize,
@@ -19,19 +21,23 @@ pub struct Load {
     pub is_full: bool,
     /// Blocks run again on the way back, instead of being remembered.
     pub recomputes: bool,
-    /// New tokens of rows that are decoded together; 0 where nothing is generated.
-    pub decoded: usize,
+    /// Rows that are decoded together, and the tokens that each gets; 0 where nothing is generated.
+    pub decoded: (usize, usize),
+    /// Frozen bases beside the model's own, taken to be of its size.
+    pub other_bases: usize,
 }
 
 /// Bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// The frozen base, once. On the CPU that of an f32 file is the page cache of the file itself.
+    /// The frozen base, and others beside it. On the CPU that of an f32 file is the page cache of the file itself.
     pub base: u64,
     /// With gradients and both moments of Adam where they are trained.
     pub adapters: u64,
     /// What a backward pass needs of the forward pass, or the cache of keys and values, whichever is more.
     pub activations: u64,
+    /// `recompute: true` would lower the activations.
+    pub can_recompute: bool,
 }
 
 impl Memory {
@@ -41,10 +47,8 @@ impl Memory {
 }
 
 const F32: u64 = 4;
-/// Numbers of logits that are there at once: see `predict`.
-const LOGITS_AT_ONCE: u64 = 1 << 20;
 
-pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load) -> Memory {
+pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load, device: &Device) -> Memory {
     let size = |weight: &layout::Weight| (weight.shape[0] * weight.shape[1]) as u64;
     let base: u64 = layout::weights(config)
         .iter()
@@ -65,23 +69,35 @@ pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load
     let in_block = 4 * d + 2 * queries + 2 * keys + 3 * inner;
     let kept = if load.recomputes { config.layers * d + in_block } else { config.layers * in_block };
     let tokens = load.rows * load.tokens;
-    let forward = (tokens * (kept + 2 * in_block)) as u64 * F32;
-    let logits = ((load.predicted * config.vocabulary) as u64).min(LOGITS_AT_ONCE) * 3 * F32;
-    let training = if load.trained > 0 || load.is_full { forward + logits } else { 0 };
-    let decoding = (load.rows * (load.tokens + load.decoded) * config.layers * 2 * keys) as u64 * F32
-        + (load.rows * config.vocabulary) as u64 * F32 * 3;
-    let activations = training.max(if load.decoded > 0 { decoding } else { 0 });
-    Memory { base, adapters, activations }
+    // Attention on a device has all scores of a block there, with their weights and the slopes of both; row by row on the
+    // CPU it has next to none.
+    let scores = if is_host(device) { 0 } else { 4 * tokens * load.tokens * config.heads };
+    let is_training = load.trained > 0 || load.is_full;
+    let forward = (tokens * (if is_training { kept } else { 0 } + 2 * in_block) + scores) as u64 * F32;
+    let logits = (load.predicted * config.vocabulary).min(predict::logits_at_once(device)) as u64 * 3 * F32;
+    let (rows, new) = load.decoded;
+    let decoding = (rows * (load.tokens + new) * config.layers * 2 * keys + 3 * rows * config.vocabulary) as u64 * F32;
+    let activations = (forward + logits).max(decoding);
+    Memory {
+        base: base * (1 + load.other_bases) as u64,
+        adapters,
+        activations,
+        can_recompute: is_training && !load.recomputes,
+    }
 }
 
 /// In words, with what to lower.
 pub fn in_words(memory: Memory, lower: &str) -> String {
-    let gb = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+    let shown = |bytes: u64| match bytes {
+        0..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    };
     format!(
-        "by its sizes it takes about {} (base {}, what is trained {}, activations {}); lower {lower}, or set `recompute: true`",
-        gb(memory.total()),
-        gb(memory.base),
-        gb(memory.adapters),
-        gb(memory.activations)
+        "by its sizes it takes about {} (base {}, what is trained {}, activations {}); lower {lower}{}",
+        shown(memory.total()),
+        shown(memory.base),
+        shown(memory.adapters),
+        shown(memory.activations),
+        if memory.can_recompute { ", or set `recompute: true`" } else { "" }
     )
 }

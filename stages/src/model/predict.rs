@@ -26,9 +26,8 @@ pub struct Slopes {
 }
 
 /// Numbers in the logits that are there at once: what a core's cache holds a share of, or what keeps a GPU busy.
-fn tokens_at_once(vocabulary: usize, device: &Device) -> usize {
-    let numbers: usize = if is_host(device) { 1 << 20 } else { 1 << 25 };
-    (numbers / vocabulary).max(1)
+pub(super) fn logits_at_once(device: &Device) -> usize {
+    if is_host(device) { 1 << 20 } else { 1 << 25 }
 }
 
 impl Decoder {
@@ -80,7 +79,7 @@ impl Decoder {
     }
 
     fn chunks(&self, tokens: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let most = tokens_at_once(self.config.vocabulary, &self.device());
+        let most = (logits_at_once(&self.device()) / self.config.vocabulary).max(1);
         (0..tokens).step_by(most).map(move |from| from..tokens.min(from + most))
     }
 

@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device, FloatDType, Tensor};
 use gemm::Parallelism;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// `factor`·left·right of `[m, k]` and `[k, n]`. The right one may be of half precision; then the product is.
 pub struct Term {
@@ -64,19 +65,26 @@ fn times(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
 
 fn on_host(start: Start, terms: &[Term], device: &Device) -> Tensor<2> {
     let ([m, _], [_, n]) = (terms[0].left.dims(), terms[0].right.dims());
+    // Where nothing is to be added to, the first product fills what was never written.
     let (mut out, mut adds) = match start {
-        Start::Zero => (vec![0.0; m * n], false),
+        Start::Zero => (Vec::with_capacity(m * n), false),
         Start::Bias(bias) => (Numbers::of(bias.clone()).slice().repeat(m), true),
         Start::From(from) => (Numbers::of(from).slice().to_vec(), true),
     };
     for Term { left, right, factor } in terms {
+        let filled = match adds {
+            true => written(&mut out),
+            false => &mut out.spare_capacity_mut()[..m * n],
+        };
         let (left, right) = (Numbers::as_it_lies(left.clone()), Numbers::as_it_lies(right.clone()));
         let (left, right) = (Matrix::of(&left), Matrix::of(&right));
         let is_few = m <= FEW_ROWS && left.right == 1 && right.down == 1 && left.columns >= 64;
         match is_few {
-            true => few_rows(left, right, *factor as f32, &mut out, adds),
-            false => product(left, right, *factor as f32, &mut out, n, adds, Cores::All),
+            true => few_rows(left, right, *factor as f32, filled, adds),
+            false => product_into(left, right, *factor as f32, filled, n, adds, Cores::All),
         }
+        // SAFETY: both fill all rows and columns, and there are `m * n` of them.
+        unsafe { out.set_len(m * n) };
         adds = true;
     }
     tensor(out, [m, n], device)
@@ -120,8 +128,27 @@ pub enum Cores {
 /// Multiplications that are worth the other cores.
 const WORTH_ALL_CORES: usize = 1 << 20;
 
+/// Numbers as memory to be written to.
+fn written(numbers: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    // SAFETY: the two lie alike, and nobody here leaves a place without a number.
+    unsafe { &mut *(std::ptr::from_mut(numbers) as *mut [MaybeUninit<f32>]) }
+}
+
 /// `factor`·left·right into the rows of `out`, `down` apart; added to what is there where it `adds`.
 pub fn product(left: Matrix, right: Matrix, factor: f32, out: &mut [f32], down: usize, adds: bool, cores: Cores) {
+    product_into(left, right, factor, written(out), down, adds, cores);
+}
+
+/// As [`product`]; unless it `adds`, what `out` holds is not read.
+fn product_into(
+    left: Matrix,
+    right: Matrix,
+    factor: f32,
+    out: &mut [MaybeUninit<f32>],
+    down: usize,
+    adds: bool,
+    cores: Cores,
+) {
     let (m, n, k) = (left.rows, right.columns, left.columns);
     assert!(left.is_inside() && right.is_inside() && k == right.rows && (m - 1) * down + n <= out.len());
     let parallelism = match cores {
@@ -134,7 +161,7 @@ pub fn product(left: Matrix, right: Matrix, factor: f32, out: &mut [f32], down: 
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out.as_mut_ptr().cast::<f32>(),
             1,
             down as isize,
             adds,
@@ -164,8 +191,8 @@ const LARGE_WEIGHT: usize = 1 << 18;
 /// Columns that one core takes at a time.
 const COLUMNS: usize = 16;
 
-/// As [`product`] over all of `out`, for rows and columns that lie without gaps.
-fn few_rows(left: Matrix, right: Matrix, factor: f32, out: &mut [f32], adds: bool) {
+/// As [`product_into`] over all of `out`, for rows and columns that lie without gaps.
+fn few_rows(left: Matrix, right: Matrix, factor: f32, out: &mut [MaybeUninit<f32>], adds: bool) {
     let (m, n, k) = (left.rows, right.columns, left.columns);
     assert!(left.is_inside() && right.is_inside() && k == right.rows && m * n == out.len());
     let pieces: Vec<usize> = (0..n).step_by(COLUMNS).collect();
@@ -183,7 +210,9 @@ fn few_rows(left: Matrix, right: Matrix, factor: f32, out: &mut [f32], adds: boo
         let columns = COLUMNS.min(n - first);
         for (out, dots) in out.chunks_exact_mut(n).zip(dots.chunks_exact(columns)) {
             for (out, dot) in out[*first..first + columns].iter_mut().zip(dots) {
-                *out = if adds { *out + factor * dot } else { factor * dot };
+                // SAFETY: what is added to was written before.
+                let before = if adds { unsafe { out.assume_init() } } else { 0.0 };
+                out.write(if adds { before + factor * dot } else { factor * dot });
             }
         }
     }

@@ -97,19 +97,11 @@ pub fn implicit_rewards(log_ratios: &[f64], beta: f64) -> Vec<f64> {
 
 // ------------------------------------------------------------------------------------------------------------- KTO
 
-/// λ_D and λ_U. With n_D wanted and n_U unwanted answers, λ_D·n_D / (λ_U·n_U) should lie within 1 and 4/3 (Ethayarajh et
-/// al. 2024, §4).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+/// λ_D and λ_U.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KtoWeights {
-    pub wanted: f64,
-    pub unwanted: f64,
-}
-
-impl Default for KtoWeights {
-    fn default() -> Self {
-        KtoWeights { wanted: 1.0, unwanted: 1.0 }
-    }
+    pub desirable: f64,
+    pub undesirable: f64,
 }
 
 /// z₀, an estimate of KL(π ‖ π_ref): the mean log-ratio of answers to the prompts of others, never below 0 (Ethayarajh et
@@ -120,13 +112,13 @@ pub fn kto_reference_point(mismatched: &[f64]) -> f64 {
     if mean < 0.0 { 0.0 } else { mean }
 }
 
-/// λ_D·(1 − σ(β·(log-ratio − z₀))) of a wanted answer, λ_U·(1 − σ(β·(z₀ − log-ratio))) of an unwanted one (Ethayarajh et
+/// λ_D·(1 − σ(β·(log-ratio − z₀))) of a desirable answer, λ_U·(1 − σ(β·(z₀ − log-ratio))) of an undesirable one (Ethayarajh et
 /// al. 2024, §4: λ − v). No slope goes through z₀.
-pub fn kto_loss(log_ratios: &[f64], is_wanted: &[bool], beta: f64, z0: f64, weights: KtoWeights) -> Sloped {
-    assert_eq!(log_ratios.len(), is_wanted.len(), "a label per answer");
+pub fn kto_loss(log_ratios: &[f64], is_desirable: &[bool], beta: f64, z0: f64, weights: KtoWeights) -> Sloped {
+    assert_eq!(log_ratios.len(), is_desirable.len(), "a label per answer");
     let mut out = Sloped::default();
-    for (log_ratio, is_wanted) in log_ratios.iter().zip(is_wanted) {
-        let (sign, weight) = if *is_wanted { (1.0, weights.wanted) } else { (-1.0, weights.unwanted) };
+    for (log_ratio, is_desirable) in log_ratios.iter().zip(is_desirable) {
+        let (sign, weight) = if *is_desirable { (1.0, weights.desirable) } else { (-1.0, weights.undesirable) };
         let u = sign * beta * (log_ratio - z0);
         // 1 − σ(u) = σ(−u), which keeps its digits.
         out.losses.push(weight * sigmoid(-u));
@@ -229,19 +221,20 @@ mod tests {
     fn kto_is_the_golden_one() {
         let golden = group("kto");
         let [beta, z0] = ["beta", "kl_z0"].map(|name| number(&golden[name]));
-        for (name, is_wanted) in [("desirable", true), ("undesirable", false)] {
+        for (name, is_desirable) in [("desirable", true), ("undesirable", false)] {
             let log_ratios = row(&golden[format!("{name}_logratio")]);
-            let loss = kto_loss(&log_ratios, &[is_wanted; 3], beta, z0, KtoWeights::default());
+            let loss =
+                kto_loss(&log_ratios, &[is_desirable; 3], beta, z0, KtoWeights { desirable: 1.0, undesirable: 1.0 });
             close(&loss.losses, &row(&golden[format!("{name}_loss")]), 1e-15);
         }
     }
 
     #[test]
     fn the_slope_of_kto_is_its_derivative() {
-        let weights = KtoWeights { wanted: 1.5, unwanted: 0.7 };
-        for is_wanted in [true, false] {
+        let weights = KtoWeights { desirable: 1.5, undesirable: 0.7 };
+        for is_desirable in [true, false] {
             for log_ratio in [-30.0, -1.0, 0.3, 4.0] {
-                let at = |x| kto_loss(&[x], &[is_wanted], 0.1, 0.3, weights);
+                let at = |x| kto_loss(&[x], &[is_desirable], 0.1, 0.3, weights);
                 slopes_down(|x| at(x).losses[0], log_ratio, at(log_ratio).slopes[0]);
             }
         }

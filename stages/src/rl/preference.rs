@@ -4,6 +4,7 @@
 use super::{SlopedPairs, mean, same_length, sigmoid, softplus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// What a pair loses, by Δ = score of the chosen − score of the rejected answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -72,19 +73,26 @@ pub fn centring_penalty(chosen: &[f64], rejected: &[f64]) -> SlopedPairs {
     SlopedPairs { losses: sums.iter().map(|sum| sum * sum).collect(), chosen: slopes.clone(), rejected: slopes }
 }
 
-/// −log of the probability that answers are ranked as they were, Σ_i ln Σ_{j ≥ i} e^(s_j) − s_i over scores best to
-/// worst, and its slopes (Plackett 1975; Luce 1959). The model knows no ties. Of two answers, it is Bradley–Terry.
-pub fn plackett_luce(best_to_worst: &[f64]) -> (f64, Vec<f64>) {
-    let mut slopes = vec![0.0; best_to_worst.len()];
+/// −log of the probability that answers are ranked as they were, Σ_i ln(e^(s_i) + Σ_{j worse than i} e^(s_j)) − s_i, and
+/// its slopes by the scores (Plackett 1975; Luce 1959). `pairs` are the better and the worse of two. Of a ranking without
+/// ties the inner sum goes over all that come after i; what ties is left out of each other's sums, as ties make no pair either. Of two
+/// answers, it is Bradley–Terry.
+pub fn plackett_luce(scores: &[f64], pairs: &[(usize, usize)]) -> (f64, Vec<f64>) {
+    let mut slopes = vec![0.0; scores.len()];
     let mut loss = 0.0;
-    // Of the answers from here on: which is the first, by a softmax of their scores.
-    for (first, score) in best_to_worst.iter().enumerate() {
-        let left = &best_to_worst[first..];
-        let largest = left.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let total = largest + left.iter().map(|score| (score - largest).exp()).sum::<f64>().ln();
-        loss += total - score;
+    // Of an answer and all that are worse: which is the first, by a softmax of their scores.
+    for first in 0..scores.len() {
+        let worse: BTreeSet<usize> =
+            pairs.iter().filter(|(better, _)| *better == first).map(|(_, worse)| *worse).collect();
+        if worse.is_empty() {
+            continue;
+        }
+        let left = || worse.iter().copied().chain([first]);
+        let largest = left().map(|row| scores[row]).fold(f64::NEG_INFINITY, f64::max);
+        let total = largest + left().map(|row| (scores[row] - largest).exp()).sum::<f64>().ln();
+        loss += total - scores[first];
         slopes[first] -= 1.0;
-        left.iter().zip(&mut slopes[first..]).for_each(|(score, slope)| *slope += (score - total).exp());
+        left().for_each(|row| slopes[row] += (scores[row] - total).exp());
     }
     (loss, slopes)
 }
@@ -115,19 +123,9 @@ pub fn confidence(delta: f64) -> (f64, f64) {
     (sigmoid(delta.abs()), if delta == 0.0 { 0.5 } else { f64::from(u8::from(delta > 0.0)) })
 }
 
-/// Mean −log of the probability given to what happened, nats. `outcomes`: 1 if it did, 0 if not.
-pub fn log_loss(probabilities: &[f64], outcomes: &[f64]) -> f64 {
-    same_length(&[probabilities, outcomes]);
-    // 0·ln 0 is 0.
-    let part = |share: f64, p: f64| if share == 0.0 { 0.0 } else { -share * p.ln() };
-    let loss = |(p, y): (&f64, &f64)| part(*y, *p) + if *y == 1.0 { 0.0 } else { -(1.0 - y) * (-p).ln_1p() };
-    mean(&probabilities.iter().zip(outcomes).map(loss).collect::<Vec<_>>())
-}
-
-/// Mean (p − outcome)² (Brier 1950, for an event that happens or not).
-pub fn brier(probabilities: &[f64], outcomes: &[f64]) -> f64 {
-    same_length(&[probabilities, outcomes]);
-    mean(&probabilities.iter().zip(outcomes).map(|(p, y)| (p - y).powi(2)).collect::<Vec<_>>())
+/// (p − outcome)² (Brier 1950, for an event that happens, 1, or not, 0).
+pub fn brier(probability: f64, outcome: f64) -> f64 {
+    (probability - outcome).powi(2)
 }
 
 /// What was predicted and what happened among the probabilities in (low, high]; the first row has 0 as well.
@@ -270,30 +268,40 @@ mod tests {
     fn plackett_luce_is_the_golden_one() {
         let golden = group("plackett_luce");
         let scores = row(&golden["scores_best_to_worst"]);
-        let (loss, slopes) = plackett_luce(&scores);
+        let pairs: Vec<(usize, usize)> = (0..4).flat_map(|i| (i + 1..4).map(move |j| (i, j))).collect();
+        let (loss, slopes) = plackett_luce(&scores, &pairs);
         close(&[loss], &[number(&golden["nll"])], 1e-15);
         for (place, slope) in slopes.iter().enumerate() {
             let moved = |x| {
                 let mut scores = scores.clone();
                 scores[place] = x;
-                plackett_luce(&scores).0
+                plackett_luce(&scores, &pairs).0
             };
             slopes_down(moved, scores[place], *slope);
         }
         // The same ranking taken as six pairs.
-        let pairs = (0..4).flat_map(|i| (i + 1..4).map(move |j| (i, j)));
-        let (chosen, rejected): (Vec<f64>, Vec<f64>) = pairs.map(|(i, j)| (scores[i], scores[j])).unzip();
+        let (chosen, rejected): (Vec<f64>, Vec<f64>) = pairs.iter().map(|(i, j)| (scores[*i], scores[*j])).unzip();
         let loss = preference_loss(PairLoss::BradleyTerry, &chosen, &rejected, &[0.0; 6], 0.0);
         close(&[mean(&loss.losses)], &[number(&golden["pairwise_bt_mean_over_6"])], 1e-15);
     }
 
     #[test]
     fn plackett_luce_of_two_is_bradley_terry_and_of_far_scores_finite() {
-        let (loss, slopes) = plackett_luce(&[0.3, 1.1]);
+        let (loss, slopes) = plackett_luce(&[0.3, 1.1], &[(0, 1)]);
         let pair = preference_loss(PairLoss::BradleyTerry, &[0.3], &[1.1], &[0.0], 0.0);
         close(&[loss, slopes[0], slopes[1]], &[pair.losses[0], pair.chosen[0], pair.rejected[0]], 1e-15);
-        assert_eq!(plackett_luce(&[-2000.0, 2000.0]), (4000.0, vec![-1.0, 1.0]));
-        assert_eq!(plackett_luce(&[]), (0.0, vec![]));
+        assert_eq!(plackett_luce(&[-2000.0, 2000.0], &[(0, 1)]), (4000.0, vec![-1.0, 1.0]));
+        assert_eq!(plackett_luce(&[], &[]), (0.0, vec![]));
+    }
+
+    /// Two best that tie before one that is worse: each is chosen before that one, neither before the other.
+    #[test]
+    fn in_plackett_luce_ties_are_not_compared() {
+        let scores = [0.3, -0.4, 0.9];
+        let (loss, slopes) = plackett_luce(&scores, &[(0, 2), (1, 2), (1, 2)]);
+        let pairs = preference_loss(PairLoss::BradleyTerry, &scores[..2], &[0.9; 2], &[0.0; 2], 0.0);
+        let expected = [pairs.losses.iter().sum(), pairs.chosen[0], pairs.chosen[1], pairs.rejected.iter().sum()];
+        close(&[&[loss], &slopes[..]].concat(), &expected, 1e-15);
     }
 
     #[test]
@@ -316,7 +324,11 @@ mod tests {
             let ours = [ours.low, ours.high, ours.count as f64, ours.predicted, ours.happened];
             close(&ours, &["lo", "hi", "n", "conf", "acc"].map(|name| number(&theirs[name])), 1e-15);
         }
-        let ours = [calibration_error(&rows), brier(&p, &y), log_loss(&p, &y)];
+        let of_each =
+            |cost: fn(f64, f64) -> f64| mean(&p.iter().zip(&y).map(|(p, y)| cost(*p, *y)).collect::<Vec<_>>());
+        // The log loss of a probability is what the score that stands for it loses.
+        let log_loss = of_each(|p, y| PairLoss::BradleyTerry.of((2.0 * y - 1.0) * (p / (1.0 - p)).ln(), 0.0, 0.0).0);
+        let ours = [calibration_error(&rows), of_each(brier), log_loss];
         close(&ours, &["ece_5bins", "brier", "logloss"].map(|name| number(&golden[name])), 1e-15);
     }
 
@@ -330,13 +342,6 @@ mod tests {
         }
         assert!((0.07_f64 * 100.0).ceil() > 7.0, "what the edges are compared for");
         assert_eq!(reliability(&[0.0], &[1.0], 5)[0].low, 0.0);
-    }
-
-    #[test]
-    fn certainty_costs_nothing_when_right_and_everything_when_wrong() {
-        assert_eq!(log_loss(&[1.0, 0.0], &[1.0, 0.0]), 0.0);
-        assert_eq!(log_loss(&[1.0], &[0.0]), f64::INFINITY);
-        close(&[log_loss(&[0.25], &[0.5])], &[-0.5 * 0.25_f64.ln() - 0.5 * 0.75_f64.ln()], 1e-15);
     }
 
     #[test]

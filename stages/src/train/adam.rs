@@ -2,6 +2,7 @@
 
 use crate::model::artifact::values_of;
 use crate::model::host::{Numbers, fill_two, is_host, tensor};
+use crate::stage::{self, ParameterMistake};
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
@@ -29,16 +30,26 @@ pub enum AdamForm {
     Tensorflow,
 }
 
-#[derive(Clone, Copy)]
+/// The parameter `adam:` of the training kinds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct AdamSettings {
     pub form: AdamForm,
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
     pub weight_decay: f64,
-    /// Global norm the gradient is scaled down to.
-    pub max_norm: f64,
+    pub max_norm: Option<f64>,
 }
+
+pub const ADAM_DOCS: &[(&str, &str)] = &[
+    ("adam.form", "torch or tensorflow: where ε stands; the latter is gentler in the first steps"),
+    ("adam.beta1", "how much of the mean of the gradients stays at each step"),
+    ("adam.beta2", "how much of the mean of their squares stays"),
+    ("adam.epsilon", "ε"),
+    ("adam.weight_decay", "what weights lose at each step, times the learning rate"),
+    ("adam.max_norm", "norm that a larger gradient is scaled down to; null: as it is"),
+];
 
 impl Default for AdamSettings {
     fn default() -> AdamSettings {
@@ -49,8 +60,22 @@ impl Default for AdamSettings {
             beta2: 0.999,
             epsilon: 1e-5,
             weight_decay: 0.0,
-            max_norm: 1.0,
+            max_norm: Some(1.0),
         }
+    }
+}
+
+impl AdamSettings {
+    pub fn mistakes(&self) -> Vec<ParameterMistake> {
+        let mut mistakes =
+            stage::above_zero(&[("adam.epsilon", self.epsilon), ("adam.max_norm", self.max_norm.unwrap_or(1.0))]);
+        mistakes.extend(stage::not_negative(&[("adam.weight_decay", self.weight_decay)]));
+        for (path, beta) in [("adam.beta1", self.beta1), ("adam.beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&beta) {
+                mistakes.push(ParameterMistake::new(path, format!("`{path}` is at least 0 and below 1")));
+            }
+        }
+        mistakes
     }
 }
 
@@ -127,7 +152,7 @@ impl Adam {
         let step = Step {
             beta1,
             beta2,
-            shrink: if norm > max_norm { max_norm / norm } else { 1.0 },
+            shrink: max_norm.filter(|most| norm > *most).map_or(1.0, |most| most / norm),
             rate: rate_now,
             correction,
             epsilon,

@@ -20,9 +20,9 @@ struct State<T> {
     rest: T,
 }
 
-/// Saves everything the next attempt needs to go on after `step` as if nothing had happened: behind every
-/// candidate, and whenever one is due. Draws are named, so when it is saved changes no result. The last step is no
-/// place to stop: what is left of the stage is shorter than what a new attempt would have to do again.
+/// Saves everything the next attempt needs to go on after `step` as if nothing had happened: at every candidate's step, and
+/// whenever one is due. Draws are named, so when it is saved changes no result. The last step is no place to stop: what is
+/// left of the stage is to measure what came of it.
 pub fn checkpoint<T: Serialize>(
     io: &mut Io,
     (step, total): (u64, u64),

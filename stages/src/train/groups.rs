@@ -4,8 +4,7 @@ use super::{Sequence, sequence, split};
 use crate::data::{self, Preference, Sieve};
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::Artifact;
-use crate::model::memory::Load;
+use crate::model::{Artifact, Load};
 use crate::rl::SlopedPairs;
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
@@ -18,6 +17,8 @@ pub struct Group {
     pub prompt_group: String,
     pub rows: Vec<Sequence>,
     pub pairs: Vec<(usize, usize)>,
+    /// By how much, where the data says it.
+    pub margins: Vec<Option<f64>>,
 }
 
 impl Group {
@@ -33,22 +34,6 @@ impl Group {
             of_answers[*worse] += weight * rejected;
         }
     }
-
-    /// The answers from best to worst.
-    ///
-    /// # Errors
-    /// The preferences leave two of them unordered, or go round in circles.
-    pub fn ranking(&self) -> Result<Vec<usize>> {
-        let mut wins = vec![0; self.rows.len()];
-        self.pairs.iter().for_each(|(better, _)| wins[*better] += 1);
-        let mut order: Vec<usize> = (0..self.rows.len()).collect();
-        order.sort_by_key(|row| std::cmp::Reverse(wins[*row]));
-        // In a full order the best of n wins n − 1 times, the next one once less, …
-        if order.iter().rev().enumerate().any(|(below, row)| wins[*row] != below) {
-            bail!("row `{}` is no full ranking without ties, which `loss: plackett-luce` needs", self.id);
-        }
-        Ok(order)
-    }
 }
 
 /// Prompts to train on and prompts to measure on: those of the port `heldout`, else a share of the port `data`.
@@ -61,11 +46,12 @@ pub fn groups_apart(
     end: Option<u32>,
     max_tokens: usize,
     (draw, share): (Draw, f64),
+    with_margins: bool,
     sieve: &mut Sieve,
 ) -> Result<(Vec<Group>, Vec<Group>)> {
-    let mut training = groups(artifact, ("data", io.input("data")?), end, max_tokens, sieve)?;
+    let mut training = groups(artifact, ("data", io.input("data")?), end, max_tokens, with_margins, sieve)?;
     let heldout = match io.optional_input("heldout") {
-        Some(path) => groups(artifact, ("heldout", path), end, max_tokens, sieve)?,
+        Some(path) => groups(artifact, ("heldout", path), end, max_tokens, with_margins, sieve)?,
         None => {
             let (_, held) = split(&draw.order(0, training.len()), share)?;
             held.iter().rev().map(|group| training.remove(*group)).collect()
@@ -83,6 +69,7 @@ fn groups(
     (port, data): (&str, &Path),
     end: Option<u32>,
     max_tokens: usize,
+    with_margins: bool,
     sieve: &mut Sieve,
 ) -> Result<Vec<Group>> {
     let max_tokens = max_tokens.min(artifact.model.config.context);
@@ -94,10 +81,10 @@ fn groups(
         let rows = preference.answers.iter().map(row).collect::<Result<Vec<_>>>()?;
         let cut = rows.iter().filter(|(_, is_cut)| *is_cut).count();
         let rows = rows.into_iter().map(|(sequence, _)| sequence).collect();
-        let Preference { id, group, prompt, pairs, .. } = preference.clone();
-        Ok((Group { id, prompt: prompt.to_string(), prompt_group: group, rows, pairs }, cut))
+        let Preference { id, group, prompt, pairs, margins, .. } = preference.clone();
+        Ok((Group { id, prompt: prompt.to_string(), prompt_group: group, rows, pairs, margins }, cut))
     };
-    let preferences = data::preferences(data, sieve)?;
+    let preferences = data::preferences(data, with_margins, sieve)?;
     let all: Vec<Result<(Group, usize)>> = preferences.par_iter().map(group).collect();
     let mut groups = Vec::with_capacity(all.len());
     for found in all {
@@ -125,7 +112,7 @@ pub fn load_of_groups(
     let rows = at_once.map_or(batch * answers, |at_once| at_once.max(answers));
     let tokens = most(|group| group.rows.iter().map(|row| row.ids.len()).max().unwrap_or(0));
     let predicted = if has_predictions { rows * tokens } else { 0 };
-    Load { rows, tokens, predicted, trained: 1, read: 0, decoded: 0, is_full: false, recomputes }
+    Load { rows, tokens, predicted, trained: 1, recomputes, ..Load::default() }
 }
 
 /// Groups that go through the model together: about `at_once` rows of like length, no group torn apart.
@@ -146,4 +133,35 @@ pub fn parts_of_groups(groups: &[&Group], at_once: Option<usize>) -> Vec<Vec<usi
         parts.last_mut().expect("one was pushed").push(group);
     }
     parts
+}
+
+/// A ranking of four answers, the last two of which tie, and a pair whose second answer is the better one.
+#[cfg(test)]
+pub fn groups_of_a_test() -> [Group; 2] {
+    let group = |lengths: &[usize], pairs: &[(usize, usize)]| Group {
+        id: String::new(),
+        prompt: String::new(),
+        prompt_group: String::new(),
+        rows: lengths.iter().map(|length| Sequence { ids: vec![0; 1 + length], start: 1 }).collect(),
+        pairs: pairs.to_vec(),
+        margins: vec![None; pairs.len()],
+    };
+    [group(&[3, 5, 2, 4], &[(1, 0), (1, 2), (1, 3), (0, 2), (0, 3)]), group(&[2, 7], &[(1, 0)])]
+}
+
+/// That the slopes are the derivatives of the loss, by central differences.
+#[cfg(test)]
+pub fn has_slopes(at: &[f64], objective: impl Fn(&[f64]) -> (f64, Vec<f64>)) {
+    const STEP: f64 = 1e-6;
+    let (_, slopes) = objective(at);
+    assert!(slopes.iter().any(|slope| *slope != 0.0));
+    for (place, slope) in slopes.iter().enumerate() {
+        let moved = |step: f64| {
+            let mut at = at.to_vec();
+            at[place] += step;
+            objective(&at).0
+        };
+        let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+        assert!((slope - expected).abs() < 1e-8, "{place}: {slope} is not {expected}");
+    }
 }

@@ -5,9 +5,10 @@ use crate::data::{Prompt, Question, Sieve};
 use crate::model::Artifact;
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Prompt and completion as tokens; those from `start` on are the completion.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sequence {
     pub ids: Vec<u32>,
     pub start: usize,
@@ -50,10 +51,18 @@ pub fn sequence(
     let is_cut = ids.len() > max_tokens;
     ids.truncate(max_tokens);
     if start >= ids.len() {
-        let shown: String = prompt.to_string().chars().take(40).collect();
+        let text = prompt.to_string();
+        let mut shown: String = text.chars().take(40).collect();
+        if shown.len() < text.len() {
+            shown.push('…');
+        }
+        let (room, remedy) = match max_tokens == artifact.model.config.context {
+            true => ("the model's context of", "shorten it"),
+            false => ("`max_tokens`", "raise that"),
+        };
         bail!(
-            "tokenize: the prompt has {start} tokens and leaves no room for an answer in `max_tokens` {max_tokens}: {shown:?}; \
-             raise it, or let `--skip-bad-rows N` leave such rows out"
+            "tokenize: the prompt has {start} tokens and leaves no room for an answer in {room} {max_tokens}: {shown:?}; \
+             {remedy}, or let `--skip-bad-rows N` leave such rows out"
         );
     }
     Ok((Sequence { ids, start }, is_cut))
@@ -93,7 +102,7 @@ pub fn prompts(
         if ids.len() + max_new > context {
             bail!(
                 "tokenize prompts: row `{}` has {} tokens, which with `max_new_tokens` {max_new} exceed the model's \
-                 context of {context}; shorten it, or lower `max_new_tokens`",
+                 context of {context}; shorten it, lower `max_new_tokens`, or let `--skip-bad-rows N` leave such rows out",
                 row.id,
                 ids.len()
             );

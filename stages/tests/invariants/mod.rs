@@ -1,13 +1,12 @@
 //! What must hold of PPO at any size (recipes of RLHF practice; Huang et al. 2024), on a real pretrained model, through
 //! the kind itself: on the CPU backend, and through whatever wgpu finds, a software driver included.
 
-use super::{DRAW, shared};
+use super::{DRAW, kinds, shared};
 use burn::tensor::Device;
 use serde_json::{Value, json};
-use stages::io::{DeviceChoice, Host, Io};
+use stages::io::DeviceChoice;
 use stages::model::{Adapter, Artifact, Dtype, LoraParameters, artifact};
-use stages::stage::{Call, Work};
-use std::collections::BTreeMap;
+use stages::rl;
 use std::fs;
 use std::path::Path;
 
@@ -25,24 +24,16 @@ fn reward_model(base: &Path, directory: &Path) {
 fn ppo(device: DeviceChoice, with: &Value) -> (Vec<Value>, Vec<u8>) {
     let base = shared("models/stories260K").unwrap();
     let place = tempfile::tempdir().unwrap();
-    let at = |name: &str| place.path().join(name);
-    fs::create_dir_all(at("reward")).unwrap();
-    reward_model(&base, &at("reward"));
+    let reward = place.path().join("reward");
+    fs::create_dir_all(&reward).unwrap();
+    reward_model(&base, &reward);
     let prompts = ["Once upon a time", "Tom and Lily", "One day, a big dog", "The little girl", "Ben saw"];
     let rows: String = prompts.iter().map(|prompt| format!("{}\n", json!({"prompt": prompt}))).collect();
-    fs::write(at("prompts.jsonl"), rows).unwrap();
-    fs::create_dir(at("work")).unwrap();
-    let inputs = [("policy", base), ("reward", at("reward")), ("prompts", at("prompts.jsonl"))];
-    let inputs: BTreeMap<_, _> = inputs.map(|(port, path)| (port.to_owned(), vec![path])).into();
-    let kind = stages::kinds::kind("ppo").unwrap();
-    let parameters = (kind.parse)(with.as_object().unwrap()).unwrap();
-    let mut io = Io::open(&at("work"), inputs, Host { device, ..Host::default() }).unwrap();
-    let Work::Run(run) = kind.work else { panic!("it runs") };
-    run(&Call { parameters, seed: 5 }, &mut io).unwrap();
-    let curve = fs::read_to_string(at("work/metrics.jsonl")).unwrap();
-    let last = with["steps"].to_string();
-    let bytes = fs::read(at("work/out").join(last).join("adapter/adapter_model.safetensors")).unwrap();
-    (curve.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), bytes)
+    let prompts = place.path().join("prompts.jsonl");
+    fs::write(&prompts, rows).unwrap();
+    let ran =
+        kinds::run("ppo", device, &[("policy", &base), ("reward", &reward), ("prompts", &prompts)], with).unwrap();
+    (ran.curve(), ran.adapter())
 }
 
 fn metric(point: &Value, name: &str) -> f64 {
@@ -66,6 +57,15 @@ fn check(device: DeviceChoice, steps: u64) {
     let last = curve.last().unwrap();
     assert!(metric(last, "kl") > 0.05 && metric(last, "kl") > metric(&curve[0], "kl"), "{last}");
     assert_eq!(ppo(device, &free).1, bytes, "the same call, the same bytes");
+
+    // An adaptive β follows the KL of each rollout, from the one it is told to begin with.
+    let (curve, _) = ppo(device, &settings(json!({"steps": 3, "kl": {"coef": 0.1, "target": 0.01, "horizon": 50}})));
+    let mut beta = 0.1;
+    for point in &curve {
+        assert_eq!(point["beta"], beta, "{point}");
+        beta = rl::adapted_beta(beta, metric(point, "kl"), 0.01, 50.0, 8);
+    }
+    assert_ne!(beta, 0.1);
 
     // One epoch of one minibatch never sees a ratio but 1; further epochs see more and more.
     let clipped = |epochs: u64| {
@@ -95,6 +95,49 @@ fn ppo_on_stories260k_keeps_its_invariants_through_wgpu() {
     }
 }
 
+/// What was trained on one base shares it in memory; what looks like it and has another number in it does not.
+#[test]
+fn models_on_one_base_share_it() {
+    let Some(base) = shared("models/stories260K") else { return };
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("reward")).unwrap();
+    reward_model(&base, &place.path().join("reward"));
+    let policy = Artifact::load(&base, Dtype::F32, &Device::flex()).unwrap();
+    assert!(policy.has_own_base);
+    assert!(!Artifact::load_beside(&place.path().join("reward"), &policy).unwrap().has_own_base);
+    let copy = place.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(base.join(name), copy.join(name)).unwrap();
+    }
+    assert!(!Artifact::load_beside(&copy, &policy).unwrap().has_own_base, "the same bytes elsewhere");
+    let mut weights = fs::read(copy.join("model.safetensors")).unwrap();
+    *weights.last_mut().unwrap() ^= 1;
+    fs::write(copy.join("model.safetensors"), weights).unwrap();
+    assert!(Artifact::load_beside(&copy, &policy).unwrap().has_own_base);
+}
+
+/// A candidate is judged by answers of its own, not by those of the policies before it.
+#[test]
+fn the_kl_of_a_candidate_is_its_own() {
+    let Some(base) = shared("models/stories260K") else { return };
+    let place = tempfile::tempdir().unwrap();
+    let reward = place.path().join("reward");
+    fs::create_dir(&reward).unwrap();
+    reward_model(&base, &reward);
+    let prompts = place.path().join("prompts.jsonl");
+    fs::write(&prompts, "{\"prompt\": \"Once upon a time\"}\n").unwrap();
+    let inputs: [(&str, &Path); 3] = [("policy", &base), ("reward", &reward), ("prompts", &prompts)];
+    let one = settings(json!({"steps": 1, "lr": 0.02, "kl": {"coef": 0.0}}));
+    let ran = kinds::run("ppo", DeviceChoice::Cpu, &inputs, &one).unwrap();
+    assert!(metric(&ran.curve()[0], "kl").abs() < 1e-4);
+    assert!(ran.metrics()["kl"].as_f64().unwrap() > 0.05, "{}", ran.metrics());
+    assert!(ran.metrics()["weight_change"].as_f64().unwrap() > 0.0, "{}", ran.metrics());
+    let bounded = settings(json!({"steps": 1, "lr": 0.02, "kl": {"coef": 0.0}, "abort_if": {"kl_above": 0.01}}));
+    let error = format!("{:#}", kinds::run("ppo", DeviceChoice::Cpu, &inputs, &bounded).err().unwrap());
+    assert!(error.contains("after update 1, above `abort_if.kl_above` 0.01"), "{error}");
+}
+
 /// The base is frozen: its file is read, and neither it nor what is written of it changes. And all that shares PPO's
 /// rollout runs: other advantages, other places of the KL, other references, other optimisers.
 #[test]
@@ -113,7 +156,8 @@ fn every_relative_of_ppo_improves_nothing_but_its_adapter() {
         json!({"kl": {"reference": "ema", "ema_decay": 0.5}}),
         json!({"kl": {"reference": "base", "estimate": "k2"}}),
         json!({"dual_clip": 3.0, "entropy_coef": 0.01, "value_clip": null, "whiten_rewards": true}),
-        json!({"adam": "tensorflow", "minibatches": 2, "average": {"constant": 12}}),
+        json!({"adam": {"form": "tensorflow", "max_norm": null}, "minibatches": 2, "average": {"constant": 12}}),
+        json!({"critic": "zero"}),
         json!({"top_k": 20, "top_p": 0.9}),
         json!({"missing_eos_score": null, "missing_eos_penalty": 1.0}),
     ] {

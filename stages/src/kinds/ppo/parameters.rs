@@ -3,7 +3,7 @@
 use crate::model::{Dtype, LoraParameters};
 use crate::rl::{Average, GroupBaseline, KlEstimate, MissingEos};
 use crate::stage::{self, ParameterMistake, Parameters};
-use crate::train::{self, AdamForm, Schedule};
+use crate::train::{self, AdamSettings, Schedule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +14,14 @@ pub struct Ppo {
     pub batch: usize,
     pub answers_per_prompt: usize,
     pub advantage: Advantage,
+    pub critic: Critic,
     pub epochs: u64,
     pub minibatches: usize,
     pub micro_batch: Option<usize>,
     pub recompute: bool,
     pub lr: f64,
     pub schedule: Schedule,
-    pub adam: AdamForm,
+    pub adam: AdamSettings,
     pub max_new_tokens: usize,
     pub temperature: f64,
     pub top_k: Option<usize>,
@@ -54,6 +55,16 @@ pub enum Advantage {
     Rloo,
     Grpo,
     DrGrpo,
+}
+
+/// What the critic begins as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Critic {
+    /// The reward model (Huang et al. 2024, detail 1).
+    Reward,
+    /// A head of zeros on a new adapter.
+    Zero,
 }
 
 impl Advantage {
@@ -131,13 +142,14 @@ impl Default for Ppo {
             batch: 64,
             answers_per_prompt: 1,
             advantage: Advantage::Gae,
+            critic: Critic::Reward,
             epochs: 4,
             minibatches: 1,
             micro_batch: None,
             recompute: false,
             lr: 3e-4,
             schedule: Schedule::Linear,
-            adam: AdamForm::Torch,
+            adam: AdamSettings::default(),
             max_new_tokens: 48,
             temperature: 0.7,
             top_k: None,
@@ -169,13 +181,13 @@ pub const DOCS: &[(&str, &str)] = &[
     ("batch", "answers sampled per update"),
     ("answers_per_prompt", "of those, answers to one prompt; at least 2 where they are compared with each other"),
     ("advantage", "gae: from a critic; rloo, grpo or dr-grpo: from the other answers to the same prompt, without one"),
+    ("critic", "reward: it begins as the reward model; zero: as a head of zeros on a new adapter"),
     ("epochs", "passes over a rollout"),
     ("minibatches", "optimiser steps per pass"),
     ("micro_batch", train::MICRO_BATCH_DOC),
     ("recompute", train::RECOMPUTE_DOC),
     ("lr", "learning rate of policy and critic"),
-    ("schedule", "constant, linear or cosine, down to 0 at the last update"),
-    ("adam", "torch or tensorflow: where ε stands; the latter is gentler in the first steps"),
+    ("schedule", train::SCHEDULE_DOC),
     ("max_new_tokens", "longest answer"),
     ("temperature", "of sampling, and of the log-probabilities trained on"),
     ("top_k", "sample from so many of the most likely tokens; null: all"),
@@ -206,8 +218,6 @@ pub const DOCS: &[(&str, &str)] = &[
     ("checkpoint_every", "updates between candidates; 0: only the last"),
     ("stop_token", "id that ends an answer; default: the model's eos tokens"),
     ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
-    ("lora.rank", "rank of the policy's adapter"),
-    ("lora.alpha", "the update is scaled by alpha/rank"),
 ];
 
 impl Ppo {
@@ -217,6 +227,42 @@ impl Ppo {
             None if self.missing_eos_penalty > 0.0 => MissingEos::Penalty(self.missing_eos_penalty),
             None => MissingEos::Scored,
         }
+    }
+
+    /// What was set and would never be read: whoever set it expects something of it.
+    fn without_effect(&self) -> Vec<ParameterMistake> {
+        let default = Ppo::default();
+        let of_critic = [
+            ("critic", self.critic != default.critic),
+            ("gamma", self.gamma != default.gamma),
+            ("lambda", self.lambda != default.lambda),
+            ("value_clip", self.value_clip != default.value_clip),
+            ("value_coef", self.value_coef != default.value_coef),
+            ("whiten_rewards", self.whiten_rewards != default.whiten_rewards),
+        ];
+        let of_critic =
+            of_critic.map(|(path, is_set)| (path, is_set && self.advantage != Advantage::Gae, "`advantage: gae`"));
+        let others = [
+            (
+                "missing_eos_penalty",
+                self.missing_eos_penalty > 0.0 && self.missing_eos_score.is_some(),
+                "`missing_eos_score: null`",
+            ),
+            (
+                "kl.ema_decay",
+                self.kl.ema_decay != default.kl.ema_decay && self.kl.reference != Reference::Ema,
+                "`kl.reference: ema`",
+            ),
+            (
+                "kl.target",
+                self.kl.target.is_some() && self.kl.coef == 0.0,
+                "a `kl.coef` above 0, from which β sets out",
+            ),
+            ("kl.horizon", self.kl.horizon != default.kl.horizon && self.kl.target.is_none(), "a `kl.target`"),
+        ];
+        let all = of_critic.into_iter().chain(others).filter(|(_, is_idle, _)| *is_idle);
+        all.map(|(path, _, with)| ParameterMistake::new(path, format!("`{path}` has an effect only with {with}")))
+            .collect()
     }
 }
 
@@ -258,24 +304,35 @@ impl Parameters for Ppo {
         }
         refuse(self.top_p.is_some_and(|p| p > 1.0), "top_p", "`top_p` is a probability: at most 1");
         refuse(self.dual_clip.is_some_and(|c| c.is_nan() || c <= 1.0), "dual_clip", "`dual_clip` must be above 1");
+        mistakes.extend(self.adam.mistakes());
+        mistakes.extend(self.lora.mistakes());
+        mistakes
+    }
+
+    fn conflicts(&self) -> Vec<ParameterMistake> {
+        let mut conflicts = self.without_effect();
+        let mut refuse = |is_wrong: bool, path: &str, why: &str| {
+            if is_wrong {
+                conflicts.push(ParameterMistake::new(path, why));
+            }
+        };
         let per_prompt = self.answers_per_prompt;
         refuse(self.minibatches > self.batch, "minibatches", "there are more minibatches than answers in `batch`");
         refuse(
             per_prompt > 0 && !self.batch.is_multiple_of(per_prompt),
             "answers_per_prompt",
-            "`batch` is no multiple of it",
+            &format!("`batch` {} is no multiple of `answers_per_prompt` {per_prompt}", self.batch),
         );
         refuse(
             self.advantage != Advantage::Gae && per_prompt < 2,
             "answers_per_prompt",
-            "answers are compared with others to the same prompt: at least 2",
+            "this `advantage` compares answers with others to the same prompt: `answers_per_prompt` is at least 2",
         );
         refuse(
             self.kl.place == KlPlace::Loss && self.kl.estimate == KlEstimate::K1,
             "kl.estimate",
             "k1 in the loss pulls nowhere (its slope is 1 everywhere); take k2 or k3",
         );
-        mistakes.extend(self.lora.mistakes());
-        mistakes
+        conflicts
     }
 }

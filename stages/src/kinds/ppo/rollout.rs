@@ -8,9 +8,11 @@ use crate::model::{Adapter, Decoder};
 use crate::rl;
 use crate::train::{self, Adam, Sequence, Valued};
 use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// By answer and response token.
+#[derive(Serialize, Deserialize)]
 pub struct Rollout {
     pub rows: Vec<Sequence>,
     pub scores: Vec<f64>,
@@ -42,8 +44,20 @@ pub fn sample(
     let keep = Keep { top_k: parameters.top_k, top_p: parameters.top_p };
     let choice = Choice::Sample { temperature: parameters.temperature, keep, draw, step, first_row: 0 };
     let (actor, _) = models.with(&adam.tensors);
-    let at_once = parameters.micro_batch.unwrap_or(prompts.len());
-    generate::answer(&models.policy.model, Some(&actor), prompts, parameters.max_new_tokens, stops, choice, at_once)
+    generate::answer(
+        &models.policy.model,
+        Some(&actor),
+        prompts,
+        parameters.max_new_tokens,
+        stops,
+        choice,
+        rows_at_once(parameters),
+    )
+}
+
+/// Rows that answer together.
+pub fn rows_at_once(parameters: &Ppo) -> usize {
+    parameters.micro_batch.unwrap_or(parameters.batch).min(parameters.batch)
 }
 
 /// Rows that the policy learns from in one optimiser step, at most.
@@ -74,7 +88,7 @@ pub fn score(
         Some(_) => None,
     };
     let reference: (&Decoder, Option<&Adapter>) = match (&models.reference, &average) {
-        (Some((model, adapter)), _) => (model, adapter.as_ref()),
+        (Some(reference), _) => (&reference.model, reference.adapter.as_ref()),
         (None, average) => (&models.policy.model, average.as_ref()),
     };
     let empty = || vec![Vec::new(); rows.len()];
@@ -135,10 +149,60 @@ pub fn score(
     Ok(out)
 }
 
+/// What a rollout says of the policy that gave it.
+pub struct Seen {
+    pub reward: f64,
+    /// Mean over answers, nats.
+    pub kl: f64,
+    pub entropy: f64,
+    score_sd: f64,
+    rlhf_reward: f64,
+    repetition: f64,
+    length: f64,
+    eos_share: f64,
+}
+
+impl Seen {
+    pub fn metrics(&self) -> [(&'static str, f64); 8] {
+        [
+            ("reward", self.reward),
+            ("kl", self.kl),
+            ("entropy", self.entropy),
+            ("score_sd", self.score_sd),
+            ("rlhf_reward", self.rlhf_reward),
+            ("repetition", self.repetition),
+            ("length", self.length),
+            ("eos_share", self.eos_share),
+        ]
+    }
+}
+
 impl Rollout {
+    pub fn seen(&self, beta: f64) -> Seen {
+        let reward = rl::mean(&self.scores);
+        let kl = rl::mean(&self.kl.iter().map(|kl| kl.iter().sum()).collect::<Vec<_>>());
+        Seen {
+            reward,
+            kl,
+            entropy: self.entropy,
+            score_sd: rl::standard_deviation(&self.scores),
+            rlhf_reward: reward - beta * kl,
+            repetition: self.repetition(),
+            length: rl::mean(&self.rows.iter().map(|row| row.completion().len() as f64).collect::<Vec<_>>()),
+            eos_share: self.ended as f64 / self.rows.len() as f64,
+        }
+    }
+
     /// Equal scores of different answers teach nothing.
     pub fn has_constant_scores(&self) -> bool {
         self.different_answers() > 1 && self.scores.iter().all(|score| *score == self.scores[0])
+    }
+
+    /// Whether any answer scored better than another it is compared with: of the whole rollout, or to the same prompt. One
+    /// alone is compared with what the critic expects.
+    pub fn has_preferences(&self, parameters: &Ppo) -> bool {
+        let together = parameters.advantage.of_group().map_or(self.scores.len(), |_| parameters.answers_per_prompt);
+        together == 1 || self.scores.chunks(together).flat_map(|scores| scores.windows(2)).any(|two| two[0] != two[1])
     }
 
     fn different_answers(&self) -> usize {
@@ -148,7 +212,7 @@ impl Rollout {
     pub fn refuse_constant_scores(&self, parameters: &Ppo) -> Result<()> {
         if self.ended == 0 && parameters.missing_eos_score.is_some() {
             bail!(
-                "score answers: none of the {} answers ended within `max_new_tokens` {}, so all got `missing_eos_score`, and \
+                "score answers: again and again none of the {} answers ended within `max_new_tokens` {}, so all got `missing_eos_score`, and \
                  nothing can be learned; raise `max_new_tokens`, see that `stop_token` is right, or set \
                  `missing_eos_score: null`",
                 self.rows.len(),
@@ -156,7 +220,7 @@ impl Rollout {
             );
         }
         bail!(
-            "score answers: the reward model gives all {} different answers the same score {}; nothing can be learned from \
+            "score answers: again and again the reward model gives all {} different answers the same score {}; nothing can be learned from \
              it. Was it trained? See its `accuracy` and `score_chosen_sd`",
             self.different_answers(),
             self.scores[0]
@@ -164,7 +228,7 @@ impl Rollout {
     }
 
     /// Mean share of token pairs that an answer had before; one of less than two tokens repeats nothing.
-    pub fn repetition(&self) -> f64 {
+    fn repetition(&self) -> f64 {
         let share = |row: &Sequence| {
             let pairs: Vec<&[u32]> = row.completion().windows(2).collect();
             let different: BTreeSet<&[u32]> = pairs.iter().copied().collect();

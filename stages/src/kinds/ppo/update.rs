@@ -10,6 +10,7 @@ use crate::rl::{self, RatioStatistics};
 use crate::train::{self, Adam, Pass, Sequence, Valued};
 use anyhow::Result;
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 pub struct Update<'a> {
     pub parameters: &'a Ppo,
@@ -30,8 +31,26 @@ pub struct Updated {
     pub first_ratio_error: f64,
 }
 
+/// How far an update has come: so much of it need not be done again.
+#[derive(Default, Serialize, Deserialize)]
+pub struct SoFar {
+    epoch: u64,
+    minibatch: usize,
+    /// Of this epoch.
+    sums: Sums,
+    loss: f64,
+    norm: f64,
+    first_ratio_error: f64,
+}
+
+impl SoFar {
+    pub fn has_begun(&self) -> bool {
+        (self.epoch, self.minibatch) != (0, 0)
+    }
+}
+
 /// What one optimiser step adds up, in the order of its parts.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Sums {
     loss: f64,
     value_loss: f64,
@@ -41,34 +60,47 @@ struct Sums {
 }
 
 impl Update<'_> {
-    pub fn run(&self, adam: &mut Adam, rate: f64, draw: Draw, names: &dyn Fn(&[usize]) -> String) -> Result<Updated> {
+    /// Goes on from where it was; `pause` is asked after every optimiser step whether it has to stop there.
+    pub fn run(
+        &self,
+        adam: &mut Adam,
+        (rate, draw): (f64, Draw),
+        names: &dyn Fn(&[usize]) -> String,
+        mut so_far: SoFar,
+        mut pause: impl FnMut(&Adam, &SoFar) -> Result<()>,
+    ) -> Result<Updated> {
         let Update { parameters, rollout, step, .. } = *self;
-        let mut last = Sums::default();
-        let (mut loss, mut norm, mut first_ratio_error) = (0.0, 0.0, 0.0);
-        for epoch in 0..parameters.epochs {
+        for epoch in so_far.epoch..parameters.epochs {
             // The first epoch keeps the rollout's own order, and the ratio of its first minibatch is 1 to the last bit.
             let order: Vec<usize> = match epoch {
                 0 => (0..rollout.rows.len()).collect(),
                 _ => draw.order(step * parameters.epochs + epoch, rollout.rows.len()),
             };
-            last = Sums::default();
-            for (number, place) in minibatches(parameters).enumerate() {
+            if so_far.minibatch == 0 {
+                so_far.sums = Sums::default();
+            }
+            for (number, place) in minibatches(parameters).enumerate().skip(so_far.minibatch) {
                 let picked = &order[place];
                 let (gradients, sums) = self.gradients(adam, picked)?;
-                loss = sums.loss;
-                norm = adam.step(rate, loss, gradients, || format!("answers to {}", names(picked)))?;
+                so_far.loss = sums.loss;
+                so_far.norm = adam.step(rate, sums.loss, gradients, || format!("answers to {}", names(picked)))?;
                 if epoch == 0 && number == 0 {
-                    let clip = parameters.clip;
-                    first_ratio_error = rl::ratio_statistics(&sums.new, &sums.old, &sums.advantages, clip).max_error;
+                    let ratio = rl::ratio_statistics(&sums.new, &sums.old, &sums.advantages, parameters.clip);
+                    so_far.first_ratio_error = ratio.max_error;
                 }
-                last.value_loss += sums.value_loss / parameters.minibatches as f64;
-                last.new.extend(sums.new);
-                last.old.extend(sums.old);
-                last.advantages.extend(sums.advantages);
+                let of_epoch = &mut so_far.sums;
+                of_epoch.value_loss += sums.value_loss / parameters.minibatches as f64;
+                of_epoch.new.extend(sums.new);
+                of_epoch.old.extend(sums.old);
+                of_epoch.advantages.extend(sums.advantages);
+                (so_far.epoch, so_far.minibatch) =
+                    if number + 1 == parameters.minibatches { (epoch + 1, 0) } else { (epoch, number + 1) };
+                pause(adam, &so_far)?;
             }
         }
-        let ratio = rl::ratio_statistics(&last.new, &last.old, &last.advantages, parameters.clip);
-        Ok(Updated { loss, norm, value_loss: last.value_loss, ratio, first_ratio_error })
+        let SoFar { sums, loss, norm, first_ratio_error, .. } = so_far;
+        let ratio = rl::ratio_statistics(&sums.new, &sums.old, &sums.advantages, parameters.clip);
+        Ok(Updated { loss, norm, value_loss: sums.value_loss, ratio, first_ratio_error })
     }
 
     fn gradients(&self, adam: &Adam, picked: &[usize]) -> Result<(Vec<Tensor<2>>, Sums)> {

@@ -1,0 +1,85 @@
+//! What a reward model makes of held-out pairs: accuracy, calibration, and a line for each of them.
+
+use crate::io::Io;
+use crate::model::{Adapter, Artifact};
+use crate::rl;
+use crate::train::{self, Group};
+use anyhow::Result;
+use serde::Serialize;
+
+/// A line of the candidate's table `items`: one held-out pair.
+#[derive(Serialize)]
+struct Measured<'a> {
+    id: String,
+    prompt: &'a str,
+    /// The pairs of one prompt share its answers: together they are one piece of evidence.
+    prompt_group: &'a str,
+    score_chosen: f64,
+    score_rejected: f64,
+    correct: bool,
+    loss: f64,
+    margin: f64,
+    brier: f64,
+}
+
+/// Scores the held-out answers and hands over the candidate.
+pub fn measure(
+    io: &mut Io,
+    artifact: &Artifact,
+    adapter: &Adapter,
+    heldout: &[Group],
+    step: u64,
+    of_training: &[(&str, f64)],
+    at_once: usize,
+) -> Result<()> {
+    let rows: Vec<&[u32]> = heldout.iter().flat_map(|group| group.rows.iter().map(|row| row.ids.as_slice())).collect();
+    let scores = train::rewards(&artifact.model, adapter, &rows, at_once)?;
+    let lengths: Vec<f64> =
+        heldout.iter().flat_map(|group| group.rows.iter().map(|row| row.completion().len() as f64)).collect();
+    let (mut table, mut deltas, mut first) = (Vec::new(), Vec::new(), 0);
+    for group in heldout {
+        for (number, (better, worse)) in group.pairs.iter().enumerate() {
+            let (score_chosen, score_rejected) = (scores[first + better], scores[first + worse]);
+            // Calibration is of the trained scale: σ(Δ) before the spread divides it.
+            let (margin, raw) = (score_chosen - score_rejected, (score_chosen - score_rejected) * adapter.spread);
+            deltas.push(raw);
+            table.push(Measured {
+                id: format!("{}/{}", group.id, number + 1),
+                prompt: &group.prompt,
+                prompt_group: &group.prompt_group,
+                score_chosen,
+                score_rejected,
+                correct: raw > 0.0,
+                loss: rl::PairLoss::BradleyTerry.of(raw, 0.0, 0.0).0,
+                margin,
+                brier: rl::brier(rl::sigmoid(raw), 1.0),
+            });
+        }
+        first += group.rows.len();
+    }
+    let (confident, right): (Vec<f64>, Vec<f64>) = deltas.iter().map(|delta| rl::confidence(*delta)).unzip();
+    let reliability = rl::reliability(&confident, &right, 10);
+    let column = |number: fn(&Measured) -> f64| table.iter().map(number).collect::<Vec<f64>>();
+    let (chosen, rejected) = (column(|row| row.score_chosen), column(|row| row.score_rejected));
+    let accuracy = rl::accuracy(&deltas);
+    artifact.save_with(adapter, &io.candidate_dir(step)?)?;
+    io.table(step, "items", &table)?;
+    io.table(step, "reliability", &reliability)?;
+    let measured = [
+        ("accuracy", accuracy.strict),
+        ("accuracy_with_ties", accuracy.with_ties),
+        ("heldout_loss", rl::mean(&column(|row| row.loss))),
+        ("margin", rl::mean(&column(|row| row.margin))),
+        ("score_chosen", rl::mean(&chosen)),
+        ("score_chosen_sd", rl::standard_deviation(&chosen)),
+        ("score_rejected", rl::mean(&rejected)),
+        ("score_rejected_sd", rl::standard_deviation(&rejected)),
+        ("ece", rl::calibration_error(&reliability)),
+        ("brier", rl::mean(&column(|row| row.brier))),
+        // None where every pair is right: no finite one is best.
+        ("temperature", rl::temperature(&deltas).unwrap_or(f64::NAN)),
+        ("length_correlation", rl::correlation(&scores, &lengths)),
+        ("pairs", table.len() as f64),
+    ];
+    io.candidate(step, &[&measured, of_training].concat())
+}

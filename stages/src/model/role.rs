@@ -1,0 +1,100 @@
+//! What a stage makes of a model that was read: where training starts, what it is compared with, which tokens end an
+//! answer, and what memory that takes.
+
+use super::memory::{self, Memory};
+use super::{Adapter, Artifact, Decoder, Load, LoraParameters};
+use crate::draw::Draw;
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+
+/// What a policy is compared with.
+pub struct Reference {
+    pub model: Decoder,
+    pub adapter: Option<Adapter>,
+    pub has_own_base: bool,
+}
+
+impl Artifact {
+    /// The adapter training starts from: the incoming one, or a new one where there is none.
+    pub fn start_adapter(&self, lora: &LoraParameters, draw: Draw) -> Result<Adapter> {
+        let width = self.model.config.width;
+        if lora.rank > width {
+            bail!(
+                "start an adapter: `lora.rank` {} is more than the model's width {width}, where it is no saving",
+                lora.rank
+            );
+        }
+        let new = || Adapter::new(&self.model.config, lora, draw, &self.model.device());
+        let Some(incoming) = &self.adapter else { return Ok(new()) };
+        if incoming.pairs.is_empty() {
+            return Ok(Adapter {
+                head: incoming.head.clone(),
+                offset: incoming.offset,
+                spread: incoming.spread,
+                ..new()
+            });
+        }
+        let alpha = lora.plain_alpha();
+        // As text, a fraction may lose its last bit.
+        if incoming.rank != lora.rank || (incoming.alpha / alpha - 1.0).abs() > 1e-9 {
+            let plain = if lora.rslora { ", rslora: false" } else { "" };
+            bail!(
+                "start from the incoming adapter: it has rank {} and alpha {}, `lora` says {} and {alpha}; training goes on \
+                 with the incoming adapter, so write `lora: {{rank: {0}, alpha: {1}{plain}}}`",
+                incoming.rank,
+                incoming.alpha,
+                lora.rank,
+            );
+        }
+        Ok(incoming.clone())
+    }
+
+    /// What a policy is compared with: another model of the same tokens, or itself as it came.
+    ///
+    /// # Errors
+    /// As [`Artifact::load`], or the tokens are others.
+    pub fn reference(&self, directory: Option<&Path>) -> Result<Reference> {
+        let Some(directory) = directory else {
+            return Ok(Reference { model: self.model.clone(), adapter: self.adapter.clone(), has_own_base: false });
+        };
+        let Artifact { model, adapter, has_own_base, tokenizer_digest, .. } = Artifact::load_beside(directory, self)?;
+        self.same_tokens_as(&tokenizer_digest).context("connect `reference`")?;
+        Ok(Reference { model, adapter, has_own_base })
+    }
+
+    /// Tokens that end an answer: `stop` where the stage names one, else the model's own.
+    ///
+    /// # Errors
+    /// The model has no such token.
+    pub fn stops(&self, stop: Option<u32>) -> Result<Vec<u32>> {
+        let vocabulary = self.model.config.vocabulary;
+        match stop {
+            Some(stop) if stop as usize >= vocabulary => {
+                bail!("find the end token: `stop_token` {stop} is beyond the {vocabulary} tokens of the model")
+            }
+            Some(stop) => Ok(vec![stop]),
+            None => Ok(self.model.config.eos.clone()),
+        }
+    }
+
+    /// The token put behind a completion. Without one a model would never learn to stop.
+    pub fn end(&self, stop: Option<u32>) -> Result<u32> {
+        self.stops(stop)?
+            .first()
+            .copied()
+            .context("find the end token: the model names no eos_token_id; set `stop_token`")
+    }
+
+    /// Refuses to read the ids of one tokenizer by another.
+    pub fn same_tokens_as(&self, digest: &str) -> Result<()> {
+        if self.tokenizer_digest != digest {
+            bail!("its tokenizer is another one than that of the model beside it: connect a model of the same base");
+        }
+        Ok(())
+    }
+
+    /// What a stage that does this with it takes.
+    pub fn memory(&self, lora: &LoraParameters, load: Load) -> Memory {
+        memory::estimate(&self.model.config, lora, self.dtype, load, &self.model.device())
+    }
+}
