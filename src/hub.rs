@@ -8,10 +8,10 @@ mod tests;
 pub use fetch::{Settings, fetch};
 
 use anyhow::{Context, Result, anyhow, bail};
+use formats::weights::{self, INDEX, WEIGHTS};
 use hf_hub::{Repo, RepoType};
-use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -28,8 +28,6 @@ const OPTIONAL: [&str; 7] = [
     "vocab.json",
     "merges.txt",
 ];
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// In every repository, and taken only by those who take all of one (`hf download`): beside it nothing is missing.
 const MARK_OF_ALL: &str = ".gitattributes";
@@ -149,13 +147,8 @@ fn lacks(directory: &Path) -> Vec<String> {
 }
 
 fn shards(index: &Path) -> Result<BTreeSet<String>> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
     let read = || format!("read {}", index.display());
-    let content: Index = serde_json::from_slice(&fs::read(index).with_context(read)?).with_context(read)?;
-    let names: BTreeSet<String> = content.weight_map.into_values().collect();
+    let names = weights::shards(index)?;
     match names.iter().find(|name| !name.ends_with(".safetensors") || name.contains(['/', '\\'])) {
         Some(odd) => bail!("{}: `{odd}` is no shard beside it", read()),
         None if names.is_empty() => bail!("{}: it names no shard", read()),

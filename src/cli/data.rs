@@ -4,9 +4,11 @@ use super::{model, refused, terminal};
 use crate::report::explain::Facts;
 use crate::report::page::{self, Tone, cell};
 use anyhow::Result;
-use stages::data::{self, Found, Prompt};
-use stages::model::{Config, artifact};
-use stages::tokenizer::Tokenizer;
+use formats::config::Config;
+use formats::data::{self, Inspection};
+use formats::dialogue::Prompt;
+use formats::directory::model_directory;
+use formats::tokenizer::Tokenizer;
 use std::path::Path;
 
 /// Prompts in both files that are told one by one.
@@ -15,7 +17,7 @@ const TOLD: usize = 5;
 pub fn inspect(file: &Path, model: Option<&str>, heldout: Option<&Path>) -> Result<u8> {
     let tokenizer = match model {
         Some(typed) => {
-            let directory = artifact::model_directory(&model::directory(typed)?);
+            let directory = model_directory(&model::directory(typed)?);
             // A tokenizer alone will do.
             let bos = if directory.join("config.json").is_file() { Config::load(&directory)?.bos } else { None };
             Some(Tokenizer::load(&directory, bos).map_err(|error| refused(format!("{error:#}")))?)
@@ -43,7 +45,7 @@ pub fn inspect(file: &Path, model: Option<&str>, heldout: Option<&Path>) -> Resu
     Ok(if is_good { 0 } else { 1 })
 }
 
-fn described(file: &Path, found: &Found, unit: &str) -> String {
+fn described(file: &Path, found: &Inspection, unit: &str) -> String {
     let page = terminal::page();
     let mut facts = Facts::new(page);
     facts.say("file", file.display(), Tone::Plain);

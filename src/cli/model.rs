@@ -6,11 +6,13 @@ use crate::report::explain::Facts;
 use crate::report::page;
 use crate::run::slots;
 use anyhow::{Context, Result};
+use formats::describe::{self, Description};
+use formats::directory::model_directory;
+use formats::dtype::Dtype;
+use formats::peft::Lora;
 use stages::device;
 use stages::io::DeviceChoice;
 use stages::kinds;
-use stages::model::describe::{self, AdapterFacts, Description};
-use stages::model::{Dtype, artifact};
 use std::path::{Path, PathBuf};
 
 /// Where a model lies: a directory, or one of a hub, which is fetched if it is not here.
@@ -55,12 +57,15 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
     let device = device::open(choice).map_err(|error| refused(format!("{error:#}")))?;
     let mut facts = Facts::new(terminal::page());
     let mut say = |label: &str, value: String| facts.say(label, value, page::Tone::Plain);
-    let base = artifact::model_directory(&directory);
+    let base = model_directory(&directory);
     say("model", base.display().to_string());
-    let Description { architecture, config, summary, vocabulary, front, ends, has_template, adapter } = described;
+    let Description { config, summary, vocabulary, front, ends, has_template, adapter } = described;
     say(
         "architecture",
-        format!("{architecture}, {} layers of width {}, mlp {}", config.layers, config.width, config.inner),
+        format!(
+            "{}, {} layers of width {}, mlp {}",
+            config.architecture.title, config.layers, config.width, config.inner
+        ),
     );
     let shared = if config.kv_heads == config.heads { String::new() } else { format!(", {} of keys", config.kv_heads) };
     say(
@@ -77,10 +82,11 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
     say("ends", ends);
     let template = if has_template { "there" } else { "none: rows of dialogues need `chat_template` of an sft stage" };
     say("chat template", template.to_owned());
-    if let Some(AdapterFacts { rank, alpha, matrices, parameters, has_head }) = adapter {
-        let head = if has_head { ", with a reward head" } else { "" };
-        let text =
-            format!("rank {rank}, alpha {alpha}, beside {matrices} matrices: {} parameters{head}", grouped(parameters));
+    if let Some(adapter) = adapter {
+        let head = if adapter.head.is_some() { ", with a reward head" } else { "" };
+        let (matrices, parameters) = (adapter.matrices(), grouped(adapter.parameters()));
+        let Lora { rank, alpha, .. } = adapter;
+        let text = format!("rank {rank}, alpha {alpha}, beside {matrices} matrices: {parameters} parameters{head}");
         say("adapter", text);
     }
     let has = slots::memory("MemAvailable")

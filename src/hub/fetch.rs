@@ -1,8 +1,9 @@
 //! What is asked of the hub: settings, downloads through hf-hub, and what to say where it refuses or nobody answers.
 
-use super::{INDEX, Model, OPTIONAL, REQUIRED, Snapshot, WEIGHTS};
+use super::{Model, OPTIONAL, REQUIRED, Snapshot};
 use super::{absent, cached, is_commit, is_whole, lacks, local, read_if_there, shards};
 use anyhow::{Context, Result, anyhow, bail};
+use formats::weights::{INDEX, WEIGHTS};
 use hf_hub::Cache;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::api::{Progress, RepoInfo};

@@ -1,12 +1,17 @@
 //! How fast models and data are read, beside what anybody could do: `cat` of the same file, and the batches of the
 //! tokenizers crate. `cargo bench --bench read [-- MODEL_DIRECTORY_WITH_TOKENIZER]`
 
+use formats::config::{Config, Llama};
+use formats::data::{self, RowFilter};
+use formats::dtype::Dtype;
+use formats::layout;
+use formats::tokenizer::Tokenizer;
+use formats::weights::{WEIGHTS, write};
 use serde_json::json;
-use stages::data::{self, Sieve};
 use stages::device;
 use stages::io::DeviceChoice;
-use stages::model::{Config, Dtype, artifact::values_of, layout, weights};
-use stages::tokenizer::Tokenizer;
+use stages::model::artifact::values_of;
+use stages::model::weights;
 use std::fs;
 use std::hint::black_box;
 use std::io::Write;
@@ -38,7 +43,20 @@ fn fastest(mut work: impl FnMut()) -> f64 {
 /// A LLaMA of about 1 GB as f32, and the same numbers as bf16.
 fn load(place: &Path) {
     let devices = [DeviceChoice::Cpu, DeviceChoice::Wgpu].map(|choice| (choice, device::open(choice).ok()));
-    let source = Config::describe(32_000, 1024, 2816, 18, (16, 16), 2048, (0, 1, 2));
+    let source = Llama {
+        vocabulary: 32_000,
+        width: 1024,
+        inner: 2816,
+        layers: 18,
+        heads: 16,
+        kv_heads: 16,
+        context: 2048,
+        is_tied: true,
+        pad: Some(0),
+        bos: 1,
+        eos: 2,
+    }
+    .source();
     for dtype in [Dtype::F32, Dtype::Bf16] {
         let directory = place.join(dtype.name());
         fs::create_dir(&directory).expect("make a directory");
@@ -50,8 +68,8 @@ fn load(place: &Path) {
                 (0..shape.iter().product::<usize>()).map(|i| ((i * 31 + n) % 1000) as f32 / 1000.0 - 0.5).collect();
             (weight.name, (values, shape))
         });
-        let file = directory.join(weights::WEIGHTS);
-        weights::write(&tensors.collect(), dtype, &file).expect("write the weights");
+        let file = directory.join(WEIGHTS);
+        write(&tensors.collect(), dtype, &file).expect("write the weights");
         let bytes = fs::metadata(&file).expect("it was written").len();
         let cat = fastest(|| {
             let done = Command::new("cat").arg(&file).stdout(Stdio::null()).status();
@@ -98,8 +116,8 @@ fn tokenise(place: &Path, directory: &Path) {
     file.flush().expect("write the rows");
     let ours = Tokenizer::load(directory, None).expect("read the tokenizer");
     let theirs = tokenizers::Tokenizer::from_file(directory.join("tokenizer.json")).expect("read the tokenizer");
-    let texts = data::texts(&path, &mut Sieve::default()).expect("read the rows");
-    let read = fastest(|| drop(black_box(data::texts(&path, &mut Sieve::default()).expect("read the rows"))));
+    let texts = data::texts(&path, &mut RowFilter::default()).expect("read the rows");
+    let read = fastest(|| drop(black_box(data::texts(&path, &mut RowFilter::default()).expect("read the rows"))));
     let one = |work: &dyn Fn() -> usize| {
         let start = Instant::now();
         (work(), start.elapsed().as_secs_f64())
@@ -113,7 +131,7 @@ fn tokenise(place: &Path, directory: &Path) {
         });
         theirs_best = theirs_best.min(seconds);
         let (ours, seconds) = one(&|| {
-            let texts = data::texts(&path, &mut Sieve::default()).expect("read the rows");
+            let texts = data::texts(&path, &mut RowFilter::default()).expect("read the rows");
             ours.texts(&texts).expect("encode").iter().map(Vec::len).sum()
         });
         ours_best = ours_best.min(seconds);

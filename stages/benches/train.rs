@@ -8,16 +8,19 @@
 //! ```
 
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use formats::config::{Config, Llama};
+use formats::dtype::Dtype;
+use formats::layout::Sort;
+use formats::tokenizer;
 use serde_json::{Value, json};
 use stages::draw::Draw;
 use stages::generate::{self, Choice, Keep};
 use stages::io::{DeviceChoice, Host, Io};
 use stages::kinds;
-use stages::model::artifact::{self, values_of};
-use stages::model::layout::Sort;
-use stages::model::{Adapter, Config, Decoder, Dtype, LoraParameters, Trained, weights};
+use stages::model::artifact::values_of;
+use stages::model::weights::{self, of_burn};
+use stages::model::{Adapter, Decoder, LoraParameters, Trained};
 use stages::stage::{Call, Work};
-use stages::tokenizer;
 use stages::train::{self, Adam, AdamSettings, Pass, Sequence};
 use std::collections::BTreeMap;
 use std::fs;
@@ -188,7 +191,9 @@ fn products_per_second(device: &Device) -> f64 {
 }
 
 fn random([width, inner, layers, heads, kv_heads, vocabulary]: [usize; 6], dtype: Dtype, device: &Device) -> Decoder {
-    let mut config = Config::describe(vocabulary, width, inner, layers, (heads, kv_heads), 512, (0, 1, 2));
+    let (context, is_tied, pad, bos, eos) = (512, true, Some(0), 1, 2);
+    let mut config =
+        Llama { vocabulary, width, inner, layers, heads, kv_heads, context, is_tied, pad, bos, eos }.source();
     // No answer ends before its time.
     config["eos_token_id"] = Value::Null;
     let mut number = 0;
@@ -201,7 +206,7 @@ fn random([width, inner, layers, heads, kv_heads, vocabulary]: [usize; 6], dtype
         let is_norm = weight.sort == Sort::Norm;
         let values: Vec<f32> = (0..rows * columns).map(|at| if is_norm { 1.0 } else { some[at % 4099] }).collect();
         let dtype = if weight.sort.is_vector() { Dtype::F32 } else { dtype };
-        Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), (device, dtype.of_burn())))
+        Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), (device, of_burn(dtype))))
     })
     .expect("a random model")
 }
@@ -272,7 +277,7 @@ fn ppo(sizes: [usize; 6], rows: usize, options: &Options) -> Value {
     std::os::unix::fs::symlink(&model_directory, reward.join("model")).expect("make a link");
     let adapter =
         Adapter::new(&model.config, &LORA, DRAW, &Device::flex()).with_head(&model.config, DRAW, &Device::flex());
-    artifact::save_adapter(&adapter, model.config.architecture.layout(), &reward.join("adapter")).expect("write");
+    weights::save_adapter(&adapter, &model.config.architecture.layout, &reward.join("adapter")).expect("write");
     drop((model, adapter));
     let prompts: String = texts.iter().map(|text| format!("{}\n", json!({"prompt": text}))).collect();
     fs::write(at("prompts.jsonl"), prompts).expect("write prompts");

@@ -12,14 +12,16 @@ pub mod rm;
 pub mod scores;
 pub mod sft;
 
-use crate::chat::Template;
 use crate::data;
 use crate::model::memory::{self, Load, Memory};
-use crate::model::weights;
-use crate::model::{Config, Dtype, artifact, llama2c};
 use crate::stage::{Accepts, Kind, Port};
 use anyhow::{Result, bail};
 use burn::tensor::Device;
+use formats::chat::Template;
+use formats::config::Config;
+use formats::directory::model_directory;
+use formats::dtype::Dtype;
+use formats::{llama2c, weights};
 use std::path::Path;
 
 /// The kinds a pipeline file may name, in the order `pipeline kinds` prints them.
@@ -60,7 +62,7 @@ pub fn check_configuration(directory: &Path) -> Result<()> {
 
 /// A model that can be read has these files, a configuration that is understood, and all tensors in their shapes.
 fn check_model(directory: &Path) -> Result<()> {
-    let directory = artifact::model_directory(directory);
+    let directory = model_directory(directory);
     if let Some(checkpoint) = llama2c::find(&directory) {
         return llama2c::check(&checkpoint);
     }

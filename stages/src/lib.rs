@@ -4,7 +4,6 @@
 #![expect(clippy::large_enum_variant)]
 
 pub mod audit;
-pub mod chat;
 pub mod data;
 pub mod device;
 pub mod draw;
@@ -15,5 +14,5 @@ pub mod model;
 pub mod rl;
 pub mod secret;
 pub mod stage;
-pub mod tokenizer;
+pub mod tensor;
 pub mod train;

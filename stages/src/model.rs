@@ -8,13 +8,9 @@ pub mod artifact;
 mod attention;
 mod backward;
 pub mod batch;
-pub mod config;
-pub mod describe;
 pub mod export;
 pub(crate) mod host;
 mod kernel;
-pub mod layout;
-pub mod llama2c;
 pub mod lora;
 pub mod memory;
 pub mod predict;
@@ -27,61 +23,24 @@ pub use artifact::Artifact;
 pub use attention::Cache;
 pub use backward::{Gradient, Trace, Trained};
 pub use batch::{Batch, Padding, Span};
-pub use config::Config;
+pub use formats::config::Config;
+pub use formats::dtype::Dtype;
 pub use lora::{Adapter, LORA_DOCS, LoraParameters};
 pub use memory::Load;
 pub use role::Reference;
 
 use backward::Kept;
-use burn::tensor::{DType, Device, FloatDType, Tensor};
-use config::Norm;
-use layout::{Fused, Target};
+use burn::tensor::{Device, FloatDType, Tensor};
+use formats::architectures::{Fused, Norm, Target};
+pub mod config {
+    pub use formats::architectures::{Activation, Norm};
+    pub use formats::config::*;
+}
+pub mod layout {
+    pub use formats::architectures::{Fused, Layout, Target};
+    pub use formats::layout::*;
+}
 use product::{Start, Term, sum_of, term};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-/// What the matrices of a frozen base are kept in, and multiplied in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    #[default]
-    F32,
-    F16,
-    Bf16,
-}
-
-impl Dtype {
-    pub const ALL: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
-
-    pub fn of_burn(self) -> DType {
-        match self {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::Bf16 => DType::BF16,
-        }
-    }
-
-    pub fn of_file(self) -> safetensors::Dtype {
-        match self {
-            Dtype::F32 => safetensors::Dtype::F32,
-            Dtype::F16 => safetensors::Dtype::F16,
-            Dtype::Bf16 => safetensors::Dtype::BF16,
-        }
-    }
-
-    /// As it is written in a file and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Dtype::F32 => "f32",
-            Dtype::F16 => "f16",
-            Dtype::Bf16 => "bf16",
-        }
-    }
-
-    pub fn size(self) -> usize {
-        self.of_burn().size()
-    }
-}
 
 /// Weights in the order they are used.
 #[derive(Clone)]

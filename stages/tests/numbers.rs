@@ -2,15 +2,18 @@
 //! backend or through wgpu, here or in the reference. One file, because each binary with wgpu in it is large.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use formats::config::{Config, Llama};
+use formats::dialogue::Prompt;
+use formats::dtype::Dtype;
+use formats::layout::Sort;
+use formats::{layout, llama2c};
 use serde_json::Value;
-use stages::data::Prompt;
 use stages::draw::Draw;
 use stages::generate::{self, Answer, Choice, Keep};
 use stages::model::artifact::values_of;
-use stages::model::layout::Sort;
 use stages::model::predict::{self, Slopes};
 use stages::model::weights;
-use stages::model::{Adapter, Artifact, Batch, Config, Decoder, Dtype, Gradient, LoraParameters, Padding, Trained};
+use stages::model::{Adapter, Artifact, Batch, Decoder, Gradient, LoraParameters, Padding, Trained};
 use stages::rl;
 use stages::train::{self, Adam, AdamSettings, Pass, Sequence};
 use std::path::PathBuf;
@@ -23,7 +26,10 @@ const DRAW: Draw = Draw { seed: 7, kind: "test", purpose: "weights" };
 
 /// A model with every feature on: grouped keys, a tied head, weights large enough that logits differ.
 fn model(device: &Device) -> Decoder {
-    let config = Config::of(Config::describe(50, 32, 48, 2, (4, 2), 64, (0, 1, 2))).unwrap();
+    let (vocabulary, width, inner, layers, heads, kv_heads, context) = (50, 32, 48, 2, 4, 2, 64);
+    let (is_tied, pad, bos, eos) = (true, Some(0), 1, 2);
+    let llama = Llama { vocabulary, width, inner, layers, heads, kv_heads, context, is_tied, pad, bos, eos };
+    let config = Config::of(llama.source()).unwrap();
     let mut number = 0;
     weights::build(config, |weight| {
         number += 1;
@@ -636,10 +642,9 @@ fn a_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes() {
 /// A checkpoint of llama2.c says what the model says that it was made of; so does its tokenizer, by its scores.
 #[test]
 fn a_checkpoint_of_llama2c_is_the_model_it_was_made_of() {
-    use stages::model::llama2c;
     let model = model(&Device::flex());
     let Config { width, heads, kv_heads, layers, .. } = model.config;
-    let all = stages::model::layout::weights(&model.config);
+    let all = layout::weights(&model.config);
     let value = |name: &str| {
         let at = all.iter().position(|weight| weight.name == format!("{name}.weight")).unwrap();
         values_of(weights::tensors(&model)[at].clone()).unwrap()

@@ -4,15 +4,16 @@ use crate::data;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::layout::Sort;
 use crate::model::memory;
 use crate::model::weights;
-use crate::model::{Config, Decoder, Dtype, Load, LoraParameters, Trained};
+use crate::model::{Decoder, Dtype, Load, LoraParameters, Trained};
 use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
-use crate::tokenizer::{self, Tokenizer};
 use crate::train::{self, Adam, AdamSettings, Pass, Schedule, Sequence};
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
+use formats::config::{Config, Llama};
+use formats::layout::Sort;
+use formats::tokenizer::{self, Tokenizer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -176,16 +177,20 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let (training, heldout) = train::split(&draw("split").order(0, documents.len()), parameters.heldout)?;
 
     // 3. A LLaMA at random: N(0, 0.02²), projections back into the residual stream smaller by √(2·layers) (Radford et al. 2019, §2.3).
-    let config = Config::of(Config::describe(
+    let llama = Llama {
         vocabulary,
-        parameters.width,
-        parameters.inner,
-        parameters.layers,
-        (parameters.heads, parameters.kv_heads),
-        parameters.context,
-        (tokenizer::PAD, tokenizer::BOS, tokenizer::EOS),
-    ))?;
-    let model = random(config, draw("weights"), &device)?;
+        width: parameters.width,
+        inner: parameters.inner,
+        layers: parameters.layers,
+        heads: parameters.heads,
+        kv_heads: parameters.kv_heads,
+        context: parameters.context,
+        is_tied: true,
+        pad: Some(tokenizer::PAD),
+        bos: tokenizer::BOS,
+        eos: tokenizer::EOS,
+    };
+    let model = random(Config::of(llama.source())?, draw("weights"), &device)?;
     let settings =
         AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
     let mut adam = Adam::new(weights::tensors(&model), settings);

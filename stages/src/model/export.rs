@@ -1,38 +1,42 @@
-//! Models for other tools: an artifact as one folder to publish, its adapter merged or beside it, and the way in for an
-//! adapter that was trained elsewhere. Knows no store and no card.
+//! Export of models to other tools, as one folder with the adapter merged or beside the base, and import of adapters that
+//! were trained elsewhere.
 
-use super::artifact::{self, Base, Reward, values_of};
-use super::weights::{self, Summary, write_json};
-use super::{Adapter, Config, Decoder, Dtype};
+use super::weights::{self, load_adapter};
+use super::{Adapter, Decoder};
+use crate::tensor::values_of;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor};
+use formats::config::Config;
+use formats::directory::{ModelFiles, is_of_model};
+use formats::dtype::{Dtype, set_dtype};
+use formats::peft::{Lora, RewardScale};
+use formats::weights::{Summary, Tensors, check, summary};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// What was written, for the card.
+/// The facts of an export, for its card.
 #[derive(Debug)]
-pub struct Exported {
+pub struct Export {
     pub has_adapter: bool,
     pub is_reward: bool,
     pub is_merged: bool,
-    /// Subtracted from what a merged reward model says.
+    /// Subtracted from the values of a merged reward model.
     pub offset: f64,
     pub summary: Summary,
 }
 
-/// Writes the artifact in `from` to the empty directory `to`. A model without an adapter, or with its adapter merged,
-/// lies there as `transformers` loads it; else base and adapter lie in `model/` and `adapter/`. `dtype` is that of the
-/// base or merged weights, by default as they are (merged ones: as those of the base).
+/// Writes the artifact in `from` to the empty directory `to`. A model without an adapter, or with its adapter merged, is
+/// written as `transformers` loads it; else base and adapter are written to `model/` and `adapter/`. `dtype` is the
+/// precision of the base or the merged weights, by default that of the base.
 ///
-/// A merged reward model is a sequence classifier whose only label is the reward: the head is divided by the spread, and
-/// the offset, which a head without bias cannot hold, stands in `reward.json`.
+/// A merged reward model is a sequence classifier with the reward as its only label: the head is divided by the spread, and
+/// the offset, which a head without bias cannot hold, is written to `reward.json`.
 ///
 /// # Errors
 /// The artifact cannot be read, or `to` cannot be written.
-pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Result<Exported> {
-    let base = Base::of(from)?;
+pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Result<Export> {
+    let base = ModelFiles::open(from)?;
     let base = base.path();
     let config = Config::load(base)?;
     let adapter = from.join("adapter");
@@ -42,14 +46,14 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
     fs::create_dir_all(&target).with_context(|| format!("create {}", target.display()))?;
     let is_as_it_is = dtype.is_none() && !(has_adapter && merge);
     copy_files(base, &target, |name| is_as_it_is || !(is_weights(name) || name == "config.json"))?;
-    let mut exported = Exported {
+    let mut exported = Export {
         has_adapter,
         is_reward: false,
         is_merged: has_adapter && merge,
         offset: 0.0,
-        summary: weights::check(base, &config)?,
+        summary: check(base, &config)?,
     };
-    let read = has_adapter.then(|| artifact::load_adapter(&adapter, &config, &Device::flex())).transpose()?;
+    let read = has_adapter.then(|| load_adapter(&adapter, &config, &Device::flex())).transpose()?;
     exported.is_reward = read.as_ref().is_some_and(|adapter| adapter.head.is_some());
     if !is_as_it_is {
         let dtype = match dtype {
@@ -59,7 +63,7 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
             }
         };
         let mut model = weights::load(base, config, Dtype::F32, &Device::flex())?;
-        let mut more = BTreeMap::new();
+        let mut more = Tensors::new();
         if let Some(adapter) = read.filter(|_| merge) {
             merge_into(&mut model, &adapter)?;
             if let Some(head) = &adapter.head {
@@ -67,44 +71,43 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
                 let head: Vec<f32> =
                     values_of(head.clone())?.iter().map(|x| (f64::from(*x) / adapter.spread) as f32).collect();
                 more.insert("score.weight".to_owned(), (head, vec![1, model.config.width]));
-                model.config.source = as_classifier(&model.config.source)?;
-                let reward = Reward { offset: exported.offset, spread: 1.0 };
-                write_json(&to.join(artifact::REWARD), &reward)?;
+                model.config.source = as_classifier(&model.config)?;
+                RewardScale { offset: exported.offset, spread: 1.0 }.save(to)?;
             }
         }
-        weights::set_dtype(&mut model.config.source, dtype);
+        set_dtype(&mut model.config.source, dtype);
         weights::save(&model, &more, dtype, &target)?;
     }
     if !is_flat {
         copy_files(&adapter, &to.join("adapter"), |_| true)?;
     }
-    exported.summary = weights::summary(&target)?;
+    exported.summary = summary(&target)?;
     Ok(exported)
 }
 
-/// Makes an artifact of a base and an adapter over it, both as they are.
+/// Writes an artifact of a base and an adapter over it, both unchanged.
 ///
 /// # Errors
 /// One of them cannot be read, or they do not fit each other.
-pub fn import_adapter(adapter: &Path, base: &Path, to: &Path) -> Result<Adapter> {
-    let base = Base::of(base)?;
+pub fn import_adapter(adapter: &Path, base: &Path, to: &Path) -> Result<Lora> {
+    let base = ModelFiles::open(base)?;
     let base = base.path();
     let config = Config::load(base)?;
-    weights::check(base, &config)?;
+    check(base, &config)?;
     ensure!(base.join("tokenizer.json").is_file(), "{}: there is no tokenizer.json", base.display());
-    let read = artifact::load_adapter(adapter, &config, &Device::flex())?;
-    if read.pairs.iter().flatten().flatten().next().is_none() {
+    let read = Lora::load(adapter, &config)?;
+    if read.matrices() == 0 {
         bail!("read {}: none of its tensors is one of this base", adapter.display());
     }
-    copy_files(base, &to.join("model"), artifact::is_of_model)?;
-    // Written anew: what other tools add (paths, versions, dropout) is no part of what an adapter is.
-    artifact::save_adapter(&read, config.architecture.layout(), &to.join("adapter"))?;
+    copy_files(base, &to.join("model"), is_of_model)?;
+    // Written anew: paths, versions and dropout that other tools add are no part of an adapter.
+    read.save(&config.architecture.layout, &to.join("adapter"))?;
     Ok(read)
 }
 
-/// W + s·A·B in f32, rounded once when it is written.
+/// Adds s·A·B to each W, in f32; it is rounded once, when it is written.
 fn merge_into(model: &mut Decoder, adapter: &Adapter) -> Result<()> {
-    let is_in_out = model.config.architecture.layout().is_in_out;
+    let is_in_out = model.config.architecture.layout.is_in_out;
     for (block, pairs) in model.blocks.iter_mut().zip(&adapter.pairs) {
         for (projection, pair) in block.projections.iter_mut().zip(pairs) {
             let Some(pair) = pair else { continue };
@@ -116,19 +119,13 @@ fn merge_into(model: &mut Decoder, adapter: &Adapter) -> Result<()> {
     Ok(())
 }
 
-/// `LlamaForCausalLM` → `LlamaForSequenceClassification` with one label.
-fn as_classifier(source: &Value) -> Result<Value> {
-    let mut source = source.clone();
+/// The configuration of a classifier with one label: `LlamaForCausalLM` → `LlamaForSequenceClassification`.
+fn as_classifier(config: &Config) -> Result<Value> {
+    let mut source = config.source.clone();
     let fields = source.as_object_mut().context("read the configuration: it is no mapping")?;
     let class = match fields.get("architectures").and_then(|all| all.get(0)).and_then(Value::as_str) {
         Some(class) => class.replace("ForCausalLM", "").replace("LMHeadModel", ""),
-        None => match fields.get("model_type").and_then(Value::as_str) {
-            Some("gpt2") => "GPT2".to_owned(),
-            Some("gpt_neox") => "GPTNeoX".to_owned(),
-            Some("qwen2") => "Qwen2".to_owned(),
-            Some("qwen3") => "Qwen3".to_owned(),
-            _ => "Llama".to_owned(),
-        },
+        None => config.architecture.class.to_owned(),
     };
     fields.insert("architectures".to_owned(), json!([format!("{class}ForSequenceClassification")]));
     fields.insert("id2label".to_owned(), json!({"0": "reward"}));
@@ -148,7 +145,7 @@ fn copy_files(from: &Path, to: &Path, is_wanted: impl Fn(&str) -> bool) -> Resul
         let name = entry.file_name();
         if name.to_str().is_some_and(&is_wanted) && entry.path().is_file() {
             let (mut source, target) = (fs::File::open(entry.path())?, to.join(name));
-            // By content alone: what lies in a store is read-only, and who publishes a folder edits it.
+            // Content alone: files of a store are read-only, and a folder to publish is edited.
             let mut copy = fs::File::create_new(&target).with_context(|| format!("create {}", target.display()))?;
             std::io::copy(&mut source, &mut copy).with_context(|| format!("write {}", target.display()))?;
         }

@@ -1,11 +1,12 @@
 //! LoRA adapters (Hu et al. 2021): W + (α/r)·B·A, with A `[in, r]` and B `[r, out]` here, as they are multiplied.
 
-use super::Config;
-use super::artifact::values_of;
 use crate::draw::Draw;
 use crate::stage::ParameterMistake;
+use crate::tensor::values_of;
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
+use formats::config::Config;
+use formats::peft;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ impl Default for LoraParameters {
 impl LoraParameters {
     /// The α of which α/r is the scale: α/√r is α′/r with a larger one.
     pub fn plain_alpha(&self) -> f64 {
-        if self.rslora { self.alpha * (self.rank as f64).sqrt() } else { self.alpha }
+        peft::plain_alpha(self.rank, self.alpha, self.rslora)
     }
 
     pub fn mistakes(&self) -> Vec<ParameterMistake> {
@@ -183,6 +184,7 @@ fn dot(one: &[f64], other: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use formats::config::Llama;
 
     fn golden() -> serde_json::Value {
         serde_json::from_str(include_str!("../../tests/golden/rlhf-golden.json")).unwrap()
@@ -191,7 +193,10 @@ mod tests {
     const DRAW: Draw = Draw { seed: 7, kind: "test", purpose: "head" };
 
     fn config(width: usize) -> Config {
-        Config::of(Config::describe(64, width, 8, 1, (1, 1), 16, (0, 1, 2))).unwrap()
+        let (vocabulary, inner, layers, heads, kv_heads, context) = (64, 8, 1, 1, 1, 16);
+        let (is_tied, pad, bos, eos) = (true, None, 1, 2);
+        let llama = Llama { vocabulary, width, inner, layers, heads, kv_heads, context, is_tied, pad, bos, eos };
+        Config::of(llama.source()).unwrap()
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! How much memory a stage takes, before one starts. Sums of shapes; knows no tensor.
 
-use super::config::Config;
 use super::host::is_host;
-use super::layout;
-use super::{Dtype, LoraParameters, predict};
+use super::{LoraParameters, predict};
 use burn::tensor::Device;
+use formats::config::Config;
+use formats::dtype::Dtype;
+use formats::layout;
 
 /// What a stage does with a model.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,10 +2,11 @@
 
 use super::Adam;
 use crate::io::Io;
-use crate::model::artifact::{self, values_of};
-use crate::model::{Dtype, weights};
+use crate::model::artifact::values_of;
 use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData};
+use formats::dtype::Dtype;
+use formats::weights;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,7 +78,7 @@ fn read_state<T: for<'a> Deserialize<'a>>(directory: &Path, adam: &mut Adam) -> 
     let device = adam.tensors.first().map(Tensor::device).context("nothing is trained")?;
     let lists = adam.lists().map(|(name, list)| -> Result<Vec<Tensor<2>>> {
         let one = |(index, tensor): (usize, &Tensor<2>)| {
-            let values = artifact::read(&file, &format!("{name}.{index}"), tensor.dims())?;
+            let values = weights::tensor(&file, &format!("{name}.{index}"), tensor.dims())?;
             Ok(Tensor::from_data(TensorData::new(values, tensor.dims()), &device))
         };
         list.iter().enumerate().map(one).collect()

@@ -5,11 +5,13 @@ mod text;
 
 use super::shared;
 use burn::tensor::Device;
+use formats::config::Config;
+use formats::dtype::{Dtype, floats};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use stages::generate::{self, Choice};
-use stages::model::artifact::{self, values_of};
-use stages::model::{Adapter, Artifact, Batch, Config, Decoder, Dtype, Padding, export, weights};
+use stages::model::artifact::values_of;
+use stages::model::{Adapter, Artifact, Batch, Decoder, Padding, export, weights};
 use stages::train;
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +46,7 @@ fn golden(name: &str) -> Vec<Row> {
         let numbers = bytes(name, row).chunks_exact(8).map(|eight| i64::from_le_bytes(eight.try_into().unwrap()));
         numbers.map(|id| u32::try_from(id).unwrap()).collect()
     };
-    let floats = |name: &str, row: usize| weights::floats(safetensors::Dtype::F32, bytes(name, row)).unwrap();
+    let floats = |name: &str, row: usize| floats(safetensors::Dtype::F32, bytes(name, row)).unwrap();
     let row = |row: usize| Row {
         ids: ids("ids", row),
         logits: floats("logits", row),
@@ -71,7 +73,7 @@ fn difference(model: &Decoder, adapter: Option<&Adapter>, rows: &[Row], padding:
 
 fn adapters(name: &str, model: &Decoder) -> [Adapter; 2] {
     ["adapter", "reward"]
-        .map(|which| artifact::load_adapter(&directory(name).join(which), &model.config, &model.device()).unwrap())
+        .map(|which| weights::load_adapter(&directory(name).join(which), &model.config, &model.device()).unwrap())
 }
 
 /// The largest difference of the hidden states behind every block, of the first row without an adapter.
@@ -81,7 +83,7 @@ fn where_it_begins(name: &str, model: &Decoder, ids: &[u32]) {
     let batch = Batch::new(&model.config, &[ids], Padding::Right, &model.device());
     for (layer, ours) in model.layers(None, &batch).into_iter().enumerate() {
         let theirs = file.tensor(&format!("hidden.0.{layer}")).unwrap();
-        let theirs = weights::floats(theirs.dtype(), theirs.data()).unwrap();
+        let theirs = floats(theirs.dtype(), theirs.data()).unwrap();
         let pairs = values_of(ours).unwrap().into_iter().zip(theirs);
         let most = pairs.map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
         println!("{name}: hidden states behind block {layer} (0: before the first) off by {most}");
@@ -140,13 +142,13 @@ fn adapters_are_written_as_peft_writes_them() {
         let model = load(&directory(name), &Device::flex());
         for (which, adapter) in ["adapter", "reward"].into_iter().zip(adapters(name, &model)) {
             let (theirs, ours) = (directory(name).join(which), tempfile::tempdir().unwrap());
-            artifact::save_adapter(&adapter, model.config.architecture.layout(), ours.path()).unwrap();
+            weights::save_adapter(&adapter, &model.config.architecture.layout, ours.path()).unwrap();
             let read = |directory: &Path, file: &str| fs::read(directory.join(file)).unwrap();
             let tensors = |directory: &Path| {
                 let bytes = read(directory, "adapter_model.safetensors");
                 let file = SafeTensors::deserialize(&bytes).unwrap();
                 let all = file.iter().map(|(name, view)| {
-                    (name.to_owned(), (view.shape().to_vec(), weights::floats(view.dtype(), view.data()).unwrap()))
+                    (name.to_owned(), (view.shape().to_vec(), floats(view.dtype(), view.data()).unwrap()))
                 });
                 all.collect::<BTreeMap<_, _>>()
             };
@@ -191,7 +193,7 @@ fn an_adapter_that_is_more_than_lora_is_refused_by_name() {
             true => _ = fs::copy(from.join("adapter_model.safetensors"), copy.path().join("adapter_model.safetensors")),
             false => fs::write(copy.path().join("adapter_model.bin"), "").unwrap(),
         }
-        let read = artifact::load_adapter(copy.path(), &model.config, &model.device());
+        let read = weights::load_adapter(copy.path(), &model.config, &model.device());
         read.map_err(|error| format!("{error:#}").replace(&copy.path().display().to_string(), "DIR"))
     };
     let told = |change: &dyn Fn(&mut serde_json::Value), tensors: bool| {
@@ -205,7 +207,7 @@ fn an_adapter_that_is_more_than_lora_is_refused_by_name() {
     assert!((stable - plain * 3f64.sqrt()).abs() < 1e-12);
     // One layer less: the second has no place.
     let short = Config { layers: 1, ..model.config.clone() };
-    let Err(error) = artifact::load_adapter(&directory("llama").join("adapter"), &short, &model.device()) else {
+    let Err(error) = weights::load_adapter(&directory("llama").join("adapter"), &short, &model.device()) else {
         panic!("it was read")
     };
     assert!(format!("{error:#}").contains("model.layers.1.mlp.down_proj.lora_A.weight` has no place in this model"));

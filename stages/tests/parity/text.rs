@@ -1,11 +1,11 @@
 //! Tokenizers and chat templates against what Python makes of the same (`lines.py`, `chat.py`).
 
 use flate2::read::GzDecoder;
+use formats::chat::Template;
+use formats::dialogue::Prompt;
+use formats::tokenizer::Tokenizer;
 use serde::Deserialize;
 use serde_json::Value;
-use stages::chat::Template;
-use stages::data::Prompt;
-use stages::tokenizer::Tokenizer;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;

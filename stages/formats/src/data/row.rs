@@ -1,62 +1,27 @@
-//! What a row of any known format says: who is asked what, and which answers are known and how good they are. Knows no
-//! file.
+//! The meaning of a row of any known format: the prompt, the completions that are known, and how good they are.
 
+use crate::dialogue::{ASSISTANT, Message, Prompt, USER};
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt;
 
-/// What asks for an answer.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Prompt {
-    /// Goes to the model as it is.
-    Text(String),
-    /// Goes through the chat template of the model.
-    Chat(Vec<Message>),
-}
-
-/// One turn of a dialogue.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Message {
-    /// `system`, `user`, `assistant` or `tool`.
-    pub role: String,
-    pub content: String,
-}
-
-/// For people, and for telling whether two prompts are one. A dialogue of a single question is that question.
-impl fmt::Display for Prompt {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Prompt::Text(text) => formatter.write_str(text),
-            Prompt::Chat(messages) => match &messages[..] {
-                [message] if message.role == USER => formatter.write_str(&message.content),
-                _ => {
-                    let lines = messages.iter().map(|message| format!("{}: {}", message.role, message.content));
-                    formatter.write_str(&lines.collect::<Vec<_>>().join("\n"))
-                }
-            },
-        }
-    }
-}
-
-/// The answers of a row.
+/// The completions of a row, and how they were judged.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answers {
+pub enum Completions {
     None,
     One(String),
     Pair {
         chosen: String,
         rejected: String,
     },
-    /// By rank: smaller is better, equal ones tie.
+    /// Each with its rank: smaller is better, equal ranks tie.
     Ranked(Vec<(String, i64)>),
-    /// By rating: larger is better, equal ones tie. Ratings of several rows of one prompt are of one scale.
+    /// Each with its rating: larger is better, equal ratings tie. The rows of one prompt share a scale.
     Rated(Vec<(String, f64)>),
-    /// Whether the answer was wanted.
+    /// `true`: the answer was wanted.
     Labelled(String, bool),
 }
 
-/// The formats of data files, by what their rows hold.
+/// The format of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     Text,
@@ -88,17 +53,14 @@ impl Format {
     }
 }
 
-const USER: &str = "user";
-const ASSISTANT: &str = "assistant";
-
-/// Under which of its names a row holds something.
+/// The first of several names of a field under which the row holds a value.
 fn first_of(row: &Value, fields: &[&'static str]) -> Option<&'static str> {
     fields.iter().copied().find(|field| row.get(field).is_some_and(|value| !value.is_null()))
 }
 
 const RATINGS: [&str; 4] = ["rating", "ratings", "score", "scores"];
 
-/// By its fields alone; what they hold may still be wrong.
+/// The format of a row by the names of its fields; their values may still be wrong.
 pub fn format(row: &Value) -> Option<Format> {
     let has = |field: &str| row.get(field).is_some_and(|value| !value.is_null());
     let is_list = |field: &str| row.get(field).is_some_and(Value::is_array);
@@ -127,11 +89,11 @@ pub fn format(row: &Value) -> Option<Format> {
     })
 }
 
-/// What is asked, and the answers there are.
+/// The prompt of a row, and its completions.
 ///
 /// # Errors
 /// Names the field that is missing or holds the wrong thing.
-pub fn read(row: &Value) -> Result<(Prompt, Answers)> {
+pub fn read(row: &Value) -> Result<(Prompt, Completions)> {
     let Some(format) = format(row) else {
         bail!(
             "no field `prompt` (nor one of another known format: `messages`, `conversations`, `instruction`, \
@@ -140,11 +102,11 @@ pub fn read(row: &Value) -> Result<(Prompt, Answers)> {
     };
     match format {
         Format::Text => bail!("no field `prompt`"),
-        Format::Prompt => Ok((prompt(row)?, Answers::None)),
-        Format::Completion => Ok((prompt(row)?, Answers::One(answer(row, "completion")?))),
+        Format::Prompt => Ok((prompt(row)?, Completions::None)),
+        Format::Completion => Ok((prompt(row)?, Completions::One(answer(row, "completion")?))),
         Format::Messages | Format::ShareGpt => {
             let (prompt, answer) = dialogue(row)?;
-            Ok((prompt, answer.map_or(Answers::None, Answers::One)))
+            Ok((prompt, answer.map_or(Completions::None, Completions::One)))
         }
         Format::Alpaca => {
             let mut messages = Vec::new();
@@ -164,7 +126,7 @@ pub fn read(row: &Value) -> Result<(Prompt, Answers)> {
                 content = format!("{content}\n\n{input}");
             }
             messages.push(Message { role: USER.to_owned(), content });
-            let answer = optional(row, "output")?.map_or(Answers::None, Answers::One);
+            let answer = optional(row, "output")?.map_or(Completions::None, Completions::One);
             Ok((Prompt::Chat(messages), answer))
         }
         Format::Pairs => pair(row),
@@ -175,7 +137,7 @@ pub fn read(row: &Value) -> Result<(Prompt, Answers)> {
             if answers.len() != ranks.len() {
                 bail!("`completion` has {} answers, `ranking` has {} ranks", answers.len(), ranks.len());
             }
-            Ok((prompt, Answers::Ranked(answers.into_iter().zip(ranks).collect())))
+            Ok((prompt, Completions::Ranked(answers.into_iter().zip(ranks).collect())))
         }
         Format::Rating => {
             let prompt = prompt(row)?;
@@ -186,9 +148,9 @@ pub fn read(row: &Value) -> Result<(Prompt, Answers)> {
                 if answers.len() != ratings.len() {
                     bail!("`completion` has {} answers, `{field}` has {} ratings", answers.len(), ratings.len());
                 }
-                return Ok((prompt, Answers::Rated(answers.into_iter().zip(ratings).collect())));
+                return Ok((prompt, Completions::Rated(answers.into_iter().zip(ratings).collect())));
             }
-            Ok((prompt, Answers::Rated(vec![(answer(row, "completion")?, number(row, field)?)])))
+            Ok((prompt, Completions::Rated(vec![(answer(row, "completion")?, number(row, field)?)])))
         }
         Format::Kto => {
             let label = match &row["label"] {
@@ -203,12 +165,12 @@ pub fn read(row: &Value) -> Result<(Prompt, Answers)> {
                     (prompt, answer.context("the dialogue does not end with the assistant, whose answer is labelled")?)
                 }
             };
-            Ok((prompt, Answers::Labelled(answer, label)))
+            Ok((prompt, Completions::Labelled(answer, label)))
         }
     }
 }
 
-/// A document of raw text.
+/// The document of a row of raw text.
 ///
 /// # Errors
 /// There is no field `text`, or it holds no text.
@@ -225,7 +187,7 @@ pub fn id(row: &Value, number: usize) -> String {
     }
 }
 
-/// Rows of one group are no independent evidence of each other.
+/// The field `prompt_group`: rows of one group are not independent of each other.
 ///
 /// # Errors
 /// The field `prompt_group` is neither a text nor a number.
@@ -246,9 +208,7 @@ pub fn margin(row: &Value) -> Result<Option<f64>> {
     first_of(row, &["margin"]).map(|field| number(row, field)).transpose()
 }
 
-// ------------------------------------------------------------------------------------------------------ fields
-
-/// The field `prompt`, else a dialogue as far as its last question.
+/// The field `prompt`, else a dialogue up to its last question.
 fn prompt(row: &Value) -> Result<Prompt> {
     match first_of(row, &["prompt", "messages", "conversations", "instruction"]) {
         Some("prompt") => match &row["prompt"] {
@@ -267,7 +227,7 @@ fn prompt(row: &Value) -> Result<Prompt> {
     }
 }
 
-/// A dialogue: what comes before the assistant's last turn, and that turn if it is the last of all.
+/// A dialogue as the turns before the answer, and the answer: the last turn, if it is the assistant's.
 fn dialogue(row: &Value) -> Result<(Prompt, Option<String>)> {
     let field = first_of(row, &["messages", "conversations"]).context("no field `messages`")?;
     let mut messages = messages(row, field)?;
@@ -288,15 +248,15 @@ fn dialogue(row: &Value) -> Result<(Prompt, Option<String>)> {
     Ok((Prompt::Chat(messages), Some(last.content)))
 }
 
-/// Where the two answers are whole dialogues, what they begin with is the prompt.
-fn pair(row: &Value) -> Result<(Prompt, Answers)> {
+/// A chosen and a rejected answer. If both are whole dialogues, the turns they share are the prompt.
+fn pair(row: &Value) -> Result<(Prompt, Completions)> {
     let both = ["chosen", "rejected"];
     let prompt_field = first_of(row, &["prompt", "messages", "conversations", "instruction"]);
     let are_lists = both.iter().all(|field| row.get(field).is_some_and(Value::is_array));
     if prompt_field.is_some() && !(are_lists && row[both[0]].as_array().is_some_and(|turns| turns.len() > 1)) {
         let prompt = prompt(row)?;
         let [chosen, rejected] = both.map(|field| answer(row, field));
-        return Ok((prompt, Answers::Pair { chosen: chosen?, rejected: rejected? }));
+        return Ok((prompt, Completions::Pair { chosen: chosen?, rejected: rejected? }));
     }
     if !are_lists {
         bail!("no field `prompt`");
@@ -316,7 +276,7 @@ fn pair(row: &Value) -> Result<(Prompt, Answers)> {
     if prompt.is_empty() {
         bail!("no field `prompt`");
     }
-    Ok((Prompt::Chat(prompt), Answers::Pair { chosen, rejected }))
+    Ok((Prompt::Chat(prompt), Completions::Pair { chosen, rejected }))
 }
 
 /// An answer as text, as one turn, or as a list of one turn.
@@ -361,7 +321,7 @@ fn message(turn: &Value) -> Result<Message> {
         other => other.to_owned(),
     };
     let content = match &turn[content] {
-        // Parts, as models that see have them; text is all there is here.
+        // Parts of a message, as multimodal models have them.
         Value::Array(parts) => parts
             .iter()
             .map(|part| match part.get("type").and_then(Value::as_str) {
@@ -409,7 +369,7 @@ fn list<T>(row: &Value, field: &str, item: impl Fn(&Value) -> Option<T>, of: &st
     values.iter().map(|value| item(value).with_context(|| format!("field `{field}` is no list of {of}"))).collect()
 }
 
-/// Tables often hold whole numbers as fractions.
+/// A whole number; tables often store one as a fraction.
 fn whole(value: &Value) -> Option<i64> {
     value
         .as_i64()

@@ -1,19 +1,21 @@
-//! Checkpoints of llama2.c (`export.py` of that project, versions 0 and 1) as files in Hugging Face layout. Knows nothing
-//! of tensors on a device.
+//! Conversion of llama2.c checkpoints (`export.py` of that project, versions 0 and 1) to files in Hugging Face layout.
 
-use super::weights::{self, Named, write_json};
-use super::{Config, Dtype};
+use crate::architectures::{LLAMA, Target};
+use crate::config::Llama;
+use crate::dtype::Dtype;
+use crate::json;
+use crate::weights::{self, Tensors};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Of versions that have a head of 256 bytes; the first one begins with its numbers.
+/// The first bytes of versions with a header of 256 bytes. Version 0 begins with the sizes.
 const MAGIC: i32 = 0x616b_3432;
 
-/// The checkpoint of a directory that holds one, and no `config.json`: its only `*.bin` beside `tokenizer.bin`. Pickled
-/// weights have names of their own, and are none.
+/// The checkpoint in a directory without `config.json`: its only `*.bin` beside `tokenizer.bin`. Pickled weights have names
+/// of their own and do not count.
 pub fn find(directory: &Path) -> Option<PathBuf> {
     if directory.join("config.json").exists() {
         return None;
@@ -26,8 +28,8 @@ pub fn find(directory: &Path) -> Option<PathBuf> {
     found.next().filter(|_| found.next().is_none())
 }
 
-/// What the head of a checkpoint says, and where its weights begin, in bytes.
-struct Head {
+/// The header of a checkpoint.
+struct Header {
     width: usize,
     inner: usize,
     layers: usize,
@@ -37,11 +39,12 @@ struct Head {
     context: usize,
     is_tied: bool,
     is_first_version: bool,
+    /// Where the weights begin, in bytes.
     start: usize,
 }
 
-impl Head {
-    fn read(bytes: &[u8]) -> Result<Head> {
+impl Header {
+    fn read(bytes: &[u8]) -> Result<Header> {
         let number = |at: usize| {
             let four = bytes.get(at..at + 4).context("it is too short to be a llama2.c checkpoint")?;
             Ok::<i32, anyhow::Error>(i32::from_le_bytes([four[0], four[1], four[2], four[3]]))
@@ -56,65 +59,78 @@ impl Head {
         let numbers = (0..7).map(|place| number(first + 4 * place)).collect::<Result<Vec<i32>>>()?;
         let [width, inner, layers, heads, kv_heads, vocabulary, context] = numbers[..] else { unreachable!("seven") };
         let is_tied = if is_first_version { vocabulary > 0 } else { bytes.get(36) == Some(&1) };
-        let sizes = [width, inner, layers, heads, kv_heads, vocabulary.abs(), context];
+        let sizes = [width, inner, layers, heads, kv_heads, vocabulary.saturating_abs(), context];
         if sizes.iter().any(|size| *size <= 0) || width % heads != 0 || heads % kv_heads != 0 || width / heads % 2 != 0
         {
             bail!("its head {sizes:?} is not one of a llama2.c checkpoint");
         }
         let [width, inner, layers, heads, kv_heads, vocabulary, context] = sizes.map(|size| size as usize);
         let start = if is_first_version { 28 } else { 256 };
-        Ok(Head { width, inner, layers, heads, kv_heads, vocabulary, context, is_tied, is_first_version, start })
+        Ok(Header { width, inner, layers, heads, kv_heads, vocabulary, context, is_tied, is_first_version, start })
     }
 
     fn config(&self) -> Value {
-        let heads = (self.heads, self.kv_heads);
-        let mut config =
-            Config::describe(self.vocabulary, self.width, self.inner, self.layers, heads, self.context, (0, 1, 2));
-        config["tie_word_embeddings"] = json!(self.is_tied);
-        config["pad_token_id"] = Value::Null;
-        config
+        let Header { vocabulary, width, inner, layers, heads, kv_heads, context, is_tied, .. } = *self;
+        let (pad, bos, eos) = (None, 1, 2);
+        Llama { vocabulary, width, inner, layers, heads, kv_heads, context, is_tied, pad, bos, eos }.source()
     }
 
-    /// Name in Hugging Face layout and shape of one layer's part, and how many layers of it lie one after the other; in
-    /// the order of the file. No name: passed over.
-    fn parts(&self) -> Vec<(&'static str, Vec<usize>, usize)> {
-        let (d, keys, all) = (self.width, self.width / self.heads * self.kv_heads, self.layers);
-        let embedding = ("model.embed_tokens", vec![self.vocabulary, d], 1);
-        let attention_norm = ("input_layernorm", vec![d], all);
-        let mlp_norm = ("post_attention_layernorm", vec![d], all);
-        let norm = ("model.norm", vec![d], 1);
+    /// The parts of the file in their order.
+    fn parts(&self) -> Vec<Part> {
+        let layout = &LLAMA.layout;
+        let (d, keys, layers) = (self.width, self.width / self.heads * self.kv_heads, Some(self.layers));
+        let whole = |name, shape| Part { name: Some(name), shape, layers: None, rotary_heads: None };
+        let norm = |name| Part { layers, ..whole(name, vec![d]) };
+        let matrix = |target, outputs, inputs| {
+            let place = layout.place(target).expect("a LLaMA has every target that is split");
+            Part { layers, ..whole(layout.targets[place].1, vec![outputs, inputs]) }
+        };
+        let embedding = whole(layout.embedding, vec![self.vocabulary, d]);
+        let (attention_norm, mlp_norm) = (norm(layout.attention_norm), norm(layout.mlp_norm));
+        let last_norm = whole(layout.norm, vec![d]);
         let attention = [
-            ("self_attn.q_proj", vec![d, d], all),
-            ("self_attn.k_proj", vec![keys, d], all),
-            ("self_attn.v_proj", vec![keys, d], all),
-            ("self_attn.o_proj", vec![d, d], all),
+            Part { rotary_heads: Some(self.heads), ..matrix(Target::Query, d, d) },
+            Part { rotary_heads: Some(self.kv_heads), ..matrix(Target::Key, keys, d) },
+            matrix(Target::Value, keys, d),
+            matrix(Target::Output, d, d),
         ];
-        let mlp = [
-            ("mlp.gate_proj", vec![self.inner, d], all),
-            ("mlp.down_proj", vec![d, self.inner], all),
-            ("mlp.up_proj", vec![self.inner, d], all),
-        ];
+        let inner = self.inner;
+        let mlp = [(Target::Gate, inner, d), (Target::Down, d, inner), (Target::Up, inner, d)];
+        let mlp = mlp.map(|(target, outputs, inputs)| matrix(target, outputs, inputs));
         let mut parts = Vec::new();
         if self.is_first_version {
             parts.extend([embedding, attention_norm]);
             parts.extend(attention);
             parts.push(mlp_norm);
             parts.extend(mlp);
-            // Cosines and sines, which are known without.
-            parts.extend([norm, ("", vec![self.context, d / self.heads], 1)]);
+            // Cosines and sines of rotary positions, which are computed.
+            let angles = Part { name: None, ..whole("", vec![self.context, d / self.heads]) };
+            parts.extend([last_norm, angles]);
         } else {
-            parts.extend([attention_norm, mlp_norm, norm, embedding]);
+            parts.extend([attention_norm, mlp_norm, last_norm, embedding]);
             parts.extend(attention);
             parts.extend(mlp);
         }
         if !self.is_tied {
-            parts.push(("lm_head", vec![self.vocabulary, d], 1));
+            parts.push(whole(layout.head, vec![self.vocabulary, d]));
         }
         parts
     }
 }
 
-/// That the checkpoint of a directory can be converted, as far as sizes tell.
+/// A tensor of the file, or those of all layers one after the other.
+struct Part {
+    /// In Hugging Face layout. `None`: it is skipped.
+    name: Option<&'static str>,
+    /// Of one layer.
+    shape: Vec<usize>,
+    /// `None`: it is no part of a block.
+    layers: Option<usize>,
+    /// Heads of a projection whose outputs are rotated.
+    rotary_heads: Option<usize>,
+}
+
+/// Checks that a checkpoint can be converted, as far as sizes tell.
 ///
 /// # Errors
 /// It is another file, of another length than its head says, or there is no tokenizer.
@@ -124,10 +140,10 @@ pub fn check(checkpoint: &Path) -> Result<()> {
     let mut file = fs::File::open(checkpoint).with_context(read)?;
     let length = file.metadata().with_context(read)?.len();
     let told = std::io::Read::read(&mut file, &mut start).with_context(read)?;
-    let head = Head::read(&start[..told]).with_context(read)?;
-    let numbers: usize = head.parts().iter().map(|(_, shape, count)| shape.iter().product::<usize>() * count).sum();
-    let expected = (head.start + 4 * numbers) as u64;
-    ensure!(length == expected, "{}: it has {length} bytes, its head speaks of {expected}", read());
+    let header = Header::read(&start[..told]).with_context(read)?;
+    let size = |part: &Part| part.shape.iter().map(|n| *n as u128).product::<u128>() * part.layers.unwrap_or(1) as u128;
+    let expected = header.start as u128 + 4 * header.parts().iter().map(size).sum::<u128>();
+    ensure!(u128::from(length) == expected, "{}: it has {length} bytes, its head speaks of {expected}", read());
     let directory = checkpoint.parent().unwrap_or(Path::new("."));
     ensure!(
         directory.join("tokenizer.json").exists() || tokenizer(directory).is_some(),
@@ -144,49 +160,45 @@ pub fn check(checkpoint: &Path) -> Result<()> {
 pub fn convert(checkpoint: &Path, to: &Path) -> Result<()> {
     check(checkpoint)?;
     let bytes = fs::read(checkpoint).with_context(|| format!("read {}", checkpoint.display()))?;
-    let head = Head::read(&bytes)?;
+    let header = Header::read(&bytes)?;
     let mut rest =
-        bytes[head.start..].chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
-    let mut tensors = Named::new();
-    for (name, shape, count) in head.parts() {
-        for layer in 0..count {
+        bytes[header.start..].chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+    let mut tensors = Tensors::new();
+    for Part { name, shape, layers, rotary_heads } in header.parts() {
+        for layer in 0..layers.unwrap_or(1) {
             let values: Vec<f32> = rest.by_ref().take(shape.iter().product()).collect();
-            let values = match name {
-                "self_attn.q_proj" => in_halves(&values, head.heads, head.width),
-                "self_attn.k_proj" => in_halves(&values, head.kv_heads, head.width),
-                _ => values,
+            let Some(name) = name else { continue };
+            let values = match rotary_heads {
+                Some(heads) => in_halves(&values, heads, header.width),
+                None => values,
             };
-            match name {
-                "" => continue,
-                "model.embed_tokens" | "model.norm" | "lm_head" => {
-                    tensors.insert(format!("{name}.weight"), (values, shape.clone()))
-                }
-                _ => tensors.insert(format!("model.layers.{layer}.{name}.weight"), (values, shape.clone())),
-            };
+            let path = if layers.is_some() { LLAMA.layout.path(layer, name) } else { name.to_owned() };
+            tensors.insert(format!("{path}.weight"), (values, shape.clone()));
         }
     }
     weights::write(&tensors, Dtype::F32, &to.join(weights::WEIGHTS))?;
-    write_json(&to.join("config.json"), &head.config())?;
+    json::write(&to.join("config.json"), &header.config())?;
     let directory = checkpoint.parent().unwrap_or(Path::new("."));
     for name in ["tokenizer.json", "tokenizer_config.json"].iter().filter(|name| directory.join(name).exists()) {
         fs::copy(directory.join(name), to.join(name)).with_context(|| format!("copy {name}"))?;
     }
     if !to.join("tokenizer.json").exists() {
         let path = tokenizer(directory).context("find tokenizer.bin: it was there before")?;
-        let pieces = pieces(&path, head.vocabulary).with_context(|| format!("read {}", path.display()))?;
-        write_json(&to.join("tokenizer.json"), &tokenizer_json(&pieces))?;
+        let pieces = pieces(&path, header.vocabulary).with_context(|| format!("read {}", path.display()))?;
+        json::write(&to.join("tokenizer.json"), &tokenizer_json(&pieces))?;
         let settings = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
             "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>",
             "clean_up_tokenization_spaces": false,
-            "model_max_length": head.context,
+            "model_max_length": header.context,
         });
-        write_json(&to.join("tokenizer_config.json"), &settings)?;
+        json::write(&to.join("tokenizer_config.json"), &settings)?;
     }
     Ok(())
 }
 
-/// Rotary pairs lie side by side there, and in two halves of a head here: (0, 1), (2, 3), … → 0, 2, …, 1, 3, ….
+/// Moves rotary pairs, which lie side by side in a checkpoint, to the two halves of a head: (0, 1), (2, 3), … → 0, 2, …,
+/// 1, 3, ….
 fn in_halves(values: &[f32], heads: usize, width: usize) -> Vec<f32> {
     let rows = values.len() / width;
     let half = rows / heads / 2;
@@ -195,7 +207,7 @@ fn in_halves(values: &[f32], heads: usize, width: usize) -> Vec<f32> {
     order.flat_map(|row| &values[row * width..(row + 1) * width]).copied().collect()
 }
 
-/// `tokenizer.bin`, or `tok512.bin` as smaller ones are called.
+/// The tokenizer of a directory: `tokenizer.bin`, or one named by its size: `tok512.bin`.
 fn tokenizer(directory: &Path) -> Option<PathBuf> {
     let plain = directory.join("tokenizer.bin");
     if plain.exists() {
@@ -209,7 +221,7 @@ fn tokenizer(directory: &Path) -> Option<PathBuf> {
     found.next().filter(|_| found.next().is_none())
 }
 
-/// Text and score of each token.
+/// The text and the score of each token.
 fn pieces(path: &Path, vocabulary: usize) -> Result<Vec<(String, f32)>> {
     let bytes = fs::read(path)?;
     let mut at = 4;
@@ -237,8 +249,8 @@ fn pieces(path: &Path, vocabulary: usize) -> Result<Vec<(String, f32)>> {
     Ok(pieces)
 }
 
-/// SentencePiece joins the pair whose joint piece scores highest: every way to join a piece is a merge, in the order of
-/// the scores of what they make.
+/// A `tokenizer.json` that merges as SentencePiece does, which joins the pair whose joint piece scores highest: every way
+/// to split a piece in two pieces is a merge, in the order of the scores of the joint pieces.
 fn tokenizer_json(pieces: &[(String, f32)]) -> Value {
     let mut ids: HashMap<&str, usize> = HashMap::new();
     for (id, (text, _)) in pieces.iter().enumerate() {

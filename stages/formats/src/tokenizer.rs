@@ -2,11 +2,11 @@
 //! whatever follows it.
 
 use crate::chat::Template;
-use crate::data::{Message, Prompt};
+use crate::dialogue::{ASSISTANT, Message, Prompt};
+use crate::json;
 use anyhow::{Context, Result, anyhow};
 use rayon::prelude::*;
 use serde::Deserialize;
-use std::fs;
 use std::path::Path;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
@@ -14,7 +14,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer as HuggingFace};
 
-/// Special tokens of a tokenizer made here, in id order. Padding is never the end: a model trained on
+/// Special tokens of a tokenizer made here, in the order of their ids. Padding is not the end token: a model trained on
 /// padded ends would not learn to stop.
 const SPECIAL: [&str; 3] = ["<pad>", "<s>", "</s>"];
 pub const PAD: u32 = 0;
@@ -23,7 +23,7 @@ pub const EOS: u32 = 2;
 
 pub struct Tokenizer {
     inner: HuggingFace,
-    /// What is put before a prompt: the beginning-of-text token of those models that have it there.
+    /// Ids before a prompt: the beginning-of-text token of models that begin with one.
     front: Vec<u32>,
     template: Option<Template>,
 }
@@ -31,33 +31,29 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads `tokenizer.json` in `directory`, and the chat template beside it.
     ///
-    /// A prompt begins as the tokenizer begins a text; `add_bos_token` of `tokenizer_config.json` puts `bos` there where
-    /// the post-processor does not. What the post-processor puts behind a text (llm-jp: the end token) is left out: a
-    /// prompt is no finished text.
+    /// A prompt begins as the tokenizer begins a text. `add_bos_token` of `tokenizer_config.json` puts `bos` there if the
+    /// post-processor does not. Tokens that the post-processor puts behind a text (llm-jp: the end token) are left out: a
+    /// prompt is not a finished text.
     ///
     /// # Errors
     /// A file is missing or cannot be read.
     pub fn load(directory: &Path, bos: Option<u32>) -> Result<Tokenizer> {
         #[derive(Default, Deserialize)]
-        struct Settings {
+        struct TokenizerConfig {
             #[serde(default)]
             add_bos_token: Option<bool>,
         }
         let path = directory.join("tokenizer.json");
         let mut inner = HuggingFace::from_file(&path).map_err(|error| anyhow!("read {}: {error}", path.display()))?;
-        // What a file was saved with is of the batch it was used for then; here rows are cut and padded knowingly.
+        // A file holds the padding and the cut of the batch it was saved after; here rows are cut and padded elsewhere.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| anyhow!("read {}: {error}", path.display()))?;
-        let path = directory.join("tokenizer_config.json");
-        let settings: Settings = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?,
-            Err(_) => Settings::default(),
-        };
+        let config: Option<TokenizerConfig> = json::read_if_there(&directory.join("tokenizer_config.json"))?;
         let mut tokenizer = Tokenizer { inner, front: Vec::new(), template: Template::load(directory, None)? };
         let (plain, dressed) = (tokenizer.encode("a", false)?, tokenizer.encode("a", true)?);
         let before = dressed.windows(plain.len().max(1)).position(|window| window == plain).unwrap_or(0);
         tokenizer.front = dressed[..before].to_vec();
-        if let (Some(true), Some(bos)) = (settings.add_bos_token, bos)
+        if let (Some(true), Some(bos)) = (config.unwrap_or_default().add_bos_token, bos)
             && !tokenizer.front.contains(&bos)
         {
             tokenizer.front.insert(0, bos);
@@ -70,17 +66,17 @@ impl Tokenizer {
         Tokenizer { template, ..self }
     }
 
-    /// Tokens there are, special ones included.
+    /// The number of tokens, special ones included.
     pub fn size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// Ids that stand before a prompt that is no dialogue.
+    /// Ids before a prompt that is not a dialogue.
     pub fn front(&self) -> &[u32] {
         &self.front
     }
 
-    /// The text of one token, or its number where there is none of it.
+    /// The text of a token, or its number if there is no such token.
     pub fn token(&self, id: u32) -> String {
         self.inner.id_to_token(id).unwrap_or_else(|| id.to_string())
     }
@@ -89,8 +85,7 @@ impl Tokenizer {
         self.template.is_some()
     }
 
-    /// Ids of a prompt, ready to be answered. A dialogue goes through the chat template, which puts its own special
-    /// tokens.
+    /// Ids of a prompt, ready to be answered. A dialogue goes through the chat template, which adds its own special tokens.
     ///
     /// # Errors
     /// It is a dialogue and there is no chat template, or the template refuses it.
@@ -99,7 +94,7 @@ impl Tokenizer {
             Prompt::Text(text) => {
                 let mut ids = self.front.clone();
                 let text = self.encode(text, false)?;
-                // A text that begins with the token itself has it once.
+                // A text that begins with the token has it only once.
                 let is_there = !ids.is_empty() && text.starts_with(&ids);
                 ids.extend(&text[if is_there { ids.len() } else { 0 }..]);
                 Ok(ids)
@@ -108,21 +103,21 @@ impl Tokenizer {
         }
     }
 
-    /// Ids of what follows a prompt: no special tokens but those by which a chat template ends the answer, with
-    /// whatever it puts behind.
+    /// Ids of a completion, without special tokens, except those with which a chat template ends an answer, and all that it
+    /// puts behind them.
     ///
     /// # Errors
     /// As [`Tokenizer::prompt`]; or the template does not begin an answer as it asks for one.
     pub fn completion(&self, prompt: &Prompt, completion: &str) -> Result<Vec<u32>> {
         let Prompt::Chat(messages) = prompt else { return self.encode(completion, false) };
-        let answer = Message { role: "assistant".to_owned(), content: completion.to_owned() };
+        let answer = Message { role: ASSISTANT.to_owned(), content: completion.to_owned() };
         let whole: Vec<Message> = messages.iter().cloned().chain([answer]).collect();
         let (asked, whole) = (self.template()?.render(messages, true)?, self.template()?.render(&whole, false)?);
         let rest = whole.strip_prefix(&asked).context(
             "the chat template begins an answer in another way than it asks for one, so what would be learned is not \
              what is asked for later",
         )?;
-        // Where a token may not lie across the border, the text as a whole says how its tokens go on.
+        // The tokens of the whole text count, unless one of them lies across the border.
         let (asked, whole) = (self.encode(&asked, false)?, self.encode(&whole, false)?);
         match whole.strip_prefix(&asked[..]) {
             Some(ids) => Ok(ids.to_vec()),
@@ -130,7 +125,7 @@ impl Tokenizer {
         }
     }
 
-    /// Ids of a text by itself: no special tokens are put to it.
+    /// Ids of a text, without special tokens.
     ///
     /// # Errors
     /// The tokenizer fails.
@@ -138,7 +133,7 @@ impl Tokenizer {
         self.encode(text, false)
     }
 
-    /// [`Tokenizer::text`] of many, on all cores.
+    /// Ids of many texts, on all cores.
     ///
     /// # Errors
     /// The tokenizer fails.
@@ -146,7 +141,7 @@ impl Tokenizer {
         texts.par_iter().map(|text| self.text(text)).collect()
     }
 
-    /// Text of ids, special tokens left out.
+    /// The text of ids, without special tokens.
     ///
     /// # Errors
     /// The tokenizer fails.
@@ -167,8 +162,8 @@ impl Tokenizer {
     }
 }
 
-/// Trains a byte-level BPE on `texts` and writes `tokenizer.json` and `tokenizer_config.json`.
-/// Returns the size of the vocabulary, which is below `vocabulary` when the texts are small.
+/// Trains a byte-level BPE on `texts` and writes `tokenizer.json` and `tokenizer_config.json`. Returns the size of its
+/// vocabulary, which is below `vocabulary` for small texts.
 pub fn train(texts: &[String], vocabulary: usize, context: usize, directory: &Path) -> Result<usize> {
     let mut tokenizer = HuggingFace::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
@@ -188,7 +183,7 @@ pub fn train(texts: &[String], vocabulary: usize, context: usize, directory: &Pa
     tokenizer
         .train(&mut trainer, texts.iter().map(String::as_str))
         .map_err(|error| anyhow!("train the tokenizer: {error}"))?;
-    // `transformers` then begins a text as it was trained here.
+    // So `transformers` begins a text as pretraining does here.
     let template = TemplateProcessing::builder()
         .try_single(format!("{} $A", SPECIAL[BOS as usize]))
         .map_err(|error| anyhow!("make the tokenizer's template: {error}"))?
@@ -198,7 +193,7 @@ pub fn train(texts: &[String], vocabulary: usize, context: usize, directory: &Pa
     tokenizer.with_post_processor(Some(template));
     let path = directory.join("tokenizer.json");
     tokenizer.save(&path, true).map_err(|error| anyhow!("write {}: {error}", path.display()))?;
-    let settings = serde_json::json!({
+    let config = serde_json::json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": SPECIAL[PAD as usize],
         "bos_token": SPECIAL[BOS as usize],
@@ -206,7 +201,6 @@ pub fn train(texts: &[String], vocabulary: usize, context: usize, directory: &Pa
         "clean_up_tokenization_spaces": false,
         "model_max_length": context,
     });
-    let path = directory.join("tokenizer_config.json");
-    fs::write(&path, serde_json::to_vec_pretty(&settings)?).with_context(|| format!("write {}", path.display()))?;
+    json::write(&directory.join("tokenizer_config.json"), &config)?;
     Ok(tokenizer.get_vocab_size(true))
 }

@@ -1,33 +1,16 @@
-//! `config.json` in Hugging Face layout: what the architectures differ in becomes data. Knows no tensor.
+//! `config.json` in Hugging Face layout: sizes and options of one model of an architecture.
 
+use crate::architectures::{ARCHITECTURES, Activation, Architecture, LLAMA, Norm};
+use crate::json;
 use anyhow::{Context, Result, bail, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::f64::consts::TAU;
-use std::fs;
 use std::path::Path;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Architecture {
-    Llama,
-    Qwen2,
-    Qwen3,
-    NeoX,
-    Gpt2,
-}
-
-/// `model_type`, and which it is.
-const KNOWN: [(&str, Architecture); 5] = [
-    ("llama", Architecture::Llama),
-    ("qwen2", Architecture::Qwen2),
-    ("qwen3", Architecture::Qwen3),
-    ("gpt_neox", Architecture::NeoX),
-    ("gpt2", Architecture::Gpt2),
-];
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    pub architecture: Architecture,
+    pub architecture: &'static Architecture,
     pub vocabulary: usize,
     pub width: usize,
     pub inner: usize,
@@ -39,17 +22,17 @@ pub struct Config {
     pub context: usize,
     pub norm: Norm,
     pub epsilon: f64,
-    /// `None`: positions are learned.
+    /// Rotary positions. `None`: positions are learned.
     pub rope: Option<Rope>,
     pub activation: Activation,
     /// The mlp has a gate beside `up`.
     pub is_gated: bool,
-    /// Attention and mlp both read what came into the block.
+    /// Attention and mlp both read the input of the block.
     pub is_parallel: bool,
     pub biases: Biases,
     /// The head over the vocabulary is the embedding, or there is none.
     pub is_tied: bool,
-    /// A sequence classifier: what stands in the place of that head says how good a text is.
+    /// A sequence classifier: its head is a score of the text.
     pub is_classifier: bool,
     pub bos: Option<u32>,
     /// Tokens that end an answer.
@@ -59,25 +42,8 @@ pub struct Config {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Norm {
-    /// x / √(mean(x²) + ε) · w (Zhang & Sennrich 2019, eq. 4).
-    Rms,
-    /// (x − mean) / √(variance + ε) · w + b (Ba et al. 2016, eq. 4).
-    Layer,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    Silu,
-    Gelu,
-    /// By tanh (Hendrycks & Gimpel 2016, section 2).
-    GeluTanh,
-    Relu,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Biases {
-    /// Of queries, keys and values.
+    /// Queries, keys and values have biases.
     pub attention_in: bool,
     pub attention_out: bool,
     pub mlp: bool,
@@ -88,14 +54,13 @@ pub struct Biases {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     pub dims: usize,
-    /// Radians a position, of each of the dims/2 pairs.
+    /// Radians a position, for each of the dims/2 pairs.
     pub frequencies: Vec<f64>,
 }
 
-/// The fields read here, under the names of any architecture; all others pass through untouched.
+/// The fields that are read, under the names of any architecture. All other fields are kept as they are.
 #[derive(Deserialize)]
-struct File {
-    model_type: String,
+struct Fields {
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: Option<usize>,
@@ -125,7 +90,7 @@ struct File {
     eos_token_id: Option<OneOrMany>,
 }
 
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Clone, Deserialize)]
 #[serde(untagged)]
 enum OneOrMany {
     One(u32),
@@ -143,141 +108,130 @@ fn ids(given: Option<OneOrMany>) -> Vec<u32> {
 impl Config {
     /// Reads `config.json`, and further end tokens from `generation_config.json`.
     pub fn load(directory: &Path) -> Result<Config> {
+        #[derive(Deserialize)]
+        struct Generation {
+            eos_token_id: Option<OneOrMany>,
+        }
         let path = directory.join("config.json");
-        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        let source: Value = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
-        let mut config = Config::of(source).with_context(|| format!("read {}", path.display()))?;
-        // Chat models often name further ends there.
-        if let Ok(bytes) = fs::read(directory.join("generation_config.json")) {
-            #[derive(Deserialize)]
-            struct Generation {
-                eos_token_id: Option<OneOrMany>,
-            }
-            let path = directory.join("generation_config.json");
-            let generation: Generation =
-                serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
+        let mut config = Config::of(json::read(&path)?).with_context(|| format!("read {}", path.display()))?;
+        // Chat models often name further end tokens there.
+        if let Some(generation) = json::read_if_there::<Generation>(&directory.join("generation_config.json"))? {
             let more = ids(generation.eos_token_id).into_iter().filter(|id| !config.eos.contains(id));
             config.eos.extend(more.collect::<Vec<_>>());
         }
         Ok(config)
     }
 
+    /// # Errors
+    /// The architecture is not known, a field is missing, or an option is not supported.
     pub fn of(source: Value) -> Result<Config> {
         let named = source.get("model_type").and_then(Value::as_str).context("find `model_type`: it is not there")?;
-        let Some((_, architecture)) = KNOWN.into_iter().find(|(name, _)| *name == named) else {
-            let known: Vec<String> = KNOWN.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let Some(architecture) = ARCHITECTURES.into_iter().find(|row| row.model_type == named) else {
+            let known = ARCHITECTURES.map(|row| format!("`{}`", row.model_type));
             bail!("model_type `{named}` is not known; known are {}", known.join(", "));
         };
-        let file: File = serde_json::from_value(under_one_name(&source)?)?;
-        debug_assert_eq!(file.model_type, named);
-        file.refuse_what_is_not_here()?;
-        let is_gated = !matches!(architecture, Architecture::NeoX | Architecture::Gpt2);
-        let heads = file.num_attention_heads;
-        ensure!(heads > 0 && file.num_hidden_layers > 0, "it has no attention heads or no layers");
-        let kv_heads = file.num_key_value_heads.filter(|_| is_gated).unwrap_or(heads);
+        let fields: Fields = serde_json::from_value(under_one_name(&source)?)?;
+        fields.refuse_unsupported()?;
+        let heads = fields.num_attention_heads;
+        ensure!(heads > 0 && fields.num_hidden_layers > 0, "it has no attention heads or no layers");
+        let kv_heads = fields.num_key_value_heads.filter(|_| architecture.has_free_heads).unwrap_or(heads);
         ensure!(
             kv_heads > 0 && heads.is_multiple_of(kv_heads),
             "{heads} attention heads do not share {kv_heads} key/value heads evenly"
         );
-        // The one whose default is not a share of the width.
-        let default_head = if architecture == Architecture::Qwen3 { 128 } else { file.hidden_size / heads };
-        let head_dim = file.head_dim.filter(|_| is_gated).unwrap_or(default_head);
-        let activation = match (file.hidden_act.as_deref(), architecture) {
-            (Some("silu" | "swish"), _) => Activation::Silu,
-            (Some("gelu"), _) => Activation::Gelu,
-            (Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast"), _) => Activation::GeluTanh,
-            (Some("relu"), _) => Activation::Relu,
-            (Some(other), _) => bail!("the activation `{other}` is not known"),
-            (None, Architecture::NeoX) => Activation::Gelu,
-            (None, Architecture::Gpt2) => Activation::GeluTanh,
-            (None, _) => Activation::Silu,
+        let head_dim = fields.head_dim.filter(|_| architecture.has_free_heads).or(architecture.head_dim);
+        let head_dim = head_dim.unwrap_or(fields.hidden_size / heads);
+        let activation = match fields.hidden_act.as_deref() {
+            Some("silu" | "swish") => Activation::Silu,
+            Some("gelu") => Activation::Gelu,
+            Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast") => Activation::GeluTanh,
+            Some("relu") => Activation::Relu,
+            Some(other) => bail!("the activation `{other}` is not known"),
+            None => architecture.activation,
         };
-        let biases = match architecture {
-            Architecture::Llama | Architecture::Qwen3 => {
-                let attention = file.attention_bias.unwrap_or(false);
-                let mlp = file.mlp_bias.unwrap_or(false) && architecture == Architecture::Llama;
-                Biases { attention_in: attention, attention_out: attention, mlp }
-            }
-            Architecture::Qwen2 => Biases { attention_in: true, attention_out: false, mlp: false },
-            Architecture::NeoX => {
-                let attention = file.attention_bias.unwrap_or(true);
-                Biases { attention_in: attention, attention_out: attention, mlp: true }
-            }
-            Architecture::Gpt2 => Biases { attention_in: true, attention_out: true, mlp: true },
-        };
-        let rope = match architecture {
-            Architecture::Gpt2 => None,
-            _ => Some(file.rope(head_dim, architecture)?),
-        };
-        let beyond = ids(file.bos_token_id.clone()).into_iter().chain(ids(file.eos_token_id.clone()));
-        if let Some(id) = beyond.into_iter().find(|id| *id as usize >= file.vocab_size) {
-            bail!("token {id} begins or ends a text, and there are {} (`vocab_size`)", file.vocab_size);
+        let rope = architecture.rotary_share.map(|share| fields.rope(head_dim, share)).transpose()?;
+        let mut special = ids(fields.bos_token_id.clone()).into_iter().chain(ids(fields.eos_token_id.clone()));
+        if let Some(id) = special.find(|id| *id as usize >= fields.vocab_size) {
+            bail!("token {id} begins or ends a text, and there are {} (`vocab_size`)", fields.vocab_size);
         }
         let is_classifier =
             source["architectures"][0].as_str().is_some_and(|class| class.ends_with("ForSequenceClassification"));
-        let default_epsilon = if matches!(architecture, Architecture::NeoX | Architecture::Gpt2) { 1e-5 } else { 1e-6 };
         Ok(Config {
             architecture,
-            vocabulary: file.vocab_size,
-            width: file.hidden_size,
-            inner: file.intermediate_size.unwrap_or(4 * file.hidden_size),
-            layers: file.num_hidden_layers,
+            vocabulary: fields.vocab_size,
+            width: fields.hidden_size,
+            inner: fields.intermediate_size.unwrap_or(fields.hidden_size.saturating_mul(4)),
+            layers: fields.num_hidden_layers,
             heads,
             kv_heads,
             head_dim,
-            context: file.context(architecture),
-            norm: if is_gated { Norm::Rms } else { Norm::Layer },
-            epsilon: file.rms_norm_eps.unwrap_or(default_epsilon),
+            context: fields.max_position_embeddings.unwrap_or(architecture.context),
+            norm: architecture.norm,
+            epsilon: fields.rms_norm_eps.unwrap_or(architecture.epsilon),
             rope,
             activation,
-            is_gated,
-            is_parallel: architecture == Architecture::NeoX && file.use_parallel_residual.unwrap_or(true),
-            biases,
-            is_tied: is_classifier || file.tie_word_embeddings.unwrap_or(architecture == Architecture::Gpt2),
+            is_gated: architecture.is_gated,
+            is_parallel: architecture.is_parallel && fields.use_parallel_residual.unwrap_or(true),
+            biases: Biases {
+                attention_in: architecture.attention_in_bias.is_there(fields.attention_bias),
+                attention_out: architecture.attention_out_bias.is_there(fields.attention_bias),
+                mlp: architecture.mlp_bias.is_there(fields.mlp_bias),
+            },
+            is_tied: is_classifier || fields.tie_word_embeddings.unwrap_or(architecture.is_tied),
             is_classifier,
-            bos: ids(file.bos_token_id).first().copied(),
-            eos: ids(file.eos_token_id),
+            bos: ids(fields.bos_token_id).first().copied(),
+            eos: ids(fields.eos_token_id),
             source,
         })
     }
+}
 
-    /// The file `transformers` reads, for a model made here.
-    pub fn describe(
-        vocabulary: usize,
-        width: usize,
-        inner: usize,
-        layers: usize,
-        (heads, kv_heads): (usize, usize),
-        context: usize,
-        (pad, bos, eos): (u32, u32, u32),
-    ) -> Value {
+/// Sizes and special tokens of a LLaMA that is made here, or converted.
+#[derive(Clone, Copy, Debug)]
+pub struct Llama {
+    pub vocabulary: usize,
+    pub width: usize,
+    pub inner: usize,
+    pub layers: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub context: usize,
+    pub is_tied: bool,
+    pub pad: Option<u32>,
+    pub bos: u32,
+    pub eos: u32,
+}
+
+impl Llama {
+    /// The `config.json` that `transformers` reads.
+    pub fn source(&self) -> Value {
         json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "vocab_size": vocabulary,
-            "hidden_size": width,
-            "intermediate_size": inner,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "num_key_value_heads": kv_heads,
-            "head_dim": width / heads,
-            "max_position_embeddings": context,
+            "architectures": [format!("{}ForCausalLM", LLAMA.class)],
+            "model_type": LLAMA.model_type,
+            "vocab_size": self.vocabulary,
+            "hidden_size": self.width,
+            "intermediate_size": self.inner,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.width / self.heads,
+            "max_position_embeddings": self.context,
             "rms_norm_eps": 1e-5,
             "rope_theta": 10000.0,
             "hidden_act": "silu",
-            "tie_word_embeddings": true,
+            "tie_word_embeddings": self.is_tied,
             "attention_bias": false,
             "mlp_bias": false,
-            "pad_token_id": pad,
-            "bos_token_id": bos,
-            "eos_token_id": eos,
+            "pad_token_id": self.pad,
+            "bos_token_id": self.bos,
+            "eos_token_id": self.eos,
             "torch_dtype": "float32",
         })
     }
 }
 
-/// Names of one field; the first is the one read here. Files may have several, since libraries wrote older ones beside
-/// newer ones.
+/// The names of a field: the first is the one that is read, the others are those of other architectures. Files may have
+/// several, since libraries wrote older names beside newer ones.
 const NAMES: [(&str, &[&str]); 9] = [
     ("hidden_size", &["n_embd"]),
     ("intermediate_size", &["n_inner"]),
@@ -310,8 +264,8 @@ fn under_one_name(source: &Value) -> Result<Value> {
     Ok(Value::Object(fields))
 }
 
-impl File {
-    fn refuse_what_is_not_here(&self) -> Result<()> {
+impl Fields {
+    fn refuse_unsupported(&self) -> Result<()> {
         let slides = self.layer_types.iter().flatten().any(|kind| kind != "full_attention");
         let window =
             self.sliding_window.filter(|window| self.max_position_embeddings.is_none_or(|context| *window < context));
@@ -330,29 +284,19 @@ impl File {
         Ok(())
     }
 
-    /// Tokens, by the default of each configuration class where the file says nothing.
-    fn context(&self, architecture: Architecture) -> usize {
-        self.max_position_embeddings.unwrap_or(match architecture {
-            Architecture::Llama | Architecture::NeoX => 2048,
-            Architecture::Qwen2 | Architecture::Qwen3 => 32_768,
-            Architecture::Gpt2 => 1024,
-        })
-    }
-
     /// Transformers 5 writes `rope_parameters` in place of `rope_theta`, `rope_scaling` and `rotary_pct`.
-    fn rope(&self, head_dim: usize, architecture: Architecture) -> Result<Rope> {
+    fn rope(&self, head_dim: usize, default_share: f64) -> Result<Rope> {
         let given = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
         let number = |name: &str| given.and_then(|given| given.get(name)).and_then(Value::as_f64);
         let needed = |name: &str| number(name).with_context(|| format!("find `{name}` of the rope: it is not there"));
         let theta = number("rope_theta").or(self.rope_theta).unwrap_or(10_000.0);
-        let default_share = if architecture == Architecture::NeoX { 0.25 } else { 1.0 };
         let share = number("partial_rotary_factor").or(self.rotary_pct).unwrap_or(default_share);
         let dims = (head_dim as f64 * share) as usize;
         ensure!(dims > 0 && dims.is_multiple_of(2) && dims <= head_dim, "a rope of {dims} dimensions is not possible");
         let plain = (0..dims / 2).map(|pair| theta.powf(-2.0 * pair as f64 / dims as f64));
         let name = |name: &str| given.and_then(|given| given.get(name)).and_then(Value::as_str);
         let frequencies = match name("rope_type").or(name("type")).unwrap_or("default") {
-            // `dynamic` changes only what lies beyond the context, where no sequence is let.
+            // `dynamic` changes only positions beyond the context, which no sequence reaches.
             "default" | "dynamic" => plain.collect(),
             "linear" => {
                 let factor = needed("factor")?;
@@ -361,7 +305,7 @@ impl File {
             "llama3" => {
                 let (factor, low, high) = (needed("factor")?, needed("low_freq_factor")?, needed("high_freq_factor")?);
                 let before = needed("original_max_position_embeddings")?;
-                // How often a pair turns within the context it was first trained on says how much it is stretched.
+                // A pair is stretched the more, the fewer turns it makes within the context of the first training.
                 let stretched = |frequency: f64| {
                     let turns = before * frequency / TAU;
                     let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);

@@ -1,7 +1,7 @@
-//! Chat templates: Jinja as `transformers` renders it, which turns a dialogue into the text that a model was trained on.
-//! Knows no tokens.
+//! Chat templates: Jinja, rendered as `transformers` renders it, that turns a dialogue into the text a model is trained on.
 
-use crate::data::Message;
+use crate::dialogue::Message;
+use crate::json;
 use anyhow::{Context, Result, anyhow};
 use jiff::civil::{DateTime, date};
 use minijinja::syntax::SyntaxConfig;
@@ -16,9 +16,11 @@ use std::path::Path;
 pub const FILE: &str = "chat_template.jinja";
 const SETTINGS: &str = "tokenizer_config.json";
 
-/// What a template is told when it asks for the time. A stage is a function of its inputs, so its prompts may not change
-/// overnight; this is the day that templates of LLaMA 3 fall back to themselves.
+/// The time that templates see. A stage is a function of its inputs, so its prompts may not change overnight; templates of
+/// LLaMA 3 fall back to this day themselves.
 const NOW: DateTime = date(2024, 7, 26).at(0, 0, 0, 0);
+
+type Map = serde_json::Map<String, serde_json::Value>;
 
 pub struct Template {
     environment: Environment<'static>,
@@ -27,8 +29,8 @@ pub struct Template {
 }
 
 impl Template {
-    /// The template of a model directory, if it has one: `instead`, else `chat_template.jinja`, else what
-    /// `tokenizer_config.json` holds under `chat_template`: a text, or a list of named ones of which `default` is taken.
+    /// Loads the template of a model directory: `instead`, else `chat_template.jinja`, else the field `chat_template` of
+    /// `tokenizer_config.json`, which is a text or a list of named texts with one called `default`. `None`: it has none.
     ///
     /// # Errors
     /// A file that is there cannot be read, or the template is no Jinja.
@@ -37,20 +39,15 @@ impl Template {
         #[serde(untagged)]
         enum Given {
             One(String),
-            Named(Vec<Named>),
+            Several(Vec<NamedTemplate>),
         }
         #[derive(serde::Deserialize)]
-        struct Named {
+        struct NamedTemplate {
             name: String,
             template: String,
         }
         let path = directory.join(SETTINGS);
-        let read = || format!("read {}", path.display());
-        let mut settings: serde_json::Map<String, serde_json::Value> = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(read)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => serde_json::Map::new(),
-            Err(error) => return Err(error).with_context(read),
-        };
+        let mut settings: Map = json::read_if_there(&path)?.unwrap_or_default();
         let apart = directory.join(FILE);
         let source = match (instead, fs::read_to_string(&apart), settings.remove("chat_template")) {
             (Some(source), ..) => Some(source.to_owned()),
@@ -59,9 +56,10 @@ impl Template {
                 return Err(error).with_context(|| format!("read {}", apart.display()));
             }
             (.., Some(given)) if !given.is_null() => {
-                match serde_json::from_value(given).with_context(|| format!("{}: `chat_template`", read()))? {
+                let read = || format!("read {}: `chat_template`", path.display());
+                match serde_json::from_value(given).with_context(read)? {
                     Given::One(source) => Some(source),
-                    Given::Named(all) => {
+                    Given::Several(all) => {
                         all.into_iter().find(|named| named.name == "default").map(|named| named.template)
                     }
                 }
@@ -73,14 +71,10 @@ impl Template {
             serde_json::Value::String(text) => Some(text.clone()),
             other => other.get("content")?.as_str().map(str::to_owned),
         };
-        // Where the one file is silent, the other counts.
-        let path = directory.join("special_tokens_map.json");
-        if let Ok(bytes) = fs::read(&path) {
-            let more: serde_json::Map<String, serde_json::Value> =
-                serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
-            for (name, value) in more {
-                settings.entry(name).or_insert(value);
-            }
+        // For tokens that tokenizer_config.json does not name.
+        let more: Option<Map> = json::read_if_there(&directory.join("special_tokens_map.json"))?;
+        for (name, value) in more.unwrap_or_default() {
+            settings.entry(name).or_insert(value);
         }
         let special = settings.iter().filter(|(name, _)| name.ends_with("_token"));
         let special = special.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect();
@@ -92,7 +86,7 @@ impl Template {
     /// The text is no Jinja.
     pub fn new(source: &str, special: BTreeMap<String, String>) -> Result<Template> {
         let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(told)?;
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(with_line)?;
         environment.set_syntax(syntax);
         environment.set_unknown_method_callback(method);
         environment.set_formatter(|out, state, value| match printed(value) {
@@ -112,19 +106,19 @@ impl Template {
                 .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
         });
         environment.add_filter("tojson", to_json);
-        environment.add_template_owned("chat", without_generation_marks(source)).map_err(told)?;
+        environment.add_template_owned("chat", without_generation_marks(source)).map_err(with_line)?;
         Ok(Template { environment, special })
     }
 
-    /// The text of a dialogue, ready to be answered where `asks`.
+    /// Renders a dialogue; with `asks`, as far as the beginning of the next answer.
     ///
     /// # Errors
-    /// What the template itself refuses: roles that do not alternate, for one.
+    /// The template itself refuses it: roles that do not alternate, for example.
     pub fn render(&self, messages: &[Message], asks: bool) -> Result<String> {
         self.render_with(messages, asks, &BTreeMap::<String, ()>::new())
     }
 
-    /// With further names that the template may use: `tools`, `enable_thinking`.
+    /// As [`Template::render`], with further names that the template may use: `tools`, `enable_thinking`.
     ///
     /// # Errors
     /// As [`Template::render`].
@@ -141,13 +135,13 @@ impl Template {
             documents => (),
         };
         let all = minijinja::context! { ..Value::from(Serde(more)), ..given, ..Value::from(Serde(&self.special)) };
-        let template = self.environment.get_template("chat").map_err(told)?;
-        template.render(all).map_err(told).context("render the chat template")
+        let template = self.environment.get_template("chat").map_err(with_line)?;
+        template.render(all).map_err(with_line).context("render the chat template")
     }
 }
 
-/// The message and the line, without the file name that it never had.
-fn told(error: Error) -> anyhow::Error {
+/// The message and the line of an error of minijinja, without the name of a file that there never was.
+fn with_line(error: Error) -> anyhow::Error {
     let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     match error.line() {
         Some(line) => anyhow!("{what} (line {line} of the template)"),
@@ -155,7 +149,7 @@ fn told(error: Error) -> anyhow::Error {
     }
 }
 
-/// `{% generation %}` marks what the assistant said, for training; in rendering it does nothing.
+/// Replaces `{% generation %}`, which marks the assistant's turns for training, by a block that renders the same.
 fn without_generation_marks(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -174,7 +168,7 @@ fn without_generation_marks(source: &str) -> String {
     out + rest
 }
 
-/// What Python's `str` has and minijinja's has not, or has otherwise.
+/// Methods of Python's `str` that minijinja lacks or defines otherwise.
 fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
     let Some(text) = value.as_str().filter(|_| name == "title") else {
         return minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments);
@@ -191,7 +185,7 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
     Ok(Value::from(out))
 }
 
-/// What Python prints otherwise than minijinja: True, False, None, fractions, and lists and mappings of them.
+/// Values that Python prints otherwise than minijinja: True, False, None, fractions, and lists and mappings of them.
 fn printed(value: &Value) -> Option<String> {
     match value.kind() {
         ValueKind::Bool | ValueKind::None | ValueKind::Seq | ValueKind::Map => Some(represented(value)),
@@ -200,7 +194,7 @@ fn printed(value: &Value) -> Option<String> {
     }
 }
 
-/// `repr` of Python.
+/// A value as `repr` of Python writes it.
 fn represented(value: &Value) -> String {
     let joined = |parts: Vec<String>, open: char, close: char| format!("{open}{}{close}", parts.join(", "));
     match value.kind() {
@@ -234,7 +228,7 @@ fn represented(value: &Value) -> String {
     }
 }
 
-/// As Python writes a float: the fewest digits that mean it, with an exponent below 1e-4 and from 1e16.
+/// A float as Python writes it: the fewest digits that mean it, with an exponent below 1e-4 and from 1e16.
 fn fraction(value: f64) -> String {
     let text = format!("{value:e}");
     let Some((digits, exponent)) = text.split_once('e') else { return value.to_string() };
@@ -247,7 +241,8 @@ fn fraction(value: f64) -> String {
     }
 }
 
-/// As `json.dumps` of Python writes it, which models were trained on: a space behind `:` and `,`, nothing escaped for HTML.
+/// JSON as `json.dumps` of Python writes it, on which models were trained: a space behind `:` and `,`, and no escapes for
+/// HTML.
 fn to_json(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = kwargs.get("indent")?;
     let (ascii, sorts): (Option<bool>, Option<bool>) = (kwargs.get("ensure_ascii")?, kwargs.get("sort_keys")?);
@@ -257,13 +252,14 @@ fn to_json(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
         [between, behind] => [between.clone(), behind.clone()],
         _ => [if indent.is_some() { "," } else { ", " }, ": "].map(str::to_owned),
     };
-    let layout = Layout { indent, between, behind, is_sorted: sorts == Some(true), is_ascii: ascii == Some(true) };
+    let style = JsonStyle { indent, between, behind, is_sorted: sorts == Some(true), is_ascii: ascii == Some(true) };
     let mut out = String::new();
-    layout.write(&value, 0, &mut out)?;
+    style.write(&value, 0, &mut out)?;
     Ok(Value::from_safe_string(out))
 }
 
-struct Layout {
+/// The options of `json.dumps`.
+struct JsonStyle {
     indent: Option<usize>,
     between: String,
     behind: String,
@@ -271,7 +267,7 @@ struct Layout {
     is_ascii: bool,
 }
 
-impl Layout {
+impl JsonStyle {
     fn write(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
         let bad = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
         match value.kind() {
@@ -328,7 +324,7 @@ impl Layout {
     }
 }
 
-/// Beyond ASCII as `\uXXXX`, in UTF-16.
+/// Writes letters beyond ASCII as `\uXXXX`, in UTF-16.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {

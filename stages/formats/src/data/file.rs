@@ -1,22 +1,23 @@
-//! A data file as JSON rows: JSON, JSONL or Parquet, plain or compressed. What it is shows in its first bytes, so that
-//! no name has to be right. Knows no field.
+//! A data file as JSON rows: JSON, JSONL or Parquet, plain or compressed. The first bytes say what a file is, so its name
+//! does not matter.
 
 use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use rayon::prelude::*;
 use serde_json::Value;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-/// Where a row stands.
+/// The place of a row in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// Of a text file, from 1.
+    /// A line of a text file, from 1.
     Line(usize),
-    /// From 1.
+    /// A row of another file, from 1.
     Row(usize),
 }
 
@@ -31,10 +32,10 @@ impl fmt::Display for Place {
 
 type Outcomes<T> = Vec<(Place, Result<T>)>;
 
-/// What the file is, for people, and its rows.
+/// The name of the file's format, for people, and its rows.
 pub type Rows<T> = (&'static str, Outcomes<T>);
 
-/// What the first bytes say.
+/// The form of a file, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Gzip,
@@ -52,32 +53,39 @@ fn form(start: &[u8]) -> Form {
     }
 }
 
-/// One outcome a row, in the order of the file: what `read(row, number)` makes of it; numbers count from 1.
+/// Calls `read(row, number)` on every row and returns its results in the order of the file. Numbers count from 1.
 ///
 /// # Errors
-/// The file cannot be read as a whole. That one of its rows cannot is an outcome.
+/// The file cannot be read as a whole. An error of a single row is one of the results.
 pub fn rows<T: Send>(path: &Path, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<Rows<T>> {
     let cannot = || format!("read {}", path.display());
-    let mut bytes = fs::read(path).with_context(cannot)?;
+    rows_of(fs::read(path).with_context(cannot)?, read).with_context(cannot)
+}
+
+/// As [`rows`], from the bytes of a file.
+///
+/// # Errors
+/// As [`rows`].
+pub fn rows_of<T: Send>(mut bytes: Vec<u8>, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<Rows<T>> {
     let packed = form(&bytes);
     let mut whole = Vec::new();
     match packed {
-        // Files that were compressed in pieces and joined are read to their end.
+        // A file may be several compressed pieces, joined.
         Form::Gzip => flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut whole).map(drop),
         Form::Zstandard => zstd::stream::copy_decode(&bytes[..], &mut whole),
         Form::Parquet | Form::Text => Ok(()),
     }
-    .with_context(|| format!("{}: the compressed data is damaged", cannot()))?;
+    .context("the compressed data is damaged")?;
     if matches!(packed, Form::Gzip | Form::Zstandard) {
         bytes = whole;
     }
     let (name, rows) = match form(&bytes) {
-        Form::Parquet if packed == Form::Parquet => ("Parquet", parquet_rows(path, read).with_context(cannot)?),
-        Form::Text => text_rows(&bytes, read).with_context(cannot)?,
-        _ => bail!("{}: it is compressed twice, or a compressed Parquet file; unpack it", cannot()),
+        Form::Parquet if packed == Form::Parquet => ("Parquet", parquet_rows(bytes.into(), read)?),
+        Form::Text => text_rows(&bytes, read)?,
+        _ => bail!("it is compressed twice, or a compressed Parquet file; unpack it"),
     };
     if rows.is_empty() {
-        bail!("{}: the file has no rows", cannot());
+        bail!("the file has no rows");
     }
     Ok((name, rows))
 }
@@ -102,11 +110,11 @@ fn text_rows<T: Send>(bytes: &[u8], read: impl Fn(&Value, usize) -> Result<T> + 
     Ok(("JSONL", lines.par_iter().enumerate().map(outcome).collect()))
 }
 
-fn parquet_rows<T>(path: &Path, read: impl Fn(&Value, usize) -> Result<T>) -> Result<Outcomes<T>> {
-    let file = SerializedFileReader::new(File::open(path)?)?;
+fn parquet_rows<T>(bytes: Bytes, read: impl Fn(&Value, usize) -> Result<T>) -> Result<Outcomes<T>> {
+    let file = SerializedFileReader::new(bytes)?;
     let mut out = Vec::new();
     for (index, row) in file.get_row_iter(None)?.enumerate() {
-        // Behind a page that cannot be read nothing can.
+        // Nothing can be read behind a damaged page.
         let row = row.with_context(|| format!("row {}", index + 1))?;
         out.push((Place::Row(index + 1), object(&row).and_then(|value| read(&value, index + 1))));
     }
@@ -119,7 +127,7 @@ fn object(row: &Row) -> Result<Value> {
     row.get_column_iter().map(field).collect::<Result<_>>().map(Value::Object)
 }
 
-/// As the crate makes it, but for texts that some writers leave as plain bytes.
+/// Converts a field as the parquet crate does, except for texts that some writers store as plain bytes.
 fn json(field: &Field) -> Result<Value> {
     match field {
         Field::Bytes(bytes) => Ok(Value::from(bytes.as_utf8().context("it is no text")?)),

@@ -1,0 +1,42 @@
+//! What a model directory holds, told before anything is computed with it.
+
+use crate::config::Config;
+use crate::directory::ModelFiles;
+use crate::peft::Lora;
+use crate::tokenizer::Tokenizer;
+use crate::weights::{self, Summary};
+use anyhow::Result;
+use std::path::Path;
+
+pub struct Description {
+    pub config: Config,
+    pub summary: Summary,
+    /// Tokens of the tokenizer; the model may have more.
+    pub vocabulary: usize,
+    /// Text of the tokens that stand before a prompt.
+    pub front: Vec<String>,
+    /// Text of the tokens that end an answer.
+    pub ends: Vec<String>,
+    pub has_template: bool,
+    pub adapter: Option<Lora>,
+}
+
+/// # Errors
+/// It is no model that can be read: what is wrong is named.
+pub fn describe(directory: &Path) -> Result<Description> {
+    let files = ModelFiles::open(directory)?;
+    let config = Config::load(files.path())?;
+    let summary = weights::check(files.path(), &config)?;
+    let tokenizer = Tokenizer::load(files.path(), config.bos)?;
+    let adapter = directory.join("adapter");
+    let adapter = adapter.is_dir().then(|| Lora::load(&adapter, &config)).transpose()?;
+    Ok(Description {
+        vocabulary: tokenizer.size(),
+        front: tokenizer.front().iter().map(|id| tokenizer.token(*id)).collect(),
+        ends: config.eos.iter().map(|id| tokenizer.token(*id)).collect(),
+        has_template: tokenizer.has_template(),
+        adapter,
+        summary,
+        config,
+    })
+}

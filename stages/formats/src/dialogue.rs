@@ -1,0 +1,40 @@
+//! Prompts: a text, or the turns of a dialogue.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What asks for an answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Prompt {
+    /// Goes to the model as it is.
+    Text(String),
+    /// Goes through the chat template of the model.
+    Chat(Vec<Message>),
+}
+
+/// One turn of a dialogue.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user`, `assistant` or `tool`.
+    pub role: String,
+    pub content: String,
+}
+
+pub const USER: &str = "user";
+pub const ASSISTANT: &str = "assistant";
+
+/// For people, and for telling whether two prompts are one. A dialogue of a single question is that question.
+impl fmt::Display for Prompt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Prompt::Text(text) => formatter.write_str(text),
+            Prompt::Chat(messages) => match &messages[..] {
+                [message] if message.role == USER => formatter.write_str(&message.content),
+                _ => {
+                    let lines = messages.iter().map(|message| format!("{}: {}", message.role, message.content));
+                    formatter.write_str(&lines.collect::<Vec<_>>().join("\n"))
+                }
+            },
+        }
+    }
+}
