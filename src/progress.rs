@@ -6,7 +6,7 @@ mod lines;
 mod log;
 
 use crate::event::{Decision, Event, Outcome, Verdict};
-use crate::report::page::duration;
+use crate::report::format::duration;
 use indicatif::MultiProgress;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;

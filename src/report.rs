@@ -1,40 +1,42 @@
-//! What a run came to, as text: pure folds of events. Knows nothing of terminals, journals or how a run is made;
-//! the width of the page and whether it takes colour are arguments.
+//! The report of a run: sections as data, made from events alone, and one file that prints them. Knows nothing of
+//! terminals, journals or how a run is made.
 
 pub mod card;
 pub mod cause;
 pub mod diff;
 pub mod explain;
 pub mod fold;
+pub mod format;
 pub mod gate;
 pub mod graph;
 pub mod json;
 pub mod page;
 pub mod reliability;
+pub mod sheet;
 pub mod stages;
 pub mod study;
 
 use crate::event::Outcome;
 use fold::{Run, StageRun};
-use page::{Page, duration, moment};
+use format::{duration, moment};
+use sheet::Sheet;
 
 /// The whole report: stages, their gates and failures, the tables of the study, answers side by side, and one last
 /// line. `is_alive` says whether the process that writes the events is still there; it counts only while the run has
 /// no end.
-pub fn report(run: &Run, is_alive: bool, page: Page) -> String {
-    let mut sections = vec![
-        stages::table(run, is_alive, page),
-        stages::gates(run, page),
-        stages::notes_of_actions(run, page),
-        stages::failures(run, page),
+pub fn report(run: &Run, is_alive: bool) -> Vec<Sheet> {
+    let mut sheets = vec![
+        stages::table(run, is_alive),
+        stages::gates(run),
+        stages::notes_of_actions(run),
+        stages::failures(run),
     ];
     for study in &run.studies {
-        sections.push(study::table(study, page));
-        sections.push(study::side_by_side(study, page));
+        sheets.push(study::table(study));
+        sheets.extend(study::side_by_side(study));
     }
-    sections.push(last_line(run, is_alive));
-    sections.retain(|section| !section.is_empty());
-    sections.join("\n")
+    sheets.push(Sheet::note(last_line(run, is_alive)));
+    sheets
 }
 
 /// Which run this is: the first line of `status` and `explain`.
@@ -47,17 +49,16 @@ pub fn heading(run: &Run) -> String {
     if !run.selection.is_empty() {
         text.push_str(&format!("; only a part: {}", run.selection));
     }
-    text.push('\n');
     text
 }
 
 /// How the run ended, and what to do next where it did not end well.
-pub fn last_line(run: &Run, is_alive: bool) -> String {
+fn last_line(run: &Run, is_alive: bool) -> String {
     let Some(finish) = &run.finish else {
         return match is_alive {
-            true => format!("running since {}\n", moment(&run.at)),
+            true => format!("running since {}", moment(&run.at)),
             false => format!(
-                "broken off: the process that ran it is gone; `pipeline run {}` goes on from what is finished\n",
+                "broken off: the process that ran it is gone; `pipeline run {}` goes on from what is finished",
                 run.file
             ),
         };
@@ -65,16 +66,16 @@ pub fn last_line(run: &Run, is_alive: bool) -> String {
     let after = duration(finish.seconds);
     let counts = counts(run);
     match finish.exit {
-        0 if run.stages.iter().any(would_run) => {
-            let lasted = run.stages.iter().filter_map(|stage| last_time(run, stage)).reduce(|one, other| one + other);
+        0 if run.stages.iter().any(StageRun::would_run) => {
+            let lasted = run.stages.iter().filter_map(|stage| run.last_time(stage)).reduce(|one, other| one + other);
             let lasted = lasted.map(|seconds| format!("; last time that took {}", duration(seconds)));
-            format!("nothing was run: {counts}{}\n", lasted.unwrap_or_default())
+            format!("nothing was run: {counts}{}", lasted.unwrap_or_default())
         }
-        0 if !run.stages.iter().any(was_executed) => format!("nothing to do: {counts}\n"),
-        0 => format!("done in {after}: {counts}\n"),
+        0 if !run.stages.iter().any(StageRun::was_executed) => format!("nothing to do: {counts}"),
+        0 => format!("done in {after}: {counts}"),
         1 => {
             let failed = named(run, |outcome| matches!(outcome, Outcome::Failed { .. }));
-            format!("failed after {after}: {failed}; mend the cause and run again: what is finished stays cached\n")
+            format!("failed after {after}: {failed}; mend the cause and run again: what is finished stays cached")
         }
         3 => {
             let held = named(run, |outcome| matches!(outcome, Outcome::Held { .. }));
@@ -82,7 +83,7 @@ pub fn last_line(run: &Run, is_alive: bool) -> String {
                 let first = held.split(", ").next().unwrap_or_default();
                 return format!(
                     "held after {after}: {held}; decide with `pipeline approve {first} {file}{options} --reason TEXT` (or \
-                     `--reject`) and run again; `pipeline gate show {first} {file}{options}` has every number\n",
+                     `--reject`) and run again; `pipeline gate show {first} {file}{options}` has every number",
                     file = run.file,
                     options = run.options
                 );
@@ -91,26 +92,13 @@ pub fn last_line(run: &Run, is_alive: bool) -> String {
             let first = stopped.split(", ").next().unwrap_or_default();
             format!(
                 "stopped by a gate after {after}: {stopped}; `pipeline explain {first} {}` has every number; \
-                 change the stage or the rule and run again\n",
+                 change the stage or the rule and run again",
                 run.file
             )
         }
-        130 => format!("interrupted after {after}: {counts}; the same command goes on from here\n"),
-        exit => format!("ended with exit code {exit} after {after}\n"),
+        130 => format!("interrupted after {after}: {counts}; the same command goes on from here"),
+        exit => format!("ended with exit code {exit} after {after}"),
     }
-}
-
-fn was_executed(stage: &StageRun) -> bool {
-    stage.outcome.as_ref().is_some_and(|outcome| outcome.executed_in().is_some())
-}
-
-pub fn would_run(stage: &StageRun) -> bool {
-    matches!(stage.outcome, Some(Outcome::WouldRun { .. }))
-}
-
-/// How long a stage that would run took when it last did.
-fn last_time(run: &Run, stage: &StageRun) -> Option<f64> {
-    would_run(stage).then(|| run.lasted.get(&stage.head.name).copied()).flatten()
 }
 
 /// `5 run, 2 cached, 1 kept the incumbent`; what does not occur is not said.

@@ -12,6 +12,6 @@ pub fn diff(runs: [&str; 2], file: Option<&Path>, store: &StoreArgument, is_json
     let find = |run| find::run(Path::new("."), Wanted { file, store: store.chosen(), run: Some(run), stage: None });
     let [old, new] = [find(runs[0])?, find(runs[1])?];
     let diff = diff::diff(&old.run, &new.run);
-    terminal::say(&if is_json { diff::json(&diff) } else { diff::text(&diff, terminal::page()) })?;
+    if is_json { terminal::say(&diff::json(&diff)) } else { terminal::show(&diff::sheets(&diff)) }?;
     Ok(0)
 }

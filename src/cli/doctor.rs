@@ -6,6 +6,7 @@ mod machine;
 mod store;
 
 use super::terminal;
+use crate::report::sheet::{Grid, Header, Sheet, Width, plain};
 use anyhow::Result;
 pub use devices::tell as devices;
 use serde::Serialize;
@@ -47,26 +48,24 @@ fn problem(what: &'static str, text: impl Into<String>, help: impl Into<String>)
 /// 1 when something was found that no run gets past.
 pub fn doctor(store: &Path, is_json: bool) -> Result<u8> {
     let findings = [machine::look(), devices::look(), store::look(store)].concat();
-    let text = match is_json {
-        true => serde_json::to_string_pretty(&findings)? + "\n",
-        false => page(&findings),
-    };
-    terminal::say(&text)?;
+    match is_json {
+        true => terminal::say(&(serde_json::to_string_pretty(&findings)? + "\n")),
+        false => terminal::show(&sheets(&findings)),
+    }?;
     Ok(u8::from(findings.iter().any(|finding| finding.level == Level::Problem)))
 }
 
-fn page(findings: &[Finding]) -> String {
-    let mut text = String::new();
-    for Finding { what, level, text: found, help } in findings {
+fn sheets(findings: &[Finding]) -> [Sheet; 2] {
+    let word = |cells: u16| Header { width: Width::Exactly(cells), ..Header::text("") };
+    let mut grid = Grid::new([word(7), word(10), Header::name("")]);
+    for Finding { what, level, text, help } in findings {
         let word = match level {
             Level::Ok => "ok",
             Level::Note => "note",
             Level::Problem => "PROBLEM",
         };
-        text += &format!("{word:<8} {what:<11} {found}\n");
-        if let Some(help) = help {
-            text += &format!("{:<20} → {help}\n", "");
-        }
+        let help = help.as_ref().map_or(String::new(), |help| format!("\n→ {help}"));
+        grid.add([plain(word), plain(what), plain(format!("{text}{help}"))]);
     }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let told = match (count(Level::Problem), count(Level::Note)) {
@@ -74,7 +73,7 @@ fn page(findings: &[Finding]) -> String {
         (0, notes) => format!("nothing stands in the way of a run; to know: {notes}"),
         (problems, _) => format!("problems: {problems}"),
     };
-    text + "\n" + &told + "\n"
+    [grid.into(), Sheet::note(told)]
 }
 
 /// `3.2 GB`, as disks and memory are sold and told.

@@ -8,6 +8,7 @@ use crate::report::cause::{self, Now};
 use crate::report::explain::{self, Stored};
 use crate::report::fold::StageRun;
 use crate::report::heading;
+use crate::report::sheet::Sheet;
 use anyhow::Result;
 use cache::Store;
 use std::path::Path;
@@ -25,8 +26,9 @@ pub fn explain(name: &str, file: Option<&Path>, which: &Which) -> Result<u8> {
         // A run that goes on would be asked about itself.
         now: (!found.is_alive).then(|| now(&found, name).unwrap_or_else(Now::unknown)),
     };
-    let text = explain::explain(run, stage, executed, &stored, terminal::page());
-    terminal::say(&format!("{}\n{text}", heading(run)))?;
+    let mut sheets = vec![Sheet::heading(heading(run))];
+    sheets.extend(explain::explain(run, stage, executed, &stored));
+    terminal::show(&sheets)?;
     Ok(0)
 }
 

@@ -7,7 +7,7 @@ use super::{Which, model, refused, terminal};
 use crate::event::Outcome;
 use crate::progress;
 use crate::report::card::{self, Written};
-use crate::report::page;
+use crate::report::format;
 use anyhow::{Context, Result};
 use cache::{Content, Store};
 use stages::kinds;
@@ -52,7 +52,7 @@ pub fn export(
         (true, true) => "base and adapter merged",
         (true, false) => "base in model/, adapter in adapter/",
     };
-    let bytes = page::bytes(exported.summary.bytes as u64);
+    let bytes = format::bytes(exported.summary.bytes as u64);
     terminal::say(&format!("{}: `{stage}` of {}, {how}, {bytes}\n", directory.display(), found.run.name))?;
     Ok(0)
 }

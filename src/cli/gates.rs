@@ -9,8 +9,10 @@ use crate::event::{self, Evidence, Outcome, Seen, Table, Verdict};
 use crate::gate::Items;
 use crate::plan::{Gate, Plan, selection};
 use crate::report::fold::{self, Run, StageRun};
+use crate::report::format::moment;
 use crate::report::gate::{self as page, Supposed};
-use crate::report::{self, page::moment};
+use crate::report::sheet::Sheet;
+use crate::report;
 use crate::run;
 use crate::schedule::weigh::{self, Judged};
 use anyhow::Result;
@@ -45,7 +47,9 @@ fn verdict_of<'a>(found: &'a Found, stage: &'a StageRun) -> Result<&'a Verdict> 
 pub fn show(name: &str, found: &Found) -> Result<u8> {
     let stage = stage_of(found, name)?;
     verdict_of(found, stage)?;
-    terminal::say(&format!("{}\n{}", report::heading(&found.run), page::show(stage, terminal::page())))?;
+    let mut sheets = vec![Sheet::heading(report::heading(&found.run))];
+    sheets.extend(page::show(stage));
+    terminal::show(&sheets)?;
     Ok(0)
 }
 
@@ -69,7 +73,7 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &Found) -> Result<
     let plan = understand(&file, overrides, Some((name, rule)))?;
     let (before, after) = (look(&today, &file, found)?, look(&plan, &file, found)?);
     let now = after.stage(name).and_then(|stage| stage.verdict.as_ref());
-    let mut text = format!("{}\nWhat if {name} required: {rule}\n\n", report::heading(&found.run));
+    let mut why_not = String::new();
     let mut rows = vec![];
     match (before.stage(name).and_then(|stage| stage.verdict.as_ref()), now) {
         (old, Some(now)) => rows.push(Supposed {
@@ -85,23 +89,22 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &Found) -> Result<
                 Some(Outcome::Skipped { because }) => because.clone(),
                 _ => format!("the stage did not get so far ({})", stage.head.kind),
             };
-            text += &format!("What is stored cannot be judged by it: {why}\n");
+            why_not = format!("What is stored cannot be judged by it: {why}");
         }
     }
     if all_runs {
         rows.extend(earlier(name, &plan, found)?);
     }
-    if !rows.is_empty() {
-        text += &page::supposed(&rows, terminal::page());
-    }
+    let mut sheets = vec![
+        Sheet::heading(report::heading(&found.run)),
+        Sheet::heading(format!("What if {name} required: {rule}")),
+        Sheet { heading: why_not, ..page::supposed(&rows).into() },
+    ];
     if now.is_some() {
-        text += "\n";
-        for line in page::changes(&before, &after) {
-            text += &format!("{line}\n");
-        }
-        text += &page::cost(&before, &after);
+        let lines = [page::changes(&before, &after), page::cost(&before, &after)].concat();
+        sheets.push(Sheet::note(lines.join("\n")));
     }
-    terminal::say(&text)?;
+    terminal::show(&sheets)?;
     Ok(0)
 }
 

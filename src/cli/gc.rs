@@ -3,7 +3,8 @@
 
 use super::{StoreArgument, find, refused, store, terminal};
 use crate::progress;
-use crate::report::page::{self, Tone, cell};
+use crate::report::format;
+use crate::report::sheet::{Sheet, plain};
 use crate::retention::{self, Kept, Reason};
 use crate::run::attempt;
 use crate::spec::limits;
@@ -50,7 +51,7 @@ pub fn gc(asked: &Asked, file: Option<&Path>, store: &StoreArgument) -> Result<u
     ];
     let bytes = collected.bytes() + work.bytes;
     let word = if asked.dry_run { "would be removed" } else { "removed" };
-    terminal::say(&format!("{}\n{}", kept(&counted), removed(word, &rows, bytes)))?;
+    terminal::show(&[Sheet::note(kept(&counted)), removed(word, &rows, bytes)])?;
     Ok(0)
 }
 
@@ -63,15 +64,15 @@ fn kept(counted: &[Reason]) -> String {
     let said: Vec<String> = said.map(|(count, word)| format!("{count} {word}")).collect();
     let said = if said.is_empty() { String::new() } else { format!(" ({})", said.join(", ")) };
     let (number, verb) = (counted.len(), if counted.len() == 1 { "run uses" } else { "runs use" });
-    format!("kept: what {number} {verb}{said}\n")
+    format!("kept: what {number} {verb}{said}")
 }
 
-fn removed(word: &str, rows: &[(&str, Tally)], bytes: u64) -> String {
+fn removed(word: &str, rows: &[(&str, Tally)], bytes: u64) -> Sheet {
     if rows.iter().all(|(_, tally)| tally.count == 0) {
-        return format!("nothing {word}\n");
+        return Sheet::note(format!("nothing {word}"));
     }
     let there = rows.iter().filter(|(_, tally)| tally.count > 0);
-    let mut table = store::tallies(&[word, "number", "free"], there);
-    table.add_row([cell("together", Tone::Plain), cell("", Tone::Plain), cell(page::bytes(bytes), Tone::Plain)]);
-    page::print(table)
+    let mut grid = store::tallies([word, "number", "free"], there);
+    grid.add([plain("together"), plain(""), plain(format::bytes(bytes))]);
+    grid.into()
 }

@@ -21,10 +21,10 @@ pub enum Format {
 pub fn graph(file: &Path, changes: &Changes, format: Format) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let plan = understand(file, &changes.all(), None)?;
-    terminal::say(&match format {
-        Format::Text => graph::text(&plan, terminal::page()),
-        Format::Dot => graph::dot(&plan),
-        Format::Mermaid => graph::mermaid(&plan),
-    })?;
+    match format {
+        Format::Text => terminal::show(&[graph::list(&plan)]),
+        Format::Dot => terminal::say(&graph::dot(&plan)),
+        Format::Mermaid => terminal::say(&graph::mermaid(&plan)),
+    }?;
     Ok(0)
 }

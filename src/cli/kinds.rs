@@ -2,8 +2,8 @@
 
 use super::{refused, terminal};
 use crate::gate;
-use crate::report::explain::flatten;
-use crate::report::page::{self, Page, Tone, cell};
+use crate::report::format;
+use crate::report::sheet::{Grid, Header, Sheet, Tone, cell, plain};
 use anyhow::Result;
 use serde_json::Map;
 use stages::kinds::KINDS;
@@ -11,39 +11,32 @@ use stages::stage::{Accepts, Direction, Gives, Kind, Port};
 use std::collections::BTreeSet;
 
 pub fn list(kind: Option<&str>) -> Result<u8> {
-    let page = terminal::page();
     let unknown = |name: &str| {
         let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
         refused(format!("there is no kind `{name}`: {}", stages::stage::did_you_mean(name, &names)))
     };
-    let text = match kind {
-        None => table(page),
-        Some(name) => describe(stages::kinds::kind(name).ok_or_else(|| unknown(name))?, page),
-    };
-    terminal::say(&text)?;
+    terminal::show(&match kind {
+        None => table(),
+        Some(name) => describe(stages::kinds::kind(name).ok_or_else(|| unknown(name))?),
+    })?;
     Ok(0)
 }
 
 pub fn list_gates() -> Result<u8> {
-    terminal::say(&gates(terminal::page()))?;
+    terminal::show(&gates())?;
     Ok(0)
 }
 
-fn table(page: Page) -> String {
-    let mut table = page::table(page, &["kind", "from", "gives", "what it does"]);
+fn table() -> Vec<Sheet> {
+    let mut grid =
+        Grid::new([Header::name("kind"), Header::text("from"), Header::name("gives"), Header::text("what it does")]);
     for kind in KINDS {
         let ports: Vec<String> = kind.ports.iter().map(short).collect();
         let ports = if kind.takes_any_port { "any".to_owned() } else { ports.join(", ") };
-        table.add_row([
-            cell(kind.name, Tone::Plain),
-            cell(ports, Tone::Plain),
-            cell(gives(kind.gives), Tone::Plain),
-            cell(kind.doc, Tone::Plain),
-        ]);
+        grid.add([plain(kind.name), plain(ports), plain(gives(kind.gives)), plain(kind.doc)]);
     }
-    page::keep_whole(&mut table, [0, 2]);
-    let hint = "\n`?` may be left out, `*` takes a list; `pipeline kinds KIND` has parameters and metrics\n";
-    format!("{}{hint}", page::print(table))
+    let hint = "`?` may be left out, `*` takes a list; `pipeline kinds KIND` has parameters and metrics";
+    vec![grid.into(), Sheet::note(hint)]
 }
 
 fn short(port: &Port) -> String {
@@ -66,27 +59,25 @@ fn gives(gives: Gives) -> &'static str {
 }
 
 /// The rule language: one table of its functions, from which the parser works as well.
-fn gates(page: Page) -> String {
-    let mut table = page::table(page, &["function", "what it is"]);
+fn gates() -> Vec<Sheet> {
+    let mut grid = Grid::new([Header::name("function"), Header::text("what it is")]);
     for function in gate::FUNCTIONS {
-        table.add_row([cell(function.signature, Tone::Plain), cell(function.doc, Tone::Plain)]);
+        grid.add([plain(function.signature), plain(function.doc)]);
     }
-    page::keep_whole(&mut table, [0]);
-    format!("{}\n{}", gate::GRAMMAR, page::print(table))
+    vec![Sheet::note(gate::GRAMMAR.trim_end()), grid.into()]
 }
 
-fn describe(kind: &Kind, page: Page) -> String {
-    let head = format!("{} (version {}): {}\n", kind.name, kind.version, kind.doc);
-    let mut sections = vec![head, ports(kind, page), parameters(kind, page), metrics(kind, page)];
-    sections.retain(|section| !section.is_empty());
-    sections.join("\n")
+fn describe(kind: &Kind) -> Vec<Sheet> {
+    let heading = format!("{} (version {}): {}", kind.name, kind.version, kind.doc);
+    vec![Sheet::heading(heading), ports(kind), parameters(kind).into(), metrics(kind)]
 }
 
-fn ports(kind: &Kind, page: Page) -> String {
+fn ports(kind: &Kind) -> Sheet {
     if kind.takes_any_port {
-        return "from: any ports, each a stage or a path\n".to_owned();
+        return Sheet::note("from: any ports, each a stage or a path");
     }
-    let mut table = page::table(page, &["from", "takes", "", "what it is"]);
+    let mut grid =
+        Grid::new([Header::name("from"), Header::name("takes"), Header::name(""), Header::text("what it is")]);
     for port in kind.ports {
         let takes = match port.accepts {
             Accepts::Model => "model",
@@ -103,20 +94,13 @@ fn ports(kind: &Kind, page: Page) -> String {
         if kind.incumbent == Some(port.name) {
             notes.push("the incumbent of a gate");
         }
-        table.add_row([
-            cell(port.name, Tone::Plain),
-            cell(takes, Tone::Plain),
-            cell(notes.join(", "), Tone::Quiet),
-            cell(port.doc, Tone::Plain),
-        ]);
+        grid.add([plain(port.name), plain(takes), cell(notes.join(", "), Tone::Quiet), plain(port.doc)]);
     }
-    page::keep_whole(&mut table, 0..3);
-    page::print(table)
+    grid.into()
 }
 
-fn parameters(kind: &Kind, page: Page) -> String {
-    let mut defaults = Vec::new();
-    flatten("", &(kind.defaults)(), &mut defaults);
+fn parameters(kind: &Kind) -> Grid {
+    let defaults = format::parameters(&(kind.defaults)());
     // What an empty block is refused for has no default.
     let required: BTreeSet<String> = match (kind.parse)(&Map::new()) {
         Ok(_) => BTreeSet::new(),
@@ -127,7 +111,7 @@ fn parameters(kind: &Kind, page: Page) -> String {
         .iter()
         .filter(|(path, _)| kind.parameter_docs.iter().copied().flatten().all(|(known, _)| known != path));
     let rows = documented.chain(others.map(|(path, _)| (path.clone(), "")));
-    let mut table = page::table(page, &["with", "default", "what it does"]);
+    let mut grid = Grid::new([Header::name("with"), Header::text("default"), Header::text("what it does")]);
     for (path, doc) in rows {
         let default = defaults.iter().find(|(known, _)| *known == path).map(|(_, value)| value.as_str());
         let (default, tone) = match default {
@@ -135,14 +119,17 @@ fn parameters(kind: &Kind, page: Page) -> String {
             None | Some("null") => ("–", Tone::Plain),
             Some(value) => (value, Tone::Plain),
         };
-        table.add_row([cell(path, Tone::Plain), cell(default, tone), cell(doc, Tone::Plain)]);
+        grid.add([plain(path), cell(default, tone), plain(doc)]);
     }
-    page::keep_whole(&mut table, [0]);
-    if table.is_empty() { String::new() } else { page::print(table) }
+    grid
 }
 
-fn metrics(kind: &Kind, page: Page) -> String {
-    let mut table = page::table(page, &["metric", "better is", "mean of", "what it is"]);
+fn metrics(kind: &Kind) -> Sheet {
+    if kind.takes_any_port {
+        return Sheet::note("metrics: those the stage declares, `metrics: {name: higher|lower|neutral}`");
+    }
+    let names = ["metric", "better is", "mean of"].map(Header::name);
+    let mut grid = Grid::new(names.into_iter().chain([Header::text("what it is")]));
     for metric in kind.metrics {
         let better = match metric.direction {
             Direction::Higher => "higher",
@@ -151,19 +138,7 @@ fn metrics(kind: &Kind, page: Page) -> String {
         };
         // The field of the items, which rules can ask for: `median(score)`.
         let field = kind.means.iter().find(|(name, _)| *name == metric.name).map_or("", |(_, field)| field);
-        table.add_row([
-            cell(metric.name, Tone::Plain),
-            cell(better, Tone::Plain),
-            cell(field, Tone::Plain),
-            cell(metric.doc, Tone::Plain),
-        ]);
+        grid.add([plain(metric.name), plain(better), plain(field), plain(metric.doc)]);
     }
-    page::keep_whole(&mut table, 0..3);
-    match () {
-        () if kind.takes_any_port => {
-            "metrics: those the stage declares, `metrics: {name: higher|lower|neutral}`\n".to_owned()
-        }
-        () if table.is_empty() => String::new(),
-        () => page::print(table),
-    }
+    grid.into()
 }

@@ -8,7 +8,7 @@ use super::{Which, refused, terminal};
 use crate::event::{Event, Outcome};
 use crate::progress;
 use crate::report::fold::{ActionRun, ActionState, StageRun};
-use crate::report::page::moment;
+use crate::report::format::moment;
 use crate::tail::tail;
 use anyhow::{Context, Result};
 use cache::{Content, Digest, Store};

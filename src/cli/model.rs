@@ -2,8 +2,8 @@
 
 use super::{refused, terminal};
 use crate::hub;
-use crate::report::explain::Facts;
-use crate::report::page;
+use crate::report::format::bytes;
+use crate::report::sheet::{Sheet, Tone};
 use crate::run::slots;
 use anyhow::{Context, Result};
 use formats::describe::{self, Description};
@@ -43,7 +43,7 @@ pub fn at_hand(model: &hub::Model, fetches: bool) -> Result<Option<hub::Snapshot
     let mut last = String::new();
     let mut progress = |file: &str, _: u64, total: u64| {
         if file != last {
-            terminal::remark(&format!("fetch {model}: {file}, {}\n", page::bytes(total)));
+            terminal::remark(&format!("fetch {model}: {file}, {}\n", bytes(total)));
             file.clone_into(&mut last);
         }
     };
@@ -55,8 +55,8 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
     let directory = directory(typed)?;
     let described = describe::describe(&directory).map_err(|error| refused(format!("{error:#}")))?;
     let device = device::open(choice).map_err(|error| refused(format!("{error:#}")))?;
-    let mut facts = Facts::new(terminal::page());
-    let mut say = |label: &str, value: String| facts.say(label, value, page::Tone::Plain);
+    let mut sheet = Sheet::default();
+    let mut say = |label: &str, value: String| sheet.say(label, value, Tone::Plain);
     let base = model_directory(&directory);
     say("model", base.display().to_string());
     let Description { config, summary, vocabulary, front, ends, has_template, adapter } = described;
@@ -75,7 +75,7 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
     let tied = if config.is_tied { ", head tied to the embedding" } else { "" };
     let dtypes: Vec<&str> = summary.dtypes.iter().map(String::as_str).collect();
     say("parameters", format!("{}{tied}", grouped(summary.parameters)));
-    say("weights", format!("{}, {}", dtypes.join(" and "), page::bytes(summary.bytes as u64)));
+    say("weights", format!("{}, {}", dtypes.join(" and "), bytes(summary.bytes as u64)));
     let begins = if front.is_empty() { "nothing".to_owned() } else { front.join(" ") };
     say("tokenizer", format!("{vocabulary} tokens (the model has {}); before a prompt: {begins}", config.vocabulary));
     let ends = if ends.is_empty() { "none: set `stop_token`".to_owned() } else { ends.join(" ") };
@@ -90,18 +90,18 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
         say("adapter", text);
     }
     let has = slots::memory("MemAvailable")
-        .map_or(String::new(), |bytes| format!("; this machine has {} free", page::bytes(bytes)));
+        .map_or(String::new(), |free| format!("; this machine has {} free", bytes(free)));
     say("device", format!("{}{has}", device::class(&device)));
     for (kind, what, memory) in kinds::needs(&config, dtype, &device) {
         let parts = format!(
             "base {}, adapters {}, activations {}",
-            page::bytes(memory.base),
-            page::bytes(memory.adapters),
-            page::bytes(memory.activations)
+            bytes(memory.base),
+            bytes(memory.adapters),
+            bytes(memory.activations)
         );
-        say(&format!("memory of {kind}"), format!("about {} with {what} ({parts})", page::bytes(memory.total())));
+        say(&format!("memory of {kind}"), format!("about {} with {what} ({parts})", bytes(memory.total())));
     }
-    terminal::say(&facts.print())?;
+    terminal::show(&[sheet])?;
     Ok(0)
 }
 

@@ -6,7 +6,9 @@ use crate::canonical::Canonical;
 use crate::event::Event;
 use crate::plan::Resources;
 use crate::plan::selection;
-use crate::report::{self, fold};
+use crate::report::fold;
+use crate::report::sheet::Sheet;
+use crate::report;
 use crate::run::{Means, slots};
 use crate::spec::limits;
 use crate::{approvals, progress, run};
@@ -70,15 +72,17 @@ pub fn walk(asked: &Asked, selected: &selection::Asked, means: Option<&Means>, j
         let mut changes = Vec::new();
         run.options = asked.store.typed();
         if means.is_none() {
-            let would_run = run.stages.iter().filter(|stage| report::would_run(stage));
+            let would_run = run.stages.iter().filter(|stage| stage.would_run());
             run.lasted = find::lasted(&options.store, &plan.name, would_run.map(|stage| stage.head.name.as_str()))?;
             let before = find::runs(&options.store, &plan.name)?.next();
             changes = before.map(|before| report::gate::changes(&before, &run)).unwrap_or_default();
         }
-        terminal::say(&report::report(&run, false, terminal::page()))?;
+        let mut sheets = report::report(&run, false);
         if !changes.is_empty() {
-            terminal::say(&format!("\nsince the last run:\n{}\n", changes.join("\n")))?;
+            let (heading, note) = ("since the last run:".to_owned(), changes.join("\n"));
+            sheets.push(Sheet { heading, note, ..Sheet::default() });
         }
+        terminal::show(&sheets)?;
         gates::lapsed(&run, &approvals).iter().for_each(|note| terminal::remark(note));
         std::mem::forget(run);
     }

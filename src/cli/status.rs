@@ -3,6 +3,7 @@
 use super::find::Found;
 use super::{Which, terminal};
 use crate::progress;
+use crate::report::sheet::Sheet;
 use crate::report::{self, json};
 use anyhow::Result;
 use std::path::Path;
@@ -11,9 +12,12 @@ pub fn status(file: Option<&Path>, which: &Which, is_json: bool) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let Found { mut run, is_alive, .. } = which.find(file)?;
     run.options = which.store.typed();
-    terminal::say(&match is_json {
-        true => json::document(&run, is_alive),
-        false => format!("{}\n{}", report::heading(&run), report::report(&run, is_alive, terminal::page())),
-    })?;
+    if is_json {
+        terminal::say(&json::document(&run, is_alive))?;
+    } else {
+        let mut sheets = vec![Sheet::heading(report::heading(&run))];
+        sheets.extend(report::report(&run, is_alive));
+        terminal::show(&sheets)?;
+    }
     Ok(0)
 }

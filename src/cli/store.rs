@@ -6,11 +6,11 @@ use super::gates::stage_of;
 use super::{StoreArgument, Which, refused, terminal};
 use crate::journal;
 use crate::progress;
-use crate::report::page::{self, Tone, cell};
+use crate::report::format;
+use crate::report::sheet::{Grid, Header, plain};
 use crate::retention;
 use anyhow::{Context, Result};
 use cache::{Commit, Digest, Store, Tally};
-use comfy_table::Table;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::Path;
@@ -38,7 +38,7 @@ pub fn verify(repair: bool, file: Option<&Path>, store: &StoreArgument) -> Resul
     if !verified.moved.is_empty() {
         text += &format!("{} moved to {}\n", files(verified.moved.len()), root.join("store/v1/quarantine").display());
     }
-    let (number, bytes) = (files(verified.checked.count as usize), page::bytes(verified.checked.bytes));
+    let (number, bytes) = (files(verified.checked.count as usize), format::bytes(verified.checked.bytes));
     text += &match (verified.faults.is_empty(), repair) {
         (true, _) => format!("{number}, {bytes}: all are what their names say\n"),
         (false, true) => format!("{number}, {bytes} looked at\n"),
@@ -67,19 +67,18 @@ pub fn usage(file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
         ("quarantine", usage.quarantine),
         ("drafts", usage.drafts),
     ];
-    let table = tallies(&[&root.display().to_string(), "number", "size"], &rows);
-    terminal::say(&page::print(table))?;
+    terminal::show(&[tallies([&root.display().to_string(), "number", "size"], &rows).into()])?;
     Ok(0)
 }
 
 /// A row for each sort of thing: how many there are, and how large they are together.
-pub fn tallies<'a>(head: &[&str; 3], rows: impl IntoIterator<Item = &'a (&'a str, Tally)>) -> Table {
-    let mut table = page::table(terminal::page(), head);
+pub fn tallies<'a>(titles: [&str; 3], rows: impl IntoIterator<Item = &'a (&'a str, Tally)>) -> Grid {
+    let [name, count, size] = titles;
+    let mut grid = Grid::new([Header::text(name), Header::number(count), Header::number(size)]);
     for (name, Tally { count, bytes }) in rows {
-        table.add_row([cell(name, Tone::Plain), cell(count, Tone::Plain), cell(page::bytes(*bytes), Tone::Plain)]);
+        grid.add([plain(name), plain(count), plain(format::bytes(*bytes))]);
     }
-    page::align_right(&mut table, 1..3);
-    table
+    grid
 }
 
 /// The result of one stage with all it consists of, as one file.
@@ -101,7 +100,7 @@ pub fn export(stage: &str, out: &Path, file: Option<&Path>, which: &Which) -> Re
         _ => refused(format!("create {}: {}", out.display(), error.error)),
     })?;
     let parts = if actions.len() == 1 { String::new() } else { format!(", {} measurements", actions.len()) };
-    terminal::say(&format!("{}: `{stage}` of {}{parts}, {}\n", out.display(), found.run.name, page::bytes(bytes)))?;
+    terminal::say(&format!("{}: `{stage}` of {}{parts}, {}\n", out.display(), found.run.name, format::bytes(bytes)))?;
     Ok(0)
 }
 
@@ -134,7 +133,7 @@ pub fn import(archive: &Path, file: Option<&Path>, store: &StoreArgument) -> Res
     if other > 0 {
         said.push(format!("{other} with another result than here, which stays (theirs is noted beside it)"));
     }
-    let (said, bytes) = (said.join(", "), page::bytes(imported.blobs.bytes));
+    let (said, bytes) = (said.join(", "), format::bytes(imported.blobs.bytes));
     terminal::say(&format!("{} into {}: results: {said}; {bytes} of new files\n", archive.display(), root.display()))?;
     Ok(0)
 }

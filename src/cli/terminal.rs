@@ -1,12 +1,13 @@
 //! Stdout and stderr as they are here and now: width, colour, and readers who leave early.
 
-use crate::report::page::Page;
+use crate::report::page::{self, Page};
+use crate::report::sheet::Sheet;
 use anyhow::{Context, Result};
 use std::io::{ErrorKind, IsTerminal, Write};
 
 /// The page on stdout. Where no terminal says otherwise it is as wide as the widest table likes to be.
-pub fn page() -> Page {
-    let width = comfy_table::Table::new().width().unwrap_or(120).clamp(80, 120);
+fn page() -> Page {
+    let width = page::terminal_width().unwrap_or(120).clamp(80, 120);
     Page { width, has_color: std::io::stdout().is_terminal() && takes_color() }
 }
 
@@ -17,6 +18,11 @@ pub fn stderr_has_color() -> bool {
 /// <https://no-color.org>
 fn takes_color() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Prints sections of a report on stdout; `false` as of [`say`].
+pub fn show(sheets: &[Sheet]) -> Result<bool> {
+    say(&page::print(sheets, page()))
 }
 
 /// Prints on stdout; `false` when nobody reads any more, which is no error.

@@ -28,7 +28,7 @@ pub fn watch(file: Option<&Path>, which: &Which) -> Result<u8> {
             which.store.typed()
         )));
     };
-    terminal::remark(&report::heading(&found.run));
+    terminal::remark(&format!("{}\n", report::heading(&found.run)));
     let mut journal = follow(&found.journal);
     let mut events = Vec::new();
     // Progress is not in the journal; each attempt has it in a file of its own.
@@ -62,6 +62,6 @@ pub fn watch(file: Option<&Path>, which: &Which) -> Result<u8> {
     drop(progress);
     let Some(mut run) = fold::fold(&events) else { return Ok(1) };
     run.options = which.store.typed();
-    terminal::say(&report::report(&run, false, terminal::page()))?;
+    terminal::show(&report::report(&run, false))?;
     Ok(run.finish.map_or(1, |finish| finish.exit))
 }

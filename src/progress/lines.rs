@@ -3,7 +3,7 @@
 
 use super::{lasting_line, title};
 use crate::event::Event;
-use crate::report::page::duration;
+use crate::report::format::duration;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

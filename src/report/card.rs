@@ -1,9 +1,8 @@
 //! The model card of an exported model: what was trained on what, by which settings, and what the gates said. A pure
 //! fold of a run; knows nothing of files.
 
-use super::explain::flatten;
 use super::fold::{ActionState, Run, StageRun};
-use super::page::{moment, number};
+use super::format::{self, moment, number};
 use crate::event::Outcome;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -150,10 +149,7 @@ fn story(stage: &StageRun) -> String {
     if let Some(seed) = value.get("seed") {
         line("seed", seed.to_string());
     }
-    let mut parameters = Vec::new();
-    if let Some(given) = value.get("parameters") {
-        flatten("", given, &mut parameters);
-    }
+    let parameters = value.get("parameters").map(format::parameters).unwrap_or_default();
     let parameters: Vec<String> = parameters.into_iter().map(|(name, value)| format!("`{name}: {value}`")).collect();
     line("with", parameters.join(", "));
     if let ActionState::Finished { device: Some(device), .. } = &action.state {

@@ -1,9 +1,9 @@
 //! Why a stage has other inputs in one run than in another, followed upstream to what was changed: a parameter, a file,
 //! a version, a gate. Knows two runs and nothing of journals, plans or the store.
 
-use super::explain::short;
 use super::fold::{ActionRun, Run, StageRun};
-use super::page::Tone;
+use super::format::short;
+use super::sheet::Tone;
 use crate::action::{differences, input_of};
 use crate::event::Outcome;
 use std::collections::BTreeSet;

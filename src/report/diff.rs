@@ -2,10 +2,10 @@
 //! where they come from.
 
 use super::cause::trail;
-use super::explain::{Facts, short};
 use super::fold::{Run, StageRun};
+use super::format::{moment, number, short};
 use super::json::word;
-use super::page::{self, Page, Tone, cell, moment, number};
+use super::sheet::{Grid, Header, Sheet, Tone, cell, plain};
 use super::stages;
 use crate::action::differences;
 use crate::event::{Decision, Metrics, Outcome, Verdict};
@@ -205,32 +205,29 @@ pub fn json(diff: &Diff) -> String {
     text
 }
 
-pub fn text(diff: &Diff, page: Page) -> String {
-    let mut sections = vec![heading(diff, page), overrides(diff, page), causes(diff, page), table(diff, page)];
-    sections.extend([gates(diff, page), last_line(diff)]);
-    sections.retain(|section| !section.is_empty());
-    sections.join("\n")
+pub fn sheets(diff: &Diff) -> Vec<Sheet> {
+    vec![heading(diff), overrides(diff), causes(diff), table(diff).into(), gates(diff), last_line(diff)]
 }
 
-fn heading(diff: &Diff, page: Page) -> String {
-    let mut facts = Facts::new(page);
+fn heading(diff: &Diff) -> Sheet {
+    let mut sheet = Sheet::default();
     for (label, run) in [("old", &diff.old), ("new", &diff.new)] {
-        facts.say(label, format!("{}, {} ({})", run.run, moment(&run.at), run.file), Tone::Plain);
+        sheet.say(label, format!("{}, {} ({})", run.run, moment(&run.at), run.file), Tone::Plain);
     }
-    facts.print()
+    sheet
 }
 
-fn overrides(diff: &Diff, page: Page) -> String {
-    let mut facts = Facts::new(page);
+fn overrides(diff: &Diff) -> Sheet {
+    let mut sheet = Sheet::default();
     for (label, sets) in [("only the old", &diff.overrides.old), ("only the new", &diff.overrides.new)] {
-        sets.iter().for_each(|set| facts.say(label, format!("--set {set}"), Tone::Plain));
+        sets.iter().for_each(|set| sheet.say(label, format!("--set {set}"), Tone::Plain));
     }
-    facts.print()
+    sheet
 }
 
 /// What is new about the work of each stage, and how it ended otherwise.
-fn causes(diff: &Diff, page: Page) -> String {
-    let mut facts = Facts::new(page);
+fn causes(diff: &Diff) -> Sheet {
+    let mut sheet = Sheet::default();
     for stage in &diff.stages {
         let mut lines = stage.because.clone();
         lines.extend(stage.outcome.as_ref().map(|outcome| format!("{} -> {}", outcome.old, outcome.new)));
@@ -239,13 +236,15 @@ fn causes(diff: &Diff, page: Page) -> String {
         {
             lines.push(format!("the same work, another output: {} -> {}", short(old), short(new)));
         }
-        facts.list(&format!("{} ({})", stage.name, stage.kind), lines);
+        sheet.list(&format!("{} ({})", stage.name, stage.kind), lines);
     }
-    facts.print()
+    sheet
 }
 
-fn table(diff: &Diff, page: Page) -> String {
-    let mut table = page::table(page, &["stage", "metric", "old", "new", "change", ""]);
+fn table(diff: &Diff) -> Grid {
+    let names = ["stage", "metric"].map(Header::name);
+    let numbers = ["old", "new", "change"].map(Header::number);
+    let mut grid = Grid::new(names.into_iter().chain(numbers).chain([Header::name("")]));
     for stage in &diff.stages {
         for (row, metric) in stage.metrics.iter().enumerate() {
             let [old, new] = &metric.shown;
@@ -257,23 +256,21 @@ fn table(diff: &Diff, page: Page) -> String {
                 Some(_) => Tone::Bad,
                 None => Tone::Plain,
             };
-            table.add_row([
-                cell(if row == 0 { stage.name.as_str() } else { "" }, Tone::Plain),
-                cell(&metric.name, Tone::Plain),
-                cell(old, Tone::Plain),
-                cell(new, Tone::Plain),
+            grid.add([
+                plain(if row == 0 { stage.name.as_str() } else { "" }),
+                plain(&metric.name),
+                plain(old),
+                plain(new),
                 cell(change, tone),
                 cell(metric.judged.unwrap_or_default(), tone),
             ]);
         }
     }
-    page::align_right(&mut table, 2..5);
-    page::keep_whole(&mut table, 0..6);
-    if table.is_empty() { String::new() } else { page::print(table) }
+    grid
 }
 
-fn gates(diff: &Diff, page: Page) -> String {
-    let mut facts = Facts::new(page);
+fn gates(diff: &Diff) -> Sheet {
+    let mut sheet = Sheet::default();
     for stage in &diff.stages {
         let Some(Two { old, new }) = &stage.gate else { continue };
         let mut lines = Vec::new();
@@ -292,25 +289,26 @@ fn gates(diff: &Diff, page: Page) -> String {
             lines.extend(old.iter().filter(|rule| !new.contains(rule)).map(|rule| format!("no longer: {rule}")));
             lines.extend(new.iter().filter(|rule| !old.contains(rule)).map(|rule| format!("now: {rule}")));
         }
-        facts.list(&format!("gate of {}", stage.name), lines);
+        sheet.list(&format!("gate of {}", stage.name), lines);
     }
-    facts.print()
+    sheet
 }
 
-fn last_line(diff: &Diff) -> String {
-    let mut text = String::new();
+fn last_line(diff: &Diff) -> Sheet {
+    let mut lines = Vec::new();
     for (label, names) in [("old", &diff.only.old), ("new", &diff.only.new)] {
         if !names.is_empty() {
-            text += &format!("only in the {label} run: {}\n", names.join(", "));
+            lines.push(format!("only in the {label} run: {}", names.join(", ")));
         }
     }
     let count = |number: usize| format!("{number} {}", if number == 1 { "stage" } else { "stages" });
-    text + &match (diff.stages.len(), diff.unchanged) {
-        (0, unchanged) => format!("no difference in {}\n", count(unchanged)),
+    lines.push(match (diff.stages.len(), diff.unchanged) {
+        (0, unchanged) => format!("no difference in {}", count(unchanged)),
         (changed, unchanged) => {
-            format!("{} differ{}, {unchanged} unchanged\n", count(changed), if changed == 1 { "s" } else { "" })
+            format!("{} differ{}, {unchanged} unchanged", count(changed), if changed == 1 { "s" } else { "" })
         }
-    }
+    });
+    Sheet::note(lines.join("\n"))
 }
 
 #[cfg(test)]

@@ -119,6 +119,11 @@ impl Run {
         self.stages.iter().find(|stage| stage.head.name == name)
     }
 
+    /// How many seconds a stage that would run took when it last did.
+    pub fn last_time(&self, stage: &StageRun) -> Option<f64> {
+        stage.would_run().then(|| self.lasted.get(&stage.head.name).copied()).flatten()
+    }
+
     fn study_mut(&mut self, eval: &str) -> &mut Study {
         let at = self.studies.iter().position(|study| study.eval == eval).unwrap_or_else(|| {
             self.studies.push(Study {
@@ -167,6 +172,14 @@ impl Run {
 }
 
 impl StageRun {
+    pub fn was_executed(&self) -> bool {
+        self.outcome.as_ref().is_some_and(|outcome| outcome.executed_in().is_some())
+    }
+
+    pub fn would_run(&self) -> bool {
+        matches!(self.outcome, Some(Outcome::WouldRun { .. }))
+    }
+
     fn add(&mut self, event: &Event) {
         match event {
             Event::Hit { part, key, action, .. } => self.put(part, key, action, ActionState::Hit),

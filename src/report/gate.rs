@@ -1,34 +1,37 @@
 //! Gates by themselves: what one saw, what another rule would say, and what changes between two runs. Knows nothing of
 //! the store.
 
-use super::explain::{Facts, short, verdict};
+use super::explain::verdict;
 use super::fold::{Run, StageRun};
-use super::page::{self, Page, Tone, cell, duration, number};
+use super::format::{duration, number, short};
+use super::sheet::{Grid, Header, Sheet, TOGETHER, Tone, cell, plain};
 use super::stages;
 use crate::event::{Decision, Evidence, Outcome, RuleVerdict, Seen, Verdict};
 
 /// `gate show`: the decision, and every number that was put in.
-pub fn show(stage: &StageRun, page: Page) -> String {
-    let Some(said) = &stage.verdict else { return String::new() };
-    let mut facts = Facts::new(page);
-    facts.say("question", &said.evidence.question, Tone::Quiet);
-    format!("{}\n{}\n{}", verdict(stage, page), saw(&said.evidence, page), facts.print())
+pub fn show(stage: &StageRun) -> Vec<Sheet> {
+    let Some(verdict_of_stage) = &stage.verdict else { return Vec::new() };
+    let evidence = &verdict_of_stage.evidence;
+    let mut question = Sheet::default();
+    question.say("question", &evidence.question, Tone::Quiet);
+    vec![verdict(stage), saw(evidence).into(), question]
 }
 
 /// The artifacts a gate compared, their contents and what was measured of each.
-fn saw(evidence: &Evidence, page: Page) -> String {
-    let mut table = page::table(page, &["saw", "artifact", "content", "measured"]);
+fn saw(evidence: &Evidence) -> Grid {
+    let mut grid =
+        Grid::new([Header::name("saw"), Header::name("artifact"), Header::name("content"), Header::text("measured")]);
     let mut add = |role: &str, seen: &Seen, tone: Tone| {
         let own = seen.metrics.iter().map(|(name, value)| format!("{name} {}", number(*value)));
         let judged = seen.judged.iter().flat_map(|(judge, by)| {
             by.metrics.iter().map(move |(name, value)| format!("{judge}.{name} {}", number(*value)))
         });
-        let measured = own.chain(judged).map(|text| text.replace(' ', &page::TOGETHER.to_string()));
-        table.add_row([
-            cell(role, Tone::Plain),
+        let measured = own.chain(judged).map(|text| text.replace(' ', &TOGETHER.to_string()));
+        grid.add([
+            plain(role),
             cell(&seen.label, tone),
             cell(short(&seen.content.to_string()), Tone::Quiet),
-            cell(measured.collect::<Vec<_>>().join(" "), Tone::Plain),
+            plain(measured.collect::<Vec<_>>().join(" ")),
         ]);
     };
     for (at, seen) in evidence.candidates.iter().enumerate() {
@@ -39,8 +42,7 @@ fn saw(evidence: &Evidence, page: Page) -> String {
     }
     evidence.incumbent.iter().for_each(|seen| add("incumbent", seen, Tone::Plain));
     evidence.stages.iter().for_each(|(name, seen)| add(name, seen, Tone::Plain));
-    page::keep_whole(&mut table, 0..3);
-    page::print(table)
+    grid
 }
 
 /// What a rule would have said of one run's measurements.
@@ -53,8 +55,13 @@ pub struct Supposed {
 }
 
 /// Runs that saw the same are one row.
-pub fn supposed(rows: &[Supposed], page: Page) -> String {
-    let mut table = page::table(page, &["run", "it said", "it would say", "because"]);
+pub fn supposed(rows: &[Supposed]) -> Grid {
+    let mut grid = Grid::new([
+        Header::name("run"),
+        Header::name("it said"),
+        Header::name("it would say"),
+        Header::text("because"),
+    ]);
     for row in rows {
         let (then, then_tone) = row.then.map_or(("–", Tone::Quiet), stages::decision);
         let (now, tone, because) = match &row.now {
@@ -64,15 +71,9 @@ pub fn supposed(rows: &[Supposed], page: Page) -> String {
             }
             Err(reason) => ("–", Tone::Quiet, reason.as_str()),
         };
-        table.add_row([
-            cell(&row.run, Tone::Plain),
-            cell(then, then_tone),
-            cell(now, tone),
-            cell(because, Tone::Plain),
-        ]);
+        grid.add([plain(&row.run), cell(then, then_tone), cell(now, tone), plain(because)]);
     }
-    page::keep_whole(&mut table, 0..3);
-    page::print(table)
+    grid
 }
 
 /// Decision and numbers of the required rules, and of the choice.
@@ -97,22 +98,22 @@ pub fn changes(before: &Run, after: &Run) -> Vec<String> {
 }
 
 /// What would run in `after` that would not in `before`, with how long each took last time.
-pub fn cost(before: &Run, after: &Run) -> String {
-    let would_run = |run: &Run, name: &str| run.stage(name).is_some_and(super::would_run);
+pub fn cost(before: &Run, after: &Run) -> Vec<String> {
+    let would_run = |run: &Run, name: &str| run.stage(name).is_some_and(StageRun::would_run);
     let names = after.stages.iter().map(|stage| stage.head.name.as_str());
     let again: Vec<&str> = names.filter(|name| would_run(after, name) && !would_run(before, name)).collect();
     let lasted = |name: &&str| match after.lasted.get(*name) {
         Some(seconds) => format!("{name} ({} last time)", duration(*seconds)),
         None => format!("{name} (never ran)"),
     };
-    let mut text = match again.is_empty() {
-        true => "Nothing would have to run again.\n".to_owned(),
+    let mut lines = vec![match again.is_empty() {
+        true => "Nothing would have to run again.".to_owned(),
         false => {
             let total: f64 = again.iter().filter_map(|name| after.lasted.get(*name)).sum();
             let each: Vec<String> = again.iter().map(lasted).collect();
-            format!("These would run again: {}; together about {}.\n", each.join(", "), duration(total))
+            format!("These would run again: {}; together about {}.", each.join(", "), duration(total))
         }
-    };
+    }];
     let newly = |is: fn(&Outcome) -> bool| {
         let is_so = |run: &Run, name: &str| run.stage(name).and_then(|stage| stage.outcome.as_ref()).is_some_and(is);
         let names = after.stages.iter().map(|stage| stage.head.name.as_str());
@@ -126,8 +127,8 @@ pub fn cost(before: &Run, after: &Run) -> String {
     ] {
         let names = newly(is);
         if !names.is_empty() {
-            text += &format!("{names} {what}.\n");
+            lines.push(format!("{names} {what}."));
         }
     }
-    text
+    lines
 }

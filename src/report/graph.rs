@@ -1,6 +1,6 @@
 //! The graph of a plan: for a person as a list, for `dot` and Mermaid as a drawing. Knows nothing of what was run.
 
-use super::page::{self, Page, Tone, cell};
+use super::sheet::{Grid, Header, Sheet, TOGETHER, Tone, cell, plain};
 use crate::plan::{Gate, OnFail, Plan, Source, Stage};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -61,23 +61,23 @@ fn paths(edges: &[Edge]) -> Vec<&str> {
 }
 
 /// One stage a line, each behind all it needs.
-pub fn text(plan: &Plan, page: Page) -> String {
-    let mut table = page::table(page, &["stage", "kind", "from", "gate"]);
+pub fn list(plan: &Plan) -> Sheet {
+    let mut grid =
+        Grid::new([Header::name("stage"), Header::name("kind"), Header::text("from"), Header::text("gate")]);
     for stage in &plan.stages {
         let from = stage.inputs.iter().map(|input| {
-            let sources = plan.sources(input).join(",\u{a0}");
-            format!("{}:{}{sources}", input.port, page::TOGETHER)
+            let sources = plan.sources(input).join(&format!(",{TOGETHER}"));
+            format!("{}:{TOGETHER}{sources}", input.port)
         });
         let from: Vec<String> = from.collect();
-        table.add_row([
-            cell(&stage.name, Tone::Plain),
+        grid.add([
+            plain(&stage.name),
             cell(stage.kind.name, Tone::Quiet),
-            cell(if from.is_empty() { String::new() } else { format!("<- {}", from.join("; ")) }, Tone::Plain),
-            cell(stage.gate.as_ref().map_or(String::new(), |gate| gate_text(plan, stage, gate)), Tone::Plain),
+            plain(if from.is_empty() { String::new() } else { format!("<- {}", from.join("; ")) }),
+            plain(stage.gate.as_ref().map_or(String::new(), |gate| gate_text(plan, stage, gate))),
         ]);
     }
-    page::keep_whole(&mut table, 0..2);
-    page::print(table)
+    grid.into()
 }
 
 /// `judged by eval; mean_score > incumbent.mean_score; else keep`.

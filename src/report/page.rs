@@ -1,7 +1,8 @@
-//! The look of the report: tables, numbers and durations. Knows nothing of events.
+//! Sheets as text for a terminal. Nothing else names the crate that sets tables.
 
+use super::sheet::{Cell, Entry, Grid, Header, MAY_BREAK, Series, Sheet, TOGETHER, Tone, Width};
 use comfy_table::presets::NOTHING;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, LineStyle, Table};
+use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, LineStyle, Table};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Where text is printed.
@@ -12,36 +13,150 @@ pub struct Page {
     pub has_color: bool,
 }
 
-impl Page {
-    /// How many columns of `each` cells stand beside one of `first`; at least one does.
-    pub fn columns(self, first: usize, each: usize) -> usize {
-        (usize::from(self.width).saturating_sub(first) / each).max(1)
-    }
-}
-
-/// What a cell says about what it holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
-    Plain,
-    Quiet,
-    Good,
-    Doubtful,
-    Bad,
+/// The width of the terminal at stdout, if there is one.
+pub fn terminal_width() -> Option<u16> {
+    Table::new().width()
 }
 
 /// Terminal cells between two columns.
 const GAP: u16 = 2;
 
-/// A table with a ruled head.
-pub fn table(page: Page, head: &[&str]) -> Table {
-    let mut table = bare_table(page);
-    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─')));
-    table.set_header(head.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+/// Terminal cells that a number takes beside columns that share the page, with its gap.
+const NUMBER: usize = 9;
+
+/// Terminal cells below which no shared column falls.
+const NARROWEST: usize = 12;
+
+/// Terminal cells of the first column of a grid that is split, and of each other one: a content is the longest of them.
+const FIRST: usize = 20;
+const OTHER: usize = 19;
+
+/// Terminal cells of a bar over the whole range of its series.
+const BAR: f64 = 25.0;
+
+/// The sheets that say something, an empty line between them.
+pub fn print(sheets: &[Sheet], page: Page) -> String {
+    let texts = sheets.iter().filter(|sheet| !sheet.is_empty()).map(|sheet| sheet_text(sheet, page));
+    texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn sheet_text(sheet: &Sheet, page: Page) -> String {
+    let line = |text: &str| if text.is_empty() { String::new() } else { format!("{text}\n") };
+    let parts = [entries_text(&sheet.entries, page), grid_text(&sheet.grid, page)];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{}{}{}", line(&sheet.heading), parts.join("\n"), line(&sheet.note))
+}
+
+fn entries_text(entries: &[Entry], page: Page) -> String {
+    let mut table = empty_table(page);
+    for entry in entries {
+        table.add_row([styled(&entry.label.text, entry.label.tone), styled(&entry.value.text, entry.value.tone)]);
+    }
+    constrain(&mut table, 0, ColumnConstraint::ContentWidth);
+    if table.is_empty() { String::new() } else { lines(table) }
+}
+
+fn grid_text(grid: &Grid, page: Page) -> String {
+    if grid.headers.is_empty() {
+        return String::new();
+    }
+    if !grid.may_split {
+        return lines(fitted(grid, page));
+    }
+    let room = (usize::from(page.width).saturating_sub(FIRST) / OTHER).max(1);
+    let others: Vec<usize> = (1..grid.headers.len()).collect();
+    let groups = others.chunks(room).map(|group| {
+        let columns: Vec<usize> = std::iter::once(0).chain(group.iter().copied()).collect();
+        let group = Grid {
+            headers: columns.iter().map(|at| grid.headers[*at].clone()).collect(),
+            rows: grid.rows.iter().map(|row| columns.iter().map(|at| row[*at].clone()).collect()).collect(),
+            ..Grid::default()
+        };
+        lines(fitted(&group, page))
+    });
+    groups.collect::<Vec<_>>().join("\n")
+}
+
+/// The grid with its names in one piece where the page is wide enough, else broken where they may be.
+fn fitted(grid: &Grid, page: Page) -> Table {
+    let whole = set(grid, page, false);
+    let width: u16 = whole.column_max_content_widths().iter().map(|width| width + GAP).sum();
+    let texts = grid.rows.iter().flatten().map(|cell| &cell.text).chain(grid.headers.iter().map(|header| &header.title));
+    match width > page.width && texts.into_iter().any(|text| text.contains(MAY_BREAK)) {
+        true => set(grid, page, true),
+        false => whole,
+    }
+}
+
+fn set(grid: &Grid, page: Page, breaks_names: bool) -> Table {
+    let mut table = empty_table(page);
+    let whole_names = |text: &str| match breaks_names {
+        true => text.replace(&format!(" {MAY_BREAK}"), "\n").replace(MAY_BREAK, "\n"),
+        false => text.replace(MAY_BREAK, ""),
+    };
+    let titles = grid.headers.iter().map(|header| &header.title).chain(grid.series.iter().map(|series| &series.title));
+    let titles: Vec<String> = titles.map(|title| whole_names(title)).collect();
+    if titles.iter().any(|title| !title.is_empty()) {
+        table.load_style(NOTHING.header_separator(LineStyle::none().fill('─')));
+        table.set_header(titles.iter().map(|title| comfy_table::Cell::new(title).add_attribute(Attribute::Bold)));
+    }
+    let share = share(&grid.headers, page);
+    for (at, row) in grid.rows.iter().enumerate() {
+        let cells = grid.headers.iter().zip(row).map(|(header, Cell { text, tone })| {
+            let text = whole_names(text);
+            styled(
+                &match header.width {
+                    Width::AtMost(width) => fold(&text, width),
+                    Width::Share => fold(&text, share),
+                    Width::Free | Width::Whole | Width::Exactly(_) => text,
+                },
+                *tone,
+            )
+        });
+        let bar = grid.series.iter().map(|series| styled(&bar(series, at), Tone::Plain));
+        table.add_row(cells.chain(bar));
+    }
+    for (at, header) in grid.headers.iter().enumerate() {
+        if let Some(column) = table.column_mut(at).filter(|_| header.is_number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        match header.width {
+            Width::Whole => constrain(&mut table, at, ColumnConstraint::ContentWidth),
+            Width::Exactly(width) => {
+                constrain(&mut table, at, ColumnConstraint::Absolute(comfy_table::Width::Fixed(width + GAP)));
+            }
+            Width::Free | Width::AtMost(_) | Width::Share => {}
+        }
+    }
+    if grid.series.is_some() {
+        constrain(&mut table, grid.headers.len(), ColumnConstraint::ContentWidth);
+    }
     table
 }
 
-/// Columns without lines or a head.
-pub fn bare_table(page: Page) -> Table {
+/// Terminal cells of each column that takes a share.
+fn share(headers: &[Header], page: Page) -> usize {
+    let sharing = headers.iter().filter(|header| header.width == Width::Share).count();
+    let room = usize::from(page.width).saturating_sub(NUMBER * (headers.len() - sharing));
+    (room / sharing.max(1)).saturating_sub(usize::from(GAP)).max(NARROWEST)
+}
+
+/// A row of a series: `#` up to its value, and `|` where its mark is.
+fn bar(series: &Series, row: usize) -> String {
+    let [low, high] = series.range;
+    let Some([mark, end]) = series.points.get(row) else { return String::new() };
+    let place = |value: &f64| ((value - low).max(0.0) / (high - low) * BAR).round() as usize;
+    let (mark, end) = (place(mark), place(end));
+    let letter = |at: usize| match at {
+        at if at == mark => '|',
+        at if at < end => '#',
+        _ => ' ',
+    };
+    let bar: String = (0..=end.max(mark)).map(letter).collect();
+    bar.trim_end().to_owned()
+}
+
+fn empty_table(page: Page) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_width(page.width).set_content_arrangement(ContentArrangement::Dynamic);
     if page.has_color {
@@ -52,44 +167,14 @@ pub fn bare_table(page: Page) -> Table {
     table
 }
 
-/// How wide the table is when no cell is broken.
-pub fn natural_width(table: &Table) -> u16 {
-    table.column_max_content_widths().iter().map(|width| width + GAP).sum()
-}
-
-/// Takes out the columns in which no row says anything, and closes the gaps between the others.
-fn tidy(table: &mut Table) {
-    for at in 0..table.column_count() {
-        let is_empty = table.column_cells_iter(at).all(|cell| cell.is_none_or(|cell| cell.content().is_empty()));
-        if let Some(column) = table.column_mut(at) {
-            column.set_padding((0, GAP));
-            if is_empty {
-                column.set_constraint(ColumnConstraint::Hidden);
-            }
-        }
+fn constrain(table: &mut Table, column: usize, constraint: ColumnConstraint) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_constraint(constraint);
     }
 }
 
-/// Numbers stand to the right.
-pub fn align_right(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
-    for column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-}
-
-/// Columns that are never broken over lines: names and numbers.
-pub fn keep_whole(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
-    for column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-}
-
-pub fn cell(text: impl ToString, tone: Tone) -> Cell {
-    let cell = Cell::new(text);
+fn styled(text: &str, tone: Tone) -> comfy_table::Cell {
+    let cell = comfy_table::Cell::new(text);
     match tone {
         Tone::Plain => cell,
         Tone::Quiet => cell.add_attribute(Attribute::Dim),
@@ -99,12 +184,17 @@ pub fn cell(text: impl ToString, tone: Tone) -> Cell {
     }
 }
 
-/// Holds a name and its number together on one line of a cell, until [`print`] makes it a space again.
-pub const TOGETHER: char = '\u{a0}';
-
-/// The table as lines without spaces at their ends.
-pub fn print(mut table: Table) -> String {
-    tidy(&mut table);
+/// The table as lines without spaces at their ends. Columns in which no row says anything are hidden.
+fn lines(mut table: Table) -> String {
+    for at in 0..table.column_count() {
+        let is_empty = table.column_cells_iter(at).all(|cell| cell.is_none_or(|cell| cell.content().is_empty()));
+        if let Some(column) = table.column_mut(at) {
+            column.set_padding((0, GAP));
+            if is_empty {
+                column.set_constraint(ColumnConstraint::Hidden);
+            }
+        }
+    }
     let mut text = table.trim_fmt().replace(TOGETHER, " ");
     text.push('\n');
     text
@@ -112,7 +202,11 @@ pub fn print(mut table: Table) -> String {
 
 /// Folds text to lines of `width` terminal cells: Latin between words, Japanese anywhere but before a mark that closes
 /// what stands before it.
-pub fn fold_text(text: &str, width: usize) -> String {
+fn fold(text: &str, width: usize) -> String {
+    text.split('\n').map(|line| fold_line(line, width)).collect::<Vec<_>>().join("\n")
+}
+
+fn fold_line(text: &str, width: usize) -> String {
     let mut lines = String::new();
     let mut used = 0;
     for piece in pieces(text) {
@@ -155,73 +249,10 @@ fn is_wide(character: char) -> bool {
     character.width() == Some(2)
 }
 
-/// A measured value in at most five figures: `0.4123`, `12.35`, `2000`, `1.2e-5`. What came out as no finite number
-/// is said to be none.
-pub fn number(value: Option<f64>) -> String {
-    let Some(value) = value.filter(|value| value.is_finite()) else { return "NaN".to_owned() };
-    let size = value.abs();
-    if value.fract() == 0.0 && size < 1e7 {
-        format!("{value:.0}")
-    } else if !(1e-3..1e7).contains(&size) {
-        format!("{value:.2e}")
-    } else {
-        // Four figures, but never fewer than three places of what is smaller than ten.
-        let places = if size < 10.0 {
-            3
-        } else if size < 100.0 {
-            2
-        } else if size < 1000.0 {
-            1
-        } else {
-            0
-        };
-        format!("{value:.places$}")
-    }
-}
-
-/// `512 B`, `1.5 MiB`: powers of 1024.
-pub fn bytes(count: u64) -> String {
-    let mut amount = count as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if amount < 1024.0 {
-            return if unit == "B" { format!("{count} B") } else { format!("{amount:.1} {unit}") };
-        }
-        amount /= 1024.0;
-    }
-    format!("{amount:.1} TiB")
-}
-
-/// A time of the journal without its fractions: `2026-11-21 23:15:00 UTC`. What is no time is shown as it is.
-pub fn moment(rfc_3339: &str) -> String {
-    let parsed = rfc_3339.parse::<jiff::Timestamp>();
-    parsed.map_or_else(|_| rfc_3339.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
-}
-
-/// `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`.
-pub fn duration(seconds: f64) -> String {
-    // Rounded before it is split, so that 59.96 s is never `60.0 s` and 119.7 s never `1 min 60 s`.
-    if seconds < 9.95 {
-        return format!("{:.1} s", seconds.max(0.0));
-    }
-    let whole = seconds.round() as u64;
-    match whole {
-        0..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use expect_test::expect;
-
-    #[test]
-    fn numbers_show_what_matters_of_them() {
-        let values = [0.0, 2000.0, -0.994, 0.41234, 12.3456, 123.456, 12345.6, 0.00012, -3.4e-7, 1.0e9, f64::NAN];
-        let shown: Vec<String> = values.iter().map(|value| number(Some(*value))).chain([number(None)]).collect();
-        expect!["0 2000 -0.994 0.412 12.35 123.5 12346 1.20e-4 -3.40e-7 1.00e9 NaN NaN"].assert_eq(&shown.join(" "));
-    }
 
     #[test]
     fn japanese_is_folded_anywhere_but_before_a_closing_mark_and_latin_between_words() {
@@ -231,7 +262,7 @@ mod tests {
             ("今日はPaul McCartneyを聴いた", 14),
             ("", 10),
         ];
-        let folded: Vec<String> = texts.iter().map(|(text, width)| fold_text(text, *width)).collect();
+        let folded: Vec<String> = texts.iter().map(|(text, width)| fold(text, *width)).collect();
         expect![[r#"
             お孫さんが遊びに来てくれたの
             ですね。うれしかったでしょ
@@ -247,12 +278,5 @@ mod tests {
             --
         "#]]
         .assert_eq(&folded.join("\n--\n"));
-    }
-
-    #[test]
-    fn durations_never_show_sixty_of_anything() {
-        let shown: Vec<String> = [0.04, 9.94, 9.96, 59.4, 59.96, 119.7, 3599.9, 7620.0].map(duration).to_vec();
-        expect!["0.0 s, 9.9 s, 10 s, 59 s, 1 min 00 s, 2 min 00 s, 1 h 00 min, 2 h 07 min"]
-            .assert_eq(&shown.join(", "));
     }
 }

@@ -1,6 +1,6 @@
-//! How sure a model is of its preferences, and how often it is right: the reliability diagram, in letters.
+//! How sure a model is of its preferences, and how often it is right: the reliability diagram.
 
-use super::page::{self, Page, Tone, cell};
+use super::sheet::{Grid, Header, Series, Tone, cell, plain};
 use serde::Deserialize;
 
 /// A line of the table `reliability` of a checkpoint: pairs whose probability lies in (low, high].
@@ -15,40 +15,28 @@ pub struct Bin {
     pub happened: f64,
 }
 
-/// Cells from a coin's half to certainty.
-const WIDTH: f64 = 25.0;
-
-/// One line a bin: as far as it is right, with `|` where it says it would be.
-pub fn diagram(bins: &[Bin], page: Page) -> String {
-    let mut table = page::table(page, &["says", "pairs", "right", "as far as it is right; | as far as it says"]);
+/// A row for each bin, from a coin's half to certainty: how far it is right, and how far it says it would be.
+pub fn diagram(bins: &[Bin]) -> Grid {
+    let mut grid = Grid::new([Header::name("says"), Header::number("pairs"), Header::number("right")]);
     for bin in bins {
-        let place = |share: f64| ((share - 0.5).max(0.0) * 2.0 * WIDTH).round() as usize;
-        let (right, says) = (place(bin.happened), place(bin.predicted));
-        let bar = |at: usize| {
-            if at == says {
-                '|'
-            } else if at < right {
-                '#'
-            } else {
-                ' '
-            }
-        };
-        let bar: String = (0..=right.max(says)).map(bar).collect();
         let tone = if bin.happened < bin.predicted { Tone::Doubtful } else { Tone::Good };
-        table.add_row([
-            cell(format!("{:.2} to {:.2}", bin.low, bin.high), Tone::Plain),
-            cell(bin.count, Tone::Plain),
+        grid.add([
+            plain(format!("{:.2} to {:.2}", bin.low, bin.high)),
+            plain(bin.count),
             cell(format!("{:.3}", bin.happened), tone),
-            cell(bar.trim_end(), Tone::Plain),
         ]);
     }
-    page::align_right(&mut table, 1..3);
-    page::keep_whole(&mut table, 0..4);
-    page::print(table)
+    grid.series = Some(Series {
+        title: "as far as it is right; | as far as it says".to_owned(),
+        range: [0.5, 1.0],
+        points: bins.iter().map(|bin| [bin.predicted, bin.happened]).collect(),
+    });
+    grid
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::page::{Page, print};
     use super::*;
     use expect_test::expect;
 
@@ -63,6 +51,6 @@ mod tests {
             0.70 to 0.80     60  0.750  #############|
             0.90 to 1.00     13  0.800  ###############         |
         "#]]
-        .assert_eq(&diagram(&bins, Page { width: 80, has_color: false }));
+        .assert_eq(&print(&[diagram(&bins).into()], Page { width: 80, has_color: false }));
     }
 }

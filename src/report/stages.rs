@@ -2,7 +2,8 @@
 //! Knows nothing of the study or of the disk.
 
 use super::fold::{ActionState, Run, StageRun};
-use super::page::{self, Page, TOGETHER, Tone, cell, duration, fold_text, number};
+use super::format::{duration, moment, number};
+use super::sheet::{Entry, Grid, Header, Sheet, TOGETHER, Tone, Width, cell, plain};
 use crate::event::{Decided, Decision, Metrics, Outcome, RuleVerdict, Verdict};
 use stages::stage::Direction;
 
@@ -16,29 +17,33 @@ const LONG: usize = 60;
 /// Terminal cells for the word of the gate: its numbers stand below the table, the metrics need the room.
 const GATE_WIDTH: usize = 24;
 
-pub fn table(run: &Run, is_alive: bool, page: Page) -> String {
-    let is_plan = run.stages.iter().any(|stage| matches!(stage.outcome, Some(Outcome::WouldRun { .. })));
-    let notes_are = if is_plan { "metrics, or why it would run" } else { "key metrics" };
-    let mut table = page::table(page, &["stage", "kind", "result", "time", notes_are, "gate"]);
+pub fn table(run: &Run, is_alive: bool) -> Sheet {
+    let notes_are = if run.stages.iter().any(StageRun::would_run) { "metrics, or why it would run" } else { "key metrics" };
+    let mut grid = Grid::new([
+        Header::name("stage"),
+        Header::name("kind"),
+        Header::name("result"),
+        Header::number("time"),
+        Header::text(notes_are),
+        Header { width: Width::AtMost(GATE_WIDTH), ..Header::text("gate") },
+    ]);
     for stage in run.stages.iter().filter(|stage| is_listed(run, stage)) {
         let (result, tone) = result(stage, run.finish.is_none() && is_alive);
         let (gate, gate_tone) = gate(stage);
-        table.add_row([
-            cell(&stage.head.name, Tone::Plain),
-            cell(&stage.head.kind, Tone::Plain),
+        grid.add([
+            plain(&stage.head.name),
+            plain(&stage.head.kind),
             cell(result, tone),
-            cell(time(run, stage), Tone::Plain),
-            cell(notes(run, stage), Tone::Plain),
-            cell(fold_text(&gate, GATE_WIDTH), gate_tone),
+            plain(time(run, stage)),
+            plain(notes(run, stage)),
+            cell(gate, gate_tone),
         ]);
     }
-    page::align_right(&mut table, [3]);
-    page::keep_whole(&mut table, 0..4);
-    let text = if table.is_empty() { String::new() } else { page::print(table) };
-    match run.stages.iter().filter(|stage| !is_listed(run, stage)).count() {
-        0 => text,
-        hidden => format!("{text}{hidden} cached stages are not listed; `pipeline status --json` has them\n"),
-    }
+    let note = match run.stages.iter().filter(|stage| !is_listed(run, stage)).count() {
+        0 => String::new(),
+        hidden => format!("{hidden} cached stages are not listed; `pipeline status --json` has them"),
+    };
+    Sheet { grid, note, ..Sheet::default() }
 }
 
 /// In a long table what did not change hides what did.
@@ -79,7 +84,7 @@ fn share_done(stage: &StageRun) -> String {
 fn time(run: &Run, stage: &StageRun) -> String {
     match stage.outcome.as_ref().and_then(Outcome::executed_in) {
         Some(seconds) => duration(seconds),
-        None => super::last_time(run, stage).map_or(String::new(), |seconds| format!("~{}", duration(seconds))),
+        None => run.last_time(stage).map_or(String::new(), |seconds| format!("~{}", duration(seconds))),
     }
 }
 
@@ -173,7 +178,7 @@ fn gate(stage: &StageRun) -> (String, Tone) {
 fn decided(decided: &Decided) -> String {
     let Decided { is_approved, by, at, reason } = decided;
     let word = if *is_approved { "approved" } else { "rejected" };
-    format!("{word} by {by}, {}: {reason}", page::moment(at))
+    format!("{word} by {by}, {}: {reason}", moment(at))
 }
 
 pub fn decision(decision: Decision) -> (&'static str, Tone) {
@@ -186,34 +191,39 @@ pub fn decision(decision: Decision) -> (&'static str, Tone) {
 }
 
 /// Every rule of every gate with the numbers it saw; empty when no gate has spoken.
-pub fn gates(run: &Run, page: Page) -> String {
-    let mut table = page::table(page, &["gate of", "rule", "says", "because"]);
+pub fn gates(run: &Run) -> Sheet {
+    let mut grid =
+        Grid::new([Header::name("gate of"), Header::name("rule"), Header::name("says"), Header::text("because")]);
     for stage in run.stages.iter().filter(|stage| is_listed(run, stage)) {
         let Some(verdict) = &stage.verdict else { continue };
-        for (row, (role, word, tone, because)) in verdict_rows(verdict).into_iter().enumerate() {
+        for (row, VerdictRow { role, word, tone, because }) in verdict_rows(verdict).into_iter().enumerate() {
             let name = if row == 0 { stage.head.name.as_str() } else { "" };
-            table.add_row([
-                cell(name, Tone::Plain),
-                cell(role, Tone::Plain),
-                cell(word, tone),
-                cell(because, Tone::Plain),
-            ]);
+            grid.add([plain(name), plain(role), cell(word, tone), plain(because)]);
         }
     }
-    page::keep_whole(&mut table, 0..3);
-    if table.is_empty() { String::new() } else { page::print(table) }
+    grid.into()
 }
 
-/// `(role, decision, its tone, the numbers)` for `select` and for each rule.
-pub fn verdict_rows(verdict: &Verdict) -> Vec<(String, &'static str, Tone, String)> {
-    let select = verdict.select.iter().map(|said| ("select".to_owned(), "", Tone::Plain, said.clone()));
+/// A line of a verdict: the choice, a rule, or what a person decided.
+pub struct VerdictRow {
+    pub role: String,
+    /// The decision; empty where the line is none.
+    pub word: &'static str,
+    pub tone: Tone,
+    /// The numbers behind it.
+    pub because: String,
+}
+
+pub fn verdict_rows(verdict: &Verdict) -> Vec<VerdictRow> {
+    let row = |role: &str, because| VerdictRow { role: role.to_owned(), word: "", tone: Tone::Plain, because };
+    let select = verdict.select.iter().map(|select| row("select", select.clone()));
     let rules = verdict.rules.iter().map(|rule| {
         let (word, tone) = decision(rule.decision);
         // A rule that only watches does not alarm.
         let tone = if rule.role == "observe" { Tone::Quiet } else { tone };
-        (rule.role.clone(), word, tone, numbers_seen(rule, word))
+        VerdictRow { word, tone, ..row(&rule.role, numbers_seen(rule, word)) }
     });
-    let person = verdict.decided.iter().map(|said| ("person".to_owned(), "", Tone::Plain, decided(said)));
+    let person = verdict.decided.iter().map(|person| row("person", decided(person)));
     select.chain(rules).chain(person).collect()
 }
 
@@ -225,34 +235,33 @@ fn numbers_seen(rule: &RuleVerdict, word: &str) -> String {
 }
 
 /// What was said of actions beside how they ended; empty when nothing was.
-pub fn notes_of_actions(run: &Run, page: Page) -> String {
-    let mut table = page::bare_table(page);
+pub fn notes_of_actions(run: &Run) -> Sheet {
+    let mut sheet = Sheet::default();
     for stage in &run.stages {
         for (part, message) in &stage.notes {
             let name =
                 part.as_ref().map_or_else(|| stage.head.name.clone(), |part| format!("{}: {part}", stage.head.name));
-            table.add_row([cell(name, Tone::Doubtful), cell(message, Tone::Plain)]);
+            sheet.entries.push(Entry { label: cell(name, Tone::Doubtful), value: plain(message) });
         }
     }
-    page::keep_whole(&mut table, [0]);
-    if table.is_empty() { String::new() } else { page::print(table) }
+    sheet
 }
 
 /// Causes and logs of what failed; empty when nothing did.
-pub fn failures(run: &Run, page: Page) -> String {
-    let mut table = page::bare_table(page);
+pub fn failures(run: &Run) -> Sheet {
+    let mut sheet = Sheet::default();
     for stage in &run.stages {
         let Some(Outcome::Failed { cause }) = &stage.outcome else { continue };
-        table.add_row([cell(format!("{} failed", stage.head.name), Tone::Bad), cell(cause, Tone::Plain)]);
+        let label = cell(format!("{} failed", stage.head.name), Tone::Bad);
+        sheet.entries.push(Entry { label, value: plain(cause) });
         for action in &stage.actions {
             let ActionState::Failed { cause: of_part, log, .. } = &action.state else { continue };
             let part = action.part.as_deref().map_or(String::new(), |part| format!("{part}: "));
             if of_part != cause {
-                table.add_row([cell("", Tone::Plain), cell(format!("{part}{of_part}"), Tone::Plain)]);
+                sheet.say("", format!("{part}{of_part}"), Tone::Plain);
             }
-            table.add_row([cell("", Tone::Plain), cell(format!("log: {log}"), Tone::Quiet)]);
+            sheet.say("", format!("log: {log}"), Tone::Quiet);
         }
     }
-    page::keep_whole(&mut table, [0]);
-    if table.is_empty() { String::new() } else { page::print(table) }
+    sheet
 }

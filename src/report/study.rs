@@ -2,51 +2,37 @@
 //! answered to the same prompts. Knows nothing of how they were measured.
 
 use super::fold::Study;
-use super::page::{self, Page, Tone, cell, fold_text};
+use super::sheet::{Grid, Header, MAY_BREAK, Sheet, Tone, Width, cell, plain};
 use crate::event::{Answer, Measured, Versus};
 use crate::gate::Counts;
-use comfy_table::Table;
 use std::collections::BTreeSet;
 
 /// What a row says of the comparison with the baseline, in the words of the published tables.
 const COUNTS: [&str; 5] = ["win", "loss", "tie_changed", "tie_unchanged", "win rate"];
 
 /// Empty when nothing was measured.
-pub fn table(study: &Study, page: Page) -> String {
+pub fn table(study: &Study) -> Sheet {
     if study.rows.is_empty() {
-        return String::new();
+        return Sheet::default();
     }
-    // Every name on one line where the page is wide enough, else the long ones in two.
-    let mut table = rows(study, page, false);
-    if page::natural_width(&table) > page.width {
-        table = rows(study, page, true);
-    }
-    format!("{}{}", title(study), page::print(table))
-}
-
-fn rows(study: &Study, page: Page, is_narrow: bool) -> Table {
-    let broken =
-        |text: &str, at: &str, into: &str| if is_narrow { text.replacen(at, into, 1) } else { text.to_owned() };
     let (scores, others) = columns(study);
     let has_counts = study.rows.iter().any(|row| row.versus.is_some());
     let counts_head: &[&str] = if has_counts { &COUNTS } else { &[] };
-    let head = ["model"].into_iter().chain(scores.iter().map(String::as_str)).chain(counts_head.iter().copied());
-    let head: Vec<String> = head.chain(others.iter().copied()).map(|name| broken(name, "_", "_\n")).collect();
-    let mut table = page::table(page, &head.iter().map(String::as_str).collect::<Vec<_>>());
+    let numbers = scores.iter().map(String::as_str).chain(counts_head.iter().copied()).chain(others.iter().copied());
+    let numbers = numbers.map(|name| Header::number(name.replacen('_', &format!("_{MAY_BREAK}"), 1)));
+    let mut grid = Grid::new([Header::name("model")].into_iter().chain(numbers));
     for row in &study.rows {
         // What the gate let through stands out from what it did not.
         let tone = if row.is_rejected { Tone::Quiet } else { Tone::Plain };
-        let mut texts = vec![broken(&model(row, study), " (", "\n(")];
+        let mut texts = vec![model(row, study)];
         texts.extend(scores.iter().map(|name| measured(row, name)));
         if has_counts {
             texts.extend(counts(row.versus.as_ref()));
         }
         texts.extend(others.iter().map(|name| measured(row, name)));
-        table.add_row(texts.into_iter().map(|text| cell(text, tone)));
+        grid.add(texts.into_iter().map(|text| cell(text, tone)));
     }
-    page::align_right(&mut table, 1..head.len());
-    page::keep_whole(&mut table, 0..head.len());
-    table
+    Sheet { heading: title(study), grid, ..Sheet::default() }
 }
 
 fn title(study: &Study) -> String {
@@ -59,7 +45,7 @@ fn title(study: &Study) -> String {
         parts.push(format!("wins and losses against {baseline}"));
         parts.push("win rate over changed answers".to_owned());
     }
-    if parts.is_empty() { format!("{}\n", study.eval) } else { format!("{}: {}\n", study.eval, parts.join(", ")) }
+    if parts.is_empty() { study.eval.clone() } else { format!("{}: {}", study.eval, parts.join(", ")) }
 }
 
 fn baseline(study: &Study) -> Option<&str> {
@@ -70,11 +56,11 @@ fn model(row: &Measured, study: &Study) -> String {
     // Of a stage whose gate let another checkpoint through, nothing was rejected.
     let stage = row.model.split('@').next().unwrap_or_default();
     if row.is_rejected && study.rows.iter().any(|other| other.model == stage && !other.is_rejected) {
-        format!("{} (not chosen)", row.model)
+        format!("{} {MAY_BREAK}(not chosen)", row.model)
     } else if row.is_rejected {
-        format!("{} (rejected)", row.model)
+        format!("{} {MAY_BREAK}(rejected)", row.model)
     } else if baseline(study) == Some(row.model.as_str()) {
-        format!("{} (baseline)", row.model)
+        format!("{} {MAY_BREAK}(baseline)", row.model)
     } else {
         row.model.clone()
     }
@@ -114,39 +100,29 @@ fn counts(versus: Option<&Versus>) -> [String; 5] {
 }
 
 /// Answers of the same models stand in one table, a row for each prompt.
-pub fn side_by_side(study: &Study, page: Page) -> String {
-    let mut text = String::new();
-    for rows in study.comparisons.chunk_by(|(_, one), (_, next)| models(one) == models(next)) {
-        let models = models(&rows[0].1);
-        let has_scores = rows.iter().flat_map(|(_, answers)| answers).any(|answer| answer.score.is_some());
-        let mut head = vec!["prompt"];
-        for model in &models {
-            head.push(*model);
-            if has_scores {
-                head.push("score");
-            }
-        }
-        // A score takes nine cells with its margin; the texts share the rest alike, two cells between them.
-        let for_scores = if has_scores { 9 * models.len() } else { 0 };
-        let share = usize::from(page.width).saturating_sub(for_scores) / (models.len() + 1);
-        let text_width = share.saturating_sub(2).max(12);
-        let mut table = page::table(page, &head);
-        for (prompt, answers) in rows {
-            let mut cells = vec![cell(shown(prompt, text_width), Tone::Quiet)];
-            for answer in answers {
-                cells.push(cell(shown(&answer.text, text_width), Tone::Plain));
-                if has_scores {
-                    cells.push(cell(score(answer), Tone::Plain));
-                }
-            }
-            table.add_row(cells);
-        }
-        if has_scores {
-            page::align_right(&mut table, (2..head.len()).step_by(2));
-        }
-        text.push_str(&format!("{}: the same prompts, side by side\n{}", study.eval, page::print(table)));
+pub fn side_by_side(study: &Study) -> Vec<Sheet> {
+    let groups = study.comparisons.chunk_by(|(_, one), (_, next)| models(one) == models(next));
+    groups.map(|rows| answers(study, rows)).collect()
+}
+
+fn answers(study: &Study, rows: &[(String, Vec<Answer>)]) -> Sheet {
+    let has_scores = rows.iter().flat_map(|(_, answers)| answers).any(|answer| answer.score.is_some());
+    let text = |title: &str| Header { width: Width::Share, ..Header::text(title) };
+    let mut headers = vec![text("prompt")];
+    for model in models(&rows[0].1) {
+        headers.push(text(model));
+        headers.extend(has_scores.then(|| Header::number("score")));
     }
-    text
+    let mut grid = Grid::new(headers);
+    for (prompt, answers) in rows {
+        let mut cells = vec![cell(shown(prompt), Tone::Quiet)];
+        for answer in answers {
+            cells.push(plain(shown(&answer.text)));
+            cells.extend(has_scores.then(|| plain(score(answer))));
+        }
+        grid.add(cells);
+    }
+    Sheet { heading: format!("{}: the same prompts, side by side", study.eval), grid, ..Sheet::default() }
 }
 
 fn models(answers: &[Answer]) -> Vec<&str> {
@@ -154,10 +130,9 @@ fn models(answers: &[Answer]) -> Vec<&str> {
 }
 
 /// An empty answer is said to be one; the line breaks of a dialogue stay.
-fn shown(text: &str, width: usize) -> String {
-    let lines: Vec<String> = text.trim().lines().map(|line| fold_text(line.trim(), width)).collect();
-    let text = lines.join("\n");
-    if text.is_empty() { "(empty)".to_owned() } else { text }
+fn shown(text: &str) -> String {
+    let lines: Vec<&str> = text.trim().lines().map(str::trim).collect();
+    if lines.is_empty() { "(empty)".to_owned() } else { lines.join("\n") }
 }
 
 fn score(answer: &Answer) -> String {

@@ -1,6 +1,6 @@
 //! The report as a reader sees it.
 
-use super::page::Page;
+use super::page::{Page, print};
 use super::sample::*;
 use super::{report, study};
 use crate::event::{Decision, Event, Outcome};
@@ -9,7 +9,7 @@ use stages::stage::Direction;
 use std::sync::Arc;
 
 fn check(events: &[Event], is_alive: bool, expected: Expect) {
-    expected.assert_eq(&report(&folded(events), is_alive, PAGE));
+    expected.assert_eq(&print(&report(&folded(events), is_alive), PAGE));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn the_published_table_has_the_published_rates() {
         stage_3                 -0.970  198   156            1           1645   55.92 %
         stage_4 (rejected)      -0.988  228   193            1           1578   54.15 %
     "#]]
-    .assert_eq(&study::table(&folded(&events).studies[0], PAGE));
+    .assert_eq(&print(&[study::table(&folded(&events).studies[0])], PAGE));
 }
 
 #[test]
@@ -225,15 +225,16 @@ fn a_run_without_an_end_is_running_or_broken_off() {
 #[test]
 fn colour_stands_only_on_a_page_that_takes_it() {
     let run = folded(&promotion());
-    assert!(!report(&run, false, PAGE).contains('\u{1b}'));
-    assert!(report(&run, false, Page { has_color: true, ..PAGE }).contains('\u{1b}'));
+    let sheets = report(&run, false);
+    assert!(!print(&sheets, PAGE).contains('\u{1b}'));
+    assert!(print(&sheets, Page { has_color: true, ..PAGE }).contains('\u{1b}'));
 }
 
 #[test]
 fn no_line_is_wider_than_the_page() {
     use unicode_width::UnicodeWidthStr;
     for width in [90, 100, 120] {
-        let text = report(&folded(&promotion()), false, Page { width, has_color: false });
+        let text = print(&report(&folded(&promotion()), false), Page { width, has_color: false });
         let widest = text.lines().max_by_key(|line| line.width()).unwrap();
         // The last line is one sentence, for the terminal to fold.
         assert!(widest.width() <= usize::from(width), "{width}: {widest}");

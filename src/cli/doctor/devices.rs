@@ -130,11 +130,13 @@ fn findings(told: &str, end: Option<String>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::page::{Page, print};
     use expect_test::{Expect, expect};
 
     fn check(lines: &[Line], end: Option<&str>, expected: Expect) {
         let told: String = lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
-        expected.assert_eq(&super::super::page(&findings(&told, end.map(str::to_owned))));
+        let sheets = super::super::sheets(&findings(&told, end.map(str::to_owned)));
+        expected.assert_eq(&print(&sheets, Page { width: 80, has_color: false }));
     }
 
     fn adapter(name: &str, api: &str, kind: &str) -> Line {

@@ -1,6 +1,7 @@
 //! The comparison as a reader sees it, over journals made by hand.
 
 use super::super::sample::*;
+use super::super::page::print;
 use super::*;
 use crate::event::{Event, StageHead};
 use expect_test::expect;
@@ -120,7 +121,7 @@ fn every_difference_is_followed_to_what_was_changed() {
         gate of ppo  pass (step 40 goes on) -> fail
 
         4 stages differ, 0 unchanged
-    "#]].assert_eq(&text(&diff(&folded(&old), &folded(&new)), PAGE));
+    "#]].assert_eq(&print(&sheets(&diff(&folded(&old), &folded(&new))), PAGE));
 }
 
 #[test]
@@ -177,14 +178,15 @@ fn a_program_reads_the_same() {
 fn a_run_does_not_differ_from_itself() {
     let run = folded(&promotion());
     let itself = diff(&run, &run);
-    assert!(text(&itself, PAGE).ends_with("no difference in 6 stages\n"), "{}", text(&itself, PAGE));
+    let text = print(&sheets(&itself), PAGE);
+    assert!(text.ends_with("no difference in 6 stages\n"), "{text}");
 }
 
 #[test]
 fn stages_of_one_run_only_are_named() {
     let old = folded(&[run_started(&[("sft", "sft"), ("rm_1", "rm")])]);
     let new = folded(&[run_started(&[("sft", "sft"), ("rm_2", "rm")])]);
-    let text = text(&diff(&old, &new), PAGE);
+    let text = print(&sheets(&diff(&old, &new)), PAGE);
     assert!(
         text.ends_with("only in the old run: rm_1\nonly in the new run: rm_2\nno difference in 1 stage\n"),
         "{text}"

@@ -1,6 +1,7 @@
 //! `explain` as a reader sees it.
 
 use super::super::heading;
+use super::super::page::print;
 use super::super::sample::*;
 use super::*;
 use crate::event::Event;
@@ -77,7 +78,7 @@ fn explain_shows_everything_a_run_knows_of_a_stage() {
         require  pass: accuracy 0.8125 > 0.6 (+0.2125)
         rules    accuracy > 0.6
     "#]]
-    .assert_eq(&format!("{}{}", heading(&run), explain(&run, stage, |key| execution(&run, key), &stored, PAGE)));
+    .assert_eq(&format!("{}\n{}", heading(&run), print(&explain(&run, stage, |key| execution(&run, key), &stored), PAGE)));
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn explain_of_a_cached_stage_says_when_and_why_it_last_ran() {
         version     1
         log         .pipeline/work/sft/1/log.txt
     "#]]
-    .assert_eq(&explain(&run, run.stage("sft").unwrap(), |_| Some(earlier.clone()), &Stored::default(), PAGE));
+    .assert_eq(&print(&explain(&run, run.stage("sft").unwrap(), |_| Some(earlier.clone()), &Stored::default()), PAGE));
 }
 
 #[test]
@@ -154,5 +155,5 @@ fn explain_of_an_eval_lists_its_measurements() {
         ───────────────────
         sft         0.100
     "#]]
-    .assert_eq(&explain(&run, stage, |key| execution(&run, key), &Stored::default(), PAGE));
+    .assert_eq(&print(&explain(&run, stage, |key| execution(&run, key), &Stored::default()), PAGE));
 }

@@ -1,5 +1,6 @@
 //! Drawings of one plan, and of names that are not made for drawing.
 
+use super::super::page::print;
 use super::super::sample::PAGE;
 use super::*;
 use crate::diagnostic::Source as Text;
@@ -52,7 +53,7 @@ fn a_person_reads_one_stage_a_line() {
                                                                keep what is on `policy`
         after  exec  <- policy: tuned; before: tuned@last;
                      all: end, tuned@4
-    "#]].assert_eq(&text(&plan(TOY), PAGE));
+    "#]].assert_eq(&print(&[list(&plan(TOY))], PAGE));
 }
 
 #[test]
