@@ -18,6 +18,8 @@ mod init;
 mod kinds;
 mod log;
 mod model;
+mod options;
+mod refusal;
 mod run;
 mod schema;
 mod secrets;
@@ -30,37 +32,26 @@ mod watch;
 use crate::run::Means;
 use crate::{approvals, progress, worker};
 use anyhow::Result;
-use arguments::{Arguments, Asked, CacheVerb, Changes, DataVerb, GateVerb, ModelVerb, StoreArgument, Verb, Which};
-use clap::Parser;
-use find::Wanted;
-use std::fmt;
+use arguments::{CacheVerb, CommandLine, DataVerb, GateVerb, ModelVerb, Verb};
+use clap::{CommandFactory, Parser};
+use find::RunQuery;
+use refusal::Refusal;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// What was asked for cannot be done as it was asked: exit code 2. Printed as it is.
-#[derive(Debug)]
-struct Refused(String);
-
-impl fmt::Display for Refused {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Refused {}
-
-fn refused(text: String) -> anyhow::Error {
-    Refused(format!("error: {text}\n")).into()
+/// The command line as `clap` knows it: every verb with its arguments and their help.
+pub fn command() -> clap::Command {
+    CommandLine::command()
 }
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let code = answer(Arguments::parse().verb).unwrap_or_else(|error| {
-        match error.downcast_ref::<Refused>() {
+    let code = answer(CommandLine::parse().verb).unwrap_or_else(|error| {
+        match error.downcast_ref::<Refusal>() {
             Some(refused) => terminal::remark(&refused.0),
             None => terminal::remark(&format!("error: {error:#}\n")),
         }
-        if error.is::<Refused>() { 2 } else { 1 }
+        if error.is::<Refusal>() { 2 } else { 1 }
     });
     ExitCode::from(code)
 }
@@ -75,31 +66,31 @@ fn answer(verb: Verb) -> Result<u8> {
                 is_durable: !no_fsync,
                 keeps_going: keep_going,
             };
-            run::walk(&asked, &selected.names(), (!dry_run).then_some(&means), json)
+            run::walk(&asked, &selected.filter(), (!dry_run).then_some(&means), json)
         }
         Verb::Check { file, changes } => check::check(&file, &changes.all()),
-        Verb::Plan { asked, selected } => run::walk(&asked, &selected.names(), None, false),
+        Verb::Plan { asked, selected } => run::walk(&asked, &selected.filter(), None, false),
         Verb::Status { file, which, json } => status::status(file.as_deref(), &which, json),
         Verb::Explain { stage, file, which } => explain::explain(&stage, file.as_deref(), &which),
         Verb::Gate { verb } => gate(&verb),
         Verb::Approve { stage, file, reject, reason, by, store } => {
             progress::log_only(terminal::stderr_has_color());
             let answer = if reject { approvals::Answer::Reject } else { approvals::Answer::Approve };
-            let decision = gates::Decision { stage: &stage, answer, reason: &reason, by: gates::who(by)? };
-            let wanted = Wanted { file: file.as_deref(), store: store.chosen(), run: None, stage: Some(&stage) };
+            let decision = gates::ApprovalRequest { stage: &stage, answer, reason: &reason, by: gates::who(by)? };
+            let wanted = RunQuery { file: file.as_deref(), store: store.chosen(), run: None, stage: Some(&stage) };
             gates::approve(&decision, &find::run(Path::new("."), wanted)?)
         }
         Verb::Kinds { gates: true, .. } => kinds::list_gates(),
         Verb::Kinds { kind, .. } => kinds::list(kind.as_deref()),
         Verb::Log { stage, file, attempt, part, follow, which } => {
-            let asked = log::Asked { stage: &stage, part: part.as_deref(), attempt, follows: follow };
+            let asked = log::LogRequest { stage: &stage, part: part.as_deref(), attempt, follows: follow };
             log::log(&asked, file.as_deref(), &which)
         }
         Verb::Diff { old, new, file, json, store } => diff::diff([&old, &new], file.as_deref(), &store, json),
         Verb::Graph { file, format, changes } => graph::graph(&file, &changes, format),
         Verb::Watch { file, which } => watch::watch(file.as_deref(), &which),
         Verb::Gc { file, keep_runs, keep_days, max_size, dry_run, store } => {
-            let asked = gc::Asked { keep_runs, keep_days, max_size: max_size.as_deref(), dry_run };
+            let asked = gc::GcRequest { keep_runs, keep_days, max_size: max_size.as_deref(), dry_run };
             gc::gc(&asked, file.as_deref(), &store)
         }
         Verb::Cache { verb } => match verb {
@@ -132,7 +123,7 @@ fn gate(verb: &GateVerb) -> Result<u8> {
     match verb {
         GateVerb::Show { stage, file, which } => gates::show(stage, &which.find_with(stage, file.as_deref())?),
         GateVerb::WhatIf { stage, rule, file, all_runs, store } => {
-            let wanted = Wanted { file: file.as_deref(), store: store.chosen(), run: None, stage: Some(stage) };
+            let wanted = RunQuery { file: file.as_deref(), store: store.chosen(), run: None, stage: Some(stage) };
             gates::what_if(stage, rule, *all_runs, &find::run(Path::new("."), wanted)?)
         }
         GateVerb::Test { files } => test::test(files),

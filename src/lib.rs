@@ -47,6 +47,8 @@ mod report;
 // The verbs.
 mod cli;
 
+pub use cli::command;
+
 /// A worker, or what a person asks for.
 pub fn main() -> std::process::ExitCode {
     worker::asked(std::env::args_os().skip(1)).unwrap_or_else(cli::main)

@@ -2,26 +2,33 @@
 //! Looks at the files that are inputs; knows nothing of YAML, of the store, or of what has run before.
 
 mod adapters;
+mod draft;
 mod gates;
 mod graph;
 mod inputs;
+mod metrics;
 mod parameters;
 mod repeats;
 mod secrets;
 pub mod selection;
 
 use crate::canonical::Canonical;
-use crate::diagnostic::{Diagnostic, Level, Span};
-use crate::gate::{self, MetricName, Rule};
+use crate::diagnostic::{Diagnostic, Level};
+use crate::gate::{self, MetricName};
 pub use crate::spec::limits::{Resources, Retry};
-use crate::spec::{Node, Reference, Spec, StageSpec, is_identifier};
+use crate::spec::{Node, Spec, StageSpec, is_identifier};
 pub use crate::spec::{OnFail, Pin};
-pub use gates::alone as gate_alone;
+use draft::Draft;
+pub use gates::{Gate, alone as gate_alone};
 use graph::Graph;
+pub use graph::StageId;
+pub use inputs::{Input, Source};
+pub use metrics::declared_metrics;
+use metrics::metrics;
 use stages::kinds::{self, KINDS};
-use stages::stage::{Accepts, Direction, Gives, Kind, Work, did_you_mean};
+use stages::stage::{Accepts, Gives, Kind, did_you_mean};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 pub struct Plan {
@@ -33,9 +40,6 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     pub warnings: Vec<Diagnostic>,
 }
-
-/// Index into [`Plan::stages`].
-pub type StageId = usize;
 
 pub struct Stage {
     pub name: String,
@@ -63,23 +67,6 @@ pub struct Stage {
     pub audit: bool,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct Input {
-    pub port: String,
-    pub sources: Vec<Source>,
-    pub is_list: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    Stage {
-        stage: StageId,
-        pin: Pin,
-    },
-    /// Relative to the current directory; there when the plan was made.
-    Path(PathBuf),
-}
-
 impl Plan {
     /// What stands on a port, as the file has it: `sft`, `rm_1@150`, `data/sft.jsonl`.
     pub fn sources(&self, input: &Input) -> Vec<String> {
@@ -92,38 +79,6 @@ impl Plan {
         };
         input.sources.iter().map(text).collect()
     }
-}
-
-/// Rules that have been checked against the names there are.
-pub struct Gate {
-    /// In the order of the file. Empty of an eval stage: it judges by itself, and its names are those of the judge.
-    pub judges: Vec<StageId>,
-    pub select: Option<gate::Select>,
-    pub require: Vec<Rule>,
-    pub warn: Vec<Rule>,
-    pub observe: Vec<Rule>,
-    pub on_fail: OnFail,
-    pub on_unsure: OnFail,
-    /// Named in its rules.
-    pub stages: Vec<(String, StageId)>,
-    /// What its names may mean. The judges of an eval stage without any are the stage itself.
-    pub scope: gate::Scope,
-}
-
-/// The port of an eval stage on which the candidate stands when that stage judges.
-const JUDGED_PORT: &str = "policy";
-
-/// What is known of a stage before its gate is read. `kind` is `None` after a mistake that has been reported.
-struct Draft<'a> {
-    spec: &'a StageSpec,
-    kind: Option<&'static Kind>,
-    inputs: Vec<Input>,
-    /// `None` after a mistake in them.
-    parameters: Option<Canonical>,
-    /// The shape of its adapter, and where the file says it, if it does.
-    lora: Option<(serde_json::Value, Option<Span>)>,
-    metrics: Vec<MetricName>,
-    incumbent: Option<String>,
 }
 
 /// Resolves everything that can be known before anything runs. `directory` is that of the pipeline file.
@@ -168,7 +123,8 @@ pub fn resolve(mut spec: Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>
         return Err(mistakes);
     }
     repeats::warn(&drafts, spec.seed, &mut mistakes);
-    let after = graph.evals_after_what_they_judge(&gates);
+    let judges: Vec<&[StageId]> = gates.iter().map(|gate| gate.as_ref().map_or(&[][..], |gate| &gate.judges)).collect();
+    let after = graph.evals_after_what_they_judge(&judges);
     let order = graph.order();
     let mut place = vec![0; order.len()];
     order.iter().enumerate().for_each(|(new, old)| place[*old] = new);
@@ -247,54 +203,6 @@ fn kind(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) -> Option<&'static Ki
         mistakes.push(mistake);
     }
     found
-}
-
-/// What the stage's own record will hold.
-fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut Vec<Diagnostic>) -> Vec<MetricName> {
-    let mut metrics = kind_metrics(kind, inputs);
-    if let Work::Measure(_) = kind.work {
-        // As typed: a source that was not found is one mistake, and the metrics it would give are none.
-        let rewards = stage.from.iter().filter(|from| from.port.value == "reward").map(|from| from.sources.len()).sum();
-        for n in 2..=rewards {
-            let (name, field) = (format!("mean_score_{n}"), Some(format!("score_{n}")));
-            metrics.push(MetricName { name, direction: Direction::Higher, field });
-            let name = format!("score_sd_{n}");
-            metrics.push(MetricName { name, direction: Direction::Neutral, field: None });
-        }
-    }
-    for (metric, direction) in &stage.metrics {
-        if !kind.takes_any_port {
-            let message = format!("`{}` declares its metrics itself", kind.name);
-            mistakes.push(Diagnostic::error(metric.span, message).help("`metrics` is for stages of kind `exec`"));
-            break;
-        }
-        // Whether the command writes items is known when it has run.
-        let field = Some(metric.value.clone());
-        metrics.push(MetricName { name: metric.value.clone(), direction: *direction, field });
-    }
-    metrics
-}
-
-/// What every stage of the kind reports; as a judge too.
-fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
-    // The distance from a baseline is measured only where there is one.
-    let is_measured = |name: &str| match kind.work {
-        Work::Measure(_) => name != "kl" || inputs.iter().any(|input| input.port == "baseline"),
-        Work::Run(_) => true,
-    };
-    declared_metrics(kind).into_iter().filter(|metric| is_measured(&metric.name)).collect()
-}
-
-/// All that a stage of the kind can report, whatever is connected to it.
-pub fn declared_metrics(kind: &Kind) -> Vec<MetricName> {
-    let field =
-        |name: &str| kind.means.iter().find(|(metric, _)| *metric == name).map(|(_, field)| (*field).to_owned());
-    let named = |metric: &stages::stage::Metric| MetricName {
-        name: metric.name.to_owned(),
-        direction: metric.direction,
-        field: field(metric.name),
-    };
-    kind.metrics.iter().map(named).collect()
 }
 
 /// The port whose content a gate may keep.

@@ -4,12 +4,12 @@
 mod bars;
 mod lines;
 mod log;
+mod phrases;
 
-use crate::event::{Decision, Event, Outcome, Verdict};
-use crate::report::format::duration;
+use crate::event::Event;
 use indicatif::MultiProgress;
 use std::io::{IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The running picture. Feed it every event.
 pub enum Progress {
@@ -17,14 +17,15 @@ pub enum Progress {
     Lines { started: Instant, lines: lines::Lines },
 }
 
-/// Opens the picture and sends `tracing` to stderr beside it (`RUST_LOG`, default `warn`).
-pub fn open(has_color: bool) -> Progress {
+/// Opens the picture and sends `tracing` to stderr beside it (`RUST_LOG`, default `warn`). Lines about one action are
+/// at least `interval` apart.
+pub fn open(has_color: bool, interval: Duration) -> Progress {
     let screen = MultiProgress::new();
     log::open(screen.clone(), has_color);
     if std::io::stderr().is_terminal() {
         Progress::Bars(bars::Bars::new(screen))
     } else {
-        Progress::Lines { started: Instant::now(), lines: lines::Lines::default() }
+        Progress::Lines { started: Instant::now(), lines: lines::Lines::new(interval) }
     }
 }
 
@@ -44,45 +45,5 @@ impl Progress {
                 }
             }
         }
-    }
-}
-
-/// The one line that stays of an event, where one stays; the beginning and the course of an action are not said here.
-fn lasting_line(event: &Event) -> Option<String> {
-    match event {
-        Event::Finished { stage, part, seconds, device, .. } => {
-            let device = device.as_deref().map_or(String::new(), |device| format!(" on {device}"));
-            Some(format!("{}: finished in {}{device}", title(stage, part), duration(*seconds)))
-        }
-        Event::Failed { stage, part, cause, log, .. } => {
-            // What never began has no log.
-            let log = if log.is_empty() { String::new() } else { format!(" (log: {log})") };
-            Some(format!("{}: failed{log}: {cause}", title(stage, part)))
-        }
-        Event::Noted { stage, part, message } => Some(format!("{}: {message}", title(stage, part))),
-        // Of what was judged before the report has the table.
-        Event::Judged { stage, verdict } => Some(format!("{stage}: {}", judged(verdict))),
-        // Of other ends nothing stays: what is cached is counted at the end, since of a thousand stages nobody wants a line
-        // each; what was run has had its line when it finished, and what failed when it failed. An interrupt ends every
-        // stage that had not ended: the report counts them.
-        Event::Ended { stage, outcome: Outcome::Skipped { because } } => Some(format!("{stage}: skipped: {because}")),
-        _ => None,
-    }
-}
-
-fn judged(verdict: &Verdict) -> String {
-    let word = match verdict.decision {
-        Decision::Pass => "gate passed",
-        Decision::Fail => "gate failed",
-        Decision::Unsure => "gate is unsure",
-        Decision::Error => "gate erred",
-    };
-    if verdict.carries.is_empty() { word.to_owned() } else { format!("{word}, {} goes on", verdict.carries) }
-}
-
-fn title(stage: &str, part: &Option<String>) -> String {
-    match part {
-        Some(part) => format!("{stage}: {part}"),
-        None => stage.to_owned(),
     }
 }

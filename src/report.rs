@@ -25,12 +25,8 @@ use sheet::Sheet;
 /// line. `is_alive` says whether the process that writes the events is still there; it counts only while the run has
 /// no end.
 pub fn report(run: &Run, is_alive: bool) -> Vec<Sheet> {
-    let mut sheets = vec![
-        stages::table(run, is_alive),
-        stages::gates(run),
-        stages::notes_of_actions(run),
-        stages::failures(run),
-    ];
+    let mut sheets =
+        vec![stages::table(run, is_alive), stages::gates(run), stages::notes_of_actions(run), stages::failures(run)];
     for study in &run.studies {
         sheets.push(study::table(study));
         sheets.extend(study::side_by_side(study));

@@ -20,7 +20,7 @@ const IMPORTS: &str = "imports";
 const LIFE_OF_AN_IMPORT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Runs that are kept beside those that go on and those that are pinned.
-pub struct Kept {
+pub struct Retention {
     /// The last so many of each pipeline.
     pub runs: usize,
     /// Whatever began after this.
@@ -38,7 +38,7 @@ pub enum Reason {
 
 /// What the runs that count used: their records, and the contents that went in; and why each of them counts. To be
 /// asked when no run can be about to use something new, which the caller sees to (`Store::hold_alone`).
-pub fn roots(root: &Path, kept: &Kept) -> Result<(Roots, Vec<Reason>)> {
+pub fn roots(root: &Path, kept: &Retention) -> Result<(Roots, Vec<Reason>)> {
     let mut of_pipeline: BTreeMap<String, usize> = BTreeMap::new();
     let (mut roots, mut counted) = (Roots::default(), Vec::new());
     roots.keys.extend(imported(root, jiff::Timestamp::now()));

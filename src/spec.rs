@@ -9,18 +9,19 @@ pub mod node;
 mod overrides;
 pub mod stage;
 mod template;
+pub mod yaml;
 
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::hub;
-use limits::{Resources, Retry};
+use expand::ExpandedStage;
+pub use gate::{GateSpec, OnFail, SelectSpec};
 use node::Value;
 pub use node::{Node, Spanned};
 use overrides::Override;
-pub use stage::metrics as declared_metrics;
-use stages::stage::{Direction, did_you_mean};
+pub use stage::{Pin, PortSpec, Reference, SourceSpec, StageSpec, metrics as declared_metrics};
+use stages::stage::did_you_mean;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 use template::Scope;
 pub use template::{is_identifier, part_of};
 
@@ -40,112 +41,6 @@ pub struct Spec {
     pub mistakes: Vec<Diagnostic>,
 }
 
-/// What has a mistake of its own is left empty here, and nothing is said about it twice.
-pub struct StageSpec {
-    pub name: Spanned<String>,
-    /// `None`: its mistake is among [`Spec::mistakes`].
-    pub kind: Option<Spanned<String>>,
-    pub from: Vec<PortSpec>,
-    pub with: Node,
-    pub gate: Option<Box<GateSpec>>,
-    pub seed: Option<Spanned<u64>>,
-    pub metrics: Vec<(Spanned<String>, Direction)>,
-    pub incumbent: Option<Spanned<String>>,
-    pub resources: Resources,
-    pub timeout: Option<Duration>,
-    pub retry: Retry,
-    /// Names of variables of the environment.
-    pub secrets: Vec<Spanned<String>>,
-    pub audit: Option<Spanned<bool>>,
-}
-
-impl StageSpec {
-    /// What stands under `with`; nothing of it is left.
-    pub fn take_parameters(&mut self) -> Node {
-        let nothing = Node::new(self.with.span, Value::Null);
-        std::mem::replace(&mut self.with, nothing)
-    }
-}
-
-pub struct PortSpec {
-    pub port: Spanned<String>,
-    pub sources: Vec<SourceSpec>,
-    pub is_list: bool,
-}
-
-pub struct SourceSpec {
-    pub reference: Reference,
-    pub span: Span,
-    /// The variables of its `${…}`: `vars.stories`.
-    pub variables: Box<[String]>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reference {
-    Stage {
-        name: String,
-        pin: Pin,
-    },
-    /// As written.
-    Path(PathBuf),
-    Hub(String),
-}
-
-/// Which candidate of a stage is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pin {
-    /// What its gate let through.
-    Open,
-    /// The last one, before the gate.
-    Last,
-    Step(u64),
-}
-
-/// Texts of rules, each with the span of its scalar; what they say is read by `crate::gate`.
-pub struct GateSpec {
-    /// The word `gate`.
-    pub span: Span,
-    pub judges: Vec<Spanned<String>>,
-    pub select: Option<SelectSpec>,
-    pub require: Vec<Spanned<String>>,
-    pub warn: Vec<Spanned<String>>,
-    pub observe: Vec<Spanned<String>>,
-    pub on_fail: OnFail,
-    /// As `on_fail` where nothing is said.
-    pub on_unsure: Option<OnFail>,
-}
-
-impl GateSpec {
-    /// A gate that says nothing yet.
-    fn empty(span: Span) -> GateSpec {
-        GateSpec {
-            span,
-            judges: Vec::new(),
-            select: None,
-            require: Vec::new(),
-            warn: Vec::new(),
-            observe: Vec::new(),
-            on_fail: OnFail::Stop,
-            on_unsure: None,
-        }
-    }
-}
-
-pub struct SelectSpec {
-    pub best: Option<Spanned<String>>,
-    pub where_: Option<Spanned<String>>,
-    /// In standard errors.
-    pub within: Option<f64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFail {
-    Stop,
-    Keep,
-    /// A person decides.
-    Hold,
-}
-
 /// Of the file; beside them any that begins with `x-`.
 pub const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "dtype", "skip_bad_rows", "stages"];
 
@@ -154,7 +49,7 @@ pub const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "dtype", "ski
 pub fn read(source: &Source, environment: &dyn Fn(&str) -> Option<String>) -> Result<Spec, Vec<Diagnostic>> {
     let mut mistakes = Vec::new();
     let overrides = overrides::read(source, &mut mistakes);
-    let Some(mut root) = node::parse(&source.text, 0, &mut mistakes) else { return Err(mistakes) };
+    let Some(mut root) = yaml::parse(&source.text, 0, &mut mistakes) else { return Err(mistakes) };
     let mut of_stages = Vec::new();
     for change in overrides {
         of_stages.extend(assign_top_level(&mut root, change, &mut mistakes));
@@ -326,7 +221,7 @@ fn stages(node: Node, scope: &Scope, changes: Vec<Override>, mistakes: &mut Vec<
             Some(written) => overrides::assign(Rc::make_mut(&mut written.body), path, change.value, mistakes),
         }
     }
-    let lower = |expand::Written { name, body, scope }| {
+    let lower = |ExpandedStage { name, body, scope }| {
         // The last, mostly the only one that uses it, takes it as it is.
         let mut body = Rc::unwrap_or_clone(body);
         if let Value::Map(map) = &mut body.value {

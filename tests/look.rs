@@ -8,8 +8,6 @@ use expect_test::expect;
 use program::{Place, files, place, ran, wait_for};
 use serde_json::{Value, json};
 use std::fs;
-use std::process::Stdio;
-use std::time::Duration;
 
 /// Stages of one shell command each. `HERE` in a command is the place's own directory.
 fn write(place: &Place, stages: &str) {
@@ -170,15 +168,17 @@ fn the_parts_of_an_eval_stand_under_headings() {
     assert_eq!(wrong, "error: `eval` has no part `score of sft` in this run: did you mean `scores of sft`?\n");
 }
 
-/// A stage that says what it is told to, while the file `go` is not there, and ends with `then`.
+/// A stage that goes on when the file `go` is there, and ends with `then` when `end` is there.
 fn waiting(then: &str) -> String {
     let said = |done: u8| {
         format!(r#"echo '{{\"done\":{done},\"total\":4,\"unit\":\"step\",\"message\":\"\"}}' >> events.jsonl"#)
     };
     let (one, three) = (said(1), said(3));
+    let wait = |file: &str| format!("while ! test -e HERE/{file}; do sleep 0.02; done");
+    let (go, end) = (wait("go"), wait("end"));
     format!(
         "  a:\n    kind: exec\n    metrics: {{score: higher}}\n    gate: score > 0.5\n    with:\n      command: \
-         [sh, -c, \"echo one; {one}; while ! test -e HERE/go; do sleep 0.02; done; echo two; {three}; sleep 0.3; {then}\"]\n"
+         [sh, -c, \"echo one; {one}; {go}; echo two; {three}; {end}; {then}\"]\n"
     )
 }
 
@@ -194,12 +194,13 @@ fn a_log_is_followed_until_its_stage_ends() {
     });
     assert_eq!(so_far.stdout, "one\n");
     assert!(so_far.stderr.contains("attempt 1, running in "), "{}", so_far.stderr);
-    let mut followed = place.command(&["log", "a", "--follow"]);
-    let followed = followed.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    let followed = place.watch(place.command(&["log", "a", "--follow"]));
+    assert_eq!(followed.says(""), "one");
     place.write("go", "");
-    let followed = followed.wait_with_output().unwrap();
-    assert_eq!((followed.status.code(), String::from_utf8(followed.stdout).unwrap().as_str()), (Some(0), "one\ntwo\n"));
+    assert_eq!(followed.says(""), "two");
+    place.write("end", "");
+    let (exit, stdout, _) = followed.end();
+    assert_eq!((exit, stdout), (Some(0), Vec::new()));
     assert_eq!(run.end().0, Some(0));
 }
 
@@ -209,18 +210,18 @@ fn a_run_elsewhere_is_watched_to_its_end_and_its_exit_code_is_taken_over() {
     write(&place, &waiting(r#"echo '{\"score\": 0.25}' > metrics.json"#));
     let run = place.start(&["run", "toy.yaml", "--json"]);
     run.started("a");
-    let mut watching = place.command(&["watch"]);
-    let watching = watching.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Progress is a line only when two seconds have passed.
-    std::thread::sleep(Duration::from_millis(2300));
+    let mut watch = place.command(&["watch"]);
+    watch.env("PIPELINE_PROGRESS_INTERVAL", "0");
+    let watching = place.watch(watch);
+    assert_eq!(watching.remarks("a: "), "a: started: it never ran before");
+    watching.remarks("a: step 1/4, 25 %");
     place.write("go", "");
-    let watched = watching.wait_with_output().unwrap();
-    let (stdout, stderr) = (String::from_utf8(watched.stdout).unwrap(), String::from_utf8(watched.stderr).unwrap());
-    assert_eq!((watched.status.code(), run.end().0), (Some(3), Some(3)), "{stderr}");
-    let lines: Vec<&str> = stderr.lines().skip(1).map(|line| line.split(" in ").next().unwrap()).collect();
-    assert_eq!(lines[0], "a: started: it never ran before");
-    assert!(lines[1].starts_with("a: step 3/4, 75 %"), "{stderr}");
-    assert_eq!(lines[2..], ["a: finished", "a: gate failed, nothing goes on"], "{stderr}");
+    watching.remarks("a: step 3/4, 75 %");
+    place.write("end", "");
+    let (exit, stdout, stderr) = watching.end();
+    let (stdout, lines) = (stdout.join("\n"), stderr.iter().map(|line| line.split(" in ").next().unwrap()));
+    assert_eq!((exit, run.end().0), (Some(3), Some(3)), "{stderr:?}");
+    assert_eq!(lines.collect::<Vec<_>>(), ["a: finished", "a: gate failed, nothing goes on"]);
     assert!(stdout.contains("fail: stops here") && stdout.contains("stopped by a gate after"), "{stdout}");
     let over = place.run(&["watch", "toy.yaml"]).expect_exit(2).stderr;
     assert_eq!(told(&place, &over), "error: no run goes on: RUN1 is over; `pipeline status --run RUN1` shows it\n");
@@ -232,12 +233,12 @@ fn a_run_that_dies_while_it_is_watched_is_said_to_be_broken_off() {
     write(&place, &waiting("true"));
     let run = place.start(&["run", "toy.yaml", "--json"]);
     run.started("a");
-    let watching = place.command(&["watch", "toy.yaml"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    let watching = place.watch(place.command(&["watch", "toy.yaml"]));
+    watching.remarks("a: started");
     run.signal(rustix::process::Signal::KILL);
-    let watched = watching.wait_with_output().unwrap();
-    let stdout = String::from_utf8(watched.stdout).unwrap();
-    assert_eq!(watched.status.code(), Some(1), "{stdout}");
+    let (exit, stdout, _) = watching.end();
+    let stdout = stdout.join("\n");
+    assert_eq!(exit, Some(1), "{stdout}");
     assert!(stdout.contains("broken off: the process that ran it is gone"), "{stdout}");
     place.wait_for_silence();
 }

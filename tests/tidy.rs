@@ -175,6 +175,14 @@ fn burn_stays_in_the_stages() {
 }
 
 #[test]
+fn one_file_prints_tables() {
+    for file in sources("src") {
+        let names_it = file.code.contains("comfy_table");
+        assert_eq!(names_it, file.name == "src/report/page.rs", "{} and the crate `comfy_table`", file.name);
+    }
+}
+
+#[test]
 fn the_crates_below_know_nothing_of_those_above() {
     for (directory, manifest, strangers) in [
         ("cache/src", "cache/Cargo.toml", &["stages", "pipeline"][..]),

@@ -11,8 +11,8 @@ use crate::event::{Evidence, Seen};
 use crate::gate::{Who, Yardstick};
 use crate::plan;
 use crate::schedule::weigh::{self, Tables};
-use crate::spec::node::{self, Map, Node, Value};
-use crate::spec::{self, expect};
+use crate::spec::node::{Map, Node, Value};
+use crate::spec::{self, expect, yaml};
 use stages::stage::did_you_mean;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +25,7 @@ const KEYS_OF_TEST: &[&str] =
 pub fn read(source: Source, environment: &dyn Fn(&str) -> Option<String>) -> Result<Cases, Mistaken> {
     let mut mistakes = Vec::new();
     let directory = source.path.parent().unwrap_or(Path::new("")).to_owned();
-    let root = node::parse_measurements(&source.text, &mut mistakes);
+    let root = yaml::parse_measurements(&source.text, &mut mistakes);
     let mut of_pipeline = None;
     let mut cases = Vec::new();
     if let Some(root) = &root

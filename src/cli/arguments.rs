@@ -5,20 +5,17 @@ mod below;
 
 pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb};
 
-use super::find::{self, Found, Wanted};
-use crate::plan::selection;
-use anyhow::Result;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use super::options::{Changes, FileArguments, FilterArguments, RunArgument, StoreArgument, device, dtype};
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use stages::io::DeviceChoice;
 use stages::model::Dtype;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// One file describes the training; one command runs it; nothing runs twice.
 #[derive(Parser)]
 #[command(name = "pipeline", version, about, after_help = AFTER_HELP, disable_help_subcommand = true)]
-pub struct Arguments {
+pub struct CommandLine {
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -26,19 +23,20 @@ pub struct Arguments {
 const AFTER_HELP: &str = "\
 Exit codes: 0 all done, 1 a stage failed or a gate erred, 2 the file or the command is wrong,
             3 stopped or held by a gate, 130 interrupted.
-Environment: PIPELINE_STORE (as --store), RUST_LOG (what is logged to stderr), NO_COLOR.";
+Environment: PIPELINE_STORE (as --store), PIPELINE_PROGRESS_INTERVAL (seconds between lines of progress; 2),
+             RUST_LOG (what is logged to stderr), NO_COLOR.";
 
 #[derive(Subcommand)]
 pub enum Verb {
     /// Run what is not done yet; running again goes on where a run ended
     Run {
         #[command(flatten)]
-        asked: Asked,
+        asked: FileArguments,
         /// Where to compute; `auto` takes a real GPU, else the CPU
         #[arg(long, default_value = "auto", value_parser = device())]
         device: DeviceChoice,
         #[command(flatten)]
-        selected: Selected,
+        selected: FilterArguments,
         /// Stages that may run at the same time
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
         jobs: u16,
@@ -67,15 +65,15 @@ pub enum Verb {
     /// Say what would run, and why
     Plan {
         #[command(flatten)]
-        asked: Asked,
+        asked: FileArguments,
         #[command(flatten)]
-        selected: Selected,
+        selected: FilterArguments,
     },
     /// Show the last run: of FILE, or the last there is in this directory or one below it
     Status {
         file: Option<PathBuf>,
         #[command(flatten)]
-        which: Which,
+        which: RunArgument,
         /// Print one JSON document instead: `"format": 1` with the run, its stages, verdicts, actions and studies;
         /// fields may be added, and none changes its meaning, as long as the format is 1
         #[arg(long)]
@@ -86,7 +84,7 @@ pub enum Verb {
         stage: String,
         file: Option<PathBuf>,
         #[command(flatten)]
-        which: Which,
+        which: RunArgument,
     },
     /// Look at gates by themselves; nothing is run
     Gate {
@@ -130,7 +128,7 @@ pub enum Verb {
         #[arg(long, short)]
         follow: bool,
         #[command(flatten)]
-        which: Which,
+        which: RunArgument,
     },
     /// Compare two runs: what was asked otherwise, what it changed, and by which metrics and verdicts
     Diff {
@@ -158,7 +156,7 @@ pub enum Verb {
     Watch {
         file: Option<PathBuf>,
         #[command(flatten)]
-        which: Which,
+        which: RunArgument,
     },
     /// Remove what no run that counts uses: the last runs of each pipeline, pinned ones and those that go on
     Gc {
@@ -206,7 +204,7 @@ pub enum Verb {
         #[arg(long, value_parser = dtype())]
         dtype: Option<Dtype>,
         #[command(flatten)]
-        which: Which,
+        which: RunArgument,
     },
     /// Make a model of a base and a LoRA adapter that `peft` wrote: `from: {model: DIRECTORY}` takes it
     ImportAdapter {
@@ -246,119 +244,6 @@ pub enum Verb {
     Completions { shell: Shell },
 }
 
-#[derive(Args)]
-pub struct Asked {
-    /// The pipeline file
-    pub file: PathBuf,
-    #[command(flatten)]
-    pub changes: Changes,
-    #[command(flatten)]
-    pub store: StoreArgument,
-}
-
-/// Which stages may run.
-#[derive(Args)]
-pub struct Selected {
-    /// Run this stage alone; what it needs has to be done; may be repeated
-    #[arg(long, value_name = "STAGE")]
-    pub only: Vec<String>,
-    /// Run this stage and what stands on it; what it needs has to be done; may be repeated
-    #[arg(long, value_name = "STAGE")]
-    pub from: Vec<String>,
-    /// Run this stage again though it is done, and say whether the result is the same; may be repeated
-    #[arg(long, value_name = "STAGE")]
-    pub force: Vec<String>,
-}
-
-impl Selected {
-    pub fn names(self) -> selection::Asked {
-        selection::Asked { only: self.only, from: self.from, force: self.force }
-    }
-}
-
-#[derive(Args)]
-pub struct Changes {
-    /// Change a value of the file: `ppo_1.with.lr=1e-5`, `vars.steps=20`; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// Keep and multiply the matrices of frozen models in this precision: `--set dtype=f16`
-    #[arg(long, value_name = "DTYPE", value_parser = dtype())]
-    pub dtype: Option<Dtype>,
-    /// Leave out up to N bad rows of a data file, and count them: `--set skip_bad_rows=N`
-    #[arg(long, value_name = "N")]
-    pub skip_bad_rows: Option<u64>,
-}
-
-impl Changes {
-    /// As if all had been typed as `--set`: that is what a run remembers.
-    pub fn all(&self) -> Vec<String> {
-        let dtype = self.dtype.iter().map(|dtype| format!("dtype={}", dtype.name()));
-        let skip = self.skip_bad_rows.iter().map(|rows| format!("skip_bad_rows={rows}"));
-        self.set.iter().cloned().chain(dtype).chain(skip).collect()
-    }
-}
-
-#[derive(Args)]
-pub struct Which {
-    /// An earlier run: its name in `runs/`, how that begins (`20261122T09`), or `last~1`: the one before the last
-    #[arg(long = "run", value_name = "RUN")]
-    pub run: Option<String>,
-    #[command(flatten)]
-    pub store: StoreArgument,
-}
-
-impl Which {
-    pub fn find(&self, file: Option<&Path>) -> Result<Found> {
-        find::run(Path::new("."), self.wanted(file))
-    }
-
-    /// For a verb about one stage.
-    pub fn find_with(&self, stage: &str, file: Option<&Path>) -> Result<Found> {
-        find::run(Path::new("."), Wanted { stage: Some(stage), ..self.wanted(file) })
-    }
-
-    pub fn wanted<'a>(&'a self, file: Option<&'a Path>) -> Wanted<'a> {
-        Wanted { file, store: self.store.chosen(), run: self.run.as_deref(), stage: None }
-    }
-}
-
-#[derive(Args)]
-pub struct StoreArgument {
-    /// Where results are kept; default: PIPELINE_STORE, else `.pipeline` beside the pipeline file
-    #[arg(long = "store", value_name = "DIR")]
-    pub store: Option<PathBuf>,
-}
-
-impl StoreArgument {
-    pub fn chosen(&self) -> Option<PathBuf> {
-        let of_environment = || std::env::var_os("PIPELINE_STORE").filter(|store| !store.is_empty()).map(PathBuf::from);
-        self.store.clone().or_else(of_environment)
-    }
-
-    /// As it was typed.
-    pub fn typed(&self) -> String {
-        self.store.as_ref().map_or_else(String::new, |store| format!(" --store {}", store.display()))
-    }
-
-    pub fn beside(&self, file: &Path) -> PathBuf {
-        self.chosen().unwrap_or_else(|| file.with_file_name(".pipeline"))
-    }
-}
-
-fn device() -> impl TypedValueParser<Value = DeviceChoice> {
-    PossibleValuesParser::new(["auto", "wgpu", "cpu"]).map(|name| match name.as_str() {
-        "wgpu" => DeviceChoice::Wgpu,
-        "cpu" => DeviceChoice::Cpu,
-        _ => DeviceChoice::Auto,
-    })
-}
-
-fn dtype() -> impl TypedValueParser<Value = Dtype> {
-    PossibleValuesParser::new(Dtype::ALL.map(Dtype::name)).try_map(|name| {
-        Dtype::ALL.into_iter().find(|dtype| dtype.name() == name).ok_or("it is none of those that are possible")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,13 +251,13 @@ mod tests {
     use clap::error::ErrorKind;
 
     fn refusal(line: &str) -> (ErrorKind, i32) {
-        let error = Arguments::try_parse_from(line.split(' ')).err().unwrap();
+        let error = CommandLine::try_parse_from(line.split(' ')).err().unwrap();
         (error.kind(), error.exit_code())
     }
 
     #[test]
     fn the_command_line_holds_together() {
-        Arguments::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
     #[test]
@@ -386,7 +271,7 @@ mod tests {
     #[test]
     fn set_may_be_repeated_and_its_values_may_look_like_options() {
         let line = ["pipeline", "run", "a.yaml", "--set", "a.with.lr=-1e-5", "--set", "vars.text=a b"];
-        let Verb::Run { asked, .. } = Arguments::try_parse_from(line).ok().unwrap().verb else { panic!("no run") };
+        let Verb::Run { asked, .. } = CommandLine::try_parse_from(line).ok().unwrap().verb else { panic!("no run") };
         assert_eq!(asked.changes.set, ["a.with.lr=-1e-5", "vars.text=a b"]);
     }
 }

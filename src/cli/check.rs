@@ -1,7 +1,8 @@
 //! `check`, and the plan of a file for every verb that needs one: read, resolved, its mistakes shown. Knows nothing of
 //! the store.
 
-use super::{Refused, model, refused, terminal};
+use super::refusal::{Refusal, refused};
+use super::{model, terminal};
 use crate::diagnostic::{self, Diagnostic, Source};
 use crate::plan::{self, Plan};
 use crate::spec::{self, Spec};
@@ -68,8 +69,8 @@ fn resolve(file: &Path, source: &Source, spec: Spec) -> Result<(Plan, String)> {
     Ok((plan, warnings))
 }
 
-fn mistaken(source: &Source, mistakes: &[Diagnostic]) -> Refused {
-    Refused(diagnostic::render(source, mistakes, terminal::stderr_has_color()))
+fn mistaken(source: &Source, mistakes: &[Diagnostic]) -> Refusal {
+    Refusal(diagnostic::render(source, mistakes, terminal::stderr_has_color()))
 }
 
 pub fn check(file: &Path, set: &[String]) -> Result<u8> {

@@ -1,12 +1,13 @@
 //! `completions`: what a shell needs to complete the command line, on stdout. Knows only the command line.
 
-use super::{Arguments, terminal};
+use super::arguments::CommandLine;
+use super::terminal;
 use anyhow::Result;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
 pub fn print(shell: Shell) -> Result<u8> {
-    let whole = Arguments::command();
+    let whole = CommandLine::command();
     // A script would offer hidden verbs as well.
     let shown = whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
     let mut command = Command::new("pipeline").version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true);

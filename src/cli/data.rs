@@ -1,6 +1,7 @@
 //! `data inspect`: what a data file holds. Knows how it is told, not how it is read.
 
-use super::{model, refused, terminal};
+use super::refusal::refused;
+use super::{model, terminal};
 use crate::report::sheet::{Grid, Header, Sheet, Tone, plain};
 use anyhow::Result;
 use formats::config::Config;

@@ -1,8 +1,9 @@
 //! `explain`: all that a run and the store know of one stage, and what a run would do with it now. Knows nothing of how
 //! it is put on a page.
 
-use super::find::{self, Found};
-use super::{Which, check, gates, terminal};
+use super::find::{self, StoredRun};
+use super::options::RunArgument;
+use super::{check, gates, terminal};
 use crate::progress;
 use crate::report::cause::{self, Now};
 use crate::report::explain::{self, Stored};
@@ -13,7 +14,7 @@ use anyhow::Result;
 use cache::Store;
 use std::path::Path;
 
-pub fn explain(name: &str, file: Option<&Path>, which: &Which) -> Result<u8> {
+pub fn explain(name: &str, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let found = which.find_with(name, file)?;
     let run = &found.run;
@@ -33,7 +34,7 @@ pub fn explain(name: &str, file: Option<&Path>, which: &Which) -> Result<u8> {
 }
 
 /// How many results each key has had, of those that had more than one.
-fn variants(found: &Found, stage: &StageRun) -> std::collections::BTreeMap<String, usize> {
+fn variants(found: &StoredRun, stage: &StageRun) -> std::collections::BTreeMap<String, usize> {
     let Ok(store) = Store::open(&found.root) else { return Default::default() };
     let of = |key: &String| Some((key.clone(), store.variants(&key.parse().ok()?)));
     let noted = stage.actions.iter().filter_map(|action| of(&action.key)).filter(|(_, others)| *others > 0);
@@ -42,7 +43,7 @@ fn variants(found: &Found, stage: &StageRun) -> std::collections::BTreeMap<Strin
 
 /// The file as it is now, with the overrides of that run, against the store as it is now. Why not, where that cannot be
 /// known: an explanation of what was is not refused for it.
-fn now(found: &Found, name: &str) -> Result<Now, String> {
+fn now(found: &StoredRun, name: &str) -> Result<Now, String> {
     let typed = &found.run.file;
     let file = gates::pipeline_file(found).map_err(|_| format!("{typed} is gone"))?;
     let shown = file.display();

@@ -1,9 +1,11 @@
 //! `export` and `import-adapter`: models on their way to other tools, and back. Knows the store and the run; what a model
 //! is, the stages know.
 
-use super::find::Found;
+use super::find::StoredRun;
 use super::gates::stage_of;
-use super::{Which, model, refused, terminal};
+use super::options::RunArgument;
+use super::refusal::refused;
+use super::{model, terminal};
 use crate::event::Outcome;
 use crate::progress;
 use crate::report::card::{self, Written};
@@ -22,7 +24,7 @@ pub fn export(
     directory: &Path,
     (merge, dtype): (bool, Option<Dtype>),
     file: Option<&Path>,
-    which: &Which,
+    which: &RunArgument,
 ) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let found = which.find_with(stage, file)?;
@@ -58,7 +60,7 @@ pub fn export(
 }
 
 /// What carries the stage's name.
-fn content_of(found: &Found, name: &str) -> Result<String> {
+fn content_of(found: &StoredRun, name: &str) -> Result<String> {
     let stage = stage_of(found, name)?;
     let makes_none = kinds::kind(&stage.head.kind).is_some_and(|kind| kind.gives == Gives::Nothing);
     let why = match &stage.outcome {

@@ -1,7 +1,7 @@
-//! Which run is meant by a verb that looks at one, and what the store adds to it. Knows journals and the store, not
+//! RunArgument run is meant by a verb that looks at one, and what the store adds to it. Knows journals and the store, not
 //! what is printed.
 
-use super::refused;
+use super::refusal::refused;
 use crate::action::Record;
 use crate::event::{Event, Outcome};
 use crate::journal;
@@ -12,7 +12,7 @@ use cache::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-pub struct Found {
+pub struct StoredRun {
     /// The pipeline file, where one was named.
     pub file: Option<PathBuf>,
     /// The folder of the store: `.pipeline`.
@@ -22,9 +22,9 @@ pub struct Found {
     pub is_alive: bool,
 }
 
-/// Which run is meant, of those there are.
+/// RunArgument run is meant, of those there are.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted<'a> {
+pub struct RunQuery<'a> {
     pub file: Option<&'a Path>,
     pub store: Option<PathBuf>,
     /// Its name under `runs/`, how that begins, or `last`, `last~1`, … counted from the newest.
@@ -37,8 +37,8 @@ pub struct Wanted<'a> {
 const NAMED: usize = 10;
 
 /// The last run of `file`. Without a file the last run of any, in the store of `here` or in one a directory below:
-/// after `pipeline run pipelines/rlhf.yaml`, a bare `pipeline status` means that run. Which it was is always printed.
-pub fn run(here: &Path, wanted: Wanted) -> Result<Found> {
+/// after `pipeline run pipelines/rlhf.yaml`, a bare `pipeline status` means that run. RunArgument it was is always printed.
+pub fn run(here: &Path, wanted: RunQuery) -> Result<StoredRun> {
     let journals = journals(here, &wanted)?;
     let mut found = journals.iter().filter_map(|journal| journal.open(wanted.file));
     let Some(name) = wanted.run else {
@@ -66,7 +66,8 @@ pub fn run(here: &Path, wanted: Wanted) -> Result<Found> {
         return exact.open(wanted.file).ok_or_else(unknown);
     }
     let beginning = journals.iter().filter(|journal| journal.name.starts_with(name));
-    let mut beginning: Vec<Found> = beginning.filter_map(|journal| journal.open(wanted.file)).take(NAMED + 1).collect();
+    let mut beginning: Vec<StoredRun> =
+        beginning.filter_map(|journal| journal.open(wanted.file)).take(NAMED + 1).collect();
     if beginning.len() > 1 {
         let more = if beginning.len() > NAMED { ", …" } else { "" };
         let names: Vec<&str> = beginning.iter().take(NAMED).map(|found| found.run.name.as_str()).collect();
@@ -76,16 +77,16 @@ pub fn run(here: &Path, wanted: Wanted) -> Result<Found> {
 }
 
 /// The same run, as it is by now.
-pub fn again(found: &Found) -> Result<Found> {
+pub fn again(found: &StoredRun) -> Result<StoredRun> {
     let (file, root) = (found.file.clone(), found.root.clone());
     let is_alive = journal::is_alive(&found.journal);
     let events = journal::read(&found.journal)?;
     let run = fold::fold(&events).ok_or_else(|| refused(format!("{} is empty", found.journal.display())))?;
-    Ok(Found { file, root, journal: found.journal.clone(), run, is_alive })
+    Ok(StoredRun { file, root, journal: found.journal.clone(), run, is_alive })
 }
 
 /// The newest of these runs whose process is still there.
-pub fn living(here: &Path, wanted: &Wanted) -> Result<Option<Found>> {
+pub fn living(here: &Path, wanted: &RunQuery) -> Result<Option<StoredRun>> {
     let journals = journals(here, wanted)?;
     let mut living = journals.iter().filter(|journal| journal::is_alive(&journal.path));
     Ok(living.find_map(|journal| journal.open(wanted.file).filter(|found| found.is_alive)))
@@ -114,7 +115,7 @@ struct JournalAt {
 }
 
 /// The newest first.
-fn journals(here: &Path, wanted: &Wanted) -> Result<Vec<JournalAt>> {
+fn journals(here: &Path, wanted: &RunQuery) -> Result<Vec<JournalAt>> {
     if let Some(file) = wanted.file
         && !file.is_file()
     {
@@ -139,7 +140,7 @@ fn journals(here: &Path, wanted: &Wanted) -> Result<Vec<JournalAt>> {
 
 impl JournalAt {
     /// `None` where it cannot be read, or is of another file.
-    fn open(&self, file: Option<&Path>) -> Option<Found> {
+    fn open(&self, file: Option<&Path>) -> Option<StoredRun> {
         // Before the events: a run that ends in between is then seen with its end.
         let is_alive = journal::is_alive(&self.path);
         let run = read(&self.path)?;
@@ -148,7 +149,7 @@ impl JournalAt {
         };
         let is_it = file.is_none_or(|file| is_beside(file) || is_same(file, Path::new(&run.file)));
         let (root, journal) = (self.root.clone(), self.path.clone());
-        is_it.then(|| Found { file: file.map(Path::to_owned), root, journal, run, is_alive })
+        is_it.then(|| StoredRun { file: file.map(Path::to_owned), root, journal, run, is_alive })
     }
 }
 
@@ -219,7 +220,7 @@ pub fn lasted<'a>(root: &Path, pipeline: &str, stages: impl Iterator<Item = &'a 
 }
 
 /// When the action of this key was last executed: in the run found, or before it.
-pub fn execution(found: &Found, key: &str) -> Option<Execution> {
+pub fn execution(found: &StoredRun, key: &str) -> Option<Execution> {
     if let Some(execution) = explain::execution(&found.run, key) {
         return Some(execution);
     }
@@ -228,7 +229,7 @@ pub fn execution(found: &Found, key: &str) -> Option<Execution> {
 }
 
 /// The name of the run that made this attempt, the run found or one before it.
-pub fn began(found: &Found, key: &str, number: u32) -> Option<String> {
+pub fn began(found: &StoredRun, key: &str, number: u32) -> Option<String> {
     let made =
         |event: &Event| matches!(event, Event::Started { key: of, attempt, .. } if of == key && *attempt == number);
     let journals = journal::all(&found.root).ok()?.into_iter().rev().filter(|journal| *journal <= found.journal);
@@ -248,7 +249,7 @@ fn read_if_started(journal: &Path, key: &str) -> Option<Run> {
 }
 
 /// The candidates of an action, as its record in the store has them.
-pub fn checkpoints(found: &Found, key: &str) -> Option<Vec<Checkpoint>> {
+pub fn checkpoints(found: &StoredRun, key: &str) -> Option<Vec<Checkpoint>> {
     let store = Store::open(&found.root).ok()?;
     let record = Record::from_store(&store.lookup(&key.parse().ok()?).ok()??).ok()?;
     let bins = |table: &cache::Content| {
@@ -299,7 +300,7 @@ mod tests {
         was_run(&far, "2026-11-21T10:00:00Z");
         let never = here.join("pipelines/never.yaml");
         fs::write(&never, "").unwrap();
-        let found = |file: Option<&Path>| match run(here, Wanted { file, ..Wanted::default() }) {
+        let found = |file: Option<&Path>| match run(here, RunQuery { file, ..RunQuery::default() }) {
             Ok(found) => found.run.at,
             Err(error) => error.to_string().replace(&here.display().to_string(), "HERE"),
         };
@@ -320,7 +321,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let file = temporary.path().join("one.yaml");
         was_run(&file, "2026-11-21T08:00:00Z");
-        let found = run(temporary.path(), Wanted { file: Some(&file), ..Wanted::default() }).unwrap();
+        let found = run(temporary.path(), RunQuery { file: Some(&file), ..RunQuery::default() }).unwrap();
         assert!(!found.is_alive && found.run.finish.is_none());
     }
 }

@@ -1,18 +1,19 @@
 //! `gate show`, `gate what-if`, `approve`: gates looked at by themselves. Nothing here runs a stage.
 
 use super::check::understand;
-use super::find::{self, Found};
-use super::{refused, terminal};
+use super::find::{self, StoredRun};
+use super::refusal::refused;
+use super::terminal;
 use crate::action::Record;
 use crate::approvals::{self, Answer, Approval};
 use crate::event::{self, Evidence, Outcome, Seen, Table, Verdict};
 use crate::gate::Items;
 use crate::plan::{Gate, Plan, selection};
+use crate::report;
 use crate::report::fold::{self, Run, StageRun};
 use crate::report::format::moment;
 use crate::report::gate::{self as page, Supposed};
 use crate::report::sheet::Sheet;
-use crate::report;
 use crate::run;
 use crate::schedule::weigh::{self, Judged};
 use anyhow::Result;
@@ -21,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The stage of a run, or the names there are.
-pub fn stage_of<'a>(found: &'a Found, name: &str) -> Result<&'a StageRun> {
+pub fn stage_of<'a>(found: &'a StoredRun, name: &str) -> Result<&'a StageRun> {
     let run = &found.run;
     run.stage(name).ok_or_else(|| {
         let names: Vec<&str> = run.stages.iter().map(|stage| stage.head.name.as_str()).collect();
@@ -30,7 +31,7 @@ pub fn stage_of<'a>(found: &'a Found, name: &str) -> Result<&'a StageRun> {
     })
 }
 
-fn verdict_of<'a>(found: &'a Found, stage: &'a StageRun) -> Result<&'a Verdict> {
+fn verdict_of<'a>(found: &'a StoredRun, stage: &'a StageRun) -> Result<&'a Verdict> {
     stage.verdict.as_deref().ok_or_else(|| {
         let name = &stage.head.name;
         refused(match stage.head.has_gate {
@@ -44,7 +45,7 @@ fn verdict_of<'a>(found: &'a Found, stage: &'a StageRun) -> Result<&'a Verdict> 
     })
 }
 
-pub fn show(name: &str, found: &Found) -> Result<u8> {
+pub fn show(name: &str, found: &StoredRun) -> Result<u8> {
     let stage = stage_of(found, name)?;
     verdict_of(found, stage)?;
     let mut sheets = vec![Sheet::heading(report::heading(&found.run))];
@@ -54,7 +55,7 @@ pub fn show(name: &str, found: &Found) -> Result<u8> {
 }
 
 /// Where the pipeline file of a run lies now: as it is typed now, else beside the store, else as it was typed then.
-pub fn pipeline_file(found: &Found) -> Result<PathBuf> {
+pub fn pipeline_file(found: &StoredRun) -> Result<PathBuf> {
     if let Some(file) = &found.file {
         return Ok(file.clone());
     }
@@ -65,7 +66,7 @@ pub fn pipeline_file(found: &Found) -> Result<PathBuf> {
 }
 
 /// Judges what is stored by another rule, in the place of all that the stage requires.
-pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &Found) -> Result<u8> {
+pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &StoredRun) -> Result<u8> {
     let stage = stage_of(found, name)?;
     let file = pipeline_file(found)?;
     let overrides = &found.run.overrides;
@@ -109,7 +110,7 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &Found) -> Result<
 }
 
 /// A pipeline against what is stored; nothing is executed.
-pub fn look(plan: &Plan, file: &Path, found: &Found) -> Result<Run> {
+pub fn look(plan: &Plan, file: &Path, found: &StoredRun) -> Result<Run> {
     let options = run::Options {
         file: file.to_owned(),
         overrides: found.run.overrides.clone(),
@@ -117,7 +118,7 @@ pub fn look(plan: &Plan, file: &Path, found: &Found) -> Result<Run> {
         decisions: approvals::decisions(&approvals::read(&approvals::path(file))?),
     };
     let mut events = Vec::new();
-    let everything = selection::select(plan, &selection::Asked::default()).map_err(refused)?;
+    let everything = selection::select(plan, &selection::Filter::default()).map_err(refused)?;
     run::look(plan, &everything, &options, &mut |event| events.push(event.clone()))?;
     let mut run = fold::fold(&events).ok_or_else(|| refused("the look at the store told nothing".to_owned()))?;
     run.lasted = find::lasted(&found.root, &plan.name, plan.stages.iter().map(|stage| stage.name.as_str()))?;
@@ -125,7 +126,7 @@ pub fn look(plan: &Plan, file: &Path, found: &Found) -> Result<Run> {
 }
 
 /// Every earlier run in which this gate spoke, the newest first; runs that saw the same are one row.
-fn earlier(name: &str, plan: &Plan, found: &Found) -> Result<Vec<Supposed>> {
+fn earlier(name: &str, plan: &Plan, found: &StoredRun) -> Result<Vec<Supposed>> {
     let stage = plan.stages.iter().find(|stage| stage.name == name);
     let Some(gate) = stage.and_then(|stage| stage.gate.as_ref()) else { return Ok(Vec::new()) };
     let store = Store::open(&found.root)?;
@@ -179,7 +180,7 @@ fn rejudge(store: &Store, gate: &Gate, evidence: &Evidence) -> Result<(event::De
 }
 
 /// A person's answer where a gate held.
-pub struct Decision<'a> {
+pub struct ApprovalRequest<'a> {
     pub stage: &'a str,
     pub answer: Answer,
     pub reason: &'a str,
@@ -194,8 +195,8 @@ pub fn who(named: Option<String>) -> Result<String> {
     named.or_else(typing).ok_or_else(unnamed)
 }
 
-pub fn approve(decision: &Decision, found: &Found) -> Result<u8> {
-    let Decision { stage: name, answer, reason, by } = decision;
+pub fn approve(decision: &ApprovalRequest, found: &StoredRun) -> Result<u8> {
+    let ApprovalRequest { stage: name, answer, reason, by } = decision;
     let stage = stage_of(found, name)?;
     if reason.trim().is_empty() {
         return Err(refused("a decision needs a reason: `--reason \"what was looked at, and why\"`".to_owned()));

@@ -1,11 +1,13 @@
 //! `gc`: what no run that counts uses goes. Knows how it is asked and told; what counts is said by `retention`, what
 //! goes by the store.
 
-use super::{StoreArgument, find, refused, store, terminal};
+use super::options::StoreArgument;
+use super::refusal::refused;
+use super::{find, store, terminal};
 use crate::progress;
 use crate::report::format;
 use crate::report::sheet::{Sheet, plain};
-use crate::retention::{self, Kept, Reason};
+use crate::retention::{self, Reason, Retention};
 use crate::run::attempt;
 use crate::spec::limits;
 use anyhow::Result;
@@ -17,14 +19,14 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 const DAY: u64 = 24 * 60 * 60;
 
-pub struct Asked<'a> {
+pub struct GcRequest<'a> {
     pub keep_runs: usize,
     pub keep_days: Option<u32>,
     pub max_size: Option<&'a str>,
     pub dry_run: bool,
 }
 
-pub fn gc(asked: &Asked, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
+pub fn gc(asked: &GcRequest, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let root = find::root(Path::new("."), file, store.chosen())?;
     let unreadable = |text: &str| refused(format!("--max-size {text}: expected 20G, 512M, or a number of bytes"));
@@ -34,7 +36,7 @@ pub fn gc(asked: &Asked, file: Option<&Path>, store: &StoreArgument) -> Result<u
     // First the lock, then the journals: what a living run uses stands in its journal whenever it lets go of the store.
     let alone = store.hold_alone(PATIENCE)?;
     let since = keep_newer_than.map(|age| jiff::Timestamp::now() - age);
-    let (roots, counted) = retention::roots(&root, &Kept { runs: asked.keep_runs, since })?;
+    let (roots, counted) = retention::roots(&root, &Retention { runs: asked.keep_runs, since })?;
     let policy = Policy { keep_newer_than, max_size };
     let collected = store.collect(&alone, &roots, &policy, asked.dry_run)?;
     let work = attempt::sweep(&root, &store, &roots.keys, keep_newer_than, asked.dry_run)?;

@@ -1,7 +1,8 @@
 //! `graph`: the stages of a file and what stands on what. Nothing is run, and nothing need have been.
 
 use super::check::understand;
-use super::{Changes, terminal};
+use super::options::Changes;
+use super::terminal;
 use crate::progress;
 use crate::report::graph;
 use anyhow::Result;

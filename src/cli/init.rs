@@ -1,7 +1,8 @@
 //! `init`: a pipeline for the user's own data, which runs as it is. Writes what is not there yet and touches nothing
 //! that is; knows nothing of what the pipeline says.
 
-use super::{refused, schema, terminal};
+use super::refusal::refused;
+use super::{schema, terminal};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};

@@ -1,6 +1,7 @@
 //! The table of kinds, and one kind in full. Knows nothing of pipelines.
 
-use super::{refused, terminal};
+use super::refusal::refused;
+use super::terminal;
 use crate::gate;
 use crate::report::format;
 use crate::report::sheet::{Grid, Header, Sheet, Tone, cell, plain};

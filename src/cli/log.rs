@@ -1,10 +1,12 @@
 //! `log`: what a stage printed, whenever and in whatever run it was executed. Knows where logs are kept; not what is in
 //! them.
 
-use super::find::{self, Found};
+use super::find::{self, StoredRun};
 use super::follow::{TICK, follow};
 use super::gates::stage_of;
-use super::{Which, refused, terminal};
+use super::options::RunArgument;
+use super::refusal::refused;
+use super::terminal;
 use crate::event::{Event, Outcome};
 use crate::progress;
 use crate::report::fold::{ActionRun, ActionState, StageRun};
@@ -16,24 +18,24 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub struct Asked<'a> {
+pub struct LogRequest<'a> {
     pub stage: &'a str,
     pub part: Option<&'a str>,
     pub attempt: Option<u32>,
     pub follows: bool,
 }
 
-pub fn log(asked: &Asked, file: Option<&Path>, which: &Which) -> Result<u8> {
+pub fn log(asked: &LogRequest, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let mut found = which.find_with(asked.stage, file)?;
-    let mut shown: Vec<Lies> = Vec::new();
+    let mut shown: Vec<LogLocation> = Vec::new();
     loop {
         let stage = stage_of(&found, asked.stage)?;
         let goes_on = asked.follows && found.is_alive && stage.outcome.is_none();
         let actions = chosen(stage, asked.part, goes_on)?;
         for action in &actions {
             let log = find_log(&found, stage, action, asked.attempt)?;
-            if shown.contains(&log.lies) {
+            if shown.contains(&log.location) {
                 continue;
             }
             terminal::remark(&format!("{}\n", log.said));
@@ -44,7 +46,7 @@ pub fn log(asked: &Asked, file: Option<&Path>, which: &Which) -> Result<u8> {
             if !show(&log, &found, action, asked)? {
                 return Ok(0);
             }
-            shown.push(log.lies);
+            shown.push(log.location);
         }
         if !goes_on {
             return match shown.is_empty() {
@@ -76,7 +78,7 @@ fn chosen<'a>(stage: &'a StageRun, part: Option<&str>, may_come: bool) -> Result
 }
 
 /// Nothing of the stage was executed or found in this run.
-fn nothing(found: &Found, stage: &StageRun) -> anyhow::Error {
+fn nothing(found: &StoredRun, stage: &StageRun) -> anyhow::Error {
     let why = match &stage.outcome {
         Some(Outcome::Skipped { because }) => format!("it was skipped: {because}"),
         Some(Outcome::Failed { cause }) => format!("it failed before: {cause}"),
@@ -86,28 +88,28 @@ fn nothing(found: &Found, stage: &StageRun) -> anyhow::Error {
 }
 
 struct Log {
-    lies: Lies,
-    /// Which one it is, for a reader.
+    location: LogLocation,
+    /// RunArgument one it is, for a reader.
     said: String,
     /// What has no end yet may still grow.
     is_running: bool,
 }
 
 #[derive(PartialEq)]
-enum Lies {
+enum LogLocation {
     At(PathBuf),
     In(Content),
 }
 
 /// What the record of an action keeps of its making.
 #[derive(Default)]
-struct Kept {
+struct Provenance {
     log: Option<Content>,
     attempt: Option<u32>,
     at: Option<String>,
 }
 
-fn find_log(found: &Found, stage: &StageRun, action: &ActionRun, attempt: Option<u32>) -> Result<Log> {
+fn find_log(found: &StoredRun, stage: &StageRun, action: &ActionRun, attempt: Option<u32>) -> Result<Log> {
     let title = match &action.part {
         Some(part) => format!("{}, {part}", stage.head.name),
         None => stage.head.name.clone(),
@@ -127,13 +129,14 @@ fn find_log(found: &Found, stage: &StageRun, action: &ActionRun, attempt: Option
     let of_this_run = in_run.as_ref().filter(|(number, _)| wanted == Some(*number));
     // A store may have been moved since the run.
     let paths = of_this_run.map(|(_, path)| path.clone()).into_iter().chain(wanted.map(path));
-    let lies = paths.into_iter().find(|path| path.is_file()).map(Lies::At).or_else(|| {
+    let location = paths.into_iter().find(|path| path.is_file()).map(LogLocation::At).or_else(|| {
         let log = kept.log.clone().filter(|_| attempt.is_none() || kept.attempt == attempt)?;
-        Some(Lies::In(log))
+        Some(LogLocation::In(log))
     });
     // A worker is started a moment after it is said to be.
-    let lies = lies.or_else(|| of_this_run.filter(|_| is_running).map(|(_, path)| Lies::At(path.clone())));
-    let Some(lies) = lies else {
+    let location =
+        location.or_else(|| of_this_run.filter(|_| is_running).map(|(_, path)| LogLocation::At(path.clone())));
+    let Some(location) = location else {
         there.extend(kept.attempt.filter(|_| kept.log.is_some()));
         let numbers: Vec<String> = there.iter().collect::<BTreeSet<_>>().iter().map(ToString::to_string).collect();
         return Err(refused(match (attempt, numbers.is_empty()) {
@@ -143,9 +146,9 @@ fn find_log(found: &Found, stage: &StageRun, action: &ActionRun, attempt: Option
             _ => format!("the log of {title} is gone: its attempts were removed, and its record keeps none"),
         }));
     };
-    let number = match &lies {
-        Lies::At(path) => number(path),
-        Lies::In(_) => kept.attempt,
+    let number = match &location {
+        LogLocation::At(path) => number(path),
+        LogLocation::In(_) => kept.attempt,
     };
     let is_of_this_run = of_this_run.is_some();
     let made_in = match (is_of_this_run, number) {
@@ -162,7 +165,7 @@ fn find_log(found: &Found, stage: &StageRun, action: &ActionRun, attempt: Option
     };
     let hit = if in_run.is_none() { format!(", cached in {}", found.run.name) } else { String::new() };
     let said = format!("{title}: {origin}{hit}");
-    Ok(Log { lies, said, is_running: is_running && of_this_run.is_some() })
+    Ok(Log { location, said, is_running: is_running && of_this_run.is_some() })
 }
 
 /// `work/<key>/<attempt>/log.txt`.
@@ -183,12 +186,12 @@ fn attempts(of_key: &Path) -> Result<Vec<u32>> {
 }
 
 /// A record that cannot be read only costs what it would have said.
-fn kept(found: &Found, action: &ActionRun) -> Kept {
-    let read = || -> Result<Option<Kept>> {
+fn kept(found: &StoredRun, action: &ActionRun) -> Provenance {
+    let read = || -> Result<Option<Provenance>> {
         let Some(record) = Store::open(&found.root)?.lookup(&action.key.parse::<Digest>()?)? else { return Ok(None) };
         let text = |name: &str| record.telemetry.get(name).and_then(|value| value.as_str());
         let attempt = record.telemetry.get("attempt").and_then(|value| value.as_u64());
-        Ok(Some(Kept {
+        Ok(Some(Provenance {
             log: text("log").and_then(|log| log.parse().ok()),
             attempt: attempt.and_then(|number| number.try_into().ok()),
             at: text("at").map(str::to_owned),
@@ -198,10 +201,10 @@ fn kept(found: &Found, action: &ActionRun) -> Kept {
 }
 
 /// Prints a log as it is; false when nobody reads any more.
-fn show(log: &Log, found: &Found, action: &ActionRun, asked: &Asked) -> Result<bool> {
-    let path = match &log.lies {
-        Lies::At(path) => path,
-        Lies::In(content) => {
+fn show(log: &Log, found: &StoredRun, action: &ActionRun, asked: &LogRequest) -> Result<bool> {
+    let path = match &log.location {
+        LogLocation::At(path) => path,
+        LogLocation::In(content) => {
             let bytes = Store::open(&found.root)?.read(content, "")?;
             remark_if_empty(bytes.is_empty(), log);
             return terminal::write(&bytes);

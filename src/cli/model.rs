@@ -1,6 +1,7 @@
 //! `model inspect`: what a model is and what it needs. Fetches models of hubs; knows nothing of pipelines.
 
-use super::{refused, terminal};
+use super::refusal::refused;
+use super::terminal;
 use crate::hub;
 use crate::report::format::bytes;
 use crate::report::sheet::{Sheet, Tone};
@@ -89,8 +90,8 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
         let text = format!("rank {rank}, alpha {alpha}, beside {matrices} matrices: {parameters} parameters{head}");
         say("adapter", text);
     }
-    let has = slots::memory("MemAvailable")
-        .map_or(String::new(), |free| format!("; this machine has {} free", bytes(free)));
+    let has =
+        slots::memory("MemAvailable").map_or(String::new(), |free| format!("; this machine has {} free", bytes(free)));
     say("device", format!("{}{has}", device::class(&device)));
     for (kind, what, memory) in kinds::needs(&config, dtype, &device) {
         let parts = format!(

@@ -1,14 +1,16 @@
 //! `run` and `plan`: one walk over the pipeline, with and without the work. Knows nothing of how a stage is executed.
 
 use super::check::understand_whole;
-use super::{Asked, find, gates, refused, secrets, terminal};
+use super::options::FileArguments;
+use super::refusal::refused;
+use super::{find, gates, secrets, terminal};
 use crate::canonical::Canonical;
 use crate::event::Event;
 use crate::plan::Resources;
 use crate::plan::selection;
+use crate::report;
 use crate::report::fold;
 use crate::report::sheet::Sheet;
-use crate::report;
 use crate::run::{Means, slots};
 use crate::spec::limits;
 use crate::{approvals, progress, run};
@@ -19,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// `means`: with what to do the work; without any nothing is run.
-pub fn walk(asked: &Asked, selected: &selection::Asked, means: Option<&Means>, json: bool) -> Result<u8> {
+pub fn walk(asked: &FileArguments, selected: &selection::Filter, means: Option<&Means>, json: bool) -> Result<u8> {
     let plan = understand_whole(&asked.file, &asked.changes.all(), means.is_some())?;
     let selection = selection::select(&plan, selected).map_err(refused)?;
     if let Some(reason) = means.and_then(|means| slots::too_large(&plan, means.capacity)) {
@@ -28,7 +30,7 @@ pub fn walk(asked: &Asked, selected: &selection::Asked, means: Option<&Means>, j
     let approvals = approvals::read(&approvals::path(&asked.file)).map_err(|error| refused(format!("{error:#}")))?;
     let mut progress = if means.is_some() {
         listen_for_interrupts()?;
-        Some(progress::open(terminal::stderr_has_color()))
+        Some(progress::open(terminal::stderr_has_color(), terminal::progress_interval()))
     } else {
         progress::log_only(terminal::stderr_has_color());
         None

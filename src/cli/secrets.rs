@@ -1,7 +1,7 @@
 //! Whether the secrets that commands are to be given are there, asked before anything is executed. Knows names, and of
 //! the values only whether they will do.
 
-use super::refused;
+use super::refusal::refused;
 use crate::event::{Event, Outcome};
 use crate::plan::Plan;
 use crate::plan::selection::Selection;

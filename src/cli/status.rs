@@ -1,16 +1,17 @@
 //! `status`: the tables of a run, whether it goes on or has ended. Knows nothing of what they hold.
 
-use super::find::Found;
-use super::{Which, terminal};
+use super::find::StoredRun;
+use super::options::RunArgument;
+use super::terminal;
 use crate::progress;
 use crate::report::sheet::Sheet;
 use crate::report::{self, json};
 use anyhow::Result;
 use std::path::Path;
 
-pub fn status(file: Option<&Path>, which: &Which, is_json: bool) -> Result<u8> {
+pub fn status(file: Option<&Path>, which: &RunArgument, is_json: bool) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
-    let Found { mut run, is_alive, .. } = which.find(file)?;
+    let StoredRun { mut run, is_alive, .. } = which.find(file)?;
     run.options = which.store.typed();
     if is_json {
         terminal::say(&json::document(&run, is_alive))?;

@@ -1,9 +1,11 @@
 //! The verbs of the store itself: `cache verify`, `du`, `export`, `import`, `pin`, `unpin`. Knows how they are asked
 //! and told; names stages where the store knows keys.
 
-use super::find::{self, Found, Wanted};
+use super::find::{self, RunQuery, StoredRun};
 use super::gates::stage_of;
-use super::{StoreArgument, Which, refused, terminal};
+use super::options::{RunArgument, StoreArgument};
+use super::refusal::refused;
+use super::terminal;
 use crate::journal;
 use crate::progress;
 use crate::report::format;
@@ -82,7 +84,7 @@ pub fn tallies<'a>(titles: [&str; 3], rows: impl IntoIterator<Item = &'a (&'a st
 }
 
 /// The result of one stage with all it consists of, as one file.
-pub fn export(stage: &str, out: &Path, file: Option<&Path>, which: &Which) -> Result<u8> {
+pub fn export(stage: &str, out: &Path, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let found = which.find_with(stage, file)?;
     let actions = actions_of(&found, stage)?;
@@ -105,7 +107,7 @@ pub fn export(stage: &str, out: &Path, file: Option<&Path>, which: &Which) -> Re
 }
 
 /// The keys of a stage, each with the bytes it is the hash of.
-fn actions_of(found: &Found, stage: &str) -> Result<Vec<(Digest, Vec<u8>)>> {
+fn actions_of(found: &StoredRun, stage: &str) -> Result<Vec<(Digest, Vec<u8>)>> {
     let actions = &stage_of(found, stage)?.actions;
     if actions.is_empty() {
         return Err(refused(format!("`{stage}` has no result in {}", found.run.name)));
@@ -140,7 +142,7 @@ pub fn import(archive: &Path, file: Option<&Path>, store: &StoreArgument) -> Res
 
 pub fn pin(run: &str, is_pin: bool, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
-    let found = find::run(Path::new("."), Wanted { file, store: store.chosen(), run: Some(run), stage: None })?;
+    let found = find::run(Path::new("."), RunQuery { file, store: store.chosen(), run: Some(run), stage: None })?;
     let name = &found.run.name;
     let text = match is_pin {
         true if retention::pin(&found.journal)? => format!("{name} is pinned: `pipeline gc` keeps what it uses\n"),

@@ -4,6 +4,7 @@ use crate::report::page::{self, Page};
 use crate::report::sheet::Sheet;
 use anyhow::{Context, Result};
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::time::Duration;
 
 /// The page on stdout. Where no terminal says otherwise it is as wide as the widest table likes to be.
 fn page() -> Page {
@@ -18,6 +19,12 @@ pub fn stderr_has_color() -> bool {
 /// <https://no-color.org>
 fn takes_color() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The time between two lines of progress about one action, where stderr is no terminal.
+pub fn progress_interval() -> Duration {
+    let typed = std::env::var("PIPELINE_PROGRESS_INTERVAL").ok().and_then(|seconds| seconds.parse().ok());
+    typed.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(Duration::from_secs(2))
 }
 
 /// Prints sections of a report on stdout; `false` as of [`say`].

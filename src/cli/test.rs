@@ -1,6 +1,7 @@
 //! `gate test`: files of tests are read, judged and told of here. Knows nothing of what is in them.
 
-use super::{Refused, refused, terminal};
+use super::refusal::{Refusal, refused};
+use super::terminal;
 use crate::cases::{self, Case, Cases, Said, Unmet};
 use crate::diagnostic::{self, Source};
 use anyhow::Result;
@@ -23,7 +24,7 @@ pub fn test(files: &[PathBuf]) -> Result<u8> {
         }
     }
     if !mistakes.is_empty() {
-        return Err(Refused(mistakes).into());
+        return Err(Refusal(mistakes).into());
     }
     let (mut passed, mut failed) = (0, 0);
     for Cases { source, warnings, cases } in &read {

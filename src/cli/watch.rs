@@ -2,7 +2,9 @@
 
 use super::find;
 use super::follow::{TICK, follow};
-use super::{Which, refused, terminal};
+use super::options::RunArgument;
+use super::refusal::refused;
+use super::terminal;
 use crate::event::Event;
 use crate::progress;
 use crate::report::{self, fold};
@@ -12,8 +14,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The exit code of the run; 1 when it dies without an end.
-pub fn watch(file: Option<&Path>, which: &Which) -> Result<u8> {
-    let mut progress = progress::open(terminal::stderr_has_color());
+pub fn watch(file: Option<&Path>, which: &RunArgument) -> Result<u8> {
+    let mut progress = progress::open(terminal::stderr_has_color(), terminal::progress_interval());
     let living = match which.run {
         Some(_) => Some(which.find(file)?).filter(|found| found.is_alive),
         None => find::living(Path::new("."), &which.wanted(file))?,

@@ -1,7 +1,8 @@
 //! Adapters along the edges: training goes on with the incoming adapter, so two stages in a row must agree on its shape.
 //! Knows no kind by name: a stage that has a `lora` block makes an adapter of that shape.
 
-use super::{Draft, Source};
+use super::draft::Draft;
+use super::inputs::Source;
 use crate::diagnostic::Diagnostic;
 use stages::stage::Accepts;
 

@@ -1,14 +1,35 @@
 //! The gates of all stages: rules parsed and checked, judges found, and the edges they draw. A gate may look at
 //! nothing that lies downstream of it. Knows what names mean; `crate::gate` knows the language.
 
-use super::graph::Graph;
-use super::{Draft, Gate, JUDGED_PORT, OnFail, Source, StageId, kind_metrics};
+use super::draft::Draft;
+use super::graph::{Graph, StageId};
+use super::inputs::Source;
+use super::metrics::kind_metrics;
 use crate::diagnostic::{Diagnostic, Level, Span};
 use crate::gate::{self, JudgeScope, MetricName, Mistake, Rule, Scope, Select, Who};
-use crate::spec::{GateSpec, SelectSpec, Spanned, part_of};
+use crate::spec::{GateSpec, OnFail, SelectSpec, Spanned, part_of};
 use stages::stage::{Gives, Work, did_you_mean};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+/// Rules that have been checked against the names there are.
+pub struct Gate {
+    /// In the order of the file. Empty of an eval stage: it judges by itself, and its names are those of the judge.
+    pub judges: Vec<StageId>,
+    pub select: Option<Select>,
+    pub require: Vec<Rule>,
+    pub warn: Vec<Rule>,
+    pub observe: Vec<Rule>,
+    pub on_fail: OnFail,
+    pub on_unsure: OnFail,
+    /// Named in its rules.
+    pub stages: Vec<(String, StageId)>,
+    /// What its names may mean. The judges of an eval stage without any are the stage itself.
+    pub scope: Scope,
+}
+
+/// The port of an eval stage on which the candidate stands when that stage judges.
+const JUDGED_PORT: &str = "policy";
 
 /// In the order of the drafts.
 pub fn resolve(
@@ -27,8 +48,8 @@ pub fn resolve(
             let spec = drafts[id].spec.gate.as_ref()?;
             // Without a kind there are no metrics to check against.
             drafts[id].kind?;
-            let desk = Desk { id, drafts, ids, metrics: &metrics, ways };
-            Some(Box::new(resolve_one(&desk, spec, graph, mistakes)))
+            let site = GateSite { id, drafts, ids, metrics: &metrics, ways };
+            Some(Box::new(resolve_one(&site, spec, graph, mistakes)))
         };
         (0..drafts.len()).map(gate).collect()
     };
@@ -53,7 +74,7 @@ enum Ways {
     Searched,
 }
 
-struct Desk<'a> {
+struct GateSite<'a> {
     id: StageId,
     drafts: &'a [Draft<'a>],
     ids: &'a HashMap<&'a str, StageId>,
@@ -62,7 +83,7 @@ struct Desk<'a> {
     ways: Ways,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> GateSite<'a> {
     fn draft(&self) -> &Draft<'a> {
         &self.drafts[self.id]
     }
@@ -78,22 +99,22 @@ impl<'a> Desk<'a> {
     }
 }
 
-fn resolve_one(desk: &Desk, spec: &GateSpec, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>) -> Gate {
-    if desk.draft().incumbent.is_none() {
-        nothing_to_keep(spec, &format!("stage `{}`", desk.name(desk.id)), mistakes);
+fn resolve_one(site: &GateSite, spec: &GateSpec, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>) -> Gate {
+    if site.draft().incumbent.is_none() {
+        nothing_to_keep(spec, &format!("stage `{}`", site.name(site.id)), mistakes);
     }
     let mut judges = Vec::new();
     for typed in &spec.judges {
-        if let Some(judge) = find_judge(desk, typed, mistakes) {
-            draw_judge_edges(desk, judge, typed.span, graph, mistakes);
+        if let Some(judge) = find_judge(site, typed, mistakes) {
+            draw_judge_edges(site, judge, typed.span, graph, mistakes);
             judges.push(judge);
         }
     }
     // A judge that was not found has been reported; its metrics are unknown, so names are not looked up.
-    let scope = (spec.judges.len() == judges.len()).then(|| scope(desk, &judges));
+    let scope = (spec.judges.len() == judges.len()).then(|| scope(site, &judges));
     let mut stages = BTreeMap::new();
     let mut rules = |texts: &[Spanned<String>], mistakes: &mut Vec<Diagnostic>| -> Vec<Rule> {
-        let rule = |text| rule(desk, text, scope.as_ref(), &mut stages, graph, mistakes);
+        let rule = |text| rule(site, text, scope.as_ref(), &mut stages, graph, mistakes);
         texts.iter().filter_map(rule).collect()
     };
     let require = rules(&spec.require, mistakes);
@@ -129,54 +150,54 @@ fn nothing_to_keep(spec: &GateSpec, stage: &str, mistakes: &mut Vec<Diagnostic>)
     }
 }
 
-fn find_judge(desk: &Desk, typed: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<StageId> {
-    let is_eval = |id: StageId| desk.drafts[id].kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
+fn find_judge(site: &GateSite, typed: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<StageId> {
+    let is_eval = |id: StageId| site.drafts[id].kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
     let nearest_eval = || {
-        let mut evals: Vec<&str> = desk.ids.iter().filter(|(_, id)| is_eval(**id)).map(|(name, _)| *name).collect();
+        let mut evals: Vec<&str> = site.ids.iter().filter(|(_, id)| is_eval(**id)).map(|(name, _)| *name).collect();
         evals.sort_unstable();
         did_you_mean(&typed.value, &evals)
     };
     let mut refuse = |message: String, help: String| mistakes.push(Diagnostic::error(typed.span, message).help(help));
-    let Some(judge) = desk.ids.get(typed.value.as_str()).copied() else {
+    let Some(judge) = site.ids.get(typed.value.as_str()).copied() else {
         refuse(format!("unknown stage `{}`", typed.value), nearest_eval());
         return None;
     };
-    let kind = desk.drafts[judge].kind?;
+    let kind = site.drafts[judge].kind?;
     if !is_eval(judge) {
         let message = format!("`{}` (kind `{}`) cannot judge: a judge is an eval stage", typed.value, kind.name);
         refuse(message, nearest_eval());
         return None;
     }
-    if judge == desk.id {
+    if judge == site.id {
         refuse("an eval stage judges by itself".to_owned(), "leave `judge` out".to_owned());
         return None;
     }
-    if !gives_model(desk, desk.id) {
-        let message = format!("`{}` measures language models, and `{}` gives none", typed.value, desk.name(desk.id));
+    if !gives_model(site, site.id) {
+        let message = format!("`{}` measures language models, and `{}` gives none", typed.value, site.name(site.id));
         refuse(message, "leave `judge` out: the rules then see the stage's own metrics".to_owned());
         return None;
     }
     Some(judge)
 }
 
-fn gives_model(desk: &Desk, id: StageId) -> bool {
+fn gives_model(site: &GateSite, id: StageId) -> bool {
     // Of an unknown kind nothing is said.
-    desk.drafts[id].kind.is_none_or(|kind| matches!(kind.gives, Gives::Model | Gives::Any))
+    site.drafts[id].kind.is_none_or(|kind| matches!(kind.gives, Gives::Model | Gives::Any))
 }
 
 /// The judge's other ports are needed before the gate can speak; of a port that takes many only the first, which is
 /// the one that judges.
-fn draw_judge_edges(desk: &Desk, judge: StageId, span: Span, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>) {
-    let others = desk.drafts[judge].inputs.iter().filter(|input| input.port != JUDGED_PORT);
+fn draw_judge_edges(site: &GateSite, judge: StageId, span: Span, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>) {
+    let others = site.drafts[judge].inputs.iter().filter(|input| input.port != JUDGED_PORT);
     for input in others {
         let takes_many = |kind: &stages::stage::Kind| kind.port(&input.port).is_some_and(|port| port.takes_many);
-        let count = if desk.drafts[judge].kind.is_some_and(takes_many) { 1 } else { usize::MAX };
+        let count = if site.drafts[judge].kind.is_some_and(takes_many) { 1 } else { usize::MAX };
         for source in input.sources.iter().take(count) {
             let Source::Stage { stage, .. } = source else { continue };
-            match desk.way(*stage, graph) {
-                None => graph.add(*stage, desk.id, span),
+            match site.way(*stage, graph) {
+                None => graph.add(*stage, site.id, span),
                 Some(path) => {
-                    let (judge, gate) = (desk.name(judge), desk.name(desk.id));
+                    let (judge, gate) = (site.name(judge), site.name(site.id));
                     let message =
                         format!("`{judge}` cannot judge `{gate}`: its `{}` comes after that gate", input.port);
                     let way = format!("{path} -> {judge}.{}", input.port);
@@ -187,11 +208,11 @@ fn draw_judge_edges(desk: &Desk, judge: StageId, span: Span, graph: &mut Graph, 
     }
 }
 
-fn scope(desk: &Desk, judges: &[StageId]) -> Scope {
-    let draft = desk.draft();
+fn scope(site: &GateSite, judges: &[StageId]) -> Scope {
+    let draft = site.draft();
     let judges_itself = draft.kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
     let judge = |id: &StageId| {
-        let judge = &desk.drafts[*id];
+        let judge = &site.drafts[*id];
         let metrics = judge.kind.map_or_else(Vec::new, |kind| kind_metrics(kind, &judge.inputs));
         JudgeScope { name: judge.spec.name.value.clone(), metrics, has_items: true }
     };
@@ -203,7 +224,7 @@ fn scope(desk: &Desk, judges: &[StageId]) -> Scope {
     let record_of = |port: &String| {
         let source = draft.inputs.iter().find(|input| input.port == *port).and_then(|input| input.sources.first());
         match source {
-            Some(Source::Stage { stage, .. }) => desk.drafts[*stage].metrics.clone(),
+            Some(Source::Stage { stage, .. }) => site.drafts[*stage].metrics.clone(),
             _ => Vec::new(),
         }
     };
@@ -211,13 +232,13 @@ fn scope(desk: &Desk, judges: &[StageId]) -> Scope {
         own: if judges_itself { Vec::new() } else { draft.metrics.clone() },
         judges,
         incumbent: draft.incumbent.as_ref().map(record_of),
-        stages: Arc::clone(desk.metrics),
+        stages: Arc::clone(site.metrics),
     }
 }
 
 /// `None` when the rule cannot be read. Adds the stages it names, and their edges.
 fn rule(
-    desk: &Desk,
+    site: &GateSite,
     text: &Spanned<String>,
     scope: Option<&Scope>,
     stages: &mut BTreeMap<String, StageId>,
@@ -227,22 +248,22 @@ fn rule(
     let (rule, is_whole) = checked(text, scope, mistakes)?;
     let scope = scope?;
     for (name, range) in rule.stages() {
-        let Some(id) = desk.ids.get(name).copied() else { continue };
+        let Some(id) = site.ids.get(name).copied() else { continue };
         let span = part_of(text.span, &text.value, &range);
         if scope.judge(name).is_some() {
             continue;
         }
-        if id == desk.id {
+        if id == site.id {
             let message = format!("`{name}` is the stage of this gate");
             mistakes.push(Diagnostic::error(span, message).help("write `self.METRIC`, or the metric alone"));
-        } else if let Some(path) = desk.way(id, graph) {
-            let message = format!("`{name}` comes after the gate of `{}`", desk.name(desk.id));
+        } else if let Some(path) = site.way(id, graph) {
+            let message = format!("`{name}` comes after the gate of `{}`", site.name(site.id));
             mistakes.push(Diagnostic::error(span, message).help(path));
         } else if stages.insert(name.to_owned(), id).is_none() {
-            graph.add(id, desk.id, span);
+            graph.add(id, site.id, span);
         }
         let judged = rule.judged().into_iter().find(|(who, _)| *who == Who::Stage(name.to_owned()));
-        if let Some((_, judge)) = judged.filter(|_| is_whole && !gives_model(desk, id)) {
+        if let Some((_, judge)) = judged.filter(|_| is_whole && !gives_model(site, id)) {
             let judge = &scope.judges[judge].name;
             let message = format!("`{judge}` measures language models, and `{name}` gives none");
             mistakes.push(Diagnostic::error(span, message).help("name a stage that makes a language model"));

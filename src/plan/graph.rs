@@ -1,6 +1,5 @@
 //! Which stage needs which: cycles, what lies downstream, the order of work. Knows indices and names, no meaning.
 
-use super::{Gate, StageId};
 use crate::diagnostic::{Diagnostic, Span};
 use petgraph::algo::{astar, dijkstra, has_path_connecting, kosaraju_scc};
 use petgraph::graph::{DiGraph, EdgeIndex, NodeIndex};
@@ -8,6 +7,9 @@ use petgraph::visit::EdgeRef;
 use petgraph::{Incoming, Outgoing};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+
+/// The place of a stage in the file, and later in the plan.
+pub type StageId = usize;
 
 /// Edges run from what is needed to who needs it. In the order of the file.
 pub struct Graph<'a> {
@@ -92,10 +94,10 @@ impl<'a> Graph<'a> {
     }
 
     /// Lets every eval wait for the stages it judges, as far as these do not need it. Who waits for whom, by stage.
-    pub fn evals_after_what_they_judge(&mut self, gates: &[Option<Box<Gate>>]) -> Vec<Vec<StageId>> {
-        let mut after = vec![Vec::new(); gates.len()];
-        for (judged, gate) in gates.iter().enumerate() {
-            for judge in gate.iter().flat_map(|gate| &gate.judges).copied() {
+    pub fn evals_after_what_they_judge(&mut self, judges: &[&[StageId]]) -> Vec<Vec<StageId>> {
+        let mut after = vec![Vec::new(); judges.len()];
+        for (judged, judges) in judges.iter().enumerate() {
+            for judge in judges.iter().copied() {
                 let (from, to) = (NodeIndex::new(judged), NodeIndex::new(judge));
                 if !self.graph.contains_edge(from, to) && !has_path_connecting(&self.graph, to, from, None) {
                     self.graph.add_edge(from, to, Edge { span: Span::default(), is_soft: true });

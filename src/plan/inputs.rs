@@ -1,16 +1,32 @@
 //! `from:` of a stage against the ports of its kind: every source is a stage that gives the right thing, or a path
 //! that is there and can be read. Knows nothing of rules and parameters.
 
-use super::graph::Graph;
-use super::{Input, Pin, Reference, Source, StageId};
+use super::graph::{Graph, StageId};
 use crate::diagnostic::{self, Diagnostic};
 use crate::hub;
-use crate::spec::{PortSpec, SourceSpec, Spec};
+use crate::spec::{Pin, PortSpec, Reference, SourceSpec, Spec};
 use anyhow::bail;
 use stages::stage::{Accepts, Gives, Kind, Port, did_you_mean};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    pub port: String,
+    pub sources: Vec<Source>,
+    pub is_list: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    Stage {
+        stage: StageId,
+        pin: Pin,
+    },
+    /// Relative to the current directory; there when the plan was made.
+    Path(PathBuf),
+}
 
 /// What the sources of one stage may be.
 pub struct Around<'a> {

@@ -1,9 +1,12 @@
 //! Warns of a stage that would be the same action as another: it would be found in the store, not run again.
 //! Sees kinds, parameters, seeds and sources; knows nothing of keys.
 
-use super::{Draft, Input, OnFail, Pin, Source, StageId};
+use super::draft::Draft;
+use super::graph::StageId;
+use super::inputs::{Input, Source};
 use crate::canonical::Canonical;
 use crate::diagnostic::Diagnostic;
+use crate::spec::{OnFail, Pin};
 use stages::stage::Work;
 use std::collections::HashMap;
 
@@ -12,7 +15,7 @@ use std::collections::HashMap;
 const MAX_ALIKE: usize = 100;
 
 pub fn warn(drafts: &[Draft], pipeline_seed: u64, mistakes: &mut Vec<Diagnostic>) {
-    let mut firsts: HashMap<Action, StageId> = HashMap::with_capacity(drafts.len());
+    let mut firsts: HashMap<Signature, StageId> = HashMap::with_capacity(drafts.len());
     let first_alike = |id| Some(*firsts.entry(action(drafts, id, pipeline_seed, |source| source)?).or_insert(id));
     let as_written: Vec<Option<StageId>> = (0..drafts.len()).map(first_alike).collect();
     let if_kept = if_kept(drafts, pipeline_seed);
@@ -50,7 +53,7 @@ fn if_kept(drafts: &[Draft], pipeline_seed: u64) -> HashMap<StageId, (StageId, S
         return HashMap::new();
     }
     let action = |id| action(drafts, id, pipeline_seed, |source| incumbents.origin(source));
-    let mut alike: HashMap<Action, Vec<StageId>> = HashMap::new();
+    let mut alike: HashMap<Signature, Vec<StageId>> = HashMap::new();
     for id in 0..drafts.len() {
         if let Some(stages) = action(id).map(|action| alike.entry(action).or_default())
             && stages.len() < MAX_ALIKE
@@ -68,7 +71,7 @@ fn if_kept(drafts: &[Draft], pipeline_seed: u64) -> HashMap<StageId, (StageId, S
 
 /// What makes two stages one action. Two sources are one if they are equal.
 #[derive(PartialEq, Eq, Hash)]
-struct Action<'a> {
+struct Signature<'a> {
     kind: &'static str,
     parameters: &'a Canonical,
     /// Only of a kind that draws.
@@ -83,14 +86,14 @@ fn action<'a>(
     id: StageId,
     pipeline_seed: u64,
     meant: impl Fn(&'a Source) -> &'a Source,
-) -> Option<Action<'a>> {
+) -> Option<Signature<'a>> {
     let draft = &drafts[id];
     let (kind, parameters) = (draft.kind.filter(|kind| matches!(kind.work, Work::Run(_)))?, draft.parameters.as_ref()?);
     let input = |input: &'a Input| (input.port.as_str(), input.is_list, input.sources.iter().map(&meant).collect());
     let mut inputs: Vec<_> = draft.inputs.iter().map(input).collect();
     inputs.sort_unstable_by_key(|(port, _, _)| *port);
     let seed = || draft.spec.seed.as_ref().map_or(pipeline_seed, |seed| seed.value);
-    Some(Action { kind: kind.name, parameters, seed: kind.draws.then(seed), inputs })
+    Some(Signature { kind: kind.name, parameters, seed: kind.draws.then(seed), inputs })
 }
 
 /// Which artifacts may stand in the place of which, because gates may keep their incumbents: a forest of the stages that

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 /// What was asked for, by name. Nothing means everything.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct Filter {
     /// These alone.
     pub only: Vec<String>,
     /// These and whatever needs them.
@@ -46,7 +46,7 @@ impl Selection {
 }
 
 /// An unknown name comes back with the nearest one.
-pub fn select(plan: &Plan, asked: &Asked) -> Result<Selection, String> {
+pub fn select(plan: &Plan, asked: &Filter) -> Result<Selection, String> {
     let ids = |names: &[String]| names.iter().map(|name| id(plan, name)).collect::<Result<BTreeSet<_>, _>>();
     let (only, from, forced) = (ids(&asked.only)?, ids(&asked.from)?, ids(&asked.force)?);
     let is_all = only.is_empty() && from.is_empty();

@@ -1,7 +1,7 @@
 //! Progress on a terminal: a bar for each running action with its rate and time left; what has ended becomes a line
 //! above the bars.
 
-use super::{lasting_line, title};
+use super::phrases::{lasting_line, title};
 use crate::event::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;

@@ -1,24 +1,25 @@
 //! Progress where no terminal is: a line at the start, about every ten seconds or tenth of the work, and at the end.
 //! The clock is an argument.
 
-use super::{lasting_line, title};
+use super::phrases::{lasting_line, title};
 use crate::event::Event;
 use crate::report::format::duration;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// The time after which work is worth a line, however little was done.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A tenth of the work is worth a line only if it took this long: short stages say start and end.
-const HASTE: Duration = Duration::from_secs(2);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lines {
+    /// A tenth of the work is worth a line only if it took this long: short stages say start and end.
+    interval: Duration,
     /// Stage and part to what was last said of it.
-    running: BTreeMap<(String, Option<String>), Said>,
+    running: BTreeMap<(String, Option<String>), LastLine>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Said {
+struct LastLine {
     at: Duration,
     done: u64,
     /// When the work was first heard of, and where it stood: a resumed stage does not begin at nothing, and loading
@@ -27,11 +28,15 @@ struct Said {
 }
 
 impl Lines {
+    pub fn new(interval: Duration) -> Lines {
+        Lines { interval, running: BTreeMap::new() }
+    }
+
     /// `now` is the time since the run began.
     pub fn line(&mut self, event: &Event, now: Duration) -> Option<String> {
         match event {
             Event::Started { stage, part, attempt, why, .. } => {
-                let said = Said { at: now, done: 0, first: None };
+                let said = LastLine { at: now, done: 0, first: None };
                 self.running.insert((stage.clone(), part.clone()), said);
                 let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
                 let why = if why.is_empty() { String::new() } else { format!(": {}", why.join("; ")) };
@@ -42,7 +47,7 @@ impl Lines {
                 let (began, first) = *said.first.get_or_insert((now, *done));
                 let since = now.saturating_sub(said.at);
                 let is_tenth = *total > 0 && done.saturating_sub(said.done) * 10 >= *total;
-                if !(since >= PATIENCE || is_tenth && since >= HASTE) {
+                if !(since >= PATIENCE || is_tenth && since >= self.interval) {
                     return None;
                 }
                 (said.at, said.done) = (now, *done);
@@ -84,7 +89,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     fn check(events: &[(f64, Event)], expected: Expect) {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(Duration::from_secs(2));
         let said: Vec<String> =
             events.iter().filter_map(|(at, event)| lines.line(event, Duration::from_secs_f64(*at))).collect();
         expected.assert_eq(&said.join("\n"));

@@ -62,8 +62,7 @@ fn paths(edges: &[Edge]) -> Vec<&str> {
 
 /// One stage a line, each behind all it needs.
 pub fn list(plan: &Plan) -> Sheet {
-    let mut grid =
-        Grid::new([Header::name("stage"), Header::name("kind"), Header::text("from"), Header::text("gate")]);
+    let mut grid = Grid::new([Header::name("stage"), Header::name("kind"), Header::text("from"), Header::text("gate")]);
     for stage in &plan.stages {
         let from = stage.inputs.iter().map(|input| {
             let sources = plan.sources(input).join(&format!(",{TOGETHER}"));

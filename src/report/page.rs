@@ -81,7 +81,8 @@ fn grid_text(grid: &Grid, page: Page) -> String {
 fn fitted(grid: &Grid, page: Page) -> Table {
     let whole = set(grid, page, false);
     let width: u16 = whole.column_max_content_widths().iter().map(|width| width + GAP).sum();
-    let texts = grid.rows.iter().flatten().map(|cell| &cell.text).chain(grid.headers.iter().map(|header| &header.title));
+    let texts =
+        grid.rows.iter().flatten().map(|cell| &cell.text).chain(grid.headers.iter().map(|header| &header.title));
     match width > page.width && texts.into_iter().any(|text| text.contains(MAY_BREAK)) {
         true => set(grid, page, true),
         false => whole,

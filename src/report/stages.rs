@@ -18,7 +18,8 @@ const LONG: usize = 60;
 const GATE_WIDTH: usize = 24;
 
 pub fn table(run: &Run, is_alive: bool) -> Sheet {
-    let notes_are = if run.stages.iter().any(StageRun::would_run) { "metrics, or why it would run" } else { "key metrics" };
+    let notes_are =
+        if run.stages.iter().any(StageRun::would_run) { "metrics, or why it would run" } else { "key metrics" };
     let mut grid = Grid::new([
         Header::name("stage"),
         Header::name("kind"),

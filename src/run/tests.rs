@@ -6,7 +6,7 @@ mod ending;
 
 use super::*;
 use crate::diagnostic::{Source as Text, render};
-use crate::plan::selection::{Asked, select};
+use crate::plan::selection::{Filter, select};
 use crate::{journal, plan, spec};
 use expect_test::expect;
 use std::fs;
@@ -26,13 +26,13 @@ printf '{"candidates":[{"step":0,"metrics":{%s}}],"telemetry":{"device":"cpu"}}'
 struct Place {
     directory: tempfile::TempDir,
     means: Means,
-    asked: Asked,
+    asked: Filter,
 }
 
 fn place() -> Place {
     let capacity = Resources { gpu: 1, memory: 8 };
     let means = Means { device: DeviceChoice::Cpu, jobs: 2, capacity, is_durable: true, keeps_going: false };
-    Place { directory: tempfile::tempdir().unwrap(), means, asked: Asked::default() }
+    Place { directory: tempfile::tempdir().unwrap(), means, asked: Filter::default() }
 }
 
 impl Place {

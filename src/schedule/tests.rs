@@ -9,7 +9,7 @@ use super::*;
 use crate::action::{Action, ActionInput, Candidate};
 use crate::diagnostic::Source;
 use crate::event::Decision;
-use crate::plan::selection::{Asked, select};
+use crate::plan::selection::{Filter, select};
 use crate::{plan, spec};
 use expect_test::{Expect, expect};
 use std::collections::BTreeSet;
@@ -134,7 +134,7 @@ fn contents(plan: &Plan) -> BTreeMap<PathBuf, Content> {
 fn told(text: &str, world: &World, memory: &mut Memory) -> String {
     let (plan, _directory) = plan(text);
     let contents = contents(&plan);
-    let everything = select(&plan, &Asked::default()).unwrap();
+    let everything = select(&plan, &Filter::default()).unwrap();
     let mut schedule = Schedule::new(&plan, &everything, &contents, &world.decisions);
     let mut commands: VecDeque<Command> = schedule.begin().into();
     let mut lines = Vec::new();

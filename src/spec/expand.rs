@@ -11,7 +11,7 @@ use std::rc::Rc;
 /// More stages than that is a slip of the finger: `1..10000000`.
 const MAX_STAGES: usize = 100_000;
 
-pub struct Written {
+pub struct ExpandedStage {
     pub name: Spanned<String>,
     /// Not yet templated, so that `--set` may reach into it. Shared by the stages of one `for`.
     pub body: Rc<Node>,
@@ -19,8 +19,8 @@ pub struct Written {
 }
 
 /// In the order of the file; of two stages with one name the first.
-pub fn stages(map: Map, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<Written> {
-    let mut written: Vec<Written> = Vec::with_capacity(map.len());
+pub fn stages(map: Map, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<ExpandedStage> {
+    let mut written: Vec<ExpandedStage> = Vec::with_capacity(map.len());
     let mut seen: HashSet<String> = HashSet::with_capacity(map.len());
     for (name, body) in map {
         let scopes = match body.get("for") {
@@ -38,7 +38,7 @@ pub fn stages(map: Map, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<Wr
                 mistakes.push(Diagnostic::error(name.span, format!("a second stage named `{}`", filled.value)));
                 continue;
             }
-            written.push(Written { name: filled, body: Rc::clone(&body), scope });
+            written.push(ExpandedStage { name: filled, body: Rc::clone(&body), scope });
         }
     }
     written

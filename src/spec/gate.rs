@@ -4,11 +4,55 @@
 use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::expect;
 use crate::spec::node::{Map, Node, Spanned, Value};
-use crate::spec::{GateSpec, OnFail, SelectSpec};
 use stages::stage::did_you_mean;
 
 pub const KEYS: &[&str] = &["judge", "select", "require", "warn", "observe", "on_fail", "on_unsure"];
 pub const SELECT_KEYS: &[&str] = &["best", "where", "within"];
+
+/// Texts of rules, each with the span of its scalar; what they say is read by `crate::gate`.
+pub struct GateSpec {
+    /// The word `gate`.
+    pub span: Span,
+    pub judges: Vec<Spanned<String>>,
+    pub select: Option<SelectSpec>,
+    pub require: Vec<Spanned<String>>,
+    pub warn: Vec<Spanned<String>>,
+    pub observe: Vec<Spanned<String>>,
+    pub on_fail: OnFail,
+    /// As `on_fail` where nothing is said.
+    pub on_unsure: Option<OnFail>,
+}
+
+impl GateSpec {
+    /// A gate that says nothing yet.
+    pub fn empty(span: Span) -> GateSpec {
+        GateSpec {
+            span,
+            judges: Vec::new(),
+            select: None,
+            require: Vec::new(),
+            warn: Vec::new(),
+            observe: Vec::new(),
+            on_fail: OnFail::Stop,
+            on_unsure: None,
+        }
+    }
+}
+
+pub struct SelectSpec {
+    pub best: Option<Spanned<String>>,
+    pub where_: Option<Spanned<String>>,
+    /// In standard errors.
+    pub within: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFail {
+    Stop,
+    Keep,
+    /// A person decides.
+    Hold,
+}
 
 /// `key` is the span of the word `gate`.
 pub fn lower(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<GateSpec> {

@@ -2,7 +2,8 @@
 //! Knows paths and trees; does not know what a key means.
 
 use crate::diagnostic::{Diagnostic, Source, Span};
-use crate::spec::node::{self, Node, Spanned, Value};
+use crate::spec::node::{Node, Spanned, Value};
+use crate::spec::yaml;
 
 pub struct Override {
     pub path: Vec<Spanned<String>>,
@@ -29,7 +30,7 @@ pub fn read(source: &Source, mistakes: &mut Vec<Diagnostic>) -> Vec<Override> {
             mistakes.push(Diagnostic::error(whole, "expected names joined by dots before the `=`"));
             continue;
         }
-        if let Some(value) = node::parse(value, start + path.len() + 1, mistakes) {
+        if let Some(value) = yaml::parse(value, start + path.len() + 1, mistakes) {
             overrides.push(Override { path: parts, value });
         }
     }

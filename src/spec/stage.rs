@@ -1,12 +1,14 @@
 //! One stage: the templated tree under its name → [`StageSpec`]. Knows the keys of a stage; does not know the kinds.
 
 use crate::diagnostic::{Diagnostic, Span};
+use crate::spec::expect;
+use crate::spec::gate::{self, GateSpec};
 use crate::spec::limits::{self, Resources, Retry};
 use crate::spec::node::{Node, Spanned, Value};
 use crate::spec::template::is_identifier;
-use crate::spec::{Pin, PortSpec, Reference, SourceSpec, StageSpec, expect, gate};
 use stages::stage::{Direction, did_you_mean};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub const KEYS: &[&str] = &[
     "kind",
@@ -23,6 +25,67 @@ pub const KEYS: &[&str] = &[
     "secret",
     "audit",
 ];
+
+/// What has a mistake of its own is left empty here, and nothing is said about it twice.
+pub struct StageSpec {
+    pub name: Spanned<String>,
+    /// `None`: its mistake is among the mistakes of the spec.
+    pub kind: Option<Spanned<String>>,
+    pub from: Vec<PortSpec>,
+    pub with: Node,
+    pub gate: Option<Box<GateSpec>>,
+    pub seed: Option<Spanned<u64>>,
+    pub metrics: Vec<(Spanned<String>, Direction)>,
+    pub incumbent: Option<Spanned<String>>,
+    pub resources: Resources,
+    pub timeout: Option<Duration>,
+    pub retry: Retry,
+    /// Names of variables of the environment.
+    pub secrets: Vec<Spanned<String>>,
+    pub audit: Option<Spanned<bool>>,
+}
+
+impl StageSpec {
+    /// What stands under `with`; nothing of it is left.
+    pub fn take_parameters(&mut self) -> Node {
+        let nothing = Node::new(self.with.span, Value::Null);
+        std::mem::replace(&mut self.with, nothing)
+    }
+}
+
+pub struct PortSpec {
+    pub port: Spanned<String>,
+    pub sources: Vec<SourceSpec>,
+    pub is_list: bool,
+}
+
+pub struct SourceSpec {
+    pub reference: Reference,
+    pub span: Span,
+    /// The variables of its `${…}`: `vars.stories`.
+    pub variables: Box<[String]>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reference {
+    Stage {
+        name: String,
+        pin: Pin,
+    },
+    /// As written.
+    Path(PathBuf),
+    Hub(String),
+}
+
+/// Which candidate of a stage is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pin {
+    /// What its gate let through.
+    Open,
+    /// The last one, before the gate.
+    Last,
+    Step(u64),
+}
 
 pub fn lower(name: Spanned<String>, mut node: Node, mistakes: &mut Vec<Diagnostic>) -> StageSpec {
     let mut stage = StageSpec {

@@ -402,7 +402,7 @@ fn value_of(result: &Jinja, span: Span) -> Option<Value> {
 mod tests {
     use super::*;
     use crate::diagnostic::{Source, render};
-    use crate::spec::node;
+    use crate::spec::yaml;
     use expect_test::{Expect, expect};
     use std::path::PathBuf;
 
@@ -410,13 +410,13 @@ mod tests {
     fn check(text: &str, expected: Expect) {
         let mut mistakes = Vec::new();
         let mut scope = Scope::default();
-        let vars = node::parse("{steps: 200, names: [a, b]}", 0, &mut mistakes).unwrap();
+        let vars = yaml::parse("{steps: 200, names: [a, b]}", 0, &mut mistakes).unwrap();
         for name in ["steps", "names"] {
             scope.add_var(name, vars.get(name).unwrap());
         }
         scope.add_loop_variable(&Rc::from("k"), &Node::new(Span::default(), Value::Int(2)));
         scope.add_env("HOME", Some("/home/me"));
-        let node = node::parse(text, 0, &mut mistakes).unwrap();
+        let node = yaml::parse(text, 0, &mut mistakes).unwrap();
         let filled = fill(&node, &scope, &mut mistakes);
         let source =
             Source { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides: Vec::new(), rule: None };

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -57,7 +57,7 @@ impl Place {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
-        for name in ["PIPELINE_STORE", "RUST_LOG", "NO_COLOR"] {
+        for name in ["PIPELINE_STORE", "PIPELINE_PROGRESS_INTERVAL", "RUST_LOG", "NO_COLOR"] {
             command.env_remove(name);
         }
         command
@@ -68,11 +68,18 @@ impl Place {
     }
 
     pub fn start(&self, arguments: &[&str]) -> Live {
-        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (send, receive) = mpsc::channel();
-        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(event(&line))));
-        Live { child, events: receive }
+        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let events = lines(child.stdout.take().unwrap(), |line| event(&line));
+        let remarks = lines(child.stderr.take().unwrap(), |line| line);
+        Live { child, events, remarks }
+    }
+
+    /// Starts a command that only prints.
+    pub fn watch(&self, mut command: Command) -> Watched {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = lines(child.stdout.take().unwrap(), |line| line);
+        let stderr = lines(child.stderr.take().unwrap(), |line| line);
+        Watched { child, stdout, stderr }
     }
 
     /// Every file and directory below, with what is in it and when it was written.
@@ -248,20 +255,70 @@ pub fn word(value: &Value) -> &str {
 pub struct Live {
     pub child: Child,
     events: Receiver<Value>,
+    remarks: Receiver<String>,
+}
+
+/// What is printed line by line, as it comes.
+fn lines<T: Send + 'static>(output: impl Read + Send + 'static, read: fn(String) -> T) -> Receiver<T> {
+    let (send, receive) = mpsc::channel();
+    let lines = BufReader::new(output).lines();
+    thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(read(line))));
+    receive
+}
+
+/// The next line or event of which this is true.
+fn next<T>(lines: &Receiver<T>, is_it: impl Fn(&T) -> bool) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let line = lines.recv_timeout(left).expect("the program ended, or told nothing, before what was awaited");
+        if is_it(&line) {
+            return line;
+        }
+    }
+}
+
+/// A command that prints while the test goes on. Ended with the test if it lives that long.
+pub struct Watched {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+impl Watched {
+    /// The next line of stdout that begins so.
+    pub fn says(&self, beginning: &str) -> String {
+        next(&self.stdout, |line| line.starts_with(beginning))
+    }
+
+    /// The next line of stderr that begins so.
+    pub fn remarks(&self, beginning: &str) -> String {
+        next(&self.stderr, |line| line.starts_with(beginning))
+    }
+
+    /// The exit code, and the lines of stdout and stderr nobody asked for yet.
+    pub fn end(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
+        let status = wait_for("the command to end", || self.child.try_wait().unwrap());
+        (status.code(), self.stdout.iter().collect(), self.stderr.iter().collect())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Live {
     /// The next event of which this is true.
     pub fn until(&self, is_it: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let event =
-                self.events.recv_timeout(left).expect("the run ended, or told nothing, before what was awaited");
-            if is_it(&event) {
-                return event;
-            }
-        }
+        next(&self.events, is_it)
+    }
+
+    /// The next line of stderr that begins so.
+    pub fn remarks(&self, beginning: &str) -> String {
+        next(&self.remarks, |line| line.starts_with(beginning))
     }
 
     pub fn started(&self, stage: &str) -> Value {

@@ -1,6 +1,6 @@
 //! The verbs below `gate`, `data`, `model` and `cache`.
 
-use super::{StoreArgument, Which, device, dtype};
+use super::super::options::{RunArgument, StoreArgument, device, dtype};
 use clap::Subcommand;
 use stages::io::DeviceChoice;
 use stages::model::Dtype;
@@ -13,7 +13,7 @@ pub enum GateVerb {
         stage: String,
         file: Option<PathBuf>,
         #[command(flatten)]
-        which: Which,
+        which: RunArgument,
     },
     /// Judge what is stored by another rule, in the place of all that the gate requires
     WhatIf {
@@ -88,7 +88,7 @@ pub enum CacheVerb {
         #[arg(long, short, value_name = "ARCHIVE")]
         out: PathBuf,
         #[command(flatten)]
-        which: Which,
+        which: RunArgument,
     },
     /// Take in what was exported; whatever has the same action finds its result done
     Import {

@@ -1,6 +1,6 @@
 //! What wgpu sees, and what `--device auto` takes. A driver that crashes or hangs ends a child, not `doctor`.
 
-use super::{Finding, note, ok, problem};
+use super::finding::{Finding, note, ok, problem};
 use crate::cli::terminal;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A line of the child.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Line {
+enum DeviceLine {
     Adapter(Adapter),
     /// The device class that `--device auto` takes.
     Auto(String),
@@ -26,14 +26,14 @@ enum Line {
 /// The child. It tells what it has before it asks for more, which may be the end of it.
 pub fn tell() -> Result<u8> {
     for adapter in device::adapters() {
-        say(&Line::Adapter(adapter))?;
+        say(&DeviceLine::Adapter(adapter))?;
     }
     let auto = device::open(DeviceChoice::Auto)?;
-    say(&Line::Auto(device::class(&auto)))?;
+    say(&DeviceLine::Auto(device::class(&auto)))?;
     Ok(0)
 }
 
-fn say(line: &Line) -> Result<bool> {
+fn say(line: &DeviceLine) -> Result<bool> {
     terminal::say(&(serde_json::to_string(line)? + "\n"))
 }
 
@@ -78,13 +78,13 @@ fn ask() -> Result<(String, Option<String>)> {
 }
 
 fn findings(told: &str, end: Option<String>) -> Vec<Finding> {
-    let lines: Vec<Line> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<DeviceLine> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let mut auto = None;
     let mut adapters: Vec<&Adapter> = Vec::new();
     for line in &lines {
         match line {
-            Line::Adapter(adapter) => adapters.push(adapter),
-            Line::Auto(class) => auto = Some(class.as_str()),
+            DeviceLine::Adapter(adapter) => adapters.push(adapter),
+            DeviceLine::Auto(class) => auto = Some(class.as_str()),
         }
     }
     // A card is offered once per interface; the first of its name is the one that is opened.
@@ -133,15 +133,15 @@ mod tests {
     use crate::report::page::{Page, print};
     use expect_test::{Expect, expect};
 
-    fn check(lines: &[Line], end: Option<&str>, expected: Expect) {
+    fn check(lines: &[DeviceLine], end: Option<&str>, expected: Expect) {
         let told: String = lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
         let sheets = super::super::sheets(&findings(&told, end.map(str::to_owned)));
         expected.assert_eq(&print(&sheets, Page { width: 80, has_color: false }));
     }
 
-    fn adapter(name: &str, api: &str, kind: &str) -> Line {
+    fn adapter(name: &str, api: &str, kind: &str) -> DeviceLine {
         let (name, api, kind) = (name.to_owned(), api.to_owned(), kind.to_owned());
-        Line::Adapter(Adapter { is_software: kind == "Cpu", driver: "made up 1.0".to_owned(), name, api, kind })
+        DeviceLine::Adapter(Adapter { is_software: kind == "Cpu", driver: "made up 1.0".to_owned(), name, api, kind })
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
                 adapter("Iris", "Vulkan", "IntegratedGpu"),
                 adapter("llvmpipe", "Vulkan", "Cpu"),
                 adapter("H200", "Gl", "DiscreteGpu"),
-                Line::Auto("wgpu wgsl H200".to_owned()),
+                DeviceLine::Auto("wgpu wgsl H200".to_owned()),
             ],
             None,
             expect![[r#"
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_software_driver_alone_is_no_gpu() {
         check(
-            &[adapter("llvmpipe", "Vulkan", "Cpu"), Line::Auto("cpu x86_64 fma".to_owned())],
+            &[adapter("llvmpipe", "Vulkan", "Cpu"), DeviceLine::Auto("cpu x86_64 fma".to_owned())],
             None,
             expect![[r#"
             ok       device      llvmpipe (Vulkan, Cpu, driver made up 1.0): `auto` does not take it: it computes on the CPU, slower than `--device cpu`; `--device wgpu` would

@@ -1,6 +1,6 @@
 //! The program, the system, the processor and its memory; what `exec` stages need. Knows nothing of the disk.
 
-use super::{Finding, note, ok, problem, size};
+use super::finding::{Finding, note, ok, problem, size};
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;

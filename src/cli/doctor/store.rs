@@ -1,7 +1,7 @@
 //! The disk under the store: tried with small files, which are gone afterwards, beside the store where there is none
 //! yet. Knows nothing of what the store holds.
 
-use super::{Finding, note, ok, problem, size};
+use super::finding::{Finding, note, ok, problem, size};
 use anyhow::{Context, Result};
 use std::fs::{self, File, TryLockError};
 use std::io::Write;

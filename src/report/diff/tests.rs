@@ -1,7 +1,7 @@
 //! The comparison as a reader sees it, over journals made by hand.
 
-use super::super::sample::*;
 use super::super::page::print;
+use super::super::sample::*;
 use super::*;
 use crate::event::{Event, StageHead};
 use expect_test::expect;

@@ -78,7 +78,11 @@ fn explain_shows_everything_a_run_knows_of_a_stage() {
         require  pass: accuracy 0.8125 > 0.6 (+0.2125)
         rules    accuracy > 0.6
     "#]]
-    .assert_eq(&format!("{}\n{}", heading(&run), print(&explain(&run, stage, |key| execution(&run, key), &stored), PAGE)));
+    .assert_eq(&format!(
+        "{}\n{}",
+        heading(&run),
+        print(&explain(&run, stage, |key| execution(&run, key), &stored), PAGE)
+    ));
 }
 
 #[test]

@@ -98,13 +98,13 @@ fn a_forced_stage_with_another_result_is_not_deterministic_and_the_first_result_
 fn names_that_do_not_fit_the_plan_are_refused() {
     let place = place();
     let plan = place.plan(CHAIN);
-    let refused = |asked: Asked| select(&plan, &asked).err().unwrap();
+    let refused = |asked: Filter| select(&plan, &asked).err().unwrap();
     expect!["the file has no stage `tow`; did you mean `two`?"]
-        .assert_eq(&refused(Asked { only: names(&["tow"]), ..Asked::default() }));
-    expect!["`one` is to be forced, but it is left out by `--only` or `--from`"].assert_eq(&refused(Asked {
+        .assert_eq(&refused(Filter { only: names(&["tow"]), ..Filter::default() }));
+    expect!["`one` is to be forced, but it is left out by `--only` or `--from`"].assert_eq(&refused(Filter {
         only: names(&["two"]),
         force: names(&["one"]),
-        ..Asked::default()
+        ..Filter::default()
     }));
 }
 

@@ -29,7 +29,7 @@ fn ends(text: &str, world: &World, memory: &mut Memory) -> String {
 fn question(text: &str, world: &World, memory: &mut Memory) -> String {
     let (plan, _directory) = plan(text);
     let (contents, mut asked) = (contents(&plan), String::new());
-    let everything = select(&plan, &Asked::default()).unwrap();
+    let everything = select(&plan, &Filter::default()).unwrap();
     let mut schedule = Schedule::new(&plan, &everything, &contents, &world.decisions);
     let mut commands: VecDeque<Command> = schedule.begin().into();
     while let Some(command) = commands.pop_front() {

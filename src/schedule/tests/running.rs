@@ -176,7 +176,7 @@ fn hundreds_of_stages_are_looked_at_a_few_times_each() {
     let contents = contents(&plan);
     let (world, mut memory) = (World { scores: Vec::new(), ..rlhf() }, Memory::default());
     let decisions = BTreeMap::new();
-    let everything = select(&plan, &Asked::default()).unwrap();
+    let everything = select(&plan, &Filter::default()).unwrap();
     let mut schedule = Schedule::new(&plan, &everything, &contents, &decisions);
     let mut commands: VecDeque<Command> = schedule.begin().into();
     let (mut rows, mut asked) = (BTreeSet::new(), 0);

@@ -1,0 +1,123 @@
+//! Arguments that several verbs share.
+
+use super::find::{self, RunQuery, StoredRun};
+use crate::plan::selection::Filter;
+use anyhow::Result;
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use stages::io::DeviceChoice;
+use stages::model::Dtype;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub struct FileArguments {
+    /// The pipeline file
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub changes: Changes,
+    #[command(flatten)]
+    pub store: StoreArgument,
+}
+
+/// RunArgument stages may run.
+#[derive(Args)]
+pub struct FilterArguments {
+    /// Run this stage alone; what it needs has to be done; may be repeated
+    #[arg(long, value_name = "STAGE")]
+    pub only: Vec<String>,
+    /// Run this stage and what stands on it; what it needs has to be done; may be repeated
+    #[arg(long, value_name = "STAGE")]
+    pub from: Vec<String>,
+    /// Run this stage again though it is done, and say whether the result is the same; may be repeated
+    #[arg(long, value_name = "STAGE")]
+    pub force: Vec<String>,
+}
+
+impl FilterArguments {
+    pub fn filter(self) -> Filter {
+        Filter { only: self.only, from: self.from, force: self.force }
+    }
+}
+
+#[derive(Args)]
+pub struct Changes {
+    /// Change a value of the file: `ppo_1.with.lr=1e-5`, `vars.steps=20`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Keep and multiply the matrices of frozen models in this precision: `--set dtype=f16`
+    #[arg(long, value_name = "DTYPE", value_parser = dtype())]
+    pub dtype: Option<Dtype>,
+    /// Leave out up to N bad rows of a data file, and count them: `--set skip_bad_rows=N`
+    #[arg(long, value_name = "N")]
+    pub skip_bad_rows: Option<u64>,
+}
+
+impl Changes {
+    /// As if all had been typed as `--set`: that is what a run remembers.
+    pub fn all(&self) -> Vec<String> {
+        let dtype = self.dtype.iter().map(|dtype| format!("dtype={}", dtype.name()));
+        let skip = self.skip_bad_rows.iter().map(|rows| format!("skip_bad_rows={rows}"));
+        self.set.iter().cloned().chain(dtype).chain(skip).collect()
+    }
+}
+
+#[derive(Args)]
+pub struct RunArgument {
+    /// An earlier run: its name in `runs/`, how that begins (`20261122T09`), or `last~1`: the one before the last
+    #[arg(long = "run", value_name = "RUN")]
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub store: StoreArgument,
+}
+
+impl RunArgument {
+    pub fn find(&self, file: Option<&Path>) -> Result<StoredRun> {
+        find::run(Path::new("."), self.wanted(file))
+    }
+
+    /// For a verb about one stage.
+    pub fn find_with(&self, stage: &str, file: Option<&Path>) -> Result<StoredRun> {
+        find::run(Path::new("."), RunQuery { stage: Some(stage), ..self.wanted(file) })
+    }
+
+    pub fn wanted<'a>(&'a self, file: Option<&'a Path>) -> RunQuery<'a> {
+        RunQuery { file, store: self.store.chosen(), run: self.run.as_deref(), stage: None }
+    }
+}
+
+#[derive(Args)]
+pub struct StoreArgument {
+    /// Where results are kept; default: PIPELINE_STORE, else `.pipeline` beside the pipeline file
+    #[arg(long = "store", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+}
+
+impl StoreArgument {
+    pub fn chosen(&self) -> Option<PathBuf> {
+        let of_environment = || std::env::var_os("PIPELINE_STORE").filter(|store| !store.is_empty()).map(PathBuf::from);
+        self.store.clone().or_else(of_environment)
+    }
+
+    /// As it was typed.
+    pub fn typed(&self) -> String {
+        self.store.as_ref().map_or_else(String::new, |store| format!(" --store {}", store.display()))
+    }
+
+    pub fn beside(&self, file: &Path) -> PathBuf {
+        self.chosen().unwrap_or_else(|| file.with_file_name(".pipeline"))
+    }
+}
+
+pub fn device() -> impl TypedValueParser<Value = DeviceChoice> {
+    PossibleValuesParser::new(["auto", "wgpu", "cpu"]).map(|name| match name.as_str() {
+        "wgpu" => DeviceChoice::Wgpu,
+        "cpu" => DeviceChoice::Cpu,
+        _ => DeviceChoice::Auto,
+    })
+}
+
+pub fn dtype() -> impl TypedValueParser<Value = Dtype> {
+    PossibleValuesParser::new(Dtype::ALL.map(Dtype::name)).try_map(|name| {
+        Dtype::ALL.into_iter().find(|dtype| dtype.name() == name).ok_or("it is none of those that are possible")
+    })
+}
