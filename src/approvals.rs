@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub struct Approval {
     /// For the reader; the question alone decides what it is about.
     pub stage: String,
-    pub decision: Answer,
+    pub decision: Ruling,
     pub reason: String,
     pub by: String,
     /// RFC 3339.
@@ -31,7 +31,7 @@ pub struct Approval {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer {
+pub enum Ruling {
     Approve,
     Reject,
 }
@@ -60,7 +60,7 @@ pub fn read(path: &Path) -> Result<Vec<Approval>> {
 /// By question; of several to one question the last counts.
 pub fn decisions(approvals: &[Approval]) -> BTreeMap<String, Decided> {
     let decided = |approval: &Approval| Decided {
-        is_approved: approval.decision == Answer::Approve,
+        is_approved: approval.decision == Ruling::Approve,
         by: approval.by.clone(),
         at: approval.at.clone(),
         reason: approval.reason.clone(),
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use expect_test::expect;
 
-    fn approval(decision: Answer, question: &str) -> Approval {
+    fn approval(decision: Ruling, question: &str) -> Approval {
         let text = |text: &str| text.to_owned();
         Approval {
             stage: text("ppo_1"),
@@ -107,17 +107,17 @@ mod tests {
         let path = path(&place.path().join("rlhf.yaml"));
         assert_eq!(path.file_name().unwrap(), "rlhf.approvals.jsonl");
         assert_eq!(read(&path).unwrap(), []);
-        append(&path, &approval(Answer::Approve, "q1")).unwrap();
+        append(&path, &approval(Ruling::Approve, "q1")).unwrap();
         expect![[r#"
             {"stage":"ppo_1","decision":"approve","reason":"read twenty answers: kinder, not longer","by":"aoi","at":"2026-11-22T03:00:00Z","candidate":"step 30, tree:0123456789ab","rules":["unsure: mean_score 0.62 is not surely > incumbent.mean_score 0.6"],"question":"q1"}
         "#]]
         .assert_eq(&fs::read_to_string(&path).unwrap());
-        assert_eq!(read(&path).unwrap(), [approval(Answer::Approve, "q1")]);
+        assert_eq!(read(&path).unwrap(), [approval(Ruling::Approve, "q1")]);
     }
 
     #[test]
     fn the_last_decision_of_a_question_counts() {
-        let all = [approval(Answer::Approve, "q1"), approval(Answer::Reject, "q2"), approval(Answer::Reject, "q1")];
+        let all = [approval(Ruling::Approve, "q1"), approval(Ruling::Reject, "q2"), approval(Ruling::Reject, "q1")];
         let decisions = decisions(&all);
         assert_eq!(decisions.len(), 2);
         assert!(!decisions["q1"].is_approved);
@@ -128,7 +128,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("a.approvals.jsonl");
         fs::write(&path, "<<<<<<< HEAD").unwrap();
-        append(&path, &approval(Answer::Approve, "q1")).unwrap();
+        append(&path, &approval(Ruling::Approve, "q1")).unwrap();
         let error = format!("{:#}", read(&path).unwrap_err());
         assert!(error.contains("line 1: no decision as `pipeline approve` writes them"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);

@@ -8,7 +8,7 @@ mod judge;
 mod tested;
 mod versus;
 
-use crate::diagnostic::{Diagnostic, Source};
+use crate::diagnostic::{Diagnostic, SourceText};
 use crate::event::Evidence;
 use crate::schedule::weigh::{Heir, Tables};
 pub use expected::Expected;
@@ -19,7 +19,7 @@ pub use tested::Tested;
 
 /// A file of tests without mistakes.
 pub struct Cases {
-    pub source: Source,
+    pub source: SourceText,
     pub warnings: Vec<Diagnostic>,
     /// In the order of the file, at least one.
     pub cases: Vec<Case>,
@@ -35,7 +35,7 @@ pub struct Case {
 }
 
 /// The mistakes of the file of tests, and those of the pipeline it tests.
-pub type Mistaken = Vec<(Source, Vec<Diagnostic>)>;
+pub type Mistaken = Vec<(SourceText, Vec<Diagnostic>)>;
 
 pub fn heir(heir: Heir) -> &'static str {
     match heir {

@@ -34,6 +34,7 @@ use crate::{approvals, progress, worker};
 use anyhow::Result;
 use arguments::{CacheVerb, CommandLine, DataVerb, GateVerb, ModelVerb, Verb};
 use clap::{CommandFactory, Parser};
+use export::ExportForm;
 use find::RunQuery;
 use refusal::Refusal;
 use std::path::Path;
@@ -75,7 +76,7 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Gate { verb } => gate(&verb),
         Verb::Approve { stage, file, reject, reason, by, store } => {
             progress::log_only(terminal::stderr_has_color());
-            let answer = if reject { approvals::Answer::Reject } else { approvals::Answer::Approve };
+            let answer = if reject { approvals::Ruling::Reject } else { approvals::Ruling::Approve };
             let decision = gates::ApprovalRequest { stage: &stage, answer, reason: &reason, by: gates::who(by)? };
             let wanted = RunQuery { file: file.as_deref(), store: store.chosen(), run: None, stage: Some(&stage) };
             gates::approve(&decision, &find::run(Path::new("."), wanted)?)
@@ -106,7 +107,7 @@ fn answer(verb: Verb) -> Result<u8> {
         }
         Verb::Model { verb: ModelVerb::Inspect { model, device, dtype } } => model::inspect(&model, device, dtype),
         Verb::Export { stage, directory, file, merge, dtype, which } => {
-            export::export(&stage, &directory, (merge, dtype), file.as_deref(), &which)
+            export::export(&stage, &directory, &ExportForm { merges: merge, dtype }, file.as_deref(), &which)
         }
         Verb::ImportAdapter { adapter, base, directory } => export::import_adapter(&adapter, &base, &directory),
         Verb::Doctor { store, json } => doctor::doctor(&store.beside(Path::new("")), json),

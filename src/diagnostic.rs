@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// A mistake in a `--set` argument needs a place as much as one in the file, so a [`Span`] beyond the file's
 /// text points into the arguments, as if each were one more line after it.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct SourceText {
     /// As the user typed it.
     pub path: PathBuf,
     pub text: String,
@@ -20,7 +20,7 @@ pub struct Source {
     pub rule: Option<String>,
 }
 
-/// Byte offsets into [`Source::text`], and on into the overrides.
+/// Byte offsets into [`SourceText::text`], and on into the overrides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     pub start: usize,
@@ -28,7 +28,7 @@ pub struct Span {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Level {
+pub enum Severity {
     Error,
     Warning,
 }
@@ -37,12 +37,12 @@ pub enum Level {
 pub struct Diagnostic {
     /// `None`: the mistake is of the file as a whole.
     pub span: Option<Span>,
-    pub level: Level,
+    pub level: Severity,
     pub message: String,
     pub help: Option<String>,
 }
 
-impl Source {
+impl SourceText {
     /// Where the text of override `index` begins, counted as spans are.
     pub fn override_start(&self, index: usize) -> usize {
         self.text.len() + 1 + self.overrides[..index].iter().map(|text| text.len() + 1).sum::<usize>()
@@ -57,11 +57,11 @@ impl Span {
 
 impl Diagnostic {
     pub fn error(span: Span, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { span: Some(span), level: Level::Error, message: message.into(), help: None }
+        Diagnostic { span: Some(span), level: Severity::Error, message: message.into(), help: None }
     }
 
     pub fn warning(span: Span, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { level: Level::Warning, ..Diagnostic::error(span, message) }
+        Diagnostic { level: Severity::Warning, ..Diagnostic::error(span, message) }
     }
 
     pub fn help(self, help: impl Into<String>) -> Diagnostic {
@@ -74,7 +74,7 @@ pub const MAX_SHOWN: usize = 100;
 
 /// `error: … --> rlhf.yaml:12:9`, the line, a caret and the help; in the order of the file, each mistake once.
 /// (An anchor used by several stages would else repeat what is wrong with it.)
-pub fn render(source: &Source, diagnostics: &[Diagnostic], color: bool) -> String {
+pub fn render(source: &SourceText, diagnostics: &[Diagnostic], color: bool) -> String {
     let mut seen = HashSet::new();
     let mut sorted: Vec<&Diagnostic> = diagnostics.iter().filter(|diagnostic| seen.insert(*diagnostic)).collect();
     sorted.sort_by_key(|diagnostic| diagnostic.span);
@@ -86,16 +86,16 @@ pub fn render(source: &Source, diagnostics: &[Diagnostic], color: bool) -> Strin
         rendered.push_str("\n\n");
     }
     if let Some(more) = sorted.len().checked_sub(MAX_SHOWN).filter(|more| *more > 0) {
-        let errors = sorted[MAX_SHOWN..].iter().filter(|diagnostic| diagnostic.level == Level::Error).count();
+        let errors = sorted[MAX_SHOWN..].iter().filter(|diagnostic| diagnostic.level == Severity::Error).count();
         rendered.push_str(&format!("… and {more} more, {errors} of them errors\n\n"));
     }
     rendered
 }
 
-fn render_one(source: &Source, diagnostic: &Diagnostic, renderer: &Renderer) -> String {
+fn render_one(source: &SourceText, diagnostic: &Diagnostic, renderer: &Renderer) -> String {
     let title = match diagnostic.level {
-        Level::Error => Title::ERROR,
-        Level::Warning => Title::WARNING,
+        Severity::Error => Title::ERROR,
+        Severity::Warning => Title::WARNING,
     };
     let path = source.path.display().to_string();
     let mut group = Group::with_title(title.primary_title(diagnostic.message.as_str()));
@@ -120,7 +120,7 @@ fn render_one(source: &Source, diagnostic: &Diagnostic, renderer: &Renderer) -> 
 }
 
 /// The text a span lies in, and the span within it.
-fn place<'a>(source: &'a Source, path: &'a str, span: Span) -> (&'a str, &'a str, Span) {
+fn place<'a>(source: &'a SourceText, path: &'a str, span: Span) -> (&'a str, &'a str, Span) {
     let rule_start = source.override_start(source.overrides.len());
     if let Some(rule) = source.rule.as_ref().filter(|_| span.start >= rule_start) {
         return ("RULE", rule, Span::new(span.start - rule_start, span.end.saturating_sub(rule_start)));
@@ -149,7 +149,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     fn check(overrides: &[&str], diagnostics: &[Diagnostic], expected: Expect) {
-        let source = Source {
+        let source = SourceText {
             path: PathBuf::from("rlhf.yaml"),
             text: "name: 日本語 # é\nseed: x\nlast: 'two\n  lines'\n".to_owned(),
             overrides: overrides.iter().map(|text| (*text).to_owned()).collect(),
@@ -193,7 +193,7 @@ mod tests {
             &[
                 Diagnostic::error(Span::new(35, 48), "two lines"),
                 Diagnostic::error(Span::new(49, 900), "the end"),
-                Diagnostic { span: None, level: Level::Error, message: "nowhere".to_owned(), help: None },
+                Diagnostic { span: None, level: Severity::Error, message: "nowhere".to_owned(), help: None },
             ],
             expect![[r#"
                 error: nowhere

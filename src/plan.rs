@@ -13,7 +13,7 @@ mod secrets;
 pub mod selection;
 
 use crate::canonical::Canonical;
-use crate::diagnostic::{Diagnostic, Level};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::gate::{self, MetricName};
 pub use crate::spec::limits::{Resources, Retry};
 use crate::spec::{Node, Spec, StageSpec, is_identifier};
@@ -119,7 +119,7 @@ pub fn resolve(mut spec: Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>
     adapters::check(&drafts, &mut mistakes);
     mistakes.extend(graph.cycles());
     let gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
-    if mistakes.iter().any(|mistake| mistake.level == Level::Error) {
+    if mistakes.iter().any(|mistake| mistake.level == Severity::Error) {
         return Err(mistakes);
     }
     repeats::warn(&drafts, spec.seed, &mut mistakes);

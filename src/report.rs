@@ -17,14 +17,14 @@ pub mod stages;
 pub mod study;
 
 use crate::event::Outcome;
-use fold::{Run, StageRun};
+use fold::{RunState, StageRun};
 use format::{duration, moment};
 use sheet::Sheet;
 
 /// The whole report: stages, their gates and failures, the tables of the study, answers side by side, and one last
 /// line. `is_alive` says whether the process that writes the events is still there; it counts only while the run has
 /// no end.
-pub fn report(run: &Run, is_alive: bool) -> Vec<Sheet> {
+pub fn report(run: &RunState, is_alive: bool) -> Vec<Sheet> {
     let mut sheets =
         vec![stages::table(run, is_alive), stages::gates(run), stages::notes_of_actions(run), stages::failures(run)];
     for study in &run.studies {
@@ -36,7 +36,7 @@ pub fn report(run: &Run, is_alive: bool) -> Vec<Sheet> {
 }
 
 /// Which run this is: the first line of `status` and `explain`.
-pub fn heading(run: &Run) -> String {
+pub fn heading(run: &RunState) -> String {
     let mut text = format!("{} ({}), started {}", run.pipeline, run.file, moment(&run.at));
     for set in &run.overrides {
         text.push_str(" --set ");
@@ -49,7 +49,7 @@ pub fn heading(run: &Run) -> String {
 }
 
 /// How the run ended, and what to do next where it did not end well.
-fn last_line(run: &Run, is_alive: bool) -> String {
+fn last_line(run: &RunState, is_alive: bool) -> String {
     let Some(finish) = &run.finish else {
         return match is_alive {
             true => format!("running since {}", moment(&run.at)),
@@ -98,7 +98,7 @@ fn last_line(run: &Run, is_alive: bool) -> String {
 }
 
 /// `5 run, 2 cached, 1 kept the incumbent`; what does not occur is not said.
-fn counts(run: &Run) -> String {
+fn counts(run: &RunState) -> String {
     let count = |is: fn(&Outcome) -> bool| {
         run.stages.iter().filter_map(|stage| stage.outcome.as_ref()).filter(|o| is(o)).count()
     };
@@ -118,7 +118,7 @@ fn counts(run: &Run) -> String {
     if said.is_empty() { "no stage was reached".to_owned() } else { said.join(", ") }
 }
 
-fn named(run: &Run, is: fn(&Outcome) -> bool) -> String {
+fn named(run: &RunState, is: fn(&Outcome) -> bool) -> String {
     let names: Vec<&str> = run
         .stages
         .iter()

@@ -11,7 +11,7 @@ pub mod stage;
 mod template;
 pub mod yaml;
 
-use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::diagnostic::{Diagnostic, SourceText, Span};
 use crate::hub;
 use expand::ExpandedStage;
 pub use gate::{GateSpec, OnFail, SelectSpec};
@@ -46,7 +46,7 @@ pub const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "dtype", "ski
 
 /// Reads the file and its `--set` arguments. `Err` only where no stage could be read at all.
 /// `environment` looks up a variable of the environment.
-pub fn read(source: &Source, environment: &dyn Fn(&str) -> Option<String>) -> Result<Spec, Vec<Diagnostic>> {
+pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -> Result<Spec, Vec<Diagnostic>> {
     let mut mistakes = Vec::new();
     let overrides = overrides::read(source, &mut mistakes);
     let Some(mut root) = yaml::parse(&source.text, 0, &mut mistakes) else { return Err(mistakes) };
@@ -118,7 +118,7 @@ impl Spec {
 }
 
 /// Lets the gate of a stage require the rule of `source` and nothing else; a stage without a gate gets one.
-pub fn require(spec: &mut Spec, stage: &str, source: &Source) {
+pub fn require(spec: &mut Spec, stage: &str, source: &SourceText) {
     let Some(stage) = spec.stages.iter_mut().find(|known| known.name.value == stage) else { return };
     let rule = source.rule.clone().unwrap_or_default();
     let start = source.override_start(source.overrides.len());

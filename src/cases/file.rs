@@ -6,7 +6,7 @@ use super::expected::{self, Expected};
 use super::tested::{self, Pipeline, Tested};
 use super::versus::{self, Versus};
 use super::{Case, Cases, Mistaken};
-use crate::diagnostic::{Diagnostic, Level, Source, Span};
+use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::event::{Evidence, Seen};
 use crate::gate::{Who, Yardstick};
 use crate::plan;
@@ -22,7 +22,7 @@ const KEYS_OF_TEST: &[&str] =
     &["name", "stage", "gate", "kind", "metrics", "candidate", "candidates", "incumbent", "stages", "expect"];
 
 /// `environment` looks up a variable of the environment, for the pipeline.
-pub fn read(source: Source, environment: &dyn Fn(&str) -> Option<String>) -> Result<Cases, Mistaken> {
+pub fn read(source: SourceText, environment: &dyn Fn(&str) -> Option<String>) -> Result<Cases, Mistaken> {
     let mut mistakes = Vec::new();
     let directory = source.path.parent().unwrap_or(Path::new("")).to_owned();
     let root = yaml::parse_measurements(&source.text, &mut mistakes);
@@ -46,7 +46,7 @@ pub fn read(source: Source, environment: &dyn Fn(&str) -> Option<String>) -> Res
         let file = File { directory: &directory, pipeline: &pipeline };
         cases = file.tests(root, map, &mut mistakes);
     }
-    let is_mistaken = of_pipeline.is_some() || mistakes.iter().any(|mistake| mistake.level == Level::Error);
+    let is_mistaken = of_pipeline.is_some() || mistakes.iter().any(|mistake| mistake.level == Severity::Error);
     match is_mistaken {
         false => Ok(Cases { source, warnings: mistakes, cases }),
         true => {
@@ -62,7 +62,7 @@ fn pipeline(
     directory: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
     mistakes: &mut Vec<Diagnostic>,
-) -> Result<Pipeline, Option<(Source, Vec<Diagnostic>)>> {
+) -> Result<Pipeline, Option<(SourceText, Vec<Diagnostic>)>> {
     let name = expect::text(named, mistakes).ok_or(None)?;
     let path = directory.join(&name.value);
     let text = std::fs::read_to_string(&path).map_err(|error| {
@@ -70,7 +70,7 @@ fn pipeline(
         mistakes.push(Diagnostic::error(name.span, message).help("the path is relative to this file"));
         None
     })?;
-    let source = Source { path, text, overrides: Vec::new(), rule: None };
+    let source = SourceText { path, text, overrides: Vec::new(), rule: None };
     let directory = source.path.parent().unwrap_or(Path::new(""));
     // Its warnings are for those who run it.
     match spec::read(&source, environment).and_then(|spec| plan::resolve(spec, directory)) {

@@ -29,10 +29,10 @@ fn read_in(folder: &tempfile::TempDir, text: &str) -> Result<Cases, String> {
     write("two.jsonl", "{\"id\": 1, \"text\": \"a\", \"score\": 0.5}\n{\"id\": 2, \"text\": \"b\", \"score\": 1}\n");
     write("broken.jsonl", "{\"id\": 1}\n{\"id\"\n");
     let path = folder.path().join("rlhf.gates.yaml");
-    let source = Source { path, text: text.to_owned(), overrides: Vec::new(), rule: None };
-    let shown = |(source, mistakes): (Source, Vec<Diagnostic>)| {
+    let source = SourceText { path, text: text.to_owned(), overrides: Vec::new(), rule: None };
+    let shown = |(source, mistakes): (SourceText, Vec<Diagnostic>)| {
         let name = PathBuf::from(source.path.file_name().unwrap());
-        render(&Source { path: name, ..source }, &mistakes, false)
+        render(&SourceText { path: name, ..source }, &mistakes, false)
     };
     read(source, &|_| None).map_err(|mistaken| {
         let text: String = mistaken.into_iter().map(shown).collect();

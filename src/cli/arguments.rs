@@ -1,5 +1,4 @@
-//! The command line: verbs, their arguments, and what each says of itself in its help. Knows nothing of what a verb
-//! does.
+//! The command line: verbs, their arguments and their help texts.
 
 mod below;
 
@@ -28,7 +27,7 @@ Environment: PIPELINE_STORE (as --store), PIPELINE_PROGRESS_INTERVAL (seconds be
 
 #[derive(Subcommand)]
 pub enum Verb {
-    /// Run what is not done yet; running again goes on where a run ended
+    /// Run what is not done yet; running again resumes where the last run ended
     Run {
         #[command(flatten)]
         asked: FileArguments,
@@ -40,99 +39,100 @@ pub enum Verb {
         /// Stages that may run at the same time
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
         jobs: u16,
-        /// What they may take together: `gpu=2,memory=64G`; default: one GPU, and the memory of this machine
+        /// Resources they may use together: `gpu=2,memory=64G`; default: one GPU and the memory of this machine
         #[arg(long, value_name = "LIST")]
         resources: Option<String>,
-        /// After a failure go on with what does not stand on it; else what runs is finished and nothing is begun
+        /// After a failure, go on with the stages that do not depend on it; by default running stages finish and no new one
+        /// starts
         #[arg(long)]
         keep_going: bool,
-        /// Do not wait for the disk: faster, and a power cut may cost results
+        /// Do not wait for the disk: faster, but a power cut may lose results
         #[arg(long)]
         no_fsync: bool,
-        /// Only say what would run, and why: the same as `plan`
+        /// Only print what would run, and why: the same as `plan`
         #[arg(long)]
         dry_run: bool,
-        /// Print the events of the run on stdout, one JSON object a line, and nothing else there
+        /// Print the events of the run to stdout, one JSON object per line, and nothing else
         #[arg(long)]
         json: bool,
     },
-    /// Find every mistake in a pipeline file
+    /// Report every mistake in a pipeline file
     Check {
         file: PathBuf,
         #[command(flatten)]
         changes: Changes,
     },
-    /// Say what would run, and why
+    /// Print what would run, and why
     Plan {
         #[command(flatten)]
         asked: FileArguments,
         #[command(flatten)]
         selected: FilterArguments,
     },
-    /// Show the last run: of FILE, or the last there is in this directory or one below it
+    /// Show the last run: of FILE, or the most recent one in this directory or a directory below it
     Status {
         file: Option<PathBuf>,
         #[command(flatten)]
         which: RunArgument,
-        /// Print one JSON document instead: `"format": 1` with the run, its stages, verdicts, actions and studies;
-        /// fields may be added, and none changes its meaning, as long as the format is 1
+        /// Print one JSON document instead: `"format": 1` with the run, its stages, verdicts, actions and studies; within
+        /// format 1 fields may be added, but none changes its meaning
         #[arg(long)]
         json: bool,
     },
-    /// Say why a stage would run now, and all that its last run knows: key, inputs, why it ran, candidates, verdict
+    /// Explain why a stage would run now, and show its last run: key, inputs, why it ran, candidates, verdict
     Explain {
         stage: String,
         file: Option<PathBuf>,
         #[command(flatten)]
         which: RunArgument,
     },
-    /// Look at gates by themselves; nothing is run
+    /// Inspect gates; nothing is run
     Gate {
         #[command(subcommand)]
         verb: GateVerb,
     },
-    /// Decide where a gate holds (`on_fail: hold`): the candidate goes on, or with `--reject` it does not
+    /// Decide at a gate that holds (`on_fail: hold`): accept the candidate, or reject it with `--reject`
     Approve {
         stage: String,
         file: Option<PathBuf>,
-        /// Reject the candidate: the incumbent goes on if there is one, else the stage stops
+        /// Reject the candidate: the incumbent is kept if there is one, else the stage stops
         #[arg(long)]
         reject: bool,
-        /// What was looked at, and why it was decided so
+        /// What was examined, and the reason for the decision
         #[arg(long, value_name = "TEXT")]
         reason: String,
-        /// Who decides; default: GIT_AUTHOR_NAME, else USER
+        /// The person who decides; default: GIT_AUTHOR_NAME, else USER
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// List the kinds of stages; with KIND, its ports, parameters and metrics
+    /// List the kinds of stages; with KIND, show its ports, parameters and metrics
     Kinds {
         kind: Option<String>,
-        /// The rule language of gates instead: its grammar and functions
+        /// Show the rule language of gates instead: its grammar and functions
         #[arg(long, conflicts_with = "kind")]
         gates: bool,
     },
-    /// Print what a stage printed, also when it was a hit; which attempt it was is said on stderr
+    /// Print the log of a stage, also of a cached one; stderr names the attempt it is from
     Log {
         stage: String,
         file: Option<PathBuf>,
-        /// An earlier attempt; default: the last one
+        /// The number of an earlier attempt; default: the last one
         #[arg(long, value_name = "N")]
         attempt: Option<u32>,
-        /// One measurement of an eval, as `explain` names it: `answers of sft`; default: all of them
+        /// One measurement of an eval, as `explain` names it: `answers of sft`; default: all
         #[arg(long)]
         part: Option<String>,
-        /// Go on until the stage ends
+        /// Keep printing until the stage ends
         #[arg(long, short)]
         follow: bool,
         #[command(flatten)]
         which: RunArgument,
     },
-    /// Compare two runs: what was asked otherwise, what it changed, and by which metrics and verdicts
+    /// Compare two runs: their settings, and what these changed in actions, metrics and verdicts
     Diff {
-        /// Its name in `runs/`, how that begins, or `last`, `last~1`, … counted from the newest
+        /// Its name in `runs/`, the beginning of the name, or `last`, `last~1`, … counted back from the newest
         #[arg(value_name = "RUN")]
         old: String,
         #[arg(value_name = "RUN")]
@@ -144,7 +144,7 @@ pub enum Verb {
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Show which stage stands on which; nothing is run
+    /// Show the dependency graph; nothing is run
     Graph {
         file: PathBuf,
         #[arg(long, value_enum, default_value_t = super::graph::Format::Text)]
@@ -152,95 +152,95 @@ pub enum Verb {
         #[command(flatten)]
         changes: Changes,
     },
-    /// Follow a run that goes on elsewhere: its progress, then its report; ends with its exit code
+    /// Follow a run in another process: its progress, then its report; exits with its exit code
     Watch {
         file: Option<PathBuf>,
         #[command(flatten)]
         which: RunArgument,
     },
-    /// Remove what no run that counts uses: the last runs of each pipeline, pinned ones and those that go on
+    /// Remove results that no kept run uses; kept are the last runs of each pipeline, pinned and running ones
     Gc {
         file: Option<PathBuf>,
-        /// Runs of each pipeline that count
+        /// The number of runs of each pipeline to keep
         #[arg(long, value_name = "N", default_value_t = 5)]
         keep_runs: usize,
-        /// Runs, and whatever was written, in the last N days count too
+        /// Also keep runs, and anything written, in the last N days
         #[arg(long, value_name = "N")]
         keep_days: Option<u32>,
-        /// Remove no more than it takes to be this small: `20G`; the oldest goes first
+        /// Remove only as much as is needed to get down to this size: `20G`; the oldest goes first
         #[arg(long, value_name = "SIZE")]
         max_size: Option<String>,
-        /// Only say what would go
+        /// Only print what would be removed
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Look after the store: verify, du, export, import, pin
+    /// Maintain the store: verify, du, export, import, pin
     Cache {
         #[command(subcommand)]
         verb: CacheVerb,
     },
-    /// Look at data files
+    /// Inspect data files
     Data {
         #[command(subcommand)]
         verb: DataVerb,
     },
-    /// Look at models
+    /// Inspect models
     Model {
         #[command(subcommand)]
         verb: ModelVerb,
     },
-    /// Write the model of a stage as one folder to publish, with a model card made from the run
+    /// Write the model of a stage to a folder for publication, with a model card made from the run
     Export {
         stage: String,
-        /// Made by this; must not be there yet
+        /// The folder to create; it must not exist yet
         directory: PathBuf,
         file: Option<PathBuf>,
-        /// Add the adapter to the weights: one plain model, which needs no `peft`
+        /// Merge the adapter into the weights: one plain model, which does not need `peft`
         #[arg(long)]
         merge: bool,
-        /// Of the weights; default: as those of the base
+        /// The precision of the weights; default: that of the base
         #[arg(long, value_parser = dtype())]
         dtype: Option<Dtype>,
         #[command(flatten)]
         which: RunArgument,
     },
-    /// Make a model of a base and a LoRA adapter that `peft` wrote: `from: {model: DIRECTORY}` takes it
+    /// Combine a base model and a LoRA adapter written by `peft` into a model that `from: {model: DIRECTORY}` takes
     ImportAdapter {
-        /// With adapter_config.json and adapter_model.safetensors
+        /// A directory with adapter_config.json and adapter_model.safetensors
         adapter: PathBuf,
-        /// The model it was trained over: a directory, or hf://owner/name@revision
+        /// The model the adapter was trained on: a directory, or hf://owner/name@revision
         base: String,
-        /// Made by this; must not be there yet
+        /// The folder to create; it must not exist yet
         directory: PathBuf,
     },
-    /// Look at this machine: devices, memory, the disk under the store; says what is wrong and what to do
+    /// Check this machine: devices, memory, the disk under the store; report what is wrong and what to do
     Doctor {
         #[command(flatten)]
         store: StoreArgument,
-        /// Print what was found as one JSON list
+        /// Print the findings as one JSON list
         #[arg(long)]
         json: bool,
     },
-    /// Say what wgpu sees, one JSON value a line; `doctor` asks, in a process that a driver may end
+    /// List the adapters wgpu sees, one JSON value per line; `doctor` runs this in a process that a driver may crash
     #[command(hide = true)]
     Devices,
-    /// Do the action that lies in a work directory
+    /// Execute the action in a work directory
     #[command(hide = true)]
     Worker { directory: PathBuf },
-    /// Print the JSON Schema of the pipeline file, by which editors complete and check it
+    /// Print the JSON Schema of the pipeline file, with which editors complete and check it
     Schema,
-    /// Write a pipeline for your own data, with comments and example rows, that runs as it is
+    /// Write a pipeline for your own data, with comments and example rows; it runs unchanged
     Init {
-        /// Made if it is not there
+        /// The directory; created if it does not exist
         #[arg(default_value = ".")]
         directory: PathBuf,
-        /// The model to begin with: a directory that `transformers` loads; without it a toy model is trained
+        /// The model to start from: a directory that `transformers` loads; without it a toy model is trained
         #[arg(long, value_name = "DIR")]
         model: Option<PathBuf>,
     },
-    /// Print a script that completes this command line in a shell
+    /// Print a shell script that completes this command line
     Completions { shell: Shell },
 }
 

@@ -3,7 +3,7 @@
 
 use super::refusal::{Refusal, refused};
 use super::{model, terminal};
-use crate::diagnostic::{self, Diagnostic, Source};
+use crate::diagnostic::{self, Diagnostic, SourceText};
 use crate::plan::{self, Plan};
 use crate::spec::{self, Spec};
 use anyhow::Result;
@@ -47,10 +47,10 @@ pub fn plan(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Resu
     resolve(file, &source, spec)
 }
 
-fn read(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<(Source, Spec)> {
+fn read(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<(SourceText, Spec)> {
     let text = std::fs::read_to_string(file).map_err(|error| refused(format!("read {}: {error}", file.display())))?;
     let rule = required.map(|(_, rule)| rule.to_owned());
-    let source = Source { path: file.to_owned(), text, overrides: set.to_owned(), rule };
+    let source = SourceText { path: file.to_owned(), text, overrides: set.to_owned(), rule };
     let spec = spec::read(&source, &|name| std::env::var(name).ok());
     let mut spec = spec.map_err(|mistakes| mistaken(&source, &mistakes))?;
     if let Some((stage, _)) = required {
@@ -59,7 +59,7 @@ fn read(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<(
     Ok((source, spec))
 }
 
-fn resolve(file: &Path, source: &Source, spec: Spec) -> Result<(Plan, String)> {
+fn resolve(file: &Path, source: &SourceText, spec: Spec) -> Result<(Plan, String)> {
     let plan = plan::resolve(spec, file.parent().unwrap_or(Path::new("")));
     let plan = plan.map_err(|mistakes| mistaken(source, &mistakes))?;
     let warnings = match plan.warnings.is_empty() {
@@ -69,7 +69,7 @@ fn resolve(file: &Path, source: &Source, spec: Spec) -> Result<(Plan, String)> {
     Ok((plan, warnings))
 }
 
-fn mistaken(source: &Source, mistakes: &[Diagnostic]) -> Refusal {
+fn mistaken(source: &SourceText, mistakes: &[Diagnostic]) -> Refusal {
     Refusal(diagnostic::render(source, mistakes, terminal::stderr_has_color()))
 }
 

@@ -6,7 +6,7 @@ use super::options::RunArgument;
 use super::{check, gates, terminal};
 use crate::progress;
 use crate::report::cause::{self, Now};
-use crate::report::explain::{self, Stored};
+use crate::report::explain::{self, StoreFacts};
 use crate::report::fold::StageRun;
 use crate::report::heading;
 use crate::report::sheet::Sheet;
@@ -21,7 +21,7 @@ pub fn explain(name: &str, file: Option<&Path>, which: &RunArgument) -> Result<u
     let stage = gates::stage_of(&found, name)?;
     let executed = |key: &str| find::execution(&found, key);
     let own = stage.actions.iter().find(|action| action.part.is_none());
-    let stored = Stored {
+    let stored = StoreFacts {
         checkpoints: own.and_then(|action| find::checkpoints(&found, &action.key)),
         variants: variants(&found, stage),
         // A run that goes on would be asked about itself.

@@ -8,7 +8,7 @@ use super::refusal::refused;
 use super::{model, terminal};
 use crate::event::Outcome;
 use crate::progress;
-use crate::report::card::{self, Written};
+use crate::report::card::{self, ExportedModel};
 use crate::report::format;
 use anyhow::{Context, Result};
 use cache::{Content, Store};
@@ -19,10 +19,18 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+/// How the weights are written.
+pub struct ExportForm {
+    /// The adapter is added to the base.
+    pub merges: bool,
+    /// `None`: as those of the base.
+    pub dtype: Option<Dtype>,
+}
+
 pub fn export(
     stage: &str,
     directory: &Path,
-    (merge, dtype): (bool, Option<Dtype>),
+    form: &ExportForm,
     file: Option<&Path>,
     which: &RunArgument,
 ) -> Result<u8> {
@@ -34,11 +42,12 @@ pub fn export(
     let (artifact, folder) = (draft.path().join("artifact"), draft.path().join("folder"));
     let placed = content.parse::<Content>().and_then(|content| store.place(&content, &artifact));
     placed.map_err(|error| refused(format!("export `{stage}`: {error:#}; `pipeline run` makes it again")))?;
-    let exported = export::export(&artifact, &folder, merge, dtype).with_context(|| format!("export `{stage}`"));
+    let exported =
+        export::export(&artifact, &folder, form.merges, form.dtype).with_context(|| format!("export `{stage}`"));
     // Names of blobs go before what is temporary, so that the store need not read them again.
     store.withdraw(&artifact).with_context(|| format!("remove {}", artifact.display()))?;
     let exported = exported?;
-    let written = Written {
+    let model = ExportedModel {
         has_adapter: exported.has_adapter,
         is_merged: exported.is_merged,
         is_reward: exported.is_reward,
@@ -46,7 +55,7 @@ pub fn export(
         parameters: exported.summary.parameters,
         dtypes: exported.summary.dtypes.iter().cloned().collect::<Vec<_>>().join(", "),
     };
-    let card = card::card(&found.run, stage_of(&found, stage)?, &content, &written);
+    let card = card::card(&found.run, stage_of(&found, stage)?, &content, &model);
     fs::write(folder.join("README.md"), card).context("write README.md")?;
     keep(&folder, directory)?;
     let how = match (exported.has_adapter, exported.is_merged) {

@@ -6,7 +6,7 @@ use crate::action::Record;
 use crate::event::{Event, Outcome};
 use crate::journal;
 use crate::report::explain::{self, Checkpoint, Execution};
-use crate::report::fold::{self, Run};
+use crate::report::fold::{self, RunState};
 use anyhow::Result;
 use cache::Store;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ pub struct StoredRun {
     /// The folder of the store: `.pipeline`.
     pub root: PathBuf,
     pub journal: PathBuf,
-    pub run: Run,
+    pub run: RunState,
     pub is_alive: bool,
 }
 
@@ -154,7 +154,7 @@ impl JournalAt {
 }
 
 /// A journal that cannot be read is passed over, with a warning.
-fn read(journal: &Path) -> Option<Run> {
+fn read(journal: &Path) -> Option<RunState> {
     let events = journal::read(journal).inspect_err(|error| tracing::warn!("{error:#}")).ok()?;
     fold::fold(&events)
 }
@@ -194,7 +194,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 
 /// The runs of a pipeline, the newest first, read as they are asked for. An unreadable journal is passed over, with a
 /// warning.
-pub fn runs(root: &Path, pipeline: &str) -> Result<impl Iterator<Item = Run>> {
+pub fn runs(root: &Path, pipeline: &str) -> Result<impl Iterator<Item = RunState>> {
     Ok(journal::of_pipeline(root, pipeline)?.into_iter().rev().filter_map(|journal| read(&journal)))
 }
 
@@ -242,7 +242,7 @@ pub fn began(found: &StoredRun, key: &str, number: u32) -> Option<String> {
 }
 
 /// Most journals of a long history only hold hits of a key: those need no folding.
-fn read_if_started(journal: &Path, key: &str) -> Option<Run> {
+fn read_if_started(journal: &Path, key: &str) -> Option<RunState> {
     let events = journal::read(journal).ok()?;
     let is_started = events.iter().any(|event| matches!(event, Event::Started { key: started, .. } if started == key));
     if is_started { fold::fold(&events) } else { None }

@@ -5,14 +5,14 @@ use super::find::{self, StoredRun};
 use super::refusal::refused;
 use super::terminal;
 use crate::action::Record;
-use crate::approvals::{self, Answer, Approval};
+use crate::approvals::{self, Approval, Ruling};
 use crate::event::{self, Evidence, Outcome, Seen, Table, Verdict};
 use crate::gate::Items;
 use crate::plan::{Gate, Plan, selection};
 use crate::report;
-use crate::report::fold::{self, Run, StageRun};
+use crate::report::fold::{self, RunState, StageRun};
 use crate::report::format::moment;
-use crate::report::gate::{self as page, Supposed};
+use crate::report::gate::{self as page, WhatIf};
 use crate::report::sheet::Sheet;
 use crate::run;
 use crate::schedule::weigh::{self, Judged};
@@ -77,7 +77,7 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &StoredRun) -> Res
     let mut why_not = String::new();
     let mut rows = vec![];
     match (before.stage(name).and_then(|stage| stage.verdict.as_ref()), now) {
-        (old, Some(now)) => rows.push(Supposed {
+        (old, Some(now)) => rows.push(WhatIf {
             run: "as stored now".to_owned(),
             then: old.map(|old| old.decision),
             now: Ok((now.decision, page::because(now.select.as_deref(), &now.rules))),
@@ -110,7 +110,7 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &StoredRun) -> Res
 }
 
 /// A pipeline against what is stored; nothing is executed.
-pub fn look(plan: &Plan, file: &Path, found: &StoredRun) -> Result<Run> {
+pub fn look(plan: &Plan, file: &Path, found: &StoredRun) -> Result<RunState> {
     let options = run::Options {
         file: file.to_owned(),
         overrides: found.run.overrides.clone(),
@@ -126,11 +126,11 @@ pub fn look(plan: &Plan, file: &Path, found: &StoredRun) -> Result<Run> {
 }
 
 /// Every earlier run in which this gate spoke, the newest first; runs that saw the same are one row.
-fn earlier(name: &str, plan: &Plan, found: &StoredRun) -> Result<Vec<Supposed>> {
+fn earlier(name: &str, plan: &Plan, found: &StoredRun) -> Result<Vec<WhatIf>> {
     let stage = plan.stages.iter().find(|stage| stage.name == name);
     let Some(gate) = stage.and_then(|stage| stage.gate.as_ref()) else { return Ok(Vec::new()) };
     let store = Store::open(&found.root)?;
-    let mut rows: Vec<(Evidence, Vec<String>, Supposed)> = Vec::new();
+    let mut rows: Vec<(Evidence, Vec<String>, WhatIf)> = Vec::new();
     for run in find::runs(&found.root, &plan.name)? {
         let Some(verdict) = run.stage(name).and_then(|stage| stage.verdict.as_ref()) else { continue };
         let at = moment(&run.at);
@@ -146,18 +146,18 @@ fn earlier(name: &str, plan: &Plan, found: &StoredRun) -> Result<Vec<Supposed>> 
         rows.push((
             verdict.evidence.clone(),
             vec![at],
-            Supposed { run: String::new(), then: Some(verdict.decision), now },
+            WhatIf { run: String::new(), then: Some(verdict.decision), now },
         ));
     }
-    let named = |(_, times, row): (Evidence, Vec<String>, Supposed)| {
+    let named = |(_, times, row): (Evidence, Vec<String>, WhatIf)| {
         let more = if times.len() > 1 { format!(" and {} before", times.len() - 1) } else { String::new() };
-        Supposed { run: format!("{}{more}", times[0]), ..row }
+        WhatIf { run: format!("{}{more}", times[0]), ..row }
     };
     Ok(rows.into_iter().map(named).collect())
 }
 
 /// What carried the stage's name in a run, as far as its own record tells: no judge was asked about it.
-fn record_of(store: &Store, run: &Run, stage: &str) -> Option<Seen> {
+fn record_of(store: &Store, run: &RunState, stage: &str) -> Option<Seen> {
     let stage = run.stage(stage)?;
     let Some(Outcome::Done { content, .. }) = &stage.outcome else { return None };
     let key = &stage.actions.iter().find(|action| action.part.is_none())?.key;
@@ -182,7 +182,7 @@ fn rejudge(store: &Store, gate: &Gate, evidence: &Evidence) -> Result<(event::De
 /// A person's answer where a gate held.
 pub struct ApprovalRequest<'a> {
     pub stage: &'a str,
-    pub answer: Answer,
+    pub answer: Ruling,
     pub reason: &'a str,
     pub by: String,
 }
@@ -235,7 +235,7 @@ pub fn approve(decision: &ApprovalRequest, found: &StoredRun) -> Result<u8> {
         question: evidence.question.clone(),
     };
     approvals::append(&path, &approval)?;
-    let word = if *answer == Answer::Approve { "approved" } else { "rejected" };
+    let word = if *answer == Ruling::Approve { "approved" } else { "rejected" };
     terminal::say(&format!(
         "{word} by {by}: {name}, {}; written to {}\n`pipeline run {}` goes on\n",
         approval.candidate,
@@ -246,7 +246,7 @@ pub fn approve(decision: &ApprovalRequest, found: &StoredRun) -> Result<u8> {
 }
 
 /// Decisions on stages that are held all the same: they were about something else.
-pub fn lapsed(run: &Run, approvals: &[Approval]) -> Vec<String> {
+pub fn lapsed(run: &RunState, approvals: &[Approval]) -> Vec<String> {
     let held = run.stages.iter().filter(|stage| matches!(stage.outcome, Some(Outcome::Held { .. })));
     let last: BTreeMap<&str, &Approval> =
         approvals.iter().map(|approval| (approval.stage.as_str(), approval)).collect();

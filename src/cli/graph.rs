@@ -11,11 +11,11 @@ use std::path::Path;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
-    /// A list for a person, each stage behind all it needs
+    /// A list for people, each stage after all it needs
     Text,
     /// For Graphviz: `pipeline graph FILE --format dot | dot -Tsvg`
     Dot,
-    /// For Mermaid, which many pages of Markdown draw
+    /// For Mermaid, which many Markdown viewers draw
     Mermaid,
 }
 

@@ -22,13 +22,13 @@ pub struct FileArguments {
 /// RunArgument stages may run.
 #[derive(Args)]
 pub struct FilterArguments {
-    /// Run this stage alone; what it needs has to be done; may be repeated
+    /// Run only this stage; what it needs must be done already; may be repeated
     #[arg(long, value_name = "STAGE")]
     pub only: Vec<String>,
-    /// Run this stage and what stands on it; what it needs has to be done; may be repeated
+    /// Run this stage and all that depend on it; what it needs must be done already; may be repeated
     #[arg(long, value_name = "STAGE")]
     pub from: Vec<String>,
-    /// Run this stage again though it is done, and say whether the result is the same; may be repeated
+    /// Run this stage again although it is done, and report whether the result is the same; may be repeated
     #[arg(long, value_name = "STAGE")]
     pub force: Vec<String>,
 }
@@ -47,7 +47,7 @@ pub struct Changes {
     /// Keep and multiply the matrices of frozen models in this precision: `--set dtype=f16`
     #[arg(long, value_name = "DTYPE", value_parser = dtype())]
     pub dtype: Option<Dtype>,
-    /// Leave out up to N bad rows of a data file, and count them: `--set skip_bad_rows=N`
+    /// Skip up to N bad rows of each data file, and count them: `--set skip_bad_rows=N`
     #[arg(long, value_name = "N")]
     pub skip_bad_rows: Option<u64>,
 }
@@ -63,7 +63,7 @@ impl Changes {
 
 #[derive(Args)]
 pub struct RunArgument {
-    /// An earlier run: its name in `runs/`, how that begins (`20261122T09`), or `last~1`: the one before the last
+    /// An earlier run: its name in `runs/`, the beginning of it (`20261122T09`), or `last~1`: the one before the last
     #[arg(long = "run", value_name = "RUN")]
     pub run: Option<String>,
     #[command(flatten)]
@@ -87,7 +87,7 @@ impl RunArgument {
 
 #[derive(Args)]
 pub struct StoreArgument {
-    /// Where results are kept; default: PIPELINE_STORE, else `.pipeline` beside the pipeline file
+    /// The directory of the store; default: PIPELINE_STORE, else `.pipeline` next to the pipeline file
     #[arg(long = "store", value_name = "DIR")]
     pub store: Option<PathBuf>,
 }

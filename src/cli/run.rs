@@ -44,7 +44,7 @@ pub fn walk(asked: &FileArguments, selected: &selection::Filter, means: Option<&
     if means.is_some() {
         secrets::check(&plan, &selection, &options)?;
     }
-    let mut folding = fold::Folding::default();
+    let mut folding = fold::RunFold::default();
     let nothing = Canonical::from(serde_json::Value::Null);
     let mut sink = |event: &Event| {
         if let Some(progress) = &mut progress {

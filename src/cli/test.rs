@@ -3,7 +3,7 @@
 use super::refusal::{Refusal, refused};
 use super::terminal;
 use crate::cases::{self, Case, Cases, Said, Unmet};
-use crate::diagnostic::{self, Source};
+use crate::diagnostic::{self, SourceText};
 use anyhow::Result;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -42,9 +42,9 @@ pub fn test(files: &[PathBuf]) -> Result<u8> {
     Ok(u8::from(failed > 0))
 }
 
-fn source(file: &Path) -> Result<Source> {
+fn source(file: &Path) -> Result<SourceText> {
     let text = std::fs::read_to_string(file).map_err(|error| refused(format!("read {}: {error}", file.display())))?;
-    Ok(Source { path: file.to_owned(), text, overrides: Vec::new(), rule: None })
+    Ok(SourceText { path: file.to_owned(), text, overrides: Vec::new(), rule: None })
 }
 
 fn told(case: &Case, said: &Said, unmet: &[Unmet]) -> String {

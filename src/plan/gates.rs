@@ -5,7 +5,7 @@ use super::draft::Draft;
 use super::graph::{Graph, StageId};
 use super::inputs::Source;
 use super::metrics::kind_metrics;
-use crate::diagnostic::{Diagnostic, Level, Span};
+use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::gate::{self, JudgeScope, MetricName, Mistake, Rule, Scope, Select, Who};
 use crate::spec::{GateSpec, OnFail, SelectSpec, Spanned, part_of};
 use stages::stage::{Gives, Work, did_you_mean};
@@ -278,7 +278,7 @@ fn checked(text: &Spanned<String>, scope: Option<&Scope>, mistakes: &mut Vec<Dia
     let found = gate::check(&mut rule, scope?);
     let is_whole = found.is_empty();
     mistakes.extend(found.into_iter().map(|mistake| shown(text, mistake)));
-    let warning = |mistake| Diagnostic { level: Level::Warning, ..shown(text, mistake) };
+    let warning = |mistake| Diagnostic { level: Severity::Warning, ..shown(text, mistake) };
     mistakes.extend(gate::warnings(&rule).into_iter().map(warning));
     Some((rule, is_whole))
 }

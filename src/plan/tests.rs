@@ -1,7 +1,7 @@
 mod many;
 
 use super::*;
-use crate::diagnostic::{Source as Text, render};
+use crate::diagnostic::{SourceText, render};
 use expect_test::{Expect, expect};
 use std::fmt::Write;
 use std::fs;
@@ -31,7 +31,7 @@ fn folder() -> tempfile::TempDir {
 
 fn check_with(text: &str, overrides: &[&str], expected: Expect) {
     let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
-    let source = Text { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides, rule: None };
+    let source = SourceText { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides, rule: None };
     let folder = folder();
     let planned = crate::spec::read(&source, &|_| None).and_then(|spec| resolve(spec, folder.path()));
     let shown = match planned {

@@ -1,15 +1,15 @@
 //! The model card of an exported model: what was trained on what, by which settings, and what the gates said. A pure
 //! fold of a run; knows nothing of files.
 
-use super::fold::{ActionState, Run, StageRun};
+use super::fold::{ActionState, RunState, StageRun};
 use super::format::{self, moment, number};
 use crate::event::Outcome;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// What was written, as far as the card tells of it.
-pub struct Written {
+/// The exported model, as far as the card describes it.
+pub struct ExportedModel {
     pub has_adapter: bool,
     pub is_merged: bool,
     pub is_reward: bool,
@@ -20,11 +20,11 @@ pub struct Written {
 }
 
 /// `README.md` with the front matter that hubs read. `content` is what carries the stage's name.
-pub fn card(run: &Run, stage: &StageRun, content: &str, written: &Written) -> String {
+pub fn card(run: &RunState, stage: &StageRun, content: &str, model: &ExportedModel) -> String {
     let name = &stage.head.name;
-    let is_adapter = written.has_adapter && !written.is_merged;
+    let is_adapter = model.has_adapter && !model.is_merged;
     let library = if is_adapter { "peft" } else { "transformers" };
-    let task = if written.is_reward { "text-classification" } else { "text-generation" };
+    let task = if model.is_reward { "text-classification" } else { "text-generation" };
     let lineage = lineage(run, stage);
     let sources = lineage.iter().flat_map(|stage| &stage.head.from).flat_map(|(_, sources)| sources);
     let bases: BTreeSet<String> = sources.filter_map(|source| hub_model(source)).collect();
@@ -42,7 +42,7 @@ pub fn card(run: &Run, stage: &StageRun, content: &str, written: &Written) -> St
         line(&mut text, "set", &format!("`{set}`"));
     }
     line(&mut text, "content", &format!("`{content}`"));
-    line(&mut text, "parameters", &format!("{} ({})", written.parameters, written.dtypes));
+    line(&mut text, "parameters", &format!("{} ({})", model.parameters, model.dtypes));
     if let Some(Outcome::Done { step, kept, .. }) = &stage.outcome {
         match (kept, step) {
             (true, _) => line(&mut text, "checkpoint", "the model before it: the gate kept the incumbent"),
@@ -50,7 +50,7 @@ pub fn card(run: &Run, stage: &StageRun, content: &str, written: &Written) -> St
             (false, None) => {}
         }
     }
-    text += &loading(written);
+    text += &loading(model);
     if let Some(Outcome::Done { metrics, .. }) = &stage.outcome
         && !metrics.is_empty()
     {
@@ -67,10 +67,10 @@ pub fn card(run: &Run, stage: &StageRun, content: &str, written: &Written) -> St
     text
 }
 
-fn loading(written: &Written) -> String {
-    let class = if written.is_reward { "AutoModelForSequenceClassification" } else { "AutoModelForCausalLM" };
-    let labels = if written.is_reward { ", num_labels=1" } else { "" };
-    let code = match written.has_adapter && !written.is_merged {
+fn loading(model: &ExportedModel) -> String {
+    let class = if model.is_reward { "AutoModelForSequenceClassification" } else { "AutoModelForCausalLM" };
+    let labels = if model.is_reward { ", num_labels=1" } else { "" };
+    let code = match model.has_adapter && !model.is_merged {
         true => format!(
             "from peft import PeftModel\nfrom transformers import {class}, AutoTokenizer\n\n\
              base = {class}.from_pretrained(\"model\"{labels})\n\
@@ -84,9 +84,9 @@ fn loading(written: &Written) -> String {
         ),
     };
     let mut text = format!("\n## Use\n\n```python\n{code}```\n");
-    if written.is_reward {
-        let how = match written.is_merged {
-            true => format!("The reward is the value of the last token less {}.", written.offset),
+    if model.is_reward {
+        let how = match model.is_merged {
+            true => format!("The reward is the value of the last token less {}.", model.offset),
             false => "The reward is (value of the last token − `offset`) / `spread`, both in `adapter/reward.json`."
                 .to_owned(),
         };
@@ -96,7 +96,7 @@ fn loading(written: &Written) -> String {
 }
 
 /// Every table in which the model was measured.
-fn study(run: &Run, name: &str) -> String {
+fn study(run: &RunState, name: &str) -> String {
     let mut text = String::new();
     for study in &run.studies {
         let Some(row) = study.rows.iter().find(|row| row.model == name) else { continue };
@@ -109,8 +109,8 @@ fn study(run: &Run, name: &str) -> String {
 }
 
 /// The stage and all it was made of, what came first before what came of it.
-fn lineage<'a>(run: &'a Run, stage: &'a StageRun) -> Vec<&'a StageRun> {
-    fn visit<'a>(run: &'a Run, stage: &'a StageRun, seen: &mut BTreeSet<&'a str>, out: &mut Vec<&'a StageRun>) {
+fn lineage<'a>(run: &'a RunState, stage: &'a StageRun) -> Vec<&'a StageRun> {
+    fn visit<'a>(run: &'a RunState, stage: &'a StageRun, seen: &mut BTreeSet<&'a str>, out: &mut Vec<&'a StageRun>) {
         if !seen.insert(&stage.head.name) {
             return;
         }

@@ -1,7 +1,7 @@
 //! Why a stage has other inputs in one run than in another, followed upstream to what was changed: a parameter, a file,
 //! a version, a gate. Knows two runs and nothing of journals, plans or the store.
 
-use super::fold::{ActionRun, Run, StageRun};
+use super::fold::{ActionRun, RunState, StageRun};
 use super::format::short;
 use super::sheet::Tone;
 use crate::action::{differences, input_of};
@@ -21,13 +21,13 @@ fn would_run(line: &str) -> Option<&str> {
 
 /// Follows lines of differences from an old run to a new one.
 pub struct Trail<'a> {
-    old: &'a Run,
-    new: &'a Run,
+    old: &'a RunState,
+    new: &'a RunState,
     /// Stages whose change has been told: it is told once, so that a diamond of stages stays short.
     told: BTreeSet<String>,
 }
 
-pub fn trail<'a>(old: &'a Run, new: &'a Run) -> Trail<'a> {
+pub fn trail<'a>(old: &'a RunState, new: &'a RunState) -> Trail<'a> {
     Trail { old, new, told: BTreeSet::new() }
 }
 
@@ -62,7 +62,7 @@ impl<'a> Trail<'a> {
 
     /// The stages further up, the nearest first, as long as each would run for no other reason than the next.
     fn chain(&self, stage: &str) -> Vec<&'a str> {
-        let new: &'a Run = self.new;
+        let new: &'a RunState = self.new;
         let only_reason = |stage: &str| match new.stage(stage).map(|stage| &stage.outcome) {
             Some(Some(Outcome::WouldRun { because })) if because.len() == 1 => would_run(&because[0]),
             _ => None,
@@ -97,13 +97,13 @@ impl<'a> Trail<'a> {
     fn reason(&mut self, stage: &str, part: &str, difference: &str) -> Option<String> {
         let (port, at) = input_of(difference)?;
         let (old, new) = difference.split_once(": ")?.1.split_once(" -> ")?;
-        let from = |run: &Run| {
+        let from = |run: &RunState| {
             run.stage(stage).and_then(|stage| {
                 let (_, sources) = stage.head.from.iter().find(|(name, _)| name == port)?;
                 sources.get(at).cloned()
             })
         };
-        let carries = |run: &Run, content: &str| {
+        let carries = |run: &RunState, content: &str| {
             let outputs =
                 run.stages.iter().filter(|stage| output(stage).is_some_and(|output| short(output) == content));
             outputs.map(|stage| stage.head.name.clone()).next()
@@ -215,7 +215,7 @@ impl Now {
 }
 
 /// `now` is a look at the store with nothing executed; `before` the last run in which the stage did anything.
-pub fn now(before: Option<&Run>, now: &Run, stage: &StageRun) -> Now {
+pub fn now(before: Option<&RunState>, now: &RunState, stage: &StageRun) -> Now {
     let name = &stage.head.name;
     let mut because = Vec::new();
     let (said, tone) = match &stage.outcome {

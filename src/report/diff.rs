@@ -1,8 +1,8 @@
-//! Two runs of a pipeline side by side: what was asked otherwise, what came out otherwise, and why. Knows two runs, not
+//! OldNew runs of a pipeline side by side: what was asked otherwise, what came out otherwise, and why. Knows two runs, not
 //! where they come from.
 
 use super::cause::trail;
-use super::fold::{Run, StageRun};
+use super::fold::{RunState, StageRun};
 use super::format::{moment, number, short};
 use super::json::word;
 use super::sheet::{Grid, Header, Sheet, Tone, cell, plain};
@@ -17,19 +17,19 @@ use std::collections::BTreeSet;
 #[derive(Serialize)]
 pub struct Diff {
     format: u32,
-    old: Which,
-    new: Which,
+    old: DiffRun,
+    new: DiffRun,
     /// `--set` arguments of one run only.
-    overrides: Two<Vec<String>>,
+    overrides: OldNew<Vec<String>>,
     /// Those that differ in anything.
-    stages: Vec<Changed>,
+    stages: Vec<StageDiff>,
     /// Names of stages that only one of them has.
-    only: Two<Vec<String>>,
+    only: OldNew<Vec<String>>,
     unchanged: usize,
 }
 
 #[derive(Serialize)]
-struct Which {
+struct DiffRun {
     run: String,
     pipeline: String,
     file: String,
@@ -38,30 +38,30 @@ struct Which {
 }
 
 #[derive(Serialize)]
-struct Two<T> {
+struct OldNew<T> {
     old: T,
     new: T,
 }
 
 #[derive(Serialize)]
-struct Changed {
+struct StageDiff {
     name: String,
     kind: String,
     /// What is new about its actions, with the reason where it lies upstream.
     because: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<Two<&'static str>>,
+    outcome: Option<OldNew<&'static str>>,
     /// What carries its name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<Two<Option<String>>>,
+    content: Option<OldNew<Option<String>>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    metrics: Vec<Metric>,
+    metrics: Vec<MetricDiff>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    gate: Option<Two<Option<Said>>>,
+    gate: Option<OldNew<Option<GateSummary>>>,
 }
 
 #[derive(Serialize)]
-struct Metric {
+struct MetricDiff {
     name: String,
     /// Null: no finite number, or not measured.
     old: Option<f64>,
@@ -76,58 +76,69 @@ struct Metric {
 }
 
 #[derive(Clone, PartialEq, Serialize)]
-struct Said {
+struct GateSummary {
     decision: Decision,
     carries: String,
     /// `require accuracy > 0.6`.
     rules: Vec<String>,
 }
 
-pub fn diff(old: &Run, new: &Run) -> Diff {
-    let only = |of: &Run, other: &Run| {
+pub fn diff(old: &RunState, new: &RunState) -> Diff {
+    let only = |of: &RunState, other: &RunState| {
         let names = of.stages.iter().map(|stage| &stage.head.name).filter(|name| other.stage(name).is_none());
         names.cloned().collect::<Vec<_>>()
     };
-    let set = |of: &Run, other: &Run| {
+    let set = |of: &RunState, other: &RunState| {
         of.overrides.iter().filter(|set| !other.overrides.contains(set)).cloned().collect::<Vec<_>>()
     };
     let both: Vec<(&StageRun, &StageRun)> =
         new.stages.iter().filter_map(|stage| Some((old.stage(&stage.head.name)?, stage))).collect();
-    let stages: Vec<Changed> =
-        both.iter().map(|(before, after)| changed((old, before), (new, after))).filter(differs).collect();
+    let stages: Vec<StageDiff> = both
+        .iter()
+        .map(|(before, after)| changed(Side { run: old, stage: before }, Side { run: new, stage: after }))
+        .filter(differs)
+        .collect();
     Diff {
         format: 1,
         old: which(old),
         new: which(new),
-        overrides: Two { old: set(old, new), new: set(new, old) },
+        overrides: OldNew { old: set(old, new), new: set(new, old) },
         unchanged: both.len() - stages.len(),
         stages,
-        only: Two { old: only(old, new), new: only(new, old) },
+        only: OldNew { old: only(old, new), new: only(new, old) },
     }
 }
 
-fn which(run: &Run) -> Which {
+fn which(run: &RunState) -> DiffRun {
     let (name, pipeline, file, at) = (run.name.clone(), run.pipeline.clone(), run.file.clone(), run.at.clone());
-    Which { run: name, pipeline, file, at, exit: run.finish.as_ref().map(|finish| finish.exit) }
+    DiffRun { run: name, pipeline, file, at, exit: run.finish.as_ref().map(|finish| finish.exit) }
 }
 
-fn differs(stage: &Changed) -> bool {
-    let Changed { because, outcome, content, metrics, gate, .. } = stage;
+fn differs(stage: &StageDiff) -> bool {
+    let StageDiff { because, outcome, content, metrics, gate, .. } = stage;
     !because.is_empty() || outcome.is_some() || content.is_some() || !metrics.is_empty() || gate.is_some()
 }
 
-fn changed((old, before): (&Run, &StageRun), (new, after): (&Run, &StageRun)) -> Changed {
+/// A stage as one of the runs has it.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    run: &'a RunState,
+    stage: &'a StageRun,
+}
+
+fn changed(old: Side, new: Side) -> StageDiff {
+    let (before, after) = (old.stage, new.stage);
     let name = after.head.name.clone();
     let content = |stage: &StageRun| match &stage.outcome {
         Some(Outcome::Done { content, .. }) => Some(content.clone()),
         _ => None,
     };
-    Changed {
-        because: because((old, before), (new, after)),
+    StageDiff {
+        because: because(old, new),
         // Whether a process lives is no difference of what it does: neither run is asked.
         outcome: two(word(before, false), word(after, false)),
         content: two(content(before), content(after)),
-        metrics: measurements(new, before, after),
+        metrics: measurements(new.run, before, after),
         gate: two(before.verdict.as_deref().map(said), after.verdict.as_deref().map(said)),
         kind: match before.head.kind == after.head.kind {
             true => after.head.kind.clone(),
@@ -137,23 +148,23 @@ fn changed((old, before): (&Run, &StageRun), (new, after): (&Run, &StageRun)) ->
     }
 }
 
-fn two<T: PartialEq>(old: T, new: T) -> Option<Two<T>> {
-    (old != new).then_some(Two { old, new })
+fn two<T: PartialEq>(old: T, new: T) -> Option<OldNew<T>> {
+    (old != new).then_some(OldNew { old, new })
 }
 
-fn because((old, before): (&Run, &StageRun), (new, after): (&Run, &StageRun)) -> Vec<String> {
+fn because(old: Side, new: Side) -> Vec<String> {
     let mut lines = Vec::new();
-    for action in &after.actions {
-        let Some(other) = before.actions.iter().find(|other| other.part == action.part) else { continue };
+    for action in &new.stage.actions {
+        let Some(other) = old.stage.actions.iter().find(|other| other.part == action.part) else { continue };
         let part = action.part.as_ref().map_or(String::new(), |part| format!("{part}: "));
         lines.extend(differences(&other.action, &action.action).into_iter().map(|line| format!("{part}{line}")));
     }
-    trail(old, new).followed(&after.head.name, &lines)
+    trail(old.run, new.run).followed(&new.stage.head.name, &lines)
 }
 
-fn said(verdict: &Verdict) -> Said {
+fn said(verdict: &Verdict) -> GateSummary {
     let rules = verdict.rules.iter().map(|rule| format!("{} {}", rule.role, rule.text)).collect();
-    Said { decision: verdict.decision, carries: verdict.carries.clone(), rules }
+    GateSummary { decision: verdict.decision, carries: verdict.carries.clone(), rules }
 }
 
 fn measured(stage: &StageRun) -> Option<&Metrics> {
@@ -166,13 +177,13 @@ fn measured(stage: &StageRun) -> Option<&Metrics> {
 }
 
 /// Only what differs, those with a direction first.
-fn measurements(new: &Run, before: &StageRun, after: &StageRun) -> Vec<Metric> {
+fn measurements(new: &RunState, before: &StageRun, after: &StageRun) -> Vec<MetricDiff> {
     // Of a stage that gave nothing in one of the runs, its outcome says it all.
     let (Some(old), Some(now)) = (measured(before), measured(after)) else { return Vec::new() };
     let names: BTreeSet<&String> = old.keys().chain(now.keys()).collect();
     let value =
         |metrics: &Metrics, name: &String| metrics.get(name).copied().flatten().filter(|value| value.is_finite());
-    let mut metrics: Vec<Metric> = names
+    let mut metrics: Vec<MetricDiff> = names
         .into_iter()
         .filter(|name| value(old, name) != value(now, name) || old.contains_key(*name) != now.contains_key(*name))
         .map(|name| {
@@ -185,7 +196,7 @@ fn measurements(new: &Run, before: &StageRun, after: &StageRun) -> Vec<Metric> {
                 Direction::Lower => Some(change < 0.0),
             });
             let judged = is_better.map(|is_better| if is_better { "better" } else { "worse" });
-            Metric { name: name.clone(), old, new: now, change, judged, shown }
+            MetricDiff { name: name.clone(), old, new: now, change, judged, shown }
         })
         .collect();
     metrics.sort_by_key(|metric| metric.judged.is_none());
@@ -193,7 +204,7 @@ fn measurements(new: &Run, before: &StageRun, after: &StageRun) -> Vec<Metric> {
 }
 
 /// A metric that the stage does not declare comes from its judge.
-fn direction(run: &Run, stage: &StageRun, metric: &str) -> Direction {
+fn direction(run: &RunState, stage: &StageRun, metric: &str) -> Direction {
     let heads = std::iter::once(&stage.head).chain(run.stages.iter().map(|stage| &stage.head));
     let declared = heads.flat_map(|head| &head.metrics).find(|(name, _)| name == metric);
     declared.map_or(Direction::Neutral, |(_, direction)| *direction)
@@ -231,7 +242,7 @@ fn causes(diff: &Diff) -> Sheet {
     for stage in &diff.stages {
         let mut lines = stage.because.clone();
         lines.extend(stage.outcome.as_ref().map(|outcome| format!("{} -> {}", outcome.old, outcome.new)));
-        if let Some(Two { old: Some(old), new: Some(new) }) = &stage.content
+        if let Some(OldNew { old: Some(old), new: Some(new) }) = &stage.content
             && stage.because.is_empty()
         {
             lines.push(format!("the same work, another output: {} -> {}", short(old), short(new)));
@@ -272,9 +283,9 @@ fn table(diff: &Diff) -> Grid {
 fn gates(diff: &Diff) -> Sheet {
     let mut sheet = Sheet::default();
     for stage in &diff.stages {
-        let Some(Two { old, new }) = &stage.gate else { continue };
+        let Some(OldNew { old, new }) = &stage.gate else { continue };
         let mut lines = Vec::new();
-        let word = |said: &Option<Said>| match said {
+        let word = |said: &Option<GateSummary>| match said {
             None => "was not asked".to_owned(),
             Some(said) if said.carries.is_empty() => stages::decision(said.decision).0.to_owned(),
             Some(said) => format!("{} ({} goes on)", stages::decision(said.decision).0, said.carries),
@@ -282,7 +293,7 @@ fn gates(diff: &Diff) -> Sheet {
         if word(old) != word(new) {
             lines.push(format!("{} -> {}", word(old), word(new)));
         }
-        let rules = |said: &Option<Said>| said.as_ref().map(|said| said.rules.clone()).unwrap_or_default();
+        let rules = |said: &Option<GateSummary>| said.as_ref().map(|said| said.rules.clone()).unwrap_or_default();
         // One that was not asked has its rules all the same.
         if old.is_some() && new.is_some() {
             let (old, new) = (rules(old), rules(new));

@@ -1,7 +1,7 @@
 //! `explain STAGE`: everything one run knows of one stage. Knows nothing of the store: what its record adds is handed in.
 
 use super::cause::Now;
-use super::fold::{ActionRun, ActionState, Run, StageRun};
+use super::fold::{ActionRun, ActionState, RunState, StageRun};
 use super::format::{self, duration, moment, number, short};
 use super::reliability::{self, Bin};
 use super::sheet::{Grid, Header, Sheet, Tone, cell, plain};
@@ -31,7 +31,7 @@ pub struct Execution {
 }
 
 /// The execution of an action in `run`, whatever the stage was called then.
-pub fn execution(run: &Run, key: &str) -> Option<Execution> {
+pub fn execution(run: &RunState, key: &str) -> Option<Execution> {
     let actions = run.stages.iter().flat_map(|stage| &stage.actions);
     actions.filter(|action| action.key == key).find_map(|action| match &action.state {
         ActionState::Hit => None,
@@ -51,7 +51,7 @@ pub fn execution(run: &Run, key: &str) -> Option<Execution> {
 
 /// What is known beside the events of the run.
 #[derive(Debug, Default)]
-pub struct Stored {
+pub struct StoreFacts {
     /// Of the record of the stage's own action; `None` where there is no record.
     pub checkpoints: Option<Vec<Checkpoint>>,
     /// How many results a key has had, of those that had more than one.
@@ -62,12 +62,12 @@ pub struct Stored {
 
 /// `executed` finds the execution of a key in this run or the ones before it.
 pub fn explain(
-    run: &Run,
+    run: &RunState,
     stage: &StageRun,
     executed: impl Fn(&str) -> Option<Execution>,
-    stored: &Stored,
+    stored: &StoreFacts,
 ) -> Vec<Sheet> {
-    let Stored { checkpoints, variants, now } = stored;
+    let StoreFacts { checkpoints, variants, now } = stored;
     let mut sheets = vec![Sheet::heading(format!("{} ({})", stage.head.name, stage.head.kind))];
     sheets.extend(now.as_ref().map(today));
     sheets.push(outcome(stage));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct RunState {
     /// `<time>-<pipeline>`, as its directory is called.
     pub name: String,
     pub pipeline: String,
@@ -71,26 +71,26 @@ pub struct Study {
 }
 
 /// `None` where no run was started.
-pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Run> {
-    let mut folding = Folding::default();
+pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<RunState> {
+    let mut folding = RunFold::default();
     events.into_iter().for_each(|event| folding.add(event));
     folding.run
 }
 
 /// A run as far as it was told.
 #[derive(Default)]
-pub struct Folding {
-    pub run: Option<Run>,
+pub struct RunFold {
+    pub run: Option<RunState>,
     /// Where each stage stands: there may be thousands.
     places: HashMap<String, usize>,
 }
 
-impl Folding {
+impl RunFold {
     pub fn add(&mut self, event: &Event) {
         match (&mut self.run, event) {
             (None, Event::RunStarted { run, pipeline, file, at, stages, overrides, selection }) => {
                 self.places = stages.iter().enumerate().map(|(at, head)| (head.name.clone(), at)).collect();
-                self.run = Some(Run {
+                self.run = Some(RunState {
                     name: run.clone(),
                     pipeline: pipeline.clone(),
                     file: file.clone(),
@@ -114,7 +114,7 @@ fn not_reached(head: &Arc<StageHead>) -> StageRun {
     StageRun { head: head.clone(), actions: Vec::new(), verdict: None, outcome: None, notes: Vec::new() }
 }
 
-impl Run {
+impl RunState {
     pub fn stage(&self, name: &str) -> Option<&StageRun> {
         self.stages.iter().find(|stage| stage.head.name == name)
     }

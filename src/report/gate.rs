@@ -2,7 +2,7 @@
 //! the store.
 
 use super::explain::verdict;
-use super::fold::{Run, StageRun};
+use super::fold::{RunState, StageRun};
 use super::format::{duration, number, short};
 use super::sheet::{Grid, Header, Sheet, TOGETHER, Tone, cell, plain};
 use super::stages;
@@ -46,7 +46,7 @@ fn saw(evidence: &Evidence) -> Grid {
 }
 
 /// What a rule would have said of one run's measurements.
-pub struct Supposed {
+pub struct WhatIf {
     pub run: String,
     /// `None`: it had no gate.
     pub then: Option<Decision>,
@@ -55,7 +55,7 @@ pub struct Supposed {
 }
 
 /// Runs that saw the same are one row.
-pub fn supposed(rows: &[Supposed]) -> Grid {
+pub fn supposed(rows: &[WhatIf]) -> Grid {
     let mut grid = Grid::new([
         Header::name("run"),
         Header::name("it said"),
@@ -84,7 +84,7 @@ pub fn because(select: Option<&str>, rules: &[RuleVerdict]) -> String {
 
 /// What differs between two looks at one pipeline, one line each: gates that say something else, and what has to run.
 /// Empty when nothing does.
-pub fn changes(before: &Run, after: &Run) -> Vec<String> {
+pub fn changes(before: &RunState, after: &RunState) -> Vec<String> {
     let mut lines = Vec::new();
     for stage in &after.stages {
         let Some(other) = before.stage(&stage.head.name) else { continue };
@@ -98,8 +98,8 @@ pub fn changes(before: &Run, after: &Run) -> Vec<String> {
 }
 
 /// What would run in `after` that would not in `before`, with how long each took last time.
-pub fn cost(before: &Run, after: &Run) -> Vec<String> {
-    let would_run = |run: &Run, name: &str| run.stage(name).is_some_and(StageRun::would_run);
+pub fn cost(before: &RunState, after: &RunState) -> Vec<String> {
+    let would_run = |run: &RunState, name: &str| run.stage(name).is_some_and(StageRun::would_run);
     let names = after.stages.iter().map(|stage| stage.head.name.as_str());
     let again: Vec<&str> = names.filter(|name| would_run(after, name) && !would_run(before, name)).collect();
     let lasted = |name: &&str| match after.lasted.get(*name) {
@@ -115,7 +115,8 @@ pub fn cost(before: &Run, after: &Run) -> Vec<String> {
         }
     }];
     let newly = |is: fn(&Outcome) -> bool| {
-        let is_so = |run: &Run, name: &str| run.stage(name).and_then(|stage| stage.outcome.as_ref()).is_some_and(is);
+        let is_so =
+            |run: &RunState, name: &str| run.stage(name).and_then(|stage| stage.outcome.as_ref()).is_some_and(is);
         let names = after.stages.iter().map(|stage| stage.head.name.as_str());
         names.filter(|name| is_so(after, name) && !is_so(before, name)).collect::<Vec<_>>().join(", ")
     };

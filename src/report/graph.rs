@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Two stages, or a path and a stage.
-struct Edge {
-    from: End,
+struct Arrow {
+    from: Origin,
     to: usize,
     label: String,
-    sort: Sort,
+    kind: ArrowKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sort {
+enum ArrowKind {
     Input,
     /// From the stage whose candidate is put before the judge.
     Judge,
@@ -23,39 +23,44 @@ enum Sort {
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum End {
+enum Origin {
     Stage(usize),
     Path(String),
 }
 
-fn edges(plan: &Plan) -> Vec<Edge> {
-    let mut edges = Vec::new();
+fn arrows(plan: &Plan) -> Vec<Arrow> {
+    let mut arrows = Vec::new();
     for (to, stage) in plan.stages.iter().enumerate() {
         for input in &stage.inputs {
             for (source, text) in input.sources.iter().zip(plan.sources(input)) {
                 let (from, pin) = match source {
-                    Source::Stage { stage, .. } => (End::Stage(*stage), text.split_once('@').map(|(_, pin)| pin)),
-                    Source::Path(_) => (End::Path(text.clone()), None),
+                    Source::Stage { stage, .. } => (Origin::Stage(*stage), text.split_once('@').map(|(_, pin)| pin)),
+                    Source::Path(_) => (Origin::Path(text.clone()), None),
                 };
                 let pin = pin.map_or(String::new(), |pin| format!(" @{pin}"));
-                edges.push(Edge { from, to, label: format!("{}{pin}", input.port), sort: Sort::Input });
+                arrows.push(Arrow { from, to, label: format!("{}{pin}", input.port), kind: ArrowKind::Input });
             }
         }
         let Some(gate) = &stage.gate else { continue };
         for judge in &gate.judges {
-            edges.push(Edge { from: End::Stage(to), to: *judge, label: "judged by".to_owned(), sort: Sort::Judge });
+            arrows.push(Arrow {
+                from: Origin::Stage(to),
+                to: *judge,
+                label: "judged by".to_owned(),
+                kind: ArrowKind::Judge,
+            });
         }
         for (_, named) in gate.stages.iter().filter(|(_, named)| *named != to) {
-            edges.push(Edge { from: End::Stage(*named), to, label: "rule".to_owned(), sort: Sort::Rule });
+            arrows.push(Arrow { from: Origin::Stage(*named), to, label: "rule".to_owned(), kind: ArrowKind::Rule });
         }
     }
-    edges
+    arrows
 }
 
-fn paths(edges: &[Edge]) -> Vec<&str> {
-    let paths = edges.iter().filter_map(|edge| match &edge.from {
-        End::Path(path) => Some(path.as_str()),
-        End::Stage(_) => None,
+fn paths(arrows: &[Arrow]) -> Vec<&str> {
+    let paths = arrows.iter().filter_map(|arrow| match &arrow.from {
+        Origin::Path(path) => Some(path.as_str()),
+        Origin::Stage(_) => None,
     });
     paths.collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -105,10 +110,10 @@ fn gate_text(plan: &Plan, stage: &Stage, gate: &Gate) -> String {
 }
 
 pub fn dot(plan: &Plan) -> String {
-    let edges = edges(plan);
+    let arrows = arrows(plan);
     let mut text = format!("digraph {} {{\n  rankdir=LR;\n  node [shape=box];\n", quoted(&plan.name));
     let mut line = |line: String| writeln!(text, "  {line}").expect("a string takes all that is written");
-    for path in paths(&edges) {
+    for path in paths(&arrows) {
         line(format!("{} [shape=note];", quoted(path)));
     }
     for stage in &plan.stages {
@@ -117,19 +122,19 @@ pub fn dot(plan: &Plan) -> String {
         let label = format!("{}\\n{}", escaped(&stage.name), escaped(stage.kind.name));
         line(format!("{} [label=\"{label}\"{gate}];", quoted(&stage.name)));
     }
-    for edge in &edges {
-        let from = match &edge.from {
-            End::Stage(stage) => &plan.stages[*stage].name,
-            End::Path(path) => path,
+    for arrow in &arrows {
+        let from = match &arrow.from {
+            Origin::Stage(stage) => &plan.stages[*stage].name,
+            Origin::Path(path) => path,
         };
         // A judge lies downstream of what it judges by nothing but the gate: it must not bend the order.
-        let look = match edge.sort {
-            Sort::Input => "",
-            Sort::Judge => ", style=dashed, constraint=false",
-            Sort::Rule => ", style=dotted",
+        let look = match arrow.kind {
+            ArrowKind::Input => "",
+            ArrowKind::Judge => ", style=dashed, constraint=false",
+            ArrowKind::Rule => ", style=dotted",
         };
-        let to = &plan.stages[edge.to].name;
-        line(format!("{} -> {} [label={}{look}];", quoted(from), quoted(to), quoted(&edge.label)));
+        let to = &plan.stages[arrow.to].name;
+        line(format!("{} -> {} [label={}{look}];", quoted(from), quoted(to), quoted(&arrow.label)));
     }
     text.push_str("}\n");
     text
@@ -145,8 +150,8 @@ fn quoted(text: &str) -> String {
 
 /// Nodes are numbered: a stage may be called `end` or `style`, which are words of Mermaid.
 pub fn mermaid(plan: &Plan) -> String {
-    let edges = edges(plan);
-    let paths = paths(&edges);
+    let arrows = arrows(plan);
+    let paths = paths(&arrows);
     let mut text = String::from("flowchart LR\n");
     let mut line = |line: String| writeln!(text, "  {line}").expect("a string takes all that is written");
     for (n, path) in paths.iter().enumerate() {
@@ -156,14 +161,14 @@ pub fn mermaid(plan: &Plan) -> String {
         let label = format!("\"{}<br/>{}\"", entities(&stage.name), entities(stage.kind.name));
         line(if stage.gate.is_some() { format!("s{n}[[{label}]]") } else { format!("s{n}[{label}]") });
     }
-    for edge in &edges {
-        let from = match &edge.from {
-            End::Stage(stage) => format!("s{stage}"),
-            End::Path(path) => format!("f{}", paths.iter().position(|known| known == path).unwrap_or_default()),
+    for arrow in &arrows {
+        let from = match &arrow.from {
+            Origin::Stage(stage) => format!("s{stage}"),
+            Origin::Path(path) => format!("f{}", paths.iter().position(|known| known == path).unwrap_or_default()),
         };
         // Mermaid has one broken line; the label tells a judge from a rule.
-        let arrow = if edge.sort == Sort::Input { "-->" } else { "-.->" };
-        line(format!("{from} {arrow}|\"{}\"| s{}", entities(&edge.label), edge.to));
+        let arrow = if arrow.kind == ArrowKind::Input { "-->" } else { "-.->" };
+        line(format!("{from} {arrow}|\"{}\"| s{}", entities(&arrow.label), arrow.to));
     }
     text
 }

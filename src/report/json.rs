@@ -1,14 +1,14 @@
 //! A run as one JSON document, for programs: `status --json`. A versioned promise: fields are added, and none changes
 //! its meaning, within one `format`. Knows nothing of journals.
 
-use super::fold::{ActionRun, ActionState, Run, StageRun, Study};
+use super::fold::{ActionRun, ActionState, RunState, StageRun, Study};
 use crate::event::{Answer, Decided, Decision, Measured, Metrics, Outcome, RuleVerdict, Verdict};
 use serde::Serialize;
 
 const FORMAT: u32 = 1;
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct JsonRun<'a> {
     format: u32,
     run: &'a str,
     pipeline: &'a str,
@@ -21,12 +21,12 @@ struct Document<'a> {
     /// Null as long as the run has no end.
     exit: Option<u8>,
     seconds: Option<f64>,
-    stages: Vec<Stage<'a>>,
-    studies: Vec<Table<'a>>,
+    stages: Vec<JsonStage<'a>>,
+    studies: Vec<JsonStudy<'a>>,
 }
 
 #[derive(Serialize)]
-struct Stage<'a> {
+struct JsonStage<'a> {
     name: &'a str,
     kind: &'a str,
     /// `done`, `stopped`, `held`, `failed`, `skipped`, `interrupted`; without an end `running`, `broken_off`, `not_reached`.
@@ -42,12 +42,12 @@ struct Stage<'a> {
     /// Of a stage that failed or was skipped.
     because: Option<&'a str>,
     metrics: Option<&'a Metrics>,
-    verdict: Option<Gate<'a>>,
-    actions: Vec<Action<'a>>,
+    verdict: Option<JsonGate<'a>>,
+    actions: Vec<JsonAction<'a>>,
 }
 
 #[derive(Serialize)]
-struct Gate<'a> {
+struct JsonGate<'a> {
     decision: Decision,
     carries: &'a str,
     select: Option<&'a str>,
@@ -56,7 +56,7 @@ struct Gate<'a> {
 }
 
 #[derive(Serialize)]
-struct Action<'a> {
+struct JsonAction<'a> {
     /// Null: the stage's own.
     part: Option<&'a str>,
     key: &'a str,
@@ -70,22 +70,22 @@ struct Action<'a> {
 }
 
 #[derive(Serialize)]
-struct Table<'a> {
+struct JsonStudy<'a> {
     eval: &'a str,
     rewards: &'a [String],
     rows: &'a [Measured],
-    comparisons: Vec<Compared<'a>>,
+    comparisons: Vec<JsonComparison<'a>>,
 }
 
 #[derive(Serialize)]
-struct Compared<'a> {
+struct JsonComparison<'a> {
     prompt: &'a str,
     answers: &'a [Answer],
 }
 
-pub fn document(run: &Run, is_alive: bool) -> String {
+pub fn document(run: &RunState, is_alive: bool) -> String {
     let is_alive = is_alive && run.finish.is_none();
-    let document = Document {
+    let document = JsonRun {
         format: FORMAT,
         run: &run.name,
         pipeline: &run.pipeline,
@@ -119,8 +119,8 @@ pub fn word(stage: &StageRun, is_alive: bool) -> &'static str {
     }
 }
 
-fn stage(run: &StageRun, is_alive: bool) -> Stage<'_> {
-    let mut stage = Stage {
+fn stage(run: &StageRun, is_alive: bool) -> JsonStage<'_> {
+    let mut stage = JsonStage {
         name: &run.head.name,
         kind: &run.head.kind,
         outcome: word(run, is_alive),
@@ -148,13 +148,13 @@ fn stage(run: &StageRun, is_alive: bool) -> Stage<'_> {
     stage
 }
 
-fn gate(verdict: &Verdict) -> Gate<'_> {
+fn gate(verdict: &Verdict) -> JsonGate<'_> {
     let Verdict { decision, rules, select, carries, decided, .. } = verdict;
-    Gate { decision: *decision, carries, select: select.as_deref(), rules, decided: decided.as_ref() }
+    JsonGate { decision: *decision, carries, select: select.as_deref(), rules, decided: decided.as_ref() }
 }
 
-fn action(run: &ActionRun) -> Action<'_> {
-    let of = |state, log, why| Action {
+fn action(run: &ActionRun) -> JsonAction<'_> {
+    let of = |state, log, why| JsonAction {
         part: run.part.as_deref(),
         key: &run.key,
         state,
@@ -168,15 +168,15 @@ fn action(run: &ActionRun) -> Action<'_> {
         ActionState::Hit => of("hit", None, &[]),
         ActionState::Running { why, log, .. } => of("running", Some(log), why),
         ActionState::Finished { why, log, seconds, device } => {
-            Action { seconds: Some(*seconds), device: device.as_deref(), ..of("finished", Some(log), why) }
+            JsonAction { seconds: Some(*seconds), device: device.as_deref(), ..of("finished", Some(log), why) }
         }
-        ActionState::Failed { why, log, cause } => Action { cause: Some(cause), ..of("failed", Some(log), why) },
+        ActionState::Failed { why, log, cause } => JsonAction { cause: Some(cause), ..of("failed", Some(log), why) },
     }
 }
 
-fn table(study: &Study) -> Table<'_> {
-    let comparisons = study.comparisons.iter().map(|(prompt, answers)| Compared { prompt, answers });
-    Table { eval: &study.eval, rewards: &study.rewards, rows: &study.rows, comparisons: comparisons.collect() }
+fn table(study: &Study) -> JsonStudy<'_> {
+    let comparisons = study.comparisons.iter().map(|(prompt, answers)| JsonComparison { prompt, answers });
+    JsonStudy { eval: &study.eval, rewards: &study.rewards, rows: &study.rows, comparisons: comparisons.collect() }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Events made by hand, for the tests of the report.
 
-use super::fold::{Run, fold};
+use super::fold::{RunState, fold};
 use super::page::Page;
 use crate::event::{
     Answer, Decision, Event, Evidence, Measured, Metrics, Outcome, RuleVerdict, StageHead, Verdict, Versus,
@@ -139,7 +139,7 @@ pub fn run_finished(exit: u8) -> Event {
     Event::RunFinished { exit, seconds: 187.4, at: "2026-11-21T23:18:07Z".to_owned() }
 }
 
-pub fn folded(events: &[Event]) -> Run {
+pub fn folded(events: &[Event]) -> RunState {
     fold(events).unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! The table of stages, the verdicts with the numbers they saw, and the causes of failures.
 //! Knows nothing of the study or of the disk.
 
-use super::fold::{ActionState, Run, StageRun};
+use super::fold::{ActionState, RunState, StageRun};
 use super::format::{duration, moment, number};
 use super::sheet::{Entry, Grid, Header, Sheet, TOGETHER, Tone, Width, cell, plain};
 use crate::event::{Decided, Decision, Metrics, Outcome, RuleVerdict, Verdict};
@@ -17,7 +17,7 @@ const LONG: usize = 60;
 /// Terminal cells for the word of the gate: its numbers stand below the table, the metrics need the room.
 const GATE_WIDTH: usize = 24;
 
-pub fn table(run: &Run, is_alive: bool) -> Sheet {
+pub fn table(run: &RunState, is_alive: bool) -> Sheet {
     let notes_are =
         if run.stages.iter().any(StageRun::would_run) { "metrics, or why it would run" } else { "key metrics" };
     let mut grid = Grid::new([
@@ -48,7 +48,7 @@ pub fn table(run: &Run, is_alive: bool) -> Sheet {
 }
 
 /// In a long table what did not change hides what did.
-fn is_listed(run: &Run, stage: &StageRun) -> bool {
+fn is_listed(run: &RunState, stage: &StageRun) -> bool {
     let is_quiet = stage.outcome.as_ref().is_some_and(Outcome::is_cached)
         && stage.verdict.as_ref().is_none_or(|verdict| verdict.decision == Decision::Pass);
     run.stages.len() <= LONG || !is_quiet
@@ -82,7 +82,7 @@ fn share_done(stage: &StageRun) -> String {
 
 /// Only work that was done now has a time: what a cached stage once took would not add up to the run. What would run
 /// has the time it took before.
-fn time(run: &Run, stage: &StageRun) -> String {
+fn time(run: &RunState, stage: &StageRun) -> String {
     match stage.outcome.as_ref().and_then(Outcome::executed_in) {
         Some(seconds) => duration(seconds),
         None => run.last_time(stage).map_or(String::new(), |seconds| format!("~{}", duration(seconds))),
@@ -90,7 +90,7 @@ fn time(run: &Run, stage: &StageRun) -> String {
 }
 
 /// The metrics, or why there are none.
-fn notes(run: &Run, stage: &StageRun) -> String {
+fn notes(run: &RunState, stage: &StageRun) -> String {
     match &stage.outcome {
         Some(Outcome::Done { metrics, .. } | Outcome::Stopped { metrics, .. } | Outcome::Held { metrics, .. }) => {
             key_metrics(run, stage, metrics)
@@ -107,7 +107,7 @@ fn notes(run: &Run, stage: &StageRun) -> String {
 }
 
 /// Those the gate's rules name come first, then those that say better or worse, in the order they were declared.
-fn key_metrics(run: &Run, stage: &StageRun, metrics: &Metrics) -> String {
+fn key_metrics(run: &RunState, stage: &StageRun, metrics: &Metrics) -> String {
     // What the stage did not measure itself, its judge did.
     let judged = study_row(run, stage);
     let value = |name: &str| metrics.get(name).or_else(|| judged.and_then(|judged| judged.get(name))).copied();
@@ -140,7 +140,7 @@ fn key_metrics(run: &Run, stage: &StageRun, metrics: &Metrics) -> String {
 }
 
 /// What a yardstick measured on the candidate that the stage chose, let through or not: the last one that bears its name.
-fn study_row<'a>(run: &'a Run, stage: &StageRun) -> Option<&'a Metrics> {
+fn study_row<'a>(run: &'a RunState, stage: &StageRun) -> Option<&'a Metrics> {
     let name = stage.head.name.as_str();
     let chosen = match &stage.outcome {
         Some(Outcome::Done { step: Some(step), kept: false, .. }) => format!("{name}@{step}"),
@@ -192,7 +192,7 @@ pub fn decision(decision: Decision) -> (&'static str, Tone) {
 }
 
 /// Every rule of every gate with the numbers it saw; empty when no gate has spoken.
-pub fn gates(run: &Run) -> Sheet {
+pub fn gates(run: &RunState) -> Sheet {
     let mut grid =
         Grid::new([Header::name("gate of"), Header::name("rule"), Header::name("says"), Header::text("because")]);
     for stage in run.stages.iter().filter(|stage| is_listed(run, stage)) {
@@ -236,7 +236,7 @@ fn numbers_seen(rule: &RuleVerdict, word: &str) -> String {
 }
 
 /// What was said of actions beside how they ended; empty when nothing was.
-pub fn notes_of_actions(run: &Run) -> Sheet {
+pub fn notes_of_actions(run: &RunState) -> Sheet {
     let mut sheet = Sheet::default();
     for stage in &run.stages {
         for (part, message) in &stage.notes {
@@ -249,7 +249,7 @@ pub fn notes_of_actions(run: &Run) -> Sheet {
 }
 
 /// Causes and logs of what failed; empty when nothing did.
-pub fn failures(run: &Run) -> Sheet {
+pub fn failures(run: &RunState) -> Sheet {
     let mut sheet = Sheet::default();
     for stage in &run.stages {
         let Some(Outcome::Failed { cause }) = &stage.outcome else { continue };

@@ -5,7 +5,7 @@ mod choosing;
 mod ending;
 
 use super::*;
-use crate::diagnostic::{Source as Text, render};
+use crate::diagnostic::{SourceText, render};
 use crate::plan::selection::{Filter, select};
 use crate::{journal, plan, spec};
 use expect_test::expect;
@@ -43,7 +43,7 @@ impl Place {
     fn plan(&self, text: &str) -> Plan {
         // Commands may leave marks beside the pipeline.
         let text = text.replace("HERE", &self.path().display().to_string());
-        let source = Text { path: "toy.yaml".into(), text, overrides: Vec::new(), rule: None };
+        let source = SourceText { path: "toy.yaml".into(), text, overrides: Vec::new(), rule: None };
         let show = |mistakes: &[crate::diagnostic::Diagnostic]| render(&source, mistakes, false);
         let spec = spec::read(&source, &|_| None).map_err(|mistakes| show(&mistakes)).unwrap();
         plan::resolve(spec, self.path()).map_err(|mistakes| show(&mistakes)).unwrap()

@@ -109,7 +109,7 @@ fn plan(text: &str) -> (Plan, tempfile::TempDir) {
         let rows: Vec<String> = (0..20).map(|n| row.replacen("\": \"", &format!("\": \"{n} "), 1)).collect();
         fs::write(directory.path().join(name), rows.join("\n")).unwrap();
     }
-    let source = Source { path: "toy.yaml".into(), text: text.to_owned(), overrides: Vec::new(), rule: None };
+    let source = SourceText { path: "toy.yaml".into(), text: text.to_owned(), overrides: Vec::new(), rule: None };
     let mistaken = |mistakes: &[crate::diagnostic::Diagnostic]| crate::diagnostic::render(&source, mistakes, false);
     let spec = spec::read(&source, &|_| None).map_err(|mistakes| mistaken(&mistakes));
     let plan = plan::resolve(spec.unwrap(), directory.path()).map_err(|mistakes| mistaken(&mistakes));

@@ -1,7 +1,7 @@
 //! `--set a.b=c`: values from the command line, laid over the tree before it is templated.
 //! Knows paths and trees; does not know what a key means.
 
-use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::diagnostic::{Diagnostic, SourceText, Span};
 use crate::spec::node::{Node, Spanned, Value};
 use crate::spec::yaml;
 
@@ -11,7 +11,7 @@ pub struct Override {
 }
 
 /// Reads the `--set` arguments; values are YAML.
-pub fn read(source: &Source, mistakes: &mut Vec<Diagnostic>) -> Vec<Override> {
+pub fn read(source: &SourceText, mistakes: &mut Vec<Diagnostic>) -> Vec<Override> {
     let mut overrides = Vec::new();
     for (index, text) in source.overrides.iter().enumerate() {
         let start = source.override_start(index);

@@ -140,7 +140,7 @@ pub fn fill_text(text: &str, span: Span, scope: &Scope, mistakes: &mut Vec<Diagn
             Piece::Expression(range, expression) => (range, expression),
         };
         match evaluate(expression, scope) {
-            Ok(Evaluated { result, used }) => {
+            Ok(Evaluation { result, used }) => {
                 variables.extend(used);
                 if is_whole {
                     return match value_of(&result, span) {
@@ -268,7 +268,7 @@ fn expression_length(text: &str) -> Option<usize> {
     None
 }
 
-struct Evaluated {
+struct Evaluation {
     result: Jinja,
     used: Vec<String>,
 }
@@ -282,10 +282,10 @@ enum NoValue {
     },
 }
 
-fn evaluate(expression: &str, scope: &Scope) -> Result<Evaluated, NoValue> {
+fn evaluate(expression: &str, scope: &Scope) -> Result<Evaluation, NoValue> {
     let expression = expression.trim();
     if let Some((result, name)) = scope.named(expression) {
-        return Ok(Evaluated { result, used: vec![name] });
+        return Ok(Evaluation { result, used: vec![name] });
     }
     let mistake = |error: minijinja::Error| {
         let message = match error.detail() {
@@ -312,7 +312,7 @@ fn evaluate(expression: &str, scope: &Scope) -> Result<Evaluated, NoValue> {
     if result.is_undefined() {
         return Err(NoValue::Mistake { message: format!("`{expression}` is not defined"), help: None });
     }
-    Ok(Evaluated { result, used })
+    Ok(Evaluation { result, used })
 }
 
 /// The full name of a variable (`steps` → `vars.steps`), or why there is none.
@@ -401,7 +401,7 @@ fn value_of(result: &Jinja, span: Span) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostic::{Source, render};
+    use crate::diagnostic::{SourceText, render};
     use crate::spec::yaml;
     use expect_test::{Expect, expect};
     use std::path::PathBuf;
@@ -419,7 +419,7 @@ mod tests {
         let node = yaml::parse(text, 0, &mut mistakes).unwrap();
         let filled = fill(&node, &scope, &mut mistakes);
         let source =
-            Source { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides: Vec::new(), rule: None };
+            SourceText { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides: Vec::new(), rule: None };
         expected.assert_eq(&format!("{}\n{}", filled.to_json(), render(&source, &mistakes, false)));
     }
 

@@ -3,9 +3,9 @@ use crate::diagnostic::render;
 use expect_test::{Expect, expect};
 use std::fmt::Write;
 
-fn source(text: &str, overrides: &[&str]) -> Source {
+fn source(text: &str, overrides: &[&str]) -> SourceText {
     let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
-    Source { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides, rule: None }
+    SourceText { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides, rule: None }
 }
 
 fn check_with(text: &str, overrides: &[&str], expected: Expect) {

@@ -361,7 +361,7 @@ fn repeated(map: &Map) -> Vec<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostic::{Source, render};
+    use crate::diagnostic::{SourceText, render};
     use expect_test::{Expect, expect};
     use std::path::PathBuf;
 
@@ -369,7 +369,7 @@ mod tests {
         let mut mistakes = Vec::new();
         let node = parse(text, 0, &mut mistakes);
         let source =
-            Source { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides: Vec::new(), rule: None };
+            SourceText { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides: Vec::new(), rule: None };
         let json = node.map(|node| node.to_json().to_string()).unwrap_or_default();
         expected.assert_eq(&format!("{json}\n{}", render(&source, &mistakes, false)));
     }

@@ -8,26 +8,26 @@ use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub enum GateVerb {
-    /// Show what the gate of a stage decided, with every number it saw
+    /// Show the decision of a stage's gate, with every number it saw
     Show {
         stage: String,
         file: Option<PathBuf>,
         #[command(flatten)]
         which: RunArgument,
     },
-    /// Judge what is stored by another rule, in the place of all that the gate requires
+    /// Judge the stored results by another rule, in place of all the rules the gate requires
     WhatIf {
         stage: String,
-        /// As in the file: `mean_score > incumbent.mean_score with 95% confidence`
+        /// The rule, as in the file: `mean_score > incumbent.mean_score with 95% confidence`
         rule: String,
         file: Option<PathBuf>,
-        /// Also what it would have said in every earlier run
+        /// Also show what the rule would have decided in every earlier run
         #[arg(long)]
         all_runs: bool,
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Test the rules of gates: FILE says what was measured, and what the gates have to say of it
+    /// Test the rules of gates: FILE holds measurements and the decisions expected from the gates
     Test {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
@@ -36,14 +36,14 @@ pub enum GateVerb {
 
 #[derive(Subcommand)]
 pub enum DataVerb {
-    /// Show what a data file holds: format, lengths, repetitions, bad rows (exit code 1), what it shares with another
+    /// Show what a data file contains: format, lengths, repetitions, bad rows (exit code 1), overlap with another file
     Inspect {
         file: PathBuf,
-        /// Count lengths in tokens of this model (a directory or hf://owner/name@revision), dialogues by its chat
-        /// template; without it in letters
+        /// Count lengths in tokens of this model (a directory or hf://owner/name@revision), with its chat template for
+        /// dialogues; default: count letters
         #[arg(long, value_name = "MODEL")]
         model: Option<String>,
-        /// Held-out data: which of its prompts are in FILE, too (exit code 1)
+        /// Held-out data: report which of its prompts also occur in the inspected file (exit code 1)
         #[arg(long, value_name = "FILE")]
         heldout: Option<PathBuf>,
     },
@@ -51,13 +51,13 @@ pub enum DataVerb {
 
 #[derive(Subcommand)]
 pub enum ModelVerb {
-    /// Show what a model is, and the memory that stages need of it; one of a hub is fetched first
+    /// Describe a model and the memory that stages need for it; a model of a hub is fetched first
     Inspect {
         /// A directory in Hugging Face layout, or hf://owner/name@revision
         model: String,
         #[arg(long, default_value = "auto", value_parser = device())]
         device: DeviceChoice,
-        /// What the matrices of the base would be kept in
+        /// The precision in which the matrices of the base would be kept
         #[arg(long, default_value = "f32", value_parser = dtype())]
         dtype: Dtype,
     },
@@ -65,47 +65,47 @@ pub enum ModelVerb {
 
 #[derive(Subcommand)]
 pub enum CacheVerb {
-    /// Hash everything anew; says what is damaged and which stages must run again (exit code 1)
+    /// Hash every file again; report what is damaged and which stages must run again (exit code 1)
     Verify {
         file: Option<PathBuf>,
-        /// Move what is damaged to `quarantine/`
+        /// Move damaged files to `quarantine/`
         #[arg(long)]
         repair: bool,
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Say what takes how much room
+    /// Show how much space each part takes
     Du {
         file: Option<PathBuf>,
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Write the result of a stage, with all it consists of, into one file
+    /// Write the result of a stage, with all its files, to one archive
     Export {
         stage: String,
         file: Option<PathBuf>,
-        /// The file, which must not be there yet
+        /// The archive, which must not exist yet
         #[arg(long, short, value_name = "ARCHIVE")]
         out: PathBuf,
         #[command(flatten)]
         which: RunArgument,
     },
-    /// Take in what was exported; whatever has the same action finds its result done
+    /// Import an archive; a stage with the same action then finds its result in the store
     Import {
         archive: PathBuf,
-        /// The pipeline file beside which the store lies
+        /// The pipeline file next to which the store lies
         file: Option<PathBuf>,
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Let `gc` keep what a run uses
+    /// Make `gc` keep what a run uses
     Pin {
         run: String,
         file: Option<PathBuf>,
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Pin it no more
+    /// Remove the pin of a run
     Unpin {
         run: String,
         file: Option<PathBuf>,

@@ -26,7 +26,7 @@ fn explain_shows_everything_a_run_knows_of_a_stage() {
         tone: Tone::Doubtful,
         because: vec!["seed: 7 -> 8".to_owned(), "parameters.lr: 0.0005 -> 0.1".to_owned()],
     };
-    let stored = Stored {
+    let stored = StoreFacts {
         checkpoints: Some(checkpoints),
         variants: BTreeMap::from([("key of rm_1".to_owned(), 2)]),
         now: Some(now),
@@ -114,7 +114,10 @@ fn explain_of_a_cached_stage_says_when_and_why_it_last_ran() {
         version     1
         log         .pipeline/work/sft/1/log.txt
     "#]]
-    .assert_eq(&print(&explain(&run, run.stage("sft").unwrap(), |_| Some(earlier.clone()), &Stored::default()), PAGE));
+    .assert_eq(&print(
+        &explain(&run, run.stage("sft").unwrap(), |_| Some(earlier.clone()), &StoreFacts::default()),
+        PAGE,
+    ));
 }
 
 #[test]
@@ -159,5 +162,5 @@ fn explain_of_an_eval_lists_its_measurements() {
         ───────────────────
         sft         0.100
     "#]]
-    .assert_eq(&print(&explain(&run, stage, |key| execution(&run, key), &Stored::default()), PAGE));
+    .assert_eq(&print(&explain(&run, stage, |key| execution(&run, key), &StoreFacts::default()), PAGE));
 }

@@ -3,7 +3,7 @@
 use super::super::page::print;
 use super::super::sample::PAGE;
 use super::*;
-use crate::diagnostic::Source as Text;
+use crate::diagnostic::SourceText;
 use expect_test::expect;
 use std::fs;
 
@@ -11,7 +11,7 @@ fn plan(text: &str) -> Plan {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a \"b\" <c>#1.txt"), "x").unwrap();
     fs::write(folder.path().join("words.txt"), "x").unwrap();
-    let source = Text { path: "toy.yaml".into(), text: text.to_owned(), overrides: Vec::new(), rule: None };
+    let source = SourceText { path: "toy.yaml".into(), text: text.to_owned(), overrides: Vec::new(), rule: None };
     let spec = crate::spec::read(&source, &|_| None).unwrap();
     let mut plan = crate::plan::resolve(spec, folder.path()).ok().unwrap();
     for source in plan.stages.iter_mut().flat_map(|stage| &mut stage.inputs).flat_map(|input| &mut input.sources) {
