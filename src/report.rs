@@ -1,5 +1,4 @@
-//! The report of a run: sections as data, made from events alone, and one file that prints them. Knows nothing of
-//! terminals, journals or how a run is made.
+//! The report of a run. Each file folds events into sections, which are data ([`sheet`]); [`page`] alone prints them.
 
 pub mod card;
 pub mod cause;
@@ -21,9 +20,8 @@ use fold::{RunState, StageRun};
 use format::{duration, moment};
 use sheet::Sheet;
 
-/// The whole report: stages, their gates and failures, the tables of the study, answers side by side, and one last
-/// line. `is_alive` says whether the process that writes the events is still there; it counts only while the run has
-/// no end.
+/// The whole report: stages, their gates and failures, the tables of the study, answers side by side, and a last line.
+/// `is_alive`: whether the process that writes the events still exists; it matters only until the run has ended.
 pub fn report(run: &RunState, is_alive: bool) -> Vec<Sheet> {
     let mut sheets =
         vec![stages::table(run, is_alive), stages::gates(run), stages::notes_of_actions(run), stages::failures(run)];
@@ -35,7 +33,7 @@ pub fn report(run: &RunState, is_alive: bool) -> Vec<Sheet> {
     sheets
 }
 
-/// Which run this is: the first line of `status` and `explain`.
+/// The first line of `status` and `explain`: which run is shown.
 pub fn heading(run: &RunState) -> String {
     let mut text = format!("{} ({}), started {}", run.pipeline, run.file, moment(&run.at));
     for set in &run.overrides {
@@ -48,7 +46,7 @@ pub fn heading(run: &RunState) -> String {
     text
 }
 
-/// How the run ended, and what to do next where it did not end well.
+/// The end of the run, and what to do next if it did not end well.
 fn last_line(run: &RunState, is_alive: bool) -> String {
     let Some(finish) = &run.finish else {
         return match is_alive {
@@ -97,7 +95,7 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
     }
 }
 
-/// `5 run, 2 cached, 1 kept the incumbent`; what does not occur is not said.
+/// `5 run, 2 cached, 1 kept the incumbent`; counts of zero are left out.
 fn counts(run: &RunState) -> String {
     let count = |is: fn(&Outcome) -> bool| {
         run.stages.iter().filter_map(|stage| stage.outcome.as_ref()).filter(|o| is(o)).count()

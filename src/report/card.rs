@@ -1,5 +1,4 @@
-//! The model card of an exported model: what was trained on what, by which settings, and what the gates said. A pure
-//! fold of a run; knows nothing of files.
+//! The model card of an exported model as Markdown: data, settings and gates of every stage behind it.
 
 use super::fold::{ActionState, RunState, StageRun};
 use super::format::{self, moment, number};
@@ -13,13 +12,13 @@ pub struct ExportedModel {
     pub has_adapter: bool,
     pub is_merged: bool,
     pub is_reward: bool,
-    /// Of a merged reward model.
+    /// The value that is subtracted from the output of a merged reward model.
     pub offset: f64,
     pub parameters: usize,
     pub dtypes: String,
 }
 
-/// `README.md` with the front matter that hubs read. `content` is what carries the stage's name.
+/// `README.md` with the front matter that hubs read. `content` is the artifact that carries the stage's name.
 pub fn card(run: &RunState, stage: &StageRun, content: &str, model: &ExportedModel) -> String {
     let name = &stage.head.name;
     let is_adapter = model.has_adapter && !model.is_merged;
@@ -95,7 +94,7 @@ fn loading(model: &ExportedModel) -> String {
     text
 }
 
-/// Every table in which the model was measured.
+/// The measurements of the model, one table for each eval stage.
 fn study(run: &RunState, name: &str) -> String {
     let mut text = String::new();
     for study in &run.studies {
@@ -108,7 +107,7 @@ fn study(run: &RunState, name: &str) -> String {
     text
 }
 
-/// The stage and all it was made of, what came first before what came of it.
+/// The stage and all stages it was made from, in the order of the work.
 fn lineage<'a>(run: &'a RunState, stage: &'a StageRun) -> Vec<&'a StageRun> {
     fn visit<'a>(run: &'a RunState, stage: &'a StageRun, seen: &mut BTreeSet<&'a str>, out: &mut Vec<&'a StageRun>) {
         if !seen.insert(&stage.head.name) {
@@ -126,7 +125,7 @@ fn lineage<'a>(run: &'a RunState, stage: &'a StageRun) -> Vec<&'a StageRun> {
     out
 }
 
-/// One stage: where its inputs came from, by content; its settings; its gate.
+/// The section of one stage: its inputs with their contents, its settings, its gate.
 fn story(stage: &StageRun) -> String {
     let mut text = format!("\n### {} ({})\n\n", stage.head.name, stage.head.kind);
     let Some(action) = stage.actions.iter().find(|action| action.part.is_none()) else {
@@ -171,19 +170,19 @@ fn story(stage: &StageRun) -> String {
     text
 }
 
-/// Where a file lay on the machine says nothing to others.
+/// The file name alone: the directory on this machine means nothing to others.
 fn name_of(source: &str) -> String {
     source.rsplit('/').next().unwrap_or(source).to_owned()
 }
 
-/// `hf://owner/name@commit` of a directory in the cache of a hub.
+/// `hf://owner/name@commit` for a directory in the local cache of a hub.
 fn hub_model(source: &str) -> Option<String> {
     let (_, rest) = source.split_once("/models--")?;
     let (model, commit) = rest.split_once("/snapshots/")?;
     Some(format!("hf://{}@{commit}", model.replace("--", "/")))
 }
 
-/// A cell of a Markdown table ends at a bar or a line's end.
+/// Text escaped for a cell of a Markdown table, which ends at a bar or a line break.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }

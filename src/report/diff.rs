@@ -1,5 +1,4 @@
-//! OldNew runs of a pipeline side by side: what was asked otherwise, what came out otherwise, and why. Knows two runs, not
-//! where they come from.
+//! Two runs of a pipeline side by side: differences of settings and results, and their causes.
 
 use super::cause::trail;
 use super::fold::{RunState, StageRun};
@@ -13,17 +12,17 @@ use ::stages::stage::Direction;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// A versioned promise, like that of `status --json`.
+/// The document of `diff --json`: a versioned promise, like that of `status --json`.
 #[derive(Serialize)]
 pub struct Diff {
     format: u32,
     old: DiffRun,
     new: DiffRun,
-    /// `--set` arguments of one run only.
+    /// `--set` arguments that only one of the runs has.
     overrides: OldNew<Vec<String>>,
-    /// Those that differ in anything.
+    /// The stages that differ in anything.
     stages: Vec<StageDiff>,
-    /// Names of stages that only one of them has.
+    /// Names of stages that only one of the runs has.
     only: OldNew<Vec<String>>,
     unchanged: usize,
 }
@@ -47,11 +46,11 @@ struct OldNew<T> {
 struct StageDiff {
     name: String,
     kind: String,
-    /// What is new about its actions, with the reason where it lies upstream.
+    /// Changes of its actions, each with its cause if that lies upstream.
     because: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<OldNew<&'static str>>,
-    /// What carries its name.
+    /// The artifact that carries the stage's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<OldNew<Option<String>>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -63,14 +62,14 @@ struct StageDiff {
 #[derive(Serialize)]
 struct MetricDiff {
     name: String,
-    /// Null: no finite number, or not measured.
+    /// Null: not finite, or not measured.
     old: Option<f64>,
     new: Option<f64>,
     change: Option<f64>,
-    /// `better` or `worse`, where the metric has a direction.
+    /// `better` or `worse` if the metric has a direction.
     #[serde(rename = "is")]
     judged: Option<&'static str>,
-    /// As a person reads them: `NaN` was measured, `–` was not.
+    /// Old and new value as text: `NaN` if not finite, `–` if not measured.
     #[serde(skip)]
     shown: [String; 2],
 }
@@ -135,7 +134,7 @@ fn changed(old: Side, new: Side) -> StageDiff {
     };
     StageDiff {
         because: because(old, new),
-        // Whether a process lives is no difference of what it does: neither run is asked.
+        // Whether a run is still alive is not a difference.
         outcome: two(word(before, false), word(after, false)),
         content: two(content(before), content(after)),
         metrics: measurements(new.run, before, after),
@@ -176,9 +175,9 @@ fn measured(stage: &StageRun) -> Option<&Metrics> {
     }
 }
 
-/// Only what differs, those with a direction first.
+/// The metrics that differ, those with a direction first.
 fn measurements(new: &RunState, before: &StageRun, after: &StageRun) -> Vec<MetricDiff> {
-    // Of a stage that gave nothing in one of the runs, its outcome says it all.
+    // If the stage gave no result in one of the runs, its outcome says so already.
     let (Some(old), Some(now)) = (measured(before), measured(after)) else { return Vec::new() };
     let names: BTreeSet<&String> = old.keys().chain(now.keys()).collect();
     let value =
@@ -203,7 +202,7 @@ fn measurements(new: &RunState, before: &StageRun, after: &StageRun) -> Vec<Metr
     metrics
 }
 
-/// A metric that the stage does not declare comes from its judge.
+/// The direction as any stage of the run declares it: a metric that is not the stage's own comes from its judge.
 fn direction(run: &RunState, stage: &StageRun, metric: &str) -> Direction {
     let heads = std::iter::once(&stage.head).chain(run.stages.iter().map(|stage| &stage.head));
     let declared = heads.flat_map(|head| &head.metrics).find(|(name, _)| name == metric);
@@ -236,7 +235,7 @@ fn overrides(diff: &Diff) -> Sheet {
     sheet
 }
 
-/// What is new about the work of each stage, and how it ended otherwise.
+/// Changes of the work of each stage and of its outcome.
 fn causes(diff: &Diff) -> Sheet {
     let mut sheet = Sheet::default();
     for stage in &diff.stages {
@@ -294,7 +293,7 @@ fn gates(diff: &Diff) -> Sheet {
             lines.push(format!("{} -> {}", word(old), word(new)));
         }
         let rules = |said: &Option<GateSummary>| said.as_ref().map(|said| said.rules.clone()).unwrap_or_default();
-        // One that was not asked has its rules all the same.
+        // A missing verdict says nothing about the rules: the stage may have them all the same.
         if old.is_some() && new.is_some() {
             let (old, new) = (rules(old), rules(new));
             lines.extend(old.iter().filter(|rule| !new.contains(rule)).map(|rule| format!("no longer: {rule}")));

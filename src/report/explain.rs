@@ -1,4 +1,4 @@
-//! `explain STAGE`: everything one run knows of one stage. Knows nothing of the store: what its record adds is handed in.
+//! `explain STAGE`: everything one run knows about one stage. What the store adds is an argument.
 
 use super::cause::Now;
 use super::fold::{ActionRun, ActionState, RunState, StageRun};
@@ -11,17 +11,17 @@ use crate::event::{Metrics, Outcome};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A candidate as the record keeps it.
+/// A candidate as the record holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     pub step: u64,
     pub content: String,
     pub metrics: Metrics,
-    /// Of a reward model.
+    /// The reliability of a reward model; empty for other kinds.
     pub reliability: Vec<Bin>,
 }
 
-/// When an action was really executed: found in this run or an earlier one.
+/// The execution behind an action, in this run or, after a cache hit, in an earlier one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Execution {
     pub at: String,
@@ -30,7 +30,7 @@ pub struct Execution {
     pub took: String,
 }
 
-/// The execution of an action in `run`, whatever the stage was called then.
+/// The execution of an action in `run`, under whatever stage name.
 pub fn execution(run: &RunState, key: &str) -> Option<Execution> {
     let actions = run.stages.iter().flat_map(|stage| &stage.actions);
     actions.filter(|action| action.key == key).find_map(|action| match &action.state {
@@ -49,18 +49,18 @@ pub fn execution(run: &RunState, key: &str) -> Option<Execution> {
     })
 }
 
-/// What is known beside the events of the run.
+/// What the store knows about a stage beside the events of the run.
 #[derive(Debug, Default)]
 pub struct StoreFacts {
-    /// Of the record of the stage's own action; `None` where there is no record.
+    /// The candidates in the record of the stage's own action; `None` if there is no record.
     pub checkpoints: Option<Vec<Checkpoint>>,
-    /// How many results a key has had, of those that had more than one.
+    /// The number of different results of a key, for keys with more than one.
     pub variants: BTreeMap<String, usize>,
-    /// What a run would do; `None` where that was not asked.
+    /// What a run would do now; `None` if that was not asked.
     pub now: Option<Now>,
 }
 
-/// `executed` finds the execution of a key in this run or the ones before it.
+/// All sections. `executed` finds the execution of a key in this run or an earlier one.
 pub fn explain(
     run: &RunState,
     stage: &StageRun,
@@ -85,7 +85,7 @@ pub fn explain(
     sheets
 }
 
-/// What a run would do with the stage, with every cause.
+/// What a run would do with the stage now, with every cause.
 fn today(now: &Now) -> Sheet {
     let mut sheet = Sheet::default();
     sheet.say("now", &now.said, now.tone);
@@ -93,7 +93,7 @@ fn today(now: &Now) -> Sheet {
     sheet
 }
 
-/// Actions that gave different results for the same arguments.
+/// Actions that gave different results for the same key.
 fn unsteady(stage: &StageRun, variants: &BTreeMap<String, usize>) -> Sheet {
     let mut sheet = Sheet::default();
     for action in &stage.actions {
@@ -182,7 +182,7 @@ fn describe(action: &ActionRun, executed: Option<Execution>) -> Sheet {
     sheet
 }
 
-/// The parts of an eval, of this stage or asked for by its gate: a row each, then what they share.
+/// The measurements of an eval, or those made for the stage's gate: one row each, then their causes and parameters.
 fn measurements(parts: &[&ActionRun], executed: &impl Fn(&str) -> Option<Execution>) -> [Sheet; 2] {
     let mut grid = Grid::new(["measurement", "result", "last run", "key", "inputs"].map(Header::text));
     let mut shared = Sheet::default();
@@ -227,7 +227,7 @@ fn chosen(stage: &StageRun) -> Option<u64> {
     }
 }
 
-/// Metrics go down and checkpoints across: metrics are many, and read against each other.
+/// One row for each metric and one column for each checkpoint, because there are many metrics to compare.
 fn candidates(stage: &StageRun, checkpoints: &[Checkpoint]) -> Grid {
     let mut names: Vec<&str> = stage.head.metrics.iter().map(|(name, _)| name.as_str()).collect();
     for name in checkpoints.iter().flat_map(|checkpoint| checkpoint.metrics.keys()) {
@@ -257,7 +257,7 @@ fn candidates(stage: &StageRun, checkpoints: &[Checkpoint]) -> Grid {
     grid
 }
 
-/// Of the checkpoint that goes on, else of the last one.
+/// The reliability of the chosen checkpoint, else of the last one.
 fn calibration(stage: &StageRun, checkpoints: &[Checkpoint]) -> Option<Sheet> {
     let chosen = checkpoints.iter().find(|checkpoint| chosen(stage) == Some(checkpoint.step)).or(checkpoints.last())?;
     let grid = (!chosen.reliability.is_empty()).then(|| reliability::diagram(&chosen.reliability))?;
@@ -275,7 +275,7 @@ pub fn verdict(stage: &StageRun) -> Sheet {
         let word = if word.is_empty() { String::new() } else { format!("{word}: ") };
         sheet.say(&role, format!("{word}{because}"), tone);
     }
-    // The rules as they were written, where the numbers put into them do not say it all.
+    // The rules as written: above they stand with their numbers.
     sheet.list("rules", verdict.rules.iter().map(|rule| rule.text.clone()));
     sheet
 }

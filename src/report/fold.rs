@@ -1,4 +1,4 @@
-//! Events, folded into the state of a run: what every page of the report is drawn from. Knows nothing of text.
+//! Events, folded into the state of a run, from which every section of the report is made.
 
 use crate::canonical::Canonical;
 use crate::event::{Answer, Event, Measured, Outcome, StageHead, Verdict};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub struct RunState {
-    /// `<time>-<pipeline>`, as its directory is called.
+    /// `<time>-<pipeline>`, the name of its directory.
     pub name: String,
     pub pipeline: String,
     pub file: String,
@@ -17,11 +17,11 @@ pub struct RunState {
     pub selection: String,
     pub stages: Vec<StageRun>,
     pub studies: Vec<Study>,
-    /// `None` while the run goes on, and for ever when it was killed.
+    /// `None` while the run goes on, and forever if it was killed.
     pub finish: Option<Finish>,
-    /// What has to be typed behind a command to mean this run's store: nothing, or ` --store DIR`.
+    /// The options that select this run's store on the command line: empty, or ` --store DIR`.
     pub options: String,
-    /// How many seconds each stage took when it was last executed, before this run; of a look ahead only.
+    /// Seconds that each stage took when it was last executed, before this run; filled only for a look ahead.
     pub lasted: BTreeMap<String, f64>,
 }
 
@@ -34,12 +34,12 @@ pub struct Finish {
 #[derive(Clone, Debug)]
 pub struct StageRun {
     pub head: Arc<StageHead>,
-    /// The stage's own action, and the measurements made for it, in the order they were asked for.
+    /// The stage's own action and the measurements made for it, in the order of the requests.
     pub actions: Vec<ActionRun>,
-    /// Boxed: it is ten times as large as all else, and most of thousands of stages have none.
+    /// Boxed: it is ten times as large as the rest, and most of thousands of stages have none.
     pub verdict: Option<Box<Verdict>>,
     pub outcome: Option<Outcome>,
-    /// `(part, what was said)`, in their order.
+    /// `(part, message)`, in order.
     pub notes: Vec<(Option<String>, String)>,
 }
 
@@ -60,28 +60,28 @@ pub enum ActionState {
     Failed { why: Vec<String>, log: String, cause: String },
 }
 
-/// Every model that one eval stage measured.
+/// The models that one eval stage measured.
 #[derive(Clone, Debug)]
 pub struct Study {
     pub eval: String,
-    /// What `mean_score`, `mean_score_2`, … are scored by; empty where the stages said their numbers themselves.
+    /// The reward models behind `mean_score`, `mean_score_2`, …; empty if the stages report their scores themselves.
     pub rewards: Vec<String>,
     pub rows: Vec<Measured>,
     pub comparisons: Vec<(String, Vec<Answer>)>,
 }
 
-/// `None` where no run was started.
+/// The state after these events; `None` before a run has started.
 pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<RunState> {
     let mut folding = RunFold::default();
     events.into_iter().for_each(|event| folding.add(event));
     folding.run
 }
 
-/// A run as far as it was told.
+/// The state of a run so far.
 #[derive(Default)]
 pub struct RunFold {
     pub run: Option<RunState>,
-    /// Where each stage stands: there may be thousands.
+    /// The index of each stage: there may be thousands.
     places: HashMap<String, usize>,
 }
 
@@ -119,7 +119,7 @@ impl RunState {
         self.stages.iter().find(|stage| stage.head.name == name)
     }
 
-    /// How many seconds a stage that would run took when it last did.
+    /// Seconds that a stage which would run took the last time.
     pub fn last_time(&self, stage: &StageRun) -> Option<f64> {
         stage.would_run().then(|| self.lasted.get(&stage.head.name).copied()).flatten()
     }
@@ -147,7 +147,7 @@ impl RunState {
                 study.rows.push(row.clone());
             }
             Event::Compared { eval, prompt, answers } => {
-                // A run that had to begin anew, for a damaged result, tells it again.
+                // A run that had to start again because of a damaged result repeats its comparisons.
                 let told = (prompt.clone(), answers.clone());
                 let comparisons = &mut self.study_mut(eval).comparisons;
                 if !comparisons.contains(&told) {
@@ -215,12 +215,12 @@ impl StageRun {
         }
     }
 
-    /// A second attempt at an action takes the place of the first.
+    /// A second attempt at an action replaces the first.
     fn put(&mut self, part: &Option<String>, key: &str, action: &Canonical, state: ActionState) {
         let new = ActionRun { part: part.clone(), key: key.to_owned(), action: action.clone(), state };
         match self.actions.iter_mut().find(|old| old.part == *part) {
             Some(old) => *old = new,
-            // Most stages have one, and a list that grows by itself begins with room for four.
+            // Most stages have one action, and a growing list would allocate room for four.
             None => {
                 self.actions.reserve_exact(1);
                 self.actions.push(new);

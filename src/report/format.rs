@@ -1,9 +1,8 @@
-//! How values are written for a reader: numbers, sizes, times, contents, parameters.
+//! Values as text: numbers, sizes, times, contents, parameters.
 
 use serde_json::Value;
 
-/// A measured value in at most five figures: `0.4123`, `12.35`, `2000`, `1.2e-5`. What came out as no finite number
-/// is said to be none.
+/// A measured value with at most five digits: `0.412`, `12.35`, `2000`, `1.20e-5`; `NaN` if missing or not finite.
 pub fn number(value: Option<f64>) -> String {
     let Some(value) = value.filter(|value| value.is_finite()) else { return "NaN".to_owned() };
     let size = value.abs();
@@ -12,7 +11,7 @@ pub fn number(value: Option<f64>) -> String {
     } else if !(1e-3..1e7).contains(&size) {
         format!("{value:.2e}")
     } else {
-        // Four figures, but never fewer than three places of what is smaller than ten.
+        // Four digits, but at least three decimal places below ten.
         let places = if size < 10.0 {
             3
         } else if size < 100.0 {
@@ -26,7 +25,7 @@ pub fn number(value: Option<f64>) -> String {
     }
 }
 
-/// `512 B`, `1.5 MiB`: powers of 1024.
+/// A size: `512 B`, `1.5 MiB`; units are powers of 1024.
 pub fn bytes(count: u64) -> String {
     let mut amount = count as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
@@ -38,13 +37,13 @@ pub fn bytes(count: u64) -> String {
     format!("{amount:.1} TiB")
 }
 
-/// A time of the journal without its fractions: `2026-11-21 23:15:00 UTC`. What is no time is shown as it is.
+/// A time of the journal without fractions of a second: `2026-11-21 23:15:00 UTC`; other text is returned unchanged.
 pub fn moment(rfc_3339: &str) -> String {
     let parsed = rfc_3339.parse::<jiff::Timestamp>();
     parsed.map_or_else(|_| rfc_3339.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
-/// `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`.
+/// A length of time: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`.
 pub fn duration(seconds: f64) -> String {
     // Rounded before it is split, so that 59.96 s is never `60.0 s` and 119.7 s never `1 min 60 s`.
     if seconds < 9.95 {
@@ -58,7 +57,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// `tree:0123…` cut to the twelve digits that tell contents apart for a reader.
+/// A content id cut to twelve digits, enough for a reader to tell contents apart: `tree:0123456789ab`.
 pub fn short(content: &str) -> String {
     match content.split_once(':') {
         Some((sort, digest)) => format!("{sort}:{}", digest.get(..12).unwrap_or(digest)),

@@ -1,5 +1,4 @@
-//! Gates by themselves: what one saw, what another rule would say, and what changes between two runs. Knows nothing of
-//! the store.
+//! The sections of `gate show` and `gate what-if`: what a gate saw, what another rule would decide, what would change.
 
 use super::explain::verdict;
 use super::fold::{RunState, StageRun};
@@ -8,7 +7,7 @@ use super::sheet::{Grid, Header, Sheet, TOGETHER, Tone, cell, plain};
 use super::stages;
 use crate::event::{Decision, Evidence, Outcome, RuleVerdict, Seen, Verdict};
 
-/// `gate show`: the decision, and every number that was put in.
+/// The sections of `gate show`: the decision, and every number behind it.
 pub fn show(stage: &StageRun) -> Vec<Sheet> {
     let Some(verdict_of_stage) = &stage.verdict else { return Vec::new() };
     let evidence = &verdict_of_stage.evidence;
@@ -17,7 +16,7 @@ pub fn show(stage: &StageRun) -> Vec<Sheet> {
     vec![verdict(stage), saw(evidence).into(), question]
 }
 
-/// The artifacts a gate compared, their contents and what was measured of each.
+/// The artifacts that a gate compared, with their contents and metrics.
 fn saw(evidence: &Evidence) -> Grid {
     let mut grid =
         Grid::new([Header::name("saw"), Header::name("artifact"), Header::name("content"), Header::text("measured")]);
@@ -45,16 +44,16 @@ fn saw(evidence: &Evidence) -> Grid {
     grid
 }
 
-/// What a rule would have said of one run's measurements.
+/// The decision of another rule on the measurements of one run.
 pub struct WhatIf {
     pub run: String,
-    /// `None`: it had no gate.
+    /// The decision then; `None` without a gate.
     pub then: Option<Decision>,
-    /// What it says now, with its numbers; or why it cannot be said.
+    /// The decision now with its numbers, or the reason why there is none.
     pub now: Result<(Decision, String), String>,
 }
 
-/// Runs that saw the same are one row.
+/// One row for each set of measurements; runs that saw the same share a row.
 pub fn supposed(rows: &[WhatIf]) -> Grid {
     let mut grid = Grid::new([
         Header::name("run"),
@@ -76,14 +75,13 @@ pub fn supposed(rows: &[WhatIf]) -> Grid {
     grid
 }
 
-/// Decision and numbers of the required rules, and of the choice.
+/// The explanations of the choice and of the required rules.
 pub fn because(select: Option<&str>, rules: &[RuleVerdict]) -> String {
     let required = rules.iter().filter(|rule| rule.is_required()).map(|rule| rule.explanation.as_str());
     select.into_iter().chain(required).collect::<Vec<_>>().join("; ")
 }
 
-/// What differs between two looks at one pipeline, one line each: gates that say something else, and what has to run.
-/// Empty when nothing does.
+/// Gates that decide differently in two looks at one pipeline, one line each.
 pub fn changes(before: &RunState, after: &RunState) -> Vec<String> {
     let mut lines = Vec::new();
     for stage in &after.stages {
@@ -97,7 +95,8 @@ pub fn changes(before: &RunState, after: &RunState) -> Vec<String> {
     lines
 }
 
-/// What would run in `after` that would not in `before`, with how long each took last time.
+/// Stages that would run in `after` but not in `before`, with the time each took last, and stages that would end
+/// differently.
 pub fn cost(before: &RunState, after: &RunState) -> Vec<String> {
     let would_run = |run: &RunState, name: &str| run.stage(name).is_some_and(StageRun::would_run);
     let names = after.stages.iter().map(|stage| stage.head.name.as_str());

@@ -1,11 +1,11 @@
-//! The graph of a plan: for a person as a list, for `dot` and Mermaid as a drawing. Knows nothing of what was run.
+//! The graph of a plan: a list for people, drawings for Graphviz and Mermaid.
 
 use super::sheet::{Grid, Header, Sheet, TOGETHER, Tone, cell, plain};
 use crate::plan::{Gate, OnFail, Plan, Source, Stage};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Two stages, or a path and a stage.
+/// A connection from a stage or a path to a stage.
 struct Arrow {
     from: Origin,
     to: usize,
@@ -16,9 +16,9 @@ struct Arrow {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ArrowKind {
     Input,
-    /// From the stage whose candidate is put before the judge.
+    /// From the stage whose candidate the judge measures.
     Judge,
-    /// From a stage that a rule names.
+    /// From a stage that a gate rule names.
     Rule,
 }
 
@@ -65,7 +65,7 @@ fn paths(arrows: &[Arrow]) -> Vec<&str> {
     paths.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// One stage a line, each behind all it needs.
+/// One row for each stage, after all it needs.
 pub fn list(plan: &Plan) -> Sheet {
     let mut grid = Grid::new([Header::name("stage"), Header::name("kind"), Header::text("from"), Header::text("gate")]);
     for stage in &plan.stages {
@@ -84,7 +84,7 @@ pub fn list(plan: &Plan) -> Sheet {
     grid.into()
 }
 
-/// `judged by eval; mean_score > incumbent.mean_score; else keep`.
+/// The gate in one line: `judged by eval; mean_score > incumbent.mean_score; else keep what is on `policy``.
 fn gate_text(plan: &Plan, stage: &Stage, gate: &Gate) -> String {
     let mut parts = Vec::new();
     let judges: Vec<&str> = gate.judges.iter().map(|judge| plan.stages[*judge].name.as_str()).collect();
@@ -118,7 +118,7 @@ pub fn dot(plan: &Plan) -> String {
     }
     for stage in &plan.stages {
         let gate = if stage.gate.is_some() { ", peripheries=2" } else { "" };
-        // `\n` of dot, so it stands outside of what is quoted.
+        // `\n` is an escape of dot, so it must not be escaped itself.
         let label = format!("{}\\n{}", escaped(&stage.name), escaped(stage.kind.name));
         line(format!("{} [label=\"{label}\"{gate}];", quoted(&stage.name)));
     }
@@ -127,7 +127,7 @@ pub fn dot(plan: &Plan) -> String {
             Origin::Stage(stage) => &plan.stages[*stage].name,
             Origin::Path(path) => path,
         };
-        // A judge lies downstream of what it judges by nothing but the gate: it must not bend the order.
+        // Judging alone does not place a judge downstream: the arrow must not influence the layout.
         let look = match arrow.kind {
             ArrowKind::Input => "",
             ArrowKind::Judge => ", style=dashed, constraint=false",
@@ -148,7 +148,7 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", escaped(text))
 }
 
-/// Nodes are numbered: a stage may be called `end` or `style`, which are words of Mermaid.
+/// The drawing for Mermaid. Nodes are numbered, because a stage may be called `end` or `style`, words of Mermaid.
 pub fn mermaid(plan: &Plan) -> String {
     let arrows = arrows(plan);
     let paths = paths(&arrows);
@@ -166,7 +166,7 @@ pub fn mermaid(plan: &Plan) -> String {
             Origin::Stage(stage) => format!("s{stage}"),
             Origin::Path(path) => format!("f{}", paths.iter().position(|known| known == path).unwrap_or_default()),
         };
-        // Mermaid has one broken line; the label tells a judge from a rule.
+        // Mermaid has one dashed line; the label distinguishes a judge from a rule.
         let arrow = if arrow.kind == ArrowKind::Input { "-->" } else { "-.->" };
         line(format!("{from} {arrow}|\"{}\"| s{}", entities(&arrow.label), arrow.to));
     }

@@ -1,5 +1,5 @@
-//! A run as one JSON document, for programs: `status --json`. A versioned promise: fields are added, and none changes
-//! its meaning, within one `format`. Knows nothing of journals.
+//! `status --json`: a run as one JSON document for programs. A versioned promise: within one `format`, fields may be
+//! added, and none changes its meaning.
 
 use super::fold::{ActionRun, ActionState, RunState, StageRun, Study};
 use crate::event::{Answer, Decided, Decision, Measured, Metrics, Outcome, RuleVerdict, Verdict};
@@ -16,9 +16,9 @@ struct JsonRun<'a> {
     /// RFC 3339.
     at: &'a str,
     overrides: &'a [String],
-    /// Whether the process that runs it is still there.
+    /// Whether the process of the run still exists.
     alive: bool,
-    /// Null as long as the run has no end.
+    /// Null until the run has ended.
     exit: Option<u8>,
     seconds: Option<f64>,
     stages: Vec<JsonStage<'a>>,
@@ -29,17 +29,18 @@ struct JsonRun<'a> {
 struct JsonStage<'a> {
     name: &'a str,
     kind: &'a str,
-    /// `done`, `stopped`, `held`, `failed`, `skipped`, `interrupted`; without an end `running`, `broken_off`, `not_reached`.
+    /// `done`, `stopped`, `held`, `failed`, `skipped`, `interrupted`; before its end `running`, `broken_off`,
+    /// `not_reached`.
     outcome: &'static str,
-    /// False: what came of it was there before. Null: nothing came of it.
+    /// False: the result was in the store before. Null: there is no result.
     executed: Option<bool>,
     seconds: Option<f64>,
     step: Option<u64>,
-    /// What carries the stage's name.
+    /// The artifact that carries the stage's name.
     content: Option<&'a str>,
-    /// Whether that is the incumbent.
+    /// Whether `content` is the incumbent.
     kept: bool,
-    /// Of a stage that failed or was skipped.
+    /// Why the stage failed or was skipped.
     because: Option<&'a str>,
     metrics: Option<&'a Metrics>,
     verdict: Option<JsonGate<'a>>,
@@ -57,7 +58,7 @@ struct JsonGate<'a> {
 
 #[derive(Serialize)]
 struct JsonAction<'a> {
-    /// Null: the stage's own.
+    /// The measurement this is; null for the stage's own action.
     part: Option<&'a str>,
     key: &'a str,
     /// `hit`, `running`, `finished`, `failed`.
@@ -103,7 +104,7 @@ pub fn document(run: &RunState, is_alive: bool) -> String {
     text
 }
 
-/// How a stage ended, in one word; `alive` says of one without an end that it may still get one.
+/// The state of a stage in one word. `is_alive`: whether the run may still go on.
 pub fn word(stage: &StageRun, is_alive: bool) -> &'static str {
     match &stage.outcome {
         Some(Outcome::Done { .. }) => "done",

@@ -1,21 +1,21 @@
-//! How sure a model is of its preferences, and how often it is right: the reliability diagram.
+//! The reliability diagram: how sure a reward model is of its preferences, and how often it is right.
 
 use super::sheet::{Grid, Header, Series, Tone, cell, plain};
 use serde::Deserialize;
 
-/// A line of the table `reliability` of a checkpoint: pairs whose probability lies in (low, high].
+/// A row of the table `reliability` of a checkpoint: the pairs whose predicted probability lies in (low, high].
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Bin {
     pub low: f64,
     pub high: f64,
     pub count: u64,
-    /// Mean probability.
+    /// Mean predicted probability.
     pub predicted: f64,
-    /// Share that was right.
+    /// Share of the pairs that were right.
     pub happened: f64,
 }
 
-/// A row for each bin, from a coin's half to certainty: how far it is right, and how far it says it would be.
+/// One row for each bin, and a series of predicted against observed shares from 0.5 (a coin) to 1.
 pub fn diagram(bins: &[Bin]) -> Grid {
     let mut grid = Grid::new([Header::name("says"), Header::number("pairs"), Header::number("right")]);
     for bin in bins {

@@ -1,5 +1,4 @@
-//! The table of stages, the verdicts with the numbers they saw, and the causes of failures.
-//! Knows nothing of the study or of the disk.
+//! The table of stages, the verdicts with the numbers behind them, and the causes of failures.
 
 use super::fold::{ActionState, RunState, StageRun};
 use super::format::{duration, moment, number};
@@ -7,14 +6,14 @@ use super::sheet::{Entry, Grid, Header, Sheet, TOGETHER, Tone, Width, cell, plai
 use crate::event::{Decided, Decision, Metrics, Outcome, RuleVerdict, Verdict};
 use stages::stage::Direction;
 
-/// How many metrics one row shows, and how many when the rules of its gate name more; `explain` shows all.
+/// The number of metrics in a row, and the limit if the rules of its gate name more; `explain` shows all.
 const SHOWN: usize = 3;
 const SHOWN_OF_RULES: usize = 4;
 
-/// Stages that are all listed.
+/// The number of stages up to which all are listed.
 const LONG: usize = 60;
 
-/// Terminal cells for the word of the gate: its numbers stand below the table, the metrics need the room.
+/// The width of the gate column in terminal cells: the numbers follow below the table, the metrics need the room.
 const GATE_WIDTH: usize = 24;
 
 pub fn table(run: &RunState, is_alive: bool) -> Sheet {
@@ -47,7 +46,7 @@ pub fn table(run: &RunState, is_alive: bool) -> Sheet {
     Sheet { grid, note, ..Sheet::default() }
 }
 
-/// In a long table what did not change hides what did.
+/// Whether the stage has a row: in a long table, stages that did not change are left out.
 fn is_listed(run: &RunState, stage: &StageRun) -> bool {
     let is_quiet = stage.outcome.as_ref().is_some_and(Outcome::is_cached)
         && stage.verdict.as_ref().is_none_or(|verdict| verdict.decision == Decision::Pass);
@@ -80,8 +79,8 @@ fn share_done(stage: &StageRun) -> String {
     }
 }
 
-/// Only work that was done now has a time: what a cached stage once took would not add up to the run. What would run
-/// has the time it took before.
+/// The time of a stage that was executed in this run, or, for one that would run, of its last execution. A cached stage
+/// has none: the times of the table add up to the run.
 fn time(run: &RunState, stage: &StageRun) -> String {
     match stage.outcome.as_ref().and_then(Outcome::executed_in) {
         Some(seconds) => duration(seconds),
@@ -89,7 +88,7 @@ fn time(run: &RunState, stage: &StageRun) -> String {
     }
 }
 
-/// The metrics, or why there are none.
+/// The metrics, or the reason why there are none.
 fn notes(run: &RunState, stage: &StageRun) -> String {
     match &stage.outcome {
         Some(Outcome::Done { metrics, .. } | Outcome::Stopped { metrics, .. } | Outcome::Held { metrics, .. }) => {
@@ -106,9 +105,9 @@ fn notes(run: &RunState, stage: &StageRun) -> String {
     }
 }
 
-/// Those the gate's rules name come first, then those that say better or worse, in the order they were declared.
+/// The most important metrics: first those in the gate's rules, then those with a direction, in declared order.
 fn key_metrics(run: &RunState, stage: &StageRun, metrics: &Metrics) -> String {
-    // What the stage did not measure itself, its judge did.
+    // A metric that is not the stage's own was measured by its judge.
     let judged = study_row(run, stage);
     let value = |name: &str| metrics.get(name).or_else(|| judged.and_then(|judged| judged.get(name))).copied();
     let in_rules = stage.verdict.iter().flat_map(|verdict| {
@@ -139,7 +138,7 @@ fn key_metrics(run: &RunState, stage: &StageRun, metrics: &Metrics) -> String {
     shown.collect::<Vec<_>>().join(&format!("{TOGETHER} "))
 }
 
-/// What a yardstick measured on the candidate that the stage chose, let through or not: the last one that bears its name.
+/// The metrics that an eval measured on the chosen candidate of the stage, whether its gate passed or not.
 fn study_row<'a>(run: &'a RunState, stage: &StageRun) -> Option<&'a Metrics> {
     let name = stage.head.name.as_str();
     let chosen = match &stage.outcome {
@@ -156,7 +155,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|character: char| !character.is_alphanumeric() && character != '_').filter(|word| !word.is_empty())
 }
 
-/// The decision, and what carries the stage's name from here on.
+/// The decision, and what it means for the stage's name.
 fn gate(stage: &StageRun) -> (String, Tone) {
     let Some(verdict) = &stage.verdict else { return (String::new(), Tone::Quiet) };
     let (word, tone) = decision(verdict.decision);
@@ -168,14 +167,14 @@ fn gate(stage: &StageRun) -> (String, Tone) {
         Some(Outcome::Done { kept: false, .. }) if verdict.decided.is_some() => {
             format!("{word}: approved, {}", verdict.carries)
         }
-        // Without `select` it is the last candidate, which goes without saying.
+        // Without `select` the last candidate carries the name, which needs no words.
         Some(Outcome::Done { .. }) if verdict.select.is_some() => format!("{word}: {}", verdict.carries),
         _ => word.to_owned(),
     };
     (text, tone)
 }
 
-/// What a person said, and who, when and why.
+/// A person's decision: who, when and why.
 fn decided(decided: &Decided) -> String {
     let Decided { is_approved, by, at, reason } = decided;
     let word = if *is_approved { "approved" } else { "rejected" };
@@ -191,7 +190,7 @@ pub fn decision(decision: Decision) -> (&'static str, Tone) {
     (decision.word(), tone)
 }
 
-/// Every rule of every gate with the numbers it saw; empty when no gate has spoken.
+/// The rules of every gate with their numbers; empty before a gate has decided.
 pub fn gates(run: &RunState) -> Sheet {
     let mut grid =
         Grid::new([Header::name("gate of"), Header::name("rule"), Header::name("says"), Header::text("because")]);
@@ -208,7 +207,7 @@ pub fn gates(run: &RunState) -> Sheet {
 /// A line of a verdict: the choice, a rule, or what a person decided.
 pub struct VerdictRow {
     pub role: String,
-    /// The decision; empty where the line is none.
+    /// The decision; empty for a line that is not a rule.
     pub word: &'static str,
     pub tone: Tone,
     /// The numbers behind it.
@@ -220,7 +219,7 @@ pub fn verdict_rows(verdict: &Verdict) -> Vec<VerdictRow> {
     let select = verdict.select.iter().map(|select| row("select", select.clone()));
     let rules = verdict.rules.iter().map(|rule| {
         let (word, tone) = decision(rule.decision);
-        // A rule that only watches does not alarm.
+        // A rule that only observes raises no alarm.
         let tone = if rule.role == "observe" { Tone::Quiet } else { tone };
         VerdictRow { word, tone, ..row(&rule.role, numbers_seen(rule, word)) }
     });
@@ -228,14 +227,14 @@ pub fn verdict_rows(verdict: &Verdict) -> Vec<VerdictRow> {
     select.chain(rules).chain(person).collect()
 }
 
-/// The explanation without the decision it may begin with, which has its own column; the rule itself if there is none.
+/// The explanation without the decision at its beginning, which has a column of its own; the rule if it is empty.
 fn numbers_seen(rule: &RuleVerdict, word: &str) -> String {
     let said =
         rule.explanation.strip_prefix(word).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&rule.explanation);
     if said.is_empty() { rule.text.clone() } else { said.to_owned() }
 }
 
-/// What was said of actions beside how they ended; empty when nothing was.
+/// Notes about actions; empty if there are none.
 pub fn notes_of_actions(run: &RunState) -> Sheet {
     let mut sheet = Sheet::default();
     for stage in &run.stages {
@@ -248,7 +247,7 @@ pub fn notes_of_actions(run: &RunState) -> Sheet {
     sheet
 }
 
-/// Causes and logs of what failed; empty when nothing did.
+/// Causes and logs of failed stages; empty if none failed.
 pub fn failures(run: &RunState) -> Sheet {
     let mut sheet = Sheet::default();
     for stage in &run.stages {

@@ -1,5 +1,5 @@
-//! The table of the study: every model that was put before one yardstick, rejected ones too; and what two models
-//! answered to the same prompts. Knows nothing of how they were measured.
+//! The table of an eval stage: every model it measured, rejected ones included; and answers to the same prompts side by
+//! side.
 
 use super::fold::Study;
 use super::sheet::{Grid, Header, MAY_BREAK, Sheet, Tone, Width, cell, plain};
@@ -7,10 +7,10 @@ use crate::event::{Answer, Measured, Versus};
 use crate::gate::Counts;
 use std::collections::BTreeSet;
 
-/// What a row says of the comparison with the baseline, in the words of the published tables.
+/// The columns of the comparison with the baseline, in the words of the published tables.
 const COUNTS: [&str; 5] = ["win", "loss", "tie_changed", "tie_unchanged", "win rate"];
 
-/// Empty when nothing was measured.
+/// One row for each model; empty if nothing was measured.
 pub fn table(study: &Study) -> Sheet {
     if study.rows.is_empty() {
         return Sheet::default();
@@ -22,7 +22,7 @@ pub fn table(study: &Study) -> Sheet {
     let numbers = numbers.map(|name| Header::number(name.replacen('_', &format!("_{MAY_BREAK}"), 1)));
     let mut grid = Grid::new([Header::name("model")].into_iter().chain(numbers));
     for row in &study.rows {
-        // What the gate let through stands out from what it did not.
+        // Rejected models are quiet, so that the others stand out.
         let tone = if row.is_rejected { Tone::Quiet } else { Tone::Plain };
         let mut texts = vec![model(row, study)];
         texts.extend(scores.iter().map(|name| measured(row, name)));
@@ -53,7 +53,7 @@ fn baseline(study: &Study) -> Option<&str> {
 }
 
 fn model(row: &Measured, study: &Study) -> String {
-    // Of a stage whose gate let another checkpoint through, nothing was rejected.
+    // If another checkpoint of the stage passed, this one was only not chosen.
     let stage = row.model.split('@').next().unwrap_or_default();
     if row.is_rejected && study.rows.iter().any(|other| other.model == stage && !other.is_rejected) {
         format!("{} {MAY_BREAK}(not chosen)", row.model)
@@ -66,12 +66,12 @@ fn model(row: &Measured, study: &Study) -> String {
     }
 }
 
-/// `mean_score`, `mean_score_2`, …: one for each reward.
+/// Whether this is a mean score: `mean_score`, `mean_score_2`, …, one for each reward model.
 fn is_score(name: &str) -> bool {
     name == "mean_score" || name.strip_prefix("mean_score_").is_some_and(|rest| rest.parse::<u32>().is_ok())
 }
 
-/// The columns of the study, as far as any row has them: the scores in the order of the rewards; distance and length.
+/// The metrics that any row has: the scores in the order of the reward models; then distance and length.
 fn columns(study: &Study) -> (Vec<String>, Vec<&'static str>) {
     let names: BTreeSet<&String> = study.rows.iter().flat_map(|row| row.metrics.keys()).collect();
     let mut scores: Vec<String> = names.iter().filter(|name| is_score(name)).map(|name| (*name).clone()).collect();
@@ -81,7 +81,7 @@ fn columns(study: &Study) -> (Vec<String>, Vec<&'static str>) {
     (scores, others.collect())
 }
 
-/// The same number of places down a column, so that it can be read as a column.
+/// A value with the same number of decimal places as the others of its column.
 fn measured(row: &Measured, name: &str) -> String {
     match row.metrics.get(name) {
         None => "–".to_owned(),
@@ -99,7 +99,7 @@ fn counts(versus: Option<&Versus>) -> [String; 5] {
     [win.to_string(), loss.to_string(), tie_changed.to_string(), tie_unchanged.to_string(), rate]
 }
 
-/// Answers of the same models stand in one table, a row for each prompt.
+/// One table for each set of models, with a row for each prompt.
 pub fn side_by_side(study: &Study) -> Vec<Sheet> {
     let groups = study.comparisons.chunk_by(|(_, one), (_, next)| models(one) == models(next));
     groups.map(|rows| answers(study, rows)).collect()
@@ -129,7 +129,7 @@ fn models(answers: &[Answer]) -> Vec<&str> {
     answers.iter().map(|answer| answer.model.as_str()).collect()
 }
 
-/// An empty answer is said to be one; the line breaks of a dialogue stay.
+/// The text without space around its lines; an empty answer is shown as such.
 fn shown(text: &str) -> String {
     let lines: Vec<&str> = text.trim().lines().map(str::trim).collect();
     if lines.is_empty() { "(empty)".to_owned() } else { lines.join("\n") }
