@@ -1,5 +1,4 @@
-//! The verbs. What is asked is read here and handed on; what comes back is printed here. Knows nothing of how it is
-//! done.
+//! The verbs of the command line. Each reads its arguments, calls what does the work, and prints the result.
 
 mod arguments;
 mod check;
@@ -45,7 +44,7 @@ pub fn command() -> clap::Command {
     CommandLine::command()
 }
 
-/// Reads the command line and does what it says.
+/// Reads the command line and carries out its verb.
 pub fn main() -> ExitCode {
     let code = answer(CommandLine::parse().verb).unwrap_or_else(|error| {
         match error.downcast_ref::<Refusal>() {

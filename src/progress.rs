@@ -1,5 +1,4 @@
-//! What is seen while a run goes on, on stderr: bars on a terminal, plain lines elsewhere. Knows nothing of the end of
-//! the run, which is the report's.
+//! Progress of a run on stderr: bars on a terminal, plain lines elsewhere. The end of the run is shown by the report.
 
 mod bars;
 mod lines;
@@ -11,14 +10,14 @@ use indicatif::MultiProgress;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// The running picture. Feed it every event.
+/// The display of a run. It must be given every event.
 pub enum Progress {
     Bars(bars::Bars),
     Lines { started: Instant, lines: lines::Lines },
 }
 
-/// Opens the picture and sends `tracing` to stderr beside it (`RUST_LOG`, default `warn`). Lines about one action are
-/// at least `interval` apart.
+/// Opens the display, and sends `tracing` to stderr above it (`RUST_LOG`, default `warn`). Without a terminal, lines
+/// about one action are at least `interval` apart.
 pub fn open(has_color: bool, interval: Duration) -> Progress {
     let screen = MultiProgress::new();
     log::open(screen.clone(), has_color);
@@ -29,13 +28,13 @@ pub fn open(has_color: bool, interval: Duration) -> Progress {
     }
 }
 
-/// For verbs that only look.
+/// Only `tracing`, for verbs that run nothing.
 pub fn log_only(has_color: bool) {
     log::open(MultiProgress::new(), has_color);
 }
 
 impl Progress {
-    /// A closed stderr is no reason to end a run: what cannot be shown is dropped.
+    /// Shows an event. Errors are ignored: a closed stderr must not end a run.
     pub fn show(&mut self, event: &Event) {
         match self {
             Progress::Bars(bars) => bars.show(event),

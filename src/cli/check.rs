@@ -1,5 +1,4 @@
-//! `check`, and the plan of a file for every verb that needs one: read, resolved, its mistakes shown. Knows nothing of
-//! the store.
+//! `check`, and the plan of a file for every verb that needs one: read and resolved, with all mistakes shown.
 
 use super::refusal::{Refusal, refused};
 use super::{model, terminal};
@@ -9,15 +8,15 @@ use crate::spec::{self, Spec};
 use anyhow::Result;
 use std::path::Path;
 
-/// The plan of a file, its warnings printed; all its mistakes at once when it has any. `required` stands in the place
-/// of all that the gate of a stage requires.
+/// The plan of a file; prints its warnings, or fails with all its mistakes. `required` is `(stage, rule)`: the rule
+/// replaces all that the gate of that stage requires.
 pub fn understand(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<Plan> {
     let (plan, warnings) = plan(file, set, required)?;
     terminal::remark(&warnings);
     Ok(plan)
 }
 
-/// As [`understand`], with the models of hubs at hand: fetched where they may be, refused where not.
+/// The same, with all models of hubs on this machine: they are fetched if `fetches`, else a missing one is a mistake.
 pub fn understand_whole(file: &Path, set: &[String], fetches: bool) -> Result<Plan> {
     let (source, mut spec) = read(file, set, None)?;
     let mut mistakes = Vec::new();
@@ -79,7 +78,7 @@ pub fn check(file: &Path, set: &[String]) -> Result<u8> {
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let (stages, gates) = (count(plan.stages.len(), "stage"), count(gates, "gate"));
     terminal::say(&format!("{}: no mistakes; {stages}, {gates}\n", file.display()))?;
-    // The process ends here: to take a large plan apart first would be a tenth of its time.
+    // The process ends here, and dropping a large plan first would take a tenth of its time.
     std::mem::forget(plan);
     Ok(0)
 }

@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete the command line, on stdout. Knows only the command line.
+//! `completions`: the script with which a shell completes the command line, on stdout.
 
 use super::arguments::CommandLine;
 use super::terminal;
@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 pub fn print(shell: Shell) -> Result<u8> {
     let whole = CommandLine::command();
-    // A script would offer hidden verbs as well.
+    // The script would also offer hidden verbs.
     let shown = whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
     let mut command = Command::new("pipeline").version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true);
     command = command.args(whole.get_arguments().cloned()).subcommands(shown);

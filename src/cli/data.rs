@@ -1,4 +1,4 @@
-//! `data inspect`: what a data file holds. Knows how it is told, not how it is read.
+//! `data inspect`: what a data file contains.
 
 use super::refusal::refused;
 use super::{model, terminal};
@@ -11,14 +11,14 @@ use formats::directory::model_directory;
 use formats::tokenizer::Tokenizer;
 use std::path::Path;
 
-/// Prompts in both files that are told one by one.
+/// The number of shared prompts that are listed.
 const TOLD: usize = 5;
 
 pub fn inspect(file: &Path, model: Option<&str>, heldout: Option<&Path>) -> Result<u8> {
     let tokenizer = match model {
         Some(typed) => {
             let directory = model_directory(&model::directory(typed)?);
-            // A tokenizer alone will do.
+            // The directory may hold a tokenizer and no model.
             let bos = if directory.join("config.json").is_file() { Config::load(&directory)?.bos } else { None };
             Some(Tokenizer::load(&directory, bos).map_err(|error| refused(format!("{error:#}")))?)
         }

@@ -1,4 +1,4 @@
-//! `diff`: two runs of one store side by side. Knows nothing of what is compared.
+//! `diff`: two runs of one store side by side.
 
 use super::find::{self, RunQuery};
 use super::options::StoreArgument;

@@ -1,5 +1,4 @@
-//! `doctor`: what a user, or whoever helps them, has to know of this machine. Each thing is tried, where it can be,
-//! rather than read about. Knows nothing of any pipeline.
+//! `doctor`: what a user needs to know about this machine. Whatever can be tried is tried, not only looked up.
 
 mod devices;
 mod finding;
@@ -13,7 +12,7 @@ pub use devices::tell as devices;
 use finding::{Finding, Health};
 use std::path::Path;
 
-/// 1 when something was found that no run gets past.
+/// The exit code is 1 if a finding prevents every run.
 pub fn doctor(store: &Path, is_json: bool) -> Result<u8> {
     let findings = [machine::look(), devices::look(), store::look(store)].concat();
     match is_json {

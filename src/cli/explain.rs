@@ -1,5 +1,4 @@
-//! `explain`: all that a run and the store know of one stage, and what a run would do with it now. Knows nothing of how
-//! it is put on a page.
+//! `explain`: everything a run and the store know about one stage, and what a run would do with it now.
 
 use super::find::{self, StoredRun};
 use super::options::RunArgument;
@@ -24,7 +23,7 @@ pub fn explain(name: &str, file: Option<&Path>, which: &RunArgument) -> Result<u
     let stored = StoreFacts {
         checkpoints: own.and_then(|action| find::checkpoints(&found, &action.key)),
         variants: variants(&found, stage),
-        // A run that goes on would be asked about itself.
+        // While the run goes on, this would only describe the run itself.
         now: (!found.is_alive).then(|| now(&found, name).unwrap_or_else(Now::unknown)),
     };
     let mut sheets = vec![Sheet::heading(heading(run))];
@@ -33,7 +32,7 @@ pub fn explain(name: &str, file: Option<&Path>, which: &RunArgument) -> Result<u
     Ok(0)
 }
 
-/// How many results each key has had, of those that had more than one.
+/// The number of different results of each key, for keys with more than one.
 fn variants(found: &StoredRun, stage: &StageRun) -> std::collections::BTreeMap<String, usize> {
     let Ok(store) = Store::open(&found.root) else { return Default::default() };
     let of = |key: &String| Some((key.clone(), store.variants(&key.parse().ok()?)));
@@ -41,8 +40,8 @@ fn variants(found: &StoredRun, stage: &StageRun) -> std::collections::BTreeMap<S
     noted.map(|(key, others)| (key, others + 1)).collect()
 }
 
-/// The file as it is now, with the overrides of that run, against the store as it is now. Why not, where that cannot be
-/// known: an explanation of what was is not refused for it.
+/// The file of today, with the overrides of that run, against the store of today. `Err` says why this cannot be known;
+/// the rest of the explanation is printed all the same.
 fn now(found: &StoredRun, name: &str) -> Result<Now, String> {
     let typed = &found.run.file;
     let file = gates::pipeline_file(found).map_err(|_| format!("{typed} is gone"))?;
@@ -55,7 +54,7 @@ fn now(found: &StoredRun, name: &str) -> Result<Now, String> {
     let before = runs.find(|run| run.stage(name).is_some_and(|stage| !stage.actions.is_empty()));
     let mut now = cause::now(before.as_ref(), &today, stage);
     if !found.run.overrides.is_empty() {
-        // What `run` would do without them may be another thing.
+        // Without them `run` may do something else.
         now.said += &format!(", with `--set {}` as in that run", found.run.overrides.join(" --set "));
     }
     Ok(now)

@@ -1,5 +1,4 @@
-//! `export` and `import-adapter`: models on their way to other tools, and back. Knows the store and the run; what a model
-//! is, the stages know.
+//! `export` and `import-adapter`: models for other tools, and adapters from them.
 
 use super::find::StoredRun;
 use super::gates::stage_of;
@@ -19,11 +18,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// How the weights are written.
+/// The form in which the weights are written.
 pub struct ExportForm {
-    /// The adapter is added to the base.
+    /// Whether the adapter is merged into the base.
     pub merges: bool,
-    /// `None`: as those of the base.
+    /// The precision; `None`: that of the base.
     pub dtype: Option<Dtype>,
 }
 
@@ -44,7 +43,7 @@ pub fn export(
     placed.map_err(|error| refused(format!("export `{stage}`: {error:#}; `pipeline run` makes it again")))?;
     let exported =
         export::export(&artifact, &folder, form.merges, form.dtype).with_context(|| format!("export `{stage}`"));
-    // Names of blobs go before what is temporary, so that the store need not read them again.
+    // Hard links to blobs are removed by the store itself, so that it need not hash the blobs again.
     store.withdraw(&artifact).with_context(|| format!("remove {}", artifact.display()))?;
     let exported = exported?;
     let model = ExportedModel {
@@ -68,7 +67,7 @@ pub fn export(
     Ok(0)
 }
 
-/// What carries the stage's name.
+/// The artifact that carries the stage's name.
 fn content_of(found: &StoredRun, name: &str) -> Result<String> {
     let stage = stage_of(found, name)?;
     let makes_none = kinds::kind(&stage.head.kind).is_some_and(|kind| kind.gives == Gives::Nothing);
@@ -103,7 +102,7 @@ pub fn import_adapter(adapter: &Path, base: &str, directory: &Path) -> Result<u8
     Ok(0)
 }
 
-/// Beside the directory that is to be, so that it gets its name in one step, when it is whole.
+/// A temporary directory next to `directory`, so that one rename publishes the complete folder.
 fn draft_of(directory: &Path) -> Result<tempfile::TempDir> {
     if fs::symlink_metadata(directory).is_ok() {
         return Err(refused(format!("{} is there already; name another directory", directory.display())));

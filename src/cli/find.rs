@@ -1,5 +1,4 @@
-//! RunArgument run is meant by a verb that looks at one, and what the store adds to it. Knows journals and the store, not
-//! what is printed.
+//! The run that a verb refers to, and what the store knows about it.
 
 use super::refusal::refused;
 use crate::action::Record;
@@ -13,37 +12,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub struct StoredRun {
-    /// The pipeline file, where one was named.
+    /// The pipeline file, if one was named.
     pub file: Option<PathBuf>,
-    /// The folder of the store: `.pipeline`.
+    /// The directory of the store: `.pipeline`.
     pub root: PathBuf,
     pub journal: PathBuf,
     pub run: RunState,
     pub is_alive: bool,
 }
 
-/// RunArgument run is meant, of those there are.
+/// The choice of a run among those there are.
 #[derive(Clone, Debug, Default)]
 pub struct RunQuery<'a> {
     pub file: Option<&'a Path>,
     pub store: Option<PathBuf>,
-    /// Its name under `runs/`, how that begins, or `last`, `last~1`, … counted from the newest.
+    /// Its name under `runs/`, the beginning of the name, or `last`, `last~1`, … counted back from the newest.
     pub run: Option<&'a str>,
-    /// Where no run is named: the last one in which this stage has a part.
+    /// If no run is named: the last run that this stage is part of.
     pub stage: Option<&'a str>,
 }
 
-/// How many runs a message names.
+/// The number of runs that a message names.
 const NAMED: usize = 10;
 
-/// The last run of `file`. Without a file the last run of any, in the store of `here` or in one a directory below:
-/// after `pipeline run pipelines/rlhf.yaml`, a bare `pipeline status` means that run. RunArgument it was is always printed.
+/// The run of `query`. Without a name it is the last run of the file; without a file the last run of any, in the store
+/// of `here` or of a directory below: after `pipeline run pipelines/rlhf.yaml`, a bare `pipeline status` means that
+/// run. Every verb prints which run it was.
 pub fn run(here: &Path, wanted: RunQuery) -> Result<StoredRun> {
     let journals = journals(here, &wanted)?;
     let mut found = journals.iter().filter_map(|journal| journal.open(wanted.file));
     let Some(name) = wanted.run else {
         let last = found.next().ok_or_else(|| nothing_was_run(wanted.file))?;
-        // The runs before the last one are read only for a stage that `--only` or `--from` left out of it.
+        // Earlier runs are read only for a stage that `--only` or `--from` left out of the last one.
         return Ok(match wanted.stage {
             Some(stage) if !last.run.selection.is_empty() && last.run.stage(stage).is_none() => {
                 found.find(|found| found.run.stage(stage).is_some()).unwrap_or(last)
@@ -76,7 +76,7 @@ pub fn run(here: &Path, wanted: RunQuery) -> Result<StoredRun> {
     beginning.pop().ok_or_else(unknown)
 }
 
-/// The same run, as it is by now.
+/// The same run, read again.
 pub fn again(found: &StoredRun) -> Result<StoredRun> {
     let (file, root) = (found.file.clone(), found.root.clone());
     let is_alive = journal::is_alive(&found.journal);
@@ -85,7 +85,7 @@ pub fn again(found: &StoredRun) -> Result<StoredRun> {
     Ok(StoredRun { file, root, journal: found.journal.clone(), run, is_alive })
 }
 
-/// The newest of these runs whose process is still there.
+/// The newest of these runs whose process still exists.
 pub fn living(here: &Path, wanted: &RunQuery) -> Result<Option<StoredRun>> {
     let journals = journals(here, wanted)?;
     let mut living = journals.iter().filter(|journal| journal::is_alive(&journal.path));
@@ -99,7 +99,7 @@ fn nothing_was_run(file: Option<&Path>) -> anyhow::Error {
     })
 }
 
-/// How many runs before the last one `last`, `last~1`, … means.
+/// The number of runs to go back for `last`, `last~1`, …
 fn back(name: &str) -> Option<usize> {
     match name.strip_prefix("last")? {
         "" => Some(0),
@@ -108,13 +108,13 @@ fn back(name: &str) -> Option<usize> {
 }
 
 struct JournalAt {
-    /// Of its directory.
+    /// The name of its directory.
     name: String,
     path: PathBuf,
     root: PathBuf,
 }
 
-/// The newest first.
+/// The journals of all stores that the query covers, the newest first.
 fn journals(here: &Path, wanted: &RunQuery) -> Result<Vec<JournalAt>> {
     if let Some(file) = wanted.file
         && !file.is_file()
@@ -133,15 +133,15 @@ fn journals(here: &Path, wanted: &RunQuery) -> Result<Vec<JournalAt>> {
             journals.push(JournalAt { name, path, root: root.clone() });
         }
     }
-    // Journals lie in directories named by time.
+    // The directories of journals are named by time.
     journals.sort_by(|one, other| other.name.cmp(&one.name));
     Ok(journals)
 }
 
 impl JournalAt {
-    /// `None` where it cannot be read, or is of another file.
+    /// The run; `None` if it cannot be read or belongs to another file.
     fn open(&self, file: Option<&Path>) -> Option<StoredRun> {
-        // Before the events: a run that ends in between is then seen with its end.
+        // Asked before the events are read, so that a run that ends in between is seen with its end.
         let is_alive = journal::is_alive(&self.path);
         let run = read(&self.path)?;
         let is_beside = |file: &Path| {
@@ -153,13 +153,13 @@ impl JournalAt {
     }
 }
 
-/// A journal that cannot be read is passed over, with a warning.
+/// A journal that cannot be read is skipped with a warning.
 fn read(journal: &Path) -> Option<RunState> {
     let events = journal::read(journal).inspect_err(|error| tracing::warn!("{error:#}")).ok()?;
     fold::fold(&events)
 }
 
-/// The one store that is meant: the folder that holds `store/`, `work/` and `runs/`.
+/// The store that a verb refers to: the directory that holds `store/`, `work/` and `runs/`.
 pub fn root(here: &Path, file: Option<&Path>, store: Option<PathBuf>) -> Result<PathBuf> {
     let named = store.or_else(|| file.map(|file| file.with_file_name(".pipeline")));
     let roots = named.map_or_else(|| nearby_roots(here), |root| vec![root]);
@@ -182,8 +182,8 @@ fn nearby_roots(here: &Path) -> Vec<PathBuf> {
     roots
 }
 
-/// Whether two paths mean one pipeline file. A journal keeps the path as it was typed, which may have been in another
-/// directory; the store they share then makes the name enough.
+/// Whether two paths refer to one pipeline file. A journal holds the path as typed, possibly in another directory; the
+/// runs share a store, so equal names are enough then.
 fn is_same(one: &Path, other: &Path) -> bool {
     let is_same_name = one.file_name() == other.file_name();
     match (one.canonicalize(), other.canonicalize()) {
@@ -192,16 +192,15 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// The runs of a pipeline, the newest first, read as they are asked for. An unreadable journal is passed over, with a
-/// warning.
+/// The runs of a pipeline, the newest first, read lazily. An unreadable journal is skipped with a warning.
 pub fn runs(root: &Path, pipeline: &str) -> Result<impl Iterator<Item = RunState>> {
     Ok(journal::of_pipeline(root, pipeline)?.into_iter().rev().filter_map(|journal| read(&journal)))
 }
 
-/// How far back it is looked for how long a stage took.
+/// The number of runs that are searched for the time a stage took.
 const LOOKED_BACK: usize = 100;
 
-/// How many seconds each of these stages took when it was last executed.
+/// Seconds that each of these stages took when it was last executed.
 pub fn lasted<'a>(root: &Path, pipeline: &str, stages: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, f64>> {
     let mut wanted: BTreeSet<&str> = stages.collect();
     let mut lasted = BTreeMap::new();
@@ -219,7 +218,7 @@ pub fn lasted<'a>(root: &Path, pipeline: &str, stages: impl Iterator<Item = &'a 
     Ok(lasted)
 }
 
-/// When the action of this key was last executed: in the run found, or before it.
+/// The last execution of the action with this key, in this run or an earlier one.
 pub fn execution(found: &StoredRun, key: &str) -> Option<Execution> {
     if let Some(execution) = explain::execution(&found.run, key) {
         return Some(execution);
@@ -228,7 +227,7 @@ pub fn execution(found: &StoredRun, key: &str) -> Option<Execution> {
     earlier.filter_map(|journal| read_if_started(&journal, key)).find_map(|run| explain::execution(&run, key))
 }
 
-/// The name of the run that made this attempt, the run found or one before it.
+/// The name of the run that started this attempt, this run or an earlier one.
 pub fn began(found: &StoredRun, key: &str, number: u32) -> Option<String> {
     let made =
         |event: &Event| matches!(event, Event::Started { key: of, attempt, .. } if of == key && *attempt == number);
@@ -241,14 +240,14 @@ pub fn began(found: &StoredRun, key: &str, number: u32) -> Option<String> {
     })
 }
 
-/// Most journals of a long history only hold hits of a key: those need no folding.
+/// The run of a journal that started this key. Most journals of a long history only hold hits and need no folding.
 fn read_if_started(journal: &Path, key: &str) -> Option<RunState> {
     let events = journal::read(journal).ok()?;
     let is_started = events.iter().any(|event| matches!(event, Event::Started { key: started, .. } if started == key));
     if is_started { fold::fold(&events) } else { None }
 }
 
-/// The candidates of an action, as its record in the store has them.
+/// The candidates in the record of an action.
 pub fn checkpoints(found: &StoredRun, key: &str) -> Option<Vec<Checkpoint>> {
     let store = Store::open(&found.root).ok()?;
     let record = Record::from_store(&store.lookup(&key.parse().ok()?).ok()??).ok()?;

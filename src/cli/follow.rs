@@ -1,4 +1,4 @@
-//! A journal that somebody else writes. Knows nothing of what its events mean, save that one of them is the last.
+//! A journal that another process writes.
 
 use crate::event::Event;
 use crate::journal;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often a growing file is looked at.
+/// The interval at which a growing file is read.
 pub const TICK: Duration = Duration::from_millis(100);
 
 pub struct Follower {
@@ -15,15 +15,15 @@ pub struct Follower {
     tail: Tail,
 }
 
-/// From its first event.
+/// Follows a journal from its first event.
 pub fn follow(journal: &Path) -> Follower {
     Follower { journal: journal.to_owned(), tail: tail(journal) }
 }
 
 impl Follower {
-    /// The events that came, and whether more can come: an end was not among them, and its writer lives.
+    /// The new events, and whether more can come: the run has not ended and its writer is alive.
     pub fn events(&mut self) -> Result<(Vec<Event>, bool)> {
-        // Before the events: whatever a writer wrote before its death is then among them.
+        // Asked before the events are read, so that all a writer wrote before its death is among them.
         let is_alive = journal::is_alive(&self.journal);
         let read =
             |line: &Vec<u8>| serde_json::from_slice(line).with_context(|| format!("read {}", self.journal.display()));

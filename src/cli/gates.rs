@@ -1,4 +1,4 @@
-//! `gate show`, `gate what-if`, `approve`: gates looked at by themselves. Nothing here runs a stage.
+//! `gate show`, `gate what-if`, `approve`. Nothing here runs a stage.
 
 use super::check::understand;
 use super::find::{self, StoredRun};
@@ -21,7 +21,7 @@ use cache::Store;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The stage of a run, or the names there are.
+/// The stage of this name; an unknown name is refused with the nearest one.
 pub fn stage_of<'a>(found: &'a StoredRun, name: &str) -> Result<&'a StageRun> {
     let run = &found.run;
     run.stage(name).ok_or_else(|| {
@@ -54,7 +54,7 @@ pub fn show(name: &str, found: &StoredRun) -> Result<u8> {
     Ok(0)
 }
 
-/// Where the pipeline file of a run lies now: as it is typed now, else beside the store, else as it was typed then.
+/// The pipeline file of a run: the one named now, else the one next to the store, else the path typed then.
 pub fn pipeline_file(found: &StoredRun) -> Result<PathBuf> {
     if let Some(file) = &found.file {
         return Ok(file.clone());
@@ -65,7 +65,7 @@ pub fn pipeline_file(found: &StoredRun) -> Result<PathBuf> {
     there.ok_or_else(|| refused(format!("read {}: there is no such file", typed.display())))
 }
 
-/// Judges what is stored by another rule, in the place of all that the stage requires.
+/// Judges the stored results by another rule, in place of all that the gate requires.
 pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &StoredRun) -> Result<u8> {
     let stage = stage_of(found, name)?;
     let file = pipeline_file(found)?;
@@ -109,7 +109,7 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &StoredRun) -> Res
     Ok(0)
 }
 
-/// A pipeline against what is stored; nothing is executed.
+/// The state of a pipeline against the store; nothing is executed.
 pub fn look(plan: &Plan, file: &Path, found: &StoredRun) -> Result<RunState> {
     let options = run::Options {
         file: file.to_owned(),
@@ -125,7 +125,7 @@ pub fn look(plan: &Plan, file: &Path, found: &StoredRun) -> Result<RunState> {
     Ok(run)
 }
 
-/// Every earlier run in which this gate spoke, the newest first; runs that saw the same are one row.
+/// Every earlier run in which this gate decided, the newest first; runs with equal measurements share a row.
 fn earlier(name: &str, plan: &Plan, found: &StoredRun) -> Result<Vec<WhatIf>> {
     let stage = plan.stages.iter().find(|stage| stage.name == name);
     let Some(gate) = stage.and_then(|stage| stage.gate.as_ref()) else { return Ok(Vec::new()) };
@@ -156,7 +156,7 @@ fn earlier(name: &str, plan: &Plan, found: &StoredRun) -> Result<Vec<WhatIf>> {
     Ok(rows.into_iter().map(named).collect())
 }
 
-/// What carried the stage's name in a run, as far as its own record tells: no judge was asked about it.
+/// The artifact that carried the stage's name in a run, with its own metrics: no judge measured it.
 fn record_of(store: &Store, run: &RunState, stage: &str) -> Option<Seen> {
     let stage = run.stage(stage)?;
     let Some(Outcome::Done { content, .. }) = &stage.outcome else { return None };
@@ -166,20 +166,20 @@ fn record_of(store: &Store, run: &RunState, stage: &str) -> Option<Seen> {
     Some(Seen::of(&candidate, stage.head.name.clone()))
 }
 
-/// The decision and its numbers; an error is what was not measured then, which says nothing of the rule.
+/// The decision and its numbers. `Err`: something was not measured then, which says nothing about the rule.
 fn rejudge(store: &Store, gate: &Gate, evidence: &Evidence) -> Result<(event::Decision, String), String> {
     let read = |table: &Table| {
         let items = run::items::read(store, table);
         Some(items.unwrap_or_else(|_| Items::broken("they are no longer in the store")).into())
     };
     let Judged { chosen, rules, decision } = weigh::judge(gate, evidence, read);
-    // Where none was chosen the choice is all there is to say.
+    // If no candidate was chosen, only the choice can be explained.
     let select = (gate.select.is_some() || chosen.index.is_none()).then_some(chosen.explanation.as_str());
     let because = page::because(select, &rules);
     if decision == event::Decision::Error { Err(because) } else { Ok((decision, because)) }
 }
 
-/// A person's answer where a gate held.
+/// A person's decision at a gate that holds.
 pub struct ApprovalRequest<'a> {
     pub stage: &'a str,
     pub answer: Ruling,
@@ -187,7 +187,7 @@ pub struct ApprovalRequest<'a> {
     pub by: String,
 }
 
-/// Who decides: as named, else who types.
+/// The name of the person who decides: `--by`, else from the environment.
 pub fn who(named: Option<String>) -> Result<String> {
     let names = ["GIT_AUTHOR_NAME", "USER", "USERNAME"].map(|name| std::env::var(name).ok());
     let typing = || names.into_iter().flatten().find(|name| !name.trim().is_empty());
@@ -213,7 +213,7 @@ pub fn approve(decision: &ApprovalRequest, found: &StoredRun) -> Result<u8> {
     let candidate = evidence.chosen.and_then(|at| evidence.candidates.get(at));
     let file = pipeline_file(found)?;
     let path = approvals::path(&file);
-    // What cannot be read would be lost to the next run as well.
+    // A file that cannot be read would stop the next run as well.
     approvals::read(&path)?;
     let today = look(&understand(&file, &found.run.overrides, None)?, &file, found)?;
     let asked = today.stage(name).and_then(|stage| stage.verdict.as_ref());
@@ -245,7 +245,7 @@ pub fn approve(decision: &ApprovalRequest, found: &StoredRun) -> Result<u8> {
     Ok(0)
 }
 
-/// Decisions on stages that are held all the same: they were about something else.
+/// Notes on decisions that no longer apply: their stages are held again, with another question.
 pub fn lapsed(run: &RunState, approvals: &[Approval]) -> Vec<String> {
     let held = run.stages.iter().filter(|stage| matches!(stage.outcome, Some(Outcome::Held { .. })));
     let last: BTreeMap<&str, &Approval> =

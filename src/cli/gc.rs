@@ -1,5 +1,4 @@
-//! `gc`: what no run that counts uses goes. Knows how it is asked and told; what counts is said by `retention`, what
-//! goes by the store.
+//! `gc`: removes what no kept run uses. `retention` decides which runs are kept, the store what is removed.
 
 use super::options::StoreArgument;
 use super::refusal::refused;
@@ -15,7 +14,7 @@ use cache::{Policy, Store, Tally};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long living runs are waited for: they use the store only for moments at a time.
+/// The time to wait for running runs: each holds the store only for moments.
 const PATIENCE: Duration = Duration::from_secs(30);
 const DAY: u64 = 24 * 60 * 60;
 
@@ -33,7 +32,7 @@ pub fn gc(asked: &GcRequest, file: Option<&Path>, store: &StoreArgument) -> Resu
     let max_size = asked.max_size.map(|text| limits::size(text).ok_or_else(|| unreadable(text))).transpose()?;
     let keep_newer_than = asked.keep_days.map(|days| Duration::from_secs(u64::from(days) * DAY));
     let store = Store::open(&root)?;
-    // First the lock, then the journals: what a living run uses stands in its journal whenever it lets go of the store.
+    // First the lock, then the journals: when a run releases the store, its journal names all it uses.
     let alone = store.hold_alone(PATIENCE)?;
     let since = keep_newer_than.map(|age| jiff::Timestamp::now() - age);
     let (roots, counted) = retention::roots(&root, &Retention { runs: asked.keep_runs, since })?;
@@ -57,7 +56,7 @@ pub fn gc(asked: &GcRequest, file: Option<&Path>, store: &StoreArgument) -> Resu
     Ok(0)
 }
 
-/// `kept: what 8 runs use (1 running, 2 pinned, 5 last)`
+/// `kept: what 8 runs use (1 running, 2 pinned, 5 last)`.
 fn kept(counted: &[Reason]) -> String {
     let count = |reason: Reason| counted.iter().filter(|counted| **counted == reason).count();
     let words =

@@ -1,4 +1,4 @@
-//! `graph`: the stages of a file and what stands on what. Nothing is run, and nothing need have been.
+//! `graph`: the dependency graph of a file. Nothing is run.
 
 use super::check::understand;
 use super::options::Changes;

@@ -1,5 +1,4 @@
-//! `init`: a pipeline for the user's own data, which runs as it is. Writes what is not there yet and touches nothing
-//! that is; knows nothing of what the pipeline says.
+//! `init`: a pipeline for the user's own data, which runs unchanged. Never writes over a file that exists.
 
 use super::refusal::refused;
 use super::{schema, terminal};
@@ -11,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 const FILE: &str = "rlhf.yaml";
 const PIPELINE: &str = include_str!("../../pipelines/init/rlhf.yaml");
-/// Beside the pipeline, so that an editor needs neither a network nor a setting.
+/// Written next to the pipeline, so that an editor needs neither a network nor a setting.
 const SCHEMA: &str = "pipeline.schema.json";
-/// Only the toy model learns from it.
+/// Needed only to train the toy model.
 const CORPUS: &str = "data/corpus.jsonl";
 const ROWS: [(&str, &str); 5] = [
     (CORPUS, include_str!("../../pipelines/init/data/corpus.jsonl")),
@@ -46,7 +45,7 @@ pub fn init(directory: &Path, model: Option<&Path>) -> Result<u8> {
         let path = directory.join(name);
         let parent = path.parent().expect("a file of the pipeline lies in a directory");
         fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
-        // Never over a file that came in the meantime.
+        // A file that appeared in the meantime is not written over.
         let file = OpenOptions::new().write(true).create_new(true).open(&path);
         file.and_then(|mut file| file.write_all(text.as_bytes()))
             .with_context(|| format!("write {}", path.display()))?;
@@ -56,7 +55,7 @@ pub fn init(directory: &Path, model: Option<&Path>) -> Result<u8> {
     Ok(0)
 }
 
-/// What is there that would have to be written, or is no directory where one is needed.
+/// Files that exist already, and files where a directory is needed.
 fn in_the_way<'a>(directory: &Path, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let is_there = |path: &Path| path.symlink_metadata().is_ok();
     let mut found: Vec<PathBuf> = [directory.to_owned(), directory.join("data")]
@@ -69,12 +68,12 @@ fn in_the_way<'a>(directory: &Path, names: impl Iterator<Item = &'a str>) -> Vec
     found.iter().map(|path| shown(path)).collect()
 }
 
-/// Without a `./` before it.
+/// The path without a leading `./`.
 fn shown(path: &Path) -> String {
     path.strip_prefix(".").unwrap_or(path).display().to_string()
 }
 
-/// The path as the pipeline file has to say it, which lies in `directory`.
+/// The path of the model as the pipeline file in `directory` must write it.
 fn from_file(model: &Path, directory: &Path) -> Result<String> {
     let path = match model.strip_prefix(directory) {
         Ok(below) => Path::new(".").join(below),
@@ -84,11 +83,11 @@ fn from_file(model: &Path, directory: &Path) -> Result<String> {
     let path = path.to_str().ok_or_else(|| refused(format!("{}: a path in a pipeline is UTF-8", model.display())))?;
     let is_plain = |letter: char| letter.is_alphanumeric() || "_-./".contains(letter);
     let quoted = || serde_json::to_string(path).expect("a text is JSON");
-    // `${` would be read as a variable.
+    // `${` would start an expression.
     Ok(if path.chars().all(is_plain) { path.to_owned() } else { quoted().replace("${", "$${") })
 }
 
-/// The pipeline with the stage `base` and what is said of it taken out.
+/// The pipeline without the stage `base` and its comments, starting from this model instead.
 fn with_model(model: &str) -> String {
     let (head, rest) = PIPELINE.split_once("stages:\n").expect("the pipeline has stages");
     let (_, rest) = rest.split_once("\n\n").expect("an empty line ends the first stage");
@@ -96,7 +95,7 @@ fn with_model(model: &str) -> String {
     format!("{head}stages:\n{}", rest.replacen("{model: base,", &format!("{{model: {model},"), 1))
 }
 
-/// Results are no part of a repository. Goes on behind what is there.
+/// Adds the store to `.gitignore`: results do not belong in a repository.
 fn ignore_results(path: &Path) -> Result<()> {
     let known = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -117,7 +116,7 @@ fn told<'a>(directory: &Path, names: impl Iterator<Item = &'a str>) -> String {
     names.for_each(|name| line(&shown(&directory.join(name))));
     text += "next\n";
     let file = shown(&directory.join(FILE));
-    // As a shell takes it.
+    // Quoted for a shell.
     let file = if file.contains(char::is_whitespace) { format!("'{file}'") } else { file };
     for verb in ["check", "plan", "run"] {
         writeln!(text, "  pipeline {verb} {file}").expect("a string takes all that is written");

@@ -1,4 +1,4 @@
-//! The table of kinds, and one kind in full. Knows nothing of pipelines.
+//! `kinds`: the table of kinds, one kind in full, and the rule language of gates.
 
 use super::refusal::refused;
 use super::terminal;
@@ -59,7 +59,7 @@ fn gives(gives: Gives) -> &'static str {
     }
 }
 
-/// The rule language: one table of its functions, from which the parser works as well.
+/// The rule language: its grammar, and the table of functions that the parser uses too.
 fn gates() -> Vec<Sheet> {
     let mut grid = Grid::new([Header::name("function"), Header::text("what it is")]);
     for function in gate::FUNCTIONS {
@@ -102,7 +102,7 @@ fn ports(kind: &Kind) -> Sheet {
 
 fn parameters(kind: &Kind) -> Grid {
     let defaults = format::parameters(&(kind.defaults)());
-    // What an empty block is refused for has no default.
+    // A parameter without a default is one that an empty block is refused for.
     let required: BTreeSet<String> = match (kind.parse)(&Map::new()) {
         Ok(_) => BTreeSet::new(),
         Err(mistakes) => mistakes.into_iter().map(|mistake| mistake.path).collect(),
@@ -137,7 +137,7 @@ fn metrics(kind: &Kind) -> Sheet {
             Direction::Lower => "lower",
             Direction::Neutral => "–",
         };
-        // The field of the items, which rules can ask for: `median(score)`.
+        // The field of the items behind the metric, which rules can use: `median(score)`.
         let field = kind.means.iter().find(|(name, _)| *name == metric.name).map_or("", |(_, field)| field);
         grid.add([plain(metric.name), plain(better), plain(field), plain(metric.doc)]);
     }

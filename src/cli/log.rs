@@ -1,5 +1,4 @@
-//! `log`: what a stage printed, whenever and in whatever run it was executed. Knows where logs are kept; not what is in
-//! them.
+//! `log`: the output of a stage, from whichever run executed it.
 
 use super::find::{self, StoredRun};
 use super::follow::{TICK, follow};
@@ -59,7 +58,7 @@ pub fn log(asked: &LogRequest, file: Option<&Path>, which: &RunArgument) -> Resu
     }
 }
 
-/// The stage's own action; of an eval, which has none, all its parts.
+/// The stage's own action, or all parts of an eval, which has no action of its own.
 fn chosen<'a>(stage: &'a StageRun, part: Option<&str>, may_come: bool) -> Result<Vec<&'a ActionRun>> {
     let parts: Vec<&str> = stage.actions.iter().filter_map(|action| action.part.as_deref()).collect();
     let has_own = stage.actions.iter().any(|action| action.part.is_none());
@@ -77,7 +76,7 @@ fn chosen<'a>(stage: &'a StageRun, part: Option<&str>, may_come: bool) -> Result
     }
 }
 
-/// Nothing of the stage was executed or found in this run.
+/// The refusal for a stage that was neither executed nor found in this run.
 fn nothing(found: &StoredRun, stage: &StageRun) -> anyhow::Error {
     let why = match &stage.outcome {
         Some(Outcome::Skipped { because }) => format!("it was skipped: {because}"),
@@ -89,9 +88,9 @@ fn nothing(found: &StoredRun, stage: &StageRun) -> anyhow::Error {
 
 struct Log {
     location: LogLocation,
-    /// RunArgument one it is, for a reader.
+    /// The description of the attempt for a reader.
     said: String,
-    /// What has no end yet may still grow.
+    /// Whether the log may still grow.
     is_running: bool,
 }
 
@@ -101,7 +100,7 @@ enum LogLocation {
     In(Content),
 }
 
-/// What the record of an action keeps of its making.
+/// The attempt that made a result, as its record holds it.
 #[derive(Default)]
 struct Provenance {
     log: Option<Content>,
@@ -124,16 +123,16 @@ fn find_log(found: &StoredRun, stage: &StageRun, action: &ActionRun, attempt: Op
     let is_running = matches!(action.state, ActionState::Running { .. }) && found.is_alive;
     let mut there = attempts(&found.root.join("work").join(&action.key))?;
     let kept = kept(found, action);
-    // Of a hit the log of the attempt that made the result, and of another only where that is not known.
+    // After a hit this is the attempt that made the result; the last attempt only if that is unknown.
     let wanted = attempt.or(in_run.as_ref().map(|(number, _)| *number)).or(kept.attempt).or(there.last().copied());
     let of_this_run = in_run.as_ref().filter(|(number, _)| wanted == Some(*number));
-    // A store may have been moved since the run.
+    // The store may have been moved since the run.
     let paths = of_this_run.map(|(_, path)| path.clone()).into_iter().chain(wanted.map(path));
     let location = paths.into_iter().find(|path| path.is_file()).map(LogLocation::At).or_else(|| {
         let log = kept.log.clone().filter(|_| attempt.is_none() || kept.attempt == attempt)?;
         Some(LogLocation::In(log))
     });
-    // A worker is started a moment after it is said to be.
+    // A worker starts a moment after its event.
     let location =
         location.or_else(|| of_this_run.filter(|_| is_running).map(|(_, path)| LogLocation::At(path.clone())));
     let Some(location) = location else {
@@ -159,7 +158,7 @@ fn find_log(found: &StoredRun, stage: &StageRun, action: &ActionRun, attempt: Op
     let origin = match (made_in, &kept.at) {
         (Some(run), _) if is_running && is_of_this_run => format!("{number}, running in {run}"),
         (Some(run), _) => format!("{number} of {run}"),
-        // Its journal is gone.
+        // The journal of that run is gone.
         (None, Some(at)) if wanted == kept.attempt => format!("{number}, made {}", moment(at)),
         (None, _) => format!("{number} of an earlier run"),
     };
@@ -168,12 +167,12 @@ fn find_log(found: &StoredRun, stage: &StageRun, action: &ActionRun, attempt: Op
     Ok(Log { location, said, is_running: is_running && of_this_run.is_some() })
 }
 
-/// `work/<key>/<attempt>/log.txt`.
+/// The number of an attempt, from the path `work/<key>/<attempt>/log.txt`.
 fn number(log: &Path) -> Option<u32> {
     log.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
-/// Those with a log, in order.
+/// The numbers of the attempts that have a log, in order.
 fn attempts(of_key: &Path) -> Result<Vec<u32>> {
     let Ok(entries) = fs::read_dir(of_key) else { return Ok(Vec::new()) };
     let mut numbers = Vec::new();
@@ -185,7 +184,7 @@ fn attempts(of_key: &Path) -> Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// A record that cannot be read only costs what it would have said.
+/// The provenance in the record of an action; empty, with a warning, if the record cannot be read.
 fn kept(found: &StoredRun, action: &ActionRun) -> Provenance {
     let read = || -> Result<Option<Provenance>> {
         let Some(record) = Store::open(&found.root)?.lookup(&action.key.parse::<Digest>()?)? else { return Ok(None) };
@@ -200,7 +199,7 @@ fn kept(found: &StoredRun, action: &ActionRun) -> Provenance {
     read().inspect_err(|error| tracing::warn!("{error:#}")).ok().flatten().unwrap_or_default()
 }
 
-/// Prints a log as it is; false when nobody reads any more.
+/// Prints a log unchanged; false if stdout was closed.
 fn show(log: &Log, found: &StoredRun, action: &ActionRun, asked: &LogRequest) -> Result<bool> {
     let path = match &log.location {
         LogLocation::At(path) => path,
@@ -219,10 +218,10 @@ fn show(log: &Log, found: &StoredRun, action: &ActionRun, asked: &LogRequest) ->
         _ => false,
     };
     let is_begin = |event: &Event| matches!(event, Event::Started { log, .. } if Path::new(log) == path);
-    // An earlier attempt of this run has ended before this one began: its end does not count.
+    // The end of an earlier attempt in this run does not count.
     let (mut has_begun, mut goes_on, mut is_empty) = (false, follows, true);
     loop {
-        // The journal is read before the log: when it tells of the end, the last lines are there.
+        // The journal is read before the log: once it names the end, the log is complete.
         if goes_on {
             let (events, is_alive) = journal.events()?;
             for event in &events {

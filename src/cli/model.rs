@@ -1,4 +1,4 @@
-//! `model inspect`: what a model is and what it needs. Fetches models of hubs; knows nothing of pipelines.
+//! `model inspect`: what a model is and how much memory it needs. Fetches models of hubs.
 
 use super::refusal::refused;
 use super::terminal;
@@ -16,7 +16,7 @@ use stages::io::DeviceChoice;
 use stages::kinds;
 use std::path::{Path, PathBuf};
 
-/// Where a model lies: a directory, or one of a hub, which is fetched if it is not here.
+/// The directory of a model: a local one, or that of a hub model, which is fetched if it is missing.
 pub fn directory(typed: &str) -> Result<PathBuf> {
     if typed.starts_with("hf://") {
         let model = hub::Model::parse(typed).map_err(|error| refused(format!("{error:#}")))?;
@@ -30,8 +30,8 @@ pub fn directory(typed: &str) -> Result<PathBuf> {
     }
 }
 
-/// A model of a hub that is here, or that is fetched where it may be. Says which file comes; a model that cannot be read
-/// is refused before its weights come.
+/// A hub model on this machine, fetched if missing and if `fetches`. Prints the file being fetched; a model of an
+/// unsupported architecture is refused before its weights are fetched.
 pub fn at_hand(model: &hub::Model, fetches: bool) -> Result<Option<hub::Snapshot>> {
     let settings = hub::Settings::from(|name| std::env::var_os(name))?;
     let cached = hub::cached(model, &settings.cache_root)?;
@@ -106,7 +106,7 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
     Ok(0)
 }
 
-/// `1,234,567`.
+/// A number with commas: `1,234,567`.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let first = digits.len() % 3;

@@ -19,7 +19,7 @@ pub struct FileArguments {
     pub store: StoreArgument,
 }
 
-/// RunArgument stages may run.
+/// The stages that may run.
 #[derive(Args)]
 pub struct FilterArguments {
     /// Run only this stage; what it needs must be done already; may be repeated
@@ -53,7 +53,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// As if all had been typed as `--set`: that is what a run remembers.
+    /// All changes as `--set` arguments, which is how a run records them.
     pub fn all(&self) -> Vec<String> {
         let dtype = self.dtype.iter().map(|dtype| format!("dtype={}", dtype.name()));
         let skip = self.skip_bad_rows.iter().map(|rows| format!("skip_bad_rows={rows}"));
@@ -75,7 +75,7 @@ impl RunArgument {
         find::run(Path::new("."), self.wanted(file))
     }
 
-    /// For a verb about one stage.
+    /// The run for a verb about one stage.
     pub fn find_with(&self, stage: &str, file: Option<&Path>) -> Result<StoredRun> {
         find::run(Path::new("."), RunQuery { stage: Some(stage), ..self.wanted(file) })
     }
@@ -98,7 +98,7 @@ impl StoreArgument {
         self.store.clone().or_else(of_environment)
     }
 
-    /// As it was typed.
+    /// The option as typed, to be appended to a command.
     pub fn typed(&self) -> String {
         self.store.as_ref().map_or_else(String::new, |store| format!(" --store {}", store.display()))
     }

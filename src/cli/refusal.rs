@@ -1,8 +1,8 @@
-//! What cannot be done as it was asked: exit code 2.
+//! Refused commands.
 
 use std::fmt;
 
-/// What was asked for cannot be done as it was asked: exit code 2. Printed as it is.
+/// A command that cannot be carried out as typed: exit code 2. The text is printed unchanged.
 #[derive(Debug)]
 pub struct Refusal(pub String);
 

@@ -1,4 +1,4 @@
-//! `run` and `plan`: one walk over the pipeline, with and without the work. Knows nothing of how a stage is executed.
+//! `run` and `plan`: one walk over the pipeline, with and without executing stages.
 
 use super::check::understand_whole;
 use super::options::FileArguments;
@@ -17,10 +17,11 @@ use crate::{approvals, progress, run};
 use anyhow::{Context, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set by Ctrl-C, SIGTERM and SIGHUP. The run asks its workers to stop and waits for them; a second one does not.
+/// Set by Ctrl-C, SIGTERM and SIGHUP. The run then asks its workers to stop and waits for them; a second signal ends it
+/// at once.
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// `means`: with what to do the work; without any nothing is run.
+/// `means`: how to execute stages; `None` executes nothing.
 pub fn walk(asked: &FileArguments, selected: &selection::Filter, means: Option<&Means>, json: bool) -> Result<u8> {
     let plan = understand_whole(&asked.file, &asked.changes.all(), means.is_some())?;
     let selection = selection::select(&plan, selected).map_err(refused)?;
@@ -51,16 +52,16 @@ pub fn walk(asked: &FileArguments, selected: &selection::Filter, means: Option<&
             progress.show(event);
         }
         if json && !print_json(event) {
-            // Nobody reads any more: `| head`. What is done is kept.
+            // Stdout was closed, as by `| head`: the run stops, and finished stages stay cached.
             IS_INTERRUPTED.store(true, Ordering::SeqCst);
         }
         match event {
-            // The report shows no action; of thousands of stages they would take a tenth of the memory.
+            // The report does not show actions; those of thousands of stages would take a tenth of the memory.
             Event::Hit { stage, part, key, .. } => {
                 let (stage, part, key) = (stage.clone(), part.clone(), key.clone());
                 folding.add(&Event::Hit { stage, part, key, action: nothing.clone() });
             }
-            // Nor the course of one.
+            // Nor does it show progress.
             Event::Progressed { .. } => {}
             event => folding.add(event),
         }
@@ -88,14 +89,14 @@ pub fn walk(asked: &FileArguments, selected: &selection::Filter, means: Option<&
         gates::lapsed(&run, &approvals).iter().for_each(|note| terminal::remark(note));
         std::mem::forget(run);
     }
-    // The process ends here: to take a large plan apart first, and the run above, would be a tenth of its time.
+    // The process ends here, and dropping a large plan and run first would take a tenth of its time.
     std::mem::forget(plan);
     Ok(exit)
 }
 
 fn listen_for_interrupts() -> Result<()> {
     ctrlc::set_handler(|| {
-        // The workers end with this process, at once.
+        // The workers are killed with this process.
         if IS_INTERRUPTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
@@ -104,7 +105,7 @@ fn listen_for_interrupts() -> Result<()> {
     .context("listen for Ctrl-C")
 }
 
-/// What stages may take together.
+/// The resources that running stages may use together.
 pub fn capacity(typed: Option<&str>) -> Result<Resources> {
     let known = slots::of_this_machine();
     typed
@@ -112,7 +113,7 @@ pub fn capacity(typed: Option<&str>) -> Result<Resources> {
         .map_err(|error| refused(format!("--resources {error}")))
 }
 
-/// Whether somebody still reads.
+/// Prints an event; false if stdout was closed.
 fn print_json(event: &Event) -> bool {
     let line = serde_json::to_string(event).expect("an event is plain data");
     terminal::say(&format!("{line}\n")).is_ok_and(|is_read| is_read)

@@ -1,5 +1,4 @@
-//! Whether the secrets that commands are to be given are there, asked before anything is executed. Knows names, and of
-//! the values only whether they will do.
+//! A check, before anything is executed, that the secrets of commands are set. Handles their names, never their values.
 
 use super::refusal::refused;
 use crate::event::{Event, Outcome};
@@ -9,7 +8,7 @@ use crate::run;
 use anyhow::Result;
 use std::collections::BTreeSet;
 
-/// Refuses a run for which a secret is missing. A stage that would not be executed needs none.
+/// Refuses a run if a secret is missing for a stage that would be executed.
 pub fn check(plan: &Plan, selection: &Selection, options: &run::Options) -> Result<()> {
     let mut missing = Vec::new();
     for stage in &plan.stages {

@@ -1,4 +1,4 @@
-//! `status`: the tables of a run, whether it goes on or has ended. Knows nothing of what they hold.
+//! `status`: the report of a run, running or ended.
 
 use super::find::StoredRun;
 use super::options::RunArgument;

@@ -1,5 +1,5 @@
-//! The verbs of the store itself: `cache verify`, `du`, `export`, `import`, `pin`, `unpin`. Knows how they are asked
-//! and told; names stages where the store knows keys.
+//! The verbs of the store: `cache verify`, `du`, `export`, `import`, `pin`, `unpin`. They name stages where the store
+//! knows only keys.
 
 use super::find::{self, RunQuery, StoredRun};
 use super::gates::stage_of;
@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::Path;
 
-/// Faults that are listed; the rest is counted.
+/// The number of faults that are listed; the rest is counted.
 const LISTED: usize = 50;
 
 pub fn verify(repair: bool, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
@@ -73,7 +73,7 @@ pub fn usage(file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
     Ok(0)
 }
 
-/// A row for each sort of thing: how many there are, and how large they are together.
+/// One row for each kind of file: their number and total size.
 pub fn tallies<'a>(titles: [&str; 3], rows: impl IntoIterator<Item = &'a (&'a str, Tally)>) -> Grid {
     let [name, count, size] = titles;
     let mut grid = Grid::new([Header::text(name), Header::number(count), Header::number(size)]);
@@ -83,7 +83,7 @@ pub fn tallies<'a>(titles: [&str; 3], rows: impl IntoIterator<Item = &'a (&'a st
     grid
 }
 
-/// The result of one stage with all it consists of, as one file.
+/// Writes the result of one stage, with all its files, to one archive.
 pub fn export(stage: &str, out: &Path, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let found = which.find_with(stage, file)?;
@@ -91,7 +91,7 @@ pub fn export(stage: &str, out: &Path, file: Option<&Path>, which: &RunArgument)
     let store = Store::open(&found.root)?;
     let create = || format!("create {}", out.display());
     let directory = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Under its name only when it is whole.
+    // The archive gets its name only when it is complete.
     let mut draft = BufWriter::new(tempfile::NamedTempFile::new_in(directory).with_context(create)?);
     store.export(&actions, &mut draft).with_context(|| format!("export `{stage}`"))?;
     draft.flush().with_context(create)?;
@@ -106,7 +106,7 @@ pub fn export(stage: &str, out: &Path, file: Option<&Path>, which: &RunArgument)
     Ok(0)
 }
 
-/// The keys of a stage, each with the bytes it is the hash of.
+/// The keys of a stage, each with the bytes it is a hash of.
 fn actions_of(found: &StoredRun, stage: &str) -> Result<Vec<(Digest, Vec<u8>)>> {
     let actions = &stage_of(found, stage)?.actions;
     if actions.is_empty() {
@@ -118,11 +118,11 @@ fn actions_of(found: &StoredRun, stage: &str) -> Result<Vec<(Digest, Vec<u8>)>> 
 
 pub fn import(archive: &Path, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
-    // A store may begin with what is imported.
+    // The store is created if it does not exist.
     let root = store.chosen().unwrap_or_else(|| file.unwrap_or(Path::new("pipeline")).with_file_name(".pipeline"));
     let reader = File::open(archive).map_err(|error| refused(format!("read {}: {error}", archive.display())))?;
     let store = Store::open(&root)?;
-    // Until it is written down what came, nobody may think it is needed by nobody.
+    // Held until the imported keys are recorded, so that no `gc` removes them.
     let held = store.hold()?;
     let imported =
         store.import(&mut BufReader::new(reader)).with_context(|| format!("import {}", archive.display()))?;

@@ -1,4 +1,4 @@
-//! Stdout and stderr as they are here and now: width, colour, and readers who leave early.
+//! Stdout and stderr of this process: width, colour, and readers that close early.
 
 use crate::report::page::{self, Page};
 use crate::report::sheet::Sheet;
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
-/// The page on stdout. Where no terminal says otherwise it is as wide as the widest table likes to be.
+/// The page on stdout. Without a terminal it is 120 cells wide, enough for the widest table.
 fn page() -> Page {
     let width = page::terminal_width().unwrap_or(120).clamp(80, 120);
     Page { width, has_color: std::io::stdout().is_terminal() && takes_color() }
@@ -21,23 +21,23 @@ fn takes_color() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The time between two lines of progress about one action, where stderr is no terminal.
+/// The time between two lines of progress about one action if stderr is not a terminal.
 pub fn progress_interval() -> Duration {
     let typed = std::env::var("PIPELINE_PROGRESS_INTERVAL").ok().and_then(|seconds| seconds.parse().ok());
     typed.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(Duration::from_secs(2))
 }
 
-/// Prints sections of a report on stdout; `false` as of [`say`].
+/// Prints sections of a report to stdout; `false` as in [`say`].
 pub fn show(sheets: &[Sheet]) -> Result<bool> {
     say(&page::print(sheets, page()))
 }
 
-/// Prints on stdout; `false` when nobody reads any more, which is no error.
+/// Prints to stdout; `false` if it was closed, which is not an error.
 pub fn say(text: &str) -> Result<bool> {
     write(text.as_bytes())
 }
 
-/// The same for bytes that need not be text.
+/// Prints bytes to stdout, as [`say`] does text.
 pub fn write(bytes: &[u8]) -> Result<bool> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -47,7 +47,7 @@ pub fn write(bytes: &[u8]) -> Result<bool> {
     }
 }
 
-/// Prints on stderr, where there is nobody left to tell of a failure.
+/// Prints to stderr. A failure is ignored: there is no other place to report it.
 pub fn remark(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! `gate test`: files of tests are read, judged and told of here. Knows nothing of what is in them.
+//! `gate test`: reads files of gate tests, judges them, and prints the results.
 
 use super::refusal::{Refusal, refused};
 use super::terminal;
@@ -8,7 +8,7 @@ use anyhow::Result;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Nothing is judged when any of the files has a mistake: a count of passed tests would look like all of them.
+/// Nothing is judged if a file has a mistake: a count of passed tests would look complete.
 pub fn test(files: &[PathBuf]) -> Result<u8> {
     let has_color = terminal::stderr_has_color();
     let mut read = Vec::new();

@@ -1,4 +1,4 @@
-//! `watch`: a run that goes on elsewhere, shown as if it had been started here. Knows nothing of how it is run.
+//! `watch`: a run in another process, shown as if it had been started here.
 
 use super::find;
 use super::follow::{TICK, follow};
@@ -13,7 +13,7 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The exit code of the run; 1 when it dies without an end.
+/// Returns the exit code of the run; 1 if it dies before its end.
 pub fn watch(file: Option<&Path>, which: &RunArgument) -> Result<u8> {
     let mut progress = progress::open(terminal::stderr_has_color(), terminal::progress_interval());
     let living = match which.run {
@@ -21,7 +21,7 @@ pub fn watch(file: Option<&Path>, which: &RunArgument) -> Result<u8> {
         None => find::living(Path::new("."), &which.wanted(file))?,
     };
     let Some(found) = living else {
-        // Where there is none at all, that is what is said.
+        // If there is no run at all, the refusal says so.
         let last = which.find(file)?.run;
         return Err(refused(format!(
             "no run goes on: {} is over; `pipeline status --run {}{}` shows it",
@@ -33,7 +33,7 @@ pub fn watch(file: Option<&Path>, which: &RunArgument) -> Result<u8> {
     terminal::remark(&format!("{}\n", report::heading(&found.run)));
     let mut journal = follow(&found.journal);
     let mut events = Vec::new();
-    // Progress is not in the journal; each attempt has it in a file of its own.
+    // Progress is not in the journal: each attempt writes it to a file of its own.
     let mut running: BTreeMap<(String, Option<String>), Tail> = BTreeMap::new();
     loop {
         let (new, goes_on) = journal.events()?;

@@ -1,4 +1,4 @@
-//! Progress on a terminal: a bar for each running action with its rate and time left; what has ended becomes a line
+//! Progress on a terminal: a bar for each running action with its rate and time left; a finished action becomes a line
 //! above the bars.
 
 use super::phrases::{lasting_line, title};
@@ -24,7 +24,7 @@ impl Bars {
                 self.clear(stage, part);
                 let bar = self.screen.add(ProgressBar::no_length().with_style(waiting()));
                 bar.set_prefix(title(stage, part));
-                // A stage that loads a model is silent for a while: the clock shows that it lives.
+                // A stage that loads a model is silent for a while: the clock shows that it is alive.
                 bar.enable_steady_tick(Duration::from_millis(200));
                 self.running.insert((stage.clone(), part.clone()), bar);
             }
@@ -33,7 +33,7 @@ impl Bars {
                 if bar.length() != Some(*total) && *total > 0 {
                     bar.set_length(*total);
                     bar.set_style(working(unit));
-                    // A resumed stage does not begin at nothing: its rate counts from here.
+                    // A resumed stage does not start at zero: its rate counts from here.
                     bar.set_position(*done);
                     bar.reset_eta();
                 }
@@ -48,8 +48,8 @@ impl Bars {
             _ => {}
         }
         if let Some(line) = lasting_line(event) {
-            // Not `println` of the bars: it pads the line to what it takes for the width instead of ending it.
-            // A closed stderr is no reason to end a run.
+            // Not `println` of the bars, which pads the line to the width it assumes instead of ending it.
+            // Errors are ignored: a closed stderr must not end a run.
             let _ = self.screen.suspend(|| writeln!(std::io::stderr(), "{line}"));
         }
     }
@@ -66,7 +66,7 @@ fn waiting() -> ProgressStyle {
 }
 
 fn working(unit: &str) -> ProgressStyle {
-    // The unit comes from a worker: braces would be read as a template.
+    // The unit comes from a worker, and braces would be read as a template.
     let unit = unit.replace(['{', '}'], "");
     style(&format!("{{prefix:16!}} {{bar:24}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{eta}} left  {{wide_msg}}"))
 }

@@ -1,5 +1,4 @@
-//! Progress where no terminal is: a line at the start, about every ten seconds or tenth of the work, and at the end.
-//! The clock is an argument.
+//! Progress without a terminal: a line at the start, after about ten seconds or a tenth of the work, and at the end.
 
 use super::phrases::{lasting_line, title};
 use crate::event::Event;
@@ -7,14 +6,14 @@ use crate::report::format::duration;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The time after which work is worth a line, however little was done.
+/// The time after which an action gets a line, however little was done.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct Lines {
-    /// A tenth of the work is worth a line only if it took this long: short stages say start and end.
+    /// The time that a tenth of the work must take to be worth a line: a short stage only prints start and end.
     interval: Duration,
-    /// Stage and part to what was last said of it.
+    /// The last line about each `(stage, part)`.
     running: BTreeMap<(String, Option<String>), LastLine>,
 }
 
@@ -22,8 +21,8 @@ pub struct Lines {
 struct LastLine {
     at: Duration,
     done: u64,
-    /// When the work was first heard of, and where it stood: a resumed stage does not begin at nothing, and loading
-    /// a model is no step.
+    /// Time and position of the first progress: a resumed stage does not start at zero, and loading a model is not a
+    /// step.
     first: Option<(Duration, u64)>,
 }
 
@@ -32,7 +31,7 @@ impl Lines {
         Lines { interval, running: BTreeMap::new() }
     }
 
-    /// `now` is the time since the run began.
+    /// The line for an event, if it is worth one. `now` is the time since the run began.
     pub fn line(&mut self, event: &Event, now: Duration) -> Option<String> {
         match event {
             Event::Started { stage, part, attempt, why, .. } => {
@@ -72,7 +71,7 @@ fn far(done: u64, total: u64, unit: &str) -> String {
     }
 }
 
-/// Rate and time left; nothing before there is a rate.
+/// Rate and time left; empty until there is a rate.
 fn pace(done: u64, left: u64, elapsed: Duration, unit: &str) -> String {
     let seconds = elapsed.as_secs_f64();
     if done == 0 || seconds <= 0.0 {

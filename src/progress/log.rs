@@ -4,7 +4,7 @@ use indicatif::MultiProgress;
 use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 
-/// Does nothing where a subscriber is set already.
+/// Installs the subscriber, unless there is one already.
 pub fn open(screen: MultiProgress, has_color: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let _ = tracing_subscriber::fmt()
@@ -19,7 +19,7 @@ struct AboveBars {
 }
 
 impl Write for AboveBars {
-    /// The bars step aside for each write; `fmt` writes a whole line at once.
+    /// The bars are suspended for each write; `fmt` writes whole lines.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.screen.suspend(|| io::stderr().write(bytes))
     }

@@ -1,9 +1,9 @@
-//! The words for events, shared by bars and lines.
+//! The words for events, used by bars and lines.
 
 use crate::event::{Decision, Event, Outcome, Verdict};
 use crate::report::format::duration;
 
-/// The one line that stays of an event, where one stays; the beginning and the course of an action are not said here.
+/// The line that an event leaves on the screen, if any. Start and progress of an action are left to the caller.
 pub fn lasting_line(event: &Event) -> Option<String> {
     match event {
         Event::Finished { stage, part, seconds, device, .. } => {
@@ -11,16 +11,15 @@ pub fn lasting_line(event: &Event) -> Option<String> {
             Some(format!("{}: finished in {}{device}", title(stage, part), duration(*seconds)))
         }
         Event::Failed { stage, part, cause, log, .. } => {
-            // What never began has no log.
+            // An action that never started has no log.
             let log = if log.is_empty() { String::new() } else { format!(" (log: {log})") };
             Some(format!("{}: failed{log}: {cause}", title(stage, part)))
         }
         Event::Noted { stage, part, message } => Some(format!("{}: {message}", title(stage, part))),
-        // Of what was judged before the report has the table.
+        // Earlier verdicts are in the table of the report.
         Event::Judged { stage, verdict } => Some(format!("{stage}: {}", judged(verdict))),
-        // Of other ends nothing stays: what is cached is counted at the end, since of a thousand stages nobody wants a line
-        // each; what was run has had its line when it finished, and what failed when it failed. An interrupt ends every
-        // stage that had not ended: the report counts them.
+        // Other outcomes leave no line: cached stages are counted at the end, because there may be a thousand; executed
+        // and failed ones have had theirs; those that an interrupt ended are counted by the report.
         Event::Ended { stage, outcome: Outcome::Skipped { because } } => Some(format!("{stage}: skipped: {because}")),
         _ => None,
     }

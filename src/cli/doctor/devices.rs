@@ -1,4 +1,5 @@
-//! What wgpu sees, and what `--device auto` takes. A driver that crashes or hangs ends a child, not `doctor`.
+//! The adapters wgpu sees, and the one `--device auto` takes. A child process asks, so that a driver that crashes or
+//! hangs does not end `doctor`.
 
 use super::finding::{Finding, note, ok, problem};
 use crate::cli::terminal;
@@ -11,10 +12,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// So long a driver may think. Some compile shaders when they are opened.
+/// The time limit for a driver; some compile shaders when they are opened.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A line of the child.
+/// A line that the child prints.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum DeviceLine {
@@ -23,7 +24,7 @@ enum DeviceLine {
     Auto(String),
 }
 
-/// The child. It tells what it has before it asks for more, which may be the end of it.
+/// The child process. It prints the adapters before it opens a device, which may crash it.
 pub fn tell() -> Result<u8> {
     for adapter in device::adapters() {
         say(&DeviceLine::Adapter(adapter))?;
@@ -44,7 +45,7 @@ pub fn look() -> Vec<Finding> {
     }
 }
 
-/// What the child said, and how it ended if that was not well.
+/// The output of the child, and how it ended if it failed.
 fn ask() -> Result<(String, Option<String>)> {
     let program = std::env::current_exe().context("find this program")?;
     let mut child = Command::new(program)
@@ -57,7 +58,7 @@ fn ask() -> Result<(String, Option<String>)> {
     let mut stdout = child.stdout.take().expect("stdout is piped");
     let reader = thread::spawn(move || {
         let mut told = Vec::new();
-        // What came before an error is what is known.
+        // After an error the output so far is used.
         let _ = stdout.read_to_end(&mut told);
         String::from_utf8_lossy(&told).into_owned()
     });
@@ -87,7 +88,7 @@ fn findings(told: &str, end: Option<String>) -> Vec<Finding> {
             DeviceLine::Auto(class) => auto = Some(class.as_str()),
         }
     }
-    // A card is offered once per interface; the first of its name is the one that is opened.
+    // A card appears once for each graphics interface; the first of its name is the one that is opened.
     let taken = adapters
         .iter()
         .position(|adapter| !adapter.is_software && auto.is_some_and(|auto| auto.ends_with(&adapter.name)));

@@ -1,15 +1,15 @@
-//! What `doctor` finds, and how it is written.
+//! A finding of `doctor`.
 
 use serde::Serialize;
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     Ok,
-    /// Good to know; a run works all the same.
+    /// Worth knowing; runs work all the same.
     Note,
-    /// No run works, or none without an option that `help` names.
+    /// No run works, or only with an option that `help` names.
     Problem,
 }
 
@@ -18,7 +18,7 @@ pub struct Finding {
     pub what: &'static str,
     pub level: Health,
     pub text: String,
-    /// What to do.
+    /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }
@@ -35,7 +35,7 @@ pub fn problem(what: &'static str, text: impl Into<String>, help: impl Into<Stri
     Finding { what, level: Health::Problem, text: text.into(), help: Some(help.into()) }
 }
 
-/// `3.2 GB`, as disks and memory are sold and told.
+/// A size in powers of 1000, as disks and memory are sold: `3.2 GB`.
 pub fn size(bytes: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let (mut value, mut unit) = (bytes as f64, 0);

@@ -1,4 +1,4 @@
-//! The program, the system, the processor and its memory; what `exec` stages need. Knows nothing of the disk.
+//! The program, the system, the processor, memory, and what `exec` stages need.
 
 use super::finding::{Finding, note, ok, problem, size};
 use std::fs;
@@ -29,7 +29,7 @@ fn system() -> Finding {
     ok("system", format!("{name}{kernel}"))
 }
 
-/// What a command prints, if it ends well.
+/// The output of a command, if it succeeds.
 fn said(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
@@ -52,7 +52,7 @@ fn processor() -> Finding {
     }
 }
 
-/// Those the CPU backend chooses its code by.
+/// The instruction sets among which the CPU backend chooses its code.
 #[cfg(target_arch = "x86_64")]
 fn features() -> String {
     let known = [
@@ -82,7 +82,7 @@ fn cores() -> Finding {
     }
 }
 
-/// Linux tells; where nothing does, nothing is said.
+/// The memory, on Linux; other systems give no finding.
 fn memory() -> Option<Finding> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let field = |name: &str| {
@@ -90,7 +90,7 @@ fn memory() -> Option<Finding> {
         line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)
     };
     let (total, free) = (field("MemTotal")?, field("MemAvailable")?);
-    // A container may have less; "max" is no number.
+    // A container may have less; "max" means no limit and does not parse.
     let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
     let limit = limits.iter().find_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
     let limit = limit.filter(|limit| *limit < total);
@@ -102,7 +102,7 @@ fn memory() -> Option<Finding> {
     })
 }
 
-/// Runs are named by their time, and found by it.
+/// The clock, because runs are named and found by their time.
 fn clock() -> Finding {
     let built = std::env::current_exe().and_then(fs::metadata).and_then(|program| program.modified());
     let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
@@ -128,7 +128,7 @@ fn shell() -> Finding {
     }
 }
 
-/// A child asks to be traced, and is: it stops where it would begin. `audit: true` works that way.
+/// Whether a child can ask to be traced (it then stops at its start), which `audit: true` needs.
 #[cfg(target_os = "linux")]
 fn tracing() -> Finding {
     use std::os::unix::process::CommandExt;
@@ -143,7 +143,7 @@ fn tracing() -> Finding {
     }
     match command.spawn() {
         Ok(mut child) => {
-            // It stands still, before its first instruction.
+            // The child is stopped before its first instruction.
             let _ = child.kill();
             let _ = child.wait();
             ok("tracing", "a process may be traced (ptrace): `audit: true` works")

@@ -1,5 +1,4 @@
-//! The disk under the store: tried with small files, which are gone afterwards, beside the store where there is none
-//! yet. Knows nothing of what the store holds.
+//! The disk under the store, tried with small temporary files: in the store, or next to it if it does not exist yet.
 
 use super::finding::{Finding, note, ok, problem, size};
 use anyhow::{Context, Result};
@@ -8,9 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Less is not enough for one small model.
+/// Free bytes below which not even one small model fits.
 const SPACE: u64 = 100_000_000;
-/// Less is soon used up.
+/// Free bytes below which the disk will be full soon.
 const ROOM: u64 = 5_000_000_000;
 
 pub fn look(store: &Path) -> Vec<Finding> {
@@ -38,9 +37,9 @@ pub fn look(store: &Path) -> Vec<Finding> {
     findings
 }
 
-/// A directory to try things in: in the store, else in what there is of the way to it.
+/// A temporary directory for the trials: in the store, else in its nearest ancestor that exists.
 fn desk(store: &Path) -> Result<tempfile::TempDir> {
-    // A link that leads nowhere is there as well.
+    // A dangling link counts as existing.
     let found = store.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
     let is_store = found == store;
     let name = if is_store { "write into the store".to_owned() } else { format!("make the store {}", store.display()) };
@@ -54,16 +53,17 @@ fn desk(store: &Path) -> Result<tempfile::TempDir> {
         .with_context(|| name)
 }
 
-/// Where a path is mounted.
+/// The mount that a path lies on.
 #[derive(Debug, PartialEq)]
 struct Mount {
     kind: String,
     source: String,
-    /// `254:0`
+    /// Major and minor number: `254:0`.
     device: String,
 }
 
-/// Linux tells. The longest mount point wins; of two at one place the later, which hides the other.
+/// The mount of a path in a table of Linux: the one with the longest mount point; of two at one place the later, which
+/// hides the other.
 fn mount(path: &Path, table: &str) -> Option<Mount> {
     let mut best: Option<(usize, Mount)> = None;
     for line in table.lines() {
@@ -100,7 +100,7 @@ fn file_system(desk: &Path) -> Option<Finding> {
     })
 }
 
-/// A partition has no queue of its own; that of its disk lies above it.
+/// Whether the disk rotates. A partition has no queue of its own; its disk, one directory up, has.
 fn is_rotational(mount: &Mount) -> Option<bool> {
     let by_number = PathBuf::from("/sys/dev/block").join(&mount.device);
     let by_name = PathBuf::from("/sys/class/block").join(Path::new(&mount.source).file_name()?);
@@ -116,7 +116,7 @@ fn space(desk: &Path) -> Option<Finding> {
     let (free, total) = (told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize);
     let text = format!("{} free of {}", size(free), size(total));
     let help = "free some, or take another disk: --store DIR";
-    // Of some file systems the number of files is not bounded, and told as 0 of 0.
+    // File systems without a limit on the number of files report 0 of 0.
     let has_no_files_left = told.f_files > 0 && told.f_favail == 0;
     Some(match free {
         _ if has_no_files_left => problem("space", format!("{text}, but no more files (inodes)"), help),
@@ -131,7 +131,7 @@ fn space(_: &Path) -> Option<Finding> {
     None
 }
 
-/// What each blob, tree and record costs.
+/// The cost of writing a blob, tree or record.
 fn writing(desk: &Path) -> Result<Finding> {
     let mut took = Vec::new();
     for n in 0..20 {
@@ -155,7 +155,7 @@ fn writing(desk: &Path) -> Result<Finding> {
     })
 }
 
-/// Large files are placed by the first of these that works: shared blocks, a second name, a copy.
+/// Whether copies share blocks. Large files are placed by reflink, else by hard link, else by copy.
 fn copies(desk: &Path) -> Result<Finding> {
     fs::write(desk.join("original"), [1; 8192]).context("write into the store")?;
     Ok(match reflink_copy::reflink(desk.join("original"), desk.join("reflink")) {
@@ -181,7 +181,7 @@ fn links(desk: &Path) -> Result<Finding> {
     })
 }
 
-/// By these two runs share one store.
+/// Whether file locks work, by which two runs share a store.
 fn locks(desk: &Path) -> Result<Finding> {
     let open = || {
         File::options().create(true).truncate(false).write(true).open(desk.join("lock")).context("open a file to lock")
@@ -198,7 +198,7 @@ fn locks(desk: &Path) -> Result<Finding> {
     })
 }
 
-/// A file is known again by its times; those of a server may be other than ours.
+/// Whether the clock of the disk agrees with that of this machine: unchanged files are recognised by their times.
 fn times(desk: &Path) -> Result<Finding> {
     let path = desk.join("time");
     fs::write(&path, "x").context("write into the store")?;
