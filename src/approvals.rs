@@ -1,6 +1,6 @@
-//! `….approvals.jsonl` beside the pipeline file: what people decided where a gate held, one JSON object a line, made to
-//! lie under version control. A decision is bound to the question it answers; when the candidate, what was measured or
-//! the rule changes, the question is another one and the decision has lapsed by itself. Knows nothing of gates.
+//! `….approvals.jsonl` next to the pipeline file: people's decisions at gates that hold, one JSON object per line,
+//! meant for version control. A decision is bound to its question: when the candidate, the measurements or the rule change,
+//! the question is another one and the decision no longer applies.
 
 use crate::event::Decided;
 use anyhow::{Context, Result};
@@ -14,16 +14,16 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
-    /// For the reader; the question alone decides what it is about.
+    /// For the reader; only the question identifies the decision.
     pub stage: String,
     pub decision: Ruling,
     pub reason: String,
     pub by: String,
     /// RFC 3339.
     pub at: String,
-    /// What would have gone on: `step 150` or a name, and its content.
+    /// The candidate, `step 150` or a name, with its content.
     pub candidate: String,
-    /// The rules and what they said, for the reader.
+    /// The explanations of the rules, for the reader.
     pub rules: Vec<String>,
     /// Digest of candidate, measurements and rules.
     pub question: String,
@@ -36,12 +36,12 @@ pub enum Ruling {
     Reject,
 }
 
-/// `pipelines/rlhf.yaml` → `pipelines/rlhf.approvals.jsonl`.
+/// The file of a pipeline's approvals: `pipelines/rlhf.yaml` → `pipelines/rlhf.approvals.jsonl`.
 pub fn path(pipeline: &Path) -> PathBuf {
     pipeline.with_extension("approvals.jsonl")
 }
 
-/// In the order they were made; none where there is no file.
+/// The approvals in the order of the file; none if there is no file.
 pub fn read(path: &Path) -> Result<Vec<Approval>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -57,7 +57,7 @@ pub fn read(path: &Path) -> Result<Vec<Approval>> {
     lines.map(approval).collect()
 }
 
-/// By question; of several to one question the last counts.
+/// The decision for each question; the last one counts.
 pub fn decisions(approvals: &[Approval]) -> BTreeMap<String, Decided> {
     let decided = |approval: &Approval| Decided {
         is_approved: approval.decision == Ruling::Approve,
@@ -68,7 +68,7 @@ pub fn decisions(approvals: &[Approval]) -> BTreeMap<String, Decided> {
     approvals.iter().map(|approval| (approval.question.clone(), decided(approval))).collect()
 }
 
-/// Adds a line. A last line without its end, as an editor may leave it, is ended first.
+/// Appends a line. If the file does not end with a line break, as after some editors, one is added first.
 pub fn append(path: &Path, approval: &Approval) -> Result<()> {
     let is_open = fs::read(path).is_ok_and(|bytes| bytes.last().is_some_and(|byte| *byte != b'\n'));
     let mut line = if is_open { b"\n".to_vec() } else { Vec::new() };

@@ -1,14 +1,13 @@
-//! A mistake in the user's file: where it is, what it is, and what to do about it.
-//! Knows text and positions; knows nothing of YAML, stages or rules.
+//! A mistake in the user's file: its place, what is wrong, and what to do about it. Knows text and positions only.
 
 use annotate_snippets::{AnnotationKind, Group, Level as Title, Renderer, Snippet, renderer::DecorStyle};
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-/// What the user typed: the pipeline file, and the `--set` arguments behind it.
+/// All that the user typed: the pipeline file, then the `--set` arguments.
 ///
-/// A mistake in a `--set` argument needs a place as much as one in the file, so a [`Span`] beyond the file's
-/// text points into the arguments, as if each were one more line after it.
+/// A mistake in a `--set` argument needs a place too, so a [`Span`] beyond the text of the file points into the
+/// arguments, as if each were one more line of the file.
 #[derive(Clone, Debug)]
 pub struct SourceText {
     /// As the user typed it.
@@ -16,11 +15,11 @@ pub struct SourceText {
     pub text: String,
     /// `--set` arguments: `ppo_1.with.lr=1e-5`.
     pub overrides: Vec<String>,
-    /// The rule of `gate what-if`, the last line of all.
+    /// The rule of `gate what-if`, as the last line.
     pub rule: Option<String>,
 }
 
-/// Byte offsets into [`SourceText::text`], and on into the overrides.
+/// Byte offsets into [`SourceText::text`] and, beyond its end, into the overrides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     pub start: usize,
@@ -35,7 +34,7 @@ pub enum Severity {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
-    /// `None`: the mistake is of the file as a whole.
+    /// `None`: the mistake concerns the whole file.
     pub span: Option<Span>,
     pub level: Severity,
     pub message: String,
@@ -43,7 +42,7 @@ pub struct Diagnostic {
 }
 
 impl SourceText {
-    /// Where the text of override `index` begins, counted as spans are.
+    /// The offset, as in spans, at which the text of override `index` begins.
     pub fn override_start(&self, index: usize) -> usize {
         self.text.len() + 1 + self.overrides[..index].iter().map(|text| text.len() + 1).sum::<usize>()
     }
@@ -69,11 +68,11 @@ impl Diagnostic {
     }
 }
 
-/// What is wrong with the first of them mostly explains the others.
+/// The number of mistakes that are shown; the first usually explain the others.
 pub const MAX_SHOWN: usize = 100;
 
-/// `error: … --> rlhf.yaml:12:9`, the line, a caret and the help; in the order of the file, each mistake once.
-/// (An anchor used by several stages would else repeat what is wrong with it.)
+/// Each mistake as `error: … --> rlhf.yaml:12:9`, with the line, a caret and the help, in the order of the file. Equal
+/// mistakes are shown once: several stages may use one anchor.
 pub fn render(source: &SourceText, diagnostics: &[Diagnostic], color: bool) -> String {
     let mut seen = HashSet::new();
     let mut sorted: Vec<&Diagnostic> = diagnostics.iter().filter(|diagnostic| seen.insert(*diagnostic)).collect();
@@ -102,9 +101,9 @@ fn render_one(source: &SourceText, diagnostic: &Diagnostic, renderer: &Renderer)
     if let Some(span) = diagnostic.span {
         let (path, text, span) = place(source, &path, span);
         let shown = one_line(text, span);
-        // The line alone: the renderer would go through the whole text for every mistake in it.
+        // Only the line: the renderer would scan the whole text for every mistake.
         let before = &text[..shown.start];
-        // Behind the last line break no line begins.
+        // No line begins after the last line break.
         let before = if before.len() == text.len() { before.strip_suffix('\n').unwrap_or(before) } else { before };
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         let line_end = text[shown.start..].find('\n').map_or(text.len(), |length| shown.start + length + 1);
@@ -119,7 +118,7 @@ fn render_one(source: &SourceText, diagnostic: &Diagnostic, renderer: &Renderer)
     renderer.render(&[group])
 }
 
-/// The text a span lies in, and the span within it.
+/// Name and text that a span lies in, and the span within it.
 fn place<'a>(source: &'a SourceText, path: &'a str, span: Span) -> (&'a str, &'a str, Span) {
     let rule_start = source.override_start(source.overrides.len());
     if let Some(rule) = source.rule.as_ref().filter(|_| span.start >= rule_start) {
@@ -135,7 +134,7 @@ fn place<'a>(source: &'a SourceText, path: &'a str, span: Span) -> (&'a str, &'a
     (path, &source.text, span)
 }
 
-/// A caret marks the first line of what it points at; the rest would push the help off the screen.
+/// The first line of a span; the rest would push the help off the screen.
 fn one_line(text: &str, span: Span) -> std::ops::Range<usize> {
     let start = text.floor_char_boundary(span.start.min(text.len()));
     let line_end = text[start..].find('\n').map_or(text.len(), |length| start + length);

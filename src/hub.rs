@@ -1,5 +1,5 @@
-//! Models of the Hugging Face hub in the cache that other tools of this user share: what a reference says, and what
-//! lies there whole. Knows nothing of the network, which is `fetch`'s, nor of what a model computes.
+//! Models of the Hugging Face hub: references to them, and complete snapshots in the cache that the user's other tools
+//! share. Only `fetch` uses the network.
 
 mod fetch;
 #[cfg(test)]
@@ -18,7 +18,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
-/// They change what a model does where it has them, so it must be known whether it has.
+/// Files that change what a model does, so it must be known for each whether the model has it.
 const OPTIONAL: [&str; 7] = [
     "generation_config.json",
     "tokenizer_config.json",
@@ -29,10 +29,11 @@ const OPTIONAL: [&str; 7] = [
     "merges.txt",
 ];
 
-/// In every repository, and taken only by those who take all of one (`hf download`): beside it nothing is missing.
+/// A file of every repository that is fetched only with the whole repository (`hf download`): if it is there, no other
+/// file is missing.
 const MARK_OF_ALL: &str = ".gitattributes";
 
-/// `hf://owner/name@revision`, checked: its parts go into addresses and paths as they are.
+/// A reference `hf://owner/name@revision`. Its parts are checked, because they become parts of URLs and paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
     owner: String,
@@ -41,15 +42,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// The revision may be a branch, a tag or a commit; `main` where none is named. Errors: the text is no such
-    /// reference; what is wrong with it is said.
+    /// Reads a reference. The revision may be a branch, a tag or a commit; default: `main`. Errors say what is wrong.
     pub fn parse(text: &str) -> Result<Model> {
         let wrong = |what: String| anyhow!("`{text}`: {what}; write hf://owner/name or hf://owner/name@revision");
         let rest = text.strip_prefix("hf://").ok_or_else(|| wrong("it does not begin with hf://".to_owned()))?;
         let (path, revision) = rest.split_once('@').unwrap_or((rest, "main"));
         let (owner, name) = path.split_once('/').unwrap_or(("", path));
         plain("owner", owner).and_then(|()| plain("name", name)).map_err(wrong)?;
-        // A branch may be `team/trial`.
+        // A branch may contain slashes: `team/trial`.
         revision.split('/').try_for_each(|part| plain("revision", part)).map_err(wrong)?;
         Ok(Model { owner: owner.to_owned(), name: name.to_owned(), revision: revision.to_owned() })
     }
@@ -58,7 +58,7 @@ impl Model {
         Repo::with_revision(format!("{}/{}", self.owner, self.name), RepoType::Model, revision.to_owned())
     }
 
-    /// `models--owner--name`, with all revisions that were ever fetched.
+    /// The directory `models--owner--name`, with all revisions that were ever fetched.
     fn folder(&self, cache_root: &Path) -> PathBuf {
         cache_root.join(self.repo(&self.revision).folder_name())
     }
@@ -77,7 +77,7 @@ fn plain(what: &str, part: &str) -> Result<(), String> {
         Some(odd) => Err(format!("the {what} has `{odd}` in it")),
         _ if part.contains("..") => Err(format!("the {what} has `..` in it")),
         _ if part.starts_with(['.', '-']) => Err(format!("the {what} begins with `{}`", &part[..1])),
-        // The hub has none such, and in the cache `--` stands between owner and name.
+        // The hub allows no such name, and in the cache `--` separates owner and name.
         _ if part.contains("--") && what != "revision" => Err(format!("the {what} has `--` in it")),
         None => Ok(()),
     }
@@ -87,16 +87,16 @@ fn plain(what: &str, part: &str) -> Result<(), String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub directory: PathBuf,
-    /// 40 hexadecimal digits.
+    /// The commit: 40 hexadecimal digits.
     pub commit: String,
 }
 
-/// What is on this machine and whole; asks nobody. A branch or tag means what `refs/` in the cache says, however old:
-/// the same file run again must give the same, whatever was pushed meanwhile. Who wants what is new names another
-/// revision, or moves the ref with `hf download`.
+/// The snapshot of a model, if it is complete on this machine; never uses the network. A branch or tag is resolved by
+/// `refs/` in the cache, however old: the same pipeline run again must give the same result, whatever was pushed
+/// meanwhile. For newer files, name another revision, or move the ref with `hf download`.
 ///
-/// None too where a loader left it open whether the model has, say, a generation_config.json: it took only what it
-/// needed itself. Errors: the ref cannot be read.
+/// `None` also if it is unknown whether the model has an optional file, such as generation_config.json, because another
+/// tool fetched only what it needed. Errors: the ref cannot be read.
 pub fn cached(model: &Model, cache_root: &Path) -> Result<Option<Snapshot>> {
     let Some(snapshot) = local(model, cache_root)? else { return Ok(None) };
     let absent = absent(&model.folder(cache_root), &snapshot.commit);
@@ -105,7 +105,7 @@ pub fn cached(model: &Model, cache_root: &Path) -> Result<Option<Snapshot>> {
     Ok((is_settled && lacks(&snapshot.directory).is_empty()).then_some(snapshot))
 }
 
-/// What the revision means on this machine, its files there or not.
+/// The snapshot that the revision refers to on this machine, complete or not.
 fn local(model: &Model, cache_root: &Path) -> Result<Option<Snapshot>> {
     let folder = model.folder(cache_root);
     let commit = match is_commit(&model.revision) {
@@ -120,7 +120,7 @@ fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Where the Python library, too, notes with empty files what a commit does not have.
+/// The directory of empty files that mark what a commit does not have, as the Python library does.
 fn absent(folder: &Path, commit: &str) -> PathBuf {
     folder.join(".no_exist").join(commit)
 }
@@ -156,10 +156,10 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
     }
 }
 
-/// `file` says what has to be at `path`. Weights tell in their head how long they are: what another tool left half is
-/// found without asking.
+/// Whether the file at `path` is complete. Weights name their length in their header, so a partial download is found
+/// without the network.
 fn is_whole(path: &Path, file: &str) -> bool {
-    /// As the safetensors format allows.
+    /// The longest header that the safetensors format allows.
     const LONGEST_HEAD: u64 = 100_000_000;
     let length = fs::metadata(path).map_or(0, |metadata| metadata.len());
     let told = || {

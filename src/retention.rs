@@ -1,5 +1,4 @@
-//! Which runs still count, and what of the store they use: what `gc` must not remove. Knows journals; what is done
-//! with the rest is the store's affair.
+//! The runs that are kept and the parts of the store they use, which `gc` must not remove.
 
 use crate::event::Event;
 use crate::journal;
@@ -12,22 +11,22 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The file beside a journal that keeps its run: who pinned it may write there why.
+/// The file next to a journal that pins its run. A person may write the reason into it.
 const PIN: &str = "pin";
 
-/// What was imported, a key and the day a line: it counts until a run uses it, but not for ever.
+/// The file of imported keys, one `key time` per line. An import is kept until a run uses it, but for 30 days at most.
 const IMPORTS: &str = "imports";
 const LIFE_OF_AN_IMPORT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Runs that are kept beside those that go on and those that are pinned.
+/// The runs to keep beside running and pinned ones.
 pub struct Retention {
-    /// The last so many of each pipeline.
+    /// The number of last runs of each pipeline.
     pub runs: usize,
-    /// Whatever began after this.
+    /// Runs that began after this time.
     pub since: Option<jiff::Timestamp>,
 }
 
-/// Why a run counts.
+/// Why a run is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     Running,
@@ -36,8 +35,8 @@ pub enum Reason {
     Last,
 }
 
-/// What the runs that count used: their records, and the contents that went in; and why each of them counts. To be
-/// asked when no run can be about to use something new, which the caller sees to (`Store::hold_alone`).
+/// The records and input contents of all kept runs, and why each run is kept. The caller holds the store
+/// (`Store::hold_alone`), so that no run starts to use something new meanwhile.
 pub fn roots(root: &Path, kept: &Retention) -> Result<(Roots, Vec<Reason>)> {
     let mut of_pipeline: BTreeMap<String, usize> = BTreeMap::new();
     let (mut roots, mut counted) = (Roots::default(), Vec::new());
@@ -45,7 +44,7 @@ pub fn roots(root: &Path, kept: &Retention) -> Result<(Roots, Vec<Reason>)> {
     for path in journal::all(root)?.into_iter().rev() {
         let (events, unread) = journal::what_can_be_read(&path)?;
         if !unread.is_empty() {
-            // Of a newer program, or damaged. What it names is kept, whatever it says of it.
+            // The line is damaged or from a newer version: every digest in it is kept.
             tracing::warn!(
                 "read {}: {} lines are not understood; what they name is kept",
                 path.display(),
@@ -55,7 +54,7 @@ pub fn roots(root: &Path, kept: &Retention) -> Result<(Roots, Vec<Reason>)> {
         }
         let (pipeline, at) = match events.first() {
             Some(Event::RunStarted { pipeline, at, .. }) => (pipeline.as_str(), at.as_str()),
-            // Without its head a run is of no pipeline that is known: it counts as the last of one.
+            // The pipeline of a run without its first event is unknown: the run is kept.
             _ if unread.is_empty() => continue,
             _ => ("", ""),
         };
@@ -81,14 +80,14 @@ pub fn roots(root: &Path, kept: &Retention) -> Result<(Roots, Vec<Reason>)> {
     Ok((roots, counted))
 }
 
-/// Whether it came to its end with all stages. Runs that failed, or were of a part, count beside the last whole ones and
-/// never in their place: else five runs of a file with a slip in it would cost every result there is.
+/// Whether a run ended well with all stages. Failed and partial runs do not count against the number of runs to keep:
+/// otherwise five runs of a file with a mistake would push out every result.
 fn is_whole(events: &[Event]) -> bool {
     let is_partial = matches!(events.first(), Some(Event::RunStarted { selection, .. }) if !selection.is_empty());
     !is_partial && matches!(events.last(), Some(Event::RunFinished { exit: 0 | 3, .. }))
 }
 
-/// Every digest in a line that says nothing else.
+/// Adds every digest in an unreadable line.
 fn named(line: &[u8], roots: &mut Roots) {
     const LENGTH: usize = 64;
     let words = line.split(|byte| !byte.is_ascii_hexdigit()).filter(|word| word.len() == LENGTH);
@@ -118,7 +117,7 @@ fn imported(root: &Path, now: jiff::Timestamp) -> Vec<Digest> {
     text.lines().filter_map(key).collect()
 }
 
-/// No run has used these yet.
+/// Records imported keys, which no run has used yet.
 pub fn import(root: &Path, keys: impl Iterator<Item = Digest>) -> Result<()> {
     let (path, now) = (root.join(IMPORTS), jiff::Timestamp::now());
     let lines: String = keys.map(|key| format!("{key} {now}\n")).collect();
@@ -130,7 +129,7 @@ fn pin_of(journal: &Path) -> PathBuf {
     journal.with_file_name(PIN)
 }
 
-/// Keeps a run until it is unpinned. False: it was pinned already.
+/// Pins a run. False: it was pinned already.
 pub fn pin(journal: &Path) -> Result<bool> {
     let path = pin_of(journal);
     let is_new = !path.exists();
@@ -138,7 +137,7 @@ pub fn pin(journal: &Path) -> Result<bool> {
     Ok(is_new)
 }
 
-/// False: it was not pinned.
+/// Unpins a run. False: it was not pinned.
 pub fn unpin(journal: &Path) -> Result<bool> {
     let path = pin_of(journal);
     match fs::remove_file(&path) {

@@ -1,5 +1,5 @@
-//! The pipeline file as typed: text → [`Spec`]. `--set` is laid over it, `for` is written out, `${…}` is replaced.
-//! Knows the keys of the file; does not know kinds, files, or what a rule says (`plan` does).
+//! The pipeline file: text → [`Spec`]. `--set` is applied, `for` is expanded, `${…}` is replaced. Knows the keys of the
+//! file; kinds, input files and rules are checked by `plan`.
 
 mod expand;
 pub mod expect;
@@ -28,24 +28,24 @@ pub use template::{is_identifier, part_of};
 pub struct Spec {
     pub name: String,
     pub seed: u64,
-    /// In the order of the file, `for` written out.
+    /// In the order of the file, with `for` expanded.
     pub stages: Vec<StageSpec>,
     pub salt: Option<String>,
-    /// Of every stage that computes in one and says nothing else.
+    /// The precision of every stage that has one and does not set its own.
     pub dtype: Option<Spanned<String>>,
-    /// Bad rows of a data file that may be left out.
+    /// The number of bad rows that may be skipped in a data file.
     pub skip_bad_rows: u64,
-    /// Where models of hubs lie on this machine; `None` where the environment does not say.
+    /// The cache of hub models on this machine; `None` if the environment does not name it.
     pub hub_cache: Option<PathBuf>,
-    /// Mistakes and warnings found so far. `plan::resolve` adds its own, so that all are reported at once.
+    /// Mistakes and warnings so far. `plan::resolve` adds its own, so that all are reported together.
     pub mistakes: Vec<Diagnostic>,
 }
 
-/// Of the file; beside them any that begins with `x-`.
+/// The keys of the file; keys that begin with `x-` are allowed too.
 pub const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "dtype", "skip_bad_rows", "stages"];
 
-/// Reads the file and its `--set` arguments. `Err` only where no stage could be read at all.
-/// `environment` looks up a variable of the environment.
+/// Reads the file and its `--set` arguments. `Err` only if no stage could be read at all. `environment` looks up an
+/// environment variable.
 pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -> Result<Spec, Vec<Diagnostic>> {
     let mut mistakes = Vec::new();
     let overrides = overrides::read(source, &mut mistakes);
@@ -90,7 +90,7 @@ pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -
 }
 
 impl Spec {
-    /// The model lies there.
+    /// Replaces a hub model by the directory it lies in.
     pub fn take_hub_model(&mut self, model: &hub::Model, directory: &Path) {
         let sources = self.stages.iter_mut().flat_map(|stage| &mut stage.from).flat_map(|from| &mut from.sources);
         for source in sources {
@@ -102,7 +102,7 @@ impl Spec {
         }
     }
 
-    /// Models of hubs, each once; what is no such reference is left for the plan to say.
+    /// The hub models of the file, each once; malformed references are reported by the plan.
     pub fn hub_models(&self) -> Vec<(hub::Model, Span)> {
         let mut models: Vec<(hub::Model, Span)> = Vec::new();
         for source in self.stages.iter().flat_map(|stage| &stage.from).flat_map(|from| &from.sources) {
@@ -117,7 +117,7 @@ impl Spec {
     }
 }
 
-/// Lets the gate of a stage require the rule of `source` and nothing else; a stage without a gate gets one.
+/// Makes the gate of a stage require only the rule of `source`; a stage without a gate gets one.
 pub fn require(spec: &mut Spec, stage: &str, source: &SourceText) {
     let Some(stage) = spec.stages.iter_mut().find(|known| known.name.value == stage) else { return };
     let rule = source.rule.clone().unwrap_or_default();
@@ -127,7 +127,7 @@ pub fn require(spec: &mut Spec, stage: &str, source: &SourceText) {
     gate.require = vec![Spanned { value: rule, span }];
 }
 
-/// Lays an override over the top level, or gives back one that is meant for a stage.
+/// Applies an override to the top level, or returns it if it is meant for a stage.
 fn assign_top_level(root: &mut Node, mut change: Override, mistakes: &mut Vec<Diagnostic>) -> Option<Override> {
     let first = change.path[0].clone();
     match (first.value.as_str(), change.path.get(1)) {
@@ -155,7 +155,7 @@ fn assign_top_level(root: &mut Node, mut change: Override, mistakes: &mut Vec<Di
     None
 }
 
-/// The variables. A var may use the ones above it.
+/// The variables of the file. Each may use the ones above it.
 fn scope(root: &Node, environment: &dyn Fn(&str) -> Option<String>, mistakes: &mut Vec<Diagnostic>) -> Scope {
     let mut scope = Scope::default();
     if let Some(env) = root.get("env") {
@@ -180,7 +180,7 @@ fn scope(root: &Node, environment: &dyn Fn(&str) -> Option<String>, mistakes: &m
     scope
 }
 
-/// `env: [HOME]`, or `env: {DATA: data}` with defaults.
+/// The variables declared by `env: [HOME]`, or `env: {DATA: data}` with defaults.
 fn declared_env(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(Spanned<String>, Option<String>)> {
     match &node.value {
         Value::List(items) => items.iter().filter_map(|item| Some((expect::text(item, mistakes)?, None))).collect(),
@@ -222,10 +222,10 @@ fn stages(node: Node, scope: &Scope, changes: Vec<Override>, mistakes: &mut Vec<
         }
     }
     let lower = |ExpandedStage { name, body, scope }| {
-        // The last, mostly the only one that uses it, takes it as it is.
+        // The last user of a shared body, usually the only one, takes it without a copy.
         let mut body = Rc::unwrap_or_clone(body);
         if let Value::Map(map) = &mut body.value {
-            // It has done its work, in the scope around the stage.
+            // `for` is already expanded.
             map.retain(|(key, _)| key.value != "for");
         }
         template::fill_in(&mut body, &scope, mistakes);

@@ -1,4 +1,4 @@
-//! What is asked of the hub: settings, downloads through hf-hub, and what to say where it refuses or nobody answers.
+//! Downloads from the hub through hf-hub: settings, retries, and messages for refusals and failures.
 
 use super::{Model, OPTIONAL, REQUIRED, Snapshot};
 use super::{absent, cached, is_commit, is_whole, lacks, local, read_if_there, shards};
@@ -15,23 +15,23 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Further attempts at a request that failed for a reason that may pass.
+/// The number of retries of a request that failed for a temporary reason.
 const RETRIES: u32 = 4;
 
-/// Where models lie and who is asked for them.
+/// The local cache and the hub.
 pub struct Settings {
     pub cache_root: PathBuf,
     pub endpoint: String,
     pub token: Option<String>,
-    /// Nobody may be asked.
+    /// Whether the network must not be used.
     pub is_offline: bool,
-    /// Before the first retry; before each further one twice as long.
+    /// The pause before the first retry; it doubles for each further one.
     pub pause: Duration,
 }
 
 impl Settings {
-    /// As the Python library reads the environment, so that both mean one cache and one account. Errors: no variable
-    /// says where the cache is; `HF_ENDPOINT` or `HF_TOKEN` is no text; the token file is there and cannot be read.
+    /// Reads the environment as the Python library does, so that both use the same cache and account. Errors: no
+    /// variable names the cache; `HF_ENDPOINT` or `HF_TOKEN` is not UTF-8; the token file exists and cannot be read.
     pub fn from(env: impl Fn(&str) -> Option<OsString>) -> Result<Settings> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         let user = set("HOME").map(PathBuf::from);
@@ -72,12 +72,12 @@ impl Settings {
     }
 }
 
-/// As [`cached`], else fetches what is missing: first everything small, then, if `check` of the snapshot's directory
-/// has nothing against it, the weights. `progress` is told file, bytes done and bytes in all. Where nobody can be
-/// asked, a snapshot with all that is required is taken as it is.
+/// The complete snapshot of a model. Missing files are fetched: first the small ones, then, if `check` accepts the
+/// directory, the weights. `progress` gets the file, the bytes so far and the bytes in all. Without a network, a
+/// snapshot with all required files is accepted.
 ///
 /// Errors: the hub cannot be reached, refuses, or has no such model; the model has no tokenizer.json or safetensors;
-/// `check` said no; the cache cannot be written. Whatever came is kept, and the next call goes on from there.
+/// `check` refused; the cache cannot be written. Fetched bytes are kept, and the next call resumes from them.
 pub fn fetch(
     model: &Model,
     settings: &Settings,
@@ -91,7 +91,7 @@ pub fn fetch(
     if settings.is_offline {
         return as_it_is(model, settings, "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set");
     }
-    // One at a time: hf-hub's own lock gives up after 5 s, and who does get it fetches the same again.
+    // One process at a time: hf-hub's own lock gives up after 5 s, and the next holder fetches the same files again.
     let _alone = lock(model, cache_root)?;
     if let Some(snapshot) = cached(model, cache_root)? {
         return Ok(snapshot);
@@ -99,7 +99,7 @@ pub fn fetch(
     let cache = Cache::new(cache_root.clone());
     let api = ApiBuilder::from_cache(cache).with_endpoint(settings.endpoint.clone()).with_token(settings.token.clone());
     let api = api.build().with_context(|| format!("fetch {model}"))?;
-    // What the revision means here goes on being so, even where files of it are missing.
+    // A revision that is resolved on this machine stays resolved, even if some of its files are missing.
     let asked = local(model, cache_root)?.map_or(model.revision.clone(), |snapshot| snapshot.commit);
     let info = match attempts(settings.pause, || info(&api.repo(model.repo(&asked)))) {
         Ok(info) => info,
@@ -114,7 +114,7 @@ pub fn fetch(
     let has = |file: &str| info.siblings.iter().any(|sibling| sibling.rfilename == file);
     can_be_read(model, has)?;
 
-    // All at one commit: what is pushed meanwhile mixes with nothing.
+    // All files are taken from one commit, so that a push meanwhile is not mixed in.
     let repo = api.repo(model.repo(&info.sha));
     let folder = model.folder(cache_root);
     let snapshot = Snapshot { directory: folder.join("snapshots").join(&info.sha), commit: info.sha.clone() };
@@ -153,7 +153,7 @@ pub fn fetch(
     Ok(snapshot)
 }
 
-/// Nobody can be asked: what is there must do.
+/// The snapshot without a network: the files on this machine must be enough.
 fn as_it_is(model: &Model, settings: &Settings, reason: &str) -> Result<Snapshot> {
     let folder = model.folder(&settings.cache_root);
     let known = local(model, &settings.cache_root)?;
@@ -174,13 +174,13 @@ fn as_it_is(model: &Model, settings: &Settings, reason: &str) -> Result<Snapshot
     }
 }
 
-/// The hub was reached and says no.
+/// The message if the hub was reached and refused; `None` for other failures.
 fn refusal(model: &Model, settings: &Settings, asked: &str, error: &ApiError) -> Option<anyhow::Error> {
     let Model { owner, name, revision } = model;
     let endpoint = &settings.endpoint;
     let token = if settings.token.is_some() { "the token that was given does not do" } else { "no token was given" };
     Some(match status(error)? {
-        // For a name that does not exist, too, it asks who wants to know.
+        // The hub also asks for a login if the name does not exist.
         status @ (401 | 403) => anyhow!(
             "fetch {model}: {endpoint} answers {status}: the model is gated or private, if there is one of this name, \
              and {token}; accept its licence at {endpoint}/{owner}/{name}, make a token at {endpoint}/settings/tokens \
@@ -252,7 +252,7 @@ fn may_pass(error: &ApiError) -> bool {
     match error {
         ApiError::RequestError(error) => match &**error {
             ureq::Error::StatusCode(status) => matches!(status, 408 | 429 | 500..),
-            // Nobody there, or somebody with another certificate.
+            // There is no server, or one with another certificate.
             ureq::Error::Io(error) => !matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::InvalidData),
             ureq::Error::Protocol(_) => true,
             _ => false,
@@ -263,14 +263,14 @@ fn may_pass(error: &ApiError) -> bool {
 }
 
 fn info(repo: &ApiRepo) -> Result<RepoInfo, ApiError> {
-    // hf-hub would wait for ever.
+    // hf-hub sets no time limit.
     let request = repo.info_request().config().timeout_global(Some(Duration::from_secs(30))).build();
     let mut response = request.call().map_err(Box::new)?;
     Ok(response.body_mut().read_json().map_err(Box::new)?)
 }
 
-/// As hf-hub does it, which leaves some things to others: whether what came is what the hub has, parts and links that
-/// are of no use, and blobs that are there already.
+/// Downloads a file with hf-hub and adds what hf-hub leaves out: the check of the bytes, and the handling of useless
+/// partial files and links and of blobs that exist already.
 fn download(
     api: &Api,
     repo: &ApiRepo,
@@ -283,19 +283,19 @@ fn download(
     if metadata.commit_hash() != snapshot.commit {
         return Err(ApiError::InvalidHeader("x-repo-commit"));
     }
-    // It becomes a path.
+    // The etag becomes part of a path.
     if metadata.etag().contains("..") || metadata.etag().starts_with('/') {
         return Err(ApiError::InvalidHeader("etag"));
     }
     let size = metadata.size() as u64;
     let length = |path: &Path| fs::metadata(path).map(|metadata| metadata.len()).ok();
     let (blob, pointer) = (folder.join("blobs").join(metadata.etag()), snapshot.directory.join(file));
-    // The rest of a part is asked for, and a part that has none is refused for ever.
+    // hf-hub requests the rest of a partial file; the server would refuse an empty rest every time.
     let part = blob.with_extension("part");
     if length(&part).is_some_and(|length| length >= size) {
         fs::remove_file(&part)?;
     }
-    // Not whole, else nobody would have come here; and hf-hub stumbles over a link to nothing.
+    // The link leads to an incomplete file, else this would not be called; and hf-hub fails on a dangling link.
     if fs::symlink_metadata(&pointer).is_ok() {
         fs::remove_file(&pointer)?;
     }
@@ -304,8 +304,8 @@ fn download(
         std::os::unix::fs::symlink(Path::new("../../blobs").join(metadata.etag()), &pointer)?;
         return Ok(());
     }
-    let result = repo.download_with_progress(file, Told { progress, file: file.to_owned(), done: 0, size });
-    // Of each commit it makes a branch.
+    let result = repo.download_with_progress(file, Reporter { progress, file: file.to_owned(), done: 0, size });
+    // hf-hub writes a ref for each commit, as if it were a branch.
     _ = fs::remove_file(folder.join("refs").join(&snapshot.commit));
     result?;
     let came = length(&blob).unwrap_or(0);
@@ -318,8 +318,8 @@ fn download(
     Err(ApiError::IoError(std::io::Error::other(wrong)))
 }
 
-/// Large files are named by their SHA-256. Their length alone would not do: where the rest of a part was asked for and
-/// a proxy sent the beginning again, the sum may come out right.
+/// Whether the bytes have the hash in their name; large files are named by their SHA-256. The length alone is not
+/// enough: if a proxy sends the beginning again instead of the rest, the total may be right.
 fn is_named(blob: &Path, etag: &str) -> std::io::Result<bool> {
     if etag.len() != 64 {
         return Ok(true);
@@ -329,16 +329,16 @@ fn is_named(blob: &Path, etag: &str) -> std::io::Result<bool> {
     Ok(format!("{:x}", hash.finalize()) == etag)
 }
 
-/// Passes on how far a download is.
-struct Told<'a> {
+/// Reports the progress of a download.
+struct Reporter<'a> {
     progress: &'a mut dyn FnMut(&str, u64, u64),
     file: String,
     done: u64,
     size: u64,
 }
 
-impl Progress for Told<'_> {
-    // Called twice, and again where a part is gone on with.
+impl Progress for Reporter<'_> {
+    // Called twice, and again when a partial file is resumed.
     fn init(&mut self, size: usize, _filename: &str) {
         (self.done, self.size) = (0, size as u64);
     }

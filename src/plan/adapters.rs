@@ -1,18 +1,18 @@
-//! Adapters along the edges: training goes on with the incoming adapter, so two stages in a row must agree on its shape.
-//! Knows no kind by name: a stage that has a `lora` block makes an adapter of that shape.
+//! Shapes of adapters: training continues with the incoming adapter, so consecutive stages must agree on its shape. A
+//! stage with a `lora` block makes an adapter of that shape.
 
 use super::draft::Draft;
 use super::inputs::Source;
 use crate::diagnostic::Diagnostic;
 use stages::stage::Accepts;
 
-/// Found before the first of the two has trained for hours.
+/// Reports a mismatch before the first of the two stages has trained for hours.
 pub fn check(drafts: &[Draft], mistakes: &mut Vec<Diagnostic>) {
     for draft in drafts {
         let Some((ours, span)) = &draft.lora else { continue };
         for input in &draft.inputs {
             let accepts = draft.kind.and_then(|kind| kind.port(&input.port)).map(|port| port.accepts);
-            // The first port that takes a model is the one that is trained on; a reference stays as it is.
+            // The model on the first port is trained; a reference is not.
             let is_trained =
                 draft.kind.is_some_and(|kind| kind.ports.first().is_some_and(|port| port.name == input.port));
             let (Some(Accepts::Model), true, Some(Source::Stage { stage, .. })) =

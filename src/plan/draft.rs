@@ -1,4 +1,4 @@
-//! A stage of the plan before its gate is read.
+//! A stage before its gate is resolved.
 
 use super::inputs::Input;
 use crate::canonical::Canonical;
@@ -7,14 +7,14 @@ use crate::gate::MetricName;
 use crate::spec::StageSpec;
 use stages::stage::Kind;
 
-/// What is known of a stage before its gate is read. `kind` is `None` after a mistake that has been reported.
+/// A stage before its gate is resolved. `kind` is `None` after a reported mistake.
 pub struct Draft<'a> {
     pub spec: &'a StageSpec,
     pub kind: Option<&'static Kind>,
     pub inputs: Vec<Input>,
-    /// `None` after a mistake in them.
+    /// `None` after a reported mistake.
     pub parameters: Option<Canonical>,
-    /// The shape of its adapter, and where the file says it, if it does.
+    /// The shape of its adapter, and its place if the file sets it.
     pub lora: Option<(serde_json::Value, Option<Span>)>,
     pub metrics: Vec<MetricName>,
     pub incumbent: Option<String>,

@@ -1,4 +1,4 @@
-//! Which stage needs which: cycles, what lies downstream, the order of work. Knows indices and names, no meaning.
+//! The dependency graph of the stages: cycles, paths, the order of the work.
 
 use crate::diagnostic::{Diagnostic, Span};
 use petgraph::algo::{astar, dijkstra, has_path_connecting, kosaraju_scc};
@@ -8,17 +8,17 @@ use petgraph::{Incoming, Outgoing};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The place of a stage in the file, and later in the plan.
+/// The index of a stage: in the file at first, in the plan at the end.
 pub type StageId = usize;
 
-/// Edges run from what is needed to who needs it. In the order of the file.
+/// Edges run from a stage to the stages that need it. Nodes are in the order of the file.
 pub struct Graph<'a> {
     names: Vec<&'a str>,
     graph: DiGraph<(), Edge>,
 }
 
 struct Edge {
-    /// Where the file says so.
+    /// The place in the file that makes the edge.
     span: Span,
     is_soft: bool,
 }
@@ -36,7 +36,7 @@ impl<'a> Graph<'a> {
         self.graph.add_edge(NodeIndex::new(from), NodeIndex::new(to), Edge { span, is_soft: false });
     }
 
-    /// In the order of the file.
+    /// The stages that a stage needs, in the order of the file.
     pub fn needs(&self, id: StageId) -> Vec<StageId> {
         let edges = self.graph.edges_directed(NodeIndex::new(id), Incoming);
         let mut needs: Vec<StageId> =
@@ -46,7 +46,7 @@ impl<'a> Graph<'a> {
         needs
     }
 
-    /// The shortest way from one stage to another, both included: `ppo_1 -> ppo_2 -> eval`.
+    /// The shortest path from one stage to another, both included: `ppo_1 -> ppo_2 -> eval`.
     pub fn path(&self, from: StageId, to: StageId) -> Option<String> {
         let target = NodeIndex::new(to);
         let (_, path) = astar(&self.graph, NodeIndex::new(from), |node| node == target, |_| 1, |_| 0)?;
@@ -57,7 +57,7 @@ impl<'a> Graph<'a> {
         path.iter().map(|node| self.names[node.index()]).collect::<Vec<_>>().join(" -> ")
     }
 
-    /// One mistake per knot of stages, with the shortest way around it.
+    /// One mistake for each strongly connected component, with the shortest cycle in it.
     pub fn cycles(&self) -> Vec<Diagnostic> {
         let mut knots: Vec<Vec<NodeIndex>> =
             kosaraju_scc(&self.graph).into_iter().filter(|knot| knot.len() > 1).collect();
@@ -65,7 +65,7 @@ impl<'a> Graph<'a> {
         knots.iter().filter_map(|knot| self.cycle(*knot.iter().min()?)).collect()
     }
 
-    /// The shortest cycle through the first stage of a knot.
+    /// The shortest cycle through the first stage of a component.
     fn cycle(&self, first: NodeIndex) -> Option<Diagnostic> {
         let distances = dijkstra(&self.graph, first, None, |_| 1);
         let ways = self.graph.edges_directed(first, Incoming);
@@ -86,14 +86,14 @@ impl<'a> Graph<'a> {
         self.graph.edge_count()
     }
 
-    /// Takes back the edges that were added since there were so many.
+    /// Removes the edges added since there were `edge_count`.
     pub fn shrink_to(&mut self, edge_count: usize) {
         for index in (edge_count..self.graph.edge_count()).rev() {
             self.graph.remove_edge(EdgeIndex::new(index));
         }
     }
 
-    /// Lets every eval wait for the stages it judges, as far as these do not need it. Who waits for whom, by stage.
+    /// Makes every eval wait for the stages it judges, unless they need it. Returns for each stage those it waits for.
     pub fn evals_after_what_they_judge(&mut self, judges: &[&[StageId]]) -> Vec<Vec<StageId>> {
         let mut after = vec![Vec::new(); judges.len()];
         for (judged, judges) in judges.iter().enumerate() {
@@ -108,7 +108,7 @@ impl<'a> Graph<'a> {
         after
     }
 
-    /// What is needed first; the order of the file where that leaves a choice. Stages on or behind a cycle are left out.
+    /// A topological order, by the order of the file where there is a choice. Stages on or behind a cycle are left out.
     pub fn order(&self) -> Vec<StageId> {
         let mut order = Vec::with_capacity(self.names.len());
         let needs = |id| self.graph.neighbors_directed(NodeIndex::new(id), Incoming).count();

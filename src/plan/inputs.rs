@@ -1,5 +1,5 @@
-//! `from:` of a stage against the ports of its kind: every source is a stage that gives the right thing, or a path
-//! that is there and can be read. Knows nothing of rules and parameters.
+//! `from:` of a stage, checked against the ports of its kind: every source is a stage with the right output, or a path
+//! that exists and can be read.
 
 use super::graph::{Graph, StageId};
 use crate::diagnostic::{self, Diagnostic};
@@ -24,11 +24,11 @@ pub enum Source {
         stage: StageId,
         pin: Pin,
     },
-    /// Relative to the current directory; there when the plan was made.
+    /// Relative to the current directory; it existed when the plan was made.
     Path(PathBuf),
 }
 
-/// What the sources of one stage may be.
+/// What the sources of a stage are looked up in.
 pub struct Around<'a> {
     pub spec: &'a Spec,
     pub kinds: &'a [Option<&'static Kind>],
@@ -36,10 +36,10 @@ pub struct Around<'a> {
     pub directory: &'a Path,
 }
 
-/// Data files that have been read once, by kind, port and path.
+/// Results of checking data files, by kind, port and path, so that each is read once.
 pub type CheckedFiles = BTreeMap<(&'static str, &'static str, PathBuf), Result<(), String>>;
 
-/// Also draws the edges of the graph.
+/// The inputs of a stage. Also adds the edges of the graph.
 pub fn resolve(
     id: StageId,
     around: &Around,
@@ -60,7 +60,7 @@ pub fn resolve(
             let found = match &source.reference {
                 Reference::Stage { name, pin } => stage_source(id, name, *pin, source, port, around, mistakes),
                 Reference::Path(path) => {
-                    // Without the `./` in the middle, so that messages read well.
+                    // Without a `./` in the middle, for messages.
                     let path: PathBuf = around.directory.join(path).components().collect();
                     path_source(kind, port, &path, source, around.spec.skip_bad_rows, files, mistakes)
                 }
@@ -141,7 +141,7 @@ fn stage_source(
             (Some(Accepts::Model), Gives::Model) | (Some(Accepts::RewardModel | Accepts::Reward), Gives::Reward) => {
                 true
             }
-            // Training a reward model may go on from one.
+            // Training a reward model may start from a reward model.
             (Some(Accepts::Model), Gives::Reward) => goes_on,
             (Some(_), _) => false,
             // An unknown port has been reported.
@@ -158,7 +158,7 @@ fn stage_source(
     Some(Source::Stage { stage, pin })
 }
 
-/// Only as long as somebody reads it: it takes a look at every name there is.
+/// The nearest stage name; `None` once there are more mistakes than are shown, because it compares all names.
 fn nearest_stage(id: StageId, typed: &str, around: &Around, mistakes_before: usize) -> Option<String> {
     if mistakes_before > diagnostic::MAX_SHOWN {
         return None;
@@ -187,7 +187,7 @@ fn accepted(accepts: Accepts) -> &'static str {
     }
 }
 
-/// Where a model of a hub lies on this machine, or would lie.
+/// The directory of a hub model on this machine, or its name if it is not here yet.
 fn hub_model(text: &str, source: &SourceSpec, around: &Around, mistakes: &mut Vec<Diagnostic>) -> Option<PathBuf> {
     let found = hub::Model::parse(text).and_then(|model| match &around.spec.hub_cache {
         Some(root) => Ok((hub::cached(&model, root)?, model)),
@@ -251,7 +251,7 @@ fn path_source(
     Some(Source::Path(path.to_owned()))
 }
 
-/// When the path came from a variable, that is what to set.
+/// Help for a path that came from a variable: how to set it.
 fn set_variable(source: &SourceSpec) -> Option<String> {
     let variable = source.variables.iter().find(|variable| variable.starts_with("vars."));
     if let Some(variable) = variable {

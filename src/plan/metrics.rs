@@ -6,11 +6,11 @@ use crate::gate::MetricName;
 use crate::spec::StageSpec;
 use stages::stage::{Direction, Kind, Work};
 
-/// What the stage's own record will hold.
+/// The metrics that the stage's own record will hold.
 pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut Vec<Diagnostic>) -> Vec<MetricName> {
     let mut metrics = kind_metrics(kind, inputs);
     if let Work::Measure(_) = kind.work {
-        // As typed: a source that was not found is one mistake, and the metrics it would give are none.
+        // Counted as typed: a source that was not found is a mistake already, and its metrics are not missing.
         let rewards = stage.from.iter().filter(|from| from.port.value == "reward").map(|from| from.sources.len()).sum();
         for n in 2..=rewards {
             let (name, field) = (format!("mean_score_{n}"), Some(format!("score_{n}")));
@@ -25,16 +25,16 @@ pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut 
             mistakes.push(Diagnostic::error(metric.span, message).help("`metrics` is for stages of kind `exec`"));
             break;
         }
-        // Whether the command writes items is known when it has run.
+        // The command may write items of this name; that is known only after it has run.
         let field = Some(metric.value.clone());
         metrics.push(MetricName { name: metric.value.clone(), direction: *direction, field });
     }
     metrics
 }
 
-/// What every stage of the kind reports; as a judge too.
+/// The metrics of every stage of the kind, also as a judge.
 pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
-    // The distance from a baseline is measured only where there is one.
+    // The distance from a baseline is measured only if there is one.
     let is_measured = |name: &str| match kind.work {
         Work::Measure(_) => name != "kl" || inputs.iter().any(|input| input.port == "baseline"),
         Work::Run(_) => true,
@@ -42,7 +42,7 @@ pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
     declared_metrics(kind).into_iter().filter(|metric| is_measured(&metric.name)).collect()
 }
 
-/// All that a stage of the kind can report, whatever is connected to it.
+/// All metrics that a stage of the kind can report, whatever is connected to it.
 pub fn declared_metrics(kind: &Kind) -> Vec<MetricName> {
     let field =
         |name: &str| kind.means.iter().find(|(metric, _)| *metric == name).map(|(_, field)| (*field).to_owned());

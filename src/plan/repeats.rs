@@ -1,5 +1,5 @@
-//! Warns of a stage that would be the same action as another: it would be found in the store, not run again.
-//! Sees kinds, parameters, seeds and sources; knows nothing of keys.
+//! Warnings for a stage that would be the same action as another: it would be found in the store instead of executed.
+//! Compares kinds, parameters, seeds and sources.
 
 use super::draft::Draft;
 use super::graph::StageId;
@@ -10,8 +10,7 @@ use crate::spec::{OnFail, Pin};
 use stages::stage::Work;
 use std::collections::HashMap;
 
-/// Of so many stages that are alike but for their inputs, the first are looked at; one warning more would say nothing
-/// new.
+/// The number of stages, alike but for their inputs, that are compared; further warnings would say nothing new.
 const MAX_ALIKE: usize = 100;
 
 pub fn warn(drafts: &[Draft], pipeline_seed: u64, mistakes: &mut Vec<Diagnostic>) {
@@ -42,7 +41,7 @@ pub fn warn(drafts: &[Draft], pipeline_seed: u64, mistakes: &mut Vec<Diagnostic>
     }
 }
 
-/// Of each stage that would repeat another when a gate keeps its incumbent: the first of those, and whose gate.
+/// For each stage that would repeat another if a gate kept its incumbent: the first such stage, and that gate's stage.
 fn if_kept(drafts: &[Draft], pipeline_seed: u64) -> HashMap<StageId, (StageId, StageId)> {
     let incumbents = Incumbents::of(drafts);
     let may_repeat = |id: &StageId| {
@@ -69,18 +68,18 @@ fn if_kept(drafts: &[Draft], pipeline_seed: u64) -> HashMap<StageId, (StageId, S
     later.into_iter().filter_map(repeated).collect()
 }
 
-/// What makes two stages one action. Two sources are one if they are equal.
+/// What makes two stages the same action, with sources in place of contents.
 #[derive(PartialEq, Eq, Hash)]
 struct Signature<'a> {
     kind: &'static str,
     parameters: &'a Canonical,
-    /// Only of a kind that draws.
+    /// Only for a kind that draws random numbers.
     seed: Option<u64>,
-    /// By port.
+    /// `(port, is a list, sources)`, sorted by port.
     inputs: Vec<(&'a str, bool, Vec<&'a Source>)>,
 }
 
-/// `None` of a stage that has no action of its own, or whose parameters are a mistake.
+/// `None` for a stage without an action of its own, or with a mistake in its parameters.
 fn action<'a>(
     drafts: &'a [Draft],
     id: StageId,
@@ -96,12 +95,12 @@ fn action<'a>(
     Some(Signature { kind: kind.name, parameters, seed: kind.draws.then(seed), inputs })
 }
 
-/// Which artifacts may stand in the place of which, because gates may keep their incumbents: a forest of the stages that
-/// have such a gate, each below the one whose artifact it may keep.
+/// The artifacts that may replace each other because gates keep incumbents: a forest of the stages with such a gate,
+/// each below the stage whose artifact it may keep.
 struct Incumbents<'a> {
-    /// Of such a stage, where the way back over the gates ends.
+    /// For each stage with such a gate, the source at the root of its tree.
     origins: Vec<Option<&'a Source>>,
-    /// Those below a stage have numbers between its two.
+    /// Entry and exit numbers of a depth-first walk: a stage's descendants have numbers between its two.
     numbers: Vec<(usize, usize)>,
 }
 
@@ -145,7 +144,7 @@ impl<'a> Incumbents<'a> {
         matches!(source, Source::Stage { stage, pin: Pin::Open } if self.origins[*stage].is_some())
     }
 
-    /// Two sources that may become one have one origin.
+    /// The origin of a source: sources that may become equal have the same origin.
     fn origin(&self, source: &'a Source) -> &'a Source {
         match source {
             Source::Stage { stage, pin: Pin::Open } => self.origins[*stage].unwrap_or(source),
@@ -153,8 +152,8 @@ impl<'a> Incumbents<'a> {
         }
     }
 
-    /// Whose gate has to keep its incumbent so that `later` has the inputs of `earlier`, whose inputs have the same
-    /// origins; `None` also if it has them anyway.
+    /// The stage whose gate must keep its incumbent for `later` to get the inputs of `earlier`, which have the same
+    /// origins; `None` also if the inputs are equal anyway.
     fn gate(&self, drafts: &[Draft], earlier: StageId, later: StageId) -> Option<StageId> {
         let mut gate = None;
         for input in &drafts[later].inputs {
@@ -168,7 +167,7 @@ impl<'a> Incumbents<'a> {
         gate
     }
 
-    /// The first gate on the way from `source` back to `wanted`, when every stage between them may keep its incumbent.
+    /// The first gate on the path from `source` back to `wanted`, if every stage between them may keep its incumbent.
     fn first_gate(&self, source: &Source, wanted: &Source) -> Option<StageId> {
         let Source::Stage { stage, pin: Pin::Open } = source else { return None };
         let origin = self.origins[*stage]?;
@@ -182,7 +181,7 @@ impl<'a> Incumbents<'a> {
     }
 }
 
-/// What carries the stage's name when its gate keeps the incumbent.
+/// The source that carries the stage's name if its gate keeps the incumbent.
 fn kept<'a>(draft: &'a Draft) -> Option<&'a Source> {
     let keeps = draft.spec.gate.as_ref().is_some_and(|gate| gate.on_fail == OnFail::Keep);
     let port = draft.incumbent.as_ref().filter(|_| keeps)?;

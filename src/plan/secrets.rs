@@ -1,12 +1,11 @@
-//! `secret` and `audit`: what a stage says about the process of its command, and not about its result. Does not know the
-//! values of secrets, nor whether they are set.
+//! `secret` and `audit`: settings of a stage's process that do not affect its result. Values of secrets are never read.
 
 use crate::diagnostic::Diagnostic;
 use crate::spec::{Node, StageSpec};
 use stages::audit;
 use stages::stage::{Kind, is_variable};
 
-/// Variables that every command gets: they decide what it finds, so their values belong into the key.
+/// Variables that every command gets: they decide which programs and files it finds, so their values belong in the key.
 const GIVEN: [&str; 4] = ["PATH", "LANG", "HOME", "TMPDIR"];
 
 pub fn check(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Diagnostic>) {

@@ -1,26 +1,26 @@
-//! Which stages of a plan may run: `--only`, `--from`, `--force`. Knows names and needs; nothing of what is done.
+//! The stages of a plan that may run: `--only`, `--from`, `--force`.
 
 use super::{Plan, StageId};
 use stages::stage::did_you_mean;
 use std::collections::BTreeSet;
 
-/// What was asked for, by name. Nothing means everything.
+/// The names given on the command line. Without any, every stage runs.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// These alone.
+    /// Only these stages.
     pub only: Vec<String>,
-    /// These and whatever needs them.
+    /// These stages and all that depend on them.
     pub from: Vec<String>,
-    /// Executed again though there is a result.
+    /// Stages to execute again although they have a result.
     pub force: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Run,
-    /// What it gave is needed, and has to be there.
+    /// Its result is needed and must exist.
     Find,
-    /// No part of this run.
+    /// Not part of this run.
     Leave,
 }
 
@@ -31,7 +31,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// `--only sft --from rm_1` where not all stages are part of the run; else nothing.
+    /// `--only sft --from rm_1` if the run has only a part of the stages; else empty.
     pub fn typed(&self) -> &str {
         &self.typed
     }
@@ -45,7 +45,7 @@ impl Selection {
     }
 }
 
-/// An unknown name comes back with the nearest one.
+/// The role of every stage. An unknown name is refused with the nearest one.
 pub fn select(plan: &Plan, asked: &Filter) -> Result<Selection, String> {
     let ids = |names: &[String]| names.iter().map(|name| id(plan, name)).collect::<Result<BTreeSet<_>, _>>();
     let (only, from, forced) = (ids(&asked.only)?, ids(&asked.from)?, ids(&asked.force)?);
@@ -53,7 +53,7 @@ pub fn select(plan: &Plan, asked: &Filter) -> Result<Selection, String> {
     let mut roles = vec![if is_all { Role::Run } else { Role::Leave }; plan.stages.len()];
     if !is_all {
         only.iter().chain(&from).for_each(|id| roles[*id] = Role::Run);
-        // Every stage stands behind all it needs: one pass down carries what runs, one pass up what is needed.
+        // Every stage comes after all it needs: one pass forward marks what runs, one backward what is needed.
         let mut below: BTreeSet<StageId> = from;
         for (id, stage) in plan.stages.iter().enumerate() {
             if stage.needs.iter().any(|need| below.contains(need)) {

@@ -5,6 +5,7 @@ use crate::diagnostic::{SourceText, render};
 use expect_test::{Expect, expect};
 use std::fmt::Write;
 use std::fs;
+use std::path::PathBuf;
 
 /// A folder with `model/`, `gold.txt` and a data file for every port, of one good row each.
 fn folder() -> tempfile::TempDir {

@@ -167,8 +167,8 @@ pub fn mermaid(plan: &Plan) -> String {
             Origin::Path(path) => format!("f{}", paths.iter().position(|known| known == path).unwrap_or_default()),
         };
         // Mermaid has one dashed line; the label distinguishes a judge from a rule.
-        let arrow = if arrow.kind == ArrowKind::Input { "-->" } else { "-.->" };
-        line(format!("{from} {arrow}|\"{}\"| s{}", entities(&arrow.label), arrow.to));
+        let stroke = if arrow.kind == ArrowKind::Input { "-->" } else { "-.->" };
+        line(format!("{from} {stroke}|\"{}\"| s{}", entities(&arrow.label), arrow.to));
     }
     text
 }

@@ -7,7 +7,7 @@ mod study;
 
 use super::*;
 use crate::action::{Action, ActionInput, Candidate};
-use crate::diagnostic::Source;
+use crate::diagnostic::SourceText;
 use crate::event::Decision;
 use crate::plan::selection::{Filter, select};
 use crate::{plan, spec};

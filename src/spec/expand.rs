@@ -1,5 +1,4 @@
-//! `for`: a stage written once per value. Gives each stage its name, its body as typed, and the variables it may use.
-//! Does not know what a body means.
+//! `for`: one stage for each value. Gives each its name, its body as typed, and the variables it may use.
 
 use crate::diagnostic::Diagnostic;
 use crate::spec::expect;
@@ -8,17 +7,17 @@ use crate::spec::template::{self, Scope};
 use std::collections::HashSet;
 use std::rc::Rc;
 
-/// More stages than that is a slip of the finger: `1..10000000`.
+/// The limit on stages; more is a typing error such as `1..10000000`.
 const MAX_STAGES: usize = 100_000;
 
 pub struct ExpandedStage {
     pub name: Spanned<String>,
-    /// Not yet templated, so that `--set` may reach into it. Shared by the stages of one `for`.
+    /// Not templated yet, so that `--set` can change it. Shared by the stages of one `for`.
     pub body: Rc<Node>,
     pub scope: Scope,
 }
 
-/// In the order of the file; of two stages with one name the first.
+/// The stages in the order of the file; of two with the same name, the first.
 pub fn stages(map: Map, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<ExpandedStage> {
     let mut written: Vec<ExpandedStage> = Vec::with_capacity(map.len());
     let mut seen: HashSet<String> = HashSet::with_capacity(map.len());
@@ -51,7 +50,7 @@ fn filled(name: &Spanned<String>, scope: &Scope, mistakes: &mut Vec<Diagnostic>)
     expect::text(&template::fill_text(&name.value, name.span, scope, mistakes), mistakes)
 }
 
-/// One scope per combination of values; the first variable varies slowest.
+/// One scope for each combination of values; the first variable varies slowest.
 fn scopes(name: &Spanned<String>, values: &Node, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<Scope> {
     let values = template::fill(values, scope, mistakes);
     let Some(map) = expect::map(&values, "a mapping such as `{k: 1..4}`", mistakes) else { return Vec::new() };
@@ -88,7 +87,7 @@ fn bound(text: &str) -> Option<i64> {
     text.trim().parse::<i64>().ok().filter(|bound| bound.unsigned_abs() <= EXACT)
 }
 
-/// `1..4` (4 included), or a list.
+/// The values of `1..4` (4 included), or of a list.
 fn range(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Vec<Node>> {
     let bounds = match &node.value {
         Value::List(items) if !items.is_empty() => return Some(items.clone()),

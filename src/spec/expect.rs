@@ -1,5 +1,5 @@
-//! What a value must be: a text, a number, one of some words. A value of another type is a mistake that names both;
-//! a broken value has been reported already and says nothing. Does not know which keys there are.
+//! Typed access to values: a text, a number, one of several words. A value of another type is a mistake that names both
+//! types; a broken value has been reported already and adds no mistake.
 
 use crate::diagnostic::Diagnostic;
 use crate::spec::node::{Map, Node, Spanned, Value};
@@ -59,7 +59,7 @@ pub fn map<'a>(node: &'a Node, expected: &str, mistakes: &mut Vec<Diagnostic>) -
     }
 }
 
-/// One word of a short list.
+/// One of several words.
 pub fn word<T: Copy>(node: &Node, words: &[(&str, T)], mistakes: &mut Vec<Diagnostic>) -> Option<T> {
     let typed = text(node, mistakes)?;
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == typed.value) {
@@ -73,7 +73,7 @@ pub fn word<T: Copy>(node: &Node, words: &[(&str, T)], mistakes: &mut Vec<Diagno
     None
 }
 
-/// `90s`, `30m`, `2h`, `1d`, or a number of seconds.
+/// A length of time: `90s`, `30m`, `2h`, `1d`, or a number of seconds.
 pub fn duration(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Duration> {
     let seconds = match &node.value {
         Value::Int(value) => Some(*value as f64),
@@ -104,7 +104,7 @@ pub fn known_keys(map: &Map, what: &str, names: &[&str], mistakes: &mut Vec<Diag
     known(map.iter().map(|(key, _)| key), what, names, mistakes);
 }
 
-/// The same for some of the keys.
+/// Reports every key that is not in `known`.
 pub fn known<'a>(
     keys: impl Iterator<Item = &'a Spanned<String>>,
     what: &str,
@@ -117,7 +117,7 @@ pub fn known<'a>(
     }
 }
 
-/// Only a name that is near; a message that lists all of them needs no second list.
+/// The nearest name, if one is near; the message itself lists all.
 fn nearest(typed: &str, names: &[&str]) -> Option<String> {
     Some(did_you_mean(typed, names)).filter(|help| help.starts_with("did you mean"))
 }

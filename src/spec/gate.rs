@@ -1,5 +1,5 @@
-//! The `gate:` of a stage: text, a list of texts, or a mapping → [`GateSpec`]. Sees to it that each rule arrives
-//! in one piece; what a rule says is read by `crate::gate`.
+//! The `gate:` of a stage: text, a list of texts, or a mapping → [`GateSpec`]. Makes sure that each rule arrives in one
+//! piece; `crate::gate` parses it.
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::expect;
@@ -9,9 +9,9 @@ use stages::stage::did_you_mean;
 pub const KEYS: &[&str] = &["judge", "select", "require", "warn", "observe", "on_fail", "on_unsure"];
 pub const SELECT_KEYS: &[&str] = &["best", "where", "within"];
 
-/// Texts of rules, each with the span of its scalar; what they say is read by `crate::gate`.
+/// A gate as typed: the texts of its rules with their spans.
 pub struct GateSpec {
-    /// The word `gate`.
+    /// The span of the key `gate`.
     pub span: Span,
     pub judges: Vec<Spanned<String>>,
     pub select: Option<SelectSpec>,
@@ -19,12 +19,12 @@ pub struct GateSpec {
     pub warn: Vec<Spanned<String>>,
     pub observe: Vec<Spanned<String>>,
     pub on_fail: OnFail,
-    /// As `on_fail` where nothing is said.
+    /// `None`: the same as `on_fail`.
     pub on_unsure: Option<OnFail>,
 }
 
 impl GateSpec {
-    /// A gate that says nothing yet.
+    /// A gate without rules.
     pub fn empty(span: Span) -> GateSpec {
         GateSpec {
             span,
@@ -42,7 +42,7 @@ impl GateSpec {
 pub struct SelectSpec {
     pub best: Option<Spanned<String>>,
     pub where_: Option<Spanned<String>>,
-    /// In standard errors.
+    /// The tolerance in standard errors.
     pub within: Option<f64>,
 }
 
@@ -54,7 +54,7 @@ pub enum OnFail {
     Hold,
 }
 
-/// `key` is the span of the word `gate`.
+/// Reads a gate. `key` is the span of the key `gate`.
 pub fn lower(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<GateSpec> {
     let mut gate = GateSpec::empty(key);
     let Value::Map(map) = &node.value else {
@@ -136,7 +136,7 @@ fn select(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Sele
     Some(select)
 }
 
-/// `1 se`.
+/// A tolerance: `1 se`.
 fn standard_errors(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<f64> {
     let text = match &node.value {
         Value::String(text) => text.as_str(),

@@ -1,4 +1,4 @@
-//! Where and how patiently a stage runs: `resources`, `retry`. Never part of a key. Knows nothing of machines.
+//! `resources` and `retry`: never part of a key.
 
 use crate::diagnostic::Diagnostic;
 use crate::spec::expect;
@@ -6,28 +6,28 @@ use crate::spec::node::{Node, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a stage takes while it runs, or what there is for all that run at once.
+/// The resources a stage uses while it runs, or those that all running stages share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
     pub gpu: u64,
-    /// Bytes.
+    /// In bytes.
     pub memory: u64,
 }
 
-/// How often a failed stage is begun again.
+/// How often a failed stage is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     pub times: u32,
-    /// Before the first of them; it doubles from one to the next.
+    /// The pause before the first retry; it doubles for each further one.
     pub wait: Duration,
 }
 
 impl Retry {
     pub const NEVER: Retry = Retry { times: 0, wait: Duration::from_secs(1) };
-    /// A network that is down for an hour is not waited for in ever longer pauses.
+    /// The longest pause that doubling reaches.
     const LONGEST: Duration = Duration::from_secs(600);
 
-    /// How long to wait before the attempt that follows so many failed ones; `None`: no more attempts.
+    /// The pause after this number of failed attempts; `None`: no further attempt.
     pub fn pause(&self, failed: u32) -> Option<Duration> {
         let doubled = self.wait.saturating_mul(1_u32.checked_shl(failed.saturating_sub(1)).unwrap_or(u32::MAX));
         (failed <= self.times).then(|| doubled.min(Retry::LONGEST.max(self.wait)))
@@ -64,7 +64,7 @@ fn memory(node: &Node, mistakes: &mut Vec<Diagnostic>) -> u64 {
     bytes.unwrap_or_default()
 }
 
-/// Bytes of `8G`, `1.5GiB`, `512M` or `4096`; units are powers of 1024.
+/// The bytes of `8G`, `1.5GiB`, `512M` or `4096`; units are powers of 1024.
 pub fn size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
     let unit = text[digits.len()..].to_ascii_lowercase();
@@ -74,7 +74,7 @@ pub fn size(text: &str) -> Option<u64> {
     Some((count * 1024_f64.powi(i32::try_from(power).ok()?)) as u64)
 }
 
-/// `gpu=2,memory=64G`: what `--resources` says; what it does not say is as in `known`.
+/// The value of `--resources`, `gpu=2,memory=64G`; what it leaves out is taken from `known`.
 pub fn capacity(text: &str, known: Resources) -> Result<Resources, String> {
     let mut capacity = known;
     for part in text.split(',') {
@@ -89,7 +89,7 @@ pub fn capacity(text: &str, known: Resources) -> Result<Resources, String> {
     Ok(capacity)
 }
 
-/// `3`, or `{times: 3, wait: 10s}`.
+/// Reads `retry`: `3`, or `{times: 3, wait: 10s}`.
 pub fn retry(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Retry {
     let keys: BTreeMap<&str, &Node> = match &node.value {
         Value::Map(map) => {

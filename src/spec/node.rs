@@ -1,4 +1,4 @@
-//! A tree of values that know where they stand in the file.
+//! A tree of values with their places in the file.
 
 use crate::diagnostic::Span;
 
@@ -12,19 +12,19 @@ pub struct Spanned<T> {
 /// (RFC 8785, 3.2.2.3): two larger ones could give one key.
 pub const EXACT: u64 = 1 << 53;
 
-/// `span` is the scalar without its quotes where it stands in one piece in the file, else the scalar as written;
-/// of a list or mapping, its first character.
+/// A value with its place. `span` is a scalar without its quotes if the file holds it in one piece, else the scalar as
+/// written; for a list or mapping, its first character.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     pub span: Span,
     pub value: Value,
-    /// The variables of the `${…}` a value was made from: `vars.steps`, `k`, `env.HOME`.
+    /// The variables in the `${…}` that the value was made from: `vars.steps`, `k`, `env.HOME`.
     pub variables: Box<[String]>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Its mistake has been reported; what it would have been is not known. Whoever meets it says nothing.
+    /// A value with a reported mistake. It must not cause further mistakes.
     Broken,
     Null,
     Bool(bool),
@@ -44,7 +44,7 @@ impl Node {
         Node { span, value, variables: Box::default() }
     }
 
-    /// Keys with broken values are left out.
+    /// The value as JSON; keys with broken values are left out.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Broken | Value::Null => serde_json::Value::Null,
@@ -60,13 +60,13 @@ impl Node {
         }
     }
 
-    /// The value of a key, when this is a mapping that has it.
+    /// The value of a key, if this is a mapping that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         let Value::Map(map) = &self.value else { return None };
         map.iter().find(|(name, _)| name.value == key).map(|(_, node)| node)
     }
 
-    /// Takes the value of a key out, and leaves nothing in its place.
+    /// Takes the value of a key out and leaves null in its place.
     pub fn take(&mut self, key: &str) -> Option<(Span, Node)> {
         let Value::Map(map) = &mut self.value else { return None };
         let (name, node) = map.iter_mut().find(|(name, _)| name.value == key)?;
@@ -74,7 +74,7 @@ impl Node {
         Some((name.span, std::mem::replace(node, nothing)))
     }
 
-    /// `a text`, `a list`: what a message calls it.
+    /// The word for the value in messages: `a text`, `a list`.
     pub fn what(&self) -> &'static str {
         match self.value {
             Value::Broken => "a mistake",
@@ -88,8 +88,7 @@ impl Node {
         }
     }
 
-    /// The spans of key and value at a path such as `lora.rank` or `command[0]`, or of the last part of it that
-    /// is there.
+    /// The spans of key and value at a path such as `lora.rank` or `command[0]`, or at the last part of it that exists.
     pub fn find(&self, path: &str) -> NodeSpans {
         let mut found = NodeSpans { key: self.span, value: self.span, is_broken: false };
         let mut here = self;

@@ -1,5 +1,4 @@
-//! `--set a.b=c`: values from the command line, laid over the tree before it is templated.
-//! Knows paths and trees; does not know what a key means.
+//! `--set a.b=c`: values from the command line, written into the tree before it is templated.
 
 use crate::diagnostic::{Diagnostic, SourceText, Span};
 use crate::spec::node::{Node, Spanned, Value};
@@ -37,7 +36,7 @@ pub fn read(source: &SourceText, mistakes: &mut Vec<Diagnostic>) -> Vec<Override
     overrides
 }
 
-/// Writes `value` at `path` below `node`; keys that are not there yet are made.
+/// Writes `value` at `path` below `node`, and creates missing keys.
 pub fn assign(node: &mut Node, path: &[Spanned<String>], value: Node, mistakes: &mut Vec<Diagnostic>) {
     let Some((part, rest)) = path.split_first() else {
         *node = value;
@@ -53,7 +52,7 @@ pub fn assign(node: &mut Node, path: &[Spanned<String>], value: Node, mistakes: 
                 map.push((part.clone(), Node::new(part.span, Value::Null)));
                 map.len() - 1
             });
-            // What is wrong with the key or its value is now wrong with the argument.
+            // A mistake in the key or value is now a mistake in the argument.
             map[index].0.span = if rest.is_empty() { part.span } else { map[index].0.span };
             assign(&mut map[index].1, rest, value, mistakes);
         }

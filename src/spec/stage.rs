@@ -1,4 +1,4 @@
-//! One stage: the templated tree under its name → [`StageSpec`]. Knows the keys of a stage; does not know the kinds.
+//! One stage: the templated tree under its name → [`StageSpec`]. Knows the keys of a stage, not the kinds.
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::expect;
@@ -26,10 +26,10 @@ pub const KEYS: &[&str] = &[
     "audit",
 ];
 
-/// What has a mistake of its own is left empty here, and nothing is said about it twice.
+/// A stage as typed. A key with a reported mistake is left empty.
 pub struct StageSpec {
     pub name: Spanned<String>,
-    /// `None`: its mistake is among the mistakes of the spec.
+    /// `None` after a reported mistake.
     pub kind: Option<Spanned<String>>,
     pub from: Vec<PortSpec>,
     pub with: Node,
@@ -40,13 +40,13 @@ pub struct StageSpec {
     pub resources: Resources,
     pub timeout: Option<Duration>,
     pub retry: Retry,
-    /// Names of variables of the environment.
+    /// Names of environment variables.
     pub secrets: Vec<Spanned<String>>,
     pub audit: Option<Spanned<bool>>,
 }
 
 impl StageSpec {
-    /// What stands under `with`; nothing of it is left.
+    /// Takes the parameters out, because they are most of a long file.
     pub fn take_parameters(&mut self) -> Node {
         let nothing = Node::new(self.with.span, Value::Null);
         std::mem::replace(&mut self.with, nothing)
@@ -62,7 +62,7 @@ pub struct PortSpec {
 pub struct SourceSpec {
     pub reference: Reference,
     pub span: Span,
-    /// The variables of its `${…}`: `vars.stories`.
+    /// The variables in its `${…}`: `vars.stories`.
     pub variables: Box<[String]>,
 }
 
@@ -77,10 +77,10 @@ pub enum Reference {
     Hub(String),
 }
 
-/// Which candidate of a stage is meant.
+/// A candidate of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pin {
-    /// What its gate let through.
+    /// The one its gate let through.
     Open,
     /// The last one, before the gate.
     Last,
@@ -103,7 +103,7 @@ pub fn lower(name: Spanned<String>, mut node: Node, mistakes: &mut Vec<Diagnosti
         secrets: Vec::new(),
         audit: None,
     };
-    // Not copied: in a long file the parameters are most of it.
+    // Moved, not copied: parameters are most of a long file.
     if let Some((key, given)) = node.take("with") {
         stage.with = with(key, given, mistakes);
     }
@@ -111,7 +111,7 @@ pub fn lower(name: Spanned<String>, mut node: Node, mistakes: &mut Vec<Diagnosti
     expect::known_keys(map, "a stage", KEYS, mistakes);
     let is_misspelt_with = |key: &str| !KEYS.contains(&key) && did_you_mean(key, KEYS) == did_you_mean("with", KEYS);
     if let Some((key, _)) = map.iter().find(|(key, _)| is_misspelt_with(&key.value)) {
-        // What its parameters say is not known, so nothing is said about their absence.
+        // Nothing is reported as missing from parameters that could not be read.
         stage.with = Node::new(key.span, Value::Broken);
     }
     if node.get("kind").is_none() {
@@ -184,7 +184,7 @@ fn source(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<SourceSpec> {
     Some(SourceSpec { reference, span: node.span, variables: node.variables.clone() })
 }
 
-/// A plain identifier is a stage; anything with `/`, `.` or `://` is a path or a model of a hub.
+/// Reads a source: a plain identifier is a stage; anything with `/`, `.` or `://` is a path or a hub model.
 fn reference(text: &str) -> Result<Reference, (String, String)> {
     if text.contains("://") {
         return Ok(Reference::Hub(text.to_owned()));
@@ -231,7 +231,7 @@ pub fn metrics(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(Spanned<Stri
             let help = "names match [A-Za-z_][A-Za-z0-9_]* and are no words of the rule language";
             mistakes.push(Diagnostic::error(name.span, message).help(help));
         }
-        // A metric of unknown direction is still declared, so that the rules which use it are not wrong as well.
+        // A metric of unknown direction is still declared, so that rules which use it are not mistakes too.
         let direction = expect::word(value, &words, mistakes).unwrap_or(Direction::Neutral);
         metrics.push((name.clone(), direction));
     }

@@ -1,5 +1,5 @@
-//! `${…}` in scalars: expressions over `vars`, `for` variables and `env.NAME`, evaluated by minijinja.
-//! A value that is wholly one `${…}` keeps its type; `$${` writes a plain `${`. Knows nothing of stages.
+//! `${…}` in scalars: expressions over `vars`, `for` variables and `env.NAME`, evaluated by minijinja. A value that is
+//! exactly one `${…}` keeps its type; `$${` stands for a plain `${`.
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::node::{EXACT, Node, Spanned, Value};
@@ -11,23 +11,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 
-/// The names an expression may use. A variable is known by its bare name and, when it stands under `vars:`, also as
-/// `vars.NAME`. A copy costs nothing: every stage of a `for` has one.
+/// The variables an expression may use, each by its bare name, those under `vars:` also as `vars.NAME`. Cheap to copy:
+/// every stage of a `for` has a copy.
 #[derive(Clone, Default)]
 pub struct Scope {
     file: Rc<Variables>,
-    /// Of the `for` around a stage; each hides a var of the same name.
+    /// The variables of `for`; each hides a var of the same name.
     loops: Vec<(Rc<str>, Jinja)>,
 }
 
-/// Those of the file.
+/// The variables of the file.
 #[derive(Clone, Default)]
 struct Variables {
     vars: BTreeMap<String, Jinja>,
     env: BTreeMap<String, Jinja>,
-    /// Variables whose own value was a mistake: what uses them is not reported again.
+    /// Variables with a reported mistake: expressions that use them are not reported again.
     broken: BTreeSet<String>,
-    /// Made once, when the first expression that is more than a name asks for it: it costs more than most expressions.
+    /// Made for the first expression that is more than a name: making it costs more than most expressions.
     environment: OnceCell<Environment<'static>>,
 }
 
@@ -54,7 +54,7 @@ impl Scope {
         self.loops.push((Rc::clone(name), result_of(node)));
     }
 
-    /// `None`: declared, but its value is a mistake that has been reported.
+    /// `None`: declared, but its value is a reported mistake.
     pub fn add_env(&mut self, name: &str, value: Option<&str>) {
         let file = Rc::make_mut(&mut self.file);
         if value.is_none() {
@@ -76,7 +76,7 @@ impl Scope {
         }
     }
 
-    /// An expression that is no more than the name of a variable, with its full name.
+    /// The value and the full name of a variable, if the expression is only its name.
     fn named(&self, expression: &str) -> Option<(Jinja, String)> {
         if CONSTANTS.contains(&expression) {
             return None;
@@ -93,17 +93,17 @@ impl Scope {
     }
 }
 
-/// Names that are values to minijinja, whatever a variable is called.
+/// Names that minijinja reads as values, not as variables.
 const CONSTANTS: [&str; 6] = ["true", "True", "false", "False", "none", "None"];
 
-/// The tree with every `${…}` in its values replaced; keys stay as they are.
+/// The tree with every `${…}` in its values replaced; keys are not templated.
 pub fn fill(node: &Node, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Node {
     let mut filled = node.clone();
     fill_in(&mut filled, scope, mistakes);
     filled
 }
 
-/// The same in place.
+/// Replaces every `${…}` in place.
 pub fn fill_in(node: &mut Node, scope: &Scope, mistakes: &mut Vec<Diagnostic>) {
     match &mut node.value {
         Value::String(text) if text.contains("${") => *node = fill_text(text, node.span, scope, mistakes),
@@ -113,7 +113,7 @@ pub fn fill_in(node: &mut Node, scope: &Scope, mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
-/// The same for one text.
+/// One text with every `${…}` replaced.
 pub fn fill_text(text: &str, span: Span, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Node {
     if !text.contains("${") {
         return Node::new(span, Value::String(text.to_owned()));
@@ -170,7 +170,7 @@ pub fn fill_text(text: &str, span: Span, scope: &Scope, mistakes: &mut Vec<Diagn
     Node { span, value, variables: variables.into() }
 }
 
-/// The variables that the expressions of a text use, as far as they can be read.
+/// The variables in the expressions of a text; expressions that do not parse are skipped.
 pub fn variables_of(text: &str) -> BTreeSet<String> {
     let mut variables = BTreeSet::new();
     for piece in pieces(text).unwrap_or_default() {
@@ -183,7 +183,7 @@ pub fn variables_of(text: &str) -> BTreeSet<String> {
     variables
 }
 
-/// The place of a part of a scalar: exact where the scalar stands in the file as it is, else the whole scalar.
+/// The place of a part of a scalar: exact if the file holds the scalar unescaped, else the whole scalar.
 pub fn part_of(span: Span, text: &str, range: &Range<usize>) -> Span {
     match span.end - span.start == text.len() {
         true => Span::new(span.start + range.start, span.start + range.end),
@@ -191,14 +191,14 @@ pub fn part_of(span: Span, text: &str, range: &Range<usize>) -> Span {
     }
 }
 
-/// Letters, digits and `_`, not beginning with a digit.
+/// Whether the text is an identifier: letters, digits and `_`, not beginning with a digit.
 pub fn is_identifier(text: &str) -> bool {
     let mut characters = text.chars();
     characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
         && characters.all(|next| next.is_ascii_alphanumeric() || next == '_')
 }
 
-/// `${k}` must be able to say what it means.
+/// Refuses names that an expression could not use.
 pub fn check_variable_name(name: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> bool {
     let reserved = ["vars", "env", "true", "false", "none", "and", "or", "not", "in", "is", "if", "else"];
     let is_good = is_identifier(&name.value) && !reserved.contains(&name.value.as_str());
@@ -211,12 +211,12 @@ pub fn check_variable_name(name: &Spanned<String>, mistakes: &mut Vec<Diagnostic
 
 enum Piece {
     Text(String),
-    /// The range of `${…}` in the text, and what stands between the braces.
+    /// The range of `${…}` in the text, and the text between the braces.
     Expression(Range<usize>, String),
 }
 
-/// Cuts a text at its `${…}`. An expression may hold braces and quoted texts of its own. `Err` is the place of a `${`
-/// that is never closed.
+/// Splits a text at its `${…}`. An expression may contain braces and quoted texts. `Err` is the place of a `${` that is
+/// never closed.
 fn pieces(text: &str) -> Result<Vec<Piece>, Range<usize>> {
     let mut pieces = Vec::new();
     let mut plain = String::new();
@@ -247,7 +247,7 @@ fn pieces(text: &str) -> Result<Vec<Piece>, Range<usize>> {
     Ok(pieces)
 }
 
-/// Up to the brace that closes the expression.
+/// The length of an expression, up to its closing brace.
 fn expression_length(text: &str) -> Option<usize> {
     let mut depth = 0;
     let mut quote = None;
@@ -315,7 +315,7 @@ fn evaluate(expression: &str, scope: &Scope) -> Result<Evaluation, NoValue> {
     Ok(Evaluation { result, used })
 }
 
-/// The full name of a variable (`steps` → `vars.steps`), or why there is none.
+/// The full name of a variable (`steps` → `vars.steps`), or why it has none.
 fn known_variable(name: &str, scope: &Scope, environment: &Environment) -> Result<String, NoValue> {
     let mut parts = name.split('.');
     let root = parts.next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! YAML text → a tree of values, in one pass over the events of the parser. YAML 1.2 core schema; anchors and aliases are
-//! resolved, within bounds; merge keys are not part of it. Does not know what the keys mean.
+//! YAML text → a tree of values, in one pass over the events of the parser. YAML 1.2 core schema; anchors and aliases
+//! are resolved within bounds; merge keys are refused.
 
 mod scalar;
 
@@ -10,27 +10,27 @@ use scalar::{has_idle_zeros, integer, plain, without_quotes};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// A pipeline file is written by hand or by a short script; anything larger is a mistake or an attack.
+/// A limit above any file that a person or a short script writes; larger input is a mistake or an attack.
 const MAX_BYTES: usize = 16 << 20;
 const MAX_DEPTH: usize = 64;
 const MAX_NODES: usize = 2_000_000;
-/// Nodes that aliases repeat: a few lines of anchors can stand for any number of them.
+/// The limit on nodes repeated by aliases: a few lines of anchors can stand for any number of nodes.
 const MAX_REPEATED: usize = 100_000;
 
-/// What `.nan` and `.inf` read as.
+/// The reading of `.nan` and `.inf`.
 #[derive(Clone, Copy, PartialEq)]
 enum NotFinite {
     Mistake,
     Null,
 }
 
-/// Reads `text`, whose first byte stands at `start` of the source. A text that is no YAML is one mistake;
-/// duplicate keys, merge keys and numbers that JSON cannot hold are collected.
+/// Reads `text`, whose first byte is at `start` of the source. Text that is not YAML is one mistake; duplicate keys,
+/// merge keys and numbers that JSON cannot hold are all collected.
 pub fn parse(text: &str, start: usize, mistakes: &mut Vec<Diagnostic>) -> Option<Node> {
     parse_with(NotFinite::Mistake, text, start, mistakes)
 }
 
-/// The same of a text that holds measurements: `.nan` and `.inf` read as null, which is what a record makes of them.
+/// Reads measurements: `.nan` and `.inf` become null, as in a record.
 pub fn parse_measurements(text: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Node> {
     parse_with(NotFinite::Null, text, 0, mistakes)
 }
@@ -54,13 +54,13 @@ fn parse_with(not_finite: NotFinite, text: &str, start: usize, mistakes: &mut Ve
     }
 }
 
-/// Why a text is no YAML that can be read, and the byte where that shows.
+/// Why a text cannot be read as YAML, and the byte at which the reader stopped.
 struct YamlError {
     at: usize,
     message: String,
 }
 
-/// The one document of a text whose first byte stands at `start` of the source.
+/// The only document of a text whose first byte is at `start` of the source.
 fn read(text: &str, start: usize, not_finite: NotFinite, mistakes: &mut Vec<Diagnostic>) -> Result<Node, YamlError> {
     let options = granit_parser::options! {
         flow_nesting_limit: MAX_DEPTH,
@@ -81,11 +81,11 @@ struct Reader<'a> {
     not_finite: NotFinite,
     parser: Parser<'a, StrInput<'a>>,
     anchors: HashMap<usize, Node>,
-    /// Read, kept for aliases, and repeated by them.
+    /// Numbers of nodes read, kept for aliases, and repeated by aliases.
     nodes: usize,
     kept: usize,
     repeated: usize,
-    /// Where the lines of the text begin; empty until a message needs one.
+    /// The starts of all lines; empty until a message needs a line number.
     line_starts: Vec<usize>,
     mistakes: &'a mut Vec<Diagnostic>,
 }
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    /// What an alias stands for has the place of the anchor: that is where a mistake is mended.
+    /// The node of an alias, with the place of the anchor, where a mistake in it must be corrected.
     fn repeat(&mut self, anchor: usize, span: Span, depth: usize) -> Result<Node, YamlError> {
         let Some(node) = self.anchors.get(&anchor) else {
             return Err(wrong(span, "this alias stands inside its own anchor"));
@@ -176,7 +176,7 @@ impl<'a> Reader<'a> {
         loop {
             match self.next()? {
                 (Event::SequenceEnd, _) => {
-                    // The room for more than there are would be half of a large file's tree.
+                    // Spare capacity would be half of a large file's tree.
                     items.shrink_to_fit();
                     return Ok(Value::List(items));
                 }
@@ -242,7 +242,7 @@ impl<'a> Reader<'a> {
             self.mistakes.push(Diagnostic::error(span, message).help(help));
             return (span, Value::Broken);
         }
-        // All of 2^53 and more have sixteen characters.
+        // A number from 2^53 has at least sixteen characters.
         let may_be_beyond = text.len() >= 16 && is_number;
         let is_beyond = may_be_beyond && integer(&text).is_some_and(|value| value.unsigned_abs() > EXACT.into());
         let value = match (tag, style) {
@@ -284,7 +284,7 @@ impl<'a> Reader<'a> {
         Span::new(self.start + span.start, self.start + span.end)
     }
 
-    /// The first one stays.
+    /// Reports repeated keys and keeps the first of each.
     fn refuse_repeated_keys(&mut self, map: &mut Map) {
         let repeated = repeated(map);
         for (again, first) in &repeated {
@@ -320,7 +320,7 @@ fn too_deep(span: Span) -> YamlError {
     wrong(span, format!("nested more than {MAX_DEPTH} deep"))
 }
 
-/// How many nodes, and how deep.
+/// The number of nodes and the depth of a tree.
 fn size(node: &Node) -> (usize, usize) {
     let (mut nodes, mut height) = (1, 0);
     let mut add = |(more, below): (usize, usize)| {
@@ -335,10 +335,10 @@ fn size(node: &Node) -> (usize, usize) {
     (nodes, height)
 }
 
-/// Each key that is there already: its index, and that of the first.
+/// The index of each repeated key, with that of its first occurrence.
 fn repeated(map: &Map) -> Vec<(usize, usize)> {
     let mut repeated = Vec::new();
-    // Most mappings have a handful of keys, and to compare them is cheaper than to remember them.
+    // Most mappings have few keys, and comparing them is cheaper than hashing.
     if map.len() <= 8 {
         for (again, (key, _)) in map.iter().enumerate() {
             let first = map[..again].iter().position(|(before, _)| before.value == key.value);

@@ -3,16 +3,16 @@
 use super::*;
 use std::time::{Duration, Instant};
 
-fn source(text: String) -> Text {
-    Text { path: PathBuf::from("rlhf.yaml"), text, overrides: Vec::new(), rule: None }
+fn source(text: String) -> SourceText {
+    SourceText { path: PathBuf::from("rlhf.yaml"), text, overrides: Vec::new(), rule: None }
 }
 
-fn planned(text: &Text) -> Result<Plan, Vec<Diagnostic>> {
+fn planned(text: &SourceText) -> Result<Plan, Vec<Diagnostic>> {
     crate::spec::read(text, &|_| None).and_then(|spec| resolve(spec, Path::new("")))
 }
 
 /// A stage per number, each with what `stage` adds to it.
-fn stages(count: usize, order: impl Fn(usize) -> usize, stage: impl Fn(usize) -> String) -> Text {
+fn stages(count: usize, order: impl Fn(usize) -> usize, stage: impl Fn(usize) -> String) -> SourceText {
     let mut text = "stages:\n".to_owned();
     for number in (0..count).map(order) {
         writeln!(text, "  s{number}: {{kind: exec, with: {{command: [echo, \"{number}\"]}}, {}}}", stage(number))
@@ -33,7 +33,7 @@ fn spent(start: Instant) -> Duration {
 }
 
 /// How long it takes: what else the machine does only makes that longer.
-fn time(text: &Text) -> Duration {
+fn time(text: &SourceText) -> Duration {
     let start = Instant::now();
     let before = spent(start);
     drop(planned(text));
@@ -42,7 +42,7 @@ fn time(text: &Text) -> Duration {
 
 /// Four times as many stages are planned in less than eight times the time: linear growth would take four, and all
 /// pairs of stages sixteen. Both fill the caches of the processor, so that these make no difference.
-fn check_growth(what: &str, text: impl Fn(usize) -> Text) {
+fn check_growth(what: &str, text: impl Fn(usize) -> SourceText) {
     let (few, many) = (text(4_000), text(16_000));
     // The shortest of some, in turns, so that a busy moment of the machine meets both.
     let (few, many) = (0..5).fold((Duration::MAX, Duration::MAX), |(shortest_few, shortest_many), _| {

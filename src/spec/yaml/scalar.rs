@@ -4,8 +4,8 @@ use crate::diagnostic::Span;
 use crate::spec::node::{EXACT, Value};
 use std::num::IntErrorKind;
 
-/// `"a b"` → `a b`, when what stands between the quotes is the value: then an offset into the value is one into the
-/// file.
+/// The span of a scalar without its quotes, `"a b"` → `a b`, if the text between them is the value unescaped: offsets
+/// into the value are then offsets into the file.
 pub fn without_quotes(span: Span, value: &str, text: &str) -> Span {
     let written = text.get(span.start..span.end).unwrap_or("");
     let is_quoted = written.len() == value.len() + 2 && written.starts_with(['"', '\'']);
@@ -16,7 +16,7 @@ pub fn without_quotes(span: Span, value: &str, text: &str) -> Span {
     }
 }
 
-/// What a scalar without quotes is when it is no text.
+/// The value of a scalar without quotes; `None` if it is a text.
 pub fn plain(text: &str) -> Option<Value> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Some(Value::Null),
@@ -44,14 +44,14 @@ pub fn integer(text: &str) -> Option<i128> {
     }
     let value = match i128::from_str_radix(digits, radix) {
         Ok(value) => value,
-        // Beyond any bound here.
+        // Larger than any bound used here.
         Err(error) if *error.kind() == IntErrorKind::PosOverflow => i128::MAX,
         Err(_) => return None,
     };
     Some(if text.starts_with('-') { -value } else { value })
 }
 
-/// `007`, but not `0`, `0.5`, `0x7` or `00:30`.
+/// Whether a number begins with needless zeros: `007`, but not `0`, `0.5`, `0x7` or `00:30`.
 pub fn has_idle_zeros(text: &str) -> bool {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|digit| digit.is_ascii_digit())
@@ -60,7 +60,7 @@ pub fn has_idle_zeros(text: &str) -> bool {
 fn float(text: &str) -> Option<f64> {
     match text.strip_prefix(['+', '-']).unwrap_or(text) {
         ".nan" | ".NaN" | ".NAN" => return Some(f64::NAN),
-        // Of which sign does not matter: it is refused, or read as no number.
+        // The sign does not matter: it is refused, or read as null.
         ".inf" | ".Inf" | ".INF" => return Some(f64::INFINITY),
         _ => {}
     }
