@@ -196,10 +196,10 @@ fn defaults_bounds_and_words_of_the_parameters_are_those_of_the_kinds() {
     assert_eq!((&ppo["gamma"]["minimum"], &ppo["gamma"]["maximum"]), (&0.into(), &1.into()));
     assert_eq!(ppo["steps"]["minimum"], 1);
     for kind in stages::kinds::KINDS {
-        for (path, doc) in kind.parameter_docs.iter().copied().flatten() {
+        for (path, doc) in (kind.docs)() {
             let at = format!("/$defs/with_{}/properties/{}", kind.name, path.replace('.', "/properties/"));
             let parameter = schema.pointer(&at).unwrap_or_else(|| panic!("the schema has no {at}"));
-            assert_eq!(parameter["description"], *doc, "{at}");
+            assert_eq!(parameter["description"], doc, "{at}");
         }
     }
 }

@@ -107,13 +107,8 @@ fn parameters(kind: &Kind) -> Grid {
         Ok(_) => BTreeSet::new(),
         Err(mistakes) => mistakes.into_iter().map(|mistake| mistake.path).collect(),
     };
-    let documented = kind.parameter_docs.iter().copied().flatten().map(|(path, doc)| ((*path).to_owned(), *doc));
-    let others = defaults
-        .iter()
-        .filter(|(path, _)| kind.parameter_docs.iter().copied().flatten().all(|(known, _)| known != path));
-    let rows = documented.chain(others.map(|(path, _)| (path.clone(), "")));
     let mut grid = Grid::new([Header::name("with"), Header::text("default"), Header::text("what it does")]);
-    for (path, doc) in rows {
+    for (path, doc) in (kind.docs)() {
         let default = defaults.iter().find(|(known, _)| *known == path).map(|(_, value)| value.as_str());
         let (default, tone) = match default {
             _ if required.contains(&path) => ("required", Tone::Doubtful),
@@ -131,14 +126,14 @@ fn metrics(kind: &Kind) -> Sheet {
     }
     let names = ["metric", "better is", "mean of"].map(Header::name);
     let mut grid = Grid::new(names.into_iter().chain([Header::text("what it is")]));
-    for metric in kind.metrics {
+    for metric in kind.metrics() {
         let better = match metric.direction {
             Direction::Higher => "higher",
             Direction::Lower => "lower",
             Direction::Neutral => "–",
         };
         // The field of the items behind the metric, which rules can use: `median(score)`.
-        let field = kind.means.iter().find(|(name, _)| *name == metric.name).map_or("", |(_, field)| field);
+        let field = metric.mean_of.unwrap_or_default();
         grid.add([plain(metric.name), plain(better), plain(field), plain(metric.doc)]);
     }
     grid.into()

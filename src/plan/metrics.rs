@@ -44,12 +44,10 @@ pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
 
 /// All metrics that a stage of the kind can report, whatever is connected to it.
 pub fn declared_metrics(kind: &Kind) -> Vec<MetricName> {
-    let field =
-        |name: &str| kind.means.iter().find(|(metric, _)| *metric == name).map(|(_, field)| (*field).to_owned());
     let named = |metric: &stages::stage::Metric| MetricName {
         name: metric.name.to_owned(),
         direction: metric.direction,
-        field: field(metric.name),
+        field: metric.mean_of.map(str::to_owned),
     };
-    kind.metrics.iter().map(named).collect()
+    kind.metrics().map(named).collect()
 }

@@ -19,7 +19,7 @@ pub fn resolve(
 ) -> Option<serde_json::Value> {
     let serde_json::Value::Object(mut given) = with.to_json() else { return None };
     if let Some(dtype) = dtype
-        && kind.parameter_docs.iter().copied().flatten().any(|(name, _)| *name == DTYPE)
+        && (kind.defaults)().get(DTYPE).is_some()
     {
         given.entry(DTYPE).or_insert_with(|| dtype.name().into());
     }

@@ -15,7 +15,7 @@ pub fn metrics(values: &[(&str, f64)]) -> Metrics {
 
 pub fn head(name: &str, kind: &str) -> StageHead {
     let kind_row = stages::kinds::kind(kind).unwrap();
-    let metrics = kind_row.metrics.iter().map(|metric| (metric.name.to_owned(), metric.direction)).collect();
+    let metrics = kind_row.metrics().map(|metric| (metric.name.to_owned(), metric.direction)).collect();
     StageHead { name: name.to_owned(), kind: kind.to_owned(), has_gate: true, metrics, from: Vec::new() }
 }
 

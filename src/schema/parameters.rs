@@ -1,4 +1,4 @@
-//! The `with:` block of a kind: the schema of its type, with what the kind says of each parameter. Bounds are asked of
+//! The `with:` block of a kind: the schema of its type, with the doc comment of each parameter. Bounds are asked of
 //! the kind itself, so that they are written once. Knows no kind by name.
 
 use super::{TEMPLATE, joined, templated};
@@ -32,14 +32,14 @@ pub fn required(kind: &Kind) -> Vec<String> {
 fn described(kind: &Kind, path: &str, mut schema: Value) -> Value {
     let Some(keys) = schema.as_object_mut() else { return schema };
     // Names and doc comments of Rust types are no business of a user; `uint` is a format of schemars.
-    for key in ["title", "format", "description"] {
+    for key in ["title", "format"] {
         keys.remove(key);
+    }
+    if keys.contains_key("properties") {
+        keys.remove("description");
     }
     if keys.get("default").is_some_and(Value::is_null) {
         keys.remove("default");
-    }
-    if let Some((_, doc)) = kind.parameter_docs.iter().copied().flatten().find(|(known, _)| *known == path) {
-        keys.insert("description".to_owned(), json!(doc));
     }
     if let Some(Value::Object(properties)) = keys.get_mut("properties") {
         for (name, property) in properties.iter_mut() {

@@ -25,7 +25,7 @@ pub use backward::{Gradient, Trace, Trained};
 pub use batch::{Batch, Padding, Span};
 pub use formats::config::Config;
 pub use formats::dtype::Dtype;
-pub use lora::{Adapter, LORA_DOCS, LoraParameters};
+pub use lora::{Adapter, LoraParameters};
 pub use memory::Load;
 pub use role::Reference;
 

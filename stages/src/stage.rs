@@ -4,6 +4,7 @@
 //! the cache, gates or the report.
 
 use crate::io::Io;
+use formats::data::METRICS;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Serialize, de::DeserializeOwned};
@@ -25,7 +26,33 @@ pub struct Metric {
     pub name: &'static str,
     pub direction: Direction,
     pub doc: &'static str,
+    /// The field of the candidate's per-item table that the metric is the mean of. Only then can a gate say how sure it
+    /// is. A table has `id`, mostly `prompt`, sometimes `text` and `prompt_group` (rows that are no independent evidence),
+    /// and numbers. Of `exec` every metric may be a mean, of the field of its own name.
+    pub mean_of: Option<&'static str>,
 }
+
+impl Metric {
+    pub const fn higher(name: &'static str, doc: &'static str) -> Metric {
+        Metric { name, direction: Direction::Higher, doc, mean_of: None }
+    }
+    pub const fn lower(name: &'static str, doc: &'static str) -> Metric {
+        Metric { name, direction: Direction::Lower, doc, mean_of: None }
+    }
+    pub const fn neutral(name: &'static str, doc: &'static str) -> Metric {
+        Metric { name, direction: Direction::Neutral, doc, mean_of: None }
+    }
+    pub const fn mean_of(self, field: &'static str) -> Metric {
+        Metric { mean_of: Some(field), ..self }
+    }
+}
+
+/// What became of the rows of the data files, by the names of `RowFilter::metrics`.
+pub const ROW_METRICS: [Metric; 3] = [
+    Metric::neutral(METRICS[0], "rows of the data files"),
+    Metric::lower(METRICS[1], "rows not used: bad ones that `--skip-bad-rows` let pass, and rows that prefer nothing"),
+    Metric::lower(METRICS[2], "rows cut to the longest length"),
+];
 
 /// What may be connected to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +80,13 @@ pub struct Port {
 }
 
 impl Port {
+    pub const HELDOUT: Port =
+        Port::one("heldout", Accepts::Data, "the same, to measure on; default: a share of `data`, split by prompt")
+            .optional();
+    pub const REFERENCE: Port =
+        Port::one("reference", Accepts::Model, "what the policy is compared with; default: itself as it came, frozen")
+            .optional();
+
     pub const fn one(name: &'static str, accepts: Accepts, doc: &'static str) -> Port {
         Port { name, accepts, is_optional: false, takes_many: false, doc }
     }
@@ -106,13 +140,10 @@ pub struct Kind {
     /// `exec` takes any port name, all optional, all of `Accepts::Any`.
     pub takes_any_port: bool,
     pub gives: Gives,
-    /// Reported for every candidate. `exec` declares its own in the file (`metrics:`).
+    /// Reported for every candidate, before [`ROW_METRICS`]. `exec` declares its own in the file (`metrics:`).
     pub metrics: &'static [Metric],
-    /// `(metric, field)`: metrics that are means over the rows of the candidate's per-item table, and of which of its
-    /// fields. Only of these can a gate say how sure they are. A table has `id`, mostly `prompt`, sometimes `text` and
-    /// `prompt_group` (rows that are no independent evidence), and numbers. Of `exec` every metric may be one, of the
-    /// field of its own name.
-    pub means: &'static [(&'static str, &'static str)],
+    /// Whether [`ROW_METRICS`] are reported as well.
+    pub reads_rows: bool,
     /// The port whose content is the incumbent of a gate, when the kind has one.
     pub incumbent: Option<&'static str>,
     /// Whether the seed enters the key.
@@ -124,11 +155,37 @@ pub struct Kind {
     /// JSON Schema of the `with:` block, derived from the type it is read into.
     pub schema: fn() -> Value,
     /// `(parameter path, what it does)`, in the order they are printed; nested ones dotted (`lora.rank`).
-    pub parameter_docs: &'static [&'static [(&'static str, &'static str)]],
+    pub docs: fn() -> Vec<(String, String)>,
     pub work: Work,
 }
 
 impl Kind {
+    /// A kind with the parameters `P` that says nothing else of itself yet.
+    pub const fn of<P: Parameters>(work: Work) -> Kind {
+        Kind {
+            name: "",
+            version: 1,
+            doc: "",
+            ports: &[],
+            takes_any_port: false,
+            gives: Gives::Any,
+            metrics: &[],
+            reads_rows: false,
+            incumbent: None,
+            draws: false,
+            parse: parse::<P>,
+            defaults: defaults::<P>,
+            schema: schema::<P>,
+            docs: docs::<P>,
+            work,
+        }
+    }
+
+    /// All that is reported for every candidate.
+    pub fn metrics(&self) -> impl Iterator<Item = &'static Metric> {
+        self.metrics.iter().chain(ROW_METRICS.iter().filter(|_| self.reads_rows))
+    }
+
     pub fn port(&self, name: &str) -> Option<&'static Port> {
         self.ports.iter().find(|port| port.name == name)
     }
@@ -162,7 +219,8 @@ impl Call {
     }
 }
 
-/// The parameters of a kind: a serde struct with `#[serde(default, deny_unknown_fields)]`.
+/// The parameters of a kind: a serde struct with `#[serde(default, deny_unknown_fields)]`. The doc comments of its fields
+/// are printed to users.
 pub trait Parameters: Default + Serialize + DeserializeOwned + JsonSchema {
     /// Values out of their range, each by itself; asked after every value has its type.
     fn mistakes(&self) -> Vec<ParameterMistake>;
@@ -179,11 +237,45 @@ pub fn defaults<P: Parameters>() -> Value {
 }
 
 pub fn schema<P: Parameters>() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
+    generated::<P>(SchemaSettings::draft2020_12())
+}
+
+/// Every parameter with its field's doc comment, in the order of the fields.
+pub fn docs<P: Parameters>() -> Vec<(String, String)> {
+    let mut docs = Vec::new();
+    add_docs("", &generated::<P>(SchemaSettings::draft2020_12().for_serialize()), &mut docs);
+    docs
+}
+
+/// Properties are sorted. What is written is always there, so that `required` names all of them, as the fields stand.
+fn add_docs(under: &str, block: &Value, docs: &mut Vec<(String, String)>) {
+    for name in block["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        let (path, property) = (format!("{under}{name}"), &block["properties"][name]);
+        match property["properties"].is_object() {
+            true => add_docs(&format!("{path}."), property, docs),
+            false => docs.push((path, property["description"].as_str().unwrap_or_default().to_owned())),
+        }
+    }
+}
+
+fn generated<P: Parameters>(settings: SchemaSettings) -> Value {
+    let settings = settings.with(|settings| {
         settings.inline_subschemas = true;
         settings.meta_schema = None;
     });
-    settings.into_generator().into_root_schema_for::<P>().to_value()
+    let mut schema = settings.into_generator().into_root_schema_for::<P>().to_value();
+    join_lines(&mut schema);
+    schema
+}
+
+/// The doc comment of a parameter is one line, however it is broken in the source.
+fn join_lines(block: &mut Value) {
+    for property in block.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        if let Some(Value::String(doc)) = property.get_mut("description") {
+            *doc = doc.replace('\n', " ");
+        }
+        join_lines(property);
+    }
 }
 
 /// Types a `with:` block, and finds all its mistakes.
@@ -373,11 +465,14 @@ mod tests {
                     _ => paths.push(key.clone()),
                 }
             }
-            let mut described: Vec<&str> =
-                kind.parameter_docs.iter().copied().flatten().map(|(path, _)| *path).collect();
+            let docs = (kind.docs)();
+            let mut described: Vec<&str> = docs.iter().map(|(path, _)| path.as_str()).collect();
             described.sort_unstable();
             paths.sort_unstable();
             assert_eq!(paths, described, "{}", kind.name);
+            for (path, doc) in &docs {
+                assert!(!doc.is_empty() && !doc.contains('\n'), "{}: {path}: {doc:?}", kind.name);
+            }
         }
     }
 }

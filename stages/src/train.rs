@@ -6,7 +6,7 @@ mod checkpoint;
 mod groups;
 mod sequences;
 
-pub use adam::{ADAM_DOCS, Adam, AdamForm, AdamSettings};
+pub use adam::{Adam, AdamForm, AdamSettings};
 pub use checkpoint::{checkpoint, resume};
 pub use groups::{Group, groups_apart, load_of_groups, parts_of_groups};
 #[cfg(test)]
@@ -304,12 +304,6 @@ pub fn named<'a>(rows: impl ExactSizeIterator<Item = &'a str>) -> String {
 }
 
 // ------------------------------------------------------------------------------------------------------ batches
-
-pub const MICRO_BATCH_DOC: &str =
-    "rows that go through the model together; null: the whole batch. Fewer take less memory";
-pub const SCHEDULE_DOC: &str = "constant, or linear or cosine from `lr` at the first step down to 0 behind the last";
-pub const RECOMPUTE_DOC: &str =
-    "run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes";
 
 /// A stop token that is put nowhere.
 pub fn idle_stop_token(stop_token: Option<u32>, ends: bool) -> Option<ParameterMistake> {

@@ -7,7 +7,7 @@ use crate::generate::{self, Choice};
 use crate::io::{self, Io};
 use crate::model::{Artifact, Dtype, Load, LoraParameters};
 use crate::rl;
-use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
@@ -23,38 +23,26 @@ pub const KIND: Kind = Kind {
         Port::one("model", Accepts::Model, "who answers"),
         Port::one("prompts", Accepts::Data, "rows with a `prompt`"),
     ],
-    takes_any_port: false,
     gives: Gives::Any,
     metrics: &[
-        Metric { name: "length", direction: Direction::Neutral, doc: "mean answer length, tokens" },
-        Metric { name: "eos_share", direction: Direction::Higher, doc: "share of answers that ended by themselves" },
-        Metric {
-            name: "distinct_2",
-            direction: Direction::Higher,
-            doc: "distinct token pairs over all token pairs of an answer, mean",
-        },
+        Metric::neutral("length", "mean answer length, tokens").mean_of("length"),
+        Metric::higher("eos_share", "share of answers that ended by themselves").mean_of("ended"),
+        Metric::higher("distinct_2", "distinct token pairs over all token pairs of an answer, mean")
+            .mean_of("distinct_2"),
     ],
-    means: &[("length", "length"), ("eos_share", "ended"), ("distinct_2", "distinct_2")],
-    incumbent: None,
-    draws: false,
-    parse: stage::parse::<Answers>,
-    defaults: stage::defaults::<Answers>,
-    schema: stage::schema::<Answers>,
-    parameter_docs: &[&[
-        ("max_new_tokens", "longest answer"),
-        ("batch", "prompts at once"),
-        ("stop_token", "id that ends an answer"),
-        ("dtype", "of the base's matrices"),
-    ]],
-    work: Work::Run(run),
+    ..Kind::of::<Answers>(Work::Run(run))
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Answers {
+    /// longest answer
     pub max_new_tokens: usize,
+    /// prompts at once
     pub batch: usize,
+    /// id that ends an answer
     pub stop_token: Option<u32>,
+    /// of the base's matrices
     pub dtype: Dtype,
 }
 

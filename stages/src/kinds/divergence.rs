@@ -5,7 +5,7 @@ use super::eval::Eval;
 use crate::device;
 use crate::io::Io;
 use crate::model::{Artifact, Dtype, Load, LoraParameters};
-use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Sequence};
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
@@ -20,27 +20,17 @@ pub const KIND: Kind = Kind {
         Port::one("model", Accepts::Model, "who answered"),
         Port::one("baseline", Accepts::Model, "measured from"),
     ],
-    takes_any_port: false,
     gives: Gives::Any,
-    metrics: &[Metric {
-        name: "kl",
-        direction: Direction::Lower,
-        doc: "mean over answers of Σ log π − log π_baseline, nats",
-    }],
-    means: &[("kl", "kl")],
-    incumbent: None,
-    draws: false,
-    parse: stage::parse::<Divergence>,
-    defaults: stage::defaults::<Divergence>,
-    schema: stage::schema::<Divergence>,
-    parameter_docs: &[&[("batch", "answers at once"), ("dtype", "of the base's matrices")]],
-    work: Work::Run(run),
+    metrics: &[Metric::lower("kl", "mean over answers of Σ log π − log π_baseline, nats").mean_of("kl")],
+    ..Kind::of::<Divergence>(Work::Run(run))
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Divergence {
+    /// answers at once
     pub batch: usize,
+    /// of the base's matrices
     pub dtype: Dtype,
 }
 

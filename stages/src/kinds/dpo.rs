@@ -2,13 +2,12 @@
 //! chosen answer likelier beside the rejected one than the reference holds it to be. The reference's log-probabilities
 //! are computed once.
 
-use crate::data;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Adapter, Artifact, Decoder, Dtype, LORA_DOCS, Load, LoraParameters, Trained};
+use crate::model::{Adapter, Artifact, Decoder, Dtype, Load, LoraParameters, Trained};
 use crate::rl::{self, DirectLoss, SlopedPairs};
-use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Group, Pass, Schedule, Sequence};
 use anyhow::Result;
 use schemars::JsonSchema;
@@ -26,90 +25,63 @@ pub const KIND: Kind = Kind {
             Accepts::Data,
             "preferences: pairs (`prompt`, `chosen`, `rejected`), rankings, ratings or labels",
         ),
-        Port::one("heldout", Accepts::Data, "the same, to measure on; default: a share of `data`, split by prompt")
-            .optional(),
-        Port::one("reference", Accepts::Model, "what the policy is compared with; default: itself as it came, frozen")
-            .optional(),
+        Port::HELDOUT,
+        Port::REFERENCE,
     ],
-    takes_any_port: false,
     gives: Gives::Model,
+    reads_rows: true,
     metrics: &[
-        Metric { name: "loss", direction: Direction::Lower, doc: "mean training loss since the last checkpoint" },
-        Metric { name: "heldout_loss", direction: Direction::Lower, doc: "mean loss over held-out pairs" },
-        Metric {
-            name: "accuracy",
-            direction: Direction::Higher,
-            doc: "share of held-out pairs whose chosen answer has the strictly higher implicit reward",
-        },
-        Metric {
-            name: "margin",
-            direction: Direction::Higher,
-            doc: "mean difference of the implicit rewards β·(log π − log π_ref)",
-        },
-        Metric {
-            name: "reward_chosen",
-            direction: Direction::Higher,
-            doc: "mean implicit reward of the chosen answers",
-        },
-        Metric {
-            name: "reward_rejected",
-            direction: Direction::Lower,
-            doc: "mean implicit reward of the rejected ones",
-        },
-        Metric { name: "pairs", direction: Direction::Neutral, doc: "held-out pairs" },
-        data::METRICS[0],
-        data::METRICS[1],
-        data::METRICS[2],
+        Metric::lower("loss", "mean training loss since the last checkpoint"),
+        Metric::lower("heldout_loss", "mean loss over held-out pairs").mean_of("loss"),
+        Metric::higher(
+            "accuracy",
+            "share of held-out pairs whose chosen answer has the strictly higher implicit reward",
+        )
+        .mean_of("correct"),
+        Metric::higher("margin", "mean difference of the implicit rewards β·(log π − log π_ref)").mean_of("margin"),
+        Metric::higher("reward_chosen", "mean implicit reward of the chosen answers"),
+        Metric::lower("reward_rejected", "mean implicit reward of the rejected ones"),
+        Metric::neutral("pairs", "held-out pairs"),
     ],
-    means: &[("accuracy", "correct"), ("heldout_loss", "loss"), ("margin", "margin")],
     incumbent: Some("policy"),
     draws: true,
-    parse: stage::parse::<Dpo>,
-    defaults: stage::defaults::<Dpo>,
-    schema: stage::schema::<Dpo>,
-    parameter_docs: &[
-        &[
-            ("epochs", "passes over the training prompts; may be a fraction"),
-            ("batch", "prompts per step, each with all its answers"),
-            ("micro_batch", train::MICRO_BATCH_DOC),
-            ("recompute", train::RECOMPUTE_DOC),
-            ("lr", "learning rate"),
-            ("schedule", train::SCHEDULE_DOC),
-            ("loss", "sigmoid, robust, ipo, ipo-per-token or hinge"),
-            ("beta", "how far the policy may go from the reference: smaller is further"),
-            ("label_smoothing", "share of the pairs that are taken to be the wrong way round (sigmoid, robust)"),
-            ("max_tokens", "longest row, prompt and answer together; longer ones are cut"),
-            ("heldout", "share of the prompts measured on, when nothing is connected to `heldout`"),
-            ("checkpoint_every", "steps between candidates; 0: only the last"),
-            ("stop_token", "id put behind each answer; default: the model's eos token"),
-            ("ends", "whether answers end by themselves: put the stop token behind them"),
-            ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
-        ],
-        train::ADAM_DOCS,
-        LORA_DOCS,
-    ],
-    work: Work::Run(run),
+    ..Kind::of::<Dpo>(Work::Run(run))
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dpo {
+    /// passes over the training prompts; may be a fraction
     pub epochs: f64,
+    /// prompts per step, each with all its answers
     pub batch: usize,
+    /// rows that go through the model together; null: the whole batch. Fewer take less memory
     pub micro_batch: Option<usize>,
+    /// run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes
     pub recompute: bool,
+    /// learning rate
     pub lr: f64,
+    /// constant, or linear or cosine from `lr` at the first step down to 0 behind the last
     pub schedule: Schedule,
-    pub adam: AdamSettings,
+    /// sigmoid, robust, ipo, ipo-per-token or hinge
     pub loss: DirectLoss,
+    /// how far the policy may go from the reference: smaller is further
     pub beta: f64,
+    /// share of the pairs that are taken to be the wrong way round (sigmoid, robust)
     pub label_smoothing: f64,
+    /// longest row, prompt and answer together; longer ones are cut
     pub max_tokens: usize,
+    /// share of the prompts measured on, when nothing is connected to `heldout`
     pub heldout: f64,
+    /// steps between candidates; 0: only the last
     pub checkpoint_every: u64,
+    /// id put behind each answer; default: the model's eos token
     pub stop_token: Option<u32>,
+    /// whether answers end by themselves: put the stop token behind them
     pub ends: bool,
+    /// f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in
     pub dtype: Dtype,
+    pub adam: AdamSettings,
     pub lora: LoraParameters,
 }
 

@@ -5,7 +5,7 @@ use super::answers::Answers;
 use super::divergence::Divergence;
 use super::scores::Scores;
 use crate::model::Dtype;
-use crate::stage::{self, Accepts, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Parts, Port, Work};
+use crate::stage::{self, Accepts, Gives, Kind, Metric, ParameterMistake, Parameters, Parts, Port, Work};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,55 +25,33 @@ pub const KIND: Kind = Kind {
         Port::one("prompts", Accepts::Data, "held-out rows with a `prompt`"),
         Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against").optional(),
     ],
-    takes_any_port: false,
     gives: Gives::Nothing,
     metrics: &[
-        Metric {
-            name: "mean_score",
-            direction: Direction::Higher,
-            doc: "mean score of the greedy answers under the first reward",
-        },
-        Metric { name: "score_sd", direction: Direction::Neutral, doc: "their standard deviation" },
-        Metric { name: "length", direction: Direction::Neutral, doc: "mean answer length, tokens" },
-        Metric { name: "eos_share", direction: Direction::Higher, doc: "share of answers that ended by themselves" },
-        Metric {
-            name: "distinct_2",
-            direction: Direction::Higher,
-            doc: "distinct token pairs over all token pairs of an answer, mean: repetition lowers it",
-        },
-        Metric {
-            name: "kl",
-            direction: Direction::Lower,
-            doc: "mean over answers of Σ log π − log π_baseline on them, nats (needs `baseline`)",
-        },
+        Metric::higher("mean_score", "mean score of the greedy answers under the first reward").mean_of("score"),
+        Metric::neutral("score_sd", "their standard deviation"),
+        Metric::neutral("length", "mean answer length, tokens").mean_of("length"),
+        Metric::higher("eos_share", "share of answers that ended by themselves").mean_of("ended"),
+        Metric::higher(
+            "distinct_2",
+            "distinct token pairs over all token pairs of an answer, mean: repetition lowers it",
+        )
+        .mean_of("distinct_2"),
+        Metric::lower("kl", "mean over answers of Σ log π − log π_baseline on them, nats (needs `baseline`)")
+            .mean_of("kl"),
     ],
-    means: &[
-        ("mean_score", "score"),
-        ("length", "length"),
-        ("eos_share", "ended"),
-        ("distinct_2", "distinct_2"),
-        ("kl", "kl"),
-    ],
-    incumbent: None,
-    draws: false,
-    parse: stage::parse::<Eval>,
-    defaults: stage::defaults::<Eval>,
-    schema: stage::schema::<Eval>,
-    parameter_docs: &[&[
-        ("max_new_tokens", "longest answer"),
-        ("batch", "prompts answered at once; never changes a number's meaning"),
-        ("stop_token", "id that ends an answer; default: the model's eos tokens"),
-        ("dtype", "f32, f16 or bf16: what the matrices of the models are kept and multiplied in"),
-    ]],
-    work: Work::Measure(parts),
+    ..Kind::of::<Eval>(Work::Measure(parts))
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Eval {
+    /// longest answer
     pub max_new_tokens: usize,
+    /// prompts answered at once; never changes a number's meaning
     pub batch: usize,
+    /// id that ends an answer; default: the model's eos tokens
     pub stop_token: Option<u32>,
+    /// f32, f16 or bf16: what the matrices of the models are kept and multiplied in
     pub dtype: Dtype,
 }
 

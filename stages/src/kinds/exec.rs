@@ -32,30 +32,9 @@ pub const KIND: Kind = Kind {
     name: "exec",
     version: 3,
     doc: "run any command on declared inputs; `metrics.json` is read back, and `items.jsonl`",
-    ports: &[],
     takes_any_port: true,
     gives: Gives::Any,
-    metrics: &[],
-    means: &[],
-    incumbent: None,
-    draws: false,
-    parse: stage::parse::<Exec>,
-    defaults: stage::defaults::<Exec>,
-    schema: stage::schema::<Exec>,
-    parameter_docs: &[&[
-        (
-            "command",
-            "a list: program and arguments, as they are; a text: for `/bin/sh -eu -c`; inputs lie under in/<port> (a \
-             file as in/<port>.<format>)",
-        ),
-        ("outputs", "files or directories the command writes: the stage's artifact"),
-        (
-            "env",
-            "its environment, `{NAME: value}`, beside PATH, LANG, HOME and TMPDIR, which have fixed values; nothing \
-             else is passed on (the stage's `secret: [NAME]` is)",
-        ),
-    ]],
-    work: Work::Run(run),
+    ..Kind::of::<Exec>(Work::Run(run))
 };
 
 /// What every command finds in its environment unless `env` says otherwise, HOME and TMPDIR in directories of its own
@@ -89,8 +68,13 @@ const NAMED: usize = 100;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Exec {
+    /// a list: program and arguments, as they are; a text: for `/bin/sh -eu -c`; inputs lie under in/<port> (a file as
+    /// in/<port>.<format>)
     pub command: Line,
+    /// files or directories the command writes: the stage's artifact
     pub outputs: Vec<String>,
+    /// its environment, `{NAME: value}`, beside PATH, LANG, HOME and TMPDIR, which have fixed values; nothing else is
+    /// passed on (the stage's `secret: [NAME]` is)
     pub env: BTreeMap<String, Text>,
 }
 

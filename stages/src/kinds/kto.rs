@@ -7,9 +7,9 @@ use crate::data::{self, Judged, Sieve};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Adapter, Artifact, Decoder, LORA_DOCS, Load, Trained};
+use crate::model::{Adapter, Artifact, Decoder, Load, Trained};
 use crate::rl::{self, KtoWeights};
-use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, Port, Work};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train::{self, Adam, Pass, Sequence};
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
@@ -30,50 +30,34 @@ pub const KIND: Kind = Kind {
             Accepts::Data,
             "labelled answers (`prompt`, `completion`, `label`), or pairs, whose rejected answer was not wanted",
         ),
-        Port::one("heldout", Accepts::Data, "the same, to measure on; default: a share of `data`, split by prompt")
-            .optional(),
-        Port::one("reference", Accepts::Model, "what the policy is compared with; default: itself as it came, frozen")
-            .optional(),
+        Port::HELDOUT,
+        Port::REFERENCE,
     ],
-    takes_any_port: false,
     gives: Gives::Model,
+    reads_rows: true,
     metrics: &[
-        Metric { name: "loss", direction: Direction::Lower, doc: "mean training loss since the last checkpoint" },
-        Metric { name: "heldout_loss", direction: Direction::Lower, doc: "mean loss over held-out answers" },
-        Metric {
-            name: "accuracy",
-            direction: Direction::Higher,
-            doc: "share of held-out answers on their label's side: log-ratio above z₀ where wanted, below where not",
-        },
-        Metric {
-            name: "margin",
-            direction: Direction::Higher,
-            doc: "reward_desirable − reward_undesirable; NaN where the held-out answers have one label only",
-        },
-        Metric {
-            name: "reward_desirable",
-            direction: Direction::Higher,
-            doc: "mean implicit reward β·(log π − log π_ref) of the answers that were wanted",
-        },
-        Metric {
-            name: "reward_undesirable",
-            direction: Direction::Lower,
-            doc: "mean implicit reward of the answers that were not",
-        },
-        Metric { name: "kl", direction: Direction::Lower, doc: "z₀ on held-out prompts, nats per answer" },
-        Metric { name: "answers", direction: Direction::Neutral, doc: "held-out answers" },
-        data::METRICS[0],
-        data::METRICS[1],
-        data::METRICS[2],
+        Metric::lower("loss", "mean training loss since the last checkpoint"),
+        Metric::lower("heldout_loss", "mean loss over held-out answers").mean_of("loss"),
+        Metric::higher(
+            "accuracy",
+            "share of held-out answers on their label's side: log-ratio above z₀ where wanted, below where not",
+        )
+        .mean_of("correct"),
+        Metric::higher(
+            "margin",
+            "reward_desirable − reward_undesirable; NaN where the held-out answers have one label only",
+        ),
+        Metric::higher(
+            "reward_desirable",
+            "mean implicit reward β·(log π − log π_ref) of the answers that were wanted",
+        ),
+        Metric::lower("reward_undesirable", "mean implicit reward of the answers that were not"),
+        Metric::lower("kl", "z₀ on held-out prompts, nats per answer"),
+        Metric::neutral("answers", "held-out answers"),
     ],
-    means: &[("accuracy", "correct"), ("heldout_loss", "loss")],
     incumbent: Some("policy"),
     draws: true,
-    parse: stage::parse::<Kto>,
-    defaults: stage::defaults::<Kto>,
-    schema: stage::schema::<Kto>,
-    parameter_docs: &[parameters::DOCS, train::ADAM_DOCS, LORA_DOCS],
-    work: Work::Run(run),
+    ..Kind::of::<Kto>(Work::Run(run))
 };
 
 /// A line of the candidate's table `items`: one held-out answer.

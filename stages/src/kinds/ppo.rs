@@ -11,7 +11,7 @@ use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::{self, Adapter, Artifact, Decoder, Load};
 use crate::rl;
-use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, Port, Work};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train::{self, Adam};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
@@ -42,81 +42,44 @@ pub const KIND: Kind = Kind {
         )
         .optional(),
     ],
-    takes_any_port: false,
     gives: Gives::Model,
+    reads_rows: true,
     metrics: &[
-        Metric {
-            name: "reward",
-            direction: Direction::Higher,
-            doc: "mean score of a rollout of this checkpoint, without the KL penalty",
-        },
-        Metric {
-            name: "kl",
-            direction: Direction::Lower,
-            doc: "mean KL of that rollout to the reference per answer, nats: the sum of `kl.estimate` over its tokens, at the temperature of sampling",
-        },
-        Metric {
-            name: "entropy",
-            direction: Direction::Neutral,
-            doc: "mean entropy of the policy per token of that rollout, nats",
-        },
-        Metric { name: "score_sd", direction: Direction::Neutral, doc: "standard deviation of its scores" },
-        Metric {
-            name: "rlhf_reward",
-            direction: Direction::Higher,
-            doc: "reward less β times the KL: what is maximised",
-        },
-        Metric {
-            name: "repetition",
-            direction: Direction::Lower,
-            doc: "share of the token pairs of a sampled answer that it had before: the cheap way to please a reward model",
-        },
-        Metric { name: "length", direction: Direction::Neutral, doc: "mean answer length of the rollout, tokens" },
-        Metric {
-            name: "eos_share",
-            direction: Direction::Higher,
-            doc: "share of sampled answers that ended by themselves",
-        },
-        Metric {
-            name: "approx_kl",
-            direction: Direction::Lower,
-            doc: "mean ½(log ρ)² in the last epoch of an update; like the next four a mean over the updates since the last checkpoint",
-        },
-        Metric {
-            name: "clip_fraction",
-            direction: Direction::Lower,
-            doc: "share of tokens that the clip held back, in the last epoch",
-        },
-        Metric { name: "ratio_max", direction: Direction::Lower, doc: "largest ratio in the last epoch" },
-        Metric { name: "value_loss", direction: Direction::Lower, doc: "of the critic, in the last epoch" },
-        Metric {
-            name: "explained_variance",
-            direction: Direction::Higher,
-            doc: "1 − Var(R − V)/Var(R) of the critic before the update",
-        },
-        Metric {
-            name: "first_ratio_error",
-            direction: Direction::Lower,
-            doc: "largest |ρ − 1| in the first minibatch of an update: 0 unless sampling and training disagree",
-        },
-        Metric {
-            name: "weight_change",
-            direction: Direction::Neutral,
-            doc: "Frobenius norm of what the stage has changed of all weights together: 0 where PPO changed nothing",
-        },
-        Metric { name: "beta", direction: Direction::Neutral, doc: "weight of the KL penalty at the end" },
-        data::METRICS[0],
-        data::METRICS[1],
-        data::METRICS[2],
+        Metric::higher("reward", "mean score of a rollout of this checkpoint, without the KL penalty"),
+        Metric::lower(
+            "kl",
+            "mean KL of that rollout to the reference per answer, nats: the sum of `kl.estimate` over its tokens, at the temperature of sampling",
+        ),
+        Metric::neutral("entropy", "mean entropy of the policy per token of that rollout, nats"),
+        Metric::neutral("score_sd", "standard deviation of its scores"),
+        Metric::higher("rlhf_reward", "reward less β times the KL: what is maximised"),
+        Metric::lower(
+            "repetition",
+            "share of the token pairs of a sampled answer that it had before: the cheap way to please a reward model",
+        ),
+        Metric::neutral("length", "mean answer length of the rollout, tokens"),
+        Metric::higher("eos_share", "share of sampled answers that ended by themselves"),
+        Metric::lower(
+            "approx_kl",
+            "mean ½(log ρ)² in the last epoch of an update; like the next four a mean over the updates since the last checkpoint",
+        ),
+        Metric::lower("clip_fraction", "share of tokens that the clip held back, in the last epoch"),
+        Metric::lower("ratio_max", "largest ratio in the last epoch"),
+        Metric::lower("value_loss", "of the critic, in the last epoch"),
+        Metric::higher("explained_variance", "1 − Var(R − V)/Var(R) of the critic before the update"),
+        Metric::lower(
+            "first_ratio_error",
+            "largest |ρ − 1| in the first minibatch of an update: 0 unless sampling and training disagree",
+        ),
+        Metric::neutral(
+            "weight_change",
+            "Frobenius norm of what the stage has changed of all weights together: 0 where PPO changed nothing",
+        ),
+        Metric::neutral("beta", "weight of the KL penalty at the end"),
     ],
-    means: &[],
     incumbent: Some("policy"),
     draws: true,
-    parse: stage::parse::<Ppo>,
-    defaults: stage::defaults::<Ppo>,
-    schema: stage::schema::<Ppo>,
-    parameter_docs: &[parameters::DOCS, train::ADAM_DOCS, model::LORA_DOCS],
-    work: Work::Run(run),
+    ..Kind::of::<Ppo>(Work::Run(run))
 };
 
 /// The models of a run. On disk they share one base; in memory, too.

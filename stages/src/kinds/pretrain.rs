@@ -7,7 +7,7 @@ use crate::io::Io;
 use crate::model::memory;
 use crate::model::weights;
 use crate::model::{Decoder, Dtype, Load, LoraParameters, Trained};
-use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Pass, Schedule, Sequence};
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -25,66 +25,48 @@ pub const KIND: Kind = Kind {
     version: 3,
     doc: "train a tokenizer and a small LLaMA from scratch on raw text",
     ports: &[Port::one("text", Accepts::Data, "rows with a field `text`, one document each")],
-    takes_any_port: false,
     gives: Gives::Model,
+    reads_rows: true,
     metrics: &[
-        Metric {
-            name: "loss",
-            direction: Direction::Lower,
-            doc: "mean training loss of the last tenth of the steps, nats per token",
-        },
-        Metric {
-            name: "heldout_loss",
-            direction: Direction::Lower,
-            doc: "mean loss on held-out documents, nats per token",
-        },
-        Metric { name: "parameters", direction: Direction::Neutral, doc: "trained numbers" },
-        Metric { name: "tokens", direction: Direction::Neutral, doc: "tokens trained on" },
-        data::METRICS[0],
-        data::METRICS[1],
-        data::METRICS[2],
+        Metric::lower("loss", "mean training loss of the last tenth of the steps, nats per token"),
+        Metric::lower("heldout_loss", "mean loss on held-out documents, nats per token"),
+        Metric::neutral("parameters", "trained numbers"),
+        Metric::neutral("tokens", "tokens trained on"),
     ],
-    means: &[],
-    incumbent: None,
     draws: true,
-    parse: stage::parse::<Pretrain>,
-    defaults: stage::defaults::<Pretrain>,
-    schema: stage::schema::<Pretrain>,
-    parameter_docs: &[&[
-        ("vocabulary", "size of the byte-level BPE vocabulary, special tokens included"),
-        ("layers", "transformer blocks"),
-        ("width", "model width (hidden_size)"),
-        ("heads", "attention heads; must divide `width` into an even size"),
-        ("kv_heads", "key/value heads; must divide `heads`"),
-        ("inner", "width of the gated MLP (intermediate_size)"),
-        ("context", "longest sequence the model is made for, tokens"),
-        ("steps", "optimiser steps"),
-        ("batch", "documents per step"),
-        ("micro_batch", train::MICRO_BATCH_DOC),
-        ("recompute", train::RECOMPUTE_DOC),
-        ("lr", "peak learning rate: linear warm-up over a tenth of the steps, then a cosine to 0"),
-        ("weight_decay", "decoupled weight decay of AdamW"),
-        ("heldout", "share of the documents kept for `heldout_loss`"),
-    ]],
-    work: Work::Run(run),
+    ..Kind::of::<Pretrain>(Work::Run(run))
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pretrain {
+    /// size of the byte-level BPE vocabulary, special tokens included
     pub vocabulary: usize,
+    /// transformer blocks
     pub layers: usize,
+    /// model width (hidden_size)
     pub width: usize,
+    /// attention heads; must divide `width` into an even size
     pub heads: usize,
+    /// key/value heads; must divide `heads`
     pub kv_heads: usize,
+    /// width of the gated MLP (intermediate_size)
     pub inner: usize,
+    /// longest sequence the model is made for, tokens
     pub context: usize,
+    /// optimiser steps
     pub steps: u64,
+    /// documents per step
     pub batch: usize,
+    /// rows that go through the model together; null: the whole batch. Fewer take less memory
     pub micro_batch: Option<usize>,
+    /// run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes
     pub recompute: bool,
+    /// peak learning rate: linear warm-up over a tenth of the steps, then a cosine to 0
     pub lr: f64,
+    /// decoupled weight decay of AdamW
     pub weight_decay: f64,
+    /// share of the documents kept for `heldout_loss`
     pub heldout: f64,
 }
 

@@ -3,13 +3,12 @@
 
 mod measure;
 
-use crate::data;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Adapter, Artifact, Dtype, LORA_DOCS, LoraParameters, Trained};
+use crate::model::{Adapter, Artifact, Dtype, LoraParameters, Trained};
 use crate::rl;
-use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Group, Pass, Schedule, Sequence, Valued};
 use anyhow::{Result, bail};
 use schemars::JsonSchema;
@@ -27,100 +26,34 @@ pub const KIND: Kind = Kind {
             Accepts::Data,
             "preferences: pairs (`prompt`, `chosen`, `rejected`), rankings, ratings or labels",
         ),
-        Port::one("heldout", Accepts::Data, "the same, to measure on; default: a share of `data`, split by prompt")
-            .optional(),
+        Port::HELDOUT,
     ],
-    takes_any_port: false,
     gives: Gives::Reward,
+    reads_rows: true,
     metrics: &[
-        Metric {
-            name: "accuracy",
-            direction: Direction::Higher,
-            doc: "share of held-out pairs whose chosen answer scores strictly higher",
-        },
-        Metric {
-            name: "accuracy_with_ties",
-            direction: Direction::Higher,
-            doc: "the same, where equal scores count one half",
-        },
-        Metric { name: "score_chosen", direction: Direction::Neutral, doc: "mean reward of the chosen answers" },
-        Metric { name: "score_chosen_sd", direction: Direction::Neutral, doc: "its standard deviation" },
-        Metric { name: "score_rejected", direction: Direction::Neutral, doc: "mean reward of the rejected answers" },
-        Metric { name: "score_rejected_sd", direction: Direction::Neutral, doc: "its standard deviation" },
-        Metric {
-            name: "temperature",
-            direction: Direction::Neutral,
-            doc: "what Δ must be divided by for the lowest held-out loss: above 1 the model is too sure",
-        },
-        Metric { name: "loss", direction: Direction::Lower, doc: "mean training loss since the last checkpoint" },
-        Metric {
-            name: "heldout_loss",
-            direction: Direction::Lower,
-            doc: "mean −log σ(Δ) over held-out pairs, Δ = score(chosen) − score(rejected)",
-        },
-        Metric {
-            name: "margin",
-            direction: Direction::Higher,
-            doc: "mean difference of the final rewards, which `normalize` may have scaled",
-        },
-        Metric {
-            name: "ece",
-            direction: Direction::Lower,
-            doc: "expected calibration error of σ(|Δ|) as the chance to be right, 10 bins",
-        },
-        Metric { name: "brier", direction: Direction::Lower, doc: "mean (1 − σ(Δ))²" },
-        Metric {
-            name: "length_correlation",
-            direction: Direction::Neutral,
-            doc: "correlation of score and answer length in tokens",
-        },
-        Metric { name: "pairs", direction: Direction::Neutral, doc: "held-out pairs" },
-        data::METRICS[0],
-        data::METRICS[1],
-        data::METRICS[2],
+        Metric::higher("accuracy", "share of held-out pairs whose chosen answer scores strictly higher")
+            .mean_of("correct"),
+        Metric::higher("accuracy_with_ties", "the same, where equal scores count one half"),
+        Metric::neutral("score_chosen", "mean reward of the chosen answers"),
+        Metric::neutral("score_chosen_sd", "its standard deviation"),
+        Metric::neutral("score_rejected", "mean reward of the rejected answers"),
+        Metric::neutral("score_rejected_sd", "its standard deviation"),
+        Metric::neutral(
+            "temperature",
+            "what Δ must be divided by for the lowest held-out loss: above 1 the model is too sure",
+        ),
+        Metric::lower("loss", "mean training loss since the last checkpoint"),
+        Metric::lower("heldout_loss", "mean −log σ(Δ) over held-out pairs, Δ = score(chosen) − score(rejected)")
+            .mean_of("loss"),
+        Metric::higher("margin", "mean difference of the final rewards, which `normalize` may have scaled")
+            .mean_of("margin"),
+        Metric::lower("ece", "expected calibration error of σ(|Δ|) as the chance to be right, 10 bins"),
+        Metric::lower("brier", "mean (1 − σ(Δ))²").mean_of("brier"),
+        Metric::neutral("length_correlation", "correlation of score and answer length in tokens"),
+        Metric::neutral("pairs", "held-out pairs"),
     ],
-    means: &[("accuracy", "correct"), ("heldout_loss", "loss"), ("margin", "margin"), ("brier", "brier")],
-    incumbent: None,
     draws: true,
-    parse: stage::parse::<Rm>,
-    defaults: stage::defaults::<Rm>,
-    schema: stage::schema::<Rm>,
-    parameter_docs: &[
-        &[
-            ("epochs", "passes over the training prompts; may be a fraction"),
-            ("batch", "prompts per step, each with all its answers"),
-            ("micro_batch", train::MICRO_BATCH_DOC),
-            ("recompute", train::RECOMPUTE_DOC),
-            (
-                "loss",
-                "bradley-terry or hinge over pairs, or plackett-luce over rankings, in which ties are not compared",
-            ),
-            (
-                "margin",
-                "what a chosen answer should lead by, where its pair names no `margin`; null: 0, and 1 for the hinge",
-            ),
-            ("label_smoothing", "share of the pairs that are taken to be the wrong way round (bradley-terry)"),
-            (
-                "centring",
-                "weight of (r_chosen + r_rejected)²: keeps rewards around 0 (Eisenstein et al. 2023); usual 0.01",
-            ),
-            ("lr", "learning rate"),
-            ("schedule", train::SCHEDULE_DOC),
-            ("max_tokens", "longest row, prompt and answer together; longer ones are cut"),
-            ("heldout", "share of the prompts measured on, when nothing is connected to `heldout`"),
-            ("checkpoint_every", "steps between candidates; 0: only the last"),
-            (
-                "normalize",
-                "none, mean (rewards of the training answers get mean 0) or spread (and standard deviation 1)",
-            ),
-            ("stop_token", "id put behind each answer; default: the model's eos token"),
-            ("ends", "whether answers end by themselves: put the stop token behind them"),
-            ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
-        ],
-        train::ADAM_DOCS,
-        LORA_DOCS,
-    ],
-    work: Work::Run(run),
+    ..Kind::of::<Rm>(Work::Run(run))
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -143,24 +76,41 @@ pub enum RankingLoss {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rm {
+    /// passes over the training prompts; may be a fraction
     pub epochs: f64,
+    /// prompts per step, each with all its answers
     pub batch: usize,
+    /// rows that go through the model together; null: the whole batch. Fewer take less memory
     pub micro_batch: Option<usize>,
+    /// run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes
     pub recompute: bool,
+    /// bradley-terry or hinge over pairs, or plackett-luce over rankings, in which ties are not compared
     pub loss: RankingLoss,
+    /// what a chosen answer should lead by, where its pair names no `margin`; null: 0, and 1 for the hinge
     pub margin: Option<f64>,
+    /// share of the pairs that are taken to be the wrong way round (bradley-terry)
     pub label_smoothing: f64,
+    /// weight of (r_chosen + r_rejected)²: keeps rewards around 0 (Eisenstein et al. 2023); usual 0.01
     pub centring: f64,
+    /// learning rate
     pub lr: f64,
+    /// constant, or linear or cosine from `lr` at the first step down to 0 behind the last
     pub schedule: Schedule,
-    pub adam: AdamSettings,
+    /// longest row, prompt and answer together; longer ones are cut
     pub max_tokens: usize,
+    /// share of the prompts measured on, when nothing is connected to `heldout`
     pub heldout: f64,
+    /// steps between candidates; 0: only the last
     pub checkpoint_every: u64,
+    /// none, mean (rewards of the training answers get mean 0) or spread (and standard deviation 1)
     pub normalize: Normalize,
+    /// id put behind each answer; default: the model's eos token
     pub stop_token: Option<u32>,
+    /// whether answers end by themselves: put the stop token behind them
     pub ends: bool,
+    /// f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in
     pub dtype: Dtype,
+    pub adam: AdamSettings,
     pub lora: LoraParameters,
 }
 

@@ -6,7 +6,7 @@ use crate::device;
 use crate::io::{self, Io};
 use crate::model::{Artifact, Dtype, Load, LoraParameters};
 use crate::rl;
-use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
 use anyhow::{Context, Result, bail};
 use schemars::JsonSchema;
@@ -23,26 +23,20 @@ pub const KIND: Kind = Kind {
         Port::one("answers", Accepts::Any, "what `answers` gave"),
         Port::one("reward", Accepts::Reward, "what scores them"),
     ],
-    takes_any_port: false,
     gives: Gives::Any,
     metrics: &[
-        Metric { name: "mean_score", direction: Direction::Higher, doc: "mean score of the answers" },
-        Metric { name: "score_sd", direction: Direction::Neutral, doc: "standard deviation of the scores" },
+        Metric::higher("mean_score", "mean score of the answers").mean_of("score"),
+        Metric::neutral("score_sd", "standard deviation of the scores"),
     ],
-    means: &[("mean_score", "score")],
-    incumbent: None,
-    draws: false,
-    parse: stage::parse::<Scores>,
-    defaults: stage::defaults::<Scores>,
-    schema: stage::schema::<Scores>,
-    parameter_docs: &[&[("batch", "answers at once"), ("dtype", "of the base's matrices")]],
-    work: Work::Run(run),
+    ..Kind::of::<Scores>(Work::Run(run))
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scores {
+    /// answers at once
     pub batch: usize,
+    /// of the base's matrices
     pub dtype: Dtype,
 }
 

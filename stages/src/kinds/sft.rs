@@ -4,9 +4,9 @@ use crate::data::{self, Example};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Artifact, Dtype, LORA_DOCS, Load, LoraParameters, Trained, weights};
+use crate::model::{Artifact, Dtype, Load, LoraParameters, Trained, weights};
 use crate::rl;
-use crate::stage::{self, Accepts, Call, Direction, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, AdamSettings, Pass, Schedule, Sequence};
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
@@ -22,54 +22,16 @@ pub const KIND: Kind = Kind {
         Port::one("model", Accepts::Model, "the model to start from"),
         Port::one("data", Accepts::Data, "prompts with answers: prompt/completion, messages, alpaca, sharegpt, …"),
     ],
-    takes_any_port: false,
     gives: Gives::Model,
+    reads_rows: true,
     metrics: &[
-        Metric {
-            name: "loss",
-            direction: Direction::Lower,
-            doc: "mean training loss since the last checkpoint, nats per completion token",
-        },
-        Metric {
-            name: "heldout_loss",
-            direction: Direction::Lower,
-            doc: "mean loss on held-out prompts, nats per completion token",
-        },
-        Metric { name: "gap", direction: Direction::Lower, doc: "heldout_loss − loss: over-fitting shows here" },
-        data::METRICS[0],
-        data::METRICS[1],
-        data::METRICS[2],
+        Metric::lower("loss", "mean training loss since the last checkpoint, nats per completion token"),
+        Metric::lower("heldout_loss", "mean loss on held-out prompts, nats per completion token"),
+        Metric::lower("gap", "heldout_loss − loss: over-fitting shows here"),
     ],
-    means: &[],
     incumbent: Some("model"),
     draws: true,
-    parse: stage::parse::<Sft>,
-    defaults: stage::defaults::<Sft>,
-    schema: stage::schema::<Sft>,
-    parameter_docs: &[
-        &[
-            ("epochs", "passes over the training rows; may be a fraction"),
-            ("batch", "rows per step"),
-            ("micro_batch", train::MICRO_BATCH_DOC),
-            ("recompute", train::RECOMPUTE_DOC),
-            ("train", "lora: an adapter over the frozen base; full: all weights, which are then written anew"),
-            ("loss_on", "completion: its tokens alone; all: those of the prompt, too"),
-            ("lr", "learning rate"),
-            ("schedule", train::SCHEDULE_DOC),
-            ("max_tokens", "longest row, prompt and completion together; longer ones are cut and counted"),
-            ("heldout", "share of the prompts kept for `heldout_loss`"),
-            ("checkpoint_every", "steps between candidates; 0: only the last"),
-            ("stop_token", "id put behind each completion; default: the model's eos token"),
-            (
-                "chat_template",
-                "Jinja for dialogues, in the place of the model's own; stays with the model from here on",
-            ),
-            ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
-        ],
-        train::ADAM_DOCS,
-        LORA_DOCS,
-    ],
-    work: Work::Run(run),
+    ..Kind::of::<Sft>(Work::Run(run))
 };
 
 /// Which weights are trained.
@@ -91,21 +53,35 @@ pub enum LossOn {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sft {
+    /// passes over the training rows; may be a fraction
     pub epochs: f64,
+    /// rows per step
     pub batch: usize,
+    /// rows that go through the model together; null: the whole batch. Fewer take less memory
     pub micro_batch: Option<usize>,
+    /// run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes
     pub recompute: bool,
+    /// lora: an adapter over the frozen base; full: all weights, which are then written anew
     pub train: Train,
+    /// completion: its tokens alone; all: those of the prompt, too
     pub loss_on: LossOn,
+    /// learning rate
     pub lr: f64,
+    /// constant, or linear or cosine from `lr` at the first step down to 0 behind the last
     pub schedule: Schedule,
-    pub adam: AdamSettings,
+    /// longest row, prompt and completion together; longer ones are cut and counted
     pub max_tokens: usize,
+    /// share of the prompts kept for `heldout_loss`
     pub heldout: f64,
+    /// steps between candidates; 0: only the last
     pub checkpoint_every: u64,
+    /// id put behind each completion; default: the model's eos token
     pub stop_token: Option<u32>,
+    /// Jinja for dialogues, in the place of the model's own; stays with the model from here on
     pub chat_template: Option<String>,
+    /// f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in
     pub dtype: Dtype,
+    pub adam: AdamSettings,
     pub lora: LoraParameters,
 }
 

@@ -15,19 +15,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraParameters {
+    /// rank of the adapter
     pub rank: usize,
+    /// the update is scaled by alpha/rank
     pub alpha: f64,
+    /// scaled by alpha/√rank instead, so that a larger rank does not learn more slowly (Kalajdzievski 2023)
     pub rslora: bool,
 }
-
-pub const LORA_DOCS: &[(&str, &str)] = &[
-    ("lora.rank", "rank of the adapter"),
-    ("lora.alpha", "the update is scaled by alpha/rank"),
-    (
-        "lora.rslora",
-        "scaled by alpha/√rank instead, so that a larger rank does not learn more slowly (Kalajdzievski 2023)",
-    ),
-];
 
 impl Default for LoraParameters {
     fn default() -> LoraParameters {

@@ -34,22 +34,19 @@ pub enum AdamForm {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamSettings {
+    /// torch or tensorflow: where ε stands; the latter is gentler in the first steps
     pub form: AdamForm,
+    /// how much of the mean of the gradients stays at each step
     pub beta1: f64,
+    /// how much of the mean of their squares stays
     pub beta2: f64,
+    /// ε
     pub epsilon: f64,
+    /// what weights lose at each step, times the learning rate
     pub weight_decay: f64,
+    /// norm that a larger gradient is scaled down to; null: as it is
     pub max_norm: Option<f64>,
 }
-
-pub const ADAM_DOCS: &[(&str, &str)] = &[
-    ("adam.form", "torch or tensorflow: where ε stands; the latter is gentler in the first steps"),
-    ("adam.beta1", "how much of the mean of the gradients stays at each step"),
-    ("adam.beta2", "how much of the mean of their squares stays"),
-    ("adam.epsilon", "ε"),
-    ("adam.weight_decay", "what weights lose at each step, times the learning rate"),
-    ("adam.max_norm", "norm that a larger gradient is scaled down to; null: as it is"),
-];
 
 impl Default for AdamSettings {
     fn default() -> AdamSettings {

@@ -9,22 +9,37 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kto {
+    /// passes over the training answers; may be a fraction
     pub epochs: f64,
+    /// answers per step; z₀ is estimated on as many
     pub batch: usize,
+    /// rows that go through the model together; null: the whole batch. Fewer take less memory
     pub micro_batch: Option<usize>,
+    /// run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes
     pub recompute: bool,
+    /// learning rate
     pub lr: f64,
+    /// constant, or linear or cosine from `lr` at the first step down to 0 behind the last
     pub schedule: Schedule,
-    pub adam: AdamSettings,
+    /// how far the policy may go from the reference: smaller is further
     pub beta: f64,
+    /// what a wanted answer weighs
     pub desirable_weight: f64,
+    /// what an unwanted one weighs; by its number, the two should stand 1:1 to 4:3
     pub undesirable_weight: f64,
+    /// longest row, prompt and answer together; longer ones are cut
     pub max_tokens: usize,
+    /// share of the prompts measured on, when nothing is connected to `heldout`
     pub heldout: f64,
+    /// steps between candidates; 0: only the last
     pub checkpoint_every: u64,
+    /// id put behind each answer; default: the model's eos token
     pub stop_token: Option<u32>,
+    /// whether answers end by themselves: put the stop token behind them
     pub ends: bool,
+    /// f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in
     pub dtype: Dtype,
+    pub adam: AdamSettings,
     pub lora: LoraParameters,
 }
 
@@ -78,22 +93,3 @@ impl Parameters for Kto {
         train::idle_stop_token(self.stop_token, self.ends).into_iter().collect()
     }
 }
-
-/// In the order in which they are printed.
-pub const DOCS: &[(&str, &str)] = &[
-    ("epochs", "passes over the training answers; may be a fraction"),
-    ("batch", "answers per step; z₀ is estimated on as many"),
-    ("micro_batch", train::MICRO_BATCH_DOC),
-    ("recompute", train::RECOMPUTE_DOC),
-    ("lr", "learning rate"),
-    ("schedule", train::SCHEDULE_DOC),
-    ("beta", "how far the policy may go from the reference: smaller is further"),
-    ("desirable_weight", "what a wanted answer weighs"),
-    ("undesirable_weight", "what an unwanted one weighs; by its number, the two should stand 1:1 to 4:3"),
-    ("max_tokens", "longest row, prompt and answer together; longer ones are cut"),
-    ("heldout", "share of the prompts measured on, when nothing is connected to `heldout`"),
-    ("checkpoint_every", "steps between candidates; 0: only the last"),
-    ("stop_token", "id put behind each answer; default: the model's eos token"),
-    ("ends", "whether answers end by themselves: put the stop token behind them"),
-    ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
-];

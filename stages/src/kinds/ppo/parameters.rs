@@ -3,45 +3,75 @@
 use crate::model::{Dtype, LoraParameters};
 use crate::rl::{Average, GroupBaseline, KlEstimate, MissingEos};
 use crate::stage::{self, ParameterMistake, Parameters};
-use crate::train::{self, AdamSettings, Schedule};
+use crate::train::{AdamSettings, Schedule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ppo {
+    /// updates: one rollout each
     pub steps: u64,
+    /// answers sampled per update
     pub batch: usize,
+    /// of those, answers to one prompt; at least 2 where they are compared with each other
     pub answers_per_prompt: usize,
+    /// gae: from a critic; rloo, grpo or dr-grpo: from the other answers to the same prompt, without one
     pub advantage: Advantage,
+    /// reward: it begins as the reward model; zero: as a head of zeros on a new adapter
     pub critic: Critic,
+    /// passes over a rollout
     pub epochs: u64,
+    /// optimiser steps per pass
     pub minibatches: usize,
+    /// rows that go through the model together; null: the whole batch. Fewer take less memory
     pub micro_batch: Option<usize>,
+    /// run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes
     pub recompute: bool,
+    /// learning rate of policy and critic
     pub lr: f64,
+    /// constant, or linear or cosine from `lr` at the first step down to 0 behind the last
     pub schedule: Schedule,
-    pub adam: AdamSettings,
+    /// longest answer
     pub max_new_tokens: usize,
+    /// of sampling, and of the log-probabilities trained on
     pub temperature: f64,
+    /// sample from so many of the most likely tokens; null: all
     pub top_k: Option<usize>,
+    /// sample from the most likely tokens that hold this probability together; null: all
     pub top_p: Option<f64>,
+    /// score of an answer that did not end; null: score it as it is
     pub missing_eos_score: Option<f64>,
+    /// what its own score loses instead, where missing_eos_score is null
     pub missing_eos_penalty: f64,
     pub kl: KlParameters,
+    /// ratios count within 1 ± clip
     pub clip: f64,
+    /// a bad token counts at most so many times its advantage (Ye et al. 2020), usual 3; null: as often as its ratio
+    /// says
     pub dual_clip: Option<f64>,
+    /// values count within ± of the old value; null: as they are
     pub value_clip: Option<f64>,
+    /// weight of the value loss
     pub value_coef: f64,
+    /// weight of the entropy bonus
     pub entropy_coef: f64,
+    /// what the loss is a mean of: tokens, answers, answer-sums or {constant: LENGTH}
     pub average: Average,
+    /// discount
     pub gamma: f64,
+    /// of generalised advantage estimation
     pub lambda: f64,
+    /// scale rewards to variance 1 before the advantages
     pub whiten_rewards: bool,
     pub abort_if: AbortIf,
+    /// updates between candidates; 0: only the last
     pub checkpoint_every: u64,
+    /// id that ends an answer; default: the model's eos tokens
     pub stop_token: Option<u32>,
+    /// f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in
     pub dtype: Dtype,
+    pub adam: AdamSettings,
     pub lora: LoraParameters,
 }
 
@@ -82,13 +112,20 @@ impl Advantage {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct KlParameters {
+    /// weight β of the KL penalty
     pub coef: f64,
+    /// k1, k2 or k3 (Schulman 2020)
     pub estimate: KlEstimate,
+    /// reward: each token's reward carries the penalty; loss: the loss does (take k2 or k3)
     #[serde(rename = "in")]
     pub place: KlPlace,
+    /// incoming, base or ema, where nothing is connected to `reference`
     pub reference: Reference,
+    /// how much of the moving average stays at each update
     pub ema_decay: f64,
+    /// nats per answer an adaptive β steers to (Ziegler et al. 2019); null: β stays
     pub target: Option<f64>,
+    /// answers over which an adaptive β moves
     pub horizon: f64,
 }
 
@@ -117,7 +154,9 @@ pub enum Reference {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AbortIf {
+    /// nats per answer at which the stage fails; null: never
     pub kl_above: Option<f64>,
+    /// nats per token at which the stage fails; null: never
     pub entropy_below: Option<f64>,
 }
 
@@ -174,51 +213,6 @@ impl Default for Ppo {
         }
     }
 }
-
-/// In the order in which they are printed.
-pub const DOCS: &[(&str, &str)] = &[
-    ("steps", "updates: one rollout each"),
-    ("batch", "answers sampled per update"),
-    ("answers_per_prompt", "of those, answers to one prompt; at least 2 where they are compared with each other"),
-    ("advantage", "gae: from a critic; rloo, grpo or dr-grpo: from the other answers to the same prompt, without one"),
-    ("critic", "reward: it begins as the reward model; zero: as a head of zeros on a new adapter"),
-    ("epochs", "passes over a rollout"),
-    ("minibatches", "optimiser steps per pass"),
-    ("micro_batch", train::MICRO_BATCH_DOC),
-    ("recompute", train::RECOMPUTE_DOC),
-    ("lr", "learning rate of policy and critic"),
-    ("schedule", train::SCHEDULE_DOC),
-    ("max_new_tokens", "longest answer"),
-    ("temperature", "of sampling, and of the log-probabilities trained on"),
-    ("top_k", "sample from so many of the most likely tokens; null: all"),
-    ("top_p", "sample from the most likely tokens that hold this probability together; null: all"),
-    ("missing_eos_score", "score of an answer that did not end; null: score it as it is"),
-    ("missing_eos_penalty", "what its own score loses instead, where missing_eos_score is null"),
-    ("kl.coef", "weight β of the KL penalty"),
-    ("kl.estimate", "k1, k2 or k3 (Schulman 2020)"),
-    ("kl.in", "reward: each token's reward carries the penalty; loss: the loss does (take k2 or k3)"),
-    ("kl.reference", "incoming, base or ema, where nothing is connected to `reference`"),
-    ("kl.ema_decay", "how much of the moving average stays at each update"),
-    ("kl.target", "nats per answer an adaptive β steers to (Ziegler et al. 2019); null: β stays"),
-    ("kl.horizon", "answers over which an adaptive β moves"),
-    ("clip", "ratios count within 1 ± clip"),
-    (
-        "dual_clip",
-        "a bad token counts at most so many times its advantage (Ye et al. 2020), usual 3; null: as often as its ratio says",
-    ),
-    ("value_clip", "values count within ± of the old value; null: as they are"),
-    ("value_coef", "weight of the value loss"),
-    ("entropy_coef", "weight of the entropy bonus"),
-    ("average", "what the loss is a mean of: tokens, answers, answer-sums or {constant: LENGTH}"),
-    ("gamma", "discount"),
-    ("lambda", "of generalised advantage estimation"),
-    ("whiten_rewards", "scale rewards to variance 1 before the advantages"),
-    ("abort_if.kl_above", "nats per answer at which the stage fails; null: never"),
-    ("abort_if.entropy_below", "nats per token at which the stage fails; null: never"),
-    ("checkpoint_every", "updates between candidates; 0: only the last"),
-    ("stop_token", "id that ends an answer; default: the model's eos tokens"),
-    ("dtype", "f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in"),
-];
 
 impl Ppo {
     pub fn missing_eos(&self) -> MissingEos {
