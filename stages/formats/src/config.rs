@@ -322,6 +322,18 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    #[test]
+    fn every_architecture_is_compared_with_transformers() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity");
+        let directories = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let models = directories.filter(|directory| directory.join("config.json").exists());
+        let compared: BTreeSet<&str> =
+            models.map(|directory| Config::load(&directory).unwrap().architecture.model_type).collect();
+        assert_eq!(compared, ARCHITECTURES.map(|row| row.model_type).into());
+    }
 
     /// As transformers 4 wrote GPT-NeoX: under the names of the architecture and under the common ones.
     #[test]

@@ -1,5 +1,6 @@
 //! The weights of a model on disk: one `model.safetensors` or its shards, mapped.
 
+use crate::architectures::{ARCHITECTURES, Architecture};
 use crate::config::Config;
 use crate::dtype::{Dtype, floats, to_bf16, to_f16};
 use crate::json;
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 pub const WEIGHTS: &str = "model.safetensors";
 pub const INDEX: &str = "model.safetensors.index.json";
+/// The head of a sequence classifier.
+pub const SCORE: &str = "score.weight";
 
 /// The head of a sequence classifier with one label, `[1, d]`.
 ///
@@ -25,8 +28,8 @@ pub const INDEX: &str = "model.safetensors.index.json";
 /// It is not there, or has another shape: more labels than one.
 pub fn score(directory: &Path, config: &Config) -> Result<Vec<f32>> {
     let files = Files::open(directory)?;
-    let (path, bytes, info) = files.find("score.weight", &[1, config.width])?;
-    floats(info.dtype, &bytes).with_context(|| format!("read {}: `score.weight`", path.display()))
+    let (path, bytes, info) = files.find(SCORE, &[1, config.width])?;
+    floats(info.dtype, &bytes).with_context(|| format!("read {}: `{SCORE}`", path.display()))
 }
 
 /// Checks by the headers of the files that a model can be read from them: every tensor is there in its shape, and no other
@@ -48,7 +51,7 @@ pub fn check(directory: &Path, config: &Config) -> Result<Summary> {
         known.insert(name.to_owned());
     }
     if config.is_classifier {
-        files.find("score.weight", &[1, config.width])?;
+        files.find(SCORE, &[1, config.width])?;
     }
     for Shard { path, metadata, .. } in &files.shards {
         let strange = metadata.tensors().into_keys().filter(|name| !known.contains(name) && !is_harmless(name));
@@ -65,8 +68,10 @@ pub fn check(directory: &Path, config: &Config) -> Result<Summary> {
 
 /// Tensors of old checkpoints that are computed (angles, masks), and heads that a decoder does not need.
 fn is_harmless(name: &str) -> bool {
+    let is_head = |row: &&Architecture| name.strip_suffix(".weight") == Some(row.layout.head);
     [".inv_freq", ".attn.bias", ".attention.bias", ".masked_bias"].iter().any(|end| name.ends_with(end))
-        || ["lm_head.weight", "embed_out.weight", "score.weight"].contains(&name)
+        || name == SCORE
+        || ARCHITECTURES.iter().any(is_head)
 }
 
 /// The summary of the files of a directory, whatever they hold.
