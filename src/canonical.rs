@@ -1,11 +1,14 @@
 //! JSON as it is hashed. Knows nothing of what it says.
 
-use crate::spec::node::EXACT;
 use anyhow::{Context, Result};
 use cache::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::sync::Arc;
+
+/// The largest whole number that canonical JSON keeps apart from its neighbours: its numbers are doubles (RFC 8785,
+/// 3.2.2.3), so two numbers beyond it could give one key. The same holds below zero.
+pub const EXACT: u64 = 1 << 53;
 
 /// JSON in its canonical form (RFC 8785): an action as its key is the hash of it and as it lies in `action.json`, or the
 /// parameters in it. As text, because a tree of values takes ten times the memory, and of thousands of actions hardly

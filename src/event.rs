@@ -3,6 +3,7 @@
 
 use crate::action::Candidate;
 use crate::canonical::Canonical;
+use crate::gate::Decision;
 use cache::Content;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -128,26 +129,6 @@ mod ports {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Vec<String>)>, D::Error> {
         BTreeMap::deserialize(deserializer).map(|ports| ports.into_iter().collect())
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decision {
-    Pass,
-    Fail,
-    Unsure,
-    Error,
-}
-
-impl Decision {
-    pub fn word(self) -> &'static str {
-        match self {
-            Decision::Pass => "pass",
-            Decision::Fail => "fail",
-            Decision::Unsure => "unsure",
-            Decision::Error => "error",
-        }
     }
 }
 

@@ -15,14 +15,15 @@ pub mod statistics;
 mod tree;
 
 pub use check::{check, check_best, check_where, warnings};
-pub use evaluate::{Facts, Judgement, Measured, Outcome, Subject, evaluate};
-pub use functions::{FUNCTIONS, Function};
+pub use evaluate::{Facts, Judgement, Measured, Subject, evaluate};
+pub use functions::{FUNCTIONS, Function, is_word, words};
 pub use items::{Counts, Items, Row, fold, pair};
 pub use parser::{parse, parse_expression};
 pub use resolve::{JudgeScope, MetricName, Scope};
 pub use select::{Chosen, Select, choose, survivors};
 pub use tree::{Expression, Rule, Who, Yardstick};
 
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// As `pipeline kinds --gates` and the page on gates print it.
@@ -37,6 +38,29 @@ cmp    := > >= < <= = !=
 sum    := + - * / over numbers, names and functions
 name   := METRIC | self.METRIC | judge.METRIC | STAGE.METRIC | incumbent.METRIC, with several judges JUDGE. before it
 ";
+
+/// What a rule, or a whole gate, says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    Pass,
+    Fail,
+    /// The numbers are there and do not decide.
+    Unsure,
+    /// A number is missing or is none.
+    Error,
+}
+
+impl Decision {
+    pub fn word(self) -> &'static str {
+        match self {
+            Decision::Pass => "pass",
+            Decision::Fail => "fail",
+            Decision::Unsure => "unsure",
+            Decision::Error => "error",
+        }
+    }
+}
 
 /// A mistake in the text of a rule; `range` counts bytes of that text.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,16 +77,6 @@ impl Mistake {
     fn help(self, help: impl Into<String>) -> Mistake {
         Mistake { help: Some(help.into()), ..self }
     }
-}
-
-/// Words to which the rule language gives a meaning of its own: no stage and no metric may be called so.
-pub fn words() -> impl Iterator<Item = &'static str> {
-    let functions = FUNCTIONS.iter().map(|function| function.name);
-    lexer::KEYWORDS.iter().chain(lexer::OWN_NAMES).copied().chain(functions)
-}
-
-pub fn is_word(word: &str) -> bool {
-    words().any(|known| known == word)
 }
 
 #[cfg(test)]

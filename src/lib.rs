@@ -19,13 +19,14 @@
 //! Exit codes: 0 all done · 1 a stage failed or a gate erred · 2 the file or the command is wrong · 3 stopped or held by a
 //! gate · 130 interrupted. Where several hold: 130, 2, 1, 3.
 
+// What stands on nothing: how JSON is hashed, and the rule language.
+mod canonical;
+pub mod gate;
 // What the user typed.
 mod diagnostic;
 mod hub;
 mod spec;
 // What it means.
-mod canonical;
-pub mod gate;
 mod plan;
 mod schema;
 // What is to be done: pure.

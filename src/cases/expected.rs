@@ -2,7 +2,7 @@
 
 use super::heir;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::event::Decision;
+use crate::gate::Decision;
 use crate::schedule::weigh::Heir;
 use crate::spec::expect;
 use crate::spec::node::{Node, Spanned, Value};

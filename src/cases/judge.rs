@@ -2,7 +2,8 @@
 //! file.
 
 use super::{Case, Expected, heir};
-use crate::event::{Decision, RuleVerdict};
+use crate::event::RuleVerdict;
+use crate::gate::Decision;
 use crate::schedule::weigh::{self, Heir, Judged};
 
 pub struct Said {

@@ -6,8 +6,8 @@ use super::refusal::refused;
 use super::terminal;
 use crate::action::Record;
 use crate::approvals::{self, Approval, Ruling};
-use crate::event::{self, Evidence, Outcome, Seen, Table, Verdict};
-use crate::gate::Items;
+use crate::event::{Evidence, Outcome, Seen, Table, Verdict};
+use crate::gate::{self, Items};
 use crate::plan::{Gate, Plan, selection};
 use crate::report;
 use crate::report::fold::{self, RunState, StageRun};
@@ -167,7 +167,7 @@ fn record_of(store: &Store, run: &RunState, stage: &str) -> Option<Seen> {
 }
 
 /// The decision and its numbers. `Err`: something was not measured then, which says nothing about the rule.
-fn rejudge(store: &Store, gate: &Gate, evidence: &Evidence) -> Result<(event::Decision, String), String> {
+fn rejudge(store: &Store, gate: &Gate, evidence: &Evidence) -> Result<(gate::Decision, String), String> {
     let read = |table: &Table| {
         let items = run::items::read(store, table);
         Some(items.unwrap_or_else(|_| Items::broken("they are no longer in the store")).into())
@@ -176,7 +176,7 @@ fn rejudge(store: &Store, gate: &Gate, evidence: &Evidence) -> Result<(event::De
     // If no candidate was chosen, only the choice can be explained.
     let select = (gate.select.is_some() || chosen.index.is_none()).then_some(chosen.explanation.as_str());
     let because = page::because(select, &rules);
-    if decision == event::Decision::Error { Err(because) } else { Ok((decision, because)) }
+    if decision == gate::Decision::Error { Err(because) } else { Ok((decision, because)) }
 }
 
 /// A person's decision at a gate that holds.

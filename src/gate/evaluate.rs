@@ -9,6 +9,7 @@ mod quantity;
 mod resampled;
 mod sentence;
 
+use super::Decision;
 use super::items::Items;
 use super::lexer::Comparison;
 use super::show;
@@ -20,9 +21,6 @@ use quantity::{Part, Quantity, quantity};
 use stages::stage::Direction;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Pass, fail, unsure or error: the journal's word for what a gate says.
-pub use crate::event::Decision as Outcome;
 
 pub(super) use quantity::value;
 
@@ -68,7 +66,7 @@ impl<'a> Facts<'a> {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
-    pub outcome: Outcome,
+    pub outcome: Decision,
     /// `mean_score 0.412 > incumbent.mean_score 0.105 (by 0.307)`
     pub explanation: String,
 }
@@ -85,7 +83,7 @@ pub fn evaluate(rule: &Rule, facts: &Facts) -> Judgement {
 }
 
 struct Weighed {
-    outcome: Outcome,
+    outcome: Decision,
     explanation: String,
     /// Of the claim the rule makes, over the level it asks for; only of rules with confidence.
     p: Option<f64>,
@@ -103,14 +101,14 @@ fn judge(test: &Test, claim: Option<&Claim>, level: Level, leaves: &Leaves, fact
         Test::Improves { metric, over, margin, confidence } => {
             improves([*metric, *over], margin.as_ref(), confidence.as_ref(), level, leaves, facts)
         }
-        Test::And(tests) => joined(tests, "and", Outcome::Fail, claim, level, leaves, facts),
-        Test::Or(tests) => joined(tests, "or", Outcome::Pass, claim, level, leaves, facts),
+        Test::And(tests) => joined(tests, "and", Decision::Fail, claim, level, leaves, facts),
+        Test::Or(tests) => joined(tests, "or", Decision::Pass, claim, level, leaves, facts),
         Test::Not(test) => {
             let claim = claim.and_then(|claim| claim.parts.first());
             let inner = judge(test, claim, Level { is_negated: !level.is_negated, ..level }, leaves, facts);
             let outcome = match inner.outcome {
-                Outcome::Pass => Outcome::Fail,
-                Outcome::Fail => Outcome::Pass,
+                Decision::Pass => Decision::Fail,
+                Decision::Fail => Decision::Pass,
                 undecided => undecided,
             };
             Weighed { outcome, explanation: format!("not ({})", inner.explanation), p: inner.p }
@@ -123,13 +121,13 @@ fn judge(test: &Test, claim: Option<&Claim>, level: Level, leaves: &Leaves, fact
 fn joined(
     tests: &[Test],
     word: &str,
-    decisive: Outcome,
+    decisive: Decision,
     claim: Option<&Claim>,
     level: Level,
     leaves: &Leaves,
     facts: &Facts,
 ) -> Weighed {
-    let is_any_of = (decisive == Outcome::Pass) != level.is_negated;
+    let is_any_of = (decisive == Decision::Pass) != level.is_negated;
     let claims = claim.map_or(&[][..], |claim| &claim.parts);
     let levels = if is_any_of { stepped_down(claims, level, tests.len()) } else { vec![level; tests.len()] };
     let parts: Vec<Weighed> = tests
@@ -138,10 +136,10 @@ fn joined(
         .enumerate()
         .map(|(at, (test, level))| judge(test, claims.get(at), level, leaves, facts))
         .collect();
-    let any = |outcome: Outcome| parts.iter().any(|part| part.outcome == outcome);
-    let otherwise = if decisive == Outcome::Fail { Outcome::Pass } else { Outcome::Fail };
+    let any = |outcome: Decision| parts.iter().any(|part| part.outcome == outcome);
+    let otherwise = if decisive == Decision::Fail { Decision::Pass } else { Decision::Fail };
     let outcome =
-        [Outcome::Error, decisive, Outcome::Unsure].into_iter().find(|outcome| any(*outcome)).unwrap_or(otherwise);
+        [Decision::Error, decisive, Decision::Unsure].into_iter().find(|outcome| any(*outcome)).unwrap_or(otherwise);
     let texts = tests.iter().zip(&parts).map(|(test, part)| match test {
         Test::And(_) | Test::Or(_) => format!("({})", part.explanation),
         _ => part.explanation.clone(),
@@ -182,7 +180,7 @@ fn compare(
                 if is_directed && let Some(evidence) = evidence::glance(&question, leaves, facts) {
                     said.notes.push(sentence::noise(&evidence));
                 }
-                said.take(if comparison.holds(*a, *b) { Outcome::Pass } else { Outcome::Fail })
+                said.take(if comparison.holds(*a, *b) { Decision::Pass } else { Decision::Fail })
             }
         };
         sentence += &format!(" {}{sign} {shown}", verb(outcome));
@@ -222,7 +220,7 @@ fn between(
                 let nearer = if *value - *low < *high - *value { above } else { below };
                 said.notes.extend(evidence::glance(&nearer, leaves, facts).as_ref().map(sentence::noise));
                 let is_inside = low <= value && value <= high;
-                said.take(if is_inside { Outcome::Pass } else { Outcome::Fail });
+                said.take(if is_inside { Decision::Pass } else { Decision::Fail });
             }
         }
     }
@@ -256,24 +254,24 @@ fn improves(
             Some(confidence) => drop(said.weigh(&question, confidence, 1, level, leaves, facts)),
             None => {
                 said.notes.extend(evidence::glance(&question, leaves, facts).as_ref().map(sentence::noise));
-                said.take(if gain > 0.0 { Outcome::Pass } else { Outcome::Fail });
+                said.take(if gain > 0.0 { Decision::Pass } else { Decision::Fail });
             }
         }
     }
     let [value, threshold] = sides.each_ref().map(|side| side.show(digits));
     let verb = match said.outcome() {
-        Outcome::Fail => "does not improve over",
-        Outcome::Unsure => "does not surely improve over",
-        Outcome::Pass | Outcome::Error => "improves over",
+        Decision::Fail => "does not improve over",
+        Decision::Unsure => "does not surely improve over",
+        Decision::Pass | Decision::Error => "improves over",
     };
     conclude(&sides, format!("{value} {verb} {threshold}"), confidence, said)
 }
 
-fn verb(outcome: Outcome) -> &'static str {
+fn verb(outcome: Decision) -> &'static str {
     match outcome {
-        Outcome::Pass | Outcome::Error => "",
-        Outcome::Fail => "is not ",
-        Outcome::Unsure => "is not surely ",
+        Decision::Pass | Decision::Error => "",
+        Decision::Fail => "is not ",
+        Decision::Unsure => "is not surely ",
     }
 }
 
@@ -281,13 +279,13 @@ fn verb(outcome: Outcome) -> &'static str {
 #[derive(Default)]
 struct Said {
     notes: Vec<String>,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<Decision>,
     gaps: Vec<Gap>,
     p: Option<f64>,
 }
 
 impl Said {
-    fn take(&mut self, outcome: Outcome) -> Outcome {
+    fn take(&mut self, outcome: Decision) -> Decision {
         self.outcomes.push(outcome);
         outcome
     }
@@ -302,11 +300,11 @@ impl Said {
         level: Level,
         leaves: &Leaves,
         facts: &Facts,
-    ) -> Outcome {
+    ) -> Decision {
         let alpha = (1.0 - confidence.percent / 100.0) / level.divisor;
         let (outcome, p) = match evidence::weigh(question, alpha, leaves, facts) {
             Err(gap) => {
-                let outcome = if matches!(gap, Gap::Error(_)) { Outcome::Error } else { Outcome::Unsure };
+                let outcome = if matches!(gap, Gap::Error(_)) { Decision::Error } else { Decision::Unsure };
                 self.gaps.push(gap);
                 (outcome, 1.0)
             }
@@ -314,9 +312,9 @@ impl Said {
                 let evidence =
                     evidence::Evidence { p_fails: (evidence.p_fails * together as f64).min(1.0), ..evidence };
                 let outcome = match () {
-                    () if evidence.p_holds <= alpha => Outcome::Pass,
-                    () if evidence.p_fails <= alpha => Outcome::Fail,
-                    () => Outcome::Unsure,
+                    () if evidence.p_holds <= alpha => Decision::Pass,
+                    () if evidence.p_fails <= alpha => Decision::Fail,
+                    () => Decision::Unsure,
                 };
                 self.notes.push(sentence::sure(&evidence, outcome, confidence, level.divisor));
                 (outcome, if level.is_negated { evidence.p_fails } else { evidence.p_holds })
@@ -327,10 +325,10 @@ impl Said {
         self.take(outcome)
     }
 
-    fn outcome(&self) -> Outcome {
-        let any = |outcome: Outcome| self.outcomes.contains(&outcome);
-        let order = [Outcome::Error, Outcome::Fail, Outcome::Unsure];
-        order.into_iter().find(|outcome| any(*outcome)).unwrap_or(Outcome::Pass)
+    fn outcome(&self) -> Decision {
+        let any = |outcome: Decision| self.outcomes.contains(&outcome);
+        let order = [Decision::Error, Decision::Fail, Decision::Unsure];
+        order.into_iter().find(|outcome| any(*outcome)).unwrap_or(Decision::Pass)
     }
 }
 
@@ -363,7 +361,7 @@ fn conclude(sides: &[Quantity], sentence: String, confidence: Option<&Confidence
         let mut reasons: Vec<&str> = gaps.iter().map(|gap| gap.reason()).collect();
         reasons.dedup();
         let is_error = gaps.iter().any(|gap| matches!(gap, Gap::Error(_)));
-        let outcome = if is_error { Outcome::Error } else { Outcome::Unsure };
+        let outcome = if is_error { Decision::Error } else { Decision::Unsure };
         return Weighed { outcome, explanation: format!("{sentence}{asked} ({})", reasons.join("; ")), p };
     }
     let notes = if said.notes.is_empty() { String::new() } else { format!(" ({})", said.notes.join("; ")) };

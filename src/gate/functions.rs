@@ -1,6 +1,7 @@
 //! The functions of the rule language: one row each. A row says how its arguments are read and what it does with
 //! them; the parser, the check and the evaluation follow the row.
 
+use super::lexer;
 use stages::stage::Direction;
 
 #[derive(Debug)]
@@ -145,6 +146,16 @@ pub const FUNCTIONS: &[Function] = &[
         body: Body::Slope,
     },
 ];
+
+/// Words to which the rule language gives a meaning of its own: no stage and no metric may have such a name.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    let functions = FUNCTIONS.iter().map(|function| function.name);
+    lexer::KEYWORDS.iter().chain(lexer::OWN_NAMES).copied().chain(functions)
+}
+
+pub fn is_word(word: &str) -> bool {
+    words().any(|known| known == word)
+}
 
 pub fn function(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)

@@ -2,7 +2,8 @@
 //! not clearly worse, ties go to the earlier step. It knows nothing of directories: a checkpoint is a step and its
 //! measurements.
 
-use super::evaluate::{self, Facts, Judgement, Outcome, Question, Subject, evaluate, standard_error};
+use super::Decision;
+use super::evaluate::{self, Facts, Judgement, Question, Subject, evaluate, standard_error};
 use super::show;
 use super::tree::{Expression, Leaves, Number, Rule, Yardstick};
 use stages::stage::Direction;
@@ -54,7 +55,7 @@ impl Select {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chosen {
     /// Pass: one is chosen. Fail: `where` left none. Error: a number that had to be compared is none.
-    pub outcome: Outcome,
+    pub outcome: Decision,
     /// The steps `where` left.
     pub steps: Vec<u64>,
     /// Into the candidates given.
@@ -69,9 +70,9 @@ pub fn survivors(select: &Select, candidates: &[(u64, Subject)]) -> Result<Vec<u
     for (at, (step, subject)) in candidates.iter().enumerate() {
         let Judgement { outcome, explanation } = evaluate(rule, &facts(subject));
         match outcome {
-            Outcome::Pass => survivors.push(at),
-            Outcome::Fail => {}
-            Outcome::Unsure | Outcome::Error => return Err(format!("step {step}: {explanation}")),
+            Decision::Pass => survivors.push(at),
+            Decision::Fail => {}
+            Decision::Unsure | Decision::Error => return Err(format!("step {step}: {explanation}")),
         }
     }
     Ok(survivors)
@@ -84,22 +85,22 @@ pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Chosen {
         Chosen { outcome, steps, index, explanation }
     };
     if candidates.is_empty() {
-        return chosen(Outcome::Error, &[], None, "there are no checkpoints".to_owned());
+        return chosen(Decision::Error, &[], None, "there are no checkpoints".to_owned());
     }
     let survivors = match survivors(select, candidates) {
         Ok(survivors) => survivors,
-        Err(reason) => return chosen(Outcome::Error, &[], None, reason),
+        Err(reason) => return chosen(Decision::Error, &[], None, reason),
     };
     let kept = match &select.where_ {
         Some(rule) => format!("{} keeps {} of {}; ", rule.text, survivors.len(), candidates.len()),
         None => String::new(),
     };
     let Some(last) = survivors.last() else {
-        return chosen(Outcome::Fail, &[], None, none_left(select, candidates));
+        return chosen(Decision::Fail, &[], None, none_left(select, candidates));
     };
     let Some(best) = &select.best else {
         return chosen(
-            Outcome::Pass,
+            Decision::Pass,
             &survivors,
             Some(*last),
             format!("{kept}the last is step {}", candidates[*last].0),
@@ -110,7 +111,7 @@ pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Chosen {
         let (step, subject) = &candidates[*at];
         match evaluate::value(best, &facts(subject)) {
             Ok(value) => values.push(value),
-            Err(gap) => return chosen(Outcome::Error, &survivors, None, format!("step {step}: {}", gap.reason())),
+            Err(gap) => return chosen(Decision::Error, &survivors, None, format!("step {step}: {}", gap.reason())),
         }
     }
     let is_lower = is_lower_better(best);
@@ -136,10 +137,10 @@ pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Chosen {
                 explanation += &format!("; {earlier} within {within} se of it ({allowed})");
                 first = at;
             }
-            Err(reason) => return chosen(Outcome::Error, &survivors, None, reason),
+            Err(reason) => return chosen(Decision::Error, &survivors, None, reason),
         }
     }
-    chosen(Outcome::Pass, &survivors, Some(survivors[first]), explanation)
+    chosen(Decision::Pass, &survivors, Some(survivors[first]), explanation)
 }
 
 /// The earliest checkpoint that is worse than the best by no more than so many standard errors (the one-standard-error
@@ -364,6 +365,6 @@ mod tests {
         let mut candidates = candidates(&ROWS[..2]);
         candidates[0].1.own.items = None;
         let select = Select { within: Some(1.0), ..select("accuracy", "") };
-        assert_eq!(choose(&select, &candidates).outcome, Outcome::Error);
+        assert_eq!(choose(&select, &candidates).outcome, Decision::Error);
     }
 }

@@ -1,6 +1,7 @@
 //! The words for events, used by bars and lines.
 
-use crate::event::{Decision, Event, Outcome, Verdict};
+use crate::event::{Event, Outcome, Verdict};
+use crate::gate::Decision;
 use crate::report::format::duration;
 
 /// The line that an event leaves on the screen, if any. Start and progress of an action are left to the caller.

@@ -5,7 +5,8 @@ use super::fold::{RunState, StageRun};
 use super::format::{duration, number, short};
 use super::sheet::{Grid, Header, Sheet, TOGETHER, Tone, cell, plain};
 use super::stages;
-use crate::event::{Decision, Evidence, Outcome, RuleVerdict, Seen, Verdict};
+use crate::event::{Evidence, Outcome, RuleVerdict, Seen, Verdict};
+use crate::gate::Decision;
 
 /// The sections of `gate show`: the decision, and every number behind it.
 pub fn show(stage: &StageRun) -> Vec<Sheet> {

@@ -2,7 +2,8 @@
 //! added, and none changes its meaning.
 
 use super::fold::{ActionRun, ActionState, RunState, StageRun, Study};
-use crate::event::{Answer, Decided, Decision, Measured, Metrics, Outcome, RuleVerdict, Verdict};
+use crate::event::{Answer, Decided, Measured, Metrics, Outcome, RuleVerdict, Verdict};
+use crate::gate::Decision;
 use serde::Serialize;
 
 const FORMAT: u32 = 1;

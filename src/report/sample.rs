@@ -3,8 +3,9 @@
 use super::fold::{RunState, fold};
 use super::page::Page;
 use crate::event::{
-    Answer, Decision, Event, Evidence, Measured, Metrics, Outcome, RuleVerdict, StageHead, Verdict, Versus,
+    Answer, Event, Evidence, Measured, Metrics, Outcome, RuleVerdict, StageHead, Verdict, Versus,
 };
+use crate::gate::Decision;
 use serde_json::json;
 
 pub const PAGE: Page = Page { width: 120, has_color: false };

@@ -3,7 +3,8 @@
 use super::fold::{ActionState, RunState, StageRun};
 use super::format::{duration, moment, number};
 use super::sheet::{Entry, Grid, Header, Sheet, TOGETHER, Tone, Width, cell, plain};
-use crate::event::{Decided, Decision, Metrics, Outcome, RuleVerdict, Verdict};
+use crate::event::{Decided, Metrics, Outcome, RuleVerdict, Verdict};
+use crate::gate::Decision;
 use stages::stage::Direction;
 
 /// The number of metrics in a row, and the limit if the rules of its gate name more; `explain` shows all.

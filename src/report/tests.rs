@@ -3,7 +3,8 @@
 use super::page::{Page, print};
 use super::sample::*;
 use super::{report, study};
-use crate::event::{Decision, Event, Outcome};
+use crate::event::{Event, Outcome};
+use crate::gate::Decision;
 use expect_test::{Expect, expect};
 use stages::stage::Direction;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ mod study;
 use super::*;
 use crate::action::{Action, ActionInput, Candidate};
 use crate::diagnostic::SourceText;
-use crate::event::Decision;
+use crate::gate::Decision;
 use crate::plan::selection::{Filter, select};
 use crate::{plan, spec};
 use expect_test::{Expect, expect};

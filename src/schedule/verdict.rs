@@ -5,8 +5,8 @@ use super::Artifact;
 use super::desk::{Desk, Step, all, fails};
 use super::measure::{self, Measurement, Yardstick};
 use super::weigh::{self, Heir, Tables};
-use crate::event::{Decided, Decision, Evidence, RuleVerdict, Seen, Table, Verdict};
-use crate::gate::{self, Chosen, Who};
+use crate::event::{Decided, Evidence, RuleVerdict, Seen, Table, Verdict};
+use crate::gate::{self, Chosen, Decision, Who};
 use crate::plan::{Gate, OnFail, StageId};
 use std::collections::{BTreeMap, BTreeSet};
 

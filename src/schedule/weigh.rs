@@ -2,8 +2,8 @@
 //! Knows nothing of how the evidence came about; `gate what-if` asks it about runs of long ago, `gate test` about
 //! evidence that somebody wrote down.
 
-use crate::event::{Decision, Evidence, RuleVerdict, Seen, Table};
-use crate::gate::{self, Chosen, Facts, Items, Measured, Rule, Select, Subject, Who, Yardstick};
+use crate::event::{Evidence, RuleVerdict, Seen, Table};
+use crate::gate::{self, Chosen, Decision, Facts, Items, Measured, Rule, Select, Subject, Who, Yardstick};
 use crate::plan::{Gate, OnFail};
 use anyhow::{Context, Result};
 use cache::Digest;

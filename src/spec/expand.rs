@@ -1,8 +1,9 @@
 //! `for`: one stage for each value. Gives each its name, its body as typed, and the variables it may use.
 
+use crate::canonical::EXACT;
 use crate::diagnostic::Diagnostic;
 use crate::spec::expect;
-use crate::spec::node::{EXACT, Map, Node, Spanned, Value};
+use crate::spec::node::{Map, Node, Spanned, Value};
 use crate::spec::template::{self, Scope};
 use std::collections::HashSet;
 use std::rc::Rc;

@@ -8,10 +8,6 @@ pub struct Spanned<T> {
     pub span: Span,
 }
 
-/// Whole numbers up to here, and as far below zero, are all different in canonical JSON, whose numbers are doubles
-/// (RFC 8785, 3.2.2.3): two larger ones could give one key.
-pub const EXACT: u64 = 1 << 53;
-
 /// A value with its place. `span` is a scalar without its quotes if the file holds it in one piece, else the scalar as
 /// written; for a list or mapping, its first character.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +24,7 @@ pub enum Value {
     Broken,
     Null,
     Bool(bool),
-    /// Within [`EXACT`].
+    /// Within [`crate::canonical::EXACT`].
     Int(i64),
     /// Finite.
     Float(f64),

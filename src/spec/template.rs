@@ -1,8 +1,9 @@
 //! `${…}` in scalars: expressions over `vars`, `for` variables and `env.NAME`, evaluated by minijinja. A value that is
 //! exactly one `${…}` keeps its type; `$${` stands for a plain `${`.
 
+use crate::canonical::EXACT;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::spec::node::{EXACT, Node, Spanned, Value};
+use crate::spec::node::{Node, Spanned, Value};
 use minijinja::value::{Value as Jinja, ValueKind};
 use minijinja::{Environment, UndefinedBehavior};
 use stages::stage::did_you_mean;

@@ -3,8 +3,9 @@
 
 mod scalar;
 
+use crate::canonical::EXACT;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::spec::node::{EXACT, Map, Node, Spanned, Value};
+use crate::spec::node::{Map, Node, Spanned, Value};
 use granit_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 use scalar::{has_idle_zeros, integer, plain, without_quotes};
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 use super::super::lexer::Comparison;
 use super::super::show;
 use super::super::tree::Confidence;
-use super::Outcome;
+use super::super::Decision;
 use super::evidence::Evidence;
 
 /// By how much a comparison holds, or does not; `None` where that goes without saying.
@@ -35,20 +35,20 @@ pub fn noise(evidence: &Evidence) -> String {
 }
 
 /// Of a rule with confidence: what is sure, and on what ground.
-pub fn sure(evidence: &Evidence, outcome: Outcome, confidence: &Confidence, divisor: f64) -> String {
+pub fn sure(evidence: &Evidence, outcome: Decision, confidence: &Confidence, divisor: f64) -> String {
     let Evidence { lower, upper, p_holds, p_fails, ground } = evidence;
     let number = |bound: f64| if bound.is_finite() { show::number(bound, 3) } else { "anything".to_owned() };
     let level = 1.0 - confidence.percent / 100.0;
     let percent = show::number(100.0 * (1.0 - level / divisor), 4);
     let bounds = match outcome {
-        Outcome::Pass => format!("at least {} at {percent} %", number(*lower)),
-        Outcome::Fail => format!("misses by at least {} at {percent} %", number(-upper)),
+        Decision::Pass => format!("at least {} at {percent} %", number(*lower)),
+        Decision::Fail => format!("misses by at least {} at {percent} %", number(-upper)),
         _ => match lower.is_finite() || upper.is_finite() {
             true => format!("above {} and below {}, each at {percent} %", number(*lower), number(*upper)),
             false => format!("nothing is known at {percent} %"),
         },
     };
-    let p = if outcome == Outcome::Fail { *p_fails } else { *p_holds };
+    let p = if outcome == Decision::Fail { *p_fails } else { *p_holds };
     let level = show::number(level, 4);
     let claims = if divisor > 1.0 { format!(" against {level}/{divisor}") } else { String::new() };
     format!("{bounds}; p {}{claims}; {ground}", p_value(p))

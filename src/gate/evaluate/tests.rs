@@ -162,7 +162,7 @@ fn a_rule_that_was_not_checked_is_an_error() {
     let stages = BTreeMap::new();
     let facts = Facts::of(&candidate, None, &stages);
     let judgement = evaluate(&parse("a > 0").unwrap(), &facts);
-    assert_eq!(judgement.outcome, Outcome::Error);
+    assert_eq!(judgement.outcome, Decision::Error);
 }
 
 fn items(score: impl Fn(u64) -> f64, text: impl Fn(u64) -> String) -> Items {

@@ -1,7 +1,8 @@
 //! Scalars without quotes by the core schema of YAML 1.2: null, booleans, numbers, else text.
 
 use crate::diagnostic::Span;
-use crate::spec::node::{EXACT, Value};
+use crate::canonical::EXACT;
+use crate::spec::node::Value;
 use std::num::IntErrorKind;
 
 /// The span of a scalar without its quotes, `"a b"` → `a b`, if the text between them is the value unescaped: offsets

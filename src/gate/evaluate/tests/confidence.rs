@@ -248,7 +248,7 @@ fn doubt_combines_by_kleene_logic() {
     );
 }
 
-fn outcome(text: &str, candidate: &Subject, incumbent: &Subject, chosen_among: &[(Yardstick, usize)]) -> Outcome {
+fn outcome(text: &str, candidate: &Subject, incumbent: &Subject, chosen_among: &[(Yardstick, usize)]) -> Decision {
     let stages = BTreeMap::from([("sft".to_owned(), incumbent.clone())]);
     let facts = Facts { candidate, incumbent: Some(incumbent), stages: &stages, checkpoints: &[], chosen_among };
     evaluate(&rule(text), &facts).outcome
@@ -268,27 +268,27 @@ fn any_of_several_claims_needs_more_of_each() {
     let wins = "win_rate(sft over changed) > 0.5 with 95% confidence";
     let never = "mean_score > 5 with 95% confidence";
     // 37 of 60 has p 0.046, 38 of 60 has p 0.026, 39 of 60 has p 0.014 (binomial tails).
-    assert_eq!(outcome(wins, &versus(37), &before, &[]), Outcome::Pass);
-    assert_eq!(outcome(&format!("{wins} or {never}"), &versus(37), &before, &[]), Outcome::Unsure);
-    assert_eq!(outcome(&format!("{wins} or {never}"), &versus(39), &before, &[]), Outcome::Pass);
+    assert_eq!(outcome(wins, &versus(37), &before, &[]), Decision::Pass);
+    assert_eq!(outcome(&format!("{wins} or {never}"), &versus(37), &before, &[]), Decision::Unsure);
+    assert_eq!(outcome(&format!("{wins} or {never}"), &versus(39), &before, &[]), Decision::Pass);
     // To fail for sure is asked of both, and needs no correction.
-    assert_eq!(outcome(&format!("not ({wins} and {wins})"), &versus(23), &before, &[]), Outcome::Unsure);
-    assert_eq!(outcome(&format!("not ({wins} or {wins})"), &versus(23), &before, &[]), Outcome::Pass);
+    assert_eq!(outcome(&format!("not ({wins} and {wins})"), &versus(23), &before, &[]), Decision::Unsure);
+    assert_eq!(outcome(&format!("not ({wins} or {wins})"), &versus(23), &before, &[]), Decision::Pass);
     // The best of four by the same items has to be better by more; chosen by other items it has not.
-    assert_eq!(outcome(wins, &versus(37), &before, &[(Yardstick::Judge(0), 4)]), Outcome::Unsure);
-    assert_eq!(outcome(wins, &versus(41), &before, &[(Yardstick::Judge(0), 4)]), Outcome::Pass);
-    assert_eq!(outcome(wins, &versus(37), &before, &[(Yardstick::Own, 4)]), Outcome::Pass);
+    assert_eq!(outcome(wins, &versus(37), &before, &[(Yardstick::Judge(0), 4)]), Decision::Unsure);
+    assert_eq!(outcome(wins, &versus(41), &before, &[(Yardstick::Judge(0), 4)]), Decision::Pass);
+    assert_eq!(outcome(wins, &versus(37), &before, &[(Yardstick::Own, 4)]), Decision::Pass);
 }
 
 #[test]
 fn rows_of_one_group_are_one_piece_of_evidence() {
     let (mut candidate, incumbent) = (subject(0.1, 5), subject(0.0, 6));
     let text = "mean_score > incumbent.mean_score with 95% confidence";
-    assert_eq!(outcome(text, &candidate, &incumbent, &[]), Outcome::Pass);
+    assert_eq!(outcome(text, &candidate, &incumbent, &[]), Decision::Pass);
     let mut items = (**candidate.judged[0].items.as_ref().unwrap()).clone();
     items.rows.iter_mut().enumerate().for_each(|(at, row)| row.group = Some((at % 3).to_string()));
     candidate.judged[0].items = Some(Arc::new(items));
-    assert_eq!(outcome(text, &candidate, &incumbent, &[]), Outcome::Unsure);
+    assert_eq!(outcome(text, &candidate, &incumbent, &[]), Decision::Unsure);
 }
 
 #[test]
@@ -402,14 +402,14 @@ fn a_single_row_and_rows_that_are_all_alike_leave_the_rule_unsure() {
     };
     let text = "mean_score > incumbent.mean_score with 95% confidence";
     let wins = "win_rate(incumbent over changed) > 0.5 with 95% confidence";
-    assert_eq!(outcome(text, &one(1.0, 1), &one(0.0, 1), &[]), Outcome::Unsure);
-    assert_eq!(outcome(wins, &one(1.0, 1), &one(0.0, 1), &[]), Outcome::Unsure);
+    assert_eq!(outcome(text, &one(1.0, 1), &one(0.0, 1), &[]), Decision::Unsure);
+    assert_eq!(outcome(wins, &one(1.0, 1), &one(0.0, 1), &[]), Decision::Unsure);
     // All ties: nothing speaks either way.
-    assert_eq!(outcome(text, &one(1.0, COUNT), &one(1.0, COUNT), &[]), Outcome::Unsure);
-    assert_eq!(outcome(wins, &one(1.0, COUNT), &one(1.0, COUNT), &[]), Outcome::Unsure);
+    assert_eq!(outcome(text, &one(1.0, COUNT), &one(1.0, COUNT), &[]), Decision::Unsure);
+    assert_eq!(outcome(wins, &one(1.0, COUNT), &one(1.0, COUNT), &[]), Decision::Unsure);
     // Sixty of sixty are evidence, though they do not vary; three of three are not.
-    assert_eq!(outcome(text, &one(1.0, COUNT), &one(0.0, COUNT), &[]), Outcome::Pass);
-    assert_eq!(outcome(text, &one(1.0, 3), &one(0.0, 3), &[]), Outcome::Unsure);
+    assert_eq!(outcome(text, &one(1.0, COUNT), &one(0.0, COUNT), &[]), Decision::Pass);
+    assert_eq!(outcome(text, &one(1.0, 3), &one(0.0, 3), &[]), Decision::Unsure);
 }
 
 /// 2,000 candidates whose truth is known, each put to the rules themselves: how often each rule passes.
@@ -426,7 +426,7 @@ fn passes(rules: &[&str], noise: Distribution) -> Vec<usize> {
         let candidate = Subject { judged: vec![items], ..Subject::default() };
         let facts = Facts::of(&candidate, None, &stages);
         for (rule, count) in rules.iter().zip(&counts) {
-            let is_passed = evaluate(rule, &facts).outcome == Outcome::Pass;
+            let is_passed = evaluate(rule, &facts).outcome == Decision::Pass;
             count.fetch_add(usize::from(is_passed), Ordering::Relaxed);
         }
         false
