@@ -1,8 +1,10 @@
-//! What judging costs: `cargo bench --bench gates`. One gate of each kind that the pipelines hold, over 2,000 items with
-//! 10,000 resamples where a form resamples, beside the same rules without confidence.
+//! The cost of judging: `cargo bench --bench gates`. One rule of each kind that the pipelines contain, over 2,000 items
+//! with 10,000 resamples where a form resamples, beside the same rules without confidence.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use pipeline::gate::{Facts, Items, JudgeScope, Measured, MetricName, Rule, Scope, Subject, check, evaluate, parse};
+use pipeline::gate::{
+    Items, JudgeScope, MetricName, Readings, Rule, RuleScope, Subject, Subjects, check, evaluate, parse,
+};
 use serde_json::{Map, json};
 use stages::stage::Direction;
 use std::collections::BTreeMap;
@@ -18,7 +20,7 @@ fn noise(at: usize, salt: usize) -> f64 {
     (mixed * mixed % 99_991) as f64 / 50_000.0 - 1.0
 }
 
-/// Answers of one model: one in five is the same whoever gives it.
+/// The answers of one model. One in five is the same for every model.
 fn subject(salt: usize, gain: f64) -> Subject {
     let score = |at: usize| noise(at, 1) + gain + if at.is_multiple_of(5) { 0.0 } else { 0.3 * noise(at, salt) };
     let row = |at: usize| -> Map<String, serde_json::Value> {
@@ -33,7 +35,7 @@ fn subject(salt: usize, gain: f64) -> Subject {
     let mean = |field: &str| Some(items.fields[field].iter().flatten().sum::<f64>() / ITEMS as f64);
     let metrics = [("mean_score", "score"), ("length", "length"), ("accuracy", "correct")];
     let metrics = metrics.map(|(metric, field)| (metric.to_owned(), mean(field))).into();
-    Subject { own: Measured::default(), judged: vec![Measured { metrics, items: Some(Arc::new(items)) }] }
+    Subject { own: Readings::default(), judged: vec![Readings { metrics, items: Some(Arc::new(items)) }] }
 }
 
 fn rule(text: &str) -> Rule {
@@ -45,7 +47,7 @@ fn rule(text: &str) -> Rule {
     let metrics = [("mean_score", "score"), ("length", "length"), ("accuracy", "correct")].map(metric).to_vec();
     let judges = vec![JudgeScope { name: "eval".to_owned(), metrics, has_items: true }];
     let stages = BTreeMap::from([("sft".to_owned(), Vec::new())]);
-    let scope = Scope { judges, incumbent: Some(Vec::new()), stages: stages.into(), ..Scope::default() };
+    let scope = RuleScope { judges, incumbent: Some(Vec::new()), stages: stages.into(), ..RuleScope::default() };
     let mut rule = parse(text).expect("the rule is well formed");
     assert_eq!(check(&mut rule, &scope), []);
     rule
@@ -54,7 +56,7 @@ fn rule(text: &str) -> Rule {
 fn gates(criterion: &mut Criterion) {
     let (candidate, incumbent) = (subject(3, 0.01), subject(5, 0.0));
     let stages = BTreeMap::from([("sft".to_owned(), subject(7, -0.01))]);
-    let facts = Facts::of(&candidate, Some(&incumbent), &stages);
+    let subjects = Subjects::of(&candidate, Some(&incumbent), &stages);
     let mut group = criterion.benchmark_group("one gate over 2,000 items");
     group.sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
     for (name, plain) in [
@@ -66,10 +68,10 @@ fn gates(criterion: &mut Criterion) {
     ] {
         let (sure, plain) = (rule(&format!("{plain} with 95% confidence")), rule(plain));
         group.bench_function(format!("{name}, with confidence"), |bencher| {
-            bencher.iter(|| black_box(evaluate(black_box(&sure), &facts)));
+            bencher.iter(|| black_box(evaluate(black_box(&sure), &subjects)));
         });
         group.bench_function(format!("{name}, without"), |bencher| {
-            bencher.iter(|| black_box(evaluate(black_box(&plain), &facts)));
+            bencher.iter(|| black_box(evaluate(black_box(&plain), &subjects)));
         });
     }
     group.finish();
@@ -83,7 +85,7 @@ fn gates(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("eight stages");
     group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(5));
     group.bench_function("three rules with confidence each", |bencher| {
-        bencher.iter(|| rules.iter().map(|rule| evaluate(rule, &facts).outcome).collect::<Vec<_>>());
+        bencher.iter(|| rules.iter().map(|rule| evaluate(rule, &subjects).decision).collect::<Vec<_>>());
     });
     group.finish();
 }

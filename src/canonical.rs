@@ -1,4 +1,4 @@
-//! JSON as it is hashed. Knows nothing of what it says.
+//! JSON in the one form that is hashed.
 
 use anyhow::{Context, Result};
 use cache::Digest;
@@ -10,9 +10,9 @@ use std::sync::Arc;
 /// 3.2.2.3), so two numbers beyond it could give one key. The same holds below zero.
 pub const EXACT: u64 = 1 << 53;
 
-/// JSON in its canonical form (RFC 8785): an action as its key is the hash of it and as it lies in `action.json`, or the
-/// parameters in it. As text, because a tree of values takes ten times the memory, and of thousands of actions hardly
-/// one is looked into.
+/// JSON in its canonical form (RFC 8785): an action, whose hash is its key and whose text lies in `action.json`, or the
+/// parameters in it. It is kept as text, because a tree of values takes ten times the memory and hardly one of
+/// thousands of actions is ever looked into.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Canonical(Arc<str>);
 
@@ -30,7 +30,7 @@ impl Canonical {
         serde_json::from_str(&self.0).expect("it is JSON")
     }
 
-    /// To be filled in the order of the names, with one at least.
+    /// Begins an object. Its fields must be added in the order of their names, at least one.
     pub fn object() -> Fields {
         Fields(Vec::with_capacity(512))
     }
@@ -40,7 +40,7 @@ impl Canonical {
     }
 }
 
-/// An object whose values are canonical is so, too, if its names are in order.
+/// An object that is being written. It is canonical if its values are and its names are in order.
 pub struct Fields(Vec<u8>);
 
 impl Fields {
@@ -51,7 +51,7 @@ impl Fields {
         self.0.extend(b"\":");
     }
 
-    /// `name` is plain letters.
+    /// Adds a field. `name` consists of plain letters.
     pub fn add(&mut self, name: &str, value: &impl Serialize) -> Result<()> {
         self.name(name);
         serde_json_canonicalizer::to_writer(value, &mut self.0).context("write canonical JSON")
@@ -77,8 +77,9 @@ impl From<Value> for Canonical {
     }
 }
 
-/// Whether usual JSON is canonical already, as that of most stages is, and made in a fifth of the time: what differs are
-/// doubles, whole numbers that are none exactly, and the order of names that are not ASCII (RFC 8785, 3.2.2 and 3.2.3).
+/// Whether plain JSON is canonical already, as it is for most stages, and takes a fifth of the time. Different are only
+/// doubles, whole numbers that no double holds exactly, and the order of names that are not ASCII (RFC 8785, 3.2.2 and
+/// 3.2.3).
 fn is_plain(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => true,

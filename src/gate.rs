@@ -1,8 +1,9 @@
-//! Gate rules: text → [`Rule`] → names and types checked against a [`Scope`] → judged by the numbers of [`Facts`].
-//! Pure. It knows nothing of YAML, the store, the order of stages, or where a number was measured.
+//! Gate rules: text → [`Rule`] → names and types checked against a [`RuleScope`] → judged by the numbers of
+//! [`Subjects`]. Pure: it stands on nothing of the program, neither on YAML nor on the store or the journal.
 //! [`GRAMMAR`] is the language.
 
 mod check;
+mod column;
 mod evaluate;
 mod functions;
 mod items;
@@ -15,18 +16,18 @@ pub mod statistics;
 mod tree;
 
 pub use check::{check, check_best, check_where, warnings};
-pub use evaluate::{Facts, Judgement, Measured, Subject, evaluate};
+pub use evaluate::{Judgement, Readings, Subject, Subjects, evaluate};
 pub use functions::{FUNCTIONS, Function, is_word, words};
-pub use items::{Counts, Items, Row, fold, pair};
+pub use items::{Counts, Item, Items, pair};
 pub use parser::{parse, parse_expression};
-pub use resolve::{JudgeScope, MetricName, Scope};
-pub use select::{Chosen, Select, choose, survivors};
-pub use tree::{Expression, Rule, Who, Yardstick};
+pub use resolve::{JudgeScope, MetricName, RuleScope};
+pub use select::{Choice, Select, choose, survivors};
+pub use tree::{Expression, Origin, Rule, Who};
 
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// As `pipeline kinds --gates` and the page on gates print it.
+/// The grammar, as `pipeline kinds --gates` and the page on gates print it.
 pub const GRAMMAR: &str = "\
 rule   := sum cmp sum {cmp sum} [margin] [conf]      mean_score > incumbent.mean_score by 2% with 95% confidence
         | sum between sum and sum [conf]             self.kl between 0.1 and 5
@@ -39,7 +40,7 @@ sum    := + - * / over numbers, names and functions
 name   := METRIC | self.METRIC | judge.METRIC | STAGE.METRIC | incumbent.METRIC, with several judges JUDGE. before it
 ";
 
-/// What a rule, or a whole gate, says.
+/// The result of a rule, or of a whole gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
@@ -47,7 +48,7 @@ pub enum Decision {
     Fail,
     /// The numbers are there and do not decide.
     Unsure,
-    /// A number is missing or is none.
+    /// A number is missing or not finite.
     Error,
 }
 
@@ -62,7 +63,7 @@ impl Decision {
     }
 }
 
-/// A mistake in the text of a rule; `range` counts bytes of that text.
+/// A mistake in the text of a rule. `range` counts bytes of that text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mistake {
     pub range: Range<usize>,

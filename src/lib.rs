@@ -35,8 +35,8 @@ mod event;
 mod schedule;
 // Doing it: the world.
 mod approvals;
-mod cases;
 mod executor;
+mod gate_test;
 mod journal;
 mod retention;
 mod run;

@@ -21,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("what the user typed", &["diagnostic", "hub", "spec"]),
     ("what it means", &["plan", "schema"]),
     ("what is to be done", &["action", "event", "schedule"]),
-    ("doing it", &["approvals", "cases", "executor", "journal", "retention", "run", "tail", "worker"]),
+    ("doing it", &["approvals", "executor", "gate_test", "journal", "retention", "run", "tail", "worker"]),
     ("showing it", &["progress", "report"]),
     ("the verbs", &["cli"]),
 ];

@@ -1,9 +1,9 @@
-//! Any text as a rule: it is refused with a place inside it, or it can be checked and judged. No panic, no hang.
+//! Takes any text as a rule: it is refused with a place inside it, or it can be checked and judged, without a panic.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::gate::{self, Facts, Items, JudgeScope, Measured, MetricName, Scope, Subject};
+use pipeline::gate::{self, Subjects, Items, JudgeScope, Readings, MetricName, RuleScope, Subject};
 use stages::stage::Direction;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ fn metric(name: &str) -> MetricName {
     MetricName { name: name.to_owned(), direction: Direction::Higher, field: Some(name.to_owned()) }
 }
 
-fn scope() -> Scope {
+fn scope() -> RuleScope {
     let own = vec![metric("a"), metric("b")];
     let judge = |name: &str| JudgeScope { name: name.to_owned(), metrics: vec![metric("score")], has_items: true };
     let stages = BTreeMap::from([("sft".to_owned(), own.clone())]);
-    Scope { incumbent: Some(own.clone()), own, judges: vec![judge("eval"), judge("other")], stages: stages.into() }
+    RuleScope { incumbent: Some(own.clone()), own, judges: vec![judge("eval"), judge("other")], stages: stages.into() }
 }
 
-/// Five rows are as good as two thousand to find a panic, and cheaper.
+/// An artifact with five rows, which find a panic as well as two thousand would.
 fn subject(salt: usize) -> Subject {
     let rows: Vec<String> = (0..5)
         .map(|at| format!(r#"{{"id":{at},"text":"{}","a":{at},"b":{salt},"score":{}}}"#, at * salt, at + salt))
@@ -27,7 +27,7 @@ fn subject(salt: usize) -> Subject {
     let items = Items::read(&rows.join("\n")).expect("the rows are well formed");
     let mean = |field: &str| items.fields[field].iter().flatten().sum::<f64>() / 5.0;
     let metrics = ["a", "b", "score"].map(|name| (name.to_owned(), Some(mean(name)))).into();
-    let measured = Measured { metrics, items: Some(Arc::new(items)) };
+    let measured = Readings { metrics, items: Some(Arc::new(items)) };
     Subject { own: measured.clone(), judged: vec![measured.clone(), measured] }
 }
 
@@ -39,8 +39,8 @@ fuzz_target!(|text: &str| {
             mistakes.iter().for_each(|mistake| assert!(text.get(mistake.range.clone()).is_some()));
             let (candidate, other) = (subject(1), subject(2));
             let stages = BTreeMap::from([("sft".to_owned(), subject(3))]);
-            let facts = Facts::of(&candidate, Some(&other), &stages);
-            gate::evaluate(&rule, &facts);
+            let subjects = Subjects::of(&candidate, Some(&other), &stages);
+            gate::evaluate(&rule, &subjects);
         }
     }
     if let Err(mistake) = gate::parse_expression(text) {

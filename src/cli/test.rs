@@ -2,8 +2,8 @@
 
 use super::refusal::{Refusal, refused};
 use super::terminal;
-use crate::cases::{self, Case, Cases, Said, Unmet};
 use crate::diagnostic::{self, SourceText};
+use crate::gate_test::{self, Case, CaseResult, Mismatch, TestFile};
 use anyhow::Result;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ pub fn test(files: &[PathBuf]) -> Result<u8> {
     let mut read = Vec::new();
     let mut mistakes = String::new();
     for file in files {
-        match cases::read(source(file)?, &|name| std::env::var(name).ok()) {
-            Ok(cases) => read.push(cases),
+        match gate_test::read(source(file)?, &|name| std::env::var(name).ok()) {
+            Ok(tests) => read.push(tests),
             Err(mistaken) => {
                 for (source, found) in mistaken {
                     mistakes += &diagnostic::render(&source, &found, has_color);
@@ -27,14 +27,14 @@ pub fn test(files: &[PathBuf]) -> Result<u8> {
         return Err(Refusal(mistakes).into());
     }
     let (mut passed, mut failed) = (0, 0);
-    for Cases { source, warnings, cases } in &read {
+    for TestFile { source, warnings, cases } in &read {
         terminal::remark(&diagnostic::render(source, warnings, has_color));
         let mut text = if read.len() > 1 { format!("{}:\n", source.path.display()) } else { String::new() };
         for case in cases {
-            let said = cases::judge(case);
-            let unmet = cases::unmet(&case.expected, &said);
-            *(if unmet.is_empty() { &mut passed } else { &mut failed }) += 1;
-            text += &told(case, &said, &unmet);
+            let result = gate_test::judge(case);
+            let mismatches = gate_test::mismatches(&case.expected, &result);
+            *(if mismatches.is_empty() { &mut passed } else { &mut failed }) += 1;
+            text += &told(case, &result, &mismatches);
         }
         terminal::say(&text)?;
     }
@@ -47,17 +47,17 @@ fn source(file: &Path) -> Result<SourceText> {
     Ok(SourceText { path: file.to_owned(), text, overrides: Vec::new(), rule: None })
 }
 
-fn told(case: &Case, said: &Said, unmet: &[Unmet]) -> String {
-    if unmet.is_empty() {
+fn told(case: &Case, result: &CaseResult, mismatches: &[Mismatch]) -> String {
+    if mismatches.is_empty() {
         return format!("ok      {}\n", case.name);
     }
     let mut text = format!("FAILED  {}\n", case.name);
     let mut line = |line: String| writeln!(text, "        {line}").expect("a string takes all that is written");
-    for Unmet { what, expected, said } in unmet {
+    for Mismatch { what, expected, said } in mismatches {
         line(format!("{what}: expected {expected}, said {said}"));
     }
-    said.select.iter().for_each(|why| line(format!("select: {why}")));
-    for rule in &said.rules {
+    result.select.iter().for_each(|why| line(format!("select: {why}")));
+    for rule in &result.rules {
         line(format!("{} {}: {}", rule.role, rule.decision.word(), rule.explanation));
     }
     text

@@ -1,27 +1,31 @@
-//! Rules against the names there are: every mistake of a rule at once, before anything runs.
-//! What the names were found to mean is kept in the rule; evaluation refuses a rule that was not checked.
+//! Checks rules against the names that exist, and finds every mistake of a rule at once, before anything runs. The
+//! meaning of the names is kept in the rule; evaluation refuses a rule that was not checked.
 
 use super::Mistake;
-use super::functions::Body;
+use super::functions::{NumberForm, OfNumbers, Takes};
 use super::lexer::Comparison;
-use super::resolve::{self, Scope};
-use super::tree::{Arguments, Confidence, Expression, Leaves, Meaning, Name, Number, Rule, Said, Test, Who, Yardstick};
+use super::resolve::{self, RuleScope};
+use super::tree::{
+    Arguments, Confidence, Expression, Leaf, Leaves, Meaning, Name, Number, Origin, Qualifier, Rule, Test, Who,
+};
 use stages::stage::Direction;
 
 pub const NOT_OURS: &str = "only a metric of this stage or of its judge improves";
 
 /// All mistakes of the rule; it may be evaluated when there are none.
-pub fn check(rule: &mut Rule, scope: &Scope) -> Vec<Mistake> {
+pub fn check(rule: &mut Rule, scope: &RuleScope) -> Vec<Mistake> {
     let mut mistakes = check_leaves(&mut rule.leaves, scope);
     check_test(&rule.test, &rule.leaves, scope, &mut mistakes);
     sorted(mistakes)
 }
 
-/// `where` filters checkpoints by what their own stage measured on them, before anything is judged.
-pub fn check_where(rule: &mut Rule, scope: &Scope) -> Vec<Mistake> {
+/// Checks `where`, which filters checkpoints by the metrics of their own stage before anything is judged.
+pub fn check_where(rule: &mut Rule, scope: &RuleScope) -> Vec<Mistake> {
     const HELP: &str = "`where` filters checkpoints by the stage's own metrics, before anything is judged";
-    let own = Scope { own: scope.own.clone(), ..Scope::default() };
-    let is_foreign = |name: &&Name| name.who != Who::Candidate || matches!(name.said, Some(Said::Judge | Said::By(_)));
+    let own = RuleScope { own: scope.own.clone(), ..RuleScope::default() };
+    let is_foreign = |name: &&Name| {
+        name.who != Who::Candidate || matches!(name.qualifier, Some(Qualifier::Judge | Qualifier::By(_)))
+    };
     let names = rule.leaves.names.iter().filter(is_foreign).map(|name| &name.range);
     let foreign: Vec<_> = names.chain(rule.leaves.others.iter().map(|other| &other.range)).cloned().collect();
     if !foreign.is_empty() {
@@ -41,10 +45,9 @@ pub fn check_where(rule: &mut Rule, scope: &Scope) -> Vec<Mistake> {
     mistakes
 }
 
-/// `best` compares the checkpoints of one stage with each other.
-///
-/// `is_within`: how far from the best is judged by the items, so there must be some.
-pub fn check_best(best: &mut Expression, is_within: bool, scope: &Scope) -> Vec<Mistake> {
+/// Checks `best`, which compares the checkpoints of one stage with each other. With `is_within` the distance from the
+/// best is measured on the items, so there must be some.
+pub fn check_best(best: &mut Expression, is_within: bool, scope: &RuleScope) -> Vec<Mistake> {
     const HELP: &str = "`best` compares the checkpoints of this stage by its own metrics or the judge's";
     resolve::find_judges(&mut best.leaves, scope);
     let names = best.leaves.names.iter().filter(|name| name.who != Who::Candidate).map(|name| &name.range);
@@ -71,24 +74,24 @@ pub fn check_best(best: &mut Expression, is_within: bool, scope: &Scope) -> Vec<
     sorted(mistakes)
 }
 
-/// What is allowed but likely not meant. Call it after `check`.
+/// Warns of what is allowed but probably not meant. Call it after `check`.
 pub fn warnings(rule: &Rule) -> Vec<Mistake> {
     let mut found = Vec::new();
     lone_confidence(&rule.test, &mut found);
-    let is_own = |meaning: &Meaning| meaning.yardstick == Yardstick::Own;
+    let is_own = |meaning: &Meaning| meaning.origin == Origin::Own;
     let names = rule.leaves.names.iter();
     names
         .filter(|name| name.who == Who::Incumbent && name.meaning.as_ref().is_some_and(is_own))
         .map(|name| {
-            let message =
-                format!("`{}` was measured by the incumbent's own stage: a different yardstick", name.label());
+            let message = format!("`{}` was measured by the incumbent's own stage: a different origin", name.label());
             Mistake::new(&name.range, message).help("add `judge: STAGE`, so that both are measured alike")
         })
         .chain(found)
         .collect()
 }
 
-/// `a > 0 and b > 1 with 95% confidence`: of a sentence read aloud the end is about all of it, of a rule it is not.
+/// Warns of `a > 0 and b > 1 with 95% confidence`: read aloud, the end is about the whole sentence; in a rule it is
+/// about the last comparison.
 fn lone_confidence(test: &Test, found: &mut Vec<Mistake>) {
     let parts = match test {
         Test::And(tests) | Test::Or(tests) => tests,
@@ -115,12 +118,12 @@ fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
     mistakes
 }
 
-fn check_leaves(leaves: &mut Leaves, scope: &Scope) -> Vec<Mistake> {
+fn check_leaves(leaves: &mut Leaves, scope: &RuleScope) -> Vec<Mistake> {
     resolve::find_judges(leaves, scope);
     let mut mistakes = Vec::new();
     for at in 0..leaves.names.len() {
         let like = match leaves.names[at].like {
-            // The metric itself is unknown, and that was said.
+            // The metric itself is unknown, and that was reported.
             Some(first) if leaves.names[first].meaning.is_none() => continue,
             Some(first) => leaves.names[first].meaning.clone(),
             None => None,
@@ -144,7 +147,7 @@ fn check_leaves(leaves: &mut Leaves, scope: &Scope) -> Vec<Mistake> {
     mistakes
 }
 
-fn check_test(test: &Test, leaves: &Leaves, scope: &Scope, mistakes: &mut Vec<Mistake>) {
+fn check_test(test: &Test, leaves: &Leaves, scope: &RuleScope, mistakes: &mut Vec<Mistake>) {
     match test {
         Test::Compare { first, links, confidence, .. } => {
             check_number(first, leaves, mistakes);
@@ -181,7 +184,8 @@ fn check_test(test: &Test, leaves: &Leaves, scope: &Scope, mistakes: &mut Vec<Mi
     }
 }
 
-/// `a > best(b, c)` must beat each of them, and each is weighed; `best(a, b) > c` would be content with one of them.
+/// Refuses `best(a, b) > c`, which any one of them can satisfy. `a > best(b, c)` is fine: each is weighed, and `a` must
+/// beat all of them.
 fn any_of(left: &Number, comparison: Comparison, right: &Number, leaves: &Leaves) -> Option<Mistake> {
     let is_upwards = matches!(comparison, Comparison::Above | Comparison::AtLeast);
     let picks_largest = |number: &Number| picks_largest(number, leaves);
@@ -192,19 +196,16 @@ fn any_of(left: &Number, comparison: Comparison, right: &Number, leaves: &Leaves
     Some(Mistake::new(range, message).help("write the comparisons out, joined by `or`, each with its confidence"))
 }
 
-/// What is computed of the size of a difference, or of the best of several, is above zero by luck alone.
+/// Refuses functions that confidence cannot be given to, such as the size of a difference, and a computation with the
+/// best of several numbers: both lie above zero by luck alone.
 fn no_level(side: &Number) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     let is_whole = |number: &Number| std::ptr::eq(number, side);
     visit(side, &mut |number| {
-        let Number::Call { function, range, .. } = number else { return };
-        match (function.name, &function.body) {
-            ("abs", _) => {
-                let message = "the size of a difference is never zero, so no confidence can be given to `abs`";
-                let help = "write `a - b between -0.02 and 0.02`, or the two sides joined by `or`, with confidence";
-                mistakes.push(Mistake::new(range, message).help(help));
-            }
-            ("min" | "max", _) | (_, Body::Directed(_)) if !is_whole(number) => {
+        let Number::Call { function, arguments: Arguments::Numbers(of, _), range } = number else { return };
+        match of.form {
+            Some(NumberForm::Refused { reason, help }) => mistakes.push(Mistake::new(range, reason).help(help)),
+            Some(NumberForm::Pick(_)) if !is_whole(number) => {
                 let message = format!("`{}` inside a computation cannot be weighed", function.name);
                 mistakes.push(Mistake::new(range, message).help("write the comparisons out, each with its confidence"));
             }
@@ -214,28 +215,21 @@ fn no_level(side: &Number) -> Vec<Mistake> {
     mistakes
 }
 
-/// Whether it is the largest of several numbers that is meant, or the smallest; `None` of anything else.
+/// Whether the function picks the largest of several numbers, or else the smallest; `None` for every other number.
 pub fn picks_largest(number: &Number, leaves: &Leaves) -> Option<bool> {
-    let Number::Call { function, arguments: Arguments::Numbers(numbers), .. } = number else { return None };
-    match (function.name, &function.body) {
-        ("max", _) => Some(true),
-        ("min", _) => Some(false),
-        (name, Body::Directed(_)) => {
-            let is_higher_better = direction(numbers, leaves).ok()? == Direction::Higher;
-            Some((name == "best") == is_higher_better)
-        }
-        _ => None,
-    }
+    let Number::Call { arguments: Arguments::Numbers(of, numbers), .. } = number else { return None };
+    let Some(NumberForm::Pick(is_largest)) = of.form else { return None };
+    Some(is_largest(direction(of, numbers, leaves).ok()?))
 }
 
 fn check_confidence(
     confidence: &Confidence,
     sides: &[&Number],
     leaves: &Leaves,
-    scope: &Scope,
+    scope: &RuleScope,
     mistakes: &mut Vec<Mistake>,
 ) {
-    // A name without a meaning was reported.
+    // Names without a meaning have been reported already.
     if leaves.names.iter().all(|name| name.meaning.is_some()) && leaves.others.iter().all(|other| other.judge.is_some())
     {
         let mut found: Vec<Mistake> = sides.iter().flat_map(|side| no_level(side)).collect();
@@ -248,15 +242,15 @@ fn check_confidence(
     }
 }
 
-/// Whether every measured number is known item by item, and all in one table.
-fn check_items(sides: &[&Number], leaves: &Leaves, scope: &Scope, what: &str) -> Vec<Mistake> {
+/// Checks that every measured number is known item by item, and all in one table. `what` needs that.
+fn check_items(sides: &[&Number], leaves: &Leaves, scope: &RuleScope, what: &str) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for side in sides {
         visit(side, &mut |number| match number {
             Number::Name(name) => {
                 let name = &leaves.names[*name];
                 let Some(meaning) = name.meaning.as_ref().filter(|meaning| meaning.field.is_none()) else { return };
-                let known = scope.measured(&name.who, meaning.yardstick).iter().filter(|metric| metric.field.is_some());
+                let known = scope.measured(&name.who, meaning.origin).iter().filter(|metric| metric.field.is_some());
                 let known: Vec<String> = known.map(|metric| format!("`{}`", metric.name)).collect();
                 let message = format!("`{}` is not known item by item, which {what} needs", name.label());
                 mistakes.push(
@@ -269,8 +263,9 @@ fn check_items(sides: &[&Number], leaves: &Leaves, scope: &Scope, what: &str) ->
                     }),
                 );
             }
-            Number::Call { function, range, .. } if matches!(function.body, Body::Slope) => {
-                let message = format!("a slope is made of checkpoints, not of items, which {what} needs");
+            Number::Call { function, arguments: Arguments::Checkpoints(..), range } => {
+                let name = function.name;
+                let message = format!("a {name} is made of checkpoints, not of items, which {what} needs");
                 mistakes.push(Mistake::new(range, message));
             }
             _ => {}
@@ -284,85 +279,68 @@ fn check_items(sides: &[&Number], leaves: &Leaves, scope: &Scope, what: &str) ->
     mistakes
 }
 
-/// The tables of items that are looked at, each with the first place that names it.
-fn tables(sides: &[&Number], leaves: &Leaves) -> Vec<(Yardstick, std::ops::Range<usize>)> {
-    let mut tables: Vec<(Yardstick, std::ops::Range<usize>)> = Vec::new();
-    let mut add = |yardstick: Option<Yardstick>, range: &std::ops::Range<usize>| {
-        if let Some(yardstick) = yardstick
-            && tables.iter().all(|(known, _)| *known != yardstick)
+/// The tables of items that are read, each with the first place that names it.
+fn tables(sides: &[&Number], leaves: &Leaves) -> Vec<(Origin, std::ops::Range<usize>)> {
+    let mut tables: Vec<(Origin, std::ops::Range<usize>)> = Vec::new();
+    let mut add = |origin: Option<Origin>, range: &std::ops::Range<usize>| {
+        if let Some(origin) = origin
+            && tables.iter().all(|(known, _)| *known != origin)
         {
-            tables.push((yardstick, range.clone()));
+            tables.push((origin, range.clone()));
         }
-    };
-    let mut add_name = |name: usize| {
-        let name = &leaves.names[name];
-        add(name.meaning.as_ref().map(|meaning| meaning.yardstick), &name.range);
     };
     let mut others = Vec::new();
     for side in sides {
-        visit(side, &mut |number| match number {
-            Number::Name(name) => add_name(*name),
-            Number::Call { arguments: Arguments::Field(name, _), .. } => add_name(*name),
-            Number::Call { arguments: Arguments::Other(other), .. } => others.push(*other),
-            _ => {}
+        visit(side, &mut |number| match number.leaf() {
+            Some(Leaf::Name(name)) => {
+                let name = &leaves.names[name];
+                add(name.meaning.as_ref().map(|meaning| meaning.origin), &name.range);
+            }
+            Some(Leaf::Other(other)) => others.push(other),
+            None => {}
         });
     }
     for other in others {
-        add(leaves.others[other].judge.map(Yardstick::Judge), &leaves.others[other].range);
+        add(leaves.others[other].judge.map(Origin::Judge), &leaves.others[other].range);
     }
     tables
 }
 
-/// Every number of the tree; the two metrics of `delta(m, x)` among them.
+/// Shows every number of the tree to `look`.
 fn visit(number: &Number, look: &mut dyn FnMut(&Number)) {
     look(number);
-    match number {
-        Number::Negative(inner) => visit(inner, look),
-        Number::Chain { first, rest } => {
-            visit(first, look);
-            rest.iter().for_each(|(_, number)| visit(number, look));
-        }
-        Number::Call { arguments: Arguments::Numbers(numbers), .. } => {
-            numbers.iter().for_each(|number| visit(number, look));
-        }
-        Number::Call { arguments: Arguments::Against(mine, theirs), .. } => {
-            look(&Number::Name(*mine));
-            look(&Number::Name(*theirs));
-        }
-        Number::Literal { .. } | Number::Name(_) | Number::Call { .. } => {}
-    }
+    number.operands().into_iter().for_each(|operand| visit(operand, look));
 }
 
 fn check_number(number: &Number, leaves: &Leaves, mistakes: &mut Vec<Mistake>) {
-    match number {
-        Number::Literal { .. } | Number::Name(_) => {}
-        Number::Negative(inner) => check_number(inner, leaves, mistakes),
-        Number::Chain { first, rest } => {
-            check_number(first, leaves, mistakes);
-            rest.iter().for_each(|(_, number)| check_number(number, leaves, mistakes));
-        }
-        Number::Call { function, arguments: Arguments::Numbers(numbers), range } => {
-            numbers.iter().for_each(|number| check_number(number, leaves, mistakes));
-            if matches!(function.body, Body::Directed(_))
-                && let Err(reason) = direction(numbers, leaves)
-            {
-                let message = format!("`{}` cannot tell which is better: {reason}", function.name);
-                mistakes.push(Mistake::new(range, message).help("write `max(…)` or `min(…)`"));
+    visit(number, &mut |number| {
+        let Number::Call { function, arguments, range } = number else { return };
+        match arguments {
+            Arguments::Numbers(of, numbers) => {
+                if let Err(reason) = direction(of, numbers, leaves) {
+                    let message = format!("`{}` cannot tell which is better: {reason}", function.name);
+                    mistakes.push(Mistake::new(range, message).help("write `max(…)` or `min(…)`"));
+                }
             }
-        }
-        Number::Call { arguments: Arguments::Metric(name), .. } => {
-            let name = &leaves.names[*name];
-            if name.meaning.as_ref().is_some_and(|meaning| meaning.yardstick != Yardstick::Own) {
-                let message = format!("`{}` is the judge's: not every checkpoint is judged", name.label());
-                mistakes.push(Mistake::new(&name.range, message).help("a slope is of the stage's own metrics"));
+            Arguments::Checkpoints(_, metric) => {
+                let metric = &leaves.names[*metric];
+                if metric.meaning.as_ref().is_some_and(|meaning| meaning.origin != Origin::Own) {
+                    let message = format!("`{}` is the judge's: not every checkpoint is judged", metric.label());
+                    let help = format!("a {} is of the stage's own metrics", function.name);
+                    mistakes.push(Mistake::new(&metric.range, message).help(help));
+                }
             }
+            Arguments::Answers(_) | Arguments::Field(..) => {}
         }
-        Number::Call { .. } => {}
-    }
+    });
 }
 
-/// The one direction of these metrics; neutral stands for "not known", when a name has no meaning.
-pub fn direction(numbers: &[Number], leaves: &Leaves) -> Result<Direction, String> {
+/// The common direction of the metrics that a function takes; neutral where it takes other numbers, and where a name
+/// has no meaning.
+pub fn direction(of: &OfNumbers, numbers: &[Number], leaves: &Leaves) -> Result<Direction, String> {
+    if of.takes != Takes::Metrics {
+        return Ok(Direction::Neutral);
+    }
     let mut common = None;
     for number in numbers {
         let Number::Name(name) = number else {

@@ -1,8 +1,12 @@
-//! The functions of the rule language: one row each. A row says how its arguments are read and what it does with
-//! them; the parser, the check and the evaluation follow the row.
+//! The functions of the rule language: one row each. A row says how its arguments are read and carries the faces of the
+//! function: its number, which is also computed on every resample, and the form in which a claim about it is weighed.
+//! The parser, the check and the evaluation follow the row, so a new function is a new row and its mathematics.
 
-use super::lexer;
+use super::column::Column;
+use super::items::{Counts, PairResult};
+use super::lexer::{self, Comparison};
 use stages::stage::Direction;
+use std::fmt;
 
 #[derive(Debug)]
 pub struct Function {
@@ -12,45 +16,147 @@ pub struct Function {
     pub(super) body: Body,
 }
 
+/// What a function is computed from.
 #[derive(Debug)]
 pub enum Body {
-    Single(fn(f64) -> f64),
-    /// Two numbers or more.
-    Several(fn(&[f64]) -> f64),
-    /// Two metrics or more, all of one direction, which is never neutral.
-    Directed(fn(Direction, &[f64]) -> f64),
-    /// `win_rate(STAGE over changed)`: over the paired answers whose text differs.
-    WinRate,
-    /// `changed(STAGE)`: over all paired answers.
-    Changed,
-    /// `f(METRIC, STAGE)`: the candidate's value and the other's.
-    Against(fn(f64, f64) -> f64),
-    /// `f(FIELD)`, `f(FIELD, SHARE)` or `f(FIELD > NUMBER)`, as `asks` says: over the items of one artifact.
-    OverItems {
-        asks: Asks,
-        fold: Fold,
-    },
-    /// `slope(METRIC)`: over the checkpoints.
-    Slope,
+    Numbers(OfNumbers),
+    Answers(OfAnswers),
+    Field(OfField),
+    Checkpoints(OfCheckpoints),
 }
 
-/// What stands behind the field's name.
+/// A function of numbers: `f(NUMBER, …)`, `f(METRIC, STAGE)`.
+#[derive(Debug)]
+pub struct OfNumbers {
+    pub takes: Takes,
+    /// The direction is that of the metrics where `takes` asks for metrics, else neutral.
+    pub value: fn(Direction, &[f64]) -> f64,
+    /// `None`: the value is computed anew on every resample.
+    pub form: Option<NumberForm>,
+}
+
+/// The arguments of a function of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    One,
+    /// Two or more.
+    Several,
+    /// Two metrics or more, all of one direction, which is never neutral.
+    Metrics,
+    /// A metric of the candidate and the name of another artifact, which stands for the same metric of that artifact.
+    MetricAndStage,
+}
+
+/// The form in which a claim about a function of numbers is weighed.
+#[derive(Debug)]
+pub enum NumberForm {
+    /// The first number minus the second: a mean of differences.
+    Difference,
+    /// The first number divided by the second: multiplied out (Fieller 1954).
+    Quotient,
+    /// One of the numbers, each of which is compared; tells whether it is the largest, else it is the smallest.
+    Pick(fn(Direction) -> bool),
+    /// No confidence can be given, for this reason.
+    Refused { reason: &'static str, help: &'static str },
+}
+
+/// A function of the candidate's answers paired with those of another artifact: `f(STAGE)`, `f(STAGE over changed)`. It
+/// is the mean of one number for each pair.
+#[derive(Debug)]
+pub struct OfAnswers {
+    /// Only pairs whose texts differ count, and the rule has to say so: `over changed`.
+    pub is_over_changed: bool,
+    /// Without it only the texts are compared.
+    pub asks_scores: bool,
+    pub points: fn(PairResult) -> f64,
+    /// The counts behind the number, as an explanation shows them.
+    pub detail: fn(&Counts) -> String,
+}
+
+impl OfAnswers {
+    pub fn counts(&self, result: PairResult) -> bool {
+        !self.is_over_changed || result.is_changed()
+    }
+
+    /// `None` when no pair counts.
+    pub fn value(&self, results: &[PairResult], weights: &[u32]) -> Option<f64> {
+        let counted = results.iter().zip(weights).filter(|(result, _)| self.counts(**result));
+        let (points, total) = counted.fold((0.0, 0.0), |(points, total), (result, weight)| {
+            (points + f64::from(*weight) * (self.points)(*result), total + f64::from(*weight))
+        });
+        (total > 0.0).then(|| points / total)
+    }
+}
+
+/// A function of one field over the items of one artifact: `f(FIELD)`, `f(FIELD, SHARE)`, `f(FIELD > NUMBER)`.
+#[derive(Debug)]
+pub struct OfField {
+    pub asks: Asks,
+    /// `None` where it is undefined. The last argument is the weight of each row.
+    pub value: fn(&Column, &FieldArgument, &[u32]) -> Option<f64>,
+    /// `None`: the value is computed anew on every resample.
+    pub form: Option<FieldForm>,
+}
+
+/// What stands behind the name of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
     Nothing,
-    Quantile,
+    Share,
     Condition,
 }
 
-/// A number made of the items' numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fold {
+/// What was typed there.
+#[derive(Clone, Debug)]
+pub enum FieldArgument {
+    Nothing,
+    /// From 0 to 1, as typed.
+    Share(f64, String),
+    /// Items for which this holds; the number as typed.
+    Condition(Comparison, f64, String),
+}
+
+impl FieldArgument {
+    /// One half where none is asked for: the median.
+    fn share(&self) -> f64 {
+        if let FieldArgument::Share(share, _) = self { *share } else { 0.5 }
+    }
+
+    pub fn condition(&self) -> Option<(Comparison, f64)> {
+        match self {
+            FieldArgument::Condition(comparison, bound, _) => Some((*comparison, *bound)),
+            FieldArgument::Nothing | FieldArgument::Share(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for FieldArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FieldArgument::Nothing => Ok(()),
+            FieldArgument::Share(_, share) => write!(f, ", {share}"),
+            FieldArgument::Condition(comparison, _, bound) => write!(f, " {} {bound}", comparison.sign()),
+        }
+    }
+}
+
+/// The form in which a claim about a function of a field is weighed. Each item counts as its number, or with a condition
+/// as 1 where the condition holds and 0 where it does not.
+#[derive(Debug)]
+pub enum FieldForm {
     Mean,
-    /// Linear between neighbours (Hyndman & Fan 1996, definition 7).
-    Quantile,
-    /// Of those that hold.
-    Count,
-    Share,
+    /// The mean times the number of items.
+    Total,
+    /// The number that this share of the items does not exceed: a claim about it is one about a share of items.
+    Quantile(fn(&FieldArgument) -> f64),
+}
+
+/// A function of the stage's own metric over its checkpoints: `f(METRIC)`. Checkpoints are no sample, so no confidence
+/// can be given.
+#[derive(Debug)]
+pub struct OfCheckpoints {
+    /// Of points `(step, metric)`, at least two.
+    pub value: fn(&[(f64, f64)]) -> f64,
 }
 
 pub const FUNCTIONS: &[Function] = &[
@@ -58,94 +164,164 @@ pub const FUNCTIONS: &[Function] = &[
         name: "abs",
         signature: "abs(NUMBER)",
         doc: "the number without its sign",
-        body: Body::Single(f64::abs),
+        body: Body::Numbers(OfNumbers {
+            takes: Takes::One,
+            value: |_, numbers| numbers[0].abs(),
+            // Even of no difference at all it lies above zero, by luck alone.
+            form: Some(NumberForm::Refused {
+                reason: "the size of a difference is never zero, so no confidence can be given to `abs`",
+                help: "write `a - b between -0.02 and 0.02`, or the two sides joined by `or`, with confidence",
+            }),
+        }),
     },
     Function {
         name: "min",
         signature: "min(NUMBER, NUMBER, …)",
         doc: "the smallest of the numbers",
-        body: Body::Several(smallest),
+        body: Body::Numbers(OfNumbers {
+            takes: Takes::Several,
+            value: |_, numbers| smallest(numbers),
+            form: Some(NumberForm::Pick(|_| false)),
+        }),
     },
     Function {
         name: "max",
         signature: "max(NUMBER, NUMBER, …)",
         doc: "the largest of the numbers",
-        body: Body::Several(largest),
+        body: Body::Numbers(OfNumbers {
+            takes: Takes::Several,
+            value: |_, numbers| largest(numbers),
+            form: Some(NumberForm::Pick(|_| true)),
+        }),
     },
     Function {
         name: "best",
         signature: "best(METRIC, METRIC, …)",
         doc: "the best of the metrics: the largest where higher is better, the smallest where lower is",
-        body: Body::Directed(best),
+        body: Body::Numbers(OfNumbers {
+            takes: Takes::Metrics,
+            value: best,
+            form: Some(NumberForm::Pick(|direction| direction == Direction::Higher)),
+        }),
     },
     Function {
         name: "worst",
         signature: "worst(METRIC, METRIC, …)",
         doc: "the worst of the metrics: the smallest where higher is better, the largest where lower is",
-        body: Body::Directed(worst),
+        body: Body::Numbers(OfNumbers {
+            takes: Takes::Metrics,
+            value: worst,
+            form: Some(NumberForm::Pick(|direction| direction != Direction::Higher)),
+        }),
     },
     Function {
         name: "delta",
         signature: "delta(METRIC, STAGE)",
         doc: "the candidate's metric minus that of the stage",
-        body: Body::Against(|candidate, other| candidate - other),
+        body: Body::Numbers(OfNumbers {
+            takes: Takes::MetricAndStage,
+            value: |_, numbers| numbers[0] - numbers[1],
+            form: Some(NumberForm::Difference),
+        }),
     },
     Function {
         name: "ratio",
         signature: "ratio(METRIC, STAGE)",
         doc: "the candidate's metric divided by that of the stage",
-        body: Body::Against(|candidate, other| candidate / other),
+        body: Body::Numbers(OfNumbers {
+            takes: Takes::MetricAndStage,
+            value: |_, numbers| numbers[0] / numbers[1],
+            form: Some(NumberForm::Quotient),
+        }),
     },
     Function {
         name: "win_rate",
         signature: "win_rate(STAGE over changed)",
         doc: "the share of answers that score higher than the stage's, among those whose text changed; \
               changed answers of equal score count half",
-        body: Body::WinRate,
+        body: Body::Answers(OfAnswers {
+            is_over_changed: true,
+            asks_scores: true,
+            points: PairResult::points,
+            detail: Counts::to_string,
+        }),
     },
     Function {
         name: "changed",
         signature: "changed(STAGE)",
         doc: "the share of answers whose text differs from the stage's",
-        body: Body::Changed,
+        body: Body::Answers(OfAnswers {
+            is_over_changed: false,
+            asks_scores: false,
+            points: |result| f64::from(u8::from(result.is_changed())),
+            detail: |counts| format!("{} of {}", counts.changed(), counts.total()),
+        }),
     },
     Function {
         name: "mean",
         signature: "mean(FIELD)",
         doc: "the mean of a field over the items",
-        body: Body::OverItems { asks: Asks::Nothing, fold: Fold::Mean },
+        body: Body::Field(OfField {
+            asks: Asks::Nothing,
+            value: |column, _, weights| column.mean(weights),
+            form: Some(FieldForm::Mean),
+        }),
     },
     Function {
         name: "median",
         signature: "median(FIELD)",
         doc: "the middle number of a field over the items",
-        body: Body::OverItems { asks: Asks::Nothing, fold: Fold::Quantile },
+        body: Body::Field(OfField {
+            asks: Asks::Nothing,
+            value: |column, argument, weights| column.quantile(argument.share(), weights),
+            form: Some(FieldForm::Quantile(FieldArgument::share)),
+        }),
     },
     Function {
         name: "quantile",
         signature: "quantile(FIELD, SHARE)",
         doc: "the number that this share of the items, from 0 to 1, does not exceed",
-        body: Body::OverItems { asks: Asks::Quantile, fold: Fold::Quantile },
+        body: Body::Field(OfField {
+            asks: Asks::Share,
+            value: |column, argument, weights| column.quantile(argument.share(), weights),
+            form: Some(FieldForm::Quantile(FieldArgument::share)),
+        }),
     },
     Function {
         name: "count",
         signature: "count(FIELD > NUMBER)",
         doc: "how many items hold this; any comparison",
-        body: Body::OverItems { asks: Asks::Condition, fold: Fold::Count },
+        body: Body::Field(OfField {
+            asks: Asks::Condition,
+            value: |column, argument, weights| {
+                argument.condition().and_then(|(comparison, bound)| column.count(comparison, bound, weights))
+            },
+            form: Some(FieldForm::Total),
+        }),
     },
     Function {
         name: "share",
         signature: "share(FIELD > NUMBER)",
         doc: "the share of the items that hold this; any comparison",
-        body: Body::OverItems { asks: Asks::Condition, fold: Fold::Share },
+        body: Body::Field(OfField {
+            asks: Asks::Condition,
+            value: |column, argument, weights| {
+                argument.condition().and_then(|(comparison, bound)| column.share(comparison, bound, weights))
+            },
+            form: Some(FieldForm::Mean),
+        }),
     },
     Function {
         name: "slope",
         signature: "slope(METRIC)",
         doc: "how much the stage's own metric rises a step: least squares over its checkpoints up to the candidate",
-        body: Body::Slope,
+        body: Body::Checkpoints(OfCheckpoints { value: least_squares }),
     },
 ];
+
+pub fn function(name: &str) -> Option<&'static Function> {
+    FUNCTIONS.iter().find(|function| function.name == name)
+}
 
 /// Words to which the rule language gives a meaning of its own: no stage and no metric may have such a name.
 pub fn words() -> impl Iterator<Item = &'static str> {
@@ -155,10 +331,6 @@ pub fn words() -> impl Iterator<Item = &'static str> {
 
 pub fn is_word(word: &str) -> bool {
     words().any(|known| known == word)
-}
-
-pub fn function(name: &str) -> Option<&'static Function> {
-    FUNCTIONS.iter().find(|function| function.name == name)
 }
 
 fn smallest(numbers: &[f64]) -> f64 {
@@ -175,4 +347,14 @@ fn best(direction: Direction, numbers: &[f64]) -> f64 {
 
 fn worst(direction: Direction, numbers: &[f64]) -> f64 {
     if direction == Direction::Lower { largest(numbers) } else { smallest(numbers) }
+}
+
+/// The slope of the straight line through the points with the least squared error.
+fn least_squares(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let mean = |number: fn(&(f64, f64)) -> f64| points.iter().map(number).sum::<f64>() / count;
+    let (middle, level) = (mean(|point| point.0), mean(|point| point.1));
+    let rise: f64 = points.iter().map(|(step, value)| (step - middle) * (value - level)).sum();
+    let run: f64 = points.iter().map(|(step, _)| (step - middle).powi(2)).sum();
+    rise / run
 }

@@ -1,38 +1,43 @@
-//! Per-item tables: rows of JSON, pairing two of them, and the four counts of a comparison.
-//! It knows nothing of rules, nor of how texts and scores came about.
+//! Tables of items: rows of JSON, two of them paired by the ids of their rows, and answers compared with answers.
 
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-/// What was measured of one artifact, item by item.
+/// Everything that was measured of one artifact, item by item.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Items {
-    pub rows: Vec<Row>,
-    /// One number a row; `None` came out as no finite number, or the row lacks the field.
+    pub rows: Vec<Item>,
+    /// One number for each row; `None` where it is not finite or the row lacks the field.
     pub fields: BTreeMap<String, Vec<Option<f64>>>,
-    /// Why the table is of no use: an error of every rule that looks at it, and of nothing else.
+    /// The reason why the table cannot be used: an error of every rule that reads it, and of nothing else.
     pub fault: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct Item {
     /// The field `id`, or else the row's number from 1.
     pub id: String,
     pub prompt: String,
     pub text: Option<String>,
-    /// The field `prompt_group`: rows of one group are one piece of evidence.
+    /// The field `prompt_group`. Rows of one group count as one piece of evidence.
     pub group: Option<String>,
 }
 
+impl Item {
+    fn text(&self) -> Result<&str, String> {
+        self.text.as_deref().ok_or_else(|| format!("item `{}` has no text", self.id))
+    }
+}
+
 impl Items {
-    /// One JSON object a line. Booleans read as 0 and 1; what is neither text nor number is passed over.
+    /// Reads one JSON object per line. Booleans read as 0 and 1; fields that are neither text nor number are skipped.
     pub fn read(lines: &str) -> Result<Items, String> {
         let lines = lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let row = |(number, line): (usize, &str)| {
             let place = |error: serde_json::Error| {
                 let message = error.to_string();
-                // Its own line number is that of the one line it was given.
+                // The parser was given this one line, so its own line number is always 1.
                 let what = message.split(" at line ").next().unwrap_or_default();
                 format!("line {}, column {}: {what}", number + 1, error.column())
             };
@@ -56,7 +61,7 @@ impl Items {
             };
             let id = text("id").unwrap_or_else(|| (at + 1).to_string());
             let (prompt, group) = (text("prompt").unwrap_or_default(), text("prompt_group"));
-            items.rows.push(Row { id, prompt, text: text("text"), group });
+            items.rows.push(Item { id, prompt, text: text("text"), group });
             for (name, value) in row.iter().filter(|(name, _)| !TEXTS.contains(&name.as_str())) {
                 let number = match value {
                     Value::Number(number) => number.as_f64().filter(|number| number.is_finite()),
@@ -71,8 +76,8 @@ impl Items {
         Ok(items)
     }
 
-    /// Takes over the fields of another table of the same artifact, and what its rows know besides. `suffix` goes
-    /// behind the names: `score` by the second reward is `score_2`.
+    /// Adds the fields of another table of the same artifact, and the texts and groups of its rows. `suffix` is added
+    /// to the names: `score` by the second reward is `score_2`.
     pub fn join(&mut self, other: &Items, suffix: &str) -> Result<(), String> {
         let pairs = pair(self, other)?;
         for (name, theirs) in &other.fields {
@@ -88,7 +93,7 @@ impl Items {
         Ok(())
     }
 
-    /// The number of a row, or which row has none.
+    /// The number of a row, or a message that names the row without one.
     pub fn number(&self, field: &str, row: usize) -> Result<f64, String> {
         let id = &self.rows[row].id;
         let Some(numbers) = self.fields.get(field) else { return Err(format!("the items have no field `{field}`")) };
@@ -99,6 +104,45 @@ impl Items {
             }
             Some(number) => Ok(number),
         }
+    }
+
+    /// The numbers of all rows.
+    pub fn numbers(&self, field: &str) -> Result<Vec<f64>, String> {
+        (0..self.rows.len()).map(|row| self.number(field, row)).collect()
+    }
+
+    /// The rows in the order of their ids.
+    pub fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        order.sort_by(|one, other| self.rows[*one].id.cmp(&self.rows[*other].id));
+        order
+    }
+
+    /// The group of each row of `order` as a number; a row without a group is a group of its own.
+    pub fn groups(&self, order: &[usize]) -> Vec<usize> {
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let mut count = 0;
+        let mut all = Vec::with_capacity(self.rows.len());
+        for row in order.iter().map(|row| &self.rows[*row]) {
+            let known = row.group.as_deref().and_then(|group| numbers.get(group).copied());
+            all.push(known.unwrap_or(count));
+            if known.is_none() {
+                numbers.extend(row.group.as_deref().map(|group| (group, count)));
+                count += 1;
+            }
+        }
+        all
+    }
+
+    /// The row of this table with the same id, for every row of `base`.
+    pub fn rows_like(&self, base: &Items) -> Result<Vec<usize>, String> {
+        if std::ptr::eq(base, self) {
+            return match base.rows.is_empty() {
+                true => Err("there are no items to compare".to_owned()),
+                false => Ok((0..base.rows.len()).collect()),
+            };
+        }
+        Ok(pair(base, self)?.into_iter().map(|(_, row)| row).collect())
     }
 
     fn by_id(&self) -> Result<HashMap<&str, usize>, String> {
@@ -112,10 +156,10 @@ impl Items {
     }
 }
 
-/// Fields that are no numbers, whatever is written in them.
+/// Fields that are never numbers, whatever stands in them.
 const TEXTS: [&str; 4] = ["id", "prompt", "text", "prompt_group"];
 
-/// Every row of one table with the row of the same id in the other, as indices, in the order of the first.
+/// Pairs every row of one table with the row of the same id in the other; indices, in the order of the first.
 pub fn pair(one: &Items, other: &Items) -> Result<Vec<(usize, usize)>, String> {
     if one.rows.is_empty() || other.rows.is_empty() {
         return Err("there are no items to compare".to_owned());
@@ -128,7 +172,7 @@ pub fn pair(one: &Items, other: &Items) -> Result<Vec<(usize, usize)>, String> {
     for (at, row) in one.rows.iter().enumerate() {
         let partner = unpaired.remove(row.id.as_str()).ok_or_else(|| lacks(&row.id))?;
         let theirs = &other.rows[partner].prompt;
-        // A table of numbers alone may hold no prompts.
+        // A table of numbers alone may have no prompts.
         if row.prompt != *theirs && !row.prompt.is_empty() && !theirs.is_empty() {
             return Err(format!("item `{}` has two different prompts, so the two do not compare", row.id));
         }
@@ -140,9 +184,9 @@ pub fn pair(one: &Items, other: &Items) -> Result<Vec<(usize, usize)>, String> {
     }
 }
 
-/// How an answer compares with another to the same prompt.
+/// The result of an answer against another to the same prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Versus {
+pub enum PairResult {
     Win,
     Loss,
     /// The text differs, the score is equal.
@@ -151,21 +195,21 @@ pub enum Versus {
     TieUnchanged,
 }
 
-impl Versus {
+impl PairResult {
     pub fn is_changed(self) -> bool {
-        self != Versus::TieUnchanged
+        self != PairResult::TieUnchanged
     }
-    /// What it adds to a win rate.
+    /// The points that it adds to a win rate.
     pub fn points(self) -> f64 {
         match self {
-            Versus::Win => 1.0,
-            Versus::Loss => 0.0,
-            Versus::TieChanged | Versus::TieUnchanged => 0.5,
+            PairResult::Win => 1.0,
+            PairResult::Loss => 0.0,
+            PairResult::TieChanged | PairResult::TieUnchanged => 0.5,
         }
     }
 }
 
-/// How the candidate's answers compare with another's on the same prompts.
+/// The results of the candidate's answers against another's to the same prompts, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub win: u64,
@@ -175,17 +219,22 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub fn of(results: &[Versus]) -> Counts {
+    pub fn of(results: &[PairResult]) -> Counts {
         let mut counts = Counts::default();
         for result in results {
             *match result {
-                Versus::Win => &mut counts.win,
-                Versus::Loss => &mut counts.loss,
-                Versus::TieChanged => &mut counts.tie_changed,
-                Versus::TieUnchanged => &mut counts.tie_unchanged,
+                PairResult::Win => &mut counts.win,
+                PairResult::Loss => &mut counts.loss,
+                PairResult::TieChanged => &mut counts.tie_changed,
+                PairResult::TieUnchanged => &mut counts.tie_unchanged,
             } += 1;
         }
         counts
+    }
+
+    /// Compares all answers of two tables.
+    pub fn between(candidate: &Items, other: &Items) -> Result<Counts, String> {
+        Ok(Counts::of(&pair_results(candidate, other, true)?))
     }
 
     pub fn total(&self) -> u64 {
@@ -196,7 +245,7 @@ impl Counts {
         self.win + self.loss + self.tie_changed
     }
 
-    /// Over changed texts, a tie as one half; `None` when no text changed.
+    /// The win rate over changed texts, with a tie as one half; `None` when no text changed.
     pub fn win_rate(&self) -> Option<f64> {
         (self.changed() > 0).then(|| (self.win as f64 + 0.5 * self.tie_changed as f64) / self.changed() as f64)
     }
@@ -209,40 +258,28 @@ impl fmt::Display for Counts {
     }
 }
 
-pub fn fold(candidate: &Items, other: &Items) -> Result<Counts, String> {
-    Ok(Counts::of(&versus(candidate, other)?))
-}
-
-/// Answer against answer, in the order of the candidate's rows.
-pub fn versus(candidate: &Items, other: &Items) -> Result<Vec<Versus>, String> {
+/// Compares answer with answer, in the order of the candidate's rows. Without `asks_scores` only the texts are
+/// compared, and an answer whose text differs is a tie.
+pub fn pair_results(candidate: &Items, other: &Items, asks_scores: bool) -> Result<Vec<PairResult>, String> {
     let results = pair(candidate, other)?.into_iter().map(|(mine, theirs)| {
-        if !is_changed(candidate, other, mine, theirs)? {
-            // The same text is a tie whatever its scores: scored in another batch, the last bit may differ.
-            candidate.number("score", mine)?;
-            other.number("score", theirs)?;
-            return Ok(Versus::TieUnchanged);
+        let is_changed = is_changed(candidate, other, mine, theirs)?;
+        if !asks_scores {
+            return Ok(if is_changed { PairResult::TieChanged } else { PairResult::TieUnchanged });
         }
         let (mine, theirs) = (candidate.number("score", mine)?, other.number("score", theirs)?);
         Ok(match () {
-            () if mine > theirs => Versus::Win,
-            () if mine < theirs => Versus::Loss,
-            () => Versus::TieChanged,
+            // The same text is a tie whatever its scores: in another batch the last bit of a score may differ.
+            () if !is_changed => PairResult::TieUnchanged,
+            () if mine > theirs => PairResult::Win,
+            () if mine < theirs => PairResult::Loss,
+            () => PairResult::TieChanged,
         })
     });
     results.collect()
 }
 
-/// Whose text differs, in the order of the candidate's rows. It asks for no scores.
-pub fn changed(candidate: &Items, other: &Items) -> Result<Vec<bool>, String> {
-    pair(candidate, other)?.into_iter().map(|(mine, theirs)| is_changed(candidate, other, mine, theirs)).collect()
-}
-
 fn is_changed(candidate: &Items, other: &Items, mine: usize, theirs: usize) -> Result<bool, String> {
-    let text = |row: &Row| match &row.text {
-        Some(text) => Ok(text.clone()),
-        None => Err(format!("item `{}` has no text", row.id)),
-    };
-    Ok(text(&candidate.rows[mine])? != text(&other.rows[theirs])?)
+    Ok(candidate.rows[mine].text()? != other.rows[theirs].text()?)
 }
 
 #[cfg(test)]
@@ -251,7 +288,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     fn table(rows: &[(&str, &str, &str, Option<f64>)]) -> Items {
-        let row = |(id, prompt, text, _): &(&str, &str, &str, Option<f64>)| Row {
+        let row = |(id, prompt, text, _): &(&str, &str, &str, Option<f64>)| Item {
             id: (*id).to_owned(),
             prompt: (*prompt).to_owned(),
             text: Some((*text).to_owned()),
@@ -266,7 +303,7 @@ mod tests {
     }
 
     fn check(candidate: &Items, other: &Items, expected: Expect) {
-        expected.assert_eq(&match fold(candidate, other) {
+        expected.assert_eq(&match Counts::between(candidate, other) {
             Ok(counts) => counts.to_string(),
             Err(reason) => reason,
         });

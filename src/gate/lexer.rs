@@ -1,10 +1,9 @@
-//! Text of a rule → tokens with byte ranges. Spellings from other languages are answered with ours.
-//! It knows no grammar.
+//! The text of a rule → tokens with byte ranges. Spellings from other languages are refused with the right one.
 
 use super::Mistake;
 use std::ops::Range;
 
-/// Words with a place in the grammar: no metric and no stage may be called so.
+/// Words with a place in the grammar. No metric and no stage may have such a name.
 pub const KEYWORDS: &[&str] = &["and", "or", "not", "between", "improves", "over", "by", "with", "confidence"];
 
 /// Words before a dot that name no stage.
@@ -64,49 +63,49 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token<'a> {
     pub kind: Kind,
-    /// What is meant, which is what was typed but for `&&` and `||`: those are `and` and `or`.
+    /// The text as typed, except for `&&` and `||`, which are `and` and `or`.
     pub text: &'a str,
     pub range: Range<usize>,
 }
 
-enum Meaning {
+enum Spelling {
     Compare(Comparison),
     Word(&'static str),
-    /// Refused; the right spelling.
+    /// Refused, with the right spelling.
     Write(&'static str),
 }
 
-/// Longer spellings first.
-const SPELLINGS: &[(&str, Meaning)] = &[
-    ("===", Meaning::Write("=")),
-    ("!==", Meaning::Write("!=")),
-    (">=", Meaning::Compare(Comparison::AtLeast)),
-    ("<=", Meaning::Compare(Comparison::AtMost)),
-    ("==", Meaning::Compare(Comparison::Equal)),
-    ("!=", Meaning::Compare(Comparison::Unequal)),
-    ("&&", Meaning::Word("and")),
-    ("||", Meaning::Word("or")),
-    ("=>", Meaning::Write(">=")),
-    ("=<", Meaning::Write("<=")),
-    ("<>", Meaning::Write("!=")),
-    ("~=", Meaning::Write("!=")),
-    ("**", Meaning::Write("the product out")),
-    ("//", Meaning::Write("/")),
-    (">", Meaning::Compare(Comparison::Above)),
-    ("<", Meaning::Compare(Comparison::Below)),
-    ("=", Meaning::Compare(Comparison::Equal)),
-    ("!", Meaning::Write("not")),
-    ("&", Meaning::Write("and")),
-    ("|", Meaning::Write("or")),
-    ("^", Meaning::Write("the product out")),
-    ("≥", Meaning::Write(">=")),
-    ("≧", Meaning::Write(">=")),
-    ("≤", Meaning::Write("<=")),
-    ("≦", Meaning::Write("<=")),
-    ("≠", Meaning::Write("!=")),
-    ("−", Meaning::Write("-")),
-    ("×", Meaning::Write("*")),
-    ("÷", Meaning::Write("/")),
+/// Longer spellings come first, since the first match counts.
+const SPELLINGS: &[(&str, Spelling)] = &[
+    ("===", Spelling::Write("=")),
+    ("!==", Spelling::Write("!=")),
+    (">=", Spelling::Compare(Comparison::AtLeast)),
+    ("<=", Spelling::Compare(Comparison::AtMost)),
+    ("==", Spelling::Compare(Comparison::Equal)),
+    ("!=", Spelling::Compare(Comparison::Unequal)),
+    ("&&", Spelling::Word("and")),
+    ("||", Spelling::Word("or")),
+    ("=>", Spelling::Write(">=")),
+    ("=<", Spelling::Write("<=")),
+    ("<>", Spelling::Write("!=")),
+    ("~=", Spelling::Write("!=")),
+    ("**", Spelling::Write("the product out")),
+    ("//", Spelling::Write("/")),
+    (">", Spelling::Compare(Comparison::Above)),
+    ("<", Spelling::Compare(Comparison::Below)),
+    ("=", Spelling::Compare(Comparison::Equal)),
+    ("!", Spelling::Write("not")),
+    ("&", Spelling::Write("and")),
+    ("|", Spelling::Write("or")),
+    ("^", Spelling::Write("the product out")),
+    ("≥", Spelling::Write(">=")),
+    ("≧", Spelling::Write(">=")),
+    ("≤", Spelling::Write("<=")),
+    ("≦", Spelling::Write("<=")),
+    ("≠", Spelling::Write("!=")),
+    ("−", Spelling::Write("-")),
+    ("×", Spelling::Write("*")),
+    ("÷", Spelling::Write("/")),
 ];
 
 /// The last token is always `End`.
@@ -143,9 +142,9 @@ fn token(text: &str, at: usize, next: char) -> Result<Token<'_>, Mistake> {
         }
         let range = at..at + typed.len();
         return match meaning {
-            Meaning::Compare(comparison) => Ok(Token { kind: Kind::Compare(*comparison), text: typed, range }),
-            Meaning::Word(word) => Ok(Token { kind: Kind::Word, text: word, range }),
-            Meaning::Write(ours) => {
+            Spelling::Compare(comparison) => Ok(Token { kind: Kind::Compare(*comparison), text: typed, range }),
+            Spelling::Word(word) => Ok(Token { kind: Kind::Word, text: word, range }),
+            Spelling::Write(ours) => {
                 let help = if ours.contains(' ') { format!("write {ours}") } else { format!("write `{ours}`") };
                 Err(Mistake::new(&range, format!("`{typed}` is no part of the rule language")).help(help))
             }
@@ -162,7 +161,7 @@ fn is_word_part(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// `AND` is a habit of SQL. Only the words that join are caught: a metric may well be called `By`.
+/// Refuses `AND`, a habit of SQL. Only words that join tests are refused, since a metric may well be called `By`.
 fn small_letters(word: Token<'_>) -> Result<Token<'_>, Mistake> {
     let small = word.text.to_ascii_lowercase();
     if small != word.text && ["and", "or", "not", "between", "improves"].contains(&small.as_str()) {
@@ -210,7 +209,7 @@ fn foreign(c: char, range: &Range<usize>) -> Mistake {
     let shown = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     let unknown = Mistake::new(range, format!("`{shown}` is no part of the rule language"));
     match c {
-        // The full-width block repeats ASCII from `!` to `~` at a fixed distance.
+        // The full-width block repeats ASCII from `!` to `~` at a fixed offset.
         '\u{ff01}'..='\u{ff5e}' => {
             let ascii = char::from_u32(u32::from(c) - 0xfee0).unwrap_or('?');
             Mistake::new(range, format!("`{c}` is a full-width character")).help(format!("write `{ascii}`"))

@@ -1,6 +1,5 @@
 //! Tokens → tree, by recursive descent with bounded nesting. Tests and numbers are read by one grammar and told apart
-//! afterwards, so that `(a + b) > c` and `(a > b) and c < d` need no look-ahead and a mix-up gets a plain answer.
-//! It knows no metric and no stage.
+//! afterwards, so that `(a + b) > c` and `(a > b) and c < d` need no look-ahead and a mix-up gets a plain message.
 
 mod number;
 
@@ -10,7 +9,7 @@ use super::{Mistake, check, show};
 use stages::stage::did_you_mean;
 use std::ops::Range;
 
-/// Far more than a person can read, far less than the stack holds.
+/// The deepest nesting: far more than a person can read, far less than the stack holds.
 const DEEPEST: usize = 50;
 const LONGEST: usize = 10_000;
 
@@ -39,7 +38,7 @@ fn whole(text: &str) -> Result<(Parsed, Leaves), Mistake> {
     }
 }
 
-/// What a part of a rule turned out to be.
+/// A part of a rule, as it turned out to be.
 enum Parsed {
     Test(Test, Range<usize>),
     Number(Number, Range<usize>),
@@ -82,7 +81,7 @@ impl<'a> Parser<'a> {
     fn after(&self) -> Kind {
         self.tokens.get(self.at + 1).map_or(Kind::End, |token| token.kind)
     }
-    /// The last token stays.
+    /// Takes a token; the last one is never passed.
     fn next(&mut self) -> Token<'a> {
         let token = self.tokens[self.at].clone();
         self.at = (self.at + 1).min(self.tokens.len() - 1);
@@ -108,7 +107,7 @@ impl<'a> Parser<'a> {
         }
         is_it
     }
-    /// From there to the end of what was read last.
+    /// The range from `start` to the end of the token that was read last.
     fn since(&self, start: usize) -> Range<usize> {
         let end = self.at.checked_sub(1).map_or(start, |last| self.tokens[last].range.end);
         start..end.max(start)
@@ -211,7 +210,7 @@ impl<'a> Parser<'a> {
 
     fn improves(&mut self, metric: Parsed) -> Result<Test, Mistake> {
         let metric = match metric {
-            // Whether `eval` of `eval.m` is a judge is not known here: the check looks at whose metric it is.
+            // Whether `eval` of `eval.m` is a judge is not known here; the check finds out whose metric it is.
             Parsed::Number(Number::Name(name), _) => name,
             other => {
                 return Err(Mistake::new(&other.range(), check::NOT_OURS).help("write `mean_score improves over sft`"));
@@ -294,14 +293,14 @@ impl<'a> Parser<'a> {
             let message = format!("expected `confidence`, found {}", found(self.peek()));
             return Err(Mistake::new(&self.peek().range, message).help(HELP));
         }
-        // Beyond, 10,000 resamples could not tell; at or below one half the rule would ask for less than none.
+        // Above 99.9 % 10,000 resamples could not tell; at 50 % and below the rule would ask for nothing.
         if !(percent > 50.0 && percent <= 99.9) {
             return Err(Mistake::new(&range, "a confidence lies above 50% and is at most 99.9%").help(HELP));
         }
         Ok(Some(Confidence { percent, text: text.to_owned(), range: self.since(start) }))
     }
 
-    /// Something follows what is already whole.
+    /// The mistake when something follows a rule that is already complete.
     fn left_over(&self) -> Mistake {
         let token = self.peek();
         let mistake = Mistake::new(&token.range, format!("expected `and`, `or` or the end, found {}", found(token)));

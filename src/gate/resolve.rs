@@ -1,24 +1,24 @@
-//! What a name of a rule means: which artifact, by which yardstick, and whether higher is better.
-//! It sees one name at a time and knows no grammar.
+//! The meaning of the names in a rule: which record each is read from, and whether higher is better. One name is
+//! resolved at a time.
 
 use super::Mistake;
 use super::functions;
-use super::tree::{Leaves, Meaning, Name, Other, Said, Who, Yardstick};
+use super::tree::{Leaves, Meaning, Name, Origin, Other, Qualifier, Who};
 use stages::stage::{Direction, did_you_mean};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What names may mean in the rules of one stage.
+/// The names that the rules of one stage may use.
 #[derive(Clone, Debug, Default)]
-pub struct Scope {
+pub struct RuleScope {
     /// The stage's own metrics. Empty for an eval that judges by itself: its metrics are those of the judge.
     pub own: Vec<MetricName>,
-    /// In the order of the file.
+    /// The judges of the gate, in the order of the file.
     pub judges: Vec<JudgeScope>,
-    /// Metrics of the incumbent's own record, none for a path; `None` when the stage has no incumbent.
+    /// The metrics of the incumbent's own record, empty for a path; `None` when the stage has no incumbent.
     pub incumbent: Option<Vec<MetricName>>,
-    /// Metrics of the other stages' own records; of a pipeline all its gates share them.
+    /// The metrics of the other stages' own records, shared by all gates of a pipeline.
     pub stages: Arc<BTreeMap<String, Vec<MetricName>>>,
 }
 
@@ -26,7 +26,7 @@ pub struct Scope {
 pub struct JudgeScope {
     pub name: String,
     pub metrics: Vec<MetricName>,
-    /// Whether it leaves a table of texts, and so answers can be compared one by one.
+    /// Whether the judge leaves a table of texts, so that answers can be compared one by one.
     pub has_items: bool,
 }
 
@@ -34,12 +34,12 @@ pub struct JudgeScope {
 pub struct MetricName {
     pub name: String,
     pub direction: Direction,
-    /// The field of the per-item table that it is the mean of.
+    /// The field of the table of items that the metric is the mean of.
     pub field: Option<String>,
 }
 
-impl Scope {
-    /// Metrics of another artifact's own record.
+impl RuleScope {
+    /// The metrics of an artifact's own record.
     fn record(&self, who: &Who) -> &[MetricName] {
         match who {
             Who::Candidate => &self.own,
@@ -48,11 +48,11 @@ impl Scope {
         }
     }
 
-    /// What is measured of the artifact by that yardstick.
-    pub fn measured(&self, who: &Who, yardstick: Yardstick) -> &[MetricName] {
-        match yardstick {
-            Yardstick::Own => self.record(who),
-            Yardstick::Judge(judge) => self.judges.get(judge).map_or(&[], |judge| &judge.metrics),
+    /// The metrics of the artifact in that record.
+    pub fn measured(&self, who: &Who, origin: Origin) -> &[MetricName] {
+        match origin {
+            Origin::Own => self.record(who),
+            Origin::Judge(judge) => self.judges.get(judge).map_or(&[], |judge| &judge.metrics),
         }
     }
 
@@ -60,7 +60,7 @@ impl Scope {
         self.judges.iter().position(|judge| judge.name == name)
     }
 
-    /// The judge that is meant when none is named.
+    /// The judge that is meant where none is named.
     fn only_judge(&self, range: &Range<usize>, write: impl Fn(&str) -> String) -> Result<usize, Mistake> {
         match &self.judges[..] {
             [] => Err(Mistake::new(range, "this gate has no judge").help("add `judge: STAGE` to the gate")),
@@ -70,84 +70,83 @@ impl Scope {
     }
 }
 
-/// `eval.m` names the judge, not a stage that is judged, when `eval` judges.
-pub fn find_judges(leaves: &mut Leaves, scope: &Scope) {
+/// Finds names such as `eval.m` that name a judge and not a stage that is judged.
+pub fn find_judges(leaves: &mut Leaves, scope: &RuleScope) {
     for name in &mut leaves.names {
-        if let (Who::Stage(stage), None) = (&name.who, &name.said)
+        if let (Who::Stage(stage), None) = (&name.who, &name.qualifier)
             && scope.judge(stage).is_some()
             && !name.who_range.is_empty()
             && name.like.is_none()
         {
-            name.said = Some(Said::By(stage.clone()));
+            name.qualifier = Some(Qualifier::By(stage.clone()));
             name.who = Who::Candidate;
             name.who_range = name.range.start..name.range.start;
         }
     }
 }
 
-/// `like`: the meaning of the name this one follows (`m` of `m improves over x`).
-pub fn resolve(name: &Name, like: Option<Meaning>, scope: &Scope) -> Result<Meaning, Mistake> {
+/// Finds the meaning of a name. `like` is the meaning of the name that this one follows (`m` of `m improves over x`).
+pub fn resolve(name: &Name, like: Option<Meaning>, scope: &RuleScope) -> Result<Meaning, Mistake> {
     artifact(&name.who, &name.who_range, scope)?;
-    let yardsticks: Vec<Yardstick> = match (&name.said, like) {
-        (_, Some(like)) => vec![like.yardstick],
-        (Some(Said::Own), _) => vec![Yardstick::Own],
-        (Some(Said::Judge), _) => {
+    let origins: Vec<Origin> = match (&name.qualifier, like) {
+        (_, Some(like)) => vec![like.origin],
+        (Some(Qualifier::Own), _) => vec![Origin::Own],
+        (Some(Qualifier::Judge), _) => {
             let write = |judge: &str| format!("write `{judge}.{}`", name.metric);
-            vec![Yardstick::Judge(scope.only_judge(&name.range, write)?)]
+            vec![Origin::Judge(scope.only_judge(&name.range, write)?)]
         }
-        (Some(Said::By(judge)), _) => vec![Yardstick::Judge(named_judge(judge, &name.range, scope)?)],
+        (Some(Qualifier::By(judge)), _) => vec![Origin::Judge(named_judge(judge, &name.range, scope)?)],
         (None, None) => judges_then_own(name, scope),
     };
-    let find = |yardstick: &Yardstick| {
+    let find = |origin: &Origin| {
         let is_it = |metric: &&MetricName| match name.is_field {
             true => metric.field.as_ref() == Some(&name.metric),
             false => metric.name == name.metric,
         };
-        let metric = scope.measured(&name.who, *yardstick).iter().find(is_it)?;
-        Some(Meaning { yardstick: *yardstick, direction: metric.direction, field: metric.field.clone() })
+        let metric = scope.measured(&name.who, *origin).iter().find(is_it)?;
+        Some(Meaning { origin: *origin, direction: metric.direction, field: metric.field.clone() })
     };
-    let mut found: Vec<Meaning> = yardsticks.iter().filter_map(find).collect();
-    let judges = found.iter().filter(|meaning| meaning.yardstick != Yardstick::Own).count();
-    // Of another artifact the judge's word counts before its own record; of the candidate both are as good.
+    let mut found: Vec<Meaning> = origins.iter().filter_map(find).collect();
+    let judges = found.iter().filter(|meaning| meaning.origin != Origin::Own).count();
+    // For another artifact the judge's record counts before its own; for the candidate neither counts more.
     if judges == 1 && name.who != Who::Candidate {
-        found.retain(|meaning| meaning.yardstick != Yardstick::Own);
+        found.retain(|meaning| meaning.origin != Origin::Own);
     }
     match found.len() {
-        0 => Err(unknown(name, &yardsticks, scope)),
+        0 => Err(unknown(name, &origins, scope)),
         1 => Ok(found.remove(0)),
         _ => Err(ambiguous(name, &found, scope)),
     }
 }
 
-/// An empty range on the right of `like` has been dealt with: here nothing is said.
-fn judges_then_own(name: &Name, scope: &Scope) -> Vec<Yardstick> {
-    let judges = (0..scope.judges.len()).map(Yardstick::Judge);
-    // An eval that judges by itself has no other record.
-    let own =
-        (!scope.measured(&name.who, Yardstick::Own).is_empty() || scope.judges.is_empty()).then_some(Yardstick::Own);
+/// The records where a name without a qualifier may be found: those of all judges, then the artifact's own.
+fn judges_then_own(name: &Name, scope: &RuleScope) -> Vec<Origin> {
+    let judges = (0..scope.judges.len()).map(Origin::Judge);
+    // An eval that judges by itself has no record of its own.
+    let own = (!scope.measured(&name.who, Origin::Own).is_empty() || scope.judges.is_empty()).then_some(Origin::Own);
     judges.chain(own).collect()
 }
 
-fn named_judge(judge: &str, range: &Range<usize>, scope: &Scope) -> Result<usize, Mistake> {
+fn named_judge(judge: &str, range: &Range<usize>, scope: &RuleScope) -> Result<usize, Mistake> {
     let names: Vec<&str> = scope.judges.iter().map(|judge| judge.name.as_str()).collect();
     let range = range.start..range.start + judge.len();
     let unknown = || Mistake::new(&range, format!("`{judge}` does not judge this stage"));
     scope.judge(judge).ok_or_else(|| unknown().help(did_you_mean(judge, &names)))
 }
 
-/// The judge whose items a comparison of answers is about.
-pub fn compared(other: &Other, scope: &Scope) -> Result<usize, Mistake> {
+/// The judge by whose items answers are compared.
+pub fn compared(other: &Other, scope: &RuleScope) -> Result<usize, Mistake> {
     artifact(&other.who, &other.range, scope)?;
     let function = other.function.name;
     if scope.judges.is_empty() {
         let message = format!("`{function}` compares answers, and no judge asks for any");
         return Err(Mistake::new(&other.range, message).help("add `judge: STAGE` to the gate"));
     }
-    let judge = match &other.said {
-        None | Some((Said::Own | Said::Judge, _)) => {
+    let judge = match &other.qualifier {
+        None | Some((Qualifier::Own | Qualifier::Judge, _)) => {
             scope.only_judge(&other.range, |judge| format!("write `{judge}.{function}(…)`"))?
         }
-        Some((Said::By(judge), range)) => named_judge(judge, range, scope)?,
+        Some((Qualifier::By(judge), range)) => named_judge(judge, range, scope)?,
     };
     if !scope.judges[judge].has_items {
         let name = &scope.judges[judge].name;
@@ -157,8 +156,8 @@ pub fn compared(other: &Other, scope: &Scope) -> Result<usize, Mistake> {
     Ok(judge)
 }
 
-/// Whether there is such an artifact at all.
-fn artifact(who: &Who, range: &Range<usize>, scope: &Scope) -> Result<(), Mistake> {
+/// Refuses an artifact that does not exist.
+fn artifact(who: &Who, range: &Range<usize>, scope: &RuleScope) -> Result<(), Mistake> {
     match who {
         Who::Candidate => Ok(()),
         Who::Incumbent if scope.incumbent.is_some() => Ok(()),
@@ -178,7 +177,7 @@ fn artifact(who: &Who, range: &Range<usize>, scope: &Scope) -> Result<(), Mistak
             }
             let mut names: Vec<&str> = scope.stages.keys().map(String::as_str).collect();
             names.extend(super::lexer::OWN_NAMES);
-            // One judge alone needs no name.
+            // A single judge needs no name.
             names.extend(scope.judges.iter().map(|judge| judge.name.as_str()).filter(|_| scope.judges.len() > 1));
             names.dedup();
             Err(Mistake::new(range, format!("unknown stage `{stage}`")).help(did_you_mean(stage, &names)))
@@ -186,12 +185,12 @@ fn artifact(who: &Who, range: &Range<usize>, scope: &Scope) -> Result<(), Mistak
     }
 }
 
-fn ambiguous(name: &Name, found: &[Meaning], scope: &Scope) -> Mistake {
+fn ambiguous(name: &Name, found: &[Meaning], scope: &RuleScope) -> Mistake {
     let metric = &name.metric;
-    let prefix = |meaning: &Meaning| match (meaning.yardstick, &scope.judges[..]) {
-        (Yardstick::Own, _) => "self".to_owned(),
-        (Yardstick::Judge(_), [_]) => "judge".to_owned(),
-        (Yardstick::Judge(judge), judges) => judges[judge].name.clone(),
+    let prefix = |meaning: &Meaning| match (meaning.origin, &scope.judges[..]) {
+        (Origin::Own, _) => "self".to_owned(),
+        (Origin::Judge(_), [_]) => "judge".to_owned(),
+        (Origin::Judge(judge), judges) => judges[judge].name.clone(),
     };
     let who = match &name.who {
         Who::Candidate => String::new(),
@@ -199,12 +198,12 @@ fn ambiguous(name: &Name, found: &[Meaning], scope: &Scope) -> Mistake {
         Who::Stage(stage) => format!("{stage}."),
     };
     let spellings: Vec<String> = found.iter().map(|meaning| format!("`{}.{who}{metric}`", prefix(meaning))).collect();
-    let by = |meaning: &Meaning| match (meaning.yardstick, &scope.judges[..]) {
-        (Yardstick::Own, _) => "this stage".to_owned(),
-        (Yardstick::Judge(_), [judge]) => format!("its judge `{}`", judge.name),
-        (Yardstick::Judge(judge), judges) => format!("`{}`", judges[judge].name),
+    let by = |meaning: &Meaning| match (meaning.origin, &scope.judges[..]) {
+        (Origin::Own, _) => "this stage".to_owned(),
+        (Origin::Judge(_), [judge]) => format!("its judge `{}`", judge.name),
+        (Origin::Judge(judge), judges) => format!("`{}`", judges[judge].name),
     };
-    // This stage first, as it would be said.
+    // This stage first, as a person would say it.
     let mut sides: Vec<String> = found.iter().map(by).collect();
     sides.sort_by_key(|side| side != "this stage");
     let mut spellings = spellings;
@@ -213,11 +212,11 @@ fn ambiguous(name: &Name, found: &[Meaning], scope: &Scope) -> Mistake {
         .help(format!("write {}", spellings.join(" or ")))
 }
 
-fn unknown(name: &Name, yardsticks: &[Yardstick], scope: &Scope) -> Mistake {
+fn unknown(name: &Name, origins: &[Origin], scope: &RuleScope) -> Mistake {
     let metric = name.metric.as_str();
-    let is_own_alone = yardsticks == [Yardstick::Own] && name.said.is_some();
-    let judge = match yardsticks {
-        [Yardstick::Judge(judge)] if name.said.is_some() => scope.judges.get(*judge),
+    let is_own_alone = origins == [Origin::Own] && name.qualifier.is_some();
+    let judge = match origins {
+        [Origin::Judge(judge)] if name.qualifier.is_some() => scope.judges.get(*judge),
         _ => None,
     };
     let whose = match (&name.who, judge) {
@@ -231,27 +230,27 @@ fn unknown(name: &Name, yardsticks: &[Yardstick], scope: &Scope) -> Mistake {
     let what = if name.is_field { "field" } else { "metric" };
     let mistake = Mistake::new(&name.metric_range, format!("unknown {what} `{metric}`{whose}"));
     let called = |metric: &MetricName| if name.is_field { metric.field.clone() } else { Some(metric.name.clone()) };
-    let is_measured = |yardstick: Yardstick| {
-        let mut metrics = scope.measured(&name.who, yardstick).iter();
+    let is_measured = |origin: Origin| {
+        let mut metrics = scope.measured(&name.who, origin).iter();
         metrics.any(|known| called(known).as_deref() == Some(metric))
     };
     if name.who == Who::Candidate && !name.is_field {
-        if let (None, Some(function)) = (&name.said, functions::function(metric)) {
+        if let (None, Some(function)) = (&name.qualifier, functions::function(metric)) {
             return mistake.help(format!("`{metric}` is a function: `{}`", function.signature));
         }
-        if name.said.is_none() && (scope.stages.contains_key(metric)) {
+        if name.qualifier.is_none() && (scope.stages.contains_key(metric)) {
             return mistake.help(format!("`{metric}` is a stage: write `{metric}.` and a metric"));
         }
-        if judge.is_some() && is_measured(Yardstick::Own) {
+        if judge.is_some() && is_measured(Origin::Own) {
             return mistake.help(format!("this stage measures it itself: write `self.{metric}`"));
         }
-        if is_own_alone && is_measured(Yardstick::Judge(0)) {
+        if is_own_alone && is_measured(Origin::Judge(0)) {
             return mistake.help(format!("the judge measures it: write `judge.{metric}`"));
         }
     }
-    let all = yardsticks.iter().flat_map(|yardstick| scope.measured(&name.who, *yardstick));
+    let all = origins.iter().flat_map(|origin| scope.measured(&name.who, *origin));
     if name.is_field {
-        // The mean of a field is the metric people know.
+        // People know the metric, and the field is what it is the mean of.
         let field = all.clone().find(|known| known.name == metric).and_then(|known| known.field.clone());
         if let Some(field) = field {
             return mistake.help(format!("the metric `{metric}` is the mean of the field `{field}`"));

@@ -1,20 +1,19 @@
-//! Which checkpoint becomes the candidate: `where` filters, `best` compares, `within: 1 se` takes the earliest that is
-//! not clearly worse, ties go to the earlier step. It knows nothing of directories: a checkpoint is a step and its
-//! measurements.
+//! The choice of the checkpoint that becomes the candidate: `where` filters, `best` compares, `within: 1 se` takes the
+//! earliest that is not clearly worse, and ties go to the earlier step. A checkpoint is a step and its measurements.
 
 use super::Decision;
-use super::evaluate::{self, Facts, Judgement, Question, Subject, evaluate, standard_error};
+use super::evaluate::{self, Judgement, Subject, Subjects, View, evaluate, standard_error};
 use super::show;
-use super::tree::{Expression, Leaves, Number, Rule, Yardstick};
+use super::tree::{Expression, Leaves, Number, Origin, Rule};
 use stages::stage::Direction;
 use std::collections::BTreeMap;
 
-/// Both parts checked (`check_best`, `check_where`).
+/// The `select` of a gate, checked by `check_best` and `check_where`.
 #[derive(Clone, Debug, Default)]
 pub struct Select {
     pub best: Option<Expression>,
     pub where_: Option<Rule>,
-    /// How many standard errors below the best an earlier checkpoint may lie.
+    /// The number of standard errors that an earlier checkpoint may lie below the best.
     pub within: Option<f64>,
 }
 
@@ -25,21 +24,21 @@ impl Select {
         judged.map(|(_, judge)| judge).collect()
     }
 
-    /// Whose tables of items it looks at.
-    pub fn itemised(&self) -> Vec<Yardstick> {
+    /// The records whose tables of items the choice reads.
+    pub fn itemised(&self) -> Vec<Origin> {
         let best = self.best.iter().flat_map(|best| best.leaves.tables(self.within.is_some()));
         let where_ = self.where_.iter().flat_map(|rule| rule.leaves.tables(rule.test.is_confident()));
-        best.chain(where_).map(|(_, yardstick)| yardstick).collect()
+        best.chain(where_).map(|(_, origin)| origin).collect()
     }
 
-    /// The records that checkpoints are chosen by: a rule that looks at the same ones sees the luck of the best.
-    pub fn chosen_by(&self) -> Vec<Yardstick> {
-        let of = |leaves: &Leaves| leaves.yardsticks();
+    /// The records that checkpoints are chosen by. A rule that reads the same records sees the luck of the best.
+    pub fn chosen_by(&self) -> Vec<Origin> {
+        let of = |leaves: &Leaves| leaves.origins();
         let best = self.best.iter().flat_map(|best| of(&best.leaves));
         best.chain(self.where_.iter().flat_map(|rule| of(&rule.leaves))).collect()
     }
 
-    /// In one spelling, for what a verdict is bound to.
+    /// The choice in one spelling; verdicts are remembered under it.
     pub fn text(&self) -> String {
         let part = |name: &str, text: Option<&str>| text.map(|text| format!("{name}: {text}"));
         let within = self.within.map(|within| format!("{within} se"));
@@ -53,23 +52,23 @@ impl Select {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Chosen {
-    /// Pass: one is chosen. Fail: `where` left none. Error: a number that had to be compared is none.
-    pub outcome: Decision,
-    /// The steps `where` left.
+pub struct Choice {
+    /// Pass: one was chosen. Fail: `where` left none. Error: a number to compare is missing or not finite.
+    pub decision: Decision,
+    /// The steps that `where` left.
     pub steps: Vec<u64>,
-    /// Into the candidates given.
+    /// An index into the candidates.
     pub index: Option<usize>,
     pub explanation: String,
 }
 
-/// Indices of the candidates that pass `where`, which looks at their own records alone; or why it cannot tell.
+/// The indices of the candidates that pass `where`, which reads their own records alone; or why it cannot tell.
 pub fn survivors(select: &Select, candidates: &[(u64, Subject)]) -> Result<Vec<usize>, String> {
     let Some(rule) = &select.where_ else { return Ok((0..candidates.len()).collect()) };
     let mut survivors = Vec::new();
     for (at, (step, subject)) in candidates.iter().enumerate() {
-        let Judgement { outcome, explanation } = evaluate(rule, &facts(subject));
-        match outcome {
+        let Judgement { decision, explanation } = evaluate(rule, &alone(subject));
+        match decision {
             Decision::Pass => survivors.push(at),
             Decision::Fail => {}
             Decision::Unsure | Decision::Error => return Err(format!("step {step}: {explanation}")),
@@ -78,11 +77,11 @@ pub fn survivors(select: &Select, candidates: &[(u64, Subject)]) -> Result<Vec<u
     Ok(survivors)
 }
 
-/// Candidates are in step order. Without `best` the last survivor is chosen.
-pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Chosen {
-    let chosen = |outcome, survivors: &[usize], index, explanation| {
+/// Chooses one of the candidates, which are in step order. Without `best` the last survivor is chosen.
+pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Choice {
+    let chosen = |decision, survivors: &[usize], index, explanation| {
         let steps = survivors.iter().map(|at| candidates[*at].0).collect();
-        Chosen { outcome, steps, index, explanation }
+        Choice { decision, steps, index, explanation }
     };
     if candidates.is_empty() {
         return chosen(Decision::Error, &[], None, "there are no checkpoints".to_owned());
@@ -109,7 +108,7 @@ pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Chosen {
     let mut values = Vec::with_capacity(survivors.len());
     for at in &survivors {
         let (step, subject) = &candidates[*at];
-        match evaluate::value(best, &facts(subject)) {
+        match evaluate::value(best, &alone(subject)) {
             Ok(value) => values.push(value),
             Err(gap) => return chosen(Decision::Error, &survivors, None, format!("step {step}: {}", gap.reason())),
         }
@@ -143,9 +142,9 @@ pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Chosen {
     chosen(Decision::Pass, &survivors, Some(survivors[first]), explanation)
 }
 
-/// The earliest checkpoint that is worse than the best by no more than so many standard errors (the one-standard-error
-/// rule: Breiman et al. 1984, §3.4.3), and how much that is. The error is that of the difference on the same items,
-/// which is what tells a worse checkpoint from noise; the error of the best one alone would call most of them equal.
+/// The earliest checkpoint that is worse than the best by at most `within` standard errors (the one-standard-error
+/// rule: Breiman et al. 1984, §3.4.3), and that limit. The standard error is that of the difference on the same items,
+/// which tells a worse checkpoint from noise; the error of the best one alone would call most of them equal.
 fn earliest(
     best: &Expression,
     within: f64,
@@ -154,15 +153,15 @@ fn earliest(
     first: usize,
     subjects: &[&Subject],
 ) -> Result<(usize, f64), String> {
-    let question = Question { left: &best.number, right: &best.number, is_upwards: true, margin: None };
     let mut last_allowed = 0.0;
     for at in 0..first {
-        let (one, other) = (facts(subjects[first]), facts(subjects[at]));
-        let error = standard_error(&question, &best.leaves, &one, &other)
+        let (one, other) = (alone(subjects[first]), alone(subjects[at]));
+        let view = |subjects| View { leaves: &best.leaves, subjects };
+        let error = standard_error(&best.number, view(&one), view(&other))
             .map_err(|gap| format!("within {within} se: {}", gap.reason()))?;
         let worse = if is_lower { values[at] - values[first] } else { values[first] - values[at] };
         last_allowed = within * error;
-        // One item apart is one error apart: rounding must not decide.
+        // A difference of one item is exactly one standard error, and rounding must not decide.
         if worse <= last_allowed * (1.0 + 1e-9) {
             return Ok((at, last_allowed));
         }
@@ -170,12 +169,13 @@ fn earliest(
     Ok((first, last_allowed))
 }
 
-fn facts(subject: &Subject) -> Facts<'_> {
+/// A checkpoint that is compared with nothing else.
+fn alone(subject: &Subject) -> Subjects<'_> {
     static NONE: BTreeMap<String, Subject> = BTreeMap::new();
-    Facts::of(subject, None, &NONE)
+    Subjects::of(subject, None, &NONE)
 }
 
-/// `best` of an expression maximises; of a metric alone it follows the metric.
+/// Whether the lowest number is the best. An expression is maximised; a metric alone follows its direction.
 fn is_lower_better(best: &Expression) -> bool {
     let Number::Name(name) = best.number else { return false };
     best.leaves.names[name].meaning.as_ref().is_some_and(|meaning| meaning.direction == Direction::Lower)
@@ -185,14 +185,14 @@ fn none_left(select: &Select, candidates: &[(u64, Subject)]) -> String {
     let Some(rule) = &select.where_ else { return "there are no checkpoints".to_owned() };
     let seen = candidates
         .iter()
-        .map(|(step, subject)| format!("step {step}: {}", evaluate(rule, &facts(subject)).explanation));
+        .map(|(step, subject)| format!("step {step}: {}", evaluate(rule, &alone(subject)).explanation));
     format!("{} keeps none of {}: {}", rule.text, candidates.len(), seen.collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Items, JudgeScope, Measured, MetricName, Scope, check_best, check_where, parse, parse_expression,
+        Items, JudgeScope, MetricName, Readings, RuleScope, check_best, check_where, parse, parse_expression,
     };
     use super::*;
     use expect_test::{Expect, expect};
@@ -200,10 +200,10 @@ mod tests {
     fn select(best: &str, where_: &str) -> Select {
         let metric = |name: &str, direction| MetricName { name: name.to_owned(), direction, field: None };
         let judge = vec![metric("mean_score", Direction::Higher)];
-        let scope = Scope {
+        let scope = RuleScope {
             own: vec![metric("accuracy", Direction::Higher), metric("ece", Direction::Lower)],
             judges: vec![JudgeScope { name: "eval".to_owned(), metrics: judge, has_items: true }],
-            ..Scope::default()
+            ..RuleScope::default()
         };
         let best = (!best.is_empty()).then(|| {
             let mut best = parse_expression(best).unwrap();
@@ -221,15 +221,15 @@ mod tests {
     fn candidates(rows: &[(u64, f64, f64)]) -> Vec<(u64, Subject)> {
         let subject = |accuracy, ece| {
             let metrics = [("accuracy".to_owned(), Some(accuracy)), ("ece".to_owned(), Some(ece))].into();
-            Subject { own: Measured { metrics, items: None }, judged: Vec::new() }
+            Subject { own: Readings { metrics, items: None }, judged: Vec::new() }
         };
         rows.iter().map(|(step, accuracy, ece)| (*step, subject(*accuracy, *ece))).collect()
     }
 
     fn check(best: &str, where_: &str, rows: &[(u64, f64, f64)], expected: Expect) {
-        let Chosen { outcome, steps, index, explanation } = choose(&select(best, where_), &candidates(rows));
+        let Choice { decision, steps, index, explanation } = choose(&select(best, where_), &candidates(rows));
         let step = index.map(|index| rows[index].0);
-        expected.assert_eq(&format!("{outcome:?} {step:?} of {steps:?}: {explanation}"));
+        expected.assert_eq(&format!("{decision:?} {step:?} of {steps:?}: {explanation}"));
     }
 
     const ROWS: &[(u64, f64, f64)] = &[(50, 0.61, 0.1), (100, 0.72, 0.3), (150, 0.7, 0.2), (200, 0.7, 0.05)];
@@ -323,18 +323,18 @@ mod tests {
         assert_eq!(survivors, [0, 2, 3]);
         for at in survivors {
             let metrics = [("mean_score".to_owned(), Some(at as f64 / 8.0))].into();
-            candidates[at].1.judged = vec![Measured { metrics, items: None }];
+            candidates[at].1.judged = vec![Readings { metrics, items: None }];
         }
         expect![[r#"ece < 0.25 keeps 3 of 4; highest mean_score: step 200 0.375 (step 50 0, step 150 0.25)"#]]
             .assert_eq(&choose(&select, &candidates).explanation);
     }
 
-    /// Of 40 items the candidate is right on these many, the first of them.
+    /// A candidate that is right on the first `count` of 40 items.
     fn right(step: u64, count: usize) -> (u64, Subject) {
         let rows = (0..40).map(|at| serde_json::json!({"id": at, "correct": at < count}));
         let items = Items::of_rows(rows.map(|row| row.as_object().cloned().unwrap()).collect()).unwrap();
         let metrics = [("accuracy".to_owned(), Some(count as f64 / 40.0))].into();
-        (step, Subject { own: Measured { metrics, items: Some(items.into()) }, judged: Vec::new() })
+        (step, Subject { own: Readings { metrics, items: Some(items.into()) }, judged: Vec::new() })
     }
 
     fn within(counts: &[usize], se: f64) -> String {
@@ -343,7 +343,7 @@ mod tests {
             direction: Direction::Higher,
             field: Some(field.to_owned()),
         };
-        let scope = Scope { own: vec![metric("accuracy", "correct")], ..Scope::default() };
+        let scope = RuleScope { own: vec![metric("accuracy", "correct")], ..RuleScope::default() };
         let mut best = parse_expression("accuracy").unwrap();
         assert_eq!(check_best(&mut best, true, &scope), []);
         let select = Select { best: Some(best), where_: None, within: Some(se) };
@@ -365,6 +365,6 @@ mod tests {
         let mut candidates = candidates(&ROWS[..2]);
         candidates[0].1.own.items = None;
         let select = Select { within: Some(1.0), ..select("accuracy", "") };
-        assert_eq!(choose(&select, &candidates).outcome, Decision::Error);
+        assert_eq!(choose(&select, &candidates).decision, Decision::Error);
     }
 }

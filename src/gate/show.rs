@@ -1,6 +1,6 @@
-//! Numbers as an explanation prints them: short, yet two different numbers of one sentence never look the same.
+//! Numbers as an explanation prints them: short, but two different numbers of one sentence never look the same.
 
-/// A value that is no finite number.
+/// The word for a value that is not finite.
 pub fn odd(value: f64) -> &'static str {
     match value {
         value if value.is_nan() => "NaN",
@@ -9,21 +9,22 @@ pub fn odd(value: f64) -> &'static str {
     }
 }
 
-/// How many significant digits these numbers need beside each other; 4 unless two of them would look the same.
+/// The number of significant digits that these numbers need in one sentence: 4, unless two of them would look the same.
 pub fn digits(numbers: &[f64]) -> usize {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
-    // Rounding keeps the order, so only neighbours can fall together.
+    // Rounding keeps the order, so only neighbours can become equal.
     let tells_apart = |digits: &usize| {
         sorted.windows(2).all(|two| two[0] == two[1] || number(two[0], *digits) != number(two[1], *digits))
     };
     (4..EXACT).find(tells_apart).unwrap_or(EXACT)
 }
 
-/// From here on a number is written in the shortest way that no other number shares.
+/// With this many digits a number is written in the shortest way that no other number shares.
 const EXACT: usize = 16;
 
-/// With that many significant digits, without zeros at the end. Whole numbers and whole parts are never rounded.
+/// The number with that many significant digits, without zeros at the end. Whole numbers and whole parts are never
+/// rounded.
 pub fn number(value: f64, digits: usize) -> String {
     if value == 0.0 {
         return "0".to_owned();

@@ -1,11 +1,11 @@
-//! The confidence behind gate rules: how sure a table of numbers makes us that a quantity is above, or below, a
+//! The statistics behind `with 95% confidence`: bounds and p-values for the claim that a quantity is above, or below, a
 //! threshold. Everything is one-sided at a level `alpha`.
 //!
-//! It does not know what the numbers mean, which rule asked, or what follows from the answer; it reads no files, keeps
-//! nothing between calls, and gives the same bits for the same table on every machine and any number of threads.
+//! Nothing is kept between calls, and the same table gives the same bits on every machine and with any number of
+//! threads.
 //!
 //! p-values and bounds are dual: `lower > threshold` says the same as `p_above <= alpha`, and `upper < threshold` the
-//! same as `p_below <= alpha`. No number that leaves here is NaN.
+//! same as `p_below <= alpha`. No number that is returned from here is NaN.
 
 pub use glance::{Glance, glance_mean, glance_share, glance_win_rate};
 pub use mean::mean;
@@ -20,53 +20,52 @@ mod percentile;
 mod random;
 mod sample;
 mod share;
-pub mod simulation;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-/// Changes whenever the same table could give other numbers than before.
+/// The version of these statistics. It changes whenever the same table could give other numbers than before.
 pub const VERSION: u32 = 1;
 
-/// How often a form that resamples does so for a gate.
+/// The number of resamples that a gate asks for.
 pub const RESAMPLES: usize = 10_000;
 
-/// Where the draws over these numbers start, for [`percentile`].
+/// The seed of the draws over these numbers, for [`percentile`].
 pub fn seed(numbers: impl Iterator<Item = f64>) -> u64 {
     let mut hash = random::Hash::new();
     numbers.for_each(|number| hash.add(number.to_bits()));
     hash.finish()
 }
 
-/// What is known about one quantity against one threshold.
+/// What a sample says about one quantity against one threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Weighed {
+pub struct Inference {
     /// With confidence 1 - alpha the quantity is above this; minus infinity when nothing can be said.
     pub lower: f64,
     /// With confidence 1 - alpha the quantity is below this; plus infinity when nothing can be said.
     pub upper: f64,
-    /// How easily a quantity that is not above the threshold would look like this one.
+    /// The p-value of "not above the threshold": the chance of a sample like this one if it were so.
     pub p_above: f64,
-    /// How easily a quantity that is not below the threshold would look like this one.
+    /// The p-value of "not below the threshold".
     pub p_below: f64,
     pub form: Form,
 }
 
-impl Weighed {
+impl Inference {
     /// The answer when nothing can be said.
-    fn nothing(form: Form) -> Weighed {
-        Weighed { lower: f64::NEG_INFINITY, upper: f64::INFINITY, p_above: 1.0, p_below: 1.0, form }
+    fn nothing(form: Form) -> Inference {
+        Inference { lower: f64::NEG_INFINITY, upper: f64::INFINITY, p_above: 1.0, p_below: 1.0, form }
     }
 }
 
-/// How the numbers of a [`Weighed`] were come by.
+/// The method that the numbers of an [`Inference`] come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A mean: the sign-flip test and the skewness-corrected t test together, the more careful of the two.
+    /// A mean: the more careful of the sign-flip test and the skewness-corrected t test.
     SignFlipSkewed,
     /// A share of independent items: the exact binomial bound.
     ClopperPearson,
-    /// A share of clustered items: the binomial bound with the number of independent items they are worth.
+    /// A share of clustered items: the binomial bound with the effective number of independent items.
     KornGraubard,
     /// A win rate of independent pairs: the exact sign test, ties dropped.
     SignTest,
@@ -90,7 +89,7 @@ impl Form {
     }
 }
 
-/// The level really used: a level that is no number says nothing, and above one half the two bounds would cross.
+/// The level that is used: NaN says nothing, and above one half the two bounds would cross.
 fn usable_level(alpha: f64) -> f64 {
     if alpha.is_nan() { 0.0 } else { alpha.clamp(0.0, 0.5) }
 }

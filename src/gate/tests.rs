@@ -65,13 +65,13 @@ fn mangled(state: &mut u64) -> String {
     characters.into_iter().collect()
 }
 
-fn scope() -> Scope {
+fn scope() -> RuleScope {
     let metric =
         |name: &str| MetricName { name: name.to_owned(), direction: Direction::Higher, field: Some(name.to_owned()) };
     let own = vec![metric("a"), metric("b")];
     let judges = vec![JudgeScope { name: "eval".to_owned(), metrics: vec![metric("score")], has_items: true }];
     let stages = BTreeMap::from([("sft".to_owned(), own.clone())]);
-    Scope { incumbent: Some(own.clone()), own, judges, stages: stages.into() }
+    RuleScope { incumbent: Some(own.clone()), own, judges, stages: stages.into() }
 }
 
 fn subject(salt: usize) -> Subject {
@@ -82,7 +82,7 @@ fn subject(salt: usize) -> Subject {
     let items = Items::read(&(0..8).map(row).collect::<Vec<_>>().join("\n")).unwrap();
     let mean = |field: &str| items.fields[field].iter().flatten().sum::<f64>() / 8.0;
     let metrics = ["a", "b", "score"].map(|name| (name.to_owned(), Some(mean(name)))).into();
-    let measured = Measured { metrics, items: Some(Arc::new(items)) };
+    let measured = Readings { metrics, items: Some(Arc::new(items)) };
     Subject { own: measured.clone(), judged: vec![measured] }
 }
 
@@ -91,8 +91,8 @@ fn mangled_rules_are_refused_in_good_order_or_judged() {
     let (candidate, incumbent, sft) = (subject(1), subject(2), subject(3));
     let stages = BTreeMap::from([("sft".to_owned(), sft)]);
     let checkpoints = [(10, subject(4)), (20, candidate.clone())];
-    let chosen_among = [(Yardstick::Judge(0), 3)];
-    let facts = Facts {
+    let chosen_among = [(Origin::Judge(0), 3)];
+    let subjects = Subjects {
         candidate: &candidate,
         incumbent: Some(&incumbent),
         stages: &stages,
@@ -108,7 +108,7 @@ fn mangled_rules_are_refused_in_good_order_or_judged() {
             Err(mistake) => mistakes.push(mistake),
             Ok(mut rule) => {
                 mistakes = check(&mut rule, &scope);
-                let judgement = evaluate(&rule, &facts);
+                let judgement = evaluate(&rule, &subjects);
                 judged += usize::from(mistakes.is_empty());
                 // What was checked and has all its numbers is decided; what was not is an error.
                 assert!(!judgement.explanation.contains("NaN"), "{text:?}: {judgement:?}");
@@ -141,9 +141,9 @@ fn claims_nested_as_deep_as_can_be_are_judged_at_once() {
     let mut rule = parse(&text).unwrap();
     assert_eq!(check(&mut rule, &scope()), []);
     let (candidate, stages) = (subject(1), BTreeMap::from([("sft".to_owned(), subject(3))]));
-    let facts = Facts::of(&candidate, None, &stages);
+    let subjects = Subjects::of(&candidate, None, &stages);
     let started = Instant::now();
-    evaluate(&rule, &facts);
+    evaluate(&rule, &subjects);
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
 #[test]

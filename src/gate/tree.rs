@@ -1,11 +1,11 @@
-//! A rule as read. Names stand in one flat list beside the tree, so that looking them up needs no walk.
+//! A rule after parsing. Its names stand in one flat list beside the tree, so that looking them up needs no walk.
 
-use super::functions::Function;
+use super::functions::{FieldArgument, Function, OfAnswers, OfCheckpoints, OfField, OfNumbers};
 use super::lexer::{self, Comparison, Token};
 use stages::stage::Direction;
 use std::ops::Range;
 
-/// A test: it passes or it does not. After [`super::check`] it also knows what its names mean.
+/// A test, which passes or does not. After [`super::check`] it also knows what its names mean.
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub text: String,
@@ -13,7 +13,7 @@ pub struct Rule {
     pub(super) test: Test,
 }
 
-/// A number: what `select: {best: …}` compares checkpoints by.
+/// A number, by which `select: {best: …}` compares checkpoints.
 #[derive(Clone, Debug)]
 pub struct Expression {
     pub text: String,
@@ -22,45 +22,46 @@ pub struct Expression {
 }
 
 impl Rule {
-    /// The stages named in it, in the order of the text; not `self`, `judge`, `incumbent`.
+    /// The stages it names, in the order of the text, without `self`, `judge` and `incumbent`.
     pub fn stages(&self) -> Vec<(&str, Range<usize>)> {
         self.leaves.stages()
     }
-    /// Whose artifacts must be measured by which judge before the rule can be evaluated. Known after `check`.
+    /// The artifacts that a judge must measure before the rule can be evaluated, each with that judge. Known after
+    /// `check`.
     pub fn judged(&self) -> Vec<(Who, usize)> {
         self.leaves.judged()
     }
-    /// Whose per-item tables it looks at, if there are any. Known after `check`.
-    pub fn itemised(&self) -> Vec<(Who, Yardstick)> {
+    /// The artifacts whose tables of items the rule reads, where they have any. Known after `check`.
+    pub fn itemised(&self) -> Vec<(Who, Origin)> {
         self.leaves.tables(true)
     }
 
     pub fn names_incumbent(&self) -> bool {
         self.leaves.artifacts().any(|(who, _)| *who == Who::Incumbent)
     }
-    /// The fields whose numbers, item by item, decide what it says: those of functions over items, and where it asks
-    /// for confidence those of its metrics. Known after `check`.
-    pub fn decided_by<'a>(&'a self) -> Vec<(Yardstick, &'a str)> {
+    /// The fields whose numbers decide the rule item by item: the fields of functions over items and, where the rule
+    /// asks for confidence, those of its metrics. Known after `check`.
+    pub fn decided_by<'a>(&'a self) -> Vec<(Origin, &'a str)> {
         let asks_confidence = self.test.is_confident();
         let names = self.leaves.names.iter().filter(|name| name.is_field || asks_confidence);
         let field_of = |name: &'a Name| {
             let meaning = name.meaning.as_ref()?;
-            Some((meaning.yardstick, meaning.field.as_deref()?))
+            Some((meaning.origin, meaning.field.as_deref()?))
         };
         names.filter_map(field_of).collect()
     }
 
-    /// The rule in one spelling, with `called` in the place of each stage's and judge's name: what an approval is bound
-    /// to, so that neither a renamed stage nor a space more makes it lapse.
+    /// The rule in one spelling, with `called` in place of the name of each stage and judge. An approval is bound to
+    /// this text, so that neither a renamed stage nor an added space makes it lapse.
     pub fn resolved(&self, called: &dyn Fn(&str) -> String) -> String {
         let mut names = self.stages();
-        let by = |said: &Option<Said>, start: usize| match said {
-            Some(Said::By(judge)) => Some(start..start + judge.len()),
+        let by = |qualifier: &Option<Qualifier>, start: usize| match qualifier {
+            Some(Qualifier::By(judge)) => Some(start..start + judge.len()),
             _ => None,
         };
-        let of_names = self.leaves.names.iter().filter_map(|name| by(&name.said, name.range.start));
-        let said = self.leaves.others.iter().filter_map(|other| other.said.clone());
-        let of_others = said.filter_map(|(said, range)| by(&Some(said), range.start));
+        let of_names = self.leaves.names.iter().filter_map(|name| by(&name.qualifier, name.range.start));
+        let qualifier = self.leaves.others.iter().filter_map(|other| other.qualifier.clone());
+        let of_others = qualifier.filter_map(|(qualifier, range)| by(&Some(qualifier), range.start));
         names.extend(of_names.chain(of_others).map(|range| (&self.text[range.clone()], range)));
         let word = |token: &Token| match names.iter().find(|(_, range)| *range == token.range) {
             Some((name, _)) => called(name),
@@ -71,7 +72,7 @@ impl Rule {
     }
 }
 
-/// Whose artifact.
+/// The artifact that a name is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     Candidate,
@@ -79,16 +80,16 @@ pub enum Who {
     Stage(String),
 }
 
-/// Which record a number is read from: the artifact's own, or that of a judge, by its place in the gate's list.
+/// The record that a number is read from: the artifact's own, or that of a judge, by its place in the gate's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Yardstick {
+pub enum Origin {
     Own,
     Judge(usize),
 }
 
-/// How a name says which record it is read from.
+/// The part of a name that says which record it is read from.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Said {
+pub enum Qualifier {
     /// `self.m`
     Own,
     /// `judge.m`
@@ -97,10 +98,10 @@ pub enum Said {
     By(String),
 }
 
-/// What a name was found to mean.
+/// The meaning of a name, as the check found it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Meaning {
-    pub yardstick: Yardstick,
+    pub origin: Origin,
     pub direction: Direction,
     /// The field of the per-item table that the metric is the mean of, where there is one.
     pub field: Option<String>,
@@ -109,34 +110,35 @@ pub struct Meaning {
 #[derive(Clone, Debug)]
 pub struct Name {
     pub who: Who,
-    /// Of the word that says who; empty for the candidate.
+    /// The range of the word that says who; empty for the candidate.
     pub who_range: Range<usize>,
-    pub said: Option<Said>,
+    pub qualifier: Option<Qualifier>,
     /// A metric, or a field of the per-item table.
     pub metric: String,
     pub is_field: bool,
-    /// Of the whole name.
+    /// The range of the whole name.
     pub range: Range<usize>,
     pub metric_range: Range<usize>,
-    /// The second name of `m improves over x` and `delta(m, x)`: read by the yardstick of that first name.
+    /// Set for the second name of `m improves over x` and `delta(m, x)`: it is read from the same origin as the first
+    /// name, whose index this is.
     pub like: Option<usize>,
     /// `None` until it is checked.
     pub meaning: Option<Meaning>,
 }
 
 impl Name {
-    /// As it is written in a rule.
+    /// The name as it is written in a rule.
     pub fn label(&self) -> String {
-        let said = match &self.said {
+        let qualifier = match &self.qualifier {
             None => String::new(),
-            Some(Said::Own) => "self.".to_owned(),
-            Some(Said::Judge) => "judge.".to_owned(),
-            Some(Said::By(judge)) => format!("{judge}."),
+            Some(Qualifier::Own) => "self.".to_owned(),
+            Some(Qualifier::Judge) => "judge.".to_owned(),
+            Some(Qualifier::By(judge)) => format!("{judge}."),
         };
         match &self.who {
-            Who::Candidate => format!("{said}{}", self.metric),
-            Who::Incumbent => format!("{said}incumbent.{}", self.metric),
-            Who::Stage(stage) => format!("{said}{stage}.{}", self.metric),
+            Who::Candidate => format!("{qualifier}{}", self.metric),
+            Who::Incumbent => format!("{qualifier}incumbent.{}", self.metric),
+            Who::Stage(stage) => format!("{qualifier}{stage}.{}", self.metric),
         }
     }
 }
@@ -146,20 +148,21 @@ impl Name {
 pub struct Other {
     pub who: Who,
     pub range: Range<usize>,
-    /// The judge before the function, and where it stands.
-    pub said: Option<(Said, Range<usize>)>,
+    /// The judge that is named before the function, and its range.
+    pub qualifier: Option<(Qualifier, Range<usize>)>,
     pub function: &'static Function,
+    pub of: &'static OfAnswers,
     /// The judge whose items are compared; `None` until it is checked.
     pub judge: Option<usize>,
 }
 
 impl Other {
-    /// As it is written before the function: nothing, `judge.` or `eval.`.
+    /// The text before the function: nothing, `judge.` or `eval.`.
     pub fn by(&self) -> String {
-        match &self.said {
-            None | Some((Said::Own, _)) => String::new(),
-            Some((Said::Judge, _)) => "judge.".to_owned(),
-            Some((Said::By(judge), _)) => format!("{judge}."),
+        match &self.qualifier {
+            None | Some((Qualifier::Own, _)) => String::new(),
+            Some((Qualifier::Judge, _)) => "judge.".to_owned(),
+            Some((Qualifier::By(judge), _)) => format!("{judge}."),
         }
     }
     pub fn label(&self) -> &str {
@@ -194,24 +197,24 @@ impl Leaves {
         stages
     }
     pub fn judged(&self) -> Vec<(Who, usize)> {
-        let judge_of = |name: &Name| match name.meaning.as_ref()?.yardstick {
-            Yardstick::Judge(judge) => Some((name.who.clone(), judge)),
-            Yardstick::Own => None,
+        let judge_of = |name: &Name| match name.meaning.as_ref()?.origin {
+            Origin::Judge(judge) => Some((name.who.clone(), judge)),
+            Origin::Own => None,
         };
         sorted(self.names.iter().filter_map(judge_of).chain(self.compared()).collect())
     }
-    /// Whose tables of items are looked at: for functions over items always, for metrics only where it is asked how sure
-    /// they are.
-    pub fn tables(&self, of_metrics: bool) -> Vec<(Who, Yardstick)> {
+    /// The artifacts whose tables of items are read: always for functions over items, and for metrics only with
+    /// `of_metrics`, that is where the rule asks for confidence.
+    pub fn tables(&self, of_metrics: bool) -> Vec<(Who, Origin)> {
         let table_of = |name: &Name| {
             let meaning = name.meaning.as_ref()?;
             let is_asked = name.is_field || (of_metrics && meaning.field.is_some());
-            is_asked.then(|| (name.who.clone(), meaning.yardstick))
+            is_asked.then(|| (name.who.clone(), meaning.origin))
         };
-        let compared = self.compared().map(|(who, judge)| (who, Yardstick::Judge(judge)));
+        let compared = self.compared().map(|(who, judge)| (who, Origin::Judge(judge)));
         sorted(self.names.iter().filter_map(table_of).chain(compared).collect())
     }
-    /// Both sides of every comparison of answers.
+    /// Both sides of every comparison of answers, with its judge.
     fn compared(&self) -> impl Iterator<Item = (Who, usize)> {
         let sides = |other: &Other| {
             let judge = other.judge?;
@@ -219,10 +222,10 @@ impl Leaves {
         };
         self.others.iter().filter_map(sides).flatten()
     }
-    /// The records it reads numbers from.
-    pub fn yardsticks(&self) -> Vec<Yardstick> {
-        let names = self.names.iter().filter_map(|name| Some(name.meaning.as_ref()?.yardstick));
-        sorted(names.chain(self.compared().map(|(_, judge)| Yardstick::Judge(judge))).collect())
+    /// The records that numbers are read from.
+    pub fn origins(&self) -> Vec<Origin> {
+        let names = self.names.iter().filter_map(|name| Some(name.meaning.as_ref()?.origin));
+        sorted(names.chain(self.compared().map(|(_, judge)| Origin::Judge(judge))).collect())
     }
 }
 
@@ -278,19 +281,26 @@ impl Test {
 pub struct Margin {
     pub amount: f64,
     pub is_percent: bool,
-    /// As typed: `0.02` or `5%`.
+    /// The text as typed: `0.02` or `5%`.
     pub text: String,
     pub range: Range<usize>,
 }
 
-/// `with 95% confidence`; one-sided.
+/// `with 95% confidence`, which is one-sided.
 #[derive(Clone, Debug)]
 pub struct Confidence {
     pub percent: f64,
-    /// As typed, without the sign.
+    /// The number as typed, without the `%`.
     pub text: String,
-    /// From `with` on.
+    /// The range from `with` on.
     pub range: Range<usize>,
+}
+
+impl Confidence {
+    /// The chance of a false claim that this confidence allows.
+    pub fn level(&self) -> f64 {
+        1.0 - self.percent / 100.0
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -315,27 +325,51 @@ pub enum Number {
     },
 }
 
+/// The arguments of a function, beside the faces that its row gives it.
 #[derive(Clone, Debug)]
 pub enum Arguments {
-    Numbers(Vec<Number>),
+    Numbers(&'static OfNumbers, Vec<Number>),
     /// Index into [`Leaves::others`].
-    Other(usize),
-    /// Indices into [`Leaves::names`]: the metric of the candidate, the same of another artifact.
-    Against(usize, usize),
+    Answers(usize),
     /// Index into [`Leaves::names`].
-    Field(usize, Picked),
+    Field(&'static OfField, usize, FieldArgument),
     /// Index into [`Leaves::names`].
-    Metric(usize),
+    Checkpoints(&'static OfCheckpoints, usize),
 }
 
-/// What is asked of the numbers of a field.
-#[derive(Clone, Debug)]
-pub enum Picked {
-    All,
-    /// A share from 0 to 1, as typed.
-    Quantile(f64, String),
-    /// Those for which this holds; the number as typed.
-    Where(Comparison, f64, String),
+/// The measured value that a number reads itself, apart from its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaf {
+    /// Index into [`Leaves::names`].
+    Name(usize),
+    /// Index into [`Leaves::others`].
+    Other(usize),
+}
+
+impl Number {
+    /// The numbers that this one is computed from, from left to right.
+    pub fn operands(&self) -> Vec<&Number> {
+        match self {
+            Number::Negative(inner) => vec![inner],
+            Number::Chain { first, rest } => {
+                [&**first].into_iter().chain(rest.iter().map(|(_, number)| number)).collect()
+            }
+            Number::Call { arguments: Arguments::Numbers(_, numbers), .. } => numbers.iter().collect(),
+            Number::Literal { .. } | Number::Name(_) | Number::Call { .. } => Vec::new(),
+        }
+    }
+
+    pub fn leaf(&self) -> Option<Leaf> {
+        match self {
+            Number::Name(name) => Some(Leaf::Name(*name)),
+            Number::Call { arguments, .. } => match arguments {
+                Arguments::Field(_, name, _) | Arguments::Checkpoints(_, name) => Some(Leaf::Name(*name)),
+                Arguments::Answers(other) => Some(Leaf::Other(*other)),
+                Arguments::Numbers(..) => None,
+            },
+            Number::Literal { .. } | Number::Negative(_) | Number::Chain { .. } => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -353,6 +387,14 @@ impl Operator {
             Operator::Minus => "-",
             Operator::Times => "*",
             Operator::Over => "/",
+        }
+    }
+    pub fn apply(self, left: f64, right: f64) -> f64 {
+        match self {
+            Operator::Plus => left + right,
+            Operator::Minus => left - right,
+            Operator::Times => left * right,
+            Operator::Over => left / right,
         }
     }
     pub fn is_sum(self) -> bool {

@@ -6,7 +6,7 @@ use super::graph::{Graph, StageId};
 use super::inputs::Source;
 use super::metrics::kind_metrics;
 use crate::diagnostic::{Diagnostic, Severity, Span};
-use crate::gate::{self, JudgeScope, MetricName, Mistake, Rule, Scope, Select, Who};
+use crate::gate::{self, JudgeScope, MetricName, Mistake, Rule, RuleScope, Select, Who};
 use crate::spec::{GateSpec, OnFail, SelectSpec, Spanned, part_of};
 use stages::stage::{Gives, Work, did_you_mean};
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +25,7 @@ pub struct Gate {
     /// Named in its rules.
     pub stages: Vec<(String, StageId)>,
     /// What its names may mean. The judges of an eval stage without any are the stage itself.
-    pub scope: Scope,
+    pub scope: RuleScope,
 }
 
 /// The port of an eval stage on which the candidate stands when that stage judges.
@@ -127,7 +127,7 @@ fn resolve_one(site: &GateSite, spec: &GateSpec, graph: &mut Graph, mistakes: &m
 }
 
 /// A gate outside any pipeline: its names mean what `scope` says, and there are no stages behind them.
-pub fn alone(spec: &GateSpec, scope: Scope, mistakes: &mut Vec<Diagnostic>) -> Gate {
+pub fn alone(spec: &GateSpec, scope: RuleScope, mistakes: &mut Vec<Diagnostic>) -> Gate {
     if scope.incumbent.is_none() {
         nothing_to_keep(spec, "the stage", mistakes);
     }
@@ -208,7 +208,7 @@ fn draw_judge_edges(site: &GateSite, judge: StageId, span: Span, graph: &mut Gra
     }
 }
 
-fn scope(site: &GateSite, judges: &[StageId]) -> Scope {
+fn scope(site: &GateSite, judges: &[StageId]) -> RuleScope {
     let draft = site.draft();
     let judges_itself = draft.kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
     let judge = |id: &StageId| {
@@ -228,7 +228,7 @@ fn scope(site: &GateSite, judges: &[StageId]) -> Scope {
             _ => Vec::new(),
         }
     };
-    Scope {
+    RuleScope {
         own: if judges_itself { Vec::new() } else { draft.metrics.clone() },
         judges,
         incumbent: draft.incumbent.as_ref().map(record_of),
@@ -240,7 +240,7 @@ fn scope(site: &GateSite, judges: &[StageId]) -> Scope {
 fn rule(
     site: &GateSite,
     text: &Spanned<String>,
-    scope: Option<&Scope>,
+    scope: Option<&RuleScope>,
     stages: &mut BTreeMap<String, StageId>,
     graph: &mut Graph,
     mistakes: &mut Vec<Diagnostic>,
@@ -273,7 +273,7 @@ fn rule(
 }
 
 /// And whether it is without mistakes; without a scope it is only read.
-fn checked(text: &Spanned<String>, scope: Option<&Scope>, mistakes: &mut Vec<Diagnostic>) -> Option<(Rule, bool)> {
+fn checked(text: &Spanned<String>, scope: Option<&RuleScope>, mistakes: &mut Vec<Diagnostic>) -> Option<(Rule, bool)> {
     let mut rule = gate::parse(&text.value).map_err(|mistake| mistakes.push(shown(text, mistake))).ok()?;
     let found = gate::check(&mut rule, scope?);
     let is_whole = found.is_empty();
@@ -283,7 +283,7 @@ fn checked(text: &Spanned<String>, scope: Option<&Scope>, mistakes: &mut Vec<Dia
     Some((rule, is_whole))
 }
 
-fn select(spec: &SelectSpec, scope: Option<&Scope>, mistakes: &mut Vec<Diagnostic>) -> Select {
+fn select(spec: &SelectSpec, scope: Option<&RuleScope>, mistakes: &mut Vec<Diagnostic>) -> Select {
     let mut select = Select { within: spec.within, ..Select::default() };
     if let Some(text) = &spec.best {
         match gate::parse_expression(&text.value) {

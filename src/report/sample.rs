@@ -2,9 +2,7 @@
 
 use super::fold::{RunState, fold};
 use super::page::Page;
-use crate::event::{
-    Answer, Event, Evidence, Measured, Metrics, Outcome, RuleVerdict, StageHead, Verdict, Versus,
-};
+use crate::event::{Answer, Event, Evidence, Measured, Metrics, Outcome, RuleVerdict, StageHead, Verdict, Versus};
 use crate::gate::Decision;
 use serde_json::json;
 

@@ -126,7 +126,7 @@ fn measured(
     let other = other.map(|other| {
         let mine = desk.items(&row.measurement.scores_table());
         let (mine, theirs) = both(mine, desk.items(&other.measurement.scores_table()))?;
-        Ok((other, gate::fold(&mine, &theirs)))
+        Ok((other, gate::Counts::between(&mine, &theirs)))
     });
     let versus = match other.transpose()? {
         None => None,

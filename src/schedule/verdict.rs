@@ -6,7 +6,7 @@ use super::desk::{Desk, Step, all, fails};
 use super::measure::{self, Measurement, Yardstick};
 use super::weigh::{self, Heir, Tables};
 use crate::event::{Decided, Evidence, RuleVerdict, Seen, Table, Verdict};
-use crate::gate::{self, Chosen, Decision, Who};
+use crate::gate::{self, Choice, Decision, Who};
 use crate::plan::{Gate, OnFail, StageId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,7 +128,7 @@ fn way(
     on: OnFail,
     decided: Option<&Decided>,
     incumbent: Option<Artifact>,
-    chosen: &Chosen,
+    chosen: &Choice,
     rules: &[RuleVerdict],
     candidates: &[Artifact],
 ) -> (Way, String) {
@@ -167,7 +167,7 @@ fn said(
         return Ok(rules);
     }
     read(desk, weigh::tables_to_weigh(gate, evidence, chosen), &mut tables)?;
-    let rules = weigh::weigh(gate, evidence, chosen, &tables);
+    let rules = weigh::rule_verdicts(gate, evidence, chosen, &tables);
     desk.learned = Some((key, rules.clone()));
     Ok(rules)
 }
@@ -201,9 +201,9 @@ fn seen(artifact: &Artifact) -> Seen {
     }
 }
 
-fn error(chosen: &Chosen, rules: &[RuleVerdict]) -> String {
+fn error(chosen: &Choice, rules: &[RuleVerdict]) -> String {
     let erred = rules.iter().filter(|rule| rule.is_required() && rule.decision == Decision::Error);
-    let select = (chosen.outcome == Decision::Error).then(|| format!("select: {}", chosen.explanation));
+    let select = (chosen.decision == Decision::Error).then(|| format!("select: {}", chosen.explanation));
     let lines: Vec<String> = select.into_iter().chain(erred.map(|rule| rule.explanation.clone())).collect();
     format!("the gate cannot tell: {}", lines.join("; "))
 }

@@ -3,7 +3,7 @@
 //! evidence that somebody wrote down.
 
 use crate::event::{Evidence, RuleVerdict, Seen, Table};
-use crate::gate::{self, Chosen, Decision, Facts, Items, Measured, Rule, Select, Subject, Who, Yardstick};
+use crate::gate::{self, Choice, Decision, Items, Origin, Readings, Rule, Select, Subject, Subjects, Who};
 use crate::plan::{Gate, OnFail};
 use anyhow::{Context, Result};
 use cache::Digest;
@@ -28,30 +28,29 @@ fn select(gate: &Gate) -> &Select {
 
 /// The tables that the choice among the candidates looks at.
 pub fn tables_to_choose(gate: &Gate, evidence: &Evidence) -> Vec<Table> {
-    let yardsticks = select(gate).itemised();
-    let of =
-        |seen: &Seen| yardsticks.iter().flat_map(|yardstick| tables_of(gate, seen, *yardstick)).collect::<Vec<_>>();
+    let origins = select(gate).itemised();
+    let of = |seen: &Seen| origins.iter().flat_map(|origin| tables_of(gate, seen, *origin)).collect::<Vec<_>>();
     evidence.candidates.iter().flat_map(of).collect()
 }
 
 /// The tables that the rules look at.
 pub fn tables_to_weigh(gate: &Gate, evidence: &Evidence, chosen: usize) -> Vec<Table> {
     let asked = rules(gate).flat_map(|(_, rule)| rule.itemised());
-    let of = |(who, yardstick): (Who, Yardstick)| {
+    let of = |(who, origin): (Who, Origin)| {
         let seen = match &who {
             Who::Candidate => evidence.candidates.get(chosen),
             Who::Incumbent => evidence.incumbent.as_ref(),
             Who::Stage(stage) => evidence.stages.get(stage),
         };
-        seen.map(|seen| tables_of(gate, seen, yardstick)).unwrap_or_default()
+        seen.map(|seen| tables_of(gate, seen, origin)).unwrap_or_default()
     };
     asked.flat_map(of).collect()
 }
 
-fn tables_of(gate: &Gate, seen: &Seen, yardstick: Yardstick) -> Vec<Table> {
-    match yardstick {
-        Yardstick::Own => seen.table.iter().cloned().collect(),
-        Yardstick::Judge(judge) => {
+fn tables_of(gate: &Gate, seen: &Seen, origin: Origin) -> Vec<Table> {
+    match origin {
+        Origin::Own => seen.table.iter().cloned().collect(),
+        Origin::Judge(judge) => {
             let judge = gate.scope.judges.get(judge).and_then(|judge| seen.judged.get(&judge.name));
             judge.map(|seen| seen.tables.clone()).unwrap_or_default()
         }
@@ -60,7 +59,7 @@ fn tables_of(gate: &Gate, seen: &Seen, yardstick: Yardstick) -> Vec<Table> {
 
 /// What a gate says, and of which candidate.
 pub struct Judged {
-    pub chosen: Chosen,
+    pub chosen: Choice,
     /// Empty when none was chosen.
     pub rules: Vec<RuleVerdict>,
     pub decision: Decision,
@@ -76,7 +75,7 @@ pub fn judge(gate: &Gate, evidence: &Evidence, read: impl Fn(&Table) -> Option<A
         None => Vec::new(),
         Some(at) => {
             tables.extend(known(tables_to_weigh(gate, evidence, at)));
-            weigh(gate, evidence, at, &tables)
+            rule_verdicts(gate, evidence, at, &tables)
         }
     };
     let decision = decision(&chosen, &rules);
@@ -84,7 +83,7 @@ pub fn judge(gate: &Gate, evidence: &Evidence, read: impl Fn(&Table) -> Option<A
 }
 
 /// Which candidate the rules are about.
-pub fn choose(gate: &Gate, evidence: &Evidence, tables: &Tables) -> Chosen {
+pub fn choose(gate: &Gate, evidence: &Evidence, tables: &Tables) -> Choice {
     let candidates = evidence.candidates.iter().map(|seen| (step(seen), subject(gate, seen, tables)));
     gate::choose(select(gate), &candidates.collect::<Vec<_>>())
 }
@@ -96,7 +95,7 @@ pub fn survivors(gate: &Gate, evidence: &Evidence, tables: &Tables) -> Vec<usize
 }
 
 /// What every rule says of the chosen candidate.
-pub fn weigh(gate: &Gate, evidence: &Evidence, chosen: usize, tables: &Tables) -> Vec<RuleVerdict> {
+pub fn rule_verdicts(gate: &Gate, evidence: &Evidence, chosen: usize, tables: &Tables) -> Vec<RuleVerdict> {
     let subject = |seen: &Seen| subject(gate, seen, tables);
     let checkpoints = evidence.candidates[..=chosen].iter().map(|seen| (step(seen), subject(seen)));
     let checkpoints = checkpoints.collect::<Vec<_>>();
@@ -104,9 +103,9 @@ pub fn weigh(gate: &Gate, evidence: &Evidence, chosen: usize, tables: &Tables) -
     let stages = evidence.stages.iter().map(|(name, seen)| (name.clone(), subject(seen)));
     let stages = stages.collect::<BTreeMap<_, _>>();
     let count = evidence.candidates.len();
-    let chosen_among: Vec<(Yardstick, usize)> =
-        select(gate).chosen_by().into_iter().map(|yardstick| (yardstick, count)).collect();
-    let facts = Facts {
+    let chosen_among: Vec<(Origin, usize)> =
+        select(gate).chosen_by().into_iter().map(|origin| (origin, count)).collect();
+    let subjects = Subjects {
         candidate: &checkpoints[chosen].1,
         incumbent: incumbent.as_ref(),
         stages: &stages,
@@ -114,8 +113,8 @@ pub fn weigh(gate: &Gate, evidence: &Evidence, chosen: usize, tables: &Tables) -
         chosen_among: &chosen_among,
     };
     let said = |(role, rule): (&str, &Rule)| {
-        let judgement = gate::evaluate(rule, &facts);
-        let (decision, explanation) = (judgement.outcome, judgement.explanation);
+        let judgement = gate::evaluate(rule, &subjects);
+        let (decision, explanation) = (judgement.decision, judgement.explanation);
         RuleVerdict { role: role.to_owned(), text: rule.text.clone(), decision, explanation }
     };
     rules(gate).map(said).collect()
@@ -133,9 +132,9 @@ fn weightiest(decisions: impl Iterator<Item = Decision>) -> Decision {
 }
 
 /// What the gate as a whole says.
-pub fn decision(chosen: &Chosen, rules: &[RuleVerdict]) -> Decision {
+pub fn decision(chosen: &Choice, rules: &[RuleVerdict]) -> Decision {
     let required = rules.iter().filter(|rule| rule.is_required()).map(|rule| rule.decision);
-    weightiest(required.chain([chosen.outcome]))
+    weightiest(required.chain([chosen.decision]))
 }
 
 /// Who carries the stage's name from here on.
@@ -146,6 +145,18 @@ pub enum Heir {
     Nobody,
     /// Nobody until a person decides.
     Held,
+}
+
+impl Heir {
+    /// As a test of a gate names it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Heir::Candidate => "candidate",
+            Heir::Incumbent => "incumbent",
+            Heir::Nobody => "nothing",
+            Heir::Held => "held",
+        }
+    }
 }
 
 /// What the file says for the case that the gate does not pass.
@@ -184,17 +195,17 @@ fn step(seen: &Seen) -> u64 {
 
 /// Tables that were not asked for are left out.
 fn subject(gate: &Gate, seen: &Seen, tables: &Tables) -> Subject {
-    let own = Measured {
+    let own = Readings {
         metrics: seen.metrics.clone(),
         items: seen.table.as_ref().and_then(|table| tables.get(table)).cloned(),
     };
     let judged = gate.scope.judges.iter().map(|judge| match seen.judged.get(&judge.name) {
-        None => Measured::default(),
+        None => Readings::default(),
         Some(by) => {
             let parts: Option<Vec<&Arc<Items>>> = by.tables.iter().map(|table| tables.get(table)).collect();
             let suffixes = by.tables.iter().map(|table| table.suffix.as_str());
             let items = parts.filter(|parts| !parts.is_empty()).map(|parts| Arc::new(joined(&parts, suffixes)));
-            Measured { metrics: by.metrics.clone(), items }
+            Readings { metrics: by.metrics.clone(), items }
         }
     });
     Subject { own, judged: judged.collect() }

@@ -13,10 +13,10 @@ fn metrics(names: &[(&str, Direction)]) -> Vec<MetricName> {
 }
 
 /// A ppo stage that goes on from sft and is judged by an eval.
-fn scope() -> Scope {
+fn scope() -> RuleScope {
     let sft = metrics(&[("heldout_loss", Direction::Lower), ("gap", Direction::Lower)]);
     let judge = metrics(&[("mean_score", Direction::Higher), ("kl", Direction::Lower), ("length", Direction::Neutral)]);
-    Scope {
+    RuleScope {
         own: metrics(&[("reward", Direction::Higher), ("kl", Direction::Lower), ("entropy", Direction::Neutral)]),
         judges: vec![JudgeScope { name: "eval".to_owned(), metrics: judge, has_items: true }],
         incumbent: Some(sft.clone()),
@@ -34,18 +34,18 @@ fn listed(text: &str, mistakes: &[Mistake]) -> String {
     lines.collect()
 }
 
-fn mistakes(text: &str, scope: &Scope) -> String {
+fn mistakes(text: &str, scope: &RuleScope) -> String {
     match parse(text) {
         Ok(mut rule) => listed(text, &check(&mut rule, scope)),
         Err(mistake) => listed(text, &[mistake]),
     }
 }
 
-fn refused(texts: &[&str], scope: &Scope, expected: Expect) {
+fn refused(texts: &[&str], scope: &RuleScope, expected: Expect) {
     expected.assert_eq(&texts.iter().map(|text| format!("{text}\n{}", mistakes(text, scope))).collect::<String>());
 }
 
-fn accepted(text: &str, scope: &Scope) {
+fn accepted(text: &str, scope: &RuleScope) {
     assert_eq!(mistakes(text, scope), "", "{text}");
 }
 
@@ -134,7 +134,7 @@ fn a_metric_of_both_stage_and_judge_must_be_qualified() {
 
 #[test]
 fn there_is_no_incumbent_and_no_judge_unless_the_stage_has_one() {
-    let alone = Scope { judges: Vec::new(), incumbent: None, ..scope() };
+    let alone = RuleScope { judges: Vec::new(), incumbent: None, ..scope() };
     let rules =
         ["reward > incumbent.reward", "reward improves over incumbent", "judge.mean_score > 1", "changed(sft) > 0.5"];
     refused(
@@ -151,7 +151,7 @@ fn there_is_no_incumbent_and_no_judge_unless_the_stage_has_one() {
             [sft] `changed` compares answers, and no judge asks for any | add `judge: STAGE` to the gate
         "#]],
     );
-    let from_path = Scope { judges: Vec::new(), incumbent: Some(Vec::new()), ..scope() };
+    let from_path = RuleScope { judges: Vec::new(), incumbent: Some(Vec::new()), ..scope() };
     refused(
         &rules[..1],
         &from_path,
@@ -163,7 +163,7 @@ fn there_is_no_incumbent_and_no_judge_unless_the_stage_has_one() {
     let no_items = JudgeScope { has_items: false, ..scope().judges.remove(0) };
     refused(
         &rules[3..],
-        &Scope { judges: vec![no_items], ..scope() },
+        &RuleScope { judges: vec![no_items], ..scope() },
         expect![[r#"
         changed(sft) > 0.5
         [sft] `changed` compares answers, and `eval` leaves no table of them | judge by a stage of kind `eval`
@@ -392,7 +392,7 @@ fn an_incumbent_measured_by_its_own_stage_is_warned_about() {
     let mut rule = parse(text).unwrap();
     check(&mut rule, &scope());
     expect![[r#"
-        [incumbent.heldout_loss] `incumbent.heldout_loss` was measured by the incumbent's own stage: a different yardstick | add `judge: STAGE`, so that both are measured alike
+        [incumbent.heldout_loss] `incumbent.heldout_loss` was measured by the incumbent's own stage: a different origin | add `judge: STAGE`, so that both are measured alike
     "#]].assert_eq(&listed(text, &warnings(&rule)));
 }
 
@@ -422,7 +422,7 @@ fn select_sees_only_the_checkpoints_themselves() {
 }
 
 /// As above, with what is known item by item, and two judges.
-fn itemised() -> Scope {
+fn itemised() -> RuleScope {
     let with_fields = |mut metrics: Vec<MetricName>, fields: &[(&str, &str)]| {
         for metric in &mut metrics {
             let field = fields.iter().find(|(name, _)| *name == metric.name);
@@ -436,7 +436,7 @@ fn itemised() -> Scope {
     let safety = vec![metrics[0].clone()];
     let judge = |name: &str, metrics| JudgeScope { name: name.to_owned(), metrics, has_items: true };
     let own = with_fields(one.own.clone(), &[("reward", "reward")]);
-    Scope { own, judges: vec![judge("eval", metrics), judge("safety", safety)], ..one }
+    RuleScope { own, judges: vec![judge("eval", metrics), judge("safety", safety)], ..one }
 }
 
 #[test]

@@ -1,15 +1,13 @@
-//! Sums of means over items: a side of a comparison → factors and fields → one number an item. Knows nothing of what is
-//! made of the numbers.
+//! Sums of means over items: a side of a comparison → factors and fields → one number for each item.
 
-use super::super::functions::{Body, Fold};
-use super::super::items::{self, Items};
+use super::super::functions::{FieldForm, NumberForm};
+use super::super::items::Items;
 use super::super::lexer::Comparison;
 use super::super::show;
-use super::super::tree::{Arguments, Leaves, Number, Operator, Picked, Who, Yardstick};
-use super::Facts;
-use super::evidence::Question;
-use super::quantity::{self, Gap};
-use std::collections::HashMap;
+use super::super::tree::{Arguments, Number, Operator};
+use super::certainty::{Question, count};
+use super::quantity::quantity;
+use super::view::{FieldKey, Gap, View};
 
 /// `constant + Σ factor · mean(term)`.
 #[derive(Clone, Debug)]
@@ -20,22 +18,23 @@ pub struct Linear {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Term {
-    /// Of a name: its field, or whether that holds.
-    Field(Column, Option<(Comparison, f64)>),
-    /// Index into [`Leaves::others`].
-    Changed(usize),
-    Wins(usize),
-}
-
-/// A field of one artifact's table.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Column {
-    pub who: Who,
-    pub yardstick: Yardstick,
-    pub field: String,
+    /// The numbers of a field, or whether each satisfies a condition.
+    Field(FieldKey, Option<(Comparison, f64)>),
+    /// The points of all answers against those of another artifact. Index into `Leaves::others`.
+    Answers(usize),
+    /// The points of the answers whose text changed.
+    ChangedAnswers(usize),
 }
 
 impl Linear {
+    fn constant(constant: f64) -> Linear {
+        Linear { constant, terms: Vec::new() }
+    }
+
+    pub fn mean(term: Term) -> Linear {
+        Linear { constant: 0.0, terms: vec![(1.0, term)] }
+    }
+
     pub fn times(mut self, factor: f64) -> Linear {
         self.constant *= factor;
         self.terms.iter_mut().for_each(|(scale, _)| *scale *= factor);
@@ -53,15 +52,19 @@ impl Linear {
         // What was measured and taken away again, as in `a - a`, stays: it is still known item by item.
         self
     }
+
+    fn minus(self, other: Linear) -> Linear {
+        self.plus(other.times(-1.0))
+    }
 }
 
 /// The right side with its margin.
-pub fn moved(question: &Question, leaves: &Leaves, facts: &Facts) -> Result<Option<Linear>, Gap> {
-    let Some(mut right) = linear(question.right, leaves, facts) else { return Ok(None) };
+pub fn threshold(question: &Question, view: View) -> Result<Option<Linear>, Gap> {
+    let Some(mut right) = linear(question.right, view) else { return Ok(None) };
     if let Some(margin) = question.margin {
         let sign = if question.is_upwards { 1.0 } else { -1.0 };
         if margin.is_percent {
-            let value = quantity::quantity(question.right, leaves, facts).value?;
+            let value = quantity(question.right, view).value?;
             right = right.times(1.0 + sign * margin.amount / 100.0 * value.signum());
         } else {
             right.constant += sign * margin.amount;
@@ -72,22 +75,28 @@ pub fn moved(question: &Question, leaves: &Leaves, facts: &Facts) -> Result<Opti
 
 /// Left minus right. A quotient against a plain number is multiplied out, in units of its divisor as measured; then the
 /// divisor comes along.
-pub type Difference = (Linear, Option<(Number, f64)>);
+pub struct Difference {
+    pub linear: Linear,
+    pub divisor: Option<(Number, f64)>,
+}
 
-pub fn difference(question: &Question, leaves: &Leaves, facts: &Facts) -> Result<Option<Difference>, Gap> {
-    let Some(right) = moved(question, leaves, facts)? else { return Ok(None) };
+/// `None` for what is no sum of means over items.
+pub fn difference(question: &Question, view: View) -> Result<Option<Difference>, Gap> {
+    let Some(right) = threshold(question, view)? else { return Ok(None) };
     let quotient = quotient(question.left).filter(|_| right.terms.is_empty());
     let Some((above, below)) = quotient else {
-        let left = linear(question.left, leaves, facts);
-        return Ok(left.map(|left| (left.plus(right.times(-1.0)), None)));
+        let left = linear(question.left, view);
+        return Ok(left.map(|left| Difference { linear: left.minus(right), divisor: None }));
     };
-    let divisor = quantity::quantity(&below, leaves, facts).value?;
+    let divisor = quantity(&below, view).value?;
     if divisor == 0.0 {
         return Err(Gap::Error("division by zero".to_owned()));
     }
-    let both = linear(&above, leaves, facts).zip(linear(&below, leaves, facts));
-    let sum = both.map(|(above, below)| above.plus(below.times(-right.constant)).times(1.0 / divisor));
-    Ok(sum.map(|sum| (sum, Some((below, divisor)))))
+    let both = linear(&above, view).zip(linear(&below, view));
+    Ok(both.map(|(above, of_divisor)| Difference {
+        linear: above.plus(of_divisor.times(-right.constant)).times(1.0 / divisor),
+        divisor: Some((below, divisor)),
+    }))
 }
 
 /// `a / b` of two measured numbers, however it is written.
@@ -98,27 +107,27 @@ fn quotient(number: &Number) -> Option<(Number, Number)> {
             [(Operator::Over, below)] if is_measured(below) => Some(((**first).clone(), below.clone())),
             _ => None,
         },
-        Number::Call { function, arguments: Arguments::Against(mine, theirs), .. } if function.name == "ratio" => {
-            Some((Number::Name(*mine), Number::Name(*theirs)))
-        }
+        Number::Call { arguments: Arguments::Numbers(of, numbers), .. } => match (&of.form, &numbers[..]) {
+            (Some(NumberForm::Quotient), [above, below]) => Some((above.clone(), below.clone())),
+            _ => None,
+        },
         _ => None,
     }
 }
 
-pub fn linear(number: &Number, leaves: &Leaves, facts: &Facts) -> Option<Linear> {
-    let constant = |constant: f64| Linear { constant, terms: Vec::new() };
-    let term = |term: Term| Linear { constant: 0.0, terms: vec![(1.0, term)] };
+/// `None` for what is no sum of means over items.
+pub fn linear(number: &Number, view: View) -> Option<Linear> {
     match number {
-        Number::Literal { value, .. } => Some(constant(*value)),
-        Number::Name(name) => Some(term(Term::Field(column(*name, leaves)?, None))),
-        Number::Negative(inner) => Some(linear(inner, leaves, facts)?.times(-1.0)),
+        Number::Literal { value, .. } => Some(Linear::constant(*value)),
+        Number::Name(name) => Some(Linear::mean(Term::Field(view.field(view.name(*name))?, None))),
+        Number::Negative(inner) => Some(linear(inner, view)?.times(-1.0)),
         Number::Chain { first, rest } => {
-            let mut sum = linear(first, leaves, facts)?;
+            let mut sum = linear(first, view)?;
             for (operator, number) in rest {
-                let next = linear(number, leaves, facts)?;
+                let next = linear(number, view)?;
                 sum = match (operator, sum.terms.is_empty(), next.terms.is_empty()) {
                     (Operator::Plus, ..) => sum.plus(next),
-                    (Operator::Minus, ..) => sum.plus(next.times(-1.0)),
+                    (Operator::Minus, ..) => sum.minus(next),
                     (Operator::Times, _, true) => sum.times(next.constant),
                     (Operator::Times, true, _) => next.times(sum.constant),
                     (Operator::Over, _, true) if next.constant != 0.0 => sum.times(1.0 / next.constant),
@@ -127,38 +136,34 @@ pub fn linear(number: &Number, leaves: &Leaves, facts: &Facts) -> Option<Linear>
             }
             Some(sum)
         }
-        Number::Call { function, arguments, .. } => match (&function.body, arguments) {
-            (Body::WinRate, Arguments::Other(other)) => Some(term(Term::Wins(*other))),
-            (Body::Changed, Arguments::Other(other)) => Some(term(Term::Changed(*other))),
-            (Body::Against(_), Arguments::Against(mine, theirs)) if function.name == "delta" => {
-                let theirs = term(Term::Field(column(*theirs, leaves)?, None)).times(-1.0);
-                Some(term(Term::Field(column(*mine, leaves)?, None)).plus(theirs))
-            }
-            (Body::OverItems { fold: Fold::Mean, .. }, Arguments::Field(name, Picked::All)) => {
-                Some(term(Term::Field(column(*name, leaves)?, None)))
-            }
-            (Body::OverItems { fold, .. }, Arguments::Field(name, Picked::Where(sign, bound, _))) => {
-                let column = column(*name, leaves)?;
-                // So many of them is that share of all there are.
-                let all = match fold {
-                    Fold::Count => quantity::items_of(&column.who, column.yardstick, facts).ok()?.rows.len() as f64,
-                    _ => 1.0,
-                };
-                Some(term(Term::Field(column, Some((*sign, *bound)))).times(all))
-            }
-            _ => None,
-        },
+        Number::Call { arguments, .. } => call(arguments, view),
     }
 }
 
-/// The items behind a name, if there are any.
-pub fn column(name: usize, leaves: &Leaves) -> Option<Column> {
-    let name = &leaves.names[name];
-    let meaning = name.meaning.as_ref()?;
-    Some(Column { who: name.who.clone(), yardstick: meaning.yardstick, field: meaning.field.clone()? })
+fn call(arguments: &Arguments, view: View) -> Option<Linear> {
+    match arguments {
+        Arguments::Numbers(of, numbers) => match (&of.form, &numbers[..]) {
+            (Some(NumberForm::Difference), [first, second]) => Some(linear(first, view)?.minus(linear(second, view)?)),
+            _ => None,
+        },
+        Arguments::Answers(other) => Some(Linear::mean(match view.other(*other).of.is_over_changed {
+            true => Term::ChangedAnswers(*other),
+            false => Term::Answers(*other),
+        })),
+        Arguments::Field(of, name, argument) => {
+            let field = view.field(view.name(*name))?;
+            let scale = match of.form.as_ref()? {
+                FieldForm::Mean => 1.0,
+                FieldForm::Total => view.items(&field.who, field.origin).ok()?.rows.len() as f64,
+                FieldForm::Quantile(_) => return None,
+            };
+            Some(Linear::mean(Term::Field(field, argument.condition())).times(scale))
+        }
+        Arguments::Checkpoints(..) => None,
+    }
 }
 
-/// One number an item, in the order of the ids.
+/// One number for each item, in the order of the ids.
 pub struct Values {
     pub ids: Vec<String>,
     pub numbers: Vec<f64>,
@@ -166,30 +171,17 @@ pub struct Values {
 }
 
 impl Values {
-    pub fn count(&self, unit: &str) -> String {
-        count(self.numbers.len(), self.groups.iter().max().map_or(0, |last| last + 1), unit)
+    pub fn count(&self) -> String {
+        count(self.numbers.len(), self.groups.iter().max().map_or(0, |last| last + 1), "items")
     }
 }
 
-/// `120 items in 40 groups`.
-pub fn count(items: usize, clusters: usize, unit: &str) -> String {
-    let unit = if items == 1 { unit.trim_end_matches('s') } else { unit };
-    let groups = if clusters < items { format!(" in {clusters} groups") } else { String::new() };
-    format!("{items} {unit}{groups}")
-}
-
-/// The rows of a table by their ids.
-pub fn order(items: &Items) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..items.rows.len()).collect();
-    order.sort_by(|one, other| items.rows[*one].id.cmp(&items.rows[*other].id));
-    order
-}
-
 /// Every table is paired with the first one.
-pub fn values(linear: &Linear, leaves: &Leaves, facts: &Facts) -> Result<Values, Gap> {
+pub fn values(linear: &Linear, view: View) -> Result<Values, Gap> {
     let tables = linear.terms.iter().map(|(_, term)| match term {
-        Term::Field(column, _) => quantity::items_of(&column.who, column.yardstick, facts),
-        Term::Changed(other) | Term::Wins(other) => Ok(quantity::both_items(&leaves.others[*other], facts)?.0),
+        Term::Field(field, _) => view.items(&field.who, field.origin),
+        Term::Answers(other) => view.answers(view.other(*other)),
+        Term::ChangedAnswers(_) => Err(Gap::Error("a rate over changed answers is no mean over all items".to_owned())),
     });
     let tables = tables.collect::<Result<Vec<&Items>, Gap>>()?;
     let Some(base) = tables.first() else {
@@ -197,59 +189,28 @@ pub fn values(linear: &Linear, leaves: &Leaves, facts: &Facts) -> Result<Values,
     };
     let mut sums = vec![0.0; base.rows.len()];
     for ((factor, term), table) in linear.terms.iter().zip(&tables) {
-        let changed = match term {
-            Term::Changed(other) => {
-                let (mine, theirs) = quantity::both_items(&leaves.others[*other], facts)?;
-                items::changed(mine, theirs)?
-            }
-            Term::Field(..) | Term::Wins(_) => Vec::new(),
+        let points = match term {
+            Term::Field(..) => Vec::new(),
+            Term::Answers(other) | Term::ChangedAnswers(other) => view.points(view.other(*other))?,
         };
-        for (at, row) in rows_like(base, table)?.into_iter().enumerate() {
+        for (sum, row) in sums.iter_mut().zip(table.rows_like(base)?) {
             let number = match term {
-                Term::Field(column, None) => table.number(&column.field, row)?,
-                Term::Field(column, Some((sign, bound))) => {
-                    f64::from(u8::from(sign.holds(table.number(&column.field, row)?, *bound)))
+                Term::Field(field, None) => table.number(&field.field, row)?,
+                Term::Field(field, Some((comparison, bound))) => {
+                    f64::from(u8::from(comparison.holds(table.number(&field.field, row)?, *bound)))
                 }
-                Term::Changed(_) => f64::from(u8::from(changed[row])),
-                Term::Wins(_) => 0.0,
+                Term::Answers(_) | Term::ChangedAnswers(_) => points[row],
             };
-            sums[at] += factor * number;
+            *sum += factor * number;
         }
     }
-    check_means(linear, leaves, facts)?;
-    let order = order(base);
+    check_means(linear, view)?;
+    let order = base.order();
     Ok(Values {
         ids: order.iter().map(|row| base.rows[*row].id.clone()).collect(),
         numbers: order.iter().map(|row| sums[*row]).collect(),
-        groups: groups(base, &order),
+        groups: base.groups(&order),
     })
-}
-
-/// The row of `table` for every row of `base`.
-pub fn rows_like(base: &Items, table: &Items) -> Result<Vec<usize>, String> {
-    if std::ptr::eq(base, table) {
-        return match base.rows.is_empty() {
-            true => Err("there are no items to compare".to_owned()),
-            false => Ok((0..base.rows.len()).collect()),
-        };
-    }
-    Ok(items::pair(base, table)?.into_iter().map(|(_, row)| row).collect())
-}
-
-/// The group of each row of `order` as a number; a row without one stands alone.
-pub fn groups(items: &Items, order: &[usize]) -> Vec<usize> {
-    let mut numbers: HashMap<&str, usize> = HashMap::new();
-    let mut count = 0;
-    let mut all = Vec::with_capacity(items.rows.len());
-    for row in order.iter().map(|row| &items.rows[*row]) {
-        let known = row.group.as_deref().and_then(|group| numbers.get(group).copied());
-        all.push(known.unwrap_or(count));
-        if known.is_none() {
-            numbers.extend(row.group.as_deref().map(|group| (group, count)));
-            count += 1;
-        }
-    }
-    all
 }
 
 /// How far a metric may lie from the mean of its items: sums of one table in another order, or as far as the number
@@ -263,21 +224,14 @@ fn rounding(value: f64) -> f64 {
 
 /// A metric that is not the mean of the field it is said to be the mean of would be weighed by other numbers than are
 /// shown.
-fn check_means(linear: &Linear, leaves: &Leaves, facts: &Facts) -> Result<(), Gap> {
-    let is_mean = |column: &Column| {
-        linear.terms.iter().any(|(_, term)| matches!(term, Term::Field(known, None) if known == column))
-    };
-    for name in leaves.names.iter().filter(|name| !name.is_field) {
-        let Some(meaning) = &name.meaning else { continue };
-        let Some(field) = &meaning.field else { continue };
-        let column = Column { who: name.who.clone(), yardstick: meaning.yardstick, field: field.clone() };
-        if !is_mean(&column) {
-            continue;
-        }
-        let items = quantity::items_of(&column.who, column.yardstick, facts)?;
-        let numbers = (0..items.rows.len()).map(|row| items.number(field, row)).collect::<Result<Vec<_>, _>>()?;
+fn check_means(linear: &Linear, view: View) -> Result<(), Gap> {
+    let is_mean =
+        |key: &FieldKey| linear.terms.iter().any(|(_, term)| matches!(term, Term::Field(known, None) if known == key));
+    for name in view.leaves.names.iter().filter(|name| !name.is_field) {
+        let Some(key) = view.field(name).filter(is_mean) else { continue };
+        let numbers = view.items(&key.who, key.origin)?.numbers(&key.field)?;
         let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
-        let Ok(value) = quantity::lookup(name, facts) else { continue };
+        let Ok(value) = view.metric(name) else { continue };
         if (mean - value).abs() > rounding(value) {
             let (mean, label) = (show::number(mean, 6), name.label());
             let value = show::number(value, 6);

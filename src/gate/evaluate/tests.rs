@@ -1,19 +1,23 @@
 //! What rules say about numbers, word for word, and the published study.
 
 mod confidence;
+mod functions;
 
-use super::super::items::Row;
-use super::super::{JudgeScope, MetricName, Scope, check, fold, parse};
+use super::super::items::{Counts, Item, Items};
+use super::super::{JudgeScope, MetricName, RuleScope, check, parse};
 use super::*;
 use expect_test::{Expect, expect};
+use stages::stage::Direction;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 fn subject(metrics: &[(&str, f64)], judged: &[(&str, f64)]) -> Subject {
     let map = |pairs: &[(&str, f64)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), Some(*value))).collect();
-    let measured = |pairs| Measured { metrics: map(pairs), items: None };
+    let measured = |pairs| Readings { metrics: map(pairs), items: None };
     Subject { own: measured(metrics), judged: vec![measured(judged)] }
 }
 
-fn scope() -> Scope {
+fn scope() -> RuleScope {
     let metric = |name: &str| MetricName {
         name: name.to_owned(),
         direction: if name == "loss" { Direction::Lower } else { Direction::Higher },
@@ -22,14 +26,14 @@ fn scope() -> Scope {
     let own = vec![metric("loss"), metric("a"), metric("b"), metric("odd")];
     let judge = JudgeScope { name: "eval".to_owned(), metrics: vec![metric("mean_score")], has_items: true };
     let stages = BTreeMap::from([("sft".to_owned(), own.clone())]);
-    Scope { incumbent: Some(own.clone()), own, judges: vec![judge], stages: stages.into() }
+    RuleScope { incumbent: Some(own.clone()), own, judges: vec![judge], stages: stages.into() }
 }
 
-fn say(text: &str, facts: &Facts) -> String {
+fn say(text: &str, subjects: &Subjects) -> String {
     let mut rule = parse(text).expect("the rule is well formed");
     assert_eq!(check(&mut rule, &scope()), [], "{text}");
-    let Judgement { outcome, explanation } = evaluate(&rule, facts);
-    format!("{}: {explanation}", format!("{outcome:?}").to_lowercase())
+    let Judgement { decision, explanation } = evaluate(&rule, subjects);
+    format!("{}: {explanation}", format!("{decision:?}").to_lowercase())
 }
 
 fn judged(text: &str, expected: Expect) {
@@ -38,8 +42,8 @@ fn judged(text: &str, expected: Expect) {
     let mut incumbent = subject(&[("loss", 2.5), ("a", 1.0)], &[("mean_score", 0.105)]);
     incumbent.own.metrics.insert("b".to_owned(), None);
     let stages = BTreeMap::from([("sft".to_owned(), subject(&[("loss", 1.5), ("odd", f64::INFINITY)], &[]))]);
-    let facts = Facts::of(&candidate, Some(&incumbent), &stages);
-    expected.assert_eq(&say(text, &facts));
+    let subjects = Subjects::of(&candidate, Some(&incumbent), &stages);
+    expected.assert_eq(&say(text, &subjects));
 }
 
 #[test]
@@ -160,19 +164,19 @@ fn any_error_wins_over_what_would_settle_the_rule() {
 fn a_rule_that_was_not_checked_is_an_error() {
     let candidate = subject(&[("a", 1.0)], &[]);
     let stages = BTreeMap::new();
-    let facts = Facts::of(&candidate, None, &stages);
-    let judgement = evaluate(&parse("a > 0").unwrap(), &facts);
-    assert_eq!(judgement.outcome, Decision::Error);
+    let subjects = Subjects::of(&candidate, None, &stages);
+    let judgement = evaluate(&parse("a > 0").unwrap(), &subjects);
+    assert_eq!(judgement.decision, Decision::Error);
 }
 
 fn items(score: impl Fn(u64) -> f64, text: impl Fn(u64) -> String) -> Items {
-    let row = |at: u64| Row { id: at.to_string(), prompt: format!("p{at}"), text: Some(text(at)), group: None };
+    let row = |at: u64| Item { id: at.to_string(), prompt: format!("p{at}"), text: Some(text(at)), group: None };
     let fields = BTreeMap::from([("score".to_owned(), (0..2000).map(|at| Some(score(at))).collect())]);
     Items { rows: (0..2000).map(row).collect(), fields, fault: None }
 }
 
 fn with_items(items: Items) -> Subject {
-    let judged = Measured { metrics: BTreeMap::new(), items: Some(Arc::new(items)) };
+    let judged = Readings { metrics: BTreeMap::new(), items: Some(Arc::new(items)) };
     Subject { judged: vec![judged], ..Subject::default() }
 }
 
@@ -185,12 +189,12 @@ fn the_published_table_comes_out_with_one_changed_tie_a_stage() {
     for (win, loss, printed) in [(205, 196, "51.12"), (190, 168, "53.06"), (198, 156, "55.92"), (228, 193, "54.15")] {
         let score = |at: u64| f64::from(at < win) - f64::from(at >= win && at < win + loss);
         let after = items(score, |at| if at <= win + loss { format!("after {at}") } else { "before".to_owned() });
-        let rate = fold(&after, &before).unwrap().win_rate().unwrap();
+        let rate = Counts::between(&after, &before).unwrap().win_rate().unwrap();
         assert_eq!(format!("{:.2}", 100.0 * rate), printed);
         let candidate = with_items(after);
-        let facts = Facts::of(&candidate, None, &stages);
-        said += &say("win_rate(sft over changed) > 0.52", &facts);
-        said += &format!("\n{}\n", say("changed(sft) > 0.2", &facts));
+        let subjects = Subjects::of(&candidate, None, &stages);
+        said += &say("win_rate(sft over changed) > 0.52", &subjects);
+        said += &format!("\n{}\n", say("changed(sft) > 0.2", &subjects));
     }
     expect![[r#"
         fail: win_rate(sft over changed) 0.5112 [205 win, 196 loss, 1 tie changed, 1598 tie unchanged] is not > 0.52 (short by 0.008806; 95 % interval -0.059 to 0.041: within noise; two-sided p 0.76)
@@ -212,8 +216,8 @@ fn the_published_promotions_come_out_of_the_plain_rule() {
     for score in [-0.983, -0.988, -0.970, -0.988] {
         let candidate = subject(&[], &[("mean_score", score)]);
         let stages = BTreeMap::new();
-        let facts = Facts::of(&candidate, Some(&incumbent), &stages);
-        promoted.push(say("mean_score > incumbent.mean_score", &facts));
+        let subjects = Subjects::of(&candidate, Some(&incumbent), &stages);
+        promoted.push(say("mean_score > incumbent.mean_score", &subjects));
         if promoted.last().is_some_and(|said| said.starts_with("pass")) {
             incumbent = candidate;
         }
@@ -230,11 +234,11 @@ fn the_published_promotions_come_out_of_the_plain_rule() {
 fn nothing_changed_leaves_a_win_rate_open_and_an_error_beside_it_still_wins() {
     let same = with_items(items(|_| 0.0, |_| "same".to_owned()));
     let stages = BTreeMap::from([("sft".to_owned(), same.clone())]);
-    let facts = Facts::of(&same, None, &stages);
+    let subjects = Subjects::of(&same, None, &stages);
     let said = [
-        say("win_rate(sft over changed) > 0.5", &facts),
-        say("win_rate(sft over changed) > 0.5 and changed(sft) > 0", &facts),
-        say("win_rate(sft over changed) + mean_score > 0.5", &facts),
+        say("win_rate(sft over changed) > 0.5", &subjects),
+        say("win_rate(sft over changed) > 0.5 and changed(sft) > 0", &subjects),
+        say("win_rate(sft over changed) + mean_score > 0.5", &subjects),
     ];
     expect![[r#"
         unsure: win_rate(sft over changed) ? > 0.5 (win_rate(sft over changed): none of 2000 texts changed, so none won or lost)

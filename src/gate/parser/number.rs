@@ -1,8 +1,8 @@
 //! The part of the grammar that reads numbers: sums, names, calls of functions.
 
-use super::super::functions::{self, Asks, Body, Function};
+use super::super::functions::{self, Asks, Body, FieldArgument, Function, Takes};
 use super::super::lexer::{self, Comparison, Kind, Token};
-use super::super::tree::{Arguments, Name, Number, Operator, Other, Picked, Said, Who};
+use super::super::tree::{Arguments, Name, Number, Operator, Other, Qualifier, Who};
 use super::super::{Mistake, show};
 use super::{Parsed, Parser, found};
 use stages::stage::did_you_mean;
@@ -112,15 +112,15 @@ impl Parser<'_> {
             ));
         }
         if self.peek().kind == Kind::Word && self.after() == Kind::Symbol('(') {
-            let said = match word.text {
+            let qualifier = match word.text {
                 "self" | "incumbent" => {
                     let message = format!("`{}.` says whose metric is meant, not whose function", word.text);
                     return Err(Mistake::new(&word.range, message).help("write it before the metric in the brackets"));
                 }
-                "judge" => Said::Judge,
-                judge => Said::By(judge.to_owned()),
+                "judge" => Qualifier::Judge,
+                judge => Qualifier::By(judge.to_owned()),
             };
-            return self.call(Some((said, word.range)));
+            return self.call(Some((qualifier, word.range)));
         }
         let metric = self.next();
         if metric.kind != Kind::Word || lexer::is_keyword(metric.text) {
@@ -137,12 +137,12 @@ impl Parser<'_> {
             let range = word.range.start..metric.range.end;
             let nobody = (Who::Candidate, word.range.start..word.range.start);
             return Ok(match word.text {
-                "self" => self.leaf(nobody, Some(Said::Own), &metric, range),
-                "judge" => self.leaf(nobody, Some(Said::Judge), &metric, range),
+                "self" => self.leaf(nobody, Some(Qualifier::Own), &metric, range),
+                "judge" => self.leaf(nobody, Some(Qualifier::Judge), &metric, range),
                 _ => self.leaf(who(&word), None, &metric, range),
             });
         }
-        // The judge, whose measurement, the metric.
+        // Three words: the judge, the artifact that it measured, the metric.
         let (whose, metric) = (metric, self.next());
         if metric.kind != Kind::Word || lexer::is_keyword(metric.text) || self.is_symbol('.') {
             let message = format!("expected a metric and no further dot, found {}", found(&metric));
@@ -150,37 +150,52 @@ impl Parser<'_> {
                 Mistake::new(&metric.range, message).help("a name is `METRIC`, `STAGE.METRIC` or `JUDGE.STAGE.METRIC`")
             );
         }
-        let said = match word.text {
-            "judge" => Said::Judge,
+        let qualifier = match word.text {
+            "judge" => Qualifier::Judge,
             "self" | "incumbent" => {
                 return Err(Mistake::new(&word.range, format!("`{}` is no judge", word.text))
                     .help("with two dots a name is `JUDGE.STAGE.METRIC`"));
             }
-            judge => Said::By(judge.to_owned()),
+            judge => Qualifier::By(judge.to_owned()),
         };
         let range = word.range.start..metric.range.end;
-        Ok(self.leaf(who(&whose), Some(said), &metric, range))
+        Ok(self.leaf(who(&whose), Some(qualifier), &metric, range))
     }
 
-    fn leaf(&mut self, who: (Who, Range<usize>), said: Option<Said>, metric: &Token, range: Range<usize>) -> Parsed {
+    fn leaf(
+        &mut self,
+        who: (Who, Range<usize>),
+        qualifier: Option<Qualifier>,
+        metric: &Token,
+        range: Range<usize>,
+    ) -> Parsed {
         let (metric, metric_range) = (metric.text.to_owned(), metric.range.clone());
         let (who, who_range) = who;
         let (like, meaning) = (None, None);
-        let name =
-            Name { who, who_range, said, metric, is_field: false, range: range.clone(), metric_range, like, meaning };
+        let name = Name {
+            who,
+            who_range,
+            qualifier,
+            metric,
+            is_field: false,
+            range: range.clone(),
+            metric_range,
+            like,
+            meaning,
+        };
         self.leaves.names.push(name);
         Parsed::Number(Number::Name(self.leaves.names.len() - 1), range)
     }
 
-    /// The metric of another artifact, to be read by the same yardstick.
+    /// Adds the same metric of another artifact, to be read from the same origin.
     pub(super) fn same_metric(&mut self, like: usize, who: Who, range: Range<usize>) -> usize {
         let metric = self.leaves.names[like].metric.clone();
         let (who_range, metric_range) = (range.clone(), range.clone());
-        let (said, like, meaning) = (None, Some(like), None);
+        let (qualifier, like, meaning) = (None, Some(like), None);
         self.leaves.names.push(Name {
             who,
             who_range,
-            said,
+            qualifier,
             metric,
             is_field: false,
             range,
@@ -191,7 +206,7 @@ impl Parser<'_> {
         self.leaves.names.len() - 1
     }
 
-    /// A stage, or the incumbent.
+    /// Reads a stage, or the incumbent.
     pub(super) fn artifact(&mut self) -> Result<(Who, Range<usize>), Mistake> {
         let word = self.next();
         let is_stage = word.kind == Kind::Word && !lexer::is_keyword(word.text);
@@ -202,8 +217,8 @@ impl Parser<'_> {
         }
     }
 
-    /// `by`: the judge named before the function.
-    fn call(&mut self, by: Option<(Said, Range<usize>)>) -> Result<Parsed, Mistake> {
+    /// Reads a call. `by` is the judge named before the function.
+    fn call(&mut self, by: Option<(Qualifier, Range<usize>)>) -> Result<Parsed, Mistake> {
         let word = self.next();
         let Some(function) = functions::function(word.text) else {
             let names: Vec<&str> = functions::FUNCTIONS.iter().map(|function| function.name).collect();
@@ -211,8 +226,8 @@ impl Parser<'_> {
             return Err(mistake.help(did_you_mean(word.text, &names)));
         };
         let start = by.as_ref().map_or(word.range.start, |(_, range)| range.start);
-        let said = match (by, &function.body) {
-            (Some(by), Body::WinRate | Body::Changed) => Some(by),
+        let qualifier = match (by, &function.body) {
+            (Some(by), Body::Answers(_)) => Some(by),
             (Some((_, range)), _) => {
                 let message = format!("`{}` compares no answers, so no judge belongs before it", function.name);
                 return Err(Mistake::new(&range, message).help("write the judge before the metric in the brackets"));
@@ -224,7 +239,7 @@ impl Parser<'_> {
             None => mistake.help(format!("`{}`: {}", function.signature, function.doc)),
             Some(_) => mistake,
         };
-        let arguments = self.arguments(function, said).map_err(usage)?;
+        let arguments = self.arguments(function, qualifier).map_err(usage)?;
         if self.is_symbol(',') {
             return Err(usage(Mistake::new(&self.peek().range, format!("too many arguments for `{}`", function.name))));
         }
@@ -241,57 +256,60 @@ impl Parser<'_> {
     fn arguments(
         &mut self,
         function: &'static Function,
-        said: Option<(Said, Range<usize>)>,
+        qualifier: Option<(Qualifier, Range<usize>)>,
     ) -> Result<Arguments, Mistake> {
-        match function.body {
-            Body::Single(_) => Ok(Arguments::Numbers(vec![self.deeper(Parser::sum)?.number()?])),
-            Body::Several(_) | Body::Directed(_) => {
-                let start = self.peek().range.start;
-                let mut numbers = vec![self.deeper(Parser::sum)?.number()?];
-                while self.take_symbol(',') {
-                    numbers.push(self.deeper(Parser::sum)?.number()?);
-                }
-                if numbers.len() < 2 && self.is_symbol(')') {
-                    let message = format!("`{}` needs at least two arguments", function.name);
-                    return Err(Mistake::new(&self.since(start), message));
-                }
-                Ok(Arguments::Numbers(numbers))
-            }
-            Body::WinRate | Body::Changed => {
+        match &function.body {
+            Body::Numbers(of) => Ok(Arguments::Numbers(of, self.numbers(of.takes, function.name)?)),
+            Body::Answers(of) => {
                 let (who, range) = self.artifact()?;
-                let is_rate = matches!(function.body, Body::WinRate);
-                if is_rate && !(self.take_word("over") && self.take_word("changed")) {
+                if of.is_over_changed && !(self.take_word("over") && self.take_word("changed")) {
                     return Err(Mistake::new(&self.peek().range, "say what the rate is over: `over changed`"));
                 }
-                self.leaves.others.push(Other { who, range, said, function, judge: None });
-                Ok(Arguments::Other(self.leaves.others.len() - 1))
+                self.leaves.others.push(Other { who, range, qualifier, function, of, judge: None });
+                Ok(Arguments::Answers(self.leaves.others.len() - 1))
             }
-            Body::OverItems { asks, .. } => {
+            Body::Field(of) => {
                 let field = self.bare_name("a field of the items")?;
                 self.leaves.names[field].is_field = true;
-                Ok(Arguments::Field(field, self.picked(asks)?))
+                Ok(Arguments::Field(of, field, self.field_argument(of.asks)?))
             }
-            Body::Slope => {
+            Body::Checkpoints(of) => {
                 let metric = self.bare_name("a metric of this stage")?;
                 if self.leaves.names[metric].who != Who::Candidate {
                     let range = self.leaves.names[metric].range.clone();
                     return Err(Mistake::new(&range, "only this stage's own checkpoints are looked at"));
                 }
-                Ok(Arguments::Metric(metric))
-            }
-            Body::Against(_) => {
-                let metric = self.bare_name("a metric of this stage or of its judge")?;
-                if !self.take_symbol(',') {
-                    let message = format!("expected `,` and a stage, found {}", found(self.peek()));
-                    return Err(Mistake::new(&self.peek().range, message));
-                }
-                let (who, range) = self.artifact()?;
-                Ok(Arguments::Against(metric, self.same_metric(metric, who, range)))
+                Ok(Arguments::Checkpoints(of, metric))
             }
         }
     }
 
-    /// A name alone, not computed with.
+    fn numbers(&mut self, takes: Takes, function: &str) -> Result<Vec<Number>, Mistake> {
+        if takes == Takes::MetricAndStage {
+            let metric = self.bare_name("a metric of this stage or of its judge")?;
+            if !self.take_symbol(',') {
+                let message = format!("expected `,` and a stage, found {}", found(self.peek()));
+                return Err(Mistake::new(&self.peek().range, message));
+            }
+            let (who, range) = self.artifact()?;
+            return Ok(vec![Number::Name(metric), Number::Name(self.same_metric(metric, who, range))]);
+        }
+        let start = self.peek().range.start;
+        let mut numbers = vec![self.deeper(Parser::sum)?.number()?];
+        if takes == Takes::One {
+            return Ok(numbers);
+        }
+        while self.take_symbol(',') {
+            numbers.push(self.deeper(Parser::sum)?.number()?);
+        }
+        if numbers.len() < 2 && self.is_symbol(')') {
+            let message = format!("`{function}` needs at least two arguments");
+            return Err(Mistake::new(&self.since(start), message));
+        }
+        Ok(numbers)
+    }
+
+    /// Reads a name that nothing is computed with.
     fn bare_name(&mut self, what: &str) -> Result<usize, Mistake> {
         let parsed = self.deeper(Parser::sum)?;
         let range = parsed.range();
@@ -301,11 +319,11 @@ impl Parser<'_> {
         }
     }
 
-    /// What follows the field.
-    fn picked(&mut self, asks: Asks) -> Result<Picked, Mistake> {
+    /// Reads what follows the field.
+    fn field_argument(&mut self, asks: Asks) -> Result<FieldArgument, Mistake> {
         match asks {
-            Asks::Nothing => Ok(Picked::All),
-            Asks::Quantile => {
+            Asks::Nothing => Ok(FieldArgument::Nothing),
+            Asks::Share => {
                 if !self.take_symbol(',') {
                     let message = format!("expected `,` and a share from 0 to 1, found {}", found(self.peek()));
                     return Err(Mistake::new(&self.peek().range, message));
@@ -314,7 +332,7 @@ impl Parser<'_> {
                 if !(0.0..=1.0).contains(&share) {
                     return Err(Mistake::new(&range, "a share lies between 0 and 1"));
                 }
-                Ok(Picked::Quantile(share, text))
+                Ok(FieldArgument::Share(share, text))
             }
             Asks::Condition => {
                 let Kind::Compare(comparison) = self.peek().kind else {
@@ -323,7 +341,7 @@ impl Parser<'_> {
                 };
                 self.next();
                 let (bound, text, _) = self.literal("a number")?;
-                Ok(Picked::Where(comparison, bound, text))
+                Ok(FieldArgument::Condition(comparison, bound, text))
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The distributions that tests are read from: normal, beta, t and binomial, their tails and their quantiles. It does
-//! not know any data. Only `libm` and exact operations are used, so every machine gives the same bits.
+//! The distributions of the test statistics: normal, beta, t and binomial, their tails and their quantiles. Only `libm`
+//! and exact operations are used, so every machine gives the same bits.
 
 use libm::{erfc, exp, lgamma, log, log1p};
 
@@ -12,7 +12,7 @@ pub(super) fn normal_above(z: f64) -> f64 {
 pub(super) const NORMAL_975: f64 = 1.959963984540054;
 
 /// The regularised incomplete beta function: P(B <= x) of a beta variable with shapes `a`, `b` > 0.
-/// `rest` is 1 - x, given by the caller because it may know it better than a subtraction would.
+/// `rest` is 1 - x, passed in because the caller may know it more exactly than a subtraction would.
 /// Continued fraction DLMF 8.17.22, swapped by DLMF 8.17.4 to where it converges fast.
 pub(super) fn beta(x: f64, rest: f64, a: f64, b: f64) -> f64 {
     if x <= 0.0 {
@@ -69,8 +69,8 @@ pub(super) fn student_above(t: f64, degrees: f64) -> f64 {
 
 /// The t with P(T > t) = `tail`, for tails from above 0 up to one half; infinite for a tail of 0.
 ///
-/// By Newton's method from 0: the tail is convex there, so that no step passes the root. For the tails in use about
-/// six steps; for a tail of 1e-12 about thirty.
+/// Found by Newton's method from 0: the tail is convex there, so that no step passes the root. It takes about six steps
+/// for the tails in use, and about thirty for a tail of 1e-12.
 pub(super) fn student_quantile(tail: f64, degrees: f64) -> f64 {
     const STEPS: usize = 200;
     if tail >= 0.5 {
@@ -88,7 +88,7 @@ pub(super) fn student_quantile(tail: f64, degrees: f64) -> f64 {
             return f64::INFINITY;
         }
         t += step;
-        // Steps square their error, so this one was the last that did anything; a step back is rounding.
+        // Each step squares the error, so this was the last one that changed anything; a step back is rounding.
         if step <= 1e-9 * t {
             break;
         }
@@ -116,8 +116,8 @@ pub(super) fn clopper_pearson_lower(successes: f64, trials: f64, tail: f64) -> f
     root(0.0, 1.0, |share| binomial_at_least(successes, trials, share) > tail)
 }
 
-/// The point of `low..high` where a condition that is false and then true turns, to the last bit: the largest number
-/// that does not hold it.
+/// The largest number of `low..high` for which the condition is still false, to the last bit. The condition is false
+/// first and then true.
 pub(super) fn root(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
     loop {
         let middle = 0.5 * (low + high);

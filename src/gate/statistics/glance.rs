@@ -1,9 +1,9 @@
-//! Confidence in microseconds, by closed forms: for rules that ask for none but whose explanation shows the noise. It
-//! decides nothing; a rule that asks for confidence uses the forms of its parent.
+//! Intervals in microseconds, by closed forms: for rules that ask for no confidence, whose explanation shows the noise.
+//! They decide nothing; a rule that asks for confidence uses the forms of the parent module.
 
 use super::distributions::{NORMAL_975, normal_above, student_above, student_quantile};
 use super::sample::Sample;
-use super::share::Decided;
+use super::share::UntiedPairs;
 use super::win_rate;
 
 /// A two-sided 95 % interval, and one-sided p-values of "not above" and "not below" the threshold.
@@ -18,7 +18,7 @@ pub struct Glance {
 /// Half of the 5 % that a two-sided 95 % interval leaves out.
 const TAIL: f64 = 0.025;
 
-/// The t interval over clusters. None with fewer than two.
+/// The t interval over clusters. `None` with fewer than two.
 pub fn glance_mean(sample: &Sample, threshold: f64) -> Option<Glance> {
     let error = sample.standard_error().filter(|error| error.is_finite() && !threshold.is_nan())?;
     let degrees = (sample.clusters() - 1) as f64;
@@ -39,8 +39,8 @@ pub fn glance_mean(sample: &Sample, threshold: f64) -> Option<Glance> {
 }
 
 /// Wilson's (1927, JASA 22) score interval and the score test it inverts, over the items or, when they are clustered,
-/// over share (1 - share) / variance of them: at most the items, and the clusters when there is no variance. None with
-/// fewer than two clusters.
+/// over share (1 - share) / variance of them: at most the number of items, and the number of clusters when there is no
+/// variance. `None` with fewer than two clusters.
 pub fn glance_share(sample: &Sample, threshold: f64) -> Option<Glance> {
     let error = sample.standard_error().filter(|_| !threshold.is_nan())?;
     let share = sample.mean().clamp(0.0, 1.0);
@@ -63,20 +63,25 @@ pub fn glance_share(sample: &Sample, threshold: f64) -> Option<Glance> {
     Some(Glance { lower: (centre - half_width).max(0.0), upper: (centre + half_width).min(1.0), p_above, p_below })
 }
 
-/// The exact sign test and the interval that goes with it; the t interval when pairs are clustered. None with fewer
-/// than two clusters, or without a decided pair.
+/// The exact sign test and its interval; the t interval when pairs are clustered. `None` with fewer than two clusters,
+/// or when all pairs are ties.
 pub fn glance_win_rate(pairs: &Sample, threshold: f64) -> Option<Glance> {
     if pairs.is_clustered() {
         return glance_mean(pairs, threshold);
     }
-    if pairs.clusters() < 2 || Decided::of(pairs).pairs == 0.0 || threshold.is_nan() {
+    if pairs.clusters() < 2 || UntiedPairs::of(pairs).pairs == 0.0 || threshold.is_nan() {
         return None;
     }
-    let weighed = win_rate(pairs, threshold, TAIL);
-    Some(Glance { lower: weighed.lower, upper: weighed.upper, p_above: weighed.p_above, p_below: weighed.p_below })
+    let inference = win_rate(pairs, threshold, TAIL);
+    Some(Glance {
+        lower: inference.lower,
+        upper: inference.upper,
+        p_above: inference.p_above,
+        p_below: inference.p_below,
+    })
 }
 
-/// Where nothing varies, the sides are plain comparisons.
+/// The p-values where nothing varies: plain comparisons.
 fn no_noise(distance: f64, rounding: f64) -> (f64, f64) {
     let sure = |yes: bool| if yes { 0.0 } else { 1.0 };
     (sure(distance > rounding), sure(-distance > rounding))

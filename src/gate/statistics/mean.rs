@@ -1,7 +1,7 @@
-//! The confidence behind a mean of differences. It does not know what was subtracted from what.
+//! The inference about a mean of differences.
 //!
 //! Two tests are made and the more careful one counts (the larger p-value, the smaller bound), so the level is kept
-//! where either keeps it:
+//! wherever one of them keeps it:
 //!
 //! * Sign flips, inverted as Hartigan's random subset means (Hartigan 1969, JASA 64): exact for symmetric differences
 //!   of any tail and any share of ties.
@@ -12,43 +12,46 @@
 //! As published the correction is not enough for small samples: with n = 30 it gives 6.3 % for a centred exponential
 //! and 9.9 % for that lognormal, the bootstrap-t 6.1 % and 9.4 % (10,000 runs), because the skewness of a sample
 //! underestimates that of its source just where the tail was not drawn. Hence the three constants below. They were
-//! chosen once, on other seeds than the tests', for a level of 5 % over the sources of the tests and a loss of power
-//! of one to two points for normal differences at n = 30 (under half a point from n = 100). What they give is in the level tests.
+//! chosen once, on other seeds than the tests', for a level of 5 % over the sources of the tests and a loss of power of
+//! one to two points for normal differences at n = 30 (under half a point from n = 100). The level tests show what they
+//! give.
 
 use super::distributions::{student_above, student_quantile};
-use super::percentile::Resampled;
+use super::percentile::Resamples;
 use super::random::Stream;
 use super::sample::{Moments, Sample};
-use super::{Form, Weighed, usable_level};
+use super::{Form, Inference, usable_level};
 use libm::{cbrt, pow};
 use rayon::prelude::*;
 
-/// Adverse skewness counts this many times ...
+/// The factor that adverse skewness is multiplied by ...
 const SKEWNESS_WEIGHT: f64 = 3.0;
-/// ... but only beyond this many of its standard errors under a normal source, which would otherwise pay for it.
+/// ... but only beyond this many of its standard errors under a normal source, which would otherwise lose power.
 const SKEWNESS_IGNORED: f64 = 0.8;
-/// Below this many clusters a sample shows too little of its shape, and skewness is added that was not seen.
+/// The number of clusters below which a sample shows too little of its shape, so that skewness is added to what was
+/// seen.
 const SHAPE_CLUSTERS: f64 = 30.0;
-/// How much is added, in standard errors, for each time the number of clusters falls short.
+/// The skewness that is added, in standard errors, for each time the number of clusters falls short.
 const SKEWNESS_UNSEEN: f64 = 0.6;
-/// No p-value is below this to the power of the number of clusters that moved: if one in three moves the other way,
-/// and far, that is how often none of them is seen. (Of a mirrored lognormal with sigma 1, 31 % lie below the mean.)
+/// The base of the least p-value, whose exponent is the number of clusters that moved: if one in three moves the other
+/// way, and far, that is how often none of them is seen. (Of a mirrored lognormal with sigma 1, 31 % lie below the
+/// mean.)
 const UNSEEN: f64 = 2.0 / 3.0;
 
 /// The mean over clusters against a threshold, by `resamples` sign flips and the skewness-corrected t.
 ///
-/// Where clusters tie (differences of exactly zero, mostly) those that do not tie must show the same by themselves: a
-/// sample of 200 in which 10 moved knows no more of how things move than a sample of 10.
-pub fn mean(sample: &Sample, threshold: f64, alpha: f64, resamples: usize) -> Weighed {
+/// Where clusters tie (mostly differences of exactly zero), those that do not tie must show the same by themselves: a
+/// sample of 200 in which 10 moved says no more about how things move than a sample of 10.
+pub fn mean(sample: &Sample, threshold: f64, alpha: f64, resamples: usize) -> Inference {
     let form = Form::SignFlipSkewed;
     if sample.clusters() < 2 || threshold.is_nan() {
-        return Weighed::nothing(form);
+        return Inference::nothing(form);
     }
     let level = usable_level(alpha);
-    let flips = sign_flips(sample, resamples).weigh(threshold, level, form);
-    let skewed = Skewed::of(sample);
+    let flips = sign_flips(sample, resamples).inference(threshold, level, form);
+    let skewed = SkewedT::of(sample);
     let mirrored = skewed.mirrored();
-    Weighed {
+    Inference {
         lower: flips.lower.min(skewed.lower(level)),
         upper: flips.upper.max(-mirrored.lower(level)),
         p_above: flips.p_above.max(skewed.p_above(threshold)),
@@ -60,7 +63,7 @@ pub fn mean(sample: &Sample, threshold: f64, alpha: f64, resamples: usize) -> We
 /// Flipping the signs of a random subset (around the threshold) leaves a sum no smaller than the sample's exactly when
 /// the mean of the subset is not above the threshold: so the p-value counts subset means, whatever the threshold, and
 /// the bound is one of them. The empty subset flips nothing: it is on the wrong side of any threshold.
-pub(super) fn sign_flips(sample: &Sample, resamples: usize) -> Resampled {
+pub(super) fn sign_flips(sample: &Sample, resamples: usize) -> Resamples {
     let seed = sample.seed();
     let subsets = Subsets::of(sample);
     let means: Vec<Option<f64>> = (0..resamples)
@@ -68,14 +71,14 @@ pub(super) fn sign_flips(sample: &Sample, resamples: usize) -> Resampled {
         .with_min_len(256)
         .map(|number| subsets.mean(Stream::of(seed, number as u64)))
         .collect();
-    Resampled::new(means.into_iter(), sample.rounding())
+    Resamples::new(means.into_iter(), sample.rounding())
 }
 
 /// Sums over random subsets of clusters, four clusters at a time: a table has the sums of the sixteen subsets of its
 /// four, so each random word takes sixteen look-ups for 64 clusters.
 struct Subsets {
     sums: Vec<[f64; 16]>,
-    /// None when all clusters weigh the same: counting the bits is then enough.
+    /// `None` when all clusters weigh the same: counting the bits is then enough.
     weights: Option<Vec<[f64; 16]>>,
     weight: f64,
     clusters: usize,
@@ -105,7 +108,7 @@ impl Subsets {
     }
 }
 
-/// Four sums kept apart, so that they need not wait for each other; their order is fixed.
+/// Four separate sums, which need not wait for each other; the order of their numbers is fixed.
 #[derive(Default)]
 struct Lanes([f64; 4]);
 
@@ -138,33 +141,34 @@ fn subset_sums(values: &[f64]) -> Vec<[f64; 16]> {
     values.chunks(4).map(table).collect()
 }
 
-/// The skewness-corrected t, for claims that the mean is above something; claims of "below" ask its mirror image.
+/// The skewness-corrected t, for claims that the mean is above a threshold; claims of "below" use its mirror image.
 #[derive(Clone, Copy)]
-struct Skewed {
+struct SkewedT {
     whole: Moments,
-    moved: Option<Moved>,
+    moved: Option<UntiedClusters>,
     rounding: f64,
 }
 
 /// The clusters that do not tie, where some do.
 #[derive(Clone, Copy)]
-struct Moved {
-    /// The value the others tie at.
+struct UntiedClusters {
+    /// The value that the other clusters tie at.
     tie: f64,
-    /// The weight of the moved clusters in the whole.
+    /// The share of the untied clusters in the total weight.
     share: f64,
     moments: Moments,
 }
 
-impl Skewed {
-    fn of(sample: &Sample) -> Skewed {
+impl SkewedT {
+    fn of(sample: &Sample) -> SkewedT {
         let whole = Moments::of(sample.sums(), sample.weights());
-        Skewed { whole, moved: moved(sample, whole.estimate), rounding: sample.rounding() }
+        SkewedT { whole, moved: moved(sample, whole.estimate), rounding: sample.rounding() }
     }
 
-    fn mirrored(self) -> Skewed {
-        let mirror = |moved: Moved| Moved { tie: -moved.tie, moments: moved.moments.mirrored(), ..moved };
-        Skewed { whole: self.whole.mirrored(), moved: self.moved.map(mirror), ..self }
+    fn mirrored(self) -> SkewedT {
+        let mirror =
+            |moved: UntiedClusters| UntiedClusters { tie: -moved.tie, moments: moved.moments.mirrored(), ..moved };
+        SkewedT { whole: self.whole.mirrored(), moved: self.moved.map(mirror), ..self }
     }
 
     fn p_above(&self, threshold: f64) -> f64 {
@@ -177,7 +181,7 @@ impl Skewed {
         }
     }
 
-    /// Dual to `p_above`: what the moved clusters allow counts only from where they are asked.
+    /// The bound, dual to `p_above`: that of the untied clusters counts only where `p_above` uses them.
     fn lower(&self, alpha: f64) -> f64 {
         let whole = lower(&self.whole, alpha, self.rounding);
         match &self.moved {
@@ -188,14 +192,15 @@ impl Skewed {
         }
     }
 
-    /// To be sure of more than a value well below the tie (by a standard deviation) the ties are evidence enough.
-    fn concerned_from(&self, moved: &Moved) -> f64 {
+    /// The threshold from which the untied clusters count. Further below the tie than a standard deviation the ties are
+    /// evidence enough.
+    fn concerned_from(&self, moved: &UntiedClusters) -> f64 {
         moved.tie - self.whole.standard_error * (self.whole.clusters as f64).sqrt()
     }
 }
 
-impl Moved {
-    /// The mean of the moved clusters when the mean of all is `mean`.
+impl UntiedClusters {
+    /// The mean of the untied clusters when the mean of all is `mean`.
     fn down(&self, mean: f64) -> f64 {
         self.tie + (mean - self.tie) / self.share
     }
@@ -205,8 +210,9 @@ impl Moved {
     }
 }
 
-/// Leaves out the clusters at the most frequent value; of two equally frequent the one nearer to the estimate.
-fn moved(sample: &Sample, estimate: f64) -> Option<Moved> {
+/// The clusters without those at the most frequent value; of two equally frequent values the one nearer to the estimate
+/// is left out.
+fn moved(sample: &Sample, estimate: f64) -> Option<UntiedClusters> {
     let value = |cluster: usize| sample.sums()[cluster] / sample.weights()[cluster];
     let mut values: Vec<f64> = (0..sample.clusters()).map(value).collect();
     values.sort_unstable_by(f64::total_cmp);
@@ -224,7 +230,7 @@ fn moved(sample: &Sample, estimate: f64) -> Option<Moved> {
     let (sums, weights): (Vec<f64>, Vec<f64>) =
         moved.map(|cluster| (sample.sums()[cluster], sample.weights()[cluster])).unzip();
     let share = weights.iter().sum::<f64>() / sample.weights().iter().sum::<f64>();
-    Some(Moved { tie, share, moments: Moments::of(&sums, &weights) })
+    Some(UntiedClusters { tie, share, moments: Moments::of(&sums, &weights) })
 }
 
 fn p_above(moments: &Moments, threshold: f64, rounding: f64) -> f64 {
@@ -263,7 +269,7 @@ struct Correction {
 }
 
 impl Correction {
-    /// Only skewness that speaks against the claim counts: the sign flips take care of the rest.
+    /// Only skewness that speaks against the claim counts; the sign flips take care of the rest.
     fn of(moments: &Moments) -> Correction {
         let clusters = moments.clusters as f64;
         let standard_error = (6.0 / clusters).sqrt();
@@ -287,7 +293,7 @@ impl Correction {
         (cbrt(1.0 + 3.0 * self.a * (t - 0.5 * self.a)) - 1.0) / self.a
     }
 
-    /// Too small to tell from rounding, by which it would be divided.
+    /// Whether the correction is as small as rounding, by which it would be divided.
     fn is_none(&self) -> bool {
         self.a.abs() < 1e-7
     }

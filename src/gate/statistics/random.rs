@@ -1,4 +1,4 @@
-//! Streams of random bits and the seeds they start from. It does not know what the bits are drawn for.
+//! Streams of random bits, and the seeds they start from.
 //!
 //! One mixing function serves both: the finaliser of SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable
 //! pseudorandom number generators", OOPSLA, section 4; constants of Stafford's variant 13).
@@ -13,7 +13,7 @@ fn mix(mut bits: u64) -> u64 {
 }
 
 /// A 64-bit hash of a sequence of words: h := mix((h xor word) + GOLDEN) from h = 0, then once more with the number of
-/// words. Not meant to resist anyone; meant to be the same everywhere, for ever.
+/// words. It resists no attack, but is the same everywhere and for ever.
 pub(super) struct Hash {
     state: u64,
     words: u64,
@@ -36,8 +36,8 @@ impl Hash {
 }
 
 /// The stream of draw number `number` under `seed`: SplitMix64 from a mixed starting point. Each resample has its own,
-/// so results do not depend on who computes which. Two of 10,000 streams of 1,000 words overlap with probability below
-/// 1e-8 (10^4 squared times 10^3 over 2^64).
+/// so results do not depend on which thread computes it. Two of 10,000 streams of 1,000 words overlap with probability
+/// below 1e-8 (10^4 squared times 10^3 over 2^64).
 #[derive(Clone)]
 pub(super) struct Stream {
     state: u64,

@@ -1,13 +1,13 @@
-//! Numbers gathered by cluster: what every form in this module starts from. It does not know what is asked of them.
+//! Numbers gathered by cluster, from which every form starts.
 
 use super::random::Hash;
 use std::collections::BTreeMap;
 
-/// Per-item numbers gathered by cluster: a cluster has the sum of its values and its number of items (its weight).
+/// Numbers of items gathered by cluster: a cluster has the sum of its values and its number of items (its weight).
 /// The estimate is the sum of sums over the sum of weights. Without groups every item is a cluster of weight 1.
 ///
-/// A value that is not finite empties the whole sample: nothing can be said of a table with a hole in it, and a sample
-/// of no items says exactly that.
+/// A value that is not finite empties the whole sample: nothing can be said about a table with a hole in it, and an
+/// empty sample says exactly that.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     sums: Vec<f64>,
@@ -41,7 +41,7 @@ impl Sample {
         Sample { sums, weights, items: values.len() }
     }
 
-    /// The estimate. Zero for a sample of no items, of which nothing is ever claimed.
+    /// The estimate; zero for an empty sample, about which nothing is ever claimed.
     pub fn mean(&self) -> f64 {
         mean_of(&self.sums, &self.weights)
     }
@@ -55,7 +55,7 @@ impl Sample {
     }
 
     /// Linearised standard error of a ratio over clusters (Cochran 1977, Sampling Techniques, eq. 6.13, without the
-    /// finite population correction); for weights of 1 the usual s / sqrt(n). None with fewer than two clusters.
+    /// finite population correction); for weights of 1 the usual s / sqrt(n). `None` with fewer than two clusters.
     pub fn standard_error(&self) -> Option<f64> {
         (self.clusters() >= 2).then(|| Moments::of(&self.sums, &self.weights).standard_error)
     }
@@ -73,7 +73,8 @@ impl Sample {
         self.weights.iter().any(|weight| *weight > 1.0)
     }
 
-    /// From the bits of sums and weights in order, and from nothing else: the same table always draws the same numbers.
+    /// The seed of the draws, from the bits of sums and weights in order and from nothing else: the same table always
+    /// draws the same numbers.
     pub(super) fn seed(&self) -> u64 {
         let mut hash = Hash::new();
         for (sum, weight) in self.sums.iter().zip(&self.weights) {
@@ -83,20 +84,20 @@ impl Sample {
         hash.finish()
     }
 
-    /// Differences smaller than this are rounding: sums of a million numbers are good to about 1e-13 of their size.
+    /// The difference below which all is rounding: sums of a million numbers are good to about 1e-13 of their size.
     pub(super) fn rounding(&self) -> f64 {
         let largest = self.sums.iter().zip(&self.weights).map(|(sum, weight)| (sum / weight).abs()).fold(0.0, f64::max);
         1e-12 * largest
     }
 }
 
-/// What a t statistic over clusters needs.
+/// The moments that a t statistic over clusters needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moments {
     pub clusters: usize,
     pub estimate: f64,
     pub standard_error: f64,
-    /// Of the residuals of the clusters, with divisor n in all moments; zero when they do not vary.
+    /// The skewness of the residuals of the clusters, with divisor n in all moments; zero when they do not vary.
     pub skewness: f64,
 }
 
@@ -126,7 +127,7 @@ impl Moments {
         Moments { clusters, estimate, standard_error, skewness: cubes / count / (spread * spread.sqrt()) }
     }
 
-    /// Of the same numbers with their signs turned.
+    /// The moments of the same numbers with opposite signs.
     pub fn mirrored(self) -> Moments {
         Moments { estimate: -self.estimate, skewness: -self.skewness, ..self }
     }

@@ -1,25 +1,24 @@
-//! The confidence behind shares and win rates: exact binomial forms, and what becomes of them over clusters. It does not
-//! know what was counted.
+//! The inference about shares and win rates: exact binomial forms, and their counterparts over clusters.
 
 use super::distributions::{binomial_at_least, clopper_pearson_lower, root, student_quantile};
 use super::sample::Sample;
-use super::{Form, Weighed, mean, usable_level};
+use super::{Form, Inference, mean, usable_level};
 
-/// A share, from a sample of zeros and ones.
+/// The inference about a share, from a sample of zeros and ones.
 ///
 /// Independent items: Clopper & Pearson (1934). Clustered: Korn & Graubard (1998, Survey Methodology 24, section 3):
 /// the same bound with the effective number of items share (1 - share) / variance, times the squared ratio of the
 /// t quantiles with items - 1 and clusters - 1 degrees, at most the number of items. Where all items agree there is no
-/// variance to read that from, and as many items count as there are clusters.
-pub fn share(sample: &Sample, threshold: f64, alpha: f64) -> Weighed {
+/// variance to read that from, and the number of clusters counts.
+pub fn share(sample: &Sample, threshold: f64, alpha: f64) -> Inference {
     let form = if sample.is_clustered() { Form::KornGraubard } else { Form::ClopperPearson };
     if sample.clusters() < 2 || threshold.is_nan() {
-        return Weighed::nothing(form);
+        return Inference::nothing(form);
     }
     let level = usable_level(alpha);
-    let ones = Counted::of(sample);
+    let ones = Ones::of(sample);
     let zeros = ones.mirrored();
-    Weighed {
+    Inference {
         lower: ones.lower(level),
         upper: 1.0 - zeros.lower(level),
         p_above: ones.p_above(threshold),
@@ -28,27 +27,27 @@ pub fn share(sample: &Sample, threshold: f64, alpha: f64) -> Weighed {
     }
 }
 
-/// A win rate, from a sample of wins (1), ties (0.5) and losses (0) over changed pairs.
+/// The inference about a win rate, from a sample of wins (1), ties (0.5) and losses (0) over changed pairs.
 ///
 /// Independent pairs: the exact sign test (Dixon & Mood 1946, JASA 41), ties dropped. A bound q for the share of wins
 /// among decided pairs is the bound ties / 2 + (1 - ties) q for the win rate, with the share of ties taken as it is: at
 /// the threshold 0.5 nothing depends on it and the level is exact; elsewhere it is exact given that share.
-/// Without a decided pair nothing is said.
+/// When all pairs are ties, nothing is said.
 ///
-/// Clustered pairs: as a mean over the clusters, by sign flips of whole clusters drawn in the number that a gate uses.
-pub fn win_rate(pairs: &Sample, threshold: f64, alpha: f64) -> Weighed {
+/// Clustered pairs: a mean over the clusters, by sign flips of whole clusters.
+pub fn win_rate(pairs: &Sample, threshold: f64, alpha: f64) -> Inference {
     if pairs.is_clustered() {
         let form = Form::ClusteredWins;
-        let weighed = mean(pairs, threshold, alpha, CLUSTERED_RESAMPLES);
-        return Weighed { form, ..weighed };
+        let inference = mean(pairs, threshold, alpha, CLUSTERED_RESAMPLES);
+        return Inference { form, ..inference };
     }
-    let decided = Decided::of(pairs);
+    let decided = UntiedPairs::of(pairs);
     if pairs.clusters() < 2 || decided.pairs == 0.0 || threshold.is_nan() {
-        return Weighed::nothing(Form::SignTest);
+        return Inference::nothing(Form::SignTest);
     }
     let level = usable_level(alpha);
-    let losses = Decided { wins: decided.pairs - decided.wins, ..decided };
-    Weighed {
+    let losses = UntiedPairs { wins: decided.pairs - decided.wins, ..decided };
+    Inference {
         lower: decided.lower(level),
         upper: 1.0 - losses.lower(level),
         p_above: decided.p_above(threshold),
@@ -59,8 +58,8 @@ pub fn win_rate(pairs: &Sample, threshold: f64, alpha: f64) -> Weighed {
 
 const CLUSTERED_RESAMPLES: usize = 10_000;
 
-/// The smallest number of wins of `changed` untied pairs that passes "win rate above 0.5"; None when not even winning
-/// all of them would.
+/// The smallest number of wins of `changed` untied pairs that passes "win rate above 0.5"; `None` when even winning all
+/// of them would not pass.
 pub fn wins_needed(changed: u64, alpha: f64) -> Option<u64> {
     let level = usable_level(alpha);
     let passes = |wins: u64| binomial_at_least(wins as f64, changed as f64, 0.5) <= level;
@@ -79,9 +78,9 @@ pub fn wins_needed(changed: u64, alpha: f64) -> Option<u64> {
     Some(enough)
 }
 
-/// Ones among items, and what the items are worth.
+/// The share of ones among items, and the number of independent items that these are worth.
 #[derive(Clone, Copy)]
-struct Counted {
+struct Ones {
     share: f64,
     items: f64,
     worth: Worth,
@@ -89,15 +88,15 @@ struct Counted {
 
 #[derive(Clone, Copy)]
 enum Worth {
-    /// Known, whatever the level.
+    /// The same at every level.
     Items(f64),
-    /// Korn and Graubard's: before the correction for few clusters, which depends on the level.
+    /// Korn and Graubard's number, before the correction for few clusters, which depends on the level.
     Effective { items: f64, clusters: f64 },
 }
 
-impl Counted {
-    fn of(sample: &Sample) -> Counted {
-        // Within bounds even if the values were not.
+impl Ones {
+    fn of(sample: &Sample) -> Ones {
+        // Values outside 0 to 1 are not refused, so the share is kept within.
         let share = sample.mean().clamp(0.0, 1.0);
         let items = sample.items() as f64;
         let worth = match sample.standard_error() {
@@ -107,11 +106,11 @@ impl Counted {
             }
             _ => Worth::Items(sample.clusters() as f64),
         };
-        Counted { share, items, worth }
+        Ones { share, items, worth }
     }
 
-    fn mirrored(self) -> Counted {
-        Counted { share: 1.0 - self.share, ..self }
+    fn mirrored(self) -> Ones {
+        Ones { share: 1.0 - self.share, ..self }
     }
 
     /// The number of independent items these are worth in a claim at a level.
@@ -129,7 +128,7 @@ impl Counted {
 
     fn ones(&self, worth: f64) -> f64 {
         match self.worth {
-            // Whole numbers again, whatever the division and the multiplication did to them.
+            // The share was divided by the number of items: rounding gives back the whole number.
             Worth::Items(_) => libm::round(self.share * worth),
             Worth::Effective { .. } => self.share * worth,
         }
@@ -152,32 +151,32 @@ impl Counted {
         match self.worth {
             Worth::Items(_) => tail(1.0),
             Worth::Effective { .. } if tail(LEAST_P) <= LEAST_P => LEAST_P,
-            // Rising in the level, while the tail falls: more is claimed of fewer items the smaller the level.
+            // The smaller the level, the fewer items count, so the tail falls while the level rises.
             Worth::Effective { .. } => root(LEAST_P, 1.0, |alpha| tail(alpha) <= alpha),
         }
     }
 }
 
-/// Clustered p-values below this are not told apart.
+/// The least p-value of clustered items; smaller ones are not told apart.
 const LEAST_P: f64 = 1e-12;
 
-/// Pairs that were decided, and the share of those that were not.
+/// The pairs that are no ties: their wins, their number, and their share of all pairs.
 #[derive(Clone, Copy)]
-pub(super) struct Decided {
+pub(super) struct UntiedPairs {
     pub wins: f64,
     pub pairs: f64,
     pub share: f64,
 }
 
-impl Decided {
-    pub fn of(pairs: &Sample) -> Decided {
+impl UntiedPairs {
+    pub fn of(pairs: &Sample) -> UntiedPairs {
         let wins = pairs.sums().iter().filter(|value| **value > 0.5).count() as f64;
         let losses = pairs.sums().iter().filter(|value| **value < 0.5).count() as f64;
         let all = pairs.items() as f64;
-        Decided { wins, pairs: wins + losses, share: if all > 0.0 { (wins + losses) / all } else { 0.0 } }
+        UntiedPairs { wins, pairs: wins + losses, share: if all > 0.0 { (wins + losses) / all } else { 0.0 } }
     }
 
-    /// Written around one half, so that a threshold of one half is met exactly.
+    /// The formula is centred at one half, so that a threshold of one half is met exactly.
     fn lower(&self, alpha: f64) -> f64 {
         0.5 + self.share * (clopper_pearson_lower(self.wins, self.pairs, alpha) - 0.5)
     }

@@ -3,6 +3,7 @@
 mod degenerate;
 mod levels;
 mod properties;
+pub mod simulation;
 mod values;
 
 use super::*;

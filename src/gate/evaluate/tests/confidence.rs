@@ -1,10 +1,13 @@
 //! Rules over per-item tables: with confidence, without, and over what does not pair.
 
-use super::super::super::items::Row;
-use super::super::super::{JudgeScope, MetricName, Scope, check, parse};
+use super::super::super::items::{Item, Items};
+use super::super::super::tree::Origin;
+use super::super::super::{JudgeScope, MetricName, RuleScope, check, parse};
 use super::super::*;
-use crate::gate::statistics::simulation::{Distribution, Shape, rate};
+use crate::gate::statistics::tests::simulation::{Distribution, Shape, rate};
 use expect_test::{Expect, expect};
+use stages::stage::Direction;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,21 +20,21 @@ fn noise(at: usize, salt: usize) -> f64 {
 }
 
 fn table(fields: &[(&str, &dyn Fn(usize) -> f64)], text: &dyn Fn(usize) -> String) -> Items {
-    let row = |at: usize| Row { id: at.to_string(), prompt: format!("p{at}"), text: Some(text(at)), group: None };
+    let row = |at: usize| Item { id: at.to_string(), prompt: format!("p{at}"), text: Some(text(at)), group: None };
     let column = |number: &dyn Fn(usize) -> f64| (0..COUNT).map(|at| Some(number(at))).collect();
     let fields = fields.iter().map(|(name, number)| ((*name).to_owned(), column(*number)));
     Items { rows: (0..COUNT).map(row).collect(), fields: fields.collect(), fault: None }
 }
 
 /// Metrics are the means of their fields.
-fn measured(items: Items) -> Measured {
+fn measured(items: Items) -> Readings {
     let mean = |numbers: &Vec<Option<f64>>| Some(numbers.iter().flatten().sum::<f64>() / numbers.len() as f64);
     let metric = |(field, metric): &(&str, &str)| Some(((*metric).to_owned(), mean(items.fields.get(*field)?)));
     let metrics = [("score", "mean_score"), ("length", "length"), ("correct", "accuracy")];
-    Measured { metrics: metrics.iter().filter_map(metric).collect(), items: Some(Arc::new(items)) }
+    Readings { metrics: metrics.iter().filter_map(metric).collect(), items: Some(Arc::new(items)) }
 }
 
-fn subject(gain: f64, salt: usize) -> Subject {
+pub(super) fn subject(gain: f64, salt: usize) -> Subject {
     let score = move |at: usize| noise(at, 1) + gain + 0.2 * noise(at, salt);
     let length = move |at: usize| 20.0 + 5.0 * noise(at, 3) + 4.0 * gain;
     // One answer in four is the same whoever gives it.
@@ -45,12 +48,12 @@ fn metric(name: &str, field: Option<&str>) -> MetricName {
     MetricName { name: name.to_owned(), direction: Direction::Higher, field: field.map(str::to_owned) }
 }
 
-fn scope() -> Scope {
+pub(super) fn scope() -> RuleScope {
     let own = vec![metric("accuracy", Some("correct")), metric("ece", None)];
     let judged = vec![metric("mean_score", Some("score")), metric("length", Some("length")), metric("sd", None)];
     let judge = JudgeScope { name: "eval".to_owned(), metrics: judged, has_items: true };
     let stages = ["sft", "other"].map(|name| (name.to_owned(), own.clone()));
-    Scope { incumbent: Some(own.clone()), own, judges: vec![judge], stages: Arc::new(stages.into()) }
+    RuleScope { incumbent: Some(own.clone()), own, judges: vec![judge], stages: Arc::new(stages.into()) }
 }
 
 fn rule(text: &str) -> Rule {
@@ -59,17 +62,17 @@ fn rule(text: &str) -> Rule {
     rule
 }
 
-fn say(text: &str, facts: &Facts) -> String {
-    let Judgement { outcome, explanation } = evaluate(&rule(text), facts);
-    format!("{}: {explanation}", format!("{outcome:?}").to_lowercase())
+fn say(text: &str, subjects: &Subjects) -> String {
+    let Judgement { decision, explanation } = evaluate(&rule(text), subjects);
+    format!("{}: {explanation}", format!("{decision:?}").to_lowercase())
 }
 
 /// A candidate that is better by 0.2 than the incumbent, and by 0.02 than `sft`.
 fn judged(text: &str, expected: Expect) {
     let (candidate, incumbent) = (subject(0.2, 5), subject(0.0, 6));
     let stages = BTreeMap::from([("sft".to_owned(), subject(0.18, 7)), ("other".to_owned(), subject(-0.3, 8))]);
-    let facts = Facts::of(&candidate, Some(&incumbent), &stages);
-    expected.assert_eq(&say(text, &facts));
+    let subjects = Subjects::of(&candidate, Some(&incumbent), &stages);
+    expected.assert_eq(&say(text, &subjects));
 }
 
 #[test]
@@ -248,10 +251,10 @@ fn doubt_combines_by_kleene_logic() {
     );
 }
 
-fn outcome(text: &str, candidate: &Subject, incumbent: &Subject, chosen_among: &[(Yardstick, usize)]) -> Decision {
+fn outcome(text: &str, candidate: &Subject, incumbent: &Subject, chosen_among: &[(Origin, usize)]) -> Decision {
     let stages = BTreeMap::from([("sft".to_owned(), incumbent.clone())]);
-    let facts = Facts { candidate, incumbent: Some(incumbent), stages: &stages, checkpoints: &[], chosen_among };
-    evaluate(&rule(text), &facts).outcome
+    let subjects = Subjects { candidate, incumbent: Some(incumbent), stages: &stages, checkpoints: &[], chosen_among };
+    evaluate(&rule(text), &subjects).decision
 }
 
 /// Wins over losses on changed answers, and a mean difference, each just enough by itself.
@@ -275,9 +278,9 @@ fn any_of_several_claims_needs_more_of_each() {
     assert_eq!(outcome(&format!("not ({wins} and {wins})"), &versus(23), &before, &[]), Decision::Unsure);
     assert_eq!(outcome(&format!("not ({wins} or {wins})"), &versus(23), &before, &[]), Decision::Pass);
     // The best of four by the same items has to be better by more; chosen by other items it has not.
-    assert_eq!(outcome(wins, &versus(37), &before, &[(Yardstick::Judge(0), 4)]), Decision::Unsure);
-    assert_eq!(outcome(wins, &versus(41), &before, &[(Yardstick::Judge(0), 4)]), Decision::Pass);
-    assert_eq!(outcome(wins, &versus(37), &before, &[(Yardstick::Own, 4)]), Decision::Pass);
+    assert_eq!(outcome(wins, &versus(37), &before, &[(Origin::Judge(0), 4)]), Decision::Unsure);
+    assert_eq!(outcome(wins, &versus(41), &before, &[(Origin::Judge(0), 4)]), Decision::Pass);
+    assert_eq!(outcome(wins, &versus(37), &before, &[(Origin::Own, 4)]), Decision::Pass);
 }
 
 #[test]
@@ -306,7 +309,7 @@ fn the_order_of_the_rows_says_nothing() {
         "median(score) > median(incumbent.score) with 95% confidence",
     ] {
         let [one, other] =
-            [&candidate, &turned].map(|subject| say(text, &Facts::of(subject, Some(&incumbent), &stages)));
+            [&candidate, &turned].map(|subject| say(text, &Subjects::of(subject, Some(&incumbent), &stages)));
         assert_eq!(one, other);
     }
 }
@@ -316,11 +319,11 @@ fn wrong(change: impl Fn(&mut Items), expected: Expect) {
     let (mut candidate, incumbent) = (subject(0.2, 5), subject(0.0, 6));
     let mut items = (**candidate.judged[0].items.as_ref().unwrap()).clone();
     change(&mut items);
-    candidate.judged[0] = Measured { items: Some(Arc::new(items)), ..candidate.judged[0].clone() };
+    candidate.judged[0] = Readings { items: Some(Arc::new(items)), ..candidate.judged[0].clone() };
     let stages = BTreeMap::new();
-    let facts = Facts::of(&candidate, Some(&incumbent), &stages);
-    let sure = say("mean_score > incumbent.mean_score with 95% confidence", &facts);
-    let plain = say("mean_score > incumbent.mean_score", &facts);
+    let subjects = Subjects::of(&candidate, Some(&incumbent), &stages);
+    let sure = say("mean_score > incumbent.mean_score with 95% confidence", &subjects);
+    let plain = say("mean_score > incumbent.mean_score", &subjects);
     expected.assert_eq(&format!("{sure}\n{plain}"));
 }
 
@@ -424,9 +427,9 @@ fn passes(rules: &[&str], noise: Distribution) -> Vec<usize> {
         let text = |at: usize| if values[at] == 0.0 { "old" } else { "new" }.to_owned();
         let items = measured(table(&[("score", &|at| values[at]), ("length", &length)], &text));
         let candidate = Subject { judged: vec![items], ..Subject::default() };
-        let facts = Facts::of(&candidate, None, &stages);
+        let subjects = Subjects::of(&candidate, None, &stages);
         for (rule, count) in rules.iter().zip(&counts) {
-            let is_passed = evaluate(rule, &facts).outcome == Decision::Pass;
+            let is_passed = evaluate(rule, &subjects).decision == Decision::Pass;
             count.fetch_add(usize::from(is_passed), Ordering::Relaxed);
         }
         false

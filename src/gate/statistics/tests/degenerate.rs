@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn everything(sample: &Sample, threshold: f64, alpha: f64) -> Vec<Weighed> {
+fn everything(sample: &Sample, threshold: f64, alpha: f64) -> Vec<Inference> {
     let any = |counts: &[u32]| counts.first().map(|count| f64::from(*count));
     vec![
         mean(sample, threshold, alpha, 100),
@@ -12,9 +12,9 @@ fn everything(sample: &Sample, threshold: f64, alpha: f64) -> Vec<Weighed> {
     ]
 }
 
-fn says_nothing(weighed: Weighed) {
-    assert_eq!((weighed.lower, weighed.upper), (f64::NEG_INFINITY, f64::INFINITY), "{weighed:?}");
-    assert_eq!((weighed.p_above, weighed.p_below), (1.0, 1.0), "{weighed:?}");
+fn says_nothing(inference: Inference) {
+    assert_eq!((inference.lower, inference.upper), (f64::NEG_INFINITY, f64::INFINITY), "{inference:?}");
+    assert_eq!((inference.p_above, inference.p_below), (1.0, 1.0), "{inference:?}");
 }
 
 fn nothing_at_a_glance(sample: &Sample) {
@@ -48,8 +48,8 @@ fn a_threshold_that_is_no_number_decides_nothing() {
     let sample = Sample::of_items(&[1.0, 0.0, 1.0, 1.0]);
     everything(&sample, f64::NAN, 0.05).into_iter().for_each(says_nothing);
     assert_eq!(glance_mean(&sample, f64::NAN), None);
-    for weighed in everything(&sample, 0.5, f64::NAN) {
-        assert!(!weighed.lower.is_nan() && !weighed.upper.is_nan());
+    for inference in everything(&sample, 0.5, f64::NAN) {
+        assert!(!inference.lower.is_nan() && !inference.upper.is_nan());
     }
 }
 
@@ -72,9 +72,9 @@ fn equal_values_are_sure_of_anything_below_them() {
 #[test]
 fn values_equal_to_the_threshold_leave_us_unsure() {
     let nothing_changed = Sample::of_items(&[0.0; 50]);
-    let weighed = mean(&nothing_changed, 0.0, 0.05, 1_000);
-    assert_eq!((weighed.p_above, weighed.p_below), (1.0, 1.0));
-    assert_eq!((weighed.lower, weighed.upper), (0.0, 0.0));
+    let inference = mean(&nothing_changed, 0.0, 0.05, 1_000);
+    assert_eq!((inference.p_above, inference.p_below), (1.0, 1.0));
+    assert_eq!((inference.lower, inference.upper), (0.0, 0.0));
     let glance = glance_mean(&nothing_changed, 0.0).unwrap();
     assert_eq!((glance.p_above, glance.p_below), (1.0, 1.0));
     says_nothing(win_rate(&Sample::of_items(&[0.5; 50]), 0.5, 0.05));
@@ -87,8 +87,8 @@ fn values_equal_to_the_threshold_leave_us_unsure() {
 fn too_few_clusters_never_pass_however_good() {
     for n in 2..8 {
         let values: Vec<f64> = (0..n).map(|i| 10.0 + 0.01 * f64::from(i)).collect();
-        let weighed = mean(&Sample::of_items(&values), 0.0, 0.05, 10_000);
-        assert!(weighed.p_above > 0.05 && weighed.lower == f64::NEG_INFINITY, "{n} {weighed:?}");
+        let inference = mean(&Sample::of_items(&values), 0.0, 0.05, 10_000);
+        assert!(inference.p_above > 0.05 && inference.lower == f64::NEG_INFINITY, "{n} {inference:?}");
     }
     let eight: Vec<f64> = (0..8).map(|i| 10.0 + 0.01 * f64::from(i)).collect();
     assert!(mean(&Sample::of_items(&eight), 0.0, 0.05, 10_000).p_above <= 0.05);
@@ -141,8 +141,8 @@ fn no_number_is_ever_none() {
             for threshold in [f64::NEG_INFINITY, -huge, 0.0, 0.5, f64::INFINITY] {
                 for alpha in [-1.0, 1e-30, 0.05, 7.0] {
                     let mut numbers = vec![sample.mean(), sample.standard_error().unwrap_or(0.0)];
-                    for weighed in everything(&sample, threshold, alpha) {
-                        numbers.extend([weighed.lower, weighed.upper, weighed.p_above, weighed.p_below]);
+                    for inference in everything(&sample, threshold, alpha) {
+                        numbers.extend([inference.lower, inference.upper, inference.p_above, inference.p_below]);
                     }
                     let glances = [glance_mean, glance_share, glance_win_rate];
                     for glance in glances.iter().filter_map(|glance| glance(&sample, threshold)) {

@@ -2,7 +2,7 @@
 //! to 200 items; at 2,000 items 500, which is allowed because a p-value that counts the sample among its resamples
 //! keeps its level for any number of them.
 
-use super::super::simulation::{Distribution, Shape, assert_powers, chains, rate, winners};
+use super::simulation::{Distribution, Shape, assert_powers, chains, rate, winners};
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,12 +23,12 @@ const SHAPES: [Shape; 7] = [
 
 /// Wrong claims of "above" and of "below" in 2,000 runs. Sources skewed to the right are, for claims of "below", what
 /// sources skewed to the left are for claims of "above": the form is its own mirror image.
-fn wrong_claims(n: usize, distribution: Distribution, weigh: &(dyn Fn(&[f64]) -> Weighed + Sync)) -> [usize; 2] {
+fn wrong_claims(n: usize, distribution: Distribution, infer: &(dyn Fn(&[f64]) -> Inference + Sync)) -> [usize; 2] {
     let below = AtomicUsize::new(0);
     let above = rate(RUNS, n, distribution, &|values| {
-        let weighed = weigh(values);
-        below.fetch_add(usize::from(weighed.p_below <= 0.05), Ordering::Relaxed);
-        weighed.p_above <= 0.05
+        let inference = infer(values);
+        below.fetch_add(usize::from(inference.p_below <= 0.05), Ordering::Relaxed);
+        inference.p_above <= 0.05
     });
     [above, below.into_inner()]
 }

@@ -3,16 +3,24 @@
 use super::*;
 
 /// Every form, at many thresholds and levels: the bound clears the threshold exactly when the p-value does the level.
-fn assert_dual(name: &str, weigh: &dyn Fn(f64, f64) -> Weighed) {
+fn assert_dual(name: &str, infer: &dyn Fn(f64, f64) -> Inference) {
     for alpha in [0.05, 0.05 / 8.0, 0.2, 0.5] {
         for step in -30..=30 {
             // Thresholds of an odd size, so that none is a tie.
             let threshold = step as f64 / 12.0 + 0.000_731;
-            let weighed = weigh(threshold, alpha);
-            assert_eq!(weighed.lower > threshold, weighed.p_above <= alpha, "{name} {threshold} {alpha} {weighed:?}");
-            assert_eq!(weighed.upper < threshold, weighed.p_below <= alpha, "{name} {threshold} {alpha} {weighed:?}");
-            assert!(weighed.lower <= weighed.upper, "{name} {threshold} {alpha} {weighed:?}");
-            assert!((0.0..=1.0).contains(&weighed.p_above) && (0.0..=1.0).contains(&weighed.p_below));
+            let inference = infer(threshold, alpha);
+            assert_eq!(
+                inference.lower > threshold,
+                inference.p_above <= alpha,
+                "{name} {threshold} {alpha} {inference:?}"
+            );
+            assert_eq!(
+                inference.upper < threshold,
+                inference.p_below <= alpha,
+                "{name} {threshold} {alpha} {inference:?}"
+            );
+            assert!(inference.lower <= inference.upper, "{name} {threshold} {alpha} {inference:?}");
+            assert!((0.0..=1.0).contains(&inference.p_above) && (0.0..=1.0).contains(&inference.p_below));
         }
     }
 }
@@ -47,10 +55,10 @@ fn clustered_win_rates_are_dual_too() {
     let groups: Vec<usize> = (0..60).map(|i| i / 3).collect();
     let wins: Vec<f64> = made_up(60, 1).iter().map(|value| f64::from(*value > -0.5)).collect();
     let sample = Sample::of_groups(&wins, &groups);
-    let weighed = win_rate(&sample, 0.5, 0.05);
-    assert_eq!(weighed.form, Form::ClusteredWins);
-    assert_eq!(weighed.lower > 0.5, weighed.p_above <= 0.05);
-    assert_eq!(weighed.p_above, mean(&sample, 0.5, 0.05, 10_000).p_above);
+    let inference = win_rate(&sample, 0.5, 0.05);
+    assert_eq!(inference.form, Form::ClusteredWins);
+    assert_eq!(inference.lower > 0.5, inference.p_above <= 0.05);
+    assert_eq!(inference.p_above, mean(&sample, 0.5, 0.05, 10_000).p_above);
 }
 
 #[test]
@@ -84,7 +92,7 @@ fn the_sign_flips_are_those_of_all_subsets() {
     let values = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0];
     let as_large = (0..4096_u32).filter(|flips| 12 - 2 * flips.count_ones() as i32 >= 6).count();
     let flips = super::super::mean::sign_flips(&Sample::of_items(&values), 100_000);
-    let p = flips.weigh(0.0, 0.05, Form::SignFlipSkewed).p_above;
+    let p = flips.inference(0.0, 0.05, Form::SignFlipSkewed).p_above;
     close(p, as_large as f64 / 4096.0, 0.003);
 }
 
@@ -130,10 +138,10 @@ fn a_standard_error_is_the_one_of_the_books() {
 #[test]
 fn what_is_undefined_counts_against_both_sides() {
     let some = |counts: &[u32]| (counts[0] > 0).then_some(1.0);
-    let weighed = percentile(10, 1, 1.0, 0.0, 0.05, 1_000, &some);
+    let inference = percentile(10, 1, 1.0, 0.0, 0.05, 1_000, &some);
     // Item 0 is missing from about 35 % of resamples.
-    close(weighed.p_above, 0.349, 0.05);
-    assert_eq!((weighed.lower, weighed.upper), (f64::NEG_INFINITY, f64::INFINITY));
+    close(inference.p_above, 0.349, 0.05);
+    assert_eq!((inference.lower, inference.upper), (f64::NEG_INFINITY, f64::INFINITY));
     assert_eq!(percentile(10, 1, 1.0, 0.0, 0.45, 1_000, &some).lower, 1.0);
 }
 
@@ -147,11 +155,11 @@ fn a_median_is_bounded_by_the_percentile_bootstrap() {
             (left <= 0).then_some(*value)
         })
     };
-    let weighed = percentile(101, 1, 50.0, 40.0, 0.05, 10_000, &median);
+    let inference = percentile(101, 1, 50.0, 40.0, 0.05, 10_000, &median);
     // Order statistics: 50 -+ 1.645 * sqrt(101) / 2.
-    close(weighed.lower, 41.7, 1.5);
-    close(weighed.upper, 58.3, 1.5);
-    assert!(weighed.p_above <= 0.05 && weighed.p_below > 0.9);
+    close(inference.lower, 41.7, 1.5);
+    close(inference.upper, 58.3, 1.5);
+    assert!(inference.p_above <= 0.05 && inference.p_below > 0.9);
 }
 
 /// Every number of every form of one table, as bits.
@@ -159,7 +167,7 @@ fn bits() -> Vec<u64> {
     let values = made_up(131, 1);
     let groups: Vec<usize> = (0..131).map(|i| i * 7 % 40).collect();
     let zeros_and_ones: Vec<f64> = values.iter().map(|value| f64::from(*value > 0.0)).collect();
-    let weighed = [
+    let inference = [
         mean(&Sample::of_items(&values), -0.25, 0.05, 10_000),
         mean(&Sample::of_groups(&values, &groups), -0.25, 0.05, 10_000),
         share(&Sample::of_items(&zeros_and_ones), 0.25, 0.05),
@@ -169,9 +177,9 @@ fn bits() -> Vec<u64> {
             Some(counts.iter().zip(&values).map(|(count, value)| f64::from(*count) * value).sum::<f64>() / 131.0)
         }),
     ];
-    weighed
+    inference
         .iter()
-        .flat_map(|weighed| [weighed.lower, weighed.upper, weighed.p_above, weighed.p_below])
+        .flat_map(|inference| [inference.lower, inference.upper, inference.p_above, inference.p_below])
         .map(f64::to_bits)
         .collect()
 }

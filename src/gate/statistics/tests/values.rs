@@ -72,9 +72,9 @@ fn clopper_pearson_bounds_solve_their_definition() {
     close(half.lower, 0.271_957_8, 5e-8);
     close(half.upper, 0.728_042_2, 5e-8);
     for (count, of) in [(1, 10), (7, 10), (55, 100), (999, 1000)] {
-        let weighed = share(&ones(count, of), 0.5, 0.05);
-        close(binomial_at_least(count as f64, of as f64, weighed.lower), 0.05, 1e-12);
-        close(1.0 - binomial_at_least(count as f64 + 1.0, of as f64, weighed.upper), 0.05, 1e-12);
+        let inference = share(&ones(count, of), 0.5, 0.05);
+        close(binomial_at_least(count as f64, of as f64, inference.lower), 0.05, 1e-12);
+        close(1.0 - binomial_at_least(count as f64 + 1.0, of as f64, inference.upper), 0.05, 1e-12);
     }
 }
 

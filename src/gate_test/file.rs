@@ -1,14 +1,13 @@
-//! Text → [`Cases`], with every mistake of the file and of the pipeline it names. Knows the keys of the file; not what
-//! the gates will say.
+//! Text → [`TestFile`], with every mistake of the file and of the pipeline that it names.
 
-use super::artifact::{self, Artifact, Measured, Reading};
-use super::expected::{self, Expected};
-use super::tested::{self, Pipeline, Tested};
-use super::versus::{self, Versus};
-use super::{Case, Cases, Mistaken};
+use super::artifact::ArtifactReader;
+use super::expectation::{self, Expectation};
+use super::givens::{Givens, TestArtifact};
+use super::under_test::{self, GateUnderTest, Pipeline};
+use super::versus::{self, Matchup};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
-use crate::event::{Evidence, Seen};
-use crate::gate::{Who, Yardstick};
+use crate::event::Evidence;
+use crate::gate::{Origin, Who};
 use crate::plan;
 use crate::schedule::weigh::{self, Tables};
 use crate::spec::node::{Map, Node, Value};
@@ -16,13 +15,34 @@ use crate::spec::{self, expect, yaml};
 use stages::stage::did_you_mean;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 const KEYS: &[&str] = &["pipeline", "tests"];
 const KEYS_OF_TEST: &[&str] =
     &["name", "stage", "gate", "kind", "metrics", "candidate", "candidates", "incumbent", "stages", "expect"];
 
-/// `environment` looks up a variable of the environment, for the pipeline.
-pub fn read(source: SourceText, environment: &dyn Fn(&str) -> Option<String>) -> Result<Cases, Mistaken> {
+/// A file of tests without mistakes.
+pub struct TestFile {
+    pub source: SourceText,
+    pub warnings: Vec<Diagnostic>,
+    /// In the order of the file, at least one.
+    pub cases: Vec<Case>,
+}
+
+pub struct Case {
+    pub name: String,
+    pub(super) tested: Arc<GateUnderTest>,
+    /// Its contents and tables are made up: they have names and lie nowhere.
+    pub(super) evidence: Evidence,
+    pub(super) tables: Tables,
+    pub expected: Expectation,
+}
+
+/// The mistakes of the file of tests, and those of the pipeline it tests.
+pub type MistakesBySource = Vec<(SourceText, Vec<Diagnostic>)>;
+
+/// Reads a test file. `environment` looks up a variable of the environment, for the pipeline.
+pub fn read(source: SourceText, environment: &dyn Fn(&str) -> Option<String>) -> Result<TestFile, MistakesBySource> {
     let mut mistakes = Vec::new();
     let directory = source.path.parent().unwrap_or(Path::new("")).to_owned();
     let root = yaml::parse_measurements(&source.text, &mut mistakes);
@@ -48,7 +68,7 @@ pub fn read(source: SourceText, environment: &dyn Fn(&str) -> Option<String>) ->
     }
     let is_mistaken = of_pipeline.is_some() || mistakes.iter().any(|mistake| mistake.level == Severity::Error);
     match is_mistaken {
-        false => Ok(Cases { source, warnings: mistakes, cases }),
+        false => Ok(TestFile { source, warnings: mistakes, cases }),
         true => {
             let own = Some((source, mistakes)).filter(|(_, mistakes)| !mistakes.is_empty());
             Err(of_pipeline.into_iter().chain(own).collect())
@@ -56,7 +76,8 @@ pub fn read(source: SourceText, environment: &dyn Fn(&str) -> Option<String>) ->
     }
 }
 
-/// The pipeline's mistakes are its own; those of its name are the file's, and then there are no others.
+/// Reads the pipeline. Its mistakes are returned as its own; a mistake in its name is one of the test file, and then
+/// `None` is returned.
 fn pipeline(
     named: &Node,
     directory: &Path,
@@ -72,7 +93,7 @@ fn pipeline(
     })?;
     let source = SourceText { path, text, overrides: Vec::new(), rule: None };
     let directory = source.path.parent().unwrap_or(Path::new(""));
-    // Its warnings are for those who run it.
+    // The warnings of the pipeline are shown when it is run.
     match spec::read(&source, environment).and_then(|spec| plan::resolve(spec, directory)) {
         Ok(plan) => Ok(Pipeline::of(plan)),
         Err(mistaken) => Err(Some((source, mistaken))),
@@ -113,7 +134,7 @@ impl File<'_> {
         cases
     }
 
-    /// `None` after a mistake that has been reported.
+    /// Reads a test; `None` after a mistake, which has been reported.
     fn test(&self, test: &Node, name: Option<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Case> {
         let map = expect::map(test, "a test: a mapping with `name`, `stage` and `expect`", mistakes)?;
         expect::known_keys(map, "a test", KEYS_OF_TEST, mistakes);
@@ -122,55 +143,55 @@ impl File<'_> {
             mistakes.push(Diagnostic::error(span, "this test has no `name`").help("name: no change is not promoted"));
         }
         let expected = match map.iter().find(|(key, _)| key.value == "expect") {
-            Some((key, node)) => expected::read(key.span, node, mistakes),
+            Some((key, node)) => expectation::read(key.span, node, mistakes),
             None => {
                 let help = "expect: pass, or fail, unsure or error";
                 mistakes.push(Diagnostic::error(span, "this test has no `expect`").help(help));
-                Expected::default()
+                Expectation::default()
             }
         };
-        let (tested, at) = tested::read(test, map, span, self.pipeline, mistakes)?;
-        let measured = self.measured(&tested, map, at, mistakes);
-        check(&expected, &tested, &measured, mistakes);
-        let (evidence, tables) = evidence(&tested, measured);
+        let (tested, at) = under_test::read(test, map, span, self.pipeline, mistakes)?;
+        let givens = self.givens(&tested, map, at, mistakes);
+        check(&expected, &tested, &givens, mistakes);
+        let (evidence, tables) = givens.evidence(&tested.gate.scope);
         Some(Case { name: name?, tested, evidence, tables, expected })
     }
 
-    /// `at`: where the test says which gate it is about.
-    fn measured(&self, tested: &Tested, map: &Map, at: Span, mistakes: &mut Vec<Diagnostic>) -> Measured {
+    /// Reads what was measured. `at` is where the test names its gate.
+    fn givens(&self, tested: &GateUnderTest, map: &Map, at: Span, mistakes: &mut Vec<Diagnostic>) -> Givens {
         let (scope, named) = (&tested.gate.scope, tested.stages());
         let mut compared = Vec::new();
-        let mut measured = Measured::default();
-        let read = |who: Who, node: &Node, versus: Option<&mut Vec<Versus>>, mistakes: &mut Vec<Diagnostic>| {
+        let mut givens = Givens::default();
+        let read = |who: Who, node: &Node, versus: Option<&mut Vec<Matchup>>, mistakes: &mut Vec<Diagnostic>| {
             let is_own_judge = tested.is_eval && who == Who::Candidate;
-            Reading { scope, who, is_own_judge, versus, directory: self.directory }.read(node, mistakes)
+            ArtifactReader { scope, who, is_own_judge, versus, directory: self.directory }.read(node, mistakes)
         };
         for (key, node) in map {
             match key.value.as_str() {
                 "candidate" => {
                     let candidate = read(Who::Candidate, node, Some(&mut compared), mistakes);
-                    measured.candidates.push((None, candidate));
+                    givens.candidates.push((None, candidate));
                 }
                 "candidates" => {
-                    if !measured.candidates.is_empty() || map.iter().any(|(key, _)| key.value == "candidate") {
+                    if !givens.candidates.is_empty() || map.iter().any(|(key, _)| key.value == "candidate") {
                         let message = "this test has a `candidate` and `candidates`";
                         mistakes.push(Diagnostic::error(key.span, message).help("leave one of the two out"));
                         continue;
                     }
                     let read = |node: &Node, mistakes: &mut Vec<Diagnostic>| read(Who::Candidate, node, None, mistakes);
-                    measured.candidates = checkpoints(node, read, mistakes);
+                    givens.candidates = checkpoints(node, read, mistakes);
                 }
                 "incumbent" if scope.incumbent.is_none() => {
                     let help = "nothing goes into this stage that it could keep";
                     mistakes.push(Diagnostic::error(key.span, "this stage has no incumbent").help(help));
                 }
-                "incumbent" => measured.incumbent = Some(read(Who::Incumbent, node, None, mistakes)),
+                "incumbent" => givens.incumbent = Some(read(Who::Incumbent, node, None, mistakes)),
                 "stages" => {
                     let what = "a mapping such as `{sft: {heldout_loss: 2.1}}`";
                     for (stage, node) in expect::map(node, what, mistakes).into_iter().flatten() {
                         if named.contains(&stage.value) {
                             let artifact = read(Who::Stage(stage.value.clone()), node, None, mistakes);
-                            measured.stages.insert(stage.value.clone(), artifact);
+                            givens.stages.insert(stage.value.clone(), artifact);
                         } else {
                             let names: Vec<&str> = named.iter().map(String::as_str).collect();
                             let message = format!("no rule of this gate names `{}`", stage.value);
@@ -185,7 +206,7 @@ impl File<'_> {
                 _ => {}
             }
         }
-        versus::make(&compared, scope, &named, &mut measured, mistakes);
+        versus::make(&compared, scope, &named, &mut givens, mistakes);
         check_made_up(&compared, tested, mistakes);
         let is_given = |key: &str| map.iter().any(|(name, _)| name.value == key);
         if !is_given("candidate") && !is_given("candidates") {
@@ -193,31 +214,31 @@ impl File<'_> {
             mistakes.push(Diagnostic::error(at, "this test has no candidate").help(help));
         }
         let mut lacks = |message: String, help: String| mistakes.push(Diagnostic::error(at, message).help(help));
-        if tested.names_incumbent() && measured.incumbent.is_none() && scope.incumbent.is_some() {
+        if tested.names_incumbent() && givens.incumbent.is_none() && scope.incumbent.is_some() {
             let message = "the rules name the incumbent, and this test says nothing of it".to_owned();
             lacks(message, "add `incumbent: {…}`; `incumbent: {}` where nothing was measured".to_owned());
         }
-        for stage in named.iter().filter(|stage| !measured.stages.contains_key(*stage) && !is_mentioned(map, stage)) {
+        for stage in named.iter().filter(|stage| !givens.stages.contains_key(*stage) && !is_mentioned(map, stage)) {
             let message = format!("the rules name `{stage}`, and this test says nothing of it");
             lacks(message, format!("add `stages: {{{stage}: {{…}}}}`; `{{}}` where nothing was measured"));
         }
-        measured
+        givens
     }
 }
 
-/// Whether a stage has been spoken of, be it in a way that is a mistake.
+/// Whether the test mentions a stage, even by mistake.
 fn is_mentioned(map: &Map, stage: &str) -> bool {
     map.iter().any(|(key, node)| key.value == "stages" && node.get(stage).is_some())
 }
 
-/// By step, in step order.
+/// Reads checkpoints by step; the result is in step order.
 fn checkpoints(
     node: &Node,
-    read: impl Fn(&Node, &mut Vec<Diagnostic>) -> Artifact,
+    read: impl Fn(&Node, &mut Vec<Diagnostic>) -> TestArtifact,
     mistakes: &mut Vec<Diagnostic>,
-) -> Vec<(Option<u64>, Artifact)> {
+) -> Vec<(Option<u64>, TestArtifact)> {
     let what = "checkpoints by step, such as `{50: {accuracy: 0.7}, 100: {accuracy: 0.8}}`";
-    let mut found: BTreeMap<u64, Artifact> = BTreeMap::new();
+    let mut found: BTreeMap<u64, TestArtifact> = BTreeMap::new();
     let map = expect::map(node, what, mistakes);
     if map.is_some_and(Vec::is_empty) {
         mistakes.push(Diagnostic::error(node.span, format!("expected {what}, found none")));
@@ -235,22 +256,22 @@ fn checkpoints(
     found.into_iter().map(|(step, artifact)| (Some(step), artifact)).collect()
 }
 
-/// Scores that are made up say who wins; how sure a mean of them is, they do not.
-fn check_made_up(compared: &[Versus], tested: &Tested, mistakes: &mut Vec<Diagnostic>) {
-    for versus in compared {
-        let field = (Yardstick::Judge(versus.judge), versus::FIELD);
+/// Refuses `versus` where a rule needs real scores: made-up scores say who wins, and nothing about the noise of a mean.
+fn check_made_up(compared: &[Matchup], tested: &GateUnderTest, mistakes: &mut Vec<Diagnostic>) {
+    for matchup in compared {
+        let field = (Origin::Judge(matchup.judge), versus::FIELD);
         let asks = weigh::rules(&tested.gate).find(|(_, rule)| rule.decided_by().contains(&field));
         if let Some((_, rule)) = asks {
             let message = format!("`versus` makes up who wins, and `{}` asks for the scores themselves", rule.text);
-            mistakes.push(Diagnostic::error(versus.other.span, message).help("give the `items`"));
+            mistakes.push(Diagnostic::error(matchup.other.span, message).help("give the `items`"));
         }
     }
 }
 
-/// Whether the gate can do at all what is expected of it.
-fn check(expected: &Expected, tested: &Tested, measured: &Measured, mistakes: &mut Vec<Diagnostic>) {
+/// Refuses expectations that the gate cannot fulfil at all.
+fn check(expected: &Expectation, tested: &GateUnderTest, givens: &Givens, mistakes: &mut Vec<Diagnostic>) {
     if let Some(step) = &expected.step {
-        let steps: Vec<u64> = measured.candidates.iter().filter_map(|(step, _)| *step).collect();
+        let steps: Vec<u64> = givens.candidates.iter().filter_map(|(step, _)| *step).collect();
         if !steps.contains(&step.value) {
             let message = format!("no candidate has step {}", step.value);
             let help = match steps.is_empty() {
@@ -269,26 +290,4 @@ fn check(expected: &Expected, tested: &Tested, measured: &Measured, mistakes: &m
             mistakes.push(Diagnostic::error(rules.span, message).help("one word for each, in order"));
         }
     }
-}
-
-fn evidence(tested: &Tested, measured: Measured) -> (Evidence, Tables) {
-    let judges = tested.judges();
-    let mut tables = Tables::new();
-    let mut seen = |artifact: Artifact, label: &str, step: Option<u64>| -> Seen {
-        artifact::seen(artifact, label, step, &judges, &mut tables)
-    };
-    let candidates = measured.candidates.into_iter().map(|(step, artifact)| {
-        let label = step.map_or_else(|| "the candidate".to_owned(), |step| format!("step {step}"));
-        seen(artifact, &label, step)
-    });
-    let candidates = candidates.collect();
-    // A stage has its incumbent whether or not the test speaks of it.
-    let has_incumbent = tested.gate.scope.incumbent.is_some();
-    let incumbent = has_incumbent.then(|| seen(measured.incumbent.unwrap_or_default(), "the incumbent", None));
-    let stages = measured.stages.into_iter().map(|(name, artifact)| {
-        let seen = seen(artifact, &format!("the stage {name}"), None);
-        (name, seen)
-    });
-    let stages = stages.collect();
-    (Evidence { candidates, incumbent, stages, ..Evidence::default() }, tables)
 }

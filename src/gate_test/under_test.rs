@@ -1,8 +1,7 @@
-//! The gate under test: that of a stage of a pipeline, or one that the test itself writes down. Knows what names its
-//! rules may use; nothing of what was measured.
+//! The gate under test: that of a stage of the pipeline, or one that is written in the test itself.
 
 use crate::diagnostic::{Diagnostic, Span};
-use crate::gate::{self, JudgeScope, MetricName, Scope};
+use crate::gate::{self, JudgeScope, MetricName, RuleScope};
 use crate::plan::{self, Gate, Plan};
 use crate::schedule::weigh;
 use crate::spec::node::{Map, Node, Spanned, Value};
@@ -12,18 +11,13 @@ use stages::stage::{Gives, Kind, Work, did_you_mean};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub struct Tested {
+pub struct GateUnderTest {
     pub gate: Gate,
-    /// It measures by itself, so what is measured of its candidate is its judge's word.
+    /// The stage is an eval: it measures its candidate itself, as its own judge.
     pub is_eval: bool,
 }
 
-impl Tested {
-    /// Names, in the order of the gate.
-    pub fn judges(&self) -> Vec<String> {
-        self.gate.scope.judges.iter().map(|judge| judge.name.clone()).collect()
-    }
-
+impl GateUnderTest {
     /// The stages named in its rules.
     pub fn stages(&self) -> BTreeSet<String> {
         let named = weigh::rules(&self.gate).flat_map(|(_, rule)| rule.stages());
@@ -38,12 +32,12 @@ impl Tested {
 
 /// The gates of a pipeline.
 pub enum Pipeline {
-    /// The file names none.
+    /// The file names no pipeline.
     None,
     /// Its mistakes have been reported.
     Mistaken,
     Known {
-        gates: BTreeMap<String, Arc<Tested>>,
+        gates: BTreeMap<String, Arc<GateUnderTest>>,
         without_gate: BTreeSet<String>,
     },
 }
@@ -54,14 +48,14 @@ impl Pipeline {
         for stage in plan.stages {
             let is_eval = measures(stage.kind);
             match stage.gate {
-                Some(gate) => drop(gates.insert(stage.name, Arc::new(Tested { gate: *gate, is_eval }))),
+                Some(gate) => drop(gates.insert(stage.name, Arc::new(GateUnderTest { gate: *gate, is_eval }))),
                 None => drop(without_gate.insert(stage.name)),
             }
         }
         Pipeline::Known { gates, without_gate }
     }
 
-    fn gate_of(&self, stage: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Arc<Tested>> {
+    fn gate_of(&self, stage: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Arc<GateUnderTest>> {
         let mut refuse = |message: String, help: String| {
             mistakes.push(Diagnostic::error(stage.span, message).help(help));
             None
@@ -91,14 +85,14 @@ fn measures(kind: &Kind) -> bool {
     matches!(kind.work, Work::Measure(_))
 }
 
-/// The gate of the test, and where the test says so; `None` after a mistake.
+/// The gate of the test, and the place where the test names it; `None` after a mistake.
 pub fn read(
     test: &Node,
     map: &Map,
     span: Span,
     pipeline: &Pipeline,
     mistakes: &mut Vec<Diagnostic>,
-) -> Option<(Arc<Tested>, Span)> {
+) -> Option<(Arc<GateUnderTest>, Span)> {
     let key_of = |name: &str| map.iter().find(|(key, _)| key.value == name).map(|(key, _)| key.span);
     let (stage, gate) = (test.get("stage"), test.get("gate"));
     if gate.is_none() {
@@ -132,9 +126,9 @@ pub fn read(
     }
 }
 
-/// `gate` in the pipeline's own syntax; `key` is the span of that word. Names mean what they would in a pipeline that
-/// has just what the test speaks of.
-fn written_here(test: &Node, key: Span, gate: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Tested> {
+/// Reads a `gate` in the syntax of pipelines; `key` is the span of that word. Names mean what they would mean in a
+/// pipeline that consists of what the test mentions.
+fn written_here(test: &Node, key: Span, gate: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<GateUnderTest> {
     let kind = match test.get("kind") {
         Some(typed) => kind(typed, mistakes),
         None => {
@@ -161,7 +155,7 @@ fn written_here(test: &Node, key: Span, gate: &Node, mistakes: &mut Vec<Diagnost
     });
     let mut own = plan::declared_metrics(kind);
     own.extend(declared);
-    // Of which kinds the others are is not said: any metric may be theirs.
+    // The test does not say of which kinds the others are, so they may have any metric.
     let mut of_others = own.clone();
     for metric in KINDS.iter().flat_map(|kind| plan::declared_metrics(kind)) {
         if !of_others.iter().any(|known| known.name == metric.name) {
@@ -178,7 +172,7 @@ fn written_here(test: &Node, key: Span, gate: &Node, mistakes: &mut Vec<Diagnost
             vec![JudgeScope { name: kind.name.to_owned(), metrics: std::mem::take(&mut own), has_items: true }]
         }
     };
-    // What a judge that was refused would measure is not known, and nothing is said about it twice.
+    // The metrics of a refused judge are not known, and one mistake is enough.
     if !measures(kind) && judges.len() < spec.judges.len() {
         return None;
     }
@@ -196,8 +190,8 @@ fn written_here(test: &Node, key: Span, gate: &Node, mistakes: &mut Vec<Diagnost
     }
     let names = compared.into_iter().filter(|name| *name != "incumbent");
     stages.extend(names.map(|name| (name.to_owned(), of_others.clone())));
-    let scope = Scope { own, judges, incumbent: has_incumbent.then_some(of_others), stages: stages.into() };
-    Some(Tested { gate: plan::gate_alone(&spec, scope, mistakes), is_eval: measures(kind) })
+    let scope = RuleScope { own, judges, incumbent: has_incumbent.then_some(of_others), stages: stages.into() };
+    Some(GateUnderTest { gate: plan::gate_alone(&spec, scope, mistakes), is_eval: measures(kind) })
 }
 
 fn kind(typed: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<&'static Kind> {
@@ -211,7 +205,7 @@ fn kind(typed: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<&'static Kind> {
     found
 }
 
-/// Whatever it is called: only an eval can judge.
+/// The judge of that name, which has the metrics of an eval, since only an eval can judge.
 fn judge_of(kind: &Kind, judge: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<JudgeScope> {
     if !matches!(kind.gives, Gives::Model | Gives::Any) {
         let message = format!("`{}` measures language models, and the kind `{}` gives none", judge.value, kind.name);

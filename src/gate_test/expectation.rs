@@ -1,21 +1,20 @@
-//! What a test expects: `pass`, or a mapping of all that has to be so. Knows nothing of how it is found out.
+//! Reads what a test expects: `pass`, or a mapping of everything that must be so.
 
-use super::heir;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::gate::Decision;
 use crate::schedule::weigh::Heir;
 use crate::spec::expect;
 use crate::spec::node::{Node, Spanned, Value};
 
-/// What is `None` or empty is not looked at.
+/// The expectation of one test. What is `None` or empty is not compared.
 #[derive(Default)]
-pub struct Expected {
+pub struct Expectation {
     pub gate: Option<Decision>,
     /// The checkpoint that `select` takes.
     pub step: Option<Spanned<u64>>,
-    /// Of `require`, in order.
+    /// The decisions of the rules of `require`, in order.
     pub rules: Option<Spanned<Vec<Decision>>>,
-    /// Texts, each of which an explanation must hold.
+    /// Texts, each of which must occur in an explanation.
     pub explains: Vec<String>,
     pub carries: Option<Heir>,
 }
@@ -23,8 +22,8 @@ pub struct Expected {
 const KEYS: &[&str] = &["gate", "step", "rules", "explains", "carries"];
 
 /// `key` is the span of the word `expect`.
-pub fn read(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Expected {
-    let mut expected = Expected::default();
+pub fn read(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Expectation {
+    let mut expected = Expectation::default();
     let Value::Map(map) = &node.value else {
         expected.gate = says(node, mistakes);
         return expected;
@@ -50,7 +49,7 @@ pub fn read(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Expected 
             }
             "carries" => {
                 let heirs = [Heir::Candidate, Heir::Incumbent, Heir::Nobody, Heir::Held];
-                expected.carries = expect::word(value, &heirs.map(|who| (heir(who), who)), mistakes);
+                expected.carries = expect::word(value, &heirs.map(|who| (who.word(), who)), mistakes);
             }
             _ => {}
         }
@@ -58,7 +57,7 @@ pub fn read(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Expected 
     expected
 }
 
-/// One thing, or a list of them.
+/// The items of a list, or the one item that stands without a list.
 fn list(node: &Node) -> &[Node] {
     match &node.value {
         Value::List(items) => items,

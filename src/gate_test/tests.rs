@@ -1,5 +1,5 @@
 use super::*;
-use crate::diagnostic::render;
+use crate::diagnostic::{Diagnostic, SourceText, render};
 use expect_test::{Expect, expect};
 use std::fmt::Write;
 use std::fs;
@@ -18,7 +18,7 @@ stages:
 ";
 
 /// The file of tests beside a pipeline, its data and some items.
-fn read_in(folder: &tempfile::TempDir, text: &str) -> Result<Cases, String> {
+fn read_in(folder: &tempfile::TempDir, text: &str) -> Result<TestFile, String> {
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     write("rlhf.yaml", PIPELINE);
     write("wrong.yaml", &PIPELINE.replace("heldout_loss < 2.5", "heldout_los < 2.5"));
@@ -48,17 +48,17 @@ fn refused(text: &str, expected: Expect) {
 /// What each test says, and what it expected otherwise.
 fn judged(text: &str, expected: Expect) {
     let folder = tempfile::tempdir().unwrap();
-    let cases = read_in(&folder, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let tests = read_in(&folder, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let mut told = String::new();
-    for case in &cases.cases {
+    for case in &tests.cases {
         let said = judge(case);
         let step = said.step.map(|step| format!(", step {step}")).unwrap_or_default();
-        writeln!(told, "{}: {}{step}, {} carries", case.name, said.decision.word(), heir(said.heir)).unwrap();
+        writeln!(told, "{}: {}{step}, {} carries", case.name, said.decision.word(), said.heir.word()).unwrap();
         said.select.iter().for_each(|why| writeln!(told, "  select: {why}").unwrap());
         for rule in &said.rules {
             writeln!(told, "  {} {}: {}", rule.role, rule.decision.word(), rule.explanation).unwrap();
         }
-        for Unmet { what, expected, said } in unmet(&case.expected, &said) {
+        for Mismatch { what, expected, said } in mismatches(&case.expected, &said) {
             writeln!(told, "  ! {what}: expected {expected}, said {said}").unwrap();
         }
     }

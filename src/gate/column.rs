@@ -1,0 +1,59 @@
+//! One column of a table of items, and the statistics of it. Each row counts as often as a resample drew it, which is its
+//! weight; for the number itself every weight is 1.
+
+use super::lexer::Comparison;
+
+/// The numbers of a column, and its rows from the smallest number to the largest.
+pub struct Column {
+    pub numbers: Vec<f64>,
+    order: Vec<usize>,
+}
+
+impl Column {
+    pub fn new(numbers: Vec<f64>) -> Column {
+        let mut order: Vec<usize> = (0..numbers.len()).collect();
+        order.sort_by(|one, other| numbers[*one].total_cmp(&numbers[*other]));
+        Column { numbers, order }
+    }
+
+    /// `None` without rows, as for every statistic here.
+    pub fn mean(&self, weights: &[u32]) -> Option<f64> {
+        let total = total(weights)?;
+        let sum: f64 = self.numbers.iter().zip(weights).map(|(number, weight)| number * f64::from(*weight)).sum();
+        Some(sum / f64::from(total))
+    }
+
+    /// The number of rows that satisfy the comparison with `bound`.
+    pub fn count(&self, comparison: Comparison, bound: f64, weights: &[u32]) -> Option<f64> {
+        total(weights)?;
+        let rows = self.numbers.iter().zip(weights).filter(|(number, _)| comparison.holds(**number, bound));
+        Some(f64::from(rows.map(|(_, weight)| *weight).sum::<u32>()))
+    }
+
+    /// The share of the rows that satisfy it.
+    pub fn share(&self, comparison: Comparison, bound: f64, weights: &[u32]) -> Option<f64> {
+        Some(self.count(comparison, bound, weights)? / f64::from(total(weights)?))
+    }
+
+    /// Linear between neighbours (Hyndman & Fan 1996, definition 7), as if each row were written out as often as it
+    /// weighs.
+    pub fn quantile(&self, share: f64, weights: &[u32]) -> Option<f64> {
+        let place = share * f64::from(total(weights)? - 1);
+        let (below, part) = (place.floor(), place - place.floor());
+        let at = |rank: f64| {
+            let mut before = 0.0;
+            let row = self.order.iter().find(|row| {
+                before += f64::from(weights[**row]);
+                before > rank
+            })?;
+            Some(self.numbers[*row])
+        };
+        let low = at(below)?;
+        if part == 0.0 { Some(low) } else { Some(low + part * (at(below + 1.0)? - low)) }
+    }
+}
+
+/// `None` when it is zero.
+fn total(weights: &[u32]) -> Option<u32> {
+    Some(weights.iter().sum()).filter(|total| *total > 0)
+}

@@ -1,0 +1,257 @@
+//! One comparison of a rule → what it says, and a sentence with every number in it.
+
+use super::super::lexer::Comparison;
+use super::super::tree::{Confidence, Margin, Number};
+use super::super::{Decision, show};
+use super::assess::{assess, glance};
+use super::certainty::{Certainty, Question};
+use super::quantity::{Fragment, Quantity, quantity};
+use super::view::{Gap, View};
+use stages::stage::Direction;
+
+/// What a comparison, or a test made of several, says.
+pub struct Conclusion {
+    pub decision: Decision,
+    pub explanation: String,
+    /// The p-value of the claim the rule makes, divided by the level it asks for; only of rules with confidence.
+    pub p: Option<f64>,
+}
+
+/// How much stricter than it says a confidence is taken, because several claims are made at once.
+#[derive(Clone, Copy)]
+pub struct Multiplicity {
+    pub divisor: f64,
+    /// Under `not`: what the rule claims is that the comparison fails.
+    pub is_negated: bool,
+}
+
+/// `a > b`, `a > b by 2%`, `a < b < c`.
+pub fn links(
+    first: &Number,
+    links: &[(Comparison, Number)],
+    margin: Option<&Margin>,
+    confidence: Option<&Confidence>,
+    multiplicity: Multiplicity,
+    view: View,
+) -> Conclusion {
+    let mut sides = vec![quantity(first, view)];
+    sides.extend(links.iter().map(|(_, number)| quantity(number, view)));
+    if let (Some(margin), [_, right]) = (margin, &mut sides[..]) {
+        add_margin(right, margin, if links[0].0.is_downwards() { -1.0 } else { 1.0 });
+    }
+    let digits = digits(&sides);
+    let mut sentence = sides[0].show(digits);
+    let mut findings = Findings::default();
+    let lefts = [first].into_iter().chain(links.iter().map(|(_, number)| number));
+    for ((left, (comparison, right)), two) in lefts.zip(links).zip(sides.windows(2)) {
+        let (sign, shown) = (comparison.sign(), two[1].show(digits));
+        let (Ok(a), Ok(b)) = (&two[0].value, &two[1].value) else {
+            sentence += &format!(" {sign} {shown}");
+            continue;
+        };
+        findings.notes.extend(distance(*comparison, *a, *b));
+        let question = Question { left, right, is_upwards: !comparison.is_downwards(), margin };
+        let decision = match confidence {
+            Some(confidence) => findings.claim(&question, confidence, links.len(), multiplicity, view),
+            None => {
+                if !matches!(comparison, Comparison::Equal | Comparison::Unequal) {
+                    findings.notes.extend(glance(&question, view).map(|certainty| certainty.noise()));
+                }
+                findings.plain(comparison.holds(*a, *b))
+            }
+        };
+        sentence += &format!(" {}{sign} {shown}", verb(decision));
+    }
+    findings.conclude(&sides, sentence, confidence)
+}
+
+/// `a between b and c`.
+pub fn between(
+    [number, least, most]: [&Number; 3],
+    confidence: Option<&Confidence>,
+    multiplicity: Multiplicity,
+    view: View,
+) -> Conclusion {
+    let sides = [number, least, most].map(|number| quantity(number, view));
+    let digits = digits(&sides);
+    let mut findings = Findings::default();
+    if let [Ok(value), Ok(low), Ok(high)] = &sides.each_ref().map(|side| side.value.as_ref()) {
+        if value < low {
+            findings.notes.push(format!("short by {}", show::number(*low - *value, 4)));
+        }
+        if value > high {
+            findings.notes.push(format!("over by {}", show::number(*value - *high, 4)));
+        }
+        let above = Question { left: number, right: least, is_upwards: true, margin: None };
+        let below = Question { left: number, right: most, is_upwards: false, margin: None };
+        match confidence {
+            // Both must hold, each at the full level (Schuirmann 1987: two one-sided tests).
+            Some(confidence) => {
+                for (question, side) in [(above, "low"), (below, "high")] {
+                    findings.claim(&question, confidence, 2, multiplicity, view);
+                    findings.notes.last_mut().into_iter().for_each(|note| *note = format!("{side} end: {note}"));
+                }
+            }
+            None => {
+                let nearer = if *value - *low < *high - *value { above } else { below };
+                findings.notes.extend(glance(&nearer, view).map(|certainty| certainty.noise()));
+                findings.plain(low <= value && value <= high);
+            }
+        }
+    }
+    let [value, low, high] = sides.each_ref().map(|side| side.show(digits));
+    let verb = verb(findings.decision());
+    findings.conclude(&sides, format!("{value} {verb}between {low} and {high}"), confidence)
+}
+
+/// `m improves over x`: both are metrics, as indices into `Leaves::names`.
+pub fn improves(
+    [metric, over]: [usize; 2],
+    margin: Option<&Margin>,
+    confidence: Option<&Confidence>,
+    multiplicity: Multiplicity,
+    view: View,
+) -> Conclusion {
+    let numbers = [Number::Name(metric), Number::Name(over)];
+    let mut sides = numbers.each_ref().map(|number| quantity(number, view));
+    let direction = view.name(metric).meaning.as_ref().map(|meaning| meaning.direction);
+    let is_lower = direction == Some(Direction::Lower);
+    if let Some(margin) = margin {
+        add_margin(&mut sides[1], margin, if is_lower { -1.0 } else { 1.0 });
+    }
+    let digits = digits(&sides);
+    let mut findings = Findings::default();
+    if let [Ok(value), Ok(threshold)] = &sides.each_ref().map(|side| side.value.as_ref()) {
+        let gain = if is_lower { *threshold - *value } else { *value - *threshold };
+        findings.notes.extend(distance(Comparison::Above, gain, 0.0));
+        let question = Question { left: &numbers[0], right: &numbers[1], is_upwards: !is_lower, margin };
+        match confidence {
+            Some(confidence) => drop(findings.claim(&question, confidence, 1, multiplicity, view)),
+            None => {
+                findings.notes.extend(glance(&question, view).map(|certainty| certainty.noise()));
+                findings.plain(gain > 0.0);
+            }
+        }
+    }
+    let [value, threshold] = sides.each_ref().map(|side| side.show(digits));
+    let verb = match findings.decision() {
+        Decision::Fail => "does not improve over",
+        Decision::Unsure => "does not surely improve over",
+        Decision::Pass | Decision::Error => "improves over",
+    };
+    findings.conclude(&sides, format!("{value} {verb} {threshold}"), confidence)
+}
+
+fn verb(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Pass | Decision::Error => "",
+        Decision::Fail => "is not ",
+        Decision::Unsure => "is not surely ",
+    }
+}
+
+/// By how much a comparison holds, or does not; `None` where that goes without saying.
+fn distance(comparison: Comparison, left: f64, right: f64) -> Option<String> {
+    let apart = show::number((left - right).abs(), 4);
+    match (comparison, comparison.holds(left, right)) {
+        (Comparison::Equal, true) | (Comparison::Unequal, false) => None,
+        _ if left == right => Some("equal".to_owned()),
+        (Comparison::Equal, false) => Some(format!("off by {apart}")),
+        (_, true) => Some(format!("by {apart}")),
+        (Comparison::Above | Comparison::AtLeast, false) => Some(format!("short by {apart}")),
+        (_, false) => Some(format!("over by {apart}")),
+    }
+}
+
+/// What the comparisons of one sentence have said so far. They must all hold.
+#[derive(Default)]
+struct Findings {
+    notes: Vec<String>,
+    decisions: Vec<Decision>,
+    gaps: Vec<Gap>,
+    p: Option<f64>,
+}
+
+impl Findings {
+    /// A comparison without confidence.
+    fn plain(&mut self, holds: bool) -> Decision {
+        let decision = if holds { Decision::Pass } else { Decision::Fail };
+        self.decisions.push(decision);
+        decision
+    }
+
+    /// One of the `together` comparisons that the sentence makes with confidence: each has to hold at the full level;
+    /// that any of them fails has as many chances to be luck.
+    fn claim(
+        &mut self,
+        question: &Question,
+        confidence: &Confidence,
+        together: usize,
+        multiplicity: Multiplicity,
+        view: View,
+    ) -> Decision {
+        let alpha = confidence.level() / multiplicity.divisor;
+        let (decision, p) = match assess(question, alpha, view) {
+            Err(gap) => {
+                let decision = if matches!(gap, Gap::Error(_)) { Decision::Error } else { Decision::Unsure };
+                self.gaps.push(gap);
+                (decision, 1.0)
+            }
+            Ok(certainty) => {
+                let certainty = Certainty { p_fails: (certainty.p_fails * together as f64).min(1.0), ..certainty };
+                let decision = match () {
+                    () if certainty.p_holds <= alpha => Decision::Pass,
+                    () if certainty.p_fails <= alpha => Decision::Fail,
+                    () => Decision::Unsure,
+                };
+                self.notes.push(certainty.text(decision, confidence, multiplicity.divisor));
+                (decision, if multiplicity.is_negated { certainty.p_fails } else { certainty.p_holds })
+            }
+        };
+        let weaker = if multiplicity.is_negated { f64::min } else { f64::max };
+        self.p = Some(self.p.map_or(p / alpha, |before| weaker(before, p / alpha)));
+        self.decisions.push(decision);
+        decision
+    }
+
+    fn decision(&self) -> Decision {
+        let order = [Decision::Error, Decision::Fail, Decision::Unsure];
+        order.into_iter().find(|decision| self.decisions.contains(decision)).unwrap_or(Decision::Pass)
+    }
+
+    fn conclude(self, sides: &[Quantity], sentence: String, confidence: Option<&Confidence>) -> Conclusion {
+        let asked = confidence.map(|confidence| format!(" with {}% confidence", confidence.text)).unwrap_or_default();
+        let gaps: Vec<&Gap> = sides.iter().filter_map(|side| side.value.as_ref().err()).chain(&self.gaps).collect();
+        // A claim without a number counts as one that nothing speaks for.
+        let p = confidence.map(|_| self.p.unwrap_or(f64::INFINITY));
+        if !gaps.is_empty() {
+            let mut reasons: Vec<&str> = gaps.iter().map(|gap| gap.reason()).collect();
+            reasons.dedup();
+            let is_error = gaps.iter().any(|gap| matches!(gap, Gap::Error(_)));
+            let decision = if is_error { Decision::Error } else { Decision::Unsure };
+            return Conclusion { decision, explanation: format!("{sentence}{asked} ({})", reasons.join("; ")), p };
+        }
+        let notes = if self.notes.is_empty() { String::new() } else { format!(" ({})", self.notes.join("; ")) };
+        Conclusion { decision: self.decision(), explanation: sentence + &asked + &notes, p }
+    }
+}
+
+/// The margin raises what is asked for (`sign` 1), or lowers it (-1).
+fn add_margin(right: &mut Quantity, margin: &Margin, sign: f64) {
+    let Ok(value) = right.value else { return };
+    let amount = if margin.is_percent { margin.amount / 100.0 * value.abs() } else { margin.amount };
+    let threshold = value + sign * amount;
+    right.close();
+    right.fragments.push(Fragment::Text(format!(" {} {} = ", if sign > 0.0 { "+" } else { "-" }, margin.text)));
+    right.fragments.push(Fragment::Value(threshold));
+    right.value = if threshold.is_finite() {
+        Ok(threshold)
+    } else {
+        Err(Gap::Error("the margin gives no finite number".to_owned()))
+    };
+}
+
+fn digits(sides: &[Quantity]) -> usize {
+    let numbers: Vec<f64> = sides.iter().flat_map(Quantity::numbers).filter(|number| number.is_finite()).collect();
+    show::digits(&numbers)
+}

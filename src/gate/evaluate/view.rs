@@ -1,0 +1,174 @@
+//! What a rule sees: the names in it, and what was measured of the artifacts behind them.
+
+use super::super::items::{self, Items, PairResult};
+use super::super::tree::{Leaves, Name, Origin, Other, Who};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What one record says of an artifact: its own record, or that of a judge.
+#[derive(Clone, Debug, Default)]
+pub struct Readings {
+    pub metrics: BTreeMap<String, Option<f64>>,
+    pub items: Option<Arc<Items>>,
+}
+
+/// An artifact with everything that was measured of it.
+#[derive(Clone, Debug, Default)]
+pub struct Subject {
+    pub own: Readings,
+    /// Under each judge, in the order of the gate's list.
+    pub judged: Vec<Readings>,
+}
+
+impl Subject {
+    fn readings(&self, origin: Origin) -> &Readings {
+        static NOTHING: Readings = Readings { metrics: BTreeMap::new(), items: None };
+        match origin {
+            Origin::Own => &self.own,
+            Origin::Judge(judge) => self.judged.get(judge).unwrap_or(&NOTHING),
+        }
+    }
+}
+
+/// The artifacts that a rule may name.
+#[derive(Clone, Copy, Debug)]
+pub struct Subjects<'a> {
+    pub candidate: &'a Subject,
+    pub incumbent: Option<&'a Subject>,
+    pub stages: &'a BTreeMap<String, Subject>,
+    /// Those of the candidate's stage, in step order, up to the candidate.
+    pub checkpoints: &'a [(u64, Subject)],
+    /// How many checkpoints were compared by these records before this one was chosen: the best of many is good by
+    /// luck, too.
+    pub chosen_among: &'a [(Origin, usize)],
+}
+
+impl<'a> Subjects<'a> {
+    /// A candidate that was not chosen among others.
+    pub fn of(
+        candidate: &'a Subject,
+        incumbent: Option<&'a Subject>,
+        stages: &'a BTreeMap<String, Subject>,
+    ) -> Subjects<'a> {
+        Subjects { candidate, incumbent, stages, checkpoints: &[], chosen_among: &[] }
+    }
+
+    fn subject(&self, who: &Who) -> Option<&'a Subject> {
+        match who {
+            Who::Candidate => Some(self.candidate),
+            Who::Incumbent => self.incumbent,
+            Who::Stage(stage) => self.stages.get(stage),
+        }
+    }
+}
+
+/// Why there is no number.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Gap {
+    /// Something is missing or broken: an error of the rule.
+    Error(String),
+    /// Everything is there and says nothing either way, as a win rate does where no text changed: the rule is unsure.
+    /// An error would end the run for a stage that only had no effect, and a pass or fail would claim evidence.
+    Open(String),
+}
+
+impl Gap {
+    pub fn reason(&self) -> &str {
+        let (Gap::Error(reason) | Gap::Open(reason)) = self;
+        reason
+    }
+
+    pub fn map(self, change: impl Fn(String) -> String) -> Gap {
+        match self {
+            Gap::Error(reason) => Gap::Error(change(reason)),
+            Gap::Open(reason) => Gap::Open(change(reason)),
+        }
+    }
+}
+
+impl From<String> for Gap {
+    fn from(reason: String) -> Gap {
+        Gap::Error(reason)
+    }
+}
+
+/// A field of one artifact's table of items.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldKey {
+    pub who: Who,
+    pub origin: Origin,
+    pub field: String,
+}
+
+/// The names of one rule and the artifacts that they may mean.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub leaves: &'a Leaves,
+    pub subjects: &'a Subjects<'a>,
+}
+
+impl<'a> View<'a> {
+    pub fn name(self, index: usize) -> &'a Name {
+        &self.leaves.names[index]
+    }
+
+    pub fn other(self, index: usize) -> &'a Other {
+        &self.leaves.others[index]
+    }
+
+    /// The metric that was measured under this name.
+    pub fn metric(self, name: &Name) -> Result<f64, String> {
+        let label = name.label();
+        let Some(meaning) = &name.meaning else {
+            return Err(format!("`{label}` was not checked"));
+        };
+        let subject = self.subjects.subject(&name.who).ok_or_else(|| format!("`{label}` was not measured"))?;
+        match subject.readings(meaning.origin).metrics.get(&name.metric) {
+            None => Err(format!("`{label}` was not measured")),
+            Some(None) => Err(format!("`{label}` is null: it came out as no finite number")),
+            Some(Some(value)) => Ok(*value),
+        }
+    }
+
+    /// The field of the items behind a name, if there is one.
+    pub fn field(self, name: &Name) -> Option<FieldKey> {
+        let meaning = name.meaning.as_ref()?;
+        Some(FieldKey { who: name.who.clone(), origin: meaning.origin, field: meaning.field.clone()? })
+    }
+
+    /// The table of items of an artifact.
+    pub fn items(self, who: &Who, origin: Origin) -> Result<&'a Items, Gap> {
+        let name = match who {
+            Who::Candidate => "the candidate",
+            Who::Incumbent => "`incumbent`",
+            Who::Stage(stage) => &format!("`{stage}`"),
+        };
+        let items = self.subjects.subject(who).and_then(|subject| subject.readings(origin).items.as_deref());
+        let items = items.ok_or_else(|| Gap::Error(format!("{name} has no table of items")))?;
+        match &items.fault {
+            Some(fault) => Err(Gap::Error(format!("the items of {name}: {fault}"))),
+            None => Ok(items),
+        }
+    }
+
+    /// The candidate's answers.
+    pub fn answers(self, other: &Other) -> Result<&'a Items, Gap> {
+        self.items(&Who::Candidate, judge(other)?)
+    }
+
+    /// How they compare with those of the other artifact, in the order of the candidate's rows.
+    pub fn pair_results(self, other: &Other) -> Result<Vec<PairResult>, Gap> {
+        let (mine, theirs) = (self.answers(other)?, self.items(&other.who, judge(other)?)?);
+        Ok(items::pair_results(mine, theirs, other.of.asks_scores)?)
+    }
+
+    /// What each of these pairs counts for.
+    pub fn points(self, other: &Other) -> Result<Vec<f64>, Gap> {
+        Ok(self.pair_results(other)?.into_iter().map(other.of.points).collect())
+    }
+}
+
+fn judge(other: &Other) -> Result<Origin, Gap> {
+    let judge = other.judge.ok_or_else(|| Gap::Error(format!("`{}` was not checked", other.label())))?;
+    Ok(Origin::Judge(judge))
+}
