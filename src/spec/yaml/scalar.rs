@@ -1,7 +1,7 @@
 //! Scalars without quotes by the core schema of YAML 1.2: null, booleans, numbers, else text.
 
-use crate::diagnostic::Span;
 use crate::canonical::EXACT;
+use crate::diagnostic::Span;
 use crate::spec::node::Value;
 use std::num::IntErrorKind;
 
