@@ -22,7 +22,7 @@ pub use items::{Counts, Item, Items, pair};
 pub use parser::{parse, parse_expression};
 pub use resolve::{JudgeScope, MetricName, RuleScope};
 pub use select::{Choice, Select, choose, survivors};
-pub use tree::{Expression, Origin, Rule, Who};
+pub use tree::{Expression, RecordOrigin, Rule, Who};
 
 use serde::{Deserialize, Serialize};
 use std::ops::Range;

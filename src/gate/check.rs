@@ -6,7 +6,7 @@ use super::functions::{NumberForm, OfNumbers, Takes};
 use super::lexer::Comparison;
 use super::resolve::{self, RuleScope};
 use super::tree::{
-    Arguments, Confidence, Expression, Leaf, Leaves, Meaning, Name, Number, Origin, Qualifier, Rule, Test, Who,
+    Arguments, Confidence, Expression, Leaf, Leaves, Meaning, Name, Number, Qualifier, RecordOrigin, Rule, Test, Who,
 };
 use stages::stage::Direction;
 
@@ -78,7 +78,7 @@ pub fn check_best(best: &mut Expression, is_within: bool, scope: &RuleScope) -> 
 pub fn warnings(rule: &Rule) -> Vec<Mistake> {
     let mut found = Vec::new();
     lone_confidence(&rule.test, &mut found);
-    let is_own = |meaning: &Meaning| meaning.origin == Origin::Own;
+    let is_own = |meaning: &Meaning| meaning.origin == RecordOrigin::Own;
     let names = rule.leaves.names.iter();
     names
         .filter(|name| name.who == Who::Incumbent && name.meaning.as_ref().is_some_and(is_own))
@@ -280,9 +280,9 @@ fn check_items(sides: &[&Number], leaves: &Leaves, scope: &RuleScope, what: &str
 }
 
 /// The tables of items that are read, each with the first place that names it.
-fn tables(sides: &[&Number], leaves: &Leaves) -> Vec<(Origin, std::ops::Range<usize>)> {
-    let mut tables: Vec<(Origin, std::ops::Range<usize>)> = Vec::new();
-    let mut add = |origin: Option<Origin>, range: &std::ops::Range<usize>| {
+fn tables(sides: &[&Number], leaves: &Leaves) -> Vec<(RecordOrigin, std::ops::Range<usize>)> {
+    let mut tables: Vec<(RecordOrigin, std::ops::Range<usize>)> = Vec::new();
+    let mut add = |origin: Option<RecordOrigin>, range: &std::ops::Range<usize>| {
         if let Some(origin) = origin
             && tables.iter().all(|(known, _)| *known != origin)
         {
@@ -301,7 +301,7 @@ fn tables(sides: &[&Number], leaves: &Leaves) -> Vec<(Origin, std::ops::Range<us
         });
     }
     for other in others {
-        add(leaves.others[other].judge.map(Origin::Judge), &leaves.others[other].range);
+        add(leaves.others[other].judge.map(RecordOrigin::Judge), &leaves.others[other].range);
     }
     tables
 }
@@ -324,7 +324,7 @@ fn check_number(number: &Number, leaves: &Leaves, mistakes: &mut Vec<Mistake>) {
             }
             Arguments::Checkpoints(_, metric) => {
                 let metric = &leaves.names[*metric];
-                if metric.meaning.as_ref().is_some_and(|meaning| meaning.origin != Origin::Own) {
+                if metric.meaning.as_ref().is_some_and(|meaning| meaning.origin != RecordOrigin::Own) {
                     let message = format!("`{}` is the judge's: not every checkpoint is judged", metric.label());
                     let help = format!("a {} is of the stage's own metrics", function.name);
                     mistakes.push(Mistake::new(&metric.range, message).help(help));

@@ -3,7 +3,7 @@
 
 use super::Mistake;
 use super::functions;
-use super::tree::{Leaves, Meaning, Name, Origin, Other, Qualifier, Who};
+use super::tree::{Leaves, Meaning, Name, Other, Qualifier, RecordOrigin, Who};
 use stages::stage::{Direction, did_you_mean};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -49,10 +49,10 @@ impl RuleScope {
     }
 
     /// The metrics of the artifact in that record.
-    pub fn measured(&self, who: &Who, origin: Origin) -> &[MetricName] {
+    pub fn measured(&self, who: &Who, origin: RecordOrigin) -> &[MetricName] {
         match origin {
-            Origin::Own => self.record(who),
-            Origin::Judge(judge) => self.judges.get(judge).map_or(&[], |judge| &judge.metrics),
+            RecordOrigin::Own => self.record(who),
+            RecordOrigin::Judge(judge) => self.judges.get(judge).map_or(&[], |judge| &judge.metrics),
         }
     }
 
@@ -88,17 +88,17 @@ pub fn find_judges(leaves: &mut Leaves, scope: &RuleScope) {
 /// Finds the meaning of a name. `like` is the meaning of the name that this one follows (`m` of `m improves over x`).
 pub fn resolve(name: &Name, like: Option<Meaning>, scope: &RuleScope) -> Result<Meaning, Mistake> {
     artifact(&name.who, &name.who_range, scope)?;
-    let origins: Vec<Origin> = match (&name.qualifier, like) {
+    let origins: Vec<RecordOrigin> = match (&name.qualifier, like) {
         (_, Some(like)) => vec![like.origin],
-        (Some(Qualifier::Own), _) => vec![Origin::Own],
+        (Some(Qualifier::Own), _) => vec![RecordOrigin::Own],
         (Some(Qualifier::Judge), _) => {
             let write = |judge: &str| format!("write `{judge}.{}`", name.metric);
-            vec![Origin::Judge(scope.only_judge(&name.range, write)?)]
+            vec![RecordOrigin::Judge(scope.only_judge(&name.range, write)?)]
         }
-        (Some(Qualifier::By(judge)), _) => vec![Origin::Judge(named_judge(judge, &name.range, scope)?)],
+        (Some(Qualifier::By(judge)), _) => vec![RecordOrigin::Judge(named_judge(judge, &name.range, scope)?)],
         (None, None) => judges_then_own(name, scope),
     };
-    let find = |origin: &Origin| {
+    let find = |origin: &RecordOrigin| {
         let is_it = |metric: &&MetricName| match name.is_field {
             true => metric.field.as_ref() == Some(&name.metric),
             false => metric.name == name.metric,
@@ -107,10 +107,10 @@ pub fn resolve(name: &Name, like: Option<Meaning>, scope: &RuleScope) -> Result<
         Some(Meaning { origin: *origin, direction: metric.direction, field: metric.field.clone() })
     };
     let mut found: Vec<Meaning> = origins.iter().filter_map(find).collect();
-    let judges = found.iter().filter(|meaning| meaning.origin != Origin::Own).count();
+    let judges = found.iter().filter(|meaning| meaning.origin != RecordOrigin::Own).count();
     // For another artifact the judge's record counts before its own; for the candidate neither counts more.
     if judges == 1 && name.who != Who::Candidate {
-        found.retain(|meaning| meaning.origin != Origin::Own);
+        found.retain(|meaning| meaning.origin != RecordOrigin::Own);
     }
     match found.len() {
         0 => Err(unknown(name, &origins, scope)),
@@ -120,10 +120,11 @@ pub fn resolve(name: &Name, like: Option<Meaning>, scope: &RuleScope) -> Result<
 }
 
 /// The records where a name without a qualifier may be found: those of all judges, then the artifact's own.
-fn judges_then_own(name: &Name, scope: &RuleScope) -> Vec<Origin> {
-    let judges = (0..scope.judges.len()).map(Origin::Judge);
+fn judges_then_own(name: &Name, scope: &RuleScope) -> Vec<RecordOrigin> {
+    let judges = (0..scope.judges.len()).map(RecordOrigin::Judge);
     // An eval that judges by itself has no record of its own.
-    let own = (!scope.measured(&name.who, Origin::Own).is_empty() || scope.judges.is_empty()).then_some(Origin::Own);
+    let own = (!scope.measured(&name.who, RecordOrigin::Own).is_empty() || scope.judges.is_empty())
+        .then_some(RecordOrigin::Own);
     judges.chain(own).collect()
 }
 
@@ -188,9 +189,9 @@ fn artifact(who: &Who, range: &Range<usize>, scope: &RuleScope) -> Result<(), Mi
 fn ambiguous(name: &Name, found: &[Meaning], scope: &RuleScope) -> Mistake {
     let metric = &name.metric;
     let prefix = |meaning: &Meaning| match (meaning.origin, &scope.judges[..]) {
-        (Origin::Own, _) => "self".to_owned(),
-        (Origin::Judge(_), [_]) => "judge".to_owned(),
-        (Origin::Judge(judge), judges) => judges[judge].name.clone(),
+        (RecordOrigin::Own, _) => "self".to_owned(),
+        (RecordOrigin::Judge(_), [_]) => "judge".to_owned(),
+        (RecordOrigin::Judge(judge), judges) => judges[judge].name.clone(),
     };
     let who = match &name.who {
         Who::Candidate => String::new(),
@@ -199,9 +200,9 @@ fn ambiguous(name: &Name, found: &[Meaning], scope: &RuleScope) -> Mistake {
     };
     let spellings: Vec<String> = found.iter().map(|meaning| format!("`{}.{who}{metric}`", prefix(meaning))).collect();
     let by = |meaning: &Meaning| match (meaning.origin, &scope.judges[..]) {
-        (Origin::Own, _) => "this stage".to_owned(),
-        (Origin::Judge(_), [judge]) => format!("its judge `{}`", judge.name),
-        (Origin::Judge(judge), judges) => format!("`{}`", judges[judge].name),
+        (RecordOrigin::Own, _) => "this stage".to_owned(),
+        (RecordOrigin::Judge(_), [judge]) => format!("its judge `{}`", judge.name),
+        (RecordOrigin::Judge(judge), judges) => format!("`{}`", judges[judge].name),
     };
     // This stage first, as a person would say it.
     let mut sides: Vec<String> = found.iter().map(by).collect();
@@ -212,11 +213,11 @@ fn ambiguous(name: &Name, found: &[Meaning], scope: &RuleScope) -> Mistake {
         .help(format!("write {}", spellings.join(" or ")))
 }
 
-fn unknown(name: &Name, origins: &[Origin], scope: &RuleScope) -> Mistake {
+fn unknown(name: &Name, origins: &[RecordOrigin], scope: &RuleScope) -> Mistake {
     let metric = name.metric.as_str();
-    let is_own_alone = origins == [Origin::Own] && name.qualifier.is_some();
+    let is_own_alone = origins == [RecordOrigin::Own] && name.qualifier.is_some();
     let judge = match origins {
-        [Origin::Judge(judge)] if name.qualifier.is_some() => scope.judges.get(*judge),
+        [RecordOrigin::Judge(judge)] if name.qualifier.is_some() => scope.judges.get(*judge),
         _ => None,
     };
     let whose = match (&name.who, judge) {
@@ -230,7 +231,7 @@ fn unknown(name: &Name, origins: &[Origin], scope: &RuleScope) -> Mistake {
     let what = if name.is_field { "field" } else { "metric" };
     let mistake = Mistake::new(&name.metric_range, format!("unknown {what} `{metric}`{whose}"));
     let called = |metric: &MetricName| if name.is_field { metric.field.clone() } else { Some(metric.name.clone()) };
-    let is_measured = |origin: Origin| {
+    let is_measured = |origin: RecordOrigin| {
         let mut metrics = scope.measured(&name.who, origin).iter();
         metrics.any(|known| called(known).as_deref() == Some(metric))
     };
@@ -241,10 +242,10 @@ fn unknown(name: &Name, origins: &[Origin], scope: &RuleScope) -> Mistake {
         if name.qualifier.is_none() && (scope.stages.contains_key(metric)) {
             return mistake.help(format!("`{metric}` is a stage: write `{metric}.` and a metric"));
         }
-        if judge.is_some() && is_measured(Origin::Own) {
+        if judge.is_some() && is_measured(RecordOrigin::Own) {
             return mistake.help(format!("this stage measures it itself: write `self.{metric}`"));
         }
-        if is_own_alone && is_measured(Origin::Judge(0)) {
+        if is_own_alone && is_measured(RecordOrigin::Judge(0)) {
             return mistake.help(format!("the judge measures it: write `judge.{metric}`"));
         }
     }

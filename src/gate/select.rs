@@ -4,7 +4,7 @@
 use super::Decision;
 use super::evaluate::{self, Judgement, Subject, Subjects, View, evaluate, standard_error};
 use super::show;
-use super::tree::{Expression, Leaves, Number, Origin, Rule};
+use super::tree::{Expression, Leaves, Number, RecordOrigin, Rule};
 use stages::stage::Direction;
 use std::collections::BTreeMap;
 
@@ -25,14 +25,14 @@ impl Select {
     }
 
     /// The records whose tables of items the choice reads.
-    pub fn itemised(&self) -> Vec<Origin> {
+    pub fn itemised(&self) -> Vec<RecordOrigin> {
         let best = self.best.iter().flat_map(|best| best.leaves.tables(self.within.is_some()));
         let where_ = self.where_.iter().flat_map(|rule| rule.leaves.tables(rule.test.is_confident()));
         best.chain(where_).map(|(_, origin)| origin).collect()
     }
 
     /// The records that checkpoints are chosen by. A rule that reads the same records sees the luck of the best.
-    pub fn chosen_by(&self) -> Vec<Origin> {
+    pub fn chosen_by(&self) -> Vec<RecordOrigin> {
         let of = |leaves: &Leaves| leaves.origins();
         let best = self.best.iter().flat_map(|best| of(&best.leaves));
         best.chain(self.where_.iter().flat_map(|rule| of(&rule.leaves))).collect()

@@ -91,7 +91,7 @@ fn mangled_rules_are_refused_in_good_order_or_judged() {
     let (candidate, incumbent, sft) = (subject(1), subject(2), subject(3));
     let stages = BTreeMap::from([("sft".to_owned(), sft)]);
     let checkpoints = [(10, subject(4)), (20, candidate.clone())];
-    let chosen_among = [(Origin::Judge(0), 3)];
+    let chosen_among = [(RecordOrigin::Judge(0), 3)];
     let subjects = Subjects {
         candidate: &candidate,
         incumbent: Some(&incumbent),

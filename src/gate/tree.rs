@@ -32,7 +32,7 @@ impl Rule {
         self.leaves.judged()
     }
     /// The artifacts whose tables of items the rule reads, where they have any. Known after `check`.
-    pub fn itemised(&self) -> Vec<(Who, Origin)> {
+    pub fn itemised(&self) -> Vec<(Who, RecordOrigin)> {
         self.leaves.tables(true)
     }
 
@@ -41,7 +41,7 @@ impl Rule {
     }
     /// The fields whose numbers decide the rule item by item: the fields of functions over items and, where the rule
     /// asks for confidence, those of its metrics. Known after `check`.
-    pub fn decided_by<'a>(&'a self) -> Vec<(Origin, &'a str)> {
+    pub fn decided_by<'a>(&'a self) -> Vec<(RecordOrigin, &'a str)> {
         let asks_confidence = self.test.is_confident();
         let names = self.leaves.names.iter().filter(|name| name.is_field || asks_confidence);
         let field_of = |name: &'a Name| {
@@ -82,7 +82,7 @@ pub enum Who {
 
 /// The record that a number is read from: the artifact's own, or that of a judge, by its place in the gate's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum RecordOrigin {
     Own,
     Judge(usize),
 }
@@ -101,7 +101,7 @@ pub enum Qualifier {
 /// The meaning of a name, as the check found it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Meaning {
-    pub origin: Origin,
+    pub origin: RecordOrigin,
     pub direction: Direction,
     /// The field of the per-item table that the metric is the mean of, where there is one.
     pub field: Option<String>,
@@ -198,20 +198,20 @@ impl Leaves {
     }
     pub fn judged(&self) -> Vec<(Who, usize)> {
         let judge_of = |name: &Name| match name.meaning.as_ref()?.origin {
-            Origin::Judge(judge) => Some((name.who.clone(), judge)),
-            Origin::Own => None,
+            RecordOrigin::Judge(judge) => Some((name.who.clone(), judge)),
+            RecordOrigin::Own => None,
         };
         sorted(self.names.iter().filter_map(judge_of).chain(self.compared()).collect())
     }
     /// The artifacts whose tables of items are read: always for functions over items, and for metrics only with
     /// `of_metrics`, that is where the rule asks for confidence.
-    pub fn tables(&self, of_metrics: bool) -> Vec<(Who, Origin)> {
+    pub fn tables(&self, of_metrics: bool) -> Vec<(Who, RecordOrigin)> {
         let table_of = |name: &Name| {
             let meaning = name.meaning.as_ref()?;
             let is_asked = name.is_field || (of_metrics && meaning.field.is_some());
             is_asked.then(|| (name.who.clone(), meaning.origin))
         };
-        let compared = self.compared().map(|(who, judge)| (who, Origin::Judge(judge)));
+        let compared = self.compared().map(|(who, judge)| (who, RecordOrigin::Judge(judge)));
         sorted(self.names.iter().filter_map(table_of).chain(compared).collect())
     }
     /// Both sides of every comparison of answers, with its judge.
@@ -223,9 +223,9 @@ impl Leaves {
         self.others.iter().filter_map(sides).flatten()
     }
     /// The records that numbers are read from.
-    pub fn origins(&self) -> Vec<Origin> {
+    pub fn origins(&self) -> Vec<RecordOrigin> {
         let names = self.names.iter().filter_map(|name| Some(name.meaning.as_ref()?.origin));
-        sorted(names.chain(self.compared().map(|(_, judge)| Origin::Judge(judge))).collect())
+        sorted(names.chain(self.compared().map(|(_, judge)| RecordOrigin::Judge(judge))).collect())
     }
 }
 

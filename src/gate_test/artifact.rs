@@ -3,7 +3,7 @@
 use super::givens::TestArtifact;
 use super::versus::{self, Matchup};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::gate::{Items, MetricName, Origin, Readings, RuleScope, Who};
+use crate::gate::{Items, MetricName, Readings, RecordOrigin, RuleScope, Who};
 use crate::spec::expect;
 use crate::spec::node::{Map, Node, Value};
 use serde_json::Value as Json;
@@ -40,7 +40,7 @@ impl ArtifactReader<'_> {
         let is_judge = |key: &str| scope.judge(key).is_some();
         let (of_judges, top): (Map, Map) = map.iter().cloned().partition(|(key, _)| is_judge(&key.value));
         if self.is_own_judge {
-            let judge = self.readings(&top, Origin::Judge(0), &self.called(), mistakes);
+            let judge = self.readings(&top, RecordOrigin::Judge(0), &self.called(), mistakes);
             if let Some((key, _)) = of_judges.first().filter(|_| !top.is_empty()) {
                 let message = format!("`{}` measures by itself, and its candidate is measured twice here", key.value);
                 let help = format!("write everything under `{}`, or nothing", key.value);
@@ -48,27 +48,27 @@ impl ArtifactReader<'_> {
             }
             artifact.judged.insert(0, judge);
         } else {
-            artifact.own = self.readings(&top, Origin::Own, &self.called(), mistakes);
+            artifact.own = self.readings(&top, RecordOrigin::Own, &self.called(), mistakes);
         }
         for (key, node) in of_judges {
             let Some(judge) = scope.judge(&key.value) else { continue };
             let what = format!("what `{}` measures: a mapping such as `{{mean_score: 0.6}}`", key.value);
             let Some(map) = expect::map(&node, &what, mistakes) else { continue };
             let called = format!("{} by `{}`", self.called(), key.value);
-            let readings = self.readings(map, Origin::Judge(judge), &called, mistakes);
+            let readings = self.readings(map, RecordOrigin::Judge(judge), &called, mistakes);
             artifact.judged.insert(judge, readings);
         }
         artifact
     }
 
-    fn readings(&mut self, map: &Map, origin: Origin, called: &str, mistakes: &mut Vec<Diagnostic>) -> Readings {
+    fn readings(&mut self, map: &Map, origin: RecordOrigin, called: &str, mistakes: &mut Vec<Diagnostic>) -> Readings {
         let metrics = self.scope.measured(&self.who, origin);
         let mut readings = Readings::default();
         let mut compared = None;
         for (key, node) in map {
             match (key.value.as_str(), origin) {
                 ("items", _) => readings.items = items(node, self.directory, mistakes).map(Arc::new),
-                ("versus", Origin::Judge(judge)) if self.who == Who::Candidate => match &mut self.versus {
+                ("versus", RecordOrigin::Judge(judge)) if self.who == Who::Candidate => match &mut self.versus {
                     Some(all) => {
                         all.extend(versus::read(node, judge, mistakes));
                         compared = Some(key.span);
@@ -92,10 +92,10 @@ impl ArtifactReader<'_> {
         readings
     }
 
-    fn unknown(&self, key: &str, span: Span, origin: Origin, called: &str) -> Diagnostic {
+    fn unknown(&self, key: &str, span: Span, origin: RecordOrigin, called: &str) -> Diagnostic {
         let mistake = Diagnostic::error(span, format!("unknown key `{key}` of {called}"));
         let metrics = self.scope.measured(&self.who, origin).iter().map(|metric| metric.name.as_str());
-        let is_at_top = origin == Origin::Own || self.is_own_judge;
+        let is_at_top = origin == RecordOrigin::Own || self.is_own_judge;
         let judges = self.scope.judges.iter().filter(|_| is_at_top).map(|judge| judge.name.as_str());
         let by_judge =
             self.scope.judges.iter().find(|judge| judge.metrics.iter().any(|metric| metric.name == key) && is_at_top);

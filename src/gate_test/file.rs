@@ -7,7 +7,7 @@ use super::under_test::{self, GateUnderTest, Pipeline};
 use super::versus::{self, Matchup};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::event::Evidence;
-use crate::gate::{Origin, Who};
+use crate::gate::{RecordOrigin, Who};
 use crate::plan;
 use crate::schedule::weigh::{self, Tables};
 use crate::spec::node::{Map, Node, Value};
@@ -259,7 +259,7 @@ fn checkpoints(
 /// Refuses `versus` where a rule needs real scores: made-up scores say who wins, and nothing about the noise of a mean.
 fn check_made_up(compared: &[Matchup], tested: &GateUnderTest, mistakes: &mut Vec<Diagnostic>) {
     for matchup in compared {
-        let field = (Origin::Judge(matchup.judge), versus::FIELD);
+        let field = (RecordOrigin::Judge(matchup.judge), versus::FIELD);
         let asks = weigh::rules(&tested.gate).find(|(_, rule)| rule.decided_by().contains(&field));
         if let Some((_, rule)) = asks {
             let message = format!("`versus` makes up who wins, and `{}` asks for the scores themselves", rule.text);

@@ -3,7 +3,7 @@
 //! evidence that somebody wrote down.
 
 use crate::event::{Evidence, RuleVerdict, Seen, Table};
-use crate::gate::{self, Choice, Decision, Items, Origin, Readings, Rule, Select, Subject, Subjects, Who};
+use crate::gate::{self, Choice, Decision, Items, Readings, RecordOrigin, Rule, Select, Subject, Subjects, Who};
 use crate::plan::{Gate, OnFail};
 use anyhow::{Context, Result};
 use cache::Digest;
@@ -36,7 +36,7 @@ pub fn tables_to_choose(gate: &Gate, evidence: &Evidence) -> Vec<Table> {
 /// The tables that the rules look at.
 pub fn tables_to_weigh(gate: &Gate, evidence: &Evidence, chosen: usize) -> Vec<Table> {
     let asked = rules(gate).flat_map(|(_, rule)| rule.itemised());
-    let of = |(who, origin): (Who, Origin)| {
+    let of = |(who, origin): (Who, RecordOrigin)| {
         let seen = match &who {
             Who::Candidate => evidence.candidates.get(chosen),
             Who::Incumbent => evidence.incumbent.as_ref(),
@@ -47,10 +47,10 @@ pub fn tables_to_weigh(gate: &Gate, evidence: &Evidence, chosen: usize) -> Vec<T
     asked.flat_map(of).collect()
 }
 
-fn tables_of(gate: &Gate, seen: &Seen, origin: Origin) -> Vec<Table> {
+fn tables_of(gate: &Gate, seen: &Seen, origin: RecordOrigin) -> Vec<Table> {
     match origin {
-        Origin::Own => seen.table.iter().cloned().collect(),
-        Origin::Judge(judge) => {
+        RecordOrigin::Own => seen.table.iter().cloned().collect(),
+        RecordOrigin::Judge(judge) => {
             let judge = gate.scope.judges.get(judge).and_then(|judge| seen.judged.get(&judge.name));
             judge.map(|seen| seen.tables.clone()).unwrap_or_default()
         }
@@ -103,7 +103,7 @@ pub fn rule_verdicts(gate: &Gate, evidence: &Evidence, chosen: usize, tables: &T
     let stages = evidence.stages.iter().map(|(name, seen)| (name.clone(), subject(seen)));
     let stages = stages.collect::<BTreeMap<_, _>>();
     let count = evidence.candidates.len();
-    let chosen_among: Vec<(Origin, usize)> =
+    let chosen_among: Vec<(RecordOrigin, usize)> =
         select(gate).chosen_by().into_iter().map(|origin| (origin, count)).collect();
     let subjects = Subjects {
         candidate: &checkpoints[chosen].1,

@@ -1,7 +1,7 @@
 //! What a rule sees: the names in it, and what was measured of the artifacts behind them.
 
 use super::super::items::{self, Items, PairResult};
-use super::super::tree::{Leaves, Name, Origin, Other, Who};
+use super::super::tree::{Leaves, Name, Other, RecordOrigin, Who};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ pub struct Subject {
 }
 
 impl Subject {
-    fn readings(&self, origin: Origin) -> &Readings {
+    fn readings(&self, origin: RecordOrigin) -> &Readings {
         static NOTHING: Readings = Readings { metrics: BTreeMap::new(), items: None };
         match origin {
-            Origin::Own => &self.own,
-            Origin::Judge(judge) => self.judged.get(judge).unwrap_or(&NOTHING),
+            RecordOrigin::Own => &self.own,
+            RecordOrigin::Judge(judge) => self.judged.get(judge).unwrap_or(&NOTHING),
         }
     }
 }
@@ -40,7 +40,7 @@ pub struct Subjects<'a> {
     pub checkpoints: &'a [(u64, Subject)],
     /// How many checkpoints were compared by these records before this one was chosen: the best of many is good by
     /// luck, too.
-    pub chosen_among: &'a [(Origin, usize)],
+    pub chosen_among: &'a [(RecordOrigin, usize)],
 }
 
 impl<'a> Subjects<'a> {
@@ -96,7 +96,7 @@ impl From<String> for Gap {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldKey {
     pub who: Who,
-    pub origin: Origin,
+    pub origin: RecordOrigin,
     pub field: String,
 }
 
@@ -137,7 +137,7 @@ impl<'a> View<'a> {
     }
 
     /// The table of items of an artifact.
-    pub fn items(self, who: &Who, origin: Origin) -> Result<&'a Items, Gap> {
+    pub fn items(self, who: &Who, origin: RecordOrigin) -> Result<&'a Items, Gap> {
         let name = match who {
             Who::Candidate => "the candidate",
             Who::Incumbent => "`incumbent`",
@@ -168,7 +168,7 @@ impl<'a> View<'a> {
     }
 }
 
-fn judge(other: &Other) -> Result<Origin, Gap> {
+fn judge(other: &Other) -> Result<RecordOrigin, Gap> {
     let judge = other.judge.ok_or_else(|| Gap::Error(format!("`{}` was not checked", other.label())))?;
-    Ok(Origin::Judge(judge))
+    Ok(RecordOrigin::Judge(judge))
 }

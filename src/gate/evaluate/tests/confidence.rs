@@ -1,7 +1,7 @@
 //! Rules over per-item tables: with confidence, without, and over what does not pair.
 
 use super::super::super::items::{Item, Items};
-use super::super::super::tree::Origin;
+use super::super::super::tree::RecordOrigin;
 use super::super::super::{JudgeScope, MetricName, RuleScope, check, parse};
 use super::super::*;
 use crate::gate::statistics::tests::simulation::{Distribution, Shape, rate};
@@ -251,7 +251,7 @@ fn doubt_combines_by_kleene_logic() {
     );
 }
 
-fn outcome(text: &str, candidate: &Subject, incumbent: &Subject, chosen_among: &[(Origin, usize)]) -> Decision {
+fn outcome(text: &str, candidate: &Subject, incumbent: &Subject, chosen_among: &[(RecordOrigin, usize)]) -> Decision {
     let stages = BTreeMap::from([("sft".to_owned(), incumbent.clone())]);
     let subjects = Subjects { candidate, incumbent: Some(incumbent), stages: &stages, checkpoints: &[], chosen_among };
     evaluate(&rule(text), &subjects).decision
@@ -278,9 +278,9 @@ fn any_of_several_claims_needs_more_of_each() {
     assert_eq!(outcome(&format!("not ({wins} and {wins})"), &versus(23), &before, &[]), Decision::Unsure);
     assert_eq!(outcome(&format!("not ({wins} or {wins})"), &versus(23), &before, &[]), Decision::Pass);
     // The best of four by the same items has to be better by more; chosen by other items it has not.
-    assert_eq!(outcome(wins, &versus(37), &before, &[(Origin::Judge(0), 4)]), Decision::Unsure);
-    assert_eq!(outcome(wins, &versus(41), &before, &[(Origin::Judge(0), 4)]), Decision::Pass);
-    assert_eq!(outcome(wins, &versus(37), &before, &[(Origin::Own, 4)]), Decision::Pass);
+    assert_eq!(outcome(wins, &versus(37), &before, &[(RecordOrigin::Judge(0), 4)]), Decision::Unsure);
+    assert_eq!(outcome(wins, &versus(41), &before, &[(RecordOrigin::Judge(0), 4)]), Decision::Pass);
+    assert_eq!(outcome(wins, &versus(37), &before, &[(RecordOrigin::Own, 4)]), Decision::Pass);
 }
 
 #[test]
