@@ -1,5 +1,5 @@
-//! How fast models and data are read, beside what anybody could do: `cat` of the same file, and the batches of the
-//! tokenizers crate. `cargo bench --bench read [-- MODEL_DIRECTORY_WITH_TOKENIZER]`
+//! The speed of reading models and data, compared with `cat` of the same file and with the batches of the tokenizers
+//! crate. `cargo bench --bench read [-- MODEL_DIRECTORY_WITH_TOKENIZER]`
 
 use formats::config::{Config, Llama};
 use formats::data::{self, RowFilter};
@@ -30,7 +30,7 @@ fn main() {
     tokenise(place.path(), &tokenizer);
 }
 
-/// Seconds of the fastest of some.
+/// The seconds of the fastest of several runs.
 fn fastest(mut work: impl FnMut()) -> f64 {
     let time = |_| {
         let start = Instant::now();
@@ -75,7 +75,7 @@ fn load(place: &Path) {
             let done = Command::new("cat").arg(&file).stdout(Stdio::null()).status();
             assert!(done.expect("start cat").success());
         });
-        // Piped, as whoever does something with the bytes gets them.
+        // Piped: the speed at which another process gets the bytes.
         let piped = fastest(|| {
             let mut cat = Command::new("cat").arg(&file).stdout(Stdio::piped()).spawn().expect("start cat");
             std::io::copy(cat.stdout.as_mut().expect("it is piped"), &mut std::io::sink()).expect("read from cat");
@@ -87,7 +87,7 @@ fn load(place: &Path) {
                 println!("  {choice:?}: not here");
                 continue;
             };
-            // A number of every tensor is read back: by then it has arrived.
+            // A number of every tensor is read back, to wait until the tensor is on the device.
             let loaded = fastest(|| {
                 let model = weights::load(&directory, config.clone(), Dtype::F32, device).expect("load the model");
                 for tensor in weights::tensors(&model) {

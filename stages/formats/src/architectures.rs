@@ -1,5 +1,5 @@
-//! The table of architectures: what they are called, what their configurations leave open, what their blocks are made of
-//! and how their weights lie in Hugging Face files. A new architecture is one row, plus its new mathematics if it has any.
+//! The table of architectures: names, the parts of a block, the defaults of a configuration, and the layout of the weights
+//! in Hugging Face files. A new architecture is one row, plus its new mathematics if it has any.
 
 /// One architecture.
 #[derive(Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Architecture {
     pub norm: Norm,
     /// The mlp has a gate beside `up`.
     pub is_gated: bool,
-    /// The number and the size of heads may be set apart from the width (`num_key_value_heads`, `head_dim`).
+    /// The configuration may set `num_key_value_heads` and `head_dim`.
     pub has_free_heads: bool,
     /// Attention and mlp both read what comes into the block, unless `use_parallel_residual` is false.
     pub is_parallel: bool,
@@ -24,7 +24,7 @@ pub struct Architecture {
     /// `Set` by `mlp_bias`.
     pub mlp_bias: Bias,
 
-    // What holds where `config.json` is silent, by the configuration classes of `transformers`.
+    // Defaults of `config.json`, those of the configuration classes of `transformers`.
     /// Longest sequence, in tokens.
     pub context: usize,
     pub activation: Activation,
@@ -112,7 +112,7 @@ pub enum Target {
     Down,
 }
 
-/// How queries, keys and values lie side by side in a fused projection.
+/// The order of queries, keys and values in a fused projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fused {
     /// All queries, then all keys, then all values.
@@ -224,7 +224,7 @@ static GPT2: Architecture = Architecture {
     },
 };
 
-/// What LLaMA and its descendants share.
+/// The parts that LLaMA and its descendants share.
 const GATED: Architecture = Architecture {
     model_type: "",
     class: "",
@@ -269,7 +269,7 @@ const GATED_LAYOUT: Layout = Layout {
 };
 
 impl Layout {
-    /// Where a target stands among those of a block.
+    /// The index of a target among those of a block.
     pub fn place(&self, target: Target) -> Option<usize> {
         self.targets.iter().position(|(other, _)| *other == target)
     }

@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(compared, ARCHITECTURES.map(|row| row.model_type).into());
     }
 
-    /// As transformers 4 wrote GPT-NeoX: under the names of the architecture and under the common ones.
+    /// transformers 4 wrote GPT-NeoX so: under the names of the architecture and under the common ones.
     #[test]
     fn a_field_may_stand_under_two_names_if_they_say_the_same() {
         let mut source = json!({
@@ -376,7 +376,7 @@ mod tests {
         close(frequencies(8, 1e4, json!({"rope_type": "linear", "factor": 4.0})), &golden["linear_factor4_d8"]);
         let llama = &golden["llama3_d64_theta5e5_factor32 (Llama-3.2-1B)"];
         close(frequencies(64, 5e5, json!(null)), &llama["default"]);
-        // What the file leaves out, Llama-3.2-1B's config.json says.
+        // Fields of Llama-3.2-1B's config.json that the golden file leaves out.
         let scaling = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192});
         close(frequencies(64, 5e5, scaling), &llama["scaled"]);

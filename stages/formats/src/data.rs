@@ -430,7 +430,7 @@ mod tests {
         assert_eq!(shown, expected.map(|(prompt, answers, pairs)| (prompt.to_owned(), answers.to_owned(), pairs)));
     }
 
-    /// What each format says, as a person would say it.
+    /// A row as it was read, in words.
     fn said(row: &str) -> String {
         let value: Value = serde_json::from_str(row).unwrap();
         let format = row::format(&value).map_or("unknown", Format::name);
@@ -561,7 +561,7 @@ mod tests {
             out.write_all(text.as_bytes()).unwrap();
             out.finish().unwrap()
         };
-        // As `cat a.gz b.gz` makes one.
+        // As `cat a.gz b.gz` writes it.
         let (first, second) = rows.split_once('\n').unwrap();
         let joined = [zip(&format!("{first}\n")), zip(second)].concat();
         let files = [

@@ -1,4 +1,4 @@
-//! What a model directory holds, told before anything is computed with it.
+//! The description of a model directory, before anything is computed with it.
 
 use crate::config::Config;
 use crate::directory::ModelFiles;

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What asks for an answer.
+/// A request for an answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Prompt {
-    /// Goes to the model as it is.
+    /// The model gets it as it is.
     Text(String),
-    /// Goes through the chat template of the model.
+    /// The model gets it through its chat template.
     Chat(Vec<Message>),
 }
 
@@ -23,7 +23,7 @@ pub struct Message {
 pub const USER: &str = "user";
 pub const ASSISTANT: &str = "assistant";
 
-/// For people, and for telling whether two prompts are one. A dialogue of a single question is that question.
+/// The text for people, by which prompts are also compared. A dialogue of a single question is that question.
 impl fmt::Display for Prompt {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// Where the model's files lie: in `model/` of a stage's artifact, else in the directory itself.
+/// The directory with the model's files: `model/` of a stage's artifact, else the directory itself.
 pub fn model_directory(directory: &Path) -> PathBuf {
     let inner = directory.join("model");
     if inner.is_dir() { inner } else { directory.to_owned() }

@@ -20,7 +20,7 @@ pub enum Dtype {
 impl Dtype {
     pub const ALL: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
 
-    /// In a safetensors file.
+    /// The type in a safetensors file.
     pub fn in_file(self) -> safetensors::Dtype {
         match self {
             Dtype::F32 => safetensors::Dtype::F32,
@@ -29,7 +29,7 @@ impl Dtype {
         }
     }
 
-    /// In a pipeline file and on the command line.
+    /// The name in a pipeline file and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Dtype::F32 => "f32",

@@ -39,7 +39,7 @@ struct Header {
     context: usize,
     is_tied: bool,
     is_first_version: bool,
-    /// Where the weights begin, in bytes.
+    /// The offset of the weights, in bytes.
     start: usize,
 }
 
@@ -120,11 +120,11 @@ impl Header {
 
 /// A tensor of the file, or those of all layers one after the other.
 struct Part {
-    /// In Hugging Face layout. `None`: it is skipped.
+    /// The name in Hugging Face layout. `None`: the part is skipped.
     name: Option<&'static str>,
-    /// Of one layer.
+    /// The shape in one layer.
     shape: Vec<usize>,
-    /// `None`: it is no part of a block.
+    /// The number of layers. `None`: it is outside the blocks.
     layers: Option<usize>,
     /// Heads of a projection whose outputs are rotated.
     rotary_heads: Option<usize>,

@@ -21,7 +21,7 @@ const REWARD: &str = "reward.json";
 pub struct Lora {
     pub rank: usize,
     pub alpha: f64,
-    /// By layer, then in the order of the layout's targets; `None` for a target that the adapter leaves alone.
+    /// By layer, then in the order of the layout's targets. `None`: the adapter leaves the target alone.
     pub pairs: Vec<Vec<Option<Pair>>>,
     /// The head of a reward model, `[d]`.
     pub head: Option<Vec<f32>>,
@@ -40,7 +40,7 @@ pub struct Matrix {
     pub shape: [usize; 2],
 }
 
-/// What turns the value of a head into the reward: (value − offset) / spread.
+/// The scale of a reward head: reward = (value − offset) / spread.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RewardScale {
     pub offset: f64,
@@ -208,20 +208,20 @@ impl Lora {
         json::write(&directory.join("adapter_config.json"), &source)
     }
 
-    /// How many numbers it has, its head included.
+    /// The number of parameters, those of the head included.
     pub fn parameters(&self) -> usize {
         let pairs = self.pairs.iter().flatten().flatten();
         pairs.map(|pair| pair.a.values.len() + pair.b.values.len()).sum::<usize>()
             + self.head.as_ref().map_or(0, Vec::len)
     }
 
-    /// How many matrices it stands beside.
+    /// The number of matrices that it adapts.
     pub fn matrices(&self) -> usize {
         self.pairs.iter().flatten().flatten().count()
     }
 }
 
-/// Refuses what adds more than s·A·B to a matrix, or not the same s to all.
+/// Refuses adapters that add more than s·A·B to a matrix, or a different s to some.
 fn refuse_what_is_no_plain_lora(source: &Value) -> Result<()> {
     let field = |name: &str| source.get(name).filter(|value| !value.is_null());
     match field("peft_type").and_then(Value::as_str) {

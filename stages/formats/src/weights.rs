@@ -180,14 +180,14 @@ pub struct Files {
 struct Shard {
     path: PathBuf,
     bytes: Bytes,
-    /// Where the tensors begin, behind the header.
+    /// The offset of the tensors, behind the header.
     start: usize,
     metadata: Metadata,
 }
 
 /// The numbers of a tensor.
 pub enum Numbers {
-    /// As they lie in the mapped file, in the precision asked for and aligned.
+    /// Bytes of the mapped file, aligned and in the precision asked for.
     Mapped(Bytes),
     F32(Vec<f32>),
     F16(Vec<f16>),

@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// How many bad rows are shown one by one.
+/// The number of bad rows that are shown one by one.
 const SHOWN: usize = 5;
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ struct Row {
 struct Content {
     whole: [u8; 32],
     prompt: [u8; 32],
-    /// Of the prompt, and of the answers.
+    /// The length of the prompt, and those of the answers.
     lengths: Result<(usize, Vec<usize>)>,
 }
 
