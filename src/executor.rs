@@ -49,36 +49,3 @@ pub trait Executor {
     /// Ends whatever still runs, with all that it started.
     fn cancel_all(&mut self);
 }
-
-impl Exit {
-    /// What ended the worker, and the likeliest reason. For an attempt that left no outcome.
-    pub fn in_words(self) -> String {
-        match self {
-            Exit::Code(0) => "the worker ended without an outcome".to_owned(),
-            // What a shell makes of an abort of its last command.
-            Exit::Code(134) => Exit::Signal(6).in_words(),
-            Exit::Code(137) => Exit::Signal(9).in_words(),
-            Exit::Code(139) => Exit::Signal(11).in_words(),
-            // A worker that wrote a checkpoint first.
-            Exit::Code(143) => Exit::Signal(15).in_words(),
-            Exit::Code(code) => format!("the worker ended with exit code {code}"),
-            Exit::Signal(4) => {
-                "the worker died of an illegal instruction (SIGILL): built for another processor".to_owned()
-            }
-            Exit::Signal(6) => "the worker aborted (SIGABRT): out of memory, or an abort in native code".to_owned(),
-            Exit::Signal(7) => {
-                "the worker died of a bus error (SIGBUS): a full disk, or a crash of the driver".to_owned()
-            }
-            Exit::Signal(9) => "the worker was killed (SIGKILL): probably out of memory".to_owned(),
-            Exit::Signal(11) => "the worker crashed (SIGSEGV): probably the graphics driver".to_owned(),
-            Exit::Signal(15) => "the worker was ended from outside (SIGTERM)".to_owned(),
-            Exit::Signal(signal) => format!("the worker died of signal {signal}"),
-            Exit::TimedOut(after) => {
-                format!(
-                    "the worker was ended after {:?}, the stage's `timeout`",
-                    Duration::from_secs(after.as_secs().max(1))
-                )
-            }
-        }
-    }
-}

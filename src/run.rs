@@ -4,6 +4,7 @@
 mod answers;
 pub mod attempt;
 mod begin;
+pub mod death;
 mod finish;
 mod foresight;
 pub mod items;

@@ -3,9 +3,10 @@
 
 use crate::action::Action;
 use crate::executor::SPARE;
+use crate::run::death;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
-use stages::io::{EXPECTED_MEMORY, Host, Interrupted, Io};
+use stages::io::{Host, Interrupted, Io};
 use stages::secret::Secrets;
 use stages::stage::{Call, Work};
 use std::any::Any;
@@ -53,12 +54,7 @@ pub fn work(directory: &Path) -> u8 {
         eprintln!("{interrupted}");
         return TERMINATED;
     }
-    let mut cause = format!("{error:#}");
-    if is_of_memory(&cause)
-        && let Ok(said) = fs::read_to_string(directory.join(EXPECTED_MEMORY))
-    {
-        cause = format!("out of memory on the device; {}\n  ({cause})", said.trim());
-    }
+    let cause = death::of_error(directory, format!("{error:#}")).to_string();
     // The log may lie on a disk that is full, so nothing here may insist on being heard.
     let mut log = std::io::stderr();
     let _ = writeln!(log, "error: {cause}");
@@ -66,21 +62,6 @@ pub fn work(directory: &Path) -> u8 {
         let _ = writeln!(log, "error: write {}: {error}", directory.join("error.txt").display());
     }
     1
-}
-
-/// A trace that nobody asked for.
-pub fn is_of_trace(line: &str) -> bool {
-    ["stack backtrace:", "note: Some details are omitted, run with `RUST_BACKTRACE"]
-        .iter()
-        .any(|head| line.starts_with(head))
-}
-
-/// What drivers and backends say when there is no room left on a device.
-fn is_of_memory(cause: &str) -> bool {
-    let cause = cause.to_lowercase();
-    ["out of memory", "outofmemory", "outofdevicememory", "couldn't find resource", "buffer too large", "buffertoobig"]
-        .iter()
-        .any(|sign| cause.contains(sign))
 }
 
 fn attempt(directory: &Path) -> Result<()> {

@@ -3,16 +3,15 @@
 
 use crate::action::{Action, Candidate, Record};
 use crate::canonical::Canonical;
-use crate::executor::Exit;
 use crate::schedule::Keyed;
 use anyhow::{Context, Result, bail};
 use cache::{Content, Digest, Store, Tally};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
-use stages::io::{EXPECTED_MEMORY, Host, Outcome};
+use stages::io::{Host, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,8 +20,6 @@ use std::time::{Duration, Instant};
 const LAST_BREATH: Duration = Duration::from_secs(3);
 /// Earlier attempts at an action of which log, curves and action are kept.
 const KEPT: usize = 9;
-/// Lines of the log that a cause of death quotes.
-const QUOTED: usize = 5;
 
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -45,6 +42,10 @@ struct Placed {
 }
 
 impl Attempt {
+    pub fn at(directory: PathBuf, number: u32) -> Attempt {
+        Attempt { number, directory, is_resumed: false, placed: Vec::new() }
+    }
+
     pub fn log(&self) -> PathBuf {
         self.directory.join("log.txt")
     }
@@ -102,7 +103,7 @@ fn create(of_key: &Path, first: u32) -> Result<Attempt> {
     for number in first.. {
         let directory = of_key.join(number.to_string());
         match fs::create_dir(&directory) {
-            Ok(()) => return Ok(Attempt { number, directory, is_resumed: false, placed: Vec::new() }),
+            Ok(()) => return Ok(Attempt::at(directory, number)),
             // Another process took this number.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| format!("create {}", directory.display())),
@@ -122,7 +123,7 @@ fn attempts(of_key: &Path) -> Result<Vec<Attempt>> {
     for entry in entries {
         let entry = entry.with_context(|| format!("read {}", of_key.display()))?;
         if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-            attempts.push(Attempt { number, directory: entry.path(), is_resumed: false, placed: Vec::new() });
+            attempts.push(Attempt::at(entry.path(), number));
         }
     }
     attempts.sort_by_key(|attempt| attempt.number);
@@ -371,59 +372,6 @@ fn tables(store: &Store, directory: &Path) -> Result<BTreeMap<String, Content>> 
     Ok(tables)
 }
 
-/// Why there is no outcome: what the worker said itself (`error.txt`), else what its end looks like, and how its log
-/// ends.
-pub fn cause(attempt: &Attempt, exit: Exit) -> String {
-    let said = fs::read_to_string(attempt.directory.join("error.txt")).ok().filter(|said| !said.trim().is_empty());
-    let cause = match (exit, said) {
-        (Exit::TimedOut(_), _) => exit.in_words(),
-        (_, None) => {
-            let full_disk = full_disk(&attempt.directory).unwrap_or_default();
-            let memory = expected_memory(&attempt.directory, exit).unwrap_or_default();
-            exit.in_words() + &full_disk + &memory
-        }
-        (_, Some(said)) => said.trim().to_owned(),
-    };
-    let repeats = format!("error: {cause}");
-    // Of a trace that was not asked for only its head is there, and that helps nobody.
-    let is_new = |line: &str| !repeats.contains(line) && !crate::worker::is_of_trace(line);
-    let lines: Vec<String> = last_lines(&attempt.log()).into_iter().filter(|line| is_new(line.trim())).collect();
-    if lines.is_empty() { cause } else { format!("{cause}\n  {}", lines.join("\n  ")) }
-}
-
-/// What a stage that may have died of it said of the memory it would take.
-fn expected_memory(directory: &Path, exit: Exit) -> Option<String> {
-    let may_be = matches!(exit, Exit::Signal(6 | 9) | Exit::Code(134 | 137));
-    let said = fs::read_to_string(directory.join(EXPECTED_MEMORY)).ok().filter(|_| may_be)?;
-    Some(format!("; {}", said.trim()))
-}
-
-/// Where a disk is full a worker cannot even say so: there is no room for its log and `error.txt`.
-fn full_disk(directory: &Path) -> Option<String> {
-    const NEXT_TO_NOTHING: u64 = 64 << 10;
-    let disk = rustix::fs::statvfs(directory).ok()?;
-    // A file system that keeps no count of its files has none.
-    let has_names = disk.f_files == 0 || disk.f_favail > 0;
-    let has_room = disk.f_bavail.saturating_mul(disk.f_frsize) >= NEXT_TO_NOTHING;
-    (!has_names || !has_room).then(|| format!("; the disk that {} lies on is full", directory.display()))
-}
-
-/// A log may be long: only its end is read.
-fn last_lines(log: &Path) -> Vec<String> {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(8192)))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(QUOTED)..].iter().map(|line| (*line).to_owned()).collect()
-}
-
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("write {}", path.display()))
 }
@@ -431,7 +379,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use expect_test::expect;
     use serde_json::json;
 
     struct Place {
@@ -522,32 +469,5 @@ mod tests {
         assert_eq!(telemetry["device"], "cpu");
         fs::remove_dir(attempt.directory.join("out/10")).unwrap();
         assert!(collect(&place.store, &attempt).is_err());
-    }
-
-    #[test]
-    fn a_cause_is_what_the_worker_said_or_else_what_its_end_looks_like() {
-        let place = place();
-        let attempt = attempt_at(&place, &action(BTreeMap::new()), &BTreeMap::new()).unwrap();
-        let mut told = vec![cause(&attempt, Exit::Signal(9))];
-        fs::write(attempt.log(), "1\n2\n3\n4\n5\nmemory allocation of 9 bytes failed\n").unwrap();
-        told.push(cause(&attempt, Exit::Code(134)));
-        fs::write(attempt.log(), "loading\nerror: read row 7: no field `prompt`\n").unwrap();
-        fs::write(attempt.directory.join("error.txt"), "read row 7: no field `prompt`").unwrap();
-        told.push(cause(&attempt, Exit::Code(1)));
-        told.push(cause(&attempt, Exit::TimedOut(Duration::from_secs(90))));
-        expect![[r#"
-            the worker was killed (SIGKILL): probably out of memory
-            the worker aborted (SIGABRT): out of memory, or an abort in native code
-              2
-              3
-              4
-              5
-              memory allocation of 9 bytes failed
-            read row 7: no field `prompt`
-              loading
-            the worker was ended after 90s, the stage's `timeout`
-              loading
-              error: read row 7: no field `prompt`"#]]
-        .assert_eq(&told.join("\n"));
     }
 }

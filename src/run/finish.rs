@@ -1,6 +1,7 @@
 //! How an attempt ends: its result is recorded, or it is tried again, or it has failed. Knows nothing of how it began.
 
 use super::begin::absolute;
+use super::death::death;
 use super::{Run, Task, attempt, stamp};
 use crate::action::Record;
 use crate::event::Event;
@@ -67,7 +68,7 @@ impl Run<'_> {
                 if let Err(error) = inputs {
                     tracing::warn!("{}: {error:#}", self.named(&task.work.request));
                 }
-                Err(attempt::cause(&task.attempt, exit))
+                Err(death(&task.attempt, exit).to_string())
             }
         };
         match result {

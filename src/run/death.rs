@@ -1,0 +1,244 @@
+//! Why a worker died that left no outcome: one value, made here from its exit, its `error.txt` and its log, and one way
+//! to text. Texts of others are read here and nowhere else, and only where there is nothing else to go by.
+
+use super::attempt::Attempt;
+use crate::executor::Exit;
+use stages::io::EXPECTED_MEMORY;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Lines of the log that are quoted.
+const QUOTED: usize = 5;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Death {
+    pub cause: DeathCause,
+    /// The last lines of its log, as far as they say more than the cause.
+    pub log: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeathCause {
+    /// The stage's `timeout` ended it.
+    TimedOut(Duration),
+    /// The worker gave the reason itself, in `error.txt`.
+    Error(String),
+    /// The worker's device had no room left: what the stage had expected to take, and the error of the backend.
+    OutOfMemory { expected: String, error: String },
+    /// The worker ended without a word.
+    Silent {
+        exit: Exit,
+        /// The work directory, where its disk is full: then a worker cannot even write its reason.
+        full_disk: Option<PathBuf>,
+        /// What the stage had expected to take of memory, where it may have died of that.
+        expected_memory: Option<String>,
+    },
+}
+
+/// The death of the worker of an attempt that has no outcome.
+pub fn death(attempt: &Attempt, exit: Exit) -> Death {
+    let directory = &attempt.directory;
+    let error = fs::read_to_string(directory.join("error.txt")).ok().filter(|error| !error.trim().is_empty());
+    let cause = match (exit, error) {
+        (Exit::TimedOut(after), _) => DeathCause::TimedOut(after),
+        (_, Some(error)) => DeathCause::Error(error.trim().to_owned()),
+        (_, None) => {
+            let may_be_memory = matches!(exit, Exit::Signal(6 | 9) | Exit::Code(134 | 137));
+            let expected_memory = may_be_memory.then(|| expected_memory(directory)).flatten();
+            let full_disk = is_full(directory).then(|| directory.clone());
+            DeathCause::Silent { exit, full_disk, expected_memory }
+        }
+    };
+    let repeated = format!("error: {cause}");
+    let is_new = |line: &str| !repeated.contains(line) && !is_of_trace(line);
+    let log = last_lines(&attempt.log()).into_iter().filter(|line| is_new(line.trim())).collect();
+    Death { cause, log }
+}
+
+/// The cause as the worker knows it, from the error that ended its stage.
+pub fn of_error(directory: &Path, error: String) -> DeathCause {
+    match expected_memory(directory).filter(|_| is_of_memory(&error)) {
+        Some(expected) => DeathCause::OutOfMemory { expected, error },
+        None => DeathCause::Error(error),
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
+        write!(text, "{}", self.cause)?;
+        self.log.iter().try_for_each(|line| write!(text, "\n  {line}"))
+    }
+}
+
+impl fmt::Display for DeathCause {
+    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            DeathCause::TimedOut(after) => {
+                let after = Duration::from_secs(after.as_secs().max(1));
+                write!(text, "the worker was ended after {after:?}, the stage's `timeout`")
+            }
+            DeathCause::Error(error) => text.write_str(error),
+            DeathCause::OutOfMemory { expected, error } => {
+                write!(text, "out of memory on the device; {expected}\n  ({error})")
+            }
+            DeathCause::Silent { exit, full_disk, expected_memory } => {
+                silent(*exit, text)?;
+                if let Some(directory) = full_disk {
+                    write!(text, "; the disk that {} lies on is full", directory.display())?;
+                }
+                expected_memory.iter().try_for_each(|expected| write!(text, "; {expected}"))
+            }
+        }
+    }
+}
+
+/// What ended the process, and the likeliest reason.
+fn silent(exit: Exit, text: &mut fmt::Formatter) -> fmt::Result {
+    let words = match exit {
+        Exit::TimedOut(after) => return write!(text, "{}", DeathCause::TimedOut(after)),
+        Exit::Code(0) => "ended without an outcome",
+        // What a shell makes of a signal that ended its last command; 143 is also a worker that wrote a checkpoint first.
+        Exit::Code(code @ (134 | 137 | 139 | 143)) => return silent(Exit::Signal(code - 128), text),
+        Exit::Code(code) => return write!(text, "the worker ended with exit code {code}"),
+        Exit::Signal(4) => "died of an illegal instruction (SIGILL): built for another processor",
+        Exit::Signal(6) => "aborted (SIGABRT): out of memory, or an abort in native code",
+        Exit::Signal(7) => "died of a bus error (SIGBUS): a full disk, or a crash of the driver",
+        Exit::Signal(9) => "was killed (SIGKILL): probably out of memory",
+        Exit::Signal(11) => "crashed (SIGSEGV): probably the graphics driver",
+        Exit::Signal(15) => "was ended from outside (SIGTERM)",
+        Exit::Signal(signal) => return write!(text, "the worker died of signal {signal}"),
+    };
+    write!(text, "the worker {words}")
+}
+
+fn expected_memory(directory: &Path) -> Option<String> {
+    let expected = fs::read_to_string(directory.join(EXPECTED_MEMORY)).ok()?;
+    Some(expected.trim().to_owned())
+}
+
+fn is_full(directory: &Path) -> bool {
+    const NEXT_TO_NOTHING: u64 = 64 << 10;
+    let Ok(disk) = rustix::fs::statvfs(directory) else { return false };
+    // A file system that keeps no count of its files has none.
+    let has_names = disk.f_files == 0 || disk.f_favail > 0;
+    let has_room = disk.f_bavail.saturating_mul(disk.f_frsize) >= NEXT_TO_NOTHING;
+    !has_names || !has_room
+}
+
+/// Drivers and backends have no error code for a device that is full: burn passes their texts on in a panic.
+fn is_of_memory(error: &str) -> bool {
+    let error = error.to_lowercase();
+    ["out of memory", "outofmemory", "outofdevicememory", "couldn't find resource", "buffer too large", "buffertoobig"]
+        .iter()
+        .any(|sign| error.contains(sign))
+}
+
+/// The head of a backtrace, which Rust writes without being asked and which says nothing without the rest.
+fn is_of_trace(line: &str) -> bool {
+    ["stack backtrace:", "note: Some details are omitted, run with `RUST_BACKTRACE"]
+        .iter()
+        .any(|head| line.starts_with(head))
+}
+
+/// A log may be long: only its end is read.
+fn last_lines(log: &Path) -> Vec<String> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(8192)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(QUOTED)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    fn attempt() -> (tempfile::TempDir, Attempt) {
+        let root = tempfile::tempdir().unwrap();
+        let attempt = Attempt::at(root.path().to_owned(), 1);
+        (root, attempt)
+    }
+
+    #[test]
+    fn a_cause_is_what_the_worker_said_or_else_what_its_end_looks_like() {
+        let (_root, attempt) = attempt();
+        let mut told = vec![death(&attempt, Exit::Signal(9))];
+        fs::write(attempt.log(), "1\n2\n3\n4\n5\nmemory allocation of 9 bytes failed\n").unwrap();
+        told.push(death(&attempt, Exit::Code(134)));
+        fs::write(attempt.log(), "loading\nerror: read row 7: no field `prompt`\n").unwrap();
+        fs::write(attempt.directory.join("error.txt"), "read row 7: no field `prompt`").unwrap();
+        told.push(death(&attempt, Exit::Code(1)));
+        told.push(death(&attempt, Exit::TimedOut(Duration::from_secs(90))));
+        expect![[r#"
+            the worker was killed (SIGKILL): probably out of memory
+            the worker aborted (SIGABRT): out of memory, or an abort in native code
+              2
+              3
+              4
+              5
+              memory allocation of 9 bytes failed
+            read row 7: no field `prompt`
+              loading
+            the worker was ended after 90s, the stage's `timeout`
+              loading
+              error: read row 7: no field `prompt`"#]]
+        .assert_eq(&told.iter().map(Death::to_string).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn every_end_of_a_process_has_its_words() {
+        let codes = [0, 3, 134, 137, 139, 143].map(Exit::Code);
+        let signals = [4, 6, 7, 9, 11, 15, 2].map(Exit::Signal);
+        let silent = |exit| DeathCause::Silent { exit, full_disk: None, expected_memory: None };
+        let told = codes.into_iter().chain(signals).map(|exit| format!("{exit:?}: {}", silent(exit)));
+        expect![[r#"
+            Code(0): the worker ended without an outcome
+            Code(3): the worker ended with exit code 3
+            Code(134): the worker aborted (SIGABRT): out of memory, or an abort in native code
+            Code(137): the worker was killed (SIGKILL): probably out of memory
+            Code(139): the worker crashed (SIGSEGV): probably the graphics driver
+            Code(143): the worker was ended from outside (SIGTERM)
+            Signal(4): the worker died of an illegal instruction (SIGILL): built for another processor
+            Signal(6): the worker aborted (SIGABRT): out of memory, or an abort in native code
+            Signal(7): the worker died of a bus error (SIGBUS): a full disk, or a crash of the driver
+            Signal(9): the worker was killed (SIGKILL): probably out of memory
+            Signal(11): the worker crashed (SIGSEGV): probably the graphics driver
+            Signal(15): the worker was ended from outside (SIGTERM)
+            Signal(2): the worker died of signal 2"#]]
+        .assert_eq(&told.collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn where_memory_or_a_disk_may_be_the_cause_that_is_said() {
+        let (_root, attempt) = attempt();
+        fs::write(attempt.directory.join(EXPECTED_MEMORY), "it expected to take 3 GiB\n").unwrap();
+        let full = Some(PathBuf::from("work/1"));
+        let silent = DeathCause::Silent { exit: Exit::Signal(7), full_disk: full, expected_memory: None };
+        let told = [
+            death(&attempt, Exit::Signal(9)).to_string(),
+            death(&attempt, Exit::Signal(11)).to_string(),
+            of_error(&attempt.directory, "wgpu: Out of Memory".to_owned()).to_string(),
+            of_error(&attempt.directory, "no field `prompt`".to_owned()).to_string(),
+            silent.to_string(),
+        ];
+        expect![[r#"
+            the worker was killed (SIGKILL): probably out of memory; it expected to take 3 GiB
+            the worker crashed (SIGSEGV): probably the graphics driver
+            out of memory on the device; it expected to take 3 GiB
+              (wgpu: Out of Memory)
+            no field `prompt`
+            the worker died of a bus error (SIGBUS): a full disk, or a crash of the driver; the disk that work/1 lies on is full"#]]
+        .assert_eq(&told.join("\n"));
+    }
+}
