@@ -2,6 +2,7 @@
 //! in a work directory, and the difference of two actions. Knows nothing of stage names, gates or processes.
 
 use crate::canonical::Canonical;
+use crate::cause::Difference;
 use anyhow::{Context, Result};
 use cache::Content;
 use serde::{Deserialize, Serialize};
@@ -132,36 +133,29 @@ impl Record {
     }
 }
 
-/// What is new about an action, one line a value: `parameters.lr: 0.001 -> 0.0005`. Empty when the keys are equal.
-pub fn differences(old: &Canonical, new: &Canonical) -> Vec<String> {
-    let mut lines = Vec::new();
-    compare("", Some(&old.value()), Some(&new.value()), &mut lines);
-    lines
+/// The values that are new about an action. None when the keys are equal.
+pub fn differences(old: &Canonical, new: &Canonical) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    compare("", Some(&old.value()), Some(&new.value()), &mut differences);
+    differences
 }
 
-/// The port, and where it takes many the place on it, that a line of [`differences`] is about.
-pub fn input_of(difference: &str) -> Option<(&str, usize)> {
-    let (path, _) = difference.strip_prefix("inputs.")?.split_once(": ")?;
-    let numbered = path.rsplit_once('.').and_then(|(port, at)| Some((port, at.parse().ok()?)));
-    Some(numbered.unwrap_or((path, 0)))
-}
-
-fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, lines: &mut Vec<String>) {
+fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, differences: &mut Vec<Difference>) {
     match (old, new) {
         (old, new) if old == new => {}
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
             let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
             for name in names {
                 let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                compare(&inner, old.get(name), new.get(name), lines);
+                compare(&inner, old.get(name), new.get(name), differences);
             }
         }
         (Some(Value::Array(old)), Some(Value::Array(new))) => {
             for n in 0..old.len().max(new.len()) {
-                compare(&format!("{path}.{n}"), old.get(n), new.get(n), lines);
+                compare(&format!("{path}.{n}"), old.get(n), new.get(n), differences);
             }
         }
-        (old, new) => lines.push(format!("{path}: {} -> {}", shown(old), shown(new))),
+        (old, new) => differences.push(Difference { path: path.to_owned(), old: shown(old), new: shown(new) }),
     }
 }
 
@@ -295,13 +289,15 @@ mod tests {
             parameters.kl.coef: 0.05 -> 0.1
             parameters.kl.target: absent -> 6.5
             seed: 7 -> absent"#]]
-        .assert_eq(&differences(&value(&ppo()), &value(&new)).join("\n"));
-        assert_eq!(differences(&value(&ppo()), &value(&ppo())), Vec::<String>::new());
+        .assert_eq(
+            &differences(&value(&ppo()), &value(&new)).iter().map(Difference::to_string).collect::<Vec<_>>().join("\n"),
+        );
+        assert_eq!(differences(&value(&ppo()), &value(&ppo())), []);
         if let Some(ActionInput::Many(rewards)) = new.inputs.get_mut("reward") {
             rewards.truncate(1);
         }
-        let lines = differences(&value(&ppo()), &value(&new));
-        let inputs: Vec<_> = lines.iter().map(|line| input_of(line)).collect();
+        let differences = differences(&value(&ppo()), &value(&new));
+        let inputs: Vec<_> = differences.iter().map(Difference::input).collect();
         assert_eq!(inputs, [Some(("policy", 0)), Some(("reward", 1)), None, None, None]);
     }
 

@@ -3,7 +3,9 @@
 
 use crate::action::Candidate;
 use crate::canonical::Canonical;
+use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
 use crate::gate::Decision;
+use crate::plan::ArtifactName;
 use cache::Content;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,23 +32,26 @@ pub enum Event {
     /// An action was found in the store. `part` says which measurement of which model, for the parts of an eval.
     Hit {
         stage: String,
-        part: Option<String>,
+        part: Option<EvalPart>,
         key: String,
         action: Canonical,
     },
     /// An action begins to execute; `why` says what is new about it.
     Started {
         stage: String,
-        part: Option<String>,
+        part: Option<EvalPart>,
         key: String,
         action: Canonical,
         attempt: u32,
-        why: Vec<String>,
+        why: Vec<Cause>,
         log: String,
+        /// RFC 3339; older journals have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
     },
     Progressed {
         stage: String,
-        part: Option<String>,
+        part: Option<EvalPart>,
         done: u64,
         total: u64,
         unit: String,
@@ -54,14 +59,17 @@ pub enum Event {
     },
     Finished {
         stage: String,
-        part: Option<String>,
+        part: Option<EvalPart>,
         key: String,
         seconds: f64,
         device: Option<String>,
+        /// RFC 3339; older journals have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
     },
     Failed {
         stage: String,
-        part: Option<String>,
+        part: Option<EvalPart>,
         key: String,
         cause: String,
         log: String,
@@ -69,7 +77,7 @@ pub enum Event {
     /// Something about an action that a person may want to know: it waits, it is tried again, it gave another result.
     Noted {
         stage: String,
-        part: Option<String>,
+        part: Option<EvalPart>,
         message: String,
     },
     /// What a gate said.
@@ -81,6 +89,9 @@ pub enum Event {
     Ended {
         stage: String,
         outcome: Outcome,
+        /// RFC 3339; older journals have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
     },
     /// What an eval stage scores by, in the order of its rewards: `mean_score`, `mean_score_2`, … are theirs.
     ScoredBy {
@@ -114,20 +125,22 @@ pub struct StageHead {
     pub metrics: Vec<(String, stages::stage::Direction)>,
     /// What stands on each port, as the file has it: `sft`, `rm_1@150`, `data/sft.jsonl`. Journals of before have none.
     #[serde(default, with = "ports", skip_serializing_if = "Vec::is_empty")]
-    pub from: Vec<(String, Vec<String>)>,
+    pub from: Vec<(String, Vec<ArtifactName>)>,
 }
 
 /// A mapping in the journal; here a list, since there may be thousands of stages, and a map takes half a kilobyte for
 /// its first entry.
 mod ports {
-    use super::BTreeMap;
+    use super::{ArtifactName, BTreeMap};
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub fn serialize<S: Serializer>(ports: &[(String, Vec<String>)], serializer: S) -> Result<S::Ok, S::Error> {
+    type Sources = (String, Vec<ArtifactName>);
+
+    pub fn serialize<S: Serializer>(ports: &[Sources], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(ports.iter().map(|(port, sources)| (port, sources)))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Vec<String>)>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Sources>, D::Error> {
         BTreeMap::deserialize(deserializer).map(|ports| ports.into_iter().collect())
     }
 }
@@ -175,7 +188,7 @@ pub struct Evidence {
 /// One artifact as a gate saw it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
-    pub label: String,
+    pub label: ArtifactName,
     pub step: Option<u64>,
     pub content: Content,
     /// Of its own record.
@@ -190,7 +203,7 @@ pub struct Seen {
 
 impl Seen {
     /// A candidate as its own record has it.
-    pub fn of(candidate: &Candidate, label: String) -> Seen {
+    pub fn of(candidate: &Candidate, label: ArtifactName) -> Seen {
         Seen {
             label,
             step: Some(candidate.step),
@@ -272,11 +285,11 @@ pub enum Outcome {
         cause: String,
     },
     Skipped {
-        because: String,
+        because: SkipReason,
     },
     /// `plan` and `--dry-run` only: it would run.
     WouldRun {
-        because: Vec<String>,
+        because: Vec<StageCause>,
     },
     Interrupted,
 }
@@ -306,7 +319,7 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// `sft`, `ppo_2`, or `ppo_2@last` for a candidate that its gate rejected.
-    pub model: String,
+    pub model: ArtifactName,
     pub is_rejected: bool,
     pub metrics: Metrics,
     /// Against the eval's baseline; `None` for the baseline itself and without one.
@@ -315,7 +328,7 @@ pub struct Measured {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Versus {
-    pub baseline: String,
+    pub baseline: ArtifactName,
     pub win: u64,
     pub loss: u64,
     pub tie_changed: u64,
@@ -324,7 +337,7 @@ pub struct Versus {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    pub model: String,
+    pub model: ArtifactName,
     pub text: String,
     pub score: Option<f64>,
 }

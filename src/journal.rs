@@ -3,6 +3,7 @@
 
 use crate::action::differences;
 use crate::canonical::Canonical;
+use crate::cause::{Cause, EvalPart};
 use crate::event::Event;
 use anyhow::{Context, Result};
 use cache::Digest;
@@ -216,22 +217,24 @@ pub enum State {
 }
 
 impl Seen {
-    /// What is new about an action that is not in the store, one line a value.
-    pub fn news(&self, key: &str, action: &Canonical) -> Vec<String> {
-        let unchanged = match self.state {
-            _ if self.key != key => return differences(&self.action, action),
-            State::Known => "its result is no longer in the store",
-            State::Failed => "it failed last time",
-            State::Unfinished => "it was not finished last time",
-        };
-        vec![unchanged.to_owned()]
+    /// What is new about an action that is not in the store.
+    pub fn news(&self, key: &str, action: &Canonical) -> Vec<Cause> {
+        match self.state {
+            _ if self.key != key => differences(&self.action, action).into_iter().map(Cause::Changed).collect(),
+            State::Known => vec![Cause::ResultGone],
+            State::Failed => vec![Cause::FailedLastTime],
+            State::Unfinished => vec![Cause::UnfinishedLastTime],
+        }
     }
 }
+
+/// A stage, and the part of its measurement.
+type ActionName = (String, Option<EvalPart>);
 
 /// Actions of earlier runs, by stage name and part. Journals are opened newest first and only as far as is asked for.
 pub struct History {
     unread: Vec<PathBuf>,
-    seen: HashMap<(String, Option<String>), Seen>,
+    seen: HashMap<ActionName, Seen>,
 }
 
 impl History {
@@ -242,8 +245,8 @@ impl History {
 
     /// What was last seen under this name, across all these runs. An unreadable journal is passed over: it can only cost
     /// an explanation.
-    pub fn last(&mut self, stage: &str, part: Option<&str>) -> Option<&Seen> {
-        let name = (stage.to_owned(), part.map(str::to_owned));
+    pub fn last(&mut self, stage: &str, part: Option<&EvalPart>) -> Option<&Seen> {
+        let name = (stage.to_owned(), part.cloned());
         while !self.seen.contains_key(&name) {
             let path = self.unread.pop()?;
             match read(&path) {
@@ -255,7 +258,7 @@ impl History {
     }
 
     fn learn(&mut self, events: Vec<Event>) {
-        let mut of_this_run: HashMap<(String, Option<String>), Seen> = HashMap::new();
+        let mut of_this_run: HashMap<ActionName, Seen> = HashMap::new();
         for event in events {
             match event {
                 Event::Hit { stage, part, key, action } => {
@@ -275,7 +278,7 @@ impl History {
     }
 }
 
-fn settle(seen: &mut HashMap<(String, Option<String>), Seen>, name: (String, Option<String>), state: State) {
+fn settle(seen: &mut HashMap<ActionName, Seen>, name: ActionName, state: State) {
     if let Some(seen) = seen.get_mut(&name) {
         seen.state = state;
     }
@@ -351,7 +354,7 @@ mod tests {
         assert_eq!(history.last("sft", None).unwrap().key, "0.3");
         assert_eq!(history.last("rm", None).unwrap().key, "0.2");
         assert_eq!(history.last("ppo", None), None);
-        assert_eq!(history.last("rm", Some("answers of sft")), None);
+        assert_eq!(history.last("rm", Some(&"answers of sft".to_owned().into())), None);
         assert_eq!(History::open(root.path(), "rlh", None).unwrap().last("sft", None), None, "another pipeline's");
     }
 }

@@ -31,6 +31,7 @@ mod plan;
 mod schema;
 // What is to be done: pure.
 mod action;
+mod cause;
 mod event;
 mod schedule;
 // Doing it: the world.

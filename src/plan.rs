@@ -7,6 +7,7 @@ mod gates;
 mod graph;
 mod inputs;
 mod metrics;
+mod name;
 mod parameters;
 mod repeats;
 mod secrets;
@@ -25,6 +26,7 @@ pub use graph::StageId;
 pub use inputs::{Input, Source};
 pub use metrics::declared_metrics;
 use metrics::metrics;
+pub use name::ArtifactName;
 use stages::kinds::{self, KINDS};
 use stages::stage::{Accepts, Gives, Kind, did_you_mean};
 use std::collections::HashMap;
@@ -69,15 +71,12 @@ pub struct Stage {
 
 impl Plan {
     /// What stands on a port, as the file has it: `sft`, `rm_1@150`, `data/sft.jsonl`.
-    pub fn sources(&self, input: &Input) -> Vec<String> {
-        let name = |stage: &StageId| &self.stages[*stage].name;
-        let text = |source: &Source| match source {
-            Source::Stage { stage, pin: Pin::Open } => name(stage).clone(),
-            Source::Stage { stage, pin: Pin::Last } => format!("{}@last", name(stage)),
-            Source::Stage { stage, pin: Pin::Step(step) } => format!("{}@{step}", name(stage)),
-            Source::Path(path) => path.display().to_string(),
+    pub fn sources(&self, input: &Input) -> Vec<ArtifactName> {
+        let name = |source: &Source| match source {
+            Source::Stage { stage, pin } => ArtifactName { name: self.stages[*stage].name.clone(), pin: *pin },
+            Source::Path(path) => ArtifactName::open(&path.display().to_string()),
         };
-        input.sources.iter().map(text).collect()
+        input.sources.iter().map(name).collect()
     }
 }
 

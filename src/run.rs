@@ -10,12 +10,13 @@ mod foresight;
 pub mod items;
 pub mod slots;
 
+use crate::cause::EvalPart;
 use crate::event::{Decided, Event, Outcome, StageHead};
 use crate::executor::local::{Local, local};
 use crate::executor::{Executor, JobId};
 use crate::journal::{self, History, Journal};
 use crate::plan::selection::{Role, Selection};
-use crate::plan::{Plan, Resources, Source, Stage};
+use crate::plan::{Plan, Resources, Source, Stage, StageId};
 use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
@@ -145,21 +146,21 @@ fn execute(
         run: run.doing.as_ref().map_or_else(|| "look".to_owned(), |doing| doing.journal.run()),
         pipeline: plan.name.clone(),
         file: options.file.display().to_string(),
-        at: stamp(jiff::Timestamp::now()),
+        at: now(),
         stages: (0..plan.stages.len()).filter(is_part).map(|id| head(plan, &plan.stages[id])).collect(),
         overrides: options.overrides.clone(),
         selection: selection.typed().to_owned(),
     })?;
     while !run.pass()? {}
     let exit = run.exit();
-    run.tell(Event::RunFinished { exit, seconds: started.elapsed().as_secs_f64(), at: stamp(jiff::Timestamp::now()) })?;
+    run.tell(Event::RunFinished { exit, seconds: started.elapsed().as_secs_f64(), at: now() })?;
     run.write_journal()?;
     Ok(exit)
 }
 
-/// RFC 3339, to the second.
-pub fn stamp(at: jiff::Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+/// The time in RFC 3339, to the second.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn head(plan: &Plan, stage: &crate::plan::Stage) -> Arc<StageHead> {
@@ -295,8 +296,7 @@ impl Run<'_> {
         }
         if self.is_stopping {
             for id in schedule.unfinished() {
-                let stage = self.plan.stages[id].name.clone();
-                self.tell(Event::Ended { stage, outcome: Outcome::Interrupted })?;
+                self.end(id, Outcome::Interrupted)?;
             }
             return Ok(true);
         }
@@ -322,6 +322,7 @@ impl Run<'_> {
         while let Some(command) = commands.pop_front() {
             match command {
                 Command::Tell(event) => self.tell(event)?,
+                Command::End(stage, outcome) => self.end(stage, outcome)?,
                 Command::Read(table) => {
                     if let Some(items) = self.items(&table)? {
                         commands.extend(schedule.news(News::Items(table, items)));
@@ -349,21 +350,25 @@ impl Run<'_> {
         CODES.iter().zip(self.codes).find(|(_, count)| *count > 0).map_or(0, |(code, _)| *code)
     }
 
-    fn tell(&mut self, event: Event) -> Result<()> {
-        if let Event::Ended { stage, outcome } = &event {
-            let code = match outcome {
-                Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::WouldRun { .. } => 0,
-                Outcome::Stopped { .. } | Outcome::Held { .. } => 3,
-                Outcome::Failed { .. } => 1,
-                Outcome::Interrupted => 130,
-            };
-            if code == 1 {
-                self.failed.get_or_insert_with(|| stage.clone());
-            }
-            let at = CODES.iter().position(|known| *known == code);
-            self.codes[at.expect("every code is in the table")] += 1;
-            self.left = self.left.saturating_sub(1);
+    /// A stage has ended: it is counted, and told with the time.
+    fn end(&mut self, stage: StageId, outcome: Outcome) -> Result<()> {
+        let stage = self.plan.stages[stage].name.clone();
+        let code = match &outcome {
+            Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::WouldRun { .. } => 0,
+            Outcome::Stopped { .. } | Outcome::Held { .. } => 3,
+            Outcome::Failed { .. } => 1,
+            Outcome::Interrupted => 130,
+        };
+        if code == 1 {
+            self.failed.get_or_insert_with(|| stage.clone());
         }
+        let at = CODES.iter().position(|known| *known == code);
+        self.codes[at.expect("every code is in the table")] += 1;
+        self.left = self.left.saturating_sub(1);
+        self.tell(Event::Ended { stage, outcome, at: Some(now()) })
+    }
+
+    fn tell(&mut self, event: Event) -> Result<()> {
         if let Some(doing) = &mut self.doing {
             doing.journal.append(&event)?;
             // Whoever hears of it must find it in the journal.
@@ -384,7 +389,7 @@ impl Run<'_> {
         self.tell(Event::Noted { stage, part, message })
     }
 
-    fn name(&self, request: &Request) -> (String, Option<String>) {
+    fn name(&self, request: &Request) -> (String, Option<EvalPart>) {
         (self.plan.stages[request.stage].name.clone(), request.part.clone())
     }
 

@@ -7,20 +7,22 @@
 mod advance;
 mod desk;
 mod measure;
+mod state;
 mod study;
 mod verdict;
 pub mod weigh;
 
-use crate::action::{Action, Record};
-use crate::canonical::Canonical;
+use crate::action::Record;
+use crate::cause::{Cause, SkipReason};
 use crate::event::{Decided, Event, Outcome, RuleVerdict, Table};
 use crate::gate::Items;
 use crate::plan::selection::{Role, Selection};
 use crate::plan::{Plan, StageId};
-use anyhow::Result;
 use cache::{Content, Digest};
-use desk::{Desk, Fact, Knowledge, Known, Missing, Need};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use desk::{Desk, Fact, Knowledge, Known, Need, Query, RunInputs};
+pub use state::{Keyed, Request};
+use state::{Questions, State};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,30 +36,8 @@ pub enum Command {
     /// Nothing comes back.
     Remember(Digest, Vec<RuleVerdict>),
     Tell(Event),
-}
-
-/// An action and its hash, which takes longer than anything else that is done to it.
-#[derive(Clone, Debug)]
-pub struct Keyed {
-    pub action: Canonical,
-    pub key: Digest,
-}
-
-impl Keyed {
-    pub fn of(action: &Action) -> Result<Keyed> {
-        let action = action.written()?;
-        Ok(Keyed { key: action.digest(), action })
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub stage: StageId,
-    /// Which measurement of which model; `None` for the stage's own action.
-    pub part: Option<String>,
-    pub action: Keyed,
-    /// Whose time-out and retries count: the eval stage for the parts of its measurement.
-    pub limits_of: StageId,
+    /// Tell how a stage ended.
+    End(StageId, Outcome),
 }
 
 pub enum News {
@@ -74,12 +54,12 @@ pub enum News {
     /// Nothing is executed in this run, and the store has no such record.
     WouldRun {
         key: Digest,
-        because: Vec<String>,
+        because: Vec<Cause>,
     },
     /// It could be executed, but this run begins nothing more.
     LeftOut {
         key: Digest,
-        because: String,
+        because: SkipReason,
     },
     /// The rows, or why there are none to be had.
     Items(Table, Result<Arc<Items>, String>),
@@ -87,94 +67,54 @@ pub enum News {
 }
 
 pub struct Schedule<'a> {
-    plan: &'a Plan,
-    selection: &'a Selection,
-    /// Of every path that is an input.
-    contents: &'a BTreeMap<PathBuf, Content>,
-    /// What a person decided, by the question of the evidence.
-    decisions: &'a BTreeMap<String, Decided>,
+    inputs: RunInputs<'a>,
     knowledge: Knowledge,
-    ends: Vec<Option<End>>,
-    /// Who waits for what was asked for; the first one asked.
-    waiting: HashMap<Need, Vec<StageId>>,
-    /// How many answers a stage waits for.
-    outstanding: Vec<usize>,
-    /// How many stages it waits for.
-    unmet: Vec<usize>,
+    /// By stage.
+    states: Vec<State>,
+    /// Which stages need a stage to end.
     dependants: Vec<Vec<StageId>>,
-    /// Which stage is on record as having used which action.
-    told: HashSet<(StageId, Digest)>,
-    /// The own action of a stage that waits for it: its inputs have ended, so that it stays what it is.
-    own: HashMap<StageId, Keyed>,
-}
-
-/// How a stage ended, and what others may still take from it.
-struct End {
-    outcome: Outcome,
-    /// What carries the stage's name; only of a stage that is done.
-    artifact: Option<Artifact>,
-    /// For pins: there also behind a closed gate.
-    record: Option<Arc<Record>>,
-    /// Models that this stage's gate put before an eval.
-    put_before: Vec<study::Row>,
-}
-
-/// Content on its way through the pipeline, with what is known of its making.
-#[derive(Clone, Debug)]
-struct Artifact {
-    content: Content,
-    step: Option<u64>,
-    /// Of the record it came from, whatever name it carries now. A path has none.
-    metrics: BTreeMap<String, Option<f64>>,
-    /// Of that record, too.
-    table: Option<Table>,
-    /// Who made it: `sft`, `rm_1@150`, or the last part of a path.
-    label: String,
+    /// Which stages have asked for the same; the first one asked.
+    askers: HashMap<Need, Vec<StageId>>,
+    /// Stages that can be advanced.
+    ready: VecDeque<StageId>,
 }
 
 impl<'a> Schedule<'a> {
+    /// `contents`: of every path that is an input. `decisions`: what a person decided, by the question of the evidence.
     pub fn new(
         plan: &'a Plan,
-        selection: &'a Selection,
+        selection: &Selection,
         contents: &'a BTreeMap<PathBuf, Content>,
         decisions: &'a BTreeMap<String, Decided>,
     ) -> Schedule<'a> {
+        let is_part = |id: &StageId| selection.role(*id) != Role::Leave;
         let mut dependants = vec![Vec::new(); plan.stages.len()];
-        let mut unmet = vec![0; plan.stages.len()];
-        for (id, stage) in plan.stages.iter().enumerate().filter(|(id, _)| selection.role(*id) != Role::Leave) {
-            let is_awaited = |need: &&StageId| selection.role(**need) != Role::Leave;
-            let needs: BTreeSet<StageId> = stage.needs.iter().chain(&stage.after).filter(is_awaited).copied().collect();
-            unmet[id] = needs.len();
-            for need in needs {
-                dependants[need].push(id);
+        let states = plan.stages.iter().enumerate().map(|(id, stage)| {
+            if !is_part(&id) {
+                return State::LeftOut;
             }
-        }
-        Schedule {
-            plan,
-            selection,
-            contents,
-            decisions,
-            knowledge: Knowledge::default(),
-            ends: plan.stages.iter().map(|_| None).collect(),
-            waiting: HashMap::new(),
-            outstanding: vec![0; plan.stages.len()],
-            unmet,
-            dependants,
-            told: HashSet::new(),
-            own: HashMap::new(),
-        }
+            let needs: BTreeSet<StageId> = stage.needs.iter().chain(&stage.after).copied().filter(is_part).collect();
+            needs.iter().for_each(|need| dependants[*need].push(id));
+            State::Waits { unmet: needs.len() }
+        });
+        let states = states.collect();
+        let inputs = RunInputs { plan, contents, decisions };
+        let (askers, ready) = (HashMap::new(), VecDeque::new());
+        Schedule { inputs, knowledge: Knowledge::default(), states, dependants, askers, ready }
     }
 
     /// What can be done before anything is known.
     pub fn begin(&mut self) -> Vec<Command> {
-        self.advance(self.unfinished().filter(|id| self.unmet[*id] == 0).collect())
+        self.ready =
+            (0..self.states.len()).filter(|id| matches!(self.states[*id], State::Waits { unmet: 0 })).collect();
+        self.advance()
     }
 
     pub fn news(&mut self, news: News) -> Vec<Command> {
         let knowledge = &mut self.knowledge;
         let need = match news {
             News::Known { key, record, seconds } => {
-                let by = self.waiting.get(&Need::Action(key)).and_then(|stages| stages.first()).copied();
+                let by = self.askers.get(&Need::Action(key)).and_then(|stages| stages.first()).copied();
                 knowledge.actions.insert(key, Fact::Known(Known { record, executed: by.zip(seconds) }));
                 Need::Action(key)
             }
@@ -199,69 +139,86 @@ impl<'a> Schedule<'a> {
                 Need::Memory(key)
             }
         };
-        let mut ready = VecDeque::new();
-        for id in self.waiting.remove(&need).unwrap_or_default() {
-            self.outstanding[id] -= 1;
-            if self.outstanding[id] == 0 {
-                ready.push_back(id);
-            }
+        for id in self.askers.remove(&need).unwrap_or_default() {
+            let Questions { open, own, journaled } = self.take_questions(id);
+            self.set(id, State::Asks(Questions { open: open - 1, own, journaled }));
         }
-        self.advance(ready)
+        self.advance()
     }
 
     /// Stages of this run that have not ended, in the order of the plan.
     pub fn unfinished(&self) -> impl Iterator<Item = StageId> {
-        (0..self.ends.len()).filter(|id| self.ends[*id].is_none() && self.selection.role(*id) != Role::Leave)
+        (0..self.states.len()).filter(|id| self.states[*id].is_unfinished())
     }
 
-    fn advance(&mut self, mut ready: VecDeque<StageId>) -> Vec<Command> {
+    /// The one place where the state of a stage changes. What can be advanced because of it becomes ready.
+    fn set(&mut self, id: StageId, state: State) {
+        let is_end = matches!(state, State::Ended(_));
+        if matches!(state, State::Waits { unmet: 0 } | State::Asks(Questions { open: 0, .. })) {
+            self.ready.push_back(id);
+        }
+        self.states[id] = state;
+        if is_end {
+            for dependant in std::mem::take(&mut self.dependants[id]) {
+                if let State::Waits { unmet } = self.states[dependant] {
+                    self.set(dependant, State::Waits { unmet: unmet - 1 });
+                }
+            }
+        }
+    }
+
+    /// The stage's questions, to be given back with its next state.
+    fn take_questions(&mut self, id: StageId) -> Questions {
+        match &mut self.states[id] {
+            State::Asks(questions) => std::mem::take(questions),
+            State::LeftOut | State::Waits { .. } | State::Ended(_) => Questions::default(),
+        }
+    }
+
+    fn advance(&mut self) -> Vec<Command> {
         let mut commands = Vec::new();
-        while let Some(id) = ready.pop_front() {
-            let own = self.own.remove(&id);
-            let given = (self.contents, self.decisions);
-            let mut desk = Desk::new(self.plan, given, &self.knowledge, &self.ends, id, own);
+        while let Some(id) = self.ready.pop_front() {
+            let Questions { own, mut journaled, .. } = self.take_questions(id);
+            let mut desk = Desk::new(self.inputs, &self.knowledge, &self.states, id, own);
             let (events, end) = advance::advance(&mut desk);
-            let Desk { found, missing, learned, own, .. } = desk;
-            let stage = &self.plan.stages[id].name;
+            let Desk { found, queries, learned, own, .. } = desk;
             for (action, part) in found {
-                if self.told.insert((id, action.key)) {
-                    let (key, action) = (action.key.to_string(), action.action);
-                    let hit = Event::Hit { stage: stage.clone(), part, key, action };
-                    commands.push(Command::Tell(hit));
+                if journaled.insert(action.key) {
+                    let (stage, key) = (self.inputs.plan.stages[id].name.clone(), action.key.to_string());
+                    commands.push(Command::Tell(Event::Hit { stage, part, key, action: action.action }));
                 }
             }
             let Some(end) = end else {
-                self.own.extend(own.map(|own| (id, own)));
-                for missing in missing {
-                    self.outstanding[id] += 1;
-                    let waiting = self.waiting.entry(missing.need()).or_default();
-                    waiting.push(id);
-                    if waiting.len() > 1 {
-                        continue;
+                let open = queries.len();
+                for query in queries {
+                    if let Query::Action(request) = &query {
+                        journaled.insert(request.action.key);
                     }
-                    commands.push(match missing {
-                        Missing::Action(request) => {
-                            self.told.insert((id, request.action.key));
-                            Command::Obtain(request)
-                        }
-                        Missing::Table(table) => Command::Read(table),
-                        Missing::Memory(key) => Command::Recall(key),
-                    });
+                    let askers = self.askers.entry(query.need()).or_default();
+                    askers.push(id);
+                    if askers.len() == 1 {
+                        commands.push(query.into());
+                    }
                 }
+                self.set(id, State::Asks(Questions { open, own, journaled }));
                 continue;
             };
             commands.extend(learned.map(|(key, rules)| Command::Remember(key, rules)));
             commands.extend(events.into_iter().map(Command::Tell));
-            commands.push(Command::Tell(Event::Ended { stage: stage.clone(), outcome: end.outcome.clone() }));
-            self.ends[id] = Some(end);
-            for dependant in &self.dependants[id] {
-                self.unmet[*dependant] -= 1;
-                if self.unmet[*dependant] == 0 {
-                    ready.push_back(*dependant);
-                }
-            }
+            commands.push(Command::End(id, end.outcome.clone()));
+            self.set(id, State::Ended(end));
         }
         commands
+    }
+}
+
+impl From<Query> for Command {
+    fn from(query: Query) -> Command {
+        match query {
+            Query::Action(request) => Command::Obtain(request),
+            Query::Table(table) => Command::Read(table),
+            Query::Memory(key) => Command::Recall(key),
+        }
     }
 }
 

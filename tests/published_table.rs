@@ -5,15 +5,20 @@
 mod program;
 
 use expect_test::expect;
-use program::{ROOT, place, word};
+use program::{Events, ROOT, place, word};
 use std::fmt::Write;
+use std::sync::LazyLock;
+
+/// One run, which both tests look at.
+static EVENTS: LazyLock<Events> = LazyLock::new(|| {
+    let place = place();
+    std::fs::copy(format!("{ROOT}/pipelines/published-table.yaml"), place.at("table.yaml")).unwrap();
+    place.run(&["run", "table.yaml", "--json"]).expect_exit(0).events()
+});
 
 #[test]
 fn the_published_decisions_and_win_rates_come_out_of_the_rules() {
-    let place = place();
-    std::fs::copy(format!("{ROOT}/pipelines/published-table.yaml"), place.at("table.yaml")).unwrap();
-    let events = place.run(&["run", "table.yaml", "--json"]).expect_exit(0).events();
-
+    let events = &*EVENTS;
     let mut told = String::new();
     for stage in ["ppo_1", "ppo_2", "ppo_3", "ppo_4"] {
         let verdict = events.verdict(stage);
@@ -55,9 +60,7 @@ fn the_published_decisions_and_win_rates_come_out_of_the_rules() {
 
 #[test]
 fn a_rejected_stage_hands_on_what_it_was_given() {
-    let place = place();
-    std::fs::copy(format!("{ROOT}/pipelines/published-table.yaml"), place.at("table.yaml")).unwrap();
-    let events = place.run(&["run", "table.yaml", "--json"]).expect_exit(0).events();
+    let events = &*EVENTS;
     let kept = |stage: &str| events.outcome(stage)["kept"].as_bool().unwrap();
     assert_eq!(["base", "ppo_1", "ppo_2", "ppo_3", "ppo_4"].map(kept), [false, false, true, false, true]);
     // The third stage was trained from the first, and what leaves the fourth is the third.

@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("what stands on nothing", &["canonical", "gate"]),
     ("what the user typed", &["diagnostic", "hub", "spec"]),
     ("what it means", &["plan", "schema"]),
-    ("what is to be done", &["action", "event", "schedule"]),
+    ("what is to be done", &["action", "cause", "event", "schedule"]),
     ("doing it", &["approvals", "executor", "gate_test", "journal", "retention", "run", "tail", "worker"]),
     ("showing it", &["progress", "report"]),
     ("the verbs", &["cli"]),

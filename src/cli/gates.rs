@@ -6,9 +6,10 @@ use super::refusal::refused;
 use super::terminal;
 use crate::action::Record;
 use crate::approvals::{self, Approval, Ruling};
+use crate::cause::on_one_line;
 use crate::event::{Evidence, Outcome, Seen, Table, Verdict};
 use crate::gate::{self, Items};
-use crate::plan::{Gate, Plan, selection};
+use crate::plan::{ArtifactName, Gate, Plan, selection};
 use crate::report;
 use crate::report::fold::{self, RunState, StageRun};
 use crate::report::format::moment;
@@ -85,9 +86,9 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &StoredRun) -> Res
         (_, None) => {
             let why = after.stage(name).and_then(|stage| stage.outcome.as_ref());
             let why = match why {
-                Some(Outcome::WouldRun { because }) => because.join("; "),
+                Some(Outcome::WouldRun { because }) => on_one_line(because),
                 Some(Outcome::Failed { cause }) => cause.clone(),
-                Some(Outcome::Skipped { because }) => because.clone(),
+                Some(Outcome::Skipped { because }) => because.to_string(),
                 _ => format!("the stage did not get so far ({})", stage.head.kind),
             };
             why_not = format!("What is stored cannot be judged by it: {why}");
@@ -163,7 +164,7 @@ fn record_of(store: &Store, run: &RunState, stage: &str) -> Option<Seen> {
     let key = &stage.actions.iter().find(|action| action.part.is_none())?.key;
     let record = Record::from_store(&store.lookup(&key.parse().ok()?).ok()??).ok()?;
     let candidate = record.candidates.into_iter().find(|candidate| candidate.content.to_string() == *content)?;
-    Some(Seen::of(&candidate, stage.head.name.clone()))
+    Some(Seen::of(&candidate, ArtifactName::open(&stage.head.name)))
 }
 
 /// The decision and its numbers. `Err`: something was not measured then, which says nothing about the rule.
@@ -229,7 +230,7 @@ pub fn approve(decision: &ApprovalRequest, found: &StoredRun) -> Result<u8> {
         decision: *answer,
         reason: reason.trim().to_owned(),
         by: by.clone(),
-        at: run::stamp(jiff::Timestamp::now()),
+        at: run::now(),
         candidate: candidate.map_or_else(String::new, |seen| format!("{}, {}", seen.label, seen.content)),
         rules: verdict.rules.iter().filter(|rule| rule.is_required()).map(|rule| rule.explanation.clone()).collect(),
         question: evidence.question.clone(),

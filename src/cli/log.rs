@@ -6,6 +6,7 @@ use super::gates::stage_of;
 use super::options::RunArgument;
 use super::refusal::refused;
 use super::terminal;
+use crate::cause::EvalPart;
 use crate::event::{Event, Outcome};
 use crate::progress;
 use crate::report::fold::{ActionRun, ActionState, StageRun};
@@ -38,9 +39,9 @@ pub fn log(asked: &LogRequest, file: Option<&Path>, which: &RunArgument) -> Resu
                 continue;
             }
             terminal::remark(&format!("{}\n", log.said));
-            if action.part.is_some() && asked.part.is_none() {
+            if let (Some(part), None) = (&action.part, asked.part) {
                 let gap = if shown.is_empty() { "" } else { "\n" };
-                terminal::say(&format!("{gap}==> {} <==\n", action.part.as_deref().unwrap_or_default()))?;
+                terminal::say(&format!("{gap}==> {part} <==\n"))?;
             }
             if !show(&log, &found, action, asked)? {
                 return Ok(0);
@@ -60,15 +61,17 @@ pub fn log(asked: &LogRequest, file: Option<&Path>, which: &RunArgument) -> Resu
 
 /// The stage's own action, or all parts of an eval, which has no action of its own.
 fn chosen<'a>(stage: &'a StageRun, part: Option<&str>, may_come: bool) -> Result<Vec<&'a ActionRun>> {
-    let parts: Vec<&str> = stage.actions.iter().filter_map(|action| action.part.as_deref()).collect();
+    let parts = stage.actions.iter().filter_map(|action| action.part.as_ref());
+    let parts: Vec<String> = parts.map(EvalPart::to_string).collect();
     let has_own = stage.actions.iter().any(|action| action.part.is_none());
     let is_meant = |action: &&ActionRun| match part {
-        Some(part) => action.part.as_deref() == Some(part),
+        Some(part) => action.part.as_ref().is_some_and(|known| known.to_string() == part),
         None => action.part.is_none() == has_own,
     };
     let chosen: Vec<&ActionRun> = stage.actions.iter().filter(is_meant).collect();
     match part {
         Some(part) if chosen.is_empty() && !may_come => {
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
             let help = stages::stage::did_you_mean(part, &parts);
             Err(refused(format!("`{}` has no part `{part}` in this run: {help}", stage.head.name)))
         }

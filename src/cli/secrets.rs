@@ -23,7 +23,7 @@ pub fn check(plan: &Plan, selection: &Selection, options: &run::Options) -> Resu
     }
     let mut would_run = BTreeSet::new();
     run::look(plan, selection, options, &mut |event| {
-        if let Event::Ended { stage, outcome: Outcome::WouldRun { .. } } = event {
+        if let Event::Ended { stage, outcome: Outcome::WouldRun { .. }, .. } = event {
             would_run.insert(stage.clone());
         }
     })?;

@@ -5,6 +5,7 @@ use super::follow::{TICK, follow};
 use super::options::RunArgument;
 use super::refusal::refused;
 use super::terminal;
+use crate::cause::EvalPart;
 use crate::event::Event;
 use crate::progress;
 use crate::report::{self, fold};
@@ -34,7 +35,7 @@ pub fn watch(file: Option<&Path>, which: &RunArgument) -> Result<u8> {
     let mut journal = follow(&found.journal);
     let mut events = Vec::new();
     // Progress is not in the journal: each attempt writes it to a file of its own.
-    let mut running: BTreeMap<(String, Option<String>), Tail> = BTreeMap::new();
+    let mut running: BTreeMap<(String, Option<EvalPart>), Tail> = BTreeMap::new();
     loop {
         let (new, goes_on) = journal.events()?;
         for event in new {

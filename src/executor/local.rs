@@ -278,14 +278,8 @@ mod tests {
     #[test]
     fn the_end_of_a_worker_is_its_code_or_its_signal() {
         let ends = ["exit 0", "exit 3", "kill -9 $$", "kill -6 $$", "exit 134", "kill -15 $$"].map(exit_of);
-        let expected = [
-            Exit::Code(0),
-            Exit::Code(3),
-            Exit::Signal(9),
-            Exit::Signal(6),
-            Exit::Code(134),
-            Exit::Signal(15),
-        ];
+        let expected =
+            [Exit::Code(0), Exit::Code(3), Exit::Signal(9), Exit::Signal(6), Exit::Code(134), Exit::Signal(15)];
         assert_eq!(ends, expected);
     }
 

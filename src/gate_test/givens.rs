@@ -2,6 +2,7 @@
 
 use crate::event::{Evidence, Seen, SeenBy, Table};
 use crate::gate::{Items, Readings, RuleScope};
+use crate::plan::ArtifactName;
 use crate::schedule::weigh::Tables;
 use cache::{Content, Digest};
 use std::collections::BTreeMap;
@@ -67,6 +68,13 @@ impl TestArtifact {
             (name, SeenBy { metrics: readings.metrics, tables })
         });
         let judged = judged.collect();
-        Seen { label: label.to_owned(), step, content: content(""), metrics: self.own.metrics, table: own, judged }
+        Seen {
+            label: ArtifactName::open(label),
+            step,
+            content: content(""),
+            metrics: self.own.metrics,
+            table: own,
+            judged,
+        }
     }
 }

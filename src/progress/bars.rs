@@ -2,6 +2,7 @@
 //! above the bars.
 
 use super::phrases::{lasting_line, title};
+use crate::cause::EvalPart;
 use crate::event::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 pub struct Bars {
     screen: MultiProgress,
-    running: BTreeMap<(String, Option<String>), ProgressBar>,
+    running: BTreeMap<(String, Option<EvalPart>), ProgressBar>,
 }
 
 impl Bars {
@@ -54,7 +55,7 @@ impl Bars {
         }
     }
 
-    fn clear(&mut self, stage: &str, part: &Option<String>) {
+    fn clear(&mut self, stage: &str, part: &Option<EvalPart>) {
         if let Some(bar) = self.running.remove(&(stage.to_owned(), part.clone())) {
             bar.finish_and_clear();
         }

@@ -1,6 +1,7 @@
 //! Progress without a terminal: a line at the start, after about ten seconds or a tenth of the work, and at the end.
 
 use super::phrases::{lasting_line, title};
+use crate::cause::{EvalPart, on_one_line};
 use crate::event::Event;
 use crate::report::format::duration;
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ pub struct Lines {
     /// The time that a tenth of the work must take to be worth a line: a short stage only prints start and end.
     interval: Duration,
     /// The last line about each `(stage, part)`.
-    running: BTreeMap<(String, Option<String>), LastLine>,
+    running: BTreeMap<(String, Option<EvalPart>), LastLine>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,7 @@ impl Lines {
                 let said = LastLine { at: now, done: 0, first: None };
                 self.running.insert((stage.clone(), part.clone()), said);
                 let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
-                let why = if why.is_empty() { String::new() } else { format!(": {}", why.join("; ")) };
+                let why = if why.is_empty() { String::new() } else { format!(": {}", on_one_line(why)) };
                 Some(format!("{}: started{again}{why}", title(stage, part)))
             }
             Event::Progressed { stage, part, done, total, unit, message } => {
@@ -101,8 +102,9 @@ mod tests {
             key: String::new(),
             action: serde_json::Value::Null.into(),
             attempt: 1,
-            why: vec!["parameters.lr: 0.001 -> 0.0005".to_owned()],
+            why: vec!["parameters.lr: 0.001 -> 0.0005".to_owned().into()],
             log: "log.txt".to_owned(),
+            at: None,
         }
     }
 
@@ -124,6 +126,7 @@ mod tests {
             key: String::new(),
             seconds,
             device: Some("cpu".to_owned()),
+            at: None,
         }
     }
 

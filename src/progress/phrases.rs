@@ -1,5 +1,6 @@
 //! The words for events, used by bars and lines.
 
+use crate::cause::EvalPart;
 use crate::event::{Event, Outcome, Verdict};
 use crate::gate::Decision;
 use crate::report::format::duration;
@@ -21,7 +22,9 @@ pub fn lasting_line(event: &Event) -> Option<String> {
         Event::Judged { stage, verdict } => Some(format!("{stage}: {}", judged(verdict))),
         // Other outcomes leave no line: cached stages are counted at the end, because there may be a thousand; executed
         // and failed ones have had theirs; those that an interrupt ended are counted by the report.
-        Event::Ended { stage, outcome: Outcome::Skipped { because } } => Some(format!("{stage}: skipped: {because}")),
+        Event::Ended { stage, outcome: Outcome::Skipped { because }, .. } => {
+            Some(format!("{stage}: skipped: {because}"))
+        }
         _ => None,
     }
 }
@@ -36,7 +39,7 @@ fn judged(verdict: &Verdict) -> String {
     if verdict.carries.is_empty() { word.to_owned() } else { format!("{word}, {} goes on", verdict.carries) }
 }
 
-pub fn title(stage: &str, part: &Option<String>) -> String {
+pub fn title(stage: &str, part: &Option<EvalPart>) -> String {
     match part {
         Some(part) => format!("{stage}: {part}"),
         None => stage.to_owned(),

@@ -3,6 +3,7 @@
 use super::fold::{ActionState, RunState, StageRun};
 use super::format::{self, moment, number};
 use crate::event::Outcome;
+use crate::plan::ArtifactName;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -26,7 +27,7 @@ pub fn card(run: &RunState, stage: &StageRun, content: &str, model: &ExportedMod
     let task = if model.is_reward { "text-classification" } else { "text-generation" };
     let lineage = lineage(run, stage);
     let sources = lineage.iter().flat_map(|stage| &stage.head.from).flat_map(|(_, sources)| sources);
-    let bases: BTreeSet<String> = sources.filter_map(|source| hub_model(source)).collect();
+    let bases: BTreeSet<String> = sources.filter_map(|source| hub_model(&source.to_string())).collect();
     let bases = bases.iter().map(|base| base.trim_start_matches("hf://").split('@').next().unwrap_or(base));
     let bases: String = bases.map(|base| format!("base_model: {base}\n")).take(1).collect();
     let mut text = format!(
@@ -98,7 +99,7 @@ fn loading(model: &ExportedModel) -> String {
 fn study(run: &RunState, name: &str) -> String {
     let mut text = String::new();
     for study in &run.studies {
-        let Some(row) = study.rows.iter().find(|row| row.model == name) else { continue };
+        let Some(row) = study.rows.iter().find(|row| row.model == ArtifactName::open(name)) else { continue };
         _ = write!(text, "\n## Measured by `{}`\n\n| metric | value |\n|---|---|\n", study.eval);
         for (metric, value) in &row.metrics {
             _ = writeln!(text, "| {metric} | {} |", number(*value));
@@ -114,7 +115,7 @@ fn lineage<'a>(run: &'a RunState, stage: &'a StageRun) -> Vec<&'a StageRun> {
             return;
         }
         for source in stage.head.from.iter().flat_map(|(_, sources)| sources) {
-            if let Some(source) = run.stage(source.split('@').next().unwrap_or(source)) {
+            if let Some(source) = run.stage(&source.name) {
                 visit(run, source, seen, out);
             }
         }
@@ -141,8 +142,11 @@ fn story(stage: &StageRun) -> String {
             Some(Value::String(one)) => one.clone(),
             _ => "not known".to_owned(),
         };
-        let names: Vec<String> =
-            sources.iter().map(|source| hub_model(source).unwrap_or_else(|| name_of(source))).collect();
+        let names: Vec<String> = sources
+            .iter()
+            .map(ArtifactName::to_string)
+            .map(|source| hub_model(&source).unwrap_or_else(|| name_of(&source)))
+            .collect();
         line(&format!("`{port}`"), format!("{}: `{contents}`", names.join(", ")));
     }
     if let Some(seed) = value.get("seed") {

@@ -4,8 +4,10 @@
 use super::fold::{ActionRun, RunState, StageRun};
 use super::format::short;
 use super::sheet::Tone;
-use crate::action::{differences, input_of};
+use crate::action::differences;
+use crate::cause::{Cause, Difference, EvalPart, StageCause};
 use crate::event::Outcome;
+use crate::plan::ArtifactName;
 use std::collections::BTreeSet;
 
 /// How many causes of one stage are named before it is said that there are more.
@@ -13,11 +15,6 @@ const NAMED: usize = 4;
 
 /// Of a chain of stages that would run because of each other so many are told one by one.
 const LINKS: usize = 2;
-
-/// The stage that a line of a look names as the reason.
-fn would_run(line: &str) -> Option<&str> {
-    line.strip_prefix('`')?.strip_suffix("` would run")
-}
 
 /// Follows lines of differences from an old run to a new one.
 pub struct Trail<'a> {
@@ -32,31 +29,34 @@ pub fn trail<'a>(old: &'a RunState, new: &'a RunState) -> Trail<'a> {
 }
 
 impl<'a> Trail<'a> {
-    /// What is new about an action of a stage, each line with the reason behind it where that lies upstream.
-    pub fn followed(&mut self, stage: &str, lines: &[String]) -> Vec<String> {
+    /// What is new about an action of a stage, each cause with the reason behind it where that lies upstream.
+    pub fn followed(&mut self, stage: &str, causes: &[StageCause]) -> Vec<String> {
         self.told.clear();
-        lines.iter().map(|line| self.line(stage, line)).collect()
+        causes.iter().map(|cause| self.line(stage, cause)).collect()
     }
 
-    fn line(&mut self, stage: &str, line: &str) -> String {
-        if let Some(upstream) = would_run(line) {
-            let chain = self.chain(upstream);
-            if let [.., root] = chain[..]
-                && chain.len() > LINKS
-            {
-                let roots = self.would_run(root);
-                return format!("{line}, as does all up to `{root}` ({} stages further up): {roots}", chain.len());
+    fn line(&mut self, stage: &str, cause: &StageCause) -> String {
+        let part = cause.part.as_ref();
+        match &cause.cause {
+            Cause::Upstream(upstream) => {
+                let chain = self.chain(upstream);
+                if let [.., root] = chain[..]
+                    && chain.len() > LINKS
+                {
+                    let roots = self.would_run(root);
+                    return format!("{cause}, as does all up to `{root}` ({} stages further up): {roots}", chain.len());
+                }
+                let roots = self.would_run(upstream);
+                if roots.is_empty() { cause.to_string() } else { format!("{cause}: {roots}") }
             }
-            let roots = self.would_run(upstream);
-            return if roots.is_empty() { line.to_owned() } else { format!("{line}: {roots}") };
-        }
-        let (part, difference) = split_part(line);
-        if let Some(said) = self.version(stage, part, difference) {
-            return said;
-        }
-        match self.reason(stage, part, difference) {
-            Some(reason) => format!("{line} ({reason})"),
-            None => line.to_owned(),
+            Cause::Changed(difference) => match self.version(stage, part, difference) {
+                Some(version) => version,
+                None => match self.reason(stage, part, difference) {
+                    Some(reason) => format!("{cause} ({reason})"),
+                    None => cause.to_string(),
+                },
+            },
+            _ => cause.to_string(),
         }
     }
 
@@ -64,20 +64,21 @@ impl<'a> Trail<'a> {
     fn chain(&self, stage: &str) -> Vec<&'a str> {
         let new: &'a RunState = self.new;
         let only_reason = |stage: &str| match new.stage(stage).map(|stage| &stage.outcome) {
-            Some(Some(Outcome::WouldRun { because })) if because.len() == 1 => would_run(&because[0]),
+            Some(Some(Outcome::WouldRun { because })) => match &because[..] {
+                [StageCause { part: None, cause: Cause::Upstream(upstream) }] => Some(upstream.as_str()),
+                _ => None,
+            },
             _ => None,
         };
         std::iter::successors(only_reason(stage), |stage| only_reason(stage)).collect()
     }
 
-    /// `version: 2 -> 3` says nothing to who does not know whose.
-    fn version(&self, stage: &str, part: &str, difference: &str) -> Option<String> {
-        let (old, new) = difference.strip_prefix("version: ")?.split_once(" -> ")?;
-        let stage = self.new.stage(stage)?;
-        // A part is called after its kind: `answers of sft`.
-        let kind = part.split(' ').next().filter(|kind| !kind.is_empty()).unwrap_or(&stage.head.kind);
-        let before = if part.is_empty() { String::new() } else { format!("{part}: ") };
-        Some(format!("{before}`{kind}` is of version {new} now, it was of {old}"))
+    /// `version: 2 -> 3` says nothing to a reader who does not know of what.
+    fn version(&self, stage: &str, part: Option<&EvalPart>, difference: &Difference) -> Option<String> {
+        let stage = self.new.stage(stage).filter(|_| difference.path == "version")?;
+        let kind = part.map_or(&stage.head.kind, |part| &part.kind);
+        let before = part.map_or(String::new(), |part| format!("{part}: "));
+        Some(format!("{before}`{kind}` is of version {} now, it was of {}", difference.new, difference.old))
     }
 
     /// Why a stage upstream would run, for a line about a stage downstream.
@@ -86,17 +87,16 @@ impl<'a> Trail<'a> {
             return String::new();
         }
         let because = match self.new.stage(stage).map(|stage| &stage.outcome) {
-            Some(Some(Outcome::WouldRun { because })) => because.clone(),
+            Some(Some(Outcome::WouldRun { because })) => because,
             _ => return String::new(),
         };
-        let lines: Vec<String> = because.iter().take(NAMED).map(|line| self.line(stage, line)).collect();
+        let lines: Vec<String> = because.iter().take(NAMED).map(|cause| self.line(stage, cause)).collect();
         joined(lines, because.len())
     }
 
     /// What lies behind a difference of an input.
-    fn reason(&mut self, stage: &str, part: &str, difference: &str) -> Option<String> {
-        let (port, at) = input_of(difference)?;
-        let (old, new) = difference.split_once(": ")?.1.split_once(" -> ")?;
+    fn reason(&mut self, stage: &str, part: Option<&EvalPart>, difference: &Difference) -> Option<String> {
+        let (port, at) = difference.input()?;
         let from = |run: &RunState| {
             run.stage(stage).and_then(|stage| {
                 let (_, sources) = stage.head.from.iter().find(|(name, _)| name == port)?;
@@ -104,19 +104,19 @@ impl<'a> Trail<'a> {
             })
         };
         let carries = |run: &RunState, content: &str| {
-            let outputs =
+            let mut outputs =
                 run.stages.iter().filter(|stage| output(stage).is_some_and(|output| short(output) == content));
-            outputs.map(|stage| stage.head.name.clone()).next()
+            outputs.next().map(|stage| ArtifactName::open(&stage.head.name))
         };
         // The inputs of a part, and of journals that do not tell what stood on a port, are known by their content.
-        let told = if part.is_empty() { (from(self.old), from(self.new)) } else { (None, None) };
+        let told = if part.is_none() { (from(self.old), from(self.new)) } else { (None, None) };
         let (was, is) = match told {
             (_, Some(is)) => (told.0, is),
-            (was, None) => (was.or_else(|| carries(self.old, old)), carries(self.new, new)?),
+            (was, None) => (was.or_else(|| carries(self.old, &difference.old)), carries(self.new, &difference.new)?),
         };
         match was {
             Some(was) if was != is => Some(format!("{is} in the place of {was}")),
-            was => match self.new.stage(is.split('@').next().unwrap_or(&is)) {
+            was => match self.new.stage(&is.name) {
                 Some(upstream) => self.changed(&upstream.head.name),
                 // Nobody knows what stood there before: a journal of an older version does not tell.
                 None => Some(was.map_or_else(|| format!("{is} now"), |_| format!("{is} was changed"))),
@@ -136,12 +136,15 @@ impl<'a> Trail<'a> {
             let Some(before) = makes(old).find(|before| before.part == action.part && before.key != action.key) else {
                 continue;
             };
-            for line in differences(&before.action, &action.action) {
-                let part = action.part.as_deref().unwrap_or_default();
+            for difference in differences(&before.action, &action.action) {
+                let part = action.part.as_ref();
                 // Where an input comes from says more than its digest.
-                let (line, to) = match self.reason(name, part, &line) {
+                let (line, to) = match self.reason(name, part, &difference) {
                     Some(reason) => (reason, &mut upstream),
-                    None => (self.version(name, part, &line).unwrap_or(line), &mut lines),
+                    None => {
+                        let version = self.version(name, part, &difference);
+                        (version.unwrap_or_else(|| difference.to_string()), &mut lines)
+                    }
                 };
                 if !to.contains(&line) {
                     to.push(line);
@@ -174,16 +177,6 @@ fn joined(mut lines: Vec<String>, of: usize) -> String {
         lines.push(format!("and {} more", of - lines.len()));
     }
     lines.join("; ")
-}
-
-/// `("answers of sft", "inputs.model: …")`; without a part the first is empty.
-fn split_part(line: &str) -> (&str, &str) {
-    const PATHS: [&str; 6] = ["inputs.", "parameters", "version:", "kind:", "seed:", "salt:"];
-    let starts = |text: &str| PATHS.iter().any(|path| text.starts_with(path));
-    match line.split_once(": ") {
-        Some((part, rest)) if !starts(line) && starts(rest) => (part, rest),
-        _ => ("", line),
-    }
 }
 
 /// What carries the stage's name.
@@ -219,10 +212,10 @@ pub fn now(before: Option<&RunState>, now: &RunState, stage: &StageRun) -> Now {
     let name = &stage.head.name;
     let mut because = Vec::new();
     let (said, tone) = match &stage.outcome {
-        Some(Outcome::WouldRun { because: lines }) => {
+        Some(Outcome::WouldRun { because: causes }) => {
             because = match before {
-                Some(before) => trail(before, now).followed(name, lines),
-                None => lines.clone(),
+                Some(before) => trail(before, now).followed(name, causes),
+                None => causes.iter().map(StageCause::to_string).collect(),
             };
             ("would run".to_owned(), Tone::Doubtful)
         }

@@ -7,6 +7,7 @@ use super::json::word;
 use super::sheet::{Grid, Header, Sheet, Tone, cell, plain};
 use super::stages;
 use crate::action::differences;
+use crate::cause::{Cause, StageCause};
 use crate::event::{Metrics, Outcome, Verdict};
 use crate::gate::Decision;
 use ::stages::stage::Direction;
@@ -153,13 +154,13 @@ fn two<T: PartialEq>(old: T, new: T) -> Option<OldNew<T>> {
 }
 
 fn because(old: Side, new: Side) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut causes = Vec::new();
     for action in &new.stage.actions {
         let Some(other) = old.stage.actions.iter().find(|other| other.part == action.part) else { continue };
-        let part = action.part.as_ref().map_or(String::new(), |part| format!("{part}: "));
-        lines.extend(differences(&other.action, &action.action).into_iter().map(|line| format!("{part}{line}")));
+        let cause = |difference| StageCause { part: action.part.clone(), cause: Cause::Changed(difference) };
+        causes.extend(differences(&other.action, &action.action).into_iter().map(cause));
     }
-    trail(old.run, new.run).followed(&new.stage.head.name, &lines)
+    trail(old.run, new.run).followed(&new.stage.head.name, &causes)
 }
 
 fn said(verdict: &Verdict) -> GateSummary {

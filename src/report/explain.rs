@@ -7,6 +7,7 @@ use super::reliability::{self, Bin};
 use super::sheet::{Grid, Header, Sheet, Tone, cell, plain};
 use super::stages::{self, VerdictRow};
 use super::study;
+use crate::cause::{Cause, EvalPart, on_one_line};
 use crate::event::{Metrics, Outcome};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Execution {
     pub at: String,
-    pub why: Vec<String>,
+    pub why: Vec<Cause>,
     pub log: String,
     pub took: String,
 }
@@ -132,7 +133,7 @@ fn outcome(stage: &StageRun) -> Sheet {
             None
         }
         Some(Outcome::WouldRun { because }) => {
-            sheet.say("result", format!("would run: {}", because.join("; ")), Tone::Doubtful);
+            sheet.say("result", format!("would run: {}", on_one_line(because)), Tone::Doubtful);
             None
         }
         Some(Outcome::Interrupted) => {
@@ -164,7 +165,7 @@ fn describe(action: &ActionRun, executed: Option<Execution>) -> Sheet {
     match &executed {
         Some(found) => {
             sheet.say("last run", format!("{}, {}", moment(&found.at), found.took), Tone::Plain);
-            sheet.list("why", found.why.iter().cloned());
+            sheet.list("why", found.why.iter().map(Cause::to_string));
         }
         None => sheet.say("last run", "in a run whose journal is gone", Tone::Quiet),
     }
@@ -195,19 +196,19 @@ fn measurements(parts: &[&ActionRun], executed: &impl Fn(&str) -> Option<Executi
             ActionState::Finished { .. } => ("run", Tone::Plain),
             ActionState::Failed { .. } => ("failed", Tone::Bad),
         };
-        let name = part.part.as_deref().unwrap_or_default();
+        let name = part.part.as_ref().map(EvalPart::to_string).unwrap_or_default();
         let execution = executed(&part.key);
         let last =
             execution.as_ref().map_or("–".to_owned(), |found| format!("{}, {}", moment(&found.at), found.took));
         grid.add([
-            plain(name),
+            plain(&name),
             cell(result, tone),
             plain(last),
             plain(part.key.get(..12).unwrap_or(&part.key)),
             plain(inputs(&action).join("\n")),
         ]);
         let why = execution.map(|found| found.why).unwrap_or_default();
-        shared.list(&format!("why {name}"), why);
+        shared.list(&format!("why {name}"), why.iter().map(Cause::to_string));
         let kind = action.get("kind").and_then(Value::as_str).unwrap_or("it");
         let parameters = (kind.to_owned(), parameters(&action));
         if !parameters.1.is_empty() && !seen.contains(&parameters) {

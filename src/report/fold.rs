@@ -1,6 +1,7 @@
 //! Events, folded into the state of a run, from which every section of the report is made.
 
 use crate::canonical::Canonical;
+use crate::cause::{Cause, EvalPart};
 use crate::event::{Answer, Event, Measured, Outcome, StageHead, Verdict};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -40,13 +41,13 @@ pub struct StageRun {
     pub verdict: Option<Box<Verdict>>,
     pub outcome: Option<Outcome>,
     /// `(part, message)`, in order.
-    pub notes: Vec<(Option<String>, String)>,
+    pub notes: Vec<(Option<EvalPart>, String)>,
 }
 
 #[derive(Clone, Debug)]
 pub struct ActionRun {
     /// `None` for the stage's own action.
-    pub part: Option<String>,
+    pub part: Option<EvalPart>,
     pub key: String,
     pub action: Canonical,
     pub state: ActionState,
@@ -55,9 +56,9 @@ pub struct ActionRun {
 #[derive(Clone, Debug)]
 pub enum ActionState {
     Hit,
-    Running { why: Vec<String>, log: String, done: u64, total: u64, message: String },
-    Finished { why: Vec<String>, log: String, seconds: f64, device: Option<String> },
-    Failed { why: Vec<String>, log: String, cause: String },
+    Running { why: Vec<Cause>, log: String, done: u64, total: u64, message: String },
+    Finished { why: Vec<Cause>, log: String, seconds: f64, device: Option<String> },
+    Failed { why: Vec<Cause>, log: String, cause: String },
 }
 
 /// The models that one eval stage measured.
@@ -216,7 +217,7 @@ impl StageRun {
     }
 
     /// A second attempt at an action replaces the first.
-    fn put(&mut self, part: &Option<String>, key: &str, action: &Canonical, state: ActionState) {
+    fn put(&mut self, part: &Option<EvalPart>, key: &str, action: &Canonical, state: ActionState) {
         let new = ActionRun { part: part.clone(), key: key.to_owned(), action: action.clone(), state };
         match self.actions.iter_mut().find(|old| old.part == *part) {
             Some(old) => *old = new,
@@ -228,11 +229,11 @@ impl StageRun {
         }
     }
 
-    fn state_mut(&mut self, part: &Option<String>) -> Option<&mut ActionState> {
+    fn state_mut(&mut self, part: &Option<EvalPart>) -> Option<&mut ActionState> {
         self.actions.iter_mut().find(|action| action.part == *part).map(|action| &mut action.state)
     }
 
-    fn end(&mut self, part: &Option<String>, next: impl FnOnce(Vec<String>, String) -> ActionState) {
+    fn end(&mut self, part: &Option<EvalPart>, next: impl FnOnce(Vec<Cause>, String) -> ActionState) {
         if let Some(state) = self.state_mut(part) {
             let (why, log) = match state {
                 ActionState::Running { why, log, .. } => (std::mem::take(why), std::mem::take(log)),

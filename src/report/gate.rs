@@ -29,7 +29,7 @@ fn saw(evidence: &Evidence) -> Grid {
         let measured = own.chain(judged).map(|text| text.replace(' ', &TOGETHER.to_string()));
         grid.add([
             plain(role),
-            cell(&seen.label, tone),
+            cell(seen.label.to_string(), tone),
             cell(short(&seen.content.to_string()), Tone::Quiet),
             plain(measured.collect::<Vec<_>>().join(" ")),
         ]);

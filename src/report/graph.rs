@@ -1,7 +1,7 @@
 //! The graph of a plan: a list for people, drawings for Graphviz and Mermaid.
 
 use super::sheet::{Grid, Header, Sheet, TOGETHER, Tone, cell, plain};
-use crate::plan::{Gate, OnFail, Plan, Source, Stage};
+use crate::plan::{ArtifactName, Gate, OnFail, Pin, Plan, Source, Stage};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -32,12 +32,13 @@ fn arrows(plan: &Plan) -> Vec<Arrow> {
     let mut arrows = Vec::new();
     for (to, stage) in plan.stages.iter().enumerate() {
         for input in &stage.inputs {
-            for (source, text) in input.sources.iter().zip(plan.sources(input)) {
+            for source in &input.sources {
                 let (from, pin) = match source {
-                    Source::Stage { stage, .. } => (Origin::Stage(*stage), text.split_once('@').map(|(_, pin)| pin)),
-                    Source::Path(_) => (Origin::Path(text.clone()), None),
+                    Source::Stage { stage, pin: Pin::Open } => (Origin::Stage(*stage), String::new()),
+                    Source::Stage { stage, pin: Pin::Last } => (Origin::Stage(*stage), " @last".to_owned()),
+                    Source::Stage { stage, pin: Pin::Step(step) } => (Origin::Stage(*stage), format!(" @{step}")),
+                    Source::Path(path) => (Origin::Path(path.display().to_string()), String::new()),
                 };
-                let pin = pin.map_or(String::new(), |pin| format!(" @{pin}"));
                 arrows.push(Arrow { from, to, label: format!("{}{pin}", input.port), kind: ArrowKind::Input });
             }
         }
@@ -70,7 +71,8 @@ pub fn list(plan: &Plan) -> Sheet {
     let mut grid = Grid::new([Header::name("stage"), Header::name("kind"), Header::text("from"), Header::text("gate")]);
     for stage in &plan.stages {
         let from = stage.inputs.iter().map(|input| {
-            let sources = plan.sources(input).join(&format!(",{TOGETHER}"));
+            let sources = plan.sources(input).iter().map(ArtifactName::to_string).collect::<Vec<_>>();
+            let sources = sources.join(&format!(",{TOGETHER}"));
             format!("{}:{TOGETHER}{sources}", input.port)
         });
         let from: Vec<String> = from.collect();

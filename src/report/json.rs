@@ -2,6 +2,7 @@
 //! added, and none changes its meaning.
 
 use super::fold::{ActionRun, ActionState, RunState, StageRun, Study};
+use crate::cause::{Cause, EvalPart};
 use crate::event::{Answer, Decided, Measured, Metrics, Outcome, RuleVerdict, Verdict};
 use crate::gate::Decision;
 use serde::Serialize;
@@ -42,7 +43,7 @@ struct JsonStage<'a> {
     /// Whether `content` is the incumbent.
     kept: bool,
     /// Why the stage failed or was skipped.
-    because: Option<&'a str>,
+    because: Option<String>,
     metrics: Option<&'a Metrics>,
     verdict: Option<JsonGate<'a>>,
     actions: Vec<JsonAction<'a>>,
@@ -60,12 +61,12 @@ struct JsonGate<'a> {
 #[derive(Serialize)]
 struct JsonAction<'a> {
     /// The measurement this is; null for the stage's own action.
-    part: Option<&'a str>,
+    part: Option<&'a EvalPart>,
     key: &'a str,
     /// `hit`, `running`, `finished`, `failed`.
     state: &'static str,
     log: Option<&'a str>,
-    why: &'a [String],
+    why: &'a [Cause],
     seconds: Option<f64>,
     device: Option<&'a str>,
     cause: Option<&'a str>,
@@ -144,7 +145,8 @@ fn stage(run: &StageRun, is_alive: bool) -> JsonStage<'_> {
         Some(Outcome::Stopped { executed, seconds, metrics } | Outcome::Held { executed, seconds, metrics }) => {
             (stage.executed, stage.seconds, stage.metrics) = (Some(*executed), Some(*seconds), Some(metrics));
         }
-        Some(Outcome::Failed { cause: because } | Outcome::Skipped { because }) => stage.because = Some(because),
+        Some(Outcome::Failed { cause }) => stage.because = Some(cause.clone()),
+        Some(Outcome::Skipped { because }) => stage.because = Some(because.to_string()),
         Some(Outcome::WouldRun { .. } | Outcome::Interrupted) | None => {}
     }
     stage
@@ -157,7 +159,7 @@ fn gate(verdict: &Verdict) -> JsonGate<'_> {
 
 fn action(run: &ActionRun) -> JsonAction<'_> {
     let of = |state, log, why| JsonAction {
-        part: run.part.as_deref(),
+        part: run.part.as_ref(),
         key: &run.key,
         state,
         log,

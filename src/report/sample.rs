@@ -4,6 +4,7 @@ use super::fold::{RunState, fold};
 use super::page::Page;
 use crate::event::{Answer, Event, Evidence, Measured, Metrics, Outcome, RuleVerdict, StageHead, Verdict, Versus};
 use crate::gate::Decision;
+use crate::plan::ArtifactName;
 use serde_json::json;
 
 pub const PAGE: Page = Page { width: 120, has_color: false };
@@ -41,12 +42,13 @@ pub fn action() -> serde_json::Value {
 pub fn started(stage: &str, part: Option<&str>) -> Event {
     Event::Started {
         stage: stage.to_owned(),
-        part: part.map(str::to_owned),
+        part: part.map(|part| part.to_owned().into()),
         key: format!("key of {stage}"),
         action: action().into(),
         attempt: 1,
-        why: vec!["parameters.lr: 0.001 -> 0.0005".to_owned()],
+        why: vec!["parameters.lr: 0.001 -> 0.0005".to_owned().into()],
         log: format!(".pipeline/work/{stage}/1/log.txt"),
+        at: None,
     }
 }
 
@@ -61,6 +63,7 @@ pub fn finished(stage: &str, seconds: f64) -> Event {
         key: format!("key of {stage}"),
         seconds,
         device: Some("cpu (flex)".to_owned()),
+        at: None,
     }
 }
 
@@ -75,7 +78,7 @@ pub fn failed(stage: &str, cause: &str) -> Event {
 }
 
 pub fn ended(stage: &str, outcome: Outcome) -> Event {
-    Event::Ended { stage: stage.to_owned(), outcome }
+    Event::Ended { stage: stage.to_owned(), outcome, at: None }
 }
 
 pub fn done(step: u64, executed: bool, seconds: f64, values: &[(&str, f64)]) -> Outcome {
@@ -109,7 +112,7 @@ pub fn judged(
 
 pub fn measured(model: &str, is_rejected: bool, values: &[(&str, f64)], versus: Option<[u64; 4]>) -> Event {
     let versus = versus.map(|[win, loss, tie_changed, tie_unchanged]| Versus {
-        baseline: "sft".to_owned(),
+        baseline: ArtifactName::open("sft"),
         win,
         loss,
         tie_changed,
@@ -117,13 +120,13 @@ pub fn measured(model: &str, is_rejected: bool, values: &[(&str, f64)], versus: 
     });
     Event::Measured {
         eval: "eval".to_owned(),
-        row: Measured { model: model.to_owned(), is_rejected, metrics: metrics(values), versus },
+        row: Measured { model: model.to_owned().into(), is_rejected, metrics: metrics(values), versus },
     }
 }
 
 pub fn compared(prompt: &str, answers: &[(&str, &str, f64)]) -> Event {
     let answer = |(model, text, score): &(&str, &str, f64)| Answer {
-        model: (*model).to_owned(),
+        model: (*model).to_owned().into(),
         text: (*text).to_owned(),
         score: Some(*score),
     };

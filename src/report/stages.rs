@@ -3,8 +3,10 @@
 use super::fold::{ActionState, RunState, StageRun};
 use super::format::{duration, moment, number};
 use super::sheet::{Entry, Grid, Header, Sheet, TOGETHER, Tone, Width, cell, plain};
+use crate::cause::on_one_line;
 use crate::event::{Decided, Metrics, Outcome, RuleVerdict, Verdict};
 use crate::gate::Decision;
+use crate::plan::Pin;
 use stages::stage::Direction;
 
 /// The number of metrics in a row, and the limit if the rules of its gate name more; `explain` shows all.
@@ -95,8 +97,8 @@ fn notes(run: &RunState, stage: &StageRun) -> String {
         Some(Outcome::Done { metrics, .. } | Outcome::Stopped { metrics, .. } | Outcome::Held { metrics, .. }) => {
             key_metrics(run, stage, metrics)
         }
-        Some(Outcome::Skipped { because }) => because.clone(),
-        Some(Outcome::WouldRun { because }) => because.join("; "),
+        Some(Outcome::Skipped { because }) => because.to_string(),
+        Some(Outcome::WouldRun { because }) => on_one_line(because),
         Some(Outcome::Failed { .. }) => "see below".to_owned(),
         Some(Outcome::Interrupted) => String::new(),
         None => match stage.actions.last().map(|action| &action.state) {
@@ -143,12 +145,12 @@ fn key_metrics(run: &RunState, stage: &StageRun, metrics: &Metrics) -> String {
 fn study_row<'a>(run: &'a RunState, stage: &StageRun) -> Option<&'a Metrics> {
     let name = stage.head.name.as_str();
     let chosen = match &stage.outcome {
-        Some(Outcome::Done { step: Some(step), kept: false, .. }) => format!("{name}@{step}"),
-        _ => format!("{name}@last"),
+        Some(Outcome::Done { step: Some(step), kept: false, .. }) => Pin::Step(*step),
+        _ => Pin::Last,
     };
     let rows = run.studies.iter().flat_map(|study| &study.rows);
-    let of_stage: Vec<_> = rows.filter(|row| row.model.split('@').next() == Some(name)).collect();
-    let row = of_stage.iter().rfind(|row| row.model == name || row.model == chosen).or(of_stage.last());
+    let of_stage: Vec<_> = rows.filter(|row| row.model.name == name).collect();
+    let row = of_stage.iter().rfind(|row| row.model.pin == Pin::Open || row.model.pin == chosen).or(of_stage.last());
     row.map(|row| &row.metrics)
 }
 
@@ -257,7 +259,7 @@ pub fn failures(run: &RunState) -> Sheet {
         sheet.entries.push(Entry { label, value: plain(cause) });
         for action in &stage.actions {
             let ActionState::Failed { cause: of_part, log, .. } = &action.state else { continue };
-            let part = action.part.as_deref().map_or(String::new(), |part| format!("{part}: "));
+            let part = action.part.as_ref().map_or(String::new(), |part| format!("{part}: "));
             if of_part != cause {
                 sheet.say("", format!("{part}{of_part}"), Tone::Plain);
             }

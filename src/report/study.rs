@@ -5,6 +5,7 @@ use super::fold::Study;
 use super::sheet::{Grid, Header, MAY_BREAK, Sheet, Tone, Width, cell, plain};
 use crate::event::{Answer, Measured, Versus};
 use crate::gate::Counts;
+use crate::plan::ArtifactName;
 use std::collections::BTreeSet;
 
 /// The columns of the comparison with the baseline, in the words of the published tables.
@@ -48,21 +49,21 @@ fn title(study: &Study) -> String {
     if parts.is_empty() { study.eval.clone() } else { format!("{}: {}", study.eval, parts.join(", ")) }
 }
 
-fn baseline(study: &Study) -> Option<&str> {
-    study.rows.iter().find_map(|row| row.versus.as_ref()).map(|versus| versus.baseline.as_str())
+fn baseline(study: &Study) -> Option<&ArtifactName> {
+    study.rows.iter().find_map(|row| row.versus.as_ref()).map(|versus| &versus.baseline)
 }
 
 fn model(row: &Measured, study: &Study) -> String {
     // If another checkpoint of the stage passed, this one was only not chosen.
-    let stage = row.model.split('@').next().unwrap_or_default();
-    if row.is_rejected && study.rows.iter().any(|other| other.model == stage && !other.is_rejected) {
+    let open = ArtifactName::open(&row.model.name);
+    if row.is_rejected && study.rows.iter().any(|other| other.model == open && !other.is_rejected) {
         format!("{} {MAY_BREAK}(not chosen)", row.model)
     } else if row.is_rejected {
         format!("{} {MAY_BREAK}(rejected)", row.model)
-    } else if baseline(study) == Some(row.model.as_str()) {
+    } else if baseline(study) == Some(&row.model) {
         format!("{} {MAY_BREAK}(baseline)", row.model)
     } else {
-        row.model.clone()
+        row.model.to_string()
     }
 }
 
@@ -110,7 +111,7 @@ fn answers(study: &Study, rows: &[(String, Vec<Answer>)]) -> Sheet {
     let text = |title: &str| Header { width: Width::Share, ..Header::text(title) };
     let mut headers = vec![text("prompt")];
     for model in models(&rows[0].1) {
-        headers.push(text(model));
+        headers.push(text(&model));
         headers.extend(has_scores.then(|| Header::number("score")));
     }
     let mut grid = Grid::new(headers);
@@ -125,8 +126,8 @@ fn answers(study: &Study, rows: &[(String, Vec<Answer>)]) -> Sheet {
     Sheet { heading: format!("{}: the same prompts, side by side", study.eval), grid, ..Sheet::default() }
 }
 
-fn models(answers: &[Answer]) -> Vec<&str> {
-    answers.iter().map(|answer| answer.model.as_str()).collect()
+fn models(answers: &[Answer]) -> Vec<String> {
+    answers.iter().map(|answer| answer.model.to_string()).collect()
 }
 
 /// The text without space around its lines; an empty answer is shown as such.

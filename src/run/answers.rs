@@ -3,6 +3,7 @@
 
 use super::{MENDS, Run, items};
 use crate::action::Record;
+use crate::cause::Cause;
 use crate::event::{Event, RuleVerdict, Table};
 use crate::gate::Items;
 use crate::journal::History;
@@ -70,9 +71,9 @@ impl Run<'_> {
     }
 
     /// What is new about an action, against the last one under the same name.
-    pub fn why(&mut self, request: &Request) -> Result<Vec<String>> {
+    pub fn why(&mut self, request: &Request) -> Result<Vec<Cause>> {
         if self.is_forced(request) {
-            return Ok(vec!["it is forced".to_owned()]);
+            return Ok(vec![Cause::Forced]);
         }
         if self.history.is_none() {
             self.history = Some(History::open(
@@ -82,10 +83,7 @@ impl Run<'_> {
             )?);
         }
         let (stage, action) = (&self.plan.stages[request.stage].name, &request.action);
-        let last = self.history.as_mut().and_then(|history| history.last(stage, request.part.as_deref()));
-        Ok(last.map_or_else(
-            || vec!["it never ran before".to_owned()],
-            |last| last.news(&action.key.to_string(), &action.action),
-        ))
+        let last = self.history.as_mut().and_then(|history| history.last(stage, request.part.as_ref()));
+        Ok(last.map_or_else(|| vec![Cause::New], |last| last.news(&action.key.to_string(), &action.action)))
     }
 }

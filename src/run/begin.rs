@@ -1,7 +1,8 @@
 //! How an action begins: when there is room for it, no other run is at it, and its inputs lie in place. Knows nothing
 //! of how it ends.
 
-use super::{Doing, MENDS, Run, Task, Work, attempt};
+use super::{Doing, MENDS, Run, Task, Work, attempt, now};
+use crate::cause::{Cause, SkipReason};
 use crate::event::Event;
 use crate::executor::{Executor, Job};
 use crate::schedule::News;
@@ -33,7 +34,7 @@ impl Run<'_> {
         self.pending.extend(rested);
         let keeps_going = self.doing.as_ref().is_some_and(|doing| doing.means.keeps_going);
         if let (Some(failed), false) = (&self.failed, keeps_going) {
-            let because = format!("`{failed}` failed, and nothing more was begun; `--keep-going` would have");
+            let because = SkipReason::NotBegun(failed.clone());
             let left = self.pending.drain(..).chain(self.resting.drain(..).map(|(_, work)| work));
             news.extend(left.map(|work| News::LeftOut { key: work.request.action.key, because: because.clone() }));
         }
@@ -110,10 +111,10 @@ impl Run<'_> {
         }
         let mut why = match work.failed {
             0 => self.why(&request)?,
-            _ => vec!["the attempt before failed".to_owned()],
+            _ => vec![Cause::Retried],
         };
         if attempt.is_resumed {
-            why.push("it goes on from a checkpoint".to_owned());
+            why.push(Cause::Resumed);
         }
         let (name, part) = self.name(&request);
         self.tell(Event::Started {
@@ -124,6 +125,7 @@ impl Run<'_> {
             attempt: attempt.number,
             why,
             log: absolute(&attempt.log())?.display().to_string(),
+            at: Some(now()),
         })?;
         let directory = absolute(&attempt.directory)?;
         let job = Job { directory, command: worker.to_vec(), timeout: stage.timeout };

@@ -2,7 +2,7 @@
 
 use super::begin::absolute;
 use super::death::death;
-use super::{Run, Task, attempt, stamp};
+use super::{Run, Task, attempt, now};
 use crate::action::Record;
 use crate::event::Event;
 use crate::executor::{Exit, Update};
@@ -74,7 +74,7 @@ impl Run<'_> {
         match result {
             Ok(Committed { news, device, notes }) => {
                 attempt::tidy(self.store, &task.attempt);
-                self.tell(Event::Finished { stage, part, key: key.to_string(), seconds, device })?;
+                self.tell(Event::Finished { stage, part, key: key.to_string(), seconds, device, at: Some(now()) })?;
                 for note in notes {
                     self.note(&task.work.request, note)?;
                 }
@@ -106,7 +106,7 @@ impl Run<'_> {
         notes.extend(audited(&worker));
         let log = attempt::keep_log(self.store, &task.attempt)?;
         let telemetry = json!({
-            "at": stamp(jiff::Timestamp::now()), "seconds": seconds, "attempt": task.attempt.number, "worker": worker,
+            "at": now(), "seconds": seconds, "attempt": task.attempt.number, "worker": worker,
             "log": log,
         });
         let mut stored = record.to_store(telemetry, log.into_iter().collect())?;

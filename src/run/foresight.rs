@@ -113,7 +113,7 @@ mod tests {
             let (stage, key) = (format!("s{number}"), key(number).to_string());
             let hit = Event::Hit { stage: stage.clone(), part: None, key: key.clone(), action: Value::Null.into() };
             // Says the key again, and counts for nothing.
-            let finished = Event::Finished { stage, part: None, key, seconds: 1.0, device: None };
+            let finished = Event::Finished { stage, part: None, key, seconds: 1.0, device: None, at: None };
             lines.extend([hit, finished].map(|event| serde_json::to_string(&event).unwrap()));
         }
         let journal = root.path().join("journal.jsonl");

@@ -5,6 +5,7 @@ mod choosing;
 mod ending;
 
 use super::*;
+use crate::cause::on_one_line;
 use crate::diagnostic::{SourceText, render};
 use crate::plan::selection::{Filter, select};
 use crate::{journal, plan, spec};
@@ -106,13 +107,13 @@ impl Place {
 
 fn line(event: &Event) -> Option<String> {
     match event {
-        Event::Started { stage, attempt, why, .. } => Some(format!("{stage}: attempt {attempt}: {}", why.join("; "))),
+        Event::Started { stage, attempt, why, .. } => Some(format!("{stage}: attempt {attempt}: {}", on_one_line(why))),
         Event::Noted { stage, message, .. } => Some(format!("{stage}: {message}")),
         Event::Failed { stage, cause, .. } => Some(format!("{stage}: failed: {}", cause.replace('\n', " |"))),
-        Event::Ended { stage, outcome } => Some(match outcome {
+        Event::Ended { stage, outcome, .. } => Some(match outcome {
             Outcome::Done { executed, .. } => format!("{stage}: done, {}", if *executed { "run" } else { "cached" }),
             Outcome::Skipped { because } => format!("{stage}: skipped: {because}"),
-            Outcome::WouldRun { because } => format!("{stage}: would run: {}", because.join("; ")),
+            Outcome::WouldRun { because } => format!("{stage}: would run: {}", on_one_line(because)),
             Outcome::Failed { .. } => format!("{stage}: failed"),
             other => format!("{stage}: {other:?}"),
         }),

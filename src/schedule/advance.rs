@@ -1,16 +1,17 @@
 //! One stage, from what is known: what it still asks for, or how it ends. Knows nothing of other stages' progress.
 
-use super::desk::{self, Blocked, Desk, Missing, Step};
-use super::study::{self, Row};
+use super::desk::{self, Blocked, Desk, Query, Step};
+use super::state::{Artifact, Entry, StageEnd};
 use super::verdict::{self, Gated, Way};
-use super::{Artifact, End, measure};
+use super::{measure, study};
 use crate::action::Record;
 use crate::event::{Event, Metrics, Outcome};
+use crate::plan::ArtifactName;
 use stages::stage::Work;
 use std::sync::Arc;
 
 /// No end means that the desk holds what is missing.
-pub fn advance(desk: &mut Desk) -> (Vec<Event>, Option<End>) {
+pub fn advance(desk: &mut Desk) -> (Vec<Event>, Option<StageEnd>) {
     let mut record = None;
     let mut events = Vec::new();
     let ended = match desk.stage().kind.work {
@@ -22,21 +23,21 @@ pub fn advance(desk: &mut Desk) -> (Vec<Event>, Option<End>) {
         Err(Blocked::Waiting) => (Vec::new(), None),
         Err(Blocked::Ends(outcome)) => {
             if matches!(outcome, Outcome::Failed { .. } | Outcome::Skipped { .. }) {
-                desk.missing.clear();
+                desk.queries.clear();
                 events.extend(study::as_far_as_known(desk));
                 // Tables that are there are waited for; nothing more is executed.
-                desk.missing.retain(|missing| matches!(missing, Missing::Table(_)));
-                if !desk.missing.is_empty() {
+                desk.queries.retain(|query| matches!(query, Query::Table(_)));
+                if !desk.queries.is_empty() {
                     return (Vec::new(), None);
                 }
             }
-            (events, Some(End { outcome, artifact: None, record, put_before: Vec::new() }))
+            (events, Some(StageEnd { outcome, artifact: None, record, put_before: Vec::new() }))
         }
     }
 }
 
 /// A stage with an action of its own: its candidates come from its record.
-fn run(desk: &mut Desk, known: &mut Option<Arc<Record>>, events: &mut Vec<Event>) -> Step<End> {
+fn run(desk: &mut Desk, known: &mut Option<Arc<Record>>, events: &mut Vec<Event>) -> Step<StageEnd> {
     let stage = desk.stage();
     // Work that could not be judged is not begun.
     let can_judge = stage.gate.as_ref().map_or(Ok(()), |gate| verdict::can_judge(desk, gate));
@@ -46,7 +47,7 @@ fn run(desk: &mut Desk, known: &mut Option<Arc<Record>>, events: &mut Vec<Event>
     let candidates: Vec<Artifact> = record
         .candidates
         .iter()
-        .map(|candidate| desk::made(candidate, format!("{}@{}", stage.name, candidate.step)))
+        .map(|candidate| Artifact::of(candidate, ArtifactName::step(&stage.name, candidate.step)))
         .collect();
     let gated = gate(desk, &candidates)?;
     let end = end(desk, &candidates, gated, Some(record), events);
@@ -55,7 +56,7 @@ fn run(desk: &mut Desk, known: &mut Option<Arc<Record>>, events: &mut Vec<Event>
 }
 
 /// An eval: it measures its policy, and shows every model that was put before it.
-fn measured(desk: &mut Desk, events: &mut Vec<Event>) -> Step<End> {
+fn measured(desk: &mut Desk, events: &mut Vec<Event>) -> Step<StageEnd> {
     let stage = desk.stage();
     let (yardstick, policy) = desk::both(measure::yardstick(desk, desk.id), desk.on_port(stage, "policy"))?;
     let Some(mut policy) = policy else { return desk::fails("measure nothing: the port `policy` is not connected") };
@@ -97,14 +98,14 @@ fn end(
     gated: Option<Gated>,
     record: Option<Arc<Record>>,
     events: &mut Vec<Event>,
-) -> End {
+) -> StageEnd {
     let stage = desk.stage();
     let (executed, seconds) = (desk.is_executed, desk.seconds);
     let last = candidates.len() - 1;
     let chosen = gated.as_ref().and_then(|gated| gated.chosen).unwrap_or(last);
     let metrics = shown(&candidates[chosen], gated.as_ref(), chosen);
     let put_before = gated.as_ref().map(|gated| rows(desk, candidates, gated)).unwrap_or_default();
-    let promoted = || Artifact { label: stage.name.clone(), ..candidates[chosen].clone() };
+    let promoted = || Artifact { label: ArtifactName::open(&stage.name), ..candidates[chosen].clone() };
     let (way, verdict) = match gated {
         None => (Way::Candidate, None),
         Some(gated) => (gated.way, Some(gated.verdict)),
@@ -117,17 +118,19 @@ fn end(
         Way::Incumbent(incumbent) => (incumbent, true),
         Way::Nothing => {
             let outcome = Outcome::Stopped { executed, seconds, metrics };
-            return End { outcome, artifact: None, record, put_before };
+            return StageEnd { outcome, artifact: None, record, put_before };
         }
         Way::Held => {
             let outcome = Outcome::Held { executed, seconds, metrics };
-            return End { outcome, artifact: None, record, put_before };
+            return StageEnd { outcome, artifact: None, record, put_before };
         }
-        Way::Error(cause) => return End { outcome: Outcome::Failed { cause }, artifact: None, record, put_before },
+        Way::Error(cause) => {
+            return StageEnd { outcome: Outcome::Failed { cause }, artifact: None, record, put_before };
+        }
     };
     let step = artifact.step.filter(|_| !kept);
     let outcome = Outcome::Done { content: artifact.content.to_string(), step, kept, executed, seconds, metrics };
-    End { outcome, artifact: Some(artifact), record, put_before }
+    StageEnd { outcome, artifact: Some(artifact), record, put_before }
 }
 
 /// The stage's own metrics, and the judges' where no own metric has the name; of several judges the first.
@@ -139,9 +142,9 @@ fn shown(candidate: &Artifact, gated: Option<&Gated>, chosen: usize) -> Metrics 
 }
 
 /// Models that this gate put before its judge, for the table of that eval.
-fn rows(desk: &Desk, candidates: &[Artifact], gated: &Gated) -> Vec<Row> {
+fn rows(desk: &Desk, candidates: &[Artifact], gated: &Gated) -> Vec<Entry> {
     let name = &desk.stage().name;
-    let others = gated.others.iter().map(|(eval, artifact, measurement)| Row {
+    let others = gated.others.iter().map(|(eval, artifact, measurement)| Entry {
         eval: *eval,
         label: artifact.label.clone(),
         is_rejected: false,
@@ -155,12 +158,12 @@ fn rows(desk: &Desk, candidates: &[Artifact], gated: &Gated) -> Vec<Row> {
         let carries = matches!(gated.way, Way::Candidate) && is_chosen;
         let is_rejected = !(carries || is_held);
         let label = match (carries, is_rejected && *at + 1 == candidates.len()) {
-            (true, _) => name.clone(),
-            (false, true) => format!("{name}@last"),
+            (true, _) => ArtifactName::open(name),
+            (false, true) => ArtifactName::last(name),
             (false, false) => candidates[*at].label.clone(),
         };
         let (content, measurement) = (candidates[*at].content.clone(), measurement.clone());
-        Row { eval: *eval, label, is_rejected, is_candidate: true, content, measurement }
+        Entry { eval: *eval, label, is_rejected, is_candidate: true, content, measurement }
     });
     others.chain(candidates_judged).collect()
 }

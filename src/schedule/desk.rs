@@ -1,11 +1,12 @@
 //! Where a stage that is being advanced asks: for actions, and for what other stages' names carry. Knows nothing of
 //! gates and measurements.
 
-use super::{Artifact, End, Keyed, Request};
-use crate::action::{Action, ActionInput, Candidate, Record};
+use super::state::{Artifact, Keyed, Request, StageEnd, State};
+use crate::action::{Action, ActionInput, Record};
+use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
 use crate::event::{Decided, Outcome, RuleVerdict, Table};
 use crate::gate::Items;
-use crate::plan::{Input, Pin, Plan, Source, Stage, StageId};
+use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 pub enum Fact {
     Known(Known),
     Failed(String),
-    WouldRun(Vec<String>),
-    LeftOut(String),
+    WouldRun(Vec<Cause>),
+    LeftOut(SkipReason),
 }
 
 #[derive(Clone)]
@@ -43,35 +44,46 @@ pub enum Need {
 }
 
 /// What has to be asked for.
-pub enum Missing {
+pub enum Query {
     Action(Request),
     Table(Table),
     Memory(Digest),
 }
 
-impl Missing {
+impl Query {
     pub fn need(&self) -> Need {
         match self {
-            Missing::Action(request) => Need::Action(request.action.key),
-            Missing::Table(table) => Need::Table(table.clone()),
-            Missing::Memory(key) => Need::Memory(*key),
+            Query::Action(request) => Need::Action(request.action.key),
+            Query::Table(table) => Need::Table(table.clone()),
+            Query::Memory(key) => Need::Memory(*key),
         }
     }
 }
 
+/// What a run knows when it begins.
+#[derive(Clone, Copy)]
+pub struct RunInputs<'a> {
+    pub plan: &'a Plan,
+    /// Of every path that is an input.
+    pub contents: &'a BTreeMap<PathBuf, Content>,
+    /// What a person decided, by the question of the evidence.
+    pub decisions: &'a BTreeMap<String, Decided>,
+}
+
 pub struct Desk<'a> {
     pub plan: &'a Plan,
-    pub ends: &'a [Option<End>],
-    /// Who asks.
-    pub id: StageId,
     contents: &'a BTreeMap<PathBuf, Content>,
     pub decisions: &'a BTreeMap<String, Decided>,
     knowledge: &'a Knowledge,
-    pub missing: Vec<Missing>,
+    /// Of all stages.
+    pub states: &'a [State],
+    /// Who asks.
+    pub id: StageId,
+    pub queries: Vec<Query>,
     /// What the rules of its gate said, to be remembered.
     pub learned: Option<(Digest, Vec<RuleVerdict>)>,
     /// What was there, with the name of the part.
-    pub found: Vec<(Keyed, Option<String>)>,
+    pub found: Vec<(Keyed, Option<EvalPart>)>,
     /// The asker's own action, once it is known.
     pub own: Option<Keyed>,
     /// Of the asker's own action, and of everything.
@@ -135,27 +147,16 @@ fn heavier(one: Blocked, other: Blocked) -> Blocked {
 
 impl<'a> Desk<'a> {
     pub fn new(
-        plan: &'a Plan,
-        (contents, decisions): (&'a BTreeMap<PathBuf, Content>, &'a BTreeMap<String, Decided>),
+        inputs: RunInputs<'a>,
         knowledge: &'a Knowledge,
-        ends: &'a [Option<End>],
+        states: &'a [State],
         id: StageId,
         own: Option<Keyed>,
     ) -> Desk<'a> {
-        Desk {
-            plan,
-            ends,
-            id,
-            contents,
-            decisions,
-            knowledge,
-            missing: Vec::new(),
-            learned: None,
-            found: Vec::new(),
-            own,
-            is_executed: false,
-            seconds: 0.0,
-        }
+        let RunInputs { plan, contents, decisions } = inputs;
+        let (queries, found, learned) = (Vec::new(), Vec::new(), None);
+        let (is_executed, seconds) = (false, 0.0);
+        Desk { plan, contents, decisions, knowledge, states, id, queries, learned, found, own, is_executed, seconds }
     }
 
     pub fn stage(&self) -> &'a Stage {
@@ -163,11 +164,7 @@ impl<'a> Desk<'a> {
     }
 
     /// The record of an action, now or later.
-    pub fn obtain(&mut self, part: Option<&str>, action: Keyed, limits_of: StageId) -> Step<Known> {
-        let lines = |lines: &[String]| match part {
-            None => lines.to_vec(),
-            Some(part) => lines.iter().map(|line| format!("{part}: {line}")).collect(),
-        };
+    pub fn obtain(&mut self, part: Option<EvalPart>, action: Keyed, limits_of: StageId) -> Step<Known> {
         match self.knowledge.actions.get(&action.key) {
             Some(Fact::Known(known)) => {
                 if let Some((by, seconds)) = known.executed
@@ -177,19 +174,19 @@ impl<'a> Desk<'a> {
                     self.is_executed |= part.is_none();
                     self.seconds += seconds;
                 }
-                self.found.push((action, part.map(str::to_owned)));
+                self.found.push((action, part));
                 Ok(known.clone())
             }
             Some(Fact::Failed(cause)) => fails(match part {
                 None => cause.clone(),
                 Some(part) => format!("{part}: {cause}"),
             }),
-            Some(Fact::WouldRun(because)) => Err(Blocked::Ends(Outcome::WouldRun { because: lines(because) })),
-            Some(Fact::LeftOut(because)) => Err(Blocked::Ends(Outcome::Skipped { because: because.clone() })),
-            None => {
-                let part = part.map(str::to_owned);
-                self.ask(Missing::Action(Request { stage: self.id, part, action, limits_of }))
+            Some(Fact::WouldRun(because)) => {
+                let cause = |cause: &Cause| StageCause { part: part.clone(), cause: cause.clone() };
+                Err(Blocked::Ends(Outcome::WouldRun { because: because.iter().map(cause).collect() }))
             }
+            Some(Fact::LeftOut(because)) => Err(Blocked::Ends(Outcome::Skipped { because: because.clone() })),
+            None => self.ask(Query::Action(Request { stage: self.id, part, action, limits_of })),
         }
     }
 
@@ -201,9 +198,9 @@ impl<'a> Desk<'a> {
         Ok(self.own.clone().expect("it was put there above"))
     }
 
-    fn ask<T>(&mut self, missing: Missing) -> Step<T> {
-        if !self.missing.iter().any(|known| known.need() == missing.need()) {
-            self.missing.push(missing);
+    fn ask<T>(&mut self, query: Query) -> Step<T> {
+        if !self.queries.iter().any(|known| known.need() == query.need()) {
+            self.queries.push(query);
         }
         Err(Blocked::Waiting)
     }
@@ -213,7 +210,7 @@ impl<'a> Desk<'a> {
         match self.knowledge.tables.get(table) {
             Some(Ok(items)) => Ok(items.clone()),
             Some(Err(reason)) => fails(reason.clone()),
-            None => self.ask(Missing::Table(table.clone())),
+            None => self.ask(Query::Table(table.clone())),
         }
     }
 
@@ -229,7 +226,7 @@ impl<'a> Desk<'a> {
     pub fn recall(&mut self, key: Digest) -> Step<Option<Vec<RuleVerdict>>> {
         match self.knowledge.memories.get(&key) {
             Some(rules) => Ok(rules.clone()),
-            None => self.ask(Missing::Memory(key)),
+            None => self.ask(Query::Memory(key)),
         }
     }
 
@@ -272,7 +269,7 @@ impl<'a> Desk<'a> {
                 };
                 let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
                 let (content, metrics) = (content.clone(), BTreeMap::new());
-                Ok(Artifact { content, step: None, metrics, table: None, label: name })
+                Ok(Artifact { content, step: None, metrics, table: None, label: ArtifactName::open(&name) })
             }
             Source::Stage { stage, pin: Pin::Open } => self.carried(*stage),
             Source::Stage { stage, pin } => self.pinned(*stage, pin),
@@ -293,21 +290,21 @@ impl<'a> Desk<'a> {
         let name = &self.plan.stages[id].name;
         let end = self.end(id)?;
         let Some(record) = &end.record else { return Err(follows(name, &end.outcome)) };
-        let (candidate, label) = match pin {
+        let candidate = match pin {
             Pin::Step(step) => {
                 let Some(candidate) = record.candidates.iter().find(|candidate| candidate.step == *step) else {
                     let steps: Vec<String> = record.candidates.iter().map(|known| known.step.to_string()).collect();
                     return fails(format!("find `{name}@{step}`: `{name}` has steps {}", steps.join(", ")));
                 };
-                (candidate, format!("{name}@{step}"))
+                candidate
             }
-            Pin::Last | Pin::Open => (record.last(), format!("{name}@last")),
+            Pin::Last | Pin::Open => record.last(),
         };
-        Ok(made(candidate, label))
+        Ok(Artifact::of(candidate, ArtifactName { name: name.clone(), pin: *pin }))
     }
 
-    fn end(&self, id: StageId) -> Step<&'a End> {
-        match &self.ends[id] {
+    fn end(&self, id: StageId) -> Step<&'a StageEnd> {
+        match self.states[id].end() {
             Some(end) => Ok(end),
             // The plan holds an edge for everything a stage can name.
             None => fails(format!("find what `{}` gave: it has not ended yet", self.plan.stages[id].name)),
@@ -319,21 +316,18 @@ pub fn keyed(action: Action) -> Step<Keyed> {
     Keyed::of(&action).or_else(|error| fails(format!("{error:#}")))
 }
 
-pub fn made(candidate: &Candidate, label: String) -> Artifact {
-    let (content, metrics) = (candidate.content.clone(), candidate.metrics.clone());
-    let table = Table::of(candidate);
-    Artifact { content, step: Some(candidate.step), metrics, table, label }
-}
-
 /// What becomes of a stage whose need ended without an artifact. The first cause is passed down the line.
 fn follows(name: &str, outcome: &Outcome) -> Blocked {
     Blocked::Ends(match outcome {
         Outcome::Done { .. } => Outcome::Failed { cause: format!("find what `{name}` gave: it makes nothing to take") },
-        Outcome::Stopped { .. } => Outcome::Skipped { because: format!("the gate of `{name}` is closed") },
-        Outcome::Held { .. } => Outcome::Skipped { because: format!("`{name}` waits for a person's decision") },
-        Outcome::Failed { .. } => Outcome::Skipped { because: format!("`{name}` failed") },
+        Outcome::Stopped { .. } => Outcome::Skipped { because: SkipReason::GateClosed(name.to_owned()) },
+        Outcome::Held { .. } => Outcome::Skipped { because: SkipReason::Undecided(name.to_owned()) },
+        Outcome::Failed { .. } => Outcome::Skipped { because: SkipReason::Failed(name.to_owned()) },
         Outcome::Skipped { because } => Outcome::Skipped { because: because.clone() },
-        Outcome::WouldRun { .. } => Outcome::WouldRun { because: vec![format!("`{name}` would run")] },
+        Outcome::WouldRun { .. } => {
+            let because = StageCause { part: None, cause: Cause::Upstream(name.to_owned()) };
+            Outcome::WouldRun { because: vec![because] }
+        }
         Outcome::Interrupted => Outcome::Interrupted,
     })
 }

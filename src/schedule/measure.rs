@@ -1,11 +1,12 @@
 //! A model under the yardstick of an eval stage: three cached actions (DESIGN §1), none of which knows the model it
 //! will be compared with. Knows nothing of gates.
 
-use super::Artifact;
 use super::desk::{Desk, Known, Step, all, both, fails, keyed};
+use super::state::{Artifact, Measurement};
 use crate::action::{Action, ActionInput};
+use crate::cause::EvalPart;
 use crate::event::{Metrics, SeenBy, Table};
-use crate::plan::StageId;
+use crate::plan::{ArtifactName, StageId};
 use cache::Content;
 use serde_json::Value;
 use stages::stage::{Parts, Work};
@@ -22,16 +23,8 @@ pub struct Yardstick {
 
 impl Yardstick {
     pub fn reward_labels(&self) -> Vec<String> {
-        self.rewards.iter().map(|reward| reward.label.clone()).collect()
+        self.rewards.iter().map(|reward| reward.label.to_string()).collect()
     }
-}
-
-#[derive(Clone, Debug)]
-pub struct Measurement {
-    /// Of all three parts; the first reward's scores only.
-    pub seen: SeenBy,
-    pub answers: Content,
-    pub scores: Content,
 }
 
 impl Measurement {
@@ -65,19 +58,17 @@ pub fn yardstick(desk: &Desk, eval: StageId) -> Step<Yardstick> {
 }
 
 /// `label` only names the model in the journal.
-pub fn measure(desk: &mut Desk, yardstick: &Yardstick, model: &Content, label: &str) -> Step<Measurement> {
+pub fn measure(desk: &mut Desk, yardstick: &Yardstick, model: &Content, label: &ArtifactName) -> Step<Measurement> {
     // Under several judges each measurement says whose it is.
     let is_one_of_many = desk.stage().gate.as_ref().is_some_and(|gate| gate.judges.len() > 1);
     let by = if is_one_of_many { format!(" for {}", desk.plan.stages[yardstick.eval].name) } else { String::new() };
     let inputs = [("model", model), ("prompts", &yardstick.prompts)];
-    let answers =
-        part(desk, yardstick, "answers", &yardstick.parts.answers, &inputs, &format!("answers of {label}{by}"))?;
+    let answers = part(desk, yardstick, "answers", &yardstick.parts.answers, &inputs, format!("{label}{by}"))?;
     let said = answers.record.last().content.clone();
-    let scores = scores(desk, yardstick, 0, &said, &format!("scores of {label}{by}"));
+    let scores = scores(desk, yardstick, 0, &said, format!("{label}{by}"));
     let divergence = yardstick.baseline.as_ref().map(|baseline| {
         let inputs = [("answers", &said), ("model", model), ("baseline", &baseline.content)];
-        let name = format!("divergence of {label}{by}");
-        part(desk, yardstick, "divergence", &yardstick.parts.divergence, &inputs, &name)
+        part(desk, yardstick, "divergence", &yardstick.parts.divergence, &inputs, format!("{label}{by}"))
     });
     let known = all([scores].into_iter().chain(divergence))?;
     let parts: Vec<&Known> = [&answers].into_iter().chain(&known).collect();
@@ -89,10 +80,10 @@ pub fn measure(desk: &mut Desk, yardstick: &Yardstick, model: &Content, label: &
 }
 
 /// `mean_score_2`, `score_sd_2`, …: what the second reward and the following make of the same answers.
-pub fn further_scores(desk: &mut Desk, yardstick: &Yardstick, answers: &Content, label: &str) -> Step<SeenBy> {
+pub fn further_scores(desk: &mut Desk, yardstick: &Yardstick, answers: &Content, label: &ArtifactName) -> Step<SeenBy> {
     let further = (1..yardstick.rewards.len()).map(|n| {
-        let name = format!("scores of {label} by {}", yardstick.rewards[n].label);
-        let known = scores(desk, yardstick, n, answers, &name)?;
+        let subject = format!("{label} by {}", yardstick.rewards[n].label);
+        let known = scores(desk, yardstick, n, answers, subject)?;
         let (last, suffix) = (known.record.last(), format!("_{}", n + 1));
         let metrics = last.metrics.iter().map(|(name, value)| (format!("{name}{suffix}"), *value)).collect::<Metrics>();
         Ok((metrics, table(&last.content, "scores", &suffix)))
@@ -101,9 +92,9 @@ pub fn further_scores(desk: &mut Desk, yardstick: &Yardstick, answers: &Content,
     Ok(SeenBy { metrics: metrics.into_iter().flatten().collect(), tables })
 }
 
-fn scores(desk: &mut Desk, yardstick: &Yardstick, reward: usize, answers: &Content, name: &str) -> Step<Known> {
+fn scores(desk: &mut Desk, yardstick: &Yardstick, reward: usize, answers: &Content, subject: String) -> Step<Known> {
     let inputs = [("answers", answers), ("reward", &yardstick.rewards[reward].content)];
-    part(desk, yardstick, "scores", &yardstick.parts.scores, &inputs, name)
+    part(desk, yardstick, "scores", &yardstick.parts.scores, &inputs, subject)
 }
 
 fn part(
@@ -112,7 +103,7 @@ fn part(
     kind: &str,
     parameters: &Value,
     inputs: &[(&str, &Content)],
-    name: &str,
+    subject: String,
 ) -> Step<Known> {
     let Some(kind) = stages::kinds::kind_or_part(kind) else {
         return fails(format!("find the kind `{kind}`: there is none"));
@@ -126,5 +117,6 @@ fn part(
         inputs: inputs.iter().map(one).collect::<BTreeMap<_, _>>(),
         salt: desk.plan.salt.clone(),
     };
-    desk.obtain(Some(name), keyed(action)?, yardstick.eval)
+    let part = EvalPart { kind: kind.name.to_owned(), subject };
+    desk.obtain(Some(part), keyed(action)?, yardstick.eval)
 }

@@ -1,29 +1,17 @@
 //! The table of the study: every model that was put before an eval, against its baseline. Knows nothing of rules.
 
 use super::desk::{Desk, Step, all, both, fails};
-use super::measure::{self, Measurement, Yardstick};
-use super::{Artifact, End};
+use super::measure::{self, Yardstick};
+use super::state::{Artifact, Entry, StageEnd, State};
 use crate::event::{Answer, Event, Measured, Metrics, Outcome, Versus};
 use crate::gate::{self, Items};
-use crate::plan::StageId;
+use crate::plan::ArtifactName;
 use cache::Content;
 use stages::stage::Work;
 use std::collections::BTreeMap;
 
 /// How many prompts are shown side by side.
 const COMPARED: usize = 6;
-
-/// One model under the yardstick of an eval.
-#[derive(Clone)]
-pub struct Row {
-    pub eval: StageId,
-    pub label: String,
-    pub is_rejected: bool,
-    /// Of the stage that put it there; else it was only compared with.
-    pub is_candidate: bool,
-    pub content: Content,
-    pub measurement: Measurement,
-}
 
 /// The table of an eval that runs, and answers of its policy beside those of the baseline.
 pub fn table(desk: &mut Desk, yardstick: &Yardstick, policy: &Artifact) -> Step<Vec<Event>> {
@@ -63,7 +51,7 @@ pub fn as_far_as_known(desk: &mut Desk) -> Vec<Event> {
 
 /// A stage that measures itself (`exec`) and declares the columns of the table is a row in it. The counts are its own
 /// words, and what they were counted against is known to it alone.
-pub fn of_own_words(desk: &Desk, end: &End) -> Option<Event> {
+pub fn of_own_words(desk: &Desk, end: &StageEnd) -> Option<Event> {
     let stage = desk.stage();
     if !stage.metrics.iter().any(|metric| metric.name == "mean_score") {
         return None;
@@ -76,16 +64,16 @@ pub fn of_own_words(desk: &Desk, end: &End) -> Option<Event> {
     let versus = (|| {
         let [win, loss] = [count("win")?, count("loss")?];
         let [tie_changed, tie_unchanged] = [count("tie_changed")?, count("tie_unchanged")?];
-        Some(Versus { baseline: "the baseline".to_owned(), win, loss, tie_changed, tie_unchanged })
+        Some(Versus { baseline: ArtifactName::open("the baseline"), win, loss, tie_changed, tie_unchanged })
     })();
     let is_rejected = !matches!(end.outcome, Outcome::Done { kept: false, .. });
-    let model = if is_rejected { format!("{}@last", stage.name) } else { stage.name.clone() };
+    let model = if is_rejected { ArtifactName::last(&stage.name) } else { ArtifactName::open(&stage.name) };
     let row = Measured { model, is_rejected, metrics: candidate.metrics.clone(), versus };
     Some(Event::Measured { eval: desk.plan.name.clone(), row })
 }
 
-fn compared(desk: &mut Desk, yardstick: &Yardstick, artifact: &Artifact) -> Step<Row> {
-    Ok(Row {
+fn compared(desk: &mut Desk, yardstick: &Yardstick, artifact: &Artifact) -> Step<Entry> {
+    Ok(Entry {
         eval: yardstick.eval,
         label: artifact.label.clone(),
         is_rejected: false,
@@ -97,15 +85,19 @@ fn compared(desk: &mut Desk, yardstick: &Yardstick, artifact: &Artifact) -> Step
 
 /// The baseline, then what each stage put there, then the policy. A content stands once, unless another stage made
 /// it again.
-fn rows(desk: &Desk, yardstick: &Yardstick, baseline: Option<&Row>, policy: Option<&Row>) -> Vec<Row> {
-    let put_before =
-        desk.ends.iter().flatten().flat_map(|end| &end.put_before).filter(|row| row.eval == yardstick.eval);
+fn rows(desk: &Desk, yardstick: &Yardstick, baseline: Option<&Entry>, policy: Option<&Entry>) -> Vec<Entry> {
+    let put_before = desk
+        .states
+        .iter()
+        .filter_map(State::end)
+        .flat_map(|end| &end.put_before)
+        .filter(|row| row.eval == yardstick.eval);
     // Known by content and by name: thousands of stages may share one eval.
-    let mut labels: BTreeMap<&Content, Vec<&str>> = BTreeMap::new();
+    let mut labels: BTreeMap<&Content, Vec<&ArtifactName>> = BTreeMap::new();
     let mut rows = Vec::new();
     for row in baseline.into_iter().chain(put_before).chain(policy) {
         let known = labels.entry(&row.content).or_default();
-        if known.is_empty() || (row.is_candidate && !known.contains(&row.label.as_str())) {
+        if known.is_empty() || (row.is_candidate && !known.contains(&&row.label)) {
             known.push(&row.label);
             rows.push(row.clone());
         }
@@ -116,8 +108,8 @@ fn rows(desk: &Desk, yardstick: &Yardstick, baseline: Option<&Row>, policy: Opti
 fn measured(
     desk: &mut Desk,
     yardstick: &Yardstick,
-    row: &Row,
-    baseline: Option<&Row>,
+    row: &Entry,
+    baseline: Option<&Entry>,
     further: Metrics,
 ) -> Step<Event> {
     let mut metrics = row.measurement.seen.metrics.clone();
@@ -144,7 +136,13 @@ fn measured(
 }
 
 /// Prompts spread over the set, of those whose answer changed.
-fn side_by_side(desk: &mut Desk, yardstick: &Yardstick, baseline: &Row, policy: &Row, label: &str) -> Step<Vec<Event>> {
+fn side_by_side(
+    desk: &mut Desk,
+    yardstick: &Yardstick,
+    baseline: &Entry,
+    policy: &Entry,
+    label: &ArtifactName,
+) -> Step<Vec<Event>> {
     let before = desk.items(&baseline.measurement.scores_table());
     let (before, after) = both(before, desk.items(&policy.measurement.scores_table()))?;
     let pairs = match gate::pair(&before, &after) {
@@ -154,8 +152,8 @@ fn side_by_side(desk: &mut Desk, yardstick: &Yardstick, baseline: &Row, policy: 
     let changed: Vec<(usize, usize)> =
         pairs.into_iter().filter(|(old, new)| before.rows[*old].text != after.rows[*new].text).collect();
     let shown = changed.len().min(COMPARED);
-    let answer = |model: &str, items: &Items, row: usize| Answer {
-        model: model.to_owned(),
+    let answer = |model: &ArtifactName, items: &Items, row: usize| Answer {
+        model: model.clone(),
         text: items.rows[row].text.clone().unwrap_or_default(),
         score: items.number("score", row).ok(),
     };

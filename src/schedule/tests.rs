@@ -7,6 +7,7 @@ mod study;
 
 use super::*;
 use crate::action::{Action, ActionInput, Candidate};
+use crate::cause::on_one_line;
 use crate::diagnostic::SourceText;
 use crate::gate::Decision;
 use crate::plan::selection::{Filter, select};
@@ -41,24 +42,6 @@ struct Memory {
     rules: HashMap<Digest, Vec<RuleVerdict>>,
     /// Content → who it is.
     models: BTreeMap<Content, String>,
-}
-
-impl Memory {
-    /// What the store would say at once.
-    fn answer(&mut self, command: Command) -> Option<News> {
-        match command {
-            Command::Read(table) => {
-                let items = self.tables.get(&table.content).cloned().ok_or_else(|| "no such table".to_owned());
-                Some(News::Items(table, items))
-            }
-            Command::Recall(key) => Some(News::Recalled(key, self.rules.get(&key).cloned())),
-            Command::Remember(key, rules) => {
-                self.rules.insert(key, rules);
-                None
-            }
-            Command::Obtain(_) | Command::Tell(_) => None,
-        }
-    }
 }
 
 const FILES: [(&str, &str); 5] = [
@@ -130,46 +113,79 @@ fn contents(plan: &Plan) -> BTreeMap<PathBuf, Content> {
     paths.map(|path| (path.clone(), content(&path))).collect()
 }
 
+/// What happens in a run.
+enum Happening<'a> {
+    /// An action is executed; whether it fails.
+    Runs(&'a Request, bool),
+    Told(Event),
+    Ends(&'a str, Outcome),
+}
+
+/// Runs a plan to its end.
+fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happening)) {
+    let contents = contents(plan);
+    let everything = select(plan, &Filter::default()).unwrap();
+    let mut schedule = Schedule::new(plan, &everything, &contents, &world.decisions);
+    let mut commands: VecDeque<Command> = schedule.begin().into();
+    while let Some(command) = commands.pop_front() {
+        let news = match command {
+            Command::Tell(event) => {
+                see(Happening::Told(event));
+                None
+            }
+            Command::End(stage, outcome) => {
+                see(Happening::Ends(&plan.stages[stage].name, outcome));
+                None
+            }
+            Command::Read(table) => {
+                let items = memory.tables.get(&table.content).cloned().ok_or_else(|| "no such table".to_owned());
+                Some(News::Items(table, items))
+            }
+            Command::Recall(key) => Some(News::Recalled(key, memory.rules.get(&key).cloned())),
+            Command::Remember(key, rules) => {
+                memory.rules.insert(key, rules);
+                None
+            }
+            Command::Obtain(request) => {
+                let (key, stage) = (request.action.key, plan.stages[request.stage].name.as_str());
+                let fails = world.fails.contains(&stage);
+                Some(match memory.records.get(&key) {
+                    Some((record, _)) => News::Known { key, record: record.clone(), seconds: None },
+                    None if world.is_dry => News::WouldRun { key, because: vec![Cause::Other("new".to_owned())] },
+                    None => {
+                        see(Happening::Runs(&request, fails));
+                        match fails {
+                            true => News::Failed { key, cause: "NaN loss".to_owned() },
+                            false => {
+                                let (record, items) = made_up(stage, &request, world, memory);
+                                memory.records.insert(key, (record.clone(), items.clone()));
+                                memory.tables.extend(items.map(|items| (record.last().content.clone(), items)));
+                                News::Known { key, record, seconds: Some(1.0) }
+                            }
+                        }
+                    }
+                })
+            }
+        };
+        commands.extend(news.map(|news| schedule.news(news)).unwrap_or_default());
+    }
+    assert_eq!(schedule.unfinished().count(), 0);
+}
+
 /// Runs a pipeline file, and tells what happened in words.
 fn told(text: &str, world: &World, memory: &mut Memory) -> String {
     let (plan, _directory) = plan(text);
-    let contents = contents(&plan);
-    let everything = select(&plan, &Filter::default()).unwrap();
-    let mut schedule = Schedule::new(&plan, &everything, &contents, &world.decisions);
-    let mut commands: VecDeque<Command> = schedule.begin().into();
     let mut lines = Vec::new();
-    while let Some(command) = commands.pop_front() {
-        match command {
-            Command::Tell(event) => lines.extend(line(&event)),
-            Command::Obtain(request) => {
-                let stage = &plan.stages[request.stage].name;
-                let name = request.part.as_ref().map_or(stage.clone(), |part| format!("{stage}: {part}"));
-                let news = match memory.records.get(&request.action.key) {
-                    Some((record, _)) => known(&request, record.clone(), None),
-                    None if world.is_dry => News::WouldRun { key: request.action.key, because: vec!["new".to_owned()] },
-                    None if world.fails.contains(&stage.as_str()) => {
-                        lines.push(format!("{name} runs and fails"));
-                        News::Failed { key: request.action.key, cause: "NaN loss".to_owned() }
-                    }
-                    None => {
-                        lines.push(format!("{name} runs"));
-                        let (record, items) = made_up(stage, &request, world, memory);
-                        memory.records.insert(request.action.key, (record.clone(), items.clone()));
-                        memory.tables.extend(items.map(|items| (record.last().content.clone(), items)));
-                        known(&request, record, Some(1.0))
-                    }
-                };
-                commands.extend(schedule.news(news));
-            }
-            other => commands.extend(memory.answer(other).map(|news| schedule.news(news)).unwrap_or_default()),
+    run(&plan, world, memory, |happening| match happening {
+        Happening::Told(event) => lines.extend(line(&event)),
+        Happening::Ends(stage, outcome) => lines.push(end_line(stage, &outcome)),
+        Happening::Runs(request, fails) => {
+            let part = request.part.as_ref().map_or(String::new(), |part| format!(": {part}"));
+            let end = if fails { "runs and fails" } else { "runs" };
+            lines.push(format!("{}{part} {end}", plan.stages[request.stage].name));
         }
-    }
-    assert_eq!(schedule.unfinished().count(), 0, "{}", lines.join("\n"));
+    });
     lines.join("\n") + "\n"
-}
-
-fn known(request: &Request, record: Arc<Record>, seconds: Option<f64>) -> News {
-    News::Known { key: request.action.key, record, seconds }
 }
 
 /// What is told; parts and hits are left out, since `runs` says what is not a hit.
@@ -181,16 +197,6 @@ fn line(event: &Event) -> Option<String> {
             let decision = format!("{:?}", verdict.decision).to_lowercase();
             Some(format!("{stage} {decision}: {} -> {}", said.join("; "), verdict.carries))
         }
-        Event::Ended { stage, outcome } => Some(match outcome {
-            Outcome::Done { kept: true, .. } => format!("{stage} done, kept"),
-            Outcome::Done { .. } => format!("{stage} done"),
-            Outcome::Stopped { .. } => format!("{stage} stopped"),
-            Outcome::Held { .. } => format!("{stage} held"),
-            Outcome::Failed { cause } => format!("{stage} failed: {cause}"),
-            Outcome::Skipped { because } => format!("{stage} skipped: {because}"),
-            Outcome::WouldRun { because } => format!("{stage} would run: {}", because.join("; ")),
-            Outcome::Interrupted => format!("{stage} interrupted"),
-        }),
         Event::Measured { eval, row } => {
             let score = row.metrics.get("mean_score").copied().flatten();
             let versus = row.versus.as_ref().map(|versus| {
@@ -206,6 +212,19 @@ fn line(event: &Event) -> Option<String> {
             Some(format!("  {eval} | {prompt}: {}", answers.join(" / ")))
         }
         _ => None,
+    }
+}
+
+fn end_line(stage: &str, outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done { kept: true, .. } => format!("{stage} done, kept"),
+        Outcome::Done { .. } => format!("{stage} done"),
+        Outcome::Stopped { .. } => format!("{stage} stopped"),
+        Outcome::Held { .. } => format!("{stage} held"),
+        Outcome::Failed { cause } => format!("{stage} failed: {cause}"),
+        Outcome::Skipped { because } => format!("{stage} skipped: {because}"),
+        Outcome::WouldRun { because } => format!("{stage} would run: {}", on_one_line(because)),
+        Outcome::Interrupted => format!("{stage} interrupted"),
     }
 }
 
@@ -266,9 +285,50 @@ fn check(text: &str, world: &World, expected: Expect) {
     expected.assert_eq(&told(text, world, &mut Memory::default()));
 }
 
-/// A second run after a change of the file or of the world: only what runs again, and how stages end.
+/// The difference to the plain run of the pipeline.
+fn check_otherwise(text: &str, world: &World, expected: Expect) {
+    let plain = told(RLHF, &rlhf(), &mut Memory::default());
+    expected.assert_eq(&difference(&plain, &told(text, world, &mut Memory::default())));
+}
+
+/// A second run after a change of the file: what runs again, and what is told otherwise than in the first.
 fn check_again(text: &str, world: &World, change: impl Fn(&str) -> String, expected: Expect) {
     let mut memory = Memory::default();
-    told(text, world, &mut memory);
-    expected.assert_eq(&told(&change(text), world, &mut memory));
+    let first = told(text, world, &mut memory);
+    let second = told(&change(text), world, &mut memory);
+    let (runs, [first, second]) = (lines(&second, true), [first, second].map(|run| lines(&run, false)));
+    expected.assert_eq(&format!("{runs}{}", difference(&first, &second)));
+}
+
+/// The lines that say what runs, or the others.
+fn lines(told: &str, of_runs: bool) -> String {
+    told.lines().filter(|line| line.ends_with(" runs") == of_runs).map(|line| format!("{line}\n")).collect()
+}
+
+/// Lines that only the new text has, with a `+`, and lines that only the old one has, with a `-`: by the longest common
+/// subsequence.
+fn difference(old: &str, new: &str) -> String {
+    let [old, new] = [old, new].map(|text| text.lines().collect::<Vec<_>>());
+    let mut common = vec![vec![0; new.len() + 1]; old.len() + 1];
+    for at in (0..old.len()).rev() {
+        for to in (0..new.len()).rev() {
+            common[at][to] = match old[at] == new[to] {
+                true => common[at + 1][to + 1] + 1,
+                false => common[at + 1][to].max(common[at][to + 1]),
+            };
+        }
+    }
+    let (mut at, mut to, mut lines) = (0, 0, String::new());
+    while at < old.len() || to < new.len() {
+        if at < old.len() && to < new.len() && old[at] == new[to] {
+            (at, to) = (at + 1, to + 1);
+        } else if at < old.len() && (to == new.len() || common[at + 1][to] >= common[at][to + 1]) {
+            lines += &format!("- {}\n", old[at]);
+            at += 1;
+        } else {
+            lines += &format!("+ {}\n", new[to]);
+            to += 1;
+        }
+    }
+    lines
 }

@@ -1,9 +1,9 @@
 //! The gate of one stage: its evidence is gathered here, and what goes on is decided by what `weigh` makes of it. Knows
 //! nothing of how a stage ends.
 
-use super::Artifact;
 use super::desk::{Desk, Step, all, fails};
-use super::measure::{self, Measurement, Yardstick};
+use super::measure::{self, Yardstick};
+use super::state::{Artifact, Measurement};
 use super::weigh::{self, Heir, Tables};
 use crate::event::{Decided, Evidence, RuleVerdict, Seen, Table, Verdict};
 use crate::gate::{self, Choice, Decision, Who};
@@ -210,5 +210,5 @@ fn error(chosen: &Choice, rules: &[RuleVerdict]) -> String {
 
 /// `step 150`, or the name of a model that has no step of its own.
 fn carried(artifact: &Artifact) -> String {
-    artifact.step.map_or_else(|| artifact.label.clone(), |step| format!("step {step}"))
+    artifact.step.map_or_else(|| artifact.label.to_string(), |step| format!("step {step}"))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 fn begun(stages: &[(&str, &[(&str, &str)])]) -> Event {
     let Event::RunStarted { run, pipeline, file, at, overrides, .. } = run_started(&[]) else { unreachable!() };
     let head = |(name, from): &(&str, &[(&str, &str)])| StageHead {
-        from: from.iter().map(|(port, source)| ((*port).to_owned(), vec![(*source).to_owned()])).collect(),
+        from: from.iter().map(|(port, source)| ((*port).to_owned(), vec![(*source).to_owned().into()])).collect(),
         ..head(name, "exec")
     };
     Event::RunStarted {
@@ -30,7 +30,7 @@ fn content(n: usize) -> String {
 fn hit(stage: &str, part: Option<&str>, action: Value) -> Event {
     Event::Hit {
         stage: stage.to_owned(),
-        part: part.map(str::to_owned),
+        part: part.map(|part| part.to_owned().into()),
         key: action.to_string(),
         action: action.into(),
     }
@@ -46,6 +46,13 @@ fn gave(stage: &str, n: usize) -> Event {
         metrics: metrics(&[]),
     };
     ended(stage, outcome)
+}
+
+/// What is new about the first action of a stage.
+fn causes(old: &RunState, new: &RunState, stage: usize) -> Vec<StageCause> {
+    let [old, new] = [old, new].map(|run| &run.stages[stage].actions[0]);
+    let cause = |difference| StageCause { part: new.part.clone(), cause: Cause::Changed(difference) };
+    differences(&old.action, &new.action).into_iter().map(cause).collect()
 }
 
 /// Layers of two stages, each on both of the layer before: 2^30 ways lead up.
@@ -74,8 +81,7 @@ fn a_tower_of_diamonds_is_told_once() {
         folded(&events)
     };
     let (old, new) = (run(1000), run(2000));
-    let lines = differences(&old.stages[59].actions[0].action, &new.stages[59].actions[0].action);
-    let told = trail(&old, &new).followed("b29", &lines).join("\n");
+    let told = trail(&old, &new).followed("b29", &causes(&old, &new, 59)).join("\n");
     assert!(told.contains("x.txt was changed") && told.len() < 6000, "{}: {told}", told.len());
 }
 
@@ -92,12 +98,10 @@ fn a_difference_of_a_measurement_is_followed_by_its_content() {
         ])
     };
     let (old, new) = (run(1), run(2));
-    let lines = differences(&old.stages[1].actions[0].action, &new.stages[1].actions[0].action);
-    let lines: Vec<String> = lines.iter().map(|line| format!("answers of base: {line}")).collect();
     expect![[r#"
         answers of base: inputs.model: tree:000000000001 -> tree:000000000002 (`base` changed: parameters.lr: 1 -> 2)
         answers of base: `answers` is of version 2 now, it was of 1"#]]
-    .assert_eq(&trail(&old, &new).followed("eval", &lines).join("\n"));
+    .assert_eq(&trail(&old, &new).followed("eval", &causes(&old, &new, 1)).join("\n"));
 }
 
 #[test]
@@ -108,8 +112,7 @@ fn another_source_on_a_port_is_said_to_be_one() {
     };
     let line = |old: (&str, usize), new: (&str, usize)| {
         let (old, new) = (run(old.0, old.1), run(new.0, new.1));
-        let lines = differences(&old.stages[1].actions[0].action, &new.stages[1].actions[0].action);
-        trail(&old, &new).followed("next", &lines).join("\n")
+        trail(&old, &new).followed("next", &causes(&old, &new, 1)).join("\n")
     };
     let told =
         [line(("base", 1), ("a/b.txt", 2)), line(("a/b.txt", 1), ("a/b.txt", 2)), line(("base", 1), ("base@last", 2))];
@@ -122,7 +125,7 @@ fn another_source_on_a_port_is_said_to_be_one() {
 
 #[test]
 fn without_a_run_before_a_stage_never_ran() {
-    let because = vec!["it never ran before".to_owned()];
-    let run = folded(&[begun(&[("base", &[])]), ended("base", Outcome::WouldRun { because: because.clone() })]);
-    assert_eq!(now(None, &run, &run.stages[0]).because, because);
+    let because = vec![StageCause { part: None, cause: Cause::New }];
+    let run = folded(&[begun(&[("base", &[])]), ended("base", Outcome::WouldRun { because })]);
+    assert_eq!(now(None, &run, &run.stages[0]).because, ["it never ran before"]);
 }

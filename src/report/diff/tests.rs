@@ -12,7 +12,7 @@ type Head = (&'static str, &'static str, &'static [(&'static str, &'static str)]
 
 fn begun(run: &str, overrides: &[&str], stages: &[Head]) -> Event {
     let head = |(name, kind, from): &Head| StageHead {
-        from: from.iter().map(|(port, source)| ((*port).to_owned(), vec![(*source).to_owned()])).collect(),
+        from: from.iter().map(|(port, source)| ((*port).to_owned(), vec![(*source).to_owned().into()])).collect(),
         ..head(name, kind)
     };
     Event::RunStarted {

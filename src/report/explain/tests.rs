@@ -91,7 +91,7 @@ fn explain_of_a_cached_stage_says_when_and_why_it_last_ran() {
         folded(&[run_started(&[("sft", "sft")]), hit("sft"), ended("sft", done(120, false, 0.0, &[("loss", 0.8123)]))]);
     let earlier = Execution {
         at: "2026-11-20T09:00:00Z".to_owned(),
-        why: vec!["nothing of this name was run before".to_owned()],
+        why: vec!["nothing of this name was run before".to_owned().into()],
         log: ".pipeline/work/sft/1/log.txt".to_owned(),
         took: "41 s on cpu (flex)".to_owned(),
     };
@@ -125,7 +125,7 @@ fn explain_of_an_eval_lists_its_measurements() {
     let part = |part: &str, kind: &str, policy: &str| {
         Event::Hit {
         stage: "eval".to_owned(),
-        part: Some(part.to_owned()),
+        part: Some(part.to_owned().into()),
         key: format!("{kind} {part}"),
         action: json!({"kind": kind, "parameters": {"max_new_tokens": 48}, "inputs": {"model": format!("tree:{}", policy.repeat(32))}}).into(),
     }

@@ -17,7 +17,7 @@ fn a_run_that_was_stopped_by_a_gate_is_told_whole() {
         finished("rm_1", 32.0),
         judged("rm_1", Decision::Fail, "", None, &[("require", "ece < 0.1", "fail: ece NaN")]),
         ended("rm_1", stopped),
-        ended("ppo_1", Outcome::Skipped { because: "the gate of `rm_1` is closed".to_owned() }),
+        ended("ppo_1", Outcome::Skipped { because: "the gate of `rm_1` is closed".to_owned().into() }),
         run_finished(3),
     ]);
     expect![[r#"

@@ -5,40 +5,18 @@ use super::*;
 #[test]
 fn a_rejected_candidates_dependants_go_on_with_the_incumbent() {
     let world = World { scores: vec![("sft", 0.1), ("ppo_1", 0.05), ("ppo_2", 0.5)], ..rlhf() };
-    check(
+    check_otherwise(
         RLHF,
         &world,
         expect![[r#"
-            base runs
-            base done
-            sft runs
-            sft done
-            rm runs
-            rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
-            rm done
-            ppo_1 runs
-            ppo_1: answers of ppo_1@1 runs
-            ppo_1: answers of sft runs
-            ppo_1: scores of ppo_1@1 runs
-            ppo_1: divergence of ppo_1@1 runs
-            ppo_1: scores of sft runs
-            ppo_1: divergence of sft runs
-            ppo_1 fail: mean_score 0.05 is not > incumbent.mean_score 0.1 (short by 0.05) -> the incumbent (sft)
-            ppo_1 done, kept
-            ppo_2 runs
-            ppo_2: answers of ppo_2@1 runs
-            ppo_2: scores of ppo_2@1 runs
-            ppo_2: divergence of ppo_2@1 runs
-            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4) -> step 1
-            ppo_2 done
-              eval | sft Some(0.1)
-              eval | ppo_1@last rejected Some(0.05) 0/3/0/0 against sft
-              eval | ppo_2 Some(0.5) 3/0/0/0 against sft
-              eval | prompt 0: sft 0 / ppo_2 0
-              eval | prompt 1: sft 1 / ppo_2 1
-              eval | prompt 2: sft 2 / ppo_2 2
-            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25) -> ppo_2
-            eval done
+            - ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
+            - ppo_1 done
+            + ppo_1 fail: mean_score 0.05 is not > incumbent.mean_score 0.1 (short by 0.05) -> the incumbent (sft)
+            + ppo_1 done, kept
+            - ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
+            + ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4) -> step 1
+            -   eval | ppo_1 Some(0.4) 3/0/0/0 against sft
+            +   eval | ppo_1@last rejected Some(0.05) 0/3/0/0 against sft
         "#]],
     );
 }
@@ -100,26 +78,18 @@ fn a_gate_that_now_closes_runs_only_what_follows_from_other_content() {
         &rlhf(),
         change,
         expect![[r#"
-            base done
-            sft done
-            rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
-            rm done
-            ppo_1 fail: mean_score 0.4 is not > incumbent.mean_score 0.1 + 0.5 = 0.6 (short by 0.2) -> the incumbent (sft)
-            ppo_1 done, kept
             ppo_2 runs
             ppo_2: answers of ppo_2@1 runs
             ppo_2: scores of ppo_2@1 runs
             ppo_2: divergence of ppo_2@1 runs
-            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4) -> step 1
-            ppo_2 done
-              eval | sft Some(0.1)
-              eval | ppo_1@last rejected Some(0.4) 3/0/0/0 against sft
-              eval | ppo_2 Some(0.5) 3/0/0/0 against sft
-              eval | prompt 0: sft 0 / ppo_2 0
-              eval | prompt 1: sft 1 / ppo_2 1
-              eval | prompt 2: sft 2 / ppo_2 2
-            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25) -> ppo_2
-            eval done
+            - ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
+            - ppo_1 done
+            - ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
+            + ppo_1 fail: mean_score 0.4 is not > incumbent.mean_score 0.1 + 0.5 = 0.6 (short by 0.2) -> the incumbent (sft)
+            + ppo_1 done, kept
+            + ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4) -> step 1
+            -   eval | ppo_1 Some(0.4) 3/0/0/0 against sft
+            +   eval | ppo_1@last rejected Some(0.4) 3/0/0/0 against sft
         "#]],
     );
 }
@@ -132,22 +102,8 @@ fn a_gate_that_selects_the_same_content_by_another_rule_runs_nothing() {
         &rlhf(),
         change,
         expect![[r#"
-            base done
-            sft done
-            rm pass: ece < 0.29 keeps 1 of 2; the last is step 100; accuracy 0.7 > 0.6 (by 0.1) -> step 100
-            rm done
-            ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
-            ppo_1 done
-            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
-            ppo_2 done
-              eval | sft Some(0.1)
-              eval | ppo_1 Some(0.4) 3/0/0/0 against sft
-              eval | ppo_2 Some(0.5) 3/0/0/0 against sft
-              eval | prompt 0: sft 0 / ppo_2 0
-              eval | prompt 1: sft 1 / ppo_2 1
-              eval | prompt 2: sft 2 / ppo_2 2
-            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25) -> ppo_2
-            eval done
+            - rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
+            + rm pass: ece < 0.29 keeps 1 of 2; the last is step 100; accuracy 0.7 > 0.6 (by 0.1) -> step 100
         "#]],
     );
 }
@@ -167,6 +123,7 @@ fn best_by_the_judge_judges_every_survivor_and_by_an_own_metric_only_the_chosen_
             .map(|line| format!("{line}\n"))
             .collect::<String>()
     };
+    let by_judge = judged("{best: mean_score, where: entropy > 0.5}");
     expect![[r#"
         ppo_1 runs
         ppo_1: answers of ppo_1@10 runs
@@ -187,24 +144,18 @@ fn best_by_the_judge_judges_every_survivor_and_by_an_own_metric_only_the_chosen_
           eval | prompt 0: sft 0 / ppo_2 0
           eval | prompt 1: sft 1 / ppo_2 1
           eval | prompt 2: sft 2 / ppo_2 2
-    "#]].assert_eq(&judged("{best: mean_score, where: entropy > 0.5}"));
+    "#]]
+    .assert_eq(&by_judge);
     expect![[r#"
-        ppo_1 runs
-        ppo_1: answers of ppo_1@10 runs
-        ppo_1: answers of sft runs
-        ppo_1: scores of ppo_1@10 runs
-        ppo_1: divergence of ppo_1@10 runs
-        ppo_1: scores of sft runs
-        ppo_1: divergence of sft runs
-        ppo_1 pass: highest 1 * entropy: step 10 2 (step 20 1, step 30 0.1); mean_score 0.2 > incumbent.mean_score 0.1 (by 0.1) -> step 10
-        ppo_1 done
-          eval | sft Some(0.1)
-          eval | ppo_1 Some(0.2) 3/0/0/0 against sft
-          eval | ppo_2 Some(0.7) 3/0/0/0 against sft
-          eval | prompt 0: sft 0 / ppo_2 0
-          eval | prompt 1: sft 1 / ppo_2 1
-          eval | prompt 2: sft 2 / ppo_2 2
-    "#]].assert_eq(&judged("{best: 1 * entropy}"));
+        - ppo_1: answers of ppo_1@20 runs
+        - ppo_1: scores of ppo_1@20 runs
+        - ppo_1: divergence of ppo_1@20 runs
+        - ppo_1 pass: entropy > 0.5 keeps 2 of 3; highest mean_score: step 20 0.6 (step 10 0.2); mean_score 0.6 > incumbent.mean_score 0.1 (by 0.5) -> step 20
+        + ppo_1 pass: highest 1 * entropy: step 10 2 (step 20 1, step 30 0.1); mean_score 0.2 > incumbent.mean_score 0.1 (by 0.1) -> step 10
+        -   eval | ppo_1@10 rejected Some(0.2) 3/0/0/0 against sft
+        -   eval | ppo_1 Some(0.6) 3/0/0/0 against sft
+        +   eval | ppo_1 Some(0.2) 3/0/0/0 against sft
+    "#]].assert_eq(&difference(&by_judge, &judged("{best: 1 * entropy}")));
 }
 
 #[test]

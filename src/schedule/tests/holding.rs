@@ -18,7 +18,7 @@ stages:
     from: {policy: after, reward: rm, prompts: ./heldout.jsonl, baseline: sft}
 ";
 
-/// Ends of `ppo` and what follows it, and what carries the name.
+/// Ends of `ppo` and what follows it, what carries the name, and no parts of the measurement.
 fn ends(text: &str, world: &World, memory: &mut Memory) -> String {
     let told = told(text, world, memory);
     let lines = told.lines().filter(|line| ["ppo", "after "].iter().any(|name| line.starts_with(name)));
@@ -28,21 +28,12 @@ fn ends(text: &str, world: &World, memory: &mut Memory) -> String {
 /// The question of the gate of `ppo` as the last run asked it.
 fn question(text: &str, world: &World, memory: &mut Memory) -> String {
     let (plan, _directory) = plan(text);
-    let (contents, mut asked) = (contents(&plan), String::new());
-    let everything = select(&plan, &Filter::default()).unwrap();
-    let mut schedule = Schedule::new(&plan, &everything, &contents, &world.decisions);
-    let mut commands: VecDeque<Command> = schedule.begin().into();
-    while let Some(command) = commands.pop_front() {
-        match command {
-            Command::Obtain(request) => {
-                let record = memory.records[&request.action.key].0.clone();
-                commands.extend(schedule.news(known(&request, record, None)));
-            }
-            Command::Tell(Event::Judged { verdict, .. }) => asked = verdict.evidence.question,
-            Command::Tell(_) => {}
-            other => commands.extend(memory.answer(other).map(|news| schedule.news(news)).unwrap_or_default()),
+    let mut asked = String::new();
+    run(&plan, world, memory, |happening| {
+        if let Happening::Told(Event::Judged { verdict, .. }) = happening {
+            asked = verdict.evidence.question;
         }
-    }
+    });
     asked
 }
 

@@ -89,26 +89,10 @@ fn a_changed_parameter_runs_its_stage_and_what_depends_on_it() {
         &rlhf(),
         change,
         expect![[r#"
-            base done
-            sft done
-            rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
-            rm done
-            ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
-            ppo_1 done
             ppo_2 runs
             ppo_2: answers of ppo_2@1 runs
             ppo_2: scores of ppo_2@1 runs
             ppo_2: divergence of ppo_2@1 runs
-            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
-            ppo_2 done
-              eval | sft Some(0.1)
-              eval | ppo_1 Some(0.4) 3/0/0/0 against sft
-              eval | ppo_2 Some(0.5) 3/0/0/0 against sft
-              eval | prompt 0: sft 0 / ppo_2 0
-              eval | prompt 1: sft 1 / ppo_2 1
-              eval | prompt 2: sft 2 / ppo_2 2
-            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25) -> ppo_2
-            eval done
         "#]],
     );
 }
@@ -173,28 +157,15 @@ fn hundreds_of_stages_are_looked_at_a_few_times_each() {
     }
     text += "  eval: {kind: eval, from: {policy: ppo_7, reward: rm, prompts: ./heldout.jsonl, baseline: sft}}\n";
     let (plan, _directory) = plan(&text);
-    let contents = contents(&plan);
     let (world, mut memory) = (World { scores: Vec::new(), ..rlhf() }, Memory::default());
-    let decisions = BTreeMap::new();
-    let everything = select(&plan, &Filter::default()).unwrap();
-    let mut schedule = Schedule::new(&plan, &everything, &contents, &decisions);
-    let mut commands: VecDeque<Command> = schedule.begin().into();
     let (mut rows, mut asked) = (BTreeSet::new(), 0);
     let started = std::time::Instant::now();
-    while let Some(command) = commands.pop_front() {
-        match command {
-            Command::Obtain(request) => {
-                asked += 1;
-                let (record, items) = made_up(&plan.stages[request.stage].name, &request, &world, &mut memory);
-                memory.tables.extend(items.map(|items| (record.last().content.clone(), items)));
-                commands.extend(schedule.news(known(&request, record, None)));
-            }
-            Command::Tell(Event::Measured { row, .. }) => drop(rows.insert(row.model)),
-            Command::Tell(Event::Judged { verdict, .. }) => assert_ne!(verdict.decision, Decision::Error),
-            Command::Tell(_) => {}
-            other => commands.extend(memory.answer(other).map(|news| schedule.news(news)).unwrap_or_default()),
-        }
-    }
+    run(&plan, &world, &mut memory, |happening| match happening {
+        Happening::Runs(..) => asked += 1,
+        Happening::Told(Event::Measured { row, .. }) => drop(rows.insert(row.model.to_string())),
+        Happening::Told(Event::Judged { verdict, .. }) => assert_ne!(verdict.decision, Decision::Error),
+        Happening::Told(_) | Happening::Ends(..) => {}
+    });
     // base, sft, rm; 900 stages and as many models in three parts; the baseline in three.
     assert_eq!((rows.len(), asked), (901, 3 + 900 + 3 * 901));
     // Were every stage looked at for every piece of news, this would take hours.

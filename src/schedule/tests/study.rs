@@ -4,29 +4,7 @@ use super::*;
 
 #[test]
 fn a_second_run_finds_everything_and_shows_the_same_table() {
-    check_again(
-        RLHF,
-        &rlhf(),
-        str::to_owned,
-        expect![[r#"
-            base done
-            sft done
-            rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
-            rm done
-            ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
-            ppo_1 done
-            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
-            ppo_2 done
-              eval | sft Some(0.1)
-              eval | ppo_1 Some(0.4) 3/0/0/0 against sft
-              eval | ppo_2 Some(0.5) 3/0/0/0 against sft
-              eval | prompt 0: sft 0 / ppo_2 0
-              eval | prompt 1: sft 1 / ppo_2 1
-              eval | prompt 2: sft 2 / ppo_2 2
-            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25) -> ppo_2
-            eval done
-        "#]],
-    );
+    check_again(RLHF, &rlhf(), str::to_owned, expect![""]);
 }
 
 #[test]
