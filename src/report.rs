@@ -68,13 +68,13 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
         0 if !run.stages.iter().any(StageRun::was_executed) => format!("nothing to do: {counts}"),
         0 => format!("done in {after}: {counts}"),
         1 => {
-            let failed = named(run, |outcome| matches!(outcome, Outcome::Failed { .. }));
+            let failed = names(run, |outcome| matches!(outcome, Outcome::Failed { .. })).join(", ");
             format!("failed after {after}: {failed}; mend the cause and run again: what is finished stays cached")
         }
         3 => {
-            let held = named(run, |outcome| matches!(outcome, Outcome::Held { .. }));
-            if !held.is_empty() {
-                let first = held.split(", ").next().unwrap_or_default();
+            let held = names(run, |outcome| matches!(outcome, Outcome::Held { .. }));
+            if let [first, ..] = held[..] {
+                let held = held.join(", ");
                 return format!(
                     "held after {after}: {held}; decide with `pipeline approve {first} {file}{options} --reason TEXT` (or \
                      `--reject`) and run again; `pipeline gate show {first} {file}{options}` has every number",
@@ -82,8 +82,9 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
                     options = run.options
                 );
             }
-            let stopped = named(run, |outcome| matches!(outcome, Outcome::Stopped { .. }));
-            let first = stopped.split(", ").next().unwrap_or_default();
+            let stopped = names(run, |outcome| matches!(outcome, Outcome::Stopped { .. }));
+            let first = stopped.first().copied().unwrap_or_default();
+            let stopped = stopped.join(", ");
             format!(
                 "stopped by a gate after {after}: {stopped}; `pipeline explain {first} {}` has every number; \
                  change the stage or the rule and run again",
@@ -116,14 +117,9 @@ fn counts(run: &RunState) -> String {
     if said.is_empty() { "no stage was reached".to_owned() } else { said.join(", ") }
 }
 
-fn named(run: &RunState, is: fn(&Outcome) -> bool) -> String {
-    let names: Vec<&str> = run
-        .stages
-        .iter()
-        .filter(|stage| stage.outcome.as_ref().is_some_and(is))
-        .map(|stage| stage.head.name.as_str())
-        .collect();
-    names.join(", ")
+fn names(run: &RunState, is: fn(&Outcome) -> bool) -> Vec<&str> {
+    let stages = run.stages.iter().filter(|stage| stage.outcome.as_ref().is_some_and(is));
+    stages.map(|stage| stage.head.name.as_str()).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! What holds of the source itself: the layers of DESIGN §5, the table of kinds, the length of files, the code map of
 //! the README. Reads text; knows no Rust beyond `crate::…`, `super::…` and comments.
 
+#[path = "tidy/prose.rs"]
+mod prose;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

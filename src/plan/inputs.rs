@@ -6,7 +6,7 @@ use crate::diagnostic::{self, Diagnostic};
 use crate::hub;
 use crate::spec::{Pin, PortSpec, Reference, SourceSpec, Spec};
 use anyhow::bail;
-use stages::stage::{Accepts, Gives, Kind, Port, did_you_mean};
+use stages::stage::{Accepts, Gives, Kind, Port, did_you_mean, nearest};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -268,6 +268,6 @@ fn nearest_sibling(path: &Path) -> Option<String> {
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect();
-    let help = did_you_mean(&name, &names.iter().map(String::as_str).collect::<Vec<_>>());
-    Some(help).filter(|help| help.starts_with("did you mean"))
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    nearest(&name, &names).map(|name| format!("did you mean `{name}`?"))
 }

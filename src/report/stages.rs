@@ -4,7 +4,7 @@ use super::fold::{ActionState, RunState, StageRun};
 use super::format::{duration, moment, number};
 use super::sheet::{Entry, Grid, Header, Sheet, TOGETHER, Tone, Width, cell, plain};
 use crate::cause::on_one_line;
-use crate::event::{Decided, Metrics, Outcome, RuleVerdict, Verdict};
+use crate::event::{Decided, Metrics, Outcome, Verdict};
 use crate::gate::Decision;
 use crate::plan::Pin;
 use stages::stage::Direction;
@@ -224,17 +224,11 @@ pub fn verdict_rows(verdict: &Verdict) -> Vec<VerdictRow> {
         let (word, tone) = decision(rule.decision);
         // A rule that only observes raises no alarm.
         let tone = if rule.role == "observe" { Tone::Quiet } else { tone };
-        VerdictRow { word, tone, ..row(&rule.role, numbers_seen(rule, word)) }
+        let numbers = if rule.explanation.is_empty() { &rule.text } else { &rule.explanation };
+        VerdictRow { word, tone, ..row(&rule.role, numbers.clone()) }
     });
     let person = verdict.decided.iter().map(|person| row("person", decided(person)));
     select.chain(rules).chain(person).collect()
-}
-
-/// The explanation without the decision at its beginning, which has a column of its own; the rule if it is empty.
-fn numbers_seen(rule: &RuleVerdict, word: &str) -> String {
-    let said =
-        rule.explanation.strip_prefix(word).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&rule.explanation);
-    if said.is_empty() { rule.text.clone() } else { said.to_owned() }
 }
 
 /// Notes about actions; empty if there are none.

@@ -119,5 +119,5 @@ pub fn known<'a>(
 
 /// The nearest name, if one is near; the message itself lists all.
 fn nearest(typed: &str, names: &[&str]) -> Option<String> {
-    Some(did_you_mean(typed, names)).filter(|help| help.starts_with("did you mean"))
+    stages::stage::nearest(typed, names).map(|name| format!("did you mean `{name}`?"))
 }

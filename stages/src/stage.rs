@@ -385,8 +385,8 @@ pub fn is_variable(name: &str) -> bool {
 /// Names that a message lists.
 const MAX_LISTED: usize = 50;
 
-/// `did you mean "epochs"?`, or the names there are.
-pub fn did_you_mean(typed: &str, names: &[&str]) -> String {
+/// The name that was probably meant.
+pub fn nearest<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
     let letters: Vec<char> = typed.chars().collect();
     let distance = |name: &&str| {
         let others: Vec<char> = name.chars().collect();
@@ -395,9 +395,13 @@ pub fn did_you_mean(typed: &str, names: &[&str]) -> String {
         let may_be_near = others.len().abs_diff(letters.len()) <= limit;
         may_be_near.then(|| strsim::generic_damerau_levenshtein(&letters, &others)).filter(|found| *found <= limit)
     };
-    let nearest = names.iter().filter_map(|name| Some((distance(name)?, name))).min();
-    match nearest {
-        Some((_, name)) => format!("did you mean `{name}`?"),
+    names.iter().filter_map(|name| Some((distance(name)?, *name))).min().map(|(_, name)| name)
+}
+
+/// A help for a name that is unknown: `did you mean "epochs"?`, or the names there are.
+pub fn did_you_mean(typed: &str, names: &[&str]) -> String {
+    match nearest(typed, names) {
+        Some(name) => format!("did you mean `{name}`?"),
         None if names.is_empty() => "there are none here".to_owned(),
         None if names.len() > MAX_LISTED => {
             format!("there are {}: {}, …", names.len(), names[..MAX_LISTED].join(", "))
