@@ -1,4 +1,4 @@
-//! `gate test` as a user meets it: what is printed, exit codes, and that it says what a run says.
+//! `gate test` as a user meets it: the printed text, exit codes, and the same verdict as a run.
 
 #[path = "support/program.rs"]
 mod program;

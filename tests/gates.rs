@@ -19,7 +19,7 @@ fn run(place: &Place, stages: &str, exit: i32) -> Events {
     place.run(&["run", "toy.yaml", "--json"]).expect_exit(exit).events()
 }
 
-/// How often a command ran that adds a line to this file.
+/// The number of runs of a command that adds a line to this file each time.
 fn marks(place: &Place, name: &str) -> usize {
     fs::read_to_string(place.at(name)).unwrap_or_default().lines().count()
 }
@@ -28,7 +28,7 @@ fn cause<'a>(events: &'a Events, stage: &str) -> &'a str {
     word(&events.outcome(stage)["cause"])
 }
 
-/// A model, and a stage that makes another of it; `metrics` is what it says of it.
+/// A model, and a stage that makes another from it with these `metrics`.
 fn promotion(metrics: &str, gate: &str) -> String {
     format!(
         r#"
@@ -58,7 +58,7 @@ fn a_gate_that_stops_skips_what_stands_on_it_and_nothing_else() {
     assert_eq!((stopped.decision("tuned"), stopped.ending("tuned")), ("fail", "stopped"));
     assert_eq!(word(&stopped.outcome("after")["because"]), "the gate of `tuned` is closed");
     assert_eq!((stopped.ending("beside"), marks(&place, "beside"), marks(&place, "after")), ("done", 1, 0));
-    // Lowering the bar runs what waited behind it, and only that.
+    // Lowering the threshold runs the stages that waited for this gate, and only those.
     let opened = run(&place, &promotion(r#"{\"score\": 0.4}"#, "score > 0.3"), 0);
     assert_eq!((opened.executed(), marks(&place, "beside")), (vec!["after"], 1));
 }
@@ -146,7 +146,7 @@ fn a_rule_may_ask_for_the_numbers_of_another_stage() {
     assert_eq!((failed.decision("two"), failed.of("started").count()), ("fail", 0));
 }
 
-/// `doomed` ends badly in one way or another; what stands beside it is finished, and the report has the cause.
+/// `doomed` fails in one way or another; the stage beside it is finished, and the report has the cause.
 fn causes_of(command: &str) -> String {
     let place = place();
     let stages = format!(

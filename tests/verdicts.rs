@@ -1,5 +1,5 @@
-//! Gates as those meet them who have to answer for a promotion: judged again by another rule, left to a person, and
-//! shown with every number. Seen from outside, on stages of one shell command each.
+//! Gates as a person meets them who must answer for a promotion: judged again by another rule, left to a person, and
+//! shown with every number. The stages are one shell command each.
 
 #[path = "support/program.rs"]
 mod program;
@@ -8,7 +8,7 @@ use expect_test::expect;
 use program::{Events, Place, place, word};
 use std::fs;
 
-/// `tuned` scores 40 items; `gain` is how much better than `base` each of the first `wins` is, the others are worse.
+/// `tuned` scores 40 items: each of the first `wins` is better than `base` by `gain`, and the others are worse.
 fn write(place: &Place, gain: f64, wins: usize, gate: &str) {
     let lines = |score: &dyn Fn(usize) -> f64| {
         let row = |at: usize| format!("{{\"id\": {at}, \"score\": {}}}\n", score(at));
@@ -53,7 +53,7 @@ fn run(place: &Place, exit: i32) -> Events {
 
 const SURE: &str = "{require: score > base.score with 95% confidence, on_fail: hold}";
 
-/// The first line of what was printed on either side that holds the word.
+/// The first printed line, of stdout or stderr, that contains the word.
 fn line<'a>(text: &'a str, word: &str) -> &'a str {
     text.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("no `{word}` in:\n{text}"))
 }
@@ -68,7 +68,7 @@ fn confidence_asks_for_more_than_a_lucky_mean() {
     assert_eq!(run(&place, 0).decision("tuned"), "pass");
     write(&place, 0.1, 10, SURE);
     assert_eq!(run(&place, 3).decision("tuned"), "fail");
-    // What the rule without confidence would have said, and that it would have been luck.
+    // The rule without confidence would have passed, and by luck.
     write(&place, 0.1, 22, "score > base.score");
     let plain = run(&place, 0);
     let said = plain.verdict("tuned").to_string();
@@ -83,7 +83,7 @@ fn a_person_decides_where_a_gate_holds_and_the_decision_is_a_line_under_version_
     assert!(held.stdout.contains("`pipeline approve tuned toy.yaml --reason TEXT`"), "{}", held.stdout);
     let before = place.run(&["approve", "tuned", "toy.yaml"]).expect_exit(2);
     assert!(before.stderr.contains("--reason"), "{}", before.stderr);
-    // Whoever decides has a name; a decision on what the file no longer asks is refused.
+    // The person who decides must have a name; a decision on a rule that has changed is refused.
     let nobody = ["approve", "tuned", "toy.yaml", "--reason", "read them all"];
     let nobody =
         place.command(&nobody).env_remove("GIT_AUTHOR_NAME").env_remove("USER").env_remove("USERNAME").output();
@@ -100,10 +100,10 @@ fn a_person_decides_where_a_gate_holds_and_the_decision_is_a_line_under_version_
     let approved = run(&place, 0);
     assert_eq!((approved.decision("tuned"), approved.executed()), ("unsure", vec!["after"]));
     assert_eq!(word(&approved.verdict("tuned")["decided"]["by"]), "aoi");
-    // Who waits for nobody cannot be decided about.
+    // A stage that waits for no decision cannot be decided about.
     let again = place.run(&["approve", "tuned", "toy.yaml", "--reason", "x", "--by", "aoi"]).expect_exit(2);
     assert!(again.stderr.contains("waits for nobody"), "{}", again.stderr);
-    // Another rule is another question: the decision has lapsed, and it says so.
+    // Another rule is another question: the decision has lapsed, and the run says so.
     write(&place, 0.1, 22, &SURE.replace("95", "99"));
     let lapsed = place.run(&["run", "toy.yaml"]).expect_exit(3);
     assert!(lapsed.stderr.contains("the decision of aoi on `tuned`"), "{}", lapsed.stderr);

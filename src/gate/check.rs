@@ -26,13 +26,9 @@ pub fn check_where(rule: &mut Rule, scope: &RuleScope) -> Vec<Mistake> {
     let is_foreign = |name: &&Name| {
         name.who != Who::Candidate || matches!(name.qualifier, Some(Qualifier::Judge | Qualifier::By(_)))
     };
-    let names = rule.leaves.names.iter().filter(is_foreign).map(|name| &name.range);
-    let foreign: Vec<_> = names.chain(rule.leaves.others.iter().map(|other| &other.range)).cloned().collect();
+    let foreign = foreign(&rule.leaves, is_foreign, "no checkpoint has this of its own", HELP);
     if !foreign.is_empty() {
-        return foreign
-            .iter()
-            .map(|range| Mistake::new(range, "no checkpoint has this of its own").help(HELP))
-            .collect();
+        return foreign;
     }
     let mut mistakes = check(rule, &own);
     let mut judged = scope.judges.iter().flat_map(|judge| &judge.metrics);
@@ -50,13 +46,10 @@ pub fn check_where(rule: &mut Rule, scope: &RuleScope) -> Vec<Mistake> {
 pub fn check_best(best: &mut Expression, is_within: bool, scope: &RuleScope) -> Vec<Mistake> {
     const HELP: &str = "`best` compares the checkpoints of this stage by its own metrics or the judge's";
     resolve::find_judges(&mut best.leaves, scope);
-    let names = best.leaves.names.iter().filter(|name| name.who != Who::Candidate).map(|name| &name.range);
-    let foreign: Vec<_> = names.chain(best.leaves.others.iter().map(|other| &other.range)).cloned().collect();
+    let is_foreign = |name: &&Name| name.who != Who::Candidate;
+    let foreign = foreign(&best.leaves, is_foreign, "this is not one checkpoint's number", HELP);
     if !foreign.is_empty() {
-        return foreign
-            .iter()
-            .map(|range| Mistake::new(range, "this is not one checkpoint's number").help(HELP))
-            .collect();
+        return foreign;
     }
     let mut mistakes = check_leaves(&mut best.leaves, scope);
     check_number(&best.number, &best.leaves, &mut mistakes);
@@ -72,6 +65,13 @@ pub fn check_best(best: &mut Expression, is_within: bool, scope: &RuleScope) -> 
         mistakes.extend(check_items(&[&best.number], &best.leaves, scope, "`within: 1 se`"));
     }
     sorted(mistakes)
+}
+
+/// Refuses names that are foreign, and every comparison of answers.
+fn foreign(leaves: &Leaves, is_foreign: impl Fn(&&Name) -> bool, message: &str, help: &str) -> Vec<Mistake> {
+    let names = leaves.names.iter().filter(is_foreign).map(|name| &name.range);
+    let ranges = names.chain(leaves.others.iter().map(|other| &other.range));
+    ranges.map(|range| Mistake::new(range, message).help(help)).collect()
 }
 
 /// Warns of what is allowed but probably not meant. Call it after `check`.

@@ -2,6 +2,38 @@
 //! weight; for the number itself every weight is 1.
 
 use super::lexer::Comparison;
+use std::fmt;
+
+/// The argument behind the name of a field.
+#[derive(Clone, Debug)]
+pub enum FieldArgument {
+    Nothing,
+    /// A share from 0 to 1, and as it was typed.
+    Share(f64, String),
+    /// A condition on the items; the number also as it was typed.
+    Condition(Comparison, f64, String),
+}
+
+impl FieldArgument {
+    /// One half where no share is asked for: the median.
+    pub fn share(&self) -> f64 {
+        if let FieldArgument::Share(share, _) = self { *share } else { 0.5 }
+    }
+
+    pub fn condition(&self) -> Option<(Comparison, f64)> {
+        if let FieldArgument::Condition(comparison, bound, _) = self { Some((*comparison, *bound)) } else { None }
+    }
+}
+
+impl fmt::Display for FieldArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FieldArgument::Nothing => Ok(()),
+            FieldArgument::Share(_, share) => write!(f, ", {share}"),
+            FieldArgument::Condition(comparison, _, bound) => write!(f, " {} {bound}", comparison.sign()),
+        }
+    }
+}
 
 /// The numbers of a column, and its rows from the smallest number to the largest.
 pub struct Column {
@@ -23,22 +55,23 @@ impl Column {
         Some(sum / f64::from(total))
     }
 
-    /// The number of rows that satisfy the comparison with `bound`.
-    pub fn count(&self, comparison: Comparison, bound: f64, weights: &[u32]) -> Option<f64> {
+    /// The number of rows that satisfy the condition.
+    pub fn count(&self, argument: &FieldArgument, weights: &[u32]) -> Option<f64> {
         total(weights)?;
+        let (comparison, bound) = argument.condition()?;
         let rows = self.numbers.iter().zip(weights).filter(|(number, _)| comparison.holds(**number, bound));
         Some(f64::from(rows.map(|(_, weight)| *weight).sum::<u32>()))
     }
 
-    /// The share of the rows that satisfy it.
-    pub fn share(&self, comparison: Comparison, bound: f64, weights: &[u32]) -> Option<f64> {
-        Some(self.count(comparison, bound, weights)? / f64::from(total(weights)?))
+    /// The share of the rows that satisfy the condition.
+    pub fn share(&self, argument: &FieldArgument, weights: &[u32]) -> Option<f64> {
+        Some(self.count(argument, weights)? / f64::from(total(weights)?))
     }
 
     /// Linear between neighbours (Hyndman & Fan 1996, definition 7), as if each row were written out as often as it
     /// weighs.
-    pub fn quantile(&self, share: f64, weights: &[u32]) -> Option<f64> {
-        let place = share * f64::from(total(weights)? - 1);
+    pub fn quantile(&self, argument: &FieldArgument, weights: &[u32]) -> Option<f64> {
+        let place = argument.share() * f64::from(total(weights)? - 1);
         let (below, part) = (place.floor(), place - place.floor());
         let at = |rank: f64| {
             let mut before = 0.0;

@@ -2,11 +2,10 @@
 //! function: its number, which is also computed on every resample, and the form in which a claim about it is weighed.
 //! The parser, the check and the evaluation follow the row, so a new function is a new row and its mathematics.
 
-use super::column::Column;
+use super::column::{Column, FieldArgument};
 use super::items::{Counts, PairResult};
-use super::lexer::{self, Comparison};
+use super::lexer;
 use stages::stage::Direction;
-use std::fmt;
 
 #[derive(Debug)]
 pub struct Function {
@@ -106,40 +105,6 @@ pub enum Asks {
     Condition,
 }
 
-/// What was typed there.
-#[derive(Clone, Debug)]
-pub enum FieldArgument {
-    Nothing,
-    /// From 0 to 1, as typed.
-    Share(f64, String),
-    /// Items for which this holds; the number as typed.
-    Condition(Comparison, f64, String),
-}
-
-impl FieldArgument {
-    /// One half where none is asked for: the median.
-    fn share(&self) -> f64 {
-        if let FieldArgument::Share(share, _) = self { *share } else { 0.5 }
-    }
-
-    pub fn condition(&self) -> Option<(Comparison, f64)> {
-        match self {
-            FieldArgument::Condition(comparison, bound, _) => Some((*comparison, *bound)),
-            FieldArgument::Nothing | FieldArgument::Share(..) => None,
-        }
-    }
-}
-
-impl fmt::Display for FieldArgument {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FieldArgument::Nothing => Ok(()),
-            FieldArgument::Share(_, share) => write!(f, ", {share}"),
-            FieldArgument::Condition(comparison, _, bound) => write!(f, " {} {bound}", comparison.sign()),
-        }
-    }
-}
-
 /// The form in which a claim about a function of a field is weighed. Each item counts as its number, or with a condition
 /// as 1 where the condition holds and 0 where it does not.
 #[derive(Debug)]
@@ -148,7 +113,7 @@ pub enum FieldForm {
     /// The mean times the number of items.
     Total,
     /// The number that this share of the items does not exceed: a claim about it is one about a share of items.
-    Quantile(fn(&FieldArgument) -> f64),
+    Quantile,
 }
 
 /// A function of the stage's own metric over its checkpoints: `f(METRIC)`. Checkpoints are no sample, so no confidence
@@ -271,45 +236,25 @@ pub const FUNCTIONS: &[Function] = &[
         name: "median",
         signature: "median(FIELD)",
         doc: "the middle number of a field over the items",
-        body: Body::Field(OfField {
-            asks: Asks::Nothing,
-            value: |column, argument, weights| column.quantile(argument.share(), weights),
-            form: Some(FieldForm::Quantile(FieldArgument::share)),
-        }),
+        body: Body::Field(OfField { asks: Asks::Nothing, value: Column::quantile, form: Some(FieldForm::Quantile) }),
     },
     Function {
         name: "quantile",
         signature: "quantile(FIELD, SHARE)",
         doc: "the number that this share of the items, from 0 to 1, does not exceed",
-        body: Body::Field(OfField {
-            asks: Asks::Share,
-            value: |column, argument, weights| column.quantile(argument.share(), weights),
-            form: Some(FieldForm::Quantile(FieldArgument::share)),
-        }),
+        body: Body::Field(OfField { asks: Asks::Share, value: Column::quantile, form: Some(FieldForm::Quantile) }),
     },
     Function {
         name: "count",
         signature: "count(FIELD > NUMBER)",
         doc: "how many items hold this; any comparison",
-        body: Body::Field(OfField {
-            asks: Asks::Condition,
-            value: |column, argument, weights| {
-                argument.condition().and_then(|(comparison, bound)| column.count(comparison, bound, weights))
-            },
-            form: Some(FieldForm::Total),
-        }),
+        body: Body::Field(OfField { asks: Asks::Condition, value: Column::count, form: Some(FieldForm::Total) }),
     },
     Function {
         name: "share",
         signature: "share(FIELD > NUMBER)",
         doc: "the share of the items that hold this; any comparison",
-        body: Body::Field(OfField {
-            asks: Asks::Condition,
-            value: |column, argument, weights| {
-                argument.condition().and_then(|(comparison, bound)| column.share(comparison, bound, weights))
-            },
-            form: Some(FieldForm::Mean),
-        }),
+        body: Body::Field(OfField { asks: Asks::Condition, value: Column::share, form: Some(FieldForm::Mean) }),
     },
     Function {
         name: "slope",

@@ -1,6 +1,7 @@
 //! A rule after parsing. Its names stand in one flat list beside the tree, so that looking them up needs no walk.
 
-use super::functions::{FieldArgument, Function, OfAnswers, OfCheckpoints, OfField, OfNumbers};
+use super::column::FieldArgument;
+use super::functions::{Function, OfAnswers, OfCheckpoints, OfField, OfNumbers};
 use super::lexer::{self, Comparison, Token};
 use stages::stage::Direction;
 use std::ops::Range;

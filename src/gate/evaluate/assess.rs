@@ -197,13 +197,13 @@ struct Quantile {
 /// `None` for what is no quantile against a number.
 fn quantile(question: &Question, view: View) -> Option<Result<Quantile, Gap>> {
     let Number::Call { arguments: Arguments::Field(of, name, argument), .. } = question.left else { return None };
-    let Some(FieldForm::Quantile(share)) = of.form else { return None };
+    let Some(FieldForm::Quantile) = of.form else { return None };
     let right = threshold(question, view).ok()??;
     if !right.terms.is_empty() {
         return None;
     }
     let values = values(&Linear::mean(Term::Field(view.field(view.name(*name))?, None)), view);
-    let (share, threshold, is_upwards) = (share(argument), right.constant, question.is_upwards);
+    let (share, threshold, is_upwards) = (argument.share(), right.constant, question.is_upwards);
     Some(values.map(|values| Quantile { values, share, threshold, is_upwards }))
 }
 

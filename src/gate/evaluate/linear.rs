@@ -155,7 +155,7 @@ fn call(arguments: &Arguments, view: View) -> Option<Linear> {
             let scale = match of.form.as_ref()? {
                 FieldForm::Mean => 1.0,
                 FieldForm::Total => view.items(&field.who, field.origin).ok()?.rows.len() as f64,
-                FieldForm::Quantile(_) => return None,
+                FieldForm::Quantile => return None,
             };
             Some(Linear::mean(Term::Field(field, argument.condition())).times(scale))
         }

@@ -1,7 +1,7 @@
 //! One number of a rule: its value, or why it has none, and the text it came from with the numbers put in.
 
-use super::super::column::Column;
-use super::super::functions::{FieldArgument, Function, OfCheckpoints, OfField, OfNumbers};
+use super::super::column::{Column, FieldArgument};
+use super::super::functions::{Function, OfCheckpoints, OfField, OfNumbers};
 use super::super::items::Counts;
 use super::super::tree::{Arguments, Expression, Name, Number, Operator, Other};
 use super::super::{check, show};

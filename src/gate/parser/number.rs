@@ -1,6 +1,7 @@
 //! The part of the grammar that reads numbers: sums, names, calls of functions.
 
-use super::super::functions::{self, Asks, Body, FieldArgument, Function, Takes};
+use super::super::column::FieldArgument;
+use super::super::functions::{self, Asks, Body, Function, Takes};
 use super::super::lexer::{self, Comparison, Kind, Token};
 use super::super::tree::{Arguments, Name, Number, Operator, Other, Qualifier, Who};
 use super::super::{Mistake, show};
@@ -189,20 +190,9 @@ impl Parser<'_> {
 
     /// Adds the same metric of another artifact, to be read from the same origin.
     pub(super) fn same_metric(&mut self, like: usize, who: Who, range: Range<usize>) -> usize {
-        let metric = self.leaves.names[like].metric.clone();
-        let (who_range, metric_range) = (range.clone(), range.clone());
-        let (qualifier, like, meaning) = (None, Some(like), None);
-        self.leaves.names.push(Name {
-            who,
-            who_range,
-            qualifier,
-            metric,
-            is_field: false,
-            range,
-            metric_range,
-            like,
-            meaning,
-        });
+        let (who_range, metric_range, qualifier) = (range.clone(), range.clone(), None);
+        let first = self.leaves.names[like].clone();
+        self.leaves.names.push(Name { who, who_range, qualifier, range, metric_range, like: Some(like), ..first });
         self.leaves.names.len() - 1
     }
 
