@@ -11,7 +11,7 @@ use super::super::functions::FieldForm;
 use super::super::statistics::{self, Glance, Sample};
 use super::super::tree::{Arguments, Number};
 use super::certainty::{Certainty, Question, count};
-use super::linear::{Difference, Linear, Term, Values, difference, linear, threshold, values};
+use super::linear::{Contrast, Linear, Term, Values, contrast, linear, threshold, values};
 use super::quantity::none_changed;
 use super::resampled;
 use super::view::{Gap, View};
@@ -150,7 +150,7 @@ impl Problem {
 
 /// `None` for what is no mean over items.
 fn problem(question: &Question, view: View) -> Result<Option<Problem>, Gap> {
-    let Some(Difference { linear, divisor }) = difference(question, view)? else { return Ok(None) };
+    let Some(Contrast { linear, divisor }) = contrast(question, view)? else { return Ok(None) };
     let linear = if question.is_upwards { linear } else { linear.times(-1.0) };
     if let [(scale, Term::ChangedAnswers(other))] = &linear.terms[..] {
         let sample = changed_answers(*other, view)?;

@@ -75,25 +75,25 @@ pub fn threshold(question: &Question, view: View) -> Result<Option<Linear>, Gap>
 
 /// Left minus right. A quotient against a plain number is multiplied out, in units of its divisor as measured; then the
 /// divisor comes along.
-pub struct Difference {
+pub struct Contrast {
     pub linear: Linear,
     pub divisor: Option<(Number, f64)>,
 }
 
 /// `None` for what is no sum of means over items.
-pub fn difference(question: &Question, view: View) -> Result<Option<Difference>, Gap> {
+pub fn contrast(question: &Question, view: View) -> Result<Option<Contrast>, Gap> {
     let Some(right) = threshold(question, view)? else { return Ok(None) };
     let quotient = quotient(question.left).filter(|_| right.terms.is_empty());
     let Some((above, below)) = quotient else {
         let left = linear(question.left, view);
-        return Ok(left.map(|left| Difference { linear: left.minus(right), divisor: None }));
+        return Ok(left.map(|left| Contrast { linear: left.minus(right), divisor: None }));
     };
     let divisor = quantity(&below, view).value?;
     if divisor == 0.0 {
         return Err(Gap::Error("division by zero".to_owned()));
     }
     let both = linear(&above, view).zip(linear(&below, view));
-    Ok(both.map(|(above, of_divisor)| Difference {
+    Ok(both.map(|(above, of_divisor)| Contrast {
         linear: above.plus(of_divisor.times(-right.constant)).times(1.0 / divisor),
         divisor: Some((below, divisor)),
     }))
