@@ -1,5 +1,5 @@
-//! Records with all they need, as one tar file: out of a store and into another one. Knows nothing of what an action
-//! means; that its bytes have the digest that is its key is all it asks.
+//! Exports records with everything they need as one tar file, and imports them into another store. An action is only
+//! checked by its bytes: their digest must be its key.
 //!
 //! ```text
 //! pipeline-export-1/actions/<key>.action.json   the bytes whose blake3 is the key
@@ -8,14 +8,14 @@
 //! pipeline-export-1/trees/<digest>.json
 //! ```
 //!
-//! Plain files in this order and no others, each once; no owner, no time: the same records give the same bytes.
+//! The archive holds plain files in this order and no others, each once, without owner and time: the same records give
+//! the same bytes.
 
 use crate::{
-    content::Content,
+    content::{Content, Damage},
     digest::Digest,
     inventory::Tally,
     open,
-    place::Damaged,
     record::{Commit, Record, unseal},
     store::Store,
     tree::Tree,
@@ -27,16 +27,16 @@ use std::{
     io::{self, Read, Write},
 };
 
-/// What an archive brought.
+/// What an import added to the store.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Imported {
-    pub records: Vec<ImportedRecord>,
-    /// Those that were not in the store.
+pub struct Import {
+    pub records: Vec<ImportRecord>,
+    /// Blobs that the store did not have.
     pub blobs: Tally,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct ImportedRecord {
+pub struct ImportRecord {
     pub key: Digest,
     pub action: Vec<u8>,
     /// `Different`: the store has another result; this one is kept as a note.
@@ -45,10 +45,10 @@ pub struct ImportedRecord {
 
 const TOP: &str = "pipeline-export-1";
 
-/// Of a record, an action or a tree. A tree of a million files is smaller.
+/// The most bytes of one record, action or tree. A tree of a million files is smaller.
 const LONGEST_NOTE: u64 = 256 << 20;
 
-/// Of all of them in one archive: they are in memory until everything was checked.
+/// The most bytes of all records, actions and trees of an archive: they stay in memory until everything is checked.
 const MOST_NOTES: u64 = 1 << 30;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,8 +60,8 @@ enum Name {
 }
 
 impl Store {
-    /// `actions` are the keys and the bytes they are the digests of. An error leaves half an archive in `out`, which
-    /// the caller must not give a name.
+    /// Writes the records of `actions`: pairs of a key and the bytes it is the digest of. After an error `out` holds
+    /// half an archive, which the caller must not give a name.
     pub fn export(&self, actions: &[(Digest, Vec<u8>)], out: &mut impl Write) -> Result<()> {
         let mut notes: BTreeMap<Name, Vec<u8>> = BTreeMap::new();
         let mut blobs = BTreeSet::new();
@@ -72,7 +72,7 @@ impl Store {
             let bytes = open::read(&path).with_context(|| format!("read {}", path.display()))?;
             notes.insert(Name::Action(*key), action.clone());
             notes.insert(Name::Record(*key), bytes);
-            // The loss of an extra is no fault of a record, so it is none of an export.
+            // A lost extra is no fault of a record, so the export leaves it out.
             let extras = record.extras.iter().filter(|extra| self.has(extra));
             for content in record.contents.iter().chain(extras) {
                 match content {
@@ -100,27 +100,28 @@ impl Store {
     fn append_blob(&self, tar: &mut tar::Builder<&mut impl Write>, blob: &Digest) -> Result<()> {
         let path = self.blob_path(blob);
         let (file, metadata) = open::inside(&path).with_context(|| format!("read {}", path.display()))?;
-        let mut hashed = Hashed { inner: file, hasher: blake3::Hasher::new() };
+        let mut hashed = HashingReader { inner: file, hasher: blake3::Hasher::new() };
         append(tar, Name::Blob(*blob), metadata.len(), &mut hashed)?;
         let content = Content::File { format: String::new(), blob: *blob };
-        ensure!(hashed.digest() == *blob, Damaged::one(&content, format!("blob {blob} is damaged")));
+        ensure!(hashed.digest() == *blob, Damage::one(&content, format!("blob {blob} is damaged")));
         Ok(())
     }
 
-    /// Takes nothing on trust: only plain files of exactly the names above, each once, each with the digest its name
-    /// says; nothing that no record needs, and everything that one needs (or the store has it already).
+    /// Trusts nothing. The archive may hold only plain files with exactly the names above, each once, each with the
+    /// digest that its name says; nothing that no record needs, and everything that one needs unless the store has it
+    /// already.
     ///
-    /// Blobs get their names while the archive is read, since they may be bigger than memory, and whatever their
-    /// archive, they are what their names say. Trees and records get theirs when all of it was checked. So what is
-    /// refused leaves blobs at most, which nobody refers to and the next collection takes away.
-    pub fn import(&self, archive: &mut impl Read) -> Result<Imported> {
+    /// Blobs get their names while the archive is read, since they may be larger than memory; whatever archive they
+    /// come from, they are what their names say. Trees and records get theirs after everything was checked. A refused
+    /// archive therefore leaves at most blobs that nothing refers to, and the next collection removes them.
+    pub fn import(&self, archive: &mut impl Read) -> Result<Import> {
         let _held = self.hold()?;
         let mut notes: BTreeMap<Name, Vec<u8>> = BTreeMap::new();
         let mut blobs: BTreeMap<Digest, u64> = BTreeMap::new();
-        let mut imported = Imported::default();
+        let mut imported = Import::default();
         let mut room = MOST_NOTES;
         let mut tar = tar::Archive::new(archive);
-        // Raw: long names and the like, which an archive of ours never has, arrive as entries and are refused.
+        // Raw, so that long names and the like, which our archives never have, arrive as entries and are refused.
         for entry in tar.entries().context("read the archive")?.raw(true) {
             let mut entry = entry.context("read the archive")?;
             let shown = String::from_utf8_lossy(&entry.path_bytes()).escape_debug().to_string();
@@ -159,17 +160,17 @@ impl Store {
         for (key, record) in records {
             let commit = self.commit(&key, &record)?;
             let action = notes.remove(&Name::Action(key)).expect("every record was checked to have its action");
-            imported.records.push(ImportedRecord { key, action, commit });
+            imported.records.push(ImportRecord { key, action, commit });
         }
         Ok(imported)
     }
 
-    /// Whether it was not there yet.
+    /// Adds a blob. True if the store did not have it.
     fn import_blob(&self, blob: &Digest, size: u64, bytes: &mut impl Read) -> Result<bool> {
-        let mut hashed = Hashed { inner: bytes, hasher: blake3::Hasher::new() };
+        let mut hashed = HashingReader { inner: bytes, hasher: blake3::Hasher::new() };
         let mut length = 0;
         if self.check_blob(blob)?.is_none() {
-            // Read all the same: what it says it is must be what it is.
+            // Read it nevertheless: its bytes must be what its name says.
             length += io::copy(&mut hashed, &mut io::sink())?;
             check_whole(&hashed, blob, length, size)?;
             return Ok(false);
@@ -182,7 +183,7 @@ impl Store {
         write::create(draft, &self.blob_path(blob), self.is_durable)
     }
 
-    /// The records, if all is as `import` says.
+    /// Checks everything that [`Store::import`] promises, and returns the records.
     fn check_archive(
         &self,
         notes: &BTreeMap<Name, Vec<u8>>,
@@ -209,7 +210,7 @@ impl Store {
                 self.check_needed(content, &trees, blobs, &mut needed).with_context(|| format!("record {key}"))?;
             }
             for extra in &page.record.extras {
-                // May be missing, but not half there.
+                // An extra may be missing, but not incomplete.
                 let _ = self.check_needed(extra, &trees, blobs, &mut needed);
             }
             records.push((*key, page.record));
@@ -275,7 +276,7 @@ fn path_of(name: Name) -> String {
     }
 }
 
-/// None for every other spelling.
+/// Parses the name of an entry; `None` for every other spelling.
 fn parse_name(path: &[u8]) -> Option<Name> {
     let rest = str::from_utf8(path).ok()?.strip_prefix(TOP)?.strip_prefix('/')?;
     let (part, file) = rest.split_once('/')?;
@@ -289,14 +290,14 @@ fn parse_name(path: &[u8]) -> Option<Name> {
 }
 
 fn read_note(size: u64, bytes: &mut impl Read) -> Result<Vec<u8>> {
-    // Not with the capacity that was promised: it costs nothing to promise.
+    // The promised size is not reserved: promising costs nothing.
     let mut note = Vec::new();
     bytes.take(size).read_to_end(&mut note)?;
     ensure!(note.len() as u64 == size, "the archive ends in the middle of it");
     Ok(note)
 }
 
-fn check_whole<R>(hashed: &Hashed<R>, blob: &Digest, length: u64, size: u64) -> Result<()> {
+fn check_whole<R>(hashed: &HashingReader<R>, blob: &Digest, length: u64, size: u64) -> Result<()> {
     ensure!(length == size, "the archive ends in the middle of it");
     if hashed.digest() != *blob {
         bail!("it is damaged: its digest is {}", hashed.digest());
@@ -304,18 +305,18 @@ fn check_whole<R>(hashed: &Hashed<R>, blob: &Digest, length: u64, size: u64) -> 
     Ok(())
 }
 
-struct Hashed<R> {
+struct HashingReader<R> {
     inner: R,
     hasher: blake3::Hasher,
 }
 
-impl<R> Hashed<R> {
+impl<R> HashingReader<R> {
     fn digest(&self) -> Digest {
         Digest::from_bytes(*self.hasher.finalize().as_bytes())
     }
 }
 
-impl<R: Read> Read for Hashed<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..length]);
@@ -479,7 +480,7 @@ mod tests {
         let blob = store.blob_path(&Digest::of("ねこ\n".as_bytes()));
         sample::overwrite(&blob, "ねじ\n".as_bytes());
         let error = store.export(&[(key(), ACTION.to_vec())], &mut out).unwrap_err();
-        assert!(error.downcast_ref::<Damaged>().is_some(), "{error:#}");
+        assert!(error.downcast_ref::<Damage>().is_some(), "{error:#}");
     }
 
     #[test]

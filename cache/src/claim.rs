@@ -1,7 +1,7 @@
-//! Who works at a key, so that several processes on one store do each piece of work once. Knows nothing of the work.
+//! Claims: which process works at a key, so that several processes on one store do each piece of work once.
 //!
-//! A claim is a small file that names its owner. Whoever died without giving it back is found out: on the same
-//! machine by asking the kernel, on another one by the missing beat.
+//! A claim is a small file that names its owner. An owner that died without releasing it is detected: on the same
+//! machine by asking the kernel, on another one by a missing heartbeat.
 
 use crate::{digest::Digest, inventory::remove, open, store::Store, write};
 use anyhow::{Context, Result, bail};
@@ -19,12 +19,12 @@ use std::{
 };
 
 #[derive(Debug)]
-pub enum Claiming {
+pub enum ClaimResult {
     Mine(Claim),
     Theirs(Owner),
 }
 
-/// The work at a key is ours as long as this lives. `beat` must be called every 10 s or so.
+/// The right to do the work at a key, as long as this value lives. `beat` must be called about every 10 s.
 #[derive(Debug)]
 pub struct Claim {
     store: Store,
@@ -32,7 +32,7 @@ pub struct Claim {
     nonce: String,
 }
 
-/// For people: who works at a key.
+/// The process that works at a key, for people to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     pub pid: u32,
@@ -40,23 +40,22 @@ pub struct Owner {
     pub since: SystemTime,
 }
 
-/// After so long without a beat an owner on another machine is dead: 30 beats, so that a machine that swaps or
-/// hangs in its network for a while keeps what is its.
+/// An owner on another machine counts as dead after this time without a heartbeat: 30 heartbeats, so that a machine
+/// that swaps or loses its network for a while keeps its claims.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// What lies on the disk.
+/// A claim as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Note {
     version: u32,
     pid: u32,
-    /// Clock ticks from the start of the machine to that of the process: the same pid later is another process. 0
-    /// where it cannot be known.
+    /// Clock ticks from the start of the machine to that of the process, since the same pid later names another
+    /// process. 0 where it is unknown.
     started: u64,
-    /// Another one means that the machine was started anew, and every process of before is gone. "" where it cannot
-    /// be known.
+    /// Identifies a start of the machine: after another start every earlier process is gone. Empty where it is unknown.
     boot: String,
     host: String,
-    /// Tells machines of one name apart, and containers on one machine, whose pids mean different processes.
+    /// Distinguishes machines of the same name, and containers on one machine, whose pids name different processes.
     machine: String,
     since: u64,
     nonce: String,
@@ -64,16 +63,21 @@ struct Note {
 
 const VERSION: u32 = 1;
 
+impl Note {
+    fn owner(self) -> Owner {
+        Owner { pid: self.pid, host: self.host, since: UNIX_EPOCH + Duration::from_secs(self.since) }
+    }
+}
+
 impl Store {
-    /// Takes the work at a key, unless somebody who is alive has it (this process, too).
-    pub fn claim(&self, key: &Digest) -> Result<Claiming> {
+    /// Claims the work at a key, unless a live process has it (this one included).
+    pub fn claim(&self, key: &Digest) -> Result<ClaimResult> {
         let path = self.path("claims", key, ".json");
         let claim = || format!("claim {key}");
         let turn = self.take_turn().with_context(claim)?;
         if let Some(note) = read(&path).with_context(claim)? {
             if self.is_alive(&note, &path).with_context(claim)? {
-                let since = UNIX_EPOCH + Duration::from_secs(note.since);
-                return Ok(Claiming::Theirs(Owner { pid: note.pid, host: note.host, since }));
+                return Ok(ClaimResult::Theirs(note.owner()));
             }
             tracing::info!("taking over {key} from process {} on {}, which is gone", note.pid, note.host);
         }
@@ -81,28 +85,25 @@ impl Store {
         write::make_parent(&path, false).with_context(claim)?;
         let draft = self.draft(&serde_json::to_vec(&note).expect("a note is plain data")).with_context(claim)?;
         write::step()?;
-        // Not synced: a claim that is lost with the power is a claim whose owner is gone.
+        // Not synced: if a claim is lost with the power, its owner is gone as well.
         draft.persist(&path).map_err(|error| error.error).with_context(claim)?;
         let mine = Claim { store: self.clone(), path, nonce: note.nonce };
-        // Before anything can fail: giving back takes a turn, too.
+        // Before anything can fail, since releasing the claim takes a turn as well.
         drop(turn);
         write::step()?;
-        Ok(Claiming::Mine(mine))
+        Ok(ClaimResult::Mine(mine))
     }
 
-    /// Whoever works at the key, if he is alive.
+    /// The owner of the claim on a key, if it is alive.
     pub fn owner(&self, key: &Digest) -> Result<Option<Owner>> {
         let path = self.path("claims", key, ".json");
         match read(&path)? {
-            Some(note) if self.is_alive(&note, &path)? => {
-                let since = UNIX_EPOCH + Duration::from_secs(note.since);
-                Ok(Some(Owner { pid: note.pid, host: note.host, since }))
-            }
+            Some(note) if self.is_alive(&note, &path)? => Ok(Some(note.owner())),
             _ => Ok(None),
         }
     }
 
-    /// Takes a claim away if its owner is gone. Whether it did, or would.
+    /// Removes a claim whose owner is gone. Returns whether it did, or would.
     pub(crate) fn drop_dead_claim(&self, path: &Path, dry_run: bool) -> Result<bool> {
         let _turn = self.take_turn()?;
         if let Some(note) = read(path)?
@@ -117,15 +118,15 @@ impl Store {
     }
 
     fn is_alive(&self, note: &Note, path: &Path) -> Result<bool> {
-        match fate(note, here(), started) {
-            Fate::Alive => Ok(true),
-            Fate::Dead => Ok(false),
-            Fate::Unknown => Ok(self.silence(path)? < SILENCE),
+        match liveness(note, here(), started) {
+            Liveness::Alive => Ok(true),
+            Liveness::Dead => Ok(false),
+            Liveness::Unknown => Ok(self.silence(path)? < SILENCE),
         }
     }
 
-    /// How long ago the file was touched, by the clock of its own file system: those of the machines that share it
-    /// may differ by more than a beat.
+    /// How long ago the file was touched, by the clock of its own file system: the clocks of the machines that share it
+    /// may differ by more than a heartbeat.
     fn silence(&self, path: &Path) -> Result<Duration> {
         let context = || format!("read the time of {}", path.display());
         let now =
@@ -140,8 +141,8 @@ impl Store {
 }
 
 impl Claim {
-    /// Tells the others that the owner is alive. An error means that the claim is lost: somebody took this process
-    /// for dead, because it stood still for minutes.
+    /// Tells other processes that the owner is alive. An error means that the claim is lost: another process took this
+    /// one for dead, because it stood still for minutes.
     pub fn beat(&self) -> Result<()> {
         let context = || format!("keep the claim {}", self.path.display());
         match open_to_touch(&self.path) {
@@ -169,37 +170,38 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Err(error) = self.release() {
-            // It ends with this process at the latest.
+            // The claim ends with this process at the latest.
             tracing::warn!("a claim was not given back: {error:#}");
         }
     }
 }
 
 #[derive(Debug, PartialEq)]
-enum Fate {
+enum Liveness {
     Alive,
     Dead,
-    /// On another machine, or on one that does not say.
+    /// The owner is on another machine, or on one that does not say.
     Unknown,
 }
 
-/// `started` says when a process of this machine started, None if there is none.
-fn fate(note: &Note, here: &Note, started: impl Fn(u32) -> Option<Option<u64>>) -> Fate {
+/// Whether the owner of a claim is alive. `started` says when a process of this machine started, `None` if there is
+/// none.
+fn liveness(note: &Note, here: &Note, started: impl Fn(u32) -> Option<Option<u64>>) -> Liveness {
     if (&note.host, &note.machine) != (&here.host, &here.machine) {
-        return Fate::Unknown;
+        return Liveness::Unknown;
     }
     if note.boot != here.boot {
-        return Fate::Dead;
+        return Liveness::Dead;
     }
     match started(note.pid) {
-        None => Fate::Unknown,
-        Some(None) => Fate::Dead,
-        Some(Some(time)) if time != 0 && note.started != 0 && time != note.started => Fate::Dead,
-        Some(Some(_)) => Fate::Alive,
+        None => Liveness::Unknown,
+        Some(None) => Liveness::Dead,
+        Some(Some(time)) if time != 0 && note.started != 0 && time != note.started => Liveness::Dead,
+        Some(Some(_)) => Liveness::Alive,
     }
 }
 
-/// The note of this process, but for what differs from claim to claim.
+/// The note of this process, without the fields that differ between its claims.
 fn here() -> &'static Note {
     static HERE: OnceLock<Note> = OnceLock::new();
     HERE.get_or_init(|| {
@@ -212,7 +214,7 @@ fn here() -> &'static Note {
             started: started(process::id()).flatten().unwrap_or(0),
             boot: line("/proc/sys/kernel/random/boot_id").unwrap_or_default(),
             host: line("/proc/sys/kernel/hostname").unwrap_or_else(name_of_host),
-            // Hashed, since systemd asks that the id itself be shown to nobody.
+            // Hashed, because systemd asks that the id itself is shown to nobody.
             machine: Digest::of(machine.as_bytes()).short(),
             since: 0,
             nonce: String::new(),
@@ -220,14 +222,15 @@ fn here() -> &'static Note {
     })
 }
 
-/// Where there is no /proc.
+/// The name of this machine where there is no /proc.
 fn name_of_host() -> String {
     let output = process::Command::new("uname").arg("-n").output();
     let name = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     if name.is_empty() { std::env::var("COMPUTERNAME").unwrap_or_default() } else { name }
 }
 
-/// None where it cannot be found out; Some(None) if there is no such process; 0 if it lives, but no more is known.
+/// When a process started: `None` where that is unknown, `Some(None)` if there is no such process, 0 if it lives but
+/// its start is unknown.
 #[cfg(unix)]
 fn started(pid: u32) -> Option<Option<u64>> {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
@@ -248,8 +251,8 @@ fn started(_: u32) -> Option<Option<u64>> {
     None
 }
 
-/// Field 22 of /proc/PID/stat. Field 2, the name in brackets, may hold anything, brackets too. A process that has
-/// ended but was not waited for is none.
+/// The start time from `/proc/PID/stat`, its field 22. Field 2, the name in brackets, may itself hold brackets. A
+/// process that has ended but was not waited for does not count.
 #[cfg(unix)]
 fn start_in(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
@@ -258,7 +261,7 @@ fn start_in(stat: &str) -> Option<u64> {
     if has_ended { None } else { Some(start) }
 }
 
-/// A note that is torn or not ours to read is nobody's.
+/// Reads a note. A torn one, or one that must not be read, belongs to nobody.
 fn read(path: &Path) -> Result<Option<Note>> {
     match open::read(path) {
         Ok(bytes) => Ok(parse(&bytes)),
@@ -271,7 +274,7 @@ fn parse(bytes: &[u8]) -> Option<Note> {
     serde_json::from_slice(bytes).ok().filter(|note: &Note| note.version == VERSION)
 }
 
-/// The file and what is in it, from one opening: by its name it might be another one the next time.
+/// Opens a note and reads it in one go: a second opening by name might find another file.
 fn open_to_touch(path: &Path) -> io::Result<(File, Option<Note>)> {
     let (mut file, _) = open::inside(path)?;
     let mut bytes = Vec::new();
@@ -279,7 +282,7 @@ fn open_to_touch(path: &Path) -> io::Result<(File, Option<Note>)> {
     Ok((file, parse(&bytes)))
 }
 
-/// The time is set by the file system, not told by us: see `silence`.
+/// Sets the modification time. The file system sets it, not this process: see `silence`.
 #[cfg(unix)]
 fn touch(file: &File) -> io::Result<()> {
     use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
@@ -297,7 +300,7 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Tells two claims of one process apart. Not secret.
+/// Distinguishes two claims of one process. It is no secret.
 fn nonce() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -320,7 +323,7 @@ mod tests {
     }
 
     fn is_mine(store: &Store) -> bool {
-        matches!(store.claim(&key()).unwrap(), Claiming::Mine(_))
+        matches!(store.claim(&key()).unwrap(), ClaimResult::Mine(_))
     }
 
     fn path(store: &Store) -> PathBuf {
@@ -374,12 +377,12 @@ mod tests {
     #[test]
     fn a_second_claim_in_the_same_process_is_somebody_elses_until_the_first_is_given_back() {
         let (_home, store) = sample::store();
-        let Claiming::Mine(first) = store.claim(&key()).unwrap() else { panic!("nobody had it") };
-        let Claiming::Theirs(owner) = store.claim(&key()).unwrap() else { panic!("two have it") };
+        let ClaimResult::Mine(first) = store.claim(&key()).unwrap() else { panic!("nobody had it") };
+        let ClaimResult::Theirs(owner) = store.claim(&key()).unwrap() else { panic!("two have it") };
         assert_eq!((owner.pid, &owner.host), (process::id(), &here().host));
         assert!(owner.since.elapsed().unwrap() < Duration::from_secs(60));
         assert_eq!(store.owner(&key()).unwrap(), Some(owner));
-        assert!(matches!(store.claim(&Digest::of(b"other work")).unwrap(), Claiming::Mine(_)));
+        assert!(matches!(store.claim(&Digest::of(b"other work")).unwrap(), ClaimResult::Mine(_)));
         first.beat().unwrap();
         drop(first);
         assert_eq!(store.owner(&key()).unwrap(), None);
@@ -390,7 +393,7 @@ mod tests {
     #[test]
     fn what_somebody_else_took_over_is_not_given_back_and_its_beat_is_an_error() {
         let (_home, store) = sample::store();
-        let Claiming::Mine(lost) = store.claim(&key()).unwrap() else { panic!() };
+        let ClaimResult::Mine(lost) = store.claim(&key()).unwrap() else { panic!() };
         forge(&store, |note| note.pid = 71);
         let error = lost.beat().unwrap_err().to_string();
         assert!(error.contains("process 71 on") && error.ends_with("took it over"), "{error}");
@@ -428,7 +431,7 @@ mod tests {
     #[test]
     fn a_beat_is_seen_by_others() {
         let (_home, store) = sample::store();
-        let Claiming::Mine(claim) = store.claim(&key()).unwrap() else { panic!() };
+        let ClaimResult::Mine(claim) = store.claim(&key()).unwrap() else { panic!() };
         beat_before(&store, SILENCE * 2);
         assert!(store.silence(&path(&store)).unwrap() > SILENCE);
         claim.beat().unwrap();
@@ -484,9 +487,9 @@ mod tests {
 
     #[test]
     fn where_nothing_can_be_asked_of_a_process_its_beat_decides() {
-        assert_eq!(fate(here(), here(), |_| None), Fate::Unknown);
-        assert_eq!(fate(here(), here(), |_| Some(None)), Fate::Dead);
-        assert_eq!(fate(here(), here(), |_| Some(Some(0))), Fate::Alive);
+        assert_eq!(liveness(here(), here(), |_| None), Liveness::Unknown);
+        assert_eq!(liveness(here(), here(), |_| Some(None)), Liveness::Dead);
+        assert_eq!(liveness(here(), here(), |_| Some(Some(0))), Liveness::Alive);
     }
 
     #[test]
@@ -498,7 +501,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..40 {
-                        if let Claiming::Mine(_claim) = store.claim(&key()).unwrap() {
+                        if let ClaimResult::Mine(_claim) = store.claim(&key()).unwrap() {
                             assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                             thread::yield_now();
                             times.fetch_add(1, Ordering::SeqCst);
@@ -535,8 +538,8 @@ mod tests {
         let begin = SystemTime::now();
         let claim = loop {
             match store.claim(&key()).unwrap() {
-                Claiming::Mine(claim) => break claim,
-                Claiming::Theirs(_) => thread::sleep(Duration::from_millis(1)),
+                ClaimResult::Mine(claim) => break claim,
+                ClaimResult::Theirs(_) => thread::sleep(Duration::from_millis(1)),
             }
             assert!(begin.elapsed().unwrap() < Duration::from_secs(60));
         };
@@ -573,7 +576,7 @@ mod tests {
     #[ignore = "the child of the test above"]
     fn the_child_that_holds() {
         let Some(store) = store_of_child() else { return };
-        let Claiming::Mine(_claim) = store.claim(&key()).unwrap() else { panic!() };
+        let ClaimResult::Mine(_claim) = store.claim(&key()).unwrap() else { panic!() };
         // Until it is killed, or the test is gone and with it the other end.
         let _ = io::stdin().read_line(&mut String::new());
     }

@@ -1,10 +1,10 @@
-//! Takes away what nobody needs. Knows nothing of runs: what is needed is told.
+//! Garbage collection: removes what nobody needs. The caller says what is needed.
 
 use crate::{
     content::Content,
     digest::Digest,
     inventory::{Item, Tally, flat, remove},
-    lock::Alone,
+    lock::ExclusiveHold,
     open,
     record::{Record, unseal},
     store::Store,
@@ -18,27 +18,27 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// What stays whatever the policy says, with all it refers to.
+/// What stays, with everything it refers to, whatever the policy says.
 #[derive(Clone, Debug, Default)]
 pub struct Roots {
-    /// Of records. Their variants and extras stay, too.
+    /// Keys of records. Their variants and extras stay as well.
     pub keys: BTreeSet<Digest>,
     pub contents: BTreeSet<Content>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
-    /// What was written more recently stays.
+    /// Keeps what was written more recently than this.
     pub keep_newer_than: Option<Duration>,
-    /// Of what is not needed the oldest goes first, until records, trees and blobs are at most so many bytes. None:
-    /// all of it goes. What is needed stays, even if it is more.
+    /// Removes the oldest of what is not needed until records, trees and blobs take at most this many bytes. `None`
+    /// removes all of it. What is needed stays, even if it is larger.
     pub max_size: Option<u64>,
 }
 
-/// What was taken away, or would be. `bytes` are those that became free: not those of a blob that lives on under
-/// another name, in a work directory.
+/// What was removed, or would be. `bytes` counts what became free, not a blob that has another name in a work
+/// directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Collected {
+pub struct Collection {
     pub records: Tally,
     pub trees: Tally,
     pub blobs: Tally,
@@ -47,26 +47,26 @@ pub struct Collected {
     pub drafts: Tally,
 }
 
-impl Collected {
+impl Collection {
     pub fn bytes(&self) -> u64 {
         [self.records, self.trees, self.blobs, self.verdicts, self.claims, self.drafts].iter().map(|t| t.bytes).sum()
     }
 }
 
-/// A verdict is worked out anew in milliseconds, so without a policy it stays for a month only.
+/// A verdict is recomputed in milliseconds, so without a policy it stays only for a month.
 const LIFE_OF_A_VERDICT: Duration = Duration::from_secs(30 * 86_400);
 
-/// Nobody writes at one file for so long without touching it.
+/// A draft untouched for this long belongs to no writer any more.
 const LIFE_OF_A_DRAFT: Duration = Duration::from_secs(3_600);
 
-/// A file of the store that others may refer to: a tree or a blob.
+/// A file of the store that other files may refer to: a tree or a blob.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Node {
     Tree(Digest),
     Blob(Digest),
 }
 
-/// What lies in the store and what refers to what.
+/// The files of the store and their references.
 struct Graph {
     nodes: BTreeMap<Node, Item>,
     /// The blobs of each tree.
@@ -75,16 +75,16 @@ struct Graph {
 }
 
 impl Store {
-    /// 1. What the roots, or records young enough, refer to is needed, and so is what is young itself.
-    /// 2. Of the rest, first what no record refers to goes, then records, the oldest first, each with what nothing
-    ///    else refers to.
-    /// 3. All records go before all trees, those before all blobs: a process killed in between leaves what would be
-    ///    there if something had never been recorded.
-    pub fn collect(&self, _alone: &Alone, roots: &Roots, policy: &Policy, dry_run: bool) -> Result<Collected> {
+    /// 1. What the roots and young records refer to is needed, and so is what is young itself.
+    /// 2. Of the rest, what no record refers to goes first; then records, the oldest first, each with what only it
+    ///    refers to.
+    /// 3. All records go before all trees, and those before all blobs: a process that is killed in between leaves what
+    ///    would be there if something had never been recorded.
+    pub fn collect(&self, _alone: &ExclusiveHold, roots: &Roots, policy: &Policy, dry_run: bool) -> Result<Collection> {
         let now = SystemTime::now();
         let graph = self.graph().context("look through the store")?;
         let (records, nodes) = choose(&graph, roots, policy, now);
-        let mut collected = Collected::default();
+        let mut collected = Collection::default();
         for item in &records {
             collected.records += freed(&item.metadata);
         }
@@ -104,7 +104,7 @@ impl Store {
         Ok(collected)
     }
 
-    /// What is on the disk only after this is gone after it, too.
+    /// Removals must reach the disk in the order in which they are made.
     fn remove_all<'a>(&self, items: impl Iterator<Item = &'a Item>) -> Result<()> {
         let mut directories = BTreeSet::new();
         for item in items {
@@ -112,13 +112,13 @@ impl Store {
             directories.insert(item.path.parent().map(ToOwned::to_owned));
         }
         for directory in directories.into_iter().flatten() {
-            // Any name in the directory will do.
+            // Any name in the directory serves.
             write::sync_parent(&directory.join("x"), self.is_durable)?;
         }
         Ok(())
     }
 
-    fn collect_notes(&self, policy: &Policy, now: SystemTime, dry_run: bool, collected: &mut Collected) -> Result<()> {
+    fn collect_notes(&self, policy: &Policy, now: SystemTime, dry_run: bool, collected: &mut Collection) -> Result<()> {
         let life = policy.keep_newer_than.unwrap_or(LIFE_OF_A_VERDICT);
         for item in self.items("verdicts")? {
             if age(&item.metadata, now) >= life {
@@ -147,14 +147,14 @@ impl Store {
     fn graph(&self) -> Result<Graph> {
         let mut graph = Graph { nodes: BTreeMap::new(), blobs: HashMap::new(), records: Vec::new() };
         for item in self.items("blobs")? {
-            // Names the store never gives are for `verify` to report, not to be thrown away here.
+            // Names that the store never gives are reported by `verify`, not removed here.
             if let (Some(digest), "") = (item.digest, item.suffix.as_str()) {
                 graph.nodes.insert(Node::Blob(digest), item);
             }
         }
         for item in self.items("trees")? {
             if let (Some(digest), ".json") = (item.digest, item.suffix.as_str()) {
-                // One that is damaged refers to nothing.
+                // A damaged tree refers to nothing.
                 let tree = open::read(&item.path).ok().filter(|bytes| Digest::of(bytes) == digest);
                 let tree = tree.and_then(|bytes| Tree::parse(&bytes).ok()).unwrap_or_default();
                 graph.blobs.insert(digest, tree.0.values().map(|entry| entry.blob).collect());
@@ -185,7 +185,7 @@ fn node_of(content: &Content) -> Node {
 }
 
 impl Graph {
-    /// The node and, of a tree, its blobs.
+    /// The node and, if it is a tree, its blobs.
     fn closure(&self, node: Node) -> impl Iterator<Item = Node> {
         let below = match node {
             Node::Tree(digest) => self.blobs.get(&digest).map_or(&[][..], Vec::as_slice),
@@ -200,7 +200,7 @@ impl Graph {
     }
 }
 
-/// The records and nodes that go.
+/// Chooses the records and nodes to remove.
 fn choose<'a>(
     graph: &'a Graph,
     roots: &Roots,
@@ -218,7 +218,7 @@ fn choose<'a>(
         .flat_map(|node| graph.closure(node))
         .collect();
 
-    // How many of the records that may go refer to each node that is not needed.
+    // Counts, for each node that is not needed, the removable records that refer to it.
     let mut uses: HashMap<Node, u32> = HashMap::new();
     let nodes_of = |nodes: &[Node]| -> HashSet<Node> {
         nodes.iter().flat_map(|node| graph.closure(*node)).filter(|node| !needed.contains(node)).collect()
@@ -233,7 +233,7 @@ fn choose<'a>(
     let mut orphans: Vec<_> =
         graph.nodes.iter().filter(|(node, _)| !needed.contains(node) && !uses.contains_key(node)).collect();
     orphans.sort_by_key(|(node, item)| (std::cmp::Reverse(age(&item.metadata, now)), **node));
-    // A tree that stays needs its blobs, so it goes before them whatever their ages.
+    // A tree that stays needs its blobs, so trees go before them whatever their ages.
     orphans.sort_by_key(|(node, _)| matches!(node, Node::Blob(_)));
     for (node, item) in orphans {
         if is_enough(size) {
@@ -262,7 +262,7 @@ fn choose<'a>(
     (records, nodes)
 }
 
-/// A file from the future is new.
+/// The time since the last change. A file from the future is new.
 fn age(metadata: &Metadata, now: SystemTime) -> Duration {
     metadata.modified().ok().and_then(|time| now.duration_since(time).ok()).unwrap_or_default()
 }
@@ -281,7 +281,7 @@ fn freed(metadata: &Metadata) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Claiming, sample};
+    use crate::{ClaimResult, sample};
     use serde_json::json;
     use std::{fs, path::Path};
 
@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    fn collect(store: &Store, roots: &Roots, policy: Policy) -> Collected {
+    fn collect(store: &Store, roots: &Roots, policy: Policy) -> Collection {
         let dry = store.collect(&store.hold_alone(PATIENCE).unwrap(), roots, &policy, true).unwrap();
         let before = store.usage().unwrap();
         let collected = store.collect(&store.hold_alone(PATIENCE).unwrap(), roots, &policy, false).unwrap();
@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(before.blobs.bytes - after.blobs.bytes, collected.blobs.bytes, "nothing is linked elsewhere");
         assert_eq!(before.records.count - after.records.count, collected.records.count);
         let alone = store.hold_alone(PATIENCE).unwrap();
-        assert_eq!(store.collect(&alone, roots, &policy, false).unwrap(), Collected::default(), "a second time");
+        assert_eq!(store.collect(&alone, roots, &policy, false).unwrap(), Collection::default(), "a second time");
         collected
     }
 
@@ -378,7 +378,7 @@ mod tests {
         };
         let is_there = |name: &str| store.lookup(&key(name)).unwrap().is_some();
         let most = |bytes: u64| Policy { keep_newer_than: None, max_size: Some(bytes) };
-        assert_eq!(collect(&store, &Roots::default(), most(total(&store))), Collected::default());
+        assert_eq!(collect(&store, &Roots::default(), most(total(&store))), Collection::default());
         collect(&store, &Roots::default(), most(total(&store) - 1));
         assert!(!is_there("first") && is_there("second") && is_there("third"));
         // A root stays though it is the oldest and the store too big.
@@ -407,7 +407,7 @@ mod tests {
         grow_old(&store, Duration::from_secs(40 * 86_400), |_| true);
         draft("new");
         store.remember(&key("new"), &json!(2)).unwrap();
-        let Claiming::Mine(_claim) = store.claim(&key("alive")).unwrap() else { panic!() };
+        let ClaimResult::Mine(_claim) = store.claim(&key("alive")).unwrap() else { panic!() };
         let torn = store.path("claims", &key("torn"), ".json");
         fs::create_dir_all(torn.parent().unwrap()).unwrap();
         fs::write(&torn, "{").unwrap();

@@ -1,30 +1,31 @@
-//! What an input or an artifact is, by content. Knows nothing of where it lies.
+//! The identity of an input or an artifact, by its bytes.
 
 use crate::digest::{Digest, Text};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, marker::PhantomData, path::Path, str::FromStr};
 
-/// Written `tree:<hex>`, `file:<hex>` or `file.jsonl:<hex>`.
+/// Identifies a directory or a file by its bytes. Written as `tree:<hex>`, `file:<hex>` or `file.jsonl:<hex>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Content {
     Tree(Digest),
-    /// `format` is the lower-case extension, "" when there is none: it says how the bytes are parsed.
-    /// The name is no part of it.
+    /// `format` is the lower-case extension, empty when there is none: it says how the bytes are parsed. The name is
+    /// not part of the identity.
     File {
         format: String,
         blob: Digest,
     },
 }
 
-/// The extension in lower case. One that is not plain letters and digits is no format anybody parses: "".
+/// The extension in lower case. An extension with other characters than letters, digits, `_` and `-` names no format
+/// that is ever parsed, and counts as empty.
 pub(crate) fn format_of(path: &Path) -> String {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let format = extension.to_ascii_lowercase();
     if is_format(&format) { format } else { String::new() }
 }
 
-/// A format becomes part of file names, so it must not be able to hold a separator.
+/// A format becomes part of file names, so it must not hold a separator.
 fn is_format(format: &str) -> bool {
     format.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-')
 }
@@ -56,6 +57,29 @@ impl FromStr for Content {
         }
     }
 }
+
+/// Content that cannot be restored. The damaged files are removed, so that the next lookup of a record that needs them
+/// is a miss. Find it in an error with `error.downcast_ref::<Damage>()`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Damage {
+    pub content: Content,
+    /// Every fault as a sentence.
+    pub faults: Vec<String>,
+}
+
+impl Damage {
+    pub(crate) fn one(content: &Content, fault: String) -> Damage {
+        Damage { content: content.clone(), faults: vec![fault] }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "restore {}: {}", self.content, self.faults.join(", "))
+    }
+}
+
+impl std::error::Error for Damage {}
 
 impl Serialize for Content {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,4 +1,4 @@
-//! The name of some bytes: their blake3 hash. Knows nothing of what the bytes are.
+//! Digests: bytes are named by their blake3 hash.
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
@@ -21,7 +21,7 @@ impl Digest {
         Digest(bytes)
     }
 
-    /// What `to_string` gives, without its cost: lookups do this often.
+    /// The same as `to_string`, but faster: lookups do this often.
     pub(crate) fn hex(&self) -> [u8; 64] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut hex = [0; 64];
@@ -32,20 +32,20 @@ impl Digest {
         hex
     }
 
-    /// The first 12 hex digits, for people.
+    /// The first 12 hex digits, for people to read.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }
 }
 
-/// What one thread reads and hashes at a time: a power of two, so that it is a subtree of blake3; small enough that
-/// what was read is still in the cache of the processor when it is hashed.
+/// The bytes that one thread reads and hashes at a time: a power of two, so that they are a subtree of blake3; few
+/// enough that they are still in the processor's cache when they are hashed.
 const PIECE: u64 = 512 << 10;
 
-/// A file of fewer pieces is not worth a thread.
+/// A smaller file is not worth a thread.
 const LARGE: u64 = 4 * PIECE;
 
-/// The digest and the length of a file, both of the bytes that were really read.
+/// The digest and the length of a file, both of the bytes that were actually read.
 pub(crate) fn of_file(file: &File) -> io::Result<(Digest, u64)> {
     #[cfg(test)]
     tests::FILES_READ.set(tests::FILES_READ.get() + 1);
@@ -60,11 +60,11 @@ pub(crate) fn of_file(file: &File) -> io::Result<(Digest, u64)> {
     Ok((Digest(*hasher.finalize().as_bytes()), hasher.count()))
 }
 
-/// None if the file ends before `size`, because somebody cut it short, or where files cannot be read in this way.
+/// Hashes a file with several threads. `None` if the file ends before `size` because it was truncated, or where files
+/// cannot be read in this way.
 ///
-/// The threads take the pieces in the order in which they lie in the file, so that a disk that turns reads on from
-/// where it is. The file is not mapped into memory, which is hardly faster: whoever cuts a mapped file short kills
-/// this process.
+/// The threads take the pieces in the order of the file, so that a spinning disk keeps reading forward. The file is not
+/// mapped into memory, which is hardly faster: truncating a mapped file kills this process.
 #[cfg(unix)]
 fn with_all_processors(file: &File, size: u64) -> io::Result<Option<Digest>> {
     use blake3::hazmat::{ChainingValue, HasherExt};
@@ -111,12 +111,12 @@ fn with_all_processors(_: &File, _: u64) -> io::Result<Option<Digest>> {
     Ok(None)
 }
 
-/// Beyond this memory is what is waited for.
+/// More threads would wait for memory.
 #[cfg(unix)]
 const MOST_THREADS: usize = 16;
 
-/// The root of the tree over pieces that are all full but the last one. On the left lies the largest power of two that
-/// leaves something for the right (blake3 paper, 2.1).
+/// The root of the tree over pieces, of which only the last may be short. The left subtree holds the largest power of
+/// two that leaves something for the right one (blake3 paper, 2.1).
 #[cfg(unix)]
 fn merge(pieces: &[blake3::hazmat::ChainingValue]) -> [u8; 32] {
     use blake3::hazmat::{ChainingValue, Mode, merge_subtrees_non_root, merge_subtrees_root};
@@ -150,7 +150,7 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = anyhow::Error;
 
-    /// Upper case is refused: a digest is also a file name, so it has one spelling.
+    /// Upper case is refused: a digest is also a file name, so it has only one spelling.
     fn from_str(text: &str) -> Result<Digest> {
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             bail!("read digest `{text}`: expected lower-case hex digits");
@@ -172,7 +172,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Reads what is written as text without a copy of the text.
+/// Deserializes a value from its text without copying the text.
 pub(crate) struct Text<T>(pub PhantomData<T>);
 
 impl<T: FromStr<Err = anyhow::Error>> Visitor<'_> for Text<T> {

@@ -1,7 +1,7 @@
 //! Tests: stores, inputs and disks as nobody wants them. Each is a clear error or a miss, never a crash, never bytes
 //! outside of the store, never wrong bytes.
 
-use crate::{Claiming, Commit, Content, Digest, Record, Store, record::seal, sample};
+use crate::{ClaimResult, Commit, Content, Digest, Record, Store, record::seal, sample};
 use serde_json::json;
 use std::{
     fs,
@@ -264,7 +264,7 @@ fn the_child_on_a_read_only_disk() {
     let errors = [
         error_of(store.capture(&new)),
         error_of(store.commit(&Digest::of(b"other"), &found)),
-        error_of(store.claim(&key()).map(|claiming| matches!(claiming, Claiming::Mine(_)))),
+        error_of(store.claim(&key()).map(|claiming| matches!(claiming, ClaimResult::Mine(_)))),
         error_of(store.hold_alone(std::time::Duration::ZERO)),
         error_of(Store::open(&disk.join("another"))),
     ];
@@ -286,7 +286,7 @@ fn the_child_on_a_damaged_read_only_disk() {
         store.read(&found.contents[0], "tokenizer/vocab.txt").map(drop).unwrap_err(),
         store.place(&found.contents[0], &elsewhere.path().join("placed")).unwrap_err(),
     ] {
-        assert!(error.is::<crate::Damaged>(), "{error:#}");
+        assert!(error.is::<crate::Damage>(), "{error:#}");
     }
 }
 
@@ -299,7 +299,7 @@ fn a_checkpoint_of_gigabytes_is_adopted_without_a_second_copy_and_placed_in_no_t
     let (home, store) = sample::store();
     let weights = sample::write(home.path(), "model/model.safetensors", "");
     fs::File::options().write(true).open(&weights).unwrap().set_len(2 << 30).unwrap();
-    sample::wait_for_tick();
+    sample::wait_for_tick(&weights);
     let before = fs::metadata(&weights).unwrap();
     let time = |what: &str, act: &mut dyn FnMut()| {
         let begin = Instant::now();

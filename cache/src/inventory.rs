@@ -1,4 +1,4 @@
-//! What lies in a store, file by file. Knows nothing of what may go or of what is sound.
+//! The files of a store, one by one.
 
 use crate::{digest::Digest, store::Store, write};
 use anyhow::{Context, Result};
@@ -15,10 +15,10 @@ pub struct Tally {
     pub bytes: u64,
 }
 
-/// What takes how much room. Blobs that share their bytes with a work directory are counted here.
+/// Files and bytes by part of the store. Blobs that share their bytes with a work directory are counted here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Variants are among them.
+    /// Variants included.
     pub records: Tally,
     pub trees: Tally,
     pub blobs: Tally,
@@ -28,13 +28,13 @@ pub struct Usage {
     pub drafts: Tally,
 }
 
-/// A file `part/ab/cd…SUFFIX`.
+/// A file of the store, `part/ab/cd…SUFFIX`.
 pub struct Item {
     pub path: PathBuf,
-    /// None for a name the store never gives.
+    /// `None` for a name that the store never gives.
     pub digest: Option<Digest>,
     pub suffix: String,
-    /// Of the entry itself, should it be a link.
+    /// Metadata of the entry itself, even if it is a link.
     pub metadata: Metadata,
 }
 
@@ -52,13 +52,13 @@ impl Store {
         })
     }
 
-    /// Everything in a part, in order. Nothing is read but directories.
+    /// Every file of a part, in order. Only directories are read.
     pub(crate) fn items(&self, part: &str) -> Result<Vec<Item>> {
         let mut items = Vec::new();
         for (directory, metadata) in entries(&self.part(part))? {
             if !metadata.is_dir() {
-                // The lock of the claims. Whatever else lies here, a link in the place of a directory above all, has no
-                // name that content has.
+                // The lock of the claims is skipped. Anything else here, above all a link in place of a directory, has
+                // a name that content never has.
                 if name_of(&directory) != "lock" {
                     items.push(Item { digest: None, suffix: String::new(), path: directory, metadata });
                 }
@@ -82,7 +82,7 @@ pub fn flat(directory: &Path) -> Result<Vec<Item>> {
     Ok(items.map(|(path, metadata)| Item { path, digest: None, suffix: String::new(), metadata }).collect())
 }
 
-/// A directory or file that goes away meanwhile was not there.
+/// Lists a directory. Entries that vanish meanwhile are left out.
 fn entries(directory: &Path) -> Result<Vec<(PathBuf, Metadata)>> {
     let read = || format!("read {}", directory.display());
     let listing = match fs::read_dir(directory) {
@@ -107,7 +107,7 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Takes a file of the store away. One that is gone already is no error.
+/// Removes a file of the store. A missing file is no error.
 pub fn remove(path: &Path) -> Result<()> {
     write::step()?;
     write::check_parent(path)?;

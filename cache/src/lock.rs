@@ -1,56 +1,54 @@
-//! Who may use the store at the moment: many runs at once, or one that removes from it. Knows nothing of what
-//! they do.
+//! The lock of the store: many runs may use it at once, or one process may remove from it.
 
-use crate::store::Store;
+use crate::{open, store::Store};
 use anyhow::{Context, Result, bail};
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind},
-    path::Path,
+    fs::{File, TryLockError},
     thread,
     time::{Duration, Instant},
 };
 
-/// Nothing is removed from the store as long as this lives. A second one in the same thread is allowed, but while
-/// somebody waits to remove it may never be given: take one, give it back, take the next.
+/// A shared lock: nothing is removed from the store as long as it lives. One thread may take a second one, but not
+/// while another process waits to remove: release one before taking the next.
 #[derive(Debug)]
-pub struct Held {
-    /// None for a store that cannot be written to: nobody can remove from it either.
+pub struct Hold {
+    /// `None` for a store that cannot be written to: nobody can remove from it either.
     _lock: Option<File>,
 }
 
-/// Nobody else uses the store as long as this lives.
+/// An exclusive lock: nobody else uses the store as long as it lives.
 #[derive(Debug)]
-pub struct Alone {
+pub struct ExclusiveHold {
     _lock: File,
 }
 
-/// How often the lock is tried while somebody else has it.
+/// The time between two attempts to take the lock.
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Store {
-    /// Waits while somebody removes from the store. To be held from looking content up until it is placed, and from
-    /// adopting it until the record is committed; to be given back while waiting for anything that takes long.
-    pub fn hold(&self) -> Result<Held> {
+    /// Takes a shared lock; waits while another process removes from the store. Hold it from looking content up until
+    /// it is placed, and from adopting it until the record is committed; release it before waiting for anything that
+    /// takes long.
+    pub fn hold(&self) -> Result<Hold> {
         let path = self.part("lock");
-        let lock = match open_lock(&path) {
+        let lock = match open::lock(&path) {
             Ok(lock) => lock,
-            Err(error) if is_read_only(&error) => return Ok(Held { _lock: None }),
+            Err(error) if open::is_read_only(&error) => return Ok(Hold { _lock: None }),
             Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
         };
         lock.lock_shared().with_context(|| format!("lock {}", path.display()))?;
-        Ok(Held { _lock: Some(lock) })
+        Ok(Hold { _lock: Some(lock) })
     }
 
-    /// Waits at most `patience` for everybody to give the store back. What is to be kept must be found out after this:
-    /// before, a run may still have added something.
-    pub fn hold_alone(&self, patience: Duration) -> Result<Alone> {
+    /// Takes an exclusive lock; waits at most `patience` for the others to release theirs. Find out what is to be kept
+    /// only after this: a run may have added something before.
+    pub fn hold_alone(&self, patience: Duration) -> Result<ExclusiveHold> {
         let path = self.part("lock");
-        let lock = open_lock(&path).with_context(|| format!("open {}", path.display()))?;
+        let lock = open::lock(&path).with_context(|| format!("open {}", path.display()))?;
         let begin = Instant::now();
         loop {
             match lock.try_lock() {
-                Ok(()) => return Ok(Alone { _lock: lock }),
+                Ok(()) => return Ok(ExclusiveHold { _lock: lock }),
                 Err(TryLockError::WouldBlock) if begin.elapsed() < patience => thread::sleep(PAUSE),
                 Err(TryLockError::WouldBlock) => bail!(
                     "a run is using the store {} and did not give it back for {} s; wait for it to end, or stop it",
@@ -64,34 +62,11 @@ impl Store {
         }
     }
 
-    /// One at a time through the small files that many processes change: claims, stat records. Held for
+    /// Serialises access to the small files that many processes change: claims and stat records. It is held for
     /// microseconds, so waiting needs no bound.
     pub(crate) fn take_turn(&self) -> Result<File> {
-        take_turn(&self.part("claims/lock"))
+        open::locked(&self.part("claims/lock"))
     }
-}
-
-pub(crate) fn take_turn(path: &Path) -> Result<File> {
-    let mut lock = open_lock(path);
-    // A store that was opened on a read-only disk may lack the directory: then let the disk say why.
-    if let (Err(error), Some(parent)) = (&lock, path.parent())
-        && error.kind() == ErrorKind::NotFound
-    {
-        fs::create_dir(parent).with_context(|| format!("create directory {}", parent.display()))?;
-        lock = open_lock(path);
-    }
-    let lock = lock.with_context(|| format!("open {}", path.display()))?;
-    lock.lock().with_context(|| format!("lock {}", path.display()))?;
-    Ok(lock)
-}
-
-fn open_lock(path: &Path) -> io::Result<File> {
-    // Never truncated and never removed: a lock is the file, not its name.
-    OpenOptions::new().create(true).truncate(false).write(true).open(path)
-}
-
-pub(crate) fn is_read_only(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
 }
 
 #[cfg(test)]

@@ -1,41 +1,23 @@
-//! Content out of the store into a directory. Knows nothing of what it is for.
+//! Places content of the store in a directory.
 
-use crate::{content::Content, digest::Digest, open, store::Store, write::read_only};
+use crate::{
+    content::{Content, Damage},
+    digest::Digest,
+    open,
+    store::Store,
+    write::read_only,
+};
 use anyhow::{Context, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
 
-/// Content that cannot be restored. What was damaged is removed, so that the next lookup of a record that needs
-/// it is a miss. Found in an error by `error.downcast_ref::<Damaged>()`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Damaged {
-    pub content: Content,
-    /// Every fault, in words.
-    pub faults: Vec<String>,
-}
-
-impl Damaged {
-    pub(crate) fn one(content: &Content, fault: String) -> Damaged {
-        Damaged { content: content.clone(), faults: vec![fault] }
-    }
-}
-
-impl fmt::Display for Damaged {
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        write!(formatter, "restore {}: {}", self.content, self.faults.join(", "))
-    }
-}
-
-impl std::error::Error for Damaged {}
-
 impl Store {
-    /// Puts a file or a directory at `target`, where nothing may be yet. Files are read-only: they may share their
+    /// Places a file or a directory at `target`, where nothing may be yet. Files are read-only: they may share their
     /// bytes with the store. Every hash is checked before the first file is made.
     pub fn place(&self, content: &Content, target: &Path) -> Result<()> {
         let context = || format!("place {content} at {}", target.display());
@@ -49,7 +31,7 @@ impl Store {
                 let tree = self.tree(digest)?;
                 self.check(content, &tree.0.iter().map(|(path, entry)| (entry.blob, path.as_str())).collect())?;
                 make_parents(target)?;
-                // Each directory is made here, in this call: a link that somebody left behind is never entered.
+                // Each directory is made in this call: a link that somebody left behind is never entered.
                 let mut made = BTreeSet::new();
                 make_directory(target, &mut made).with_context(context)?;
                 for (path, entry) in &tree.0 {
@@ -65,10 +47,10 @@ impl Store {
         }
     }
 
-    /// Takes away a directory in which content was placed, or out of which it was adopted. A name less changes the
-    /// inode of a blob, and without this every blob would be read again when it is placed the next time.
+    /// Removes a directory in which content was placed, or from which it was adopted. Removing a name changes the inode
+    /// of a blob; without this, every blob would be read again the next time it is placed.
     pub fn withdraw(&self, directory: &Path) -> io::Result<()> {
-        // Whoever worked there may have left a link in its place: what it leads to is nobody's to remove.
+        // A command may have left a link in place of the directory: its target must not be removed.
         if !fs::symlink_metadata(directory)?.is_dir() {
             return fs::remove_file(directory);
         }
@@ -79,7 +61,7 @@ impl Store {
                 self.withdraw(&path)?;
                 continue;
             }
-            // Open, so that it can be looked at when this name is gone.
+            // Kept open, so that its metadata can be read after this name is gone.
             let open = if metadata.is_file() { File::open(&path).ok() } else { None };
             fs::remove_file(&path)?;
             if let Some(after) = open.and_then(|file| file.metadata().ok()) {
@@ -89,7 +71,7 @@ impl Store {
         fs::remove_dir(directory)
     }
 
-    /// All faults at once, so that one new run mends them all.
+    /// Checks every blob and reports all faults at once, so that one new run repairs them all.
     fn check(&self, content: &Content, blobs: &BTreeMap<Digest, &str>) -> Result<()> {
         let mut faults = Vec::new();
         for (blob, path) in blobs {
@@ -98,15 +80,15 @@ impl Store {
                 faults.push(format!("blob {blob}{name} {reason}"));
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(Damaged { content: content.clone(), faults }.into()) }
+        if faults.is_empty() { Ok(()) } else { Err(Damage { content: content.clone(), faults }.into()) }
     }
 
-    /// 1. Reflink: own bytes at no cost.
+    /// 1. Reflink: bytes of its own at no cost.
     /// 2. Hard link: the same bytes, read-only. Not for an executable file, since the bit would show under every other
-    ///    name of the blob too.
+    ///    name of the blob as well.
     /// 3. Copy.
     ///
-    /// None of the three overwrites anything.
+    /// Nothing is overwritten by any of the three.
     fn place_file(&self, blob: &Path, target: &Path, executable: bool) -> Result<()> {
         if !self.reflink(blob, target) {
             if !executable && self.keep_known(blob, || fs::hard_link(blob, target)).is_ok() {
@@ -120,7 +102,7 @@ impl Store {
             .with_context(|| format!("make {} read-only", target.display()))
     }
 
-    /// Asked of the disk only until it says that it never can: each asking makes a file and takes it away again.
+    /// Tried only until the disk reports that it never can: each attempt makes a file and removes it again.
     fn reflink(&self, blob: &Path, target: &Path) -> bool {
         if self.no_reflink.load(Ordering::Relaxed) {
             return false;
@@ -256,7 +238,7 @@ mod tests {
         fs::remove_file(vocabulary).unwrap();
         let target = home.path().join("in");
         let error = store.place(&content, &target).unwrap_err();
-        let mut faults = error.downcast_ref::<Damaged>().unwrap().faults.clone();
+        let mut faults = error.downcast_ref::<Damage>().unwrap().faults.clone();
         faults.sort_by_key(|fault| fault.rsplit('(').next().unwrap().to_owned());
         assert!(faults[0].ends_with("(model/model.safetensors) is damaged"), "{faults:?}");
         assert!(faults[1].ends_with("(tokenizer/vocab.txt) is missing"), "{faults:?}");
@@ -282,7 +264,7 @@ mod tests {
         match store.place(&content, &second) {
             Ok(()) => assert_eq!(fs::read(&second).unwrap(), b"four"),
             Err(error) => {
-                assert!(error.downcast_ref::<Damaged>().is_some(), "{error:#}");
+                assert!(error.downcast_ref::<Damage>().is_some(), "{error:#}");
                 assert!(!second.exists() && !store.has(&content));
             }
         }

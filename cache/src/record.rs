@@ -1,4 +1,4 @@
-//! What an action gave, under the key of the action. Knows nothing of what a result means.
+//! Records: the result of an action, under the action's key.
 
 use crate::{content::Content, digest::Digest, open, store::Store, write};
 use anyhow::{Context, Result};
@@ -13,11 +13,11 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub result: Value,
-    /// Times, memory, machine: no part of the comparison of two records.
+    /// Times, memory, machine: not part of the comparison of two records.
     pub telemetry: Value,
     /// Everything that `result` refers to.
     pub contents: Vec<Content>,
-    /// Kept as long as the record (the log of the attempt): no part of the comparison, and their loss is no miss.
+    /// Kept as long as the record (the log of the attempt). Not part of the comparison, and losing one is no miss.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extras: Vec<Content>,
 }
@@ -25,19 +25,19 @@ pub struct Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
     Written,
-    /// The key has this result already.
+    /// The key already has this result.
     Same,
-    /// The key has another result already. That one stays; this one is a note beside it.
+    /// The key already has another result, which stays; this one is kept as a note beside it.
     Different,
 }
 
-/// What is on disk. The key is inside, so a record under the wrong name is no record.
+/// A record as it is stored. The key is inside, so a record under the wrong name is no record.
 #[derive(Deserialize)]
 pub(crate) struct Page {
     pub key: Digest,
     pub record: Record,
-    /// What lies behind the contents, as it was when the record was written: most lookups then open no list of files.
-    /// Empty where that would be long.
+    /// The files behind the contents when the record was written, so that most lookups open no list of files. Empty
+    /// where that would be long.
     #[serde(default)]
     files: Vec<(Part, Digest, u64)>,
 }
@@ -49,7 +49,7 @@ enum Part {
     Blobs,
 }
 
-/// What most lookups need of it: no time goes into reading the rest.
+/// The part of a page that most lookups need: no time is spent reading the rest.
 #[derive(Deserialize)]
 struct Brief<T> {
     key: Digest,
@@ -63,18 +63,18 @@ struct BriefRecord<T> {
     result: T,
 }
 
-/// Files that a record lists; with more of them the time goes into looking at each.
+/// The most files that a record lists; with more of them, checking each takes too long.
 const LISTED: usize = 256;
 
 impl Store {
-    /// The record of a key, if everything it refers to is there. A record that is torn, damaged or incomplete is a
-    /// miss with a warning.
+    /// Looks up the record of a key. `None` unless everything it refers to is there; a record that is torn, damaged or
+    /// incomplete is a miss with a warning.
     pub fn lookup(&self, key: &Digest) -> Result<Option<Record>> {
         let Some(Page { record, files, .. }) = read_page(&self.record_path(key), key)? else { return Ok(None) };
         if !files.is_empty() && files.iter().all(|file| self.is_there(file)) {
             return Ok(Some(record));
         }
-        // It takes longer to say what is missing.
+        // Finding out what is missing takes longer.
         if let Err(error) = self.check_contents(&record) {
             tracing::warn!("record {key} is of no use any more: {error:#}");
             return Ok(None);
@@ -82,7 +82,7 @@ impl Store {
         Ok(Some(record))
     }
 
-    /// The result alone, typed, of the record that [`Store::lookup`] would give. A result of another type is a miss with a
+    /// The typed result of the record that [`Store::lookup`] would give. A result of another type is a miss with a
     /// warning.
     pub fn result<T: DeserializeOwned>(&self, key: &Digest) -> Result<Option<T>> {
         let path = self.record_path(key);
@@ -94,7 +94,7 @@ impl Store {
             {
                 Ok(Some(record.result))
             }
-            // It takes longer to say what is wrong.
+            // Finding out what is wrong takes longer.
             _ => match self.lookup(key)? {
                 Some(record) => {
                     let typed = T::deserialize(record.result);
@@ -105,7 +105,7 @@ impl Store {
         }
     }
 
-    /// Writes the record unless the key has one. The content it refers to must be in the store.
+    /// Writes the record unless the key has one. The content that it refers to must be in the store.
     pub fn commit(&self, key: &Digest, record: &Record) -> Result<Commit> {
         self.check_contents(record).with_context(|| format!("commit record {key}"))?;
         let path = self.record_path(key);
@@ -120,7 +120,7 @@ impl Store {
                 self.note(key, record)?;
                 return Ok(Commit::Different);
             }
-            // The standing one can never be a hit again, so it must not block the key. What it said is kept.
+            // The existing record can never be a hit again, so it must not block the key. It is kept as a note.
             Some(standing) => self.note(key, standing)?,
             None => {}
         }
@@ -128,13 +128,13 @@ impl Store {
         Ok(Commit::Written)
     }
 
-    /// What was remembered under a key. What cannot be read was never remembered.
+    /// A value remembered under a key. One that cannot be read was never remembered.
     pub fn recall(&self, key: &Digest) -> Option<Value> {
         let remembered = read_record(&self.path("verdicts", key, ".json"), key);
         remembered.inspect_err(|error| tracing::warn!("{error:#}")).ok().flatten().map(|record| record.result)
     }
 
-    /// Remembers a value that can be worked out anew. The latest counts.
+    /// Remembers a value that can be recomputed. The latest counts.
     pub fn remember(&self, key: &Digest, value: &Value) -> Result<()> {
         let record = Record { result: value.clone(), telemetry: Value::Null, contents: Vec::new(), extras: Vec::new() };
         let (path, bytes) = (self.path("verdicts", key, ".json"), seal(key, &record));
@@ -144,8 +144,7 @@ impl Store {
         Ok(())
     }
 
-    /// How many results beside the one of the record this key has had: more than none, and its work is not
-    /// deterministic.
+    /// The number of other results that this key has had: if there are any, its work is not deterministic.
     pub fn variants(&self, key: &Digest) -> usize {
         (1..).take_while(|number| self.variant_path(key, *number).exists()).count()
     }
@@ -154,7 +153,7 @@ impl Store {
         self.path("actions", key, &format!(".variant-{number}.json"))
     }
 
-    /// Everything behind the contents of a record, with its length.
+    /// Every file behind the contents of a record, with its length.
     fn files_of(&self, record: &Record) -> Result<Vec<(Part, Digest, u64)>> {
         let mut files = Vec::new();
         let length = |part, digest: &Digest| {
@@ -191,7 +190,7 @@ impl Store {
         record.contents.iter().try_for_each(|content| self.check_present(content))
     }
 
-    /// Keeps a result that is not the one of the key, once, beside the record.
+    /// Keeps another result beside the record, once.
     fn note(&self, key: &Digest, record: &Record) -> Result<()> {
         for number in 1.. {
             let path = self.variant_path(key, number);
@@ -214,8 +213,8 @@ fn is_same(one: &Record, other: &Record) -> bool {
 
 const BEFORE_DIGEST: &str = r#"{"blake3":""#;
 
-/// One line of JSON whose first field is the digest of all that follows it: a flipped bit would often still be
-/// JSON, with another number in it.
+/// A record as one line of JSON. Its first field is the digest of everything after it: with a flipped bit it would
+/// often still be JSON, with another number in it.
 pub(crate) fn seal(key: &Digest, record: &Record) -> Vec<u8> {
     sealed(key, record, &[])
 }

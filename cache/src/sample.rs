@@ -1,5 +1,7 @@
 //! What the tests put into a store, and what they do to it.
 
+#[cfg(unix)]
+use crate::stats::{self, Stat};
 use crate::store::Store;
 use std::{
     fs,
@@ -51,10 +53,16 @@ pub fn overwrite(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).unwrap();
 }
 
-/// Until the store trusts the stat of what was written before.
+/// Waits until the store trusts the stat of the files at `path`: each was last changed at least a tick of its file
+/// system's clock ago.
 #[cfg(unix)]
-pub fn wait_for_tick() {
-    std::thread::sleep(std::time::Duration::from_millis(2100));
+pub fn wait_for_tick(path: &Path) {
+    let all = if path.is_dir() { files(path.to_owned()) } else { vec![path.to_owned()] };
+    for file in all.into_iter().map(|path| fs::File::open(path).unwrap()) {
+        while Stat::of(&file.metadata().unwrap()).unwrap().age() < stats::tick_of(&file) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
 }
 
 /// What `act` gives, and what it writes to the log.

@@ -1,10 +1,10 @@
-//! Which content a file had when it was last read, found by what the file system says of it, so that a file nobody
-//! touched is not read again. Knows nothing of what the files are for.
+//! Stat records: the content that a file had when it was last read, by what the file system says of it, so that an
+//! untouched file is not read again.
 //!
-//! A file system that changes neither time when a file changes (some remote ones) cannot be seen through; where it
-//! keeps no change time (FAT), an edit that keeps the size and sets the time back is not seen.
+//! On a file system that changes neither time when a file changes (some remote ones), changes go unnoticed; where there
+//! is no change time (FAT), so does an edit that keeps the size and resets the modification time.
 
-use crate::{digest::Digest, lock, open, write};
+use crate::{digest::Digest, open, write};
 use anyhow::{Context, Result};
 use std::{
     collections::HashMap,
@@ -14,55 +14,56 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// What the file system says of a file. Two that are equal mean the same bytes.
+/// The metadata of a file. Two equal ones mean the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     device: u64,
     inode: u64,
     size: u64,
-    /// Nanoseconds since 1970. The first can be set by anybody, the second only by the clock.
+    /// Nanoseconds since 1970. Any program can set the first; only the clock sets the second.
     modified: i64,
     changed: i64,
 }
 
-/// What is known of one inode.
+/// The content of one inode, and the metadata for which it holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Known {
+struct StatRecord {
     size: u64,
     modified: i64,
     changed: i64,
     digest: Digest,
-    /// Days since 1970: what was not asked for longest is forgotten first.
+    /// Day of the last use, since 1970: the longest unused are forgotten first.
     used: u32,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    known: HashMap<(u64, u64), Known>,
-    /// What this process added or used, and is not on the disk.
-    news: HashMap<(u64, u64), Known>,
+    known: HashMap<(u64, u64), StatRecord>,
+    /// Added or used by this process, and not yet on the disk.
+    news: HashMap<(u64, u64), StatRecord>,
     today: u32,
 }
 
-/// Loaded when first asked; written by `save` alone, so that whoever only looks leaves nothing behind.
+/// All stat records. Loaded on first use; written only by `save`, so that a process that only looks leaves nothing
+/// behind.
 #[derive(Debug)]
 pub struct Stats {
     path: PathBuf,
-    /// The directory of drafts and the file that is locked while the file of stat records is replaced.
+    /// The directory of drafts, and the file that is locked while the stat records are replaced.
     drafts: PathBuf,
     turn: PathBuf,
     state: Mutex<Option<State>>,
 }
 
-/// A change of a file within one tick of its clock leaves both times as they are. So what is hashed less than a tick after
-/// the last change may change once more unseen, and is hashed again the next time. Unless the file system is known this
-/// is the longest there is (FAT).
+/// The longest tick of a file system's clock (FAT), assumed where the file system is not known. A second change within
+/// one tick leaves both times as they are, so a file that is hashed less than a tick after its last change is hashed
+/// again the next time.
 pub const LONGEST_TICK: Duration = Duration::from_secs(2);
 
-/// Of file systems that take the time from the kernel, which turns it on 100 times a second at the least.
+/// The tick of file systems that take the time from the kernel, which advances it at least 100 times a second.
 const KERNEL_TICK: Duration = Duration::from_millis(20);
 
-/// The tick of the clock by which the times of this file are kept.
+/// The tick of the clock that sets the times of this file.
 #[cfg(target_os = "linux")]
 pub fn tick_of(file: &std::fs::File) -> Duration {
     // Magic numbers of statfs(2): ext4, xfs, btrfs, tmpfs, overlayfs, f2fs.
@@ -76,7 +77,7 @@ pub fn tick_of(_: &std::fs::File) -> Duration {
     LONGEST_TICK
 }
 
-/// 15 MB on the disk; some millions of stages later still the ones that are in use.
+/// The most records that are kept: 15 MB on the disk, enough for what millions of stages still use.
 const MOST: usize = 200_000;
 
 impl Stats {
@@ -89,7 +90,7 @@ impl Stats {
         }
     }
 
-    /// What the file with this stat holds, if it was read since it was last changed.
+    /// The content of the file with this stat, if it was read since its last change.
     pub fn known(&self, stat: &Stat) -> Option<Digest> {
         let mut state = self.state();
         let state = state.get_or_insert_with(|| State::load(&self.path));
@@ -105,7 +106,8 @@ impl Stats {
         Some(known.digest)
     }
 
-    /// To be told the stat from before the file was read, if the one from after is the same, and when reading began.
+    /// Learns the content of a file. `stat` is from before the file was read, and the one from after must be equal;
+    /// `reading_began` says when reading began.
     pub fn learn(&self, stat: &Stat, digest: Digest, reading_began: SystemTime, tick: Duration) {
         let is_settled = |time: i64| {
             let tick = tick.as_nanos() as i64;
@@ -116,9 +118,10 @@ impl Stats {
         }
     }
 
-    /// A new name or other permissions change the change time, not the bytes. `before` must be the stat directly
-    /// before our own such change, `after` the one directly after it. The rule of the tick held for the bytes; for a
-    /// change to hide behind ours it would have to come within the same tick and set the modification time back.
+    /// Carries a record over a change of our own, a new name or other permissions, which changes the change time but
+    /// not the bytes. `before` must be the stat directly before that change and `after` the one directly after it. The
+    /// rule of the tick held for the bytes; another change could only hide behind ours within the same tick and with a
+    /// reset modification time.
     pub fn carry(&self, before: &Stat, after: &Stat) {
         if before != after
             && *before == (Stat { changed: before.changed, ..*after })
@@ -132,29 +135,29 @@ impl Stats {
         let mut state = self.state();
         let state = state.get_or_insert_with(|| State::load(&self.path));
         let Stat { device, inode, size, modified, changed } = *stat;
-        let known = Known { size, modified, changed, digest, used: state.today };
+        let known = StatRecord { size, modified, changed, digest, used: state.today };
         state.known.insert((device, inode), known);
         state.news.insert((device, inode), known);
     }
 
-    /// Adds what this process learnt to what others wrote meanwhile.
+    /// Adds what this process learnt to what others have written meanwhile.
     pub fn save(&self) -> Result<()> {
         let mut state = self.state();
         let Some(state) = state.as_mut().filter(|state| !state.news.is_empty()) else { return Ok(()) };
-        let _turn = lock::take_turn(&self.turn)?;
+        let _turn = open::locked(&self.turn)?;
         state.known = State::load(&self.path).known;
         state.known.extend(state.news.iter());
         keep_most_recent(&mut state.known, MOST);
         let draft = write::draft(&self.drafts, write::all(&encode(&state.known)))?;
         write::step()?;
-        // Not synced: after a loss of power it is whole, old or, by its checksum, nothing.
+        // Not synced: after a loss of power the file is whole, old, or rejected by its checksum.
         draft.persist(&self.path).map_err(|error| error.error).context("replace the stat records")?;
         state.news.clear();
         write::step()
     }
 
     fn state(&self) -> MutexGuard<'_, Option<State>> {
-        // Each change is one insertion, so what a panicking thread left is whole.
+        // Each change is one insertion, so what a panicking thread left is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -167,7 +170,7 @@ impl Stats {
 }
 
 impl State {
-    /// A file that is missing, torn or of another version: nothing is known.
+    /// Loads the records. A file that is missing, torn or of another version holds none.
     fn load(path: &Path) -> State {
         let known = open::read(path).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -177,13 +180,13 @@ impl State {
 
 #[cfg(unix)]
 impl Stat {
-    /// How long ago it was last touched; nothing where the clocks do not agree.
+    /// Time since the file was last touched; zero where the clocks disagree.
     pub fn age(&self) -> Duration {
         let last = u64::try_from(self.modified.max(self.changed)).unwrap_or_default();
         (UNIX_EPOCH + Duration::from_nanos(last)).elapsed().unwrap_or_default()
     }
 
-    /// None for times beyond the year 2262: such a file is always read.
+    /// `None` for times beyond the year 2262: such a file is always read.
     pub fn of(metadata: &Metadata) -> Option<Stat> {
         use std::os::unix::fs::MetadataExt;
         let time = |seconds: i64, nanoseconds: i64| seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds);
@@ -199,7 +202,7 @@ impl Stat {
 
 #[cfg(not(unix))]
 impl Stat {
-    /// There is no change time, so every file is always read.
+    /// Without a change time every file is always read.
     pub fn of(_: &Metadata) -> Option<Stat> {
         None
     }
@@ -209,7 +212,7 @@ fn nanoseconds(time: SystemTime) -> Option<i64> {
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
 
-fn keep_most_recent(known: &mut HashMap<(u64, u64), Known>, most: usize) {
+fn keep_most_recent(known: &mut HashMap<(u64, u64), StatRecord>, most: usize) {
     if known.len() > most {
         let mut all: Vec<_> = known.drain().collect();
         all.select_nth_unstable_by_key(most, |(inode, known)| (std::cmp::Reverse(known.used), *inode));
@@ -221,10 +224,10 @@ const MAGIC: &[u8; 8] = b"stats 1\n";
 const LENGTH: usize = 5 * 8 + 32 + 4;
 
 /// 1. `stats 1\n`
-/// 2. per inode, in order: device, inode, size, modified, changed (8 bytes each, little-endian), blake3, day of the
-///    last use (4 bytes)
-/// 3. blake3 of all that
-fn encode(known: &HashMap<(u64, u64), Known>) -> Vec<u8> {
+/// 2. for each inode, in order: device, inode, size, modified, changed (8 bytes each, little-endian), blake3, day of
+///    the last use (4 bytes)
+/// 3. blake3 of all of the above
+fn encode(known: &HashMap<(u64, u64), StatRecord>) -> Vec<u8> {
     let mut all: Vec<_> = known.iter().collect();
     all.sort_unstable_by_key(|(inode, _)| **inode);
     let mut bytes = Vec::with_capacity(MAGIC.len() + all.len() * LENGTH + 32);
@@ -241,7 +244,7 @@ fn encode(known: &HashMap<(u64, u64), Known>) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<HashMap<(u64, u64), Known>> {
+fn decode(bytes: &[u8]) -> Option<HashMap<(u64, u64), StatRecord>> {
     let (body, digest) = bytes.split_last_chunk::<32>()?;
     let records = body.strip_prefix(MAGIC)?;
     if Digest::of(body).bytes() != digest || records.len() % LENGTH != 0 {
@@ -253,7 +256,7 @@ fn decode(bytes: &[u8]) -> Option<HashMap<(u64, u64), Known>> {
             |index: usize| u64::from_le_bytes(record[index * 8..][..8].try_into().expect("eight bytes were cut out"));
         let digest = Digest::from_bytes(record[40..72].try_into().expect("32 bytes were cut out"));
         let used = u32::from_le_bytes(record[72..].try_into().expect("the last four bytes of 76"));
-        let one = Known { size: number(2), modified: number(3) as i64, changed: number(4) as i64, digest, used };
+        let one = StatRecord { size: number(2), modified: number(3) as i64, changed: number(4) as i64, digest, used };
         known.insert((number(0), number(1)), one);
     }
     Some(known)
@@ -266,10 +269,10 @@ mod tests {
 
     const DAY: u32 = 20_000;
 
-    fn known(number: u64, used: u32) -> ((u64, u64), Known) {
+    fn known(number: u64, used: u32) -> ((u64, u64), StatRecord) {
         let time = 1_700_000_000_000_000_000;
         let digest = Digest::of(&number.to_le_bytes());
-        ((1, number), Known { size: number, modified: time, changed: time + 1, digest, used })
+        ((1, number), StatRecord { size: number, modified: time, changed: time + 1, digest, used })
     }
 
     fn empty() -> (tempfile::TempDir, Stats) {

@@ -1,10 +1,9 @@
-//! Content into the store and out of it as bytes. Knows nothing of records or of who asks.
+//! The store itself: content goes in and comes out as bytes.
 
 use crate::{
-    content::{Content, format_of},
+    content::{Content, Damage, format_of},
     digest::{self, Digest},
-    lock, open,
-    place::Damaged,
+    open,
     stats::{self, Stat, Stats},
     tree::{Entry, Links, Tree, is_executable, scan},
     write,
@@ -20,22 +19,22 @@ use std::{
     time::SystemTime,
 };
 
-/// From here on a second reading takes longer than waiting for a tick of the file system's clock.
+/// Reading a larger file a second time takes longer than waiting for a tick of the file system's clock.
 const LARGE: u64 = 64 << 20;
 
 const PARTS: [&str; 6] = ["blobs", "trees", "actions", "verdicts", "claims", "tmp"];
 
-/// A directory of content. Cheap to clone; several processes may use the same one.
+/// A store. Cheap to clone; several processes may use the same directory.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: Arc<Path>,
     pub(crate) is_durable: bool,
     pub(crate) stats: Arc<Stats>,
-    /// The disk said that it cannot share bytes between files.
+    /// The disk has reported that it cannot share bytes between files.
     pub(crate) no_reflink: Arc<AtomicBool>,
 }
 
-/// What becomes of a file once its hash is known.
+/// What to do with a file once its hash is known.
 #[derive(Clone, Copy, PartialEq)]
 enum Keep {
     Nothing,
@@ -45,8 +44,8 @@ enum Keep {
 }
 
 impl Store {
-    /// `root` is the directory that holds `store/`; both are made if they are not there. One that cannot be written
-    /// to is good for lookups and reading.
+    /// Opens the store in `root`, the directory that holds `store/`; both are made if missing. A store that cannot be
+    /// written to still serves lookups and reads.
     pub fn open(root: &Path) -> Result<Store> {
         let root = std::path::absolute(root).with_context(|| format!("open store {}", root.display()))?;
         let root = root.join("store/v1");
@@ -58,38 +57,39 @@ impl Store {
         Ok(Store { root: root.into(), is_durable: true, stats, no_reflink: Arc::default() })
     }
 
-    /// The same store, but nothing waits for the disk: after a loss of power (not of the process) what was last
-    /// written may be lost. The order of writing stays, and what was lost is a miss.
+    /// The same store, but nothing waits for the disk: after a loss of power (not a crash of the process) the last
+    /// writes may be lost. The order of writing stays, and what was lost is a miss.
     pub fn without_fsync(self) -> Store {
         Store { is_durable: false, ..self }
     }
 
-    /// Writes what was learnt of files, so that the next process need not read them again. Nobody else does: who
-    /// only looks leaves nothing behind. A failure costs time, not truth, so it is none of the caller's.
+    /// Writes what was learnt about files, so that the next process need not read them again. Only this call writes it:
+    /// a process that only looks leaves nothing behind. A failure costs time, not correctness, so the caller does not
+    /// see it.
     pub fn save_stats(&self) {
         if let Err(error) = self.stats.save() {
             tracing::debug!("the stat records were not saved: {error:#}");
         }
     }
 
-    /// Takes a copy of a file or directory that belongs to somebody else.
+    /// Copies a file or directory that belongs to somebody else into the store.
     pub fn capture(&self, path: &Path) -> Result<Content> {
         self.take(path, Keep::Copy).with_context(|| format!("capture {}", path.display()))
     }
 
-    /// The same for what the caller made and will not write to again: its files become read-only and share
-    /// their bytes with the store where the file system can do that.
+    /// Takes in what the caller made and will not write to again: its files become read-only and share their bytes with
+    /// the store where the file system can do that.
     pub fn adopt(&self, path: &Path) -> Result<Content> {
         self.take(path, Keep::Link).with_context(|| format!("adopt {}", path.display()))
     }
 
-    /// The content that `capture` would give, without writing anything.
+    /// The content that `capture` would return, without writing anything.
     pub fn identify(&self, path: &Path) -> Result<Content> {
         self.take(path, Keep::Nothing).with_context(|| format!("identify {}", path.display()))
     }
 
-    /// Whether a path still holds this content. A file that was not touched since it was last read is not read again.
-    /// The format of a file is not asked: it is in the name, not in the bytes.
+    /// Whether a path still holds this content. A file untouched since it was last read is not read again. The format
+    /// of a file is not compared: it is in the name, not in the bytes.
     pub fn unchanged(&self, path: &Path, content: &Content) -> Result<bool> {
         if let Err(error) = fs::metadata(path)
             && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
@@ -102,13 +102,13 @@ impl Store {
         })
     }
 
-    /// Whether every blob is there with the right length. (The length of a single file is not known from its
-    /// content; a wrong one is found by its hash when the bytes are asked for.)
+    /// Whether every blob exists with the right length. (The length of a single file is not known from its content; its
+    /// hash is checked when the bytes are read.)
     pub fn has(&self, content: &Content) -> bool {
         self.check_present(content).is_ok()
     }
 
-    /// One file of a tree, or with `relative` "" the file itself.
+    /// Reads one file of a tree or, with `relative` "", the file itself.
     pub fn read(&self, content: &Content, relative: &str) -> Result<Vec<u8>> {
         let blob = match content {
             Content::File { blob, .. } if relative.is_empty() => *blob,
@@ -118,11 +118,11 @@ impl Store {
                 tree.0.get(relative).with_context(|| format!("read {content}: it has no file `{relative}`"))?.blob
             }
         };
-        let damaged = |reason: &str| Damaged::one(content, format!("blob {blob} {reason}"));
+        let damaged = |reason: &str| Damage::one(content, format!("blob {blob} {reason}"));
         self.read_checked(&self.blob_path(&blob), &blob)?.map_err(|reason| damaged(reason).into())
     }
 
-    /// `has`, by the bytes of every blob that was touched since it was last read. Damaged ones are removed.
+    /// Like `has`, but reads every blob that was touched since it was last read. Damaged ones are removed.
     pub fn is_sound(&self, content: &Content) -> Result<bool> {
         let mut is_sound = self.check_present(content).is_ok();
         let blobs = match content {
@@ -135,7 +135,7 @@ impl Store {
         Ok(is_sound)
     }
 
-    /// `has`, with the reason. Hashes the list of files of a tree, but of blobs looks at the length only.
+    /// Like `has`, with the reason. Hashes the list of files of a tree, but only compares the lengths of blobs.
     pub(crate) fn check_present(&self, content: &Content) -> Result<()> {
         let check = |blob: &Digest, size: Option<u64>| {
             let fault = match fs::symlink_metadata(self.blob_path(blob)) {
@@ -147,7 +147,7 @@ impl Store {
                 Err(error) if error.kind() == ErrorKind::NotFound => "is missing".to_owned(),
                 Err(error) => return Err(error).with_context(|| format!("read blob {blob}")),
             };
-            Err(Damaged::one(content, format!("blob {blob} {fault}")).into())
+            Err(Damage::one(content, format!("blob {blob} {fault}")).into())
         };
         match content {
             Content::File { blob, .. } => check(blob, None),
@@ -160,12 +160,12 @@ impl Store {
     pub(crate) fn tree(&self, digest: &Digest) -> Result<Tree> {
         match self.read_checked(&self.path("trees", digest, ".json"), digest)? {
             Ok(bytes) => Tree::parse(&bytes).with_context(|| format!("read tree {digest}")),
-            Err(reason) => Err(Damaged::one(&Content::Tree(*digest), format!("its list of files {reason}")).into()),
+            Err(reason) => Err(Damage::one(&Content::Tree(*digest), format!("its list of files {reason}")).into()),
         }
     }
 
-    /// The bytes at `path` if they are those that `digest` names; else what is wrong with them, and damaged ones
-    /// are removed. An error of the disk or of permissions is not taken for damage.
+    /// Reads a file that `digest` names; otherwise returns what is wrong with it, and removes it if it is damaged. An
+    /// error of the disk or of permissions is not taken for damage.
     fn read_checked(&self, path: &Path, digest: &Digest) -> Result<Result<Vec<u8>, &'static str>> {
         match open::read(path) {
             Ok(bytes) if Digest::of(&bytes) == *digest => Ok(Ok(bytes)),
@@ -182,7 +182,7 @@ impl Store {
         }
     }
 
-    /// What is wrong with a blob; a damaged one is removed.
+    /// Returns what is wrong with a blob. A damaged one is removed.
     pub(crate) fn check_blob(&self, blob: &Digest) -> Result<Option<&'static str>> {
         let path = self.blob_path(blob);
         match self.known(&path) {
@@ -204,15 +204,15 @@ impl Store {
         }
     }
 
-    /// What a file of the store holds, if it was not touched since it was last read.
+    /// The content of a file of the store, if it was not touched since it was last read.
     fn known(&self, path: &Path) -> Option<Digest> {
         self.stats.known(&Stat::of(&fs::symlink_metadata(path).ok()?)?)
     }
 
-    /// Reads a file to its end, and keeps what it holds in mind if nobody wrote to it meanwhile.
+    /// Reads and hashes a file, and remembers its content if nobody wrote to it meanwhile.
     pub(crate) fn read_digest(&self, file: &File, before: &Metadata) -> io::Result<(Digest, u64)> {
         let tick = stats::tick_of(file);
-        // A large file just written would be read again because of it.
+        // Otherwise a large file that was just written would have to be read again.
         if before.len() > LARGE
             && tick < stats::LONGEST_TICK
             && let Some(stat) = Stat::of(before)
@@ -229,8 +229,8 @@ impl Store {
         Ok((digest, size))
     }
 
-    /// Gives a file of the store's own, or one that is being adopted, another name by `act`; what is known of the
-    /// file stays known. `act` must leave the bytes as they are.
+    /// Runs `act`, which gives a file of the store, or one being adopted, another name and leaves its bytes as they
+    /// are; what is known about the file stays known.
     pub(crate) fn keep_known<T>(&self, file: &Path, act: impl FnOnce() -> T) -> T {
         let stat = || Stat::of(&fs::symlink_metadata(file).ok()?);
         let before = stat();
@@ -241,7 +241,7 @@ impl Store {
         done
     }
 
-    /// The same where another name of the file went away.
+    /// The same after another name of the file was removed.
     pub(crate) fn still_known(&self, before: &Metadata, after: &Metadata) {
         if let (Some(before), Some(after)) = (Stat::of(before), Stat::of(after)) {
             self.stats.carry(&before, &after);
@@ -260,7 +260,7 @@ impl Store {
         self.known(path).is_some()
     }
 
-    /// The path itself may be a link, since the caller chose it.
+    /// Reads a path and keeps it as asked. The path itself may be a link, since the caller chose it.
     fn take(&self, path: &Path, keep: Keep) -> Result<Content> {
         let metadata = fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
         if metadata.is_file() {
@@ -309,7 +309,7 @@ impl Store {
         let copy = write::draft(&self.path_of_drafts(), |copy| {
             reflink_copy::reflink_file(&source, copy).or_else(|_| io::copy(&mut source, copy).map(drop))
         })?;
-        // Somebody may have written to the file meanwhile: the copy is what is kept, so it is what is named.
+        // Somebody may have written to the file meanwhile: the copy is what is kept, so the copy is hashed.
         let copied = File::open(copy.path()).and_then(|copy| digest::of_file(&copy));
         let (blob, size) = copied.with_context(|| format!("read {}", copy.path().display()))?;
         write::create(copy, &self.blob_path(&blob), self.is_durable)?;
@@ -320,7 +320,7 @@ impl Store {
         write::draft(&self.path_of_drafts(), write::all(bytes))
     }
 
-    /// The directory of the parts.
+    /// The directory that holds the parts.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -349,11 +349,11 @@ impl Store {
     }
 }
 
-/// A link here would lead everything that is written out of the root.
+/// Makes a directory of the store. A link in its place would carry everything that is written out of the root.
 fn make_directory(directory: &Path) -> io::Result<()> {
     match fs::create_dir_all(directory) {
-        // A part that this version knows and the store on a read-only disk does not.
-        Err(error) if lock::is_read_only(&error) && directory.parent().is_some_and(Path::is_dir) => return Ok(()),
+        // A read-only store of an older version lacks a part that this one knows.
+        Err(error) if open::is_read_only(&error) && directory.parent().is_some_and(Path::is_dir) => return Ok(()),
         made => made?,
     }
     match fs::symlink_metadata(directory)?.is_dir() {
@@ -362,8 +362,8 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether the file is there and needs no second write. A file of the wrong length cannot be the one its name
-/// promises, so it is taken away.
+/// Whether the file exists and need not be written. A file of the wrong length cannot be what its name promises, so it
+/// is removed.
 fn is_present(path: &Path, size: u64) -> Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() && metadata.len() == size => Ok(true),
@@ -373,10 +373,10 @@ fn is_present(path: &Path, size: u64) -> Result<bool> {
     }
 }
 
-/// For those who only read: that a disk cannot be written to must not hide what is wrong with the file.
+/// Removes a damaged file for a caller that only reads: a read-only disk must not hide what is wrong with the file.
 fn remove_where_possible(path: &Path) -> Result<()> {
     match remove_damaged(path) {
-        Err(error) if error.downcast_ref().is_some_and(lock::is_read_only) => Ok(()),
+        Err(error) if error.downcast_ref().is_some_and(open::is_read_only) => Ok(()),
         outcome => outcome,
     }
 }
@@ -392,8 +392,8 @@ fn remove_damaged(path: &Path) -> Result<()> {
     }
 }
 
-/// A file that has a second name already may be changed through it. An executable one cannot share its permission
-/// bits with a blob that is also used as plain data.
+/// Whether the store may share the bytes of a file. A file with a second name may be changed through it, and an
+/// executable file cannot share its permission bits with a blob that is also used as plain data.
 #[cfg(unix)]
 fn can_be_shared(metadata: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -576,7 +576,7 @@ mod tests {
         let blob = store.blob_path(&Digest::of(b"four"));
         sample::overwrite(&blob, b"five");
         let error = store.read(&content, "").unwrap_err();
-        assert!(error.downcast_ref::<Damaged>().unwrap().faults[0].ends_with("is damaged"), "{error}");
+        assert!(error.downcast_ref::<Damage>().unwrap().faults[0].ends_with("is damaged"), "{error}");
         assert!(!blob.exists() && !store.has(&content));
         assert!(store.read(&content, "").unwrap_err().to_string().ends_with("is missing"));
     }
@@ -589,7 +589,7 @@ mod tests {
         let content = store.identify(&directory).unwrap();
         let read_by = |store: &Store| files_read(|| assert_eq!(store.identify(&directory).unwrap(), content));
         assert_eq!(read_by(&store), 4, "what was just written may be written again within the tick of its time");
-        sample::wait_for_tick();
+        sample::wait_for_tick(&directory);
         assert_eq!(read_by(&store), 4);
         assert_eq!(read_by(&store), 0);
         store.save_stats();
@@ -606,7 +606,7 @@ mod tests {
     fn an_edit_that_keeps_the_size_and_the_time_is_seen() {
         let (home, store) = sample::store();
         let file = write(home.path(), "a.txt", "four");
-        sample::wait_for_tick();
+        sample::wait_for_tick(&file);
         let content = store.identify(&file).unwrap();
         assert_eq!(files_read(|| assert!(store.unchanged(&file, &content).unwrap())), 0);
         let time = fs::metadata(&file).unwrap().modified().unwrap();
@@ -643,7 +643,7 @@ mod tests {
         let directory = sample::model(home.path());
         // The executable file would be copied, and the copy read: it is not of this test.
         fs::remove_file(directory.join("run.sh")).unwrap();
-        sample::wait_for_tick();
+        sample::wait_for_tick(&directory);
         let mut content = None;
         assert_eq!(files_read(|| content = Some(store.adopt(&directory).unwrap())), 3);
         let content = content.unwrap();

@@ -1,4 +1,4 @@
-//! A directory as content: which file lies at which path. Reads directories; knows nothing of the store.
+//! A directory as content: its files by relative path.
 
 use crate::digest::Digest;
 use anyhow::{Context, Result, bail, ensure};
@@ -9,7 +9,7 @@ use std::{
     path::{Component, Path},
 };
 
-/// Relative path, parts joined by `/`, to what lies there. A directory that holds no file leaves no trace.
+/// Maps relative paths, parts joined by `/`, to files. A directory that holds no file leaves no trace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Tree(pub BTreeMap<String, Entry>);
@@ -29,7 +29,7 @@ impl Tree {
         serde_json::to_vec(self).expect("a tree is plain data")
     }
 
-    /// A tree may have come from another machine: every path is checked before anybody joins it to a root.
+    /// Parses a tree. It may come from another machine, so every path is checked before it is joined to a root.
     pub fn parse(bytes: &[u8]) -> Result<Tree> {
         let tree: Tree = serde_json::from_slice(bytes).context("parse tree")?;
         tree.0.keys().try_for_each(|path| check_path(path))?;
@@ -38,14 +38,14 @@ impl Tree {
     }
 }
 
-/// Of what file systems take.
+/// The longest name that common file systems accept, in bytes.
 const LONGEST_NAME: usize = 255;
 const LONGEST_PATH: usize = 4096;
 
-/// Refuses what cannot lie in one directory on every system: two names that differ only in case, and a file where
+/// Refuses what cannot exist in one directory on every system: two names that differ only in case, and a file where
 /// another path needs a directory.
 fn check_together<T>(files: &BTreeMap<String, T>) -> Result<()> {
-    // By far the most trees that are looked up are a file or two.
+    // By far most trees that are looked up hold a file or two.
     if files.len() < 2 {
         return Ok(());
     }
@@ -67,7 +67,7 @@ fn check_together<T>(files: &BTreeMap<String, T>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what would not stay below the root on some system: `..`, `.`, empty parts, absolute paths, drive
+/// Refuses a path that would not stay below the root on some system: `..`, `.`, empty parts, absolute paths, drive
 /// letters, `\`.
 fn check_path(path: &str) -> Result<()> {
     let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0']);
@@ -83,17 +83,18 @@ fn start_of(path: &str) -> String {
     path.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
-/// What a symbolic link to a file is.
+/// How to treat a symbolic link to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// Of what a stage wrote: it may lead out of the root, to what is no result.
+    /// Refused in what a stage wrote: it may lead out of the root, to what is no result.
     Refused,
-    /// Of what a user names: the caches of other tools are made of them. They stand for the file they lead to.
+    /// Followed in what a user names, since the caches of other tools are made of links. A link stands for the file it
+    /// leads to.
     Followed,
 }
 
-/// All regular files below `root`, by relative path. Anything else than files and directories is refused, links to
-/// directories too: they may go round.
+/// All regular files below `root`, by relative path. Everything else but directories is refused, links to directories
+/// as well: they may form a loop.
 pub fn scan(root: &Path, links: Links) -> Result<BTreeMap<String, Metadata>> {
     let mut files = BTreeMap::new();
     scan_into(root, "", links, &mut files)?;
@@ -110,10 +111,10 @@ fn scan_into(directory: &Path, prefix: &str, links: Links, files: &mut BTreeMap<
             bail!("read {}: its name is not UTF-8", here.display());
         };
         let path = format!("{prefix}{name}");
-        // Of the entry itself.
+        // Metadata of the entry itself.
         let mut metadata = entry.metadata().with_context(|| format!("read {}", here.display()))?;
         if metadata.is_symlink() && links == Links::Followed {
-            // One that leads nowhere, or to a directory, stays a link.
+            // A link that leads nowhere, or to a directory, stays a link.
             metadata = fs::metadata(&here).ok().filter(Metadata::is_file).unwrap_or(metadata);
         }
         if metadata.is_symlink() {

@@ -1,5 +1,4 @@
-//! Reads everything in the store and says what is not as it should be. Knows nothing of stages: what is lost is named
-//! by key.
+//! Verification: reads everything in the store and reports what is wrong.
 
 use crate::{
     content::Content,
@@ -21,14 +20,14 @@ use std::{
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// Everything that was looked at.
+pub struct Verification {
+    /// Bytes of everything that was read.
     pub checked: Tally,
-    /// Each in words: which file, and what is wrong with it.
+    /// Each fault as a sentence: which file, and what is wrong with it.
     pub faults: Vec<String>,
-    /// Keys without a record that holds: whatever has them must run again.
+    /// Keys without a valid record: their actions must run again.
     pub lost: Vec<Digest>,
-    /// Where `repair` put what was damaged. Nothing is deleted.
+    /// The files that `repair` moved to quarantine. Nothing is deleted.
     pub moved: Vec<PathBuf>,
 }
 
@@ -36,12 +35,12 @@ pub struct Verified {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Store {
-    /// Trusts no stat record, and brings them up to date. With `repair`, what is damaged and records that hold no
-    /// longer are moved to `quarantine/`, so that nothing stands in the way of a new run.
-    pub fn verify(&self, repair: bool) -> Result<Verified> {
-        // Without it, a run could be placing what is moved away, and would have to be told.
+    /// Reads every file, trusting no stat record, and updates the stat records. With `repair`, damaged files and
+    /// records that are no longer valid are moved to `quarantine/`, so that they do not block a new run.
+    pub fn verify(&self, repair: bool) -> Result<Verification> {
+        // Without the lock a run might be placing what is moved away.
         let _lock = if repair { Some(self.hold_alone(PATIENCE)?) } else { None };
-        let mut found = Verified::default();
+        let mut found = Verification::default();
         let mut bad: Vec<Item> = Vec::new();
         let blobs = self.verify_blobs(&mut found, &mut bad)?;
         let (trees, lacking) = self.verify_trees(&blobs, &mut found, &mut bad)?;
@@ -49,7 +48,8 @@ impl Store {
             Content::File { blob, .. } => blobs.contains_key(blob),
             Content::Tree(digest) => trees.contains(digest),
         };
-        // What a tree lacks is a fault only where somebody needs the tree; made again, it is whole again.
+        // A missing blob of a tree is a fault only where somebody needs the tree; once made again, the tree is whole
+        // again.
         let why = |content: &Content| match content {
             Content::Tree(digest) if lacking.contains_key(digest) => lacking[digest].clone(),
             _ => "is missing or damaged".to_owned(),
@@ -79,7 +79,7 @@ impl Store {
         }
         found.lost = lost.into_iter().collect();
         if repair {
-            // Records first, for the sake of a process that dies here: see `collect`.
+            // Records first, in case this process dies here: see `collect`.
             for item in bad.iter().rev() {
                 found.moved.push(self.quarantine(item)?);
             }
@@ -88,8 +88,8 @@ impl Store {
         Ok(found)
     }
 
-    /// The sound ones, with their lengths.
-    fn verify_blobs(&self, found: &mut Verified, bad: &mut Vec<Item>) -> Result<HashMap<Digest, u64>> {
+    /// Checks the blobs; returns the sound ones with their lengths.
+    fn verify_blobs(&self, found: &mut Verification, bad: &mut Vec<Item>) -> Result<HashMap<Digest, u64>> {
         let mut sound = HashMap::new();
         for item in self.items("blobs")? {
             found.checked += item.metadata.len();
@@ -114,11 +114,11 @@ impl Store {
         Ok(sound)
     }
 
-    /// Those that are sound and whose blobs are all sound and of the length the tree says.
+    /// Checks the trees; returns those that are sound with all their blobs, and those that lack one with the reason.
     fn verify_trees(
         &self,
         blobs: &HashMap<Digest, u64>,
-        found: &mut Verified,
+        found: &mut Verification,
         bad: &mut Vec<Item>,
     ) -> Result<(HashSet<Digest>, HashMap<Digest, String>)> {
         let (mut sound, mut lacking) = (HashSet::new(), HashMap::new());
@@ -173,8 +173,8 @@ impl Store {
     }
 }
 
-/// What is wrong with a tree that is what its name says, and whether the tree itself is to blame: one that lacks a
-/// blob is whole again as soon as somebody brings the blob.
+/// What is wrong with a tree whose name is right, and whether the tree itself is to blame: a tree that lacks a blob is
+/// whole again as soon as the blob comes back.
 fn fault_of(tree: &Tree, blobs: &HashMap<Digest, u64>) -> Option<(String, bool)> {
     tree.0.iter().find_map(|(path, entry)| match blobs.get(&entry.blob) {
         None => Some((format!("needs blob {} ({path}), which is missing or damaged", entry.blob), false)),
@@ -185,7 +185,7 @@ fn fault_of(tree: &Tree, blobs: &HashMap<Digest, u64>) -> Option<(String, bool)>
     })
 }
 
-/// None for what is no plain file.
+/// Reads a file; `None` if it is not a plain one.
 fn bytes_of(item: &Item) -> Result<Option<Vec<u8>>> {
     if !item.metadata.is_file() {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! How a file gets its name: written under another one, on the disk, then renamed or linked, then the directory
-//! on the disk. Knows nothing of what the files mean.
+//! Writes files so that a name always means a complete file: a draft is written, synced, then renamed or linked, and
+//! then its directory is synced.
 
 use crate::open;
 use anyhow::{Context, Result, ensure};
@@ -10,7 +10,7 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// A file being written. `fill` puts the bytes in.
+/// Makes a draft, a file that has no name in the store yet; `fill` writes its bytes.
 pub fn draft(temporary: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<NamedTempFile> {
     step()?;
     let mut draft =
@@ -20,7 +20,7 @@ pub fn draft(temporary: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -
     Ok(draft)
 }
 
-/// Gives the draft its name, unless the name is taken: then false, and what has the name is untouched.
+/// Gives the draft its name. False if the name is taken; then the file with that name is untouched.
 pub fn create(draft: NamedTempFile, path: &Path, is_durable: bool) -> Result<bool> {
     make_parent(path, is_durable)?;
     settle(&draft, is_durable)?;
@@ -33,15 +33,15 @@ pub fn create(draft: NamedTempFile, path: &Path, is_durable: bool) -> Result<boo
     Ok(true)
 }
 
-/// Gives the draft its name, taking it from whatever has it.
+/// Gives the draft its name, replacing the file that has it.
 pub fn replace(draft: NamedTempFile, path: &Path, is_durable: bool) -> Result<()> {
     settle(&draft, is_durable)?;
     draft.persist(path).map_err(|error| error.error).with_context(|| format!("replace {}", path.display()))?;
     sync_parent(path, is_durable)
 }
 
-/// Gives a finished file a second name, `path`, and makes it read-only under both. False where the file system
-/// cannot do that. A name that is taken stays as it is.
+/// Gives a finished file a second name, `path`, and makes it read-only under both. False where the file system cannot
+/// do that. A taken name stays as it is.
 pub fn link(file: &Path, path: &Path, is_durable: bool) -> Result<bool> {
     make_parent(path, is_durable)?;
     let sealed = open::regular(file).and_then(|(open, metadata)| {
@@ -59,7 +59,7 @@ pub fn link(file: &Path, path: &Path, is_durable: bool) -> Result<bool> {
     Ok(true)
 }
 
-/// A tree, a record: small enough for one write.
+/// Fills a draft with bytes that are few enough for one write.
 pub fn all(bytes: &[u8]) -> impl FnOnce(&mut File) -> io::Result<()> {
     move |file| file.write_all(bytes)
 }
@@ -86,7 +86,7 @@ pub fn make_parent(path: &Path, is_durable: bool) -> Result<()> {
     }
 }
 
-/// A link in place of a directory of the store would carry what is written or removed out of it.
+/// Refuses a link in place of a directory of the store: it would carry what is written or removed out of it.
 pub fn check_parent(path: &Path) -> Result<()> {
     let parent = path.parent().expect("every file of the store lies in a directory");
     match fs::symlink_metadata(parent) {
@@ -96,7 +96,7 @@ pub fn check_parent(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A name is on the disk only when its directory is.
+/// Syncs the directory of a file: a name is on the disk only when its directory is.
 pub fn sync_parent(path: &Path, is_durable: bool) -> Result<()> {
     step()?;
     if cfg!(unix) && is_durable {
@@ -128,7 +128,7 @@ pub fn step() -> Result<()> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use crate::{Claiming, Commit, Digest, Record, Store, sample};
+    use crate::{ClaimResult, Commit, Digest, Record, Store, sample};
     use serde_json::json;
     use std::{cell::Cell, fs, path::Path, process::Command};
 
@@ -168,7 +168,7 @@ pub(crate) mod tests {
     fn finish_attempt(home: &Path) -> anyhow::Result<(Record, Commit)> {
         let store = Store::open(&home.join(".pipeline"))?;
         let key = Digest::of(KEY);
-        let Claiming::Mine(claim) = store.claim(&key)? else { anyhow::bail!("whoever died has it") };
+        let ClaimResult::Mine(claim) = store.claim(&key)? else { anyhow::bail!("whoever died has it") };
         let _held = store.hold()?;
         let input = store.capture(&home.join("data.jsonl"))?;
         let output = store.adopt(&home.join("model"))?;
