@@ -60,7 +60,7 @@ impl Action {
     pub fn placements(&self) -> Vec<(&str, PathBuf, &Content)> {
         let mut placements = Vec::new();
         for (port, input) in &self.inputs {
-            let at = Path::new("in").join(port);
+            let at = Path::new(stages::work::INPUTS).join(port);
             match input {
                 ActionInput::One(content) => placements.push((port.as_str(), with_format(at, content), content)),
                 ActionInput::Many(contents) => {

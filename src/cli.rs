@@ -9,7 +9,6 @@ mod doctor;
 mod explain;
 mod export;
 mod find;
-mod follow;
 mod gates;
 mod gc;
 mod graph;
@@ -28,7 +27,8 @@ mod terminal;
 mod test;
 mod watch;
 
-use crate::run::Means;
+use crate::executor::EXECUTORS;
+use crate::run::ExecutionOptions;
 use crate::{approvals, progress, worker};
 use anyhow::Result;
 use arguments::{CacheVerb, CommandLine, DataVerb, GateVerb, ModelVerb, Verb};
@@ -59,14 +59,15 @@ pub fn main() -> ExitCode {
 fn answer(verb: Verb) -> Result<u8> {
     match verb {
         Verb::Run { asked, selected, device, jobs, resources, keep_going, no_fsync, dry_run, json } => {
-            let means = Means {
+            let execution = ExecutionOptions {
+                executor: EXECUTORS[0],
                 device,
                 jobs: usize::from(jobs),
                 capacity: run::capacity(resources.as_deref())?,
                 is_durable: !no_fsync,
                 keeps_going: keep_going,
             };
-            run::walk(&asked, &selected.filter(), (!dry_run).then_some(&means), json)
+            run::walk(&asked, &selected.filter(), (!dry_run).then_some(&execution), json)
         }
         Verb::Check { file, changes } => check::check(&file, &changes.all()),
         Verb::Plan { asked, selected } => run::walk(&asked, &selected.filter(), None, false),

@@ -1,6 +1,10 @@
-//! Who executes. An executor knows a directory and a command, and nothing of stages, actions or the store.
+//! The interface of executors. An executor knows a directory and a command, and nothing of stages, actions or the
+//! store.
 
 pub mod local;
+mod table;
+
+pub use table::{EXECUTORS, lives};
 
 use anyhow::Result;
 use stages::io::Progress;
@@ -8,18 +12,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A work directory, ready to be worked in, and the command that does it.
+/// A work directory that is ready, and the command that does its work.
 pub struct Job {
     pub directory: PathBuf,
-    /// Gets the directory as its last argument.
+    /// The directory is added as the last argument.
     pub command: Vec<OsString>,
     pub timeout: Option<Duration>,
 }
 
-/// Stands in the place of a directory that is not known yet.
-pub const SPARE: &str = "-";
-
-/// Names a job for as long as its executor lives.
+/// Identifies a job for as long as its executor lives.
 pub type JobId = u64;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +29,7 @@ pub enum Update {
     Ended(JobId, Exit),
 }
 
-/// How a process ended. Whether its work succeeded is said by `outcome.json`, not by this.
+/// How a process ended. Whether its work succeeded is up to `outcome.json`, not to this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Code(i32),
@@ -36,16 +37,23 @@ pub enum Exit {
     TimedOut(Duration),
 }
 
+/// Executes jobs in the background. Dropping it ends every job that still runs, with all the processes that it started.
 pub trait Executor {
-    /// Starts the command in the background; its output goes to `log.txt` in the directory.
+    /// Starts the command; its output goes to `log.txt` in the directory.
     fn submit(&mut self, job: Job) -> Result<JobId>;
-    /// Says that a job of this command will come. It may be started at once, with [`SPARE`] for a directory: it then
-    /// waits until its standard input names one, as a line. `near`: a directory on the disk of the job's.
-    fn expect(&mut self, command: &[OsString], near: &Path);
-    /// What happened since the last call; waits at most so long when that is nothing.
+    /// Announces a job of this command, for an executor that can prepare for it. `near` is a directory on the same disk
+    /// as the job's.
+    fn expect(&mut self, _command: &[OsString], _near: &Path) {}
+    /// Returns what happened since the last call. If nothing did, waits at most `patience` for something.
     fn poll(&mut self, patience: Duration) -> Result<Vec<Update>>;
-    /// Asks whatever still runs to end: to write a checkpoint and stop, if it can. It is polled until it has.
+    /// Asks every running job to write a checkpoint, if it can, and end. The caller polls until it has.
     fn stop_all(&mut self);
-    /// Ends whatever still runs, with all that it started.
-    fn cancel_all(&mut self);
+}
+
+/// A row of [`EXECUTORS`].
+#[derive(Clone, Copy)]
+pub struct ExecutorKind {
+    pub open: fn() -> Box<dyn Executor>,
+    /// Whether a job that was submitted for this directory, by this process or another, still runs.
+    pub lives: fn(&Path) -> bool,
 }

@@ -39,6 +39,7 @@ mod approvals;
 mod executor;
 mod gate_test;
 mod journal;
+mod live;
 mod retention;
 mod run;
 mod tail;

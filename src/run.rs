@@ -1,27 +1,26 @@
-//! The only loop: the schedule, the store, the executor and the journal meet here and nowhere else. Knows nothing of
-//! terminals, YAML or what any stage computes.
+//! The only loop: the schedule, the store, the executor and the journal meet here and nowhere else.
 
-mod answers;
+pub mod answers;
 pub mod attempt;
 mod begin;
 pub mod death;
 mod finish;
-mod foresight;
-pub mod items;
+mod inputs;
+mod prefetch;
 pub mod slots;
+pub mod space;
 
 use crate::cause::EvalPart;
 use crate::event::{Decided, Event, Outcome, StageHead};
-use crate::executor::local::{Local, local};
-use crate::executor::{Executor, JobId};
+use crate::executor::{Executor, ExecutorKind, JobId};
 use crate::journal::{self, History, Journal};
 use crate::plan::selection::{Role, Selection};
-use crate::plan::{Plan, Resources, Source, Stage, StageId};
+use crate::plan::{Plan, Resources, Stage, StageId};
 use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
 use cache::{Claim, Content, Digest, Store};
-use foresight::{Foresight, foresee};
+use prefetch::{Prefetch, prefetch};
 use slots::Slots;
 use stages::io::DeviceChoice;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -31,131 +30,92 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a run begins anew because content it needed turned out damaged.
-const MENDS: u32 = 3;
-/// How soon an interrupt is noticed.
+/// How often a run starts over because content that it needed turned out damaged.
+const RESTARTS: u32 = 3;
+/// The time until an interrupt is noticed.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How soon it is noticed that another run has finished, or given up, what this one waits for.
+/// The time until it is noticed that another run has finished, or given up, an action that this run waits for.
 const IMPATIENCE: Duration = Duration::from_millis(20);
-/// How often other machines are told that this run still lives.
+/// The interval of the heartbeat that tells other machines that this run lives.
 const BEAT: Duration = Duration::from_secs(10);
 
 pub struct Options {
     /// The pipeline file and the `--set` arguments, as typed.
     pub file: PathBuf,
     pub overrides: Vec<String>,
-    /// `.pipeline`, where `store/`, `work/` and `runs/` lie.
+    /// `.pipeline`, which holds `store/`, `work/` and `runs/`.
     pub store: PathBuf,
-    /// What a person decided, by the question of the evidence.
+    /// Decisions of people, by the question of the evidence.
     pub decisions: BTreeMap<String, Decided>,
 }
 
-/// With what the work is done: never part of a key.
-pub struct Means {
+/// How to execute actions. Never part of a key.
+pub struct ExecutionOptions {
+    pub executor: ExecutorKind,
     pub device: DeviceChoice,
     /// Workers at a time.
     pub jobs: usize,
-    /// What they may take together.
+    /// The resources that workers may take together.
     pub capacity: Resources,
-    /// Whether what is written is on the disk before anything builds on it.
+    /// Whether every write reaches the disk before anything builds on it.
     pub is_durable: bool,
-    /// Whether a failure leaves branches beside it untouched; else nothing more is begun after one.
+    /// Whether stages that do not depend on a failed one still begin; otherwise nothing begins after a failure.
     pub keeps_going: bool,
 }
 
-/// Runs what is not done yet. The exit code: 130 interrupted, 1 a stage failed or a gate erred, 3 stopped by a gate,
-/// 0 all done.
+/// Runs what is not done yet. Returns the exit code: 130 interrupted, 1 a stage failed or a gate erred, 3 stopped by a
+/// gate, 0 all done.
 pub fn run(
     plan: &Plan,
     selection: &Selection,
     options: &Options,
-    means: &Means,
+    execution: &ExecutionOptions,
     interrupt: &AtomicBool,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<u8> {
     let program = std::env::current_exe().context("find this program")?;
     let worker = [program.into(), "worker".into()];
     let store = Store::open(&options.store)?;
-    let store = if means.is_durable { store } else { store.without_fsync() };
-    let contents = contents(plan, selection, &store)?;
-    let journal = Journal::create(&options.store, &plan.name, jiff::Timestamp::now())?;
-    let doing = Doing { journal, worker: &worker, means };
-    let exit = execute(plan, selection, options, (&store, &contents), Some(doing), interrupt, sink);
+    let store = if execution.is_durable { store } else { store.without_fsync() };
+    let contents = inputs::identify(plan, selection, &store)?;
+    let session = Session::open(plan, options, &worker, execution)?;
+    let run = Run { interrupt, ..Run::new(plan, selection, options, &store, &contents, sink) };
+    let exit = run.with(session).to_the_end();
     store.save_stats();
     exit
 }
 
-/// The same loop with no worker and no journal: what is not in the store would run.
+/// Runs the same loop without workers and journal: what is not in the store would run.
 pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dyn FnMut(&Event)) -> Result<u8> {
-    // Where nothing was ever run nothing is made either.
+    // Where nothing was ever run, nothing is created either.
     let empty = match options.store.exists() {
         true => None,
         false => Some(tempfile::tempdir().context("make an empty store")?),
     };
     let store = Store::open(empty.as_ref().map_or(&options.store, |directory| directory.path()))?;
-    let contents = contents(plan, selection, &store)?;
-    execute(plan, selection, options, (&store, &contents), None, &AtomicBool::new(false), sink)
+    let contents = inputs::identify(plan, selection, &store)?;
+    Run::new(plan, selection, options, &store, &contents, sink).to_the_end()
 }
 
-/// What looking has not.
-struct Doing<'a> {
+/// The part of a run that a look lacks: it executes actions and writes a journal.
+struct Session<'a> {
     journal: Journal,
-    /// The command that works in a directory, which is its last argument.
+    executor: Box<dyn Executor>,
+    /// The command of a worker; its last argument will be the directory.
     worker: &'a [OsString],
-    means: &'a Means,
+    execution: &'a ExecutionOptions,
 }
 
-fn execute(
-    plan: &Plan,
-    selection: &Selection,
-    options: &Options,
-    (store, contents): (&Store, &BTreeMap<PathBuf, Content>),
-    doing: Option<Doing>,
-    interrupt: &AtomicBool,
-    sink: &mut dyn FnMut(&Event),
-) -> Result<u8> {
-    let started = Instant::now();
-    let slots = doing.as_ref().map_or_else(Slots::none, |doing| Slots::new(doing.means.jobs, doing.means.capacity));
-    let mut run = Run {
-        plan,
-        selection,
-        store,
-        options,
-        contents,
-        doing,
-        interrupt,
-        sink,
-        foresight: None,
-        history: None,
-        executor: local(),
-        slots,
-        pending: VecDeque::new(),
-        resting: Vec::new(),
-        running: HashMap::new(),
-        forced: HashSet::new(),
-        failed: None,
-        is_stopping: false,
-        lost: false,
-        mends: 0,
-        codes: [0; 4],
-        left: 0,
-    };
-    let is_part = |id: &usize| selection.role(*id) != Role::Leave;
-    run.left = (0..plan.stages.len()).filter(is_part).count();
-    run.tell(Event::RunStarted {
-        run: run.doing.as_ref().map_or_else(|| "look".to_owned(), |doing| doing.journal.run()),
-        pipeline: plan.name.clone(),
-        file: options.file.display().to_string(),
-        at: now(),
-        stages: (0..plan.stages.len()).filter(is_part).map(|id| head(plan, &plan.stages[id])).collect(),
-        overrides: options.overrides.clone(),
-        selection: selection.typed().to_owned(),
-    })?;
-    while !run.pass()? {}
-    let exit = run.exit();
-    run.tell(Event::RunFinished { exit, seconds: started.elapsed().as_secs_f64(), at: now() })?;
-    run.write_journal()?;
-    Ok(exit)
+impl<'a> Session<'a> {
+    fn open(
+        plan: &Plan,
+        options: &Options,
+        worker: &'a [OsString],
+        execution: &'a ExecutionOptions,
+    ) -> Result<Session<'a>> {
+        let journal = Journal::create(&options.store, &plan.name, jiff::Timestamp::now())?;
+        Ok(Session { journal, executor: (execution.executor.open)(), worker, execution })
+    }
 }
 
 /// The time in RFC 3339, to the second.
@@ -163,7 +123,7 @@ pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn head(plan: &Plan, stage: &crate::plan::Stage) -> Arc<StageHead> {
+fn head(plan: &Plan, stage: &Stage) -> Arc<StageHead> {
     Arc::new(StageHead {
         name: stage.name.clone(),
         kind: stage.kind.name.to_owned(),
@@ -173,72 +133,53 @@ fn head(plan: &Plan, stage: &crate::plan::Stage) -> Arc<StageHead> {
     })
 }
 
-/// What lies at every path that is an input. Nothing is copied: a path goes into the store when a worker needs it.
-fn contents(plan: &Plan, selection: &Selection, store: &Store) -> Result<BTreeMap<PathBuf, Content>> {
-    let mut contents = BTreeMap::new();
-    let stages = plan.stages.iter().enumerate().filter(|(id, _)| selection.role(*id) != Role::Leave);
-    // A judge measures for others, also where it is left out itself.
-    let judges = |stage: &Stage| stage.gate.iter().flat_map(|gate| gate.judges.clone()).collect::<Vec<_>>();
-    let stages = stages.flat_map(|(id, stage)| [vec![id], judges(stage)].concat());
-    let sources = stages.flat_map(|id| &plan.stages[id].inputs).flat_map(|input| &input.sources);
-    for source in sources {
-        if let Source::Path(path) = source
-            && !contents.contains_key(path)
-        {
-            contents.insert(path.clone(), store.identify(path)?);
-        }
-    }
-    Ok(contents)
-}
-
 struct Run<'a> {
     plan: &'a Plan,
     selection: &'a Selection,
     store: &'a Store,
     options: &'a Options,
     contents: &'a BTreeMap<PathBuf, Content>,
-    /// `None`: nothing is executed, and nothing written.
-    doing: Option<Doing<'a>>,
+    /// `None` for a look: nothing is executed, and nothing written.
+    session: Option<Session<'a>>,
     interrupt: &'a AtomicBool,
     sink: &'a mut dyn FnMut(&Event),
-    /// None when it is not worth it, or no longer to be relied on.
-    foresight: Option<Foresight>,
-    /// Opened when something is new: a run that finds everything reads no journal.
+    /// `None` when it is not worthwhile, or no longer reliable.
+    prefetch: Option<Prefetch>,
+    /// Opened when an action is new: a run that finds everything reads no journal.
     history: Option<History>,
-    executor: Local,
     slots: Slots,
-    /// What can begin when there is room, and nobody else is at it.
+    /// Work that can begin when there are free resources and no other run is at it.
     pending: VecDeque<Work>,
-    /// What failed, and when it is tried again.
-    resting: Vec<(Instant, Work)>,
+    /// Failed work, and when it is tried again.
+    retries: Vec<(Instant, Work)>,
     running: HashMap<JobId, Task>,
-    /// Actions that `--force` names and that were executed: once is enough.
+    /// Actions named by `--force` that were executed: once is enough.
     forced: HashSet<Digest>,
     /// The first stage that failed.
     failed: Option<String>,
-    /// Interrupted: what runs is asked to end, nothing begins.
+    /// An interrupt came: running jobs are asked to end, and nothing begins.
     is_stopping: bool,
-    /// Content that was needed is gone from the store.
-    lost: bool,
-    mends: u32,
-    /// How many stages ended with each exit code, those of [`CODES`].
+    /// Content that is needed is gone from the store.
+    is_content_lost: bool,
+    restarts: u32,
+    /// The number of stages that ended with each exit code of [`CODES`].
     codes: [usize; 4],
-    /// Stages that have not ended. None once the run began anew, which is good enough for what it is needed for.
-    left: usize,
+    /// Stages that have not ended. Too few after a restart, which is good enough for deciding on spare workers.
+    remaining: usize,
 }
 
-/// From so many stages on it is worth waking another processor.
+/// From this number of stages on, prefetching is worth another thread.
 const MANY: usize = 64;
 
-/// By weight.
+/// Exit codes, the most important first.
 const CODES: [u8; 4] = [130, 1, 3, 0];
 
-/// An action to be executed.
+/// An action to execute.
 struct Work {
     request: Request,
-    /// Attempts of this run that failed.
+    /// Failed attempts in this run.
     failed: u32,
-    /// Whether it was said that another run is at it.
+    /// Whether people were told that another run is at it.
     is_told: bool,
     /// Held from the first attempt to the last.
     claim: Option<Claim>,
@@ -250,41 +191,105 @@ struct Task {
     started: Instant,
 }
 
-impl Run<'_> {
-    /// Works until nothing is left to do. False: content was lost on the way, and the schedule has to begin anew;
-    /// what is still good is found again at once.
+impl<'a> Run<'a> {
+    /// A look; [`Run::with`] a session it becomes a run.
+    fn new(
+        plan: &'a Plan,
+        selection: &'a Selection,
+        options: &'a Options,
+        store: &'a Store,
+        contents: &'a BTreeMap<PathBuf, Content>,
+        sink: &'a mut dyn FnMut(&Event),
+    ) -> Run<'a> {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        Run {
+            plan,
+            selection,
+            store,
+            options,
+            contents,
+            session: None,
+            interrupt: &NEVER,
+            sink,
+            prefetch: None,
+            history: None,
+            slots: Slots::none(),
+            pending: VecDeque::new(),
+            retries: Vec::new(),
+            running: HashMap::new(),
+            forced: HashSet::new(),
+            failed: None,
+            is_stopping: false,
+            is_content_lost: false,
+            restarts: 0,
+            codes: [0; 4],
+            remaining: plan.stages.len(),
+        }
+    }
+
+    fn with(self, session: Session<'a>) -> Run<'a> {
+        let slots = Slots::new(session.execution.jobs, session.execution.capacity);
+        Run { session: Some(session), slots, ..self }
+    }
+
+    fn to_the_end(mut self) -> Result<u8> {
+        let started = Instant::now();
+        let (plan, selection) = (self.plan, self.selection);
+        let stages = plan.stages.iter().enumerate().filter(|(id, _)| selection.role(*id) != Role::Leave);
+        let stages: Vec<_> = stages.map(|(_, stage)| head(plan, stage)).collect();
+        self.remaining = stages.len();
+        self.tell(Event::RunStarted {
+            run: self.session.as_ref().map_or_else(|| "look".to_owned(), |session| session.journal.run()),
+            pipeline: plan.name.clone(),
+            file: self.options.file.display().to_string(),
+            at: now(),
+            stages,
+            overrides: self.options.overrides.clone(),
+            selection: selection.typed().to_owned(),
+        })?;
+        while !self.pass()? {}
+        let exit = self.exit();
+        let seconds = started.elapsed().as_secs_f64();
+        self.tell(Event::RunFinished { exit, seconds, at: now() })?;
+        self.write_journal()?;
+        Ok(exit)
+    }
+
+    /// Works until nothing is left to do. False: content was lost on the way, and the schedule must start over; what is
+    /// still good is found again at once.
     fn pass(&mut self) -> Result<bool> {
         let mut schedule = Schedule::new(self.plan, self.selection, self.contents, &self.options.decisions);
         let mut commands: VecDeque<Command> = schedule.begin().into();
         let mut beaten = Instant::now();
-        // Given back only while there is nothing to do but wait: whoever removes what nobody needs does it then, and
-        // what this run needs stands in its journal by that time.
+        // The lock is released only while there is nothing to do but wait. Garbage is collected then, and by that time
+        // the journal names everything that this run needs.
         let mut held = Some(self.store.hold()?);
-        if self.mends == 0 && self.plan.stages.len() >= MANY {
-            let own = self.doing.as_ref().map(|doing| &doing.journal);
+        if self.restarts == 0 && self.plan.stages.len() >= MANY {
+            let own = self.session.as_ref().map(|session| &session.journal);
             let last = journal::earlier(&self.options.store, &self.plan.name, own)?.pop();
-            self.foresight = last.map(|last| foresee(last, self.store));
+            self.prefetch = last.map(|last| prefetch(last, self.store));
         }
         loop {
             self.obey(&mut schedule, &mut commands)?;
             if self.interrupt.load(Ordering::Relaxed) && !self.is_stopping {
                 self.is_stopping = true;
                 self.pending.clear();
-                self.resting.clear();
-                self.executor.stop_all();
+                self.retries.clear();
+                self.session.iter_mut().for_each(|session| session.executor.stop_all());
             }
             commands.extend(self.begin_what_fits()?.into_iter().flat_map(|news| schedule.news(news)));
             if !commands.is_empty() {
                 continue;
             }
             self.write_journal()?;
-            self.foresight = None;
+            self.prefetch = None;
             drop(held.take());
-            if self.running.is_empty() && self.pending.is_empty() && self.resting.is_empty() {
+            if self.running.is_empty() && self.pending.is_empty() && self.retries.is_empty() {
                 break;
             }
-            let patience = if self.pending.is_empty() { PATIENCE } else { IMPATIENCE };
-            let updates = self.executor.poll(patience)?;
+            // A look never has anything to wait for.
+            let Some(session) = &mut self.session else { break };
+            let updates = session.executor.poll(if self.pending.is_empty() { PATIENCE } else { IMPATIENCE })?;
             held = Some(self.store.hold()?);
             for update in updates {
                 commands.extend(self.update(update)?.into_iter().flat_map(|news| schedule.news(news)));
@@ -300,24 +305,25 @@ impl Run<'_> {
             }
             return Ok(true);
         }
-        // The process is about to end: to take thousands of ends apart first would take a twentieth of its time.
+        // The process is about to end, and dropping thousands of results would take a twentieth of its time.
         std::mem::forget(schedule);
-        let is_lost = std::mem::take(&mut self.lost);
-        self.mends += u32::from(is_lost);
+        let is_lost = std::mem::take(&mut self.is_content_lost);
+        self.restarts += u32::from(is_lost);
         Ok(!is_lost)
     }
 
-    /// A claim that another run took over costs nothing but work done twice: the first record stays.
+    /// Sends the heartbeat of every claim. A claim that another run took over only means that work is done twice: the
+    /// first record stays.
     fn beat(&self) {
-        let resting = self.resting.iter().map(|(_, work)| work);
-        for work in self.running.values().map(|task| &task.work).chain(resting) {
+        let retries = self.retries.iter().map(|(_, work)| work);
+        for work in self.running.values().map(|task| &task.work).chain(retries) {
             if let Some(Err(error)) = work.claim.as_ref().map(Claim::beat) {
                 tracing::warn!("{}: {error:#}", self.named(&work.request));
             }
         }
     }
 
-    /// Does what the schedule says, until it says nothing more or the run is interrupted.
+    /// Carries out the commands of the schedule until there are none left or the run is interrupted.
     fn obey(&mut self, schedule: &mut Schedule, commands: &mut VecDeque<Command>) -> Result<()> {
         while let Some(command) = commands.pop_front() {
             match command {
@@ -364,16 +370,16 @@ impl Run<'_> {
         }
         let at = CODES.iter().position(|known| *known == code);
         self.codes[at.expect("every code is in the table")] += 1;
-        self.left = self.left.saturating_sub(1);
+        self.remaining = self.remaining.saturating_sub(1);
         self.tell(Event::Ended { stage, outcome, at: Some(now()) })
     }
 
     fn tell(&mut self, event: Event) -> Result<()> {
-        if let Some(doing) = &mut self.doing {
-            doing.journal.append(&event)?;
-            // Whoever hears of it must find it in the journal.
+        if let Some(session) = &mut self.session {
+            session.journal.append(&event)?;
+            // An event must be in the journal before anybody hears of it.
             if matches!(event, Event::RunStarted { .. } | Event::Started { .. } | Event::Noted { .. }) {
-                doing.journal.flush()?;
+                session.journal.flush()?;
             }
         }
         (self.sink)(&event);
@@ -381,7 +387,7 @@ impl Run<'_> {
     }
 
     fn write_journal(&mut self) -> Result<()> {
-        self.doing.as_mut().map_or(Ok(()), |doing| doing.journal.flush())
+        self.session.as_mut().map_or(Ok(()), |session| session.journal.flush())
     }
 
     fn note(&mut self, request: &Request, message: String) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Files that grow while they are read. Knows nothing of what is in them, save what a worker writes of its progress.
+//! Reads files that grow meanwhile.
 
 use anyhow::{Context, Result};
 use stages::io::Progress;
@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// A log may be long: so much of it is held at a time.
+/// The most bytes held at a time: a log may be long.
 const CHUNK: u64 = 1 << 20;
 
 pub struct Tail {
@@ -19,7 +19,7 @@ pub fn tail(path: &Path) -> Tail {
 }
 
 impl Tail {
-    /// What comes next, a part of it when that is much; empty when there is nothing new, or no file yet.
+    /// The next bytes, at most [`CHUNK`] of them; empty when there is nothing new, or no file yet.
     pub fn bytes(&mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut file = match File::open(&self.path) {
@@ -33,7 +33,7 @@ impl Tail {
         Ok(bytes)
     }
 
-    /// The whole lines that came.
+    /// The complete lines that came.
     pub fn lines(&mut self) -> Result<Vec<Vec<u8>>> {
         let before = self.read;
         let mut bytes = Vec::new();
@@ -50,7 +50,8 @@ impl Tail {
         Ok(lines.map(<[u8]>::to_vec).collect())
     }
 
-    /// What a worker said last of how far it is, if it said anything new: what it said before is out of date.
+    /// The last progress that a worker reported, if it reported any since the last call: earlier progress is out of
+    /// date.
     pub fn progress(&mut self) -> Result<Option<Progress>> {
         Ok(self.lines()?.iter().rev().find_map(|line| serde_json::from_slice(line).ok()))
     }

@@ -1,72 +1,62 @@
-//! The child: `pipeline worker DIR` turns `action.json` into `outcome.json`. Knows nothing of stage names, the store
-//! or who started it; it never outlives whoever holds the other end of its standard input.
+//! The worker process: `pipeline worker DIR` turns `action.json` into `outcome.json`. It never outlives the process at
+//! the other end of its standard input.
 
 use crate::action::Action;
-use crate::executor::SPARE;
+use crate::executor::local;
 use crate::run::death;
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
-use stages::io::{Host, Interrupted, Io};
+use stages::io::{Host, Interruption, Io};
 use stages::secret::Secrets;
 use stages::stage::{Call, Work};
+use stages::work;
 use std::any::Any;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, Read, Write};
-use std::os::unix::ffi::OsStringExt;
+use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-/// What a shell says of a command that SIGTERM ended.
+/// The exit code with which a shell reports that SIGTERM ended a command.
 const TERMINATED: u8 = 143;
 
-/// Does the work if this is the command line of a worker. A run starts one for every stage, and reading a command line
-/// for people takes longer than all else that the worker of a small command does by itself.
+/// Does the work if this is the command line of a worker. A run starts one worker for every stage, and parsing a
+/// command line with clap takes longer than anything else that the worker of a small command does.
 pub fn asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     match (words.next(), words.next(), words.next()) {
         (Some(verb), Some(directory), None) if verb == "worker" => {
-            // One that is not needed after all ends in silence.
-            let directory = if directory == SPARE { told() } else { Some(directory.into()) };
-            Some(ExitCode::from(directory.map_or(0, |directory| work(&directory))))
+            // A spare worker that is not needed ends in silence.
+            Some(ExitCode::from(local::directory_of(directory).map_or(0, |directory| work(&directory))))
         }
         _ => None,
     }
 }
 
-/// Waits to be told where to work, and goes there: see [`Executor::expect`](crate::executor::Executor::expect).
-fn told() -> Option<PathBuf> {
-    let mut path = Vec::new();
-    std::io::stdin().lock().read_until(b'\n', &mut path).ok()?;
-    let directory = PathBuf::from(OsString::from_vec(path.strip_suffix(b"\n")?.to_vec()));
-    std::env::set_current_dir(&directory).ok()?;
-    Some(directory)
-}
-
-/// The exit code. On failure the cause stands in `error.txt`, and after `error:` at the end of the log. A stage that
-/// stopped because it was asked to has not failed.
+/// Works in a directory and returns the exit code. On failure, `error.txt` holds the cause, and so does the end of the
+/// log, after `error:`. A stage that stopped because it was asked to has not failed.
 pub fn work(directory: &Path) -> u8 {
     install_tracing();
-    end_with_the_parent();
+    local::end_with_the_parent();
     let Err(error) = attempt(directory) else { return 0 };
-    if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+    if let Some(interrupted) = error.downcast_ref::<Interruption>() {
         eprintln!("{interrupted}");
         return TERMINATED;
     }
     let cause = death::of_error(directory, format!("{error:#}")).to_string();
-    // The log may lie on a disk that is full, so nothing here may insist on being heard.
+    // The log may be on a full disk, so failing to write it must not be an error.
     let mut log = std::io::stderr();
     let _ = writeln!(log, "error: {cause}");
-    if let Err(error) = fs::write(directory.join("error.txt"), &cause) {
-        let _ = writeln!(log, "error: write {}: {error}", directory.join("error.txt").display());
+    let path = directory.join(work::ERROR);
+    if let Err(error) = fs::write(&path, &cause) {
+        let _ = writeln!(log, "error: write {}: {error}", path.display());
     }
     1
 }
 
 fn attempt(directory: &Path) -> Result<()> {
-    let action: Action = read_json(&directory.join("action.json"))?;
-    let host: Host = read_json(&directory.join("host.json"))?;
+    let action: Action = read_json(&directory.join(work::ACTION))?;
+    let host: Host = read_json(&directory.join(work::HOST))?;
     let kind = stages::kinds::kind_or_part(&action.kind)
         .with_context(|| format!("find the kind `{}`: this program has none of that name", action.kind))?;
     if kind.version != action.version {
@@ -78,8 +68,8 @@ fn attempt(directory: &Path) -> Result<()> {
     let mut io = Io::open(directory, inputs(&action, directory), host)?;
     let result = catch(|| run(&call, &mut io)).and_then(|()| io.finish());
     match result {
-        // What went wrong may quote what the command wrote.
-        Err(error) if !secrets.is_empty() => Err(anyhow!(secrets.masked(&format!("{error:#}")))),
+        // The error may quote what the command wrote.
+        Err(error) if !secrets.is_empty() => Err(anyhow!(secrets.redacted(&format!("{error:#}")))),
         result => result,
     }
 }
@@ -98,7 +88,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
 }
 
-/// A panic becomes an error that says where it happened; burn reports some plain failures in this way.
+/// Runs a stage. A panic becomes an error that says where it happened; burn reports some ordinary failures by a panic.
 fn catch(run: impl FnOnce() -> Result<()>) -> Result<()> {
     let place = Arc::new(Mutex::new(None));
     let default = panic::take_hook();
@@ -106,7 +96,7 @@ fn catch(run: impl FnOnce() -> Result<()>) -> Result<()> {
         let place = Arc::clone(&place);
         Box::new(move |info| {
             if let (Ok(mut place), Some(location)) = (place.lock(), info.location()) {
-                // Of several panics the first is the cause.
+                // The first of several panics is the cause.
                 place.get_or_insert_with(|| location.to_string());
             }
             default(info);
@@ -126,7 +116,7 @@ fn message(payload: &(dyn Any + Send)) -> &str {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// As `RUST_LOG` says; where it says nothing no filter is built, which saves the regular expressions that read it.
+/// Logs as `RUST_LOG` says. Without it no filter is built, which saves the regular expressions that parse it.
 fn install_tracing() {
     let log = || tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false);
     // A second worker in one process (tests) keeps the first subscriber.
@@ -134,25 +124,6 @@ fn install_tracing() {
         Ok(filter) => log().with_env_filter(filter).try_init(),
         Err(_) => log().with_max_level(tracing::Level::WARN).try_init(),
     };
-}
-
-/// Ends this process and its group as soon as standard input closes. Only for a pipe: a worker started by hand, or
-/// by a cluster engine with nothing on its input, is nobody's child in this sense.
-fn end_with_the_parent() {
-    let is_pipe = rustix::fs::fstat(std::io::stdin())
-        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo);
-    if !is_pipe {
-        return;
-    }
-    std::thread::spawn(|| {
-        let mut byte = [0];
-        while !matches!(std::io::stdin().read(&mut byte), Ok(0) | Err(_)) {}
-        if getpgrp() == getpid() {
-            // This process is of the group as well.
-            let _ = kill_process_group(getpgrp(), Signal::KILL);
-        }
-        std::process::exit(1);
-    });
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("what the user typed", &["diagnostic", "hub", "spec"]),
     ("what it means", &["plan", "schema"]),
     ("what is to be done", &["action", "cause", "event", "schedule"]),
-    ("doing it", &["approvals", "executor", "gate_test", "journal", "retention", "run", "tail", "worker"]),
+    ("doing it", &["approvals", "executor", "gate_test", "journal", "live", "retention", "run", "tail", "worker"]),
     ("showing it", &["progress", "report"]),
     ("the verbs", &["cli"]),
 ];
@@ -213,6 +213,33 @@ fn kinds_do_not_use_each_other() {
     for file in sources("stages/src").iter().filter(|file| !file.name.starts_with("stages/src/kinds")) {
         assert!(!named(&file.code, "crate::").contains("kinds"), "{} knows the kinds", file.name);
     }
+}
+
+#[test]
+fn the_names_in_a_work_directory_are_spelled_in_one_file() {
+    const NAMES: &str = "stages/src/work.rs";
+    let names = read(NAMES);
+    let names: Vec<&str> =
+        names.lines().filter_map(|line| line.split_once("&str = \"")?.1.strip_suffix("\";")).collect();
+    assert!(names.contains(&"action.json") && names.contains(&"in"), "{names:?}");
+    let mut spelled = Vec::new();
+    for file in ["src", "cache/src", "stages/src", "stages/formats/src"]
+        .into_iter()
+        .flat_map(sources)
+        .filter(|file| file.name != NAMES)
+    {
+        for name in &names {
+            // A plain word may mean something else, unless it is made a path.
+            let forms = match name.contains('.') {
+                true => vec![format!("\"{name}\""), format!("/{name}\"")],
+                false => ["join", "Path::new", "file_name"].map(|call| format!("{call}(\"{name}\")")).into(),
+            };
+            if forms.iter().any(|form| file.code.contains(form)) {
+                spelled.push(format!("{}: {name}", file.name));
+            }
+        }
+    }
+    assert!(spelled.is_empty(), "{NAMES} has these names: {spelled:?}");
 }
 
 #[test]

@@ -170,7 +170,7 @@ fn record_of(store: &Store, run: &RunState, stage: &str) -> Option<Seen> {
 /// The decision and its numbers. `Err`: something was not measured then, which says nothing about the rule.
 fn rejudge(store: &Store, gate: &Gate, evidence: &Evidence) -> Result<(gate::Decision, String), String> {
     let read = |table: &Table| {
-        let items = run::items::read(store, table);
+        let items = run::answers::read_table(store, table);
         Some(items.unwrap_or_else(|_| Items::broken("they are no longer in the store")).into())
     };
     let Judged { chosen, rules, decision } = weigh::judge(gate, evidence, read);

@@ -7,7 +7,7 @@ use crate::progress;
 use crate::report::format;
 use crate::report::sheet::{Sheet, plain};
 use crate::retention::{self, Reason, Retention};
-use crate::run::attempt;
+use crate::run::space;
 use crate::spec::limits;
 use anyhow::Result;
 use cache::{Policy, Store, Tally};
@@ -38,7 +38,7 @@ pub fn gc(asked: &GcRequest, file: Option<&Path>, store: &StoreArgument) -> Resu
     let (roots, counted) = retention::roots(&root, &Retention { runs: asked.keep_runs, since })?;
     let policy = Policy { keep_newer_than, max_size };
     let collected = store.collect(&alone, &roots, &policy, asked.dry_run)?;
-    let work = attempt::sweep(&root, &store, &roots.keys, keep_newer_than, asked.dry_run)?;
+    let work = space::sweep(&root, &store, &roots.keys, keep_newer_than, asked.dry_run)?;
     store.save_stats();
     drop(alone);
     let rows = [

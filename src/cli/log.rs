@@ -1,21 +1,21 @@
 //! `log`: the output of a stage, from whichever run executed it.
 
 use super::find::{self, StoredRun};
-use super::follow::{TICK, follow};
 use super::gates::stage_of;
 use super::options::RunArgument;
 use super::refusal::refused;
 use super::terminal;
 use crate::cause::EvalPart;
 use crate::event::{Event, Outcome};
+use crate::live::{TICK, follow};
 use crate::progress;
 use crate::report::fold::{ActionRun, ActionState, StageRun};
 use crate::report::format::moment;
+use crate::run::attempt;
 use crate::tail::tail;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use cache::{Content, Digest, Store};
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 pub struct LogRequest<'a> {
@@ -99,8 +99,8 @@ struct Log {
 
 #[derive(PartialEq)]
 enum LogLocation {
-    At(PathBuf),
-    In(Content),
+    File(PathBuf),
+    Stored(Content),
 }
 
 /// The attempt that made a result, as its record holds it.
@@ -116,7 +116,9 @@ fn find_log(found: &StoredRun, stage: &StageRun, action: &ActionRun, attempt: Op
         Some(part) => format!("{}, {part}", stage.head.name),
         None => stage.head.name.clone(),
     };
-    let path = |number: u32| found.root.join("work").join(&action.key).join(number.to_string()).join("log.txt");
+    let attempts = attempt::attempts(&attempt::directory_of(&found.root, &action.key))?;
+    let mut there: Vec<_> = attempts.iter().map(|attempt| (attempt.number, attempt.log())).collect();
+    there.retain(|(_, log)| log.is_file());
     let in_run = match &action.state {
         ActionState::Hit => None,
         ActionState::Running { log, .. } | ActionState::Finished { log, .. } | ActionState::Failed { log, .. } => {
@@ -124,23 +126,27 @@ fn find_log(found: &StoredRun, stage: &StageRun, action: &ActionRun, attempt: Op
         }
     };
     let is_running = matches!(action.state, ActionState::Running { .. }) && found.is_alive;
-    let mut there = attempts(&found.root.join("work").join(&action.key))?;
     let kept = kept(found, action);
     // After a hit this is the attempt that made the result; the last attempt only if that is unknown.
-    let wanted = attempt.or(in_run.as_ref().map(|(number, _)| *number)).or(kept.attempt).or(there.last().copied());
+    let wanted = attempt
+        .or(in_run.as_ref().map(|(number, _)| *number))
+        .or(kept.attempt)
+        .or(there.last().map(|(number, _)| *number));
     let of_this_run = in_run.as_ref().filter(|(number, _)| wanted == Some(*number));
     // The store may have been moved since the run.
-    let paths = of_this_run.map(|(_, path)| path.clone()).into_iter().chain(wanted.map(path));
-    let location = paths.into_iter().find(|path| path.is_file()).map(LogLocation::At).or_else(|| {
+    let here = there.iter().find(|(number, _)| wanted == Some(*number));
+    let paths = of_this_run.into_iter().chain(here).map(|(_, path)| path.clone());
+    let location = paths.into_iter().find(|path| path.is_file()).map(LogLocation::File).or_else(|| {
         let log = kept.log.clone().filter(|_| attempt.is_none() || kept.attempt == attempt)?;
-        Some(LogLocation::In(log))
+        Some(LogLocation::Stored(log))
     });
     // A worker starts a moment after its event.
     let location =
-        location.or_else(|| of_this_run.filter(|_| is_running).map(|(_, path)| LogLocation::At(path.clone())));
+        location.or_else(|| of_this_run.filter(|_| is_running).map(|(_, path)| LogLocation::File(path.clone())));
     let Some(location) = location else {
-        there.extend(kept.attempt.filter(|_| kept.log.is_some()));
-        let numbers: Vec<String> = there.iter().collect::<BTreeSet<_>>().iter().map(ToString::to_string).collect();
+        let kept = kept.attempt.filter(|_| kept.log.is_some());
+        let numbers: BTreeSet<u32> = there.iter().map(|(number, _)| *number).chain(kept).collect();
+        let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
         return Err(refused(match (attempt, numbers.is_empty()) {
             (Some(attempt), false) => {
                 format!("{title} has no log of an attempt {attempt}: there are {}", numbers.join(", "))
@@ -149,8 +155,8 @@ fn find_log(found: &StoredRun, stage: &StageRun, action: &ActionRun, attempt: Op
         }));
     };
     let number = match &location {
-        LogLocation::At(path) => number(path),
-        LogLocation::In(_) => kept.attempt,
+        LogLocation::File(path) => number(path),
+        LogLocation::Stored(_) => kept.attempt,
     };
     let is_of_this_run = of_this_run.is_some();
     let made_in = match (is_of_this_run, number) {
@@ -175,18 +181,6 @@ fn number(log: &Path) -> Option<u32> {
     log.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
-/// The numbers of the attempts that have a log, in order.
-fn attempts(of_key: &Path) -> Result<Vec<u32>> {
-    let Ok(entries) = fs::read_dir(of_key) else { return Ok(Vec::new()) };
-    let mut numbers = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("read {}", of_key.display()))?.path().join("log.txt");
-        numbers.extend(number(&path).filter(|_| path.is_file()));
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
 /// The provenance in the record of an action; empty, with a warning, if the record cannot be read.
 fn kept(found: &StoredRun, action: &ActionRun) -> Provenance {
     let read = || -> Result<Option<Provenance>> {
@@ -205,15 +199,15 @@ fn kept(found: &StoredRun, action: &ActionRun) -> Provenance {
 /// Prints a log unchanged; false if stdout was closed.
 fn show(log: &Log, found: &StoredRun, action: &ActionRun, asked: &LogRequest) -> Result<bool> {
     let path = match &log.location {
-        LogLocation::At(path) => path,
-        LogLocation::In(content) => {
+        LogLocation::File(path) => path,
+        LogLocation::Stored(content) => {
             let bytes = Store::open(&found.root)?.read(content, "")?;
             remark_if_empty(bytes.is_empty(), log);
             return terminal::write(&bytes);
         }
     };
     let follows = log.is_running && asked.follows;
-    let (mut tail, mut journal) = (tail(path), follow(&found.journal));
+    let (mut tail, mut live) = (tail(path), follow(&found.journal));
     let is_its_end = |event: &Event| match event {
         Event::Finished { stage, part, key, .. } | Event::Failed { stage, part, key, .. } => {
             stage == asked.stage && *part == action.part && *key == action.key
@@ -226,7 +220,7 @@ fn show(log: &Log, found: &StoredRun, action: &ActionRun, asked: &LogRequest) ->
     loop {
         // The journal is read before the log: once it names the end, the log is complete.
         if goes_on {
-            let (events, is_alive) = journal.events()?;
+            let (events, is_alive) = live.events()?;
             for event in &events {
                 has_begun |= is_begin(event);
                 goes_on &= !(has_begun && is_its_end(event));

@@ -11,7 +11,7 @@ use crate::plan::selection;
 use crate::report;
 use crate::report::fold;
 use crate::report::sheet::Sheet;
-use crate::run::{Means, slots};
+use crate::run::{ExecutionOptions, slots};
 use crate::spec::limits;
 use crate::{approvals, progress, run};
 use anyhow::{Context, Result};
@@ -21,15 +21,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// at once.
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// `means`: how to execute stages; `None` executes nothing.
-pub fn walk(asked: &FileArguments, selected: &selection::Filter, means: Option<&Means>, json: bool) -> Result<u8> {
-    let plan = understand_whole(&asked.file, &asked.changes.all(), means.is_some())?;
+/// Runs the pipeline, or without `execution` says what would run.
+pub fn walk(
+    asked: &FileArguments,
+    selected: &selection::Filter,
+    execution: Option<&ExecutionOptions>,
+    json: bool,
+) -> Result<u8> {
+    let plan = understand_whole(&asked.file, &asked.changes.all(), execution.is_some())?;
     let selection = selection::select(&plan, selected).map_err(refused)?;
-    if let Some(reason) = means.and_then(|means| slots::too_large(&plan, means.capacity)) {
+    if let Some(reason) = execution.and_then(|execution| slots::too_large(&plan, execution.capacity)) {
         return Err(refused(reason));
     }
     let approvals = approvals::read(&approvals::path(&asked.file)).map_err(|error| refused(format!("{error:#}")))?;
-    let mut progress = if means.is_some() {
+    let mut progress = if execution.is_some() {
         listen_for_interrupts()?;
         Some(progress::open(terminal::stderr_has_color(), terminal::progress_interval()))
     } else {
@@ -42,7 +47,7 @@ pub fn walk(asked: &FileArguments, selected: &selection::Filter, means: Option<&
         store: asked.store.beside(&asked.file),
         decisions: approvals::decisions(&approvals),
     };
-    if means.is_some() {
+    if execution.is_some() {
         secrets::check(&plan, &selection, &options)?;
     }
     let mut folding = fold::RunFold::default();
@@ -66,15 +71,15 @@ pub fn walk(asked: &FileArguments, selected: &selection::Filter, means: Option<&
             event => folding.add(event),
         }
     };
-    let exit = match means {
+    let exit = match execution {
         None => run::look(&plan, &selection, &options, &mut sink)?,
-        Some(means) => run::run(&plan, &selection, &options, means, &IS_INTERRUPTED, &mut sink)?,
+        Some(execution) => run::run(&plan, &selection, &options, execution, &IS_INTERRUPTED, &mut sink)?,
     };
     drop(progress);
     if let Some(mut run) = folding.run.filter(|_| !json) {
         let mut changes = Vec::new();
         run.options = asked.store.typed();
-        if means.is_none() {
+        if execution.is_none() {
             let would_run = run.stages.iter().filter(|stage| stage.would_run());
             run.lasted = find::lasted(&options.store, &plan.name, would_run.map(|stage| stage.head.name.as_str()))?;
             let before = find::runs(&options.store, &plan.name)?.next();

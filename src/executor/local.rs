@@ -1,56 +1,67 @@
-//! Processes of this machine. Each worker leads its own process group and holds the reading end of a pipe; when this
-//! process goes away, however it goes, the pipe closes and the worker ends itself (see `worker.rs`).
+//! Runs jobs as processes of this machine; also the part of the protocol that the worker process does. Each worker
+//! leads its own process group and holds the reading end of a pipe as its standard input. When the process that started
+//! it goes away for whatever reason, the pipe closes and the worker ends itself.
+//!
+//! 1. The log of a worker stays locked for as long as the worker, or anything it started, lives.
+//! 2. A worker may be started before its job comes. It then gets [`SPARE`] for a directory, and waits until its
+//!    standard input names one as a line.
 
-use super::{Executor, Exit, Job, JobId, SPARE, Update};
+use super::{Executor, ExecutorKind, Exit, Job, JobId, Update};
 use crate::tail::{Tail, tail};
 use anyhow::{Context, Result};
 #[cfg(target_os = "linux")]
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process_group, waitid};
+use stages::work;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Read, Write};
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a cancelled worker has between SIGTERM and SIGKILL.
+/// The time that a cancelled worker has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often progress, time-outs and the caller's interrupt flag are looked at.
+/// The interval at which progress, time-outs and the caller's interrupt flag are checked.
 const TICK: Duration = Duration::from_millis(100);
 
-pub struct Local {
-    running: BTreeMap<JobId, Running>,
+pub const LOCAL: ExecutorKind = ExecutorKind { open: || Box::new(local()), lives };
+
+/// Stands for a directory that is not known yet.
+const SPARE: &str = "-";
+
+struct Local {
+    running: BTreeMap<JobId, Process>,
     next: JobId,
     ended: (Sender<JobId>, Receiver<JobId>),
     spare: Option<Spare>,
 }
 
-/// A worker that is started before there is a directory for it. To start takes longer than all else that a small
-/// command costs, and is done while another job runs.
+/// A worker that is started before there is a directory for it. Starting takes longer than anything else about a small
+/// command, and this way overlaps with another job.
 struct Spare {
     command: Vec<OsString>,
     child: Child,
-    /// Has no name yet.
+    /// The file has no name yet.
     log: File,
 }
 
-struct Running {
-    /// Not waited for before its end is known and its group is swept: until then its process id cannot be given away.
+struct Process {
+    /// Not reaped before its end is known and its group is killed: until then its process id cannot be reused.
     child: Child,
     deadline: Option<(Instant, Duration)>,
     events: Tail,
 }
 
-pub fn local() -> Local {
+fn local() -> Local {
     Local { running: BTreeMap::new(), next: 0, ended: mpsc::channel(), spare: None }
 }
 
@@ -59,7 +70,7 @@ impl Executor for Local {
         let child = match self.spare.take().and_then(|spare| spare.give(&job)) {
             Some(child) => child,
             None => {
-                let log = job.directory.join("log.txt");
+                let log = job.directory.join(work::LOG);
                 let open = File::options().create(true).append(true).open(&log);
                 let log = open.with_context(|| format!("create {}", log.display()))?;
                 start(&job.command, job.directory.as_os_str(), &log, Some(&job.directory))?
@@ -69,21 +80,21 @@ impl Executor for Local {
         self.next += 1;
         let (pid, ended) = (pid(&child), self.ended.0.clone());
         thread::spawn(move || {
-            // Waits for the end and leaves the process there to be reaped in `poll`.
+            // Waits for the end, and leaves the process to be reaped in `poll`.
             while waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
                 .is_err_and(|error| error == rustix::io::Errno::INTR)
             {}
-            // The receiver is gone only when nobody asks any more.
+            // The receiver is gone only with the executor.
             let _ = ended.send(id);
         });
         let deadline = job.timeout.map(|timeout| (Instant::now() + timeout, timeout));
-        let events = tail(&job.directory.join("events.jsonl"));
-        self.running.insert(id, Running { child, deadline, events });
+        let events = tail(&job.directory.join(work::PROGRESS));
+        self.running.insert(id, Process { child, deadline, events });
         Ok(id)
     }
 
     fn expect(&mut self, command: &[OsString], near: &Path) {
-        // Without one every job is started when it comes.
+        // Without a spare worker every job is started when it comes.
         let spare = || Spare::start(command, near).inspect_err(|error| tracing::debug!("no spare worker: {error:#}"));
         self.spare = self.spare.take().or_else(|| spare().ok());
     }
@@ -114,7 +125,9 @@ impl Executor for Local {
     fn stop_all(&mut self) {
         self.running.values().for_each(|running| kill(&running.child, Signal::TERM));
     }
+}
 
+impl Local {
     fn cancel_all(&mut self) {
         self.spare.take().into_iter().for_each(Spare::end);
         let until = Instant::now() + GRACE;
@@ -137,7 +150,7 @@ impl Executor for Local {
     }
 }
 
-/// No worker outlives the one who started it.
+/// No worker outlives the process that started it.
 impl Drop for Local {
     fn drop(&mut self) {
         self.cancel_all();
@@ -151,13 +164,13 @@ impl Spare {
         Ok(Spare { command: command.to_owned(), child, log })
     }
 
-    /// Its log gets a name, and it is told where to work. `None` when it cannot be used.
+    /// Names the log and tells the worker its directory. `None` when the worker cannot be used.
     fn give(mut self, job: &Job) -> Option<Child> {
         let directory = job.directory.as_os_str().as_bytes();
         let tell = |input: &mut ChildStdin| input.write_all(directory).and_then(|()| input.write_all(b"\n"));
         let is_line = !directory.contains(&b'\n');
         let is_named =
-            is_line && self.command == job.command && name(&self.log, &job.directory.join("log.txt")).is_ok();
+            is_line && self.command == job.command && name(&self.log, &job.directory.join(work::LOG)).is_ok();
         if is_named && self.child.stdin.as_mut().is_some_and(|input| tell(input).is_ok()) {
             return Some(self.child);
         }
@@ -171,7 +184,7 @@ impl Spare {
     }
 }
 
-/// A file without a name, which can be given one.
+/// A file without a name, which can be given one later.
 #[cfg(target_os = "linux")]
 fn unnamed(directory: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
@@ -195,7 +208,7 @@ fn name(_: &File, _: &Path) -> io::Result<()> {
 }
 
 fn start(command: &[OsString], directory: &OsStr, log: &File, within: Option<&Path>) -> Result<Child> {
-    // Shared with the worker and whatever it starts: the lock goes when the last of them is gone.
+    // The lock is shared with the worker and everything it starts: it goes when the last of them is gone.
     let _ = flock(log, FlockOperation::NonBlockingLockExclusive);
     let (program, arguments) = command.split_first().context("start a worker: no command")?;
     let mut command = Command::new(program);
@@ -213,8 +226,8 @@ fn start(command: &[OsString], directory: &OsStr, log: &File, within: Option<&Pa
         .with_context(|| format!("start {}", program.display()))
 }
 
-fn finish(id: JobId, mut running: Running, updates: &mut Vec<Update>) -> Result<()> {
-    // Whatever the worker left behind goes with it, save what made a session of its own.
+fn finish(id: JobId, mut running: Process, updates: &mut Vec<Update>) -> Result<()> {
+    // Whatever the worker left running ends with it, except processes that made a session of their own.
     kill(&running.child, Signal::KILL);
     let status = running.child.wait().context("wait for a worker")?;
     updates.extend(progress(id, &mut running.events));
@@ -229,7 +242,7 @@ fn finish(id: JobId, mut running: Running, updates: &mut Vec<Update>) -> Result<
 }
 
 fn kill(child: &Child, signal: Signal) {
-    // An empty group is no mistake.
+    // An empty group is no error.
     let _ = kill_process_group(pid(child), signal);
 }
 
@@ -237,9 +250,46 @@ fn pid(child: &Child) -> Pid {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("the system gave this process id")
 }
 
-/// Progress that cannot be read is not shown; the work goes on.
+/// The latest progress. Progress that cannot be read is not shown, and the work goes on.
 fn progress(id: JobId, events: &mut Tail) -> Option<Update> {
     events.progress().ok().flatten().map(|progress| Update::Progressed(id, progress))
+}
+
+fn lives(directory: &Path) -> bool {
+    File::open(directory.join(work::LOG))
+        .is_ok_and(|log| flock(&log, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK))
+}
+
+/// For a worker: the directory it is to work in. A spare worker waits for its directory and changes into it. `None` if
+/// no job came.
+pub fn directory_of(argument: OsString) -> Option<PathBuf> {
+    if argument != SPARE {
+        return Some(argument.into());
+    }
+    let mut path = Vec::new();
+    io::stdin().lock().read_until(b'\n', &mut path).ok()?;
+    let directory = PathBuf::from(OsString::from_vec(path.strip_suffix(b"\n")?.to_vec()));
+    std::env::set_current_dir(&directory).ok()?;
+    Some(directory)
+}
+
+/// For a worker: ends this process and its group as soon as standard input closes. This only holds for a pipe: a worker
+/// started by hand, or by a cluster with nothing on its input, has no parent in this sense.
+pub fn end_with_the_parent() {
+    let is_pipe = rustix::fs::fstat(io::stdin())
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo);
+    if !is_pipe {
+        return;
+    }
+    thread::spawn(|| {
+        let mut byte = [0];
+        while !matches!(io::stdin().read(&mut byte), Ok(0) | Err(_)) {}
+        if getpgrp() == getpid() {
+            // This process belongs to the group as well.
+            let _ = kill_process_group(getpgrp(), Signal::KILL);
+        }
+        std::process::exit(1);
+    });
 }
 
 #[cfg(test)]
@@ -402,16 +452,15 @@ mod tests {
     }
 
     #[test]
-    fn the_log_stays_locked_as_long_as_the_worker_lives() {
+    fn a_directory_lives_as_long_as_its_worker() {
         let directory = tempfile::tempdir().unwrap();
         let mut executor = local();
         executor.submit(sh(directory.path(), "sleep 60")).unwrap();
-        let log = File::open(directory.path().join("log.txt")).unwrap();
-        assert!(flock(&log, FlockOperation::NonBlockingLockExclusive).is_err());
+        assert!(lives(directory.path()));
         executor.cancel_all();
         // A process that another test is about to start may hold a copy of the file for a moment.
         let until = Instant::now() + Duration::from_secs(5);
-        while flock(&log, FlockOperation::NonBlockingLockExclusive).is_err() {
+        while lives(directory.path()) {
             assert!(Instant::now() < until, "the lock outlived the worker");
             thread::sleep(Duration::from_millis(5));
         }

@@ -1,7 +1,7 @@
-//! What the store and the journals answer at once: records, tables, what rules said, what is new. Knows nothing of
-//! workers.
+//! Answers that need no worker: records, tables and verdicts from the store, and why an action is new from the
+//! journals.
 
-use super::{MENDS, Run, items};
+use super::{RESTARTS, Run};
 use crate::action::Record;
 use crate::cause::Cause;
 use crate::event::{Event, RuleVerdict, Table};
@@ -9,16 +9,23 @@ use crate::gate::Items;
 use crate::journal::History;
 use crate::plan::selection::Role;
 use crate::schedule::{News, Request};
-use anyhow::{Context, Result};
-use cache::{Damaged, Digest};
+use anyhow::{Context, Result, anyhow};
+use cache::{Damage, Digest, Store};
 use std::sync::Arc;
 
+/// Reads a per-item table from the store.
+pub fn read_table(store: &Store, table: &Table) -> Result<Items> {
+    let name = if table.file.is_empty() { "a table of items" } else { &table.file };
+    let text = String::from_utf8(store.read(&table.content, &table.file)?).with_context(|| format!("read {name}"))?;
+    Items::read(&text).map_err(|reason| anyhow!("read {name}: {reason}"))
+}
+
 impl Run<'_> {
-    /// What the store knows of an action; in a dry run also that it knows nothing.
+    /// Looks an action up in the store. In a look, an action that the store does not have would run.
     pub fn look_up(&mut self, request: &Request) -> Result<Option<News>> {
         let key = &request.action.key;
-        let foreseen = self.foresight.as_mut().and_then(|foresight| foresight.take(key));
-        let found = match foreseen {
+        let prefetched = self.prefetch.as_mut().and_then(|prefetch| prefetch.take(key));
+        let found = match prefetched {
             _ if self.is_forced(request) => None,
             Some(record) => Some(record),
             None => self.store.result::<Record>(key)?,
@@ -36,41 +43,41 @@ impl Run<'_> {
             let cause = "it is not done, and `--only` and `--from` leave it out: run it first".to_owned();
             return Ok(Some(News::Failed { key: *key, cause }));
         }
-        if self.doing.is_none() {
+        if self.session.is_none() {
             let because = self.why(request)?;
             return Ok(Some(News::WouldRun { key: *key, because }));
         }
         Ok(None)
     }
 
-    /// Whether it is to be executed though there may be a result.
+    /// Whether to execute an action although it may have a result.
     fn is_forced(&self, request: &Request) -> bool {
         self.selection.is_forced(request.stage) && !self.forced.contains(&request.action.key)
     }
 
-    /// A per-item table. None when its bytes turned out damaged: the run then begins anew, and what gave them is made
-    /// again.
+    /// Reads a per-item table. `None` when its bytes turned out damaged: the run then starts over, and the action that
+    /// gave them is executed again.
     pub fn items(&mut self, table: &Table) -> Result<Option<Result<Arc<Items>, String>>> {
-        match items::read(self.store, table) {
+        match read_table(self.store, table) {
             Ok(items) => Ok(Some(Ok(Arc::new(items)))),
-            Err(error) if error.is::<Damaged>() && self.mends < MENDS => {
+            Err(error) if error.is::<Damage>() && self.restarts < RESTARTS => {
                 tracing::warn!("{error:#}; it is made again");
-                self.lost = true;
+                self.is_content_lost = true;
                 Ok(None)
             }
             Err(error) => Ok(Some(Err(format!("{error:#}")))),
         }
     }
 
-    /// Looking leaves nothing behind.
+    /// Remembers verdicts in the store; a look writes nothing.
     pub fn remember(&self, key: &Digest, rules: &[RuleVerdict]) -> Result<()> {
-        if self.doing.is_some() {
+        if self.session.is_some() {
             self.store.remember(key, &serde_json::to_value(rules).context("write a verdict")?)?;
         }
         Ok(())
     }
 
-    /// What is new about an action, against the last one under the same name.
+    /// Why an action is new, compared with the last one under the same name.
     pub fn why(&mut self, request: &Request) -> Result<Vec<Cause>> {
         if self.is_forced(request) {
             return Ok(vec![Cause::Forced]);
@@ -79,7 +86,7 @@ impl Run<'_> {
             self.history = Some(History::open(
                 &self.options.store,
                 &self.plan.name,
-                self.doing.as_ref().map(|doing| &doing.journal),
+                self.session.as_ref().map(|session| &session.journal),
             )?);
         }
         let (stage, action) = (&self.plan.stages[request.stage].name, &request.action);

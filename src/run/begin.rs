@@ -1,45 +1,44 @@
-//! How an action begins: when there is room for it, no other run is at it, and its inputs lie in place. Knows nothing
-//! of how it ends.
+//! How actions begin: once there are free resources, no other run is at the action, and its inputs are placed.
 
-use super::{Doing, MENDS, Run, Task, Work, attempt, now};
+use super::{RESTARTS, Run, Session, Task, Work, attempt, now, space};
 use crate::cause::{Cause, SkipReason};
 use crate::event::Event;
-use crate::executor::{Executor, Job};
+use crate::executor::Job;
 use crate::schedule::News;
 use anyhow::{Context, Result};
-use cache::{Claiming, Damaged, Owner};
+use cache::{ClaimResult, Damage, Owner};
 use stages::io::Host;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// What became of an attempt to begin.
-enum Begun {
+/// The result of trying to begin an action.
+enum Start {
     Running,
-    /// Another run finished it meanwhile.
+    /// Another run has finished it meanwhile.
     Found(News),
-    /// Another run is at it, or this one is to stop.
+    /// Another run is at it, or this run is to stop.
     Elsewhere(Box<Work>),
     Failed(String),
     Lost,
 }
 
 impl Run<'_> {
-    /// Begins what there is room for, in the order it was asked for; a large one that has to wait lets smaller ones
-    /// pass.
+    /// Begins the work for which there are resources, in the order it was asked for; work that has to wait for much
+    /// lets smaller work pass.
     pub fn begin_what_fits(&mut self) -> Result<Vec<News>> {
         let mut news = Vec::new();
         let now = Instant::now();
-        let rested = self.resting.extract_if(.., |(at, _)| *at <= now).map(|(_, work)| work);
-        self.pending.extend(rested);
-        let keeps_going = self.doing.as_ref().is_some_and(|doing| doing.means.keeps_going);
+        let due = self.retries.extract_if(.., |(at, _)| *at <= now).map(|(_, work)| work);
+        self.pending.extend(due);
+        let keeps_going = self.session.as_ref().is_some_and(|session| session.execution.keeps_going);
         if let (Some(failed), false) = (&self.failed, keeps_going) {
             let because = SkipReason::NotBegun(failed.clone());
-            let left = self.pending.drain(..).chain(self.resting.drain(..).map(|(_, work)| work));
+            let left = self.pending.drain(..).chain(self.retries.drain(..).map(|(_, work)| work));
             news.extend(left.map(|work| News::LeftOut { key: work.request.action.key, because: because.clone() }));
         }
         let mut waiting = Vec::new();
-        while self.slots.has_job() && !self.lost {
+        while self.slots.has_job() && !self.is_content_lost {
             let Some(work) = self.pending.pop_front() else { break };
             let wanted = self.plan.stages[work.request.limits_of].resources;
             if !self.slots.take(wanted) {
@@ -48,22 +47,22 @@ impl Run<'_> {
             }
             let request = work.request.clone();
             match self.begin(work)? {
-                Begun::Running => continue,
-                Begun::Found(found) => news.push(found),
-                Begun::Elsewhere(work) => waiting.push(*work),
-                Begun::Failed(cause) => {
+                Start::Running => continue,
+                Start::Found(found) => news.push(found),
+                Start::Elsewhere(work) => waiting.push(*work),
+                Start::Failed(cause) => {
                     let (key, (stage, part)) = (request.action.key, self.name(&request));
                     let (told, log) = (cause.clone(), String::new());
                     self.tell(Event::Failed { stage, part, key: key.to_string(), cause: told, log })?;
                     news.push(News::Failed { key, cause });
                 }
-                Begun::Lost => self.lost = true,
+                Start::Lost => self.is_content_lost = true,
             }
             self.slots.give_back(wanted);
         }
-        if self.lost {
+        if self.is_content_lost {
             self.pending.clear();
-            self.resting.clear();
+            self.retries.clear();
         } else {
             waiting.into_iter().rev().for_each(|work| self.pending.push_front(work));
         }
@@ -71,27 +70,27 @@ impl Run<'_> {
     }
 
     /// Starts an attempt. A fault of this machine (no space, no permission) fails the stage, not the run.
-    fn begin(&mut self, mut work: Work) -> Result<Begun> {
-        let Some(Doing { worker, means, .. }) = self.doing.as_ref() else {
-            return Ok(Begun::Failed("nothing is executed by a look".to_owned()));
+    fn begin(&mut self, mut work: Work) -> Result<Start> {
+        let Some(Session { worker, execution, .. }) = self.session.as_ref() else {
+            return Ok(Start::Failed("nothing is executed by a look".to_owned()));
         };
-        let (worker, device) = (*worker, means.device);
+        let (worker, device) = (*worker, execution.device);
         let request = work.request.clone();
         let key = request.action.key;
         if work.claim.is_none() {
             match self.store.claim(&key) {
-                Ok(Claiming::Mine(claim)) => work.claim = Some(claim),
-                Ok(Claiming::Theirs(owner)) => {
+                Ok(ClaimResult::Mine(claim)) => work.claim = Some(claim),
+                Ok(ClaimResult::Theirs(owner)) => {
                     if !std::mem::replace(&mut work.is_told, true) {
                         self.note(&request, waits_for(&owner))?;
                     }
-                    return Ok(Begun::Elsewhere(Box::new(work)));
+                    return Ok(Start::Elsewhere(Box::new(work)));
                 }
-                Err(error) => return Ok(Begun::Failed(format!("claim the action: {error:#}"))),
+                Err(error) => return Ok(Start::Failed(format!("claim the action: {error:#}"))),
             }
-            // Whoever had the claim before may have done the work.
+            // The previous owner of the claim may have done the work.
             if let Some(news) = self.look_up(&request)? {
-                return Ok(Begun::Found(news));
+                return Ok(Start::Found(news));
             }
         }
         let stage = &self.plan.stages[request.limits_of];
@@ -99,15 +98,16 @@ impl Run<'_> {
             Host { device, secrets: stage.secrets.clone(), audit: stage.audit, skip_bad_rows: self.plan.skip_bad_rows };
         let attempt = match attempt::prepare(&self.options.store, self.store, &request.action, host, self.contents) {
             Ok(attempt) => attempt,
-            Err(error) if error.is::<Damaged>() && self.mends < MENDS => {
+            Err(error) if error.is::<Damage>() && self.restarts < RESTARTS => {
                 tracing::warn!("{error:#}; it is made again");
-                return Ok(Begun::Lost);
+                return Ok(Start::Lost);
             }
-            Err(error) => return Ok(Begun::Failed(format!("prepare the stage: {error:#}"))),
+            Err(error) => return Ok(Start::Failed(format!("prepare the stage: {error:#}"))),
         };
-        // To make ready may take seconds, and nothing begins after an interrupt.
+        space::shed_earlier(self.store, &attempt);
+        // Preparing may take seconds, and nothing begins after an interrupt.
         if self.interrupt.load(Ordering::Relaxed) {
-            return Ok(Begun::Elsewhere(Box::new(work)));
+            return Ok(Start::Elsewhere(Box::new(work)));
         }
         let mut why = match work.failed {
             0 => self.why(&request)?,
@@ -129,20 +129,21 @@ impl Run<'_> {
         })?;
         let directory = absolute(&attempt.directory)?;
         let job = Job { directory, command: worker.to_vec(), timeout: stage.timeout };
-        match self.executor.submit(job) {
+        let session = self.session.as_mut().expect("it was there above");
+        match session.executor.submit(job) {
             Ok(id) => {
                 self.running.insert(id, Task { work, attempt, started: Instant::now() });
-                if self.left > self.running.len() {
-                    self.executor.expect(worker, &self.options.store.join("work"));
+                if self.remaining > self.running.len() {
+                    session.executor.expect(worker, &attempt::directory(&self.options.store));
                 }
-                Ok(Begun::Running)
+                Ok(Start::Running)
             }
-            Err(error) => Ok(Begun::Failed(format!("{error:#}"))),
+            Err(error) => Ok(Start::Failed(format!("{error:#}"))),
         }
     }
 }
 
-/// Good from anywhere.
+/// A path that holds in any directory.
 pub fn absolute(path: &Path) -> Result<std::path::PathBuf> {
     std::path::absolute(path).with_context(|| format!("find {}", path.display()))
 }

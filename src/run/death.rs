@@ -3,7 +3,7 @@
 
 use super::attempt::Attempt;
 use crate::executor::Exit;
-use stages::io::EXPECTED_MEMORY;
+use stages::work;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -41,7 +41,7 @@ pub enum DeathCause {
 /// The death of the worker of an attempt that has no outcome.
 pub fn death(attempt: &Attempt, exit: Exit) -> Death {
     let directory = &attempt.directory;
-    let error = fs::read_to_string(directory.join("error.txt")).ok().filter(|error| !error.trim().is_empty());
+    let error = fs::read_to_string(directory.join(work::ERROR)).ok().filter(|error| !error.trim().is_empty());
     let cause = match (exit, error) {
         (Exit::TimedOut(after), _) => DeathCause::TimedOut(after),
         (_, Some(error)) => DeathCause::Error(error.trim().to_owned()),
@@ -115,7 +115,7 @@ fn silent(exit: Exit, text: &mut fmt::Formatter) -> fmt::Result {
 }
 
 fn expected_memory(directory: &Path) -> Option<String> {
-    let expected = fs::read_to_string(directory.join(EXPECTED_MEMORY)).ok()?;
+    let expected = fs::read_to_string(directory.join(work::EXPECTED_MEMORY)).ok()?;
     Some(expected.trim().to_owned())
 }
 
@@ -177,7 +177,7 @@ mod tests {
         fs::write(attempt.log(), "1\n2\n3\n4\n5\nmemory allocation of 9 bytes failed\n").unwrap();
         told.push(death(&attempt, Exit::Code(134)));
         fs::write(attempt.log(), "loading\nerror: read row 7: no field `prompt`\n").unwrap();
-        fs::write(attempt.directory.join("error.txt"), "read row 7: no field `prompt`").unwrap();
+        fs::write(attempt.directory.join(work::ERROR), "read row 7: no field `prompt`").unwrap();
         told.push(death(&attempt, Exit::Code(1)));
         told.push(death(&attempt, Exit::TimedOut(Duration::from_secs(90))));
         expect![[r#"
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn where_memory_or_a_disk_may_be_the_cause_that_is_said() {
         let (_root, attempt) = attempt();
-        fs::write(attempt.directory.join(EXPECTED_MEMORY), "it expected to take 3 GiB\n").unwrap();
+        fs::write(attempt.directory.join(work::EXPECTED_MEMORY), "it expected to take 3 GiB\n").unwrap();
         let full = Some(PathBuf::from("work/1"));
         let silent = DeathCause::Silent { exit: Exit::Signal(7), full_disk: full, expected_memory: None };
         let told = [

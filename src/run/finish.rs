@@ -1,8 +1,9 @@
-//! How an attempt ends: its result is recorded, or it is tried again, or it has failed. Knows nothing of how it began.
+//! How attempts end: the result is recorded, or the action is tried again, or it has failed.
 
+use super::attempt::{self, Attempt};
 use super::begin::absolute;
 use super::death::death;
-use super::{Run, Task, attempt, now};
+use super::{Run, Task, inputs, now, space};
 use crate::action::Record;
 use crate::event::Event;
 use crate::executor::{Exit, Update};
@@ -15,15 +16,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Bytes that failed attempts of all actions may keep together. A stage writes its checkpoints there, and a person may look
-/// at what it left; 20 GiB are a few of a small model's.
+/// The bytes that failed attempts of all actions may keep together. Stages write checkpoints there, and people may look
+/// at what is left; 20 GiB hold a few of a small model's checkpoints.
 const WORK: u64 = 20 << 30;
 
-/// How many files an audit names before it only counts them.
+/// The number of files that an audit names before it only counts them.
 const NAMED: usize = 5;
 
-/// What a finished attempt gave.
-struct Committed {
+/// The result of a finished attempt.
+struct AttemptResult {
     news: News,
     device: Option<String>,
     notes: Vec<String>,
@@ -47,7 +48,7 @@ impl Run<'_> {
         }
     }
 
-    /// The outcome decides, not the exit code: a driver may crash after the work is done.
+    /// Ends an attempt. The outcome decides, not the exit code: a driver may crash after the work is done.
     fn ended(&mut self, task: Task, exit: Exit) -> Result<Option<News>> {
         let seconds = task.started.elapsed().as_secs_f64();
         let limits = &self.plan.stages[task.work.request.limits_of];
@@ -56,15 +57,16 @@ impl Run<'_> {
         let key = task.work.request.action.key;
         let has_outcome = attempt::has_outcome(&task.attempt);
         if !has_outcome && self.is_stopping {
-            // Asked to stop, and it did: neither finished nor failed.
+            // It stopped because it was asked to: neither finished nor failed.
             return Ok(None);
         }
         let action = &task.work.request.action.action;
-        let inputs = attempt::check_inputs(self.store, &task.attempt, action, self.contents);
+        let Attempt { directory, stamps, .. } = &task.attempt;
+        let inputs = inputs::check(self.store, directory, stamps, action, self.contents);
         let result = match has_outcome {
             true => inputs.and_then(|()| self.commit(&task, seconds)).map_err(|error| format!("{error:#}")),
             false => {
-                // What it did to its inputs before it failed is out of the store by now, and not the cause.
+                // Damage to its inputs is out of the store by now, and not the cause of the failure.
                 if let Err(error) = inputs {
                     tracing::warn!("{}: {error:#}", self.named(&task.work.request));
                 }
@@ -72,8 +74,8 @@ impl Run<'_> {
             }
         };
         match result {
-            Ok(Committed { news, device, notes }) => {
-                attempt::tidy(self.store, &task.attempt);
+            Ok(AttemptResult { news, device, notes }) => {
+                space::shed_all(self.store, &task.attempt);
                 self.tell(Event::Finished { stage, part, key: key.to_string(), seconds, device, at: Some(now()) })?;
                 for note in notes {
                     self.note(&task.work.request, note)?;
@@ -81,7 +83,7 @@ impl Run<'_> {
                 Ok(Some(news))
             }
             Err(cause) => {
-                attempt::prune(&self.options.store, self.store, WORK, &task.attempt);
+                space::prune(&self.options.store, self.store, WORK, &task.attempt);
                 let log = absolute(&task.attempt.log())?.display().to_string();
                 self.tell(Event::Failed { stage, part, key: key.to_string(), cause: cause.clone(), log })?;
                 let mut work = task.work;
@@ -91,13 +93,13 @@ impl Run<'_> {
                 };
                 let (number, of) = (work.failed, limits.retry.times);
                 self.note(&work.request, format!("tried again in {pause:?} ({number} of {of})"))?;
-                self.resting.push((Instant::now() + pause, work));
+                self.retries.push((Instant::now() + pause, work));
                 Ok(None)
             }
         }
     }
 
-    fn commit(&mut self, task: &Task, seconds: f64) -> Result<Committed> {
+    fn commit(&mut self, task: &Task, seconds: f64) -> Result<AttemptResult> {
         let (request, key) = (&task.work.request, &task.work.request.action.key);
         let (record, worker) = attempt::collect(self.store, &task.attempt)?;
         let device = worker.get("device").and_then(Value::as_str).map(str::to_owned);
@@ -128,11 +130,11 @@ impl Run<'_> {
             Commit::Same | Commit::Written => {}
         }
         let record = Arc::new(Record::from_store(&stored)?);
-        Ok(Committed { news: News::Known { key: *key, record, seconds: Some(seconds) }, device, notes })
+        Ok(AttemptResult { news: News::Known { key: *key, record, seconds: Some(seconds) }, device, notes })
     }
 }
 
-/// What an audited stage read without having declared it, or why nobody knows.
+/// The files that an audited stage read without declaring them, or why they are unknown.
 fn audited(worker: &BTreeMap<String, Value>) -> Vec<String> {
     let reads = worker.get("undeclared_reads");
     let count = reads.and_then(|reads| reads["count"].as_u64()).unwrap_or_default();

@@ -1,5 +1,4 @@
-//! What can run at the same time: jobs, GPUs and memory. Knows nothing of processes; memory is what stages say they
-//! take, which nobody measures.
+//! The resources of this machine: jobs, GPUs and memory. The memory is what stages say they take; it is not measured.
 
 use crate::plan::{Plan, Resources};
 
@@ -13,7 +12,7 @@ impl Slots {
         Slots { jobs: jobs.max(1), free: capacity }
     }
 
-    /// For a look, which begins nothing.
+    /// No resources, for a look, which begins nothing.
     pub fn none() -> Slots {
         Slots { jobs: 0, free: Resources::default() }
     }
@@ -22,7 +21,7 @@ impl Slots {
         self.jobs > 0
     }
 
-    /// False where it does not fit beside what runs; then nothing is taken.
+    /// Takes resources. False where they are not free; then nothing is taken.
     pub fn take(&mut self, wanted: Resources) -> bool {
         let fits = self.has_job() && wanted.gpu <= self.free.gpu && wanted.memory <= self.free.memory;
         if fits {
@@ -40,7 +39,7 @@ impl Slots {
     }
 }
 
-/// The first stage that asks for more than there is at all, in words: it would wait for ever.
+/// A sentence about the first stage that asks for more than there is: it would wait for ever.
 pub fn too_large(plan: &Plan, capacity: Resources) -> Option<String> {
     let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64);
     plan.stages.iter().find_map(|stage| {
@@ -55,12 +54,12 @@ pub fn too_large(plan: &Plan, capacity: Resources) -> Option<String> {
     })
 }
 
-/// One GPU, and the memory of this machine; where the system does not tell it, no bound.
+/// One GPU and the memory of this machine; no bound where the system does not tell its memory.
 pub fn of_this_machine() -> Resources {
     Resources { gpu: 1, memory: memory("MemTotal").unwrap_or(u64::MAX) }
 }
 
-/// Bytes, as the system tells them under this name; `None` where it does not.
+/// The bytes that the system reports under this name; `None` where it does not.
 pub fn memory(name: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let mut fields = text.lines().filter_map(|line| line.split_once(':'));

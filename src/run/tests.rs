@@ -7,6 +7,7 @@ mod ending;
 use super::*;
 use crate::cause::on_one_line;
 use crate::diagnostic::{SourceText, render};
+use crate::executor::EXECUTORS;
 use crate::plan::selection::{Filter, select};
 use crate::{journal, plan, spec};
 use expect_test::expect;
@@ -26,14 +27,15 @@ printf '{"candidates":[{"step":0,"metrics":{%s}}],"telemetry":{"device":"cpu"}}'
 
 struct Place {
     directory: tempfile::TempDir,
-    means: Means,
+    execution: ExecutionOptions,
     asked: Filter,
 }
 
 fn place() -> Place {
     let capacity = Resources { gpu: 1, memory: 8 };
-    let means = Means { device: DeviceChoice::Cpu, jobs: 2, capacity, is_durable: true, keeps_going: false };
-    Place { directory: tempfile::tempdir().unwrap(), means, asked: Filter::default() }
+    let (executor, device) = (EXECUTORS[0], DeviceChoice::Cpu);
+    let execution = ExecutionOptions { executor, device, jobs: 2, capacity, is_durable: true, keeps_going: false };
+    Place { directory: tempfile::tempdir().unwrap(), execution, asked: Filter::default() }
 }
 
 impl Place {
@@ -58,16 +60,17 @@ impl Place {
     fn run_until(&self, text: &str, interrupt: &AtomicBool, watch: &dyn Fn(&Event)) -> (u8, String) {
         let (plan, options) = (self.plan(text), self.options());
         let store = Store::open(&options.store).unwrap();
-        let journal = Journal::create(&options.store, &plan.name, jiff::Timestamp::now()).unwrap();
         let worker = ["sh", "-c", WORKER, "worker"].map(OsString::from);
         let mut lines = Vec::new();
         let selection = select(&plan, &self.asked).unwrap();
-        let doing = Some(Doing { journal, worker: &worker, means: &self.means });
-        let contents = contents(&plan, &selection, &store).unwrap();
-        let exit = execute(&plan, &selection, &options, (&store, &contents), doing, interrupt, &mut |event| {
+        let contents = inputs::identify(&plan, &selection, &store).unwrap();
+        let session = Session::open(&plan, &options, &worker, &self.execution).unwrap();
+        let mut sink = |event: &Event| {
             watch(event);
             lines.extend(line(event));
-        });
+        };
+        let run = Run { interrupt, ..Run::new(&plan, &selection, &options, &store, &contents, &mut sink) };
+        let exit = run.with(session).to_the_end();
         // Workers of two jobs end in any order.
         lines.sort();
         (exit.unwrap(), lines.join("\n") + "\n")

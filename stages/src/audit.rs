@@ -1,16 +1,16 @@
-//! Which files a command reads that nobody declared. The command and all it starts are traced (Linux, `ptrace`): each
-//! file opened for reading and each program that is started counts. Not seen: what is opened through io_uring, and
-//! what programs of another architecture (32 bit) do. Knows nothing of stages.
+//! Finds the files that a command reads without declaring them. The command and every process it starts are traced
+//! (Linux, `ptrace`): each file opened for reading and each program started counts. Files opened through io_uring, and
+//! programs of another architecture (32 bit), are not seen.
 
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
-/// Where the system lies: read by every program, and by none as data.
+/// The directories of the system: every program reads them, none as data.
 pub const SYSTEM: [&str; 10] = ["/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run"];
 
-/// Whether commands can be audited on this system at all.
+/// Whether commands can be audited on this system.
 pub const IS_POSSIBLE: bool = trace::IS_POSSIBLE;
 
 #[derive(Debug, Default)]
@@ -21,12 +21,12 @@ pub struct Audit {
     pub gap: Option<String>,
 }
 
-/// Before the command is started.
+/// Prepares a command for tracing before it is started.
 pub fn prepare(command: &mut Command) {
     trace::prepare(command);
 }
 
-/// Waits for the end of a prepared command, by the thread that started it. `own` is its directory.
+/// Follows a prepared command to its end, in the thread that started it. `own` is its directory.
 pub fn follow(child: Child, own: &Path) -> Result<(ExitStatus, Audit)> {
     trace::follow(child, own)
 }
@@ -71,7 +71,7 @@ mod trace {
         | libc::PTRACE_O_TRACEVFORK
         | libc::PTRACE_O_TRACEEXEC
         | libc::PTRACE_O_EXITKILL;
-    /// How a stop at a system call differs from a plain SIGTRAP (`PTRACE_O_TRACESYSGOOD`).
+    /// The signal of a stop at a system call, which differs from a plain SIGTRAP (`PTRACE_O_TRACESYSGOOD`).
     const AT_CALL: c_int = libc::SIGTRAP | 0x80;
 
     pub fn prepare(command: &mut Command) {
@@ -124,7 +124,7 @@ mod trace {
         /// Processes in the middle of a call that opens a file for reading.
         opening: HashSet<pid_t>,
         known: HashSet<pid_t>,
-        /// How processes are let go on: to the next system call, or freely after a failure.
+        /// The request that lets a process go on: to the next system call, or freely after a failure.
         step: c_uint,
         audit: Audit,
     }
@@ -142,15 +142,16 @@ mod trace {
                     0
                 }
                 (_, event) if event != 0 => 0,
-                // With it a new process says that it is traced.
+                // A new process reports with it that it is traced.
                 (libc::SIGSTOP, _) if is_new => 0,
-                // Its own. A SIGSTOP does not stop it for long: a job that is put to sleep on purpose goes on.
+                // Any other signal is its own. A SIGSTOP does not stop it for long: a job that is stopped on purpose
+                // goes on.
                 (signal, _) => signal,
             };
             self.go_on(process, passed_on);
         }
 
-        /// Fails only when the process is gone, which `wait` tells.
+        /// Lets a process go on. This fails only when the process is gone, which `wait` reports.
         fn go_on(&self, process: pid_t, signal: c_int) {
             let _ = ptrace(self.step, process, signal);
         }
@@ -164,11 +165,11 @@ mod trace {
             self.note(Path::new(&format!("/proc/{process}/exe")));
         }
 
-        /// At the beginning and at the end of every system call.
+        /// Handles the entry and the exit of a system call.
         fn called(&mut self, process: pid_t) {
             let call = match call(process) {
                 Ok(call) => call,
-                // Killed in between.
+                // It was killed in between.
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return,
                 Err(error) => return self.give_up(&error),
             };
@@ -189,7 +190,7 @@ mod trace {
                     // SAFETY: at the end of a call the kernel filled in this member.
                     let exit = unsafe { call.u.exit };
                     if exit.is_error == 0 {
-                        // The file itself: names are resolved, links followed.
+                        // The link names the file itself, with names resolved and links followed.
                         self.note(Path::new(&format!("/proc/{process}/fd/{}", exit.sval)));
                     }
                 }
@@ -207,7 +208,7 @@ mod trace {
         }
     }
 
-    /// The flags of a call that opens a file; `None` of any other call.
+    /// The flags of a system call that opens a file; `None` for any other call.
     fn opening_flags(process: pid_t, number: u64, arguments: &[u64; 6]) -> Option<u64> {
         let number = libc::c_long::try_from(number).ok()?;
         #[cfg(target_arch = "x86_64")]
@@ -227,7 +228,7 @@ mod trace {
         }
     }
 
-    /// Whether something that was there before can be read: not of a file that is made, emptied, or only named.
+    /// Whether the flags allow reading what was there before: not if the file is created, truncated, or only named.
     fn is_reading(flags: u64) -> bool {
         let has = |flag: c_int| flags & flag as u64 == flag as u64;
         let is_write_only = flags & libc::O_ACCMODE as u64 == libc::O_WRONLY as u64;
@@ -243,7 +244,7 @@ mod trace {
         if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(info) }
     }
 
-    /// A request whose argument is a number.
+    /// Makes a request whose argument is a number.
     fn ptrace(request: c_uint, process: pid_t, data: c_int) -> io::Result<()> {
         let data = ptr::without_provenance_mut::<c_void>(data as usize);
         // SAFETY: the requests in this file touch no memory of ours.
@@ -251,7 +252,8 @@ mod trace {
         if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// The next process that stopped or ended, threads of it included; of those that this thread started or traces.
+    /// Waits for the next process, threads included, that stopped or ended among those that this thread started or
+    /// traces.
     fn wait(process: pid_t) -> Result<(pid_t, c_int)> {
         loop {
             let mut status = 0;

@@ -1,21 +1,9 @@
 //! What a stage may touch: its input directories, the candidates it writes, and its progress line.
-//! It does not know where the directory lies, who started it, or what becomes of the files.
-//!
-//! ```text
-//! <work>/action.json   in: the hashed bytes: kind, version, parameters, seed, inputs
-//! <work>/host.json     in: the device asked for; never part of a result
-//! <work>/in/<port>     in: a directory, or a file `in/<port>.<format>`; a port of many: `in/<port>/<n>[.<format>]`
-//! <work>/resume/       in/out: the last complete checkpoint of an earlier attempt, if any
-//! <work>/out/<step>/   out: one candidate
-//! <work>/tables/<step>/<name>.jsonl   out: per-item tables of a candidate
-//! <work>/metrics.jsonl out: training curves, one JSON object a line
-//! <work>/events.jsonl  out: progress lines for the parent
-//! <work>/memory.txt    out: the memory it expects to take, in words
-//! <work>/outcome.json  out: written last, by rename; none means that the attempt failed
-//! ```
+//! It does not know where the directory lies, who started it, or what becomes of the files. `work.rs` has the layout.
 
 use crate::data::Sieve;
 use crate::model::memory::{self, Memory};
+use crate::work;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,9 +16,6 @@ use std::time::{Duration, Instant};
 
 /// Among the telemetry: what [`Io::remark`] was told.
 pub const REMARKS: &str = "remarks";
-
-/// In a work directory: the memory that its stage expects to take, in words.
-pub const EXPECTED_MEMORY: &str = "memory.txt";
 
 /// Where to compute. Never part of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,12 +49,12 @@ fn is_none(rows: &u64) -> bool {
 
 /// Why a stage ended early, at the wish of whoever sent SIGTERM: the next attempt goes on after this step.
 #[derive(Clone, Copy, Debug)]
-pub struct Interrupted {
+pub struct Interruption {
     /// `None` of a command, which keeps its own checkpoints or none.
     pub step: Option<u64>,
 }
 
-impl std::fmt::Display for Interrupted {
+impl std::fmt::Display for Interruption {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.step {
             Some(step) => write!(formatter, "stopped after writing a checkpoint of step {step}"),
@@ -78,7 +63,7 @@ impl std::fmt::Display for Interrupted {
     }
 }
 
-impl std::error::Error for Interrupted {}
+impl std::error::Error for Interruption {}
 
 /// One checkpoint a stage hands over: `out/<step>/` and what was measured on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,7 +75,7 @@ pub struct Candidate {
 
 /// `outcome.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct StageResult {
     pub candidates: Vec<Candidate>,
     /// Telemetry of the worker: device class, seconds by phase. Outside digests and gates.
     #[serde(default)]
@@ -101,7 +86,7 @@ pub struct Outcome {
 #[derive(Serialize, Deserialize)]
 struct Checkpoint {
     /// So far; its telemetry names the device class.
-    outcome: Outcome,
+    outcome: StageResult,
     /// Length of `metrics.jsonl`.
     curve_bytes: u64,
 }
@@ -122,9 +107,9 @@ pub struct Io {
     work: PathBuf,
     inputs: BTreeMap<String, Vec<PathBuf>>,
     host: Host,
-    outcome: Outcome,
-    events: Growing,
-    curve: Growing,
+    outcome: StageResult,
+    events: LineFile,
+    curve: LineFile,
     last_progress: Option<Instant>,
     last_checkpoint: Instant,
     /// Set by SIGTERM. `None` until the stage shows that it can write a checkpoint: so long SIGTERM ends the process.
@@ -132,12 +117,12 @@ pub struct Io {
 }
 
 /// A file of lines, made when the first one comes: the stages of a small command have none.
-struct Growing {
+struct LineFile {
     path: PathBuf,
     file: Option<fs::File>,
 }
 
-impl Growing {
+impl LineFile {
     fn open(&mut self) -> Result<&mut fs::File> {
         if self.file.is_none() {
             let open = fs::OpenOptions::new().create(true).append(true).open(&self.path);
@@ -157,9 +142,9 @@ impl Io {
             work: work.to_owned(),
             inputs,
             host,
-            outcome: Outcome::default(),
-            events: Growing { path: work.join("events.jsonl"), file: None },
-            curve: Growing { path: work.join("metrics.jsonl"), file: None },
+            outcome: StageResult::default(),
+            events: LineFile { path: work.join(work::PROGRESS), file: None },
+            curve: LineFile { path: work.join(work::CURVE), file: None },
             last_progress: None,
             last_checkpoint: Instant::now(),
             is_to_stop: None,
@@ -199,7 +184,7 @@ impl Io {
 
     /// Makes `out/<step>/`, to be filled before [`Io::candidate`] is called for that step.
     pub fn candidate_dir(&self, step: u64) -> Result<PathBuf> {
-        let path = self.work.join("out").join(step.to_string());
+        let path = work::candidate(&self.work, step);
         fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         Ok(path)
     }
@@ -221,7 +206,7 @@ impl Io {
 
     /// Writes the per-item table `name` of the candidate of `step`, one JSON object a line.
     pub fn table<T: Serialize>(&self, step: u64, name: &str, rows: &[T]) -> Result<()> {
-        let dir = self.work.join("tables").join(step.to_string());
+        let dir = work::tables(&self.work, step);
         fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         write_rows(&dir.join(format!("{name}.jsonl")), rows)
     }
@@ -250,10 +235,10 @@ impl Io {
     }
 
     /// Replaces `resume/` in one rename by what `save` writes. The candidates handed over so far are part of it. The
-    /// error is [`Interrupted`] when the checkpoint is there and SIGTERM came.
+    /// error is [`Interruption`] when the checkpoint is there and SIGTERM came.
     pub fn save_checkpoint(&mut self, step: u64, save: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let (partial, old, new) =
-            (self.work.join("resume.partial"), self.work.join("resume.old"), self.work.join("resume"));
+        let [partial, old, new] =
+            [work::PARTIAL_CHECKPOINT, work::OLD_CHECKPOINT, work::CHECKPOINT].map(|name| self.work.join(name));
         for leftover in [&partial, &old] {
             if leftover.exists() {
                 fs::remove_dir_all(leftover).with_context(|| format!("remove {}", leftover.display()))?;
@@ -263,29 +248,29 @@ impl Io {
         save(&partial).with_context(|| format!("write the checkpoint of step {step}"))?;
         let curve_bytes = self.curve.open()?.metadata().context("read metrics.jsonl")?.len();
         let progress = Checkpoint { outcome: self.outcome.clone(), curve_bytes };
-        fs::write(partial.join("progress.json"), serde_json::to_vec(&progress)?).context("write the checkpoint")?;
+        fs::write(partial.join(work::CHECKPOINT_STATE), serde_json::to_vec(&progress)?)
+            .context("write the checkpoint")?;
         // A directory cannot be renamed over a full one: the old one steps aside first, and counts until it is gone.
         if new.exists() {
             fs::rename(&new, &old).with_context(|| format!("rename {}", new.display()))?;
         }
         self.last_checkpoint = Instant::now();
         fs::rename(&partial, &new).with_context(|| format!("rename {}", partial.display()))?;
-        if self.is_to_stop() { Err(Interrupted { step: Some(step) }.into()) } else { Ok(()) }
+        if self.is_to_stop() { Err(Interruption { step: Some(step) }.into()) } else { Ok(()) }
     }
 
     /// The last complete checkpoint of an earlier attempt. Its candidates count as handed over; what that
     /// attempt wrote later is removed. A checkpoint of another device class is not taken up, since the bytes of a
     /// resumed run must be those of an undisturbed one; nor is one that is damaged or incomplete.
     pub fn resume_from(&mut self) -> Result<Option<PathBuf>> {
-        let found = ["resume", "resume.old"].map(|name| self.work.join(name)).into_iter().find(|path| path.is_dir());
-        let Some(directory) = found else { return Ok(None) };
+        let Some(directory) = work::checkpoint(&self.work) else { return Ok(None) };
         let read = || -> Result<Checkpoint> {
-            let checkpoint: Checkpoint = serde_json::from_slice(&fs::read(directory.join("progress.json"))?)?;
+            let checkpoint: Checkpoint = serde_json::from_slice(&fs::read(directory.join(work::CHECKPOINT_STATE))?)?;
             if checkpoint.outcome.telemetry.get("device") != self.outcome.telemetry.get("device") {
                 bail!("it is of another device class");
             }
             for candidate in &checkpoint.outcome.candidates {
-                if !self.work.join("out").join(candidate.step.to_string()).is_dir() {
+                if !work::candidate(&self.work, candidate.step).is_dir() {
                     bail!("its candidate of step {} is gone", candidate.step);
                 }
             }
@@ -301,7 +286,7 @@ impl Io {
         // The curve goes on where the checkpoint left it.
         self.curve.open()?.set_len(curve_bytes).context("cut metrics.jsonl")?;
         let known: Vec<String> = self.outcome.candidates.iter().map(|candidate| candidate.step.to_string()).collect();
-        for place in ["out", "tables"].map(|name| self.work.join(name)) {
+        for place in [work::CANDIDATES, work::TABLES].map(|name| self.work.join(name)) {
             for entry in fs::read_dir(&place).into_iter().flatten() {
                 let entry = entry?;
                 if !known.iter().any(|step| entry.file_name() == step.as_str()) {
@@ -316,7 +301,8 @@ impl Io {
     pub fn start_anew(&mut self) -> Result<()> {
         self.outcome.candidates.clear();
         self.curve.open()?.set_len(0).context("cut metrics.jsonl")?;
-        for place in ["out", "tables", "resume", "resume.old"].map(|name| self.work.join(name)) {
+        let all = [work::CANDIDATES, work::TABLES, work::CHECKPOINT, work::OLD_CHECKPOINT];
+        for place in all.map(|name| self.work.join(name)) {
             if place.exists() {
                 fs::remove_dir_all(&place).with_context(|| format!("remove {}", place.display()))?;
             }
@@ -344,7 +330,7 @@ impl Io {
 
     /// Leaves word of the memory that this will take, for whoever has to say why it died of too little.
     pub fn expects(&self, memory: Memory, lower: &str) -> Result<()> {
-        let path = self.work.join(EXPECTED_MEMORY);
+        let path = self.work.join(work::EXPECTED_MEMORY);
         fs::write(&path, memory::in_words(memory, lower)).with_context(|| format!("write {}", path.display()))
     }
 
@@ -367,8 +353,8 @@ impl Io {
         if self.outcome.candidates.is_empty() {
             bail!("finish the stage: it handed over no candidate");
         }
-        let path = self.work.join("outcome.json");
-        let partial = self.work.join("outcome.json.partial");
+        let path = self.work.join(work::OUTCOME);
+        let partial = self.work.join(work::PARTIAL_OUTCOME);
         fs::write(&partial, serde_json::to_vec_pretty(&self.outcome)?)
             .with_context(|| format!("write {}", partial.display()))?;
         fs::rename(&partial, &path).with_context(|| format!("write {}", path.display()))

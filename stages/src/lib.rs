@@ -16,3 +16,4 @@ pub mod secret;
 pub mod stage;
 pub mod tensor;
 pub mod train;
+pub mod work;

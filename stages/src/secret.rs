@@ -1,11 +1,11 @@
-//! Values that only the command of a stage may see: taken from the environment of the worker, replaced in what is
-//! logged, looked for in what is kept. Knows nothing of stages. A value is known as it is and as JSON writes it;
-//! another encoding of it (base64, a hash) is not recognised.
+//! Secrets: values that only the command of a stage may see. They are read from the environment of the worker, redacted
+//! in logs, and searched for in results. A value is recognised as it is and as JSON writes it; another encoding
+//! (base64, a hash) is not.
 
 use anyhow::{Result, bail};
 use std::ffi::{OsStr, OsString};
 
-/// Anything shorter turns up by chance, and `***` in its places would tell what it is.
+/// The shortest secret: anything shorter occurs by chance, and `***` in its places would reveal it.
 const SHORTEST: usize = 4;
 const SHOWN: &[u8] = b"***";
 
@@ -20,11 +20,11 @@ pub fn objection(value: Option<&OsStr>) -> Option<String> {
     }
 }
 
-/// Has no `Debug`: it holds the values.
+/// The secrets of a stage. No `Debug`, since it holds the values.
 #[derive(Default)]
 pub struct Secrets {
     named: Vec<(String, OsString)>,
-    /// By index into `named`: the bytes that must not be seen.
+    /// The bytes that must not be seen, with the index into `named`.
     forms: Vec<(usize, Vec<u8>)>,
 }
 
@@ -57,43 +57,43 @@ impl Secrets {
         self.named.iter().map(|(name, value)| (name.as_str(), value.as_os_str()))
     }
 
-    /// The name of the first secret whose value stands in these bytes.
+    /// The name of the first secret whose value occurs in these bytes.
     pub fn found_in(&self, bytes: &[u8]) -> Option<&str> {
         let found = self.forms.iter().find(|(_, form)| places(bytes, form).next().is_some());
         found.map(|(index, _)| self.named[*index].0.as_str())
     }
 
-    pub fn masked(&self, text: &str) -> String {
-        let mut mask = self.mask();
-        let mut bytes = mask.pass(text.as_bytes());
-        bytes.extend(mask.end());
+    pub fn redacted(&self, text: &str) -> String {
+        let mut redaction = self.redaction();
+        let mut bytes = redaction.pass(text.as_bytes());
+        bytes.extend(redaction.end());
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    pub fn mask(&self) -> Mask {
+    pub fn redaction(&self) -> Redaction {
         let forms = self.forms.iter().map(|(_, form)| form.clone()).collect();
-        Mask { forms, held: Vec::new(), is_hidden: Vec::new(), is_inside: false }
+        Redaction { forms, held: Vec::new(), is_hidden: Vec::new(), is_inside: false }
     }
 }
 
-/// Replaces values in a stream, wherever it is cut. Holds back no more than the beginning of a value.
-pub struct Mask {
+/// Redacts values in a stream that comes in pieces. Holds back no more than the beginning of a value.
+pub struct Redaction {
     forms: Vec<Vec<u8>>,
     held: Vec<u8>,
-    /// Of each held byte.
+    /// For each held byte.
     is_hidden: Vec<bool>,
-    /// The byte given out last was hidden: what follows it hidden belongs to the same `***`.
+    /// The last byte passed on was hidden: hidden bytes after it belong to the same `***`.
     is_inside: bool,
 }
 
-impl Mask {
-    /// What can be shown now that these bytes came.
+impl Redaction {
+    /// Takes the next bytes, and returns what can be shown by now.
     pub fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(bytes);
         self.is_hidden.resize(self.held.len(), false);
         for form in &self.forms {
             for at in places(&self.held, form) {
-                // Values may overlap: all of each is hidden.
+                // Values may overlap: each is hidden as a whole.
                 self.is_hidden[at..at + form.len()].fill(true);
             }
         }
@@ -107,7 +107,7 @@ impl Mask {
         self.give(decided)
     }
 
-    /// What was held back, at the end of the stream.
+    /// Returns what was held back, at the end of the stream.
     pub fn end(&mut self) -> Vec<u8> {
         self.give(self.held.len())
     }
@@ -140,12 +140,12 @@ mod tests {
     }
 
     /// Cut into pieces of every length, the stream must come out the same.
-    fn masked(values: &[&str], text: &str) -> String {
-        let whole = secrets(values).masked(text);
+    fn redacted(values: &[&str], text: &str) -> String {
+        let whole = secrets(values).redacted(text);
         for length in 1..text.len() {
-            let mut mask = secrets(values).mask();
-            let mut bytes: Vec<u8> = text.as_bytes().chunks(length).flat_map(|chunk| mask.pass(chunk)).collect();
-            bytes.extend(mask.end());
+            let mut redaction = secrets(values).redaction();
+            let mut bytes: Vec<u8> = text.as_bytes().chunks(length).flat_map(|chunk| redaction.pass(chunk)).collect();
+            bytes.extend(redaction.end());
             assert_eq!(String::from_utf8_lossy(&bytes), whole, "in pieces of {length}");
         }
         whole
@@ -153,29 +153,29 @@ mod tests {
 
     #[test]
     fn a_value_is_hidden_wherever_the_stream_is_cut() {
-        assert_eq!(masked(&["hf_token"], "a hf_token, hf_toke, hhf_token\nhf_"), "a ***, hf_toke, h***\nhf_");
+        assert_eq!(redacted(&["hf_token"], "a hf_token, hf_toke, hhf_token\nhf_"), "a ***, hf_toke, h***\nhf_");
     }
 
     #[test]
     fn values_that_overlap_or_hold_each_other_are_hidden_whole() {
-        assert_eq!(masked(&["abab"], "xabababx"), "x***x");
-        assert_eq!(masked(&["abcd", "abcdefgh"], "abcdefg abcdefgh"), "***efg ***");
-        assert_eq!(masked(&["first", "stone"], "firstone firststone"), "*** ***");
+        assert_eq!(redacted(&["abab"], "xabababx"), "x***x");
+        assert_eq!(redacted(&["abcd", "abcdefgh"], "abcdefg abcdefgh"), "***efg ***");
+        assert_eq!(redacted(&["first", "stone"], "firstone firststone"), "*** ***");
     }
 
     #[test]
     fn a_value_that_json_writes_otherwise_is_known_in_both_forms() {
         let values = ["say \"yes\"\nor no"];
-        assert_eq!(masked(&values, "say \"yes\"\nor no"), "***");
+        assert_eq!(redacted(&values, "say \"yes\"\nor no"), "***");
         assert_eq!(secrets(&values).found_in(br#"{"a": "say \"yes\"\nor no"}"#), Some("S0"));
         assert_eq!(secrets(&values).found_in(b"say yes or no"), None);
     }
 
     #[test]
     fn a_text_that_begins_no_value_is_not_held_back() {
-        let mut mask = secrets(&["hf_token"]).mask();
-        assert_eq!(mask.pass(b"50 % h"), b"50 % ");
-        assert_eq!(mask.pass(b"ey"), b"hey");
+        let mut redaction = secrets(&["hf_token"]).redaction();
+        assert_eq!(redaction.pass(b"50 % h"), b"50 % ");
+        assert_eq!(redaction.pass(b"ey"), b"hey");
     }
 
     #[test]

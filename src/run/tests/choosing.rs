@@ -119,7 +119,7 @@ stages:
 #[test]
 fn after_a_failure_nothing_is_begun_unless_the_run_keeps_going() {
     let mut place = place();
-    place.means.jobs = 1;
+    place.execution.jobs = 1;
     let (exit, told) = place.run(BRANCHES);
     expect![[r#"
         after: skipped: `dies` failed
@@ -130,7 +130,7 @@ fn after_a_failure_nothing_is_begun_unless_the_run_keeps_going() {
     "#]]
     .assert_eq(&told);
     assert_eq!((exit, place.marks("beside")), (1, 0));
-    place.means.keeps_going = true;
+    place.execution.keeps_going = true;
     let (exit, told) = place.run(BRANCHES);
     expect![[r#"
         after: skipped: `dies` failed
@@ -147,7 +147,7 @@ fn after_a_failure_nothing_is_begun_unless_the_run_keeps_going() {
 #[test]
 fn stages_that_together_take_more_than_there_is_do_not_run_together() {
     let mut place = place();
-    place.means.jobs = 8;
+    place.execution.jobs = 8;
     let stage = |n: usize, takes: &str| {
         format!(
             "  s{n}: {{kind: exec, resources: {takes}, with: {{command: [sh, -c, \"sleep 0.05; echo {n} > out/0/n\"]}}}}\n"

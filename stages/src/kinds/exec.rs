@@ -1,11 +1,13 @@
-//! `exec`: any command on declared inputs. It runs in the stage's own directory, finds its inputs under `in/`,
-//! writes the files it declared as outputs, its numbers to `metrics.json`, and the rows they are means of to
-//! `items.jsonl`. Asked to stop, it may keep in `resume/` what the next attempt goes on from. It sees an environment of its own: a few fixed variables, those of `env`, and the stage's secrets.
+//! `exec`: any command on declared inputs. It runs in the stage's own directory and finds its inputs under `in/`. It
+//! writes the files it declared as outputs, its numbers to `metrics.json`, and the rows that those are means of to
+//! `items.jsonl`. Asked to stop, it may write to `resume/` what the next attempt goes on from. Its environment holds a
+//! few fixed variables, those of `env`, and the stage's secrets.
 
 use crate::audit;
-use crate::io::{Interrupted, Io};
+use crate::io::{Interruption, Io};
 use crate::secret::Secrets;
 use crate::stage::{self, Call, Gives, Kind, ParameterMistake, Parameters, Work};
+use crate::work;
 use anyhow::{Context, Result, bail};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{SeqAccess, Visitor};
@@ -37,32 +39,14 @@ pub const KIND: Kind = Kind {
     ..Kind::of::<Exec>(Work::Run(run))
 };
 
-/// What every command finds in its environment unless `env` says otherwise, HOME and TMPDIR in directories of its own
-/// beside. A change is another version of the kind.
+/// The environment of every command, unless `env` says otherwise, beside HOME and TMPDIR, which are directories of its
+/// own. Changing it makes another version of the kind.
 const BASE: [(&str, &str); 2] =
     [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("LANG", "C.UTF-8")];
 
-/// What lies in the directory of every stage (see `io.rs`).
-const OWN: [&str; 15] = [
-    "action.json",
-    "host.json",
-    "in",
-    "out",
-    "tables",
-    "resume",
-    "resume.old",
-    "resume.partial",
-    "metrics.jsonl",
-    "events.jsonl",
-    "log.txt",
-    "outcome.json",
-    "error.txt",
-    ".home",
-    ".tmp",
-];
-/// How long the rest of the output is waited for after the command ended: something it left behind may hold the pipe.
+/// The time to wait for the rest of the output after the command ended: a process it left behind may hold the pipe.
 const REST: Duration = Duration::from_secs(1);
-/// Undeclared reads that are named; the others are counted.
+/// The number of undeclared reads that are named; the others are counted.
 const NAMED: usize = 100;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -78,7 +62,7 @@ pub struct Exec {
     pub env: BTreeMap<String, Text>,
 }
 
-/// As typed.
+/// The command as typed.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Line {
@@ -86,7 +70,7 @@ pub enum Line {
     Program(Vec<String>),
 }
 
-/// The schema of what is read, which deriving cannot see: both are read by hand.
+/// Written by hand like the deserialization, which a derive cannot see.
 impl JsonSchema for Line {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Line".into()
@@ -148,7 +132,7 @@ impl<'de> Deserialize<'de> for Line {
     }
 }
 
-/// A text, or a number or true or false as text.
+/// A text; a number, true or false is read as its text.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Text(String);
@@ -189,7 +173,7 @@ impl Parameters for Exec {
                     &format!("outputs.{index}"),
                     format!("`{output}` is no plain path below the stage's directory"),
                 ));
-            } else if let Some(own) = OWN.iter().find(|own| Path::new(output).starts_with(own)) {
+            } else if let Some(own) = work::RESERVED.iter().find(|own| Path::new(output).starts_with(own)) {
                 mistakes.push(ParameterMistake::new(
                     &format!("outputs.{index}"),
                     format!("`{own}` is not the command's to write: the stage keeps its own things there"),
@@ -214,14 +198,14 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let work = std::path::absolute(io.work()).context("find the stage's directory")?;
     let scratch = Scratch::make(&work)?;
     let variables = variables(&parameters, &scratch, &secrets);
-    // The command gets the signal as well, and may take its time: what it keeps in `resume/` the next attempt finds there.
+    // The command gets SIGTERM as well, and may take its time: the next attempt finds what it writes to `resume/`.
     io.defer_sigterm();
     let status = execute(command(&parameters.command, &variables, &work)?, io, &work, &secrets)
         .with_context(|| format!("run {}", parameters.command))?;
     match status.code() {
         Some(0) => {}
-        _ if io.is_to_stop() => return Err(Interrupted { step: None }.into()),
-        // What a shell says of a program that is not there, and other programs after it.
+        _ if io.is_to_stop() => return Err(Interruption { step: None }.into()),
+        // The exit code of a shell, and of other programs after it, for a program that is not there.
         Some(127) => {
             let path = variables.get(OsStr::new("PATH")).cloned().unwrap_or_default();
             let hint = "another is given by `with: {env: {PATH: …}}`";
@@ -229,8 +213,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         }
         _ => bail!("run {}: {status}", parameters.command),
     }
-    let items = results::items(&results::read(&work, "items.jsonl", &secrets)?.unwrap_or_default())?;
-    let metrics = results::read(&work, "metrics.json", &secrets)?;
+    let items = results::items(&results::read(&work, work::ITEMS, &secrets)?.unwrap_or_default())?;
+    let metrics = results::read(&work, work::METRICS, &secrets)?;
     let metrics = metrics.map_or(Ok(BTreeMap::new()), |text| results::metrics(&text))?;
     let directory = io.candidate_dir(0)?;
     parameters.outputs.iter().try_for_each(|output| results::collect(output, &work, &directory, &secrets))?;
@@ -241,21 +225,22 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     io.candidate_with(0, metrics)
 }
 
-/// A home and a place for temporary files, empty at first.
+/// The home directory and the directory for temporary files, empty at first.
 struct Scratch {
     home: PathBuf,
     temporary: PathBuf,
     /// Another name of `temporary`.
     shown: PathBuf,
-    /// Open as long as the name is needed.
+    /// Kept open as long as `shown` is needed.
     _directory: File,
 }
 
 impl Scratch {
-    /// Temporary files may be sockets, whose paths end at 108 bytes (`sun_path`), and the path of a work directory is
-    /// nearly that long. The short name is that of a file this process holds open.
+    /// Makes both directories. Temporary files may be sockets, whose paths are at most 108 bytes long (`sun_path`), and
+    /// the path of a work directory is nearly that long. The short name is that of a file which this process holds
+    /// open.
     fn make(work: &Path) -> Result<Scratch> {
-        let (home, temporary) = (work.join(".home"), work.join(".tmp"));
+        let (home, temporary) = (work.join(work::HOME), work.join(work::TEMPORARY));
         for directory in [&home, &temporary] {
             fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
         }
@@ -269,7 +254,7 @@ impl Scratch {
 
     fn remove(self) -> Result<()> {
         for directory in [&self.home, &self.temporary] {
-            // Mostly empty; gone when it was an output.
+            // It is mostly empty, and gone if it was an output.
             match fs::remove_dir(directory).or_else(|_| fs::remove_dir_all(directory)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error).with_context(|| format!("remove {}", directory.display()));
@@ -310,7 +295,8 @@ fn command(line: &Line, variables: &BTreeMap<OsString, OsString>, work: &Path) -
     Ok(command)
 }
 
-/// A name without `/` is looked for in the PATH of the stage, which is not that of the runner.
+/// Finds the program of a command. A name without `/` is looked up in the PATH of the stage, which is not that of the
+/// runner.
 fn find(program: &str, path: &OsStr, work: &Path) -> Result<PathBuf> {
     if program.contains('/') {
         return Ok(work.join(program));
@@ -340,9 +326,9 @@ fn execute(mut command: Command, io: &mut Io, work: &Path, secrets: &Secrets) ->
         audit::prepare(&mut command);
     }
     let mut child = command.spawn()?;
-    // Its ends of the pipe: the last one that is closed ends the log.
+    // This closes its ends of the pipe: the log ends when the last one is closed.
     drop(command);
-    let log = log.map(|reader| masked(reader, secrets));
+    let log = log.map(|reader| redacted(reader, secrets));
     let (status, audit) = match io.is_audited() {
         true => audit::follow(child, work).map(|(status, audit)| (status, Some(audit)))?,
         false => (child.wait()?, None),
@@ -356,21 +342,21 @@ fn execute(mut command: Command, io: &mut Io, work: &Path, secrets: &Secrets) ->
     Ok(status)
 }
 
-/// Copies what comes to the log, without the secrets in it, and says when nothing more can come.
-fn masked(mut reader: PipeReader, secrets: &Secrets) -> Receiver<()> {
+/// Copies the output to the log without the secrets in it, and signals its end.
+fn redacted(mut reader: PipeReader, secrets: &Secrets) -> Receiver<()> {
     let (ended, wait) = mpsc::channel();
-    let mut mask = secrets.mask();
+    let mut redaction = secrets.redaction();
     thread::spawn(move || {
         let mut chunk = vec![0; 1 << 16];
         let show = |bytes: &[u8]| {
             let mut log = std::io::stdout().lock();
-            // A log that cannot be written (a full disk) ends no command.
+            // A log that cannot be written (a full disk) does not end the command.
             let _ = log.write_all(bytes).and_then(|()| log.flush());
         };
         while let Ok(length @ 1..) = reader.read(&mut chunk) {
-            show(&mask.pass(&chunk[..length]));
+            show(&redaction.pass(&chunk[..length]));
         }
-        show(&mask.end());
+        show(&redaction.end());
         let _ = ended.send(());
     });
     wait

@@ -1,4 +1,4 @@
-//! What a command left behind: its numbers, their rows, and the outputs it declared. None of it may hold a secret.
+//! Collects what a command wrote: its numbers, their rows, and the outputs it declared. None of it may hold a secret.
 
 use crate::secret::Secrets;
 use anyhow::{Context, Result, bail};
@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Outputs up to this size are searched for secrets.
+/// The size up to which outputs are searched for secrets.
 const SEARCHED: u64 = 1 << 20;
 
-/// Nothing where there is no such file.
+/// Reads a file of the command; `None` if there is none.
 pub fn read(work: &Path, name: &str, secrets: &Secrets) -> Result<Option<String>> {
     let path = work.join(name);
     if !path.exists() {
@@ -29,7 +29,7 @@ fn refuse_secrets(bytes: &[u8], name: &str, secrets: &Secrets) -> Result<()> {
     }
 }
 
-/// Moves an output into the artifact. A link in its place is left to the store, which refuses it.
+/// Moves an output into the artifact. If it is a link, the store refuses it later.
 pub fn collect(output: &str, work: &Path, directory: &Path, secrets: &Secrets) -> Result<()> {
     let (from, to) = (work.join(output), directory.join(output));
     let is_inside = || -> std::io::Result<bool> {
@@ -51,8 +51,8 @@ pub fn collect(output: &str, work: &Path, directory: &Path, secrets: &Secrets) -
     fs::rename(&from, &to).with_context(|| format!("collect `{output}`"))
 }
 
-/// Looks for secrets in a file, or in all below a directory. Large files are left out: it would take long, and a secret
-/// is no thing to lose among weights.
+/// Searches a file, or every file of a directory, for secrets. Large files are left out: searching them takes long, and
+/// nobody writes a secret among weights by accident.
 fn search(path: &Path, name: &str, secrets: &Secrets) -> Result<()> {
     let metadata = path.symlink_metadata().with_context(|| format!("read {name}"))?;
     if metadata.is_dir() {
@@ -67,7 +67,7 @@ fn search(path: &Path, name: &str, secrets: &Secrets) -> Result<()> {
     Ok(())
 }
 
-/// The rows behind the command's numbers: `id`, and one field a metric, which is the mean of that field.
+/// Parses the rows behind the command's numbers: `id`, and one field for each metric, which is the mean of that field.
 pub fn items(text: &str) -> Result<Vec<Map<String, Value>>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let row = |(number, line): (usize, &str)| {
@@ -76,7 +76,7 @@ pub fn items(text: &str) -> Result<Vec<Map<String, Value>>> {
     lines.map(row).collect()
 }
 
-/// Python writes NaN and Infinity, which are not JSON.
+/// Parses JSON, in which Python may have written NaN and Infinity, which JSON lacks.
 fn strict<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     serde_json::from_str(text).or_else(|error| {
         let strict: String = text.split_inclusive([',', '}', ':']).map(without_python_numbers).collect();
@@ -84,8 +84,8 @@ fn strict<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     })
 }
 
-/// The command's numbers; a value that is no finite number is kept as such,
-/// so that a gate that asks for it errs instead of opening.
+/// Parses the command's numbers. A value that is not a finite number is kept as `None`, so that a gate that asks for it
+/// errs instead of opening.
 pub fn metrics(text: &str) -> Result<BTreeMap<String, Option<f64>>> {
     let values: BTreeMap<String, Value> =
         strict(text).context("read metrics.json: expected one object of names and numbers")?;

@@ -1,5 +1,5 @@
-//! What the last run used is looked up ahead, on another processor: most runs use most of it again, and in a chain each
-//! lookup has to wait for the one before. Knows nothing of what this run will ask for.
+//! Looks up what the last run used ahead of time, on another thread: most runs use most of it again, and in a chain of
+//! stages each lookup has to wait for the one before.
 
 use crate::action::Record;
 use crate::journal;
@@ -11,32 +11,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-/// So many are handed over at a time.
+/// The number of records that are handed over at a time.
 const BATCH: usize = 16;
-/// Where the run has caught up, so many are left to it: to look up the same ones side by side would help nobody.
+/// Where the run has caught up, this many keys are left to it: looking up the same ones twice would help nobody.
 const LEAD: usize = 48;
-/// Nobody asks any more.
+/// The value of `asked` when the run needs no more records.
 const FORGOTTEN: usize = usize::MAX;
 
-/// Good only for as long as the store is held: then nobody takes away what was found.
-pub struct Foresight {
+/// Records that were looked up. They hold only as long as the store is locked: nobody removes them then.
+pub struct Prefetch {
     found: HashMap<Digest, Record>,
     coming: Receiver<Vec<(Digest, Record)>>,
-    /// How many were asked for. Runs ask in nearly the same order.
+    /// The number of keys that the run asked for. Runs ask in nearly the same order.
     asked: Arc<AtomicUsize>,
 }
 
-/// `journal`: of the last run.
-pub fn foresee(journal: PathBuf, store: &Store) -> Foresight {
+/// Starts looking up what the run of this journal used.
+pub fn prefetch(journal: PathBuf, store: &Store) -> Prefetch {
     let (give, coming) = channel();
     let asked = Arc::<AtomicUsize>::default();
     let (store, place) = (store.clone(), asked.clone());
     thread::spawn(move || look_up(&journal, &store, &place, &give));
-    Foresight { found: HashMap::new(), coming, asked }
+    Prefetch { found: HashMap::new(), coming, asked }
 }
 
-impl Foresight {
-    /// None when it was not found, or not yet.
+impl Prefetch {
+    /// Takes a record; `None` when it was not found, or not yet.
     pub fn take(&mut self, key: &Digest) -> Option<Record> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if !self.found.contains_key(key) {
@@ -46,13 +46,13 @@ impl Foresight {
     }
 }
 
-impl Drop for Foresight {
+impl Drop for Prefetch {
     fn drop(&mut self) {
         self.asked.store(FORGOTTEN, Ordering::Relaxed);
     }
 }
 
-/// Whatever goes wrong here goes wrong again, and is told, when the run itself asks.
+/// An error here happens again, and is reported, when the run itself asks.
 fn look_up(journal: &Path, store: &Store, asked: &AtomicUsize, give: &Sender<Vec<(Digest, Record)>>) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut from = 0;
@@ -71,7 +71,7 @@ fn look_up(journal: &Path, store: &Store, asked: &AtomicUsize, give: &Sender<Vec
             batch.push((key, record));
         }
         if batch.len() == BATCH && give.send(std::mem::take(&mut batch)).is_err() {
-            // Nobody wants to know any more.
+            // The receiver is gone.
             return;
         }
     }
@@ -143,14 +143,14 @@ mod tests {
     #[test]
     fn each_is_given_once_and_what_is_not_there_is_not_made_up() {
         let (_root, store, journal) = place(150);
-        let mut foresight = foresee(journal.clone(), &store);
-        while foresight.found.len() < 34 {
-            foresight.found.extend(foresight.coming.recv().unwrap());
+        let mut records = prefetch(journal.clone(), &store);
+        while records.found.len() < 34 {
+            records.found.extend(records.coming.recv().unwrap());
         }
-        let taken = (0..150).filter_map(|number| foresight.take(&key(number))).map(|record| record.last().step);
+        let taken = (0..150).filter_map(|number| records.take(&key(number))).map(|record| record.last().step);
         assert!(taken.collect::<Vec<_>>().windows(2).all(|pair| pair[0] < pair[1]));
-        assert!((0..150).all(|number| foresight.take(&key(number)).is_none()));
-        let mut nothing = foresee(journal.with_file_name("none"), &store);
+        assert!((0..150).all(|number| records.take(&key(number)).is_none()));
+        let mut nothing = prefetch(journal.with_file_name("none"), &store);
         assert!(nothing.coming.recv().unwrap().is_empty() && nothing.take(&key(60)).is_none());
     }
 }
