@@ -14,7 +14,7 @@ use std::process::Command;
 
 const NAMES: [&str; 3] = ["first", "large", "last"];
 
-/// Some 700 kB in the end, of which most comes at once.
+/// A pipeline that writes some 700 kB, most of it at once.
 fn job() -> Place {
     let place = place();
     let text = r#"name: disk
@@ -87,7 +87,7 @@ fn says_full(ran: &Ran) -> bool {
     says(ran, "No space left on device") || says(ran, "lies on is full")
 }
 
-/// So much room, and how it is given out. With every amount the disk is full at another moment.
+/// Runs on a disk with each of these mount options; with each the disk is full at another moment.
 fn full_disk(rooms: &[String]) {
     let expected = undisturbed();
     let mut failed = 0;

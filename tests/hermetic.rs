@@ -1,5 +1,5 @@
-//! What the command of an `exec` stage sees and what it does not, on real runs: its environment, its secrets, the files
-//! it reads without saying so, and what it may leave behind.
+//! Hermetic commands, on real runs: the environment of an `exec` command, its secrets, its undeclared reads, and what
+//! it may leave behind.
 
 #[path = "support/program.rs"]
 mod program;
@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 
 const TOKEN: &str = "hf_hidden\"token";
 
-/// `HERE` in a stage is the place's own directory.
+/// `HERE` in a stage stands for the place's own directory.
 fn write(place: &Place, text: &str) {
     place.write("toy.yaml", &format!("name: toy\n{}", text.replace("HERE", &place.path().display().to_string())));
 }
@@ -24,7 +24,7 @@ fn run_with(place: &Place, text: &str, variables: &[(&str, &str)]) -> Ran {
     ran(command)
 }
 
-/// What a stage of this command wrote into `seen`.
+/// Runs a stage with this command and returns what it wrote to `seen`.
 fn seen(place: &Place, text: &str, variables: &[(&str, &str)]) -> String {
     run_with(place, text, variables).expect_exit(0);
     place.read("seen")
@@ -41,7 +41,7 @@ fn log(place: &Place) -> String {
     fs::read_to_string(logs.last().unwrap()).unwrap()
 }
 
-/// What the worker told of the only action that was recorded.
+/// The telemetry of the only action that was recorded.
 fn telemetry(place: &Place) -> Value {
     let records = program::files(&place.at(".pipeline/store/v1/actions"));
     let record = records.iter().rfind(|path| path.is_file()).unwrap();
@@ -49,7 +49,7 @@ fn telemetry(place: &Place) -> Value {
     record["record"]["telemetry"]["worker"].clone()
 }
 
-/// Every file below `.pipeline` and the output hold this text nowhere.
+/// Asserts that no file below `.pipeline` and no output holds this text.
 fn is_nowhere(place: &Place, ran: &Ran, text: &str) {
     assert!(!ran.stdout.contains(text) && !ran.stderr.contains(text), "{}{}", ran.stdout, ran.stderr);
     for path in program::files(&place.at(".pipeline")).into_iter().filter(|path| path.is_file()) {
@@ -91,7 +91,7 @@ stages:
         RATE=0.5
         TMPDIR=…"#]]
     .assert_eq(&lines.join("\n"));
-    // Another value of a declared variable is another call; of an undeclared one it is not.
+    // Another value of a declared variable makes another action; of an undeclared one it does not.
     let busy = |variables: &[(&str, &str)]| run_with(&place, stages, variables).expect_exit(0).events().busy().len();
     assert_eq!(busy(&[("CARD", "h100"), ("UNDECLARED", "2")]), 0);
     assert_eq!(busy(&[("CARD", "h200")]), 1);
@@ -121,7 +121,7 @@ fn programs_are_found_in_the_path_of_the_stage() {
     let failed = run_with(&place, &stage(""), &[("PATH", &path)]).expect_exit(1);
     assert!(cause(&failed).starts_with("run `tool`: no such program in /usr/local/sbin:"), "{}", cause(&failed));
     assert_eq!(seen(&place, &stage(r#", env: {PATH: "${env.PATH}"}"#), &[("PATH", &path)]), "tool\n");
-    // A shell that finds nothing says where it looked.
+    // A shell that finds no program says where it looked.
     let failed = run_with(&place, "stages:\n  one: {kind: exec, with: {command: no-such-tool}}\n", &[]).expect_exit(1);
     assert!(cause(&failed).contains("programs are looked for in /usr/local/sbin:"), "{}", cause(&failed));
 }
@@ -159,12 +159,12 @@ stages:
       command: 'test "$${TOKEN#hf_hid}" = "den\"token"; echo "with $TOKEN"; printf %s "$TOKEN" >&2; printf "%s" hf_hid; sleep 0.1; echo "den\"token"; echo end'
 "#;
     let ran = run_with(&place, stages, &[("TOKEN", TOKEN)]).expect_exit(0);
-    // Two values without anything between them are one gap.
+    // Two values with nothing between them are one gap.
     assert_eq!(log(&place), "with ***\n***\nend\n");
     is_nowhere(&place, &ran, "hf_hidden");
-    // It is in no key: a run without it finds what was made with it.
+    // The secret is in no key: a run without it finds what was made with it.
     assert_eq!(run_with(&place, stages, &[]).expect_exit(0).events().of("started").count(), 0);
-    // A command that fails quotes it nowhere either.
+    // A failing command quotes it nowhere either.
     let failing = stages.replace("echo end", "exit 3");
     let failed = run_with(&place, &failing, &[("TOKEN", TOKEN)]).expect_exit(1);
     assert!(cause(&failed).contains("with ***"), "{}", cause(&failed));
@@ -186,7 +186,7 @@ stages:
     "#]]
     .assert_eq(&refused.stderr);
     assert!(!place.at("marks").exists() && !place.at(".pipeline").exists());
-    // Whoever only looks needs none.
+    // A look needs no secret.
     place.run(&["check", "toy.yaml"]).expect_exit(0);
     place.run(&["plan", "toy.yaml"]).expect_exit(0);
 }
@@ -284,7 +284,7 @@ stages:
         audit: read and not declared: HERE/secretly
     "#]]
     .assert_eq(&log(&place).replace(&here, "HERE"));
-    // Whether it is audited is no part of the key.
+    // Auditing is not part of the key.
     let again = run_with(&place, &stages.replace("audit: true", "audit: false"), &[]).expect_exit(0);
     assert_eq!(again.events().of("started").count(), 0);
 }

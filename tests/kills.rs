@@ -19,8 +19,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A chain, a diamond, another chain: outputs of one file, of many, of a directory; metrics, items, gates of which one
-/// lets the incumbent go on. None of them takes long, and none gives anything but the same.
+/// A chain, a diamond and another chain: outputs of one file, of many, of a directory; metrics, items, and gates, of
+/// which one lets the incumbent go on. All of them are fast and deterministic.
 const STAGES: &str = r#"name: kills
 stages:
   data: {kind: exec, from: {rows: ./rows.txt}, with: {command: [/bin/sh, -euc, "cat in/rows.txt in/rows.txt > all"], outputs: [all]}}
@@ -69,18 +69,18 @@ fn finish(job: &Place) -> Ends {
     NAMES.map(end).into()
 }
 
-/// Who dies.
+/// The processes that are killed.
 #[derive(Debug)]
 enum Blow {
-    /// The program; its workers are left to see for themselves.
+    /// The program alone; its workers have to notice.
     Program,
-    /// Its process group, as a terminal that is closed hard.
+    /// Its process group, as when a terminal is killed.
     Group,
     /// Workers and their commands as well, as when a machine runs out of memory.
     Everything,
 }
 
-/// Starts a run and kills it after a while. False: it was faster.
+/// Starts a run and kills it after a while. False if it ended before.
 fn strike(job: &Place, after: Duration, blow: &Blow) -> bool {
     let mut command: Command = job.command(&RUN);
     command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
@@ -90,7 +90,7 @@ fn strike(job: &Place, after: Duration, blow: &Blow) -> bool {
         return false;
     }
     let id = Pid::from_child(&child);
-    // Whoever died meanwhile is dead.
+    // A process that ended meanwhile is no error.
     let _ = match blow {
         Blow::Program => kill_process(id, Signal::KILL),
         Blow::Group => kill_process_group(id, Signal::KILL),
@@ -105,8 +105,7 @@ fn strike(job: &Place, after: Duration, blow: &Blow) -> bool {
     child.wait().unwrap().code().is_none()
 }
 
-/// Rounds of: a run killed, a second and a third one killed, a fourth one to the end; until so many were struck while
-/// they ran.
+/// Repeats rounds of three killed runs and one run to the end, until `times` runs were killed.
 fn kill(times: usize) {
     let mut draws = Draws::new();
 
@@ -125,13 +124,13 @@ fn kill(times: usize) {
             break;
         }
         let job = job();
-        // What one run did the next need not do, so that three of half the time come to about the end.
+        // A run skips what the one before did, so that three runs of half the time nearly reach the end.
         for _ in 0..3 {
             let after = Duration::from_micros(draws.below(whole.as_micros() as u64 / 2));
             let blow = [Blow::Program, Blow::Group, Blow::Everything].into_iter().nth(draws.below(3) as usize).unwrap();
             println!("round {round}: {blow:?} after {after:?}");
             struck += usize::from(strike(&job, after, &blow));
-            // The store may not be made yet.
+            // The store may not exist yet.
             if job.at(".pipeline/store").exists() {
                 let found = store::check(&job.at(".pipeline"));
                 assert!(found.iter().all(|(key, record)| records.get(key) == Some(record)), "{found:#?}\n{records:#?}");
@@ -139,7 +138,7 @@ fn kill(times: usize) {
         }
         assert_eq!(finish(&job), expected);
         assert_eq!(store::check(&job.at(".pipeline")), records);
-        // And all of it is found again.
+        // Everything is found again.
         let again = job.run(&RUN).expect_exit(0).events();
         assert_eq!(again.of("started").count(), 0);
     }
@@ -156,7 +155,7 @@ fn two_hundred_kills_lose_nothing_and_repeat_nothing_that_was_recorded() {
     kill(200);
 }
 
-/// The check of these tests sees what they are for.
+/// The check that these tests rely on notices damage.
 #[test]
 fn a_store_that_is_neither_old_nor_new_is_noticed() {
     let job = job();
@@ -181,7 +180,7 @@ fn a_store_that_is_neither_old_nor_new_is_noticed() {
     };
     for part in ["blobs", "trees", "actions"] {
         let file = some(part).strip_prefix(root.join("store/v1")).unwrap().to_owned();
-        // A record that is not there is one that was not written yet.
+        // A missing record is one that was not written yet.
         let is_missed = noticed(&|store| std::fs::remove_file(store.join(&file)).unwrap());
         assert_eq!(is_missed, part != "actions", "{part}: gone");
         assert!(noticed(&|store| cut(&store.join(&file))), "{part}: cut");

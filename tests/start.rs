@@ -1,4 +1,4 @@
-//! What a user does first: a pipeline of their own, a shell that completes, a look at the machine.
+//! A user's first steps: a pipeline of their own, a shell that completes, a look at the machine.
 
 #[path = "support/program.rs"]
 mod program;
@@ -15,7 +15,7 @@ fn a_shell_takes_its_completions() {
         let script = place.run(&["completions", shell]).expect_exit(0).stdout;
         assert!(script.contains("what-if") && script.contains("dry-run"), "{shell}: {script}");
         assert!(!script.contains("worker"), "{shell} offers a hidden verb");
-        // Where the shell is there, it says itself whether it can read that.
+        // Where the shell is installed, it checks its completions itself.
         if ["bash", "zsh"].contains(&shell)
             && let Ok(mut child) = Command::new(shell).arg("-n").stdin(Stdio::piped()).spawn()
         {
@@ -26,7 +26,7 @@ fn a_shell_takes_its_completions() {
     place.run(&["completions", "csh"]).expect_exit(2);
 }
 
-/// The steps as `init` itself prints them.
+/// Runs the steps that `init` prints.
 fn next_steps(place: &Place, printed: &str) -> Vec<i32> {
     let steps =
         printed.split("next\n").nth(1).unwrap().lines().map(|line| line.trim().strip_prefix("pipeline ").unwrap());
@@ -45,7 +45,7 @@ fn a_pipeline_for_own_data_runs_as_it_was_written() {
     assert_eq!(next_steps(&place, &printed), [0, 0, 0], "{printed}");
     let report = place.run(&["status", "mine/rlhf.yaml"]).expect_exit(0).stdout;
     assert!(report.contains("eval") && report.contains("done in"), "{report}");
-    // An editor finds the schema where the file says, and git leaves the results alone.
+    // The schema is where the file says, and git ignores the results.
     let text = place.read("mine/rlhf.yaml");
     let schema = text.lines().next().unwrap().split_once("$schema=").unwrap().1.to_owned();
     assert_eq!(place.read(&format!("mine/{schema}")), place.run(&["schema"]).stdout);
@@ -62,7 +62,7 @@ fn nothing_is_written_over() {
     let refused = place.run(&["init"]).expect_exit(2);
     assert!(refused.stderr.contains("already there: rlhf.yaml, data/sft.jsonl"), "{}", refused.stderr);
     assert_eq!((refused.stdout.as_str(), place.snapshot()), ("", before));
-    // Nor into a file, nor beneath one.
+    // Nor is anything written into a file or below one.
     assert!(place.run(&["init", "rlhf.yaml"]).expect_exit(2).stderr.contains("already there: rlhf.yaml"));
     fs::create_dir(place.at("other")).unwrap();
     place.write("other/data", "a file");
@@ -86,7 +86,7 @@ fn what_git_ignores_already_stays_and_is_written_once() {
 #[test]
 fn a_model_of_ones_own_takes_the_place_of_the_toy_model() {
     let place = place();
-    // A name that YAML would take apart, were it not quoted.
+    // A name that YAML would split if it were not quoted.
     let model = "my models, all/base: ${x}";
     fs::create_dir_all(place.at(model)).unwrap();
     let small = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("stages/tests/parity/llama");
@@ -107,8 +107,6 @@ fn a_model_of_ones_own_takes_the_place_of_the_toy_model() {
     assert!(refused.contains("there is no directory nowhere") && !place.at("elsewhere").exists(), "{refused}");
 }
 
-/// Of a model that is never loaded.
-
 #[test]
 fn doctor_names_the_disk_and_leaves_nothing_behind() {
     let place = place();
@@ -118,14 +116,14 @@ fn doctor_names_the_disk_and_leaves_nothing_behind() {
         assert!(lines.any(|line| line.split_whitespace().nth(1) == Some(what)), "nothing on {what}:\n{said}");
     }
     assert_eq!(files(place.path()), Vec::<std::path::PathBuf>::new());
-    // The same of a store that is there, and for a program to read.
+    // The same for a store that exists, as JSON.
     fs::create_dir(place.at("store")).unwrap();
     let said = place.run(&["doctor", "--json", "--store", "store"]).expect_exit(0).stdout;
     let findings: serde_json::Value = serde_json::from_str(&said).unwrap();
     let found = |what: &str| findings.as_array().unwrap().iter().find(|finding| finding["what"] == what).cloned();
     assert_eq!(found("store").unwrap()["level"], "ok");
     if cfg!(target_os = "linux") {
-        // As the kernel names it.
+        // The kernel's name.
         let kinds = fs::read_to_string("/proc/filesystems").unwrap();
         let disk = found("disk").unwrap()["text"].as_str().unwrap().to_owned();
         let kind = disk.split(' ').next().unwrap();
@@ -147,7 +145,7 @@ fn a_store_that_cannot_be_made_is_a_problem() {
     }
 }
 
-/// A broken driver must not hurt who only looks. Linux tells which libraries are looked for.
+/// A broken driver must not hurt commands that use no device. Linux reports which libraries are looked up.
 #[cfg(target_os = "linux")]
 #[test]
 fn only_the_child_that_looks_for_devices_looks_for_a_driver() {

@@ -8,7 +8,7 @@ use program::{Place, files, place};
 use std::fs;
 use std::path::PathBuf;
 
-/// `text` goes through two stages; a third stands beside them.
+/// Writes a pipeline in which `text` goes through two stages, with a third beside them.
 fn write(place: &Place, text: &str) {
     place.write(
         "toy.yaml",
@@ -20,7 +20,7 @@ fn write(place: &Place, text: &str) {
     );
 }
 
-/// What stages were executed in a run of `text`, in the order of the file.
+/// The stages that were executed in a run of `text`, in the order of the file.
 fn executed(place: &Place, text: &str) -> String {
     write(place, text);
     let events = place.run(&["run", "toy.yaml", "--json"]).expect_exit(0).events();
@@ -111,7 +111,7 @@ fn a_pinned_run_is_kept_until_it_is_unpinned() {
     assert_eq!(executed(&place, "a"), "one two");
 }
 
-/// Of a newer program, or of a damaged disk: what it names is kept, and that a run is pinned counts as before.
+/// A line from a newer program or a damaged disk: what it names is kept, and a pin counts as before.
 #[test]
 fn a_line_of_a_journal_that_nobody_understands_costs_no_result() {
     let place = place();

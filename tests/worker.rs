@@ -1,4 +1,4 @@
-//! A worker by itself, as an executor starts it: a directory with an action in it, and signals.
+//! A worker by itself, started as an executor starts it: a directory with an action in it, and signals.
 
 #[path = "support/program.rs"]
 mod program;
@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Stdio};
 
-/// A training of a second or two that writes no candidate on the way.
+/// A training that takes a second or two and writes no candidate on the way.
 fn training(directory: &str, place: &Place) {
     let version = stages::kinds::kind("pretrain").unwrap().version;
     let parameters = r#"{"layers": 1, "width": 32, "inner": 64, "vocabulary": 300, "batch": 8, "steps": 60}"#;
@@ -32,12 +32,12 @@ fn start(place: &Place, directory: &str) -> Child {
     command.env("RUST_LOG", "info").process_group(0).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
-/// As the runner does: the worker and all it started.
+/// Sends SIGTERM to the worker and everything it started, as the runner does.
 fn terminate(child: &Child) {
     kill_process_group(Pid::from_child(child), Signal::TERM).unwrap();
 }
 
-/// What a stage gives: its candidates, its curve and its outcome.
+/// The results of a stage: its candidates, its curve and its outcome.
 fn results(place: &Place, directory: &str) -> BTreeMap<String, Vec<u8>> {
     let root = place.at(directory);
     let name = |path: &std::path::PathBuf| path.strip_prefix(&root).unwrap().display().to_string();
@@ -62,7 +62,7 @@ fn a_training_that_is_asked_to_stop_writes_a_checkpoint_and_goes_on_from_there_t
     let log = place.read("stopped/log.txt");
     let step = log.lines().last().and_then(|line| line.strip_prefix("stopped after writing a checkpoint of step "));
     let step: usize = step.unwrap_or_else(|| panic!("{log}")).parse().unwrap();
-    // It stopped in the step it was in, long before a checkpoint was due for its age.
+    // It stopped in its current step, long before a checkpoint was due.
     assert!((3..60).contains(&step), "{step}");
     assert_eq!(place.read("stopped/metrics.jsonl").lines().count(), step);
     assert!(!place.at("stopped/error.txt").exists() && !place.at("stopped/outcome.json").exists());

@@ -1,12 +1,12 @@
-//! Random draws of the tests that kill: another seed at every run, and the same one on demand.
+//! Random draws for the tests that kill: another seed for every run, and the same one on demand.
 
 use std::time::SystemTime;
 
-/// splitmix64: what is drawn hangs on the seed alone.
+/// splitmix64: the draws depend on the seed alone.
 pub struct Draws(u64);
 
 impl Draws {
-    /// From `PIPELINE_KILLS`, else from the clock; says how to have the same again.
+    /// Takes the seed from `PIPELINE_KILLS` or the clock, and prints how to repeat it.
     pub fn new() -> Draws {
         let seed = std::env::var("PIPELINE_KILLS").ok().map_or_else(
             || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,

@@ -1,17 +1,16 @@
-//! The store as it lies on the disk, read without the crate that wrote it. Knows the layout in `cache/src/lib.rs`, and
-//! nothing of what results mean.
+//! Reads a store on the disk without the crate that wrote it, from the layout in `cache/src/lib.rs`.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Beside these nothing lies in a store. Those of the second line are working material, which a dead process may leave.
+/// The parts of a store; nothing else may be in it. A dead process may leave anything in the working parts.
 const SEALED: [&str; 4] = ["blobs", "trees", "actions", "verdicts"];
 const WORKING: [&str; 5] = ["tmp", "claims", "stats", "lock", "gc"];
 
-/// Key to record, telemetry aside. Panics where anything is not whole: a file that is not what its name says, a record
-/// of something that is not there, a second record of an action, a name that nobody gave.
+/// The records by key, without telemetry. Panics if anything is not whole: a file that is not what its name says, a
+/// record of something that is missing, a second record of an action, an unknown name.
 pub fn check(root: &Path) -> BTreeMap<String, Value> {
     let store = root.join("store/v1");
     for entry in fs::read_dir(&store).unwrap() {
@@ -47,7 +46,7 @@ pub fn check(root: &Path) -> BTreeMap<String, Value> {
             let is_there = if sort == "tree" { trees.contains_key(hex) } else { blobs.contains_key(hex) };
             assert!(is_there, "record {key}: no {content}");
         }
-        // Times and logs are no part of what an action gave.
+        // Times and logs are not part of a result.
         let fields = record.as_object_mut().unwrap();
         fields.retain(|name, _| ["result", "contents"].contains(&name.as_str()));
         (key.clone(), record)
@@ -59,8 +58,8 @@ fn hash(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
 
-/// `ab/cd…` with the suffix → bytes, by the whole hexadecimal name. A variant of a record has another name, so it is
-/// noticed as well.
+/// Maps the hexadecimal name of each file `ab/cd…` with this suffix to its bytes. A variant of a record has another
+/// name, so it is noticed as well.
 fn named(directory: &Path, suffix: &str) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let Ok(entries) = fs::read_dir(directory) else { return found };
@@ -78,7 +77,7 @@ fn named(directory: &Path, suffix: &str) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// What stands behind the hash of all that follows it.
+/// The record in these bytes, whose hash is checked.
 fn record(key: &str, bytes: &[u8]) -> Value {
     let (head, rest) = bytes.split_at(r#"{"blake3":""#.len() + 64);
     let page: Value = serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("record {key}: {error}"));
