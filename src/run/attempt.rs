@@ -256,7 +256,7 @@ mod tests {
         let action = action(BTreeMap::new());
         let first = attempt_at(&place, &action, &BTreeMap::new()).unwrap();
         fs::create_dir_all(first.directory.join("resume")).unwrap();
-        let log = File::create(first.log()).unwrap();
+        let log = fs::File::create(first.log()).unwrap();
         log.lock().unwrap();
         let second = attempt_at(&place, &action, &BTreeMap::new()).unwrap();
         assert!(first.directory.join("resume").exists() && !second.directory.join("resume").exists());
