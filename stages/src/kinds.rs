@@ -83,14 +83,20 @@ pub fn needs(config: &Config, dtype: Dtype, device: &Device) -> Vec<(&'static st
     let (sft, rm, ppo) = (sft::Sft::default(), rm::Rm::default(), ppo::Ppo::default());
     let context = config.context;
     let mut all = Vec::new();
-    let tokens = sft.max_tokens.min(context);
-    let load = Load { rows: sft.batch, tokens, predicted: sft.batch * tokens, trained: 1, ..Load::default() };
-    let memory = memory::estimate(config, &sft.lora, dtype, load, device);
-    all.push(("sft", format!("{} rows of {tokens} tokens", sft.batch), memory));
-    let tokens = rm.max_tokens.min(context);
-    let load = Load { rows: 2 * rm.batch, tokens, trained: 1, ..Load::default() };
-    let memory = memory::estimate(config, &rm.lora, dtype, load, device);
-    all.push(("rm", format!("{} pairs of {tokens} tokens", rm.batch), memory));
+    let tokens = sft.training.max_tokens.min(context);
+    let load = Load {
+        rows: sft.training.batch,
+        tokens,
+        predicted: sft.training.batch * tokens,
+        trained: 1,
+        ..Load::default()
+    };
+    let memory = memory::estimate(config, &sft.training.tuning.lora, dtype, load, device);
+    all.push(("sft", format!("{} rows of {tokens} tokens", sft.training.batch), memory));
+    let tokens = rm.training.max_tokens.min(context);
+    let load = Load { rows: 2 * rm.training.batch, tokens, trained: 1, ..Load::default() };
+    let memory = memory::estimate(config, &rm.training.tuning.lora, dtype, load, device);
+    all.push(("rm", format!("{} pairs of {tokens} tokens", rm.training.batch), memory));
     let rows = ppo.batch.div_ceil(ppo.minibatches);
     let tokens = (PROMPT + ppo.max_new_tokens).min(context);
     let decoded = ppo.max_new_tokens.min(tokens);
@@ -103,7 +109,7 @@ pub fn needs(config: &Config, dtype: Dtype, device: &Device) -> Vec<(&'static st
         decoded: (ppo.batch, decoded),
         ..Load::default()
     };
-    let memory = memory::estimate(config, &ppo.lora, dtype, load, device);
+    let memory = memory::estimate(config, &ppo.tuning.lora, dtype, load, device);
     all.push(("ppo", format!("{rows} answers of {decoded} tokens to prompts of {}", tokens - decoded), memory));
     all
 }

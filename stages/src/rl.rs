@@ -1,59 +1,65 @@
 //! The sums of RLHF, on plain slices of f64. An objective takes log-probabilities, values or scores that some engine
-//! computed, and gives one loss term per number and the term's slope: d term / d number. The engine carries the slopes on
+//! computed, and gives one loss term per number and the term's gradient: d term / d number. The engine carries the gradients on
 //! to the weights. Rows are answers, columns are response tokens; log-probabilities and KL are in nats. Knows no tensors,
 //! no model and no file.
 
+pub mod advantage;
 pub mod agreement;
+pub mod average;
 pub mod direct;
 pub mod group;
+pub mod kl;
+pub mod kto;
 pub mod policy;
 pub mod preference;
+pub mod reliability;
 
+pub use advantage::{MissingEos, advantages, explained_variance, token_rewards, truncated, whiten};
 pub use agreement::{Agreement, cohen, description_length, fleiss};
-pub use direct::{DirectLoss, KtoWeights, direct_loss, implicit_rewards, kto_loss, kto_reference_point, log_ratios};
+pub use average::{Average, token_weights};
+pub use direct::{DirectLoss, direct_loss, implicit_rewards, log_ratios};
 pub use group::{GroupBaseline, group_advantages};
-pub use policy::{
-    Average, KlEstimate, MissingEos, RatioStatistics, adapted_beta, advantages, explained_variance, kl_loss,
-    policy_loss, ratio_statistics, token_rewards, token_weights, truncated, value_loss, whiten,
-};
-pub use preference::{
-    Accuracy, PairLoss, ReliabilityRow, accuracy, brier, calibration_error, centring_penalty, confidence,
-    plackett_luce, preference_loss, reliability, temperature,
+pub use kl::{KlEstimate, adapted_beta, kl_loss};
+pub use kto::{KtoWeights, kto_loss, kto_reference_point};
+pub use policy::{RatioStatistics, policy_loss, ratio_statistics, value_loss};
+pub use preference::{PairLoss, centring_penalty, plackett_luce, preference_loss};
+pub use reliability::{
+    Accuracy, ReliabilityRow, accuracy, brier, calibration_error, confidence, reliability, temperature,
 };
 
-/// One loss term per number and its slope, d term / d number. Unweighted until [`Sloped::weighted`].
+/// One loss term per number and its gradient, d term / d number. Unweighted until [`LossTerms::weighted`].
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sloped {
+pub struct LossTerms {
     pub losses: Vec<f64>,
-    pub slopes: Vec<f64>,
+    pub gradients: Vec<f64>,
 }
 
-impl Sloped {
+impl LossTerms {
     /// Each term times its weight: with weights that sum to 1, the loss is then the sum of the terms.
     pub fn weighted(mut self, weights: &[f64]) -> Self {
         scale(&mut self.losses, weights);
-        scale(&mut self.slopes, weights);
+        scale(&mut self.gradients, weights);
         self
     }
 
     /// The terms of a second loss of the same numbers, times a factor, on top.
     pub fn plus(mut self, factor: f64, other: &Self) -> Self {
         add(&mut self.losses, factor, &other.losses);
-        add(&mut self.slopes, factor, &other.slopes);
+        add(&mut self.gradients, factor, &other.gradients);
         self
     }
 }
 
-/// One loss term per pair, and its slopes in the number of the chosen and in that of the rejected answer.
+/// One loss term per pair, and its gradients in the number of the chosen and in that of the rejected answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SlopedPairs {
+pub struct PairTerms {
     pub losses: Vec<f64>,
     pub chosen: Vec<f64>,
     pub rejected: Vec<f64>,
 }
 
-impl SlopedPairs {
-    /// As [`Sloped::weighted`], a weight per pair.
+impl PairTerms {
+    /// As [`LossTerms::weighted`], a weight per pair.
     pub fn weighted(mut self, weights: &[f64]) -> Self {
         scale(&mut self.losses, weights);
         scale(&mut self.chosen, weights);
@@ -61,7 +67,7 @@ impl SlopedPairs {
         self
     }
 
-    /// As [`Sloped::plus`].
+    /// As [`LossTerms::plus`].
     pub fn plus(mut self, factor: f64, other: &Self) -> Self {
         add(&mut self.losses, factor, &other.losses);
         add(&mut self.chosen, factor, &other.chosen);
@@ -84,6 +90,16 @@ fn add(terms: &mut [f64], factor: f64, others: &[f64]) {
 fn same_length(slices: &[&[f64]]) {
     let lengths: Vec<usize> = slices.iter().map(|slice| slice.len()).collect();
     assert!(lengths.windows(2).all(|two| two[0] == two[1]), "slices of one length, not of {lengths:?}");
+}
+
+/// Cuts a flat list into rows of these lengths.
+pub fn by_row<T>(flat: &[T], lengths: impl IntoIterator<Item = usize>) -> impl Iterator<Item = &[T]> {
+    let mut rest = flat;
+    lengths.into_iter().map(move |length| {
+        let (row, later) = rest.split_at(length);
+        rest = later;
+        row
+    })
 }
 
 /// NaN of nothing.
@@ -162,18 +178,18 @@ mod golden {
         }
     }
 
-    /// A slope is what central differences of the loss say it is.
+    /// A gradient is what central differences of the loss say it is.
     #[track_caller]
-    pub fn slopes_down(loss: impl Fn(f64) -> f64, at: f64, slope: f64) {
+    pub fn is_gradient(loss: impl Fn(f64) -> f64, at: f64, gradient: f64) {
         let step = 1e-5;
         let measured = (loss(at + step) - loss(at - step)) / (2.0 * step);
-        assert!((measured - slope).abs() <= 1e-8 * measured.abs().max(1.0), "at {at}: {slope} is not {measured}");
+        assert!((measured - gradient).abs() <= 1e-8 * measured.abs().max(1.0), "at {at}: {gradient} is not {measured}");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::golden::{close, slopes_down};
+    use super::golden::{close, is_gradient};
     use super::*;
 
     #[test]
@@ -199,20 +215,20 @@ mod tests {
         close(&[softplus(-40.0) / (-40.0_f64).exp()], &[1.0], 1e-15);
         assert!(softplus(f64::NAN).is_nan());
         for x in [-2.0, 0.3, 4.0] {
-            slopes_down(softplus, x, sigmoid(x));
+            is_gradient(softplus, x, sigmoid(x));
         }
     }
 
     #[test]
     fn terms_are_weighted_one_by_one_and_added_with_their_factor() {
-        let one = Sloped { losses: vec![1.0, 2.0], slopes: vec![3.0, 4.0] };
+        let one = LossTerms { losses: vec![1.0, 2.0], gradients: vec![3.0, 4.0] };
         let both = one.clone().weighted(&[0.5, 0.25]).plus(10.0, &one);
-        assert_eq!(both, Sloped { losses: vec![10.5, 20.5], slopes: vec![31.5, 41.0] });
+        assert_eq!(both, LossTerms { losses: vec![10.5, 20.5], gradients: vec![31.5, 41.0] });
     }
 
     #[test]
     #[should_panic(expected = "slices of one length, not of [1, 2]")]
     fn slices_of_different_lengths_are_refused() {
-        let _ = Sloped { losses: vec![1.0], slopes: vec![1.0] }.weighted(&[1.0, 2.0]);
+        let _ = LossTerms { losses: vec![1.0], gradients: vec![1.0] }.weighted(&[1.0, 2.0]);
     }
 }

@@ -8,7 +8,7 @@ use formats::data::METRICS;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// What a larger value of a metric means.
@@ -213,14 +213,14 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn parameters<P: DeserializeOwned>(&self) -> anyhow::Result<P> {
-        serde_json::from_value(self.parameters.clone())
-            .map_err(|error| anyhow::anyhow!("read parameters of the action: {error}"))
+    pub fn parameters<P: Parameters>(&self) -> anyhow::Result<P> {
+        let typed = serde_json::from_value(self.parameters.clone()).map_err(|error| error.to_string());
+        let known = self.parameters.as_object().map_or(Ok(()), |given| is_known(given, &defaults::<P>()));
+        known.and(typed).map_err(|error| anyhow::anyhow!("read parameters of the action: {error}"))
     }
 }
 
-/// The parameters of a kind: a serde struct with `#[serde(default, deny_unknown_fields)]`. The doc comments of its fields
-/// are printed to users.
+/// The parameters of a kind: a serde struct with `#[serde(default)]`. The doc comments of its fields are printed to users.
 pub trait Parameters: Default + Serialize + DeserializeOwned + JsonSchema {
     /// Values out of their range, each by itself; asked after every value has its type.
     fn mistakes(&self) -> Vec<ParameterMistake>;
@@ -237,23 +237,40 @@ pub fn defaults<P: Parameters>() -> Value {
 }
 
 pub fn schema<P: Parameters>() -> Value {
-    generated::<P>(SchemaSettings::draft2020_12())
+    let (mut schema, defaults) = (generated::<P>(SchemaSettings::draft2020_12()), defaults::<P>());
+    schema["additionalProperties"] = json!(false);
+    for (name, property) in schema["properties"].as_object_mut().into_iter().flatten() {
+        // A block that several kinds share has defaults of its own, and here they are those of this kind.
+        property["default"] = defaults[name].clone();
+        property.as_object_mut().map(|property| property.remove(PRINTED_AFTER));
+    }
+    schema
 }
 
-/// Every parameter with its field's doc comment, in the order of the fields.
+/// On a field: the parameter behind which it is printed, with the fields that follow it. Else it stands where it was
+/// declared.
+const PRINTED_AFTER: &str = "printed-after";
+
+/// Every parameter with its field's doc comment, in the order in which they are printed.
 pub fn docs<P: Parameters>() -> Vec<(String, String)> {
-    let mut docs = Vec::new();
-    add_docs("", &generated::<P>(SchemaSettings::draft2020_12().for_serialize()), &mut docs);
+    let (mut docs, mut end) = (Vec::new(), 0);
+    add_docs("", &generated::<P>(SchemaSettings::draft2020_12().for_serialize()), &mut docs, &mut end);
     docs
 }
 
-/// Properties are sorted. What is written is always there, so that `required` names all of them, as the fields stand.
-fn add_docs(under: &str, block: &Value, docs: &mut Vec<(String, String)>) {
+/// Adds the parameters of a block at `end`. Properties are sorted; but what is written is always there, so that `required`
+/// names all of them as the fields stand.
+fn add_docs(under: &str, block: &Value, docs: &mut Vec<(String, String)>, end: &mut usize) {
     for name in block["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let (path, property) = (format!("{under}{name}"), &block["properties"][name]);
-        match property["properties"].is_object() {
-            true => add_docs(&format!("{path}."), property, docs),
-            false => docs.push((path, property["description"].as_str().unwrap_or_default().to_owned())),
+        if let Some(place) = docs.iter().position(|(other, _)| property[PRINTED_AFTER] == **other) {
+            *end = place + 1;
+        }
+        if property["properties"].is_object() {
+            add_docs(&format!("{path}."), property, docs, end);
+        } else {
+            docs.insert(*end, (path, property["description"].as_str().unwrap_or_default().to_owned()));
+            *end += 1;
         }
     }
 }
@@ -280,36 +297,56 @@ fn join_lines(block: &mut Value) {
 
 /// Types a `with:` block, and finds all its mistakes.
 pub fn parse<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<ParameterMistake>> {
+    let defaults = defaults::<P>();
     // Mostly there are none, and then a pipeline of thousands of stages need not pay for the search.
-    match P::deserialize(given) {
-        Ok(typed) if typed.mistakes().is_empty() && typed.conflicts().is_empty() => {
+    match P::deserialize(completed(given, &defaults)) {
+        Ok(typed)
+            if is_known(given, &defaults).is_ok() && typed.mistakes().is_empty() && typed.conflicts().is_empty() =>
+        {
             Ok(serde_json::to_value(typed).expect("parameters are plain data"))
         }
-        _ => parse_each::<P>(given),
+        _ => parse_each::<P>(given, &defaults),
+    }
+}
+
+/// The block with the defaults of what it leaves out. serde takes those of a block that several kinds share from the
+/// block, not from the kind.
+fn completed(given: &Map<String, Value>, defaults: &Value) -> Value {
+    let mut all = defaults.as_object().cloned().unwrap_or_default();
+    all.extend(given.clone());
+    Value::Object(all)
+}
+
+/// serde refuses no unknown key where a block is flattened into another.
+fn is_known(given: &Map<String, Value>, defaults: &Value) -> Result<(), String> {
+    match given.keys().find(|key| defaults.get(key).is_none()) {
+        Some(unknown) => Err(format!("unknown parameter `{unknown}`")),
+        None => Ok(()),
     }
 }
 
 /// Key by key, so that every mistake is found, not only the first.
-fn parse_each<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<ParameterMistake>> {
-    let defaults = defaults::<P>();
+fn parse_each<P: Parameters>(given: &Map<String, Value>, defaults: &Value) -> Result<Value, Vec<ParameterMistake>> {
     let mut mistakes = Vec::new();
     let mut known = given.clone();
-    take_unknown_keys(&mut known, &defaults, "", &mut mistakes);
+    take_unknown_keys(&mut known, defaults, "", &mut mistakes);
     let mut wrong = BTreeSet::new();
     for (key, value) in &known {
-        let alone = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
-        if let Err(error) = serde_path_to_error::deserialize::<_, P>(alone) {
-            let path = match error.path().to_string().as_str() {
-                "." => key.clone(),
-                path => path.to_owned(),
-            };
-            mistakes.push(ParameterMistake::new(&path, error.into_inner().to_string()));
+        let of_key = each_alone(key, value, defaults).into_iter();
+        let mut mistake = of_key.filter_map(|(path, alone)| {
+            let error = serde_path_to_error::deserialize::<_, P>(alone).err()?;
+            // Nothing is known of the path where a block is flattened into another.
+            let path = Some(error.path().to_string()).filter(|path| path != ".").unwrap_or(path);
+            Some(ParameterMistake::new(&path, error.into_inner().to_string()))
+        });
+        if let Some(mistake) = mistake.next() {
+            mistakes.push(mistake);
             wrong.insert(key.clone());
         }
     }
     known.retain(|key, _| !wrong.contains(key));
     let given: BTreeSet<String> = known.keys().cloned().collect();
-    let typed: P = match serde_json::from_value(Value::Object(known)) {
+    let typed: P = match serde_json::from_value(completed(&known, defaults)) {
         Ok(typed) => typed,
         Err(_) if !mistakes.is_empty() => return Err(mistakes),
         Err(error) => return Err(vec![ParameterMistake::new("", error.to_string())]),
@@ -325,6 +362,17 @@ fn parse_each<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<Pa
         return Err(mistakes);
     }
     Ok(serde_json::to_value(typed).expect("parameters are plain data"))
+}
+
+/// The parameter alone in a block, or each of those that it holds, with its path.
+fn each_alone(key: &str, value: &Value, defaults: &Value) -> Vec<(String, Value)> {
+    let holds_others = defaults[key].as_object().is_some_and(|inner| !inner.is_empty());
+    match value.as_object().filter(|_| holds_others) {
+        Some(inner) => {
+            inner.iter().map(|(name, value)| (format!("{key}.{name}"), json!({key: {name: value}}))).collect()
+        }
+        None => vec![(key.to_owned(), json!({key: value}))],
+    }
 }
 
 /// Mistakes of counts that must be at least 1.

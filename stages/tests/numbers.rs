@@ -11,7 +11,7 @@ use serde_json::Value;
 use stages::draw::Draw;
 use stages::generate::{self, Answer, Choice, Keep};
 use stages::model::artifact::values_of;
-use stages::model::predict::{self, Slopes};
+use stages::model::predict::{self, TokenGradients};
 use stages::model::weights;
 use stages::model::{Adapter, Artifact, Batch, Decoder, Gradient, LoraParameters, Padding, Trained};
 use stages::rl;
@@ -172,7 +172,7 @@ fn learned(pass: Pass, rows: &[&Sequence], slope: impl Fn(usize) -> f64) -> (Vec
     let gradients = train::learn_tokens(pass, rows, 0.9, |range, predicted| {
         log_probs.extend_from_slice(&predicted.log_probs);
         let entropies = range.clone().map(|token| 0.1 * slope(token + 1)).collect();
-        Ok(Slopes { log_probs: range.map(&slope).collect(), entropies })
+        Ok(TokenGradients { log_probs: range.map(&slope).collect(), entropies })
     });
     (log_probs, gradients.unwrap())
 }
@@ -198,7 +198,7 @@ fn ppo_step_of(model: &Decoder, recomputes: bool) -> (Vec<f64>, f64, Vec<f32>) {
         let loss = rl::policy_loss(&predicted.log_probs, old, advantages, 0.2, None);
         let loss = loss.weighted(&vec![1.0 / n as f64; old.len()]);
         total += loss.losses.iter().sum::<f64>();
-        Ok(Slopes { log_probs: loss.slopes, entropies: Vec::new() })
+        Ok(TokenGradients { log_probs: loss.gradients, entropies: Vec::new() })
     });
     let norm = adam.step(1e-2, total, gradients.unwrap(), String::new).unwrap();
     let moved = adam.tensors.iter().flat_map(|tensor| values_of(tensor.clone()).unwrap()).collect();
@@ -409,7 +409,7 @@ fn check_masks(model: &Decoder, rows: &[&Sequence]) {
     let hidden = Tensor::<2>::ones([4, width], &device);
     let (slope, _) = model
         .predict_back(hidden, &[3, 4, 5, 6], 1.0, false, |range, _| {
-            Ok(Slopes { log_probs: vec![1.0; range.len()], entropies: Vec::new() })
+            Ok(TokenGradients { log_probs: vec![1.0; range.len()], entropies: Vec::new() })
         })
         .unwrap();
     let places = [1, 2, 6, 7];
@@ -444,7 +444,7 @@ fn prompt_and_padding_have_exactly_no_gradient() {
 
 fn learned_without_entropy(pass: Pass, rows: &[&Sequence], slope: &dyn Fn(usize) -> f64) -> Vec<Tensor<2>> {
     train::learn_tokens(pass, rows, 1.0, |range, _| {
-        Ok(Slopes { log_probs: range.map(slope).collect(), entropies: Vec::new() })
+        Ok(TokenGradients { log_probs: range.map(slope).collect(), entropies: Vec::new() })
     })
     .unwrap()
 }
@@ -613,7 +613,7 @@ fn a_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes() {
         io.candidate_dir(done).unwrap();
         io.candidate(done, &[("loss", 0.5)]).unwrap();
     }
-    train::checkpoint(&mut io, (2, 4), true, &adam, &"the rest".to_owned()).unwrap();
+    train::checkpoint(&mut io, 2, 4, true, &adam, &"the rest".to_owned()).unwrap();
     // What is done after the checkpoint is lost with the process.
     step(&mut adam);
     io.curve(&serde_json::json!({"step": 3})).unwrap();

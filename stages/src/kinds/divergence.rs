@@ -5,6 +5,7 @@ use super::eval::Eval;
 use crate::device;
 use crate::io::Io;
 use crate::model::{Artifact, Dtype, Load, LoraParameters};
+use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Sequence};
 use anyhow::{Context, Result};
@@ -81,12 +82,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             Ok::<_, anyhow::Error>(train::predicted(&artifact.model, artifact.adapter.as_ref(), &rows, 1.0)?.log_probs)
         };
         let (ours, theirs) = (log_probs(&model)?, log_probs(&baseline)?);
-        let mut differences = ours.iter().zip(&theirs).map(|(p, q)| p - q);
-        for (row, answer) in rows.iter().zip(answers) {
-            out.push(Row { id: answer.id.clone(), kl: differences.by_ref().take(row.completion().len()).sum() });
-        }
+        let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(p, q)| p - q).collect();
+        let by_answer = rl::by_row(&differences, rows.iter().map(|row| row.completion().len()));
+        let row = |(answer, kl): (&answers::Row, &[f64])| Row { id: answer.id.clone(), kl: kl.iter().sum() };
+        out.extend(answers.iter().zip(by_answer).map(row));
     }
-    let mean = crate::rl::mean(&out.iter().map(|row| row.kl).collect::<Vec<_>>());
+    let mean = rl::mean(&out.iter().map(|row| row.kl).collect::<Vec<_>>());
     crate::io::write_rows(&io.candidate_dir(0)?.join("divergence.jsonl"), &out)?;
     io.candidate(0, &[("kl", mean)])
 }

@@ -7,13 +7,13 @@ use crate::data::{self, Judged, Sieve};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Adapter, Artifact, Decoder, Load, Trained};
+use crate::model::{Adapter, Artifact, Load, Reference};
 use crate::rl::{self, KtoWeights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
-use crate::train::{self, Adam, Pass, Sequence};
+use crate::train::{self, Adam, BatchLoss, Course, Learner, Pass, RowEncoder, Sequence, TrainState};
 use anyhow::{Context, Result, bail};
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use burn::tensor::Tensor;
+use serde::Serialize;
 use serde_json::json;
 use std::path::Path;
 
@@ -62,7 +62,7 @@ pub const KIND: Kind = Kind {
 
 /// A line of the candidate's table `items`: one held-out answer.
 #[derive(Serialize)]
-struct Measured<'a> {
+struct AnswerRow<'a> {
     id: &'a str,
     prompt: String,
     prompt_group: &'a str,
@@ -75,155 +75,208 @@ struct Measured<'a> {
 /// An answer behind its own prompt, and behind that of another, on which z₀ is estimated.
 struct Item {
     judged: Judged,
-    own: Compared,
-    mismatched: Compared,
-}
-
-struct Compared {
-    row: Sequence,
-    /// log π_ref of the answer.
-    reference: f64,
-}
-
-/// Where training stands, besides its tensors.
-#[derive(Default, Serialize, Deserialize)]
-struct Stand {
-    losses: Vec<f64>,
-    /// log π_ref of each training answer behind its own prompt and behind another, then of the held-out ones.
-    references: Vec<f64>,
+    own: Sequence,
+    mismatched: Sequence,
 }
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Kto = call.parameters()?;
+    let Kto { training, .. } = &parameters;
     let device = device::of(io)?;
     let draw = |purpose| Draw { seed: call.seed, kind: "kto", purpose };
-    let policy = Artifact::load(io.input("policy")?, parameters.dtype, &device)?;
+    let policy = Artifact::load(io.input("policy")?, training.tuning.dtype, &device)?;
     let reference = policy.reference(io.optional_input("reference"))?;
 
     // 1. Answers as tokens; held-out prompts apart. Each answer once more, behind the prompt of another.
     let mut sieve = io.sieve();
-    let mut training = read(&policy, &parameters, ("data", io.input("data")?), &mut sieve)?;
+    let encoder = training.encoder(&policy, parameters.ends)?;
+    let mut answers = read(&encoder, "data", io.input("data")?, &mut sieve)?;
     let heldout = match io.optional_input("heldout") {
-        Some(path) => read(&policy, &parameters, ("heldout", path), &mut sieve)?,
+        Some(path) => read(&encoder, "heldout", path, &mut sieve)?,
         None => {
-            let prompts = training.iter().map(|(judged, _)| &judged.prompt);
-            let (kept, held) = train::split_by_prompt(prompts, draw("split"), parameters.heldout)?;
-            let side = |rows: Vec<usize>| rows.into_iter().map(|row| training[row].clone()).collect::<Vec<_>>();
+            let prompts = answers.iter().map(|(judged, _)| &judged.prompt);
+            let (kept, held) = train::split_by_prompt(prompts, draw("split"), training.heldout)?;
+            let side = |rows: Vec<usize>| rows.into_iter().map(|row| answers[row].clone()).collect::<Vec<_>>();
             let held = side(held);
-            training = side(kept);
+            answers = side(kept);
             held
         }
     };
-    let answers: Vec<&(Judged, Sequence)> = training.iter().collect();
-    let items = |of: &[(Judged, Sequence)]| {
-        mismatched(of, &answers, draw("mismatch"), parameters.max_tokens.min(policy.model.config.context))
-    };
-    let (mut training, mut heldout) = (items(&training)?, items(&heldout)?);
-    weigh(io, &parameters, &training);
+    let items = |of: &[(Judged, Sequence)]| mismatched(of, &answers, draw("mismatch"), encoder.max_tokens);
+    let (items, heldout) = (items(&answers)?, items(&heldout)?);
+    remark_on_weights(io, &parameters, &items);
 
-    // 2. What the reference says, once for all epochs and attempts.
-    let start = policy.start_adapter(&parameters.lora, draw("adapter"))?;
-    let mut adam = Adam::new(start.tensors(), parameters.adam);
-    let size = train::batch_size(io, parameters.batch, training.len());
-    let total = train::steps(parameters.epochs, training.len(), size);
-    let (rows, recomputes) = (parameters.micro_batch.unwrap_or(size).min(size), parameters.recompute);
-    let all = || training.iter().chain(&heldout).flat_map(|item| [&item.own, &item.mismatched]);
-    let tokens = all().map(|compared| compared.row.ids.len()).max().unwrap_or(0);
-    let other_bases = usize::from(reference.has_own_base);
-    let load = Load { rows, tokens, predicted: rows * tokens, trained: 1, recomputes, other_bases, ..Load::default() };
-    io.expects(
-        policy.memory(&parameters.lora, load),
-        "`micro_batch` (null is the whole batch), `max_tokens` or `lora.rank`",
-    )?;
-    let (first, mut stand) = match train::resume(io, &mut adam)? {
-        Some(found) => found,
-        None => {
-            let all: Vec<&Sequence> = all().map(|compared| &compared.row).collect();
-            let references = train::log_probs(&reference.model, reference.adapter.as_ref(), &all, rows)?;
-            (0, Stand { references, ..Stand::default() })
-        }
+    // 2. An adapter, which the answers move away from the reference.
+    let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
+    let course = Course::of(io, training, (0..items.len()).collect(), draw("order"));
+    let at_once = training.passes.at_once(course.size);
+    let adam = Adam::new(start.tensors(), training.tuning.adam);
+    let learner = LabelledPolicy {
+        parameters: &parameters,
+        policy: &policy,
+        reference,
+        start,
+        items,
+        heldout,
+        at_once,
+        read: sieve.metrics(),
     };
-    let all = training.iter_mut().chain(&mut heldout).flat_map(|item| [&mut item.own, &mut item.mismatched]);
-    all.zip(&stand.references).for_each(|(compared, reference)| compared.reference = *reference);
+    let longest = learner.rows().map(|row| row.ids.len()).max().unwrap_or(0);
+    let load = Load {
+        rows: at_once,
+        tokens: longest,
+        predicted: at_once * longest,
+        trained: 1,
+        other_bases: usize::from(learner.reference.has_own_base),
+        ..Load::default()
+    };
+    training.expect_memory(io, &policy, load)?;
+    train::learn(io, &course, adam, &learner)
+}
 
-    let items: Vec<&Item> = training.iter().collect();
-    let numbers: Vec<usize> = (0..items.len()).collect();
-    for step in first..total {
-        // 3. z₀ of the whole batch, through which no slope goes; then each answer's loss.
-        let batch: Vec<&Item> = train::batch_of(draw("order"), step, size, &numbers).map(|item| items[item]).collect();
-        let adapter = start.with_tensors(&adam.tensors);
-        let z0 = reference_point(&policy.model, &adapter, &batch, rows)?;
-        let pass = Pass { model: &policy.model, adapter: Some(&adapter), trained: Trained::Adapter, recomputes };
-        let lengths: Vec<usize> = batch.iter().map(|item| item.own.row.ids.len()).collect();
-        let (mut loss, mut gradients) = (0.0, Vec::new());
-        for part in train::parts(&lengths, parameters.micro_batch) {
-            let part: Vec<&Item> = part.iter().map(|item| batch[*item]).collect();
-            let rows: Vec<&Sequence> = part.iter().map(|item| &item.own.row).collect();
-            let more = train::learn_rows(pass, &rows, |predicted| {
-                let ratios = ratios(&train::per_answer(&predicted.log_probs, &rows), part.iter().map(|item| &item.own));
-                let costs = costs(&parameters, &part, &ratios, z0).weighted(&vec![1.0 / size as f64; part.len()]);
-                loss += costs.losses.iter().sum::<f64>();
-                Ok(train::per_token(&costs.slopes, &rows))
-            })?;
-            train::add(&mut gradients, more);
-        }
-        let rate = parameters.schedule.rate(parameters.lr, step, total);
-        let norm =
-            adam.step(rate, loss, gradients, || train::named(batch.iter().map(|item| item.judged.id.as_str())))?;
-        stand.losses.push(loss);
-        let done = step + 1;
-        io.curve(&json!({"step": done, "loss": loss, "kl": z0, "gradient_norm": norm, "lr": rate}))?;
-        io.progress(done, total, "step", || format!("loss {loss:.3}"))?;
-        let is_candidate = train::is_candidate(done, parameters.checkpoint_every, total);
-        if is_candidate {
-            let adapter = start.with_tensors(&adam.tensors);
-            let of_training = [&[("loss", rl::mean(&stand.losses))][..], &sieve.metrics()].concat();
-            measure(io, &policy, &parameters, &adapter, (&heldout, rows), done, &of_training)?;
-            stand.losses.clear();
-        }
-        train::checkpoint(io, (done, total), is_candidate, &adam, &stand)?;
+struct LabelledPolicy<'a> {
+    parameters: &'a Kto,
+    policy: &'a Artifact,
+    reference: Reference,
+    start: Adapter,
+    items: Vec<Item>,
+    heldout: Vec<Item>,
+    /// Rows that go forward together.
+    at_once: usize,
+    /// What became of the rows.
+    read: [(&'static str, f64); 3],
+}
+
+/// log π_ref of an item's answer behind its own prompt and behind another.
+struct ItemReference {
+    own: f64,
+    mismatched: f64,
+}
+
+impl LabelledPolicy<'_> {
+    /// All rows of the training items, then of the held-out ones.
+    fn rows(&self) -> impl Iterator<Item = &Sequence> {
+        self.items.iter().chain(&self.heldout).flat_map(|item| [&item.own, &item.mismatched])
     }
-    Ok(())
+
+    /// The references of the items with these numbers, the held-out ones counted after those to train on.
+    fn references_of(state: &TrainState, items: impl Iterator<Item = usize>) -> Vec<ItemReference> {
+        let one = |item: usize| {
+            let (own, mismatched) = (state.references[2 * item], state.references[2 * item + 1]);
+            ItemReference { own, mismatched }
+        };
+        items.map(one).collect()
+    }
+
+    fn log_ratios(&self, adapter: &Adapter, rows: &[&Sequence], references: &[f64]) -> Result<Vec<f64>> {
+        let log_probs = train::log_probs(&self.policy.model, Some(adapter), rows, self.at_once)?;
+        Ok(rl::log_ratios(&log_probs, references))
+    }
+
+    /// z₀ of these items. No gradient goes through it.
+    fn reference_point(&self, adapter: &Adapter, items: &[&Item], references: &[ItemReference]) -> Result<f64> {
+        let rows: Vec<&Sequence> = items.iter().map(|item| &item.mismatched).collect();
+        let references: Vec<f64> = references.iter().map(|reference| reference.mismatched).collect();
+        Ok(rl::kto_reference_point(&self.log_ratios(adapter, &rows, &references)?))
+    }
+}
+
+impl Learner for LabelledPolicy<'_> {
+    fn references(&self) -> Result<Vec<f64>> {
+        let rows: Vec<&Sequence> = self.rows().collect();
+        train::log_probs(&self.reference.model, self.reference.adapter.as_ref(), &rows, self.at_once)
+    }
+
+    /// z₀ of the whole batch, then each answer's loss.
+    fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], state: &mut TrainState) -> Result<BatchLoss> {
+        let train::Passes { micro_batch, recompute } = self.parameters.training.passes;
+        let references = Self::references_of(state, batch.iter().copied());
+        let batch: Vec<&Item> = batch.iter().map(|item| &self.items[*item]).collect();
+        let adapter = self.start.with_tensors(tensors);
+        let z0 = self.reference_point(&adapter, &batch, &references)?;
+        let pass = Pass::of_adapter(&self.policy.model, &adapter, recompute);
+        let lengths: Vec<usize> = batch.iter().map(|item| item.own.ids.len()).collect();
+        let (loss, gradients) = train::in_parts(&train::parts(&lengths, micro_batch), |part| {
+            let rows: Vec<&Sequence> = part.iter().map(|item| &batch[*item].own).collect();
+            let reference: Vec<f64> = part.iter().map(|item| references[*item].own).collect();
+            let part: Vec<&Item> = part.iter().map(|item| batch[*item]).collect();
+            train::learn_answers(pass, &rows, |log_probs| {
+                let costs = costs(self.parameters, &part, &rl::log_ratios(log_probs, &reference), z0);
+                let costs = costs.weighted(&vec![1.0 / batch.len() as f64; part.len()]);
+                (costs.losses.iter().sum(), costs.gradients)
+            })
+        })?;
+        Ok(BatchLoss { loss, gradients, columns: vec![("kl", json!(z0))] })
+    }
+
+    fn name(&self, row: usize) -> String {
+        self.items[row].judged.id.clone()
+    }
+
+    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<()> {
+        let adapter = self.start.with_tensors(tensors);
+        let items: Vec<&Item> = self.heldout.iter().collect();
+        let references = Self::references_of(state, (0..items.len()).map(|item| self.items.len() + item));
+        let z0 = self.reference_point(&adapter, &items, &references)?;
+        let own: Vec<&Sequence> = items.iter().map(|item| &item.own).collect();
+        let references: Vec<f64> = references.iter().map(|reference| reference.own).collect();
+        let ratios = self.log_ratios(&adapter, &own, &references)?;
+        let losses = costs(self.parameters, &items, &ratios, z0).losses;
+        let rewards = rl::implicit_rewards(&ratios, self.parameters.beta);
+        let mut table = Vec::with_capacity(items.len());
+        for (number, item) in items.iter().enumerate() {
+            let Judged { id, prompt, group, is_desirable, .. } = &item.judged;
+            table.push(AnswerRow {
+                id,
+                prompt: prompt.to_string(),
+                prompt_group: group,
+                desirable: *is_desirable,
+                reward: rewards[number],
+                correct: if *is_desirable { ratios[number] > z0 } else { ratios[number] < z0 },
+                loss: losses[number],
+            });
+        }
+        let reward = |desirable: bool| {
+            let of_label = table.iter().filter(|row| row.desirable == desirable);
+            rl::mean(&of_label.map(|row| row.reward).collect::<Vec<_>>())
+        };
+        let mean = |number: fn(&AnswerRow) -> f64| rl::mean(&table.iter().map(number).collect::<Vec<_>>());
+        self.policy.save_with(&adapter, &io.candidate_dir(step)?)?;
+        io.table(step, "items", &table)?;
+        let metrics = [
+            ("loss", state.loss()),
+            ("heldout_loss", mean(|row| row.loss)),
+            ("accuracy", mean(|row| f64::from(u8::from(row.correct)))),
+            ("margin", reward(true) - reward(false)),
+            ("reward_desirable", reward(true)),
+            ("reward_undesirable", reward(false)),
+            ("kl", z0),
+            ("answers", table.len() as f64),
+        ];
+        io.candidate(step, &[&metrics[..], &self.read].concat())
+    }
 }
 
 /// Labelled answers as tokens, cut to `max_tokens`.
-fn read(
-    policy: &Artifact,
-    parameters: &Kto,
-    (port, data): (&str, &Path),
-    sieve: &mut Sieve,
-) -> Result<Vec<(Judged, Sequence)>> {
-    let end = parameters.ends.then(|| policy.end(parameters.stop_token)).transpose()?;
-    let max_tokens = parameters.max_tokens.min(policy.model.config.context);
+fn read(encoder: &RowEncoder, port: &str, data: &Path, sieve: &mut Sieve) -> Result<Vec<(Judged, Sequence)>> {
     let judged = data::judged(data, sieve)?;
-    let tokens = |judged: &Judged| {
-        train::sequence(policy, (&judged.prompt, &judged.answer), end, max_tokens)
-            .with_context(|| format!("{} of `{port}`", judged.place))
-    };
-    let rows: Vec<Result<(Sequence, bool)>> = judged.par_iter().map(tokens).collect();
-    let mut out = Vec::with_capacity(judged.len());
-    for (judged, row) in judged.into_iter().zip(rows) {
-        if let Some((row, is_cut)) = sieve.take(row)? {
-            sieve.truncated += u64::from(is_cut);
-            out.push((judged, row));
-        }
-    }
-    if out.is_empty() {
-        bail!("read {}: every row was left out", data.display());
-    }
-    Ok(out)
+    train::tokenised(judged, format_args!("read {}", data.display()), sieve, |judged| {
+        let row = encoder.sequence(&judged.prompt, &judged.answer);
+        let (row, is_cut) = row.with_context(|| format!("{} of `{port}`", judged.place))?;
+        Ok((row, usize::from(is_cut)))
+    })
 }
 
 /// Each answer with that of another prompt in its place, the next one in a drawn order that is of another prompt.
 fn mismatched(
     of: &[(Judged, Sequence)],
-    others: &[&(Judged, Sequence)],
+    others: &[(Judged, Sequence)],
     draw: Draw,
     max_tokens: usize,
 ) -> Result<Vec<Item>> {
     let order = draw.order(0, others.len());
     let item = |(number, (judged, row)): (usize, &(Judged, Sequence))| {
-        let mut from_here = order.iter().cycle().skip(number).take(order.len()).map(|other| others[*other]);
+        let mut from_here = order.iter().cycle().skip(number).take(order.len()).map(|other| &others[*other]);
         let Some((_, other)) = from_here.find(|(other, _)| other.prompt != judged.prompt) else {
             bail!(
                 "estimate z₀: the training answers are all to one prompt, and it takes those to others; add rows, or take `dpo`"
@@ -232,18 +285,13 @@ fn mismatched(
         let mut ids = [&row.ids[..row.start], other.completion()].concat();
         // The prompt leaves room for one token at least: it did for its own answer.
         ids.truncate(max_tokens.max(row.start + 1));
-        let compared = |row| Compared { row, reference: f64::NAN };
-        Ok(Item {
-            judged: judged.clone(),
-            mismatched: compared(Sequence { ids, start: row.start }),
-            own: compared(row.clone()),
-        })
+        Ok(Item { judged: judged.clone(), mismatched: Sequence { ids, start: row.start }, own: row.clone() })
     };
     of.iter().enumerate().map(item).collect()
 }
 
 /// λ_D·n_D to λ_U·n_U should stand between 1:1 and 4:3 (Ethayarajh et al. 2024, §4).
-fn weigh(io: &mut Io, parameters: &Kto, items: &[Item]) {
+fn remark_on_weights(io: &mut Io, parameters: &Kto, items: &[Item]) {
     let desirable = items.iter().filter(|item| item.judged.is_desirable).count();
     let undesirable = items.len() - desirable;
     let ratio = parameters.desirable_weight * desirable as f64 / (parameters.undesirable_weight * undesirable as f64);
@@ -258,73 +306,11 @@ fn weigh(io: &mut Io, parameters: &Kto, items: &[Item]) {
     }
 }
 
-/// log π − log π_ref of answers.
-fn ratios<'a>(log_probs: &[f64], compared: impl Iterator<Item = &'a Compared>) -> Vec<f64> {
-    rl::log_ratios(log_probs, &compared.map(|compared| compared.reference).collect::<Vec<_>>())
-}
-
-fn log_ratios(model: &Decoder, adapter: &Adapter, compared: &[&Compared], at_once: usize) -> Result<Vec<f64>> {
-    let rows: Vec<&Sequence> = compared.iter().map(|compared| &compared.row).collect();
-    Ok(ratios(&train::log_probs(model, Some(adapter), &rows, at_once)?, compared.iter().copied()))
-}
-
-fn reference_point(model: &Decoder, adapter: &Adapter, items: &[&Item], at_once: usize) -> Result<f64> {
-    let mismatched: Vec<&Compared> = items.iter().map(|item| &item.mismatched).collect();
-    Ok(rl::kto_reference_point(&log_ratios(model, adapter, &mismatched, at_once)?))
-}
-
-/// The loss of each answer, and its slope by the answer's log-probability.
-fn costs(parameters: &Kto, items: &[&Item], ratios: &[f64], z0: f64) -> rl::Sloped {
+/// The loss of each answer, and its gradient by the answer's log-probability.
+fn costs(parameters: &Kto, items: &[&Item], ratios: &[f64], z0: f64) -> rl::LossTerms {
     let is_desirable: Vec<bool> = items.iter().map(|item| item.judged.is_desirable).collect();
     let Kto { desirable_weight: desirable, undesirable_weight: undesirable, .. } = *parameters;
     rl::kto_loss(ratios, &is_desirable, parameters.beta, z0, KtoWeights { desirable, undesirable })
-}
-
-fn measure(
-    io: &mut Io,
-    policy: &Artifact,
-    parameters: &Kto,
-    adapter: &Adapter,
-    (heldout, at_once): (&[Item], usize),
-    step: u64,
-    of_training: &[(&str, f64)],
-) -> Result<()> {
-    let items: Vec<&Item> = heldout.iter().collect();
-    let z0 = reference_point(&policy.model, adapter, &items, at_once)?;
-    let own: Vec<&Compared> = items.iter().map(|item| &item.own).collect();
-    let ratios = log_ratios(&policy.model, adapter, &own, at_once)?;
-    let losses = costs(parameters, &items, &ratios, z0).losses;
-    let rewards = rl::implicit_rewards(&ratios, parameters.beta);
-    let mut table = Vec::with_capacity(items.len());
-    for (number, item) in items.iter().enumerate() {
-        let Judged { id, prompt, group, is_desirable, .. } = &item.judged;
-        table.push(Measured {
-            id,
-            prompt: prompt.to_string(),
-            prompt_group: group,
-            desirable: *is_desirable,
-            reward: rewards[number],
-            correct: if *is_desirable { ratios[number] > z0 } else { ratios[number] < z0 },
-            loss: losses[number],
-        });
-    }
-    let reward = |desirable: bool| {
-        let of_label = table.iter().filter(|row| row.desirable == desirable);
-        rl::mean(&of_label.map(|row| row.reward).collect::<Vec<_>>())
-    };
-    let mean = |number: fn(&Measured) -> f64| rl::mean(&table.iter().map(number).collect::<Vec<_>>());
-    policy.save_with(adapter, &io.candidate_dir(step)?)?;
-    io.table(step, "items", &table)?;
-    let measured = [
-        ("heldout_loss", mean(|row| row.loss)),
-        ("accuracy", mean(|row| f64::from(u8::from(row.correct)))),
-        ("margin", reward(true) - reward(false)),
-        ("reward_desirable", reward(true)),
-        ("reward_undesirable", reward(false)),
-        ("kl", z0),
-        ("answers", table.len() as f64),
-    ];
-    io.candidate(step, &[&measured, of_training].concat())
 }
 
 #[cfg(test)]
@@ -345,22 +331,21 @@ mod tests {
     }
 
     #[test]
-    fn the_slopes_of_the_loss_are_its_derivatives() {
+    fn the_gradients_of_the_loss_are_its_derivatives() {
         let item = |is_desirable| {
             let (judged, row) = item("a", &[1, 2], 1);
-            let compared = || Compared { row: row.clone(), reference: 0.0 };
-            Item { judged: Judged { is_desirable, ..judged }, own: compared(), mismatched: compared() }
+            Item { judged: Judged { is_desirable, ..judged }, own: row.clone(), mismatched: row }
         };
         let items = [item(true), item(false), item(true)];
         let items: Vec<&Item> = items.iter().collect();
         let parameters = Kto { desirable_weight: 1.5, ..Kto::default() };
-        train::has_slopes(&[0.4, -0.3, 2.0], |ratios| {
+        train::has_gradients(&[0.4, -0.3, 2.0], |ratios| {
             let costs = costs(&parameters, &items, ratios, 0.2);
-            (costs.losses.iter().sum(), costs.slopes)
+            (costs.losses.iter().sum(), costs.gradients)
         });
         // What was wanted is made likelier, what was not less likely.
-        let slopes = costs(&parameters, &items, &[0.4, -0.3, 2.0], 0.2).slopes;
-        assert!(slopes[0] < 0.0 && slopes[1] > 0.0 && slopes[2] < 0.0, "{slopes:?}");
+        let gradients = costs(&parameters, &items, &[0.4, -0.3, 2.0], 0.2).gradients;
+        assert!(gradients[0] < 0.0 && gradients[1] > 0.0 && gradients[2] < 0.0, "{gradients:?}");
     }
 
     #[test]
@@ -371,17 +356,16 @@ mod tests {
             item("a", &[1, 11], 1),
             item("c", &[3, 3, 3, 30], 3),
         ];
-        let others: Vec<&(Judged, Sequence)> = all.iter().collect();
         for seed in 0..20 {
             let draw = Draw { seed, kind: "test", purpose: "mismatch" };
-            for ((judged, row), item) in all.iter().zip(mismatched(&all, &others, draw, 3).unwrap()) {
-                let Compared { row: made, .. } = item.mismatched;
+            for ((judged, row), item) in all.iter().zip(mismatched(&all, &all, draw, 3).unwrap()) {
+                let made = item.mismatched;
                 assert_eq!(made.ids[..made.start], row.ids[..row.start]);
                 let from = all.iter().find(|(_, other)| other.completion()[0] == made.completion()[0]).unwrap();
                 assert_ne!(from.0.prompt, judged.prompt);
                 assert!(made.ids.len() <= 3.max(row.start + 1), "{made:?}");
             }
-            let error = mismatched(&all[..1], &others[..1], draw, 3).err().unwrap().to_string();
+            let error = mismatched(&all[..1], &all[..1], draw, 3).err().unwrap().to_string();
             assert!(error.contains("all to one prompt"), "{error}");
         }
     }

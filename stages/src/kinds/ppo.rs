@@ -1,27 +1,38 @@
-//! `ppo`: improves a policy against a reward model (Schulman et al. 2017; Ouyang et al. 2022; the details of
-//! Huang et al. 2024, "N+"). One frozen base; policy, reference, critic and reward differ in their adapters.
+//! `ppo`: improves a policy against a reward model (Schulman et al. 2017; Ouyang et al. 2022; the details of Huang et al.
+//! 2024, "N+"). An update samples answers, scores them, and goes down the clipped objective. Other than in the textbook:
+//!
+//! 1. Policy, reference, critic and reward model share one frozen base: they differ in their adapters.
+//! 2. The critic begins as the reward model. `rloo`, `grpo` and `dr-grpo` have none: other answers to the prompt stand in.
+//! 3. The KL to the reference is part of each token's reward, or of the loss; its weight β may be steered to a target.
+//! 4. Old log-probabilities come from the forward pass of training, not from decoding: the first ratios of an update are 1
+//!    to the last bit.
+//! 5. An answer that did not end has a fixed score: the reward model never saw such a one.
+//! 6. A candidate is judged by answers of its own, which are those that the next update learns from: `steps` updates take
+//!    `steps + 1` rollouts.
+//! 7. A checkpoint may fall between two optimiser steps of an update: the rollout is then a part of it.
 
+mod models;
 mod parameters;
 mod rollout;
+mod tally;
 mod update;
 
 use crate::data;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{self, Adapter, Artifact, Decoder, Load};
+use crate::model::Load;
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
-use crate::train::{self, Adam};
-use anyhow::{Context, Result, bail};
-use burn::tensor::Tensor;
+use crate::train::{self, Adam, Passes};
+use anyhow::{Result, bail};
+use models::Models;
 pub use parameters::Ppo;
-use parameters::{Critic, Reference};
-use rollout::{Rollout, Seen};
+use rollout::{Rollout, RolloutSummary};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use std::time::Instant;
-use update::SoFar;
+use serde_json::{Map, Value, json};
+use tally::{Clock, Tally};
+use update::{Update, UpdateProgress};
 
 pub const KIND: Kind = Kind {
     name: "ppo",
@@ -82,64 +93,12 @@ pub const KIND: Kind = Kind {
     ..Kind::of::<Ppo>(Work::Run(run))
 };
 
-/// The models of a run. On disk they share one base; in memory, too.
-struct Models {
-    policy: Artifact,
-    start: Adapter,
-    /// `None` where it is a moving average of the policy.
-    reference: Option<model::Reference>,
-    reward: (Decoder, Adapter),
-    /// Stands on the reward model's base, which is the policy's own where both came from it. `None` where the other
-    /// answers to a prompt do its work.
-    critic: Option<Adapter>,
-    /// Those of them in memory that are not the policy's own.
-    other_bases: usize,
-}
-
-impl Models {
-    fn trained(&self) -> Vec<Tensor<2>> {
-        let critic = self.critic.as_ref().map(Adapter::tensors).unwrap_or_default();
-        [self.start.tensors(), critic].concat()
-    }
-
-    /// Policy and critic with these tensors.
-    fn with(&self, tensors: &[Tensor<2>]) -> (Adapter, Option<Adapter>) {
-        let (of_policy, of_critic) = tensors.split_at(self.start.tensors().len());
-        (self.start.with_tensors(of_policy), self.critic.as_ref().map(|critic| critic.with_tensors(of_critic)))
-    }
-}
-
-/// What the updates since the last candidate were like: sums, of which each metric is the mean.
-#[derive(Default, Serialize, Deserialize)]
-struct Tally {
-    updates: u64,
-    sums: std::collections::BTreeMap<String, f64>,
-    first_ratio_error: f64,
-    beta: f64,
-    /// Rollouts in a row, the last among them, whose answers all scored the same.
-    constant: u64,
-    /// Rollouts of the whole stage in which no answer scored better than another it is compared with.
-    idle: u64,
-}
-
-/// Where training stands, besides its tensors. Inside an update, what it learns from and how far it has come.
-#[derive(Deserialize)]
-struct Stand {
-    tally: Tally,
-    midway: Option<(Rollout, SoFar)>,
-}
-
-/// The same, to be written.
-#[derive(Serialize)]
-struct StandNow<'a> {
-    tally: &'a Tally,
-    midway: Option<(&'a Rollout, &'a SoFar)>,
-}
-
-impl Tally {
-    fn mean(&self, name: &str) -> f64 {
-        self.sums.get(name).map_or(f64::NAN, |sum| sum / self.updates as f64)
-    }
+/// Where training stands besides its tensors, to be read, or to be written by reference. Inside an update, what it learns
+/// from and how far it has come.
+#[derive(Serialize, Deserialize)]
+struct PpoState<T, M> {
+    tally: T,
+    midway: Option<M>,
 }
 
 /// So many in a row are no chance any more: nothing is being learned.
@@ -149,86 +108,53 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Ppo = call.parameters()?;
     let device = device::of(io)?;
     let draw = |purpose| Draw { seed: call.seed, kind: "ppo", purpose };
-    let models = load(io, &parameters, draw("adapter"), &device)?;
-    let policy = &models.policy;
-    let stops = policy.stops(parameters.stop_token)?;
+    let models = Models::load(io, &parameters, draw("adapter"), &device)?;
+    let stops = models.policy.stops(parameters.stop_token)?;
     if stops.is_empty() && parameters.missing_eos() != rl::MissingEos::Scored {
         bail!("find the end token: the model names no eos_token_id; set `stop_token`, or `missing_eos_score: null`");
     }
     let mut sieve = io.sieve();
     let questions = data::prompts(io.input("prompts")?, &mut sieve)?;
-    let (questions, prompts) = train::prompts(policy, questions, parameters.max_new_tokens, &mut sieve)?;
+    let (questions, prompts) = train::prompts(&models.policy, questions, parameters.max_new_tokens, &mut sieve)?;
     let all: Vec<usize> = (0..prompts.len()).collect();
-
     let asked = parameters.batch / parameters.answers_per_prompt;
-    if asked > prompts.len() {
-        io.remark(format!(
-            "a rollout asks {asked} prompts (`batch` by `answers_per_prompt`), and there are {}; they come more than once",
-            prompts.len()
-        ));
-    }
-    let rows = rollout::minibatch(&parameters).min(parameters.micro_batch.unwrap_or(usize::MAX));
-    let tokens = prompts.iter().map(Vec::len).max().unwrap_or(0) + parameters.max_new_tokens;
-    let load = Load {
-        rows,
-        tokens,
-        predicted: rows * parameters.max_new_tokens,
-        trained: 1 + usize::from(models.critic.is_some()),
-        read: 2,
-        recomputes: parameters.recompute,
-        decoded: (rollout::rows_at_once(&parameters), parameters.max_new_tokens),
-        other_bases: models.other_bases,
-        ..Load::default()
-    };
-    io.expects(
-        policy.memory(&parameters.lora, load),
-        "`micro_batch` (null is the whole batch), `max_new_tokens` or `lora.rank`",
-    )?;
-    let mut adam = Adam::new(models.trained(), parameters.adam);
+    expect(io, &parameters, &models, &prompts)?;
+
+    let mut adam = Adam::new(models.trained(), parameters.tuning.adam);
     if models.reference.is_none() {
         adam.keep_averages();
     }
-    let anew = || Stand { tally: Tally { beta: parameters.kl.coef, ..Tally::default() }, midway: None };
-    let (first, Stand { mut tally, mut midway }) = train::resume(io, &mut adam)?.unwrap_or_else(|| (0, anew()));
+    let anew = || PpoState { tally: Tally::new(parameters.kl.coef), midway: None };
+    let (first, PpoState { mut tally, mut midway }) = train::resume(io, &mut adam)?.unwrap_or_else(|| (0, anew()));
     for step in first..=parameters.steps {
-        // 1. Sample answers, score them, and note what policy, reference and critic think of each token. The last round is
-        // for this alone.
+        // 1. Sample answers, score them, and note what policy, reference and critic make of each token. An update that was
+        // taken up midway has them already.
         let beta = tally.beta;
         let numbers: Vec<usize> = train::batch_of(draw("prompts"), step, asked, &all)
             .flat_map(|row| std::iter::repeat_n(row, parameters.answers_per_prompt))
             .collect();
-        let batch: Vec<&[u32]> = numbers.iter().map(|row| prompts[*row].as_slice()).collect();
-        let started = Instant::now();
-        let (rollout, so_far, generated) = match midway.take() {
-            Some((rollout, so_far)) => (rollout, so_far, None),
+        let mut clock = Clock::start();
+        let (rollout, progress): (Rollout, UpdateProgress) = match midway.take() {
+            Some(midway) => midway,
             None => {
+                let batch: Vec<&[u32]> = numbers.iter().map(|row| prompts[*row].as_slice()).collect();
                 let answers = rollout::sample(&parameters, &models, &adam, &batch, &stops, draw("token"), step)?;
-                let generated = Instant::now();
-                (rollout::score(&parameters, &models, &adam, &batch, answers)?, SoFar::default(), Some(generated))
+                clock.has_generated();
+                let rollout = rollout::score(&parameters, &models, &adam, &batch, answers)?;
+                clock.has_scored();
+                (rollout, UpdateProgress::default())
             }
         };
-        let scored = Instant::now();
-        let seen = rollout.seen(beta);
-        if !so_far.has_begun() {
-            abort_if(&parameters, step, &seen)?;
-            // 2. So the policy is after this many updates: what a candidate of now has to be judged by.
+        let summary = rollout.summary(beta);
+        if !progress.has_begun() {
+            // 2. This is the policy after `step` updates: refuse it, hand it over as a candidate, or end here.
+            abort_if(&parameters, step, &summary)?;
             if step > 0 && train::is_candidate(step, parameters.checkpoint_every, parameters.steps) {
-                let (actor, _) = models.with(&adam.tensors);
-                policy.save_with(&actor, &io.candidate_dir(step)?)?;
-                // What a critic would have given is no number without one, so that no gate passes on it.
-                let of_updates = UPDATE_METRICS.map(|name| (name, tally.mean(name)));
-                let others = [
-                    ("first_ratio_error", tally.first_ratio_error),
-                    ("beta", beta),
-                    ("weight_change", actor.moved_from(&models.start)?),
-                ];
-                io.candidate(step, &[&seen.metrics()[..], &of_updates, &others, &sieve.metrics()].concat())?;
-                tally = Tally { beta, constant: tally.constant, idle: tally.idle, ..Tally::default() };
+                let metrics = [&summary.metrics()[..], &tally.metrics(), &sieve.metrics()].concat();
+                hand_over(io, &models, &adam, step, metrics)?;
+                tally.begin_anew();
             }
             if step == parameters.steps {
-                if tally.idle > 0 {
-                    io.remark(nothing_learned(&parameters, tally.idle));
-                }
                 break;
             }
             tally.constant = if rollout.has_constant_scores() { tally.constant + 1 } else { 0 };
@@ -237,74 +163,93 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             }
         }
 
-        // 3. Rewards per token, advantages; 4. epochs of minibatches on the clipped objective.
-        let learning = Instant::now();
+        // 3. Rewards per token, and advantages.
+        clock.learns();
         let estimates = rollout::advantages(&parameters, &rollout, beta);
-        let rate = parameters.schedule.rate(parameters.lr, step, parameters.steps);
-        let update = update::Update {
+
+        // 4. Epochs of minibatches on the clipped objective.
+        let update = Update {
             parameters: &parameters,
             models: &models,
             rollout: &rollout,
             estimates: &estimates,
             beta,
             step,
+            rate: parameters.rate.at(step, parameters.steps),
+            order: draw("minibatch"),
+            names: &|rows| train::named(rows.iter().map(|row| &questions[numbers[*row]].id)),
         };
-        let names = |rows: &[usize]| train::named(rows.iter().map(|row| questions[numbers[*row]].id.as_str()));
-        let updated = update.run(&mut adam, (rate, draw("minibatch")), &names, so_far, |adam, so_far| {
-            let stand = StandNow { tally: &tally, midway: Some((&rollout, so_far)) };
-            train::checkpoint(io, (step, parameters.steps), false, adam, &stand)
+        let outcome = update.run(&mut adam, progress, |adam, progress| {
+            let state = PpoState { tally: &tally, midway: Some((&rollout, progress)) };
+            train::checkpoint(io, step, parameters.steps, false, adam, &state)
         })?;
         adam.average(parameters.kl.ema_decay);
-        let ended = Instant::now();
+        clock.has_learned();
 
-        // 5. What this update was like.
+        // 5. The weight of the KL for the next update, and what this one was like.
         if let Some(target) = parameters.kl.target {
-            tally.beta = rl::adapted_beta(beta, seen.kl, target, parameters.kl.horizon, parameters.batch);
+            tally.beta = rl::adapted_beta(beta, summary.kl, target, parameters.kl.horizon, parameters.batch);
         }
-        let mut of_update = vec![
-            ("approx_kl", updated.ratio.approx_kl),
-            ("clip_fraction", updated.ratio.clip_fraction),
-            ("ratio_max", updated.ratio.max),
-        ];
-        if models.critic.is_some() {
-            of_update.push(("value_loss", updated.value_loss));
-            of_update.push(("explained_variance", rollout::explained(&rollout, &estimates)));
-        }
-        tally.updates += 1;
-        tally.idle += u64::from(!rollout.has_preferences(&parameters));
-        tally.first_ratio_error = tally.first_ratio_error.max(updated.first_ratio_error);
-        for (name, value) in &of_update {
-            *tally.sums.entry((*name).to_owned()).or_default() += value;
-        }
+        let metrics = update.metrics(&outcome);
+        tally.add(&metrics, outcome.first_ratio_error, !rollout.has_preferences(&parameters));
         let done = step + 1;
-        let point = seen.metrics().into_iter().chain(of_update);
-        let point: serde_json::Map<String, serde_json::Value> =
-            point.map(|(name, value)| (name.to_owned(), json!(value))).collect();
-        let seconds = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64();
-        let (sampling, update) = (
-            generated.map(|generated| (seconds(started, generated), seconds(generated, scored))),
-            seconds(learning, ended),
-        );
-        let tokens = rollout.rows.iter().map(|row| row.completion().len()).sum::<usize>() as f64;
+        let point = summary.metrics().into_iter().chain(metrics);
+        let point: Map<String, Value> = point.map(|(name, value)| (name.to_owned(), json!(value))).collect();
         io.curve(&json!({
-            "step": done, "lr": rate, "beta": beta, "loss": updated.loss, "gradient_norm": updated.norm,
-            "ratio_mean": updated.ratio.mean, "metrics": point,
-            "seconds": {
-                // Of an update that was taken up midway the rest is not known.
-                "generation": sampling.map(|(generation, _)| generation), "scoring": sampling.map(|(_, scoring)| scoring),
-                "update": update, "tokens_per_second": sampling.map(|(one, two)| tokens / (one + two + update)),
-            },
+            "step": done, "lr": update.rate, "beta": beta, "loss": outcome.loss, "gradient_norm": outcome.norm,
+            "ratio_mean": outcome.ratio.mean, "metrics": point, "seconds": clock.seconds(rollout.tokens()),
         }))?;
-        io.progress(done, parameters.steps, "update", || format!("reward {:.3}, kl {:.3}", seen.reward, seen.kl))?;
+        io.progress(done, parameters.steps, "update", || {
+            format!("reward {:.3}, kl {:.3}", summary.reward, summary.kl)
+        })?;
         let is_candidate = train::is_candidate(done, parameters.checkpoint_every, parameters.steps);
-        let stand = StandNow { tally: &tally, midway: None };
-        train::checkpoint(io, (done, parameters.steps), is_candidate, &adam, &stand)?;
+        let state = PpoState { tally: &tally, midway: None::<()> };
+        train::checkpoint(io, done, parameters.steps, is_candidate, &adam, &state)?;
+    }
+    if tally.idle > 0 {
+        io.remark(nothing_learned(&parameters, tally.idle));
     }
     Ok(())
 }
 
-/// Means over the updates since the last candidate.
-const UPDATE_METRICS: [&str; 5] = ["approx_kl", "clip_fraction", "ratio_max", "value_loss", "explained_variance"];
+/// Says what the stage will take, and where that is not what it seems.
+fn expect(io: &mut Io, parameters: &Ppo, models: &Models, prompts: &[Vec<u32>]) -> Result<()> {
+    let asked = parameters.batch / parameters.answers_per_prompt;
+    if asked > prompts.len() {
+        io.remark(format!(
+            "a rollout asks {asked} prompts (`batch` by `answers_per_prompt`), and there are {}; they come more than once",
+            prompts.len()
+        ));
+    }
+    let rows = rollout::minibatch(parameters).min(parameters.passes.micro_batch.unwrap_or(usize::MAX));
+    let load = Load {
+        rows,
+        tokens: prompts.iter().map(Vec::len).max().unwrap_or(0) + parameters.max_new_tokens,
+        predicted: rows * parameters.max_new_tokens,
+        trained: 1 + usize::from(models.critic.is_some()),
+        read: 2,
+        recomputes: parameters.passes.recompute,
+        decoded: (parameters.passes.at_once(parameters.batch), parameters.max_new_tokens),
+        other_bases: models.other_bases,
+        ..Load::default()
+    };
+    let memory = models.policy.memory(&parameters.tuning.lora, load);
+    io.expects(memory, &Passes::or_lower("`max_new_tokens` or `lora.rank`"))
+}
+
+/// The policy after `step` updates as a candidate.
+fn hand_over(
+    io: &mut Io,
+    models: &Models,
+    adam: &Adam,
+    step: u64,
+    mut metrics: Vec<(&'static str, f64)>,
+) -> Result<()> {
+    let (actor, _) = models.with(&adam.tensors);
+    models.policy.save_with(&actor, &io.candidate_dir(step)?)?;
+    metrics.push(("weight_change", actor.moved_from(&models.start)?));
+    io.candidate(step, &metrics)
+}
 
 fn nothing_learned(parameters: &Ppo, idle: u64) -> String {
     let (other, remedy) = match parameters.advantage.of_group() {
@@ -318,8 +263,8 @@ fn nothing_learned(parameters: &Ppo, idle: u64) -> String {
 }
 
 /// Ends a training that has left the ground the reward model knows.
-fn abort_if(parameters: &Ppo, step: u64, seen: &Seen) -> Result<()> {
-    let Seen { kl, entropy, .. } = *seen;
+fn abort_if(parameters: &Ppo, step: u64, summary: &RolloutSummary) -> Result<()> {
+    let RolloutSummary { kl, entropy, .. } = *summary;
     let when = if step == 0 { "before the first update".to_owned() } else { format!("after update {step}") };
     if let Some(bound) = parameters.abort_if.kl_above.filter(|bound| kl > *bound) {
         bail!(
@@ -334,43 +279,4 @@ fn abort_if(parameters: &Ppo, step: u64, seen: &Seen) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn load(io: &Io, parameters: &Ppo, draw: Draw, device: &burn::tensor::Device) -> Result<Models> {
-    let policy = Artifact::load(io.input("policy")?, parameters.dtype, device)?;
-    let start = policy.start_adapter(&parameters.lora, draw)?;
-    let reward = Artifact::load_beside(io.input("reward")?, &policy)?;
-    let reference = match (io.optional_input("reference"), parameters.kl.reference) {
-        (path, Reference::Incoming) => Some(policy.reference(path)?),
-        (Some(_), _) => bail!(
-            "choose a reference: one is connected to `reference`, and `kl.reference` names another; take one of the two away"
-        ),
-        (None, Reference::Base) => Some(model::Reference { adapter: None, ..policy.reference(None)? }),
-        (None, Reference::Ema) => None,
-    };
-    reward.same_tokens_as(&policy.tokenizer_digest).context("connect `reward`")?;
-    let reward_adapter = reward.adapter.clone();
-    let reward_adapter =
-        reward_adapter.context("load the reward model: it has no adapter; connect a stage of kind rm")?;
-    if reward_adapter.head.is_none() {
-        bail!("load the reward model: it has no head; connect a stage of kind rm");
-    }
-    // The head's offset becomes part of the critic's scale: values begin near the rewards they predict. On a whole model,
-    // which has no adapter of its own, the critic gets a new one.
-    let of_critic = Draw { purpose: "critic", ..draw };
-    let config = &reward.model.config;
-    let critic = match (parameters.advantage.of_group(), parameters.critic) {
-        (Some(_), _) => None,
-        (None, Critic::Reward) if reward_adapter.pairs.is_empty() => {
-            Some(reward.start_adapter(&parameters.lora, of_critic)?)
-        }
-        (None, Critic::Reward) => Some(reward_adapter.clone()),
-        (None, Critic::Zero) => Some(Adapter {
-            head: Some(Tensor::zeros([config.width, 1], device)),
-            ..Adapter::new(config, &parameters.lora, of_critic, device)
-        }),
-    };
-    let other_bases = [reward.has_own_base, reference.as_ref().is_some_and(|reference| reference.has_own_base)];
-    let other_bases = other_bases.into_iter().filter(|is_other| *is_other).count();
-    Ok(Models { policy, start, reference, reward: (reward.model, reward_adapter), critic, other_bases })
 }

@@ -8,7 +8,9 @@ use crate::model::memory;
 use crate::model::weights;
 use crate::model::{Decoder, Dtype, Load, LoraParameters, Trained};
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
-use crate::train::{self, Adam, AdamSettings, Pass, Schedule, Sequence};
+use crate::train::{
+    self, Adam, AdamSettings, BatchLoss, Course, Learner, Pass, Passes, Rate, Schedule, Sequence, TrainState,
+};
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
 use formats::config::{Config, Llama};
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 pub const KIND: Kind = Kind {
     name: "pretrain",
@@ -38,7 +41,7 @@ pub const KIND: Kind = Kind {
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Pretrain {
     /// size of the byte-level BPE vocabulary, special tokens included
     pub vocabulary: usize,
@@ -58,10 +61,8 @@ pub struct Pretrain {
     pub steps: u64,
     /// documents per step
     pub batch: usize,
-    /// rows that go through the model together; null: the whole batch. Fewer take less memory
-    pub micro_batch: Option<usize>,
-    /// run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes
-    pub recompute: bool,
+    #[serde(flatten)]
+    pub passes: Passes,
     /// peak learning rate: linear warm-up over a tenth of the steps, then a cosine to 0
     pub lr: f64,
     /// decoupled weight decay of AdamW
@@ -82,8 +83,7 @@ impl Default for Pretrain {
             context: 256,
             steps: 300,
             batch: 32,
-            micro_batch: None,
-            recompute: false,
+            passes: Passes::default(),
             lr: 3e-3,
             weight_decay: 0.01,
             heldout: 0.05,
@@ -102,8 +102,8 @@ impl Parameters for Pretrain {
             ("context", self.context as u64),
             ("steps", self.steps),
             ("batch", self.batch as u64),
-            ("micro_batch", self.micro_batch.unwrap_or(1) as u64),
         ]);
+        mistakes.extend(self.passes.mistakes());
         mistakes.extend(stage::above_zero(&[("lr", self.lr)]));
         mistakes.extend(stage::not_negative(&[("weight_decay", self.weight_decay)]));
         mistakes.extend(stage::is_share("heldout", self.heldout));
@@ -175,61 +175,84 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let model = random(Config::of(llama.source())?, draw("weights"), &device)?;
     let settings =
         AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
-    let mut adam = Adam::new(weights::tensors(&model), settings);
+    let adam = Adam::new(weights::tensors(&model), settings);
 
-    let batch = train::batch_size(io, parameters.batch, training.len());
     // 4. Training. The order of an epoch is drawn by its number, so any step can be resumed.
+    let tenth = (parameters.steps / 10).max(1);
+    let course = Course {
+        size: train::batch_size(io, parameters.batch, training.len()),
+        total: parameters.steps,
+        rate: Rate { lr: parameters.lr, schedule: Schedule::Cosine },
+        warm_up: tenth,
+        checkpoint_every: 0,
+        reported_from: parameters.steps - tenth,
+        rows: training,
+        order: draw("order"),
+    };
+    let at_once = parameters.passes.at_once(course.size);
     let load = Load {
-        rows: parameters.micro_batch.unwrap_or(batch).min(batch),
+        rows: at_once,
         tokens: parameters.context,
-        predicted: parameters.micro_batch.unwrap_or(batch).min(batch) * parameters.context,
+        predicted: at_once * parameters.context,
         is_full: true,
-        recomputes: parameters.recompute,
+        recomputes: parameters.passes.recompute,
         ..Load::default()
     };
     let memory = memory::estimate(&model.config, &LoraParameters::default(), Dtype::F32, load, &device);
-    io.expects(memory, "`micro_batch` (null is the whole batch), `context` or `width`")?;
-    let (first, (mut tokens, mut tail)) = train::resume(io, &mut adam)?.unwrap_or((0, (0u64, Vec::new())));
-    let warm_up = (parameters.steps / 10).max(1);
-    for step in first..parameters.steps {
-        let rows: Vec<&Sequence> =
-            train::batch_of(draw("order"), step, batch, &training).map(|row| &documents[row]).collect();
-        let rate = if step < warm_up {
-            parameters.lr * (step + 1) as f64 / warm_up as f64
-        } else {
-            Schedule::Cosine.rate(parameters.lr, step - warm_up, parameters.steps - warm_up)
-        };
-        let now = weights::with_tensors(&model, &adam.tensors);
-        let pass = Pass { model: &now, adapter: None, trained: Trained::Weights, recomputes: parameters.recompute };
-        let (loss, gradients) = train::likelihood(pass, &rows, parameters.micro_batch)?;
-        let norm = adam.step(rate, loss, gradients, || {
-            let numbers = train::batch_of(draw("order"), step, batch, &training).map(|row| row.to_string());
-            train::named(numbers.collect::<Vec<_>>().iter().map(String::as_str))
-        })?;
-        tokens += rows.iter().map(|row| row.completion().len() as u64).sum::<u64>();
-        if step >= parameters.steps - (parameters.steps / 10).max(1) {
-            tail.push(loss);
-        }
-        io.curve(&json!({"step": step + 1, "loss": loss, "gradient_norm": norm, "lr": rate, "tokens": tokens}))?;
-        io.progress(step + 1, parameters.steps, "step", || format!("loss {loss:.3}"))?;
-        train::checkpoint(io, (step + 1, parameters.steps), false, &adam, &(tokens, &tail))?;
+    io.expects(memory, &Passes::or_lower("`context` or `width`"))?;
+    let learner = NewModel { parameters: &parameters, model, documents, heldout, made, read: sieve.metrics() };
+    train::learn(io, &course, adam, &learner)
+}
+
+struct NewModel<'a> {
+    parameters: &'a Pretrain,
+    model: Decoder,
+    documents: Vec<Sequence>,
+    /// Numbers of the documents to measure on.
+    heldout: Vec<usize>,
+    /// Where the tokenizer waits.
+    made: PathBuf,
+    /// What became of the rows.
+    read: [(&'static str, f64); 3],
+}
+
+impl NewModel<'_> {
+    fn rows(&self, numbers: &[usize]) -> Vec<&Sequence> {
+        numbers.iter().map(|row| &self.documents[*row]).collect()
+    }
+}
+
+impl Learner for NewModel<'_> {
+    fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], state: &mut TrainState) -> Result<BatchLoss> {
+        let Passes { micro_batch, recompute } = self.parameters.passes;
+        let rows = self.rows(batch);
+        let model = weights::with_tensors(&self.model, tensors);
+        let pass = Pass { model: &model, adapter: None, trained: Trained::Weights, recomputes: recompute };
+        let (loss, gradients) = train::likelihood(pass, &rows, micro_batch)?;
+        state.tokens += rows.iter().map(|row| row.completion().len() as u64).sum::<u64>();
+        Ok(BatchLoss { loss, gradients, columns: vec![("tokens", json!(state.tokens))] })
     }
 
-    // 5. The candidate.
-    let model = weights::with_tensors(&model, &adam.tensors);
-    let heldout: Vec<&Sequence> = heldout.iter().map(|row| &documents[*row]).collect();
-    let heldout_loss = train::mean_loss(&model, None, &heldout, parameters.micro_batch.unwrap_or(parameters.batch))?;
-    let directory = io.candidate_dir(parameters.steps)?.join("model");
-    fs::rename(&made, &directory).with_context(|| format!("create {}", directory.display()))?;
-    weights::save(&model, &BTreeMap::new(), Dtype::F32, &directory)?;
-    let size: usize = adam.tensors.iter().map(|tensor| tensor.dims().iter().product::<usize>()).sum();
-    let metrics = [
-        ("loss", crate::rl::mean(&tail)),
-        ("heldout_loss", heldout_loss),
-        ("parameters", size as f64),
-        ("tokens", tokens as f64),
-    ];
-    io.candidate(parameters.steps, &[&metrics[..], &sieve.metrics()].concat())
+    fn name(&self, row: usize) -> String {
+        row.to_string()
+    }
+
+    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<()> {
+        let model = weights::with_tensors(&self.model, tensors);
+        let at_once = self.parameters.passes.micro_batch.unwrap_or(self.parameters.batch);
+        let heldout_loss = train::mean_loss(&model, None, &self.rows(&self.heldout), at_once)?;
+        let directory = io.candidate_dir(step)?.join("model");
+        fs::rename(&self.made, &directory).with_context(|| format!("create {}", directory.display()))?;
+        weights::save(&model, &BTreeMap::new(), Dtype::F32, &directory)?;
+        let size: usize = tensors.iter().map(|tensor| tensor.dims().iter().product::<usize>()).sum();
+        let metrics = [
+            ("loss", state.loss()),
+            ("heldout_loss", heldout_loss),
+            ("parameters", size as f64),
+            ("tokens", state.tokens as f64),
+        ];
+        io.candidate(step, &[&metrics[..], &self.read].concat())
+    }
 }
 
 fn random(config: Config, draw: Draw, device: &Device) -> Result<Decoder> {

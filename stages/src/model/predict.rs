@@ -19,7 +19,7 @@ pub struct Predicted {
 
 /// The slopes of a loss by what was predicted, `[n]` each.
 #[derive(Clone, Debug, Default)]
-pub struct Slopes {
+pub struct TokenGradients {
     pub log_probs: Vec<f64>,
     /// Empty where the loss does not depend on them.
     pub entropies: Vec<f64>,
@@ -56,7 +56,7 @@ impl Decoder {
         targets: &[u32],
         temperature: f64,
         wants_matrix: bool,
-        mut objective: impl FnMut(Range<usize>, &Predicted) -> Result<Slopes>,
+        mut objective: impl FnMut(Range<usize>, &Predicted) -> Result<TokenGradients>,
     ) -> Result<(Tensor<2>, Option<Tensor<2>>)> {
         let (mut of_hidden, mut of_matrix) = (Vec::new(), None);
         for place in self.chunks(targets.len()) {

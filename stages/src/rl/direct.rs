@@ -1,9 +1,9 @@
-//! Preference optimisation without a reward model: DPO and its variants, KTO. All by the log-ratio of an answer,
-//! log π(answer) − log π_ref(answer), nats, summed over its tokens. A slope in the log-ratio is the slope in log π, and so
-//! the slope in the log-probability of each of the answer's tokens.
+//! Preference optimisation without a reward model: DPO and its variants. All by the log-ratio of an answer,
+//! log π(answer) − log π_ref(answer), nats, summed over its tokens. A gradient in the log-ratio is the gradient in log π, and so
+//! the gradient in the log-probability of each of the answer's tokens.
 
 use super::preference::smoothed;
-use super::{Sloped, SlopedPairs, same_length, sigmoid, softplus};
+use super::{PairTerms, same_length, sigmoid, softplus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,18 +33,18 @@ impl DirectLoss {
         matches!(self, DirectLoss::Sigmoid | DirectLoss::Robust)
     }
 
-    /// Loss and slope in d.
+    /// Loss and gradient in d.
     fn of(self, d: f64, beta: f64, epsilon: f64) -> (f64, f64) {
         let u = beta * d;
         match self {
             DirectLoss::Sigmoid => {
-                let (loss, slope) = smoothed(u, epsilon);
-                (loss, beta * slope)
+                let (loss, gradient) = smoothed(u, epsilon);
+                (loss, beta * gradient)
             }
             DirectLoss::Robust => {
                 let loss = (1.0 - epsilon) * softplus(-u) - epsilon * softplus(u);
-                let slope = -(1.0 - epsilon) * sigmoid(-u) - epsilon * sigmoid(u);
-                (loss / (1.0 - 2.0 * epsilon), beta * slope / (1.0 - 2.0 * epsilon))
+                let gradient = -(1.0 - epsilon) * sigmoid(-u) - epsilon * sigmoid(u);
+                (loss / (1.0 - 2.0 * epsilon), beta * gradient / (1.0 - 2.0 * epsilon))
             }
             DirectLoss::Ipo | DirectLoss::IpoPerToken => {
                 let error = d - 0.5 / beta;
@@ -63,7 +63,7 @@ pub fn log_ratios(policy: &[f64], reference: &[f64]) -> Vec<f64> {
     policy.iter().zip(reference).map(|(policy, reference)| policy - reference).collect()
 }
 
-/// A term per pair of log-ratios, its slopes in log π of either answer. `lengths`: tokens of the chosen and of the
+/// A term per pair of log-ratios, its gradients in log π of either answer. `lengths`: tokens of the chosen and of the
 /// rejected answer, which only [`DirectLoss::IpoPerToken`] asks for.
 pub fn direct_loss(
     loss: DirectLoss,
@@ -72,19 +72,19 @@ pub fn direct_loss(
     lengths: &[(usize, usize)],
     beta: f64,
     label_smoothing: f64,
-) -> SlopedPairs {
+) -> PairTerms {
     same_length(&[chosen, rejected]);
     assert_eq!(chosen.len(), lengths.len(), "two lengths per pair");
-    let mut out = SlopedPairs::default();
+    let mut out = PairTerms::default();
     for ((chosen, rejected), (chosen_length, rejected_length)) in chosen.iter().zip(rejected).zip(lengths) {
         let (per_chosen, per_rejected) = match loss {
             DirectLoss::IpoPerToken => (*chosen_length as f64, *rejected_length as f64),
             _ => (1.0, 1.0),
         };
-        let (loss, slope) = loss.of(chosen / per_chosen - rejected / per_rejected, beta, label_smoothing);
+        let (loss, gradient) = loss.of(chosen / per_chosen - rejected / per_rejected, beta, label_smoothing);
         out.losses.push(loss);
-        out.chosen.push(slope / per_chosen);
-        out.rejected.push(-slope / per_rejected);
+        out.chosen.push(gradient / per_chosen);
+        out.rejected.push(-gradient / per_rejected);
     }
     out
 }
@@ -95,41 +95,9 @@ pub fn implicit_rewards(log_ratios: &[f64], beta: f64) -> Vec<f64> {
     log_ratios.iter().map(|log_ratio| beta * log_ratio).collect()
 }
 
-// ------------------------------------------------------------------------------------------------------------- KTO
-
-/// λ_D and λ_U.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct KtoWeights {
-    pub desirable: f64,
-    pub undesirable: f64,
-}
-
-/// z₀, an estimate of KL(π ‖ π_ref): the mean log-ratio of answers to the prompts of others, never below 0 (Ethayarajh et
-/// al. 2024, §4).
-pub fn kto_reference_point(mismatched: &[f64]) -> f64 {
-    let mean = super::mean(mismatched);
-    // Not `max`, which would take NaN for 0.
-    if mean < 0.0 { 0.0 } else { mean }
-}
-
-/// λ_D·(1 − σ(β·(log-ratio − z₀))) of a desirable answer, λ_U·(1 − σ(β·(z₀ − log-ratio))) of an undesirable one (Ethayarajh et
-/// al. 2024, §4: λ − v). No slope goes through z₀.
-pub fn kto_loss(log_ratios: &[f64], is_desirable: &[bool], beta: f64, z0: f64, weights: KtoWeights) -> Sloped {
-    assert_eq!(log_ratios.len(), is_desirable.len(), "a label per answer");
-    let mut out = Sloped::default();
-    for (log_ratio, is_desirable) in log_ratios.iter().zip(is_desirable) {
-        let (sign, weight) = if *is_desirable { (1.0, weights.desirable) } else { (-1.0, weights.undesirable) };
-        let u = sign * beta * (log_ratio - z0);
-        // 1 − σ(u) = σ(−u), which keeps its digits.
-        out.losses.push(weight * sigmoid(-u));
-        out.slopes.push(-sign * weight * beta * sigmoid(u) * sigmoid(-u));
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::golden::{close, counts, group, number, row, slopes_down};
+    use super::super::golden::{close, counts, group, is_gradient, number, row};
     use super::super::{accuracy, mean};
     use super::*;
     use serde_json::Value;
@@ -172,7 +140,7 @@ mod tests {
         close(&loss.losses, &row(&golden["sigmoid"]), 1e-15);
         let loss = loss.weighted(&[1.0 / 3.0; 3]);
         close(&loss.chosen, &row(&golden["grad_policy_chosen"]), 1e-15);
-        assert_eq!(loss.rejected, loss.chosen.iter().map(|slope| -slope).collect::<Vec<_>>());
+        assert_eq!(loss.rejected, loss.chosen.iter().map(|gradient| -gradient).collect::<Vec<_>>());
     }
 
     #[test]
@@ -186,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn the_slope_of_a_direct_loss_is_its_derivative() {
+    fn the_gradient_of_a_direct_loss_is_its_derivative() {
         use DirectLoss::{Hinge, Ipo, IpoPerToken, Robust, Sigmoid};
         for loss in [Sigmoid, Robust, Ipo, IpoPerToken, Hinge] {
             for (beta, smoothing) in [(0.1, 0.0), (0.5, 0.2)] {
                 for log_ratio in [-12.0, -0.7, 1.3, 25.0] {
                     let at = |chosen, rejected| direct_loss(loss, &[chosen], &[rejected], &[(3, 7)], beta, smoothing);
-                    slopes_down(|x| at(x, 0.4).losses[0], log_ratio, at(log_ratio, 0.4).chosen[0]);
-                    slopes_down(|x| at(0.4, x).losses[0], log_ratio, at(0.4, log_ratio).rejected[0]);
+                    is_gradient(|x| at(x, 0.4).losses[0], log_ratio, at(log_ratio, 0.4).chosen[0]);
+                    is_gradient(|x| at(0.4, x).losses[0], log_ratio, at(0.4, log_ratio).rejected[0]);
                 }
             }
         }
@@ -215,35 +183,5 @@ mod tests {
             [(1.4, -0.3), (-0.3, 1.4)].map(|(x, y)| direct_loss(DirectLoss::Robust, &[x], &[y], &[(1, 1)], 0.5, 0.2));
         let clean = direct_loss(DirectLoss::Sigmoid, &[1.4], &[-0.3], &[(1, 1)], 0.5, 0.0);
         close(&[0.8 * right.losses[0] + 0.2 * wrong.losses[0]], &clean.losses, 1e-15);
-    }
-
-    #[test]
-    fn kto_is_the_golden_one() {
-        let golden = group("kto");
-        let [beta, z0] = ["beta", "kl_z0"].map(|name| number(&golden[name]));
-        for (name, is_desirable) in [("desirable", true), ("undesirable", false)] {
-            let log_ratios = row(&golden[format!("{name}_logratio")]);
-            let loss =
-                kto_loss(&log_ratios, &[is_desirable; 3], beta, z0, KtoWeights { desirable: 1.0, undesirable: 1.0 });
-            close(&loss.losses, &row(&golden[format!("{name}_loss")]), 1e-15);
-        }
-    }
-
-    #[test]
-    fn the_slope_of_kto_is_its_derivative() {
-        let weights = KtoWeights { desirable: 1.5, undesirable: 0.7 };
-        for is_desirable in [true, false] {
-            for log_ratio in [-30.0, -1.0, 0.3, 4.0] {
-                let at = |x| kto_loss(&[x], &[is_desirable], 0.1, 0.3, weights);
-                slopes_down(|x| at(x).losses[0], log_ratio, at(log_ratio).slopes[0]);
-            }
-        }
-    }
-
-    #[test]
-    fn the_reference_point_of_kto_is_a_kl_and_never_negative() {
-        close(&[kto_reference_point(&[1.0, -0.5, 0.4])], &[0.3], 1e-15);
-        assert_eq!(kto_reference_point(&[-1.0, 0.5]), 0.0);
-        assert!(kto_reference_point(&[-1.0, f64::NAN]).is_nan());
     }
 }

@@ -1,8 +1,9 @@
 //! The checkpoint a killed stage resumes from: the optimiser with all it trains, and where the stage stands.
 
-use super::Adam;
+use super::adam::Adam;
 use crate::io::Io;
 use crate::model::artifact::values_of;
+use crate::rl;
 use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData};
 use formats::dtype::Dtype;
@@ -21,12 +22,61 @@ struct State<T> {
     rest: T,
 }
 
+/// Where the training loop stands besides what it trains.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
+pub struct TrainState {
+    /// Of the steps since the last candidate.
+    pub losses: Vec<f64>,
+    /// What the objective compares with, where it does.
+    pub references: Vec<f64>,
+    /// Tokens trained on, where they are counted.
+    pub tokens: u64,
+}
+
+impl TrainState {
+    /// Mean loss since the last candidate.
+    pub fn loss(&self) -> f64 {
+        rl::mean(&self.losses)
+    }
+}
+
+/// The forms in which it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Saved {
+    Losses(Vec<f64>),
+    Compared { losses: Vec<f64>, references: Vec<f64> },
+    Counted(u64, Vec<f64>),
+}
+
+impl From<TrainState> for Saved {
+    fn from(TrainState { losses, references, tokens }: TrainState) -> Saved {
+        match (references.is_empty(), tokens) {
+            (true, 0) => Saved::Losses(losses),
+            (true, tokens) => Saved::Counted(tokens, losses),
+            (false, _) => Saved::Compared { losses, references },
+        }
+    }
+}
+
+impl From<Saved> for TrainState {
+    fn from(saved: Saved) -> TrainState {
+        match saved {
+            Saved::Losses(losses) => TrainState { losses, ..TrainState::default() },
+            Saved::Compared { losses, references } => TrainState { losses, references, tokens: 0 },
+            Saved::Counted(tokens, losses) => TrainState { losses, tokens, references: Vec::new() },
+        }
+    }
+}
+
 /// Saves everything the next attempt needs to go on after `step` as if nothing had happened: at every candidate's step, and
 /// whenever one is due. Draws are named, so when it is saved changes no result. The last step is no place to stop: what is
 /// left of the stage is to measure what came of it.
 pub fn checkpoint<T: Serialize>(
     io: &mut Io,
-    (step, total): (u64, u64),
+    step: u64,
+    total: u64,
     is_candidate: bool,
     adam: &Adam,
     rest: &T,
@@ -87,4 +137,26 @@ fn read_state<T: for<'a> Deserialize<'a>>(directory: &Path, adam: &mut Adam) -> 
     (adam.tensors, adam.means, adam.squares, adam.averages) = (tensors?, means?, squares?, averages?);
     adam.steps = state.optimiser_steps;
     Ok((state.step, state.rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_read_back_from_each_form_in_which_it_is_written() {
+        let losses = vec![0.5, 0.1 + 0.2];
+        let plain = TrainState { losses, ..TrainState::default() };
+        let compared = TrainState { references: vec![-1.25], ..plain.clone() };
+        let counted = TrainState { tokens: 7, ..plain.clone() };
+        for (state, text) in [
+            (TrainState::default(), "[]"),
+            (plain, "[0.5,0.30000000000000004]"),
+            (compared, r#"{"losses":[0.5,0.30000000000000004],"references":[-1.25]}"#),
+            (counted, "[7,[0.5,0.30000000000000004]]"),
+        ] {
+            assert_eq!(serde_json::to_string(&state).unwrap(), text);
+            assert_eq!(serde_json::from_str::<TrainState>(text).unwrap(), state);
+        }
+    }
 }

@@ -1,13 +1,12 @@
 //! Prompts with several answers and what is preferred among them, as tokens of a model. Knows no tensor.
 
-use super::{Sequence, sequence, split};
+use super::rows::{RowEncoder, Sequence, split, tokenised};
 use crate::data::{self, Preference, Sieve};
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Artifact, Load};
-use crate::rl::SlopedPairs;
-use anyhow::{Context, Result, bail};
-use rayon::prelude::*;
+use crate::model::Load;
+use crate::rl::PairTerms;
+use anyhow::{Context, Result};
 use std::path::Path;
 
 /// One prompt's answers, and the preferences among them: `(chosen, rejected)` as indices of `rows`.
@@ -27,8 +26,8 @@ impl Group {
         self.pairs.iter().map(|(better, worse)| (of_answers[*better], of_answers[*worse])).unzip()
     }
 
-    /// Adds the slopes of the pairs, weighted, to those of the answers.
-    pub fn spread(&self, pairs: &SlopedPairs, weight: f64, of_answers: &mut [f64]) {
+    /// Adds the gradients of the pairs, weighted, to those of the answers.
+    pub fn spread(&self, pairs: &PairTerms, weight: f64, of_answers: &mut [f64]) {
         for ((better, worse), (chosen, rejected)) in self.pairs.iter().zip(pairs.chosen.iter().zip(&pairs.rejected)) {
             of_answers[*better] += weight * chosen;
             of_answers[*worse] += weight * rejected;
@@ -41,17 +40,16 @@ impl Group {
 /// # Errors
 /// A file cannot be read, more rows are bad than may be left out, or there are too few prompts to hold any out.
 pub fn groups_apart(
-    artifact: &Artifact,
+    encoder: &RowEncoder,
     io: &Io,
-    end: Option<u32>,
-    max_tokens: usize,
-    (draw, share): (Draw, f64),
+    share: f64,
+    draw: Draw,
     with_margins: bool,
     sieve: &mut Sieve,
 ) -> Result<(Vec<Group>, Vec<Group>)> {
-    let mut training = groups(artifact, ("data", io.input("data")?), end, max_tokens, with_margins, sieve)?;
+    let mut training = groups(encoder, "data", io.input("data")?, with_margins, sieve)?;
     let heldout = match io.optional_input("heldout") {
-        Some(path) => groups(artifact, ("heldout", path), end, max_tokens, with_margins, sieve)?,
+        Some(path) => groups(encoder, "heldout", path, with_margins, sieve)?,
         None => {
             let (_, held) = split(&draw.order(0, training.len()), share)?;
             held.iter().rev().map(|group| training.remove(*group)).collect()
@@ -60,59 +58,37 @@ pub fn groups_apart(
     Ok((training, heldout))
 }
 
-/// Reads preferences and tokenises them, cut to `max_tokens`; `end` is put behind each answer.
+/// Reads preferences and tokenises them.
 ///
 /// # Errors
 /// The file cannot be read, or more rows are bad than may be left out.
-fn groups(
-    artifact: &Artifact,
-    (port, data): (&str, &Path),
-    end: Option<u32>,
-    max_tokens: usize,
-    with_margins: bool,
-    sieve: &mut Sieve,
-) -> Result<Vec<Group>> {
-    let max_tokens = max_tokens.min(artifact.model.config.context);
-    let group = |preference: &Preference| -> Result<(Group, usize)> {
+fn groups(encoder: &RowEncoder, port: &str, data: &Path, with_margins: bool, sieve: &mut Sieve) -> Result<Vec<Group>> {
+    let answers = |preference: &Preference| -> Result<(Vec<Sequence>, usize)> {
         let row = |answer: &String| {
-            sequence(artifact, (&preference.prompt, answer), end, max_tokens)
-                .with_context(|| format!("row `{}` of `{port}`", preference.id))
+            let row = encoder.sequence(&preference.prompt, answer);
+            row.with_context(|| format!("row `{}` of `{port}`", preference.id))
         };
         let rows = preference.answers.iter().map(row).collect::<Result<Vec<_>>>()?;
         let cut = rows.iter().filter(|(_, is_cut)| *is_cut).count();
-        let rows = rows.into_iter().map(|(sequence, _)| sequence).collect();
-        let Preference { id, group, prompt, pairs, margins, .. } = preference.clone();
-        Ok((Group { id, prompt: prompt.to_string(), prompt_group: group, rows, pairs, margins }, cut))
+        Ok((rows.into_iter().map(|(row, _)| row).collect(), cut))
     };
     let preferences = data::preferences(data, with_margins, sieve)?;
-    let all: Vec<Result<(Group, usize)>> = preferences.par_iter().map(group).collect();
-    let mut groups = Vec::with_capacity(all.len());
-    for found in all {
-        if let Some((group, cut)) = sieve.take(found)? {
-            sieve.truncated += cut as u64;
-            groups.push(group);
-        }
-    }
-    if groups.is_empty() {
-        bail!("read {}: every row was left out", data.display());
-    }
-    Ok(groups)
+    let groups = tokenised(preferences, format_args!("read {}", data.display()), sieve, answers)?;
+    let group = |(preference, rows): (Preference, Vec<Sequence>)| {
+        let Preference { id, group, prompt, pairs, margins, .. } = preference;
+        Group { id, prompt: prompt.to_string(), prompt_group: group, rows, pairs, margins }
+    };
+    Ok(groups.into_iter().map(group).collect())
 }
 
 /// What one part of a batch of so many groups asks of memory.
-pub fn load_of_groups(
-    groups: &[Group],
-    at_once: Option<usize>,
-    batch: usize,
-    recomputes: bool,
-    has_predictions: bool,
-) -> Load {
+pub fn load_of_groups(groups: &[Group], at_once: Option<usize>, batch: usize, has_predictions: bool) -> Load {
     let most = |of: fn(&Group) -> usize| groups.iter().map(of).max().unwrap_or(0);
     let answers = most(|group| group.rows.len());
     let rows = at_once.map_or(batch * answers, |at_once| at_once.max(answers));
     let tokens = most(|group| group.rows.iter().map(|row| row.ids.len()).max().unwrap_or(0));
     let predicted = if has_predictions { rows * tokens } else { 0 };
-    Load { rows, tokens, predicted, trained: 1, recomputes, ..Load::default() }
+    Load { rows, tokens, predicted, trained: 1, ..Load::default() }
 }
 
 /// Groups that go through the model together: about `at_once` rows of like length, no group torn apart.
@@ -149,19 +125,19 @@ pub fn groups_of_a_test() -> [Group; 2] {
     [group(&[3, 5, 2, 4], &[(1, 0), (1, 2), (1, 3), (0, 2), (0, 3)]), group(&[2, 7], &[(1, 0)])]
 }
 
-/// That the slopes are the derivatives of the loss, by central differences.
+/// That the gradients are the derivatives of the loss, by central differences.
 #[cfg(test)]
-pub fn has_slopes(at: &[f64], objective: impl Fn(&[f64]) -> (f64, Vec<f64>)) {
+pub fn has_gradients(at: &[f64], objective: impl Fn(&[f64]) -> (f64, Vec<f64>)) {
     const STEP: f64 = 1e-6;
-    let (_, slopes) = objective(at);
-    assert!(slopes.iter().any(|slope| *slope != 0.0));
-    for (place, slope) in slopes.iter().enumerate() {
+    let (_, gradients) = objective(at);
+    assert!(gradients.iter().any(|gradient| *gradient != 0.0));
+    for (place, gradient) in gradients.iter().enumerate() {
         let moved = |step: f64| {
             let mut at = at.to_vec();
             at[place] += step;
             objective(&at).0
         };
         let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-        assert!((slope - expected).abs() < 1e-8, "{place}: {slope} is not {expected}");
+        assert!((gradient - expected).abs() < 1e-8, "{place}: {gradient} is not {expected}");
     }
 }

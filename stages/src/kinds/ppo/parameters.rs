@@ -1,14 +1,13 @@
 //! What a `ppo` stage can be told.
 
-use crate::model::{Dtype, LoraParameters};
 use crate::rl::{Average, GroupBaseline, KlEstimate, MissingEos};
 use crate::stage::{self, ParameterMistake, Parameters};
-use crate::train::{AdamSettings, Schedule};
+use crate::train::{Passes, Rate, Schedule, Tuning};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Ppo {
     /// updates: one rollout each
     pub steps: u64,
@@ -24,14 +23,10 @@ pub struct Ppo {
     pub epochs: u64,
     /// optimiser steps per pass
     pub minibatches: usize,
-    /// rows that go through the model together; null: the whole batch. Fewer take less memory
-    pub micro_batch: Option<usize>,
-    /// run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes
-    pub recompute: bool,
-    /// learning rate of policy and critic
-    pub lr: f64,
-    /// constant, or linear or cosine from `lr` at the first step down to 0 behind the last
-    pub schedule: Schedule,
+    #[serde(flatten)]
+    pub passes: Passes,
+    #[serde(flatten)]
+    pub rate: Rate,
     /// longest answer
     pub max_new_tokens: usize,
     /// of sampling, and of the log-probabilities trained on
@@ -69,10 +64,8 @@ pub struct Ppo {
     pub checkpoint_every: u64,
     /// id that ends an answer; default: the model's eos tokens
     pub stop_token: Option<u32>,
-    /// f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in
-    pub dtype: Dtype,
-    pub adam: AdamSettings,
-    pub lora: LoraParameters,
+    #[serde(flatten)]
+    pub tuning: Tuning,
 }
 
 /// Where advantages come from.
@@ -120,7 +113,7 @@ pub struct KlParameters {
     #[serde(rename = "in")]
     pub place: KlPlace,
     /// incoming, base or ema, where nothing is connected to `reference`
-    pub reference: Reference,
+    pub reference: KlReference,
     /// how much of the moving average stays at each update
     pub ema_decay: f64,
     /// nats per answer an adaptive β steers to (Ziegler et al. 2019); null: β stays
@@ -142,7 +135,7 @@ pub enum KlPlace {
 /// What the KL penalty is measured from, where nothing is connected to the port `reference`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Reference {
+pub enum KlReference {
     /// The policy as it came.
     Incoming,
     /// Its base, without any adapter.
@@ -166,7 +159,7 @@ impl Default for KlParameters {
             coef: 0.05,
             estimate: KlEstimate::K1,
             place: KlPlace::Reward,
-            reference: Reference::Incoming,
+            reference: KlReference::Incoming,
             ema_decay: 0.99,
             target: None,
             horizon: 10_000.0,
@@ -184,11 +177,8 @@ impl Default for Ppo {
             critic: Critic::Reward,
             epochs: 4,
             minibatches: 1,
-            micro_batch: None,
-            recompute: false,
-            lr: 3e-4,
-            schedule: Schedule::Linear,
-            adam: AdamSettings::default(),
+            passes: Passes::default(),
+            rate: Rate { lr: 3e-4, schedule: Schedule::Linear },
             max_new_tokens: 48,
             temperature: 0.7,
             top_k: None,
@@ -208,8 +198,7 @@ impl Default for Ppo {
             abort_if: AbortIf::default(),
             checkpoint_every: 0,
             stop_token: None,
-            dtype: Dtype::F32,
-            lora: LoraParameters::default(),
+            tuning: Tuning::default(),
         }
     }
 }
@@ -244,7 +233,7 @@ impl Ppo {
             ),
             (
                 "kl.ema_decay",
-                self.kl.ema_decay != default.kl.ema_decay && self.kl.reference != Reference::Ema,
+                self.kl.ema_decay != default.kl.ema_decay && self.kl.reference != KlReference::Ema,
                 "`kl.reference: ema`",
             ),
             (
@@ -268,12 +257,10 @@ impl Parameters for Ppo {
             ("answers_per_prompt", self.answers_per_prompt as u64),
             ("epochs", self.epochs),
             ("minibatches", self.minibatches as u64),
-            ("micro_batch", self.micro_batch.unwrap_or(1) as u64),
             ("max_new_tokens", self.max_new_tokens as u64),
             ("top_k", self.top_k.unwrap_or(1) as u64),
         ]);
         mistakes.extend(stage::above_zero(&[
-            ("lr", self.lr),
             ("temperature", self.temperature),
             ("top_p", self.top_p.unwrap_or(1.0)),
             ("clip", self.clip),
@@ -298,8 +285,9 @@ impl Parameters for Ppo {
         }
         refuse(self.top_p.is_some_and(|p| p > 1.0), "top_p", "`top_p` is a probability: at most 1");
         refuse(self.dual_clip.is_some_and(|c| c.is_nan() || c <= 1.0), "dual_clip", "`dual_clip` must be above 1");
-        mistakes.extend(self.adam.mistakes());
-        mistakes.extend(self.lora.mistakes());
+        mistakes.extend(self.passes.mistakes());
+        mistakes.extend(self.rate.mistakes());
+        mistakes.extend(self.tuning.mistakes());
         mistakes
     }
 

@@ -1,6 +1,6 @@
 //! Answers of the policy, what the models say of them, and the advantages that follow.
 
-use super::Models;
+use super::models::Models;
 use super::parameters::{KlPlace, Ppo};
 use crate::draw::Draw;
 use crate::generate::{self, Answer, Choice, Keep};
@@ -51,13 +51,8 @@ pub fn sample(
         parameters.max_new_tokens,
         stops,
         choice,
-        rows_at_once(parameters),
+        parameters.passes.at_once(parameters.batch),
     )
-}
-
-/// Rows that answer together.
-pub fn rows_at_once(parameters: &Ppo) -> usize {
-    parameters.micro_batch.unwrap_or(parameters.batch).min(parameters.batch)
 }
 
 /// Rows that the policy learns from in one optimiser step, at most.
@@ -106,7 +101,7 @@ pub fn score(
     // In the parts of the first epoch: equal numbers come of equal sums, and its first ratios are 1 to the last bit.
     for std::ops::Range { start: first, end: last } in minibatches(parameters) {
         let lengths: Vec<usize> = out.rows[first..last].iter().map(|row| row.ids.len()).collect();
-        for part in train::parts(&lengths, parameters.micro_batch) {
+        for part in train::parts(&lengths, parameters.passes.micro_batch) {
             let numbers: Vec<usize> = part.iter().map(|row| first + row).collect();
             let rows: Vec<&Sequence> = numbers.iter().map(|row| &out.rows[*row]).collect();
             let lengths: Vec<usize> = rows.iter().map(|row| row.completion().len()).collect();
@@ -127,18 +122,17 @@ pub fn score(
                 .collect();
             numbers.iter().zip(scores).for_each(|(row, score)| out.scores[*row] = score);
             drop(rows);
-            let mut spread = |target: fn(&mut Rollout) -> &mut Vec<Vec<f64>>, flat: &[f64]| {
-                let mut rest = flat;
-                for (row, length) in numbers.iter().zip(&lengths) {
-                    let (now, later) = rest.split_at((*length).min(rest.len()));
-                    target(&mut out)[*row] = now.to_vec();
-                    rest = later;
+            let mut keep = |target: fn(&mut Rollout) -> &mut Vec<Vec<f64>>, flat: &[f64]| {
+                for (row, tokens) in numbers.iter().zip(rl::by_row(flat, lengths.iter().copied())) {
+                    target(&mut out)[*row] = tokens.to_vec();
                 }
             };
-            spread(|out| &mut out.log_probs, &policy.log_probs);
-            spread(|out| &mut out.references, &of_reference.log_probs);
-            spread(|out| &mut out.kl, &kl);
-            spread(|out| &mut out.values, &values);
+            keep(|out| &mut out.log_probs, &policy.log_probs);
+            keep(|out| &mut out.references, &of_reference.log_probs);
+            keep(|out| &mut out.kl, &kl);
+            if critic.is_some() {
+                keep(|out| &mut out.values, &values);
+            }
         }
     }
     out.entropy = entropy / tokens as f64;
@@ -150,7 +144,7 @@ pub fn score(
 }
 
 /// What a rollout says of the policy that gave it.
-pub struct Seen {
+pub struct RolloutSummary {
     pub reward: f64,
     /// Mean over answers, nats.
     pub kl: f64,
@@ -162,7 +156,7 @@ pub struct Seen {
     eos_share: f64,
 }
 
-impl Seen {
+impl RolloutSummary {
     pub fn metrics(&self) -> [(&'static str, f64); 8] {
         [
             ("reward", self.reward),
@@ -178,10 +172,10 @@ impl Seen {
 }
 
 impl Rollout {
-    pub fn seen(&self, beta: f64) -> Seen {
+    pub fn summary(&self, beta: f64) -> RolloutSummary {
         let reward = rl::mean(&self.scores);
         let kl = rl::mean(&self.kl.iter().map(|kl| kl.iter().sum()).collect::<Vec<_>>());
-        Seen {
+        RolloutSummary {
             reward,
             kl,
             entropy: self.entropy,
@@ -191,6 +185,11 @@ impl Rollout {
             length: rl::mean(&self.rows.iter().map(|row| row.completion().len() as f64).collect::<Vec<_>>()),
             eos_share: self.ended as f64 / self.rows.len() as f64,
         }
+    }
+
+    /// Tokens of all answers.
+    pub fn tokens(&self) -> usize {
+        self.rows.iter().map(|row| row.completion().len()).sum()
     }
 
     /// Equal scores of different answers teach nothing.

@@ -1,13 +1,12 @@
 //! Epochs of minibatches on the clipped objective (Schulman et al. 2017, alg. 1).
 
-use super::Models;
+use super::models::Models;
 use super::parameters::{KlPlace, Ppo};
-use super::rollout::{Estimates, Rollout, minibatches};
+use super::rollout::{Estimates, Rollout, explained, minibatches};
 use crate::draw::Draw;
-use crate::model::predict::Slopes;
-use crate::model::{Adapter, Decoder, Trained};
+use crate::model::predict::TokenGradients;
 use crate::rl::{self, RatioStatistics};
-use crate::train::{self, Adam, Pass, Sequence, Valued};
+use crate::train::{self, Adam, Pass, Passes, Sequence, Valued};
 use anyhow::Result;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -19,10 +18,16 @@ pub struct Update<'a> {
     pub estimates: &'a Estimates,
     pub beta: f64,
     pub step: u64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Draws the order of the answers in all epochs but the first.
+    pub order: Draw,
+    /// What a message calls answers.
+    pub names: &'a dyn Fn(&[usize]) -> String,
 }
 
 /// What the optimiser steps of one update were like.
-pub struct Updated {
+pub struct UpdateOutcome {
     pub loss: f64,
     pub norm: f64,
     pub value_loss: f64,
@@ -33,7 +38,7 @@ pub struct Updated {
 
 /// How far an update has come: so much of it need not be done again.
 #[derive(Default, Serialize, Deserialize)]
-pub struct SoFar {
+pub struct UpdateProgress {
     epoch: u64,
     minibatch: usize,
     /// Of this epoch.
@@ -43,7 +48,7 @@ pub struct SoFar {
     first_ratio_error: f64,
 }
 
-impl SoFar {
+impl UpdateProgress {
     pub fn has_begun(&self) -> bool {
         (self.epoch, self.minibatch) != (0, 0)
     }
@@ -64,100 +69,107 @@ impl Update<'_> {
     pub fn run(
         &self,
         adam: &mut Adam,
-        (rate, draw): (f64, Draw),
-        names: &dyn Fn(&[usize]) -> String,
-        mut so_far: SoFar,
-        mut pause: impl FnMut(&Adam, &SoFar) -> Result<()>,
-    ) -> Result<Updated> {
+        mut progress: UpdateProgress,
+        mut pause: impl FnMut(&Adam, &UpdateProgress) -> Result<()>,
+    ) -> Result<UpdateOutcome> {
         let Update { parameters, rollout, step, .. } = *self;
-        for epoch in so_far.epoch..parameters.epochs {
+        for epoch in progress.epoch..parameters.epochs {
             // The first epoch keeps the rollout's own order, and the ratio of its first minibatch is 1 to the last bit.
             let order: Vec<usize> = match epoch {
                 0 => (0..rollout.rows.len()).collect(),
-                _ => draw.order(step * parameters.epochs + epoch, rollout.rows.len()),
+                _ => self.order.order(step * parameters.epochs + epoch, rollout.rows.len()),
             };
-            if so_far.minibatch == 0 {
-                so_far.sums = Sums::default();
+            if progress.minibatch == 0 {
+                progress.sums = Sums::default();
             }
-            for (number, place) in minibatches(parameters).enumerate().skip(so_far.minibatch) {
+            for (number, place) in minibatches(parameters).enumerate().skip(progress.minibatch) {
                 let picked = &order[place];
                 let (gradients, sums) = self.gradients(adam, picked)?;
-                so_far.loss = sums.loss;
-                so_far.norm = adam.step(rate, sums.loss, gradients, || format!("answers to {}", names(picked)))?;
+                progress.loss = sums.loss;
+                progress.norm =
+                    adam.step(self.rate, sums.loss, gradients, || format!("answers to {}", (self.names)(picked)))?;
                 if epoch == 0 && number == 0 {
                     let ratio = rl::ratio_statistics(&sums.new, &sums.old, &sums.advantages, parameters.clip);
-                    so_far.first_ratio_error = ratio.max_error;
+                    progress.first_ratio_error = ratio.max_error;
                 }
-                let of_epoch = &mut so_far.sums;
+                let of_epoch = &mut progress.sums;
                 of_epoch.value_loss += sums.value_loss / parameters.minibatches as f64;
                 of_epoch.new.extend(sums.new);
                 of_epoch.old.extend(sums.old);
                 of_epoch.advantages.extend(sums.advantages);
-                (so_far.epoch, so_far.minibatch) =
+                (progress.epoch, progress.minibatch) =
                     if number + 1 == parameters.minibatches { (epoch + 1, 0) } else { (epoch, number + 1) };
-                pause(adam, &so_far)?;
+                pause(adam, &progress)?;
             }
         }
-        let SoFar { sums, loss, norm, first_ratio_error, .. } = so_far;
+        let UpdateProgress { sums, loss, norm, first_ratio_error, .. } = progress;
         let ratio = rl::ratio_statistics(&sums.new, &sums.old, &sums.advantages, parameters.clip);
-        Ok(Updated { loss, norm, value_loss: sums.value_loss, ratio, first_ratio_error })
+        Ok(UpdateOutcome { loss, norm, value_loss: sums.value_loss, ratio, first_ratio_error })
+    }
+
+    /// What the update was like, by the names of metrics. Without a critic nothing is said of it.
+    pub fn metrics(&self, outcome: &UpdateOutcome) -> Vec<(&'static str, f64)> {
+        let mut metrics = vec![
+            ("approx_kl", outcome.ratio.approx_kl),
+            ("clip_fraction", outcome.ratio.clip_fraction),
+            ("ratio_max", outcome.ratio.max),
+        ];
+        if self.models.critic.is_some() {
+            metrics.push(("value_loss", outcome.value_loss));
+            metrics.push(("explained_variance", explained(self.rollout, self.estimates)));
+        }
+        metrics
     }
 
     fn gradients(&self, adam: &Adam, picked: &[usize]) -> Result<(Vec<Tensor<2>>, Sums)> {
         let Update { parameters, models, rollout, estimates, .. } = *self;
         let (actor, critic) = models.with(&adam.tensors);
-        let lengths =
-            |rows: &[usize]| -> Vec<usize> { rows.iter().map(|row| rollout.rows[*row].completion().len()).collect() };
-        let of_answer = rl::token_weights(&lengths(picked), parameters.average);
+        let Passes { micro_batch, recompute } = parameters.passes;
+        let lengths: Vec<usize> = picked.iter().map(|row| rollout.rows[*row].completion().len()).collect();
+        let weights = rl::token_weights(&lengths, parameters.average);
         // By answer of the minibatch.
-        let mut rest = of_answer.as_slice();
-        let weights: Vec<&[f64]> = lengths(picked)
-            .into_iter()
-            .map(|length| {
-                let (now, later) = rest.split_at(length);
-                rest = later;
-                now
-            })
-            .collect();
+        let weights: Vec<&[f64]> = rl::by_row(&weights, lengths).collect();
         let (mut of_actor, mut of_critic, mut sums) = (Vec::new(), Vec::new(), Sums::default());
         let whole: Vec<usize> = picked.iter().map(|row| rollout.rows[*row].ids.len()).collect();
-        for part in train::parts(&whole, parameters.micro_batch) {
+        for part in train::parts(&whole, micro_batch) {
             let numbers: Vec<usize> = part.iter().map(|row| picked[*row]).collect();
             let rows: Vec<&Sequence> = numbers.iter().map(|row| &rollout.rows[*row]).collect();
             let flat =
                 |table: &[Vec<f64>]| -> Vec<f64> { numbers.iter().flat_map(|row| table[*row].clone()).collect() };
             let weights: Vec<f64> = part.iter().flat_map(|row| weights[*row].to_vec()).collect();
-            let tokens = Tokens {
+            let tokens = PartTokens {
                 weights: &weights,
                 old: &flat(&rollout.log_probs),
                 references: &flat(&rollout.references),
                 advantages: &flat(&estimates.advantages),
             };
-            let more = self.learn_policy(
-                pass_of(&models.policy.model, &actor, parameters.recompute),
-                &rows,
-                &tokens,
-                &mut sums,
-            )?;
+            let pass = Pass::of_adapter(&models.policy.model, &actor, recompute);
+            let more = self.learn_policy(pass, &rows, &tokens, &mut sums)?;
             train::add(&mut of_actor, more);
             sums.old.extend_from_slice(tokens.old);
             sums.advantages.extend_from_slice(tokens.advantages);
             let Some(critic) = &critic else { continue };
             let (old, returns) = (flat(&rollout.values), flat(&estimates.returns));
-            let pass = pass_of(&models.reward.0, critic, parameters.recompute);
-            let more = train::learn_values(pass, &rows, Valued::Completion, |values| {
+            let pass = Pass::of_adapter(&models.reward.0, critic, recompute);
+            let (value_loss, more) = train::learn_values(pass, &rows, Valued::Completion, |values| {
                 let loss = rl::value_loss(values, &old, &returns, parameters.value_clip).weighted(&weights);
-                let of_part = loss.losses.iter().sum::<f64>();
-                sums.value_loss += of_part;
-                sums.loss += parameters.value_coef * of_part;
-                Ok(loss.slopes.iter().map(|slope| parameters.value_coef * slope).collect())
+                let gradients = loss.gradients.iter().map(|gradient| parameters.value_coef * gradient).collect();
+                (loss.losses.iter().sum(), gradients)
             })?;
+            sums.value_loss += value_loss;
+            sums.loss += parameters.value_coef * value_loss;
             train::add(&mut of_critic, more);
         }
         Ok(([of_actor, of_critic].concat(), sums))
     }
 
-    fn learn_policy(&self, pass: Pass, rows: &[&Sequence], tokens: &Tokens, sums: &mut Sums) -> Result<Vec<Tensor<2>>> {
+    fn learn_policy(
+        &self,
+        pass: Pass,
+        rows: &[&Sequence],
+        tokens: &PartTokens,
+        sums: &mut Sums,
+    ) -> Result<Vec<Tensor<2>>> {
         let Update { parameters, beta, .. } = *self;
         train::learn_tokens(pass, rows, parameters.temperature, |range, predicted| {
             let new = &predicted.log_probs;
@@ -182,19 +194,15 @@ impl Update<'_> {
                 sums.loss -= parameters.entropy_coef * bonus;
                 entropies = weights.iter().map(|weight| -parameters.entropy_coef * weight).collect();
             }
-            Ok(Slopes { log_probs: loss.slopes, entropies })
+            Ok(TokenGradients { log_probs: loss.gradients, entropies })
         })
     }
 }
 
 /// Of all tokens of a part, row after row.
-struct Tokens<'a> {
+struct PartTokens<'a> {
     weights: &'a [f64],
     old: &'a [f64],
     references: &'a [f64],
     advantages: &'a [f64],
-}
-
-fn pass_of<'a>(model: &'a Decoder, adapter: &'a Adapter, recomputes: bool) -> Pass<'a> {
-    Pass { model, adapter: Some(adapter), trained: Trained::Adapter, recomputes }
 }

@@ -1,15 +1,14 @@
 //! What a reward model makes of held-out pairs: accuracy, calibration, and a line for each of them.
 
-use crate::io::Io;
-use crate::model::{Adapter, Artifact};
-use crate::rl;
+use crate::model::{Adapter, Decoder};
+use crate::rl::{self, ReliabilityRow};
 use crate::train::{self, Group};
 use anyhow::Result;
 use serde::Serialize;
 
 /// A line of the candidate's table `items`: one held-out pair.
 #[derive(Serialize)]
-struct Measured<'a> {
+pub struct Comparison<'a> {
     id: String,
     prompt: &'a str,
     /// The pairs of one prompt share its answers: together they are one piece of evidence.
@@ -22,28 +21,31 @@ struct Measured<'a> {
     brier: f64,
 }
 
-/// Scores the held-out answers and hands over the candidate.
-pub fn measure(
-    io: &mut Io,
-    artifact: &Artifact,
+pub struct Measurement<'a> {
+    pub items: Vec<Comparison<'a>>,
+    pub reliability: Vec<ReliabilityRow>,
+    pub metrics: [(&'static str, f64); 13],
+}
+
+/// Scores the held-out answers.
+pub fn measure<'a>(
+    model: &Decoder,
     adapter: &Adapter,
-    heldout: &[Group],
-    step: u64,
-    of_training: &[(&str, f64)],
+    heldout: &'a [Group],
     at_once: usize,
-) -> Result<()> {
+) -> Result<Measurement<'a>> {
     let rows: Vec<&[u32]> = heldout.iter().flat_map(|group| group.rows.iter().map(|row| row.ids.as_slice())).collect();
-    let scores = train::rewards(&artifact.model, adapter, &rows, at_once)?;
+    let scores = train::rewards(model, adapter, &rows, at_once)?;
     let lengths: Vec<f64> =
         heldout.iter().flat_map(|group| group.rows.iter().map(|row| row.completion().len() as f64)).collect();
-    let (mut table, mut deltas, mut first) = (Vec::new(), Vec::new(), 0);
-    for group in heldout {
+    let (mut items, mut deltas) = (Vec::new(), Vec::new());
+    for (group, scores) in heldout.iter().zip(rl::by_row(&scores, heldout.iter().map(|group| group.rows.len()))) {
         for (number, (better, worse)) in group.pairs.iter().enumerate() {
-            let (score_chosen, score_rejected) = (scores[first + better], scores[first + worse]);
+            let (score_chosen, score_rejected) = (scores[*better], scores[*worse]);
             // Calibration is of the trained scale: σ(Δ) before the spread divides it.
             let (margin, raw) = (score_chosen - score_rejected, (score_chosen - score_rejected) * adapter.spread);
             deltas.push(raw);
-            table.push(Measured {
+            items.push(Comparison {
                 id: format!("{}/{}", group.id, number + 1),
                 prompt: &group.prompt,
                 prompt_group: &group.prompt_group,
@@ -55,17 +57,13 @@ pub fn measure(
                 brier: rl::brier(rl::sigmoid(raw), 1.0),
             });
         }
-        first += group.rows.len();
     }
     let (confident, right): (Vec<f64>, Vec<f64>) = deltas.iter().map(|delta| rl::confidence(*delta)).unzip();
     let reliability = rl::reliability(&confident, &right, 10);
-    let column = |number: fn(&Measured) -> f64| table.iter().map(number).collect::<Vec<f64>>();
+    let column = |number: fn(&Comparison) -> f64| items.iter().map(number).collect::<Vec<f64>>();
     let (chosen, rejected) = (column(|row| row.score_chosen), column(|row| row.score_rejected));
     let accuracy = rl::accuracy(&deltas);
-    artifact.save_with(adapter, &io.candidate_dir(step)?)?;
-    io.table(step, "items", &table)?;
-    io.table(step, "reliability", &reliability)?;
-    let measured = [
+    let metrics = [
         ("accuracy", accuracy.strict),
         ("accuracy_with_ties", accuracy.with_ties),
         ("heldout_loss", rl::mean(&column(|row| row.loss))),
@@ -79,7 +77,7 @@ pub fn measure(
         // None where every pair is right: no finite one is best.
         ("temperature", rl::temperature(&deltas).unwrap_or(f64::NAN)),
         ("length_correlation", rl::correlation(&scores, &lengths)),
-        ("pairs", table.len() as f64),
+        ("pairs", items.len() as f64),
     ];
-    io.candidate(step, &[&measured, of_training].concat())
+    Ok(Measurement { items, reliability, metrics })
 }

@@ -1,0 +1,200 @@
+//! The parameters that training kinds share. What the doc comments of fields say is printed to users.
+
+use super::adam::AdamSettings;
+use super::rows::RowEncoder;
+use crate::io::Io;
+use crate::model::{Artifact, Dtype, Load, LoraParameters};
+use crate::stage::{self, ParameterMistake};
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Training of an adapter on rows of data: shared by `sft`, `rm`, `dpo` and `kto`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Training {
+    /// passes over the training data; may be a fraction
+    pub epochs: f64,
+    /// rows per step; of preferences prompts, each with all its answers
+    pub batch: usize,
+    #[serde(flatten)]
+    pub passes: Passes,
+    #[serde(flatten)]
+    pub rate: Rate,
+    /// longest row, prompt and answer together; longer ones are cut and counted
+    pub max_tokens: usize,
+    /// share of the prompts kept to measure on, unless data is connected to `heldout`
+    pub heldout: f64,
+    /// steps between candidates; 0: only the last
+    pub checkpoint_every: u64,
+    /// id put behind each answer; default: the model's eos token
+    pub stop_token: Option<u32>,
+    #[serde(flatten)]
+    pub tuning: Tuning,
+}
+
+impl Default for Training {
+    fn default() -> Training {
+        Training {
+            epochs: 1.0,
+            batch: 16,
+            passes: Passes::default(),
+            rate: Rate { lr: 1e-3, schedule: Schedule::Cosine },
+            max_tokens: 256,
+            heldout: 0.1,
+            checkpoint_every: 0,
+            stop_token: None,
+            tuning: Tuning::default(),
+        }
+    }
+}
+
+impl Training {
+    pub fn mistakes(&self) -> Vec<ParameterMistake> {
+        let mut mistakes = stage::at_least_one(&[("batch", self.batch as u64), ("max_tokens", self.max_tokens as u64)]);
+        mistakes.extend(stage::above_zero(&[("epochs", self.epochs)]));
+        mistakes.extend(stage::is_share("heldout", self.heldout));
+        mistakes.extend(self.passes.mistakes());
+        mistakes.extend(self.rate.mistakes());
+        mistakes.extend(self.tuning.mistakes());
+        mistakes
+    }
+
+    /// `stop_token` where answers have no end.
+    pub fn idle_stop_token(&self, ends: bool) -> Option<ParameterMistake> {
+        let message = "`stop_token` has an effect only with `ends: true`";
+        (self.stop_token.is_some() && !ends).then(|| ParameterMistake::new("stop_token", message))
+    }
+
+    /// How rows become tokens of a model; answers with an end where they have one.
+    ///
+    /// # Errors
+    /// The model has no token that ends an answer.
+    pub fn encoder<'a>(&self, artifact: &'a Artifact, ends: bool) -> Result<RowEncoder<'a>> {
+        let end = ends.then(|| artifact.end(self.stop_token)).transpose()?;
+        Ok(RowEncoder { artifact, end, max_tokens: self.max_tokens.min(artifact.model.config.context) })
+    }
+
+    /// Says what memory the stage will take, and what to lower where that is too much.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn expect_memory(&self, io: &Io, artifact: &Artifact, load: Load) -> Result<()> {
+        let load = Load { recomputes: self.passes.recompute, ..load };
+        io.expects(artifact.memory(&self.tuning.lora, load), &Passes::or_lower("`max_tokens` or `lora.rank`"))
+    }
+}
+
+/// How the rows of a batch go through the model.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Passes {
+    /// rows that go through the model together; null: the whole batch. Fewer take less memory
+    pub micro_batch: Option<usize>,
+    /// run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes
+    pub recompute: bool,
+}
+
+impl Passes {
+    pub fn mistakes(&self) -> Vec<ParameterMistake> {
+        stage::at_least_one(&[("micro_batch", self.micro_batch.unwrap_or(1) as u64)])
+    }
+
+    /// Rows of a batch of `size` that go through the model together.
+    pub fn at_once(&self, size: usize) -> usize {
+        self.micro_batch.unwrap_or(size).min(size)
+    }
+
+    /// What takes less memory when it is lowered.
+    pub fn or_lower(others: &str) -> String {
+        format!("`micro_batch` (null is the whole batch), {others}")
+    }
+}
+
+/// The learning rate over the steps of a training.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Rate {
+    /// learning rate
+    pub lr: f64,
+    /// constant, or linear or cosine from `lr` at the first step down to 0 behind the last
+    pub schedule: Schedule,
+}
+
+impl Rate {
+    pub fn mistakes(&self) -> Vec<ParameterMistake> {
+        stage::above_zero(&[("lr", self.lr)])
+    }
+
+    /// Rate of `step` of `total`, counted from 0.
+    pub fn at(&self, step: u64, total: u64) -> f64 {
+        self.schedule.rate(self.lr, step, total)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    Constant,
+    /// To 0 at the end.
+    Linear,
+    /// Half a cosine, to 0 at the end.
+    #[default]
+    Cosine,
+}
+
+impl Schedule {
+    /// Rate of `step` of `total`, counted from 0.
+    pub fn rate(self, base: f64, step: u64, total: u64) -> f64 {
+        let done = step as f64 / total as f64;
+        match self {
+            Schedule::Constant => base,
+            Schedule::Linear => base * (1.0 - done),
+            Schedule::Cosine => base * 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+        }
+    }
+}
+
+/// The frozen base, and how the adapter on it is trained.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Tuning {
+    /// f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in
+    pub dtype: Dtype,
+    pub adam: AdamSettings,
+    pub lora: LoraParameters,
+}
+
+impl Tuning {
+    pub fn mistakes(&self) -> Vec<ParameterMistake> {
+        [self.adam.mistakes(), self.lora.mistakes()].concat()
+    }
+}
+
+/// Label smoothing beyond its bounds.
+pub fn smoothing_mistake(label_smoothing: f64) -> Option<ParameterMistake> {
+    let message = "`label_smoothing` is at least 0 and below one half";
+    (!(0.0..0.5).contains(&label_smoothing)).then(|| ParameterMistake::new("label_smoothing", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_follow_the_golden_schedules() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/rlhf-golden.json")).unwrap();
+        let golden = &golden["lr"];
+        for (name, schedule) in [("linear_to_0", Schedule::Linear), ("cosine_to_0", Schedule::Cosine)] {
+            for point in golden[name].as_array().unwrap() {
+                let rate = schedule.rate(
+                    golden["base"].as_f64().unwrap(),
+                    point["step"].as_u64().unwrap(),
+                    golden["total"].as_u64().unwrap(),
+                );
+                assert!((rate - point["lr"].as_f64().unwrap()).abs() < 1e-18);
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Passes through a model: forward to log-probabilities and values, and back from a loss of them. Knows no objective.
+
+use super::rows::Sequence;
+use crate::model::predict::{self, Predicted, TokenGradients};
+use crate::model::{Adapter, Batch, Decoder, Gradient, Padding, Span, Trained, weights};
+use crate::rl;
+use anyhow::{Context, Result, bail};
+use burn::tensor::Tensor;
+use std::ops::Range;
+
+/// Where the hidden states stand that completions are predicted from, and the tokens that come next, row after row.
+fn predictions(rows: &[&Sequence], spans: &[Span]) -> (Vec<usize>, Vec<u32>) {
+    let places = rows.iter().zip(spans).flat_map(|(row, span)| (row.start..span.len).map(|at| span.at + at - 1));
+    let targets = rows.iter().flat_map(|row| row.completion().iter().copied());
+    (places.collect(), targets.collect())
+}
+
+fn batch_of_rows(model: &Decoder, rows: &[&Sequence]) -> Batch {
+    let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
+    let device = model.device();
+    Batch::new(&model.config, &ids, Padding::of(&device), &device)
+}
+
+/// Log-probabilities and entropies of all completion tokens, row after row. Training and scoring both go through the same
+/// arithmetic, so that their numbers are the same to the last bit.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn predicted(
+    model: &Decoder,
+    adapter: Option<&Adapter>,
+    rows: &[&Sequence],
+    temperature: f64,
+) -> Result<Predicted> {
+    let batch = batch_of_rows(model, rows);
+    let (places, targets) = predictions(rows, &batch.spans);
+    model.predict(predict::at(&model.hidden(adapter, &batch, None), &places), &targets, temperature)
+}
+
+/// log π of whole answers, nats: the sum over the tokens of each row's completion; `at_once` rows at a time.
+///
+/// # Errors
+/// As [`predicted`].
+pub fn log_probs(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence], at_once: usize) -> Result<Vec<f64>> {
+    let mut out = Vec::with_capacity(rows.len());
+    for rows in rows.chunks(at_once) {
+        out.extend(per_answer(&predicted(model, adapter, rows, 1.0)?.log_probs, rows));
+    }
+    Ok(out)
+}
+
+/// Sums over the tokens of each completion, row after row.
+fn per_answer(tokens: &[f64], rows: &[&Sequence]) -> Vec<f64> {
+    rl::by_row(tokens, rows.iter().map(|row| row.completion().len())).map(|tokens| tokens.iter().sum()).collect()
+}
+
+/// Which of a row's tokens a scalar head values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Valued {
+    /// The last one: a reward.
+    Last,
+    /// Those before each token of the completion: what a critic expects to come.
+    Completion,
+}
+
+impl Valued {
+    fn places(self, rows: &[&Sequence], spans: &[Span]) -> Vec<usize> {
+        match self {
+            Valued::Last => spans.iter().map(|span| span.last()).collect(),
+            Valued::Completion => predictions(rows, spans).0,
+        }
+    }
+}
+
+fn head_of(adapter: &Adapter) -> Result<&Tensor<2>> {
+    adapter
+        .head
+        .as_ref()
+        .context("score answers: the model has no reward head; it did not come from a stage of kind rm")
+}
+
+/// The values of the adapter's head at some tokens, row after row, less its offset, over its spread.
+///
+/// # Errors
+/// There is no head, or the device cannot be read.
+pub fn values(model: &Decoder, adapter: &Adapter, rows: &[&Sequence], valued: Valued) -> Result<Vec<f64>> {
+    let batch = batch_of_rows(model, rows);
+    let places = valued.places(rows, &batch.spans);
+    let values = predict::values(predict::at(&model.hidden(Some(adapter), &batch, None), &places), head_of(adapter)?)?;
+    Ok(values.iter().map(|value| (value - adapter.offset) / adapter.spread).collect())
+}
+
+/// Rewards of whole rows, `at_once` at a time.
+///
+/// # Errors
+/// As [`values`].
+pub fn rewards(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], at_once: usize) -> Result<Vec<f64>> {
+    let rows: Vec<Sequence> = rows.iter().map(|ids| Sequence { ids: ids.to_vec(), start: ids.len() }).collect();
+    let mut out = Vec::with_capacity(rows.len());
+    for rows in rows.chunks(at_once) {
+        out.extend(values(model, adapter, &rows.iter().collect::<Vec<_>>(), Valued::Last)?);
+    }
+    Ok(out)
+}
+
+/// Mean loss per completion token, nats.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn mean_loss(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence], batch: usize) -> Result<f64> {
+    let (mut sum, mut n) = (0.0, 0);
+    for rows in rows.chunks(batch) {
+        let log_probs = predicted(model, adapter, rows, 1.0)?.log_probs;
+        sum -= log_probs.iter().sum::<f64>();
+        n += log_probs.len();
+    }
+    Ok(sum / n as f64)
+}
+
+/// What a pass goes back through.
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
+    pub model: &'a Decoder,
+    pub adapter: Option<&'a Adapter>,
+    pub trained: Trained,
+    /// Whether blocks run a second time on the way back, instead of being remembered.
+    pub recomputes: bool,
+}
+
+impl<'a> Pass<'a> {
+    pub fn of_adapter(model: &'a Decoder, adapter: &'a Adapter, recomputes: bool) -> Pass<'a> {
+        Pass { model, adapter: Some(adapter), trained: Trained::Adapter, recomputes }
+    }
+}
+
+/// Gradients of a loss of completion tokens, in the order of [`Adapter::tensors`] or [`weights::tensors`]. `objective` is
+/// asked for the gradients of a range of tokens, all rows' one after the other, with what was predicted of them.
+///
+/// # Errors
+/// The device cannot be read, or `objective`'s.
+pub fn learn_tokens(
+    pass: Pass,
+    rows: &[&Sequence],
+    temperature: f64,
+    objective: impl FnMut(Range<usize>, &Predicted) -> Result<TokenGradients>,
+) -> Result<Vec<Tensor<2>>> {
+    learn(pass, rows, |picked, targets| {
+        pass.model.predict_back(picked, targets, temperature, pass.trained == Trained::Weights, objective)
+    })
+}
+
+/// The loss of whole answers and its gradients: `objective` gives it with its derivatives by the log-probability of each
+/// row's completion, which are those by each of its tokens.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn learn_answers(
+    pass: Pass,
+    rows: &[&Sequence],
+    objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
+) -> Result<(f64, Vec<Tensor<2>>)> {
+    let mut loss = 0.0;
+    let gradients = learn(pass, rows, |picked, targets| {
+        let predicted = pass.model.predict(picked.clone(), targets, 1.0)?;
+        let (now, gradients) = objective(&per_answer(&predicted.log_probs, rows));
+        loss = now;
+        let of_answer = |(gradient, row): (&f64, &&Sequence)| std::iter::repeat_n(*gradient, row.completion().len());
+        let gradients: Vec<f64> = gradients.iter().zip(rows).flat_map(of_answer).collect();
+        pass.model.predict_back(picked, targets, 1.0, pass.trained == Trained::Weights, |range, _| {
+            Ok(TokenGradients { log_probs: gradients[range].to_vec(), entropies: Vec::new() })
+        })
+    })?;
+    Ok((loss, gradients))
+}
+
+/// `back` makes of the hidden states before the completions' tokens, and of these, what [`Decoder::predict_back`] does.
+fn learn(
+    pass: Pass,
+    rows: &[&Sequence],
+    back: impl FnOnce(Tensor<2>, &[u32]) -> Result<(Tensor<2>, Option<Tensor<2>>)>,
+) -> Result<Vec<Tensor<2>>> {
+    let Pass { model, adapter, trained, recomputes } = pass;
+    let batch = batch_of_rows(model, rows);
+    let (places, targets) = predictions(rows, &batch.spans);
+    let (hidden, trace) = model.trace(adapter, &batch, recomputes);
+    let picked = predict::at(&hidden, &places);
+    drop(hidden);
+    let (gradient, of_matrix) = back(picked, &targets)?;
+    let gradient = predict::at_back(gradient, &places, batch.tokens());
+    Ok(match model.backward(adapter, &batch, trace, gradient, trained)? {
+        Gradient::Adapter(gradient) => with_head(&gradient, pass, None),
+        Gradient::Weights(mut gradient) => {
+            gradient.add_to_head(of_matrix.context("the matrix behind the logits is trained")?);
+            weights::tensors(&gradient)
+        }
+    })
+}
+
+/// The loss of an adapter's values at some tokens and its gradients: `objective` gives it with its derivatives by the
+/// values.
+///
+/// # Errors
+/// There is no head, or the device cannot be read.
+pub fn learn_values(
+    pass: Pass,
+    rows: &[&Sequence],
+    valued: Valued,
+    objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
+) -> Result<(f64, Vec<Tensor<2>>)> {
+    let Pass { model, adapter, trained, recomputes } = pass;
+    let adapter = adapter.context("a head stands on an adapter")?;
+    let head = head_of(adapter)?;
+    let batch = batch_of_rows(model, rows);
+    let places = valued.places(rows, &batch.spans);
+    let (hidden, trace) = model.trace(Some(adapter), &batch, recomputes);
+    let picked = predict::at(&hidden, &places);
+    drop(hidden);
+    let values = predict::values(picked.clone(), head)?;
+    let scaled: Vec<f64> = values.iter().map(|value| (value - adapter.offset) / adapter.spread).collect();
+    let (loss, gradients) = objective(&scaled);
+    let gradients: Vec<f64> = gradients.iter().map(|gradient| gradient / adapter.spread).collect();
+    let (gradient, of_head) = predict::values_back(picked, head, &gradients);
+    let gradient = predict::at_back(gradient, &places, batch.tokens());
+    match model.backward(Some(adapter), &batch, trace, gradient, trained)? {
+        Gradient::Adapter(gradient) => Ok((loss, with_head(&gradient, pass, Some(of_head)))),
+        Gradient::Weights(_) => bail!("a head is trained with an adapter"),
+    }
+}
+
+/// An adapter's gradients in the order of its tensors; what has none stays where it is.
+fn with_head(gradient: &Adapter, pass: Pass, of_head: Option<Tensor<2>>) -> Vec<Tensor<2>> {
+    let head = pass.adapter.and_then(|adapter| adapter.head.as_ref());
+    let of_head = head.map(|head| of_head.unwrap_or_else(|| head.zeros_like()));
+    Adapter { head: of_head, ..gradient.clone() }.tensors()
+}
+
+/// Mean −log p per completion token of a batch, nats, and its gradients; `at_once` rows at a time.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn likelihood(pass: Pass, rows: &[&Sequence], at_once: Option<usize>) -> Result<(f64, Vec<Tensor<2>>)> {
+    let tokens = rows.iter().map(|row| row.completion().len()).sum::<usize>() as f64;
+    let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
+    let (mut loss, mut gradients) = (0.0, Vec::new());
+    for part in parts(&lengths, at_once) {
+        let part: Vec<&Sequence> = part.iter().map(|row| rows[*row]).collect();
+        let more = learn_tokens(pass, &part, 1.0, |_, predicted| {
+            loss -= predicted.log_probs.iter().sum::<f64>() / tokens;
+            Ok(TokenGradients { log_probs: vec![-1.0 / tokens; predicted.log_probs.len()], entropies: Vec::new() })
+        })?;
+        add(&mut gradients, more);
+    }
+    Ok((loss, gradients))
+}
+
+/// The loss of a batch and its gradients: the sums of those of its parts, in their order.
+///
+/// # Errors
+/// The first of `one`.
+pub fn in_parts(
+    parts: &[Vec<usize>],
+    mut one: impl FnMut(&[usize]) -> Result<(f64, Vec<Tensor<2>>)>,
+) -> Result<(f64, Vec<Tensor<2>>)> {
+    let (mut loss, mut gradients) = (0.0, Vec::new());
+    for part in parts {
+        let (now, more) = one(part)?;
+        loss += now;
+        add(&mut gradients, more);
+    }
+    Ok((loss, gradients))
+}
+
+/// Adds the gradients of one part of a batch to those of the parts before.
+pub fn add(so_far: &mut Vec<Tensor<2>>, more: Vec<Tensor<2>>) {
+    if so_far.is_empty() {
+        *so_far = more;
+        return;
+    }
+    let old = std::mem::take(so_far);
+    *so_far = old.into_iter().zip(more).map(|(old, more)| old + more).collect();
+}
+
+/// The rows of a batch in parts of at most `at_once`, those of like length together: the numbers of rows in each.
+pub fn parts(lengths: &[usize], at_once: Option<usize>) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    match at_once {
+        Some(at_once) if at_once < lengths.len() => {
+            order.sort_by_key(|row| lengths[*row]);
+            order.chunks(at_once).map(<[usize]>::to_vec).collect()
+        }
+        _ => vec![order],
+    }
+}
