@@ -1,5 +1,5 @@
-//! The `with:` block of a kind: the schema of its type, with the doc comment of each parameter. Bounds are asked of
-//! the kind itself, so that they are written once. Knows no kind by name.
+//! The schema of a kind's `with:` block: that of its type, with the doc comment of each parameter. Bounds are found by asking
+//! the kind itself, so that they are written once.
 
 use super::{TEMPLATE, joined, templated};
 use serde_json::{Map, Value, json};
@@ -20,7 +20,7 @@ pub fn schema(kind: &Kind) -> Value {
     schema
 }
 
-/// What an empty block is refused for.
+/// The parameters that an empty block is refused for.
 pub fn required(kind: &Kind) -> Vec<String> {
     match (kind.parse)(&Map::new()) {
         Ok(_) => Vec::new(),
@@ -28,10 +28,10 @@ pub fn required(kind: &Kind) -> Vec<String> {
     }
 }
 
-/// The schema of a type, as an editor likes it. `path` is where it stands in the block.
+/// Makes the schema of a type fit for editors. `path` is its place in the block.
 fn described(kind: &Kind, path: &str, mut schema: Value) -> Value {
     let Some(keys) = schema.as_object_mut() else { return schema };
-    // Names and doc comments of Rust types are no business of a user; `uint` is a format of schemars.
+    // Names and doc comments of Rust types are not for users; `uint` is a format of schemars.
     for key in ["title", "format"] {
         keys.remove(key);
     }
@@ -70,7 +70,7 @@ fn described(kind: &Kind, path: &str, mut schema: Value) -> Value {
     }
 }
 
-/// How small and how large a number may be: what the kind says to 0, −1, 1 and more.
+/// Bounds of a number, found by asking the kind to parse 0, −1, 1 and 1.5.
 fn bounds(kind: &Kind, path: &str, schema: &Value) -> Value {
     let is = |name: &str| {
         schema["type"] == name || schema["type"].as_array().is_some_and(|types| types.contains(&json!(name)))

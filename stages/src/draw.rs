@@ -2,7 +2,7 @@
 //! from one draw to the next, so a resumed run draws what an undisturbed one would have drawn, and a
 //! stage's name never matters. Numbers come from blake3's extendable output (public, portable, fixed).
 
-/// Who draws: everything but the step and the row.
+/// The name of a draw, without the step and the row.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw {
     pub seed: u64,

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use burn::tensor::{Device, Int, Tensor};
 use rayon::prelude::*;
 
-/// How the next token is chosen.
+/// The rule that chooses the next token.
 #[derive(Clone, Copy)]
 pub enum Choice {
     /// The most likely token; ties go to the lower id.
@@ -23,9 +23,9 @@ pub enum Choice {
 /// The most likely tokens that are sampled from.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Keep {
-    /// So many (Fan et al. 2018, section 5.4).
+    /// This many (Fan et al. 2018, section 5.4).
     pub top_k: Option<usize>,
-    /// As few as hold this probability together (Holtzman et al. 2020, eq. 2).
+    /// The fewest that together hold this probability (Holtzman et al. 2020, eq. 2).
     pub top_p: Option<f64>,
 }
 
@@ -39,7 +39,7 @@ pub struct Answer {
 /// Tokens a device chooses before the host looks for ends.
 const BETWEEN_LOOKS: usize = 8;
 
-/// Answers to `prompts`, each of at most `max_new` tokens, `at_once` prompts of like length at a time.
+/// Answers `prompts` with at most `max_new` tokens each, `at_once` prompts of similar length at a time.
 ///
 /// # Errors
 /// A prompt leaves no room in the context, the logits are no numbers, or the device cannot be read.
@@ -69,7 +69,7 @@ pub fn answer(
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// Of the prompts that `rows` names, all together.
+/// Decodes the prompts with these numbers together.
 fn decode(
     model: &Decoder,
     adapter: Option<&Adapter>,
@@ -142,11 +142,11 @@ fn decode(
     Ok(answers)
 }
 
-/// Ids chosen on a device, one token of all rows after the other.
+/// Reads the ids chosen on a device: one token of all rows after the other.
 fn read(ids: Vec<Tensor<1, Int>>) -> Result<Vec<u32>> {
     let ids = Tensor::cat(ids, 0).try_into_vec_as::<i32>();
     let ids = ids.map_err(|error| anyhow::anyhow!("read tokens from the device: {error}"))?;
-    // What is no token becomes one beyond every vocabulary.
+    // A number that is no token becomes one beyond every vocabulary.
     Ok(ids.into_iter().map(|id| u32::try_from(id).unwrap_or(u32::MAX)).collect())
 }
 
@@ -173,7 +173,7 @@ fn choose_on_host(logits: &[f32], vocabulary: usize, choice: Choice, draws: &[f6
     logits.par_chunks_exact(vocabulary).enumerate().with_min_len((1 << 12) / vocabulary.min(1 << 12)).map(one).collect()
 }
 
-/// The first of the largest, and it.
+/// Index and value of the largest logit; the first one of equals.
 fn largest(logits: &[f32]) -> (usize, f32) {
     let (mut best, mut highest) = (0, f32::NEG_INFINITY);
     for (id, logit) in logits.iter().enumerate() {
@@ -184,7 +184,7 @@ fn largest(logits: &[f32]) -> (usize, f32) {
     (best, highest)
 }
 
-/// The first of `ids` at which the weights so far exceed this share of all of theirs.
+/// The first of `ids` at which the cumulated weight exceeds this share of their total.
 fn pick(weights: &[f64], draw: f64, ids: impl Iterator<Item = usize> + Clone) -> Option<usize> {
     let mut rest = draw * ids.clone().map(|id| weights[id]).sum::<f64>();
     let mut ids = ids;
@@ -194,7 +194,7 @@ fn pick(weights: &[f64], draw: f64, ids: impl Iterator<Item = usize> + Clone) ->
     })
 }
 
-/// The ids that may be drawn, the likelier first. Equal weights go by their ids; the first that reaches `top_p` is kept.
+/// The ids that may be drawn, most likely first. Equal weights are ordered by id; the id that reaches `top_p` is included.
 fn kept(weights: &[f64], keep: Keep) -> Vec<usize> {
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by(|one, other| weights[*other].total_cmp(&weights[*one]).then(one.cmp(other)));
@@ -213,7 +213,7 @@ fn kept(weights: &[f64], keep: Keep) -> Vec<usize> {
 fn choose_on_device(logits: Tensor<2>, choice: Choice, draws: &[f64], device: &Device) -> Tensor<1, Int> {
     let [rows, v] = logits.dims();
     let Choice::Sample { temperature, keep, .. } = choice else {
-        // NaN equals nothing: its rows become a token that there is not, which the host takes for what it is.
+        // NaN equals nothing: such rows get an id beyond the vocabulary, which the host refuses.
         let most = logits.clone().max_dim(1);
         let place = Tensor::<1, Int>::arange(0..v as i64, device).reshape([1, v]).repeat_dim(0, rows);
         return place.mask_fill(logits.equal(most).bool_not(), v as i64).min_dim(1).reshape([rows]);

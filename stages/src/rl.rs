@@ -1,7 +1,6 @@
-//! The sums of RLHF, on plain slices of f64. An objective takes log-probabilities, values or scores that some engine
-//! computed, and gives one loss term per number and the term's gradient: d term / d number. The engine carries the gradients on
-//! to the weights. Rows are answers, columns are response tokens; log-probabilities and KL are in nats. Knows no tensors,
-//! no model and no file.
+//! The mathematics of RLHF on plain slices of f64, without tensors, models or files. An objective takes log-probabilities,
+//! values or scores, and returns one loss term per number with its gradient, d term / d number; the backward pass carries
+//! these gradients on to the weights. Rows are answers, columns are response tokens; log-probabilities and KL are in nats.
 
 pub mod advantage;
 pub mod agreement;
@@ -27,7 +26,7 @@ pub use reliability::{
     Accuracy, ReliabilityRow, accuracy, brier, calibration_error, confidence, reliability, temperature,
 };
 
-/// One loss term per number and its gradient, d term / d number. Unweighted until [`LossTerms::weighted`].
+/// One loss term per number, and its gradient, d term / d number. Not weighted until [`LossTerms::weighted`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LossTerms {
     pub losses: Vec<f64>,
@@ -35,14 +34,14 @@ pub struct LossTerms {
 }
 
 impl LossTerms {
-    /// Each term times its weight: with weights that sum to 1, the loss is then the sum of the terms.
+    /// Multiplies each term by its weight. If the weights sum to 1, the loss is then the sum of the terms.
     pub fn weighted(mut self, weights: &[f64]) -> Self {
         scale(&mut self.losses, weights);
         scale(&mut self.gradients, weights);
         self
     }
 
-    /// The terms of a second loss of the same numbers, times a factor, on top.
+    /// Adds the terms of a second loss of the same numbers, times a factor.
     pub fn plus(mut self, factor: f64, other: &Self) -> Self {
         add(&mut self.losses, factor, &other.losses);
         add(&mut self.gradients, factor, &other.gradients);
@@ -50,7 +49,7 @@ impl LossTerms {
     }
 }
 
-/// One loss term per pair, and its gradients in the number of the chosen and in that of the rejected answer.
+/// One loss term per pair, and its gradients by the numbers of the chosen and of the rejected answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PairTerms {
     pub losses: Vec<f64>,
@@ -86,7 +85,7 @@ fn add(terms: &mut [f64], factor: f64, others: &[f64]) {
     terms.iter_mut().zip(others).for_each(|(term, other)| *term += factor * other);
 }
 
-/// A `zip` would drop what one slice has too many, and the loss would look right.
+/// Refuses slices of different lengths: a `zip` would silently drop the rest, and the loss would look right.
 fn same_length(slices: &[&[f64]]) {
     let lengths: Vec<usize> = slices.iter().map(|slice| slice.len()).collect();
     assert!(lengths.windows(2).all(|two| two[0] == two[1]), "slices of one length, not of {lengths:?}");
@@ -102,12 +101,12 @@ pub fn by_row<T>(flat: &[T], lengths: impl IntoIterator<Item = usize>) -> impl I
     })
 }
 
-/// NaN of nothing.
+/// The mean; NaN for an empty slice.
 pub fn mean(xs: &[f64]) -> f64 {
     if xs.is_empty() { f64::NAN } else { xs.iter().sum::<f64>() / xs.len() as f64 }
 }
 
-/// Unbiased; 0 for fewer than two numbers.
+/// Unbiased standard deviation; 0 for fewer than two numbers.
 pub fn standard_deviation(xs: &[f64]) -> f64 {
     if xs.len() < 2 {
         return 0.0;
@@ -116,7 +115,7 @@ pub fn standard_deviation(xs: &[f64]) -> f64 {
     (xs.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (xs.len() - 1) as f64).sqrt()
 }
 
-/// Pearson's; 0 where one side does not vary.
+/// Pearson correlation; 0 if one side does not vary.
 pub fn correlation(xs: &[f64], ys: &[f64]) -> f64 {
     same_length(&[xs, ys]);
     let (mean_x, mean_y) = (mean(xs), mean(ys));

@@ -1,7 +1,7 @@
 //! The contract of a stage kind. A kind is one file under `kinds/` plus one row in `kinds::KINDS`.
 //!
-//! A kind sees typed parameters, input directories and an [`Io`]. It knows nothing of YAML, the DAG,
-//! the cache, gates or the report.
+//! A kind sees typed parameters, input directories and an [`Io`], and nothing of YAML, the DAG, the cache, gates or the
+//! report.
 
 use crate::io::Io;
 use formats::data::METRICS;
@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// What a larger value of a metric means.
+/// The direction in which a metric gets better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -47,14 +47,14 @@ impl Metric {
     }
 }
 
-/// What became of the rows of the data files, by the names of `RowFilter::metrics`.
+/// Metrics of the rows of the data files, by the names of `RowFilter::metrics`.
 pub const ROW_METRICS: [Metric; 3] = [
     Metric::neutral(METRICS[0], "rows of the data files"),
     Metric::lower(METRICS[1], "rows not used: bad ones that `--skip-bad-rows` let pass, and rows that prefer nothing"),
     Metric::lower(METRICS[2], "rows cut to the longest length"),
 ];
 
-/// What may be connected to a port.
+/// The sources that a port accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepts {
     /// A language model: a directory in Hugging Face layout, or a stage that makes one.
@@ -98,7 +98,7 @@ impl Port {
     }
 }
 
-/// What a stage of this kind hands on.
+/// The output of a stage of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gives {
     Model,
@@ -109,7 +109,7 @@ pub enum Gives {
     Any,
 }
 
-/// How a kind does its work.
+/// The work of a kind.
 #[derive(Clone, Copy)]
 pub enum Work {
     /// One action: the worker process calls this function.
@@ -160,7 +160,7 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// A kind with the parameters `P` that says nothing else of itself yet.
+    /// A kind with the parameters `P`, for a row to complete.
     pub const fn of<P: Parameters>(work: Work) -> Kind {
         Kind {
             name: "",
@@ -181,7 +181,7 @@ impl Kind {
         }
     }
 
-    /// All that is reported for every candidate.
+    /// All metrics reported for every candidate.
     pub fn metrics(&self) -> impl Iterator<Item = &'static Metric> {
         self.metrics.iter().chain(ROW_METRICS.iter().filter(|_| self.reads_rows))
     }
@@ -205,7 +205,7 @@ impl ParameterMistake {
     }
 }
 
-/// What a kind is called with: `parameters` are canonical (they came out of [`Kind::parse`]).
+/// The call of a kind. `parameters` are canonical: they came out of [`Kind::parse`].
 #[derive(Clone, Debug)]
 pub struct Call {
     pub parameters: Value,
@@ -222,11 +222,10 @@ impl Call {
 
 /// The parameters of a kind: a serde struct with `#[serde(default)]`. The doc comments of its fields are printed to users.
 pub trait Parameters: Default + Serialize + DeserializeOwned + JsonSchema {
-    /// Values out of their range, each by itself; asked after every value has its type.
+    /// Mistakes of single values out of their range. Called after every value has its type.
     fn mistakes(&self) -> Vec<ParameterMistake>;
 
-    /// Values that do not go together. Not asked while a value is missing for a mistake of its own: what is said of the
-    /// others could be wrong.
+    /// Mistakes of values that do not go together. Not called while a value is missing because of a mistake of its own.
     fn conflicts(&self) -> Vec<ParameterMistake> {
         Vec::new()
     }
@@ -247,8 +246,8 @@ pub fn schema<P: Parameters>() -> Value {
     schema
 }
 
-/// On a field: the parameter behind which it is printed, with the fields that follow it. Else it stands where it was
-/// declared.
+/// An attribute of a field: the parameter after which it and the next fields are printed. Without it, fields are printed
+/// as they are declared.
 const PRINTED_AFTER: &str = "printed-after";
 
 /// Every parameter with its field's doc comment, in the order in which they are printed.
@@ -258,8 +257,8 @@ pub fn docs<P: Parameters>() -> Vec<(String, String)> {
     docs
 }
 
-/// Adds the parameters of a block at `end`. Properties are sorted; but what is written is always there, so that `required`
-/// names all of them as the fields stand.
+/// Adds the parameters of a block at `end`. Properties are sorted by name, but in a schema for writing every field is
+/// required, and `required` keeps the order of the fields.
 fn add_docs(under: &str, block: &Value, docs: &mut Vec<(String, String)>, end: &mut usize) {
     for name in block["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let (path, property) = (format!("{under}{name}"), &block["properties"][name]);
@@ -285,7 +284,7 @@ fn generated<P: Parameters>(settings: SchemaSettings) -> Value {
     schema
 }
 
-/// The doc comment of a parameter is one line, however it is broken in the source.
+/// Joins the lines of the parameters' doc comments.
 fn join_lines(block: &mut Value) {
     for property in block.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
         if let Some(Value::String(doc)) = property.get_mut("description") {
@@ -295,10 +294,10 @@ fn join_lines(block: &mut Value) {
     }
 }
 
-/// Types a `with:` block, and finds all its mistakes.
+/// Types a `with:` block, or finds all its mistakes.
 pub fn parse<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<ParameterMistake>> {
     let defaults = defaults::<P>();
-    // Mostly there are none, and then a pipeline of thousands of stages need not pay for the search.
+    // Mostly there are none: a pipeline of thousands of stages need not pay for the search.
     match P::deserialize(completed(given, &defaults)) {
         Ok(typed)
             if is_known(given, &defaults).is_ok() && typed.mistakes().is_empty() && typed.conflicts().is_empty() =>
@@ -309,15 +308,15 @@ pub fn parse<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<Par
     }
 }
 
-/// The block with the defaults of what it leaves out. serde takes those of a block that several kinds share from the
-/// block, not from the kind.
+/// The block with the defaults of the kind for all keys it leaves out. serde would take those of a shared block from that
+/// block.
 fn completed(given: &Map<String, Value>, defaults: &Value) -> Value {
     let mut all = defaults.as_object().cloned().unwrap_or_default();
     all.extend(given.clone());
     Value::Object(all)
 }
 
-/// serde refuses no unknown key where a block is flattened into another.
+/// Refuses unknown keys, which serde does not do if a block is flattened into another.
 fn is_known(given: &Map<String, Value>, defaults: &Value) -> Result<(), String> {
     match given.keys().find(|key| defaults.get(key).is_none()) {
         Some(unknown) => Err(format!("unknown parameter `{unknown}`")),
@@ -335,7 +334,7 @@ fn parse_each<P: Parameters>(given: &Map<String, Value>, defaults: &Value) -> Re
         let of_key = each_alone(key, value, defaults).into_iter();
         let mut mistake = of_key.filter_map(|(path, alone)| {
             let error = serde_path_to_error::deserialize::<_, P>(alone).err()?;
-            // Nothing is known of the path where a block is flattened into another.
+            // serde loses the path of a value in a flattened block.
             let path = Some(error.path().to_string()).filter(|path| path != ".").unwrap_or(path);
             Some(ParameterMistake::new(&path, error.into_inner().to_string()))
         });
@@ -352,7 +351,7 @@ fn parse_each<P: Parameters>(given: &Map<String, Value>, defaults: &Value) -> Re
         Err(error) => return Err(vec![ParameterMistake::new("", error.to_string())]),
     };
     let has_all = mistakes.is_empty();
-    // What is missing may be there under a wrong name.
+    // A missing value may be there under a wrong name.
     let is_given = |mistake: &ParameterMistake| mistake.path.split('.').next().is_some_and(|key| given.contains(key));
     mistakes.extend(typed.mistakes().into_iter().filter(|mistake| has_all || is_given(mistake)));
     if has_all {
@@ -364,7 +363,7 @@ fn parse_each<P: Parameters>(given: &Map<String, Value>, defaults: &Value) -> Re
     Ok(serde_json::to_value(typed).expect("parameters are plain data"))
 }
 
-/// The parameter alone in a block, or each of those that it holds, with its path.
+/// A block with this parameter alone, or one for each parameter it holds, with their paths.
 fn each_alone(key: &str, value: &Value, defaults: &Value) -> Vec<(String, Value)> {
     let holds_others = defaults[key].as_object().is_some_and(|inner| !inner.is_empty());
     match value.as_object().filter(|_| holds_others) {
@@ -415,7 +414,7 @@ fn take_unknown_keys(
             mistakes.push(ParameterMistake { path, message: format!("unknown parameter `{key}`"), help: Some(help) });
             return false;
         };
-        // A mapping that is empty by default takes any key.
+        // A mapping that is empty by default accepts any key.
         if let (Some(value), true) = (value.as_object_mut(), inner.as_object().is_some_and(|inner| !inner.is_empty())) {
             take_unknown_keys(value, inner, &path, mistakes);
         }
@@ -423,7 +422,7 @@ fn take_unknown_keys(
     });
 }
 
-/// Whether a variable of the environment may have this name: letters, digits and `_`, not beginning with a digit.
+/// Tells whether an environment variable may have this name: letters, digits and `_`, not starting with a digit.
 pub fn is_variable(name: &str) -> bool {
     let mut characters = name.chars();
     characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')

@@ -1,5 +1,5 @@
-//! Training: the loop around a step, which stands here once, and the pieces that it and its kinds are made of. A kind
-//! brings what is its own: rows, an objective, and how a candidate is measured. Knows no objective.
+//! The training loop, which all kinds but PPO share, and the pieces it is made of. A kind brings its rows, its objective
+//! and the way a candidate is measured.
 
 mod adam;
 mod checkpoint;
@@ -27,9 +27,10 @@ use burn::tensor::Tensor;
 use serde_json::{Value, json};
 use std::fmt::Display;
 
-/// What a kind brings to the loop. Rows are known by their numbers; `tensors` are those that are trained, as they are now.
+/// The part of a training that differs by kind. Rows are named by their numbers; `tensors` are the trained ones in their
+/// present state.
 pub trait Learner {
-    /// What the objective compares with, log π_ref of all answers: computed once for all steps and attempts.
+    /// Computes log π_ref of all answers, for an objective that needs it. This happens once for all steps and attempts.
     ///
     /// # Errors
     /// The device cannot be read.
@@ -37,16 +38,16 @@ pub trait Learner {
         Ok(Vec::new())
     }
 
-    /// The loss of a batch of rows, and its gradients.
+    /// Computes the loss of a batch of rows, and its gradients.
     ///
     /// # Errors
     /// The device cannot be read.
     fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], state: &mut TrainState) -> Result<BatchLoss>;
 
-    /// What a message calls the row.
+    /// Names the row in messages.
     fn name(&self, row: usize) -> String;
 
-    /// Measures what has been trained and hands it over.
+    /// Measures the trained model and hands it over as a candidate.
     ///
     /// # Errors
     /// The device cannot be read, or a file not be written.
@@ -57,22 +58,22 @@ pub trait Learner {
 pub struct BatchLoss {
     pub loss: f64,
     pub gradients: Vec<Tensor<2>>,
-    /// Columns of the curve besides those that every training has.
+    /// Further columns of the training curve, beside those that every kind has.
     pub columns: Vec<(&'static str, Value)>,
 }
 
-/// Which rows are taken at which rate, step by step.
+/// The rows and the learning rate of every step.
 pub struct Course {
     /// Rows per step.
     pub size: usize,
     pub total: u64,
     pub rate: Rate,
-    /// Steps in which the rate rises to its peak.
+    /// Number of steps in which the learning rate rises to its peak.
     pub warm_up: u64,
     pub checkpoint_every: u64,
-    /// The first step whose loss counts in what a candidate reports.
+    /// The first step whose loss is part of the mean that a candidate reports.
     pub reported_from: u64,
-    /// Numbers of the rows to train on, and the draw of their order.
+    /// Numbers of the rows to train on; `order` draws their order.
     pub rows: Vec<usize>,
     pub order: Draw,
 }
@@ -100,10 +101,10 @@ impl Course {
     }
 }
 
-/// Trains to the end, from the last checkpoint where an earlier attempt left one.
+/// Trains to the end. Goes on from the last checkpoint of an earlier attempt, if there is one.
 ///
 /// # Errors
-/// A loss or a gradient is no number, the device cannot be read, a file cannot be written, or the stage is to stop.
+/// A loss or a gradient is not finite, the device cannot be read, a file cannot be written, or the stage was asked to stop.
 pub fn learn(io: &mut Io, course: &Course, mut adam: Adam, learner: &impl Learner) -> Result<()> {
     let (first, mut state) = match resume(io, &mut adam)? {
         Some(found) => found,
@@ -133,7 +134,7 @@ pub fn learn(io: &mut Io, course: &Course, mut adam: Adam, learner: &impl Learne
     Ok(())
 }
 
-/// Names of the first few rows of a batch, for a message.
+/// Lists the first few rows of a batch, for a message.
 pub fn named(rows: impl ExactSizeIterator<Item = impl Display>) -> String {
     const SHOWN: usize = 8;
     let more = rows.len().saturating_sub(SHOWN);
@@ -142,7 +143,7 @@ pub fn named(rows: impl ExactSizeIterator<Item = impl Display>) -> String {
     format!("rows {}{more}", shown.join(", "))
 }
 
-/// Rows per step: no more than there are.
+/// Returns the rows per step: at most as many as there are.
 pub fn batch_size(io: &mut Io, batch: usize, rows: usize) -> usize {
     if batch > rows {
         io.remark(format!(
@@ -152,12 +153,12 @@ pub fn batch_size(io: &mut Io, batch: usize, rows: usize) -> usize {
     batch.min(rows)
 }
 
-/// Steps in which so many epochs go by, the last one begun counted; at least one.
+/// Number of steps that make up `epochs`, rounded up; at least one.
 fn steps(epochs: f64, rows: usize, batch: usize) -> u64 {
     ((epochs * rows as f64 / batch as f64).ceil() as u64).max(1)
 }
 
-/// The rows of `step`: epoch after epoch in an order drawn by the epoch's number, so that any step can be resumed.
+/// Returns the rows of `step`. Each epoch has an order of its own, drawn by its number, so that any step can be resumed.
 pub fn batch_of(draw: Draw, step: u64, batch: usize, rows: &[usize]) -> impl Iterator<Item = usize> {
     let n = rows.len() as u64;
     let first = step * batch as u64;
@@ -170,7 +171,7 @@ pub fn batch_of(draw: Draw, step: u64, batch: usize, rows: &[usize]) -> impl Ite
     })
 }
 
-/// Whether a candidate is due after `step` steps; `every` 0 means only at the end.
+/// Tells whether a candidate is due after `step` steps. If `every` is 0, there is only one, at the end.
 pub fn is_candidate(step: u64, every: u64, total: u64) -> bool {
     step == total || (every > 0 && step.is_multiple_of(every))
 }

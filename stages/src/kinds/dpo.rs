@@ -1,6 +1,6 @@
-//! `dpo`: improves a policy on preferences without a reward model (Rafailov et al. 2023): a LoRA adapter that makes the
-//! chosen answer likelier beside the rejected one than the reference holds it to be. The reference's log-probabilities
-//! are computed once.
+//! `dpo`: improves a policy on preferences without a reward model (Rafailov et al. 2023). It trains a LoRA adapter that
+//! prefers the chosen answer to the rejected one more than the reference does. The log-probabilities of the reference are
+//! computed once.
 
 use crate::device;
 use crate::draw::Draw;
@@ -97,7 +97,7 @@ impl Parameters for Dpo {
     }
 }
 
-/// A line of the candidate's table `items`: one held-out pair.
+/// A row of the candidate's table `items`: one held-out pair.
 #[derive(Serialize)]
 struct PairRow<'a> {
     id: String,
@@ -118,12 +118,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let policy = Artifact::load(io.input("policy")?, training.tuning.dtype, &device)?;
     let reference = policy.reference(io.optional_input("reference"))?;
 
-    // 1. Prompts with their answers as tokens; held-out prompts apart.
+    // 1. Tokenise prompts with their answers, and hold some out.
     let encoder = training.encoder(&policy, parameters.ends)?;
     let mut sieve = io.sieve();
     let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), false, &mut sieve)?;
 
-    // 2. An adapter, which the pairs move away from the reference.
+    // 2. Train the incoming adapter or a new one.
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
     let course = Course::of(io, training, (0..groups.len()).collect(), draw("order"));
     let load = train::load_of_groups(&groups, training.passes.micro_batch, course.size, true);
@@ -149,20 +149,20 @@ struct DirectPolicy<'a> {
     start: Adapter,
     groups: Vec<Group>,
     heldout: Vec<Group>,
-    /// Rows that go forward together where nothing is learned.
+    /// Number of rows that go forward together when nothing is learned.
     at_once: usize,
-    /// What became of the rows.
+    /// Counts of the rows read.
     read: [(&'static str, f64); 3],
 }
 
 impl DirectPolicy<'_> {
-    /// log π_ref of the answers of each prompt: of the training ones, then of the held-out ones.
+    /// log π_ref of the answers of each prompt: the training prompts, then the held-out ones.
     fn references_of<'a>(&self, state: &'a TrainState) -> Vec<&'a [f64]> {
         let groups = self.groups.iter().chain(&self.heldout);
         rl::by_row(&state.references, groups.map(|group| group.rows.len())).collect()
     }
 
-    /// log π of each answer of the groups, one after the other.
+    /// log π of each answer of the groups, one group after the other.
     fn log_probs<'a>(
         &self,
         model: &Decoder,
@@ -180,7 +180,7 @@ impl Learner for DirectPolicy<'_> {
         self.log_probs(&self.reference.model, self.reference.adapter.as_ref(), groups)
     }
 
-    /// All answers of a prompt go forward once.
+    /// Runs all answers of a prompt forward once.
     fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], state: &mut TrainState) -> Result<BatchLoss> {
         let train::Passes { micro_batch, recompute } = self.parameters.training.passes;
         let references = self.references_of(state);
@@ -242,8 +242,8 @@ impl Learner for DirectPolicy<'_> {
     }
 }
 
-/// Loss of a part of a batch and its gradients by the log-ratios of the part's answers, group after group. Each prompt weighs
-/// the same, however many pairs it has; `prompts` are in the whole batch.
+/// The loss of a part of a batch, and its gradients by the log-ratios of the part's answers, group after group. Every prompt
+/// has the same weight, however many pairs it has; `prompts` counts those of the whole batch.
 fn objective(parameters: &Dpo, groups: &[&Group], ratios: &[f64], prompts: usize) -> (f64, Vec<f64>) {
     let (mut loss, mut gradients) = (0.0, Vec::with_capacity(ratios.len()));
     for (group, ratios) in groups.iter().zip(rl::by_row(ratios, groups.iter().map(|group| group.rows.len()))) {
@@ -257,7 +257,7 @@ fn objective(parameters: &Dpo, groups: &[&Group], ratios: &[f64], prompts: usize
     (loss, gradients)
 }
 
-/// The loss of each pair of a group, and its gradients by the log-probabilities of its two answers.
+/// The loss of each pair of a group, and its gradients by the log-probabilities of the two answers.
 fn compared(parameters: &Dpo, group: &Group, ratios: &[f64]) -> PairTerms {
     let (chosen, rejected) = group.sides(ratios);
     let length = |row: usize| group.rows[row].completion().len();

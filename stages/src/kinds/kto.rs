@@ -1,5 +1,5 @@
-//! `kto`: improves a policy on answers that were labelled one by one as wanted or not (Ethayarajh et al. 2024): a LoRA
-//! adapter, moved by each answer's log-ratio to the reference beside z₀, that of answers at large.
+//! `kto`: improves a policy on answers that were labelled one by one as wanted or not (Ethayarajh et al. 2024). It trains a
+//! LoRA adapter; the loss compares the log-ratio of each answer with z₀, an estimate of the KL to the reference.
 
 mod parameters;
 
@@ -60,7 +60,7 @@ pub const KIND: Kind = Kind {
     ..Kind::of::<Kto>(Work::Run(run))
 };
 
-/// A line of the candidate's table `items`: one held-out answer.
+/// A row of the candidate's table `items`: one held-out answer.
 #[derive(Serialize)]
 struct AnswerRow<'a> {
     id: &'a str,
@@ -72,7 +72,7 @@ struct AnswerRow<'a> {
     loss: f64,
 }
 
-/// An answer behind its own prompt, and behind that of another, on which z₀ is estimated.
+/// An answer behind its prompt, and the answer to another prompt in its place, on which z₀ is estimated.
 struct Item {
     judged: Judged,
     own: Sequence,
@@ -87,7 +87,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let policy = Artifact::load(io.input("policy")?, training.tuning.dtype, &device)?;
     let reference = policy.reference(io.optional_input("reference"))?;
 
-    // 1. Answers as tokens; held-out prompts apart. Each answer once more, behind the prompt of another.
+    // 1. Tokenise the answers and hold some prompts out. Each prompt gets the answer to another one, too.
     let mut sieve = io.sieve();
     let encoder = training.encoder(&policy, parameters.ends)?;
     let mut answers = read(&encoder, "data", io.input("data")?, &mut sieve)?;
@@ -106,7 +106,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let (items, heldout) = (items(&answers)?, items(&heldout)?);
     remark_on_weights(io, &parameters, &items);
 
-    // 2. An adapter, which the answers move away from the reference.
+    // 2. Train the incoming adapter or a new one.
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
     let course = Course::of(io, training, (0..items.len()).collect(), draw("order"));
     let at_once = training.passes.at_once(course.size);
@@ -141,25 +141,25 @@ struct LabelledPolicy<'a> {
     start: Adapter,
     items: Vec<Item>,
     heldout: Vec<Item>,
-    /// Rows that go forward together.
+    /// Number of rows that go forward together.
     at_once: usize,
-    /// What became of the rows.
+    /// Counts of the rows read.
     read: [(&'static str, f64); 3],
 }
 
-/// log π_ref of an item's answer behind its own prompt and behind another.
+/// log π_ref of the two answers of an item.
 struct ItemReference {
     own: f64,
     mismatched: f64,
 }
 
 impl LabelledPolicy<'_> {
-    /// All rows of the training items, then of the held-out ones.
+    /// All rows: those of the training items, then those of the held-out ones.
     fn rows(&self) -> impl Iterator<Item = &Sequence> {
         self.items.iter().chain(&self.heldout).flat_map(|item| [&item.own, &item.mismatched])
     }
 
-    /// The references of the items with these numbers, the held-out ones counted after those to train on.
+    /// The references of the items with these numbers. Held-out items are numbered after the training ones.
     fn references_of(state: &TrainState, items: impl Iterator<Item = usize>) -> Vec<ItemReference> {
         let one = |item: usize| {
             let (own, mismatched) = (state.references[2 * item], state.references[2 * item + 1]);
@@ -173,7 +173,7 @@ impl LabelledPolicy<'_> {
         Ok(rl::log_ratios(&log_probs, references))
     }
 
-    /// z₀ of these items. No gradient goes through it.
+    /// z₀ of these items, a constant for the gradient.
     fn reference_point(&self, adapter: &Adapter, items: &[&Item], references: &[ItemReference]) -> Result<f64> {
         let rows: Vec<&Sequence> = items.iter().map(|item| &item.mismatched).collect();
         let references: Vec<f64> = references.iter().map(|reference| reference.mismatched).collect();
@@ -187,7 +187,7 @@ impl Learner for LabelledPolicy<'_> {
         train::log_probs(&self.reference.model, self.reference.adapter.as_ref(), &rows, self.at_once)
     }
 
-    /// z₀ of the whole batch, then each answer's loss.
+    /// Estimates z₀ on the whole batch, then computes the loss of each answer.
     fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], state: &mut TrainState) -> Result<BatchLoss> {
         let train::Passes { micro_batch, recompute } = self.parameters.training.passes;
         let references = Self::references_of(state, batch.iter().copied());
@@ -257,7 +257,7 @@ impl Learner for LabelledPolicy<'_> {
     }
 }
 
-/// Labelled answers as tokens, cut to `max_tokens`.
+/// Reads labelled answers and tokenises them.
 fn read(encoder: &RowEncoder, port: &str, data: &Path, sieve: &mut Sieve) -> Result<Vec<(Judged, Sequence)>> {
     let judged = data::judged(data, sieve)?;
     train::tokenised(judged, format_args!("read {}", data.display()), sieve, |judged| {
@@ -267,7 +267,7 @@ fn read(encoder: &RowEncoder, port: &str, data: &Path, sieve: &mut Sieve) -> Res
     })
 }
 
-/// Each answer with that of another prompt in its place, the next one in a drawn order that is of another prompt.
+/// Pairs each answer with that to another prompt: the next one in a drawn order whose prompt differs.
 fn mismatched(
     of: &[(Judged, Sequence)],
     others: &[(Judged, Sequence)],
@@ -283,14 +283,14 @@ fn mismatched(
             );
         };
         let mut ids = [&row.ids[..row.start], other.completion()].concat();
-        // The prompt leaves room for one token at least: it did for its own answer.
+        // At least one token fits behind the prompt, as one of its own answer did.
         ids.truncate(max_tokens.max(row.start + 1));
         Ok(Item { judged: judged.clone(), mismatched: Sequence { ids, start: row.start }, own: row.clone() })
     };
     of.iter().enumerate().map(item).collect()
 }
 
-/// λ_D·n_D to λ_U·n_U should stand between 1:1 and 4:3 (Ethayarajh et al. 2024, §4).
+/// Remarks on weights outside the advice: λ_D·n_D : λ_U·n_U between 1:1 and 4:3 (Ethayarajh et al. 2024, §4).
 fn remark_on_weights(io: &mut Io, parameters: &Kto, items: &[Item]) {
     let desirable = items.iter().filter(|item| item.judged.is_desirable).count();
     let undesirable = items.len() - desirable;
@@ -306,7 +306,7 @@ fn remark_on_weights(io: &mut Io, parameters: &Kto, items: &[Item]) {
     }
 }
 
-/// The loss of each answer, and its gradient by the answer's log-probability.
+/// The loss of each answer, and its gradient by the log-probability of the answer.
 fn costs(parameters: &Kto, items: &[&Item], ratios: &[f64], z0: f64) -> rl::LossTerms {
     let is_desirable: Vec<bool> = items.iter().map(|item| item.judged.is_desirable).collect();
     let Kto { desirable_weight: desirable, undesirable_weight: undesirable, .. } = *parameters;

@@ -1,15 +1,15 @@
 //! `ppo`: improves a policy against a reward model (Schulman et al. 2017; Ouyang et al. 2022; the details of Huang et al.
-//! 2024, "N+"). An update samples answers, scores them, and goes down the clipped objective. Other than in the textbook:
+//! 2024, "N+"). Each update samples answers, scores them, and trains on the clipped objective. It differs from the textbook:
 //!
-//! 1. Policy, reference, critic and reward model share one frozen base: they differ in their adapters.
-//! 2. The critic begins as the reward model. `rloo`, `grpo` and `dr-grpo` have none: other answers to the prompt stand in.
-//! 3. The KL to the reference is part of each token's reward, or of the loss; its weight β may be steered to a target.
-//! 4. Old log-probabilities come from the forward pass of training, not from decoding: the first ratios of an update are 1
-//!    to the last bit.
-//! 5. An answer that did not end has a fixed score: the reward model never saw such a one.
-//! 6. A candidate is judged by answers of its own, which are those that the next update learns from: `steps` updates take
-//!    `steps + 1` rollouts.
-//! 7. A checkpoint may fall between two optimiser steps of an update: the rollout is then a part of it.
+//! 1. Policy, reference, critic and reward model share one frozen base and differ in their adapters.
+//! 2. The critic starts from the reward model. `rloo`, `grpo` and `dr-grpo` compare answers to one prompt and need no critic.
+//! 3. The KL to the reference is part of each token's reward, or of the loss; its weight β can be steered to a target.
+//! 4. Old log-probabilities are computed by the forward pass of training, not while decoding, so the first ratios of an
+//!    update are 1 to the last bit.
+//! 5. An answer that did not end gets a fixed score, since the reward model was never trained on such answers.
+//! 6. A candidate is measured on a rollout of its own, from which the next update learns: `steps` updates take `steps + 1`
+//!    rollouts.
+//! 7. A checkpoint can be written between two optimiser steps of an update; it then holds the rollout.
 
 mod models;
 mod parameters;
@@ -93,15 +93,15 @@ pub const KIND: Kind = Kind {
     ..Kind::of::<Ppo>(Work::Run(run))
 };
 
-/// Where training stands besides its tensors, to be read, or to be written by reference. Inside an update, what it learns
-/// from and how far it has come.
+/// The state of the training apart from its tensors. `midway` is the rollout and the progress of an update that is not
+/// finished. Read with owned fields, written with references.
 #[derive(Serialize, Deserialize)]
 struct PpoState<T, M> {
     tally: T,
     midway: Option<M>,
 }
 
-/// So many in a row are no chance any more: nothing is being learned.
+/// Number of rollouts in a row with equal scores that fail the stage: that is no chance any more.
 const CONSTANT_ROLLOUTS: u64 = 5;
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
@@ -127,8 +127,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let anew = || PpoState { tally: Tally::new(parameters.kl.coef), midway: None };
     let (first, PpoState { mut tally, mut midway }) = train::resume(io, &mut adam)?.unwrap_or_else(|| (0, anew()));
     for step in first..=parameters.steps {
-        // 1. Sample answers, score them, and note what policy, reference and critic make of each token. An update that was
-        // taken up midway has them already.
+        // 1. Sample answers, score them, and run policy, reference and critic over them. An update that is resumed has
+        //    them already.
         let beta = tally.beta;
         let numbers: Vec<usize> = train::batch_of(draw("prompts"), step, asked, &all)
             .flat_map(|row| std::iter::repeat_n(row, parameters.answers_per_prompt))
@@ -147,7 +147,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         };
         let summary = rollout.summary(beta);
         if !progress.has_begun() {
-            // 2. This is the policy after `step` updates: refuse it, hand it over as a candidate, or end here.
+            // 2. This rollout shows the policy after `step` updates: abort, hand over a candidate, or end.
             abort_if(&parameters, step, &summary)?;
             if step > 0 && train::is_candidate(step, parameters.checkpoint_every, parameters.steps) {
                 let metrics = [&summary.metrics()[..], &tally.metrics(), &sieve.metrics()].concat();
@@ -163,11 +163,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             }
         }
 
-        // 3. Rewards per token, and advantages.
+        // 3. Compute rewards per token and advantages.
         clock.learns();
         let estimates = rollout::advantages(&parameters, &rollout, beta);
 
-        // 4. Epochs of minibatches on the clipped objective.
+        // 4. Train epochs of minibatches on the clipped objective.
         let update = Update {
             parameters: &parameters,
             models: &models,
@@ -186,7 +186,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         adam.average(parameters.kl.ema_decay);
         clock.has_learned();
 
-        // 5. The weight of the KL for the next update, and what this one was like.
+        // 5. Adapt β for the next update, and report this one.
         if let Some(target) = parameters.kl.target {
             tally.beta = rl::adapted_beta(beta, summary.kl, target, parameters.kl.horizon, parameters.batch);
         }
@@ -212,7 +212,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     Ok(())
 }
 
-/// Says what the stage will take, and where that is not what it seems.
+/// Writes down the memory the stage is expected to take; remarks on prompts that a rollout repeats.
 fn expect(io: &mut Io, parameters: &Ppo, models: &Models, prompts: &[Vec<u32>]) -> Result<()> {
     let asked = parameters.batch / parameters.answers_per_prompt;
     if asked > prompts.len() {
@@ -237,7 +237,7 @@ fn expect(io: &mut Io, parameters: &Ppo, models: &Models, prompts: &[Vec<u32>]) 
     io.expects(memory, &Passes::or_lower("`max_new_tokens` or `lora.rank`"))
 }
 
-/// The policy after `step` updates as a candidate.
+/// Hands over the policy after `step` updates as a candidate.
 fn hand_over(
     io: &mut Io,
     models: &Models,
@@ -262,7 +262,7 @@ fn nothing_learned(parameters: &Ppo, idle: u64) -> String {
     )
 }
 
-/// Ends a training that has left the ground the reward model knows.
+/// Ends a training whose policy is too far from the answers the reward model was trained on.
 fn abort_if(parameters: &Ppo, step: u64, summary: &RolloutSummary) -> Result<()> {
     let RolloutSummary { kl, entropy, .. } = *summary;
     let when = if step == 0 { "before the first update".to_owned() } else { format!("after update {step}") };

@@ -139,8 +139,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let device = device::of(io)?;
     let draw = |purpose| Draw { seed: call.seed, kind: "pretrain", purpose };
 
-    // 1. The tokenizer, trained on all texts: it decides no metric. It waits beside the candidates until the model
-    //    is ready; a resumed attempt trains it again, to the same bytes.
+    // 1. Train the tokenizer on all texts, held-out ones included: it decides no metric. It is kept in the work directory
+    //    until the model is ready; a resumed attempt trains it again, to the same bytes.
     let mut sieve = io.sieve();
     let texts = data::texts(io.input("text")?, &mut sieve)?;
     let made = io.work().join("tokenizer");
@@ -148,7 +148,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let vocabulary = tokenizer::train(&texts, parameters.vocabulary, parameters.context, &made)?;
     let tokenizer = Tokenizer::load(&made, Some(tokenizer::BOS))?;
 
-    // 2. Documents as tokens, all of them learned; cut to the context.
+    // 2. Tokenise the documents, cut to the context; all tokens are learned.
     let mut document = |text: Vec<u32>| {
         let mut ids = [&[tokenizer::BOS], &text[..], &[tokenizer::EOS]].concat();
         sieve.truncated += u64::from(ids.len() > parameters.context);
@@ -158,7 +158,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let documents: Vec<Sequence> = tokenizer.texts(&texts)?.into_iter().map(&mut document).collect();
     let (training, heldout) = train::split(&draw("split").order(0, documents.len()), parameters.heldout)?;
 
-    // 3. A LLaMA at random: N(0, 0.02²), projections back into the residual stream smaller by √(2·layers) (Radford et al. 2019, §2.3).
+    // 3. Draw a LLaMA: N(0, 0.02²), projections back into the residual stream smaller by √(2·layers) (Radford et al. 2019, §2.3).
     let llama = Llama {
         vocabulary,
         width: parameters.width,
@@ -177,7 +177,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
     let adam = Adam::new(weights::tensors(&model), settings);
 
-    // 4. Training. The order of an epoch is drawn by its number, so any step can be resumed.
+    // 4. Train: a linear warm-up over a tenth of the steps, then a cosine; the last tenth is reported.
     let tenth = (parameters.steps / 10).max(1);
     let course = Course {
         size: train::batch_size(io, parameters.batch, training.len()),
@@ -210,9 +210,9 @@ struct NewModel<'a> {
     documents: Vec<Sequence>,
     /// Numbers of the documents to measure on.
     heldout: Vec<usize>,
-    /// Where the tokenizer waits.
+    /// Directory of the new tokenizer.
     made: PathBuf,
-    /// What became of the rows.
+    /// Counts of the rows read.
     read: [(&'static str, f64); 3],
 }
 

@@ -64,7 +64,7 @@ pub enum Normalize {
     Spread,
 }
 
-/// What is learned from preferences; see [`rl::PairLoss`] and [`rl::plackett_luce`].
+/// The loss on preferences; see [`rl::PairLoss`] and [`rl::plackett_luce`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RankingLoss {
@@ -138,7 +138,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let draw = |purpose| Draw { seed: call.seed, kind: "rm", purpose };
     let artifact = Artifact::load(io.input("model")?, training.tuning.dtype, &device)?;
 
-    // 1. Prompts with their answers as tokens; held-out prompts apart.
+    // 1. Tokenise prompts with their answers, and hold some out.
     let encoder = training.encoder(&artifact, parameters.ends)?;
     let mut sieve = io.sieve();
     let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), true, &mut sieve)?;
@@ -148,13 +148,13 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         io.remark("the data names margins, which `loss: plackett-luce` does not know".to_owned());
     }
 
-    // 2. Adapter and head: the incoming ones, or new.
+    // 2. Start from the incoming adapter and head, or from new ones.
     let start = artifact.start_adapter(&training.tuning.lora, draw("adapter"))?;
     let start = match start.head {
         Some(_) => start,
         None => start.with_head(&artifact.model.config, draw("head"), &device),
     };
-    // Trained on the plain scale of the head; what it was normalised by is found anew for each candidate.
+    // Training uses the plain scale of the head; each candidate is normalised anew.
     let start = Adapter { offset: 0.0, spread: 1.0, ..start };
     let course = Course::of(io, training, (0..groups.len()).collect(), draw("order"));
     let load = train::load_of_groups(&groups, training.passes.micro_batch, course.size, false);
@@ -179,16 +179,16 @@ struct RewardModel<'a> {
     start: Adapter,
     groups: Vec<Group>,
     heldout: Vec<Group>,
-    /// Rows that are scored together.
+    /// Number of rows that are scored together.
     at_once: usize,
     /// Draws the answers that rewards are normalised on.
     sample: Draw,
-    /// What became of the rows.
+    /// Counts of the rows read.
     read: [(&'static str, f64); 3],
 }
 
 impl Learner for RewardModel<'_> {
-    /// All answers of a prompt go forward once.
+    /// Runs all answers of a prompt forward once.
     fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], _: &mut TrainState) -> Result<BatchLoss> {
         let train::Passes { micro_batch, recompute } = self.parameters.training.passes;
         let adapter = self.start.with_tensors(tensors);
@@ -220,14 +220,14 @@ impl Learner for RewardModel<'_> {
 }
 
 impl RewardModel<'_> {
-    /// Sets offset and spread so that rewards of the training answers have mean 0 (and standard deviation 1).
+    /// Sets offset and spread so that the rewards of the training answers have mean 0 (and standard deviation 1).
     fn normalize(&self, adapter: &mut Adapter) -> Result<()> {
         (adapter.offset, adapter.spread) = (0.0, 1.0);
         if self.parameters.normalize == Normalize::None {
             return Ok(());
         }
-        // A few hundred answers fix a mean to a few hundredths of their spread. Drawn, since files are sorted: every eighth
-        // answer would be a chosen one where all are pairs.
+        // A few hundred answers fix the mean to a few hundredths of the standard deviation. They are drawn, since files are
+        // sorted: every eighth answer of a file of pairs would be a chosen one.
         let rows: Vec<&[u32]> =
             self.groups.iter().flat_map(|group| group.rows.iter().map(|row| row.ids.as_slice())).collect();
         let drawn = self.sample.order(0, rows.len());
@@ -245,8 +245,8 @@ impl RewardModel<'_> {
     }
 }
 
-/// Loss of a part of a batch and its gradients by the scores of the part's rows, group after group. Each prompt weighs the
-/// same, however many pairs it has; `prompts` are in the whole batch.
+/// The loss of a part of a batch, and its gradients by the scores of the part's rows, group after group. Every prompt has
+/// the same weight, however many pairs it has; `prompts` counts those of the whole batch.
 fn objective(parameters: &Rm, groups: &[&Group], scores: &[f64], prompts: usize) -> (f64, Vec<f64>) {
     let (mut loss, mut gradients) = (0.0, Vec::with_capacity(scores.len()));
     for (group, scores) in groups.iter().zip(rl::by_row(scores, groups.iter().map(|group| group.rows.len()))) {

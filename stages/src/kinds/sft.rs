@@ -1,4 +1,5 @@
-//! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers: of a dialogue on the last.
+//! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers. In a dialogue, only the last
+//! answer is learned.
 
 use crate::data::{self, Example};
 use crate::device;
@@ -32,7 +33,7 @@ pub const KIND: Kind = Kind {
     ..Kind::of::<Sft>(Work::Run(run))
 };
 
-/// Which weights are trained.
+/// The weights that are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Train {
@@ -40,7 +41,7 @@ pub enum Train {
     Full,
 }
 
-/// Which tokens are learned.
+/// The tokens that are learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LossOn {
@@ -103,7 +104,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         None => artifact,
     };
 
-    // 1. Rows as tokens, split by prompt: two answers to one prompt never lie on both sides.
+    // 1. Tokenise the rows and split them by prompt, so that two answers to one prompt are on the same side.
     let mut sieve = io.sieve();
     let data = io.input("data")?;
     let examples = data::examples(data, &mut sieve)?;
@@ -118,7 +119,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let prompts = examples.iter().map(|(example, _)| &example.prompt);
     let (rows, heldout) = train::split_by_prompt(prompts, draw("split"), training.heldout)?;
 
-    // 2. Training, from the incoming adapter or a new one, or of the weights themselves.
+    // 2. Train the incoming adapter, a new one, or the weights themselves.
     let start = match parameters.train {
         Train::Lora => Some(artifact.start_adapter(&training.tuning.lora, draw("adapter"))?),
         Train::Full if artifact.adapter.is_some() => bail!(
@@ -150,12 +151,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 struct FineTuning<'a> {
     training: &'a Training,
     artifact: &'a Artifact,
-    /// The adapter that is trained; `None` where the weights themselves are.
+    /// The adapter to train; `None` if the weights themselves are trained.
     start: Option<Adapter>,
     examples: Vec<(Example, Sequence)>,
     /// Numbers of the rows to measure on.
     heldout: Vec<usize>,
-    /// What became of the rows.
+    /// Counts of the rows read.
     read: [(&'static str, f64); 3],
 }
 
@@ -164,7 +165,7 @@ impl FineTuning<'_> {
         numbers.iter().map(|row| &self.examples[*row].1).collect()
     }
 
-    /// What the trained tensors make of the model.
+    /// The model and the adapter with these tensors.
     fn with(&self, tensors: &[Tensor<2>]) -> (Decoder, Option<Adapter>) {
         match &self.start {
             Some(start) => (self.artifact.model.clone(), Some(start.with_tensors(tensors))),

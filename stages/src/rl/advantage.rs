@@ -1,11 +1,10 @@
-//! From the score of an answer to rewards and advantages per token.
+//! Rewards and advantages per token, from the score of an answer.
 
 use super::{mean, same_length};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How much of an answer counts, its stop token included, and whether it has one. What follows the first stop token was
-/// never said.
+/// Length of an answer up to and with its first stop token, and whether it has one. Later tokens are not part of it.
 pub fn truncated(ids: &[u32], stops: &[u32]) -> (usize, bool) {
     match ids.iter().position(|id| stops.contains(id)) {
         Some(place) => (place + 1, true),
@@ -13,16 +12,16 @@ pub fn truncated(ids: &[u32], stops: &[u32]) -> (usize, bool) {
     }
 }
 
-/// What becomes of the score of an answer that did not end: the reward model never saw such a one.
+/// The score of an answer that did not end: the reward model was never trained on such answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MissingEos {
-    /// It stays.
+    /// The score stays.
     #[default]
     Scored,
-    /// It is this one (−1 in Huang et al. 2024, "The N+ implementation details of RLHF with PPO").
+    /// The score is this number (−1 in Huang et al. 2024, "The N+ implementation details of RLHF with PPO").
     Score(f64),
-    /// It is so much less (`missing_eos_penalty` of TRL).
+    /// The score is lowered by this number (`missing_eos_penalty` of TRL).
     Penalty(f64),
 }
 

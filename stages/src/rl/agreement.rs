@@ -1,8 +1,8 @@
-//! How far raters agree beyond chance, and how many bits the labels of a data set cost a learner.
+//! Agreement of raters beyond chance, and the bits that the labels of a data set cost a learner.
 
 use serde::Serialize;
 
-/// Of raters who put things into categories.
+/// Agreement of raters who put things into categories.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Agreement {
     /// Share of pairs of ratings that agree.
@@ -18,7 +18,7 @@ fn agreement(observed: f64, expected: f64) -> Agreement {
     Agreement { observed, expected, kappa: (observed - expected) / (1.0 - expected) }
 }
 
-/// Of the same number of ratings, two or more, for each thing: `table[thing][category]` is how many put it there (Fleiss
+/// Fleiss' κ, for the same number of ratings, two or more, of each thing: `table[thing][category]` counts them (Fleiss
 /// 1971).
 pub fn fleiss(table: &[Vec<usize>]) -> Agreement {
     let raters = table.first().map_or(0, |row| row.iter().sum::<usize>());
@@ -34,7 +34,7 @@ pub fn fleiss(table: &[Vec<usize>]) -> Agreement {
     agreement(observed, (0..categories).map(|category| share(category).powi(2)).sum())
 }
 
-/// Of two raters of the same things (Cohen 1960). Categories are any numbers.
+/// Cohen's κ of two raters of the same things (Cohen 1960). Categories are any numbers.
 pub fn cohen(one: &[usize], other: &[usize]) -> Agreement {
     assert_eq!(one.len(), other.len(), "both rated the same things");
     let n = one.len() as f64;

@@ -1,10 +1,10 @@
-//! How the loss terms of tokens become one loss.
+//! Averages: the weights by which the loss terms of tokens become one loss.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 
-/// How the terms of tokens become one loss. It decides how much a token of a long answer weighs.
+/// The average over the loss terms of tokens. It decides how much a token of a long answer weighs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Average {
@@ -24,8 +24,8 @@ pub enum Average {
     Constant(NonZeroU32),
 }
 
-/// The weight of each token, answer after answer; `lengths` in tokens. An answer without tokens is still an answer.
-/// Take the weights of a whole batch before it is cut into pieces, else the average is another one.
+/// The weight of each token, answer after answer; `lengths` in tokens. An answer without tokens still counts as an answer.
+/// Compute the weights for the whole batch before it is split, else the average changes.
 pub fn token_weights(lengths: &[usize], average: Average) -> Vec<f64> {
     let (answers, tokens) = (lengths.len() as f64, lengths.iter().sum::<usize>() as f64);
     let weight = |length: usize| match average {

@@ -1,13 +1,13 @@
-//! Preference optimisation without a reward model: DPO and its variants. All by the log-ratio of an answer,
-//! log π(answer) − log π_ref(answer), nats, summed over its tokens. A gradient in the log-ratio is the gradient in log π, and so
-//! the gradient in the log-probability of each of the answer's tokens.
+//! Preference optimisation without a reward model: DPO and its variants. All of them use the log-ratio of an answer,
+//! log π(answer) − log π_ref(answer), nats, summed over its tokens. The gradient by the log-ratio is also the gradient by
+//! log π, and by the log-probability of each token of the answer.
 
 use super::preference::smoothed;
 use super::{PairTerms, same_length, sigmoid, softplus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a pair loses, by d = log-ratio of the chosen − log-ratio of the rejected answer.
+/// The loss of a pair, a function of d = log-ratio of the chosen − log-ratio of the rejected answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DirectLoss {
@@ -28,12 +28,12 @@ pub enum DirectLoss {
 }
 
 impl DirectLoss {
-    /// The others have no place for a wrong label.
+    /// Tells whether the loss has a term for wrong labels.
     pub fn takes_label_smoothing(self) -> bool {
         matches!(self, DirectLoss::Sigmoid | DirectLoss::Robust)
     }
 
-    /// Loss and gradient in d.
+    /// The loss, and its gradient by d.
     fn of(self, d: f64, beta: f64, epsilon: f64) -> (f64, f64) {
         let u = beta * d;
         match self {
@@ -51,7 +51,7 @@ impl DirectLoss {
                 (error * error, 2.0 * error)
             }
             DirectLoss::Hinge if u < 1.0 => (1.0 - u, -beta),
-            // Also what is no number.
+            // NaN stays NaN.
             DirectLoss::Hinge => (0.0 * u, 0.0 * u),
         }
     }
@@ -63,8 +63,8 @@ pub fn log_ratios(policy: &[f64], reference: &[f64]) -> Vec<f64> {
     policy.iter().zip(reference).map(|(policy, reference)| policy - reference).collect()
 }
 
-/// A term per pair of log-ratios, its gradients in log π of either answer. `lengths`: tokens of the chosen and of the
-/// rejected answer, which only [`DirectLoss::IpoPerToken`] asks for.
+/// One term per pair of log-ratios, with its gradients by log π of either answer. `lengths` are the tokens of the chosen
+/// and of the rejected answer, which only [`DirectLoss::IpoPerToken`] uses.
 pub fn direct_loss(
     loss: DirectLoss,
     chosen: &[f64],
@@ -90,7 +90,7 @@ pub fn direct_loss(
 }
 
 /// β·log-ratio: the reward that the policy is optimal for, up to a constant per prompt (Rafailov et al. 2023, eq. 5).
-/// [`super::accuracy`] of their differences is the share of pairs that the policy has right.
+/// [`super::accuracy`] of their differences is the share of pairs that the policy ranks as the data does.
 pub fn implicit_rewards(log_ratios: &[f64], beta: f64) -> Vec<f64> {
     log_ratios.iter().map(|log_ratio| beta * log_ratio).collect()
 }

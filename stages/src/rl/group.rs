@@ -4,7 +4,7 @@ use super::{mean, standard_deviation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What an answer's reward is compared with. All tokens of the answer have its advantage.
+/// The baseline of an answer's reward. All tokens of the answer get the same advantage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GroupBaseline {
@@ -18,7 +18,8 @@ pub enum GroupBaseline {
     DrGrpo,
 }
 
-/// By the rewards of all answers to one prompt. Answers of equal rewards, and an answer alone, have exactly 0.
+/// Advantages from the rewards of all answers to one prompt. If all rewards are equal, or there is one answer only, they are
+/// exactly 0.
 pub fn group_advantages(baseline: GroupBaseline, rewards: &[f64]) -> Vec<f64> {
     // A mean of equal numbers may be off by the last bit, and ε would make that 1e-12.
     if rewards.windows(2).all(|two| two[0] == two[1]) {

@@ -1,10 +1,10 @@
-//! The KL of a policy to its reference, as part of the reward or of the loss, and the controller of its weight.
+//! The KL of a policy to its reference, as a part of the reward or of the loss, and the controller of its weight.
 
 use super::{LossTerms, same_length};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which estimate of the KL enters the reward or the loss (Schulman 2020, "Approximating KL divergence").
+/// The estimate of the KL in the reward or in the loss (Schulman 2020, "Approximating KL divergence").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KlEstimate {
@@ -27,7 +27,7 @@ impl KlEstimate {
         }
     }
 
-    /// d estimate / d log π, for a KL in the loss. There, k1 pulls nowhere: its gradient is the constant 1, and the mean of
+    /// d estimate / d log π, for a KL in the loss. There k1 has no effect: its gradient is the constant 1, and the mean of
     /// ∇log π over the policy's own samples is 0.
     pub fn gradient(self, log_prob: f64, reference: f64) -> f64 {
         let d = log_prob - reference;

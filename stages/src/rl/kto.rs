@@ -1,8 +1,8 @@
-//! KTO: what labelled answers lose by their log-ratios, beside an estimate of the KL.
+//! KTO: the loss of labelled answers, a function of their log-ratios and of an estimate of the KL.
 
 use super::{LossTerms, sigmoid};
 
-/// λ_D and λ_U.
+/// λ_D and λ_U: the weights of desirable and undesirable answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KtoWeights {
     pub desirable: f64,
@@ -18,7 +18,7 @@ pub fn kto_reference_point(mismatched: &[f64]) -> f64 {
 }
 
 /// λ_D·(1 − σ(β·(log-ratio − z₀))) of a desirable answer, λ_U·(1 − σ(β·(z₀ − log-ratio))) of an undesirable one (Ethayarajh et
-/// al. 2024, §4: λ − v). No gradient goes through z₀.
+/// al. 2024, §4: λ − v). z₀ counts as a constant.
 pub fn kto_loss(log_ratios: &[f64], is_desirable: &[bool], beta: f64, z0: f64, weights: KtoWeights) -> LossTerms {
     assert_eq!(log_ratios.len(), is_desirable.len(), "a label per answer");
     let mut out = LossTerms::default();

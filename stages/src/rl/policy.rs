@@ -1,17 +1,17 @@
-//! What a policy and a critic lose by the answers of a rollout (PPO), and how far the policy has moved.
+//! The losses of policy and critic in PPO, and statistics of how far the policy has moved.
 
 use super::{LossTerms, mean, same_length};
 use serde::Serialize;
 
 /// max(−A·ρ, −A·clip(ρ, 1 ± clip)) per token, ρ = e^(new − old) (Schulman et al. 2017, eq. 7); where A < 0, at most
-/// −A·`dual_clip`, if given and above 1 (Ye et al. 2020, "Mastering Complex Control in MOBA Games"). TokenGradients are in
-/// `new`. Within the clip, its ends included, both terms are one, and its gradient is −A·ρ: −A where ρ is 1.
+/// −A·`dual_clip`, if given and above 1 (Ye et al. 2020, "Mastering Complex Control in MOBA Games"). TokenGradients are by
+/// `new`. Within the clip, its ends included, both terms are the same, and the gradient is −A·ρ: −A where ρ is 1.
 pub fn policy_loss(new: &[f64], old: &[f64], advantages: &[f64], clip: f64, dual_clip: Option<f64>) -> LossTerms {
     same_length(&[new, old, advantages]);
     let mut out = LossTerms::default();
     for ((new, old), advantage) in new.iter().zip(old).zip(advantages) {
         let (plain, clipped) = surrogates(new - old, *advantage, clip);
-        // Comparisons that NaN fails: it must not be taken for the clipped, finite term.
+        // NaN fails these comparisons: it must not be replaced by the clipped, finite term.
         let (mut loss, mut gradient) = if clipped > plain { (clipped, 0.0) } else { (plain, plain) };
         if let Some(bound) = dual_clip.filter(|_| *advantage < 0.0).map(|ratio| -advantage * ratio)
             && loss > bound
@@ -24,7 +24,7 @@ pub fn policy_loss(new: &[f64], old: &[f64], advantages: &[f64], clip: f64, dual
     out
 }
 
-/// −A·ρ, which is its own gradient in log ρ, and −A·clip(ρ).
+/// −A·ρ, which is its own gradient by log ρ, and −A·clip(ρ).
 fn surrogates(log_ratio: f64, advantage: f64, clip: f64) -> (f64, f64) {
     let ratio = log_ratio.exp();
     (-advantage * ratio, -advantage * ratio.clamp(1.0 - clip, 1.0 + clip))
@@ -49,13 +49,13 @@ pub fn value_loss(new: &[f64], old: &[f64], returns: &[f64], clip: Option<f64>) 
     out
 }
 
-/// How far a policy has moved from the one that sampled.
+/// The distance of a policy from the one that sampled the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RatioStatistics {
     /// Mean ½(log ρ)², nats: k2 of Schulman 2020.
     pub approx_kl: f64,
-    /// Share of tokens whose gradient the clip took away. A ratio beyond the clip on the side that the advantage speaks
-    /// against is not among them.
+    /// Share of tokens whose gradient the clip sets to 0. A ratio beyond the clip on the side that the advantage pulls back
+    /// from is not counted.
     pub clip_fraction: f64,
     pub mean: f64,
     pub max: f64,
@@ -63,7 +63,7 @@ pub struct RatioStatistics {
     pub max_error: f64,
 }
 
-/// NaN of no tokens.
+/// All numbers are NaN if there are no tokens.
 pub fn ratio_statistics(new: &[f64], old: &[f64], advantages: &[f64], clip: f64) -> RatioStatistics {
     same_length(&[new, old, advantages]);
     let log_ratios: Vec<f64> = new.iter().zip(old).map(|(new, old)| new - old).collect();

@@ -1,12 +1,12 @@
-//! What the scores of a reward model lose by preferences. Scores have no unit but this: a difference Δ of 1 is meant as
-//! odds of e to 1.
+//! Losses of the scores of a reward model on preferences. Scores have no unit: a difference Δ of 1 stands for odds of e
+//! to 1.
 
 use super::{PairTerms, same_length, sigmoid, softplus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// What a pair loses, by Δ = score of the chosen − score of the rejected answer.
+/// The loss of a pair, a function of Δ = score of the chosen − score of the rejected answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PairLoss {
@@ -18,7 +18,7 @@ pub enum PairLoss {
 }
 
 impl PairLoss {
-    /// Where the data names none.
+    /// The margin of a pair for which the data names none.
     pub fn default_margin(self) -> f64 {
         match self {
             PairLoss::BradleyTerry => 0.0,
@@ -26,14 +26,14 @@ impl PairLoss {
         }
     }
 
-    /// Loss and gradient in Δ. With label smoothing ε, which the hinge does not know, a pair is believed to be the wrong way
-    /// round with probability ε.
+    /// The loss, and its gradient by Δ. With label smoothing ε, a pair is taken to be the wrong way round with probability ε;
+    /// the hinge ignores it.
     pub fn of(self, delta: f64, margin: f64, label_smoothing: f64) -> (f64, f64) {
         let u = delta - margin;
         match self {
             PairLoss::BradleyTerry => smoothed(u, label_smoothing),
             PairLoss::Hinge if u < 0.0 => (-u, -1.0),
-            // Also what is no number.
+            // NaN stays NaN.
             PairLoss::Hinge => (0.0 * u, 0.0 * u),
         }
     }
@@ -45,7 +45,7 @@ pub(super) fn smoothed(u: f64, epsilon: f64) -> (f64, f64) {
     (loss, epsilon * sigmoid(u) - (1.0 - epsilon) * sigmoid(-u))
 }
 
-/// A term per pair, its gradients in the scores.
+/// One term per pair, with its gradients by the scores.
 pub fn preference_loss(
     loss: PairLoss,
     chosen: &[f64],
@@ -74,13 +74,13 @@ pub fn centring_penalty(chosen: &[f64], rejected: &[f64]) -> PairTerms {
 }
 
 /// −log of the probability that answers are ranked as they were, Σ_i ln(e^(s_i) + Σ_{j worse than i} e^(s_j)) − s_i, and
-/// its gradients by the scores (Plackett 1975; Luce 1959). `pairs` are the better and the worse of two. Of a ranking without
-/// ties the inner sum goes over all that come after i; what ties is left out of each other's sums, as ties make no pair either. Of two
-/// answers, it is Bradley–Terry.
+/// its gradients by the scores (Plackett 1975; Luce 1959). `pairs` are (better, worse). Without ties the inner sum goes over
+/// all answers ranked after i; tied answers are left out of each other's sums, as they make no pair either. For two answers
+/// this is Bradley–Terry.
 pub fn plackett_luce(scores: &[f64], pairs: &[(usize, usize)]) -> (f64, Vec<f64>) {
     let mut gradients = vec![0.0; scores.len()];
     let mut loss = 0.0;
-    // Of an answer and all that are worse: which is the first, by a softmax of their scores.
+    // The probability that an answer is ranked before all worse ones: a softmax of their scores.
     for first in 0..scores.len() {
         let worse: BTreeSet<usize> =
             pairs.iter().filter(|(better, _)| *better == first).map(|(_, worse)| *worse).collect();

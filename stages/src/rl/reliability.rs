@@ -1,4 +1,4 @@
-//! How good a reward model's word is on held-out preferences: accuracy and calibration.
+//! Accuracy and calibration of a reward model on held-out preferences.
 
 use super::{mean, same_length, sigmoid};
 use serde::Serialize;
@@ -6,13 +6,13 @@ use serde::Serialize;
 /// Share of pairs in which the chosen answer has the higher score.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Accuracy {
-    /// Equal scores are wrong.
+    /// Equal scores count as wrong.
     pub strict: f64,
-    /// Equal scores are half right, as a coin would be.
+    /// Equal scores count one half, as a coin would score.
     pub with_ties: f64,
 }
 
-/// Of Δ = score of the chosen − score of the rejected answer.
+/// Accuracy from Δ = score of the chosen − score of the rejected answer.
 pub fn accuracy(deltas: &[f64]) -> Accuracy {
     let share = |tie: f64| {
         let rightness = |delta: &f64| if *delta == 0.0 { tie } else { f64::from(u8::from(*delta > 0.0)) };
@@ -21,8 +21,8 @@ pub fn accuracy(deltas: &[f64]) -> Accuracy {
     Accuracy { strict: share(0.0), with_ties: share(0.5) }
 }
 
-/// How sure the model is of its own preference, σ(|Δ|), and whether it is right: 1, 0, or ½ for a tie. That the *chosen*
-/// answer is preferred happens always: calibration of σ(Δ) itself would measure nothing.
+/// Confidence of the model in its own preference, σ(|Δ|), and whether it is right: 1, 0, or ½ for a tie. The *chosen* answer
+/// is always the preferred one, so the calibration of σ(Δ) itself would measure nothing.
 pub fn confidence(delta: f64) -> (f64, f64) {
     (sigmoid(delta.abs()), if delta == 0.0 { 0.5 } else { f64::from(u8::from(delta > 0.0)) })
 }
@@ -32,7 +32,7 @@ pub fn brier(probability: f64, outcome: f64) -> f64 {
     (probability - outcome).powi(2)
 }
 
-/// What was predicted and what happened among the probabilities in (low, high]; the first row has 0 as well.
+/// Predicted and observed frequency of the probabilities in (low, high]; the first row includes 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ReliabilityRow {
     pub low: f64,
@@ -44,7 +44,7 @@ pub struct ReliabilityRow {
     pub happened: f64,
 }
 
-/// Over equal bins of [0, 1]; those that hold nothing have no row.
+/// A reliability table over equal bins of [0, 1]; empty bins have no row.
 pub fn reliability(probabilities: &[f64], outcomes: &[f64], bins: usize) -> Vec<ReliabilityRow> {
     same_length(&[probabilities, outcomes]);
     let mut sums = vec![(0, 0.0, 0.0); bins];
@@ -73,8 +73,8 @@ pub fn calibration_error(rows: &[ReliabilityRow]) -> f64 {
     rows.iter().map(|row| row.count as f64 * (row.predicted - row.happened).abs()).sum::<f64>() / total
 }
 
-/// The T for which σ(Δ/T) has the least log loss: above 1 for a model that is too sure of itself (Guo et al. 2017, §4.2).
-/// None where no finite T > 0 is best: all pairs are right, or they are right no more than wrong.
+/// The T for which σ(Δ/T) has the lowest log loss: above 1 for an overconfident model (Guo et al. 2017, §4.2). `None` if no
+/// finite T > 0 is best: all pairs are right, or at least as many are wrong as right.
 pub fn temperature(deltas: &[f64]) -> Option<f64> {
     let is_wrong_once = deltas.iter().any(|delta| *delta < 0.0);
     let scale = mean(&deltas.iter().map(|delta| delta.abs()).collect::<Vec<_>>());
@@ -82,7 +82,7 @@ pub fn temperature(deltas: &[f64]) -> Option<f64> {
     if !(is_wrong_once && leans_right && scale.is_finite()) {
         return None;
     }
-    // The log loss is convex in 1/T: its gradient there rises from below 0 at 0 to above 0, and is cut in half each time.
+    // The log loss is convex in 1/T. Its derivative rises from below 0 at 1/T = 0 to above 0: bisect.
     let gradient = |inverse: f64| -deltas.iter().map(|delta| delta * sigmoid(-delta * inverse)).sum::<f64>();
     let (mut low, mut high) = (0.0, 1.0 / scale);
     while gradient(high) < 0.0 {

@@ -8,18 +8,18 @@ use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Holds what is trained.
+/// The optimiser, together with the tensors it trains.
 pub struct Adam {
     pub tensors: Vec<Tensor<2>>,
     pub(super) means: Vec<Tensor<2>>,
     pub(super) squares: Vec<Tensor<2>>,
-    /// Moving averages of what is trained; empty until [`Adam::keep_averages`] asks for them.
+    /// Moving averages of the trained tensors; empty until [`Adam::keep_averages`] is called.
     pub averages: Vec<Tensor<2>>,
     pub(super) steps: u64,
     settings: AdamSettings,
 }
 
-/// Where ε stands: it decides how large the first steps are (Huang et al. 2024, detail 12).
+/// The place of ε, which decides how large the first steps are (Huang et al. 2024, detail 12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AdamForm {
@@ -89,7 +89,7 @@ impl Adam {
         }
     }
 
-    /// From here on there are averages, at first of what is trained as it is now.
+    /// Starts the moving averages, with the present tensors as their first value.
     pub fn keep_averages(&mut self) {
         self.averages = self.tensors.clone();
     }
@@ -101,15 +101,15 @@ impl Adam {
         }
     }
 
-    /// All that it holds, by name.
+    /// All lists of tensors, by name.
     pub(super) fn lists(&self) -> [(&'static str, &Vec<Tensor<2>>); 4] {
         [("tensor", &self.tensors), ("mean", &self.means), ("square", &self.squares), ("average", &self.averages)]
     }
 
-    /// One step down `gradients`, which are of a loss of this value. Returns their norm before it was bounded.
+    /// Takes one step down `gradients`, those of a loss of this value. Returns their norm before clipping.
     ///
     /// # Errors
-    /// Loss or norm is no finite number: then nothing has changed. `rows` says which rows of data made it.
+    /// The loss or the norm is not finite; then nothing has changed. `rows` names the rows of data behind it.
     pub fn step(
         &mut self,
         rate: f64,
@@ -167,7 +167,7 @@ impl Adam {
     }
 }
 
-/// One step of Adam on one tensor: the weight and both moments, each new.
+/// The constants of one Adam step, the same for all tensors.
 struct Step {
     beta1: f64,
     beta2: f64,

@@ -1,4 +1,4 @@
-//! The checkpoint a killed stage resumes from: the optimiser with all it trains, and where the stage stands.
+//! The checkpoint a killed stage resumes from: the optimiser with its tensors, and the state of the training.
 
 use super::adam::Adam;
 use crate::io::Io;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Where a stage stands besides its tensors. Draws are named, so no generator state is kept.
+/// `state.json`: the state of a stage apart from its tensors. Draws are named, so no state of a generator is kept.
 #[derive(Serialize, Deserialize)]
 struct State<T> {
     step: u64,
@@ -22,15 +22,15 @@ struct State<T> {
     rest: T,
 }
 
-/// Where the training loop stands besides what it trains.
+/// The state of the training loop apart from the trained tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Saved", into = "Saved")]
 pub struct TrainState {
-    /// Of the steps since the last candidate.
+    /// Losses of the steps since the last candidate.
     pub losses: Vec<f64>,
-    /// What the objective compares with, where it does.
+    /// log π_ref of all answers; empty for an objective without a reference.
     pub references: Vec<f64>,
-    /// Tokens trained on, where they are counted.
+    /// Tokens trained on so far; 0 for kinds that do not count them.
     pub tokens: u64,
 }
 
@@ -41,7 +41,7 @@ impl TrainState {
     }
 }
 
-/// The forms in which it is written.
+/// The forms of a [`TrainState`] on disk, one per set of fields.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Saved {
@@ -70,9 +70,9 @@ impl From<Saved> for TrainState {
     }
 }
 
-/// Saves everything the next attempt needs to go on after `step` as if nothing had happened: at every candidate's step, and
-/// whenever one is due. Draws are named, so when it is saved changes no result. The last step is no place to stop: what is
-/// left of the stage is to measure what came of it.
+/// Saves everything the next attempt needs to go on after `step` as if nothing had happened: at the step of every candidate,
+/// and whenever a checkpoint is due. Draws are named, so the time of saving changes no result. Nothing is saved after the
+/// last step, where the stage is about to end.
 pub fn checkpoint<T: Serialize>(
     io: &mut Io,
     step: u64,
@@ -102,8 +102,8 @@ pub fn checkpoint<T: Serialize>(
     })
 }
 
-/// Takes up an earlier attempt's state: `adam` becomes what it was, and the next step is returned with the rest.
-/// A checkpoint that cannot be read costs the work it held, not the stage.
+/// Reads the checkpoint of an earlier attempt into `adam`, and returns the next step with the rest of the state. A checkpoint
+/// that cannot be read costs the work it held, but does not fail the stage.
 pub fn resume<T: for<'a> Deserialize<'a>>(io: &mut Io, adam: &mut Adam) -> Result<Option<(u64, T)>> {
     let Some(directory) = io.resume_from()? else { return Ok(None) };
     match read_state(&directory, adam) {
@@ -119,7 +119,7 @@ pub fn resume<T: for<'a> Deserialize<'a>>(io: &mut Io, adam: &mut Adam) -> Resul
     }
 }
 
-/// `adam` is changed only when all of it was read.
+/// Changes `adam` only after everything was read.
 fn read_state<T: for<'a> Deserialize<'a>>(directory: &Path, adam: &mut Adam) -> Result<(u64, T)> {
     let read = |name: &str| fs::read(directory.join(name)).with_context(|| format!("read {name}"));
     let state: State<T> = serde_json::from_slice(&read("state.json")?).context("read state.json")?;

@@ -1,4 +1,4 @@
-//! Prompts with several answers and what is preferred among them, as tokens of a model. Knows no tensor.
+//! Prompts with several answers and the preferences among them, as tokens of a model.
 
 use super::rows::{RowEncoder, Sequence, split, tokenised};
 use crate::data::{self, Preference, Sieve};
@@ -16,17 +16,17 @@ pub struct Group {
     pub prompt_group: String,
     pub rows: Vec<Sequence>,
     pub pairs: Vec<(usize, usize)>,
-    /// By how much, where the data says it.
+    /// The margin of each pair, if the data names one.
     pub margins: Vec<Option<f64>>,
 }
 
 impl Group {
-    /// Of numbers of the answers, those of each pair's chosen and of its rejected one.
+    /// Splits numbers by answer into those of the chosen and those of the rejected answer of each pair.
     pub fn sides(&self, of_answers: &[f64]) -> (Vec<f64>, Vec<f64>) {
         self.pairs.iter().map(|(better, worse)| (of_answers[*better], of_answers[*worse])).unzip()
     }
 
-    /// Adds the gradients of the pairs, weighted, to those of the answers.
+    /// Adds the weighted gradients of the pairs to the gradients of the answers.
     pub fn spread(&self, pairs: &PairTerms, weight: f64, of_answers: &mut [f64]) {
         for ((better, worse), (chosen, rejected)) in self.pairs.iter().zip(pairs.chosen.iter().zip(&pairs.rejected)) {
             of_answers[*better] += weight * chosen;
@@ -35,7 +35,8 @@ impl Group {
     }
 }
 
-/// Prompts to train on and prompts to measure on: those of the port `heldout`, else a share of the port `data`.
+/// Reads the prompts to train on and those to measure on. The latter come from the port `heldout`, else they are a share of
+/// `data`.
 ///
 /// # Errors
 /// A file cannot be read, more rows are bad than may be left out, or there are too few prompts to hold any out.
@@ -81,7 +82,7 @@ fn groups(encoder: &RowEncoder, port: &str, data: &Path, with_margins: bool, sie
     Ok(groups.into_iter().map(group).collect())
 }
 
-/// What one part of a batch of so many groups asks of memory.
+/// The sizes of one part of a batch of groups, for an estimate of memory.
 pub fn load_of_groups(groups: &[Group], at_once: Option<usize>, batch: usize, has_predictions: bool) -> Load {
     let most = |of: fn(&Group) -> usize| groups.iter().map(of).max().unwrap_or(0);
     let answers = most(|group| group.rows.len());
@@ -91,7 +92,7 @@ pub fn load_of_groups(groups: &[Group], at_once: Option<usize>, batch: usize, ha
     Load { rows, tokens, predicted, trained: 1, ..Load::default() }
 }
 
-/// Groups that go through the model together: about `at_once` rows of like length, no group torn apart.
+/// Splits a batch into parts of about `at_once` rows of similar length. A group is never split.
 pub fn parts_of_groups(groups: &[&Group], at_once: Option<usize>) -> Vec<Vec<usize>> {
     let longest = |group: &Group| group.rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
     let mut order: Vec<usize> = (0..groups.len()).collect();
@@ -125,7 +126,7 @@ pub fn groups_of_a_test() -> [Group; 2] {
     [group(&[3, 5, 2, 4], &[(1, 0), (1, 2), (1, 3), (0, 2), (0, 3)]), group(&[2, 7], &[(1, 0)])]
 }
 
-/// That the gradients are the derivatives of the loss, by central differences.
+/// Asserts that the gradients are the derivatives of the loss, by central differences.
 #[cfg(test)]
 pub fn has_gradients(at: &[f64], objective: impl Fn(&[f64]) -> (f64, Vec<f64>)) {
     const STEP: f64 = 1e-6;

@@ -1,4 +1,4 @@
-//! The parameters that training kinds share. What the doc comments of fields say is printed to users.
+//! The parameters that training kinds share. The doc comments of fields are printed to users.
 
 use super::adam::AdamSettings;
 use super::rows::RowEncoder;
@@ -9,7 +9,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Training of an adapter on rows of data: shared by `sft`, `rm`, `dpo` and `kto`.
+/// Parameters of a training on rows of data, shared by `sft`, `rm`, `dpo` and `kto`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Training {
@@ -60,13 +60,13 @@ impl Training {
         mistakes
     }
 
-    /// `stop_token` where answers have no end.
+    /// The mistake of a `stop_token` that no answer would get.
     pub fn idle_stop_token(&self, ends: bool) -> Option<ParameterMistake> {
         let message = "`stop_token` has an effect only with `ends: true`";
         (self.stop_token.is_some() && !ends).then(|| ParameterMistake::new("stop_token", message))
     }
 
-    /// How rows become tokens of a model; answers with an end where they have one.
+    /// An encoder of rows for this model. With `ends`, a stop token is put behind each answer.
     ///
     /// # Errors
     /// The model has no token that ends an answer.
@@ -75,7 +75,7 @@ impl Training {
         Ok(RowEncoder { artifact, end, max_tokens: self.max_tokens.min(artifact.model.config.context) })
     }
 
-    /// Says what memory the stage will take, and what to lower where that is too much.
+    /// Writes down the memory the stage is expected to take, and what to lower if that is too much.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -85,7 +85,7 @@ impl Training {
     }
 }
 
-/// How the rows of a batch go through the model.
+/// Parameters that trade time for memory.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Passes {
@@ -100,12 +100,12 @@ impl Passes {
         stage::at_least_one(&[("micro_batch", self.micro_batch.unwrap_or(1) as u64)])
     }
 
-    /// Rows of a batch of `size` that go through the model together.
+    /// Number of rows that go through the model together, in a batch of `size`.
     pub fn at_once(&self, size: usize) -> usize {
         self.micro_batch.unwrap_or(size).min(size)
     }
 
-    /// What takes less memory when it is lowered.
+    /// Names the parameters that take less memory when they are lowered.
     pub fn or_lower(others: &str) -> String {
         format!("`micro_batch` (null is the whole batch), {others}")
     }
@@ -126,7 +126,7 @@ impl Rate {
         stage::above_zero(&[("lr", self.lr)])
     }
 
-    /// Rate of `step` of `total`, counted from 0.
+    /// Learning rate at `step` of `total`, counted from 0.
     pub fn at(&self, step: u64, total: u64) -> f64 {
         self.schedule.rate(self.lr, step, total)
     }
@@ -144,7 +144,7 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// Rate of `step` of `total`, counted from 0.
+    /// Learning rate at `step` of `total`, counted from 0.
     pub fn rate(self, base: f64, step: u64, total: u64) -> f64 {
         let done = step as f64 / total as f64;
         match self {
@@ -155,7 +155,7 @@ impl Schedule {
     }
 }
 
-/// The frozen base, and how the adapter on it is trained.
+/// Parameters of the frozen base and of the adapter trained on it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Tuning {
@@ -171,7 +171,7 @@ impl Tuning {
     }
 }
 
-/// Label smoothing beyond its bounds.
+/// The mistake of a label smoothing out of its bounds.
 pub fn smoothing_mistake(label_smoothing: f64) -> Option<ParameterMistake> {
     let message = "`label_smoothing` is at least 0 and below one half";
     (!(0.0..0.5).contains(&label_smoothing)).then(|| ParameterMistake::new("label_smoothing", message))

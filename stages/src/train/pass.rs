@@ -1,4 +1,4 @@
-//! Passes through a model: forward to log-probabilities and values, and back from a loss of them. Knows no objective.
+//! Passes through a model: forward to log-probabilities and values, and back from a loss of them.
 
 use super::rows::Sequence;
 use crate::model::predict::{self, Predicted, TokenGradients};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use std::ops::Range;
 
-/// Where the hidden states stand that completions are predicted from, and the tokens that come next, row after row.
+/// Positions of the hidden states that completions are predicted from, and the tokens to predict, row after row.
 fn predictions(rows: &[&Sequence], spans: &[Span]) -> (Vec<usize>, Vec<u32>) {
     let places = rows.iter().zip(spans).flat_map(|(row, span)| (row.start..span.len).map(|at| span.at + at - 1));
     let targets = rows.iter().flat_map(|row| row.completion().iter().copied());
@@ -21,8 +21,8 @@ fn batch_of_rows(model: &Decoder, rows: &[&Sequence]) -> Batch {
     Batch::new(&model.config, &ids, Padding::of(&device), &device)
 }
 
-/// Log-probabilities and entropies of all completion tokens, row after row. Training and scoring both go through the same
-/// arithmetic, so that their numbers are the same to the last bit.
+/// Log-probabilities and entropies of all completion tokens, row after row. Training and scoring use the same arithmetic,
+/// so their numbers agree to the last bit.
 ///
 /// # Errors
 /// The device cannot be read.
@@ -54,12 +54,12 @@ fn per_answer(tokens: &[f64], rows: &[&Sequence]) -> Vec<f64> {
     rl::by_row(tokens, rows.iter().map(|row| row.completion().len())).map(|tokens| tokens.iter().sum()).collect()
 }
 
-/// Which of a row's tokens a scalar head values.
+/// The tokens of a row that a scalar head values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Valued {
     /// The last one: a reward.
     Last,
-    /// Those before each token of the completion: what a critic expects to come.
+    /// The token before each token of the completion: the value a critic expects from there on.
     Completion,
 }
 
@@ -79,7 +79,7 @@ fn head_of(adapter: &Adapter) -> Result<&Tensor<2>> {
         .context("score answers: the model has no reward head; it did not come from a stage of kind rm")
 }
 
-/// The values of the adapter's head at some tokens, row after row, less its offset, over its spread.
+/// Values of the adapter's head at some tokens, row after row: less its offset, divided by its spread.
 ///
 /// # Errors
 /// There is no head, or the device cannot be read.
@@ -117,13 +117,13 @@ pub fn mean_loss(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence],
     Ok(sum / n as f64)
 }
 
-/// What a pass goes back through.
+/// A model and the part of it that gradients are computed for.
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
     pub model: &'a Decoder,
     pub adapter: Option<&'a Adapter>,
     pub trained: Trained,
-    /// Whether blocks run a second time on the way back, instead of being remembered.
+    /// Whether blocks run again in the backward pass instead of being kept in memory.
     pub recomputes: bool,
 }
 
@@ -133,8 +133,8 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Gradients of a loss of completion tokens, in the order of [`Adapter::tensors`] or [`weights::tensors`]. `objective` is
-/// asked for the gradients of a range of tokens, all rows' one after the other, with what was predicted of them.
+/// Gradients of a loss of completion tokens, in the order of [`Adapter::tensors`] or [`weights::tensors`]. `objective` gets
+/// a range of the tokens of all rows, one row after the other, with their predictions, and returns the gradients by them.
 ///
 /// # Errors
 /// The device cannot be read, or `objective`'s.
@@ -149,8 +149,8 @@ pub fn learn_tokens(
     })
 }
 
-/// The loss of whole answers and its gradients: `objective` gives it with its derivatives by the log-probability of each
-/// row's completion, which are those by each of its tokens.
+/// A loss of whole answers, and its gradients. `objective` returns the loss and its derivative by the log-probability of
+/// each answer, which is also the derivative by each of the answer's tokens.
 ///
 /// # Errors
 /// The device cannot be read.
@@ -173,7 +173,8 @@ pub fn learn_answers(
     Ok((loss, gradients))
 }
 
-/// `back` makes of the hidden states before the completions' tokens, and of these, what [`Decoder::predict_back`] does.
+/// Goes forward and back. `back` gets the hidden states before the tokens of the completions, and these tokens; it returns
+/// what [`Decoder::predict_back`] does.
 fn learn(
     pass: Pass,
     rows: &[&Sequence],
@@ -196,7 +197,7 @@ fn learn(
     })
 }
 
-/// The loss of an adapter's values at some tokens and its gradients: `objective` gives it with its derivatives by the
+/// A loss of the adapter's values at some tokens, and its gradients. `objective` returns the loss and its derivatives by the
 /// values.
 ///
 /// # Errors
@@ -227,14 +228,14 @@ pub fn learn_values(
     }
 }
 
-/// An adapter's gradients in the order of its tensors; what has none stays where it is.
+/// The gradients of an adapter in the order of its tensors; a head without a gradient gets zeros.
 fn with_head(gradient: &Adapter, pass: Pass, of_head: Option<Tensor<2>>) -> Vec<Tensor<2>> {
     let head = pass.adapter.and_then(|adapter| adapter.head.as_ref());
     let of_head = head.map(|head| of_head.unwrap_or_else(|| head.zeros_like()));
     Adapter { head: of_head, ..gradient.clone() }.tensors()
 }
 
-/// Mean −log p per completion token of a batch, nats, and its gradients; `at_once` rows at a time.
+/// Mean −log p per completion token of a batch, nats, and its gradients, computed `at_once` rows at a time.
 ///
 /// # Errors
 /// The device cannot be read.
@@ -253,10 +254,10 @@ pub fn likelihood(pass: Pass, rows: &[&Sequence], at_once: Option<usize>) -> Res
     Ok((loss, gradients))
 }
 
-/// The loss of a batch and its gradients: the sums of those of its parts, in their order.
+/// The loss of a batch and its gradients: sums over its parts, in their order.
 ///
 /// # Errors
-/// The first of `one`.
+/// The first error of `one`.
 pub fn in_parts(
     parts: &[Vec<usize>],
     mut one: impl FnMut(&[usize]) -> Result<(f64, Vec<Tensor<2>>)>,
@@ -270,7 +271,7 @@ pub fn in_parts(
     Ok((loss, gradients))
 }
 
-/// Adds the gradients of one part of a batch to those of the parts before.
+/// Adds the gradients of one part of a batch to those of the earlier parts.
 pub fn add(so_far: &mut Vec<Tensor<2>>, more: Vec<Tensor<2>>) {
     if so_far.is_empty() {
         *so_far = more;
@@ -280,7 +281,7 @@ pub fn add(so_far: &mut Vec<Tensor<2>>, more: Vec<Tensor<2>>) {
     *so_far = old.into_iter().zip(more).map(|(old, more)| old + more).collect();
 }
 
-/// The rows of a batch in parts of at most `at_once`, those of like length together: the numbers of rows in each.
+/// Splits a batch into micro-batches of at most `at_once` rows of similar length; returns the row numbers of each.
 pub fn parts(lengths: &[usize], at_once: Option<usize>) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     match at_once {

@@ -1,5 +1,5 @@
-//! Rows of data as tokens of a model: prompts that leave room for an answer, and answers behind their prompts; and which
-//! of them are held out. Knows no tensor.
+//! Rows of data as tokens of a model: prompts with room for an answer, and answers behind their prompts. Also splits rows
+//! into training and held-out ones.
 
 use crate::data::{Prompt, Question, Sieve};
 use crate::draw::Draw;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-/// Prompt and completion as tokens; those from `start` on are the completion.
+/// Tokens of a prompt and its completion, which begins at `start`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sequence {
     pub ids: Vec<u32>,
@@ -23,21 +23,21 @@ impl Sequence {
     }
 }
 
-/// How prompts and answers become tokens of a model.
+/// Turns prompts and answers into tokens of a model.
 pub struct RowEncoder<'a> {
     pub artifact: &'a Artifact,
-    /// Put behind each answer, unless a chat template has ended it by one of the model's own: that is then the end, and
-    /// what the template puts behind it is left out.
+    /// Put behind each answer. If a chat template has already ended the answer with a stop token of the model, that token is
+    /// the end, and whatever the template puts behind it is left out.
     pub end: Option<u32>,
-    /// Longer rows are cut.
+    /// Longest row, in tokens; longer ones are cut.
     pub max_tokens: usize,
 }
 
 impl RowEncoder<'_> {
-    /// Tokenises one row, and says whether it was cut.
+    /// Tokenises one row, and tells whether it was cut.
     ///
     /// # Errors
-    /// The tokenizer refuses it, or the prompt leaves no room for an answer.
+    /// The tokenizer refuses the text, or the prompt leaves no room for an answer.
     pub fn sequence(&self, prompt: &Prompt, completion: &str) -> Result<(Sequence, bool)> {
         let RowEncoder { artifact, mut end, max_tokens } = *self;
         let mut ids = artifact.tokenizer.prompt(prompt)?;
@@ -76,8 +76,8 @@ impl RowEncoder<'_> {
     }
 }
 
-/// What `one` makes of each row, and of how many of its answers it cut: bad rows are left out as far as the filter lets
-/// them, cut ones are counted. `task` is what an error says was being done.
+/// Tokenises rows in parallel by `one`, which also returns how many answers it cut. Leaves out bad rows as far as the filter
+/// allows, and counts the cut answers. `task` is named in errors.
 ///
 /// # Errors
 /// More rows are bad than may be left out, or all of them are.
@@ -101,7 +101,7 @@ pub fn tokenised<R: Sync, T: Send>(
     Ok(out)
 }
 
-/// That the model has all these tokens.
+/// Checks that the vocabulary of the model has all these tokens.
 fn known(artifact: &Artifact, ids: &[u32]) -> Result<()> {
     let vocabulary = artifact.model.config.vocabulary;
     match ids.iter().find(|id| **id as usize >= vocabulary) {
@@ -114,10 +114,10 @@ fn known(artifact: &Artifact, ids: &[u32]) -> Result<()> {
     }
 }
 
-/// Prompts as tokens, each with room for an answer, and the questions that are left with them.
+/// Tokenises prompts, each with room for an answer; returns the remaining questions and their tokens.
 ///
 /// # Errors
-/// The first that has no room is named, when no more may be left out.
+/// A prompt has no room for an answer, and no more rows may be left out.
 pub fn prompts(
     artifact: &Artifact,
     questions: Vec<Question>,
@@ -145,7 +145,7 @@ pub fn prompts(
     Ok(tokenised(questions, "tokenize prompts", sieve, tokens)?.into_iter().unzip())
 }
 
-/// Numbers of rows to train on and of rows to hold out: no prompt lies on both sides.
+/// Splits rows by prompt, so that no prompt is on both sides; returns the numbers of the training and of the held-out rows.
 ///
 /// # Errors
 /// As [`split`].
@@ -162,7 +162,7 @@ pub fn split_by_prompt<'a>(
     Ok((rows(training), rows(heldout)))
 }
 
-/// Splits rows (or groups of rows) into training and held-out by the draw's order; at least one of each.
+/// Splits rows (or groups of rows) in drawn order into training and held-out ones; at least one of each.
 pub fn split(order: &[usize], share: f64) -> Result<(Vec<usize>, Vec<usize>)> {
     if order.len() < 2 {
         bail!(

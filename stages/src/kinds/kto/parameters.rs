@@ -1,4 +1,4 @@
-//! What a `kto` stage can be told.
+//! The parameters of `kto`.
 
 use crate::stage::{self, ParameterMistake, Parameters};
 use crate::train::{Rate, Schedule, Training};

@@ -1,4 +1,4 @@
-//! The models of a PPO run, and how they are loaded on one base.
+//! The models of a PPO run, loaded on one base.
 
 use super::parameters::{Critic, KlReference, Ppo};
 use crate::draw::Draw;
@@ -8,17 +8,16 @@ use crate::train::Tuning;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 
-/// The models of a run. On disk they share one base; in memory, too.
+/// The models of a run. They share one base, on disk and in memory.
 pub struct Models {
     pub policy: Artifact,
     pub start: Adapter,
-    /// `None` where it is a moving average of the policy.
+    /// `None` if the reference is a moving average of the policy.
     pub reference: Option<Reference>,
     pub reward: (Decoder, Adapter),
-    /// Stands on the reward model's base, which is the policy's own where both came from it. `None` where the other
-    /// answers to a prompt do its work.
+    /// The critic's adapter on the base of the reward model. `None` if answers are compared with others to the same prompt.
     pub critic: Option<Adapter>,
-    /// Those of them in memory that are not the policy's own.
+    /// Number of bases in memory beside the policy's own.
     pub other_bases: usize,
 }
 
@@ -43,8 +42,8 @@ impl Models {
         if reward_adapter.head.is_none() {
             bail!("load the reward model: it has no head; connect a stage of kind rm");
         }
-        // The head's offset becomes part of the critic's scale: values begin near the rewards they predict. On a whole model,
-        // which has no adapter of its own, the critic gets a new one.
+        // The critic keeps the head's offset and spread, so that values start near the rewards they predict. If the reward
+        // model has no LoRA pairs, the critic gets a new adapter.
         let of_critic = Draw { purpose: "critic", ..draw };
         let config = &reward.model.config;
         let critic = match (parameters.advantage.of_group(), parameters.critic) {

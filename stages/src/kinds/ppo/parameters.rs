@@ -1,4 +1,4 @@
-//! What a `ppo` stage can be told.
+//! The parameters of `ppo`.
 
 use crate::rl::{Average, GroupBaseline, KlEstimate, MissingEos};
 use crate::stage::{self, ParameterMistake, Parameters};
@@ -68,7 +68,7 @@ pub struct Ppo {
     pub tuning: Tuning,
 }
 
-/// Where advantages come from.
+/// The source of advantages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Advantage {
@@ -80,7 +80,7 @@ pub enum Advantage {
     DrGrpo,
 }
 
-/// What the critic begins as.
+/// The start of the critic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Critic {
@@ -91,7 +91,7 @@ pub enum Critic {
 }
 
 impl Advantage {
-    /// `None` where a critic gives them.
+    /// The baseline of a method without a critic; `None` for `gae`.
     pub fn of_group(self) -> Option<GroupBaseline> {
         match self {
             Advantage::Gae => None,
@@ -122,7 +122,7 @@ pub struct KlParameters {
     pub horizon: f64,
 }
 
-/// Where the KL penalty stands.
+/// The place of the KL penalty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KlPlace {
@@ -132,7 +132,7 @@ pub enum KlPlace {
     Loss,
 }
 
-/// What the KL penalty is measured from, where nothing is connected to the port `reference`.
+/// The reference of the KL penalty, if nothing is connected to the port `reference`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KlReference {
@@ -212,7 +212,7 @@ impl Ppo {
         }
     }
 
-    /// What was set and would never be read: whoever set it expects something of it.
+    /// Parameters that were set and would never be read: their author expects an effect.
     fn without_effect(&self) -> Vec<ParameterMistake> {
         let default = Ppo::default();
         let of_critic = [

@@ -1,4 +1,4 @@
-//! Answers of the policy, what the models say of them, and the advantages that follow.
+//! Rollouts: answers of the policy, their scores and log-probabilities, and the advantages that follow.
 
 use super::models::Models;
 use super::parameters::{KlPlace, Ppo};
@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// By answer and response token.
+/// Answers of the policy with their numbers, by answer and response token.
 #[derive(Serialize, Deserialize)]
 pub struct Rollout {
     pub rows: Vec<Sequence>,
@@ -21,7 +21,7 @@ pub struct Rollout {
     pub kl: Vec<Vec<f64>>,
     /// Empty without a critic.
     pub values: Vec<Vec<f64>>,
-    /// Mean of all tokens, nats.
+    /// Mean over all tokens, nats.
     pub entropy: f64,
     pub ended: usize,
 }
@@ -55,12 +55,12 @@ pub fn sample(
     )
 }
 
-/// Rows that the policy learns from in one optimiser step, at most.
+/// Largest number of rows in one optimiser step.
 pub fn minibatch(parameters: &Ppo) -> usize {
     parameters.batch.div_ceil(parameters.minibatches)
 }
 
-/// Where each minibatch lies among the rows of an epoch: as many as asked for, of sizes that differ by one at most.
+/// The place of each minibatch among the rows of an epoch. Their sizes differ by one at most.
 pub fn minibatches(parameters: &Ppo) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
     let (rows, number) = (parameters.batch, parameters.minibatches);
     (0..number).map(move |at| at * rows / number..(at + 1) * rows / number)
@@ -98,7 +98,7 @@ pub fn score(
         rows,
     };
     let (mut entropy, mut tokens) = (0.0, 0);
-    // In the parts of the first epoch: equal numbers come of equal sums, and its first ratios are 1 to the last bit.
+    // Split as in the first epoch: the same sums give the same numbers, so its first ratios are 1 to the last bit.
     for std::ops::Range { start: first, end: last } in minibatches(parameters) {
         let lengths: Vec<usize> = out.rows[first..last].iter().map(|row| row.ids.len()).collect();
         for part in train::parts(&lengths, parameters.passes.micro_batch) {
@@ -143,7 +143,7 @@ pub fn score(
     Ok(out)
 }
 
-/// What a rollout says of the policy that gave it.
+/// Statistics of a rollout, which describe the policy that sampled it.
 pub struct RolloutSummary {
     pub reward: f64,
     /// Mean over answers, nats.
@@ -192,13 +192,13 @@ impl Rollout {
         self.rows.iter().map(|row| row.completion().len()).sum()
     }
 
-    /// Equal scores of different answers teach nothing.
+    /// Tells whether different answers all have the same score: nothing can be learned from them.
     pub fn has_constant_scores(&self) -> bool {
         self.different_answers() > 1 && self.scores.iter().all(|score| *score == self.scores[0])
     }
 
-    /// Whether any answer scored better than another it is compared with: of the whole rollout, or to the same prompt. One
-    /// alone is compared with what the critic expects.
+    /// Tells whether any answer scored better than another it is compared with: any other of the rollout, or one to the same
+    /// prompt. A single answer is compared with the value of the critic.
     pub fn has_preferences(&self, parameters: &Ppo) -> bool {
         let together = parameters.advantage.of_group().map_or(self.scores.len(), |_| parameters.answers_per_prompt);
         together == 1 || self.scores.chunks(together).flat_map(|scores| scores.windows(2)).any(|two| two[0] != two[1])
@@ -226,7 +226,7 @@ impl Rollout {
         )
     }
 
-    /// Mean share of token pairs that an answer had before; one of less than two tokens repeats nothing.
+    /// Mean share of the token pairs of an answer that repeat an earlier pair; 0 for an answer of one token.
     fn repetition(&self) -> f64 {
         let share = |row: &Sequence| {
             let pairs: Vec<&[u32]> = row.completion().windows(2).collect();
@@ -237,8 +237,8 @@ impl Rollout {
     }
 }
 
-/// Rewards per token and advantages, whitened over response tokens (Huang et al. 2024, details 7 and 10); or, without a
-/// critic, those of whole answers beside the others to the same prompt.
+/// Advantages per token from rewards per token, whitened over response tokens (Huang et al. 2024, details 7 and 10); without
+/// a critic, advantages of whole answers, compared with the others to the same prompt.
 pub fn advantages(parameters: &Ppo, rollout: &Rollout, beta: f64) -> Estimates {
     let in_reward = if parameters.kl.place == KlPlace::Reward { beta } else { 0.0 };
     let of_answer = |(kl, score): (&Vec<f64>, &f64)| rl::token_rewards(kl, *score, in_reward);

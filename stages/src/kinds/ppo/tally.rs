@@ -1,14 +1,14 @@
-//! What the updates since the last candidate were like, and the time that one takes.
+//! Statistics of the updates since the last candidate, and the times of one update.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Means over the updates since the last candidate.
+/// Metrics that are means over the updates since the last candidate.
 const UPDATE_METRICS: [&str; 5] = ["approx_kl", "clip_fraction", "ratio_max", "value_loss", "explained_variance"];
 
-/// The sums of which the metrics of a candidate are means, and what is known of the updates in a row.
+/// Sums over the updates since the last candidate, and counts that last longer.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Tally {
     updates: u64,
@@ -16,9 +16,9 @@ pub struct Tally {
     first_ratio_error: f64,
     /// Weight of the KL penalty in the next update.
     pub beta: f64,
-    /// Rollouts in a row, the last among them, whose answers all scored the same.
+    /// Number of rollouts in a row, up to the last, whose answers all had the same score.
     pub constant: u64,
-    /// Rollouts of the whole stage in which no answer scored better than another it is compared with.
+    /// Number of rollouts of the whole stage in which no answer scored better than another it is compared with.
     pub idle: u64,
 }
 
@@ -36,23 +36,23 @@ impl Tally {
         }
     }
 
-    /// What a critic would have given is no number without one, so that no gate passes on it.
+    /// Metrics of the updates. Without a critic, those of a critic are NaN, so that no gate passes on them.
     pub fn metrics(&self) -> Vec<(&'static str, f64)> {
         let mean = |name| self.sums.get(name).map_or(f64::NAN, |sum| sum / self.updates as f64);
         let means = UPDATE_METRICS.map(|name| (name, mean(name)));
         [&means[..], &[("first_ratio_error", self.first_ratio_error), ("beta", self.beta)]].concat()
     }
 
-    /// The next candidate is told of updates after this one.
+    /// Starts over after a candidate.
     pub fn begin_anew(&mut self) {
         *self = Tally { beta: self.beta, constant: self.constant, idle: self.idle, ..Tally::default() };
     }
 }
 
-/// Seconds of the parts of an update.
+/// A stopwatch for the parts of an update.
 pub struct Clock {
     last: Instant,
-    /// Not known of an update that was taken up midway.
+    /// `None` for an update that was resumed.
     generation: Option<f64>,
     scoring: Option<f64>,
     update: f64,
@@ -79,7 +79,7 @@ impl Clock {
         self.update = self.lap();
     }
 
-    /// `tokens` of the answers.
+    /// Seconds of each part, and the speed, for `tokens` in the answers.
     pub fn seconds(&self, tokens: usize) -> Value {
         let Clock { generation, scoring, update, .. } = *self;
         let total = generation.zip(scoring).map(|(generation, scoring)| generation + scoring + update);

@@ -20,28 +20,28 @@ pub struct Update<'a> {
     pub step: u64,
     /// Learning rate.
     pub rate: f64,
-    /// Draws the order of the answers in all epochs but the first.
+    /// Draws the order of the answers, in all epochs but the first.
     pub order: Draw,
-    /// What a message calls answers.
+    /// Names answers in messages.
     pub names: &'a dyn Fn(&[usize]) -> String,
 }
 
-/// What the optimiser steps of one update were like.
+/// Statistics of the optimiser steps of one update.
 pub struct UpdateOutcome {
     pub loss: f64,
     pub norm: f64,
     pub value_loss: f64,
-    /// Of the last epoch.
+    /// Statistics of the ratios in the last epoch.
     pub ratio: RatioStatistics,
     pub first_ratio_error: f64,
 }
 
-/// How far an update has come: so much of it need not be done again.
+/// The progress of an update: the steps before it need not be repeated.
 #[derive(Default, Serialize, Deserialize)]
 pub struct UpdateProgress {
     epoch: u64,
     minibatch: usize,
-    /// Of this epoch.
+    /// Sums over the present epoch.
     sums: Sums,
     loss: f64,
     norm: f64,
@@ -54,7 +54,7 @@ impl UpdateProgress {
     }
 }
 
-/// What one optimiser step adds up, in the order of its parts.
+/// Sums of one optimiser step, in the order of its parts.
 #[derive(Default, Serialize, Deserialize)]
 struct Sums {
     loss: f64,
@@ -65,7 +65,7 @@ struct Sums {
 }
 
 impl Update<'_> {
-    /// Goes on from where it was; `pause` is asked after every optimiser step whether it has to stop there.
+    /// Runs the update from `progress` on. `pause` is called after every optimiser step, and may stop there.
     pub fn run(
         &self,
         adam: &mut Adam,
@@ -74,7 +74,7 @@ impl Update<'_> {
     ) -> Result<UpdateOutcome> {
         let Update { parameters, rollout, step, .. } = *self;
         for epoch in progress.epoch..parameters.epochs {
-            // The first epoch keeps the rollout's own order, and the ratio of its first minibatch is 1 to the last bit.
+            // The first epoch keeps the order of the rollout, so the ratios of its first minibatch are 1 to the last bit.
             let order: Vec<usize> = match epoch {
                 0 => (0..rollout.rows.len()).collect(),
                 _ => self.order.order(step * parameters.epochs + epoch, rollout.rows.len()),
@@ -107,7 +107,7 @@ impl Update<'_> {
         Ok(UpdateOutcome { loss, norm, value_loss: sums.value_loss, ratio, first_ratio_error })
     }
 
-    /// What the update was like, by the names of metrics. Without a critic nothing is said of it.
+    /// Metrics of the update; those of the critic only if there is one.
     pub fn metrics(&self, outcome: &UpdateOutcome) -> Vec<(&'static str, f64)> {
         let mut metrics = vec![
             ("approx_kl", outcome.ratio.approx_kl),
@@ -127,7 +127,7 @@ impl Update<'_> {
         let Passes { micro_batch, recompute } = parameters.passes;
         let lengths: Vec<usize> = picked.iter().map(|row| rollout.rows[*row].completion().len()).collect();
         let weights = rl::token_weights(&lengths, parameters.average);
-        // By answer of the minibatch.
+        // One slice per answer of the minibatch.
         let weights: Vec<&[f64]> = rl::by_row(&weights, lengths).collect();
         let (mut of_actor, mut of_critic, mut sums) = (Vec::new(), Vec::new(), Sums::default());
         let whole: Vec<usize> = picked.iter().map(|row| rollout.rows[*row].ids.len()).collect();
@@ -199,7 +199,7 @@ impl Update<'_> {
     }
 }
 
-/// Of all tokens of a part, row after row.
+/// Numbers of all tokens of a part, row after row.
 struct PartTokens<'a> {
     weights: &'a [f64],
     old: &'a [f64],

@@ -1,4 +1,4 @@
-//! What a reward model makes of held-out pairs: accuracy, calibration, and a line for each of them.
+//! Measures a reward model on held-out pairs: accuracy, calibration, and one row per pair.
 
 use crate::model::{Adapter, Decoder};
 use crate::rl::{self, ReliabilityRow};
@@ -6,12 +6,12 @@ use crate::train::{self, Group};
 use anyhow::Result;
 use serde::Serialize;
 
-/// A line of the candidate's table `items`: one held-out pair.
+/// A row of the candidate's table `items`: one held-out pair.
 #[derive(Serialize)]
 pub struct Comparison<'a> {
     id: String,
     prompt: &'a str,
-    /// The pairs of one prompt share its answers: together they are one piece of evidence.
+    /// The pairs of a prompt share its answers, so together they are one piece of evidence.
     prompt_group: &'a str,
     score_chosen: f64,
     score_rejected: f64,
@@ -42,7 +42,7 @@ pub fn measure<'a>(
     for (group, scores) in heldout.iter().zip(rl::by_row(&scores, heldout.iter().map(|group| group.rows.len()))) {
         for (number, (better, worse)) in group.pairs.iter().enumerate() {
             let (score_chosen, score_rejected) = (scores[*better], scores[*worse]);
-            // Calibration is of the trained scale: σ(Δ) before the spread divides it.
+            // Calibration is measured on the scale of training: Δ before it is divided by the spread.
             let (margin, raw) = (score_chosen - score_rejected, (score_chosen - score_rejected) * adapter.spread);
             deltas.push(raw);
             items.push(Comparison {
@@ -74,7 +74,7 @@ pub fn measure<'a>(
         ("score_rejected_sd", rl::standard_deviation(&rejected)),
         ("ece", rl::calibration_error(&reliability)),
         ("brier", rl::mean(&column(|row| row.brier))),
-        // None where every pair is right: no finite one is best.
+        // NaN if every pair is right: no finite temperature is best then.
         ("temperature", rl::temperature(&deltas).unwrap_or(f64::NAN)),
         ("length_correlation", rl::correlation(&scores, &lengths)),
         ("pairs", items.len() as f64),
