@@ -1,15 +1,17 @@
 //! Batched decoding with a key/value cache. Draws are named by row and token and made on the host, so that every backend
 //! draws alike; where reading the logits would stop a device after each token, it picks the token itself.
 
+mod device;
+mod host;
+
 use crate::draw::Draw;
 use crate::model::artifact::values_of;
-use crate::model::host::{is_host, tensor};
+use crate::model::host::is_host;
 use crate::model::predict;
 use crate::model::{Adapter, Batch, Cache, Decoder, Padding};
 use crate::rl;
 use anyhow::{Result, bail};
-use burn::tensor::{Device, Int, Tensor};
-use rayon::prelude::*;
+use burn::tensor::{Int, Tensor};
 
 /// The rule that chooses the next token.
 #[derive(Clone, Copy)]
@@ -103,10 +105,10 @@ fn decode(
         let logits = model.logits(hidden);
         let mut next = match is_host(&device) {
             true => {
-                let ids = choose_on_host(&values_of(logits)?, model.config.vocabulary, choice, &draws)?;
+                let ids = host::choose(&values_of(logits)?, model.config.vocabulary, choice, &draws)?;
                 Batch::upload(&ids, &device)
             }
-            false => choose_on_device(logits, choice, &draws, &device),
+            false => device::choose(logits, choice, &draws, &device),
         };
         unread.push(next.clone());
         let is_last = token + 1 == max_new;
@@ -148,100 +150,4 @@ fn read(ids: Vec<Tensor<1, Int>>) -> Result<Vec<u32>> {
     let ids = ids.map_err(|error| anyhow::anyhow!("read tokens from the device: {error}"))?;
     // A number that is no token becomes one beyond every vocabulary.
     Ok(ids.into_iter().map(|id| u32::try_from(id).unwrap_or(u32::MAX)).collect())
-}
-
-// ---------------------------------------------------------------------------------------------------- on the host
-
-fn choose_on_host(logits: &[f32], vocabulary: usize, choice: Choice, draws: &[f64]) -> Result<Vec<u32>> {
-    let one = |(row, logits): (usize, &[f32])| -> Result<u32> {
-        let (best, highest) = largest(logits);
-        if !highest.is_finite() {
-            bail!("decode: the logits are not finite; the model has diverged (lower `lr`)");
-        }
-        let Choice::Sample { temperature, keep, .. } = choice else { return Ok(best as u32) };
-        let weight = |logit: &f32| (f64::from(logit - highest) / temperature).exp();
-        let weights: Vec<f64> = logits.iter().map(weight).collect();
-        let picked = match keep == Keep::default() {
-            true => pick(&weights, draws[row], 0..weights.len()),
-            false => pick(&weights, draws[row], kept(&weights, keep).into_iter()),
-        };
-        if let Some(id) = picked {
-            return Ok(id as u32);
-        }
-        Ok(best as u32)
-    };
-    logits.par_chunks_exact(vocabulary).enumerate().with_min_len((1 << 12) / vocabulary.min(1 << 12)).map(one).collect()
-}
-
-/// Index and value of the largest logit; the first one of equals.
-fn largest(logits: &[f32]) -> (usize, f32) {
-    let (mut best, mut highest) = (0, f32::NEG_INFINITY);
-    for (id, logit) in logits.iter().enumerate() {
-        if *logit > highest || logit.is_nan() {
-            (best, highest) = (id, *logit);
-        }
-    }
-    (best, highest)
-}
-
-/// The first of `ids` at which the cumulated weight exceeds this share of their total.
-fn pick(weights: &[f64], draw: f64, ids: impl Iterator<Item = usize> + Clone) -> Option<usize> {
-    let mut rest = draw * ids.clone().map(|id| weights[id]).sum::<f64>();
-    let mut ids = ids;
-    ids.find(|id| {
-        rest -= weights[*id];
-        rest < 0.0
-    })
-}
-
-/// The ids that may be drawn, most likely first. Equal weights are ordered by id; the id that reaches `top_p` is included.
-fn kept(weights: &[f64], keep: Keep) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..weights.len()).collect();
-    order.sort_by(|one, other| weights[*other].total_cmp(&weights[*one]).then(one.cmp(other)));
-    let total: f64 = weights.iter().sum();
-    let (mut so_far, mut ranks) = (0.0, 0);
-    while ranks < keep.top_k.unwrap_or(order.len()).min(order.len()) && so_far < keep.top_p.unwrap_or(2.0) * total {
-        so_far += weights[order[ranks]];
-        ranks += 1;
-    }
-    order.truncate(ranks);
-    order
-}
-
-// -------------------------------------------------------------------------------------------------- on a device
-
-fn choose_on_device(logits: Tensor<2>, choice: Choice, draws: &[f64], device: &Device) -> Tensor<1, Int> {
-    let [rows, v] = logits.dims();
-    let Choice::Sample { temperature, keep, .. } = choice else {
-        // NaN equals nothing: such rows get an id beyond the vocabulary, which the host refuses.
-        let most = logits.clone().max_dim(1);
-        let place = Tensor::<1, Int>::arange(0..v as i64, device).reshape([1, v]).repeat_dim(0, rows);
-        return place.mask_fill(logits.equal(most).bool_not(), v as i64).min_dim(1).reshape([rows]);
-    };
-    let weights = (logits.clone() - logits.max_dim(1)).div_scalar(temperature).exp();
-    // Below 1 by more than what rounding adds: else the last token would be drawn, however unlikely.
-    let draws: Vec<f32> = draws.iter().map(|draw| (*draw as f32).min(1.0 - f32::EPSILON * 4.0)).collect();
-    let draws = tensor(draws, [rows, 1], device);
-    let pick = |weights: Tensor<2>| {
-        let sums = weights.cumsum(1);
-        let total = sums.clone().slice([0..rows, v - 1..v]);
-        let is_lost = total.clone().is_finite().bool_not().int().mul_scalar(v as i64);
-        (sums.lower_equal(total * draws.clone()).int().sum_dim(1).clamp(0, v as i64 - 1), is_lost)
-    };
-    if keep == Keep::default() {
-        let (picked, is_lost) = pick(weights);
-        return (picked + is_lost).reshape([rows]);
-    }
-    let (sorted, ids) = weights.sort_descending_with_indices(1);
-    let before = sorted.clone().cumsum(1) - sorted.clone();
-    let total = sorted.clone().sum_dim(1);
-    let mut sorted = sorted;
-    if let Some(p) = keep.top_p {
-        sorted = sorted.mask_fill(before.greater_equal(total.mul_scalar(p)), 0.0);
-    }
-    if let Some(most) = keep.top_k.filter(|most| *most < v) {
-        sorted = sorted.slice_fill([0..rows, most..v], 0.0);
-    }
-    let (picked, is_lost) = pick(sorted);
-    (ids.gather(1, picked) + is_lost).reshape([rows])
 }

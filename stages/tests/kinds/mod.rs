@@ -96,7 +96,7 @@ fn with(plain: &Value, more: &Value) -> Value {
 }
 
 #[test]
-fn every_loss_of_every_kind_learns_in_its_own_way() {
+fn every_option_of_a_loss_gives_another_adapter() {
     let (base, place) = (base(), tempfile::tempdir().unwrap());
     let model = base.artifact();
     let (pairs, rankings) = (some("pairs.jsonl", 12, &place), some("rankings.jsonl", 12, &place));

@@ -1,0 +1,62 @@
+//! The choice of the next token on the host, from logits that were read.
+
+use super::{Choice, Keep};
+use anyhow::{Result, bail};
+use rayon::prelude::*;
+
+/// Chooses a token for each row of `logits`; `draws` has a uniform number per row.
+pub fn choose(logits: &[f32], vocabulary: usize, choice: Choice, draws: &[f64]) -> Result<Vec<u32>> {
+    let one = |(row, logits): (usize, &[f32])| -> Result<u32> {
+        let (best, highest) = largest(logits);
+        if !highest.is_finite() {
+            bail!("decode: the logits are not finite; the model has diverged (lower `lr`)");
+        }
+        let Choice::Sample { temperature, keep, .. } = choice else { return Ok(best as u32) };
+        let weight = |logit: &f32| (f64::from(logit - highest) / temperature).exp();
+        let weights: Vec<f64> = logits.iter().map(weight).collect();
+        let picked = match keep == Keep::default() {
+            true => pick(&weights, draws[row], 0..weights.len()),
+            false => pick(&weights, draws[row], kept(&weights, keep).into_iter()),
+        };
+        if let Some(id) = picked {
+            return Ok(id as u32);
+        }
+        Ok(best as u32)
+    };
+    logits.par_chunks_exact(vocabulary).enumerate().with_min_len((1 << 12) / vocabulary.min(1 << 12)).map(one).collect()
+}
+
+/// Index and value of the largest logit; the first one of equals.
+fn largest(logits: &[f32]) -> (usize, f32) {
+    let (mut best, mut highest) = (0, f32::NEG_INFINITY);
+    for (id, logit) in logits.iter().enumerate() {
+        if *logit > highest || logit.is_nan() {
+            (best, highest) = (id, *logit);
+        }
+    }
+    (best, highest)
+}
+
+/// The first of `ids` at which the cumulated weight exceeds this share of their total.
+fn pick(weights: &[f64], draw: f64, ids: impl Iterator<Item = usize> + Clone) -> Option<usize> {
+    let mut rest = draw * ids.clone().map(|id| weights[id]).sum::<f64>();
+    let mut ids = ids;
+    ids.find(|id| {
+        rest -= weights[*id];
+        rest < 0.0
+    })
+}
+
+/// The ids that may be drawn, most likely first. Equal weights are ordered by id; the id that reaches `top_p` is included.
+fn kept(weights: &[f64], keep: Keep) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|one, other| weights[*other].total_cmp(&weights[*one]).then(one.cmp(other)));
+    let total: f64 = weights.iter().sum();
+    let (mut so_far, mut ranks) = (0.0, 0);
+    while ranks < keep.top_k.unwrap_or(order.len()).min(order.len()) && so_far < keep.top_p.unwrap_or(2.0) * total {
+        so_far += weights[order[ranks]];
+        ranks += 1;
+    }
+    order.truncate(ranks);
+    order
+}
