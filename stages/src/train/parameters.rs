@@ -52,10 +52,10 @@ impl Default for Training {
 impl Training {
     pub fn mistakes(&self) -> Vec<ParameterMistake> {
         let mut mistakes = stage::at_least_one(&[("batch", self.batch as u64), ("max_tokens", self.max_tokens as u64)]);
-        mistakes.extend(stage::above_zero(&[("epochs", self.epochs)]));
-        mistakes.extend(stage::is_share("heldout", self.heldout));
         mistakes.extend(self.passes.mistakes());
+        mistakes.extend(stage::above_zero(&[("epochs", self.epochs)]));
         mistakes.extend(self.rate.mistakes());
+        mistakes.extend(stage::is_share("heldout", self.heldout));
         mistakes.extend(self.tuning.mistakes());
         mistakes
     }

@@ -260,6 +260,8 @@ impl Parameters for Ppo {
             ("max_new_tokens", self.max_new_tokens as u64),
             ("top_k", self.top_k.unwrap_or(1) as u64),
         ]);
+        mistakes.extend(self.passes.mistakes());
+        mistakes.extend(self.rate.mistakes());
         mistakes.extend(stage::above_zero(&[
             ("temperature", self.temperature),
             ("top_p", self.top_p.unwrap_or(1.0)),
@@ -285,8 +287,6 @@ impl Parameters for Ppo {
         }
         refuse(self.top_p.is_some_and(|p| p > 1.0), "top_p", "`top_p` is a probability: at most 1");
         refuse(self.dual_clip.is_some_and(|c| c.is_nan() || c <= 1.0), "dual_clip", "`dual_clip` must be above 1");
-        mistakes.extend(self.passes.mistakes());
-        mistakes.extend(self.rate.mistakes());
         mistakes.extend(self.tuning.mistakes());
         mistakes
     }
