@@ -2,16 +2,16 @@
 //! and the type its parameters are read into. It promises less than `pipeline check`, which also knows the other
 //! stages, the files and what a rule says. Knows nothing of any one file.
 
+mod forms;
 mod parameters;
 
 use crate::gate;
+use forms::{TEMPLATE, choice, joined, list_of, one_of, templated, whole_number};
 use serde_json::{Map, Value, json};
 use stages::kinds::KINDS;
 use stages::model::Dtype;
 use stages::stage::{Kind, Port};
 
-/// `${…}` somewhere in a text: what it will be is not known here.
-const TEMPLATE: &str = r"\$\{";
 const NAME: &str = "[A-Za-z_][A-Za-z0-9_]*";
 
 /// Key, what it does, what it may be.
@@ -256,47 +256,6 @@ fn mapping(keys: Vec<Key>) -> Value {
     let described = |(key, doc, value): Key| (key.to_owned(), joined(json!({"description": doc}), value));
     let properties: Map<String, Value> = keys.into_iter().map(described).collect();
     json!({"type": "object", "properties": properties, "additionalProperties": false})
-}
-
-fn list_of(items: Value) -> Value {
-    json!({"type": "array", "minItems": 1, "items": items})
-}
-
-fn whole_number() -> Value {
-    json!({"type": "integer", "minimum": 0})
-}
-
-fn one_of(words: &[&str]) -> Value {
-    choice(words.iter().map(|word| json!({"const": word})).collect())
-}
-
-/// One of some, or a text that will become one.
-fn choice(mut options: Vec<Value>) -> Value {
-    options.push(json!({"type": "string", "pattern": TEMPLATE}));
-    json!({"anyOf": options})
-}
-
-/// Also a text with `${…}` in it. One schema of several types, since an editor can say of it what is wrong; a bound
-/// counts for numbers only, a pattern for texts only.
-fn templated(schema: Value) -> Value {
-    let mut types = match &schema["type"] {
-        Value::String(one) => vec![json!(one)],
-        Value::Array(types) => types.clone(),
-        _ => unreachable!("a choice holds its `${{…}}` itself"),
-    };
-    if types.contains(&json!("string")) {
-        return schema;
-    }
-    types.push(json!("string"));
-    joined(schema, json!({"type": types, "pattern": TEMPLATE}))
-}
-
-/// The keys of both; the second counts.
-fn joined(one: Value, other: Value) -> Value {
-    match (one, other) {
-        (Value::Object(one), Value::Object(other)) => Value::Object(one.into_iter().chain(other).collect()),
-        (_, other) => other,
-    }
 }
 
 #[cfg(test)]

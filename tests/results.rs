@@ -3,10 +3,12 @@
 
 #[path = "support/program.rs"]
 mod program;
+#[path = "../stages/tests/support/skip.rs"]
+mod skip;
 
 use program::{Events, ROOT, copy_into, place, word};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The study's row of a model.
 fn row<'a>(events: &'a Events, model: &str) -> &'a Value {
@@ -52,14 +54,10 @@ fn the_main_job_as_shipped_improves_the_policy_on_heldout_prompts() {
     assert!(asks(label) > asks("sft"), "{label} {} sft {}", asks(label), asks("sft"));
 }
 
-/// The model and the preferences lie beside the project, not in it.
 #[test]
 fn the_stories_job_runs_on_the_real_model_and_knows_its_gold_score() {
-    let shared = PathBuf::from(ROOT).join("../shared");
-    if !shared.join("models/stories260K").exists() {
-        eprintln!("skipped: {} is not here", shared.display());
-        return;
-    }
+    let (Some(_), Some(_)) = (skip::shared("models/stories260K"), skip::shared("data/stories_afinn")) else { return };
+    let shared = Path::new(ROOT).join("../shared");
     let place = place();
     std::fs::copy(format!("{ROOT}/pipelines/stories.yaml"), place.at("stories.yaml")).unwrap();
     let stories = format!("vars.stories={}", shared.display());

@@ -1,7 +1,7 @@
 //! The schema of a kind's `with:` block: that of its type, with the doc comment of each parameter. Bounds are found by asking
 //! the kind itself, so that they are written once.
 
-use super::{TEMPLATE, joined, templated};
+use super::forms::{TEMPLATE, joined, templated};
 use serde_json::{Map, Value, json};
 use stages::stage::Kind;
 

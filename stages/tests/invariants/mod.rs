@@ -1,38 +1,40 @@
-//! What must hold of PPO at any size (recipes of RLHF practice; Huang et al. 2024), on a real pretrained model, through
-//! the kind itself: on the CPU backend, and through whatever wgpu finds, a software driver included.
+//! What must hold of PPO at any size (recipes of RLHF practice; Huang et al. 2024), through the kind itself: on the CPU
+//! backend, and through whatever wgpu finds, a software driver included. On a tiny model made here, and on a real
+//! pretrained one where it lies beside the project.
 
-use super::{DRAW, kinds, shared};
+use super::{DRAW, kinds, skip, wgpu};
 use burn::tensor::Device;
+use formats::directory::model_directory;
+use formats::dtype::Dtype;
 use serde_json::{Value, json};
 use stages::io::DeviceChoice;
-use stages::model::{Adapter, Artifact, Dtype, LoraParameters, artifact};
+use stages::model::{Adapter, Artifact, LoraParameters, weights};
 use stages::rl;
 use std::fs;
 use std::path::Path;
 
-/// A reward model over the real base: a random head, which is as good as any to be chased.
+/// A reward model over a base: a random head, which is as good as any to be chased.
 fn reward_model(base: &Path, directory: &Path) {
     let artifact = Artifact::load(base, Dtype::F32, &Device::flex()).unwrap();
     let config = &artifact.model.config;
     let adapter = Adapter::new(config, &LoraParameters::default(), DRAW, &Device::flex());
     let adapter = adapter.with_head(config, DRAW, &Device::flex());
-    artifact::save_adapter(&adapter, config.architecture.layout(), &directory.join("adapter")).unwrap();
-    std::os::unix::fs::symlink(base.canonicalize().unwrap(), directory.join("model")).unwrap();
+    weights::save_adapter(&adapter, &config.architecture.layout, &directory.join("adapter")).unwrap();
+    let model = model_directory(base).canonicalize().unwrap();
+    std::os::unix::fs::symlink(model, directory.join("model")).unwrap();
 }
 
 /// The curve of a PPO run, and the bytes of what came out.
-fn ppo(device: DeviceChoice, with: &Value) -> (Vec<Value>, Vec<u8>) {
-    let base = shared("models/stories260K").unwrap();
+fn ppo(base: &Path, device: DeviceChoice, with: &Value) -> (Vec<Value>, Vec<u8>) {
     let place = tempfile::tempdir().unwrap();
     let reward = place.path().join("reward");
     fs::create_dir_all(&reward).unwrap();
-    reward_model(&base, &reward);
+    reward_model(base, &reward);
     let prompts = ["Once upon a time", "Tom and Lily", "One day, a big dog", "The little girl", "Ben saw"];
     let rows: String = prompts.iter().map(|prompt| format!("{}\n", json!({"prompt": prompt}))).collect();
     let prompts = place.path().join("prompts.jsonl");
     fs::write(&prompts, rows).unwrap();
-    let ran =
-        kinds::run("ppo", device, &[("policy", &base), ("reward", &reward), ("prompts", &prompts)], with).unwrap();
+    let ran = kinds::run("ppo", device, &[("policy", base), ("reward", &reward), ("prompts", &prompts)], with).unwrap();
     (ran.curve(), ran.adapter())
 }
 
@@ -49,17 +51,18 @@ fn settings(more: Value) -> Value {
     all
 }
 
-fn check(device: DeviceChoice, steps: u64) {
+fn check(base: &Path, device: DeviceChoice, steps: u64) {
     // A large rate without a penalty: the policy leaves its reference, and the clip has something to hold back.
     let free = settings(json!({"steps": steps, "lr": 0.02, "kl": {"coef": 0.0}}));
-    let (curve, bytes) = ppo(device, &free);
+    let (curve, bytes) = ppo(base, device, &free);
     assert!(metric(&curve[0], "kl").abs() < 1e-4, "policy and reference begin as one: {}", curve[0]);
     let last = curve.last().unwrap();
     assert!(metric(last, "kl") > 0.05 && metric(last, "kl") > metric(&curve[0], "kl"), "{last}");
-    assert_eq!(ppo(device, &free).1, bytes, "the same call, the same bytes");
+    assert_eq!(ppo(base, device, &free).1, bytes, "the same call, the same bytes");
 
     // An adaptive β follows the KL of each rollout, from the one it is told to begin with.
-    let (curve, _) = ppo(device, &settings(json!({"steps": 3, "kl": {"coef": 0.1, "target": 0.01, "horizon": 50}})));
+    let (curve, _) =
+        ppo(base, device, &settings(json!({"steps": 3, "kl": {"coef": 0.1, "target": 0.01, "horizon": 50}})));
     let mut beta = 0.1;
     for point in &curve {
         assert_eq!(point["beta"], beta, "{point}");
@@ -69,7 +72,7 @@ fn check(device: DeviceChoice, steps: u64) {
 
     // One epoch of one minibatch never sees a ratio but 1; further epochs see more and more.
     let clipped = |epochs: u64| {
-        let (curve, _) = ppo(device, &settings(json!({"steps": 1, "lr": 0.02, "epochs": epochs})));
+        let (curve, _) = ppo(base, device, &settings(json!({"steps": 1, "lr": 0.02, "epochs": epochs})));
         (metric(&curve[0], "clip_fraction"), metric(&curve[0], "ratio_max"), metric(&curve[0], "approx_kl"))
     };
     let (one, two, four) = (clipped(1), clipped(2), clipped(4));
@@ -80,25 +83,36 @@ fn check(device: DeviceChoice, steps: u64) {
 }
 
 #[test]
+fn ppo_keeps_its_invariants() {
+    check(&kinds::base().artifact(), DeviceChoice::Cpu, 3);
+}
+
+#[test]
+fn ppo_keeps_its_invariants_through_wgpu() {
+    if wgpu().is_some() {
+        check(&kinds::base().artifact(), DeviceChoice::Wgpu, 2);
+    }
+}
+
+#[test]
 fn ppo_on_stories260k_keeps_its_invariants() {
-    if shared("models/stories260K").is_some() {
-        check(DeviceChoice::Cpu, 3);
+    if let Some(base) = skip::shared("models/stories260K") {
+        check(&base, DeviceChoice::Cpu, 3);
     }
 }
 
 #[test]
 fn ppo_on_stories260k_keeps_its_invariants_through_wgpu() {
-    let is_here = stages::device::open(DeviceChoice::Wgpu).is_ok();
-    assert!(is_here || std::env::var_os("CI").is_none(), "CI installs a software Vulkan driver");
-    if is_here && shared("models/stories260K").is_some() {
-        check(DeviceChoice::Wgpu, 2);
+    if let (Some(base), Some(_)) = (skip::shared("models/stories260K"), wgpu()) {
+        check(&base, DeviceChoice::Wgpu, 2);
     }
 }
 
 /// What was trained on one base shares it in memory; what looks like it and has another number in it does not.
 #[test]
 fn models_on_one_base_share_it() {
-    let Some(base) = shared("models/stories260K") else { return };
+    let base = kinds::base();
+    let base = base.artifact();
     let place = tempfile::tempdir().unwrap();
     fs::create_dir(place.path().join("reward")).unwrap();
     reward_model(&base, &place.path().join("reward"));
@@ -108,7 +122,7 @@ fn models_on_one_base_share_it() {
     let copy = place.path().join("copy");
     fs::create_dir(&copy).unwrap();
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
-        fs::copy(base.join(name), copy.join(name)).unwrap();
+        fs::copy(model_directory(&base).join(name), copy.join(name)).unwrap();
     }
     assert!(!Artifact::load_beside(&copy, &policy).unwrap().has_own_base, "the same bytes elsewhere");
     let mut weights = fs::read(copy.join("model.safetensors")).unwrap();
@@ -120,7 +134,8 @@ fn models_on_one_base_share_it() {
 /// A candidate is judged by answers of its own, not by those of the policies before it.
 #[test]
 fn the_kl_of_a_candidate_is_its_own() {
-    let Some(base) = shared("models/stories260K") else { return };
+    let base = kinds::base();
+    let base = base.artifact();
     let place = tempfile::tempdir().unwrap();
     let reward = place.path().join("reward");
     fs::create_dir(&reward).unwrap();
@@ -142,9 +157,11 @@ fn the_kl_of_a_candidate_is_its_own() {
 /// rollout runs: other advantages, other places of the KL, other references, other optimisers.
 #[test]
 fn every_relative_of_ppo_improves_nothing_but_its_adapter() {
-    let Some(base) = shared("models/stories260K") else { return };
-    let weights = fs::read(base.join("model.safetensors")).unwrap();
-    let (plain, bytes) = ppo(DeviceChoice::Cpu, &settings(json!({})));
+    let base = kinds::base();
+    let base = base.artifact();
+    let file = model_directory(&base).join("model.safetensors");
+    let before = fs::read(&file).unwrap();
+    let (plain, bytes) = ppo(&base, DeviceChoice::Cpu, &settings(json!({})));
     assert_eq!(plain.len(), 3);
     let group = |advantage: &str| json!({"advantage": advantage, "answers_per_prompt": 4});
     let in_loss = json!({"kl": {"in": "loss", "estimate": "k3"}, "advantage": "grpo", "answers_per_prompt": 4, "average": "answers"});
@@ -161,7 +178,7 @@ fn every_relative_of_ppo_improves_nothing_but_its_adapter() {
         json!({"top_k": 20, "top_p": 0.9}),
         json!({"missing_eos_score": null, "missing_eos_penalty": 1.0}),
     ] {
-        let (curve, other) = ppo(DeviceChoice::Cpu, &settings(more.clone()));
+        let (curve, other) = ppo(&base, DeviceChoice::Cpu, &settings(more.clone()));
         assert_ne!(other, bytes, "{more}");
         for point in curve {
             let named = ["reward", "kl", "entropy", "approx_kl", "length"].map(|name| metric(&point, name));
@@ -171,10 +188,10 @@ fn every_relative_of_ppo_improves_nothing_but_its_adapter() {
         }
     }
     // Fewer rows at a time and blocks run again are the same sums, up to their order.
-    let (parts, _) = ppo(DeviceChoice::Cpu, &settings(json!({"micro_batch": 3, "recompute": true})));
+    let (parts, _) = ppo(&base, DeviceChoice::Cpu, &settings(json!({"micro_batch": 3, "recompute": true})));
     for (one, other) in plain.iter().zip(&parts) {
         assert!((metric(one, "reward") - metric(other, "reward")).abs() < 1e-3, "{one} {other}");
         assert!((one["gradient_norm"].as_f64().unwrap() - other["gradient_norm"].as_f64().unwrap()).abs() < 1e-2);
     }
-    assert_eq!(fs::read(base.join("model.safetensors")).unwrap(), weights);
+    assert_eq!(fs::read(&file).unwrap(), before);
 }

@@ -35,7 +35,7 @@ impl Ran {
         self.read("outcome.json")["candidates"].as_array().unwrap().last().unwrap()["step"].to_string()
     }
 
-    fn artifact(&self) -> PathBuf {
+    pub fn artifact(&self) -> PathBuf {
         self.directory.path().join("out").join(self.last())
     }
 
@@ -81,7 +81,7 @@ fn some(name: &str, rows: usize, directory: &TempDir) -> PathBuf {
 }
 
 /// A base as small as one can be, hardly trained.
-fn base() -> Ran {
+pub fn base() -> Ran {
     let with = json!({
         "layers": 1, "width": 16, "inner": 24, "heads": 2, "kv_heads": 1, "vocabulary": 300, "context": 160, "steps": 3,
         "batch": 4,

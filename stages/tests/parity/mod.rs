@@ -1,61 +1,21 @@
 //! Small random models of every architecture against what transformers says of them (`make.py`): logits, greedy
 //! continuations, rewards and adapters, padded left and right; and the way back to files.
 
+mod models;
 mod text;
 
-use super::shared;
 use burn::tensor::Device;
 use formats::config::Config;
 use formats::dtype::{Dtype, floats};
+use models::{MODELS, Row, adapters, directory, golden, load};
 use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
 use stages::generate::{self, Choice};
 use stages::model::artifact::values_of;
-use stages::model::{Adapter, Artifact, Batch, Decoder, Padding, export, weights};
+use stages::model::{Adapter, Batch, Decoder, Padding, weights};
 use stages::train;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-
-const MODELS: [&str; 8] =
-    ["gpt2", "llama", "llama-biased", "llama-sharded", "neox", "neox-sequential", "qwen2", "qwen3"];
-
-fn directory(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity").join(name)
-}
-
-fn load(directory: &Path, device: &Device) -> Decoder {
-    weights::load(directory, Config::load(directory).unwrap(), Dtype::F32, device).unwrap()
-}
-
-struct Row {
-    ids: Vec<u32>,
-    /// `[t, v]`.
-    logits: Vec<f32>,
-    greedy: Vec<u32>,
-    /// The logits with the adapter.
-    adapted: Vec<f32>,
-    reward: f32,
-}
-
-fn golden(name: &str) -> Vec<Row> {
-    let bytes = fs::read(directory(name).join("golden.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let bytes = |name: &str, row: usize| file.tensor(&format!("{name}.{row}")).unwrap().data();
-    let ids = |name: &str, row: usize| {
-        let numbers = bytes(name, row).chunks_exact(8).map(|eight| i64::from_le_bytes(eight.try_into().unwrap()));
-        numbers.map(|id| u32::try_from(id).unwrap()).collect()
-    };
-    let floats = |name: &str, row: usize| floats(safetensors::Dtype::F32, bytes(name, row)).unwrap();
-    let row = |row: usize| Row {
-        ids: ids("ids", row),
-        logits: floats("logits", row),
-        greedy: ids("greedy", row),
-        adapted: floats("adapted", row),
-        reward: floats("reward", row)[0],
-    };
-    (0..3).map(row).collect()
-}
+use std::path::Path;
 
 /// The largest difference of any logit of any row, all rows in one batch.
 fn difference(model: &Decoder, adapter: Option<&Adapter>, rows: &[Row], padding: Padding) -> f32 {
@@ -69,11 +29,6 @@ fn difference(model: &Decoder, adapter: Option<&Adapter>, rows: &[Row], padding:
         mine.iter().zip(theirs).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max)
     };
     rows.iter().enumerate().map(of_row).fold(0.0, f32::max)
-}
-
-fn adapters(name: &str, model: &Decoder) -> [Adapter; 2] {
-    ["adapter", "reward"]
-        .map(|which| weights::load_adapter(&directory(name).join(which), &model.config, &model.device()).unwrap())
 }
 
 /// The largest difference of the hidden states behind every block, of the first row without an adapter.
@@ -300,76 +255,4 @@ fn check_half(device: &Device, dtype: Dtype, share: f32) {
 fn half_precision_is_near() {
     check_half(&Device::flex(), Dtype::F16, 6e-3);
     check_half(&Device::flex(), Dtype::Bf16, 4e-2);
-}
-
-/// Writes what `back.py` reads, to the folder that `PIPELINE_PARITY_OUT` names: each model as a stage hands it on, exported
-/// in every way, and what this program says of it.
-#[test]
-fn the_way_back() {
-    let Some(out) = std::env::var_os("PIPELINE_PARITY_OUT").map(PathBuf::from) else {
-        eprintln!("skipped: PIPELINE_PARITY_OUT names no folder");
-        return;
-    };
-    for name in MODELS {
-        let folder = out.join(name);
-        let base = folder.join("base");
-        fs::create_dir_all(&base).unwrap();
-        for entry in fs::read_dir(directory(name)).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
-            if entry.file_name() != "golden.safetensors" {
-                fs::copy(entry.path(), base.join(entry.file_name())).unwrap();
-            }
-        }
-        let tokenizer = directory("tokenizers/bytes");
-        for entry in fs::read_dir(&tokenizer).unwrap().map(Result::unwrap) {
-            fs::copy(entry.path(), base.join(entry.file_name())).unwrap();
-        }
-        let artifact = Artifact::load(&base, Dtype::F32, &Device::flex()).unwrap();
-        let [adapter, reward] = adapters(name, &artifact.model);
-        let made = |which: &str, adapter: &Adapter| {
-            let made = folder.join(which);
-            fs::create_dir_all(&made).unwrap();
-            artifact.save_with(adapter, &made).unwrap();
-            made
-        };
-        let (policy, judge) = (made("of-adapter", &adapter), made("of-reward", &reward));
-        for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
-            export::export(&policy, &folder.join(format!("merged-{}", dtype.name())), true, Some(dtype)).unwrap();
-        }
-        export::export(&judge, &folder.join("reward-merged"), true, Some(Dtype::F32)).unwrap();
-        export::export(&policy, &folder.join("plain"), false, None).unwrap();
-        for (from, to) in [("plain/model", "model"), ("plain/adapter", "adapter"), ("of-reward/adapter", "reward")] {
-            fs::rename(folder.join(from), folder.join(to)).unwrap();
-        }
-        let mut ours: BTreeMap<String, (Vec<f32>, Vec<usize>)> = BTreeMap::new();
-        let mut ids: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-        for (number, row) in golden(name).iter().enumerate() {
-            let batch = Batch::new(&artifact.model.config, &[&row.ids], Padding::Right, &Device::flex());
-            let (t, v) = (row.ids.len(), artifact.model.config.vocabulary);
-            let logits = |adapter: Option<&Adapter>| {
-                values_of(artifact.model.logits(artifact.model.hidden(adapter, &batch, None))).unwrap()
-            };
-            ours.insert(format!("logits.{number}"), (logits(None), vec![t, v]));
-            ours.insert(format!("adapted.{number}"), (logits(Some(&adapter)), vec![t, v]));
-            // These have neither offset nor spread: what the head says is the reward.
-            let value = train::rewards(&artifact.model, &reward, &[&row.ids], 1).unwrap()[0] as f32;
-            ours.insert(format!("reward.{number}"), (vec![value], vec![1]));
-            for (layer, hidden) in artifact.model.layers(None, &batch).into_iter().enumerate() {
-                ours.insert(
-                    format!("hidden.{number}.{layer}"),
-                    (values_of(hidden).unwrap(), vec![t, artifact.model.config.width]),
-                );
-            }
-            ids.insert(format!("ids.{number}"), row.ids.iter().map(|id| i64::from(*id)).collect());
-        }
-        let of_ids = ids.iter().map(|(name, ids)| {
-            (name, TensorView::new(safetensors::Dtype::I64, vec![ids.len()], bytemuck::cast_slice(ids)).unwrap())
-        });
-        let of_ours = ours.iter().map(|(name, (values, shape))| {
-            (name, TensorView::new(safetensors::Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).unwrap())
-        });
-        safetensors::serialize_to_file(of_ids.chain(of_ours), None, &folder.join("ours.safetensors")).unwrap();
-        let texts = ["Hello, world!", "吾輩は猫である。", "def f(x):\n    return x  # 😀"];
-        let encoded: Vec<Vec<u32>> = texts.iter().map(|text| artifact.tokenizer.text(text).unwrap()).collect();
-        fs::write(folder.join("texts.json"), serde_json::json!({"texts": texts, "ids": encoded}).to_string()).unwrap();
-    }
 }

@@ -57,7 +57,7 @@ fn a_byte_level_tokenizer_gives_the_ids_of_the_python_library() {
 /// The real one lies beside the project, not in it.
 #[test]
 fn the_tokenizer_of_llm_jp_gives_the_ids_of_the_python_library() {
-    let Some(directory) = super::shared("tokenizers/llm_jp") else { return };
+    let Some(directory) = crate::skip::shared("tokenizers/llm_jp") else { return };
     check_tokenizer("llm_jp", &directory);
 }
 
