@@ -27,7 +27,7 @@ pub use inputs::{Input, Source};
 pub use metrics::declared_metrics;
 use metrics::metrics;
 pub use name::ArtifactName;
-use stages::kinds::{self, KINDS};
+use stages::kinds::PLANNED;
 use stages::stage::{Accepts, Gives, Kind, did_you_mean};
 use std::collections::HashMap;
 use std::path::Path;
@@ -82,13 +82,13 @@ impl Plan {
 
 /// Resolves everything that can be known before anything runs. `directory` is that of the pipeline file.
 /// All mistakes, those of the spec included, come back together.
-pub fn resolve(mut spec: Spec, directory: &Path) -> Result<Plan, Vec<Diagnostic>> {
+pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Result<Plan, Vec<Diagnostic>> {
     let mut mistakes = std::mem::take(&mut spec.mistakes);
     // Each is dropped as soon as it is typed: they are most of a long file.
     let withs: Vec<Node> = spec.stages.iter_mut().map(StageSpec::take_parameters).collect();
     let ids: HashMap<&str, StageId> =
         spec.stages.iter().enumerate().map(|(id, stage)| (stage.name.value.as_str(), id)).collect();
-    let kinds: Vec<Option<&'static Kind>> = spec.stages.iter().map(|stage| kind(stage, &mut mistakes)).collect();
+    let kinds: Vec<Option<&'static Kind>> = spec.stages.iter().map(|stage| kind(stage, table, &mut mistakes)).collect();
     let dtype = spec.dtype.as_ref().and_then(|dtype| parameters::dtype(dtype, &mut mistakes));
     let mut graph = Graph::new(spec.stages.iter().map(|stage| stage.name.value.as_str()).collect());
     let mut checked_files = inputs::CheckedFiles::new();
@@ -185,14 +185,11 @@ fn check_name(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Kinds that are to come: another would be a wrong guess at what was meant.
-const PLANNED: [&str; 3] = ["sample", "rank", "probe"];
-
-fn kind(stage: &StageSpec, mistakes: &mut Vec<Diagnostic>) -> Option<&'static Kind> {
+fn kind(stage: &StageSpec, table: &[&'static Kind], mistakes: &mut Vec<Diagnostic>) -> Option<&'static Kind> {
     let typed = stage.kind.as_ref()?;
-    let found = kinds::kind(&typed.value);
+    let found = table.iter().copied().find(|kind| kind.name == typed.value);
     if found.is_none() {
-        let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let names: Vec<&str> = table.iter().map(|kind| kind.name).collect();
         let mistake = match PLANNED.contains(&typed.value.as_str()) {
             true => Diagnostic::error(typed.span, format!("the kind `{}` is not available yet", typed.value))
                 .help(format!("there are: {}", names.join(", "))),

@@ -188,21 +188,16 @@ fn the_crates_below_know_nothing_of_those_above() {
     }
 }
 
-/// What `kinds/*` use of each other: nothing, except that an eval hands its parameters to its parts, and the parts
-/// read each other's tables. The sums they share are in `train`, `rl`, `generate` and `model`.
+/// What `kinds/*` use of each other: nothing. The sums they share are in `train`, `rl`, `generate` and `model`.
 #[test]
 fn kinds_do_not_use_each_other() {
-    const OF_AN_EVAL: [&str; 4] = ["eval", "answers", "scores", "divergence"];
     for file in sources("stages/src/kinds") {
-        let own = file.name.rsplit('/').next().unwrap().trim_end_matches(".rs");
         let mut used = named(&file.code, "crate::kinds::");
         // In a kind's own directory `super` is the kind itself.
         if !file.name.trim_start_matches("stages/src/kinds/").contains('/') {
             used.extend(named(&file.code, "super::"));
         }
-        let allowed: &[&str] = if OF_AN_EVAL.contains(&own) { &OF_AN_EVAL } else { &[] };
-        let others: Vec<_> = used.iter().filter(|name| !allowed.contains(&name.as_str())).collect();
-        assert!(others.is_empty(), "{} uses its siblings {others:?}", file.name);
+        assert!(used.is_empty(), "{} uses its siblings {used:?}", file.name);
     }
     // And nothing below knows any kind by name.
     for file in sources("stages/src").iter().filter(|file| !file.name.starts_with("stages/src/kinds")) {
@@ -243,8 +238,7 @@ fn the_kinds_on_disk_are_the_kinds_in_the_table() {
         .iter()
         .map(|name| name.rsplit('/').next().unwrap().trim_end_matches(".rs").to_owned())
         .collect();
-    let rows = stages::kinds::KINDS.iter().chain(stages::kinds::PARTS);
-    assert_eq!(of_files, rows.map(|kind| kind.name.to_owned()).collect());
+    assert_eq!(of_files, stages::kinds::KINDS.iter().map(|kind| kind.name.to_owned()).collect());
 }
 
 #[test]

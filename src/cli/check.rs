@@ -6,6 +6,7 @@ use crate::diagnostic::{self, Diagnostic, SourceText};
 use crate::plan::{self, Plan};
 use crate::spec::{self, Spec};
 use anyhow::Result;
+use stages::kinds::KINDS;
 use std::path::Path;
 
 /// The plan of a file; prints its warnings, or fails with all its mistakes. `required` is `(stage, rule)`: the rule
@@ -59,7 +60,7 @@ fn read(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<(
 }
 
 fn resolve(file: &Path, source: &SourceText, spec: Spec) -> Result<(Plan, String)> {
-    let plan = plan::resolve(spec, file.parent().unwrap_or(Path::new("")));
+    let plan = plan::resolve(spec, file.parent().unwrap_or(Path::new("")), KINDS);
     let plan = plan.map_err(|mistakes| mistaken(source, &mistakes))?;
     let warnings = match plan.warnings.is_empty() {
         true => String::new(),

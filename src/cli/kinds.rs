@@ -84,7 +84,7 @@ fn ports(kind: &Kind) -> Sheet {
             Accepts::Model => "model",
             Accepts::RewardModel => "reward model",
             Accepts::Reward => "reward",
-            Accepts::Data => "data",
+            Accepts::Data(_) => "data",
             Accepts::Any => "anything",
         };
         let takes = if port.takes_many { format!("{takes}, or a list") } else { takes.to_owned() };

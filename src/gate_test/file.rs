@@ -12,6 +12,7 @@ use crate::plan;
 use crate::schedule::weigh::{self, Tables};
 use crate::spec::node::{Map, Node, Value};
 use crate::spec::{self, expect, yaml};
+use stages::kinds::KINDS;
 use stages::stage::did_you_mean;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -94,7 +95,7 @@ fn pipeline(
     let source = SourceText { path, text, overrides: Vec::new(), rule: None };
     let directory = source.path.parent().unwrap_or(Path::new(""));
     // The warnings of the pipeline are shown when it is run.
-    match spec::read(&source, environment).and_then(|spec| plan::resolve(spec, directory)) {
+    match spec::read(&source, environment).and_then(|spec| plan::resolve(spec, directory, KINDS)) {
         Ok(plan) => Ok(Pipeline::of(plan)),
         Err(mistaken) => Err(Some((source, mistaken))),
     }

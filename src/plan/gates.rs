@@ -28,9 +28,6 @@ pub struct Gate {
     pub scope: RuleScope,
 }
 
-/// The port of an eval stage on which the candidate stands when that stage judges.
-const JUDGED_PORT: &str = "policy";
-
 /// In the order of the drafts.
 pub fn resolve(
     drafts: &[Draft],
@@ -188,7 +185,8 @@ fn gives_model(site: &GateSite, id: StageId) -> bool {
 /// The judge's other ports are needed before the gate can speak; of a port that takes many only the first, which is
 /// the one that judges.
 fn draw_judge_edges(site: &GateSite, judge: StageId, span: Span, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>) {
-    let others = site.drafts[judge].inputs.iter().filter(|input| input.port != JUDGED_PORT);
+    let Some(Work::Measure(measure)) = site.drafts[judge].kind.map(|kind| kind.work) else { return };
+    let others = site.drafts[judge].inputs.iter().filter(|input| input.port != measure.port);
     for input in others {
         let takes_many = |kind: &stages::stage::Kind| kind.port(&input.port).is_some_and(|port| port.takes_many);
         let count = if site.drafts[judge].kind.is_some_and(takes_many) { 1 } else { usize::MAX };

@@ -36,8 +36,8 @@ pub struct Around<'a> {
     pub directory: &'a Path,
 }
 
-/// Results of checking data files, by kind, port and path, so that each is read once.
-pub type CheckedFiles = BTreeMap<(&'static str, &'static str, PathBuf), Result<(), String>>;
+/// Results of checking paths for what ports accept, so that each is read once.
+pub type CheckedFiles = BTreeMap<(Accepts, PathBuf), Result<(), String>>;
 
 /// The inputs of a stage. Also adds the edges of the graph.
 pub fn resolve(
@@ -62,11 +62,11 @@ pub fn resolve(
                 Reference::Path(path) => {
                     // Without a `./` in the middle, for messages.
                     let path: PathBuf = around.directory.join(path).components().collect();
-                    path_source(kind, port, &path, source, around.spec.skip_bad_rows, files, mistakes)
+                    path_source(port, &path, source, around.spec.skip_bad_rows, files, mistakes)
                 }
                 Reference::Hub(text) => match hub_model(text, source, around, mistakes) {
                     Some(directory) if directory.exists() => {
-                        path_source(kind, port, &directory, source, around.spec.skip_bad_rows, files, mistakes)
+                        path_source(port, &directory, source, around.spec.skip_bad_rows, files, mistakes)
                     }
                     directory => directory.map(Source::Path),
                 },
@@ -182,7 +182,7 @@ fn accepted(accepts: Accepts) -> &'static str {
         Accepts::Model => "a language model: a stage that makes one, or a directory in Hugging Face layout",
         Accepts::RewardModel => "a reward model: a stage that makes one, or a directory",
         Accepts::Reward => "a reward model: a stage that makes one, a directory, or a rule file (.txt, .tsv)",
-        Accepts::Data => "a data file: JSON, JSONL (.gz and .zst, too) or Parquet",
+        Accepts::Data(_) => "a data file: JSON, JSONL (.gz and .zst, too) or Parquet",
         Accepts::Any => "anything",
     }
 }
@@ -209,7 +209,6 @@ fn hub_model(text: &str, source: &SourceSpec, around: &Around, mistakes: &mut Ve
 }
 
 fn path_source(
-    kind: Option<&'static Kind>,
     port: Option<&'static Port>,
     path: &Path,
     source: &SourceSpec,
@@ -228,7 +227,7 @@ fn path_source(
     let is_good = match port.map(|port| port.accepts) {
         Some(Accepts::Model | Accepts::RewardModel) => metadata.is_dir(),
         Some(Accepts::Reward) => metadata.is_dir() || ["txt", "tsv"].contains(&extension.as_str()),
-        Some(Accepts::Data) => metadata.is_file(),
+        Some(Accepts::Data(_)) => metadata.is_file(),
         Some(Accepts::Any) | None => true,
     };
     if let (Some(port), false) = (port, is_good) {
@@ -238,9 +237,9 @@ fn path_source(
         mistakes.push(Diagnostic::error(source.span, message).help(help));
         return None;
     }
-    if let (Some(kind), Some(port)) = (kind, port) {
-        let key = (kind.name, port.name, path.to_owned());
-        let checked = files.entry(key).or_insert_with(|| stages::kinds::check_input(kind, port, path, may_skip));
+    if let Some(port) = port {
+        let checked = files.entry((port.accepts, path.to_owned()));
+        let checked = checked.or_insert_with(|| stages::kinds::check_input(port.accepts, path, may_skip));
         if let Err(reason) = checked {
             let reason = reason.strip_prefix("read ").unwrap_or(reason);
             let is_named = reason.starts_with(&path.display().to_string());

@@ -4,19 +4,23 @@ use super::inputs::Input;
 use crate::diagnostic::Diagnostic;
 use crate::gate::MetricName;
 use crate::spec::StageSpec;
-use stages::stage::{Direction, Kind, Work};
+use stages::stage::{Kind, Port, Work};
 
 /// The metrics that the stage's own record will hold.
 pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut Vec<Diagnostic>) -> Vec<MetricName> {
     let mut metrics = kind_metrics(kind, inputs);
-    if let Work::Measure(_) = kind.work {
-        // Counted as typed: a source that was not found is a mistake already, and its metrics are not missing.
-        let rewards = stage.from.iter().filter(|from| from.port.value == "reward").map(|from| from.sources.len()).sum();
-        for n in 2..=rewards {
-            let (name, field) = (format!("mean_score_{n}"), Some(format!("score_{n}")));
-            metrics.push(MetricName { name, direction: Direction::Higher, field });
-            let name = format!("score_sd_{n}");
-            metrics.push(MetricName { name, direction: Direction::Neutral, field: None });
+    if let Work::Measure(measure) = kind.work {
+        for port in kind.ports.iter().filter(|port| port.takes_many) {
+            // Counted as typed: a source that was not found is a mistake already, and its metrics are not missing.
+            let typed = stage.from.iter().filter(|from| from.port.value == port.name);
+            for n in 2..=typed.map(|from| from.sources.len()).sum() {
+                let parts = measure.parts.iter().filter(|part| part.reads(port.name));
+                metrics.extend(parts.flat_map(|part| declared_metrics(part.kind)).map(|metric| MetricName {
+                    name: format!("{}_{n}", metric.name),
+                    field: metric.field.map(|field| format!("{field}_{n}")),
+                    ..metric
+                }));
+            }
         }
     }
     for (metric, direction) in &stage.metrics {
@@ -34,10 +38,14 @@ pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut 
 
 /// The metrics of every stage of the kind, also as a judge.
 pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
-    // The distance from a baseline is measured only if there is one.
+    // A port that the kind requires is connected, or that is a mistake already.
+    let is_connected = |port: &Port| !port.is_optional || inputs.iter().any(|input| input.port == port.name);
     let is_measured = |name: &str| match kind.work {
-        Work::Measure(_) => name != "kl" || inputs.iter().any(|input| input.port == "baseline"),
         Work::Run(_) => true,
+        Work::Measure(measure) => measure.parts.iter().any(|part| {
+            let mut read = kind.ports.iter().filter(|port| part.reads(port.name));
+            part.kind.metrics().any(|metric| metric.name == name) && read.all(is_connected)
+        }),
     };
     declared_metrics(kind).into_iter().filter(|metric| is_measured(&metric.name)).collect()
 }

@@ -3,6 +3,7 @@ mod many;
 use super::*;
 use crate::diagnostic::{SourceText, render};
 use expect_test::{Expect, expect};
+use stages::kinds::KINDS;
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ fn check_with(text: &str, overrides: &[&str], expected: Expect) {
     let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
     let source = SourceText { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides, rule: None };
     let folder = folder();
-    let planned = crate::spec::read(&source, &|_| None).and_then(|spec| resolve(spec, folder.path()));
+    let planned = crate::spec::read(&source, &|_| None).and_then(|spec| resolve(spec, folder.path(), KINDS));
     let shown = match planned {
         Ok(plan) => format!("{}{}", show(&plan), render(&source, &plan.warnings, false)),
         Err(mistakes) => render(&source, &mistakes, false),

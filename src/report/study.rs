@@ -19,7 +19,8 @@ pub fn table(study: &Study) -> Sheet {
     let (scores, others) = columns(study);
     let has_counts = study.rows.iter().any(|row| row.versus.is_some());
     let counts_head: &[&str] = if has_counts { &COUNTS } else { &[] };
-    let numbers = scores.iter().map(String::as_str).chain(counts_head.iter().copied()).chain(others.iter().copied());
+    let numbers =
+        scores.iter().map(String::as_str).chain(counts_head.iter().copied()).chain(others.iter().map(String::as_str));
     let numbers = numbers.map(|name| Header::number(name.replacen('_', &format!("_{MAY_BREAK}"), 1)));
     let mut grid = Grid::new([Header::name("model")].into_iter().chain(numbers));
     for row in &study.rows {
@@ -72,14 +73,18 @@ fn is_score(name: &str) -> bool {
     name == "mean_score" || name.strip_prefix("mean_score_").is_some_and(|rest| rest.parse::<u32>().is_ok())
 }
 
-/// The metrics that any row has: the scores in the order of the reward models; then distance and length.
-fn columns(study: &Study) -> (Vec<String>, Vec<&'static str>) {
+/// The metrics that any row has: the scores in the order of the reward models; then distance and length. In a study
+/// without scores, all metrics.
+fn columns(study: &Study) -> (Vec<String>, Vec<String>) {
     let names: BTreeSet<&String> = study.rows.iter().flat_map(|row| row.metrics.keys()).collect();
     let mut scores: Vec<String> = names.iter().filter(|name| is_score(name)).map(|name| (*name).clone()).collect();
     // `mean_score_10` comes after `mean_score_9`.
     scores.sort_by_key(|name| (name.len(), name.clone()));
-    let others = ["kl", "length"].into_iter().filter(|name| names.iter().any(|known| known == name));
-    (scores, others.collect())
+    let others = match scores.is_empty() {
+        true => names.into_iter().cloned().collect(),
+        false => ["kl", "length"].map(str::to_owned).into_iter().filter(|name| names.contains(name)).collect(),
+    };
+    (scores, others)
 }
 
 /// A value with the same number of decimal places as the others of its column.

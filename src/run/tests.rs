@@ -11,6 +11,7 @@ use crate::executor::EXECUTORS;
 use crate::plan::selection::{Filter, select};
 use crate::{journal, plan, spec};
 use expect_test::expect;
+use stages::kinds::KINDS;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -49,7 +50,7 @@ impl Place {
         let source = SourceText { path: "toy.yaml".into(), text, overrides: Vec::new(), rule: None };
         let show = |mistakes: &[crate::diagnostic::Diagnostic]| render(&source, mistakes, false);
         let spec = spec::read(&source, &|_| None).map_err(|mistakes| show(&mistakes)).unwrap();
-        plan::resolve(spec, self.path()).map_err(|mistakes| show(&mistakes)).unwrap()
+        plan::resolve(spec, self.path(), KINDS).map_err(|mistakes| show(&mistakes)).unwrap()
     }
 
     fn options(&self) -> Options {

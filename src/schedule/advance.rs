@@ -7,7 +7,7 @@ use super::{measure, study};
 use crate::action::Record;
 use crate::event::{Event, Metrics, Outcome};
 use crate::plan::ArtifactName;
-use stages::stage::Work;
+use stages::stage::{Measure, Work};
 use std::sync::Arc;
 
 /// No end means that the desk holds what is missing.
@@ -16,7 +16,7 @@ pub fn advance(desk: &mut Desk) -> (Vec<Event>, Option<StageEnd>) {
     let mut events = Vec::new();
     let ended = match desk.stage().kind.work {
         Work::Run(_) => run(desk, &mut record, &mut events),
-        Work::Measure(_) => measured(desk, &mut events),
+        Work::Measure(measure) => measured(desk, measure, &mut events),
     };
     match ended {
         Ok(end) => (events, Some(end)),
@@ -56,14 +56,16 @@ fn run(desk: &mut Desk, known: &mut Option<Arc<Record>>, events: &mut Vec<Event>
 }
 
 /// An eval: it measures its policy, and shows every model that was put before it.
-fn measured(desk: &mut Desk, events: &mut Vec<Event>) -> Step<StageEnd> {
+fn measured(desk: &mut Desk, measure: &Measure, events: &mut Vec<Event>) -> Step<StageEnd> {
     let stage = desk.stage();
-    let (yardstick, policy) = desk::both(measure::yardstick(desk, desk.id), desk.on_port(stage, "policy"))?;
-    let Some(mut policy) = policy else { return desk::fails("measure nothing: the port `policy` is not connected") };
-    let measurement = measure::measure(desk, &yardstick, &policy.content, &policy.label);
-    let table = study::table(desk, &yardstick, &policy);
+    let (judge, policy) = desk::both(measure::judge(desk, desk.id), desk.on_port(stage, measure.port))?;
+    let Some(mut policy) = policy else {
+        return desk::fails(format!("measure nothing: the port `{}` is not connected", measure.port));
+    };
+    let measurement = measure::measure(desk, &judge, &policy.content, &policy.label);
+    let table = study::table(desk, &judge, &policy);
     let (mut measurement, table) = desk::both(measurement, table)?;
-    let further = measure::further_scores(desk, &yardstick, &measurement.answers, &policy.label)?;
+    let further = measure::further(desk, &judge, &measurement, &policy.label)?;
     measurement.seen.metrics.extend(further.metrics);
     // An eval has no own action; that any of its parts was executed is what it means to have run.
     desk.is_executed = desk.seconds > 0.0;
@@ -76,8 +78,8 @@ fn measured(desk: &mut Desk, events: &mut Vec<Event>) -> Step<StageEnd> {
     let mut end = end(desk, &candidates, gated, None, events);
     // What its name carries is the measurement: the policy already has a name.
     if let (Outcome::Done { content, .. }, Some(artifact)) = (&mut end.outcome, &mut end.artifact) {
-        *content = measurement.scores.to_string();
-        artifact.content = measurement.scores;
+        *content = measurement.content.to_string();
+        artifact.content = measurement.content;
     }
     end.put_before.clear();
     Ok(end)

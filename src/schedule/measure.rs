@@ -1,122 +1,160 @@
-//! A model under the yardstick of an eval stage: three cached actions (DESIGN §1), none of which knows the model it
-//! will be compared with. Knows nothing of gates.
+//! Measures a model by a stage that can judge: the cached actions of its kind (DESIGN §1), none of which knows a model
+//! that the measured one will be compared with.
 
-use super::desk::{Desk, Known, Step, all, both, fails, keyed};
+use super::desk::{Desk, Step, all, fails, keyed};
 use super::state::{Artifact, Measurement};
-use crate::action::{Action, ActionInput};
+use crate::action::{Action, ActionInput, Record};
 use crate::cause::EvalPart;
 use crate::event::{Metrics, SeenBy, Table};
 use crate::plan::{ArtifactName, StageId};
 use cache::Content;
 use serde_json::Value;
-use stages::stage::{Parts, Work};
+use stages::stage::{Measure, PartInput, Work};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// An eval stage with every port but `policy` resolved.
-pub struct Yardstick {
-    pub eval: StageId,
-    parts: Parts,
-    prompts: Content,
-    rewards: Vec<Artifact>,
-    pub baseline: Option<Artifact>,
+/// A measuring stage with everything resolved but the model to measure.
+pub struct Judge {
+    pub stage: StageId,
+    measure: &'static Measure,
+    /// Of each part of the measurement.
+    parameters: Vec<Value>,
+    /// What stands on the other ports; several artifacts only where the port takes many.
+    ports: BTreeMap<&'static str, Vec<Artifact>>,
 }
 
-impl Yardstick {
-    pub fn reward_labels(&self) -> Vec<String> {
-        self.rewards.iter().map(|reward| reward.label.to_string()).collect()
+impl Judge {
+    /// The model that all others are compared with.
+    pub fn baseline(&self) -> Option<&Artifact> {
+        self.ports.get(self.measure.comparison?.port)?.first()
+    }
+
+    /// Of what stands on a port that takes many, since each of these measures by itself.
+    pub fn labels(&self, desk: &Desk) -> Vec<String> {
+        let ports = desk.plan.stages[self.stage].kind.ports.iter().filter(|port| port.takes_many);
+        let artifacts = ports.filter_map(|port| self.ports.get(port.name)).flatten();
+        artifacts.map(|artifact| artifact.label.to_string()).collect()
     }
 }
 
-impl Measurement {
-    /// Texts and the first reward's scores.
-    pub fn scores_table(&self) -> Table {
-        table(&self.scores, "scores", "")
-    }
-}
-
-/// Where a part's record keeps its rows.
-fn table(content: &Content, part: &str, suffix: &str) -> Table {
-    Table { content: content.clone(), file: format!("{part}.jsonl"), suffix: suffix.to_owned() }
-}
-
-/// For the eval itself with all its rewards; for a stage it judges with the first alone, so that a candidate waits for
-/// no reward model that has no part in its judgement.
-pub fn yardstick(desk: &Desk, eval: StageId) -> Step<Yardstick> {
-    let stage = &desk.plan.stages[eval];
-    let Work::Measure(parts) = stage.kind.work else {
+/// For the measuring stage itself with everything on its ports. For a stage that it judges with the first of each port, so
+/// that a candidate waits for no reward model that has no part in its judgement.
+pub fn judge(desk: &Desk, id: StageId) -> Step<Judge> {
+    let stage = &desk.plan.stages[id];
+    let Work::Measure(measure) = stage.kind.work else {
         return fails(format!("judge by `{}`: a stage of kind `{}` measures nothing", stage.name, stage.kind.name));
     };
-    let count = if desk.id == eval { usize::MAX } else { 1 };
-    let rewards = stage.inputs.iter().filter(|input| input.port == "reward").flat_map(|input| &input.sources);
-    let rewards = rewards.take(count).map(|source| desk.artifact(source));
-    let data = both(desk.on_port(stage, "prompts"), desk.on_port(stage, "baseline"));
-    let (rewards, (prompts, baseline)) = both(all(rewards), data)?;
-    let (Some(prompts), false) = (prompts, rewards.is_empty()) else {
-        return fails(format!("measure by `{}`: it needs `prompts` and a `reward`", stage.name));
-    };
-    Ok(Yardstick { eval, parts: parts(&stage.parameters.value()), prompts: prompts.content, rewards, baseline })
+    let count = if desk.id == id { usize::MAX } else { 1 };
+    let ports = stage.kind.ports.iter().filter(|port| port.name != measure.port).map(|port| {
+        let inputs = stage.inputs.iter().filter(|input| input.port == port.name);
+        let sources = inputs.flat_map(|input| &input.sources).take(count);
+        Ok((port.name, all(sources.map(|source| desk.artifact(source)))?))
+    });
+    let given = stage.parameters.value();
+    let parameters = measure.parts.iter().map(|part| part.parameters(&given)).collect();
+    Ok(Judge { stage: id, measure, parameters, ports: all(ports)?.into_iter().collect() })
 }
 
 /// `label` only names the model in the journal.
-pub fn measure(desk: &mut Desk, yardstick: &Yardstick, model: &Content, label: &ArtifactName) -> Step<Measurement> {
+pub fn measure(desk: &mut Desk, judge: &Judge, model: &Content, label: &ArtifactName) -> Step<Measurement> {
     // Under several judges each measurement says whose it is.
     let is_one_of_many = desk.stage().gate.as_ref().is_some_and(|gate| gate.judges.len() > 1);
-    let by = if is_one_of_many { format!(" for {}", desk.plan.stages[yardstick.eval].name) } else { String::new() };
-    let inputs = [("model", model), ("prompts", &yardstick.prompts)];
-    let answers = part(desk, yardstick, "answers", &yardstick.parts.answers, &inputs, format!("{label}{by}"))?;
-    let said = answers.record.last().content.clone();
-    let scores = scores(desk, yardstick, 0, &said, format!("{label}{by}"));
-    let divergence = yardstick.baseline.as_ref().map(|baseline| {
-        let inputs = [("answers", &said), ("model", model), ("baseline", &baseline.content)];
-        part(desk, yardstick, "divergence", &yardstick.parts.divergence, &inputs, format!("{label}{by}"))
-    });
-    let known = all([scores].into_iter().chain(divergence))?;
-    let parts: Vec<&Known> = [&answers].into_iter().chain(&known).collect();
-    let metrics = parts.iter().flat_map(|known| known.record.last().metrics.clone()).collect();
-    let tables = parts.iter().zip(["answers", "scores", "divergence"]);
-    let tables = tables.map(|(known, part)| table(&known.record.last().content, part, "")).collect();
-    let scores = known[0].record.last().content.clone();
-    Ok(Measurement { seen: SeenBy { metrics, tables }, scores, answers: said })
-}
-
-/// `mean_score_2`, `score_sd_2`, …: what the second reward and the following make of the same answers.
-pub fn further_scores(desk: &mut Desk, yardstick: &Yardstick, answers: &Content, label: &ArtifactName) -> Step<SeenBy> {
-    let further = (1..yardstick.rewards.len()).map(|n| {
-        let subject = format!("{label} by {}", yardstick.rewards[n].label);
-        let known = scores(desk, yardstick, n, answers, subject)?;
-        let (last, suffix) = (known.record.last(), format!("_{}", n + 1));
-        let metrics = last.metrics.iter().map(|(name, value)| (format!("{name}{suffix}"), *value)).collect::<Metrics>();
-        Ok((metrics, table(&last.content, "scores", &suffix)))
-    });
-    let (metrics, tables): (Vec<Metrics>, Vec<Table>) = all(further.collect::<Vec<_>>())?.into_iter().unzip();
-    Ok(SeenBy { metrics: metrics.into_iter().flatten().collect(), tables })
-}
-
-fn scores(desk: &mut Desk, yardstick: &Yardstick, reward: usize, answers: &Content, subject: String) -> Step<Known> {
-    let inputs = [("answers", answers), ("reward", &yardstick.rewards[reward].content)];
-    part(desk, yardstick, "scores", &yardstick.parts.scores, &inputs, subject)
-}
-
-fn part(
-    desk: &mut Desk,
-    yardstick: &Yardstick,
-    kind: &str,
-    parameters: &Value,
-    inputs: &[(&str, &Content)],
-    subject: String,
-) -> Step<Known> {
-    let Some(kind) = stages::kinds::kind_or_part(kind) else {
-        return fails(format!("find the kind `{kind}`: there is none"));
+    let by = if is_one_of_many { format!(" for {}", desk.plan.stages[judge.stage].name) } else { String::new() };
+    let mut records: Vec<Step<Option<Arc<Record>>>> = Vec::new();
+    for place in 0..judge.measure.parts.len() {
+        let earlier = |place: usize| Ok(content(records[place].as_ref().map_err(Clone::clone)?));
+        let inputs = inputs(judge, place, 0, model, earlier);
+        records.push(inputs.and_then(|inputs| obtain(desk, judge, place, format!("{label}{by}"), inputs)));
+    }
+    let records = all(records)?;
+    let metrics = records.iter().flatten().flat_map(|record| record.last().metrics.clone()).collect();
+    let parts: Vec<Option<Content>> = records.iter().map(content).collect();
+    let tables = parts.iter().enumerate().map(|(place, part)| Some(table(judge, place, part.as_ref()?, "")));
+    let tables: Vec<Option<Table>> = tables.collect();
+    let compared = judge.measure.comparison.and_then(|comparison| tables[comparison.part].clone());
+    let seen = SeenBy { metrics, tables: tables.into_iter().flatten().collect() };
+    let Some(carried) = compared.as_ref().or(seen.tables.last()).map(|table| table.content.clone()) else {
+        return fails(format!("measure by `{}`: no part of it can be measured", desk.plan.stages[judge.stage].name));
     };
-    let one = |(port, content): &(&str, &Content)| ((*port).to_owned(), ActionInput::One((*content).clone()));
+    Ok(Measurement { seen, compared, content: carried, model: model.clone(), parts })
+}
+
+/// `mean_score_2`, `score_sd_2`, …: what the further inputs of a port that takes many say of the same model.
+pub fn further(desk: &mut Desk, judge: &Judge, measurement: &Measurement, label: &ArtifactName) -> Step<SeenBy> {
+    let count = judge.ports.values().map(Vec::len).max().unwrap_or_default();
+    let mut all_seen = Vec::new();
+    for nth in 1..count {
+        for (place, part) in judge.measure.parts.iter().enumerate() {
+            let mut read = judge.ports.iter().filter(|(port, _)| part.reads(port));
+            let Some(artifact) = read.find_map(|(_, artifacts)| artifacts.get(nth)) else { continue };
+            let subject = format!("{label} by {}", artifact.label);
+            let inputs = inputs(judge, place, nth, &measurement.model, |place| Ok(measurement.parts[place].clone()));
+            let record = inputs.and_then(|inputs| obtain(desk, judge, place, subject, inputs));
+            all_seen.push(record.map(|record| (nth, place, record)));
+        }
+    }
+    let (mut metrics, mut tables) = (Metrics::new(), Vec::new());
+    for (nth, place, record) in all(all_seen)? {
+        let Some(record) = record else { continue };
+        let (last, suffix) = (record.last(), format!("_{}", nth + 1));
+        metrics.extend(last.metrics.iter().map(|(name, value)| (format!("{name}{suffix}"), *value)));
+        tables.push(table(judge, place, &last.content, &suffix));
+    }
+    Ok(SeenBy { metrics, tables })
+}
+
+fn content(record: &Option<Arc<Record>>) -> Option<Content> {
+    record.as_ref().map(|record| record.last().content.clone())
+}
+
+/// Where a part keeps its rows.
+fn table(judge: &Judge, place: usize, content: &Content, suffix: &str) -> Table {
+    let file = judge.measure.parts[place].table.to_owned();
+    Table { content: content.clone(), file, suffix: suffix.to_owned() }
+}
+
+type Inputs = BTreeMap<String, ActionInput>;
+
+/// What stands on the ports of a part; `None` where one of them is not connected. `nth` of a port that takes many.
+fn inputs(
+    judge: &Judge,
+    place: usize,
+    nth: usize,
+    model: &Content,
+    earlier: impl Fn(usize) -> Step<Option<Content>>,
+) -> Step<Option<Inputs>> {
+    let input = |(port, input): &(&str, PartInput)| {
+        let content = match input {
+            PartInput::Part(place) => earlier(*place)?,
+            PartInput::Port(port) if *port == judge.measure.port => Some(model.clone()),
+            PartInput::Port(port) => {
+                let artifacts = judge.ports.get(port);
+                let artifact = artifacts.and_then(|artifacts| artifacts.get(nth).or(artifacts.first()));
+                artifact.map(|artifact| artifact.content.clone())
+            }
+        };
+        Ok(content.map(|content| ((*port).to_owned(), ActionInput::One(content))))
+    };
+    Ok(all(judge.measure.parts[place].inputs.iter().map(input))?.into_iter().collect())
+}
+
+fn obtain(
+    desk: &mut Desk,
+    judge: &Judge,
+    place: usize,
+    subject: String,
+    inputs: Option<Inputs>,
+) -> Step<Option<Arc<Record>>> {
+    let Some(inputs) = inputs else { return Ok(None) };
+    let kind = judge.measure.parts[place].kind;
     let action = Action {
         kind: kind.name.to_owned(),
         version: kind.version,
-        parameters: parameters.clone().into(),
-        seed: None,
-        inputs: inputs.iter().map(one).collect::<BTreeMap<_, _>>(),
+        parameters: judge.parameters[place].clone().into(),
+        seed: desk.plan.stages[judge.stage].seed.filter(|_| kind.draws),
+        inputs,
         salt: desk.plan.salt.clone(),
     };
     let part = EvalPart { kind: kind.name.to_owned(), subject };
-    desk.obtain(Some(part), keyed(action)?, yardstick.eval)
+    Ok(Some(desk.obtain(Some(part), keyed(action)?, judge.stage)?.record))
 }

@@ -89,13 +89,18 @@ pub struct Entry {
     pub measurement: Measurement,
 }
 
-/// What an eval measured of one model.
+/// What a measuring stage says of one model.
 #[derive(Clone, Debug)]
 pub struct Measurement {
-    /// Of all three parts; the first reward's scores only.
+    /// Metrics and tables of all parts; of a port that takes many, by its first input alone.
     pub seen: SeenBy,
-    pub answers: Content,
-    pub scores: Content,
+    /// The table by which models are compared, if the kind compares them.
+    pub compared: Option<Table>,
+    /// Carries the name of the measuring stage.
+    pub content: Content,
+    pub model: Content,
+    /// The content of each part; `None` for one that was left out.
+    pub parts: Vec<Option<Content>>,
 }
 
 /// An action and its hash, which takes longer than anything else that is done to it.

@@ -1,7 +1,7 @@
 //! The table of the study: every model that was put before an eval, against its baseline. Knows nothing of rules.
 
 use super::desk::{Desk, Step, all, both, fails};
-use super::measure::{self, Yardstick};
+use super::measure::{self, Judge};
 use super::state::{Artifact, Entry, StageEnd, State};
 use crate::event::{Answer, Event, Measured, Metrics, Outcome, Versus};
 use crate::gate::{self, Items};
@@ -14,20 +14,24 @@ use std::collections::BTreeMap;
 const COMPARED: usize = 6;
 
 /// The table of an eval that runs, and answers of its policy beside those of the baseline.
-pub fn table(desk: &mut Desk, yardstick: &Yardstick, policy: &Artifact) -> Step<Vec<Event>> {
-    let baseline = yardstick.baseline.as_ref().map(|artifact| compared(desk, yardstick, artifact)).transpose();
-    let (baseline, policy) = both(baseline, compared(desk, yardstick, policy))?;
-    let rows = rows(desk, yardstick, baseline.as_ref(), Some(&policy));
-    let further = rows.iter().map(|row| measure::further_scores(desk, yardstick, &row.measurement.answers, &row.label));
+pub fn table(desk: &mut Desk, judge: &Judge, policy: &Artifact) -> Step<Vec<Event>> {
+    let baseline = judge.baseline().map(|artifact| compared(desk, judge, artifact)).transpose();
+    let (baseline, policy) = both(baseline, compared(desk, judge, policy))?;
+    let rows = rows(desk, judge, baseline.as_ref(), Some(&policy));
+    let further = rows.iter().map(|row| measure::further(desk, judge, &row.measurement, &row.label));
     let further: Vec<Metrics> = all(further.collect::<Vec<_>>())?.into_iter().map(|further| further.metrics).collect();
-    let eval = desk.plan.stages[yardstick.eval].name.clone();
-    let mut events = vec![Event::ScoredBy { eval, rewards: yardstick.reward_labels() }];
-    let told = rows.iter().zip(further).map(|(row, more)| measured(desk, yardstick, row, baseline.as_ref(), more));
+    let eval = desk.plan.stages[judge.stage].name.clone();
+    let rewards = judge.labels(desk);
+    let mut events = Vec::new();
+    if !rewards.is_empty() {
+        events.push(Event::ScoredBy { eval, rewards });
+    }
+    let told = rows.iter().zip(further).map(|(row, more)| measured(desk, judge, row, baseline.as_ref(), more));
     events.extend(all(told.collect::<Vec<_>>())?);
     if let Some(baseline) = &baseline {
         // The policy may be known under the name of the stage whose candidate it is.
         let label = rows.iter().rfind(|row| row.content == policy.content && !row.is_rejected).map(|row| &row.label);
-        events.extend(side_by_side(desk, yardstick, baseline, &policy, label.unwrap_or(&policy.label))?);
+        events.extend(side_by_side(desk, judge, baseline, &policy, label.unwrap_or(&policy.label))?);
     }
     Ok(events)
 }
@@ -37,15 +41,15 @@ pub fn as_far_as_known(desk: &mut Desk) -> Vec<Event> {
     if !matches!(desk.stage().kind.work, Work::Measure(_)) {
         return Vec::new();
     }
-    let Ok(yardstick) = measure::yardstick(desk, desk.id) else { return Vec::new() };
-    let baseline = yardstick.baseline.as_ref().and_then(|artifact| compared(desk, &yardstick, artifact).ok());
-    let rows = rows(desk, &yardstick, baseline.as_ref(), None);
+    let Ok(judge) = measure::judge(desk, desk.id) else { return Vec::new() };
+    let baseline = judge.baseline().and_then(|artifact| compared(desk, &judge, artifact).ok());
+    let rows = rows(desk, &judge, baseline.as_ref(), None);
     let is_study = rows.iter().any(|row| row.is_candidate);
     if !is_study {
         return Vec::new();
     }
     let events: Vec<Step<Event>> =
-        rows.iter().map(|row| measured(desk, &yardstick, row, baseline.as_ref(), Metrics::new())).collect();
+        rows.iter().map(|row| measured(desk, &judge, row, baseline.as_ref(), Metrics::new())).collect();
     events.into_iter().flatten().collect()
 }
 
@@ -72,26 +76,22 @@ pub fn of_own_words(desk: &Desk, end: &StageEnd) -> Option<Event> {
     Some(Event::Measured { eval: desk.plan.name.clone(), row })
 }
 
-fn compared(desk: &mut Desk, yardstick: &Yardstick, artifact: &Artifact) -> Step<Entry> {
+fn compared(desk: &mut Desk, judge: &Judge, artifact: &Artifact) -> Step<Entry> {
     Ok(Entry {
-        eval: yardstick.eval,
+        eval: judge.stage,
         label: artifact.label.clone(),
         is_rejected: false,
         is_candidate: false,
         content: artifact.content.clone(),
-        measurement: measure::measure(desk, yardstick, &artifact.content, &artifact.label)?,
+        measurement: measure::measure(desk, judge, &artifact.content, &artifact.label)?,
     })
 }
 
 /// The baseline, then what each stage put there, then the policy. A content stands once, unless another stage made
 /// it again.
-fn rows(desk: &Desk, yardstick: &Yardstick, baseline: Option<&Entry>, policy: Option<&Entry>) -> Vec<Entry> {
-    let put_before = desk
-        .states
-        .iter()
-        .filter_map(State::end)
-        .flat_map(|end| &end.put_before)
-        .filter(|row| row.eval == yardstick.eval);
+fn rows(desk: &Desk, judge: &Judge, baseline: Option<&Entry>, policy: Option<&Entry>) -> Vec<Entry> {
+    let put_before =
+        desk.states.iter().filter_map(State::end).flat_map(|end| &end.put_before).filter(|row| row.eval == judge.stage);
     // Known by content and by name: thousands of stages may share one eval.
     let mut labels: BTreeMap<&Content, Vec<&ArtifactName>> = BTreeMap::new();
     let mut rows = Vec::new();
@@ -105,20 +105,14 @@ fn rows(desk: &Desk, yardstick: &Yardstick, baseline: Option<&Entry>, policy: Op
     rows
 }
 
-fn measured(
-    desk: &mut Desk,
-    yardstick: &Yardstick,
-    row: &Entry,
-    baseline: Option<&Entry>,
-    further: Metrics,
-) -> Step<Event> {
+fn measured(desk: &mut Desk, judge: &Judge, row: &Entry, baseline: Option<&Entry>, further: Metrics) -> Step<Event> {
     let mut metrics = row.measurement.seen.metrics.clone();
     metrics.extend(further);
     let other = baseline.filter(|baseline| baseline.label != row.label);
-    let other = other.map(|other| {
-        let mine = desk.items(&row.measurement.scores_table());
-        let (mine, theirs) = both(mine, desk.items(&other.measurement.scores_table()))?;
-        Ok((other, gate::Counts::between(&mine, &theirs)))
+    let other = other.and_then(|other| {
+        let (mine, theirs) = (row.measurement.compared.as_ref()?, other.measurement.compared.as_ref()?);
+        let items = both(desk.items(mine), desk.items(theirs));
+        Some(items.map(|(mine, theirs)| (other, gate::Counts::between(&mine, &theirs))))
     });
     let versus = match other.transpose()? {
         None => None,
@@ -132,19 +126,21 @@ fn measured(
         Some((other, Err(reason))) => return fails(format!("compare {} with {}: {reason}", row.label, other.label)),
     };
     let row = Measured { model: row.label.clone(), is_rejected: row.is_rejected, metrics, versus };
-    Ok(Event::Measured { eval: desk.plan.stages[yardstick.eval].name.clone(), row })
+    Ok(Event::Measured { eval: desk.plan.stages[judge.stage].name.clone(), row })
 }
 
 /// Prompts spread over the set, of those whose answer changed.
 fn side_by_side(
     desk: &mut Desk,
-    yardstick: &Yardstick,
+    judge: &Judge,
     baseline: &Entry,
     policy: &Entry,
     label: &ArtifactName,
 ) -> Step<Vec<Event>> {
-    let before = desk.items(&baseline.measurement.scores_table());
-    let (before, after) = both(before, desk.items(&policy.measurement.scores_table()))?;
+    let (Some(before), Some(after)) = (&baseline.measurement.compared, &policy.measurement.compared) else {
+        return Ok(Vec::new());
+    };
+    let (before, after) = both(desk.items(before), desk.items(after))?;
     let pairs = match gate::pair(&before, &after) {
         Ok(pairs) => pairs,
         Err(reason) => return fails(format!("compare {label} with {}: {reason}", baseline.label)),
@@ -157,7 +153,7 @@ fn side_by_side(
         text: items.rows[row].text.clone().unwrap_or_default(),
         score: items.number("score", row).ok(),
     };
-    let eval = &desk.plan.stages[yardstick.eval].name;
+    let eval = &desk.plan.stages[judge.stage].name;
     let compared = (0..shown).map(|n| changed[n * changed.len() / shown]).map(|(old, new)| Event::Compared {
         eval: eval.clone(),
         prompt: after.rows[new].prompt.clone(),

@@ -2,6 +2,7 @@
 
 mod gates;
 mod holding;
+mod measuring;
 mod running;
 mod study;
 
@@ -13,6 +14,8 @@ use crate::gate::Decision;
 use crate::plan::selection::{Filter, select};
 use crate::{plan, spec};
 use expect_test::{Expect, expect};
+use stages::kinds::KINDS;
+use stages::stage::Kind;
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -86,6 +89,10 @@ fn rlhf() -> World {
 }
 
 fn plan(text: &str) -> (Plan, tempfile::TempDir) {
+    plan_of(text, KINDS)
+}
+
+fn plan_of(text: &str, kinds: &[&'static Kind]) -> (Plan, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     for (name, row) in FILES {
         // Enough rows for a share of them to be held out.
@@ -95,7 +102,7 @@ fn plan(text: &str) -> (Plan, tempfile::TempDir) {
     let source = SourceText { path: "toy.yaml".into(), text: text.to_owned(), overrides: Vec::new(), rule: None };
     let mistaken = |mistakes: &[crate::diagnostic::Diagnostic]| crate::diagnostic::render(&source, mistakes, false);
     let spec = spec::read(&source, &|_| None).map_err(|mistakes| mistaken(&mistakes));
-    let plan = plan::resolve(spec.unwrap(), directory.path()).map_err(|mistakes| mistaken(&mistakes));
+    let plan = plan::resolve(spec.unwrap(), directory.path(), kinds).map_err(|mistakes| mistaken(&mistakes));
     (plan.unwrap(), directory)
 }
 
@@ -174,9 +181,12 @@ fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happ
 
 /// Runs a pipeline file, and tells what happened in words.
 fn told(text: &str, world: &World, memory: &mut Memory) -> String {
-    let (plan, _directory) = plan(text);
+    told_of(&plan(text).0, world, memory)
+}
+
+fn told_of(plan: &Plan, world: &World, memory: &mut Memory) -> String {
     let mut lines = Vec::new();
-    run(&plan, world, memory, |happening| match happening {
+    run(plan, world, memory, |happening| match happening {
         Happening::Told(event) => lines.extend(line(&event)),
         Happening::Ends(stage, outcome) => lines.push(end_line(stage, &outcome)),
         Happening::Runs(request, fails) => {
@@ -265,6 +275,13 @@ fn made_up(stage: &str, request: &Request, world: &World, memory: &mut Memory) -
             });
             let items = Arc::new(Items::of_rows(rows.collect()).unwrap());
             (Arc::new(Record { candidates: vec![candidate(0, &[("mean_score", score)])] }), Some(items))
+        }
+        "recall" | "exposure" => {
+            let model = who(input("model").or(input("recall")));
+            memory.models.insert(content(0), model.clone());
+            let share = world.scores.iter().find(|(name, _)| *name == model).map_or(0.0, |(_, score)| *score);
+            let (metric, field) = if action.kind == "recall" { ("recalled", "known") } else { ("exposed", "exposed") };
+            (Arc::new(Record { candidates: vec![candidate(0, &[(metric, share)])] }), numbers(field, share))
         }
         "divergence" => (Arc::new(Record { candidates: vec![candidate(0, &[("kl", 1.0)])] }), numbers("kl", 1.0)),
         _ => {

@@ -2,7 +2,7 @@
 //! nothing of how a stage ends.
 
 use super::desk::{Desk, Step, all, fails};
-use super::measure::{self, Yardstick};
+use super::measure::{self, Judge};
 use super::state::{Artifact, Measurement};
 use super::weigh::{self, Heir, Tables};
 use crate::event::{Decided, Evidence, RuleVerdict, Seen, Table, Verdict};
@@ -33,7 +33,7 @@ pub enum Way {
 
 /// Whether everything the gate compares with is there, as far as it does not depend on the candidates.
 pub fn can_judge(desk: &Desk, gate: &Gate) -> Step<()> {
-    let judges = gate.judges.iter().map(|eval| measure::yardstick(desk, *eval).map(drop));
+    let judges = gate.judges.iter().map(|eval| measure::judge(desk, *eval).map(drop));
     let named = gate.stages.iter().map(|(_, id)| desk.carried(*id).map(drop));
     all(judges.chain(named)).map(drop)
 }
@@ -41,7 +41,7 @@ pub fn can_judge(desk: &Desk, gate: &Gate) -> Step<()> {
 /// `candidates` are in step order and not empty. `judges` are the gate's, or the stage itself when it is an eval.
 pub fn gate(desk: &mut Desk, gate: &Gate, judges: &[StageId], candidates: &[Artifact]) -> Step<Gated> {
     let stage = desk.stage();
-    let yardsticks = all(judges.iter().map(|eval| measure::yardstick(desk, *eval)))?;
+    let resolved = all(judges.iter().map(|eval| measure::judge(desk, *eval)))?;
     let names: Vec<String> = judges.iter().map(|eval| desk.plan.stages[*eval].name.clone()).collect();
     let incumbent = stage.incumbent.as_ref().map(|port| desk.on_port(stage, port)).transpose()?.flatten();
     let named = gate.stages.iter().map(|(name, id)| Ok((name.clone(), desk.carried(*id)?)));
@@ -68,7 +68,7 @@ pub fn gate(desk: &mut Desk, gate: &Gate, judges: &[StageId], candidates: &[Arti
     };
     let who: BTreeSet<(Who, usize)> = weigh::rules(gate).flat_map(|(_, rule)| rule.judged()).collect();
     let mut asked: Vec<(usize, Who, usize)> = Vec::new();
-    for judge in 0..yardsticks.len() {
+    for judge in 0..resolved.len() {
         asked.extend(models.iter().map(|at| (judge, Who::Candidate, *at)));
         let incumbent = incumbent.iter().map(|_| (judge, Who::Incumbent, 0));
         let stages = named.iter().enumerate().map(|(at, (name, _))| (judge, Who::Stage(name.clone()), at));
@@ -80,7 +80,7 @@ pub fn gate(desk: &mut Desk, gate: &Gate, judges: &[StageId], candidates: &[Arti
         Who::Stage(_) => Some(&named[at].1),
     };
     let measured = asked.iter().map(|(judge, who, at)| match artifact(who, *at) {
-        Some(artifact) => measure_artifact(desk, &yardsticks[*judge], artifact),
+        Some(artifact) => measure_artifact(desk, &resolved[*judge], artifact),
         None => fails("judge what is not there"),
     });
     let measured = all(measured.collect::<Vec<_>>())?;
@@ -179,11 +179,11 @@ fn read(desk: &mut Desk, wanted: Vec<Table>, tables: &mut Tables) -> Step<()> {
     Ok(())
 }
 
-fn measure_artifact(desk: &mut Desk, yardstick: &Yardstick, artifact: &Artifact) -> Step<Measurement> {
-    let mut measurement = measure::measure(desk, yardstick, &artifact.content, &artifact.label)?;
-    if yardstick.eval == desk.id {
+fn measure_artifact(desk: &mut Desk, judge: &Judge, artifact: &Artifact) -> Step<Measurement> {
+    let mut measurement = measure::measure(desk, judge, &artifact.content, &artifact.label)?;
+    if judge.stage == desk.id {
         // Only the first reward judges others; an eval that judges by itself has the scores of all.
-        let further = measure::further_scores(desk, yardstick, &measurement.answers, &artifact.label)?;
+        let further = measure::further(desk, judge, &measurement, &artifact.label)?;
         measurement.seen.metrics.extend(further.metrics);
         measurement.seen.tables.extend(further.tables);
     }

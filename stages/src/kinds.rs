@@ -1,7 +1,5 @@
 //! The table of kinds. A new kind is one file in `kinds/` and one row here.
 
-pub mod answers;
-pub mod divergence;
 pub mod dpo;
 pub mod eval;
 pub mod exec;
@@ -9,12 +7,11 @@ pub mod kto;
 pub mod ppo;
 pub mod pretrain;
 pub mod rm;
-pub mod scores;
 pub mod sft;
 
 use crate::data;
 use crate::model::memory::{self, Load, Memory};
-use crate::stage::{Accepts, Kind, Port};
+use crate::stage::{Accepts, Kind, Work};
 use anyhow::{Result, bail};
 use burn::tensor::Device;
 use formats::chat::Template;
@@ -28,8 +25,17 @@ use std::path::Path;
 pub const KINDS: &[&Kind] =
     &[&pretrain::KIND, &sft::KIND, &rm::KIND, &ppo::KIND, &dpo::KIND, &kto::KIND, &eval::KIND, &exec::KIND];
 
-/// The actions an `eval` is measured in. No file names them; the runner calls them.
-pub const PARTS: &[&Kind] = &[&answers::KIND, &scores::KIND, &divergence::KIND];
+/// Kinds to come. A file that names one is told so, since the nearest name of [`KINDS`] would be a wrong guess.
+pub const PLANNED: &[&str] = &["sample", "rank", "probe"];
+
+/// The actions in which stages are measured. No pipeline file names them; the runner calls them.
+pub fn parts() -> impl Iterator<Item = &'static Kind> {
+    let parts = |kind: &&'static Kind| match kind.work {
+        Work::Measure(measure) => measure.parts,
+        Work::Run(_) => &[],
+    };
+    KINDS.iter().flat_map(parts).map(|part| part.kind)
+}
 
 pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().copied().find(|kind| kind.name == name)
@@ -37,15 +43,15 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
 
 /// Also finds the internal kinds: what the worker looks up.
 pub fn kind_or_part(name: &str) -> Option<&'static Kind> {
-    kind(name).or_else(|| PARTS.iter().copied().find(|kind| kind.name == name))
+    kind(name).or_else(|| parts().find(|kind| kind.name == name))
 }
 
 /// What a stage would find wrong with this path, asked before anything runs. `may_skip` bad rows of a data file are
 /// nothing wrong.
-pub fn check_input(kind: &Kind, port: &Port, path: &Path, may_skip: u64) -> Result<(), String> {
-    let found = match port.accepts {
-        Accepts::Data => data::check(kind.name, port.name, path, may_skip),
-        Accepts::Reward if path.is_file() => scores::valences(path).map(drop),
+pub fn check_input(accepts: Accepts, path: &Path, may_skip: u64) -> Result<(), String> {
+    let found = match accepts {
+        Accepts::Data(rows) => data::check(rows, path, may_skip),
+        Accepts::Reward if path.is_file() => eval::scores::valences(path).map(drop),
         Accepts::Model | Accepts::RewardModel | Accepts::Reward => check_model(path),
         Accepts::Any => Ok(()),
     };
@@ -112,4 +118,37 @@ pub fn needs(config: &Config, dtype: Dtype, device: &Device) -> Vec<(&'static st
     let memory = memory::estimate(config, &ppo.tuning.lora, dtype, load, device);
     all.push(("ppo", format!("{rows} answers of {decoded} tokens to prompts of {}", tokens - decoded), memory));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::PartInput;
+
+    #[test]
+    fn the_parts_of_a_measurement_have_the_ports_parameters_and_metrics_of_their_kind() {
+        for kind in KINDS {
+            let Work::Measure(measure) = kind.work else { continue };
+            let mut measured = Vec::new();
+            for (place, part) in measure.parts.iter().enumerate() {
+                let name = part.kind.name;
+                assert!(
+                    part.kind.ports.iter().map(|port| port.name).eq(part.inputs.iter().map(|(port, _)| *port)),
+                    "{name}"
+                );
+                for (_, input) in part.inputs {
+                    match input {
+                        PartInput::Port(port) => assert!(kind.port(port).is_some(), "{name} reads `{port}`"),
+                        PartInput::Part(earlier) => assert!(*earlier < place, "{name} reads part {earlier}"),
+                    }
+                }
+                assert_eq!(part.parameters(&(kind.defaults)()), (part.kind.defaults)(), "{name}");
+                measured.extend(part.kind.metrics().map(|metric| metric.name));
+            }
+            let mut reported: Vec<&str> = kind.metrics().map(|metric| metric.name).collect();
+            measured.sort_unstable();
+            reported.sort_unstable();
+            assert_eq!(measured, reported, "{}", kind.name);
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! report.
 
 use crate::io::Io;
-use formats::data::METRICS;
+use formats::data::{METRICS, Rows};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Serialize, de::DeserializeOwned};
@@ -55,7 +55,7 @@ pub const ROW_METRICS: [Metric; 3] = [
 ];
 
 /// The sources that a port accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Accepts {
     /// A language model: a directory in Hugging Face layout, or a stage that makes one.
     Model,
@@ -63,8 +63,8 @@ pub enum Accepts {
     RewardModel,
     /// A reward model, or a rule file of scored words (`.txt`, `.tsv`).
     Reward,
-    /// A data file.
-    Data,
+    /// A data file with such rows.
+    Data(Rows),
     /// Anything (`exec`).
     Any,
 }
@@ -80,13 +80,14 @@ pub struct Port {
 }
 
 impl Port {
-    pub const HELDOUT: Port =
-        Port::one("heldout", Accepts::Data, "the same, to measure on; default: a share of `data`, split by prompt")
-            .optional();
     pub const REFERENCE: Port =
         Port::one("reference", Accepts::Model, "what the policy is compared with; default: itself as it came, frozen")
             .optional();
 
+    pub const fn heldout(rows: Rows) -> Port {
+        let doc = "the same, to measure on; default: a share of `data`, split by prompt";
+        Port::one("heldout", Accepts::Data(rows), doc).optional()
+    }
     pub const fn one(name: &'static str, accepts: Accepts, doc: &'static str) -> Port {
         Port { name, accepts, is_optional: false, takes_many: false, doc }
     }
@@ -114,17 +115,65 @@ pub enum Gives {
 pub enum Work {
     /// One action: the worker process calls this function.
     Run(fn(&Call, &mut Io) -> anyhow::Result<()>),
-    /// No action of its own: the runner measures models in parts (DESIGN §1), each a cached action of the
-    /// internal kinds `answers`, `scores` and `divergence`. The function splits the parameters among them.
-    Measure(fn(&Value) -> Parts),
+    /// No action of its own: the runner measures models in parts, each a cached action (DESIGN §1). A stage of such a
+    /// kind can judge.
+    Measure(&'static Measure),
 }
 
-/// Canonical parameters of the three measuring actions.
-#[derive(Clone, Debug)]
-pub struct Parts {
-    pub answers: Value,
-    pub scores: Value,
-    pub divergence: Value,
+/// What a measurement of one model consists of.
+pub struct Measure {
+    /// The port on which the measured model stands: where the stage judges, a candidate of the judged stage.
+    pub port: &'static str,
+    /// Each reads only parts that stand before it.
+    pub parts: &'static [Part],
+    /// How two measured models are compared. Without it no wins and losses are counted.
+    pub comparison: Option<Comparison>,
+}
+
+/// One action of a measurement, of a kind that no pipeline file can name. Its parameters are those of the stage that it
+/// has as well.
+pub struct Part {
+    pub kind: &'static Kind,
+    /// `(port of the part, what stands on it)`. A part whose optional port of the stage is not connected is left out.
+    /// Of a port that takes many, each input is measured by itself: the first one judges, and the metrics and fields of
+    /// the others get `_2`, `_3`, … behind their names.
+    pub inputs: &'static [(&'static str, PartInput)],
+    /// The file with a row for each item in what the part gives.
+    pub table: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum PartInput {
+    /// What stands on this port of the stage.
+    Port(&'static str),
+    /// What the part at this place gave.
+    Part(usize),
+}
+
+/// Wins and losses of a model against another.
+#[derive(Clone, Copy)]
+pub struct Comparison {
+    /// The place of the part whose rows have the fields `text` and `score`. What it gives carries the stage's name.
+    pub part: usize,
+    /// The port of the model that all others are compared with.
+    pub port: &'static str,
+}
+
+impl Part {
+    pub fn reads(&self, port: &str) -> bool {
+        self.inputs.iter().any(|(_, input)| matches!(input, PartInput::Port(own) if *own == port))
+    }
+
+    /// Canonical parameters, from those of the stage.
+    pub fn parameters(&self, of_stage: &Value) -> Value {
+        let mut parameters = (self.kind.defaults)();
+        for (name, value) in parameters.as_object_mut().into_iter().flatten() {
+            if let Some(given) = of_stage.get(name) {
+                value.clone_from(given);
+            }
+        }
+        parameters
+    }
 }
 
 /// Types a `with:` block.
@@ -508,7 +557,7 @@ mod tests {
 
     #[test]
     fn every_parameter_of_every_kind_is_described() {
-        for kind in crate::kinds::KINDS.iter().chain(crate::kinds::PARTS) {
+        for kind in crate::kinds::KINDS.iter().copied().chain(crate::kinds::parts()) {
             let mut paths = Vec::new();
             for (key, value) in (kind.defaults)().as_object().unwrap() {
                 match value.as_object() {

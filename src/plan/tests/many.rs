@@ -8,7 +8,7 @@ fn source(text: String) -> SourceText {
 }
 
 fn planned(text: &SourceText) -> Result<Plan, Vec<Diagnostic>> {
-    crate::spec::read(text, &|_| None).and_then(|spec| resolve(spec, Path::new("")))
+    crate::spec::read(text, &|_| None).and_then(|spec| resolve(spec, Path::new(""), KINDS))
 }
 
 /// A stage per number, each with what `stage` adds to it.

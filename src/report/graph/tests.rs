@@ -5,6 +5,7 @@ use super::super::sample::PAGE;
 use super::*;
 use crate::diagnostic::SourceText;
 use expect_test::expect;
+use stages::kinds::KINDS;
 use std::fs;
 
 fn plan(text: &str) -> Plan {
@@ -13,7 +14,7 @@ fn plan(text: &str) -> Plan {
     fs::write(folder.path().join("words.txt"), "x").unwrap();
     let source = SourceText { path: "toy.yaml".into(), text: text.to_owned(), overrides: Vec::new(), rule: None };
     let spec = crate::spec::read(&source, &|_| None).unwrap();
-    let mut plan = crate::plan::resolve(spec, folder.path()).ok().unwrap();
+    let mut plan = crate::plan::resolve(spec, folder.path(), KINDS).ok().unwrap();
     for source in plan.stages.iter_mut().flat_map(|stage| &mut stage.inputs).flat_map(|input| &mut input.sources) {
         if let Source::Path(path) = source {
             *path = path.strip_prefix(folder.path()).unwrap().to_owned();

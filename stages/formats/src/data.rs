@@ -321,19 +321,28 @@ fn pairs_of<T>(values: &[T], is_better: impl Fn(&T, &T) -> bool) -> Vec<(usize, 
     .collect()
 }
 
-/// Reads the file as a port of a kind will, before anything runs.
+/// The rows that a stage reads from a data file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rows {
+    Texts,
+    Prompts,
+    Examples,
+    Labelled,
+    Preferences { with_margins: bool },
+}
+
+/// Reads the whole file as a stage would.
 ///
 /// # Errors
-/// As the stage would fail.
-pub fn check(kind: &str, port: &str, path: &Path, may_skip: u64) -> Result<()> {
+/// Those of the stage.
+pub fn check(rows: Rows, path: &Path, may_skip: u64) -> Result<()> {
     let filter = &mut RowFilter::new(may_skip);
-    match (kind, port) {
-        ("pretrain", "text") => texts(path, filter).map(drop),
-        ("sft", "data") => examples(path, filter).map(drop),
-        ("rm" | "dpo", _) => preferences(path, kind == "rm", filter).map(drop),
-        ("kto", _) => labelled(path, filter).map(drop),
-        (_, "prompts") => prompts(path, filter).map(drop),
-        _ => Ok(()),
+    match rows {
+        Rows::Texts => texts(path, filter).map(drop),
+        Rows::Prompts => prompts(path, filter).map(drop),
+        Rows::Examples => examples(path, filter).map(drop),
+        Rows::Labelled => labelled(path, filter).map(drop),
+        Rows::Preferences { with_margins } => preferences(path, with_margins, filter).map(drop),
     }
 }
 
@@ -363,11 +372,11 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
-    fn refused(kind: &str, port: &str, text: &str, expected: Expect) {
+    fn refused(rows: Rows, text: &str, expected: Expect) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.jsonl");
         fs::write(&path, text).unwrap();
-        let message = format!("{:#}", check(kind, port, &path, 0).unwrap_err());
+        let message = format!("{:#}", check(rows, &path, 0).unwrap_err());
         expected.assert_eq(&message.replace(&format!("{}/", dir.path().display()), ""));
     }
 
@@ -375,32 +384,27 @@ mod tests {
     fn the_first_bad_row_is_named_by_line_and_field() {
         let good = r#"{"prompt": "p", "completion": "c"}"#;
         refused(
-            "sft",
-            "data",
+            Rows::Examples,
             &format!("{good}\n\n{{\"prompt\": 3}}\n"),
             expect!["read rows.jsonl: line 3: field `prompt` is a number, not a text"],
         );
         refused(
-            "sft",
-            "data",
+            Rows::Examples,
             &format!("{good}\n{{\"prompt\": \"p\"}}\n"),
             expect!["read rows.jsonl: line 2: no field `completion`"],
         );
         refused(
-            "sft",
-            "data",
+            Rows::Examples,
             &format!("{good}\n{{\"prompt\": \"p\",\n"),
             expect!["read rows.jsonl: line 2: not JSON, at column 15"],
         );
         refused(
-            "rm",
-            "data",
+            Rows::Preferences { with_margins: true },
             r#"{"prompt": "p", "completion": ["a", "b"], "ranking": [1]}"#,
             expect!["read rows.jsonl: line 1: `completion` has 2 answers, `ranking` has 1 ranks"],
         );
         refused(
-            "eval",
-            "prompts",
+            Rows::Prompts,
             "{\"id\": 1, \"prompt\": \"a\"}\n{\"id\": 1, \"prompt\": \"b\"}",
             expect!["read rows.jsonl: line 1 and line 2 have the same id `1`"],
         );
@@ -408,9 +412,13 @@ mod tests {
 
     #[test]
     fn an_empty_data_set_and_one_without_preferences_are_refused() {
-        refused("ppo", "prompts", "\n", expect!["read rows.jsonl: the file has no rows"]);
+        refused(Rows::Prompts, "\n", expect!["read rows.jsonl: the file has no rows"]);
         let tied = r#"{"prompt": "p", "completion": ["a", "b"], "ranking": [2, 2]}"#;
-        refused("rm", "data", tied, expect!["read rows.jsonl: no row prefers one answer to another"]);
+        refused(
+            Rows::Preferences { with_margins: true },
+            tied,
+            expect!["read rows.jsonl: no row prefers one answer to another"],
+        );
     }
 
     #[test]
@@ -645,7 +653,7 @@ mod tests {
         .assert_eq(&damaged.concat());
     }
 
-    /// golden/rlhf-golden.json, `ranking_to_pairs`: which pairs, not in what order.
+    /// golden/rlhf-golden.json, `ranking_to_pairs`, which says which pairs there are, not in what order.
     #[test]
     fn a_ranking_gives_the_golden_pairs_and_drops_the_golden_ties() {
         let golden: Value = serde_json::from_str(include_str!("../../tests/golden/rlhf-golden.json")).unwrap();
@@ -657,6 +665,7 @@ mod tests {
             pairs
         };
         let mut ours = ranking_pairs(&ranking);
+        assert_eq!(ours, [(1, 0), (0, 2), (1, 2), (1, 3), (3, 2)], "in the order of the answers");
         ours.sort_unstable();
         assert_eq!(ours, pairs("pairs_chosen_rejected"));
         let all = (0..ranking.len()).flat_map(|i| (i + 1..ranking.len()).map(move |j| (i, j)));

@@ -1,14 +1,18 @@
-//! `eval`: how good a policy is on held-out prompts. It does nothing itself: the runner measures every model
-//! in parts (`answers`, `scores`, `divergence`), each cached, so all are measured once and by one yardstick.
+//! `eval`: how good a policy is on held-out prompts. It has no action of its own: the runner measures every model
+//! in the parts that stand here, each cached, so all are measured once and by one yardstick.
 
-use super::answers::Answers;
-use super::divergence::Divergence;
-use super::scores::Scores;
+pub mod answers;
+pub mod divergence;
+pub mod scores;
+
+use crate::data::Rows;
 use crate::model::Dtype;
-use crate::stage::{self, Accepts, Gives, Kind, Metric, ParameterMistake, Parameters, Parts, Port, Work};
+use crate::stage::{
+    self, Accepts, Comparison, Gives, Kind, Measure, ParameterMistake, Parameters, Part, PartInput, Port, Work,
+};
+use answers::Answers;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub const KIND: Kind = Kind {
     name: "eval",
@@ -22,24 +26,46 @@ pub const KIND: Kind = Kind {
             "what scores the answers: reward models, or word lists (`word<tab>valence`); the first one judges",
         )
         .many(),
-        Port::one("prompts", Accepts::Data, "held-out rows with a `prompt`"),
+        Port::one("prompts", Accepts::Data(Rows::Prompts), "held-out rows with a `prompt`"),
         Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against").optional(),
     ],
     gives: Gives::Nothing,
     metrics: &[
-        Metric::higher("mean_score", "mean score of the greedy answers under the first reward").mean_of("score"),
-        Metric::neutral("score_sd", "their standard deviation"),
-        Metric::neutral("length", "mean answer length, tokens").mean_of("length"),
-        Metric::higher("eos_share", "share of answers that ended by themselves").mean_of("ended"),
-        Metric::higher(
-            "distinct_2",
-            "distinct token pairs over all token pairs of an answer, mean: repetition lowers it",
-        )
-        .mean_of("distinct_2"),
-        Metric::lower("kl", "mean over answers of Σ log π − log π_baseline on them, nats (needs `baseline`)")
-            .mean_of("kl"),
+        scores::KIND.metrics[0],
+        scores::KIND.metrics[1],
+        answers::KIND.metrics[0],
+        answers::KIND.metrics[1],
+        answers::KIND.metrics[2],
+        divergence::KIND.metrics[0],
     ],
-    ..Kind::of::<Eval>(Work::Measure(parts))
+    ..Kind::of::<Eval>(Work::Measure(&MEASURE))
+};
+
+/// No part knows a model that the measured one will be compared with.
+const MEASURE: Measure = Measure {
+    port: "policy",
+    parts: &[
+        Part {
+            kind: &answers::KIND,
+            inputs: &[("model", PartInput::Port("policy")), ("prompts", PartInput::Port("prompts"))],
+            table: answers::TABLE,
+        },
+        Part {
+            kind: &scores::KIND,
+            inputs: &[("answers", PartInput::Part(0)), ("reward", PartInput::Port("reward"))],
+            table: scores::TABLE,
+        },
+        Part {
+            kind: &divergence::KIND,
+            inputs: &[
+                ("answers", PartInput::Part(0)),
+                ("model", PartInput::Port("policy")),
+                ("baseline", PartInput::Port("baseline")),
+            ],
+            table: divergence::TABLE,
+        },
+    ],
+    comparison: Some(Comparison { part: 1, port: "baseline" }),
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -57,24 +83,13 @@ pub struct Eval {
 
 impl Default for Eval {
     fn default() -> Eval {
-        Eval { max_new_tokens: 48, batch: 64, stop_token: None, dtype: Dtype::F32 }
+        let Answers { max_new_tokens, batch, stop_token, dtype } = Answers::default();
+        Eval { max_new_tokens, batch, stop_token, dtype }
     }
 }
 
 impl Parameters for Eval {
     fn mistakes(&self) -> Vec<ParameterMistake> {
         stage::at_least_one(&[("max_new_tokens", self.max_new_tokens as u64), ("batch", self.batch as u64)])
-    }
-}
-
-/// Who gets which parameter. None of the three knows the other model it will be compared with.
-fn parts(parameters: &Value) -> Parts {
-    let Eval { max_new_tokens, batch, stop_token, dtype } =
-        serde_json::from_value(parameters.clone()).expect("parameters were typed before");
-    let plain = |value: Result<Value, serde_json::Error>| value.expect("parameters are plain data");
-    Parts {
-        answers: plain(serde_json::to_value(Answers { max_new_tokens, batch, stop_token, dtype })),
-        scores: plain(serde_json::to_value(Scores { batch, dtype })),
-        divergence: plain(serde_json::to_value(Divergence { batch, dtype })),
     }
 }

@@ -3,7 +3,7 @@
 
 mod parameters;
 
-use crate::data::{self, Judged, Sieve};
+use crate::data::{self, Judged, Rows, Sieve};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -27,10 +27,10 @@ pub const KIND: Kind = Kind {
         Port::one("policy", Accepts::Model, "the model to improve"),
         Port::one(
             "data",
-            Accepts::Data,
+            Accepts::Data(Rows::Labelled),
             "labelled answers (`prompt`, `completion`, `label`), or pairs, whose rejected answer was not wanted",
         ),
-        Port::HELDOUT,
+        Port::heldout(Rows::Labelled),
         Port::REFERENCE,
     ],
     gives: Gives::Model,

@@ -17,7 +17,7 @@ mod rollout;
 mod tally;
 mod update;
 
-use crate::data;
+use crate::data::{self, Rows};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -45,7 +45,7 @@ pub const KIND: Kind = Kind {
             Accepts::RewardModel,
             "the reward model that scores the answers; unless told otherwise the critic starts from it",
         ),
-        Port::one("prompts", Accepts::Data, "rows with a `prompt`"),
+        Port::one("prompts", Accepts::Data(Rows::Prompts), "rows with a `prompt`"),
         Port::one(
             "reference",
             Accepts::Model,

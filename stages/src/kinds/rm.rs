@@ -3,6 +3,7 @@
 
 mod measure;
 
+use crate::data::Rows;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -23,10 +24,10 @@ pub const KIND: Kind = Kind {
         Port::one("model", Accepts::Model, "the model to start from; a reward model goes on with its head"),
         Port::one(
             "data",
-            Accepts::Data,
+            Accepts::Data(Rows::Preferences { with_margins: true }),
             "preferences: pairs (`prompt`, `chosen`, `rejected`), rankings, ratings or labels",
         ),
-        Port::HELDOUT,
+        Port::heldout(Rows::Preferences { with_margins: true }),
     ],
     gives: Gives::Reward,
     reads_rows: true,

@@ -1,7 +1,7 @@
 //! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers. In a dialogue, only the last
 //! answer is learned.
 
-use crate::data::{self, Example};
+use crate::data::{self, Example, Rows};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -19,7 +19,11 @@ pub const KIND: Kind = Kind {
     doc: "fine-tune a LoRA adapter, or all weights, on prompts with answers",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from"),
-        Port::one("data", Accepts::Data, "prompts with answers: prompt/completion, messages, alpaca, sharegpt, …"),
+        Port::one(
+            "data",
+            Accepts::Data(Rows::Examples),
+            "prompts with answers: prompt/completion, messages, alpaca, sharegpt, …",
+        ),
     ],
     gives: Gives::Model,
     reads_rows: true,

@@ -1,7 +1,6 @@
 //! `scores`: answers scored by a reward model, or by a list of words with valences: the second part of an `eval`.
 
 use super::answers;
-use super::eval::Eval;
 use crate::device;
 use crate::io::{self, Io};
 use crate::model::{Artifact, Dtype, Load, LoraParameters};
@@ -25,11 +24,13 @@ pub const KIND: Kind = Kind {
     ],
     gives: Gives::Any,
     metrics: &[
-        Metric::higher("mean_score", "mean score of the answers").mean_of("score"),
-        Metric::neutral("score_sd", "standard deviation of the scores"),
+        Metric::higher("mean_score", "mean score of the greedy answers under the first reward").mean_of("score"),
+        Metric::neutral("score_sd", "their standard deviation"),
     ],
     ..Kind::of::<Scores>(Work::Run(run))
 };
+
+pub const TABLE: &str = "scores.jsonl";
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -42,7 +43,7 @@ pub struct Scores {
 
 impl Default for Scores {
     fn default() -> Scores {
-        Scores { batch: Eval::default().batch, dtype: Eval::default().dtype }
+        Scores { batch: 64, dtype: Dtype::F32 }
     }
 }
 
@@ -52,14 +53,14 @@ impl Parameters for Scores {
     }
 }
 
-/// A line of `scores.jsonl`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Row {
-    pub id: String,
-    pub prompt: String,
-    pub text: String,
+/// A line of [`TABLE`].
+#[derive(Serialize)]
+struct ScoreRow {
+    id: String,
+    prompt: String,
+    text: String,
     /// `None` where the score came out as no finite number.
-    pub score: Option<f64>,
+    score: Option<f64>,
 }
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
@@ -86,12 +87,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         answers.iter().map(|row| valence(&row.text, &valences)).collect()
     };
     let finite = |score: f64| score.is_finite().then_some(score);
-    let rows: Vec<Row> = answers
+    let rows: Vec<ScoreRow> = answers
         .into_iter()
         .zip(&scores)
-        .map(|(row, score)| Row { id: row.id, prompt: row.prompt, text: row.text, score: finite(*score) })
+        .map(|(row, score)| ScoreRow { id: row.id, prompt: row.prompt, text: row.text, score: finite(*score) })
         .collect();
-    io::write_rows(&io.candidate_dir(0)?.join("scores.jsonl"), &rows)?;
+    io::write_rows(&io.candidate_dir(0)?.join(TABLE), &rows)?;
     io.candidate(0, &[("mean_score", rl::mean(&scores)), ("score_sd", rl::standard_deviation(&scores))])
 }
 

@@ -1,7 +1,6 @@
 //! `divergence`: how far a model has moved from a baseline, on its own answers: the third part of an `eval`.
 
-use super::answers;
-use super::eval::Eval;
+use super::answers::{self, AnswerRow};
 use crate::device;
 use crate::io::Io;
 use crate::model::{Artifact, Dtype, Load, LoraParameters};
@@ -22,9 +21,12 @@ pub const KIND: Kind = Kind {
         Port::one("baseline", Accepts::Model, "measured from"),
     ],
     gives: Gives::Any,
-    metrics: &[Metric::lower("kl", "mean over answers of Σ log π − log π_baseline, nats").mean_of("kl")],
+    metrics: &[Metric::lower("kl", "mean over answers of Σ log π − log π_baseline on them, nats (needs `baseline`)")
+        .mean_of("kl")],
     ..Kind::of::<Divergence>(Work::Run(run))
 };
+
+pub const TABLE: &str = "divergence.jsonl";
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -37,7 +39,7 @@ pub struct Divergence {
 
 impl Default for Divergence {
     fn default() -> Divergence {
-        Divergence { batch: Eval::default().batch, dtype: Eval::default().dtype }
+        Divergence { batch: 64, dtype: Dtype::F32 }
     }
 }
 
@@ -47,8 +49,9 @@ impl Parameters for Divergence {
     }
 }
 
+/// A line of [`TABLE`].
 #[derive(Serialize)]
-struct Row {
+struct DivergenceRow {
     id: String,
     kl: f64,
 }
@@ -60,7 +63,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let baseline = Artifact::load_beside(io.input("baseline")?, &model)?;
     baseline.same_tokens_as(&model.tokenizer_digest).context("connect `baseline`")?;
     let answers = answers::read(io.input("answers")?)?;
-    let join = |row: &answers::Row| Sequence {
+    let join = |row: &AnswerRow| Sequence {
         ids: [row.prompt_ids.as_slice(), &row.answer_ids].concat(),
         start: row.prompt_ids.len(),
     };
@@ -84,10 +87,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let (ours, theirs) = (log_probs(&model)?, log_probs(&baseline)?);
         let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(p, q)| p - q).collect();
         let by_answer = rl::by_row(&differences, rows.iter().map(|row| row.completion().len()));
-        let row = |(answer, kl): (&answers::Row, &[f64])| Row { id: answer.id.clone(), kl: kl.iter().sum() };
+        let row = |(answer, kl): (&AnswerRow, &[f64])| DivergenceRow { id: answer.id.clone(), kl: kl.iter().sum() };
         out.extend(answers.iter().zip(by_answer).map(row));
     }
     let mean = rl::mean(&out.iter().map(|row| row.kl).collect::<Vec<_>>());
-    crate::io::write_rows(&io.candidate_dir(0)?.join("divergence.jsonl"), &out)?;
+    crate::io::write_rows(&io.candidate_dir(0)?.join(TABLE), &out)?;
     io.candidate(0, &[("kl", mean)])
 }

@@ -1,7 +1,6 @@
 //! `answers`: greedy answers of one model to a set of prompts: the first part of an `eval`.
 
-use super::eval::Eval;
-use crate::data;
+use crate::data::{self, Rows};
 use crate::device;
 use crate::generate::{self, Choice};
 use crate::io::{self, Io};
@@ -21,17 +20,23 @@ pub const KIND: Kind = Kind {
     doc: "greedy answers of one model",
     ports: &[
         Port::one("model", Accepts::Model, "who answers"),
-        Port::one("prompts", Accepts::Data, "rows with a `prompt`"),
+        Port::one("prompts", Accepts::Data(Rows::Prompts), "rows with a `prompt`"),
     ],
     gives: Gives::Any,
     metrics: &[
         Metric::neutral("length", "mean answer length, tokens").mean_of("length"),
         Metric::higher("eos_share", "share of answers that ended by themselves").mean_of("ended"),
-        Metric::higher("distinct_2", "distinct token pairs over all token pairs of an answer, mean")
-            .mean_of("distinct_2"),
+        Metric::higher(
+            "distinct_2",
+            "distinct token pairs over all token pairs of an answer, mean: repetition lowers it",
+        )
+        .mean_of("distinct_2"),
     ],
     ..Kind::of::<Answers>(Work::Run(run))
 };
+
+/// The file with a row for each prompt: an item for the gates, and its tokens for the other parts.
+pub const TABLE: &str = "answers.jsonl";
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -48,8 +53,7 @@ pub struct Answers {
 
 impl Default for Answers {
     fn default() -> Answers {
-        let Eval { max_new_tokens, batch, stop_token, dtype } = Eval::default();
-        Answers { max_new_tokens, batch, stop_token, dtype }
+        Answers { max_new_tokens: 48, batch: 64, stop_token: None, dtype: Dtype::F32 }
     }
 }
 
@@ -59,9 +63,9 @@ impl Parameters for Answers {
     }
 }
 
-/// A line of `answers.jsonl`. Tokens are kept, so that scoring never depends on tokenising the text again.
+/// A line of [`TABLE`]. Tokens are kept, so that scoring never depends on tokenising the text again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Row {
+pub struct AnswerRow {
     pub id: String,
     pub prompt: String,
     pub text: String,
@@ -82,8 +86,8 @@ pub fn tokenizer(directory: &Path) -> Result<String> {
     std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
 }
 
-pub fn read(directory: &Path) -> Result<Vec<Row>> {
-    let path = directory.join("answers.jsonl");
+pub fn read(directory: &Path) -> Result<Vec<AnswerRow>> {
+    let path = directory.join(TABLE);
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("read {}", path.display()))).collect()
 }
@@ -101,7 +105,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let load = Load { rows, tokens, read: 1, decoded: (rows, parameters.max_new_tokens), ..Load::default() };
     io.expects(artifact.memory(&LoraParameters::default(), load), "`batch` or `max_new_tokens`")?;
     let total = prompts.len() as u64;
-    let mut rows: Vec<Row> = Vec::with_capacity(prompts.len());
+    let mut rows: Vec<AnswerRow> = Vec::with_capacity(prompts.len());
     for (prompts, ids) in prompts.chunks(parameters.batch).zip(ids.chunks(parameters.batch)) {
         let batch: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
         let answers = generate::answer(
@@ -114,7 +118,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             parameters.batch,
         )?;
         for ((prompt, prompt_ids), answer) in prompts.iter().zip(ids).zip(answers) {
-            rows.push(Row {
+            rows.push(AnswerRow {
                 id: prompt.id.clone(),
                 prompt: prompt.prompt.to_string(),
                 text: artifact.tokenizer.decode(&answer.ids)?,
@@ -128,9 +132,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         }
         io.progress(rows.len() as u64, total, "answer", || "greedy answers".to_owned())?;
     }
-    let mean = |number: fn(&Row) -> f64| rl::mean(&rows.iter().map(number).collect::<Vec<_>>());
+    let mean = |number: fn(&AnswerRow) -> f64| rl::mean(&rows.iter().map(number).collect::<Vec<_>>());
     let directory = io.candidate_dir(0)?;
-    io::write_rows(&directory.join("answers.jsonl"), &rows)?;
+    io::write_rows(&directory.join(TABLE), &rows)?;
     std::fs::write(directory.join(TOKENIZER), &artifact.tokenizer_digest).context("write the tokenizer's digest")?;
     io.candidate(
         0,

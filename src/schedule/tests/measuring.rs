@@ -1,0 +1,119 @@
+//! A measuring kind that no file but this one knows: its row is all that the plan, the schedule and the report need.
+
+use super::*;
+use crate::report::page::{Page, print};
+use crate::report::{fold, study};
+use formats::data::Rows;
+use stages::kinds::eval;
+use stages::stage::{Accepts, Kind, Measure, Metric, Part, PartInput, Port, Work};
+
+const RECALLED: Metric = Metric::lower("recalled", "share known by heart").mean_of("known");
+const EXPOSED: Metric = Metric::lower("exposed", "share given away to one attack");
+
+const RECALL: Kind = Kind {
+    name: "recall",
+    ports: &[
+        Port::one("model", Accepts::Model, "the model"),
+        Port::one("rows", Accepts::Data(Rows::Prompts), "what may be known"),
+    ],
+    metrics: &[RECALLED],
+    ..eval::answers::KIND
+};
+
+const EXPOSURE: Kind = Kind {
+    name: "exposure",
+    ports: &[
+        Port::one("recall", Accepts::Any, "what is known"),
+        Port::one("attack", Accepts::Model, "who asks for it"),
+    ],
+    metrics: &[EXPOSED],
+    ..eval::scores::KIND
+};
+
+const PROBING: Kind = Kind {
+    name: "probing",
+    ports: &[
+        Port::one("subject", Accepts::Model, "the model to probe"),
+        Port::one("rows", Accepts::Data(Rows::Prompts), "what it may know by heart"),
+        Port::one("attack", Accepts::Model, "models that ask for it").many().optional(),
+    ],
+    metrics: &[RECALLED, EXPOSED],
+    work: Work::Measure(&Measure {
+        port: "subject",
+        parts: &[
+            Part {
+                kind: &RECALL,
+                inputs: &[("model", PartInput::Port("subject")), ("rows", PartInput::Port("rows"))],
+                table: "recall.jsonl",
+            },
+            Part {
+                kind: &EXPOSURE,
+                inputs: &[("recall", PartInput::Part(0)), ("attack", PartInput::Port("attack"))],
+                table: "exposure.jsonl",
+            },
+        ],
+        comparison: None,
+    }),
+    ..eval::KIND
+};
+
+const PIPELINE: &str = "
+name: toy
+stages:
+  base: {kind: pretrain, from: {text: ./text.jsonl}}
+  sft:
+    kind: sft
+    from: {model: base, data: ./sft.jsonl}
+    gate: {judge: probe, require: [recalled < incumbent.recalled, exposed < 0.5], on_fail: keep}
+  probe:
+    kind: probing
+    from: {subject: sft, rows: ./heldout.jsonl, attack: [base, base@last]}
+    gate: {require: recalled < 0.5 and exposed_2 < 0.5}
+";
+
+fn world() -> World {
+    World { scores: vec![("base", 0.4), ("sft", 0.3)], ..World::default() }
+}
+
+fn probing(text: &str) -> (Plan, tempfile::TempDir) {
+    plan_of(text, &KINDS.iter().copied().chain([&PROBING]).collect::<Vec<_>>())
+}
+
+fn probed(text: &str) -> String {
+    told_of(&probing(text).0, &world(), &mut Memory::default())
+}
+
+#[test]
+fn another_measuring_kind_judges_and_measures_by_its_row_alone() {
+    expect![[r#""#]].assert_eq(&probed(PIPELINE));
+}
+
+#[test]
+fn a_part_whose_port_is_not_connected_is_left_out() {
+    let text = PIPELINE
+        .replace(", attack: [base, base@last]", "")
+        .replace("[recalled < incumbent.recalled, exposed < 0.5]", "recalled < incumbent.recalled")
+        .replace(" and exposed_2 < 0.5", "");
+    expect![[r#""#]].assert_eq(&probed(&text));
+}
+
+#[test]
+fn its_study_shows_all_that_it_measures() {
+    let mut events = vec![Event::RunStarted {
+        run: "toy".to_owned(),
+        pipeline: "toy".to_owned(),
+        file: "toy.yaml".to_owned(),
+        at: "2026-11-21T23:15:00Z".to_owned(),
+        stages: Vec::new(),
+        overrides: Vec::new(),
+        selection: String::new(),
+    }];
+    let (plan, _directory) = probing(PIPELINE);
+    run(&plan, &world(), &mut Memory::default(), |happening| {
+        if let Happening::Told(event) = happening {
+            events.push(event);
+        }
+    });
+    let run = fold::fold(&events).unwrap();
+    expect![[r#""#]].assert_eq(&print(&[study::table(&run.studies[0])], Page { width: 120, has_color: false }));
+}
