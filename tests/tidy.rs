@@ -161,6 +161,17 @@ fn burn_stays_in_the_stages() {
     }
 }
 
+/// A backend is chosen once, by the device: nothing else asks where numbers lie.
+#[test]
+fn only_the_kernels_tell_one_backend_from_another() {
+    for file in sources("stages/src") {
+        let is_kernel = file.name == "stages/src/kernel.rs" || file.name.starts_with("stages/src/kernel/");
+        for word in ["is_host", "HostLoops", "BurnTensors", "burn_flex", "try_into_primitive"] {
+            assert!(is_kernel || !file.code.contains(word), "{} speaks of `{word}`", file.name);
+        }
+    }
+}
+
 #[test]
 fn one_file_prints_tables() {
     for file in sources("src") {

@@ -14,13 +14,14 @@ use formats::layout::Sort;
 use formats::tokenizer;
 use serde_json::{Value, json};
 use stages::draw::Draw;
-use stages::generate::{self, Choice, Keep};
+use stages::generate::{self, Choice, Decoding};
 use stages::io::{DeviceChoice, Host, Io};
+use stages::kernel::Keep;
 use stages::kinds;
-use stages::model::artifact::values_of;
 use stages::model::weights::{self, of_burn};
 use stages::model::{Adapter, Decoder, LoraParameters, Trained};
 use stages::stage::{Call, Work};
+use stages::tensor::values_of;
 use stages::train::{self, Adam, AdamSettings, Pass, Sequence};
 use std::collections::BTreeMap;
 use std::fs;
@@ -254,7 +255,8 @@ fn decode(sizes: [usize; 6], rows: usize, options: &Options, device: &Device) ->
     let choice = Choice::Sample { temperature: 1.0, keep: Keep::default(), draw: DRAW, step: 0, first_row: 0 };
     let one = |_| {
         let start = Instant::now();
-        generate::answer(&model, None, &prompts, NEW, &[], choice, rows).expect("answers");
+        let decoding = Decoding { max_new: NEW, stops: &[], choice, at_once: rows };
+        generate::answer(&model, None, &prompts, decoding).expect("answers");
         start.elapsed().as_secs_f64()
     };
     let seconds = median_of((0..6).map(one).collect());

@@ -1,4 +1,4 @@
-//! Where tensors live: burn's CPU backend everywhere, a GPU through wgpu where there is a real one.
+//! The device that tensors live on: burn's CPU backend, or a GPU through wgpu.
 
 use crate::io::{DeviceChoice, Io};
 use anyhow::{Result, anyhow};
@@ -7,8 +7,11 @@ use burn::tensor::{Device, try_read_sync};
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 
-/// `auto` takes a real GPU and nothing less: a software driver is slower than the CPU backend.
-/// The adapter is asked for first, because burn's lazy constructors panic later, in another thread.
+/// Opens the device of a choice. `auto` takes a real GPU and nothing less: a software driver is slower than the CPU backend.
+/// The adapter is requested first, because burn's lazy constructors panic later, in another thread.
+///
+/// # Errors
+/// wgpu was chosen, and there is no driver for it.
 pub fn open(choice: DeviceChoice) -> Result<Device> {
     // A second start in one process is refused.
     static GPU: OnceLock<Result<Device, String>> = OnceLock::new();
@@ -27,8 +30,8 @@ pub fn open(choice: DeviceChoice) -> Result<Device> {
     }
 }
 
-/// Tensors come and go by the megabyte. As it comes, glibc gives each back to the kernel, which hands it out again as new
-/// pages full of zeros: 5 to 9 % of a training step on the CPU (`cargo bench --bench train`, 7M and 30M).
+/// Makes glibc keep the memory of freed tensors. By default it returns megabytes to the kernel at once, which hands them out
+/// again as new pages full of zeros: 5 to 9 % of a training step on the CPU (`cargo bench --bench train`, 7M and 30M).
 fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -41,7 +44,7 @@ fn keep_freed_memory() {
     }
 }
 
-/// The device a stage computes on. Its class is noted with the outcome: a checkpoint is taken up on the same class only.
+/// The device a stage computes on. Its class is recorded with the outcome: a stage resumes on the same class only.
 pub fn of(io: &mut Io) -> Result<Device> {
     let device = open(io.device())?;
     if let Some(identity) = device.identity().filter(|identity| identity.physical.is_none()) {
@@ -54,8 +57,8 @@ pub fn of(io: &mut Io) -> Result<Device> {
     Ok(device)
 }
 
-/// The device class of DESIGN §4: equal classes give equal bytes. For the CPU backend that is the
-/// instruction set its matrix products are compiled for.
+/// The device class: equal classes give equal bytes. For the CPU backend it is the instruction set that its matrix products
+/// are compiled for.
 pub fn class(device: &Device) -> String {
     match device.identity() {
         Some(identity) => {
@@ -68,9 +71,9 @@ pub fn class(device: &Device) -> String {
     }
 }
 
-/// What a driver offers, for a person to read.
+/// A GPU as its driver describes it, for a person to read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Adapter {
+pub struct GpuAdapter {
     pub name: String,
     /// Vulkan, Metal, Dx12, Gl.
     pub api: String,
@@ -81,11 +84,11 @@ pub struct Adapter {
     pub is_software: bool,
 }
 
-/// Everything wgpu sees here, through every interface. A broken driver may take the process with it.
-pub fn adapters() -> Vec<Adapter> {
+/// Every adapter that wgpu sees, through every interface. A broken driver may crash the process.
+pub fn adapters() -> Vec<GpuAdapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let found = try_read_sync(instance.enumerate_adapters(wgpu::Backends::all())).unwrap_or_default();
-    let adapter = |info: wgpu::AdapterInfo| Adapter {
+    let adapter = |info: wgpu::AdapterInfo| GpuAdapter {
         name: info.name,
         api: format!("{:?}", info.backend),
         kind: format!("{:?}", info.device_type),
@@ -95,7 +98,7 @@ pub fn adapters() -> Vec<Adapter> {
     found.iter().map(|found| adapter(found.get_info())).collect()
 }
 
-/// Of the CPU, as far as its backend asks: what its matrix products are compiled for.
+/// The instruction set that the CPU backend's matrix products are compiled for.
 #[cfg(target_arch = "x86_64")]
 pub fn instruction_set() -> &'static str {
     if is_x86_feature_detected!("avx512f") {

@@ -1,47 +1,44 @@
 //! Batched decoding with a key/value cache. Draws are named by row and token and made on the host, so that every backend
-//! draws alike; where reading the logits would stop a device after each token, it picks the token itself.
-
-mod device;
-mod host;
+//! draws alike.
 
 use crate::draw::Draw;
-use crate::model::artifact::values_of;
-use crate::model::host::is_host;
+use crate::kernel::{self, Keep, Sampling};
 use crate::model::predict;
 use crate::model::{Adapter, Batch, Cache, Decoder, Padding};
 use crate::rl;
+use crate::tensor::from_ids;
 use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor};
 
-/// The rule that chooses the next token.
+/// The parameters of decoding.
+#[derive(Clone, Copy)]
+pub struct Decoding<'a> {
+    /// The longest answer, in tokens.
+    pub max_new: usize,
+    /// Tokens that end an answer.
+    pub stops: &'a [u32],
+    pub choice: Choice,
+    /// How many prompts are decoded together; they are of like length.
+    pub at_once: usize,
+}
+
+/// The choice of the next token.
 #[derive(Clone, Copy)]
 pub enum Choice {
     /// The most likely token; ties go to the lower id.
     Greedy,
-    /// From softmax(logits / temperature), of what `keep` leaves. Row r draws from `(step, first_row + r)`.
+    /// A draw from softmax(logits / temperature), of what `keep` leaves. Row r draws from `(step, first_row + r)`.
     Sample { temperature: f64, keep: Keep, draw: Draw, step: u64, first_row: u64 },
-}
-
-/// The most likely tokens that are sampled from.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Keep {
-    /// This many (Fan et al. 2018, section 5.4).
-    pub top_k: Option<usize>,
-    /// The fewest that together hold this probability (Holtzman et al. 2020, eq. 2).
-    pub top_p: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// Up to and with the stop token.
+    /// The stop token included.
     pub ids: Vec<u32>,
     pub has_ended: bool,
 }
 
-/// Tokens a device chooses before the host looks for ends.
-const BETWEEN_LOOKS: usize = 8;
-
-/// Answers `prompts` with at most `max_new` tokens each, `at_once` prompts of similar length at a time.
+/// Answers to `prompts`, in their order.
 ///
 /// # Errors
 /// A prompt leaves no room in the context, the logits are no numbers, or the device cannot be read.
@@ -49,105 +46,123 @@ pub fn answer(
     model: &Decoder,
     adapter: Option<&Adapter>,
     prompts: &[&[u32]],
-    max_new: usize,
-    stops: &[u32],
-    choice: Choice,
-    at_once: usize,
+    decoding: Decoding,
 ) -> Result<Vec<Answer>> {
     let width = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-    if width + max_new > model.config.context {
+    if width + decoding.max_new > model.config.context {
         bail!(
-            "decode: a prompt of {width} tokens and {max_new} new ones exceed the model's context of {}; lower `max_new_tokens`",
+            "decode: a prompt of {width} tokens and {} new ones exceed the model's context of {}; lower `max_new_tokens`",
+            decoding.max_new,
             model.config.context
         );
     }
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|row| prompts[*row].len());
     let mut answers: Vec<Option<Answer>> = vec![None; prompts.len()];
-    for rows in order.chunks(at_once.max(1)) {
-        let now = decode(model, adapter, prompts, rows, max_new, stops, choice)?;
+    for rows in order.chunks(decoding.at_once.max(1)) {
+        let now = decode(model, adapter, prompts, rows, decoding)?;
         rows.iter().zip(now).for_each(|(row, answer)| answers[*row] = Some(answer));
     }
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// Decodes the prompts with these numbers together.
+/// Answers to the prompts that `rows` names, decoded together.
 fn decode(
     model: &Decoder,
     adapter: Option<&Adapter>,
     prompts: &[&[u32]],
     rows: &[usize],
-    max_new: usize,
-    stops: &[u32],
-    choice: Choice,
+    decoding: Decoding,
 ) -> Result<Vec<Answer>> {
     let device = model.device();
+    let kernel = kernel::of(&device);
     let picked: Vec<&[u32]> = rows.iter().map(|row| prompts[*row]).collect();
     let width = picked.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-    let mut cache = Cache::new(model.config.layers, width + max_new);
+    let mut cache = Cache::new(&model.config, width + decoding.max_new, &device);
     let batch = Batch::new(&model.config, &picked, Padding::of_prompts(&device), &device);
     let ends: Vec<usize> = batch.spans.iter().map(|span| span.last()).collect();
     let mut hidden = predict::at(&model.hidden(adapter, &batch, Some(&mut cache)), &ends);
-    let mut answers = vec![Answer { ids: Vec::new(), has_ended: false }; rows.len()];
-    // Rows of the cache that are still being written, by their place in `answers`.
-    let mut alive: Vec<usize> = (0..rows.len()).collect();
-    let between = if is_host(&device) { 1 } else { BETWEEN_LOOKS };
+    let mut growing = Growing::new(rows.len());
     let mut unread: Vec<Tensor<1, Int>> = Vec::new();
-    for token in 0..max_new {
-        let draws: Vec<f64> = match choice {
-            Choice::Greedy => Vec::new(),
-            Choice::Sample { draw, step, first_row, .. } => {
-                let one =
-                    |at: &usize| draw.stream(step, ((first_row + rows[*at] as u64) << 32) | token as u64).uniform();
-                alive.iter().map(one).collect()
-            }
+    for token in 0..decoding.max_new {
+        let draws = growing.draws(decoding.choice, rows, token);
+        let sampling = match decoding.choice {
+            Choice::Greedy => None,
+            Choice::Sample { temperature, keep, .. } => Some(Sampling { temperature, keep, draws: &draws }),
         };
-        let logits = model.logits(hidden);
-        let mut next = match is_host(&device) {
-            true => {
-                let ids = host::choose(&values_of(logits)?, model.config.vocabulary, choice, &draws)?;
-                Batch::upload(&ids, &device)
-            }
-            false => device::choose(logits, choice, &draws, &device),
-        };
+        let mut next = kernel.choose(model.logits(hidden), sampling);
         unread.push(next.clone());
-        let is_last = token + 1 == max_new;
-        if unread.len() == between || is_last {
-            let ids = read(std::mem::take(&mut unread))?;
-            for ids in ids.chunks_exact(alive.len()) {
-                for (at, id) in alive.iter().zip(ids) {
-                    if *id as usize >= model.config.vocabulary {
-                        bail!("decode: the logits are not finite; the model has diverged (lower `lr`)");
-                    }
-                    // A finished row that is still in the batch is read no more.
-                    if !answers[*at].has_ended {
-                        answers[*at].ids.push(*id);
-                        answers[*at].has_ended = rl::truncated(&[*id], stops).1;
-                    }
-                }
-            }
-            let going: Vec<usize> = (0..alive.len()).filter(|slot| !answers[alive[*slot]].has_ended).collect();
+        let is_last = token + 1 == decoding.max_new;
+        if unread.len() == kernel.tokens_between_reads() || is_last {
+            growing.add(&read(std::mem::take(&mut unread))?, model.config.vocabulary, decoding.stops)?;
+            let going = growing.going();
             if going.is_empty() || is_last {
                 break;
             }
             // Finished rows are dropped once they are a third of the batch: fewer copies than dropping each at once.
-            if going.len() * 3 <= alive.len() * 2 {
-                cache.keep(&going, &device);
-                alive = going.iter().map(|slot| alive[*slot]).collect();
-                next =
-                    next.select(0, Batch::upload(&going.iter().map(|slot| *slot as u32).collect::<Vec<_>>(), &device));
+            if going.len() * 3 <= growing.alive.len() * 2 {
+                cache.keep(&going);
+                growing.keep(&going);
+                let slots: Vec<u32> = going.iter().map(|slot| *slot as u32).collect();
+                next = next.select(0, from_ids(&slots, &device));
             }
         }
         let batch = cache.next(&model.config, next);
         hidden = model.hidden(adapter, &batch, Some(&mut cache));
     }
-    Ok(answers)
+    Ok(growing.answers)
+}
+
+/// The answers of a batch while they grow.
+struct Growing {
+    answers: Vec<Answer>,
+    /// The rows that the cache still holds, by their place in `answers`.
+    alive: Vec<usize>,
+}
+
+impl Growing {
+    fn new(rows: usize) -> Growing {
+        Growing { answers: vec![Answer { ids: Vec::new(), has_ended: false }; rows], alive: (0..rows).collect() }
+    }
+
+    /// One draw for each row in the cache.
+    fn draws(&self, choice: Choice, rows: &[usize], token: usize) -> Vec<f64> {
+        let Choice::Sample { draw, step, first_row, .. } = choice else { return Vec::new() };
+        let one = |at: &usize| draw.stream(step, ((first_row + rows[*at] as u64) << 32) | token as u64).uniform();
+        self.alive.iter().map(one).collect()
+    }
+
+    /// Adds tokens, one of each row in the cache after the other. A finished row that is still in the cache takes no more.
+    fn add(&mut self, ids: &[u32], vocabulary: usize, stops: &[u32]) -> Result<()> {
+        for ids in ids.chunks_exact(self.alive.len()) {
+            for (at, id) in self.alive.iter().zip(ids) {
+                if *id as usize >= vocabulary {
+                    bail!("decode: the logits are not finite; the model has diverged (lower `lr`)");
+                }
+                let answer = &mut self.answers[*at];
+                if !answer.has_ended {
+                    answer.ids.push(*id);
+                    answer.has_ended = rl::truncated(&[*id], stops).1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of the cache whose answers have not ended.
+    fn going(&self) -> Vec<usize> {
+        (0..self.alive.len()).filter(|slot| !self.answers[self.alive[*slot]].has_ended).collect()
+    }
+
+    fn keep(&mut self, slots: &[usize]) {
+        self.alive = slots.iter().map(|slot| self.alive[*slot]).collect();
+    }
 }
 
 /// Reads the ids chosen on a device: one token of all rows after the other.
 fn read(ids: Vec<Tensor<1, Int>>) -> Result<Vec<u32>> {
     let ids = Tensor::cat(ids, 0).try_into_vec_as::<i32>();
     let ids = ids.map_err(|error| anyhow::anyhow!("read tokens from the device: {error}"))?;
-    // A number that is no token becomes one beyond every vocabulary.
+    // A negative number is no token: it becomes one beyond every vocabulary.
     Ok(ids.into_iter().map(|id| u32::try_from(id).unwrap_or(u32::MAX)).collect())
 }

@@ -9,6 +9,7 @@ pub mod device;
 pub mod draw;
 pub mod generate;
 pub mod io;
+pub mod kernel;
 pub mod kinds;
 pub mod model;
 pub mod rl;

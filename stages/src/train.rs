@@ -179,7 +179,7 @@ pub fn is_candidate(step: u64, every: u64, total: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::artifact::values_of;
+    use crate::tensor::values_of;
     use burn::tensor::Device;
 
     fn golden() -> serde_json::Value {

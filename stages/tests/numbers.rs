@@ -9,12 +9,13 @@ use formats::layout::Sort;
 use formats::{layout, llama2c};
 use serde_json::Value;
 use stages::draw::Draw;
-use stages::generate::{self, Answer, Choice, Keep};
-use stages::model::artifact::values_of;
-use stages::model::predict::{self, TokenGradients};
+use stages::generate::{self, Answer, Choice, Decoding};
+use stages::kernel::{Keep, TokenGradients};
+use stages::model::predict;
 use stages::model::weights;
 use stages::model::{Adapter, Artifact, Batch, Decoder, Gradient, LoraParameters, Padding, Trained};
 use stages::rl;
+use stages::tensor::values_of;
 use stages::train::{self, Adam, AdamSettings, Pass, Sequence};
 use std::path::Path;
 
@@ -63,7 +64,13 @@ fn adapter(model: &Decoder) -> Adapter {
 const PROMPTS: [&[u32]; 3] = [&[1, 7, 9, 11], &[1, 30], &[1, 5, 6, 7, 8, 9, 10]];
 
 fn greedy(model: &Decoder, adapter: &Adapter, prompts: &[&[u32]]) -> Vec<Vec<u32>> {
-    let answers = generate::answer(model, Some(adapter), prompts, 12, &[2], Choice::Greedy, prompts.len()).unwrap();
+    let answers = generate::answer(
+        model,
+        Some(adapter),
+        prompts,
+        Decoding { max_new: 12, stops: &[2], choice: Choice::Greedy, at_once: prompts.len() },
+    )
+    .unwrap();
     answers.into_iter().map(|answer| answer.ids).collect()
 }
 
@@ -96,7 +103,8 @@ fn a_sampled_answer_depends_on_its_draw_and_not_on_its_neighbours() {
     let adapter = adapter(&model);
     let sample = |prompts: &[&[u32]], first_row, step| {
         let choice = Choice::Sample { temperature: 1.0, keep: Keep::default(), draw: DRAW, step, first_row };
-        generate::answer(&model, Some(&adapter), prompts, 12, &[2], choice, 3).unwrap()
+        generate::answer(&model, Some(&adapter), prompts, Decoding { max_new: 12, stops: &[2], choice, at_once: 3 })
+            .unwrap()
     };
     let together = sample(&PROMPTS, 0, 0);
     for (row, prompt) in PROMPTS.iter().enumerate() {
@@ -242,7 +250,9 @@ fn sampled(directory: &Path, device: &Device) -> (Artifact, Vec<Sequence>) {
         prompts.iter().map(|text| artifact.tokenizer.prompt(&Prompt::Text((*text).to_owned())).unwrap()).collect();
     let all: Vec<&[u32]> = prompts.iter().cycle().take(9).map(Vec::as_slice).collect();
     let choice = Choice::Sample { temperature: 1.0, keep: Keep::default(), draw: DRAW, step: 0, first_row: 0 };
-    let answers = generate::answer(&artifact.model, None, &all, 48, &[1], choice, 9).unwrap();
+    let answers =
+        generate::answer(&artifact.model, None, &all, Decoding { max_new: 48, stops: &[1], choice, at_once: 9 })
+            .unwrap();
     let join =
         |(prompt, answer): (&&[u32], &Answer)| Sequence { ids: [*prompt, &answer.ids].concat(), start: prompt.len() };
     let rows = all.iter().zip(&answers).map(join).collect();
@@ -380,10 +390,13 @@ fn gradient_check(model: &Decoder, name: &str) {
     let track = |tensors: Vec<Tensor<2>>| -> Vec<Tensor<2>> {
         tensors.into_iter().map(|tensor| tensor.autodiff().require_grad()).collect()
     };
+    // The same weights on a device of autodiff, which decides what computes.
+    let frozen = weights::tensors(model).into_iter().map(Tensor::autodiff).collect::<Vec<_>>();
+    let frozen = weights::with_tensors(model, &frozen);
     for recomputes in [false, true] {
         let tracked = track(adapter.tensors());
         let pass = Pass { model, adapter: Some(&adapter), trained: Trained::Adapter, recomputes };
-        let theirs = by_autodiff(&tracked, model, Some(&adapter.with_tensors(&tracked)));
+        let theirs = by_autodiff(&tracked, &frozen, Some(&adapter.with_tensors(&tracked)));
         compare(learned(pass, &rows, slope).1, theirs, "adapter");
 
         let tracked = track(weights::tensors(model));
@@ -399,7 +412,7 @@ fn gradient_check(model: &Decoder, name: &str) {
     let ends: Vec<usize> = batch.spans.iter().map(|span| span.last()).collect();
     let at: Vec<i32> = ends.iter().map(|at| *at as i32).collect();
     let at = Tensor::<1, Int>::from_data(TensorData::new(at, [3]), &Device::flex());
-    let values = model.hidden(Some(&with), &batch, None).select(0, at).matmul(with.head.clone().unwrap());
+    let values = frozen.hidden(Some(&with), &batch, None).select(0, at).matmul(with.head.clone().unwrap());
     let factors = Tensor::<2>::from_data([[1.0f32], [-2.0], [0.5]], &Device::flex());
     let mut gradients = (values * factors).sum().backward();
     let theirs: Vec<_> = tracked.iter().map(|tensor| tensor.grad_remove(&mut gradients)).collect();
@@ -474,7 +487,13 @@ fn sampling_keeps_to_what_it_may_draw_from() {
     let adapter = adapter(&model);
     let sample = |keep| {
         let choice = Choice::Sample { temperature: 1.0, keep, draw: DRAW, step: 0, first_row: 0 };
-        let answers = generate::answer(&model, Some(&adapter), &PROMPTS, 12, &[2], choice, 2).unwrap();
+        let answers = generate::answer(
+            &model,
+            Some(&adapter),
+            &PROMPTS,
+            Decoding { max_new: 12, stops: &[2], choice, at_once: 2 },
+        )
+        .unwrap();
         answers.into_iter().map(|answer| answer.ids).collect::<Vec<_>>()
     };
     let greedy = greedy(&model, &adapter, &PROMPTS);
@@ -540,7 +559,13 @@ fn wgpu_trains_and_decodes_as_the_cpu_does() {
         let adapter = adapter(&model);
         let Some(keep) = keep else { return greedy(&model, &adapter, &PROMPTS) };
         let choice = Choice::Sample { temperature: 0.8, keep, draw: DRAW, step: 0, first_row: 0 };
-        let answers = generate::answer(&model, Some(&adapter), &PROMPTS, 20, &[2], choice, 3).unwrap();
+        let answers = generate::answer(
+            &model,
+            Some(&adapter),
+            &PROMPTS,
+            Decoding { max_new: 20, stops: &[2], choice, at_once: 3 },
+        )
+        .unwrap();
         answers.into_iter().map(|answer| answer.ids).collect()
     };
     let keeps = [
@@ -587,7 +612,13 @@ fn stories260k_decodes_the_golden_tokens_with_the_golden_logits() {
         "an empty prompt is the beginning-of-text token"
     );
 
-    let answer = generate::answer(&artifact.model, None, &[&ids[..1]], ids.len() - 1, &[], Choice::Greedy, 1).unwrap();
+    let answer = generate::answer(
+        &artifact.model,
+        None,
+        &[&ids[..1]],
+        Decoding { max_new: ids.len() - 1, stops: &[], choice: Choice::Greedy, at_once: 1 },
+    )
+    .unwrap();
     assert_eq!(answer[0].ids, ids[1..], "130 greedy tokens from BOS");
 
     let batch = Batch::new(&artifact.model.config, &[&ids[..8]], Padding::Right, &Device::flex());

@@ -5,7 +5,7 @@ use super::finding::{Finding, note, ok, problem};
 use crate::cli::terminal;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use stages::device::{self, Adapter};
+use stages::device::{self, GpuAdapter};
 use stages::io::DeviceChoice;
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum DeviceLine {
-    Adapter(Adapter),
+    Adapter(GpuAdapter),
     /// The device class that `--device auto` takes.
     Auto(String),
 }
@@ -81,7 +81,7 @@ fn ask() -> Result<(String, Option<String>)> {
 fn findings(told: &str, end: Option<String>) -> Vec<Finding> {
     let lines: Vec<DeviceLine> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let mut auto = None;
-    let mut adapters: Vec<&Adapter> = Vec::new();
+    let mut adapters: Vec<&GpuAdapter> = Vec::new();
     for line in &lines {
         match line {
             DeviceLine::Adapter(adapter) => adapters.push(adapter),
@@ -142,7 +142,13 @@ mod tests {
 
     fn adapter(name: &str, api: &str, kind: &str) -> DeviceLine {
         let (name, api, kind) = (name.to_owned(), api.to_owned(), kind.to_owned());
-        DeviceLine::Adapter(Adapter { is_software: kind == "Cpu", driver: "made up 1.0".to_owned(), name, api, kind })
+        DeviceLine::Adapter(GpuAdapter {
+            is_software: kind == "Cpu",
+            driver: "made up 1.0".to_owned(),
+            name,
+            api,
+            kind,
+        })
     }
 
     #[test]

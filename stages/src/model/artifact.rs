@@ -4,7 +4,6 @@
 use super::weights::{self, of_burn, to_device};
 pub use super::weights::{load_adapter, save_adapter};
 use super::{Adapter, Decoder};
-pub use crate::tensor::values_of;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use formats::chat::{self, Template};

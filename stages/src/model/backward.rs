@@ -1,50 +1,33 @@
-//! The derivative of a decoder by hand, block by block: from the slope of its hidden states to those of what is trained,
-//! an adapter or all weights. By hand because then a frozen weight costs no gradient, a block can be run again instead of
-//! being remembered (Chen et al. 2016), and no backend's graph decides what stays in memory; `tests/numbers.rs` holds it
-//! to burn's autodiff.
+//! The derivative of a decoder by hand, block by block: from the gradient of its hidden states to those of what is trained,
+//! an adapter or all weights. By hand because then a frozen weight costs no gradient, a block can be computed again instead
+//! of kept (Chen et al. 2016), and no backend's graph decides what stays in memory; `tests/numbers.rs` compares it with
+//! burn's autodiff.
+//!
+//! `d_x` is the gradient of the loss with respect to `x`.
 
-use super::artifact::values_of;
-use super::attention;
-use super::config::Norm;
-use super::host::tensor;
-use super::kernel;
-use super::layout::{Fused, Target};
-use super::lora::Pair;
-use super::product::{Start, Term, sum_of, term};
-use super::{Adapter, Affine, Batch, Block, Config, Decoder};
+use super::batch::Batch;
+use super::decoder::{Activations, Affine, Block, Decoder};
+use super::lora::{Adapter, Pair};
+use crate::kernel::{Start, Term, term};
+use crate::tensor::{from_values, values_of};
 use anyhow::Result;
 use burn::tensor::Tensor;
+use formats::architectures::{Fused, Target};
+use formats::config::Config;
 
-/// What the derivative of one block needs of its forward pass.
-pub(super) struct Kept {
-    pub x: Tensor<2>,
-    pub attention_in: Tensor<2>,
-    /// Queries and keys before the norms of the heads, where there are any.
-    pub plain: Option<[Tensor<2>; 2]>,
-    pub queries: Tensor<2>,
-    pub keys: Tensor<2>,
-    pub values: Tensor<2>,
-    pub mixed: Tensor<2>,
-    pub mlp_from: Tensor<2>,
-    pub mlp_in: Tensor<2>,
-    pub gate: Option<Tensor<2>>,
-    pub up: Tensor<2>,
-    pub inner: Tensor<2>,
-}
-
-/// A forward pass that can be gone back: each block's input, or all that its derivative needs.
+/// A forward pass that can be gone back, and its last residual stream.
 pub struct Trace {
-    blocks: Vec<Memory>,
+    blocks: Vec<SavedBlock>,
     last: Tensor<2>,
 }
 
-enum Memory {
-    /// Of the block; the rest is computed again.
+enum SavedBlock {
+    /// What came into the block; the rest is computed again.
     Input(Tensor<2>),
-    All(Box<Kept>),
+    All(Box<Activations>),
 }
 
-/// What gradients are wanted of.
+/// Which gradients are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trained {
     Adapter,
@@ -58,29 +41,52 @@ pub enum Gradient {
     Weights(Box<Decoder>),
 }
 
-/// What of one block is still being added to.
-struct Slopes {
+/// The pass that goes back: what it was computed with, and which gradients are wanted.
+#[derive(Clone, Copy)]
+struct Back<'a> {
+    adapter: Option<&'a Adapter>,
+    batch: &'a Batch,
     trained: Trained,
+}
+
+impl Back<'_> {
+    fn trains_weights(self) -> bool {
+        self.trained == Trained::Weights
+    }
+}
+
+/// The gradients of one block, collected target by target.
+struct BlockGradients {
     pairs: Vec<Option<Pair>>,
     projections: Vec<Option<Affine>>,
 }
 
+/// A projection on the way back: its input `[n, in]`, and the gradient of its output `[n, out]`.
+struct Projected<'a> {
+    target: Target,
+    x: &'a Tensor<2>,
+    dy: &'a Tensor<2>,
+}
+
 impl Decoder {
     /// Hidden states `[n, d]` as [`Decoder::hidden`] gives them, to the last bit, and the way back. Where it `recomputes`,
-    /// the blocks' inputs alone are kept, and each block runs a second time on the way back.
+    /// the blocks' inputs alone are kept, and each block is computed a second time on the way back.
     pub fn trace(&self, adapter: Option<&Adapter>, batch: &Batch, recomputes: bool) -> (Tensor<2>, Trace) {
         let mut x = self.embedded(batch);
         let mut blocks = Vec::with_capacity(self.blocks.len());
         for layer in 0..self.blocks.len() {
-            let (out, kept) = self.block(layer, adapter, x, batch, None);
-            blocks.push(if recomputes { Memory::Input(kept.x) } else { Memory::All(Box::new(kept)) });
+            let (out, activations) = self.block(layer, adapter, x, batch, None);
+            blocks.push(match recomputes {
+                true => SavedBlock::Input(activations.x),
+                false => SavedBlock::All(Box::new(activations)),
+            });
             x = out;
         }
         (self.normed(x.clone(), &self.norm), Trace { blocks, last: x })
     }
 
-    /// The gradient of a loss whose slope by the hidden states is `slope` `[n, d]`. What a head adds to it is the
-    /// caller's: an adapter's head has gradient `None`; that of the embedding is of its rows as inputs alone.
+    /// The gradient of a loss whose gradient by the hidden states is `d_hidden` `[n, d]`. The caller adds what a head
+    /// contributes: an adapter's head has gradient `None`, and that of the embedding counts its rows as inputs alone.
     ///
     /// # Errors
     /// The device cannot be read.
@@ -89,21 +95,22 @@ impl Decoder {
         adapter: Option<&Adapter>,
         batch: &Batch,
         trace: Trace,
-        slope: Tensor<2>,
+        d_hidden: Tensor<2>,
         trained: Trained,
     ) -> Result<Gradient> {
-        let is_all = trained == Trained::Weights;
-        let (mut slope, of_norm) = self.norm_back(trace.last, &self.norm, slope, is_all, None);
+        let back = Back { adapter, batch, trained };
+        let d_norm = back.trains_weights().then(|| self.norm_weight_back(&trace.last, &self.norm, &d_hidden));
+        let mut dx = self.norm_back(trace.last, &self.norm, d_hidden, None);
         let (mut pairs, mut blocks) = (Vec::new(), Vec::new());
-        for (layer, memory) in trace.blocks.into_iter().enumerate().rev() {
-            let kept = match memory {
-                Memory::All(kept) => *kept,
-                Memory::Input(x) => self.block(layer, adapter, x, batch, None).1,
+        for (layer, saved) in trace.blocks.into_iter().enumerate().rev() {
+            let activations = match saved {
+                SavedBlock::All(activations) => *activations,
+                SavedBlock::Input(x) => self.block(layer, adapter, x, batch, None).1,
             };
-            let (of_input, of_pairs, of_block) = self.block_back(layer, adapter, kept, batch, slope, trained);
-            slope = of_input;
-            pairs.push(of_pairs);
-            blocks.extend(of_block);
+            let (d_input, d_pairs, d_block) = self.block_back(layer, back, activations, dx);
+            dx = d_input;
+            pairs.push(d_pairs);
+            blocks.extend(d_block);
         }
         pairs.reverse();
         blocks.reverse();
@@ -112,127 +119,135 @@ impl Decoder {
             (Trained::Adapter, None) => unreachable!("a gradient by an adapter is asked for where there is one"),
             (Trained::Weights, _) => Gradient::Weights(Box::new(Decoder {
                 config: self.config.clone(),
-                embedding: gathered(&slope, &batch.host_ids, &self.embedding)?,
+                embedding: gathered(&dx, &batch.host_ids, &self.embedding)?,
                 positions: match &self.positions {
-                    Some(learned) => Some(gathered(&slope, &batch.host_positions(), learned)?),
+                    Some(learned) => Some(gathered(&dx, &batch.host_positions(), learned)?),
                     None => None,
                 },
                 blocks,
-                norm: of_norm.expect("it was asked for"),
+                norm: d_norm.expect("weights are trained"),
                 head: self.head.as_ref().map(Tensor::zeros_like),
             })),
         })
     }
 
+    /// The gradients of a block's input, of the adapter's matrices beside it, and of its weights where they are trained.
     fn block_back(
         &self,
         layer: usize,
-        adapter: Option<&Adapter>,
-        kept: Kept,
-        batch: &Batch,
-        slope: Tensor<2>,
-        trained: Trained,
+        back: Back,
+        activations: Activations,
+        dy: Tensor<2>,
     ) -> (Tensor<2>, Vec<Option<Pair>>, Option<Block>) {
-        let is_all = trained == Trained::Weights;
-        let block = &self.blocks[layer];
+        let (block, kernel, heads) = (&self.blocks[layer], self.kernel(), self.heads());
         let targets = block.projections.len();
-        let mut slopes =
-            Slopes { trained, pairs: vec![None; targets], projections: (0..targets).map(|_| None).collect() };
-        let Kept { x, attention_in, plain, queries, keys, values, mixed, mlp_from, mlp_in, gate, up, inner } = kept;
+        let mut gradients =
+            BlockGradients { pairs: vec![None; targets], projections: (0..targets).map(|_| None).collect() };
+        let Activations { x, attention_in, queries, keys, values, mixed, mlp_from, mlp_in, gate, up, inner, .. } =
+            activations;
 
         // 1. The MLP.
-        let of_inner = self.project_back(layer, adapter, &[(Target::Down, &inner, &slope)], &mut slopes);
-        let of_mlp_in = match gate {
+        let down = Projected { target: Target::Down, x: &inner, dy: &dy };
+        let d_inner = self.project_back(layer, back, &[down], &mut gradients);
+        let d_mlp_in = match gate {
             Some(gate) => {
-                let (of_gate, of_up) = kernel::gate_back(self.config.activation, gate, Some(up), of_inner);
-                let of_up = of_up.expect("a gate multiplies something");
-                let both = [(Target::Gate, &mlp_in, &of_gate), (Target::Up, &mlp_in, &of_up)];
-                self.project_back(layer, adapter, &both, &mut slopes)
+                let (d_gate, d_up) = kernel.gate_back(self.config.activation, gate, Some(up), d_inner);
+                let d_up = d_up.expect("a gate multiplies something");
+                let both = [(Target::Gate, &d_gate), (Target::Up, &d_up)];
+                let both = both.map(|(target, dy)| Projected { target, x: &mlp_in, dy });
+                self.project_back(layer, back, &both, &mut gradients)
             }
             None => {
-                let of_up = kernel::gate_back(self.config.activation, up, None, of_inner).0;
-                self.project_back(layer, adapter, &[(Target::Up, &mlp_in, &of_up)], &mut slopes)
+                let d_up = kernel.gate_back(self.config.activation, up, None, d_inner).0;
+                let up = Projected { target: Target::Up, x: &mlp_in, dy: &d_up };
+                self.project_back(layer, back, &[up], &mut gradients)
             }
         };
-        // Behind attention lies the MLP's input, unless both stand side by side.
-        let past = (!self.config.is_parallel).then(|| slope.clone());
-        let (of_mlp, of_mlp_norm) = self.norm_back(mlp_from, &block.mlp_norm, of_mlp_in, is_all, past);
-        let (of_after, beside) = match self.config.is_parallel {
-            true => (slope.clone(), slope + of_mlp),
-            false => (of_mlp.clone(), of_mlp),
+        // The MLP reads the residual stream behind attention, unless both stand side by side.
+        let residual = (!self.config.is_parallel).then(|| dy.clone());
+        let d_mlp_norm = back.trains_weights().then(|| self.norm_weight_back(&mlp_from, &block.mlp_norm, &d_mlp_in));
+        let d_mlp = self.norm_back(mlp_from, &block.mlp_norm, d_mlp_in, residual);
+        let (d_after, residual) = match self.config.is_parallel {
+            true => (dy.clone(), dy + d_mlp),
+            false => (d_mlp.clone(), d_mlp),
         };
 
         // 2. Attention.
-        let of_mixed = self.project_back(layer, adapter, &[(Target::Output, &mixed, &of_after)], &mut slopes);
-        let [of_queries, of_keys, of_values] =
-            attention::attend_back(&self.config, [queries, keys, values], of_mixed, batch);
-        let of_queries = self.rotated(of_queries, batch, self.config.heads, true);
-        let of_keys = self.rotated(of_keys, batch, self.config.kv_heads, true);
-        let (of_queries, of_keys, of_head_norms) = match (&block.head_norms, plain) {
-            (Some([query_norm, key_norm]), Some([plain_queries, plain_keys])) => {
-                let (of_queries, one) = self.head_norm_back(plain_queries, query_norm, of_queries, is_all);
-                let (of_keys, two) = self.head_norm_back(plain_keys, key_norm, of_keys, is_all);
-                (of_queries, of_keys, one.zip(two).map(|(one, two)| [one, two]))
+        let output = Projected { target: Target::Output, x: &mixed, dy: &d_after };
+        let d_mixed = self.project_back(layer, back, &[output], &mut gradients);
+        let [d_queries, d_keys, d_values] =
+            kernel.attend_back(heads, [queries, keys, values], &back.batch.mask, d_mixed);
+        let (d_queries, d_keys) = match &back.batch.angles {
+            Some(angles) => {
+                (kernel.rotate_back(d_queries, angles, heads.queries), kernel.rotate_back(d_keys, angles, heads.keys))
             }
-            _ => (of_queries, of_keys, None),
+            None => (d_queries, d_keys),
         };
-        let x_in = &attention_in;
-        let of_attention_in = if self.config.architecture.layout().place(Target::Fused).is_none() {
-            let all =
-                [(Target::Query, x_in, &of_queries), (Target::Key, x_in, &of_keys), (Target::Value, x_in, &of_values)];
-            self.project_back(layer, adapter, &all, &mut slopes)
+        let (d_queries, d_keys, d_head_norms) = match (&block.head_norms, activations.before_head_norms) {
+            (Some([query_norm, key_norm]), Some([plain_queries, plain_keys])) => {
+                let (d_queries, one) = self.head_norm_back(plain_queries, query_norm, d_queries, back);
+                let (d_keys, two) = self.head_norm_back(plain_keys, key_norm, d_keys, back);
+                (d_queries, d_keys, one.zip(two).map(|(one, two)| [one, two]))
+            }
+            _ => (d_queries, d_keys, None),
+        };
+        let d_attention_in = if self.config.architecture.layout().place(Target::Fused).is_none() {
+            let all = [(Target::Query, &d_queries), (Target::Key, &d_keys), (Target::Value, &d_values)];
+            let all = all.map(|(target, dy)| Projected { target, x: &attention_in, dy });
+            self.project_back(layer, back, &all, &mut gradients)
         } else {
-            let fused = self.fused([of_queries, of_keys, of_values]);
-            self.project_back(layer, adapter, &[(Target::Fused, x_in, &fused)], &mut slopes)
+            let dy = self.fused([d_queries, d_keys, d_values]);
+            let fused = Projected { target: Target::Fused, x: &attention_in, dy: &dy };
+            self.project_back(layer, back, &[fused], &mut gradients)
         };
-        let (of_x, of_attention_norm) = self.norm_back(x, &block.attention_norm, of_attention_in, is_all, Some(beside));
-        let of_block = is_all.then(|| Block {
-            attention_norm: of_attention_norm.expect("it was asked for"),
-            mlp_norm: of_mlp_norm.expect("it was asked for"),
-            head_norms: of_head_norms,
-            projections: slopes.projections.into_iter().map(|one| one.expect("each target is used")).collect(),
+        let d_block = back.trains_weights().then(|| Block {
+            attention_norm: self.norm_weight_back(&x, &block.attention_norm, &d_attention_in),
+            mlp_norm: d_mlp_norm.expect("weights are trained"),
+            head_norms: d_head_norms,
+            projections: gradients.projections.into_iter().map(|one| one.expect("each target is used")).collect(),
         });
-        (of_x, slopes.pairs, of_block)
+        let dx = self.norm_back(x, &block.attention_norm, d_attention_in, Some(residual));
+        (dx, gradients.pairs, d_block)
     }
 
-    /// The slope of the input `[n, in]` that some projections share, each given with its input and the slope of what came
-    /// out `[n, out]`. With s the adapter's scale: dx = dy·Wᵀ + s·(dy·Bᵀ)·Aᵀ, dA = s·xᵀ·(dy·Bᵀ), dB = s·(x·A)ᵀ·dy; and
-    /// dW = xᵀ·dy where all weights are trained.
+    /// The gradient of the input `[n, in]` that some projections share. With s the adapter's scale:
+    /// dx = dy·Wᵀ + s·(dy·Bᵀ)·Aᵀ, dA = s·xᵀ·(dy·Bᵀ), dB = s·(x·A)ᵀ·dy; and dW = xᵀ·dy where all weights are trained.
     fn project_back(
         &self,
         layer: usize,
-        adapter: Option<&Adapter>,
-        projections: &[(Target, &Tensor<2>, &Tensor<2>)],
-        slopes: &mut Slopes,
+        back: Back,
+        projections: &[Projected],
+        gradients: &mut BlockGradients,
     ) -> Tensor<2> {
+        let kernel = self.kernel();
+        let product = |term: Term| kernel.products(Start::Zero, vec![term]);
+        let transposed = |x: &Tensor<2>| x.clone().transpose();
         let mut terms = Vec::new();
-        let only = |term: Term| sum_of(Start::Zero, vec![term]);
-        for (target, x, slope) in projections {
+        for Projected { target, x, dy } in projections {
             let (place, projection) = self.projection(layer, *target);
-            let turned = |x: &Tensor<2>| x.clone().transpose();
-            terms.push(term(slope, self.matrix(projection).transpose()));
-            if let Some((scale, pair)) = self.pair(layer, place, adapter) {
-                let narrow = only(Term { factor: scale, ..term(slope, turned(&pair.b)) });
-                if slopes.trained == Trained::Adapter {
-                    let inner = only(Term { factor: scale, ..term(x, pair.a.clone()) });
-                    let b = only(term(&turned(&inner), (*slope).clone()));
-                    slopes.pairs[place] = Some(Pair { a: only(term(&turned(x), narrow.clone())), b });
+            terms.push(term(dy, self.matrix(projection).transpose()));
+            if let Some((scale, pair)) = self.pair(layer, place, back.adapter) {
+                let narrow = product(Term { factor: scale, ..term(dy, transposed(&pair.b)) });
+                if !back.trains_weights() {
+                    let inner = product(Term { factor: scale, ..term(x, pair.a.clone()) });
+                    let b = product(term(&transposed(&inner), (*dy).clone()));
+                    gradients.pairs[place] = Some(Pair { a: product(term(&transposed(x), narrow.clone())), b });
                 }
-                terms.push(term(&narrow, turned(&pair.a)));
+                terms.push(term(&narrow, transposed(&pair.a)));
             }
-            if slopes.trained == Trained::Weights {
+            if back.trains_weights() {
                 let weight = match self.config.architecture.layout().is_in_out {
-                    true => only(term(&turned(x), (*slope).clone())),
-                    false => only(term(&turned(slope), (*x).clone())),
+                    true => product(term(&transposed(x), (*dy).clone())),
+                    false => product(term(&transposed(dy), (*x).clone())),
                 };
-                let bias = projection.bias.as_ref().map(|_| (*slope).clone().sum_dim(0));
-                slopes.projections[place] = Some(Affine { weight, bias });
+                let bias = projection.bias.as_ref().map(|_| (*dy).clone().sum_dim(0));
+                gradients.projections[place] = Some(Affine { weight, bias });
             }
         }
-        sum_of(Start::Zero, terms)
+        kernel.products(Start::Zero, terms)
     }
 
-    /// Slopes of queries, keys and values as one, in the order of [`Decoder::heads`].
+    /// The gradients of queries, keys and values as that of the fused projection.
     fn fused(&self, parts: [Tensor<2>; 3]) -> Tensor<2> {
         let Config { heads, head_dim: hd, .. } = self.config;
         match self.config.architecture.layout().fused {
@@ -245,37 +260,25 @@ impl Decoder {
         }
     }
 
-    fn norm_back(
-        &self,
-        x: Tensor<2>,
-        norm: &Affine,
-        slope: Tensor<2>,
-        wants_weight: bool,
-        past: Option<Tensor<2>>,
-    ) -> (Tensor<2>, Option<Affine>) {
-        let is_centred = self.config.norm == Norm::Layer;
-        let (of_x, of_norm) =
-            kernel::norm_back(x, &norm.weight, slope, self.config.epsilon, is_centred, wants_weight, past);
-        let affine = |[weight, bias]: [Tensor<2>; 2]| Affine { weight, bias: norm.bias.as_ref().map(|_| bias) };
-        (of_x, of_norm.map(affine))
+    fn norm_back(&self, x: Tensor<2>, norm: &Affine, dy: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
+        self.kernel().norm_back(x, self.normalization(norm), dy, residual)
     }
 
-    fn head_norm_back(
-        &self,
-        x: Tensor<2>,
-        norm: &Affine,
-        slope: Tensor<2>,
-        wants_weight: bool,
-    ) -> (Tensor<2>, Option<Affine>) {
+    fn norm_weight_back(&self, x: &Tensor<2>, norm: &Affine, dy: &Tensor<2>) -> Affine {
+        let [weight, bias] = self.kernel().norm_weight_back(x.clone(), self.normalization(norm), dy.clone());
+        Affine { weight, bias: norm.bias.as_ref().map(|_| bias) }
+    }
+
+    /// As [`Decoder::norm_back`] for each head's part of `[n, h·hd]`, with the gradient of the norm where weights are trained.
+    fn head_norm_back(&self, x: Tensor<2>, norm: &Affine, dy: Tensor<2>, back: Back) -> (Tensor<2>, Option<Affine>) {
         let [n, width] = x.dims();
         let shape = [n * width / self.config.head_dim, self.config.head_dim];
-        let (of_x, of_norm) = self.norm_back(x.reshape(shape), norm, slope.reshape(shape), wants_weight, None);
-        (of_x.reshape([n, width]), of_norm)
+        let (x, dy) = (x.reshape(shape), dy.reshape(shape));
+        let d_norm = back.trains_weights().then(|| self.norm_weight_back(&x, norm, &dy));
+        (self.norm_back(x, norm, dy, None).reshape([n, width]), d_norm)
     }
-}
 
-impl Decoder {
-    /// Adds the gradient of the matrix behind the logits `[v, d]` to this one, which is a gradient itself.
+    /// Adds the gradient of the matrix behind the logits `[v, d]` to this decoder, which is a gradient itself.
     pub fn add_to_head(&mut self, more: Tensor<2>) {
         match &mut self.head {
             Some(head) => *head = head.clone() + more,
@@ -284,16 +287,16 @@ impl Decoder {
     }
 }
 
-/// Rows of `slopes` added up by the row of `like` that each was taken from. On the host, one after the other: on a GPU the
-/// order would be that of its atomics.
-fn gathered(slopes: &Tensor<2>, rows: &[u32], like: &Tensor<2>) -> Result<Tensor<2>> {
+/// The gradient of a table shaped as `like`: the rows of `gradient`, each added to the row of the table it was read from. On
+/// the host, one after the other: on a GPU the order would be that of its atomics.
+fn gathered(gradient: &Tensor<2>, rows: &[u32], like: &Tensor<2>) -> Result<Tensor<2>> {
     let [v, d] = like.dims();
     let device = like.device();
-    let slopes = values_of(slopes.clone())?;
+    let gradient = values_of(gradient.clone())?;
     let mut out = vec![0.0; v * d];
-    for (slope, row) in slopes.chunks_exact(d).zip(rows) {
+    for (dx, row) in gradient.chunks_exact(d).zip(rows) {
         let out = &mut out[*row as usize * d..(*row as usize + 1) * d];
-        out.iter_mut().zip(slope).for_each(|(out, slope)| *out += slope);
+        out.iter_mut().zip(dx).for_each(|(out, dx)| *out += dx);
     }
-    Ok(tensor(out, [v, d], &device))
+    Ok(from_values(out, [v, d], &device))
 }

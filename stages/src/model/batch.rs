@@ -1,70 +1,55 @@
-//! Token rows made ready for a model: ids, rotary angles, and what each token may see, all built on the host.
+//! Token rows as a model reads them: ids, positions or rotary angles, and the mask, all built on the host.
 
-use super::Config;
-use super::host::{is_host, tensor};
-use super::kernel::Turns;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use crate::kernel::{self, Angles, AttentionMask, MaskedRow, Span};
+use crate::tensor::{from_ids, from_values};
+use burn::tensor::{Device, Int, Tensor};
+use formats::config::{Config, Rope};
 
 /// How rows of unequal lengths lie side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// One behind the other, without any: attention goes row by row. CPU backend only.
+    /// None: one row behind the other. Only for a backend that attends row by row.
     None,
-    /// In a rectangle, each from its left edge on; short rows share one line of it and do not see each other.
+    /// In a rectangle, from its left edge on; short rows share one line of it and do not attend to each other.
     Right,
-    /// In a rectangle, each up to its right edge: the new tokens of decoding come behind all of them.
+    /// In a rectangle, up to its right edge, behind which decoding adds new tokens.
     Left,
 }
 
 impl Padding {
-    /// Of rows that are read once.
+    /// For rows that are read once.
     pub fn of(device: &Device) -> Padding {
-        if is_host(device) { Padding::None } else { Padding::Right }
+        if kernel::of(device).attends_by_row() { Padding::None } else { Padding::Right }
     }
 
-    /// Of prompts that are to be continued.
+    /// For prompts that are continued.
     pub fn of_prompts(device: &Device) -> Padding {
-        if is_host(device) { Padding::None } else { Padding::Left }
-    }
-}
-
-/// Where a row lies among the tokens of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    pub at: usize,
-    pub len: usize,
-}
-
-impl Span {
-    pub fn last(self) -> usize {
-        self.at + self.len - 1
+        if kernel::of(device).attends_by_row() { Padding::None } else { Padding::Left }
     }
 }
 
 /// `n` new tokens, padding included.
 pub struct Batch {
     pub spans: Vec<Span>,
-    /// Of whole rows, `[n]`; in decoding nobody asks, and they may be known to the device alone.
+    /// The ids of whole rows, `[n]`. Empty in decoding, where the device alone may know them.
     pub(super) host_ids: Vec<u32>,
     /// `[n]`.
     pub ids: Tensor<1, Int>,
-    /// `[n]`, counted from the first token of each row; where the model learned them.
+    /// `[n]`, counted from the first token of each row; `None` where the model has rotary angles.
     pub(super) positions: Option<Tensor<1, Int>>,
     /// `None` where the model learned its positions.
-    pub(super) turns: Option<Turns>,
-    pub(super) sight: Sight,
+    pub(super) angles: Option<Angles>,
+    pub(super) mask: AttentionMask,
 }
 
-/// What each token may see.
-pub(super) enum Sight {
-    /// All tokens of its own row up to itself, cached ones first; `seen` are those of each row, new ones included.
-    Rows { seen: Vec<usize> },
-    /// Lines of `columns` tokens, and `[lines, 1, columns, seen]`: 0 where a token may look, else a number no score
-    /// overcomes.
-    Lines { columns: usize, bias: Tensor<4> },
+/// A row in a cache: the column of its first token, and how many columns are filled.
+#[derive(Clone, Copy)]
+pub(super) struct Columns {
+    pub start: usize,
+    pub filled: usize,
 }
 
-/// Finite, so that a token that sees nothing stays a number (its output is never used).
+/// Finite, so that a token that attends to nothing stays a number (its output is never used).
 const HIDDEN: f32 = -1e9;
 
 impl Batch {
@@ -93,8 +78,10 @@ impl Batch {
             ids[span.at..span.at + span.len].copy_from_slice(row);
             (0..span.len).for_each(|offset| positions[span.at + offset] = offset);
         }
-        let sight = match padding {
-            Padding::None => Sight::Rows { seen: spans.iter().map(|span| span.len).collect() },
+        let mask = match padding {
+            Padding::None => {
+                AttentionMask::Rows(spans.iter().map(|span| MaskedRow { span: *span, seen: span.len }).collect())
+            }
             _ => {
                 let mut bias = vec![HIDDEN; n * width];
                 for span in &spans {
@@ -104,29 +91,48 @@ impl Batch {
                         bias[first..=first + offset].fill(0.0);
                     }
                 }
-                let bias = tensor(bias, [n / width.max(1), 1, width, width], device);
-                Sight::Lines { columns: width, bias }
+                let bias = from_values(bias, [n / width.max(1), 1, width, width], device);
+                AttentionMask::Rectangle { columns: width, bias }
             }
         };
-        let on_device = Batch::upload(&ids, device);
-        Batch::build(config, spans, ids, on_device, &positions, sight, device)
+        Batch {
+            spans,
+            ids: from_ids(&ids, device),
+            host_ids: ids,
+            positions: learned_positions(config, &positions, device),
+            angles: config.rope.as_ref().map(|rope| angles(rope, &positions, device)),
+            mask,
+        }
     }
 
-    /// One new token a row, in decoding, with what a cache holds of its rows: where their first tokens stand and how many
-    /// columns are filled.
-    pub(super) fn next(config: &Config, ids: Tensor<1, Int>, places: &[(usize, usize)], device: &Device) -> Batch {
-        let positions: Vec<usize> = places.iter().map(|(start, filled)| filled - start).collect();
-        let spans = (0..places.len()).map(|at| Span { at, len: 1 }).collect();
-        let sight = match is_host(device) {
-            true => Sight::Rows { seen: places.iter().map(|(_, filled)| filled + 1).collect() },
+    /// One new token a row, in decoding, behind what a cache holds of its rows.
+    pub(super) fn next(config: &Config, ids: Tensor<1, Int>, places: &[Columns]) -> Batch {
+        let device = ids.device();
+        let positions: Vec<usize> = places.iter().map(|place| place.filled - place.start).collect();
+        let spans: Vec<Span> = (0..places.len()).map(|at| Span { at, len: 1 }).collect();
+        let mask = match kernel::of(&device).attends_by_row() {
+            true => {
+                let row = |(span, place): (&Span, &Columns)| MaskedRow { span: *span, seen: place.filled + 1 };
+                AttentionMask::Rows(spans.iter().zip(places).map(row).collect())
+            }
             false => {
-                let seen = places.iter().map(|(_, filled)| filled + 1).max().unwrap_or(0);
-                let visible = |start: usize| (0..seen).map(move |column| if column < start { HIDDEN } else { 0.0 });
-                let bias = places.iter().flat_map(|(start, _)| visible(*start)).collect();
-                Sight::Lines { columns: 1, bias: tensor(bias, [places.len(), 1, 1, seen], device) }
+                let seen = places.iter().map(|place| place.filled + 1).max().unwrap_or(0);
+                let line = |place: &Columns| {
+                    let start = place.start;
+                    (0..seen).map(move |column| if column < start { HIDDEN } else { 0.0 })
+                };
+                let bias = places.iter().flat_map(line).collect();
+                AttentionMask::Rectangle { columns: 1, bias: from_values(bias, [places.len(), 1, 1, seen], &device) }
             }
         };
-        Batch::build(config, spans, Vec::new(), ids, &positions, sight, device)
+        Batch {
+            spans,
+            ids,
+            host_ids: Vec::new(),
+            positions: learned_positions(config, &positions, &device),
+            angles: config.rope.as_ref().map(|rope| angles(rope, &positions, &device)),
+            mask,
+        }
     }
 
     pub fn tokens(&self) -> usize {
@@ -142,44 +148,35 @@ impl Batch {
         positions
     }
 
-    pub fn upload(ids: &[u32], device: &Device) -> Tensor<1, Int> {
-        let (ids, n): (Vec<i32>, usize) = (ids.iter().map(|id| *id as i32).collect(), ids.len());
-        Tensor::from_data(TensorData::new(ids, [n]), device)
+    /// Where a cache holds the rows of this batch, its first.
+    pub(super) fn places(&self) -> Vec<Columns> {
+        let place = |span: &Span| match self.mask {
+            AttentionMask::Rows(_) => Columns { start: 0, filled: span.len },
+            AttentionMask::Rectangle { columns, .. } => Columns { start: span.at % columns, filled: columns },
+        };
+        self.spans.iter().map(place).collect()
     }
+}
 
-    fn build(
-        config: &Config,
-        spans: Vec<Span>,
-        host_ids: Vec<u32>,
-        ids: Tensor<1, Int>,
-        positions: &[usize],
-        sight: Sight,
-        device: &Device,
-    ) -> Batch {
-        let n = positions.len();
-        let turns = config.rope.as_ref().map(|rope| {
-            let dims = rope.dims;
-            let (mut cosines, mut sines) = (Vec::with_capacity(n * dims), Vec::with_capacity(n * dims));
-            for position in positions {
-                // Both halves of the pairs turn alike.
-                for frequency in rope.frequencies.iter().chain(&rope.frequencies) {
-                    let (sine, cosine) = (*position as f64 * frequency).sin_cos();
-                    cosines.push(cosine as f32);
-                    sines.push(sine as f32);
-                }
-            }
-            if matches!(sight, Sight::Rows { .. }) {
-                return Turns::Host { cosines, sines, dims };
-            }
-            let upload = |values| tensor(values, [n, 1, dims], device);
-            Turns::Device { cosines: upload(cosines), sines: upload(sines) }
-        });
-        let positions = config.rope.is_none().then(|| {
-            let positions: Vec<u32> = positions.iter().map(|position| *position as u32).collect();
-            Batch::upload(&positions, device)
-        });
-        Batch { spans, host_ids, ids, positions, turns, sight }
+fn learned_positions(config: &Config, positions: &[usize], device: &Device) -> Option<Tensor<1, Int>> {
+    config.rope.is_none().then(|| {
+        let positions: Vec<u32> = positions.iter().map(|position| *position as u32).collect();
+        from_ids(&positions, device)
+    })
+}
+
+fn angles(rope: &Rope, positions: &[usize], device: &Device) -> Angles {
+    let (n, dims) = (positions.len(), rope.dims);
+    let (mut cosines, mut sines) = (Vec::with_capacity(n * dims), Vec::with_capacity(n * dims));
+    for position in positions {
+        for frequency in rope.frequencies.iter().chain(&rope.frequencies) {
+            let (sine, cosine) = (*position as f64 * frequency).sin_cos();
+            cosines.push(cosine as f32);
+            sines.push(sine as f32);
+        }
     }
+    let [cosines, sines] = [cosines, sines].map(|values| from_values(values, [n, dims], device));
+    Angles { cosines, sines }
 }
 
 /// Rows in lines of `width`: the longest first, each into the first line that has room.

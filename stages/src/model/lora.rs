@@ -58,13 +58,13 @@ pub struct Pair {
 pub struct Adapter {
     pub rank: usize,
     pub alpha: f64,
-    /// By layer, then in the order of the layout's targets; `None` for a target that the adapter leaves alone.
+    /// By layer, then in the order of the layout's targets; `None` for a target without a pair.
     pub(crate) pairs: Vec<Vec<Option<Pair>>>,
     /// `[d, 1]`.
     pub head: Option<Tensor<2>>,
-    /// Subtracted from the head's value, so that rewards of reference answers have mean 0; and what it is
-    /// then divided by.
+    /// Subtracted from the head's value, so that rewards of reference answers have mean 0.
     pub offset: f64,
+    /// Divisor of what is left.
     pub spread: f64,
 }
 
@@ -113,9 +113,9 @@ impl Adapter {
         self.pairs.get(layer)?.get(place)?.as_ref()
     }
 
-    /// How far training has moved the weights from where it started: the Frobenius norm of s·(A·B − A₀·B₀) over all
-    /// matrices. No product is made: that is s·P·Q with P = [A − A₀, A₀] and Q = [B; B − B₀], whose square is
-    /// Σ (PᵀP)∘(QQᵀ), 2r by 2r; and where nothing has moved it is 0 to the last bit.
+    /// The distance of the weights from where training started: the Frobenius norm of s·(A·B − A₀·B₀) over all matrices.
+    /// No product is formed: the difference is s·P·Q with P = [A − A₀, A₀] and Q = [B; B − B₀], and the square of its norm is
+    /// Σ (PᵀP)∘(QQᵀ), 2r by 2r. Where nothing has moved it is 0 to the last bit.
     ///
     /// # Errors
     /// The device cannot be read.

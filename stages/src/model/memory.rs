@@ -1,7 +1,7 @@
 //! How much memory a stage takes, before one starts. Sums of shapes; knows no tensor.
 
-use super::host::is_host;
-use super::{LoraParameters, predict};
+use super::LoraParameters;
+use crate::kernel;
 use burn::tensor::Device;
 use formats::config::Config;
 use formats::dtype::Dtype;
@@ -61,7 +61,7 @@ pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load
     // What is trained has itself, its gradient, and two moments, each old and new while a step is taken.
     let adapters = adapter * (6 * load.trained + load.read) as u64 + if load.is_full { 5 * base } else { 0 };
 
-    // Numbers of one token that a block keeps (`backward::Kept`): its input, both normed inputs and the sum between them;
+    // Numbers of one token that a block keeps (`decoder::Activations`): its input, both normed inputs and the sum between them;
     // queries and what they mix; keys and values; three of the inner width. On the way back one block has their slopes
     // besides, and freed pieces wait for the next one: two blocks more. That is a tenth to a fifth more than the peaks
     // that `cargo bench --bench train` measured on the CPU (sft of 7M and 30M, ppo of 7M).
@@ -72,10 +72,11 @@ pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load
     let tokens = load.rows * load.tokens;
     // Attention on a device has all scores of a block there, with their weights and the slopes of both; row by row on the
     // CPU it has next to none.
-    let scores = if is_host(device) { 0 } else { 4 * tokens * load.tokens * config.heads };
+    let kernel = kernel::of(device);
+    let scores = if kernel.attends_by_row() { 0 } else { 4 * tokens * load.tokens * config.heads };
     let is_training = load.trained > 0 || load.is_full;
     let forward = (tokens * (if is_training { kept } else { 0 } + 2 * in_block) + scores) as u64 * F32;
-    let logits = (load.predicted * config.vocabulary).min(predict::logits_at_once(device)) as u64 * 3 * F32;
+    let logits = (load.predicted * config.vocabulary).min(kernel.logits_at_once()) as u64 * 3 * F32;
     let (rows, new) = load.decoded;
     let decoding = (rows * (load.tokens + new) * config.layers * 2 * keys + 3 * rows * config.vocabulary) as u64 * F32;
     let activations = (forward + logits).max(decoding);

@@ -1,8 +1,8 @@
 //! AdamW: bias-corrected moments, decay apart from the gradient (Loshchilov & Hutter 2019, alg. 2).
 
-use crate::model::artifact::values_of;
-use crate::model::host::{Numbers, fill_two, is_host, tensor};
+use crate::kernel::{self, AdamStep};
 use crate::stage::{self, ParameterMistake};
+use crate::tensor::values_of;
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
@@ -146,89 +146,24 @@ impl Adam {
             AdamForm::Torch => (rate / correction1, correction2),
             AdamForm::Tensorflow => (rate * correction2.sqrt() / correction1, 1.0),
         };
-        let step = Step {
+        let step = AdamStep {
             beta1,
             beta2,
             shrink: max_norm.filter(|most| norm > *most).map_or(1.0, |most| most / norm),
             rate: rate_now,
             correction,
             epsilon,
-            keep: 1.0 - rate * weight_decay,
+            retain: 1.0 - rate * weight_decay,
         };
         let take = |list: &mut Vec<Tensor<2>>| std::mem::take(list);
         let old = take(&mut self.tensors).into_iter().zip(take(&mut self.means)).zip(take(&mut self.squares));
         for (((tensor, mean), square), gradient) in old.zip(gradients) {
-            let [tensor, mean, square] = moved(&step, tensor, mean, square, gradient);
+            let kernel = kernel::of(&tensor.device());
+            let [tensor, mean, square] = kernel.adam(&step, [tensor, mean, square, gradient]);
             self.tensors.push(tensor);
             self.means.push(mean);
             self.squares.push(square);
         }
         Ok(norm)
     }
-}
-
-/// The constants of one Adam step, the same for all tensors.
-struct Step {
-    beta1: f64,
-    beta2: f64,
-    /// What the gradient is multiplied by first.
-    shrink: f64,
-    /// What the mean is multiplied by, and the square divided by, before they make the step.
-    rate: f64,
-    correction: f64,
-    epsilon: f64,
-    /// What the weight is multiplied by.
-    keep: f64,
-}
-
-fn moved(step: &Step, weight: Tensor<2>, mean: Tensor<2>, square: Tensor<2>, gradient: Tensor<2>) -> [Tensor<2>; 3] {
-    let device = weight.device();
-    let shape = weight.dims();
-    if !is_host(&device) {
-        let gradient = gradient.mul_scalar(step.shrink);
-        let mean = mean.mul_scalar(step.beta1) + gradient.clone().mul_scalar(1.0 - step.beta1);
-        let square = square.mul_scalar(step.beta2) + gradient.square().mul_scalar(1.0 - step.beta2);
-        let move_by = mean.clone().mul_scalar(step.rate)
-            / square.clone().div_scalar(step.correction).sqrt().add_scalar(step.epsilon);
-        let weight = if step.keep == 1.0 { weight } else { weight.mul_scalar(step.keep) };
-        return [weight - move_by, mean, square];
-    }
-    let [weight, mean, square, gradient] = [weight, mean, square, gradient].map(Numbers::of);
-    let (weight, mean, square, gradient) = (weight.slice(), mean.slice(), square.slice(), gradient.slice());
-    let (beta1, beta2, shrink) = (step.beta1 as f32, step.beta2 as f32, step.shrink as f32);
-    let (rate, per_correction) = (step.rate as f32, (1.0 / step.correction) as f32);
-    let (epsilon, keep) = (step.epsilon as f32, step.keep as f32);
-    let (fresh1, fresh2) = ((1.0 - step.beta1) as f32, (1.0 - step.beta2) as f32);
-    // Weight, then mean, in one; the square in the other.
-    const ROW: usize = 64;
-    let n = weight.len();
-    let rows = n.div_ceil(ROW);
-    let (mut one, mut two) = (vec![0.0; rows * 2 * ROW], vec![0.0; rows * ROW]);
-    fill_two(
-        &mut one,
-        2 * ROW,
-        &mut two,
-        ROW,
-        #[inline(always)]
-        |row, one, two| {
-            let (at, here) = (row * ROW, ROW.min(n - row * ROW));
-            for i in 0..here {
-                let g = gradient[at + i] * shrink;
-                let m = mean[at + i] * beta1 + g * fresh1;
-                let s = square[at + i] * beta2 + g * g * fresh2;
-                one[i] = weight[at + i] * keep - rate * m / ((s * per_correction).sqrt() + epsilon);
-                one[ROW + i] = m;
-                two[i] = s;
-            }
-        },
-    );
-    let mut out = [Vec::with_capacity(n), Vec::with_capacity(n), two];
-    for pair in one.chunks_exact(2 * ROW) {
-        out[0].extend_from_slice(&pair[..ROW]);
-        out[1].extend_from_slice(&pair[ROW..]);
-    }
-    out.map(|mut values| {
-        values.truncate(n);
-        tensor(values, shape, &device)
-    })
 }

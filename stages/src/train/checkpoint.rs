@@ -2,8 +2,8 @@
 
 use super::adam::Adam;
 use crate::io::Io;
-use crate::model::artifact::values_of;
 use crate::rl;
+use crate::tensor::values_of;
 use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData};
 use formats::dtype::Dtype;

@@ -1,8 +1,9 @@
 //! Passes through a model: forward to log-probabilities and values, and back from a loss of them.
 
 use super::rows::Sequence;
-use crate::model::predict::{self, Predicted, TokenGradients};
-use crate::model::{Adapter, Batch, Decoder, Gradient, Padding, Span, Trained, weights};
+use crate::kernel::{Predictions, Span, TokenGradients};
+use crate::model::predict;
+use crate::model::{Adapter, Batch, Decoder, Gradient, Padding, Trained, weights};
 use crate::rl;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
@@ -31,7 +32,7 @@ pub fn predicted(
     adapter: Option<&Adapter>,
     rows: &[&Sequence],
     temperature: f64,
-) -> Result<Predicted> {
+) -> Result<Predictions> {
     let batch = batch_of_rows(model, rows);
     let (places, targets) = predictions(rows, &batch.spans);
     model.predict(predict::at(&model.hidden(adapter, &batch, None), &places), &targets, temperature)
@@ -142,7 +143,7 @@ pub fn learn_tokens(
     pass: Pass,
     rows: &[&Sequence],
     temperature: f64,
-    objective: impl FnMut(Range<usize>, &Predicted) -> Result<TokenGradients>,
+    objective: impl FnMut(Range<usize>, &Predictions) -> Result<TokenGradients>,
 ) -> Result<Vec<Tensor<2>>> {
     learn(pass, rows, |picked, targets| {
         pass.model.predict_back(picked, targets, temperature, pass.trained == Trained::Weights, objective)

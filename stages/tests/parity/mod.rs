@@ -9,9 +9,9 @@ use formats::config::Config;
 use formats::dtype::{Dtype, floats};
 use models::{MODELS, Row, adapters, directory, golden, load};
 use safetensors::SafeTensors;
-use stages::generate::{self, Choice};
-use stages::model::artifact::values_of;
+use stages::generate::{self, Choice, Decoding};
 use stages::model::{Adapter, Batch, Decoder, Padding, weights};
+use stages::tensor::values_of;
 use stages::train;
 use std::collections::BTreeMap;
 use std::fs;
@@ -64,7 +64,13 @@ pub fn check(device: &Device) {
         }
         let prompts: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
         let new = rows[0].greedy.len();
-        let answers = generate::answer(&model, None, &prompts, new, &[], Choice::Greedy, prompts.len()).unwrap();
+        let answers = generate::answer(
+            &model,
+            None,
+            &prompts,
+            Decoding { max_new: new, stops: &[], choice: Choice::Greedy, at_once: prompts.len() },
+        )
+        .unwrap();
         for (row, answer) in rows.iter().zip(answers) {
             assert_eq!(answer.ids, row.greedy, "{name}: greedy continuation of {:?}", row.ids);
         }

@@ -2,7 +2,7 @@
 
 use crate::data::{self, Rows};
 use crate::device;
-use crate::generate::{self, Choice};
+use crate::generate::{self, Choice, Decoding};
 use crate::io::{self, Io};
 use crate::model::{Artifact, Dtype, Load, LoraParameters};
 use crate::rl;
@@ -108,15 +108,13 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let mut rows: Vec<AnswerRow> = Vec::with_capacity(prompts.len());
     for (prompts, ids) in prompts.chunks(parameters.batch).zip(ids.chunks(parameters.batch)) {
         let batch: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-        let answers = generate::answer(
-            &artifact.model,
-            artifact.adapter.as_ref(),
-            &batch,
-            parameters.max_new_tokens,
-            &stops,
-            Choice::Greedy,
-            parameters.batch,
-        )?;
+        let decoding = Decoding {
+            max_new: parameters.max_new_tokens,
+            stops: &stops,
+            choice: Choice::Greedy,
+            at_once: parameters.batch,
+        };
+        let answers = generate::answer(&artifact.model, artifact.adapter.as_ref(), &batch, decoding)?;
         for ((prompt, prompt_ids), answer) in prompts.iter().zip(ids).zip(answers) {
             rows.push(AnswerRow {
                 id: prompt.id.clone(),

@@ -3,7 +3,8 @@
 use super::models::Models;
 use super::parameters::{KlPlace, Ppo};
 use crate::draw::Draw;
-use crate::generate::{self, Answer, Choice, Keep};
+use crate::generate::{self, Answer, Choice, Decoding};
+use crate::kernel::Keep;
 use crate::model::{Adapter, Decoder};
 use crate::rl;
 use crate::train::{self, Adam, Sequence, Valued};
@@ -44,15 +45,13 @@ pub fn sample(
     let keep = Keep { top_k: parameters.top_k, top_p: parameters.top_p };
     let choice = Choice::Sample { temperature: parameters.temperature, keep, draw, step, first_row: 0 };
     let (actor, _) = models.with(&adam.tensors);
-    generate::answer(
-        &models.policy.model,
-        Some(&actor),
-        prompts,
-        parameters.max_new_tokens,
+    let decoding = Decoding {
+        max_new: parameters.max_new_tokens,
         stops,
         choice,
-        parameters.passes.at_once(parameters.batch),
-    )
+        at_once: parameters.passes.at_once(parameters.batch),
+    };
+    generate::answer(&models.policy.model, Some(&actor), prompts, decoding)
 }
 
 /// Largest number of rows in one optimiser step.

@@ -4,7 +4,7 @@ use super::models::Models;
 use super::parameters::{KlPlace, Ppo};
 use super::rollout::{Estimates, Rollout, explained, minibatches};
 use crate::draw::Draw;
-use crate::model::predict::TokenGradients;
+use crate::kernel::TokenGradients;
 use crate::rl::{self, RatioStatistics};
 use crate::train::{self, Adam, Pass, Passes, Sequence, Valued};
 use anyhow::Result;

@@ -1,32 +1,28 @@
-//! The choice of the next token on the host, from logits that were read.
+//! The choice of one token for each row of logits.
 
-use super::{Choice, Keep};
-use anyhow::{Result, bail};
+use crate::kernel::{Keep, Sampling};
 use rayon::prelude::*;
 
-/// Chooses a token for each row of `logits`; `draws` has a uniform number per row.
-pub fn choose(logits: &[f32], vocabulary: usize, choice: Choice, draws: &[f64]) -> Result<Vec<u32>> {
-    let one = |(row, logits): (usize, &[f32])| -> Result<u32> {
+/// For each row of `vocabulary` logits a token; `vocabulary`, which is none, where they are not finite.
+pub fn choose(logits: &[f32], vocabulary: usize, sampling: Option<Sampling>) -> Vec<u32> {
+    let one = |(row, logits): (usize, &[f32])| {
         let (best, highest) = largest(logits);
         if !highest.is_finite() {
-            bail!("decode: the logits are not finite; the model has diverged (lower `lr`)");
+            return vocabulary as u32;
         }
-        let Choice::Sample { temperature, keep, .. } = choice else { return Ok(best as u32) };
+        let Some(Sampling { temperature, keep, draws }) = sampling else { return best as u32 };
         let weight = |logit: &f32| (f64::from(logit - highest) / temperature).exp();
         let weights: Vec<f64> = logits.iter().map(weight).collect();
         let picked = match keep == Keep::default() {
             true => pick(&weights, draws[row], 0..weights.len()),
             false => pick(&weights, draws[row], kept(&weights, keep).into_iter()),
         };
-        if let Some(id) = picked {
-            return Ok(id as u32);
-        }
-        Ok(best as u32)
+        picked.unwrap_or(best) as u32
     };
     logits.par_chunks_exact(vocabulary).enumerate().with_min_len((1 << 12) / vocabulary.min(1 << 12)).map(one).collect()
 }
 
-/// Index and value of the largest logit; the first one of equals.
+/// The place of the first of the largest numbers, or of the last NaN, and the number there.
 fn largest(logits: &[f32]) -> (usize, f32) {
     let (mut best, mut highest) = (0, f32::NEG_INFINITY);
     for (id, logit) in logits.iter().enumerate() {
@@ -37,7 +33,7 @@ fn largest(logits: &[f32]) -> (usize, f32) {
     (best, highest)
 }
 
-/// The first of `ids` at which the cumulated weight exceeds this share of their total.
+/// The first of `ids` at which the weights so far exceed the share `draw` of all their weights.
 fn pick(weights: &[f64], draw: f64, ids: impl Iterator<Item = usize> + Clone) -> Option<usize> {
     let mut rest = draw * ids.clone().map(|id| weights[id]).sum::<f64>();
     let mut ids = ids;
@@ -47,7 +43,7 @@ fn pick(weights: &[f64], draw: f64, ids: impl Iterator<Item = usize> + Clone) ->
     })
 }
 
-/// The ids that may be drawn, most likely first. Equal weights are ordered by id; the id that reaches `top_p` is included.
+/// The ids that may be drawn, the likeliest first. Equal weights go by their ids; the first that reaches `top_p` is kept.
 fn kept(weights: &[f64], keep: Keep) -> Vec<usize> {
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by(|one, other| weights[*other].total_cmp(&weights[*one]).then(one.cmp(other)));

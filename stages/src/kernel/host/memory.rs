@@ -1,64 +1,51 @@
-//! The numbers of burn's CPU backend where they lie, and loops over their rows on all cores with the instructions this
-//! machine has.
-//!
-//! Why not burn's operators everywhere: on two AVX-512 cores a training step of a 7M LLaMA spent 35 % of its time in
-//! matrix products and the rest in passes over intermediate tensors (`perf record` of `benches/train`).
+//! Views of the memory of burn's CPU backend, and loops over rows on all cores with the instructions this machine has.
 
 use burn::backend::Flex;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-/// Whether the numbers of this device lie in the memory of this process, and burn keeps no graph of them.
-pub fn is_host(device: &Device) -> bool {
-    !device.is_autodiff() && *device == Device::flex()
-}
+/// A tensor of the CPU backend, read in place.
+pub struct HostTensor(FlexTensor);
 
-/// The numbers of a tensor of the CPU backend, where they lie.
-pub struct Numbers(FlexTensor);
-
-impl Numbers {
-    /// One behind the other, copied only where they lie otherwise.
-    pub fn of<const D: usize>(tensor: Tensor<D>) -> Numbers {
-        let Numbers(tensor) = Numbers::as_it_lies(tensor);
-        Numbers(if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() })
+impl HostTensor {
+    /// Contiguous; copied only where the tensor is not.
+    pub fn contiguous<const D: usize>(tensor: Tensor<D>) -> HostTensor {
+        let HostTensor(tensor) = HostTensor::strided(tensor);
+        HostTensor(if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() })
     }
 
     /// Never copied.
-    pub fn as_it_lies<const D: usize>(tensor: Tensor<D>) -> Numbers {
-        Numbers(tensor.try_into_primitive::<Flex>().expect("it was asked whether the tensor lies here"))
+    pub fn strided<const D: usize>(tensor: Tensor<D>) -> HostTensor {
+        HostTensor(tensor.try_into_primitive::<Flex>().expect("this backend was chosen for its device"))
     }
 
-    /// Of [`Numbers::of`].
+    /// The numbers of a contiguous tensor.
     pub fn slice(&self) -> &[f32] {
-        self.0.as_slice::<f32>().expect("what is computed with is f32, one behind the other")
+        self.0.as_slice::<f32>().expect("what is computed with is contiguous f32")
     }
 
-    /// All there is, of which the tensor may be a part.
-    pub(super) fn storage(&self) -> &[f32] {
+    /// The whole allocation, of which the tensor may be a part.
+    pub fn storage(&self) -> &[f32] {
         self.0.storage()
     }
 
-    /// Of a matrix: its shape, what lies between rows and between columns, and where it begins.
-    pub(super) fn lies(&self) -> ([usize; 2], [usize; 2], usize) {
+    /// Shape, strides and first place of a matrix.
+    pub fn strides(&self) -> ([usize; 2], [usize; 2], usize) {
         let layout = self.0.layout();
         let (shape, strides) = (layout.shape(), layout.strides());
-        let stride = |at: usize| usize::try_from(strides[at]).expect("nothing here is read backwards");
+        let stride = |at: usize| usize::try_from(strides[at]).expect("no tensor here is reversed");
         ([shape[0], shape[1]], [stride(0), stride(1)], layout.start_offset())
     }
 }
 
-pub fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
 /// Fewer numbers than this are not worth a second thread.
 const SERIAL: usize = 1 << 17;
-/// Numbers that one thread takes at a time.
-pub(super) const PIECE: usize = 1 << 14;
+/// How many numbers one thread takes at a time.
+pub const PIECE: usize = 1 << 14;
 
-/// Fills `out`, rows of `width`, with the instructions this machine has.
-pub(crate) fn fill(out: &mut [f32], width: usize, row: impl Fn(usize, &mut [f32]) + Sync) {
+/// Fills the rows of `out`, `width` numbers each.
+pub fn fill(out: &mut [f32], width: usize, row: impl Fn(usize, &mut [f32]) + Sync) {
     fill_two(
         out,
         width,
@@ -69,8 +56,8 @@ pub(crate) fn fill(out: &mut [f32], width: usize, row: impl Fn(usize, &mut [f32]
     );
 }
 
-/// As [`fill`], two results a row.
-pub(crate) fn fill_two(
+/// As [`fill`], with two results per row.
+pub fn fill_two(
     one: &mut [f32],
     width: usize,
     two: &mut [f32],
@@ -109,9 +96,9 @@ pub(crate) fn fill_two(
 
 const LANES: usize = 16;
 
-/// Σ f(i), added up in sixteen lanes: the same order whatever the width of the machine's registers.
+/// Σ f(i) over i < n, added up in sixteen lanes: the order does not depend on the width of the machine's registers.
 #[inline(always)]
-pub(super) fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
+pub fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let whole = n - n % LANES;
     let mut at = 0;
@@ -134,8 +121,9 @@ pub(super) fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     lanes[0]
 }
 
+/// The largest number; NaN is never one.
 #[inline(always)]
-pub(super) fn largest(xs: &[f32]) -> f32 {
+pub fn largest(xs: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = xs.as_chunks::<LANES>();
     for chunk in chunks {
@@ -150,8 +138,8 @@ pub(super) fn largest(xs: &[f32]) -> f32 {
 /// eˣ to about two units in the last place, in operations that a compiler turns into vectors: x = n·ln 2 + r, and the
 /// Taylor polynomial of eʳ for |r| ≤ ½ ln 2 (Cody & Waite 1980, ch. 6). NaN stays NaN.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
-    // Beyond these the result is 0 or infinite all the same.
+pub fn exp(x: f32) -> f32 {
+    // Beyond these bounds the result is 0 or infinite anyway.
     let x = if x < -87.3 { -87.3 } else { x };
     let x = if x > 88.7 { 88.7 } else { x };
     // Adding 1.5·2²³ rounds to whole numbers.
@@ -167,6 +155,6 @@ pub(super) fn exp(x: f32) -> f32 {
 }
 
 #[inline(always)]
-pub(super) fn sigmoid(x: f32) -> f32 {
+pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }

@@ -1,0 +1,252 @@
+//! The sums a model computes with, forward and, where something is trained through them, backward. [`Kernel`] says what each
+//! sum is; there is one implementation per backend, and [`of`] chooses it by the device. Operations that burn has for every
+//! device and nobody fuses (look-ups, the scalar head, sums of gradients) stay with their callers.
+//!
+//! Shapes: `n` tokens of all rows of a batch, padding included; `d` width; `h` query heads and `kv` key/value heads of `hd`
+//! numbers each; `v` vocabulary. `dx` is the gradient of the loss with respect to `x`.
+
+mod backend;
+mod host;
+mod tensors;
+
+pub use backend::of;
+
+use crate::tensor::from_values;
+use anyhow::Result;
+use burn::tensor::{Device, Int, Tensor};
+use formats::architectures::Activation;
+
+/// What a backend computes, and how much of it at once.
+pub trait Kernel: Sync {
+    /// Attention goes row by row: rows lie one behind the other without padding, and no scores are held.
+    fn attends_by_row(&self) -> bool;
+
+    /// How many logits are computed at once: what a core's cache holds a share of, or what keeps a GPU busy.
+    fn logits_at_once(&self) -> usize;
+
+    /// How many tokens are chosen before the host reads them: each read makes a GPU wait.
+    fn tokens_between_reads(&self) -> usize;
+
+    /// `start` plus all terms, `[m, n]`, added in their order: a projection with its adapter, its bias and the residual.
+    fn products(&self, start: Start, terms: Vec<Term>) -> Tensor<2>;
+
+    /// (x − mean) / √(mean square + ε) · weight + bias of each row of `[n, d]`.
+    fn norm(&self, x: Tensor<2>, norm: Normalization) -> Tensor<2>;
+
+    /// dx `[n, d]` of [`Kernel::norm`], added to the gradient of the residual stream that went past it.
+    ///
+    /// With x̂ the scaled x and g = weight·dy: dx = scale·(g − x̂·mean(g·x̂)), less its mean where the norm is centred.
+    fn norm_back(&self, x: Tensor<2>, norm: Normalization, dy: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2>;
+
+    /// The gradients of the weight and of the bias of a norm, `[1, d]` each.
+    fn norm_weight_back(&self, x: Tensor<2>, norm: Normalization, dy: Tensor<2>) -> [Tensor<2>; 2] {
+        let ones = Tensor::ones(norm.weight.dims(), &x.device());
+        let scaled = self.norm(x, Normalization { weight: &ones, bias: None, ..norm });
+        [(scaled * dy.clone()).sum_dim(0), dy.sum_dim(0)]
+    }
+
+    /// f(x) of `[n, inner]`, times `up` where there is one (SwiGLU and its kin, Shazeer 2020).
+    fn gate(&self, activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tensor<2>;
+
+    /// The gradients of `x` and of `up`.
+    fn gate_back(
+        &self,
+        activation: Activation,
+        x: Tensor<2>,
+        up: Option<Tensor<2>>,
+        dy: Tensor<2>,
+    ) -> (Tensor<2>, Option<Tensor<2>>);
+
+    /// Rotary position embedding of `[n, h·hd]`, head by head (Su et al. 2021, eq. 34, pairs half a head apart). Dimensions
+    /// beyond those of the angles stay as they are.
+    fn rotate(&self, x: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2>;
+
+    /// dx of [`Kernel::rotate`]: the rotation the other way.
+    fn rotate_back(&self, dy: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2>;
+
+    /// softmax(q·kᵀ/√hd)·v, `[n, h·hd]`, of queries `[n, h·hd]` and keys and values `[n, kv·hd]`.
+    fn attend(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2>;
+
+    /// The gradients of queries, keys and values. Weights are computed again rather than kept (Dao et al. 2022, §3.1).
+    fn attend_back(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask, dy: Tensor<2>) -> [Tensor<2>; 3];
+
+    /// An empty cache for rows of at most `capacity` tokens.
+    fn cache(&self, layers: usize, capacity: usize) -> Box<dyn KeyValueCache>;
+
+    /// log softmax of rows of logits `[n, v]` at their `targets`, and the rows' entropies.
+    ///
+    /// # Errors
+    /// The device cannot be read.
+    fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> Result<Predictions>;
+
+    /// The gradient of the logits `[n, v]`. With a and b those of log-probability and entropy H:
+    /// a·(onehot − p) − b·p·(log p + H).
+    fn log_softmax_back(
+        &self,
+        logits: Tensor<2>,
+        targets: &[u32],
+        d_log_probs: &[f32],
+        d_entropies: &[f32],
+    ) -> Tensor<2>;
+
+    /// `[n, d]` with `rows` `[m, d]` at `places`, none of which occurs twice, and 0 elsewhere.
+    fn place_rows(&self, rows: Tensor<2>, places: &[usize], n: usize) -> Tensor<2>;
+
+    /// One token for each row of logits `[b, v]`; `v`, which is no token, where they are not finite. Without `sampling` the
+    /// most likely one; ties go to the lower id.
+    fn choose(&self, logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int>;
+
+    /// Weight, mean and square after one step of Adam on weight, mean, square and gradient.
+    fn adam(&self, step: &AdamStep, tensors: [Tensor<2>; 4]) -> [Tensor<2>; 3];
+}
+
+/// Keys and values of the positions so far, of all layers and rows.
+pub trait KeyValueCache {
+    /// As [`Kernel::attend`], over the cached tokens of each row and the new ones, which are added to the cache.
+    fn attend(&mut self, layer: usize, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2>;
+
+    /// Drops all rows but `rows`.
+    fn keep(&mut self, rows: &[usize]);
+}
+
+/// `factor`·left·right of `[m, k]` and `[k, n]`. The right one may be of half precision; then the product is.
+pub struct Term {
+    pub left: Tensor<2>,
+    pub right: Tensor<2>,
+    pub factor: f64,
+}
+
+pub fn term(left: &Tensor<2>, right: Tensor<2>) -> Term {
+    Term { left: left.clone(), right, factor: 1.0 }
+}
+
+/// What products are added to.
+pub enum Start<'a> {
+    Zero,
+    /// `[1, n]`, the same in each row.
+    Bias(&'a Tensor<2>),
+    /// `[m, n]`.
+    Residual(Tensor<2>),
+}
+
+#[derive(Clone, Copy)]
+pub struct Normalization<'a> {
+    /// `[1, d]`, as is the bias.
+    pub weight: &'a Tensor<2>,
+    pub bias: Option<&'a Tensor<2>>,
+    pub epsilon: f64,
+    /// The mean is subtracted: LayerNorm (Ba et al. 2016); without, RMSNorm (Zhang & Sennrich 2019).
+    pub is_centred: bool,
+}
+
+/// Cosines and sines of the rotary angles, `[n, dims]` each: both halves of a token's pairs rotate alike.
+pub struct Angles {
+    pub cosines: Tensor<2>,
+    pub sines: Tensor<2>,
+}
+
+/// How many query heads and key/value heads there are, and their width.
+#[derive(Clone, Copy)]
+pub struct Heads {
+    pub queries: usize,
+    pub keys: usize,
+    pub width: usize,
+}
+
+impl Heads {
+    /// Query heads that share a key/value head.
+    fn group(self) -> usize {
+        self.queries / self.keys
+    }
+
+    /// Factor of the scores.
+    fn scale(self) -> f64 {
+        1.0 / (self.width as f64).sqrt()
+    }
+}
+
+/// Where a row lies among the tokens of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub at: usize,
+    pub len: usize,
+}
+
+impl Span {
+    pub fn last(self) -> usize {
+        self.at + self.len - 1
+    }
+}
+
+/// Which tokens each token attends to.
+pub enum AttentionMask {
+    /// Row by row: to all tokens of its own row up to itself.
+    Rows(Vec<MaskedRow>),
+    /// In a rectangle with lines of `columns` new tokens: `bias` `[lines, 1, columns, seen]` is added to the scores, cached
+    /// columns first. It is 0 where a token attends, else a number that no score overcomes.
+    Rectangle { columns: usize, bias: Tensor<4> },
+}
+
+#[derive(Clone, Copy)]
+pub struct MaskedRow {
+    /// Its new tokens.
+    pub span: Span,
+    /// All its tokens, cached ones included.
+    pub seen: usize,
+}
+
+/// Predictions of the tokens `[n]` that come next, nats.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Predictions {
+    pub log_probs: Vec<f64>,
+    pub entropies: Vec<f64>,
+}
+
+/// The gradients of a loss with respect to [`Predictions`], `[n]` each.
+#[derive(Clone, Debug, Default)]
+pub struct TokenGradients {
+    pub log_probs: Vec<f64>,
+    /// Empty where the loss does not depend on them.
+    pub entropies: Vec<f64>,
+}
+
+/// Draws of tokens from softmax(logits / temperature), of those that `keep` leaves.
+#[derive(Clone, Copy)]
+pub struct Sampling<'a> {
+    pub temperature: f64,
+    pub keep: Keep,
+    /// One number in [0, 1) for each row.
+    pub draws: &'a [f64],
+}
+
+/// The most likely tokens, which alone are sampled from.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Keep {
+    /// At most this many (Fan et al. 2018, section 5.4).
+    pub top_k: Option<usize>,
+    /// The fewest that hold this probability together (Holtzman et al. 2020, eq. 2).
+    pub top_p: Option<f64>,
+}
+
+/// The factors of one step of Adam, which are the same for all tensors.
+pub struct AdamStep {
+    pub beta1: f64,
+    pub beta2: f64,
+    /// Factor of the gradient before anything else.
+    pub shrink: f64,
+    /// Factor of the mean, and divisor of the square, in the step.
+    pub rate: f64,
+    pub correction: f64,
+    pub epsilon: f64,
+    /// Factor of the weight: less than 1 where it decays.
+    pub retain: f64,
+}
+
+const TANH_FACTOR: f64 = 0.797_884_560_802_865_4; // √(2/π)
+const TANH_CUBE: f64 = 0.044715;
+const PER_ROOT_TAU: f64 = 0.398_942_280_401_432_7; // 1/√(2π)
+
+/// A column `[n, 1]`.
+fn column(values: &[f32], device: &Device) -> Tensor<2> {
+    from_values(values.to_vec(), [values.len(), 1], device)
+}
