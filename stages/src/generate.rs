@@ -82,10 +82,10 @@ fn decode(
     let batch = Batch::new(&model.config, &picked, Padding::of_prompts(&device), &device);
     let ends: Vec<usize> = batch.spans.iter().map(|span| span.last()).collect();
     let mut hidden = predict::at(&model.hidden(adapter, &batch, Some(&mut cache)), &ends);
-    let mut growing = Growing::new(rows.len());
+    let mut open = OpenAnswers::new(rows.len());
     let mut unread: Vec<Tensor<1, Int>> = Vec::new();
     for token in 0..decoding.max_new {
-        let draws = growing.draws(decoding.choice, rows, token);
+        let draws = open.draws(decoding.choice, rows, token);
         let sampling = match decoding.choice {
             Choice::Greedy => None,
             Choice::Sample { temperature, keep, .. } => Some(Sampling { temperature, keep, draws: &draws }),
@@ -94,15 +94,15 @@ fn decode(
         unread.push(next.clone());
         let is_last = token + 1 == decoding.max_new;
         if unread.len() == kernel.tokens_between_reads() || is_last {
-            growing.add(&read(std::mem::take(&mut unread))?, model.config.vocabulary, decoding.stops)?;
-            let going = growing.going();
+            open.add(&read(std::mem::take(&mut unread))?, model.config.vocabulary, decoding.stops)?;
+            let going = open.going();
             if going.is_empty() || is_last {
                 break;
             }
             // Finished rows are dropped once they are a third of the batch: fewer copies than dropping each at once.
-            if going.len() * 3 <= growing.alive.len() * 2 {
+            if going.len() * 3 <= open.alive.len() * 2 {
                 cache.keep(&going);
-                growing.keep(&going);
+                open.keep(&going);
                 let slots: Vec<u32> = going.iter().map(|slot| *slot as u32).collect();
                 next = next.select(0, from_ids(&slots, &device));
             }
@@ -110,19 +110,19 @@ fn decode(
         let batch = cache.next(&model.config, next);
         hidden = model.hidden(adapter, &batch, Some(&mut cache));
     }
-    Ok(growing.answers)
+    Ok(open.answers)
 }
 
 /// The answers of a batch while they grow.
-struct Growing {
+struct OpenAnswers {
     answers: Vec<Answer>,
     /// The rows that the cache still holds, by their place in `answers`.
     alive: Vec<usize>,
 }
 
-impl Growing {
-    fn new(rows: usize) -> Growing {
-        Growing { answers: vec![Answer { ids: Vec::new(), has_ended: false }; rows], alive: (0..rows).collect() }
+impl OpenAnswers {
+    fn new(rows: usize) -> OpenAnswers {
+        OpenAnswers { answers: vec![Answer { ids: Vec::new(), has_ended: false }; rows], alive: (0..rows).collect() }
     }
 
     /// One draw for each row in the cache.

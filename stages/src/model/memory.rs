@@ -1,4 +1,4 @@
-//! How much memory a stage takes, before one starts. Sums of shapes; knows no tensor.
+//! An estimate of the memory a stage takes, from shapes alone.
 
 use super::LoraParameters;
 use crate::kernel;
@@ -7,35 +7,37 @@ use formats::config::Config;
 use formats::dtype::Dtype;
 use formats::layout;
 
-/// What a stage does with a model.
+/// The work of a stage, as far as its memory depends on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Load {
-    /// Rows that go forward together, and their tokens.
+    /// Rows that go forward together.
     pub rows: usize,
+    /// Tokens of a row.
     pub tokens: usize,
-    /// Of those tokens, the ones whose logits are needed.
+    /// Tokens of all rows whose logits are needed.
     pub predicted: usize,
-    /// Adapters that are trained, one after the other (PPO: policy and critic), and those that are only read.
+    /// Adapters that are trained, one after the other (PPO: policy and critic).
     pub trained: usize,
+    /// Adapters that are only read.
     pub read: usize,
     /// All weights are trained, and no adapter.
     pub is_full: bool,
-    /// Blocks run again on the way back, instead of being remembered.
+    /// Blocks are computed again on the way back, instead of being kept.
     pub recomputes: bool,
-    /// Rows that are decoded together, and the tokens that each gets; 0 where nothing is generated.
+    /// Rows that are decoded together, and the new tokens of each; 0 where nothing is generated.
     pub decoded: (usize, usize),
-    /// Frozen bases beside the model's own, taken to be of its size.
+    /// Frozen bases beside the model's own, assumed to be of its size.
     pub other_bases: usize,
 }
 
-/// Bytes.
+/// An estimate in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
     /// The frozen base, and others beside it. On the CPU that of an f32 file is the page cache of the file itself.
     pub base: u64,
     /// With gradients and both moments of Adam where they are trained.
     pub adapters: u64,
-    /// What a backward pass needs of the forward pass, or the cache of keys and values, whichever is more.
+    /// The activations that a backward pass needs, or the cache of keys and values, whichever is more.
     pub activations: u64,
     /// `recompute: true` would lower the activations.
     pub can_recompute: bool,
@@ -58,20 +60,20 @@ pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load
     let pair = |(inputs, outputs): (usize, usize)| (lora.rank * (inputs + outputs)) as u64;
     let targets = config.architecture.layout().targets.iter().map(|(target, _)| pair(target.shape(config)));
     let adapter = if load.is_full { 0 } else { config.layers as u64 * targets.sum::<u64>() * F32 };
-    // What is trained has itself, its gradient, and two moments, each old and new while a step is taken.
+    // A trained tensor comes with its gradient and two moments, and while a step is taken with the new three.
     let adapters = adapter * (6 * load.trained + load.read) as u64 + if load.is_full { 5 * base } else { 0 };
 
-    // Numbers of one token that a block keeps (`decoder::Activations`): its input, both normed inputs and the sum between them;
-    // queries and what they mix; keys and values; three of the inner width. On the way back one block has their slopes
-    // besides, and freed pieces wait for the next one: two blocks more. That is a tenth to a fifth more than the peaks
-    // that `cargo bench --bench train` measured on the CPU (sft of 7M and 30M, ppo of 7M).
+    // The numbers that a block keeps per token (`decoder::Activations`): its input, both normed inputs and the sum between
+    // them; queries and mixed values; keys and values; three of the inner width. On the way back one block has their
+    // gradients besides, and freed memory waits for the next one: two blocks more. That is a tenth to a fifth more than the
+    // peaks that `cargo bench --bench train` measured on the CPU (sft of 7M and 30M, ppo of 7M).
     let (d, inner) = (config.width, config.inner);
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let in_block = 4 * d + 2 * queries + 2 * keys + 3 * inner;
     let kept = if load.recomputes { config.layers * d + in_block } else { config.layers * in_block };
     let tokens = load.rows * load.tokens;
-    // Attention on a device has all scores of a block there, with their weights and the slopes of both; row by row on the
-    // CPU it has next to none.
+    // In rectangles, all scores of a block are in memory, with the weights and the gradients of both; row by row there are
+    // next to none.
     let kernel = kernel::of(device);
     let scores = if kernel.attends_by_row() { 0 } else { 4 * tokens * load.tokens * config.heads };
     let is_training = load.trained > 0 || load.is_full;
@@ -88,7 +90,7 @@ pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load
     }
 }
 
-/// In words, with what to lower.
+/// The estimate in words, with the parameters to lower.
 pub fn in_words(memory: Memory, lower: &str) -> String {
     let shown = |bytes: u64| match bytes {
         0..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),

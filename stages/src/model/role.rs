@@ -1,5 +1,5 @@
-//! What a stage makes of a model that was read: where training starts, what it is compared with, which tokens end an
-//! answer, and what memory that takes.
+//! The roles of a model in a stage: the start of training, the reference, the tokens that end an answer; and the memory that
+//! takes.
 
 use super::memory::{self, Memory};
 use super::{Adapter, Artifact, Decoder, Load, LoraParameters};
@@ -7,7 +7,7 @@ use crate::draw::Draw;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
-/// What a policy is compared with.
+/// The model that a policy is compared with.
 pub struct Reference {
     pub model: Decoder,
     pub adapter: Option<Adapter>,
@@ -15,7 +15,7 @@ pub struct Reference {
 }
 
 impl Artifact {
-    /// The adapter training starts from: the incoming one, or a new one where there is none.
+    /// The adapter that training starts from: the incoming one, or a new one where there is none.
     pub fn start_adapter(&self, lora: &LoraParameters, draw: Draw) -> Result<Adapter> {
         let width = self.model.config.width;
         if lora.rank > width {
@@ -49,10 +49,10 @@ impl Artifact {
         Ok(incoming.clone())
     }
 
-    /// What a policy is compared with: another model of the same tokens, or itself as it came.
+    /// The reference of a policy: another model with the same tokens, or the policy as it came.
     ///
     /// # Errors
-    /// As [`Artifact::load`], or the tokens are others.
+    /// As [`Artifact::load`], or the tokens differ.
     pub fn reference(&self, directory: Option<&Path>) -> Result<Reference> {
         let Some(directory) = directory else {
             return Ok(Reference { model: self.model.clone(), adapter: self.adapter.clone(), has_own_base: false });
@@ -62,7 +62,7 @@ impl Artifact {
         Ok(Reference { model, adapter, has_own_base })
     }
 
-    /// Tokens that end an answer: `stop` where the stage names one, else the model's own.
+    /// The tokens that end an answer: `stop` where the stage names one, else the model's own.
     ///
     /// # Errors
     /// The model has no such token.
@@ -77,7 +77,7 @@ impl Artifact {
         }
     }
 
-    /// The token put behind a completion. Without one a model would never learn to stop.
+    /// The token put behind a completion, without which a model would never learn to stop.
     pub fn end(&self, stop: Option<u32>) -> Result<u32> {
         self.stops(stop)?
             .first()
@@ -85,7 +85,10 @@ impl Artifact {
             .context("find the end token: the model names no eos_token_id; set `stop_token`")
     }
 
-    /// Refuses to read the ids of one tokenizer by another.
+    /// Checks that ids come from this model's tokenizer.
+    ///
+    /// # Errors
+    /// They come from another one.
     pub fn same_tokens_as(&self, digest: &str) -> Result<()> {
         if self.tokenizer_digest != digest {
             bail!("its tokenizer is another one than that of the model beside it: connect a model of the same base");
@@ -93,7 +96,7 @@ impl Artifact {
         Ok(())
     }
 
-    /// What a stage that does this with it takes.
+    /// The memory of a stage that does this work with it.
     pub fn memory(&self, lora: &LoraParameters, load: Load) -> Memory {
         memory::estimate(&self.model.config, lora, self.dtype, load, &self.model.device())
     }
