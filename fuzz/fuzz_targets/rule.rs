@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::gate::{self, Subjects, Items, JudgeScope, Readings, MetricName, RuleScope, Subject};
+use pipeline::gate::{self, Items, JudgeScope, MetricName, Readings, RuleScope, Subject, Subjects};
 use stages::stage::Direction;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -36,7 +36,7 @@ pub fn evaluate(rule: &Rule, subjects: &Subjects) -> Judgement {
     Judgement { decision, explanation }
 }
 
-/// `claim` is that of the same test, where the rule makes several.
+/// Judges a test. `claim` is the claim of the same test, where the rule makes several.
 fn judge(test: &Test, claim: Option<&Claim>, multiplicity: Multiplicity, view: View) -> Conclusion {
     match test {
         Test::Compare { first, links, margin, confidence } => {
@@ -64,8 +64,8 @@ fn judge(test: &Test, claim: Option<&Claim>, multiplicity: Multiplicity, view: V
     }
 }
 
-/// Kleene logic, but any error wins: every part is evaluated, and none hides another's error. `decisive` is the
-/// decision that settles the whole alone: fail for `and`, pass for `or`.
+/// Joins tests by Kleene logic, except that any error wins: every part is evaluated, and none hides another's error.
+/// `decisive` is the decision that settles the whole alone: fail for `and`, pass for `or`.
 fn joined(
     tests: &[Test],
     decisive: Decision,
@@ -96,7 +96,7 @@ fn joined(
     Conclusion { decision, explanation: texts.collect::<Vec<_>>().join(&format!(" {word} ")), p: None }
 }
 
-/// What a part of a rule claims with confidence.
+/// The claim that a part of a rule makes with confidence.
 struct Claim {
     /// The p-value divided by the level asked for, adjusted for the claims within; `None` without any.
     p: Option<f64>,
@@ -117,7 +117,7 @@ fn makes_several_claims(test: &Test, is_negated: bool) -> bool {
     }
 }
 
-/// Every comparison is weighed once here and once more at the level that is left to it, however deep it lies.
+/// Weighs every comparison once. It is weighed once more at the level that is left to it, however deep it lies.
 fn claim(test: &Test, is_negated: bool, view: View) -> Claim {
     let of = |tests: &[Test], is_any_of: bool| {
         let parts: Vec<Claim> = tests.iter().map(|test| claim(test, is_negated, view)).collect();
@@ -141,7 +141,7 @@ fn claim(test: &Test, is_negated: bool, view: View) -> Claim {
     }
 }
 
-/// Where one of several claims is enough, each gets more chances to be true by luck: Holm's step-down (1979). The
+/// The levels of several claims of which one is enough, which gives luck more chances: Holm's step-down (1979). The
 /// strongest claim is held against the level divided by their number, the next by one less, until one fails.
 fn stepped_down(claims: &[Claim], multiplicity: Multiplicity, count: usize) -> Vec<Multiplicity> {
     let mut levels = vec![multiplicity; count];

@@ -15,7 +15,7 @@ pub struct Function {
     pub(super) body: Body,
 }
 
-/// What a function is computed from.
+/// The values that a function is computed from, with its faces.
 #[derive(Debug)]
 pub enum Body {
     Numbers(OfNumbers),
@@ -97,7 +97,7 @@ pub struct OfField {
     pub form: Option<FieldForm>,
 }
 
-/// What stands behind the name of the field.
+/// The argument that a function asks for behind the name of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
     Nothing,
@@ -105,8 +105,8 @@ pub enum Asks {
     Condition,
 }
 
-/// The form in which a claim about a function of a field is weighed. Each item counts as its number, or with a condition
-/// as 1 where the condition holds and 0 where it does not.
+/// The form in which a claim about a function of a field is weighed. Each item counts as its number, or with a
+/// condition as 1 where the condition holds and 0 where it does not.
 #[derive(Debug)]
 pub enum FieldForm {
     Mean,
@@ -120,7 +120,7 @@ pub enum FieldForm {
 /// can be given.
 #[derive(Debug)]
 pub struct OfCheckpoints {
-    /// Of points `(step, metric)`, at least two.
+    /// The number for the points `(step, metric)`, of which there are at least two.
     pub value: fn(&[(f64, f64)]) -> f64,
 }
 
@@ -132,7 +132,7 @@ pub const FUNCTIONS: &[Function] = &[
         body: Body::Numbers(OfNumbers {
             takes: Takes::One,
             value: |_, numbers| numbers[0].abs(),
-            // Even of no difference at all it lies above zero, by luck alone.
+            // It lies above zero by luck alone, even where there is no difference.
             form: Some(NumberForm::Refused {
                 reason: "the size of a difference is never zero, so no confidence can be given to `abs`",
                 help: "write `a - b between -0.02 and 0.02`, or the two sides joined by `or`, with confidence",
@@ -247,19 +247,19 @@ pub const FUNCTIONS: &[Function] = &[
     Function {
         name: "count",
         signature: "count(FIELD > NUMBER)",
-        doc: "how many items hold this; any comparison",
+        doc: "the number of items for which this holds; any comparison",
         body: Body::Field(OfField { asks: Asks::Condition, value: Column::count, form: Some(FieldForm::Total) }),
     },
     Function {
         name: "share",
         signature: "share(FIELD > NUMBER)",
-        doc: "the share of the items that hold this; any comparison",
+        doc: "the share of items for which this holds; any comparison",
         body: Body::Field(OfField { asks: Asks::Condition, value: Column::share, form: Some(FieldForm::Mean) }),
     },
     Function {
         name: "slope",
         signature: "slope(METRIC)",
-        doc: "how much the stage's own metric rises a step: least squares over its checkpoints up to the candidate",
+        doc: "the rise of the stage's own metric per step: least squares over its checkpoints up to the candidate",
         body: Body::Checkpoints(OfCheckpoints { value: least_squares }),
     },
 ];

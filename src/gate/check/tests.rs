@@ -583,15 +583,15 @@ fn functions_over_items_want_a_field_and_what_it_is_asked() {
             quantile(length, 2) > 1
             [2] a share lies between 0 and 1 | `quantile(FIELD, SHARE)`: the number that this share of the items, from 0 to 1, does not exceed
             share(length) > 0.5
-            [)] expected a comparison, found `)` | `share(FIELD > NUMBER)`: the share of the items that hold this; any comparison
+            [)] expected a comparison, found `)` | `share(FIELD > NUMBER)`: the share of items for which this holds; any comparison
             share(length > sft.length) > 0.5
-            [sft.length] expected a number | `share(FIELD > NUMBER)`: the share of the items that hold this; any comparison
+            [sft.length] expected a number | `share(FIELD > NUMBER)`: the share of items for which this holds; any comparison
             count(length + 1 > 3) > 0.5
-            [length + 1] expected a field of the items | `count(FIELD > NUMBER)`: how many items hold this; any comparison
+            [length + 1] expected a field of the items | `count(FIELD > NUMBER)`: the number of items for which this holds; any comparison
             slope(eval.kl) > 0
-            [eval.kl] only this stage's own checkpoints are looked at | `slope(METRIC)`: how much the stage's own metric rises a step: least squares over its checkpoints up to the candidate
+            [eval.kl] only this stage's own checkpoints are looked at | `slope(METRIC)`: the rise of the stage's own metric per step: least squares over its checkpoints up to the candidate
             slope(sft.heldout_loss) > 0
-            [sft.heldout_loss] only this stage's own checkpoints are looked at | `slope(METRIC)`: how much the stage's own metric rises a step: least squares over its checkpoints up to the candidate
+            [sft.heldout_loss] only this stage's own checkpoints are looked at | `slope(METRIC)`: the rise of the stage's own metric per step: least squares over its checkpoints up to the candidate
             median(length, 3) > 1
             [,] too many arguments for `median` | `median(FIELD)`: the middle number of a field over the items
         "#]],

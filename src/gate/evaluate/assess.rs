@@ -1,10 +1,9 @@
-//! How certain a comparison is: both sides → one number for each item → what [`statistics`] makes of them.
+//! The certainty of a comparison: both sides → one number for each item → the inference by [`statistics`].
 //!
 //! A comparison of means over items (metrics, `mean`, `share`, `changed`, `delta`, sums and multiples of them) is one
-//! mean of per-item differences, and `a / b > c` is the mean of `a - c·b` (Fieller 1954). A quantile against a number is
-//! a share of items on either side of it. Only what is none of these (quantiles of two tables, products of measured
-//! numbers) is resampled as it stands. Items are taken in the order of their ids, so that the order of a file says
-//! nothing.
+//! mean of per-item differences, and `a / b > c` is the mean of `a - c·b` (Fieller 1954). A quantile against a number
+//! is a share of items on either side of it. Everything else (quantiles of two tables, products of measured numbers) is
+//! resampled as it stands. Items are taken in the order of their ids, so that the order of a file does not matter.
 
 use super::super::check;
 use super::super::functions::FieldForm;
@@ -16,14 +15,14 @@ use super::quantity::none_changed;
 use super::resampled;
 use super::view::{Gap, View};
 
-/// With 10,000 resamples where the form resamples. `alpha` is the chance of a false claim that is allowed.
+/// Weighs the question, with 10,000 resamples where the form resamples. `alpha` is the allowed chance of a false claim.
 pub fn assess(question: &Question, alpha: f64, view: View) -> Result<Certainty, Gap> {
     let single = single_questions(question, view);
     let all = single.iter().map(|question| assess_one(question, alpha, view)).collect::<Result<Vec<_>, _>>()?;
     together(all).ok_or_else(|| Gap::Error("there is nothing to weigh".to_owned()))
 }
 
-/// The same at a glance, in closed form and in microseconds, for a rule that asks for no confidence: bounds at 95 % on
+/// Weighs it at a glance, in closed form and in microseconds, for a rule that asks for no confidence: bounds at 95 % on
 /// both sides. `None` where the items do not tell.
 pub fn glance(question: &Question, view: View) -> Option<Certainty> {
     let single = single_questions(question, view);
@@ -44,7 +43,7 @@ pub fn standard_error(number: &Number, one: View, other: View) -> Result<f64, Ga
     Sample::of_groups(&differences, &mine.groups).standard_error().ok_or_else(one_item)
 }
 
-/// `a > best(b, c)` asks for more than each of them.
+/// The questions that must all hold: `a > best(b, c)` asks for more than each of them.
 fn single_questions<'a>(question: &Question<'a>, view: View) -> Vec<Question<'a>> {
     let each = |number: &'a Number, when_largest: bool| match check::picks_largest(number, view.leaves) {
         Some(is_largest) if is_largest == when_largest => number.operands(),
@@ -56,8 +55,8 @@ fn single_questions<'a>(question: &Question<'a>, view: View) -> Vec<Question<'a>
     pairs.map(|(left, right)| Question { left, right, ..*question }).collect()
 }
 
-/// All of them must hold, which needs no correction: each alone keeps the level (Berger 1982). That any of them fails
-/// has as many chances to be luck as there are parts (Bonferroni).
+/// The certainty that all parts hold, which needs no correction: each alone keeps the level (Berger 1982). The claim
+/// that any of them fails has as many chances to be luck as there are parts (Bonferroni).
 fn together(parts: Vec<Certainty>) -> Option<Certainty> {
     let count = parts.len() as f64;
     let weaker = |one: Certainty, other: Certainty| Certainty {
@@ -86,7 +85,7 @@ fn assess_one(question: &Question, alpha: f64, view: View) -> Result<Certainty, 
     let form = inference.form.name();
     let certainty = problem.certainty(inference.lower, inference.upper, inference.p_above, inference.p_below, form);
     let Some((below, sign)) = problem.divisor else { return Ok(certainty) };
-    // Multiplied out by the sign the divisor was measured with: that has to be certain as well.
+    // The quotient was multiplied out by the measured sign of the divisor, which has to be certain as well.
     let zero = Number::Literal { value: 0.0, text: "0".to_owned() };
     let sign = Question { left: &below, right: &zero, is_upwards: sign > 0.0, margin: None };
     let p_sign = assess_one(&sign, alpha, view)?.p_holds;
@@ -148,7 +147,7 @@ impl Problem {
     }
 }
 
-/// `None` for what is no mean over items.
+/// The problem that the question comes down to; `None` for what is no mean over items.
 fn problem(question: &Question, view: View) -> Result<Option<Problem>, Gap> {
     let Some(Contrast { linear, divisor }) = contrast(question, view)? else { return Ok(None) };
     let linear = if question.is_upwards { linear } else { linear.times(-1.0) };
@@ -185,8 +184,8 @@ fn changed_answers(other: usize, view: View) -> Result<Sample, Gap> {
     if points.is_empty() { Err(none_changed(results.len())) } else { Ok(Sample::of_groups(&points, &groups)) }
 }
 
-/// A quantile against a number, without any assumption: that it lies above `t` says that less than its share of the
-/// items do not exceed `t`, which is a share like any other (Conover 1999, §3.2).
+/// A quantile against a number, without any assumption: it lies above `t` if less than its share of the items do not
+/// exceed `t`, which is a share like any other (Conover 1999, §3.2).
 struct Quantile {
     values: Values,
     share: f64,
@@ -194,7 +193,7 @@ struct Quantile {
     is_upwards: bool,
 }
 
-/// `None` for what is no quantile against a number.
+/// The two sides as a quantile against a number; `None` for everything else.
 fn quantile(question: &Question, view: View) -> Option<Result<Quantile, Gap>> {
     let Number::Call { arguments: Arguments::Field(of, name, argument), .. } = question.left else { return None };
     let Some(FieldForm::Quantile) = of.form else { return None };
@@ -208,7 +207,7 @@ fn quantile(question: &Question, view: View) -> Option<Result<Quantile, Gap>> {
 }
 
 impl Quantile {
-    /// p-values of "it does not lie above this", and of "it does not lie below this".
+    /// The p-values of "it does not lie above this", and of "it does not lie below this".
     fn p(&self, threshold: f64, alpha: f64) -> (f64, f64) {
         let share = |holds: &dyn Fn(f64) -> bool| {
             let ones: Vec<f64> = self.values.numbers.iter().map(|number| f64::from(u8::from(holds(*number)))).collect();

@@ -3,7 +3,7 @@
 use super::super::tree::{Confidence, Margin, Number};
 use super::super::{Decision, show};
 
-/// One comparison that can be weighed. The margin is not yet part of `right`.
+/// One comparison to be weighed. The margin is not yet part of `right`.
 pub struct Question<'a> {
     pub left: &'a Number,
     pub right: &'a Number,
@@ -11,7 +11,7 @@ pub struct Question<'a> {
     pub margin: Option<&'a Margin>,
 }
 
-/// What the items say of `left - right`, in the direction of the comparison: above 0 it holds.
+/// The evidence of the items about `left - right`, in the direction of the comparison: above 0 it holds.
 #[derive(Clone, Debug)]
 pub struct Certainty {
     /// One-sided bounds of the difference.
@@ -25,8 +25,8 @@ pub struct Certainty {
 }
 
 impl Certainty {
-    /// For a rule that asks for no confidence: how much of the difference may be noise. Interval and p-value are both
-    /// two-sided, so that they say the same.
+    /// The text for a rule that asks for no confidence: how much of the difference may be noise. Interval and p-value
+    /// are both two-sided, so that they say the same.
     pub fn noise(&self) -> String {
         let p = (2.0 * self.p_holds.min(self.p_fails)).min(1.0);
         let noise = if p > 0.05 { ": within noise" } else { "" };
@@ -39,8 +39,7 @@ impl Certainty {
         format!("95 % interval {} to {}{noise}; two-sided p {}", number(self.lower), number(self.upper), p_value(p))
     }
 
-    /// For a rule with confidence: the bounds, and on what ground they stand. The confidence was taken stricter by
-    /// `divisor`.
+    /// The text for a rule with confidence: the bounds, the p-value and the ground. The level was divided by `divisor`.
     pub fn text(&self, decision: Decision, confidence: &Confidence, divisor: f64) -> String {
         let Certainty { lower, upper, p_holds, p_fails, ground } = self;
         let number = |bound: f64| if bound.is_finite() { show::number(bound, 3) } else { "anything".to_owned() };
@@ -61,7 +60,7 @@ impl Certainty {
     }
 }
 
-/// Below this the number of resamples and the tails of the approximations say no more.
+/// The p-value as text. Below 0.0001 the number of resamples and the tails of the approximations say no more.
 fn p_value(p: f64) -> String {
     if p < 1e-4 { "< 0.0001".to_owned() } else { show::number(p, 2) }
 }

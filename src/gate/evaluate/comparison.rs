@@ -9,7 +9,7 @@ use super::quantity::{Fragment, Quantity, quantity};
 use super::view::{Gap, View};
 use stages::stage::Direction;
 
-/// What a comparison, or a test made of several, says.
+/// The result of a comparison, or of a test made of several.
 pub struct Conclusion {
     pub decision: Decision,
     pub explanation: String,
@@ -17,11 +17,11 @@ pub struct Conclusion {
     pub p: Option<f64>,
 }
 
-/// How much stricter than it says a confidence is taken, because several claims are made at once.
+/// The strictness of a confidence beyond what the rule says, because several claims are made at once.
 #[derive(Clone, Copy)]
 pub struct Multiplicity {
     pub divisor: f64,
-    /// Under `not`: what the rule claims is that the comparison fails.
+    /// Set under `not`: the rule claims that the comparison fails.
     pub is_negated: bool,
 }
 
@@ -150,7 +150,7 @@ fn verb(decision: Decision) -> &'static str {
     }
 }
 
-/// By how much a comparison holds, or does not; `None` where that goes without saying.
+/// The distance by which a comparison holds or fails; `None` where that goes without saying.
 fn distance(comparison: Comparison, left: f64, right: f64) -> Option<String> {
     let apart = show::number((left - right).abs(), 4);
     match (comparison, comparison.holds(left, right)) {
@@ -163,7 +163,7 @@ fn distance(comparison: Comparison, left: f64, right: f64) -> Option<String> {
     }
 }
 
-/// What the comparisons of one sentence have said so far. They must all hold.
+/// The results of the comparisons of one sentence so far. All of them must hold.
 #[derive(Default)]
 struct Findings {
     notes: Vec<String>,
@@ -173,15 +173,15 @@ struct Findings {
 }
 
 impl Findings {
-    /// A comparison without confidence.
+    /// Adds a comparison without confidence.
     fn plain(&mut self, holds: bool) -> Decision {
         let decision = if holds { Decision::Pass } else { Decision::Fail };
         self.decisions.push(decision);
         decision
     }
 
-    /// One of the `together` comparisons that the sentence makes with confidence: each has to hold at the full level;
-    /// that any of them fails has as many chances to be luck.
+    /// Adds one of the `together` comparisons that the sentence makes with confidence: each has to hold at the full
+    /// level, and the claim that any of them fails has as many chances to be luck.
     fn claim(
         &mut self,
         question: &Question,
@@ -236,7 +236,7 @@ impl Findings {
     }
 }
 
-/// The margin raises what is asked for (`sign` 1), or lowers it (-1).
+/// Adds the margin, which raises the threshold (`sign` 1) or lowers it (-1).
 fn add_margin(right: &mut Quantity, margin: &Margin, sign: f64) {
     let Ok(value) = right.value else { return };
     let amount = if margin.is_percent { margin.amount / 100.0 * value.abs() } else { margin.amount };

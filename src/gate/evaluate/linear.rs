@@ -49,7 +49,7 @@ impl Linear {
                 None => self.terms.push((factor, term)),
             }
         }
-        // What was measured and taken away again, as in `a - a`, stays: it is still known item by item.
+        // A term that cancels out, as in `a - a`, stays: it is still known item by item.
         self
     }
 
@@ -58,7 +58,7 @@ impl Linear {
     }
 }
 
-/// The right side with its margin.
+/// The linear form of the right side, with its margin.
 pub fn threshold(question: &Question, view: View) -> Result<Option<Linear>, Gap> {
     let Some(mut right) = linear(question.right, view) else { return Ok(None) };
     if let Some(margin) = question.margin {
@@ -73,14 +73,14 @@ pub fn threshold(question: &Question, view: View) -> Result<Option<Linear>, Gap>
     Ok(Some(right))
 }
 
-/// Left minus right. A quotient against a plain number is multiplied out, in units of its divisor as measured; then the
-/// divisor comes along.
+/// Left minus right. A quotient against a plain number is multiplied out, in units of its measured divisor, which is
+/// then kept.
 pub struct Contrast {
     pub linear: Linear,
     pub divisor: Option<(Number, f64)>,
 }
 
-/// `None` for what is no sum of means over items.
+/// The contrast of the two sides; `None` for what is no sum of means over items.
 pub fn contrast(question: &Question, view: View) -> Result<Option<Contrast>, Gap> {
     let Some(right) = threshold(question, view)? else { return Ok(None) };
     let quotient = quotient(question.left).filter(|_| right.terms.is_empty());
@@ -115,7 +115,7 @@ fn quotient(number: &Number) -> Option<(Number, Number)> {
     }
 }
 
-/// `None` for what is no sum of means over items.
+/// The linear form of a number; `None` for what is no sum of means over items.
 pub fn linear(number: &Number, view: View) -> Option<Linear> {
     match number {
         Number::Literal { value, .. } => Some(Linear::constant(*value)),
@@ -176,7 +176,7 @@ impl Values {
     }
 }
 
-/// Every table is paired with the first one.
+/// Computes the values. Every table is paired with the first one.
 pub fn values(linear: &Linear, view: View) -> Result<Values, Gap> {
     let tables = linear.terms.iter().map(|(_, term)| match term {
         Term::Field(field, _) => view.items(&field.who, field.origin),
@@ -213,8 +213,8 @@ pub fn values(linear: &Linear, view: View) -> Result<Values, Gap> {
     })
 }
 
-/// How far a metric may lie from the mean of its items: sums of one table in another order, or as far as the number
-/// was rounded when it was written down.
+/// The largest difference between a metric and the mean of its items that counts as rounding: sums of one table in
+/// another order differ, and a number may have been rounded when it was written down.
 fn rounding(value: f64) -> f64 {
     let written = value.to_string();
     let decimals = written.split_once('.').map_or(0, |(_, decimals)| decimals.len());
@@ -222,8 +222,7 @@ fn rounding(value: f64) -> f64 {
     rounded.max(1e-6 * value.abs().max(1.0))
 }
 
-/// A metric that is not the mean of the field it is said to be the mean of would be weighed by other numbers than are
-/// shown.
+/// Refuses a metric that is not the mean of its field: it would be weighed by other numbers than the ones shown.
 fn check_means(linear: &Linear, view: View) -> Result<(), Gap> {
     let is_mean =
         |key: &FieldKey| linear.terms.iter().any(|(_, term)| matches!(term, Term::Field(known, None) if known == key));

@@ -14,11 +14,12 @@ pub struct Quantity {
     is_open: bool,
 }
 
-/// Text is split from numbers because how many digits are shown is known only when all numbers of a sentence are.
+/// A fragment of a sentence. Numbers stand apart from text because the number of digits is known only when all numbers
+/// of the sentence are.
 pub enum Fragment {
     Text(String),
     Value(f64),
-    /// As typed.
+    /// A number and its text as typed.
     Literal(f64, String),
 }
 
@@ -105,7 +106,7 @@ fn named(name: &Name, view: View) -> Quantity {
     }
 }
 
-/// Operators of one precedence, from left to right.
+/// Computes operators of one precedence, from left to right.
 fn chain(first: &Number, rest: &[(Operator, Number)], view: View) -> Quantity {
     let is_sum = rest.iter().any(|(operator, _)| operator.is_sum());
     let operand = |number: &Number| {
@@ -134,7 +135,7 @@ fn apply(operator: Operator, left: f64, right: f64) -> Result<f64, String> {
     if result.is_finite() { Ok(result) } else { Err(format!("the result of `{}` is too large", operator.sign())) }
 }
 
-/// Of several gaps an error is the one that counts.
+/// All numbers, or the gap that counts: an error counts before an open one.
 fn all_numbers(values: impl IntoIterator<Item = Result<f64, Gap>>) -> Result<Vec<f64>, Gap> {
     let (mut numbers, mut gap) = (Vec::new(), None);
     for value in values {

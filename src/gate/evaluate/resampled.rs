@@ -1,5 +1,5 @@
-//! Comparisons that are no mean over items (medians of two tables, products): computed anew on every resample of the
-//! items, and the shares of the results on either side taken as they are.
+//! Comparisons that are no mean over items (medians of two tables, products). They are computed anew on every resample
+//! of the items, and the shares of the results on either side are taken as they are.
 
 use super::super::check;
 use super::super::column::Column;
@@ -11,7 +11,7 @@ use super::view::{FieldKey, Gap, View};
 use stages::stage::Direction;
 use std::collections::{BTreeMap, HashMap};
 
-/// The percentile bootstrap over the items, or over their groups.
+/// Weighs the question by the percentile bootstrap over the items, or over their groups.
 pub fn bootstrap(question: &Question, alpha: f64, view: View) -> Result<Certainty, Gap> {
     let mut rows = Rows::default();
     rows.gather(question.left, view)?;
@@ -39,7 +39,7 @@ pub fn bootstrap(question: &Question, alpha: f64, view: View) -> Result<Certaint
     })
 }
 
-/// Everything the comparison reads, row by row in one order: that of the candidate's rows by their ids.
+/// Everything that the comparison reads, row by row in the order of the candidate's ids.
 #[derive(Default)]
 struct Rows {
     columns: BTreeMap<FieldKey, Column>,
@@ -85,7 +85,7 @@ impl Rows {
         Ok(())
     }
 
-    /// `None` where the resample leaves it undefined.
+    /// The number on one resample; `None` where it is undefined.
     fn value(&self, number: &Number, view: View, weights: &[u32]) -> Option<f64> {
         let column = |name: usize| self.columns.get(&view.field(view.name(name))?);
         match number {

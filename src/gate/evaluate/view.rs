@@ -1,11 +1,11 @@
-//! What a rule sees: the names in it, and what was measured of the artifacts behind them.
+//! The view of a rule: the names in it, and the measurements of the artifacts behind them.
 
 use super::super::items::{self, Items, PairResult};
 use super::super::tree::{Leaves, Name, Other, RecordOrigin, Who};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What one record says of an artifact: its own record, or that of a judge.
+/// The measurements of an artifact in one record: its own record, or that of a judge.
 #[derive(Clone, Debug, Default)]
 pub struct Readings {
     pub metrics: BTreeMap<String, Option<f64>>,
@@ -16,7 +16,7 @@ pub struct Readings {
 #[derive(Clone, Debug, Default)]
 pub struct Subject {
     pub own: Readings,
-    /// Under each judge, in the order of the gate's list.
+    /// The readings of each judge, in the order of the gate's list.
     pub judged: Vec<Readings>,
 }
 
@@ -36,10 +36,10 @@ pub struct Subjects<'a> {
     pub candidate: &'a Subject,
     pub incumbent: Option<&'a Subject>,
     pub stages: &'a BTreeMap<String, Subject>,
-    /// Those of the candidate's stage, in step order, up to the candidate.
+    /// The checkpoints of the candidate's stage, in step order, up to the candidate.
     pub checkpoints: &'a [(u64, Subject)],
-    /// How many checkpoints were compared by these records before this one was chosen: the best of many is good by
-    /// luck, too.
+    /// The number of checkpoints that were compared by each record before this one was chosen: the best of many is good
+    /// by luck, too.
     pub chosen_among: &'a [(RecordOrigin, usize)],
 }
 
@@ -156,13 +156,13 @@ impl<'a> View<'a> {
         self.items(&Who::Candidate, judge(other)?)
     }
 
-    /// How they compare with those of the other artifact, in the order of the candidate's rows.
+    /// The results of these answers against those of the other artifact, in the order of the candidate's rows.
     pub fn pair_results(self, other: &Other) -> Result<Vec<PairResult>, Gap> {
         let (mine, theirs) = (self.answers(other)?, self.items(&other.who, judge(other)?)?);
         Ok(items::pair_results(mine, theirs, other.of.asks_scores)?)
     }
 
-    /// What each of these pairs counts for.
+    /// The points of each of these pairs.
     pub fn points(self, other: &Other) -> Result<Vec<f64>, Gap> {
         Ok(self.pair_results(other)?.into_iter().map(other.of.points).collect())
     }
