@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// One call of a kind. What is absent here is not in the key: stage names, gates, devices, time-outs (DESIGN §4).
+/// One call of a kind. What is absent here is not in the key: stage names, gates, devices, time-outs (the table of ARCHITECTURE.md).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Action {

@@ -3,8 +3,12 @@
 #[path = "support/program.rs"]
 mod program;
 
+use clap::{Arg, Command};
 use pipeline::gate::{FUNCTIONS, GRAMMAR, statistics};
 use program::{ROOT, copy_into, place};
+use serde_json::Value;
+use stages::kinds::KINDS;
+use stages::stage::{Accepts, Direction, Kind};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -18,8 +22,8 @@ fn part<'a>(page: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
     (before, inner, after)
 }
 
-fn is_made_of(name: &str, expected: &str) {
-    let path = Path::new(ROOT).join(PAGE);
+fn is_made_of(page: &str, name: &str, expected: &str) {
+    let path = Path::new(ROOT).join(page);
     let page = fs::read_to_string(&path).unwrap();
     let (before, inner, after) = part(&page, name);
     if std::env::var_os("UPDATE_EXPECT").is_some() {
@@ -47,13 +51,13 @@ fn wins() -> String {
 /// One test, since all three write to one page.
 #[test]
 fn grammar_functions_and_wins_are_those_of_the_program() {
-    is_made_of("grammar", &format!("```text\n{GRAMMAR}```\n"));
+    is_made_of(PAGE, "grammar", &format!("```text\n{GRAMMAR}```\n"));
     let mut table = "| function | what it is |\n|---|---|\n".to_owned();
     for function in FUNCTIONS {
         writeln!(table, "| `{}` | {} |", function.signature, function.doc).unwrap();
     }
-    is_made_of("functions", &table);
-    is_made_of("wins", &wins());
+    is_made_of(PAGE, "functions", &table);
+    is_made_of(PAGE, "wins", &wins());
 }
 
 /// The table's own numbers, by the definition: so few wins of fair coins are rare, one less is not.
@@ -83,4 +87,145 @@ fn the_six_rules_are_a_pipeline_without_mistakes() {
         "{}",
         checked.stderr
     );
+}
+
+/// A table of Markdown; nothing where there are no rows.
+fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | ").replace('\n', " "));
+    let cell = |text: &String| text.replace('|', "\\|");
+    let mut text = line(heads.iter().map(|head| (*head).to_owned()).collect());
+    text += &format!("|{}\n", "---|".repeat(heads.len()));
+    text.extend(rows.iter().map(|row| line(row.iter().map(cell).collect())));
+    text + "\n"
+}
+
+fn code(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("`{text}`") }
+}
+
+/// Every verb that is not hidden, those below a verb under its name: `gate show`.
+fn verbs(command: &Command, above: &str, text: &mut String) {
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let name = format!("{above} {}", verb.get_name());
+        if verb.has_subcommands() {
+            verbs(verb, &name, text);
+            continue;
+        }
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        let positional: String = verb.get_positionals().map(|argument| format!(" {}", usage(argument))).collect();
+        writeln!(text, "### `pipeline{name}{positional}`\n\n{about}.\n").unwrap();
+        let documented = |argument: &&Arg| argument.get_help().is_some() && !argument.is_hide_set();
+        let rows: Vec<Vec<String>> = verb.get_arguments().filter(documented).map(argument).collect();
+        *text += &table(&["argument", "default", "what it does"], &rows);
+    }
+}
+
+/// `FILE`, `[FILE]`, `FILE…`
+fn usage(argument: &Arg) -> String {
+    let name = argument.get_value_names().map_or_else(String::new, |names| names.join(" ").to_uppercase());
+    let many = if argument.get_num_args().is_some_and(|count| count.max_values() > 1) { "…" } else { "" };
+    if argument.is_required_set() { format!("{name}{many}") } else { format!("[{name}{many}]") }
+}
+
+fn argument(argument: &Arg) -> Vec<String> {
+    let long = argument.get_long().map(|long| format!("--{long}"));
+    let short = argument.get_short().map(|short| format!("-{short}"));
+    let name = [long, short].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let takes = argument.get_action().takes_values().then(|| usage(argument).trim_matches(['[', ']']).to_owned());
+    let possible: Vec<String> =
+        argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+    let takes = if possible.is_empty() || takes.is_none() { takes } else { Some(possible.join("|")) };
+    let name = [Some(name).filter(|name| !name.is_empty()), takes].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let default: Vec<String> =
+        argument.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
+    // A flag that is not given is no default worth a word.
+    let default = if argument.get_action().takes_values() { default.join(" ") } else { String::new() };
+    vec![code(&name), code(&default), argument.get_help().map(ToString::to_string).unwrap_or_default()]
+}
+
+fn kind(kind: &Kind) -> String {
+    let mut text = format!("### `{}`\n\n{}{}.\n\n", kind.name, kind.doc[..1].to_uppercase(), &kind.doc[1..]);
+    let ports: Vec<Vec<String>> = kind.ports.iter().map(|port| {
+        let takes = match port.accepts {
+            Accepts::Model => "a model",
+            Accepts::RewardModel => "a reward model",
+            Accepts::Reward => "a reward",
+            Accepts::Data { .. } => "data",
+            Accepts::Any => "anything",
+        };
+        let many = if port.takes_many { ", or a list" } else { "" };
+        let optional = if port.is_optional { "optional: " } else { "" };
+        vec![code(port.name), format!("{optional}{takes}{many}"), port.doc.to_owned()]
+    }).collect();
+    text += &table(&["`from`", "takes", "what it is"], &ports);
+    let defaults = (kind.defaults)();
+    let parameters: Vec<Vec<String>> = (kind.docs)().into_iter().map(|(path, doc)| {
+        let default = path.split('.').try_fold(&defaults, |value, key| value.get(key)).unwrap_or(&Value::Null);
+        let default = if default.is_null() { String::new() } else { default.to_string() };
+        vec![code(&path), code(&default), doc]
+    }).collect();
+    text += &table(&["`with`", "default", "what it does"], &parameters);
+    let metrics: Vec<Vec<String>> = kind.metrics().map(|metric| {
+        let better = match metric.direction {
+            Direction::Higher => "higher",
+            Direction::Lower => "lower",
+            Direction::Neutral => "–",
+        };
+        vec![code(metric.name), better.to_owned(), metric.doc.to_owned()]
+    }).collect();
+    text + &table(&["metric", "better is", "what it is"], &metrics)
+}
+
+/// The properties of an object of the schema, with what each says; those within a property below it: `retry.times`.
+fn keys(object: &Value) -> String {
+    fn rows(object: &Value, above: &str, found: &mut Vec<Vec<String>>) {
+        for (key, value) in object["properties"].as_object().into_iter().flatten() {
+            let description = value["description"].as_str().unwrap_or_default();
+            found.push(vec![code(&format!("{above}{key}")), description.to_owned()]);
+            rows(value, &format!("{above}{key}."), found);
+        }
+    }
+    let mut found = Vec::new();
+    rows(object, "", &mut found);
+    assert!(!found.is_empty(), "the schema has changed its form");
+    table(&["key", "what it says"], &found)
+}
+
+/// One test, since all write to one page.
+#[test]
+fn the_reference_is_made_of_the_program() {
+    const REFERENCE: &str = "docs/reference.md";
+    let mut text = String::new();
+    verbs(&pipeline::command(), "", &mut text);
+    is_made_of(REFERENCE, "verbs", &text);
+    is_made_of(REFERENCE, "kinds", &KINDS.iter().map(kind).collect::<String>());
+    let schema = fs::read_to_string(Path::new(ROOT).join("pipelines/schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    is_made_of(REFERENCE, "keys of a file", &keys(&schema));
+    is_made_of(REFERENCE, "keys of a stage", &keys(&schema["$defs"]["stage"]));
+    is_made_of(REFERENCE, "keys of a gate", &keys(&schema["$defs"]["gate"]["then"]));
+}
+
+/// The commands of a page: the lines of its blocks of shell, without their comments.
+fn commands(page: &str) -> Vec<String> {
+    let page = fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
+    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines = blocks.flat_map(str::lines).map(|line| line.split(" # ").next().unwrap_or_default().trim());
+    lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn both_readmes_show_the_same_commands() {
+    let english = commands("README.md");
+    assert!(english.len() >= 5, "{english:?}");
+    assert_eq!(english, commands("README.ja.md"));
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap().lines().count();
+    assert!(lines <= 120, "README.md has {lines} lines; the reference has room");
 }

@@ -1,5 +1,5 @@
 //! `pipelines/published-table.yaml`: the decisions and the win rates of the published study come out of the rules.
-//! The study: four PPO stages, 2,000 prompts, greedy answers, one reward model (see DESIGN §2 for its table).
+//! The study: four PPO stages, 2,000 prompts, greedy answers, one reward model.
 
 #[path = "support/program.rs"]
 mod program;

@@ -1,5 +1,5 @@
-//! What holds of the source itself: the layers of DESIGN §5, the table of kinds, the length of files, the code map of
-//! the README. Reads text; knows no Rust beyond `crate::…`, `super::…` and comments.
+//! What holds of the source itself: the layers, circles, names, the table of kinds, the length of files, and the maps of
+//! ARCHITECTURE.md. Reads text; knows no Rust beyond `crate::…`, `super::…` and comments.
 
 #[path = "tidy/circles.rs"]
 mod circles;
@@ -17,7 +17,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The sources of our crates.
 const CRATES: [&str; 4] = ["src", "cache/src", "stages/formats/src", "stages/src"];
 
-/// Lines of a file without its tests. More is a second duty (DESIGN §8.10).
+/// Lines of a file without its tests. More is a second duty.
 const LINES: usize = 430;
 
 /// The modules of `src/` in layers, each of which may use those above it and its own: as `main.rs` declares them.
@@ -302,7 +302,7 @@ fn no_path_of_this_machine_is_in_the_source() {
 fn texts() -> Vec<String> {
     let is_text = |name: &str| [".rs", ".yaml", ".toml", ".md", ".sh"].iter().any(|end| name.ends_with(end));
     let mut open: Vec<PathBuf> =
-        ["src", "cache", "stages", "pipelines", "tests", "docs", "README.md", "CHANGELOG.md", "Cargo.toml", ".ci"]
+        ["src", "cache", "stages", "pipelines", "tests", "docs", "README.md", "README.ja.md", "ARCHITECTURE.md", "CHANGELOG.md", "Cargo.toml", ".ci"]
             .iter()
             .map(|name| Path::new(ROOT).join(name))
             .collect();
@@ -322,11 +322,18 @@ fn texts() -> Vec<String> {
     names
 }
 
+/// A section of ARCHITECTURE.md.
+fn section(name: &str) -> String {
+    let page = read("ARCHITECTURE.md");
+    let section = page.split(&format!("\n## {name}\n")).nth(1);
+    let section = section.unwrap_or_else(|| panic!("ARCHITECTURE.md has no section `## {name}`"));
+    section.split("\n## ").next().unwrap().to_owned()
+}
+
 #[test]
-fn the_code_map_of_the_readme_is_the_tree() {
-    let readme = read("README.md");
-    let section = readme.split("\n## Code map\n").nth(1).expect("README.md has a section `## Code map`");
-    let map = section.split("\n## ").next().unwrap().split("```").nth(1).expect("the code map is a fenced block");
+fn the_code_map_is_the_tree() {
+    let section = section("Code map");
+    let map = section.split("```").nth(1).expect("the code map is a fenced block");
     // The first line is what stands behind the fence: the language.
     let named: Vec<&str> = map.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
 
@@ -347,5 +354,21 @@ fn the_code_map_of_the_readme_is_the_tree() {
             wrong.push(format!("- {name}   is no file of the top: the map names {}", directories.join(", ")));
         }
     }
-    assert!(wrong.is_empty(), "the code map of README.md:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "the code map of ARCHITECTURE.md:\n{}", wrong.join("\n"));
+}
+
+/// `src/executor/NAME.rs` stands for a file of any name in a directory that is there.
+#[test]
+fn what_is_to_be_touched_is_there() {
+    let section = section("To add …");
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() >= 6, "{rows:?}");
+    for row in rows {
+        let paths: Vec<&str> = row.split('`').skip(1).step_by(2).filter(|path| path.contains('/')).collect();
+        assert!(!paths.is_empty(), "no file is named: {row}");
+        for path in paths {
+            let path = path.split("NAME").next().unwrap();
+            assert!(Path::new(ROOT).join(path).exists(), "{path} is not there: {row}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Measures a model by a stage that can judge: the cached actions of its kind (DESIGN §1), none of which knows a model
+//! Measures a model by a stage that can judge: the cached actions of its kind, none of which knows a model
 //! that the measured one will be compared with.
 
 use super::desk::{Desk, Step, all, fails, keyed};

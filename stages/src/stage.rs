@@ -115,7 +115,7 @@ pub enum Gives {
 pub enum Work {
     /// One action: the worker process calls this function.
     Run(fn(&Call, &mut Io) -> anyhow::Result<()>),
-    /// No action of its own: the runner measures models in parts, each a cached action (DESIGN §1). A stage of such a
+    /// No action of its own: the runner measures models in parts, each a cached action. A stage of such a
     /// kind can judge.
     Measure(&'static Measure),
 }
