@@ -148,34 +148,44 @@ fn argument(argument: &Arg) -> Vec<String> {
 
 fn kind(kind: &Kind) -> String {
     let mut text = format!("### `{}`\n\n{}{}.\n\n", kind.name, kind.doc[..1].to_uppercase(), &kind.doc[1..]);
-    let ports: Vec<Vec<String>> = kind.ports.iter().map(|port| {
-        let takes = match port.accepts {
-            Accepts::Model => "a model",
-            Accepts::RewardModel => "a reward model",
-            Accepts::Reward => "a reward",
-            Accepts::Data { .. } => "data",
-            Accepts::Any => "anything",
-        };
-        let many = if port.takes_many { ", or a list" } else { "" };
-        let optional = if port.is_optional { "optional: " } else { "" };
-        vec![code(port.name), format!("{optional}{takes}{many}"), port.doc.to_owned()]
-    }).collect();
+    let ports: Vec<Vec<String>> = kind
+        .ports
+        .iter()
+        .map(|port| {
+            let takes = match port.accepts {
+                Accepts::Model => "a model",
+                Accepts::RewardModel => "a reward model",
+                Accepts::Reward => "a reward",
+                Accepts::Data { .. } => "data",
+                Accepts::Any => "anything",
+            };
+            let many = if port.takes_many { ", or a list" } else { "" };
+            let optional = if port.is_optional { "optional: " } else { "" };
+            vec![code(port.name), format!("{optional}{takes}{many}"), port.doc.to_owned()]
+        })
+        .collect();
     text += &table(&["`from`", "takes", "what it is"], &ports);
     let defaults = (kind.defaults)();
-    let parameters: Vec<Vec<String>> = (kind.docs)().into_iter().map(|(path, doc)| {
-        let default = path.split('.').try_fold(&defaults, |value, key| value.get(key)).unwrap_or(&Value::Null);
-        let default = if default.is_null() { String::new() } else { default.to_string() };
-        vec![code(&path), code(&default), doc]
-    }).collect();
+    let parameters: Vec<Vec<String>> = (kind.docs)()
+        .into_iter()
+        .map(|(path, doc)| {
+            let default = path.split('.').try_fold(&defaults, |value, key| value.get(key)).unwrap_or(&Value::Null);
+            let default = if default.is_null() { String::new() } else { default.to_string() };
+            vec![code(&path), code(&default), doc]
+        })
+        .collect();
     text += &table(&["`with`", "default", "what it does"], &parameters);
-    let metrics: Vec<Vec<String>> = kind.metrics().map(|metric| {
-        let better = match metric.direction {
-            Direction::Higher => "higher",
-            Direction::Lower => "lower",
-            Direction::Neutral => "–",
-        };
-        vec![code(metric.name), better.to_owned(), metric.doc.to_owned()]
-    }).collect();
+    let metrics: Vec<Vec<String>> = kind
+        .metrics()
+        .map(|metric| {
+            let better = match metric.direction {
+                Direction::Higher => "higher",
+                Direction::Lower => "lower",
+                Direction::Neutral => "–",
+            };
+            vec![code(metric.name), better.to_owned(), metric.doc.to_owned()]
+        })
+        .collect();
     text + &table(&["metric", "better is", "what it is"], &metrics)
 }
 

@@ -301,11 +301,23 @@ fn no_path_of_this_machine_is_in_the_source() {
 /// What this project wrote, as text.
 fn texts() -> Vec<String> {
     let is_text = |name: &str| [".rs", ".yaml", ".toml", ".md", ".sh"].iter().any(|end| name.ends_with(end));
-    let mut open: Vec<PathBuf> =
-        ["src", "cache", "stages", "pipelines", "tests", "docs", "README.md", "README.ja.md", "ARCHITECTURE.md", "CHANGELOG.md", "Cargo.toml", ".ci"]
-            .iter()
-            .map(|name| Path::new(ROOT).join(name))
-            .collect();
+    let mut open: Vec<PathBuf> = [
+        "src",
+        "cache",
+        "stages",
+        "pipelines",
+        "tests",
+        "docs",
+        "README.md",
+        "README.ja.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "Cargo.toml",
+        ".ci",
+    ]
+    .iter()
+    .map(|name| Path::new(ROOT).join(name))
+    .collect();
     let mut names = Vec::new();
     while let Some(path) = open.pop() {
         if path.is_dir() {

@@ -200,7 +200,8 @@ fn reached<'a>(imports: &'a Imports, start: &'a Path) -> BTreeSet<&'a Path> {
 /// The imports between modules that reach each other, each with one name that it brings.
 fn circles(modules: &Crate) -> Vec<String> {
     let imports: Imports = modules.0.keys().map(|path| (path, modules.imports(path))).collect();
-    let reached: BTreeMap<&Path, BTreeSet<&Path>> = modules.0.keys().map(|path| (path, reached(&imports, path))).collect();
+    let reached: BTreeMap<&Path, BTreeSet<&Path>> =
+        modules.0.keys().map(|path| (path, reached(&imports, path))).collect();
     let are_tied = |one: &Path, other: &Path| reached[one].contains(other) && reached[other].contains(one);
     let mut circles = Vec::new();
     for (from, imports) in &imports {
@@ -225,9 +226,7 @@ fn circles_are_found_through_every_form_of_a_path() {
         let path: Path = name.split("::").filter(|word| !word.is_empty()).map(str::to_owned).collect();
         (path, Module::parse(code))
     };
-    let found = |files: &[(&str, &str)]| {
-        circles(&Crate(files.iter().map(|(name, code)| module(name, code)).collect()))
-    };
+    let found = |files: &[(&str, &str)]| circles(&Crate(files.iter().map(|(name, code)| module(name, code)).collect()));
     let lib = ("", "mod a;\nmod b;");
     let one_way = found(&[lib, ("a", "use crate::b::B;\nstruct A;"), ("b", "struct B;")]);
     assert!(one_way.is_empty(), "{one_way:?}");

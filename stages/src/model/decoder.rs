@@ -5,7 +5,7 @@
 //! Shapes as in [`kernel`].
 
 use super::batch::Batch;
-use super::cache::Cache;
+use super::kv_cache::Cache;
 use super::lora::{Adapter, Pair};
 use crate::kernel::{self, Heads, Kernel, Normalization, Start, Term, term};
 use burn::tensor::{Device, FloatDType, Tensor};
