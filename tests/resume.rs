@@ -85,7 +85,7 @@ fn steps(directory: &Path) -> u64 {
     entries.map(|entry| of(entry.path())).max().unwrap_or(0)
 }
 
-/// Whether the last checkpoint of PPO was written between two optimiser steps of one update.
+/// Tells whether the last checkpoint of PPO was written between two optimiser steps of one update.
 fn is_inside_an_update(place: &Place) -> bool {
     let checkpoints = files(&place.at(".pipeline/work")).into_iter().filter(|path| path.ends_with("resume/state.json"));
     checkpoints.map(|path| fs::read_to_string(path).unwrap()).any(|state| state.contains(r#""midway":[{"#))

@@ -40,7 +40,7 @@ const MODELS: &[(&str, [usize; 6])] = &[
     ("1.3B", [2048, 5504, 24, 16, 16, 32_000]),
 ];
 
-/// What is measured: a name for the peer, its rows, and a line for the table.
+/// A measurement: a name for the peer, its rows, and a line for the table.
 const WORK: &[(&str, usize, &str)] = &[
     ("sft", 8, "SFT step, LoRA, 8 × 128 tokens"),
     ("full", 8, "SFT step, all weights, 8 × 128 tokens"),
@@ -129,7 +129,7 @@ fn table(options: &Options) {
     }
 }
 
-/// In a process of its own, so that its memory is its own.
+/// Runs in a process of its own, so that its memory is measured alone.
 fn child(model: &str, what: &str, rows: usize, options: &Options) -> Value {
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
     command.args(["--child", what, "--models", model, "--rows", &rows.to_string(), "--dtype", options.dtype.name()]);

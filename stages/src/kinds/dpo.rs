@@ -55,14 +55,14 @@ pub const KIND: Kind = Kind {
 pub struct Dpo {
     #[serde(flatten)]
     pub training: Training,
-    /// sigmoid, robust, ipo, ipo-per-token or hinge
+    /// loss of a pair: OPTIONS
     #[schemars(extend("printed-after" = "schedule"))]
     pub loss: DirectLoss,
-    /// how far the policy may go from the reference: smaller is further
+    /// pull towards the reference; with a smaller β the policy moves further away
     pub beta: f64,
-    /// share of the pairs that are taken to be the wrong way round (sigmoid, robust)
+    /// share of the pairs assumed to be the wrong way round (sigmoid, robust)
     pub label_smoothing: f64,
-    /// whether answers end by themselves: put the stop token behind them
+    /// put the stop token behind each answer; false if the answers are not complete
     #[schemars(extend("printed-after" = "stop_token"))]
     pub ends: bool,
 }

@@ -55,7 +55,7 @@ pub struct Pretrain {
     pub kv_heads: usize,
     /// width of the gated MLP (intermediate_size)
     pub inner: usize,
-    /// longest sequence the model is made for, tokens
+    /// longest sequence of the model, in tokens
     pub context: usize,
     /// optimiser steps
     pub steps: u64,
@@ -67,7 +67,7 @@ pub struct Pretrain {
     pub lr: f64,
     /// decoupled weight decay of AdamW
     pub weight_decay: f64,
-    /// share of the documents kept for `heldout_loss`
+    /// share of the documents held out for `heldout_loss`
     pub heldout: f64,
 }
 

@@ -79,19 +79,19 @@ pub enum RankingLoss {
 pub struct Rm {
     #[serde(flatten)]
     pub training: Training,
-    /// bradley-terry or hinge over pairs, or plackett-luce over rankings, in which ties are not compared
+    /// bradley-terry or hinge on pairs, or plackett-luce on rankings, where ties are not compared
     #[schemars(extend("printed-after" = "recompute"))]
     pub loss: RankingLoss,
-    /// what a chosen answer should lead by, where its pair names no `margin`; null: 0, and 1 for the hinge
+    /// lead that a chosen answer should have, if its pair names no `margin`; null: 0, or 1 for the hinge
     pub margin: Option<f64>,
-    /// share of the pairs that are taken to be the wrong way round (bradley-terry)
+    /// share of the pairs assumed to be the wrong way round (bradley-terry)
     pub label_smoothing: f64,
-    /// weight of (r_chosen + r_rejected)²: keeps rewards around 0 (Eisenstein et al. 2023); usual 0.01
+    /// weight of (r_chosen + r_rejected)², which keeps rewards near 0 (Eisenstein et al. 2023); usually 0.01
     pub centring: f64,
-    /// none, mean (rewards of the training answers get mean 0) or spread (and standard deviation 1)
+    /// none, mean (the rewards of the training answers get mean 0) or spread (also standard deviation 1)
     #[schemars(extend("printed-after" = "checkpoint_every"))]
     pub normalize: Normalize,
-    /// whether answers end by themselves: put the stop token behind them
+    /// put the stop token behind each answer; false if the answers are not complete
     #[schemars(extend("printed-after" = "stop_token"))]
     pub ends: bool,
 }

@@ -58,12 +58,12 @@ pub enum LossOn {
 pub struct Sft {
     #[serde(flatten)]
     pub training: Training,
-    /// lora: an adapter over the frozen base; full: all weights, which are then written anew
+    /// lora: an adapter on the frozen base; full: all weights, which each candidate then holds
     #[schemars(extend("printed-after" = "recompute"))]
     pub train: Train,
-    /// completion: its tokens alone; all: those of the prompt, too
+    /// completion: only its tokens are learned; all: those of the prompt, too
     pub loss_on: LossOn,
-    /// Jinja for dialogues, in the place of the model's own; stays with the model from here on
+    /// Jinja template for dialogues, instead of the model's own; the candidates keep it
     #[schemars(extend("printed-after" = "stop_token"))]
     pub chat_template: Option<String>,
 }

@@ -19,7 +19,7 @@ pub struct LoraParameters {
     pub rank: usize,
     /// the update is scaled by alpha/rank
     pub alpha: f64,
-    /// scaled by alpha/√rank instead, so that a larger rank does not learn more slowly (Kalajdzievski 2023)
+    /// scale by alpha/√rank instead, so that a larger rank does not learn more slowly (Kalajdzievski 2023)
     pub rslora: bool,
 }
 

@@ -34,17 +34,17 @@ pub enum AdamForm {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamSettings {
-    /// torch or tensorflow: where ε stands; the latter is gentler in the first steps
+    /// place of ε, as in torch or as in tensorflow, which is gentler in the first steps
     pub form: AdamForm,
-    /// how much of the mean of the gradients stays at each step
+    /// share of the mean of the gradients that is kept at each step
     pub beta1: f64,
-    /// how much of the mean of their squares stays
+    /// share of the mean of their squares that is kept
     pub beta2: f64,
     /// ε
     pub epsilon: f64,
-    /// what weights lose at each step, times the learning rate
+    /// share of the weights that is subtracted at each step, times the learning rate
     pub weight_decay: f64,
-    /// norm that a larger gradient is scaled down to; null: as it is
+    /// norm to which larger gradients are scaled down; null: no limit
     pub max_norm: Option<f64>,
 }
 

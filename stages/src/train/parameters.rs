@@ -15,19 +15,19 @@ use serde::{Deserialize, Serialize};
 pub struct Training {
     /// passes over the training data; may be a fraction
     pub epochs: f64,
-    /// rows per step; of preferences prompts, each with all its answers
+    /// rows per step; for `rm` and `dpo`, prompts with all their answers
     pub batch: usize,
     #[serde(flatten)]
     pub passes: Passes,
     #[serde(flatten)]
     pub rate: Rate,
-    /// longest row, prompt and answer together; longer ones are cut and counted
+    /// longest row in tokens, prompt and answer together; longer rows are cut and counted
     pub max_tokens: usize,
-    /// share of the prompts kept to measure on, unless data is connected to `heldout`
+    /// share of the prompts held out to measure on; not used if data is connected to `heldout`
     pub heldout: f64,
-    /// steps between candidates; 0: only the last
+    /// steps between candidates; 0: one candidate, at the end
     pub checkpoint_every: u64,
-    /// id put behind each answer; default: the model's eos token
+    /// id of the token put behind each answer; default: the model's eos token
     pub stop_token: Option<u32>,
     #[serde(flatten)]
     pub tuning: Tuning,
@@ -89,9 +89,9 @@ impl Training {
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Passes {
-    /// rows that go through the model together; null: the whole batch. Fewer take less memory
+    /// rows that go through the model at once; null: the whole batch. A smaller number takes less memory
     pub micro_batch: Option<usize>,
-    /// run each block again on the way back instead of remembering it: less memory, a third more time, the same bytes
+    /// run each block again in the backward pass instead of keeping it in memory: a third more time, the same result
     pub recompute: bool,
 }
 
@@ -117,7 +117,7 @@ impl Passes {
 pub struct Rate {
     /// learning rate
     pub lr: f64,
-    /// constant, or linear or cosine from `lr` at the first step down to 0 behind the last
+    /// constant, or linear or cosine decay from `lr` at the first step to 0 after the last
     pub schedule: Schedule,
 }
 
@@ -159,7 +159,7 @@ impl Schedule {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Tuning {
-    /// f32, f16 or bf16: what the matrices of the frozen base are kept and multiplied in
+    /// precision of the matrices of the frozen base, in memory and in products: OPTIONS
     pub dtype: Dtype,
     pub adam: AdamSettings,
     pub lora: LoraParameters,

@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 pub struct Kto {
     #[serde(flatten)]
     pub training: Training,
-    /// how far the policy may go from the reference: smaller is further
+    /// pull towards the reference; with a smaller β the policy moves further away
     #[schemars(extend("printed-after" = "schedule"))]
     pub beta: f64,
-    /// what a wanted answer weighs
+    /// weight of a wanted answer
     pub desirable_weight: f64,
-    /// what an unwanted one weighs; by its number, the two should stand 1:1 to 4:3
+    /// weight of an unwanted answer; times their numbers, wanted to unwanted should be between 1:1 and 4:3
     pub undesirable_weight: f64,
-    /// whether answers end by themselves: put the stop token behind them
+    /// put the stop token behind each answer; false if the answers are not complete
     #[schemars(extend("printed-after" = "stop_token"))]
     pub ends: bool,
 }

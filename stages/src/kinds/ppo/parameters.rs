@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Ppo {
-    /// updates: one rollout each
+    /// number of updates, each with one rollout
     pub steps: u64,
     /// answers sampled per update
     pub batch: usize,
-    /// of those, answers to one prompt; at least 2 where they are compared with each other
+    /// how many of these answer one prompt; at least 2 if they are compared with each other
     pub answers_per_prompt: usize,
-    /// gae: from a critic; rloo, grpo or dr-grpo: from the other answers to the same prompt, without one
+    /// gae: with a critic; rloo, grpo or dr-grpo: by comparison with the other answers to the same prompt
     pub advantage: Advantage,
-    /// reward: it begins as the reward model; zero: as a head of zeros on a new adapter
+    /// reward: it starts from the reward model; zero: from a head of zeros on a new adapter
     pub critic: Critic,
     /// passes over a rollout
     pub epochs: u64,
@@ -29,40 +29,40 @@ pub struct Ppo {
     pub rate: Rate,
     /// longest answer
     pub max_new_tokens: usize,
-    /// of sampling, and of the log-probabilities trained on
+    /// temperature of sampling, and of the log-probabilities in training
     pub temperature: f64,
-    /// sample from so many of the most likely tokens; null: all
+    /// sample from this many of the most likely tokens; null: all
     pub top_k: Option<usize>,
-    /// sample from the most likely tokens that hold this probability together; null: all
+    /// sample from the fewest most likely tokens that together have this probability; null: all
     pub top_p: Option<f64>,
-    /// score of an answer that did not end; null: score it as it is
+    /// score of an answer that did not end; null: the score it gets from the reward model
     pub missing_eos_score: Option<f64>,
-    /// what its own score loses instead, where missing_eos_score is null
+    /// subtracted from the score of an answer that did not end, if `missing_eos_score` is null
     pub missing_eos_penalty: f64,
     pub kl: KlParameters,
-    /// ratios count within 1 ± clip
+    /// ratios are clipped to 1 ± clip
     pub clip: f64,
-    /// a bad token counts at most so many times its advantage (Ye et al. 2020), usual 3; null: as often as its ratio
-    /// says
+    /// a token of negative advantage costs at most this many times its advantage (Ye et al. 2020), usually 3; null: no
+    /// limit
     pub dual_clip: Option<f64>,
-    /// values count within ± of the old value; null: as they are
+    /// values are clipped to this distance from the old value; null: not clipped
     pub value_clip: Option<f64>,
     /// weight of the value loss
     pub value_coef: f64,
     /// weight of the entropy bonus
     pub entropy_coef: f64,
-    /// what the loss is a mean of: tokens, answers, answer-sums or {constant: LENGTH}
+    /// average that makes the loss: tokens, answers, answer-sums or {constant: LENGTH}
     pub average: Average,
-    /// discount
+    /// discount factor
     pub gamma: f64,
-    /// of generalised advantage estimation
+    /// λ of generalised advantage estimation
     pub lambda: f64,
     /// scale rewards to variance 1 before the advantages
     pub whiten_rewards: bool,
     pub abort_if: AbortIf,
-    /// updates between candidates; 0: only the last
+    /// updates between candidates; 0: one candidate, at the end
     pub checkpoint_every: u64,
-    /// id that ends an answer; default: the model's eos tokens
+    /// id of the token that ends an answer; default: the model's eos tokens
     pub stop_token: Option<u32>,
     #[serde(flatten)]
     pub tuning: Tuning,
@@ -107,18 +107,18 @@ impl Advantage {
 pub struct KlParameters {
     /// weight β of the KL penalty
     pub coef: f64,
-    /// k1, k2 or k3 (Schulman 2020)
+    /// estimate of the KL (Schulman 2020): OPTIONS
     pub estimate: KlEstimate,
-    /// reward: each token's reward carries the penalty; loss: the loss does (take k2 or k3)
+    /// reward: the penalty is part of each token's reward; loss: part of the loss (take k2 or k3)
     #[serde(rename = "in")]
     pub place: KlPlace,
-    /// incoming, base or ema, where nothing is connected to `reference`
+    /// the reference if nothing is connected to `reference`: OPTIONS
     pub reference: KlReference,
-    /// how much of the moving average stays at each update
+    /// share of the moving average that is kept at each update
     pub ema_decay: f64,
-    /// nats per answer an adaptive β steers to (Ziegler et al. 2019); null: β stays
+    /// KL in nats per answer that an adaptive β aims at (Ziegler et al. 2019); null: β is constant
     pub target: Option<f64>,
-    /// answers over which an adaptive β moves
+    /// number of answers over which an adaptive β moves
     pub horizon: f64,
 }
 
@@ -147,9 +147,9 @@ pub enum KlReference {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AbortIf {
-    /// nats per answer at which the stage fails; null: never
+    /// KL in nats per answer above which the stage fails; null: never
     pub kl_above: Option<f64>,
-    /// nats per token at which the stage fails; null: never
+    /// entropy in nats per token below which the stage fails; null: never
     pub entropy_below: Option<f64>,
 }
 
