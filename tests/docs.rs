@@ -211,7 +211,7 @@ fn the_reference_is_made_of_the_program() {
     let mut text = String::new();
     verbs(&pipeline::command(), "", &mut text);
     is_made_of(REFERENCE, "verbs", &text);
-    is_made_of(REFERENCE, "kinds", &KINDS.iter().map(kind).collect::<String>());
+    is_made_of(REFERENCE, "kinds", &KINDS.iter().copied().map(kind).collect::<String>());
     let schema = fs::read_to_string(Path::new(ROOT).join("pipelines/schema.json")).unwrap();
     let schema: Value = serde_json::from_str(&schema).unwrap();
     is_made_of(REFERENCE, "keys of a file", &keys(&schema));

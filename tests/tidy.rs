@@ -250,6 +250,18 @@ fn the_names_in_a_work_directory_are_spelled_in_one_file() {
     assert!(spelled.is_empty(), "{NAMES} has these names: {spelled:?}");
 }
 
+/// A kind is found by its row: its name as a text stands in its own file. Prose for users may speak of kinds.
+#[test]
+fn a_kind_is_named_in_its_own_file_alone() {
+    for kind in stages::kinds::KINDS {
+        let (own, text) = (format!("stages/src/kinds/{}", kind.name), format!("\"{}\"", kind.name));
+        for file in ["src", "cache/src", "stages/formats/src", "stages/src"].into_iter().flat_map(sources) {
+            let is_own = file.name.strip_prefix(&own).is_some_and(|rest| rest.starts_with(['.', '/']));
+            assert!(is_own || !file.code.contains(&text), "{} names the kind {text}", file.name);
+        }
+    }
+}
+
 #[test]
 fn the_kinds_on_disk_are_the_kinds_in_the_table() {
     let of_files: BTreeSet<String> = rust_files("stages/src/kinds", false)

@@ -13,7 +13,8 @@ use formats::dtype::Dtype;
 use formats::peft::Lora;
 use stages::device;
 use stages::io::DeviceChoice;
-use stages::kinds;
+use stages::kinds::{self, KINDS};
+use stages::model::memory::{self, Demand};
 use std::path::{Path, PathBuf};
 
 /// The directory of a model: a local one, or that of a hub model, which is fetched if it is missing.
@@ -93,14 +94,17 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
     let has =
         slots::memory("MemAvailable").map_or(String::new(), |free| format!("; this machine has {} free", bytes(free)));
     say("device", format!("{}{has}", device::class(&device)));
-    for (kind, what, memory) in kinds::needs(&config, dtype, &device) {
+    for kind in KINDS {
+        let Some(demand) = kind.memory else { continue };
+        let Demand { of, lora, load } = demand(config.context);
+        let memory = memory::estimate(&config, &lora, dtype, load, &device);
         let parts = format!(
             "base {}, adapters {}, activations {}",
             bytes(memory.base),
             bytes(memory.adapters),
             bytes(memory.activations)
         );
-        say(&format!("memory of {kind}"), format!("about {} with {what} ({parts})", bytes(memory.total())));
+        say(&format!("memory of {}", kind.name), format!("about {} with {of} ({parts})", bytes(memory.total())));
     }
     terminal::show(&[sheet])?;
     Ok(0)

@@ -10,14 +10,11 @@ pub mod rm;
 pub mod sft;
 
 use crate::data;
-use crate::model::memory::{self, Load, Memory};
 use crate::stage::{Accepts, Kind, Work};
 use anyhow::{Result, bail};
-use burn::tensor::Device;
 use formats::chat::Template;
 use formats::config::Config;
 use formats::directory::model_directory;
-use formats::dtype::Dtype;
 use formats::{llama2c, weights};
 use std::path::Path;
 
@@ -78,46 +75,6 @@ fn check_model(directory: &Path) -> Result<()> {
         bail!("{}: there is no tokenizer.json", directory.display());
     }
     Template::load(&directory, None).map(drop)
-}
-
-/// Tokens of a prompt, where a sum over prompts is made before there are any.
-const PROMPT: usize = 128;
-
-/// What sft, rm and ppo need by their defaults, as far as the context of the model lets them: kind, what the sum is for,
-/// and the sum.
-pub fn needs(config: &Config, dtype: Dtype, device: &Device) -> Vec<(&'static str, String, Memory)> {
-    let (sft, rm, ppo) = (sft::Sft::default(), rm::Rm::default(), ppo::Ppo::default());
-    let context = config.context;
-    let mut all = Vec::new();
-    let tokens = sft.training.max_tokens.min(context);
-    let load = Load {
-        rows: sft.training.batch,
-        tokens,
-        predicted: sft.training.batch * tokens,
-        trained: 1,
-        ..Load::default()
-    };
-    let memory = memory::estimate(config, &sft.training.tuning.lora, dtype, load, device);
-    all.push(("sft", format!("{} rows of {tokens} tokens", sft.training.batch), memory));
-    let tokens = rm.training.max_tokens.min(context);
-    let load = Load { rows: 2 * rm.training.batch, tokens, trained: 1, ..Load::default() };
-    let memory = memory::estimate(config, &rm.training.tuning.lora, dtype, load, device);
-    all.push(("rm", format!("{} pairs of {tokens} tokens", rm.training.batch), memory));
-    let rows = ppo.batch.div_ceil(ppo.minibatches);
-    let tokens = (PROMPT + ppo.max_new_tokens).min(context);
-    let decoded = ppo.max_new_tokens.min(tokens);
-    let load = Load {
-        rows,
-        tokens,
-        predicted: rows * decoded,
-        trained: 2,
-        read: 2,
-        decoded: (ppo.batch, decoded),
-        ..Load::default()
-    };
-    let memory = memory::estimate(config, &ppo.tuning.lora, dtype, load, device);
-    all.push(("ppo", format!("{rows} answers of {decoded} tokens to prompts of {}", tokens - decoded), memory));
-    all
 }
 
 #[cfg(test)]

@@ -3,13 +3,19 @@
 //! A kind sees typed parameters, input directories and an [`Io`], and nothing of YAML, the DAG, the cache, gates or the
 //! report.
 
+mod parameters;
+
+pub use parameters::{
+    ParameterMistake, Parameters, Parse, above_zero, at_least_one, did_you_mean, is_share, is_variable, nearest,
+    not_negative,
+};
+
 use crate::io::Io;
-use formats::data::{METRICS, Rows};
-use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use crate::model::memory::Demand;
+use formats::data::{DataRows, METRICS};
+use parameters::{defaults, docs, is_known, parse, schema};
+use serde::Serialize;
+use serde_json::Value;
 
 /// The direction in which a metric gets better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -64,7 +70,7 @@ pub enum Accepts {
     /// A reward model, or a rule file of scored words (`.txt`, `.tsv`).
     Reward,
     /// A data file with such rows.
-    Data(Rows),
+    Data(DataRows),
     /// Anything (`exec`).
     Any,
 }
@@ -84,7 +90,7 @@ impl Port {
         Port::one("reference", Accepts::Model, "what the policy is compared with; default: itself as it came, frozen")
             .optional();
 
-    pub const fn heldout(rows: Rows) -> Port {
+    pub const fn heldout(rows: DataRows) -> Port {
         let doc = "the same, to measure on; default: a share of `data`, split by prompt";
         Port::one("heldout", Accepts::Data(rows), doc).optional()
     }
@@ -127,7 +133,7 @@ pub struct Measure {
     /// Each reads only parts that stand before it.
     pub parts: &'static [Part],
     /// How two measured models are compared. Without it no wins and losses are counted.
-    pub comparison: Option<Comparison>,
+    pub comparison: Option<ModelComparison>,
 }
 
 /// One action of a measurement, of a kind that no pipeline file can name. Its parameters are those of the stage that it
@@ -152,7 +158,7 @@ pub enum PartInput {
 
 /// Wins and losses of a model against another.
 #[derive(Clone, Copy)]
-pub struct Comparison {
+pub struct ModelComparison {
     /// The place of the part whose rows have the fields `text` and `score`. What it gives carries the stage's name.
     pub part: usize,
     /// The port of the model that all others are compared with.
@@ -175,9 +181,6 @@ impl Part {
         parameters
     }
 }
-
-/// Types a `with:` block.
-pub type Parse = fn(&Map<String, Value>) -> Result<Value, Vec<ParameterMistake>>;
 
 /// One row of the table of kinds.
 pub struct Kind {
@@ -205,6 +208,8 @@ pub struct Kind {
     pub schema: fn() -> Value,
     /// `(parameter path, what it does)`, in the order they are printed; nested ones dotted (`lora.rank`).
     pub docs: fn() -> Vec<(String, String)>,
+    /// The memory that a stage takes by the defaults of its kind, for a model of this many tokens of context.
+    pub memory: Option<fn(context: usize) -> Demand>,
     pub work: Work,
 }
 
@@ -226,6 +231,7 @@ impl Kind {
             defaults: defaults::<P>,
             schema: schema::<P>,
             docs: docs::<P>,
+            memory: None,
             work,
         }
     }
@@ -237,20 +243,6 @@ impl Kind {
 
     pub fn port(&self, name: &str) -> Option<&'static Port> {
         self.ports.iter().find(|port| port.name == name)
-    }
-}
-
-/// A mistake in a `with:` block. `path` is dotted from the block's root (`lora.rank`).
-#[derive(Clone, Debug, PartialEq)]
-pub struct ParameterMistake {
-    pub path: String,
-    pub message: String,
-    pub help: Option<String>,
-}
-
-impl ParameterMistake {
-    pub fn new(path: &str, message: impl Into<String>) -> ParameterMistake {
-        ParameterMistake { path: path.to_owned(), message: message.into(), help: None }
     }
 }
 
@@ -268,6 +260,7 @@ impl Call {
         known.and(typed).map_err(|error| anyhow::anyhow!("read parameters of the action: {error}"))
     }
 }
+<<<<<<< HEAD
 
 /// The parameters of a kind: a serde struct with `#[serde(default)]`. The doc comments of its fields are printed to users.
 pub trait Parameters: Default + Serialize + DeserializeOwned + JsonSchema {
@@ -593,3 +586,5 @@ mod tests {
         }
     }
 }
+=======
+>>>>>>> ef623d6 (kinds: the memory of a stage is said by its kind, the with-block has a file of its own, and a kind is named in its own file alone)

@@ -3,7 +3,7 @@
 use super::*;
 use crate::report::page::{Page, print};
 use crate::report::{fold, study};
-use formats::data::Rows;
+use formats::data::DataRows;
 use stages::kinds::eval;
 use stages::stage::{Accepts, Kind, Measure, Metric, Part, PartInput, Port, Work};
 
@@ -14,7 +14,7 @@ const RECALL: Kind = Kind {
     name: "recall",
     ports: &[
         Port::one("model", Accepts::Model, "the model"),
-        Port::one("rows", Accepts::Data(Rows::Prompts), "what may be known"),
+        Port::one("rows", Accepts::Data(DataRows::Prompts), "what may be known"),
     ],
     metrics: &[RECALLED],
     ..eval::answers::KIND
@@ -34,7 +34,7 @@ const PROBING: Kind = Kind {
     name: "probing",
     ports: &[
         Port::one("subject", Accepts::Model, "the model to probe"),
-        Port::one("rows", Accepts::Data(Rows::Prompts), "what it may know by heart"),
+        Port::one("rows", Accepts::Data(DataRows::Prompts), "what it may know by heart"),
         Port::one("attack", Accepts::Model, "models that ask for it").many().optional(),
     ],
     metrics: &[RECALLED, EXPOSED],

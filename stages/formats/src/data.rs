@@ -64,11 +64,11 @@ pub struct Preference {
 pub struct RowFilter {
     /// `--skip-bad-rows`.
     pub may_skip: u64,
-    /// Rows of the files.
+    /// DataRows of the files.
     pub rows: u64,
-    /// Rows that are not used: bad ones, and those that say nothing (a preference between equals).
+    /// DataRows that are not used: bad ones, and those that say nothing (a preference between equals).
     pub dropped: u64,
-    /// Rows cut to the longest length.
+    /// DataRows cut to the longest length.
     pub truncated: u64,
     bad: u64,
 }
@@ -135,7 +135,7 @@ pub fn prompts(path: &Path, filter: &mut RowFilter) -> Result<Vec<Question>> {
     Ok(questions.into_iter().map(|(_, question)| question).collect())
 }
 
-/// Prompts with one answer to learn: the only one, else the chosen or the best one. Rows whose answer is labelled as
+/// Prompts with one answer to learn: the only one, else the chosen or the best one. DataRows whose answer is labelled as
 /// unwanted are left out.
 ///
 /// # Errors
@@ -217,7 +217,7 @@ pub fn labelled(path: &Path, filter: &mut RowFilter) -> Result<Vec<LabelledAnswe
 }
 
 /// Preferences from pairs, rankings (ties make no pair), and ratings and labels (the answers to one prompt are compared
-/// over all rows). Rows of one prompt become one preference, so that no prompt lies on both sides of a split and its pairs
+/// over all rows). DataRows of one prompt become one preference, so that no prompt lies on both sides of a split and its pairs
 /// weigh together (Ouyang et al. 2022, §3.5). A prompt without any pair is left out. The field `margin` of pairs is read
 /// only with `with_margins`: elsewhere it may hold anything.
 ///
@@ -323,7 +323,7 @@ fn pairs_of<T>(values: &[T], is_better: impl Fn(&T, &T) -> bool) -> Vec<(usize, 
 
 /// The rows that a stage reads from a data file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rows {
+pub enum DataRows {
     Texts,
     Prompts,
     Examples,
@@ -335,14 +335,14 @@ pub enum Rows {
 ///
 /// # Errors
 /// Those of the stage.
-pub fn check(rows: Rows, path: &Path, may_skip: u64) -> Result<()> {
+pub fn check(rows: DataRows, path: &Path, may_skip: u64) -> Result<()> {
     let filter = &mut RowFilter::new(may_skip);
     match rows {
-        Rows::Texts => texts(path, filter).map(drop),
-        Rows::Prompts => prompts(path, filter).map(drop),
-        Rows::Examples => examples(path, filter).map(drop),
-        Rows::Labelled => labelled(path, filter).map(drop),
-        Rows::Preferences { with_margins } => preferences(path, with_margins, filter).map(drop),
+        DataRows::Texts => texts(path, filter).map(drop),
+        DataRows::Prompts => prompts(path, filter).map(drop),
+        DataRows::Examples => examples(path, filter).map(drop),
+        DataRows::Labelled => labelled(path, filter).map(drop),
+        DataRows::Preferences { with_margins } => preferences(path, with_margins, filter).map(drop),
     }
 }
 
@@ -372,7 +372,7 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
-    fn refused(rows: Rows, text: &str, expected: Expect) {
+    fn refused(rows: DataRows, text: &str, expected: Expect) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.jsonl");
         fs::write(&path, text).unwrap();
@@ -384,27 +384,27 @@ mod tests {
     fn the_first_bad_row_is_named_by_line_and_field() {
         let good = r#"{"prompt": "p", "completion": "c"}"#;
         refused(
-            Rows::Examples,
+            DataRows::Examples,
             &format!("{good}\n\n{{\"prompt\": 3}}\n"),
             expect!["read rows.jsonl: line 3: field `prompt` is a number, not a text"],
         );
         refused(
-            Rows::Examples,
+            DataRows::Examples,
             &format!("{good}\n{{\"prompt\": \"p\"}}\n"),
             expect!["read rows.jsonl: line 2: no field `completion`"],
         );
         refused(
-            Rows::Examples,
+            DataRows::Examples,
             &format!("{good}\n{{\"prompt\": \"p\",\n"),
             expect!["read rows.jsonl: line 2: not JSON, at column 15"],
         );
         refused(
-            Rows::Preferences { with_margins: true },
+            DataRows::Preferences { with_margins: true },
             r#"{"prompt": "p", "completion": ["a", "b"], "ranking": [1]}"#,
             expect!["read rows.jsonl: line 1: `completion` has 2 answers, `ranking` has 1 ranks"],
         );
         refused(
-            Rows::Prompts,
+            DataRows::Prompts,
             "{\"id\": 1, \"prompt\": \"a\"}\n{\"id\": 1, \"prompt\": \"b\"}",
             expect!["read rows.jsonl: line 1 and line 2 have the same id `1`"],
         );
@@ -412,10 +412,10 @@ mod tests {
 
     #[test]
     fn an_empty_data_set_and_one_without_preferences_are_refused() {
-        refused(Rows::Prompts, "\n", expect!["read rows.jsonl: the file has no rows"]);
+        refused(DataRows::Prompts, "\n", expect!["read rows.jsonl: the file has no rows"]);
         let tied = r#"{"prompt": "p", "completion": ["a", "b"], "ranking": [2, 2]}"#;
         refused(
-            Rows::Preferences { with_margins: true },
+            DataRows::Preferences { with_margins: true },
             tied,
             expect!["read rows.jsonl: no row prefers one answer to another"],
         );

@@ -2,7 +2,7 @@
 //! prefers the chosen answer to the rejected one more than the reference does. The log-probabilities of the reference are
 //! computed once.
 
-use crate::data::Rows;
+use crate::data::DataRows;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -24,10 +24,10 @@ pub const KIND: Kind = Kind {
         Port::one("policy", Accepts::Model, "the model to improve"),
         Port::one(
             "data",
-            Accepts::Data(Rows::Preferences { with_margins: false }),
+            Accepts::Data(DataRows::Preferences { with_margins: false }),
             "preferences: pairs (`prompt`, `chosen`, `rejected`), rankings, ratings or labels",
         ),
-        Port::heldout(Rows::Preferences { with_margins: false }),
+        Port::heldout(DataRows::Preferences { with_margins: false }),
         Port::REFERENCE,
     ],
     gives: Gives::Model,

@@ -5,10 +5,10 @@ pub mod answers;
 pub mod divergence;
 pub mod scores;
 
-use crate::data::Rows;
+use crate::data::DataRows;
 use crate::model::Dtype;
 use crate::stage::{
-    self, Accepts, Comparison, Gives, Kind, Measure, ParameterMistake, Parameters, Part, PartInput, Port, Work,
+    self, Accepts, Gives, Kind, Measure, ModelComparison, ParameterMistake, Parameters, Part, PartInput, Port, Work,
 };
 use answers::Answers;
 use schemars::JsonSchema;
@@ -26,7 +26,7 @@ pub const KIND: Kind = Kind {
             "what scores the answers: reward models, or word lists (`word<tab>valence`); the first one judges",
         )
         .many(),
-        Port::one("prompts", Accepts::Data(Rows::Prompts), "held-out rows with a `prompt`"),
+        Port::one("prompts", Accepts::Data(DataRows::Prompts), "held-out rows with a `prompt`"),
         Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against").optional(),
     ],
     gives: Gives::Nothing,
@@ -65,7 +65,7 @@ const MEASURE: Measure = Measure {
             table: divergence::TABLE,
         },
     ],
-    comparison: Some(Comparison { part: 1, port: "baseline" }),
+    comparison: Some(ModelComparison { part: 1, port: "baseline" }),
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

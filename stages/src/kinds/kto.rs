@@ -3,7 +3,7 @@
 
 mod parameters;
 
-use crate::data::{self, Judged, Rows, Sieve};
+use crate::data::{self, DataRows, Judged, Sieve};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -27,10 +27,10 @@ pub const KIND: Kind = Kind {
         Port::one("policy", Accepts::Model, "the model to improve"),
         Port::one(
             "data",
-            Accepts::Data(Rows::Labelled),
+            Accepts::Data(DataRows::Labelled),
             "labelled answers (`prompt`, `completion`, `label`), or pairs, whose rejected answer was not wanted",
         ),
-        Port::heldout(Rows::Labelled),
+        Port::heldout(DataRows::Labelled),
         Port::REFERENCE,
     ],
     gives: Gives::Model,

@@ -17,11 +17,12 @@ mod rollout;
 mod tally;
 mod update;
 
-use crate::data::{self, Rows};
+use crate::data::{self, DataRows};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::Load;
+use crate::model::memory::Demand;
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train::{self, Adam, Passes};
@@ -45,7 +46,7 @@ pub const KIND: Kind = Kind {
             Accepts::RewardModel,
             "the reward model that scores the answers; unless told otherwise the critic starts from it",
         ),
-        Port::one("prompts", Accepts::Data(Rows::Prompts), "rows with a `prompt`"),
+        Port::one("prompts", Accepts::Data(DataRows::Prompts), "rows with a `prompt`"),
         Port::one(
             "reference",
             Accepts::Model,
@@ -90,6 +91,7 @@ pub const KIND: Kind = Kind {
     ],
     incumbent: Some("policy"),
     draws: true,
+    memory: Some(memory),
     ..Kind::of::<Ppo>(Work::Run(run))
 };
 
@@ -103,6 +105,20 @@ struct PpoState<T, M> {
 
 /// Number of rollouts in a row with equal scores that fail the stage: that is no chance any more.
 const CONSTANT_ROLLOUTS: u64 = 5;
+
+/// Tokens of a prompt in the sum of the memory, which is made before there are any prompts.
+const PROMPT: usize = 128;
+
+fn memory(context: usize) -> Demand {
+    let Ppo { batch, minibatches, max_new_tokens, tuning, .. } = Ppo::default();
+    let rows = batch.div_ceil(minibatches);
+    let tokens = (PROMPT + max_new_tokens).min(context);
+    let decoded = max_new_tokens.min(tokens);
+    let predicted = rows * decoded;
+    let load = Load { rows, tokens, predicted, trained: 2, read: 2, decoded: (batch, decoded), ..Load::default() };
+    let of = format!("{rows} answers of {decoded} tokens to prompts of {}", tokens - decoded);
+    Demand { of, lora: tuning.lora, load }
+}
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Ppo = call.parameters()?;

@@ -1,6 +1,6 @@
 //! `pretrain`: trains a tokenizer and a small LLaMA from scratch on raw text.
 
-use crate::data::{self, Rows};
+use crate::data::{self, DataRows};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -27,7 +27,7 @@ pub const KIND: Kind = Kind {
     name: "pretrain",
     version: 3,
     doc: "train a tokenizer and a small LLaMA from scratch on raw text",
-    ports: &[Port::one("text", Accepts::Data(Rows::Texts), "rows with a field `text`, one document each")],
+    ports: &[Port::one("text", Accepts::Data(DataRows::Texts), "rows with a field `text`, one document each")],
     gives: Gives::Model,
     reads_rows: true,
     metrics: &[

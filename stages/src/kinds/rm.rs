@@ -3,11 +3,12 @@
 
 mod measure;
 
-use crate::data::Rows;
+use crate::data::DataRows;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Adapter, Artifact};
+use crate::model::memory::Demand;
+use crate::model::{Adapter, Artifact, Load};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, BatchLoss, Course, Group, Learner, Pass, Sequence, TrainState, Training, Valued};
@@ -24,10 +25,10 @@ pub const KIND: Kind = Kind {
         Port::one("model", Accepts::Model, "the model to start from; a reward model goes on with its head"),
         Port::one(
             "data",
-            Accepts::Data(Rows::Preferences { with_margins: true }),
+            Accepts::Data(DataRows::Preferences { with_margins: true }),
             "preferences: pairs (`prompt`, `chosen`, `rejected`), rankings, ratings or labels",
         ),
-        Port::heldout(Rows::Preferences { with_margins: true }),
+        Port::heldout(DataRows::Preferences { with_margins: true }),
     ],
     gives: Gives::Reward,
     reads_rows: true,
@@ -54,6 +55,7 @@ pub const KIND: Kind = Kind {
         Metric::neutral("pairs", "held-out pairs"),
     ],
     draws: true,
+    memory: Some(memory),
     ..Kind::of::<Rm>(Work::Run(run))
 };
 
@@ -130,6 +132,13 @@ impl Parameters for Rm {
         conflicts.extend(self.training.idle_stop_token(self.ends));
         conflicts
     }
+}
+
+fn memory(context: usize) -> Demand {
+    let Training { batch, max_tokens, tuning, .. } = Rm::default().training;
+    let tokens = max_tokens.min(context);
+    let load = Load { rows: 2 * batch, tokens, trained: 1, ..Load::default() };
+    Demand { of: format!("{batch} pairs of {tokens} tokens"), lora: tuning.lora, load }
 }
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {

@@ -1,10 +1,11 @@
 //! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers. In a dialogue, only the last
 //! answer is learned.
 
-use crate::data::{self, Example, Rows};
+use crate::data::{self, DataRows, Example};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
+use crate::model::memory::Demand;
 use crate::model::{Adapter, Artifact, Decoder, Dtype, Load, LoraParameters, Trained, weights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, BatchLoss, Course, Learner, Pass, Sequence, TrainState, Training};
@@ -21,7 +22,7 @@ pub const KIND: Kind = Kind {
         Port::one("model", Accepts::Model, "the model to start from"),
         Port::one(
             "data",
-            Accepts::Data(Rows::Examples),
+            Accepts::Data(DataRows::Examples),
             "prompts with answers: prompt/completion, messages, alpaca, sharegpt, …",
         ),
     ],
@@ -34,6 +35,7 @@ pub const KIND: Kind = Kind {
     ],
     incumbent: Some("model"),
     draws: true,
+    memory: Some(memory),
     ..Kind::of::<Sft>(Work::Run(run))
 };
 
@@ -95,6 +97,13 @@ impl Parameters for Sft {
         }
         conflicts
     }
+}
+
+fn memory(context: usize) -> Demand {
+    let Training { batch, max_tokens, tuning, .. } = Sft::default().training;
+    let tokens = max_tokens.min(context);
+    let load = Load { rows: batch, tokens, predicted: batch * tokens, trained: 1, ..Load::default() };
+    Demand { of: format!("{batch} rows of {tokens} tokens"), lora: tuning.lora, load }
 }
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {

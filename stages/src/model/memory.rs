@@ -30,6 +30,14 @@ pub struct Load {
     pub other_bases: usize,
 }
 
+/// What `pipeline model inspect` shows of a kind: the load of a stage with the default parameters.
+pub struct Demand {
+    /// In words: `32 rows of 256 tokens`.
+    pub of: String,
+    pub lora: LoraParameters,
+    pub load: Load,
+}
+
 /// An estimate in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {

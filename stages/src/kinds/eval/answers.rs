@@ -1,6 +1,6 @@
 //! `answers`: greedy answers of one model to a set of prompts: the first part of an `eval`.
 
-use crate::data::{self, Rows};
+use crate::data::{self, DataRows};
 use crate::device;
 use crate::generate::{self, Choice, Decoding};
 use crate::io::{self, Io};
@@ -20,7 +20,7 @@ pub const KIND: Kind = Kind {
     doc: "greedy answers of one model",
     ports: &[
         Port::one("model", Accepts::Model, "who answers"),
-        Port::one("prompts", Accepts::Data(Rows::Prompts), "rows with a `prompt`"),
+        Port::one("prompts", Accepts::Data(DataRows::Prompts), "rows with a `prompt`"),
     ],
     gives: Gives::Any,
     metrics: &[
@@ -65,7 +65,7 @@ impl Parameters for Answers {
 
 /// A line of [`TABLE`]. Tokens are kept, so that scoring never depends on tokenising the text again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AnswerRow {
+pub struct GreedyAnswer {
     pub id: String,
     pub prompt: String,
     pub text: String,
@@ -86,7 +86,7 @@ pub fn tokenizer(directory: &Path) -> Result<String> {
     std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
 }
 
-pub fn read(directory: &Path) -> Result<Vec<AnswerRow>> {
+pub fn read(directory: &Path) -> Result<Vec<GreedyAnswer>> {
     let path = directory.join(TABLE);
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("read {}", path.display()))).collect()
@@ -105,7 +105,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let load = Load { rows, tokens, read: 1, decoded: (rows, parameters.max_new_tokens), ..Load::default() };
     io.expects(artifact.memory(&LoraParameters::default(), load), "`batch` or `max_new_tokens`")?;
     let total = prompts.len() as u64;
-    let mut rows: Vec<AnswerRow> = Vec::with_capacity(prompts.len());
+    let mut rows: Vec<GreedyAnswer> = Vec::with_capacity(prompts.len());
     for (prompts, ids) in prompts.chunks(parameters.batch).zip(ids.chunks(parameters.batch)) {
         let batch: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
         let decoding = Decoding {
@@ -116,7 +116,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         };
         let answers = generate::answer(&artifact.model, artifact.adapter.as_ref(), &batch, decoding)?;
         for ((prompt, prompt_ids), answer) in prompts.iter().zip(ids).zip(answers) {
-            rows.push(AnswerRow {
+            rows.push(GreedyAnswer {
                 id: prompt.id.clone(),
                 prompt: prompt.prompt.to_string(),
                 text: artifact.tokenizer.decode(&answer.ids)?,
@@ -130,7 +130,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         }
         io.progress(rows.len() as u64, total, "answer", || "greedy answers".to_owned())?;
     }
-    let mean = |number: fn(&AnswerRow) -> f64| rl::mean(&rows.iter().map(number).collect::<Vec<_>>());
+    let mean = |number: fn(&GreedyAnswer) -> f64| rl::mean(&rows.iter().map(number).collect::<Vec<_>>());
     let directory = io.candidate_dir(0)?;
     io::write_rows(&directory.join(TABLE), &rows)?;
     std::fs::write(directory.join(TOKENIZER), &artifact.tokenizer_digest).context("write the tokenizer's digest")?;

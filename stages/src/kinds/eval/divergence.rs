@@ -1,6 +1,6 @@
 //! `divergence`: how far a model has moved from a baseline, on its own answers: the third part of an `eval`.
 
-use super::answers::{self, AnswerRow};
+use super::answers::{self, GreedyAnswer};
 use crate::device;
 use crate::io::Io;
 use crate::model::{Artifact, Dtype, Load, LoraParameters};
@@ -63,7 +63,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let baseline = Artifact::load_beside(io.input("baseline")?, &model)?;
     baseline.same_tokens_as(&model.tokenizer_digest).context("connect `baseline`")?;
     let answers = answers::read(io.input("answers")?)?;
-    let join = |row: &AnswerRow| Sequence {
+    let join = |row: &GreedyAnswer| Sequence {
         ids: [row.prompt_ids.as_slice(), &row.answer_ids].concat(),
         start: row.prompt_ids.len(),
     };
@@ -87,7 +87,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let (ours, theirs) = (log_probs(&model)?, log_probs(&baseline)?);
         let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(p, q)| p - q).collect();
         let by_answer = rl::by_row(&differences, rows.iter().map(|row| row.completion().len()));
-        let row = |(answer, kl): (&AnswerRow, &[f64])| DivergenceRow { id: answer.id.clone(), kl: kl.iter().sum() };
+        let row = |(answer, kl): (&GreedyAnswer, &[f64])| DivergenceRow { id: answer.id.clone(), kl: kl.iter().sum() };
         out.extend(answers.iter().zip(by_answer).map(row));
     }
     let mean = rl::mean(&out.iter().map(|row| row.kl).collect::<Vec<_>>());
