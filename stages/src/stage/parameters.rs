@@ -84,17 +84,33 @@ fn generated<P: Parameters>(settings: SchemaSettings) -> Value {
         settings.meta_schema = None;
     });
     let mut schema = settings.into_generator().into_root_schema_for::<P>().to_value();
-    join_lines(&mut schema);
+    complete_docs(&mut schema);
     schema
 }
 
-/// Joins the lines of the parameters' doc comments.
-fn join_lines(block: &mut Value) {
+/// In the doc comment of a parameter that is an enum: stands for the names of its variants.
+const OPTIONS: &str = "OPTIONS";
+
+/// Makes one line of each parameter's doc comment, with its options.
+fn complete_docs(block: &mut Value) {
     for property in block.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        let options = options(property);
         if let Some(Value::String(doc)) = property.get_mut("description") {
-            *doc = doc.replace('\n', " ");
+            *doc = doc.replace('\n', " ").replace(OPTIONS, &options);
         }
-        join_lines(property);
+        complete_docs(property);
+    }
+}
+
+/// `f32, f16 or bf16`: the names of the variants of an enum.
+fn options(property: &Value) -> String {
+    let documented = property["oneOf"].as_array().into_iter().flatten().filter_map(|variant| variant["const"].as_str());
+    let plain = property["enum"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let names: Vec<&str> = documented.chain(plain).collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 
@@ -326,7 +342,8 @@ mod tests {
             paths.sort_unstable();
             assert_eq!(paths, described, "{}", kind.name);
             for (path, doc) in &docs {
-                assert!(!doc.is_empty() && !doc.contains('\n'), "{}: {path}: {doc:?}", kind.name);
+                let is_whole = !doc.is_empty() && !doc.contains('\n') && !doc.contains(OPTIONS) && !doc.ends_with(": ");
+                assert!(is_whole, "{}: {path}: {doc:?}", kind.name);
             }
         }
     }
