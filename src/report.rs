@@ -52,7 +52,7 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
         return match is_alive {
             true => format!("running since {}", moment(&run.at)),
             false => format!(
-                "broken off: the process that ran it is gone; `pipeline run {}` goes on from what is finished",
+                "broken off: the process that ran it is gone; `pipeline run {}` continues from the finished stages",
                 run.file
             ),
         };
@@ -69,7 +69,7 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
         0 => format!("done in {after}: {counts}"),
         1 => {
             let failed = names(run, |outcome| matches!(outcome, Outcome::Failed { .. })).join(", ");
-            format!("failed after {after}: {failed}; mend the cause and run again: what is finished stays cached")
+            format!("failed after {after}: {failed}; fix the cause and run again: finished stages stay cached")
         }
         3 => {
             let held = names(run, |outcome| matches!(outcome, Outcome::Held { .. }));
@@ -91,7 +91,7 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
                 run.file
             )
         }
-        130 => format!("interrupted after {after}: {counts}; the same command goes on from here"),
+        130 => format!("interrupted after {after}: {counts}; the same command resumes from here"),
         exit => format!("ended with exit code {exit} after {after}"),
     }
 }

@@ -1,5 +1,5 @@
-//! The verbs that look at runs: `log`, `diff`, `graph`, `status --json`, `watch`, and what they say when there is
-//! nothing to look at.
+//! The verbs that show runs: `log`, `diff`, `graph`, `status --json`, `watch`, and their messages when there is nothing
+//! to show.
 
 #[path = "support/program.rs"]
 mod program;
@@ -21,7 +21,7 @@ fn runs(place: &Place) -> Vec<String> {
     runs.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-/// What is written with the names of runs, moments and digests taken out.
+/// The text with placeholders for names of runs, times and digests.
 fn told(place: &Place, text: &str) -> String {
     let mut text = text.to_owned();
     for (n, run) in runs(place).iter().enumerate() {
@@ -224,7 +224,7 @@ fn a_run_elsewhere_is_watched_to_its_end_and_its_exit_code_is_taken_over() {
     assert_eq!(lines.collect::<Vec<_>>(), ["a: finished", "a: gate failed, nothing goes on"]);
     assert!(stdout.contains("fail: stops here") && stdout.contains("stopped by a gate after"), "{stdout}");
     let over = place.run(&["watch", "toy.yaml"]).expect_exit(2).stderr;
-    assert_eq!(told(&place, &over), "error: no run goes on: RUN1 is over; `pipeline status --run RUN1` shows it\n");
+    assert_eq!(told(&place, &over), "error: no run is running: RUN1 has ended; `pipeline status --run RUN1` shows it\n");
 }
 
 #[test]

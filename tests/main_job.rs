@@ -348,5 +348,5 @@ fn ctrl_c_ends_the_run_and_its_worker_with_130() {
     );
     job.wait_for_silence();
     let status = job.run(&["status", "rlhf.yaml"]).expect_exit(0).stdout;
-    assert!(status.contains("the same command goes on from here"), "{status}");
+    assert!(status.contains("the same command resumes from here"), "{status}");
 }

@@ -137,7 +137,7 @@ fn what_cannot_be_exported_or_imported_is_told() {
     told(
         &all.concat(),
         expect![[r#"
-        error: out is there already; name another directory
+        error: out exists already; name another directory
         error: the last run (toy.yaml) has no stage `bse`: did you mean `base`?
         error: the last run (toy.yaml) has no stage `sft`: there are: base
         error: read out/adapter_config.json: No such file or directory (os error 2)
@@ -250,7 +250,7 @@ fn data_is_shown_with_its_bad_rows_its_repetitions_and_what_leaks() {
             ───────────────────────────────────────────────
             prompts 1 1 3 3 3 4
 
-            1 prompt is in both files: what is measured there is memory
+            1 prompt is in both files: a measurement there tests memorisation
             heldout.jsonl line 1 = train.jsonl line 5"#]],
     );
     place.run(&["data", "inspect", "talks.jsonl"]).expect_exit(0);

@@ -26,6 +26,16 @@ fn a_shell_takes_its_completions() {
     place.run(&["completions", "csh"]).expect_exit(2);
 }
 
+#[test]
+fn every_verb_says_what_it_does() {
+    let command = pipeline::command();
+    for verb in command.get_subcommands() {
+        for verb in std::iter::once(verb).chain(verb.get_subcommands()) {
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+        }
+    }
+}
+
 /// Runs the steps that `init` prints.
 fn next_steps(place: &Place, printed: &str) -> Vec<i32> {
     let steps =

@@ -169,7 +169,7 @@ fn verify_names_the_stages_whose_results_are_damaged_and_repair_puts_them_out_of
     let place = place();
     executed(&place, "a");
     let sound = place.run(&["cache", "verify", "toy.yaml"]).expect_exit(0);
-    assert!(sound.stdout.ends_with("all are what their names say\n"), "{}", sound.stdout);
+    assert!(sound.stdout.ends_with("all match their names\n"), "{}", sound.stdout);
     let damaged = blob(&place, "a\n");
     fs::remove_file(&damaged).unwrap();
     fs::write(&damaged, "b\n").unwrap();
@@ -189,7 +189,7 @@ fn an_exported_stage_is_done_in_another_store() {
     executed(&here, "a");
     here.run(&["cache", "export", "one", "toy.yaml", "--out", "one.tar"]).expect_exit(0);
     let again = here.run(&["cache", "export", "one", "toy.yaml", "--out", "one.tar"]).expect_exit(2);
-    assert!(again.stderr.contains("one.tar is there already; name another file"), "{}", again.stderr);
+    assert!(again.stderr.contains("one.tar exists already; name another file"), "{}", again.stderr);
     here.run(&["cache", "export", "one", "toy.yaml", "--out", "twin.tar"]).expect_exit(0);
     assert_eq!(fs::read(here.at("one.tar")).unwrap(), fs::read(here.at("twin.tar")).unwrap());
     write(&there, "a");

@@ -91,7 +91,7 @@ fn a_person_decides_where_a_gate_holds_and_the_decision_is_a_line_under_version_
     let by_aoi = ["approve", "tuned", "toy.yaml", "--reason", "read them all", "--by", "aoi"];
     write(&place, 0.1, 22, &SURE.replace("95", "97"));
     let changed = place.run(&by_aoi).expect_exit(2);
-    assert!(changed.stderr.contains("would ask about something else now"), "{}", changed.stderr);
+    assert!(changed.stderr.contains("is another one now"), "{}", changed.stderr);
     write(&place, 0.1, 22, SURE);
     place.run(&by_aoi).expect_exit(0);
     let lines = place.read("toy.approvals.jsonl");
@@ -100,10 +100,10 @@ fn a_person_decides_where_a_gate_holds_and_the_decision_is_a_line_under_version_
     let approved = run(&place, 0);
     assert_eq!((approved.decision("tuned"), approved.executed()), ("unsure", vec!["after"]));
     assert_eq!(word(&approved.verdict("tuned")["decided"]["by"]), "aoi");
-    // A stage that waits for no decision cannot be decided about.
+    // A gate that does not hold takes no decision.
     let again = place.run(&["approve", "tuned", "toy.yaml", "--reason", "x", "--by", "aoi"]).expect_exit(2);
-    assert!(again.stderr.contains("waits for nobody"), "{}", again.stderr);
-    // Another rule is another question: the decision has lapsed, and the run says so.
+    assert!(again.stderr.contains("does not wait for a decision"), "{}", again.stderr);
+    // Another rule is another question: the decision has lapsed, and it says so.
     write(&place, 0.1, 22, &SURE.replace("95", "99"));
     let lapsed = place.run(&["run", "toy.yaml"]).expect_exit(3);
     assert!(lapsed.stderr.contains("the decision of aoi on `tuned`"), "{}", lapsed.stderr);

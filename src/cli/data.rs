@@ -86,7 +86,7 @@ fn leaks(shared: &[(data::Place, data::Place)], heldout: &Path, file: &Path) -> 
         return Sheet::note("no prompt is in both files");
     }
     let are = if shared.len() == 1 { "prompt is" } else { "prompts are" };
-    let heading = format!("{} {are} in both files: what is measured there is memory", shared.len());
+    let heading = format!("{} {are} in both files: a measurement there tests memorisation", shared.len());
     let line = |(there, here): &(data::Place, data::Place)| {
         format!("  {} {there} = {} {here}", heldout.display(), file.display())
     };

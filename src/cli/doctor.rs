@@ -36,8 +36,8 @@ fn sheets(findings: &[Finding]) -> [Sheet; 2] {
     }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let told = match (count(Health::Problem), count(Health::Note)) {
-        (0, 0) => "nothing stands in the way of a run".to_owned(),
-        (0, notes) => format!("nothing stands in the way of a run; to know: {notes}"),
+        (0, 0) => "nothing prevents a run".to_owned(),
+        (0, notes) => format!("nothing prevents a run; notes: {notes}"),
         (problems, _) => format!("problems: {problems}"),
     };
     [grid.into(), Sheet::note(told)]

@@ -40,7 +40,7 @@ pub fn export(
     let draft = draft_of(directory)?;
     let (artifact, folder) = (draft.path().join("artifact"), draft.path().join("folder"));
     let placed = content.parse::<Content>().and_then(|content| store.place(&content, &artifact));
-    placed.map_err(|error| refused(format!("export `{stage}`: {error:#}; `pipeline run` makes it again")))?;
+    placed.map_err(|error| refused(format!("export `{stage}`: {error:#}; `pipeline run` computes it again")))?;
     let exported =
         export::export(&artifact, &folder, form.merges, form.dtype).with_context(|| format!("export `{stage}`"));
     // Hard links to blobs are removed by the store itself, so that it need not hash the blobs again.
@@ -105,7 +105,7 @@ pub fn import_adapter(adapter: &Path, base: &str, directory: &Path) -> Result<u8
 /// A temporary directory next to `directory`, so that one rename publishes the complete folder.
 fn draft_of(directory: &Path) -> Result<tempfile::TempDir> {
     if fs::symlink_metadata(directory).is_ok() {
-        return Err(refused(format!("{} is there already; name another directory", directory.display())));
+        return Err(refused(format!("{} exists already; name another directory", directory.display())));
     }
     let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let made = fs::create_dir_all(parent).and_then(|()| tempfile::TempDir::new_in(parent));
@@ -115,7 +115,7 @@ fn draft_of(directory: &Path) -> Result<tempfile::TempDir> {
 fn keep(folder: &Path, directory: &Path) -> Result<()> {
     fs::rename(folder, directory).map_err(|error| match error.kind() {
         ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists => {
-            refused(format!("{} is there already; name another directory", directory.display()))
+            refused(format!("{} exists already; name another directory", directory.display()))
         }
         _ => anyhow::Error::from(error).context(format!("create {}", directory.display())),
     })

@@ -89,7 +89,7 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &StoredRun) -> Res
                 Some(Outcome::WouldRun { because }) => on_one_line(because),
                 Some(Outcome::Failed { cause }) => cause.clone(),
                 Some(Outcome::Skipped { because }) => because.to_string(),
-                _ => format!("the stage did not get so far ({})", stage.head.kind),
+                _ => format!("the stage was not reached ({})", stage.head.kind),
             };
             why_not = format!("What is stored cannot be judged by it: {why}");
         }
@@ -207,7 +207,7 @@ pub fn approve(decision: &ApprovalRequest, found: &StoredRun) -> Result<u8> {
         let word = verdict.decision.word();
         let decided = if verdict.decided.is_some() { ", and a person has decided" } else { "" };
         return Err(refused(format!(
-            "the gate of `{name}` waits for nobody: it says {word}{decided} (a gate waits with `on_fail: hold`)"
+            "the gate of `{name}` does not wait for a decision: it says {word}{decided} (a gate waits with `on_fail: hold`)"
         )));
     }
     let evidence = &verdict.evidence;
@@ -220,7 +220,7 @@ pub fn approve(decision: &ApprovalRequest, found: &StoredRun) -> Result<u8> {
     let asked = today.stage(name).and_then(|stage| stage.verdict.as_ref());
     if asked.is_none_or(|verdict| verdict.evidence.question != evidence.question) {
         return Err(refused(format!(
-            "the file or its data have changed since that run: the gate of `{name}` would ask about something else now; \
+            "the file or its data have changed since that run: the question of the gate of `{name}` is another one now; \
              `pipeline run {}` first",
             file.display()
         )));

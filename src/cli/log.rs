@@ -83,8 +83,8 @@ fn chosen<'a>(stage: &'a StageRun, part: Option<&str>, may_come: bool) -> Result
 fn nothing(found: &StoredRun, stage: &StageRun) -> anyhow::Error {
     let why = match &stage.outcome {
         Some(Outcome::Skipped { because }) => format!("it was skipped: {because}"),
-        Some(Outcome::Failed { cause }) => format!("it failed before: {cause}"),
-        _ => "the run did not get so far".to_owned(),
+        Some(Outcome::Failed { cause }) => format!("it failed before it had one: {cause}"),
+        _ => "the run did not reach it".to_owned(),
     };
     refused(format!("`{}` has no log in {}: {why}", stage.head.name, found.run.name))
 }

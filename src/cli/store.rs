@@ -35,17 +35,17 @@ pub fn verify(repair: bool, file: Option<&Path>, store: &StoreArgument) -> Resul
     let names = journal::names_of_keys(&root, &verified.lost)?;
     for key in &verified.lost {
         let name = names.get(key).map_or_else(|| format!("action {key}"), Clone::clone);
-        text += &format!("{name}: its result is lost, and the next run that needs it makes it again\n");
+        text += &format!("{name}: its result is lost; the next run that needs it computes it again\n");
     }
     if !verified.moved.is_empty() {
         text += &format!("{} moved to {}\n", files(verified.moved.len()), root.join("store/v1/quarantine").display());
     }
     let (number, bytes) = (files(verified.checked.count as usize), format::bytes(verified.checked.bytes));
     text += &match (verified.faults.is_empty(), repair) {
-        (true, _) => format!("{number}, {bytes}: all are what their names say\n"),
-        (false, true) => format!("{number}, {bytes} looked at\n"),
+        (true, _) => format!("{number}, {bytes}: all match their names\n"),
+        (false, true) => format!("{number}, {bytes} checked\n"),
         (false, false) => format!(
-            "{number}, {bytes} looked at; `pipeline cache verify --repair` moves what is damaged out of the way\n"
+            "{number}, {bytes} checked; `pipeline cache verify --repair` moves what is damaged out of the way\n"
         ),
     };
     terminal::say(&text)?;
@@ -98,7 +98,7 @@ pub fn export(stage: &str, out: &Path, file: Option<&Path>, which: &RunArgument)
     let draft = draft.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(create)?;
     let bytes = draft.as_file().metadata().with_context(create)?.len();
     draft.persist_noclobber(out).map_err(|error| match error.error.kind() {
-        ErrorKind::AlreadyExists => refused(format!("{} is there already; name another file", out.display())),
+        ErrorKind::AlreadyExists => refused(format!("{} exists already; name another file", out.display())),
         _ => refused(format!("create {}: {}", out.display(), error.error)),
     })?;
     let parts = if actions.len() == 1 { String::new() } else { format!(", {} measurements", actions.len()) };
@@ -147,7 +147,7 @@ pub fn pin(run: &str, is_pin: bool, file: Option<&Path>, store: &StoreArgument) 
     let text = match is_pin {
         true if retention::pin(&found.journal)? => format!("{name} is pinned: `pipeline gc` keeps what it uses\n"),
         true => format!("{name} was pinned already\n"),
-        false if retention::unpin(&found.journal)? => format!("{name} is pinned no more\n"),
+        false if retention::unpin(&found.journal)? => format!("{name} is no longer pinned\n"),
         false => format!("{name} was not pinned\n"),
     };
     terminal::say(&text)?;

@@ -21,7 +21,7 @@ pub fn watch(file: Option<&Path>, which: &RunArgument) -> Result<u8> {
         // If there is no run at all, the refusal says so.
         let last = which.find(file)?.run;
         return Err(refused(format!(
-            "no run goes on: {} is over; `pipeline status --run {}{}` shows it",
+            "no run is running: {} has ended; `pipeline status --run {}{}` shows it",
             last.name,
             last.name,
             which.store.typed()

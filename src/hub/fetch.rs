@@ -124,7 +124,7 @@ pub fn fetch(
         }
         let attempt = || download(&api, &repo, &folder, &snapshot, file, progress);
         attempts(settings.pause, attempt).map_err(|error| {
-            let kept = || anyhow!("fetch {model}: {file}: {error}; what came is kept: run again to go on from there");
+            let kept = || anyhow!("fetch {model}: {file}: {error}; the bytes so far are kept: run again to resume");
             refusal(model, settings, &asked, &error).unwrap_or_else(kept)
         })
     };
@@ -187,7 +187,7 @@ fn refusal(model: &Model, settings: &Settings, asked: &str, error: &ApiError) ->
              and set HF_TOKEN to it, or run `hf auth login`"
         ),
         404 if asked != revision => anyhow!(
-            "fetch {model}: {endpoint} has no commit {asked} of it any more; remove {} to ask what `{revision}` is now",
+            "fetch {model}: {endpoint} no longer has its commit {asked}; remove {} to ask what `{revision}` is now",
             model.folder(&settings.cache_root).join("refs").join(revision).display()
         ),
         404 => anyhow!("fetch {model}: {endpoint} has no model {owner}/{name} with a revision `{revision}`"),
@@ -311,7 +311,7 @@ fn download(
     let came = length(&blob).unwrap_or(0);
     let wrong = match came == size {
         true if is_named(&blob, metadata.etag())? => return Ok(()),
-        true => "other bytes came than the hub has".to_owned(),
+        true => "the bytes differ from those of the hub".to_owned(),
         false => format!("{came} bytes of {size} came"),
     };
     fs::remove_file(&blob)?;

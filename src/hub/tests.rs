@@ -244,7 +244,7 @@ fn a_configuration_that_will_not_do_costs_no_weights() {
 fn a_download_that_was_cut_goes_on_where_it_ended() {
     let hub = whole();
     hub.state().faults = std::iter::once(Fault::Half).chain((0..4).map(|_| Fault::Status(503))).collect();
-    hub.refuses("hf://o/n", expect!["fetch hf://o/n@main: model.safetensors: request error: http status: 503; what came is kept: run again to go on from there"]);
+    hub.refuses("hf://o/n", expect!["fetch hf://o/n@main: model.safetensors: request error: http status: 503; the bytes so far are kept: run again to resume"]);
     assert_eq!(hub.cached("hf://o/n"), None);
     hub.requests();
     hub.holds(&hub.fetch("hf://o/n").unwrap());
@@ -363,7 +363,7 @@ fn a_refusal_says_what_can_be_done() {
     hub.refuses("hf://o/n", expect!["fetch hf://o/n@main: ENDPOINT answers 403: the model is gated or private, if there is one of this name, and the token that was given does not do; accept its licence at ENDPOINT/o/n, make a token at ENDPOINT/settings/tokens and set HF_TOKEN to it, or run `hf auth login`"]);
     fs::create_dir_all(hub.folder().join("refs")).unwrap();
     fs::write(hub.folder().join("refs/main"), FIRST.replace('1', "3")).unwrap();
-    hub.refuses("hf://o/n", expect!["fetch hf://o/n@main: ENDPOINT has no commit 3333333333333333333333333333333333333333 of it any more; remove PLACE/hub/models--o--n/refs/main to ask what `main` is now"]);
+    hub.refuses("hf://o/n", expect!["fetch hf://o/n@main: ENDPOINT no longer has its commit 3333333333333333333333333333333333333333; remove PLACE/hub/models--o--n/refs/main to ask what `main` is now"]);
 }
 
 #[test]

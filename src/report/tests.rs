@@ -154,7 +154,7 @@ fn a_failure_shows_its_cause_and_its_log() {
             sft failed  read in/data.jsonl: line 17: no field `prompt`
                         log: .pipeline/work/sft/1/log.txt
 
-            failed after 3 min 07 s: sft; mend the cause and run again: what is finished stays cached
+            failed after 3 min 07 s: sft; fix the cause and run again: finished stages stay cached
         "#]],
     );
 }
@@ -218,7 +218,7 @@ fn a_run_without_an_end_is_running_or_broken_off() {
         sft    sft   broken off  loss 0.91
         rm_1   rm    –
 
-        broken off: the process that ran it is gone; `pipeline run pipelines/rlhf.yaml` goes on from what is finished
+        broken off: the process that ran it is gone; `pipeline run pipelines/rlhf.yaml` continues from the finished stages
     "#]],
     );
 }

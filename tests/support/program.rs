@@ -1,5 +1,4 @@
-//! The program as a user meets it: a directory, a command line, and what comes back. Knows nothing of what any test
-//! asks.
+//! The program as a user runs it: a directory, a command line, and the output.
 
 // Each file of tests uses its own part of this.
 #![allow(dead_code)]
@@ -15,13 +14,13 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// So long anything is waited for. Only what is broken takes it.
+/// The time limit for anything a test waits for. Only a failure takes this long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The repository.
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A directory of its own, in which the program is run.
+/// A temporary directory in which the program is run.
 pub struct Place {
     directory: tempfile::TempDir,
 }
@@ -82,7 +81,7 @@ impl Place {
         Watched { child, stdout, stderr }
     }
 
-    /// Every file and directory below, with what is in it and when it was written.
+    /// Every file and directory below, with its content and modification time.
     pub fn snapshot(&self) -> BTreeSet<String> {
         files(self.path())
             .iter()
@@ -147,7 +146,7 @@ pub fn at_work_in(directory: &Path) -> Vec<u32> {
         .collect()
 }
 
-/// Looks again and again, for a bounded time.
+/// Polls until there is a value, up to the time limit.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -159,7 +158,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// What came of a command.
+/// The result of a command.
 pub struct Ran {
     pub exit: Option<i32>,
     pub stdout: String,
@@ -176,13 +175,13 @@ pub fn ran(mut command: Command) -> Ran {
 }
 
 impl Ran {
-    /// The same, if it ended as it should.
+    /// Checks the exit code.
     pub fn expect_exit(self, exit: i32) -> Ran {
         assert_eq!(self.exit, Some(exit), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
-    /// What `--json` printed: every line of stdout.
+    /// The events that `--json` printed, one per line of stdout.
     pub fn events(&self) -> Events {
         Events(self.stdout.lines().map(event).collect())
     }
@@ -251,7 +250,7 @@ pub fn word(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 
-/// A run that goes on while the test does. Ended with the test if it lives that long.
+/// A run beside the test. Killed at the end of the test if it still runs.
 pub struct Live {
     pub child: Child,
     events: Receiver<Value>,
@@ -278,7 +277,7 @@ fn next<T>(lines: &Receiver<T>, is_it: impl Fn(&T) -> bool) -> T {
     }
 }
 
-/// A command that prints while the test goes on. Ended with the test if it lives that long.
+/// A command beside the test. Killed at the end of the test if it still runs.
 pub struct Watched {
     child: Child,
     stdout: Receiver<String>,

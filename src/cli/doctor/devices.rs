@@ -171,7 +171,7 @@ mod tests {
                 ok       device      H200 (Gl, DiscreteGpu, driver made up 1.0): the same card, which `auto` takes through Vulkan
                 ok       auto        wgpu wgsl H200
 
-                nothing stands in the way of a run
+                nothing prevents a run
             "#]],
         );
     }
@@ -186,7 +186,7 @@ mod tests {
             note     auto        cpu x86_64 fma: there is no GPU that wgpu can use
                                  → if there is a card: install its Vulkan, Metal or DX12 driver
 
-            nothing stands in the way of a run; to know: 1
+            nothing prevents a run; notes: 1
         "#]],
         );
     }

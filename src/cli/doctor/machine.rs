@@ -123,7 +123,7 @@ fn shell() -> Finding {
     let ended = Command::new("/bin/sh").args(["-eu", "-c", "exit 7"]).stdin(Stdio::null()).status();
     match ended {
         Ok(status) if status.code() == Some(7) => ok("shell", "/bin/sh runs"),
-        Ok(status) => problem("shell", format!("/bin/sh does not do as told: {status}"), "repair /bin/sh"),
+        Ok(status) => problem("shell", format!("/bin/sh does not work: {status}"), "repair /bin/sh"),
         Err(error) => note("shell", format!("/bin/sh: {error}"), "write the commands of `exec` stages as lists"),
     }
 }

@@ -21,7 +21,7 @@ pub fn look(store: &Path) -> Vec<Finding> {
             findings.push(problem("store", format!("{error:#}"), help));
         }
         Ok(desk) => {
-            let place = if store.is_dir() { "" } else { ", which is not there yet and can be made" };
+            let place = if store.is_dir() { "" } else { ", which does not exist yet and can be created" };
             findings.push(ok("store", format!("{}{place}", store.display())));
             findings.extend(file_system(desk.path()));
             findings.extend(space(desk.path()));
@@ -92,7 +92,7 @@ fn file_system(desk: &Path) -> Option<Finding> {
     };
     let text = format!("{} on {}{disk}", mount.kind, mount.source);
     Some(match mount.kind.as_str() {
-        "tmpfs" | "ramfs" => note("disk", text, "it lies in memory: results are gone when the machine restarts"),
+        "tmpfs" | "ramfs" => note("disk", text, "it is in memory: results are lost when the machine restarts"),
         "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "lustre" | "ceph" | "glusterfs" => {
             note("disk", text, "over a network: every small write waits for it; a local --store is faster")
         }
