@@ -1,5 +1,4 @@
-//! Spec → [`Plan`]: names resolved, ports, parameters, files and rules checked, no cycle; the only petgraph.
-//! Looks at the files that are inputs; knows nothing of YAML, of the store, or of what has run before.
+//! Spec → [`Plan`]: names are resolved; ports, parameters, input files and rules are checked; cycles are refused.
 
 mod adapters;
 mod draft;
@@ -36,9 +35,9 @@ use std::time::Duration;
 pub struct Plan {
     pub name: String,
     pub salt: Option<String>,
-    /// Bad rows of a data file that a stage may leave out.
+    /// The number of bad rows that a stage may skip in a data file.
     pub skip_bad_rows: u64,
-    /// A stage stands behind all it needs; in the order of the file where that leaves a choice.
+    /// Each stage comes after all it needs; in the order of the file where there is a choice.
     pub stages: Vec<Stage>,
     pub warnings: Vec<Diagnostic>,
 }
@@ -47,30 +46,30 @@ pub struct Stage {
     pub name: String,
     pub kind: &'static Kind,
     pub inputs: Vec<Input>,
-    /// Canonical: every default filled in.
+    /// With every default filled in.
     pub parameters: Canonical,
-    /// Only of a kind that draws.
+    /// Only for a kind that draws random numbers.
     pub seed: Option<u64>,
-    /// What its own record holds.
+    /// The metrics in its own record.
     pub metrics: Vec<MetricName>,
-    /// The port whose content a gate with `on_fail: keep` lets through.
+    /// The port whose content a gate with `on_fail: keep` keeps.
     pub incumbent: Option<String>,
     pub gate: Option<Box<Gate>>,
-    /// Sources of its inputs, of its judge's other ports, and stages named in its rules.
+    /// The sources of its inputs and of its judge's other ports, and the stages named in its rules.
     pub needs: Vec<StageId>,
     /// An eval also waits for the stages it judges, so that its table shows them; it does not need them.
     pub after: Vec<StageId>,
     pub resources: Resources,
     pub timeout: Option<Duration>,
     pub retry: Retry,
-    /// Names of variables that its command gets from the environment of the runner; the values are nowhere.
+    /// Names of environment variables that are passed to its command; their values are never stored.
     pub secrets: Vec<String>,
-    /// Whether the files that its command reads are noted.
+    /// Whether the files that its command reads are recorded.
     pub audit: bool,
 }
 
 impl Plan {
-    /// What stands on a port, as the file has it: `sft`, `rm_1@150`, `data/sft.jsonl`.
+    /// The sources of a port as the file names them: `sft`, `rm_1@150`, `data/sft.jsonl`.
     pub fn sources(&self, input: &Input) -> Vec<ArtifactName> {
         let name = |source: &Source| match source {
             Source::Stage { stage, pin } => ArtifactName { name: self.stages[*stage].name.clone(), pin: *pin },
@@ -80,23 +79,23 @@ impl Plan {
     }
 }
 
-/// Resolves everything that can be known before anything runs. `directory` is that of the pipeline file.
-/// All mistakes, those of the spec included, come back together.
+/// Resolves everything that can be known before anything runs. `directory` is that of the pipeline file. `Err` holds
+/// all mistakes, those of the spec included.
 pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Result<Plan, Vec<Diagnostic>> {
     let mut mistakes = std::mem::take(&mut spec.mistakes);
-    // Each is dropped as soon as it is typed: they are most of a long file.
+    // Each is dropped as soon as it is parsed: parameters are most of a long file.
     let withs: Vec<Node> = spec.stages.iter_mut().map(StageSpec::take_parameters).collect();
     let ids: HashMap<&str, StageId> =
         spec.stages.iter().enumerate().map(|(id, stage)| (stage.name.value.as_str(), id)).collect();
     let kinds: Vec<Option<&'static Kind>> = spec.stages.iter().map(|stage| kind(stage, table, &mut mistakes)).collect();
     let dtype = spec.dtype.as_ref().and_then(|dtype| parameters::dtype(dtype, &mut mistakes));
     let mut graph = Graph::new(spec.stages.iter().map(|stage| stage.name.value.as_str()).collect());
-    let mut checked_files = inputs::CheckedFiles::new();
+    let mut checked_files = inputs::FileChecks::new();
     let mut drafts = Vec::with_capacity(spec.stages.len());
     for ((id, stage), with) in spec.stages.iter().enumerate().zip(withs) {
         check_name(stage, &mut mistakes);
-        let around = inputs::Around { spec: &spec, kinds: &kinds, ids: &ids, directory };
-        let inputs = inputs::resolve(id, &around, &mut graph, &mut checked_files, &mut mistakes);
+        let lookup = inputs::Lookup { spec: &spec, kinds: &kinds, ids: &ids, directory };
+        let inputs = inputs::resolve(id, &lookup, &mut graph, &mut checked_files, &mut mistakes);
         let incumbent = incumbent(stage, kinds[id], &inputs, &kinds, &mut mistakes);
         let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));
         let parameters = kinds[id].and_then(|kind| parameters::resolve(stage, &with, kind, dtype, &mut mistakes));
@@ -201,7 +200,7 @@ fn kind(stage: &StageSpec, table: &[&'static Kind], mistakes: &mut Vec<Diagnosti
     found
 }
 
-/// The port whose content a gate may keep.
+/// The port whose content a gate may keep as the incumbent.
 fn incumbent(
     stage: &StageSpec,
     kind: Option<&'static Kind>,
@@ -225,7 +224,7 @@ fn incumbent(
     if let Some(port) = kind.incumbent {
         return is_connected(port).then(|| port.to_owned());
     }
-    // A reward model that goes on from a reward model can give way to it.
+    // A reward model that starts from a reward model has that as its incumbent.
     let goes_on = |input: &&Input| {
         kind.gives == Gives::Reward
             && kind.port(&input.port).is_some_and(|port| port.accepts == Accepts::Model)

@@ -12,7 +12,7 @@ use formats::tokenizer::Tokenizer;
 use std::path::Path;
 
 /// The number of shared prompts that are listed.
-const TOLD: usize = 5;
+const LISTED: usize = 5;
 
 pub fn inspect(file: &Path, model: Option<&str>, heldout: Option<&Path>) -> Result<u8> {
     let tokenizer = match model {
@@ -90,7 +90,7 @@ fn leaks(shared: &[(data::Place, data::Place)], heldout: &Path, file: &Path) -> 
     let line = |(there, here): &(data::Place, data::Place)| {
         format!("  {} {there} = {} {here}", heldout.display(), file.display())
     };
-    let mut lines: Vec<String> = shared.iter().take(TOLD).map(line).collect();
-    lines.extend((shared.len() > TOLD).then(|| "  …".to_owned()));
+    let mut lines: Vec<String> = shared.iter().take(LISTED).map(line).collect();
+    lines.extend((shared.len() > LISTED).then(|| "  …".to_owned()));
     Sheet { heading, note: lines.join("\n"), ..Sheet::default() }
 }

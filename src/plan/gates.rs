@@ -1,5 +1,5 @@
-//! The gates of all stages: rules parsed and checked, judges found, and the edges they draw. A gate may look at
-//! nothing that lies downstream of it. Knows what names mean; `crate::gate` knows the language.
+//! The gates of all stages: rules are parsed and checked, judges found, edges added to the graph. A gate must not depend
+//! on a stage downstream of it. `crate::gate` knows the language; this file knows what its names mean.
 
 use super::draft::Draft;
 use super::graph::{Graph, StageId};
@@ -12,9 +12,9 @@ use stages::stage::{Gives, Work, did_you_mean};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Rules that have been checked against the names there are.
+/// A gate whose rules have been checked against the names they may use.
 pub struct Gate {
-    /// In the order of the file. Empty of an eval stage: it judges by itself, and its names are those of the judge.
+    /// In the order of the file. Empty for an eval stage, which judges itself: its names are those of the judge.
     pub judges: Vec<StageId>,
     pub select: Option<Select>,
     pub require: Vec<Rule>,
@@ -22,13 +22,13 @@ pub struct Gate {
     pub observe: Vec<Rule>,
     pub on_fail: OnFail,
     pub on_unsure: OnFail,
-    /// Named in its rules.
+    /// The stages named in its rules.
     pub stages: Vec<(String, StageId)>,
-    /// What its names may mean. The judges of an eval stage without any are the stage itself.
+    /// The meaning of its names. An eval stage without judges is its own judge.
     pub scope: RuleScope,
 }
 
-/// In the order of the drafts.
+/// The gates of all stages, in the order of the drafts.
 pub fn resolve(
     drafts: &[Draft],
     ids: &HashMap<&str, StageId>,
@@ -50,8 +50,8 @@ pub fn resolve(
         };
         (0..drafts.len()).map(gate).collect()
     };
-    // Where all edges together close no cycle, none of them does; else each is looked at before it is drawn, which takes
-    // a walk over the graph.
+    // If all edges together close no cycle, none of them does. Else each is checked before it is added, which takes a
+    // search of the graph.
     if !graph.has_cycle() {
         let (edges, known) = (graph.edge_count(), mistakes.len());
         let gates = all(Ways::Free, graph, mistakes);
@@ -64,7 +64,7 @@ pub fn resolve(
     all(Ways::Searched, graph, mistakes)
 }
 
-/// Whether it is looked for what lies downstream of a gate, or taken for granted that nothing does.
+/// Whether paths downstream of a gate are searched for, or assumed not to exist.
 #[derive(Clone, Copy)]
 enum Ways {
     Free,
@@ -75,7 +75,7 @@ struct GateSite<'a> {
     id: StageId,
     drafts: &'a [Draft<'a>],
     ids: &'a HashMap<&'a str, StageId>,
-    /// Of all stages: what the rules of each may name.
+    /// The metrics of every stage, which rules may name.
     metrics: &'a Arc<BTreeMap<String, Vec<MetricName>>>,
     ways: Ways,
 }
@@ -84,7 +84,7 @@ impl<'a> GateSite<'a> {
     fn draft(&self) -> &Draft<'a> {
         &self.drafts[self.id]
     }
-    /// The way from this gate to another stage, if that lies downstream of it.
+    /// The path from this gate to another stage, if that is downstream.
     fn way(&self, to: StageId, graph: &Graph) -> Option<String> {
         match self.ways {
             Ways::Free => None,
@@ -107,7 +107,7 @@ fn resolve_one(site: &GateSite, spec: &GateSpec, graph: &mut Graph, mistakes: &m
             judges.push(judge);
         }
     }
-    // A judge that was not found has been reported; its metrics are unknown, so names are not looked up.
+    // A judge that was not found has been reported; without its metrics, names are not checked.
     let scope = (spec.judges.len() == judges.len()).then(|| scope(site, &judges));
     let mut stages = BTreeMap::new();
     let mut rules = |texts: &[Spanned<String>], mistakes: &mut Vec<Diagnostic>| -> Vec<Rule> {
@@ -123,7 +123,7 @@ fn resolve_one(site: &GateSite, spec: &GateSpec, graph: &mut Graph, mistakes: &m
     Gate { judges, select, require, warn, observe, on_fail, on_unsure, stages, scope }
 }
 
-/// A gate outside any pipeline: its names mean what `scope` says, and there are no stages behind them.
+/// A gate outside any pipeline: `scope` gives its names their meaning, without stages.
 pub fn alone(spec: &GateSpec, scope: RuleScope, mistakes: &mut Vec<Diagnostic>) -> Gate {
     if scope.incumbent.is_none() {
         nothing_to_keep(spec, "the stage", mistakes);
@@ -178,12 +178,12 @@ fn find_judge(site: &GateSite, typed: &Spanned<String>, mistakes: &mut Vec<Diagn
 }
 
 fn gives_model(site: &GateSite, id: StageId) -> bool {
-    // Of an unknown kind nothing is said.
+    // An unknown kind has been reported already.
     site.drafts[id].kind.is_none_or(|kind| matches!(kind.gives, Gives::Model | Gives::Any))
 }
 
-/// The judge's other ports are needed before the gate can speak; of a port that takes many only the first, which is
-/// the one that judges.
+/// Adds edges from the sources of the judge's other ports, which the gate needs; for a port that takes several, only the
+/// first source judges.
 fn draw_judge_edges(site: &GateSite, judge: StageId, span: Span, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>) {
     let Some(Work::Measure(measure)) = site.drafts[judge].kind.map(|kind| kind.work) else { return };
     let others = site.drafts[judge].inputs.iter().filter(|input| input.port != measure.port);
@@ -234,7 +234,7 @@ fn scope(site: &GateSite, judges: &[StageId]) -> RuleScope {
     }
 }
 
-/// `None` when the rule cannot be read. Adds the stages it names, and their edges.
+/// A checked rule; `None` if it cannot be parsed. Adds the stages it names, and their edges.
 fn rule(
     site: &GateSite,
     text: &Spanned<String>,
@@ -270,7 +270,7 @@ fn rule(
     Some(rule)
 }
 
-/// And whether it is without mistakes; without a scope it is only read.
+/// The rule, and whether it has no mistakes; without a scope it is only parsed.
 fn checked(text: &Spanned<String>, scope: Option<&RuleScope>, mistakes: &mut Vec<Diagnostic>) -> Option<(Rule, bool)> {
     let mut rule = gate::parse(&text.value).map_err(|mistake| mistakes.push(shown(text, mistake))).ok()?;
     let found = gate::check(&mut rule, scope?);

@@ -29,7 +29,7 @@ pub enum Source {
 }
 
 /// What the sources of a stage are looked up in.
-pub struct Around<'a> {
+pub struct Lookup<'a> {
     pub spec: &'a Spec,
     pub kinds: &'a [Option<&'static Kind>],
     pub ids: &'a HashMap<&'a str, StageId>,
@@ -37,18 +37,18 @@ pub struct Around<'a> {
 }
 
 /// Results of checking paths for what ports accept, so that each is read once.
-pub type CheckedFiles = BTreeMap<(Accepts, PathBuf), Result<(), String>>;
+pub type FileChecks = BTreeMap<(Accepts, PathBuf), Result<(), String>>;
 
 /// The inputs of a stage. Also adds the edges of the graph.
 pub fn resolve(
     id: StageId,
-    around: &Around,
+    lookup: &Lookup,
     graph: &mut Graph,
-    files: &mut CheckedFiles,
+    files: &mut FileChecks,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Vec<Input> {
-    let stage = &around.spec.stages[id];
-    let kind = around.kinds[id];
+    let stage = &lookup.spec.stages[id];
+    let kind = lookup.kinds[id];
     let mut inputs = Vec::with_capacity(stage.from.len());
     for from in &stage.from {
         let port = kind.and_then(|kind| kind.port(&from.port.value));
@@ -58,15 +58,15 @@ pub fn resolve(
         let mut sources = Vec::with_capacity(from.sources.len());
         for source in &from.sources {
             let found = match &source.reference {
-                Reference::Stage { name, pin } => stage_source(id, name, *pin, source, port, around, mistakes),
+                Reference::Stage { name, pin } => stage_source(id, name, *pin, source, port, lookup, mistakes),
                 Reference::Path(path) => {
                     // Without a `./` in the middle, for messages.
-                    let path: PathBuf = around.directory.join(path).components().collect();
-                    path_source(port, &path, source, around.spec.skip_bad_rows, files, mistakes)
+                    let path: PathBuf = lookup.directory.join(path).components().collect();
+                    path_source(port, &path, source, lookup.spec.skip_bad_rows, files, mistakes)
                 }
-                Reference::Hub(text) => match hub_model(text, source, around, mistakes) {
+                Reference::Hub(text) => match hub_model(text, source, lookup, mistakes) {
                     Some(directory) if directory.exists() => {
-                        path_source(port, &directory, source, around.spec.skip_bad_rows, files, mistakes)
+                        path_source(port, &directory, source, lookup.spec.skip_bad_rows, files, mistakes)
                     }
                     directory => directory.map(Source::Path),
                 },
@@ -117,13 +117,13 @@ fn stage_source(
     pin: Pin,
     source: &SourceSpec,
     port: Option<&Port>,
-    around: &Around,
+    lookup: &Lookup,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Source> {
-    let Some(stage) = around.ids.get(name).copied() else {
-        let help = match around.directory.join(name).exists() {
+    let Some(stage) = lookup.ids.get(name).copied() else {
+        let help = match lookup.directory.join(name).exists() {
             true => Some(format!("a path holds a `/` or `.`: `./{name}`")),
-            false => nearest_stage(id, name, around, mistakes.len()),
+            false => nearest_stage(id, name, lookup, mistakes.len()),
         };
         mistakes.push(Diagnostic { help, ..Diagnostic::error(source.span, format!("unknown stage `{name}`")) });
         return None;
@@ -132,9 +132,9 @@ fn stage_source(
         mistakes.push(Diagnostic::error(source.span, format!("stage `{name}` takes itself as an input")));
         return None;
     }
-    if let Some(given) = around.kinds[stage] {
-        let takes_any = around.kinds[id].is_some_and(|kind| kind.takes_any_port);
-        let goes_on = around.kinds[id].is_some_and(|kind| kind.gives == Gives::Reward);
+    if let Some(given) = lookup.kinds[stage] {
+        let takes_any = lookup.kinds[id].is_some_and(|kind| kind.takes_any_port);
+        let goes_on = lookup.kinds[id].is_some_and(|kind| kind.gives == Gives::Reward);
         let is_good = match (port.map(|port| port.accepts), given.gives) {
             (_, Gives::Nothing) => false,
             (Some(Accepts::Any), _) | (_, Gives::Any) => true,
@@ -145,7 +145,7 @@ fn stage_source(
             (Some(Accepts::Model), Gives::Reward) => goes_on,
             (Some(_), _) => false,
             // An unknown port has been reported.
-            (None, _) => takes_any || around.kinds[id].is_none() || port.is_none(),
+            (None, _) => takes_any || lookup.kinds[id].is_none() || port.is_none(),
         };
         if !is_good {
             let wanted = port.map_or("anything with an artifact", |port| accepted(port.accepts));
@@ -159,11 +159,11 @@ fn stage_source(
 }
 
 /// The nearest stage name; `None` once there are more mistakes than are shown, because it compares all names.
-fn nearest_stage(id: StageId, typed: &str, around: &Around, mistakes_before: usize) -> Option<String> {
+fn nearest_stage(id: StageId, typed: &str, lookup: &Lookup, mistakes_before: usize) -> Option<String> {
     if mistakes_before > diagnostic::MAX_SHOWN {
         return None;
     }
-    let mut names: Vec<&str> = around.ids.iter().filter(|(_, other)| **other != id).map(|(name, _)| *name).collect();
+    let mut names: Vec<&str> = lookup.ids.iter().filter(|(_, other)| **other != id).map(|(name, _)| *name).collect();
     names.sort_unstable();
     Some(did_you_mean(typed, &names))
 }
@@ -188,8 +188,8 @@ fn accepted(accepts: Accepts) -> &'static str {
 }
 
 /// The directory of a hub model on this machine, or its name if it is not here yet.
-fn hub_model(text: &str, source: &SourceSpec, around: &Around, mistakes: &mut Vec<Diagnostic>) -> Option<PathBuf> {
-    let found = hub::Model::parse(text).and_then(|model| match &around.spec.hub_cache {
+fn hub_model(text: &str, source: &SourceSpec, lookup: &Lookup, mistakes: &mut Vec<Diagnostic>) -> Option<PathBuf> {
+    let found = hub::Model::parse(text).and_then(|model| match &lookup.spec.hub_cache {
         Some(root) => Ok((hub::cached(&model, root)?, model)),
         None => bail!("`{text}`: HF_HUB_CACHE, HF_HOME and HOME are not set, so there is no place for it"),
     });
@@ -213,7 +213,7 @@ fn path_source(
     path: &Path,
     source: &SourceSpec,
     may_skip: u64,
-    files: &mut CheckedFiles,
+    files: &mut FileChecks,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Source> {
     let shown = path.display();

@@ -86,7 +86,7 @@ pub fn list(plan: &Plan) -> Sheet {
     grid.into()
 }
 
-/// The gate in one line: `judged by eval; mean_score > incumbent.mean_score; else keep what is on `policy``.
+/// The gate in one line: `judged by eval; mean_score > incumbent.mean_score; else stop`.
 fn gate_text(plan: &Plan, stage: &Stage, gate: &Gate) -> String {
     let mut parts = Vec::new();
     let judges: Vec<&str> = gate.judges.iter().map(|judge| plan.stages[*judge].name.as_str()).collect();
