@@ -1,5 +1,5 @@
-//! The gates of all stages: rules are parsed and checked, judges found, edges added to the graph. A gate must not depend
-//! on a stage downstream of it. `crate::gate` knows the language; this file knows what its names mean.
+//! The gates of all stages: rules are parsed and checked, judges found, edges added to the graph. A gate must not
+//! depend on a stage downstream of it. `crate::gate` knows the language; this file knows what its names mean.
 
 use super::draft::Draft;
 use super::graph::{Graph, StageId};
@@ -182,8 +182,8 @@ fn gives_model(site: &GateSite, id: StageId) -> bool {
     site.drafts[id].kind.is_none_or(|kind| matches!(kind.gives, Gives::Model | Gives::Any))
 }
 
-/// Adds edges from the sources of the judge's other ports, which the gate needs; for a port that takes several, only the
-/// first source judges.
+/// Adds edges from the sources of the judge's other ports, which the gate needs; for a port that takes several, only
+/// the first source judges.
 fn draw_judge_edges(site: &GateSite, judge: StageId, span: Span, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>) {
     let Some(Work::Measure(measure)) = site.drafts[judge].kind.map(|kind| kind.work) else { return };
     let others = site.drafts[judge].inputs.iter().filter(|input| input.port != measure.port);
