@@ -224,7 +224,10 @@ fn a_run_elsewhere_is_watched_to_its_end_and_its_exit_code_is_taken_over() {
     assert_eq!(lines.collect::<Vec<_>>(), ["a: finished", "a: gate failed, nothing goes on"]);
     assert!(stdout.contains("fail: stops here") && stdout.contains("stopped by a gate after"), "{stdout}");
     let over = place.run(&["watch", "toy.yaml"]).expect_exit(2).stderr;
-    assert_eq!(told(&place, &over), "error: no run is running: RUN1 has ended; `pipeline status --run RUN1` shows it\n");
+    assert_eq!(
+        told(&place, &over),
+        "error: no run is running: RUN1 has ended; `pipeline status --run RUN1` shows it\n"
+    );
 }
 
 #[test]

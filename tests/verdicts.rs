@@ -103,7 +103,7 @@ fn a_person_decides_where_a_gate_holds_and_the_decision_is_a_line_under_version_
     // A gate that does not hold takes no decision.
     let again = place.run(&["approve", "tuned", "toy.yaml", "--reason", "x", "--by", "aoi"]).expect_exit(2);
     assert!(again.stderr.contains("does not wait for a decision"), "{}", again.stderr);
-    // Another rule is another question: the decision has lapsed, and it says so.
+    // Another rule is another question: the decision has lapsed, and the run says so.
     write(&place, 0.1, 22, &SURE.replace("95", "99"));
     let lapsed = place.run(&["run", "toy.yaml"]).expect_exit(3);
     assert!(lapsed.stderr.contains("the decision of aoi on `tuned`"), "{}", lapsed.stderr);

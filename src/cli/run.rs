@@ -105,7 +105,9 @@ fn listen_for_interrupts() -> Result<()> {
         if IS_INTERRUPTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        terminal::remark("\ninterrupted: running stages write a checkpoint and stop; a second interrupt ends them at once\n");
+        terminal::remark(
+            "\ninterrupted: running stages write a checkpoint and stop; a second interrupt ends them at once\n",
+        );
     })
     .context("listen for Ctrl-C")
 }

@@ -83,7 +83,8 @@ pub fn warnings(rule: &Rule) -> Vec<Mistake> {
     names
         .filter(|name| name.who == Who::Incumbent && name.meaning.as_ref().is_some_and(is_own))
         .map(|name| {
-            let message = format!("`{}` was measured by the incumbent's own stage: a different origin", name.label());
+            let message =
+                format!("`{}` was measured by the incumbent's own stage: a different yardstick", name.label());
             Mistake::new(&name.range, message).help("add `judge: STAGE`, so that both are measured alike")
         })
         .chain(found)

@@ -1,6 +1,6 @@
 //! Sheets as text for a terminal. Nothing else names the crate that sets tables.
 
-use super::sheet::{Cell, Entry, Grid, Header, MAY_BREAK, Series, Sheet, TOGETHER, Tone, Width};
+use super::sheet::{Cell, Grid, Header, MAY_BREAK, Pair, Series, Sheet, TOGETHER, Tone, Width};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, LineStyle, Table};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -47,7 +47,7 @@ fn sheet_text(sheet: &Sheet, page: Page) -> String {
     format!("{}{}{}", line(&sheet.heading), parts.join("\n"), line(&sheet.note))
 }
 
-fn entries_text(entries: &[Entry], page: Page) -> String {
+fn entries_text(entries: &[Pair], page: Page) -> String {
     let mut table = empty_table(page);
     for entry in entries {
         table.add_row([styled(&entry.label.text, entry.label.tone), styled(&entry.value.text, entry.value.tone)]);

@@ -6,7 +6,7 @@ pub struct Sheet {
     /// The line above everything else.
     pub heading: String,
     /// Labels and values, one pair a row.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Pair>,
     pub grid: Grid,
     /// Sentences below everything else.
     pub note: String,
@@ -14,7 +14,7 @@ pub struct Sheet {
 
 /// A label and its value. A label that is empty belongs to the value above as well.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct Pair {
     pub label: Cell,
     pub value: Cell,
 }
@@ -95,7 +95,7 @@ impl Sheet {
     }
 
     pub fn say(&mut self, label: &str, value: impl ToString, tone: Tone) {
-        self.entries.push(Entry { label: cell(label, Tone::Quiet), value: cell(value, tone) });
+        self.entries.push(Pair { label: cell(label, Tone::Quiet), value: cell(value, tone) });
     }
 
     /// Several values of one label.

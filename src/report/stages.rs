@@ -2,7 +2,7 @@
 
 use super::fold::{ActionState, RunState, StageRun};
 use super::format::{duration, moment, number};
-use super::sheet::{Entry, Grid, Header, Sheet, TOGETHER, Tone, Width, cell, plain};
+use super::sheet::{Grid, Header, Pair, Sheet, TOGETHER, Tone, Width, cell, plain};
 use crate::cause::on_one_line;
 use crate::event::{Decided, Metrics, Outcome, Verdict};
 use crate::gate::Decision;
@@ -238,7 +238,7 @@ pub fn notes_of_actions(run: &RunState) -> Sheet {
         for (part, message) in &stage.notes {
             let name =
                 part.as_ref().map_or_else(|| stage.head.name.clone(), |part| format!("{}: {part}", stage.head.name));
-            sheet.entries.push(Entry { label: cell(name, Tone::Doubtful), value: plain(message) });
+            sheet.entries.push(Pair { label: cell(name, Tone::Doubtful), value: plain(message) });
         }
     }
     sheet
@@ -250,7 +250,7 @@ pub fn failures(run: &RunState) -> Sheet {
     for stage in &run.stages {
         let Some(Outcome::Failed { cause }) = &stage.outcome else { continue };
         let label = cell(format!("{} failed", stage.head.name), Tone::Bad);
-        sheet.entries.push(Entry { label, value: plain(cause) });
+        sheet.entries.push(Pair { label, value: plain(cause) });
         for action in &stage.actions {
             let ActionState::Failed { cause: of_part, log, .. } = &action.state else { continue };
             let part = action.part.as_ref().map_or(String::new(), |part| format!("{part}: "));

@@ -392,7 +392,7 @@ fn an_incumbent_measured_by_its_own_stage_is_warned_about() {
     let mut rule = parse(text).unwrap();
     check(&mut rule, &scope());
     expect![[r#"
-        [incumbent.heldout_loss] `incumbent.heldout_loss` was measured by the incumbent's own stage: a different origin | add `judge: STAGE`, so that both are measured alike
+        [incumbent.heldout_loss] `incumbent.heldout_loss` was measured by the incumbent's own stage: a different yardstick | add `judge: STAGE`, so that both are measured alike
     "#]].assert_eq(&listed(text, &warnings(&rule)));
 }
 
