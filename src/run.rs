@@ -7,24 +7,25 @@ pub mod death;
 mod finish;
 mod inputs;
 mod prefetch;
+mod session;
 pub mod slots;
 pub mod space;
 
 use crate::cause::EvalPart;
 use crate::event::{Decided, Event, Outcome, StageHead};
-use crate::executor::{Executor, ExecutorKind, JobId};
+use crate::executor::JobId;
 use crate::journal::{self, History, Journal};
 use crate::plan::selection::{Role, Selection};
-use crate::plan::{Plan, Resources, Stage, StageId};
+use crate::plan::{Plan, Stage, StageId};
 use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
 use cache::{Claim, Content, Digest, Store};
 use prefetch::{Prefetch, prefetch};
+pub use session::ExecutionOptions;
+use session::Session;
 use slots::Slots;
-use stages::io::DeviceChoice;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,20 +50,6 @@ pub struct Options {
     pub decisions: BTreeMap<String, Decided>,
 }
 
-/// How to execute actions. Never part of a key.
-pub struct ExecutionOptions {
-    pub executor: ExecutorKind,
-    pub device: DeviceChoice,
-    /// Workers at a time.
-    pub jobs: usize,
-    /// The resources that workers may take together.
-    pub capacity: Resources,
-    /// Whether every write reaches the disk before anything builds on it.
-    pub is_durable: bool,
-    /// Whether stages that do not depend on a failed one still begin; otherwise nothing begins after a failure.
-    pub keeps_going: bool,
-}
-
 /// Runs what is not done yet. Returns the exit code: 130 interrupted, 1 a stage failed or a gate erred, 3 stopped by a
 /// gate, 0 all done.
 pub fn run(
@@ -78,7 +65,7 @@ pub fn run(
     let store = Store::open(&options.store)?;
     let store = if execution.is_durable { store } else { store.without_fsync() };
     let contents = inputs::identify(plan, selection, &store)?;
-    let session = Session::open(plan, options, &worker, execution)?;
+    let session = Session::open(&options.store, &plan.name, &worker, execution)?;
     let run = Run { interrupt, ..Run::new(plan, selection, options, &store, &contents, sink) };
     let exit = run.with(session).to_the_end();
     store.save_stats();
@@ -95,27 +82,6 @@ pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dy
     let store = Store::open(empty.as_ref().map_or(&options.store, |directory| directory.path()))?;
     let contents = inputs::identify(plan, selection, &store)?;
     Run::new(plan, selection, options, &store, &contents, sink).to_the_end()
-}
-
-/// The part of a run that a look lacks: it executes actions and writes a journal.
-struct Session<'a> {
-    journal: Journal,
-    executor: Box<dyn Executor>,
-    /// The command of a worker; its last argument will be the directory.
-    worker: &'a [OsString],
-    execution: &'a ExecutionOptions,
-}
-
-impl<'a> Session<'a> {
-    fn open(
-        plan: &Plan,
-        options: &Options,
-        worker: &'a [OsString],
-        execution: &'a ExecutionOptions,
-    ) -> Result<Session<'a>> {
-        let journal = Journal::create(&options.store, &plan.name, jiff::Timestamp::now())?;
-        Ok(Session { journal, executor: (execution.executor.open)(), worker, execution })
-    }
 }
 
 /// The time in RFC 3339, to the second.

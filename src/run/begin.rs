@@ -1,6 +1,7 @@
 //! How actions begin: once there are free resources, no other run is at the action, and its inputs are placed.
 
-use super::{RESTARTS, Run, Session, Task, Work, attempt, now, space};
+use super::session::Session;
+use super::{RESTARTS, Run, Task, Work, attempt, now, space};
 use crate::cause::{Cause, SkipReason};
 use crate::event::Event;
 use crate::executor::Job;

@@ -8,10 +8,13 @@ use super::*;
 use crate::cause::on_one_line;
 use crate::diagnostic::{SourceText, render};
 use crate::executor::EXECUTORS;
+use crate::plan::Resources;
 use crate::plan::selection::{Filter, select};
 use crate::{journal, plan, spec};
 use expect_test::expect;
+use stages::io::DeviceChoice;
 use stages::kinds::KINDS;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -65,7 +68,7 @@ impl Place {
         let mut lines = Vec::new();
         let selection = select(&plan, &self.asked).unwrap();
         let contents = inputs::identify(&plan, &selection, &store).unwrap();
-        let session = Session::open(&plan, &options, &worker, &self.execution).unwrap();
+        let session = Session::open(&options.store, &plan.name, &worker, &self.execution).unwrap();
         let mut sink = |event: &Event| {
             watch(event);
             lines.extend(line(event));

@@ -1,4 +1,4 @@
 //! What kinds read of data files.
 
-pub use formats::data::{LabelledAnswer as Judged, RowFilter as Sieve, labelled as judged, *};
+pub use formats::data::*;
 pub use formats::dialogue::{Message, Prompt};

@@ -1,8 +1,6 @@
-//! What a stage may touch: its input directories, the candidates it writes, and its progress line.
-//! It does not know where the directory lies, who started it, or what becomes of the files. `work.rs` has the layout.
+//! The interface of a running stage to its work directory: its inputs, the candidates it writes, and its progress.
+//! `work.rs` has the layout.
 
-use crate::data::Sieve;
-use crate::model::memory::{self, Memory};
 use crate::work;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -14,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Among the telemetry: what [`Io::remark`] was told.
+/// The remarks of a stage, in its telemetry: see [`Io::remark`].
 pub const REMARKS: &str = "remarks";
 
-/// Where to compute. Never part of a key.
+/// The device to compute on. Never part of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceChoice {
@@ -28,17 +26,18 @@ pub enum DeviceChoice {
     Cpu,
 }
 
-/// `host.json`.
+/// The content of `host.json`: facts about the run that are not part of the action.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Host {
     pub device: DeviceChoice,
-    /// Names of variables that the command of the stage finds in its environment, and nobody else.
+    /// Names of environment variables that only the command of the stage gets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-    /// Whether the files that the command reads are noted.
+    /// Whether to record the files that the command reads.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub audit: bool,
-    /// Bad rows of its data files that may be left out. Where they are fewer, the result does not depend on it.
+    /// The number of bad rows that may be left out of the data files. The result does not depend on it where there are
+    /// fewer.
     #[serde(default, skip_serializing_if = "is_none")]
     pub skip_bad_rows: u64,
 }
@@ -47,10 +46,10 @@ fn is_none(rows: &u64) -> bool {
     *rows == 0
 }
 
-/// Why a stage ended early, at the wish of whoever sent SIGTERM: the next attempt goes on after this step.
+/// The error of a stage that stopped because it got SIGTERM: the next attempt goes on after this step.
 #[derive(Clone, Copy, Debug)]
 pub struct Interruption {
-    /// `None` of a command, which keeps its own checkpoints or none.
+    /// `None` for a command, which keeps its own checkpoints or none.
     pub step: Option<u64>,
 }
 
@@ -65,44 +64,44 @@ impl std::fmt::Display for Interruption {
 
 impl std::error::Error for Interruption {}
 
-/// One checkpoint a stage hands over: `out/<step>/` and what was measured on it.
+/// A checkpoint that a stage hands over, `out/<step>/`, with the metrics measured on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     pub step: u64,
-    /// `None` is a value that came out as no finite number; gates treat it as an error.
+    /// `None` stands for a value that is not a finite number; gates treat it as an error.
     pub metrics: BTreeMap<String, Option<f64>>,
 }
 
-/// `outcome.json`.
+/// The content of `outcome.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageResult {
     pub candidates: Vec<Candidate>,
-    /// Telemetry of the worker: device class, seconds by phase. Outside digests and gates.
+    /// Telemetry of the worker: device class, seconds by phase. It is part of no digest, and gates do not see it.
     #[serde(default)]
     pub telemetry: BTreeMap<String, serde_json::Value>,
 }
 
-/// What a checkpoint knows besides the stage's own state.
+/// The part of a checkpoint that is not the stage's own state.
 #[derive(Serialize, Deserialize)]
 struct Checkpoint {
-    /// So far; its telemetry names the device class.
+    /// The result so far; its telemetry names the device class.
     outcome: StageResult,
-    /// Length of `metrics.jsonl`.
+    /// The length of `metrics.jsonl`.
     curve_bytes: u64,
 }
 
-/// One line of `events.jsonl`.
+/// A line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     pub done: u64,
     pub total: u64,
-    /// What is counted: `step`, `row`, …
+    /// The unit that is counted: `step`, `row`, …
     pub unit: String,
-    /// What is being done, with the numbers worth seeing: `ppo: reward 0.41, kl 0.08`.
+    /// A description of the work with its main numbers: `ppo: reward 0.41, kl 0.08`.
     pub message: String,
 }
 
-/// The hands of a running stage.
+/// The work directory of a running stage.
 pub struct Io {
     work: PathBuf,
     inputs: BTreeMap<String, Vec<PathBuf>>,
@@ -112,11 +111,12 @@ pub struct Io {
     curve: LineFile,
     last_progress: Option<Instant>,
     last_checkpoint: Instant,
-    /// Set by SIGTERM. `None` until the stage shows that it can write a checkpoint: so long SIGTERM ends the process.
+    /// Set by SIGTERM. `None` until the stage shows that it can write a checkpoint: until then SIGTERM ends the
+    /// process.
     is_to_stop: Option<Arc<AtomicBool>>,
 }
 
-/// A file of lines, made when the first one comes: the stages of a small command have none.
+/// A file of lines, created with the first one: the stages of a small command have none.
 struct LineFile {
     path: PathBuf,
     file: Option<fs::File>,
@@ -132,11 +132,11 @@ impl LineFile {
     }
 }
 
-/// How much work a kill may cost. Saving takes a fraction of a second and changes no result.
+/// The most work that a kill may cost. Saving takes a fraction of a second and changes no result.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 
 impl Io {
-    /// `inputs`: the files or directories behind each port, in the order given in the file.
+    /// `inputs` maps each port to its files or directories, in the order of the pipeline file.
     pub fn open(work: &Path, inputs: BTreeMap<String, Vec<PathBuf>>, host: Host) -> Result<Io> {
         Ok(Io {
             work: work.to_owned(),
@@ -155,7 +155,7 @@ impl Io {
         self.host.device
     }
 
-    /// Names of the secrets that are passed on to a command.
+    /// Names of the secrets that the command gets.
     pub fn secrets(&self) -> &[String] {
         &self.host.secrets
     }
@@ -164,12 +164,12 @@ impl Io {
         self.host.audit
     }
 
-    /// What may be left out of the data, and what has been read of it: nothing yet.
-    pub fn sieve(&self) -> Sieve {
-        Sieve::new(self.host.skip_bad_rows)
+    /// The number of bad rows that may be left out of the data files.
+    pub fn may_skip(&self) -> u64 {
+        self.host.skip_bad_rows
     }
 
-    /// The stage's own directory, which is also the current directory of an `exec` command.
+    /// The work directory, which is also the current directory of an `exec` command.
     pub fn work(&self) -> &Path {
         &self.work
     }
@@ -182,20 +182,20 @@ impl Io {
         self.inputs.get(port).and_then(|paths| paths.first()).map(PathBuf::as_path)
     }
 
-    /// Makes `out/<step>/`, to be filled before [`Io::candidate`] is called for that step.
+    /// Creates `out/<step>/`. Fill it before calling [`Io::candidate`] for that step.
     pub fn candidate_dir(&self, step: u64) -> Result<PathBuf> {
         let path = work::candidate(&self.work, step);
         fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         Ok(path)
     }
 
-    /// Hands over the candidate of `step`. Steps rise.
+    /// Hands over the candidate of `step`. Steps must rise.
     pub fn candidate(&mut self, step: u64, metrics: &[(&str, f64)]) -> Result<()> {
         let metrics = metrics.iter().map(|(name, value)| ((*name).to_owned(), value.is_finite().then_some(*value)));
         self.candidate_with(step, metrics.collect())
     }
 
-    /// As [`Io::candidate`], for metrics that may be missing a value.
+    /// Like [`Io::candidate`], for metrics that may be missing a value.
     pub fn candidate_with(&mut self, step: u64, metrics: BTreeMap<String, Option<f64>>) -> Result<()> {
         if self.outcome.candidates.last().is_some_and(|last| last.step >= step) {
             bail!("hand over candidate {step}: steps must rise");
@@ -211,14 +211,14 @@ impl Io {
         write_rows(&dir.join(format!("{name}.jsonl")), rows)
     }
 
-    /// Whether the last checkpoint is so old that a kill would cost too much, or SIGTERM came. A stage asks after
-    /// every step, and from its first question on SIGTERM waits for the answer.
+    /// Whether to write a checkpoint: the last one is old, or SIGTERM came. A stage asks after every step. From its
+    /// first question on, SIGTERM only sets a flag.
     pub fn is_checkpoint_due(&mut self) -> bool {
         self.defer_sigterm();
         self.is_to_stop() || self.last_checkpoint.elapsed() >= CHECKPOINT_EVERY
     }
 
-    /// From here on SIGTERM ends the process no more: the stage looks for it, and stops in good order.
+    /// Makes SIGTERM set a flag instead of ending the process: the stage checks it, and stops in good order.
     pub fn defer_sigterm(&mut self) {
         if self.is_to_stop.is_none() {
             let flag = Arc::new(AtomicBool::new(false));
@@ -234,8 +234,8 @@ impl Io {
         self.is_to_stop.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 
-    /// Replaces `resume/` in one rename by what `save` writes. The candidates handed over so far are part of it. The
-    /// error is [`Interruption`] when the checkpoint is there and SIGTERM came.
+    /// Replaces `resume/`, in one rename, by what `save` writes and the candidates so far. Fails with [`Interruption`]
+    /// when the checkpoint is written and SIGTERM came.
     pub fn save_checkpoint(&mut self, step: u64, save: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let [partial, old, new] =
             [work::PARTIAL_CHECKPOINT, work::OLD_CHECKPOINT, work::CHECKPOINT].map(|name| self.work.join(name));
@@ -250,7 +250,8 @@ impl Io {
         let progress = Checkpoint { outcome: self.outcome.clone(), curve_bytes };
         fs::write(partial.join(work::CHECKPOINT_STATE), serde_json::to_vec(&progress)?)
             .context("write the checkpoint")?;
-        // A directory cannot be renamed over a full one: the old one steps aside first, and counts until it is gone.
+        // A directory cannot be renamed over one with files: the old one is moved aside first, and counts until it is
+        // removed.
         if new.exists() {
             fs::rename(&new, &old).with_context(|| format!("rename {}", new.display()))?;
         }
@@ -259,9 +260,9 @@ impl Io {
         if self.is_to_stop() { Err(Interruption { step: Some(step) }.into()) } else { Ok(()) }
     }
 
-    /// The last complete checkpoint of an earlier attempt. Its candidates count as handed over; what that
-    /// attempt wrote later is removed. A checkpoint of another device class is not taken up, since the bytes of a
-    /// resumed run must be those of an undisturbed one; nor is one that is damaged or incomplete.
+    /// Takes up the last complete checkpoint of an earlier attempt: its candidates count as handed over, and what that
+    /// attempt wrote later is removed. A checkpoint of another device class is refused, since a resumed run must give
+    /// the bytes of an undisturbed one; so is one that is damaged or incomplete.
     pub fn resume_from(&mut self) -> Result<Option<PathBuf>> {
         let Some(directory) = work::checkpoint(&self.work) else { return Ok(None) };
         let read = || -> Result<Checkpoint> {
@@ -283,7 +284,7 @@ impl Io {
         if let Ok(checkpoint) = checkpoint {
             self.outcome.candidates = checkpoint.outcome.candidates;
         }
-        // The curve goes on where the checkpoint left it.
+        // The curve continues from the checkpoint.
         self.curve.open()?.set_len(curve_bytes).context("cut metrics.jsonl")?;
         let known: Vec<String> = self.outcome.candidates.iter().map(|candidate| candidate.step.to_string()).collect();
         for place in [work::CANDIDATES, work::TABLES].map(|name| self.work.join(name)) {
@@ -297,7 +298,7 @@ impl Io {
         Ok(is_ours.then_some(directory))
     }
 
-    /// Gives up the checkpoint that [`Io::resume_from`] found: its contents turned out to be unreadable.
+    /// Discards the checkpoint that [`Io::resume_from`] found, because its contents cannot be read.
     pub fn start_anew(&mut self) -> Result<()> {
         self.outcome.candidates.clear();
         self.curve.open()?.set_len(0).context("cut metrics.jsonl")?;
@@ -310,13 +311,13 @@ impl Io {
         Ok(())
     }
 
-    /// One point of the training curve.
+    /// Appends a point to the training curve.
     pub fn curve(&mut self, point: &impl Serialize) -> Result<()> {
         let line = serde_json::to_string(point).context("write metrics.jsonl")?;
         writeln!(self.curve.open()?, "{line}").context("write metrics.jsonl")
     }
 
-    /// Tells the parent how far the work is. Rate-limited; the last step always arrives.
+    /// Reports progress to the parent. Rate-limited; the last step is always reported.
     pub fn progress(&mut self, done: u64, total: u64, unit: &str, message: impl FnOnce() -> String) -> Result<()> {
         let is_due = self.last_progress.is_none_or(|last| last.elapsed() >= Duration::from_millis(100));
         if !is_due && done != total {
@@ -328,13 +329,13 @@ impl Io {
         writeln!(self.events.open()?, "{line}").context("write events.jsonl")
     }
 
-    /// Leaves word of the memory that this will take, for whoever has to say why it died of too little.
-    pub fn expects(&self, memory: Memory, lower: &str) -> Result<()> {
+    /// Writes down, as a sentence, the memory that the stage is expected to take, in case it dies of too little.
+    pub fn expects(&self, memory: &str) -> Result<()> {
         let path = self.work.join(work::EXPECTED_MEMORY);
-        fs::write(&path, memory::in_words(memory, lower)).with_context(|| format!("write {}", path.display()))
+        fs::write(&path, memory).with_context(|| format!("write {}", path.display()))
     }
 
-    /// What whoever runs the pipeline should be told, though it is no failure. Said once, also by a stage that resumes.
+    /// Tells people something about the stage that is no failure. A remark is kept once, even when the stage resumes.
     pub fn remark(&mut self, message: String) {
         let said = self.outcome.telemetry.entry(REMARKS.to_owned()).or_insert_with(|| serde_json::json!([]));
         let said = said.as_array_mut().expect("nothing else is kept under this name");
@@ -348,7 +349,7 @@ impl Io {
         self.outcome.telemetry.insert(name.to_owned(), value.into());
     }
 
-    /// The outcome is the last thing written: its presence is the success of the attempt.
+    /// Writes the outcome, last of all: its presence means that the attempt succeeded.
     pub fn finish(self) -> Result<()> {
         if self.outcome.candidates.is_empty() {
             bail!("finish the stage: it handed over no candidate");
@@ -361,7 +362,7 @@ impl Io {
     }
 }
 
-/// Writes `rows` as JSONL.
+/// Writes rows as JSONL.
 pub fn write_rows<T: Serialize>(path: &Path, rows: &[T]) -> Result<()> {
     let mut text = String::new();
     for row in rows {

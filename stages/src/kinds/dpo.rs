@@ -2,7 +2,7 @@
 //! prefers the chosen answer to the rejected one more than the reference does. The log-probabilities of the reference are
 //! computed once.
 
-use crate::data::DataRows;
+use crate::data::{DataRows, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -121,8 +121,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 1. Tokenise prompts with their answers, and hold some out.
     let encoder = training.encoder(&policy, parameters.ends)?;
-    let mut sieve = io.sieve();
-    let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), false, &mut sieve)?;
+    let mut filter = RowFilter::new(io.may_skip());
+    let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), false, &mut filter)?;
 
     // 2. Train the incoming adapter or a new one.
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
@@ -138,7 +138,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         groups,
         heldout,
         at_once: load.rows,
-        read: sieve.metrics(),
+        read: filter.metrics(),
     };
     train::learn(io, &course, adam, &learner)
 }

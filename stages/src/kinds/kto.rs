@@ -3,7 +3,7 @@
 
 mod parameters;
 
-use crate::data::{self, DataRows, Judged, Sieve};
+use crate::data::{self, DataRows, LabelledAnswer, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -74,7 +74,7 @@ struct AnswerRow<'a> {
 
 /// An answer behind its prompt, and the answer to another prompt in its place, on which z₀ is estimated.
 struct Item {
-    judged: Judged,
+    labelled: LabelledAnswer,
     own: Sequence,
     mismatched: Sequence,
 }
@@ -88,13 +88,13 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let reference = policy.reference(io.optional_input("reference"))?;
 
     // 1. Tokenise the answers and hold some prompts out. Each prompt gets the answer to another one, too.
-    let mut sieve = io.sieve();
+    let mut filter = RowFilter::new(io.may_skip());
     let encoder = training.encoder(&policy, parameters.ends)?;
-    let mut answers = read(&encoder, "data", io.input("data")?, &mut sieve)?;
+    let mut answers = read(&encoder, "data", io.input("data")?, &mut filter)?;
     let heldout = match io.optional_input("heldout") {
-        Some(path) => read(&encoder, "heldout", path, &mut sieve)?,
+        Some(path) => read(&encoder, "heldout", path, &mut filter)?,
         None => {
-            let prompts = answers.iter().map(|(judged, _)| &judged.prompt);
+            let prompts = answers.iter().map(|(labelled, _)| &labelled.prompt);
             let (kept, held) = train::split_by_prompt(prompts, draw("split"), training.heldout)?;
             let side = |rows: Vec<usize>| rows.into_iter().map(|row| answers[row].clone()).collect::<Vec<_>>();
             let held = side(held);
@@ -102,7 +102,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             held
         }
     };
-    let items = |of: &[(Judged, Sequence)]| mismatched(of, &answers, draw("mismatch"), encoder.max_tokens);
+    let items = |of: &[(LabelledAnswer, Sequence)]| mismatched(of, &answers, draw("mismatch"), encoder.max_tokens);
     let (items, heldout) = (items(&answers)?, items(&heldout)?);
     remark_on_weights(io, &parameters, &items);
 
@@ -119,7 +119,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         items,
         heldout,
         at_once,
-        read: sieve.metrics(),
+        read: filter.metrics(),
     };
     let longest = learner.rows().map(|row| row.ids.len()).max().unwrap_or(0);
     let load = Load {
@@ -210,7 +210,7 @@ impl Learner for LabelledPolicy<'_> {
     }
 
     fn name(&self, row: usize) -> String {
-        self.items[row].judged.id.clone()
+        self.items[row].labelled.id.clone()
     }
 
     fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<()> {
@@ -225,7 +225,7 @@ impl Learner for LabelledPolicy<'_> {
         let rewards = rl::implicit_rewards(&ratios, self.parameters.beta);
         let mut table = Vec::with_capacity(items.len());
         for (number, item) in items.iter().enumerate() {
-            let Judged { id, prompt, group, is_desirable, .. } = &item.judged;
+            let LabelledAnswer { id, prompt, group, is_desirable, .. } = &item.labelled;
             table.push(AnswerRow {
                 id,
                 prompt: prompt.to_string(),
@@ -258,26 +258,31 @@ impl Learner for LabelledPolicy<'_> {
 }
 
 /// Reads labelled answers and tokenises them.
-fn read(encoder: &RowEncoder, port: &str, data: &Path, sieve: &mut Sieve) -> Result<Vec<(Judged, Sequence)>> {
-    let judged = data::judged(data, sieve)?;
-    train::tokenised(judged, format_args!("read {}", data.display()), sieve, |judged| {
-        let row = encoder.sequence(&judged.prompt, &judged.answer);
-        let (row, is_cut) = row.with_context(|| format!("{} of `{port}`", judged.place))?;
+fn read(
+    encoder: &RowEncoder,
+    port: &str,
+    data: &Path,
+    filter: &mut RowFilter,
+) -> Result<Vec<(LabelledAnswer, Sequence)>> {
+    let labelled = data::labelled(data, filter)?;
+    train::tokenised(labelled, format_args!("read {}", data.display()), filter, |labelled| {
+        let row = encoder.sequence(&labelled.prompt, &labelled.answer);
+        let (row, is_cut) = row.with_context(|| format!("{} of `{port}`", labelled.place))?;
         Ok((row, usize::from(is_cut)))
     })
 }
 
 /// Pairs each answer with that to another prompt: the next one in a drawn order whose prompt differs.
 fn mismatched(
-    of: &[(Judged, Sequence)],
-    others: &[(Judged, Sequence)],
+    of: &[(LabelledAnswer, Sequence)],
+    others: &[(LabelledAnswer, Sequence)],
     draw: Draw,
     max_tokens: usize,
 ) -> Result<Vec<Item>> {
     let order = draw.order(0, others.len());
-    let item = |(number, (judged, row)): (usize, &(Judged, Sequence))| {
+    let item = |(number, (labelled, row)): (usize, &(LabelledAnswer, Sequence))| {
         let mut from_here = order.iter().cycle().skip(number).take(order.len()).map(|other| &others[*other]);
-        let Some((_, other)) = from_here.find(|(other, _)| other.prompt != judged.prompt) else {
+        let Some((_, other)) = from_here.find(|(other, _)| other.prompt != labelled.prompt) else {
             bail!(
                 "estimate z₀: the training answers are all to one prompt, and it takes those to others; add rows, or take `dpo`"
             );
@@ -285,14 +290,14 @@ fn mismatched(
         let mut ids = [&row.ids[..row.start], other.completion()].concat();
         // At least one token fits behind the prompt, as one of its own answer did.
         ids.truncate(max_tokens.max(row.start + 1));
-        Ok(Item { judged: judged.clone(), mismatched: Sequence { ids, start: row.start }, own: row.clone() })
+        Ok(Item { labelled: labelled.clone(), mismatched: Sequence { ids, start: row.start }, own: row.clone() })
     };
     of.iter().enumerate().map(item).collect()
 }
 
 /// Remarks on weights outside the advice: λ_D·n_D : λ_U·n_U between 1:1 and 4:3 (Ethayarajh et al. 2024, §4).
 fn remark_on_weights(io: &mut Io, parameters: &Kto, items: &[Item]) {
-    let desirable = items.iter().filter(|item| item.judged.is_desirable).count();
+    let desirable = items.iter().filter(|item| item.labelled.is_desirable).count();
     let undesirable = items.len() - desirable;
     let ratio = parameters.desirable_weight * desirable as f64 / (parameters.undesirable_weight * undesirable as f64);
     let counts = format!("{desirable} answers were wanted and {undesirable} were not");
@@ -308,7 +313,7 @@ fn remark_on_weights(io: &mut Io, parameters: &Kto, items: &[Item]) {
 
 /// The loss of each answer, and its gradient by the log-probability of the answer.
 fn costs(parameters: &Kto, items: &[&Item], ratios: &[f64], z0: f64) -> rl::LossTerms {
-    let is_desirable: Vec<bool> = items.iter().map(|item| item.judged.is_desirable).collect();
+    let is_desirable: Vec<bool> = items.iter().map(|item| item.labelled.is_desirable).collect();
     let Kto { desirable_weight: desirable, undesirable_weight: undesirable, .. } = *parameters;
     rl::kto_loss(ratios, &is_desirable, parameters.beta, z0, KtoWeights { desirable, undesirable })
 }
@@ -318,8 +323,8 @@ mod tests {
     use super::*;
     use crate::data::{Place, Prompt};
 
-    fn item(prompt: &str, ids: &[u32], start: usize) -> (Judged, Sequence) {
-        let judged = Judged {
+    fn item(prompt: &str, ids: &[u32], start: usize) -> (LabelledAnswer, Sequence) {
+        let labelled = LabelledAnswer {
             id: String::new(),
             group: String::new(),
             prompt: Prompt::Text(prompt.to_owned()),
@@ -327,14 +332,14 @@ mod tests {
             is_desirable: true,
             place: Place::Line(1),
         };
-        (judged, Sequence { ids: ids.to_vec(), start })
+        (labelled, Sequence { ids: ids.to_vec(), start })
     }
 
     #[test]
     fn the_gradients_of_the_loss_are_its_derivatives() {
         let item = |is_desirable| {
-            let (judged, row) = item("a", &[1, 2], 1);
-            Item { judged: Judged { is_desirable, ..judged }, own: row.clone(), mismatched: row }
+            let (labelled, row) = item("a", &[1, 2], 1);
+            Item { labelled: LabelledAnswer { is_desirable, ..labelled }, own: row.clone(), mismatched: row }
         };
         let items = [item(true), item(false), item(true)];
         let items: Vec<&Item> = items.iter().collect();
@@ -358,11 +363,11 @@ mod tests {
         ];
         for seed in 0..20 {
             let draw = Draw { seed, kind: "test", purpose: "mismatch" };
-            for ((judged, row), item) in all.iter().zip(mismatched(&all, &all, draw, 3).unwrap()) {
+            for ((labelled, row), item) in all.iter().zip(mismatched(&all, &all, draw, 3).unwrap()) {
                 let made = item.mismatched;
                 assert_eq!(made.ids[..made.start], row.ids[..row.start]);
                 let from = all.iter().find(|(_, other)| other.completion()[0] == made.completion()[0]).unwrap();
-                assert_ne!(from.0.prompt, judged.prompt);
+                assert_ne!(from.0.prompt, labelled.prompt);
                 assert!(made.ids.len() <= 3.max(row.start + 1), "{made:?}");
             }
             let error = mismatched(&all[..1], &all[..1], draw, 3).err().unwrap().to_string();

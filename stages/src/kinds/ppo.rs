@@ -17,12 +17,12 @@ mod rollout;
 mod tally;
 mod update;
 
-use crate::data::{self, DataRows};
+use crate::data::{self, DataRows, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::Load;
-use crate::model::memory::Demand;
+use crate::model::memory::{self, Demand};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train::{self, Adam, Passes};
@@ -129,9 +129,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     if stops.is_empty() && parameters.missing_eos() != rl::MissingEos::Scored {
         bail!("find the end token: the model names no eos_token_id; set `stop_token`, or `missing_eos_score: null`");
     }
-    let mut sieve = io.sieve();
-    let questions = data::prompts(io.input("prompts")?, &mut sieve)?;
-    let (questions, prompts) = train::prompts(&models.policy, questions, parameters.max_new_tokens, &mut sieve)?;
+    let mut filter = RowFilter::new(io.may_skip());
+    let questions = data::prompts(io.input("prompts")?, &mut filter)?;
+    let (questions, prompts) = train::prompts(&models.policy, questions, parameters.max_new_tokens, &mut filter)?;
     let all: Vec<usize> = (0..prompts.len()).collect();
     let asked = parameters.batch / parameters.answers_per_prompt;
     expect(io, &parameters, &models, &prompts)?;
@@ -166,7 +166,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             // 2. This rollout shows the policy after `step` updates: abort, hand over a candidate, or end.
             abort_if(&parameters, step, &summary)?;
             if step > 0 && train::is_candidate(step, parameters.checkpoint_every, parameters.steps) {
-                let metrics = [&summary.metrics()[..], &tally.metrics(), &sieve.metrics()].concat();
+                let metrics = [&summary.metrics()[..], &tally.metrics(), &filter.metrics()].concat();
                 hand_over(io, &models, &adam, step, metrics)?;
                 tally.begin_anew();
             }
@@ -250,7 +250,7 @@ fn expect(io: &mut Io, parameters: &Ppo, models: &Models, prompts: &[Vec<u32>]) 
         ..Load::default()
     };
     let memory = models.policy.memory(&parameters.tuning.lora, load);
-    io.expects(memory, &Passes::or_lower("`max_new_tokens` or `lora.rank`"))
+    io.expects(&memory::in_words(memory, &Passes::or_lower("`max_new_tokens` or `lora.rank`")))
 }
 
 /// Hands over the policy after `step` updates as a candidate.

@@ -1,6 +1,6 @@
 //! `pretrain`: trains a tokenizer and a small LLaMA from scratch on raw text.
 
-use crate::data::{self, DataRows};
+use crate::data::{self, DataRows, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -141,8 +141,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 1. Train the tokenizer on all texts, held-out ones included: it decides no metric. It is kept in the work directory
     //    until the model is ready; a resumed attempt trains it again, to the same bytes.
-    let mut sieve = io.sieve();
-    let texts = data::texts(io.input("text")?, &mut sieve)?;
+    let mut filter = RowFilter::new(io.may_skip());
+    let texts = data::texts(io.input("text")?, &mut filter)?;
     let made = io.work().join("tokenizer");
     fs::create_dir_all(&made).with_context(|| format!("create {}", made.display()))?;
     let vocabulary = tokenizer::train(&texts, parameters.vocabulary, parameters.context, &made)?;
@@ -151,7 +151,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     // 2. Tokenise the documents, cut to the context; all tokens are learned.
     let mut document = |text: Vec<u32>| {
         let mut ids = [&[tokenizer::BOS], &text[..], &[tokenizer::EOS]].concat();
-        sieve.truncated += u64::from(ids.len() > parameters.context);
+        filter.truncated += u64::from(ids.len() > parameters.context);
         ids.truncate(parameters.context);
         Sequence { ids, start: 1 }
     };
@@ -199,8 +199,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         ..Load::default()
     };
     let memory = memory::estimate(&model.config, &LoraParameters::default(), Dtype::F32, load, &device);
-    io.expects(memory, &Passes::or_lower("`context` or `width`"))?;
-    let learner = NewModel { parameters: &parameters, model, documents, heldout, made, read: sieve.metrics() };
+    io.expects(&memory::in_words(memory, &Passes::or_lower("`context` or `width`")))?;
+    let learner = NewModel { parameters: &parameters, model, documents, heldout, made, read: filter.metrics() };
     train::learn(io, &course, adam, &learner)
 }
 

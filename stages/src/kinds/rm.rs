@@ -3,7 +3,7 @@
 
 mod measure;
 
-use crate::data::DataRows;
+use crate::data::{DataRows, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -150,8 +150,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 1. Tokenise prompts with their answers, and hold some out.
     let encoder = training.encoder(&artifact, parameters.ends)?;
-    let mut sieve = io.sieve();
-    let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), true, &mut sieve)?;
+    let mut filter = RowFilter::new(io.may_skip());
+    let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), true, &mut filter)?;
     if parameters.loss == RankingLoss::PlackettLuce
         && groups.iter().any(|group| group.margins.iter().any(Option::is_some))
     {
@@ -178,7 +178,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         heldout,
         at_once: load.rows,
         sample: draw("normalize"),
-        read: sieve.metrics(),
+        read: filter.metrics(),
     };
     train::learn(io, &course, adam, &learner)
 }

@@ -1,7 +1,7 @@
 //! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers. In a dialogue, only the last
 //! answer is learned.
 
-use crate::data::{self, DataRows, Example};
+use crate::data::{self, DataRows, Example, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -118,9 +118,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
 
     // 1. Tokenise the rows and split them by prompt, so that two answers to one prompt are on the same side.
-    let mut sieve = io.sieve();
+    let mut filter = RowFilter::new(io.may_skip());
     let data = io.input("data")?;
-    let examples = data::examples(data, &mut sieve)?;
+    let examples = data::examples(data, &mut filter)?;
     let encoder = training.encoder(&artifact, true)?;
     let one = |example: &Example| -> Result<(Sequence, usize)> {
         let row = encoder.sequence(&example.prompt, &example.completion);
@@ -128,7 +128,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let start = if parameters.loss_on == LossOn::All { 1 } else { row.start };
         Ok((Sequence { start, ..row }, usize::from(is_cut)))
     };
-    let examples = train::tokenised(examples, format_args!("read {}", data.display()), &mut sieve, one)?;
+    let examples = train::tokenised(examples, format_args!("read {}", data.display()), &mut filter, one)?;
     let prompts = examples.iter().map(|(example, _)| &example.prompt);
     let (rows, heldout) = train::split_by_prompt(prompts, draw("split"), training.heldout)?;
 
@@ -157,7 +157,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     training.expect_memory(io, &artifact, load)?;
     let adam = Adam::new(tensors, training.tuning.adam);
-    let read = sieve.metrics();
+    let read = filter.metrics();
     train::learn(io, &course, adam, &FineTuning { training, artifact: &artifact, start, examples, heldout, read })
 }
 

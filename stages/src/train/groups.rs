@@ -1,7 +1,7 @@
 //! Prompts with several answers and the preferences among them, as tokens of a model.
 
 use super::rows::{RowEncoder, Sequence, split, tokenised};
-use crate::data::{self, Preference, Sieve};
+use crate::data::{self, Preference, RowFilter};
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::Load;
@@ -46,11 +46,11 @@ pub fn groups_apart(
     share: f64,
     draw: Draw,
     with_margins: bool,
-    sieve: &mut Sieve,
+    filter: &mut RowFilter,
 ) -> Result<(Vec<Group>, Vec<Group>)> {
-    let mut training = groups(encoder, "data", io.input("data")?, with_margins, sieve)?;
+    let mut training = groups(encoder, "data", io.input("data")?, with_margins, filter)?;
     let heldout = match io.optional_input("heldout") {
-        Some(path) => groups(encoder, "heldout", path, with_margins, sieve)?,
+        Some(path) => groups(encoder, "heldout", path, with_margins, filter)?,
         None => {
             let (_, held) = split(&draw.order(0, training.len()), share)?;
             held.iter().rev().map(|group| training.remove(*group)).collect()
@@ -63,7 +63,13 @@ pub fn groups_apart(
 ///
 /// # Errors
 /// The file cannot be read, or more rows are bad than may be left out.
-fn groups(encoder: &RowEncoder, port: &str, data: &Path, with_margins: bool, sieve: &mut Sieve) -> Result<Vec<Group>> {
+fn groups(
+    encoder: &RowEncoder,
+    port: &str,
+    data: &Path,
+    with_margins: bool,
+    filter: &mut RowFilter,
+) -> Result<Vec<Group>> {
     let answers = |preference: &Preference| -> Result<(Vec<Sequence>, usize)> {
         let row = |answer: &String| {
             let row = encoder.sequence(&preference.prompt, answer);
@@ -73,8 +79,8 @@ fn groups(encoder: &RowEncoder, port: &str, data: &Path, with_margins: bool, sie
         let cut = rows.iter().filter(|(_, is_cut)| *is_cut).count();
         Ok((rows.into_iter().map(|(row, _)| row).collect(), cut))
     };
-    let preferences = data::preferences(data, with_margins, sieve)?;
-    let groups = tokenised(preferences, format_args!("read {}", data.display()), sieve, answers)?;
+    let preferences = data::preferences(data, with_margins, filter)?;
+    let groups = tokenised(preferences, format_args!("read {}", data.display()), filter, answers)?;
     let group = |(preference, rows): (Preference, Vec<Sequence>)| {
         let Preference { id, group, prompt, pairs, margins, .. } = preference;
         Group { id, prompt: prompt.to_string(), prompt_group: group, rows, pairs, margins }

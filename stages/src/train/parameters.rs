@@ -3,7 +3,7 @@
 use super::adam::AdamSettings;
 use super::rows::RowEncoder;
 use crate::io::Io;
-use crate::model::{Artifact, Dtype, Load, LoraParameters};
+use crate::model::{Artifact, Dtype, Load, LoraParameters, memory};
 use crate::stage::{self, ParameterMistake};
 use anyhow::Result;
 use schemars::JsonSchema;
@@ -81,7 +81,10 @@ impl Training {
     /// The file cannot be written.
     pub fn expect_memory(&self, io: &Io, artifact: &Artifact, load: Load) -> Result<()> {
         let load = Load { recomputes: self.passes.recompute, ..load };
-        io.expects(artifact.memory(&self.tuning.lora, load), &Passes::or_lower("`max_tokens` or `lora.rank`"))
+        io.expects(&memory::in_words(
+            artifact.memory(&self.tuning.lora, load),
+            &Passes::or_lower("`max_tokens` or `lora.rank`"),
+        ))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rows of data as tokens of a model: prompts with room for an answer, and answers behind their prompts. Also splits rows
 //! into training and held-out ones.
 
-use crate::data::{Prompt, Question, Sieve};
+use crate::data::{Prompt, Question, RowFilter};
 use crate::draw::Draw;
 use crate::model::Artifact;
 use anyhow::{Context, Result, bail};
@@ -84,14 +84,14 @@ impl RowEncoder<'_> {
 pub fn tokenised<R: Sync, T: Send>(
     rows: Vec<R>,
     task: impl Display,
-    sieve: &mut Sieve,
+    filter: &mut RowFilter,
     one: impl Fn(&R) -> Result<(T, usize)> + Sync + Send,
 ) -> Result<Vec<(R, T)>> {
     let all: Vec<Result<(T, usize)>> = rows.par_iter().map(one).collect();
     let mut out = Vec::with_capacity(rows.len());
     for (row, tokens) in rows.into_iter().zip(all) {
-        if let Some((tokens, cut)) = sieve.take(tokens)? {
-            sieve.truncated += cut as u64;
+        if let Some((tokens, cut)) = filter.take(tokens)? {
+            filter.truncated += cut as u64;
             out.push((row, tokens));
         }
     }
@@ -122,7 +122,7 @@ pub fn prompts(
     artifact: &Artifact,
     questions: Vec<Question>,
     max_new: usize,
-    sieve: &mut Sieve,
+    filter: &mut RowFilter,
 ) -> Result<(Vec<Question>, Vec<Vec<u32>>)> {
     let context = artifact.model.config.context;
     let tokens = |row: &Question| {
@@ -142,7 +142,7 @@ pub fn prompts(
         }
         Ok((ids, 0))
     };
-    Ok(tokenised(questions, "tokenize prompts", sieve, tokens)?.into_iter().unzip())
+    Ok(tokenised(questions, "tokenize prompts", filter, tokens)?.into_iter().unzip())
 }
 
 /// Splits rows by prompt, so that no prompt is on both sides; returns the numbers of the training and of the held-out rows.

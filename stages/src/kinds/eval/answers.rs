@@ -1,10 +1,10 @@
 //! `answers`: greedy answers of one model to a set of prompts: the first part of an `eval`.
 
-use crate::data::{self, DataRows};
+use crate::data::{self, DataRows, RowFilter};
 use crate::device;
 use crate::generate::{self, Choice, Decoding};
 use crate::io::{self, Io};
-use crate::model::{Artifact, Dtype, Load, LoraParameters};
+use crate::model::{Artifact, Dtype, Load, LoraParameters, memory};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
@@ -96,14 +96,14 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Answers = call.parameters()?;
     let device = device::of(io)?;
     let artifact = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
-    let mut sieve = io.sieve();
-    let questions = data::prompts(io.input("prompts")?, &mut sieve)?;
+    let mut filter = RowFilter::new(io.may_skip());
+    let questions = data::prompts(io.input("prompts")?, &mut filter)?;
     let stops = artifact.stops(parameters.stop_token)?;
-    let (prompts, ids) = train::prompts(&artifact, questions, parameters.max_new_tokens, &mut sieve)?;
+    let (prompts, ids) = train::prompts(&artifact, questions, parameters.max_new_tokens, &mut filter)?;
     let rows = parameters.batch.min(prompts.len());
     let tokens = ids.iter().map(Vec::len).max().unwrap_or(0);
     let load = Load { rows, tokens, read: 1, decoded: (rows, parameters.max_new_tokens), ..Load::default() };
-    io.expects(artifact.memory(&LoraParameters::default(), load), "`batch` or `max_new_tokens`")?;
+    io.expects(&memory::in_words(artifact.memory(&LoraParameters::default(), load), "`batch` or `max_new_tokens`"))?;
     let total = prompts.len() as u64;
     let mut rows: Vec<GreedyAnswer> = Vec::with_capacity(prompts.len());
     for (prompts, ids) in prompts.chunks(parameters.batch).zip(ids.chunks(parameters.batch)) {

@@ -3,7 +3,7 @@
 use super::answers::{self, GreedyAnswer};
 use crate::device;
 use crate::io::Io;
-use crate::model::{Artifact, Dtype, Load, LoraParameters};
+use crate::model::{Artifact, Dtype, Load, LoraParameters, memory};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Sequence};
@@ -77,7 +77,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         other_bases: usize::from(baseline.has_own_base),
         ..Load::default()
     };
-    io.expects(model.memory(&LoraParameters::default(), load), "`batch`")?;
+    io.expects(&memory::in_words(model.memory(&LoraParameters::default(), load), "`batch`"))?;
     let mut out = Vec::with_capacity(rows.len());
     for (rows, answers) in rows.chunks(parameters.batch).zip(answers.chunks(parameters.batch)) {
         let rows: Vec<&Sequence> = rows.iter().collect();

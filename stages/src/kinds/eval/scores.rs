@@ -3,7 +3,7 @@
 use super::answers;
 use crate::device;
 use crate::io::{self, Io};
-use crate::model::{Artifact, Dtype, Load, LoraParameters};
+use crate::model::{Artifact, Dtype, Load, LoraParameters, memory};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
@@ -80,7 +80,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
         let tokens = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let load = Load { rows: parameters.batch.min(rows.len()), tokens, read: 1, ..Load::default() };
-        io.expects(artifact.memory(&LoraParameters::default(), load), "`batch`")?;
+        io.expects(&memory::in_words(artifact.memory(&LoraParameters::default(), load), "`batch`"))?;
         train::rewards(&artifact.model, adapter, &rows, parameters.batch)?
     } else {
         let valences = valences(&reward)?;

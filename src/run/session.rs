@@ -1,0 +1,45 @@
+//! How a run executes, and what it executes with.
+
+use crate::executor::{Executor, ExecutorKind};
+use crate::journal::Journal;
+use crate::plan::Resources;
+use anyhow::Result;
+use stages::io::DeviceChoice;
+use std::ffi::OsString;
+use std::path::Path;
+
+/// How to execute actions. Never part of a key.
+pub struct ExecutionOptions {
+    pub executor: ExecutorKind,
+    pub device: DeviceChoice,
+    /// Workers at a time.
+    pub jobs: usize,
+    /// The resources that workers may take together.
+    pub capacity: Resources,
+    /// Whether every write reaches the disk before anything builds on it.
+    pub is_durable: bool,
+    /// Whether stages that do not depend on a failed one still begin; otherwise nothing begins after a failure.
+    pub keeps_going: bool,
+}
+
+/// The part of a run that a look lacks: it executes actions and writes a journal.
+pub struct Session<'a> {
+    pub journal: Journal,
+    pub executor: Box<dyn Executor>,
+    /// The command of a worker; its last argument will be the directory.
+    pub worker: &'a [OsString],
+    pub execution: &'a ExecutionOptions,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the journal, in `root` (`.pipeline`), and the executor.
+    pub fn open(
+        root: &Path,
+        pipeline: &str,
+        worker: &'a [OsString],
+        execution: &'a ExecutionOptions,
+    ) -> Result<Session<'a>> {
+        let journal = Journal::create(root, pipeline, jiff::Timestamp::now())?;
+        Ok(Session { journal, executor: (execution.executor.open)(), worker, execution })
+    }
+}
