@@ -14,7 +14,7 @@ pub mod space;
 use crate::cause::EvalPart;
 use crate::event::{Decided, Event, Outcome, StageHead};
 use crate::executor::JobId;
-use crate::journal::{self, History, Journal};
+use crate::journal::{self, History};
 use crate::plan::selection::{Role, Selection};
 use crate::plan::{Plan, Stage, StageId};
 use crate::schedule::{Command, News, Request, Schedule};
