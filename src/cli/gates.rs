@@ -16,7 +16,7 @@ use crate::report::format::moment;
 use crate::report::gate::{self as page, WhatIf};
 use crate::report::sheet::Sheet;
 use crate::run;
-use crate::schedule::weigh::{self, Judged};
+use crate::schedule::weigh::{self, GateVerdict};
 use anyhow::Result;
 use cache::Store;
 use std::collections::BTreeMap;
@@ -173,7 +173,7 @@ fn rejudge(store: &Store, gate: &Gate, evidence: &Evidence) -> Result<(gate::Dec
         let items = run::answers::read_table(store, table);
         Some(items.unwrap_or_else(|_| Items::broken("they are no longer in the store")).into())
     };
-    let Judged { chosen, rules, decision } = weigh::judge(gate, evidence, read);
+    let GateVerdict { chosen, rules, decision } = weigh::judge(gate, evidence, read);
     // If no candidate was chosen, only the choice can be explained.
     let select = (gate.select.is_some() || chosen.index.is_none()).then_some(chosen.explanation.as_str());
     let because = page::because(select, &rules);

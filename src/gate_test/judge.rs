@@ -4,7 +4,7 @@ use super::expectation::Expectation;
 use super::file::Case;
 use crate::event::RuleVerdict;
 use crate::gate::Decision;
-use crate::schedule::weigh::{self, Heir, Judged};
+use crate::schedule::weigh::{self, GateVerdict, Heir};
 
 pub struct CaseResult {
     pub decision: Decision,
@@ -28,7 +28,7 @@ pub struct Mismatch {
 pub fn judge(case: &Case) -> CaseResult {
     let (gate, evidence) = (&case.tested.gate, &case.evidence);
     // As in a run, a rule sees only the tables that are read for it.
-    let Judged { chosen, rules, decision } = weigh::judge(gate, evidence, |table| case.tables.get(table).cloned());
+    let GateVerdict { chosen, rules, decision } = weigh::judge(gate, evidence, |table| case.tables.get(table).cloned());
     let has_incumbent = evidence.incumbent.is_some();
     let heir = weigh::heir(decision, weigh::otherwise(gate, decision), None, chosen.index.is_some(), has_incumbent);
     let step = chosen.index.and_then(|at| evidence.candidates[at].step);

@@ -1,6 +1,6 @@
-//! What the rules of a gate make of its evidence, and who goes on by it. Pure: the tables it asks for are handed in.
-//! Knows nothing of how the evidence came about; `gate what-if` asks it about runs of long ago, `gate test` about
-//! evidence that somebody wrote down.
+//! From the evidence of a gate to its decision, and to the artifact that carries the stage's name afterwards. Pure: the
+//! tables are passed in. `gate what-if` uses it for earlier runs, and `gate test` for evidence that a person wrote
+//! down.
 
 use crate::event::{Evidence, RuleVerdict, Seen, Table};
 use crate::gate::{self, Choice, Decision, Items, Readings, RecordOrigin, Rule, Select, Subject, Subjects, Who};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub type Tables = HashMap<Table, Arc<Items>>;
 
-/// `(role, rule)`, those that decide first.
+/// All rules as `(role, rule)`; the ones that decide come first.
 pub fn rules(gate: &Gate) -> impl Iterator<Item = (&'static str, &Rule)> {
     let require = gate.require.iter().map(|rule| ("require", rule));
     let warn = gate.warn.iter().map(|rule| ("warn", rule));
@@ -21,19 +21,19 @@ pub fn rules(gate: &Gate) -> impl Iterator<Item = (&'static str, &Rule)> {
 }
 
 fn select(gate: &Gate) -> &Select {
-    // Without `select` the last candidate is the one.
+    // Without `select` the last candidate is chosen.
     static LAST: Select = Select { best: None, where_: None, within: None };
     gate.select.as_ref().unwrap_or(&LAST)
 }
 
-/// The tables that the choice among the candidates looks at.
+/// The tables that the choice among the candidates reads.
 pub fn tables_to_choose(gate: &Gate, evidence: &Evidence) -> Vec<Table> {
     let origins = select(gate).itemised();
     let of = |seen: &Seen| origins.iter().flat_map(|origin| tables_of(gate, seen, *origin)).collect::<Vec<_>>();
     evidence.candidates.iter().flat_map(of).collect()
 }
 
-/// The tables that the rules look at.
+/// The tables that the rules read.
 pub fn tables_to_weigh(gate: &Gate, evidence: &Evidence, chosen: usize) -> Vec<Table> {
     let asked = rules(gate).flat_map(|(_, rule)| rule.itemised());
     let of = |(who, origin): (Who, RecordOrigin)| {
@@ -57,17 +57,16 @@ fn tables_of(gate: &Gate, seen: &Seen, origin: RecordOrigin) -> Vec<Table> {
     }
 }
 
-/// What a gate says, and of which candidate.
-pub struct Judged {
+/// The decision of a gate, and the candidate that it is about.
+pub struct GateVerdict {
     pub chosen: Choice,
-    /// Empty when none was chosen.
+    /// Empty if no candidate was chosen.
     pub rules: Vec<RuleVerdict>,
     pub decision: Decision,
 }
 
-/// The whole way from evidence to decision, where tables are to be had at once. What `read` gives nothing for is not
-/// there.
-pub fn judge(gate: &Gate, evidence: &Evidence, read: impl Fn(&Table) -> Option<Arc<Items>>) -> Judged {
+/// Judges the evidence where all tables can be read at once. A table for which `read` returns nothing is missing.
+pub fn judge(gate: &Gate, evidence: &Evidence, read: impl Fn(&Table) -> Option<Arc<Items>>) -> GateVerdict {
     let known = |wanted: Vec<Table>| wanted.into_iter().filter_map(|table| Some((table.clone(), read(&table)?)));
     let mut tables: Tables = known(tables_to_choose(gate, evidence)).collect();
     let chosen = choose(gate, evidence, &tables);
@@ -79,22 +78,22 @@ pub fn judge(gate: &Gate, evidence: &Evidence, read: impl Fn(&Table) -> Option<A
         }
     };
     let decision = decision(&chosen, &rules);
-    Judged { chosen, rules, decision }
+    GateVerdict { chosen, rules, decision }
 }
 
-/// Which candidate the rules are about.
+/// Chooses the candidate that the rules are about.
 pub fn choose(gate: &Gate, evidence: &Evidence, tables: &Tables) -> Choice {
     let candidates = evidence.candidates.iter().map(|seen| (step(seen), subject(gate, seen, tables)));
     gate::choose(select(gate), &candidates.collect::<Vec<_>>())
 }
 
-/// Every candidate that may be chosen; none where `where` cannot tell, which the choice then says.
+/// All candidates that may be chosen; none if `where` cannot tell, which the choice then reports.
 pub fn survivors(gate: &Gate, evidence: &Evidence, tables: &Tables) -> Vec<usize> {
     let candidates = evidence.candidates.iter().map(|seen| (step(seen), subject(gate, seen, tables)));
     gate::survivors(select(gate), &candidates.collect::<Vec<_>>()).unwrap_or_default()
 }
 
-/// What every rule says of the chosen candidate.
+/// The verdict of every rule on the chosen candidate.
 pub fn rule_verdicts(gate: &Gate, evidence: &Evidence, chosen: usize, tables: &Tables) -> Vec<RuleVerdict> {
     let subject = |seen: &Seen| subject(gate, seen, tables);
     let checkpoints = evidence.candidates[..=chosen].iter().map(|seen| (step(seen), subject(seen)));
@@ -120,7 +119,7 @@ pub fn rule_verdicts(gate: &Gate, evidence: &Evidence, chosen: usize, tables: &T
     rules(gate).map(said).collect()
 }
 
-/// All must pass: any error wins, then any fail, then any doubt.
+/// The decision of rules that must all pass: any error wins, then any fail, then any doubt.
 fn weightiest(decisions: impl Iterator<Item = Decision>) -> Decision {
     let weight = |decision: &Decision| match decision {
         Decision::Error => 3,
@@ -131,24 +130,24 @@ fn weightiest(decisions: impl Iterator<Item = Decision>) -> Decision {
     decisions.max_by_key(weight).unwrap_or(Decision::Pass)
 }
 
-/// What the gate as a whole says.
+/// The decision of the gate as a whole.
 pub fn decision(chosen: &Choice, rules: &[RuleVerdict]) -> Decision {
     let required = rules.iter().filter(|rule| rule.is_required()).map(|rule| rule.decision);
     weightiest(required.chain([chosen.decision]))
 }
 
-/// Who carries the stage's name from here on.
+/// The artifact that carries the stage's name after the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heir {
     Candidate,
     Incumbent,
     Nobody,
-    /// Nobody until a person decides.
+    /// None until a person decides.
     Held,
 }
 
 impl Heir {
-    /// As a test of a gate names it.
+    /// The word for it in the tests of gates.
     pub fn word(self) -> &'static str {
         match self {
             Heir::Candidate => "candidate",
@@ -159,7 +158,7 @@ impl Heir {
     }
 }
 
-/// What the file says for the case that the gate does not pass.
+/// The choice of the file for a gate that does not pass.
 pub fn otherwise(gate: &Gate, decision: Decision) -> OnFail {
     match decision {
         Decision::Unsure => gate.on_unsure,
@@ -167,7 +166,8 @@ pub fn otherwise(gate: &Gate, decision: Decision) -> OnFail {
     }
 }
 
-/// `is_approved`: what a person decided, where one did. `is_chosen`: whether `select` left a candidate.
+/// The artifact that goes on. `is_approved` is the decision of a person, if there is one; `is_chosen` says whether
+/// `select` left a candidate.
 pub fn heir(
     decision: Decision,
     otherwise: OnFail,
@@ -182,7 +182,7 @@ pub fn heir(
         (_, OnFail::Keep) => incumbent,
         (_, OnFail::Hold) => match (is_approved, is_chosen) {
             (Some(true), true) => Heir::Candidate,
-            // Where nothing was left to choose there is nothing to approve, either.
+            // If no candidate was left, there is nothing to approve.
             (Some(_), _) | (None, false) => incumbent,
             (None, true) => Heir::Held,
         },
@@ -193,7 +193,7 @@ fn step(seen: &Seen) -> u64 {
     seen.step.unwrap_or_default()
 }
 
-/// Tables that were not asked for are left out.
+/// The artifact as rules see it. Tables that were not read are left out.
 fn subject(gate: &Gate, seen: &Seen, tables: &Tables) -> Subject {
     let own = Readings {
         metrics: seen.metrics.clone(),
@@ -211,7 +211,7 @@ fn subject(gate: &Gate, seen: &Seen, tables: &Tables) -> Subject {
     Subject { own, judged: judged.collect() }
 }
 
-/// The parts of one measurement as one table.
+/// Joins the parts of one measurement into one table.
 fn joined<'a>(parts: &[&Arc<Items>], suffixes: impl Iterator<Item = &'a str>) -> Items {
     if let Some(fault) = parts.iter().find_map(|part| part.fault.clone()) {
         return Items::broken(fault);
@@ -224,9 +224,9 @@ fn joined<'a>(parts: &[&Arc<Items>], suffixes: impl Iterator<Item = &'a str>) ->
     }
 }
 
-/// Digest of what a person decides about: the candidate, what was measured of it and of what it is compared with, and
-/// the rules that must pass. Names of stages stand for their contents and those of judges for their place in the list,
-/// so that renaming one changes nothing; what only `warn` and `observe` look at does not count.
+/// The digest of what a person decides about: the candidate, the measurements of it and of the models it is compared
+/// with, and the rules that must pass. Contents stand for the names of stages, and places in the list for those of
+/// judges, so that renaming one changes nothing; what only `warn` and `observe` read does not count.
 pub fn question(gate: &Gate, evidence: &Evidence) -> Result<Digest> {
     let called = |name: &str| match (evidence.stages.get(name), gate.scope.judge(name)) {
         (_, Some(judge)) => format!("judge {judge}"),
@@ -252,7 +252,7 @@ pub fn question(gate: &Gate, evidence: &Evidence) -> Result<Digest> {
     }))
 }
 
-/// What the rules say is remembered under this. Rules count as they were typed, since the explanations repeat them.
+/// The key under which verdicts are remembered. Rules count as they were typed, since the explanations repeat them.
 pub fn memory_key(gate: &Gate, evidence: &Evidence) -> Result<Digest> {
     let judges: Vec<&str> = gate.scope.judges.iter().map(|judge| judge.name.as_str()).collect();
     let rules: Vec<(&str, &str)> = rules(gate).map(|(role, rule)| (role, rule.text.as_str())).collect();
