@@ -18,7 +18,7 @@ pub struct Decoding<'a> {
     /// Tokens that end an answer.
     pub stops: &'a [u32],
     pub choice: Choice,
-    /// How many prompts are decoded together; they are of like length.
+    /// Number of prompts of similar length that are decoded together.
     pub at_once: usize,
 }
 

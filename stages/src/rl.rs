@@ -134,7 +134,7 @@ pub fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-/// What the tests of these files share.
+/// Golden vectors and checks that the tests of these files share.
 #[cfg(test)]
 mod golden {
     use serde_json::Value;

@@ -126,40 +126,40 @@ pub enum Work {
     Measure(&'static Measure),
 }
 
-/// What a measurement of one model consists of.
+/// A measurement of one model, in parts.
 pub struct Measure {
-    /// The port on which the measured model stands: where the stage judges, a candidate of the judged stage.
+    /// The port of the measured model. If the stage judges, that is a candidate of the judged stage.
     pub port: &'static str,
-    /// Each reads only parts that stand before it.
+    /// The parts, each of which reads only parts before it.
     pub parts: &'static [Part],
-    /// How two measured models are compared. Without it no wins and losses are counted.
+    /// The comparison of two measured models. Without it no wins and losses are counted.
     pub comparison: Option<ModelComparison>,
 }
 
-/// One action of a measurement, of a kind that no pipeline file can name. Its parameters are those of the stage that it
-/// has as well.
+/// One action of a measurement, of a kind that no pipeline file can name. Its parameters are those it shares with the
+/// stage.
 pub struct Part {
     pub kind: &'static Kind,
-    /// `(port of the part, what stands on it)`. A part whose optional port of the stage is not connected is left out.
-    /// Of a port that takes many, each input is measured by itself: the first one judges, and the metrics and fields of
-    /// the others get `_2`, `_3`, … behind their names.
+    /// `(port of the part, its input)`. A part that needs an optional port of the stage is left out if the port is not
+    /// connected. Each input of a port that takes many is measured by itself: the first one judges, and the metrics and
+    /// fields of the others get `_2`, `_3`, … appended to their names.
     pub inputs: &'static [(&'static str, PartInput)],
-    /// The file with a row for each item in what the part gives.
+    /// The file in the part's output that has a row for each item.
     pub table: &'static str,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub enum PartInput {
-    /// What stands on this port of the stage.
+    /// The input of this port of the stage.
     Port(&'static str),
-    /// What the part at this place gave.
+    /// The output of the part at this place.
     Part(usize),
 }
 
 /// Wins and losses of a model against another.
 #[derive(Clone, Copy)]
 pub struct ModelComparison {
-    /// The place of the part whose rows have the fields `text` and `score`. What it gives carries the stage's name.
+    /// The place of the part whose rows have the fields `text` and `score`. Its output carries the stage's name.
     pub part: usize,
     /// The port of the model that all others are compared with.
     pub port: &'static str,

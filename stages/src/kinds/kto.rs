@@ -348,7 +348,7 @@ mod tests {
             let costs = costs(&parameters, &items, ratios, 0.2);
             (costs.losses.iter().sum(), costs.gradients)
         });
-        // What was wanted is made likelier, what was not less likely.
+        // Wanted answers become likelier, unwanted ones less likely.
         let gradients = costs(&parameters, &items, &[0.4, -0.3, 2.0], 0.2).gradients;
         assert!(gradients[0] < 0.0 && gradients[1] > 0.0 && gradients[2] < 0.0, "{gradients:?}");
     }
