@@ -19,7 +19,7 @@ use stages::io::{DeviceChoice, Host, Io};
 use stages::kernel::Keep;
 use stages::kinds;
 use stages::model::weights::{self, of_burn};
-use stages::model::{Adapter, Decoder, LoraParameters, Trained};
+use stages::model::{Adapter, Decoder, LoraParameters, Trainable};
 use stages::stage::{Call, Work};
 use stages::tensor::values_of;
 use stages::train::{self, Adam, AdamSettings, Pass, Sequence};
@@ -236,7 +236,7 @@ fn step(is_full: bool, sizes: [usize; 6], rows: usize, options: &Options, device
             true => (weights::with_tensors(&model, &adam.tensors), None),
             false => (model.clone(), Some(adapter.with_tensors(&adam.tensors))),
         };
-        let trained = if is_full { Trained::Weights } else { Trained::Adapter };
+        let trained = if is_full { Trainable::Weights } else { Trainable::Adapter };
         let pass = Pass { model: &now, adapter: adapter.as_ref(), trained, recomputes: options.recompute };
         let (loss, gradients) = train::likelihood(pass, &data, None).expect("a step");
         adam.step(1e-3, loss, gradients, String::new).expect("a step");

@@ -14,7 +14,7 @@ mod role;
 pub mod weights;
 
 pub use artifact::Artifact;
-pub use backward::{Gradient, Trace, Trained};
+pub use backward::{Gradient, Trace, Trainable};
 pub use batch::{Batch, Padding};
 pub use decoder::{Affine, Block, Decoder};
 pub use formats::config::Config;

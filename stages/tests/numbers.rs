@@ -13,7 +13,7 @@ use stages::generate::{self, Answer, Choice, Decoding};
 use stages::kernel::{Keep, TokenGradients};
 use stages::model::predict;
 use stages::model::weights;
-use stages::model::{Adapter, Artifact, Batch, Decoder, Gradient, LoraParameters, Padding, Trained};
+use stages::model::{Adapter, Artifact, Batch, Decoder, Gradient, LoraParameters, Padding, Trainable};
 use stages::rl;
 use stages::tensor::values_of;
 use stages::train::{self, Adam, AdamSettings, Pass, Sequence};
@@ -208,7 +208,7 @@ fn ppo_step_of(model: &Decoder, recomputes: bool) -> (Vec<f64>, f64, Vec<f32>) {
     let n = old.len();
     let advantages: Vec<f64> = (0..n).map(|token| (token as f64 * 0.7).sin()).collect();
     let mut adam = Adam::new(adapter.tensors(), AdamSettings::default());
-    let pass = Pass { model, adapter: Some(&adapter), trained: Trained::Adapter, recomputes };
+    let pass = Pass { model, adapter: Some(&adapter), trained: Trainable::Adapter, recomputes };
     let (mut ratios, mut total) = (Vec::new(), 0.0);
     let gradients = train::learn_tokens(pass, &rows, 1.0, |range, predicted| {
         let (old, advantages) = (&old[range.clone()], &advantages[range]);
@@ -269,7 +269,7 @@ fn check_first_ratio(artifact: &Artifact, rows: &[Sequence], error: f64) {
     let reference = train::predicted(&artifact.model, None, &rows, 0.9).unwrap();
     let apart = |(one, other): (&f64, &f64)| (one - other).abs();
     assert!(old.log_probs.iter().zip(&reference.log_probs).map(apart).fold(0.0, f64::max) <= error);
-    let pass = Pass { model: &artifact.model, adapter: Some(&adapter), trained: Trained::Adapter, recomputes: false };
+    let pass = Pass { model: &artifact.model, adapter: Some(&adapter), trained: Trainable::Adapter, recomputes: false };
     let (new, _) = learned(pass, &rows, |_| 1.0);
     let advantages = vec![1.0; new.len()];
     let ratio = rl::ratio_statistics(&new, &old.log_probs, &advantages, 0.2);
@@ -395,12 +395,12 @@ fn gradient_check(model: &Decoder, name: &str) {
     let frozen = weights::with_tensors(model, &frozen);
     for recomputes in [false, true] {
         let tracked = track(adapter.tensors());
-        let pass = Pass { model, adapter: Some(&adapter), trained: Trained::Adapter, recomputes };
+        let pass = Pass { model, adapter: Some(&adapter), trained: Trainable::Adapter, recomputes };
         let theirs = by_autodiff(&tracked, &frozen, Some(&adapter.with_tensors(&tracked)));
         compare(learned(pass, &rows, slope).1, theirs, "adapter");
 
         let tracked = track(weights::tensors(model));
-        let pass = Pass { model, adapter: None, trained: Trained::Weights, recomputes };
+        let pass = Pass { model, adapter: None, trained: Trainable::Weights, recomputes };
         let theirs = by_autodiff(&tracked, &weights::with_tensors(model, &tracked), None);
         compare(learned(pass, &rows, slope).1, theirs, "weights");
     }
@@ -420,7 +420,7 @@ fn gradient_check(model: &Decoder, name: &str) {
     let (slope, of_head) =
         predict::values_back(predict::at(&hidden, &ends), adapter.head.as_ref().unwrap(), &[1.0, -2.0, 0.5]);
     let slope = predict::at_back(slope, &ends, batch.tokens());
-    let Gradient::Adapter(gradient) = model.backward(Some(&adapter), &batch, trace, slope, Trained::Adapter).unwrap()
+    let Gradient::Adapter(gradient) = model.backward(Some(&adapter), &batch, trace, slope, Trainable::Adapter).unwrap()
     else {
         panic!("an adapter is trained")
     };
@@ -445,7 +445,7 @@ fn check_masks(model: &Decoder, rows: &[&Sequence]) {
         assert_eq!(slope.iter().any(|x| *x != 0.0), places.contains(&place), "{place}");
     }
     // A completion that weighs nothing teaches nothing.
-    let pass = Pass { model, adapter: Some(&adapter), trained: Trained::Adapter, recomputes: false };
+    let pass = Pass { model, adapter: Some(&adapter), trained: Trainable::Adapter, recomputes: false };
     let of = |rows: &[&Sequence], slope: &dyn Fn(usize) -> f64| {
         learned_without_entropy(pass, rows, slope).into_iter().flat_map(|x| values_of(x).unwrap()).collect::<Vec<f32>>()
     };
@@ -533,17 +533,17 @@ fn wgpu_trains_and_decodes_as_the_cpu_does() {
     // Gradients of an adapter and of all weights, of every architecture. burn has open reports of wrong ones for adapters
     // over a frozen base on wgpu; these are made without its autodiff.
     for architecture in ["llama", "qwen3", "gpt2", "neox-parallel"] {
-        let on = |device: &Device, trained: Trained, recomputes: bool| {
+        let on = |device: &Device, trained: Trainable, recomputes: bool| {
             let model = of_architecture(architecture, device);
             let adapter = adapter(&model);
-            let adapter = (trained == Trained::Adapter).then_some(&adapter);
+            let adapter = (trained == Trainable::Adapter).then_some(&adapter);
             let sequences = sequences();
             let rows: Vec<&Sequence> = sequences.iter().collect();
             let pass = Pass { model: &model, adapter, trained, recomputes };
             let gradients = learned(pass, &rows, |token| (token as f64 * 1.3).cos()).1;
             gradients.into_iter().map(|tensor| values_of(tensor).unwrap()).collect::<Vec<_>>()
         };
-        for trained in [Trained::Adapter, Trained::Weights] {
+        for trained in [Trainable::Adapter, Trainable::Weights] {
             let ours = on(&gpu, trained, false);
             for (place, (one, other)) in on(&cpu, trained, false).iter().zip(&ours).enumerate() {
                 let size = one.iter().map(|x| x.abs()).fold(1.0, f32::max);
@@ -645,7 +645,7 @@ fn a_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes() {
     let rows: Vec<&Sequence> = sequences.iter().collect();
     let step = |adam: &mut Adam| {
         let adapter = adapter.with_tensors(&adam.tensors);
-        let pass = Pass { model: &model, adapter: Some(&adapter), trained: Trained::Adapter, recomputes: false };
+        let pass = Pass { model: &model, adapter: Some(&adapter), trained: Trainable::Adapter, recomputes: false };
         let (loss, gradients) = train::likelihood(pass, &rows, None).unwrap();
         adam.step(1e-2, loss, gradients, String::new).unwrap();
     };

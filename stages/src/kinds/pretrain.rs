@@ -6,7 +6,7 @@ use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::memory;
 use crate::model::weights;
-use crate::model::{Decoder, Dtype, Load, LoraParameters, Trained};
+use crate::model::{Decoder, Dtype, Load, LoraParameters, Trainable};
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
     self, Adam, AdamSettings, BatchLoss, Course, Learner, Pass, Passes, Rate, Schedule, Sequence, TrainState,
@@ -227,7 +227,7 @@ impl Learner for NewModel<'_> {
         let Passes { micro_batch, recompute } = self.parameters.passes;
         let rows = self.rows(batch);
         let model = weights::with_tensors(&self.model, tensors);
-        let pass = Pass { model: &model, adapter: None, trained: Trained::Weights, recomputes: recompute };
+        let pass = Pass { model: &model, adapter: None, trained: Trainable::Weights, recomputes: recompute };
         let (loss, gradients) = train::likelihood(pass, &rows, micro_batch)?;
         state.tokens += rows.iter().map(|row| row.completion().len() as u64).sum::<u64>();
         Ok(BatchLoss { loss, gradients, columns: vec![("tokens", json!(state.tokens))] })

@@ -6,7 +6,7 @@ use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::memory::Demand;
-use crate::model::{Adapter, Artifact, Decoder, Dtype, Load, LoraParameters, Trained, weights};
+use crate::model::{Adapter, Artifact, Decoder, Dtype, Load, LoraParameters, Trainable, weights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, BatchLoss, Course, Learner, Pass, Sequence, TrainState, Training};
 use anyhow::{Context, Result, bail};
@@ -191,7 +191,7 @@ impl Learner for FineTuning<'_> {
     fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], _: &mut TrainState) -> Result<BatchLoss> {
         let train::Passes { micro_batch, recompute } = self.training.passes;
         let (model, adapter) = self.with(tensors);
-        let trained = if adapter.is_some() { Trained::Adapter } else { Trained::Weights };
+        let trained = if adapter.is_some() { Trainable::Adapter } else { Trainable::Weights };
         let pass = Pass { model: &model, adapter: adapter.as_ref(), trained, recomputes: recompute };
         let (loss, gradients) = train::likelihood(pass, &self.rows(batch), micro_batch)?;
         Ok(BatchLoss { loss, gradients, columns: Vec::new() })

@@ -29,7 +29,7 @@ enum SavedBlock {
 
 /// Which gradients are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trained {
+pub enum Trainable {
     Adapter,
     /// The weights of the decoder, and no adapter.
     Weights,
@@ -46,12 +46,12 @@ pub enum Gradient {
 struct Back<'a> {
     adapter: Option<&'a Adapter>,
     batch: &'a Batch,
-    trained: Trained,
+    trained: Trainable,
 }
 
 impl Back<'_> {
     fn trains_weights(self) -> bool {
-        self.trained == Trained::Weights
+        self.trained == Trainable::Weights
     }
 }
 
@@ -96,7 +96,7 @@ impl Decoder {
         batch: &Batch,
         trace: Trace,
         d_hidden: Tensor<2>,
-        trained: Trained,
+        trained: Trainable,
     ) -> Result<Gradient> {
         let back = Back { adapter, batch, trained };
         let d_norm = back.trains_weights().then(|| self.norm_weight_back(&trace.last, &self.norm, &d_hidden));
@@ -115,9 +115,9 @@ impl Decoder {
         pairs.reverse();
         blocks.reverse();
         Ok(match (trained, adapter) {
-            (Trained::Adapter, Some(adapter)) => Gradient::Adapter(Adapter { pairs, head: None, ..adapter.clone() }),
-            (Trained::Adapter, None) => unreachable!("a gradient by an adapter is asked for where there is one"),
-            (Trained::Weights, _) => Gradient::Weights(Box::new(Decoder {
+            (Trainable::Adapter, Some(adapter)) => Gradient::Adapter(Adapter { pairs, head: None, ..adapter.clone() }),
+            (Trainable::Adapter, None) => unreachable!("a gradient by an adapter is asked for where there is one"),
+            (Trainable::Weights, _) => Gradient::Weights(Box::new(Decoder {
                 config: self.config.clone(),
                 embedding: gathered(&dx, &batch.host_ids, &self.embedding)?,
                 positions: match &self.positions {

@@ -3,7 +3,7 @@
 use super::rows::Sequence;
 use crate::kernel::{Predictions, Span, TokenGradients};
 use crate::model::predict;
-use crate::model::{Adapter, Batch, Decoder, Gradient, Padding, Trained, weights};
+use crate::model::{Adapter, Batch, Decoder, Gradient, Padding, Trainable, weights};
 use crate::rl;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
@@ -123,14 +123,14 @@ pub fn mean_loss(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence],
 pub struct Pass<'a> {
     pub model: &'a Decoder,
     pub adapter: Option<&'a Adapter>,
-    pub trained: Trained,
+    pub trained: Trainable,
     /// Whether blocks run again in the backward pass instead of being kept in memory.
     pub recomputes: bool,
 }
 
 impl<'a> Pass<'a> {
     pub fn of_adapter(model: &'a Decoder, adapter: &'a Adapter, recomputes: bool) -> Pass<'a> {
-        Pass { model, adapter: Some(adapter), trained: Trained::Adapter, recomputes }
+        Pass { model, adapter: Some(adapter), trained: Trainable::Adapter, recomputes }
     }
 }
 
@@ -146,7 +146,7 @@ pub fn learn_tokens(
     objective: impl FnMut(Range<usize>, &Predictions) -> Result<TokenGradients>,
 ) -> Result<Vec<Tensor<2>>> {
     learn(pass, rows, |picked, targets| {
-        pass.model.predict_back(picked, targets, temperature, pass.trained == Trained::Weights, objective)
+        pass.model.predict_back(picked, targets, temperature, pass.trained == Trainable::Weights, objective)
     })
 }
 
@@ -167,7 +167,7 @@ pub fn learn_answers(
         loss = now;
         let of_answer = |(gradient, row): (&f64, &&Sequence)| std::iter::repeat_n(*gradient, row.completion().len());
         let gradients: Vec<f64> = gradients.iter().zip(rows).flat_map(of_answer).collect();
-        pass.model.predict_back(picked, targets, 1.0, pass.trained == Trained::Weights, |range, _| {
+        pass.model.predict_back(picked, targets, 1.0, pass.trained == Trainable::Weights, |range, _| {
             Ok(TokenGradients { log_probs: gradients[range].to_vec(), entropies: Vec::new() })
         })
     })?;
