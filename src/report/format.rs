@@ -47,7 +47,9 @@ pub fn moment(rfc_3339: &str) -> String {
 pub fn duration(seconds: f64) -> String {
     // Rounded before it is split, so that 59.96 s is never `60.0 s` and 119.7 s never `1 min 60 s`.
     if seconds < 9.95 {
-        return format!("{:.1} s", seconds.max(0.0));
+        // An empty sum is -0.0, which `max` may keep.
+        let seconds = if seconds > 0.0 { seconds } else { 0.0 };
+        return format!("{seconds:.1} s");
     }
     let whole = seconds.round() as u64;
     match whole {
@@ -100,8 +102,8 @@ mod tests {
 
     #[test]
     fn durations_never_show_sixty_of_anything() {
-        let shown: Vec<String> = [0.04, 9.94, 9.96, 59.4, 59.96, 119.7, 3599.9, 7620.0].map(duration).to_vec();
-        expect!["0.0 s, 9.9 s, 10 s, 59 s, 1 min 00 s, 2 min 00 s, 1 h 00 min, 2 h 07 min"]
+        let shown: Vec<String> = [-0.0, 0.04, 9.94, 9.96, 59.4, 59.96, 119.7, 3599.9, 7620.0].map(duration).to_vec();
+        expect!["0.0 s, 0.0 s, 9.9 s, 10 s, 59 s, 1 min 00 s, 2 min 00 s, 1 h 00 min, 2 h 07 min"]
             .assert_eq(&shown.join(", "));
     }
 }
