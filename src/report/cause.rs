@@ -1,5 +1,5 @@
-//! Why a stage has other inputs in one run than in another, followed upstream to what was changed: a parameter, a file,
-//! a version, a gate. Knows two runs and nothing of journals, plans or the store.
+//! Why a stage has other inputs in one run than in another, followed upstream to the change: a parameter, a file, a
+//! version, a gate.
 
 use super::fold::{ActionRun, RunState, StageRun};
 use super::format::short;
@@ -10,17 +10,17 @@ use crate::event::Outcome;
 use crate::plan::ArtifactName;
 use std::collections::BTreeSet;
 
-/// How many causes of one stage are named before it is said that there are more.
+/// The number of causes of one stage that are named; the rest is counted.
 const NAMED: usize = 4;
 
-/// Of a chain of stages that would run because of each other so many are told one by one.
+/// The number of links of a chain of stages that are named before it is summarised.
 const LINKS: usize = 2;
 
-/// Follows lines of differences from an old run to a new one.
+/// Follows causes upstream, from an old run to a new one.
 pub struct Trail<'a> {
     old: &'a RunState,
     new: &'a RunState,
-    /// Stages whose change has been told: it is told once, so that a diamond of stages stays short.
+    /// Stages whose change has been explained: each is explained once, so that a diamond of stages stays short.
     told: BTreeSet<String>,
 }
 
@@ -29,7 +29,7 @@ pub fn trail<'a>(old: &'a RunState, new: &'a RunState) -> Trail<'a> {
 }
 
 impl<'a> Trail<'a> {
-    /// What is new about an action of a stage, each cause with the reason behind it where that lies upstream.
+    /// The causes of an action of a stage, each with the reason behind it if that lies upstream.
     pub fn followed(&mut self, stage: &str, causes: &[StageCause]) -> Vec<String> {
         self.told.clear();
         causes.iter().map(|cause| self.line(stage, cause)).collect()
@@ -60,7 +60,7 @@ impl<'a> Trail<'a> {
         }
     }
 
-    /// The stages further up, the nearest first, as long as each would run for no other reason than the next.
+    /// The stages upstream, the nearest first, as long as each would run only because of the next.
     fn chain(&self, stage: &str) -> Vec<&'a str> {
         let new: &'a RunState = self.new;
         let only_reason = |stage: &str| match new.stage(stage).map(|stage| &stage.outcome) {
@@ -81,7 +81,7 @@ impl<'a> Trail<'a> {
         Some(format!("{before}`{kind}` is of version {} now, it was of {}", difference.new, difference.old))
     }
 
-    /// Why a stage upstream would run, for a line about a stage downstream.
+    /// Why an upstream stage would run, for a line about a downstream stage.
     fn would_run(&mut self, stage: &str) -> String {
         if !self.told.insert(stage.to_owned()) {
             return String::new();
@@ -94,7 +94,7 @@ impl<'a> Trail<'a> {
         joined(lines, because.len())
     }
 
-    /// What lies behind a difference of an input.
+    /// The reason behind a difference of an input.
     fn reason(&mut self, stage: &str, part: Option<&EvalPart>, difference: &Difference) -> Option<String> {
         let (port, at) = difference.input()?;
         let from = |run: &RunState| {
@@ -108,7 +108,7 @@ impl<'a> Trail<'a> {
                 run.stages.iter().filter(|stage| output(stage).is_some_and(|output| short(output) == content));
             outputs.next().map(|stage| ArtifactName::open(&stage.head.name))
         };
-        // The inputs of a part, and of journals that do not tell what stood on a port, are known by their content.
+        // The inputs of a part, and those in journals without names of sources, are known by their content.
         let told = if part.is_none() { (from(self.old), from(self.new)) } else { (None, None) };
         let (was, is) = match told {
             (_, Some(is)) => (told.0, is),
@@ -118,19 +118,19 @@ impl<'a> Trail<'a> {
             Some(was) if was != is => Some(format!("{is} in the place of {was}")),
             was => match self.new.stage(&is.name) {
                 Some(upstream) => self.changed(&upstream.head.name),
-                // Nobody knows what stood there before: a journal of an older version does not tell.
+                // A journal of an older version does not name what was on the port before.
                 None => Some(was.map_or_else(|| format!("{is} now"), |_| format!("{is} was changed"))),
             },
         }
     }
 
-    /// Why a stage gives something else than it did.
+    /// Why a stage gives another result than before.
     fn changed(&mut self, name: &str) -> Option<String> {
         if !self.told.insert(name.to_owned()) {
             return Some(format!("`{name}` changed"));
         }
         let (old, new) = (self.old.stage(name)?, self.new.stage(name)?);
-        // What is its own stands before what lies further upstream, which has its own list behind it.
+        // The stage's own changes come before those upstream, which have lists of their own.
         let (mut lines, mut upstream) = (Vec::new(), Vec::new());
         for action in makes(new) {
             let Some(before) = makes(old).find(|before| before.part == action.part && before.key != action.key) else {
@@ -138,7 +138,7 @@ impl<'a> Trail<'a> {
             };
             for difference in differences(&before.action, &action.action) {
                 let part = action.part.as_ref();
-                // Where an input comes from says more than its digest.
+                // The source of an input says more than its digest.
                 let (line, to) = match self.reason(name, part, &difference) {
                     Some(reason) => (reason, &mut upstream),
                     None => {
@@ -160,7 +160,7 @@ impl<'a> Trail<'a> {
         Some(format!("`{name}` changed: {}", joined(lines, count)))
     }
 
-    /// The same work, and another result of it goes on.
+    /// A change without new work: the gate chose another result.
     fn chosen(&self, old: &StageRun, new: &StageRun) -> Option<String> {
         let carried = |stage: &StageRun| stage.verdict.as_ref().map(|verdict| verdict.carries.clone());
         match (carried(old), carried(new)) {
@@ -179,7 +179,7 @@ fn joined(mut lines: Vec<String>, of: usize) -> String {
     lines.join("; ")
 }
 
-/// What carries the stage's name.
+/// The artifact that carries the stage's name.
 fn output(stage: &StageRun) -> Option<&str> {
     match &stage.outcome {
         Some(Outcome::Done { content, .. }) => Some(content),
@@ -187,7 +187,7 @@ fn output(stage: &StageRun) -> Option<&str> {
     }
 }
 
-/// The actions a stage's output is made by: its own, or the parts of a measurement.
+/// The actions that make a stage's output: its own, or the parts of a measurement.
 fn makes(stage: &StageRun) -> impl Iterator<Item = &ActionRun> {
     let has_own = stage.actions.iter().any(|action| action.part.is_none());
     stage.actions.iter().filter(move |action| action.part.is_none() == has_own)
@@ -207,7 +207,7 @@ impl Now {
     }
 }
 
-/// `now` is a look at the store with nothing executed; `before` the last run in which the stage did anything.
+/// `now` is a look at the store without executing anything; `before` is the last run in which the stage did anything.
 pub fn now(before: Option<&RunState>, now: &RunState, stage: &StageRun) -> Now {
     let name = &stage.head.name;
     let mut because = Vec::new();

@@ -1,14 +1,14 @@
-//! Sheets as text for a terminal. Nothing else names the crate that sets tables.
+//! Sheets as text for a terminal. No other file names the table crate.
 
 use super::sheet::{Cell, Grid, Header, MAY_BREAK, Pair, Series, Sheet, TOGETHER, Tone, Width};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, LineStyle, Table};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Where text is printed.
+/// The page that text is printed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// In terminal cells; a Japanese character takes two.
+    /// The width in terminal cells; a Japanese character takes two.
     pub width: u16,
     pub has_color: bool,
 }
@@ -21,20 +21,21 @@ pub fn terminal_width() -> Option<u16> {
 /// Terminal cells between two columns.
 const GAP: u16 = 2;
 
-/// Terminal cells that a number takes beside columns that share the page, with its gap.
+/// Terminal cells of a number column, with its gap, beside columns that share the page.
 const NUMBER: usize = 9;
 
-/// Terminal cells below which no shared column falls.
+/// The least width of a column that shares the page, in terminal cells.
 const NARROWEST: usize = 12;
 
-/// Terminal cells of the first column of a grid that is split, and of each other one: a content is the longest of them.
+/// Terminal cells of the first column of a grid that may split, and of each other column, of which a content is the
+/// widest.
 const FIRST: usize = 20;
 const OTHER: usize = 19;
 
-/// Terminal cells of a bar over the whole range of its series.
+/// Terminal cells of a bar that covers the whole range of its series.
 const BAR: f64 = 25.0;
 
-/// The sheets that say something, an empty line between them.
+/// The sheets that are not empty, separated by empty lines.
 pub fn print(sheets: &[Sheet], page: Page) -> String {
     let texts = sheets.iter().filter(|sheet| !sheet.is_empty()).map(|sheet| sheet_text(sheet, page));
     texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
@@ -77,7 +78,7 @@ fn grid_text(grid: &Grid, page: Page) -> String {
     groups.collect::<Vec<_>>().join("\n")
 }
 
-/// The grid with its names in one piece where the page is wide enough, else broken where they may be.
+/// The grid with whole names if the page is wide enough, else with names broken where they may be.
 fn fitted(grid: &Grid, page: Page) -> Table {
     let whole = set(grid, page, false);
     let width: u16 = whole.column_max_content_widths().iter().map(|width| width + GAP).sum();
@@ -135,14 +136,14 @@ fn set(grid: &Grid, page: Page, breaks_names: bool) -> Table {
     table
 }
 
-/// Terminal cells of each column that takes a share.
+/// The width of each column that shares the page.
 fn share(headers: &[Header], page: Page) -> usize {
     let sharing = headers.iter().filter(|header| header.width == Width::Share).count();
     let room = usize::from(page.width).saturating_sub(NUMBER * (headers.len() - sharing));
     (room / sharing.max(1)).saturating_sub(usize::from(GAP)).max(NARROWEST)
 }
 
-/// A row of a series: `#` up to its value, and `|` where its mark is.
+/// The bar of a row: `#` up to y, and `|` at x.
 fn bar(series: &Series, row: usize) -> String {
     let [low, high] = series.range;
     let Some([mark, end]) = series.points.get(row) else { return String::new() };
@@ -185,7 +186,7 @@ fn styled(text: &str, tone: Tone) -> comfy_table::Cell {
     }
 }
 
-/// The table as lines without spaces at their ends. Columns in which no row says anything are hidden.
+/// The table as lines without trailing spaces. Columns that are empty in every row are hidden.
 fn lines(mut table: Table) -> String {
     for at in 0..table.column_count() {
         let is_empty = table.column_cells_iter(at).all(|cell| cell.is_none_or(|cell| cell.content().is_empty()));
@@ -201,8 +202,7 @@ fn lines(mut table: Table) -> String {
     text
 }
 
-/// Folds text to lines of `width` terminal cells: Latin between words, Japanese anywhere but before a mark that closes
-/// what stands before it.
+/// Folds text to lines of `width` terminal cells: Latin text between words, Japanese anywhere but before a closing mark.
 fn fold(text: &str, width: usize) -> String {
     text.split('\n').map(|line| fold_line(line, width)).collect::<Vec<_>>().join("\n")
 }
@@ -223,7 +223,7 @@ fn fold_line(text: &str, width: usize) -> String {
     lines
 }
 
-/// Parts of a text that may stand at the beginning of a line; each keeps the spaces behind it.
+/// The parts of a text between which a line may be broken; each keeps its trailing spaces.
 fn pieces(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut start = 0;

@@ -1,18 +1,19 @@
-//! A section of a report as data: what it says, in which tone and in which columns. `page` prints it on a terminal.
+//! A section of a report as data: heading, labelled values, a grid of cells with tones, a series of points. `page`
+//! prints it on a terminal.
 
-/// One section. Parts that are empty are not printed, and a section that says nothing is left out.
+/// One section. Empty parts are not printed, and neither is a section without any content.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sheet {
     /// The line above everything else.
     pub heading: String,
-    /// Labels and values, one pair a row.
+    /// Labelled values, one per row.
     pub entries: Vec<Pair>,
     pub grid: Grid,
     /// Sentences below everything else.
     pub note: String,
 }
 
-/// A label and its value. A label that is empty belongs to the value above as well.
+/// A label and its value. An empty label repeats the one above.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pair {
     pub label: Cell,
@@ -22,12 +23,12 @@ pub struct Pair {
 /// Rows of cells under headers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grid {
-    /// Where all titles are empty there is no head.
+    /// One header for each column; no head is printed if all titles are empty.
     pub headers: Vec<Header>,
     pub rows: Vec<Vec<Cell>>,
-    /// Whether columns that find no room may follow below, each group beside the first column again.
+    /// Whether columns that do not fit may continue below, beside a repeated first column.
     pub may_split: bool,
-    /// A point for each row.
+    /// A series with one point for each row.
     pub series: Option<Series>,
 }
 
@@ -35,12 +36,12 @@ pub struct Grid {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
     pub title: String,
-    /// Numbers stand to the right.
+    /// Numbers are aligned to the right.
     pub is_number: bool,
     pub width: Width,
 }
 
-/// How wide a column may be, counted in terminal cells.
+/// The width of a column in terminal cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
     /// As wide as the page allows; longer text is broken.
@@ -59,7 +60,7 @@ pub struct Cell {
     pub tone: Tone,
 }
 
-/// What a cell says about its content.
+/// The meaning of a cell's content for the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     Plain,
@@ -69,20 +70,20 @@ pub enum Tone {
     Bad,
 }
 
-/// Points to be drawn: a curve, or a bar for each row where only letters can be drawn.
+/// Points of a drawing: a curve, or, in text, one bar for each row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     pub title: String,
-    /// The ends of both axes.
+    /// The ends of each axis.
     pub range: [f64; 2],
-    /// `[x, y]`: a row's bar ends at y, with a mark at x.
+    /// `[x, y]`; in text, a bar that ends at y, with a mark at x.
     pub points: Vec<[f64; 2]>,
 }
 
-/// A space inside a cell at which the line is never broken: it holds a name and its number together.
+/// A space at which a line is never broken: it keeps a name and its number together.
 pub const TOGETHER: char = '\u{a0}';
 
-/// Where a name may be broken in two when the grid is wider than the page.
+/// A place where a name may be broken if the grid is wider than the page.
 pub const MAY_BREAK: char = '\u{200b}';
 
 impl Sheet {
