@@ -202,7 +202,7 @@ fn lines(mut table: Table) -> String {
     text
 }
 
-/// Folds text to lines of `width` terminal cells: Latin text between words, Japanese anywhere but before a closing mark.
+/// Folds text to lines of `width` terminal cells: Latin between words, Japanese anywhere but before a closing mark.
 fn fold(text: &str, width: usize) -> String {
     text.split('\n').map(|line| fold_line(line, width)).collect::<Vec<_>>().join("\n")
 }
