@@ -1,11 +1,13 @@
 //! The description of a model directory, before anything is computed with it.
 
+use crate::chat::Template;
 use crate::config::Config;
-use crate::directory::ModelFiles;
+use crate::directory::{ModelFiles, model_directory};
+use crate::llama2c;
 use crate::peft::Lora;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Summary};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::path::Path;
 
 pub struct Description {
@@ -39,4 +41,19 @@ pub fn describe(directory: &Path) -> Result<Description> {
         summary,
         config,
     })
+}
+
+/// Checks that a model can be read: its configuration, the shapes of its tensors, its tokenizer and its chat template.
+///
+/// # Errors
+/// It cannot: what is wrong is named.
+pub fn check(directory: &Path) -> Result<()> {
+    let directory = model_directory(directory);
+    if let Some(checkpoint) = llama2c::find(&directory) {
+        return llama2c::check(&checkpoint);
+    }
+    let config = Config::load(&directory)?;
+    weights::check(&directory, &config)?;
+    ensure!(directory.join("tokenizer.json").is_file(), "{}: there is no tokenizer.json", directory.display());
+    Template::load(&directory, None).map(drop)
 }

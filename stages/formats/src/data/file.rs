@@ -33,7 +33,7 @@ impl fmt::Display for Place {
 type Outcomes<T> = Vec<(Place, Result<T>)>;
 
 /// The name of the file's format, for people, and its rows.
-pub type Rows<T> = (&'static str, Outcomes<T>);
+pub type FileRows<T> = (&'static str, Outcomes<T>);
 
 /// The form of a file, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ fn form(start: &[u8]) -> Form {
 ///
 /// # Errors
 /// The file cannot be read as a whole. An error of a single row is one of the results.
-pub fn rows<T: Send>(path: &Path, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<Rows<T>> {
+pub fn rows<T: Send>(path: &Path, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<FileRows<T>> {
     let cannot = || format!("read {}", path.display());
     rows_of(fs::read(path).with_context(cannot)?, read).with_context(cannot)
 }
@@ -66,7 +66,7 @@ pub fn rows<T: Send>(path: &Path, read: impl Fn(&Value, usize) -> Result<T> + Sy
 ///
 /// # Errors
 /// As [`rows`].
-pub fn rows_of<T: Send>(mut bytes: Vec<u8>, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<Rows<T>> {
+pub fn rows_of<T: Send>(mut bytes: Vec<u8>, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<FileRows<T>> {
     let packed = form(&bytes);
     let mut whole = Vec::new();
     match packed {
@@ -90,7 +90,7 @@ pub fn rows_of<T: Send>(mut bytes: Vec<u8>, read: impl Fn(&Value, usize) -> Resu
     Ok((name, rows))
 }
 
-fn text_rows<T: Send>(bytes: &[u8], read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<Rows<T>> {
+fn text_rows<T: Send>(bytes: &[u8], read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<FileRows<T>> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.trim_ascii_start().starts_with(b"[") {
         let values: Vec<Value> = serde_json::from_slice(bytes)
