@@ -6,10 +6,10 @@ mod forms;
 mod parameters;
 
 use crate::gate;
+use formats::dtype::Dtype;
 use forms::{TEMPLATE, choice, joined, list_of, one_of, templated, whole_number};
 use serde_json::{Map, Value, json};
 use stages::kinds::KINDS;
-use stages::model::Dtype;
 use stages::stage::{Kind, Port};
 
 const NAME: &str = "[A-Za-z_][A-Za-z0-9_]*";

@@ -7,8 +7,8 @@ pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb};
 use super::options::{Changes, FileArguments, FilterArguments, RunArgument, StoreArgument, device, dtype};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
+use formats::dtype::Dtype;
 use stages::io::DeviceChoice;
-use stages::model::Dtype;
 use std::path::PathBuf;
 
 /// One file describes the training; one command runs it; nothing runs twice.

@@ -5,8 +5,8 @@ use crate::plan::selection::Filter;
 use anyhow::Result;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use formats::dtype::Dtype;
 use stages::io::DeviceChoice;
-use stages::model::Dtype;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]

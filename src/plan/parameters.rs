@@ -3,7 +3,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::spec::{Node, Spanned, StageSpec};
-use stages::model::Dtype;
+use formats::dtype::Dtype;
 use stages::stage::{Kind, did_you_mean};
 
 /// The parameter that `dtype:` of the file stands for.

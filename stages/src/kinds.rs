@@ -9,13 +9,10 @@ pub mod pretrain;
 pub mod rm;
 pub mod sft;
 
-use crate::data;
 use crate::stage::{Accepts, Kind, Work};
-use anyhow::{Result, bail};
-use formats::chat::Template;
+use anyhow::Result;
 use formats::config::Config;
-use formats::directory::model_directory;
-use formats::{llama2c, weights};
+use formats::{data, describe};
 use std::path::Path;
 
 /// The kinds a pipeline file may name, in the order `pipeline kinds` prints them.
@@ -49,7 +46,7 @@ pub fn check_input(accepts: Accepts, path: &Path, may_skip: u64) -> Result<(), S
     let found = match accepts {
         Accepts::Data(rows) => data::check(rows, path, may_skip),
         Accepts::Reward if path.is_file() => eval::scores::valences(path).map(drop),
-        Accepts::Model | Accepts::RewardModel | Accepts::Reward => check_model(path),
+        Accepts::Model | Accepts::RewardModel | Accepts::Reward => describe::check(path),
         Accepts::Any => Ok(()),
     };
     found.map_err(|error| format!("{error:#}"))
@@ -61,20 +58,6 @@ pub fn check_input(accepts: Accepts, path: &Path, may_skip: u64) -> Result<(), S
 /// It is not, and why.
 pub fn check_configuration(directory: &Path) -> Result<()> {
     Config::load(directory).map(drop)
-}
-
-/// A model that can be read has these files, a configuration that is understood, and all tensors in their shapes.
-fn check_model(directory: &Path) -> Result<()> {
-    let directory = model_directory(directory);
-    if let Some(checkpoint) = llama2c::find(&directory) {
-        return llama2c::check(&checkpoint);
-    }
-    let config = Config::load(&directory)?;
-    weights::check(&directory, &config)?;
-    if !directory.join("tokenizer.json").is_file() {
-        bail!("{}: there is no tokenizer.json", directory.display());
-    }
-    Template::load(&directory, None).map(drop)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 #![expect(clippy::large_enum_variant)]
 
 pub mod audit;
-pub mod data;
 pub mod device;
 pub mod draw;
 pub mod generate;

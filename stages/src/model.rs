@@ -17,8 +17,6 @@ pub use artifact::Artifact;
 pub use backward::{Gradient, Trace, Trainable};
 pub use batch::{Batch, Padding};
 pub use decoder::{Affine, Block, Decoder};
-pub use formats::config::Config;
-pub use formats::dtype::Dtype;
 pub use kv_cache::Cache;
 pub use lora::{Adapter, LoraParameters};
 pub use memory::Load;

@@ -2,8 +2,8 @@
 
 use super::super::options::{RunArgument, StoreArgument, device, dtype};
 use clap::Subcommand;
+use formats::dtype::Dtype;
 use stages::io::DeviceChoice;
-use stages::model::Dtype;
 use std::path::PathBuf;
 
 #[derive(Subcommand)]

@@ -291,9 +291,3 @@ impl Layout {
         modules
     }
 }
-
-impl Architecture {
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-}

@@ -2,7 +2,6 @@
 //! prefers the chosen answer to the rejected one more than the reference does. The log-probabilities of the reference are
 //! computed once.
 
-use crate::data::{DataRows, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -13,6 +12,7 @@ use crate::train::{self, Adam, BatchLoss, Course, Group, Learner, Pass, Sequence
 use crate::train::{Rate, Schedule};
 use anyhow::Result;
 use burn::tensor::Tensor;
+use formats::data::{DataRows, RowFilter};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

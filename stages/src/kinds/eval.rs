@@ -5,12 +5,12 @@ pub mod answers;
 pub mod divergence;
 pub mod scores;
 
-use crate::data::DataRows;
-use crate::model::Dtype;
 use crate::stage::{
     self, Accepts, Gives, Kind, Measure, ModelComparison, ParameterMistake, Parameters, Part, PartInput, Port, Work,
 };
 use answers::Answers;
+use formats::data::DataRows;
+use formats::dtype::Dtype;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,6 @@
 
 mod parameters;
 
-use crate::data::{self, DataRows, LabelledAnswer, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -13,6 +12,7 @@ use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train::{self, Adam, BatchLoss, Course, Learner, Pass, RowEncoder, Sequence, TrainState};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
+use formats::data::{self, DataRows, LabelledAnswer, RowFilter};
 use serde::Serialize;
 use serde_json::json;
 use std::path::Path;
@@ -321,7 +321,8 @@ fn costs(parameters: &Kto, items: &[&Item], ratios: &[f64], z0: f64) -> rl::Loss
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Place, Prompt};
+    use formats::data::Place;
+    use formats::dialogue::Prompt;
 
     fn item(prompt: &str, ids: &[u32], start: usize) -> (LabelledAnswer, Sequence) {
         let labelled = LabelledAnswer {

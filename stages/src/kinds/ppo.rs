@@ -17,7 +17,6 @@ mod rollout;
 mod tally;
 mod update;
 
-use crate::data::{self, DataRows, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -27,6 +26,7 @@ use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train::{self, Adam, Passes};
 use anyhow::{Result, bail};
+use formats::data::{self, DataRows, RowFilter};
 use models::Models;
 pub use parameters::Ppo;
 use rollout::{Rollout, RolloutSummary};

@@ -1,12 +1,11 @@
 //! `pretrain`: trains a tokenizer and a small LLaMA from scratch on raw text.
 
-use crate::data::{self, DataRows, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::memory;
 use crate::model::weights;
-use crate::model::{Decoder, Dtype, Load, LoraParameters, Trainable};
+use crate::model::{Decoder, Load, LoraParameters, Trainable};
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
     self, Adam, AdamSettings, BatchLoss, Course, Learner, Pass, Passes, Rate, Schedule, Sequence, TrainState,
@@ -14,6 +13,8 @@ use crate::train::{
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
 use formats::config::{Config, Llama};
+use formats::data::{self, DataRows, RowFilter};
+use formats::dtype::Dtype;
 use formats::layout::Sort;
 use formats::tokenizer::{self, Tokenizer};
 use schemars::JsonSchema;

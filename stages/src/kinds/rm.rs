@@ -3,7 +3,6 @@
 
 mod measure;
 
-use crate::data::{DataRows, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
@@ -14,6 +13,7 @@ use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, P
 use crate::train::{self, Adam, BatchLoss, Course, Group, Learner, Pass, Sequence, TrainState, Training, Valued};
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
+use formats::data::{DataRows, RowFilter};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,16 +1,17 @@
 //! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers. In a dialogue, only the last
 //! answer is learned.
 
-use crate::data::{self, DataRows, Example, RowFilter};
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::memory::Demand;
-use crate::model::{Adapter, Artifact, Decoder, Dtype, Load, LoraParameters, Trainable, weights};
+use crate::model::{Adapter, Artifact, Decoder, Load, LoraParameters, Trainable, weights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Adam, BatchLoss, Course, Learner, Pass, Sequence, TrainState, Training};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
+use formats::data::{self, DataRows, Example, RowFilter};
+use formats::dtype::Dtype;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

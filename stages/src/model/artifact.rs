@@ -2,13 +2,11 @@
 //! it over that. Base weights pass through untouched: a stage that trains an adapter writes only the adapter.
 
 use super::weights::{self, of_burn, to_device};
-pub use super::weights::{load_adapter, save_adapter};
 use super::{Adapter, Decoder};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use formats::chat::{self, Template};
 use formats::config::Config;
-pub use formats::directory::model_directory;
 use formats::directory::{ModelFiles, is_of_model};
 use formats::dtype::{Dtype, set_dtype};
 use formats::json;

@@ -191,7 +191,7 @@ impl Decoder {
             }
             _ => (d_queries, d_keys, None),
         };
-        let d_attention_in = if self.config.architecture.layout().place(Target::Fused).is_none() {
+        let d_attention_in = if self.config.architecture.layout.place(Target::Fused).is_none() {
             let all = [(Target::Query, &d_queries), (Target::Key, &d_keys), (Target::Value, &d_values)];
             let all = all.map(|(target, dy)| Projected { target, x: &attention_in, dy });
             self.project_back(layer, back, &all, &mut gradients)
@@ -236,7 +236,7 @@ impl Decoder {
                 terms.push(term(&narrow, transposed(&pair.a)));
             }
             if back.trains_weights() {
-                let weight = match self.config.architecture.layout().is_in_out {
+                let weight = match self.config.architecture.layout.is_in_out {
                     true => product(term(&transposed(x), (*dy).clone())),
                     false => product(term(&transposed(dy), (*x).clone())),
                 };
@@ -250,7 +250,7 @@ impl Decoder {
     /// The gradients of queries, keys and values as that of the fused projection.
     fn fused(&self, parts: [Tensor<2>; 3]) -> Tensor<2> {
         let Config { heads, head_dim: hd, .. } = self.config;
-        match self.config.architecture.layout().fused {
+        match self.config.architecture.layout.fused {
             Fused::Stacked => Tensor::cat(parts.to_vec(), 1),
             Fused::ByHead => {
                 let n = parts[0].dims()[0];

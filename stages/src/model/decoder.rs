@@ -174,15 +174,14 @@ impl Decoder {
 
     /// The projection of a block, and its place among the layout's targets.
     pub(super) fn projection(&self, layer: usize, target: Target) -> (usize, &Affine) {
-        let place =
-            self.config.architecture.layout().place(target).expect("only what the architecture has is asked for");
+        let place = self.config.architecture.layout.place(target).expect("only what the architecture has is asked for");
         (place, &self.blocks[layer].projections[place])
     }
 
     /// `[in, out]`.
     pub(super) fn matrix(&self, projection: &Affine) -> Tensor<2> {
         let weight = projection.weight.clone();
-        if self.config.architecture.layout().is_in_out { weight } else { weight.transpose() }
+        if self.config.architecture.layout.is_in_out { weight } else { weight.transpose() }
     }
 
     /// x·W + b, plus s·(x·A)·B where there is an adapter: the weight itself is never touched (Hu et al. 2021, eq. 3).
@@ -220,13 +219,13 @@ impl Decoder {
 
     /// Queries `[n, h·hd]`, keys and values `[n, kv·hd]`.
     fn queries_keys_values(&self, layer: usize, adapter: Option<&Adapter>, x: &Tensor<2>) -> [Tensor<2>; 3] {
-        if self.config.architecture.layout().place(Target::Fused).is_none() {
+        if self.config.architecture.layout.place(Target::Fused).is_none() {
             return [Target::Query, Target::Key, Target::Value].map(|target| self.project(layer, target, adapter, x));
         }
         let all = self.project(layer, Target::Fused, adapter, x);
         let Config { heads, head_dim: hd, .. } = self.config;
         let (n, width) = (all.dims()[0], heads * hd);
-        match self.config.architecture.layout().fused {
+        match self.config.architecture.layout.fused {
             Fused::Stacked => [0, 1, 2].map(|part| all.clone().slice([0..n, part * width..(part + 1) * width])),
             Fused::ByHead => {
                 let all = all.reshape([n, heads, 3 * hd]);

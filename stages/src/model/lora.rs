@@ -71,7 +71,7 @@ pub struct Adapter {
 impl Adapter {
     /// A is uniform in ±1/√in (Kaiming with a = √5, as PEFT does), B is 0: the model starts unchanged.
     pub fn new(config: &Config, lora: &LoraParameters, draw: Draw, device: &Device) -> Adapter {
-        let targets = config.architecture.layout().targets;
+        let targets = config.architecture.layout.targets;
         let pair = |layer: usize, place: usize| {
             let (inputs, outputs) = targets[place].0.shape(config);
             let mut stream = draw.stream(0, (layer * targets.len() + place) as u64);
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(adapter.scale(), 2.0);
         let rslora = LoraParameters { rank: 4, alpha: 3.0, rslora: true };
         assert_eq!(Adapter::new(&config, &rslora, DRAW, &Device::flex()).scale(), 1.5);
-        for (target, pair) in config.architecture.layout().targets.iter().zip(&adapter.pairs[0]) {
+        for (target, pair) in config.architecture.layout.targets.iter().zip(&adapter.pairs[0]) {
             let (inputs, _) = target.0.shape(&config);
             let (bound, pair) = (1.0 / (inputs as f32).sqrt(), pair.as_ref().unwrap());
             let most = values_of(pair.a.clone()).unwrap().iter().map(|x| x.abs()).fold(0.0, f32::max);

@@ -66,7 +66,7 @@ pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load
         .map(|weight| size(weight) * if weight.sort.is_vector() { F32 } else { dtype.size() as u64 })
         .sum();
     let pair = |(inputs, outputs): (usize, usize)| (lora.rank * (inputs + outputs)) as u64;
-    let targets = config.architecture.layout().targets.iter().map(|(target, _)| pair(target.shape(config)));
+    let targets = config.architecture.layout.targets.iter().map(|(target, _)| pair(target.shape(config)));
     let adapter = if load.is_full { 0 } else { config.layers as u64 * targets.sum::<u64>() * F32 };
     // A trained tensor comes with its gradient and two moments, and while a step is taken with the new three.
     let adapters = adapter * (6 * load.trained + load.read) as u64 + if load.is_full { 5 * base } else { 0 };

@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// Builds a model of the tensors that `tensor` makes, in the order of [`layout::weights`].
 pub fn build(config: Config, mut tensor: impl FnMut(&Weight) -> Result<Tensor<2>>) -> Result<Decoder> {
-    let layout = config.architecture.layout();
+    let layout = &config.architecture.layout;
     let mut rest = layout::weights(&config).into_iter();
     let mut next = || tensor(&rest.next().expect("a model is built of the tensors that are listed"));
     let mut affine = |has_bias: bool| -> Result<Affine> {

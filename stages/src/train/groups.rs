@@ -1,12 +1,12 @@
 //! Prompts with several answers and the preferences among them, as tokens of a model.
 
 use super::rows::{RowEncoder, Sequence, split, tokenised};
-use crate::data::{self, Preference, RowFilter};
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::Load;
 use crate::rl::PairTerms;
 use anyhow::{Context, Result};
+use formats::data::{self, Preference, RowFilter};
 use std::path::Path;
 
 /// One prompt's answers, and the preferences among them: `(chosen, rejected)` as indices of `rows`.

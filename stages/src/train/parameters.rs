@@ -3,9 +3,10 @@
 use super::adam::AdamSettings;
 use super::rows::RowEncoder;
 use crate::io::Io;
-use crate::model::{Artifact, Dtype, Load, LoraParameters, memory};
+use crate::model::{Artifact, Load, LoraParameters, memory};
 use crate::stage::{self, ParameterMistake};
 use anyhow::Result;
+use formats::dtype::Dtype;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

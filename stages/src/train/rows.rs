@@ -1,10 +1,11 @@
 //! Rows of data as tokens of a model: prompts with room for an answer, and answers behind their prompts. Also splits rows
 //! into training and held-out ones.
 
-use crate::data::{Prompt, Question, RowFilter};
 use crate::draw::Draw;
 use crate::model::Artifact;
 use anyhow::{Context, Result, bail};
+use formats::data::{Question, RowFilter};
+use formats::dialogue::Prompt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,14 +1,15 @@
 //! `answers`: greedy answers of one model to a set of prompts: the first part of an `eval`.
 
-use crate::data::{self, DataRows, RowFilter};
 use crate::device;
 use crate::generate::{self, Choice, Decoding};
 use crate::io::{self, Io};
-use crate::model::{Artifact, Dtype, Load, LoraParameters, memory};
+use crate::model::{Artifact, Load, LoraParameters, memory};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
 use anyhow::{Context, Result};
+use formats::data::{self, DataRows, RowFilter};
+use formats::dtype::Dtype;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

@@ -3,11 +3,12 @@
 use super::answers;
 use crate::device;
 use crate::io::{self, Io};
-use crate::model::{Artifact, Dtype, Load, LoraParameters, memory};
+use crate::model::{Artifact, Load, LoraParameters, memory};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
 use anyhow::{Context, Result, bail};
+use formats::dtype::Dtype;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
