@@ -1,6 +1,6 @@
-//! JSON Schema (2020-12) of the pipeline file, for editors: the keys that the reader knows, and of each kind its ports
-//! and the type its parameters are read into. It promises less than `pipeline check`, which also knows the other
-//! stages, the files and what a rule says. Knows nothing of any one file.
+//! The JSON Schema (2020-12) of the pipeline file, for editors: the keys that the reader knows, and the ports and
+//! parameters of each kind. It finds less than `pipeline check`, which also knows the other stages, the files and the
+//! rules.
 
 mod forms;
 mod parameters;
@@ -14,7 +14,7 @@ use stages::stage::{Kind, Port};
 
 const NAME: &str = "[A-Za-z_][A-Za-z0-9_]*";
 
-/// Key, what it does, what it may be.
+/// A key, its description, and the schema of its value.
 type Key = (&'static str, &'static str, Value);
 
 pub fn schema() -> Value {
@@ -180,7 +180,7 @@ fn retry() -> Value {
 fn gate() -> Value {
     let says_something = ["select", "require", "warn", "observe"].map(|key| json!({"required": [key]}));
     let mapping = joined(mapping(gate_keys()), json!({"anyOf": says_something}));
-    // The conditions of a mapping in a schema of their own: a text or a list has no keys to ask for.
+    // The conditions of a mapping are in a schema of their own, since a text or a list has no keys.
     json!({
         "type": ["string", "array", "object"],
         "minLength": 1,
@@ -211,7 +211,7 @@ fn source() -> Value {
     })
 }
 
-/// The keys of any stage, and for each kind what stands under `from` and `with`.
+/// The keys of any stage, with the schemas of `from` and `with` for each kind.
 fn stage() -> Value {
     let of_kind = KINDS.iter().map(|kind| {
         let mut keys = json!({
@@ -219,7 +219,7 @@ fn stage() -> Value {
             "with": {"$ref": format!("#/$defs/with_{}", kind.name)},
         });
         if !kind.takes_any_port {
-            // They are those of the kind itself.
+            // The kind itself declares them.
             keys["metrics"] = json!(false);
             keys["incumbent"] = json!(false);
         }

@@ -1,5 +1,5 @@
-//! Measures a model by a stage that can judge: the cached actions of its kind, none of which knows a model
-//! that the measured one will be compared with.
+//! The measurement of a model by a stage that can judge. It consists of cached actions, none of which depends on a
+//! model that the measured one will be compared with.
 
 use super::desk::{Desk, Step, all, fails, keyed};
 use super::state::{Artifact, Measurement};
@@ -13,23 +13,23 @@ use stages::stage::{Measure, PartInput, Work};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A measuring stage with everything resolved but the model to measure.
+/// A measuring stage with all its inputs resolved, except for the model to measure.
 pub struct Judge {
     pub stage: StageId,
     measure: &'static Measure,
-    /// Of each part of the measurement.
+    /// Parameters of each part.
     parameters: Vec<Value>,
-    /// What stands on the other ports; several artifacts only where the port takes many.
+    /// Artifacts on the other ports; several only on a port that takes many.
     ports: BTreeMap<&'static str, Vec<Artifact>>,
 }
 
 impl Judge {
-    /// The model that all others are compared with.
+    /// The model with which all others are compared.
     pub fn baseline(&self) -> Option<&Artifact> {
         self.ports.get(self.measure.comparison?.port)?.first()
     }
 
-    /// Of what stands on a port that takes many, since each of these measures by itself.
+    /// Names of the artifacts on ports that take many, since each of them has metrics of its own.
     pub fn labels(&self, desk: &Desk) -> Vec<String> {
         let ports = desk.plan.stages[self.stage].kind.ports.iter().filter(|port| port.takes_many);
         let artifacts = ports.filter_map(|port| self.ports.get(port.name)).flatten();
@@ -37,8 +37,8 @@ impl Judge {
     }
 }
 
-/// For the measuring stage itself with everything on its ports. For a stage that it judges with the first of each port, so
-/// that a candidate waits for no reward model that has no part in its judgement.
+/// Resolves the inputs of a measuring stage. For a stage that it judges, only the first input of each port: a candidate
+/// does not wait for further reward models, which have no part in its judgement.
 pub fn judge(desk: &Desk, id: StageId) -> Step<Judge> {
     let stage = &desk.plan.stages[id];
     let Work::Measure(measure) = stage.kind.work else {
@@ -55,9 +55,9 @@ pub fn judge(desk: &Desk, id: StageId) -> Step<Judge> {
     Ok(Judge { stage: id, measure, parameters, ports: all(ports)?.into_iter().collect() })
 }
 
-/// `label` only names the model in the journal.
+/// Measures a model. `label` names the model in the journal and has no other effect.
 pub fn measure(desk: &mut Desk, judge: &Judge, model: &Content, label: &ArtifactName) -> Step<Measurement> {
-    // Under several judges each measurement says whose it is.
+    // If a stage has several judges, the name of a measurement says which judge it is for.
     let is_one_of_many = desk.stage().gate.as_ref().is_some_and(|gate| gate.judges.len() > 1);
     let by = if is_one_of_many { format!(" for {}", desk.plan.stages[judge.stage].name) } else { String::new() };
     let mut records: Vec<Step<Option<Arc<Record>>>> = Vec::new();
@@ -79,7 +79,7 @@ pub fn measure(desk: &mut Desk, judge: &Judge, model: &Content, label: &Artifact
     Ok(Measurement { seen, compared, content: carried, model: model.clone(), parts })
 }
 
-/// `mean_score_2`, `score_sd_2`, …: what the further inputs of a port that takes many say of the same model.
+/// Measures the same model by the further inputs of a port that takes many: `mean_score_2`, `score_sd_2`, …
 pub fn further(desk: &mut Desk, judge: &Judge, measurement: &Measurement, label: &ArtifactName) -> Step<SeenBy> {
     let count = judge.ports.values().map(Vec::len).max().unwrap_or_default();
     let mut all_seen = Vec::new();
@@ -107,7 +107,7 @@ fn content(record: &Option<Arc<Record>>) -> Option<Content> {
     record.as_ref().map(|record| record.last().content.clone())
 }
 
-/// Where a part keeps its rows.
+/// The per-item table of a part.
 fn table(judge: &Judge, place: usize, content: &Content, suffix: &str) -> Table {
     let file = judge.measure.parts[place].table.to_owned();
     Table { content: content.clone(), file, suffix: suffix.to_owned() }
@@ -115,7 +115,8 @@ fn table(judge: &Judge, place: usize, content: &Content, suffix: &str) -> Table 
 
 type Inputs = BTreeMap<String, ActionInput>;
 
-/// What stands on the ports of a part; `None` where one of them is not connected. `nth` of a port that takes many.
+/// The inputs of a part, or `None` if one of its ports is not connected. `nth` chooses among the inputs of a port that
+/// takes many.
 fn inputs(
     judge: &Judge,
     place: usize,

@@ -1,8 +1,8 @@
-//! Forms of values that recur in the schema, most of which may also be a text with `${…}` in it.
+//! Schemas of values that recur. Most values can also be a text with `${…}` in it.
 
 use serde_json::{Value, json};
 
-/// `${…}` somewhere in a text: its value is not known here.
+/// A pattern for `${…}` in a text, whose value is not known here.
 pub const TEMPLATE: &str = r"\$\{";
 
 pub fn list_of(items: Value) -> Value {
@@ -17,14 +17,14 @@ pub fn one_of(words: &[&str]) -> Value {
     choice(words.iter().map(|word| json!({"const": word})).collect())
 }
 
-/// One of some, or a text that will become one.
+/// One of these options, or a text with `${…}` that becomes one.
 pub fn choice(mut options: Vec<Value>) -> Value {
     options.push(json!({"type": "string", "pattern": TEMPLATE}));
     json!({"anyOf": options})
 }
 
-/// Also a text with `${…}` in it. One schema of several types, since an editor can say of it what is wrong; a bound
-/// counts for numbers only, a pattern for texts only.
+/// Adds a text with `${…}` to a schema. It stays one schema of several types, whose mistakes an editor can explain: a
+/// bound applies to numbers only, a pattern to texts only.
 pub fn templated(schema: Value) -> Value {
     let mut types = match &schema["type"] {
         Value::String(one) => vec![json!(one)],
@@ -38,7 +38,7 @@ pub fn templated(schema: Value) -> Value {
     joined(schema, json!({"type": types, "pattern": TEMPLATE}))
 }
 
-/// The keys of both; the second counts.
+/// The keys of both objects; the second takes precedence.
 pub fn joined(one: Value, other: Value) -> Value {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => Value::Object(one.into_iter().chain(other).collect()),

@@ -1,5 +1,5 @@
-//! The schema of a kind's `with:` block: that of its type, with the doc comment of each parameter. Bounds are found by asking
-//! the kind itself, so that they are written once.
+//! The schema of a kind's `with:` block: that of its type, with the doc comment of each parameter. Bounds are found by
+//! asking the kind itself, so that they are written once.
 
 use super::forms::{TEMPLATE, joined, templated};
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ pub fn schema(kind: &Kind) -> Value {
     let required = required(kind);
     let mut schema = described(kind, "", (kind.schema)());
     if required.is_empty() {
-        // `with:` and nothing behind it.
+        // `with:` may be empty.
         schema["type"] = json!(["object", "null", "string"]);
     } else {
         for name in &required {

@@ -15,14 +15,15 @@ use formats::config::Config;
 use formats::{data, describe};
 use std::path::Path;
 
-/// The kinds a pipeline file may name, in the order `pipeline kinds` prints them.
+/// The kinds that a pipeline file can name, in the order in which `pipeline kinds` prints them.
 pub const KINDS: &[&Kind] =
     &[&pretrain::KIND, &sft::KIND, &rm::KIND, &ppo::KIND, &dpo::KIND, &kto::KIND, &eval::KIND, &exec::KIND];
 
-/// Kinds to come. A file that names one is told so, since the nearest name of [`KINDS`] would be a wrong guess.
+/// Names of kinds that are planned. Their users are told so, since the nearest name in [`KINDS`] would be a wrong
+/// guess.
 pub const PLANNED: &[&str] = &["sample", "rank", "probe"];
 
-/// The actions in which stages are measured. No pipeline file names them; the runner calls them.
+/// The kinds of the actions that measurements consist of. The runner calls them; a pipeline file cannot name them.
 pub fn parts() -> impl Iterator<Item = &'static Kind> {
     let parts = |kind: &&'static Kind| match kind.work {
         Work::Measure(measure) => measure.parts,
@@ -35,13 +36,13 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().copied().find(|kind| kind.name == name)
 }
 
-/// Also finds the internal kinds: what the worker looks up.
+/// Looks up a kind for the worker, which also calls the parts of measurements.
 pub fn kind_or_part(name: &str) -> Option<&'static Kind> {
     kind(name).or_else(|| parts().find(|kind| kind.name == name))
 }
 
-/// What a stage would find wrong with this path, asked before anything runs. `may_skip` bad rows of a data file are
-/// nothing wrong.
+/// Checks a path before anything runs, as the stage would on reading it. `may_skip` is the number of bad rows of a data
+/// file that are no mistake.
 pub fn check_input(accepts: Accepts, path: &Path, may_skip: u64) -> Result<(), String> {
     let found = match accepts {
         Accepts::Data(rows) => data::check(rows, path, may_skip),
@@ -52,10 +53,10 @@ pub fn check_input(accepts: Accepts, path: &Path, may_skip: u64) -> Result<(), S
     found.map_err(|error| format!("{error:#}"))
 }
 
-/// What can be told of a model before its weights are there: that its configuration is understood.
+/// Checks that the configuration of a model is understood, which is possible before its weights are there.
 ///
 /// # Errors
-/// It is not, and why.
+/// The reason why it is not.
 pub fn check_configuration(directory: &Path) -> Result<()> {
     Config::load(directory).map(drop)
 }

@@ -46,7 +46,7 @@ fn model(device: &Device) -> Decoder {
     .unwrap()
 }
 
-/// An adapter that changes something: B is not 0.
+/// An adapter with an effect: B is not 0.
 fn adapter(model: &Decoder) -> Adapter {
     let device = model.device();
     let adapter = Adapter::new(&model.config, &LoraParameters { rank: 4, alpha: 8.0, rslora: false }, DRAW, &device)
@@ -151,7 +151,7 @@ fn rewards_are_the_same_however_rows_are_padded_and_blind_to_what_follows() {
     check_rewards(&model(&Device::flex()), &PROMPTS);
 }
 
-/// What holds of small random models, on a real one with answers that it sampled.
+/// The checks of small random models on a real one, with answers that it sampled.
 #[test]
 fn the_numbers_of_stories260k_agree_as_well() {
     let Some((artifact, rows)) = stories(&Device::flex()) else { return };
@@ -223,8 +223,8 @@ fn ppo_step_of(model: &Decoder, recomputes: bool) -> (Vec<f64>, f64, Vec<f32>) {
     (ratios, norm, moved)
 }
 
-/// Scoring and the update go separate ways: their log-probabilities must agree to the last bit, else PPO's ratio does not
-/// begin at 1.
+/// Scoring and the update go separate ways: their log-probabilities must agree to the last bit, else PPO's ratio does
+/// not begin at 1.
 #[test]
 fn the_ratio_is_one_in_the_first_minibatch_and_the_base_stays_as_it_was() {
     let model = model(&Device::flex());
@@ -259,7 +259,7 @@ fn sampled(directory: &Path, device: &Device) -> (Artifact, Vec<Sequence>) {
     (artifact, rows)
 }
 
-/// `error`: what the ratio may be off by.
+/// `error` is the largest allowed distance of a ratio from 1.
 fn check_first_ratio(artifact: &Artifact, rows: &[Sequence], error: f64) {
     let device = artifact.model.device();
     let adapter = Adapter::new(&artifact.model.config, &LoraParameters::default(), DRAW, &device);
@@ -276,8 +276,8 @@ fn check_first_ratio(artifact: &Artifact, rows: &[Sequence], error: f64) {
     assert!(ratio.max_error <= error && ratio.approx_kl <= error, "{ratio:?}");
 }
 
-/// The mean KL of answers sampled from the policy itself is not below 0 but by chance; here 432 tokens at three standard
-/// errors.
+/// The mean KL of answers sampled from the policy itself is not below 0 but by chance; here 432 tokens at three
+/// standard errors.
 fn check_kl(artifact: &Artifact, rows: &[Sequence]) {
     let rows: Vec<&Sequence> = rows.iter().collect();
     let other = adapter(&artifact.model);
@@ -305,7 +305,7 @@ fn gradients_are_those_of_autodiff() {
     }
 }
 
-/// Small random models of every architecture, with what each is peculiar in.
+/// A small random model of an architecture, with its own features.
 fn of_architecture(name: &str, device: &Device) -> Decoder {
     let common = serde_json::json!({
         "vocab_size": 50, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -427,7 +427,8 @@ fn gradient_check(model: &Decoder, name: &str) {
     compare([gradient.tensors(), vec![of_head]].concat(), theirs, "head");
 }
 
-/// That what is not predicted has exactly no gradient, and that rows alone are what they are together.
+/// Checks that tokens which are not predicted have no gradient at all, and that a row alone gives the same as in a
+/// batch.
 fn check_masks(model: &Decoder, rows: &[&Sequence]) {
     let device = model.device();
     let adapter = adapter(model);
@@ -444,7 +445,7 @@ fn check_masks(model: &Decoder, rows: &[&Sequence]) {
     for (place, slope) in spread.chunks_exact(width).enumerate() {
         assert_eq!(slope.iter().any(|x| *x != 0.0), places.contains(&place), "{place}");
     }
-    // A completion that weighs nothing teaches nothing.
+    // A completion with weight 0 has no gradient.
     let pass = Pass { model, adapter: Some(&adapter), trained: Trainable::Adapter, recomputes: false };
     let of = |rows: &[&Sequence], slope: &dyn Fn(usize) -> f64| {
         learned_without_entropy(pass, rows, slope).into_iter().flat_map(|x| values_of(x).unwrap()).collect::<Vec<f32>>()
@@ -480,7 +481,7 @@ fn a_block_that_is_run_again_gives_the_bytes_of_one_that_is_remembered() {
     assert_eq!(ppo_step_of(&model, false).2, ppo_step_of(&model, true).2);
 }
 
-/// `top_k` 1 is greedy; and of what is left out nothing is drawn.
+/// `top_k` 1 is greedy decoding, and tokens that are left out are never drawn.
 #[test]
 fn sampling_keeps_to_what_it_may_draw_from() {
     let model = model(&Device::flex());
@@ -507,7 +508,7 @@ fn the_same_step_gives_the_same_bytes() {
     assert_eq!(ppo_step(&Device::flex()).2, ppo_step(&Device::flex()).2);
 }
 
-/// Whatever adapter wgpu finds, a software driver included.
+/// The adapter that wgpu finds, which may be a software driver.
 fn wgpu() -> Option<Device> {
     let device = stages::device::open(stages::io::DeviceChoice::Wgpu).ok();
     if device.is_none() {
@@ -530,8 +531,8 @@ fn wgpu_trains_and_decodes_as_the_cpu_does() {
     // gradients are where devices differ most.
     assert!(largest_difference(&cpu_moved, &gpu_moved) < 1e-3, "{}", largest_difference(&cpu_moved, &gpu_moved));
 
-    // Gradients of an adapter and of all weights, of every architecture. burn has open reports of wrong ones for adapters
-    // over a frozen base on wgpu; these are made without its autodiff.
+    // Gradients of an adapter and of all weights, of every architecture. burn has open reports of wrong ones for
+    // adapters over a frozen base on wgpu; these are made without its autodiff.
     for architecture in ["llama", "qwen3", "gpt2", "neox-parallel"] {
         let on = |device: &Device, trained: Trainable, recomputes: bool| {
             let model = of_architecture(architecture, device);

@@ -1,5 +1,5 @@
-//! `eval`: how good a policy is on held-out prompts. It has no action of its own: the runner measures every model
-//! in the parts that stand here, each cached, so all are measured once and by one yardstick.
+//! `eval`: measures how good a policy is on held-out prompts. It has no action of its own: the runner measures every
+//! model in the parts listed here, each of which is cached. So every model is measured once, and all in the same way.
 
 pub mod answers;
 pub mod divergence;
@@ -41,7 +41,8 @@ pub const KIND: Kind = Kind {
     ..Kind::of::<Eval>(Work::Measure(&MEASURE))
 };
 
-/// No part knows a model that the measured one will be compared with.
+/// Answers, their scores, and the distance from a baseline. No part depends on a model that the measured one will be
+/// compared with.
 const MEASURE: Measure = Measure {
     port: "policy",
     parts: &[

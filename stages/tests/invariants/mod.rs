@@ -1,6 +1,6 @@
-//! What must hold of PPO at any size (recipes of RLHF practice; Huang et al. 2024), through the kind itself: on the CPU
-//! backend, and through whatever wgpu finds, a software driver included. On a tiny model made here, and on a real
-//! pretrained one where it lies beside the project.
+//! Invariants of PPO at any size (recipes of RLHF practice; Huang et al. 2024), checked through the kind itself: on the
+//! CPU backend and on the adapter that wgpu finds, which may be a software driver; on a tiny model that is trained
+//! here, and on a real pretrained one if it lies beside the project.
 
 use super::{DRAW, kinds, skip, wgpu};
 use burn::tensor::Device;
@@ -13,7 +13,7 @@ use stages::rl;
 use std::fs;
 use std::path::Path;
 
-/// A reward model over a base: a random head, which is as good as any to be chased.
+/// A reward model over a base, with a random head: PPO can follow any scores.
 fn reward_model(base: &Path, directory: &Path) {
     let artifact = Artifact::load(base, Dtype::F32, &Device::flex()).unwrap();
     let config = &artifact.model.config;
@@ -24,7 +24,7 @@ fn reward_model(base: &Path, directory: &Path) {
     std::os::unix::fs::symlink(model, directory.join("model")).unwrap();
 }
 
-/// The curve of a PPO run, and the bytes of what came out.
+/// The curve of a PPO run, and the bytes of the adapter it trained.
 fn ppo(base: &Path, device: DeviceChoice, with: &Value) -> (Vec<Value>, Vec<u8>) {
     let place = tempfile::tempdir().unwrap();
     let reward = place.path().join("reward");
@@ -52,7 +52,7 @@ fn settings(more: Value) -> Value {
 }
 
 fn check(base: &Path, device: DeviceChoice, steps: u64) {
-    // A large rate without a penalty: the policy leaves its reference, and the clip has something to hold back.
+    // With a large learning rate and no penalty the policy leaves its reference, and the clip takes effect.
     let free = settings(json!({"steps": steps, "lr": 0.02, "kl": {"coef": 0.0}}));
     let (curve, bytes) = ppo(base, device, &free);
     assert!(metric(&curve[0], "kl").abs() < 1e-4, "policy and reference begin as one: {}", curve[0]);
@@ -60,7 +60,7 @@ fn check(base: &Path, device: DeviceChoice, steps: u64) {
     assert!(metric(last, "kl") > 0.05 && metric(last, "kl") > metric(&curve[0], "kl"), "{last}");
     assert_eq!(ppo(base, device, &free).1, bytes, "the same call, the same bytes");
 
-    // An adaptive β follows the KL of each rollout, from the one it is told to begin with.
+    // An adaptive β starts from the given one and follows the KL of each rollout.
     let (curve, _) =
         ppo(base, device, &settings(json!({"steps": 3, "kl": {"coef": 0.1, "target": 0.01, "horizon": 50}})));
     let mut beta = 0.1;
@@ -70,7 +70,7 @@ fn check(base: &Path, device: DeviceChoice, steps: u64) {
     }
     assert_ne!(beta, 0.1);
 
-    // One epoch of one minibatch never sees a ratio but 1; further epochs see more and more.
+    // In one epoch of one minibatch all ratios are 1; in further epochs they move away from 1.
     let clipped = |epochs: u64| {
         let (curve, _) = ppo(base, device, &settings(json!({"steps": 1, "lr": 0.02, "epochs": epochs})));
         (metric(&curve[0], "clip_fraction"), metric(&curve[0], "ratio_max"), metric(&curve[0], "approx_kl"))
@@ -108,7 +108,7 @@ fn ppo_on_stories260k_keeps_its_invariants_through_wgpu() {
     }
 }
 
-/// What was trained on one base shares it in memory; what looks like it and has another number in it does not.
+/// Models trained on one base share it in memory. A model that differs from it in one number does not.
 #[test]
 fn models_on_one_base_share_it() {
     let base = kinds::base();
@@ -131,7 +131,7 @@ fn models_on_one_base_share_it() {
     assert!(Artifact::load_beside(&copy, &policy).unwrap().has_own_base);
 }
 
-/// A candidate is judged by answers of its own, not by those of the policies before it.
+/// A candidate is measured on answers of its own, not on those of earlier policies.
 #[test]
 fn the_kl_of_a_candidate_is_its_own() {
     let base = kinds::base();
@@ -153,8 +153,8 @@ fn the_kl_of_a_candidate_is_its_own() {
     assert!(error.contains("after update 1, above `abort_if.kl_above` 0.01"), "{error}");
 }
 
-/// The base is frozen: its file is read, and neither it nor what is written of it changes. And all that shares PPO's
-/// rollout runs: other advantages, other places of the KL, other references, other optimisers.
+/// The base is frozen: its file does not change. And every variant that shares PPO's rollout runs: other advantages,
+/// other places of the KL, other references, other optimisers.
 #[test]
 fn every_relative_of_ppo_improves_nothing_but_its_adapter() {
     let base = kinds::base();
@@ -187,7 +187,7 @@ fn every_relative_of_ppo_improves_nothing_but_its_adapter() {
             assert_eq!(point["metrics"]["value_loss"].is_number(), has_critic, "{more}: {point}");
         }
     }
-    // Fewer rows at a time and blocks run again are the same sums, up to their order.
+    // Micro-batches and recomputed blocks give the same sums, up to their order.
     let (parts, _) = ppo(&base, DeviceChoice::Cpu, &settings(json!({"micro_batch": 3, "recompute": true})));
     for (one, other) in plain.iter().zip(&parts) {
         assert!((metric(one, "reward") - metric(other, "reward")).abs() < 1e-3, "{one} {other}");

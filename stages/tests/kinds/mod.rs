@@ -1,5 +1,5 @@
-//! Kinds as the worker calls them: every loss learns something of its own, rewards are normalised over all answers, and
-//! what is wrong with data, numbers or parameters is told.
+//! Kinds as the worker calls them: the losses differ in their results, rewards are normalised over all answers, and
+//! messages say what is wrong with data, numbers or parameters.
 
 use anyhow::Result;
 use expect_test::expect;
@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// What a stage left in its directory.
+/// The directory of a stage that has ended.
 pub struct Ran {
     directory: TempDir,
 }
@@ -26,7 +26,7 @@ impl Ran {
         curve.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Of the last candidate.
+    /// The metrics of the last candidate.
     pub fn metrics(&self) -> Value {
         self.read("outcome.json")["candidates"].as_array().unwrap().last().unwrap()["metrics"].clone()
     }
@@ -67,7 +67,7 @@ fn on_cpu(kind: &str, inputs: &[(&str, &Path)], with: &Value) -> Result<Ran> {
     run(kind, DeviceChoice::Cpu, inputs, with)
 }
 
-/// The data that the project makes and ships.
+/// A file of the data that the project ships.
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/data").join(name)
 }
@@ -80,7 +80,7 @@ fn some(name: &str, rows: usize, directory: &TempDir) -> PathBuf {
     path
 }
 
-/// A base as small as one can be, hardly trained.
+/// A base model as small as possible, trained for three steps.
 pub fn base() -> Ran {
     let with = json!({
         "layers": 1, "width": 16, "inner": 24, "heads": 2, "kv_heads": 1, "vocabulary": 300, "context": 160, "steps": 3,
@@ -165,7 +165,8 @@ fn every_option_of_a_loss_gives_another_adapter() {
     }
 }
 
-/// Over chosen and rejected answers together, of which a part is drawn: every fourth one would be a chosen one.
+/// The normalisation covers chosen and rejected answers together. It draws a sample of them: taking every fourth answer
+/// would take chosen ones only.
 #[test]
 fn rewards_are_normalised_over_all_answers() {
     let (base, place) = (base(), tempfile::tempdir().unwrap());
@@ -179,14 +180,14 @@ fn rewards_are_normalised_over_all_answers() {
     let all = [scores("score_chosen"), scores("score_rejected")].concat();
     let mean = all.iter().sum::<f64>() / all.len() as f64;
     let spread = (all.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / all.len() as f64).sqrt();
-    // 256 answers fix a mean to a sixteenth of the spread; three of those.
+    // The standard error of a mean over 256 answers is a sixteenth of their standard deviation; three of those.
     assert!(mean.abs() < 0.19 && (spread - 1.0).abs() < 0.2, "{mean} ± {spread}");
-    // Of one side alone it would be this far off.
+    // A normalisation over one side alone would be off by this much.
     let gap = ran.metrics()["margin"].as_f64().unwrap() / 2.0;
     assert!(gap > 0.25, "{gap}");
 }
 
-/// Last bits hang on the instructions of the CPU: fractions of more than two places become `…`.
+/// Replaces fractions with more than two decimal places by `…`: their last bits depend on the instructions of the CPU.
 fn masked(text: &str) -> String {
     let is_of_number = |c: char| c.is_ascii_digit() || c == '.';
     let mut out = String::new();
@@ -201,7 +202,7 @@ fn masked(text: &str) -> String {
     out + rest
 }
 
-/// One message a line: what a user is told of what went wrong.
+/// Each line is the message that a user gets.
 #[test]
 fn what_is_wrong_with_data_or_numbers_is_told() {
     let (base, place) = (base(), tempfile::tempdir().unwrap());
@@ -223,7 +224,7 @@ fn what_is_wrong_with_data_or_numbers_is_told() {
     let long = file("long.jsonl", &format!("{{\"prompt\": \"{}\", \"completion\": \"b\"}}\n", "long ".repeat(400)));
     let reward = on_cpu("rm", &[("model", &model), ("data", &pairs)], &json!({"max_tokens": 160})).unwrap();
     let scores = reward.artifact();
-    // A head of zeros says the same of every answer.
+    // A head of zeros gives every answer the same score.
     let flat = {
         let path = place.path().join("flat");
         std::fs::create_dir_all(path.join("adapter")).unwrap();

@@ -1,4 +1,4 @@
-//! `answers`: greedy answers of one model to a set of prompts: the first part of an `eval`.
+//! `answers`: decodes greedy answers of one model to a set of prompts. The first part of an `eval`.
 
 use crate::device;
 use crate::generate::{self, Choice, Decoding};
@@ -36,7 +36,7 @@ pub const KIND: Kind = Kind {
     ..Kind::of::<Answers>(Work::Run(run))
 };
 
-/// The file with a row for each prompt: an item for the gates, and its tokens for the other parts.
+/// The file with a row for each prompt: the item that gates read, with the tokens that the other parts read.
 pub const TABLE: &str = "answers.jsonl";
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -64,7 +64,7 @@ impl Parameters for Answers {
     }
 }
 
-/// A line of [`TABLE`]. Tokens are kept, so that scoring never depends on tokenising the text again.
+/// A row of [`TABLE`]. It holds the tokens, so that scoring does not depend on tokenising the text again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GreedyAnswer {
     pub id: String,
@@ -79,7 +79,7 @@ pub struct GreedyAnswer {
     pub distinct_2: f64,
 }
 
-/// Digest of the tokenizer whose ids the rows hold.
+/// The file with the digest of the tokenizer that the ids of the rows belong to.
 const TOKENIZER: &str = "tokenizer.txt";
 
 pub fn tokenizer(directory: &Path) -> Result<String> {
@@ -145,7 +145,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     )
 }
 
-/// Distinct neighbouring pairs over all of them (Li et al. 2016, distinct-2, here per answer); 1 for a single token.
+/// The share of distinct pairs among all pairs of neighbouring tokens (distinct-2 of Li et al. 2016, but per answer); 1
+/// for a single token.
 fn distinct_pairs(ids: &[u32]) -> f64 {
     let pairs = ids.windows(2).count();
     if pairs == 0 { 1.0 } else { ids.windows(2).collect::<BTreeSet<_>>().len() as f64 / pairs as f64 }

@@ -1,4 +1,4 @@
-//! `divergence`: how far a model has moved from a baseline, on its own answers: the third part of an `eval`.
+//! `divergence`: measures how far a model has moved from a baseline, on its own answers. The third part of an `eval`.
 
 use super::answers::{self, GreedyAnswer};
 use crate::device;
@@ -50,7 +50,7 @@ impl Parameters for Divergence {
     }
 }
 
-/// A line of [`TABLE`].
+/// A row of [`TABLE`].
 #[derive(Serialize)]
 struct DivergenceRow {
     id: String,

@@ -1,4 +1,4 @@
-//! `scores`: answers scored by a reward model, or by a list of words with valences: the second part of an `eval`.
+//! `scores`: scores answers by a reward model, or by a list of words with valences. The second part of an `eval`.
 
 use super::answers;
 use crate::device;
@@ -54,13 +54,13 @@ impl Parameters for Scores {
     }
 }
 
-/// A line of [`TABLE`].
+/// A row of [`TABLE`].
 #[derive(Serialize)]
 struct ScoreRow {
     id: String,
     prompt: String,
     text: String,
-    /// `None` where the score came out as no finite number.
+    /// `None` if the score is not a finite number.
     score: Option<f64>,
 }
 
@@ -97,7 +97,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     io.candidate(0, &[("mean_score", rl::mean(&scores)), ("score_sd", rl::standard_deviation(&scores))])
 }
 
-/// A word list: `word<tab>valence`, one a line.
+/// Reads a word list: a line for each word, `word<tab>valence`.
 pub fn valences(path: &Path) -> Result<HashMap<String, f64>> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     let mut out = HashMap::new();
@@ -114,11 +114,11 @@ pub fn valences(path: &Path) -> Result<HashMap<String, f64>> {
     Ok(out)
 }
 
-/// Sum of the valences of the lower-cased words `[a-z']+` (the rule of AFINN; Nielsen 2011).
+/// The sum of the valences of the lower-cased words `[a-z']+` in a text (the rule of AFINN; Nielsen 2011).
 fn valence(text: &str, valences: &HashMap<String, f64>) -> f64 {
     let lower = text.to_lowercase();
     let words = lower.split(|c: char| !(c.is_ascii_lowercase() || c == '\''));
-    // A sum of nothing would be −0.
+    // Folded from 0, since the sum of no numbers would be −0.
     words.filter_map(|word| valences.get(word)).fold(0.0, |sum, valence| sum + valence)
 }
 
