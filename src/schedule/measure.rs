@@ -29,9 +29,11 @@ impl Judge {
         self.ports.get(self.measure.comparison?.port)?.first()
     }
 
-    /// Names of the artifacts on ports that take many, since each of them has metrics of its own.
+    /// The reward models whose scores are compared.
     pub fn labels(&self, desk: &Desk) -> Vec<String> {
-        let ports = desk.plan.stages[self.stage].kind.ports.iter().filter(|port| port.takes_many);
+        let compared = self.measure.comparison.map(|comparison| &self.measure.parts[comparison.part]);
+        let ports = desk.plan.stages[self.stage].kind.ports.iter();
+        let ports = ports.filter(|port| port.takes_many && compared.is_some_and(|part| part.reads(port.name)));
         let artifacts = ports.filter_map(|port| self.ports.get(port.name)).flatten();
         artifacts.map(|artifact| artifact.label.to_string()).collect()
     }

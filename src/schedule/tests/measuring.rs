@@ -67,7 +67,7 @@ stages:
     gate: {judge: probe, require: [recalled < incumbent.recalled, exposed < 0.5], on_fail: keep}
   probe:
     kind: probing
-    from: {subject: sft, rows: ./heldout.jsonl, attack: [base, base@last]}
+    from: {subject: sft, rows: ./heldout.jsonl, attack: [base, sft]}
     gate: {require: recalled < 0.5 and exposed_2 < 0.5}
 ";
 
@@ -85,35 +85,52 @@ fn probed(text: &str) -> String {
 
 #[test]
 fn another_measuring_kind_judges_and_measures_by_its_row_alone() {
-    expect![[r#""#]].assert_eq(&probed(PIPELINE));
+    let told = probed(PIPELINE);
+    for line in [
+        "sft: recall of sft@1 runs",
+        "sft: exposure of sft@1 runs",
+        "sft: recall of base runs",
+        "sft pass: recalled 0.3 < incumbent.recalled 0.4",
+        "sft done",
+        // The second model on the port is measured in the stage's own run alone.
+        "probe: exposure of sft by sft runs",
+        "probe pass: recalled 0.3 < 0.5",
+        "probe done",
+    ] {
+        assert!(told.lines().any(|told| told.starts_with(line)), "no line `{line}` in\n{told}");
+    }
 }
 
 #[test]
 fn a_part_whose_port_is_not_connected_is_left_out() {
     let text = PIPELINE
-        .replace(", attack: [base, base@last]", "")
+        .replace(", attack: [base, sft]", "")
         .replace("[recalled < incumbent.recalled, exposed < 0.5]", "recalled < incumbent.recalled")
         .replace(" and exposed_2 < 0.5", "");
-    expect![[r#""#]].assert_eq(&probed(&text));
+    let told = probed(&text);
+    assert!(told.contains("sft: recall of sft@1 runs") && told.contains("probe done"), "{told}");
+    assert!(!told.contains("exposure"), "{told}");
 }
 
 #[test]
 fn its_study_shows_all_that_it_measures() {
-    let mut events = vec![Event::RunStarted {
-        run: "toy".to_owned(),
-        pipeline: "toy".to_owned(),
-        file: "toy.yaml".to_owned(),
-        at: "2026-11-21T23:15:00Z".to_owned(),
-        stages: Vec::new(),
-        overrides: Vec::new(),
-        selection: String::new(),
-    }];
+    let at = "2026-11-21T23:15:00Z".to_owned();
+    let [run_name, pipeline, file] = ["toy", "toy", "toy.yaml"].map(str::to_owned);
+    let (stages, overrides, selection) = (Vec::new(), Vec::new(), String::new());
+    let mut events = vec![Event::RunStarted { run: run_name, pipeline, file, at, stages, overrides, selection }];
     let (plan, _directory) = probing(PIPELINE);
     run(&plan, &world(), &mut Memory::default(), |happening| {
         if let Happening::Told(event) = happening {
             events.push(event);
         }
     });
-    let run = fold::fold(&events).unwrap();
-    expect![[r#""#]].assert_eq(&print(&[study::table(&run.studies[0])], Page { width: 120, has_color: false }));
+    let state = fold::fold(&events).unwrap();
+    let shown = print(&[study::table(&state.studies[0])], Page { width: 120, has_color: false });
+    let [head, _, base, sft] = shown.lines().skip(1).filter(|line| !line.is_empty()).collect::<Vec<_>>()[..] else {
+        panic!("{shown}")
+    };
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(head), ["model", "exposed", "exposed_2", "recalled"], "{shown}");
+    assert_eq!(words(base), ["base", "0.400", "0.400", "0.400"], "{shown}");
+    assert_eq!(words(sft), ["sft", "0.300", "0.300", "0.300"], "{shown}");
 }
