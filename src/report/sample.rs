@@ -177,7 +177,7 @@ pub fn promotion() -> Vec<Event> {
             Decision::Pass,
             "step 100",
             Some("best accuracy 0.8125 at step 100, where ece < 0.25 left 3 of 4"),
-            &[("require", "accuracy > 0.6", "pass: accuracy 0.8125 > 0.6 (+0.2125)")],
+            &[("require", "accuracy > 0.6", "accuracy 0.8125 > 0.6 (+0.2125)")],
         ),
         ended(
             "rm_1",
@@ -196,11 +196,11 @@ pub fn promotion() -> Vec<Event> {
             "step 40",
             None,
             &[
-                ("require", above, "pass: mean_score 0.4121 > incumbent.mean_score 0.1052 (+0.3069)"),
+                ("require", above, "mean_score 0.4121 > incumbent.mean_score 0.1052 (+0.3069)"),
                 (
                     "require",
                     wins,
-                    "pass: win_rate(sft over changed) 0.7241 > 0.5 (+0.2241); 21 won, 8 lost, 0 changed ties, 19 unchanged",
+                    "win_rate(sft over changed) 0.7241 > 0.5 (+0.2241); 21 won, 8 lost, 0 changed ties, 19 unchanged",
                 ),
             ],
         ),
@@ -212,7 +212,7 @@ pub fn promotion() -> Vec<Event> {
             Decision::Fail,
             "the incumbent (ppo_1)",
             None,
-            &[("require", above, "fail: mean_score 0.4010 > incumbent.mean_score 0.4121 (-0.0111)")],
+            &[("require", above, "mean_score 0.4010 > incumbent.mean_score 0.4121 (-0.0111)")],
         ),
         ended(
             "ppo_2",
