@@ -2,7 +2,7 @@
 //! in a work directory, and the difference of two actions. Knows nothing of stage names, gates or processes.
 
 use crate::canonical::Canonical;
-use crate::cause::Difference;
+use crate::cause::ActionDifference;
 use anyhow::{Context, Result};
 use cache::Content;
 use serde::{Deserialize, Serialize};
@@ -134,13 +134,13 @@ impl Record {
 }
 
 /// The values that are new about an action. None when the keys are equal.
-pub fn differences(old: &Canonical, new: &Canonical) -> Vec<Difference> {
+pub fn differences(old: &Canonical, new: &Canonical) -> Vec<ActionDifference> {
     let mut differences = Vec::new();
     compare("", Some(&old.value()), Some(&new.value()), &mut differences);
     differences
 }
 
-fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, differences: &mut Vec<Difference>) {
+fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, differences: &mut Vec<ActionDifference>) {
     match (old, new) {
         (old, new) if old == new => {}
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
@@ -155,7 +155,7 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, differences: &m
                 compare(&format!("{path}.{n}"), old.get(n), new.get(n), differences);
             }
         }
-        (old, new) => differences.push(Difference { path: path.to_owned(), old: shown(old), new: shown(new) }),
+        (old, new) => differences.push(ActionDifference { path: path.to_owned(), old: shown(old), new: shown(new) }),
     }
 }
 
@@ -290,14 +290,18 @@ mod tests {
             parameters.kl.target: absent -> 6.5
             seed: 7 -> absent"#]]
         .assert_eq(
-            &differences(&value(&ppo()), &value(&new)).iter().map(Difference::to_string).collect::<Vec<_>>().join("\n"),
+            &differences(&value(&ppo()), &value(&new))
+                .iter()
+                .map(ActionDifference::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
         );
         assert_eq!(differences(&value(&ppo()), &value(&ppo())), []);
         if let Some(ActionInput::Many(rewards)) = new.inputs.get_mut("reward") {
             rewards.truncate(1);
         }
         let differences = differences(&value(&ppo()), &value(&new));
-        let inputs: Vec<_> = differences.iter().map(Difference::input).collect();
+        let inputs: Vec<_> = differences.iter().map(ActionDifference::input).collect();
         assert_eq!(inputs, [Some(("policy", 0)), Some(("reward", 1)), None, None, None]);
     }
 

@@ -2,7 +2,7 @@
 //! meant for version control. A decision is bound to its question: when the candidate, the measurements or the rule change,
 //! the question is another one and the decision no longer applies.
 
-use crate::event::Decided;
+use crate::event::HumanDecision;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -58,8 +58,8 @@ pub fn read(path: &Path) -> Result<Vec<Approval>> {
 }
 
 /// The decision for each question; the last one counts.
-pub fn decisions(approvals: &[Approval]) -> BTreeMap<String, Decided> {
-    let decided = |approval: &Approval| Decided {
+pub fn decisions(approvals: &[Approval]) -> BTreeMap<String, HumanDecision> {
+    let decided = |approval: &Approval| HumanDecision {
         is_approved: approval.decision == Ruling::Approve,
         by: approval.by.clone(),
         at: approval.at.clone(),

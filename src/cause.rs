@@ -17,7 +17,7 @@ pub enum Cause {
     ResultGone,
     FailedLastTime,
     UnfinishedLastTime,
-    Changed(Difference),
+    Changed(ActionDifference),
     /// A stage that would run, and whose output is an input.
     Upstream(String),
     Other(String),
@@ -25,7 +25,7 @@ pub enum Cause {
 
 /// A value of an action that is not what it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct ActionDifference {
     /// `parameters.kl.coef`, `inputs.reward.1`, `version`.
     pub path: String,
     /// As a person compares them: JSON, the beginning of a digest, or `absent`.
@@ -65,7 +65,7 @@ pub enum SkipReason {
     Other(String),
 }
 
-impl Difference {
+impl ActionDifference {
     /// The port that it is about, and where that takes many the place on it.
     pub fn input(&self) -> Option<(&str, usize)> {
         let path = self.path.strip_prefix("inputs.")?;
@@ -73,13 +73,13 @@ impl Difference {
         Some(numbered.unwrap_or((path, 0)))
     }
 
-    fn read(text: &str) -> Option<Difference> {
+    fn read(text: &str) -> Option<ActionDifference> {
         const FIELDS: [&str; 6] = ["inputs", "kind", "parameters", "salt", "seed", "version"];
         let (path, values) = text.split_once(": ")?;
         path.split('.').next().filter(|field| FIELDS.contains(field))?;
         let (old, new) = values.split_at(arrow(values)?);
         let new = new.strip_prefix(ARROW)?;
-        Some(Difference { path: path.to_owned(), old: old.to_owned(), new: new.to_owned() })
+        Some(ActionDifference { path: path.to_owned(), old: old.to_owned(), new: new.to_owned() })
     }
 }
 
@@ -115,7 +115,7 @@ impl Cause {
     fn read(text: &str) -> Option<Cause> {
         let plain = TEXTS.into_iter().find(|(_, known)| *known == text).map(|(cause, _)| cause);
         let upstream = || quoted(text.strip_suffix(" would run")?).map(Cause::Upstream);
-        plain.or_else(upstream).or_else(|| Difference::read(text).map(Cause::Changed))
+        plain.or_else(upstream).or_else(|| ActionDifference::read(text).map(Cause::Changed))
     }
 }
 
@@ -151,7 +151,7 @@ impl From<Cause> for String {
     }
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for ActionDifference {
     fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
         write!(text, "{}: {}{ARROW}{}", self.path, self.old, self.new)
     }
@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn changed(path: &str, old: &str, new: &str) -> Cause {
-        Cause::Changed(Difference { path: path.to_owned(), old: old.to_owned(), new: new.to_owned() })
+        Cause::Changed(ActionDifference { path: path.to_owned(), old: old.to_owned(), new: new.to_owned() })
     }
 
     fn causes() -> Vec<Cause> {

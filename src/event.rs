@@ -101,13 +101,13 @@ pub enum Event {
     /// One model under the yardstick of an eval stage: a row of the table of the study.
     Measured {
         eval: String,
-        row: Measured,
+        row: StudyRow,
     },
     /// Answers of two models to one prompt, for the side-by-side list.
     Compared {
         eval: String,
         prompt: String,
-        answers: Vec<Answer>,
+        answers: Vec<ModelAnswer>,
     },
     RunFinished {
         exit: u8,
@@ -156,14 +156,14 @@ pub struct Verdict {
     pub carries: String,
     /// What a person decided where the rules left it to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decided: Option<Decided>,
+    pub decided: Option<HumanDecision>,
     #[serde(default)]
     pub evidence: Evidence,
 }
 
 /// A line of `….approvals.jsonl`, as far as a verdict shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Decided {
+pub struct HumanDecision {
     pub is_approved: bool,
     pub by: String,
     /// RFC 3339.
@@ -177,17 +177,17 @@ pub struct Evidence {
     /// Digest of the chosen candidate, what was measured and the required rules: what a person's decision is bound to.
     pub question: String,
     /// In step order, at least one.
-    pub candidates: Vec<Seen>,
+    pub candidates: Vec<ArtifactEvidence>,
     /// An index; `None` when `select` left none.
     pub chosen: Option<usize>,
-    pub incumbent: Option<Seen>,
+    pub incumbent: Option<ArtifactEvidence>,
     /// Those named in rules.
-    pub stages: BTreeMap<String, Seen>,
+    pub stages: BTreeMap<String, ArtifactEvidence>,
 }
 
 /// One artifact as a gate saw it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct ArtifactEvidence {
     pub label: ArtifactName,
     pub step: Option<u64>,
     pub content: Content,
@@ -198,13 +198,13 @@ pub struct Seen {
     pub table: Option<Table>,
     /// By judge.
     #[serde(default)]
-    pub judged: BTreeMap<String, SeenBy>,
+    pub judged: BTreeMap<String, JudgeEvidence>,
 }
 
-impl Seen {
+impl ArtifactEvidence {
     /// A candidate as its own record has it.
-    pub fn of(candidate: &Candidate, label: ArtifactName) -> Seen {
-        Seen {
+    pub fn of(candidate: &Candidate, label: ArtifactName) -> ArtifactEvidence {
+        ArtifactEvidence {
             label,
             step: Some(candidate.step),
             content: candidate.content.clone(),
@@ -224,7 +224,7 @@ impl Table {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SeenBy {
+pub struct JudgeEvidence {
     pub metrics: Metrics,
     /// Of one set of items: joined by their ids.
     pub tables: Vec<Table>,
@@ -317,17 +317,17 @@ impl Outcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct StudyRow {
     /// `sft`, `ppo_2`, or `ppo_2@last` for a candidate that its gate rejected.
     pub model: ArtifactName,
     pub is_rejected: bool,
     pub metrics: Metrics,
     /// Against the eval's baseline; `None` for the baseline itself and without one.
-    pub versus: Option<Versus>,
+    pub versus: Option<BaselineComparison>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Versus {
+pub struct BaselineComparison {
     pub baseline: ArtifactName,
     pub win: u64,
     pub loss: u64,
@@ -336,7 +336,7 @@ pub struct Versus {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct ModelAnswer {
     pub model: ArtifactName,
     pub text: String,
     pub score: Option<f64>,

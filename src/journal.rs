@@ -201,14 +201,14 @@ pub fn names_of_keys(root: &Path, keys: &[Digest]) -> Result<HashMap<Digest, Str
 
 /// The action a stage was last seen with, whether it ran or was found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct LastUse {
     pub key: String,
     pub action: Canonical,
-    pub state: State,
+    pub state: LastState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum LastState {
     /// It ran to its end, or its record was found.
     Known,
     Failed,
@@ -216,14 +216,14 @@ pub enum State {
     Unfinished,
 }
 
-impl Seen {
+impl LastUse {
     /// What is new about an action that is not in the store.
     pub fn news(&self, key: &str, action: &Canonical) -> Vec<Cause> {
         match self.state {
             _ if self.key != key => differences(&self.action, action).into_iter().map(Cause::Changed).collect(),
-            State::Known => vec![Cause::ResultGone],
-            State::Failed => vec![Cause::FailedLastTime],
-            State::Unfinished => vec![Cause::UnfinishedLastTime],
+            LastState::Known => vec![Cause::ResultGone],
+            LastState::Failed => vec![Cause::FailedLastTime],
+            LastState::Unfinished => vec![Cause::UnfinishedLastTime],
         }
     }
 }
@@ -234,7 +234,7 @@ type ActionName = (String, Option<EvalPart>);
 /// Actions of earlier runs, by stage name and part. Journals are opened newest first and only as far as is asked for.
 pub struct History {
     unread: Vec<PathBuf>,
-    seen: HashMap<ActionName, Seen>,
+    seen: HashMap<ActionName, LastUse>,
 }
 
 impl History {
@@ -245,7 +245,7 @@ impl History {
 
     /// What was last seen under this name, across all these runs. An unreadable journal is passed over: it can only cost
     /// an explanation.
-    pub fn last(&mut self, stage: &str, part: Option<&EvalPart>) -> Option<&Seen> {
+    pub fn last(&mut self, stage: &str, part: Option<&EvalPart>) -> Option<&LastUse> {
         let name = (stage.to_owned(), part.cloned());
         while !self.seen.contains_key(&name) {
             let path = self.unread.pop()?;
@@ -258,17 +258,17 @@ impl History {
     }
 
     fn learn(&mut self, events: Vec<Event>) {
-        let mut of_this_run: HashMap<ActionName, Seen> = HashMap::new();
+        let mut of_this_run: HashMap<ActionName, LastUse> = HashMap::new();
         for event in events {
             match event {
                 Event::Hit { stage, part, key, action } => {
-                    of_this_run.insert((stage, part), Seen { key, action, state: State::Known });
+                    of_this_run.insert((stage, part), LastUse { key, action, state: LastState::Known });
                 }
                 Event::Started { stage, part, key, action, .. } => {
-                    of_this_run.insert((stage, part), Seen { key, action, state: State::Unfinished });
+                    of_this_run.insert((stage, part), LastUse { key, action, state: LastState::Unfinished });
                 }
-                Event::Finished { stage, part, .. } => settle(&mut of_this_run, (stage, part), State::Known),
-                Event::Failed { stage, part, .. } => settle(&mut of_this_run, (stage, part), State::Failed),
+                Event::Finished { stage, part, .. } => settle(&mut of_this_run, (stage, part), LastState::Known),
+                Event::Failed { stage, part, .. } => settle(&mut of_this_run, (stage, part), LastState::Failed),
                 _ => {}
             }
         }
@@ -278,7 +278,7 @@ impl History {
     }
 }
 
-fn settle(seen: &mut HashMap<ActionName, Seen>, name: ActionName, state: State) {
+fn settle(seen: &mut HashMap<ActionName, LastUse>, name: ActionName, state: LastState) {
     if let Some(seen) = seen.get_mut(&name) {
         seen.state = state;
     }

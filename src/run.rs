@@ -12,7 +12,7 @@ pub mod slots;
 pub mod space;
 
 use crate::cause::EvalPart;
-use crate::event::{Decided, Event, Outcome, StageHead};
+use crate::event::{Event, HumanDecision, Outcome, StageHead};
 use crate::executor::JobId;
 use crate::journal::{self, History};
 use crate::plan::selection::{Role, Selection};
@@ -47,7 +47,7 @@ pub struct Options {
     /// `.pipeline`, which holds `store/`, `work/` and `runs/`.
     pub store: PathBuf,
     /// Decisions of people, by the question of the evidence.
-    pub decisions: BTreeMap<String, Decided>,
+    pub decisions: BTreeMap<String, HumanDecision>,
 }
 
 /// Runs what is not done yet. Returns the exit code: 130 interrupted, 1 a stage failed or a gate erred, 3 stopped by a

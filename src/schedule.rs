@@ -5,21 +5,21 @@
 //! however many others there are.
 
 mod advance;
-mod desk;
+pub mod decide;
+mod gather;
+mod lookup;
 mod measure;
 mod state;
-mod study;
-mod verdict;
-pub mod weigh;
+mod tabulate;
 
 use crate::action::Record;
 use crate::cause::{Cause, SkipReason};
-use crate::event::{Decided, Event, Outcome, RuleVerdict, Table};
+use crate::event::{Event, HumanDecision, Outcome, RuleVerdict, Table};
 use crate::gate::Items;
 use crate::plan::selection::{Role, Selection};
 use crate::plan::{Plan, StageId};
 use cache::{Content, Digest};
-use desk::{Desk, Fact, Knowledge, Known, Need, Query, RunInputs};
+use lookup::{ActionResult, Knowledge, KnownRecord, Lookup, Need, Query, RunInputs};
 pub use state::{Keyed, Request};
 use state::{Questions, State};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -85,7 +85,7 @@ impl<'a> Schedule<'a> {
         plan: &'a Plan,
         selection: &Selection,
         contents: &'a BTreeMap<PathBuf, Content>,
-        decisions: &'a BTreeMap<String, Decided>,
+        decisions: &'a BTreeMap<String, HumanDecision>,
     ) -> Schedule<'a> {
         let is_part = |id: &StageId| selection.role(*id) != Role::Leave;
         let mut dependants = vec![Vec::new(); plan.stages.len()];
@@ -115,19 +115,19 @@ impl<'a> Schedule<'a> {
         let need = match news {
             News::Known { key, record, seconds } => {
                 let by = self.askers.get(&Need::Action(key)).and_then(|stages| stages.first()).copied();
-                knowledge.actions.insert(key, Fact::Known(Known { record, executed: by.zip(seconds) }));
+                knowledge.actions.insert(key, ActionResult::Known(KnownRecord { record, executed: by.zip(seconds) }));
                 Need::Action(key)
             }
             News::Failed { key, cause } => {
-                knowledge.actions.insert(key, Fact::Failed(cause));
+                knowledge.actions.insert(key, ActionResult::Failed(cause));
                 Need::Action(key)
             }
             News::WouldRun { key, because } => {
-                knowledge.actions.insert(key, Fact::WouldRun(because));
+                knowledge.actions.insert(key, ActionResult::WouldRun(because));
                 Need::Action(key)
             }
             News::LeftOut { key, because } => {
-                knowledge.actions.insert(key, Fact::LeftOut(because));
+                knowledge.actions.insert(key, ActionResult::LeftOut(because));
                 Need::Action(key)
             }
             News::Items(table, items) => {
@@ -179,9 +179,9 @@ impl<'a> Schedule<'a> {
         let mut commands = Vec::new();
         while let Some(id) = self.ready.pop_front() {
             let Questions { own, mut journaled, .. } = self.take_questions(id);
-            let mut desk = Desk::new(self.inputs, &self.knowledge, &self.states, id, own);
-            let (events, end) = advance::advance(&mut desk);
-            let Desk { found, queries, learned, own, .. } = desk;
+            let mut lookup = Lookup::new(self.inputs, &self.knowledge, &self.states, id, own);
+            let (events, end) = advance::advance(&mut lookup);
+            let Lookup { found, queries, learned, own, .. } = lookup;
             for (action, part) in found {
                 if journaled.insert(action.key) {
                     let (stage, key) = (self.inputs.plan.stages[id].name.clone(), action.key.to_string());

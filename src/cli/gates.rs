@@ -7,7 +7,7 @@ use super::terminal;
 use crate::action::Record;
 use crate::approvals::{self, Approval, Ruling};
 use crate::cause::on_one_line;
-use crate::event::{Evidence, Outcome, Seen, Table, Verdict};
+use crate::event::{ArtifactEvidence, Evidence, Outcome, Table, Verdict};
 use crate::gate::{self, Items};
 use crate::plan::{ArtifactName, Gate, Plan, selection};
 use crate::report;
@@ -16,7 +16,7 @@ use crate::report::format::moment;
 use crate::report::gate::{self as page, WhatIf};
 use crate::report::sheet::Sheet;
 use crate::run;
-use crate::schedule::weigh::{self, GateVerdict};
+use crate::schedule::decide::{self, GateVerdict};
 use anyhow::Result;
 use cache::Store;
 use std::collections::BTreeMap;
@@ -158,13 +158,13 @@ fn earlier(name: &str, plan: &Plan, found: &StoredRun) -> Result<Vec<WhatIf>> {
 }
 
 /// The artifact that carried the stage's name in a run, with its own metrics: no judge measured it.
-fn record_of(store: &Store, run: &RunState, stage: &str) -> Option<Seen> {
+fn record_of(store: &Store, run: &RunState, stage: &str) -> Option<ArtifactEvidence> {
     let stage = run.stage(stage)?;
     let Some(Outcome::Done { content, .. }) = &stage.outcome else { return None };
     let key = &stage.actions.iter().find(|action| action.part.is_none())?.key;
     let record = Record::from_store(&store.lookup(&key.parse().ok()?).ok()??).ok()?;
     let candidate = record.candidates.into_iter().find(|candidate| candidate.content.to_string() == *content)?;
-    Some(Seen::of(&candidate, ArtifactName::open(&stage.head.name)))
+    Some(ArtifactEvidence::of(&candidate, ArtifactName::open(&stage.head.name)))
 }
 
 /// The decision and its numbers. `Err`: something was not measured then, which says nothing about the rule.
@@ -173,7 +173,7 @@ fn rejudge(store: &Store, gate: &Gate, evidence: &Evidence) -> Result<(gate::Dec
         let items = run::answers::read_table(store, table);
         Some(items.unwrap_or_else(|_| Items::broken("they are no longer in the store")).into())
     };
-    let GateVerdict { chosen, rules, decision } = weigh::judge(gate, evidence, read);
+    let GateVerdict { chosen, rules, decision } = decide::judge(gate, evidence, read);
     // If no candidate was chosen, only the choice can be explained.
     let select = (gate.select.is_some() || chosen.index.is_none()).then_some(chosen.explanation.as_str());
     let because = page::because(select, &rules);

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::gate::Decision;
-use crate::schedule::weigh::Heir;
+use crate::schedule::decide::Successor;
 use crate::spec::expect;
 use crate::spec::node::{Node, Spanned, Value};
 
@@ -16,7 +16,7 @@ pub struct Expectation {
     pub rules: Option<Spanned<Vec<Decision>>>,
     /// Texts, each of which must occur in an explanation.
     pub explains: Vec<String>,
-    pub carries: Option<Heir>,
+    pub carries: Option<Successor>,
 }
 
 const KEYS: &[&str] = &["gate", "step", "rules", "explains", "carries"];
@@ -48,8 +48,8 @@ pub fn read(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Expectati
                 expected.explains = texts.map(|text| text.value).collect();
             }
             "carries" => {
-                let heirs = [Heir::Candidate, Heir::Incumbent, Heir::Nobody, Heir::Held];
-                expected.carries = expect::word(value, &heirs.map(|who| (who.word(), who)), mistakes);
+                let successors = [Successor::Candidate, Successor::Incumbent, Successor::Nobody, Successor::Held];
+                expected.carries = expect::word(value, &successors.map(|who| (who.word(), who)), mistakes);
             }
             _ => {}
         }

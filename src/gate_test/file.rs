@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::event::Evidence;
 use crate::gate::{RecordOrigin, Who};
 use crate::plan;
-use crate::schedule::weigh::{self, Tables};
+use crate::schedule::decide::{self, Tables};
 use crate::spec::node::{Map, Node, Value};
 use crate::spec::{self, expect, yaml};
 use stages::kinds::KINDS;
@@ -261,7 +261,7 @@ fn checkpoints(
 fn check_made_up(compared: &[Matchup], tested: &GateUnderTest, mistakes: &mut Vec<Diagnostic>) {
     for matchup in compared {
         let field = (RecordOrigin::Judge(matchup.judge), versus::FIELD);
-        let asks = weigh::rules(&tested.gate).find(|(_, rule)| rule.decided_by().contains(&field));
+        let asks = decide::rules(&tested.gate).find(|(_, rule)| rule.decided_by().contains(&field));
         if let Some((_, rule)) = asks {
             let message = format!("`versus` makes up who wins, and `{}` asks for the scores themselves", rule.text);
             mistakes.push(Diagnostic::error(matchup.other.span, message).help("give the `items`"));

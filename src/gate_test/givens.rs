@@ -1,9 +1,9 @@
 //! The artifacts of a test, and the evidence that a gate would gather from them.
 
-use crate::event::{Evidence, Seen, SeenBy, Table};
+use crate::event::{ArtifactEvidence, Evidence, JudgeEvidence, Table};
 use crate::gate::{Items, Readings, RuleScope};
 use crate::plan::ArtifactName;
-use crate::schedule::weigh::Tables;
+use crate::schedule::decide::Tables;
 use cache::{Content, Digest};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Givens {
     /// The evidence as a gate sees it. The contents have made-up names, and the items are put into the tables.
     pub fn evidence(self, scope: &RuleScope) -> (Evidence, Tables) {
         let mut tables = Tables::new();
-        let mut seen = |artifact: TestArtifact, label: &str, step: Option<u64>| -> Seen {
+        let mut seen = |artifact: TestArtifact, label: &str, step: Option<u64>| -> ArtifactEvidence {
             artifact.seen(label, step, scope, &mut tables)
         };
         let candidates = self.candidates.into_iter().map(|(step, artifact)| {
@@ -49,7 +49,7 @@ impl Givens {
 }
 
 impl TestArtifact {
-    fn seen(self, label: &str, step: Option<u64>, scope: &RuleScope, tables: &mut Tables) -> Seen {
+    fn seen(self, label: &str, step: Option<u64>, scope: &RuleScope, tables: &mut Tables) -> ArtifactEvidence {
         let content = |what: &str| Content::File {
             format: "jsonl".to_owned(),
             blob: Digest::of(format!("{label}\n{what}").as_bytes()),
@@ -65,10 +65,10 @@ impl TestArtifact {
         let judged = self.judged.into_iter().map(|(judge, readings)| {
             let name = scope.judges[judge].name.clone();
             let tables = table(readings.items, &name).into_iter().collect();
-            (name, SeenBy { metrics: readings.metrics, tables })
+            (name, JudgeEvidence { metrics: readings.metrics, tables })
         });
         let judged = judged.collect();
-        Seen {
+        ArtifactEvidence {
             label: ArtifactName::open(label),
             step,
             content: content(""),

@@ -4,7 +4,7 @@ use super::expectation::Expectation;
 use super::file::Case;
 use crate::event::RuleVerdict;
 use crate::gate::Decision;
-use crate::schedule::weigh::{self, GateVerdict, Heir};
+use crate::schedule::decide::{self, GateVerdict, Successor};
 
 pub struct CaseResult {
     pub decision: Decision,
@@ -14,7 +14,7 @@ pub struct CaseResult {
     pub select: Option<String>,
     /// Empty when none was chosen.
     pub rules: Vec<RuleVerdict>,
-    pub heir: Heir,
+    pub successor: Successor,
 }
 
 /// One expectation that was not met.
@@ -28,12 +28,14 @@ pub struct Mismatch {
 pub fn judge(case: &Case) -> CaseResult {
     let (gate, evidence) = (&case.tested.gate, &case.evidence);
     // As in a run, a rule sees only the tables that are read for it.
-    let GateVerdict { chosen, rules, decision } = weigh::judge(gate, evidence, |table| case.tables.get(table).cloned());
+    let GateVerdict { chosen, rules, decision } =
+        decide::judge(gate, evidence, |table| case.tables.get(table).cloned());
     let has_incumbent = evidence.incumbent.is_some();
-    let heir = weigh::heir(decision, weigh::otherwise(gate, decision), None, chosen.index.is_some(), has_incumbent);
+    let successor =
+        decide::successor(decision, decide::otherwise(gate, decision), None, chosen.index.is_some(), has_incumbent);
     let step = chosen.index.and_then(|at| evidence.candidates[at].step);
     let select = gate.select.as_ref().map(|_| chosen.explanation);
-    CaseResult { decision, step, select, rules, heir }
+    CaseResult { decision, step, select, rules, successor }
 }
 
 /// Empty when the test passes.
@@ -52,7 +54,7 @@ pub fn mismatches(expected: &Expectation, result: &CaseResult) -> Vec<Mismatch> 
         _ => list(&required.collect::<Vec<_>>()),
     };
     compare("rules", expected.rules.as_ref().map(|rules| list(&rules.value)), required);
-    compare("carries", expected.carries.map(|who| who.word().to_owned()), result.heir.word().to_owned());
+    compare("carries", expected.carries.map(|who| who.word().to_owned()), result.successor.word().to_owned());
     for text in &expected.explains {
         let mut explanations = result.rules.iter().map(|rule| &rule.explanation).chain(&result.select);
         if !explanations.any(|explanation| explanation.contains(text)) {

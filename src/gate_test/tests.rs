@@ -53,7 +53,7 @@ fn judged(text: &str, expected: Expect) {
     for case in &tests.cases {
         let said = judge(case);
         let step = said.step.map(|step| format!(", step {step}")).unwrap_or_default();
-        writeln!(told, "{}: {}{step}, {} carries", case.name, said.decision.word(), said.heir.word()).unwrap();
+        writeln!(told, "{}: {}{step}, {} carries", case.name, said.decision.word(), said.successor.word()).unwrap();
         said.select.iter().for_each(|why| writeln!(told, "  select: {why}").unwrap());
         for rule in &said.rules {
             writeln!(told, "  {} {}: {}", rule.role, rule.decision.word(), rule.explanation).unwrap();

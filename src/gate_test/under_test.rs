@@ -3,7 +3,7 @@
 use crate::diagnostic::{Diagnostic, Span};
 use crate::gate::{self, JudgeScope, MetricName, RuleScope};
 use crate::plan::{self, Gate, Plan};
-use crate::schedule::weigh;
+use crate::schedule::decide;
 use crate::spec::node::{Map, Node, Spanned, Value};
 use crate::spec::{self, expect};
 use stages::kinds::{self, KINDS};
@@ -20,13 +20,13 @@ pub struct GateUnderTest {
 impl GateUnderTest {
     /// The stages named in its rules.
     pub fn stages(&self) -> BTreeSet<String> {
-        let named = weigh::rules(&self.gate).flat_map(|(_, rule)| rule.stages());
+        let named = decide::rules(&self.gate).flat_map(|(_, rule)| rule.stages());
         let is_judge = |name: &str| self.gate.scope.judge(name).is_some();
         named.filter(|(name, _)| !is_judge(name)).map(|(name, _)| name.to_owned()).collect()
     }
 
     pub fn names_incumbent(&self) -> bool {
-        weigh::rules(&self.gate).any(|(_, rule)| rule.names_incumbent())
+        decide::rules(&self.gate).any(|(_, rule)| rule.names_incumbent())
     }
 }
 

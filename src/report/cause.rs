@@ -5,7 +5,7 @@ use super::fold::{ActionRun, RunState, StageRun};
 use super::format::short;
 use super::sheet::Tone;
 use crate::action::differences;
-use crate::cause::{Cause, Difference, EvalPart, StageCause};
+use crate::cause::{ActionDifference, Cause, EvalPart, StageCause};
 use crate::event::Outcome;
 use crate::plan::ArtifactName;
 use std::collections::BTreeSet;
@@ -74,7 +74,7 @@ impl<'a> Trail<'a> {
     }
 
     /// `version: 2 -> 3` says nothing to a reader who does not know of what.
-    fn version(&self, stage: &str, part: Option<&EvalPart>, difference: &Difference) -> Option<String> {
+    fn version(&self, stage: &str, part: Option<&EvalPart>, difference: &ActionDifference) -> Option<String> {
         let stage = self.new.stage(stage).filter(|_| difference.path == "version")?;
         let kind = part.map_or(&stage.head.kind, |part| &part.kind);
         let before = part.map_or(String::new(), |part| format!("{part}: "));
@@ -95,7 +95,7 @@ impl<'a> Trail<'a> {
     }
 
     /// The reason behind a difference of an input.
-    fn reason(&mut self, stage: &str, part: Option<&EvalPart>, difference: &Difference) -> Option<String> {
+    fn reason(&mut self, stage: &str, part: Option<&EvalPart>, difference: &ActionDifference) -> Option<String> {
         let (port, at) = difference.input()?;
         let from = |run: &RunState| {
             run.stage(stage).and_then(|stage| {

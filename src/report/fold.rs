@@ -2,7 +2,7 @@
 
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart};
-use crate::event::{Answer, Event, Measured, Outcome, StageHead, Verdict};
+use crate::event::{Event, ModelAnswer, Outcome, StageHead, StudyRow, Verdict};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -67,8 +67,8 @@ pub struct Study {
     pub eval: String,
     /// The reward models behind `mean_score`, `mean_score_2`, …; empty if the stages report their scores themselves.
     pub rewards: Vec<String>,
-    pub rows: Vec<Measured>,
-    pub comparisons: Vec<(String, Vec<Answer>)>,
+    pub rows: Vec<StudyRow>,
+    pub comparisons: Vec<(String, Vec<ModelAnswer>)>,
 }
 
 /// The state after these events; `None` before a run has started.

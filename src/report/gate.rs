@@ -5,7 +5,7 @@ use super::fold::{RunState, StageRun};
 use super::format::{duration, number, short};
 use super::sheet::{Grid, Header, Sheet, TOGETHER, Tone, cell, plain};
 use super::stages;
-use crate::event::{Evidence, Outcome, RuleVerdict, Seen, Verdict};
+use crate::event::{ArtifactEvidence, Evidence, Outcome, RuleVerdict, Verdict};
 use crate::gate::Decision;
 
 /// The sections of `gate show`: the decision, and every number behind it.
@@ -21,7 +21,7 @@ pub fn show(stage: &StageRun) -> Vec<Sheet> {
 fn saw(evidence: &Evidence) -> Grid {
     let mut grid =
         Grid::new([Header::name("saw"), Header::name("artifact"), Header::name("content"), Header::text("measured")]);
-    let mut add = |role: &str, seen: &Seen, tone: Tone| {
+    let mut add = |role: &str, seen: &ArtifactEvidence, tone: Tone| {
         let own = seen.metrics.iter().map(|(name, value)| format!("{name} {}", number(*value)));
         let judged = seen.judged.iter().flat_map(|(judge, by)| {
             by.metrics.iter().map(move |(name, value)| format!("{judge}.{name} {}", number(*value)))

@@ -3,7 +3,7 @@
 
 use super::fold::{ActionRun, ActionState, RunState, StageRun, Study};
 use crate::cause::{Cause, EvalPart};
-use crate::event::{Answer, Decided, Measured, Metrics, Outcome, RuleVerdict, Verdict};
+use crate::event::{HumanDecision, Metrics, ModelAnswer, Outcome, RuleVerdict, StudyRow, Verdict};
 use crate::gate::Decision;
 use serde::Serialize;
 
@@ -55,7 +55,7 @@ struct JsonGate<'a> {
     carries: &'a str,
     select: Option<&'a str>,
     rules: &'a [RuleVerdict],
-    decided: Option<&'a Decided>,
+    decided: Option<&'a HumanDecision>,
 }
 
 #[derive(Serialize)]
@@ -76,14 +76,14 @@ struct JsonAction<'a> {
 struct JsonStudy<'a> {
     eval: &'a str,
     rewards: &'a [String],
-    rows: &'a [Measured],
+    rows: &'a [StudyRow],
     comparisons: Vec<JsonComparison<'a>>,
 }
 
 #[derive(Serialize)]
 struct JsonComparison<'a> {
     prompt: &'a str,
-    answers: &'a [Answer],
+    answers: &'a [ModelAnswer],
 }
 
 pub fn document(run: &RunState, is_alive: bool) -> String {

@@ -2,7 +2,9 @@
 
 use super::fold::{RunState, fold};
 use super::page::Page;
-use crate::event::{Answer, Event, Evidence, Measured, Metrics, Outcome, RuleVerdict, StageHead, Verdict, Versus};
+use crate::event::{
+    BaselineComparison, Event, Evidence, Metrics, ModelAnswer, Outcome, RuleVerdict, StageHead, StudyRow, Verdict,
+};
 use crate::gate::Decision;
 use crate::plan::ArtifactName;
 use serde_json::json;
@@ -111,7 +113,7 @@ pub fn judged(
 }
 
 pub fn measured(model: &str, is_rejected: bool, values: &[(&str, f64)], versus: Option<[u64; 4]>) -> Event {
-    let versus = versus.map(|[win, loss, tie_changed, tie_unchanged]| Versus {
+    let versus = versus.map(|[win, loss, tie_changed, tie_unchanged]| BaselineComparison {
         baseline: ArtifactName::open("sft"),
         win,
         loss,
@@ -120,12 +122,12 @@ pub fn measured(model: &str, is_rejected: bool, values: &[(&str, f64)], versus: 
     });
     Event::Measured {
         eval: "eval".to_owned(),
-        row: Measured { model: model.to_owned().into(), is_rejected, metrics: metrics(values), versus },
+        row: StudyRow { model: model.to_owned().into(), is_rejected, metrics: metrics(values), versus },
     }
 }
 
 pub fn compared(prompt: &str, answers: &[(&str, &str, f64)]) -> Event {
-    let answer = |(model, text, score): &(&str, &str, f64)| Answer {
+    let answer = |(model, text, score): &(&str, &str, f64)| ModelAnswer {
         model: (*model).to_owned().into(),
         text: (*text).to_owned(),
         score: Some(*score),

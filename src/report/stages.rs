@@ -4,7 +4,7 @@ use super::fold::{ActionState, RunState, StageRun};
 use super::format::{duration, moment, number};
 use super::sheet::{Grid, Header, Pair, Sheet, TOGETHER, Tone, Width, cell, plain};
 use crate::cause::on_one_line;
-use crate::event::{Decided, Metrics, Outcome, Verdict};
+use crate::event::{HumanDecision, Metrics, Outcome, Verdict};
 use crate::gate::Decision;
 use crate::plan::Pin;
 use stages::stage::Direction;
@@ -178,8 +178,8 @@ fn gate(stage: &StageRun) -> (String, Tone) {
 }
 
 /// A person's decision: who, when and why.
-fn decided(decided: &Decided) -> String {
-    let Decided { is_approved, by, at, reason } = decided;
+fn decided(decided: &HumanDecision) -> String {
+    let HumanDecision { is_approved, by, at, reason } = decided;
     let word = if *is_approved { "approved" } else { "rejected" };
     format!("{word} by {by}, {}: {reason}", moment(at))
 }

@@ -3,7 +3,7 @@
 
 use super::fold::Study;
 use super::sheet::{Grid, Header, MAY_BREAK, Sheet, Tone, Width, cell, plain};
-use crate::event::{Answer, Measured, Versus};
+use crate::event::{BaselineComparison, ModelAnswer, StudyRow};
 use crate::gate::Counts;
 use crate::plan::ArtifactName;
 use std::collections::BTreeSet;
@@ -54,7 +54,7 @@ fn baseline(study: &Study) -> Option<&ArtifactName> {
     study.rows.iter().find_map(|row| row.versus.as_ref()).map(|versus| &versus.baseline)
 }
 
-fn model(row: &Measured, study: &Study) -> String {
+fn model(row: &StudyRow, study: &Study) -> String {
     // If another checkpoint of the stage passed, this one was only not chosen.
     let open = ArtifactName::open(&row.model.name);
     if row.is_rejected && study.rows.iter().any(|other| other.model == open && !other.is_rejected) {
@@ -88,7 +88,7 @@ fn columns(study: &Study) -> (Vec<String>, Vec<String>) {
 }
 
 /// A value with the same number of decimal places as the others of its column.
-fn measured(row: &Measured, name: &str) -> String {
+fn measured(row: &StudyRow, name: &str) -> String {
     match row.metrics.get(name) {
         None => "–".to_owned(),
         Some(Some(value)) if value.is_finite() && name == "length" => format!("{value:.1}"),
@@ -97,9 +97,9 @@ fn measured(row: &Measured, name: &str) -> String {
     }
 }
 
-fn counts(versus: Option<&Versus>) -> [String; 5] {
+fn counts(versus: Option<&BaselineComparison>) -> [String; 5] {
     let Some(versus) = versus else { return ["–"; 5].map(str::to_owned) };
-    let Versus { win, loss, tie_changed, tie_unchanged, .. } = *versus;
+    let BaselineComparison { win, loss, tie_changed, tie_unchanged, .. } = *versus;
     let counts = Counts { win, loss, tie_changed, tie_unchanged };
     let rate = counts.win_rate().map_or("–".to_owned(), |rate| format!("{:.2} %", rate * 100.0));
     [win.to_string(), loss.to_string(), tie_changed.to_string(), tie_unchanged.to_string(), rate]
@@ -111,7 +111,7 @@ pub fn side_by_side(study: &Study) -> Vec<Sheet> {
     groups.map(|rows| answers(study, rows)).collect()
 }
 
-fn answers(study: &Study, rows: &[(String, Vec<Answer>)]) -> Sheet {
+fn answers(study: &Study, rows: &[(String, Vec<ModelAnswer>)]) -> Sheet {
     let has_scores = rows.iter().flat_map(|(_, answers)| answers).any(|answer| answer.score.is_some());
     let text = |title: &str| Header { width: Width::Share, ..Header::text(title) };
     let mut headers = vec![text("prompt")];
@@ -131,7 +131,7 @@ fn answers(study: &Study, rows: &[(String, Vec<Answer>)]) -> Sheet {
     Sheet { heading: format!("{}: the same prompts, side by side", study.eval), grid, ..Sheet::default() }
 }
 
-fn models(answers: &[Answer]) -> Vec<String> {
+fn models(answers: &[ModelAnswer]) -> Vec<String> {
     answers.iter().map(|answer| answer.model.to_string()).collect()
 }
 
@@ -141,6 +141,6 @@ fn shown(text: &str) -> String {
     if lines.is_empty() { "(empty)".to_owned() } else { lines.join("\n") }
 }
 
-fn score(answer: &Answer) -> String {
+fn score(answer: &ModelAnswer) -> String {
     answer.score.map_or("–".to_owned(), |score| format!("{score:.3}"))
 }

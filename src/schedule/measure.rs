@@ -1,11 +1,11 @@
 //! The measurement of a model by a stage that can judge. It consists of cached actions, none of which depends on a
 //! model that the measured one will be compared with.
 
-use super::desk::{Desk, Step, all, fails, keyed};
+use super::lookup::{Lookup, Step, all, fails, keyed};
 use super::state::{Artifact, Measurement};
 use crate::action::{Action, ActionInput, Record};
 use crate::cause::EvalPart;
-use crate::event::{Metrics, SeenBy, Table};
+use crate::event::{JudgeEvidence, Metrics, Table};
 use crate::plan::{ArtifactName, StageId};
 use cache::Content;
 use serde_json::Value;
@@ -30,9 +30,9 @@ impl Judge {
     }
 
     /// The reward models whose scores are compared.
-    pub fn labels(&self, desk: &Desk) -> Vec<String> {
+    pub fn labels(&self, lookup: &Lookup) -> Vec<String> {
         let compared = self.measure.comparison.map(|comparison| &self.measure.parts[comparison.part]);
-        let ports = desk.plan.stages[self.stage].kind.ports.iter();
+        let ports = lookup.plan.stages[self.stage].kind.ports.iter();
         let ports = ports.filter(|port| port.takes_many && compared.is_some_and(|part| part.reads(port.name)));
         let artifacts = ports.filter_map(|port| self.ports.get(port.name)).flatten();
         artifacts.map(|artifact| artifact.label.to_string()).collect()
@@ -41,16 +41,16 @@ impl Judge {
 
 /// Resolves the inputs of a measuring stage. For a stage that it judges, only the first input of each port: a candidate
 /// does not wait for further reward models, which have no part in its judgement.
-pub fn judge(desk: &Desk, id: StageId) -> Step<Judge> {
-    let stage = &desk.plan.stages[id];
+pub fn judge(lookup: &Lookup, id: StageId) -> Step<Judge> {
+    let stage = &lookup.plan.stages[id];
     let Work::Measure(measure) = stage.kind.work else {
         return fails(format!("judge by `{}`: a stage of kind `{}` measures nothing", stage.name, stage.kind.name));
     };
-    let count = if desk.id == id { usize::MAX } else { 1 };
+    let count = if lookup.id == id { usize::MAX } else { 1 };
     let ports = stage.kind.ports.iter().filter(|port| port.name != measure.port).map(|port| {
         let inputs = stage.inputs.iter().filter(|input| input.port == port.name);
         let sources = inputs.flat_map(|input| &input.sources).take(count);
-        Ok((port.name, all(sources.map(|source| desk.artifact(source)))?))
+        Ok((port.name, all(sources.map(|source| lookup.artifact(source)))?))
     });
     let given = stage.parameters.value();
     let parameters = measure.parts.iter().map(|part| part.parameters(&given)).collect();
@@ -58,15 +58,15 @@ pub fn judge(desk: &Desk, id: StageId) -> Step<Judge> {
 }
 
 /// Measures a model. `label` names the model in the journal and has no other effect.
-pub fn measure(desk: &mut Desk, judge: &Judge, model: &Content, label: &ArtifactName) -> Step<Measurement> {
+pub fn measure(lookup: &mut Lookup, judge: &Judge, model: &Content, label: &ArtifactName) -> Step<Measurement> {
     // If a stage has several judges, the name of a measurement says which judge it is for.
-    let is_one_of_many = desk.stage().gate.as_ref().is_some_and(|gate| gate.judges.len() > 1);
-    let by = if is_one_of_many { format!(" for {}", desk.plan.stages[judge.stage].name) } else { String::new() };
+    let is_one_of_many = lookup.stage().gate.as_ref().is_some_and(|gate| gate.judges.len() > 1);
+    let by = if is_one_of_many { format!(" for {}", lookup.plan.stages[judge.stage].name) } else { String::new() };
     let mut records: Vec<Step<Option<Arc<Record>>>> = Vec::new();
     for place in 0..judge.measure.parts.len() {
         let earlier = |place: usize| Ok(content(records[place].as_ref().map_err(Clone::clone)?));
         let inputs = inputs(judge, place, 0, model, earlier);
-        records.push(inputs.and_then(|inputs| obtain(desk, judge, place, format!("{label}{by}"), inputs)));
+        records.push(inputs.and_then(|inputs| obtain(lookup, judge, place, format!("{label}{by}"), inputs)));
     }
     let records = all(records)?;
     let metrics = records.iter().flatten().flat_map(|record| record.last().metrics.clone()).collect();
@@ -74,15 +74,20 @@ pub fn measure(desk: &mut Desk, judge: &Judge, model: &Content, label: &Artifact
     let tables = parts.iter().enumerate().map(|(place, part)| Some(table(judge, place, part.as_ref()?, "")));
     let tables: Vec<Option<Table>> = tables.collect();
     let compared = judge.measure.comparison.and_then(|comparison| tables[comparison.part].clone());
-    let seen = SeenBy { metrics, tables: tables.into_iter().flatten().collect() };
+    let seen = JudgeEvidence { metrics, tables: tables.into_iter().flatten().collect() };
     let Some(carried) = compared.as_ref().or(seen.tables.last()).map(|table| table.content.clone()) else {
-        return fails(format!("measure by `{}`: no part of it can be measured", desk.plan.stages[judge.stage].name));
+        return fails(format!("measure by `{}`: no part of it can be measured", lookup.plan.stages[judge.stage].name));
     };
     Ok(Measurement { seen, compared, content: carried, model: model.clone(), parts })
 }
 
 /// Measures the same model by the further inputs of a port that takes many: `mean_score_2`, `score_sd_2`, …
-pub fn further(desk: &mut Desk, judge: &Judge, measurement: &Measurement, label: &ArtifactName) -> Step<SeenBy> {
+pub fn further(
+    lookup: &mut Lookup,
+    judge: &Judge,
+    measurement: &Measurement,
+    label: &ArtifactName,
+) -> Step<JudgeEvidence> {
     let count = judge.ports.values().map(Vec::len).max().unwrap_or_default();
     let mut all_seen = Vec::new();
     for nth in 1..count {
@@ -91,7 +96,7 @@ pub fn further(desk: &mut Desk, judge: &Judge, measurement: &Measurement, label:
             let Some(artifact) = read.find_map(|(_, artifacts)| artifacts.get(nth)) else { continue };
             let subject = format!("{label} by {}", artifact.label);
             let inputs = inputs(judge, place, nth, &measurement.model, |place| Ok(measurement.parts[place].clone()));
-            let record = inputs.and_then(|inputs| obtain(desk, judge, place, subject, inputs));
+            let record = inputs.and_then(|inputs| obtain(lookup, judge, place, subject, inputs));
             all_seen.push(record.map(|record| (nth, place, record)));
         }
     }
@@ -102,7 +107,7 @@ pub fn further(desk: &mut Desk, judge: &Judge, measurement: &Measurement, label:
         metrics.extend(last.metrics.iter().map(|(name, value)| (format!("{name}{suffix}"), *value)));
         tables.push(table(judge, place, &last.content, &suffix));
     }
-    Ok(SeenBy { metrics, tables })
+    Ok(JudgeEvidence { metrics, tables })
 }
 
 fn content(record: &Option<Arc<Record>>) -> Option<Content> {
@@ -142,7 +147,7 @@ fn inputs(
 }
 
 fn obtain(
-    desk: &mut Desk,
+    lookup: &mut Lookup,
     judge: &Judge,
     place: usize,
     subject: String,
@@ -154,10 +159,10 @@ fn obtain(
         kind: kind.name.to_owned(),
         version: kind.version,
         parameters: judge.parameters[place].clone().into(),
-        seed: desk.plan.stages[judge.stage].seed.filter(|_| kind.draws),
+        seed: lookup.plan.stages[judge.stage].seed.filter(|_| kind.draws),
         inputs,
-        salt: desk.plan.salt.clone(),
+        salt: lookup.plan.salt.clone(),
     };
     let part = EvalPart { kind: kind.name.to_owned(), subject };
-    Ok(Some(desk.obtain(Some(part), keyed(action)?, judge.stage)?.record))
+    Ok(Some(lookup.obtain(Some(part), keyed(action)?, judge.stage)?.record))
 }

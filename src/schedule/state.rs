@@ -3,7 +3,7 @@
 use crate::action::{Action, Candidate, Record};
 use crate::canonical::Canonical;
 use crate::cause::EvalPart;
-use crate::event::{Metrics, Outcome, SeenBy, Table};
+use crate::event::{JudgeEvidence, Metrics, Outcome, Table};
 use crate::plan::{ArtifactName, StageId};
 use anyhow::Result;
 use cache::{Content, Digest};
@@ -54,7 +54,7 @@ pub struct StageEnd {
     /// For pins: there also behind a closed gate.
     pub record: Option<Arc<Record>>,
     /// Models that this stage's gate put before an eval.
-    pub put_before: Vec<Entry>,
+    pub put_before: Vec<StudyEntry>,
 }
 
 /// Content on its way through the pipeline, with what is known of its making.
@@ -79,7 +79,7 @@ impl Artifact {
 
 /// One model in the table of an eval.
 #[derive(Clone)]
-pub struct Entry {
+pub struct StudyEntry {
     pub eval: StageId,
     pub label: ArtifactName,
     pub is_rejected: bool,
@@ -93,7 +93,7 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct Measurement {
     /// Metrics and tables of all parts; of a port that takes many, by its first input alone.
-    pub seen: SeenBy,
+    pub seen: JudgeEvidence,
     /// The table by which models are compared, if the kind compares them.
     pub compared: Option<Table>,
     /// Carries the name of the measuring stage.

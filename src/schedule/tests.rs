@@ -31,7 +31,7 @@ struct World {
     scores: Vec<(&'static str, f64)>,
     fails: Vec<&'static str>,
     /// What a person decided, by the question.
-    decisions: BTreeMap<String, Decided>,
+    decisions: BTreeMap<String, HumanDecision>,
     /// Nothing is executed: a dry run.
     is_dry: bool,
 }

@@ -39,7 +39,7 @@ fn question(text: &str, world: &World, memory: &mut Memory) -> String {
 
 fn decided(world: &World, question: &str, is_approved: bool) -> World {
     let (by, at, reason) = ("aoi".to_owned(), "2026-11-22T03:00:00Z".to_owned(), "read them".to_owned());
-    let decisions = BTreeMap::from([(question.to_owned(), Decided { is_approved, by, at, reason })]);
+    let decisions = BTreeMap::from([(question.to_owned(), HumanDecision { is_approved, by, at, reason })]);
     World { decisions, candidates: world.candidates.clone(), scores: world.scores.clone(), ..World::default() }
 }
 

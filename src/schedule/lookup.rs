@@ -4,7 +4,7 @@
 use super::state::{Artifact, Keyed, Request, StageEnd, State};
 use crate::action::{Action, ActionInput, Record};
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
-use crate::event::{Decided, Outcome, RuleVerdict, Table};
+use crate::event::{HumanDecision, Outcome, RuleVerdict, Table};
 use crate::gate::Items;
 use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
@@ -12,15 +12,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub enum Fact {
-    Known(Known),
+pub enum ActionResult {
+    Known(KnownRecord),
     Failed(String),
     WouldRun(Vec<Cause>),
     LeftOut(SkipReason),
 }
 
 #[derive(Clone)]
-pub struct Known {
+pub struct KnownRecord {
     pub record: Arc<Record>,
     /// By whom in this run, and how many seconds it took; `None` for a hit.
     pub executed: Option<(StageId, f64)>,
@@ -29,7 +29,7 @@ pub struct Known {
 /// Everything that has been answered so far.
 #[derive(Default)]
 pub struct Knowledge {
-    pub actions: HashMap<Digest, Fact>,
+    pub actions: HashMap<Digest, ActionResult>,
     pub tables: HashMap<Table, Result<Arc<Items>, String>>,
     /// `None`: asked for, and never remembered.
     pub memories: HashMap<Digest, Option<Vec<RuleVerdict>>>,
@@ -67,13 +67,13 @@ pub struct RunInputs<'a> {
     /// Of every path that is an input.
     pub contents: &'a BTreeMap<PathBuf, Content>,
     /// What a person decided, by the question of the evidence.
-    pub decisions: &'a BTreeMap<String, Decided>,
+    pub decisions: &'a BTreeMap<String, HumanDecision>,
 }
 
-pub struct Desk<'a> {
+pub struct Lookup<'a> {
     pub plan: &'a Plan,
     contents: &'a BTreeMap<PathBuf, Content>,
-    pub decisions: &'a BTreeMap<String, Decided>,
+    pub decisions: &'a BTreeMap<String, HumanDecision>,
     knowledge: &'a Knowledge,
     /// Of all stages.
     pub states: &'a [State],
@@ -93,15 +93,15 @@ pub struct Desk<'a> {
 
 /// Why a stage cannot go on: what it asked for is not there yet, or it ends here.
 #[derive(Clone, Debug)]
-pub enum Blocked {
+pub enum Obstacle {
     Waiting,
     Ends(Outcome),
 }
 
-pub type Step<T> = Result<T, Blocked>;
+pub type Step<T> = Result<T, Obstacle>;
 
 pub fn fails<T>(cause: impl Into<String>) -> Step<T> {
-    Err(Blocked::Ends(Outcome::Failed { cause: cause.into() }))
+    Err(Obstacle::Ends(Outcome::Failed { cause: cause.into() }))
 }
 
 /// All of them, or what weighs most among the reasons why not.
@@ -126,37 +126,37 @@ pub fn both<A, B>(one: Step<A>, other: Step<B>) -> Step<(A, B)> {
     }
 }
 
-fn heavier(one: Blocked, other: Blocked) -> Blocked {
-    let weight = |blocked: &Blocked| match blocked {
-        Blocked::Ends(Outcome::Failed { .. }) => 4,
-        Blocked::Ends(Outcome::Skipped { .. }) => 3,
+fn heavier(one: Obstacle, other: Obstacle) -> Obstacle {
+    let weight = |blocked: &Obstacle| match blocked {
+        Obstacle::Ends(Outcome::Failed { .. }) => 4,
+        Obstacle::Ends(Outcome::Skipped { .. }) => 3,
         // Waited for before it is said what would run, so that every reason is named.
-        Blocked::Waiting => 1,
-        Blocked::Ends(Outcome::WouldRun { .. }) => 0,
-        Blocked::Ends(_) => 2,
+        Obstacle::Waiting => 1,
+        Obstacle::Ends(Outcome::WouldRun { .. }) => 0,
+        Obstacle::Ends(_) => 2,
     };
     match (one, other) {
-        (Blocked::Ends(Outcome::WouldRun { mut because }), Blocked::Ends(Outcome::WouldRun { because: more })) => {
+        (Obstacle::Ends(Outcome::WouldRun { mut because }), Obstacle::Ends(Outcome::WouldRun { because: more })) => {
             because.extend(more.into_iter().filter(|line| !because.contains(line)).collect::<Vec<_>>());
-            Blocked::Ends(Outcome::WouldRun { because })
+            Obstacle::Ends(Outcome::WouldRun { because })
         }
         (one, other) if weight(&other) > weight(&one) => other,
         (one, _) => one,
     }
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Lookup<'a> {
     pub fn new(
         inputs: RunInputs<'a>,
         knowledge: &'a Knowledge,
         states: &'a [State],
         id: StageId,
         own: Option<Keyed>,
-    ) -> Desk<'a> {
+    ) -> Lookup<'a> {
         let RunInputs { plan, contents, decisions } = inputs;
         let (queries, found, learned) = (Vec::new(), Vec::new(), None);
         let (is_executed, seconds) = (false, 0.0);
-        Desk { plan, contents, decisions, knowledge, states, id, queries, learned, found, own, is_executed, seconds }
+        Lookup { plan, contents, decisions, knowledge, states, id, queries, learned, found, own, is_executed, seconds }
     }
 
     pub fn stage(&self) -> &'a Stage {
@@ -164,9 +164,9 @@ impl<'a> Desk<'a> {
     }
 
     /// The record of an action, now or later.
-    pub fn obtain(&mut self, part: Option<EvalPart>, action: Keyed, limits_of: StageId) -> Step<Known> {
+    pub fn obtain(&mut self, part: Option<EvalPart>, action: Keyed, limits_of: StageId) -> Step<KnownRecord> {
         match self.knowledge.actions.get(&action.key) {
-            Some(Fact::Known(known)) => {
+            Some(ActionResult::Known(known)) => {
                 if let Some((by, seconds)) = known.executed
                     && by == self.id
                     && !self.found.iter().any(|(found, _)| found.key == action.key)
@@ -177,15 +177,15 @@ impl<'a> Desk<'a> {
                 self.found.push((action, part));
                 Ok(known.clone())
             }
-            Some(Fact::Failed(cause)) => fails(match part {
+            Some(ActionResult::Failed(cause)) => fails(match part {
                 None => cause.clone(),
                 Some(part) => format!("{part}: {cause}"),
             }),
-            Some(Fact::WouldRun(because)) => {
+            Some(ActionResult::WouldRun(because)) => {
                 let cause = |cause: &Cause| StageCause { part: part.clone(), cause: cause.clone() };
-                Err(Blocked::Ends(Outcome::WouldRun { because: because.iter().map(cause).collect() }))
+                Err(Obstacle::Ends(Outcome::WouldRun { because: because.iter().map(cause).collect() }))
             }
-            Some(Fact::LeftOut(because)) => Err(Blocked::Ends(Outcome::Skipped { because: because.clone() })),
+            Some(ActionResult::LeftOut(because)) => Err(Obstacle::Ends(Outcome::Skipped { because: because.clone() })),
             None => self.ask(Query::Action(Request { stage: self.id, part, action, limits_of })),
         }
     }
@@ -202,7 +202,7 @@ impl<'a> Desk<'a> {
         if !self.queries.iter().any(|known| known.need() == query.need()) {
             self.queries.push(query);
         }
-        Err(Blocked::Waiting)
+        Err(Obstacle::Waiting)
     }
 
     /// The rows of a per-item table, now or later.
@@ -317,8 +317,8 @@ pub fn keyed(action: Action) -> Step<Keyed> {
 }
 
 /// What becomes of a stage whose need ended without an artifact. The first cause is passed down the line.
-fn follows(name: &str, outcome: &Outcome) -> Blocked {
-    Blocked::Ends(match outcome {
+fn follows(name: &str, outcome: &Outcome) -> Obstacle {
+    Obstacle::Ends(match outcome {
         Outcome::Done { .. } => Outcome::Failed { cause: format!("find what `{name}` gave: it makes nothing to take") },
         Outcome::Stopped { .. } => Outcome::Skipped { because: SkipReason::GateClosed(name.to_owned()) },
         Outcome::Held { .. } => Outcome::Skipped { because: SkipReason::Undecided(name.to_owned()) },

@@ -1,9 +1,9 @@
 //! The table of the study: every model that was put before an eval, against its baseline. Knows nothing of rules.
 
-use super::desk::{Desk, Step, all, both, fails};
+use super::lookup::{Lookup, Step, all, both, fails};
 use super::measure::{self, Judge};
-use super::state::{Artifact, Entry, StageEnd, State};
-use crate::event::{Answer, Event, Measured, Metrics, Outcome, Versus};
+use super::state::{Artifact, StageEnd, State, StudyEntry};
+use crate::event::{BaselineComparison, Event, Metrics, ModelAnswer, Outcome, StudyRow};
 use crate::gate::{self, Items};
 use crate::plan::ArtifactName;
 use cache::Content;
@@ -14,49 +14,49 @@ use std::collections::BTreeMap;
 const COMPARED: usize = 6;
 
 /// The table of an eval that runs, and answers of its policy beside those of the baseline.
-pub fn table(desk: &mut Desk, judge: &Judge, policy: &Artifact) -> Step<Vec<Event>> {
-    let baseline = judge.baseline().map(|artifact| compared(desk, judge, artifact)).transpose();
-    let (baseline, policy) = both(baseline, compared(desk, judge, policy))?;
-    let rows = rows(desk, judge, baseline.as_ref(), Some(&policy));
-    let further = rows.iter().map(|row| measure::further(desk, judge, &row.measurement, &row.label));
+pub fn table(lookup: &mut Lookup, judge: &Judge, policy: &Artifact) -> Step<Vec<Event>> {
+    let baseline = judge.baseline().map(|artifact| compared(lookup, judge, artifact)).transpose();
+    let (baseline, policy) = both(baseline, compared(lookup, judge, policy))?;
+    let rows = rows(lookup, judge, baseline.as_ref(), Some(&policy));
+    let further = rows.iter().map(|row| measure::further(lookup, judge, &row.measurement, &row.label));
     let further: Vec<Metrics> = all(further.collect::<Vec<_>>())?.into_iter().map(|further| further.metrics).collect();
-    let eval = desk.plan.stages[judge.stage].name.clone();
-    let rewards = judge.labels(desk);
+    let eval = lookup.plan.stages[judge.stage].name.clone();
+    let rewards = judge.labels(lookup);
     let mut events = Vec::new();
     if !rewards.is_empty() {
         events.push(Event::ScoredBy { eval, rewards });
     }
-    let told = rows.iter().zip(further).map(|(row, more)| measured(desk, judge, row, baseline.as_ref(), more));
+    let told = rows.iter().zip(further).map(|(row, more)| measured(lookup, judge, row, baseline.as_ref(), more));
     events.extend(all(told.collect::<Vec<_>>())?);
     if let Some(baseline) = &baseline {
         // The policy may be known under the name of the stage whose candidate it is.
         let label = rows.iter().rfind(|row| row.content == policy.content && !row.is_rejected).map(|row| &row.label);
-        events.extend(side_by_side(desk, judge, baseline, &policy, label.unwrap_or(&policy.label))?);
+        events.extend(side_by_side(lookup, judge, baseline, &policy, label.unwrap_or(&policy.label))?);
     }
     Ok(events)
 }
 
 /// Of an eval that cannot run: what others put before it is a result all the same.
-pub fn as_far_as_known(desk: &mut Desk) -> Vec<Event> {
-    if !matches!(desk.stage().kind.work, Work::Measure(_)) {
+pub fn as_far_as_known(lookup: &mut Lookup) -> Vec<Event> {
+    if !matches!(lookup.stage().kind.work, Work::Measure(_)) {
         return Vec::new();
     }
-    let Ok(judge) = measure::judge(desk, desk.id) else { return Vec::new() };
-    let baseline = judge.baseline().and_then(|artifact| compared(desk, &judge, artifact).ok());
-    let rows = rows(desk, &judge, baseline.as_ref(), None);
+    let Ok(judge) = measure::judge(lookup, lookup.id) else { return Vec::new() };
+    let baseline = judge.baseline().and_then(|artifact| compared(lookup, &judge, artifact).ok());
+    let rows = rows(lookup, &judge, baseline.as_ref(), None);
     let is_study = rows.iter().any(|row| row.is_candidate);
     if !is_study {
         return Vec::new();
     }
     let events: Vec<Step<Event>> =
-        rows.iter().map(|row| measured(desk, &judge, row, baseline.as_ref(), Metrics::new())).collect();
+        rows.iter().map(|row| measured(lookup, &judge, row, baseline.as_ref(), Metrics::new())).collect();
     events.into_iter().flatten().collect()
 }
 
 /// A stage that measures itself (`exec`) and declares the columns of the table is a row in it. The counts are its own
 /// words, and what they were counted against is known to it alone.
-pub fn of_own_words(desk: &Desk, end: &StageEnd) -> Option<Event> {
-    let stage = desk.stage();
+pub fn of_own_words(lookup: &Lookup, end: &StageEnd) -> Option<Event> {
+    let stage = lookup.stage();
     if !stage.metrics.iter().any(|metric| metric.name == "mean_score") {
         return None;
     }
@@ -68,30 +68,34 @@ pub fn of_own_words(desk: &Desk, end: &StageEnd) -> Option<Event> {
     let versus = (|| {
         let [win, loss] = [count("win")?, count("loss")?];
         let [tie_changed, tie_unchanged] = [count("tie_changed")?, count("tie_unchanged")?];
-        Some(Versus { baseline: ArtifactName::open("the baseline"), win, loss, tie_changed, tie_unchanged })
+        Some(BaselineComparison { baseline: ArtifactName::open("the baseline"), win, loss, tie_changed, tie_unchanged })
     })();
     let is_rejected = !matches!(end.outcome, Outcome::Done { kept: false, .. });
     let model = if is_rejected { ArtifactName::last(&stage.name) } else { ArtifactName::open(&stage.name) };
-    let row = Measured { model, is_rejected, metrics: candidate.metrics.clone(), versus };
-    Some(Event::Measured { eval: desk.plan.name.clone(), row })
+    let row = StudyRow { model, is_rejected, metrics: candidate.metrics.clone(), versus };
+    Some(Event::Measured { eval: lookup.plan.name.clone(), row })
 }
 
-fn compared(desk: &mut Desk, judge: &Judge, artifact: &Artifact) -> Step<Entry> {
-    Ok(Entry {
+fn compared(lookup: &mut Lookup, judge: &Judge, artifact: &Artifact) -> Step<StudyEntry> {
+    Ok(StudyEntry {
         eval: judge.stage,
         label: artifact.label.clone(),
         is_rejected: false,
         is_candidate: false,
         content: artifact.content.clone(),
-        measurement: measure::measure(desk, judge, &artifact.content, &artifact.label)?,
+        measurement: measure::measure(lookup, judge, &artifact.content, &artifact.label)?,
     })
 }
 
 /// The baseline, then what each stage put there, then the policy. A content stands once, unless another stage made
 /// it again.
-fn rows(desk: &Desk, judge: &Judge, baseline: Option<&Entry>, policy: Option<&Entry>) -> Vec<Entry> {
-    let put_before =
-        desk.states.iter().filter_map(State::end).flat_map(|end| &end.put_before).filter(|row| row.eval == judge.stage);
+fn rows(lookup: &Lookup, judge: &Judge, baseline: Option<&StudyEntry>, policy: Option<&StudyEntry>) -> Vec<StudyEntry> {
+    let put_before = lookup
+        .states
+        .iter()
+        .filter_map(State::end)
+        .flat_map(|end| &end.put_before)
+        .filter(|row| row.eval == judge.stage);
     // Known by content and by name: thousands of stages may share one eval.
     let mut labels: BTreeMap<&Content, Vec<&ArtifactName>> = BTreeMap::new();
     let mut rows = Vec::new();
@@ -105,18 +109,24 @@ fn rows(desk: &Desk, judge: &Judge, baseline: Option<&Entry>, policy: Option<&En
     rows
 }
 
-fn measured(desk: &mut Desk, judge: &Judge, row: &Entry, baseline: Option<&Entry>, further: Metrics) -> Step<Event> {
+fn measured(
+    lookup: &mut Lookup,
+    judge: &Judge,
+    row: &StudyEntry,
+    baseline: Option<&StudyEntry>,
+    further: Metrics,
+) -> Step<Event> {
     let mut metrics = row.measurement.seen.metrics.clone();
     metrics.extend(further);
     let other = baseline.filter(|baseline| baseline.label != row.label);
     let other = other.and_then(|other| {
         let (mine, theirs) = (row.measurement.compared.as_ref()?, other.measurement.compared.as_ref()?);
-        let items = both(desk.items(mine), desk.items(theirs));
+        let items = both(lookup.items(mine), lookup.items(theirs));
         Some(items.map(|(mine, theirs)| (other, gate::Counts::between(&mine, &theirs))))
     });
     let versus = match other.transpose()? {
         None => None,
-        Some((other, Ok(counts))) => Some(Versus {
+        Some((other, Ok(counts))) => Some(BaselineComparison {
             baseline: other.label.clone(),
             win: counts.win,
             loss: counts.loss,
@@ -125,22 +135,22 @@ fn measured(desk: &mut Desk, judge: &Judge, row: &Entry, baseline: Option<&Entry
         }),
         Some((other, Err(reason))) => return fails(format!("compare {} with {}: {reason}", row.label, other.label)),
     };
-    let row = Measured { model: row.label.clone(), is_rejected: row.is_rejected, metrics, versus };
-    Ok(Event::Measured { eval: desk.plan.stages[judge.stage].name.clone(), row })
+    let row = StudyRow { model: row.label.clone(), is_rejected: row.is_rejected, metrics, versus };
+    Ok(Event::Measured { eval: lookup.plan.stages[judge.stage].name.clone(), row })
 }
 
 /// Prompts spread over the set, of those whose answer changed.
 fn side_by_side(
-    desk: &mut Desk,
+    lookup: &mut Lookup,
     judge: &Judge,
-    baseline: &Entry,
-    policy: &Entry,
+    baseline: &StudyEntry,
+    policy: &StudyEntry,
     label: &ArtifactName,
 ) -> Step<Vec<Event>> {
     let (Some(before), Some(after)) = (&baseline.measurement.compared, &policy.measurement.compared) else {
         return Ok(Vec::new());
     };
-    let (before, after) = both(desk.items(before), desk.items(after))?;
+    let (before, after) = both(lookup.items(before), lookup.items(after))?;
     let pairs = match gate::pair(&before, &after) {
         Ok(pairs) => pairs,
         Err(reason) => return fails(format!("compare {label} with {}: {reason}", baseline.label)),
@@ -148,12 +158,12 @@ fn side_by_side(
     let changed: Vec<(usize, usize)> =
         pairs.into_iter().filter(|(old, new)| before.rows[*old].text != after.rows[*new].text).collect();
     let shown = changed.len().min(COMPARED);
-    let answer = |model: &ArtifactName, items: &Items, row: usize| Answer {
+    let answer = |model: &ArtifactName, items: &Items, row: usize| ModelAnswer {
         model: model.clone(),
         text: items.rows[row].text.clone().unwrap_or_default(),
         score: items.number("score", row).ok(),
     };
-    let eval = &desk.plan.stages[judge.stage].name;
+    let eval = &lookup.plan.stages[judge.stage].name;
     let compared = (0..shown).map(|n| changed[n * changed.len() / shown]).map(|(old, new)| Event::Compared {
         eval: eval.clone(),
         prompt: after.rows[new].prompt.clone(),

@@ -2,7 +2,7 @@
 //! tables are passed in. `gate what-if` uses it for earlier runs, and `gate test` for evidence that a person wrote
 //! down.
 
-use crate::event::{Evidence, RuleVerdict, Seen, Table};
+use crate::event::{ArtifactEvidence, Evidence, RuleVerdict, Table};
 use crate::gate::{self, Choice, Decision, Items, Readings, RecordOrigin, Rule, Select, Subject, Subjects, Who};
 use crate::plan::{Gate, OnFail};
 use anyhow::{Context, Result};
@@ -29,7 +29,8 @@ fn select(gate: &Gate) -> &Select {
 /// The tables that the choice among the candidates reads.
 pub fn tables_to_choose(gate: &Gate, evidence: &Evidence) -> Vec<Table> {
     let origins = select(gate).itemised();
-    let of = |seen: &Seen| origins.iter().flat_map(|origin| tables_of(gate, seen, *origin)).collect::<Vec<_>>();
+    let of =
+        |seen: &ArtifactEvidence| origins.iter().flat_map(|origin| tables_of(gate, seen, *origin)).collect::<Vec<_>>();
     evidence.candidates.iter().flat_map(of).collect()
 }
 
@@ -47,7 +48,7 @@ pub fn tables_to_weigh(gate: &Gate, evidence: &Evidence, chosen: usize) -> Vec<T
     asked.flat_map(of).collect()
 }
 
-fn tables_of(gate: &Gate, seen: &Seen, origin: RecordOrigin) -> Vec<Table> {
+fn tables_of(gate: &Gate, seen: &ArtifactEvidence, origin: RecordOrigin) -> Vec<Table> {
     match origin {
         RecordOrigin::Own => seen.table.iter().cloned().collect(),
         RecordOrigin::Judge(judge) => {
@@ -95,7 +96,7 @@ pub fn survivors(gate: &Gate, evidence: &Evidence, tables: &Tables) -> Vec<usize
 
 /// The verdict of every rule on the chosen candidate.
 pub fn rule_verdicts(gate: &Gate, evidence: &Evidence, chosen: usize, tables: &Tables) -> Vec<RuleVerdict> {
-    let subject = |seen: &Seen| subject(gate, seen, tables);
+    let subject = |seen: &ArtifactEvidence| subject(gate, seen, tables);
     let checkpoints = evidence.candidates[..=chosen].iter().map(|seen| (step(seen), subject(seen)));
     let checkpoints = checkpoints.collect::<Vec<_>>();
     let incumbent = evidence.incumbent.as_ref().map(subject);
@@ -138,7 +139,7 @@ pub fn decision(chosen: &Choice, rules: &[RuleVerdict]) -> Decision {
 
 /// The artifact that carries the stage's name after the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heir {
+pub enum Successor {
     Candidate,
     Incumbent,
     Nobody,
@@ -146,14 +147,14 @@ pub enum Heir {
     Held,
 }
 
-impl Heir {
+impl Successor {
     /// The word for it in the tests of gates.
     pub fn word(self) -> &'static str {
         match self {
-            Heir::Candidate => "candidate",
-            Heir::Incumbent => "incumbent",
-            Heir::Nobody => "nothing",
-            Heir::Held => "held",
+            Successor::Candidate => "candidate",
+            Successor::Incumbent => "incumbent",
+            Successor::Nobody => "nothing",
+            Successor::Held => "held",
         }
     }
 }
@@ -168,33 +169,33 @@ pub fn otherwise(gate: &Gate, decision: Decision) -> OnFail {
 
 /// The artifact that goes on. `is_approved` is the decision of a person, if there is one; `is_chosen` says whether
 /// `select` left a candidate.
-pub fn heir(
+pub fn successor(
     decision: Decision,
     otherwise: OnFail,
     is_approved: Option<bool>,
     is_chosen: bool,
     has_incumbent: bool,
-) -> Heir {
-    let incumbent = if has_incumbent { Heir::Incumbent } else { Heir::Nobody };
+) -> Successor {
+    let incumbent = if has_incumbent { Successor::Incumbent } else { Successor::Nobody };
     match (decision, otherwise) {
-        (Decision::Pass, _) => Heir::Candidate,
-        (Decision::Error, _) | (_, OnFail::Stop) => Heir::Nobody,
+        (Decision::Pass, _) => Successor::Candidate,
+        (Decision::Error, _) | (_, OnFail::Stop) => Successor::Nobody,
         (_, OnFail::Keep) => incumbent,
         (_, OnFail::Hold) => match (is_approved, is_chosen) {
-            (Some(true), true) => Heir::Candidate,
+            (Some(true), true) => Successor::Candidate,
             // If no candidate was left, there is nothing to approve.
             (Some(_), _) | (None, false) => incumbent,
-            (None, true) => Heir::Held,
+            (None, true) => Successor::Held,
         },
     }
 }
 
-fn step(seen: &Seen) -> u64 {
+fn step(seen: &ArtifactEvidence) -> u64 {
     seen.step.unwrap_or_default()
 }
 
 /// The artifact as rules see it. Tables that were not read are left out.
-fn subject(gate: &Gate, seen: &Seen, tables: &Tables) -> Subject {
+fn subject(gate: &Gate, seen: &ArtifactEvidence, tables: &Tables) -> Subject {
     let own = Readings {
         metrics: seen.metrics.clone(),
         items: seen.table.as_ref().and_then(|table| tables.get(table)).cloned(),
@@ -233,7 +234,7 @@ pub fn question(gate: &Gate, evidence: &Evidence) -> Result<Digest> {
         (Some(seen), None) => seen.content.to_string(),
         (None, None) => name.to_owned(),
     };
-    let measured = |seen: &Seen| {
+    let measured = |seen: &ArtifactEvidence| {
         let judged = gate.scope.judges.iter().map(|judge| seen.judged.get(&judge.name));
         let judged = judged.map(|by| by.map(|by| json!({"metrics": by.metrics, "tables": by.tables})));
         let judged: Vec<Option<Value>> = judged.collect();

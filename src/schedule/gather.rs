@@ -1,18 +1,18 @@
-//! The gate of one stage: its evidence is gathered here, and what goes on is decided by what `weigh` makes of it. Knows
+//! The gate of one stage: its evidence is gathered here, and what goes on is decided by what `decide` makes of it. Knows
 //! nothing of how a stage ends.
 
-use super::desk::{Desk, Step, all, fails};
+use super::decide::{self, Successor, Tables};
+use super::lookup::{Lookup, Step, all, fails};
 use super::measure::{self, Judge};
 use super::state::{Artifact, Measurement};
-use super::weigh::{self, Heir, Tables};
-use crate::event::{Decided, Evidence, RuleVerdict, Seen, Table, Verdict};
+use crate::event::{ArtifactEvidence, Evidence, HumanDecision, RuleVerdict, Table, Verdict};
 use crate::gate::{self, Choice, Decision, Who};
 use crate::plan::{Gate, OnFail, StageId};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub struct Gated {
+pub struct GateResult {
     pub verdict: Verdict,
-    pub way: Way,
+    pub way: Passage,
     /// The candidate that was put to the rules; an index.
     pub chosen: Option<usize>,
     /// Candidates under a judge.
@@ -22,7 +22,7 @@ pub struct Gated {
 }
 
 /// What goes on.
-pub enum Way {
+pub enum Passage {
     Candidate,
     Incumbent(Artifact),
     Nothing,
@@ -32,19 +32,19 @@ pub enum Way {
 }
 
 /// Whether everything the gate compares with is there, as far as it does not depend on the candidates.
-pub fn can_judge(desk: &Desk, gate: &Gate) -> Step<()> {
-    let judges = gate.judges.iter().map(|eval| measure::judge(desk, *eval).map(drop));
-    let named = gate.stages.iter().map(|(_, id)| desk.carried(*id).map(drop));
+pub fn can_judge(lookup: &Lookup, gate: &Gate) -> Step<()> {
+    let judges = gate.judges.iter().map(|eval| measure::judge(lookup, *eval).map(drop));
+    let named = gate.stages.iter().map(|(_, id)| lookup.carried(*id).map(drop));
     all(judges.chain(named)).map(drop)
 }
 
 /// `candidates` are in step order and not empty. `judges` are the gate's, or the stage itself when it is an eval.
-pub fn gate(desk: &mut Desk, gate: &Gate, judges: &[StageId], candidates: &[Artifact]) -> Step<Gated> {
-    let stage = desk.stage();
-    let resolved = all(judges.iter().map(|eval| measure::judge(desk, *eval)))?;
-    let names: Vec<String> = judges.iter().map(|eval| desk.plan.stages[*eval].name.clone()).collect();
-    let incumbent = stage.incumbent.as_ref().map(|port| desk.on_port(stage, port)).transpose()?.flatten();
-    let named = gate.stages.iter().map(|(name, id)| Ok((name.clone(), desk.carried(*id)?)));
+pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[Artifact]) -> Step<GateResult> {
+    let stage = lookup.stage();
+    let resolved = all(judges.iter().map(|eval| measure::judge(lookup, *eval)))?;
+    let names: Vec<String> = judges.iter().map(|eval| lookup.plan.stages[*eval].name.clone()).collect();
+    let incumbent = stage.incumbent.as_ref().map(|port| lookup.on_port(stage, port)).transpose()?.flatten();
+    let named = gate.stages.iter().map(|(name, id)| Ok((name.clone(), lookup.carried(*id)?)));
     let named = all(named.collect::<Vec<_>>())?;
 
     // 1. What is known before anything is judged; by that alone a candidate may be chosen.
@@ -57,16 +57,16 @@ pub fn gate(desk: &mut Desk, gate: &Gate, judges: &[StageId], candidates: &[Arti
     let select_judges = gate.select.as_ref().map(gate::Select::judges).unwrap_or_default();
     let mut own_tables = Tables::new();
     if select_judges.is_empty() {
-        read(desk, weigh::tables_to_choose(gate, &evidence), &mut own_tables)?;
+        read(lookup, decide::tables_to_choose(gate, &evidence), &mut own_tables)?;
     }
 
     // 2. Everything that has to be judged is asked for before anything is waited for.
     let models: Vec<usize> = match select_judges.is_empty() {
-        true => weigh::choose(gate, &evidence, &own_tables).index.into_iter().collect(),
+        true => decide::choose(gate, &evidence, &own_tables).index.into_iter().collect(),
         // What other judges say of the chosen one is asked for when all are: each survivor may be chosen.
-        false => weigh::survivors(gate, &evidence, &own_tables),
+        false => decide::survivors(gate, &evidence, &own_tables),
     };
-    let who: BTreeSet<(Who, usize)> = weigh::rules(gate).flat_map(|(_, rule)| rule.judged()).collect();
+    let who: BTreeSet<(Who, usize)> = decide::rules(gate).flat_map(|(_, rule)| rule.judged()).collect();
     let mut asked: Vec<(usize, Who, usize)> = Vec::new();
     for judge in 0..resolved.len() {
         asked.extend(models.iter().map(|at| (judge, Who::Candidate, *at)));
@@ -80,7 +80,7 @@ pub fn gate(desk: &mut Desk, gate: &Gate, judges: &[StageId], candidates: &[Arti
         Who::Stage(_) => Some(&named[at].1),
     };
     let measured = asked.iter().map(|(judge, who, at)| match artifact(who, *at) {
-        Some(artifact) => measure_artifact(desk, &resolved[*judge], artifact),
+        Some(artifact) => measure_artifact(lookup, &resolved[*judge], artifact),
         None => fails("judge what is not there"),
     });
     let measured = all(measured.collect::<Vec<_>>())?;
@@ -102,96 +102,96 @@ pub fn gate(desk: &mut Desk, gate: &Gate, judges: &[StageId], candidates: &[Arti
 
     // 3. The choice, and what the rules say of it: remembered, or worked out from the items.
     let mut tables = own_tables;
-    read(desk, weigh::tables_to_choose(gate, &evidence), &mut tables)?;
-    let chosen = weigh::choose(gate, &evidence, &tables);
+    read(lookup, decide::tables_to_choose(gate, &evidence), &mut tables)?;
+    let chosen = decide::choose(gate, &evidence, &tables);
     evidence.chosen = chosen.index;
     let rules = match chosen.index {
         None => Vec::new(),
-        Some(at) => said(desk, gate, &evidence, at, tables)?,
+        Some(at) => said(lookup, gate, &evidence, at, tables)?,
     };
-    evidence.question = match weigh::question(gate, &evidence) {
+    evidence.question = match decide::question(gate, &evidence) {
         Ok(question) => question.to_string(),
         Err(error) => return fails(format!("{error:#}")),
     };
-    let decision = weigh::decision(&chosen, &rules);
-    let on = weigh::otherwise(gate, decision);
+    let decision = decide::decision(&chosen, &rules);
+    let on = decide::otherwise(gate, decision);
     let is_left_to_a_person = on == OnFail::Hold && matches!(decision, Decision::Fail | Decision::Unsure);
-    let decided = desk.decisions.get(&evidence.question).filter(|_| is_left_to_a_person).cloned();
+    let decided = lookup.decisions.get(&evidence.question).filter(|_| is_left_to_a_person).cloned();
     let (way, carries) = way(decision, on, decided.as_ref(), incumbent, &chosen, &rules, candidates);
     let select = gate.select.as_ref().map(|_| chosen.explanation.clone());
     let verdict = Verdict { decision, rules, select, carries, decided, evidence };
-    Ok(Gated { verdict, way, chosen: chosen.index, judged, others })
+    Ok(GateResult { verdict, way, chosen: chosen.index, judged, others })
 }
 
 fn way(
     decision: Decision,
     on: OnFail,
-    decided: Option<&Decided>,
+    decided: Option<&HumanDecision>,
     incumbent: Option<Artifact>,
     chosen: &Choice,
     rules: &[RuleVerdict],
     candidates: &[Artifact],
-) -> (Way, String) {
+) -> (Passage, String) {
     let is_approved = decided.map(|decided| decided.is_approved);
-    let heir = weigh::heir(decision, on, is_approved, chosen.index.is_some(), incumbent.is_some());
-    match (decision, heir, incumbent) {
-        (Decision::Error, ..) => (Way::Error(error(chosen, rules)), "nothing".to_owned()),
-        (_, Heir::Candidate, _) => {
-            (Way::Candidate, chosen.index.map_or_else(String::new, |at| carried(&candidates[at])))
+    let successor = decide::successor(decision, on, is_approved, chosen.index.is_some(), incumbent.is_some());
+    match (decision, successor, incumbent) {
+        (Decision::Error, ..) => (Passage::Error(error(chosen, rules)), "nothing".to_owned()),
+        (_, Successor::Candidate, _) => {
+            (Passage::Candidate, chosen.index.map_or_else(String::new, |at| carried(&candidates[at])))
         }
-        (_, Heir::Incumbent, Some(incumbent)) => {
+        (_, Successor::Incumbent, Some(incumbent)) => {
             let carries = format!("the incumbent ({})", incumbent.label);
-            (Way::Incumbent(incumbent), carries)
+            (Passage::Incumbent(incumbent), carries)
         }
-        (_, Heir::Held, _) => (Way::Held, "nothing yet".to_owned()),
-        (_, Heir::Nobody | Heir::Incumbent, _) => (Way::Nothing, "nothing".to_owned()),
+        (_, Successor::Held, _) => (Passage::Held, "nothing yet".to_owned()),
+        (_, Successor::Nobody | Successor::Incumbent, _) => (Passage::Nothing, "nothing".to_owned()),
     }
 }
 
 /// What every rule says, from memory or from the tables.
 fn said(
-    desk: &mut Desk,
+    lookup: &mut Lookup,
     gate: &Gate,
     evidence: &Evidence,
     chosen: usize,
     mut tables: Tables,
 ) -> Step<Vec<RuleVerdict>> {
-    if weigh::rules(gate).next().is_none() {
+    if decide::rules(gate).next().is_none() {
         return Ok(Vec::new());
     }
-    let key = match weigh::memory_key(gate, evidence) {
+    let key = match decide::memory_key(gate, evidence) {
         Ok(key) => key,
         Err(error) => return fails(format!("{error:#}")),
     };
-    if let Some(rules) = desk.recall(key)? {
+    if let Some(rules) = lookup.recall(key)? {
         return Ok(rules);
     }
-    read(desk, weigh::tables_to_weigh(gate, evidence, chosen), &mut tables)?;
-    let rules = weigh::rule_verdicts(gate, evidence, chosen, &tables);
-    desk.learned = Some((key, rules.clone()));
+    read(lookup, decide::tables_to_weigh(gate, evidence, chosen), &mut tables)?;
+    let rules = decide::rule_verdicts(gate, evidence, chosen, &tables);
+    lookup.learned = Some((key, rules.clone()));
     Ok(rules)
 }
 
 /// All of these tables, now or later.
-fn read(desk: &mut Desk, wanted: Vec<Table>, tables: &mut Tables) -> Step<()> {
-    let read = wanted.into_iter().map(|table| desk.table(&table).map(|items| (table, items)));
+fn read(lookup: &mut Lookup, wanted: Vec<Table>, tables: &mut Tables) -> Step<()> {
+    let read = wanted.into_iter().map(|table| lookup.table(&table).map(|items| (table, items)));
     tables.extend(all(read.collect::<Vec<_>>())?);
     Ok(())
 }
 
-fn measure_artifact(desk: &mut Desk, judge: &Judge, artifact: &Artifact) -> Step<Measurement> {
-    let mut measurement = measure::measure(desk, judge, &artifact.content, &artifact.label)?;
-    if judge.stage == desk.id {
+fn measure_artifact(lookup: &mut Lookup, judge: &Judge, artifact: &Artifact) -> Step<Measurement> {
+    let mut measurement = measure::measure(lookup, judge, &artifact.content, &artifact.label)?;
+    if judge.stage == lookup.id {
         // Only the first reward judges others; an eval that judges by itself has the scores of all.
-        let further = measure::further(desk, judge, &measurement, &artifact.label)?;
+        let further = measure::further(lookup, judge, &measurement, &artifact.label)?;
         measurement.seen.metrics.extend(further.metrics);
         measurement.seen.tables.extend(further.tables);
     }
     Ok(measurement)
 }
 
-fn seen(artifact: &Artifact) -> Seen {
-    Seen {
+fn seen(artifact: &Artifact) -> ArtifactEvidence {
+    ArtifactEvidence {
         label: artifact.label.clone(),
         step: artifact.step,
         content: artifact.content.clone(),
