@@ -29,7 +29,7 @@ pub enum Source {
 }
 
 /// What the sources of a stage are looked up in.
-pub struct Lookup<'a> {
+pub struct SourceLookup<'a> {
     pub spec: &'a Spec,
     pub kinds: &'a [Option<&'static Kind>],
     pub ids: &'a HashMap<&'a str, StageId>,
@@ -42,7 +42,7 @@ pub type FileChecks = BTreeMap<(Accepts, PathBuf), Result<(), String>>;
 /// The inputs of a stage. Also adds the edges of the graph.
 pub fn resolve(
     id: StageId,
-    lookup: &Lookup,
+    lookup: &SourceLookup,
     graph: &mut Graph,
     files: &mut FileChecks,
     mistakes: &mut Vec<Diagnostic>,
@@ -117,7 +117,7 @@ fn stage_source(
     pin: Pin,
     source: &SourceSpec,
     port: Option<&Port>,
-    lookup: &Lookup,
+    lookup: &SourceLookup,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Source> {
     let Some(stage) = lookup.ids.get(name).copied() else {
@@ -159,7 +159,7 @@ fn stage_source(
 }
 
 /// The nearest stage name; `None` once there are more mistakes than are shown, because it compares all names.
-fn nearest_stage(id: StageId, typed: &str, lookup: &Lookup, mistakes_before: usize) -> Option<String> {
+fn nearest_stage(id: StageId, typed: &str, lookup: &SourceLookup, mistakes_before: usize) -> Option<String> {
     if mistakes_before > diagnostic::MAX_SHOWN {
         return None;
     }
@@ -188,7 +188,12 @@ fn accepted(accepts: Accepts) -> &'static str {
 }
 
 /// The directory of a hub model on this machine, or its name if it is not here yet.
-fn hub_model(text: &str, source: &SourceSpec, lookup: &Lookup, mistakes: &mut Vec<Diagnostic>) -> Option<PathBuf> {
+fn hub_model(
+    text: &str,
+    source: &SourceSpec,
+    lookup: &SourceLookup,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<PathBuf> {
     let found = hub::Model::parse(text).and_then(|model| match &lookup.spec.hub_cache {
         Some(root) => Ok((hub::cached(&model, root)?, model)),
         None => bail!("`{text}`: HF_HUB_CACHE, HF_HOME and HOME are not set, so there is no place for it"),
