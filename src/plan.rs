@@ -94,7 +94,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     let mut drafts = Vec::with_capacity(spec.stages.len());
     for ((id, stage), with) in spec.stages.iter().enumerate().zip(withs) {
         check_name(stage, &mut mistakes);
-        let lookup = inputs::Lookup { spec: &spec, kinds: &kinds, ids: &ids, directory };
+        let lookup = inputs::SourceLookup { spec: &spec, kinds: &kinds, ids: &ids, directory };
         let inputs = inputs::resolve(id, &lookup, &mut graph, &mut checked_files, &mut mistakes);
         let incumbent = incumbent(stage, kinds[id], &inputs, &kinds, &mut mistakes);
         let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));
