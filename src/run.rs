@@ -67,7 +67,7 @@ pub fn run(
     let contents = inputs::identify(plan, selection, &store)?;
     let session = Session::open(&options.store, &plan.name, &worker, execution)?;
     let run = Run { interrupt, ..Run::new(plan, selection, options, &store, &contents, sink) };
-    let exit = run.with(session).to_the_end();
+    let exit = run.with(session).finish();
     store.save_stats();
     exit
 }
@@ -81,7 +81,7 @@ pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dy
     };
     let store = Store::open(empty.as_ref().map_or(&options.store, |directory| directory.path()))?;
     let contents = inputs::identify(plan, selection, &store)?;
-    Run::new(plan, selection, options, &store, &contents, sink).to_the_end()
+    Run::new(plan, selection, options, &store, &contents, sink).finish()
 }
 
 /// The time in RFC 3339, to the second.
@@ -198,7 +198,7 @@ impl<'a> Run<'a> {
         Run { session: Some(session), slots, ..self }
     }
 
-    fn to_the_end(mut self) -> Result<u8> {
+    fn finish(mut self) -> Result<u8> {
         let started = Instant::now();
         let (plan, selection) = (self.plan, self.selection);
         let stages = plan.stages.iter().enumerate().filter(|(id, _)| selection.role(*id) != Role::Leave);

@@ -39,6 +39,7 @@ fn whole(text: &str) -> Result<(Parsed, Leaves), Mistake> {
 }
 
 /// A part of a rule, as it turned out to be.
+#[expect(clippy::large_enum_variant, reason = "it lives only while a rule is parsed")]
 enum Parsed {
     Test(Test, Range<usize>),
     Number(Number, Range<usize>),

@@ -74,7 +74,7 @@ impl Place {
             lines.extend(line(event));
         };
         let run = Run { interrupt, ..Run::new(&plan, &selection, &options, &store, &contents, &mut sink) };
-        let exit = run.with(session).to_the_end();
+        let exit = run.with(session).finish();
         // Workers of two jobs end in any order.
         lines.sort();
         (exit.unwrap(), lines.join("\n") + "\n")

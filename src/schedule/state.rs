@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What a stage is waiting for, or how it ended.
+#[expect(clippy::large_enum_variant, reason = "there is one for each stage, and nearly all of them end")]
 pub enum State {
     /// `--only` and `--from` leave it out: it does not end in this run.
     LeftOut,
