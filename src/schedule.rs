@@ -20,7 +20,7 @@ use crate::plan::selection::{Role, Selection};
 use crate::plan::{Plan, StageId};
 use cache::{Content, Digest};
 use lookup::{ActionResult, Knowledge, KnownRecord, Lookup, Need, Query, RunInputs};
-pub use state::{Keyed, Request};
+pub use state::{KeyedAction, Request};
 use state::{Questions, State};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;

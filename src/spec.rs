@@ -16,7 +16,7 @@ use crate::hub;
 use expand::ExpandedStage;
 pub use gate::{GateSpec, OnFail, SelectSpec};
 use node::Value;
-pub use node::{Node, Spanned};
+pub use node::{Node, WithSpan};
 use overrides::Override;
 pub use stage::{Pin, PortSpec, Reference, SourceSpec, StageSpec, metrics as declared_metrics};
 use stages::stage::did_you_mean;
@@ -32,7 +32,7 @@ pub struct Spec {
     pub stages: Vec<StageSpec>,
     pub salt: Option<String>,
     /// The precision of every stage that has one and does not set its own.
-    pub dtype: Option<Spanned<String>>,
+    pub dtype: Option<WithSpan<String>>,
     /// The number of bad rows that may be skipped in a data file.
     pub skip_bad_rows: u64,
     /// The cache of hub models on this machine; `None` if the environment does not name it.
@@ -124,7 +124,7 @@ pub fn require(spec: &mut Spec, stage: &str, source: &SourceText) {
     let start = source.override_start(source.overrides.len());
     let span = Span::new(start, start + rule.len());
     let gate = stage.gate.get_or_insert_with(|| Box::new(GateSpec::empty(span)));
-    gate.require = vec![Spanned { value: rule, span }];
+    gate.require = vec![WithSpan { value: rule, span }];
 }
 
 /// Applies an override to the top level, or returns it if it is meant for a stage.
@@ -181,7 +181,7 @@ fn scope(root: &Node, environment: &dyn Fn(&str) -> Option<String>, mistakes: &m
 }
 
 /// The variables declared by `env: [HOME]`, or `env: {DATA: data}` with defaults.
-fn declared_env(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(Spanned<String>, Option<String>)> {
+fn declared_env(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(WithSpan<String>, Option<String>)> {
     match &node.value {
         Value::List(items) => items.iter().filter_map(|item| Some((expect::text(item, mistakes)?, None))).collect(),
         Value::Map(map) => {

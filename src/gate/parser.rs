@@ -23,7 +23,7 @@ pub fn parse_expression(text: &str) -> Result<Expression, Mistake> {
     Ok(Expression { text: text.to_owned(), leaves, number: parsed.number()? })
 }
 
-fn whole(text: &str) -> Result<(Parsed, Leaves), Mistake> {
+fn whole(text: &str) -> Result<(RulePart, Leaves), Mistake> {
     if text.len() > LONGEST {
         return Err(Mistake::new(&(0..0), format!("the rule is longer than {LONGEST} bytes")));
     }
@@ -40,28 +40,28 @@ fn whole(text: &str) -> Result<(Parsed, Leaves), Mistake> {
 
 /// A part of a rule, as it turned out to be.
 #[expect(clippy::large_enum_variant, reason = "it lives only while a rule is parsed")]
-enum Parsed {
+enum RulePart {
     Test(Test, Range<usize>),
     Number(Number, Range<usize>),
 }
 
-impl Parsed {
+impl RulePart {
     fn range(&self) -> Range<usize> {
         match self {
-            Parsed::Test(_, range) | Parsed::Number(_, range) => range.clone(),
+            RulePart::Test(_, range) | RulePart::Number(_, range) => range.clone(),
         }
     }
     fn test(self) -> Result<Test, Mistake> {
         match self {
-            Parsed::Test(test, _) => Ok(test),
-            Parsed::Number(_, range) => Err(Mistake::new(&range, "this is a number, which neither passes nor fails")
+            RulePart::Test(test, _) => Ok(test),
+            RulePart::Number(_, range) => Err(Mistake::new(&range, "this is a number, which neither passes nor fails")
                 .help("compare it, as in `mean_score > 0.5`")),
         }
     }
     fn number(self) -> Result<Number, Mistake> {
         match self {
-            Parsed::Number(number, _) => Ok(number),
-            Parsed::Test(_, range) => Err(Mistake::new(&range, "this passes or fails, but a number is needed here")
+            RulePart::Number(number, _) => Ok(number),
+            RulePart::Test(_, range) => Err(Mistake::new(&range, "this passes or fails, but a number is needed here")
                 .help("join tests with `and`, `or`, `not`")),
         }
     }
@@ -114,20 +114,20 @@ impl<'a> Parser<'a> {
         start..end.max(start)
     }
 
-    fn any_of(&mut self) -> Result<Parsed, Mistake> {
+    fn any_of(&mut self) -> Result<RulePart, Mistake> {
         self.joined("or", Parser::all_of, Test::Or)
     }
 
-    fn all_of(&mut self) -> Result<Parsed, Mistake> {
+    fn all_of(&mut self) -> Result<RulePart, Mistake> {
         self.joined("and", Parser::negation, Test::And)
     }
 
     fn joined(
         &mut self,
         word: &str,
-        part: fn(&mut Self) -> Result<Parsed, Mistake>,
+        part: fn(&mut Self) -> Result<RulePart, Mistake>,
         join: fn(Vec<Test>) -> Test,
-    ) -> Result<Parsed, Mistake> {
+    ) -> Result<RulePart, Mistake> {
         let start = self.peek().range.start;
         let first = part(self)?;
         if !self.is_word(word) {
@@ -137,19 +137,19 @@ impl<'a> Parser<'a> {
         while self.take_word(word) {
             tests.push(part(self)?.test()?);
         }
-        Ok(Parsed::Test(join(tests), self.since(start)))
+        Ok(RulePart::Test(join(tests), self.since(start)))
     }
 
-    fn negation(&mut self) -> Result<Parsed, Mistake> {
+    fn negation(&mut self) -> Result<RulePart, Mistake> {
         let start = self.peek().range.start;
         if !self.take_word("not") {
             return self.comparison();
         }
         let inner = self.deeper(Parser::negation)?.test()?;
-        Ok(Parsed::Test(Test::Not(Box::new(inner)), self.since(start)))
+        Ok(RulePart::Test(Test::Not(Box::new(inner)), self.since(start)))
     }
 
-    fn comparison(&mut self) -> Result<Parsed, Mistake> {
+    fn comparison(&mut self) -> Result<RulePart, Mistake> {
         let start = self.peek().range.start;
         let first = self.sum()?;
         let test = if self.is_word("between") {
@@ -161,7 +161,7 @@ impl<'a> Parser<'a> {
         } else {
             return Ok(first);
         };
-        Ok(Parsed::Test(test, self.since(start)))
+        Ok(RulePart::Test(test, self.since(start)))
     }
 
     fn links(&mut self, first: Number) -> Result<Test, Mistake> {
@@ -209,10 +209,10 @@ impl<'a> Parser<'a> {
         Ok(Test::Between { value, low, high, confidence: self.confidence()? })
     }
 
-    fn improves(&mut self, metric: Parsed) -> Result<Test, Mistake> {
+    fn improves(&mut self, metric: RulePart) -> Result<Test, Mistake> {
         let metric = match metric {
             // Whether `eval` of `eval.m` is a judge is not known here; the check finds out whose metric it is.
-            Parsed::Number(Number::Name(name), _) => name,
+            RulePart::Number(Number::Name(name), _) => name,
             other => {
                 return Err(Mistake::new(&other.range(), check::NOT_OURS).help("write `mean_score improves over sft`"));
             }

@@ -4,16 +4,16 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::gate::Decision;
 use crate::schedule::decide::Successor;
 use crate::spec::expect;
-use crate::spec::node::{Node, Spanned, Value};
+use crate::spec::node::{Node, Value, WithSpan};
 
 /// The expectation of one test. What is `None` or empty is not compared.
 #[derive(Default)]
 pub struct Expectation {
     pub gate: Option<Decision>,
     /// The checkpoint that `select` takes.
-    pub step: Option<Spanned<u64>>,
+    pub step: Option<WithSpan<u64>>,
     /// The decisions of the rules of `require`, in order.
-    pub rules: Option<Spanned<Vec<Decision>>>,
+    pub rules: Option<WithSpan<Vec<Decision>>>,
     /// Texts, each of which must occur in an explanation.
     pub explains: Vec<String>,
     pub carries: Option<Successor>,
@@ -37,11 +37,11 @@ pub fn read(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Expectati
             "gate" => expected.gate = says(value, mistakes),
             "step" => {
                 expected.step =
-                    expect::whole_number(value, mistakes).map(|step| Spanned { value: step, span: value.span });
+                    expect::whole_number(value, mistakes).map(|step| WithSpan { value: step, span: value.span });
             }
             "rules" => {
                 let rules = list(value).iter().filter_map(|rule| says(rule, mistakes)).collect();
-                expected.rules = Some(Spanned { value: rules, span: key.span });
+                expected.rules = Some(WithSpan { value: rules, span: key.span });
             }
             "explains" => {
                 let texts = list(value).iter().filter_map(|text| expect::text(text, mistakes));

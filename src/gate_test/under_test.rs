@@ -4,7 +4,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::gate::{self, JudgeScope, MetricName, RuleScope};
 use crate::plan::{self, Gate, Plan};
 use crate::schedule::decide;
-use crate::spec::node::{Map, Node, Spanned, Value};
+use crate::spec::node::{Map, Node, Value, WithSpan};
 use crate::spec::{self, expect};
 use stages::kinds::{self, KINDS};
 use stages::stage::{Gives, Kind, Work, did_you_mean};
@@ -55,7 +55,7 @@ impl Pipeline {
         Pipeline::Known { gates, without_gate }
     }
 
-    fn gate_of(&self, stage: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Arc<GateUnderTest>> {
+    fn gate_of(&self, stage: &WithSpan<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Arc<GateUnderTest>> {
         let mut refuse = |message: String, help: String| {
             mistakes.push(Diagnostic::error(stage.span, message).help(help));
             None
@@ -165,7 +165,7 @@ fn written_here(test: &Node, key: Span, gate: &Node, mistakes: &mut Vec<Diagnost
     let judges: Vec<JudgeScope> = match measures(kind) {
         false => spec.judges.iter().filter_map(|judge| judge_of(kind, judge, mistakes)).collect(),
         true => {
-            let refuse = |judge: &Spanned<String>| {
+            let refuse = |judge: &WithSpan<String>| {
                 Diagnostic::error(judge.span, "an eval stage judges by itself").help("leave `judge` out")
             };
             mistakes.extend(spec.judges.iter().map(refuse));
@@ -206,7 +206,7 @@ fn kind(typed: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<&'static Kind> {
 }
 
 /// The judge of that name, which has the metrics of an eval, since only an eval can judge.
-fn judge_of(kind: &Kind, judge: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<JudgeScope> {
+fn judge_of(kind: &Kind, judge: &WithSpan<String>, mistakes: &mut Vec<Diagnostic>) -> Option<JudgeScope> {
     if !matches!(kind.gives, Gives::Model | Gives::Any) {
         let message = format!("`{}` measures language models, and the kind `{}` gives none", judge.value, kind.name);
         let help = "leave `judge` out: the rules then see the stage's own metrics";

@@ -5,7 +5,7 @@ use super::givens::Givens;
 use crate::diagnostic::Diagnostic;
 use crate::gate::{Counts, Item, Items, Readings, RuleScope};
 use crate::spec::expect;
-use crate::spec::node::{Node, Spanned};
+use crate::spec::node::{Node, WithSpan};
 use stages::stage::did_you_mean;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub struct Matchup {
     /// An index into the judges of the gate.
     pub judge: usize,
     /// `incumbent`, or a stage.
-    pub other: Spanned<String>,
+    pub other: WithSpan<String>,
     pub counts: Counts,
 }
 

@@ -7,7 +7,7 @@ use super::inputs::Source;
 use super::metrics::kind_metrics;
 use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::gate::{self, JudgeScope, MetricName, Mistake, Rule, RuleScope, Select, Who};
-use crate::spec::{GateSpec, OnFail, SelectSpec, Spanned, part_of};
+use crate::spec::{GateSpec, OnFail, SelectSpec, WithSpan, part_of};
 use stages::stage::{Gives, Work, did_you_mean};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -110,7 +110,7 @@ fn resolve_one(site: &GateSite, spec: &GateSpec, graph: &mut Graph, mistakes: &m
     // A judge that was not found has been reported; without its metrics, names are not checked.
     let scope = (spec.judges.len() == judges.len()).then(|| scope(site, &judges));
     let mut stages = BTreeMap::new();
-    let mut rules = |texts: &[Spanned<String>], mistakes: &mut Vec<Diagnostic>| -> Vec<Rule> {
+    let mut rules = |texts: &[WithSpan<String>], mistakes: &mut Vec<Diagnostic>| -> Vec<Rule> {
         let rule = |text| rule(site, text, scope.as_ref(), &mut stages, graph, mistakes);
         texts.iter().filter_map(rule).collect()
     };
@@ -128,7 +128,7 @@ pub fn alone(spec: &GateSpec, scope: RuleScope, mistakes: &mut Vec<Diagnostic>) 
     if scope.incumbent.is_none() {
         nothing_to_keep(spec, "the stage", mistakes);
     }
-    let rules = |texts: &[Spanned<String>], mistakes: &mut Vec<Diagnostic>| -> Vec<Rule> {
+    let rules = |texts: &[WithSpan<String>], mistakes: &mut Vec<Diagnostic>| -> Vec<Rule> {
         texts.iter().filter_map(|text| Some(checked(text, Some(&scope), mistakes)?.0)).collect()
     };
     let (require, warn) = (rules(&spec.require, mistakes), rules(&spec.warn, mistakes));
@@ -147,7 +147,7 @@ fn nothing_to_keep(spec: &GateSpec, stage: &str, mistakes: &mut Vec<Diagnostic>)
     }
 }
 
-fn find_judge(site: &GateSite, typed: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<StageId> {
+fn find_judge(site: &GateSite, typed: &WithSpan<String>, mistakes: &mut Vec<Diagnostic>) -> Option<StageId> {
     let is_eval = |id: StageId| site.drafts[id].kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
     let nearest_eval = || {
         let mut evals: Vec<&str> = site.ids.iter().filter(|(_, id)| is_eval(**id)).map(|(name, _)| *name).collect();
@@ -237,7 +237,7 @@ fn scope(site: &GateSite, judges: &[StageId]) -> RuleScope {
 /// A checked rule; `None` if it cannot be parsed. Adds the stages it names, and their edges.
 fn rule(
     site: &GateSite,
-    text: &Spanned<String>,
+    text: &WithSpan<String>,
     scope: Option<&RuleScope>,
     stages: &mut BTreeMap<String, StageId>,
     graph: &mut Graph,
@@ -271,7 +271,7 @@ fn rule(
 }
 
 /// The rule, and whether it has no mistakes; without a scope it is only parsed.
-fn checked(text: &Spanned<String>, scope: Option<&RuleScope>, mistakes: &mut Vec<Diagnostic>) -> Option<(Rule, bool)> {
+fn checked(text: &WithSpan<String>, scope: Option<&RuleScope>, mistakes: &mut Vec<Diagnostic>) -> Option<(Rule, bool)> {
     let mut rule = gate::parse(&text.value).map_err(|mistake| mistakes.push(shown(text, mistake))).ok()?;
     let found = gate::check(&mut rule, scope?);
     let is_whole = found.is_empty();
@@ -307,7 +307,7 @@ fn select(spec: &SelectSpec, scope: Option<&RuleScope>, mistakes: &mut Vec<Diagn
     select
 }
 
-fn shown(text: &Spanned<String>, mistake: Mistake) -> Diagnostic {
+fn shown(text: &WithSpan<String>, mistake: Mistake) -> Diagnostic {
     Diagnostic {
         help: mistake.help,
         ..Diagnostic::error(part_of(text.span, &text.value, &mistake.range), mistake.message)

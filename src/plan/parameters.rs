@@ -2,7 +2,7 @@
 //! Knows no kind by name.
 
 use crate::diagnostic::Diagnostic;
-use crate::spec::{Node, Spanned, StageSpec};
+use crate::spec::{Node, StageSpec, WithSpan};
 use formats::dtype::Dtype;
 use stages::stage::{Kind, did_you_mean};
 
@@ -53,7 +53,7 @@ pub fn resolve(
 }
 
 /// `dtype:` of the file, for every stage that has such a parameter and leaves it open.
-pub fn dtype(typed: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Dtype> {
+pub fn dtype(typed: &WithSpan<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Dtype> {
     let found = Dtype::ALL.into_iter().find(|dtype| dtype.name() == typed.value);
     if found.is_none() {
         let message = format!("unknown dtype `{}`", typed.value);

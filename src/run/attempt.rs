@@ -3,7 +3,7 @@
 use super::inputs::{self, InputStamp};
 use crate::action::{Action, Candidate, Record};
 use crate::executor;
-use crate::schedule::Keyed;
+use crate::schedule::KeyedAction;
 use anyhow::{Context, Result, bail};
 use cache::{Content, Store};
 use serde_json::Value;
@@ -53,7 +53,7 @@ pub fn directory_of(root: &Path, key: &str) -> PathBuf {
 pub fn prepare(
     root: &Path,
     store: &Store,
-    keyed: &Keyed,
+    keyed: &KeyedAction,
     host: Host,
     outside: &BTreeMap<PathBuf, Content>,
 ) -> Result<Attempt> {
@@ -204,12 +204,12 @@ mod tests {
         Place { root, store }
     }
 
-    fn action(inputs: BTreeMap<String, crate::action::ActionInput>) -> Keyed {
+    fn action(inputs: BTreeMap<String, crate::action::ActionInput>) -> KeyedAction {
         let (kind, parameters) = ("exec".to_owned(), json!({}).into());
-        Keyed::of(&Action { kind, version: 1, parameters, seed: None, inputs, salt: None }).unwrap()
+        KeyedAction::of(&Action { kind, version: 1, parameters, seed: None, inputs, salt: None }).unwrap()
     }
 
-    fn attempt_at(place: &Place, action: &Keyed, outside: &BTreeMap<PathBuf, Content>) -> Result<Attempt> {
+    fn attempt_at(place: &Place, action: &KeyedAction, outside: &BTreeMap<PathBuf, Content>) -> Result<Attempt> {
         prepare(place.root.path(), &place.store, action, Host::default(), outside)
     }
 

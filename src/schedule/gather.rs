@@ -22,6 +22,7 @@ pub struct GateResult {
 }
 
 /// What goes on.
+#[expect(clippy::large_enum_variant, reason = "there is one for each gate that is judged")]
 pub enum Passage {
     Candidate,
     Incumbent(Artifact),

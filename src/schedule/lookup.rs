@@ -1,7 +1,7 @@
 //! Where a stage that is being advanced asks: for actions, and for what other stages' names carry. Knows nothing of
 //! gates and measurements.
 
-use super::state::{Artifact, Keyed, Request, StageEnd, State};
+use super::state::{Artifact, KeyedAction, Request, StageEnd, State};
 use crate::action::{Action, ActionInput, Record};
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
 use crate::event::{HumanDecision, Outcome, RuleVerdict, Table};
@@ -83,9 +83,9 @@ pub struct Lookup<'a> {
     /// What the rules of its gate said, to be remembered.
     pub learned: Option<(Digest, Vec<RuleVerdict>)>,
     /// What was there, with the name of the part.
-    pub found: Vec<(Keyed, Option<EvalPart>)>,
+    pub found: Vec<(KeyedAction, Option<EvalPart>)>,
     /// The asker's own action, once it is known.
-    pub own: Option<Keyed>,
+    pub own: Option<KeyedAction>,
     /// Of the asker's own action, and of everything.
     pub is_executed: bool,
     pub seconds: f64,
@@ -151,7 +151,7 @@ impl<'a> Lookup<'a> {
         knowledge: &'a Knowledge,
         states: &'a [State],
         id: StageId,
-        own: Option<Keyed>,
+        own: Option<KeyedAction>,
     ) -> Lookup<'a> {
         let RunInputs { plan, contents, decisions } = inputs;
         let (queries, found, learned) = (Vec::new(), Vec::new(), None);
@@ -164,7 +164,7 @@ impl<'a> Lookup<'a> {
     }
 
     /// The record of an action, now or later.
-    pub fn obtain(&mut self, part: Option<EvalPart>, action: Keyed, limits_of: StageId) -> Step<KnownRecord> {
+    pub fn obtain(&mut self, part: Option<EvalPart>, action: KeyedAction, limits_of: StageId) -> Step<KnownRecord> {
         match self.knowledge.actions.get(&action.key) {
             Some(ActionResult::Known(known)) => {
                 if let Some((by, seconds)) = known.executed
@@ -191,7 +191,7 @@ impl<'a> Lookup<'a> {
     }
 
     /// The asker's own action. Worked out once: it is asked for again when the record has come.
-    pub fn own_action(&mut self) -> Step<Keyed> {
+    pub fn own_action(&mut self) -> Step<KeyedAction> {
         if self.own.is_none() {
             self.own = Some(keyed(self.action(self.stage())?)?);
         }
@@ -312,8 +312,8 @@ impl<'a> Lookup<'a> {
     }
 }
 
-pub fn keyed(action: Action) -> Step<Keyed> {
-    Keyed::of(&action).or_else(|error| fails(format!("{error:#}")))
+pub fn keyed(action: Action) -> Step<KeyedAction> {
+    KeyedAction::of(&action).or_else(|error| fails(format!("{error:#}")))
 }
 
 /// What becomes of a stage whose need ended without an artifact. The first cause is passed down the line.

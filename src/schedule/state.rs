@@ -29,7 +29,7 @@ pub struct Questions {
     /// How many answers are outstanding.
     pub open: usize,
     /// The stage's own action: its inputs have ended, so that it stays what it is.
-    pub own: Option<Keyed>,
+    pub own: Option<KeyedAction>,
     /// The actions that the journal has under the stage's name.
     pub journaled: HashSet<Digest>,
 }
@@ -106,15 +106,15 @@ pub struct Measurement {
 
 /// An action and its hash, which takes longer than anything else that is done to it.
 #[derive(Clone, Debug)]
-pub struct Keyed {
+pub struct KeyedAction {
     pub action: Canonical,
     pub key: Digest,
 }
 
-impl Keyed {
-    pub fn of(action: &Action) -> Result<Keyed> {
+impl KeyedAction {
+    pub fn of(action: &Action) -> Result<KeyedAction> {
         let action = action.written()?;
-        Ok(Keyed { key: action.digest(), action })
+        Ok(KeyedAction { key: action.digest(), action })
     }
 }
 
@@ -123,7 +123,7 @@ pub struct Request {
     pub stage: StageId,
     /// Which measurement of which model; `None` for the stage's own action.
     pub part: Option<EvalPart>,
-    pub action: Keyed,
+    pub action: KeyedAction,
     /// Whose time-out and retries count: the eval stage for the parts of its measurement.
     pub limits_of: StageId,
 }

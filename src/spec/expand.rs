@@ -3,7 +3,7 @@
 use crate::canonical::EXACT;
 use crate::diagnostic::Diagnostic;
 use crate::spec::expect;
-use crate::spec::node::{Map, Node, Spanned, Value};
+use crate::spec::node::{Map, Node, Value, WithSpan};
 use crate::spec::template::{self, Scope};
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 const MAX_STAGES: usize = 100_000;
 
 pub struct ExpandedStage {
-    pub name: Spanned<String>,
+    pub name: WithSpan<String>,
     /// Not templated yet, so that `--set` can change it. Shared by the stages of one `for`.
     pub body: Rc<Node>,
     pub scope: Scope,
@@ -44,7 +44,7 @@ pub fn stages(map: Map, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<Ex
     written
 }
 
-fn filled(name: &Spanned<String>, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Option<Spanned<String>> {
+fn filled(name: &WithSpan<String>, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Option<WithSpan<String>> {
     if !name.value.contains("${") {
         return Some(name.clone());
     }
@@ -52,7 +52,7 @@ fn filled(name: &Spanned<String>, scope: &Scope, mistakes: &mut Vec<Diagnostic>)
 }
 
 /// One scope for each combination of values; the first variable varies slowest.
-fn scopes(name: &Spanned<String>, values: &Node, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<Scope> {
+fn scopes(name: &WithSpan<String>, values: &Node, scope: &Scope, mistakes: &mut Vec<Diagnostic>) -> Vec<Scope> {
     let values = template::fill(values, scope, mistakes);
     let Some(map) = expect::map(&values, "a mapping such as `{k: 1..4}`", mistakes) else { return Vec::new() };
     let named = template::variables_of(&name.value);

@@ -2,7 +2,7 @@
 //! types; a broken value has been reported already and adds no mistake.
 
 use crate::diagnostic::Diagnostic;
-use crate::spec::node::{Map, Node, Spanned, Value};
+use crate::spec::node::{Map, Node, Value, WithSpan};
 use stages::stage::did_you_mean;
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ pub fn wrong(node: &Node, expected: &str, mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
-pub fn text(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Spanned<String>> {
+pub fn text(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<WithSpan<String>> {
     match &node.value {
-        Value::String(text) => Some(Spanned { value: text.clone(), span: node.span }),
+        Value::String(text) => Some(WithSpan { value: text.clone(), span: node.span }),
         Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
             let message = format!("expected a text, found {}", node.what());
             mistakes.push(Diagnostic::error(node.span, message).help(format!("quote it: \"{}\"", node.to_json())));
@@ -106,7 +106,7 @@ pub fn known_keys(map: &Map, what: &str, names: &[&str], mistakes: &mut Vec<Diag
 
 /// Reports every key that is not in `known`.
 pub fn known<'a>(
-    keys: impl Iterator<Item = &'a Spanned<String>>,
+    keys: impl Iterator<Item = &'a WithSpan<String>>,
     what: &str,
     known: &[&str],
     mistakes: &mut Vec<Diagnostic>,

@@ -3,7 +3,7 @@
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::expect;
-use crate::spec::node::{Map, Node, Spanned, Value};
+use crate::spec::node::{Map, Node, Value, WithSpan};
 use stages::stage::did_you_mean;
 
 pub const KEYS: &[&str] = &["judge", "select", "require", "warn", "observe", "on_fail", "on_unsure"];
@@ -13,11 +13,11 @@ pub const SELECT_KEYS: &[&str] = &["best", "where", "within"];
 pub struct GateSpec {
     /// The span of the key `gate`.
     pub span: Span,
-    pub judges: Vec<Spanned<String>>,
+    pub judges: Vec<WithSpan<String>>,
     pub select: Option<SelectSpec>,
-    pub require: Vec<Spanned<String>>,
-    pub warn: Vec<Spanned<String>>,
-    pub observe: Vec<Spanned<String>>,
+    pub require: Vec<WithSpan<String>>,
+    pub warn: Vec<WithSpan<String>>,
+    pub observe: Vec<WithSpan<String>>,
     pub on_fail: OnFail,
     /// `None`: the same as `on_fail`.
     pub on_unsure: Option<OnFail>,
@@ -40,8 +40,8 @@ impl GateSpec {
 }
 
 pub struct SelectSpec {
-    pub best: Option<Spanned<String>>,
-    pub where_: Option<Spanned<String>>,
+    pub best: Option<WithSpan<String>>,
+    pub where_: Option<WithSpan<String>>,
     /// The tolerance in standard errors.
     pub within: Option<f64>,
 }
@@ -90,12 +90,12 @@ pub fn lower(key: Span, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<G
 }
 
 /// One judge, or a list of them.
-fn judges(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<Spanned<String>> {
+fn judges(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<WithSpan<String>> {
     let Value::List(items) = &node.value else { return expect::text(node, mistakes).into_iter().collect() };
     if items.is_empty() {
         mistakes.push(Diagnostic::error(node.span, "expected an eval stage, found an empty list"));
     }
-    let mut judges: Vec<Spanned<String>> = Vec::new();
+    let mut judges: Vec<WithSpan<String>> = Vec::new();
     for item in items {
         let Some(judge) = expect::text(item, mistakes) else { continue };
         if judges.iter().any(|known| known.value == judge.value) {
@@ -153,14 +153,14 @@ fn standard_errors(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<f64> {
 }
 
 /// A list under `where` means all of them.
-fn both(first: Spanned<String>, second: Spanned<String>) -> Spanned<String> {
-    Spanned { value: format!("({}) and ({})", first.value, second.value), span: first.span }
+fn both(first: WithSpan<String>, second: WithSpan<String>) -> WithSpan<String> {
+    WithSpan { value: format!("({}) and ({})", first.value, second.value), span: first.span }
 }
 
 /// One rule, or a list of them.
-fn rules(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<Spanned<String>> {
+fn rules(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<WithSpan<String>> {
     let Value::List(items) = &node.value else { return rule(node, mistakes).into_iter().collect() };
-    let mut rules: Vec<Spanned<String>> = Vec::new();
+    let mut rules: Vec<WithSpan<String>> = Vec::new();
     let mut items = items.iter();
     while let Some(item) = items.next() {
         let Some(mut rule) = rule(item, mistakes) else { continue };
@@ -187,9 +187,9 @@ fn rules(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<Spanned<String>> {
     rules
 }
 
-fn rule(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Spanned<String>> {
+fn rule(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<WithSpan<String>> {
     match &node.value {
-        Value::String(text) => Some(Spanned { value: text.trim_end().to_owned(), span: node.span }),
+        Value::String(text) => Some(WithSpan { value: text.trim_end().to_owned(), span: node.span }),
         Value::Map(map) => {
             let message = "expected a rule, found a mapping";
             let span = map.first().map_or(node.span, |(key, _)| key.span);
@@ -208,7 +208,7 @@ fn rule(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Spanned<String>> 
 /// `{require: best(a, b) > 1}` arrives as `require: best(a` and a key `b) > 1` without a value: one mistake, not two.
 fn without_split_rules(map: &Map, mistakes: &mut Vec<Diagnostic>) -> Map {
     let mut whole = Map::new();
-    let mut open: Option<Spanned<String>> = None;
+    let mut open: Option<WithSpan<String>> = None;
     for (key, node) in map {
         if let Some(rule) = &mut open
             && node.value == Value::Null
@@ -219,7 +219,7 @@ fn without_split_rules(map: &Map, mistakes: &mut Vec<Diagnostic>) -> Map {
         match &node.value {
             Value::String(text) if open_parentheses(text) > 0 => {
                 mistakes.extend(open.take().map(|rule| split(&rule)));
-                open = Some(Spanned { value: text.clone(), span: node.span });
+                open = Some(WithSpan { value: text.clone(), span: node.span });
                 whole.push((key.clone(), Node::new(node.span, Value::Broken)));
             }
             _ => whole.push((key.clone(), node.clone())),
@@ -229,7 +229,7 @@ fn without_split_rules(map: &Map, mistakes: &mut Vec<Diagnostic>) -> Map {
     whole
 }
 
-fn split(rule: &Spanned<String>) -> Diagnostic {
+fn split(rule: &WithSpan<String>) -> Diagnostic {
     match open_parentheses(&rule.value) {
         0 => Diagnostic::error(rule.span, "this rule was split at a comma")
             .help(format!("quote this rule: \"{}\"", rule.value)),

@@ -3,7 +3,7 @@
 use crate::diagnostic::Span;
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Spanned<T> {
+pub struct WithSpan<T> {
     pub value: T,
     pub span: Span,
 }
@@ -33,7 +33,7 @@ pub enum Value {
     Map(Map),
 }
 
-pub type Map = Vec<(Spanned<String>, Node)>;
+pub type Map = Vec<(WithSpan<String>, Node)>;
 
 impl Node {
     pub fn new(span: Span, value: Value) -> Node {

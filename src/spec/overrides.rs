@@ -1,11 +1,11 @@
 //! `--set a.b=c`: values from the command line, written into the tree before it is templated.
 
 use crate::diagnostic::{Diagnostic, SourceText, Span};
-use crate::spec::node::{Node, Spanned, Value};
+use crate::spec::node::{Node, Value, WithSpan};
 use crate::spec::yaml;
 
 pub struct Override {
-    pub path: Vec<Spanned<String>>,
+    pub path: Vec<WithSpan<String>>,
     pub value: Node,
 }
 
@@ -22,7 +22,7 @@ pub fn read(source: &SourceText, mistakes: &mut Vec<Diagnostic>) -> Vec<Override
         let mut position = start;
         let mut parts = Vec::new();
         for part in path.split('.') {
-            parts.push(Spanned { value: part.to_owned(), span: Span::new(position, position + part.len()) });
+            parts.push(WithSpan { value: part.to_owned(), span: Span::new(position, position + part.len()) });
             position += part.len() + 1;
         }
         if parts.iter().any(|part| part.value.is_empty()) {
@@ -37,7 +37,7 @@ pub fn read(source: &SourceText, mistakes: &mut Vec<Diagnostic>) -> Vec<Override
 }
 
 /// Writes `value` at `path` below `node`, and creates missing keys.
-pub fn assign(node: &mut Node, path: &[Spanned<String>], value: Node, mistakes: &mut Vec<Diagnostic>) {
+pub fn assign(node: &mut Node, path: &[WithSpan<String>], value: Node, mistakes: &mut Vec<Diagnostic>) {
     let Some((part, rest)) = path.split_first() else {
         *node = value;
         return;

@@ -4,7 +4,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::expect;
 use crate::spec::gate::{self, GateSpec};
 use crate::spec::limits::{self, Resources, Retry};
-use crate::spec::node::{Node, Spanned, Value};
+use crate::spec::node::{Node, Value, WithSpan};
 use crate::spec::template::is_identifier;
 use stages::stage::{Direction, did_you_mean};
 use std::path::PathBuf;
@@ -28,21 +28,21 @@ pub const KEYS: &[&str] = &[
 
 /// A stage as typed. A key with a reported mistake is left empty.
 pub struct StageSpec {
-    pub name: Spanned<String>,
+    pub name: WithSpan<String>,
     /// `None` after a reported mistake.
-    pub kind: Option<Spanned<String>>,
+    pub kind: Option<WithSpan<String>>,
     pub from: Vec<PortSpec>,
     pub with: Node,
     pub gate: Option<Box<GateSpec>>,
-    pub seed: Option<Spanned<u64>>,
-    pub metrics: Vec<(Spanned<String>, Direction)>,
-    pub incumbent: Option<Spanned<String>>,
+    pub seed: Option<WithSpan<u64>>,
+    pub metrics: Vec<(WithSpan<String>, Direction)>,
+    pub incumbent: Option<WithSpan<String>>,
     pub resources: Resources,
     pub timeout: Option<Duration>,
     pub retry: Retry,
     /// Names of environment variables.
-    pub secrets: Vec<Spanned<String>>,
-    pub audit: Option<Spanned<bool>>,
+    pub secrets: Vec<WithSpan<String>>,
+    pub audit: Option<WithSpan<bool>>,
 }
 
 impl StageSpec {
@@ -54,7 +54,7 @@ impl StageSpec {
 }
 
 pub struct PortSpec {
-    pub port: Spanned<String>,
+    pub port: WithSpan<String>,
     pub sources: Vec<SourceSpec>,
     pub is_list: bool,
 }
@@ -87,7 +87,7 @@ pub enum Pin {
     Step(u64),
 }
 
-pub fn lower(name: Spanned<String>, mut node: Node, mistakes: &mut Vec<Diagnostic>) -> StageSpec {
+pub fn lower(name: WithSpan<String>, mut node: Node, mistakes: &mut Vec<Diagnostic>) -> StageSpec {
     let mut stage = StageSpec {
         with: Node::new(name.span, Value::Map(Vec::new())),
         name,
@@ -125,7 +125,7 @@ pub fn lower(name: Spanned<String>, mut node: Node, mistakes: &mut Vec<Diagnosti
             "gate" => stage.gate = gate::lower(key.span, value, mistakes).map(Box::new),
             "seed" => {
                 stage.seed =
-                    expect::whole_number(value, mistakes).map(|seed| Spanned { value: seed, span: value.span });
+                    expect::whole_number(value, mistakes).map(|seed| WithSpan { value: seed, span: value.span });
             }
             "metrics" => stage.metrics = metrics(value, mistakes),
             "incumbent" => stage.incumbent = expect::text(value, mistakes),
@@ -134,7 +134,7 @@ pub fn lower(name: Spanned<String>, mut node: Node, mistakes: &mut Vec<Diagnosti
             "retry" => stage.retry = limits::retry(value, mistakes),
             "secret" => stage.secrets = secrets(value, mistakes),
             "audit" => {
-                stage.audit = expect::boolean(value, mistakes).map(|audit| Spanned { value: audit, span: key.span });
+                stage.audit = expect::boolean(value, mistakes).map(|audit| WithSpan { value: audit, span: key.span });
             }
             _ => {}
         }
@@ -221,7 +221,7 @@ fn with(key: Span, node: Node, mistakes: &mut Vec<Diagnostic>) -> Node {
     }
 }
 
-pub fn metrics(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(Spanned<String>, Direction)> {
+pub fn metrics(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(WithSpan<String>, Direction)> {
     let words = [("higher", Direction::Higher), ("lower", Direction::Lower), ("neutral", Direction::Neutral)];
     let mut metrics = Vec::new();
     let map = expect::map(node, "a mapping such as `{mean_score: higher, loss: lower}`", mistakes);
@@ -239,7 +239,7 @@ pub fn metrics(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(Spanned<Stri
 }
 
 /// One name, or a list of them.
-fn secrets(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<Spanned<String>> {
+fn secrets(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<WithSpan<String>> {
     let items = match &node.value {
         Value::List(items) => items.as_slice(),
         _ => std::slice::from_ref(node),

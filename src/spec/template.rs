@@ -3,7 +3,7 @@
 
 use crate::canonical::EXACT;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::spec::node::{Node, Spanned, Value};
+use crate::spec::node::{Node, Value, WithSpan};
 use minijinja::value::{Value as Jinja, ValueKind};
 use minijinja::{Environment, UndefinedBehavior};
 use stages::stage::did_you_mean;
@@ -200,7 +200,7 @@ pub fn is_identifier(text: &str) -> bool {
 }
 
 /// Refuses names that an expression could not use.
-pub fn check_variable_name(name: &Spanned<String>, mistakes: &mut Vec<Diagnostic>) -> bool {
+pub fn check_variable_name(name: &WithSpan<String>, mistakes: &mut Vec<Diagnostic>) -> bool {
     let reserved = ["vars", "env", "true", "false", "none", "and", "or", "not", "in", "is", "if", "else"];
     let is_good = is_identifier(&name.value) && !reserved.contains(&name.value.as_str());
     if !is_good {
@@ -390,7 +390,7 @@ fn value_of(result: &Jinja, span: Span) -> Option<Value> {
         ValueKind::Map => {
             let entries = result.try_iter().ok()?.map(|key| {
                 let item = result.get_item(&key).ok()?;
-                let name = Spanned { value: key.as_str()?.to_owned(), span };
+                let name = WithSpan { value: key.as_str()?.to_owned(), span };
                 Some((name, Node::new(span, value_of(&item, span)?)))
             });
             Value::Map(entries.collect::<Option<_>>()?)

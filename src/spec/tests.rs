@@ -29,7 +29,7 @@ fn show(spec: &Spec) -> String {
         let ports: Vec<String> = stage.from.iter().map(show_port).collect();
         write!(out, "{}: {kind}({}) {}", stage.name.value, ports.join(", "), stage.with.to_json()).unwrap();
         if let Some(gate) = &stage.gate {
-            let texts = |rules: &[Spanned<String>]| rules.iter().map(|rule| rule.value.clone()).collect::<Vec<_>>();
+            let texts = |rules: &[WithSpan<String>]| rules.iter().map(|rule| rule.value.clone()).collect::<Vec<_>>();
             write!(out, " gate require {:?}", texts(&gate.require)).unwrap();
             for (word, rules) in [("warn", &gate.warn), ("observe", &gate.observe)] {
                 if !rules.is_empty() {
@@ -40,7 +40,7 @@ fn show(spec: &Spec) -> String {
                 write!(out, " judge {}", judge.value).unwrap();
             }
             if let Some(select) = &gate.select {
-                let text = |part: &Option<Spanned<String>>| part.as_ref().map(|part| part.value.clone());
+                let text = |part: &Option<WithSpan<String>>| part.as_ref().map(|part| part.value.clone());
                 write!(out, " select {:?} where {:?}", text(&select.best), text(&select.where_)).unwrap();
                 if let Some(within) = select.within {
                     write!(out, " within {within} se").unwrap();

@@ -5,7 +5,7 @@ mod scalar;
 
 use crate::canonical::EXACT;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::spec::node::{Map, Node, Spanned, Value};
+use crate::spec::node::{Map, Node, Value, WithSpan};
 use granit_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 use scalar::{has_idle_zeros, integer, plain, without_quotes};
 use std::collections::HashMap;
@@ -211,21 +211,21 @@ impl<'a> Reader<'a> {
         Ok(Value::Map(map))
     }
 
-    fn key(&mut self, event: Event<'a>, span: Span) -> Result<Spanned<String>, YamlError> {
+    fn key(&mut self, event: Event<'a>, span: Span) -> Result<WithSpan<String>, YamlError> {
         match event {
             Event::Scalar(text, style, anchor, _) => {
                 if style == ScalarStyle::Plain && plain(&text) == Some(Value::Null) {
                     return Err(wrong(span, "a key must be a text"));
                 }
                 let key_span = self.shifted(without_quotes(span, &text, self.text));
-                let key = Spanned { value: text.into_owned(), span: key_span };
+                let key = WithSpan { value: text.into_owned(), span: key_span };
                 if anchor != 0 {
                     self.anchors.insert(anchor, Node::new(key_span, Value::String(key.value.clone())));
                 }
                 Ok(key)
             }
             Event::Alias(anchor) => match self.repeat(anchor, span, 0)? {
-                Node { span, value: Value::String(value), .. } => Ok(Spanned { value, span }),
+                Node { span, value: Value::String(value), .. } => Ok(WithSpan { value, span }),
                 _ => Err(wrong(span, "a key must be a text")),
             },
             Event::UnresolvedAlias(_) => Err(wrong(span, "alias references unknown anchor")),

@@ -15,8 +15,8 @@ pub use groups::{Group, groups_apart, load_of_groups, parts_of_groups};
 pub use groups::{groups_of_a_test, has_gradients};
 pub use parameters::{Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
 pub use pass::{
-    Pass, Valued, add, in_parts, learn_answers, learn_tokens, learn_values, likelihood, log_probs, mean_loss, parts,
-    predicted, rewards, values,
+    Pass, ValuePlaces, add, in_parts, learn_answers, learn_tokens, learn_values, likelihood, log_probs, mean_loss,
+    parts, predicted, rewards, values,
 };
 pub use rows::{RowEncoder, Sequence, prompts, split, split_by_prompt, tokenised};
 

@@ -77,3 +77,20 @@ fn no_parameter_is_a_tuple_of_parameters() {
     }
     assert!(found.is_empty(), "tuples as parameters:\n{}", found.join("\n"));
 }
+
+/// A participle says what happened to a thing, and leaves open what it is.
+#[test]
+fn no_type_is_named_by_a_participle() {
+    const OTHERS: [&str; 13] = [
+        "Seen", "Told", "Kept", "Made", "Found", "Said", "Held", "Begun", "Given", "Written", "Chosen", "Known",
+        "Taken",
+    ];
+    let mut participles = Vec::new();
+    for directory in CRATES {
+        for file in sources(directory) {
+            let is_participle = |name: &&str| OTHERS.contains(name) || name.ends_with("ed") && *name != "Need";
+            participles.extend(types(&file.code).filter(is_participle).map(|name| format!("{}: {name}", file.name)));
+        }
+    }
+    assert!(participles.is_empty(), "{}", participles.join("\n"));
+}

@@ -5,12 +5,12 @@ use super::super::functions::{self, Asks, Body, Function, Takes};
 use super::super::lexer::{self, Comparison, Kind, Token};
 use super::super::tree::{Arguments, Name, Number, Operator, Other, Qualifier, Who};
 use super::super::{Mistake, show};
-use super::{Parsed, Parser, found};
+use super::{Parser, RulePart, found};
 use stages::stage::did_you_mean;
 use std::ops::Range;
 
 impl Parser<'_> {
-    pub(super) fn sum(&mut self) -> Result<Parsed, Mistake> {
+    pub(super) fn sum(&mut self) -> Result<RulePart, Mistake> {
         self.chain(Parser::product, |symbol| match symbol {
             '+' => Some(Operator::Plus),
             '-' => Some(Operator::Minus),
@@ -18,7 +18,7 @@ impl Parser<'_> {
         })
     }
 
-    fn product(&mut self) -> Result<Parsed, Mistake> {
+    fn product(&mut self) -> Result<RulePart, Mistake> {
         self.chain(Parser::factor, |symbol| match symbol {
             '*' => Some(Operator::Times),
             '/' => Some(Operator::Over),
@@ -28,9 +28,9 @@ impl Parser<'_> {
 
     fn chain(
         &mut self,
-        part: fn(&mut Self) -> Result<Parsed, Mistake>,
+        part: fn(&mut Self) -> Result<RulePart, Mistake>,
         operator: fn(char) -> Option<Operator>,
-    ) -> Result<Parsed, Mistake> {
+    ) -> Result<RulePart, Mistake> {
         let start = self.peek().range.start;
         let first = part(self)?;
         let mut rest = Vec::new();
@@ -44,10 +44,10 @@ impl Parser<'_> {
             return Ok(first);
         }
         let first = Box::new(first.number()?);
-        Ok(Parsed::Number(Number::Chain { first, rest }, self.since(start)))
+        Ok(RulePart::Number(Number::Chain { first, rest }, self.since(start)))
     }
 
-    fn factor(&mut self) -> Result<Parsed, Mistake> {
+    fn factor(&mut self) -> Result<RulePart, Mistake> {
         let start = self.peek().range.start;
         if !self.take_symbol('-') {
             return self.primary();
@@ -58,10 +58,10 @@ impl Parser<'_> {
             }
             other => Number::Negative(Box::new(other)),
         };
-        Ok(Parsed::Number(number, self.since(start)))
+        Ok(RulePart::Number(number, self.since(start)))
     }
 
-    fn primary(&mut self) -> Result<Parsed, Mistake> {
+    fn primary(&mut self) -> Result<RulePart, Mistake> {
         let token = self.peek().clone();
         match token.kind {
             Kind::Number(value) => {
@@ -76,7 +76,7 @@ impl Parser<'_> {
                     .help(format!("write `{share}`, or a margin such as `a > b by {}%`", token.text)));
                 }
                 let literal = Number::Literal { value, text: token.text.to_owned() };
-                Ok(Parsed::Number(literal, token.range))
+                Ok(RulePart::Number(literal, token.range))
             }
             Kind::Symbol('(') => {
                 self.next();
@@ -86,8 +86,8 @@ impl Parser<'_> {
                 }
                 let range = self.since(token.range.start);
                 Ok(match inner {
-                    Parsed::Test(test, _) => Parsed::Test(test, range),
-                    Parsed::Number(number, _) => Parsed::Number(number, range),
+                    RulePart::Test(test, _) => RulePart::Test(test, range),
+                    RulePart::Number(number, _) => RulePart::Number(number, range),
                 })
             }
             Kind::Word if self.after() == Kind::Symbol('(') && !lexer::is_keyword(token.text) => self.call(None),
@@ -98,7 +98,7 @@ impl Parser<'_> {
         }
     }
 
-    fn name(&mut self) -> Result<Parsed, Mistake> {
+    fn name(&mut self) -> Result<RulePart, Mistake> {
         let word = self.next();
         if !self.take_symbol('.') {
             if lexer::OWN_NAMES.contains(&word.text) {
@@ -169,7 +169,7 @@ impl Parser<'_> {
         qualifier: Option<Qualifier>,
         metric: &Token,
         range: Range<usize>,
-    ) -> Parsed {
+    ) -> RulePart {
         let (metric, metric_range) = (metric.text.to_owned(), metric.range.clone());
         let (who, who_range) = who;
         let (like, meaning) = (None, None);
@@ -185,7 +185,7 @@ impl Parser<'_> {
             meaning,
         };
         self.leaves.names.push(name);
-        Parsed::Number(Number::Name(self.leaves.names.len() - 1), range)
+        RulePart::Number(Number::Name(self.leaves.names.len() - 1), range)
     }
 
     /// Adds the same metric of another artifact, to be read from the same origin.
@@ -208,7 +208,7 @@ impl Parser<'_> {
     }
 
     /// Reads a call. `by` is the judge named before the function.
-    fn call(&mut self, by: Option<(Qualifier, Range<usize>)>) -> Result<Parsed, Mistake> {
+    fn call(&mut self, by: Option<(Qualifier, Range<usize>)>) -> Result<RulePart, Mistake> {
         let word = self.next();
         let Some(function) = functions::function(word.text) else {
             let names: Vec<&str> = functions::FUNCTIONS.iter().map(|function| function.name).collect();
@@ -240,7 +240,7 @@ impl Parser<'_> {
             });
         }
         let range = self.since(start);
-        Ok(Parsed::Number(Number::Call { function, arguments, range: range.clone() }, range))
+        Ok(RulePart::Number(Number::Call { function, arguments, range: range.clone() }, range))
     }
 
     fn arguments(
@@ -304,7 +304,7 @@ impl Parser<'_> {
         let parsed = self.deeper(Parser::sum)?;
         let range = parsed.range();
         match parsed {
-            Parsed::Number(Number::Name(name), _) => Ok(name),
+            RulePart::Number(Number::Name(name), _) => Ok(name),
             _ => Err(Mistake::new(&range, format!("expected {what}"))),
         }
     }
@@ -340,7 +340,7 @@ impl Parser<'_> {
         let parsed = self.deeper(Parser::sum)?;
         let range = parsed.range();
         match parsed {
-            Parsed::Number(Number::Literal { value, text }, _) => Ok((value, text, range)),
+            RulePart::Number(Number::Literal { value, text }, _) => Ok((value, text, range)),
             _ => Err(Mistake::new(&range, format!("expected {what}"))),
         }
     }

@@ -93,7 +93,7 @@ pub struct Layout {
     pub head: &'static str,
     /// Projections lie `[in, out]` in the file; else `[out, in]`.
     pub is_in_out: bool,
-    pub fused: Fused,
+    pub fused: QkvLayout,
     /// Stands before every name, save in files of a decoder without its head.
     pub prefix: &'static str,
 }
@@ -114,7 +114,7 @@ pub enum Target {
 
 /// The order of queries, keys and values in a fused projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fused {
+pub enum QkvLayout {
     /// All queries, then all keys, then all values.
     Stacked,
     /// Query, key and value of one head, then those of the next.
@@ -181,7 +181,7 @@ static NEOX: Architecture = Architecture {
         norm: "gpt_neox.final_layer_norm",
         head: "embed_out",
         is_in_out: false,
-        fused: Fused::ByHead,
+        fused: QkvLayout::ByHead,
         prefix: "gpt_neox.",
     },
 };
@@ -219,7 +219,7 @@ static GPT2: Architecture = Architecture {
         norm: "transformer.ln_f",
         head: "lm_head",
         is_in_out: true,
-        fused: Fused::Stacked,
+        fused: QkvLayout::Stacked,
         prefix: "transformer.",
     },
 };
@@ -264,7 +264,7 @@ const GATED_LAYOUT: Layout = Layout {
     norm: "model.norm",
     head: "lm_head",
     is_in_out: false,
-    fused: Fused::Stacked,
+    fused: QkvLayout::Stacked,
     prefix: "model.",
 };
 

@@ -37,7 +37,7 @@ impl Template {
     pub fn load(directory: &Path, instead: Option<&str>) -> Result<Option<Template>> {
         #[derive(serde::Deserialize)]
         #[serde(untagged)]
-        enum Given {
+        enum TemplateField {
             One(String),
             Several(Vec<NamedTemplate>),
         }
@@ -58,8 +58,8 @@ impl Template {
             (.., Some(given)) if !given.is_null() => {
                 let read = || format!("read {}: `chat_template`", path.display());
                 match serde_json::from_value(given).with_context(read)? {
-                    Given::One(source) => Some(source),
-                    Given::Several(all) => {
+                    TemplateField::One(source) => Some(source),
+                    TemplateField::Several(all) => {
                         all.into_iter().find(|named| named.name == "default").map(|named| named.template)
                     }
                 }

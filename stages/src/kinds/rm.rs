@@ -10,7 +10,7 @@ use crate::model::memory::Demand;
 use crate::model::{Adapter, Artifact, Load};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
-use crate::train::{self, Adam, BatchLoss, Course, Group, Learner, Pass, Sequence, TrainState, Training, Valued};
+use crate::train::{self, Adam, BatchLoss, Course, Group, Learner, Pass, Sequence, TrainState, Training, ValuePlaces};
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use formats::data::{DataRows, RowFilter};
@@ -207,7 +207,7 @@ impl Learner for RewardModel<'_> {
         let (loss, gradients) = train::in_parts(&train::parts_of_groups(&batch, micro_batch), |part| {
             let part: Vec<&Group> = part.iter().map(|group| batch[*group]).collect();
             let rows: Vec<&Sequence> = part.iter().flat_map(|group| &group.rows).collect();
-            train::learn_values(pass, &rows, Valued::Last, |scores| {
+            train::learn_values(pass, &rows, ValuePlaces::Last, |scores| {
                 objective(self.parameters, &part, scores, batch.len())
             })
         })?;

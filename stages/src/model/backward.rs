@@ -12,7 +12,7 @@ use crate::kernel::{Start, Term, term};
 use crate::tensor::{from_values, values_of};
 use anyhow::Result;
 use burn::tensor::Tensor;
-use formats::architectures::{Fused, Target};
+use formats::architectures::{QkvLayout, Target};
 use formats::config::Config;
 
 /// A forward pass that can be gone back, and its last residual stream.
@@ -62,7 +62,7 @@ struct BlockGradients {
 }
 
 /// A projection on the way back: its input `[n, in]`, and the gradient of its output `[n, out]`.
-struct Projected<'a> {
+struct ProjectionBack<'a> {
     target: Target,
     x: &'a Tensor<2>,
     dy: &'a Tensor<2>,
@@ -147,19 +147,19 @@ impl Decoder {
             activations;
 
         // 1. The MLP.
-        let down = Projected { target: Target::Down, x: &inner, dy: &dy };
+        let down = ProjectionBack { target: Target::Down, x: &inner, dy: &dy };
         let d_inner = self.project_back(layer, back, &[down], &mut gradients);
         let d_mlp_in = match gate {
             Some(gate) => {
                 let (d_gate, d_up) = kernel.gate_back(self.config.activation, gate, Some(up), d_inner);
                 let d_up = d_up.expect("a gate multiplies something");
                 let both = [(Target::Gate, &d_gate), (Target::Up, &d_up)];
-                let both = both.map(|(target, dy)| Projected { target, x: &mlp_in, dy });
+                let both = both.map(|(target, dy)| ProjectionBack { target, x: &mlp_in, dy });
                 self.project_back(layer, back, &both, &mut gradients)
             }
             None => {
                 let d_up = kernel.gate_back(self.config.activation, up, None, d_inner).0;
-                let up = Projected { target: Target::Up, x: &mlp_in, dy: &d_up };
+                let up = ProjectionBack { target: Target::Up, x: &mlp_in, dy: &d_up };
                 self.project_back(layer, back, &[up], &mut gradients)
             }
         };
@@ -173,7 +173,7 @@ impl Decoder {
         };
 
         // 2. Attention.
-        let output = Projected { target: Target::Output, x: &mixed, dy: &d_after };
+        let output = ProjectionBack { target: Target::Output, x: &mixed, dy: &d_after };
         let d_mixed = self.project_back(layer, back, &[output], &mut gradients);
         let [d_queries, d_keys, d_values] =
             kernel.attend_back(heads, [queries, keys, values], &back.batch.mask, d_mixed);
@@ -193,11 +193,11 @@ impl Decoder {
         };
         let d_attention_in = if self.config.architecture.layout.place(Target::Fused).is_none() {
             let all = [(Target::Query, &d_queries), (Target::Key, &d_keys), (Target::Value, &d_values)];
-            let all = all.map(|(target, dy)| Projected { target, x: &attention_in, dy });
+            let all = all.map(|(target, dy)| ProjectionBack { target, x: &attention_in, dy });
             self.project_back(layer, back, &all, &mut gradients)
         } else {
             let dy = self.fused([d_queries, d_keys, d_values]);
-            let fused = Projected { target: Target::Fused, x: &attention_in, dy: &dy };
+            let fused = ProjectionBack { target: Target::Fused, x: &attention_in, dy: &dy };
             self.project_back(layer, back, &[fused], &mut gradients)
         };
         let d_block = back.trains_weights().then(|| Block {
@@ -216,14 +216,14 @@ impl Decoder {
         &self,
         layer: usize,
         back: Back,
-        projections: &[Projected],
+        projections: &[ProjectionBack],
         gradients: &mut BlockGradients,
     ) -> Tensor<2> {
         let kernel = self.kernel();
         let product = |term: Term| kernel.products(Start::Zero, vec![term]);
         let transposed = |x: &Tensor<2>| x.clone().transpose();
         let mut terms = Vec::new();
-        for Projected { target, x, dy } in projections {
+        for ProjectionBack { target, x, dy } in projections {
             let (place, projection) = self.projection(layer, *target);
             terms.push(term(dy, self.matrix(projection).transpose()));
             if let Some((scale, pair)) = self.pair(layer, place, back.adapter) {
@@ -251,8 +251,8 @@ impl Decoder {
     fn fused(&self, parts: [Tensor<2>; 3]) -> Tensor<2> {
         let Config { heads, head_dim: hd, .. } = self.config;
         match self.config.architecture.layout.fused {
-            Fused::Stacked => Tensor::cat(parts.to_vec(), 1),
-            Fused::ByHead => {
+            QkvLayout::Stacked => Tensor::cat(parts.to_vec(), 1),
+            QkvLayout::ByHead => {
                 let n = parts[0].dims()[0];
                 let parts = parts.map(|part| part.reshape([n, heads, hd]));
                 Tensor::cat(parts.to_vec(), 2).reshape([n, heads * 3 * hd])

@@ -9,7 +9,7 @@ use super::kv_cache::Cache;
 use super::lora::{Adapter, Pair};
 use crate::kernel::{self, Heads, Kernel, Normalization, Start, Term, term};
 use burn::tensor::{Device, FloatDType, Tensor};
-use formats::architectures::{Fused, Norm, Target};
+use formats::architectures::{Norm, QkvLayout, Target};
 use formats::config::Config;
 
 /// Weights in the order they are used.
@@ -226,8 +226,8 @@ impl Decoder {
         let Config { heads, head_dim: hd, .. } = self.config;
         let (n, width) = (all.dims()[0], heads * hd);
         match self.config.architecture.layout.fused {
-            Fused::Stacked => [0, 1, 2].map(|part| all.clone().slice([0..n, part * width..(part + 1) * width])),
-            Fused::ByHead => {
+            QkvLayout::Stacked => [0, 1, 2].map(|part| all.clone().slice([0..n, part * width..(part + 1) * width])),
+            QkvLayout::ByHead => {
                 let all = all.reshape([n, heads, 3 * hd]);
                 [0, 1, 2]
                     .map(|part| all.clone().slice([0..n, 0..heads, part * hd..(part + 1) * hd]).reshape([n, width]))

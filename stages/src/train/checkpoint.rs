@@ -24,7 +24,7 @@ struct State<T> {
 
 /// The state of the training loop apart from the trained tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Saved", into = "Saved")]
+#[serde(from = "StoredState", into = "StoredState")]
 pub struct TrainState {
     /// Losses of the steps since the last candidate.
     pub losses: Vec<f64>,
@@ -44,28 +44,28 @@ impl TrainState {
 /// The forms of a [`TrainState`] on disk, one per set of fields.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Saved {
+enum StoredState {
     Losses(Vec<f64>),
     Compared { losses: Vec<f64>, references: Vec<f64> },
     Counted(u64, Vec<f64>),
 }
 
-impl From<TrainState> for Saved {
-    fn from(TrainState { losses, references, tokens }: TrainState) -> Saved {
+impl From<TrainState> for StoredState {
+    fn from(TrainState { losses, references, tokens }: TrainState) -> StoredState {
         match (references.is_empty(), tokens) {
-            (true, 0) => Saved::Losses(losses),
-            (true, tokens) => Saved::Counted(tokens, losses),
-            (false, _) => Saved::Compared { losses, references },
+            (true, 0) => StoredState::Losses(losses),
+            (true, tokens) => StoredState::Counted(tokens, losses),
+            (false, _) => StoredState::Compared { losses, references },
         }
     }
 }
 
-impl From<Saved> for TrainState {
-    fn from(saved: Saved) -> TrainState {
+impl From<StoredState> for TrainState {
+    fn from(saved: StoredState) -> TrainState {
         match saved {
-            Saved::Losses(losses) => TrainState { losses, ..TrainState::default() },
-            Saved::Compared { losses, references } => TrainState { losses, references, tokens: 0 },
-            Saved::Counted(tokens, losses) => TrainState { losses, tokens, references: Vec::new() },
+            StoredState::Losses(losses) => TrainState { losses, ..TrainState::default() },
+            StoredState::Compared { losses, references } => TrainState { losses, references, tokens: 0 },
+            StoredState::Counted(tokens, losses) => TrainState { losses, tokens, references: Vec::new() },
         }
     }
 }

@@ -57,18 +57,18 @@ fn per_answer(tokens: &[f64], rows: &[&Sequence]) -> Vec<f64> {
 
 /// The tokens of a row that a scalar head values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Valued {
+pub enum ValuePlaces {
     /// The last one: a reward.
     Last,
     /// The token before each token of the completion: the value a critic expects from there on.
     Completion,
 }
 
-impl Valued {
+impl ValuePlaces {
     fn places(self, rows: &[&Sequence], spans: &[Span]) -> Vec<usize> {
         match self {
-            Valued::Last => spans.iter().map(|span| span.last()).collect(),
-            Valued::Completion => predictions(rows, spans).0,
+            ValuePlaces::Last => spans.iter().map(|span| span.last()).collect(),
+            ValuePlaces::Completion => predictions(rows, spans).0,
         }
     }
 }
@@ -84,7 +84,7 @@ fn head_of(adapter: &Adapter) -> Result<&Tensor<2>> {
 ///
 /// # Errors
 /// There is no head, or the device cannot be read.
-pub fn values(model: &Decoder, adapter: &Adapter, rows: &[&Sequence], valued: Valued) -> Result<Vec<f64>> {
+pub fn values(model: &Decoder, adapter: &Adapter, rows: &[&Sequence], valued: ValuePlaces) -> Result<Vec<f64>> {
     let batch = batch_of_rows(model, rows);
     let places = valued.places(rows, &batch.spans);
     let values = predict::values(predict::at(&model.hidden(Some(adapter), &batch, None), &places), head_of(adapter)?)?;
@@ -99,7 +99,7 @@ pub fn rewards(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], at_once: usi
     let rows: Vec<Sequence> = rows.iter().map(|ids| Sequence { ids: ids.to_vec(), start: ids.len() }).collect();
     let mut out = Vec::with_capacity(rows.len());
     for rows in rows.chunks(at_once) {
-        out.extend(values(model, adapter, &rows.iter().collect::<Vec<_>>(), Valued::Last)?);
+        out.extend(values(model, adapter, &rows.iter().collect::<Vec<_>>(), ValuePlaces::Last)?);
     }
     Ok(out)
 }
@@ -206,7 +206,7 @@ fn learn(
 pub fn learn_values(
     pass: Pass,
     rows: &[&Sequence],
-    valued: Valued,
+    valued: ValuePlaces,
     objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
 ) -> Result<(f64, Vec<Tensor<2>>)> {
     let Pass { model, adapter, trained, recomputes } = pass;
