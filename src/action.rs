@@ -1,5 +1,5 @@
-//! What is in a key: one call of a kind, every input a content id. Also the record it leaves, where its inputs lie
-//! in a work directory, and the difference of two actions. Knows nothing of stage names, gates or processes.
+//! The content of a key: one call of a kind, with every input as a content id. Also the record it leaves, the places of
+//! its inputs in a work directory, and the difference of two actions. Pure: no stage names, gates or processes.
 
 use crate::canonical::Canonical;
 use crate::cause::ActionDifference;
@@ -10,14 +10,14 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// One call of a kind. What is absent here is not in the key: stage names, gates, devices, time-outs (the table of ARCHITECTURE.md).
+/// One call of a kind. Not in the key: stage names, gates, devices, time-outs (see the table in ARCHITECTURE.md).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Action {
     pub kind: String,
     pub version: u32,
     pub parameters: Canonical,
-    /// Only of kinds that draw.
+    /// Only for kinds that draw random numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     pub inputs: BTreeMap<String, ActionInput>,
@@ -25,7 +25,7 @@ pub struct Action {
     pub salt: Option<String>,
 }
 
-/// A port that takes many keeps the order of the file, and is a list even when it holds one.
+/// A port that takes many inputs keeps the order of the file, and is a list even with one input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ActionInput {
@@ -34,8 +34,8 @@ pub enum ActionInput {
 }
 
 impl Action {
-    /// The same text as that of all its values, put together from that of its parts, of which the parameters are the
-    /// longest and known already.
+    /// The same text as that of the whole action, put together from the texts of its fields; the longest, that of the
+    /// parameters, is known already.
     pub fn written(&self) -> Result<Canonical> {
         let Action { kind, version, parameters, seed, inputs, salt } = self;
         let mut fields = Canonical::object();
@@ -86,7 +86,7 @@ fn with_format(path: PathBuf, content: &Content) -> PathBuf {
     }
 }
 
-/// What an action gave. Its telemetry (seconds, device class) lies beside it in the store, outside every comparison.
+/// The result of an action. Its telemetry (seconds, device class) is stored beside it, outside every comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -99,7 +99,7 @@ pub struct Record {
 pub struct Candidate {
     pub step: u64,
     pub content: Content,
-    /// `None` came out as no finite number.
+    /// `None` stands for a number that is not finite.
     pub metrics: BTreeMap<String, Option<f64>>,
     /// Per-item tables.
     #[serde(default)]
@@ -111,7 +111,7 @@ impl Record {
         self.candidates.last().expect("a record without a candidate is never committed nor read")
     }
 
-    /// `extras` are kept beside it and are no part of what it says.
+    /// `extras` are stored beside the record and are not part of it.
     pub fn to_store(&self, telemetry: Value, extras: Vec<Content>) -> Result<cache::Record> {
         let contents = self.candidates.iter().flat_map(|candidate| {
             std::iter::once(&candidate.content).chain(candidate.tables.values()).cloned().collect::<Vec<_>>()
@@ -124,16 +124,16 @@ impl Record {
         Record::deserialize(&stored.result).context("read the record")?.checked()
     }
 
-    /// A record without a candidate says nothing.
+    /// Refuses a record without a candidate, which is useless.
     pub fn checked(mut self) -> Result<Record> {
         anyhow::ensure!(!self.candidates.is_empty(), "read the record: it has no candidate");
-        // A list that was read has room for four, and thousands of records may be held.
+        // A list that was read has capacity for four, and thousands of records may be held.
         self.candidates.shrink_to_fit();
         Ok(self)
     }
 }
 
-/// The values that are new about an action. None when the keys are equal.
+/// The values that changed between two actions; none if the keys are equal.
 pub fn differences(old: &Canonical, new: &Canonical) -> Vec<ActionDifference> {
     let mut differences = Vec::new();
     compare("", Some(&old.value()), Some(&new.value()), &mut differences);
@@ -159,7 +159,7 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, differences: &m
     }
 }
 
-/// Content ids are cut to what a person compares.
+/// Content ids are shortened to what a person compares.
 fn shown(value: Option<&Value>) -> String {
     let Some(value) = value else { return "absent".to_owned() };
     let content = value.as_str().and_then(|text| text.parse::<Content>().ok());

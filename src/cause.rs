@@ -1,39 +1,39 @@
-//! Why work is done, or not done: each reason is a value with one text. Journals keep the texts, and they are read here
-//! and nowhere else; a text that is none of ours, of an older or a newer program, stays as it is.
+//! Reasons why work is done or not done: each is a value with one text. Journals store the texts, which are parsed only
+//! here; a text that an older or a newer program wrote stays as it is.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Why an action is executed, or would be.
+/// The reason why an action is executed or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Cause {
     New,
     Forced,
-    /// An attempt before this one, in the same run, failed.
+    /// The previous attempt in the same run failed.
     Retried,
     Resumed,
-    /// The action is the same as last time, and its result is gone.
+    /// The action is the same as last time, but its result is gone.
     ResultGone,
     FailedLastTime,
     UnfinishedLastTime,
     Changed(ActionDifference),
-    /// A stage that would run, and whose output is an input.
+    /// A stage that would run and whose output is an input.
     Upstream(String),
     Other(String),
 }
 
-/// A value of an action that is not what it was.
+/// A value of an action that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionDifference {
     /// `parameters.kl.coef`, `inputs.reward.1`, `version`.
     pub path: String,
-    /// As a person compares them: JSON, the beginning of a digest, or `absent`.
+    /// As people compare them: JSON, the beginning of a digest, or `absent`.
     pub old: String,
     pub new: String,
 }
 
-/// A cause of the work of a stage, and which part of its measurement it is about.
+/// A cause of a stage's work, and the part of its measurement that it concerns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct StageCause {
@@ -47,11 +47,11 @@ pub struct StageCause {
 pub struct EvalPart {
     /// The kind of its action.
     pub kind: String,
-    /// The model, and where there is a choice by what and for whom.
+    /// The model and, where there is a choice, by what and for which judge.
     pub subject: String,
 }
 
-/// Why nothing is done for a stage.
+/// The reason why nothing is done for a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum SkipReason {
@@ -66,7 +66,7 @@ pub enum SkipReason {
 }
 
 impl ActionDifference {
-    /// The port that it is about, and where that takes many the place on it.
+    /// The port concerned, and the index on it if it takes many inputs.
     pub fn input(&self) -> Option<(&str, usize)> {
         let path = self.path.strip_prefix("inputs.")?;
         let numbered = path.rsplit_once('.').and_then(|(port, at)| Some((port, at.parse().ok()?)));
@@ -85,7 +85,7 @@ impl ActionDifference {
 
 const ARROW: &str = " -> ";
 
-/// The place of the arrow between two values: one within a JSON string is none.
+/// The position of the arrow between two values; one inside a JSON string does not count.
 fn arrow(values: &str) -> Option<usize> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     values.char_indices().find_map(|(at, letter)| {
@@ -95,12 +95,12 @@ fn arrow(values: &str) -> Option<usize> {
     })
 }
 
-/// The causes on one line.
+/// Joins the causes on one line.
 pub fn on_one_line<T: ToString>(causes: &[T]) -> String {
     causes.iter().map(T::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Texts without a value in them.
+/// Texts that contain no value.
 const TEXTS: [(Cause, &str); 7] = [
     (Cause::New, "it never ran before"),
     (Cause::Forced, "it is forced"),
@@ -119,7 +119,7 @@ impl Cause {
     }
 }
 
-/// The name in backticks.
+/// The name inside the backticks.
 fn quoted(text: &str) -> Option<String> {
     let name = text.strip_prefix('`')?.strip_suffix('`')?;
     (!name.contains('`')).then(|| name.to_owned())
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
     use expect_test::expect;
 
-    /// The texts, each of which is read back as the value it was written from.
+    /// The texts; checks that each is read back as the value it was written from.
     fn texts<T: Clone + fmt::Debug + PartialEq + From<String> + Into<String>>(values: &[T]) -> String {
         let text = |value: &T| {
             let text: String = value.clone().into();

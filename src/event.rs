@@ -1,5 +1,5 @@
-//! The facts of a run, in the order they happened. Everything shown (progress, status, explain, report) is
-//! a fold of these; the journal is these, one JSON object a line. Knows nothing of how they come about.
+//! The facts of a run, in the order they happened. Everything shown (progress, status, explain, report) is a fold of
+//! these; the journal stores them, one JSON object a line.
 
 use crate::action::Candidate;
 use crate::canonical::Canonical;
@@ -25,11 +25,11 @@ pub enum Event {
         stages: Vec<Arc<StageHead>>,
         /// `--set` arguments, as typed.
         overrides: Vec<String>,
-        /// `--only` and `--from`, as typed: the run is of these stages and of what they need.
+        /// `--only` and `--from`, as typed: the run has only these stages and what they need.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         selection: String,
     },
-    /// An action was found in the store. `part` says which measurement of which model, for the parts of an eval.
+    /// An action was found in the store. For a part of an eval, `part` names the measurement and its model.
     Hit {
         stage: String,
         part: Option<EvalPart>,
@@ -74,18 +74,18 @@ pub enum Event {
         cause: String,
         log: String,
     },
-    /// Something about an action that a person may want to know: it waits, it is tried again, it gave another result.
+    /// Something about an action that may interest a person: it waits, is tried again, or gave another result.
     Noted {
         stage: String,
         part: Option<EvalPart>,
         message: String,
     },
-    /// What a gate said.
+    /// A gate gave its verdict.
     Judged {
         stage: String,
         verdict: Box<Verdict>,
     },
-    /// How a stage ended.
+    /// A stage ended.
     Ended {
         stage: String,
         outcome: Outcome,
@@ -93,12 +93,12 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<String>,
     },
-    /// What an eval stage scores by, in the order of its rewards: `mean_score`, `mean_score_2`, … are theirs.
+    /// The rewards that an eval stage scores by, in order: `mean_score`, `mean_score_2`, … are theirs.
     ScoredBy {
         eval: String,
         rewards: Vec<String>,
     },
-    /// One model under the yardstick of an eval stage: a row of the table of the study.
+    /// One model as an eval stage measured it: a row of the table of the study.
     Measured {
         eval: String,
         row: StudyRow,
@@ -123,13 +123,13 @@ pub struct StageHead {
     pub has_gate: bool,
     /// `(metric, direction)` declared by the stage, in its order.
     pub metrics: Vec<(String, stages::stage::Direction)>,
-    /// What stands on each port, as the file has it: `sft`, `rm_1@150`, `data/sft.jsonl`. Journals of before have none.
+    /// The sources on each port, as in the file: `sft`, `rm_1@150`, `data/sft.jsonl`. Older journals have none.
     #[serde(default, with = "ports", skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<(String, Vec<ArtifactName>)>,
 }
 
-/// A mapping in the journal; here a list, since there may be thousands of stages, and a map takes half a kilobyte for
-/// its first entry.
+/// A mapping in the journal, but a list here: there may be thousands of stages, and a map takes half a kilobyte for its
+/// first entry.
 mod ports {
     use super::{ArtifactName, BTreeMap};
     use serde::{Deserialize, Deserializer, Serializer};
@@ -150,18 +150,18 @@ pub struct Verdict {
     pub decision: Decision,
     /// The rules and the numbers they saw, one line each: `pass: mean_score 0.41 > incumbent.mean_score 0.11 (+0.30)`.
     pub rules: Vec<RuleVerdict>,
-    /// What `select` said, when there is one.
+    /// The explanation of `select`, if there is one.
     pub select: Option<String>,
-    /// What carries the stage's name from here on: `step 150`, or `the incumbent (sft)`.
+    /// The artifact that carries the stage's name from here on: `step 150`, or `the incumbent (sft)`.
     pub carries: String,
-    /// What a person decided where the rules left it to one.
+    /// The person's decision, if the rules left it to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<HumanDecision>,
     #[serde(default)]
     pub evidence: Evidence,
 }
 
-/// A line of `….approvals.jsonl`, as far as a verdict shows it.
+/// The fields of a line of `….approvals.jsonl` that a verdict shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HumanDecision {
     pub is_approved: bool,
@@ -171,17 +171,17 @@ pub struct HumanDecision {
     pub reason: String,
 }
 
-/// What a gate looked at: enough to judge it again by another rule, for as long as the store has the tables.
+/// The evidence of a gate: enough to judge it again by another rule while the store has the tables.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Digest of the chosen candidate, what was measured and the required rules: what a person's decision is bound to.
+    /// The digest that a person's decision is bound to: chosen candidate, measurements and required rules.
     pub question: String,
     /// In step order, at least one.
     pub candidates: Vec<ArtifactEvidence>,
-    /// An index; `None` when `select` left none.
+    /// The index of the chosen one; `None` if `select` left none.
     pub chosen: Option<usize>,
     pub incumbent: Option<ArtifactEvidence>,
-    /// Those named in rules.
+    /// The stages named in rules.
     pub stages: BTreeMap<String, ArtifactEvidence>,
 }
 
@@ -191,18 +191,18 @@ pub struct ArtifactEvidence {
     pub label: ArtifactName,
     pub step: Option<u64>,
     pub content: Content,
-    /// Of its own record.
+    /// The metrics in its own record.
     pub metrics: Metrics,
-    /// The per-item table of its own record.
+    /// The per-item table in its own record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<Table>,
-    /// By judge.
+    /// Measurements by judge.
     #[serde(default)]
     pub judged: BTreeMap<String, JudgeEvidence>,
 }
 
 impl ArtifactEvidence {
-    /// A candidate as its own record has it.
+    /// A candidate as described by its own record.
     pub fn of(candidate: &Candidate, label: ArtifactName) -> ArtifactEvidence {
         ArtifactEvidence {
             label,
@@ -216,7 +216,7 @@ impl ArtifactEvidence {
 }
 
 impl Table {
-    /// The rows behind the metrics of a record, where it has any.
+    /// The rows behind the metrics of a record, if it has any.
     pub fn of(candidate: &Candidate) -> Option<Table> {
         let content = candidate.tables.get("items")?.clone();
         Some(Table { content, file: String::new(), suffix: String::new() })
@@ -226,7 +226,7 @@ impl Table {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgeEvidence {
     pub metrics: Metrics,
-    /// Of one set of items: joined by their ids.
+    /// Tables about one set of items, joined by their ids.
     pub tables: Vec<Table>,
 }
 
@@ -234,9 +234,9 @@ pub struct JudgeEvidence {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Table {
     pub content: Content,
-    /// The file, where the content is a directory.
+    /// The file, if the content is a directory.
     pub file: String,
-    /// Behind the names of its fields.
+    /// A suffix for the names of its fields.
     pub suffix: String,
 }
 
@@ -250,7 +250,7 @@ pub struct RuleVerdict {
 }
 
 impl RuleVerdict {
-    /// Whether it decides; the others only say something.
+    /// Whether the rule decides; others only inform.
     pub fn is_required(&self) -> bool {
         self.role == "require"
     }
@@ -259,7 +259,7 @@ impl RuleVerdict {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// The only outcome with an output. `kept` is true when the gate let the incumbent go on.
+    /// The only outcome with an output. `kept` is true if the gate let the incumbent go on.
     Done {
         content: String,
         step: Option<u64>,
@@ -287,7 +287,7 @@ pub enum Outcome {
     Skipped {
         because: SkipReason,
     },
-    /// `plan` and `--dry-run` only: it would run.
+    /// It would run; only in `plan` and `--dry-run`.
     WouldRun {
         because: Vec<StageCause>,
     },
@@ -295,7 +295,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the work was done in this run, and what it took; `None` where nothing came of it.
+    /// Whether the work was done in this run, and its time; `None` if it gave nothing.
     fn work(&self) -> Option<(bool, f64)> {
         match self {
             Outcome::Done { executed, seconds, .. }
@@ -305,12 +305,12 @@ impl Outcome {
         }
     }
 
-    /// In seconds, when it was done in this run.
+    /// The seconds it took, if it was done in this run.
     pub fn executed_in(&self) -> Option<f64> {
         self.work().filter(|(executed, _)| *executed).map(|(_, seconds)| seconds)
     }
 
-    /// What came of it was there before.
+    /// Whether the result already existed.
     pub fn is_cached(&self) -> bool {
         self.work().is_some_and(|(executed, _)| !executed)
     }
@@ -322,7 +322,7 @@ pub struct StudyRow {
     pub model: ArtifactName,
     pub is_rejected: bool,
     pub metrics: Metrics,
-    /// Against the eval's baseline; `None` for the baseline itself and without one.
+    /// The comparison with the eval's baseline; `None` for the baseline itself and without one.
     pub versus: Option<BaselineComparison>,
 }
 

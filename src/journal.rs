@@ -1,5 +1,5 @@
-//! The append-only file of events: `runs/<time>-<name>/journal.jsonl`, one JSON object a line. Knows nothing of what
-//! the events mean, save which action a stage was last seen with.
+//! The append-only file of events: `runs/<time>-<name>/journal.jsonl`, one JSON object a line. It interprets events
+//! only to find which action a stage last used.
 
 use crate::action::differences;
 use crate::canonical::Canonical;
@@ -14,15 +14,15 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// A journal being written. The file stays locked for as long as its writer lives: that is how others see that a run
-/// without an end is still going on.
+/// A journal being written. Its writer keeps the file locked while it lives, so that others see that a run without an
+/// end is still going on.
 pub struct Journal {
     path: PathBuf,
     file: BufWriter<File>,
 }
 
 impl Journal {
-    /// `root` is `.pipeline`; `at` only names the directory, so that names sort by time.
+    /// `root` is `.pipeline`; `at` is used only for the directory's name, so that names sort by time.
     pub fn create(root: &Path, pipeline: &str, at: jiff::Timestamp) -> Result<Journal> {
         let runs = root.join("runs");
         fs::create_dir_all(&runs).with_context(|| format!("create {}", runs.display()))?;
@@ -41,7 +41,7 @@ impl Journal {
             .append(true)
             .open(&path)
             .with_context(|| format!("create {}", path.display()))?;
-        // Nobody else can hold it yet, and a file system without locks only costs the sight of a living run.
+        // Nobody else can hold it yet; on a file system without locks, others just cannot see that the run is alive.
         let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(Journal { path, file: BufWriter::new(file) })
     }
@@ -52,8 +52,8 @@ impl Journal {
         directory.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// Progress is for who is watching; it is not kept. What is appended is in the file after the next [`Journal::flush`]:
-    /// of what is found without any work there may be thousands of lines.
+    /// Appends an event, but not progress, which is only for watching. It is in the file after the next
+    /// [`Journal::flush`]: there may be thousands of lines about results that are found without any work.
     pub fn append(&mut self, event: &Event) -> Result<()> {
         if matches!(event, Event::Progressed { .. }) {
             return Ok(());
@@ -62,7 +62,7 @@ impl Journal {
         self.file.write_all(b"\n").with_context(|| format!("write {}", self.path.display()))
     }
 
-    /// A kill tears at most the last line.
+    /// Writes to the file. A kill tears at most the last line.
     pub fn flush(&mut self) -> Result<()> {
         self.file.flush().with_context(|| format!("write {}", self.path.display()))
     }
@@ -72,7 +72,7 @@ fn file_name(pipeline: &str) -> String {
     pipeline.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
 }
 
-/// Whether the directory's name, `<time>-<name>` or `<time>-<name>-<n>`, is that of a run of this pipeline.
+/// Whether the directory's name is `<time>-<name>` or `<time>-<name>-<n>` for this pipeline.
 fn is_of(journal: &Path, pipeline: &str) -> bool {
     let directory = journal.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let rest = directory
@@ -94,16 +94,16 @@ pub fn read(journal: &Path) -> Result<Vec<Event>> {
     }
 }
 
-/// A line that is no event.
+/// A line that is not an event.
 pub struct Unread {
-    /// From 1.
+    /// Counted from 1.
     number: usize,
     pub line: Vec<u8>,
     error: serde_json::Error,
 }
 
-/// The events among the lines of a journal, and the lines that are none, be it that a newer program wrote them or that a
-/// disk damaged them. A last line that a kill cut short is neither.
+/// The events of a journal, and the lines that are not events because a newer program wrote them or a disk damaged
+/// them. A last line that a kill cut short is neither.
 pub fn what_can_be_read(journal: &Path) -> Result<(Vec<Event>, Vec<Unread>)> {
     let text = fs::read(journal).with_context(|| format!("read {}", journal.display()))?;
     let (mut events, mut unread) = (Vec::new(), Vec::new());
@@ -118,7 +118,7 @@ pub fn what_can_be_read(journal: &Path) -> Result<(Vec<Event>, Vec<Unread>)> {
     Ok((events, unread))
 }
 
-/// The keys of the actions that a run used, in the order it used them. Of a line only the key is looked at.
+/// The keys of the actions that a run used, in the order of use. Only the key of each line is read.
 pub fn keys(journal: &Path) -> Result<impl Iterator<Item = Digest>> {
     #[derive(Deserialize)]
     #[serde(tag = "event", rename_all = "snake_case")]
@@ -140,7 +140,7 @@ pub fn keys(journal: &Path) -> Result<impl Iterator<Item = Digest>> {
     }))
 }
 
-/// Whether the process that writes this journal is still there.
+/// Whether the process that writes this journal is alive.
 pub fn is_alive(journal: &Path) -> bool {
     File::open(journal)
         .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK))
@@ -165,22 +165,22 @@ pub fn all(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(journals)
 }
 
-/// Those of one pipeline, oldest first.
+/// The journals of one pipeline, oldest first.
 pub fn of_pipeline(root: &Path, pipeline: &str) -> Result<Vec<PathBuf>> {
     let mut journals = all(root)?;
     journals.retain(|journal| is_of(journal, pipeline));
     Ok(journals)
 }
 
-/// The same without the journal of the run that asks.
+/// The same without the asking run's own journal.
 pub fn earlier(root: &Path, pipeline: &str, own: Option<&Journal>) -> Result<Vec<PathBuf>> {
     let mut journals = of_pipeline(root, pipeline)?;
     journals.retain(|path| own.is_none_or(|own| own.path != *path));
     Ok(journals)
 }
 
-/// `ppo_1` or `eval: scores of ppo_1`, by the key of its action, as the last run that used it called it. Journals are
-/// opened newest first and only as far as is asked for; one that cannot be read is passed over, with a warning.
+/// Names such as `ppo_1` or `eval: scores of ppo_1` by action key, from the last run that used each key. Journals are
+/// opened newest first and only as needed; an unreadable one is skipped with a warning.
 pub fn names_of_keys(root: &Path, keys: &[Digest]) -> Result<HashMap<Digest, String>> {
     let mut names = HashMap::new();
     for path in all(root)?.into_iter().rev() {
@@ -199,7 +199,7 @@ pub fn names_of_keys(root: &Path, keys: &[Digest]) -> Result<HashMap<Digest, Str
     Ok(names)
 }
 
-/// The action a stage was last seen with, whether it ran or was found.
+/// The last action seen for a stage, whether it ran or was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LastUse {
     pub key: String,
@@ -212,12 +212,12 @@ pub enum LastState {
     /// It ran to its end, or its record was found.
     Known,
     Failed,
-    /// The run was interrupted or killed before it ended.
+    /// The run was interrupted or killed before the action ended.
     Unfinished,
 }
 
 impl LastUse {
-    /// What is new about an action that is not in the store.
+    /// The reasons why an action that is not in the store is new.
     pub fn news(&self, key: &str, action: &Canonical) -> Vec<Cause> {
         match self.state {
             _ if self.key != key => differences(&self.action, action).into_iter().map(Cause::Changed).collect(),
@@ -228,22 +228,22 @@ impl LastUse {
     }
 }
 
-/// A stage, and the part of its measurement.
+/// A stage, and a part of its measurement.
 type ActionName = (String, Option<EvalPart>);
 
-/// Actions of earlier runs, by stage name and part. Journals are opened newest first and only as far as is asked for.
+/// Actions of earlier runs, by stage name and part. Journals are opened newest first and only as needed.
 pub struct History {
     unread: Vec<PathBuf>,
     seen: HashMap<ActionName, LastUse>,
 }
 
 impl History {
-    /// Of the runs of one pipeline; `own` is the journal of the run that asks.
+    /// Opens the runs of one pipeline; `own` is the asking run's journal.
     pub fn open(root: &Path, pipeline: &str, own: Option<&Journal>) -> Result<History> {
         Ok(History { unread: earlier(root, pipeline, own)?, seen: HashMap::new() })
     }
 
-    /// What was last seen under this name, across all these runs. An unreadable journal is passed over: it can only cost
+    /// The last action seen under this name, across all these runs. An unreadable journal is skipped: it can only cost
     /// an explanation.
     pub fn last(&mut self, stage: &str, part: Option<&EvalPart>) -> Option<&LastUse> {
         let name = (stage.to_owned(), part.cloned());

@@ -37,7 +37,7 @@ pub struct Plan {
     pub salt: Option<String>,
     /// The number of bad rows that a stage may skip in a data file.
     pub skip_bad_rows: u64,
-    /// Each stage comes after all it needs; in the order of the file where there is a choice.
+    /// Each stage comes after all it needs; ties follow the order of the file.
     pub stages: Vec<Stage>,
     pub warnings: Vec<Diagnostic>,
 }
@@ -57,7 +57,7 @@ pub struct Stage {
     pub gate: Option<Box<Gate>>,
     /// The sources of its inputs and of its judge's other ports, and the stages named in its rules.
     pub needs: Vec<StageId>,
-    /// An eval also waits for the stages it judges, so that its table shows them; it does not need them.
+    /// An eval also waits for the stages it judges, without needing them, so that its table shows them.
     pub after: Vec<StageId>,
     pub resources: Resources,
     pub timeout: Option<Duration>,
@@ -80,10 +80,10 @@ impl Plan {
 }
 
 /// Resolves everything that can be known before anything runs. `directory` is that of the pipeline file. `Err` holds
-/// all mistakes, those of the spec included.
+/// all mistakes, including those of the spec.
 pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Result<Plan, Vec<Diagnostic>> {
     let mut mistakes = std::mem::take(&mut spec.mistakes);
-    // Each is dropped as soon as it is parsed: parameters are most of a long file.
+    // Each is dropped once it is parsed: parameters are most of a long file.
     let withs: Vec<Node> = spec.stages.iter_mut().map(StageSpec::take_parameters).collect();
     let ids: HashMap<&str, StageId> =
         spec.stages.iter().enumerate().map(|(id, stage)| (stage.name.value.as_str(), id)).collect();
@@ -224,7 +224,7 @@ fn incumbent(
     if let Some(port) = kind.incumbent {
         return is_connected(port).then(|| port.to_owned());
     }
-    // A reward model that starts from a reward model has that as its incumbent.
+    // A reward model that starts from a reward model has that one as its incumbent.
     let goes_on = |input: &&Input| {
         kind.gives == Gives::Reward
             && kind.port(&input.port).is_some_and(|port| port.accepts == Accepts::Model)

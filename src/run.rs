@@ -1,4 +1,4 @@
-//! The only loop: the schedule, the store, the executor and the journal meet here and nowhere else.
+//! The only loop: the schedule, the store, the executor and the journal meet only here.
 
 pub mod answers;
 pub mod attempt;
@@ -31,13 +31,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a run starts over because content that it needed turned out damaged.
+/// The number of times a run may start over because needed content was damaged.
 const RESTARTS: u32 = 3;
-/// The time until an interrupt is noticed.
+/// The longest time until an interrupt is noticed.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// The time until it is noticed that another run has finished, or given up, an action that this run waits for.
+/// The longest time until this run notices that another run finished, or gave up, an action it waits for.
 const IMPATIENCE: Duration = Duration::from_millis(20);
-/// The interval of the heartbeat that tells other machines that this run lives.
+/// The interval of the heartbeat that tells other machines that this run is alive.
 const BEAT: Duration = Duration::from_secs(10);
 
 pub struct Options {
@@ -46,12 +46,12 @@ pub struct Options {
     pub overrides: Vec<String>,
     /// `.pipeline`, which holds `store/`, `work/` and `runs/`.
     pub store: PathBuf,
-    /// Decisions of people, by the question of the evidence.
+    /// People's decisions, by the question of the evidence.
     pub decisions: BTreeMap<String, HumanDecision>,
 }
 
-/// Runs what is not done yet. Returns the exit code: 130 interrupted, 1 a stage failed or a gate erred, 3 stopped by a
-/// gate, 0 all done.
+/// Runs everything that is not done yet. Returns the exit code: 130 interrupted, 1 a stage failed or a gate erred, 3
+/// stopped by a gate, 0 all done.
 pub fn run(
     plan: &Plan,
     selection: &Selection,
@@ -72,9 +72,9 @@ pub fn run(
     exit
 }
 
-/// Runs the same loop without workers and journal: what is not in the store would run.
+/// Runs the same loop without workers or a journal: what is not in the store would run.
 pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dyn FnMut(&Event)) -> Result<u8> {
-    // Where nothing was ever run, nothing is created either.
+    // If nothing was ever run here, nothing is created either.
     let empty = match options.store.exists() {
         true => None,
         false => Some(tempfile::tempdir().context("make an empty store")?),
@@ -105,47 +105,47 @@ struct Run<'a> {
     store: &'a Store,
     options: &'a Options,
     contents: &'a BTreeMap<PathBuf, Content>,
-    /// `None` for a look: nothing is executed, and nothing written.
+    /// `None` for a look, which executes and writes nothing.
     session: Option<Session<'a>>,
     interrupt: &'a AtomicBool,
     sink: &'a mut dyn FnMut(&Event),
-    /// `None` when it is not worthwhile, or no longer reliable.
+    /// `None` if it is not worthwhile or no longer reliable.
     prefetch: Option<Prefetch>,
     /// Opened when an action is new: a run that finds everything reads no journal.
     history: Option<History>,
     slots: Slots,
-    /// Work that can begin when there are free resources and no other run is at it.
+    /// Work that can begin when resources are free and no other run is doing it.
     pending: VecDeque<Work>,
-    /// Failed work, and when it is tried again.
+    /// Failed work, and the time of the next attempt.
     retries: Vec<(Instant, Work)>,
     running: HashMap<JobId, Task>,
-    /// Actions named by `--force` that were executed: once is enough.
+    /// Actions named by `--force` that were executed already: once is enough.
     forced: HashSet<Digest>,
     /// The first stage that failed.
     failed: Option<String>,
-    /// An interrupt came: running jobs are asked to end, and nothing begins.
+    /// Set after an interrupt: running jobs are asked to end, and nothing begins.
     is_stopping: bool,
-    /// Content that is needed is gone from the store.
+    /// Needed content is gone from the store.
     is_content_lost: bool,
     restarts: u32,
     /// The number of stages that ended with each exit code of [`CODES`].
     codes: [usize; 4],
-    /// Stages that have not ended. Too few after a restart, which is good enough for deciding on spare workers.
+    /// The number of unfinished stages. Too low after a restart, but good enough for deciding on spare workers.
     remaining: usize,
 }
 
-/// From this number of stages on, prefetching is worth another thread.
+/// The number of stages from which prefetching is worth another thread.
 const MANY: usize = 64;
 
-/// Exit codes, the most important first.
+/// Exit codes, most important first.
 const CODES: [u8; 4] = [130, 1, 3, 0];
 
 /// An action to execute.
 struct Work {
     request: Request,
-    /// Failed attempts in this run.
+    /// The number of failed attempts in this run.
     failed: u32,
-    /// Whether people were told that another run is at it.
+    /// Whether people were told that another run is doing it.
     is_told: bool,
     /// Held from the first attempt to the last.
     claim: Option<Claim>,
@@ -158,7 +158,7 @@ struct Task {
 }
 
 impl<'a> Run<'a> {
-    /// A look; [`Run::with`] a session it becomes a run.
+    /// Makes a look; [`Run::with`] a session it becomes a run.
     fn new(
         plan: &'a Plan,
         selection: &'a Selection,
@@ -221,14 +221,14 @@ impl<'a> Run<'a> {
         Ok(exit)
     }
 
-    /// Works until nothing is left to do. False: content was lost on the way, and the schedule must start over; what is
+    /// Works until nothing is left to do. Returns false if content was lost, and the schedule must start over; what is
     /// still good is found again at once.
     fn pass(&mut self) -> Result<bool> {
         let mut schedule = Schedule::new(self.plan, self.selection, self.contents, &self.options.decisions);
         let mut commands: VecDeque<Command> = schedule.begin().into();
         let mut beaten = Instant::now();
-        // The lock is released only while there is nothing to do but wait. Garbage is collected then, and by that time
-        // the journal names everything that this run needs.
+        // The lock is released only while the run does nothing but wait. Garbage may be collected then, and by that
+        // time the journal names everything that this run needs.
         let mut held = Some(self.store.hold()?);
         if self.restarts == 0 && self.plan.stages.len() >= MANY {
             let own = self.session.as_ref().map(|session| &session.journal);
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
             if self.running.is_empty() && self.pending.is_empty() && self.retries.is_empty() {
                 break;
             }
-            // A look never has anything to wait for.
+            // A look never has to wait.
             let Some(session) = &mut self.session else { break };
             let updates = session.executor.poll(if self.pending.is_empty() { PATIENCE } else { IMPATIENCE })?;
             held = Some(self.store.hold()?);
@@ -271,15 +271,15 @@ impl<'a> Run<'a> {
             }
             return Ok(true);
         }
-        // The process is about to end, and dropping thousands of results would take a twentieth of its time.
+        // The process is about to end, and freeing thousands of results would take a twentieth of its time.
         std::mem::forget(schedule);
         let is_lost = std::mem::take(&mut self.is_content_lost);
         self.restarts += u32::from(is_lost);
         Ok(!is_lost)
     }
 
-    /// Sends the heartbeat of every claim. A claim that another run took over only means that work is done twice: the
-    /// first record stays.
+    /// Sends the heartbeat of every claim. If another run took a claim over, work is only done twice: the first record
+    /// stays.
     fn beat(&self) {
         let retries = self.retries.iter().map(|(_, work)| work);
         for work in self.running.values().map(|task| &task.work).chain(retries) {
@@ -289,7 +289,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Carries out the commands of the schedule until there are none left or the run is interrupted.
+    /// Carries out the schedule's commands until none are left or the run is interrupted.
     fn obey(&mut self, schedule: &mut Schedule, commands: &mut VecDeque<Command>) -> Result<()> {
         while let Some(command) = commands.pop_front() {
             match command {
@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
         CODES.iter().zip(self.codes).find(|(_, count)| *count > 0).map_or(0, |(code, _)| *code)
     }
 
-    /// A stage has ended: it is counted, and told with the time.
+    /// Counts a stage that has ended, and reports its end with the time.
     fn end(&mut self, stage: StageId, outcome: Outcome) -> Result<()> {
         let stage = self.plan.stages[stage].name.clone();
         let code = match &outcome {

@@ -1,8 +1,8 @@
-//! What to do next. Pure: news go in, commands come out. Knows nothing of files, processes or the store.
+//! Decides what a run does next. Pure: news go in, commands come out; no files, processes or store.
 //!
-//! A stage whose needs have ended is *advanced*: from what is known it either asks for actions that are missing, or
-//! it ends. It is advanced again when everything it asked for has arrived, so each stage is looked at a few times
-//! however many others there are.
+//! A stage whose needs have ended is *advanced*: from what is known, it either asks for actions that are missing or
+//! ends. It is advanced again when everything it asked for has arrived, so each stage is looked at a few times, however
+//! many others there are.
 
 mod advance;
 pub mod decide;
@@ -27,16 +27,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub enum Command {
-    /// Find the record of this action, or make it; then tell the schedule.
+    /// Find the record of this action or make it, then tell the schedule.
     Obtain(Request),
-    /// Read a per-item table; then tell the schedule.
+    /// Read a per-item table, then tell the schedule.
     Read(Table),
-    /// Find what the rules of a gate said of this evidence, if it was ever remembered; then tell the schedule.
+    /// Find the remembered rule verdicts for this evidence, if any, then tell the schedule.
     Recall(Digest),
-    /// Nothing comes back.
+    /// Remember these verdicts; nothing comes back.
     Remember(Digest, Vec<RuleVerdict>),
     Tell(Event),
-    /// Tell how a stage ended.
+    /// Report how a stage ended.
     End(StageId, Outcome),
 }
 
@@ -44,7 +44,7 @@ pub enum News {
     Known {
         key: Digest,
         record: Arc<Record>,
-        /// How long it took, if it was executed in this run.
+        /// The time it took, if it was executed in this run.
         seconds: Option<f64>,
     },
     Failed {
@@ -61,7 +61,7 @@ pub enum News {
         key: Digest,
         because: SkipReason,
     },
-    /// The rows, or why there are none to be had.
+    /// The rows, or the reason why there are none.
     Items(Table, Result<Arc<Items>, String>),
     Recalled(Digest, Option<Vec<RuleVerdict>>),
 }
@@ -69,18 +69,18 @@ pub enum News {
 pub struct Schedule<'a> {
     inputs: RunInputs<'a>,
     knowledge: Knowledge,
-    /// By stage.
+    /// Indexed by stage.
     states: Vec<State>,
-    /// Which stages need a stage to end.
+    /// The stages that need each stage to end.
     dependants: Vec<Vec<StageId>>,
-    /// Which stages have asked for the same; the first one asked.
+    /// The stages that need the same answer; the first one asked for it.
     askers: HashMap<Need, Vec<StageId>>,
     /// Stages that can be advanced.
     ready: VecDeque<StageId>,
 }
 
 impl<'a> Schedule<'a> {
-    /// `contents`: of every path that is an input. `decisions`: what a person decided, by the question of the evidence.
+    /// `contents` has the content of every input path; `decisions` has people's decisions, by the evidence's question.
     pub fn new(
         plan: &'a Plan,
         selection: &Selection,
@@ -103,7 +103,7 @@ impl<'a> Schedule<'a> {
         Schedule { inputs, knowledge: Knowledge::default(), states, dependants, askers, ready }
     }
 
-    /// What can be done before anything is known.
+    /// The first commands, before anything is known.
     pub fn begin(&mut self) -> Vec<Command> {
         self.ready =
             (0..self.states.len()).filter(|id| matches!(self.states[*id], State::Waits { unmet: 0 })).collect();
@@ -146,12 +146,12 @@ impl<'a> Schedule<'a> {
         self.advance()
     }
 
-    /// Stages of this run that have not ended, in the order of the plan.
+    /// The stages of this run that have not ended, in the order of the plan.
     pub fn unfinished(&self) -> impl Iterator<Item = StageId> {
         (0..self.states.len()).filter(|id| self.states[*id].is_unfinished())
     }
 
-    /// The one place where the state of a stage changes. What can be advanced because of it becomes ready.
+    /// Changes the state of a stage, which happens only here. Stages that can be advanced because of it become ready.
     fn set(&mut self, id: StageId, state: State) {
         let is_end = matches!(state, State::Ended(_));
         if matches!(state, State::Waits { unmet: 0 } | State::Asks(Questions { open: 0, .. })) {
@@ -167,7 +167,7 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// The stage's questions, to be given back with its next state.
+    /// Takes the stage's questions, to be given back with its next state.
     fn take_questions(&mut self, id: StageId) -> Questions {
         match &mut self.states[id] {
             State::Asks(questions) => std::mem::take(questions),

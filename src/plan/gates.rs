@@ -12,9 +12,9 @@ use stages::stage::{Gives, Work, did_you_mean};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// A gate whose rules have been checked against the names they may use.
+/// A gate whose rules were checked against the names they may use.
 pub struct Gate {
-    /// In the order of the file. Empty for an eval stage, which judges itself: its names are those of the judge.
+    /// In file order. Empty for an eval stage, which judges itself: its names are those of the judge.
     pub judges: Vec<StageId>,
     pub select: Option<Select>,
     pub require: Vec<Rule>,
@@ -50,8 +50,8 @@ pub fn resolve(
         };
         (0..drafts.len()).map(gate).collect()
     };
-    // If all edges together close no cycle, none of them does. Else each is checked before it is added, which takes a
-    // search of the graph.
+    // If all edges together close no cycle, none of them does. Otherwise each is checked before it is added, which
+    // takes a search of the graph.
     if !graph.has_cycle() {
         let (edges, known) = (graph.edge_count(), mistakes.len());
         let gates = all(Ways::Free, graph, mistakes);
@@ -84,7 +84,7 @@ impl<'a> GateSite<'a> {
     fn draft(&self) -> &Draft<'a> {
         &self.drafts[self.id]
     }
-    /// The path from this gate to another stage, if that is downstream.
+    /// The path from this gate to another stage, if that stage is downstream.
     fn way(&self, to: StageId, graph: &Graph) -> Option<String> {
         match self.ways {
             Ways::Free => None,

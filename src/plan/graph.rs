@@ -8,7 +8,7 @@ use petgraph::{Incoming, Outgoing};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The index of a stage: in the file at first, in the plan at the end.
+/// The index of a stage: first in the file, finally in the plan.
 pub type StageId = usize;
 
 /// Edges run from a stage to the stages that need it. Nodes are in the order of the file.
@@ -86,7 +86,7 @@ impl<'a> Graph<'a> {
         self.graph.edge_count()
     }
 
-    /// Removes the edges added since there were `edge_count`.
+    /// Removes the edges added after the first `edge_count`.
     pub fn shrink_to(&mut self, edge_count: usize) {
         for index in (edge_count..self.graph.edge_count()).rev() {
             self.graph.remove_edge(EdgeIndex::new(index));
@@ -108,7 +108,7 @@ impl<'a> Graph<'a> {
         after
     }
 
-    /// A topological order, by the order of the file where there is a choice. Stages on or behind a cycle are left out.
+    /// A topological order; ties follow the order of the file. Stages on or behind a cycle are left out.
     pub fn order(&self) -> Vec<StageId> {
         let mut order = Vec::with_capacity(self.names.len());
         let needs = |id| self.graph.neighbors_directed(NodeIndex::new(id), Incoming).count();

@@ -1,4 +1,4 @@
-//! `from:` of a stage, checked against the ports of its kind: every source is a stage with the right output, or a path
+//! Checks `from:` of a stage against the ports of its kind: every source is a stage with the right output, or a path
 //! that exists and can be read.
 
 use super::graph::{Graph, StageId};
@@ -28,7 +28,7 @@ pub enum Source {
     Path(PathBuf),
 }
 
-/// What the sources of a stage are looked up in.
+/// The context in which a stage's sources are looked up.
 pub struct SourceLookup<'a> {
     pub spec: &'a Spec,
     pub kinds: &'a [Option<&'static Kind>],
@@ -36,7 +36,7 @@ pub struct SourceLookup<'a> {
     pub directory: &'a Path,
 }
 
-/// Results of checking paths for what ports accept, so that each is read once.
+/// Results of checking paths against what ports accept, so that each is read once.
 pub type FileChecks = BTreeMap<(Accepts, PathBuf), Result<(), String>>;
 
 /// The inputs of a stage. Also adds the edges of the graph.
@@ -102,7 +102,7 @@ fn check_port(kind: &Kind, port: Option<&Port>, from: &PortSpec, mistakes: &mut 
     }
 }
 
-/// An input becomes a file name in the stage's directory.
+/// Checks a port name: it becomes a file name in the stage's directory.
 fn check_port_name(from: &PortSpec, mistakes: &mut Vec<Diagnostic>) {
     let name = &from.port.value;
     if name.is_empty() || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
@@ -141,7 +141,7 @@ fn stage_source(
             (Some(Accepts::Model), Gives::Model) | (Some(Accepts::RewardModel | Accepts::Reward), Gives::Reward) => {
                 true
             }
-            // Training a reward model may start from a reward model.
+            // The training of a reward model may start from a reward model.
             (Some(Accepts::Model), Gives::Reward) => goes_on,
             (Some(_), _) => false,
             // An unknown port has been reported.

@@ -6,12 +6,12 @@ use crate::gate::MetricName;
 use crate::spec::StageSpec;
 use stages::stage::{Kind, Port, Work};
 
-/// The metrics that the stage's own record will hold.
+/// The metrics that the stage's own record will contain.
 pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut Vec<Diagnostic>) -> Vec<MetricName> {
     let mut metrics = kind_metrics(kind, inputs);
     if let Work::Measure(measure) = kind.work {
         for port in kind.ports.iter().filter(|port| port.takes_many) {
-            // Counted as typed: a source that was not found is a mistake already, and its metrics are not missing.
+            // Sources count as typed: one not found is already a mistake, and its metrics are not missing.
             let typed = stage.from.iter().filter(|from| from.port.value == port.name);
             for n in 2..=typed.map(|from| from.sources.len()).sum() {
                 let parts = measure.parts.iter().filter(|part| part.reads(port.name));
@@ -29,16 +29,16 @@ pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut 
             mistakes.push(Diagnostic::error(metric.span, message).help("`metrics` is for stages of kind `exec`"));
             break;
         }
-        // The command may write items of this name; that is known only after it has run.
+        // The command may write items of this name; this is known only after it has run.
         let field = Some(metric.value.clone());
         metrics.push(MetricName { name: metric.value.clone(), direction: *direction, field });
     }
     metrics
 }
 
-/// The metrics of every stage of the kind, also as a judge.
+/// The metrics of every stage of the kind, including as a judge.
 pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
-    // A port that the kind requires is connected, or that is a mistake already.
+    // A port that the kind requires is connected; otherwise that is a mistake already.
     let is_connected = |port: &Port| !port.is_optional || inputs.iter().any(|input| input.port == port.name);
     let is_measured = |name: &str| match kind.work {
         Work::Run(_) => true,
@@ -50,7 +50,7 @@ pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
     declared_metrics(kind).into_iter().filter(|metric| is_measured(&metric.name)).collect()
 }
 
-/// All metrics that a stage of the kind can report, whatever is connected to it.
+/// All metrics that a stage of the kind can report, whatever its connections.
 pub fn declared_metrics(kind: &Kind) -> Vec<MetricName> {
     let named = |metric: &stages::stage::Metric| MetricName {
         name: metric.name.to_owned(),

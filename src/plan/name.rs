@@ -4,18 +4,18 @@ use crate::spec::{Pin, is_identifier};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// `sft` for what carries the name of a stage, `rm_1@150` for one of its checkpoints, `ppo_2@last` for what came out
-/// before its gate; a file or a model from outside is called by its path or the last part of it.
+/// `sft` is what carries the name of a stage, `rm_1@150` one of its checkpoints, `ppo_2@last` what came out before its
+/// gate; a file or a model from outside is called by its path or the last part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct ArtifactName {
-    /// Of the stage, where there is one.
+    /// The name of the stage, if there is one.
     pub name: String,
     pub pin: Pin,
 }
 
 impl ArtifactName {
-    /// What carries the name of a stage.
+    /// The artifact that carries the name of a stage.
     pub fn open(name: &str) -> ArtifactName {
         ArtifactName { name: name.to_owned(), pin: Pin::Open }
     }
@@ -40,7 +40,7 @@ impl fmt::Display for ArtifactName {
     }
 }
 
-/// The `@` of a path pins nothing.
+/// An `@` in a path pins nothing.
 impl From<String> for ArtifactName {
     fn from(text: String) -> ArtifactName {
         let pin = |pin: &str| match pin {

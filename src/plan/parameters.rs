@@ -1,5 +1,5 @@
-//! The `with:` block of a stage, typed by its kind; mistakes find their way back to the place in the file.
-//! Knows no kind by name.
+//! The `with:` block of a stage, typed by its kind; mistakes are traced back to the place in the file. No kind is known
+//! by name.
 
 use crate::diagnostic::Diagnostic;
 use crate::spec::{Node, StageSpec, WithSpan};
@@ -9,7 +9,7 @@ use stages::stage::{Kind, did_you_mean};
 /// The parameter that `dtype:` of the file stands for.
 const DTYPE: &str = "dtype";
 
-/// With every default; each mistake is shown at its key or value.
+/// Fills in every default; each mistake is shown at its key or value.
 pub fn resolve(
     stage: &StageSpec,
     with: &Node,
@@ -35,7 +35,7 @@ pub fn resolve(
         }
         let pointer = format!("/{}", mistake.path.replace('.', "/"));
         let is_known = defaults.pointer(&pointer).is_some();
-        // A key that is not there at all is missing from the stage.
+        // A mistake about an absent key is shown at the stage's name.
         let is_written = with.get(mistake.path.split(['.', '[']).next().unwrap_or_default()).is_some();
         let span = match (is_written, is_known) {
             (false, _) => stage.name.span,
@@ -52,7 +52,7 @@ pub fn resolve(
     None
 }
 
-/// `dtype:` of the file, for every stage that has such a parameter and leaves it open.
+/// `dtype:` of the file, for every stage that has this parameter and does not set it.
 pub fn dtype(typed: &WithSpan<String>, mistakes: &mut Vec<Diagnostic>) -> Option<Dtype> {
     let found = Dtype::ALL.into_iter().find(|dtype| dtype.name() == typed.value);
     if found.is_none() {
@@ -63,7 +63,7 @@ pub fn dtype(typed: &WithSpan<String>, mistakes: &mut Vec<Diagnostic>) -> Option
     found
 }
 
-/// serde speaks of Rust's types: `invalid type: string "many", expected u64`.
+/// Rewords what serde says of Rust's types: `invalid type: string "many", expected u64`.
 fn in_plain_words(message: &str) -> Option<String> {
     let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
     let (found, expected) = rest.split_once(", expected ")?;

@@ -1,4 +1,4 @@
-//! Warnings for a stage that would be the same action as another: it would be found in the store instead of executed.
+//! Warnings for a stage that would be the same action as another: it would be found in the store, not executed.
 //! Compares kinds, parameters, seeds and sources.
 
 use super::draft::Draft;
@@ -10,7 +10,7 @@ use crate::spec::{OnFail, Pin};
 use stages::stage::Work;
 use std::collections::HashMap;
 
-/// The number of stages, alike but for their inputs, that are compared; further warnings would say nothing new.
+/// The number of stages, alike except for their inputs, that are compared; further warnings would say nothing new.
 const MAX_ALIKE: usize = 100;
 
 pub fn warn(drafts: &[Draft], pipeline_seed: u64, mistakes: &mut Vec<Diagnostic>) {
@@ -68,7 +68,7 @@ fn if_kept(drafts: &[Draft], pipeline_seed: u64) -> HashMap<StageId, (StageId, S
     later.into_iter().filter_map(repeated).collect()
 }
 
-/// What makes two stages the same action, with sources in place of contents.
+/// The identity of a stage's action, with sources in place of contents.
 #[derive(PartialEq, Eq, Hash)]
 struct Signature<'a> {
     kind: &'static str,

@@ -31,7 +31,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// `--only sft --from rm_1` if the run has only a part of the stages; else empty.
+    /// `--only sft --from rm_1` if the run has only some of the stages; else empty.
     pub fn typed(&self) -> &str {
         &self.typed
     }
@@ -45,7 +45,7 @@ impl Selection {
     }
 }
 
-/// The role of every stage. An unknown name is refused with the nearest one.
+/// The role of every stage. An unknown name is refused, with the nearest one suggested.
 pub fn select(plan: &Plan, asked: &Filter) -> Result<Selection, String> {
     let ids = |names: &[String]| names.iter().map(|name| id(plan, name)).collect::<Result<BTreeSet<_>, _>>();
     let (only, from, forced) = (ids(&asked.only)?, ids(&asked.from)?, ids(&asked.force)?);

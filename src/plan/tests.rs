@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
-/// A folder with `model/`, `gold.txt` and a data file for every port, of one good row each.
+/// A folder with `model/`, `gold.txt` and a data file for every port, each with one good row.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
@@ -47,7 +47,7 @@ fn check(text: &str, expected: Expect) {
     check_with(text, &[], expected);
 }
 
-/// One line a stage: `ppo_1 = ppo(policy=sft, …) seed 7 needs … | judge eval keeps policy names …`.
+/// One line per stage: `ppo_1 = ppo(policy=sft, …) seed 7 needs … | judge eval keeps policy names …`.
 fn show(plan: &Plan) -> String {
     let mut out = String::new();
     let names = |ids: &[StageId]| ids.iter().map(|id| plan.stages[*id].name.as_str()).collect::<Vec<_>>().join(" ");

@@ -1,5 +1,5 @@
-//! Why a stage has other inputs in one run than in another, followed upstream to the change: a parameter, a file, a
-//! version, a gate.
+//! Explains why a stage has other inputs in one run than in another, followed upstream to the change: a parameter, a
+//! file, a version, a gate.
 
 use super::fold::{ActionRun, RunState, StageRun};
 use super::format::short;
@@ -10,17 +10,17 @@ use crate::event::Outcome;
 use crate::plan::ArtifactName;
 use std::collections::BTreeSet;
 
-/// The number of causes of one stage that are named; the rest is counted.
+/// The number of causes of a stage that are named; the rest are only counted.
 const NAMED: usize = 4;
 
-/// The number of links of a chain of stages that are named before it is summarised.
+/// The number of named links in a chain of stages; a longer chain is summarised.
 const LINKS: usize = 2;
 
 /// Follows causes upstream, from an old run to a new one.
 pub struct Trail<'a> {
     old: &'a RunState,
     new: &'a RunState,
-    /// Stages whose change has been explained: each is explained once, so that a diamond of stages stays short.
+    /// Stages already explained: each is explained once, so that a diamond of stages stays short.
     told: BTreeSet<String>,
 }
 
@@ -29,7 +29,7 @@ pub fn trail<'a>(old: &'a RunState, new: &'a RunState) -> Trail<'a> {
 }
 
 impl<'a> Trail<'a> {
-    /// The causes of an action of a stage, each with the reason behind it if that lies upstream.
+    /// The causes of a stage's action, each with the reason behind it if that lies upstream.
     pub fn followed(&mut self, stage: &str, causes: &[StageCause]) -> Vec<String> {
         self.told.clear();
         causes.iter().map(|cause| self.line(stage, cause)).collect()
@@ -60,7 +60,7 @@ impl<'a> Trail<'a> {
         }
     }
 
-    /// The stages upstream, the nearest first, as long as each would run only because of the next.
+    /// The stages upstream, nearest first, while each would run only because of the next.
     fn chain(&self, stage: &str) -> Vec<&'a str> {
         let new: &'a RunState = self.new;
         let only_reason = |stage: &str| match new.stage(stage).map(|stage| &stage.outcome) {
@@ -73,7 +73,7 @@ impl<'a> Trail<'a> {
         std::iter::successors(only_reason(stage), |stage| only_reason(stage)).collect()
     }
 
-    /// `version: 2 -> 3` says nothing to a reader who does not know of what.
+    /// Names the kind: `version: 2 -> 3` alone says nothing to a reader.
     fn version(&self, stage: &str, part: Option<&EvalPart>, difference: &ActionDifference) -> Option<String> {
         let stage = self.new.stage(stage).filter(|_| difference.path == "version")?;
         let kind = part.map_or(&stage.head.kind, |part| &part.kind);
@@ -81,7 +81,7 @@ impl<'a> Trail<'a> {
         Some(format!("{before}`{kind}` is of version {} now, it was of {}", difference.new, difference.old))
     }
 
-    /// Why an upstream stage would run, for a line about a downstream stage.
+    /// The reason why an upstream stage would run, for a line about a downstream stage.
     fn would_run(&mut self, stage: &str) -> String {
         if !self.told.insert(stage.to_owned()) {
             return String::new();
@@ -94,7 +94,7 @@ impl<'a> Trail<'a> {
         joined(lines, because.len())
     }
 
-    /// The reason behind a difference of an input.
+    /// The reason behind a changed input.
     fn reason(&mut self, stage: &str, part: Option<&EvalPart>, difference: &ActionDifference) -> Option<String> {
         let (port, at) = difference.input()?;
         let from = |run: &RunState| {
@@ -108,7 +108,7 @@ impl<'a> Trail<'a> {
                 run.stages.iter().filter(|stage| output(stage).is_some_and(|output| short(output) == content));
             outputs.next().map(|stage| ArtifactName::open(&stage.head.name))
         };
-        // The inputs of a part, and those in journals without names of sources, are known by their content.
+        // The inputs of a part, and those in journals without source names, are known by their content.
         let told = if part.is_none() { (from(self.old), from(self.new)) } else { (None, None) };
         let (was, is) = match told {
             (_, Some(is)) => (told.0, is),
@@ -118,13 +118,13 @@ impl<'a> Trail<'a> {
             Some(was) if was != is => Some(format!("{is} in the place of {was}")),
             was => match self.new.stage(&is.name) {
                 Some(upstream) => self.changed(&upstream.head.name),
-                // A journal of an older version does not name what was on the port before.
+                // An older journal does not name the previous source on the port.
                 None => Some(was.map_or_else(|| format!("{is} now"), |_| format!("{is} was changed"))),
             },
         }
     }
 
-    /// Why a stage gives another result than before.
+    /// The reason why a stage gives another result than before.
     fn changed(&mut self, name: &str) -> Option<String> {
         if !self.told.insert(name.to_owned()) {
             return Some(format!("`{name}` changed"));
@@ -193,7 +193,7 @@ fn makes(stage: &StageRun) -> impl Iterator<Item = &ActionRun> {
     stage.actions.iter().filter(move |action| action.part.is_none() == has_own)
 }
 
-/// What a run would do with a stage now.
+/// The work that a run would do for a stage now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Now {
     pub said: String,

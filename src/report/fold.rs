@@ -1,4 +1,4 @@
-//! Events, folded into the state of a run, from which every section of the report is made.
+//! Folds events into the state of a run, from which every section of the report is made.
 
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart};
@@ -18,11 +18,11 @@ pub struct RunState {
     pub selection: String,
     pub stages: Vec<StageRun>,
     pub studies: Vec<Study>,
-    /// `None` while the run goes on, and forever if it was killed.
+    /// `None` while the run goes on, and for ever if it was killed.
     pub finish: Option<Finish>,
     /// The options that select this run's store on the command line: empty, or ` --store DIR`.
     pub options: String,
-    /// Seconds that each stage took when it was last executed, before this run; filled only for a look ahead.
+    /// The seconds that each stage took when last executed, before this run; filled only for a look ahead.
     pub lasted: BTreeMap<String, f64>,
 }
 
@@ -35,7 +35,7 @@ pub struct Finish {
 #[derive(Clone, Debug)]
 pub struct StageRun {
     pub head: Arc<StageHead>,
-    /// The stage's own action and the measurements made for it, in the order of the requests.
+    /// The stage's own action and the measurements made for it, in request order.
     pub actions: Vec<ActionRun>,
     /// Boxed: it is ten times as large as the rest, and most of thousands of stages have none.
     pub verdict: Option<Box<Verdict>>,
@@ -71,7 +71,7 @@ pub struct Study {
     pub comparisons: Vec<(String, Vec<ModelAnswer>)>,
 }
 
-/// The state after these events; `None` before a run has started.
+/// The state after these events; `None` if no run has started.
 pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<RunState> {
     let mut folding = RunFold::default();
     events.into_iter().for_each(|event| folding.add(event));
@@ -82,7 +82,7 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<RunState>
 #[derive(Default)]
 pub struct RunFold {
     pub run: Option<RunState>,
-    /// The index of each stage: there may be thousands.
+    /// The index of each stage by name: there may be thousands.
     places: HashMap<String, usize>,
 }
 
@@ -120,7 +120,7 @@ impl RunState {
         self.stages.iter().find(|stage| stage.head.name == name)
     }
 
-    /// Seconds that a stage which would run took the last time.
+    /// The seconds that a stage which would run took last time.
     pub fn last_time(&self, stage: &StageRun) -> Option<f64> {
         stage.would_run().then(|| self.lasted.get(&stage.head.name).copied()).flatten()
     }
@@ -148,7 +148,7 @@ impl RunState {
                 study.rows.push(row.clone());
             }
             Event::Compared { eval, prompt, answers } => {
-                // A run that had to start again because of a damaged result repeats its comparisons.
+                // A run that started over because of a damaged result repeats its comparisons.
                 let told = (prompt.clone(), answers.clone());
                 let comparisons = &mut self.study_mut(eval).comparisons;
                 if !comparisons.contains(&told) {
@@ -221,7 +221,7 @@ impl StageRun {
         let new = ActionRun { part: part.clone(), key: key.to_owned(), action: action.clone(), state };
         match self.actions.iter_mut().find(|old| old.part == *part) {
             Some(old) => *old = new,
-            // Most stages have one action, and a growing list would allocate room for four.
+            // Most stages have one action, and a growing list would allocate capacity for four.
             None => {
                 self.actions.reserve_exact(1);
                 self.actions.push(new);

@@ -1,5 +1,5 @@
-//! Answers that need no worker: records, tables and verdicts from the store, and why an action is new from the
-//! journals.
+//! Answers that need no worker: records, tables and verdicts from the store, and from the journals the reasons why an
+//! action is new.
 
 use super::{RESTARTS, Run};
 use crate::action::Record;
@@ -21,7 +21,7 @@ pub fn read_table(store: &Store, table: &Table) -> Result<Items> {
 }
 
 impl Run<'_> {
-    /// Looks an action up in the store. In a look, an action that the store does not have would run.
+    /// Looks an action up in the store. In a look, an action that is not in the store would run.
     pub fn look_up(&mut self, request: &Request) -> Result<Option<News>> {
         let key = &request.action.key;
         let prefetched = self.prefetch.as_mut().and_then(|prefetch| prefetch.take(key));
@@ -50,13 +50,13 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// Whether to execute an action although it may have a result.
+    /// Whether to execute an action even if it has a result.
     fn is_forced(&self, request: &Request) -> bool {
         self.selection.is_forced(request.stage) && !self.forced.contains(&request.action.key)
     }
 
-    /// Reads a per-item table. `None` when its bytes turned out damaged: the run then starts over, and the action that
-    /// gave them is executed again.
+    /// Reads a per-item table. `None` if its bytes are damaged: the run then starts over, and the action that made them
+    /// is executed again.
     pub fn items(&mut self, table: &Table) -> Result<Option<Result<Arc<Items>, String>>> {
         match read_table(self.store, table) {
             Ok(items) => Ok(Some(Ok(Arc::new(items)))),
@@ -77,7 +77,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Why an action is new, compared with the last one under the same name.
+    /// The reasons why an action is new, compared with the last one under the same name.
     pub fn why(&mut self, request: &Request) -> Result<Vec<Cause>> {
         if self.is_forced(request) {
             return Ok(vec![Cause::Forced]);

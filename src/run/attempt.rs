@@ -1,4 +1,4 @@
-//! One attempt at an action: `work/<key>/<attempt>/` is prepared for a worker and read back after it.
+//! One attempt at an action: prepares `work/<key>/<attempt>/` for a worker, and reads it back afterwards.
 
 use super::inputs::{self, InputStamp};
 use crate::action::{Action, Candidate, Record};
@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long to wait for a worker whose parent was killed: it ends itself within moments, and may still write its
+/// The time to wait for a worker whose parent was killed: it ends itself within moments, and may still write its
 /// checkpoint.
 const LAST_BREATH: Duration = Duration::from_secs(3);
 
@@ -23,9 +23,9 @@ const LAST_BREATH: Duration = Duration::from_secs(3);
 pub struct Attempt {
     pub number: u32,
     pub directory: PathBuf,
-    /// It continues from a checkpoint of an earlier attempt.
+    /// Whether it continues from a checkpoint of an earlier attempt.
     pub is_resumed: bool,
-    /// Every input file as it was when it was placed.
+    /// The state of every input file when it was placed.
     pub stamps: Vec<InputStamp>,
 }
 
@@ -49,7 +49,7 @@ pub fn directory_of(root: &Path, key: &str) -> PathBuf {
     directory(root).join(key)
 }
 
-/// Makes a directory in which a worker can start. `outside` names the paths of inputs that may not be in the store yet.
+/// Makes a directory in which a worker can start. `outside` has the paths of inputs that may not be in the store yet.
 pub fn prepare(
     root: &Path,
     store: &Store,
@@ -106,10 +106,10 @@ pub fn attempts(of_key: &Path) -> Result<Vec<Attempt>> {
 /// Moves the last checkpoint of an earlier attempt to this one. A checkpoint that is still being written belongs to
 /// another run of the same action and is left alone.
 fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
-    // One deadline for all attempts: what a command left running may never end.
+    // One deadline for all attempts: a process left by a command may never end.
     let until = Instant::now() + LAST_BREATH;
     for old in earlier.iter().rev() {
-        // The checkpoint is only looked for after that: a live worker may replace it.
+        // The checkpoint is looked for only after this, because a live worker may replace it.
         while work::checkpoint(&old.directory).is_some() && executor::lives(&old.directory) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -120,7 +120,7 @@ fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
         let to = attempt.directory.join(work::CHECKPOINT);
         match fs::rename(&resume, &to) {
             Ok(()) => {
-                // The candidates that the checkpoint counts as handed over, and the curve so far. A kill in between
+                // The candidates that the checkpoint counts as delivered, and the curve so far. A kill in between
                 // leaves the checkpoint without them; the stage then starts over (see `Io::resume_from`).
                 for made in [work::CANDIDATES, work::TABLES, work::CURVE] {
                     let (from, to) = (old.directory.join(made), attempt.directory.join(made));
@@ -139,7 +139,7 @@ fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
     Ok(false)
 }
 
-/// Keeps the log in the store, so that it can be shown for as long as the result is there. `None` for an empty log.
+/// Keeps the log in the store, to be shown as long as the result is there. `None` for an empty log.
 pub fn keep_log(store: &Store, attempt: &Attempt) -> Result<Option<Content>> {
     let log = attempt.log();
     match fs::metadata(&log) {
@@ -148,7 +148,7 @@ pub fn keep_log(store: &Store, attempt: &Attempt) -> Result<Option<Content>> {
     }
 }
 
-/// Whether the worker has written its outcome, which it does last.
+/// Whether the worker has written its outcome, its last output.
 pub fn has_outcome(attempt: &Attempt) -> bool {
     attempt.directory.join(work::OUTCOME).is_file()
 }

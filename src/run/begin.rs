@@ -1,4 +1,4 @@
-//! How actions begin: once there are free resources, no other run is at the action, and its inputs are placed.
+//! Begins actions once resources are free, no other run is doing the action, and its inputs are placed.
 
 use super::session::Session;
 use super::{RESTARTS, Run, Task, Work, attempt, now, space};
@@ -16,16 +16,16 @@ use std::time::Instant;
 /// The result of trying to begin an action.
 enum Start {
     Running,
-    /// Another run has finished it meanwhile.
+    /// Another run has finished it in the meantime.
     Found(News),
-    /// Another run is at it, or this run is to stop.
+    /// Another run is doing it, or this run is to stop.
     Elsewhere(Box<Work>),
     Failed(String),
     Lost,
 }
 
 impl Run<'_> {
-    /// Begins the work for which there are resources, in the order it was asked for; work that has to wait for much
+    /// Begins the work that fits the free resources, in the order it was asked for; work that waits for many resources
     /// lets smaller work pass.
     pub fn begin_what_fits(&mut self) -> Result<Vec<News>> {
         let mut news = Vec::new();
@@ -144,7 +144,7 @@ impl Run<'_> {
     }
 }
 
-/// A path that holds in any directory.
+/// A path that is valid from any directory.
 pub fn absolute(path: &Path) -> Result<std::path::PathBuf> {
     std::path::absolute(path).with_context(|| format!("find {}", path.display()))
 }

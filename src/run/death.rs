@@ -1,5 +1,5 @@
-//! Why a worker died that left no outcome: one value, made here from its exit, its `error.txt` and its log, and one way
-//! to text. Texts of others are read here and nowhere else, and only where there is nothing else to go by.
+//! The reason why a worker died without an outcome: one value, made here from its exit, its `error.txt` and its log,
+//! and one way to text. Texts of other programs are parsed only here, and only as a last resort.
 
 use super::attempt::Attempt;
 use crate::executor::Exit;
@@ -10,13 +10,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Lines of the log that are quoted.
+/// The number of log lines that are quoted.
 const QUOTED: usize = 5;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Death {
     pub cause: DeathCause,
-    /// The last lines of its log, as far as they say more than the cause.
+    /// The last lines of its log that say more than the cause.
     pub log: Vec<String>,
 }
 
@@ -26,14 +26,14 @@ pub enum DeathCause {
     TimedOut(Duration),
     /// The worker gave the reason itself, in `error.txt`.
     Error(String),
-    /// The worker's device had no room left: what the stage had expected to take, and the error of the backend.
+    /// The worker's device was full: the memory the stage expected to take, and the backend's error.
     OutOfMemory { expected: String, error: String },
-    /// The worker ended without a word.
+    /// The worker ended without giving a reason.
     Silent {
         exit: Exit,
-        /// The work directory, where its disk is full: then a worker cannot even write its reason.
+        /// The work directory, if its disk is full: then a worker cannot even write its reason.
         full_disk: Option<PathBuf>,
-        /// What the stage had expected to take of memory, where it may have died of that.
+        /// The memory the stage expected to take, if it may have died of that.
         expected_memory: Option<String>,
     },
 }
@@ -95,12 +95,12 @@ impl fmt::Display for DeathCause {
     }
 }
 
-/// What ended the process, and the likeliest reason.
+/// Writes what ended the process, and the likeliest reason.
 fn silent(exit: Exit, text: &mut fmt::Formatter) -> fmt::Result {
     let words = match exit {
         Exit::TimedOut(after) => return write!(text, "{}", DeathCause::TimedOut(after)),
         Exit::Code(0) => "ended without an outcome",
-        // What a shell makes of a signal that ended its last command; 143 is also a worker that wrote a checkpoint first.
+        // A shell's code for a signal that ended its last command; 143 is also a worker that first wrote a checkpoint.
         Exit::Code(code @ (134 | 137 | 139 | 143)) => return silent(Exit::Signal(code - 128), text),
         Exit::Code(code) => return write!(text, "the worker ended with exit code {code}"),
         Exit::Signal(4) => "died of an illegal instruction (SIGILL): built for another processor",
@@ -122,13 +122,13 @@ fn expected_memory(directory: &Path) -> Option<String> {
 fn is_full(directory: &Path) -> bool {
     const NEXT_TO_NOTHING: u64 = 64 << 10;
     let Ok(disk) = rustix::fs::statvfs(directory) else { return false };
-    // A file system that keeps no count of its files has none.
+    // A file system that does not count its files reports 0.
     let has_names = disk.f_files == 0 || disk.f_favail > 0;
     let has_room = disk.f_bavail.saturating_mul(disk.f_frsize) >= NEXT_TO_NOTHING;
     !has_names || !has_room
 }
 
-/// Drivers and backends have no error code for a device that is full: burn passes their texts on in a panic.
+/// Drivers and backends have no error code for a full device: burn passes their texts on in a panic.
 fn is_of_memory(error: &str) -> bool {
     let error = error.to_lowercase();
     ["out of memory", "outofmemory", "outofdevicememory", "couldn't find resource", "buffer too large", "buffertoobig"]
@@ -136,14 +136,14 @@ fn is_of_memory(error: &str) -> bool {
         .any(|sign| error.contains(sign))
 }
 
-/// The head of a backtrace, which Rust writes without being asked and which says nothing without the rest.
+/// The head of a backtrace, which Rust writes unasked and which says nothing without the rest.
 fn is_of_trace(line: &str) -> bool {
     ["stack backtrace:", "note: Some details are omitted, run with `RUST_BACKTRACE"]
         .iter()
         .any(|head| line.starts_with(head))
 }
 
-/// A log may be long: only its end is read.
+/// Reads only the end of a log, which may be long.
 fn last_lines(log: &Path) -> Vec<String> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(log)?;

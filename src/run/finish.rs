@@ -1,4 +1,4 @@
-//! How attempts end: the result is recorded, or the action is tried again, or it has failed.
+//! Ends attempts: the result is recorded, the action is tried again, or it has failed.
 
 use super::attempt::{self, Attempt};
 use super::begin::absolute;
@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The bytes that failed attempts of all actions may keep together. Stages write checkpoints there, and people may look
+/// The bytes that failed attempts of all actions may keep in total. Stages write checkpoints there, and people may look
 /// at what is left; 20 GiB hold a few of a small model's checkpoints.
 const WORK: u64 = 20 << 30;
 
-/// The number of files that an audit names before it only counts them.
+/// The number of files that an audit names; more are only counted.
 const NAMED: usize = 5;
 
 /// The result of a finished attempt.
@@ -57,7 +57,7 @@ impl Run<'_> {
         let key = task.work.request.action.key;
         let has_outcome = attempt::has_outcome(&task.attempt);
         if !has_outcome && self.is_stopping {
-            // It stopped because it was asked to: neither finished nor failed.
+            // It was asked to stop: neither finished nor failed.
             return Ok(None);
         }
         let action = &task.work.request.action.action;
@@ -66,7 +66,7 @@ impl Run<'_> {
         let result = match has_outcome {
             true => inputs.and_then(|()| self.commit(&task, seconds)).map_err(|error| format!("{error:#}")),
             false => {
-                // Damage to its inputs is out of the store by now, and not the cause of the failure.
+                // Damaged inputs have left the store by now, and did not cause the failure.
                 if let Err(error) = inputs {
                     tracing::warn!("{}: {error:#}", self.named(&task.work.request));
                 }
@@ -134,7 +134,7 @@ impl Run<'_> {
     }
 }
 
-/// The files that an audited stage read without declaring them, or why they are unknown.
+/// The files that an audited stage read without declaring them, or the reason why they are unknown.
 fn audited(worker: &BTreeMap<String, Value>) -> Vec<String> {
     let reads = worker.get("undeclared_reads");
     let count = reads.and_then(|reads| reads["count"].as_u64()).unwrap_or_default();

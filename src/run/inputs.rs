@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub fn identify(plan: &Plan, selection: &Selection, store: &Store) -> Result<BTreeMap<PathBuf, Content>> {
     let mut contents = BTreeMap::new();
     let stages = plan.stages.iter().enumerate().filter(|(id, _)| selection.role(*id) != Role::Leave);
-    // A judge measures for other stages even where it is left out itself.
+    // A judge measures for other stages even if it is left out itself.
     let judges = |stage: &Stage| stage.gate.iter().flat_map(|gate| gate.judges.clone()).collect::<Vec<_>>();
     let stages = stages.flat_map(|(id, stage)| [vec![id], judges(stage)].concat());
     let sources = stages.flat_map(|id| &plan.stages[id].inputs).flat_map(|input| &input.sources);
@@ -32,8 +32,7 @@ pub fn identify(plan: &Plan, selection: &Selection, store: &Store) -> Result<BTr
     Ok(contents)
 }
 
-/// Places an input. A path of the user is captured only now that an action needs it, and again when the store's copy
-/// turns out damaged.
+/// Places an input. A user's path is captured only when an action needs it, and again if the store's copy is damaged.
 pub fn place(store: &Store, content: &Content, target: &Path, outside: &BTreeMap<PathBuf, Content>) -> Result<()> {
     let path = outside.iter().find(|(_, known)| *known == content).map(|(path, _)| path);
     let Some(path) = path else { return store.place(content, target) };
@@ -89,7 +88,7 @@ pub fn stamps(directory: &Path) -> Result<Vec<InputStamp>> {
     Ok(stamps)
 }
 
-/// Checks that every input is still what the action says. If one is not, the result may come from either version.
+/// Checks that every input is still what the action says. Otherwise, the result may come from either version.
 pub fn check(
     store: &Store,
     directory: &Path,
@@ -104,13 +103,12 @@ pub fn check(
             bail!("{} was changed while the stage ran: its result is not recorded; run again", path.display());
         }
     }
-    // Another name of the same blob that came or went meanwhile changes the inode as well, so the files are read once
-    // more.
+    // The inode also changes when another name of the same blob is added or removed, so the files are read once more.
     if stamps(directory)? != before {
         for (port, path, content) in placements {
             let now = store.identify(&directory.join(&path));
             if !now.is_ok_and(|now| now == *content) {
-                // A file that is a link into the store changed there as well: the store must not keep it.
+                // A file that is a link into the store changed there too: the store must not keep it.
                 let is_the_users = outside.values().any(|known| known == content);
                 let is_sound = store.is_sound(content).unwrap_or(false) || is_the_users;
                 let loss = if is_sound { "" } else { "; what made it is to be run again" };

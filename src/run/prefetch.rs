@@ -1,4 +1,4 @@
-//! Looks up what the last run used ahead of time, on another thread: most runs use most of it again, and in a chain of
+//! Looks up in advance, on another thread, what the last run used: most runs use most of it again, and in a chain of
 //! stages each lookup has to wait for the one before.
 
 use crate::action::Record;
@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-/// The number of records that are handed over at a time.
+/// The number of records handed over at a time.
 const BATCH: usize = 16;
-/// Where the run has caught up, this many keys are left to it: looking up the same ones twice would help nobody.
+/// The number of keys left to a run that has caught up: looking up the same ones twice would help nobody.
 const LEAD: usize = 48;
 /// The value of `asked` when the run needs no more records.
 const FORGOTTEN: usize = usize::MAX;
 
-/// Records that were looked up. They hold only as long as the store is locked: nobody removes them then.
+/// Records that were looked up. Valid only while the store is locked: nobody removes them then.
 pub struct Prefetch {
     found: HashMap<Digest, Record>,
     coming: Receiver<Vec<(Digest, Record)>>,
@@ -36,7 +36,7 @@ pub fn prefetch(journal: PathBuf, store: &Store) -> Prefetch {
 }
 
 impl Prefetch {
-    /// Takes a record; `None` when it was not found, or not yet.
+    /// Takes a record; `None` if it was not found, or not yet.
     pub fn take(&mut self, key: &Digest) -> Option<Record> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if !self.found.contains_key(key) {
@@ -91,7 +91,7 @@ mod tests {
         Digest::of(number.to_string().as_bytes())
     }
 
-    /// A store that has the record of every third key, and the journal of a run that used all of them in their order.
+    /// A store that has the record of every third key, and the journal of a run that used all keys in order.
     fn place(keys: usize) -> (tempfile::TempDir, Store, PathBuf) {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path()).unwrap().without_fsync();
@@ -112,12 +112,12 @@ mod tests {
             }
             let (stage, key) = (format!("s{number}"), key(number).to_string());
             let hit = Event::Hit { stage: stage.clone(), part: None, key: key.clone(), action: Value::Null.into() };
-            // Says the key again, and counts for nothing.
+            // A repeated key, which does not count.
             let finished = Event::Finished { stage, part: None, key, seconds: 1.0, device: None, at: None };
             lines.extend([hit, finished].map(|event| serde_json::to_string(&event).unwrap()));
         }
         let journal = root.path().join("journal.jsonl");
-        // The last line was cut short by a kill.
+        // A kill cut the last line short.
         fs::write(&journal, lines.join("\n") + "\n{\"event\":\"hit\",\"key\":\"00").unwrap();
         (root, store, journal)
     }

@@ -1,4 +1,4 @@
-//! How a run executes, and what it executes with.
+//! The settings and tools with which a run executes.
 
 use crate::executor::{Executor, ExecutorKind};
 use crate::journal::Journal;
@@ -8,17 +8,17 @@ use stages::io::DeviceChoice;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// How to execute actions. Never part of a key.
+/// The settings for executing actions. Never part of a key.
 pub struct ExecutionOptions {
     pub executor: ExecutorKind,
     pub device: DeviceChoice,
-    /// Workers at a time.
+    /// The number of workers at a time.
     pub jobs: usize,
-    /// The resources that workers may take together.
+    /// The resources that all workers together may take.
     pub capacity: Resources,
     /// Whether every write reaches the disk before anything builds on it.
     pub is_durable: bool,
-    /// Whether stages that do not depend on a failed one still begin; otherwise nothing begins after a failure.
+    /// Whether stages that do not depend on a failed one still begin; if not, nothing begins after a failure.
     pub keeps_going: bool,
 }
 

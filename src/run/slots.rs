@@ -1,4 +1,4 @@
-//! The resources of this machine: jobs, GPUs and memory. The memory is what stages say they take; it is not measured.
+//! The resources of this machine: jobs, GPUs and memory. Memory is what stages declare; it is not measured.
 
 use crate::plan::{Plan, Resources};
 
@@ -21,7 +21,7 @@ impl Slots {
         self.jobs > 0
     }
 
-    /// Takes resources. False where they are not free; then nothing is taken.
+    /// Takes resources. Returns false, and takes none, if they are not free.
     pub fn take(&mut self, wanted: Resources) -> bool {
         let fits = self.has_job() && wanted.gpu <= self.free.gpu && wanted.memory <= self.free.memory;
         if fits {
@@ -39,7 +39,7 @@ impl Slots {
     }
 }
 
-/// A sentence about the first stage that asks for more than there is: it would wait for ever.
+/// A sentence about the first stage that asks for more than the capacity: it would wait for ever.
 pub fn too_large(plan: &Plan, capacity: Resources) -> Option<String> {
     let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64);
     plan.stages.iter().find_map(|stage| {
@@ -54,12 +54,12 @@ pub fn too_large(plan: &Plan, capacity: Resources) -> Option<String> {
     })
 }
 
-/// One GPU and the memory of this machine; no bound where the system does not tell its memory.
+/// One GPU and the memory of this machine; unbounded if the system does not report its memory.
 pub fn of_this_machine() -> Resources {
     Resources { gpu: 1, memory: memory("MemTotal").unwrap_or(u64::MAX) }
 }
 
-/// The bytes that the system reports under this name; `None` where it does not.
+/// The bytes that the system reports under this name; `None` if it does not.
 pub fn memory(name: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let mut fields = text.lines().filter_map(|line| line.split_once(':'));

@@ -1,4 +1,4 @@
-//! The disk space of attempts: when it is given back.
+//! The disk space of attempts: when it is freed.
 
 use super::attempt::{Attempt, attempts, directory};
 use crate::executor;
@@ -43,8 +43,8 @@ fn shed(store: &Store, attempt: &Attempt) {
     work::LARGE.iter().for_each(|name| remove(store, &attempt.directory.join(name)));
 }
 
-/// Removes the work directories of actions that are not kept, that no run is at, and that were not touched for
-/// `keep_newer_than`. Returns what that frees, or would free in a dry run.
+/// Removes the work directories of actions that are not kept, that no run is doing, and that were not touched for
+/// `keep_newer_than`. Returns the bytes that this frees, or would free in a dry run.
 pub fn sweep(
     root: &Path,
     store: &Store,
@@ -76,11 +76,11 @@ pub fn sweep(
     Ok(swept)
 }
 
-/// Removes failed and broken-off attempts, the oldest first, until those of all actions take at most `budget` bytes.
-/// The `last` failed attempt stays whole, for people to look at.
+/// Removes failed and interrupted attempts, oldest first, until those of all actions take at most `budget` bytes. The
+/// `last` failed attempt stays whole, for people to look at.
 pub fn prune(root: &Path, store: &Store, budget: u64, last: &Attempt) {
     let entries = fs::read_dir(directory(root)).into_iter().flatten().flatten();
-    // Another run may be about to collect what its own attempt made.
+    // Another run may be about to collect the results of its own attempt.
     let is_at_it = |of_key: &fs::DirEntry| {
         let key = of_key.file_name().to_str().and_then(|name| name.parse::<Digest>().ok());
         key.is_none_or(|key| !matches!(store.owner(&key), Ok(None)))
@@ -105,8 +105,8 @@ pub fn prune(root: &Path, store: &Store, budget: u64, last: &Attempt) {
     }
 }
 
-/// The bytes that removing a directory frees: a file with another name is in the store as well and counts nothing, as
-/// does what cannot be read.
+/// The bytes that removing a directory frees: a file with another name is also in the store and counts nothing, like an
+/// unreadable one.
 fn free_bytes(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let of = |entry: fs::DirEntry| match entry.metadata() {
@@ -117,7 +117,7 @@ fn free_bytes(directory: &Path) -> u64 {
     entries.map(of).sum()
 }
 
-/// Removes a directory. What cannot be removed only costs space.
+/// Removes a directory. A failure only costs space.
 fn remove(store: &Store, directory: &Path) {
     match store.withdraw(directory) {
         Err(error) if error.kind() != ErrorKind::NotFound => tracing::warn!("remove {}: {error}", directory.display()),

@@ -1,5 +1,5 @@
-//! Whole runs with real processes: the worker is a shell that does what the command of an `exec` action says, and
-//! writes its outcome as a worker does.
+//! Whole runs with real processes: the worker is a shell that runs the command of an `exec` action, and writes its
+//! outcome as a worker does.
 
 mod choosing;
 mod ending;
@@ -19,7 +19,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 
-/// Runs the last argument of the action's command; `metrics` holds what stands inside the braces of its metrics.
+/// Runs the last argument of the action's command; `metrics` holds the text inside the braces of its metrics.
 const WORKER: &str = r#"
 trap : TERM
 [ "$1" != - ] || { read -r told || exit 0; set -- "$told"; }
@@ -48,7 +48,7 @@ impl Place {
     }
 
     fn plan(&self, text: &str) -> Plan {
-        // Commands may leave marks beside the pipeline.
+        // Commands may write marks beside the pipeline.
         let text = text.replace("HERE", &self.path().display().to_string());
         let source = SourceText { path: "toy.yaml".into(), text, overrides: Vec::new(), rule: None };
         let show = |mistakes: &[crate::diagnostic::Diagnostic]| render(&source, mistakes, false);
@@ -75,7 +75,7 @@ impl Place {
         };
         let run = Run { interrupt, ..Run::new(&plan, &selection, &options, &store, &contents, &mut sink) };
         let exit = run.with(session).finish();
-        // Workers of two jobs end in any order.
+        // The workers of two jobs end in any order.
         lines.sort();
         (exit.unwrap(), lines.join("\n") + "\n")
     }
@@ -84,7 +84,7 @@ impl Place {
         self.run_until(text, &AtomicBool::new(false), &|_| {})
     }
 
-    /// Interrupted as soon as commands have left all of these marks.
+    /// Interrupts a run as soon as commands have written all of these marks.
     fn interrupted_with(&self, text: &str, marks: &[&str]) -> (u8, String) {
         let interrupt = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -106,7 +106,7 @@ impl Place {
         (exit.unwrap(), lines.join("\n") + "\n")
     }
 
-    /// How often a command ran that appends to this file.
+    /// The number of times a command that appends to this file ran.
     fn marks(&self, name: &str) -> usize {
         fs::read_to_string(self.path().join(name)).unwrap_or_default().lines().count()
     }
@@ -261,7 +261,7 @@ fn content_that_was_damaged_is_made_again_in_the_same_run() {
     let blob = fs::read_dir(blobs).unwrap().flat_map(|directory| fs::read_dir(directory.unwrap().path()).unwrap());
     let blob = blob.map(|entry| entry.unwrap().path()).find(|path| is_one(path)).unwrap();
     fs::remove_file(&blob).unwrap();
-    // The right length and the wrong bytes: only placing it shows that.
+    // The right length but the wrong bytes: only placing it reveals that.
     fs::write(&blob, "two\n").unwrap();
     let changed = TWO.replace("in/text/text > out/0/copy", "in/text/text > out/0/other");
     let (exit, _) = place.run(&changed);

@@ -1,4 +1,4 @@
-//! One stage, from what is known: what it still asks for, or how it ends. Knows nothing of other stages' progress.
+//! Advances one stage from what is known: it asks for more, or it ends. Other stages count only once they have ended.
 
 use super::gather::{self, GateResult, Passage};
 use super::lookup::{self, Lookup, Obstacle, Query, Step};
@@ -10,7 +10,7 @@ use crate::plan::ArtifactName;
 use stages::stage::{Measure, Work};
 use std::sync::Arc;
 
-/// Without an end, the queries of the lookup are what is missing.
+/// If there is no end, the queries of the lookup are what is missing.
 pub fn advance(lookup: &mut Lookup) -> (Vec<Event>, Option<StageEnd>) {
     let mut record = None;
     let mut events = Vec::new();
@@ -25,7 +25,7 @@ pub fn advance(lookup: &mut Lookup) -> (Vec<Event>, Option<StageEnd>) {
             if matches!(outcome, Outcome::Failed { .. } | Outcome::Skipped { .. }) {
                 lookup.queries.clear();
                 events.extend(tabulate::as_far_as_known(lookup));
-                // Tables that are there are waited for; nothing more is executed.
+                // Existing tables are waited for; nothing more is executed.
                 lookup.queries.retain(|query| matches!(query, Query::Table(_)));
                 if !lookup.queries.is_empty() {
                     return (Vec::new(), None);
@@ -39,7 +39,7 @@ pub fn advance(lookup: &mut Lookup) -> (Vec<Event>, Option<StageEnd>) {
 /// A stage with an action of its own: its candidates come from its record.
 fn run(lookup: &mut Lookup, known: &mut Option<Arc<Record>>, events: &mut Vec<Event>) -> Step<StageEnd> {
     let stage = lookup.stage();
-    // Work that could not be judged is not begun.
+    // Work that cannot be judged is not begun.
     let can_judge = stage.gate.as_ref().map_or(Ok(()), |gate| gather::can_judge(lookup, gate));
     let (action, ()) = lookup::both(lookup.own_action(), can_judge)?;
     let record = lookup.obtain(None, action, lookup.id)?.record;
@@ -55,7 +55,7 @@ fn run(lookup: &mut Lookup, known: &mut Option<Arc<Record>>, events: &mut Vec<Ev
     Ok(end)
 }
 
-/// An eval: it measures its policy, and shows every model that was put before it.
+/// An eval: measures its policy and shows every model that was put before it.
 fn measured(lookup: &mut Lookup, measure: &Measure, events: &mut Vec<Event>) -> Step<StageEnd> {
     let stage = lookup.stage();
     let (judge, policy) = lookup::both(measure::judge(lookup, lookup.id), lookup.on_port(stage, measure.port))?;
@@ -67,7 +67,7 @@ fn measured(lookup: &mut Lookup, measure: &Measure, events: &mut Vec<Event>) -> 
     let (mut measurement, table) = lookup::both(measurement, table)?;
     let further = measure::further(lookup, &judge, &measurement, &policy.label)?;
     measurement.seen.metrics.extend(further.metrics);
-    // An eval has no own action; that any of its parts was executed is what it means to have run.
+    // An eval has no action of its own: it counts as executed if any of its parts was.
     lookup.is_executed = lookup.seconds > 0.0;
     policy.metrics = measurement.seen.metrics.clone();
     policy.table = None;
@@ -76,7 +76,7 @@ fn measured(lookup: &mut Lookup, measure: &Measure, events: &mut Vec<Event>) -> 
     let gated = gate(lookup, &candidates)?;
     events.extend(table);
     let mut end = end(lookup, &candidates, gated, None, events);
-    // What its name carries is the measurement: the policy already has a name.
+    // Its name carries the measurement, because the policy already has a name.
     if let (Outcome::Done { content, .. }, Some(artifact)) = (&mut end.outcome, &mut end.artifact) {
         *content = measurement.content.to_string();
         artifact.content = measurement.content;
@@ -88,7 +88,7 @@ fn measured(lookup: &mut Lookup, measure: &Measure, events: &mut Vec<Event>) -> 
 fn gate(lookup: &mut Lookup, candidates: &[Artifact]) -> Step<Option<GateResult>> {
     let stage = lookup.stage();
     let Some(gate) = &stage.gate else { return Ok(None) };
-    // Without a judge an eval judges by itself.
+    // An eval without a judge is its own judge.
     let is_eval = matches!(stage.kind.work, Work::Measure(_));
     let judges = if is_eval { vec![lookup.id] } else { gate.judges.clone() };
     gather::gate(lookup, gate, &judges, candidates).map(Some)
@@ -135,7 +135,7 @@ fn end(
     StageEnd { outcome, artifact: Some(artifact), record, put_before }
 }
 
-/// The stage's own metrics, and the judges' where no own metric has the name; of several judges the first.
+/// The stage's own metrics, and the judges' metrics under other names; the first judge wins.
 fn shown(candidate: &Artifact, gated: Option<&GateResult>, chosen: usize) -> Metrics {
     let judged = gated.iter().flat_map(|gated| gated.judged.iter().rev()).filter(|(_, at, _)| *at == chosen);
     let mut metrics: Metrics = judged.flat_map(|(_, _, measurement)| measurement.seen.metrics.clone()).collect();
@@ -143,7 +143,7 @@ fn shown(candidate: &Artifact, gated: Option<&GateResult>, chosen: usize) -> Met
     metrics
 }
 
-/// Models that this gate put before its judge, for the table of that eval.
+/// The models that this gate put before its judge, for the table of that eval.
 fn rows(lookup: &Lookup, candidates: &[Artifact], gated: &GateResult) -> Vec<StudyEntry> {
     let name = &lookup.stage().name;
     let others = gated.others.iter().map(|(eval, artifact, measurement)| StudyEntry {

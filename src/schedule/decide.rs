@@ -1,6 +1,5 @@
-//! From the evidence of a gate to its decision, and to the artifact that carries the stage's name afterwards. Pure: the
-//! tables are passed in. `gate what-if` uses it for earlier runs, and `gate test` for evidence that a person wrote
-//! down.
+//! Turns the evidence of a gate into its decision, and into the artifact that carries the stage's name afterwards.
+//! Pure: the tables are passed in. `gate what-if` uses it for earlier runs, and `gate test` for handwritten evidence.
 
 use crate::event::{ArtifactEvidence, Evidence, RuleVerdict, Table};
 use crate::gate::{self, Choice, Decision, Items, Readings, RecordOrigin, Rule, Select, Subject, Subjects, Who};
@@ -13,7 +12,7 @@ use std::sync::Arc;
 
 pub type Tables = HashMap<Table, Arc<Items>>;
 
-/// All rules as `(role, rule)`; the ones that decide come first.
+/// All rules as `(role, rule)`; those that decide come first.
 pub fn rules(gate: &Gate) -> impl Iterator<Item = (&'static str, &Rule)> {
     let require = gate.require.iter().map(|rule| ("require", rule));
     let warn = gate.warn.iter().map(|rule| ("warn", rule));
@@ -66,7 +65,7 @@ pub struct GateVerdict {
     pub decision: Decision,
 }
 
-/// Judges the evidence where all tables can be read at once. A table for which `read` returns nothing is missing.
+/// Judges the evidence when all tables can be read at once. A table for which `read` returns nothing is missing.
 pub fn judge(gate: &Gate, evidence: &Evidence, read: impl Fn(&Table) -> Option<Arc<Items>>) -> GateVerdict {
     let known = |wanted: Vec<Table>| wanted.into_iter().filter_map(|table| Some((table.clone(), read(&table)?)));
     let mut tables: Tables = known(tables_to_choose(gate, evidence)).collect();
@@ -88,7 +87,7 @@ pub fn choose(gate: &Gate, evidence: &Evidence, tables: &Tables) -> Choice {
     gate::choose(select(gate), &candidates.collect::<Vec<_>>())
 }
 
-/// All candidates that may be chosen; none if `where` cannot tell, which the choice then reports.
+/// The candidates that may be chosen; none if `where` cannot tell, which the choice then reports.
 pub fn survivors(gate: &Gate, evidence: &Evidence, tables: &Tables) -> Vec<usize> {
     let candidates = evidence.candidates.iter().map(|seen| (step(seen), subject(gate, seen, tables)));
     gate::survivors(select(gate), &candidates.collect::<Vec<_>>()).unwrap_or_default()
@@ -120,7 +119,7 @@ pub fn rule_verdicts(gate: &Gate, evidence: &Evidence, chosen: usize, tables: &T
     rules(gate).map(said).collect()
 }
 
-/// The decision of rules that must all pass: any error wins, then any fail, then any doubt.
+/// The decision of rules that must all pass: any error wins, then any fail, then any unsure.
 fn weightiest(decisions: impl Iterator<Item = Decision>) -> Decision {
     let weight = |decision: &Decision| match decision {
         Decision::Error => 3,
@@ -159,7 +158,7 @@ impl Successor {
     }
 }
 
-/// The choice of the file for a gate that does not pass.
+/// The `on_fail` or `on_unsure` of a gate that does not pass.
 pub fn otherwise(gate: &Gate, decision: Decision) -> OnFail {
     match decision {
         Decision::Unsure => gate.on_unsure,
@@ -167,8 +166,8 @@ pub fn otherwise(gate: &Gate, decision: Decision) -> OnFail {
     }
 }
 
-/// The artifact that goes on. `is_approved` is the decision of a person, if there is one; `is_chosen` says whether
-/// `select` left a candidate.
+/// The artifact that goes on. `is_approved` is a person's decision, if there is one; `is_chosen` says whether `select`
+/// left a candidate.
 pub fn successor(
     decision: Decision,
     otherwise: OnFail,
@@ -226,8 +225,8 @@ fn joined<'a>(parts: &[&Arc<Items>], suffixes: impl Iterator<Item = &'a str>) ->
 }
 
 /// The digest of what a person decides about: the candidate, the measurements of it and of the models it is compared
-/// with, and the rules that must pass. Contents stand for the names of stages, and places in the list for those of
-/// judges, so that renaming one changes nothing; what only `warn` and `observe` read does not count.
+/// with, and the rules that must pass. Contents replace the names of stages, and list positions those of judges, so
+/// that a renaming changes nothing; what only `warn` and `observe` read does not count.
 pub fn question(gate: &Gate, evidence: &Evidence) -> Result<Digest> {
     let called = |name: &str| match (evidence.stages.get(name), gate.scope.judge(name)) {
         (_, Some(judge)) => format!("judge {judge}"),

@@ -1,5 +1,5 @@
-//! The gate of one stage: its evidence is gathered here, and what goes on is decided by what `decide` makes of it. Knows
-//! nothing of how a stage ends.
+//! Gathers the evidence for the gate of one stage, and lets `decide` say what goes on. How a stage ends is in
+//! `advance`.
 
 use super::decide::{self, Successor, Tables};
 use super::lookup::{Lookup, Step, all, fails};
@@ -13,33 +13,33 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct GateResult {
     pub verdict: Verdict,
     pub way: Passage,
-    /// The candidate that was put to the rules; an index.
+    /// The index of the candidate that the rules judged.
     pub chosen: Option<usize>,
-    /// Candidates under a judge.
+    /// Candidates as measured by a judge.
     pub judged: Vec<(StageId, usize, Measurement)>,
-    /// The incumbent and stages named in rules, under a judge.
+    /// The incumbent and stages named in rules, as measured by a judge.
     pub others: Vec<(StageId, Artifact, Measurement)>,
 }
 
-/// What goes on.
+/// The result of a gate: the artifact that goes on, if any.
 #[expect(clippy::large_enum_variant, reason = "there is one for each gate that is judged")]
 pub enum Passage {
     Candidate,
     Incumbent(Artifact),
     Nothing,
-    /// Until a person decides.
+    /// Nothing until a person decides.
     Held,
     Error(String),
 }
 
-/// Whether everything the gate compares with is there, as far as it does not depend on the candidates.
+/// Whether everything the gate compares with is there, apart from what depends on the candidates.
 pub fn can_judge(lookup: &Lookup, gate: &Gate) -> Step<()> {
     let judges = gate.judges.iter().map(|eval| measure::judge(lookup, *eval).map(drop));
     let named = gate.stages.iter().map(|(_, id)| lookup.carried(*id).map(drop));
     all(judges.chain(named)).map(drop)
 }
 
-/// `candidates` are in step order and not empty. `judges` are the gate's, or the stage itself when it is an eval.
+/// `candidates` are in step order and not empty. `judges` are the gate's, or the stage itself if it is an eval.
 pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[Artifact]) -> Step<GateResult> {
     let stage = lookup.stage();
     let resolved = all(judges.iter().map(|eval| measure::judge(lookup, *eval)))?;
@@ -48,7 +48,7 @@ pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[
     let named = gate.stages.iter().map(|(name, id)| Ok((name.clone(), lookup.carried(*id)?)));
     let named = all(named.collect::<Vec<_>>())?;
 
-    // 1. What is known before anything is judged; by that alone a candidate may be chosen.
+    // 1. What is known before any judging; this alone may be enough to choose a candidate.
     let mut evidence = Evidence {
         candidates: candidates.iter().map(seen).collect(),
         incumbent: incumbent.as_ref().map(seen),
@@ -61,10 +61,10 @@ pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[
         read(lookup, decide::tables_to_choose(gate, &evidence), &mut own_tables)?;
     }
 
-    // 2. Everything that has to be judged is asked for before anything is waited for.
+    // 2. Every judgement is asked for before any is waited for.
     let models: Vec<usize> = match select_judges.is_empty() {
         true => decide::choose(gate, &evidence, &own_tables).index.into_iter().collect(),
-        // What other judges say of the chosen one is asked for when all are: each survivor may be chosen.
+        // Other judges are asked about every survivor at once, since each may be chosen.
         false => decide::survivors(gate, &evidence, &own_tables),
     };
     let who: BTreeSet<(Who, usize)> = decide::rules(gate).flat_map(|(_, rule)| rule.judged()).collect();
@@ -101,7 +101,7 @@ pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[
         }
     }
 
-    // 3. The choice, and what the rules say of it: remembered, or worked out from the items.
+    // 3. The choice, and the rules' verdicts on it: remembered, or computed from the items.
     let mut tables = own_tables;
     read(lookup, decide::tables_to_choose(gate, &evidence), &mut tables)?;
     let chosen = decide::choose(gate, &evidence, &tables);
@@ -149,7 +149,7 @@ fn way(
     }
 }
 
-/// What every rule says, from memory or from the tables.
+/// The verdict of every rule, from memory or from the tables.
 fn said(
     lookup: &mut Lookup,
     gate: &Gate,
@@ -173,7 +173,7 @@ fn said(
     Ok(rules)
 }
 
-/// All of these tables, now or later.
+/// Reads all of these tables, or asks for them.
 fn read(lookup: &mut Lookup, wanted: Vec<Table>, tables: &mut Tables) -> Step<()> {
     let read = wanted.into_iter().map(|table| lookup.table(&table).map(|items| (table, items)));
     tables.extend(all(read.collect::<Vec<_>>())?);
@@ -183,7 +183,7 @@ fn read(lookup: &mut Lookup, wanted: Vec<Table>, tables: &mut Tables) -> Step<()
 fn measure_artifact(lookup: &mut Lookup, judge: &Judge, artifact: &Artifact) -> Step<Measurement> {
     let mut measurement = measure::measure(lookup, judge, &artifact.content, &artifact.label)?;
     if judge.stage == lookup.id {
-        // Only the first reward judges others; an eval that judges by itself has the scores of all.
+        // Only the first reward judges others; an eval that is its own judge has the scores of all.
         let further = measure::further(lookup, judge, &measurement, &artifact.label)?;
         measurement.seen.metrics.extend(further.metrics);
         measurement.seen.tables.extend(further.tables);
@@ -209,7 +209,7 @@ fn error(chosen: &Choice, rules: &[RuleVerdict]) -> String {
     format!("the gate cannot tell: {}", lines.join("; "))
 }
 
-/// `step 150`, or the name of a model that has no step of its own.
+/// `step 150`, or the name of a model that has no step.
 fn carried(artifact: &Artifact) -> String {
     artifact.step.map_or_else(|| artifact.label.to_string(), |step| format!("step {step}"))
 }

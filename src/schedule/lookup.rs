@@ -1,5 +1,5 @@
-//! Where a stage that is being advanced asks: for actions, and for what other stages' names carry. Knows nothing of
-//! gates and measurements.
+//! Lookups of a stage that is being advanced: actions, and what other stages' names carry. Gates and measurements are
+//! built on it.
 
 use super::state::{Artifact, KeyedAction, Request, StageEnd, State};
 use crate::action::{Action, ActionInput, Record};
@@ -22,7 +22,7 @@ pub enum ActionResult {
 #[derive(Clone)]
 pub struct KnownRecord {
     pub record: Arc<Record>,
-    /// By whom in this run, and how many seconds it took; `None` for a hit.
+    /// The stage that executed it in this run, and the seconds it took; `None` for a hit.
     pub executed: Option<(StageId, f64)>,
 }
 
@@ -31,11 +31,11 @@ pub struct KnownRecord {
 pub struct Knowledge {
     pub actions: HashMap<Digest, ActionResult>,
     pub tables: HashMap<Table, Result<Arc<Items>, String>>,
-    /// `None`: asked for, and never remembered.
+    /// `None` if it was asked for but never remembered.
     pub memories: HashMap<Digest, Option<Vec<RuleVerdict>>>,
 }
 
-/// What can be waited for.
+/// Something a stage can wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Need {
     Action(Digest),
@@ -43,7 +43,7 @@ pub enum Need {
     Memory(Digest),
 }
 
-/// What has to be asked for.
+/// Something a stage has to ask for.
 pub enum Query {
     Action(Request),
     Table(Table),
@@ -60,13 +60,13 @@ impl Query {
     }
 }
 
-/// What a run knows when it begins.
+/// The facts that a run knows when it begins.
 #[derive(Clone, Copy)]
 pub struct RunInputs<'a> {
     pub plan: &'a Plan,
-    /// Of every path that is an input.
+    /// Contents of every path that is an input.
     pub contents: &'a BTreeMap<PathBuf, Content>,
-    /// What a person decided, by the question of the evidence.
+    /// People's decisions, by the question of the evidence.
     pub decisions: &'a BTreeMap<String, HumanDecision>,
 }
 
@@ -75,23 +75,23 @@ pub struct Lookup<'a> {
     contents: &'a BTreeMap<PathBuf, Content>,
     pub decisions: &'a BTreeMap<String, HumanDecision>,
     knowledge: &'a Knowledge,
-    /// Of all stages.
+    /// The states of all stages.
     pub states: &'a [State],
-    /// Who asks.
+    /// The asking stage.
     pub id: StageId,
     pub queries: Vec<Query>,
-    /// What the rules of its gate said, to be remembered.
+    /// The verdicts of its gate's rules, to be remembered.
     pub learned: Option<(Digest, Vec<RuleVerdict>)>,
-    /// What was there, with the name of the part.
+    /// The actions found, with the name of the part.
     pub found: Vec<(KeyedAction, Option<EvalPart>)>,
     /// The asker's own action, once it is known.
     pub own: Option<KeyedAction>,
-    /// Of the asker's own action, and of everything.
+    /// Whether its own action was executed; `seconds` counts all its actions.
     pub is_executed: bool,
     pub seconds: f64,
 }
 
-/// Why a stage cannot go on: what it asked for is not there yet, or it ends here.
+/// The reason a stage cannot go on: what it asked for is not there yet, or it ends here.
 #[derive(Clone, Debug)]
 pub enum Obstacle {
     Waiting,
@@ -104,9 +104,9 @@ pub fn fails<T>(cause: impl Into<String>) -> Step<T> {
     Err(Obstacle::Ends(Outcome::Failed { cause: cause.into() }))
 }
 
-/// All of them, or what weighs most among the reasons why not.
+/// All values, or the heaviest obstacle among the steps.
 pub fn all<T>(steps: impl IntoIterator<Item = Step<T>>) -> Step<Vec<T>> {
-    // To the end in any case: each step may ask for something.
+    // Never stops early: each step may ask for something.
     let mut values = Ok(Vec::new());
     for step in steps {
         values = both(values, step).map(|(mut values, value)| {
@@ -117,7 +117,7 @@ pub fn all<T>(steps: impl IntoIterator<Item = Step<T>>) -> Step<Vec<T>> {
     values
 }
 
-/// The same for two of different types.
+/// Both values, or the heavier obstacle.
 pub fn both<A, B>(one: Step<A>, other: Step<B>) -> Step<(A, B)> {
     match (one, other) {
         (Ok(one), Ok(other)) => Ok((one, other)),
@@ -130,7 +130,7 @@ fn heavier(one: Obstacle, other: Obstacle) -> Obstacle {
     let weight = |blocked: &Obstacle| match blocked {
         Obstacle::Ends(Outcome::Failed { .. }) => 4,
         Obstacle::Ends(Outcome::Skipped { .. }) => 3,
-        // Waited for before it is said what would run, so that every reason is named.
+        // Waiting outweighs `WouldRun`, so that every reason is named in the end.
         Obstacle::Waiting => 1,
         Obstacle::Ends(Outcome::WouldRun { .. }) => 0,
         Obstacle::Ends(_) => 2,
@@ -163,7 +163,7 @@ impl<'a> Lookup<'a> {
         &self.plan.stages[self.id]
     }
 
-    /// The record of an action, now or later.
+    /// The record of an action; asks for it if not known.
     pub fn obtain(&mut self, part: Option<EvalPart>, action: KeyedAction, limits_of: StageId) -> Step<KnownRecord> {
         match self.knowledge.actions.get(&action.key) {
             Some(ActionResult::Known(known)) => {
@@ -190,7 +190,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// The asker's own action. Worked out once: it is asked for again when the record has come.
+    /// The asker's own action. Computed once, although it is asked for again when the record has come.
     pub fn own_action(&mut self) -> Step<KeyedAction> {
         if self.own.is_none() {
             self.own = Some(keyed(self.action(self.stage())?)?);
@@ -205,7 +205,7 @@ impl<'a> Lookup<'a> {
         Err(Obstacle::Waiting)
     }
 
-    /// The rows of a per-item table, now or later.
+    /// The rows of a per-item table; asks for them if not known.
     pub fn items(&mut self, table: &Table) -> Step<Arc<Items>> {
         match self.knowledge.tables.get(table) {
             Some(Ok(items)) => Ok(items.clone()),
@@ -214,7 +214,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// The same for a gate: a table that cannot be read is an error of the rules that look at it, and of nothing else.
+    /// The same for a gate: an unreadable table is an error only of the rules that look at it.
     pub fn table(&mut self, table: &Table) -> Step<Arc<Items>> {
         match self.knowledge.tables.get(table) {
             Some(Err(reason)) => Ok(Arc::new(Items::broken(reason.clone()))),
@@ -222,7 +222,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// What the rules said of this evidence in an earlier run, if they did.
+    /// The verdicts of the rules on this evidence in an earlier run, if any.
     pub fn recall(&mut self, key: Digest) -> Step<Option<Vec<RuleVerdict>>> {
         match self.knowledge.memories.get(&key) {
             Some(rules) => Ok(rules.clone()),
@@ -230,7 +230,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// The one call of a stage's kind, every input resolved to content.
+    /// The one action of a stage, with every input resolved to content.
     fn action(&self, stage: &Stage) -> Step<Action> {
         let inputs = all(stage.inputs.iter().map(|input| {
             let artifacts = self.artifacts(input)?;
@@ -255,7 +255,7 @@ impl<'a> Lookup<'a> {
         all(input.sources.iter().map(|source| self.artifact(source)))
     }
 
-    /// The first of what is connected to a port.
+    /// The first artifact connected to a port.
     pub fn on_port(&self, stage: &Stage, port: &str) -> Step<Option<Artifact>> {
         let source = stage.inputs.iter().find(|input| input.port == port).and_then(|input| input.sources.first());
         source.map(|source| self.artifact(source)).transpose()
@@ -276,7 +276,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// What carries a stage's name.
+    /// The artifact that carries a stage's name.
     pub fn carried(&self, id: StageId) -> Step<Artifact> {
         let end = self.end(id)?;
         match (&end.artifact, &end.outcome) {
@@ -285,7 +285,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// What came out before the gate; needs only a record.
+    /// The artifact before the gate; needs only a record.
     fn pinned(&self, id: StageId, pin: &Pin) -> Step<Artifact> {
         let name = &self.plan.stages[id].name;
         let end = self.end(id)?;
@@ -306,7 +306,7 @@ impl<'a> Lookup<'a> {
     fn end(&self, id: StageId) -> Step<&'a StageEnd> {
         match self.states[id].end() {
             Some(end) => Ok(end),
-            // The plan holds an edge for everything a stage can name.
+            // The plan has an edge for everything a stage can name.
             None => fails(format!("find what `{}` gave: it has not ended yet", self.plan.stages[id].name)),
         }
     }
@@ -316,7 +316,7 @@ pub fn keyed(action: Action) -> Step<KeyedAction> {
     KeyedAction::of(&action).or_else(|error| fails(format!("{error:#}")))
 }
 
-/// What becomes of a stage whose need ended without an artifact. The first cause is passed down the line.
+/// The obstacle to a stage whose need ended without an artifact. The first cause is passed down the line.
 fn follows(name: &str, outcome: &Outcome) -> Obstacle {
     Obstacle::Ends(match outcome {
         Outcome::Done { .. } => Outcome::Failed { cause: format!("find what `{name}` gave: it makes nothing to take") },

@@ -17,9 +17,9 @@ use std::sync::Arc;
 pub struct Judge {
     pub stage: StageId,
     measure: &'static Measure,
-    /// Parameters of each part.
+    /// The parameters of each part.
     parameters: Vec<Value>,
-    /// Artifacts on the other ports; several only on a port that takes many.
+    /// Artifacts on the other ports; several only on a port that takes many inputs.
     ports: BTreeMap<&'static str, Vec<Artifact>>,
 }
 
@@ -39,8 +39,8 @@ impl Judge {
     }
 }
 
-/// Resolves the inputs of a measuring stage. For a stage that it judges, only the first input of each port: a candidate
-/// does not wait for further reward models, which have no part in its judgement.
+/// Resolves the inputs of a measuring stage. If it judges another stage, takes only the first input of each port: a
+/// candidate does not wait for further reward models, which have no part in its judgement.
 pub fn judge(lookup: &Lookup, id: StageId) -> Step<Judge> {
     let stage = &lookup.plan.stages[id];
     let Work::Measure(measure) = stage.kind.work else {
@@ -81,7 +81,7 @@ pub fn measure(lookup: &mut Lookup, judge: &Judge, model: &Content, label: &Arti
     Ok(Measurement { seen, compared, content: carried, model: model.clone(), parts })
 }
 
-/// Measures the same model by the further inputs of a port that takes many: `mean_score_2`, `score_sd_2`, …
+/// Measures the same model with the further inputs of a port that takes many: `mean_score_2`, `score_sd_2`, …
 pub fn further(
     lookup: &mut Lookup,
     judge: &Judge,

@@ -1,4 +1,4 @@
-//! Where one stage of a run stands, and what it gives to others once it has ended.
+//! The state of one stage of a run, and what it gives to others once it has ended.
 
 use crate::action::{Action, Candidate, Record};
 use crate::canonical::Canonical;
@@ -10,27 +10,27 @@ use cache::{Content, Digest};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// What a stage is waiting for, or how it ended.
+/// The state of a stage: what it waits for, or how it ended.
 #[expect(clippy::large_enum_variant, reason = "there is one for each stage, and nearly all of them end")]
 pub enum State {
-    /// `--only` and `--from` leave it out: it does not end in this run.
+    /// Excluded by `--only` and `--from`: it does not end in this run.
     LeftOut,
-    /// For so many stages that it needs.
+    /// Waits for `unmet` needed stages to end.
     Waits {
         unmet: usize,
     },
-    /// It was advanced, and has asked for what it lacks.
+    /// It was advanced, and has asked for what is missing.
     Asks(Questions),
     Ended(StageEnd),
 }
 
 #[derive(Default)]
 pub struct Questions {
-    /// How many answers are outstanding.
+    /// The number of outstanding answers.
     pub open: usize,
-    /// The stage's own action: its inputs have ended, so that it stays what it is.
+    /// The stage's own action; final, because its inputs have ended.
     pub own: Option<KeyedAction>,
-    /// The actions that the journal has under the stage's name.
+    /// The actions already in the journal under the stage's name.
     pub journaled: HashSet<Digest>,
 }
 
@@ -47,27 +47,27 @@ impl State {
     }
 }
 
-/// How a stage ended, and what others may still take from it.
+/// The end of a stage, and what others may still take from it.
 pub struct StageEnd {
     pub outcome: Outcome,
-    /// What carries the stage's name; only of a stage that is done.
+    /// The artifact that carries the stage's name; only if the stage is done.
     pub artifact: Option<Artifact>,
-    /// For pins: there also behind a closed gate.
+    /// Used by pins, so it is also there behind a closed gate.
     pub record: Option<Arc<Record>>,
-    /// Models that this stage's gate put before an eval.
+    /// The models that this stage's gate put before an eval.
     pub put_before: Vec<StudyEntry>,
 }
 
-/// Content on its way through the pipeline, with what is known of its making.
+/// Content on its way through the pipeline, with what is known of its origin.
 #[derive(Clone, Debug)]
 pub struct Artifact {
     pub content: Content,
     pub step: Option<u64>,
-    /// Of the record it came from, whatever name it carries now. A path has none.
+    /// Metrics of the record it came from, whatever name it carries now; a path has none.
     pub metrics: Metrics,
-    /// Of that record, too.
+    /// The table of that record.
     pub table: Option<Table>,
-    /// Who made it: `sft`, `rm_1@150`, or the last part of a path.
+    /// The name of its maker: `sft`, `rm_1@150`, or the last part of a path.
     pub label: ArtifactName,
 }
 
@@ -84,27 +84,27 @@ pub struct StudyEntry {
     pub eval: StageId,
     pub label: ArtifactName,
     pub is_rejected: bool,
-    /// Of the stage that put it there; else it was only compared with.
+    /// A candidate of the stage that put it there; otherwise only compared with.
     pub is_candidate: bool,
     pub content: Content,
     pub measurement: Measurement,
 }
 
-/// What a measuring stage says of one model.
+/// The result of measuring one model by a measuring stage.
 #[derive(Clone, Debug)]
 pub struct Measurement {
-    /// Metrics and tables of all parts; of a port that takes many, by its first input alone.
+    /// Metrics and tables of all parts; for a port that takes many, only of its first input.
     pub seen: JudgeEvidence,
-    /// The table by which models are compared, if the kind compares them.
+    /// The table used to compare models, if the kind compares them.
     pub compared: Option<Table>,
-    /// Carries the name of the measuring stage.
+    /// Content that carries the name of the measuring stage.
     pub content: Content,
     pub model: Content,
-    /// The content of each part; `None` for one that was left out.
+    /// The content of each part; `None` if the part was left out.
     pub parts: Vec<Option<Content>>,
 }
 
-/// An action and its hash, which takes longer than anything else that is done to it.
+/// An action with its hash, which is the most expensive thing computed from it.
 #[derive(Clone, Debug)]
 pub struct KeyedAction {
     pub action: Canonical,
@@ -121,9 +121,9 @@ impl KeyedAction {
 #[derive(Clone, Debug)]
 pub struct Request {
     pub stage: StageId,
-    /// Which measurement of which model; `None` for the stage's own action.
+    /// The measurement and its model; `None` for the stage's own action.
     pub part: Option<EvalPart>,
     pub action: KeyedAction,
-    /// Whose time-out and retries count: the eval stage for the parts of its measurement.
+    /// The stage whose time-out and retries count: the eval for the parts of its measurement.
     pub limits_of: StageId,
 }

@@ -1,4 +1,4 @@
-//! The table of the study: every model that was put before an eval, against its baseline. Knows nothing of rules.
+//! The table of the study: every model that was put before an eval, against its baseline. Rules have no part in it.
 
 use super::lookup::{Lookup, Step, all, both, fails};
 use super::measure::{self, Judge};
@@ -10,10 +10,10 @@ use cache::Content;
 use stages::stage::Work;
 use std::collections::BTreeMap;
 
-/// How many prompts are shown side by side.
+/// The number of prompts shown side by side.
 const COMPARED: usize = 6;
 
-/// The table of an eval that runs, and answers of its policy beside those of the baseline.
+/// The table of an eval that runs, and its policy's answers beside the baseline's.
 pub fn table(lookup: &mut Lookup, judge: &Judge, policy: &Artifact) -> Step<Vec<Event>> {
     let baseline = judge.baseline().map(|artifact| compared(lookup, judge, artifact)).transpose();
     let (baseline, policy) = both(baseline, compared(lookup, judge, policy))?;
@@ -36,7 +36,7 @@ pub fn table(lookup: &mut Lookup, judge: &Judge, policy: &Artifact) -> Step<Vec<
     Ok(events)
 }
 
-/// Of an eval that cannot run: what others put before it is a result all the same.
+/// The table of an eval that cannot run: what others put before it is still a result.
 pub fn as_far_as_known(lookup: &mut Lookup) -> Vec<Event> {
     if !matches!(lookup.stage().kind.work, Work::Measure(_)) {
         return Vec::new();
@@ -53,8 +53,8 @@ pub fn as_far_as_known(lookup: &mut Lookup) -> Vec<Event> {
     events.into_iter().flatten().collect()
 }
 
-/// A stage that measures itself (`exec`) and declares the columns of the table is a row in it. The counts are its own
-/// words, and what they were counted against is known to it alone.
+/// The row of a stage that measures itself (`exec`) and declares the columns of the table. The counts are its own
+/// claim, and only it knows what they were counted against.
 pub fn of_own_words(lookup: &Lookup, end: &StageEnd) -> Option<Event> {
     let stage = lookup.stage();
     if !stage.metrics.iter().any(|metric| metric.name == "mean_score") {
@@ -87,7 +87,7 @@ fn compared(lookup: &mut Lookup, judge: &Judge, artifact: &Artifact) -> Step<Stu
     })
 }
 
-/// The baseline, then what each stage put there, then the policy. A content stands once, unless another stage made
+/// The baseline, then what each stage put there, then the policy. A content is listed once, unless another stage made
 /// it again.
 fn rows(lookup: &Lookup, judge: &Judge, baseline: Option<&StudyEntry>, policy: Option<&StudyEntry>) -> Vec<StudyEntry> {
     let put_before = lookup
@@ -96,7 +96,7 @@ fn rows(lookup: &Lookup, judge: &Judge, baseline: Option<&StudyEntry>, policy: O
         .filter_map(State::end)
         .flat_map(|end| &end.put_before)
         .filter(|row| row.eval == judge.stage);
-    // Known by content and by name: thousands of stages may share one eval.
+    // Keyed by content and then name: thousands of stages may share one eval.
     let mut labels: BTreeMap<&Content, Vec<&ArtifactName>> = BTreeMap::new();
     let mut rows = Vec::new();
     for row in baseline.into_iter().chain(put_before).chain(policy) {
@@ -139,7 +139,7 @@ fn measured(
     Ok(Event::Measured { eval: lookup.plan.stages[judge.stage].name.clone(), row })
 }
 
-/// Prompts spread over the set, of those whose answer changed.
+/// Prompts whose answer changed, spread over the set.
 fn side_by_side(
     lookup: &mut Lookup,
     judge: &Judge,

@@ -1,4 +1,4 @@
-//! The schedule, driven with made-up records: no file but the inputs, no process, no store.
+//! The schedule, driven by made-up records: no files but the inputs, no processes, no store.
 
 mod gates;
 mod holding;
@@ -22,28 +22,28 @@ use std::fs;
 type Checkpoint = (u64, Vec<(&'static str, f64)>);
 type Made = (Arc<Record>, Option<Arc<Items>>);
 
-/// What the stages would give.
+/// The results that the stages would give.
 #[derive(Default)]
 struct World {
-    /// Checkpoints of a stage: steps with metrics. Without an entry: one candidate of step 1 with no metric.
+    /// Checkpoints of a stage: steps with metrics. Default: one candidate of step 1 with no metric.
     candidates: Vec<(&'static str, Vec<Checkpoint>)>,
-    /// `mean_score` of a model, known as `ppo_1` or `ppo_1@20`; every item of it has this score. Without an entry: 0.
+    /// `mean_score` of a model, named `ppo_1` or `ppo_1@20`; each of its items has this score. Default: 0.
     scores: Vec<(&'static str, f64)>,
     fails: Vec<&'static str>,
-    /// What a person decided, by the question.
+    /// People's decisions, by the question.
     decisions: BTreeMap<String, HumanDecision>,
-    /// Nothing is executed: a dry run.
+    /// A dry run: nothing is executed.
     is_dry: bool,
 }
 
-/// What is left of earlier runs.
+/// The remains of earlier runs.
 #[derive(Default)]
 struct Memory {
     records: BTreeMap<Digest, Made>,
     tables: HashMap<Content, Arc<Items>>,
-    /// What rules said.
+    /// Remembered rule verdicts.
     rules: HashMap<Digest, Vec<RuleVerdict>>,
-    /// Content → who it is.
+    /// Content → name of the model.
     models: BTreeMap<Content, String>,
 }
 
@@ -95,7 +95,7 @@ fn plan(text: &str) -> (Plan, tempfile::TempDir) {
 fn plan_of(text: &str, kinds: &[&'static Kind]) -> (Plan, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     for (name, row) in FILES {
-        // Enough rows for a share of them to be held out.
+        // Enough rows that some can be held out.
         let rows: Vec<String> = (0..20).map(|n| row.replacen("\": \"", &format!("\": \"{n} "), 1)).collect();
         fs::write(directory.path().join(name), rows.join("\n")).unwrap();
     }
@@ -106,7 +106,7 @@ fn plan_of(text: &str, kinds: &[&'static Kind]) -> (Plan, tempfile::TempDir) {
     (plan.unwrap(), directory)
 }
 
-/// By name, so that keys do not depend on where the test runs.
+/// Contents by name, so that keys do not depend on the directory.
 fn contents(plan: &Plan) -> BTreeMap<PathBuf, Content> {
     let sources = plan.stages.iter().flat_map(|stage| &stage.inputs).flat_map(|input| &input.sources);
     let paths = sources.filter_map(|source| match source {
@@ -120,9 +120,9 @@ fn contents(plan: &Plan) -> BTreeMap<PathBuf, Content> {
     paths.map(|path| (path.clone(), content(&path))).collect()
 }
 
-/// What happens in a run.
+/// An event of a test run.
 enum Happening<'a> {
-    /// An action is executed; whether it fails.
+    /// An action is executed; the flag says whether it fails.
     Runs(&'a Request, bool),
     Told(Event),
     Ends(&'a str, Outcome),
@@ -179,7 +179,7 @@ fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happ
     assert_eq!(schedule.unfinished().count(), 0);
 }
 
-/// Runs a pipeline file, and tells what happened in words.
+/// Runs a pipeline file and returns what happened in words.
 fn told(text: &str, world: &World, memory: &mut Memory) -> String {
     told_of(&plan(text).0, world, memory)
 }
@@ -198,7 +198,7 @@ fn told_of(plan: &Plan, world: &World, memory: &mut Memory) -> String {
     lines.join("\n") + "\n"
 }
 
-/// What is told; parts and hits are left out, since `runs` says what is not a hit.
+/// The line for an event; parts and hits have none, since `runs` marks what is not a hit.
 fn line(event: &Event) -> Option<String> {
     match event {
         Event::Judged { stage, verdict } => {
@@ -238,7 +238,7 @@ fn end_line(stage: &str, outcome: &Outcome) -> String {
     }
 }
 
-/// Three items with this number each.
+/// Three items that all have this number.
 fn numbers(field: &str, number: f64) -> Option<Arc<Items>> {
     let lines: Vec<String> = (0..3).map(|n| serde_json::json!({"id": n, field: number}).to_string()).collect();
     Some(Arc::new(Items::read(&lines.join("\n")).unwrap()))
@@ -302,13 +302,13 @@ fn check(text: &str, world: &World, expected: Expect) {
     expected.assert_eq(&told(text, world, &mut Memory::default()));
 }
 
-/// The difference to the plain run of the pipeline.
+/// The difference from the plain run of the pipeline.
 fn check_otherwise(text: &str, world: &World, expected: Expect) {
     let plain = told(RLHF, &rlhf(), &mut Memory::default());
     expected.assert_eq(&difference(&plain, &told(text, world, &mut Memory::default())));
 }
 
-/// A second run after a change of the file: what runs again, and what is told otherwise than in the first.
+/// The second run after a change of the file: what runs again, and what it tells differently from the first.
 fn check_again(text: &str, world: &World, change: impl Fn(&str) -> String, expected: Expect) {
     let mut memory = Memory::default();
     let first = told(text, world, &mut memory);
@@ -317,12 +317,12 @@ fn check_again(text: &str, world: &World, change: impl Fn(&str) -> String, expec
     expected.assert_eq(&format!("{runs}{}", difference(&first, &second)));
 }
 
-/// The lines that say what runs, or the others.
+/// The lines that say what runs, or all others.
 fn lines(told: &str, of_runs: bool) -> String {
     told.lines().filter(|line| line.ends_with(" runs") == of_runs).map(|line| format!("{line}\n")).collect()
 }
 
-/// Lines that only the new text has, with a `+`, and lines that only the old one has, with a `-`: by the longest common
+/// Lines only in the new text, with a `+`, and lines only in the old one, with a `-`, by the longest common
 /// subsequence.
 fn difference(old: &str, new: &str) -> String {
     let [old, new] = [old, new].map(|text| text.lines().collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Pipelines of thousands of stages: everything between the text and the plan takes time in proportion to them.
+//! Pipelines of thousands of stages: everything from the text to the plan takes time proportional to their number.
 
 use super::*;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ fn planned(text: &SourceText) -> Result<Plan, Vec<Diagnostic>> {
     crate::spec::read(text, &|_| None).and_then(|spec| resolve(spec, Path::new(""), KINDS))
 }
 
-/// A stage per number, each with what `stage` adds to it.
+/// One stage for each number, with the text that `stage` adds to it.
 fn stages(count: usize, order: impl Fn(usize) -> usize, stage: impl Fn(usize) -> String) -> SourceText {
     let mut text = "stages:\n".to_owned();
     for number in (0..count).map(order) {
@@ -25,14 +25,14 @@ fn chain(number: usize) -> String {
     if number == 0 { String::new() } else { format!("from: {{in: s{}}}", number - 1) }
 }
 
-/// What this thread has computed so far, where the system says so; else what the clock shows.
+/// The CPU time of this thread so far, if the system reports it; else the clock time.
 fn spent(start: Instant) -> Duration {
     let of_thread = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
     let nanoseconds = of_thread.and_then(|text| text.split(' ').next()?.parse().ok());
     nanoseconds.map_or_else(|| start.elapsed(), Duration::from_nanos)
 }
 
-/// How long it takes: what else the machine does only makes that longer.
+/// The time of planning; other work on the machine can only make it longer.
 fn time(text: &SourceText) -> Duration {
     let start = Instant::now();
     let before = spent(start);
@@ -40,11 +40,11 @@ fn time(text: &SourceText) -> Duration {
     spent(start) - before
 }
 
-/// Four times as many stages are planned in less than eight times the time: linear growth would take four, and all
-/// pairs of stages sixteen. Both fill the caches of the processor, so that these make no difference.
+/// Checks that planning four times as many stages takes less than eight times as long: linear growth would give four,
+/// and all pairs of stages sixteen. Both sizes fill the processor's caches, so that these make no difference.
 fn check_growth(what: &str, text: impl Fn(usize) -> SourceText) {
     let (few, many) = (text(4_000), text(16_000));
-    // The shortest of some, in turns, so that a busy moment of the machine meets both.
+    // The shortest of several, alternating, so that a busy moment of the machine affects both.
     let (few, many) = (0..5).fold((Duration::MAX, Duration::MAX), |(shortest_few, shortest_many), _| {
         (shortest_few.min(time(&few)), shortest_many.min(time(&many)))
     });
@@ -53,7 +53,7 @@ fn check_growth(what: &str, text: impl Fn(usize) -> SourceText) {
 
 #[test]
 fn ten_thousand_stages_are_planned_in_the_order_of_their_needs() {
-    // Written from the last to the first.
+    // Written from last to first.
     let plan = planned(&stages(10_000, |number| 9_999 - number, chain)).unwrap();
     let names: Vec<String> = (0..10_000).map(|number| format!("s{number}")).collect();
     assert!(plan.stages.iter().map(|stage| &stage.name).eq(&names));

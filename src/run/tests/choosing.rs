@@ -1,4 +1,4 @@
-//! What a run begins at all: `--only`, `--from`, `--force`, `--keep-going`, resources.
+//! Tests of which stages a run begins: `--only`, `--from`, `--force`, `--keep-going`, resources.
 
 use super::*;
 
@@ -156,7 +156,7 @@ fn stages_that_together_take_more_than_there_is_do_not_run_together() {
     let most = |takes: &str| {
         let stages: String = (0..4).map(|n| stage(n, takes)).collect();
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        // Another salt: each of these is to be executed.
+        // A new salt, so that each of these is executed.
         let text = format!("name: toy\nsalt: '{takes}'\nstages:\n{stages}");
         let (exit, _) = place.run_until(&text, &AtomicBool::new(false), &|event| match event {
             Event::Started { .. } => drop(most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed)),

@@ -1,4 +1,4 @@
-//! How stages end that did not simply run through: inputs that changed under them, an interrupt.
+//! Tests of stages that do not simply run through: inputs that changed under them, an interrupt.
 
 use super::*;
 
@@ -19,7 +19,7 @@ stages:
     "#]]
     .assert_eq(&told.replace(&place.path().display().to_string(), "HERE"));
     assert_eq!(exit, 1);
-    // Now the file is what it was made to be, and stays that.
+    // Now the file keeps its new content.
     let (exit, told) = place.run(text);
     assert!(exit == 0 && told.contains("one: done, run"), "{told}");
     assert_eq!(place.run(text), (0, "one: done, cached\n".to_owned()));
@@ -35,7 +35,7 @@ fn the_result_of_a_stage_that_changed_its_own_input_is_not_recorded() {
     for does in [
         "echo two > in/text/text.new; mv -f in/text/text.new in/text/text",
         "chmod u+w in/text/text; echo two >> in/text/text",
-        // The same length, and the time of the bytes set back.
+        // The same length, with the modification time set back.
         "touch -r in/text/text old; chmod u+w in/text/text; echo two > in/text/text; touch -r old in/text/text",
     ] {
         let (exit, told) = place.run(&text(does));
@@ -43,7 +43,7 @@ fn the_result_of_a_stage_that_changed_its_own_input_is_not_recorded() {
             "three: failed: the input `text` (in/text) was changed while the stage ran, by it or by one beside it";
         assert!(exit == 1 && told.contains(said), "{told}");
     }
-    // What was written into a name that the store shares is found before anybody reads it.
+    // A change to a file that the store shares is found before anybody reads it.
     let (exit, told) = place.run(&text("grep -qx one in/text/text"));
     assert_eq!(exit, 0, "{told}");
 }

@@ -1,4 +1,4 @@
-//! What gates let through, and who goes on with what.
+//! Tests of what gates let through, and who goes on with it.
 
 use super::*;
 
@@ -70,7 +70,7 @@ fn a_missing_metric_is_an_error_of_the_gate_and_never_opens_it() {
 
 #[test]
 fn a_gate_that_now_closes_runs_only_what_follows_from_other_content() {
-    // ppo_2 starts from sft now, which it never did: it runs, and nothing before it does.
+    // ppo_2 now starts from sft for the first time: it runs, and nothing before it does.
     let change =
         |text: &str| text.replacen("mean_score > incumbent.mean_score", "mean_score > incumbent.mean_score by 0.5", 1);
     check_again(

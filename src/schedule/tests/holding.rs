@@ -1,4 +1,4 @@
-//! Gates that leave it to a person, and verdicts that are remembered.
+//! Gates that leave the decision to a person, and remembered verdicts.
 
 use super::*;
 
@@ -18,14 +18,14 @@ stages:
     from: {policy: after, reward: rm, prompts: ./heldout.jsonl, baseline: sft}
 ";
 
-/// Ends of `ppo` and what follows it, what carries the name, and no parts of the measurement.
+/// The ends of `ppo` and its followers and what carries the name, without parts of measurements.
 fn ends(text: &str, world: &World, memory: &mut Memory) -> String {
     let told = told(text, world, memory);
     let lines = told.lines().filter(|line| ["ppo", "after "].iter().any(|name| line.starts_with(name)));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The question of the gate of `ppo` as the last run asked it.
+/// The question that the gate of `ppo` asked in the last run.
 fn question(text: &str, world: &World, memory: &mut Memory) -> String {
     let (plan, _directory) = plan(text);
     let mut asked = String::new();
@@ -89,14 +89,14 @@ fn a_decision_lapses_with_the_rule_or_the_numbers_but_not_with_a_name() {
         told(text, &world, &mut memory);
         assert_eq!(question(text, &world, &mut memory) == asked, is_the_same, "{text}");
     }
-    // A judge that is named in the rule, and then renamed.
+    // The rule names a judge, which is then renamed.
     let by_name = HELD.replace("require: mean_score", "require: eval.mean_score");
     told(&by_name, &world, &mut memory);
     let asked_by_name = question(&by_name, &world, &mut memory);
     let renamed = by_name.replace("judge: eval", "judge: final_one").replace("eval.mean", "final_one.mean");
     let renamed = renamed.replace("  eval:\n", "  final_one:\n");
     assert_eq!(question(&renamed, &world, &mut memory), asked_by_name);
-    // What only warns does not count, even when it looks at another stage.
+    // A `warn` rule does not count, even if it looks at another stage.
     let warns = HELD.replace("on_fail: hold", "warn: mean_score > base.mean_score, on_fail: hold");
     told(&warns, &world, &mut memory);
     assert_eq!(question(&warns, &world, &mut memory), asked);
@@ -138,7 +138,7 @@ fn what_rules_say_is_remembered_by_what_they_saw() {
     told(RLHF, &world, &mut memory);
     let known = memory.rules.len();
     assert_eq!(known, 4);
-    // A verdict that was put there is believed: it is not worked out again.
+    // A remembered verdict is trusted and not computed again.
     memory.rules.values_mut().flatten().for_each(|rule| rule.explanation = "remembered".to_owned());
     let again = told(RLHF, &world, &mut memory);
     assert_eq!(again.matches("remembered").count(), 4, "{again}");

@@ -1,4 +1,4 @@
-//! A measuring kind that no file but this one knows: its row is all that the plan, the schedule and the report need.
+//! A measuring kind that only this file knows: its row is all that the plan, the schedule and the report need.
 
 use super::*;
 use crate::report::page::{Page, print};
@@ -92,7 +92,7 @@ fn another_measuring_kind_judges_and_measures_by_its_row_alone() {
         "sft: recall of base runs",
         "sft pass: recalled 0.3 < incumbent.recalled 0.4",
         "sft done",
-        // The second model on the port is measured in the stage's own run alone.
+        // The second model on the port is measured only in the stage's own run.
         "probe: exposure of sft by sft runs",
         "probe pass: recalled 0.3 < 0.5",
         "probe done",

@@ -1,4 +1,4 @@
-//! What runs, what is found, and what would run.
+//! Tests of what runs, what is found, and what would run.
 
 use super::*;
 
@@ -168,6 +168,6 @@ fn hundreds_of_stages_are_looked_at_a_few_times_each() {
     });
     // base, sft, rm; 900 stages and as many models in three parts; the baseline in three.
     assert_eq!((rows.len(), asked), (901, 3 + 900 + 3 * 901));
-    // Were every stage looked at for every piece of news, this would take hours.
+    // If every stage were looked at for every piece of news, this would take hours.
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }
