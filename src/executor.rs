@@ -29,7 +29,7 @@ pub enum Update {
     Ended(JobId, Exit),
 }
 
-/// How a process ended. Whether its work succeeded is up to `outcome.json`, not to this.
+/// The end of a process. Whether its work succeeded is up to `outcome.json`, not to this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Code(i32),

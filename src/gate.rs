@@ -1,5 +1,5 @@
 //! Gate rules: text → [`Rule`] → names and types checked against a [`RuleScope`] → judged by the numbers of
-//! [`Subjects`]. Pure: it stands on nothing of the program, neither on YAML nor on the store or the journal.
+//! [`Subjects`]. Pure: it depends on no other part of the program, neither on YAML nor on the store or the journal.
 //! [`GRAMMAR`] is the language.
 
 mod check;

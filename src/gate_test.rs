@@ -1,5 +1,6 @@
-//! Tests of gates, as `pipeline gate test` runs them: a file says what was measured of some artifacts, and what the gate
-//! of a stage has to say of it. It reads that file and those it names; it knows no store and no run, and prints nothing.
+//! Tests of gates, as `pipeline gate test` runs them: a file gives the measurements of some artifacts, and the decision
+//! that a stage's gate must make about them. It reads that file and those it names, uses no store and no run, and
+//! prints nothing.
 
 mod artifact;
 mod expectation;

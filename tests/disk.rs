@@ -1,5 +1,5 @@
-//! A disk that is full, and one that cannot be written to: the run fails, says what is wrong and where, and goes on
-//! when there is room. Both need a file system of one's own, which Linux gives anybody in a user namespace (`unshare`);
+//! A full disk, and one that cannot be written to: the run fails, says what is wrong and where, and goes on when there
+//! is room. Both tests need a file system of their own, which Linux gives anybody in a user namespace (`unshare`);
 //! where it is not permitted, the tests say so and prove nothing.
 
 #[path = "support/program.rs"]
@@ -29,8 +29,8 @@ stages:
     place
 }
 
-/// Runs a script where `.pipeline` can be a file system of its own. `run NAME OPTION` in it runs the pipeline, and keeps
-/// what came of it as `NAME.exit`, `NAME.out` and `NAME.err`. `None`: it is not permitted here.
+/// Runs a script where `.pipeline` can be a file system of its own. `run NAME OPTION` in it runs the pipeline, and
+/// keeps the results as `NAME.exit`, `NAME.out` and `NAME.err`. `None`: it is not permitted here.
 fn with_own_disk(place: &Place, script: &str) -> Option<()> {
     if !is_permitted() {
         return None;
@@ -75,8 +75,8 @@ fn undisturbed() -> BTreeMap<&'static str, String> {
     contents(&job().run(&["run", "disk.yaml", "--json"]).expect_exit(0).events())
 }
 
-/// What a user reads names the fault, and something below `.pipeline`, so that it is known which disk is meant. Tables
-/// break lines.
+/// Whether the output names the fault, and something below `.pipeline`, so that the user knows which disk is meant.
+/// Tables break lines.
 fn says(ran: &Ran, fault: &str) -> bool {
     let all = format!("{}\n{}", ran.stderr, ran.stdout);
     let words = all.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -87,7 +87,7 @@ fn says_full(ran: &Ran) -> bool {
     says(ran, "No space left on device") || says(ran, "lies on is full")
 }
 
-/// Runs on a disk with each of these mount options; with each the disk is full at another moment.
+/// Runs on a disk with each of these mount options; each makes the disk full at another moment.
 fn full_disk(rooms: &[String]) {
     let expected = undisturbed();
     let mut failed = 0;

@@ -1,4 +1,4 @@
-//! What the pages say is what the program does. `UPDATE_EXPECT=1` writes the parts that are made from tables anew.
+//! The pages agree with the program. `UPDATE_EXPECT=1` writes the parts that are made from tables anew.
 
 #[path = "support/program.rs"]
 mod program;
@@ -15,7 +15,7 @@ use std::path::Path;
 
 const PAGE: &str = "docs/gates.md";
 
-/// What stands between `<!-- name -->` and the next `<!-- end -->`.
+/// A page in three: before `<!-- name -->`, from there to the next `<!-- end -->`, and after it.
 fn part<'a>(page: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
     let (before, rest) = page.split_once(&format!("<!-- {name} -->\n")).unwrap_or_else(|| panic!("no part `{name}`"));
     let (inner, after) = rest.split_once("<!-- end -->").unwrap();
@@ -33,7 +33,7 @@ fn is_made_of(page: &str, name: &str, expected: &str) {
     }
 }
 
-/// `(wins needed, of so many, a table row)`.
+/// The table of the wins needed for each number of changed answers.
 fn wins() -> String {
     let mut table = "| changed answers | wins needed | win rate | changed answers | wins needed | win rate |\n\
         |---:|---:|---:|---:|---:|---:|\n"
@@ -60,7 +60,7 @@ fn grammar_functions_and_wins_are_those_of_the_program() {
     is_made_of(PAGE, "wins", &wins());
 }
 
-/// The table's own numbers, by the definition: so few wins of fair coins are rare, one less is not.
+/// The table's own numbers, by the definition: this many wins of fair coins are rare, one less is not.
 #[test]
 fn wins_needed_is_the_first_count_that_a_fair_coin_rarely_reaches() {
     for changed in [5_u64, 10, 20, 30, 50] {
@@ -141,7 +141,7 @@ fn argument(argument: &Arg) -> Vec<String> {
     let name = [Some(name).filter(|name| !name.is_empty()), takes].into_iter().flatten().collect::<Vec<_>>().join(" ");
     let default: Vec<String> =
         argument.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
-    // A flag that is not given is no default worth a word.
+    // A flag that is not given has no default worth printing.
     let default = if argument.get_action().takes_values() { default.join(" ") } else { String::new() };
     vec![code(&name), code(&default), argument.get_help().map(ToString::to_string).unwrap_or_default()]
 }

@@ -27,7 +27,7 @@ stages:
     with: {command: [sh, -c, "cat in/data/made > made"], outputs: [made]}
 "#;
 
-/// The toy, run once.
+/// A place where the toy was run once.
 fn was_run() -> Place {
     let place = place();
     place.write("words.txt", "one\n");
@@ -36,7 +36,7 @@ fn was_run() -> Place {
     place
 }
 
-/// What `explain` says of now. Digests are cut: they say nothing to a reader of this file.
+/// The section `now` of `explain`. Digests are cut: they say nothing to a reader of this file.
 fn now(place: &Place, stage: &str) -> String {
     let text = place.run(&["explain", stage, "toy.yaml"]).expect_exit(0).stdout;
     let section = text.split("\n\n").find(|section| section.starts_with("now ")).unwrap_or_else(|| panic!("{text}"));
@@ -59,7 +59,7 @@ fn journals(place: &Place) -> Vec<PathBuf> {
     files(&place.at(".pipeline/runs")).into_iter().filter(|path| path.ends_with("journal.jsonl")).collect()
 }
 
-/// Makes the last journal tell of another action of the stage, as if it had been written when that was so.
+/// Makes the last journal name another action of the stage, as if it had been written when that was so.
 fn was_another(place: &Place, stage: &str, change: impl Fn(&mut Value)) {
     let journal = journals(place).pop().unwrap();
     let (mut lines, mut is_found) = (String::new(), false);
@@ -74,7 +74,7 @@ fn was_another(place: &Place, stage: &str, change: impl Fn(&mut Value)) {
     }
     assert!(is_found, "{lines}");
     fs::write(journal, lines).unwrap();
-    // What was made is the result of that other action.
+    // The result belongs to that other action.
     fs::remove_dir_all(place.at(".pipeline/store/v1/actions")).unwrap();
 }
 

@@ -146,7 +146,7 @@ fn a_rule_may_ask_for_the_numbers_of_another_stage() {
     assert_eq!((failed.decision("two"), failed.of("started").count()), ("fail", 0));
 }
 
-/// `doomed` fails in one way or another; the stage beside it is finished, and the report has the cause.
+/// The causes when `doomed` fails by this command; the stage beside it is finished, and the report has the cause.
 fn causes_of(command: &str) -> String {
     let place = place();
     let stages = format!(
@@ -283,7 +283,7 @@ fn the_store_lies_where_it_is_told_to() {
     assert_eq!(run(Some("of_environment"), &[]), [true, false, false]);
     assert_eq!(run(Some("of_environment"), &["--store", "of_option"]), [true, true, false]);
     assert_eq!(run(Some(""), &[]), [true, true, true]);
-    // Each store knows what it holds and no more.
+    // Each store knows only its own content.
     assert_eq!(marks(&place, "marks"), 3);
     run(None, &["--store", "of_environment"]);
     assert_eq!(marks(&place, "marks"), 3);

@@ -186,7 +186,7 @@ stages:
     "#]]
     .assert_eq(&refused.stderr);
     assert!(!place.at("marks").exists() && !place.at(".pipeline").exists());
-    // A look needs no secret.
+    // A check of the file needs no secret.
     place.run(&["check", "toy.yaml"]).expect_exit(0);
     place.run(&["plan", "toy.yaml"]).expect_exit(0);
 }

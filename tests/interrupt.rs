@@ -6,7 +6,7 @@ mod program;
 use program::{Place, place, wait_for};
 use rustix::process::Signal;
 
-/// Two commands at once: one has much to put in order when it is asked to stop, the other does not listen.
+/// Starts two commands at once: one has much to put in order when it is asked to stop, the other ignores it.
 fn started(place: &Place, stages: &str) -> program::Live {
     place.write("toy.yaml", &format!("name: toy\nstages:\n{stages}"));
     place.start(&["run", "toy.yaml", "--json", "--jobs", "2"])

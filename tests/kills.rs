@@ -1,6 +1,6 @@
-//! `kill -9` of the program at any time: the store is as before or as after, running again goes on, and what comes out
-//! in the end is what comes out undisturbed. The formats on disk are read here once more, by other code than that
-//! which wrote them.
+//! `kill -9` of the program at any time: the store is as before or as after, running again goes on, and the final
+//! results are those of an undisturbed run. The formats on disk are read here once more, by other code than that which
+//! wrote them.
 
 #[path = "support/draws.rs"]
 mod draws;
@@ -59,7 +59,7 @@ fn job() -> Place {
     place
 }
 
-/// What carries each stage's name, and what its gate said.
+/// The content that carries each stage's name, and the decision of its gate.
 type Ends = BTreeMap<&'static str, (String, Option<String>)>;
 
 fn finish(job: &Place) -> Ends {

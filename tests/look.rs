@@ -73,14 +73,14 @@ fn a_log_outlives_its_work_directory_in_the_record() {
     let log = works.iter().find(|path| path.ends_with("log.txt")).unwrap().clone();
     let key: cache::Digest = works[0].file_name().unwrap().to_str().unwrap().parse().unwrap();
     let store = cache::Store::open(&place.at(".pipeline")).unwrap();
-    // As a run does that keeps the log with the record.
+    // As in a run that keeps the log with the record.
     let mut record = store.lookup(&key).unwrap().unwrap();
     record.telemetry["log"] = json!(store.capture(&log).unwrap().to_string());
     let actions = files(&place.at(".pipeline/store/v1/actions"));
     actions.iter().filter(|path| path.is_file()).for_each(|path| fs::remove_file(path).unwrap());
     store.commit(&key, &record).unwrap();
     fs::remove_dir_all(place.at(".pipeline/work")).unwrap();
-    // And without the journal that told of its making.
+    // The journal of the run that made it is gone, too.
     place.run(&["run", "toy.yaml"]).expect_exit(0);
     fs::remove_dir_all(place.at(".pipeline/runs").join(&runs(&place)[0])).unwrap();
     let output = place.run(&["log", "a", "--part", "x"]).expect_exit(2).stderr;

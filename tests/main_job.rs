@@ -1,5 +1,5 @@
 //! `pipelines/rlhf.yaml` at a reduced size: trained once, then everything that a user does to it afterwards. Every
-//! number of this size is noise, so the gates are opened wide; what is asserted never hangs on a measured value.
+//! number of this size is noise, so the gates are opened wide; no assertion depends on a measured value.
 
 #[path = "support/program.rs"]
 mod program;
@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// What makes the main job small. The steps between candidates are those a killed stage goes on from.
+/// Overrides that make the main job small. A killed stage goes on from one of the steps between candidates.
 const SMALL: &str = "
 base.with.steps=40
 base.with.layers=1
@@ -58,7 +58,7 @@ fn job() -> Place {
     place
 }
 
-/// The command line of a verb for the small job, with more changes behind, which win.
+/// The command line of a verb for the small job, with further changes at its end, which win.
 fn small<'a>(verb: &'a str, small: &'a str, changes: &[&'a str]) -> Vec<&'a str> {
     let sets = small.lines().filter(|line| !line.is_empty()).chain(changes.iter().copied());
     let mut line = vec![verb, "rlhf.yaml"];
@@ -77,7 +77,7 @@ fn contents(events: &Events) -> BTreeMap<&str, &str> {
     STAGES.map(|stage| (stage, events.content(stage))).into()
 }
 
-/// One training for all: it takes longer than what is asked of it.
+/// One training for all checks: it takes longer than they do.
 #[test]
 fn the_main_job_is_trained_once_and_then_only_what_changed_is() {
     let job = job();
@@ -127,7 +127,7 @@ fn everything_is_trained_in_an_order_that_inputs_allow(first: &Events) {
         assert_eq!((first.ending(stage), first.decision(stage)), ("done", "pass"), "{stage}");
         assert_eq!(first.outcome(stage)["executed"], true, "{stage}");
     }
-    // What the stages gave each other is what the report says they gave.
+    // The inputs of the stages are the results that the report names.
     let input = |stage: &str, port: &str| word(&first.started(stage)["action"]["inputs"][port]).to_owned();
     for (stage, port, from) in [
         ("sft", "model", "base"),
@@ -140,7 +140,7 @@ fn everything_is_trained_in_an_order_that_inputs_allow(first: &Events) {
     ] {
         assert_eq!(input(stage, port), first.content(from), "{stage}.{port}");
     }
-    // No stage gave back what it was given.
+    // No stage returned its own input.
     assert_eq!(contents(first).values().collect::<BTreeSet<_>>().len(), STAGES.len());
 }
 
@@ -197,7 +197,8 @@ fn looking_at_a_changed_job_writes_nothing(job: &Place) {
     assert!(told.contains("parameters.kl.coef: 0.05 -> 0.1"), "{told}");
 }
 
-/// Measurements included. Fewer is well: models of this size may give the very answers that are measured already.
+/// Measurements are included. Fewer stages are fine: models of this size may give the very answers that are measured
+/// already.
 fn only_these_are_busy(events: &Events, stages: &[&str]) {
     let busy = events.busy();
     assert!(busy.iter().all(|stage| stages.contains(stage)), "{busy:?}");
@@ -223,7 +224,7 @@ fn thresholds_retrain_nothing(job: &Place, first: &Events) {
     // The last gate closes: nothing is lost but the end.
     let closed = run(job, &["eval.gate=mean_score > 1000"], 3);
     assert_eq!((closed.of("started").count(), closed.decision("eval"), closed.ending("eval")), (0, "fail", "stopped"));
-    // An early gate closes: everything behind it waits, and the verdict says which number it saw.
+    // An early gate closes: everything after it waits, and the verdict says which number it saw.
     let closed = run(job, &["sft.gate=heldout_loss < 0"], 3);
     assert_eq!((closed.of("started").count(), closed.decision("sft")), (0, "fail"));
     let loss = first.outcome("sft")["metrics"]["heldout_loss"].as_f64().unwrap();
@@ -321,7 +322,7 @@ fn a_killed_run_goes_on_and_ends_with_the_same_bytes(undisturbed: &Place, first:
     killed.wait_for_silence();
 }
 
-/// What every action gave, to the last bit: all candidates, metrics and tables, by key.
+/// The results of every action, to the last bit: all candidates, metrics and tables, by key.
 fn results(job: &Place) -> BTreeMap<String, Value> {
     let records = program::files(&job.at(".pipeline/store/v1/actions"));
     let records = records.iter().filter(|path| path.is_file());

@@ -1,4 +1,4 @@
-//! What a user is told who made a mistake: all of it at once, with its place and a way out; exit code 2, and nothing
+//! Messages about a user's mistakes: all of them at once, each with its place and a way out; exit code 2, and nothing
 //! is run or written.
 
 #[path = "support/program.rs"]
@@ -23,7 +23,7 @@ fn desk() -> Place {
     place
 }
 
-/// What `run` says to a file; `check` and `plan` have to say the same.
+/// The messages of `run` about a file; `check` and `plan` have to say the same.
 fn check(stages: &str, expected: Expect) {
     let place = desk();
     place.write("rlhf.yaml", &format!("name: rlhf\nstages:\n{stages}"));
@@ -582,7 +582,7 @@ fn the_pipelines_of_the_project_hold_no_mistake() {
     let main_job = checked("rlhf");
     assert!(main_job.stdout.contains("no mistakes; 7 stages, 7 gates"), "{}", main_job.stdout);
     assert_eq!(main_job.stderr, "");
-    // What the published table is warned of is true of it: every stage brings its own measurement.
+    // The warnings about the published table are true: every stage brings its own measurement.
     let table = checked("published-table");
     let warnings: Vec<&str> = table.stderr.lines().filter(|line| line.starts_with("warning")).collect();
     expect!["warning: `incumbent.mean_score` was measured by the incumbent's own stage: a different yardstick"]

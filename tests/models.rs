@@ -1,5 +1,5 @@
-//! Models and data as a user meets them: what is looked at, what goes out and comes in again, what a hub's cache holds,
-//! dialogues, bad rows, precision.
+//! Models and data as a user meets them: inspection, export and import, the cache of a hub, dialogues, bad rows,
+//! precision.
 
 #[path = "support/program.rs"]
 mod program;
@@ -61,7 +61,7 @@ fn json(path: &Path) -> Value {
 }
 
 fn told(text: &str, expected: Expect) {
-    // Digests, times and sizes are others' affair; spaces are those of a table.
+    // Digests, times and sizes are tested elsewhere; spaces are those of a table.
     let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     expected.assert_eq(&text.lines().map(line).collect::<Vec<_>>().join("\n"));
 }
@@ -101,7 +101,7 @@ fn a_model_that_was_exported_is_the_model_and_says_what_it_came_from() {
     let [adapter, whole] = ["mean_score", "mean_score_2"].map(|name| metrics[name].as_f64().unwrap());
     assert!((adapter - whole).abs() < 1e-5, "{adapter} and {whole}");
 
-    // In again: a merged model, and the adapter over its base.
+    // Imports: a merged model, and the adapter over its base.
     let shown = place.run(&["model", "inspect", "merged", "--device", "cpu"]).expect_exit(0).stdout;
     assert!(shown.contains("chat template  there") && shown.contains("BF16"), "{shown}");
     place.run(&["import-adapter", "out/adapter", "out/model", "again"]).expect_exit(0);
@@ -267,7 +267,7 @@ fn bad_rows_are_left_out_as_far_as_they_may_and_counted() {
     let metrics = &events.outcome("sft")["metrics"];
     let counts = ["data_rows", "data_dropped", "data_truncated"].map(|name| metrics[name].as_f64().unwrap());
     assert_eq!(counts, [25.0, 1.0, 0.0]);
-    // How many may be bad is no part of what was done; and it may stand in the file.
+    // The allowed number of bad rows is no part of the action; and it may stand in the file.
     place.write("toy.yaml", &format!("skip_bad_rows: 5\n{}", FILE.trim_start()));
     assert_eq!(place.run(&only).expect_exit(0).events().of("started").count(), 0);
 }

@@ -63,7 +63,7 @@ fn a_rejected_stage_hands_on_what_it_was_given() {
     let events = &*EVENTS;
     let kept = |stage: &str| events.outcome(stage)["kept"].as_bool().unwrap();
     assert_eq!(["base", "ppo_1", "ppo_2", "ppo_3", "ppo_4"].map(kept), [false, false, true, false, true]);
-    // The third stage was trained from the first, and what leaves the fourth is the third.
+    // The third stage was trained from the first, and the fourth passes on the third.
     assert_eq!(events.content("ppo_2"), events.content("ppo_1"));
     assert_eq!(word(&events.started("ppo_3")["action"]["inputs"]["policy"]), events.content("ppo_1"));
     assert_eq!(events.content("ppo_4"), events.content("ppo_3"));

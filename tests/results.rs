@@ -1,5 +1,5 @@
-//! What the ready-made pipelines promise, at the size they are shipped in or close to it: the policy really improves,
-//! by a yardstick it was not trained on the prompts of, and a real model's known scores come out.
+//! The promises of the ready-made pipelines, at the size they are shipped in or close to it: the policy really
+//! improves, by a yardstick on whose prompts it was not trained, and the known scores of a real model come out.
 
 #[path = "support/program.rs"]
 mod program;

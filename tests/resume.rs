@@ -1,6 +1,7 @@
 //! Training that is killed goes on to the bytes it would have given undisturbed: ten times in each kind, at random
-//! steps or while it starts again, by SIGTERM (which leaves a checkpoint) and by SIGKILL (which does not). With what a checkpoint must
-//! hold of each: moments of the optimiser, a KL controller on its way, moving averages, the place in the data.
+//! steps or while it starts again, by SIGTERM (which leaves a checkpoint) and by SIGKILL (which does not). Each kind
+//! needs something else of a checkpoint: moments of the optimiser, a KL controller on its way, moving averages, the
+//! place in the data.
 
 #[path = "support/draws.rs"]
 mod draws;
@@ -61,7 +62,7 @@ stages:
     with: {epochs: 1, batch: 20, max_tokens: 64, micro_batch: 10}
 ";
 
-/// With the steps of each.
+/// The kinds, each with its steps.
 const KINDS: [(&str, u64); 6] = [("sft", 50), ("full", 50), ("rm", 55), ("ppo", 25), ("dpo", 45), ("kto", 53)];
 const BLOWS: u64 = 10;
 
@@ -72,7 +73,7 @@ fn job() -> Place {
     place
 }
 
-/// The longest training curve below a work directory, in steps. What vanishes meanwhile is not there.
+/// The longest training curve below a work directory, in steps. A file that vanishes meanwhile does not count.
 fn steps(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let of = |path: std::path::PathBuf| match path.is_dir() {
@@ -91,7 +92,8 @@ fn is_inside_an_update(place: &Place) -> bool {
     checkpoints.map(|path| fs::read_to_string(path).unwrap()).any(|state| state.contains(r#""midway":[{"#))
 }
 
-/// All that a run of all stages leaves: by key, what the stage gave (candidates, metrics, tables), and its curve without its times.
+/// All results of a run of all stages: by key, what the stage gave (candidates, metrics, tables), and its curve without
+/// its times.
 fn left(place: &Place) -> BTreeMap<String, (Value, Vec<Value>)> {
     place.run(&["run", "resume.yaml", "--json", "--device", "cpu"]).expect_exit(0);
     let records = store::check(&place.at(".pipeline"));
@@ -115,7 +117,7 @@ fn left(place: &Place) -> BTreeMap<String, (Value, Vec<Value>)> {
 fn a_training_killed_at_ten_random_steps_gives_the_bytes_of_an_undisturbed_one() {
     let expected = left(&job());
     assert_eq!(expected.len(), 1 + KINDS.len());
-    // Twice is once: nothing of it hangs on time.
+    // Two runs give the same: no result depends on time.
     assert_eq!(left(&job()), expected);
 
     let place = job();

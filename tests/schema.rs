@@ -1,4 +1,4 @@
-//! `pipeline schema`: what an editor checks a pipeline file by. `pipelines/schema.json` is what the program prints;
+//! `pipeline schema`: the schema by which an editor checks a pipeline file. `pipelines/schema.json` is its output;
 //! `UPDATE_EXPECT=1` writes it anew.
 
 #[path = "support/program.rs"]
@@ -32,7 +32,7 @@ fn checker() -> Checker {
 }
 
 impl Checker {
-    /// Nothing, or all that is wrong.
+    /// Checks a text; an error lists everything that is wrong.
     fn says(&self, yaml: &str) -> Result<(), String> {
         let value: Value = serde_saphyr::from_str(yaml).unwrap();
         self.schemas.validate(&value, self.pipeline).map_err(|error| format!("{error:#}"))
@@ -97,7 +97,7 @@ fn file(stages: &str) -> String {
 const BASE: &str = "  base: {kind: pretrain, from: {text: data/corpus.jsonl}}\n";
 const SFT: &str = "  sft: {kind: sft, from: {model: base, data: data/sft.jsonl}}\n";
 
-/// The same answer of the schema and of `check`: two readers of one language.
+/// Checks that the schema and `check` give the same answer: they are two readers of one language.
 fn both_say(is_good: bool, text: &str) {
     let place = place();
     copy_into(&Path::new(ROOT).join("pipelines/data"), &place.at("data"));

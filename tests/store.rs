@@ -1,4 +1,4 @@
-//! Looking after the store: what `gc` keeps and removes, what `cache verify` finds, what an export carries elsewhere.
+//! Maintenance of the store: what `gc` keeps and removes, what `cache verify` finds, what an export carries elsewhere.
 
 #[path = "support/program.rs"]
 mod program;
@@ -111,7 +111,7 @@ fn a_pinned_run_is_kept_until_it_is_unpinned() {
     assert_eq!(executed(&place, "a"), "one two");
 }
 
-/// A line from a newer program or a damaged disk: what it names is kept, and a pin counts as before.
+/// A line from a newer program or a damaged disk: the content it names is kept, and a pin counts as before.
 #[test]
 fn a_line_of_a_journal_that_nobody_understands_costs_no_result() {
     let place = place();

@@ -1,5 +1,5 @@
-//! What holds of the source itself: the layers, circles, names, the table of kinds, the length of files, and the maps of
-//! ARCHITECTURE.md. Reads text; knows no Rust beyond `crate::…`, `super::…` and comments.
+//! Rules for the source itself: the layers, circles, names, the table of kinds, the length of files, and the maps of
+//! ARCHITECTURE.md. They read text, and understand no Rust beyond `crate::…`, `super::…` and comments.
 
 #[path = "tidy/circles.rs"]
 mod circles;
@@ -82,7 +82,7 @@ fn code(text: &str) -> String {
     lines.iter().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// The names behind every `prefix::` of the code, also those in braces: `crate::{a, b::c}` names a and b.
+/// The names after every `prefix::` of the code, also those in braces: `crate::{a, b::c}` names a and b.
 fn named(code: &str, prefix: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (at, found) in code.match_indices(prefix) {
@@ -206,7 +206,7 @@ fn the_crates_below_know_nothing_of_those_above() {
     }
 }
 
-/// What `kinds/*` use of each other: nothing. The sums they share are in `train`, `rl`, `generate` and `model`.
+/// `kinds/*` use nothing of each other. The sums they share are in `train`, `rl`, `generate` and `model`.
 #[test]
 fn kinds_do_not_use_each_other() {
     for file in sources("stages/src/kinds") {
@@ -217,7 +217,7 @@ fn kinds_do_not_use_each_other() {
         }
         assert!(used.is_empty(), "{} uses its siblings {used:?}", file.name);
     }
-    // And nothing below knows any kind by name.
+    // Nothing below the kinds names any of them, either.
     for file in sources("stages/src").iter().filter(|file| !file.name.starts_with("stages/src/kinds")) {
         assert!(!named(&file.code, "crate::").contains("kinds"), "{} knows the kinds", file.name);
     }
@@ -310,7 +310,7 @@ fn no_path_of_this_machine_is_in_the_source() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// What this project wrote, as text.
+/// Every text file that belongs to this project.
 fn texts() -> Vec<String> {
     let is_text = |name: &str| [".rs", ".yaml", ".toml", ".md", ".sh"].iter().any(|end| name.ends_with(end));
     let mut open: Vec<PathBuf> = [
@@ -358,7 +358,7 @@ fn section(name: &str) -> String {
 fn the_code_map_is_the_tree() {
     let section = section("Code map");
     let map = section.split("```").nth(1).expect("the code map is a fenced block");
-    // The first line is what stands behind the fence: the language.
+    // The first line is what stands after the fence: the language.
     let named: Vec<&str> = map.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
 
     let mut wrong = Vec::new();

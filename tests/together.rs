@@ -1,8 +1,8 @@
 //! Several runs of one pipeline on one store, at the same time: each action is executed by one of them, and the others
-//! wait for it or take what it gave. Who dies in the middle is taken over from.
+//! wait for it or take its result. Another run takes over from one that dies in the middle.
 //!
-//! A command says that it is executed by a line in a file outside, and some of them go on only when a file appears
-//! there, so that who is where does not hang on how fast anybody is.
+//! A command reports by a line in a file outside that it is executed, and some go on only when a file appears there, so
+//! that the order of events does not depend on speed.
 
 #[path = "support/program.rs"]
 mod program;
@@ -44,7 +44,7 @@ fn job() -> Place {
     place
 }
 
-/// How often each command was executed.
+/// The number of times each command was executed.
 fn executed(job: &Place) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     job.read("executed").lines().for_each(|name| *counts.entry(name.to_owned()).or_default() += 1);
@@ -64,13 +64,13 @@ fn open(job: &Place, name: &str) {
     job.write(&format!("go-{name}"), "");
 }
 
-/// What one run on a store of its own gives.
+/// The contents that one run on a store of its own gives.
 fn alone() -> BTreeMap<&'static str, String> {
     let job = job();
     ["gated", "held"].iter().for_each(|name| open(&job, name));
     let events = job.run(&RUN).expect_exit(0).events();
     assert_eq!(executed(&job), once_each(&NAMES));
-    // Where a pipeline lies is in these commands, and so in their keys, but not in what they write.
+    // The place of a pipeline is in these commands, and so in their keys, but not in their output.
     contents(&events)
 }
 
@@ -85,14 +85,14 @@ fn good_end(live: Live) -> Events {
     events
 }
 
-/// It is past `first`, and `gated` is what it asks for next.
+/// Waits until the run is past `first`: it asks for `gated` next.
 fn is_before_gated(live: &Live) {
     live.until(|event| event["event"] == "ended" && event["stage"] == "first");
 }
 
 fn together(processes: usize) {
     let job = job();
-    // So that all meet at the same place: what is behind `first` is found, what is ahead of it is not there.
+    // All meet at the same place: the result of `first` is found, those after it are not there yet.
     let first = job.start(&RUN);
     wait_until_executed(&job, "gated", 1);
     let others: Vec<Live> = (1..processes).map(|_| job.start(&RUN)).collect();
@@ -109,7 +109,7 @@ fn together(processes: usize) {
     assert_eq!(executed(&job), once_each(&NAMES));
     assert_eq!(started, once_each(&NAMES), "by what the runs told");
     assert_eq!(store::check(&job.at(".pipeline")).len(), NAMES.len());
-    // All of them, and one on its own, came to the same.
+    // All of them, and one on its own, gave the same results.
     let again = job.run(&RUN).expect_exit(0).events();
     assert_eq!(again.executed(), Vec::<&str>::new());
     assert_eq!(contents(&again), alone());
@@ -125,7 +125,7 @@ fn ten_runs_at_once_execute_every_action_once() {
     together(10);
 }
 
-/// Nobody is held back anywhere: who asks first is left to chance, often.
+/// No run is held back: chance decides who asks first, many times over.
 #[test]
 fn runs_that_race_from_the_start_execute_every_action_once() {
     for _ in 0..5 {
@@ -166,7 +166,7 @@ fn what_a_killed_run_had_begun_is_begun_again_by_one_that_waited() {
     assert_eq!(store::check(&job.at(".pipeline")).len(), NAMES.len());
     let (exit, _) = owner.end();
     assert_eq!(exit, None, "the owner was killed");
-    // A claim that was left behind holds nobody up later, either.
+    // A claim that was left behind does not delay a later run either.
     fs::remove_dir_all(job.at(".pipeline/store/v1/actions")).unwrap();
     job.run(&RUN).expect_exit(0);
 }

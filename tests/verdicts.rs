@@ -1,4 +1,4 @@
-//! Gates as a person meets them who must answer for a promotion: judged again by another rule, left to a person, and
+//! Gates as a person sees them who must answer for a promotion: judged again by another rule, left to a person, and
 //! shown with every number. The stages are one shell command each.
 
 #[path = "support/program.rs"]
@@ -239,7 +239,7 @@ fn what_rules_said_is_kept_and_a_damaged_table_is_made_again() {
     verdicts().iter().for_each(|path| fs::remove_file(path).unwrap());
     let table = fs::read(place.at("tuned.jsonl")).unwrap();
     let blobs = files("blobs");
-    // `exec` writes rows of its own spelling: the table is known by what is in it.
+    // `exec` writes rows in its own spelling: the table is recognised by its content.
     let lines = |bytes: &[u8]| bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
     let tables: Vec<_> = blobs.iter().filter(|path| lines(&fs::read(path).unwrap()) == lines(&table)).collect();
     for path in &tables {

@@ -27,7 +27,7 @@ use std::{
     io::{self, Read, Write},
 };
 
-/// What an import added to the store.
+/// Everything that an import added to the store.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Import {
     pub records: Vec<ImportRecord>,
@@ -421,7 +421,7 @@ mod tests {
         other.place(&record.contents[0], &target).unwrap();
         assert_eq!(other.identify(&target).unwrap(), record.contents[0]);
         assert!(other.verify(false).unwrap().faults.is_empty());
-        // Twice is once, and what comes out of the second store is what came out of the first.
+        // A second import changes nothing, and the second store exports the same archive as the first.
         let again = other.import(&mut &bytes[..]).unwrap();
         assert_eq!((again.records[0].commit, again.blobs), (Commit::Same, Tally::default()));
         assert_eq!(export(&other), bytes);
@@ -443,7 +443,7 @@ mod tests {
             assert_eq!(header.entry_type(), tar::EntryType::Regular);
             assert_eq!((header.mtime().unwrap(), header.uid().unwrap(), header.mode().unwrap()), (0, 0, 0o644));
         }
-        // Put together by hand from the same entries, it is as good.
+        // An archive put together by hand from the same entries is accepted as well.
         let (_home, other) = sample::store();
         other.import(&mut &archive(&entries(&bytes))[..]).unwrap();
     }
@@ -572,7 +572,7 @@ mod tests {
             damaged[index].1 = bytes[..bytes.len() - 1].to_vec();
             refuse(&archive(&damaged), if name.contains("blobs") { "its digest is" } else { "is damaged" });
         }
-        // In the headers, too: an archive that is taken all the same means the same.
+        // A change in the headers, too: an archive that is accepted all the same has the same meaning.
         let good = export(&store);
         for position in (0..512).step_by(3).chain([good.len() - 1200, good.len() - 1000, good.len() - 1]) {
             let mut flipped = good.clone();

@@ -125,8 +125,8 @@ impl Store {
         }
     }
 
-    /// How long ago the file was touched, by the clock of its own file system: the clocks of the machines that share it
-    /// may differ by more than a heartbeat.
+    /// The time since the file was touched, by the clock of its own file system: the clocks of the machines that share
+    /// it may differ by more than a heartbeat.
     fn silence(&self, path: &Path) -> Result<Duration> {
         let context = || format!("read the time of {}", path.display());
         let now =
@@ -330,7 +330,7 @@ mod tests {
         store.path("claims", &key(), ".json")
     }
 
-    /// A claim by somebody made up.
+    /// Writes the claim of a made-up owner.
     fn forge(store: &Store, change: impl FnOnce(&mut Note)) {
         let mut note = Note { since: 1, nonce: "theirs".to_owned(), ..here().clone() };
         change(&mut note);
@@ -342,7 +342,7 @@ mod tests {
         File::options().write(true).open(path(store)).unwrap().set_modified(SystemTime::now() - ago).unwrap();
     }
 
-    /// This program again, as another process that claims.
+    /// Starts this program again, as another process that claims.
     fn child(store: &Store, test: &str) -> Child {
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &format!("claim::tests::{test}"), "--ignored", "--nocapture"])
@@ -577,7 +577,7 @@ mod tests {
     fn the_child_that_holds() {
         let Some(store) = store_of_child() else { return };
         let ClaimResult::Mine(_claim) = store.claim(&key()).unwrap() else { panic!() };
-        // Until it is killed, or the test is gone and with it the other end.
+        // Waits until it is killed, or until the test is gone and with it the other end.
         let _ = io::stdin().read_line(&mut String::new());
     }
 }

@@ -1,4 +1,4 @@
-//! Garbage collection: removes what nobody needs. The caller says what is needed.
+//! Garbage collection: removes content that is not needed. The caller says which is.
 
 use crate::{
     content::Content,
@@ -18,7 +18,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// What stays, with everything it refers to, whatever the policy says.
+/// Records and content that stay, with everything they refer to, whatever the policy says.
 #[derive(Clone, Debug, Default)]
 pub struct Roots {
     /// Keys of records. Their variants and extras stay as well.
@@ -35,8 +35,8 @@ pub struct Policy {
     pub max_size: Option<u64>,
 }
 
-/// What was removed, or would be. `bytes` counts what became free, not a blob that has another name in a work
-/// directory.
+/// The files that were removed, or would be. `bytes` counts the space that became free: not a blob that has another
+/// name in a work directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collection {
     pub records: Tally,

@@ -196,7 +196,7 @@ pub(crate) mod tests {
         pub static FILES_READ: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
     }
 
-    /// How many files are hashed by what `act` does in this thread.
+    /// The number of files that `act` hashes in this thread.
     pub fn files_read(act: impl FnOnce()) -> u64 {
         let before = FILES_READ.get();
         act();

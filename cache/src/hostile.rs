@@ -1,5 +1,5 @@
-//! Tests: stores, inputs and disks as nobody wants them. Each is a clear error or a miss, never a crash, never bytes
-//! outside of the store, never wrong bytes.
+//! Tests with damaged or malicious stores, inputs and disks. Each gives a clear error or a miss: never a crash, never
+//! bytes outside of the store, never wrong bytes.
 
 use crate::{ClaimResult, Commit, Content, Digest, Record, Store, record::seal, sample};
 use serde_json::json;
@@ -45,7 +45,7 @@ fn what_is_not_a_plain_file_in_the_store_is_a_miss_and_makes_way() {
                 "trees" => store.path("trees", tree, ".json"),
                 _ => store.path("actions", &key(), ".json"),
             };
-            // Outside lies just what would be right: only where it lies is wrong.
+            // The content outside is right: only its place is wrong.
             let outside = home.path().join("outside");
             fs::copy(&victim, &outside).unwrap();
             let before = fs::read(&outside).unwrap();
@@ -78,7 +78,7 @@ fn nothing_is_written_or_removed_through_a_link_in_place_of_a_directory_of_the_s
         assert!(error.ends_with("is not a directory; take it away"), "{error}");
     }
     assert_eq!(sample::files(outside.clone()), Vec::<PathBuf>::new());
-    // What looks like a damaged blob is somebody's file.
+    // A file that looks like a damaged blob belongs to somebody else.
     let victim = outside.join(blob.file_name().unwrap());
     fs::write(&victim, "five").unwrap();
     let content = Content::File { format: String::new(), blob: Digest::of(b"four") };
@@ -159,7 +159,7 @@ fn json_without_end_is_a_miss() {
     }
 }
 
-/// This program again, below a mount that only it sees. Whether this machine lets us.
+/// Runs this program again, below a mount that only it sees. False if this machine does not permit the mount.
 #[cfg(target_os = "linux")]
 fn below_a_mount(home: &Path, mount: &str, test: &str) -> bool {
     let child = |script: &str| {
@@ -206,7 +206,7 @@ fn the_child_on_a_full_disk() {
     }
     assert_eq!(store.usage().unwrap().drafts.count, 0);
     assert_eq!(store.lookup(&key()).unwrap(), Some(record(vec![small.clone()])));
-    // To the last block: then the store can still be read.
+    // The disk is filled to the last block: the store can still be read then.
     let filled = fs::write(disk.join("full"), vec![1; 1 << 20]);
     assert!(filled.is_err());
     let error = error_of(store.commit(&Digest::of(b"other"), &record(vec![small.clone()])));
@@ -232,11 +232,11 @@ fn a_store_on_a_read_only_disk_is_good_for_reading() {
     put(&store, &disk);
     let mount = "mount --bind \"$DIR\" \"$DIR\"; mount -o remount,ro,bind \"$DIR\"";
     below_a_mount(home.path(), mount, "the_child_on_a_read_only_disk");
-    // One of before there were claims and locks.
+    // A store from before there were claims and locks.
     fs::remove_dir_all(store.part("claims")).unwrap();
     let _ = fs::remove_file(store.part("lock"));
     below_a_mount(home.path(), mount, "the_child_on_a_read_only_disk");
-    // A damaged blob is damaged there, too.
+    // A damaged blob counts as damaged there, too.
     sample::overwrite(&store.blob_path(&Digest::of("ねこ\n".as_bytes())), "ねじ\n".as_bytes());
     below_a_mount(home.path(), mount, "the_child_on_a_damaged_read_only_disk");
 }
@@ -258,7 +258,7 @@ fn the_child_on_a_read_only_disk() {
     assert!(store.verify(false).unwrap().faults.is_empty());
     store.export(&[(key(), b"action".to_vec())], &mut Vec::new()).unwrap();
     assert_eq!(store.owner(&key()).unwrap(), None);
-    // What is there needs no writing.
+    // Content that is there already needs no writing.
     assert_eq!(store.capture(&disk.join("model")).unwrap(), found.contents[0]);
     let new = sample::write(elsewhere.path(), "new.txt", "new");
     let errors = [

@@ -18,7 +18,7 @@ pub struct Tally {
 /// Files and bytes by part of the store. Blobs that share their bytes with a work directory are counted here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Variants included.
+    /// Records, variants included.
     pub records: Tally,
     pub trees: Tally,
     pub blobs: Tally,

@@ -155,7 +155,7 @@ mod tests {
         let file = write(home.path(), "out/a.txt", "four");
         let content = store.adopt(&home.path().join("out")).unwrap();
         let blob = store.blob_path(&Digest::of(b"four"));
-        // As when it had been read a while ago.
+        // As if it had been read a while ago.
         store.know_for_test(&blob);
         assert!(file.exists() && store.is_known_for_test(&blob));
         store.place(&content, &home.path().join("in")).unwrap();
@@ -257,8 +257,8 @@ mod tests {
         let placed = home.path().join("first/a.txt");
         store.place(&content, &placed).unwrap();
         assert!(fs::metadata(&placed).unwrap().permissions().readonly());
-        // Root, or whoever sets the permission first, can write all the same: where the file is a hard link that
-        // changes the blob, and the hash tells.
+        // Root, or a user who sets the permission first, can write all the same: if the file is a hard link, this
+        // changes the blob, and the hash shows it.
         sample::overwrite(&placed, b"five");
         let second = home.path().join("second/a.txt");
         match store.place(&content, &second) {

@@ -444,7 +444,7 @@ mod tests {
         let directory = store.path("trees", &tree, ".json").display().to_string();
         let lines = lines.replace(&directory, "the file of TREE");
         log.assert_eq(names.iter().fold(lines, |lines, (digest, name)| lines.replace(digest, name)).trim());
-        // Whoever runs the action again mends it.
+        // Running the action again repairs it.
         store.capture(&home.path().join("model")).unwrap();
         assert_eq!(store.commit(&key(), &record).unwrap(), Commit::Same);
         assert_eq!(store.lookup(&key()).unwrap(), Some(record));

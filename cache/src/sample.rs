@@ -1,4 +1,4 @@
-//! What the tests put into a store, and what they do to it.
+//! Helpers for tests: stores, content for them, and changes to their files.
 
 #[cfg(unix)]
 use crate::stats::{self, Stat};
@@ -46,7 +46,7 @@ pub fn files(directory: PathBuf) -> Vec<PathBuf> {
     found
 }
 
-/// What a process that ignores permission bits can do to a file, under all of its names.
+/// Writes to a file, under all of its names, as a process that ignores permission bits can.
 pub fn overwrite(file: &Path, bytes: &[u8]) {
     #[cfg(unix)]
     fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
@@ -65,7 +65,7 @@ pub fn wait_for_tick(path: &Path) {
     }
 }
 
-/// What `act` gives, and what it writes to the log.
+/// The result of `act`, and the lines that it writes to the log.
 pub fn log_of<T>(act: impl FnOnce() -> T) -> (T, String) {
     let file = tempfile::NamedTempFile::new().unwrap();
     let log = file.reopen().unwrap();

@@ -1,4 +1,4 @@
-//! Stat records: the content that a file had when it was last read, by what the file system says of it, so that an
+//! Stat records: the content that a file had when it was last read, by its metadata in the file system, so that an
 //! untouched file is not read again.
 //!
 //! On a file system that changes neither time when a file changes (some remote ones), changes go unnoticed; where there

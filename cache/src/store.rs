@@ -34,7 +34,7 @@ pub struct Store {
     pub(crate) no_reflink: Arc<AtomicBool>,
 }
 
-/// What to do with a file once its hash is known.
+/// The treatment of a file once its hash is known.
 #[derive(Clone, Copy, PartialEq)]
 enum Keep {
     Nothing,
@@ -514,7 +514,7 @@ mod tests {
         assert!(socket.ends_with("model/odd: neither a file nor a directory"), "{socket}");
     }
 
-    /// As in the cache of a hub: the content is that of the files, and what is kept is files.
+    /// Links to files, as in the cache of a hub: the content is that of the files, and files are stored.
     #[cfg(unix)]
     #[test]
     fn a_directory_of_links_to_files_is_the_directory_of_the_files() {
@@ -531,7 +531,7 @@ mod tests {
         let placed = home.path().join("placed");
         store.place(&content, &placed).unwrap();
         assert!(scan(&placed, Links::Refused).is_ok());
-        // What is written to the file behind a link is seen.
+        // A write to the file behind a link is seen.
         let (name, _) = scan(&directory, Links::Refused).unwrap().pop_first().unwrap();
         fs::write(directory.join(name), "something else").unwrap();
         assert_ne!(store.identify(&links).unwrap(), content);
@@ -595,7 +595,7 @@ mod tests {
         store.save_stats();
         assert_eq!(read_by(&Store::open(&home.path().join(".pipeline")).unwrap()), 0);
         assert_eq!(read_by(&Store::open(&home.path().join("second")).unwrap()), 4);
-        // Without stat records, and with damaged ones, everything is as it was before there were any.
+        // Without stat records, and with damaged ones, the store works as it did before there were any.
         let stats = home.path().join(".pipeline/store/v1/stats");
         sample::overwrite(&stats, b"stats 1\n and nothing else");
         assert_eq!(read_by(&Store::open(&home.path().join(".pipeline")).unwrap()), 4);
@@ -641,7 +641,7 @@ mod tests {
     fn an_adopted_checkpoint_is_read_once_however_often_it_is_placed() {
         let (home, store) = sample::store();
         let directory = sample::model(home.path());
-        // The executable file would be copied, and the copy read: it is not of this test.
+        // The executable file would be copied, and the copy read: it is not part of this test.
         fs::remove_file(directory.join("run.sh")).unwrap();
         sample::wait_for_tick(&directory);
         let mut content = None;

@@ -45,7 +45,7 @@ const LONGEST_PATH: usize = 4096;
 /// Refuses what cannot exist in one directory on every system: two names that differ only in case, and a file where
 /// another path needs a directory.
 fn check_together<T>(files: &BTreeMap<String, T>) -> Result<()> {
-    // By far most trees that are looked up hold a file or two.
+    // Most trees that are looked up hold a file or two.
     if files.len() < 2 {
         return Ok(());
     }
@@ -83,10 +83,10 @@ fn start_of(path: &str) -> String {
     path.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
-/// How to treat a symbolic link to a file.
+/// The treatment of a symbolic link to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// Refused in what a stage wrote: it may lead out of the root, to what is no result.
+    /// Refused in the output of a stage: it may lead out of the root, to a file that is no result.
     Refused,
     /// Followed in what a user names, since the caches of other tools are made of links. A link stands for the file it
     /// leads to.

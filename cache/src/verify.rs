@@ -31,14 +31,14 @@ pub struct Verification {
     pub moved: Vec<PathBuf>,
 }
 
-/// How long a repair waits for runs that use the store.
+/// The time that a repair waits for runs that use the store.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Store {
     /// Reads every file, trusting no stat record, and updates the stat records. With `repair`, damaged files and
     /// records that are no longer valid are moved to `quarantine/`, so that they do not block a new run.
     pub fn verify(&self, repair: bool) -> Result<Verification> {
-        // Without the lock a run might be placing what is moved away.
+        // Without the lock, a run might be placing a file that is moved away.
         let _lock = if repair { Some(self.hold_alone(PATIENCE)?) } else { None };
         let mut found = Verification::default();
         let mut bad: Vec<Item> = Vec::new();
@@ -173,8 +173,8 @@ impl Store {
     }
 }
 
-/// What is wrong with a tree whose name is right, and whether the tree itself is to blame: a tree that lacks a blob is
-/// whole again as soon as the blob comes back.
+/// The fault of a tree whose name is right, and whether the tree itself is to blame: a tree that lacks a blob is whole
+/// again as soon as the blob comes back.
 fn fault_of(tree: &Tree, blobs: &HashMap<Digest, u64>) -> Option<(String, bool)> {
     tree.0.iter().find_map(|(path, entry)| match blobs.get(&entry.blob) {
         None => Some((format!("needs blob {} ({path}), which is missing or damaged", entry.blob), false)),
@@ -228,7 +228,7 @@ mod tests {
             assert!(file.symlink_metadata().is_ok() && file.starts_with(store.part("quarantine")));
         }
         assert_eq!(store.lookup(&key()).unwrap().is_none(), is_lost);
-        // Whoever runs it again finds nothing in his way, and all is well.
+        // Nothing prevents the action from running again, and then all is well.
         store.capture(&home.path().join("model")).unwrap();
         store.commit(&key(), &record).unwrap();
         assert_eq!(store.lookup(&key()).unwrap(), Some(record));

@@ -164,7 +164,7 @@ pub(crate) mod tests {
     const EARLIER: &[u8] = b"the action before";
     const KEY: &[u8] = b"the action that is killed";
 
-    /// The work of a runner after an attempt: what went in, what came out, the record.
+    /// The work of a runner after an attempt: it stores the inputs, the outputs and the record.
     fn finish_attempt(home: &Path) -> anyhow::Result<(Record, Commit)> {
         let store = Store::open(&home.join(".pipeline"))?;
         let key = Digest::of(KEY);
@@ -183,7 +183,7 @@ pub(crate) mod tests {
         Ok((record, commit))
     }
 
-    /// A store with one record in it, and what the attempt left behind.
+    /// A store with one record in it, and the files that the attempt left behind.
     fn before(home: &Path) -> Record {
         let store = Store::open(&home.join(".pipeline")).unwrap();
         let contents = vec![store.capture(&sample::write(home, "earlier.txt", "earlier")).unwrap()];

@@ -10,7 +10,7 @@ use stages::kinds::KINDS;
 use std::path::Path;
 
 /// The plan of a file; prints its warnings, or fails with all its mistakes. `required` is `(stage, rule)`: the rule
-/// replaces all that the gate of that stage requires.
+/// replaces everything that the gate of that stage requires.
 pub fn understand(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<Plan> {
     let (plan, warnings) = plan(file, set, required)?;
     terminal::remark(&warnings);

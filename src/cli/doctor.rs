@@ -1,4 +1,4 @@
-//! `doctor`: what a user needs to know about this machine. Whatever can be tried is tried, not only looked up.
+//! `doctor`: what a user needs to know about this machine. Everything that can be tried is tried, not only looked up.
 
 mod devices;
 mod finding;

@@ -66,7 +66,7 @@ pub fn pipeline_file(found: &StoredRun) -> Result<PathBuf> {
     there.ok_or_else(|| refused(format!("read {}: there is no such file", typed.display())))
 }
 
-/// Judges the stored results by another rule, in place of all that the gate requires.
+/// Judges the stored results by another rule, in place of everything that the gate requires.
 pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &StoredRun) -> Result<u8> {
     let stage = stage_of(found, name)?;
     let file = pipeline_file(found)?;

@@ -227,7 +227,7 @@ fn start(command: &[OsString], directory: &OsStr, log: &File, within: Option<&Pa
 }
 
 fn finish(id: JobId, mut running: Process, updates: &mut Vec<Update>) -> Result<()> {
-    // Whatever the worker left running ends with it, except processes that made a session of their own.
+    // Everything that the worker left running ends with it, except processes that made a session of their own.
     kill(&running.child, Signal::KILL);
     let status = running.child.wait().context("wait for a worker")?;
     updates.extend(progress(id, &mut running.events));
@@ -380,7 +380,7 @@ mod tests {
         };
         assert_eq!(log_of("told", &command), "waited\ntold\n");
         assert_eq!(log_of("started", &[]), "started\n");
-        // One that waits for something else is of no use.
+        // A worker that waits for another command is of no use.
         assert_eq!(log_of("other", &["sleep".into()]), "other\n");
         assert_eq!(log_of("two\nlines", &command), "two\nlines\n");
     }
@@ -396,7 +396,7 @@ mod tests {
         assert!(is_running(&pid));
         drop(executor);
         assert!(!is_running(&pid));
-        // Nor is its log.
+        // Its log is not left behind either.
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
@@ -431,7 +431,7 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(5));
         assert!(matches!(updates.last(), Some(Update::Ended(_, Exit::TimedOut(_)))), "{updates:?}");
         let child = fs::read_to_string(directory.path().join("child")).unwrap();
-        // The system takes a moment to bury it.
+        // The system takes a moment to remove the process.
         for _ in 0..100 {
             if !is_running(&child) {
                 return;

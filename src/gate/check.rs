@@ -74,7 +74,7 @@ fn foreign(leaves: &Leaves, is_foreign: impl Fn(&&Name) -> bool, message: &str, 
     ranges.map(|range| Mistake::new(range, message).help(help)).collect()
 }
 
-/// Warns of what is allowed but probably not meant. Call it after `check`.
+/// Warns of rules that are allowed but probably not meant. Call it after `check`.
 pub fn warnings(rule: &Rule) -> Vec<Mistake> {
     let mut found = Vec::new();
     lone_confidence(&rule.test, &mut found);

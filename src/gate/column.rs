@@ -1,10 +1,10 @@
-//! One column of a table of items, and the statistics of it. Each row counts as often as a resample drew it, which is its
-//! weight; for the number itself every weight is 1.
+//! One column of a table of items, and the statistics of it. Each row counts as often as a resample drew it, which is
+//! its weight; for the number itself every weight is 1.
 
 use super::lexer::Comparison;
 use std::fmt;
 
-/// The argument behind the name of a field.
+/// The argument after the name of a field.
 #[derive(Clone, Debug)]
 pub enum FieldArgument {
     Nothing,

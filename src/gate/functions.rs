@@ -97,7 +97,7 @@ pub struct OfField {
     pub form: Option<FieldForm>,
 }
 
-/// The argument that a function asks for behind the name of the field.
+/// The argument that a function asks for after the name of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
     Nothing,

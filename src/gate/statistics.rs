@@ -37,7 +37,7 @@ pub fn seed(numbers: impl Iterator<Item = f64>) -> u64 {
     hash.finish()
 }
 
-/// What a sample says about one quantity against one threshold.
+/// The evidence of a sample about one quantity against one threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Inference {
     /// With confidence 1 - alpha the quantity is above this; minus infinity when nothing can be said.

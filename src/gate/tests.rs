@@ -1,4 +1,4 @@
-//! The language as a whole: any text is refused in good order, or judged; within bounds.
+//! The language as a whole: any text is either judged or refused with a message, within bounds.
 
 use super::*;
 use ::stages::stage::Direction;
@@ -110,7 +110,7 @@ fn mangled_rules_are_refused_in_good_order_or_judged() {
                 mistakes = check(&mut rule, &scope);
                 let judgement = evaluate(&rule, &subjects);
                 judged += usize::from(mistakes.is_empty());
-                // What was checked and has all its numbers is decided; what was not is an error.
+                // A checked rule with all its numbers is decided; an unchecked one is an error.
                 assert!(!judgement.explanation.contains("NaN"), "{text:?}: {judgement:?}");
             }
         }

@@ -1,4 +1,4 @@
-//! Reads what a test says was measured of one artifact: its own metrics and items, and those of each judge.
+//! Reads the measurements of one artifact in a test: its own metrics and items, and those of each judge.
 
 use super::givens::TestArtifact;
 use super::versus::{self, Matchup};

@@ -158,7 +158,7 @@ impl File<'_> {
         Some(Case { name: name?, tested, evidence, tables, expected })
     }
 
-    /// Reads what was measured. `at` is where the test names its gate.
+    /// Reads the measurements. `at` is where the test names its gate.
     fn givens(&self, tested: &GateUnderTest, map: &Map, at: Span, mistakes: &mut Vec<Diagnostic>) -> Givens {
         let (scope, named) = (&tested.gate.scope, tested.stages());
         let mut compared = Vec::new();

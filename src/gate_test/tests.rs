@@ -45,7 +45,7 @@ fn refused(text: &str, expected: Expect) {
     expected.assert_eq(&read_in(&folder, text).err().unwrap_or_else(|| "no mistakes".to_owned()));
 }
 
-/// What each test says, and what it expected otherwise.
+/// Compares the messages of each test, and its unmet expectations, with `expected`.
 fn judged(text: &str, expected: Expect) {
     let folder = tempfile::tempdir().unwrap();
     let tests = read_in(&folder, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));

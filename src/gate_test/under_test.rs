@@ -155,7 +155,7 @@ fn written_here(test: &Node, key: Span, gate: &Node, mistakes: &mut Vec<Diagnost
     });
     let mut own = plan::declared_metrics(kind);
     own.extend(declared);
-    // The test does not say of which kinds the others are, so they may have any metric.
+    // The test does not name the kinds of the other stages, so they may have any metric.
     let mut of_others = own.clone();
     for metric in KINDS.iter().flat_map(|kind| plan::declared_metrics(kind)) {
         if !of_others.iter().any(|known| known.name == metric.name) {

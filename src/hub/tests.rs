@@ -11,27 +11,27 @@ use std::time::Duration;
 const FIRST: &str = "1111111111111111111111111111111111111111";
 const SECOND: &str = "2222222222222222222222222222222222222222";
 
-/// What may befall the body of weights.
+/// A fault of the response with the weights.
 enum Fault {
     Status(u16),
-    /// Half of what was promised.
+    /// Half of the promised bytes.
     Half,
-    /// Half, and nothing was promised.
+    /// Half of the bytes, with no promised length.
     HalfUnnoticed,
-    /// All of it, whatever part was asked for.
+    /// All bytes, whatever part was requested.
     All,
-    /// As long as it should be.
+    /// Other bytes of the right length.
     Other,
 }
 
-/// As the hub answers, of one model `o/n`.
+/// The state of a hub with one model, `o/n`.
 #[derive(Default)]
 struct State {
     endpoint: String,
-    /// Of `main`, and what was there before.
+    /// The commit that `main` names.
     commit: String,
     files: BTreeMap<String, Vec<u8>>,
-    /// Instead of files.
+    /// Answered instead of files.
     status: Option<u16>,
     faults: VecDeque<Fault>,
     requests: Vec<String>,
@@ -54,7 +54,7 @@ impl Hub {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
-                // Who asked may be gone.
+                // The client may be gone.
                 _ = answer(&mut of_server.lock().unwrap(), stream);
             }
         });
@@ -80,14 +80,14 @@ impl Hub {
         self.settings.cache_root.join("models--o--n")
     }
 
-    /// Since the last time.
+    /// The requests since the last call.
     fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state().requests)
     }
 
     fn refuses(&self, model: &str, expected: Expect) {
         let error = format!("{:#}", self.fetch(model).unwrap_err());
-        // Its number is another one elsewhere.
+        // The error has another number on other systems.
         let error = error.replace(" (os error 111)", "").replace(" (os error 61)", "");
         let error = error.replace(&self.settings.endpoint, "ENDPOINT");
         expected.assert_eq(&error.replace(self.place.path().to_str().unwrap(), "PLACE"));
@@ -166,7 +166,7 @@ fn small() -> Vec<(&'static str, Vec<u8>)> {
     ["config.json", "tokenizer.json", "generation_config.json", "README.md"].map(|name| (name, name.into())).into()
 }
 
-/// Without what is no file of a model.
+/// A hub with the files of a model and no others.
 fn whole() -> Hub {
     let hub = Hub::serving(&[small(), vec![(WEIGHTS, weights(5000))]].concat());
     hub.state().files.remove("README.md");
@@ -198,7 +198,7 @@ fn what_was_fetched_once_is_never_asked_for_again() {
     let all = weights(5000).len() as u64;
     assert_eq!(told.last().unwrap(), &(WEIGHTS.to_owned(), all, all));
     assert_eq!(snapshot, Snapshot { directory: hub.folder().join("snapshots").join(FIRST), commit: FIRST.to_owned() });
-    // The revision is resolved once, and all comes at that commit.
+    // The revision is resolved once, and all files come from that commit.
     let requests = hub.requests();
     assert_eq!(requests.iter().filter(|request| request.starts_with("/api/")).count(), 1);
     assert!(
@@ -206,7 +206,7 @@ fn what_was_fetched_once_is_never_asked_for_again() {
         "{requests:?}"
     );
 
-    // A push moves nothing here.
+    // A push changes nothing here.
     hub.state().commit = SECOND.to_owned();
     for again in ["hf://o/n", "hf://o/n@main", &format!("hf://o/n@{FIRST}")] {
         assert_eq!(hub.fetch(again).unwrap(), snapshot);
@@ -275,11 +275,11 @@ fn leftovers_do_not_stand_in_the_way() {
     let snapshot = hub.fetch("hf://o/n").unwrap();
     let weights = snapshot.directory.join(WEIGHTS);
     let blob = fs::canonicalize(&weights).unwrap();
-    // Killed before the last step; and a link to what was removed.
+    // The fetch was killed before its last step; its link leads to a removed file.
     fs::rename(&blob, blob.with_extension("part")).unwrap();
     assert_eq!(hub.cached("hf://o/n"), None);
     hub.holds(&hub.fetch("hf://o/n").unwrap());
-    // Cut short by another tool.
+    // The file was cut short by another tool.
     File::options().write(true).open(&blob).unwrap().set_len(100).unwrap();
     assert_eq!(hub.cached("hf://o/n"), None);
     hub.holds(&hub.fetch("hf://o/n").unwrap());
@@ -317,7 +317,7 @@ fn what_another_loader_left_out_is_asked_for_at_the_same_commit() {
     }
     hub.state().commit = SECOND.to_owned();
     assert_eq!(hub.cached("hf://o/n"), None);
-    // Where nobody can be asked it must do.
+    // Without a network it must do.
     hub.settings.is_offline = true;
     assert_eq!(hub.fetch("hf://o/n").unwrap().commit, FIRST);
     hub.settings.is_offline = false;
@@ -327,7 +327,7 @@ fn what_another_loader_left_out_is_asked_for_at_the_same_commit() {
     assert!(requests[1..].iter().all(|request| request.contains("generation_config.json")), "{requests:?}");
     assert!(hub.cached("hf://o/n").is_some());
 
-    // Who took all there is left nothing out.
+    // A tool that fetched the whole repository left nothing out.
     fs::remove_dir_all(hub.folder().join(".no_exist")).unwrap();
     assert_eq!(hub.cached("hf://o/n"), None);
     fs::write(snapshot.join(".gitattributes"), "").unwrap();
@@ -343,7 +343,7 @@ fn where_nobody_can_be_asked_it_is_said_what_to_put_where() {
     hub.refuses("hf://o/n", expect!["fetch hf://o/n@main: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, and PLACE/hub/models--o--n lacks model-2.safetensors; run `hf download o/n --revision main` where there is a network and copy its models--o--n to PLACE/hub/models--o--n, or put these files into a directory and name that instead"]);
     hub.refuses("hf://o/n@v2", expect!["fetch hf://o/n@v2: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, and PLACE/hub/models--o--n lacks config.json, model.safetensors (or its index and shards), tokenizer.json; run `hf download o/n --revision v2` where there is a network and copy its models--o--n to PLACE/hub/models--o--n, or put these files into a directory and name that instead"]);
     hub.settings.is_offline = false;
-    // A port that nobody listens to.
+    // Nobody listens to this port.
     hub.settings.endpoint = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     hub.refuses("hf://o/n", expect!["fetch hf://o/n@main: request error: io: Connection refused, and PLACE/hub/models--o--n lacks model-2.safetensors; run `hf download o/n --revision main` where there is a network and copy its models--o--n to PLACE/hub/models--o--n, or put these files into a directory and name that instead"]);
 }

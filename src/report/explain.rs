@@ -50,14 +50,14 @@ pub fn execution(run: &RunState, key: &str) -> Option<Execution> {
     })
 }
 
-/// What the store knows about a stage beside the events of the run.
+/// Facts of the store about a stage, beside the events of the run.
 #[derive(Debug, Default)]
 pub struct StoreFacts {
     /// The candidates in the record of the stage's own action; `None` if there is no record.
     pub checkpoints: Option<Vec<Checkpoint>>,
     /// The number of different results of a key, for keys with more than one.
     pub variants: BTreeMap<String, usize>,
-    /// What a run would do now; `None` if that was not asked.
+    /// The prediction for a run now; `None` if that was not asked.
     pub now: Option<Now>,
 }
 
@@ -86,7 +86,7 @@ pub fn explain(
     sheets
 }
 
-/// What a run would do with the stage now, with every cause.
+/// The section about a run now: what it would do with the stage, with every cause.
 fn today(now: &Now) -> Sheet {
     let mut sheet = Sheet::default();
     sheet.say("now", &now.said, now.tone);

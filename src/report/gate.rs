@@ -1,4 +1,5 @@
-//! The sections of `gate show` and `gate what-if`: what a gate saw, what another rule would decide, what would change.
+//! The sections of `gate show` and `gate what-if`: the measurements of a gate, the decision of another rule, and its
+//! consequences.
 
 use super::explain::verdict;
 use super::fold::{RunState, StageRun};

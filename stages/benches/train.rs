@@ -1,5 +1,6 @@
-//! Training and decoding beside PyTorch, `transformers`, `peft` and TRL on the same models, batches and lengths, one after
-//! the other in the same session. Needs a Python that has them: `pip install torch transformers peft trl==1.12.0`.
+//! Training and decoding beside PyTorch, `transformers`, `peft` and TRL on the same models, batches and lengths, one
+//! after the other in the same session. Needs a Python that has them:
+//! `pip install torch transformers peft trl==1.12.0`.
 //!
 //! ```sh
 //! cargo bench --bench train -- --python PYTHON                                # 260K, 7M, 30M: all of it
@@ -151,7 +152,7 @@ fn peer(python: &str, model: &str, what: &str, rows: usize, options: &Options) -
     answer_of(command)
 }
 
-/// The last line of what a command says.
+/// The last line of a command's output.
 fn answer_of(mut command: Command) -> Option<Value> {
     let output = command.stderr(std::process::Stdio::inherit()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -202,7 +203,7 @@ fn random([width, inner, layers, heads, kv_heads, vocabulary]: [usize; 6], dtype
         number += 1;
         let [rows, columns] = weight.shape;
         let mut stream = DRAW.stream(1, number);
-        // Repeated: what the numbers are does not matter, and drawing a billion of them takes minutes.
+        // The numbers repeat: their values do not matter, and drawing a billion of them takes minutes.
         let some: Vec<f32> = (0..4099).map(|_| (stream.normal() * 0.02) as f32).collect();
         let is_norm = weight.sort == Sort::Norm;
         let values: Vec<f32> = (0..rows * columns).map(|at| if is_norm { 1.0 } else { some[at % 4099] }).collect();
@@ -263,7 +264,7 @@ fn decode(sizes: [usize; 6], rows: usize, options: &Options, device: &Device) ->
     json!({"seconds": seconds, "tokens_per_second": (rows * NEW) as f64 / seconds})
 }
 
-/// The kind itself, on files as a pipeline would give it.
+/// Runs the kind itself, on files as a pipeline would give it.
 fn ppo(sizes: [usize; 6], rows: usize, options: &Options) -> Value {
     let place = tempfile::tempdir().expect("make a directory");
     let at = |name: &str| place.path().join(name);

@@ -7,8 +7,8 @@ use burn::tensor::{Device, try_read_sync};
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 
-/// Opens the device of a choice. `auto` takes a real GPU and nothing less: a software driver is slower than the CPU backend.
-/// The adapter is requested first, because burn's lazy constructors panic later, in another thread.
+/// Opens the device of a choice. `auto` takes a real GPU and nothing less: a software driver is slower than the CPU
+/// backend. The adapter is requested first, because burn's lazy constructors panic later, in another thread.
 ///
 /// # Errors
 /// wgpu was chosen, and there is no driver for it.
@@ -30,8 +30,9 @@ pub fn open(choice: DeviceChoice) -> Result<Device> {
     }
 }
 
-/// Makes glibc keep the memory of freed tensors. By default it returns megabytes to the kernel at once, which hands them out
-/// again as new pages full of zeros: 5 to 9 % of a training step on the CPU (`cargo bench --bench train`, 7M and 30M).
+/// Makes glibc keep the memory of freed tensors. By default it returns megabytes to the kernel at once, which hands
+/// them out again as new pages full of zeros: 5 to 9 % of a training step on the CPU (`cargo bench --bench train`, 7M
+/// and 30M).
 fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -57,8 +58,8 @@ pub fn of(io: &mut Io) -> Result<Device> {
     Ok(device)
 }
 
-/// The device class: equal classes give equal bytes. For the CPU backend it is the instruction set that its matrix products
-/// are compiled for.
+/// The device class: equal classes give equal bytes. For the CPU backend it is the instruction set that its matrix
+/// products are compiled for.
 pub fn class(device: &Device) -> String {
     match device.identity() {
         Some(identity) => {

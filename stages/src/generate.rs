@@ -1,5 +1,5 @@
-//! Batched decoding with a key/value cache. Draws are named by row and token and made on the host, so that every backend
-//! draws alike.
+//! Batched decoding with a key/value cache. Draws are named by row and token and made on the host, so that every
+//! backend draws alike.
 
 use crate::draw::Draw;
 use crate::kernel::{self, Keep, Sampling};
@@ -132,7 +132,8 @@ impl OpenAnswers {
         self.alive.iter().map(one).collect()
     }
 
-    /// Adds tokens, one of each row in the cache after the other. A finished row that is still in the cache takes no more.
+    /// Adds tokens, one of each row in the cache after the other. A finished row that is still in the cache takes no
+    /// more.
     fn add(&mut self, ids: &[u32], vocabulary: usize, stops: &[u32]) -> Result<()> {
         for ids in ids.chunks_exact(self.alive.len()) {
             for (at, id) in self.alive.iter().zip(ids) {

@@ -1,9 +1,9 @@
-//! The sums a model computes with, forward and, where something is trained through them, backward. [`Kernel`] says what each
-//! sum is; there is one implementation per backend, and [`of`] chooses it by the device. Operations that burn has for every
-//! device and nobody fuses (look-ups, the scalar head, sums of gradients) stay with their callers.
+//! The sums a model computes with, forward and, where something is trained through them, backward. [`Kernel`] says what
+//! each sum is; there is one implementation per backend, and [`of`] chooses it by the device. Operations that burn has
+//! for every device and no backend fuses (look-ups, the scalar head, sums of gradients) stay with their callers.
 //!
-//! Shapes: `n` tokens of all rows of a batch, padding included; `d` width; `h` query heads and `kv` key/value heads of `hd`
-//! numbers each; `v` vocabulary. `dx` is the gradient of the loss with respect to `x`.
+//! Shapes: `n` tokens of all rows of a batch, padding included; `d` width; `h` query heads and `kv` key/value heads of
+//! `hd` numbers each; `v` vocabulary. `dx` is the gradient of the loss with respect to `x`.
 
 mod backend;
 mod host;
@@ -16,18 +16,19 @@ use anyhow::Result;
 use burn::tensor::{Device, Int, Tensor};
 use formats::architectures::Activation;
 
-/// What a backend computes, and how much of it at once.
+/// The computations of a backend, and the size at which it does them.
 pub trait Kernel: Sync {
-    /// Attention goes row by row: rows lie one behind the other without padding, and no scores are held.
+    /// Attention goes row by row: rows lie one after the other without padding, and no scores are held.
     fn attends_by_row(&self) -> bool;
 
-    /// How many logits are computed at once: what a core's cache holds a share of, or what keeps a GPU busy.
+    /// The number of logits computed at once: as many as fit a share of a core's cache, or as keep a GPU busy.
     fn logits_at_once(&self) -> usize;
 
-    /// How many tokens are chosen before the host reads them: each read makes a GPU wait.
+    /// The number of tokens chosen before the host reads them: each read makes a GPU wait.
     fn tokens_between_reads(&self) -> usize;
 
-    /// `start` plus all terms, `[m, n]`, added in their order: a projection with its adapter, its bias and the residual.
+    /// `start` plus all terms, `[m, n]`, added in their order: a projection with its adapter, its bias and the
+    /// residual.
     fn products(&self, start: Start, terms: Vec<Term>) -> Tensor<2>;
 
     /// (x − mean) / √(mean square + ε) · weight + bias of each row of `[n, d]`.
@@ -57,8 +58,8 @@ pub trait Kernel: Sync {
         dy: Tensor<2>,
     ) -> (Tensor<2>, Option<Tensor<2>>);
 
-    /// Rotary position embedding of `[n, h·hd]`, head by head (Su et al. 2021, eq. 34, pairs half a head apart). Dimensions
-    /// beyond those of the angles stay as they are.
+    /// Rotary position embedding of `[n, h·hd]`, head by head (Su et al. 2021, eq. 34, pairs half a head apart).
+    /// Dimensions beyond those of the angles stay as they are.
     fn rotate(&self, x: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2>;
 
     /// dx of [`Kernel::rotate`]: the rotation the other way.
@@ -92,8 +93,8 @@ pub trait Kernel: Sync {
     /// `[n, d]` with `rows` `[m, d]` at `places`, none of which occurs twice, and 0 elsewhere.
     fn place_rows(&self, rows: Tensor<2>, places: &[usize], n: usize) -> Tensor<2>;
 
-    /// One token for each row of logits `[b, v]`; `v`, which is no token, where they are not finite. Without `sampling` the
-    /// most likely one; ties go to the lower id.
+    /// One token for each row of logits `[b, v]`; `v`, which is no token, where they are not finite. Without `sampling`
+    /// the most likely one; ties go to the lower id.
     fn choose(&self, logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int>;
 
     /// Weight, mean and square after one step of Adam on weight, mean, square and gradient.
@@ -120,7 +121,7 @@ pub fn term(left: &Tensor<2>, right: Tensor<2>) -> Term {
     Term { left: left.clone(), right, factor: 1.0 }
 }
 
-/// What products are added to.
+/// The value that products are added to.
 pub enum Start<'a> {
     Zero,
     /// `[1, n]`, the same in each row.
@@ -145,7 +146,7 @@ pub struct Angles {
     pub sines: Tensor<2>,
 }
 
-/// How many query heads and key/value heads there are, and their width.
+/// The numbers of query heads and of key/value heads, and their width.
 #[derive(Clone, Copy)]
 pub struct Heads {
     pub queries: usize,
@@ -165,7 +166,7 @@ impl Heads {
     }
 }
 
-/// Where a row lies among the tokens of a batch.
+/// The place of a row among the tokens of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub at: usize,
@@ -178,12 +179,12 @@ impl Span {
     }
 }
 
-/// Which tokens each token attends to.
+/// The tokens that each token attends to.
 pub enum AttentionMask {
     /// Row by row: to all tokens of its own row up to itself.
     Rows(Vec<MaskedRow>),
-    /// In a rectangle with lines of `columns` new tokens: `bias` `[lines, 1, columns, seen]` is added to the scores, cached
-    /// columns first. It is 0 where a token attends, else a number that no score overcomes.
+    /// In a rectangle with lines of `columns` new tokens: `bias` `[lines, 1, columns, seen]` is added to the scores,
+    /// cached columns first. It is 0 where a token attends, else a number that no score overcomes.
     Rectangle { columns: usize, bias: Tensor<4> },
 }
 

@@ -1,5 +1,5 @@
-//! A decoder with its LoRA adapters: batches, the forward pass, predictions, the derivative by hand, and the way between
-//! files and a device.
+//! A decoder with its LoRA adapters: batches, the forward pass, predictions, the derivative by hand, and the way
+//! between files and a device.
 
 pub mod artifact;
 mod backward;

@@ -1,6 +1,7 @@
-//! The mathematics of RLHF on plain slices of f64, without tensors, models or files. An objective takes log-probabilities,
-//! values or scores, and returns one loss term per number with its gradient, d term / d number; the backward pass carries
-//! these gradients on to the weights. Rows are answers, columns are response tokens; log-probabilities and KL are in nats.
+//! The mathematics of RLHF on plain slices of f64, without tensors, models or files. An objective takes
+//! log-probabilities, values or scores, and returns one loss term per number with its gradient, d term / d number; the
+//! backward pass carries these gradients on to the weights. Rows are answers, columns are response tokens;
+//! log-probabilities and KL are in nats.
 
 pub mod advantage;
 pub mod agreement;
@@ -177,7 +178,7 @@ mod golden {
         }
     }
 
-    /// A gradient is what central differences of the loss say it is.
+    /// Asserts that a gradient equals the central differences of the loss.
     #[track_caller]
     pub fn is_gradient(loss: impl Fn(f64) -> f64, at: f64, gradient: f64) {
         let step = 1e-5;

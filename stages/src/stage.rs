@@ -33,8 +33,8 @@ pub struct Metric {
     pub direction: Direction,
     pub doc: &'static str,
     /// The field of the candidate's per-item table that the metric is the mean of. Only then can a gate say how sure it
-    /// is. A table has `id`, mostly `prompt`, sometimes `text` and `prompt_group` (rows that are no independent evidence),
-    /// and numbers. Of `exec` every metric may be a mean, of the field of its own name.
+    /// is. A table has `id`, mostly `prompt`, sometimes `text` and `prompt_group` (rows that are no independent
+    /// evidence), and numbers. Every metric of `exec` may be a mean, of the field of its own name.
     pub mean_of: Option<&'static str>,
 }
 

@@ -1,4 +1,4 @@
-//! Numbers to and from tensors, whatever device these live on.
+//! Conversion of numbers to and from tensors on any device.
 
 use anyhow::{Result, anyhow};
 use burn::tensor::{Device, Int, Tensor, TensorData};

@@ -1,5 +1,5 @@
-//! The training loop, which all kinds but PPO share, and the pieces it is made of. A kind brings its rows, its objective
-//! and the way a candidate is measured.
+//! The training loop, which all kinds but PPO share, and the pieces it is made of. A kind brings its rows, its
+//! objective and the way a candidate is measured.
 
 mod adam;
 mod checkpoint;
@@ -27,8 +27,8 @@ use burn::tensor::Tensor;
 use serde_json::{Value, json};
 use std::fmt::Display;
 
-/// The part of a training that differs by kind. Rows are named by their numbers; `tensors` are the trained ones in their
-/// present state.
+/// The part of a training that differs by kind. Rows are named by their numbers; `tensors` are the trained ones in
+/// their present state.
 pub trait Learner {
     /// Computes log π_ref of all answers, for an objective that needs it. This happens once for all steps and attempts.
     ///
@@ -104,7 +104,8 @@ impl Course {
 /// Trains to the end. Goes on from the last checkpoint of an earlier attempt, if there is one.
 ///
 /// # Errors
-/// A loss or a gradient is not finite, the device cannot be read, a file cannot be written, or the stage was asked to stop.
+/// A loss or a gradient is not finite, the device cannot be read, a file cannot be written, or the stage was asked to
+/// stop.
 pub fn learn(io: &mut Io, course: &Course, mut adam: Adam, learner: &impl Learner) -> Result<()> {
     let (first, mut state) = match resume(io, &mut adam)? {
         Some(found) => found,
@@ -158,7 +159,8 @@ fn steps(epochs: f64, rows: usize, batch: usize) -> u64 {
     ((epochs * rows as f64 / batch as f64).ceil() as u64).max(1)
 }
 
-/// Returns the rows of `step`. Each epoch has an order of its own, drawn by its number, so that any step can be resumed.
+/// Returns the rows of `step`. Each epoch has an order of its own, drawn by its number, so that any step can be
+/// resumed.
 pub fn batch_of(draw: Draw, step: u64, batch: usize, rows: &[usize]) -> impl Iterator<Item = usize> {
     let n = rows.len() as u64;
     let first = step * batch as u64;

@@ -137,9 +137,9 @@ fn check_rewards(model: &Decoder, rows: &[&[u32]]) {
     for (row, ids) in rows.iter().enumerate() {
         same(&scores(model, &adapter, &[ids], Padding::Right), &right[row..=row]);
     }
-    // Rows of other lengths beside it are other ways of padding it; their scores differ among themselves.
+    // Rows of other lengths beside it pad it in other ways; their scores differ among themselves.
     assert!((right[0] - right[1]).abs() > 1e-3);
-    // The reward at the end of an answer knows nothing of what is put behind it.
+    // The reward at the end of an answer does not depend on the tokens after it.
     let longer: Vec<u32> = [rows[0], &[3, 4, 5]].concat();
     let batch = Batch::new(&model.config, &[&longer], Padding::of(&model.device()), &model.device());
     let inside = predict::at(&model.hidden(Some(&adapter), &batch, None), &[batch.spans[0].at + rows[0].len() - 1]);
@@ -184,7 +184,7 @@ fn sequences() -> Vec<Sequence> {
     rows.map(|(ids, start)| Sequence { ids: ids.to_vec(), start }).to_vec()
 }
 
-/// What a loss of the completions' log-probabilities with these slopes goes back to, and the log-probabilities.
+/// The gradients of a loss of the completions' log-probabilities with these slopes, and the log-probabilities.
 fn learned(pass: Pass, rows: &[&Sequence], slope: impl Fn(usize) -> f64) -> (Vec<f64>, Vec<Tensor<2>>) {
     let mut log_probs = Vec::new();
     let gradients = train::learn_tokens(pass, rows, 0.9, |range, predicted| {
@@ -276,8 +276,8 @@ fn check_first_ratio(artifact: &Artifact, rows: &[Sequence], error: f64) {
     assert!(ratio.max_error <= error && ratio.approx_kl <= error, "{ratio:?}");
 }
 
-/// The mean KL of answers sampled from the policy itself is not below 0 but by chance; here 432 tokens at three
-/// standard errors.
+/// The mean KL of answers sampled from the policy itself is below 0 only by chance; here 432 tokens at three standard
+/// errors.
 fn check_kl(artifact: &Artifact, rows: &[Sequence]) {
     let rows: Vec<&Sequence> = rows.iter().collect();
     let other = adapter(&artifact.model);
@@ -578,7 +578,7 @@ fn wgpu_trains_and_decodes_as_the_cpu_does() {
     for keep in keeps {
         assert_eq!(answers(&cpu, keep), answers(&gpu, keep), "{keep:?}");
     }
-    // The same step, the same bytes.
+    // The same step gives the same bytes.
     assert_eq!(gpu_moved, ppo_step(&gpu).2);
 
     check_rewards(&model(&gpu), &PROMPTS);
@@ -661,7 +661,7 @@ fn a_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes() {
         io.candidate(done, &[("loss", 0.5)]).unwrap();
     }
     train::checkpoint(&mut io, 2, 4, true, &adam, &"the rest".to_owned()).unwrap();
-    // What is done after the checkpoint is lost with the process.
+    // The step after the checkpoint is lost with the process.
     step(&mut adam);
     io.curve(&serde_json::json!({"step": 3})).unwrap();
     io.candidate_dir(3).unwrap();
@@ -686,7 +686,7 @@ fn a_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes() {
     assert!(!work.path().join("out/2").exists());
 }
 
-/// A checkpoint of llama2.c says what the model says that it was made of; so does its tokenizer, by its scores.
+/// A checkpoint of llama2.c gives the numbers of the model it was made of; its tokenizer merges by its scores.
 #[test]
 fn a_checkpoint_of_llama2c_is_the_model_it_was_made_of() {
     let model = model(&Device::flex());

@@ -134,8 +134,8 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The processes whose working directory lies in `directory`: workers, and whatever they started. Linux tells; where
-/// nothing does, there is nothing to see.
+/// The processes whose working directory lies in `directory`: workers, and whatever they started. Linux lists them; on
+/// other systems the list is empty.
 pub fn at_work_in(directory: &Path) -> Vec<u32> {
     let directory = directory.canonicalize().unwrap();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
@@ -211,13 +211,13 @@ impl Events {
         self.of("started").map(|event| word(&event["stage"])).collect()
     }
 
-    /// How the stage began, when it began.
+    /// The event with which the stage began.
     pub fn started(&self, stage: &str) -> &Value {
         let mut own = self.of("started").filter(|event| event["stage"] == stage && event["part"].is_null());
         own.next().unwrap_or_else(|| panic!("`{stage}` was not executed"))
     }
 
-    /// How the stage ended.
+    /// The outcome of the stage.
     pub fn outcome(&self, stage: &str) -> &Value {
         let mut ended = self.of("ended").filter(|event| event["stage"] == stage);
         let event = ended.next().unwrap_or_else(|| panic!("`{stage}` did not end"));
@@ -230,7 +230,7 @@ impl Events {
         word(&self.outcome(stage)["outcome"])
     }
 
-    /// What carries the stage's name.
+    /// The content that carries the stage's name.
     pub fn content(&self, stage: &str) -> &str {
         word(&self.outcome(stage)["content"])
     }
@@ -257,7 +257,7 @@ pub struct Live {
     remarks: Receiver<String>,
 }
 
-/// What is printed line by line, as it comes.
+/// Sends each line of the output as it is printed.
 fn lines<T: Send + 'static>(output: impl Read + Send + 'static, read: fn(String) -> T) -> Receiver<T> {
     let (send, receive) = mpsc::channel();
     let lines = BufReader::new(output).lines();
@@ -265,7 +265,7 @@ fn lines<T: Send + 'static>(output: impl Read + Send + 'static, read: fn(String)
     receive
 }
 
-/// The next line or event of which this is true.
+/// The next line or event for which this is true.
 fn next<T>(lines: &Receiver<T>, is_it: impl Fn(&T) -> bool) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -285,17 +285,17 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// The next line of stdout that begins so.
+    /// The next line of stdout that begins with this text.
     pub fn says(&self, beginning: &str) -> String {
         next(&self.stdout, |line| line.starts_with(beginning))
     }
 
-    /// The next line of stderr that begins so.
+    /// The next line of stderr that begins with this text.
     pub fn remarks(&self, beginning: &str) -> String {
         next(&self.stderr, |line| line.starts_with(beginning))
     }
 
-    /// The exit code, and the lines of stdout and stderr nobody asked for yet.
+    /// The exit code, and the lines of stdout and stderr that were not read yet.
     pub fn end(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
         let status = wait_for("the command to end", || self.child.try_wait().unwrap());
         (status.code(), self.stdout.iter().collect(), self.stderr.iter().collect())
@@ -310,12 +310,12 @@ impl Drop for Watched {
 }
 
 impl Live {
-    /// The next event of which this is true.
+    /// The next event for which this is true.
     pub fn until(&self, is_it: impl Fn(&Value) -> bool) -> Value {
         next(&self.events, is_it)
     }
 
-    /// The next line of stderr that begins so.
+    /// The next line of stderr that begins with this text.
     pub fn remarks(&self, beginning: &str) -> String {
         next(&self.remarks, |line| line.starts_with(beginning))
     }
@@ -329,7 +329,7 @@ impl Live {
         rustix::process::kill_process(id, signal).unwrap();
     }
 
-    /// The exit code, and the events nobody asked for yet.
+    /// The exit code, and the events that were not read yet.
     pub fn end(mut self) -> (Option<i32>, Events) {
         let status = wait_for("the run to end", || self.child.try_wait().unwrap());
         let rest = self.events.iter().collect();

@@ -1,7 +1,7 @@
 //! Circles: files of one crate that import each other, directly or through others.
 //!
-//! A file imports the file that *defines* what it names; re-exports are followed to it. `mod x;` and `pub use` alone are
-//! no imports: they only say where a name is found. Files that exist for tests alone are left out.
+//! A file imports the file that *defines* what it names; re-exports are followed to it. `mod x;` and `pub use` alone
+//! are no imports: they only say where a name is found. Files that exist for tests alone are left out.
 
 use super::{code, read, rust_files};
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,7 +99,7 @@ impl Module {
     fn parse(code: &str) -> Module {
         let mut module = Module { code: String::new(), uses: Vec::new(), exports: BTreeMap::new() };
         for statement in code.split_inclusive(';') {
-            // `use` begins a line, behind `pub` or `pub(…)`.
+            // `use` begins a line, after `pub` or `pub(…)`.
             let line = statement.rfind("\nuse ").or_else(|| statement.rfind(" use ")).map(|at| at + 1);
             let Some(at) = line.or_else(|| statement.starts_with("use ").then_some(0)) else {
                 module.code += statement;

@@ -3,7 +3,7 @@
 use super::{CRATES, sources};
 use std::collections::BTreeMap;
 
-/// The words behind `keyword ` at the start of an item: `struct Name`, `pub(crate) enum Name`.
+/// The words after `keyword ` at the start of an item: `struct Name`, `pub(crate) enum Name`.
 fn types(code: &str) -> impl Iterator<Item = &str> {
     code.lines().filter_map(|line| {
         let line = line.trim_start();

@@ -1,4 +1,4 @@
-//! Nobody reads a message to find out what happened: a fact is a value, and its text is for people.
+//! No code reads a message to find out what happened: a fact is a value, and its text is for people.
 
 use super::sources;
 use std::collections::BTreeSet;

@@ -18,7 +18,7 @@ pub struct Finding {
     pub what: &'static str,
     pub level: Health,
     pub text: String,
-    /// What to do about it.
+    /// Advice to the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }

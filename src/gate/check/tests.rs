@@ -1,4 +1,4 @@
-//! Mistakes in rules, as a person makes them, and what they are answered.
+//! Mistakes in rules, as people make them, and the messages about them.
 
 use super::super::{JudgeScope, MetricName, parse, parse_expression};
 use super::*;

@@ -117,7 +117,7 @@ fn glance_one(question: &Question, view: View) -> Option<Certainty> {
 struct Problem {
     kind: ProblemKind,
     sample: Sample,
-    /// For the mean of the sample.
+    /// The threshold for the mean of the sample.
     threshold: f64,
     /// The difference of the two sides is `scale * (mean - threshold)`.
     scale: f64,
@@ -147,7 +147,7 @@ impl Problem {
     }
 }
 
-/// The problem that the question comes down to; `None` for what is no mean over items.
+/// The problem that the question comes down to; `None` for a question that is not a mean over items.
 fn problem(question: &Question, view: View) -> Result<Option<Problem>, Gap> {
     let Some(Contrast { linear, divisor }) = contrast(question, view)? else { return Ok(None) };
     let linear = if question.is_upwards { linear } else { linear.times(-1.0) };

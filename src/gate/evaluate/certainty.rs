@@ -25,8 +25,8 @@ pub struct Certainty {
 }
 
 impl Certainty {
-    /// The text for a rule that asks for no confidence: how much of the difference may be noise. Interval and p-value
-    /// are both two-sided, so that they say the same.
+    /// The text for a rule that asks for no confidence: the part of the difference that may be noise. Interval and
+    /// p-value are both two-sided, so that they say the same.
     pub fn noise(&self) -> String {
         let p = (2.0 * self.p_holds.min(self.p_fails)).min(1.0);
         let noise = if p > 0.05 { ": within noise" } else { "" };

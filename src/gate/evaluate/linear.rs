@@ -80,7 +80,7 @@ pub struct Contrast {
     pub divisor: Option<(Number, f64)>,
 }
 
-/// The contrast of the two sides; `None` for what is no sum of means over items.
+/// The contrast of the two sides; `None` for a question that is not a sum of means over items.
 pub fn contrast(question: &Question, view: View) -> Result<Option<Contrast>, Gap> {
     let Some(right) = threshold(question, view)? else { return Ok(None) };
     let quotient = quotient(question.left).filter(|_| right.terms.is_empty());
@@ -115,7 +115,7 @@ fn quotient(number: &Number) -> Option<(Number, Number)> {
     }
 }
 
-/// The linear form of a number; `None` for what is no sum of means over items.
+/// The linear form of a number; `None` if it is not a sum of means over items.
 pub fn linear(number: &Number, view: View) -> Option<Linear> {
     match number {
         Number::Literal { value, .. } => Some(Linear::constant(*value)),

@@ -1,5 +1,5 @@
-//! Comparisons that are no mean over items (medians of two tables, products). They are computed anew on every resample
-//! of the items, and the shares of the results on either side are taken as they are.
+//! Comparisons that are not a mean over items (medians of two tables, products). They are computed anew on every
+//! resample of the items, and the shares of the results on either side are taken as they are.
 
 use super::super::check;
 use super::super::column::Column;

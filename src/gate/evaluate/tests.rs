@@ -1,4 +1,4 @@
-//! What rules say about numbers, word for word, and the published study.
+//! Explanations of rules about numbers, word for word, and the published study.
 
 mod confidence;
 mod functions;

@@ -5,9 +5,9 @@
 //!
 //! * Sign flips, inverted as Hartigan's random subset means (Hartigan 1969, JASA 64): exact for symmetric differences
 //!   of any tail and any share of ties.
-//! * Hall's skewness-corrected t (Hall 1992, JRSS B 54, "On the removal of skewness by transformation"): for differences
-//!   with a long tail on the side that was not seen, where sign flips and t fail (15 % instead of 5 % for a mirrored
-//!   lognormal with sigma 1 and n = 30).
+//! * Hall's skewness-corrected t (Hall 1992, JRSS B 54, "On the removal of skewness by transformation"): for
+//!   differences with a long tail on the side that was not seen, where sign flips and t fail (15 % instead of 5 % for a
+//!   mirrored lognormal with sigma 1 and n = 30).
 //!
 //! As published the correction is not enough for small samples: with n = 30 it gives 6.3 % for a centred exponential
 //! and 9.9 % for that lognormal, the bootstrap-t 6.1 % and 9.4 % (10,000 runs), because the skewness of a sample

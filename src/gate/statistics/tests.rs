@@ -1,4 +1,4 @@
-//! What is promised of `statistics`, each promise a sentence. `levels` takes nearly all of the time.
+//! The promises of `statistics`, each one a sentence. `levels` takes nearly all of the time.
 
 mod degenerate;
 mod levels;

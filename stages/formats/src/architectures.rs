@@ -1,5 +1,5 @@
-//! The table of architectures: names, the parts of a block, the defaults of a configuration, and the layout of the weights
-//! in Hugging Face files. A new architecture is one row, plus its new mathematics if it has any.
+//! The table of architectures: names, the parts of a block, the defaults of a configuration, and the layout of the
+//! weights in Hugging Face files. A new architecture is one row, plus its new mathematics if it has any.
 
 /// One architecture.
 #[derive(Debug, PartialEq)]
@@ -94,7 +94,7 @@ pub struct Layout {
     /// Projections lie `[in, out]` in the file; else `[out, in]`.
     pub is_in_out: bool,
     pub fused: QkvLayout,
-    /// Stands before every name, save in files of a decoder without its head.
+    /// Stands before every name, except in files of a decoder without its head.
     pub prefix: &'static str,
 }
 

@@ -1,4 +1,5 @@
-//! Chat templates: Jinja, rendered as `transformers` renders it, that turns a dialogue into the text a model is trained on.
+//! Chat templates: Jinja, rendered as `transformers` renders it, that turns a dialogue into the text a model is trained
+//! on.
 
 use crate::dialogue::Message;
 use crate::json;
@@ -16,8 +17,8 @@ use std::path::Path;
 pub const FILE: &str = "chat_template.jinja";
 const SETTINGS: &str = "tokenizer_config.json";
 
-/// The time that templates see. A stage is a function of its inputs, so its prompts may not change overnight; templates of
-/// LLaMA 3 fall back to this day themselves.
+/// The time that templates see. A stage is a function of its inputs, so its prompts may not change overnight; templates
+/// of LLaMA 3 fall back to this day themselves.
 const NOW: DateTime = date(2024, 7, 26).at(0, 0, 0, 0);
 
 type Map = serde_json::Map<String, serde_json::Value>;
@@ -29,8 +30,9 @@ pub struct Template {
 }
 
 impl Template {
-    /// Loads the template of a model directory: `instead`, else `chat_template.jinja`, else the field `chat_template` of
-    /// `tokenizer_config.json`, which is a text or a list of named texts with one called `default`. `None`: it has none.
+    /// Loads the template of a model directory: `instead`, else `chat_template.jinja`, else the field `chat_template`
+    /// of `tokenizer_config.json`, which is a text or a list of named texts with one called `default`. `None`: it has
+    /// none.
     ///
     /// # Errors
     /// A file that is there cannot be read, or the template is no Jinja.
@@ -140,7 +142,7 @@ impl Template {
     }
 }
 
-/// The message and the line of an error of minijinja, without the name of a file that there never was.
+/// The message and the line of an error of minijinja, without a file name, since there is no file.
 fn with_line(error: Error) -> anyhow::Error {
     let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     match error.line() {
@@ -241,8 +243,8 @@ fn fraction(value: f64) -> String {
     }
 }
 
-/// JSON as `json.dumps` of Python writes it, on which models were trained: a space behind `:` and `,`, and no escapes for
-/// HTML.
+/// JSON as `json.dumps` of Python writes it, on which models were trained: a space after `:` and `,`, and no escapes
+/// for HTML.
 fn to_json(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = kwargs.get("indent")?;
     let (ascii, sorts): (Option<bool>, Option<bool>) = (kwargs.get("ensure_ascii")?, kwargs.get("sort_keys")?);

@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(compared, ARCHITECTURES.map(|row| row.model_type).into());
     }
 
-    /// transformers 4 wrote GPT-NeoX so: under the names of the architecture and under the common ones.
+    /// transformers 4 wrote the fields of GPT-NeoX under the names of the architecture and under the common ones.
     #[test]
     fn a_field_may_stand_under_two_names_if_they_say_the_same() {
         let mut source = json!({

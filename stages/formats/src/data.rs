@@ -1,5 +1,5 @@
-//! Data files as the rows that stages read: texts, prompts, examples, preferences, labelled answers. The first bad row is
-//! named by file, line and field; the user says how many may be left out.
+//! Data files as the rows that stages read: texts, prompts, examples, preferences, labelled answers. The first bad row
+//! is named by file, line and field; the user says how many may be left out.
 
 pub mod file;
 mod inspect;
@@ -64,11 +64,11 @@ pub struct Preference {
 pub struct RowFilter {
     /// `--skip-bad-rows`.
     pub may_skip: u64,
-    /// DataRows of the files.
+    /// Rows of the files.
     pub rows: u64,
-    /// DataRows that are not used: bad ones, and those that say nothing (a preference between equals).
+    /// Rows that are not used: bad ones, and those that say nothing (a preference between equals).
     pub dropped: u64,
-    /// DataRows cut to the longest length.
+    /// Rows cut to the longest length.
     pub truncated: u64,
     bad: u64,
 }
@@ -135,7 +135,7 @@ pub fn prompts(path: &Path, filter: &mut RowFilter) -> Result<Vec<Question>> {
     Ok(questions.into_iter().map(|(_, question)| question).collect())
 }
 
-/// Prompts with one answer to learn: the only one, else the chosen or the best one. DataRows whose answer is labelled as
+/// Prompts with one answer to learn: the only one, else the chosen or the best one. Rows whose answer is labelled as
 /// unwanted are left out.
 ///
 /// # Errors
@@ -217,9 +217,9 @@ pub fn labelled(path: &Path, filter: &mut RowFilter) -> Result<Vec<LabelledAnswe
 }
 
 /// Preferences from pairs, rankings (ties make no pair), and ratings and labels (the answers to one prompt are compared
-/// over all rows). DataRows of one prompt become one preference, so that no prompt lies on both sides of a split and its pairs
-/// weigh together (Ouyang et al. 2022, §3.5). A prompt without any pair is left out. The field `margin` of pairs is read
-/// only with `with_margins`: elsewhere it may hold anything.
+/// over all rows). Rows of one prompt become one preference, so that no prompt lies on both sides of a split and its
+/// pairs weigh together (Ouyang et al. 2022, §3.5). A prompt without any pair is left out. The field `margin` of pairs
+/// is read only with `with_margins`: elsewhere it may hold anything.
 ///
 /// # Errors
 /// As [`texts`]; or no row prefers one answer to another.
@@ -653,7 +653,7 @@ mod tests {
         .assert_eq(&damaged.concat());
     }
 
-    /// golden/rlhf-golden.json, `ranking_to_pairs`, which says which pairs there are, not in what order.
+    /// golden/rlhf-golden.json, `ranking_to_pairs`, which gives the pairs but not their order.
     #[test]
     fn a_ranking_gives_the_golden_pairs_and_drops_the_golden_ties() {
         let golden: Value = serde_json::from_str(include_str!("../../tests/golden/rlhf-golden.json")).unwrap();

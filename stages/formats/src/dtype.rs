@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What the matrices of a frozen base are kept in, and multiplied in.
+/// The precision in which the matrices of a frozen base are kept and multiplied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
@@ -47,8 +47,8 @@ impl Dtype {
     }
 }
 
-/// Sets the precision that `config.json` names. Older tools read `torch_dtype`, newer ones `dtype`: the one that is there
-/// is written.
+/// Sets the precision that `config.json` names. Older tools read `torch_dtype`, newer ones `dtype`: the one that is
+/// there is written.
 pub fn set_dtype(source: &mut Value, dtype: Dtype) {
     let name = match dtype {
         Dtype::F32 => "float32",

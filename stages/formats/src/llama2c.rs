@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 /// The first bytes of versions with a header of 256 bytes. Version 0 begins with the sizes.
 const MAGIC: i32 = 0x616b_3432;
 
-/// The checkpoint in a directory without `config.json`: its only `*.bin` beside `tokenizer.bin`. Pickled weights have names
-/// of their own and do not count.
+/// The checkpoint in a directory without `config.json`: its only `*.bin` beside `tokenizer.bin`. Pickled weights have
+/// names of their own and do not count.
 pub fn find(directory: &Path) -> Option<PathBuf> {
     if directory.join("config.json").exists() {
         return None;
@@ -197,8 +197,8 @@ pub fn convert(checkpoint: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Moves rotary pairs, which lie side by side in a checkpoint, to the two halves of a head: (0, 1), (2, 3), … → 0, 2, …,
-/// 1, 3, ….
+/// Moves rotary pairs, which lie side by side in a checkpoint, to the two halves of a head: (0, 1), (2, 3), … → 0, 2,
+/// …, 1, 3, ….
 fn in_halves(values: &[f32], heads: usize, width: usize) -> Vec<f32> {
     let rows = values.len() / width;
     let half = rows / heads / 2;
@@ -249,8 +249,8 @@ fn pieces(path: &Path, vocabulary: usize) -> Result<Vec<(String, f32)>> {
     Ok(pieces)
 }
 
-/// A `tokenizer.json` that merges as SentencePiece does, which joins the pair whose joint piece scores highest: every way
-/// to split a piece in two pieces is a merge, in the order of the scores of the joint pieces.
+/// A `tokenizer.json` that merges as SentencePiece does, which joins the pair whose joint piece scores highest: every
+/// way to split a piece in two pieces is a merge, in the order of the scores of the joint pieces.
 fn tokenizer_json(pieces: &[(String, f32)]) -> Value {
     let mut ids: HashMap<&str, usize> = HashMap::new();
     for (id, (text, _)) in pieces.iter().enumerate() {

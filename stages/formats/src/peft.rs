@@ -88,7 +88,7 @@ impl Matrix {
     }
 }
 
-/// The α of which α/r is the scale of an adapter. Rank-stabilised LoRA scales by α/√r, which is α′/r with a larger α′.
+/// The α for which α/r is the scale of an adapter. Rank-stabilised LoRA scales by α/√r, which is α′/r with a larger α′.
 pub fn plain_alpha(rank: usize, alpha: f64, is_rank_stabilised: bool) -> f64 {
     if is_rank_stabilised { alpha * (rank as f64).sqrt() } else { alpha }
 }

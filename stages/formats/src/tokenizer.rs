@@ -31,9 +31,9 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads `tokenizer.json` in `directory`, and the chat template beside it.
     ///
-    /// A prompt begins as the tokenizer begins a text. `add_bos_token` of `tokenizer_config.json` puts `bos` there if the
-    /// post-processor does not. Tokens that the post-processor puts behind a text (llm-jp: the end token) are left out: a
-    /// prompt is not a finished text.
+    /// A prompt begins as the tokenizer begins a text. `add_bos_token` of `tokenizer_config.json` puts `bos` there if
+    /// the post-processor does not. Tokens that the post-processor puts after a text (llm-jp: the end token) are left
+    /// out: a prompt is not a finished text.
     ///
     /// # Errors
     /// A file is missing or cannot be read.
@@ -85,7 +85,8 @@ impl Tokenizer {
         self.template.is_some()
     }
 
-    /// Ids of a prompt, ready to be answered. A dialogue goes through the chat template, which adds its own special tokens.
+    /// Ids of a prompt, ready to be answered. A dialogue goes through the chat template, which adds its own special
+    /// tokens.
     ///
     /// # Errors
     /// It is a dialogue and there is no chat template, or the template refuses it.
@@ -103,8 +104,8 @@ impl Tokenizer {
         }
     }
 
-    /// Ids of a completion, without special tokens, except those with which a chat template ends an answer, and all that it
-    /// puts behind them.
+    /// Ids of a completion, without special tokens, except those with which a chat template ends an answer, and all
+    /// that it puts after them.
     ///
     /// # Errors
     /// As [`Tokenizer::prompt`]; or the template does not begin an answer as it asks for one.

@@ -32,8 +32,8 @@ pub fn score(directory: &Path, config: &Config) -> Result<Vec<f32>> {
     floats(info.dtype, &bytes).with_context(|| format!("read {}: `{SCORE}`", path.display()))
 }
 
-/// Checks by the headers of the files that a model can be read from them: every tensor is there in its shape, and no other
-/// one.
+/// Checks by the headers of the files that a model can be read from them: every tensor is there in its shape, and no
+/// other one.
 ///
 /// # Errors
 /// A file is missing or damaged, or its tensors are not those of the configuration.
@@ -166,8 +166,8 @@ pub fn shards(index: &Path) -> Result<BTreeSet<String>> {
 pub fn mapped(path: &Path) -> Result<Bytes> {
     let read = || format!("read {}", path.display());
     let file = File::open(path).with_context(read)?;
-    // SAFETY: a process that writes to the file meanwhile changes what is read, as with any way of reading. Inputs of stages
-    // are read-only files of their own, and a file that is cut short ends this worker alone, which is reported.
+    // SAFETY: a process that writes to the file meanwhile changes what is read, as with any way of reading. Inputs of
+    // stages are read-only files of their own, and a file that is cut short ends this worker alone, which is reported.
     let map = unsafe { Mmap::map(&file) }.with_context(read)?;
     Ok(Bytes::from_owner(map))
 }
@@ -180,7 +180,7 @@ pub struct Files {
 struct Shard {
     path: PathBuf,
     bytes: Bytes,
-    /// The offset of the tensors, behind the header.
+    /// The offset of the tensors, after the header.
     start: usize,
     metadata: Metadata,
 }
@@ -208,7 +208,8 @@ impl Files {
         Ok(Files { shards: files_of(directory)?.into_iter().map(open).collect::<Result<_>>()? })
     }
 
-    /// The name of a weight in these files. Checkpoints of a decoder without its head leave out the prefix of every name.
+    /// The name of a weight in these files. Checkpoints of a decoder without its head leave out the prefix of every
+    /// name.
     fn name_of<'a>(&self, weight: &'a Weight, prefix: &str) -> &'a str {
         let has = |name: &&str| self.shards.iter().any(|shard| shard.metadata.info(name).is_some());
         weight.name.strip_prefix(prefix).filter(has).unwrap_or(&weight.name)

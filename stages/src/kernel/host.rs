@@ -1,7 +1,7 @@
 //! The kernels as loops on the host, over the memory of burn's CPU backend.
 //!
-//! Why not burn's operations: on two AVX-512 cores a training step of a 7M LLaMA spent 35 % of its time in matrix products
-//! and the rest in passes over intermediate tensors (`perf record` of `benches/train`).
+//! Why not burn's operations: on two AVX-512 cores a training step of a 7M LLaMA spent 35 % of its time in matrix
+//! products and the rest in passes over intermediate tensors (`perf record` of `benches/train`).
 
 mod attention;
 mod choose;

@@ -1,5 +1,5 @@
-//! The kernels as burn's tensor operations: on any device, and differentiable by burn, which the tests hold the derivatives
-//! by hand to.
+//! The kernels as burn's tensor operations: on any device, and differentiable by burn. The tests compare the
+//! derivatives by hand with those of burn.
 
 use super::{
     AdamStep, Angles, AttentionMask, Heads, Keep, Kernel, KeyValueCache, Normalization, PER_ROOT_TAU, Predictions,
@@ -163,7 +163,7 @@ impl Kernel for BurnTensors {
         let device = logits.device();
         let [rows, v] = logits.dims();
         let Some(Sampling { temperature, keep, draws }) = sampling else {
-            // NaN equals nothing: its rows become a token that there is not, which the host takes for what it is.
+            // NaN equals nothing: its rows become a token that does not exist, which the host recognises.
             let most = logits.clone().max_dim(1);
             let place = Tensor::<1, Int>::arange(0..v as i64, &device).reshape([1, v]).repeat_dim(0, rows);
             return place.mask_fill(logits.equal(most).bool_not(), v as i64).min_dim(1).reshape([rows]);
@@ -209,9 +209,9 @@ impl Kernel for BurnTensors {
 
 // ---------------------------------------------------------------------------------------------- products, norms
 
-/// x·W, in the precision of W. Each row of x is brought to a largest number of 1 first: gradients are far smaller than what
-/// f16 can tell from 0 (Micikevicius et al. 2018, section 3.2, by row instead of by loss). All else is f32: the residual
-/// stream, norms, attention, adapters, losses.
+/// x·W, in the precision of W. Each row of x is brought to a largest number of 1 first: gradients are far smaller than
+/// what f16 can tell from 0 (Micikevicius et al. 2018, section 3.2, by row instead of by loss). All else is f32: the
+/// residual stream, norms, attention, adapters, losses.
 fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let half = match weight.dtype() {
         DType::F16 => FloatDType::F16,
@@ -270,7 +270,7 @@ fn derivative(which: Activation, x: Tensor<2>) -> Tensor<2> {
 
 // ------------------------------------------------------------------------------------------------------- rotary
 
-/// By the angles times `sign`.
+/// Rotates by the angles times `sign`.
 fn rotated(x: Tensor<2>, angles: &Angles, heads: usize, sign: f64) -> Tensor<2> {
     let [n, width] = x.dims();
     let hd = width / heads;
@@ -345,7 +345,8 @@ fn by_head(x: Tensor<2>, lines: usize, heads: usize) -> Tensor<4> {
     x.reshape([lines, n / lines, heads, width / heads]).swap_dims(1, 2)
 }
 
-/// Query heads that share a key/value head become further rows of it, `[b, kv, group·t, hd]`: nothing is repeated in memory.
+/// Query heads that share a key/value head become further rows of it, `[b, kv, group·t, hd]`: nothing is repeated in
+/// memory.
 fn stacked(heads: Heads, x: Tensor<2>, lines: usize) -> Tensor<4> {
     let x = by_head(x, lines, heads.queries);
     let [b, _, t, hd] = x.dims();

@@ -1,6 +1,6 @@
 //! `dpo`: improves a policy on preferences without a reward model (Rafailov et al. 2023). It trains a LoRA adapter that
-//! prefers the chosen answer to the rejected one more than the reference does. The log-probabilities of the reference are
-//! computed once.
+//! prefers the chosen answer to the rejected one more than the reference does. The log-probabilities of the reference
+//! are computed once.
 
 use crate::device;
 use crate::draw::Draw;

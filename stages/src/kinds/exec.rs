@@ -1,7 +1,7 @@
 //! `exec`: any command on declared inputs. It runs in the stage's own directory and finds its inputs under `in/`. It
 //! writes the files it declared as outputs, its numbers to `metrics.json`, and the rows that those are means of to
-//! `items.jsonl`. Asked to stop, it may write to `resume/` what the next attempt goes on from. Its environment holds a
-//! few fixed variables, those of `env`, and the stage's secrets.
+//! `items.jsonl`. When asked to stop, it may write to `resume/` the state that the next attempt goes on from. Its
+//! environment holds a few fixed variables, those of `env`, and the stage's secrets.
 
 use crate::audit;
 use crate::io::{Interruption, Io};
@@ -426,7 +426,7 @@ mod tests {
                 "outputs.2: `in` is not the command's to write: the stage keeps its own things there",
             ]
         );
-        // What is misspelt is said, and nothing that follows from it.
+        // The misspelt name is reported, and nothing that follows from it.
         assert_eq!(told(json!({"comand": ["ls"]})), ["comand: unknown parameter `comand`"]);
     }
 }

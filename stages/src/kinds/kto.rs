@@ -1,5 +1,6 @@
-//! `kto`: improves a policy on answers that were labelled one by one as wanted or not (Ethayarajh et al. 2024). It trains a
-//! LoRA adapter; the loss compares the log-ratio of each answer with z₀, an estimate of the KL to the reference.
+//! `kto`: improves a policy on answers that were labelled one by one as wanted or not (Ethayarajh et al. 2024). It
+//! trains a LoRA adapter; the loss compares the log-ratio of each answer with z₀, an estimate of the KL to the
+//! reference.
 
 mod parameters;
 
@@ -72,7 +73,7 @@ struct AnswerRow<'a> {
     loss: f64,
 }
 
-/// An answer behind its prompt, and the answer to another prompt in its place, on which z₀ is estimated.
+/// An answer after its prompt, and the answer to another prompt in its place, on which z₀ is estimated.
 struct Item {
     labelled: LabelledAnswer,
     own: Sequence,
@@ -288,7 +289,7 @@ fn mismatched(
             );
         };
         let mut ids = [&row.ids[..row.start], other.completion()].concat();
-        // At least one token fits behind the prompt, as one of its own answer did.
+        // At least one token fits after the prompt, as one of its own answer did.
         ids.truncate(max_tokens.max(row.start + 1));
         Ok(Item { labelled: labelled.clone(), mismatched: Sequence { ids, start: row.start }, own: row.clone() })
     };

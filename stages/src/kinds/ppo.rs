@@ -1,14 +1,16 @@
-//! `ppo`: improves a policy against a reward model (Schulman et al. 2017; Ouyang et al. 2022; the details of Huang et al.
-//! 2024, "N+"). Each update samples answers, scores them, and trains on the clipped objective. It differs from the textbook:
+//! `ppo`: improves a policy against a reward model (Schulman et al. 2017; Ouyang et al. 2022; the details of Huang et
+//! al. 2024, "N+"). Each update samples answers, scores them, and trains on the clipped objective. It differs from the
+//! textbook:
 //!
 //! 1. Policy, reference, critic and reward model share one frozen base and differ in their adapters.
-//! 2. The critic starts from the reward model. `rloo`, `grpo` and `dr-grpo` compare answers to one prompt and need no critic.
+//! 2. The critic starts from the reward model. `rloo`, `grpo` and `dr-grpo` compare answers to one prompt and need no
+//!    critic.
 //! 3. The KL to the reference is part of each token's reward, or of the loss; its weight β can be steered to a target.
 //! 4. Old log-probabilities are computed by the forward pass of training, not while decoding, so the first ratios of an
 //!    update are 1 to the last bit.
 //! 5. An answer that did not end gets a fixed score, since the reward model was never trained on such answers.
-//! 6. A candidate is measured on a rollout of its own, from which the next update learns: `steps` updates take `steps + 1`
-//!    rollouts.
+//! 6. A candidate is measured on a rollout of its own, from which the next update learns: `steps` updates take
+//!    `steps + 1` rollouts.
 //! 7. A checkpoint can be written between two optimiser steps of an update; it then holds the rollout.
 
 mod models;

@@ -1,5 +1,5 @@
-//! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers. In a dialogue, only the last
-//! answer is learned.
+//! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers. In a dialogue, only the
+//! last answer is learned.
 
 use crate::device;
 use crate::draw::Draw;

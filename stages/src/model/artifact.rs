@@ -1,5 +1,5 @@
-//! A model as a stage reads and writes it: `model/` as `transformers` loads it, and at most one `adapter/` as `peft` loads
-//! it over that. Base weights pass through untouched: a stage that trains an adapter writes only the adapter.
+//! A model as a stage reads and writes it: `model/` as `transformers` loads it, and at most one `adapter/` as `peft`
+//! loads it over that. Base weights pass through untouched: a stage that trains an adapter writes only the adapter.
 
 use super::weights::{self, of_burn, to_device};
 use super::{Adapter, Decoder};
@@ -35,8 +35,8 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Reads a stage's artifact (`model/`, `adapter/`) or a plain Hugging Face directory, with the matrices of the base as
-    /// `dtype`.
+    /// Reads a stage's artifact (`model/`, `adapter/`) or a plain Hugging Face directory, with the matrices of the base
+    /// as `dtype`.
     ///
     /// # Errors
     /// It is not a model that can be read, or the device does not compute in `dtype`.
@@ -141,8 +141,8 @@ impl Artifact {
     }
 }
 
-/// Whether two directories hold the same weights. Equal files placed from the store are one file; others are compared byte
-/// by byte.
+/// Whether two directories hold the same weights. Equal files placed from the store are one file; others are compared
+/// byte by byte.
 fn has_same_weights(one: &Path, other: &Path) -> bool {
     let (Ok(names), Ok(of_other)) = (files_of(one), files_of(other)) else { return false };
     // The names of a classifier's labels do not matter.

@@ -1,7 +1,7 @@
-//! The derivative of a decoder by hand, block by block: from the gradient of its hidden states to those of what is trained,
-//! an adapter or all weights. By hand because then a frozen weight costs no gradient, a block can be computed again instead
-//! of kept (Chen et al. 2016), and no backend's graph decides what stays in memory; `tests/numbers.rs` compares it with
-//! burn's autodiff.
+//! The derivative of a decoder by hand, block by block: from the gradient of its hidden states to those of what is
+//! trained, an adapter or all weights. It is written by hand so that a frozen weight costs no gradient, a block can be
+//! computed again instead of kept (Chen et al. 2016), and no backend's graph decides what stays in memory;
+//! `tests/numbers.rs` compares it with burn's autodiff.
 //!
 //! `d_x` is the gradient of the loss with respect to `x`.
 
@@ -22,12 +22,12 @@ pub struct Trace {
 }
 
 enum SavedBlock {
-    /// What came into the block; the rest is computed again.
+    /// The input of the block; the rest is computed again.
     Input(Tensor<2>),
     All(Box<Activations>),
 }
 
-/// Which gradients are wanted.
+/// The gradients that are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trainable {
     Adapter,
@@ -35,7 +35,7 @@ pub enum Trainable {
     Weights,
 }
 
-/// In the shape of what is trained.
+/// Gradients in the shape of what is trained.
 pub enum Gradient {
     Adapter(Adapter),
     Weights(Box<Decoder>),
@@ -69,8 +69,8 @@ struct ProjectionBack<'a> {
 }
 
 impl Decoder {
-    /// Hidden states `[n, d]` as [`Decoder::hidden`] gives them, to the last bit, and the way back. Where it `recomputes`,
-    /// the blocks' inputs alone are kept, and each block is computed a second time on the way back.
+    /// Hidden states `[n, d]` as [`Decoder::hidden`] gives them, to the last bit, and the way back. Where it
+    /// `recomputes`, the blocks' inputs alone are kept, and each block is computed a second time on the way back.
     pub fn trace(&self, adapter: Option<&Adapter>, batch: &Batch, recomputes: bool) -> (Tensor<2>, Trace) {
         let mut x = self.embedded(batch);
         let mut blocks = Vec::with_capacity(self.blocks.len());
@@ -131,7 +131,8 @@ impl Decoder {
         })
     }
 
-    /// The gradients of a block's input, of the adapter's matrices beside it, and of its weights where they are trained.
+    /// The gradients of a block's input, of the adapter's matrices beside it, and of its weights where they are
+    /// trained.
     fn block_back(
         &self,
         layer: usize,
@@ -163,7 +164,7 @@ impl Decoder {
                 self.project_back(layer, back, &[up], &mut gradients)
             }
         };
-        // The MLP reads the residual stream behind attention, unless both stand side by side.
+        // The MLP reads the residual stream after attention, unless both stand side by side.
         let residual = (!self.config.is_parallel).then(|| dy.clone());
         let d_mlp_norm = back.trains_weights().then(|| self.norm_weight_back(&mlp_from, &block.mlp_norm, &d_mlp_in));
         let d_mlp = self.norm_back(mlp_from, &block.mlp_norm, d_mlp_in, residual);
@@ -269,7 +270,8 @@ impl Decoder {
         Affine { weight, bias: norm.bias.as_ref().map(|_| bias) }
     }
 
-    /// As [`Decoder::norm_back`] for each head's part of `[n, h·hd]`, with the gradient of the norm where weights are trained.
+    /// As [`Decoder::norm_back`] for each head's part of `[n, h·hd]`, with the gradient of the norm where weights are
+    /// trained.
     fn head_norm_back(&self, x: Tensor<2>, norm: &Affine, dy: Tensor<2>, back: Back) -> (Tensor<2>, Option<Affine>) {
         let [n, width] = x.dims();
         let shape = [n * width / self.config.head_dim, self.config.head_dim];
@@ -287,8 +289,8 @@ impl Decoder {
     }
 }
 
-/// The gradient of a table shaped as `like`: the rows of `gradient`, each added to the row of the table it was read from. On
-/// the host, one after the other: on a GPU the order would be that of its atomics.
+/// The gradient of a table shaped as `like`: the rows of `gradient`, each added to the row of the table it was read
+/// from. On the host, one after the other: on a GPU the order would be that of its atomics.
 fn gathered(gradient: &Tensor<2>, rows: &[u32], like: &Tensor<2>) -> Result<Tensor<2>> {
     let [v, d] = like.dims();
     let device = like.device();

@@ -5,24 +5,24 @@ use crate::tensor::{from_ids, from_values};
 use burn::tensor::{Device, Int, Tensor};
 use formats::config::{Config, Rope};
 
-/// How rows of unequal lengths lie side by side.
+/// The arrangement of rows of unequal lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// None: one row behind the other. Only for a backend that attends row by row.
+    /// None: one row after the other. Only for a backend that attends row by row.
     None,
     /// In a rectangle, from its left edge on; short rows share one line of it and do not attend to each other.
     Right,
-    /// In a rectangle, up to its right edge, behind which decoding adds new tokens.
+    /// In a rectangle, up to its right edge, after which decoding adds new tokens.
     Left,
 }
 
 impl Padding {
-    /// For rows that are read once.
+    /// The padding for rows that are read once.
     pub fn of(device: &Device) -> Padding {
         if kernel::of(device).attends_by_row() { Padding::None } else { Padding::Right }
     }
 
-    /// For prompts that are continued.
+    /// The padding for prompts that are continued.
     pub fn of_prompts(device: &Device) -> Padding {
         if kernel::of(device).attends_by_row() { Padding::None } else { Padding::Left }
     }
@@ -53,7 +53,7 @@ pub(super) struct Columns {
 const HIDDEN: f32 = -1e9;
 
 impl Batch {
-    /// Whole rows.
+    /// A batch of whole rows.
     pub fn new(config: &Config, rows: &[&[u32]], padding: Padding, device: &Device) -> Batch {
         let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let spans = match padding {
@@ -105,7 +105,7 @@ impl Batch {
         }
     }
 
-    /// One new token a row, in decoding, behind what a cache holds of its rows.
+    /// A batch of one new token a row, in decoding, after the rows that a cache holds.
     pub(super) fn next(config: &Config, ids: Tensor<1, Int>, places: &[Columns]) -> Batch {
         let device = ids.device();
         let positions: Vec<usize> = places.iter().map(|place| place.filled - place.start).collect();
@@ -139,7 +139,7 @@ impl Batch {
         self.ids.dims()[0]
     }
 
-    /// Where each token stands in its row; 0 in the padding.
+    /// The position of each token in its row; 0 in the padding.
     pub(super) fn host_positions(&self) -> Vec<u32> {
         let mut positions = vec![0; self.tokens()];
         for span in &self.spans {
@@ -148,7 +148,7 @@ impl Batch {
         positions
     }
 
-    /// Where a cache holds the rows of this batch, its first.
+    /// The places of the rows in a cache, of which this is the first batch.
     pub(super) fn places(&self) -> Vec<Columns> {
         let place = |span: &Span| match self.mask {
             AttentionMask::Rows(_) => Columns { start: 0, filled: span.len },

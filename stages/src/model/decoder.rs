@@ -1,6 +1,6 @@
-//! A decoder: its weights as burn tensors, and the forward pass with an adapter, a batch and a cache. What the architectures
-//! differ in is data ([`Config`], the layout of its architecture). Cloning shares the weights: policy, reference, value and
-//! reward model are one frozen decoder with different [`Adapter`]s.
+//! A decoder: its weights as burn tensors, and the forward pass with an adapter, a batch and a cache. Architectures
+//! differ in data only ([`Config`], the layout of its architecture). Cloning shares the weights: policy, reference,
+//! value and reward model are one frozen decoder with different [`Adapter`]s.
 //!
 //! Shapes as in [`kernel`].
 
@@ -46,7 +46,7 @@ pub struct Affine {
 
 /// The activations of one block that its derivative needs.
 pub(super) struct Activations {
-    /// What came into the block.
+    /// The input of the block.
     pub x: Tensor<2>,
     pub attention_in: Tensor<2>,
     /// Queries and keys before the norms of the heads, where there are any.
@@ -84,7 +84,7 @@ impl Decoder {
         self.normed(x, &self.norm)
     }
 
-    /// Hidden states `[n, d]` before the first block and behind each one: to find where two models part.
+    /// Hidden states `[n, d]` before the first block and after each one: to find where two models part.
     pub fn layers(&self, adapter: Option<&Adapter>, batch: &Batch) -> Vec<Tensor<2>> {
         let mut layers = vec![self.embedded(batch)];
         for layer in 0..self.blocks.len() {

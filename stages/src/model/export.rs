@@ -1,5 +1,5 @@
-//! Export of models to other tools, as one folder with the adapter merged or beside the base, and import of adapters that
-//! were trained elsewhere.
+//! Export of models to other tools, as one folder with the adapter merged or beside the base, and import of adapters
+//! that were trained elsewhere.
 
 use super::weights::{self, load_adapter};
 use super::{Adapter, Decoder};
@@ -26,12 +26,12 @@ pub struct Export {
     pub summary: Summary,
 }
 
-/// Writes the artifact in `from` to the empty directory `to`. A model without an adapter, or with its adapter merged, is
-/// written as `transformers` loads it; else base and adapter are written to `model/` and `adapter/`. `dtype` is the
+/// Writes the artifact in `from` to the empty directory `to`. A model without an adapter, or with its adapter merged,
+/// is written as `transformers` loads it; else base and adapter are written to `model/` and `adapter/`. `dtype` is the
 /// precision of the base or the merged weights, by default that of the base.
 ///
-/// A merged reward model is a sequence classifier with the reward as its only label: the head is divided by the spread, and
-/// the offset, which a head without bias cannot hold, is written to `reward.json`.
+/// A merged reward model is a sequence classifier with the reward as its only label: the head is divided by the spread,
+/// and the offset, which a head without bias cannot hold, is written to `reward.json`.
 ///
 /// # Errors
 /// The artifact cannot be read, or `to` cannot be written.

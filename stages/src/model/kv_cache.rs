@@ -1,4 +1,4 @@
-//! The cache of keys and values that decoding goes on from.
+//! The cache of keys and values from which decoding goes on.
 
 use super::batch::{Batch, Columns};
 use crate::kernel::{self, AttentionMask, Heads, KeyValueCache};
@@ -7,7 +7,7 @@ use formats::config::Config;
 
 pub struct Cache {
     layers: Box<dyn KeyValueCache>,
-    /// Of each row; empty before the first batch.
+    /// The columns of each row; empty before the first batch.
     places: Vec<Columns>,
 }
 

@@ -30,7 +30,7 @@ impl Default for LoraParameters {
 }
 
 impl LoraParameters {
-    /// The α of which α/r is the scale: α/√r is α′/r with a larger one.
+    /// The α for which α/r is the scale: α/√r is α′/r with a larger one.
     pub fn plain_alpha(&self) -> f64 {
         peft::plain_alpha(self.rank, self.alpha, self.rslora)
     }
@@ -113,9 +113,9 @@ impl Adapter {
         self.pairs.get(layer)?.get(place)?.as_ref()
     }
 
-    /// The distance of the weights from where training started: the Frobenius norm of s·(A·B − A₀·B₀) over all matrices.
-    /// No product is formed: the difference is s·P·Q with P = [A − A₀, A₀] and Q = [B; B − B₀], and the square of its norm is
-    /// Σ (PᵀP)∘(QQᵀ), 2r by 2r. Where nothing has moved it is 0 to the last bit.
+    /// The distance of the weights from where training started: the Frobenius norm of s·(A·B − A₀·B₀) over all
+    /// matrices. No product is formed: the difference is s·P·Q with P = [A − A₀, A₀] and Q = [B; B − B₀], and the
+    /// square of its norm is Σ (PᵀP)∘(QQᵀ), 2r by 2r. Where nothing has moved it is 0 to the last bit.
     ///
     /// # Errors
     /// The device cannot be read.
@@ -215,7 +215,7 @@ mod tests {
             let draw = Draw { seed, ..DRAW };
             let lora = LoraParameters { rank: 2, alpha: 3.0, rslora: false };
             let adapter = Adapter::new(&config, &lora, draw, &Device::flex());
-            // B begins at 0, and would tell nothing.
+            // B begins at 0, and would show nothing.
             let number = |tensor: &Tensor<2>| tensor.clone().add_scalar(0.1 * seed as f64);
             adapter.with_tensors(&adapter.tensors().iter().map(number).collect::<Vec<_>>())
         };

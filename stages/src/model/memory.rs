@@ -30,7 +30,7 @@ pub struct Load {
     pub other_bases: usize,
 }
 
-/// What `pipeline model inspect` shows of a kind: the load of a stage with the default parameters.
+/// The line of a kind in `pipeline model inspect`: the load of a stage with the default parameters.
 pub struct Demand {
     /// In words: `32 rows of 256 tokens`.
     pub of: String,
@@ -68,20 +68,20 @@ pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load
     let pair = |(inputs, outputs): (usize, usize)| (lora.rank * (inputs + outputs)) as u64;
     let targets = config.architecture.layout.targets.iter().map(|(target, _)| pair(target.shape(config)));
     let adapter = if load.is_full { 0 } else { config.layers as u64 * targets.sum::<u64>() * F32 };
-    // A trained tensor comes with its gradient and two moments, and while a step is taken with the new three.
+    // A trained tensor comes with its gradient and two moments and, during a step, with the three new ones.
     let adapters = adapter * (6 * load.trained + load.read) as u64 + if load.is_full { 5 * base } else { 0 };
 
-    // The numbers that a block keeps per token (`decoder::Activations`): its input, both normed inputs and the sum between
-    // them; queries and mixed values; keys and values; three of the inner width. On the way back one block has their
-    // gradients besides, and freed memory waits for the next one: two blocks more. That is a tenth to a fifth more than the
-    // peaks that `cargo bench --bench train` measured on the CPU (sft of 7M and 30M, ppo of 7M).
+    // The numbers that a block keeps per token (`decoder::Activations`): its input, both normed inputs and the sum
+    // between them; queries and mixed values; keys and values; three of the inner width. On the way back one block has
+    // their gradients besides, and freed memory waits for the next one: two blocks more. That is a tenth to a fifth
+    // more than the peaks that `cargo bench --bench train` measured on the CPU (sft of 7M and 30M, ppo of 7M).
     let (d, inner) = (config.width, config.inner);
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let in_block = 4 * d + 2 * queries + 2 * keys + 3 * inner;
     let kept = if load.recomputes { config.layers * d + in_block } else { config.layers * in_block };
     let tokens = load.rows * load.tokens;
-    // In rectangles, all scores of a block are in memory, with the weights and the gradients of both; row by row there are
-    // next to none.
+    // In rectangles, all scores of a block are in memory, with the weights and the gradients of both; row by row there
+    // are next to none.
     let kernel = kernel::of(device);
     let scores = if kernel.attends_by_row() { 0 } else { 4 * tokens * load.tokens * config.heads };
     let is_training = load.trained > 0 || load.is_full;

@@ -1,5 +1,5 @@
-//! Predictions of a decoder: log-probabilities and entropies of the tokens that come next, and the values of a scalar head,
-//! with their derivatives in closed form. Of the logits `[n, v]` only those of a few tokens are in memory at a time.
+//! Predictions of a decoder: log-probabilities and entropies of the tokens that come next, and the values of a scalar
+//! head, with their derivatives in closed form. Only the logits `[n, v]` of a few tokens are in memory at a time.
 
 use super::decoder::Decoder;
 use crate::kernel::{self, Predictions, Start, TokenGradients, term};
@@ -23,8 +23,8 @@ impl Decoder {
         Ok(out)
     }
 
-    /// The gradient of the hidden states `[n, d]`, and of the matrix behind the logits `[v, d]` where it is wanted, of a loss
-    /// whose gradients `objective` gives for the tokens of a range.
+    /// The gradient of the hidden states `[n, d]`, and of the matrix behind the logits `[v, d]` where it is wanted, of
+    /// a loss whose gradients `objective` gives for the tokens of a range.
     ///
     /// # Errors
     /// As [`Decoder::predict`], or `objective`'s.

@@ -1,5 +1,5 @@
-//! The roles of a model in a stage: the start of training, the reference, the tokens that end an answer; and the memory that
-//! takes.
+//! The roles of a model in a stage: the start of training, the reference, the tokens that end an answer; and the memory
+//! that takes.
 
 use super::memory::{self, Memory};
 use super::{Adapter, Artifact, Decoder, Load, LoraParameters};
@@ -77,7 +77,7 @@ impl Artifact {
         }
     }
 
-    /// The token put behind a completion, without which a model would never learn to stop.
+    /// The token put after a completion, without which a model would never learn to stop.
     pub fn end(&self, stop: Option<u32>) -> Result<u32> {
         self.stops(stop)?
             .first()

@@ -64,8 +64,8 @@ pub fn with_tensors(model: &Decoder, tensors: &[Tensor<2>]) -> Decoder {
         .expect("as many tensors as `tensors` gave")
 }
 
-/// Reads the weights of a directory in Hugging Face layout: matrices as `dtype`, vectors as f32. What is stored as it is
-/// wanted is mapped, not read, and the CPU backend computes on it in place.
+/// Reads the weights of a directory in Hugging Face layout: matrices as `dtype`, vectors as f32. Tensors stored in the
+/// wanted precision are mapped, not read, and the CPU backend computes on them in place.
 ///
 /// # Errors
 /// A file is missing or damaged, a tensor is missing or has another shape.
@@ -88,8 +88,8 @@ pub fn load(directory: &Path, config: Config, dtype: Dtype, device: &Device) -> 
     })
 }
 
-/// Writes `model.safetensors` and `config.json` in Hugging Face layout. `more` is written beside the tensors of the model;
-/// with it, the model is a classifier and has no head over the vocabulary.
+/// Writes `model.safetensors` and `config.json` in Hugging Face layout. `more` is written beside the tensors of the
+/// model; with it, the model is a classifier and has no head over the vocabulary.
 ///
 /// # Errors
 /// The files cannot be written.

@@ -24,8 +24,8 @@ pub enum Average {
     Constant(NonZeroU32),
 }
 
-/// The weight of each token, answer after answer; `lengths` in tokens. An answer without tokens still counts as an answer.
-/// Compute the weights for the whole batch before it is split, else the average changes.
+/// The weight of each token, answer after answer; `lengths` in tokens. An answer without tokens still counts as an
+/// answer. Compute the weights for the whole batch before it is split, else the average changes.
 pub fn token_weights(lengths: &[usize], average: Average) -> Vec<f64> {
     let (answers, tokens) = (lengths.len() as f64, lengths.iter().sum::<usize>() as f64);
     let weight = |length: usize| match average {

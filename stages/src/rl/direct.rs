@@ -1,6 +1,6 @@
 //! Preference optimisation without a reward model: DPO and its variants. All of them use the log-ratio of an answer,
-//! log π(answer) − log π_ref(answer), nats, summed over its tokens. The gradient by the log-ratio is also the gradient by
-//! log π, and by the log-probability of each token of the answer.
+//! log π(answer) − log π_ref(answer), nats, summed over its tokens. The gradient by the log-ratio is also the gradient
+//! by log π, and by the log-probability of each token of the answer.
 
 use super::preference::smoothed;
 use super::{PairTerms, same_length, sigmoid, softplus};
@@ -63,8 +63,8 @@ pub fn log_ratios(policy: &[f64], reference: &[f64]) -> Vec<f64> {
     policy.iter().zip(reference).map(|(policy, reference)| policy - reference).collect()
 }
 
-/// One term per pair of log-ratios, with its gradients by log π of either answer. `lengths` are the tokens of the chosen
-/// and of the rejected answer, which only [`DirectLoss::IpoPerToken`] uses.
+/// One term per pair of log-ratios, with its gradients by log π of either answer. `lengths` are the tokens of the
+/// chosen and of the rejected answer, which only [`DirectLoss::IpoPerToken`] uses.
 pub fn direct_loss(
     loss: DirectLoss,
     chosen: &[f64],

@@ -18,8 +18,8 @@ pub enum GroupBaseline {
     DrGrpo,
 }
 
-/// Advantages from the rewards of all answers to one prompt. If all rewards are equal, or there is one answer only, they are
-/// exactly 0.
+/// Advantages from the rewards of all answers to one prompt. If all rewards are equal, or there is one answer only,
+/// they are exactly 0.
 pub fn group_advantages(baseline: GroupBaseline, rewards: &[f64]) -> Vec<f64> {
     // A mean of equal numbers may be off by the last bit, and ε would make that 1e-12.
     if rewards.windows(2).all(|two| two[0] == two[1]) {

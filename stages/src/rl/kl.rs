@@ -27,8 +27,8 @@ impl KlEstimate {
         }
     }
 
-    /// d estimate / d log π, for a KL in the loss. There k1 has no effect: its gradient is the constant 1, and the mean of
-    /// ∇log π over the policy's own samples is 0.
+    /// d estimate / d log π, for a KL in the loss. There k1 has no effect: its gradient is the constant 1, and the mean
+    /// of ∇log π over the policy's own samples is 0.
     pub fn gradient(self, log_prob: f64, reference: f64) -> f64 {
         let d = log_prob - reference;
         match self {

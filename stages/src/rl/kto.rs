@@ -9,16 +9,16 @@ pub struct KtoWeights {
     pub undesirable: f64,
 }
 
-/// z₀, an estimate of KL(π ‖ π_ref): the mean log-ratio of answers to the prompts of others, never below 0 (Ethayarajh et
-/// al. 2024, §4).
+/// z₀, an estimate of KL(π ‖ π_ref): the mean log-ratio of answers to the prompts of others, never below 0 (Ethayarajh
+/// et al. 2024, §4).
 pub fn kto_reference_point(mismatched: &[f64]) -> f64 {
     let mean = super::mean(mismatched);
     // Not `max`, which would take NaN for 0.
     if mean < 0.0 { 0.0 } else { mean }
 }
 
-/// λ_D·(1 − σ(β·(log-ratio − z₀))) of a desirable answer, λ_U·(1 − σ(β·(z₀ − log-ratio))) of an undesirable one (Ethayarajh et
-/// al. 2024, §4: λ − v). z₀ counts as a constant.
+/// λ_D·(1 − σ(β·(log-ratio − z₀))) of a desirable answer, λ_U·(1 − σ(β·(z₀ − log-ratio))) of an undesirable one
+/// (Ethayarajh et al. 2024, §4: λ − v). z₀ counts as a constant.
 pub fn kto_loss(log_ratios: &[f64], is_desirable: &[bool], beta: f64, z0: f64, weights: KtoWeights) -> LossTerms {
     assert_eq!(log_ratios.len(), is_desirable.len(), "a label per answer");
     let mut out = LossTerms::default();

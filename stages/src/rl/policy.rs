@@ -4,7 +4,7 @@ use super::{LossTerms, mean, same_length};
 use serde::Serialize;
 
 /// max(−A·ρ, −A·clip(ρ, 1 ± clip)) per token, ρ = e^(new − old) (Schulman et al. 2017, eq. 7); where A < 0, at most
-/// −A·`dual_clip`, if given and above 1 (Ye et al. 2020, "Mastering Complex Control in MOBA Games"). TokenGradients are by
+/// −A·`dual_clip`, if given and above 1 (Ye et al. 2020, "Mastering Complex Control in MOBA Games"). Gradients are by
 /// `new`. Within the clip, its ends included, both terms are the same, and the gradient is −A·ρ: −A where ρ is 1.
 pub fn policy_loss(new: &[f64], old: &[f64], advantages: &[f64], clip: f64, dual_clip: Option<f64>) -> LossTerms {
     same_length(&[new, old, advantages]);
@@ -30,8 +30,8 @@ fn surrogates(log_ratio: f64, advantage: f64, clip: f64) -> (f64, f64) {
     (-advantage * ratio, -advantage * ratio.clamp(1.0 - clip, 1.0 + clip))
 }
 
-/// ½·max((V − R)², (clip(V, V_old ± clip) − R)²) per token; ½(V − R)² without a clip. TokenGradients are in `new`. The clip is
-/// from the code of Schulman et al. 2017, not from the paper.
+/// ½·max((V − R)², (clip(V, V_old ± clip) − R)²) per token; ½(V − R)² without a clip. Gradients are by `new`. The clip
+/// is from the code of Schulman et al. 2017, not from the paper.
 pub fn value_loss(new: &[f64], old: &[f64], returns: &[f64], clip: Option<f64>) -> LossTerms {
     same_length(&[new, old, returns]);
     let mut out = LossTerms::default();
@@ -54,8 +54,8 @@ pub fn value_loss(new: &[f64], old: &[f64], returns: &[f64], clip: Option<f64>) 
 pub struct RatioStatistics {
     /// Mean ½(log ρ)², nats: k2 of Schulman 2020.
     pub approx_kl: f64,
-    /// Share of tokens whose gradient the clip sets to 0. A ratio beyond the clip on the side that the advantage pulls back
-    /// from is not counted.
+    /// Share of tokens whose gradient the clip sets to 0. A ratio beyond the clip on the side that the advantage pulls
+    /// back from is not counted.
     pub clip_fraction: f64,
     pub mean: f64,
     pub max: f64,

@@ -26,8 +26,8 @@ impl PairLoss {
         }
     }
 
-    /// The loss, and its gradient by Δ. With label smoothing ε, a pair is taken to be the wrong way round with probability ε;
-    /// the hinge ignores it.
+    /// The loss, and its gradient by Δ. With label smoothing ε, a pair is taken to be the wrong way round with
+    /// probability ε; the hinge ignores it.
     pub fn of(self, delta: f64, margin: f64, label_smoothing: f64) -> (f64, f64) {
         let u = delta - margin;
         match self {
@@ -73,10 +73,10 @@ pub fn centring_penalty(chosen: &[f64], rejected: &[f64]) -> PairTerms {
     PairTerms { losses: sums.iter().map(|sum| sum * sum).collect(), chosen: gradients.clone(), rejected: gradients }
 }
 
-/// −log of the probability that answers are ranked as they were, Σ_i ln(e^(s_i) + Σ_{j worse than i} e^(s_j)) − s_i, and
-/// its gradients by the scores (Plackett 1975; Luce 1959). `pairs` are (better, worse). Without ties the inner sum goes over
-/// all answers ranked after i; tied answers are left out of each other's sums, as they make no pair either. For two answers
-/// this is Bradley–Terry.
+/// −log of the probability that answers are ranked as they were, Σ_i ln(e^(s_i) + Σ_{j worse than i} e^(s_j)) − s_i,
+/// and its gradients by the scores (Plackett 1975; Luce 1959). `pairs` are (better, worse). Without ties the inner sum
+/// goes over all answers ranked after i; tied answers are left out of each other's sums, as they make no pair either.
+/// For two answers this is Bradley–Terry.
 pub fn plackett_luce(scores: &[f64], pairs: &[(usize, usize)]) -> (f64, Vec<f64>) {
     let mut gradients = vec![0.0; scores.len()];
     let mut loss = 0.0;

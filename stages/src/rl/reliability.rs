@@ -21,8 +21,8 @@ pub fn accuracy(deltas: &[f64]) -> Accuracy {
     Accuracy { strict: share(0.0), with_ties: share(0.5) }
 }
 
-/// Confidence of the model in its own preference, σ(|Δ|), and whether it is right: 1, 0, or ½ for a tie. The *chosen* answer
-/// is always the preferred one, so the calibration of σ(Δ) itself would measure nothing.
+/// Confidence of the model in its own preference, σ(|Δ|), and whether it is right: 1, 0, or ½ for a tie. The *chosen*
+/// answer is always the preferred one, so the calibration of σ(Δ) itself would measure nothing.
 pub fn confidence(delta: f64) -> (f64, f64) {
     (sigmoid(delta.abs()), if delta == 0.0 { 0.5 } else { f64::from(u8::from(delta > 0.0)) })
 }
@@ -73,8 +73,8 @@ pub fn calibration_error(rows: &[ReliabilityRow]) -> f64 {
     rows.iter().map(|row| row.count as f64 * (row.predicted - row.happened).abs()).sum::<f64>() / total
 }
 
-/// The T for which σ(Δ/T) has the lowest log loss: above 1 for an overconfident model (Guo et al. 2017, §4.2). `None` if no
-/// finite T > 0 is best: all pairs are right, or at least as many are wrong as right.
+/// The T for which σ(Δ/T) has the lowest log loss: above 1 for an overconfident model (Guo et al. 2017, §4.2). `None`
+/// if no finite T > 0 is best: all pairs are right, or at least as many are wrong as right.
 pub fn temperature(deltas: &[f64]) -> Option<f64> {
     let is_wrong_once = deltas.iter().any(|delta| *delta < 0.0);
     let scale = mean(&deltas.iter().map(|delta| delta.abs()).collect::<Vec<_>>());

@@ -1,5 +1,5 @@
-//! The `with:` block of a stage as the parameters of its kind: typed, with defaults, described for users, with all mistakes
-//! found.
+//! The `with:` block of a stage as the parameters of its kind: typed, with defaults, described for users, with all
+//! mistakes found.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -24,7 +24,8 @@ impl ParameterMistake {
     }
 }
 
-/// The parameters of a kind: a serde struct with `#[serde(default)]`. The doc comments of its fields are printed to users.
+/// The parameters of a kind: a serde struct with `#[serde(default)]`. The doc comments of its fields are printed to
+/// users.
 pub trait Parameters: Default + Serialize + DeserializeOwned + JsonSchema {
     /// Mistakes of single values out of their range. Called after every value has its type.
     fn mistakes(&self) -> Vec<ParameterMistake>;
@@ -50,8 +51,8 @@ pub fn schema<P: Parameters>() -> Value {
     schema
 }
 
-/// An attribute of a field: the parameter after which it and the next fields are printed. Without it, fields are printed
-/// as they are declared.
+/// An attribute of a field: the parameter after which it and the next fields are printed. Without it, fields are
+/// printed as they are declared.
 const PRINTED_AFTER: &str = "printed-after";
 
 /// Every parameter with its field's doc comment, in the order in which they are printed.
@@ -128,8 +129,8 @@ pub fn parse<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<Par
     }
 }
 
-/// The block with the defaults of the kind for all keys it leaves out. serde would take those of a shared block from that
-/// block.
+/// The block with the defaults of the kind for all keys it leaves out. serde would take those of a shared block from
+/// that block.
 fn completed(given: &Map<String, Value>, defaults: &Value) -> Value {
     let mut all = defaults.as_object().cloned().unwrap_or_default();
     all.extend(given.clone());
@@ -258,7 +259,7 @@ pub fn nearest<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
     let distance = |name: &&str| {
         let others: Vec<char> = name.chars().collect();
         let limit = (others.len().max(letters.len()) / 3).max(1);
-        // Only then worth the search, which is not for nothing where there are thousands of names.
+        // Only then is the search worth its time, which adds up where there are thousands of names.
         let may_be_near = others.len().abs_diff(letters.len()) <= limit;
         may_be_near.then(|| strsim::generic_damerau_levenshtein(&letters, &others)).filter(|found| *found <= limit)
     };

@@ -70,9 +70,9 @@ impl From<StoredState> for TrainState {
     }
 }
 
-/// Saves everything the next attempt needs to go on after `step` as if nothing had happened: at the step of every candidate,
-/// and whenever a checkpoint is due. Draws are named, so the time of saving changes no result. Nothing is saved after the
-/// last step, where the stage is about to end.
+/// Saves everything the next attempt needs to go on after `step` as if nothing had happened: at the step of every
+/// candidate, and whenever a checkpoint is due. Draws are named, so the time of saving changes no result. Nothing is
+/// saved after the last step, where the stage is about to end.
 pub fn checkpoint<T: Serialize>(
     io: &mut Io,
     step: u64,
@@ -102,8 +102,8 @@ pub fn checkpoint<T: Serialize>(
     })
 }
 
-/// Reads the checkpoint of an earlier attempt into `adam`, and returns the next step with the rest of the state. A checkpoint
-/// that cannot be read costs the work it held, but does not fail the stage.
+/// Reads the checkpoint of an earlier attempt into `adam`, and returns the next step with the rest of the state. A
+/// checkpoint that cannot be read costs the work it held, but does not fail the stage.
 pub fn resume<T: for<'a> Deserialize<'a>>(io: &mut Io, adam: &mut Adam) -> Result<Option<(u64, T)>> {
     let Some(directory) = io.resume_from()? else { return Ok(None) };
     match read_state(&directory, adam) {

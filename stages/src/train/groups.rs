@@ -35,8 +35,8 @@ impl Group {
     }
 }
 
-/// Reads the prompts to train on and those to measure on. The latter come from the port `heldout`, else they are a share of
-/// `data`.
+/// Reads the prompts to train on and those to measure on. The latter come from the port `heldout`, else they are a
+/// share of `data`.
 ///
 /// # Errors
 /// A file cannot be read, more rows are bad than may be left out, or there are too few prompts to hold any out.

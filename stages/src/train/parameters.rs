@@ -67,7 +67,7 @@ impl Training {
         (self.stop_token.is_some() && !ends).then(|| ParameterMistake::new("stop_token", message))
     }
 
-    /// An encoder of rows for this model. With `ends`, a stop token is put behind each answer.
+    /// An encoder of rows for this model. With `ends`, a stop token is put after each answer.
     ///
     /// # Errors
     /// The model has no token that ends an answer.

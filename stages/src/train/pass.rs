@@ -22,8 +22,8 @@ fn batch_of_rows(model: &Decoder, rows: &[&Sequence]) -> Batch {
     Batch::new(&model.config, &ids, Padding::of(&device), &device)
 }
 
-/// Log-probabilities and entropies of all completion tokens, row after row. Training and scoring use the same arithmetic,
-/// so their numbers agree to the last bit.
+/// Log-probabilities and entropies of all completion tokens, row after row. Training and scoring use the same
+/// arithmetic, so their numbers agree to the last bit.
 ///
 /// # Errors
 /// The device cannot be read.
@@ -134,8 +134,9 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Gradients of a loss of completion tokens, in the order of [`Adapter::tensors`] or [`weights::tensors`]. `objective` gets
-/// a range of the tokens of all rows, one row after the other, with their predictions, and returns the gradients by them.
+/// Gradients of a loss of completion tokens, in the order of [`Adapter::tensors`] or [`weights::tensors`]. `objective`
+/// gets a range of the tokens of all rows, one row after the other, with their predictions, and returns the gradients
+/// by them.
 ///
 /// # Errors
 /// The device cannot be read, or `objective`'s.
@@ -150,8 +151,8 @@ pub fn learn_tokens(
     })
 }
 
-/// A loss of whole answers, and its gradients. `objective` returns the loss and its derivative by the log-probability of
-/// each answer, which is also the derivative by each of the answer's tokens.
+/// A loss of whole answers, and its gradients. `objective` returns the loss and its derivative by the log-probability
+/// of each answer, which is also the derivative by each of the answer's tokens.
 ///
 /// # Errors
 /// The device cannot be read.
@@ -174,8 +175,8 @@ pub fn learn_answers(
     Ok((loss, gradients))
 }
 
-/// Goes forward and back. `back` gets the hidden states before the tokens of the completions, and these tokens; it returns
-/// what [`Decoder::predict_back`] does.
+/// Goes forward and back. `back` gets the hidden states before the tokens of the completions, and these tokens; it
+/// returns what [`Decoder::predict_back`] does.
 fn learn(
     pass: Pass,
     rows: &[&Sequence],
@@ -198,8 +199,8 @@ fn learn(
     })
 }
 
-/// A loss of the adapter's values at some tokens, and its gradients. `objective` returns the loss and its derivatives by the
-/// values.
+/// A loss of the adapter's values at some tokens, and its gradients. `objective` returns the loss and its derivatives
+/// by the values.
 ///
 /// # Errors
 /// There is no head, or the device cannot be read.

@@ -1,5 +1,5 @@
-//! Rows of data as tokens of a model: prompts with room for an answer, and answers behind their prompts. Also splits rows
-//! into training and held-out ones.
+//! Rows of data as tokens of a model: prompts with room for an answer, and answers after their prompts. Also splits
+//! rows into training and held-out ones.
 
 use crate::draw::Draw;
 use crate::model::Artifact;
@@ -27,8 +27,8 @@ impl Sequence {
 /// Turns prompts and answers into tokens of a model.
 pub struct RowEncoder<'a> {
     pub artifact: &'a Artifact,
-    /// Put behind each answer. If a chat template has already ended the answer with a stop token of the model, that token is
-    /// the end, and whatever the template puts behind it is left out.
+    /// Put after each answer. If a chat template has already ended the answer with a stop token of the model, that
+    /// token is the end, and whatever the template puts after it is left out.
     pub end: Option<u32>,
     /// Longest row, in tokens; longer ones are cut.
     pub max_tokens: usize,
@@ -77,8 +77,8 @@ impl RowEncoder<'_> {
     }
 }
 
-/// Tokenises rows in parallel by `one`, which also returns how many answers it cut. Leaves out bad rows as far as the filter
-/// allows, and counts the cut answers. `task` is named in errors.
+/// Tokenises rows in parallel by `one`, which also returns how many answers it cut. Leaves out bad rows as far as the
+/// filter allows, and counts the cut answers. `task` is named in errors.
 ///
 /// # Errors
 /// More rows are bad than may be left out, or all of them are.
@@ -146,7 +146,8 @@ pub fn prompts(
     Ok(tokenised(questions, "tokenize prompts", filter, tokens)?.into_iter().unzip())
 }
 
-/// Splits rows by prompt, so that no prompt is on both sides; returns the numbers of the training and of the held-out rows.
+/// Splits rows by prompt, so that no prompt is on both sides; returns the numbers of the training and of the held-out
+/// rows.
 ///
 /// # Errors
 /// As [`split`].

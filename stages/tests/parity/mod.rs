@@ -1,4 +1,4 @@
-//! Small random models of every architecture against what transformers says of them (`make.py`): logits, greedy
+//! Small random models of every architecture compared with the outputs of transformers (`make.py`): logits, greedy
 //! continuations, rewards and adapters, padded left and right; and the way back to files.
 
 mod models;
@@ -31,7 +31,7 @@ fn difference(model: &Decoder, adapter: Option<&Adapter>, rows: &[Row], padding:
     rows.iter().enumerate().map(of_row).fold(0.0, f32::max)
 }
 
-/// The largest difference of the hidden states behind every block, of the first row without an adapter.
+/// The largest difference of the hidden states after every block, of the first row without an adapter.
 fn where_it_begins(name: &str, model: &Decoder, ids: &[u32]) {
     let bytes = fs::read(directory(name).join("golden.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -120,7 +120,7 @@ fn adapters_are_written_as_peft_writes_them() {
             let (ours, theirs) = (settings(ours.path()), settings(&theirs));
             for (field, value) in &ours {
                 match field.as_str() {
-                    // A set.
+                    // A set: its order does not matter.
                     "target_modules" => {
                         let sorted = |value: &serde_json::Value| {
                             let mut names: Vec<String> = serde_json::from_value(value.clone()).unwrap();
@@ -129,7 +129,7 @@ fn adapters_are_written_as_peft_writes_them() {
                         };
                         assert_eq!(sorted(value), sorted(&theirs[field]), "{name}/{which}");
                     }
-                    // Of a classifier peft names every head that its library of models knows.
+                    // For a classifier, peft names every head that its library of models knows.
                     "modules_to_save" if which == "reward" => {
                         let theirs = theirs[field].as_array().unwrap();
                         assert!(value.as_array().unwrap().iter().all(|head| theirs.contains(head)), "{name}");
@@ -161,7 +161,7 @@ fn an_adapter_that_is_more_than_lora_is_refused_by_name() {
         let Err(told) = read(change, tensors) else { panic!("it was read") };
         told
     };
-    // Of rank-stabilised LoRA the scale is α/√r.
+    // The scale of rank-stabilised LoRA is α/√r.
     let scale = |adapter: Adapter| adapter.scale();
     let stable = read(&|settings| settings["use_rslora"] = true.into(), true).map(scale).unwrap();
     let plain = read(&|_| (), true).map(scale).unwrap();

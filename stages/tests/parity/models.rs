@@ -1,4 +1,4 @@
-//! The small random models of `make.py`, and what transformers and peft say of them.
+//! The small random models of `make.py`, and the outputs of transformers and peft for them.
 
 use burn::tensor::Device;
 use formats::config::Config;

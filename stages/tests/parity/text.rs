@@ -1,4 +1,4 @@
-//! Tokenizers and chat templates against what Python makes of the same (`lines.py`, `chat.py`).
+//! Tokenizers and chat templates compared with the results of Python for the same input (`lines.py`, `chat.py`).
 
 use flate2::read::GzDecoder;
 use formats::chat::Template;
@@ -54,7 +54,7 @@ fn a_byte_level_tokenizer_gives_the_ids_of_the_python_library() {
     check_tokenizer("bytes", &folder("tokenizers/bytes"));
 }
 
-/// The real one lies beside the project, not in it.
+/// The real tokenizer lies beside the project, not in it.
 #[test]
 fn the_tokenizer_of_llm_jp_gives_the_ids_of_the_python_library() {
     let Some(directory) = crate::skip::shared("tokenizers/llm_jp") else { return };
@@ -87,7 +87,7 @@ fn chat_templates_are_rendered_as_transformers_renders_them() {
             .and_then(|template| template.render_with(&row.messages, row.add_generation_prompt, &row.extra));
         let is_same = match (&ours, &row.text, &row.error) {
             (Ok(ours), Some(theirs), None) => ours == theirs,
-            // The reason a template gives is passed on; how each engine words its own is its own affair.
+            // The reason that a template gives is passed on; each engine words its own reasons differently.
             (Err(_), None, Some(_)) => true,
             _ => false,
         };
@@ -98,8 +98,9 @@ fn chat_templates_are_rendered_as_transformers_renders_them() {
             others.push(format!("{} {}", row.template, number + 1));
         }
     }
-    // thoughts, json: `thinking` of a message, which no row keeps here. methods: the title case of letters like ǆ. tests:
-    // a content of null. printed: filters given what no template gives them. percent: minijinja has no `'%s' % x`.
+    // thoughts, json: `thinking` of a message, which no row keeps here. methods: the title case of letters like ǆ.
+    // tests: a content of null. printed: filters given what no template gives them. percent: minijinja has no `'%s' %
+    // x`.
     expect_test::expect![
         "76 are the same, not: thoughts 41, methods 69, tests 71, printed 73, printed 74, percent 77, json 81"
     ]

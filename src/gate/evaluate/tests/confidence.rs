@@ -1,4 +1,4 @@
-//! Rules over per-item tables: with confidence, without, and over what does not pair.
+//! Rules over per-item tables: with confidence, without, and over tables that do not pair.
 
 use super::super::super::items::{Item, Items};
 use super::super::super::tree::RecordOrigin;
@@ -37,7 +37,7 @@ fn measured(items: Items) -> Readings {
 pub(super) fn subject(gain: f64, salt: usize) -> Subject {
     let score = move |at: usize| noise(at, 1) + gain + 0.2 * noise(at, salt);
     let length = move |at: usize| 20.0 + 5.0 * noise(at, 3) + 4.0 * gain;
-    // One answer in four is the same whoever gives it.
+    // One answer in four is the same from every artifact.
     let text = move |at: usize| if at.is_multiple_of(4) { "same".to_owned() } else { format!("{salt}") };
     let correct = move |at: usize| f64::from(u8::from(noise(at, salt) < 0.5 + gain));
     let judged = measured(table(&[("score", &score), ("length", &length)], &text));
@@ -67,7 +67,7 @@ fn say(text: &str, subjects: &Subjects) -> String {
     format!("{}: {explanation}", format!("{decision:?}").to_lowercase())
 }
 
-/// A candidate that is better by 0.2 than the incumbent, and by 0.02 than `sft`.
+/// Judges a candidate that is better by 0.2 than the incumbent, and by 0.02 than `sft`.
 fn judged(text: &str, expected: Expect) {
     let (candidate, incumbent) = (subject(0.2, 5), subject(0.0, 6));
     let stages = BTreeMap::from([("sft".to_owned(), subject(0.18, 7)), ("other".to_owned(), subject(-0.3, 8))]);
@@ -274,10 +274,10 @@ fn any_of_several_claims_needs_more_of_each() {
     assert_eq!(outcome(wins, &versus(37), &before, &[]), Decision::Pass);
     assert_eq!(outcome(&format!("{wins} or {never}"), &versus(37), &before, &[]), Decision::Unsure);
     assert_eq!(outcome(&format!("{wins} or {never}"), &versus(39), &before, &[]), Decision::Pass);
-    // To fail for sure is asked of both, and needs no correction.
+    // A certain failure is asked of both, and needs no correction.
     assert_eq!(outcome(&format!("not ({wins} and {wins})"), &versus(23), &before, &[]), Decision::Unsure);
     assert_eq!(outcome(&format!("not ({wins} or {wins})"), &versus(23), &before, &[]), Decision::Pass);
-    // The best of four by the same items has to be better by more; chosen by other items it has not.
+    // The best of four, chosen by the same items, must be better by more; chosen by other items, it need not.
     assert_eq!(outcome(wins, &versus(37), &before, &[(RecordOrigin::Judge(0), 4)]), Decision::Unsure);
     assert_eq!(outcome(wins, &versus(41), &before, &[(RecordOrigin::Judge(0), 4)]), Decision::Pass);
     assert_eq!(outcome(wins, &versus(37), &before, &[(RecordOrigin::Own, 4)]), Decision::Pass);
@@ -314,7 +314,7 @@ fn the_order_of_the_rows_says_nothing() {
     }
 }
 
-/// Tables that are wrong, and what a rule with confidence and one without make of them.
+/// Wrong tables, and the decisions of a rule with confidence and of one without.
 fn wrong(change: impl Fn(&mut Items), expected: Expect) {
     let (mut candidate, incumbent) = (subject(0.2, 5), subject(0.0, 6));
     let mut items = (**candidate.judged[0].items.as_ref().unwrap()).clone();
@@ -415,7 +415,7 @@ fn a_single_row_and_rows_that_are_all_alike_leave_the_rule_unsure() {
     assert_eq!(outcome(text, &one(1.0, 3), &one(0.0, 3), &[]), Decision::Unsure);
 }
 
-/// 2,000 candidates whose truth is known, each put to the rules themselves: how often each rule passes.
+/// The number of passes of each rule, for 2,000 candidates whose truth is known.
 fn passes(rules: &[&str], noise: Distribution) -> Vec<usize> {
     let rules: Vec<Rule> = rules.iter().map(|text| rule(text)).collect();
     let zero = |_: usize| 0.0;

@@ -1,5 +1,5 @@
-//! Every row of the table of functions, through all its faces. The rules are made from what the rows say, so a new row is
-//! tested as it stands.
+//! Every row of the table of functions, through all its faces. The rules are made from what the rows say, so a new row
+//! is tested as it stands.
 
 use super::super::super::functions::{Asks, Body, FUNCTIONS, Function, NumberForm, Takes};
 use super::super::super::tree::Test;
@@ -55,8 +55,8 @@ fn every_function_has_a_number() {
     });
 }
 
-/// One that picks the largest of several numbers says nothing for sure about "above", since any of them is enough; one
-/// that picks the smallest says nothing about "below".
+/// A function that picks the largest of several numbers says nothing for sure about "above", since any of them is
+/// enough; one that picks the smallest says nothing about "below".
 #[test]
 fn every_function_is_weighed_as_its_row_says() {
     with_subjects(|subjects| {

@@ -72,7 +72,7 @@ fn a_mean_of_2000_keeps_its_level_whatever_the_source() {
 fn a_threshold_beside_the_ties_keeps_the_level_too() {
     for (shape, zeros) in [(Shape::Normal, 0.8), (Shape::Exponential, 0.8), (Shape::Lognormal(1.0), 0.5)] {
         for margin in [-0.05, 0.05] {
-            // The truth is the threshold; the ties, at zero, are beside it. Only what moved is shifted.
+            // The truth is the threshold; the ties, at zero, are beside it. Only the untied values are shifted.
             let distribution = Distribution::of(shape).with_zeros(zeros);
             let claims = wrong_claims(60, distribution, &|values| {
                 let moved = |value: &f64| if *value == 0.0 { 0.0 } else { value + margin / (1.0 - zeros) };

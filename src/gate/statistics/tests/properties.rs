@@ -1,4 +1,4 @@
-//! What holds for any sample: duality, symmetry, clusters, and the same bits everywhere.
+//! Properties of any sample: duality, symmetry, clusters, and the same bits everywhere.
 
 use super::*;
 
@@ -78,7 +78,8 @@ fn the_lower_bound_rises_with_alpha() {
 fn turning_all_signs_turns_the_corrected_t_around() {
     let values = made_up(50, 1);
     let turned: Vec<f64> = values.iter().map(|value| -value).collect();
-    // The two samples draw different flips, as their seeds differ: hence many, and only nearly the same.
+    // The two samples draw different flips, as their seeds differ: so there are many, and the bounds are only nearly
+    // equal.
     let one = mean(&Sample::of_items(&values), 0.1, 0.05, 40_000);
     let other = mean(&Sample::of_items(&turned), -0.1, 0.05, 40_000);
     close(one.p_above, other.p_below, 0.01);
@@ -192,7 +193,7 @@ fn one_thread_and_two_give_the_same_bits() {
 
 #[test]
 fn the_bits_are_those_of_this_version() {
-    // When these change, so does VERSION: tables already judged would be judged otherwise.
+    // A change of these bits needs a new VERSION: tables already judged would be judged otherwise.
     assert_eq!(VERSION, 1);
     assert_eq!(bits(), SNAPSHOT);
 }

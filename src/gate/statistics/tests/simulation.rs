@@ -1,5 +1,6 @@
-//! Candidates whose truth is known: differences from named distributions, and how often a decision about them promotes.
-//! For tests and benchmarks; it does not know any form, only decisions. Numbers do not depend on threads.
+//! Candidates whose truth is known: differences from named distributions, and the number of promotions that a decision
+//! about them makes. For tests and benchmarks; it does not know any form, only decisions. Numbers do not depend on
+//! threads.
 
 use super::distributions::binomial_at_least;
 use super::random::Stream;
@@ -64,7 +65,7 @@ impl Distribution {
     }
 }
 
-/// How many of `runs` samples of `n` differences the decision promotes.
+/// The number of samples that the decision promotes, out of `runs` samples of `n` differences.
 pub fn rate(runs: usize, n: usize, distribution: Distribution, decide: &(dyn Fn(&[f64]) -> bool + Sync)) -> usize {
     count(runs, |source| {
         let values: Vec<f64> = (0..n).map(|_| distribution.draw(source)).collect();
@@ -72,8 +73,8 @@ pub fn rate(runs: usize, n: usize, distribution: Distribution, decide: &(dyn Fn(
     })
 }
 
-/// How many of `runs` chains of `stages` equally good candidates, each compared item by item with the best so far (the
-/// start, or the last that was promoted), promote any.
+/// The number of chains in which any candidate is promoted, out of `runs` chains of `stages` equally good candidates.
+/// Each is compared item by item with the best so far (the start, or the last that was promoted).
 pub fn chains(runs: usize, stages: usize, n: usize, decide: &(dyn Fn(&[f64]) -> bool + Sync)) -> usize {
     count(runs, |source| {
         let mut best: Vec<f64> = (0..n).map(|_| source.normal()).collect();
@@ -90,8 +91,8 @@ pub fn chains(runs: usize, stages: usize, n: usize, decide: &(dyn Fn(&[f64]) -> 
     })
 }
 
-/// How many of `runs` choices of the best of `candidates`, none better than the baseline, are promoted. Differences of
-/// any two candidates on one item have the correlation given.
+/// The number of promotions in `runs` choices of the best of `candidates`, none better than the baseline. Differences
+/// of any two candidates on one item have the correlation given.
 pub fn winners(
     runs: usize,
     candidates: usize,
@@ -120,8 +121,8 @@ pub struct Power {
 }
 
 /// The power of `mean` at 95 % for normal differences, against the noncentral t; of `win_rate`, against binomials.
-/// Fewer resamples are allowed for large n: the p-value counts the sample among its resamples and so keeps its level for
-/// any number of them; what a noisier p-value loses of power (with 1,000 resamples up to a point) is counted here.
+/// Fewer resamples are allowed for large n: the p-value counts the sample among its resamples and so keeps its level
+/// for any number of them; what a noisier p-value loses of power (with 1,000 resamples up to a point) is counted here.
 pub fn powers(runs: usize) -> Vec<Power> {
     let mut powers = Vec::new();
     for n in [30, 100, 500, 2000] {

@@ -1,4 +1,4 @@
-//! Against published tables and exact sums.
+//! Distributions and forms compared with published tables and exact sums.
 
 use super::super::distributions::*;
 use super::*;

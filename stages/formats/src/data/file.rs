@@ -1,5 +1,5 @@
-//! A data file as JSON rows: JSON, JSONL or Parquet, plain or compressed. The first bytes say what a file is, so its name
-//! does not matter.
+//! A data file as JSON rows: JSON, JSONL or Parquet, plain or compressed. The first bytes say what a file is, so its
+//! name does not matter.
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -114,7 +114,7 @@ fn parquet_rows<T>(bytes: Bytes, read: impl Fn(&Value, usize) -> Result<T>) -> R
     let file = SerializedFileReader::new(bytes)?;
     let mut out = Vec::new();
     for (index, row) in file.get_row_iter(None)?.enumerate() {
-        // Nothing can be read behind a damaged page.
+        // Nothing can be read after a damaged page.
         let row = row.with_context(|| format!("row {}", index + 1))?;
         out.push((Place::Row(index + 1), object(&row).and_then(|value| read(&value, index + 1))));
     }

@@ -8,8 +8,8 @@ use crate::tensor::from_values;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-/// Queries whose scores are computed together: few enough to stay in a core's cache, and little is computed of what the
-/// mask hides.
+/// Queries whose scores are computed together: few enough to stay in a core's cache, and to compute few of the scores
+/// that the mask hides.
 const QUERIES: usize = 64;
 
 /// Multiplications that are worth the other cores.
@@ -61,7 +61,7 @@ struct RowInput<'a> {
     before: usize,
 }
 
-/// Some queries of one head: `rows` from `first` on.
+/// A tile of queries of one head: `rows` from `first` on.
 #[derive(Clone, Copy)]
 struct Tile {
     head: usize,
@@ -102,12 +102,12 @@ impl RowInput<'_> {
         self.before + tile.first + tile.rows
     }
 
-    /// Where a tile begins among the numbers of the queries.
+    /// The place of a tile's first number among those of the queries.
     fn at(&self, tile: Tile) -> usize {
         tile.first * self.query_width() + tile.head * self.heads.width
     }
 
-    /// Where the key/value head of a tile begins in each line.
+    /// The place in each line where the key/value head of a tile begins.
     fn key_at(&self, tile: Tile) -> usize {
         tile.head / self.heads.group() * self.heads.width
     }

@@ -3,7 +3,7 @@
 use crate::kernel::{Keep, Sampling};
 use rayon::prelude::*;
 
-/// For each row of `vocabulary` logits a token; `vocabulary`, which is none, where they are not finite.
+/// Chooses a token for each row of `vocabulary` logits; `vocabulary`, which is no token, where they are not finite.
 pub fn choose(logits: &[f32], vocabulary: usize, sampling: Option<Sampling>) -> Vec<u32> {
     let one = |(row, logits): (usize, &[f32])| {
         let (best, highest) = largest(logits);
@@ -43,7 +43,8 @@ fn pick(weights: &[f64], draw: f64, ids: impl Iterator<Item = usize> + Clone) ->
     })
 }
 
-/// The ids that may be drawn, the likeliest first. Equal weights go by their ids; the first that reaches `top_p` is kept.
+/// The ids that may be drawn, the likeliest first. Equal weights go by their ids; the first that reaches `top_p` is
+/// kept.
 fn kept(weights: &[f64], keep: Keep) -> Vec<usize> {
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by(|one, other| weights[*other].total_cmp(&weights[*one]).then(one.cmp(other)));

@@ -41,7 +41,7 @@ impl HostTensor {
 
 /// Fewer numbers than this are not worth a second thread.
 const SERIAL: usize = 1 << 17;
-/// How many numbers one thread takes at a time.
+/// The count of numbers that one thread takes at a time.
 pub const PIECE: usize = 1 << 14;
 
 /// Fills the rows of `out`, `width` numbers each.

@@ -1,5 +1,5 @@
-//! Sums of matrix products in one buffer, by the same `gemm` that burn's backend uses; a product with few rows reads the
-//! weight as it lies.
+//! Sums of matrix products in one buffer, by the same `gemm` that burn's backend uses; a product with few rows reads
+//! the weight as it lies.
 
 use super::memory::HostTensor;
 use crate::kernel::{Start, Term};
@@ -144,10 +144,11 @@ fn as_uninit(numbers: &mut [f32]) -> &mut [MaybeUninit<f32>] {
 const FEW_ROWS: usize = 64;
 /// From this size on, a weight is read through the memory channels of all cores.
 const LARGE_WEIGHT: usize = 1 << 18;
-/// How many columns one core takes at a time.
+/// The number of columns that one core takes at a time.
 const COLUMNS: usize = 16;
 
-/// As [`Product::compute`] over all of `out`, for a left side with contiguous rows and a right one with contiguous columns.
+/// As [`Product::compute`] over all of `out`, for a left side with contiguous rows and a right one with contiguous
+/// columns.
 fn few_rows(product: Product, out: &mut [MaybeUninit<f32>], adds: bool) {
     let Product { left, right, factor } = product;
     let (m, n, k) = (left.rows, right.columns, left.columns);

@@ -1,5 +1,5 @@
-//! Sums along rows, each in one pass on all cores: norms, gates, rotations, softmax, and Adam. A result depends on its own
-//! row alone, so neither the number of threads nor the rows beside it change a bit.
+//! Sums along rows, each in one pass on all cores: norms, gates, rotations, softmax, and Adam. A result depends on its
+//! own row alone, so neither the number of threads nor the rows beside it change a bit.
 
 use super::memory::{HostTensor, PIECE, exp, fill, fill_two, largest, sigmoid, sum};
 use crate::kernel::{AdamStep, Angles, Normalization, PER_ROOT_TAU, Predictions, TANH_CUBE, TANH_FACTOR};
@@ -95,7 +95,7 @@ pub fn gate(activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tens
         |row, out| {
             let x = &x[row * d..(row + 1) * d];
             match activation {
-                // Apart, because this one alone becomes a loop of vectors.
+                // A loop of its own, because only this one is compiled to vectors.
                 Activation::Silu => (0..d).for_each(|i| out[i] = x[i] * sigmoid(x[i])),
                 _ => (0..d).for_each(|i| out[i] = active(activation, x[i]).0),
             }
@@ -137,7 +137,7 @@ pub fn gate_back(
                 return;
             }
             let up = &up[row * d..(row + 1) * d];
-            // Apart, because this one alone becomes a loop of vectors.
+            // A loop of its own, because only this one is compiled to vectors.
             match activation {
                 Activation::Silu => {
                     for i in 0..d {
