@@ -162,7 +162,7 @@ stages:
     // Two values with nothing between them are one gap.
     assert_eq!(log(&place), "with ***\n***\nend\n");
     is_nowhere(&place, &ran, "hf_hidden");
-    // The secret is in no key: a run without it finds what was made with it.
+    // The secret is in no key: a run without it finds the results that were made with it.
     assert_eq!(run_with(&place, stages, &[]).expect_exit(0).events().of("started").count(), 0);
     // A failing command quotes it nowhere either.
     let failing = stages.replace("echo end", "exit 3");

@@ -28,9 +28,9 @@ pub struct Roots {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
-    /// Keeps what was written more recently than this.
+    /// Keeps files written more recently than this.
     pub keep_newer_than: Option<Duration>,
-    /// Removes the oldest of what is not needed until records, trees and blobs take at most this many bytes. `None`
+    /// Removes the oldest files that are not needed until records, trees and blobs take at most this many bytes. `None`
     /// removes all of it. What is needed stays, even if it is larger.
     pub max_size: Option<u64>,
 }
@@ -75,7 +75,7 @@ struct Graph {
 }
 
 impl Store {
-    /// 1. What the roots and young records refer to is needed, and so is what is young itself.
+    /// 1. Everything that the roots and young records refer to is needed, and so are young files themselves.
     /// 2. Of the rest, what no record refers to goes first; then records, the oldest first, each with what only it
     ///    refers to.
     /// 3. All records go before all trees, and those before all blobs: a process that is killed in between leaves what

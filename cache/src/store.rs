@@ -309,7 +309,7 @@ impl Store {
         let copy = write::draft(&self.path_of_drafts(), |copy| {
             reflink_copy::reflink_file(&source, copy).or_else(|_| io::copy(&mut source, copy).map(drop))
         })?;
-        // Somebody may have written to the file meanwhile: the copy is what is kept, so the copy is hashed.
+        // Somebody may have written to the file meanwhile: the copy is kept, so the copy is hashed.
         let copied = File::open(copy.path()).and_then(|copy| digest::of_file(&copy));
         let (blob, size) = copied.with_context(|| format!("read {}", copy.path().display()))?;
         write::create(copy, &self.blob_path(&blob), self.is_durable)?;

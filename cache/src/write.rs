@@ -86,7 +86,7 @@ pub fn make_parent(path: &Path, is_durable: bool) -> Result<()> {
     }
 }
 
-/// Refuses a link in place of a directory of the store: it would carry what is written or removed out of it.
+/// Refuses a link in place of a directory of the store: writes and removals would leave the store through it.
 pub fn check_parent(path: &Path) -> Result<()> {
     let parent = path.parent().expect("every file of the store lies in a directory");
     match fs::symlink_metadata(parent) {

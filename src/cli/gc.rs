@@ -1,4 +1,5 @@
-//! `gc`: removes what no kept run uses. `retention` decides which runs are kept, the store what is removed.
+//! `gc`: removes content that no kept run uses. `retention` decides which runs are kept, the store which files are
+//! removed.
 
 use super::options::StoreArgument;
 use super::refusal::refused;

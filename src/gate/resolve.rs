@@ -251,7 +251,7 @@ fn unknown(name: &Name, origins: &[RecordOrigin], scope: &RuleScope) -> Mistake 
     }
     let all = origins.iter().flat_map(|origin| scope.measured(&name.who, *origin));
     if name.is_field {
-        // People know the metric, and the field is what it is the mean of.
+        // People know the metric, which is the mean of the field.
         let field = all.clone().find(|known| known.name == metric).and_then(|known| known.field.clone());
         if let Some(field) = field {
             return mistake.help(format!("the metric `{metric}` is the mean of the field `{field}`"));

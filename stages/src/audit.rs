@@ -228,7 +228,7 @@ mod trace {
         }
     }
 
-    /// Whether the flags allow reading what was there before: not if the file is created, truncated, or only named.
+    /// Whether the flags allow reading the earlier content: not if the file is created, truncated, or only named.
     fn is_reading(flags: u64) -> bool {
         let has = |flag: c_int| flags & flag as u64 == flag as u64;
         let is_write_only = flags & libc::O_ACCMODE as u64 == libc::O_WRONLY as u64;

@@ -107,7 +107,7 @@ impl Redaction {
         self.give(decided)
     }
 
-    /// Returns what was held back, at the end of the stream.
+    /// Returns the bytes that were held back, at the end of the stream.
     pub fn end(&mut self) -> Vec<u8> {
         self.give(self.held.len())
     }

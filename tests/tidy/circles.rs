@@ -82,7 +82,7 @@ impl Crate {
         let mut imports = BTreeMap::new();
         for written in used.chain(paths(&module.code)) {
             let Some(absolute) = self.absolute(path, &written) else { continue };
-            // A module brought in by its name alone: what is used of it stands in the code.
+            // A module brought in by its name alone: the code shows which of its items are used.
             if self.0.contains_key(&absolute) {
                 continue;
             }
@@ -167,7 +167,7 @@ fn paths(code: &str) -> Vec<Path> {
 }
 
 /// The code with its texts emptied, so that no word of a message is taken for a path. A raw text may hold quotes;
-/// what is then left of it are words that name no module.
+/// the words that are then left of it name no module.
 fn without_texts(code: &str) -> String {
     let mut kept = String::new();
     let mut is_inside = false;

@@ -14,7 +14,7 @@ fn types(code: &str) -> impl Iterator<Item = &str> {
         };
         let (keyword, rest) = line.split_once(' ')?;
         let name = rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()?;
-        // An associated `type` of a trait's implementation is no name of its own.
+        // An associated `type` of a trait's implementation is not a new name.
         let is_type = ["struct", "enum", "trait", "union"].contains(&keyword)
             || keyword == "type" && !line.starts_with("type Err ") && !line.starts_with("type Error ");
         (is_type && name.starts_with(|letter: char| letter.is_uppercase())).then_some(name)

@@ -421,7 +421,7 @@ fn select_sees_only_the_checkpoints_themselves() {
     "#]].assert_eq(&["entropy", "delta(mean_score, sft)", "kl", "reward > 1"].map(best).concat());
 }
 
-/// As above, with what is known item by item, and two judges.
+/// As above, with tables of items and two judges.
 fn itemised() -> RuleScope {
     let with_fields = |mut metrics: Vec<MetricName>, fields: &[(&str, &str)]| {
         for metric in &mut metrics {

@@ -1,4 +1,4 @@
-//! One comparison of a rule → what it says, and a sentence with every number in it.
+//! One comparison of a rule → its result, and a sentence with every number in it.
 
 use super::super::lexer::Comparison;
 use super::super::tree::{Confidence, Margin, Number};

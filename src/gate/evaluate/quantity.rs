@@ -194,7 +194,7 @@ fn of_numbers(name: &str, of: &OfNumbers, numbers: &[Number], view: View) -> Qua
     Quantity { fragments, value, is_open: false }
 }
 
-/// A number that was computed from many, with what it was computed from.
+/// A number that was computed from many, with its sources.
 fn detailed(text: String, computed: Result<(f64, String), Gap>) -> Quantity {
     match computed {
         Ok((value, detail)) => {

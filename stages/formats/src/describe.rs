@@ -24,7 +24,7 @@ pub struct Description {
 }
 
 /// # Errors
-/// It is no model that can be read: what is wrong is named.
+/// It is not a model that can be read: the error names the fault.
 pub fn describe(directory: &Path) -> Result<Description> {
     let files = ModelFiles::open(directory)?;
     let config = Config::load(files.path())?;
@@ -46,7 +46,7 @@ pub fn describe(directory: &Path) -> Result<Description> {
 /// Checks that a model can be read: its configuration, the shapes of its tensors, its tokenizer and its chat template.
 ///
 /// # Errors
-/// It cannot: what is wrong is named.
+/// It cannot be read: the error names the fault.
 pub fn check(directory: &Path) -> Result<()> {
     let directory = model_directory(directory);
     if let Some(checkpoint) = llama2c::find(&directory) {

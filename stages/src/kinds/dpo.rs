@@ -243,8 +243,8 @@ impl Learner for DirectPolicy<'_> {
     }
 }
 
-/// The loss of a part of a batch, and its gradients by the log-ratios of the part's answers, group after group. Every prompt
-/// has the same weight, however many pairs it has; `prompts` counts those of the whole batch.
+/// The loss of a part of a batch, and its gradients by the log-ratios of the part's answers, group after group. Every
+/// prompt has the same weight, however many pairs it has; `prompts` counts those of the whole batch.
 fn objective(parameters: &Dpo, groups: &[&Group], ratios: &[f64], prompts: usize) -> (f64, Vec<f64>) {
     let (mut loss, mut gradients) = (0.0, Vec::with_capacity(ratios.len()));
     for (group, ratios) in groups.iter().zip(rl::by_row(ratios, groups.iter().map(|group| group.rows.len()))) {

@@ -84,7 +84,7 @@ impl Artifact {
         })
     }
 
-    /// Replaces the chat template, also in what is written.
+    /// Replaces the chat template, also in the files that are written.
     ///
     /// # Errors
     /// The template is no Jinja.

@@ -35,13 +35,13 @@ pub enum Trainable {
     Weights,
 }
 
-/// Gradients in the shape of what is trained.
+/// Gradients in the shape of the trained tensors.
 pub enum Gradient {
     Adapter(Adapter),
     Weights(Box<Decoder>),
 }
 
-/// The pass that goes back: what it was computed with, and which gradients are wanted.
+/// The backward pass: the inputs of the forward pass, and the gradients that are wanted.
 #[derive(Clone, Copy)]
 struct Back<'a> {
     adapter: Option<&'a Adapter>,

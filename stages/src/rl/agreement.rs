@@ -46,9 +46,9 @@ pub fn cohen(one: &[usize], other: &[usize]) -> Agreement {
     agreement(equal as f64 / n, by_chance as f64 / (n * n))
 }
 
-/// Bits to send the labels of a data set by a learner that trains on what was sent before (Voita & Titov 2020,
-/// "Information-Theoretic Probing with Minimum Description Length"): the first block by the uniform code,
-/// n₁·log₂K, then −log₂ of the probability that the learner, trained on all blocks before, gave to each true label.
+/// Bits to send the labels of a data set by a learner that trains on the labels sent before (Voita & Titov 2020,
+/// "Information-Theoretic Probing with Minimum Description Length"): the first block by the uniform code, n₁·log₂K,
+/// then −log₂ of the probability that the learner, trained on all blocks before, gave to each true label.
 pub fn description_length(first_block: usize, classes: usize, probabilities: &[f64]) -> f64 {
     first_block as f64 * (classes as f64).log2() - probabilities.iter().map(|p| p.log2()).sum::<f64>()
 }

@@ -90,7 +90,7 @@ impl Product<'_> {
         self.compute(as_uninit(out), stride, false, Cores::One);
     }
 
-    /// Adds the product to what is there.
+    /// Adds the product to the numbers in `out`.
     pub fn add(self, out: &mut [f32], stride: usize) {
         self.compute(as_uninit(out), stride, true, Cores::One);
     }
