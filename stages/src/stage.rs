@@ -10,6 +10,7 @@ pub use parameters::{
     not_negative,
 };
 
+use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::memory::Demand;
 use formats::data::{DataRows, METRICS};
@@ -254,6 +255,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// The draws of a stage of this kind for one purpose.
+    pub fn draw(&self, kind: &'static str, purpose: &'static str) -> Draw {
+        Draw { seed: self.seed, kind, purpose }
+    }
+
     pub fn parameters<P: Parameters>(&self) -> anyhow::Result<P> {
         let typed = serde_json::from_value(self.parameters.clone()).map_err(|error| error.to_string());
         let known = self.parameters.as_object().map_or(Ok(()), |given| is_known(given, &defaults::<P>()));

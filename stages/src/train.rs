@@ -13,7 +13,7 @@ pub use checkpoint::{TrainState, checkpoint, resume};
 pub use groups::{Group, groups_apart, load_of_groups, parts_of_groups};
 #[cfg(test)]
 pub use groups::{groups_of_a_test, has_gradients};
-pub use parameters::{Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
+pub use parameters::{AnswerEnd, Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
 pub use pass::{
     Pass, ValuePlaces, add, in_parts, learn_answers, learn_tokens, learn_values, likelihood, log_probs, mean_loss,
     parts, predicted, rewards, values,
@@ -24,6 +24,7 @@ use crate::draw::Draw;
 use crate::io::Io;
 use anyhow::Result;
 use burn::tensor::Tensor;
+use formats::data::RowFilter;
 use serde_json::{Value, json};
 use std::fmt::Display;
 
@@ -47,12 +48,15 @@ pub trait Learner {
     /// Names the row in messages.
     fn name(&self, row: usize) -> String;
 
-    /// Measures the trained model and hands it over as a candidate.
+    /// Writes the files and tables of a candidate; returns its metrics.
     ///
     /// # Errors
     /// The device cannot be read, or a file not be written.
-    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<()>;
+    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<Metrics>;
 }
+
+/// Numbers by their names.
+pub type Metrics = Vec<(&'static str, f64)>;
 
 /// The loss of a batch.
 pub struct BatchLoss {
@@ -101,12 +105,13 @@ impl Course {
     }
 }
 
-/// Trains to the end. Goes on from the last checkpoint of an earlier attempt, if there is one.
+/// Trains to the end. Goes on from the last checkpoint of an earlier attempt, if there is one. Each candidate also has
+/// the counts of the rows that the filter let through.
 ///
 /// # Errors
 /// A loss or a gradient is not finite, the device cannot be read, a file cannot be written, or the stage was asked to
 /// stop.
-pub fn learn(io: &mut Io, course: &Course, mut adam: Adam, learner: &impl Learner) -> Result<()> {
+pub fn learn(io: &mut Io, course: &Course, mut adam: Adam, filter: &RowFilter, learner: &impl Learner) -> Result<()> {
     let (first, mut state) = match resume(io, &mut adam)? {
         Some(found) => found,
         None => (0, TrainState { references: learner.references()?, ..TrainState::default() }),
@@ -127,7 +132,8 @@ pub fn learn(io: &mut Io, course: &Course, mut adam: Adam, learner: &impl Learne
         io.progress(done, course.total, "step", || format!("loss {loss:.3}"))?;
         let is_candidate = is_candidate(done, course.checkpoint_every, course.total);
         if is_candidate {
-            learner.candidate(io, &adam.tensors, done, &state)?;
+            let metrics = learner.candidate(io, &adam.tensors, done, &state)?;
+            io.candidate(done, &[&metrics[..], &filter.metrics()].concat())?;
             state.losses.clear();
         }
         checkpoint(io, done, course.total, is_candidate, &adam, &state)?;

@@ -3,12 +3,13 @@
 //! are computed once.
 
 use crate::device;
-use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::{Adapter, Artifact, Decoder, Load, Reference};
 use crate::rl::{self, DirectLoss, PairTerms};
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
-use crate::train::{self, Adam, BatchLoss, Course, Group, Learner, Pass, Sequence, TrainState, Training};
+use crate::train::{
+    self, Adam, AnswerEnd, BatchLoss, Course, Group, Learner, Metrics, Pass, Sequence, TrainState, Training,
+};
 use crate::train::{Rate, Schedule};
 use anyhow::Result;
 use burn::tensor::Tensor;
@@ -62,9 +63,8 @@ pub struct Dpo {
     pub beta: f64,
     /// share of the pairs assumed to be the wrong way round (sigmoid, robust)
     pub label_smoothing: f64,
-    /// put the stop token behind each answer; false if the answers are not complete
-    #[schemars(extend("printed-after" = "stop_token"))]
-    pub ends: bool,
+    #[serde(flatten)]
+    pub answer_end: AnswerEnd,
 }
 
 impl Default for Dpo {
@@ -74,7 +74,7 @@ impl Default for Dpo {
             loss: DirectLoss::Sigmoid,
             beta: 0.1,
             label_smoothing: 0.0,
-            ends: true,
+            answer_end: AnswerEnd::default(),
         }
     }
 }
@@ -93,7 +93,7 @@ impl Parameters for Dpo {
             let message = "only `loss: sigmoid` and `loss: robust` know label smoothing";
             conflicts.push(ParameterMistake::new("label_smoothing", message));
         }
-        conflicts.extend(self.training.idle_stop_token(self.ends));
+        conflicts.extend(self.training.idle_stop_token(self.answer_end));
         conflicts
     }
 }
@@ -115,12 +115,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Dpo = call.parameters()?;
     let Dpo { training, .. } = &parameters;
     let device = device::of(io)?;
-    let draw = |purpose| Draw { seed: call.seed, kind: "dpo", purpose };
+    let draw = |purpose| call.draw(KIND.name, purpose);
     let policy = Artifact::load(io.input("policy")?, training.tuning.dtype, &device)?;
     let reference = policy.reference(io.optional_input("reference"))?;
 
     // 1. Tokenise prompts with their answers, and hold some out.
-    let encoder = training.encoder(&policy, parameters.ends)?;
+    let encoder = training.encoder(&policy, parameters.answer_end)?;
     let mut filter = RowFilter::new(io.may_skip());
     let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), false, &mut filter)?;
 
@@ -138,9 +138,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         groups,
         heldout,
         at_once: load.rows,
-        read: filter.metrics(),
     };
-    train::learn(io, &course, adam, &learner)
+    train::learn(io, &course, adam, &filter, &learner)
 }
 
 struct DirectPolicy<'a> {
@@ -152,8 +151,6 @@ struct DirectPolicy<'a> {
     heldout: Vec<Group>,
     /// Number of rows that go forward together when nothing is learned.
     at_once: usize,
-    /// Counts of the rows read.
-    read: [(&'static str, f64); 3],
 }
 
 impl DirectPolicy<'_> {
@@ -203,7 +200,7 @@ impl Learner for DirectPolicy<'_> {
         self.groups[row].id.clone()
     }
 
-    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<()> {
+    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<Metrics> {
         let adapter = self.start.with_tensors(tensors);
         let ours = self.log_probs(&self.policy.model, Some(&adapter), self.heldout.iter())?;
         let ours = rl::by_row(&ours, self.heldout.iter().map(|group| group.rows.len()));
@@ -230,7 +227,7 @@ impl Learner for DirectPolicy<'_> {
         let mean = |number: fn(&PairRow) -> f64| rl::mean(&table.iter().map(number).collect::<Vec<_>>());
         self.policy.save_with(&adapter, &io.candidate_dir(step)?)?;
         io.table(step, "items", &table)?;
-        let metrics = [
+        Ok(vec![
             ("loss", state.loss()),
             ("heldout_loss", mean(|row| row.loss)),
             ("accuracy", mean(|row| f64::from(u8::from(row.correct)))),
@@ -238,8 +235,7 @@ impl Learner for DirectPolicy<'_> {
             ("reward_chosen", mean(|row| row.reward_chosen)),
             ("reward_rejected", mean(|row| row.reward_rejected)),
             ("pairs", table.len() as f64),
-        ];
-        io.candidate(step, &[&metrics[..], &self.read].concat())
+        ])
     }
 }
 

@@ -5,14 +5,9 @@ pub mod answers;
 pub mod divergence;
 pub mod scores;
 
-use crate::stage::{
-    self, Accepts, Gives, Kind, Measure, ModelComparison, ParameterMistake, Parameters, Part, PartInput, Port, Work,
-};
+use crate::stage::{Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, Work};
 use answers::Answers;
 use formats::data::DataRows;
-use formats::dtype::Dtype;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "eval",
@@ -38,7 +33,7 @@ pub const KIND: Kind = Kind {
         answers::KIND.metrics[2],
         divergence::KIND.metrics[0],
     ],
-    ..Kind::of::<Eval>(Work::Measure(&MEASURE))
+    ..Kind::of::<Answers>(Work::Measure(&MEASURE))
 };
 
 /// Answers, their scores, and the distance from a baseline. No part depends on a model that the measured one will be
@@ -68,29 +63,3 @@ const MEASURE: Measure = Measure {
     ],
     comparison: Some(ModelComparison { part: 1, port: "baseline" }),
 };
-
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Eval {
-    /// longest answer
-    pub max_new_tokens: usize,
-    /// prompts answered at once; never changes a number's meaning
-    pub batch: usize,
-    /// id that ends an answer; default: the model's eos tokens
-    pub stop_token: Option<u32>,
-    /// f32, f16 or bf16: what the matrices of the models are kept and multiplied in
-    pub dtype: Dtype,
-}
-
-impl Default for Eval {
-    fn default() -> Eval {
-        let Answers { max_new_tokens, batch, stop_token, dtype } = Answers::default();
-        Eval { max_new_tokens, batch, stop_token, dtype }
-    }
-}
-
-impl Parameters for Eval {
-    fn mistakes(&self) -> Vec<ParameterMistake> {
-        stage::at_least_one(&[("max_new_tokens", self.max_new_tokens as u64), ("batch", self.batch as u64)])
-    }
-}

@@ -10,7 +10,7 @@ use crate::io::Io;
 use crate::model::{Adapter, Artifact, Load, Reference};
 use crate::rl::{self, KtoWeights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
-use crate::train::{self, Adam, BatchLoss, Course, Learner, Pass, RowEncoder, Sequence, TrainState};
+use crate::train::{self, Adam, BatchLoss, Course, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use formats::data::{self, DataRows, LabelledAnswer, RowFilter};
@@ -84,13 +84,13 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Kto = call.parameters()?;
     let Kto { training, .. } = &parameters;
     let device = device::of(io)?;
-    let draw = |purpose| Draw { seed: call.seed, kind: "kto", purpose };
+    let draw = |purpose| call.draw(KIND.name, purpose);
     let policy = Artifact::load(io.input("policy")?, training.tuning.dtype, &device)?;
     let reference = policy.reference(io.optional_input("reference"))?;
 
     // 1. Tokenise the answers and hold some prompts out. Each prompt gets the answer to another one, too.
     let mut filter = RowFilter::new(io.may_skip());
-    let encoder = training.encoder(&policy, parameters.ends)?;
+    let encoder = training.encoder(&policy, parameters.answer_end)?;
     let mut answers = read(&encoder, "data", io.input("data")?, &mut filter)?;
     let heldout = match io.optional_input("heldout") {
         Some(path) => read(&encoder, "heldout", path, &mut filter)?,
@@ -112,16 +112,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let course = Course::of(io, training, (0..items.len()).collect(), draw("order"));
     let at_once = training.passes.at_once(course.size);
     let adam = Adam::new(start.tensors(), training.tuning.adam);
-    let learner = LabelledPolicy {
-        parameters: &parameters,
-        policy: &policy,
-        reference,
-        start,
-        items,
-        heldout,
-        at_once,
-        read: filter.metrics(),
-    };
+    let learner =
+        LabelledPolicy { parameters: &parameters, policy: &policy, reference, start, items, heldout, at_once };
     let longest = learner.rows().map(|row| row.ids.len()).max().unwrap_or(0);
     let load = Load {
         rows: at_once,
@@ -132,7 +124,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         ..Load::default()
     };
     training.expect_memory(io, &policy, load)?;
-    train::learn(io, &course, adam, &learner)
+    train::learn(io, &course, adam, &filter, &learner)
 }
 
 struct LabelledPolicy<'a> {
@@ -144,8 +136,6 @@ struct LabelledPolicy<'a> {
     heldout: Vec<Item>,
     /// Number of rows that go forward together.
     at_once: usize,
-    /// Counts of the rows read.
-    read: [(&'static str, f64); 3],
 }
 
 /// log π_ref of the two answers of an item.
@@ -214,7 +204,7 @@ impl Learner for LabelledPolicy<'_> {
         self.items[row].labelled.id.clone()
     }
 
-    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<()> {
+    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<Metrics> {
         let adapter = self.start.with_tensors(tensors);
         let items: Vec<&Item> = self.heldout.iter().collect();
         let references = Self::references_of(state, (0..items.len()).map(|item| self.items.len() + item));
@@ -244,7 +234,7 @@ impl Learner for LabelledPolicy<'_> {
         let mean = |number: fn(&AnswerRow) -> f64| rl::mean(&table.iter().map(number).collect::<Vec<_>>());
         self.policy.save_with(&adapter, &io.candidate_dir(step)?)?;
         io.table(step, "items", &table)?;
-        let metrics = [
+        Ok(vec![
             ("loss", state.loss()),
             ("heldout_loss", mean(|row| row.loss)),
             ("accuracy", mean(|row| f64::from(u8::from(row.correct)))),
@@ -253,8 +243,7 @@ impl Learner for LabelledPolicy<'_> {
             ("reward_undesirable", reward(false)),
             ("kl", z0),
             ("answers", table.len() as f64),
-        ];
-        io.candidate(step, &[&metrics[..], &self.read].concat())
+        ])
     }
 }
 

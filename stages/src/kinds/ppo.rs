@@ -20,7 +20,6 @@ mod tally;
 mod update;
 
 use crate::device;
-use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::Load;
 use crate::model::memory::{self, Demand};
@@ -125,7 +124,7 @@ fn memory(context: usize) -> Demand {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Ppo = call.parameters()?;
     let device = device::of(io)?;
-    let draw = |purpose| Draw { seed: call.seed, kind: "ppo", purpose };
+    let draw = |purpose| call.draw(KIND.name, purpose);
     let models = Models::load(io, &parameters, draw("adapter"), &device)?;
     let stops = models.policy.stops(parameters.stop_token)?;
     if stops.is_empty() && parameters.missing_eos() != rl::MissingEos::Scored {

@@ -8,7 +8,7 @@ use crate::model::weights;
 use crate::model::{Decoder, Load, LoraParameters, Trainable};
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
-    self, Adam, AdamSettings, BatchLoss, Course, Learner, Pass, Passes, Rate, Schedule, Sequence, TrainState,
+    self, Adam, AdamSettings, BatchLoss, Course, Learner, Metrics, Pass, Passes, Rate, Schedule, Sequence, TrainState,
 };
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -138,7 +138,7 @@ impl Parameters for Pretrain {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Pretrain = call.parameters()?;
     let device = device::of(io)?;
-    let draw = |purpose| Draw { seed: call.seed, kind: "pretrain", purpose };
+    let draw = |purpose| call.draw(KIND.name, purpose);
 
     // 1. Train the tokenizer on all texts, held-out ones included: it decides no metric. It is kept in the work directory
     //    until the model is ready; a resumed attempt trains it again, to the same bytes.
@@ -201,8 +201,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     let memory = memory::estimate(&model.config, &LoraParameters::default(), Dtype::F32, load, &device);
     io.expects(&memory::in_words(memory, &Passes::or_lower("`context` or `width`")))?;
-    let learner = NewModel { parameters: &parameters, model, documents, heldout, made, read: filter.metrics() };
-    train::learn(io, &course, adam, &learner)
+    let learner = NewModel { parameters: &parameters, model, documents, heldout, made };
+    train::learn(io, &course, adam, &filter, &learner)
 }
 
 struct NewModel<'a> {
@@ -213,8 +213,6 @@ struct NewModel<'a> {
     heldout: Vec<usize>,
     /// Directory of the new tokenizer.
     made: PathBuf,
-    /// Counts of the rows read.
-    read: [(&'static str, f64); 3],
 }
 
 impl NewModel<'_> {
@@ -238,7 +236,7 @@ impl Learner for NewModel<'_> {
         row.to_string()
     }
 
-    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<()> {
+    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<Metrics> {
         let model = weights::with_tensors(&self.model, tensors);
         let at_once = self.parameters.passes.micro_batch.unwrap_or(self.parameters.batch);
         let heldout_loss = train::mean_loss(&model, None, &self.rows(&self.heldout), at_once)?;
@@ -246,13 +244,12 @@ impl Learner for NewModel<'_> {
         fs::rename(&self.made, &directory).with_context(|| format!("create {}", directory.display()))?;
         weights::save(&model, &BTreeMap::new(), Dtype::F32, &directory)?;
         let size: usize = tensors.iter().map(|tensor| tensor.dims().iter().product::<usize>()).sum();
-        let metrics = [
+        Ok(vec![
             ("loss", state.loss()),
             ("heldout_loss", heldout_loss),
             ("parameters", size as f64),
             ("tokens", state.tokens as f64),
-        ];
-        io.candidate(step, &[&metrics[..], &self.read].concat())
+        ])
     }
 }
 

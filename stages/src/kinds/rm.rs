@@ -10,7 +10,10 @@ use crate::model::memory::Demand;
 use crate::model::{Adapter, Artifact, Load};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
-use crate::train::{self, Adam, BatchLoss, Course, Group, Learner, Pass, Sequence, TrainState, Training, ValuePlaces};
+use crate::train::{
+    self, Adam, AnswerEnd, BatchLoss, Course, Group, Learner, Metrics, Pass, Sequence, TrainState, Training,
+    ValuePlaces,
+};
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use formats::data::{DataRows, RowFilter};
@@ -93,9 +96,8 @@ pub struct Rm {
     /// none, mean (the rewards of the training answers get mean 0) or spread (also standard deviation 1)
     #[schemars(extend("printed-after" = "checkpoint_every"))]
     pub normalize: Normalize,
-    /// put the stop token behind each answer; false if the answers are not complete
-    #[schemars(extend("printed-after" = "stop_token"))]
-    pub ends: bool,
+    #[serde(flatten)]
+    pub answer_end: AnswerEnd,
 }
 
 impl Default for Rm {
@@ -107,7 +109,7 @@ impl Default for Rm {
             label_smoothing: 0.0,
             centring: 0.0,
             normalize: Normalize::Mean,
-            ends: true,
+            answer_end: AnswerEnd::default(),
         }
     }
 }
@@ -129,7 +131,7 @@ impl Parameters for Rm {
         if self.margin.is_some() && self.loss == RankingLoss::PlackettLuce {
             conflicts.push(ParameterMistake::new("margin", "`loss: plackett-luce` knows no margin"));
         }
-        conflicts.extend(self.training.idle_stop_token(self.ends));
+        conflicts.extend(self.training.idle_stop_token(self.answer_end));
         conflicts
     }
 }
@@ -145,11 +147,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Rm = call.parameters()?;
     let Rm { training, .. } = &parameters;
     let device = device::of(io)?;
-    let draw = |purpose| Draw { seed: call.seed, kind: "rm", purpose };
+    let draw = |purpose| call.draw(KIND.name, purpose);
     let artifact = Artifact::load(io.input("model")?, training.tuning.dtype, &device)?;
 
     // 1. Tokenise prompts with their answers, and hold some out.
-    let encoder = training.encoder(&artifact, parameters.ends)?;
+    let encoder = training.encoder(&artifact, parameters.answer_end)?;
     let mut filter = RowFilter::new(io.may_skip());
     let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), true, &mut filter)?;
     if parameters.loss == RankingLoss::PlackettLuce
@@ -178,9 +180,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         heldout,
         at_once: load.rows,
         sample: draw("normalize"),
-        read: filter.metrics(),
     };
-    train::learn(io, &course, adam, &learner)
+    train::learn(io, &course, adam, &filter, &learner)
 }
 
 struct RewardModel<'a> {
@@ -193,8 +194,6 @@ struct RewardModel<'a> {
     at_once: usize,
     /// Draws the answers that rewards are normalised on.
     sample: Draw,
-    /// Counts of the rows read.
-    read: [(&'static str, f64); 3],
 }
 
 impl Learner for RewardModel<'_> {
@@ -218,14 +217,14 @@ impl Learner for RewardModel<'_> {
         self.groups[row].id.clone()
     }
 
-    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<()> {
+    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<Metrics> {
         let mut adapter = self.start.with_tensors(tensors);
         self.normalize(&mut adapter)?;
         let measurement = measure::measure(&self.artifact.model, &adapter, &self.heldout, self.at_once)?;
         self.artifact.save_with(&adapter, &io.candidate_dir(step)?)?;
         io.table(step, "items", &measurement.items)?;
         io.table(step, "reliability", &measurement.reliability)?;
-        io.candidate(step, &[&measurement.metrics[..], &[("loss", state.loss())], &self.read].concat())
+        Ok([&measurement.metrics[..], &[("loss", state.loss())]].concat())
     }
 }
 

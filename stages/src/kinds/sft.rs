@@ -2,12 +2,11 @@
 //! last answer is learned.
 
 use crate::device;
-use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::memory::Demand;
 use crate::model::{Adapter, Artifact, Decoder, Load, LoraParameters, Trainable, weights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
-use crate::train::{self, Adam, BatchLoss, Course, Learner, Pass, Sequence, TrainState, Training};
+use crate::train::{self, Adam, AnswerEnd, BatchLoss, Course, Learner, Metrics, Pass, Sequence, TrainState, Training};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use formats::data::{self, DataRows, Example, RowFilter};
@@ -111,7 +110,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Sft = call.parameters()?;
     let Sft { training, .. } = &parameters;
     let device = device::of(io)?;
-    let draw = |purpose| Draw { seed: call.seed, kind: "sft", purpose };
+    let draw = |purpose| call.draw(KIND.name, purpose);
     let artifact = Artifact::load(io.input("model")?, training.tuning.dtype, &device)?;
     let artifact = match &parameters.chat_template {
         Some(template) => artifact.with_chat_template(template)?,
@@ -122,7 +121,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let mut filter = RowFilter::new(io.may_skip());
     let data = io.input("data")?;
     let examples = data::examples(data, &mut filter)?;
-    let encoder = training.encoder(&artifact, true)?;
+    let encoder = training.encoder(&artifact, AnswerEnd::default())?;
     let one = |example: &Example| -> Result<(Sequence, usize)> {
         let row = encoder.sequence(&example.prompt, &example.completion);
         let (row, is_cut) = row.with_context(|| format!("{} of `data`", example.place))?;
@@ -158,8 +157,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     training.expect_memory(io, &artifact, load)?;
     let adam = Adam::new(tensors, training.tuning.adam);
-    let read = filter.metrics();
-    train::learn(io, &course, adam, &FineTuning { training, artifact: &artifact, start, examples, heldout, read })
+    train::learn(io, &course, adam, &filter, &FineTuning { training, artifact: &artifact, start, examples, heldout })
 }
 
 struct FineTuning<'a> {
@@ -170,8 +168,6 @@ struct FineTuning<'a> {
     examples: Vec<(Example, Sequence)>,
     /// Numbers of the rows to measure on.
     heldout: Vec<usize>,
-    /// Counts of the rows read.
-    read: [(&'static str, f64); 3],
 }
 
 impl FineTuning<'_> {
@@ -202,7 +198,7 @@ impl Learner for FineTuning<'_> {
         self.examples[row].0.place.to_string()
     }
 
-    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<()> {
+    fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<Metrics> {
         let (model, adapter) = self.with(tensors);
         let at_once = self.training.passes.micro_batch.unwrap_or(self.training.batch);
         let heldout_loss = train::mean_loss(&model, adapter.as_ref(), &self.rows(&self.heldout), at_once)?;
@@ -211,7 +207,6 @@ impl Learner for FineTuning<'_> {
             Some(adapter) => self.artifact.save_with(adapter, &io.candidate_dir(step)?)?,
             None => self.artifact.save_weights(&model, &io.candidate_dir(step)?)?,
         }
-        let metrics = [("loss", loss), ("heldout_loss", heldout_loss), ("gap", heldout_loss - loss)];
-        io.candidate(step, &[&metrics[..], &self.read].concat())
+        Ok(vec![("loss", loss), ("heldout_loss", heldout_loss), ("gap", heldout_loss - loss)])
     }
 }

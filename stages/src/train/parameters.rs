@@ -62,17 +62,17 @@ impl Training {
     }
 
     /// The mistake of a `stop_token` that no answer would get.
-    pub fn idle_stop_token(&self, ends: bool) -> Option<ParameterMistake> {
+    pub fn idle_stop_token(&self, end: AnswerEnd) -> Option<ParameterMistake> {
         let message = "`stop_token` has an effect only with `ends: true`";
-        (self.stop_token.is_some() && !ends).then(|| ParameterMistake::new("stop_token", message))
+        (self.stop_token.is_some() && !end.ends).then(|| ParameterMistake::new("stop_token", message))
     }
 
-    /// An encoder of rows for this model. With `ends`, a stop token is put after each answer.
+    /// An encoder of rows for this model.
     ///
     /// # Errors
     /// The model has no token that ends an answer.
-    pub fn encoder<'a>(&self, artifact: &'a Artifact, ends: bool) -> Result<RowEncoder<'a>> {
-        let end = ends.then(|| artifact.end(self.stop_token)).transpose()?;
+    pub fn encoder<'a>(&self, artifact: &'a Artifact, end: AnswerEnd) -> Result<RowEncoder<'a>> {
+        let end = end.ends.then(|| artifact.end(self.stop_token)).transpose()?;
         Ok(RowEncoder { artifact, end, max_tokens: self.max_tokens.min(artifact.model.config.context) })
     }
 
@@ -86,6 +86,21 @@ impl Training {
             artifact.memory(&self.tuning.lora, load),
             &Passes::or_lower("`max_tokens` or `lora.rank`"),
         ))
+    }
+}
+
+/// Tells whether the answers in the data are complete, for kinds that compare answers.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AnswerEnd {
+    /// put the stop token behind each answer; false if the answers are not complete
+    #[schemars(extend("printed-after" = "stop_token"))]
+    pub ends: bool,
+}
+
+impl Default for AnswerEnd {
+    fn default() -> AnswerEnd {
+        AnswerEnd { ends: true }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::generate::{self, Choice, Decoding};
 use crate::io::{self, Io};
 use crate::model::{Artifact, Load, LoraParameters, memory};
 use crate::rl;
-use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train;
 use anyhow::{Context, Result};
 use formats::data::{self, DataRows, RowFilter};
@@ -39,16 +39,17 @@ pub const KIND: Kind = Kind {
 /// The file with a row for each prompt: the item that gates read, with the tokens that the other parts read.
 pub const TABLE: &str = "answers.jsonl";
 
+/// The parameters of an `eval` as a whole.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Answers {
     /// longest answer
     pub max_new_tokens: usize,
-    /// prompts at once
+    /// prompts answered at once; never changes a number's meaning
     pub batch: usize,
-    /// id that ends an answer
+    /// id that ends an answer; default: the model's eos tokens
     pub stop_token: Option<u32>,
-    /// of the base's matrices
+    /// f32, f16 or bf16: what the matrices of the models are kept and multiplied in
     pub dtype: Dtype,
 }
 
@@ -59,6 +60,29 @@ impl Default for Answers {
 }
 
 impl Parameters for Answers {
+    fn mistakes(&self) -> Vec<ParameterMistake> {
+        stage::at_least_one(&[("max_new_tokens", self.max_new_tokens as u64), ("batch", self.batch as u64)])
+    }
+}
+
+/// The parameters of the parts that run models over the answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnswerReading {
+    /// answers at once
+    pub batch: usize,
+    /// of the base's matrices
+    pub dtype: Dtype,
+}
+
+impl Default for AnswerReading {
+    fn default() -> AnswerReading {
+        let Answers { batch, dtype, .. } = Answers::default();
+        AnswerReading { batch, dtype }
+    }
+}
+
+impl Parameters for AnswerReading {
     fn mistakes(&self) -> Vec<ParameterMistake> {
         Vec::new()
     }

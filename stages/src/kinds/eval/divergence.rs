@@ -1,16 +1,14 @@
 //! `divergence`: measures how far a model has moved from a baseline, on its own answers. The third part of an `eval`.
 
-use super::answers::{self, GreedyAnswer};
+use super::answers::{self, AnswerReading, GreedyAnswer};
 use crate::device;
 use crate::io::Io;
 use crate::model::{Artifact, Load, LoraParameters, memory};
 use crate::rl;
-use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train::{self, Sequence};
 use anyhow::{Context, Result};
-use formats::dtype::Dtype;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub const KIND: Kind = Kind {
     name: "divergence",
@@ -24,31 +22,10 @@ pub const KIND: Kind = Kind {
     gives: Gives::Any,
     metrics: &[Metric::lower("kl", "mean over answers of Σ log π − log π_baseline on them, nats (needs `baseline`)")
         .mean_of("kl")],
-    ..Kind::of::<Divergence>(Work::Run(run))
+    ..Kind::of::<AnswerReading>(Work::Run(run))
 };
 
 pub const TABLE: &str = "divergence.jsonl";
-
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Divergence {
-    /// answers at once
-    pub batch: usize,
-    /// of the base's matrices
-    pub dtype: Dtype,
-}
-
-impl Default for Divergence {
-    fn default() -> Divergence {
-        Divergence { batch: 64, dtype: Dtype::F32 }
-    }
-}
-
-impl Parameters for Divergence {
-    fn mistakes(&self) -> Vec<ParameterMistake> {
-        Vec::new()
-    }
-}
 
 /// A row of [`TABLE`].
 #[derive(Serialize)]
@@ -58,7 +35,7 @@ struct DivergenceRow {
 }
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
-    let parameters: Divergence = call.parameters()?;
+    let parameters: AnswerReading = call.parameters()?;
     let device = device::of(io)?;
     let model = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
     let baseline = Artifact::load_beside(io.input("baseline")?, &model)?;

@@ -1,16 +1,14 @@
 //! `scores`: scores answers by a reward model, or by a list of words with valences. The second part of an `eval`.
 
-use super::answers;
+use super::answers::{self, AnswerReading};
 use crate::device;
 use crate::io::{self, Io};
 use crate::model::{Artifact, Load, LoraParameters, memory};
 use crate::rl;
-use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train;
 use anyhow::{Context, Result, bail};
-use formats::dtype::Dtype;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -28,31 +26,10 @@ pub const KIND: Kind = Kind {
         Metric::higher("mean_score", "mean score of the greedy answers under the first reward").mean_of("score"),
         Metric::neutral("score_sd", "their standard deviation"),
     ],
-    ..Kind::of::<Scores>(Work::Run(run))
+    ..Kind::of::<AnswerReading>(Work::Run(run))
 };
 
 pub const TABLE: &str = "scores.jsonl";
-
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Scores {
-    /// answers at once
-    pub batch: usize,
-    /// of the base's matrices
-    pub dtype: Dtype,
-}
-
-impl Default for Scores {
-    fn default() -> Scores {
-        Scores { batch: 64, dtype: Dtype::F32 }
-    }
-}
-
-impl Parameters for Scores {
-    fn mistakes(&self) -> Vec<ParameterMistake> {
-        Vec::new()
-    }
-}
 
 /// A row of [`TABLE`].
 #[derive(Serialize)]
@@ -65,7 +42,7 @@ struct ScoreRow {
 }
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
-    let parameters: Scores = call.parameters()?;
+    let parameters: AnswerReading = call.parameters()?;
     let answers = answers::read(io.input("answers")?)?;
     let reward = io.input("reward")?.to_owned();
     let scores = if reward.is_dir() {

@@ -1,7 +1,7 @@
 //! The parameters of `kto`.
 
 use crate::stage::{self, ParameterMistake, Parameters};
-use crate::train::{Rate, Schedule, Training};
+use crate::train::{AnswerEnd, Rate, Schedule, Training};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +17,8 @@ pub struct Kto {
     pub desirable_weight: f64,
     /// weight of an unwanted answer; times their numbers, wanted to unwanted should be between 1:1 and 4:3
     pub undesirable_weight: f64,
-    /// put the stop token behind each answer; false if the answers are not complete
-    #[schemars(extend("printed-after" = "stop_token"))]
-    pub ends: bool,
+    #[serde(flatten)]
+    pub answer_end: AnswerEnd,
 }
 
 impl Default for Kto {
@@ -30,7 +29,7 @@ impl Default for Kto {
             beta: 0.1,
             desirable_weight: 1.0,
             undesirable_weight: 1.0,
-            ends: true,
+            answer_end: AnswerEnd::default(),
         }
     }
 }
@@ -51,6 +50,6 @@ impl Parameters for Kto {
     }
 
     fn conflicts(&self) -> Vec<ParameterMistake> {
-        self.training.idle_stop_token(self.ends).into_iter().collect()
+        self.training.idle_stop_token(self.answer_end).into_iter().collect()
     }
 }
