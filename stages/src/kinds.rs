@@ -9,7 +9,7 @@ pub mod pretrain;
 pub mod rm;
 pub mod sft;
 
-use crate::stage::{Accepts, Kind, Work};
+use crate::stage::{Accepts, Kind, Port, Work};
 use anyhow::Result;
 use formats::config::Config;
 use formats::{data, describe};
@@ -43,14 +43,16 @@ pub fn kind_or_part(name: &str) -> Option<&'static Kind> {
 
 /// Checks a path before anything runs, as the stage would on reading it. `may_skip` is the number of bad rows of a data
 /// file that are no mistake.
-pub fn check_input(accepts: Accepts, path: &Path, may_skip: u64) -> Result<(), String> {
-    let found = match accepts {
-        Accepts::Data(rows) => data::check(rows, path, may_skip),
-        Accepts::Reward if path.is_file() => eval::scores::valences(path).map(drop),
-        Accepts::Model | Accepts::RewardModel | Accepts::Reward => describe::check(path),
-        Accepts::Any => Ok(()),
-    };
-    found.map_err(|error| format!("{error:#}"))
+///
+/// # Errors
+/// Those of the stage.
+pub fn check_input(port: &Port, path: &Path, may_skip: u64) -> Result<()> {
+    match (port.accepts, port.check_file) {
+        (Accepts::Data(rows), _) => data::check(rows, path, may_skip),
+        (Accepts::Any, _) => Ok(()),
+        (_, Some(check)) if path.is_file() => check(path),
+        (Accepts::Model | Accepts::RewardModel | Accepts::Reward, _) => describe::check(path),
+    }
 }
 
 /// Checks that the configuration of a model is understood, which is possible before its weights are there.

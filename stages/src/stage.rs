@@ -17,6 +17,7 @@ use formats::data::{DataRows, METRICS};
 use parameters::{defaults, docs, is_known, parse, schema};
 use serde::Serialize;
 use serde_json::Value;
+use std::path::Path;
 
 /// The direction in which a metric gets better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -83,6 +84,8 @@ pub struct Port {
     pub accepts: Accepts,
     pub is_optional: bool,
     pub takes_many: bool,
+    /// Checks a file on a port that takes a directory as well: a rule file in the place of a reward model.
+    pub check_file: Option<fn(&Path) -> anyhow::Result<()>>,
     pub doc: &'static str,
 }
 
@@ -96,13 +99,16 @@ impl Port {
         Port::one("heldout", Accepts::Data(rows), doc).optional()
     }
     pub const fn one(name: &'static str, accepts: Accepts, doc: &'static str) -> Port {
-        Port { name, accepts, is_optional: false, takes_many: false, doc }
+        Port { name, accepts, is_optional: false, takes_many: false, check_file: None, doc }
     }
     pub const fn optional(self) -> Port {
         Port { is_optional: true, ..self }
     }
     pub const fn many(self) -> Port {
         Port { takes_many: true, ..self }
+    }
+    pub const fn files_by(self, check: fn(&Path) -> anyhow::Result<()>) -> Port {
+        Port { check_file: Some(check), ..self }
     }
 }
 

@@ -20,7 +20,8 @@ pub const KIND: Kind = Kind {
             Accepts::Reward,
             "what scores the answers: reward models, or word lists (`word<tab>valence`); the first one judges",
         )
-        .many(),
+        .many()
+        .files_by(scores::check),
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "held-out rows with a `prompt`"),
         Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against").optional(),
     ],

@@ -1,6 +1,7 @@
 //! A data file as JSON rows: JSON, JSONL or Parquet, plain or compressed. The first bytes say what a file is, so its
 //! name does not matter.
 
+use crate::unreadable::Reading;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -58,8 +59,7 @@ fn form(start: &[u8]) -> Form {
 /// # Errors
 /// The file cannot be read as a whole. An error of a single row is one of the results.
 pub fn rows<T: Send>(path: &Path, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<FileRows<T>> {
-    let cannot = || format!("read {}", path.display());
-    rows_of(fs::read(path).with_context(cannot)?, read).with_context(cannot)
+    rows_of(fs::read(path).reading(path)?, read).reading(path)
 }
 
 /// As [`rows`], from the bytes of a file.
