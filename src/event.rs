@@ -4,7 +4,7 @@
 use crate::action::Candidate;
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
-use crate::gate::Decision;
+use crate::gate::{Counts, Decision};
 use crate::plan::ArtifactName;
 use cache::Content;
 use serde::{Deserialize, Serialize};
@@ -93,7 +93,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<String>,
     },
-    /// The rewards that an eval stage scores by, in order: `mean_score`, `mean_score_2`, … are theirs.
+    /// The rewards that an eval stage scores by, in order: the headlines of its study are theirs.
     ScoredBy {
         eval: String,
         rewards: Vec<String>,
@@ -333,6 +333,17 @@ pub struct BaselineComparison {
     pub loss: u64,
     pub tie_changed: u64,
     pub tie_unchanged: u64,
+}
+
+impl BaselineComparison {
+    pub fn of(baseline: ArtifactName, counts: Counts) -> BaselineComparison {
+        let Counts { win, loss, tie_changed, tie_unchanged } = counts;
+        BaselineComparison { baseline, win, loss, tie_changed, tie_unchanged }
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts::named([self.win, self.loss, self.tie_changed, self.tie_unchanged])
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

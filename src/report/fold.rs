@@ -65,7 +65,7 @@ pub enum ActionState {
 #[derive(Clone, Debug)]
 pub struct Study {
     pub eval: String,
-    /// The reward models behind `mean_score`, `mean_score_2`, …; empty if the stages report their scores themselves.
+    /// The reward models behind the headlines, in order; empty if the stages report their scores themselves.
     pub rewards: Vec<String>,
     pub rows: Vec<StudyRow>,
     pub comparisons: Vec<(String, Vec<ModelAnswer>)>,

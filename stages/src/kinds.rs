@@ -9,7 +9,7 @@ pub mod pretrain;
 pub mod rm;
 pub mod sft;
 
-use crate::stage::{Accepts, Kind, Port, Work};
+use crate::stage::{Accepts, Kind, Port, StudyColumns, Work};
 use anyhow::Result;
 use formats::config::Config;
 use formats::{data, describe};
@@ -39,6 +39,16 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
 /// Looks up a kind for the worker, which also calls the parts of measurements.
 pub fn kind_or_part(name: &str) -> Option<&'static Kind> {
     kind(name).or_else(|| parts().find(|kind| kind.name == name))
+}
+
+/// The columns of the study in which a model with these metrics is a row: those of the first measuring kind whose
+/// headline is among them.
+pub fn study_columns(has_metric: impl Fn(&str) -> bool) -> Option<&'static StudyColumns> {
+    let columns = |kind: &&'static Kind| match kind.work {
+        Work::Measure(measure) => measure.columns.as_ref(),
+        Work::Run(_) => None,
+    };
+    KINDS.iter().filter_map(columns).find(|columns| has_metric(columns.headline.metric))
 }
 
 /// Checks a path before anything runs, as the stage would on reading it. `may_skip` is the number of bad rows of a data

@@ -5,7 +5,9 @@ pub mod answers;
 pub mod divergence;
 pub mod scores;
 
-use crate::stage::{Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, Work};
+use crate::stage::{
+    Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, StudyColumn, StudyColumns, Work,
+};
 use answers::Answers;
 use formats::data::DataRows;
 
@@ -63,4 +65,11 @@ const MEASURE: Measure = Measure {
         },
     ],
     comparison: Some(ModelComparison { part: 1, port: "baseline" }),
+    columns: Some(StudyColumns {
+        headline: StudyColumn { metric: scores::KIND.metrics[0].name, decimals: 3 },
+        others: &[
+            StudyColumn { metric: divergence::KIND.metrics[0].name, decimals: 3 },
+            StudyColumn { metric: answers::KIND.metrics[0].name, decimals: 1 },
+        ],
+    }),
 };
