@@ -4,6 +4,7 @@
 use crate::action::Candidate;
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
+use crate::failure::Failure;
 use crate::gate::{Counts, Decision};
 use crate::plan::ArtifactName;
 use cache::Content;
@@ -71,7 +72,7 @@ pub enum Event {
         stage: String,
         part: Option<EvalPart>,
         key: String,
-        cause: String,
+        cause: Failure,
         log: String,
     },
     /// Something about an action that may interest a person: it waits, is tried again, or gave another result.
@@ -282,7 +283,7 @@ pub enum Outcome {
     },
     /// The work failed, or the gate erred.
     Failed {
-        cause: String,
+        cause: Failure,
     },
     Skipped {
         because: SkipReason,

@@ -3,6 +3,7 @@
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart};
 use crate::event::{Event, ModelAnswer, Outcome, StageHead, StudyRow, Verdict};
+use crate::failure::Failure;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ pub enum ActionState {
     Hit,
     Running { why: Vec<Cause>, log: String, done: u64, total: u64, message: String },
     Finished { why: Vec<Cause>, log: String, seconds: f64, device: Option<String> },
-    Failed { why: Vec<Cause>, log: String, cause: String },
+    Failed { why: Vec<Cause>, log: String, cause: Failure },
 }
 
 /// The models that one eval stage measured.

@@ -74,7 +74,7 @@ pub fn failed(stage: &str, cause: &str) -> Event {
         stage: stage.to_owned(),
         part: None,
         key: format!("key of {stage}"),
-        cause: cause.to_owned(),
+        cause: cause.to_owned().into(),
         log: format!(".pipeline/work/{stage}/1/log.txt"),
     }
 }

@@ -140,7 +140,7 @@ fn a_failure_shows_its_cause_and_its_log() {
             run_started(&[("sft", "sft"), ("rm_1", "rm")]),
             started("sft", None),
             failed("sft", "read in/data.jsonl: line 17: no field `prompt`"),
-            ended("sft", Outcome::Failed { cause: "read in/data.jsonl: line 17: no field `prompt`".to_owned() }),
+            ended("sft", Outcome::Failed { cause: "read in/data.jsonl: line 17: no field `prompt`".to_owned().into() }),
             ended("rm_1", Outcome::Skipped { because: "sft failed".to_owned().into() }),
             run_finished(1),
         ],

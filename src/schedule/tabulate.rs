@@ -4,6 +4,7 @@ use super::lookup::{Lookup, Step, all, both, fails};
 use super::measure::{self, Judge};
 use super::state::{Artifact, StageEnd, State, StudyEntry};
 use crate::event::{BaselineComparison, Event, Metrics, ModelAnswer, Outcome, StudyRow};
+use crate::failure::Failure;
 use crate::gate::{self, Counts, Items};
 use crate::plan::ArtifactName;
 use cache::Content;
@@ -124,7 +125,7 @@ fn measured(
     let versus = match other.transpose()? {
         None => None,
         Some((other, Ok(counts))) => Some(BaselineComparison::of(other.label.clone(), counts)),
-        Some((other, Err(reason))) => return fails(format!("compare {} with {}: {reason}", row.label, other.label)),
+        Some((other, Err(reason))) => return fails(Failure::incomparable(&row.label, &other.label, reason)),
     };
     let row = StudyRow { model: row.label.clone(), is_rejected: row.is_rejected, metrics, versus };
     Ok(Event::Measured { eval: lookup.plan.stages[judge.stage].name.clone(), row })
@@ -144,7 +145,7 @@ fn side_by_side(
     let (before, after) = both(lookup.items(before), lookup.items(after))?;
     let pairs = match gate::pair(&before, &after) {
         Ok(pairs) => pairs,
-        Err(reason) => return fails(format!("compare {label} with {}: {reason}", baseline.label)),
+        Err(reason) => return fails(Failure::incomparable(label, &baseline.label, reason)),
     };
     let changed: Vec<(usize, usize)> =
         pairs.into_iter().filter(|(old, new)| before.rows[*old].text != after.rows[*new].text).collect();
