@@ -153,6 +153,9 @@ pub struct Verdict {
     pub rules: Vec<RuleVerdict>,
     /// The explanation of `select`, if there is one.
     pub select: Option<String>,
+    /// The metrics that `select` reads, in the order of its text. Older journals have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chosen_by: Vec<String>,
     /// The artifact that carries the stage's name from here on: `step 150`, or `the incumbent (sft)`.
     pub carries: String,
     /// The person's decision, if the rules left it to one.

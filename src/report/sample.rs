@@ -105,6 +105,7 @@ pub fn judged(
         decision,
         rules: rules.iter().map(rule).collect(),
         select: select.map(str::to_owned),
+        chosen_by: select.iter().flat_map(|_| ["accuracy", "ece"]).map(str::to_owned).collect(),
         carries: carries.to_owned(),
         decided: None,
         evidence: Evidence::default(),

@@ -121,7 +121,8 @@ pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[
     let decided = lookup.decisions.get(&evidence.question).filter(|_| is_left_to_a_person).cloned();
     let (way, carries) = way(decision, on, decided.as_ref(), incumbent, &chosen, &rules, candidates);
     let select = gate.select.as_ref().map(|_| chosen.explanation.clone());
-    let verdict = Verdict { decision, rules, select, carries, decided, evidence };
+    let chosen_by = gate.select.iter().flat_map(gate::Select::metrics).map(str::to_owned).collect();
+    let verdict = Verdict { decision, rules, select, chosen_by, carries, decided, evidence };
     Ok(GateResult { verdict, way, chosen: chosen.index, judged, others })
 }
 
