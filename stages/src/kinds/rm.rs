@@ -11,8 +11,8 @@ use crate::model::{Adapter, Artifact, Load};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Course, Group, Learner, Metrics, Pass, Sequence, TrainState, Training,
-    ValuePlaces,
+    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, Pass, Sequence, TrainState, TrainSteps, Training,
+    ValuePositions,
 };
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
@@ -172,8 +172,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     // Training uses the plain scale of the head; each candidate is normalised anew.
     let start = Adapter { offset: 0.0, spread: 1.0, ..start };
-    let course = Course::of(io, training, (0..groups.len()).collect(), draw("order"));
-    let load = train::load_of_groups(&groups, training.passes.micro_batch, course.size, false);
+    let steps = TrainSteps::of(io, training, (0..groups.len()).collect(), draw("order"));
+    let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, false);
     training.expect_memory(io, &artifact, load)?;
     let adam = Adam::new(start.tensors(), training.tuning.adam);
     let learner = RewardModel {
@@ -185,7 +185,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         at_once: load.rows,
         sample: draw("normalize"),
     };
-    train::learn(io, &course, adam, &filter, &learner)
+    train::learn(io, &steps, adam, &filter, &learner)
 }
 
 struct RewardModel<'a> {
@@ -210,7 +210,7 @@ impl Learner for RewardModel<'_> {
         let (loss, gradients) = train::in_parts(&train::parts_of_groups(&batch, micro_batch), |part| {
             let part: Vec<&Group> = part.iter().map(|group| batch[*group]).collect();
             let rows: Vec<&Sequence> = part.iter().flat_map(|group| &group.rows).collect();
-            train::learn_values(pass, &rows, ValuePlaces::Last, |scores| {
+            train::learn_values(pass, &rows, ValuePositions::Last, |scores| {
                 objective(self.parameters, &part, scores, batch.len())
             })
         })?;

@@ -6,7 +6,9 @@ use crate::io::Io;
 use crate::model::memory::Demand;
 use crate::model::{Adapter, Artifact, Decoder, Load, LoraParameters, Trainable, weights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
-use crate::train::{self, Adam, AnswerEnd, BatchLoss, Course, Learner, Metrics, Pass, Sequence, TrainState, Training};
+use crate::train::{
+    self, Adam, AnswerEnd, BatchLoss, Learner, Metrics, Pass, Sequence, TrainState, TrainSteps, Training,
+};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use formats::data::{self, DataRows, Example, RowFilter};
@@ -145,8 +147,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         Some(start) => start.tensors(),
         None => weights::tensors(&artifact.model),
     };
-    let course = Course::of(io, training, rows, draw("order"));
-    let at_once = training.passes.at_once(course.size);
+    let steps = TrainSteps::of(io, training, rows, draw("order"));
+    let at_once = training.passes.at_once(steps.size);
     let load = Load {
         rows: at_once,
         tokens: examples.iter().map(|(_, row)| row.ids.len()).max().unwrap_or(0),
@@ -157,7 +159,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     training.expect_memory(io, &artifact, load)?;
     let adam = Adam::new(tensors, training.tuning.adam);
-    train::learn(io, &course, adam, &filter, &FineTuning { training, artifact: &artifact, start, examples, heldout })
+    train::learn(io, &steps, adam, &filter, &FineTuning { training, artifact: &artifact, start, examples, heldout })
 }
 
 struct FineTuning<'a> {

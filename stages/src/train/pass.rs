@@ -11,9 +11,9 @@ use std::ops::Range;
 
 /// Positions of the hidden states that completions are predicted from, and the tokens to predict, row after row.
 fn predictions(rows: &[&Sequence], spans: &[Span]) -> (Vec<usize>, Vec<u32>) {
-    let places = rows.iter().zip(spans).flat_map(|(row, span)| (row.start..span.len).map(|at| span.at + at - 1));
+    let positions = rows.iter().zip(spans).flat_map(|(row, span)| (row.start..span.len).map(|at| span.at + at - 1));
     let targets = rows.iter().flat_map(|row| row.completion().iter().copied());
-    (places.collect(), targets.collect())
+    (positions.collect(), targets.collect())
 }
 
 fn batch_of_rows(model: &Decoder, rows: &[&Sequence]) -> Batch {
@@ -34,8 +34,8 @@ pub fn predicted(
     temperature: f64,
 ) -> Result<Predictions> {
     let batch = batch_of_rows(model, rows);
-    let (places, targets) = predictions(rows, &batch.spans);
-    model.predict(predict::at(&model.hidden(adapter, &batch, None), &places), &targets, temperature)
+    let (positions, targets) = predictions(rows, &batch.spans);
+    model.predict(predict::at(&model.hidden(adapter, &batch, None), &positions), &targets, temperature)
 }
 
 /// log π of whole answers, nats: the sum over the tokens of each row's completion; `at_once` rows at a time.
@@ -57,18 +57,18 @@ fn per_answer(tokens: &[f64], rows: &[&Sequence]) -> Vec<f64> {
 
 /// The tokens of a row that a scalar head values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValuePlaces {
+pub enum ValuePositions {
     /// The last one: a reward.
     Last,
     /// The token before each token of the completion: the value a critic expects from there on.
     Completion,
 }
 
-impl ValuePlaces {
-    fn places(self, rows: &[&Sequence], spans: &[Span]) -> Vec<usize> {
+impl ValuePositions {
+    fn positions(self, rows: &[&Sequence], spans: &[Span]) -> Vec<usize> {
         match self {
-            ValuePlaces::Last => spans.iter().map(|span| span.last()).collect(),
-            ValuePlaces::Completion => predictions(rows, spans).0,
+            ValuePositions::Last => spans.iter().map(|span| span.last()).collect(),
+            ValuePositions::Completion => predictions(rows, spans).0,
         }
     }
 }
@@ -84,10 +84,11 @@ fn head_of(adapter: &Adapter) -> Result<&Tensor<2>> {
 ///
 /// # Errors
 /// There is no head, or the device cannot be read.
-pub fn values(model: &Decoder, adapter: &Adapter, rows: &[&Sequence], valued: ValuePlaces) -> Result<Vec<f64>> {
+pub fn values(model: &Decoder, adapter: &Adapter, rows: &[&Sequence], valued: ValuePositions) -> Result<Vec<f64>> {
     let batch = batch_of_rows(model, rows);
-    let places = valued.places(rows, &batch.spans);
-    let values = predict::values(predict::at(&model.hidden(Some(adapter), &batch, None), &places), head_of(adapter)?)?;
+    let positions = valued.positions(rows, &batch.spans);
+    let values =
+        predict::values(predict::at(&model.hidden(Some(adapter), &batch, None), &positions), head_of(adapter)?)?;
     Ok(values.iter().map(|value| (value - adapter.offset) / adapter.spread).collect())
 }
 
@@ -99,7 +100,7 @@ pub fn rewards(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], at_once: usi
     let rows: Vec<Sequence> = rows.iter().map(|ids| Sequence { ids: ids.to_vec(), start: ids.len() }).collect();
     let mut out = Vec::with_capacity(rows.len());
     for rows in rows.chunks(at_once) {
-        out.extend(values(model, adapter, &rows.iter().collect::<Vec<_>>(), ValuePlaces::Last)?);
+        out.extend(values(model, adapter, &rows.iter().collect::<Vec<_>>(), ValuePositions::Last)?);
     }
     Ok(out)
 }
@@ -184,12 +185,12 @@ fn learn(
 ) -> Result<Vec<Tensor<2>>> {
     let Pass { model, adapter, trained, recomputes } = pass;
     let batch = batch_of_rows(model, rows);
-    let (places, targets) = predictions(rows, &batch.spans);
+    let (positions, targets) = predictions(rows, &batch.spans);
     let (hidden, trace) = model.trace(adapter, &batch, recomputes);
-    let picked = predict::at(&hidden, &places);
+    let picked = predict::at(&hidden, &positions);
     drop(hidden);
     let (gradient, of_matrix) = back(picked, &targets)?;
-    let gradient = predict::at_back(gradient, &places, batch.tokens());
+    let gradient = predict::at_back(gradient, &positions, batch.tokens());
     Ok(match model.backward(adapter, &batch, trace, gradient, trained)? {
         Gradient::Adapter(gradient) => with_head(&gradient, pass, None),
         Gradient::Weights(mut gradient) => {
@@ -207,23 +208,23 @@ fn learn(
 pub fn learn_values(
     pass: Pass,
     rows: &[&Sequence],
-    valued: ValuePlaces,
+    valued: ValuePositions,
     objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
 ) -> Result<(f64, Vec<Tensor<2>>)> {
     let Pass { model, adapter, trained, recomputes } = pass;
     let adapter = adapter.context("a head stands on an adapter")?;
     let head = head_of(adapter)?;
     let batch = batch_of_rows(model, rows);
-    let places = valued.places(rows, &batch.spans);
+    let positions = valued.positions(rows, &batch.spans);
     let (hidden, trace) = model.trace(Some(adapter), &batch, recomputes);
-    let picked = predict::at(&hidden, &places);
+    let picked = predict::at(&hidden, &positions);
     drop(hidden);
     let values = predict::values(picked.clone(), head)?;
     let scaled: Vec<f64> = values.iter().map(|value| (value - adapter.offset) / adapter.spread).collect();
     let (loss, gradients) = objective(&scaled);
     let gradients: Vec<f64> = gradients.iter().map(|gradient| gradient / adapter.spread).collect();
     let (gradient, of_head) = predict::values_back(picked, head, &gradients);
-    let gradient = predict::at_back(gradient, &places, batch.tokens());
+    let gradient = predict::at_back(gradient, &positions, batch.tokens());
     match model.backward(Some(adapter), &batch, trace, gradient, trained)? {
         Gradient::Adapter(gradient) => Ok((loss, with_head(&gradient, pass, Some(of_head)))),
         Gradient::Weights(_) => bail!("a head is trained with an adapter"),

@@ -48,10 +48,10 @@ impl RowEncoder<'_> {
         }
         let mut answer = artifact.tokenizer.completion(prompt, completion)?;
         if let Prompt::Chat(_) = prompt
-            && let Some(place) = answer.iter().position(|id| artifact.model.config.eos.contains(id))
+            && let Some(index) = answer.iter().position(|id| artifact.model.config.eos.contains(id))
         {
-            end = end.map(|_| answer[place]);
-            answer.truncate(place);
+            end = end.map(|_| answer[index]);
+            answer.truncate(index);
         }
         ids.extend(answer);
         ids.extend(end);
