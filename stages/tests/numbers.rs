@@ -749,7 +749,7 @@ fn a_checkpoint_of_llama2c_is_the_model_it_was_made_of() {
         assert_eq!(artifact.tokenizer.decode(&[1, 3, 7, 6]).unwrap(), "abc");
         std::fs::write(directory.path().join("model.bin"), &checkpoint[..checkpoint.len() - 4]).unwrap();
         let found = llama2c::find(directory.path()).unwrap();
-        let error = llama2c::check(&found).unwrap_err().to_string();
+        let error = format!("{:#}", llama2c::check(&found).unwrap_err());
         assert!(error.contains("bytes, its head speaks of"), "{error}");
     }
 }
