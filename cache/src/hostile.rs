@@ -162,21 +162,24 @@ fn json_without_end_is_a_miss() {
     }
 }
 
+/// Tells a test that was started again where its disk is. Nobody's environment has it by chance.
+#[cfg(target_os = "linux")]
+const DISK: &str = "PIPELINE_TEST_DISK";
+
 /// The disk that a test was started again for, in the process of that second start.
 #[cfg(target_os = "linux")]
 fn prepared() -> Option<PathBuf> {
-    std::env::var_os("DIR").map(PathBuf::from)
+    std::env::var_os(DISK).map(PathBuf::from)
 }
 
 /// Starts a test of this file again, after this program has run a script that prepares what only that process sees.
 #[cfg(target_os = "linux")]
 fn again(home: &Path, program: &[&str], prepare: &str, test: &str) {
-    let child = |script: &str| {
-        let mut command = Command::new(program[0]);
-        command.args(&program[1..]).args(["sh", "-euc", script]);
-        command.env("DIR", home.join("disk")).env("TEST", std::env::current_exe().unwrap()).output().unwrap()
-    };
-    let output = child(&format!("{prepare}; exec \"$TEST\" --exact hostile::{test} --nocapture"));
+    let script = format!("{prepare}; exec \"$TEST\" --exact hostile::{test} --nocapture");
+    let mut command = Command::new(program[0]);
+    command.args(&program[1..]).args(["sh", "-euc", &script]);
+    command.env(DISK, home.join("disk")).env("TEST", std::env::current_exe().unwrap());
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
 }
@@ -200,7 +203,7 @@ fn a_full_disk_is_said_and_leaves_the_store_whole() {
         None => {
             let home = tempfile::tempdir().unwrap();
             put_big(home.path());
-            let mount = "mount -t tmpfs -o size=400k none \"$DIR\"";
+            let mount = "mount -t tmpfs -o size=400k none \"$PIPELINE_TEST_DISK\"";
             below_a_mount(home.path(), mount, "a_full_disk_is_said_and_leaves_the_store_whole");
         }
         Some(disk) => {
@@ -320,7 +323,8 @@ fn a_damaged_blob_on_a_read_only_disk_counts_as_damaged() {
 }
 
 #[cfg(target_os = "linux")]
-const READ_ONLY: &str = "mount --bind \"$DIR\" \"$DIR\"; mount -o remount,ro,bind \"$DIR\"";
+const READ_ONLY: &str =
+    "mount --bind \"$PIPELINE_TEST_DISK\" \"$PIPELINE_TEST_DISK\"; mount -o remount,ro,bind \"$PIPELINE_TEST_DISK\"";
 
 #[cfg(target_os = "linux")]
 fn put_on_disk(home: &Path) -> Store {
