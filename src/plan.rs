@@ -11,6 +11,7 @@ mod parameters;
 mod repeats;
 mod secrets;
 pub mod selection;
+mod templates;
 
 use crate::canonical::Canonical;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -18,7 +19,7 @@ use crate::gate::{self, MetricName};
 pub use crate::spec::limits::{Resources, Retry};
 use crate::spec::{Node, Spec, StageSpec, is_identifier};
 pub use crate::spec::{OnFail, Pin};
-use draft::Draft;
+use draft::{DialogueParameters, Draft};
 pub use gates::{Gate, alone as gate_alone};
 use graph::Graph;
 pub use graph::StageId;
@@ -26,6 +27,7 @@ pub use inputs::{Input, Source};
 pub use metrics::declared_metrics;
 use metrics::metrics;
 pub use name::ArtifactName;
+use serde::Deserialize;
 use stages::kinds::PLANNED;
 use stages::stage::{Accepts, Gives, Kind, did_you_mean};
 use std::collections::HashMap;
@@ -104,6 +106,8 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
         }
         let lora = parameters.as_ref().and_then(|parameters| parameters.get("lora"));
         let lora = lora.map(|lora| (lora.clone(), with.get("lora").map(|lora| lora.span)));
+        let dialogues = parameters.as_ref().and_then(|given| DialogueParameters::deserialize(given).ok());
+        let dialogues = dialogues.unwrap_or_default();
         let parameters = parameters.map(Canonical::from);
         drop(with);
         if let (Some(kind), Some(seed)) = (kinds[id], &stage.seed)
@@ -112,9 +116,10 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             let message = format!("`seed` has no effect: the kind `{}` draws nothing", kind.name);
             mistakes.push(Diagnostic::warning(seed.span, message));
         }
-        drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, lora, metrics, incumbent });
+        drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, lora, dialogues, metrics, incumbent });
     }
     adapters::check(&drafts, &mut mistakes);
+    templates::check(&drafts, &mut mistakes);
     mistakes.extend(graph.cycles());
     let gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.level == Severity::Error) {

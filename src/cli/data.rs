@@ -25,8 +25,8 @@ pub fn inspect(file: &Path, model: Option<&str>, heldout: Option<&Path>) -> Resu
         None => None,
     };
     let length = |prompt: &Prompt, answer: Option<&str>| match (&tokenizer, answer) {
-        (Some(tokenizer), Some(answer)) => Ok(tokenizer.completion(prompt, answer)?.len()),
-        (Some(tokenizer), None) => Ok(tokenizer.prompt(prompt)?.len()),
+        (Some(tokenizer), Some(answer)) => Ok(tokenizer.answer(prompt, &tokenizer.prompt(prompt)?, answer)?.ids.len()),
+        (Some(tokenizer), None) => Ok(tokenizer.prompt(prompt)?.ids.len()),
         (None, Some(answer)) => Ok(answer.chars().count()),
         (None, None) => Ok(prompt.to_string().chars().count()),
     };

@@ -226,7 +226,7 @@ fn step(is_full: bool, sizes: [usize; 6], rows: usize, options: &Options, device
     let model = random(sizes, if is_full { Dtype::F32 } else { options.dtype }, device);
     let adapter = Adapter::new(&model.config, &LORA, DRAW, device);
     let mut stream = DRAW.stream(2, 0);
-    let mut row = || Sequence { ids: (0..TOKENS).map(|_| stream.below(sizes[5]) as u32).collect(), start: 1 };
+    let mut row = || Sequence::new((0..TOKENS).map(|_| stream.below(sizes[5]) as u32).collect(), 1);
     let data: Vec<Sequence> = (0..rows).map(|_| row()).collect();
     let data: Vec<&Sequence> = data.iter().collect();
     let tensors = if is_full { weights::tensors(&model) } else { adapter.tensors() };

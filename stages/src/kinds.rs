@@ -10,9 +10,11 @@ pub mod rm;
 pub mod sft;
 
 use crate::stage::{Accepts, Kind, Work};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use formats::chat::{self, Template};
 use formats::config::Config;
-use formats::{data, describe};
+use formats::data::AnsweredDialogue;
+use formats::{data, describe, tokenizer};
 use std::path::Path;
 
 /// The kinds that a pipeline file can name, in the order in which `pipeline kinds` prints them.
@@ -51,6 +53,27 @@ pub fn check_input(accepts: Accepts, path: &Path, may_skip: u64) -> Result<(), S
         Accepts::Any => Ok(()),
     };
     found.map_err(|error| format!("{error:#}"))
+}
+
+/// Tries a chat template on the first dialogues of a data file, as the stage would: what it refuses is known before
+/// anything runs. `None`: the model has no template. `learns_all`: all answers of a dialogue are learned.
+///
+/// # Errors
+/// The reason why the template or the file cannot be used.
+pub fn check_dialogues(template: Option<&Template>, path: &Path, learns_all: bool) -> Result<()> {
+    for AnsweredDialogue { place, messages, answers } in data::first_dialogues(path)? {
+        let template = template.context(tokenizer::NO_TEMPLATE);
+        let at = || format!("{}: {place}", path.display());
+        let template = template.with_context(at)?;
+        let asked = template.render(&messages, true).with_context(at)?;
+        for answer in answers {
+            template.answer(&messages, &asked, &answer).with_context(at)?;
+            if learns_all {
+                template.answers(&chat::with_answer(&messages, &answer)).with_context(at)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks that the configuration of a model is understood, which is possible before its weights are there.

@@ -3,17 +3,21 @@
 
 pub mod file;
 mod inspect;
+mod pairs;
 pub mod row;
 
 pub use file::Place;
 pub use inspect::{Inspection, inspect, percentile};
+pub use pairs::{JudgedAnswers, Preference};
 pub use row::Format;
 
-use crate::dialogue::Prompt;
+use crate::dialogue::{Message, Prompt};
 use anyhow::{Context, Result, bail};
 use row::Completions;
 use serde_json::Value;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 /// A prompt to be answered.
@@ -46,19 +50,6 @@ pub struct LabelledAnswer {
     pub place: Place,
 }
 
-/// One prompt, its answers, and the preferences among them: `(chosen, rejected)` as indices of `answers`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Preference {
-    pub id: String,
-    /// The field `prompt_group`, else the `id`.
-    pub group: String,
-    pub prompt: Prompt,
-    pub answers: Vec<String>,
-    pub pairs: Vec<(usize, usize)>,
-    /// The margin of each pair, where its row has one.
-    pub margins: Vec<Option<f64>>,
-}
-
 /// Leaves out bad rows, as many as the user allows, and counts what became of all rows.
 #[derive(Clone, Debug, Default)]
 pub struct RowFilter {
@@ -66,11 +57,14 @@ pub struct RowFilter {
     pub may_skip: u64,
     /// Rows of the files.
     pub rows: u64,
-    /// Rows that are not used: bad ones, and those that say nothing (a preference between equals).
+    /// Rows that are not used: bad ones, those that are too long, and those that say nothing (a preference between equals).
     pub dropped: u64,
     /// Rows cut to the longest length.
     pub truncated: u64,
     bad: u64,
+    /// Rows of the present file that are left out, by cause, with the first of each.
+    left_out: BTreeMap<&'static str, (u64, String)>,
+    remarks: Vec<String>,
 }
 
 /// Names of the counts, as metrics.
@@ -90,8 +84,7 @@ impl RowFilter {
             Ok(row) => Ok(Some(row)),
             Err(error) if self.bad < self.may_skip => {
                 self.bad += 1;
-                self.dropped += 1;
-                tracing::warn!("a row is left out: {error:#}");
+                self.leave_out("cannot be read", &format!("{error:#}"));
                 Ok(None)
             }
             Err(error) if self.may_skip == 0 => Err(error),
@@ -100,6 +93,37 @@ impl RowFilter {
                 self.may_skip
             ))),
         }
+    }
+
+    /// Leaves out a row that is too long.
+    pub fn leave_out_long(&mut self, why: &str) {
+        self.leave_out("too long", why);
+    }
+
+    fn leave_out(&mut self, cause: &'static str, why: &str) {
+        self.dropped += 1;
+        self.left_out.entry(cause).or_insert_with(|| (0, why.to_owned())).0 += 1;
+    }
+
+    /// Ends a file: what is to be said of its rows becomes one remark.
+    pub fn end_file(&mut self, name: impl fmt::Display) {
+        let causes = std::mem::take(&mut self.left_out).into_iter();
+        let causes: Vec<String> =
+            causes.map(|(cause, (rows, why))| format!("{cause}: {rows} (the first: {why})")).collect();
+        if !causes.is_empty() {
+            self.remarks.push(format!("{name}: rows are left out; {}", causes.join("; ")));
+        }
+    }
+
+    /// Adds a remark on a file.
+    pub fn remark(&mut self, text: String) {
+        self.remarks.push(text);
+    }
+
+    /// What people are to be told of the files, one sentence each.
+    pub fn take_remarks(&mut self) -> Vec<String> {
+        self.end_file("the data");
+        std::mem::take(&mut self.remarks)
     }
 
     /// The counts that every training kind reports, under their names.
@@ -223,7 +247,7 @@ pub fn labelled(path: &Path, filter: &mut RowFilter) -> Result<Vec<LabelledAnswe
 ///
 /// # Errors
 /// As [`texts`]; or no row prefers one answer to another.
-pub fn preferences(path: &Path, with_margins: bool, filter: &mut RowFilter) -> Result<Vec<Preference>> {
+pub fn preferences(path: &Path, with_margins: bool, filter: &mut RowFilter) -> Result<Vec<JudgedAnswers>> {
     let read = |value: &Value, number| {
         let (prompt, answers) = row::read(value)?;
         let id = row::id(value, number);
@@ -231,92 +255,63 @@ pub fn preferences(path: &Path, with_margins: bool, filter: &mut RowFilter) -> R
         if matches!(answers, Completions::None | Completions::One(_)) {
             bail!("no field `chosen` (nor `ranking`, `rating` or `label`)");
         }
-        let preference = Preference { id, group, prompt, answers: Vec::new(), pairs: Vec::new(), margins: Vec::new() };
         let has_margin = with_margins && matches!(answers, Completions::Pair { .. });
         let margin = if has_margin { row::margin(value)? } else { None };
-        Ok((preference, answers, margin))
+        Ok((JudgedAnswers::new(id, group, prompt), answers, margin))
     };
-    let mut all: Vec<PromptRows> = Vec::new();
+    let mut all: Vec<JudgedAnswers> = Vec::new();
     let mut places: BTreeMap<Prompt, usize> = BTreeMap::new();
     for (_, (row, answers, margin)) in rows(path, filter, read)? {
-        let place = *places.entry(row.prompt.clone()).or_insert_with(|| {
-            all.push(PromptRows { preference: row, rated: Vec::new(), rows: 0 });
+        let place = *places.entry(row.preference.prompt.clone()).or_insert_with(|| {
+            all.push(row);
             all.len() - 1
         });
-        let known = &mut all[place];
-        known.add(answers);
-        known.preference.margins.resize(known.preference.pairs.len(), margin);
-        known.rows += 1;
+        add(&mut all[place], answers, margin);
     }
-    for PromptRows { preference, rated, rows } in &mut all {
-        let values: Vec<f64> = rated.iter().map(|(_, value)| *value).collect();
-        let pairs = pairs_of(&values, |one, other| one > other);
-        let places = pairs.into_iter().map(|(better, worse)| (rated[better].0, rated[worse].0));
-        preference.pairs.extend(places.filter(|(better, worse)| better != worse));
-        preference.margins.resize(preference.pairs.len(), None);
-        if preference.pairs.is_empty() {
-            filter.dropped += *rows;
-        }
-    }
-    let preferences: Vec<Preference> =
-        all.into_iter().map(|known| known.preference).filter(|preference| !preference.pairs.is_empty()).collect();
-    if preferences.is_empty() {
+    drop(places);
+    let (used, unused): (Vec<_>, Vec<_>) = all.into_iter().partition(|known| known.pairs() > 0);
+    filter.dropped += unused.iter().map(|known| known.rows).sum::<u64>();
+    if used.is_empty() {
         bail!("read {}: no row prefers one answer to another", path.display());
     }
-    Ok(preferences)
+    Ok(used)
 }
 
-/// The rows of one prompt so far.
-struct PromptRows {
-    preference: Preference,
-    /// Rated answers, as indices of the preference's answers.
-    rated: Vec<(usize, f64)>,
-    rows: u64,
-}
-
-impl PromptRows {
-    /// Equal answers are one answer; a preference of an answer to itself says nothing.
-    fn add(&mut self, answers: Completions) {
-        let known = &mut self.preference.answers;
-        let mut place = |answer: String| {
-            known.iter().position(|known| *known == answer).unwrap_or_else(|| {
-                known.push(answer);
-                known.len() - 1
-            })
-        };
-        let pairs: Vec<(usize, usize)> = match answers {
-            Completions::None | Completions::One(_) => Vec::new(),
-            Completions::Pair { chosen, rejected } => vec![(place(chosen), place(rejected))],
-            Completions::Ranked(ranked) => {
-                let (answers, ranks): (Vec<String>, Vec<i64>) = ranked.into_iter().unzip();
-                let places: Vec<usize> = answers.into_iter().map(place).collect();
-                let pairs = ranking_pairs(&ranks).into_iter();
-                pairs.map(|(better, worse)| (places[better], places[worse])).collect()
+/// Adds a row to the rows of its prompt so far.
+fn add(known: &mut JudgedAnswers, answers: Completions, margin: Option<f64>) {
+    known.rows += 1;
+    match answers {
+        Completions::None | Completions::One(_) => {}
+        Completions::Pair { chosen, rejected } => {
+            let pair = (known.place(chosen), known.place(rejected));
+            known.prefer([pair], margin);
+        }
+        Completions::Ranked(ranked) => {
+            let (answers, ranks): (Vec<String>, Vec<i64>) = ranked.into_iter().unzip();
+            let places: Vec<usize> = answers.into_iter().map(|answer| known.place(answer)).collect();
+            let pairs = ranking_pairs(&ranks).into_iter();
+            known.prefer(pairs.map(|(better, worse)| (places[better], places[worse])), None);
+        }
+        Completions::Rated(more) => {
+            for (answer, value) in more {
+                let place = known.place(answer);
+                known.rate(place, value);
             }
-            Completions::Rated(more) => {
-                self.rated.extend(more.into_iter().map(|(answer, value)| (place(answer), value)));
-                Vec::new()
-            }
-            Completions::Labelled(answer, label) => {
-                self.rated.push((place(answer), f64::from(u8::from(label))));
-                Vec::new()
-            }
-        };
-        self.preference.pairs.extend(pairs.into_iter().filter(|(better, worse)| better != worse));
+        }
+        Completions::Labelled(answer, label) => {
+            let place = known.place(answer);
+            known.rate(place, f64::from(u8::from(label)));
+        }
     }
 }
 
 /// The winner and the loser of each pair of a ranking: smaller is better, ties make no pair.
 pub fn ranking_pairs(ranking: &[i64]) -> Vec<(usize, usize)> {
-    pairs_of(ranking, |one, other| one < other)
-}
-
-fn pairs_of<T>(values: &[T], is_better: impl Fn(&T, &T) -> bool) -> Vec<(usize, usize)> {
-    let all = (0..values.len()).flat_map(|i| (i + 1..values.len()).map(move |j| (i, j)));
-    all.filter_map(|(i, j)| match (is_better(&values[i], &values[j]), is_better(&values[j], &values[i])) {
-        (true, _) => Some((i, j)),
-        (_, true) => Some((j, i)),
-        _ => None,
+    let all = (0..ranking.len()).flat_map(|i| (i + 1..ranking.len()).map(move |j| (i, j)));
+    all.filter_map(|(i, j)| match ranking[i].cmp(&ranking[j]) {
+        Ordering::Less => Some((i, j)),
+        Ordering::Greater => Some((j, i)),
+        Ordering::Equal => None,
     })
     .collect()
 }
@@ -344,6 +339,30 @@ pub fn check(rows: DataRows, path: &Path, may_skip: u64) -> Result<()> {
         DataRows::Labelled => labelled(path, filter).map(drop),
         DataRows::Preferences { with_margins } => preferences(path, with_margins, filter).map(drop),
     }
+}
+
+/// A dialogue, and the answers to it that its row has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnsweredDialogue {
+    pub place: Place,
+    pub messages: Vec<Message>,
+    pub answers: Vec<String>,
+}
+
+/// The dialogues at the beginning of a file, to try a chat template on. Bad rows are passed over: reading the whole file
+/// names them.
+///
+/// # Errors
+/// The file cannot be read as a whole.
+pub fn first_dialogues(path: &Path) -> Result<Vec<AnsweredDialogue>> {
+    let read = |value: &Value, _| {
+        let (prompt, completions) = row::read(value)?;
+        let Prompt::Chat(messages) = prompt else { return Ok(None) };
+        Ok(Some((messages, completions.answers())))
+    };
+    let rows = file::first_rows(path, read)?.into_iter();
+    let good = rows.filter_map(|(place, row)| Some((place, row.ok()??)));
+    Ok(good.map(|(place, (messages, answers))| AnsweredDialogue { place, messages, answers }).collect())
 }
 
 /// The good rows, each with its place.
@@ -432,6 +451,7 @@ mod tests {
 "#;
         fs::write(&path, rows).unwrap();
         let read = preferences(&path, true, &mut RowFilter::default()).unwrap();
+        let read: Vec<Preference> = read.into_iter().map(|known| known.with_pairs(10, |_| 0)).collect();
         let shown: Vec<_> =
             read.iter().map(|row| (row.prompt.to_string(), row.answers.join(""), row.pairs.clone())).collect();
         let expected = [("p", "abc", vec![(0, 1), (0, 2), (2, 1), (2, 1)]), ("q", "xy", vec![(0, 1)])];
@@ -540,6 +560,7 @@ mod tests {
         let (_dir, path) = file(rows.as_bytes());
         let mut filter = RowFilter::default();
         let read = preferences(&path, true, &mut filter).unwrap();
+        let read: Vec<Preference> = read.into_iter().map(|known| known.with_pairs(10, |_| 0)).collect();
         let pairs: Vec<_> = read.iter().map(|row| (row.prompt.to_string(), row.pairs.clone())).collect();
         assert_eq!(pairs, [("p".to_owned(), vec![(0, 1)]), ("q".to_owned(), vec![(1, 0)])]);
         assert_eq!((filter.rows, filter.dropped), (5, 1), "what is said of `r` compares nothing");

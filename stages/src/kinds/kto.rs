@@ -22,7 +22,7 @@ pub use parameters::Kto;
 
 pub const KIND: Kind = Kind {
     name: "kto",
-    version: 1,
+    version: 2,
     doc: "improve a policy on answers labelled as wanted or not, without pairs",
     ports: &[
         Port::one("policy", Accepts::Model, "the model to improve"),
@@ -86,6 +86,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let device = device::of(io)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
     let policy = Artifact::load(io.input("policy")?, training.tuning.dtype, &device)?;
+    let policy = policy.with_templating(&training.templating)?;
     let reference = policy.reference(io.optional_input("reference"))?;
 
     // 1. Tokenise the answers and hold some prompts out. Each prompt gets the answer to another one, too.
@@ -124,7 +125,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         ..Load::default()
     };
     training.expect_memory(io, &policy, load)?;
-    train::learn(io, &course, adam, &filter, &learner)
+    train::learn(io, &course, adam, &mut filter, &learner)
 }
 
 struct LabelledPolicy<'a> {
@@ -191,7 +192,7 @@ impl Learner for LabelledPolicy<'_> {
             let rows: Vec<&Sequence> = part.iter().map(|item| &batch[*item].own).collect();
             let reference: Vec<f64> = part.iter().map(|item| references[*item].own).collect();
             let part: Vec<&Item> = part.iter().map(|item| batch[*item]).collect();
-            train::learn_answers(pass, &rows, |log_probs| {
+            train::learn_answers(pass, &rows, None, |log_probs| {
                 let costs = costs(self.parameters, &part, &rl::log_ratios(log_probs, &reference), z0);
                 let costs = costs.weighted(&vec![1.0 / batch.len() as f64; part.len()]);
                 (costs.losses.iter().sum(), costs.gradients)
@@ -256,9 +257,9 @@ fn read(
 ) -> Result<Vec<(LabelledAnswer, Sequence)>> {
     let labelled = data::labelled(data, filter)?;
     train::tokenised(labelled, format_args!("read {}", data.display()), filter, |labelled| {
-        let row = encoder.sequence(&labelled.prompt, &labelled.answer);
-        let (row, is_cut) = row.with_context(|| format!("{} of `{port}`", labelled.place))?;
-        Ok((row, usize::from(is_cut)))
+        let fit = encoder.sequence(&labelled.prompt, &labelled.answer);
+        let place = format!("{} of `{port}`", labelled.place);
+        Ok(fit.with_context(|| place.clone())?.at(place))
     })
 }
 
@@ -270,17 +271,26 @@ fn mismatched(
     max_tokens: usize,
 ) -> Result<Vec<Item>> {
     let order = draw.order(0, others.len());
+    let prompt = |place: usize| &others[order[place % order.len()]].0.prompt;
+    // For each place, the next one with another prompt than its own: thousands of answers may have one prompt. Two rounds,
+    // since the order goes on at its beginning.
+    let mut next = vec![usize::MAX; 2 * order.len() + 1];
+    for place in (0..2 * order.len()).rev() {
+        next[place] = if prompt(place) == prompt(place + 1) { next[place + 1] } else { place + 1 };
+    }
     let item = |(number, (labelled, row)): (usize, &(LabelledAnswer, Sequence))| {
-        let mut from_here = order.iter().cycle().skip(number).take(order.len()).map(|other| &others[*other]);
-        let Some((_, other)) = from_here.find(|(other, _)| other.prompt != labelled.prompt) else {
+        let here = number % order.len();
+        let place = if *prompt(here) == labelled.prompt { next[here] } else { here };
+        if place == usize::MAX {
             bail!(
                 "estimate z₀: the training answers are all to one prompt, and it takes those to others; add rows, or take `dpo`"
             );
-        };
+        }
+        let (_, other) = &others[order[place % order.len()]];
         let mut ids = [&row.ids[..row.start], other.completion()].concat();
         // At least one token fits after the prompt, as one of its own answer did.
         ids.truncate(max_tokens.max(row.start + 1));
-        Ok(Item { labelled: labelled.clone(), mismatched: Sequence { ids, start: row.start }, own: row.clone() })
+        Ok(Item { labelled: labelled.clone(), mismatched: Sequence::new(ids, row.start), own: row.clone() })
     };
     of.iter().enumerate().map(item).collect()
 }
@@ -323,7 +333,7 @@ mod tests {
             is_desirable: true,
             place: Place::Line(1),
         };
-        (labelled, Sequence { ids: ids.to_vec(), start })
+        (labelled, Sequence::new(ids.to_vec(), start))
     }
 
     #[test]

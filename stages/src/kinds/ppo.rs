@@ -38,7 +38,7 @@ use update::{Update, UpdateProgress};
 
 pub const KIND: Kind = Kind {
     name: "ppo",
-    version: 4,
+    version: 5,
     doc: "improve a policy against a reward model by PPO with a KL penalty",
     ports: &[
         Port::one("policy", Accepts::Model, "the model to improve"),
@@ -132,7 +132,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     }
     let mut filter = RowFilter::new(io.may_skip());
     let questions = data::prompts(io.input("prompts")?, &mut filter)?;
-    let (questions, prompts) = train::prompts(&models.policy, questions, parameters.max_new_tokens, &mut filter)?;
+    let (max_new, truncate) = (parameters.max_new_tokens, parameters.truncate);
+    let (questions, prompts) = train::prompts(&models.policy, questions, max_new, truncate, &mut filter)?;
+    filter.take_remarks().into_iter().for_each(|remark| io.remark(remark));
     let all: Vec<usize> = (0..prompts.len()).collect();
     let asked = parameters.batch / parameters.answers_per_prompt;
     expect(io, &parameters, &models, &prompts)?;

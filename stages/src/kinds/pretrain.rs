@@ -154,7 +154,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let mut ids = [&[tokenizer::BOS], &text[..], &[tokenizer::EOS]].concat();
         filter.truncated += u64::from(ids.len() > parameters.context);
         ids.truncate(parameters.context);
-        Sequence { ids, start: 1 }
+        Sequence::new(ids, 1)
     };
     let documents: Vec<Sequence> = tokenizer.texts(&texts)?.into_iter().map(&mut document).collect();
     let (training, heldout) = train::split(&draw("split").order(0, documents.len()), parameters.heldout)?;
@@ -202,7 +202,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let memory = memory::estimate(&model.config, &LoraParameters::default(), Dtype::F32, load, &device);
     io.expects(&memory::in_words(memory, &Passes::or_lower("`context` or `width`")))?;
     let learner = NewModel { parameters: &parameters, model, documents, heldout, made };
-    train::learn(io, &course, adam, &filter, &learner)
+    train::learn(io, &course, adam, &mut filter, &learner)
 }
 
 struct NewModel<'a> {

@@ -30,7 +30,7 @@ impl fmt::Display for Place {
     }
 }
 
-type Outcomes<T> = Vec<(Place, Result<T>)>;
+pub type Outcomes<T> = Vec<(Place, Result<T>)>;
 
 /// The name of the file's format, for people, and its rows.
 pub type FileRows<T> = (&'static str, Outcomes<T>);
@@ -60,6 +60,30 @@ fn form(start: &[u8]) -> Form {
 pub fn rows<T: Send>(path: &Path, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<FileRows<T>> {
     let cannot = || format!("read {}", path.display());
     rows_of(fs::read(path).with_context(cannot)?, read).with_context(cannot)
+}
+
+/// The bytes of a file of lines that [`first_rows`] reads, and the size up to which it reads another file.
+const BEGINNING: u64 = 256 << 10;
+const SMALL: u64 = 32 << 20;
+
+/// As [`rows`], of the beginning of a file of lines, or of another file that is small; of others nothing.
+///
+/// # Errors
+/// As [`rows`].
+pub fn first_rows<T: Send>(path: &Path, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<Outcomes<T>> {
+    let cannot = || format!("read {}", path.display());
+    let file = fs::File::open(path).with_context(cannot)?;
+    let size = file.metadata().with_context(cannot)?.len();
+    let mut bytes = Vec::new();
+    file.take(BEGINNING).read_to_end(&mut bytes).with_context(cannot)?;
+    if size <= BEGINNING {
+        return Ok(rows_of(bytes, read).with_context(cannot)?.1);
+    }
+    if form(&bytes) == Form::Text && !bytes.trim_ascii_start().starts_with(b"[") {
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        return Ok(if bytes.is_empty() { Vec::new() } else { rows_of(bytes, read).with_context(cannot)?.1 });
+    }
+    Ok(if size <= SMALL { rows(path, read)?.1 } else { Vec::new() })
 }
 
 /// As [`rows`], from the bytes of a file.

@@ -67,13 +67,7 @@ pub fn inspect(path: &Path, length: impl Fn(&Prompt, Option<&str>) -> Result<usi
         };
         let letters = letters(&prompt.to_string());
         let whole = digest(&format!("{letters}\0{completions:?}"));
-        let answers = match completions {
-            Completions::None => Vec::new(),
-            Completions::One(answer) | Completions::Labelled(answer, _) => vec![answer],
-            Completions::Pair { chosen, rejected } => vec![chosen, rejected],
-            Completions::Ranked(ranked) => ranked.into_iter().map(|(answer, _)| answer).collect(),
-            Completions::Rated(rated) => rated.into_iter().map(|(answer, _)| answer).collect(),
-        };
+        let answers = completions.answers();
         let lengths = || {
             let answers = answers.iter().map(|answer| length(&prompt, Some(answer))).collect::<Result<_>>()?;
             Ok((length(&prompt, None)?, answers))

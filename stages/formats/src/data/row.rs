@@ -21,6 +21,19 @@ pub enum Completions {
     Labelled(String, bool),
 }
 
+impl Completions {
+    /// The answers, however they were judged.
+    pub fn answers(self) -> Vec<String> {
+        match self {
+            Completions::None => Vec::new(),
+            Completions::One(answer) | Completions::Labelled(answer, _) => vec![answer],
+            Completions::Pair { chosen, rejected } => vec![chosen, rejected],
+            Completions::Ranked(ranked) => ranked.into_iter().map(|(answer, _)| answer).collect(),
+            Completions::Rated(rated) => rated.into_iter().map(|(answer, _)| answer).collect(),
+        }
+    }
+}
+
 /// The format of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
