@@ -1,6 +1,7 @@
 //! Reasons why work is done or not done: each is a value with one text. Journals store the texts, which are parsed only
 //! here; a text that an older or a newer program wrote stays as it is.
 
+use crate::plan::ArtifactName;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -41,14 +42,27 @@ pub struct StageCause {
     pub cause: Cause,
 }
 
-/// One part of a measurement: `answers of sft`, `scores of ppo_1@20 by rm_2`.
+/// One part of a measurement: `answers of sft`, `scores of ppo_1@20 by rm_2`, `scores of ppo_1 for eval`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct EvalPart {
     /// The kind of its action.
     pub kind: String,
-    /// The model and, where there is a choice, by what and for which judge.
-    pub subject: String,
+    /// The measured model; `None` only in a journal of another program.
+    pub model: Option<ArtifactName>,
+    /// The input of the port that takes many; `None` for the first one, which judges.
+    pub by: Option<ArtifactName>,
+    /// The judge that it is measured for, if the stage has several.
+    pub judge: Option<String>,
+}
+
+impl EvalPart {
+    /// The part as a journal gives it back, where it must be found again. The name of a file may hold the words that
+    /// stand between the names, and its parts are then divided at them.
+    pub fn new(kind: &str, model: &ArtifactName, by: Option<&ArtifactName>, judge: Option<&str>) -> EvalPart {
+        let (kind, judge) = (kind.to_owned(), judge.map(str::to_owned));
+        EvalPart { kind, model: Some(model.clone()), by: by.cloned(), judge }.to_string().into()
+    }
 }
 
 /// The reason why nothing is done for a stage.
@@ -185,19 +199,29 @@ impl From<StageCause> for String {
 
 impl fmt::Display for EvalPart {
     fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
-        let EvalPart { kind, subject } = self;
-        if subject.is_empty() { text.write_str(kind) } else { write!(text, "{kind} of {subject}") }
+        let EvalPart { kind, model, by, judge } = self;
+        text.write_str(kind)?;
+        model.iter().try_for_each(|model| write!(text, "{OF}{model}"))?;
+        by.iter().try_for_each(|by| write!(text, "{BY}{by}"))?;
+        judge.iter().try_for_each(|judge| write!(text, "{FOR}{judge}"))
     }
 }
 
+/// Words between the names of a part.
+const OF: &str = " of ";
+const BY: &str = " by ";
+const FOR: &str = " for ";
+
 impl From<String> for EvalPart {
     fn from(text: String) -> EvalPart {
-        match text.split_once(" of ") {
-            Some((kind, subject)) if !subject.is_empty() => {
-                EvalPart { kind: kind.to_owned(), subject: subject.to_owned() }
-            }
-            _ => EvalPart { kind: text, subject: String::new() },
-        }
+        let name = |text: &str| ArtifactName::from(text.to_owned());
+        let Some((kind, named)) = text.split_once(OF) else {
+            return EvalPart { kind: text, model: None, by: None, judge: None };
+        };
+        let (named, judge) = named.rsplit_once(FOR).map_or((named, None), |(named, judge)| (named, Some(judge)));
+        let (model, by) = named.split_once(BY).map_or((named, None), |(model, by)| (model, Some(by)));
+        let (model, by, judge) = (Some(name(model)), by.map(name), judge.map(str::to_owned));
+        EvalPart { kind: kind.to_owned(), model, by, judge }
     }
 }
 
@@ -294,7 +318,8 @@ mod tests {
 
     #[test]
     fn the_part_that_a_cause_is_about_is_read_back_with_it() {
-        let parts = ["answers of sft", "scores of a: b by rm_2", "divergence"].map(|part| part.to_owned().into());
+        let names = ["answers of sft", "scores of a: b by rm_2", "scores of ppo_1@20 for eval", "divergence"];
+        let parts: Vec<EvalPart> = names.map(|part| part.to_owned().into()).into();
         let known = causes().into_iter().filter(|cause| !matches!(cause, Cause::Other(_)));
         let of_part = |part: &EvalPart| {
             known.clone().map(|cause| StageCause { part: Some(part.clone()), cause }).collect::<Vec<_>>()
@@ -305,9 +330,21 @@ mod tests {
         expect![[r#"
             answers of sft
             scores of a: b by rm_2
+            scores of ppo_1@20 for eval
             divergence"#]]
         .assert_eq(&texts(&parts));
-        assert_eq!((parts[1].kind.as_str(), parts[1].subject.as_str()), ("scores", "a: b by rm_2"));
+        let open = ArtifactName::open;
+        assert_eq!(
+            parts[..3],
+            [
+                EvalPart::new("answers", &open("sft"), None, None),
+                EvalPart::new("scores", &open("a: b"), Some(&open("rm_2")), None),
+                EvalPart::new("scores", &ArtifactName::step("ppo_1", 20), None, Some("eval")),
+            ]
+        );
+        // A file with such a name.
+        let odd = EvalPart::new("scores", &open("words of it by me for you.txt"), Some(&open("b by c")), None);
+        assert_eq!(texts(&[odd]), "scores of words of it by me for you.txt by b by c");
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use crate::action::Candidate;
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
-use crate::gate::Decision;
+use crate::failure::Failure;
+use crate::gate::{Counts, Decision};
 use crate::plan::ArtifactName;
 use cache::Content;
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,7 @@ pub enum Event {
         stage: String,
         part: Option<EvalPart>,
         key: String,
-        cause: String,
+        cause: Failure,
         log: String,
     },
     /// Something about an action that may interest a person: it waits, is tried again, or gave another result.
@@ -93,7 +94,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<String>,
     },
-    /// The rewards that an eval stage scores by, in order: `mean_score`, `mean_score_2`, … are theirs.
+    /// The rewards that an eval stage scores by, in order: the headlines of its study are theirs.
     ScoredBy {
         eval: String,
         rewards: Vec<String>,
@@ -152,6 +153,9 @@ pub struct Verdict {
     pub rules: Vec<RuleVerdict>,
     /// The explanation of `select`, if there is one.
     pub select: Option<String>,
+    /// The metrics that `select` reads, in the order of its text. Older journals have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chosen_by: Vec<String>,
     /// The artifact that carries the stage's name from here on: `step 150`, or `the incumbent (sft)`.
     pub carries: String,
     /// The person's decision, if the rules left it to one.
@@ -282,7 +286,7 @@ pub enum Outcome {
     },
     /// The work failed, or the gate erred.
     Failed {
-        cause: String,
+        cause: Failure,
     },
     Skipped {
         because: SkipReason,
@@ -333,6 +337,17 @@ pub struct BaselineComparison {
     pub loss: u64,
     pub tie_changed: u64,
     pub tie_unchanged: u64,
+}
+
+impl BaselineComparison {
+    pub fn of(baseline: ArtifactName, counts: Counts) -> BaselineComparison {
+        let Counts { win, loss, tie_changed, tie_unchanged } = counts;
+        BaselineComparison { baseline, win, loss, tie_changed, tie_unchanged }
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts::named([self.win, self.loss, self.tie_changed, self.tie_unchanged])
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ mod table;
 
 pub use table::{EXECUTORS, lives};
 
+use crate::failure::Exit;
 use anyhow::Result;
 use stages::io::Progress;
 use std::ffi::OsString;
@@ -27,14 +28,6 @@ pub type JobId = u64;
 pub enum Update {
     Progressed(JobId, Progress),
     Ended(JobId, Exit),
-}
-
-/// The end of a process. Whether its work succeeded is up to `outcome.json`, not to this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    Code(i32),
-    Signal(i32),
-    TimedOut(Duration),
 }
 
 /// Executes jobs in the background. Dropping it ends every job that still runs, with all the processes that it started.

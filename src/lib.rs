@@ -33,6 +33,7 @@ mod schema;
 mod action;
 mod cause;
 mod event;
+mod failure;
 mod schedule;
 // Doing it: the world.
 mod approvals;

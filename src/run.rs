@@ -5,6 +5,7 @@ pub mod attempt;
 mod begin;
 pub mod death;
 mod finish;
+mod foreign;
 mod inputs;
 mod prefetch;
 mod session;

@@ -15,6 +15,7 @@ mod tabulate;
 use crate::action::Record;
 use crate::cause::{Cause, SkipReason};
 use crate::event::{Event, HumanDecision, Outcome, RuleVerdict, Table};
+use crate::failure::Failure;
 use crate::gate::Items;
 use crate::plan::selection::{Role, Selection};
 use crate::plan::{Plan, StageId};
@@ -49,7 +50,7 @@ pub enum News {
     },
     Failed {
         key: Digest,
-        cause: String,
+        cause: Failure,
     },
     /// Nothing is executed in this run, and the store has no such record.
     WouldRun {

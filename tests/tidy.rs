@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("what stands on nothing", &["canonical", "gate"]),
     ("what the user typed", &["diagnostic", "hub", "spec"]),
     ("what it means", &["plan", "schema"]),
-    ("what is to be done", &["action", "cause", "event", "schedule"]),
+    ("what is to be done", &["action", "cause", "event", "failure", "schedule"]),
     ("doing it", &["approvals", "executor", "gate_test", "journal", "live", "retention", "run", "tail", "worker"]),
     ("showing it", &["progress", "report"]),
     ("the verbs", &["cli"]),
@@ -73,13 +73,14 @@ fn is_test(name: &str) -> bool {
     is_sample || name.split('/').any(|part| part == "tests" || part == "tests.rs")
 }
 
-/// The text up to `#[cfg(test)] mod … {`, comments taken out. A `//` inside a text is taken for a comment, which can
-/// only hide the rest of that line.
+/// The text up to `#[cfg(test)] mod … {`, comments taken out. The `//` of an address (`https://`) is none; another one
+/// inside a text is taken for one, which can only hide the rest of that line.
 fn code(text: &str) -> String {
     let lines = text.lines().collect::<Vec<_>>();
     let end = lines.windows(2).position(|pair| pair[0].trim() == "#[cfg(test)]" && pair[1].ends_with('{'));
     let lines = &lines[..end.unwrap_or(lines.len())];
-    lines.iter().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    let comment = |line: &str| line.match_indices("//").map(|(at, _)| at).find(|at| !line[..*at].ends_with(':'));
+    lines.iter().map(|line| &line[..comment(line).unwrap_or(line.len())]).collect::<Vec<_>>().join("\n")
 }
 
 /// The names after every `prefix::` of the code, also those in braces: `crate::{a, b::c}` names a and b.

@@ -21,7 +21,7 @@ pub fn explain(name: &str, file: Option<&Path>, which: &RunArgument) -> Result<u
     let executed = |key: &str| find::execution(&found, key);
     let own = stage.actions.iter().find(|action| action.part.is_none());
     let stored = StoreFacts {
-        checkpoints: own.and_then(|action| find::checkpoints(&found, &action.key)),
+        checkpoints: own.and_then(|action| find::checkpoints(&found, &stage.head.kind, &action.key)),
         variants: variants(&found, stage),
         // While the run goes on, this would only describe the run itself.
         now: (!found.is_alive).then(|| now(&found, name).unwrap_or_else(Now::unknown)),

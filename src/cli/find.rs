@@ -247,8 +247,9 @@ fn read_if_started(journal: &Path, key: &str) -> Option<RunState> {
     if is_started { fold::fold(&events) } else { None }
 }
 
-/// The candidates in the record of an action.
-pub fn checkpoints(found: &StoredRun, key: &str) -> Option<Vec<Checkpoint>> {
+/// The candidates in the record of an action of this kind.
+pub fn checkpoints(found: &StoredRun, kind: &str, key: &str) -> Option<Vec<Checkpoint>> {
+    let reliability = stages::kinds::kind(kind).and_then(|kind| kind.reliability);
     let store = Store::open(&found.root).ok()?;
     let record = Record::from_store(&store.lookup(&key.parse().ok()?).ok()??).ok()?;
     let bins = |table: &cache::Content| {
@@ -259,7 +260,7 @@ pub fn checkpoints(found: &StoredRun, key: &str) -> Option<Vec<Checkpoint>> {
         step: candidate.step,
         content: candidate.content.to_string(),
         metrics: candidate.metrics,
-        reliability: candidate.tables.get("reliability").and_then(bins).unwrap_or_default(),
+        reliability: reliability.and_then(|name| candidate.tables.get(name)).and_then(bins).unwrap_or_default(),
     };
     Some(record.candidates.into_iter().map(checkpoint).collect())
 }

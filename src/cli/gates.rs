@@ -87,7 +87,7 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &StoredRun) -> Res
             let why = after.stage(name).and_then(|stage| stage.outcome.as_ref());
             let why = match why {
                 Some(Outcome::WouldRun { because }) => on_one_line(because),
-                Some(Outcome::Failed { cause }) => cause.clone(),
+                Some(Outcome::Failed { cause }) => cause.to_string(),
                 Some(Outcome::Skipped { because }) => because.to_string(),
                 _ => format!("the stage was not reached ({})", stage.head.kind),
             };

@@ -6,7 +6,8 @@
 //! 2. A worker may be started before its job comes. It then gets [`SPARE`] for a directory, and waits until its
 //!    standard input names one as a line.
 
-use super::{Executor, ExecutorKind, Exit, Job, JobId, Update};
+use super::{Executor, ExecutorKind, Job, JobId, Update};
+use crate::failure::Exit;
 use crate::tail::{Tail, tail};
 use anyhow::{Context, Result};
 #[cfg(target_os = "linux")]

@@ -219,6 +219,14 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// The names of the four counts, wherever people write or read them.
+    pub const NAMES: [&str; 4] = ["win", "loss", "tie_changed", "tie_unchanged"];
+
+    /// The counts in the order of their names.
+    pub fn named([win, loss, tie_changed, tie_unchanged]: [u64; 4]) -> Counts {
+        Counts { win, loss, tie_changed, tie_unchanged }
+    }
+
     pub fn of(results: &[PairResult]) -> Counts {
         let mut counts = Counts::default();
         for result in results {

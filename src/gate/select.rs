@@ -24,6 +24,12 @@ impl Select {
         judged.map(|(_, judge)| judge).collect()
     }
 
+    /// The metrics that the choice reads: those of `where`, then those of `best`.
+    pub fn metrics(&self) -> impl Iterator<Item = &str> {
+        let where_ = self.where_.iter().flat_map(Rule::metrics);
+        where_.chain(self.best.iter().flat_map(|best| best.leaves.metrics()))
+    }
+
     /// The records whose tables of items the choice reads.
     pub fn itemised(&self) -> Vec<RecordOrigin> {
         let best = self.best.iter().flat_map(|best| best.leaves.tables(self.within.is_some()));

@@ -37,6 +37,11 @@ impl Rule {
         self.leaves.tables(true)
     }
 
+    /// The metrics that it reads, of whatever artifact, in the order of its text; fields of items among them.
+    pub fn metrics(&self) -> impl Iterator<Item = &str> {
+        self.leaves.metrics()
+    }
+
     pub fn names_incumbent(&self) -> bool {
         self.leaves.artifacts().any(|(who, _)| *who == Who::Incumbent)
     }
@@ -185,6 +190,9 @@ impl Leaves {
     fn artifacts(&self) -> impl Iterator<Item = (&Who, &Range<usize>)> {
         let names = self.names.iter().map(|name| (&name.who, &name.who_range));
         names.chain(self.others.iter().map(|other| (&other.who, &other.range)))
+    }
+    pub fn metrics(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| name.metric.as_str())
     }
     pub fn stages(&self) -> Vec<(&str, Range<usize>)> {
         let mut stages: Vec<(&str, Range<usize>)> = self

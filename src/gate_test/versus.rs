@@ -18,8 +18,6 @@ pub struct Matchup {
     pub counts: Counts,
 }
 
-const KEYS: &[&str] = &["win", "loss", "tie_changed", "tie_unchanged"];
-
 /// The field that answers are judged by.
 pub const FIELD: &str = "score";
 
@@ -33,13 +31,12 @@ pub fn read(node: &Node, judge: usize, mistakes: &mut Vec<Diagnostic>) -> Vec<Ma
     let mut all = Vec::new();
     for (other, node) in map {
         let Some(counts) = expect::map(node, "a mapping such as `{win: 60, loss: 40}`", mistakes) else { continue };
-        expect::known_keys(counts, "`versus`", KEYS, mistakes);
+        expect::known_keys(counts, "`versus`", &Counts::NAMES, mistakes);
         let before = mistakes.len();
-        let [win, loss, tie_changed, tie_unchanged] = ["win", "loss", "tie_changed", "tie_unchanged"].map(|key| {
+        let counts = Counts::named(Counts::NAMES.map(|key| {
             let count = node.get(key).and_then(|node| expect::whole_number(node, mistakes)).unwrap_or(0);
             count.min(MAX + 1)
-        });
-        let counts = Counts { win, loss, tie_changed, tie_unchanged };
+        }));
         if mistakes.len() == before && !(1..=MAX).contains(&counts.total()) {
             let message = match counts.total() {
                 0 => "these are no answers at all".to_owned(),

@@ -6,6 +6,7 @@ use crate::diagnostic::{self, Diagnostic};
 use crate::hub;
 use crate::spec::{Pin, PortSpec, Reference, SourceSpec, Spec};
 use anyhow::bail;
+use formats::unreadable;
 use stages::stage::{Accepts, Gives, Kind, Port, did_you_mean, nearest};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -36,8 +37,8 @@ pub struct SourceLookup<'a> {
     pub directory: &'a Path,
 }
 
-/// Results of checking paths against what ports accept, so that each is read once.
-pub type FileChecks = BTreeMap<(Accepts, PathBuf), Result<(), String>>;
+/// Mistakes in the paths that were checked against what ports accept, so that each is read once.
+pub type FileChecks = BTreeMap<(Accepts, PathBuf), Option<String>>;
 
 /// The inputs of a stage. Also adds the edges of the graph.
 pub fn resolve(
@@ -244,13 +245,11 @@ fn path_source(
     }
     if let Some(port) = port {
         let checked = files.entry((port.accepts, path.to_owned()));
-        let checked = checked.or_insert_with(|| stages::kinds::check_input(port.accepts, path, may_skip));
-        if let Err(reason) = checked {
-            let reason = reason.strip_prefix("read ").unwrap_or(reason);
-            let is_named = reason.starts_with(&path.display().to_string());
-            let message = if is_named { reason.to_owned() } else { format!("{shown}: {reason}") };
-            mistakes.push(Diagnostic::error(source.span, message));
-        }
+        let checked = checked.or_insert_with(|| {
+            let found = stages::kinds::check_input(port, path, may_skip);
+            found.err().map(|error| unreadable::message(&error, path))
+        });
+        mistakes.extend(checked.iter().map(|message| Diagnostic::error(source.span, message.clone())));
     }
     Some(Source::Path(path.to_owned()))
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// `sft` is what carries the name of a stage, `rm_1@150` one of its checkpoints, `ppo_2@last` what came out before its
 /// gate; a file or a model from outside is called by its path or the last part of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct ArtifactName {
     /// The name of the stage, if there is one.

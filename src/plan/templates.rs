@@ -6,7 +6,7 @@ use super::inputs::Source;
 use crate::diagnostic::Diagnostic;
 use formats::chat::Template;
 use formats::directory::model_directory;
-use formats::tokenizer;
+use formats::{tokenizer, unreadable};
 use stages::kinds;
 use stages::model::Templating;
 use stages::stage::Accepts;
@@ -45,7 +45,7 @@ pub fn check(drafts: &[Draft], mistakes: &mut Vec<Diagnostic>) {
             let learns_all = draft.dialogues.learn == "all";
             if let Err(error) = kinds::check_dialogues(template.as_ref(), path, learns_all) {
                 let span = draft.spec.from.get(at).map_or(name, |from| from.port.span);
-                mistakes.push(Diagnostic::error(span, format!("{error:#}")));
+                mistakes.push(Diagnostic::error(span, unreadable::message(&error, path)));
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart};
 use crate::event::{Event, ModelAnswer, Outcome, StageHead, StudyRow, Verdict};
+use crate::failure::Failure;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -58,14 +59,14 @@ pub enum ActionState {
     Hit,
     Running { why: Vec<Cause>, log: String, done: u64, total: u64, message: String },
     Finished { why: Vec<Cause>, log: String, seconds: f64, device: Option<String> },
-    Failed { why: Vec<Cause>, log: String, cause: String },
+    Failed { why: Vec<Cause>, log: String, cause: Failure },
 }
 
 /// The models that one eval stage measured.
 #[derive(Clone, Debug)]
 pub struct Study {
     pub eval: String,
-    /// The reward models behind `mean_score`, `mean_score_2`, …; empty if the stages report their scores themselves.
+    /// The reward models behind the headlines, in order; empty if the stages report their scores themselves.
     pub rewards: Vec<String>,
     pub rows: Vec<StudyRow>,
     pub comparisons: Vec<(String, Vec<ModelAnswer>)>,

@@ -4,6 +4,7 @@
 use super::fold::{ActionRun, ActionState, RunState, StageRun, Study};
 use crate::cause::{Cause, EvalPart};
 use crate::event::{HumanDecision, Metrics, ModelAnswer, Outcome, RuleVerdict, StudyRow, Verdict};
+use crate::failure::Failure;
 use crate::gate::Decision;
 use serde::Serialize;
 
@@ -69,7 +70,7 @@ struct JsonAction<'a> {
     why: &'a [Cause],
     seconds: Option<f64>,
     device: Option<&'a str>,
-    cause: Option<&'a str>,
+    cause: Option<&'a Failure>,
 }
 
 #[derive(Serialize)]
@@ -145,7 +146,7 @@ fn stage(run: &StageRun, is_alive: bool) -> JsonStage<'_> {
         Some(Outcome::Stopped { executed, seconds, metrics } | Outcome::Held { executed, seconds, metrics }) => {
             (stage.executed, stage.seconds, stage.metrics) = (Some(*executed), Some(*seconds), Some(metrics));
         }
-        Some(Outcome::Failed { cause }) => stage.because = Some(cause.clone()),
+        Some(Outcome::Failed { cause }) => stage.because = Some(cause.to_string()),
         Some(Outcome::Skipped { because }) => stage.because = Some(because.to_string()),
         Some(Outcome::WouldRun { .. } | Outcome::Interrupted) | None => {}
     }

@@ -3,7 +3,7 @@
 use super::sheet::{Grid, Header, Series, Tone, cell, plain};
 use serde::Deserialize;
 
-/// A row of the table `reliability` of a checkpoint: the pairs whose predicted probability lies in (low, high].
+/// A row of a checkpoint's table of reliability: the pairs whose predicted probability lies in (low, high].
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Bin {
     pub low: f64,

@@ -74,7 +74,7 @@ pub fn failed(stage: &str, cause: &str) -> Event {
         stage: stage.to_owned(),
         part: None,
         key: format!("key of {stage}"),
-        cause: cause.to_owned(),
+        cause: cause.to_owned().into(),
         log: format!(".pipeline/work/{stage}/1/log.txt"),
     }
 }
@@ -105,6 +105,7 @@ pub fn judged(
         decision,
         rules: rules.iter().map(rule).collect(),
         select: select.map(str::to_owned),
+        chosen_by: select.iter().flat_map(|_| ["accuracy", "ece"]).map(str::to_owned).collect(),
         carries: carries.to_owned(),
         decided: None,
         evidence: Evidence::default(),

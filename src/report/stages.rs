@@ -5,7 +5,7 @@ use super::format::{duration, moment, number};
 use super::sheet::{Grid, Header, Pair, Sheet, TOGETHER, Tone, Width, cell, plain};
 use crate::cause::on_one_line;
 use crate::event::{HumanDecision, Metrics, Outcome, Verdict};
-use crate::gate::Decision;
+use crate::gate::{self, Decision, Rule};
 use crate::plan::Pin;
 use stages::stage::{Direction, LOST_ROWS};
 
@@ -113,10 +113,10 @@ fn key_metrics(run: &RunState, stage: &StageRun, metrics: &Metrics) -> String {
     // A metric that is not the stage's own was measured by its judge.
     let judged = study_row(run, stage);
     let value = |name: &str| metrics.get(name).or_else(|| judged.and_then(|judged| judged.get(name))).copied();
-    let in_rules = stage.verdict.iter().flat_map(|verdict| {
-        let rules = verdict.rules.iter().map(|rule| rule.text.as_str());
-        rules.chain(verdict.select.as_deref()).flat_map(words)
-    });
+    let rules = stage.verdict.iter().flat_map(|verdict| &verdict.rules).filter_map(|rule| gate::parse(&rule.text).ok());
+    let rules: Vec<Rule> = rules.collect();
+    let chosen_by = stage.verdict.iter().flat_map(|verdict| &verdict.chosen_by).map(String::as_str);
+    let in_rules = rules.iter().flat_map(Rule::metrics).chain(chosen_by);
     let mut names: Vec<&str> = Vec::new();
     let mut add = |name| {
         let is_new = value(name).is_some() && !names.contains(&name);
@@ -157,10 +157,6 @@ fn study_row<'a>(run: &'a RunState, stage: &StageRun) -> Option<&'a Metrics> {
     let of_stage: Vec<_> = rows.filter(|row| row.model.name == name).collect();
     let row = of_stage.iter().rfind(|row| row.model.pin == Pin::Open || row.model.pin == chosen).or(of_stage.last());
     row.map(|row| &row.metrics)
-}
-
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|character: char| !character.is_alphanumeric() && character != '_').filter(|word| !word.is_empty())
 }
 
 /// The decision, and what it means for the stage's name.

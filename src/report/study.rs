@@ -6,43 +6,42 @@ use super::sheet::{Grid, Header, MAY_BREAK, Sheet, Tone, Width, cell, plain};
 use crate::event::{BaselineComparison, ModelAnswer, StudyRow};
 use crate::gate::Counts;
 use crate::plan::ArtifactName;
+use stages::kinds::study_columns;
+use stages::stage::StudyColumns;
 use std::collections::BTreeSet;
-
-/// The columns of the comparison with the baseline, in the words of the published tables.
-const COUNTS: [&str; 5] = ["win", "loss", "tie_changed", "tie_unchanged", "win rate"];
 
 /// One row for each model; empty if nothing was measured.
 pub fn table(study: &Study) -> Sheet {
     if study.rows.is_empty() {
         return Sheet::default();
     }
-    let (scores, others) = columns(study);
+    let (headlines, others) = columns(study);
     let has_counts = study.rows.iter().any(|row| row.versus.is_some());
-    let counts_head: &[&str] = if has_counts { &COUNTS } else { &[] };
-    let numbers =
-        scores.iter().map(String::as_str).chain(counts_head.iter().copied()).chain(others.iter().map(String::as_str));
+    let counted = Counts::NAMES.into_iter().chain(["win rate"]).filter(|_| has_counts);
+    let names = |columns: &[MetricColumn]| columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+    let numbers = names(&headlines).into_iter().chain(counted.map(str::to_owned)).chain(names(&others));
     let numbers = numbers.map(|name| Header::number(name.replacen('_', &format!("_{MAY_BREAK}"), 1)));
     let mut grid = Grid::new([Header::name("model")].into_iter().chain(numbers));
     for row in &study.rows {
         // Rejected models are quiet, so that the others stand out.
         let tone = if row.is_rejected { Tone::Quiet } else { Tone::Plain };
         let mut texts = vec![model(row, study)];
-        texts.extend(scores.iter().map(|name| measured(row, name)));
+        texts.extend(headlines.iter().map(|column| measured(row, column)));
         if has_counts {
             texts.extend(counts(row.versus.as_ref()));
         }
-        texts.extend(others.iter().map(|name| measured(row, name)));
+        texts.extend(others.iter().map(|column| measured(row, column)));
         grid.add(texts.into_iter().map(|text| cell(text, tone)));
     }
     Sheet { heading: title(study), grid, ..Sheet::default() }
 }
 
 fn title(study: &Study) -> String {
-    let column = |(n, reward): (usize, &String)| match n {
-        0 => format!("mean_score by {reward}"),
-        n => format!("mean_score_{} by {reward}", n + 1),
-    };
-    let mut parts: Vec<String> = study.rewards.iter().enumerate().map(column).collect();
+    let rewards = study_columns_of(study).into_iter().flat_map(|columns| {
+        let inputs = study.rewards.iter().zip(1..);
+        inputs.map(|(reward, input)| format!("{} by {reward}", columns.of_input(input)))
+    });
+    let mut parts: Vec<String> = rewards.collect();
     if let Some(baseline) = baseline(study) {
         parts.push(format!("wins and losses against {baseline}"));
         parts.push("win rate over changed answers".to_owned());
@@ -68,39 +67,46 @@ fn model(row: &StudyRow, study: &Study) -> String {
     }
 }
 
-/// Whether this is a mean score: `mean_score`, `mean_score_2`, …, one for each reward model.
-fn is_score(name: &str) -> bool {
-    name == "mean_score" || name.strip_prefix("mean_score_").is_some_and(|rest| rest.parse::<u32>().is_ok())
+/// A metric as a column: all its values have the same number of decimal places.
+struct MetricColumn {
+    name: String,
+    decimals: usize,
 }
 
-/// The metrics that any row has: the scores in the order of the reward models; then distance and length. In a study
-/// without scores, all metrics.
-fn columns(study: &Study) -> (Vec<String>, Vec<String>) {
+/// The columns that the measuring kind gives to a study of its metrics.
+fn study_columns_of(study: &Study) -> Option<&'static StudyColumns> {
+    study_columns(|name| study.rows.iter().any(|row| row.metrics.contains_key(name)))
+}
+
+/// The metrics that any row has: the headlines in the order of their inputs, and those that stand after the comparison.
+/// In a study without a headline, all metrics.
+fn columns(study: &Study) -> (Vec<MetricColumn>, Vec<MetricColumn>) {
     let names: BTreeSet<&String> = study.rows.iter().flat_map(|row| row.metrics.keys()).collect();
-    let mut scores: Vec<String> = names.iter().filter(|name| is_score(name)).map(|name| (*name).clone()).collect();
-    // `mean_score_10` comes after `mean_score_9`.
-    scores.sort_by_key(|name| (name.len(), name.clone()));
-    let others = match scores.is_empty() {
-        true => names.into_iter().cloned().collect(),
-        false => ["kl", "length"].map(str::to_owned).into_iter().filter(|name| names.contains(name)).collect(),
+    let Some(columns) = study_columns_of(study) else {
+        return (Vec::new(), names.into_iter().map(|name| MetricColumn { name: name.clone(), decimals: 3 }).collect());
     };
-    (scores, others)
+    let mut headlines: Vec<(usize, &String)> =
+        names.iter().filter_map(|name| Some((columns.input(name)?, *name))).collect();
+    headlines.sort();
+    let decimals = columns.headline.decimals;
+    let headlines = headlines.into_iter().map(|(_, name)| MetricColumn { name: name.clone(), decimals });
+    let others =
+        columns.others.iter().map(|other| MetricColumn { name: other.metric.to_owned(), decimals: other.decimals });
+    (headlines.collect(), others.filter(|other| names.contains(&other.name)).collect())
 }
 
-/// A value with the same number of decimal places as the others of its column.
-fn measured(row: &StudyRow, name: &str) -> String {
+fn measured(row: &StudyRow, MetricColumn { name, decimals }: &MetricColumn) -> String {
     match row.metrics.get(name) {
         None => "–".to_owned(),
-        Some(Some(value)) if value.is_finite() && name == "length" => format!("{value:.1}"),
-        Some(Some(value)) if value.is_finite() => format!("{value:.3}"),
+        Some(Some(value)) if value.is_finite() => format!("{value:.decimals$}"),
         Some(_) => "NaN".to_owned(),
     }
 }
 
 fn counts(versus: Option<&BaselineComparison>) -> [String; 5] {
     let Some(versus) = versus else { return ["–"; 5].map(str::to_owned) };
-    let BaselineComparison { win, loss, tie_changed, tie_unchanged, .. } = *versus;
-    let counts = Counts { win, loss, tie_changed, tie_unchanged };
+    let counts = versus.counts();
+    let Counts { win, loss, tie_changed, tie_unchanged } = counts;
     let rate = counts.win_rate().map_or("–".to_owned(), |rate| format!("{:.2} %", rate * 100.0));
     [win.to_string(), loss.to_string(), tie_changed.to_string(), tie_unchanged.to_string(), rate]
 }

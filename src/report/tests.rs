@@ -61,6 +61,26 @@ fn a_run_shows_its_stages_verdicts_study_and_answers() {
 }
 
 #[test]
+fn an_older_journal_does_not_say_what_a_choice_reads_and_shows_the_metrics_of_the_rules_first() {
+    let older = promotion().into_iter().map(|event| {
+        let mut event = serde_json::to_value(event).unwrap();
+        if let Some(verdict) = event.get_mut("verdict").and_then(serde_json::Value::as_object_mut) {
+            verdict.remove("chosen_by");
+        }
+        serde_json::from_value(event).unwrap()
+    });
+    let shown = print(&report(&folded(&older.collect::<Vec<Event>>()), false), PAGE);
+    let line = |name: &str| shown.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert_eq!(
+        [line("rm_1"), line("ppo_1")],
+        [
+            "rm_1   rm        run           32 s  accuracy 0.812  loss 0.410  margin 2.204   pass: step 100",
+            "ppo_1  ppo       run     1 min 06 s  mean_score 0.412  reward 0.398  kl 2.114   pass",
+        ]
+    );
+}
+
+#[test]
 fn the_published_table_has_the_published_rates() {
     let mut events = vec![run_started(&[("eval", "eval")])];
     let rows: [(&str, f64, bool, [u64; 4]); 4] = [
@@ -140,7 +160,7 @@ fn a_failure_shows_its_cause_and_its_log() {
             run_started(&[("sft", "sft"), ("rm_1", "rm")]),
             started("sft", None),
             failed("sft", "read in/data.jsonl: line 17: no field `prompt`"),
-            ended("sft", Outcome::Failed { cause: "read in/data.jsonl: line 17: no field `prompt`".to_owned() }),
+            ended("sft", Outcome::Failed { cause: "read in/data.jsonl: line 17: no field `prompt`".to_owned().into() }),
             ended("rm_1", Outcome::Skipped { because: "sft failed".to_owned().into() }),
             run_finished(1),
         ],

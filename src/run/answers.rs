@@ -5,6 +5,7 @@ use super::{RESTARTS, Run};
 use crate::action::Record;
 use crate::cause::Cause;
 use crate::event::{Event, RuleVerdict, Table};
+use crate::failure::Failure;
 use crate::gate::Items;
 use crate::journal::History;
 use crate::plan::selection::Role;
@@ -40,8 +41,7 @@ impl Run<'_> {
             return Ok(Some(News::Known { key: *key, record: Arc::new(record), seconds: None }));
         }
         if self.selection.role(request.stage) == Role::Find {
-            let cause = "it is not done, and `--only` and `--from` leave it out: run it first".to_owned();
-            return Ok(Some(News::Failed { key: *key, cause }));
+            return Ok(Some(News::Failed { key: *key, cause: Failure::LeftOut }));
         }
         if self.session.is_none() {
             let because = self.why(request)?;

@@ -5,6 +5,7 @@ use super::{RESTARTS, Run, Task, Work, attempt, now, space};
 use crate::cause::{Cause, SkipReason};
 use crate::event::Event;
 use crate::executor::Job;
+use crate::failure::Failure;
 use crate::schedule::News;
 use anyhow::{Context, Result};
 use cache::{ClaimResult, Damage, Owner};
@@ -20,7 +21,7 @@ enum Start {
     Found(News),
     /// Another run is doing it, or this run is to stop.
     Elsewhere(Box<Work>),
-    Failed(String),
+    Failed(Failure),
     Lost,
 }
 
@@ -73,7 +74,7 @@ impl Run<'_> {
     /// Starts an attempt. A fault of this machine (no space, no permission) fails the stage, not the run.
     fn begin(&mut self, mut work: Work) -> Result<Start> {
         let Some(Session { worker, execution, .. }) = self.session.as_ref() else {
-            return Ok(Start::Failed("nothing is executed by a look".to_owned()));
+            return Ok(Start::Failed("nothing is executed by a look".to_owned().into()));
         };
         let (worker, device) = (*worker, execution.device);
         let request = work.request.clone();
@@ -87,7 +88,7 @@ impl Run<'_> {
                     }
                     return Ok(Start::Elsewhere(Box::new(work)));
                 }
-                Err(error) => return Ok(Start::Failed(format!("claim the action: {error:#}"))),
+                Err(error) => return Ok(Start::Failed(error.context("claim the action").into())),
             }
             // The previous owner of the claim may have done the work.
             if let Some(news) = self.look_up(&request)? {
@@ -103,7 +104,7 @@ impl Run<'_> {
                 tracing::warn!("{error:#}; it is made again");
                 return Ok(Start::Lost);
             }
-            Err(error) => return Ok(Start::Failed(format!("prepare the stage: {error:#}"))),
+            Err(error) => return Ok(Start::Failed(error.context("prepare the stage").into())),
         };
         space::shed_earlier(self.store, &attempt);
         // Preparing may take seconds, and nothing begins after an interrupt.
@@ -139,7 +140,7 @@ impl Run<'_> {
                 }
                 Ok(Start::Running)
             }
-            Err(error) => Ok(Start::Failed(format!("{error:#}"))),
+            Err(error) => Ok(Start::Failed(error.into())),
         }
     }
 }

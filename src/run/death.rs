@@ -1,42 +1,15 @@
-//! The reason why a worker died without an outcome: one value, made here from its exit, its `error.txt` and its log,
-//! and one way to text. Texts of other programs are parsed only here, and only as a last resort.
+//! Finds out why a worker died without an outcome, from its exit, its `error.txt` and its log.
 
 use super::attempt::Attempt;
-use crate::executor::Exit;
+use super::foreign;
+use crate::failure::{Death, DeathCause, Exit};
 use stages::work;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 /// The number of log lines that are quoted.
 const QUOTED: usize = 5;
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Death {
-    pub cause: DeathCause,
-    /// The last lines of its log that say more than the cause.
-    pub log: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum DeathCause {
-    /// The stage's `timeout` ended it.
-    TimedOut(Duration),
-    /// The worker gave the reason itself, in `error.txt`.
-    Error(String),
-    /// The worker's device was full: the memory the stage expected to take, and the backend's error.
-    OutOfMemory { expected: String, error: String },
-    /// The worker ended without giving a reason.
-    Silent {
-        exit: Exit,
-        /// The work directory, if its disk is full: then a worker cannot even write its reason.
-        full_disk: Option<PathBuf>,
-        /// The memory the stage expected to take, if it may have died of that.
-        expected_memory: Option<String>,
-    },
-}
 
 /// The death of the worker of an attempt that has no outcome.
 pub fn death(attempt: &Attempt, exit: Exit) -> Death {
@@ -53,65 +26,17 @@ pub fn death(attempt: &Attempt, exit: Exit) -> Death {
         }
     };
     let repeated = format!("error: {cause}");
-    let is_new = |line: &str| !repeated.contains(line) && !is_of_trace(line);
+    let is_new = |line: &str| !repeated.contains(line) && !foreign::is_of_trace(line);
     let log = last_lines(&attempt.log()).into_iter().filter(|line| is_new(line.trim())).collect();
     Death { cause, log }
 }
 
 /// The cause as the worker knows it, from the error that ended its stage.
 pub fn of_error(directory: &Path, error: String) -> DeathCause {
-    match expected_memory(directory).filter(|_| is_of_memory(&error)) {
+    match expected_memory(directory).filter(|_| foreign::is_of_memory(&error)) {
         Some(expected) => DeathCause::OutOfMemory { expected, error },
         None => DeathCause::Error(error),
     }
-}
-
-impl fmt::Display for Death {
-    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
-        write!(text, "{}", self.cause)?;
-        self.log.iter().try_for_each(|line| write!(text, "\n  {line}"))
-    }
-}
-
-impl fmt::Display for DeathCause {
-    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            DeathCause::TimedOut(after) => {
-                let after = Duration::from_secs(after.as_secs().max(1));
-                write!(text, "the worker was ended after {after:?}, the stage's `timeout`")
-            }
-            DeathCause::Error(error) => text.write_str(error),
-            DeathCause::OutOfMemory { expected, error } => {
-                write!(text, "out of memory on the device; {expected}\n  ({error})")
-            }
-            DeathCause::Silent { exit, full_disk, expected_memory } => {
-                silent(*exit, text)?;
-                if let Some(directory) = full_disk {
-                    write!(text, "; the disk that {} lies on is full", directory.display())?;
-                }
-                expected_memory.iter().try_for_each(|expected| write!(text, "; {expected}"))
-            }
-        }
-    }
-}
-
-/// Writes what ended the process, and the likeliest reason.
-fn silent(exit: Exit, text: &mut fmt::Formatter) -> fmt::Result {
-    let words = match exit {
-        Exit::TimedOut(after) => return write!(text, "{}", DeathCause::TimedOut(after)),
-        Exit::Code(0) => "ended without an outcome",
-        // A shell's code for a signal that ended its last command; 143 is also a worker that first wrote a checkpoint.
-        Exit::Code(code @ (134 | 137 | 139 | 143)) => return silent(Exit::Signal(code - 128), text),
-        Exit::Code(code) => return write!(text, "the worker ended with exit code {code}"),
-        Exit::Signal(4) => "died of an illegal instruction (SIGILL): built for another processor",
-        Exit::Signal(6) => "aborted (SIGABRT): out of memory, or an abort in native code",
-        Exit::Signal(7) => "died of a bus error (SIGBUS): a full disk, or a crash of the driver",
-        Exit::Signal(9) => "was killed (SIGKILL): probably out of memory",
-        Exit::Signal(11) => "crashed (SIGSEGV): probably the graphics driver",
-        Exit::Signal(15) => "was ended from outside (SIGTERM)",
-        Exit::Signal(signal) => return write!(text, "the worker died of signal {signal}"),
-    };
-    write!(text, "the worker {words}")
 }
 
 fn expected_memory(directory: &Path) -> Option<String> {
@@ -126,21 +51,6 @@ fn is_full(directory: &Path) -> bool {
     let has_names = disk.f_files == 0 || disk.f_favail > 0;
     let has_room = disk.f_bavail.saturating_mul(disk.f_frsize) >= NEXT_TO_NOTHING;
     !has_names || !has_room
-}
-
-/// Drivers and backends have no error code for a full device: burn passes their texts on in a panic.
-fn is_of_memory(error: &str) -> bool {
-    let error = error.to_lowercase();
-    ["out of memory", "outofmemory", "outofdevicememory", "couldn't find resource", "buffer too large", "buffertoobig"]
-        .iter()
-        .any(|sign| error.contains(sign))
-}
-
-/// The head of a backtrace, which Rust writes unasked and which says nothing without the rest.
-fn is_of_trace(line: &str) -> bool {
-    ["stack backtrace:", "note: Some details are omitted, run with `RUST_BACKTRACE"]
-        .iter()
-        .any(|head| line.starts_with(head))
 }
 
 /// Reads only the end of a log, which may be long.
@@ -163,6 +73,8 @@ fn last_lines(log: &Path) -> Vec<String> {
 mod tests {
     use super::*;
     use expect_test::expect;
+    use std::path::PathBuf;
+    use std::time::Duration;
 
     fn attempt() -> (tempfile::TempDir, Attempt) {
         let root = tempfile::tempdir().unwrap();
@@ -194,29 +106,6 @@ mod tests {
               loading
               error: read row 7: no field `prompt`"#]]
         .assert_eq(&told.iter().map(Death::to_string).collect::<Vec<_>>().join("\n"));
-    }
-
-    #[test]
-    fn every_end_of_a_process_has_its_words() {
-        let codes = [0, 3, 134, 137, 139, 143].map(Exit::Code);
-        let signals = [4, 6, 7, 9, 11, 15, 2].map(Exit::Signal);
-        let silent = |exit| DeathCause::Silent { exit, full_disk: None, expected_memory: None };
-        let told = codes.into_iter().chain(signals).map(|exit| format!("{exit:?}: {}", silent(exit)));
-        expect![[r#"
-            Code(0): the worker ended without an outcome
-            Code(3): the worker ended with exit code 3
-            Code(134): the worker aborted (SIGABRT): out of memory, or an abort in native code
-            Code(137): the worker was killed (SIGKILL): probably out of memory
-            Code(139): the worker crashed (SIGSEGV): probably the graphics driver
-            Code(143): the worker was ended from outside (SIGTERM)
-            Signal(4): the worker died of an illegal instruction (SIGILL): built for another processor
-            Signal(6): the worker aborted (SIGABRT): out of memory, or an abort in native code
-            Signal(7): the worker died of a bus error (SIGBUS): a full disk, or a crash of the driver
-            Signal(9): the worker was killed (SIGKILL): probably out of memory
-            Signal(11): the worker crashed (SIGSEGV): probably the graphics driver
-            Signal(15): the worker was ended from outside (SIGTERM)
-            Signal(2): the worker died of signal 2"#]]
-        .assert_eq(&told.collect::<Vec<_>>().join("\n"));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::death::death;
 use super::{Run, Task, inputs, now, space};
 use crate::action::Record;
 use crate::event::Event;
-use crate::executor::{Exit, Update};
+use crate::executor::Update;
+use crate::failure::{Exit, Failure};
 use crate::schedule::News;
 use anyhow::{Result, bail};
 use cache::Commit;
@@ -64,13 +65,13 @@ impl Run<'_> {
         let Attempt { directory, stamps, .. } = &task.attempt;
         let inputs = inputs::check(self.store, directory, stamps, action, self.contents);
         let result = match has_outcome {
-            true => inputs.and_then(|()| self.commit(&task, seconds)).map_err(|error| format!("{error:#}")),
+            true => inputs.and_then(|()| self.commit(&task, seconds)).map_err(Failure::from),
             false => {
                 // Damaged inputs have left the store by now, and did not cause the failure.
                 if let Err(error) = inputs {
                     tracing::warn!("{}: {error:#}", self.named(&task.work.request));
                 }
-                Err(death(&task.attempt, exit).to_string())
+                Err(Failure::Died(death(&task.attempt, exit)))
             }
         };
         match result {

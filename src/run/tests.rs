@@ -116,7 +116,9 @@ fn line(event: &Event) -> Option<String> {
     match event {
         Event::Started { stage, attempt, why, .. } => Some(format!("{stage}: attempt {attempt}: {}", on_one_line(why))),
         Event::Noted { stage, message, .. } => Some(format!("{stage}: {message}")),
-        Event::Failed { stage, cause, .. } => Some(format!("{stage}: failed: {}", cause.replace('\n', " |"))),
+        Event::Failed { stage, cause, .. } => {
+            Some(format!("{stage}: failed: {}", cause.to_string().replace('\n', " |")))
+        }
         Event::Ended { stage, outcome, .. } => Some(match outcome {
             Outcome::Done { executed, .. } => format!("{stage}: done, {}", if *executed { "run" } else { "cached" }),
             Outcome::Skipped { because } => format!("{stage}: skipped: {because}"),

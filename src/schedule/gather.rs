@@ -6,6 +6,7 @@ use super::lookup::{Lookup, Step, all, fails};
 use super::measure::{self, Judge};
 use super::state::{Artifact, Measurement};
 use crate::event::{ArtifactEvidence, Evidence, HumanDecision, RuleVerdict, Table, Verdict};
+use crate::failure::Failure;
 use crate::gate::{self, Choice, Decision, Who};
 use crate::plan::{Gate, OnFail, StageId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +30,7 @@ pub enum Passage {
     Nothing,
     /// Nothing until a person decides.
     Held,
-    Error(String),
+    Error(Failure),
 }
 
 /// Whether everything the gate compares with is there, apart from what depends on the candidates.
@@ -82,7 +83,7 @@ pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[
     };
     let measured = asked.iter().map(|(judge, who, at)| match artifact(who, *at) {
         Some(artifact) => measure_artifact(lookup, &resolved[*judge], artifact),
-        None => fails("judge what is not there"),
+        None => fails("judge what is not there".to_owned()),
     });
     let measured = all(measured.collect::<Vec<_>>())?;
     let (mut judged, mut others) = (Vec::new(), Vec::new());
@@ -112,7 +113,7 @@ pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[
     };
     evidence.question = match decide::question(gate, &evidence) {
         Ok(question) => question.to_string(),
-        Err(error) => return fails(format!("{error:#}")),
+        Err(error) => return fails(error),
     };
     let decision = decide::decision(&chosen, &rules);
     let on = decide::otherwise(gate, decision);
@@ -120,7 +121,8 @@ pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[
     let decided = lookup.decisions.get(&evidence.question).filter(|_| is_left_to_a_person).cloned();
     let (way, carries) = way(decision, on, decided.as_ref(), incumbent, &chosen, &rules, candidates);
     let select = gate.select.as_ref().map(|_| chosen.explanation.clone());
-    let verdict = Verdict { decision, rules, select, carries, decided, evidence };
+    let chosen_by = gate.select.iter().flat_map(gate::Select::metrics).map(str::to_owned).collect();
+    let verdict = Verdict { decision, rules, select, chosen_by, carries, decided, evidence };
     Ok(GateResult { verdict, way, chosen: chosen.index, judged, others })
 }
 
@@ -162,7 +164,7 @@ fn said(
     }
     let key = match decide::memory_key(gate, evidence) {
         Ok(key) => key,
-        Err(error) => return fails(format!("{error:#}")),
+        Err(error) => return fails(error),
     };
     if let Some(rules) = lookup.recall(key)? {
         return Ok(rules);
@@ -202,11 +204,10 @@ fn seen(artifact: &Artifact) -> ArtifactEvidence {
     }
 }
 
-fn error(chosen: &Choice, rules: &[RuleVerdict]) -> String {
+fn error(chosen: &Choice, rules: &[RuleVerdict]) -> Failure {
     let erred = rules.iter().filter(|rule| rule.is_required() && rule.decision == Decision::Error);
     let select = (chosen.decision == Decision::Error).then(|| format!("select: {}", chosen.explanation));
-    let lines: Vec<String> = select.into_iter().chain(erred.map(|rule| rule.explanation.clone())).collect();
-    format!("the gate cannot tell: {}", lines.join("; "))
+    Failure::Gate(select.into_iter().chain(erred.map(|rule| rule.explanation.clone())).collect())
 }
 
 /// `step 150`, or the name of a model that has no step.

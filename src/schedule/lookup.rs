@@ -5,6 +5,7 @@ use super::state::{Artifact, KeyedAction, Request, StageEnd, State};
 use crate::action::{Action, ActionInput, Record};
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
 use crate::event::{HumanDecision, Outcome, RuleVerdict, Table};
+use crate::failure::Failure;
 use crate::gate::Items;
 use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 pub enum ActionResult {
     Known(KnownRecord),
-    Failed(String),
+    Failed(Failure),
     WouldRun(Vec<Cause>),
     LeftOut(SkipReason),
 }
@@ -100,7 +101,7 @@ pub enum Obstacle {
 
 pub type Step<T> = Result<T, Obstacle>;
 
-pub fn fails<T>(cause: impl Into<String>) -> Step<T> {
+pub fn fails<T>(cause: impl Into<Failure>) -> Step<T> {
     Err(Obstacle::Ends(Outcome::Failed { cause: cause.into() }))
 }
 
@@ -179,7 +180,7 @@ impl<'a> Lookup<'a> {
             }
             Some(ActionResult::Failed(cause)) => fails(match part {
                 None => cause.clone(),
-                Some(part) => format!("{part}: {cause}"),
+                Some(part) => Failure::Part(part, Box::new(cause.clone())),
             }),
             Some(ActionResult::WouldRun(because)) => {
                 let cause = |cause: &Cause| StageCause { part: part.clone(), cause: cause.clone() };
@@ -293,8 +294,8 @@ impl<'a> Lookup<'a> {
         let candidate = match pin {
             Pin::Step(step) => {
                 let Some(candidate) = record.candidates.iter().find(|candidate| candidate.step == *step) else {
-                    let steps: Vec<String> = record.candidates.iter().map(|known| known.step.to_string()).collect();
-                    return fails(format!("find `{name}@{step}`: `{name}` has steps {}", steps.join(", ")));
+                    let known = record.candidates.iter().map(|known| known.step).collect();
+                    return fails(Failure::NoStep { stage: name.clone(), step: *step, known });
                 };
                 candidate
             }
@@ -313,13 +314,13 @@ impl<'a> Lookup<'a> {
 }
 
 pub fn keyed(action: Action) -> Step<KeyedAction> {
-    KeyedAction::of(&action).or_else(|error| fails(format!("{error:#}")))
+    KeyedAction::of(&action).or_else(fails)
 }
 
 /// The obstacle to a stage whose need ended without an artifact. The first cause is passed down the line.
 fn follows(name: &str, outcome: &Outcome) -> Obstacle {
     Obstacle::Ends(match outcome {
-        Outcome::Done { .. } => Outcome::Failed { cause: format!("find what `{name}` gave: it makes nothing to take") },
+        Outcome::Done { .. } => Outcome::Failed { cause: Failure::NothingToTake(name.to_owned()) },
         Outcome::Stopped { .. } => Outcome::Skipped { because: SkipReason::GateClosed(name.to_owned()) },
         Outcome::Held { .. } => Outcome::Skipped { because: SkipReason::Undecided(name.to_owned()) },
         Outcome::Failed { .. } => Outcome::Skipped { because: SkipReason::Failed(name.to_owned()) },

@@ -61,12 +61,13 @@ pub fn judge(lookup: &Lookup, id: StageId) -> Step<Judge> {
 pub fn measure(lookup: &mut Lookup, judge: &Judge, model: &Content, label: &ArtifactName) -> Step<Measurement> {
     // If a stage has several judges, the name of a measurement says which judge it is for.
     let is_one_of_many = lookup.stage().gate.as_ref().is_some_and(|gate| gate.judges.len() > 1);
-    let by = if is_one_of_many { format!(" for {}", lookup.plan.stages[judge.stage].name) } else { String::new() };
+    let name = is_one_of_many.then(|| lookup.plan.stages[judge.stage].name.as_str());
     let mut records: Vec<Step<Option<Arc<Record>>>> = Vec::new();
     for place in 0..judge.measure.parts.len() {
         let earlier = |place: usize| Ok(content(records[place].as_ref().map_err(Clone::clone)?));
         let inputs = inputs(judge, place, 0, model, earlier);
-        records.push(inputs.and_then(|inputs| obtain(lookup, judge, place, format!("{label}{by}"), inputs)));
+        let part = EvalPart::new(judge.measure.parts[place].kind.name, label, None, name);
+        records.push(inputs.and_then(|inputs| obtain(lookup, judge, place, part, inputs)));
     }
     let records = all(records)?;
     let metrics = records.iter().flatten().flat_map(|record| record.last().metrics.clone()).collect();
@@ -94,9 +95,9 @@ pub fn further(
         for (place, part) in judge.measure.parts.iter().enumerate() {
             let mut read = judge.ports.iter().filter(|(port, _)| part.reads(port));
             let Some(artifact) = read.find_map(|(_, artifacts)| artifacts.get(nth)) else { continue };
-            let subject = format!("{label} by {}", artifact.label);
+            let named = EvalPart::new(part.kind.name, label, Some(&artifact.label), None);
             let inputs = inputs(judge, place, nth, &measurement.model, |place| Ok(measurement.parts[place].clone()));
-            let record = inputs.and_then(|inputs| obtain(lookup, judge, place, subject, inputs));
+            let record = inputs.and_then(|inputs| obtain(lookup, judge, place, named, inputs));
             all_seen.push(record.map(|record| (nth, place, record)));
         }
     }
@@ -150,7 +151,7 @@ fn obtain(
     lookup: &mut Lookup,
     judge: &Judge,
     place: usize,
-    subject: String,
+    part: EvalPart,
     inputs: Option<Inputs>,
 ) -> Step<Option<Arc<Record>>> {
     let Some(inputs) = inputs else { return Ok(None) };
@@ -163,6 +164,5 @@ fn obtain(
         inputs,
         salt: lookup.plan.salt.clone(),
     };
-    let part = EvalPart { kind: kind.name.to_owned(), subject };
     Ok(Some(lookup.obtain(Some(part), keyed(action)?, judge.stage)?.record))
 }

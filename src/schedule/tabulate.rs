@@ -4,9 +4,11 @@ use super::lookup::{Lookup, Step, all, both, fails};
 use super::measure::{self, Judge};
 use super::state::{Artifact, StageEnd, State, StudyEntry};
 use crate::event::{BaselineComparison, Event, Metrics, ModelAnswer, Outcome, StudyRow};
-use crate::gate::{self, Items};
+use crate::failure::Failure;
+use crate::gate::{self, Counts, Items};
 use crate::plan::ArtifactName;
 use cache::Content;
+use stages::kinds::study_columns;
 use stages::stage::Work;
 use std::collections::BTreeMap;
 
@@ -53,23 +55,19 @@ pub fn as_far_as_known(lookup: &mut Lookup) -> Vec<Event> {
     events.into_iter().flatten().collect()
 }
 
-/// The row of a stage that measures itself (`exec`) and declares the columns of the table. The counts are its own
-/// claim, and only it knows what they were counted against.
+/// The row of a stage that measures itself (`exec`) and declares the headline of a study. The counts are its own claim,
+/// and only it knows what they were counted against.
 pub fn of_own_words(lookup: &Lookup, end: &StageEnd) -> Option<Event> {
     let stage = lookup.stage();
-    if !stage.metrics.iter().any(|metric| metric.name == "mean_score") {
-        return None;
-    }
+    study_columns(|name| stage.metrics.iter().any(|metric| metric.name == name))?;
     let candidate = end.record.as_ref()?.last();
     let count = |name: &str| {
         let value = candidate.metrics.get(name).copied().flatten()?;
         (value >= 0.0 && value.fract() == 0.0).then_some(value as u64)
     };
-    let versus = (|| {
-        let [win, loss] = [count("win")?, count("loss")?];
-        let [tie_changed, tie_unchanged] = [count("tie_changed")?, count("tie_unchanged")?];
-        Some(BaselineComparison { baseline: ArtifactName::open("the baseline"), win, loss, tie_changed, tie_unchanged })
-    })();
+    let counts: Option<Vec<u64>> = Counts::NAMES.into_iter().map(count).collect();
+    let counts = counts.and_then(|counts| counts.try_into().ok()).map(Counts::named);
+    let versus = counts.map(|counts| BaselineComparison::of(ArtifactName::open("the baseline"), counts));
     let is_rejected = !matches!(end.outcome, Outcome::Done { kept: false, .. });
     let model = if is_rejected { ArtifactName::last(&stage.name) } else { ArtifactName::open(&stage.name) };
     let row = StudyRow { model, is_rejected, metrics: candidate.metrics.clone(), versus };
@@ -122,18 +120,12 @@ fn measured(
     let other = other.and_then(|other| {
         let (mine, theirs) = (row.measurement.compared.as_ref()?, other.measurement.compared.as_ref()?);
         let items = both(lookup.items(mine), lookup.items(theirs));
-        Some(items.map(|(mine, theirs)| (other, gate::Counts::between(&mine, &theirs))))
+        Some(items.map(|(mine, theirs)| (other, Counts::between(&mine, &theirs))))
     });
     let versus = match other.transpose()? {
         None => None,
-        Some((other, Ok(counts))) => Some(BaselineComparison {
-            baseline: other.label.clone(),
-            win: counts.win,
-            loss: counts.loss,
-            tie_changed: counts.tie_changed,
-            tie_unchanged: counts.tie_unchanged,
-        }),
-        Some((other, Err(reason))) => return fails(format!("compare {} with {}: {reason}", row.label, other.label)),
+        Some((other, Ok(counts))) => Some(BaselineComparison::of(other.label.clone(), counts)),
+        Some((other, Err(reason))) => return fails(Failure::incomparable(&row.label, &other.label, reason)),
     };
     let row = StudyRow { model: row.label.clone(), is_rejected: row.is_rejected, metrics, versus };
     Ok(Event::Measured { eval: lookup.plan.stages[judge.stage].name.clone(), row })
@@ -153,7 +145,7 @@ fn side_by_side(
     let (before, after) = both(lookup.items(before), lookup.items(after))?;
     let pairs = match gate::pair(&before, &after) {
         Ok(pairs) => pairs,
-        Err(reason) => return fails(format!("compare {label} with {}: {reason}", baseline.label)),
+        Err(reason) => return fails(Failure::incomparable(label, &baseline.label, reason)),
     };
     let changed: Vec<(usize, usize)> =
         pairs.into_iter().filter(|(old, new)| before.rows[*old].text != after.rows[*new].text).collect();

@@ -162,7 +162,7 @@ fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happ
                     None => {
                         see(Happening::Runs(&request, fails));
                         match fails {
-                            true => News::Failed { key, cause: "NaN loss".to_owned() },
+                            true => News::Failed { key, cause: "NaN loss".to_owned().into() },
                             false => {
                                 let (record, items) = made_up(stage, &request, world, memory);
                                 memory.records.insert(key, (record.clone(), items.clone()));

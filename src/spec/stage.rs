@@ -78,7 +78,7 @@ pub enum Reference {
 }
 
 /// A candidate of a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pin {
     /// The one its gate let through.
     Open,

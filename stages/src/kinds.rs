@@ -9,11 +9,12 @@ pub mod pretrain;
 pub mod rm;
 pub mod sft;
 
-use crate::stage::{Accepts, Kind, Work};
+use crate::stage::{Accepts, Kind, Port, StudyColumns, Work};
 use anyhow::{Context, Result};
 use formats::chat::{self, Template};
 use formats::config::Config;
 use formats::data::AnsweredDialogue;
+use formats::unreadable::Reading;
 use formats::{data, describe, tokenizer};
 use std::path::Path;
 
@@ -43,16 +44,28 @@ pub fn kind_or_part(name: &str) -> Option<&'static Kind> {
     kind(name).or_else(|| parts().find(|kind| kind.name == name))
 }
 
+/// The columns of the study in which a model with these metrics is a row: those of the first measuring kind whose
+/// headline is among them.
+pub fn study_columns(has_metric: impl Fn(&str) -> bool) -> Option<&'static StudyColumns> {
+    let columns = |kind: &&'static Kind| match kind.work {
+        Work::Measure(measure) => measure.columns.as_ref(),
+        Work::Run(_) => None,
+    };
+    KINDS.iter().filter_map(columns).find(|columns| has_metric(columns.headline.metric))
+}
+
 /// Checks a path before anything runs, as the stage would on reading it. `may_skip` is the number of bad rows of a data
 /// file that are no mistake.
-pub fn check_input(accepts: Accepts, path: &Path, may_skip: u64) -> Result<(), String> {
-    let found = match accepts {
-        Accepts::Data(rows) => data::check(rows, path, may_skip),
-        Accepts::Reward if path.is_file() => eval::scores::valences(path).map(drop),
-        Accepts::Model | Accepts::RewardModel | Accepts::Reward => describe::check(path),
-        Accepts::Any => Ok(()),
-    };
-    found.map_err(|error| format!("{error:#}"))
+///
+/// # Errors
+/// Those of the stage.
+pub fn check_input(port: &Port, path: &Path, may_skip: u64) -> Result<()> {
+    match (port.accepts, port.check_file) {
+        (Accepts::Data(rows), _) => data::check(rows, path, may_skip),
+        (Accepts::Any, _) => Ok(()),
+        (_, Some(check)) if path.is_file() => check(path),
+        (Accepts::Model | Accepts::RewardModel | Accepts::Reward, _) => describe::check(path),
+    }
 }
 
 /// Tries a chat template on the first dialogues of a data file, as the stage would: what it refuses is known before
@@ -62,16 +75,18 @@ pub fn check_input(accepts: Accepts, path: &Path, may_skip: u64) -> Result<(), S
 /// The reason why the template or the file cannot be used.
 pub fn check_dialogues(template: Option<&Template>, path: &Path, learns_all: bool) -> Result<()> {
     for AnsweredDialogue { place, messages, answers } in data::first_dialogues(path)? {
-        let template = template.context(tokenizer::NO_TEMPLATE);
-        let at = || format!("{}: {place}", path.display());
-        let template = template.with_context(at)?;
-        let asked = template.render(&messages, true).with_context(at)?;
-        for answer in answers {
-            template.answer(&messages, &asked, &answer).with_context(at)?;
-            if learns_all {
-                template.answers(&chat::with_answer(&messages, &answer)).with_context(at)?;
+        let tried = || -> Result<()> {
+            let template = template.context(tokenizer::NO_TEMPLATE)?;
+            let asked = template.render(&messages, true)?;
+            for answer in answers {
+                template.answer(&messages, &asked, &answer)?;
+                if learns_all {
+                    template.answers(&chat::with_answer(&messages, &answer))?;
+                }
             }
-        }
+            Ok(())
+        };
+        tried().with_context(|| place.to_string()).reading(path)?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use formats::data::{DataRows, METRICS};
 use parameters::{defaults, docs, is_known, parse, schema};
 use serde::Serialize;
 use serde_json::Value;
+use std::path::Path;
 
 /// The direction in which a metric gets better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -89,6 +90,8 @@ pub struct Port {
     pub accepts: Accepts,
     pub is_optional: bool,
     pub takes_many: bool,
+    /// Checks a file on a port that takes a directory as well: a rule file in the place of a reward model.
+    pub check_file: Option<fn(&Path) -> anyhow::Result<()>>,
     pub doc: &'static str,
 }
 
@@ -102,13 +105,16 @@ impl Port {
         Port::one("heldout", Accepts::Data(rows), doc).optional()
     }
     pub const fn one(name: &'static str, accepts: Accepts, doc: &'static str) -> Port {
-        Port { name, accepts, is_optional: false, takes_many: false, doc }
+        Port { name, accepts, is_optional: false, takes_many: false, check_file: None, doc }
     }
     pub const fn optional(self) -> Port {
         Port { is_optional: true, ..self }
     }
     pub const fn many(self) -> Port {
         Port { takes_many: true, ..self }
+    }
+    pub const fn files_by(self, check: fn(&Path) -> anyhow::Result<()>) -> Port {
+        Port { check_file: Some(check), ..self }
     }
 }
 
@@ -141,6 +147,40 @@ pub struct Measure {
     pub parts: &'static [Part],
     /// The comparison of two measured models. Without it no wins and losses are counted.
     pub comparison: Option<ModelComparison>,
+    /// The columns of the table of a study. Without them it has all metrics, by name.
+    pub columns: Option<StudyColumns>,
+}
+
+/// The columns of the table of a study, in which every measured model is a row.
+pub struct StudyColumns {
+    /// The metric by which models are compared, in the first column; those of further inputs (`_2`, `_3`, …) follow. A
+    /// stage that runs a command and declares this metric has a row in the same columns.
+    pub headline: StudyColumn,
+    /// Metrics after wins and losses.
+    pub others: &'static [StudyColumn],
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct StudyColumn {
+    pub metric: &'static str,
+    /// Decimal places.
+    pub decimals: usize,
+}
+
+impl StudyColumns {
+    /// The number of the input that a metric is the headline of, from 1: 2 for `mean_score_2`.
+    pub fn input(&self, metric: &str) -> Option<usize> {
+        match metric.strip_prefix(self.headline.metric)? {
+            "" => Some(1),
+            suffix => suffix.strip_prefix('_')?.parse().ok(),
+        }
+    }
+
+    /// The name of the headline of this input, counted from 1.
+    pub fn of_input(&self, input: usize) -> String {
+        let name = self.headline.metric;
+        if input == 1 { name.to_owned() } else { format!("{name}_{input}") }
+    }
 }
 
 /// One action of a measurement, of a kind that no pipeline file can name. Its parameters are those it shares with the
@@ -215,6 +255,8 @@ pub struct Kind {
     pub schema: fn() -> Value,
     /// `(parameter path, what it does)`, in the order they are printed; nested ones dotted (`lora.rank`).
     pub docs: fn() -> Vec<(String, String)>,
+    /// The table beside a candidate whose rows are the bins of its reliability, where there is one.
+    pub reliability: Option<&'static str>,
     /// The memory that a stage takes by the defaults of its kind, for a model of this many tokens of context.
     pub memory: Option<fn(context: usize) -> Demand>,
     pub work: Work,
@@ -238,6 +280,7 @@ impl Kind {
             defaults: defaults::<P>,
             schema: schema::<P>,
             docs: docs::<P>,
+            reliability: None,
             memory: None,
             work,
         }

@@ -53,6 +53,7 @@ const PROBING: Kind = Kind {
             },
         ],
         comparison: None,
+        columns: None,
     }),
     ..eval::KIND
 };

@@ -7,6 +7,7 @@ pub use turns::{AnswerText, DialogueText, with_answer};
 
 use crate::dialogue::Message;
 use crate::json;
+use crate::unreadable::{Reading, Unreadable};
 use anyhow::{Context, Result, anyhow, bail};
 use jiff::civil::{DateTime, date};
 use minijinja::syntax::SyntaxConfig;
@@ -67,11 +68,10 @@ impl Template {
             (Some(source), ..) => Some(source.to_owned()),
             (_, Ok(source), _) => Some(source),
             (_, Err(error), _) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("read {}", apart.display()));
+                return Err(error).reading(&apart);
             }
             (.., Some(given)) if !given.is_null() => {
-                let read = || format!("read {}: `chat_template`", path.display());
-                match serde_json::from_value(given).with_context(read)? {
+                match serde_json::from_value(given).context("`chat_template`").reading(&path)? {
                     TemplateField::One(source) => Some(source),
                     TemplateField::Several(all) => {
                         all.into_iter().find(|named| named.name == "default").map(|named| named.template)
@@ -93,7 +93,8 @@ impl Template {
         let special = settings.iter().filter(|(name, _)| name.ends_with("_token"));
         let special = special.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect();
         let template = Template::new(&source, special);
-        template.with_context(|| format!("read the chat template of {}", directory.display())).map(Some)
+        let unreadable = |fault| Unreadable::new(directory, fault).part("the chat template of ");
+        Ok(Some(template.map_err(unreadable)?))
     }
 
     /// # Errors

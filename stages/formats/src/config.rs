@@ -2,6 +2,7 @@
 
 use crate::architectures::{ARCHITECTURES, Activation, Architecture, LLAMA, Norm};
 use crate::json;
+use crate::unreadable::Reading;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -113,7 +114,7 @@ impl Config {
             eos_token_id: Option<OneOrMany>,
         }
         let path = directory.join("config.json");
-        let mut config = Config::of(json::read(&path)?).with_context(|| format!("read {}", path.display()))?;
+        let mut config = Config::of(json::read(&path)?).reading(&path)?;
         // Chat models often name further end tokens there.
         if let Some(generation) = json::read_if_there::<Generation>(&directory.join("generation_config.json"))? {
             let more = ids(generation.eos_token_id).into_iter().filter(|id| !config.eos.contains(id));

@@ -12,7 +12,8 @@ pub use pairs::{JudgedAnswers, Preference};
 pub use row::Format;
 
 use crate::dialogue::{Message, Prompt};
-use anyhow::{Context, Result, bail};
+use crate::unreadable::Reading;
+use anyhow::{Context, Result, anyhow, bail};
 use row::Completions;
 use serde_json::Value;
 use std::cmp::Ordering;
@@ -153,7 +154,7 @@ pub fn prompts(path: &Path, filter: &mut RowFilter) -> Result<Vec<Question>> {
     let mut seen = BTreeMap::new();
     for (place, question) in &questions {
         if let Some(first) = seen.insert(&question.id, place) {
-            bail!("read {}: {first} and {place} have the same id `{}`", path.display(), question.id);
+            return Err(anyhow!("{first} and {place} have the same id `{}`", question.id)).reading(path);
         }
     }
     Ok(questions.into_iter().map(|(_, question)| question).collect())
@@ -177,7 +178,7 @@ pub fn examples(path: &Path, filter: &mut RowFilter) -> Result<Vec<Example>> {
     let wanted: Vec<Example> = wanted.collect();
     filter.dropped += (all - wanted.len()) as u64;
     if wanted.is_empty() {
-        bail!("read {}: no row has an answer that was wanted", path.display());
+        return Err(anyhow!("no row has an answer that was wanted")).reading(path);
     }
     Ok(wanted)
 }
@@ -272,7 +273,7 @@ pub fn preferences(path: &Path, with_margins: bool, filter: &mut RowFilter) -> R
     let (used, unused): (Vec<_>, Vec<_>) = all.into_iter().partition(|known| known.pairs() > 0);
     filter.dropped += unused.iter().map(|known| known.rows).sum::<u64>();
     if used.is_empty() {
-        bail!("read {}: no row prefers one answer to another", path.display());
+        return Err(anyhow!("no row prefers one answer to another")).reading(path);
     }
     Ok(used)
 }
@@ -375,11 +376,11 @@ fn rows<T: Send>(
     filter.rows += outcomes.len() as u64;
     let mut out = Vec::with_capacity(outcomes.len());
     for (place, outcome) in outcomes {
-        let outcome = outcome.with_context(|| format!("read {}: {place}", path.display()));
+        let outcome = outcome.with_context(|| place.to_string()).reading(path);
         out.extend(filter.take(outcome)?.map(|row| (place, row)));
     }
     if out.is_empty() {
-        bail!("read {}: every row was left out", path.display());
+        return Err(anyhow!("every row was left out")).reading(path);
     }
     Ok(out)
 }

@@ -6,8 +6,9 @@ use crate::directory::{ModelFiles, model_directory};
 use crate::llama2c;
 use crate::peft::Lora;
 use crate::tokenizer::Tokenizer;
+use crate::unreadable::Reading;
 use crate::weights::{self, Summary};
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow};
 use std::path::Path;
 
 pub struct Description {
@@ -54,6 +55,8 @@ pub fn check(directory: &Path) -> Result<()> {
     }
     let config = Config::load(&directory)?;
     weights::check(&directory, &config)?;
-    ensure!(directory.join("tokenizer.json").is_file(), "{}: there is no tokenizer.json", directory.display());
+    if !directory.join("tokenizer.json").is_file() {
+        return Err(anyhow!("there is no tokenizer.json")).reading(&directory);
+    }
     Template::load(&directory, None).map(drop)
 }

@@ -1,5 +1,6 @@
 //! JSON files: one way to read them and one to write them.
 
+use crate::unreadable::Reading;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,8 +11,7 @@ use std::path::Path;
 /// # Errors
 /// The file cannot be read, or holds something else.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let read = || format!("read {}", path.display());
-    serde_json::from_slice(&fs::read(path).with_context(read)?).with_context(read)
+    serde_json::from_slice(&fs::read(path).reading(path)?).reading(path)
 }
 
 /// `None` where there is no such file.
@@ -19,11 +19,10 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// # Errors
 /// As [`read`].
 pub fn read_if_there<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let read = || format!("read {}", path.display());
     match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(read).map(Some),
+        Ok(bytes) => serde_json::from_slice(&bytes).reading(path).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(read),
+        Err(error) => Err(error).reading(path),
     }
 }
 

@@ -14,4 +14,5 @@ pub mod layout;
 pub mod llama2c;
 pub mod peft;
 pub mod tokenizer;
+pub mod unreadable;
 pub mod weights;

@@ -4,6 +4,7 @@ use crate::architectures::{LLAMA, Target};
 use crate::config::Llama;
 use crate::dtype::Dtype;
 use crate::json;
+use crate::unreadable::Reading;
 use crate::weights::{self, Tensors};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -135,20 +136,22 @@ struct Part {
 /// # Errors
 /// It is another file, of another length than its head says, or there is no tokenizer.
 pub fn check(checkpoint: &Path) -> Result<()> {
-    let read = || format!("read {}", checkpoint.display());
+    check_sizes(checkpoint).reading(checkpoint)
+}
+
+fn check_sizes(checkpoint: &Path) -> Result<()> {
     let mut start = [0; 256];
-    let mut file = fs::File::open(checkpoint).with_context(read)?;
-    let length = file.metadata().with_context(read)?.len();
-    let told = std::io::Read::read(&mut file, &mut start).with_context(read)?;
-    let header = Header::read(&start[..told]).with_context(read)?;
+    let mut file = fs::File::open(checkpoint)?;
+    let length = file.metadata()?.len();
+    let told = std::io::Read::read(&mut file, &mut start)?;
+    let header = Header::read(&start[..told])?;
     let size = |part: &Part| part.shape.iter().map(|n| *n as u128).product::<u128>() * part.layers.unwrap_or(1) as u128;
     let expected = header.start as u128 + 4 * header.parts().iter().map(size).sum::<u128>();
-    ensure!(u128::from(length) == expected, "{}: it has {length} bytes, its head speaks of {expected}", read());
+    ensure!(u128::from(length) == expected, "it has {length} bytes, its head speaks of {expected}");
     let directory = checkpoint.parent().unwrap_or(Path::new("."));
     ensure!(
         directory.join("tokenizer.json").exists() || tokenizer(directory).is_some(),
-        "{}: there is no tokenizer.bin (or tokenizer.json) beside it",
-        read()
+        "there is no tokenizer.bin (or tokenizer.json) beside it"
     );
     Ok(())
 }
@@ -159,7 +162,7 @@ pub fn check(checkpoint: &Path) -> Result<()> {
 /// As [`check`]; or `to` cannot be written.
 pub fn convert(checkpoint: &Path, to: &Path) -> Result<()> {
     check(checkpoint)?;
-    let bytes = fs::read(checkpoint).with_context(|| format!("read {}", checkpoint.display()))?;
+    let bytes = fs::read(checkpoint).reading(checkpoint)?;
     let header = Header::read(&bytes)?;
     let mut rest =
         bytes[header.start..].chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
@@ -184,7 +187,7 @@ pub fn convert(checkpoint: &Path, to: &Path) -> Result<()> {
     }
     if !to.join("tokenizer.json").exists() {
         let path = tokenizer(directory).context("find tokenizer.bin: it was there before")?;
-        let pieces = pieces(&path, header.vocabulary).with_context(|| format!("read {}", path.display()))?;
+        let pieces = pieces(&path, header.vocabulary).reading(&path)?;
         json::write(&to.join("tokenizer.json"), &tokenizer_json(&pieces))?;
         let settings = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",

@@ -4,8 +4,9 @@ use crate::architectures::Layout;
 use crate::config::Config;
 use crate::dtype::Dtype;
 use crate::json;
+use crate::unreadable::Reading;
 use crate::weights::{self, Tensors};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -107,23 +108,21 @@ impl Lora {
             use_rslora: bool,
         }
         let path = directory.join("adapter_config.json");
-        let read = || format!("read {}", path.display());
         let source: Value = json::read(&path)?;
-        refuse_what_is_no_plain_lora(&source).with_context(read)?;
-        let AdapterConfig { r: rank, lora_alpha, use_rslora } = serde_json::from_value(source).with_context(read)?;
+        refuse_what_is_no_plain_lora(&source).reading(&path)?;
+        let AdapterConfig { r: rank, lora_alpha, use_rslora } = serde_json::from_value(source).reading(&path)?;
         let path = directory.join("adapter_model.safetensors");
         if !path.exists() && directory.join("adapter_model.bin").exists() {
-            bail!(
-                "read {}: pickled weights can run code, so they are not read; `PeftModel.from_pretrained(BASE, \
-                 DIR).save_pretrained(DIR)` in peft saves them as safetensors",
-                directory.join("adapter_model.bin").display()
+            let fault = anyhow!(
+                "pickled weights can run code, so they are not read; `PeftModel.from_pretrained(BASE, \
+                 DIR).save_pretrained(DIR)` in peft saves them as safetensors"
             );
+            return Err(fault).reading(&directory.join("adapter_model.bin"));
         }
-        let read = || format!("read {}", path.display());
-        let bytes = fs::read(&path).with_context(read)?;
-        let file = SafeTensors::deserialize(&bytes).with_context(read)?;
+        let bytes = fs::read(&path).reading(&path)?;
+        let file = SafeTensors::deserialize(&bytes).reading(&path)?;
         let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
-            let values = weights::tensor(&file, name, shape).with_context(read)?;
+            let values = weights::tensor(&file, name, shape).reading(&path)?;
             Ok(Matrix { values, shape }.transposed())
         };
         let layout = &config.architecture.layout;
@@ -147,14 +146,15 @@ impl Lora {
         }
         unread.remove(HEAD);
         if let Some(name) = unread.first() {
-            bail!("{}: `{name}` has no place in this model; without it the adapter would be another", read());
+            let fault = anyhow!("`{name}` has no place in this model; without it the adapter would be another");
+            return Err(fault).reading(&path);
         }
         let has_head = file.tensor(HEAD).is_ok();
         Ok(Lora {
             rank,
             alpha: plain_alpha(rank, lora_alpha, use_rslora),
             pairs,
-            head: has_head.then(|| weights::tensor(&file, HEAD, [1, config.width]).with_context(read)).transpose()?,
+            head: has_head.then(|| weights::tensor(&file, HEAD, [1, config.width]).reading(&path)).transpose()?,
             scale: if has_head { RewardScale::load(directory)? } else { RewardScale::default() },
         })
     }

@@ -7,6 +7,7 @@ pub use answer::{TokenAnswer, TokenDialogue, TokenPrompt};
 
 use crate::chat::Template;
 use crate::json;
+use crate::unreadable::Reading;
 use anyhow::{Context, Result, anyhow};
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -64,10 +65,10 @@ impl Tokenizer {
             add_bos_token: Option<bool>,
         }
         let path = directory.join("tokenizer.json");
-        let mut inner = HuggingFace::from_file(&path).map_err(|error| anyhow!("read {}: {error}", path.display()))?;
+        let mut inner = HuggingFace::from_file(&path).map_err(|error| anyhow!("{error}")).reading(&path)?;
         // A file holds the padding and the cut of the batch it was saved after; here rows are cut and padded elsewhere.
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| anyhow!("read {}: {error}", path.display()))?;
+        inner.with_truncation(None).map_err(|error| anyhow!("{error}")).reading(&path)?;
         let config: Option<TokenizerConfig> = json::read_if_there(&directory.join("tokenizer_config.json"))?;
         let added = inner.get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();

@@ -5,7 +5,8 @@ use crate::config::Config;
 use crate::dtype::{Dtype, floats, to_bf16, to_f16};
 use crate::json;
 use crate::layout::{self, Weight};
-use anyhow::{Context, Result, bail};
+use crate::unreadable::{Reading, Unreadable};
+use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -29,7 +30,7 @@ pub const SCORE: &str = "score.weight";
 pub fn score(directory: &Path, config: &Config) -> Result<Vec<f32>> {
     let files = Files::open(directory)?;
     let (path, bytes, info) = files.find(SCORE, &[1, config.width])?;
-    floats(info.dtype, &bytes).with_context(|| format!("read {}: `{SCORE}`", path.display()))
+    floats(info.dtype, &bytes).with_context(|| format!("`{SCORE}`")).reading(path)
 }
 
 /// Checks by the headers of the files that a model can be read from them: every tensor is there in its shape, and no
@@ -45,7 +46,7 @@ pub fn check(directory: &Path, config: &Config) -> Result<Summary> {
         let name = files.name_of(&weight, prefix);
         let (path, _, info) = files.find(name, weight.shape_in_file())?;
         if !Dtype::ALL.iter().any(|known| known.in_file() == info.dtype) {
-            bail!("read {}: `{name}` is {:?}; F32, BF16 and F16 are known", path.display(), info.dtype);
+            return Err(anyhow!("`{name}` is {:?}; F32, BF16 and F16 are known", info.dtype)).reading(path);
         }
         summary.add(info);
         known.insert(name.to_owned());
@@ -56,11 +57,11 @@ pub fn check(directory: &Path, config: &Config) -> Result<Summary> {
     for Shard { path, metadata, .. } in &files.shards {
         let strange = metadata.tensors().into_keys().filter(|name| !known.contains(name) && !is_harmless(name));
         if let Some(name) = strange.min() {
-            bail!(
-                "read {}: there is `{name}`, which the model that config.json describes does not have; without it this \
-                 would be another model",
-                path.display()
+            let fault = anyhow!(
+                "there is `{name}`, which the model that config.json describes does not have; without it this would be \
+                 another model"
             );
+            return Err(fault).reading(path);
         }
     }
     Ok(summary)
@@ -121,10 +122,10 @@ pub fn files_of(directory: &Path) -> Result<Vec<String>> {
     if index.exists() {
         let names = shards(&index)?;
         if let Some(odd) = names.iter().find(|name| Path::new(name.as_str()).components().count() != 1) {
-            bail!("read {}: `{odd}` is not the name of a file beside it", index.display());
+            return Err(anyhow!("`{odd}` is not the name of a file beside it")).reading(&index);
         }
         if names.is_empty() {
-            bail!("read {}: it names no shard", index.display());
+            return Err(anyhow!("it names no shard")).reading(&index);
         }
         return Ok(names.into_iter().collect());
     }
@@ -135,16 +136,17 @@ pub fn files_of(directory: &Path) -> Result<Vec<String>> {
     let is_pickled =
         |name: &&String| name.starts_with("pytorch_model") || name.ends_with(".pt") || name.ends_with(".pth");
     if let Some(pickled) = names.iter().find(is_pickled) {
-        bail!(
-            "read {}: pickled weights can run code, so they are not read; save the model as safetensors: \
-             `AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(DIR)` in transformers does",
-            directory.join(pickled).display()
+        let fault = anyhow!(
+            "pickled weights can run code, so they are not read; save the model as safetensors: \
+             `AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(DIR)` in transformers does"
         );
+        return Err(fault).reading(&directory.join(pickled));
     }
     if let Some(quantised) = names.iter().find(|name| name.ends_with(".gguf")) {
-        bail!("read {}: GGUF is not read; take the safetensors it was made of", directory.join(quantised).display());
+        let fault = anyhow!("GGUF is not read; take the safetensors it was made of");
+        return Err(fault).reading(&directory.join(quantised));
     }
-    bail!("read {}: there is no {WEIGHTS} and no {INDEX}", directory.display())
+    Err(anyhow!("there is no {WEIGHTS} and no {INDEX}")).reading(directory)
 }
 
 /// The files that an index names.
@@ -164,11 +166,10 @@ pub fn shards(index: &Path) -> Result<BTreeSet<String>> {
 /// # Errors
 /// It cannot be opened.
 pub fn mapped(path: &Path) -> Result<Bytes> {
-    let read = || format!("read {}", path.display());
-    let file = File::open(path).with_context(read)?;
+    let file = File::open(path).reading(path)?;
     // SAFETY: a process that writes to the file meanwhile changes what is read, as with any way of reading. Inputs of
     // stages are read-only files of their own, and a file that is cut short ends this worker alone, which is reported.
-    let map = unsafe { Mmap::map(&file) }.with_context(read)?;
+    let map = unsafe { Mmap::map(&file) }.reading(path)?;
     Ok(Bytes::from_owner(map))
 }
 
@@ -201,8 +202,7 @@ impl Files {
         let open = |name: String| {
             let path = directory.join(name);
             let bytes = mapped(&path)?;
-            let (length, metadata) =
-                SafeTensors::read_metadata(&bytes).with_context(|| format!("read {}", path.display()))?;
+            let (length, metadata) = SafeTensors::read_metadata(&bytes).reading(&path)?;
             Ok(Shard { path, bytes, start: length + 8, metadata })
         };
         Ok(Files { shards: files_of(directory)?.into_iter().map(open).collect::<Result<_>>()? })
@@ -222,10 +222,11 @@ impl Files {
         });
         let Some((path, bytes, info)) = found else {
             let others = if self.shards.len() > 1 { " and its other shards" } else { "" };
-            bail!("read {}{others}: there is no tensor `{name}`", self.shards[0].path.display());
+            let unreadable = Unreadable::new(&self.shards[0].path, anyhow!("there is no tensor `{name}`"));
+            return Err(unreadable.with(others).into());
         };
         if info.shape != shape {
-            bail!("read {}: `{name}` has shape {:?}, expected {shape:?}", path.display(), info.shape);
+            return Err(anyhow!("`{name}` has shape {:?}, expected {shape:?}", info.shape)).reading(path);
         }
         Ok((path, bytes, info))
     }
@@ -241,7 +242,7 @@ impl Files {
         if is_aligned && info.dtype == dtype.in_file() && cfg!(target_endian = "little") {
             return Ok(Numbers::Mapped(bytes));
         }
-        let values = floats(info.dtype, &bytes).with_context(|| format!("read {}: `{name}`", path.display()))?;
+        let values = floats(info.dtype, &bytes).with_context(|| format!("`{name}`")).reading(path)?;
         Ok(match dtype {
             Dtype::F32 => Numbers::F32(values),
             Dtype::F16 => Numbers::F16(to_f16(&values)),

@@ -5,7 +5,9 @@ pub mod answers;
 pub mod divergence;
 pub mod scores;
 
-use crate::stage::{Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, Work};
+use crate::stage::{
+    Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, StudyColumn, StudyColumns, Work,
+};
 use answers::Answers;
 use formats::data::DataRows;
 
@@ -20,7 +22,8 @@ pub const KIND: Kind = Kind {
             Accepts::Reward,
             "what scores the answers: reward models, or word lists (`word<tab>valence`); the first one judges",
         )
-        .many(),
+        .many()
+        .files_by(scores::check),
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "held-out rows with a `prompt`"),
         Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against").optional(),
     ],
@@ -63,4 +66,11 @@ const MEASURE: Measure = Measure {
         },
     ],
     comparison: Some(ModelComparison { part: 1, port: "baseline" }),
+    columns: Some(StudyColumns {
+        headline: StudyColumn { metric: scores::KIND.metrics[0].name, decimals: 3 },
+        others: &[
+            StudyColumn { metric: divergence::KIND.metrics[0].name, decimals: 3 },
+            StudyColumn { metric: answers::KIND.metrics[0].name, decimals: 1 },
+        ],
+    }),
 };

@@ -58,9 +58,13 @@ pub const KIND: Kind = Kind {
         Metric::neutral("pairs", "held-out pairs"),
     ],
     draws: true,
+    reliability: Some(RELIABILITY),
     memory: Some(memory),
     ..Kind::of::<Rm>(Work::Run(run))
 };
+
+/// The table of how sure a checkpoint is of held-out pairs, and how often it is right.
+const RELIABILITY: &str = "reliability";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -233,7 +237,7 @@ impl Learner for RewardModel<'_> {
         let measurement = measure::measure(&self.artifact.model, &adapter, &self.heldout, self.at_once)?;
         self.artifact.save_ended_by(&adapter, &self.ends, &io.candidate_dir(step)?)?;
         io.table(step, "items", &measurement.items)?;
-        io.table(step, "reliability", &measurement.reliability)?;
+        io.table(step, RELIABILITY, &measurement.reliability)?;
         Ok([&measurement.metrics[..], &[("loss", state.loss())]].concat())
     }
 }

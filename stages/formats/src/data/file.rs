@@ -1,6 +1,7 @@
 //! A data file as JSON rows: JSON, JSONL or Parquet, plain or compressed. The first bytes say what a file is, so its
 //! name does not matter.
 
+use crate::unreadable::Reading;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -58,8 +59,7 @@ fn form(start: &[u8]) -> Form {
 /// # Errors
 /// The file cannot be read as a whole. An error of a single row is one of the results.
 pub fn rows<T: Send>(path: &Path, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<FileRows<T>> {
-    let cannot = || format!("read {}", path.display());
-    rows_of(fs::read(path).with_context(cannot)?, read).with_context(cannot)
+    rows_of(fs::read(path).reading(path)?, read).reading(path)
 }
 
 /// The bytes of a file of lines that [`first_rows`] reads, and the size up to which it reads another file.
@@ -71,17 +71,16 @@ const SMALL: u64 = 32 << 20;
 /// # Errors
 /// As [`rows`].
 pub fn first_rows<T: Send>(path: &Path, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<Outcomes<T>> {
-    let cannot = || format!("read {}", path.display());
-    let file = fs::File::open(path).with_context(cannot)?;
-    let size = file.metadata().with_context(cannot)?.len();
+    let file = fs::File::open(path).reading(path)?;
+    let size = file.metadata().reading(path)?.len();
     let mut bytes = Vec::new();
-    file.take(BEGINNING).read_to_end(&mut bytes).with_context(cannot)?;
+    file.take(BEGINNING).read_to_end(&mut bytes).reading(path)?;
     if size <= BEGINNING {
-        return Ok(rows_of(bytes, read).with_context(cannot)?.1);
+        return Ok(rows_of(bytes, read).reading(path)?.1);
     }
     if form(&bytes) == Form::Text && !bytes.trim_ascii_start().starts_with(b"[") {
         bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
-        return Ok(if bytes.is_empty() { Vec::new() } else { rows_of(bytes, read).with_context(cannot)?.1 });
+        return Ok(if bytes.is_empty() { Vec::new() } else { rows_of(bytes, read).reading(path)?.1 });
     }
     Ok(if size <= SMALL { rows(path, read)?.1 } else { Vec::new() })
 }

@@ -7,7 +7,8 @@ use crate::model::{Artifact, Load, LoraParameters, memory};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
+use formats::unreadable::Reading;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs;
@@ -74,19 +75,27 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     io.candidate(0, &[("mean_score", rl::mean(&scores)), ("score_sd", rl::standard_deviation(&scores))])
 }
 
+/// Checks a file as the reward: a word list.
+///
+/// # Errors
+/// It is none.
+pub fn check(path: &Path) -> Result<()> {
+    valences(path).map(drop)
+}
+
 /// Reads a word list: a line for each word, `word<tab>valence`.
-pub fn valences(path: &Path) -> Result<HashMap<String, f64>> {
-    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+fn valences(path: &Path) -> Result<HashMap<String, f64>> {
+    let text = fs::read_to_string(path).reading(path)?;
     let mut out = HashMap::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let entry = line.rsplit_once('\t').and_then(|(word, valence)| Some((word, valence.trim().parse().ok()?)));
         let Some((word, valence)) = entry else {
-            bail!("read {}: line {}: not `word<tab>number`", path.display(), number + 1);
+            return Err(anyhow!("line {}: not `word<tab>number`", number + 1)).reading(path);
         };
         out.insert(word.trim().to_lowercase(), valence);
     }
     if out.is_empty() {
-        bail!("read {}: the file has no words", path.display());
+        return Err(anyhow!("the file has no words")).reading(path);
     }
     Ok(out)
 }
