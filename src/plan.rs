@@ -119,7 +119,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
         drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, lora, dialogues, metrics, incumbent });
     }
     adapters::check(&drafts, &mut mistakes);
-    templates::check(&drafts, &mut mistakes);
+    templates::check(&drafts, spec.skip_bad_rows, &mut mistakes);
     mistakes.extend(graph.cycles());
     let gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.level == Severity::Error) {

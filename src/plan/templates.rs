@@ -13,7 +13,7 @@ use stages::stage::Accepts;
 use std::path::{Path, PathBuf};
 
 /// Reports dialogues that the stage would refuse.
-pub fn check(drafts: &[Draft], mistakes: &mut Vec<Diagnostic>) {
+pub fn check(drafts: &[Draft], may_skip: u64, mistakes: &mut Vec<Diagnostic>) {
     for (id, draft) in drafts.iter().enumerate() {
         let Some(kind) = draft.kind else { continue };
         let data: Vec<(&Path, usize)> = draft
@@ -43,7 +43,7 @@ pub fn check(drafts: &[Draft], mistakes: &mut Vec<Diagnostic>) {
         };
         for (path, at) in data {
             let learns_all = draft.dialogues.learn == "all";
-            if let Err(error) = kinds::check_dialogues(template.as_ref(), path, learns_all) {
+            if let Err(error) = kinds::check_dialogues(template.as_ref(), path, learns_all, may_skip) {
                 let span = draft.spec.from.get(at).map_or(name, |from| from.port.span);
                 mistakes.push(Diagnostic::error(span, unreadable::message(&error, path)));
             }

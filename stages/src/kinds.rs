@@ -69,11 +69,13 @@ pub fn check_input(port: &Port, path: &Path, may_skip: u64) -> Result<()> {
 }
 
 /// Tries a chat template on the first dialogues of a data file, as the stage would: what it refuses is known before
-/// anything runs. `None`: the model has no template. `learns_all`: all answers of a dialogue are learned.
+/// anything runs. `None`: the model has no template. `learns_all`: all answers of a dialogue are learned. `may_skip` is
+/// the number of dialogues that may be refused.
 ///
 /// # Errors
 /// The reason why the template or the file cannot be used.
-pub fn check_dialogues(template: Option<&Template>, path: &Path, learns_all: bool) -> Result<()> {
+pub fn check_dialogues(template: Option<&Template>, path: &Path, learns_all: bool, may_skip: u64) -> Result<()> {
+    let mut skipped = 0;
     for AnsweredDialogue { place, messages, answers } in data::first_dialogues(path)? {
         let tried = || -> Result<()> {
             let template = template.context(tokenizer::NO_TEMPLATE)?;
@@ -86,7 +88,10 @@ pub fn check_dialogues(template: Option<&Template>, path: &Path, learns_all: boo
             }
             Ok(())
         };
-        tried().with_context(|| place.to_string()).reading(path)?;
+        match tried() {
+            Err(_) if template.is_some() && skipped < may_skip => skipped += 1,
+            tried => tried.with_context(|| place.to_string()).reading(path)?,
+        }
     }
     Ok(())
 }
