@@ -51,7 +51,7 @@ fn run(lookup: &mut Lookup, known: &mut Option<Arc<Record>>, events: &mut Vec<Ev
         .collect();
     let gated = gate(lookup, &candidates)?;
     let end = end(lookup, &candidates, gated, Some(record), events);
-    events.extend(tabulate::of_own_words(lookup, &end));
+    events.extend(tabulate::reported_row(lookup, &end));
     Ok(end)
 }
 
