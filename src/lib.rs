@@ -7,7 +7,7 @@
 //!                  → Event → journal → progress (live) / status / explain / report
 //! ```
 //!
-//! What always holds:
+//! Invariants:
 //!
 //! * Gates are not in keys: editing a rule never trains anything.
 //! * `run` is the only verb that computes, and running again is resuming.
@@ -50,6 +50,10 @@ mod progress;
 mod report;
 // The verbs.
 mod cli;
+
+#[cfg(test)]
+#[path = "../tests/support/wait.rs"]
+mod wait;
 
 pub use cli::command;
 

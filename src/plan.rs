@@ -7,6 +7,7 @@ mod graph;
 mod inputs;
 mod metrics;
 mod name;
+mod outputs;
 mod parameters;
 mod repeats;
 mod secrets;
@@ -74,7 +75,8 @@ impl Plan {
     /// The sources of a port as the file names them: `sft`, `rm_1@150`, `data/sft.jsonl`.
     pub fn sources(&self, input: &Input) -> Vec<ArtifactName> {
         let name = |source: &Source| match source {
-            Source::Stage { stage, pin } => ArtifactName { name: self.stages[*stage].name.clone(), pin: *pin },
+            Source::Stage { stage, pin } => ArtifactName::pinned(&self.stages[*stage].name, *pin),
+            Source::File { stage, pin, path } => ArtifactName::file(&self.stages[*stage].name, *pin, path),
             Source::Path(path) => ArtifactName::open(&path.display().to_string()),
         };
         input.sources.iter().map(name).collect()
@@ -120,6 +122,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     }
     adapters::check(&drafts, &mut mistakes);
     templates::check(&drafts, spec.skip_bad_rows, &mut mistakes);
+    outputs::check(&drafts, &ids, &mut mistakes);
     mistakes.extend(graph.cycles());
     let gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.level == Severity::Error) {
@@ -163,13 +166,8 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     }
 }
 
-fn placed_input(mut input: Input, place: &[StageId]) -> Input {
-    for source in &mut input.sources {
-        if let Source::Stage { stage, .. } = source {
-            *stage = place[*stage];
-        }
-    }
-    input
+fn placed_input(input: Input, place: &[StageId]) -> Input {
+    Input { sources: input.sources.into_iter().map(|source| source.placed(place)).collect(), ..input }
 }
 
 fn placed_gate(mut gate: Box<Gate>, place: &[StageId]) -> Box<Gate> {

@@ -206,7 +206,7 @@ fn duration() -> Value {
 fn source() -> Value {
     json!({
         "type": "string",
-        "description": "a stage, a checkpoint of a stage (`rm_1@150`, `ppo_1@last`), or a path, which holds a `/` or `.`",
+        "description": "a stage, a checkpoint of a stage (`rm_1@150`, `ppo_1@last`), a file that a stage makes (`make:rows.jsonl`), or a path, which holds a `/` or `.`",
         "pattern": format!(r"^{NAME}(@(last|[0-9]+))?$|[/.]|{TEMPLATE}"),
     })
 }

@@ -1,9 +1,11 @@
 //! A full disk, and one that cannot be written to: the run fails, says what is wrong and where, and goes on when there
-//! is room. Both tests need a file system of their own, which Linux gives anybody in a user namespace (`unshare`);
-//! where it is not permitted, the tests say so and prove nothing.
+//! is room. A file system of a test's own is given by Linux to anybody in a user namespace (`unshare`). Where that is
+//! forbidden, those tests are skipped by name, and what is left is the one with a limit on the size of files.
 
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/store.rs"]
 mod store;
 
@@ -29,21 +31,26 @@ stages:
     place
 }
 
-/// Runs a script where `.pipeline` can be a file system of its own. `run NAME OPTION` in it runs the pipeline, and
-/// keeps the results as `NAME.exit`, `NAME.out` and `NAME.err`. `None`: it is not permitted here.
+/// Runs a script where `.pipeline` can be a file system of its own. `None`: it is not permitted here.
 fn with_own_disk(place: &Place, script: &str) -> Option<()> {
     if !is_permitted() {
         return None;
     }
+    shell(place, &["unshare", "--map-root-user", "--mount"], script);
+    Some(())
+}
+
+/// Runs a script by this program. `run NAME OPTION` in it runs the pipeline, and keeps the results as `NAME.exit`,
+/// `NAME.out` and `NAME.err`.
+fn shell(place: &Place, by: &[&str], script: &str) {
     let before = format!(
         "set -eu\nrun() {{ code=0; '{}' run disk.yaml $2 > $1.out 2> $1.err || code=$?; echo $code > $1.exit; }}\n",
         env!("CARGO_BIN_EXE_pipeline")
     );
-    let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "/bin/sh", "-c", &format!("{before}{script}")]);
+    let mut command = Command::new(by[0]);
+    command.args(&by[1..]).args(["/bin/sh", "-c", &format!("{before}{script}")]);
     command.current_dir(place.path()).env_remove("PIPELINE_STORE").env_remove("RUST_LOG").env("NO_COLOR", "1");
     ran(command).expect_exit(0);
-    Some(())
 }
 
 fn is_permitted() -> bool {
@@ -53,7 +60,7 @@ fn is_permitted() -> bool {
     if !is_permitted {
         let why =
             output.map_or_else(|error| error.to_string(), |output| String::from_utf8_lossy(&output.stderr).into());
-        println!("skipped: no file system of one's own here: {}", why.trim());
+        skip::forbidden(&format!("no file system of one's own here: {}", why.trim()));
     }
     is_permitted
 }
@@ -89,22 +96,29 @@ fn says_full(ran: &Ran) -> bool {
 
 /// Runs on a disk with each of these mount options; each makes the disk full at another moment.
 fn full_disk(rooms: &[String]) {
-    let expected = undisturbed();
-    let mut failed = 0;
-    for room in rooms {
-        let job = job();
+    goes_on_with_room(rooms, says_full, |job, room| {
         let script = format!(
             "mount -t tmpfs -o {room} none .pipeline\nrun full ''\nmount -o remount,size=64m,nr_inodes=10000 .pipeline\n\
              run roomy --json\nrun again --json\ncp -a .pipeline kept\n"
         );
-        if with_own_disk(&job, &script).is_none() {
+        with_own_disk(job, &script)
+    });
+}
+
+/// Runs with too little room (`full`), then with enough (`roomy`), and once more (`again`), for each of these rooms.
+fn goes_on_with_room(rooms: &[String], says_why: impl Fn(&Ran) -> bool, run: impl Fn(&Place, &str) -> Option<()>) {
+    let expected = undisturbed();
+    let mut failed = 0;
+    for room in rooms {
+        let job = job();
+        if run(&job, room).is_none() {
             return;
         }
         let full = came(&job, "full");
         if full.exit != Some(0) {
             failed += 1;
             assert_eq!(full.exit, Some(1), "{room}: {}", full.stderr);
-            assert!(says_full(&full), "{room}: it does not say what is full:\n{}\n{}", full.stderr, full.stdout);
+            assert!(says_why(&full), "{room}: it does not say why:\n{}\n{}", full.stderr, full.stdout);
         }
         let roomy = came(&job, "roomy").expect_exit(0).events();
         assert_eq!(contents(&roomy), expected, "{room}");
@@ -126,6 +140,24 @@ fn a_disk_with_no_room_for_names_is_named_and_with_room_the_run_goes_on() {
     let names: Vec<String> =
         (4..100).step_by(4).chain([1000]).map(|names| format!("size=64m,nr_inodes={names}")).collect();
     full_disk(&names);
+}
+
+/// A limit on the size of files, which every machine knows, breaks a write off in its midst as a full disk does.
+#[test]
+fn a_write_that_breaks_off_is_named_and_without_the_limit_the_run_goes_on() {
+    let program = env!("CARGO_BIN_EXE_pipeline");
+    // Units of 512 bytes.
+    let limits = [0, 1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 64, 100, 200, 340, 500, 600, 8000].map(|size| size.to_string());
+    let is_named = |ran: &Ran| says(ran, "File too large");
+    goes_on_with_room(&limits, is_named, |job, limit| {
+        // The output goes through a pipe, which has no size.
+        let script = format!(
+            "(trap '' XFSZ; ulimit -f {limit}; '{program}' run disk.yaml 2>&1 && echo 0 || echo $?) | cat > full.out\n\
+             tail -n 1 full.out > full.exit; : > full.err\nrun roomy --json\nrun again --json\ncp -a .pipeline kept\n"
+        );
+        shell(job, &["env"], &script);
+        Some(())
+    });
 }
 
 #[test]

@@ -9,6 +9,7 @@ use program::{ROOT, copy_into, place};
 use serde_json::Value;
 use stages::kinds::KINDS;
 use stages::stage::{Accepts, Direction, Kind};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -117,8 +118,8 @@ fn verbs(command: &Command, above: &str, text: &mut String) {
         let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
         let positional: String = verb.get_positionals().map(|argument| format!(" {}", usage(argument))).collect();
         writeln!(text, "### `pipeline{name}{positional}`\n\n{about}.\n").unwrap();
-        let documented = |argument: &&Arg| argument.get_help().is_some() && !argument.is_hide_set();
-        let rows: Vec<Vec<String>> = verb.get_arguments().filter(documented).map(argument).collect();
+        let shown = verb.get_arguments().filter(|argument| !argument.is_hide_set());
+        let rows: Vec<Vec<String>> = shown.map(argument).collect();
         *text += &table(&["argument", "default", "what it does"], &rows);
     }
 }
@@ -232,6 +233,37 @@ fn both_readmes_show_the_same_commands() {
     let english = commands("README.md");
     assert!(english.len() >= 5, "{english:?}");
     assert_eq!(english, commands("README.ja.md"));
+}
+
+/// Everything in the sentences of a page that stands as code: commands, options, files, keys.
+fn inline_code(page: &str) -> BTreeSet<String> {
+    let page = fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
+    let sentences: String = page.split("```").step_by(2).collect();
+    sentences.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " ")).collect()
+}
+
+#[test]
+fn both_readmes_name_the_same_commands_in_their_sentences() {
+    let (english, japanese) = (inline_code("README.md"), inline_code("README.ja.md"));
+    assert!(english.iter().any(|code| code.starts_with("pipeline plan ")), "{english:?}");
+    let differing: Vec<&String> = english.symmetric_difference(&japanese).collect();
+    assert!(differing.is_empty(), "only in one of README.md and README.ja.md: {differing:?}");
+}
+
+#[test]
+fn every_verb_and_argument_has_a_help_text() {
+    fn without_help(command: &Command, above: &str, found: &mut Vec<String>) {
+        for verb in command.get_subcommands() {
+            let name = format!("{above} {}", verb.get_name());
+            let arguments = verb.get_arguments().filter(|argument| argument.get_help().is_none());
+            found.extend(arguments.map(|argument| format!("{name}: {}", argument.get_id())));
+            found.extend(verb.get_about().is_none().then(|| name.clone()));
+            without_help(verb, &name, found);
+        }
+    }
+    let mut found = Vec::new();
+    without_help(&pipeline::command(), "pipeline", &mut found);
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]

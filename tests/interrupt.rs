@@ -15,7 +15,7 @@ fn started(place: &Place, stages: &str) -> program::Live {
 #[test]
 fn the_first_interrupt_waits_for_what_runs_and_the_same_command_goes_on_from_there() {
     let place = place();
-    let slow = "trap \"sleep 0.5; mkdir resume; exit 1\" TERM; touch HERE/began; test -d resume && exit 0; while :; do sleep 0.01; done";
+    let slow = "trap \"until test -e HERE/go; do sleep 0.01; done; mkdir resume; exit 1\" TERM; touch HERE/began; test -d resume && exit 0; while :; do sleep 0.01; done";
     let here = place.path().display().to_string();
     let stages = format!(
         "  slow: {{kind: exec, with: {{command: '{slow}'}}}}\n  after: {{kind: exec, from: {{it: slow}}, with: {{command: 'true'}}}}\n"
@@ -23,6 +23,9 @@ fn the_first_interrupt_waits_for_what_runs_and_the_same_command_goes_on_from_the
     let run = started(&place, &stages.replace("HERE", &here));
     wait_for("the command to begin", || place.at("began").exists().then_some(()));
     run.signal(Signal::INT);
+    // The program has seen it, and waits.
+    run.remarks("interrupted: ");
+    place.write("go", "");
     let (exit, events) = run.end();
     assert_eq!((exit, events.ending("slow"), events.ending("after")), (Some(130), "interrupted", "interrupted"));
     place.wait_for_silence();

@@ -10,13 +10,12 @@ mod program;
 mod store;
 
 use draws::Draws;
-use program::{Place, at_work_in, copy_into, place};
+use program::{Place, at_work_in, copy_into, place, wait_for};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// A chain, a diamond and another chain: outputs of one file, of many, of a directory; metrics, items, and gates, of
@@ -24,15 +23,15 @@ use std::time::{Duration, Instant};
 const STAGES: &str = r#"name: kills
 stages:
   data: {kind: exec, from: {rows: ./rows.txt}, with: {command: [/bin/sh, -euc, "cat in/rows.txt in/rows.txt > all"], outputs: [all]}}
-  clean: {kind: exec, from: {a: data}, with: {command: [/bin/sh, -euc, "sleep 0.01; sort -u in/a/all > rows"], outputs: [rows]}}
+  clean: {kind: exec, from: {a: data}, with: {command: [/bin/sh, -euc, "sort -u in/a/all > rows"], outputs: [rows]}}
   base:
     kind: exec
     from: {a: clean}
     metrics: {score: higher}
     with: {command: [/bin/sh, -euc, "mkdir -p model/deep; cp in/a/rows model/deep/weights; echo base > model/name; echo '{\"score\": 0.5}' > metrics.json"], outputs: [model]}
     gate: score >= 0.5
-  left: {kind: exec, from: {a: base}, with: {command: [/bin/sh, -euc, "sleep 0.02; cat in/a/model/name > n; echo left >> n"], outputs: [n]}}
-  right: {kind: exec, from: {a: base}, with: {command: [/bin/sh, -euc, "sleep 0.005; cat in/a/model/name > n; echo right >> n"], outputs: [n]}}
+  left: {kind: exec, from: {a: base}, with: {command: [/bin/sh, -euc, "seq 40000 | sort -r > /dev/null; cat in/a/model/name > n; echo left >> n"], outputs: [n]}}
+  right: {kind: exec, from: {a: base}, with: {command: [/bin/sh, -euc, "seq 10000 | sort -r > /dev/null; cat in/a/model/name > n; echo right >> n"], outputs: [n]}}
   middle: {kind: exec, from: {a: base}, with: {command: [/bin/sh, -euc, "printf '#!/bin/sh\n' > tool; chmod +x tool; : > empty"], outputs: [tool, empty]}}
   joined: {kind: exec, from: {all: [left, right, middle]}, with: {command: [/bin/sh, -euc, "cat in/all/0/n in/all/1/n in/all/2/tool > n"], outputs: [n]}}
   tuned:
@@ -40,10 +39,10 @@ stages:
     from: {policy: base, a: joined}
     incumbent: policy
     metrics: {score: higher}
-    with: {command: [/bin/sh, -euc, "sleep 0.01; mkdir model; cat in/a/n > model/name; for i in 1 2 3 4 5 6; do echo '{\"id\": '$i', \"score\": 0.'$i'}' >> items.jsonl; done; echo '{\"score\": 0.35}' > metrics.json"], outputs: [model]}
+    with: {command: [/bin/sh, -euc, "mkdir model; cat in/a/n > model/name; for i in 1 2 3 4 5 6; do echo '{\"id\": '$i', \"score\": 0.'$i'}' >> items.jsonl; done; echo '{\"score\": 0.35}' > metrics.json"], outputs: [model]}
     gate: {require: score > incumbent.score, on_fail: keep}
   after: {kind: exec, from: {a: tuned}, with: {command: [/bin/sh, -euc, "cat in/a/model/name > n; seq 2000 > many"], outputs: [n, many]}}
-  one: {kind: exec, from: {a: after}, with: {command: [/bin/sh, -euc, "sleep 0.01; cat in/a/n > n; echo one >> n"], outputs: [n]}}
+  one: {kind: exec, from: {a: after}, with: {command: [/bin/sh, -euc, "seq 20000 | sort -r > /dev/null; cat in/a/n > n; echo one >> n"], outputs: [n]}}
   two: {kind: exec, from: {a: one}, with: {command: [/bin/sh, -euc, "cat in/a/n > n; echo two >> n"], outputs: [n]}}
   three: {kind: exec, from: {a: two, b: data}, metrics: {lines: higher}, with: {command: [/bin/sh, -euc, "cat in/a/n in/b/all > n; echo '{\"lines\": 3}' > metrics.json"], outputs: [n]}, gate: lines > 2}
 "#;
@@ -85,8 +84,12 @@ fn strike(job: &Place, after: Duration, blow: &Blow) -> bool {
     let mut command: Command = job.command(&RUN);
     command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().unwrap();
-    thread::sleep(after);
-    if child.try_wait().unwrap().is_some() {
+    let begin = Instant::now();
+    let ended = wait_for("the moment of the blow", || match child.try_wait().unwrap() {
+        None => (begin.elapsed() >= after).then_some(false),
+        Some(_) => Some(true),
+    });
+    if ended {
         return false;
     }
     let id = Pid::from_child(&child);

@@ -3,7 +3,7 @@
 
 #[path = "support/program.rs"]
 mod program;
-#[path = "../stages/tests/support/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
 use expect_test::{Expect, expect};

@@ -1,9 +1,9 @@
 //! The promises of the ready-made pipelines, at the size they are shipped in or close to it: the policy really
-//! improves, by a yardstick on whose prompts it was not trained, and the known scores of a real model come out.
+//! improves, by the score of held-out prompts, and the known scores of a real model come out.
 
 #[path = "support/program.rs"]
 mod program;
-#[path = "../stages/tests/support/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
 use program::{Events, ROOT, copy_into, place, word};

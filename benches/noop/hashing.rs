@@ -1,4 +1,4 @@
-//! How fast a large new file is taken in, beside `b3sum` on the same file. Knows nothing of tables.
+//! The speed at which a large new file is taken in, beside `b3sum` on the same file. Knows nothing of tables.
 
 use crate::measure::{Patience, Sample, once, sample};
 use crate::tools::Tool;

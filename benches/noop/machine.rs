@@ -1,4 +1,5 @@
-//! What was measured on: the facts without which the numbers say nothing. Where the system does not tell, "unknown".
+//! The machine that was measured on: the facts without which the numbers say nothing. Where the system does not tell,
+//! "unknown".
 
 use anyhow::{Context, Result};
 use std::fs::{self, File};
@@ -12,7 +13,7 @@ pub struct Machine {
     pub cores: usize,
     pub memory: String,
     pub system: String,
-    /// Of the directory in which everything ran.
+    /// The file system of the directory in which everything ran.
     pub file_system: String,
     pub disk: String,
 }
@@ -31,7 +32,7 @@ pub fn machine(home: &Path) -> Machine {
     }
 }
 
-/// What else the machine is doing: the mean number of processes that wanted to run in the last minute.
+/// The load of the machine: the mean number of processes that wanted to run in the last minute.
 pub fn load() -> Option<String> {
     let loads = fs::read_to_string("/proc/loadavg").ok()?;
     Some(loads.split(' ').next()?.to_owned())
@@ -44,7 +45,8 @@ fn field(file: &str, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// By the table of mounts, whose third field is the device and whose part behind ` - ` begins with the file system.
+/// The file system and the disk of a path, by the table of mounts, whose third field is the device and whose part behind
+/// ` - ` begins with the file system.
 fn disk(path: &Path) -> Option<(String, String)> {
     let device = fs::metadata(path).ok()?.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
@@ -66,7 +68,7 @@ fn disk(path: &Path) -> Option<(String, String)> {
     Some((file_system, format!("{name}{virtual_disk}{turns}")))
 }
 
-/// What it takes to have a new file of 4 KiB on the disk for certain, and its name.
+/// The times it takes to have a new file of 4 KiB on the disk for certain, and its name.
 pub fn durable_writes(home: &Path) -> Result<Vec<Duration>> {
     let directory = tempfile::tempdir_in(home).context("make a directory")?;
     let write = |number: u32| {

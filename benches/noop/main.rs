@@ -1,4 +1,4 @@
-//! What the program costs where there is nothing, or next to nothing, to do: pipelines of cheap `exec` stages, beside
+//! The cost of the program where there is nothing, or next to nothing, to do: pipelines of cheap `exec` stages, beside
 //! the same job for `ninja`, `snakemake` and `dvc` where they are installed. Whole processes by the clock, so criterion
 //! is of no use here. `cargo bench --bench noop` takes a look; `-- --full --write` renews docs/performance.md.
 
@@ -29,7 +29,7 @@ struct Arguments {
     sizes: Vec<usize>,
     #[arg(long, value_delimiter = ',', value_enum, default_value = "chain,fan,diamond")]
     shapes: Vec<Shape>,
-    /// What to run beside; what is not installed is left out
+    /// The tools to run beside; what is not installed is left out
     #[arg(long, value_delimiter = ',', default_value = "ninja,snakemake,dvc,b3sum")]
     peers: Vec<String>,
     /// Size of the file to hash, in MiB; 0: none [default: 256; with --full 4096]
@@ -44,7 +44,7 @@ struct Arguments {
     /// Put the page of results into docs/performance.md
     #[arg(long)]
     write: bool,
-    /// What cargo says to every benchmark
+    /// An argument that cargo gives every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -61,7 +61,7 @@ pub enum What {
     Bare,
 }
 
-/// What was asked for and did not come is there with the reason.
+/// The samples, and the reason for each that was asked for and did not come.
 pub type Measured = BTreeMap<(What, usize, Shape, &'static str), std::result::Result<Sample, String>>;
 
 pub struct Results {
@@ -85,9 +85,9 @@ const MANY: Patience = Patience { least: 3, most: 30, budget: Duration::from_mil
 const FEW: Patience = Patience { least: 1, most: 3, budget: Duration::from_millis(1500) };
 /// With the disk waited for, a larger job takes minutes and says the same of each stage.
 const MOST_WITH_FSYNC: usize = 1_000;
-/// So many of the bare commands are run: they cost the same wherever they stand.
+/// The number of bare commands that are run: they cost the same wherever they stand.
 const BARE: usize = 200;
-/// What no-fsync is asked for by.
+/// The option that asks for no fsync.
 const NO_FSYNC: &str = "--no-fsync";
 
 fn main() -> Result<()> {
@@ -207,7 +207,7 @@ fn one(
     }
 }
 
-/// What the commands cost by themselves, all of them or as many as say it: each wall is that of the whole job.
+/// The cost of the commands by themselves, all of them or as many as say it: each wall is that of the whole job.
 fn bare(job: &Job, home: &Path) -> Result<Sample> {
     let directory = tempfile::tempdir_in(home).context("make a directory")?;
     std::fs::create_dir(directory.path().join("o")).context("make a directory")?;

@@ -1,11 +1,11 @@
-//! What a process costs: time by the clock, and the most memory it held. Knows nothing of what is run.
+//! The cost of a process: time by the clock, and the most memory it held. Knows nothing of what is run.
 
 use anyhow::{Context, Result, bail};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Of several runs of the same thing.
+/// The measurements of several runs of the same thing.
 #[derive(Clone)]
 pub struct Sample {
     /// Sorted.
@@ -31,7 +31,7 @@ impl Sample {
     }
 }
 
-/// So often, and no longer than about so long.
+/// The number of runs, and the time after which no further one begins.
 #[derive(Clone, Copy)]
 pub struct Patience {
     pub least: usize,

@@ -163,7 +163,7 @@ fn memory(results: &Results) -> String {
     by_job(results, "### The most memory it held", &target, &cell)
 }
 
-/// What the tool adds to each command.
+/// The time that the tool adds to each command.
 fn overhead(results: &Results) -> String {
     let each = |what, job: (usize, Shape), tool| {
         let bare = sample(results, What::Bare, job, "sh")?.median();

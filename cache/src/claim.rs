@@ -311,7 +311,7 @@ fn nonce() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use crate::{sample, wait::wait_for};
     use expect_test::expect;
     use std::{
         process::{Child, Command, Stdio},
@@ -342,10 +342,10 @@ mod tests {
         File::options().write(true).open(path(store)).unwrap().set_modified(SystemTime::now() - ago).unwrap();
     }
 
-    /// Starts this program again, as another process that claims.
+    /// Starts a test again, as another process that claims.
     fn child(store: &Store, test: &str) -> Child {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &format!("claim::tests::{test}"), "--ignored", "--nocapture"])
+            .args(["--exact", &format!("claim::tests::{test}"), "--nocapture"])
             .env("CACHE_TEST_STORE", store.root())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -353,6 +353,7 @@ mod tests {
             .unwrap()
     }
 
+    /// The store that a test was started again for, in the process of that second start.
     fn store_of_child() -> Option<Store> {
         let root = std::env::var_os("CACHE_TEST_STORE")?;
         Some(Store::open(Path::new(&root).parent().unwrap().parent().unwrap()).unwrap())
@@ -464,12 +465,11 @@ mod tests {
         assert!(!is_mine(&store));
         owner.kill().unwrap();
         // Its parent, this test, has not waited: the pid is still there.
-        let begin = SystemTime::now();
-        while !is_mine(&store) {
-            assert!(begin.elapsed().unwrap() < Duration::from_secs(30));
+        wait_for("the owner to die", || {
+            let is_mine = is_mine(&store);
             forge(&store, |note| (note.pid, note.started) = (pid, 0));
-            thread::sleep(Duration::from_millis(5));
-        }
+            is_mine.then_some(())
+        });
         owner.wait().unwrap();
         forge(&store, |note| (note.pid, note.started) = (pid, 0));
         assert!(is_mine(&store));
@@ -518,8 +518,12 @@ mod tests {
     /// time it dies with the claim in hand.
     #[test]
     fn of_ten_processes_one_at_a_time_has_the_claim_though_some_die_with_it() {
+        if let Some(store) = store_of_child() {
+            return contend(&store);
+        }
         let (_home, store) = sample::store();
-        let children: Vec<Child> = (0..10).map(|_| child(&store, "the_child_that_contends")).collect();
+        let test = "of_ten_processes_one_at_a_time_has_the_claim_though_some_die_with_it";
+        let children: Vec<Child> = (0..10).map(|_| child(&store, test)).collect();
         let outcomes: Vec<_> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
         for outcome in &outcomes {
             assert!(matches!(outcome.status.code(), Some(0 | 137)), "{outcome:?}");
@@ -530,21 +534,14 @@ mod tests {
         assert_eq!(outcomes.iter().filter(|outcome| outcome.status.code() == Some(137)).count(), 3);
     }
 
-    #[test]
-    #[ignore = "the child of the test above"]
-    fn the_child_that_contends() {
-        let Some(store) = store_of_child() else { return };
+    fn contend(store: &Store) {
         let inside = store.root().join("inside");
-        let begin = SystemTime::now();
-        let claim = loop {
-            match store.claim(&key()).unwrap() {
-                ClaimResult::Mine(claim) => break claim,
-                ClaimResult::Theirs(_) => thread::sleep(Duration::from_millis(1)),
-            }
-            assert!(begin.elapsed().unwrap() < Duration::from_secs(60));
-        };
-        File::create_new(&inside).unwrap();
-        thread::sleep(Duration::from_millis(5));
+        let claim = wait_for("the claim", || match store.claim(&key()).unwrap() {
+            ClaimResult::Mine(claim) => Some(claim),
+            ClaimResult::Theirs(_) => None,
+        });
+        // To have it on the disk takes long enough that others try meanwhile.
+        File::create_new(&inside).unwrap().sync_all().unwrap();
         let mut had = File::options().create(true).append(true).open(store.root().join("had")).unwrap();
         io::Write::write_all(&mut had, format!("{}\n", process::id()).as_bytes()).unwrap();
         fs::remove_file(inside).unwrap();
@@ -557,27 +554,19 @@ mod tests {
 
     #[test]
     fn a_claim_of_a_process_that_was_killed_is_taken_over() {
-        let (_home, store) = sample::store();
-        let mut owner = child(&store, "the_child_that_holds");
-        let begin = SystemTime::now();
-        while store.owner(&key()).unwrap().is_none() {
-            assert!(begin.elapsed().unwrap() < Duration::from_secs(30));
-            thread::sleep(Duration::from_millis(2));
+        if let Some(store) = store_of_child() {
+            let ClaimResult::Mine(_claim) = store.claim(&key()).unwrap() else { panic!() };
+            // Waits until it is killed, or until the test is gone and with it the other end.
+            return drop(io::stdin().read_line(&mut String::new()));
         }
+        let (_home, store) = sample::store();
+        let mut owner = child(&store, "a_claim_of_a_process_that_was_killed_is_taken_over");
+        wait_for("the other process to claim", || store.owner(&key()).unwrap());
         assert_eq!(store.owner(&key()).unwrap().unwrap().pid, owner.id());
         assert!(!is_mine(&store));
         owner.kill().unwrap();
         owner.wait().unwrap();
         assert!(path(&store).exists());
         assert!(cfg!(not(unix)) || is_mine(&store));
-    }
-
-    #[test]
-    #[ignore = "the child of the test above"]
-    fn the_child_that_holds() {
-        let Some(store) = store_of_child() else { return };
-        let ClaimResult::Mine(_claim) = store.claim(&key()).unwrap() else { panic!() };
-        // Waits until it is killed, or until the test is gone and with it the other end.
-        let _ = io::stdin().read_line(&mut String::new());
     }
 }

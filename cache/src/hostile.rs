@@ -1,6 +1,9 @@
 //! Tests with damaged or malicious stores, inputs and disks. Each gives a clear error or a miss: never a crash, never
 //! bytes outside of the store, never wrong bytes.
 
+#[path = "../../tests/support/skip.rs"]
+mod skip;
+
 use crate::{ClaimResult, Commit, Content, Digest, Record, Store, record::seal, sample};
 use serde_json::json;
 use std::{
@@ -159,64 +162,116 @@ fn json_without_end_is_a_miss() {
     }
 }
 
-/// Runs this program again, below a mount that only it sees. False if this machine does not permit the mount.
+/// The disk that a test was started again for, in the process of that second start.
 #[cfg(target_os = "linux")]
-fn below_a_mount(home: &Path, mount: &str, test: &str) -> bool {
+fn prepared() -> Option<PathBuf> {
+    std::env::var_os("DIR").map(PathBuf::from)
+}
+
+/// Starts a test of this file again, after this program has run a script that prepares what only that process sees.
+#[cfg(target_os = "linux")]
+fn again(home: &Path, program: &[&str], prepare: &str, test: &str) {
     let child = |script: &str| {
-        Command::new("unshare")
-            .args(["-rm", "sh", "-euc", script])
-            .env("DIR", home.join("disk"))
-            .env("TEST", std::env::current_exe().unwrap())
-            .output()
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).args(["sh", "-euc", script]);
+        command.env("DIR", home.join("disk")).env("TEST", std::env::current_exe().unwrap()).output().unwrap()
     };
-    if !child(mount).is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: this machine does not let us mount");
-        return false;
-    }
-    let run = format!("{mount}; exec \"$TEST\" --exact hostile::{test} --ignored --nocapture");
-    let output = child(&run).unwrap();
+    let output = child(&format!("{prepare}; exec \"$TEST\" --exact hostile::{test} --nocapture"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
-    true
+}
+
+/// Starts a test again below a mount of its own, which Linux gives anybody in a user namespace.
+#[cfg(target_os = "linux")]
+fn below_a_mount(home: &Path, mount: &str, test: &str) {
+    const UNSHARE: [&str; 3] = ["unshare", "--map-root-user", "--mount"];
+    let trial = Command::new(UNSHARE[0]).args(&UNSHARE[1..]).args(["mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    match trial.map(|output| (output.status.success(), String::from_utf8_lossy(&output.stderr).trim().to_owned())) {
+        Ok((true, _)) => again(home, &UNSHARE, mount, test),
+        Ok((false, why)) => skip::forbidden(&why),
+        Err(error) => skip::forbidden(&format!("start `unshare`: {error}")),
+    }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_said_and_leaves_the_store_whole() {
-    let home = tempfile::tempdir().unwrap();
-    fs::create_dir(home.path().join("disk")).unwrap();
-    below_a_mount(home.path(), "mount -t tmpfs -o size=400k none \"$DIR\"", "the_child_on_a_full_disk");
+    match prepared() {
+        None => {
+            let home = tempfile::tempdir().unwrap();
+            put_big(home.path());
+            let mount = "mount -t tmpfs -o size=400k none \"$DIR\"";
+            below_a_mount(home.path(), mount, "a_full_disk_is_said_and_leaves_the_store_whole");
+        }
+        Some(disk) => {
+            let fill = |disk: &Path| assert!(fs::write(disk.join("full"), vec![1; 1 << 20]).is_err());
+            let free = |disk: &Path| fs::remove_file(disk.join("full")).unwrap();
+            on_a_full_disk(&disk, "No space left on device", fill, free);
+        }
+    }
 }
 
+/// A limit on the size of files, which every machine knows, breaks writes off in their midst as a full disk does.
 #[cfg(target_os = "linux")]
 #[test]
-#[ignore = "the child of the test above"]
-fn the_child_on_a_full_disk() {
-    let Some(disk) = std::env::var_os("DIR").map(PathBuf::from) else { return };
+fn a_write_that_breaks_off_is_said_and_leaves_the_store_whole() {
+    match prepared() {
+        None => {
+            let home = tempfile::tempdir().unwrap();
+            put_big(home.path());
+            // Units of 512 bytes. The signal that comes with the error would end the process.
+            let limit = "trap '' XFSZ; ulimit -S -f 800";
+            again(home.path(), &["env"], limit, "a_write_that_breaks_off_is_said_and_leaves_the_store_whole");
+        }
+        Some(disk) => {
+            use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+            let before = getrlimit(Resource::Fsize);
+            let limit = |current| setrlimit(Resource::Fsize, Rlimit { current, maximum: before.maximum }).unwrap();
+            on_a_full_disk(&disk, "File too large", |_| limit(Some(0)), |_| limit(before.current));
+        }
+    }
+}
+
+/// Makes the directory of the disk, and beside it a file that is too large for it.
+#[cfg(target_os = "linux")]
+fn put_big(home: &Path) {
+    fs::create_dir(home.join("disk")).unwrap();
+    sample::write(home, "big.bin", &"big ".repeat(500_000));
+}
+
+/// The behaviour on a disk with room for 400 kB, and none after `fill` until `free`.
+#[cfg(target_os = "linux")]
+fn on_a_full_disk(disk: &Path, fault: &str, fill: impl Fn(&Path), free: impl Fn(&Path)) {
+    use std::os::unix::fs::MetadataExt;
     let elsewhere = tempfile::tempdir().unwrap();
+    let small = sample::write(elsewhere.path(), "small.txt", "small");
+    let big = disk.with_file_name("big.bin");
     let store = Store::open(&disk.join(".pipeline")).unwrap();
-    let small = store.capture(&sample::write(elsewhere.path(), "small.txt", "small")).unwrap();
+    let small = store.capture(&small).unwrap();
     store.commit(&key(), &record(vec![small.clone()])).unwrap();
     let mut archive = Vec::new();
     store.export(&[(key(), b"action".to_vec())], &mut archive).unwrap();
-    let big = sample::write(elsewhere.path(), "big.bin", &"big ".repeat(500_000));
-    for error in [error_of(store.capture(&big)), error_of(store.adopt(&big))] {
-        assert!(error.contains("No space left on device") && error.contains("big.bin"), "{error}");
+    let mut errors = vec![error_of(store.capture(&big))];
+    // A file on the disk of the store is adopted without a copy.
+    if fs::metadata(&big).unwrap().dev() != fs::metadata(disk).unwrap().dev() {
+        errors.push(error_of(store.adopt(&big)));
+    }
+    for error in errors {
+        assert!(error.contains(fault) && error.contains("big.bin"), "{error}");
         assert!(error.contains("/store/v1/tmp"), "{error}");
     }
     assert_eq!(store.usage().unwrap().drafts.count, 0);
     assert_eq!(store.lookup(&key()).unwrap(), Some(record(vec![small.clone()])));
     // The disk is filled to the last block: the store can still be read then.
-    let filled = fs::write(disk.join("full"), vec![1; 1 << 20]);
-    assert!(filled.is_err());
+    fill(disk);
     let error = error_of(store.commit(&Digest::of(b"other"), &record(vec![small.clone()])));
-    assert!(error.contains("No space left on device"), "{error}");
+    assert!(error.contains(fault), "{error}");
     let error = error_of(store.claim(&key()));
-    assert!(error.contains("No space left on device"), "{error}");
+    assert!(error.contains(fault), "{error}");
     store.save_stats();
     assert_eq!(store.read(&small, "").unwrap(), b"small");
     assert_eq!(store.lookup(&Digest::of(b"other")).unwrap(), None);
-    fs::remove_file(disk.join("full")).unwrap();
+    free(disk);
     assert!(store.verify(false).unwrap().faults.is_empty());
     assert_eq!(store.import(&mut &archive[..]).unwrap().records[0].commit, Commit::Same);
     assert_eq!(store.commit(&Digest::of(b"other"), &record(vec![small])).unwrap(), Commit::Written);
@@ -225,27 +280,59 @@ fn the_child_on_a_full_disk() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_store_on_a_read_only_disk_is_good_for_reading() {
-    let home = tempfile::tempdir().unwrap();
-    let disk = home.path().join("disk");
-    fs::create_dir(&disk).unwrap();
-    let store = Store::open(&disk.join(".pipeline")).unwrap();
-    put(&store, &disk);
-    let mount = "mount --bind \"$DIR\" \"$DIR\"; mount -o remount,ro,bind \"$DIR\"";
-    below_a_mount(home.path(), mount, "the_child_on_a_read_only_disk");
-    // A store from before there were claims and locks.
-    fs::remove_dir_all(store.part("claims")).unwrap();
-    let _ = fs::remove_file(store.part("lock"));
-    below_a_mount(home.path(), mount, "the_child_on_a_read_only_disk");
-    // A damaged blob counts as damaged there, too.
-    sample::overwrite(&store.blob_path(&Digest::of("ねこ\n".as_bytes())), "ねじ\n".as_bytes());
-    below_a_mount(home.path(), mount, "the_child_on_a_damaged_read_only_disk");
+    let test = "a_store_on_a_read_only_disk_is_good_for_reading";
+    match prepared() {
+        None => {
+            let home = tempfile::tempdir().unwrap();
+            let store = put_on_disk(home.path());
+            below_a_mount(home.path(), READ_ONLY, test);
+            // A store from before there were claims and locks.
+            fs::remove_dir_all(store.part("claims")).unwrap();
+            let _ = fs::remove_file(store.part("lock"));
+            below_a_mount(home.path(), READ_ONLY, test);
+        }
+        Some(disk) => on_a_read_only_disk(&disk),
+    }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-#[ignore = "the child of the test above"]
-fn the_child_on_a_read_only_disk() {
-    let Some(disk) = std::env::var_os("DIR").map(PathBuf::from) else { return };
+fn a_damaged_blob_on_a_read_only_disk_counts_as_damaged() {
+    match prepared() {
+        None => {
+            let home = tempfile::tempdir().unwrap();
+            let store = put_on_disk(home.path());
+            sample::overwrite(&store.blob_path(&Digest::of("ねこ\n".as_bytes())), "ねじ\n".as_bytes());
+            below_a_mount(home.path(), READ_ONLY, "a_damaged_blob_on_a_read_only_disk_counts_as_damaged");
+        }
+        Some(disk) => {
+            let store = Store::open(&disk.join(".pipeline")).unwrap();
+            let found = store.lookup(&key()).unwrap().unwrap();
+            let elsewhere = tempfile::tempdir().unwrap();
+            for error in [
+                store.read(&found.contents[0], "tokenizer/vocab.txt").map(drop).unwrap_err(),
+                store.place(&found.contents[0], &elsewhere.path().join("placed")).unwrap_err(),
+            ] {
+                assert!(error.is::<crate::Damage>(), "{error:#}");
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+const READ_ONLY: &str = "mount --bind \"$DIR\" \"$DIR\"; mount -o remount,ro,bind \"$DIR\"";
+
+#[cfg(target_os = "linux")]
+fn put_on_disk(home: &Path) -> Store {
+    let disk = home.join("disk");
+    fs::create_dir(&disk).unwrap();
+    let store = Store::open(&disk.join(".pipeline")).unwrap();
+    put(&store, &disk);
+    store
+}
+
+#[cfg(target_os = "linux")]
+fn on_a_read_only_disk(disk: &Path) {
     let elsewhere = tempfile::tempdir().unwrap();
     let store = Store::open(&disk.join(".pipeline")).unwrap();
     let found = store.lookup(&key()).unwrap().unwrap();
@@ -272,22 +359,6 @@ fn the_child_on_a_read_only_disk() {
         assert!(error.contains("Read-only file system"), "{error}");
     }
     store.save_stats();
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-#[ignore = "the child of the test above"]
-fn the_child_on_a_damaged_read_only_disk() {
-    let Some(disk) = std::env::var_os("DIR").map(PathBuf::from) else { return };
-    let store = Store::open(&disk.join(".pipeline")).unwrap();
-    let found = store.lookup(&key()).unwrap().unwrap();
-    let elsewhere = tempfile::tempdir().unwrap();
-    for error in [
-        store.read(&found.contents[0], "tokenizer/vocab.txt").map(drop).unwrap_err(),
-        store.place(&found.contents[0], &elsewhere.path().join("placed")).unwrap_err(),
-    ] {
-        assert!(error.is::<crate::Damage>(), "{error:#}");
-    }
 }
 
 /// `cargo test --release -p cache -- --ignored --nocapture a_checkpoint_of_gigabytes`

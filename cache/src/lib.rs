@@ -44,6 +44,9 @@ mod stats;
 mod store;
 mod tree;
 mod verify;
+#[cfg(test)]
+#[path = "../../tests/support/wait.rs"]
+mod wait;
 mod write;
 
 pub use archive::{Import, ImportRecord};

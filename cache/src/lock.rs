@@ -43,13 +43,18 @@ impl Store {
     /// Takes an exclusive lock; waits at most `patience` for the others to release theirs. Find out what is to be kept
     /// only after this: a run may have added something before.
     pub fn hold_alone(&self, patience: Duration) -> Result<ExclusiveHold> {
+        self.hold_alone_between(patience, || thread::sleep(PAUSE))
+    }
+
+    /// Takes an exclusive lock; `pause` is called between two attempts to take the lock.
+    fn hold_alone_between(&self, patience: Duration, mut pause: impl FnMut()) -> Result<ExclusiveHold> {
         let path = self.part("lock");
         let lock = open::lock(&path).with_context(|| format!("open {}", path.display()))?;
         let begin = Instant::now();
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(ExclusiveHold { _lock: lock }),
-                Err(TryLockError::WouldBlock) if begin.elapsed() < patience => thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) if begin.elapsed() < patience => pause(),
                 Err(TryLockError::WouldBlock) => bail!(
                     "a run is using the store {} and did not give it back for {} s; wait for it to end, or stop it",
                     self.root().display(),
@@ -72,39 +77,45 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
-
-    const SHORT: Duration = Duration::from_millis(60);
+    use crate::{sample, wait::PATIENCE};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
     fn many_hold_the_store_and_nobody_removes_meanwhile() {
         let (_home, store) = sample::store();
         let (one, two) = (store.hold().unwrap(), store.hold().unwrap());
-        let error = store.hold_alone(SHORT).unwrap_err().to_string();
+        let error = store.hold_alone(Duration::ZERO).unwrap_err().to_string();
         assert!(error.starts_with("a run is using the store"), "{error}");
         drop(one);
-        assert!(store.hold_alone(SHORT).is_err());
+        assert!(store.hold_alone(Duration::ZERO).is_err());
         drop(two);
-        let alone = store.hold_alone(SHORT).unwrap();
-        assert!(store.hold_alone(SHORT).is_err());
-        let waiting = thread::spawn({
-            let store = store.clone();
-            move || store.hold().unwrap()
+        let alone = store.hold_alone(PATIENCE).unwrap();
+        assert!(store.hold_alone(Duration::ZERO).is_err());
+        let refused = open::lock(&store.part("lock")).unwrap().try_lock_shared();
+        assert!(matches!(refused, Err(TryLockError::WouldBlock)), "{refused:?}");
+        let is_given_back = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let _held = store.hold().unwrap();
+                assert!(is_given_back.load(Ordering::SeqCst), "a run held the store beside the removal");
+            });
+            is_given_back.store(true, Ordering::SeqCst);
+            drop(alone);
         });
-        thread::sleep(SHORT);
-        assert!(!waiting.is_finished());
-        drop(alone);
-        waiting.join().unwrap();
     }
 
     #[test]
-    fn whoever_wants_to_remove_waits_a_little() {
+    fn a_removal_waits_until_the_last_run_gives_the_store_back() {
         let (_home, store) = sample::store();
-        let held = store.hold().unwrap();
-        thread::spawn(move || {
-            thread::sleep(SHORT);
-            drop(held);
-        });
-        store.hold_alone(Duration::from_secs(60)).unwrap();
+        let mut held = vec![store.hold().unwrap(), store.hold().unwrap()];
+        let mut pauses = 0;
+        // Each pause ends one run. A child that another test starts may hold a copy of a lock for a moment.
+        let pause = || {
+            pauses += 1;
+            drop(held.pop());
+            thread::yield_now();
+        };
+        store.hold_alone_between(PATIENCE, pause).unwrap();
+        assert!(held.is_empty() && pauses >= 2, "{pauses}");
     }
 }

@@ -1,8 +1,11 @@
 //! Helpers for tests: stores, content for them, and changes to their files.
 
-#[cfg(unix)]
-use crate::stats::{self, Stat};
 use crate::store::Store;
+#[cfg(unix)]
+use crate::{
+    stats::{self, Stat},
+    wait::wait_for,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -59,9 +62,8 @@ pub fn overwrite(file: &Path, bytes: &[u8]) {
 pub fn wait_for_tick(path: &Path) {
     let all = if path.is_dir() { files(path.to_owned()) } else { vec![path.to_owned()] };
     for file in all.into_iter().map(|path| fs::File::open(path).unwrap()) {
-        while Stat::of(&file.metadata().unwrap()).unwrap().age() < stats::tick_of(&file) {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+        let age = || Stat::of(&file.metadata().unwrap()).unwrap().age();
+        wait_for("a tick of the clock", || (age() >= stats::tick_of(&file)).then_some(()));
     }
 }
 

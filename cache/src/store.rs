@@ -122,6 +122,24 @@ impl Store {
         self.read_checked(&self.blob_path(&blob), &blob)?.map_err(|reason| damaged(reason).into())
     }
 
+    /// The content of one file of a tree: the same as if that file had been captured alone.
+    ///
+    /// # Errors
+    /// The list of files cannot be read, or the file is not in it.
+    pub fn file(&self, content: &Content, relative: &str) -> Result<Content> {
+        let Content::Tree(digest) = content else { bail!("find `{relative}`: {content} is a file, not a directory") };
+        let tree = self.tree(digest)?;
+        match tree.0.get(relative) {
+            Some(entry) => Ok(Content::File { format: format_of(Path::new(relative)), blob: entry.blob }),
+            None => {
+                const SHOWN: usize = 8;
+                let names: Vec<String> = tree.0.keys().take(SHOWN).map(|name| format!("`{name}`")).collect();
+                let more = if tree.0.len() > SHOWN { ", …" } else { "" };
+                bail!("there is no file `{relative}`; there are {}{more}", names.join(", "))
+            }
+        }
+    }
+
     /// Like `has`, but reads every blob that was touched since it was last read. Damaged ones are removed.
     pub fn is_sound(&self, content: &Content) -> Result<bool> {
         let mut is_sound = self.check_present(content).is_ok();

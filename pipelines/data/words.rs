@@ -5,7 +5,7 @@
 pub struct World {
     pub id: &'static str,
     pub openings: &'static [&'static str],
-    /// Who was there. The last one is in no remark but held-out ones.
+    /// The people who were there. The last one is in no remark but held-out ones.
     pub people: &'static [&'static str],
     /// One topic a line: name, past, base, four places, two questions. The fourth place is in no remark but
     /// held-out ones.

@@ -58,6 +58,7 @@ pub enum Verb {
     },
     /// Report every mistake in a pipeline file
     Check {
+        /// The pipeline file
         file: PathBuf,
         #[command(flatten)]
         changes: Changes,
@@ -71,6 +72,7 @@ pub enum Verb {
     },
     /// Show the last run: of FILE, or the most recent one in this directory or a directory below it
     Status {
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
         file: Option<PathBuf>,
         #[command(flatten)]
         which: RunArgument,
@@ -81,7 +83,9 @@ pub enum Verb {
     },
     /// Explain why a stage would run now, and show its last run: key, inputs, why it ran, candidates, verdict
     Explain {
+        /// The name of the stage
         stage: String,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
         file: Option<PathBuf>,
         #[command(flatten)]
         which: RunArgument,
@@ -93,12 +97,14 @@ pub enum Verb {
     },
     /// Decide at a gate that holds (`on_fail: hold`): accept the candidate, or reject it with `--reject`
     Approve {
+        /// The name of the stage
         stage: String,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
         file: Option<PathBuf>,
         /// Reject the candidate: the incumbent is kept if there is one, else the stage stops
         #[arg(long)]
         reject: bool,
-        /// What was examined, and the reason for the decision
+        /// The reason for the decision, and the evidence that was examined
         #[arg(long, value_name = "TEXT")]
         reason: String,
         /// The person who decides; default: GIT_AUTHOR_NAME, else USER
@@ -109,6 +115,7 @@ pub enum Verb {
     },
     /// List the kinds of stages; with KIND, show its ports, parameters and metrics
     Kinds {
+        /// The kind to show; default: the list of all
         kind: Option<String>,
         /// Show the rule language of gates instead: its grammar and functions
         #[arg(long, conflicts_with = "kind")]
@@ -116,7 +123,9 @@ pub enum Verb {
     },
     /// Print the log of a stage, also of a cached one; stderr names the attempt it is from
     Log {
+        /// The name of the stage
         stage: String,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
         file: Option<PathBuf>,
         /// The number of an earlier attempt; default: the last one
         #[arg(long, value_name = "N")]
@@ -132,11 +141,13 @@ pub enum Verb {
     },
     /// Compare two runs: their settings, and what these changed in actions, metrics and verdicts
     Diff {
-        /// Its name in `runs/`, the beginning of the name, or `last`, `last~1`, … counted back from the newest
+        /// A run: its name in `runs/`, the beginning of the name, or `last`, `last~1`, … counted back from the newest
         #[arg(value_name = "RUN")]
         old: String,
+        /// The run to compare with it, named likewise
         #[arg(value_name = "RUN")]
         new: String,
+        /// The pipeline file of the runs; default: any in this directory or below it
         file: Option<PathBuf>,
         /// Print one JSON document (`"format": 1`) instead
         #[arg(long)]
@@ -146,7 +157,9 @@ pub enum Verb {
     },
     /// Show the dependency graph; nothing is run
     Graph {
+        /// The pipeline file
         file: PathBuf,
+        /// The form to print
         #[arg(long, value_enum, default_value_t = super::graph::Format::Text)]
         format: super::graph::Format,
         #[command(flatten)]
@@ -154,12 +167,14 @@ pub enum Verb {
     },
     /// Follow a run in another process: its progress, then its report; exits with its exit code
     Watch {
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
         file: Option<PathBuf>,
         #[command(flatten)]
         which: RunArgument,
     },
     /// Remove results that no kept run uses; kept are the last runs of each pipeline, pinned and running ones
     Gc {
+        /// The pipeline file next to which the store lies; default: the only store in this directory or below it
         file: Option<PathBuf>,
         /// The number of runs of each pipeline to keep
         #[arg(long, value_name = "N", default_value_t = 5)]
@@ -193,9 +208,11 @@ pub enum Verb {
     },
     /// Write the model of a stage to a folder for publication, with a model card made from the run
     Export {
+        /// The name of the stage
         stage: String,
         /// The folder to create; it must not exist yet
         directory: PathBuf,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
         file: Option<PathBuf>,
         /// Merge the adapter into the weights: one plain model, which does not need `peft`
         #[arg(long)]
@@ -228,7 +245,10 @@ pub enum Verb {
     Devices,
     /// Execute the action in a work directory
     #[command(hide = true)]
-    Worker { directory: PathBuf },
+    Worker {
+        /// The work directory; `-`: the first line of stdin names it
+        directory: PathBuf,
+    },
     /// Print the JSON Schema of the pipeline file, with which editors complete and check it
     Schema,
     /// Write a pipeline for your own data, with comments and example rows; it runs unchanged
@@ -241,7 +261,10 @@ pub enum Verb {
         model: Option<PathBuf>,
     },
     /// Print a shell script that completes this command line
-    Completions { shell: Shell },
+    Completions {
+        /// The shell to write for
+        shell: Shell,
+    },
 }
 
 #[cfg(test)]

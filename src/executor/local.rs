@@ -296,6 +296,7 @@ pub fn end_with_the_parent() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::wait_for;
     use std::fs;
 
     fn sh(directory: &Path, script: &str) -> Job {
@@ -352,13 +353,8 @@ mod tests {
         ["sh", "-c", &script, "worker"].map(Into::into).to_vec()
     }
 
-    fn wait_for(mark: &Path) -> String {
-        loop {
-            match fs::read_to_string(mark) {
-                Ok(text) if text.ends_with('\n') => return text,
-                _ => thread::sleep(Duration::from_millis(5)),
-            }
-        }
+    fn written(mark: &Path) -> String {
+        wait_for("a line in the mark", || fs::read_to_string(mark).ok().filter(|text| text.ends_with('\n')))
     }
 
     #[cfg(target_os = "linux")]
@@ -393,7 +389,7 @@ mod tests {
         let mark = directory.path().join("mark");
         let mut executor = local();
         executor.expect(&patient(&mark), directory.path());
-        let pid = wait_for(&mark);
+        let pid = written(&mark);
         assert!(is_running(&pid));
         drop(executor);
         assert!(!is_running(&pid));
@@ -433,13 +429,7 @@ mod tests {
         assert!(matches!(updates.last(), Some(Update::Ended(_, Exit::TimedOut(_)))), "{updates:?}");
         let child = fs::read_to_string(directory.path().join("child")).unwrap();
         // The system takes a moment to remove the process.
-        for _ in 0..100 {
-            if !is_running(&child) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        panic!("the child outlived its worker");
+        wait_for("the child of the worker to end", || (!is_running(&child)).then_some(()));
     }
 
     #[test]
@@ -447,7 +437,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut executor = local();
         executor.submit(sh(directory.path(), "trap '' TERM; echo $$ > pid; while :; do sleep 1; done")).unwrap();
-        let pid = wait_for(&directory.path().join("pid"));
+        let pid = written(&directory.path().join("pid"));
         executor.cancel_all();
         assert!(!is_running(&pid));
     }
@@ -460,10 +450,6 @@ mod tests {
         assert!(lives(directory.path()));
         executor.cancel_all();
         // A process that another test is about to start may hold a copy of the file for a moment.
-        let until = Instant::now() + Duration::from_secs(5);
-        while lives(directory.path()) {
-            assert!(Instant::now() < until, "the lock outlived the worker");
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_for("the lock of the worker to go", || (!lives(directory.path())).then_some(()));
     }
 }

@@ -71,8 +71,8 @@ impl Column {
     /// Linear between neighbours (Hyndman & Fan 1996, definition 7), as if each row were written out as often as it
     /// weighs.
     pub fn quantile(&self, argument: &FieldArgument, weights: &[u32]) -> Option<f64> {
-        let place = argument.share() * f64::from(total(weights)? - 1);
-        let (below, part) = (place.floor(), place - place.floor());
+        let position = argument.share() * f64::from(total(weights)? - 1);
+        let (below, part) = (position.floor(), position - position.floor());
         let at = |rank: f64| {
             let mut before = 0.0;
             let row = self.order.iter().find(|row| {

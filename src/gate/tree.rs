@@ -86,7 +86,7 @@ pub enum Who {
     Stage(String),
 }
 
-/// The record that a number is read from: the artifact's own, or that of a judge, by its place in the gate's list.
+/// The record that a number is read from: the artifact's own, or that of a judge, by its index in the gate's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordOrigin {
     Own,

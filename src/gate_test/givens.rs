@@ -20,7 +20,7 @@ pub struct Givens {
 #[derive(Default)]
 pub struct TestArtifact {
     pub own: Readings,
-    /// The readings of the judges that the test mentions, by their place in the gate's list.
+    /// The readings of the judges that the test mentions, by their index in the gate's list.
     pub judged: BTreeMap<usize, Readings>,
 }
 

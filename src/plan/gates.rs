@@ -191,9 +191,9 @@ fn draw_judge_edges(site: &GateSite, judge: StageId, span: Span, graph: &mut Gra
         let takes_many = |kind: &stages::stage::Kind| kind.port(&input.port).is_some_and(|port| port.takes_many);
         let count = if site.drafts[judge].kind.is_some_and(takes_many) { 1 } else { usize::MAX };
         for source in input.sources.iter().take(count) {
-            let Source::Stage { stage, .. } = source else { continue };
-            match site.way(*stage, graph) {
-                None => graph.add(*stage, site.id, span),
+            let Some(stage) = source.stage() else { continue };
+            match site.way(stage, graph) {
+                None => graph.add(stage, site.id, span),
                 Some(path) => {
                     let (judge, gate) = (site.name(judge), site.name(site.id));
                     let message =

@@ -25,8 +25,33 @@ pub enum Source {
         stage: StageId,
         pin: Pin,
     },
+    /// One file of a stage's output. A stage that takes it depends on this file alone.
+    File {
+        stage: StageId,
+        pin: Pin,
+        /// From the top of the output, parts joined by `/`.
+        path: String,
+    },
     /// Relative to the current directory; it existed when the plan was made.
     Path(PathBuf),
+}
+
+impl Source {
+    /// The stage it comes from.
+    pub fn stage(&self) -> Option<StageId> {
+        match self {
+            Source::Stage { stage, .. } | Source::File { stage, .. } => Some(*stage),
+            Source::Path(_) => None,
+        }
+    }
+
+    /// The same with the stage's number replaced by that which `place` has for it.
+    pub fn placed(mut self, place: &[StageId]) -> Source {
+        if let Source::Stage { stage, .. } | Source::File { stage, .. } = &mut self {
+            *stage = place[*stage];
+        }
+        self
+    }
 }
 
 /// The context in which a stage's sources are looked up.
@@ -59,7 +84,13 @@ pub fn resolve(
         let mut sources = Vec::with_capacity(from.sources.len());
         for source in &from.sources {
             let found = match &source.reference {
-                Reference::Stage { name, pin } => stage_source(id, name, *pin, source, port, lookup, mistakes),
+                Reference::Stage { name, pin, file } => {
+                    let found = stage_of(id, name, source, lookup, mistakes);
+                    found.and_then(|stage| match file {
+                        None => stage_source(id, stage, *pin, source, port, lookup, mistakes),
+                        Some(path) => file_source(stage, *pin, path, source, port, lookup, mistakes),
+                    })
+                }
                 Reference::Path(path) => {
                     // Without a `./` in the middle, for messages.
                     let path: PathBuf = lookup.directory.join(path).components().collect();
@@ -72,7 +103,7 @@ pub fn resolve(
                     directory => directory.map(Source::Path),
                 },
             };
-            if let Some(Source::Stage { stage, .. }) = found {
+            if let Some(stage) = found.as_ref().and_then(Source::stage) {
                 graph.add(stage, id, source.span);
             }
             sources.extend(found);
@@ -112,15 +143,14 @@ fn check_port_name(from: &PortSpec, mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
-fn stage_source(
+/// The stage that a source names.
+fn stage_of(
     id: StageId,
     name: &str,
-    pin: Pin,
     source: &SourceSpec,
-    port: Option<&Port>,
     lookup: &SourceLookup,
     mistakes: &mut Vec<Diagnostic>,
-) -> Option<Source> {
+) -> Option<StageId> {
     let Some(stage) = lookup.ids.get(name).copied() else {
         let help = match lookup.directory.join(name).exists() {
             true => Some(format!("a path holds a `/` or `.`: `./{name}`")),
@@ -133,11 +163,25 @@ fn stage_source(
         mistakes.push(Diagnostic::error(source.span, format!("stage `{name}` takes itself as an input")));
         return None;
     }
+    Some(stage)
+}
+
+/// All that a stage gives.
+fn stage_source(
+    id: StageId,
+    stage: StageId,
+    pin: Pin,
+    source: &SourceSpec,
+    port: Option<&Port>,
+    lookup: &SourceLookup,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Source> {
     if let Some(given) = lookup.kinds[stage] {
         let takes_any = lookup.kinds[id].is_some_and(|kind| kind.takes_any_port);
         let goes_on = lookup.kinds[id].is_some_and(|kind| kind.gives == Gives::Reward);
         let is_good = match (port.map(|port| port.accepts), given.gives) {
             (_, Gives::Nothing) => false,
+            (Some(Accepts::Data(_)), Gives::Any) => false,
             (Some(Accepts::Any), _) | (_, Gives::Any) => true,
             (Some(Accepts::Model), Gives::Model) | (Some(Accepts::RewardModel | Accepts::Reward), Gives::Reward) => {
                 true
@@ -149,14 +193,60 @@ fn stage_source(
             (None, _) => takes_any || lookup.kinds[id].is_none() || port.is_none(),
         };
         if !is_good {
-            let wanted = port.map_or("anything with an artifact", |port| accepted(port.accepts));
+            let name = &lookup.spec.stages[stage].name.value;
             let message = format!("`{name}` (kind `{}`) gives {}", given.name, gift(given.gives));
-            let port = port.map_or("this input", |port| port.name);
-            mistakes.push(Diagnostic::error(source.span, message).help(format!("`{port}` takes {wanted}")));
+            let help = wanted(port, (given.gives == Gives::Any).then_some(name));
+            mistakes.push(Diagnostic::error(source.span, message).help(help));
             return None;
         }
     }
     Some(Source::Stage { stage, pin })
+}
+
+/// One file of what a stage gives. Whether it is there, and what its rows are, is known once the stage has run.
+fn file_source(
+    stage: StageId,
+    pin: Pin,
+    path: &str,
+    source: &SourceSpec,
+    port: Option<&Port>,
+    lookup: &SourceLookup,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Source> {
+    let name = &lookup.spec.stages[stage].name.value;
+    if let Some(given) = lookup.kinds[stage].filter(|kind| kind.gives == Gives::Nothing) {
+        let message = format!("`{name}` (kind `{}`) gives {}", given.name, gift(given.gives));
+        mistakes.push(Diagnostic::error(source.span, message).help("a file is taken from a stage that makes files"));
+        return None;
+    }
+    if port.is_some_and(|port| !takes_file(port.accepts, Path::new(path))) {
+        let message = format!("`{path}` is one file of `{name}`");
+        mistakes.push(Diagnostic::error(source.span, message).help(wanted(port, None)));
+        return None;
+    }
+    Some(Source::File { stage, pin, path: path.to_owned() })
+}
+
+/// Says what a port takes, and, for data made by a stage, how its file is named.
+fn wanted(port: Option<&Port>, maker: Option<&String>) -> String {
+    let takes = port.map_or("anything with an artifact", |port| accepted(port.accepts));
+    let takes = format!("`{}` takes {takes}", port.map_or("this input", |port| port.name));
+    match (port.map(|port| port.accepts), maker) {
+        (Some(Accepts::Data(_)), Some(stage)) => {
+            format!("{takes}; name the file that `{stage}` makes: `{stage}:rows.jsonl`")
+        }
+        _ => takes,
+    }
+}
+
+/// Whether a port can take a file of this name.
+fn takes_file(accepts: Accepts, path: &Path) -> bool {
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
+    match accepts {
+        Accepts::Model | Accepts::RewardModel => false,
+        Accepts::Reward => ["txt", "tsv"].contains(&extension.as_str()),
+        Accepts::Data(_) | Accepts::Any => true,
+    }
 }
 
 /// The nearest stage name; `None` once there are more mistakes than are shown, because it compares all names.
@@ -229,12 +319,10 @@ fn path_source(
         mistakes.push(Diagnostic { help, ..diagnostic });
         return None;
     };
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     let is_good = match port.map(|port| port.accepts) {
-        Some(Accepts::Model | Accepts::RewardModel) => metadata.is_dir(),
-        Some(Accepts::Reward) => metadata.is_dir() || ["txt", "tsv"].contains(&extension.as_str()),
-        Some(Accepts::Data(_)) => metadata.is_file(),
         Some(Accepts::Any) | None => true,
+        Some(accepts) if metadata.is_file() => takes_file(accepts, path),
+        Some(accepts) => !matches!(accepts, Accepts::Data(_)),
     };
     if let (Some(port), false) = (port, is_good) {
         let what = if metadata.is_dir() { "a directory" } else { "a file" };

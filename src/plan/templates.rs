@@ -68,6 +68,8 @@ fn template_of(drafts: &[Draft], id: usize) -> Option<anyhow::Result<Option<Temp
         }
         match draft.inputs.iter().find(|input| input.port == port.name)?.sources.first()? {
             Source::Stage { stage, .. } => at = *stage,
+            // A model is no single file.
+            Source::File { .. } => return None,
             Source::Path(path) => return path.is_dir().then(|| changed(Some(model_directory(path)), &changes)),
         }
     }

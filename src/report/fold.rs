@@ -84,14 +84,14 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<RunState>
 pub struct RunFold {
     pub run: Option<RunState>,
     /// The index of each stage by name: there may be thousands.
-    places: HashMap<String, usize>,
+    indices: HashMap<String, usize>,
 }
 
 impl RunFold {
     pub fn add(&mut self, event: &Event) {
         match (&mut self.run, event) {
             (None, Event::RunStarted { run, pipeline, file, at, stages, overrides, selection }) => {
-                self.places = stages.iter().enumerate().map(|(at, head)| (head.name.clone(), at)).collect();
+                self.indices = stages.iter().enumerate().map(|(at, head)| (head.name.clone(), at)).collect();
                 self.run = Some(RunState {
                     name: run.clone(),
                     pipeline: pipeline.clone(),
@@ -106,7 +106,7 @@ impl RunFold {
                     lasted: BTreeMap::new(),
                 });
             }
-            (Some(run), event) => run.add(event, &self.places),
+            (Some(run), event) => run.add(event, &self.indices),
             (None, _) => {}
         }
     }
@@ -139,7 +139,7 @@ impl RunState {
         &mut self.studies[at]
     }
 
-    fn add(&mut self, event: &Event, places: &HashMap<String, usize>) {
+    fn add(&mut self, event: &Event, indices: &HashMap<String, usize>) {
         match event {
             Event::RunStarted { .. } => {}
             Event::ScoredBy { eval, rewards } => self.study_mut(eval).rewards = rewards.clone(),
@@ -165,7 +165,7 @@ impl RunState {
             | Event::Noted { stage, .. }
             | Event::Judged { stage, .. }
             | Event::Ended { stage, .. } => {
-                if let Some(at) = places.get(stage) {
+                if let Some(at) = indices.get(stage) {
                     self.stages[*at].add(event);
                 }
             }

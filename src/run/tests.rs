@@ -10,6 +10,7 @@ use crate::diagnostic::{SourceText, render};
 use crate::executor::EXECUTORS;
 use crate::plan::Resources;
 use crate::plan::selection::{Filter, select};
+use crate::wait::wait_for;
 use crate::{journal, plan, spec};
 use expect_test::expect;
 use stages::io::DeviceChoice;
@@ -85,17 +86,40 @@ impl Place {
     }
 
     /// Interrupts a run as soon as commands have written all of these marks.
-    fn interrupted_with(&self, text: &str, marks: &[&str]) -> (u8, String) {
+    fn interrupted_with(&self, text: &str, marks: &[&str], watch: &dyn Fn(&Event)) -> (u8, String) {
         let interrupt = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !marks.iter().all(|name| self.path().join(name).exists()) {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
+                let are_there = || marks.iter().all(|name| self.path().join(name).exists());
+                wait_for("the commands to write their marks", || are_there().then_some(()));
                 interrupt.store(true, Ordering::Relaxed);
             });
-            self.run_until(text, &interrupt, &|_| {})
+            self.run_until(text, &interrupt, watch)
         })
+    }
+
+    /// The exit code of a run whose commands wait until this many of them have been at work, and the most that were at
+    /// work at a time. `stages` are the names and what stands before their commands.
+    fn at_a_time(&self, name: &str, stages: &[String], awaited: usize) -> (u8, usize) {
+        let marks = self.path().join(name);
+        fs::create_dir(&marks).unwrap();
+        let command = format!(
+            "until [ $(ls {at} | wc -l) -ge {awaited} ]; do sleep 0.01; done; echo > out/0/text",
+            at = marks.display()
+        );
+        // A salt of its own, so that each of the stages is executed.
+        let mut text = format!("name: toy\nsalt: '{name}'\nstages:\n");
+        for (n, takes) in stages.iter().enumerate() {
+            let with = format!("{{command: [sh, -c, \"echo > {}/{n}; {command}\"]}}", marks.display());
+            text += &format!("  s{n}: {{kind: exec, timeout: 1m, {takes}with: {with}}}\n");
+        }
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (exit, _) = self.run_until(&text, &AtomicBool::new(false), &|event| match event {
+            Event::Started { .. } => drop(most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed)),
+            Event::Finished { .. } => drop(now.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
+        });
+        (exit, most.into_inner())
     }
 
     fn look(&self, text: &str) -> (u8, String) {
@@ -186,7 +210,7 @@ fn the_death_of_a_worker_fails_its_stage_and_skips_its_dependants_only() {
     let text = r#"
 name: toy
 stages:
-  dies: {kind: exec, with: {command: [sh, -c, "echo allocating; kill -9 $PPID; sleep 5"]}}
+  dies: {kind: exec, with: {command: [sh, -c, "echo allocating; kill -9 $PPID; sleep 60"]}}
   after: {kind: exec, from: {text: dies}, with: {command: [sh, -c, "true"]}}
   beside: {kind: exec, with: {command: [sh, -c, "echo y > out/0/text"]}}
 "#;
@@ -235,7 +259,7 @@ stages:
   long: {kind: exec, with: {command: [sh, -c, "test -d resume || { mkdir resume; echo 7 > resume/step; echo x > HERE/saved; sleep 60; }; cp resume/step out/0/step"]}}
   after: {kind: exec, from: {text: long}, with: {command: [sh, -c, "cp in/text/step out/0/step"]}}
 "#;
-    let (exit, told) = place.interrupted_with(text, &["saved"]);
+    let (exit, told) = place.interrupted_with(text, &["saved"], &|_| {});
     assert_eq!(exit, 130);
     expect![[r#"
         after: Interrupted
@@ -272,18 +296,9 @@ fn content_that_was_damaged_is_made_again_in_the_same_run() {
 }
 
 #[test]
-fn no_more_workers_run_at_a_time_than_jobs_allow() {
-    let place = place();
-    let stage =
-        |n: usize| format!("  s{n}: {{kind: exec, with: {{command: [sh, -c, \"sleep 0.1; echo {n} > out/0/n\"]}}}}\n");
-    let text = format!("name: toy\nstages:\n{}", (0..6).map(stage).collect::<String>());
-    let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    place.run_until(&text, &AtomicBool::new(false), &|event| match event {
-        Event::Started { .. } => drop(most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed)),
-        Event::Finished { .. } => drop(now.fetch_sub(1, Ordering::Relaxed)),
-        _ => {}
-    });
-    assert_eq!(most.into_inner(), 2);
+fn as_many_workers_run_at_a_time_as_jobs_allow() {
+    let stages = vec![String::new(); 6];
+    assert_eq!(place().at_a_time("marks", &stages, 2), (0, 2));
 }
 
 #[test]
@@ -302,4 +317,44 @@ fn a_run_that_finds_everything_takes_milliseconds() {
     });
     let fastest = fastest.min().unwrap();
     assert!(fastest < Duration::from_millis(100), "{fastest:?}");
+}
+
+/// A stage that takes one file of another runs again when that file changes, and not when another one does.
+#[test]
+fn a_stage_depends_on_the_file_it_takes_and_not_on_the_directory() {
+    let place = place();
+    let text = |rows: &str, notes: &str, file: &str| {
+        let make = format!("mkdir out/0/a; echo {rows} > out/0/a/rows.jsonl; echo {notes} > out/0/notes.txt");
+        format!(
+            r#"
+stages:
+  make:
+    kind: exec
+    with: {{command: [sh, -c, "{make}"], outputs: [a, notes.txt, rows.jsonl]}}
+  use:
+    kind: exec
+    from: {{rows: "make:{file}"}}
+    with: {{command: [sh, -c, "cat in/rows.jsonl >> HERE/seen"]}}
+"#
+        )
+    };
+    assert_eq!(place.run(&text("one", "monday", "a/rows.jsonl")).0, 0);
+    let (exit, lines) = place.run(&text("one", "tuesday", "a/rows.jsonl"));
+    assert_eq!((exit, place.marks("seen")), (0, 1), "{lines}");
+    let (exit, lines) = place.run(&text("two", "tuesday", "a/rows.jsonl"));
+    assert_eq!((exit, place.marks("seen")), (0, 2), "{lines}");
+    assert_eq!(fs::read_to_string(place.path().join("seen")).unwrap(), "one\ntwo\n");
+    let (_, lines) = place.look(&text("two", "tuesday", "a/rows.jsonl"));
+    assert_eq!(lines, "make: done, cached\nuse: done, cached\n");
+
+    let cause = std::sync::Mutex::new(String::new());
+    let watch = |event: &Event| {
+        if let Event::Ended { outcome: Outcome::Failed { cause: why }, .. } = event {
+            *cause.lock().unwrap() = why.to_string();
+        }
+    };
+    let (exit, _) = place.run_until(&text("two", "tuesday", "rows.jsonl"), &AtomicBool::new(false), &watch);
+    assert_eq!(exit, 1);
+    expect!["take `make:rows.jsonl`: there is no file `rows.jsonl`; there are `a/rows.jsonl`, `notes.txt`"]
+        .assert_eq(&cause.lock().unwrap());
 }

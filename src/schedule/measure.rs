@@ -41,7 +41,7 @@ impl Judge {
 
 /// Resolves the inputs of a measuring stage. If it judges another stage, takes only the first input of each port: a
 /// candidate does not wait for further reward models, which have no part in its judgement.
-pub fn judge(lookup: &Lookup, id: StageId) -> Step<Judge> {
+pub fn judge(lookup: &mut Lookup, id: StageId) -> Step<Judge> {
     let stage = &lookup.plan.stages[id];
     let Work::Measure(measure) = stage.kind.work else {
         return fails(format!("judge by `{}`: a stage of kind `{}` measures nothing", stage.name, stage.kind.name));

@@ -43,7 +43,8 @@ pub fn as_far_as_known(lookup: &mut Lookup) -> Vec<Event> {
     if !matches!(lookup.stage().kind.work, Work::Measure(_)) {
         return Vec::new();
     }
-    let Ok(judge) = measure::judge(lookup, lookup.id) else { return Vec::new() };
+    let id = lookup.id;
+    let Ok(judge) = measure::judge(lookup, id) else { return Vec::new() };
     let baseline = judge.baseline().and_then(|artifact| compared(lookup, &judge, artifact).ok());
     let rows = rows(lookup, &judge, baseline.as_ref(), None);
     let is_study = rows.iter().any(|row| row.is_candidate);
@@ -57,7 +58,7 @@ pub fn as_far_as_known(lookup: &mut Lookup) -> Vec<Event> {
 
 /// The row of a stage that measures itself (`exec`) and declares the headline of a study. The counts are its own claim,
 /// and only it knows what they were counted against.
-pub fn of_own_words(lookup: &Lookup, end: &StageEnd) -> Option<Event> {
+pub fn reported_row(lookup: &Lookup, end: &StageEnd) -> Option<Event> {
     let stage = lookup.stage();
     study_columns(|name| stage.metrics.iter().any(|metric| metric.name == name))?;
     let candidate = end.record.as_ref()?.last();

@@ -111,7 +111,7 @@ fn contents(plan: &Plan) -> BTreeMap<PathBuf, Content> {
     let sources = plan.stages.iter().flat_map(|stage| &stage.inputs).flat_map(|input| &input.sources);
     let paths = sources.filter_map(|source| match source {
         plan::Source::Path(path) => Some(path.clone()),
-        plan::Source::Stage { .. } => None,
+        plan::Source::Stage { .. } | plan::Source::File { .. } => None,
     });
     let content = |path: &PathBuf| Content::File {
         format: "jsonl".to_owned(),
@@ -148,6 +148,10 @@ fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happ
                 let items = memory.tables.get(&table.content).cloned().ok_or_else(|| "no such table".to_owned());
                 Some(News::Items(table, items))
             }
+            Command::Open(file) => {
+                let blob = Digest::of(format!("{} {}", file.tree, file.path).as_bytes());
+                Some(News::Opened(file, Ok(Content::File { format: "jsonl".to_owned(), blob })))
+            }
             Command::Recall(key) => Some(News::Recalled(key, memory.rules.get(&key).cloned())),
             Command::Remember(key, rules) => {
                 memory.rules.insert(key, rules);
@@ -177,6 +181,11 @@ fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happ
         commands.extend(news.map(|news| schedule.news(news)).unwrap_or_default());
     }
     assert_eq!(schedule.unfinished().count(), 0);
+}
+
+/// The lines that a run tells and for which this is true.
+fn told_lines(text: &str, world: &World, memory: &mut Memory, is_shown: impl Fn(&str) -> bool) -> String {
+    told(text, world, memory).lines().filter(|line| is_shown(line)).map(|line| format!("{line}\n")).collect()
 }
 
 /// Runs a pipeline file and returns what happened in words.
@@ -323,7 +332,7 @@ fn lines(told: &str, of_runs: bool) -> String {
 }
 
 /// Lines only in the new text, with a `+`, and lines only in the old one, with a `-`, by the longest common
-/// subsequence.
+/// subsequence. More than three lines in a row that are gone are counted.
 fn difference(old: &str, new: &str) -> String {
     let [old, new] = [old, new].map(|text| text.lines().collect::<Vec<_>>());
     let mut common = vec![vec![0; new.len() + 1]; old.len() + 1];
@@ -335,17 +344,31 @@ fn difference(old: &str, new: &str) -> String {
             };
         }
     }
-    let (mut at, mut to, mut lines) = (0, 0, String::new());
+    let (mut at, mut to, mut lines, mut gone) = (0, 0, String::new(), Vec::new());
     while at < old.len() || to < new.len() {
-        if at < old.len() && to < new.len() && old[at] == new[to] {
-            (at, to) = (at + 1, to + 1);
-        } else if at < old.len() && (to == new.len() || common[at + 1][to] >= common[at][to + 1]) {
-            lines += &format!("- {}\n", old[at]);
+        if at < old.len() && (to == new.len() || old[at] != new[to] && common[at + 1][to] >= common[at][to + 1]) {
+            gone.push(old[at]);
+            at += 1;
+            continue;
+        }
+        lines += &removed(&std::mem::take(&mut gone));
+        if at < old.len() && old[at] == new[to] {
             at += 1;
         } else {
             lines += &format!("+ {}\n", new[to]);
-            to += 1;
         }
+        to += 1;
     }
-    lines
+    lines + &removed(&gone)
+}
+
+/// Lines that are gone; many in a row as their number and their stages.
+fn removed(gone: &[&str]) -> String {
+    if gone.len() <= 3 {
+        return gone.iter().map(|line| format!("- {line}\n")).collect();
+    }
+    let stage = |line: &&&str| line.split([' ', ':']).find(|word| !word.is_empty()).unwrap_or_default().to_owned();
+    let mut stages: Vec<String> = gone.iter().map(|line| stage(&line)).collect();
+    stages.dedup();
+    format!("- {} lines of {}\n", gone.len(), stages.join(", "))
 }

@@ -14,7 +14,7 @@ pub struct Resources {
     pub memory: u64,
 }
 
-/// How often a failed stage is started again.
+/// The number of times a failed stage is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     pub times: u32,

@@ -71,6 +71,8 @@ pub enum Reference {
     Stage {
         name: String,
         pin: Pin,
+        /// A file of the stage's output, instead of all of it: its path from the top.
+        file: Option<String>,
     },
     /// As written.
     Path(PathBuf),
@@ -184,10 +186,17 @@ fn source(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<SourceSpec> {
     Some(SourceSpec { reference, span: node.span, variables: node.variables.clone() })
 }
 
-/// Reads a source: a plain identifier is a stage; anything with `/`, `.` or `://` is a path or a hub model.
+/// Reads a source: a plain identifier is a stage, followed by `:` and a path it is a file that the stage made; anything
+/// else with `/`, `.` or `://` is a path or a hub model.
 fn reference(text: &str) -> Result<Reference, (String, String)> {
     if text.contains("://") {
         return Ok(Reference::Hub(text.to_owned()));
+    }
+    if let Some((stage, file)) = text.split_once(':')
+        && let Ok(Reference::Stage { name, pin, .. }) = reference(stage)
+    {
+        let file = made_file(&name, file)?;
+        return Ok(Reference::Stage { name, pin, file: Some(file) });
     }
     if text.contains(['/', '.']) {
         return Ok(Reference::Path(PathBuf::from(text)));
@@ -207,7 +216,19 @@ fn reference(text: &str) -> Result<Reference, (String, String)> {
         let help = format!("stages match [A-Za-z_][A-Za-z0-9_]*; a path holds a `/` or `.`: `./{text}`");
         return Err((format!("`{text}` is neither a stage nor a path"), help));
     }
-    Ok(Reference::Stage { name: name.to_owned(), pin })
+    Ok(Reference::Stage { name: name.to_owned(), pin, file: None })
+}
+
+/// The path of a file in what a stage made, as the store spells it.
+fn made_file(stage: &str, path: &str) -> Result<String, (String, String)> {
+    let parts: Vec<&str> = path.split('/').filter(|part| *part != ".").collect();
+    match parts.iter().all(|part| !part.is_empty() && *part != "..") {
+        true => Ok(parts.join("/")),
+        false => Err((
+            format!("`{path}` names no file in what `{stage}` makes"),
+            format!("the path of a file, from the top of its output: `{stage}:rows.jsonl`, `{stage}:data/rows.jsonl`"),
+        )),
+    }
 }
 
 fn with(key: Span, node: Node, mistakes: &mut Vec<Diagnostic>) -> Node {

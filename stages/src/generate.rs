@@ -116,7 +116,7 @@ fn decode(
 /// The answers of a batch while they grow.
 struct OpenAnswers {
     answers: Vec<Answer>,
-    /// The rows that the cache still holds, by their place in `answers`.
+    /// The rows that the cache still holds, by their index in `answers`.
     alive: Vec<usize>,
 }
 

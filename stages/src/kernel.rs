@@ -1,6 +1,6 @@
-//! The sums a model computes with, forward and, where something is trained through them, backward. [`Kernel`] says what
-//! each sum is; there is one implementation per backend, and [`of`] chooses it by the device. Operations that burn has
-//! for every device and no backend fuses (look-ups, the scalar head, sums of gradients) stay with their callers.
+//! The operations a model computes with, forward and, where something is trained through them, backward. [`Kernel`]
+//! defines each; there is one implementation per backend, and [`of`] chooses it by the device. Operations that burn
+//! has for every device and no backend fuses (look-ups, the scalar head, sums of gradients) stay with their callers.
 //!
 //! Shapes: `n` tokens of all rows of a batch, padding included; `d` width; `h` query heads and `kv` key/value heads of
 //! `hd` numbers each; `v` vocabulary. `dx` is the gradient of the loss with respect to `x`.
@@ -90,8 +90,8 @@ pub trait Kernel: Sync {
         d_entropies: &[f32],
     ) -> Tensor<2>;
 
-    /// `[n, d]` with `rows` `[m, d]` at `places`, none of which occurs twice, and 0 elsewhere.
-    fn place_rows(&self, rows: Tensor<2>, places: &[usize], n: usize) -> Tensor<2>;
+    /// `[n, d]` with `rows` `[m, d]` at `positions`, none of which occurs twice, and 0 elsewhere.
+    fn place_rows(&self, rows: Tensor<2>, positions: &[usize], n: usize) -> Tensor<2>;
 
     /// One token for each row of logits `[b, v]`; `v`, which is no token, where they are not finite. Without `sampling`
     /// the most likely one; ties go to the lower id.
@@ -122,6 +122,7 @@ pub fn term(left: &Tensor<2>, right: Tensor<2>) -> Term {
 }
 
 /// The value that products are added to.
+#[expect(clippy::large_enum_variant, reason = "one lives as long as one product")]
 pub enum Start<'a> {
     Zero,
     /// `[1, n]`, the same in each row.
@@ -180,6 +181,7 @@ impl Span {
 }
 
 /// The tokens that each token attends to.
+#[expect(clippy::large_enum_variant, reason = "there is one for each batch")]
 pub enum AttentionMask {
     /// Row by row: to all tokens of its own row up to itself.
     Rows(Vec<MaskedRow>),

@@ -114,7 +114,7 @@ mod tests {
         for kind in KINDS {
             let Work::Measure(measure) = kind.work else { continue };
             let mut measured = Vec::new();
-            for (place, part) in measure.parts.iter().enumerate() {
+            for (index, part) in measure.parts.iter().enumerate() {
                 let name = part.kind.name;
                 assert!(
                     part.kind.ports.iter().map(|port| port.name).eq(part.inputs.iter().map(|(port, _)| *port)),
@@ -123,7 +123,7 @@ mod tests {
                 for (_, input) in part.inputs {
                     match input {
                         PartInput::Port(port) => assert!(kind.port(port).is_some(), "{name} reads `{port}`"),
-                        PartInput::Part(earlier) => assert!(*earlier < place, "{name} reads part {earlier}"),
+                        PartInput::Part(earlier) => assert!(*earlier < index, "{name} reads part {earlier}"),
                     }
                 }
                 assert_eq!(part.parameters(&(kind.defaults)()), (part.kind.defaults)(), "{name}");

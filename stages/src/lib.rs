@@ -1,7 +1,5 @@
 //! Stage kinds of RLHF and their computations. They do not depend on YAML, the DAG, the cache, gates or the report.
 #![recursion_limit = "256"]
-// A tensor is a handle of some hundred bytes, and there are a few of them: boxes would only add an indirection.
-#![expect(clippy::large_enum_variant)]
 
 pub mod audit;
 pub mod device;

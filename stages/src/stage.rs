@@ -199,14 +199,14 @@ pub struct Part {
 pub enum PartInput {
     /// The input of this port of the stage.
     Port(&'static str),
-    /// The output of the part at this place.
+    /// The output of the part at this index.
     Part(usize),
 }
 
 /// Wins and losses of a model against another.
 #[derive(Clone, Copy)]
 pub struct ModelComparison {
-    /// The place of the part whose rows have the fields `text` and `score`. Its output carries the stage's name.
+    /// The index of the part whose rows have the fields `text` and `score`. Its output carries the stage's name.
     pub part: usize,
     /// The port of the model that all others are compared with.
     pub port: &'static str,

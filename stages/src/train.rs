@@ -18,8 +18,8 @@ pub use groups::{Group, PreferenceReading, groups_apart, load_of_groups, parts_o
 pub use groups::{groups_of_a_test, has_gradients};
 pub use parameters::{AnswerEnd, PairBound, Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
 pub use pass::{
-    Pass, ValuePlaces, add, in_parts, learn_answers, learn_rewards, learn_tokens, learn_values, likelihood, log_probs,
-    mean_loss, parts, predicted, rewards, values,
+    Pass, ValuePositions, add, in_parts, learn_answers, learn_rewards, learn_tokens, learn_values, likelihood,
+    log_probs, mean_loss, parts, predicted, rewards, values,
 };
 pub use rows::{Fit, RowEncoder, Sequence, prompts, split, split_by_prompt, tokenised};
 pub use truncate::Truncate;
@@ -71,7 +71,7 @@ pub struct BatchLoss {
 }
 
 /// The rows and the learning rate of every step.
-pub struct Course {
+pub struct TrainSteps {
     /// Rows per step.
     pub size: usize,
     pub total: u64,
@@ -86,10 +86,10 @@ pub struct Course {
     pub order: Draw,
 }
 
-impl Course {
-    pub fn of(io: &mut Io, training: &Training, rows: Vec<usize>, order: Draw) -> Course {
+impl TrainSteps {
+    pub fn of(io: &mut Io, training: &Training, rows: Vec<usize>, order: Draw) -> TrainSteps {
         let size = batch_size(io, training.batch, rows.len());
-        Course {
+        TrainSteps {
             size,
             total: steps(training.epochs, rows.len(), size),
             rate: training.rate,
@@ -117,7 +117,7 @@ impl Course {
 /// stop.
 pub fn learn(
     io: &mut Io,
-    course: &Course,
+    steps: &TrainSteps,
     mut adam: Adam,
     filter: &mut RowFilter,
     learner: &impl Learner,
@@ -127,27 +127,27 @@ pub fn learn(
         Some(found) => found,
         None => (0, TrainState { references: learner.references()?, ..TrainState::default() }),
     };
-    for step in first..course.total {
-        let batch: Vec<usize> = batch_of(course.order, step, course.size, &course.rows).collect();
+    for step in first..steps.total {
+        let batch: Vec<usize> = batch_of(steps.order, step, steps.size, &steps.rows).collect();
         let BatchLoss { loss, gradients, columns } = learner.gradients(&adam.tensors, &batch, &mut state)?;
-        let rate = course.rate(step);
+        let rate = steps.rate(step);
         let names = || named(batch.iter().map(|row| learner.name(*row)));
         let norm = adam.step(rate, loss, gradients, names)?;
-        if step >= course.reported_from {
+        if step >= steps.reported_from {
             state.losses.push(loss);
         }
         let done = step + 1;
         let mut point = json!({"step": done, "loss": loss, "gradient_norm": norm, "lr": rate});
         columns.into_iter().for_each(|(name, value)| point[name] = value);
         io.curve(&point)?;
-        io.progress(done, course.total, "step", || format!("loss {loss:.3}"))?;
-        let is_candidate = is_candidate(done, course.checkpoint_every, course.total);
+        io.progress(done, steps.total, "step", || format!("loss {loss:.3}"))?;
+        let is_candidate = is_candidate(done, steps.checkpoint_every, steps.total);
         if is_candidate {
             let metrics = learner.candidate(io, &adam.tensors, done, &state)?;
             io.candidate(done, &[&metrics[..], &filter.metrics()].concat())?;
             state.losses.clear();
         }
-        checkpoint(io, done, course.total, is_candidate, &adam, &state)?;
+        checkpoint(io, done, steps.total, is_candidate, &adam, &state)?;
     }
     Ok(())
 }
@@ -182,11 +182,11 @@ pub fn batch_of(draw: Draw, step: u64, batch: usize, rows: &[usize]) -> impl Ite
     let n = rows.len() as u64;
     let first = step * batch as u64;
     let mut order = (u64::MAX, Vec::new());
-    (first..first + batch as u64).map(move |place| {
-        if order.0 != place / n {
-            order = (place / n, draw.order(place / n, rows.len()));
+    (first..first + batch as u64).map(move |index| {
+        if order.0 != index / n {
+            order = (index / n, draw.order(index / n, rows.len()));
         }
-        rows[order.1[(place % n) as usize]]
+        rows[order.1[(index % n) as usize]]
     })
 }
 

@@ -23,7 +23,7 @@ mod cases;
 mod invariants;
 mod kinds;
 mod parity;
-#[path = "support/skip.rs"]
+#[path = "../../tests/support/skip.rs"]
 mod skip;
 
 const DRAW: Draw = Draw { seed: 7, kind: "test", purpose: "weights" };
@@ -351,14 +351,14 @@ fn gradient_check(model: &Decoder, name: &str) {
     let by_autodiff = |tracked: &[Tensor<2>], model: &Decoder, adapter: Option<&Adapter>| {
         let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
         let batch = Batch::new(&model.config, &ids, Padding::Right, &Device::flex());
-        let (mut places, mut targets) = (Vec::new(), Vec::new());
+        let (mut positions, mut targets) = (Vec::new(), Vec::new());
         for (row, span) in rows.iter().zip(&batch.spans) {
-            places.extend((row.start..span.len).map(|at| (span.at + at - 1) as i32));
+            positions.extend((row.start..span.len).map(|at| (span.at + at - 1) as i32));
             targets.extend(row.completion().iter().map(|id| *id as i32));
         }
-        let n = places.len();
+        let n = positions.len();
         let ints = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &Device::flex());
-        let hidden = model.hidden(adapter, &batch, None).select(0, ints(places));
+        let hidden = model.hidden(adapter, &batch, None).select(0, ints(positions));
         let all = activation::log_softmax(model.logits(hidden).div_scalar(0.9), 1);
         let slopes = |offset: usize| {
             let values: Vec<f32> = (0..n).map(|token| slope(token + offset) as f32).collect();
@@ -373,17 +373,17 @@ fn gradient_check(model: &Decoder, name: &str) {
     let compare = |ours: Vec<Tensor<2>>, theirs: Vec<Option<Tensor<2>>>, what: &str| {
         assert_eq!(ours.len(), theirs.len());
         let mut seen = 0;
-        for (place, (ours, theirs)) in ours.into_iter().zip(theirs).enumerate() {
+        for (index, (ours, theirs)) in ours.into_iter().zip(theirs).enumerate() {
             let ours = values_of(ours).unwrap();
             let Some(theirs) = theirs else {
-                assert!(ours.iter().all(|x| *x == 0.0), "{name}, {what}: tensor {place} has no part in the loss");
+                assert!(ours.iter().all(|x| *x == 0.0), "{name}, {what}: tensor {index} has no part in the loss");
                 continue;
             };
             seen += 1;
             let theirs = values_of(theirs).unwrap();
             let size = theirs.iter().map(|x| x.abs()).fold(0.0, f32::max);
             let off = largest_difference(&ours, &theirs);
-            assert!(off <= 2e-5 * size.max(1.0), "{name}, {what}: tensor {place} is off by {off}, of {size}");
+            assert!(off <= 2e-5 * size.max(1.0), "{name}, {what}: tensor {index} is off by {off}, of {size}");
         }
         assert!(seen > 10);
     };
@@ -440,10 +440,10 @@ fn check_masks(model: &Decoder, rows: &[&Sequence]) {
             Ok(TokenGradients { log_probs: vec![1.0; range.len()], entropies: Vec::new() })
         })
         .unwrap();
-    let places = [1, 2, 6, 7];
-    let spread = values_of(predict::at_back(slope, &places, 9)).unwrap();
-    for (place, slope) in spread.chunks_exact(width).enumerate() {
-        assert_eq!(slope.iter().any(|x| *x != 0.0), places.contains(&place), "{place}");
+    let positions = [1, 2, 6, 7];
+    let spread = values_of(predict::at_back(slope, &positions, 9)).unwrap();
+    for (index, slope) in spread.chunks_exact(width).enumerate() {
+        assert_eq!(slope.iter().any(|x| *x != 0.0), positions.contains(&index), "{index}");
     }
     // A completion with weight 0 has no gradient.
     let pass = Pass { model, adapter: Some(&adapter), trained: Trainable::Adapter, recomputes: false };
@@ -546,10 +546,10 @@ fn wgpu_trains_and_decodes_as_the_cpu_does() {
         };
         for trained in [Trainable::Adapter, Trainable::Weights] {
             let ours = on(&gpu, trained, false);
-            for (place, (one, other)) in on(&cpu, trained, false).iter().zip(&ours).enumerate() {
+            for (index, (one, other)) in on(&cpu, trained, false).iter().zip(&ours).enumerate() {
                 let size = one.iter().map(|x| x.abs()).fold(1.0, f32::max);
                 let off = largest_difference(one, other);
-                assert!(off <= 2e-5 * size, "{architecture}, {trained:?}: tensor {place} is off by {off}, of {size}");
+                assert!(off <= 2e-5 * size, "{architecture}, {trained:?}: tensor {index} is off by {off}, of {size}");
             }
             assert_eq!(ours, on(&gpu, trained, true), "{architecture}: run again, a block gives the same bytes");
         }

@@ -3,6 +3,9 @@
 // Each file of tests uses its own part of this.
 #![allow(dead_code)]
 
+#[path = "wait.rs"]
+mod wait;
+
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,9 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// The time limit for anything a test waits for. Only a failure takes this long.
-const PATIENCE: Duration = Duration::from_secs(120);
+use wait::PATIENCE;
+pub use wait::wait_for;
 
 /// The repository.
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -144,18 +146,6 @@ pub fn at_work_in(directory: &Path) -> Vec<u32> {
         .filter_map(of)
         .filter(|id| fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|at| at.starts_with(&directory)))
         .collect()
-}
-
-/// Polls until there is a value, up to the time limit.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// The result of a command.

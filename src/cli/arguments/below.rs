@@ -10,16 +10,20 @@ use std::path::PathBuf;
 pub enum GateVerb {
     /// Show the decision of a stage's gate, with every number it saw
     Show {
+        /// The name of the stage
         stage: String,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
         file: Option<PathBuf>,
         #[command(flatten)]
         which: RunArgument,
     },
     /// Judge the stored results by another rule, in place of all the rules the gate requires
     WhatIf {
+        /// The name of the stage
         stage: String,
         /// The rule, as in the file: `mean_score > incumbent.mean_score with 95% confidence`
         rule: String,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
         file: Option<PathBuf>,
         /// Also show what the rule would have decided in every earlier run
         #[arg(long)]
@@ -29,6 +33,7 @@ pub enum GateVerb {
     },
     /// Test the rules of gates: FILE holds measurements and the decisions expected from the gates
     Test {
+        /// Files of measurements and expected decisions
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
@@ -38,6 +43,7 @@ pub enum GateVerb {
 pub enum DataVerb {
     /// Show what a data file contains: format, lengths, repetitions, bad rows (exit code 1), overlap with another file
     Inspect {
+        /// The data file: JSON Lines, or any form that stages read
         file: PathBuf,
         /// Count lengths in tokens of this model (a directory or hf://owner/name@revision), with its chat template for
         /// dialogues; default: count letters
@@ -55,6 +61,7 @@ pub enum ModelVerb {
     Inspect {
         /// A directory in Hugging Face layout, or hf://owner/name@revision
         model: String,
+        /// The device whose memory is compared with what is needed
         #[arg(long, default_value = "auto", value_parser = device())]
         device: DeviceChoice,
         /// The precision in which the matrices of the base would be kept
@@ -67,6 +74,7 @@ pub enum ModelVerb {
 pub enum CacheVerb {
     /// Hash every file again; report what is damaged and which stages must run again (exit code 1)
     Verify {
+        /// The pipeline file next to which the store lies; default: the only store in this directory or below it
         file: Option<PathBuf>,
         /// Move damaged files to `quarantine/`
         #[arg(long)]
@@ -76,13 +84,16 @@ pub enum CacheVerb {
     },
     /// Show how much space each part takes
     Du {
+        /// The pipeline file next to which the store lies; default: the only store in this directory or below it
         file: Option<PathBuf>,
         #[command(flatten)]
         store: StoreArgument,
     },
     /// Write the result of a stage, with all its files, to one archive
     Export {
+        /// The name of the stage
         stage: String,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
         file: Option<PathBuf>,
         /// The archive, which must not exist yet
         #[arg(long, short, value_name = "ARCHIVE")]
@@ -92,6 +103,7 @@ pub enum CacheVerb {
     },
     /// Import an archive; a stage with the same action then finds its result in the store
     Import {
+        /// The archive, as `cache export` wrote it
         archive: PathBuf,
         /// The pipeline file next to which the store lies
         file: Option<PathBuf>,
@@ -100,14 +112,18 @@ pub enum CacheVerb {
     },
     /// Make `gc` keep what a run uses
     Pin {
+        /// The run: its name in `runs/`, the beginning of the name, or `last`, `last~1`, …
         run: String,
+        /// The pipeline file of the run; default: any in this directory or below it
         file: Option<PathBuf>,
         #[command(flatten)]
         store: StoreArgument,
     },
     /// Remove the pin of a run
     Unpin {
+        /// The run: its name in `runs/`, the beginning of the name, or `last`, `last~1`, …
         run: String,
+        /// The pipeline file of the run; default: any in this directory or below it
         file: Option<PathBuf>,
         #[command(flatten)]
         store: StoreArgument,

@@ -134,7 +134,7 @@ fn subset_sums(values: &[f64]) -> Vec<[f64; 16]> {
         let mut sums = [0.0; 16];
         for (subset, sum) in sums.iter_mut().enumerate() {
             *sum =
-                four.iter().enumerate().filter(|(place, _)| (subset >> place) & 1 == 1).map(|(_, value)| value).sum();
+                four.iter().enumerate().filter(|(index, _)| (subset >> index) & 1 == 1).map(|(_, value)| value).sum();
         }
         sums
     };

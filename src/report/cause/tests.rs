@@ -48,7 +48,7 @@ fn gave(stage: &str, n: usize) -> Event {
     ended(stage, outcome)
 }
 
-/// What is new about the first action of a stage.
+/// The differences of the first action of a stage.
 fn causes(old: &RunState, new: &RunState, stage: usize) -> Vec<StageCause> {
     let [old, new] = [old, new].map(|run| &run.stages[stage].actions[0]);
     let cause = |difference| StageCause { part: new.part.clone(), cause: Cause::Changed(difference) };

@@ -148,25 +148,10 @@ fn after_a_failure_nothing_is_begun_unless_the_run_keeps_going() {
 fn stages_that_together_take_more_than_there_is_do_not_run_together() {
     let mut place = place();
     place.execution.jobs = 8;
-    let stage = |n: usize, takes: &str| {
-        format!(
-            "  s{n}: {{kind: exec, resources: {takes}, with: {{command: [sh, -c, \"sleep 0.05; echo {n} > out/0/n\"]}}}}\n"
-        )
-    };
-    let most = |takes: &str| {
-        let stages: String = (0..4).map(|n| stage(n, takes)).collect();
-        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        // A new salt, so that each of these is executed.
-        let text = format!("name: toy\nsalt: '{takes}'\nstages:\n{stages}");
-        let (exit, _) = place.run_until(&text, &AtomicBool::new(false), &|event| match event {
-            Event::Started { .. } => drop(most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed)),
-            Event::Finished { .. } => drop(now.fetch_sub(1, Ordering::Relaxed)),
-            _ => {}
-        });
-        assert_eq!(exit, 0);
-        most.into_inner()
-    };
-    assert_eq!((most("{gpu: 1}"), most("{memory: 4}"), most("{memory: 1}")), (1, 2, 4));
+    for (name, takes, together) in [("gpu", "{gpu: 1}", 1), ("half", "{memory: 4}", 2), ("all", "{memory: 1}", 4)] {
+        let stages = vec![format!("resources: {takes}, "); 4];
+        assert_eq!(place.at_a_time(name, &stages, together), (0, together), "{takes}");
+    }
 }
 
 #[test]

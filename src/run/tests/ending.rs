@@ -54,11 +54,16 @@ fn an_interrupted_stage_has_the_time_to_write_its_checkpoint_and_one_that_finish
     let text = r#"
 name: toy
 stages:
-  saves: {kind: exec, with: {command: [sh, -c, "trap 'sleep 0.3; mkdir resume; echo 7 > resume/step; exit 1' TERM; test -d resume && exec cp resume/step out/0/step; echo x > HERE/saves; while :; do sleep 0.01; done"]}}
+  saves: {kind: exec, with: {command: [sh, -c, "trap 'until test -e HERE/go; do sleep 0.01; done; mkdir resume; echo 7 > resume/step; exit 1' TERM; test -d resume && exec cp resume/step out/0/step; echo x > HERE/saves; while :; do sleep 0.01; done"]}}
   ends: {kind: exec, with: {command: [sh, -c, "trap 'echo done > out/0/text; exit 0' TERM; echo x > HERE/ends; while :; do sleep 0.01; done"]}}
   after: {kind: exec, from: {text: ends}, with: {command: [sh, -c, "cp in/text/text out/0/text"]}}
 "#;
-    let (exit, told) = place.interrupted_with(text, &["saves", "ends"]);
+    // It saves only after the other has ended and its result was recorded.
+    let (exit, told) = place.interrupted_with(text, &["saves", "ends"], &|event| {
+        if matches!(event, Event::Ended { stage, .. } if stage == "ends") {
+            fs::write(place.path().join("go"), "").unwrap();
+        }
+    });
     assert_eq!(exit, 130);
     expect![[r#"
         after: Interrupted

@@ -27,44 +27,36 @@ fn a_closed_gate_skips_what_depends_on_it_and_nothing_else() {
     world.candidates = vec![("rm", vec![(50, vec![("accuracy", 0.55), ("ece", 0.2)])])];
     let text =
         RLHF.replace("  rm:", "  tuned_again: {kind: sft, from: {model: base, data: ./sft.jsonl}, seed: 5}\n  rm:");
-    check(
+    check_otherwise(
         &text,
         &world,
         expect![[r#"
-        base runs
-        base done
-        sft runs
-        tuned_again runs
-        sft done
-        rm runs
-        tuned_again done
-        rm fail: ece < 0.25 keeps 1 of 1; highest accuracy: step 50 0.55; accuracy 0.55 is not > 0.6 (short by 0.05) -> nothing
-        rm stopped
-        ppo_1 skipped: the gate of `rm` is closed
-        ppo_2 skipped: the gate of `rm` is closed
-        eval skipped: the gate of `rm` is closed
-    "#]],
+            + tuned_again runs
+            - 25 lines of rm, ppo_1, ppo_2, eval
+            + tuned_again done
+            + rm fail: ece < 0.25 keeps 1 of 1; highest accuracy: step 50 0.55; accuracy 0.55 is not > 0.6 (short by 0.05) -> nothing
+            + rm stopped
+            + ppo_1 skipped: the gate of `rm` is closed
+            + ppo_2 skipped: the gate of `rm` is closed
+            + eval skipped: the gate of `rm` is closed
+        "#]],
     );
 }
 
 #[test]
 fn a_missing_metric_is_an_error_of_the_gate_and_never_opens_it() {
     let world = World { candidates: vec![("rm", vec![(50, vec![("accuracy", 0.9)])])], ..rlhf() };
-    check(
+    check_otherwise(
         RLHF,
         &world,
         expect![[r#"
-        base runs
-        base done
-        sft runs
-        sft done
-        rm runs
-        rm error: step 50: ece ? < 0.25 (`ece` was not measured) -> nothing
-        rm failed: the gate cannot tell: select: step 50: ece ? < 0.25 (`ece` was not measured)
-        ppo_1 skipped: `rm` failed
-        ppo_2 skipped: `rm` failed
-        eval skipped: `rm` failed
-    "#]],
+            - 25 lines of rm, ppo_1, ppo_2, eval
+            + rm error: step 50: ece ? < 0.25 (`ece` was not measured) -> nothing
+            + rm failed: the gate cannot tell: select: step 50: ece ? < 0.25 (`ece` was not measured)
+            + ppo_1 skipped: `rm` failed
+            + ppo_2 skipped: `rm` failed
+            + eval skipped: `rm` failed
+        "#]],
     );
 }
 
@@ -116,40 +108,25 @@ fn best_by_the_judge_judges_every_survivor_and_by_an_own_metric_only_the_chosen_
     let mut world = rlhf();
     world.candidates.push(("ppo_1", ppo));
     world.scores = vec![("sft", 0.1), ("ppo_1@10", 0.2), ("ppo_1@20", 0.6), ("ppo_1", 0.4), ("ppo_2", 0.7)];
-    let judged = |select: &str| {
-        let told = told(&text(select), &world, &mut Memory::default());
-        told.lines()
-            .filter(|line| line.starts_with("ppo_1") || line.contains('|'))
-            .map(|line| format!("{line}\n"))
-            .collect::<String>()
+    // Scores and divergences follow the answers.
+    let is_shown = |line: &str| {
+        line.starts_with("ppo_1") && (line.contains("answers") || !line.ends_with(" runs")) || line.contains("| ppo")
     };
+    let judged = |select: &str| told_lines(&text(select), &world, &mut Memory::default(), is_shown);
     let by_judge = judged("{best: mean_score, where: entropy > 0.5}");
     expect![[r#"
-        ppo_1 runs
         ppo_1: answers of ppo_1@10 runs
         ppo_1: answers of ppo_1@20 runs
         ppo_1: answers of sft runs
-        ppo_1: scores of ppo_1@10 runs
-        ppo_1: divergence of ppo_1@10 runs
-        ppo_1: scores of ppo_1@20 runs
-        ppo_1: divergence of ppo_1@20 runs
-        ppo_1: scores of sft runs
-        ppo_1: divergence of sft runs
         ppo_1 pass: entropy > 0.5 keeps 2 of 3; highest mean_score: step 20 0.6 (step 10 0.2); mean_score 0.6 > incumbent.mean_score 0.1 (by 0.5) -> step 20
         ppo_1 done
-          eval | sft Some(0.1)
           eval | ppo_1@10 rejected Some(0.2) 3/0/0/0 against sft
           eval | ppo_1 Some(0.6) 3/0/0/0 against sft
           eval | ppo_2 Some(0.7) 3/0/0/0 against sft
-          eval | prompt 0: sft 0 / ppo_2 0
-          eval | prompt 1: sft 1 / ppo_2 1
-          eval | prompt 2: sft 2 / ppo_2 2
     "#]]
     .assert_eq(&by_judge);
     expect![[r#"
         - ppo_1: answers of ppo_1@20 runs
-        - ppo_1: scores of ppo_1@20 runs
-        - ppo_1: divergence of ppo_1@20 runs
         - ppo_1 pass: entropy > 0.5 keeps 2 of 3; highest mean_score: step 20 0.6 (step 10 0.2); mean_score 0.6 > incumbent.mean_score 0.1 (by 0.5) -> step 20
         + ppo_1 pass: highest 1 * entropy: step 10 2 (step 20 1, step 30 0.1); mean_score 0.2 > incumbent.mean_score 0.1 (by 0.1) -> step 10
         -   eval | ppo_1@10 rejected Some(0.2) 3/0/0/0 against sft

@@ -18,11 +18,9 @@ stages:
     from: {policy: after, reward: rm, prompts: ./heldout.jsonl, baseline: sft}
 ";
 
-/// The ends of `ppo` and its followers and what carries the name, without parts of measurements.
+/// The verdict on `ppo`, how it ends, and its follower.
 fn ends(text: &str, world: &World, memory: &mut Memory) -> String {
-    let told = told(text, world, memory);
-    let lines = told.lines().filter(|line| ["ppo", "after "].iter().any(|name| line.starts_with(name)));
-    lines.collect::<Vec<_>>().join("\n")
+    told_lines(text, world, memory, |line| ["ppo ", "after "].iter().any(|name| line.starts_with(name)))
 }
 
 /// The question that the gate of `ppo` asked in the last run.
@@ -49,28 +47,25 @@ fn a_gate_that_holds_waits_for_a_person_and_goes_on_as_they_say() {
         (World { scores: vec![("sft", 0.1), ("ppo", 0.4)], ..World::default() }, Memory::default());
     expect![[r#"
         ppo runs
-        ppo: answers of ppo@1 runs
-        ppo: answers of sft runs
-        ppo: scores of ppo@1 runs
-        ppo: divergence of ppo@1 runs
-        ppo: scores of sft runs
-        ppo: divergence of sft runs
         ppo fail: mean_score 0.4 is not > sft.mean_score 0.1 + 1 = 1.1 (short by 0.7) -> nothing yet
         ppo held
-        after skipped: `ppo` waits for a person's decision"#]]
+        after skipped: `ppo` waits for a person's decision
+    "#]]
     .assert_eq(&ends(HELD, &world, &mut memory));
     let asked = question(HELD, &world, &mut memory);
     expect![[r#"
         ppo fail: mean_score 0.4 is not > sft.mean_score 0.1 + 1 = 1.1 (short by 0.7) -> step 1
         ppo done
         after runs
-        after done"#]]
+        after done
+    "#]]
     .assert_eq(&ends(HELD, &decided(&world, &asked, true), &mut memory));
     expect![[r#"
         ppo fail: mean_score 0.4 is not > sft.mean_score 0.1 + 1 = 1.1 (short by 0.7) -> the incumbent (sft)
         ppo done, kept
         after runs
-        after done"#]]
+        after done
+    "#]]
     .assert_eq(&ends(HELD, &decided(&world, &asked, false), &mut memory));
 }
 
@@ -112,16 +107,11 @@ fn without_a_rule_that_fails_nobody_is_asked_and_doubt_may_go_another_way() {
     let world = World { scores: vec![("sft", 0.1), ("ppo", 1.4)], ..World::default() };
     expect![[r#"
         ppo runs
-        ppo: answers of ppo@1 runs
-        ppo: answers of sft runs
-        ppo: scores of ppo@1 runs
-        ppo: divergence of ppo@1 runs
-        ppo: scores of sft runs
-        ppo: divergence of sft runs
         ppo pass: mean_score 1.4 > sft.mean_score 0.1 + 1 = 1.1 (by 0.3) -> step 1
         ppo done
         after runs
-        after done"#]]
+        after done
+    "#]]
     .assert_eq(&ends(HELD, &world, &mut memory));
     // Three items are too few for any confidence.
     let unsure = HELD.replace("by 1, on_fail: hold", "with 95% confidence, on_fail: stop, on_unsure: keep");
@@ -129,7 +119,8 @@ fn without_a_rule_that_fails_nobody_is_asked_and_doubt_may_go_another_way() {
         ppo unsure: mean_score 1.4 is not surely > sft.mean_score 0.1 with 95% confidence (by 1.3; nothing is known at 95 %; p 0.3; sign flips and skewed t, 3 items) -> the incumbent (sft)
         ppo done, kept
         after runs
-        after done"#]].assert_eq(&ends(&unsure, &world, &mut memory));
+        after done
+    "#]].assert_eq(&ends(&unsure, &world, &mut memory));
 }
 
 #[test]
@@ -148,7 +139,7 @@ fn what_rules_say_is_remembered_by_what_they_saw() {
 }
 
 #[test]
-fn several_judges_measure_each_by_its_own_yardstick() {
+fn several_judges_measure_each_on_its_own_prompts() {
     let text = HELD.replace(
         "{judge: eval, require: mean_score > sft.mean_score by 1, on_fail: hold}",
         "
@@ -158,14 +149,9 @@ fn several_judges_measure_each_by_its_own_yardstick() {
         - safety.mean_score improves over sft",
     ) + "  safety: {kind: eval, from: {policy: after, reward: rm, prompts: ./prompts.jsonl}}\n";
     let world = World { scores: vec![("sft", 0.1), ("ppo", 0.4)], ..World::default() };
-    let told = told(&text, &world, &mut Memory::default());
+    let is_shown = |line: &str| line.starts_with("ppo") || line.contains("safety |");
+    let told = told_lines(&text, &world, &mut Memory::default(), is_shown);
     expect![[r#"
-        base runs
-        base done
-        sft runs
-        sft done
-        rm runs
-        rm done
         ppo runs
         ppo: answers of ppo@1 for eval runs
         ppo: answers of sft for eval runs
@@ -179,23 +165,8 @@ fn several_judges_measure_each_by_its_own_yardstick() {
         ppo: scores of sft for safety runs
         ppo pass: eval.mean_score 0.4 > eval.sft.mean_score 0.1 (by 0.3); safety.mean_score 0.4 improves over sft.mean_score 0.1 (by 0.3) -> step 1
         ppo done
-        after runs
-        after done
-        eval: answers of after runs
-        safety: answers of after runs
-        eval: scores of after runs
-        eval: divergence of after runs
-        safety: scores of after runs
           safety | sft Some(0.1)
           safety | ppo Some(0.4)
           safety | after Some(0.0)
-        safety done
-          eval | sft Some(0.1)
-          eval | ppo Some(0.4) 3/0/0/0 against sft
-          eval | after Some(0.0) 0/3/0/0 against sft
-          eval | prompt 0: sft 0 / after 0
-          eval | prompt 1: sft 1 / after 1
-          eval | prompt 2: sft 2 / after 2
-        eval done
     "#]].assert_eq(&told);
 }

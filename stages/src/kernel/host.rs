@@ -104,13 +104,13 @@ impl Kernel for HostLoops {
         rows::log_softmax_back(logits, targets, d_log_probs, d_entropies)
     }
 
-    fn place_rows(&self, rows: Tensor<2>, places: &[usize], n: usize) -> Tensor<2> {
+    fn place_rows(&self, rows: Tensor<2>, positions: &[usize], n: usize) -> Tensor<2> {
         let device = rows.device();
         let [_, d] = rows.dims();
         let rows = HostTensor::contiguous(rows);
         let mut out = vec![0.0; n * d];
-        for (row, place) in rows.slice().chunks_exact(d).zip(places) {
-            out[place * d..(place + 1) * d].copy_from_slice(row);
+        for (row, position) in rows.slice().chunks_exact(d).zip(positions) {
+            out[position * d..(position + 1) * d].copy_from_slice(row);
         }
         from_values(out, [n, d], &device)
     }

@@ -8,8 +8,8 @@ use crate::model::{Adapter, Artifact, Decoder, Load, Reference};
 use crate::rl::{self, DirectLoss, PairTerms};
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Course, Group, Learner, Metrics, PairBound, Pass, PreferenceReading, Sequence,
-    TrainState, Training,
+    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, Pass, PreferenceReading, Sequence,
+    TrainState, TrainSteps, Training,
 };
 use crate::train::{Rate, Schedule};
 use anyhow::Result;
@@ -134,8 +134,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 2. Train the incoming adapter or a new one.
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
-    let course = Course::of(io, training, (0..groups.len()).collect(), draw("order"));
-    let load = train::load_of_groups(&groups, training.passes.micro_batch, course.size, true);
+    let steps = TrainSteps::of(io, training, (0..groups.len()).collect(), draw("order"));
+    let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, true);
     training.expect_memory(io, &policy, Load { other_bases: usize::from(reference.has_own_base), ..load })?;
     let adam = Adam::new(start.tensors(), training.tuning.adam);
     let learner = DirectPolicy {
@@ -147,7 +147,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         heldout,
         at_once: load.rows,
     };
-    train::learn(io, &course, adam, &mut filter, &learner)
+    train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
 struct DirectPolicy<'a> {

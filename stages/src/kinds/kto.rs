@@ -10,7 +10,7 @@ use crate::io::Io;
 use crate::model::{Adapter, Artifact, Load, Reference};
 use crate::rl::{self, KtoWeights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
-use crate::train::{self, Adam, BatchLoss, Course, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState};
+use crate::train::{self, Adam, BatchLoss, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use formats::data::{self, DataRows, LabelledAnswer, RowFilter};
@@ -110,8 +110,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 2. Train the incoming adapter or a new one.
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
-    let course = Course::of(io, training, (0..items.len()).collect(), draw("order"));
-    let at_once = training.passes.at_once(course.size);
+    let steps = TrainSteps::of(io, training, (0..items.len()).collect(), draw("order"));
+    let at_once = training.passes.at_once(steps.size);
     let adam = Adam::new(start.tensors(), training.tuning.adam);
     let learner =
         LabelledPolicy { parameters: &parameters, policy: &policy, reference, start, items, heldout, at_once };
@@ -125,7 +125,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         ..Load::default()
     };
     training.expect_memory(io, &policy, load)?;
-    train::learn(io, &course, adam, &mut filter, &learner)
+    train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
 struct LabelledPolicy<'a> {

@@ -8,7 +8,8 @@ use crate::model::weights;
 use crate::model::{Decoder, Load, LoraParameters, Trainable};
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
-    self, Adam, AdamSettings, BatchLoss, Course, Learner, Metrics, Pass, Passes, Rate, Schedule, Sequence, TrainState,
+    self, Adam, AdamSettings, BatchLoss, Learner, Metrics, Pass, Passes, Rate, Schedule, Sequence, TrainState,
+    TrainSteps,
 };
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -180,7 +181,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 4. Train: a linear warm-up over a tenth of the steps, then a cosine; the last tenth is reported.
     let tenth = (parameters.steps / 10).max(1);
-    let course = Course {
+    let steps = TrainSteps {
         size: train::batch_size(io, parameters.batch, training.len()),
         total: parameters.steps,
         rate: Rate { lr: parameters.lr, schedule: Schedule::Cosine },
@@ -190,7 +191,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         rows: training,
         order: draw("order"),
     };
-    let at_once = parameters.passes.at_once(course.size);
+    let at_once = parameters.passes.at_once(steps.size);
     let load = Load {
         rows: at_once,
         tokens: parameters.context,
@@ -202,7 +203,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let memory = memory::estimate(&model.config, &LoraParameters::default(), Dtype::F32, load, &device);
     io.expects(&memory::in_words(memory, &Passes::or_lower("`context` or `width`")))?;
     let learner = NewModel { parameters: &parameters, model, documents, heldout, made };
-    train::learn(io, &course, adam, &mut filter, &learner)
+    train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
 struct NewModel<'a> {

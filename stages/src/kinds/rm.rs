@@ -11,8 +11,8 @@ use crate::model::{Adapter, Artifact, Load};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Course, Group, Learner, Metrics, PairBound, Pass, PreferenceReading, Sequence,
-    TrainState, Training,
+    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, Pass, PreferenceReading, Sequence,
+    TrainState, TrainSteps, Training,
 };
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
@@ -179,8 +179,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     // Training uses the plain scale of the head; each candidate is normalised anew.
     let start = Adapter { offset: 0.0, spread: 1.0, ..start };
-    let course = Course::of(io, training, (0..groups.len()).collect(), draw("order"));
-    let load = train::load_of_groups(&groups, training.passes.micro_batch, course.size, false);
+    let steps = TrainSteps::of(io, training, (0..groups.len()).collect(), draw("order"));
+    let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, false);
     training.expect_memory(io, &artifact, load)?;
     let adam = Adam::new(start.tensors(), training.tuning.adam);
     let learner = RewardModel {
@@ -193,7 +193,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         sample: draw("normalize"),
         ends: encoder.ends.tokens().collect(),
     };
-    train::learn(io, &course, adam, &mut filter, &learner)
+    train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
 struct RewardModel<'a> {

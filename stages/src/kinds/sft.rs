@@ -7,7 +7,7 @@ use crate::model::memory::Demand;
 use crate::model::{Adapter, Artifact, Decoder, Load, LoraParameters, Trainable, weights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Course, Fit, Learner, Metrics, Pass, Sequence, TrainState, Training,
+    self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, Pass, Sequence, TrainState, TrainSteps, Training,
 };
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
@@ -161,8 +161,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         Some(start) => start.tensors(),
         None => weights::tensors(&artifact.model),
     };
-    let course = Course::of(io, training, rows, draw("order"));
-    let at_once = training.passes.at_once(course.size);
+    let steps = TrainSteps::of(io, training, rows, draw("order"));
+    let at_once = training.passes.at_once(steps.size);
     let load = Load {
         rows: at_once,
         tokens: examples.iter().map(|(_, row)| row.ids.len()).max().unwrap_or(0),
@@ -174,7 +174,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     training.expect_memory(io, &artifact, load)?;
     let adam = Adam::new(tensors, training.tuning.adam);
     let learner = FineTuning { training, artifact: &artifact, start, examples, heldout };
-    train::learn(io, &course, adam, &mut filter, &learner)
+    train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
 struct FineTuning<'a> {

@@ -21,6 +21,10 @@ pub struct Trace {
     last: Tensor<2>,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a tensor is a handle of some hundred bytes, and there is one for each block"
+)]
 enum SavedBlock {
     /// The input of the block; the rest is computed again.
     Input(Tensor<2>),
@@ -36,6 +40,7 @@ pub enum Trainable {
 }
 
 /// Gradients in the shape of the trained tensors.
+#[expect(clippy::large_enum_variant, reason = "there is one for each part of a batch")]
 pub enum Gradient {
     Adapter(Adapter),
     Weights(Box<Decoder>),

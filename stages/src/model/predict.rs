@@ -98,13 +98,13 @@ pub fn values_back(hidden: Tensor<2>, head: &Tensor<2>, gradients: &[f64]) -> (T
     (gradients.clone().matmul(head.clone().transpose()), hidden.transpose().matmul(gradients))
 }
 
-/// The rows `[m, d]` of hidden states `[n, d]` at some places.
-pub fn at(hidden: &Tensor<2>, places: &[usize]) -> Tensor<2> {
-    let places: Vec<u32> = places.iter().map(|place| *place as u32).collect();
-    hidden.clone().select(0, from_ids(&places, &hidden.device()))
+/// The rows `[m, d]` of hidden states `[n, d]` at some positions.
+pub fn at(hidden: &Tensor<2>, positions: &[usize]) -> Tensor<2> {
+    let positions: Vec<u32> = positions.iter().map(|place| *place as u32).collect();
+    hidden.clone().select(0, from_ids(&positions, &hidden.device()))
 }
 
-/// The gradient `[n, d]` of hidden states of which [`at`] took the rows at `places`; none occurs twice.
-pub fn at_back(gradient: Tensor<2>, places: &[usize], n: usize) -> Tensor<2> {
-    kernel::of(&gradient.device()).place_rows(gradient, places, n)
+/// The gradient `[n, d]` of hidden states of which [`at`] took the rows at `positions`; none occurs twice.
+pub fn at_back(gradient: Tensor<2>, positions: &[usize], n: usize) -> Tensor<2> {
+    kernel::of(&gradient.device()).place_rows(gradient, positions, n)
 }

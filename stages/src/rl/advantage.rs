@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Length of an answer up to and with its first stop token, and whether it has one. Later tokens are not part of it.
 pub fn truncated(ids: &[u32], stops: &[u32]) -> (usize, bool) {
     match ids.iter().position(|id| stops.contains(id)) {
-        Some(place) => (place + 1, true),
+        Some(index) => (index + 1, true),
         None => (ids.len(), false),
     }
 }

@@ -176,13 +176,13 @@ mod tests {
         let pairs: Vec<(usize, usize)> = (0..4).flat_map(|i| (i + 1..4).map(move |j| (i, j))).collect();
         let (loss, gradients) = plackett_luce(&scores, &pairs);
         close(&[loss], &[number(&golden["nll"])], 1e-15);
-        for (place, gradient) in gradients.iter().enumerate() {
+        for (index, gradient) in gradients.iter().enumerate() {
             let moved = |x| {
                 let mut scores = scores.clone();
-                scores[place] = x;
+                scores[index] = x;
                 plackett_luce(&scores, &pairs).0
             };
-            is_gradient(moved, scores[place], *gradient);
+            is_gradient(moved, scores[index], *gradient);
         }
         // The same ranking taken as six pairs.
         let (chosen, rejected): (Vec<f64>, Vec<f64>) = pairs.iter().map(|(i, j)| (scores[*i], scores[*j])).unzip();

@@ -67,8 +67,8 @@ pub fn docs<P: Parameters>() -> Vec<(String, String)> {
 fn add_docs(under: &str, block: &Value, docs: &mut Vec<(String, String)>, end: &mut usize) {
     for name in block["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let (path, property) = (format!("{under}{name}"), &block["properties"][name]);
-        if let Some(place) = docs.iter().position(|(other, _)| property[PRINTED_AFTER] == **other) {
-            *end = place + 1;
+        if let Some(index) = docs.iter().position(|(other, _)| property[PRINTED_AFTER] == **other) {
+            *end = index + 1;
         }
         if property["properties"].is_object() {
             add_docs(&format!("{path}."), property, docs, end);

@@ -210,13 +210,13 @@ pub fn has_gradients(at: &[f64], objective: impl Fn(&[f64]) -> (f64, Vec<f64>)) 
     const STEP: f64 = 1e-6;
     let (_, gradients) = objective(at);
     assert!(gradients.iter().any(|gradient| *gradient != 0.0));
-    for (place, gradient) in gradients.iter().enumerate() {
+    for (index, gradient) in gradients.iter().enumerate() {
         let moved = |step: f64| {
             let mut at = at.to_vec();
-            at[place] += step;
+            at[index] += step;
             objective(&at).0
         };
         let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-        assert!((gradient - expected).abs() < 1e-8, "{place}: {gradient} is not {expected}");
+        assert!((gradient - expected).abs() < 1e-8, "{index}: {gradient} is not {expected}");
     }
 }

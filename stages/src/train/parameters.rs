@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub struct Training {
     /// passes over the training data; may be a fraction
     pub epochs: f64,
-    /// rows per step; for `rm` and `dpo`, prompts with all their answers
+    /// rows per step; for `rm` and `dpo`, prompts with all their answers; for `kto`, z₀ is estimated on as many
     pub batch: usize,
     #[serde(flatten)]
     pub passes: Passes,

@@ -34,8 +34,8 @@ pub fn predicted(
     temperature: f64,
 ) -> Result<Predictions> {
     let batch = batch_of_rows(model, rows);
-    let (places, targets) = predictions(rows, &batch.spans);
-    model.predict(predict::at(&model.hidden(adapter, &batch, None), &places), &targets, temperature)
+    let (positions, targets) = predictions(rows, &batch.spans);
+    model.predict(predict::at(&model.hidden(adapter, &batch, None), &positions), &targets, temperature)
 }
 
 /// log π of whole answers, nats: the sum over the tokens of each row's completion; `at_once` rows at a time.
@@ -57,18 +57,18 @@ fn per_answer(tokens: &[f64], rows: &[&Sequence]) -> Vec<f64> {
 
 /// The tokens of a row that a scalar head values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValuePlaces {
+pub enum ValuePositions {
     /// The last one: a reward.
     Last,
     /// The token before each token of the completion: the value a critic expects from there on.
     Completion,
 }
 
-impl ValuePlaces {
-    fn places(self, rows: &[&Sequence], spans: &[Span]) -> Vec<usize> {
+impl ValuePositions {
+    fn positions(self, rows: &[&Sequence], spans: &[Span]) -> Vec<usize> {
         match self {
-            ValuePlaces::Last => spans.iter().map(|span| span.last()).collect(),
-            ValuePlaces::Completion => predictions(rows, spans).0,
+            ValuePositions::Last => spans.iter().map(|span| span.last()).collect(),
+            ValuePositions::Completion => predictions(rows, spans).0,
         }
     }
 }
@@ -84,10 +84,11 @@ fn head_of(adapter: &Adapter) -> Result<&Tensor<2>> {
 ///
 /// # Errors
 /// There is no head, or the device cannot be read.
-pub fn values(model: &Decoder, adapter: &Adapter, rows: &[&Sequence], valued: ValuePlaces) -> Result<Vec<f64>> {
+pub fn values(model: &Decoder, adapter: &Adapter, rows: &[&Sequence], valued: ValuePositions) -> Result<Vec<f64>> {
     let batch = batch_of_rows(model, rows);
-    let places = valued.places(rows, &batch.spans);
-    let values = predict::values(predict::at(&model.hidden(Some(adapter), &batch, None), &places), head_of(adapter)?)?;
+    let positions = valued.positions(rows, &batch.spans);
+    let values =
+        predict::values(predict::at(&model.hidden(Some(adapter), &batch, None), &positions), head_of(adapter)?)?;
     Ok(values.iter().map(|value| (value - adapter.offset) / adapter.spread).collect())
 }
 
@@ -99,7 +100,7 @@ pub fn rewards(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], at_once: usi
     let rows: Vec<Sequence> = rows.iter().map(|ids| Sequence::new(ids.to_vec(), ids.len())).collect();
     let mut out = Vec::with_capacity(rows.len());
     for rows in rows.chunks(at_once) {
-        out.extend(values(model, adapter, &rows.iter().collect::<Vec<_>>(), ValuePlaces::Last)?);
+        out.extend(values(model, adapter, &rows.iter().collect::<Vec<_>>(), ValuePositions::Last)?);
     }
     Ok(out)
 }
@@ -200,12 +201,12 @@ fn learn(
 ) -> Result<Vec<Tensor<2>>> {
     let Pass { model, adapter, trained, recomputes } = pass;
     let batch = batch_of_rows(model, rows);
-    let (places, targets) = predictions(rows, &batch.spans);
+    let (positions, targets) = predictions(rows, &batch.spans);
     let (hidden, trace) = model.trace(adapter, &batch, recomputes);
-    let picked = predict::at(&hidden, &places);
+    let picked = predict::at(&hidden, &positions);
     drop(hidden);
     let (gradient, of_matrix) = back(picked, &targets)?;
-    let gradient = predict::at_back(gradient, &places, batch.tokens());
+    let gradient = predict::at_back(gradient, &positions, batch.tokens());
     Ok(match model.backward(adapter, &batch, trace, gradient, trained)? {
         Gradient::Adapter(gradient) => with_head(&gradient, pass, None),
         Gradient::Weights(mut gradient) => {
@@ -241,16 +242,16 @@ pub fn learn_rewards(
     objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
 ) -> Result<(f64, Vec<Tensor<2>>)> {
     let Some(at_once) = at_once.filter(|at_once| *at_once < rows.len()) else {
-        return learn_values(pass, rows, ValuePlaces::Last, objective);
+        return learn_values(pass, rows, ValuePositions::Last, objective);
     };
     let adapter = pass.adapter.context("a head stands on an adapter")?;
     let mut scores = Vec::with_capacity(rows.len());
     for rows in rows.chunks(at_once) {
-        scores.extend(values(pass.model, adapter, rows, ValuePlaces::Last)?);
+        scores.extend(values(pass.model, adapter, rows, ValuePositions::Last)?);
     }
     let (loss, slopes) = objective(&scores);
     let piece =
-        |rows: &[&Sequence], slopes: &[f64]| learn_values(pass, rows, ValuePlaces::Last, |_| (0.0, slopes.to_vec()));
+        |rows: &[&Sequence], slopes: &[f64]| learn_values(pass, rows, ValuePositions::Last, |_| (0.0, slopes.to_vec()));
     Ok((loss, in_pieces(rows, &slopes, at_once, piece)?))
 }
 
@@ -262,23 +263,23 @@ pub fn learn_rewards(
 pub fn learn_values(
     pass: Pass,
     rows: &[&Sequence],
-    valued: ValuePlaces,
+    valued: ValuePositions,
     objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
 ) -> Result<(f64, Vec<Tensor<2>>)> {
     let Pass { model, adapter, trained, recomputes } = pass;
     let adapter = adapter.context("a head stands on an adapter")?;
     let head = head_of(adapter)?;
     let batch = batch_of_rows(model, rows);
-    let places = valued.places(rows, &batch.spans);
+    let positions = valued.positions(rows, &batch.spans);
     let (hidden, trace) = model.trace(Some(adapter), &batch, recomputes);
-    let picked = predict::at(&hidden, &places);
+    let picked = predict::at(&hidden, &positions);
     drop(hidden);
     let values = predict::values(picked.clone(), head)?;
     let scaled: Vec<f64> = values.iter().map(|value| (value - adapter.offset) / adapter.spread).collect();
     let (loss, gradients) = objective(&scaled);
     let gradients: Vec<f64> = gradients.iter().map(|gradient| gradient / adapter.spread).collect();
     let (gradient, of_head) = predict::values_back(picked, head, &gradients);
-    let gradient = predict::at_back(gradient, &places, batch.tokens());
+    let gradient = predict::at_back(gradient, &positions, batch.tokens());
     match model.backward(Some(adapter), &batch, trace, gradient, trained)? {
         Gradient::Adapter(gradient) => Ok((loss, with_head(&gradient, pass, Some(of_head)))),
         Gradient::Weights(_) => bail!("a head is trained with an adapter"),

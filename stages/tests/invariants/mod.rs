@@ -54,9 +54,9 @@ fn settings(more: Value) -> Value {
 /// A rate at which a few updates move the tiny model; the real one moves at a tenth of it.
 const RATE: f64 = 0.2;
 
-fn check(base: &Path, device: DeviceChoice, steps: u64, rate: f64) {
+fn check(base: &Path, device: DeviceChoice, rate: f64) {
     // With a large learning rate and no penalty the policy leaves its reference, and the clip takes effect.
-    let free = settings(json!({"steps": steps, "lr": rate, "kl": {"coef": 0.0}}));
+    let free = settings(json!({"steps": 3, "lr": rate, "kl": {"coef": 0.0}}));
     let (curve, bytes) = ppo(base, device, &free);
     assert!(metric(&curve[0], "kl").abs() < 1e-4, "policy and reference begin as one: {}", curve[0]);
     let last = curve.last().unwrap();
@@ -87,27 +87,20 @@ fn check(base: &Path, device: DeviceChoice, steps: u64, rate: f64) {
 
 #[test]
 fn ppo_keeps_its_invariants() {
-    check(&kinds::base().artifact(), DeviceChoice::Cpu, 3, RATE);
+    check(&kinds::base().artifact(), DeviceChoice::Cpu, RATE);
 }
 
 #[test]
 fn ppo_keeps_its_invariants_through_wgpu() {
     if wgpu().is_some() {
-        check(&kinds::base().artifact(), DeviceChoice::Wgpu, 3, RATE);
+        check(&kinds::base().artifact(), DeviceChoice::Wgpu, RATE);
     }
 }
 
 #[test]
 fn ppo_on_stories260k_keeps_its_invariants() {
     if let Some(base) = skip::shared("models/stories260K") {
-        check(&base, DeviceChoice::Cpu, 3, RATE / 10.0);
-    }
-}
-
-#[test]
-fn ppo_on_stories260k_keeps_its_invariants_through_wgpu() {
-    if let (Some(base), Some(_)) = (skip::shared("models/stories260K"), wgpu()) {
-        check(&base, DeviceChoice::Wgpu, 2, RATE / 10.0);
+        check(&base, DeviceChoice::Cpu, RATE / 10.0);
     }
 }
 

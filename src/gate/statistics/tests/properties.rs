@@ -45,7 +45,7 @@ fn p_values_and_bounds_say_the_same() {
         }
         let decided = Sample::of_items(&wins);
         assert_dual("win rate", &|threshold, alpha| win_rate(&decided, threshold, alpha));
-        let median = |counts: &[u32]| counts.iter().position(|count| *count > 1).map(|place| values[place]);
+        let median = |counts: &[u32]| counts.iter().position(|count| *count > 1).map(|index| values[index]);
         assert_dual("percentile", &|threshold, alpha| percentile(n, 7, 0.0, threshold, alpha, 200, &median));
     }
 }

@@ -102,12 +102,12 @@ impl RowInput<'_> {
         self.before + tile.first + tile.rows
     }
 
-    /// The place of a tile's first number among those of the queries.
+    /// The index of a tile's first number among those of the queries.
     fn at(&self, tile: Tile) -> usize {
         tile.first * self.query_width() + tile.head * self.heads.width
     }
 
-    /// The place in each line where the key/value head of a tile begins.
+    /// The index in each line at which the key/value head of a tile begins.
     fn key_at(&self, tile: Tile) -> usize {
         tile.head / self.heads.group() * self.heads.width
     }

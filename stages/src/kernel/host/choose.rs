@@ -22,7 +22,7 @@ pub fn choose(logits: &[f32], vocabulary: usize, sampling: Option<Sampling>) -> 
     logits.par_chunks_exact(vocabulary).enumerate().with_min_len((1 << 12) / vocabulary.min(1 << 12)).map(one).collect()
 }
 
-/// The place of the first of the largest numbers, or of the last NaN, and the number there.
+/// The index of the first of the largest numbers, or of the last NaN, and the number there.
 fn largest(logits: &[f32]) -> (usize, f32) {
     let (mut best, mut highest) = (0, f32::NEG_INFINITY);
     for (id, logit) in logits.iter().enumerate() {

@@ -7,7 +7,7 @@ use crate::generate::{self, Answer, Choice, Decoding};
 use crate::kernel::Keep;
 use crate::model::{Adapter, Decoder};
 use crate::rl;
-use crate::train::{self, Adam, Sequence, ValuePlaces};
+use crate::train::{self, Adam, Sequence, ValuePositions};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -105,9 +105,9 @@ pub fn score(
             let lengths: Vec<usize> = rows.iter().map(|row| row.completion().len()).collect();
             let policy = train::predicted(&models.policy.model, Some(&actor), &rows, parameters.temperature)?;
             let of_reference = train::predicted(reference.0, reference.1, &rows, parameters.temperature)?;
-            let scores = train::values(&models.reward.0, &models.reward.1, &rows, ValuePlaces::Last)?;
+            let scores = train::values(&models.reward.0, &models.reward.1, &rows, ValuePositions::Last)?;
             let values = match &critic {
-                Some(critic) => train::values(&models.reward.0, critic, &rows, ValuePlaces::Completion)?,
+                Some(critic) => train::values(&models.reward.0, critic, &rows, ValuePositions::Completion)?,
                 None => Vec::new(),
             };
             entropy += policy.entropies.iter().sum::<f64>();

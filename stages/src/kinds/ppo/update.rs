@@ -6,7 +6,7 @@ use super::rollout::{Estimates, Rollout, explained, minibatches};
 use crate::draw::Draw;
 use crate::kernel::TokenGradients;
 use crate::rl::{self, RatioStatistics};
-use crate::train::{self, Adam, Pass, Passes, Sequence, ValuePlaces};
+use crate::train::{self, Adam, Pass, Passes, Sequence, ValuePositions};
 use anyhow::Result;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -151,7 +151,7 @@ impl Update<'_> {
             let Some(critic) = &critic else { continue };
             let (old, returns) = (flat(&rollout.values), flat(&estimates.returns));
             let pass = Pass::of_adapter(&models.reward.0, critic, recompute);
-            let (value_loss, more) = train::learn_values(pass, &rows, ValuePlaces::Completion, |values| {
+            let (value_loss, more) = train::learn_values(pass, &rows, ValuePositions::Completion, |values| {
                 let loss = rl::value_loss(values, &old, &returns, parameters.value_clip).weighted(&weights);
                 let gradients = loss.gradients.iter().map(|gradient| parameters.value_coef * gradient).collect();
                 (loss.losses.iter().sum(), gradients)
