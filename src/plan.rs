@@ -9,6 +9,7 @@ mod metrics;
 mod name;
 mod outputs;
 mod parameters;
+mod pins;
 mod repeats;
 mod secrets;
 pub mod selection;
@@ -123,6 +124,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     adapters::check(&drafts, &mut mistakes);
     templates::check(&drafts, spec.skip_bad_rows, &mut mistakes);
     outputs::check(&drafts, &ids, &mut mistakes);
+    pins::check(&drafts, &ids, &mut mistakes);
     mistakes.extend(graph.cycles());
     let gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.level == Severity::Error) {

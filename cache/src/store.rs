@@ -129,12 +129,12 @@ impl Store {
     pub fn file(&self, content: &Content, relative: &str) -> Result<Content> {
         let Content::Tree(digest) = content else { bail!("find `{relative}`: {content} is a file, not a directory") };
         let tree = self.tree(digest)?;
-        match tree.0.get(relative) {
+        match tree.files.get(relative) {
             Some(entry) => Ok(Content::File { format: format_of(Path::new(relative)), blob: entry.blob }),
             None => {
                 const SHOWN: usize = 8;
-                let names: Vec<String> = tree.0.keys().take(SHOWN).map(|name| format!("`{name}`")).collect();
-                let more = if tree.0.len() > SHOWN { ", …" } else { "" };
+                let names: Vec<String> = tree.files.keys().take(SHOWN).map(|name| format!("`{name}`")).collect();
+                let more = if tree.files.len() > SHOWN { ", …" } else { "" };
                 bail!("there is no file `{relative}`; there are {}{more}", names.join(", "))
             }
         }

@@ -96,6 +96,12 @@ pub fn resolve(
                     let path: PathBuf = lookup.directory.join(path).components().collect();
                     path_source(port, &path, source, lookup.spec.skip_bad_rows, files, mistakes)
                 }
+                Reference::Hub(text) if port.is_some_and(|port| matches!(port.accepts, Accepts::Data(_))) => {
+                    let message = format!("`{text}` names a model of the hub, and `{}` takes data", from.port.value);
+                    let help = "fetch the data set (`hf download --repo-type dataset OWNER/NAME --local-dir DIRECTORY`) and name its file";
+                    mistakes.push(Diagnostic::error(source.span, message).help(help));
+                    None
+                }
                 Reference::Hub(text) => match hub_model(text, source, lookup, mistakes) {
                     Some(directory) if directory.exists() => {
                         path_source(port, &directory, source, lookup.spec.skip_bad_rows, files, mistakes)
@@ -315,7 +321,7 @@ fn path_source(
     let shown = path.display();
     let Ok(metadata) = fs::metadata(path) else {
         let diagnostic = Diagnostic::error(source.span, format!("there is nothing at `{shown}`"));
-        let help = set_variable(source).or_else(|| nearest_sibling(path));
+        let help = set_variable(source).or_else(|| misread(port, source)).or_else(|| nearest_sibling(path));
         mistakes.push(Diagnostic { help, ..diagnostic });
         return None;
     };
@@ -350,6 +356,22 @@ fn set_variable(source: &SourceSpec) -> Option<String> {
     }
     let variable = source.variables.iter().find_map(|variable| variable.strip_prefix("env."))?;
     Some(format!("it comes from the environment variable `{variable}`"))
+}
+
+/// Help for a text that means something to a shell or to Python, and here is a path.
+fn misread(port: Option<&Port>, source: &SourceSpec) -> Option<String> {
+    let Reference::Path(path) = &source.reference else { return None };
+    let text = path.to_str()?;
+    let takes_models = port.is_some_and(|port| matches!(port.accepts, Accepts::Model | Accepts::RewardModel));
+    if let Some(rest) = text.strip_prefix("~/") {
+        return Some(format!("`~` is not expanded: write `${{env.HOME}}/{rest}`, with `env: [HOME]` in the file"));
+    }
+    if text.contains("${") {
+        return Some("`$${` stands for a plain `${`: with a single `$` it is a variable".to_owned());
+    }
+    let as_hub = format!("hf://{text}");
+    (takes_models && !text.starts_with('.') && hub::Model::parse(&as_hub).is_ok())
+        .then(|| format!("a model of the hub is written `{as_hub}`"))
 }
 
 fn nearest_sibling(path: &Path) -> Option<String> {

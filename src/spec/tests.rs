@@ -339,7 +339,7 @@ stages:
             5 | vars: {steps: "${stpes}", env: 1}
               |                ^^^^^^^^
               |
-              = help: there are none here
+              = help: declare it under `vars:`; the shell's own is written `$${stpes}`, the environment's `${env.stpes}` with `env: [stpes]` in the file
 
             error: `env` cannot name a variable
              --> rlhf.yaml:5:27

@@ -3,8 +3,11 @@
 //! A kind sees typed parameters, input directories and an [`Io`], and nothing of YAML, the DAG, the cache, gates or the
 //! report.
 
+mod lookalikes;
 mod parameters;
+mod synonyms;
 
+pub use lookalikes::lookalike;
 pub use parameters::{
     ParameterMistake, Parameters, Parse, above_zero, at_least_one, did_you_mean, is_share, is_variable, nearest,
     not_negative,

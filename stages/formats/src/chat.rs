@@ -38,7 +38,7 @@ pub struct Template {
     source: String,
     /// `bos_token`, `eos_token`, … as text.
     special: BTreeMap<String, String>,
-    /// What it puts after an answer, once that was asked for.
+    /// The text that it puts after an answer, once that was asked for.
     ending: OnceLock<Option<String>>,
 }
 

@@ -35,7 +35,7 @@ impl Group {
     }
 }
 
-/// What is read of preferences.
+/// The part that is read of preferences.
 #[derive(Clone, Copy)]
 pub struct PreferenceReading {
     pub with_margins: bool,

@@ -49,7 +49,7 @@ pub struct RowEncoder<'a> {
     pub truncate: Truncate,
 }
 
-/// What became of a row, or of the answers to one prompt.
+/// The outcome of a row, or of the answers to one prompt.
 pub enum Fit<T> {
     /// The number of rows that were cut is beside it.
     Fits(T, usize),

@@ -1,5 +1,5 @@
-//! What is learned, by numbers: losses of small models on rows whose right tokens are known. The numbers were computed
-//! without this project, from the tokens that should be learned.
+//! Losses that say which tokens are learned, by small models on rows whose right tokens are known. The numbers were
+//! computed without this project, from the tokens that should be learned.
 
 use crate::kinds::{Ran, run};
 use crate::skip;
@@ -15,7 +15,7 @@ fn sft(model: &Path, data: &Path, more: &Value) -> Ran {
     run("sft", DeviceChoice::Cpu, &[("model", model), ("data", data)], &with).unwrap()
 }
 
-/// Of two rows one is held out, whichever was drawn: both losses together are those of the rows.
+/// One of two rows is held out, whichever was drawn: both losses together are those of the rows.
 #[track_caller]
 fn has_losses(ran: &Ran, right: [f64; 2], precision: f64) {
     let metrics = ran.metrics();

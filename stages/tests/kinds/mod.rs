@@ -44,7 +44,7 @@ impl Ran {
         fs::read(self.artifact().join("adapter/adapter_model.safetensors")).unwrap()
     }
 
-    /// What the stage told people.
+    /// The remarks of the stage for people.
     pub fn remarks(&self) -> Vec<String> {
         let said = self.read("outcome.json")["telemetry"]["remarks"].clone();
         serde_json::from_value(said).unwrap_or_default()
