@@ -7,19 +7,20 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Large values are boxed: a failure is a part of every outcome, of which there may be thousands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Failure {
     /// A part of the stage's measurement failed.
-    Part(EvalPart, Box<Failure>),
+    Part(Box<EvalPart>, Box<Failure>),
     /// The worker ended without an outcome.
-    Died(Death),
+    Died(Box<Death>),
     /// The gate cannot decide: explanations of its rules and its choice that erred.
     Gate(Vec<String>),
     /// The action has no result, and `--only` and `--from` leave it out.
     LeftOut,
-    /// The measured answers of two models cannot be compared.
-    Incomparable { model: ArtifactName, with: ArtifactName, reason: String },
+    /// The measured answers of a model cannot be compared with those of another.
+    Incomparable { models: Box<[ArtifactName; 2]>, reason: String },
     /// A stage has no checkpoint of the step that was asked for; these it has.
     NoStep { stage: String, step: u64, known: Vec<u64> },
     /// A stage makes nothing that another could take.
@@ -30,7 +31,7 @@ pub enum Failure {
 
 impl Failure {
     pub fn incomparable(model: &ArtifactName, with: &ArtifactName, reason: String) -> Failure {
-        Failure::Incomparable { model: model.clone(), with: with.clone(), reason }
+        Failure::Incomparable { models: Box::new([model.clone(), with.clone()]), reason }
     }
 }
 
@@ -74,7 +75,10 @@ impl fmt::Display for Failure {
             Failure::Died(death) => write!(text, "{death}"),
             Failure::Gate(explanations) => write!(text, "the gate cannot tell: {}", explanations.join("; ")),
             Failure::LeftOut => text.write_str("it is not done, and `--only` and `--from` leave it out: run it first"),
-            Failure::Incomparable { model, with, reason } => write!(text, "compare {model} with {with}: {reason}"),
+            Failure::Incomparable { models, reason } => {
+                let [model, with] = &**models;
+                write!(text, "compare {model} with {with}: {reason}")
+            }
             Failure::NoStep { stage, step, known } => {
                 let known: Vec<String> = known.iter().map(u64::to_string).collect();
                 write!(text, "find `{stage}@{step}`: `{stage}` has steps {}", known.join(", "))
@@ -158,10 +162,10 @@ mod tests {
 
     #[test]
     fn a_journal_keeps_the_text_of_a_failure() {
-        let died = Failure::Died(Death { cause: DeathCause::Error("NaN loss".to_owned()), log: Vec::new() });
+        let died = Death { cause: DeathCause::Error("NaN loss".to_owned()), log: Vec::new() };
         let part = EvalPart::new("scores", &ArtifactName::step("ppo_1", 20), None, Some("eval"));
         let failures = [
-            Failure::Part(part, Box::new(died)),
+            Failure::Part(Box::new(part), Box::new(Failure::Died(Box::new(died)))),
             Failure::Gate(vec!["`kl` was not measured".to_owned(), "step 20: no items".to_owned()]),
             Failure::LeftOut,
             Failure::incomparable(&ArtifactName::open("ppo_1"), &ArtifactName::open("sft"), "no items".to_owned()),

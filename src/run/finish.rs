@@ -71,7 +71,7 @@ impl Run<'_> {
                 if let Err(error) = inputs {
                     tracing::warn!("{}: {error:#}", self.named(&task.work.request));
                 }
-                Err(Failure::Died(death(&task.attempt, exit)))
+                Err(Failure::Died(Box::new(death(&task.attempt, exit))))
             }
         };
         match result {

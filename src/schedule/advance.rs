@@ -127,7 +127,7 @@ fn end(
             return StageEnd { outcome, artifact: None, record, put_before };
         }
         Passage::Error(cause) => {
-            return StageEnd { outcome: Outcome::Failed { cause }, artifact: None, record, put_before };
+            return StageEnd { outcome: Outcome::Failed { cause: *cause }, artifact: None, record, put_before };
         }
     };
     let step = artifact.step.filter(|_| !kept);

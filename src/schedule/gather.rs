@@ -30,7 +30,7 @@ pub enum Passage {
     Nothing,
     /// Nothing until a person decides.
     Held,
-    Error(Failure),
+    Error(Box<Failure>),
 }
 
 /// Whether everything the gate compares with is there, apart from what depends on the candidates.
@@ -138,7 +138,7 @@ fn way(
     let is_approved = decided.map(|decided| decided.is_approved);
     let successor = decide::successor(decision, on, is_approved, chosen.index.is_some(), incumbent.is_some());
     match (decision, successor, incumbent) {
-        (Decision::Error, ..) => (Passage::Error(error(chosen, rules)), "nothing".to_owned()),
+        (Decision::Error, ..) => (Passage::Error(Box::new(error(chosen, rules))), "nothing".to_owned()),
         (_, Successor::Candidate, _) => {
             (Passage::Candidate, chosen.index.map_or_else(String::new, |at| carried(&candidates[at])))
         }

@@ -191,7 +191,7 @@ impl<'a> Lookup<'a> {
             }
             Some(ActionResult::Failed(cause)) => fails(match part {
                 None => cause.clone(),
-                Some(part) => Failure::Part(part, Box::new(cause.clone())),
+                Some(part) => Failure::Part(Box::new(part), Box::new(cause.clone())),
             }),
             Some(ActionResult::WouldRun(because)) => {
                 let cause = |cause: &Cause| StageCause { part: part.clone(), cause: cause.clone() };
