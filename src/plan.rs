@@ -13,6 +13,7 @@ mod pins;
 mod repeats;
 mod secrets;
 pub mod selection;
+mod source;
 mod templates;
 
 use crate::canonical::Canonical;
@@ -25,11 +26,11 @@ use draft::{DialogueParameters, Draft};
 pub use gates::{Gate, alone as gate_alone};
 use graph::Graph;
 pub use graph::StageId;
-pub use inputs::{Input, Source};
 pub use metrics::declared_metrics;
 use metrics::metrics;
 pub use name::ArtifactName;
 use serde::Deserialize;
+pub use source::{Input, Source};
 use stages::kinds::PLANNED;
 use stages::stage::{Accepts, Gives, Kind, did_you_mean};
 use std::collections::HashMap;
@@ -95,11 +96,11 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     let kinds: Vec<Option<&'static Kind>> = spec.stages.iter().map(|stage| kind(stage, table, &mut mistakes)).collect();
     let dtype = spec.dtype.as_ref().and_then(|dtype| parameters::dtype(dtype, &mut mistakes));
     let mut graph = Graph::new(spec.stages.iter().map(|stage| stage.name.value.as_str()).collect());
-    let mut checked_files = inputs::FileChecks::new();
+    let mut checked_files = source::FileChecks::new();
     let mut drafts = Vec::with_capacity(spec.stages.len());
     for ((id, stage), with) in spec.stages.iter().enumerate().zip(withs) {
         check_name(stage, &mut mistakes);
-        let lookup = inputs::SourceLookup { spec: &spec, kinds: &kinds, ids: &ids, directory };
+        let lookup = source::SourceLookup { spec: &spec, kinds: &kinds, ids: &ids, directory };
         let inputs = inputs::resolve(id, &lookup, &mut graph, &mut checked_files, &mut mistakes);
         let incumbent = incumbent(stage, kinds[id], &inputs, &kinds, &mut mistakes);
         let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));

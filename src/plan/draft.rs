@@ -1,6 +1,6 @@
 //! A stage before its gate is resolved.
 
-use super::inputs::Input;
+use super::source::Input;
 use crate::canonical::Canonical;
 use crate::diagnostic::Span;
 use crate::gate::MetricName;

@@ -3,8 +3,8 @@
 
 use super::draft::Draft;
 use super::graph::{Graph, StageId};
-use super::inputs::Source;
 use super::metrics::kind_metrics;
+use super::source::Source;
 use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::gate::{self, JudgeScope, MetricName, Mistake, Rule, RuleScope, Select, Who};
 use crate::spec::{GateSpec, OnFail, SelectSpec, WithSpan, part_of};

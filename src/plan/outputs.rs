@@ -3,7 +3,7 @@
 
 use super::draft::Draft;
 use super::graph::StageId;
-use super::inputs::Source;
+use super::source::Source;
 use crate::diagnostic::Diagnostic;
 use crate::spec::Reference;
 use serde_json::Value;

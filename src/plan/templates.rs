@@ -2,9 +2,10 @@
 //! stage runs. The template is that of the model's directory, changed by every stage on the way.
 
 use super::draft::Draft;
-use super::inputs::Source;
+use super::source::Source;
 use crate::diagnostic::Diagnostic;
 use formats::chat::Template;
+use formats::data::DataSource;
 use formats::directory::model_directory;
 use formats::{tokenizer, unreadable};
 use stages::kinds;
@@ -16,19 +17,10 @@ use std::path::{Path, PathBuf};
 pub fn check(drafts: &[Draft], may_skip: u64, mistakes: &mut Vec<Diagnostic>) {
     for (id, draft) in drafts.iter().enumerate() {
         let Some(kind) = draft.kind else { continue };
-        let data: Vec<(&Path, usize)> = draft
-            .inputs
-            .iter()
-            .enumerate()
-            .flat_map(|(at, input)| {
-                let reads = matches!(kind.port(&input.port).map(|port| port.accepts), Some(Accepts::Data(_)));
-                let path = move |source| match source {
-                    &Source::Path(ref path) if reads => Some((path.as_path(), at)),
-                    _ => None,
-                };
-                input.sources.iter().filter_map(path)
-            })
-            .collect();
+        let reads = |port: &str| matches!(kind.port(port).map(|port| port.accepts), Some(Accepts::Data(_)));
+        let inputs = draft.inputs.iter().enumerate().filter(|(_, input)| reads(&input.port));
+        let data = inputs.map(|(at, input)| (input.files(), at)).filter(|(files, _)| !files.is_empty());
+        let data: Vec<(Vec<DataSource>, usize)> = data.collect();
         if data.is_empty() {
             continue;
         }
@@ -41,10 +33,12 @@ pub fn check(drafts: &[Draft], may_skip: u64, mistakes: &mut Vec<Diagnostic>) {
             }
             None => continue,
         };
-        for (path, at) in data {
+        for (files, at) in data {
             let learns_all = draft.dialogues.learn == "all";
-            if let Err(error) = kinds::check_dialogues(template.as_ref(), path, learns_all, may_skip) {
+            if let Err(error) = kinds::check_dialogues(template.as_ref(), &files, learns_all, may_skip) {
                 let span = draft.spec.from.get(at).map_or(name, |from| from.port.span);
+                let names = formats::data::names(&files);
+                let path = unreadable::path(&error).unwrap_or(Path::new(&names));
                 mistakes.push(Diagnostic::error(span, unreadable::message(&error, path)));
             }
         }

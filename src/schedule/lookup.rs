@@ -2,7 +2,7 @@
 //! built on it.
 
 use super::state::{Artifact, KeyedAction, Request, StageEnd, State};
-use crate::action::{Action, ActionInput, Record};
+use crate::action::{Action, ActionInput, Record, RowsInput};
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
 use crate::event::{HumanDecision, Outcome, RuleVerdict, Table};
 use crate::failure::Failure;
@@ -244,15 +244,7 @@ impl<'a> Lookup<'a> {
 
     /// The one action of a stage, with every input resolved to content.
     fn action(&mut self, stage: &Stage) -> Step<Action> {
-        let inputs = all(stage.inputs.iter().map(|input| {
-            let artifacts = self.artifacts(input)?;
-            let mut contents: Vec<Content> = artifacts.into_iter().map(|artifact| artifact.content).collect();
-            let input_of_action = match (input.is_list, contents.len()) {
-                (false, 1) => ActionInput::One(contents.remove(0)),
-                _ => ActionInput::Many(contents),
-            };
-            Ok((input.port.clone(), input_of_action))
-        }))?;
+        let inputs = all(stage.inputs.iter().map(|input| Ok((input.port.clone(), self.input(input)?))))?;
         Ok(Action {
             kind: stage.kind.name.to_owned(),
             version: stage.kind.version,
@@ -260,6 +252,23 @@ impl<'a> Lookup<'a> {
             seed: stage.seed,
             inputs: inputs.into_iter().collect(),
             salt: self.plan.salt.clone(),
+        })
+    }
+
+    /// All that is connected to a port.
+    pub fn input(&mut self, input: &Input) -> Step<ActionInput> {
+        let mut contents = self.artifacts(input)?.into_iter().map(|artifact| artifact.content);
+        if !input.readings.is_empty() {
+            let rows = input.readings.iter().map(|reading| RowsInput {
+                files: contents.by_ref().take(reading.sources).collect(),
+                options: reading.options.clone(),
+            });
+            return Ok(ActionInput::Rows(rows.collect()));
+        }
+        let mut contents: Vec<Content> = contents.collect();
+        Ok(match (input.is_list, contents.len()) {
+            (false, 1) => ActionInput::One(contents.remove(0)),
+            _ => ActionInput::Many(contents),
         })
     }
 

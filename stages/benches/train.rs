@@ -287,9 +287,9 @@ fn ppo(sizes: [usize; 6], rows: usize, options: &Options) -> Value {
     let work = at("work");
     fs::create_dir(&work).expect("make a directory");
     let inputs = BTreeMap::from([
-        ("policy".to_owned(), vec![model_directory]),
-        ("reward".to_owned(), vec![reward]),
-        ("prompts".to_owned(), vec![at("prompts.jsonl")]),
+        ("policy".to_owned(), vec![model_directory.into()]),
+        ("reward".to_owned(), vec![reward.into()]),
+        ("prompts".to_owned(), vec![at("prompts.jsonl").into()]),
     ]);
     let kind = kinds::kind("ppo").expect("there is such a kind");
     let with = json!({

@@ -21,7 +21,7 @@ pub use pass::{
     Pass, ValuePositions, add, in_parts, learn_answers, learn_rewards, learn_tokens, learn_values, likelihood,
     log_probs, mean_loss, parts, predicted, rewards, values,
 };
-pub use rows::{Fit, RowEncoder, Sequence, prompts, split, split_by_prompt, tokenised};
+pub use rows::{Fit, RowEncoder, Sequence, by_weight, prompts, split, split_by_prompt, tokenised};
 pub use truncate::Truncate;
 
 use crate::draw::Draw;
@@ -273,6 +273,7 @@ mod tests {
             rows: vec![Sequence::new(vec![0; length], 1); answers],
             pairs: Vec::new(),
             margins: Vec::new(),
+            weight: 1.0,
         };
         let groups = [group(2, 9), group(3, 2), group(2, 3), group(1, 4)];
         let groups: Vec<&Group> = groups.iter().collect();

@@ -134,7 +134,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 2. Train the incoming adapter or a new one.
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
-    let steps = TrainSteps::of(io, training, (0..groups.len()).collect(), draw("order"));
+    let rows = train::by_weight((0..groups.len()).collect(), |group| groups[group].weight, draw("weight"));
+    let steps = TrainSteps::of(io, training, rows, draw("order"));
     let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, true);
     training.expect_memory(io, &policy, Load { other_bases: usize::from(reference.has_own_base), ..load })?;
     let adam = Adam::new(start.tensors(), training.tuning.adam);

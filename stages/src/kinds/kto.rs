@@ -13,10 +13,9 @@ use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train::{self, Adam, BatchLoss, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
-use formats::data::{self, DataRows, LabelledAnswer, RowFilter};
+use formats::data::{self, DataRows, DataSource, LabelledAnswer, RowFilter};
 use serde::Serialize;
 use serde_json::json;
-use std::path::Path;
 
 pub use parameters::Kto;
 
@@ -92,8 +91,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     // 1. Tokenise the answers and hold some prompts out. Each prompt gets the answer to another one, too.
     let mut filter = RowFilter::new(io.may_skip());
     let encoder = training.encoder(&policy, parameters.answer_end)?;
-    let mut answers = read(&encoder, "data", io.input("data")?, &mut filter)?;
-    let heldout = match io.optional_input("heldout") {
+    let mut answers = read(&encoder, "data", io.data("data")?, &mut filter)?;
+    let heldout = match io.optional_data("heldout") {
         Some(path) => read(&encoder, "heldout", path, &mut filter)?,
         None => {
             let prompts = answers.iter().map(|(labelled, _)| &labelled.prompt);
@@ -110,7 +109,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 2. Train the incoming adapter or a new one.
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
-    let steps = TrainSteps::of(io, training, (0..items.len()).collect(), draw("order"));
+    let rows = train::by_weight((0..items.len()).collect(), |row| items[row].labelled.weight, draw("weight"));
+    let steps = TrainSteps::of(io, training, rows, draw("order"));
     let at_once = training.passes.at_once(steps.size);
     let adam = Adam::new(start.tensors(), training.tuning.adam);
     let learner =
@@ -252,11 +252,11 @@ impl Learner for LabelledPolicy<'_> {
 fn read(
     encoder: &RowEncoder,
     port: &str,
-    data: &Path,
+    data: &[DataSource],
     filter: &mut RowFilter,
 ) -> Result<Vec<(LabelledAnswer, Sequence)>> {
     let labelled = data::labelled(data, filter)?;
-    train::tokenised(labelled, format_args!("read {}", data.display()), filter, |labelled| {
+    train::tokenised(labelled, format_args!("read {}", data::names(data)), filter, |labelled| {
         let fit = encoder.sequence(&labelled.prompt, &labelled.answer);
         let place = format!("{} of `{port}`", labelled.place);
         Ok(fit.with_context(|| place.clone())?.at(place))
@@ -321,7 +321,7 @@ fn costs(parameters: &Kto, items: &[&Item], ratios: &[f64], z0: f64) -> rl::Loss
 #[cfg(test)]
 mod tests {
     use super::*;
-    use formats::data::Place;
+    use formats::data::{Place, RowPlace};
     use formats::dialogue::Prompt;
 
     fn item(prompt: &str, ids: &[u32], start: usize) -> (LabelledAnswer, Sequence) {
@@ -331,7 +331,8 @@ mod tests {
             prompt: Prompt::Text(prompt.to_owned()),
             answer: String::new(),
             is_desirable: true,
-            place: Place::Line(1),
+            place: RowPlace { file: 0, place: Place::Line(1) },
+            weight: 1.0,
         };
         (labelled, Sequence::new(ids.to_vec(), start))
     }

@@ -179,7 +179,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     // Training uses the plain scale of the head; each candidate is normalised anew.
     let start = Adapter { offset: 0.0, spread: 1.0, ..start };
-    let steps = TrainSteps::of(io, training, (0..groups.len()).collect(), draw("order"));
+    let rows = train::by_weight((0..groups.len()).collect(), |group| groups[group].weight, draw("weight"));
+    let steps = TrainSteps::of(io, training, rows, draw("order"));
     let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, false);
     training.expect_memory(io, &artifact, load)?;
     let adam = Adam::new(start.tensors(), training.tuning.adam);

@@ -130,7 +130,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 1. Tokenise the rows and split them by prompt, so that two answers to one prompt are on the same side.
     let mut filter = RowFilter::new(io.may_skip());
-    let data = io.input("data")?;
+    let data = io.data("data")?;
     let examples = data::examples(data, &mut filter)?;
     let encoder = training.encoder(&artifact, AnswerEnd::default())?;
     let one = |example: &Example| -> Result<Fit<Sequence>> {
@@ -144,9 +144,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             fit => fit.at(place),
         })
     };
-    let examples = train::tokenised(examples, format_args!("read {}", data.display()), &mut filter, one)?;
+    let examples = train::tokenised(examples, format_args!("read {}", data::names(data)), &mut filter, one)?;
     let prompts = examples.iter().map(|(example, _)| &example.prompt);
     let (rows, heldout) = train::split_by_prompt(prompts, draw("split"), training.heldout)?;
+    let rows = train::by_weight(rows, |row| examples[row].0.weight, draw("weight"));
 
     // 2. Train the incoming adapter, a new one, or the weights themselves.
     let start = match parameters.train {

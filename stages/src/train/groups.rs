@@ -6,8 +6,7 @@ use crate::io::Io;
 use crate::model::Load;
 use crate::rl::PairTerms;
 use anyhow::{Context, Result, bail};
-use formats::data::{self, JudgedAnswers, Preference, RowFilter};
-use std::path::Path;
+use formats::data::{self, DataSource, JudgedAnswers, Preference, RowFilter};
 
 /// One prompt's answers, and the preferences among them: `(chosen, rejected)` as indices of `rows`.
 pub struct Group {
@@ -18,6 +17,8 @@ pub struct Group {
     pub pairs: Vec<(usize, usize)>,
     /// The margin of each pair, if the data names one.
     pub margins: Vec<Option<f64>>,
+    /// The number of times it is learned in an epoch.
+    pub weight: f64,
 }
 
 impl Group {
@@ -57,8 +58,8 @@ pub fn groups_apart(
     reading: PreferenceReading,
     filter: &mut RowFilter,
 ) -> Result<(Vec<Group>, Vec<Group>)> {
-    let mut training = groups(encoder, "data", io.input("data")?, reading, filter)?;
-    let heldout = match io.optional_input("heldout") {
+    let mut training = groups(encoder, "data", io.data("data")?, reading, filter)?;
+    let heldout = match io.optional_data("heldout") {
         Some(path) => groups(encoder, "heldout", path, reading, filter)?,
         None => {
             let (_, held) = split(&split_by.order(0, training.len()), share)?;
@@ -75,7 +76,7 @@ pub fn groups_apart(
 fn groups(
     encoder: &RowEncoder,
     port: &str,
-    data: &Path,
+    data: &[DataSource],
     reading: PreferenceReading,
     filter: &mut RowFilter,
 ) -> Result<Vec<Group>> {
@@ -87,7 +88,7 @@ fn groups(
         let place = format!("row `{}` of `{port}`", preference.id);
         Ok(rows.with_context(|| place.clone())?.at(place))
     };
-    let task = format!("read {}", data.display());
+    let task = format!("read {}", data::names(data));
     let tokens = tokenised(preferences, &task, filter, answers)?;
     let (mut groups, mut lost) = (Vec::with_capacity(tokens.len()), 0);
     for (preference, rows) in tokens {
@@ -134,7 +135,7 @@ fn drawn(
 
 /// The prompt with those answers that fit, and the pairs of them that still differ.
 fn group(preference: Preference, rows: Vec<Option<Sequence>>) -> Group {
-    let Preference { id, group, prompt, pairs, margins, .. } = preference;
+    let Preference { id, group, prompt, pairs, margins, weight, .. } = preference;
     let differ = |(better, worse): (usize, usize)| match (&rows[better], &rows[worse]) {
         (Some(better), Some(worse)) => better != worse,
         _ => false,
@@ -156,6 +157,7 @@ fn group(preference: Preference, rows: Vec<Option<Sequence>>) -> Group {
         rows: rows.into_iter().flatten().collect(),
         pairs,
         margins,
+        weight,
     }
 }
 
@@ -200,6 +202,7 @@ pub fn groups_of_a_test() -> [Group; 2] {
         rows: lengths.iter().map(|length| Sequence::new(vec![0; 1 + length], 1)).collect(),
         pairs: pairs.to_vec(),
         margins: vec![None; pairs.len()],
+        weight: 1.0,
     };
     [group(&[3, 5, 2, 4], &[(1, 0), (1, 2), (1, 3), (0, 2), (0, 3)]), group(&[2, 7], &[(1, 0)])]
 }

@@ -319,6 +319,28 @@ pub fn split_by_prompt<'a>(
     Ok((rows(training), rows(heldout)))
 }
 
+/// The rows to train on, each as often as its weight says. Of the rows of a weight, such a share as its fraction is
+/// drawn once more.
+pub fn by_weight(rows: Vec<usize>, weight: impl Fn(usize) -> f64, draw: Draw) -> Vec<usize> {
+    if rows.iter().all(|row| weight(*row) == 1.0) {
+        return rows;
+    }
+    let mut alike: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for place in draw.order(0, rows.len()) {
+        alike.entry(weight(rows[place]).to_bits()).or_default().push(rows[place]);
+    }
+    let mut all = Vec::new();
+    for (weight, rows) in alike {
+        let weight = f64::from_bits(weight);
+        let more = (rows.len() as f64 * weight.fract()).round() as usize;
+        let times = |place: usize| weight as usize + usize::from(place < more);
+        all.extend(rows.iter().enumerate().flat_map(|(place, row)| std::iter::repeat_n(*row, times(place))));
+    }
+    all.sort_unstable();
+    // A very small weight still leaves a row.
+    if all.is_empty() { rows } else { all }
+}
+
 /// Splits rows (or groups of rows) in drawn order into training and held-out ones; at least one of each.
 pub fn split(order: &[usize], share: f64) -> Result<(Vec<usize>, Vec<usize>)> {
     if order.len() < 2 {

@@ -59,7 +59,7 @@ impl Ran {
 pub fn run(kind: &str, device: DeviceChoice, inputs: &[(&str, &Path)], with: &Value) -> Result<Ran> {
     let directory = tempfile::tempdir()?;
     let inputs: BTreeMap<_, _> =
-        inputs.iter().map(|(port, path)| ((*port).to_owned(), vec![path.to_path_buf()])).collect();
+        inputs.iter().map(|(port, path)| ((*port).to_owned(), vec![path.to_path_buf().into()])).collect();
     let kind = stages::kinds::kind(kind).unwrap();
     let parameters = (kind.parse)(with.as_object().unwrap()).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
     let mut io = Io::open(directory.path(), inputs, Host { device, ..Host::default() })?;

@@ -16,6 +16,8 @@ pub struct Preference {
     pub pairs: Vec<(usize, usize)>,
     /// The margin of each pair, where its row has one.
     pub margins: Vec<Option<f64>>,
+    /// The number of times the prompt is learned in an epoch, by its first row.
+    pub weight: f64,
 }
 
 /// A prompt with its answers, before pairs are made of their ratings.
@@ -32,7 +34,8 @@ pub struct JudgedAnswers {
 
 impl JudgedAnswers {
     pub fn new(id: String, group: String, prompt: Prompt) -> JudgedAnswers {
-        let preference = Preference { id, group, prompt, answers: Vec::new(), pairs: Vec::new(), margins: Vec::new() };
+        let (answers, pairs, margins) = (Vec::new(), Vec::new(), Vec::new());
+        let preference = Preference { id, group, prompt, answers, pairs, margins, weight: 1.0 };
         JudgedAnswers { preference, rated: Vec::new(), places: HashMap::new(), rows: 0 }
     }
 

@@ -8,7 +8,7 @@
 use super::Tokenizer;
 use crate::chat::{self, DialogueText};
 use crate::dialogue::{Message, Prompt};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use std::ops::Range;
 
 /// A prompt as it is asked.
@@ -109,6 +109,27 @@ impl Tokenizer {
             }
         }
         self.decode(answer)
+    }
+
+    /// The text of a prompt and of an answer to it, with all special tokens, as the model sees them.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::answer`].
+    pub fn shown(&self, prompt: &Prompt, answer: &str) -> Result<[String; 2]> {
+        let text = |ids: &[u32]| self.inner.decode(ids, false).map_err(|error| anyhow!("decode tokens: {error}"));
+        let asked = self.prompt(prompt)?;
+        let before = text(&asked.ids)?;
+        if answer.is_empty() {
+            return Ok([before, String::new()]);
+        }
+        let answer = self.answer(prompt, &asked, answer)?.ids;
+        let whole = text(&[&asked.ids[..], &answer].concat())?;
+        // Some decoders begin a text otherwise than they go on.
+        let answer = match whole.strip_prefix(&before) {
+            Some(answer) => answer.to_owned(),
+            None => text(&answer)?,
+        };
+        Ok([before, answer])
     }
 
     /// The first special token that the chat template puts after an answer: the one that ends it.

@@ -137,7 +137,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let artifact = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
     let artifact = artifact.with_templating(&parameters.templating)?;
     let mut filter = RowFilter::new(io.may_skip());
-    let questions = data::prompts(io.input("prompts")?, &mut filter)?;
+    let questions = data::prompts(io.data("prompts")?, &mut filter)?;
     let stops = artifact.stops(parameters.stop_token)?;
     let Answers { max_new_tokens, truncate, .. } = parameters;
     let (prompts, ids) = train::prompts(&artifact, questions, max_new_tokens, truncate, &mut filter)?;
