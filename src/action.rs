@@ -5,6 +5,7 @@ use crate::canonical::Canonical;
 use crate::cause::ActionDifference;
 use anyhow::{Context, Result};
 use cache::Content;
+use formats::data::{DataSource, ReadOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,12 +26,35 @@ pub struct Action {
     pub salt: Option<String>,
 }
 
-/// A port that takes many inputs keeps the order of the file, and is a list even with one input.
+/// A port that takes many inputs keeps the order of the file, and is a list even with one input. Data that is one file,
+/// read without options, is one input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ActionInput {
     One(Content),
     Many(Vec<Content>),
+    /// Data that is read with options.
+    Rows(Vec<RowsInput>),
+}
+
+/// Files that are read alike.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowsInput {
+    pub files: Vec<Content>,
+    #[serde(default)]
+    pub options: ReadOptions,
+}
+
+impl ActionInput {
+    /// The contents, in their order.
+    pub fn contents(&self) -> Vec<&Content> {
+        match self {
+            ActionInput::One(content) => vec![content],
+            ActionInput::Many(contents) => contents.iter().collect(),
+            ActionInput::Rows(rows) => rows.iter().flat_map(|rows| &rows.files).collect(),
+        }
+    }
 }
 
 impl Action {
@@ -52,6 +76,23 @@ impl Action {
         Ok(fields.end())
     }
 
+    /// The files and directories behind each port, in a work directory, and how they are read.
+    pub fn sources(&self, directory: &Path) -> BTreeMap<String, Vec<DataSource>> {
+        let mut sources = BTreeMap::<String, Vec<DataSource>>::new();
+        let mut paths = self.placements().into_iter().map(|(_, path, _)| directory.join(path));
+        for (port, input) in &self.inputs {
+            let mut read = |files: usize, options: &ReadOptions| {
+                let files = paths.by_ref().take(files).collect();
+                sources.entry(port.clone()).or_default().push(DataSource { files, options: options.clone() });
+            };
+            match input {
+                ActionInput::Rows(rows) => rows.iter().for_each(|rows| read(rows.files.len(), &rows.options)),
+                _ => (0..input.contents().len()).for_each(|_| read(1, &ReadOptions::default())),
+            }
+        }
+        sources
+    }
+
     pub fn read(written: &Canonical) -> Result<Action> {
         serde_json::from_str(written.text()).context("read an action")
     }
@@ -63,8 +104,8 @@ impl Action {
             let at = Path::new(stages::work::INPUTS).join(port);
             match input {
                 ActionInput::One(content) => placements.push((port.as_str(), with_format(at, content), content)),
-                ActionInput::Many(contents) => {
-                    for (n, content) in contents.iter().enumerate() {
+                ActionInput::Many(_) | ActionInput::Rows(_) => {
+                    for (n, content) in input.contents().into_iter().enumerate() {
                         placements.push((port, with_format(at.join(n.to_string()), content), content));
                     }
                 }

@@ -102,9 +102,19 @@ fn answer(verb: Verb) -> Result<u8> {
             CacheVerb::Pin { run, file, store } => store::pin(&run, true, file.as_deref(), &store),
             CacheVerb::Unpin { run, file, store } => store::pin(&run, false, file.as_deref(), &store),
         },
-        Verb::Data { verb: DataVerb::Inspect { file, model, heldout } } => {
-            data::inspect(&file, model.as_deref(), heldout.as_deref())
-        }
+        Verb::Data { verb } => match verb {
+            DataVerb::Inspect { file, model, heldout, kind, rows, columns } => data::inspect(&data::Inspect {
+                file: &file,
+                model: model.as_deref(),
+                heldout: heldout.as_deref(),
+                kind: kind.as_deref(),
+                rows,
+                columns: &columns,
+            }),
+            DataVerb::Convert { from, to, format, columns, skip_bad_rows } => {
+                data::convert(&from, &to, format, &columns, skip_bad_rows)
+            }
+        },
         Verb::Model { verb: ModelVerb::Inspect { model, device, dtype } } => model::inspect(&model, device, dtype),
         Verb::Export { stage, directory, file, merge, dtype, which } => {
             export::export(&stage, &directory, &ExportForm { merges: merge, dtype }, file.as_deref(), &which)

@@ -68,8 +68,20 @@ impl Journal {
     }
 }
 
+/// The most bytes of a pipeline's name in the name of a directory. Common file systems end names at 255 bytes, and the
+/// time and a number come with it.
+const LONGEST_NAME: usize = 200;
+
+/// The name of a pipeline as part of a file's name. A long one is cut between two letters, and a hash tells it from
+/// others that begin likewise.
 fn file_name(pipeline: &str) -> String {
-    pipeline.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
+    let plain = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    let name: String = pipeline.chars().map(plain).collect();
+    if name.len() <= LONGEST_NAME {
+        return name;
+    }
+    let hash = Digest::of(pipeline.as_bytes()).to_string();
+    format!("{}-{}", &name[..name.floor_char_boundary(LONGEST_NAME)], &hash[..8])
 }
 
 /// Whether the directory's name is `<time>-<name>` or `<time>-<name>-<n>` for this pipeline.
@@ -309,6 +321,19 @@ mod tests {
         }
         journal.flush().unwrap();
         assert_eq!(read(&journal.path).unwrap(), [hit("sft", 0.1), hit("rm", 0.2)]);
+    }
+
+    #[test]
+    fn a_name_too_long_for_a_file_is_cut_and_found_again() {
+        let root = tempfile::tempdir().unwrap();
+        let at = "2026-03-01T12:00:00.5Z".parse().unwrap();
+        let (long, other) =
+            ("日本語の指示データで学習した報酬モデル".repeat(8), "日本語の指示データで学習した報酬モデル".repeat(9));
+        for name in [&long, &other, &long] {
+            Journal::create(root.path(), name, at).unwrap();
+        }
+        assert_eq!(earlier(root.path(), &long, None).unwrap().len(), 2);
+        assert_eq!(earlier(root.path(), &other, None).unwrap().len(), 1);
     }
 
     #[test]

@@ -7,10 +7,14 @@ mod graph;
 mod inputs;
 mod metrics;
 mod name;
+mod outputs;
 mod parameters;
+mod pins;
 mod repeats;
 mod secrets;
 pub mod selection;
+mod source;
+mod templates;
 
 use crate::canonical::Canonical;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -18,14 +22,15 @@ use crate::gate::{self, MetricName};
 pub use crate::spec::limits::{Resources, Retry};
 use crate::spec::{Node, Spec, StageSpec, is_identifier};
 pub use crate::spec::{OnFail, Pin};
-use draft::Draft;
+use draft::{DialogueParameters, Draft};
 pub use gates::{Gate, alone as gate_alone};
 use graph::Graph;
 pub use graph::StageId;
-pub use inputs::{Input, Source};
 pub use metrics::declared_metrics;
 use metrics::metrics;
 pub use name::ArtifactName;
+use serde::Deserialize;
+pub use source::{Input, Source};
 use stages::kinds::PLANNED;
 use stages::stage::{Accepts, Gives, Kind, did_you_mean};
 use std::collections::HashMap;
@@ -72,7 +77,8 @@ impl Plan {
     /// The sources of a port as the file names them: `sft`, `rm_1@150`, `data/sft.jsonl`.
     pub fn sources(&self, input: &Input) -> Vec<ArtifactName> {
         let name = |source: &Source| match source {
-            Source::Stage { stage, pin } => ArtifactName { name: self.stages[*stage].name.clone(), pin: *pin },
+            Source::Stage { stage, pin } => ArtifactName::pinned(&self.stages[*stage].name, *pin),
+            Source::File { stage, pin, path } => ArtifactName::file(&self.stages[*stage].name, *pin, path),
             Source::Path(path) => ArtifactName::open(&path.display().to_string()),
         };
         input.sources.iter().map(name).collect()
@@ -90,11 +96,11 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     let kinds: Vec<Option<&'static Kind>> = spec.stages.iter().map(|stage| kind(stage, table, &mut mistakes)).collect();
     let dtype = spec.dtype.as_ref().and_then(|dtype| parameters::dtype(dtype, &mut mistakes));
     let mut graph = Graph::new(spec.stages.iter().map(|stage| stage.name.value.as_str()).collect());
-    let mut checked_files = inputs::FileChecks::new();
+    let mut checked_files = source::FileChecks::new();
     let mut drafts = Vec::with_capacity(spec.stages.len());
     for ((id, stage), with) in spec.stages.iter().enumerate().zip(withs) {
         check_name(stage, &mut mistakes);
-        let lookup = inputs::SourceLookup { spec: &spec, kinds: &kinds, ids: &ids, directory };
+        let lookup = source::SourceLookup { spec: &spec, kinds: &kinds, ids: &ids, directory };
         let inputs = inputs::resolve(id, &lookup, &mut graph, &mut checked_files, &mut mistakes);
         let incumbent = incumbent(stage, kinds[id], &inputs, &kinds, &mut mistakes);
         let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));
@@ -104,6 +110,8 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
         }
         let lora = parameters.as_ref().and_then(|parameters| parameters.get("lora"));
         let lora = lora.map(|lora| (lora.clone(), with.get("lora").map(|lora| lora.span)));
+        let dialogues = parameters.as_ref().and_then(|given| DialogueParameters::deserialize(given).ok());
+        let dialogues = dialogues.unwrap_or_default();
         let parameters = parameters.map(Canonical::from);
         drop(with);
         if let (Some(kind), Some(seed)) = (kinds[id], &stage.seed)
@@ -112,9 +120,12 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             let message = format!("`seed` has no effect: the kind `{}` draws nothing", kind.name);
             mistakes.push(Diagnostic::warning(seed.span, message));
         }
-        drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, lora, metrics, incumbent });
+        drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, lora, dialogues, metrics, incumbent });
     }
     adapters::check(&drafts, &mut mistakes);
+    templates::check(&drafts, spec.skip_bad_rows, &mut mistakes);
+    outputs::check(&drafts, &ids, &mut mistakes);
+    pins::check(&drafts, &ids, &mut mistakes);
     mistakes.extend(graph.cycles());
     let gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.level == Severity::Error) {
@@ -158,13 +169,8 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     }
 }
 
-fn placed_input(mut input: Input, place: &[StageId]) -> Input {
-    for source in &mut input.sources {
-        if let Source::Stage { stage, .. } = source {
-            *stage = place[*stage];
-        }
-    }
-    input
+fn placed_input(input: Input, place: &[StageId]) -> Input {
+    Input { sources: input.sources.into_iter().map(|source| source.placed(place)).collect(), ..input }
 }
 
 fn placed_gate(mut gate: Box<Gate>, place: &[StageId]) -> Box<Gate> {

@@ -301,6 +301,11 @@ impl<'a> Run<'a> {
                         commands.extend(schedule.news(News::Items(table, items)));
                     }
                 }
+                Command::Open(file) => {
+                    if let Some(content) = self.file(&file)? {
+                        commands.extend(schedule.news(News::Opened(file, content)));
+                    }
+                }
                 Command::Recall(key) => {
                     let rules = self.store.recall(&key).and_then(|rules| serde_json::from_value(rules).ok());
                     commands.extend(schedule.news(News::Recalled(key, rules)));

@@ -20,6 +20,7 @@ use crate::gate::Items;
 use crate::plan::selection::{Role, Selection};
 use crate::plan::{Plan, StageId};
 use cache::{Content, Digest};
+pub use lookup::FileInTree;
 use lookup::{ActionResult, Knowledge, KnownRecord, Lookup, Need, Query, RunInputs};
 pub use state::{KeyedAction, Request};
 use state::{Questions, State};
@@ -32,6 +33,8 @@ pub enum Command {
     Obtain(Request),
     /// Read a per-item table, then tell the schedule.
     Read(Table),
+    /// Find the content of one file of an artifact, then tell the schedule.
+    Open(FileInTree),
     /// Find the remembered rule verdicts for this evidence, if any, then tell the schedule.
     Recall(Digest),
     /// Remember these verdicts; nothing comes back.
@@ -64,6 +67,8 @@ pub enum News {
     },
     /// The rows, or the reason why there are none.
     Items(Table, Result<Arc<Items>, String>),
+    /// The content, or the reason why there is none.
+    Opened(FileInTree, Result<Content, String>),
     Recalled(Digest, Option<Vec<RuleVerdict>>),
 }
 
@@ -134,6 +139,10 @@ impl<'a> Schedule<'a> {
             News::Items(table, items) => {
                 knowledge.tables.insert(table.clone(), items);
                 Need::Table(table)
+            }
+            News::Opened(file, content) => {
+                knowledge.files.insert(file.clone(), content);
+                Need::File(file)
             }
             News::Recalled(key, rules) => {
                 knowledge.memories.insert(key, rules);
@@ -218,6 +227,7 @@ impl From<Query> for Command {
         match query {
             Query::Action(request) => Command::Obtain(request),
             Query::Table(table) => Command::Read(table),
+            Query::File(file) => Command::Open(file),
             Query::Memory(key) => Command::Recall(key),
         }
     }

@@ -6,11 +6,13 @@ mod forms;
 mod parameters;
 
 use crate::gate;
+use crate::spec;
+use formats::data::OPTIONS;
 use formats::dtype::Dtype;
 use forms::{TEMPLATE, choice, joined, list_of, one_of, templated, whole_number};
 use serde_json::{Map, Value, json};
 use stages::kinds::KINDS;
-use stages::stage::{Kind, Port};
+use stages::stage::{Accepts, Kind, Port};
 
 const NAME: &str = "[A-Za-z_][A-Za-z0-9_]*";
 
@@ -29,6 +31,8 @@ pub fn schema() -> Value {
     let mut schema = joined(head, file);
     let mut definitions = json!({
         "source": source(),
+        "data": {"anyOf": [{"$ref": "#/$defs/data_source"}, list_of(json!({"$ref": "#/$defs/data_source"}))]},
+        "data_source": data_source(),
         "sources": {"anyOf": [{"$ref": "#/$defs/source"}, list_of(json!({"$ref": "#/$defs/source"}))]},
         "rules": rules(),
         "duration": duration(),
@@ -206,9 +210,32 @@ fn duration() -> Value {
 fn source() -> Value {
     json!({
         "type": "string",
-        "description": "a stage, a checkpoint of a stage (`rm_1@150`, `ppo_1@last`), or a path, which holds a `/` or `.`",
+        "description": "a stage, a checkpoint of a stage (`rm_1@150`, `ppo_1@last`), a file that a stage makes (`make:rows.jsonl`), or a path, which holds a `/` or `.`",
         "pattern": format!(r"^{NAME}(@(last|[0-9]+))?$|[/.]|{TEMPLATE}"),
     })
+}
+
+/// A source of data: as [`source`], or a mapping with the options of reading.
+fn data_source() -> Value {
+    let mut of_mapping = joined(mapping(data_keys()), json!({"required": [spec::stage::PATH]}));
+    of_mapping["type"] = json!("object");
+    json!({"anyOf": [{"$ref": "#/$defs/source"}, of_mapping]})
+}
+
+fn data_keys() -> Vec<Key> {
+    let doc = |key: &str| OPTIONS.iter().find(|(name, _)| *name == key).map_or("", |(_, doc)| doc);
+    let columns = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    vec![
+        (
+            spec::stage::PATH,
+            "a file, a directory of data files, a pattern of names (`data/*.jsonl`), or a stage",
+            json!({"$ref": "#/$defs/source"}),
+        ),
+        ("columns", doc("columns"), columns),
+        ("join", doc("join"), json!({"type": "string"})),
+        ("take", doc("take"), templated(json!({"type": "integer", "minimum": 1}))),
+        ("weight", doc("weight"), templated(json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1000}))),
+    ]
 }
 
 /// The keys of any stage, with the schemas of `from` and `with` for each kind.
@@ -240,7 +267,11 @@ fn from(kind: &Kind) -> Value {
         return joined(ports, json!({"type": ["object", "null", "string"], "pattern": TEMPLATE}));
     }
     let port = |port: &Port| {
-        let of = if port.takes_many { "sources" } else { "source" };
+        let of = match port.accepts {
+            Accepts::Data(_) => "data",
+            _ if port.takes_many => "sources",
+            _ => "source",
+        };
         (port.name.to_owned(), json!({"description": port.doc, "$ref": format!("#/$defs/{of}")}))
     };
     let required = kind.ports.iter().filter(|port| !port.is_optional).map(|port| port.name);
@@ -261,7 +292,6 @@ fn mapping(keys: Vec<Key>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec;
     use std::collections::BTreeSet;
 
     fn same(what: &str, in_schema: Vec<Key>, of_reader: &[&str]) {
@@ -278,5 +308,7 @@ mod tests {
         same("retry", retry_keys(), spec::limits::RETRY);
         same("a gate", gate_keys(), spec::gate::KEYS);
         same("select", select_keys(), spec::gate::SELECT_KEYS);
+        let of_data: Vec<&str> = [spec::stage::PATH].into_iter().chain(OPTIONS.map(|(key, _)| key)).collect();
+        same("a source of data", data_keys(), &of_data);
     }
 }

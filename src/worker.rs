@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
@@ -65,22 +65,13 @@ fn attempt(directory: &Path) -> Result<()> {
     let Work::Run(run) = kind.work else { bail!("call `{}`: it has no action of its own", kind.name) };
     let call = Call { parameters: action.parameters.value(), seed: action.seed.unwrap_or_default() };
     let secrets = Secrets::read(&host.secrets, |name| std::env::var_os(name))?;
-    let mut io = Io::open(directory, inputs(&action, directory), host)?;
+    let mut io = Io::open(directory, action.sources(directory), host)?;
     let result = catch(|| run(&call, &mut io)).and_then(|()| io.finish());
     match result {
         // The error may quote what the command wrote.
         Err(error) if !secrets.is_empty() => Err(anyhow!(secrets.redacted(&format!("{error:#}")))),
         result => result,
     }
-}
-
-/// The files and directories behind each port.
-fn inputs(action: &Action, directory: &Path) -> std::collections::BTreeMap<String, Vec<PathBuf>> {
-    let mut inputs = std::collections::BTreeMap::<String, Vec<PathBuf>>::new();
-    for (port, path, _) in action.placements() {
-        inputs.entry(port.to_owned()).or_default().push(directory.join(path));
-    }
-    inputs
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {

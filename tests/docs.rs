@@ -136,8 +136,12 @@ fn argument(argument: &Arg) -> Vec<String> {
     let short = argument.get_short().map(|short| format!("-{short}"));
     let name = [long, short].into_iter().flatten().collect::<Vec<_>>().join(", ");
     let takes = argument.get_action().takes_values().then(|| usage(argument).trim_matches(['[', ']']).to_owned());
-    let possible: Vec<String> =
-        argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+    let possible: Vec<String> = argument
+        .get_possible_values()
+        .iter()
+        .filter(|value| !value.is_hide_set())
+        .map(|value| value.get_name().to_owned())
+        .collect();
     let takes = if possible.is_empty() || takes.is_none() { takes } else { Some(possible.join("|")) };
     let name = [Some(name).filter(|name| !name.is_empty()), takes].into_iter().flatten().collect::<Vec<_>>().join(" ");
     let default: Vec<String> =

@@ -148,6 +148,25 @@ stages:
 }
 
 #[test]
+fn directories_that_hold_nothing_come_to_the_next_stage_and_out_of_the_store() {
+    let place = place();
+    let stages = |second: &str| {
+        format!(
+            r#"
+stages:
+  one: {{kind: exec, with: {{command: "mkdir -p d/logs/old d/full e; echo x > d/full/x", outputs: [d, e]}}}}
+  two: {{kind: exec, from: {{a: one}}, with: {{command: "(cd in/a; find . -type d | sort) > HERE/seen; {second}"}}}}
+"#
+        )
+    };
+    let expected = ".\n./d\n./d/full\n./d/logs\n./d/logs/old\n./e\n";
+    assert_eq!(seen(&place, &stages("true"), &[]), expected);
+    // The first stage is found in the store this time.
+    fs::remove_file(place.at("seen")).unwrap();
+    assert_eq!(seen(&place, &stages(":"), &[]), expected);
+}
+
+#[test]
 fn a_secret_reaches_the_command_and_nothing_else() {
     let place = place();
     let stages = r#"

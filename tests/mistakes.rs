@@ -106,7 +106,7 @@ fn an_unknown_parameter() {
             6 |   rm_2: {kind: rm, from: {model: sft, data: ./pairs.jsonl}, with: {lora: {rnak: 4}, batchsize: 3}}
               |                                                                                     ^^^^^^^^^
               |
-              = help: there are: adam, batch, centring, checkpoint_every, dtype, ends, epochs, heldout, label_smoothing, lora, loss, lr, margin, max_tokens, micro_batch, normalize, recompute, schedule, stop_token
+              = help: there are: adam, batch, centring, chat_template, checkpoint_every, dtype, ends, epochs, heldout, label_smoothing, lora, loss, lr, margin, max_tokens, micro_batch, normalize, pairs_per_prompt, recompute, schedule, stop_token, template_args, truncate
 
         "#]],
     );
@@ -151,6 +151,83 @@ fn an_unknown_metric_in_a_gate() {
 
         "#]],
     );
+}
+
+/// Habits from Python, shells and the hub, each with the help that it gets.
+#[test]
+fn habits_from_elsewhere_get_a_help_of_their_own() {
+    let helps = |text: &str| {
+        let place = desk();
+        place.write("a.yaml", text);
+        let refused = place.run(&["check", "a.yaml"]).expect_exit(2);
+        let helps = refused.stderr.lines().filter_map(|line| Some(line.split_once("= help: ")?.1.to_owned()));
+        helps.collect::<Vec<_>>().join("\n")
+    };
+    let with =
+        |with: &str| format!("{BASE}  new: {{kind: sft, from: {{model: base, data: ./sft.jsonl}}, with: {with}}}");
+    let from = |from: &str| format!("{BASE}  new: {{kind: sft, from: {from}}}");
+    let ppo = "{kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, with: {steps: 20, checkpoint_every: 5}";
+    let eval = "  eval: {kind: eval, from: {policy: ppo_1, reward: rm_1, prompts: ./prompts.jsonl}}";
+    let gate = "gate: mean_score > 0.5";
+    for (stages, expected) in [
+        (with("{learning_rate: 1e-4}"), "here it is `lr`"),
+        (with("{lora: {r: 8}}"), "here it is `rank`"),
+        (with("{lora_alpha: 16}"), "here it is `lora: {alpha: …}`"),
+        (with("{num_train_epochs: 3}"), "here it is `epochs`"),
+        (
+            from("{model: Qwen/Qwen2.5-0.5B, data: ./sft.jsonl}"),
+            "a model of the hub is written `hf://Qwen/Qwen2.5-0.5B`",
+        ),
+        (
+            from("{model: ~/models/qwen, data: ./sft.jsonl}"),
+            "`~` is not expanded: write `${env.HOME}/models/qwen`, with `env: [HOME]` in the file",
+        ),
+        (
+            from("{model: base, data: './$${name}.jsonl'}"),
+            "`$${` stands for a plain `${`: with a single `$` it is a variable",
+        ),
+        (
+            from("{model: base, data: hf://tatsu-lab/alpaca}"),
+            "fetch the data set (`hf download --repo-type dataset OWNER/NAME --local-dir DIRECTORY`) and name its file",
+        ),
+        (
+            format!("{BASE}  new: {{kind: exec, with: {{command: 'ls ${{HOME}}'}}}}"),
+            "declare it under `vars:`; the shell's own is written `$${HOME}`, the environment's `${env.HOME}` with `env: [HOME]` in the file",
+        ),
+        (with("{epochs: ${n}}"), "inside `{…}` and `[…]` a `${…}` stands in quotes: `\"${steps}\"`"),
+        (format!("{BASE}  new:\n    kind：sft\n    seed: 3\n"), "`：` is full-width (U+FF1A): write `: `"),
+        (format!("{BASE}  new: {{kind： exec, with: {{command: ls}}}}"), "`：` is full-width (U+FF1A): write `: `"),
+        (
+            format!("{BASE}  new: {{kind: exec,　with: {{command: ls}}}}"),
+            "`　` is an ideographic space (U+3000): write a plain space",
+        ),
+        (format!("{BASE}  new: {{kind: exec， with: {{command: ls}}}}"), "`，` is full-width (U+FF0C): write `, `"),
+        (
+            format!("{BASE}  ppo_1: {ppo}}}\n  two: {{kind: sft, from: {{model: ppo_1@7, data: ./sft.jsonl}}}}"),
+            "it has steps 5, 10, … and 20, as its `checkpoint_every` says; `ppo_1@last` is the last one",
+        ),
+        (
+            format!("{BASE}  ppo_1: {ppo}, {gate}}}\n{eval}"),
+            "`mean_score` is what `eval` measures: add `judge: eval` to the gate",
+        ),
+        (
+            format!("{BASE}  ppo_1: {ppo}, {gate}}}"),
+            "`mean_score` is what a stage of kind `eval` measures: add one, and name it as `judge:` of the gate",
+        ),
+    ] {
+        let told = helps(&format!("name: rlhf\nstages:\n{stages}\n"));
+        assert!(told.lines().any(|line| line == expected), "{stages}\n{told}");
+    }
+}
+
+#[test]
+fn a_device_of_another_tool_gets_the_name_of_it_here() {
+    let place = desk();
+    place.write("a.yaml", &format!("name: rlhf\nstages:\n{BASE}"));
+    let refused = place.run(&["run", "a.yaml", "--device", "cuda"]).expect_exit(2);
+    assert!(refused.stderr.contains("wgpu (Vulkan, Metal, DX12): write `wgpu`, or `auto`"), "{}", refused.stderr);
+    let refused = place.run(&["run", "a.yaml", "--device", "tpu"]).expect_exit(2);
+    assert!(refused.stderr.contains("[possible values: auto, wgpu, cpu]"), "{}", refused.stderr);
 }
 
 #[test]

@@ -272,6 +272,61 @@ fn bad_rows_are_left_out_as_far_as_they_may_and_counted() {
     assert_eq!(place.run(&only).expect_exit(0).events().of("started").count(), 0);
 }
 
+/// The template of a reasoning model opens a thought in its question. The answers here have none.
+#[test]
+fn dialogues_that_a_template_asks_for_in_another_way_are_refused_before_anything_runs() {
+    const TEMPLATE: &str = "{% for message in messages %}<{{ message.role }}>{{ message.content }}\
+                            {{ eos_token if message.role == 'assistant' }}{% endfor %}{% if add_generation_prompt %}\
+                            <assistant>{% if thinks is not defined or thinks %}<think>{% endif %}{% endif %}";
+    let place = job();
+    let own = FILE.split("      chat_template: |").next().unwrap();
+    let with = |more: &str| place.write("toy.yaml", &format!("{own}      chat_template: \"{TEMPLATE}\"\n{more}"));
+    with("");
+    let check = |code| place.run(&["check", "toy.yaml"]).expect_exit(code).stderr;
+    let refused = check(2);
+    for part in ["talks.jsonl: line 1", "ends a question with \"<think>\"", "`template_args: {enable_thinking: false}`"]
+    {
+        assert!(refused.contains(part), "{part} is not in {refused}");
+    }
+    with("      template_args: {thinkss: false}\n");
+    assert!(check(2).contains("the chat template does not use the name `thinkss`"));
+    // The value stays with the model: the reward model reads dialogues through the same template.
+    let judge = "  rm:\n    kind: rm\n    from: {model: sft, data: ./pairs.jsonl}\n    with: {epochs: 0.5, batch: 4, heldout: 0.3, \
+                 lora: {rank: 2, alpha: 4}}\n";
+    let pair = |n: usize| {
+        format!(
+            "{{\"prompt\": [{{\"role\": \"user\", \"content\": \"say {n}\"}}], \"chosen\": \"{n}\", \"rejected\": \"no\"}}\n"
+        )
+    };
+    place.write("pairs.jsonl", &(0..12).map(pair).collect::<String>());
+    with(&format!("      template_args: {{thinks: false}}\n{judge}"));
+    check(0);
+    place.run(&["run", "toy.yaml", "--device", "cpu"]).expect_exit(0);
+    place.run(&["export", "rm", "judge", "toy.yaml"]).expect_exit(0);
+    let kept = place.read("judge/model/chat_template.jinja");
+    assert!(kept.starts_with("{% set thinks = thinks if thinks is defined else false %}\n"), "{kept}");
+    // And of a model without a template, dialogues are refused.
+    place.write("toy.yaml", own);
+    assert!(check(2).contains("the model has no chat template; give it one by `chat_template`"));
+}
+
+#[test]
+fn what_is_left_out_or_cut_is_in_the_table_of_the_run() {
+    let place = job();
+    let long = |prompt: usize, answer: usize| {
+        let [prompt, answer] = [prompt, answer].map(|words| "cats ".repeat(words));
+        format!("{{\"prompt\": \"{prompt}\", \"completion\": \"{answer}\"}}\n")
+    };
+    let talks = place.read("talks.jsonl");
+    place.write("talks.jsonl", &format!("{talks}{}{}", long(200, 1), long(1, 200)));
+    let only = ["run", "toy.yaml", "--device", "cpu", "--only", "base", "--only", "sft"];
+    let said = place.run(&only).expect_exit(0).stdout;
+    let row = said.lines().find(|line| line.starts_with("sft")).unwrap();
+    let words = row.replace('\u{a0}', " ");
+    assert!(words.contains("data_dropped 1") && words.contains("data_truncated 1"), "{row}");
+    assert_eq!(said.matches("rows are left out; too long: 1").count(), 1, "{said}");
+}
+
 #[test]
 fn another_precision_is_another_result() {
     let place = job();

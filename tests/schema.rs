@@ -114,7 +114,7 @@ fn what_check_takes_the_schema_takes() {
         format!("{BASE}{SFT}"),
         // Every form of a value.
         format!("{BASE}  sft:\n    kind: sft\n    from: {{model: base@last, data: data/sft.jsonl}}\n    with:\n    seed: 3\n    timeout: 90\n    retry: 2\n    gate: [heldout_loss < 3, gap < 1]\n"),
-        format!("{BASE}  sft:\n    kind: sft\n    from: {{model: base@500, data: ./data/sft.jsonl}}\n    with: {{epochs: \"${{steps / 10}}\", lr: 1e-3, lora: \"${{lora}}\", stop_token: null}}\n    timeout: 1.5h\n    gate: {{require: heldout_loss < 3, warn: [gap < 1], on_fail: keep, on_unsure: stop}}\n"),
+        format!("{BASE}  sft:\n    kind: sft\n    from: {{model: base@300, data: ./data/sft.jsonl}}\n    with: {{epochs: \"${{steps / 10}}\", lr: 1e-3, lora: \"${{lora}}\", stop_token: null}}\n    timeout: 1.5h\n    gate: {{require: heldout_loss < 3, warn: [gap < 1], on_fail: keep, on_unsure: stop}}\n"),
         format!("{BASE}  \"sft_${{k}}\":\n    kind: \"${{'sft'}}\"\n    for: {{k: 1..2}}\n    from: {{model: base, data: data/sft.jsonl}}\n    seed: \"${{k}}\"\n    with: {{epochs: \"${{k}}\"}}\n"),
         format!("{BASE}{SFT}  rm:\n    kind: rm\n    from: {{model: sft, data: data/pairs.jsonl}}\n    gate: {{select: {{best: accuracy, where: [ece < 1, loss < 9], within: 1 se}}}}\n  eval:\n    kind: eval\n    from: {{policy: sft, reward: [rm, rm@last], prompts: data/heldout.jsonl, baseline: base}}\n"),
         "  a:\n    kind: exec\n    metrics: {loss: lower}\n    incumbent: before\n    from: {before: ./data, more: [data/sft.jsonl]}\n    with: {command: [sh, -c, \"true\"], outputs: [x]}\n    gate: {observe: loss < 1}\n".to_owned(),

@@ -79,7 +79,7 @@ impl Store {
                     Content::File { blob, .. } => drop(blobs.insert(*blob)),
                     Content::Tree(digest) => {
                         let tree = self.tree(digest)?;
-                        blobs.extend(tree.0.values().map(|entry| entry.blob));
+                        blobs.extend(tree.files.values().map(|entry| entry.blob));
                         notes.insert(Name::Tree(*digest), tree.bytes());
                     }
                 }
@@ -234,7 +234,7 @@ impl Store {
             Content::File { blob, .. } if blobs.contains_key(blob) => drop(needed.insert(Name::Blob(*blob))),
             Content::Tree(digest) if trees.contains_key(digest) => {
                 needed.insert(Name::Tree(*digest));
-                for (path, entry) in &trees[digest].0 {
+                for (path, entry) in &trees[digest].files {
                     let size = match blobs.get(&entry.blob) {
                         Some(size) => *size,
                         None => {
@@ -340,7 +340,9 @@ mod tests {
     /// A store with one record: a model, a table and a log.
     fn full() -> (tempfile::TempDir, Store, Record) {
         let (home, store) = sample::store();
-        let model = store.capture(&sample::model(home.path())).unwrap();
+        let model = sample::model(home.path());
+        std::fs::create_dir(model.join("empty")).unwrap();
+        let model = store.capture(&model).unwrap();
         let table = store.capture(&sample::write(home.path(), "items.jsonl", "{}\n")).unwrap();
         let log = store.capture(&sample::write(home.path(), "log.txt", "step 1\n")).unwrap();
         let record = Record {

@@ -157,7 +157,7 @@ impl Store {
                 // A damaged tree refers to nothing.
                 let tree = open::read(&item.path).ok().filter(|bytes| Digest::of(bytes) == digest);
                 let tree = tree.and_then(|bytes| Tree::parse(&bytes).ok()).unwrap_or_default();
-                graph.blobs.insert(digest, tree.0.values().map(|entry| entry.blob).collect());
+                graph.blobs.insert(digest, tree.files.values().map(|entry| entry.blob).collect());
                 graph.nodes.insert(Node::Tree(digest), item);
             }
         }

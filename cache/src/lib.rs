@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! store/v1/blobs/ab/cd…            the bytes of one file, read-only, named by blake3
-//! store/v1/trees/ab/cd….json       path → blob, size, executable bit; named by blake3 of these bytes
+//! store/v1/trees/ab/cd….json       path → blob, size, executable bit; `logs/`: null is an
+//!                                  empty directory; named by blake3 of these bytes
 //! store/v1/actions/ab/cd….json     key → record; its existence is the commit
 //! store/v1/actions/ab/cd….variant-1.json   another result under the same key, kept as a note
 //! store/v1/verdicts/ab/cd….json    a value remembered under a key; may go at any time

@@ -29,18 +29,20 @@ impl Store {
             }
             Content::Tree(digest) => {
                 let tree = self.tree(digest)?;
-                self.check(content, &tree.0.iter().map(|(path, entry)| (entry.blob, path.as_str())).collect())?;
+                self.check(content, &tree.files.iter().map(|(path, entry)| (entry.blob, path.as_str())).collect())?;
                 make_parents(target)?;
                 // Each directory is made in this call: a link that somebody left behind is never entered.
                 let mut made = BTreeSet::new();
                 make_directory(target, &mut made).with_context(context)?;
-                for (path, entry) in &tree.0 {
-                    for (slash, _) in path.match_indices('/') {
-                        make_directory(&target.join(&path[..slash]), &mut made).with_context(context)?;
-                    }
+                for (path, entry) in &tree.files {
+                    make_directories(target, path, &mut made).with_context(context)?;
                     self.place_file(&self.blob_path(&entry.blob), &target.join(path), entry.executable)
                         .with_context(|| format!("place {path}"))
                         .with_context(context)?;
+                }
+                for path in &tree.empty {
+                    make_directories(target, path, &mut made).with_context(context)?;
+                    make_directory(&target.join(path), &mut made).with_context(context)?;
                 }
                 Ok(())
             }
@@ -120,6 +122,11 @@ fn make_parents(target: &Path) -> Result<()> {
     fs::create_dir_all(parent).with_context(|| format!("create directory {}", parent.display()))
 }
 
+/// Makes the directories above a path below `target`.
+fn make_directories(target: &Path, path: &str, made: &mut BTreeSet<PathBuf>) -> Result<()> {
+    path.match_indices('/').try_for_each(|(slash, _)| make_directory(&target.join(&path[..slash]), made))
+}
+
 fn make_directory(directory: &Path, made: &mut BTreeSet<PathBuf>) -> Result<()> {
     if made.insert(directory.to_owned()) {
         fs::create_dir(directory).with_context(|| format!("create directory {}", directory.display()))?;
@@ -136,10 +143,14 @@ mod tests {
     fn a_directory_comes_back_as_it_was() {
         let (home, store) = sample::store();
         let directory = sample::model(home.path());
+        let without_empty = store.identify(&directory).unwrap();
+        fs::create_dir_all(directory.join("logs/empty")).unwrap();
         let content = store.capture(&directory).unwrap();
+        assert_ne!(content, without_empty);
         let target = home.path().join("work/in/policy");
         store.place(&content, &target).unwrap();
         assert_eq!(store.identify(&target).unwrap(), content);
+        assert_eq!(fs::read_dir(target.join("logs/empty")).unwrap().count(), 0);
         for file in ["model/config.json", "model/model.safetensors", "tokenizer/vocab.txt", "run.sh"] {
             assert_eq!(fs::read(target.join(file)).unwrap(), fs::read(directory.join(file)).unwrap());
             let metadata = fs::metadata(target.join(file)).unwrap();

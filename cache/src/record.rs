@@ -167,7 +167,7 @@ impl Store {
                 Content::File { blob, .. } => files.push((Part::Blobs, *blob, length(Part::Blobs, blob)?)),
                 Content::Tree(digest) => {
                     files.push((Part::Trees, *digest, length(Part::Trees, digest)?));
-                    files.extend(self.tree(digest)?.0.values().map(|entry| (Part::Blobs, entry.blob, entry.size)));
+                    files.extend(self.tree(digest)?.files.values().map(|entry| (Part::Blobs, entry.blob, entry.size)));
                 }
             }
         }

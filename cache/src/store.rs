@@ -115,11 +115,29 @@ impl Store {
             Content::File { .. } => bail!("read `{relative}` of {content}: it is a file, not a directory"),
             Content::Tree(digest) => {
                 let tree = self.tree(digest)?;
-                tree.0.get(relative).with_context(|| format!("read {content}: it has no file `{relative}`"))?.blob
+                tree.files.get(relative).with_context(|| format!("read {content}: it has no file `{relative}`"))?.blob
             }
         };
         let damaged = |reason: &str| Damage::one(content, format!("blob {blob} {reason}"));
         self.read_checked(&self.blob_path(&blob), &blob)?.map_err(|reason| damaged(reason).into())
+    }
+
+    /// The content of one file of a tree: the same as if that file had been captured alone.
+    ///
+    /// # Errors
+    /// The list of files cannot be read, or the file is not in it.
+    pub fn file(&self, content: &Content, relative: &str) -> Result<Content> {
+        let Content::Tree(digest) = content else { bail!("find `{relative}`: {content} is a file, not a directory") };
+        let tree = self.tree(digest)?;
+        match tree.files.get(relative) {
+            Some(entry) => Ok(Content::File { format: format_of(Path::new(relative)), blob: entry.blob }),
+            None => {
+                const SHOWN: usize = 8;
+                let names: Vec<String> = tree.files.keys().take(SHOWN).map(|name| format!("`{name}`")).collect();
+                let more = if tree.files.len() > SHOWN { ", …" } else { "" };
+                bail!("there is no file `{relative}`; there are {}{more}", names.join(", "))
+            }
+        }
     }
 
     /// Like `has`, but reads every blob that was touched since it was last read. Damaged ones are removed.
@@ -127,7 +145,9 @@ impl Store {
         let mut is_sound = self.check_present(content).is_ok();
         let blobs = match content {
             Content::File { blob, .. } => vec![*blob],
-            Content::Tree(digest) => self.tree(digest).map(|tree| tree.0.values().map(|entry| entry.blob).collect())?,
+            Content::Tree(digest) => {
+                self.tree(digest).map(|tree| tree.files.values().map(|entry| entry.blob).collect())?
+            }
         };
         for blob in blobs {
             is_sound &= self.check_blob(&blob)?.is_none();
@@ -152,7 +172,7 @@ impl Store {
         match content {
             Content::File { blob, .. } => check(blob, None),
             Content::Tree(digest) => {
-                self.tree(digest)?.0.values().try_for_each(|entry| check(&entry.blob, Some(entry.size)))
+                self.tree(digest)?.files.values().try_for_each(|entry| check(&entry.blob, Some(entry.size)))
             }
         }
     }
@@ -270,10 +290,12 @@ impl Store {
         ensure!(metadata.is_dir(), "neither a file nor a directory");
         let mut tree = Tree::default();
         let links = if keep == Keep::Link { Links::Refused } else { Links::Followed };
-        for (name, metadata) in scan(path, links)? {
+        let found = scan(path, links)?;
+        for (name, metadata) in found.files {
             let (blob, size) = self.take_file(&path.join(&name), &metadata, keep)?;
-            tree.0.insert(name, Entry { blob, size, executable: is_executable(&metadata) });
+            tree.files.insert(name, Entry { blob, size, executable: is_executable(&metadata) });
         }
+        tree.empty = found.empty;
         let bytes = tree.bytes();
         let digest = Digest::of(&bytes);
         if keep != Keep::Nothing {
@@ -521,7 +543,7 @@ mod tests {
         let (home, store) = sample::store();
         let directory = sample::model(home.path());
         let links = home.path().join("links");
-        for (name, _) in scan(&directory, Links::Refused).unwrap() {
+        for (name, _) in scan(&directory, Links::Refused).unwrap().files {
             fs::create_dir_all(links.join(&name).parent().unwrap()).unwrap();
             std::os::unix::fs::symlink(directory.join(&name), links.join(&name)).unwrap();
         }
@@ -532,7 +554,7 @@ mod tests {
         store.place(&content, &placed).unwrap();
         assert!(scan(&placed, Links::Refused).is_ok());
         // A write to the file behind a link is seen.
-        let (name, _) = scan(&directory, Links::Refused).unwrap().pop_first().unwrap();
+        let (name, _) = scan(&directory, Links::Refused).unwrap().files.pop_first().unwrap();
         fs::write(directory.join(name), "something else").unwrap();
         assert_ne!(store.identify(&links).unwrap(), content);
     }

@@ -1,18 +1,46 @@
-//! A directory as content: its files by relative path.
+//! A directory as content: its files by relative path, and the directories in it that hold nothing.
 
 use crate::digest::Digest;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, Metadata},
     path::{Component, Path},
 };
 
-/// Maps relative paths, parts joined by `/`, to files. A directory that holds no file leaves no trace.
+/// The files of a directory and the directories in it that hold nothing, by relative paths, parts joined by `/`. On
+/// disk they are one mapping, in which `logs/: null` is an empty directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Tree(pub BTreeMap<String, Entry>);
+#[serde(try_from = "BTreeMap<String, Option<Entry>>", into = "BTreeMap<String, Option<Entry>>")]
+pub struct Tree {
+    pub files: BTreeMap<String, Entry>,
+    pub empty: BTreeSet<String>,
+}
+
+impl TryFrom<BTreeMap<String, Option<Entry>>> for Tree {
+    type Error = String;
+
+    fn try_from(lines: BTreeMap<String, Option<Entry>>) -> Result<Tree, String> {
+        let mut tree = Tree::default();
+        for (path, entry) in lines {
+            match (entry, path.strip_suffix('/')) {
+                (Some(entry), None) => drop(tree.files.insert(path, entry)),
+                (None, Some(directory)) => drop(tree.empty.insert(directory.to_owned())),
+                (Some(_), Some(_)) => return Err(format!("unsafe path in a tree: `{}`", path.escape_debug())),
+                (None, None) => return Err(format!("`{}` is nothing, and no directory", path.escape_debug())),
+            }
+        }
+        Ok(tree)
+    }
+}
+
+impl From<Tree> for BTreeMap<String, Option<Entry>> {
+    fn from(tree: Tree) -> BTreeMap<String, Option<Entry>> {
+        let empty = tree.empty.into_iter().map(|directory| (format!("{directory}/"), None));
+        tree.files.into_iter().map(|(path, entry)| (path, Some(entry))).chain(empty).collect()
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,8 +60,8 @@ impl Tree {
     /// Parses a tree. It may come from another machine, so every path is checked before it is joined to a root.
     pub fn parse(bytes: &[u8]) -> Result<Tree> {
         let tree: Tree = serde_json::from_slice(bytes).context("parse tree")?;
-        tree.0.keys().try_for_each(|path| check_path(path))?;
-        check_together(&tree.0)?;
+        tree.files.keys().chain(&tree.empty).try_for_each(|path| check_path(path))?;
+        check_together(&tree.files, &tree.empty)?;
         Ok(tree)
     }
 }
@@ -42,19 +70,22 @@ impl Tree {
 const LONGEST_NAME: usize = 255;
 const LONGEST_PATH: usize = 4096;
 
-/// Refuses what cannot exist in one directory on every system: two names that differ only in case, and a file where
-/// another path needs a directory.
-fn check_together<T>(files: &BTreeMap<String, T>) -> Result<()> {
+/// Refuses what cannot exist in one directory on every system: two names that differ only in case, and a file or an
+/// empty directory where another path needs a directory that holds something.
+fn check_together<T>(files: &BTreeMap<String, T>, empty: &BTreeSet<String>) -> Result<()> {
     // Most trees that are looked up hold a file or two.
-    if files.len() < 2 {
+    if files.len() + empty.len() < 2 {
         return Ok(());
     }
     let mut spelt: HashMap<String, &str> = HashMap::new();
-    for path in files.keys() {
+    for path in files.keys().chain(empty) {
         let ends = path.match_indices('/').map(|(slash, _)| slash).chain([path.len()]);
         for here in ends.map(|end| &path[..end]) {
-            let is_both = here.len() < path.len() && files.contains_key(here);
+            let is_above = here.len() < path.len();
+            let is_both = files.contains_key(here) && (is_above || empty.contains(here));
             ensure!(!is_both, "`{}` is both a file and a directory", here.escape_debug());
+            let is_filled = is_above && empty.contains(here);
+            ensure!(!is_filled, "`{}` is both empty and not", here.escape_debug());
             let other = *spelt.entry(here.to_lowercase()).or_insert(here);
             ensure!(
                 other == here,
@@ -93,18 +124,27 @@ pub enum Links {
     Followed,
 }
 
-/// All regular files below `root`, by relative path. Everything else but directories is refused, links to directories
-/// as well: they may form a loop.
-pub fn scan(root: &Path, links: Links) -> Result<BTreeMap<String, Metadata>> {
-    let mut files = BTreeMap::new();
-    scan_into(root, "", links, &mut files)?;
-    check_together(&files).with_context(|| format!("read {}", root.display()))?;
-    Ok(files)
+/// The regular files below a directory and the directories that hold nothing, by relative path.
+#[derive(Default)]
+pub struct Scan {
+    pub files: BTreeMap<String, Metadata>,
+    pub empty: BTreeSet<String>,
 }
 
-fn scan_into(directory: &Path, prefix: &str, links: Links, files: &mut BTreeMap<String, Metadata>) -> Result<()> {
+/// Scans a directory. Everything but files and directories is refused, links to directories as well: they may form a
+/// loop.
+pub fn scan(root: &Path, links: Links) -> Result<Scan> {
+    let mut found = Scan::default();
+    scan_into(root, "", links, &mut found)?;
+    check_together(&found.files, &found.empty).with_context(|| format!("read {}", root.display()))?;
+    Ok(found)
+}
+
+fn scan_into(directory: &Path, prefix: &str, links: Links, found: &mut Scan) -> Result<()> {
     let read = || format!("read {}", directory.display());
+    let mut is_empty = true;
     for entry in fs::read_dir(directory).with_context(read)? {
+        is_empty = false;
         let entry = entry.with_context(read)?;
         let here = entry.path();
         let Ok(name) = entry.file_name().into_string() else {
@@ -120,13 +160,17 @@ fn scan_into(directory: &Path, prefix: &str, links: Links, files: &mut BTreeMap<
         if metadata.is_symlink() {
             bail!("read {}: a symbolic link; put what it points to in its place (`cp -RL`)", here.display());
         } else if metadata.is_dir() {
-            scan_into(&here, &format!("{path}/"), links, files)?;
+            scan_into(&here, &format!("{path}/"), links, found)?;
         } else if metadata.is_file() {
             check_path(&path).with_context(|| format!("read {}", here.display()))?;
-            files.insert(path, metadata);
+            found.files.insert(path, metadata);
         } else {
             bail!("read {}: neither a file nor a directory", here.display());
         }
+    }
+    if let (true, Some(path)) = (is_empty, prefix.strip_suffix('/')) {
+        check_path(path).with_context(read)?;
+        found.empty.insert(path.to_owned());
     }
     Ok(())
 }
@@ -150,11 +194,31 @@ mod tests {
     #[test]
     fn a_tree_on_disk_is_canonical_json() {
         let entry = |executable| Entry { blob: Digest::of(b"x"), size: 1, executable };
-        let tree = Tree(BTreeMap::from([("b/c".to_owned(), entry(true)), ("a.txt".to_owned(), entry(false))]));
+        let files = BTreeMap::from([("b/c".to_owned(), entry(true)), ("a.txt".to_owned(), entry(false))]);
+        let tree = Tree { files, empty: BTreeSet::new() };
         let bytes = tree.bytes();
         expect![[r#"{"a.txt":{"blob":"3ae7d805f6789a6402acb70ad4096a85a56bf6804eaf25c0493ac697548d30b5","size":1},"b/c":{"blob":"3ae7d805f6789a6402acb70ad4096a85a56bf6804eaf25c0493ac697548d30b5","size":1,"executable":true}}"#]]
             .assert_eq(std::str::from_utf8(&bytes).unwrap());
         assert_eq!(Tree::parse(&bytes).unwrap(), tree);
+        let tree = Tree { files: BTreeMap::from([("b".to_owned(), entry(false))]), empty: ["a/e".to_owned()].into() };
+        let bytes = tree.bytes();
+        expect![[
+            r#"{"a/e/":null,"b":{"blob":"3ae7d805f6789a6402acb70ad4096a85a56bf6804eaf25c0493ac697548d30b5","size":1}}"#
+        ]]
+        .assert_eq(std::str::from_utf8(&bytes).unwrap());
+        assert_eq!(Tree::parse(&bytes).unwrap(), tree);
+    }
+
+    #[test]
+    fn what_is_empty_holds_nothing_and_is_a_directory() {
+        let entry = r#"{"blob":"af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","size":0}"#;
+        let refused = |text: &str| format!("{:#}", Tree::parse(text.as_bytes()).unwrap_err());
+        assert!(refused(r#"{"a":null}"#).contains("is nothing, and no directory"));
+        assert!(refused(r#"{"../a/":null}"#).contains("unsafe path"));
+        for (other, why) in [("a", "both a file and a directory"), ("a/b", "both empty and not"), ("A/b", "case")] {
+            let text = format!(r#"{{"a/":null,"{other}":{entry}}}"#);
+            assert!(refused(&text).contains(why), "{text}: {}", refused(&text));
+        }
     }
 
     #[test]

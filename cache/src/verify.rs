@@ -176,7 +176,7 @@ impl Store {
 /// The fault of a tree whose name is right, and whether the tree itself is to blame: a tree that lacks a blob is whole
 /// again as soon as the blob comes back.
 fn fault_of(tree: &Tree, blobs: &HashMap<Digest, u64>) -> Option<(String, bool)> {
-    tree.0.iter().find_map(|(path, entry)| match blobs.get(&entry.blob) {
+    tree.files.iter().find_map(|(path, entry)| match blobs.get(&entry.blob) {
         None => Some((format!("needs blob {} ({path}), which is missing or damaged", entry.blob), false)),
         Some(size) if *size != entry.size => {
             Some((format!("says that {path} has {} bytes; it has {size}", entry.size), true))

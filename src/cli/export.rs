@@ -52,6 +52,7 @@ pub fn export(
         is_merged: exported.is_merged,
         is_reward: exported.is_reward,
         offset: exported.offset,
+        is_padded: exported.is_padded,
         parameters: exported.summary.parameters,
         dtypes: exported.summary.dtypes.iter().cloned().collect::<Vec<_>>().join(", "),
     };

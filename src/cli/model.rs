@@ -82,7 +82,7 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
     say("tokenizer", format!("{vocabulary} tokens (the model has {}); before a prompt: {begins}", config.vocabulary));
     let ends = if ends.is_empty() { "none: set `stop_token`".to_owned() } else { ends.join(" ") };
     say("ends", ends);
-    let template = if has_template { "there" } else { "none: rows of dialogues need `chat_template` of an sft stage" };
+    let template = if has_template { "there" } else { "none: rows of dialogues need `chat_template`" };
     say("chat template", template.to_owned());
     if let Some(adapter) = adapter {
         let head = if adapter.head.is_some() { ", with a reward head" } else { "" };

@@ -4,7 +4,7 @@ use super::find::{self, RunQuery, StoredRun};
 use crate::plan::selection::Filter;
 use anyhow::Result;
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use formats::dtype::Dtype;
 use stages::io::DeviceChoice;
 use std::path::{Path, PathBuf};
@@ -109,12 +109,18 @@ impl StoreArgument {
 }
 
 pub fn device() -> impl TypedValueParser<Value = DeviceChoice> {
-    PossibleValuesParser::new(["auto", "wgpu", "cpu"]).map(|name| match name.as_str() {
-        "wgpu" => DeviceChoice::Wgpu,
-        "cpu" => DeviceChoice::Cpu,
-        _ => DeviceChoice::Auto,
+    let known = ["auto", "wgpu", "cpu"].map(PossibleValue::new);
+    let foreign = FOREIGN_DEVICES.map(|name| PossibleValue::new(name).hide(true));
+    PossibleValuesParser::new(known.into_iter().chain(foreign)).try_map(|name| match name.as_str() {
+        "auto" => Ok(DeviceChoice::Auto),
+        "wgpu" => Ok(DeviceChoice::Wgpu),
+        "cpu" => Ok(DeviceChoice::Cpu),
+        _ => Err("GPUs of all makes are used through wgpu (Vulkan, Metal, DX12): write `wgpu`, or `auto`"),
     })
 }
+
+/// Names of GPUs in other tools.
+const FOREIGN_DEVICES: [&str; 6] = ["cuda", "cuda:0", "gpu", "mps", "rocm", "vulkan"];
 
 pub fn dtype() -> impl TypedValueParser<Value = Dtype> {
     PossibleValuesParser::new(Dtype::ALL.map(Dtype::name)).try_map(|name| {

@@ -34,7 +34,10 @@ pub fn check_where(rule: &mut Rule, scope: &RuleScope) -> Vec<Mistake> {
     let mut judged = scope.judges.iter().flat_map(|judge| &judge.metrics);
     for mistake in &mut mistakes {
         let name = rule.leaves.names.iter().find(|name| name.metric_range == mistake.range);
-        if name.is_some_and(|name| judged.any(|metric| metric.name == name.metric)) {
+        let is_judged = |name: &Name| {
+            judged.any(|metric| metric.name == name.metric) || resolve::measuring_kind(&name.metric).is_some()
+        };
+        if name.is_some_and(is_judged) {
             mistake.help = Some(HELP.to_owned());
         }
     }

@@ -4,7 +4,8 @@
 use super::Mistake;
 use super::functions;
 use super::tree::{Leaves, Meaning, Name, Other, Qualifier, RecordOrigin, Who};
-use stages::stage::{Direction, did_you_mean};
+use stages::kinds::KINDS;
+use stages::stage::{Direction, Kind, Work, did_you_mean};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct RuleScope {
     pub incumbent: Option<Vec<MetricName>>,
     /// The metrics of the other stages' own records, shared by all gates of a pipeline.
     pub stages: Arc<BTreeMap<String, Vec<MetricName>>>,
+    /// The stages that a gate may name as its judge, with what they measure.
+    pub measuring: Arc<BTreeMap<String, Vec<MetricName>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -213,6 +216,25 @@ fn ambiguous(name: &Name, found: &[Meaning], scope: &RuleScope) -> Mistake {
         .help(format!("write {}", spellings.join(" or ")))
 }
 
+/// Help for a metric that a judge would measure, in a gate without one.
+fn without_judge(metric: &str, scope: &RuleScope) -> Option<String> {
+    if !scope.judges.is_empty() {
+        return None;
+    }
+    let measures = |metrics: &[MetricName]| metrics.iter().any(|known| known.name == metric);
+    if let Some((stage, _)) = scope.measuring.iter().find(|(_, metrics)| measures(metrics)) {
+        return Some(format!("`{metric}` is what `{stage}` measures: add `judge: {stage}` to the gate"));
+    }
+    let kind = measuring_kind(metric)?.name;
+    Some(format!("`{metric}` is what a stage of kind `{kind}` measures: add one, and name it as `judge:` of the gate"))
+}
+
+/// The kind of stages that measure this of the models of other stages.
+pub fn measuring_kind(metric: &str) -> Option<&'static Kind> {
+    let measures = |kind: &&&Kind| matches!(kind.work, Work::Measure(_));
+    KINDS.iter().filter(measures).copied().find(|kind| kind.metrics().any(|known| known.name == metric))
+}
+
 fn unknown(name: &Name, origins: &[RecordOrigin], scope: &RuleScope) -> Mistake {
     let metric = name.metric.as_str();
     let is_own_alone = origins == [RecordOrigin::Own] && name.qualifier.is_some();
@@ -248,6 +270,9 @@ fn unknown(name: &Name, origins: &[RecordOrigin], scope: &RuleScope) -> Mistake 
         if is_own_alone && is_measured(RecordOrigin::Judge(0)) {
             return mistake.help(format!("the judge measures it: write `judge.{metric}`"));
         }
+    }
+    if let Some(help) = without_judge(metric, scope).filter(|_| !name.is_field) {
+        return mistake.help(help);
     }
     let all = origins.iter().flat_map(|origin| scope.measured(&name.who, *origin));
     if name.is_field {

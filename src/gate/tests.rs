@@ -71,7 +71,7 @@ fn scope() -> RuleScope {
     let own = vec![metric("a"), metric("b")];
     let judges = vec![JudgeScope { name: "eval".to_owned(), metrics: vec![metric("score")], has_items: true }];
     let stages = BTreeMap::from([("sft".to_owned(), own.clone())]);
-    RuleScope { incumbent: Some(own.clone()), own, judges, stages: stages.into() }
+    RuleScope { incumbent: Some(own.clone()), own, judges, stages: stages.into(), ..RuleScope::default() }
 }
 
 fn subject(salt: usize) -> Subject {

@@ -190,7 +190,13 @@ fn written_here(test: &Node, key: Span, gate: &Node, mistakes: &mut Vec<Diagnost
     }
     let names = compared.into_iter().filter(|name| *name != "incumbent");
     stages.extend(names.map(|name| (name.to_owned(), of_others.clone())));
-    let scope = RuleScope { own, judges, incumbent: has_incumbent.then_some(of_others), stages: stages.into() };
+    let scope = RuleScope {
+        own,
+        judges,
+        incumbent: has_incumbent.then_some(of_others),
+        stages: stages.into(),
+        ..RuleScope::default()
+    };
     Some(GateUnderTest { gate: plan::gate_alone(&spec, scope, mistakes), is_eval: measures(kind) })
 }
 

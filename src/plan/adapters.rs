@@ -2,7 +2,7 @@
 //! stage with a `lora` block makes an adapter of that shape.
 
 use super::draft::Draft;
-use super::inputs::Source;
+use super::source::Source;
 use crate::diagnostic::Diagnostic;
 use stages::stage::Accepts;
 

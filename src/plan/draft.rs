@@ -1,10 +1,12 @@
 //! A stage before its gate is resolved.
 
-use super::inputs::Input;
+use super::source::Input;
 use crate::canonical::Canonical;
 use crate::diagnostic::Span;
 use crate::gate::MetricName;
 use crate::spec::StageSpec;
+use serde::Deserialize;
+use stages::model::Templating;
 use stages::stage::Kind;
 
 /// A stage before its gate is resolved. `kind` is `None` after a reported mistake.
@@ -16,6 +18,17 @@ pub struct Draft<'a> {
     pub parameters: Option<Canonical>,
     /// The shape of its adapter, and its place if the file sets it.
     pub lora: Option<(serde_json::Value, Option<Span>)>,
+    pub dialogues: DialogueParameters,
     pub metrics: Vec<MetricName>,
     pub incumbent: Option<String>,
+}
+
+/// The parameters of dialogues, as far as the kind has them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct DialogueParameters {
+    #[serde(flatten)]
+    pub templating: Templating,
+    /// The answers of a dialogue that are learned.
+    pub learn: String,
 }

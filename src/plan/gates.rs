@@ -3,8 +3,8 @@
 
 use super::draft::Draft;
 use super::graph::{Graph, StageId};
-use super::inputs::Source;
 use super::metrics::kind_metrics;
+use super::source::Source;
 use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::gate::{self, JudgeScope, MetricName, Mistake, Rule, RuleScope, Select, Who};
 use crate::spec::{GateSpec, OnFail, SelectSpec, WithSpan, part_of};
@@ -40,12 +40,17 @@ pub fn resolve(
     }
     let metrics = drafts.iter().map(|draft| (draft.spec.name.value.clone(), draft.metrics.clone()));
     let metrics = Arc::new(metrics.collect());
+    let measures = |draft: &&Draft| draft.kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
+    let measuring = drafts.iter().filter(measures).map(|draft| {
+        (draft.spec.name.value.clone(), draft.kind.map_or_else(Vec::new, |kind| kind_metrics(kind, &draft.inputs)))
+    });
+    let measuring = Arc::new(measuring.collect());
     let all = |ways: Ways, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>| {
         let gate = |id: StageId| {
             let spec = drafts[id].spec.gate.as_ref()?;
             // Without a kind there are no metrics to check against.
             drafts[id].kind?;
-            let site = GateSite { id, drafts, ids, metrics: &metrics, ways };
+            let site = GateSite { id, drafts, ids, metrics: &metrics, measuring: &measuring, ways };
             Some(Box::new(resolve_one(&site, spec, graph, mistakes)))
         };
         (0..drafts.len()).map(gate).collect()
@@ -77,6 +82,8 @@ struct GateSite<'a> {
     ids: &'a HashMap<&'a str, StageId>,
     /// The metrics of every stage, which rules may name.
     metrics: &'a Arc<BTreeMap<String, Vec<MetricName>>>,
+    /// The metrics that the stages measure which may judge.
+    measuring: &'a Arc<BTreeMap<String, Vec<MetricName>>>,
     ways: Ways,
 }
 
@@ -191,9 +198,9 @@ fn draw_judge_edges(site: &GateSite, judge: StageId, span: Span, graph: &mut Gra
         let takes_many = |kind: &stages::stage::Kind| kind.port(&input.port).is_some_and(|port| port.takes_many);
         let count = if site.drafts[judge].kind.is_some_and(takes_many) { 1 } else { usize::MAX };
         for source in input.sources.iter().take(count) {
-            let Source::Stage { stage, .. } = source else { continue };
-            match site.way(*stage, graph) {
-                None => graph.add(*stage, site.id, span),
+            let Some(stage) = source.stage() else { continue };
+            match site.way(stage, graph) {
+                None => graph.add(stage, site.id, span),
                 Some(path) => {
                     let (judge, gate) = (site.name(judge), site.name(site.id));
                     let message =
@@ -231,6 +238,7 @@ fn scope(site: &GateSite, judges: &[StageId]) -> RuleScope {
         judges,
         incumbent: draft.incumbent.as_ref().map(record_of),
         stages: Arc::clone(site.metrics),
+        measuring: Arc::clone(site.measuring),
     }
 }
 

@@ -1,44 +1,21 @@
 //! Checks `from:` of a stage against the ports of its kind: every source is a stage with the right output, or a path
 //! that exists and can be read.
 
+mod data;
+
 use super::graph::{Graph, StageId};
-use crate::diagnostic::{self, Diagnostic};
+use super::source::{
+    FileChecks, Input, Source, SourceLookup, Target, accepted, file_source, nothing_at, stage_of, stage_source,
+    takes_file,
+};
+use crate::diagnostic::Diagnostic;
 use crate::hub;
-use crate::spec::{Pin, PortSpec, Reference, SourceSpec, Spec};
+use crate::spec::{PortSpec, Reference, SourceSpec};
 use anyhow::bail;
 use formats::unreadable;
-use stages::stage::{Accepts, Gives, Kind, Port, did_you_mean, nearest};
-use std::collections::{BTreeMap, HashMap};
+use stages::stage::{Accepts, Kind, Port, Work, did_you_mean};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Input {
-    pub port: String,
-    pub sources: Vec<Source>,
-    pub is_list: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    Stage {
-        stage: StageId,
-        pin: Pin,
-    },
-    /// Relative to the current directory; it existed when the plan was made.
-    Path(PathBuf),
-}
-
-/// The context in which a stage's sources are looked up.
-pub struct SourceLookup<'a> {
-    pub spec: &'a Spec,
-    pub kinds: &'a [Option<&'static Kind>],
-    pub ids: &'a HashMap<&'a str, StageId>,
-    pub directory: &'a Path,
-}
-
-/// Mistakes in the paths that were checked against what ports accept, so that each is read once.
-pub type FileChecks = BTreeMap<(Accepts, PathBuf), Option<String>>;
 
 /// The inputs of a stage. Also adds the edges of the graph.
 pub fn resolve(
@@ -56,28 +33,44 @@ pub fn resolve(
         if let Some(kind) = kind {
             check_port(kind, port, from, mistakes);
         }
+        if let Some(Port { accepts: Accepts::Data(rows), name, .. }) = port {
+            let is_measured = *name == "heldout" || kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
+            let mut target = Target { stage: id, port, is_measured, graph, files, mistakes };
+            inputs.push(data::resolve(&mut target, *rows, from, lookup));
+            continue;
+        }
         let mut sources = Vec::with_capacity(from.sources.len());
         for source in &from.sources {
+            if source.options.is_some() {
+                let message = format!("`{}` takes no options", from.port.value);
+                let help = "`columns`, `take` and the like are for data";
+                mistakes.push(Diagnostic::error(source.span, message).help(help));
+            }
             let found = match &source.reference {
-                Reference::Stage { name, pin } => stage_source(id, name, *pin, source, port, lookup, mistakes),
+                Reference::Stage { name, pin, file } => {
+                    let found = stage_of(id, name, source, lookup, mistakes);
+                    found.and_then(|stage| match file {
+                        None => stage_source(id, stage, *pin, source, port, lookup, mistakes),
+                        Some(path) => file_source(stage, *pin, path, source, port, lookup, mistakes),
+                    })
+                }
                 Reference::Path(path) => {
                     // Without a `./` in the middle, for messages.
                     let path: PathBuf = lookup.directory.join(path).components().collect();
-                    path_source(port, &path, source, lookup.spec.skip_bad_rows, files, mistakes)
+                    path_source(port, &path, source, files, mistakes)
                 }
                 Reference::Hub(text) => match hub_model(text, source, lookup, mistakes) {
-                    Some(directory) if directory.exists() => {
-                        path_source(port, &directory, source, lookup.spec.skip_bad_rows, files, mistakes)
-                    }
+                    Some(directory) if directory.exists() => path_source(port, &directory, source, files, mistakes),
                     directory => directory.map(Source::Path),
                 },
             };
-            if let Some(Source::Stage { stage, .. }) = found {
+            if let Some(stage) = found.as_ref().and_then(Source::stage) {
                 graph.add(stage, id, source.span);
             }
             sources.extend(found);
         }
-        inputs.push(Input { port: from.port.value.clone(), sources, is_list: from.is_list });
+        let (port, is_list) = (from.port.value.clone(), from.is_list);
+        inputs.push(Input { port, sources, is_list, readings: Vec::new() });
     }
     for port in kind.map_or(&[][..], |kind| kind.ports) {
         if !port.is_optional && !stage.from.iter().any(|from| from.port.value == port.name) {
@@ -90,7 +83,7 @@ pub fn resolve(
 
 fn check_port(kind: &Kind, port: Option<&Port>, from: &PortSpec, mistakes: &mut Vec<Diagnostic>) {
     match port {
-        Some(port) if from.is_list && !port.takes_many => {
+        Some(port) if from.is_list && !port.takes_many && !matches!(port.accepts, Accepts::Data(_)) => {
             let message = format!("`{}` takes one source, not a list", port.name);
             mistakes.push(Diagnostic::error(from.port.span, message));
         }
@@ -109,82 +102,6 @@ fn check_port_name(from: &PortSpec, mistakes: &mut Vec<Diagnostic>) {
     if name.is_empty() || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
         let message = format!("`{name}` cannot name an input");
         mistakes.push(Diagnostic::error(from.port.span, message).help("names match [A-Za-z0-9_]+"));
-    }
-}
-
-fn stage_source(
-    id: StageId,
-    name: &str,
-    pin: Pin,
-    source: &SourceSpec,
-    port: Option<&Port>,
-    lookup: &SourceLookup,
-    mistakes: &mut Vec<Diagnostic>,
-) -> Option<Source> {
-    let Some(stage) = lookup.ids.get(name).copied() else {
-        let help = match lookup.directory.join(name).exists() {
-            true => Some(format!("a path holds a `/` or `.`: `./{name}`")),
-            false => nearest_stage(id, name, lookup, mistakes.len()),
-        };
-        mistakes.push(Diagnostic { help, ..Diagnostic::error(source.span, format!("unknown stage `{name}`")) });
-        return None;
-    };
-    if stage == id {
-        mistakes.push(Diagnostic::error(source.span, format!("stage `{name}` takes itself as an input")));
-        return None;
-    }
-    if let Some(given) = lookup.kinds[stage] {
-        let takes_any = lookup.kinds[id].is_some_and(|kind| kind.takes_any_port);
-        let goes_on = lookup.kinds[id].is_some_and(|kind| kind.gives == Gives::Reward);
-        let is_good = match (port.map(|port| port.accepts), given.gives) {
-            (_, Gives::Nothing) => false,
-            (Some(Accepts::Any), _) | (_, Gives::Any) => true,
-            (Some(Accepts::Model), Gives::Model) | (Some(Accepts::RewardModel | Accepts::Reward), Gives::Reward) => {
-                true
-            }
-            // The training of a reward model may start from a reward model.
-            (Some(Accepts::Model), Gives::Reward) => goes_on,
-            (Some(_), _) => false,
-            // An unknown port has been reported.
-            (None, _) => takes_any || lookup.kinds[id].is_none() || port.is_none(),
-        };
-        if !is_good {
-            let wanted = port.map_or("anything with an artifact", |port| accepted(port.accepts));
-            let message = format!("`{name}` (kind `{}`) gives {}", given.name, gift(given.gives));
-            let port = port.map_or("this input", |port| port.name);
-            mistakes.push(Diagnostic::error(source.span, message).help(format!("`{port}` takes {wanted}")));
-            return None;
-        }
-    }
-    Some(Source::Stage { stage, pin })
-}
-
-/// The nearest stage name; `None` once there are more mistakes than are shown, because it compares all names.
-fn nearest_stage(id: StageId, typed: &str, lookup: &SourceLookup, mistakes_before: usize) -> Option<String> {
-    if mistakes_before > diagnostic::MAX_SHOWN {
-        return None;
-    }
-    let mut names: Vec<&str> = lookup.ids.iter().filter(|(_, other)| **other != id).map(|(name, _)| *name).collect();
-    names.sort_unstable();
-    Some(did_you_mean(typed, &names))
-}
-
-fn gift(gives: Gives) -> &'static str {
-    match gives {
-        Gives::Model => "a language model",
-        Gives::Reward => "a reward model",
-        Gives::Nothing => "measurements only, no artifact",
-        Gives::Any => "files",
-    }
-}
-
-fn accepted(accepts: Accepts) -> &'static str {
-    match accepts {
-        Accepts::Model => "a language model: a stage that makes one, or a directory in Hugging Face layout",
-        Accepts::RewardModel => "a reward model: a stage that makes one, or a directory",
-        Accepts::Reward => "a reward model: a stage that makes one, a directory, or a rule file (.txt, .tsv)",
-        Accepts::Data(_) => "a data file: JSON, JSONL (.gz and .zst, too) or Parquet",
-        Accepts::Any => "anything",
     }
 }
 
@@ -218,23 +135,18 @@ fn path_source(
     port: Option<&'static Port>,
     path: &Path,
     source: &SourceSpec,
-    may_skip: u64,
     files: &mut FileChecks,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Source> {
     let shown = path.display();
     let Ok(metadata) = fs::metadata(path) else {
-        let diagnostic = Diagnostic::error(source.span, format!("there is nothing at `{shown}`"));
-        let help = set_variable(source).or_else(|| nearest_sibling(path));
-        mistakes.push(Diagnostic { help, ..diagnostic });
+        mistakes.push(nothing_at(path, port, source));
         return None;
     };
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     let is_good = match port.map(|port| port.accepts) {
-        Some(Accepts::Model | Accepts::RewardModel) => metadata.is_dir(),
-        Some(Accepts::Reward) => metadata.is_dir() || ["txt", "tsv"].contains(&extension.as_str()),
-        Some(Accepts::Data(_)) => metadata.is_file(),
         Some(Accepts::Any) | None => true,
+        Some(accepts) if metadata.is_file() => takes_file(accepts, path),
+        Some(accepts) => !matches!(accepts, Accepts::Data(_)),
     };
     if let (Some(port), false) = (port, is_good) {
         let what = if metadata.is_dir() { "a directory" } else { "a file" };
@@ -244,33 +156,12 @@ fn path_source(
         return None;
     }
     if let Some(port) = port {
-        let checked = files.entry((port.accepts, path.to_owned()));
+        let checked = files.entry((port.accepts, path.display().to_string()));
         let checked = checked.or_insert_with(|| {
-            let found = stages::kinds::check_input(port, path, may_skip);
-            found.err().map(|error| unreadable::message(&error, path))
+            let found = stages::kinds::check_input(port, path);
+            found.err().map(|error| (0, unreadable::message(&error, path)))
         });
-        mistakes.extend(checked.iter().map(|message| Diagnostic::error(source.span, message.clone())));
+        mistakes.extend(checked.iter().map(|(_, message)| Diagnostic::error(source.span, message.clone())));
     }
     Some(Source::Path(path.to_owned()))
-}
-
-/// Help for a path that came from a variable: how to set it.
-fn set_variable(source: &SourceSpec) -> Option<String> {
-    let variable = source.variables.iter().find(|variable| variable.starts_with("vars."));
-    if let Some(variable) = variable {
-        return Some(format!("set it with --set {variable}=FOLDER"));
-    }
-    let variable = source.variables.iter().find_map(|variable| variable.strip_prefix("env."))?;
-    Some(format!("it comes from the environment variable `{variable}`"))
-}
-
-fn nearest_sibling(path: &Path) -> Option<String> {
-    let name = path.file_name()?.to_string_lossy();
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let names: Vec<String> = fs::read_dir(folder)
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
-        .collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    nearest(&name, &names).map(|name| format!("did you mean `{name}`?"))
 }

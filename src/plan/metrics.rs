@@ -1,6 +1,6 @@
 //! The metrics that a stage reports, known before it runs.
 
-use super::inputs::Input;
+use super::source::Input;
 use crate::diagnostic::Diagnostic;
 use crate::gate::MetricName;
 use crate::spec::StageSpec;

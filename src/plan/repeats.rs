@@ -3,7 +3,7 @@
 
 use super::draft::Draft;
 use super::graph::StageId;
-use super::inputs::{Input, Source};
+use super::source::{Input, Source};
 use crate::canonical::Canonical;
 use crate::diagnostic::Diagnostic;
 use crate::spec::{OnFail, Pin};
@@ -77,6 +77,8 @@ struct Signature<'a> {
     seed: Option<u64>,
     /// `(port, is a list, sources)`, sorted by port.
     inputs: Vec<(&'a str, bool, Vec<&'a Source>)>,
+    /// How the rows of each port are read, sorted by port.
+    readings: Vec<String>,
 }
 
 /// `None` for a stage without an action of its own, or with a mistake in its parameters.
@@ -91,8 +93,10 @@ fn action<'a>(
     let input = |input: &'a Input| (input.port.as_str(), input.is_list, input.sources.iter().map(&meant).collect());
     let mut inputs: Vec<_> = draft.inputs.iter().map(input).collect();
     inputs.sort_unstable_by_key(|(port, _, _)| *port);
+    let readings = inputs.iter().filter_map(|(port, ..)| draft.inputs.iter().find(|input| input.port == *port));
+    let readings = readings.map(|input| format!("{:?}", input.readings)).collect();
     let seed = || draft.spec.seed.as_ref().map_or(pipeline_seed, |seed| seed.value);
-    Some(Signature { kind: kind.name, parameters, seed: kind.draws.then(seed), inputs })
+    Some(Signature { kind: kind.name, parameters, seed: kind.draws.then(seed), inputs, readings })
 }
 
 /// The artifacts that may replace each other because gates keep incumbents: a forest of the stages with such a gate,

@@ -88,6 +88,7 @@ fn show_input(plan: &Plan, input: &Input) -> String {
     let source = |source: &Source| match source {
         Source::Stage { stage, pin: Pin::Open } => plan.stages[*stage].name.clone(),
         Source::Stage { stage, pin } => format!("{}@{pin:?}", plan.stages[*stage].name),
+        Source::File { stage, pin, path } => format!("{}@{pin:?}:{path}", plan.stages[*stage].name),
         Source::Path(path) => path.file_name().unwrap().to_string_lossy().into_owned(),
     };
     format!("{}={}", input.port, input.sources.iter().map(source).collect::<Vec<_>>().join("+"))
@@ -897,6 +898,118 @@ fn metrics_and_incumbent_belong_to_exec() {
                |                ^^^^^
                |
                = help: did you mean `model`?
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_file_that_a_stage_makes_is_data() {
+    let text = r#"
+stages:
+  make:
+    kind: exec
+    with: {command: "true", outputs: [data, pairs.jsonl]}
+  sft:
+    kind: sft
+    from: {model: ./model, data: "make:data/./rows.jsonl"}
+  rm:
+    kind: rm
+    from: {model: ./model, data: make@last:pairs.jsonl}
+"#;
+    check(
+        text,
+        expect![[r#"
+        make = exec()
+        sft = sft(model=model, data=make@Open:data/rows.jsonl) seed 0 needs make
+        rm = rm(model=model, data=make@Last:pairs.jsonl) seed 0 needs make
+    "#]],
+    );
+    let text = r#"
+stages:
+  make:
+    kind: exec
+    with: {command: "true", outputs: [prompts.jsonl, words.txt]}
+  quiet:
+    kind: exec
+    with: {command: "true"}
+  sft:
+    kind: sft
+    from: {model: make:model, data: make}
+  other:
+    kind: sft
+    from: {model: ./model, data: make:../rows.jsonl}
+  more:
+    kind: sft
+    from: {model: ./model, data: nobody:rows.jsonl}
+  judged:
+    kind: sft
+    from: {model: ./model, data: eval:rows.jsonl}
+  eval:
+    kind: eval
+    from: {policy: ./model, reward: make:words.txt, prompts: make:prompt.jsonl}
+  again:
+    kind: sft
+    from: {model: ./model, data: quiet:rows.jsonl}
+"#;
+    check(
+        text,
+        expect![[r#"
+            error: `model` is one file of `make`
+              --> rlhf.yaml:11:19
+               |
+            11 |     from: {model: make:model, data: make}
+               |                   ^^^^^^^^^^
+               |
+               = help: `model` takes a language model: a stage that makes one, or a directory in Hugging Face layout
+
+            error: `make` (kind `exec`) gives files
+              --> rlhf.yaml:11:37
+               |
+            11 |     from: {model: make:model, data: make}
+               |                                     ^^^^
+               |
+               = help: `data` takes a data file: JSON, JSONL (.gz and .zst, too) or Parquet; name the file that `make` makes: `make:rows.jsonl`
+
+            error: `../rows.jsonl` names no file in what `make` makes
+              --> rlhf.yaml:14:34
+               |
+            14 |     from: {model: ./model, data: make:../rows.jsonl}
+               |                                  ^^^^^^^^^^^^^^^^^^
+               |
+               = help: the path of a file, from the top of its output: `make:rows.jsonl`, `make:data/rows.jsonl`
+
+            error: unknown stage `nobody`
+              --> rlhf.yaml:17:34
+               |
+            17 |     from: {model: ./model, data: nobody:rows.jsonl}
+               |                                  ^^^^^^^^^^^^^^^^^
+               |
+               = help: there are: again, eval, judged, make, other, quiet, sft
+
+            error: `eval` (kind `eval`) gives measurements only, no artifact
+              --> rlhf.yaml:20:34
+               |
+            20 |     from: {model: ./model, data: eval:rows.jsonl}
+               |                                  ^^^^^^^^^^^^^^^
+               |
+               = help: a file is taken from a stage that makes files
+
+            error: `make` does not declare `prompt.jsonl` among its `outputs`
+              --> rlhf.yaml:23:62
+               |
+            23 |     from: {policy: ./model, reward: make:words.txt, prompts: make:prompt.jsonl}
+               |                                                              ^^^^^^^^^^^^^^^^^
+               |
+               = help: did you mean `prompts.jsonl`?
+
+            error: `quiet` does not declare `rows.jsonl` among its `outputs`
+              --> rlhf.yaml:26:34
+               |
+            26 |     from: {model: ./model, data: quiet:rows.jsonl}
+               |                                  ^^^^^^^^^^^^^^^^
+               |
+               = help: it declares none: `outputs: [rows.jsonl]`
 
         "#]],
     );

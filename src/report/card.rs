@@ -15,6 +15,8 @@ pub struct ExportedModel {
     pub is_reward: bool,
     /// The value that is subtracted from the output of a merged reward model.
     pub offset: f64,
+    /// A merged reward model has a padding token with which no answer ends.
+    pub is_padded: bool,
     pub parameters: usize,
     pub dtypes: String,
 }
@@ -91,6 +93,13 @@ fn loading(model: &ExportedModel) -> String {
                 .to_owned(),
         };
         _ = writeln!(text, "\n{how}");
+        if !model.is_padded {
+            _ = writeln!(
+                text,
+                "\nScore one text at a time: the vocabulary has no token for padding with which no answer ends, and \
+                 `transformers` reads the value of the last token that is no padding."
+            );
+        }
     }
     text
 }

@@ -33,13 +33,12 @@ fn arrows(plan: &Plan) -> Vec<Arrow> {
     for (to, stage) in plan.stages.iter().enumerate() {
         for input in &stage.inputs {
             for source in &input.sources {
-                let (from, pin) = match source {
-                    Source::Stage { stage, pin: Pin::Open } => (Origin::Stage(*stage), String::new()),
-                    Source::Stage { stage, pin: Pin::Last } => (Origin::Stage(*stage), " @last".to_owned()),
-                    Source::Stage { stage, pin: Pin::Step(step) } => (Origin::Stage(*stage), format!(" @{step}")),
+                let (from, part) = match source {
+                    Source::Stage { stage, pin } => (Origin::Stage(*stage), pinned(*pin)),
+                    Source::File { stage, pin, path } => (Origin::Stage(*stage), format!("{} :{path}", pinned(*pin))),
                     Source::Path(path) => (Origin::Path(path.display().to_string()), String::new()),
                 };
-                arrows.push(Arrow { from, to, label: format!("{}{pin}", input.port), kind: ArrowKind::Input });
+                arrows.push(Arrow { from, to, label: format!("{}{part}", input.port), kind: ArrowKind::Input });
             }
         }
         let Some(gate) = &stage.gate else { continue };
@@ -56,6 +55,14 @@ fn arrows(plan: &Plan) -> Vec<Arrow> {
         }
     }
     arrows
+}
+
+fn pinned(pin: Pin) -> String {
+    match pin {
+        Pin::Open => String::new(),
+        Pin::Last => " @last".to_owned(),
+        Pin::Step(step) => format!(" @{step}"),
+    }
 }
 
 fn paths(arrows: &[Arrow]) -> Vec<&str> {

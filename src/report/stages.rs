@@ -7,7 +7,7 @@ use crate::cause::on_one_line;
 use crate::event::{HumanDecision, Metrics, Outcome, Verdict};
 use crate::gate::{self, Decision, Rule};
 use crate::plan::Pin;
-use stages::stage::Direction;
+use stages::stage::{Direction, LOST_ROWS};
 
 /// The number of metrics in a row, and the limit if the rules of its gate name more; `explain` shows all.
 const SHOWN: usize = 3;
@@ -137,6 +137,11 @@ fn key_metrics(run: &RunState, stage: &StageRun, metrics: &Metrics) -> String {
         add(name);
     }
     names.truncate(of_rules.clamp(SHOWN, SHOWN_OF_RULES));
+    // What was left out or cut of the data is always told.
+    let told =
+        LOST_ROWS.into_iter().filter(|name| metrics.get(*name).copied().flatten().is_some_and(|rows| rows > 0.0));
+    let told: Vec<&str> = told.filter(|name| !names.contains(name)).collect();
+    names.extend(told);
     let shown = names.iter().filter_map(|name| Some(format!("{name}{TOGETHER}{}", number(value(name)?))));
     shown.collect::<Vec<_>>().join(&format!("{TOGETHER} "))
 }

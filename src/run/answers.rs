@@ -9,9 +9,9 @@ use crate::failure::Failure;
 use crate::gate::Items;
 use crate::journal::History;
 use crate::plan::selection::Role;
-use crate::schedule::{News, Request};
+use crate::schedule::{FileInTree, News, Request};
 use anyhow::{Context, Result, anyhow};
-use cache::{Damage, Digest, Store};
+use cache::{Content, Damage, Digest, Store};
 use std::sync::Arc;
 
 /// Reads a per-item table from the store.
@@ -55,11 +55,21 @@ impl Run<'_> {
         self.selection.is_forced(request.stage) && !self.forced.contains(&request.action.key)
     }
 
-    /// Reads a per-item table. `None` if its bytes are damaged: the run then starts over, and the action that made them
-    /// is executed again.
+    /// Reads a per-item table; `None` as [`Run::told`] says.
     pub fn items(&mut self, table: &Table) -> Result<Option<Result<Arc<Items>, String>>> {
-        match read_table(self.store, table) {
-            Ok(items) => Ok(Some(Ok(Arc::new(items)))),
+        self.told(read_table(self.store, table).map(Arc::new))
+    }
+
+    /// Finds the content of one file of an artifact; `None` as [`Run::told`] says.
+    pub fn file(&mut self, file: &FileInTree) -> Result<Option<Result<Content, String>>> {
+        self.told(self.store.file(&file.tree, &file.path))
+    }
+
+    /// Turns what the store answered into news. `None` if bytes are damaged: the run then starts over, and the action
+    /// that made them is executed again.
+    fn told<T>(&mut self, answer: Result<T>) -> Result<Option<Result<T, String>>> {
+        match answer {
+            Ok(answer) => Ok(Some(Ok(answer))),
             Err(error) if error.is::<Damage>() && self.restarts < RESTARTS => {
                 tracing::warn!("{error:#}; it is made again");
                 self.is_content_lost = true;

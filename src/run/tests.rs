@@ -318,3 +318,43 @@ fn a_run_that_finds_everything_takes_milliseconds() {
     let fastest = fastest.min().unwrap();
     assert!(fastest < Duration::from_millis(100), "{fastest:?}");
 }
+
+/// A stage that takes one file of another runs again when that file changes, and not when another one does.
+#[test]
+fn a_stage_depends_on_the_file_it_takes_and_not_on_the_directory() {
+    let place = place();
+    let text = |rows: &str, notes: &str, file: &str| {
+        let make = format!("mkdir out/0/a; echo {rows} > out/0/a/rows.jsonl; echo {notes} > out/0/notes.txt");
+        format!(
+            r#"
+stages:
+  make:
+    kind: exec
+    with: {{command: [sh, -c, "{make}"], outputs: [a, notes.txt, rows.jsonl]}}
+  use:
+    kind: exec
+    from: {{rows: "make:{file}"}}
+    with: {{command: [sh, -c, "cat in/rows.jsonl >> HERE/seen"]}}
+"#
+        )
+    };
+    assert_eq!(place.run(&text("one", "monday", "a/rows.jsonl")).0, 0);
+    let (exit, lines) = place.run(&text("one", "tuesday", "a/rows.jsonl"));
+    assert_eq!((exit, place.marks("seen")), (0, 1), "{lines}");
+    let (exit, lines) = place.run(&text("two", "tuesday", "a/rows.jsonl"));
+    assert_eq!((exit, place.marks("seen")), (0, 2), "{lines}");
+    assert_eq!(fs::read_to_string(place.path().join("seen")).unwrap(), "one\ntwo\n");
+    let (_, lines) = place.look(&text("two", "tuesday", "a/rows.jsonl"));
+    assert_eq!(lines, "make: done, cached\nuse: done, cached\n");
+
+    let cause = std::sync::Mutex::new(String::new());
+    let watch = |event: &Event| {
+        if let Event::Ended { outcome: Outcome::Failed { cause: why }, .. } = event {
+            *cause.lock().unwrap() = why.to_string();
+        }
+    };
+    let (exit, _) = place.run_until(&text("two", "tuesday", "rows.jsonl"), &AtomicBool::new(false), &watch);
+    assert_eq!(exit, 1);
+    expect!["take `make:rows.jsonl`: there is no file `rows.jsonl`; there are `a/rows.jsonl`, `notes.txt`"]
+        .assert_eq(&cause.lock().unwrap());
+}

@@ -57,8 +57,8 @@ fn run(lookup: &mut Lookup, known: &mut Option<Arc<Record>>, events: &mut Vec<Ev
 
 /// An eval: measures its policy and shows every model that was put before it.
 fn measured(lookup: &mut Lookup, measure: &Measure, events: &mut Vec<Event>) -> Step<StageEnd> {
-    let stage = lookup.stage();
-    let (judge, policy) = lookup::both(measure::judge(lookup, lookup.id), lookup.on_port(stage, measure.port))?;
+    let (stage, id) = (lookup.stage(), lookup.id);
+    let (judge, policy) = lookup::both(measure::judge(lookup, id), lookup.on_port(stage, measure.port))?;
     let Some(mut policy) = policy else {
         return lookup::fails(format!("measure nothing: the port `{}` is not connected", measure.port));
     };

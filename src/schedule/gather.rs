@@ -2,7 +2,7 @@
 //! `advance`.
 
 use super::decide::{self, Successor, Tables};
-use super::lookup::{Lookup, Step, all, fails};
+use super::lookup::{self, Lookup, Step, all, fails};
 use super::measure::{self, Judge};
 use super::state::{Artifact, Measurement};
 use crate::event::{ArtifactEvidence, Evidence, HumanDecision, RuleVerdict, Table, Verdict};
@@ -34,10 +34,10 @@ pub enum Passage {
 }
 
 /// Whether everything the gate compares with is there, apart from what depends on the candidates.
-pub fn can_judge(lookup: &Lookup, gate: &Gate) -> Step<()> {
-    let judges = gate.judges.iter().map(|eval| measure::judge(lookup, *eval).map(drop));
+pub fn can_judge(lookup: &mut Lookup, gate: &Gate) -> Step<()> {
+    let judges = all(gate.judges.iter().map(|eval| measure::judge(lookup, *eval).map(drop)));
     let named = gate.stages.iter().map(|(_, id)| lookup.carried(*id).map(drop));
-    all(judges.chain(named)).map(drop)
+    lookup::both(judges, all(named)).map(drop)
 }
 
 /// `candidates` are in step order and not empty. `judges` are the gate's, or the stage itself if it is an eval.

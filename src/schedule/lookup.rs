@@ -2,7 +2,7 @@
 //! built on it.
 
 use super::state::{Artifact, KeyedAction, Request, StageEnd, State};
-use crate::action::{Action, ActionInput, Record};
+use crate::action::{Action, ActionInput, Record, RowsInput};
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
 use crate::event::{HumanDecision, Outcome, RuleVerdict, Table};
 use crate::failure::Failure;
@@ -32,8 +32,16 @@ pub struct KnownRecord {
 pub struct Knowledge {
     pub actions: HashMap<Digest, ActionResult>,
     pub tables: HashMap<Table, Result<Arc<Items>, String>>,
+    pub files: HashMap<FileInTree, Result<Content, String>>,
     /// `None` if it was asked for but never remembered.
     pub memories: HashMap<Digest, Option<Vec<RuleVerdict>>>,
+}
+
+/// A file of an artifact, by its path from the top.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FileInTree {
+    pub tree: Content,
+    pub path: String,
 }
 
 /// Something a stage can wait for.
@@ -41,6 +49,7 @@ pub struct Knowledge {
 pub enum Need {
     Action(Digest),
     Table(Table),
+    File(FileInTree),
     Memory(Digest),
 }
 
@@ -48,6 +57,7 @@ pub enum Need {
 pub enum Query {
     Action(Request),
     Table(Table),
+    File(FileInTree),
     Memory(Digest),
 }
 
@@ -56,6 +66,7 @@ impl Query {
         match self {
             Query::Action(request) => Need::Action(request.action.key),
             Query::Table(table) => Need::Table(table.clone()),
+            Query::File(file) => Need::File(file.clone()),
             Query::Memory(key) => Need::Memory(*key),
         }
     }
@@ -232,16 +243,8 @@ impl<'a> Lookup<'a> {
     }
 
     /// The one action of a stage, with every input resolved to content.
-    fn action(&self, stage: &Stage) -> Step<Action> {
-        let inputs = all(stage.inputs.iter().map(|input| {
-            let artifacts = self.artifacts(input)?;
-            let mut contents: Vec<Content> = artifacts.into_iter().map(|artifact| artifact.content).collect();
-            let input_of_action = match (input.is_list, contents.len()) {
-                (false, 1) => ActionInput::One(contents.remove(0)),
-                _ => ActionInput::Many(contents),
-            };
-            Ok((input.port.clone(), input_of_action))
-        }))?;
+    fn action(&mut self, stage: &Stage) -> Step<Action> {
+        let inputs = all(stage.inputs.iter().map(|input| Ok((input.port.clone(), self.input(input)?))))?;
         Ok(Action {
             kind: stage.kind.name.to_owned(),
             version: stage.kind.version,
@@ -252,17 +255,34 @@ impl<'a> Lookup<'a> {
         })
     }
 
-    pub fn artifacts(&self, input: &Input) -> Step<Vec<Artifact>> {
+    /// All that is connected to a port.
+    pub fn input(&mut self, input: &Input) -> Step<ActionInput> {
+        let mut contents = self.artifacts(input)?.into_iter().map(|artifact| artifact.content);
+        if !input.readings.is_empty() {
+            let rows = input.readings.iter().map(|reading| RowsInput {
+                files: contents.by_ref().take(reading.sources).collect(),
+                options: reading.options.clone(),
+            });
+            return Ok(ActionInput::Rows(rows.collect()));
+        }
+        let mut contents: Vec<Content> = contents.collect();
+        Ok(match (input.is_list, contents.len()) {
+            (false, 1) => ActionInput::One(contents.remove(0)),
+            _ => ActionInput::Many(contents),
+        })
+    }
+
+    pub fn artifacts(&mut self, input: &Input) -> Step<Vec<Artifact>> {
         all(input.sources.iter().map(|source| self.artifact(source)))
     }
 
     /// The first artifact connected to a port.
-    pub fn on_port(&self, stage: &Stage, port: &str) -> Step<Option<Artifact>> {
+    pub fn on_port(&mut self, stage: &Stage, port: &str) -> Step<Option<Artifact>> {
         let source = stage.inputs.iter().find(|input| input.port == port).and_then(|input| input.sources.first());
         source.map(|source| self.artifact(source)).transpose()
     }
 
-    pub fn artifact(&self, source: &Source) -> Step<Artifact> {
+    pub fn artifact(&mut self, source: &Source) -> Step<Artifact> {
         match source {
             Source::Path(path) => {
                 let Some(content) = self.contents.get(path) else {
@@ -274,6 +294,21 @@ impl<'a> Lookup<'a> {
             }
             Source::Stage { stage, pin: Pin::Open } => self.carried(*stage),
             Source::Stage { stage, pin } => self.pinned(*stage, pin),
+            Source::File { stage, pin, path } => {
+                let whole = self.artifact(&Source::Stage { stage: *stage, pin: *pin })?;
+                let label = ArtifactName { file: Some(path.clone()), ..whole.label };
+                let content = self.file(FileInTree { tree: whole.content, path: path.clone() }, &label)?;
+                Ok(Artifact { content, step: whole.step, metrics: BTreeMap::new(), table: None, label })
+            }
+        }
+    }
+
+    /// The content of one file of an artifact; asks for it if not known.
+    fn file(&mut self, file: FileInTree, label: &ArtifactName) -> Step<Content> {
+        match self.knowledge.files.get(&file) {
+            Some(Ok(content)) => Ok(content.clone()),
+            Some(Err(reason)) => fails(format!("take `{label}`: {reason}")),
+            None => self.ask(Query::File(file)),
         }
     }
 
@@ -301,7 +336,7 @@ impl<'a> Lookup<'a> {
             }
             Pin::Last | Pin::Open => record.last(),
         };
-        Ok(Artifact::of(candidate, ArtifactName { name: name.clone(), pin: *pin }))
+        Ok(Artifact::of(candidate, ArtifactName::pinned(name, *pin)))
     }
 
     fn end(&self, id: StageId) -> Step<&'a StageEnd> {

@@ -9,7 +9,7 @@ use crate::event::{JudgeEvidence, Metrics, Table};
 use crate::plan::{ArtifactName, StageId};
 use cache::Content;
 use serde_json::Value;
-use stages::stage::{Measure, PartInput, Work};
+use stages::stage::{Accepts, Measure, PartInput, Port, Work};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Judge {
     parameters: Vec<Value>,
     /// Artifacts on the other ports; several only on a port that takes many inputs.
     ports: BTreeMap<&'static str, Vec<Artifact>>,
+    /// Data on the other ports.
+    data: Inputs,
 }
 
 impl Judge {
@@ -41,20 +43,24 @@ impl Judge {
 
 /// Resolves the inputs of a measuring stage. If it judges another stage, takes only the first input of each port: a
 /// candidate does not wait for further reward models, which have no part in its judgement.
-pub fn judge(lookup: &Lookup, id: StageId) -> Step<Judge> {
+pub fn judge(lookup: &mut Lookup, id: StageId) -> Step<Judge> {
     let stage = &lookup.plan.stages[id];
     let Work::Measure(measure) = stage.kind.work else {
         return fails(format!("judge by `{}`: a stage of kind `{}` measures nothing", stage.name, stage.kind.name));
     };
     let count = if lookup.id == id { usize::MAX } else { 1 };
-    let ports = stage.kind.ports.iter().filter(|port| port.name != measure.port).map(|port| {
+    let (data, ports): (Vec<&Port>, Vec<&Port>) =
+        stage.kind.ports.iter().partition(|port| matches!(port.accepts, Accepts::Data(_)));
+    let data = stage.inputs.iter().filter(|input| data.iter().any(|port| port.name == input.port));
+    let data = all(data.map(|input| Ok((input.port.clone(), lookup.input(input)?))))?.into_iter().collect();
+    let ports = ports.into_iter().filter(|port| port.name != measure.port).map(|port| {
         let inputs = stage.inputs.iter().filter(|input| input.port == port.name);
         let sources = inputs.flat_map(|input| &input.sources).take(count);
         Ok((port.name, all(sources.map(|source| lookup.artifact(source)))?))
     });
     let given = stage.parameters.value();
     let parameters = measure.parts.iter().map(|part| part.parameters(&given)).collect();
-    Ok(Judge { stage: id, measure, parameters, ports: all(ports)?.into_iter().collect() })
+    Ok(Judge { stage: id, measure, parameters, ports: all(ports)?.into_iter().collect(), data })
 }
 
 /// Measures a model. `label` names the model in the journal and has no other effect.
@@ -136,6 +142,9 @@ fn inputs(
         let content = match input {
             PartInput::Part(place) => earlier(*place)?,
             PartInput::Port(port) if *port == judge.measure.port => Some(model.clone()),
+            PartInput::Port(data) if judge.data.contains_key(*data) => {
+                return Ok(Some(((*port).to_owned(), judge.data[*data].clone())));
+            }
             PartInput::Port(port) => {
                 let artifacts = judge.ports.get(port);
                 let artifact = artifacts.and_then(|artifacts| artifacts.get(nth).or(artifacts.first()));

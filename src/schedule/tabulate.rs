@@ -43,7 +43,8 @@ pub fn as_far_as_known(lookup: &mut Lookup) -> Vec<Event> {
     if !matches!(lookup.stage().kind.work, Work::Measure(_)) {
         return Vec::new();
     }
-    let Ok(judge) = measure::judge(lookup, lookup.id) else { return Vec::new() };
+    let id = lookup.id;
+    let Ok(judge) = measure::judge(lookup, id) else { return Vec::new() };
     let baseline = judge.baseline().and_then(|artifact| compared(lookup, &judge, artifact).ok());
     let rows = rows(lookup, &judge, baseline.as_ref(), None);
     let is_study = rows.iter().any(|row| row.is_candidate);

@@ -111,7 +111,7 @@ fn contents(plan: &Plan) -> BTreeMap<PathBuf, Content> {
     let sources = plan.stages.iter().flat_map(|stage| &stage.inputs).flat_map(|input| &input.sources);
     let paths = sources.filter_map(|source| match source {
         plan::Source::Path(path) => Some(path.clone()),
-        plan::Source::Stage { .. } => None,
+        plan::Source::Stage { .. } | plan::Source::File { .. } => None,
     });
     let content = |path: &PathBuf| Content::File {
         format: "jsonl".to_owned(),
@@ -147,6 +147,10 @@ fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happ
             Command::Read(table) => {
                 let items = memory.tables.get(&table.content).cloned().ok_or_else(|| "no such table".to_owned());
                 Some(News::Items(table, items))
+            }
+            Command::Open(file) => {
+                let blob = Digest::of(format!("{} {}", file.tree, file.path).as_bytes());
+                Some(News::Opened(file, Ok(Content::File { format: "jsonl".to_owned(), blob })))
             }
             Command::Recall(key) => Some(News::Recalled(key, memory.rules.get(&key).cloned())),
             Command::Remember(key, rules) => {

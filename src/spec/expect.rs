@@ -3,12 +3,14 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::spec::node::{Map, Node, Value, WithSpan};
-use stages::stage::did_you_mean;
+use stages::stage::{did_you_mean, lookalike};
 use std::time::Duration;
 
 pub fn wrong(node: &Node, expected: &str, mistakes: &mut Vec<Diagnostic>) {
     if node.value != Value::Broken {
-        mistakes.push(Diagnostic::error(node.span, format!("expected {expected}, found {}", node.what())));
+        let help = if let Value::String(text) = &node.value { lookalike(text) } else { None };
+        let mistake = Diagnostic::error(node.span, format!("expected {expected}, found {}", node.what()));
+        mistakes.push(Diagnostic { help, ..mistake });
     }
 }
 

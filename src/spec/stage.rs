@@ -4,8 +4,9 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::expect;
 use crate::spec::gate::{self, GateSpec};
 use crate::spec::limits::{self, Resources, Retry};
-use crate::spec::node::{Node, Value, WithSpan};
+use crate::spec::node::{Map, Node, Value, WithSpan};
 use crate::spec::template::is_identifier;
+use formats::data::{OPTIONS, ReadOptions};
 use stages::stage::{Direction, did_you_mean};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -61,6 +62,8 @@ pub struct PortSpec {
 
 pub struct SourceSpec {
     pub reference: Reference,
+    /// How its rows are read; `None` where only the source is named.
+    pub options: Option<ReadOptions>,
     pub span: Span,
     /// The variables in its `${…}`: `vars.stories`.
     pub variables: Box<[String]>,
@@ -71,6 +74,8 @@ pub enum Reference {
     Stage {
         name: String,
         pin: Pin,
+        /// A file of the stage's output, instead of all of it: its path from the top.
+        file: Option<String>,
     },
     /// As written.
     Path(PathBuf),
@@ -167,27 +172,84 @@ fn ports(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<PortSpec> {
 }
 
 fn source(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<SourceSpec> {
-    let text = match &node.value {
-        Value::String(text) => text,
-        _ => {
-            expect::wrong(node, "a stage or a path", mistakes);
-            return None;
+    let (named, options) = match &node.value {
+        Value::Map(map) => {
+            let mut keys = vec![PATH];
+            keys.extend(OPTIONS.map(|(key, _)| key));
+            expect::known_keys(map, "a source", &keys, mistakes);
+            let Some(path) = node.get(PATH) else {
+                let help = "`{path: data/a.jsonl, columns: {prompt: question}}`";
+                mistakes.push(Diagnostic::error(node.span, "the source has no `path`").help(help));
+                return None;
+            };
+            (path, Some(options(map, mistakes)))
         }
+        _ => (node, None),
+    };
+    let Value::String(text) = &named.value else {
+        expect::wrong(named, "a stage or a path", mistakes);
+        return None;
     };
     let reference = match reference(text) {
         Ok(reference) => reference,
         Err((message, help)) => {
-            mistakes.push(Diagnostic::error(node.span, message).help(help));
+            mistakes.push(Diagnostic::error(named.span, message).help(help));
             return None;
         }
     };
-    Some(SourceSpec { reference, span: node.span, variables: node.variables.clone() })
+    Some(SourceSpec { reference, options, span: named.span, variables: named.variables.clone() })
 }
 
-/// Reads a source: a plain identifier is a stage; anything with `/`, `.` or `://` is a path or a hub model.
+/// The key of a source beside its options.
+pub const PATH: &str = "path";
+
+/// How the rows of a source are read.
+fn options(map: &Map, mistakes: &mut Vec<Diagnostic>) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    for (key, value) in map {
+        match key.value.as_str() {
+            "columns" => {
+                let columns = expect::map(value, "a mapping such as `{prompt: question}`", mistakes);
+                for (field, from) in columns.into_iter().flatten() {
+                    let from = expect::text(from, mistakes);
+                    options.columns.extend(from.map(|from| (field.value.clone(), from.value)));
+                }
+            }
+            "join" => options.join = expect::text(value, mistakes).map_or_else(String::new, |join| join.value),
+            "take" => options.take = expect::whole_number(value, mistakes),
+            "weight" => match &value.value {
+                Value::Int(weight) => options.weight = *weight as f64,
+                Value::Float(weight) => options.weight = *weight,
+                _ => expect::wrong(value, "a number", mistakes),
+            },
+            _ => continue,
+        }
+        // Each option alone, so that the mistake is shown where it stands.
+        let mut one = ReadOptions::default();
+        match key.value.as_str() {
+            "columns" => one.columns.clone_from(&options.columns),
+            "take" => one.take = options.take,
+            "weight" => one.weight = options.weight,
+            _ => {}
+        }
+        if let Err(error) = one.check() {
+            mistakes.push(Diagnostic::error(value.span, format!("{error:#}")));
+        }
+    }
+    options
+}
+
+/// Reads a source: a plain identifier is a stage, followed by `:` and a path it is a file that the stage made; anything
+/// else with `/`, `.` or `://` is a path or a hub model.
 fn reference(text: &str) -> Result<Reference, (String, String)> {
     if text.contains("://") {
         return Ok(Reference::Hub(text.to_owned()));
+    }
+    if let Some((stage, file)) = text.split_once(':')
+        && let Ok(Reference::Stage { name, pin, .. }) = reference(stage)
+    {
+        let file = made_file(&name, file)?;
+        return Ok(Reference::Stage { name, pin, file: Some(file) });
     }
     if text.contains(['/', '.']) {
         return Ok(Reference::Path(PathBuf::from(text)));
@@ -207,7 +269,19 @@ fn reference(text: &str) -> Result<Reference, (String, String)> {
         let help = format!("stages match [A-Za-z_][A-Za-z0-9_]*; a path holds a `/` or `.`: `./{text}`");
         return Err((format!("`{text}` is neither a stage nor a path"), help));
     }
-    Ok(Reference::Stage { name: name.to_owned(), pin })
+    Ok(Reference::Stage { name: name.to_owned(), pin, file: None })
+}
+
+/// The path of a file in what a stage made, as the store spells it.
+fn made_file(stage: &str, path: &str) -> Result<String, (String, String)> {
+    let parts: Vec<&str> = path.split('/').filter(|part| *part != ".").collect();
+    match parts.iter().all(|part| !part.is_empty() && *part != "..") {
+        true => Ok(parts.join("/")),
+        false => Err((
+            format!("`{path}` names no file in what `{stage}` makes"),
+            format!("the path of a file, from the top of its output: `{stage}:rows.jsonl`, `{stage}:data/rows.jsonl`"),
+        )),
+    }
 }
 
 fn with(key: Span, node: Node, mistakes: &mut Vec<Diagnostic>) -> Node {

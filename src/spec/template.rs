@@ -6,7 +6,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::node::{Node, Value, WithSpan};
 use minijinja::value::{Value as Jinja, ValueKind};
 use minijinja::{Environment, UndefinedBehavior};
-use stages::stage::did_you_mean;
+use stages::stage::{did_you_mean, nearest};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -341,9 +341,19 @@ fn known_variable(name: &str, scope: &Scope, environment: &Environment) -> Resul
             let mut names = names(vars);
             names.extend(scope.loops.iter().map(|(name, _)| &**name).filter(|name| !vars.contains_key(*name)));
             names.sort_unstable();
-            unknown(root, did_you_mean(root, &names))
+            unknown(
+                root,
+                nearest(root, &names).map_or_else(|| elsewhere(root), |name| format!("did you mean `{name}`?")),
+            )
         }
     }
+}
+
+/// The help for a name that no variable of the file is near to: a shell or the environment may have it.
+fn elsewhere(name: &str) -> String {
+    format!(
+        "declare it under `vars:`; the shell's own is written `$${{{name}}}`, the environment's `${{env.{name}}}` with `env: [{name}]` in the file"
+    )
 }
 
 fn names(map: &BTreeMap<String, Jinja>) -> Vec<&str> {

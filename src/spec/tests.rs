@@ -67,8 +67,9 @@ fn show(spec: &Spec) -> String {
 
 fn show_port(port: &PortSpec) -> String {
     let source = |source: &SourceSpec| match &source.reference {
-        Reference::Stage { name, pin: Pin::Open } => name.clone(),
-        Reference::Stage { name, pin } => format!("{name}@{pin:?}"),
+        Reference::Stage { name, pin: Pin::Open, file: None } => name.clone(),
+        Reference::Stage { name, pin, file: None } => format!("{name}@{pin:?}"),
+        Reference::Stage { name, pin, file: Some(file) } => format!("{name}@{pin:?}:{file}"),
         Reference::Path(path) => path.display().to_string(),
         Reference::Hub(model) => model.clone(),
     };
@@ -338,7 +339,7 @@ stages:
             5 | vars: {steps: "${stpes}", env: 1}
               |                ^^^^^^^^
               |
-              = help: there are none here
+              = help: declare it under `vars:`; the shell's own is written `$${stpes}`, the environment's `${env.stpes}` with `env: [stpes]` in the file
 
             error: `env` cannot name a variable
              --> rlhf.yaml:5:27

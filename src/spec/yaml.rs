@@ -8,6 +8,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::node::{Map, Node, Value, WithSpan};
 use granit_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 use scalar::{has_idle_zeros, integer, plain, without_quotes};
+use stages::stage::lookalike;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -46,13 +47,30 @@ fn parse_with(not_finite: NotFinite, text: &str, start: usize, mistakes: &mut Ve
         Err(wrong) => {
             let at = start + wrong.at;
             let diagnostic = Diagnostic::error(Span::new(at, at), format!("not YAML: {}", wrong.message));
-            mistakes.push(match wrong.message.contains("mapping values are not allowed") {
-                true => diagnostic.help("quote a text that holds `: `"),
-                false => diagnostic,
-            });
+            let help = help(text, wrong.at, &wrong.message);
+            mistakes.push(Diagnostic { help, ..diagnostic });
             None
         }
     }
+}
+
+/// Help for a text that is not YAML at this byte: by what stands there, then by what the reader says.
+fn help(text: &str, at: usize, message: &str) -> Option<String> {
+    let start = text[..at].rfind('\n').map_or(0, |at| at + 1);
+    // A key without its colon is noticed in the line after it.
+    let before = text[..start].trim_end().rfind('\n').map_or(0, |at| at + 1);
+    let end = text[at..].find('\n').map_or(text.len(), |length| at + length);
+    let is_variable = text[..at].ends_with('$') && text[at..].starts_with('{');
+    if is_variable && message.contains("while parsing a flow") {
+        return Some("inside `{…}` and `[…]` a `${…}` stands in quotes: `\"${steps}\"`".to_owned());
+    }
+    let unquoted = |line: &str| line.split(['"', '\'', '#']).next().map(str::to_owned).unwrap_or_default();
+    let lines: Vec<String> = text[before..end].lines().map(unquoted).collect();
+    let is_colon = message.contains("mapping values are not allowed");
+    lines
+        .iter()
+        .find_map(|line| lookalike(line))
+        .or_else(|| is_colon.then(|| "quote a text that holds `: `".to_owned()))
 }
 
 /// Why a text cannot be read as YAML, and the byte at which the reader stopped.

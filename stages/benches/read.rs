@@ -116,8 +116,9 @@ fn tokenise(place: &Path, directory: &Path) {
     file.flush().expect("write the rows");
     let ours = Tokenizer::load(directory, None).expect("read the tokenizer");
     let theirs = tokenizers::Tokenizer::from_file(directory.join("tokenizer.json")).expect("read the tokenizer");
-    let texts = data::texts(&path, &mut RowFilter::default()).expect("read the rows");
-    let read = fastest(|| drop(black_box(data::texts(&path, &mut RowFilter::default()).expect("read the rows"))));
+    let sources = [path.clone().into()];
+    let texts = data::texts(&sources, &mut RowFilter::default()).expect("read the rows").texts;
+    let read = fastest(|| drop(black_box(data::texts(&sources, &mut RowFilter::default()).expect("read the rows"))));
     let one = |work: &dyn Fn() -> usize| {
         let start = Instant::now();
         (work(), start.elapsed().as_secs_f64())
@@ -131,8 +132,8 @@ fn tokenise(place: &Path, directory: &Path) {
         });
         theirs_best = theirs_best.min(seconds);
         let (ours, seconds) = one(&|| {
-            let texts = data::texts(&path, &mut RowFilter::default()).expect("read the rows");
-            ours.texts(&texts).expect("encode").iter().map(Vec::len).sum()
+            let read = data::texts(&sources, &mut RowFilter::default()).expect("read the rows");
+            ours.texts(&read.texts).expect("encode").iter().map(Vec::len).sum()
         });
         ours_best = ours_best.min(seconds);
         assert_eq!(counted, ours);

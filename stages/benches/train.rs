@@ -226,7 +226,7 @@ fn step(is_full: bool, sizes: [usize; 6], rows: usize, options: &Options, device
     let model = random(sizes, if is_full { Dtype::F32 } else { options.dtype }, device);
     let adapter = Adapter::new(&model.config, &LORA, DRAW, device);
     let mut stream = DRAW.stream(2, 0);
-    let mut row = || Sequence { ids: (0..TOKENS).map(|_| stream.below(sizes[5]) as u32).collect(), start: 1 };
+    let mut row = || Sequence::new((0..TOKENS).map(|_| stream.below(sizes[5]) as u32).collect(), 1);
     let data: Vec<Sequence> = (0..rows).map(|_| row()).collect();
     let data: Vec<&Sequence> = data.iter().collect();
     let tensors = if is_full { weights::tensors(&model) } else { adapter.tensors() };
@@ -287,9 +287,9 @@ fn ppo(sizes: [usize; 6], rows: usize, options: &Options) -> Value {
     let work = at("work");
     fs::create_dir(&work).expect("make a directory");
     let inputs = BTreeMap::from([
-        ("policy".to_owned(), vec![model_directory]),
-        ("reward".to_owned(), vec![reward]),
-        ("prompts".to_owned(), vec![at("prompts.jsonl")]),
+        ("policy".to_owned(), vec![model_directory.into()]),
+        ("reward".to_owned(), vec![reward.into()]),
+        ("prompts".to_owned(), vec![at("prompts.jsonl").into()]),
     ]);
     let kind = kinds::kind("ppo").expect("there is such a kind");
     let with = json!({

@@ -3,6 +3,7 @@
 
 use crate::work;
 use anyhow::{Context, Result, bail};
+use formats::data::DataSource;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -104,7 +105,7 @@ pub struct Progress {
 /// The work directory of a running stage.
 pub struct Io {
     work: PathBuf,
-    inputs: BTreeMap<String, Vec<PathBuf>>,
+    inputs: BTreeMap<String, Vec<DataSource>>,
     host: Host,
     outcome: StageResult,
     events: LineFile,
@@ -136,8 +137,9 @@ impl LineFile {
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 
 impl Io {
-    /// `inputs` maps each port to its files or directories, in the order of the pipeline file.
-    pub fn open(work: &Path, inputs: BTreeMap<String, Vec<PathBuf>>, host: Host) -> Result<Io> {
+    /// `inputs` maps each port to its files or directories, in the order of the pipeline file; those of data with how
+    /// they are read.
+    pub fn open(work: &Path, inputs: BTreeMap<String, Vec<DataSource>>, host: Host) -> Result<Io> {
         Ok(Io {
             work: work.to_owned(),
             inputs,
@@ -179,7 +181,16 @@ impl Io {
     }
 
     pub fn optional_input(&self, port: &str) -> Option<&Path> {
-        self.inputs.get(port).and_then(|paths| paths.first()).map(PathBuf::as_path)
+        self.inputs.get(port).and_then(|sources| sources.first()?.files.first()).map(PathBuf::as_path)
+    }
+
+    /// The files of a data port, and how they are read.
+    pub fn data(&self, port: &str) -> Result<&[DataSource]> {
+        self.optional_data(port).with_context(|| format!("find input `{port}`: nothing is connected to it"))
+    }
+
+    pub fn optional_data(&self, port: &str) -> Option<&[DataSource]> {
+        self.inputs.get(port).map(Vec::as_slice).filter(|sources| !sources.is_empty())
     }
 
     /// Creates `out/<step>/`. Fill it before calling [`Io::candidate`] for that step.

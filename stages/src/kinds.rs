@@ -10,9 +10,12 @@ pub mod rm;
 pub mod sft;
 
 use crate::stage::{Accepts, Kind, Port, StudyColumns, Work};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use formats::chat::{self, Template};
 use formats::config::Config;
-use formats::{data, describe};
+use formats::data::{AnsweredDialogue, DataRows, DataSource};
+use formats::unreadable::Reading;
+use formats::{data, describe, tokenizer};
 use std::path::Path;
 
 /// The kinds that a pipeline file can name, in the order in which `pipeline kinds` prints them.
@@ -51,18 +54,58 @@ pub fn study_columns(has_metric: impl Fn(&str) -> bool) -> Option<&'static Study
     KINDS.iter().filter_map(columns).find(|columns| has_metric(columns.headline.metric))
 }
 
-/// Checks a path before anything runs, as the stage would on reading it. `may_skip` is the number of bad rows of a data
-/// file that are no mistake.
+/// Checks the data of a port before anything runs, as the stage would on reading it. `may_skip` is the number of bad
+/// rows that are no mistake.
 ///
 /// # Errors
 /// Those of the stage.
-pub fn check_input(port: &Port, path: &Path, may_skip: u64) -> Result<()> {
+pub fn check_data(rows: DataRows, sources: &[DataSource], may_skip: u64) -> Result<()> {
+    data::check(rows, sources, may_skip)
+}
+
+/// Checks a path before anything runs, as the stage would on reading it. Data is checked by [`check_data`].
+///
+/// # Errors
+/// Those of the stage.
+pub fn check_input(port: &Port, path: &Path) -> Result<()> {
     match (port.accepts, port.check_file) {
-        (Accepts::Data(rows), _) => data::check(rows, path, may_skip),
-        (Accepts::Any, _) => Ok(()),
+        (Accepts::Data(_) | Accepts::Any, _) => Ok(()),
         (_, Some(check)) if path.is_file() => check(path),
         (Accepts::Model | Accepts::RewardModel | Accepts::Reward, _) => describe::check(path),
     }
+}
+
+/// Tries a chat template on the first dialogues of data, as the stage would: what it refuses is known before
+/// anything runs. `None`: the model has no template. `learns_all`: all answers of a dialogue are learned. `may_skip` is
+/// the number of dialogues that may be refused.
+///
+/// # Errors
+/// The reason why the template or the file cannot be used.
+pub fn check_dialogues(
+    template: Option<&Template>,
+    sources: &[DataSource],
+    learns_all: bool,
+    may_skip: u64,
+) -> Result<()> {
+    let mut skipped = 0;
+    for AnsweredDialogue { place, messages, answers } in data::first_dialogues(sources)? {
+        let tried = || -> Result<()> {
+            let template = template.context(tokenizer::NO_TEMPLATE)?;
+            let asked = template.render(&messages, true)?;
+            for answer in answers {
+                template.answer(&messages, &asked, &answer)?;
+                if learns_all {
+                    template.answers(&chat::with_answer(&messages, &answer))?;
+                }
+            }
+            Ok(())
+        };
+        match tried() {
+            Err(_) if template.is_some() && skipped < may_skip => skipped += 1,
+            tried => tried.with_context(|| place.to_string()).reading(Path::new(&data::names(sources)))?,
+        }
+    }
+    Ok(())
 }
 
 /// Checks that the configuration of a model is understood, which is possible before its weights are there.

@@ -4,6 +4,7 @@
 pub mod artifact;
 mod backward;
 pub mod batch;
+mod classifier;
 pub mod decoder;
 pub mod export;
 mod kv_cache;
@@ -11,6 +12,7 @@ pub mod lora;
 pub mod memory;
 pub mod predict;
 mod role;
+mod templating;
 pub mod weights;
 
 pub use artifact::Artifact;
@@ -21,3 +23,4 @@ pub use kv_cache::Cache;
 pub use lora::{Adapter, LoraParameters};
 pub use memory::Load;
 pub use role::Reference;
+pub use templating::Templating;

@@ -3,8 +3,11 @@
 //! A kind sees typed parameters, input directories and an [`Io`], and nothing of YAML, the DAG, the cache, gates or the
 //! report.
 
+mod lookalikes;
 mod parameters;
+mod synonyms;
 
+pub use lookalikes::lookalike;
 pub use parameters::{
     ParameterMistake, Parameters, Parse, above_zero, at_least_one, did_you_mean, is_share, is_variable, nearest,
     not_negative,
@@ -58,9 +61,15 @@ impl Metric {
 /// Metrics of the rows of the data files, by the names of `RowFilter::metrics`.
 pub const ROW_METRICS: [Metric; 3] = [
     Metric::neutral(METRICS[0], "rows of the data files"),
-    Metric::lower(METRICS[1], "rows not used: bad ones that `--skip-bad-rows` let pass, and rows that prefer nothing"),
+    Metric::lower(
+        METRICS[1],
+        "rows not used: bad ones that `--skip-bad-rows` let pass, rows that are too long, and preferences between equals",
+    ),
     Metric::lower(METRICS[2], "rows cut to the longest length"),
 ];
+
+/// Those of them that count rows which were left out or cut.
+pub const LOST_ROWS: [&str; 2] = [METRICS[1], METRICS[2]];
 
 /// The sources that a port accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,22 +3,26 @@
 
 mod adam;
 mod checkpoint;
+mod ends;
 mod groups;
 mod parameters;
 mod pass;
 mod rows;
+mod truncate;
 
 pub use adam::{Adam, AdamForm, AdamSettings};
 pub use checkpoint::{TrainState, checkpoint, resume};
-pub use groups::{Group, groups_apart, load_of_groups, parts_of_groups};
+pub use ends::Ends;
+pub use groups::{Group, PreferenceReading, groups_apart, load_of_groups, parts_of_groups};
 #[cfg(test)]
 pub use groups::{groups_of_a_test, has_gradients};
-pub use parameters::{AnswerEnd, Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
+pub use parameters::{AnswerEnd, PairBound, Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
 pub use pass::{
-    Pass, ValuePositions, add, in_parts, learn_answers, learn_tokens, learn_values, likelihood, log_probs, mean_loss,
-    parts, predicted, rewards, values,
+    Pass, ValuePositions, add, in_parts, learn_answers, learn_rewards, learn_tokens, learn_values, likelihood,
+    log_probs, mean_loss, parts, predicted, rewards, values,
 };
-pub use rows::{RowEncoder, Sequence, prompts, split, split_by_prompt, tokenised};
+pub use rows::{Fit, RowEncoder, Sequence, by_weight, prompts, split, split_by_prompt, tokenised};
+pub use truncate::Truncate;
 
 use crate::draw::Draw;
 use crate::io::Io;
@@ -115,9 +119,10 @@ pub fn learn(
     io: &mut Io,
     steps: &TrainSteps,
     mut adam: Adam,
-    filter: &RowFilter,
+    filter: &mut RowFilter,
     learner: &impl Learner,
 ) -> Result<()> {
+    filter.take_remarks().into_iter().for_each(|remark| io.remark(remark));
     let (first, mut state) = match resume(io, &mut adam)? {
         Some(found) => found,
         None => (0, TrainState { references: learner.references()?, ..TrainState::default() }),
@@ -265,9 +270,10 @@ mod tests {
             id: String::new(),
             prompt: String::new(),
             prompt_group: String::new(),
-            rows: vec![Sequence { ids: vec![0; length], start: 1 }; answers],
+            rows: vec![Sequence::new(vec![0; length], 1); answers],
             pairs: Vec::new(),
             margins: Vec::new(),
+            weight: 1.0,
         };
         let groups = [group(2, 9), group(3, 2), group(2, 3), group(1, 4)];
         let groups: Vec<&Group> = groups.iter().collect();

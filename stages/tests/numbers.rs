@@ -19,6 +19,7 @@ use stages::tensor::values_of;
 use stages::train::{self, Adam, AdamSettings, Pass, Sequence};
 use std::path::Path;
 
+mod cases;
 mod invariants;
 mod kinds;
 mod parity;
@@ -181,7 +182,7 @@ fn rows_that_are_packed_into_one_line_do_not_see_each_other() {
 fn sequences() -> Vec<Sequence> {
     let rows: [(&[u32], usize); 3] =
         [(&[1, 7, 9, 11, 3, 4, 2], 4), (&[1, 30, 31, 2], 2), (&[1, 5, 6, 7, 8, 9, 10, 40, 2], 7)];
-    rows.map(|(ids, start)| Sequence { ids: ids.to_vec(), start }).to_vec()
+    rows.map(|(ids, start)| Sequence::new(ids.to_vec(), start)).to_vec()
 }
 
 /// The gradients of a loss of the completions' log-probabilities with these slopes, and the log-probabilities.
@@ -247,14 +248,13 @@ fn sampled(directory: &Path, device: &Device) -> (Artifact, Vec<Sequence>) {
     let artifact = Artifact::load(directory, Dtype::F32, device).unwrap();
     let prompts = ["Once upon a time, there was a little bird.", "Tom and Lily", "One day, a big dog"];
     let prompts: Vec<Vec<u32>> =
-        prompts.iter().map(|text| artifact.tokenizer.prompt(&Prompt::Text((*text).to_owned())).unwrap()).collect();
+        prompts.iter().map(|text| artifact.tokenizer.prompt(&Prompt::Text((*text).to_owned())).unwrap().ids).collect();
     let all: Vec<&[u32]> = prompts.iter().cycle().take(9).map(Vec::as_slice).collect();
     let choice = Choice::Sample { temperature: 1.0, keep: Keep::default(), draw: DRAW, step: 0, first_row: 0 };
     let answers =
         generate::answer(&artifact.model, None, &all, Decoding { max_new: 48, stops: &[1], choice, at_once: 9 })
             .unwrap();
-    let join =
-        |(prompt, answer): (&&[u32], &Answer)| Sequence { ids: [*prompt, &answer.ids].concat(), start: prompt.len() };
+    let join = |(prompt, answer): (&&[u32], &Answer)| Sequence::new([*prompt, &answer.ids].concat(), prompt.len());
     let rows = all.iter().zip(&answers).map(join).collect();
     (artifact, rows)
 }
@@ -608,7 +608,7 @@ fn stories260k_decodes_the_golden_tokens_with_the_golden_logits() {
     let ids: Vec<u32> = golden["greedy_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
     let artifact = Artifact::load(&directory, Dtype::F32, &Device::flex()).unwrap();
     assert_eq!(
-        artifact.tokenizer.prompt(&Prompt::Text(String::new())).unwrap(),
+        artifact.tokenizer.prompt(&Prompt::Text(String::new())).unwrap().ids,
         [1],
         "an empty prompt is the beginning-of-text token"
     );
@@ -628,7 +628,7 @@ fn stories260k_decodes_the_golden_tokens_with_the_golden_logits() {
         let worst = largest_difference(ours, &row(theirs));
         assert!(worst < 2e-4, "logits differ by {worst}");
     }
-    let whole = Sequence { ids: ids.clone(), start: 1 };
+    let whole = Sequence::new(ids.clone(), 1);
     let log_probs = train::predicted(&artifact.model, None, &[&whole], 1.0).unwrap().log_probs;
     let log_probs: Vec<f32> = log_probs.into_iter().map(|x| x as f32).collect();
     let worst = largest_difference(&log_probs, &row(&golden["greedy_token_logprobs"]));
@@ -745,7 +745,7 @@ fn a_checkpoint_of_llama2c_is_the_model_it_was_made_of() {
         std::fs::write(directory.path().join("tokenizer.bin"), &tokens).unwrap();
         let artifact = Artifact::load(directory.path(), Dtype::F32, &Device::flex()).unwrap();
         assert_eq!(logits(&artifact.model), logits(&model));
-        assert_eq!(artifact.tokenizer.prompt(&Prompt::Text("abc".to_owned())).unwrap(), [1, 3, 7, 6]);
+        assert_eq!(artifact.tokenizer.prompt(&Prompt::Text("abc".to_owned())).unwrap().ids, [1, 3, 7, 6]);
         assert_eq!(artifact.tokenizer.decode(&[1, 3, 7, 6]).unwrap(), "abc");
         std::fs::write(directory.path().join("model.bin"), &checkpoint[..checkpoint.len() - 4]).unwrap();
         let found = llama2c::find(directory.path()).unwrap();

@@ -2,6 +2,8 @@
 
 use super::super::options::{RunArgument, StoreArgument, device, dtype};
 use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use formats::data::RowsToWrite;
 use formats::dtype::Dtype;
 use stages::io::DeviceChoice;
 use std::path::PathBuf;
@@ -41,18 +43,49 @@ pub enum GateVerb {
 
 #[derive(Subcommand)]
 pub enum DataVerb {
-    /// Show what a data file contains: format, lengths, repetitions, bad rows (exit code 1), overlap with another file
+    /// Show what data contains: format, lengths, repetitions, bad rows, fields that nobody reads, and rows as a model
+    /// sees them (exit code 1 where rows are bad or prompts leak)
     Inspect {
-        /// The data file: JSON Lines, or any form that stages read
+        /// A file, a directory of data files, or a pattern of names (quoted)
         file: PathBuf,
         /// Count lengths in tokens of this model (a directory or hf://owner/name@revision), with its chat template for
-        /// dialogues; default: count letters
+        /// dialogues, and show rows as it sees them; default: count letters
         #[arg(long, value_name = "MODEL")]
         model: Option<String>,
-        /// Held-out data: report which of its prompts also occur in the inspected file (exit code 1)
+        /// Held-out data: report which of its prompts also occur in the inspected data (exit code 1)
         #[arg(long, value_name = "FILE")]
         heldout: Option<PathBuf>,
+        /// Refuse what a stage of this kind refuses
+        #[arg(long = "for", value_name = "KIND")]
+        kind: Option<String>,
+        /// How many rows are shown; default: 10 with a model, none without
+        #[arg(long, value_name = "NUMBER")]
+        rows: Option<usize>,
+        /// Read a field from another one, or from a Jinja text, as `columns` in the file does
+        #[arg(long = "column", value_name = "FIELD=FROM")]
+        columns: Vec<String>,
     },
+    /// Write data as JSONL of one format, read as a stage reads it
+    Convert {
+        /// A file, a directory of data files, or a pattern of names (quoted)
+        from: PathBuf,
+        /// The file to create, `….jsonl`; it must not exist yet
+        to: PathBuf,
+        /// The rows to write
+        #[arg(long, value_parser = rows())]
+        format: RowsToWrite,
+        /// Read a field from another one, or from a Jinja text, as `columns` in the file does
+        #[arg(long = "column", value_name = "FIELD=FROM")]
+        columns: Vec<String>,
+        /// How many bad rows may be left out
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        skip_bad_rows: u64,
+    },
+}
+
+fn rows() -> impl TypedValueParser<Value = RowsToWrite> {
+    PossibleValuesParser::new(RowsToWrite::ALL.map(|(name, _)| name))
+        .try_map(|name| RowsToWrite::of(&name).ok_or("it is none of those that are possible"))
 }
 
 #[derive(Subcommand)]

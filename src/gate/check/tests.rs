@@ -23,6 +23,7 @@ fn scope() -> RuleScope {
         stages: Arc::new(
             [("sft".to_owned(), sft), ("rm_1".to_owned(), metrics(&[("accuracy", Direction::Higher)]))].into(),
         ),
+        ..RuleScope::default()
     }
 }
 

@@ -26,7 +26,7 @@ fn scope() -> RuleScope {
     let own = vec![metric("loss"), metric("a"), metric("b"), metric("odd")];
     let judge = JudgeScope { name: "eval".to_owned(), metrics: vec![metric("mean_score")], has_items: true };
     let stages = BTreeMap::from([("sft".to_owned(), own.clone())]);
-    RuleScope { incumbent: Some(own.clone()), own, judges: vec![judge], stages: stages.into() }
+    RuleScope { incumbent: Some(own.clone()), own, judges: vec![judge], stages: stages.into(), ..RuleScope::default() }
 }
 
 fn say(text: &str, subjects: &Subjects) -> String {

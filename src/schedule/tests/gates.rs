@@ -140,7 +140,7 @@ fn a_pin_takes_what_came_out_before_a_gate_that_is_closed() {
     let text = "
 name: pins
 stages:
-  base: {kind: pretrain, from: {text: ./text.jsonl}, gate: {require: loss < 1}}
+  base: {kind: exec, with: {command: train}, metrics: {loss: lower}, gate: {require: loss < 1}}
   last: {kind: sft, from: {model: base@last, data: ./sft.jsonl}}
   early: {kind: sft, from: {model: base@10, data: ./sft.jsonl}, seed: 2}
   never: {kind: sft, from: {model: base@15, data: ./sft.jsonl}, seed: 3}

@@ -1,10 +1,14 @@
 //! Chat templates: Jinja, rendered as `transformers` renders it, that turns a dialogue into the text a model is trained
 //! on.
 
+mod turns;
+
+pub use turns::{AnswerText, DialogueText, with_answer};
+
 use crate::dialogue::Message;
 use crate::json;
 use crate::unreadable::{Reading, Unreadable};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use jiff::civil::{DateTime, date};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value, ValueKind};
@@ -13,7 +17,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 pub const FILE: &str = "chat_template.jinja";
 const SETTINGS: &str = "tokenizer_config.json";
@@ -24,10 +30,16 @@ const NOW: DateTime = date(2024, 7, 26).at(0, 0, 0, 0);
 
 type Map = serde_json::Map<String, serde_json::Value>;
 
+/// Values of names that a template uses, such as `enable_thinking`.
+pub type Arguments = BTreeMap<String, serde_json::Value>;
+
 pub struct Template {
     environment: Environment<'static>,
+    source: String,
     /// `bos_token`, `eos_token`, … as text.
     special: BTreeMap<String, String>,
+    /// The text that it puts after an answer, once that was asked for.
+    ending: OnceLock<Option<String>>,
 }
 
 impl Template {
@@ -109,8 +121,27 @@ impl Template {
                 .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
         });
         environment.add_filter("tojson", to_json);
-        environment.add_template_owned("chat", without_generation_marks(source)).map_err(with_line)?;
-        Ok(Template { environment, special })
+        environment.add_filter(MARKED, |text: &str| format!("{MARK_START}{text}{MARK_END}"));
+        environment.add_template_owned("chat", with_marks(source)).map_err(with_line)?;
+        Ok(Template { environment, source: source.to_owned(), special, ending: OnceLock::new() })
+    }
+
+    /// The text of a template that renders as this one with `arguments`, in `transformers` as well: they become the
+    /// defaults of the names that the template uses.
+    ///
+    /// # Errors
+    /// The template does not use such a name.
+    pub fn source_with(&self, arguments: &Arguments) -> Result<String> {
+        let mut out = String::new();
+        for (name, value) in arguments {
+            let mut words = self.source.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+            if !words.any(|word| word == name) {
+                bail!("`template_args`: the chat template does not use the name `{name}`");
+            }
+            let value = literal(value);
+            out += &format!("{{% set {name} = {name} if {name} is defined else {value} %}}\n");
+        }
+        Ok(out + &self.source)
     }
 
     /// Renders a dialogue; with `asks`, as far as the beginning of the next answer.
@@ -119,6 +150,14 @@ impl Template {
     /// The template itself refuses it: roles that do not alternate, for example.
     pub fn render(&self, messages: &[Message], asks: bool) -> Result<String> {
         self.render_with(messages, asks, &BTreeMap::<String, ()>::new())
+    }
+
+    /// Renders a dialogue, and the parts of the text that the template marks as the assistant's by `{% generation %}`.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_marked(&self, messages: &[Message]) -> Result<(String, Vec<Range<usize>>)> {
+        Ok(without_marks(&self.rendered(messages, false, &BTreeMap::<String, ()>::new())?))
     }
 
     /// As [`Template::render`], with further names that the template may use: `tools`, `enable_thinking`.
@@ -131,6 +170,10 @@ impl Template {
         asks: bool,
         more: &impl Serialize,
     ) -> Result<String> {
+        Ok(without_marks(&self.rendered(messages, asks, more)?).0)
+    }
+
+    fn rendered(&self, messages: &(impl Serialize + ?Sized), asks: bool, more: &impl Serialize) -> Result<String> {
         let given = minijinja::context! {
             messages => Value::from(Serde(messages)),
             add_generation_prompt => asks,
@@ -152,8 +195,14 @@ fn with_line(error: Error) -> anyhow::Error {
     }
 }
 
-/// Replaces `{% generation %}`, which marks the assistant's turns for training, by a block that renders the same.
-fn without_generation_marks(source: &str) -> String {
+/// The filter that stands for `{% generation %}`, and what it puts around the assistant's turns: two letters that Unicode
+/// keeps for use inside programs.
+const MARKED: &str = "marked_as_generated";
+const MARK_START: char = '\u{fdd0}';
+const MARK_END: char = '\u{fdd1}';
+
+/// Replaces `{% generation %}`, which minijinja does not know, by a block that marks its text.
+fn with_marks(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
@@ -162,13 +211,47 @@ fn without_generation_marks(source: &str) -> String {
         let word = tag.trim_matches(|letter: char| letter.is_whitespace() || letter == '-' || letter == '+');
         out.push_str(&rest[..start + 2]);
         match word {
-            "generation" => out.push_str(&tag.replace(word, "if true")),
-            "endgeneration" => out.push_str(&tag.replace(word, "endif")),
+            "generation" => out.push_str(&tag.replace(word, &format!("filter {MARKED}"))),
+            "endgeneration" => out.push_str(&tag.replace(word, "endfilter")),
             _ => out.push_str(tag),
         }
         rest = &rest[start + length..];
     }
     out + rest
+}
+
+/// The text without marks, and the ranges between them.
+fn without_marks(text: &str) -> (String, Vec<Range<usize>>) {
+    let mut out = String::with_capacity(text.len());
+    let mut marked: Vec<Range<usize>> = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find([MARK_START, MARK_END]) {
+        out.push_str(&rest[..at]);
+        match (rest[at..].starts_with(MARK_START), marked.last_mut()) {
+            (true, _) => marked.push(out.len()..out.len()),
+            (false, Some(open)) => open.end = out.len(),
+            (false, None) => {}
+        }
+        rest = &rest[at + MARK_START.len_utf8()..];
+    }
+    out.push_str(rest);
+    (out, marked)
+}
+
+/// A value as Jinja writes it.
+fn literal(value: &serde_json::Value) -> String {
+    use serde_json::Value::{Array, Null, Object};
+    let joined = |parts: Vec<String>| parts.join(", ");
+    match value {
+        Null => "none".to_owned(),
+        Array(items) => format!("[{}]", joined(items.iter().map(literal).collect())),
+        Object(fields) => {
+            let field =
+                |(name, value): (&String, _)| format!("{}: {}", serde_json::Value::from(&**name), literal(value));
+            format!("{{{}}}", joined(fields.iter().map(field).collect()))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Methods of Python's `str` that minijinja lacks or defines otherwise.

@@ -1,21 +1,42 @@
 //! Data files as the rows that stages read: texts, prompts, examples, preferences, labelled answers. The first bad row
 //! is named by file, line and field; the user says how many may be left out.
 
+mod columns;
+mod convert;
 pub mod file;
+mod filter;
 mod inspect;
+mod pairs;
+mod read;
 pub mod row;
+mod said;
+mod source;
 
+pub use convert::{RowsToWrite, convert};
 pub use file::Place;
+pub use filter::{METRICS, RowFilter};
 pub use inspect::{Inspection, inspect, percentile};
-pub use row::Format;
+pub use pairs::{JudgedAnswers, Preference};
+pub use read::{DataRows, RowPlace};
+pub use source::{DataSource, OPTIONS, ReadOptions, files, is_pattern, names};
 
-use crate::dialogue::Prompt;
+use crate::dialogue::{Message, Prompt};
 use crate::unreadable::Reading;
-use anyhow::{Context, Result, anyhow, bail};
-use row::Completions;
-use serde_json::Value;
+use anyhow::{Result, anyhow};
+use read::{Ids, SourceRow, outcomes, rows};
+use row::{Completions, Content};
+use said::{Label, best, judged, labels};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Documents of raw text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Documents {
+    pub texts: Vec<String>,
+    /// The number of times each is learned in an epoch.
+    pub weights: Vec<f64>,
+}
 
 /// A prompt to be answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +46,8 @@ pub struct Question {
     pub prompt: Prompt,
     /// The field `prompt_group`: prompts of one group (one dialogue, one template) are not independent evidence.
     pub group: Option<String>,
+    /// The number of times it is answered in an epoch.
+    pub weight: f64,
 }
 
 /// A prompt with the answer to learn.
@@ -32,7 +55,9 @@ pub struct Question {
 pub struct Example {
     pub prompt: Prompt,
     pub completion: String,
-    pub place: Place,
+    pub place: RowPlace,
+    /// The number of times it is learned in an epoch.
+    pub weight: f64,
 }
 
 /// An answer with a label: wanted or not.
@@ -44,96 +69,54 @@ pub struct LabelledAnswer {
     pub prompt: Prompt,
     pub answer: String,
     pub is_desirable: bool,
-    pub place: Place,
-}
-
-/// One prompt, its answers, and the preferences among them: `(chosen, rejected)` as indices of `answers`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Preference {
-    pub id: String,
-    /// The field `prompt_group`, else the `id`.
-    pub group: String,
-    pub prompt: Prompt,
-    pub answers: Vec<String>,
-    pub pairs: Vec<(usize, usize)>,
-    /// The margin of each pair, where its row has one.
-    pub margins: Vec<Option<f64>>,
-}
-
-/// Leaves out bad rows, as many as the user allows, and counts what became of all rows.
-#[derive(Clone, Debug, Default)]
-pub struct RowFilter {
-    /// `--skip-bad-rows`.
-    pub may_skip: u64,
-    /// Rows of the files.
-    pub rows: u64,
-    /// Rows that are not used: bad ones, and those that say nothing (a preference between equals).
-    pub dropped: u64,
-    /// Rows cut to the longest length.
-    pub truncated: u64,
-    bad: u64,
-}
-
-/// Names of the counts, as metrics.
-pub const METRICS: [&str; 3] = ["data_rows", "data_dropped", "data_truncated"];
-
-impl RowFilter {
-    pub fn new(may_skip: u64) -> RowFilter {
-        RowFilter { may_skip, ..RowFilter::default() }
-    }
-
-    /// A row that was read; `None` for a bad row that is left out.
-    ///
-    /// # Errors
-    /// The row's own, if no more rows may be left out.
-    pub fn take<T>(&mut self, row: Result<T>) -> Result<Option<T>> {
-        match row {
-            Ok(row) => Ok(Some(row)),
-            Err(error) if self.bad < self.may_skip => {
-                self.bad += 1;
-                self.dropped += 1;
-                tracing::warn!("a row is left out: {error:#}");
-                Ok(None)
-            }
-            Err(error) if self.may_skip == 0 => Err(error),
-            Err(error) => Err(error.context(format!(
-                "there are more bad rows than the {} that `--skip-bad-rows` lets pass; the next",
-                self.may_skip
-            ))),
-        }
-    }
-
-    /// The counts that every training kind reports, under their names.
-    pub fn metrics(&self) -> [(&'static str, f64); 3] {
-        let counts = [self.rows, self.dropped, self.truncated];
-        std::array::from_fn(|at| (METRICS[at], counts[at] as f64))
-    }
+    pub place: RowPlace,
+    /// The number of times it is learned in an epoch.
+    pub weight: f64,
 }
 
 /// Documents of raw text: rows with a field `text`.
 ///
 /// # Errors
-/// The file cannot be read, or it has more bad rows than may be left out.
-pub fn texts(path: &Path, filter: &mut RowFilter) -> Result<Vec<String>> {
-    Ok(rows(path, filter, |value, _| row::document(value))?.into_iter().map(|(_, text)| text).collect())
+/// A file cannot be read, or has more bad rows than may be left out.
+pub fn texts(sources: &[DataSource], filter: &mut RowFilter) -> Result<Documents> {
+    let mut documents = Documents::default();
+    let read = |row: &SourceRow| row::document(row.value);
+    rows(sources, filter, read, |_, weight, text| {
+        documents.texts.push(text);
+        documents.weights.push(weight);
+        Ok(())
+    })?;
+    Ok(documents)
 }
 
 /// The prompts of rows of any format; their answers are ignored.
 ///
 /// # Errors
 /// As [`texts`]; or two rows have the same id.
-pub fn prompts(path: &Path, filter: &mut RowFilter) -> Result<Vec<Question>> {
-    let read = |value: &Value, number| {
-        Ok(Question { id: row::id(value, number), prompt: row::read(value)?.0, group: row::group(value)? })
+pub fn prompts(sources: &[DataSource], filter: &mut RowFilter) -> Result<Vec<Question>> {
+    let read = |row: &SourceRow| {
+        let shares_id = row::format(row.value).is_some_and(|format| format.shares_ids) && row.value.get("id").is_some();
+        let group = row::group(row.value)?.or_else(|| shares_id.then(|| row.id()));
+        let contents = row.contents()?;
+        let of = contents.len();
+        let question = |(index, content): (usize, Content)| {
+            let id = row.id_of(index, of);
+            let id = if shares_id { format!("{id}/{}", row.number) } else { id };
+            let group = group.clone().or_else(|| (of > 1).then(|| row.id()));
+            Question { id, prompt: content.prompt, group, weight: row.options.weight }
+        };
+        Ok(contents.into_iter().enumerate().map(question).collect::<Vec<_>>())
     };
-    let questions = rows(path, filter, read)?;
-    let mut seen = BTreeMap::new();
-    for (place, question) in &questions {
-        if let Some(first) = seen.insert(&question.id, place) {
-            return Err(anyhow!("{first} and {place} have the same id `{}`", question.id)).reading(path);
+    let mut questions = Vec::new();
+    let mut ids = Ids::default();
+    rows(sources, filter, read, |place, _, some| {
+        for question in some {
+            ids.add(&question.id, place, sources)?;
+            questions.push(question);
         }
-    }
-    Ok(questions.into_iter().map(|(_, question)| question).collect())
+        Ok(())
+    })?;
+    Ok(questions)
 }
 
 /// Prompts with one answer to learn: the only one, else the chosen or the best one. Rows whose answer is labelled as
@@ -141,79 +124,47 @@ pub fn prompts(path: &Path, filter: &mut RowFilter) -> Result<Vec<Question>> {
 ///
 /// # Errors
 /// As [`texts`].
-pub fn examples(path: &Path, filter: &mut RowFilter) -> Result<Vec<Example>> {
-    let read = |value: &Value, _| {
-        let (prompt, answers) = row::read(value)?;
-        Ok((prompt, best(answers)?))
+pub fn examples(sources: &[DataSource], filter: &mut RowFilter) -> Result<Vec<Example>> {
+    let read = |row: &SourceRow| -> Result<Vec<(Prompt, Option<String>)>> {
+        let contents = row.contents()?.into_iter();
+        contents.map(|Content { prompt, completions }| Ok((prompt, best(completions)?))).collect()
     };
-    let rows = rows(path, filter, read)?;
-    let all = rows.len();
-    let wanted = rows
-        .into_iter()
-        .filter_map(|(place, (prompt, completion))| completion.map(|completion| Example { prompt, completion, place }));
-    let wanted: Vec<Example> = wanted.collect();
-    filter.dropped += (all - wanted.len()) as u64;
+    let mut wanted = Vec::new();
+    let mut unwanted = 0;
+    rows(sources, filter, read, |place, weight, some| {
+        unwanted += u64::from(some.iter().all(|(_, completion)| completion.is_none()));
+        for (prompt, completion) in some {
+            wanted.extend(completion.map(|completion| Example { prompt, completion, place, weight }));
+        }
+        Ok(())
+    })?;
+    filter.dropped += unwanted;
     if wanted.is_empty() {
-        return Err(anyhow!("no row has an answer that was wanted")).reading(path);
+        return Err(anyhow!("no row has an answer that was wanted")).reading(Path::new(&names(sources)));
     }
     Ok(wanted)
-}
-
-fn best(answers: Completions) -> Result<Option<String>> {
-    let first_best = |answers: Vec<(String, f64)>| {
-        let mut best: Option<(String, f64)> = None;
-        for (answer, value) in answers {
-            if best.as_ref().is_none_or(|(_, highest)| value > *highest) {
-                best = Some((answer, value));
-            }
-        }
-        best.map(|(answer, _)| answer)
-    };
-    let answer = match answers {
-        Completions::None => bail!("no field `completion`"),
-        Completions::Labelled(_, false) => return Ok(None),
-        Completions::One(answer) | Completions::Labelled(answer, true) | Completions::Pair { chosen: answer, .. } => {
-            Some(answer)
-        }
-        Completions::Ranked(ranked) => {
-            first_best(ranked.into_iter().map(|(answer, rank)| (answer, -(rank as f64))).collect())
-        }
-        Completions::Rated(rated) => first_best(rated),
-    };
-    match answer {
-        Some(answer) if !answer.is_empty() => Ok(Some(answer)),
-        _ => bail!("field `completion` is empty"),
-    }
 }
 
 /// Answers with labels. A pair is two of them: its chosen answer was wanted, its rejected one was not.
 ///
 /// # Errors
 /// As [`texts`].
-pub fn labelled(path: &Path, filter: &mut RowFilter) -> Result<Vec<LabelledAnswer>> {
-    let read = |value: &Value, number| {
-        let (prompt, answers) = row::read(value)?;
-        let id = row::id(value, number);
-        let group = row::group(value)?.unwrap_or_else(|| id.clone());
-        let answers = match answers {
-            Completions::Labelled(answer, label) => vec![(id, answer, label)],
-            Completions::Pair { chosen, rejected } => {
-                vec![(format!("{id}/chosen"), chosen, true), (format!("{id}/rejected"), rejected, false)]
-            }
-            Completions::Ranked(_) | Completions::Rated(_) => {
-                bail!("ranks and ratings say which answer is better, not which was wanted: add a `label`")
-            }
-            Completions::None | Completions::One(_) => bail!("no field `label` (nor `chosen` and `rejected`)"),
-        };
-        Ok((prompt, group, answers))
+pub fn labelled(sources: &[DataSource], filter: &mut RowFilter) -> Result<Vec<LabelledAnswer>> {
+    let read = |row: &SourceRow| {
+        let group = row::group(row.value)?.unwrap_or_else(|| row.id());
+        let mut answers = Vec::new();
+        for Content { prompt, completions } in row.contents()? {
+            answers.extend(labels(row.id(), completions)?.into_iter().map(|answer| (prompt.clone(), answer)));
+        }
+        Ok((group, answers))
     };
     let mut all = Vec::new();
-    for (place, (prompt, group, answers)) in rows(path, filter, read)? {
-        for (id, answer, is_desirable) in answers {
-            let (prompt, group, place) = (prompt.clone(), group.clone(), place);
-            all.push(LabelledAnswer { id, group, prompt, answer, is_desirable, place });
+    rows(sources, filter, read, |place, weight, (group, answers)| {
+        for (prompt, Label { id, answer, is_desirable }) in answers {
+            all.push(LabelledAnswer { id, group: group.clone(), prompt, answer, is_desirable, place, weight });
         }
-    }
+        Ok(())
+    })?;
     Ok(all)
 }
 
@@ -224,152 +175,163 @@ pub fn labelled(path: &Path, filter: &mut RowFilter) -> Result<Vec<LabelledAnswe
 ///
 /// # Errors
 /// As [`texts`]; or no row prefers one answer to another.
-pub fn preferences(path: &Path, with_margins: bool, filter: &mut RowFilter) -> Result<Vec<Preference>> {
-    let read = |value: &Value, number| {
-        let (prompt, answers) = row::read(value)?;
-        let id = row::id(value, number);
-        let group = row::group(value)?.unwrap_or_else(|| id.clone());
-        if matches!(answers, Completions::None | Completions::One(_)) {
-            bail!("no field `chosen` (nor `ranking`, `rating` or `label`)");
+pub fn preferences(sources: &[DataSource], with_margins: bool, filter: &mut RowFilter) -> Result<Vec<JudgedAnswers>> {
+    let read = |row: &SourceRow| {
+        let contents = row.contents()?;
+        let of = contents.len();
+        let own_group = row::group(row.value)?.or_else(|| (of > 1).then(|| row.id()));
+        let mut read = Vec::new();
+        for (index, Content { prompt, completions }) in judged(contents)?.into_iter().enumerate() {
+            let id = row.id_of(index, of);
+            let group = own_group.clone().unwrap_or_else(|| id.clone());
+            let has_margin = with_margins && matches!(completions, Completions::Pair { .. });
+            let margin = if has_margin { row::margin(row.value)? } else { None };
+            let mut answers = JudgedAnswers::new(id, group, prompt);
+            answers.preference.weight = row.options.weight;
+            read.push((answers, completions, margin));
         }
-        let preference = Preference { id, group, prompt, answers: Vec::new(), pairs: Vec::new(), margins: Vec::new() };
-        let has_margin = with_margins && matches!(answers, Completions::Pair { .. });
-        let margin = if has_margin { row::margin(value)? } else { None };
-        Ok((preference, answers, margin))
+        Ok(read)
     };
-    let mut all: Vec<PromptRows> = Vec::new();
+    let mut all: Vec<JudgedAnswers> = Vec::new();
     let mut places: BTreeMap<Prompt, usize> = BTreeMap::new();
-    for (_, (row, answers, margin)) in rows(path, filter, read)? {
-        let place = *places.entry(row.prompt.clone()).or_insert_with(|| {
-            all.push(PromptRows { preference: row, rated: Vec::new(), rows: 0 });
-            all.len() - 1
-        });
-        let known = &mut all[place];
-        known.add(answers);
-        known.preference.margins.resize(known.preference.pairs.len(), margin);
-        known.rows += 1;
-    }
-    for PromptRows { preference, rated, rows } in &mut all {
-        let values: Vec<f64> = rated.iter().map(|(_, value)| *value).collect();
-        let pairs = pairs_of(&values, |one, other| one > other);
-        let places = pairs.into_iter().map(|(better, worse)| (rated[better].0, rated[worse].0));
-        preference.pairs.extend(places.filter(|(better, worse)| better != worse));
-        preference.margins.resize(preference.pairs.len(), None);
-        if preference.pairs.is_empty() {
-            filter.dropped += *rows;
+    rows(sources, filter, read, |_, _, read| {
+        for (row, answers, margin) in read {
+            let place = *places.entry(row.preference.prompt.clone()).or_insert_with(|| {
+                all.push(row);
+                all.len() - 1
+            });
+            add(&mut all[place], answers, margin);
         }
+        Ok(())
+    })?;
+    drop(places);
+    let (used, unused): (Vec<_>, Vec<_>) = all.into_iter().partition(|known| known.pairs() > 0);
+    filter.dropped += unused.iter().map(|known| known.rows).sum::<u64>();
+    if used.is_empty() {
+        return Err(anyhow!("no row prefers one answer to another")).reading(Path::new(&names(sources)));
     }
-    let preferences: Vec<Preference> =
-        all.into_iter().map(|known| known.preference).filter(|preference| !preference.pairs.is_empty()).collect();
-    if preferences.is_empty() {
-        return Err(anyhow!("no row prefers one answer to another")).reading(path);
-    }
-    Ok(preferences)
+    Ok(used)
 }
 
-/// The rows of one prompt so far.
-struct PromptRows {
-    preference: Preference,
-    /// Rated answers, as indices of the preference's answers.
-    rated: Vec<(usize, f64)>,
-    rows: u64,
-}
-
-impl PromptRows {
-    /// Equal answers are one answer; a preference of an answer to itself says nothing.
-    fn add(&mut self, answers: Completions) {
-        let known = &mut self.preference.answers;
-        let mut place = |answer: String| {
-            known.iter().position(|known| *known == answer).unwrap_or_else(|| {
-                known.push(answer);
-                known.len() - 1
-            })
-        };
-        let pairs: Vec<(usize, usize)> = match answers {
-            Completions::None | Completions::One(_) => Vec::new(),
-            Completions::Pair { chosen, rejected } => vec![(place(chosen), place(rejected))],
-            Completions::Ranked(ranked) => {
-                let (answers, ranks): (Vec<String>, Vec<i64>) = ranked.into_iter().unzip();
-                let places: Vec<usize> = answers.into_iter().map(place).collect();
-                let pairs = ranking_pairs(&ranks).into_iter();
-                pairs.map(|(better, worse)| (places[better], places[worse])).collect()
+/// Adds a row to the rows of its prompt so far.
+fn add(known: &mut JudgedAnswers, answers: Completions, margin: Option<f64>) {
+    known.rows += 1;
+    match answers {
+        Completions::None | Completions::One(_) => {}
+        Completions::Pair { chosen, rejected } => {
+            let pair = (known.place(chosen), known.place(rejected));
+            known.prefer([pair], margin);
+        }
+        Completions::Ranked(ranked) => {
+            let (answers, ranks): (Vec<String>, Vec<i64>) = ranked.into_iter().unzip();
+            let places: Vec<usize> = answers.into_iter().map(|answer| known.place(answer)).collect();
+            let pairs = ranking_pairs(&ranks).into_iter();
+            known.prefer(pairs.map(|(better, worse)| (places[better], places[worse])), None);
+        }
+        // Each vote is a preference: together they weigh as the share of the people.
+        Completions::Voted { answers: [first, second], votes, .. } => {
+            let places = [known.place(first), known.place(second)];
+            let pairs = [(places[0], places[1]), (places[1], places[0])].into_iter().zip(votes);
+            known.prefer(pairs.flat_map(|(pair, votes)| std::iter::repeat_n(pair, votes)), None);
+        }
+        Completions::Rated(more) => {
+            for (answer, value) in more {
+                let place = known.place(answer);
+                known.rate(place, value);
             }
-            Completions::Rated(more) => {
-                self.rated.extend(more.into_iter().map(|(answer, value)| (place(answer), value)));
-                Vec::new()
-            }
-            Completions::Labelled(answer, label) => {
-                self.rated.push((place(answer), f64::from(u8::from(label))));
-                Vec::new()
-            }
-        };
-        self.preference.pairs.extend(pairs.into_iter().filter(|(better, worse)| better != worse));
+        }
+        Completions::Labelled(answer, label) => {
+            let place = known.place(answer);
+            known.rate(place, f64::from(u8::from(label)));
+        }
     }
 }
 
 /// The winner and the loser of each pair of a ranking: smaller is better, ties make no pair.
 pub fn ranking_pairs(ranking: &[i64]) -> Vec<(usize, usize)> {
-    pairs_of(ranking, |one, other| one < other)
-}
-
-fn pairs_of<T>(values: &[T], is_better: impl Fn(&T, &T) -> bool) -> Vec<(usize, usize)> {
-    let all = (0..values.len()).flat_map(|i| (i + 1..values.len()).map(move |j| (i, j)));
-    all.filter_map(|(i, j)| match (is_better(&values[i], &values[j]), is_better(&values[j], &values[i])) {
-        (true, _) => Some((i, j)),
-        (_, true) => Some((j, i)),
-        _ => None,
+    let all = (0..ranking.len()).flat_map(|i| (i + 1..ranking.len()).map(move |j| (i, j)));
+    all.filter_map(|(i, j)| match ranking[i].cmp(&ranking[j]) {
+        Ordering::Less => Some((i, j)),
+        Ordering::Greater => Some((j, i)),
+        Ordering::Equal => None,
     })
     .collect()
 }
 
-/// The rows that a stage reads from a data file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DataRows {
-    Texts,
-    Prompts,
-    Examples,
-    Labelled,
-    Preferences { with_margins: bool },
-}
-
-/// Reads the whole file as a stage would.
+/// Reads all files as a stage would, without keeping their rows.
 ///
 /// # Errors
 /// Those of the stage.
-pub fn check(rows: DataRows, path: &Path, may_skip: u64) -> Result<()> {
-    let filter = &mut RowFilter::new(may_skip);
-    match rows {
-        DataRows::Texts => texts(path, filter).map(drop),
-        DataRows::Prompts => prompts(path, filter).map(drop),
-        DataRows::Examples => examples(path, filter).map(drop),
-        DataRows::Labelled => labelled(path, filter).map(drop),
-        DataRows::Preferences { with_margins } => preferences(path, with_margins, filter).map(drop),
+pub fn check(wanted: DataRows, sources: &[DataSource], may_skip: u64) -> Result<()> {
+    let mut filter = RowFilter::new(may_skip);
+    let mut says_something = false;
+    let mut ids = Ids::default();
+    let is_asked = wanted == DataRows::Prompts;
+    let read = |row: &SourceRow| {
+        let says_something = wanted.can_read(row)?;
+        let id = is_asked.then(|| row.id()).filter(|_| row::format(row.value).is_none_or(|format| !format.shares_ids));
+        Ok((says_something, id))
+    };
+    rows(sources, &mut filter, read, |place, _, (speaks, id)| {
+        says_something |= speaks;
+        id.map_or(Ok(()), |id| ids.add(&id, place, sources))
+    })?;
+    match wanted {
+        DataRows::Examples if !says_something => {
+            Err(anyhow!("no row has an answer that was wanted")).reading(Path::new(&names(sources)))
+        }
+        // Ratings and labels prefer over several rows.
+        DataRows::Preferences { with_margins } if !says_something => {
+            preferences(sources, with_margins, &mut RowFilter::new(may_skip)).map(drop)
+        }
+        _ => Ok(()),
     }
 }
 
-/// The good rows, each with its place.
-fn rows<T: Send>(
-    path: &Path,
-    filter: &mut RowFilter,
-    read: impl Fn(&Value, usize) -> Result<T> + Sync,
-) -> Result<Vec<(Place, T)>> {
-    let (_, outcomes) = file::rows(path, read)?;
-    filter.rows += outcomes.len() as u64;
-    let mut out = Vec::with_capacity(outcomes.len());
-    for (place, outcome) in outcomes {
-        let outcome = outcome.with_context(|| place.to_string()).reading(path);
-        out.extend(filter.take(outcome)?.map(|row| (place, row)));
-    }
-    if out.is_empty() {
-        return Err(anyhow!("every row was left out")).reading(path);
-    }
-    Ok(out)
+/// A dialogue, and the answers to it that its row has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnsweredDialogue {
+    pub place: RowPlace,
+    pub messages: Vec<Message>,
+    pub answers: Vec<String>,
+}
+
+/// The number of rows of each source from which [`first_dialogues`] takes dialogues.
+const FIRST: u64 = 1000;
+
+/// The dialogues among the first rows of each source, to try a chat template on. Bad rows are passed over: reading all
+/// rows names them.
+///
+/// # Errors
+/// A file cannot be read as a whole.
+pub fn first_dialogues(sources: &[DataSource]) -> Result<Vec<AnsweredDialogue>> {
+    let take = |source: &DataSource| {
+        let take = Some(source.options.take.map_or(FIRST, |take| take.min(FIRST)));
+        DataSource { options: ReadOptions { take, ..source.options.clone() }, ..source.clone() }
+    };
+    let first: Vec<DataSource> = sources.iter().map(take).collect();
+    let mut found = Vec::new();
+    outcomes(
+        &first,
+        |row: &SourceRow| row.contents(),
+        |_, place, _, contents| {
+            for Content { prompt, completions } in contents.into_iter().flatten() {
+                if let Prompt::Chat(messages) = prompt {
+                    let answers = completions.answers().into_iter().cloned().collect();
+                    found.push(AnsweredDialogue { place, messages, answers });
+                }
+            }
+            Ok(())
+        },
+    )?;
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
+    use serde_json::Value;
     use std::fs;
     use std::io::Write;
 
@@ -377,7 +339,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.jsonl");
         fs::write(&path, text).unwrap();
-        let message = format!("{:#}", check(rows, &path, 0).unwrap_err());
+        let message = format!("{:#}", check(rows, &[path.clone().into()], 0).unwrap_err());
         expected.assert_eq(&message.replace(&format!("{}/", dir.path().display()), ""));
     }
 
@@ -392,7 +354,9 @@ mod tests {
         refused(
             DataRows::Examples,
             &format!("{good}\n{{\"prompt\": \"p\"}}\n"),
-            expect!["read rows.jsonl: line 2: no field `completion`"],
+            expect![
+                "read rows.jsonl: line 2: no answer to learn (`completion`, `output`, `response`, `answer`, or a last turn of the assistant)"
+            ],
         );
         refused(
             DataRows::Examples,
@@ -407,7 +371,9 @@ mod tests {
         refused(
             DataRows::Prompts,
             "{\"id\": 1, \"prompt\": \"a\"}\n{\"id\": 1, \"prompt\": \"b\"}",
-            expect!["read rows.jsonl: line 1 and line 2 have the same id `1`"],
+            expect![
+                "read rows.jsonl: line 1 and line 2 have the same id `1`; answers are compared by it, so drop the field or make it another one in each row"
+            ],
         );
     }
 
@@ -432,7 +398,8 @@ mod tests {
 {"prompt": "p", "completion": ["c", "b", "b"], "ranking": [1, 2, 3]}
 "#;
         fs::write(&path, rows).unwrap();
-        let read = preferences(&path, true, &mut RowFilter::default()).unwrap();
+        let read = preferences(&[path.clone().into()], true, &mut RowFilter::default()).unwrap();
+        let read: Vec<Preference> = read.into_iter().map(|known| known.with_pairs(10, |_| 0)).collect();
         let shown: Vec<_> =
             read.iter().map(|row| (row.prompt.to_string(), row.answers.join(""), row.pairs.clone())).collect();
         let expected = [("p", "abc", vec![(0, 1), (0, 2), (2, 1), (2, 1)]), ("q", "xy", vec![(0, 1)])];
@@ -442,12 +409,13 @@ mod tests {
     /// A row as it was read, in words.
     fn said(row: &str) -> String {
         let value: Value = serde_json::from_str(row).unwrap();
-        let format = row::format(&value).map_or("unknown", Format::name);
+        let format = row::format(&value).map_or("unknown", |format| format.name);
+        let content = |Content { prompt, completions }: Content| {
+            let how = if matches!(prompt, Prompt::Chat(_)) { "chat" } else { "text" };
+            format!("{format}: {how} {:?} -> {completions:?}\n", prompt.to_string())
+        };
         match row::read(&value) {
-            Ok((prompt, answers)) => {
-                let how = if matches!(prompt, Prompt::Chat(_)) { "chat" } else { "text" };
-                format!("{format}: {how} {:?} -> {answers:?}\n", prompt.to_string())
-            }
+            Ok(contents) => contents.into_iter().map(content).collect(),
             Err(error) => format!("{format}: {error:#}\n"),
         }
     }
@@ -508,7 +476,7 @@ mod tests {
             r#"{"instruction": 3}"#,
         ];
         expect![[r#"
-            unknown: no field `prompt` (nor one of another known format: `messages`, `conversations`, `instruction`, `chosen` and `rejected`)
+            prompts: chat "q" -> None
             messages: field `messages` is an empty list
             messages: field `messages`, turn 1: no field `content`
             messages: field `messages`, turn 1: a part of type `image` is not supported, only `text`
@@ -540,7 +508,8 @@ mod tests {
 "#;
         let (_dir, path) = file(rows.as_bytes());
         let mut filter = RowFilter::default();
-        let read = preferences(&path, true, &mut filter).unwrap();
+        let read = preferences(&[path.clone().into()], true, &mut filter).unwrap();
+        let read: Vec<Preference> = read.into_iter().map(|known| known.with_pairs(10, |_| 0)).collect();
         let pairs: Vec<_> = read.iter().map(|row| (row.prompt.to_string(), row.pairs.clone())).collect();
         assert_eq!(pairs, [("p".to_owned(), vec![(0, 1)]), ("q".to_owned(), vec![(1, 0)])]);
         assert_eq!((filter.rows, filter.dropped), (5, 1), "what is said of `r` compares nothing");
@@ -555,7 +524,8 @@ mod tests {
 "#;
         let (_dir, path) = file(rows.as_bytes());
         let mut filter = RowFilter::default();
-        let taken: String = examples(&path, &mut filter).unwrap().into_iter().map(|row| row.completion).collect();
+        let taken: String =
+            examples(&[path.clone().into()], &mut filter).unwrap().into_iter().map(|row| row.completion).collect();
         assert_eq!((taken.as_str(), filter.rows, filter.dropped), ("aba", 4, 1));
     }
 
@@ -584,10 +554,128 @@ mod tests {
         ];
         for bytes in files {
             let (_dir, path) = file(&bytes);
-            let read = examples(&path, &mut RowFilter::default()).unwrap();
+            let read = examples(&[path.clone().into()], &mut RowFilter::default()).unwrap();
             let read: String = read.iter().map(|row| format!("{}{}", row.prompt, row.completion)).collect();
             assert_eq!(read, "pcqd", "{:?}", &bytes[..4]);
         }
+    }
+
+    #[test]
+    fn sources_are_read_in_their_order_each_with_its_options() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let ours =
+            at("a.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"c\", \"completion\": \"d\"}\n");
+        let theirs = at("b.csv", "q,a\ne,f\ng,h\ni,j\n");
+        let columns =
+            [("prompt", "q"), ("completion", "{{ a }}!")].map(|(field, from)| (field.to_owned(), from.to_owned()));
+        let mapped = ReadOptions { columns: columns.into(), take: Some(2), weight: 2.5, ..ReadOptions::default() };
+        let joined = ReadOptions { join: " ".to_owned(), take: Some(3), ..ReadOptions::default() };
+        let sources = [
+            DataSource { files: vec![theirs], options: mapped },
+            DataSource { files: vec![ours.clone(), ours.clone()], options: joined },
+        ];
+        let mut filter = RowFilter::default();
+        let read = examples(&sources, &mut filter).unwrap();
+        let shown = |row: &Example| format!("{}{} {} ×{}", row.prompt, row.completion, row.place, row.weight);
+        let shown: Vec<String> = read.iter().map(shown).collect();
+        let expected = [
+            "ef! line 2 ×2.5",
+            "gh! line 3 ×2.5",
+            "a b line 1 of file 2 ×1",
+            "c d line 2 of file 2 ×1",
+            "a b line 1 of file 3 ×1",
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(filter.rows, 5);
+        let asked = prompts(&sources, &mut filter).unwrap();
+        let ids: String = asked.iter().map(|question| question.id.as_str()).collect();
+        assert_eq!(ids, "12345", "rows are numbered over all files");
+        // A directory, as another stage may give it.
+        let whole = examples(&[dir.path().to_owned().into()], &mut RowFilter::default());
+        let error = format!("{:#}", whole.unwrap_err());
+        assert!(error.contains("b.csv: line 2: no field `prompt`"), "{error}");
+    }
+
+    #[test]
+    fn votes_are_preferences_that_weigh_as_the_people_who_cast_them() {
+        let rows = r#"{"instruction": "i", "response1": "a", "response2": "b", "annotator1": 1, "annotator2": 2, "annotator3": 1}
+{"instruction": "j", "response1": "a", "response2": "b", "annotator1": 0, "annotator2": 0}
+"#;
+        let (_dir, path) = file(rows.as_bytes());
+        let mut filter = RowFilter::default();
+        let sources = [path.clone().into()];
+        let read = preferences(&sources, true, &mut filter).unwrap();
+        let read: Vec<Preference> = read.into_iter().map(|known| known.with_pairs(10, |_| 0)).collect();
+        assert_eq!((read.len(), filter.dropped), (1, 1));
+        assert_eq!(read[0].pairs, [(0, 1), (0, 1), (1, 0)]);
+        let taken: Vec<String> =
+            examples(&sources, &mut filter).unwrap().into_iter().map(|row| row.completion).collect();
+        assert_eq!(taken, ["a"]);
+        let found = inspect(&sources, Some(DataRows::Examples), |_, _| Ok(1)).unwrap();
+        assert_eq!((found.votes.all, found.votes.agreement(), found.idle), (5, Some(0.8), 1));
+    }
+
+    #[test]
+    fn an_inspection_for_a_kind_refuses_what_its_stage_refuses() {
+        let rows = "{\"id\": 1, \"prompt\": \"a\", \"x\": 1}\n{\"id\": 1, \"prompt\": \"b\"}\n{\"id\": 2, \"prompt\": \"b\"}\n";
+        let (_dir, path) = file(rows.as_bytes());
+        let sources = [path.clone().into()];
+        let found = |wanted| inspect(&sources, wanted, |_, _| Ok(1)).unwrap();
+        assert_eq!((found(None).bad, found(None).repeated_rows), (0, 1), "line 3 is line 2 under another id");
+        assert_eq!(found(Some(DataRows::Examples)).bad, 3);
+        assert_eq!(found(None).unread, BTreeMap::from([("x".to_owned(), 1)]));
+        let refused = found(Some(DataRows::Prompts)).refused.unwrap();
+        assert!(refused.contains("line 1 and line 2 have the same id `1`"), "{refused}");
+        let shared = "{\"id\": \"x\", \"conversations\": [{\"from\": \"human\", \"value\": \"h\"}]}\n".repeat(2);
+        let (_dir, path) = file(shared.as_bytes());
+        let asked = prompts(&[path.into()], &mut RowFilter::default()).unwrap();
+        let ids: Vec<&str> = asked.iter().map(|question| question.id.as_str()).collect();
+        assert_eq!(ids, ["x/1", "x/2"], "pieces of one dialogue share its id");
+        assert_eq!(asked[1].group.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn rows_are_converted_as_a_stage_reads_them() {
+        let rows = r#"{"system": "s", "question": "q", "chosen": "c", "rejected": "r", "margin": 2}
+{"prompt": "p", "completion": ["x", "y"], "ranking": [2, 1]}
+"#;
+        let (_dir, path) = file(rows.as_bytes());
+        let sources = [path.clone().into()];
+        let written = |format| -> String {
+            let rows = convert(&sources, format, &mut RowFilter::default()).unwrap();
+            rows.iter().map(|row| format!("{row}\n")).collect()
+        };
+        let shown =
+            [RowsToWrite::Pairs, RowsToWrite::Examples, RowsToWrite::Messages, RowsToWrite::Prompts].map(written);
+        expect![[r#"
+            {"chosen":"c","margin":2.0,"prompt":[{"content":"s","role":"system"},{"content":"q","role":"user"}],"rejected":"r"}
+            {"chosen":"y","prompt":"p","rejected":"x"}
+
+            {"completion":"c","prompt":[{"content":"s","role":"system"},{"content":"q","role":"user"}]}
+            {"completion":"y","prompt":"p"}
+
+            {"messages":[{"content":"s","role":"system"},{"content":"q","role":"user"},{"content":"c","role":"assistant"}]}
+            {"messages":[{"content":"p","role":"user"},{"content":"y","role":"assistant"}]}
+
+            {"id":"1","prompt":[{"content":"s","role":"system"},{"content":"q","role":"user"}]}
+            {"id":"2","prompt":"p"}
+        "#]].assert_eq(&shown.join("\n"));
+        let (_dir, again) = file(written(RowsToWrite::Pairs).as_bytes());
+        let read = |path: &std::path::Path| {
+            let read = preferences(&[path.to_owned().into()], true, &mut RowFilter::default()).unwrap();
+            let read = read.into_iter().map(|known| known.with_pairs(10, |_| 0));
+            read.map(|row| (row.prompt, row.answers, row.pairs.len(), row.margins)).collect::<Vec<_>>()
+        };
+        let sorted = |mut rows: Vec<(Prompt, Vec<String>, usize, Vec<Option<f64>>)>| {
+            rows.iter_mut().for_each(|row| row.1.sort());
+            rows
+        };
+        assert_eq!(sorted(read(&path)), sorted(read(&again)));
     }
 
     fn parquet(rows: &[(&str, &str)]) -> Vec<u8> {
@@ -615,10 +703,10 @@ mod tests {
         let rows = "{\"prompt\": \"a\"}\n{\"prompt\": 3}\nnonsense\n{\"prompt\": \"b\"}\n";
         let (_dir, path) = file(rows.as_bytes());
         let mut filter = RowFilter::new(2);
-        let ids: String = prompts(&path, &mut filter).unwrap().into_iter().map(|row| row.id).collect();
+        let ids: String = prompts(&[path.clone().into()], &mut filter).unwrap().into_iter().map(|row| row.id).collect();
         assert_eq!((ids.as_str(), filter.rows, filter.dropped), ("14", 4, 2));
         let told = |may_skip| {
-            let error = prompts(&path, &mut RowFilter::new(may_skip)).unwrap_err();
+            let error = prompts(&[path.clone().into()], &mut RowFilter::new(may_skip)).unwrap_err();
             format!("{error:#}\n").replace(&path.display().to_string(), "FILE")
         };
         expect![[r#"
@@ -632,7 +720,7 @@ mod tests {
         let whole = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default()).finish().unwrap();
         let told = |bytes: &[u8]| {
             let (_dir, path) = file(bytes);
-            let error = prompts(&path, &mut RowFilter::default()).unwrap_err();
+            let error = prompts(&[path.clone().into()], &mut RowFilter::default()).unwrap_err();
             format!("{error:#}\n").replace(&path.display().to_string(), "FILE")
         };
         let damaged = [
@@ -646,7 +734,7 @@ mod tests {
         expect![[r#"
             read FILE: the compressed data is damaged: unexpected end of file
             read FILE: not a JSON list of rows, at line 1, column 15
-            read FILE: line 1: not UTF-8
+            read FILE: it begins as UTF-16, but is not
             read FILE: Parquet error: Invalid Parquet file. Corrupt footer
             read FILE: row 1: Parquet error: Unexpected struct field type 15
             read FILE: it is compressed twice, or a compressed Parquet file; unpack it

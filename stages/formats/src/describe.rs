@@ -37,7 +37,7 @@ pub fn describe(directory: &Path) -> Result<Description> {
         vocabulary: tokenizer.size(),
         front: tokenizer.front().iter().map(|id| tokenizer.token(*id)).collect(),
         ends: config.eos.iter().map(|id| tokenizer.token(*id)).collect(),
-        has_template: tokenizer.has_template(),
+        has_template: tokenizer.chat_template().is_some(),
         adapter,
         summary,
         config,

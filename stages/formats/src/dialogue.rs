@@ -20,6 +20,7 @@ pub struct Message {
     pub content: String,
 }
 
+pub const SYSTEM: &str = "system";
 pub const USER: &str = "user";
 pub const ASSISTANT: &str = "assistant";
 

@@ -1,13 +1,17 @@
 //! Text to token ids and back, through a `tokenizer.json`. A prompt has the same tokens in training and in generation,
 //! whatever follows it.
 
+mod answer;
+
+pub use answer::{TokenAnswer, TokenDialogue, TokenPrompt};
+
 use crate::chat::Template;
-use crate::dialogue::{ASSISTANT, Message, Prompt};
 use crate::json;
 use crate::unreadable::Reading;
 use anyhow::{Context, Result, anyhow};
 use rayon::prelude::*;
 use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
@@ -22,11 +26,27 @@ pub const PAD: u32 = 0;
 pub const BOS: u32 = 1;
 pub const EOS: u32 = 2;
 
+/// The special tokens of a tokenizer made here, as a chat template names them.
+pub fn new_special() -> BTreeMap<String, String> {
+    let names = ["pad_token", "bos_token", "eos_token"];
+    names.into_iter().zip(SPECIAL).map(|(name, token)| (name.to_owned(), token.to_owned())).collect()
+}
+
+/// The message where dialogues meet a model without a chat template.
+pub const NO_TEMPLATE: &str = "the rows are dialogues, and the model has no chat template; give it one by \
+                               `chat_template`, or by a file chat_template.jinja beside its tokenizer.json";
+
 pub struct Tokenizer {
     inner: HuggingFace,
     /// Ids before a prompt: the beginning-of-text token of models that begin with one.
     front: Vec<u32>,
     template: Option<Template>,
+    /// Special tokens: no text of a person is meant to hold them.
+    special: BTreeSet<u32>,
+    /// Tokens of a letter, and that letter: a text behind it is no beginning of a text.
+    anchor: Option<(Vec<u32>, String)>,
+    /// Whether a text behind a special token begins as a text of its own does, with a space if the tokenizer puts one.
+    restarts: bool,
 }
 
 impl Tokenizer {
@@ -50,7 +70,16 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| anyhow!("{error}")).reading(&path)?;
         let config: Option<TokenizerConfig> = json::read_if_there(&directory.join("tokenizer_config.json"))?;
-        let mut tokenizer = Tokenizer { inner, front: Vec::new(), template: Template::load(directory, None)? };
+        let added = inner.get_added_tokens_decoder();
+        let special = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
+        let mut tokenizer = Tokenizer {
+            inner,
+            front: Vec::new(),
+            template: Template::load(directory, None)?,
+            special,
+            anchor: None,
+            restarts: false,
+        };
         let (plain, dressed) = (tokenizer.encode("a", false)?, tokenizer.encode("a", true)?);
         let before = dressed.windows(plain.len().max(1)).position(|window| window == plain).unwrap_or(0);
         tokenizer.front = dressed[..before].to_vec();
@@ -59,6 +88,7 @@ impl Tokenizer {
         {
             tokenizer.front.insert(0, bos);
         }
+        tokenizer.find_boundaries()?;
         Ok(tokenizer)
     }
 
@@ -77,54 +107,14 @@ impl Tokenizer {
         &self.front
     }
 
+    /// Special tokens, in rising order.
+    pub fn special(&self) -> impl Iterator<Item = u32> {
+        self.special.iter().copied()
+    }
+
     /// The text of a token, or its number if there is no such token.
     pub fn token(&self, id: u32) -> String {
         self.inner.id_to_token(id).unwrap_or_else(|| id.to_string())
-    }
-
-    pub fn has_template(&self) -> bool {
-        self.template.is_some()
-    }
-
-    /// Ids of a prompt, ready to be answered. A dialogue goes through the chat template, which adds its own special
-    /// tokens.
-    ///
-    /// # Errors
-    /// It is a dialogue and there is no chat template, or the template refuses it.
-    pub fn prompt(&self, prompt: &Prompt) -> Result<Vec<u32>> {
-        match prompt {
-            Prompt::Text(text) => {
-                let mut ids = self.front.clone();
-                let text = self.encode(text, false)?;
-                // A text that begins with the token has it only once.
-                let is_there = !ids.is_empty() && text.starts_with(&ids);
-                ids.extend(&text[if is_there { ids.len() } else { 0 }..]);
-                Ok(ids)
-            }
-            Prompt::Chat(messages) => self.encode(&self.template()?.render(messages, true)?, false),
-        }
-    }
-
-    /// Ids of a completion, without special tokens, except those with which a chat template ends an answer, and all
-    /// that it puts after them.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::prompt`]; or the template does not begin an answer as it asks for one.
-    pub fn completion(&self, prompt: &Prompt, completion: &str) -> Result<Vec<u32>> {
-        let Prompt::Chat(messages) = prompt else { return self.encode(completion, false) };
-        let answer = Message { role: ASSISTANT.to_owned(), content: completion.to_owned() };
-        let whole: Vec<Message> = messages.iter().cloned().chain([answer]).collect();
-        let (asked, whole) = (self.template()?.render(messages, true)?, self.template()?.render(&whole, false)?);
-        let rest = whole.strip_prefix(&asked).context(
-            "the chat template begins an answer in another way than it asks for one, so what would be learned is not \
-             what is asked for later",
-        )?;
-        // The tokens of the whole text count, unless one of them lies across the border.
-        let (asked, whole) = (self.encode(&asked, false)?, self.encode(&whole, false)?);
-        match whole.strip_prefix(&asked[..]) {
-            Some(ids) => Ok(ids.to_vec()),
-            None => self.encode(rest, false),
-        }
     }
 
     /// Ids of a text, without special tokens.
@@ -151,11 +141,13 @@ impl Tokenizer {
         self.inner.decode(ids, true).map_err(|error| anyhow!("decode tokens: {error}"))
     }
 
+    /// The chat template, if there is one.
+    pub fn chat_template(&self) -> Option<&Template> {
+        self.template.as_ref()
+    }
+
     fn template(&self) -> Result<&Template> {
-        self.template.as_ref().context(
-            "the rows are dialogues, and the model has no chat template; give it one by `chat_template` of an sft \
-             stage, or by a file chat_template.jinja beside its tokenizer.json",
-        )
+        self.template.as_ref().context(NO_TEMPLATE)
     }
 
     fn encode(&self, text: &str, with_special: bool) -> Result<Vec<u32>> {

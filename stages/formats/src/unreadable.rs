@@ -59,6 +59,12 @@ impl<T, E: Into<anyhow::Error>> Reading<T> for Result<T, E> {
     }
 }
 
+/// The file that an error is about.
+pub fn path(error: &anyhow::Error) -> Option<&Path> {
+    let outermost: &(dyn Error + 'static) = error.as_ref();
+    outermost.downcast_ref::<Unreadable>().map(|unreadable| unreadable.path.as_path())
+}
+
 /// The fault of an input as a message that begins with its path, or with a path below it, and names that one once.
 pub fn message(error: &anyhow::Error, path: &Path) -> String {
     let outermost: &(dyn Error + 'static) = error.as_ref();

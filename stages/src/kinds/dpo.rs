@@ -8,7 +8,8 @@ use crate::model::{Adapter, Artifact, Decoder, Load, Reference};
 use crate::rl::{self, DirectLoss, PairTerms};
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, Pass, Sequence, TrainState, TrainSteps, Training,
+    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, Pass, PreferenceReading, Sequence,
+    TrainState, TrainSteps, Training,
 };
 use crate::train::{Rate, Schedule};
 use anyhow::Result;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "dpo",
-    version: 1,
+    version: 2,
     doc: "improve a policy on preferences directly, without a reward model",
     ports: &[
         Port::one("policy", Accepts::Model, "the model to improve"),
@@ -64,6 +65,8 @@ pub struct Dpo {
     /// share of the pairs assumed to be the wrong way round (sigmoid, robust)
     pub label_smoothing: f64,
     #[serde(flatten)]
+    pub pair_bound: PairBound,
+    #[serde(flatten)]
     pub answer_end: AnswerEnd,
 }
 
@@ -74,6 +77,7 @@ impl Default for Dpo {
             loss: DirectLoss::Sigmoid,
             beta: 0.1,
             label_smoothing: 0.0,
+            pair_bound: PairBound::default(),
             answer_end: AnswerEnd::default(),
         }
     }
@@ -84,6 +88,7 @@ impl Parameters for Dpo {
         let mut mistakes = self.training.mistakes();
         mistakes.extend(stage::above_zero(&[("beta", self.beta)]));
         mistakes.extend(train::smoothing_mistake(self.label_smoothing));
+        mistakes.extend(self.pair_bound.mistakes());
         mistakes
     }
 
@@ -117,16 +122,20 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let device = device::of(io)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
     let policy = Artifact::load(io.input("policy")?, training.tuning.dtype, &device)?;
+    let policy = policy.with_templating(&training.templating)?;
     let reference = policy.reference(io.optional_input("reference"))?;
 
     // 1. Tokenise prompts with their answers, and hold some out.
     let encoder = training.encoder(&policy, parameters.answer_end)?;
     let mut filter = RowFilter::new(io.may_skip());
-    let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), false, &mut filter)?;
+    let most = parameters.pair_bound.pairs_per_prompt;
+    let reading = PreferenceReading { with_margins: false, most, draw: draw("pairs") };
+    let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), reading, &mut filter)?;
 
     // 2. Train the incoming adapter or a new one.
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
-    let steps = TrainSteps::of(io, training, (0..groups.len()).collect(), draw("order"));
+    let rows = train::by_weight((0..groups.len()).collect(), |group| groups[group].weight, draw("weight"));
+    let steps = TrainSteps::of(io, training, rows, draw("order"));
     let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, true);
     training.expect_memory(io, &policy, Load { other_bases: usize::from(reference.has_own_base), ..load })?;
     let adam = Adam::new(start.tensors(), training.tuning.adam);
@@ -139,7 +148,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         heldout,
         at_once: load.rows,
     };
-    train::learn(io, &steps, adam, &filter, &learner)
+    train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
 struct DirectPolicy<'a> {
@@ -189,7 +198,7 @@ impl Learner for DirectPolicy<'_> {
             let reference: Vec<f64> = part.iter().flat_map(|group| references[batch[*group]]).copied().collect();
             let part: Vec<&Group> = part.iter().map(|group| groups[*group]).collect();
             let rows: Vec<&Sequence> = part.iter().flat_map(|group| &group.rows).collect();
-            train::learn_answers(pass, &rows, |log_probs| {
+            train::learn_answers(pass, &rows, micro_batch, |log_probs| {
                 objective(self.parameters, &part, &rl::log_ratios(log_probs, &reference), groups.len())
             })
         })?;

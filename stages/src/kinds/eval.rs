@@ -28,6 +28,7 @@ pub const KIND: Kind = Kind {
         Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against").optional(),
     ],
     gives: Gives::Nothing,
+    reads_rows: true,
     metrics: &[
         scores::KIND.metrics[0],
         scores::KIND.metrics[1],

@@ -13,16 +13,15 @@ use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train::{self, Adam, BatchLoss, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
-use formats::data::{self, DataRows, LabelledAnswer, RowFilter};
+use formats::data::{self, DataRows, DataSource, LabelledAnswer, RowFilter};
 use serde::Serialize;
 use serde_json::json;
-use std::path::Path;
 
 pub use parameters::Kto;
 
 pub const KIND: Kind = Kind {
     name: "kto",
-    version: 1,
+    version: 2,
     doc: "improve a policy on answers labelled as wanted or not, without pairs",
     ports: &[
         Port::one("policy", Accepts::Model, "the model to improve"),
@@ -86,13 +85,14 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let device = device::of(io)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
     let policy = Artifact::load(io.input("policy")?, training.tuning.dtype, &device)?;
+    let policy = policy.with_templating(&training.templating)?;
     let reference = policy.reference(io.optional_input("reference"))?;
 
     // 1. Tokenise the answers and hold some prompts out. Each prompt gets the answer to another one, too.
     let mut filter = RowFilter::new(io.may_skip());
     let encoder = training.encoder(&policy, parameters.answer_end)?;
-    let mut answers = read(&encoder, "data", io.input("data")?, &mut filter)?;
-    let heldout = match io.optional_input("heldout") {
+    let mut answers = read(&encoder, "data", io.data("data")?, &mut filter)?;
+    let heldout = match io.optional_data("heldout") {
         Some(path) => read(&encoder, "heldout", path, &mut filter)?,
         None => {
             let prompts = answers.iter().map(|(labelled, _)| &labelled.prompt);
@@ -109,7 +109,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 2. Train the incoming adapter or a new one.
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
-    let steps = TrainSteps::of(io, training, (0..items.len()).collect(), draw("order"));
+    let rows = train::by_weight((0..items.len()).collect(), |row| items[row].labelled.weight, draw("weight"));
+    let steps = TrainSteps::of(io, training, rows, draw("order"));
     let at_once = training.passes.at_once(steps.size);
     let adam = Adam::new(start.tensors(), training.tuning.adam);
     let learner =
@@ -124,7 +125,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         ..Load::default()
     };
     training.expect_memory(io, &policy, load)?;
-    train::learn(io, &steps, adam, &filter, &learner)
+    train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
 struct LabelledPolicy<'a> {
@@ -191,7 +192,7 @@ impl Learner for LabelledPolicy<'_> {
             let rows: Vec<&Sequence> = part.iter().map(|item| &batch[*item].own).collect();
             let reference: Vec<f64> = part.iter().map(|item| references[*item].own).collect();
             let part: Vec<&Item> = part.iter().map(|item| batch[*item]).collect();
-            train::learn_answers(pass, &rows, |log_probs| {
+            train::learn_answers(pass, &rows, None, |log_probs| {
                 let costs = costs(self.parameters, &part, &rl::log_ratios(log_probs, &reference), z0);
                 let costs = costs.weighted(&vec![1.0 / batch.len() as f64; part.len()]);
                 (costs.losses.iter().sum(), costs.gradients)
@@ -251,14 +252,14 @@ impl Learner for LabelledPolicy<'_> {
 fn read(
     encoder: &RowEncoder,
     port: &str,
-    data: &Path,
+    data: &[DataSource],
     filter: &mut RowFilter,
 ) -> Result<Vec<(LabelledAnswer, Sequence)>> {
     let labelled = data::labelled(data, filter)?;
-    train::tokenised(labelled, format_args!("read {}", data.display()), filter, |labelled| {
-        let row = encoder.sequence(&labelled.prompt, &labelled.answer);
-        let (row, is_cut) = row.with_context(|| format!("{} of `{port}`", labelled.place))?;
-        Ok((row, usize::from(is_cut)))
+    train::tokenised(labelled, format_args!("read {}", data::names(data)), filter, |labelled| {
+        let fit = encoder.sequence(&labelled.prompt, &labelled.answer);
+        let place = format!("{} of `{port}`", labelled.place);
+        Ok(fit.with_context(|| place.clone())?.at(place))
     })
 }
 
@@ -270,17 +271,26 @@ fn mismatched(
     max_tokens: usize,
 ) -> Result<Vec<Item>> {
     let order = draw.order(0, others.len());
+    let prompt = |place: usize| &others[order[place % order.len()]].0.prompt;
+    // For each place, the next one with another prompt than its own: thousands of answers may have one prompt. Two rounds,
+    // since the order goes on at its beginning.
+    let mut next = vec![usize::MAX; 2 * order.len() + 1];
+    for place in (0..2 * order.len()).rev() {
+        next[place] = if prompt(place) == prompt(place + 1) { next[place + 1] } else { place + 1 };
+    }
     let item = |(number, (labelled, row)): (usize, &(LabelledAnswer, Sequence))| {
-        let mut from_here = order.iter().cycle().skip(number).take(order.len()).map(|other| &others[*other]);
-        let Some((_, other)) = from_here.find(|(other, _)| other.prompt != labelled.prompt) else {
+        let here = number % order.len();
+        let place = if *prompt(here) == labelled.prompt { next[here] } else { here };
+        if place == usize::MAX {
             bail!(
                 "estimate z₀: the training answers are all to one prompt, and it takes those to others; add rows, or take `dpo`"
             );
-        };
+        }
+        let (_, other) = &others[order[place % order.len()]];
         let mut ids = [&row.ids[..row.start], other.completion()].concat();
         // At least one token fits after the prompt, as one of its own answer did.
         ids.truncate(max_tokens.max(row.start + 1));
-        Ok(Item { labelled: labelled.clone(), mismatched: Sequence { ids, start: row.start }, own: row.clone() })
+        Ok(Item { labelled: labelled.clone(), mismatched: Sequence::new(ids, row.start), own: row.clone() })
     };
     of.iter().enumerate().map(item).collect()
 }
@@ -311,7 +321,7 @@ fn costs(parameters: &Kto, items: &[&Item], ratios: &[f64], z0: f64) -> rl::Loss
 #[cfg(test)]
 mod tests {
     use super::*;
-    use formats::data::Place;
+    use formats::data::{Place, RowPlace};
     use formats::dialogue::Prompt;
 
     fn item(prompt: &str, ids: &[u32], start: usize) -> (LabelledAnswer, Sequence) {
@@ -321,9 +331,10 @@ mod tests {
             prompt: Prompt::Text(prompt.to_owned()),
             answer: String::new(),
             is_desirable: true,
-            place: Place::Line(1),
+            place: RowPlace { file: 0, place: Place::Line(1) },
+            weight: 1.0,
         };
-        (labelled, Sequence { ids: ids.to_vec(), start })
+        (labelled, Sequence::new(ids.to_vec(), start))
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     // 1. Train the tokenizer on all texts, held-out ones included: it decides no metric. It is kept in the work directory
     //    until the model is ready; a resumed attempt trains it again, to the same bytes.
     let mut filter = RowFilter::new(io.may_skip());
-    let texts = data::texts(io.input("text")?, &mut filter)?;
+    let data::Documents { texts, weights } = data::texts(io.data("text")?, &mut filter)?;
     let made = io.work().join("tokenizer");
     fs::create_dir_all(&made).with_context(|| format!("create {}", made.display()))?;
     let vocabulary = tokenizer::train(&texts, parameters.vocabulary, parameters.context, &made)?;
@@ -155,10 +155,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let mut ids = [&[tokenizer::BOS], &text[..], &[tokenizer::EOS]].concat();
         filter.truncated += u64::from(ids.len() > parameters.context);
         ids.truncate(parameters.context);
-        Sequence { ids, start: 1 }
+        Sequence::new(ids, 1)
     };
     let documents: Vec<Sequence> = tokenizer.texts(&texts)?.into_iter().map(&mut document).collect();
     let (training, heldout) = train::split(&draw("split").order(0, documents.len()), parameters.heldout)?;
+    let training = train::by_weight(training, |document| weights[document], draw("weight"));
 
     // 3. Draw a LLaMA: N(0, 0.02²), projections back into the residual stream smaller by √(2·layers) (Radford et al. 2019, §2.3).
     let llama = Llama {
@@ -203,7 +204,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let memory = memory::estimate(&model.config, &LoraParameters::default(), Dtype::F32, load, &device);
     io.expects(&memory::in_words(memory, &Passes::or_lower("`context` or `width`")))?;
     let learner = NewModel { parameters: &parameters, model, documents, heldout, made };
-    train::learn(io, &steps, adam, &filter, &learner)
+    train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
 struct NewModel<'a> {

@@ -11,8 +11,8 @@ use crate::model::{Adapter, Artifact, Load};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, Pass, Sequence, TrainState, TrainSteps, Training,
-    ValuePositions,
+    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, Pass, PreferenceReading, Sequence,
+    TrainState, TrainSteps, Training,
 };
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "rm",
-    version: 5,
+    version: 6,
     doc: "train a reward model on preferences",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from; a reward model goes on with its head"),
@@ -101,6 +101,8 @@ pub struct Rm {
     #[schemars(extend("printed-after" = "checkpoint_every"))]
     pub normalize: Normalize,
     #[serde(flatten)]
+    pub pair_bound: PairBound,
+    #[serde(flatten)]
     pub answer_end: AnswerEnd,
 }
 
@@ -113,6 +115,7 @@ impl Default for Rm {
             label_smoothing: 0.0,
             centring: 0.0,
             normalize: Normalize::Mean,
+            pair_bound: PairBound::default(),
             answer_end: AnswerEnd::default(),
         }
     }
@@ -123,6 +126,7 @@ impl Parameters for Rm {
         let mut mistakes = self.training.mistakes();
         mistakes.extend(stage::not_negative(&[("centring", self.centring), ("margin", self.margin.unwrap_or(0.0))]));
         mistakes.extend(train::smoothing_mistake(self.label_smoothing));
+        mistakes.extend(self.pair_bound.mistakes());
         mistakes
     }
 
@@ -153,11 +157,14 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let device = device::of(io)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
     let artifact = Artifact::load(io.input("model")?, training.tuning.dtype, &device)?;
+    let artifact = artifact.with_templating(&training.templating)?;
 
     // 1. Tokenise prompts with their answers, and hold some out.
     let encoder = training.encoder(&artifact, parameters.answer_end)?;
     let mut filter = RowFilter::new(io.may_skip());
-    let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), true, &mut filter)?;
+    let most = parameters.pair_bound.pairs_per_prompt;
+    let reading = PreferenceReading { with_margins: true, most, draw: draw("pairs") };
+    let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), reading, &mut filter)?;
     if parameters.loss == RankingLoss::PlackettLuce
         && groups.iter().any(|group| group.margins.iter().any(Option::is_some))
     {
@@ -172,7 +179,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     // Training uses the plain scale of the head; each candidate is normalised anew.
     let start = Adapter { offset: 0.0, spread: 1.0, ..start };
-    let steps = TrainSteps::of(io, training, (0..groups.len()).collect(), draw("order"));
+    let rows = train::by_weight((0..groups.len()).collect(), |group| groups[group].weight, draw("weight"));
+    let steps = TrainSteps::of(io, training, rows, draw("order"));
     let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, false);
     training.expect_memory(io, &artifact, load)?;
     let adam = Adam::new(start.tensors(), training.tuning.adam);
@@ -184,8 +192,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         heldout,
         at_once: load.rows,
         sample: draw("normalize"),
+        ends: encoder.ends.tokens().collect(),
     };
-    train::learn(io, &steps, adam, &filter, &learner)
+    train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
 struct RewardModel<'a> {
@@ -198,6 +207,8 @@ struct RewardModel<'a> {
     at_once: usize,
     /// Draws the answers that rewards are normalised on.
     sample: Draw,
+    /// Tokens with which answers end.
+    ends: Vec<u32>,
 }
 
 impl Learner for RewardModel<'_> {
@@ -210,7 +221,7 @@ impl Learner for RewardModel<'_> {
         let (loss, gradients) = train::in_parts(&train::parts_of_groups(&batch, micro_batch), |part| {
             let part: Vec<&Group> = part.iter().map(|group| batch[*group]).collect();
             let rows: Vec<&Sequence> = part.iter().flat_map(|group| &group.rows).collect();
-            train::learn_values(pass, &rows, ValuePositions::Last, |scores| {
+            train::learn_rewards(pass, &rows, micro_batch, |scores| {
                 objective(self.parameters, &part, scores, batch.len())
             })
         })?;
@@ -225,7 +236,7 @@ impl Learner for RewardModel<'_> {
         let mut adapter = self.start.with_tensors(tensors);
         self.normalize(&mut adapter)?;
         let measurement = measure::measure(&self.artifact.model, &adapter, &self.heldout, self.at_once)?;
-        self.artifact.save_with(&adapter, &io.candidate_dir(step)?)?;
+        self.artifact.save_ended_by(&adapter, &self.ends, &io.candidate_dir(step)?)?;
         io.table(step, "items", &measurement.items)?;
         io.table(step, RELIABILITY, &measurement.reliability)?;
         Ok([&measurement.metrics[..], &[("loss", state.loss())]].concat())

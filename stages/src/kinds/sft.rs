@@ -1,5 +1,5 @@
-//! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers. In a dialogue, only the
-//! last answer is learned.
+//! `sft`: supervised fine-tuning of a LoRA adapter, or of all weights, on prompts with answers. In a dialogue, the last
+//! answer is learned, or all of them.
 
 use crate::device;
 use crate::io::Io;
@@ -7,18 +7,19 @@ use crate::model::memory::Demand;
 use crate::model::{Adapter, Artifact, Decoder, Load, LoraParameters, Trainable, weights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Learner, Metrics, Pass, Sequence, TrainState, TrainSteps, Training,
+    self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, Pass, Sequence, TrainState, TrainSteps, Training,
 };
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use formats::data::{self, DataRows, Example, RowFilter};
+use formats::dialogue::Prompt;
 use formats::dtype::Dtype;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "sft",
-    version: 3,
+    version: 4,
     doc: "fine-tune a LoRA adapter, or all weights, on prompts with answers",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from"),
@@ -49,6 +50,14 @@ pub enum Train {
     Full,
 }
 
+/// The answers of a dialogue that are learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Learn {
+    Last,
+    All,
+}
+
 /// The tokens that are learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -67,9 +76,8 @@ pub struct Sft {
     pub train: Train,
     /// completion: only its tokens are learned; all: those of the prompt, too
     pub loss_on: LossOn,
-    /// Jinja template for dialogues, instead of the model's own; the candidates keep it
-    #[schemars(extend("printed-after" = "stop_token"))]
-    pub chat_template: Option<String>,
+    /// last: of a dialogue, the last answer is learned; all: each answer, as the template marks them or adds them
+    pub learn: Learn,
 }
 
 impl Default for Sft {
@@ -78,7 +86,7 @@ impl Default for Sft {
             training: Training { batch: 32, heldout: 0.05, ..Training::default() },
             train: Train::Lora,
             loss_on: LossOn::Completion,
-            chat_template: None,
+            learn: Learn::Last,
         }
     }
 }
@@ -97,6 +105,10 @@ impl Parameters for Sft {
         if self.train == Train::Full && tuning.lora != LoraParameters::default() {
             conflicts.push(ParameterMistake::new("lora", "`lora` has an effect only with `train: lora`"));
         }
+        if self.learn == Learn::All && self.loss_on == LossOn::All {
+            conflicts
+                .push(ParameterMistake::new("learn", "`learn: all` has an effect only with `loss_on: completion`"));
+        }
         conflicts
     }
 }
@@ -114,25 +126,28 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let device = device::of(io)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
     let artifact = Artifact::load(io.input("model")?, training.tuning.dtype, &device)?;
-    let artifact = match &parameters.chat_template {
-        Some(template) => artifact.with_chat_template(template)?,
-        None => artifact,
-    };
+    let artifact = artifact.with_templating(&training.templating)?;
 
     // 1. Tokenise the rows and split them by prompt, so that two answers to one prompt are on the same side.
     let mut filter = RowFilter::new(io.may_skip());
-    let data = io.input("data")?;
+    let data = io.data("data")?;
     let examples = data::examples(data, &mut filter)?;
     let encoder = training.encoder(&artifact, AnswerEnd::default())?;
-    let one = |example: &Example| -> Result<(Sequence, usize)> {
-        let row = encoder.sequence(&example.prompt, &example.completion);
-        let (row, is_cut) = row.with_context(|| format!("{} of `data`", example.place))?;
-        let start = if parameters.loss_on == LossOn::All { 1 } else { row.start };
-        Ok((Sequence { start, ..row }, usize::from(is_cut)))
+    let one = |example: &Example| -> Result<Fit<Sequence>> {
+        let fit = match (&example.prompt, parameters.learn) {
+            (Prompt::Chat(messages), Learn::All) => encoder.dialogue(messages, &example.completion),
+            _ => encoder.sequence(&example.prompt, &example.completion),
+        };
+        let place = format!("{} of `data`", example.place);
+        Ok(match fit.with_context(|| place.clone())? {
+            Fit::Fits(row, cut) if parameters.loss_on == LossOn::All => Fit::Fits(Sequence { start: 1, ..row }, cut),
+            fit => fit.at(place),
+        })
     };
-    let examples = train::tokenised(examples, format_args!("read {}", data.display()), &mut filter, one)?;
+    let examples = train::tokenised(examples, format_args!("read {}", data::names(data)), &mut filter, one)?;
     let prompts = examples.iter().map(|(example, _)| &example.prompt);
     let (rows, heldout) = train::split_by_prompt(prompts, draw("split"), training.heldout)?;
+    let rows = train::by_weight(rows, |row| examples[row].0.weight, draw("weight"));
 
     // 2. Train the incoming adapter, a new one, or the weights themselves.
     let start = match parameters.train {
@@ -159,7 +174,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     training.expect_memory(io, &artifact, load)?;
     let adam = Adam::new(tensors, training.tuning.adam);
-    train::learn(io, &steps, adam, &filter, &FineTuning { training, artifact: &artifact, start, examples, heldout })
+    let learner = FineTuning { training, artifact: &artifact, start, examples, heldout };
+    train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
 struct FineTuning<'a> {

@@ -1,6 +1,7 @@
 //! A model as a stage reads and writes it: `model/` as `transformers` loads it, and at most one `adapter/` as `peft`
 //! loads it over that. Base weights pass through untouched: a stage that trains an adapter writes only the adapter.
 
+use super::classifier;
 use super::weights::{self, of_burn, to_device};
 use super::{Adapter, Decoder};
 use anyhow::{Context, Result, bail};
@@ -13,7 +14,7 @@ use formats::json;
 use formats::peft::Lora;
 use formats::tokenizer::Tokenizer;
 use formats::weights::{files_of, is_of_weights, mapped};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -84,24 +85,39 @@ impl Artifact {
         })
     }
 
+    /// A chat template with the special tokens of this model.
+    ///
+    /// # Errors
+    /// It is no Jinja.
+    pub fn template_of(&self, source: &str) -> Result<Template> {
+        Template::load(self.base.path(), Some(source))?.context("there is no template")
+    }
+
     /// Replaces the chat template, also in the files that are written.
     ///
     /// # Errors
     /// The template is no Jinja.
-    pub fn with_chat_template(self, source: &str) -> Result<Artifact> {
-        let template = Template::load(self.base.path(), Some(source)).context("read `chat_template`")?;
-        let tokenizer = self.tokenizer.with_template(template);
-        Ok(Artifact { tokenizer, chat_template: Some(source.to_owned()), ..self })
+    pub fn with_chat_template(self, source: String) -> Result<Artifact> {
+        let template = self.template_of(&source)?;
+        let tokenizer = self.tokenizer.with_template(Some(template));
+        Ok(Artifact { tokenizer, chat_template: Some(source), ..self })
     }
 
     /// Writes a candidate: the base unchanged, and `adapter` beside it.
     pub fn save_with(&self, adapter: &Adapter, directory: &Path) -> Result<()> {
+        self.save_ended_by(adapter, &self.stops(None)?, directory)
+    }
+
+    /// As [`Artifact::save_with`], for answers that end with one of these tokens.
+    pub fn save_ended_by(&self, adapter: &Adapter, ends: &[u32], directory: &Path) -> Result<()> {
         let target = directory.join("model");
-        self.copy_to(&target, |name| adapter.head.is_some() && name == CONFIG)?;
-        if adapter.head.is_some() {
-            // By default a classifier of `transformers` has two labels.
+        let is_reward = adapter.head.is_some();
+        self.copy_to(&target, |name| is_reward && (name == CONFIG || classifier::names_padding(name)))?;
+        if is_reward {
             let mut source = self.model.config.source.clone();
-            (source["id2label"], source["label2id"]) = (json!({"0": "reward"}), json!({"reward": 0}));
+            let padding = classifier::RewardPadding::of(&self.model.config, &self.tokenizer, ends);
+            classifier::label(&mut source);
+            padding.write(&mut source, self.base.path(), &target)?;
             json::write(&target.join(CONFIG), &source)?;
         }
         weights::save_adapter(adapter, &self.model.config.architecture.layout, &directory.join("adapter"))

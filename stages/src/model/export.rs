@@ -1,6 +1,7 @@
 //! Export of models to other tools, as one folder with the adapter merged or beside the base, and import of adapters
 //! that were trained elsewhere.
 
+use super::classifier;
 use super::weights::{self, load_adapter};
 use super::{Adapter, Decoder};
 use crate::tensor::values_of;
@@ -10,6 +11,7 @@ use formats::config::Config;
 use formats::directory::{ModelFiles, is_of_model};
 use formats::dtype::{Dtype, set_dtype};
 use formats::peft::{Lora, RewardScale};
+use formats::tokenizer::Tokenizer;
 use formats::weights::{Summary, Tensors, check, summary};
 use serde_json::{Value, json};
 use std::fs;
@@ -23,6 +25,8 @@ pub struct Export {
     pub is_merged: bool,
     /// Subtracted from the values of a merged reward model.
     pub offset: f64,
+    /// A merged reward model has a padding token, so that other tools can score several texts at once.
+    pub is_padded: bool,
     pub summary: Summary,
 }
 
@@ -51,6 +55,7 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
         is_reward: false,
         is_merged: has_adapter && merge,
         offset: 0.0,
+        is_padded: true,
         summary: check(base, &config)?,
     };
     let read = has_adapter.then(|| load_adapter(&adapter, &config, &Device::flex())).transpose()?;
@@ -72,6 +77,11 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
                     values_of(head.clone())?.iter().map(|x| (f64::from(*x) / adapter.spread) as f32).collect();
                 more.insert("score.weight".to_owned(), (head, vec![1, model.config.width]));
                 model.config.source = as_classifier(&model.config)?;
+                let tokenizer = Tokenizer::load(base, model.config.bos)?;
+                let ends: Vec<u32> = model.config.eos.iter().copied().chain(tokenizer.template_end()).collect();
+                let padding = classifier::RewardPadding::of(&model.config, &tokenizer, &ends);
+                padding.write(&mut model.config.source, base, &target)?;
+                exported.is_padded = padding.is_there();
                 RewardScale { offset: exported.offset, spread: 1.0 }.save(to)?;
             }
         }
@@ -128,9 +138,8 @@ fn as_classifier(config: &Config) -> Result<Value> {
         None => config.architecture.class.to_owned(),
     };
     fields.insert("architectures".to_owned(), json!([format!("{class}ForSequenceClassification")]));
-    fields.insert("id2label".to_owned(), json!({"0": "reward"}));
-    fields.insert("label2id".to_owned(), json!({"reward": 0}));
     fields.insert("problem_type".to_owned(), json!("regression"));
+    classifier::label(&mut source);
     Ok(source)
 }
 

@@ -62,7 +62,8 @@ impl Artifact {
         Ok(Reference { model, adapter, has_own_base })
     }
 
-    /// The tokens that end an answer: `stop` where the stage names one, else the model's own.
+    /// The tokens at which a policy stops: `stop` where the stage names one, else that with which the chat template ends
+    /// an answer, and those of the configuration.
     ///
     /// # Errors
     /// The model has no such token.
@@ -73,16 +74,12 @@ impl Artifact {
                 bail!("find the end token: `stop_token` {stop} is beyond the {vocabulary} tokens of the model")
             }
             Some(stop) => Ok(vec![stop]),
-            None => Ok(self.model.config.eos.clone()),
+            None => {
+                let eos = &self.model.config.eos;
+                let of_template = self.tokenizer.template_end().filter(|id| !eos.contains(id));
+                Ok(eos.iter().copied().chain(of_template).collect())
+            }
         }
-    }
-
-    /// The token put after a completion, without which a model would never learn to stop.
-    pub fn end(&self, stop: Option<u32>) -> Result<u32> {
-        self.stops(stop)?
-            .first()
-            .copied()
-            .context("find the end token: the model names no eos_token_id; set `stop_token`")
     }
 
     /// Checks that ids come from this model's tokenizer.

@@ -1,6 +1,8 @@
 //! The `with:` block of a stage as the parameters of its kind: typed, with defaults, described for users, with all
 //! mistakes found.
 
+use super::lookalikes::lookalike;
+use super::synonyms;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Serialize, de::DeserializeOwned};
@@ -149,7 +151,7 @@ pub fn is_known(given: &Map<String, Value>, defaults: &Value) -> Result<(), Stri
 fn parse_each<P: Parameters>(given: &Map<String, Value>, defaults: &Value) -> Result<Value, Vec<ParameterMistake>> {
     let mut mistakes = Vec::new();
     let mut known = given.clone();
-    take_unknown_keys(&mut known, defaults, "", &mut mistakes);
+    take_unknown_keys(&mut known, defaults, defaults, "", &mut mistakes);
     let mut wrong = BTreeSet::new();
     for (key, value) in &known {
         let of_key = each_alone(key, value, defaults).into_iter();
@@ -220,8 +222,10 @@ pub fn is_share(path: &str, value: f64) -> Option<ParameterMistake> {
     (!is_inside).then(|| ParameterMistake::new(path, format!("`{path}` is a share of the rows: above 0 and below 1")))
 }
 
+/// Takes the unknown keys out of a block, each a mistake. `defaults` are those of the block, `root` those of the kind.
 fn take_unknown_keys(
     given: &mut Map<String, Value>,
+    root: &Value,
     defaults: &Value,
     under: &str,
     mistakes: &mut Vec<ParameterMistake>,
@@ -231,13 +235,13 @@ fn take_unknown_keys(
         let path = if under.is_empty() { key.clone() } else { format!("{under}.{key}") };
         let Some(inner) = known.get(key) else {
             let names: Vec<&str> = known.keys().map(String::as_str).collect();
-            let help = did_you_mean(key, &names);
+            let help = synonyms::said_of(&path, root).unwrap_or_else(|| did_you_mean(key, &names));
             mistakes.push(ParameterMistake { path, message: format!("unknown parameter `{key}`"), help: Some(help) });
             return false;
         };
         // A mapping that is empty by default accepts any key.
         if let (Some(value), true) = (value.as_object_mut(), inner.as_object().is_some_and(|inner| !inner.is_empty())) {
-            take_unknown_keys(value, inner, &path, mistakes);
+            take_unknown_keys(value, root, inner, &path, mistakes);
         }
         true
     });
@@ -268,6 +272,9 @@ pub fn nearest<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
 
 /// A help for a name that is unknown: `did you mean "epochs"?`, or the names there are.
 pub fn did_you_mean(typed: &str, names: &[&str]) -> String {
+    if let Some(help) = lookalike(typed) {
+        return help;
+    }
     match nearest(typed, names) {
         Some(name) => format!("did you mean `{name}`?"),
         None if names.is_empty() => "there are none here".to_owned(),

@@ -5,9 +5,8 @@ use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::Load;
 use crate::rl::PairTerms;
-use anyhow::{Context, Result};
-use formats::data::{self, Preference, RowFilter};
-use std::path::Path;
+use anyhow::{Context, Result, bail};
+use formats::data::{self, DataSource, JudgedAnswers, Preference, RowFilter};
 
 /// One prompt's answers, and the preferences among them: `(chosen, rejected)` as indices of `rows`.
 pub struct Group {
@@ -18,6 +17,8 @@ pub struct Group {
     pub pairs: Vec<(usize, usize)>,
     /// The margin of each pair, if the data names one.
     pub margins: Vec<Option<f64>>,
+    /// The number of times it is learned in an epoch.
+    pub weight: f64,
 }
 
 impl Group {
@@ -35,6 +36,15 @@ impl Group {
     }
 }
 
+/// The part that is read of preferences.
+#[derive(Clone, Copy)]
+pub struct PreferenceReading {
+    pub with_margins: bool,
+    /// The most pairs of one prompt; more are drawn by `draw`.
+    pub most: usize,
+    pub draw: Draw,
+}
+
 /// Reads the prompts to train on and those to measure on. The latter come from the port `heldout`, else they are a
 /// share of `data`.
 ///
@@ -44,15 +54,15 @@ pub fn groups_apart(
     encoder: &RowEncoder,
     io: &Io,
     share: f64,
-    draw: Draw,
-    with_margins: bool,
+    split_by: Draw,
+    reading: PreferenceReading,
     filter: &mut RowFilter,
 ) -> Result<(Vec<Group>, Vec<Group>)> {
-    let mut training = groups(encoder, "data", io.input("data")?, with_margins, filter)?;
-    let heldout = match io.optional_input("heldout") {
-        Some(path) => groups(encoder, "heldout", path, with_margins, filter)?,
+    let mut training = groups(encoder, "data", io.data("data")?, reading, filter)?;
+    let heldout = match io.optional_data("heldout") {
+        Some(path) => groups(encoder, "heldout", path, reading, filter)?,
         None => {
-            let (_, held) = split(&draw.order(0, training.len()), share)?;
+            let (_, held) = split(&split_by.order(0, training.len()), share)?;
             held.iter().rev().map(|group| training.remove(*group)).collect()
         }
     };
@@ -66,39 +76,103 @@ pub fn groups_apart(
 fn groups(
     encoder: &RowEncoder,
     port: &str,
-    data: &Path,
-    with_margins: bool,
+    data: &[DataSource],
+    reading: PreferenceReading,
     filter: &mut RowFilter,
 ) -> Result<Vec<Group>> {
-    let answers = |preference: &Preference| -> Result<(Vec<Sequence>, usize)> {
-        let row = |answer: &String| {
-            let row = encoder.sequence(&preference.prompt, answer);
-            row.with_context(|| format!("row `{}` of `{port}`", preference.id))
-        };
-        let rows = preference.answers.iter().map(row).collect::<Result<Vec<_>>>()?;
-        let cut = rows.iter().filter(|(_, is_cut)| *is_cut).count();
-        Ok((rows.into_iter().map(|(row, _)| row).collect(), cut))
+    let judged = data::preferences(data, reading.with_margins, filter)?;
+    let preferences = drawn(judged, port, reading, filter);
+    let answers = |preference: &Preference| {
+        let answers: Vec<&str> = preference.answers.iter().map(String::as_str).collect();
+        let rows = encoder.sequences(&preference.prompt, &answers);
+        let place = format!("row `{}` of `{port}`", preference.id);
+        Ok(rows.with_context(|| place.clone())?.at(place))
     };
-    let preferences = data::preferences(data, with_margins, filter)?;
-    let groups = tokenised(preferences, format_args!("read {}", data.display()), filter, answers)?;
-    let group = |(preference, rows): (Preference, Vec<Sequence>)| {
-        let Preference { id, group, prompt, pairs, margins, .. } = preference;
-        Group { id, prompt: prompt.to_string(), prompt_group: group, rows, pairs, margins }
+    let task = format!("read {}", data::names(data));
+    let tokens = tokenised(preferences, &task, filter, answers)?;
+    let (mut groups, mut lost) = (Vec::with_capacity(tokens.len()), 0);
+    for (preference, rows) in tokens {
+        let pairs = preference.pairs.len();
+        let group = group(preference, rows);
+        lost += pairs - group.pairs.len();
+        groups.extend(Some(group).filter(|group| !group.pairs.is_empty()));
+    }
+    if lost > 0 {
+        filter.dropped += lost as u64;
+        filter.remark(format!(
+            "{task}: {lost} pairs are left out, because they are too long, or equal once they are cut"
+        ));
+    }
+    if groups.is_empty() {
+        bail!("{task}: no pair is left; raise `max_tokens`, or take another `truncate`");
+    }
+    Ok(groups)
+}
+
+/// The preferences with their pairs, of one prompt not more than are wanted.
+fn drawn(
+    judged: Vec<JudgedAnswers>,
+    port: &str,
+    reading: PreferenceReading,
+    filter: &mut RowFilter,
+) -> Vec<Preference> {
+    let PreferenceReading { most, draw, .. } = reading;
+    let many: Vec<usize> = judged.iter().map(JudgedAnswers::pairs).filter(|pairs| *pairs > most).collect();
+    if !many.is_empty() {
+        let (prompts, pairs) = (many.len(), many.iter().sum::<usize>());
+        filter.remark(format!(
+            "`{port}`: of {pairs} pairs of prompts with more than {most} each, {} were drawn (`pairs_per_prompt`); such \
+             prompts: {prompts}",
+            prompts * most
+        ));
+    }
+    let one = |(number, known): (usize, JudgedAnswers)| {
+        let mut stream = draw.stream(0, number as u64);
+        known.with_pairs(most, |n| stream.below(n))
     };
-    Ok(groups.into_iter().map(group).collect())
+    judged.into_iter().enumerate().map(one).collect()
+}
+
+/// The prompt with those answers that fit, and the pairs of them that still differ.
+fn group(preference: Preference, rows: Vec<Option<Sequence>>) -> Group {
+    let Preference { id, group, prompt, pairs, margins, weight, .. } = preference;
+    let differ = |(better, worse): (usize, usize)| match (&rows[better], &rows[worse]) {
+        (Some(better), Some(worse)) => better != worse,
+        _ => false,
+    };
+    let kept: Vec<((usize, usize), Option<f64>)> =
+        pairs.into_iter().zip(margins).filter(|(pair, _)| differ(*pair)).collect();
+    let mut places = Vec::with_capacity(rows.len());
+    let mut next = 0;
+    for row in &rows {
+        places.push(next);
+        next += usize::from(row.is_some());
+    }
+    let (pairs, margins) =
+        kept.into_iter().map(|((better, worse), margin)| ((places[better], places[worse]), margin)).unzip();
+    Group {
+        id,
+        prompt: prompt.to_string(),
+        prompt_group: group,
+        rows: rows.into_iter().flatten().collect(),
+        pairs,
+        margins,
+        weight,
+    }
 }
 
 /// The sizes of one part of a batch of groups, for an estimate of memory.
 pub fn load_of_groups(groups: &[Group], at_once: Option<usize>, batch: usize, has_predictions: bool) -> Load {
     let most = |of: fn(&Group) -> usize| groups.iter().map(of).max().unwrap_or(0);
     let answers = most(|group| group.rows.len());
-    let rows = at_once.map_or(batch * answers, |at_once| at_once.max(answers));
+    let rows = at_once.map_or(batch * answers, |at_once| at_once.min(batch * answers));
     let tokens = most(|group| group.rows.iter().map(|row| row.ids.len()).max().unwrap_or(0));
     let predicted = if has_predictions { rows * tokens } else { 0 };
     Load { rows, tokens, predicted, trained: 1, ..Load::default() }
 }
 
-/// Splits a batch into parts of about `at_once` rows of similar length. A group is never split.
+/// Splits a batch into parts of at most `at_once` rows of similar length. A group is never split; one of more rows is a
+/// part by itself, and goes through in pieces.
 pub fn parts_of_groups(groups: &[&Group], at_once: Option<usize>) -> Vec<Vec<usize>> {
     let longest = |group: &Group| group.rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
     let mut order: Vec<usize> = (0..groups.len()).collect();
@@ -125,9 +199,10 @@ pub fn groups_of_a_test() -> [Group; 2] {
         id: String::new(),
         prompt: String::new(),
         prompt_group: String::new(),
-        rows: lengths.iter().map(|length| Sequence { ids: vec![0; 1 + length], start: 1 }).collect(),
+        rows: lengths.iter().map(|length| Sequence::new(vec![0; 1 + length], 1)).collect(),
         pairs: pairs.to_vec(),
         margins: vec![None; pairs.len()],
+        weight: 1.0,
     };
     [group(&[3, 5, 2, 4], &[(1, 0), (1, 2), (1, 3), (0, 2), (0, 3)]), group(&[2, 7], &[(1, 0)])]
 }

@@ -1,9 +1,11 @@
 //! The parameters that training kinds share. The doc comments of fields are printed to users.
 
 use super::adam::AdamSettings;
+use super::ends::Ends;
 use super::rows::RowEncoder;
+use super::truncate::Truncate;
 use crate::io::Io;
-use crate::model::{Artifact, Load, LoraParameters, memory};
+use crate::model::{Artifact, Load, LoraParameters, Templating, memory};
 use crate::stage::{self, ParameterMistake};
 use anyhow::Result;
 use formats::dtype::Dtype;
@@ -24,12 +26,18 @@ pub struct Training {
     pub rate: Rate,
     /// longest row in tokens, prompt and answer together; longer rows are cut and counted
     pub max_tokens: usize,
+    /// what becomes of longer rows. end: answers lose their end, and rows whose prompt leaves no room are left out; start:
+    /// prompts lose their beginning, dialogues their first turns after the system's text; middle: texts keep both ends;
+    /// drop: they are left out
+    pub truncate: Truncate,
     /// share of the prompts held out to measure on; not used if data is connected to `heldout`
     pub heldout: f64,
     /// steps between candidates; 0: one candidate, at the end
     pub checkpoint_every: u64,
-    /// id of the token put behind each answer; default: the model's eos token
+    /// id of the token that ends each answer; default: that of the chat template, else the model's eos token
     pub stop_token: Option<u32>,
+    #[serde(flatten)]
+    pub templating: Templating,
     #[serde(flatten)]
     pub tuning: Tuning,
 }
@@ -42,9 +50,11 @@ impl Default for Training {
             passes: Passes::default(),
             rate: Rate { lr: 1e-3, schedule: Schedule::Cosine },
             max_tokens: 256,
+            truncate: Truncate::End,
             heldout: 0.1,
             checkpoint_every: 0,
             stop_token: None,
+            templating: Templating::default(),
             tuning: Tuning::default(),
         }
     }
@@ -57,6 +67,7 @@ impl Training {
         mistakes.extend(stage::above_zero(&[("epochs", self.epochs)]));
         mistakes.extend(self.rate.mistakes());
         mistakes.extend(stage::is_share("heldout", self.heldout));
+        mistakes.extend(self.templating.mistakes());
         mistakes.extend(self.tuning.mistakes());
         mistakes
     }
@@ -72,8 +83,9 @@ impl Training {
     /// # Errors
     /// The model has no token that ends an answer.
     pub fn encoder<'a>(&self, artifact: &'a Artifact, end: AnswerEnd) -> Result<RowEncoder<'a>> {
-        let end = end.ends.then(|| artifact.end(self.stop_token)).transpose()?;
-        Ok(RowEncoder { artifact, end, max_tokens: self.max_tokens.min(artifact.model.config.context) })
+        let ends = Ends::of(artifact, self.stop_token, end.ends)?;
+        let max_tokens = self.max_tokens.min(artifact.model.config.context);
+        Ok(RowEncoder { artifact, ends, max_tokens, truncate: self.truncate })
     }
 
     /// Writes down the memory the stage is expected to take, and what to lower if that is too much.
@@ -93,7 +105,7 @@ impl Training {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AnswerEnd {
-    /// put the stop token behind each answer; false if the answers are not complete
+    /// end each answer with the stop token; false if the answers are not complete
     #[schemars(extend("printed-after" = "stop_token"))]
     pub ends: bool,
 }
@@ -101,6 +113,27 @@ pub struct AnswerEnd {
 impl Default for AnswerEnd {
     fn default() -> AnswerEnd {
         AnswerEnd { ends: true }
+    }
+}
+
+/// The bound on the pairs of a prompt, for kinds that compare answers with each other.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PairBound {
+    /// most pairs of one prompt; of more, so many are drawn, and what is drawn is told
+    #[schemars(extend("printed-after" = "recompute"))]
+    pub pairs_per_prompt: usize,
+}
+
+impl Default for PairBound {
+    fn default() -> PairBound {
+        PairBound { pairs_per_prompt: 64 }
+    }
+}
+
+impl PairBound {
+    pub fn mistakes(self) -> Vec<ParameterMistake> {
+        stage::at_least_one(&[("pairs_per_prompt", self.pairs_per_prompt as u64)])
     }
 }
 

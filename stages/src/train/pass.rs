@@ -11,9 +11,9 @@ use std::ops::Range;
 
 /// Positions of the hidden states that completions are predicted from, and the tokens to predict, row after row.
 fn predictions(rows: &[&Sequence], spans: &[Span]) -> (Vec<usize>, Vec<u32>) {
-    let positions = rows.iter().zip(spans).flat_map(|(row, span)| (row.start..span.len).map(|at| span.at + at - 1));
-    let targets = rows.iter().flat_map(|row| row.completion().iter().copied());
-    (positions.collect(), targets.collect())
+    let places = rows.iter().zip(spans).flat_map(|(row, span)| row.learned().map(|at| span.at + at - 1));
+    let targets = rows.iter().flat_map(|row| row.learned().map(|at| row.ids[at]));
+    (places.collect(), targets.collect())
 }
 
 fn batch_of_rows(model: &Decoder, rows: &[&Sequence]) -> Batch {
@@ -52,7 +52,7 @@ pub fn log_probs(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence],
 
 /// Sums over the tokens of each completion, row after row.
 fn per_answer(tokens: &[f64], rows: &[&Sequence]) -> Vec<f64> {
-    rl::by_row(tokens, rows.iter().map(|row| row.completion().len())).map(|tokens| tokens.iter().sum()).collect()
+    rl::by_row(tokens, rows.iter().map(|row| row.learned().count())).map(|tokens| tokens.iter().sum()).collect()
 }
 
 /// The tokens of a row that a scalar head values.
@@ -97,7 +97,7 @@ pub fn values(model: &Decoder, adapter: &Adapter, rows: &[&Sequence], valued: Va
 /// # Errors
 /// As [`values`].
 pub fn rewards(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], at_once: usize) -> Result<Vec<f64>> {
-    let rows: Vec<Sequence> = rows.iter().map(|ids| Sequence { ids: ids.to_vec(), start: ids.len() }).collect();
+    let rows: Vec<Sequence> = rows.iter().map(|ids| Sequence::new(ids.to_vec(), ids.len())).collect();
     let mut out = Vec::with_capacity(rows.len());
     for rows in rows.chunks(at_once) {
         out.extend(values(model, adapter, &rows.iter().collect::<Vec<_>>(), ValuePositions::Last)?);
@@ -153,11 +153,27 @@ pub fn learn_tokens(
 }
 
 /// A loss of whole answers, and its gradients. `objective` returns the loss and its derivative by the log-probability
-/// of each answer, which is also the derivative by each of the answer's tokens.
+/// of each answer, which is also the derivative by each of the answer's tokens. More than `at_once` rows go through in
+/// pieces: first forward, for the objective of all of them, then forward and back again.
 ///
 /// # Errors
 /// The device cannot be read.
 pub fn learn_answers(
+    pass: Pass,
+    rows: &[&Sequence],
+    at_once: Option<usize>,
+    objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
+) -> Result<(f64, Vec<Tensor<2>>)> {
+    let Some(at_once) = at_once.filter(|at_once| *at_once < rows.len()) else {
+        return learn_answers_at_once(pass, rows, objective);
+    };
+    let (loss, slopes) = objective(&log_probs(pass.model, pass.adapter, rows, at_once)?);
+    let piece =
+        |rows: &[&Sequence], slopes: &[f64]| learn_answers_at_once(pass, rows, |_: &[f64]| (0.0, slopes.to_vec()));
+    Ok((loss, in_pieces(rows, &slopes, at_once, piece)?))
+}
+
+fn learn_answers_at_once(
     pass: Pass,
     rows: &[&Sequence],
     objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
@@ -167,7 +183,7 @@ pub fn learn_answers(
         let predicted = pass.model.predict(picked.clone(), targets, 1.0)?;
         let (now, gradients) = objective(&per_answer(&predicted.log_probs, rows));
         loss = now;
-        let of_answer = |(gradient, row): (&f64, &&Sequence)| std::iter::repeat_n(*gradient, row.completion().len());
+        let of_answer = |(gradient, row): (&f64, &&Sequence)| std::iter::repeat_n(*gradient, row.learned().count());
         let gradients: Vec<f64> = gradients.iter().zip(rows).flat_map(of_answer).collect();
         pass.model.predict_back(picked, targets, 1.0, pass.trained == Trainable::Weights, |range, _| {
             Ok(TokenGradients { log_probs: gradients[range].to_vec(), entropies: Vec::new() })
@@ -198,6 +214,45 @@ fn learn(
             weights::tensors(&gradient)
         }
     })
+}
+
+/// The gradients of a loss whose slopes by each row are known, `at_once` rows at a time.
+fn in_pieces(
+    rows: &[&Sequence],
+    slopes: &[f64],
+    at_once: usize,
+    piece: impl Fn(&[&Sequence], &[f64]) -> Result<(f64, Vec<Tensor<2>>)>,
+) -> Result<Vec<Tensor<2>>> {
+    let mut gradients = Vec::new();
+    for (rows, slopes) in rows.chunks(at_once).zip(slopes.chunks(at_once)) {
+        add(&mut gradients, piece(rows, slopes)?.1);
+    }
+    Ok(gradients)
+}
+
+/// A loss of the rewards of rows, and its gradients, as [`learn_values`]; more than `at_once` rows go through in pieces, as
+/// in [`learn_answers`].
+///
+/// # Errors
+/// As [`learn_values`].
+pub fn learn_rewards(
+    pass: Pass,
+    rows: &[&Sequence],
+    at_once: Option<usize>,
+    objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
+) -> Result<(f64, Vec<Tensor<2>>)> {
+    let Some(at_once) = at_once.filter(|at_once| *at_once < rows.len()) else {
+        return learn_values(pass, rows, ValuePositions::Last, objective);
+    };
+    let adapter = pass.adapter.context("a head stands on an adapter")?;
+    let mut scores = Vec::with_capacity(rows.len());
+    for rows in rows.chunks(at_once) {
+        scores.extend(values(pass.model, adapter, rows, ValuePositions::Last)?);
+    }
+    let (loss, slopes) = objective(&scores);
+    let piece =
+        |rows: &[&Sequence], slopes: &[f64]| learn_values(pass, rows, ValuePositions::Last, |_| (0.0, slopes.to_vec()));
+    Ok((loss, in_pieces(rows, &slopes, at_once, piece)?))
 }
 
 /// A loss of the adapter's values at some tokens, and its gradients. `objective` returns the loss and its derivatives
@@ -243,7 +298,7 @@ fn with_head(gradient: &Adapter, pass: Pass, of_head: Option<Tensor<2>>) -> Vec<
 /// # Errors
 /// The device cannot be read.
 pub fn likelihood(pass: Pass, rows: &[&Sequence], at_once: Option<usize>) -> Result<(f64, Vec<Tensor<2>>)> {
-    let tokens = rows.iter().map(|row| row.completion().len()).sum::<usize>() as f64;
+    let tokens = rows.iter().map(|row| row.learned().count()).sum::<usize>() as f64;
     let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
     let (mut loss, mut gradients) = (0.0, Vec::new());
     for part in parts(&lengths, at_once) {

@@ -1,111 +1,250 @@
 //! Rows of data as tokens of a model: prompts with room for an answer, and answers after their prompts. Also splits
 //! rows into training and held-out ones.
 
+use super::ends::Ends;
+use super::truncate::Truncate;
 use crate::draw::Draw;
 use crate::model::Artifact;
 use anyhow::{Context, Result, bail};
 use formats::data::{Question, RowFilter};
-use formats::dialogue::Prompt;
+use formats::dialogue::{Message, Prompt, USER};
+use formats::tokenizer::TokenPrompt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::ops::Range;
 
 /// Tokens of a prompt and its completion, which begins at `start`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sequence {
     pub ids: Vec<u32>,
     pub start: usize,
+    /// Parts after `start` that are not learned: what others say in a dialogue all of whose answers are. In order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Range<usize>>,
 }
 
 impl Sequence {
+    pub fn new(ids: Vec<u32>, start: usize) -> Sequence {
+        Sequence { ids, start, gaps: Vec::new() }
+    }
+
     pub fn completion(&self) -> &[u32] {
         &self.ids[self.start..]
+    }
+
+    /// Places of the tokens that are learned.
+    pub fn learned(&self) -> impl Iterator<Item = usize> {
+        (self.start..self.ids.len()).filter(|at| !self.gaps.iter().any(|gap| gap.contains(at)))
     }
 }
 
 /// Turns prompts and answers into tokens of a model.
 pub struct RowEncoder<'a> {
     pub artifact: &'a Artifact,
-    /// Put after each answer. If a chat template has already ended the answer with a stop token of the model, that
-    /// token is the end, and whatever the template puts after it is left out.
-    pub end: Option<u32>,
-    /// Longest row, in tokens; longer ones are cut.
+    pub ends: Ends,
+    /// Longest row, in tokens; longer ones are cut or left out.
     pub max_tokens: usize,
+    pub truncate: Truncate,
 }
 
-impl RowEncoder<'_> {
-    /// Tokenises one row, and tells whether it was cut.
-    ///
-    /// # Errors
-    /// The tokenizer refuses the text, or the prompt leaves no room for an answer.
-    pub fn sequence(&self, prompt: &Prompt, completion: &str) -> Result<(Sequence, bool)> {
-        let RowEncoder { artifact, mut end, max_tokens } = *self;
-        let mut ids = artifact.tokenizer.prompt(prompt)?;
-        let start = ids.len();
-        if start == 0 {
-            bail!("tokenize: an empty prompt has no token to predict the answer from");
+/// The outcome of a row, or of the answers to one prompt.
+pub enum Fit<T> {
+    /// The number of rows that were cut is beside it.
+    Fits(T, usize),
+    /// It is left out, for this reason.
+    TooLong(String),
+}
+
+impl<T> Fit<T> {
+    /// Names the row in the reason why it is left out.
+    pub fn at(self, place: impl Display) -> Fit<T> {
+        match self {
+            Fit::TooLong(why) => Fit::TooLong(format!("{place}: {why}")),
+            fits => fits,
         }
-        let mut answer = artifact.tokenizer.completion(prompt, completion)?;
-        if let Prompt::Chat(_) = prompt
-            && let Some(index) = answer.iter().position(|id| artifact.model.config.eos.contains(id))
-        {
-            end = end.map(|_| answer[index]);
-            answer.truncate(index);
-        }
-        ids.extend(answer);
-        ids.extend(end);
-        known(artifact, &ids)?;
-        let is_cut = ids.len() > max_tokens;
-        ids.truncate(max_tokens);
-        if start >= ids.len() {
-            let text = prompt.to_string();
-            let mut shown: String = text.chars().take(40).collect();
-            if shown.len() < text.len() {
-                shown.push('…');
-            }
-            let (room, remedy) = match max_tokens == artifact.model.config.context {
-                true => ("the model's context of", "shorten it"),
-                false => ("`max_tokens`", "raise that"),
-            };
-            bail!(
-                "tokenize: the prompt has {start} tokens and leaves no room for an answer in {room} {max_tokens}: {shown:?}; \
-                 {remedy}, or let `--skip-bad-rows N` leave such rows out"
-            );
-        }
-        Ok((Sequence { ids, start }, is_cut))
     }
 }
 
-/// Tokenises rows in parallel by `one`, which also returns how many answers it cut. Leaves out bad rows as far as the
-/// filter allows, and counts the cut answers. `task` is named in errors.
+impl RowEncoder<'_> {
+    /// Tokenises one row.
+    ///
+    /// # Errors
+    /// The tokenizer refuses the text.
+    pub fn sequence(&self, prompt: &Prompt, completion: &str) -> Result<Fit<Sequence>> {
+        let one = |mut rows: Vec<Option<Sequence>>| rows.pop().flatten().expect("the only answer fits, or none does");
+        Ok(match self.sequences(prompt, &[completion])? {
+            Fit::Fits(rows, cut) => Fit::Fits(one(rows), cut),
+            Fit::TooLong(why) => Fit::TooLong(why),
+        })
+    }
+
+    /// Tokenises the answers to one prompt, each behind the same tokens of it. An answer that is left out alone, because
+    /// it is too long, is `None`.
+    ///
+    /// # Errors
+    /// As [`RowEncoder::sequence`].
+    pub fn sequences(&self, prompt: &Prompt, answers: &[&str]) -> Result<Fit<Vec<Option<Sequence>>>> {
+        let tokenizer = &self.artifact.tokenizer;
+        let (mut asked, mut tokens) = (prompt.clone(), tokenizer.prompt(prompt)?);
+        if tokens.ids.is_empty() {
+            bail!("tokenize: an empty prompt has no token to predict the answer from");
+        }
+        let all = |asked: &Prompt, tokens: &TokenPrompt| -> Result<Vec<Vec<u32>>> {
+            let one = |answer: &&str| Ok(self.ends.ended(tokenizer.answer(asked, tokens, answer)?));
+            answers.iter().map(one).collect()
+        };
+        let mut ended = all(&asked, &tokens)?;
+        known(self.artifact, ended.iter().flatten().chain(&tokens.ids))?;
+        let longest = |ended: &[Vec<u32>]| ended.iter().map(Vec::len).max().unwrap_or(0);
+        let whole = tokens.ids.len();
+        // 1. The prompt gives way, as far as it is to.
+        if self.truncate.cuts_prompts() {
+            while tokens.ids.len() + longest(&ended) > self.max_tokens
+                && let Some(shorter) = without_first_turn(&asked)
+            {
+                tokens = tokenizer.prompt(&shorter)?;
+                ended = all(&shorter, &tokens)?;
+                asked = shorter;
+            }
+            if let Prompt::Text(_) = asked {
+                let room = self.max_tokens.saturating_sub(longest(&ended));
+                self.truncate.cut(&mut tokens.ids, tokenizer.front().len(), room);
+            }
+        }
+        let start = tokens.ids.len();
+        if start >= self.max_tokens {
+            return Ok(Fit::TooLong(self.no_room(prompt, start)));
+        }
+        // 2. Answers are cut at their end, or left out.
+        let is_shorter = start < whole;
+        let (mut rows, mut cut) = (Vec::with_capacity(ended.len()), 0);
+        for answer in ended {
+            let mut ids = [&tokens.ids[..], &answer].concat();
+            let is_long = ids.len() > self.max_tokens;
+            if is_long && self.truncate == Truncate::Drop {
+                rows.push(None);
+                continue;
+            }
+            ids.truncate(self.max_tokens);
+            cut += usize::from(is_long || is_shorter);
+            rows.push(Some(Sequence::new(ids, start)));
+        }
+        if rows.iter().all(Option::is_none) {
+            let most = self.max_tokens;
+            return Ok(Fit::TooLong(format!(
+                "tokenize: it has more than {most} tokens, and `truncate: drop` leaves it out"
+            )));
+        }
+        Ok(Fit::Fits(rows, cut))
+    }
+
+    /// Tokenises a dialogue whose answers are all learned.
+    ///
+    /// # Errors
+    /// As [`RowEncoder::sequence`].
+    pub fn dialogue(&self, messages: &[Message], answer: &str) -> Result<Fit<Sequence>> {
+        let mut messages = messages.to_vec();
+        let mut is_cut = false;
+        loop {
+            let mut found = self.artifact.tokenizer.dialogue(&messages, answer)?;
+            let answers = self.ends.ended_dialogue(&mut found);
+            known(self.artifact, &found.ids)?;
+            let is_long = found.ids.len() > self.max_tokens;
+            if is_long
+                && self.truncate.cuts_prompts()
+                && let Some(Prompt::Chat(shorter)) = without_first_turn(&Prompt::Chat(messages.clone()))
+            {
+                (messages, is_cut) = (shorter, true);
+                continue;
+            }
+            let first = answers.first().map_or(usize::MAX, |answer| answer.start);
+            if (is_long && self.truncate == Truncate::Drop) || first >= self.max_tokens {
+                return Ok(Fit::TooLong(self.no_room(&Prompt::Chat(messages), found.ids.len())));
+            }
+            found.ids.truncate(self.max_tokens);
+            let gaps = answers.windows(2).map(|two| two[0].end..two[1].start).filter(|gap| !gap.is_empty()).collect();
+            let row = Sequence { ids: found.ids, start: first, gaps };
+            return Ok(Fit::Fits(row, usize::from(is_cut || is_long)));
+        }
+    }
+
+    fn no_room(&self, prompt: &Prompt, tokens: usize) -> String {
+        let (room, remedy) = match self.max_tokens == self.artifact.model.config.context {
+            true => ("the model's context of", "shorten it"),
+            false => ("`max_tokens`", "raise that"),
+        };
+        format!(
+            "the prompt has {tokens} tokens and leaves no room for an answer in {room} {}: {:?}; {remedy}, or take \
+             `truncate: start`",
+            self.max_tokens,
+            beginning(prompt)
+        )
+    }
+}
+
+/// The first letters of a prompt.
+fn beginning(prompt: &Prompt) -> String {
+    let text = prompt.to_string();
+    let mut shown: String = text.chars().take(40).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// A dialogue without the first question and the answers to it. The text of the system stays, and so does the last
+/// question.
+fn without_first_turn(prompt: &Prompt) -> Option<Prompt> {
+    let Prompt::Chat(messages) = prompt else { return None };
+    let is_question = |message: &Message| message.role == USER;
+    let first = messages.iter().position(|message| message.role != "system")?;
+    let next = first + 1 + messages[first + 1..].iter().position(is_question)?;
+    Some(Prompt::Chat([&messages[..first], &messages[next..]].concat()))
+}
+
+/// Tokenises rows in parallel by `one`. Leaves out bad rows as far as the filter allows, and those that are too long, and
+/// counts these and the rows that were cut. `task` is named in errors.
 ///
 /// # Errors
-/// More rows are bad than may be left out, or all of them are.
+/// More rows are bad than may be left out, or none is left.
 pub fn tokenised<R: Sync, T: Send>(
     rows: Vec<R>,
     task: impl Display,
     filter: &mut RowFilter,
-    one: impl Fn(&R) -> Result<(T, usize)> + Sync + Send,
+    one: impl Fn(&R) -> Result<Fit<T>> + Sync + Send,
 ) -> Result<Vec<(R, T)>> {
-    let all: Vec<Result<(T, usize)>> = rows.par_iter().map(one).collect();
+    let all: Vec<Result<Fit<T>>> = rows.par_iter().map(one).collect();
     let mut out = Vec::with_capacity(rows.len());
-    for (row, tokens) in rows.into_iter().zip(all) {
-        if let Some((tokens, cut)) = filter.take(tokens)? {
-            filter.truncated += cut as u64;
-            out.push((row, tokens));
+    let mut first = None;
+    for (row, fit) in rows.into_iter().zip(all) {
+        match filter.take(fit)? {
+            Some(Fit::Fits(tokens, cut)) => {
+                filter.truncated += cut as u64;
+                out.push((row, tokens));
+            }
+            Some(Fit::TooLong(why)) => {
+                filter.leave_out_long(&why);
+                first.get_or_insert(why);
+            }
+            None => {}
         }
     }
+    filter.end_file(&task);
     if out.is_empty() {
-        bail!("{task}: every row was left out");
+        match first {
+            Some(why) => bail!("{task}: every row was left out; the first: {why}"),
+            None => bail!("{task}: every row was left out"),
+        }
     }
     Ok(out)
 }
 
 /// Checks that the vocabulary of the model has all these tokens.
-fn known(artifact: &Artifact, ids: &[u32]) -> Result<()> {
+fn known<'a>(artifact: &Artifact, ids: impl IntoIterator<Item = &'a u32>) -> Result<()> {
     let vocabulary = artifact.model.config.vocabulary;
-    match ids.iter().find(|id| **id as usize >= vocabulary) {
+    match ids.into_iter().find(|id| **id as usize >= vocabulary) {
         Some(id) => bail!(
             "tokenize: token {id} (`{}`) is beyond the {vocabulary} of the model; the tokenizer (or `stop_token`) is of \
              another one",
@@ -115,33 +254,49 @@ fn known(artifact: &Artifact, ids: &[u32]) -> Result<()> {
     }
 }
 
-/// Tokenises prompts, each with room for an answer; returns the remaining questions and their tokens.
+/// Tokenises prompts, each with room for an answer of `max_new` tokens; returns the remaining questions and their tokens.
 ///
 /// # Errors
-/// A prompt has no room for an answer, and no more rows may be left out.
+/// The tokenizer refuses a prompt, and no more rows may be left out; or no prompt is left.
 pub fn prompts(
     artifact: &Artifact,
     questions: Vec<Question>,
     max_new: usize,
+    truncate: Truncate,
     filter: &mut RowFilter,
 ) -> Result<(Vec<Question>, Vec<Vec<u32>>)> {
     let context = artifact.model.config.context;
+    let room = context.saturating_sub(max_new);
     let tokens = |row: &Question| {
-        let ids =
-            artifact.tokenizer.prompt(&row.prompt).with_context(|| format!("tokenize prompts: row `{}`", row.id))?;
+        let at = || format!("tokenize prompts: row `{}`", row.id);
+        let mut prompt = row.prompt.clone();
+        let mut ids = artifact.tokenizer.prompt(&prompt).with_context(at)?.ids;
         if ids.is_empty() {
             bail!("tokenize prompts: row `{}` has no tokens", row.id);
         }
-        known(artifact, &ids).with_context(|| format!("tokenize prompts: row `{}`", row.id))?;
-        if ids.len() + max_new > context {
-            bail!(
-                "tokenize prompts: row `{}` has {} tokens, which with `max_new_tokens` {max_new} exceed the model's \
-                 context of {context}; shorten it, lower `max_new_tokens`, or let `--skip-bad-rows N` leave such rows out",
+        known(artifact, &ids).with_context(at)?;
+        let whole = ids.len();
+        if truncate.cuts_prompts() {
+            while ids.len() > room
+                && let Some(shorter) = without_first_turn(&prompt)
+            {
+                ids = artifact.tokenizer.prompt(&shorter).with_context(at)?.ids;
+                prompt = shorter;
+            }
+            if let Prompt::Text(_) = prompt {
+                truncate.cut(&mut ids, artifact.tokenizer.front().len(), room);
+            }
+        }
+        if ids.len() > room {
+            return Ok(Fit::TooLong(format!(
+                "row `{}` has {} tokens, which with `max_new_tokens` {max_new} exceed the model's context of {context}; \
+                 shorten it, lower `max_new_tokens`, or take `truncate: start`",
                 row.id,
                 ids.len()
-            );
+            )));
         }
-        Ok((ids, 0))
+        let cut = usize::from(ids.len() < whole);
+        Ok(Fit::Fits(ids, cut))
     };
     Ok(tokenised(questions, "tokenize prompts", filter, tokens)?.into_iter().unzip())
 }
@@ -162,6 +317,28 @@ pub fn split_by_prompt<'a>(
     let (training, heldout) = split(&draw.order(0, groups.len()), share)?;
     let rows = |side: Vec<usize>| side.iter().flat_map(|group| groups[*group].iter().copied()).collect();
     Ok((rows(training), rows(heldout)))
+}
+
+/// The rows to train on, each as often as its weight says. Of the rows of a weight, such a share as its fraction is
+/// drawn once more.
+pub fn by_weight(rows: Vec<usize>, weight: impl Fn(usize) -> f64, draw: Draw) -> Vec<usize> {
+    if rows.iter().all(|row| weight(*row) == 1.0) {
+        return rows;
+    }
+    let mut alike: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for place in draw.order(0, rows.len()) {
+        alike.entry(weight(rows[place]).to_bits()).or_default().push(rows[place]);
+    }
+    let mut all = Vec::new();
+    for (weight, rows) in alike {
+        let weight = f64::from_bits(weight);
+        let more = (rows.len() as f64 * weight.fract()).round() as usize;
+        let times = |place: usize| weight as usize + usize::from(place < more);
+        all.extend(rows.iter().enumerate().flat_map(|(place, row)| std::iter::repeat_n(*row, times(place))));
+    }
+    all.sort_unstable();
+    // A very small weight still leaves a row.
+    if all.is_empty() { rows } else { all }
 }
 
 /// Splits rows (or groups of rows) in drawn order into training and held-out ones; at least one of each.

@@ -53,7 +53,13 @@ pub(super) fn scope() -> RuleScope {
     let judged = vec![metric("mean_score", Some("score")), metric("length", Some("length")), metric("sd", None)];
     let judge = JudgeScope { name: "eval".to_owned(), metrics: judged, has_items: true };
     let stages = ["sft", "other"].map(|name| (name.to_owned(), own.clone()));
-    RuleScope { incumbent: Some(own.clone()), own, judges: vec![judge], stages: Arc::new(stages.into()) }
+    RuleScope {
+        incumbent: Some(own.clone()),
+        own,
+        judges: vec![judge],
+        stages: Arc::new(stages.into()),
+        ..RuleScope::default()
+    }
 }
 
 fn rule(text: &str) -> Rule {

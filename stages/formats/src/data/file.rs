@@ -1,16 +1,18 @@
-//! A data file as JSON rows: JSON, JSONL or Parquet, plain or compressed. The first bytes say what a file is, so its
-//! name does not matter.
+//! A data file as JSON rows: JSON, JSONL, CSV, TSV, plain text, Parquet or Arrow, plain or compressed. The first bytes
+//! say what a file is; its name matters only for text that is no JSON.
+
+mod encoding;
+mod lines;
+mod parquet;
+mod table;
+mod text;
 
 use crate::unreadable::Reading;
-use anyhow::{Context, Result, anyhow, bail};
-use bytes::Bytes;
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::{Field, Row};
-use rayon::prelude::*;
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fmt;
-use std::fs;
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 
 /// The place of a row in its file.
@@ -31,11 +33,6 @@ impl fmt::Display for Place {
     }
 }
 
-type Outcomes<T> = Vec<(Place, Result<T>)>;
-
-/// The name of the file's format, for people, and its rows.
-pub type FileRows<T> = (&'static str, Outcomes<T>);
-
 /// The form of a file, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -45,94 +42,107 @@ enum Form {
     Text,
 }
 
-fn form(start: &[u8]) -> Form {
-    match start {
+/// Files that are no data, by their first bytes: what each is, and the way out.
+const FOREIGN: [(&[u8], &str); 9] = [
+    (b"version https://git-lfs.github.com/spec/", crate::LFS_POINTER),
+    (b"\xfd7zXZ\0", "it is packed by xz; unpack it (`xz -d`), or pack it by gzip or zstd"),
+    (b"BZh", "it is packed by bzip2; unpack it (`bzip2 -d`), or pack it by gzip or zstd"),
+    (b"PK\x03\x04", "it is a zip archive (or a spreadsheet); unpack it, or save it as CSV"),
+    (b"7z\xbc\xaf\x27\x1c", "it is a 7z archive; unpack it"),
+    (b"SQLite format 3\0", "it is a database of SQLite; write its table as CSV"),
+    (b"<!DOCTYPE", "it is a web page, not data: the address leads to a page about the file"),
+    (b"<!doctype", "it is a web page, not data: the address leads to a page about the file"),
+    (b"<html", "it is a web page, not data: the address leads to a page about the file"),
+];
+
+fn form(start: &[u8]) -> Result<Form> {
+    if let Some((_, what)) = FOREIGN.iter().find(|(first, _)| start.starts_with(first)) {
+        bail!("{what}");
+    }
+    Ok(match start {
         [0x1f, 0x8b, ..] => Form::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Form::Zstandard,
         [b'P', b'A', b'R', b'1', ..] => Form::Parquet,
         _ => Form::Text,
+    })
+}
+
+/// A stream, and a copy of its first bytes.
+struct Stream {
+    start: Vec<u8>,
+    bytes: Box<dyn Read + Send>,
+}
+
+/// The first bytes that tell what a file is.
+const START: u64 = 4096;
+
+impl Stream {
+    fn new(mut bytes: impl Read + Send + 'static) -> std::io::Result<Stream> {
+        let mut start = Vec::new();
+        bytes.by_ref().take(START).read_to_end(&mut start)?;
+        let whole = Cursor::new(start.clone()).chain(bytes);
+        Ok(Stream { start, bytes: Box::new(BufReader::with_capacity(1 << 18, whole)) })
     }
 }
 
-/// Calls `read(row, number)` on every row and returns its results in the order of the file. Numbers count from 1.
+/// Calls `read(row, number)` on the rows of a file, up to `most` of them, and hands the results to `each` in the order
+/// of the file. Numbers count from 1. Returns the name of the file's form, for people, and the number of rows. Only some
+/// rows are in memory at a time.
 ///
 /// # Errors
-/// The file cannot be read as a whole. An error of a single row is one of the results.
-pub fn rows<T: Send>(path: &Path, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<FileRows<T>> {
-    rows_of(fs::read(path).reading(path)?, read).reading(path)
+/// The file cannot be read as a whole, or `each` fails. An error of a single row is one of the results.
+pub fn rows<T: Send>(
+    path: &Path,
+    most: usize,
+    read: impl Fn(&Value, usize) -> Result<T> + Sync,
+    mut each: impl FnMut(Place, Result<T>) -> Result<()>,
+) -> Result<(&'static str, usize)> {
+    let mut count = 0;
+    // An error of `each` is about rows, and names the file itself.
+    let mut refused = None;
+    let mut counted = |place, row: Result<T>| {
+        count += 1;
+        each(place, row).or_else(|error| {
+            refused = Some(error);
+            bail!("a row was refused")
+        })
+    };
+    let name = of_file(path, most, &read, &mut counted);
+    if let Some(error) = refused {
+        return Err(error);
+    }
+    let name = name.reading(path)?;
+    if count == 0 {
+        return Err(anyhow::anyhow!("the file has no rows")).reading(path);
+    }
+    Ok((name, count))
 }
 
-/// As [`rows`], from the bytes of a file.
-///
-/// # Errors
-/// As [`rows`].
-pub fn rows_of<T: Send>(mut bytes: Vec<u8>, read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<FileRows<T>> {
-    let packed = form(&bytes);
-    let mut whole = Vec::new();
-    match packed {
+/// What reads rows, and what takes the results.
+type Reader<'a, T> = &'a (dyn Fn(&Value, usize) -> Result<T> + Sync);
+type Taker<'a, T> = &'a mut dyn FnMut(Place, Result<T>) -> Result<()>;
+
+fn of_file<T: Send>(path: &Path, most: usize, read: Reader<T>, each: Taker<T>) -> Result<&'static str> {
+    let file = File::open(path)?;
+    let opened = Stream::new(file.try_clone()?)?;
+    let packed = form(&opened.start)?;
+    let damaged = "the compressed data is damaged";
+    let opened = match packed {
         // A file may be several compressed pieces, joined.
-        Form::Gzip => flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut whole).map(drop),
-        Form::Zstandard => zstd::stream::copy_decode(&bytes[..], &mut whole),
-        Form::Parquet | Form::Text => Ok(()),
-    }
-    .context("the compressed data is damaged")?;
-    if matches!(packed, Form::Gzip | Form::Zstandard) {
-        bytes = whole;
-    }
-    let (name, rows) = match form(&bytes) {
-        Form::Parquet if packed == Form::Parquet => ("Parquet", parquet_rows(bytes.into(), read)?),
-        Form::Text => text_rows(&bytes, read)?,
-        _ => bail!("it is compressed twice, or a compressed Parquet file; unpack it"),
+        Form::Gzip => Stream::new(flate2::read::MultiGzDecoder::new(opened.bytes)).context(damaged)?,
+        Form::Zstandard => Stream::new(zstd::stream::Decoder::new(opened.bytes)?).context(damaged)?,
+        Form::Parquet => return parquet::rows(file, most, read, each).map(|()| "Parquet"),
+        Form::Text => opened,
     };
-    if rows.is_empty() {
-        bail!("the file has no rows");
+    if form(&opened.start)? != Form::Text {
+        bail!("it is compressed twice, or a compressed Parquet file; unpack it");
     }
-    Ok((name, rows))
+    let ending = text::ending(path);
+    text::rows(opened, &ending, most, read, each).map_err(|error| match error.is::<std::io::Error>() {
+        true if packed != Form::Text => error.context(damaged),
+        _ => error,
+    })
 }
 
-fn text_rows<T: Send>(bytes: &[u8], read: impl Fn(&Value, usize) -> Result<T> + Sync) -> Result<FileRows<T>> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        let values: Vec<Value> = serde_json::from_slice(bytes)
-            .map_err(|error| anyhow!("not a JSON list of rows, at line {}, column {}", error.line(), error.column()))?;
-        let outcome = |(index, value): (usize, Value)| (Place::Row(index + 1), read(&value, index + 1));
-        return Ok(("JSON", values.into_par_iter().enumerate().map(outcome).collect()));
-    }
-    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
-    let lines: Vec<(usize, &[u8])> = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).collect();
-    let outcome = |(index, (line, text)): (usize, &(usize, &[u8]))| {
-        let value = match std::str::from_utf8(text) {
-            Ok(text) => serde_json::from_str(text).map_err(|error| anyhow!("not JSON, at column {}", error.column())),
-            Err(_) => Err(anyhow!("not UTF-8")),
-        };
-        (Place::Line(line + 1), value.and_then(|value: Value| read(&value, index + 1)))
-    };
-    Ok(("JSONL", lines.par_iter().enumerate().map(outcome).collect()))
-}
-
-fn parquet_rows<T>(bytes: Bytes, read: impl Fn(&Value, usize) -> Result<T>) -> Result<Outcomes<T>> {
-    let file = SerializedFileReader::new(bytes)?;
-    let mut out = Vec::new();
-    for (index, row) in file.get_row_iter(None)?.enumerate() {
-        // Nothing can be read after a damaged page.
-        let row = row.with_context(|| format!("row {}", index + 1))?;
-        out.push((Place::Row(index + 1), object(&row).and_then(|value| read(&value, index + 1))));
-    }
-    Ok(out)
-}
-
-fn object(row: &Row) -> Result<Value> {
-    let field =
-        |(name, field): (&String, &Field)| Ok((name.clone(), json(field).with_context(|| format!("field `{name}`"))?));
-    row.get_column_iter().map(field).collect::<Result<_>>().map(Value::Object)
-}
-
-/// Converts a field as the parquet crate does, except for texts that some writers store as plain bytes.
-fn json(field: &Field) -> Result<Value> {
-    match field {
-        Field::Bytes(bytes) => Ok(Value::from(bytes.as_utf8().context("it is no text")?)),
-        Field::Group(row) => object(row),
-        Field::ListInternal(list) => list.elements().iter().map(json).collect::<Result<_>>().map(Value::Array),
-        other => Ok(other.to_json_value()),
-    }
-}
+#[cfg(test)]
+mod tests;

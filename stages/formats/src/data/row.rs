@@ -1,8 +1,17 @@
 //! The meaning of a row of any known format: the prompt, the completions that are known, and how good they are.
 
-use crate::dialogue::{ASSISTANT, Message, Prompt, USER};
+mod formats;
+mod sets;
+mod turns;
+mod value;
+
+pub use formats::{FORMATS, RowFormat};
+
+use crate::dialogue::{ASSISTANT, Message, Prompt};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use turns::{dialogue, message, messages, user, with_system};
+use value::{first_of, has, is_text, optional, text};
 
 /// The completions of a row, and how they were judged.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +22,13 @@ pub enum Completions {
         chosen: String,
         rejected: String,
     },
+    /// Two answers, and how many people preferred each.
+    Voted {
+        answers: [String; 2],
+        votes: [usize; 2],
+        /// The people who preferred neither.
+        ties: usize,
+    },
     /// Each with its rank: smaller is better, equal ranks tie.
     Ranked(Vec<(String, i64)>),
     /// Each with its rating: larger is better, equal ratings tie. The rows of one prompt share a scale.
@@ -21,154 +37,181 @@ pub enum Completions {
     Labelled(String, bool),
 }
 
-/// The format of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Format {
-    Text,
-    Prompt,
-    Completion,
-    Messages,
-    Alpaca,
-    ShareGpt,
-    Pairs,
-    Ranking,
-    Rating,
-    Kto,
-}
-
-impl Format {
-    pub fn name(self) -> &'static str {
+impl Completions {
+    /// The answers, in the order of the row.
+    pub fn answers(&self) -> Vec<&String> {
         match self {
-            Format::Text => "text",
-            Format::Prompt => "prompts",
-            Format::Completion => "prompt/completion",
-            Format::Messages => "messages",
-            Format::Alpaca => "alpaca",
-            Format::ShareGpt => "sharegpt",
-            Format::Pairs => "chosen/rejected",
-            Format::Ranking => "rankings",
-            Format::Rating => "ratings",
-            Format::Kto => "KTO labels",
+            Completions::None => Vec::new(),
+            Completions::One(answer) | Completions::Labelled(answer, _) => vec![answer],
+            Completions::Pair { chosen, rejected } => vec![chosen, rejected],
+            Completions::Voted { answers, .. } => answers.iter().collect(),
+            Completions::Ranked(ranked) => ranked.iter().map(|(answer, _)| answer).collect(),
+            Completions::Rated(rated) => rated.iter().map(|(answer, _)| answer).collect(),
+        }
+    }
+
+    /// Whether the row by itself prefers one answer to another.
+    pub fn prefers(&self) -> bool {
+        match self {
+            Completions::None | Completions::One(_) | Completions::Labelled(..) => false,
+            Completions::Pair { chosen, rejected } => chosen != rejected,
+            Completions::Voted { answers: [first, second], votes, .. } => {
+                first != second && votes.iter().any(|n| *n > 0)
+            }
+            Completions::Ranked(ranked) => {
+                ranked.iter().any(|(answer, rank)| ranked.iter().any(|(other, than)| rank < than && answer != other))
+            }
+            Completions::Rated(rated) => {
+                rated.iter().any(|(answer, value)| rated.iter().any(|(other, than)| value > than && answer != other))
+            }
+        }
+    }
+
+    fn answers_mut(&mut self) -> Vec<&mut String> {
+        match self {
+            Completions::None => Vec::new(),
+            Completions::One(answer) | Completions::Labelled(answer, _) => vec![answer],
+            Completions::Pair { chosen, rejected } => vec![chosen, rejected],
+            Completions::Voted { answers, .. } => answers.iter_mut().collect(),
+            Completions::Ranked(ranked) => ranked.iter_mut().map(|(answer, _)| answer).collect(),
+            Completions::Rated(rated) => rated.iter_mut().map(|(answer, _)| answer).collect(),
         }
     }
 }
 
-/// The first of several names of a field under which the row holds a value.
-fn first_of(row: &Value, fields: &[&'static str]) -> Option<&'static str> {
-    fields.iter().copied().find(|field| row.get(field).is_some_and(|value| !value.is_null()))
+/// A prompt, and its completions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Content {
+    pub prompt: Prompt,
+    pub completions: Completions,
 }
 
-const RATINGS: [&str; 4] = ["rating", "ratings", "score", "scores"];
+impl Content {
+    /// Puts a text between a text prompt and its answers.
+    pub fn joined(mut self, join: &str) -> Content {
+        if matches!(self.prompt, Prompt::Text(_)) && !join.is_empty() {
+            self.completions.answers_mut().into_iter().for_each(|answer| answer.insert_str(0, join));
+        }
+        self
+    }
+}
+
+/// Fields that `columns` may name.
+pub const FIELDS: [&str; 20] = [
+    "prompt",
+    "completion",
+    "chosen",
+    "rejected",
+    "messages",
+    "conversations",
+    "instruction",
+    "input",
+    "output",
+    "system",
+    "history",
+    "text",
+    "label",
+    "rating",
+    "ranking",
+    "margin",
+    "response1",
+    "response2",
+    "id",
+    "prompt_group",
+];
+
+/// Fields that every row may have.
+const COMMON: [&str; 2] = ["id", "prompt_group"];
 
 /// The format of a row by the names of its fields; their values may still be wrong.
-pub fn format(row: &Value) -> Option<Format> {
-    let has = |field: &str| row.get(field).is_some_and(|value| !value.is_null());
-    let is_list = |field: &str| row.get(field).is_some_and(Value::is_array);
-    Some(if has("chosen") || has("rejected") {
-        Format::Pairs
-    } else if has("ranking") {
-        Format::Ranking
-    } else if has("label") && (has("completion") || has("messages") || has("conversations")) {
-        Format::Kto
-    } else if has("completion") && first_of(row, &RATINGS).is_some_and(|of| is_list(of) == is_list("completion")) {
-        Format::Rating
-    } else if has("messages") {
-        Format::Messages
-    } else if has("conversations") {
-        Format::ShareGpt
-    } else if has("instruction") {
-        Format::Alpaca
-    } else if has("completion") {
-        Format::Completion
-    } else if has("prompt") {
-        Format::Prompt
-    } else if has("text") {
-        Format::Text
-    } else {
-        return None;
-    })
+pub fn format(row: &Value) -> Option<&'static RowFormat> {
+    FORMATS.iter().find(|format| (format.is)(row))
 }
 
-/// The prompt of a row, and its completions.
+/// The prompt of a row and its completions; a tree of a dialogue holds several.
 ///
 /// # Errors
-/// Names the field that is missing or holds the wrong thing.
-pub fn read(row: &Value) -> Result<(Prompt, Completions)> {
+/// Names the field that is missing, holds the wrong thing, or has no place.
+pub fn read(row: &Value) -> Result<Vec<Content>> {
     let Some(format) = format(row) else {
         bail!(
             "no field `prompt` (nor one of another known format: `messages`, `conversations`, `instruction`, \
              `chosen` and `rejected`)"
         );
     };
-    match format {
-        Format::Text => bail!("no field `prompt`"),
-        Format::Prompt => Ok((prompt(row)?, Completions::None)),
-        Format::Completion => Ok((prompt(row)?, Completions::One(answer(row, "completion")?))),
-        Format::Messages | Format::ShareGpt => {
-            let (prompt, answer) = dialogue(row)?;
-            Ok((prompt, answer.map_or(Completions::None, Completions::One)))
+    let contents = (format.read)(row)?;
+    refuse_unused(row, format, &contents)?;
+    Ok(contents)
+}
+
+/// Fields that are parts of a question in one format or another.
+const QUESTION: [&str; 9] =
+    ["system", "system_prompt", "context", "input", "question", "instruction", "prompt", "history", "tools"];
+
+/// Refuses a row with a part of its question that was not read and says something else than what was.
+fn refuse_unused(row: &Value, format: &RowFormat, contents: &[Content]) -> Result<()> {
+    for field in QUESTION {
+        let is_empty = match row.get(field) {
+            None | Some(Value::Null) => true,
+            Some(Value::String(text)) => text.trim().is_empty(),
+            Some(Value::Array(items)) => items.is_empty(),
+            Some(_) => false,
+        };
+        let is_used = format.reads.contains(&field) && !format.may_repeat.contains(&field);
+        if is_empty || is_used {
+            continue;
         }
-        Format::Alpaca => {
-            let mut messages = Vec::new();
-            if let Some(system) = optional(row, "system")? {
-                messages.push(Message { role: "system".to_owned(), content: system });
-            }
-            if row.get("history").is_some_and(|history| !history.is_null()) {
-                let turn =
-                    |value: &Value| Some([value.get(0)?.as_str()?.to_owned(), value.get(1)?.as_str()?.to_owned()]);
-                for [asked, answered] in list(row, "history", turn, "pairs of texts")? {
-                    messages.push(Message { role: USER.to_owned(), content: asked });
-                    messages.push(Message { role: ASSISTANT.to_owned(), content: answered });
-                }
-            }
-            let mut content = filled(row, "instruction")?;
-            if let Some(input) = optional(row, "input")? {
-                content = format!("{content}\n\n{input}");
-            }
-            messages.push(Message { role: USER.to_owned(), content });
-            let answer = optional(row, "output")?.map_or(Completions::None, Completions::One);
-            Ok((Prompt::Chat(messages), answer))
-        }
-        Format::Pairs => pair(row),
-        Format::Ranking => {
-            let prompt = prompt(row)?;
-            let answers: Vec<String> = list(row, "completion", |value| value.as_str().map(str::to_owned), "texts")?;
-            let ranks: Vec<i64> = list(row, "ranking", whole, "whole numbers")?;
-            if answers.len() != ranks.len() {
-                bail!("`completion` has {} answers, `ranking` has {} ranks", answers.len(), ranks.len());
-            }
-            Ok((prompt, Completions::Ranked(answers.into_iter().zip(ranks).collect())))
-        }
-        Format::Rating => {
-            let prompt = prompt(row)?;
-            let field = first_of(row, &RATINGS).expect("the format has one");
-            if row["completion"].is_array() {
-                let answers: Vec<String> = list(row, "completion", |value| value.as_str().map(str::to_owned), "texts")?;
-                let ratings: Vec<f64> = list(row, field, Value::as_f64, "numbers")?;
-                if answers.len() != ratings.len() {
-                    bail!("`completion` has {} answers, `{field}` has {} ratings", answers.len(), ratings.len());
-                }
-                return Ok((prompt, Completions::Rated(answers.into_iter().zip(ratings).collect())));
-            }
-            Ok((prompt, Completions::Rated(vec![(answer(row, "completion")?, number(row, field)?)])))
-        }
-        Format::Kto => {
-            let label = match &row["label"] {
-                Value::Bool(label) => *label,
-                Value::Number(label) if [0, 1].map(Some).contains(&whole(&row["label"])) => label.as_f64() == Some(1.0),
-                other => bail!("field `label` is {}, neither true nor false", name(other)),
-            };
-            let (prompt, answer) = match first_of(row, &["completion"]) {
-                Some(_) => (prompt(row)?, answer(row, "completion")?),
-                None => {
-                    let (prompt, answer) = dialogue(row)?;
-                    (prompt, answer.context("the dialogue does not end with the assistant, whose answer is labelled")?)
-                }
-            };
-            Ok((prompt, Completions::Labelled(answer, label)))
+        if !contents.iter().any(|content| repeats(row, field, content)) {
+            bail!(
+                "field `{field}` belongs to the question, and rows of the format {} have no place for it; `columns` \
+                 beside the source says what is read: `{{prompt: …}}`",
+                format.name
+            );
         }
     }
+    Ok(())
 }
+
+/// Whether the texts of a field are in what was read.
+fn repeats(row: &Value, field: &str, content: &Content) -> bool {
+    let is_in = |text: &str| {
+        let text = text.trim();
+        match &content.prompt {
+            Prompt::Text(prompt) => prompt.contains(text),
+            Prompt::Chat(turns) => turns.iter().any(|turn| turn.content.contains(text)),
+        }
+    };
+    match &row[field] {
+        Value::String(text) => is_in(text),
+        Value::Array(_) => messages(row, field).is_ok_and(|turns| turns.iter().all(|turn| is_in(&turn.content))),
+        _ => false,
+    }
+}
+
+/// The fields of the row that nobody reads; of turns as `messages[].name`.
+pub fn unread(row: &Value) -> Vec<String> {
+    let reads: &[&str] = format(row).map_or(&[], |format| format.reads);
+    let mut unread = Vec::new();
+    for (field, value) in row.as_object().into_iter().flatten() {
+        if value.is_null() || COMMON.contains(&field.as_str()) {
+            continue;
+        }
+        if !reads.contains(&field.as_str()) {
+            unread.push(field.clone());
+        } else if let (Value::Array(turns), true) = (value, TURNS.contains(&field.as_str())) {
+            let fields = turns.iter().filter_map(Value::as_object).flatten();
+            let fields = fields.filter(|(name, value)| !OF_TURNS.contains(&name.as_str()) && !value.is_null());
+            unread.extend(fields.map(|(name, _)| format!("{field}[].{name}")));
+        }
+    }
+    unread.sort_unstable();
+    unread.dedup();
+    unread
+}
+
+/// Fields that may hold turns, and the fields of a turn.
+const TURNS: [&str; 5] = ["prompt", "messages", "conversations", "chosen", "rejected"];
+const OF_TURNS: [&str; 4] = ["role", "content", "from", "value"];
 
 /// The document of a row of raw text.
 ///
@@ -196,7 +239,7 @@ pub fn group(row: &Value) -> Result<Option<String>> {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(group)) => Ok(Some(group.clone())),
         Some(Value::Number(group)) => Ok(Some(group.to_string())),
-        Some(other) => bail!("field `prompt_group` is {}, neither a text nor a number", name(other)),
+        Some(other) => bail!("field `prompt_group` is {}, neither a text nor a number", value::name(other)),
     }
 }
 
@@ -205,69 +248,110 @@ pub fn group(row: &Value) -> Result<Option<String>> {
 /// # Errors
 /// It holds no number.
 pub fn margin(row: &Value) -> Result<Option<f64>> {
-    first_of(row, &["margin"]).map(|field| number(row, field)).transpose()
+    first_of(row, &["margin"]).map(|field| value::number(row, field)).transpose()
 }
 
-/// The field `prompt`, else a dialogue up to its last question.
+/// Fields that ask, in the order in which they are looked for.
+const ASKING: [&str; 6] = ["prompt", "messages", "conversations", "question", "instruction", "input"];
+
+/// Fields that answer.
+const ANSWERING: [&str; 4] = ["completion", "response", "output", "answer"];
+
+/// The question of a row: a text, or a dialogue up to its last question; with all that goes with it. A field `prompt`
+/// with nothing beside it goes to the model as it is; a question or an instruction is the turn of a user.
 fn prompt(row: &Value) -> Result<Prompt> {
-    match first_of(row, &["prompt", "messages", "conversations", "instruction"]) {
-        Some("prompt") => match &row["prompt"] {
-            Value::Array(_) => Ok(Prompt::Chat(messages(row, "prompt")?)),
-            _ => Ok(Prompt::Text(text(row, "prompt")?)),
-        },
-        Some("messages" | "conversations") => Ok(dialogue(row)?.0),
-        Some(_) => {
-            let alone: serde_json::Map<String, Value> = ["system", "history", "instruction", "input"]
-                .into_iter()
-                .filter_map(|field| Some((field.to_owned(), row.get(field)?.clone())))
-                .collect();
-            Ok(read(&Value::Object(alone))?.0)
-        }
-        None => bail!("no field `prompt`"),
+    let Some(field) = first_of(row, &ASKING) else { bail!("no field `prompt`") };
+    if ["messages", "conversations"].contains(&field) {
+        return with_system(row, dialogue(row, field)?.0);
     }
+    if row[field].is_array() {
+        return with_system(row, messages(row, field)?);
+    }
+    let mut content = if field == "prompt" { text(row, field)? } else { value::filled(row, field)? };
+    for more in ["context", "input"] {
+        if let (true, Some(more)) = (more != field, optional(row, more)?) {
+            content = format!("{content}\n\n{more}");
+        }
+    }
+    let has_turns = ["system", "system_prompt", "history"].iter().any(|field| match &row[field] {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(turns) => !turns.is_empty(),
+        _ => true,
+    });
+    if field == "prompt" && !has_turns {
+        return Ok(Prompt::Text(content));
+    }
+    let mut turns = history(row)?;
+    turns.push(user(content));
+    with_system(row, turns)
 }
 
-/// A dialogue as the turns before the answer, and the answer: the last turn, if it is the assistant's.
-fn dialogue(row: &Value) -> Result<(Prompt, Option<String>)> {
+/// Earlier turns as pairs of a question and its answer.
+fn history(row: &Value) -> Result<Vec<Message>> {
+    if !has(row, "history") {
+        return Ok(Vec::new());
+    }
+    let turn = |value: &Value| Some([value.get(0)?.as_str()?.to_owned(), value.get(1)?.as_str()?.to_owned()]);
+    let turns = value::list(row, "history", turn, "pairs of texts")?;
+    Ok(turns.into_iter().flat_map(|[asked, answered]| [user(asked), turns::assistant(answered)]).collect())
+}
+
+/// A question with the one answer of the row, or with none.
+fn question_and_answer(row: &Value) -> Result<Vec<Content>> {
+    let completions = match first_of(row, &ANSWERING) {
+        Some("completion") => Completions::One(answer(row, "completion")?),
+        Some(field) => optional(row, field)?.map_or(Completions::None, Completions::One),
+        None => Completions::None,
+    };
+    one(prompt(row)?, completions)
+}
+
+fn one(prompt: Prompt, completions: Completions) -> Result<Vec<Content>> {
+    Ok(vec![Content { prompt, completions }])
+}
+
+fn answered_by_text(row: &Value) -> bool {
+    has(row, "completion") || ANSWERING.iter().any(|field| is_text(row, field))
+}
+
+/// A dialogue with its last answer, if it ends with one.
+fn conversation(row: &Value) -> Result<Vec<Content>> {
     let field = first_of(row, &["messages", "conversations"]).context("no field `messages`")?;
-    let mut messages = messages(row, field)?;
-    if let Some(content) = optional(row, "system")? {
-        messages.insert(0, Message { role: "system".to_owned(), content });
-    }
-    let last = messages.pop().expect("an empty list was refused");
-    if last.role != ASSISTANT {
-        messages.push(last);
-        return Ok((Prompt::Chat(messages), None));
-    }
-    if messages.is_empty() {
-        bail!("field `{field}` holds an answer and no question");
-    }
-    if last.content.is_empty() {
-        bail!("field `{field}` ends with an empty answer");
-    }
-    Ok((Prompt::Chat(messages), Some(last.content)))
+    let (turns, answer) = dialogue(row, field)?;
+    one(with_system(row, turns)?, answer.map_or(Completions::None, Completions::One))
 }
 
 /// A chosen and a rejected answer. If both are whole dialogues, the turns they share are the prompt.
-fn pair(row: &Value) -> Result<(Prompt, Completions)> {
+fn pair(row: &Value) -> Result<Vec<Content>> {
     let both = ["chosen", "rejected"];
-    let prompt_field = first_of(row, &["prompt", "messages", "conversations", "instruction"]);
     let are_lists = both.iter().all(|field| row.get(field).is_some_and(Value::is_array));
-    if prompt_field.is_some() && !(are_lists && row[both[0]].as_array().is_some_and(|turns| turns.len() > 1)) {
+    let are_dialogues = are_lists && row[both[0]].as_array().is_some_and(|turns| turns.len() > 1);
+    if first_of(row, &ASKING).is_some() && !are_dialogues {
         let prompt = prompt(row)?;
         let [chosen, rejected] = both.map(|field| answer(row, field));
-        return Ok((prompt, Completions::Pair { chosen: chosen?, rejected: rejected? }));
+        return one(prompt, Completions::Pair { chosen: chosen?, rejected: rejected? });
     }
     if !are_lists {
         bail!("no field `prompt`");
     }
-    let [chosen, rejected] = both.map(|field| -> Result<(Vec<Message>, String)> {
-        let mut turns = messages(row, field)?;
-        let last = turns.pop().filter(|last| last.role == ASSISTANT && !last.content.is_empty());
-        Ok((
-            turns,
-            last.with_context(|| format!("field `{field}` does not end with an answer of the assistant"))?.content,
-        ))
+    let [chosen, rejected] = both.map(|field| messages(row, field).map(|turns| Whole { field, turns }));
+    let (prompt, completions) = parted(chosen?, rejected?)?;
+    one(with_system(row, prompt)?, completions)
+}
+
+/// A whole dialogue in one field.
+struct Whole<'a> {
+    field: &'a str,
+    turns: Vec<Message>,
+}
+
+/// Two dialogues as the turns that both have, and their last turns, which answer.
+fn parted(chosen: Whole, rejected: Whole) -> Result<(Vec<Message>, Completions)> {
+    let [chosen, rejected] = [chosen, rejected].map(|Whole { field, mut turns }| -> Result<(Vec<Message>, String)> {
+        let last = turns.pop().filter(|last| last.role == ASSISTANT && !last.content.trim().is_empty());
+        let last = last.with_context(|| format!("field `{field}` does not end with an answer of the assistant"))?;
+        Ok((turns, last.content))
     });
     let ((prompt, chosen), (other, rejected)) = (chosen?, rejected?);
     if prompt != other {
@@ -276,7 +360,7 @@ fn pair(row: &Value) -> Result<(Prompt, Completions)> {
     if prompt.is_empty() {
         bail!("no field `prompt`");
     }
-    Ok((Prompt::Chat(prompt), Completions::Pair { chosen, rejected }))
+    Ok((prompt, Completions::Pair { chosen, rejected }))
 }
 
 /// An answer as text, as one turn, or as a list of one turn.
@@ -295,94 +379,5 @@ fn answer(row: &Value, field: &str) -> Result<String> {
     Ok(content)
 }
 
-fn messages(row: &Value, field: &str) -> Result<Vec<Message>> {
-    let Some(turns) = row.get(field).and_then(Value::as_array) else {
-        bail!("field `{field}` is no list of turns");
-    };
-    if turns.is_empty() {
-        bail!("field `{field}` is an empty list");
-    }
-    let read = |(index, turn)| message(turn).with_context(|| format!("field `{field}`, turn {}", index + 1));
-    turns.iter().enumerate().map(read).collect()
-}
-
-/// `{role, content}`, or `{from, value}` as ShareGPT has it.
-fn message(turn: &Value) -> Result<Message> {
-    let role = first_of(turn, &["role", "from"]).context("no field `role`")?;
-    let content = match first_of(turn, &["content", "value"]) {
-        Some(content) => content,
-        None if turn.get("tool_calls").is_some() => bail!("calls of tools are not supported, only text"),
-        None => bail!("no field `content`"),
-    };
-    let role = match text(turn, role)?.as_str() {
-        "human" => USER.to_owned(),
-        "gpt" => ASSISTANT.to_owned(),
-        "observation" => "tool".to_owned(),
-        other => other.to_owned(),
-    };
-    let content = match &turn[content] {
-        // Parts of a message, as multimodal models have them.
-        Value::Array(parts) => parts
-            .iter()
-            .map(|part| match part.get("type").and_then(Value::as_str) {
-                Some("text") | None => text(part, "text"),
-                Some(other) => bail!("a part of type `{other}` is not supported, only `text`"),
-            })
-            .collect::<Result<String>>()?,
-        _ => text(turn, content)?,
-    };
-    Ok(Message { role, content })
-}
-
-fn text(row: &Value, field: &str) -> Result<String> {
-    match row.get(field) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(other) => bail!("field `{field}` is {}, not a text", name(other)),
-        None => bail!("no field `{field}`"),
-    }
-}
-
-fn number(row: &Value, field: &str) -> Result<f64> {
-    row[field].as_f64().with_context(|| format!("field `{field}` is {}, not a number", name(&row[field])))
-}
-
-fn filled(row: &Value, field: &str) -> Result<String> {
-    let text = text(row, field)?;
-    if text.is_empty() {
-        bail!("field `{field}` is empty");
-    }
-    Ok(text)
-}
-
-/// A text that may be missing, null or empty.
-fn optional(row: &Value, field: &str) -> Result<Option<String>> {
-    match row.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(_) => Ok(Some(text(row, field)?).filter(|text| !text.is_empty())),
-    }
-}
-
-fn list<T>(row: &Value, field: &str, item: impl Fn(&Value) -> Option<T>, of: &str) -> Result<Vec<T>> {
-    let Some(values) = row.get(field).and_then(Value::as_array) else {
-        bail!("field `{field}` is no list of {of}");
-    };
-    values.iter().map(|value| item(value).with_context(|| format!("field `{field}` is no list of {of}"))).collect()
-}
-
-/// A whole number; tables often store one as a fraction.
-fn whole(value: &Value) -> Option<i64> {
-    value
-        .as_i64()
-        .or_else(|| value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e9).map(|n| n as i64))
-}
-
-fn name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
+#[cfg(test)]
+mod tests;

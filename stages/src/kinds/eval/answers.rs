@@ -3,10 +3,10 @@
 use crate::device;
 use crate::generate::{self, Choice, Decoding};
 use crate::io::{self, Io};
-use crate::model::{Artifact, Load, LoraParameters, memory};
+use crate::model::{Artifact, Load, LoraParameters, Templating, memory};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
-use crate::train;
+use crate::train::{self, Truncate};
 use anyhow::{Context, Result};
 use formats::data::{self, DataRows, RowFilter};
 use formats::dtype::Dtype;
@@ -17,13 +17,14 @@ use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "answers",
-    version: 4,
+    version: 5,
     doc: "greedy answers of one model",
     ports: &[
         Port::one("model", Accepts::Model, "who answers"),
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "rows with a `prompt`"),
     ],
     gives: Gives::Any,
+    reads_rows: true,
     metrics: &[
         Metric::neutral("length", "mean answer length, tokens").mean_of("length"),
         Metric::higher("eos_share", "share of answers that ended by themselves").mean_of("ended"),
@@ -41,27 +42,40 @@ pub const TABLE: &str = "answers.jsonl";
 
 /// The parameters of an `eval` as a whole.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Answers {
     /// longest answer
     pub max_new_tokens: usize,
     /// prompts answered at once; never changes a number's meaning
     pub batch: usize,
-    /// id that ends an answer; default: the model's eos tokens
+    /// what becomes of prompts that leave no room for an answer. end or drop: they are left out; start: they lose their
+    /// beginning, dialogues their first turns after the system's text; middle: texts keep both ends
+    pub truncate: Truncate,
+    /// id that ends an answer; default: the model's eos tokens, and the one with which the chat template ends an answer
     pub stop_token: Option<u32>,
+    #[serde(flatten)]
+    pub templating: Templating,
     /// f32, f16 or bf16: what the matrices of the models are kept and multiplied in
     pub dtype: Dtype,
 }
 
 impl Default for Answers {
     fn default() -> Answers {
-        Answers { max_new_tokens: 48, batch: 64, stop_token: None, dtype: Dtype::F32 }
+        Answers {
+            max_new_tokens: 48,
+            batch: 64,
+            truncate: Truncate::End,
+            stop_token: None,
+            templating: Templating::default(),
+            dtype: Dtype::F32,
+        }
     }
 }
 
 impl Parameters for Answers {
     fn mistakes(&self) -> Vec<ParameterMistake> {
-        stage::at_least_one(&[("max_new_tokens", self.max_new_tokens as u64), ("batch", self.batch as u64)])
+        let counts = [("max_new_tokens", self.max_new_tokens as u64), ("batch", self.batch as u64)];
+        [stage::at_least_one(&counts), self.templating.mistakes()].concat()
     }
 }
 
@@ -121,10 +135,13 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Answers = call.parameters()?;
     let device = device::of(io)?;
     let artifact = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
+    let artifact = artifact.with_templating(&parameters.templating)?;
     let mut filter = RowFilter::new(io.may_skip());
-    let questions = data::prompts(io.input("prompts")?, &mut filter)?;
+    let questions = data::prompts(io.data("prompts")?, &mut filter)?;
     let stops = artifact.stops(parameters.stop_token)?;
-    let (prompts, ids) = train::prompts(&artifact, questions, parameters.max_new_tokens, &mut filter)?;
+    let Answers { max_new_tokens, truncate, .. } = parameters;
+    let (prompts, ids) = train::prompts(&artifact, questions, max_new_tokens, truncate, &mut filter)?;
+    filter.take_remarks().into_iter().for_each(|remark| io.remark(remark));
     let rows = parameters.batch.min(prompts.len());
     let tokens = ids.iter().map(Vec::len).max().unwrap_or(0);
     let load = Load { rows, tokens, read: 1, decoded: (rows, parameters.max_new_tokens), ..Load::default() };
@@ -144,7 +161,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             rows.push(GreedyAnswer {
                 id: prompt.id.clone(),
                 prompt: prompt.prompt.to_string(),
-                text: artifact.tokenizer.decode(&answer.ids)?,
+                text: artifact.tokenizer.decode_answer(prompt_ids, &answer.ids)?,
                 prompt_group: prompt.group.clone(),
                 prompt_ids: prompt_ids.clone(),
                 length: answer.ids.len(),
@@ -159,14 +176,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let directory = io.candidate_dir(0)?;
     io::write_rows(&directory.join(TABLE), &rows)?;
     std::fs::write(directory.join(TOKENIZER), &artifact.tokenizer_digest).context("write the tokenizer's digest")?;
-    io.candidate(
-        0,
-        &[
-            ("length", mean(|row| row.length as f64)),
-            ("eos_share", mean(|row| f64::from(u8::from(row.ended)))),
-            ("distinct_2", mean(|row| row.distinct_2)),
-        ],
-    )
+    let metrics = [
+        ("length", mean(|row| row.length as f64)),
+        ("eos_share", mean(|row| f64::from(u8::from(row.ended)))),
+        ("distinct_2", mean(|row| row.distinct_2)),
+    ];
+    io.candidate(0, &[&metrics[..], &filter.metrics()].concat())
 }
 
 /// The share of distinct pairs among all pairs of neighbouring tokens (distinct-2 of Li et al. 2016, but per answer); 1

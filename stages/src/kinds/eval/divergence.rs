@@ -41,10 +41,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let baseline = Artifact::load_beside(io.input("baseline")?, &model)?;
     baseline.same_tokens_as(&model.tokenizer_digest).context("connect `baseline`")?;
     let answers = answers::read(io.input("answers")?)?;
-    let join = |row: &GreedyAnswer| Sequence {
-        ids: [row.prompt_ids.as_slice(), &row.answer_ids].concat(),
-        start: row.prompt_ids.len(),
-    };
+    let join =
+        |row: &GreedyAnswer| Sequence::new([row.prompt_ids.as_slice(), &row.answer_ids].concat(), row.prompt_ids.len());
     let rows: Vec<Sequence> = answers.iter().map(join).collect();
     let (at_once, tokens) = (parameters.batch.min(rows.len()), rows.iter().map(|row| row.ids.len()).max().unwrap_or(0));
     let load = Load {

@@ -2,7 +2,7 @@
 
 use crate::secret::Secrets;
 use anyhow::{Context, Result, bail};
-use serde::de::DeserializeOwned;
+use formats::json;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs;
@@ -71,38 +71,22 @@ fn search(path: &Path, name: &str, secrets: &Secrets) -> Result<()> {
 pub fn items(text: &str) -> Result<Vec<Map<String, Value>>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let row = |(number, line): (usize, &str)| {
-        strict(line).with_context(|| format!("read items.jsonl: line {}: expected one object", number + 1))
+        json::from_python(line).with_context(|| format!("read items.jsonl: line {}: expected one object", number + 1))
     };
     lines.map(row).collect()
-}
-
-/// Parses JSON, in which Python may have written NaN and Infinity, which JSON lacks.
-fn strict<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
-    serde_json::from_str(text).or_else(|error| {
-        let strict: String = text.split_inclusive([',', '}', ':']).map(without_python_numbers).collect();
-        serde_json::from_str(&strict).map_err(|_| error)
-    })
 }
 
 /// Parses the command's numbers. A value that is not a finite number is kept as `None`, so that a gate that asks for it
 /// errs instead of opening.
 pub fn metrics(text: &str) -> Result<BTreeMap<String, Option<f64>>> {
     let values: BTreeMap<String, Value> =
-        strict(text).context("read metrics.json: expected one object of names and numbers")?;
+        json::from_python(text).context("read metrics.json: expected one object of names and numbers")?;
     let number = |(name, value): (String, Value)| match value {
         Value::Null => Ok((name, None)),
         Value::Number(number) => Ok((name, number.as_f64().filter(|number| number.is_finite()))),
         other => bail!("read metrics.json: `{name}` is {other}, not a number"),
     };
     values.into_iter().map(number).collect()
-}
-
-fn without_python_numbers(piece: &str) -> String {
-    let bare = piece.trim_end_matches([',', '}']).trim();
-    match bare {
-        "NaN" | "Infinity" | "-Infinity" => piece.replace(bare, "null"),
-        _ => piece.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct Models {
 impl Models {
     pub fn load(io: &Io, parameters: &Ppo, draw: Draw, device: &Device) -> Result<Models> {
         let Tuning { dtype, lora, .. } = &parameters.tuning;
-        let policy = Artifact::load(io.input("policy")?, *dtype, device)?;
+        let policy = Artifact::load(io.input("policy")?, *dtype, device)?.with_templating(&parameters.templating)?;
         let start = policy.start_adapter(lora, draw)?;
         let reward = Artifact::load_beside(io.input("reward")?, &policy)?;
         let reference = match (io.optional_input("reference"), parameters.kl.reference) {

@@ -1,8 +1,9 @@
 //! The parameters of `ppo`.
 
+use crate::model::Templating;
 use crate::rl::{Average, GroupBaseline, KlEstimate, MissingEos};
 use crate::stage::{self, ParameterMistake, Parameters};
-use crate::train::{Passes, Rate, Schedule, Tuning};
+use crate::train::{Passes, Rate, Schedule, Truncate, Tuning};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +63,15 @@ pub struct Ppo {
     pub abort_if: AbortIf,
     /// updates between candidates; 0: one candidate, at the end
     pub checkpoint_every: u64,
-    /// id of the token that ends an answer; default: the model's eos tokens
+    /// what becomes of prompts that leave no room for an answer. end or drop: they are left out; start: they lose their
+    /// beginning, dialogues their first turns after the system's text; middle: texts keep both ends
+    #[schemars(extend("printed-after" = "max_new_tokens"))]
+    pub truncate: Truncate,
+    /// id of the token that ends an answer; default: the model's eos tokens, and that with which the chat template ends one
+    #[schemars(extend("printed-after" = "checkpoint_every"))]
     pub stop_token: Option<u32>,
+    #[serde(flatten)]
+    pub templating: Templating,
     #[serde(flatten)]
     pub tuning: Tuning,
 }
@@ -197,7 +205,9 @@ impl Default for Ppo {
             whiten_rewards: false,
             abort_if: AbortIf::default(),
             checkpoint_every: 0,
+            truncate: Truncate::End,
             stop_token: None,
+            templating: Templating::default(),
             tuning: Tuning::default(),
         }
     }
@@ -287,6 +297,7 @@ impl Parameters for Ppo {
         }
         refuse(self.top_p.is_some_and(|p| p > 1.0), "top_p", "`top_p` is a probability: at most 1");
         refuse(self.dual_clip.is_some_and(|c| c.is_nan() || c <= 1.0), "dual_clip", "`dual_clip` must be above 1");
+        mistakes.extend(self.templating.mistakes());
         mistakes.extend(self.tuning.mistakes());
         mistakes
     }

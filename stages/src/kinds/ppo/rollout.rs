@@ -74,8 +74,7 @@ pub fn score(
 ) -> Result<Rollout> {
     let (actor, critic) = models.with(&adam.tensors);
     let ended = answers.iter().filter(|answer| answer.has_ended).count();
-    let join =
-        |(prompt, answer): (&&[u32], &Answer)| Sequence { ids: [*prompt, &answer.ids].concat(), start: prompt.len() };
+    let join = |(prompt, answer): (&&[u32], &Answer)| Sequence::new([*prompt, &answer.ids].concat(), prompt.len());
     let rows: Vec<Sequence> = prompts.iter().zip(&answers).map(join).collect();
     let average = match models.reference {
         None => Some(models.with(&adam.averages).0),

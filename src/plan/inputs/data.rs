@@ -1,0 +1,94 @@
+//! The sources of a data port: files, directories and patterns of them, and stages; each with options of reading.
+
+use crate::diagnostic::Diagnostic;
+use crate::plan::source::{
+    Input, Reading, Source, SourceLookup, Target, file_source, nothing_at, stage_of, stage_source,
+};
+use crate::spec::{PortSpec, Reference, SourceSpec};
+use formats::data::{self, DataRows, DataSource, ReadOptions};
+use formats::unreadable;
+use stages::stage::{Accepts, Port};
+use std::path::{Path, PathBuf};
+
+/// The input of a data port. Its files are read as the stage would read them.
+pub fn resolve(target: &mut Target, rows: DataRows, from: &PortSpec, lookup: &SourceLookup) -> Input {
+    let before = target.mistakes.len();
+    let mut sources = Vec::new();
+    let mut readings = Vec::new();
+    // `None` once there is data that cannot be read yet.
+    let mut read: Option<Vec<DataSource>> = Some(Vec::new());
+    for source in &from.sources {
+        let options = source.options.clone().unwrap_or_default();
+        if target.is_measured && options.weight != 1.0 {
+            let message =
+                format!("`weight` has no effect on `{}`, whose rows are measured, each once", from.port.value);
+            target.mistakes.push(Diagnostic::error(source.span, message));
+        }
+        let found = match &source.reference {
+            Reference::Stage { name, pin, file } => {
+                read = None;
+                let found = stage_of(target.stage, name, source, lookup, target.mistakes);
+                let found = found.and_then(|stage| match file {
+                    None => stage_source(target.stage, stage, *pin, source, target.port, lookup, target.mistakes),
+                    Some(path) => file_source(stage, *pin, path, source, target.port, lookup, target.mistakes),
+                });
+                if let Some(stage) = found.as_ref().and_then(Source::stage) {
+                    target.graph.add(stage, target.stage, source.span);
+                }
+                found.into_iter().collect()
+            }
+            Reference::Path(path) => {
+                // Without a `./` in the middle, for messages.
+                let path: PathBuf = lookup.directory.join(path).components().collect();
+                let files = files(&path, target.port, source, target.mistakes);
+                if let Some(read) = &mut read {
+                    read.push(DataSource { files: files.clone(), options: options.clone() });
+                }
+                files.into_iter().map(Source::Path).collect::<Vec<_>>()
+            }
+            Reference::Hub(text) => {
+                let message = format!("`{text}` is no file: data of the hub is not fetched");
+                let help = "`hf download --repo-type dataset OWNER/NAME --local-dir data` puts it into a directory";
+                target.mistakes.push(Diagnostic::error(source.span, message).help(help));
+                Vec::new()
+            }
+        };
+        readings.push(Reading { sources: found.len(), options });
+        sources.extend(found);
+    }
+    if let (Some(read), true) = (read, target.mistakes.len() == before && !sources.is_empty()) {
+        check(target, rows, &read, from, lookup);
+    }
+    if readings.iter().all(|reading| reading.options == ReadOptions::default()) {
+        readings.clear();
+    }
+    let is_list = sources.len() != 1;
+    Input { port: from.port.value.clone(), sources, is_list, readings }
+}
+
+fn files(path: &Path, port: Option<&Port>, source: &SourceSpec, mistakes: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
+    if !path.exists() && !data::is_pattern(path) {
+        mistakes.push(nothing_at(path, port, source));
+        return Vec::new();
+    }
+    data::files(path).unwrap_or_else(|error| {
+        mistakes.push(Diagnostic::error(source.span, unreadable::message(&error, path)));
+        Vec::new()
+    })
+}
+
+fn check(target: &mut Target, rows: DataRows, read: &[DataSource], from: &PortSpec, lookup: &SourceLookup) {
+    let may_skip = lookup.spec.skip_bad_rows;
+    let checked = target.files.entry((Accepts::Data(rows), format!("{read:?}")));
+    let checked = checked.or_insert_with(|| {
+        let error = stages::kinds::check_data(rows, read, may_skip).err()?;
+        let names = data::names(read);
+        // The source with the file that the error is about.
+        let path = unreadable::path(&error).unwrap_or(Path::new(&names));
+        let source = read.iter().position(|source| source.files.iter().any(|file| file == path));
+        Some((source.unwrap_or(0), unreadable::message(&error, path)))
+    });
+    if let Some((source, message)) = checked {
+        target.mistakes.push(Diagnostic::error(from.sources[*source].span, message.clone()));
+    }
+}

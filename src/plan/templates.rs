@@ -1,0 +1,86 @@
+//! Chat templates: a stage that reads dialogues tries the template of its model on the first of them, before the first
+//! stage runs. The template is that of the model's directory, changed by every stage on the way.
+
+use super::draft::Draft;
+use super::source::Source;
+use crate::diagnostic::Diagnostic;
+use formats::chat::Template;
+use formats::data::DataSource;
+use formats::directory::model_directory;
+use formats::{tokenizer, unreadable};
+use stages::kinds;
+use stages::model::Templating;
+use stages::stage::Accepts;
+use std::path::{Path, PathBuf};
+
+/// Reports dialogues that the stage would refuse.
+pub fn check(drafts: &[Draft], may_skip: u64, mistakes: &mut Vec<Diagnostic>) {
+    for (id, draft) in drafts.iter().enumerate() {
+        let Some(kind) = draft.kind else { continue };
+        let reads = |port: &str| matches!(kind.port(port).map(|port| port.accepts), Some(Accepts::Data(_)));
+        let inputs = draft.inputs.iter().enumerate().filter(|(_, input)| reads(&input.port));
+        let data = inputs.map(|(at, input)| (input.files(), at)).filter(|(files, _)| !files.is_empty());
+        let data: Vec<(Vec<DataSource>, usize)> = data.collect();
+        if data.is_empty() {
+            continue;
+        }
+        let name = draft.spec.name.span;
+        let template = match template_of(drafts, id) {
+            Some(Ok(template)) => template,
+            Some(Err(error)) => {
+                mistakes.push(Diagnostic::error(name, format!("{error:#}")));
+                continue;
+            }
+            None => continue,
+        };
+        for (files, at) in data {
+            let learns_all = draft.dialogues.learn == "all";
+            if let Err(error) = kinds::check_dialogues(template.as_ref(), &files, learns_all, may_skip) {
+                let span = draft.spec.from.get(at).map_or(name, |from| from.port.span);
+                let names = formats::data::names(&files);
+                let path = unreadable::path(&error).unwrap_or(Path::new(&names));
+                mistakes.push(Diagnostic::error(span, unreadable::message(&error, path)));
+            }
+        }
+    }
+}
+
+/// The chat template of the model that a stage works on: that of a directory, with the changes of each stage on the way. The
+/// outer `None`: it is not known before something has run, or the stage works on no model.
+fn template_of(drafts: &[Draft], id: usize) -> Option<anyhow::Result<Option<Template>>> {
+    let mut changes: Vec<&Templating> = Vec::new();
+    let mut at = id;
+    // A circle is reported elsewhere.
+    for _ in 0..drafts.len() {
+        let draft = &drafts[at];
+        let port = draft.kind?.ports.first()?;
+        changes.push(&draft.dialogues.templating);
+        if port.accepts != Accepts::Model {
+            // A model from nothing has no template.
+            let is_new = matches!(port.accepts, Accepts::Data(_)) && at != id;
+            return is_new.then(|| changed(None, &changes));
+        }
+        match draft.inputs.iter().find(|input| input.port == port.name)?.sources.first()? {
+            Source::Stage { stage, .. } => at = *stage,
+            // A model is no single file.
+            Source::File { .. } => return None,
+            Source::Path(path) => return path.is_dir().then(|| changed(Some(model_directory(path)), &changes)),
+        }
+    }
+    None
+}
+
+/// The template of a directory after these changes, the last of which comes first.
+fn changed(directory: Option<PathBuf>, changes: &[&Templating]) -> anyhow::Result<Option<Template>> {
+    let given = |source: &str| match &directory {
+        Some(directory) => Ok(Template::load(directory, Some(source))?.expect("a source is given")),
+        None => Template::new(source, tokenizer::new_special()),
+    };
+    let mut template = directory.as_ref().map(|directory| Template::load(directory, None)).transpose()?.flatten();
+    for change in changes.iter().rev() {
+        if let Some(source) = change.over(template.as_ref(), given)? {
+            template = Some(given(&source)?);
+        }
+    }
+    Ok(template)
+}

@@ -1,0 +1,53 @@
+//! Parquet, row by row.
+
+use super::{Place, Reader, Taker};
+use anyhow::{Context, Result};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use std::fs::File;
+
+/// The rows that are read at a time.
+const AT_ONCE: usize = 1024;
+
+pub fn rows<T: Send>(file: File, most: usize, read: Reader<T>, each: Taker<T>) -> Result<()> {
+    let file = SerializedFileReader::new(file)?;
+    let mut rows = file.get_row_iter(None)?.take(most);
+    let mut count = 0;
+    loop {
+        let mut some = Vec::with_capacity(AT_ONCE);
+        for row in rows.by_ref().take(AT_ONCE) {
+            // Nothing can be read after a damaged page.
+            some.push(row.with_context(|| format!("row {}", count + some.len() + 1))?);
+        }
+        if some.is_empty() {
+            return Ok(());
+        }
+        let result = |(index, row): (usize, &Row)| {
+            let number = count + index + 1;
+            (Place::Row(number), read(&object(row), number))
+        };
+        let results: Vec<(Place, Result<T>)> = some.par_iter().enumerate().map(result).collect();
+        count += results.len();
+        results.into_iter().try_for_each(|(place, result)| each(place, result))?;
+    }
+}
+
+fn object(row: &Row) -> Value {
+    Value::Object(row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect())
+}
+
+/// Converts a field as the parquet crate does, except for texts that some writers store as plain bytes. Bytes that are
+/// no text become an object, which no field of a row may be: nobody reads such a column, or its reader says so.
+fn value(field: &Field) -> Value {
+    match field {
+        Field::Bytes(bytes) => match bytes.as_utf8() {
+            Ok(text) => Value::from(text),
+            Err(_) => json!({"bytes": bytes.len()}),
+        },
+        Field::Group(row) => object(row),
+        Field::ListInternal(list) => list.elements().iter().map(value).collect(),
+        other => other.to_json_value(),
+    }
+}

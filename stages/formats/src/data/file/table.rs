@@ -1,0 +1,46 @@
+//! CSV and TSV: the first row names the fields, each cell is a text.
+
+use super::encoding::whole_text;
+use super::{Place, Reader, Taker};
+use anyhow::{Result, anyhow, bail};
+use rayon::prelude::*;
+use serde_json::{Map, Value};
+
+/// The rows that are read at a time.
+const AT_ONCE: usize = 4096;
+
+pub fn rows<T: Send>(bytes: &[u8], delimiter: u8, most: usize, read: Reader<T>, each: Taker<T>) -> Result<()> {
+    let text = whole_text(bytes)?;
+    let mut table = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+    let header: Vec<String> = table.headers().map_err(fault)?.iter().map(|name| name.trim().to_owned()).collect();
+    if let Some(name) = header.iter().enumerate().find(|(at, name)| header[..*at].contains(name)).map(|(_, name)| name)
+    {
+        bail!("line 1: two columns have the name `{name}`");
+    }
+    let row = |record: &csv::StringRecord, number: usize| -> Result<T> {
+        if record.len() != header.len() {
+            bail!("the row has {} cells, the first line names {}", record.len(), header.len());
+        }
+        let cells = header.iter().zip(record.iter()).filter(|(name, cell)| !name.is_empty() && !cell.is_empty());
+        let cells: Map<String, Value> = cells.map(|(name, cell)| (name.clone(), Value::from(cell))).collect();
+        read(&Value::Object(cells), number)
+    };
+    let mut records = table.records().take(most).peekable();
+    let mut count = 0;
+    while records.peek().is_some() {
+        let some: Vec<csv::StringRecord> = records.by_ref().take(AT_ONCE).collect::<Result<_, _>>().map_err(fault)?;
+        let result = |(index, record): (usize, &csv::StringRecord)| {
+            let line = record.position().map_or(0, |position| position.line() as usize);
+            (Place::Line(line), row(record, count + index + 1))
+        };
+        let results: Vec<(Place, Result<T>)> = some.par_iter().enumerate().map(result).collect();
+        count += results.len();
+        results.into_iter().try_for_each(|(place, result)| each(place, result))?;
+    }
+    Ok(())
+}
+
+fn fault(error: csv::Error) -> anyhow::Error {
+    let line = error.position().map_or_else(String::new, |position| format!("line {}: ", position.line()));
+    anyhow!("{line}no row of CSV: {error}")
+}

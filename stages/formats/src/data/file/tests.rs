@@ -1,0 +1,175 @@
+use super::*;
+use expect_test::expect;
+use std::fs;
+
+/// The rows of a file of this name, or the reason why there are none.
+fn read(name: &str, bytes: &[u8]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    let mut out = String::new();
+    let form = rows(
+        &path,
+        usize::MAX,
+        |row, _| Ok(row.to_string()),
+        |place, row| {
+            out.push_str(&format!("  {place}: {}\n", row.unwrap_or_else(|error| format!("{error:#}"))));
+            Ok(())
+        },
+    );
+    let said = form.map_or_else(|error| format!("{error:#}"), |(form, count)| format!("{form}, {count} rows"));
+    format!("{name}: {said}\n{out}").replace(&format!("{}/", dir.path().display()), "")
+}
+
+#[test]
+fn what_other_programs_write_is_read_or_told_by_what_it_is() {
+    let (a, b) = (r#"{"p": "a"}"#, r#"{"p": "b"}"#);
+    let utf16: Vec<u8> = format!("\u{feff}{a}\n{b}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let files: Vec<(&str, Vec<u8>)> = vec![
+        ("bom.jsonl", format!("\u{feff}{a}\n\u{feff}{b}\n").into()),
+        ("cr-only.jsonl", format!("{a}\r{b}").into()),
+        ("utf16.jsonl", utf16),
+        ("shift-jis.jsonl", encoding_rs::SHIFT_JIS.encode("{\"p\": \"海\"}\n{\"p\": \"山\"}").0.into_owned()),
+        ("one-bad.jsonl", ["{\"p\": \"海\"}\n{\"p\": \"山\"}\n".as_bytes(), b"{\"p\": \"\xff\"}\n"].concat()),
+        ("surrogate.jsonl", format!("{a}\n{{\"p\": \"c \\ud83d\"}}\n").into()),
+        ("nan.jsonl", r#"{"p": "a", "n": [NaN, -Infinity]}"#.into()),
+        ("deep.jsonl", format!("{{\"p\": {}{}}}\n{a}", "[".repeat(200), "]".repeat(200)).into()),
+        ("huge.jsonl", "{\"p\": 1e999}\n".into()),
+        ("two.jsonl", format!("{a}{b}\n").into()),
+        ("zeros.jsonl", format!("{a}\n\0\0\0\0").into()),
+        ("indented.json", "{\n \"p\": \"a\"\n}\n{\n \"p\": \"b\"\n}\n".into()),
+        ("inside.json", format!("{{\"data\": [{a}, {b}]}}").into()),
+        ("inside-indented.json", format!("{{\n \"version\": 1,\n \"data\": [\n  {a},\n  {b}\n ]\n}}\n").into()),
+        ("columns.json", r#"{"p": {"0": "a", "1": "b"}}"#.into()),
+        ("comma.json", format!("[{a},]").into()),
+        ("torn.json", "{\n \"p\": \"a\",\n".into()),
+        ("pointer.jsonl", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n".into()),
+        ("a.jsonl.xz", b"\xfd7zXZ\0...".to_vec()),
+        ("a.jsonl.bz2", b"BZh9...".to_vec()),
+        ("page.jsonl", b"<!DOCTYPE html><html>".to_vec()),
+        ("documents.txt", "one\n\ntwo\r\n".into()),
+    ];
+    let said: String = files.iter().map(|(name, bytes)| read(name, bytes)).collect();
+    expect![[r#"
+        bom.jsonl: JSONL, 2 rows
+          line 1: {"p":"a"}
+          line 2: {"p":"b"}
+        cr-only.jsonl: JSONL, 2 rows
+          line 1: {"p":"a"}
+          line 2: {"p":"b"}
+        utf16.jsonl: JSONL, 2 rows
+          line 1: {"p":"a"}
+          line 2: {"p":"b"}
+        shift-jis.jsonl: JSONL, 2 rows
+          line 1: {"p":"海"}
+          line 2: {"p":"山"}
+        one-bad.jsonl: JSONL, 3 rows
+          line 1: {"p":"海"}
+          line 2: {"p":"山"}
+          line 3: not UTF-8
+        surrogate.jsonl: JSONL, 2 rows
+          line 1: {"p":"a"}
+          line 2: not JSON, at column 16: half of a character (a surrogate without the other one)
+        nan.jsonl: JSONL, 1 rows
+          line 1: {"n":[null,null],"p":"a"}
+        deep.jsonl: JSONL, 2 rows
+          line 1: not JSON, at column 133: lists or objects are nested deeper than 128 times
+          line 2: {"p":"a"}
+        huge.jsonl: JSONL, 1 rows
+          line 1: not JSON, at column 11: a number is too large
+        two.jsonl: JSONL, 1 rows
+          line 1: not JSON, at column 11: more follows after the row, which takes a line of its own
+        zeros.jsonl: JSONL, 2 rows
+          line 1: {"p":"a"}
+          line 2: it holds zero bytes alone: the file was not written to its end
+        indented.json: JSON, 2 rows
+          row 1: {"p":"a"}
+          row 2: {"p":"b"}
+        inside.json: JSON, 2 rows
+          row 1: {"p":"a"}
+          row 2: {"p":"b"}
+        inside-indented.json: JSON, 2 rows
+          row 1: {"p":"a"}
+          row 2: {"p":"b"}
+        columns.json: JSONL, 1 rows
+          line 1: it holds columns, not rows; pandas writes rows by `to_json(orient="records", lines=True)`
+        comma.json: read comma.json: not a JSON list of rows, at line 1, column 13
+        torn.json: read torn.json: not JSON objects, at line 3, column 0
+        pointer.jsonl: read pointer.jsonl: it is a Git LFS pointer, not the file: `git lfs pull` fetches it
+        a.jsonl.xz: read a.jsonl.xz: it is packed by xz; unpack it (`xz -d`), or pack it by gzip or zstd
+        a.jsonl.bz2: read a.jsonl.bz2: it is packed by bzip2; unpack it (`bzip2 -d`), or pack it by gzip or zstd
+        page.jsonl: read page.jsonl: it is a web page, not data: the address leads to a page about the file
+        documents.txt: text, 2 rows
+          line 1: {"text":"one"}
+          line 3: {"text":"two"}
+    "#]]
+    .assert_eq(&said);
+}
+
+#[test]
+fn tables_have_their_fields_in_the_first_row() {
+    let text = "prompt,label,note\n\"a, \"\"b\"\"\nc\",1,\nd,0,x\n";
+    let sjis = encoding_rs::SHIFT_JIS.encode("prompt,completion\n海は？,はい。\n").0.into_owned();
+    let gzip = |text: &str| {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut out, text.as_bytes()).unwrap();
+        out.finish().unwrap()
+    };
+    let files: Vec<(&str, Vec<u8>)> = vec![
+        ("a.csv", text.into()),
+        ("bom.csv", format!("\u{feff}{text}").into()),
+        ("a.tsv", "p\tq\na\tb\n".into()),
+        ("sjis.csv", sjis),
+        ("a.csv.gz", gzip(text)),
+        ("data.csv-gz", gzip(text)),
+        ("short.csv", "a,b\n1\n".into()),
+        ("twice.csv", "a,a\n1,2\n".into()),
+        ("head.csv", "a,b\n".into()),
+    ];
+    let said: String = files.iter().map(|(name, bytes)| read(name, bytes)).collect();
+    expect![[r#"
+        a.csv: CSV, 2 rows
+          line 2: {"label":"1","prompt":"a, \"b\"\nc"}
+          line 4: {"label":"0","note":"x","prompt":"d"}
+        bom.csv: CSV, 2 rows
+          line 2: {"label":"1","prompt":"a, \"b\"\nc"}
+          line 4: {"label":"0","note":"x","prompt":"d"}
+        a.tsv: TSV, 1 rows
+          line 2: {"p":"a","q":"b"}
+        sjis.csv: CSV, 1 rows
+          line 2: {"completion":"はい。","prompt":"海は？"}
+        a.csv.gz: CSV, 2 rows
+          line 2: {"label":"1","prompt":"a, \"b\"\nc"}
+          line 4: {"label":"0","note":"x","prompt":"d"}
+        data.csv-gz: CSV, 2 rows
+          line 2: {"label":"1","prompt":"a, \"b\"\nc"}
+          line 4: {"label":"0","note":"x","prompt":"d"}
+        short.csv: CSV, 1 rows
+          line 2: the row has 1 cells, the first line names 2
+        twice.csv: read twice.csv: line 1: two columns have the name `a`
+        head.csv: read head.csv: the file has no rows
+    "#]]
+    .assert_eq(&said);
+}
+
+#[test]
+fn columns_of_parquet_that_nobody_reads_may_hold_anything() {
+    use ::parquet::data_type::{ByteArray, ByteArrayType};
+    let schema = "message rows { required binary prompt; required binary image; }";
+    let schema = std::sync::Arc::new(::parquet::schema::parser::parse_message_type(schema).unwrap());
+    let mut out = Vec::new();
+    let mut writer = ::parquet::file::writer::SerializedFileWriter::new(&mut out, schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for value in [&b"p"[..], &b"\xff\x00"[..]] {
+        let mut writer = group.next_column().unwrap().unwrap();
+        writer.typed::<ByteArrayType>().write_batch(&[ByteArray::from(value.to_vec())], None, None).unwrap();
+        writer.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+    expect![[r#"
+        a.parquet: Parquet, 1 rows
+          row 1: {"image":{"bytes":2},"prompt":"p"}
+    "#]]
+    .assert_eq(&read("a.parquet", &out));
+}
