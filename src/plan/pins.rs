@@ -25,7 +25,7 @@ impl Steps {
     }
 
     fn may_be(&self, step: u64) -> bool {
-        let is_between = self.every > 0 && step > 0 && step % self.every == 0;
+        let is_between = step > 0 && step.is_multiple_of(self.every);
         self.last.is_none_or(|last| step == last || is_between && step < last)
     }
 

@@ -124,7 +124,7 @@ fn contents(plan: &Plan) -> BTreeMap<PathBuf, Content> {
 enum Happening<'a> {
     /// An action is executed; the flag says whether it fails.
     Runs(&'a Request, bool),
-    Told(Event),
+    Told(&'a Event),
     Ends(&'a str, Outcome),
 }
 
@@ -137,7 +137,7 @@ fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happ
     while let Some(command) = commands.pop_front() {
         let news = match command {
             Command::Tell(event) => {
-                see(Happening::Told(event));
+                see(Happening::Told(&event));
                 None
             }
             Command::End(stage, outcome) => {
@@ -196,7 +196,7 @@ fn told(text: &str, world: &World, memory: &mut Memory) -> String {
 fn told_of(plan: &Plan, world: &World, memory: &mut Memory) -> String {
     let mut lines = Vec::new();
     run(plan, world, memory, |happening| match happening {
-        Happening::Told(event) => lines.extend(line(&event)),
+        Happening::Told(event) => lines.extend(line(event)),
         Happening::Ends(stage, outcome) => lines.push(end_line(stage, &outcome)),
         Happening::Runs(request, fails) => {
             let part = request.part.as_ref().map_or(String::new(), |part| format!(": {part}"));

@@ -29,7 +29,7 @@ fn question(text: &str, world: &World, memory: &mut Memory) -> String {
     let mut asked = String::new();
     run(&plan, world, memory, |happening| {
         if let Happening::Told(Event::Judged { verdict, .. }) = happening {
-            asked = verdict.evidence.question;
+            asked.clone_from(&verdict.evidence.question);
         }
     });
     asked

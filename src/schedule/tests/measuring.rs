@@ -122,7 +122,7 @@ fn its_study_shows_all_that_it_measures() {
     let (plan, _directory) = probing(PIPELINE);
     run(&plan, &world(), &mut Memory::default(), |happening| {
         if let Happening::Told(event) = happening {
-            events.push(event);
+            events.push(event.clone());
         }
     });
     let state = fold::fold(&events).unwrap();

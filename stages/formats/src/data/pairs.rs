@@ -42,11 +42,10 @@ impl JudgedAnswers {
     /// The place of an answer. Equal answers are one answer.
     pub fn place(&mut self, answer: String) -> usize {
         let next = self.preference.answers.len();
-        let place = *self.places.entry(answer).or_insert_with_key(|answer| {
+        *self.places.entry(answer).or_insert_with_key(|answer| {
             self.preference.answers.push(answer.clone());
             next
-        });
-        place
+        })
     }
 
     /// A preference of an answer to itself says nothing.

@@ -96,7 +96,7 @@ fn has_whole_first_line(start: &[u8]) -> bool {
     match serde_json::from_slice::<serde::de::IgnoredAny>(line) {
         Ok(_) => !HOLDERS.iter().any(|holder| {
             let object = serde_json::from_slice::<Value>(line).ok();
-            object.is_some_and(|object| object.get(holder).is_some_and(|rows| is_list_of_objects(rows)))
+            object.is_some_and(|object| object.get(holder).is_some_and(is_list_of_objects))
         }),
         Err(error) => !error.is_eof(),
     }
