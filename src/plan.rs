@@ -5,6 +5,7 @@ mod draft;
 mod gates;
 mod graph;
 mod inputs;
+mod leaks;
 mod metrics;
 mod name;
 mod outputs;
@@ -128,6 +129,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     pins::check(&drafts, &ids, &mut mistakes);
     mistakes.extend(graph.cycles());
     let gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
+    leaks::check(&drafts, &gates, &checked_files, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.level == Severity::Error) {
         return Err(mistakes);
     }

@@ -122,6 +122,11 @@ fn stage_keys() -> Vec<Key> {
         ("retry", "how often it is tried again: `3`, or `{times: 3, wait: 10s}`", retry()),
         ("secret", "variables of the environment that the stage may see, and that nothing keeps", secrets),
         ("audit", "report the files that were read and not declared (Linux)", templated(json!({"type": "boolean"}))),
+        (
+            "allow_overlap",
+            "it may measure on prompts that stages before it learn from; default: false",
+            templated(json!({"type": "boolean"})),
+        ),
     ]
 }
 

@@ -5,15 +5,15 @@ mod data;
 
 use super::graph::{Graph, StageId};
 use super::source::{
-    FileChecks, Input, Source, SourceLookup, Target, accepted, file_source, nothing_at, stage_of, stage_source,
-    takes_file,
+    FileCheck, FileChecks, Input, Source, SourceLookup, Target, accepted, file_source, nothing_at, stage_of,
+    stage_source, takes_file,
 };
 use crate::diagnostic::Diagnostic;
 use crate::hub;
 use crate::spec::{PortSpec, Reference, SourceSpec};
 use anyhow::bail;
 use formats::unreadable;
-use stages::stage::{Accepts, Kind, Port, Work, did_you_mean};
+use stages::stage::{Accepts, Kind, Port, did_you_mean};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,9 +33,8 @@ pub fn resolve(
         if let Some(kind) = kind {
             check_port(kind, port, from, mistakes);
         }
-        if let Some(Port { accepts: Accepts::Data(rows), name, .. }) = port {
-            let is_measured = *name == "heldout" || kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
-            let mut target = Target { stage: id, port, is_measured, graph, files, mistakes };
+        if let Some(Port { accepts: Accepts::Data(rows), .. }) = port {
+            let mut target = Target { stage: id, port, graph, files, mistakes };
             inputs.push(data::resolve(&mut target, *rows, from, lookup));
             continue;
         }
@@ -158,10 +157,11 @@ fn path_source(
     if let Some(port) = port {
         let checked = files.entry((port.accepts, path.display().to_string()));
         let checked = checked.or_insert_with(|| {
-            let found = stages::kinds::check_input(port, path);
-            found.err().map(|error| (0, unreadable::message(&error, path)))
+            let found = stages::kinds::check_input(port, path).err();
+            let mistake = found.map(|error| (0, unreadable::message(&error, path)));
+            FileCheck { mistake, ..FileCheck::default() }
         });
-        mistakes.extend(checked.iter().map(|(_, message)| Diagnostic::error(source.span, message.clone())));
+        mistakes.extend(checked.mistake.iter().map(|(_, message)| Diagnostic::error(source.span, message.clone())));
     }
     Some(Source::Path(path.to_owned()))
 }

@@ -4,7 +4,7 @@ use super::graph::{Graph, StageId};
 use crate::diagnostic::{self, Diagnostic};
 use crate::hub;
 use crate::spec::{Pin, Reference, SourceSpec, Spec};
-use formats::data::{DataSource, ReadOptions};
+use formats::data::{DataSource, PromptDigests, ReadOptions};
 use stages::stage::{Accepts, Gives, Kind, Port, did_you_mean, nearest};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -93,16 +93,27 @@ pub struct SourceLookup<'a> {
     pub directory: &'a Path,
 }
 
-/// Mistakes in what was checked against what ports accept, by the text of its paths, so that each is read once. Each
-/// with the place of the source that it is about.
-pub type FileChecks = BTreeMap<(Accepts, String), Option<(usize, String)>>;
+/// What was checked against what ports accept, by the text of its paths, so that each is read once.
+pub type FileChecks = BTreeMap<(Accepts, String), FileCheck>;
+
+/// What reading files as a port does has shown.
+#[derive(Default)]
+pub struct FileCheck {
+    /// With the place of the source that it is about.
+    pub mistake: Option<(usize, String)>,
+    /// Those of rows of data.
+    pub prompts: PromptDigests,
+}
+
+/// The text by which data is known in [`FileChecks`].
+pub fn data_text(files: &[DataSource]) -> String {
+    format!("{files:?}")
+}
 
 /// The port that is resolved, and all that resolving it changes.
 pub struct Target<'a, 'g> {
     pub stage: StageId,
     pub port: Option<&'static Port>,
-    /// Whether its rows are measured, not learned.
-    pub is_measured: bool,
     pub graph: &'a mut Graph<'g>,
     pub files: &'a mut FileChecks,
     pub mistakes: &'a mut Vec<Diagnostic>,

@@ -1,3 +1,4 @@
+mod leaks;
 mod many;
 
 use super::*;
@@ -34,13 +35,22 @@ fn folder() -> tempfile::TempDir {
 fn check_with(text: &str, overrides: &[&str], expected: Expect) {
     let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
     let source = SourceText { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides, rule: None };
-    let folder = folder();
-    let planned = crate::spec::read(&source, &|_| None).and_then(|spec| resolve(spec, folder.path(), KINDS));
+    expected.assert_eq(&checked(&folder(), &source));
+}
+
+/// Checks a pipeline file that lies in a folder.
+fn check_in(folder: &tempfile::TempDir, text: &str, expected: Expect) {
+    let (path, text, overrides) = (PathBuf::from("rlhf.yaml"), text.to_owned(), Vec::new());
+    expected.assert_eq(&checked(folder, &SourceText { path, text, overrides, rule: None }));
+}
+
+fn checked(folder: &tempfile::TempDir, source: &SourceText) -> String {
+    let planned = crate::spec::read(source, &|_| None).and_then(|spec| resolve(spec, folder.path(), KINDS));
     let shown = match planned {
-        Ok(plan) => format!("{}{}", show(&plan), render(&source, &plan.warnings, false)),
-        Err(mistakes) => render(&source, &mistakes, false),
+        Ok(plan) => format!("{}{}", show(&plan), render(source, &plan.warnings, false)),
+        Err(mistakes) => render(source, &mistakes, false),
     };
-    expected.assert_eq(&shown.replace(&folder.path().display().to_string(), "DIR"));
+    shown.replace(&folder.path().display().to_string(), "DIR")
 }
 
 fn check(text: &str, expected: Expect) {
@@ -300,13 +310,11 @@ stages:
                |
                = help: `baseline` takes a language model: a stage that makes one, or a directory in Hugging Face layout
 
-            error: `DIR/model` is a directory
+            error: DIR/model/config.json: row 1: no field `prompt` (nor one of another known format: `messages`, `conversations`, `instruction`, `chosen` and `rejected`)
               --> rlhf.yaml:23:48
                |
             23 |     from: {policy: sft, reward: rm_1, prompts: model/, baseline: eval}
                |                                                ^^^^^^
-               |
-               = help: `prompts` takes a data file: JSON, JSONL (.gz and .zst, too) or Parquet
 
             error: `eval` (kind `eval`) gives measurements only, no artifact
               --> rlhf.yaml:23:66
@@ -430,7 +438,7 @@ stages:
             5 |   b: {kind: sft, from: {model: "hf://llm-jp/150m", data: sft}}
               |                                                          ^^^
               |
-              = help: `data` takes a data file: JSON, JSONL (.gz and .zst, too) or Parquet
+              = help: `data` takes data: a file (JSON, JSONL, CSV, TSV, Parquet, text; .gz and .zst, too), a directory of them, or a pattern
 
             error: `DIR/gold.txt` is a file
              --> rlhf.yaml:6:34
@@ -821,7 +829,7 @@ fn without_a_baseline_an_eval_measures_no_kl() {
             2 |   eval: {kind: eval, from: {policy: model/, reward: ./gold.txt, prompts: ./heldout.jsonl}, gate: {require: kl < 3}}
               |                                                                                                            ^^
               |
-              = help: there are: distinct_2, eos_share, length, mean_score, score_sd
+              = help: there are: data_dropped, data_rows, data_truncated, distinct_2, eos_share, length, mean_score, score_sd
 
         "#]],
     );
@@ -969,7 +977,7 @@ stages:
             11 |     from: {model: make:model, data: make}
                |                                     ^^^^
                |
-               = help: `data` takes a data file: JSON, JSONL (.gz and .zst, too) or Parquet; name the file that `make` makes: `make:rows.jsonl`
+               = help: `data` takes data: a file (JSON, JSONL, CSV, TSV, Parquet, text; .gz and .zst, too), a directory of them, or a pattern; name the file that `make` makes: `make:rows.jsonl`
 
             error: `../rows.jsonl` names no file in what `make` makes
               --> rlhf.yaml:14:34

@@ -25,6 +25,7 @@ pub const KEYS: &[&str] = &[
     "retry",
     "secret",
     "audit",
+    "allow_overlap",
 ];
 
 /// A stage as typed. A key with a reported mistake is left empty.
@@ -44,6 +45,8 @@ pub struct StageSpec {
     /// Names of environment variables.
     pub secrets: Vec<WithSpan<String>>,
     pub audit: Option<WithSpan<bool>>,
+    /// Whether it may measure on prompts from which was learned.
+    pub allow_overlap: Option<WithSpan<bool>>,
 }
 
 impl StageSpec {
@@ -107,6 +110,7 @@ pub fn lower(name: WithSpan<String>, mut node: Node, mistakes: &mut Vec<Diagnost
         retry: Retry::NEVER,
         secrets: Vec::new(),
         audit: None,
+        allow_overlap: None,
     };
     // Moved, not copied: parameters are most of a long file.
     if let Some((key, given)) = node.take("with") {
@@ -140,6 +144,10 @@ pub fn lower(name: WithSpan<String>, mut node: Node, mistakes: &mut Vec<Diagnost
             "secret" => stage.secrets = secrets(value, mistakes),
             "audit" => {
                 stage.audit = expect::boolean(value, mistakes).map(|audit| WithSpan { value: audit, span: key.span });
+            }
+            "allow_overlap" => {
+                let allowed = expect::boolean(value, mistakes);
+                stage.allow_overlap = allowed.map(|value| WithSpan { value, span: key.span });
             }
             _ => {}
         }

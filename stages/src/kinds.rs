@@ -13,7 +13,7 @@ use crate::stage::{Accepts, Kind, Port, StudyColumns, Work};
 use anyhow::{Context, Result};
 use formats::chat::{self, Template};
 use formats::config::Config;
-use formats::data::{AnsweredDialogue, DataRows, DataSource};
+use formats::data::{AnsweredDialogue, DataRows, DataSource, PromptDigests};
 use formats::unreadable::Reading;
 use formats::{data, describe, tokenizer};
 use std::path::Path;
@@ -54,12 +54,12 @@ pub fn study_columns(has_metric: impl Fn(&str) -> bool) -> Option<&'static Study
     KINDS.iter().filter_map(columns).find(|columns| has_metric(columns.headline.metric))
 }
 
-/// Checks the data of a port before anything runs, as the stage would on reading it. `may_skip` is the number of bad
-/// rows that are no mistake.
+/// Checks the data of a port before anything runs, as the stage would on reading it, and returns the digests of its
+/// prompts. `may_skip` is the number of bad rows that are no mistake.
 ///
 /// # Errors
 /// Those of the stage.
-pub fn check_data(rows: DataRows, sources: &[DataSource], may_skip: u64) -> Result<()> {
+pub fn check_data(rows: DataRows, sources: &[DataSource], may_skip: u64) -> Result<PromptDigests> {
     data::check(rows, sources, may_skip)
 }
 

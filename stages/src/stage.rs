@@ -93,6 +93,8 @@ pub struct Port {
     pub accepts: Accepts,
     pub is_optional: bool,
     pub takes_many: bool,
+    /// Whether its rows are measured, not learned.
+    pub is_measured: bool,
     /// Checks a file on a port that takes a directory as well: a rule file in the place of a reward model.
     pub check_file: Option<fn(&Path) -> anyhow::Result<()>>,
     pub doc: &'static str,
@@ -105,13 +107,16 @@ impl Port {
 
     pub const fn heldout(rows: DataRows) -> Port {
         let doc = "the same, to measure on; default: a share of `data`, split by prompt";
-        Port::one("heldout", Accepts::Data(rows), doc).optional()
+        Port::one("heldout", Accepts::Data(rows), doc).optional().measured()
     }
     pub const fn one(name: &'static str, accepts: Accepts, doc: &'static str) -> Port {
-        Port { name, accepts, is_optional: false, takes_many: false, check_file: None, doc }
+        Port { name, accepts, is_optional: false, takes_many: false, is_measured: false, check_file: None, doc }
     }
     pub const fn optional(self) -> Port {
         Port { is_optional: true, ..self }
+    }
+    pub const fn measured(self) -> Port {
+        Port { is_measured: true, ..self }
     }
     pub const fn many(self) -> Port {
         Port { takes_many: true, ..self }

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::plan::source::{
-    Input, Reading, Source, SourceLookup, Target, file_source, nothing_at, stage_of, stage_source,
+    FileCheck, Input, Reading, Source, SourceLookup, Target, data_text, file_source, nothing_at, stage_of, stage_source,
 };
 use crate::spec::{PortSpec, Reference, SourceSpec};
 use formats::data::{self, DataRows, DataSource, ReadOptions};
@@ -19,7 +19,7 @@ pub fn resolve(target: &mut Target, rows: DataRows, from: &PortSpec, lookup: &So
     let mut read: Option<Vec<DataSource>> = Some(Vec::new());
     for source in &from.sources {
         let options = source.options.clone().unwrap_or_default();
-        if target.is_measured && options.weight != 1.0 {
+        if target.port.is_some_and(|port| port.is_measured) && options.weight != 1.0 {
             let message =
                 format!("`weight` has no effect on `{}`, whose rows are measured, each once", from.port.value);
             target.mistakes.push(Diagnostic::error(source.span, message));
@@ -56,14 +56,15 @@ pub fn resolve(target: &mut Target, rows: DataRows, from: &PortSpec, lookup: &So
         readings.push(Reading { sources: found.len(), options });
         sources.extend(found);
     }
-    if let (Some(read), true) = (read, target.mistakes.len() == before && !sources.is_empty()) {
-        check(target, rows, &read, from, lookup);
-    }
     if readings.iter().all(|reading| reading.options == ReadOptions::default()) {
         readings.clear();
     }
     let is_list = sources.len() != 1;
-    Input { port: from.port.value.clone(), sources, is_list, readings }
+    let input = Input { port: from.port.value.clone(), sources, is_list, readings };
+    if let (Some(read), true) = (read, target.mistakes.len() == before && !input.sources.is_empty()) {
+        check(target, rows, &input, &read, from, lookup);
+    }
+    input
 }
 
 fn files(path: &Path, port: Option<&Port>, source: &SourceSpec, mistakes: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
@@ -77,18 +78,29 @@ fn files(path: &Path, port: Option<&Port>, source: &SourceSpec, mistakes: &mut V
     })
 }
 
-fn check(target: &mut Target, rows: DataRows, read: &[DataSource], from: &PortSpec, lookup: &SourceLookup) {
-    let may_skip = lookup.spec.skip_bad_rows;
-    let checked = target.files.entry((Accepts::Data(rows), format!("{read:?}")));
+/// Reads the rows of an input. `read` are its files, by the sources of `from`.
+fn check(
+    target: &mut Target,
+    rows: DataRows,
+    input: &Input,
+    read: &[DataSource],
+    from: &PortSpec,
+    lookup: &SourceLookup,
+) {
+    let checked = target.files.entry((Accepts::Data(rows), data_text(&input.files())));
     let checked = checked.or_insert_with(|| {
-        let error = stages::kinds::check_data(rows, read, may_skip).err()?;
+        let error = match stages::kinds::check_data(rows, read, lookup.spec.skip_bad_rows) {
+            Ok(prompts) => return FileCheck { mistake: None, prompts },
+            Err(error) => error,
+        };
         let names = data::names(read);
         // The source with the file that the error is about.
         let path = unreadable::path(&error).unwrap_or(Path::new(&names));
         let source = read.iter().position(|source| source.files.iter().any(|file| file == path));
-        Some((source.unwrap_or(0), unreadable::message(&error, path)))
+        let mistake = Some((source.unwrap_or(0), unreadable::message(&error, path)));
+        FileCheck { mistake, ..FileCheck::default() }
     });
-    if let Some((source, message)) = checked {
+    if let Some((source, message)) = &checked.mistake {
         target.mistakes.push(Diagnostic::error(from.sources[*source].span, message.clone()));
     }
 }

@@ -6,6 +6,7 @@ mod convert;
 pub mod file;
 mod filter;
 mod inspect;
+mod overlap;
 mod pairs;
 mod read;
 pub mod row;
@@ -16,6 +17,7 @@ pub use convert::{RowsToWrite, convert};
 pub use file::Place;
 pub use filter::{METRICS, RowFilter};
 pub use inspect::{Inspection, inspect, percentile};
+pub use overlap::{Overlap, PromptDigest, PromptDigests};
 pub use pairs::{JudgedAnswers, Preference};
 pub use read::{DataRows, RowPlace};
 pub use source::{DataSource, OPTIONS, ReadOptions, files, is_pattern, names};
@@ -258,22 +260,24 @@ pub fn ranking_pairs(ranking: &[i64]) -> Vec<(usize, usize)> {
     .collect()
 }
 
-/// Reads all files as a stage would, without keeping their rows.
+/// Reads all files as a stage would, without keeping their rows. Returns the digests of their prompts.
 ///
 /// # Errors
 /// Those of the stage.
-pub fn check(wanted: DataRows, sources: &[DataSource], may_skip: u64) -> Result<()> {
+pub fn check(wanted: DataRows, sources: &[DataSource], may_skip: u64) -> Result<PromptDigests> {
     let mut filter = RowFilter::new(may_skip);
     let mut says_something = false;
     let mut ids = Ids::default();
+    let mut prompts = PromptDigests::default();
     let is_asked = wanted == DataRows::Prompts;
     let read = |row: &SourceRow| {
-        let says_something = wanted.can_read(row)?;
+        let tried = wanted.try_row(row)?;
         let id = is_asked.then(|| row.id()).filter(|_| row::format(row.value).is_none_or(|format| !format.shares_ids));
-        Ok((says_something, id))
+        Ok((tried, id))
     };
-    rows(sources, &mut filter, read, |place, _, (speaks, id)| {
-        says_something |= speaks;
+    rows(sources, &mut filter, read, |place, _, (tried, id)| {
+        says_something |= tried.says_something;
+        prompts.add(tried.prompts);
         id.map_or(Ok(()), |id| ids.add(&id, place, sources))
     })?;
     match wanted {
@@ -282,9 +286,9 @@ pub fn check(wanted: DataRows, sources: &[DataSource], may_skip: u64) -> Result<
         }
         // Ratings and labels prefer over several rows.
         DataRows::Preferences { with_margins } if !says_something => {
-            preferences(sources, with_margins, &mut RowFilter::new(may_skip)).map(drop)
+            preferences(sources, with_margins, &mut RowFilter::new(may_skip)).map(|_| prompts)
         }
-        _ => Ok(()),
+        _ => Ok(prompts),
     }
 }
 

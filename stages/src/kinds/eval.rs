@@ -24,7 +24,7 @@ pub const KIND: Kind = Kind {
         )
         .many()
         .files_by(scores::check),
-        Port::one("prompts", Accepts::Data(DataRows::Prompts), "held-out rows with a `prompt`"),
+        Port::one("prompts", Accepts::Data(DataRows::Prompts), "held-out rows with a `prompt`").measured(),
         Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against").optional(),
     ],
     gives: Gives::Nothing,

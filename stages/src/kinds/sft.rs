@@ -7,11 +7,12 @@ use crate::model::memory::Demand;
 use crate::model::{Adapter, Artifact, Decoder, Load, LoraParameters, Trainable, weights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, Pass, Sequence, TrainState, TrainSteps, Training,
+    self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps,
+    Training,
 };
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
-use formats::data::{self, DataRows, Example, RowFilter};
+use formats::data::{self, DataRows, DataSource, Example, RowFilter};
 use formats::dialogue::Prompt;
 use formats::dtype::Dtype;
 use schemars::JsonSchema;
@@ -28,6 +29,7 @@ pub const KIND: Kind = Kind {
             Accepts::Data(DataRows::Examples),
             "prompts with answers: prompt/completion, messages, alpaca, sharegpt, …",
         ),
+        Port::heldout(DataRows::Examples),
     ],
     gives: Gives::Model,
     reads_rows: true,
@@ -128,25 +130,22 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let artifact = Artifact::load(io.input("model")?, training.tuning.dtype, &device)?;
     let artifact = artifact.with_templating(&training.templating)?;
 
-    // 1. Tokenise the rows and split them by prompt, so that two answers to one prompt are on the same side.
+    // 1. Tokenise the rows; hold out those of the port, else some prompts, so that two answers to one prompt are on the
+    // same side.
     let mut filter = RowFilter::new(io.may_skip());
-    let data = io.data("data")?;
-    let examples = data::examples(data, &mut filter)?;
     let encoder = training.encoder(&artifact, AnswerEnd::default())?;
-    let one = |example: &Example| -> Result<Fit<Sequence>> {
-        let fit = match (&example.prompt, parameters.learn) {
-            (Prompt::Chat(messages), Learn::All) => encoder.dialogue(messages, &example.completion),
-            _ => encoder.sequence(&example.prompt, &example.completion),
-        };
-        let place = format!("{} of `data`", example.place);
-        Ok(match fit.with_context(|| place.clone())? {
-            Fit::Fits(row, cut) if parameters.loss_on == LossOn::All => Fit::Fits(Sequence { start: 1, ..row }, cut),
-            fit => fit.at(place),
-        })
+    let mut examples = read(&encoder, &parameters, "data", io.data("data")?, &mut filter)?;
+    let (rows, heldout) = match io.optional_data("heldout") {
+        Some(files) => {
+            let first = examples.len();
+            examples.extend(read(&encoder, &parameters, "heldout", files, &mut filter)?);
+            ((0..first).collect(), (first..examples.len()).collect())
+        }
+        None => {
+            let prompts = examples.iter().map(|(example, _)| &example.prompt);
+            train::split_by_prompt(prompts, draw("split"), training.heldout)?
+        }
     };
-    let examples = train::tokenised(examples, format_args!("read {}", data::names(data)), &mut filter, one)?;
-    let prompts = examples.iter().map(|(example, _)| &example.prompt);
-    let (rows, heldout) = train::split_by_prompt(prompts, draw("split"), training.heldout)?;
     let rows = train::by_weight(rows, |row| examples[row].0.weight, draw("weight"));
 
     // 2. Train the incoming adapter, a new one, or the weights themselves.
@@ -176,6 +175,29 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let adam = Adam::new(tensors, training.tuning.adam);
     let learner = FineTuning { training, artifact: &artifact, start, examples, heldout };
     train::learn(io, &steps, adam, &mut filter, &learner)
+}
+
+/// The rows of a port, tokenised, with the tokens to learn.
+fn read(
+    encoder: &RowEncoder,
+    parameters: &Sft,
+    port: &str,
+    files: &[DataSource],
+    filter: &mut RowFilter,
+) -> Result<Vec<(Example, Sequence)>> {
+    let examples = data::examples(files, filter)?;
+    let one = |example: &Example| -> Result<Fit<Sequence>> {
+        let fit = match (&example.prompt, parameters.learn) {
+            (Prompt::Chat(messages), Learn::All) => encoder.dialogue(messages, &example.completion),
+            _ => encoder.sequence(&example.prompt, &example.completion),
+        };
+        let place = format!("{} of `{port}`", example.place);
+        Ok(match fit.with_context(|| place.clone())? {
+            Fit::Fits(row, cut) if parameters.loss_on == LossOn::All => Fit::Fits(Sequence { start: 1, ..row }, cut),
+            fit => fit.at(place),
+        })
+    };
+    train::tokenised(examples, format_args!("read {}", data::names(files)), filter, one)
 }
 
 struct FineTuning<'a> {

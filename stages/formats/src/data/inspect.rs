@@ -1,6 +1,7 @@
 //! A summary of data files for people: formats, lengths, repetitions, bad rows, fields that nobody reads, and the
 //! prompts that they share with other files.
 
+use super::overlap::PromptDigest;
 use super::read::{DataRows, RowPlace, SourceRow, outcomes};
 use super::row::{self, Completions, Content};
 use super::source::DataSource;
@@ -50,8 +51,8 @@ pub struct Inspection {
     pub votes: Votes,
     /// The first good rows.
     pub examples: Vec<(RowPlace, Content)>,
-    /// The first row of each prompt, by the digest of its letters.
-    prompts: HashMap<[u8; 32], RowPlace>,
+    /// The first row of each prompt, by its digest.
+    prompts: HashMap<u64, RowPlace>,
 }
 
 /// The votes of rows that several people judged.
@@ -87,7 +88,7 @@ struct Read {
 struct Good {
     says_something: bool,
     contents: Vec<Content>,
-    prompts: Vec<[u8; 32]>,
+    prompts: Vec<u64>,
     /// The lengths of the prompts, and those of the answers.
     lengths: Result<[Vec<usize>; 2]>,
 }
@@ -105,12 +106,13 @@ pub fn inspect(
     let good = |row: &SourceRow| -> Result<Good> {
         let format = row::format(row.value).context("no field of a known format")?;
         let is_text = format.name == "text" || wanted == Some(DataRows::Texts);
-        let says_something = wanted.map_or(Ok(true), |wanted| wanted.can_read(row))?;
+        let tried = wanted.map(|wanted| wanted.try_row(row)).transpose()?;
+        let says_something = tried.is_none_or(|tried| tried.says_something);
         let contents = match is_text {
             true => vec![Content { prompt: Prompt::Text(row::document(row.value)?), completions: Completions::None }],
             false => row.contents()?,
         };
-        let prompts = contents.iter().map(|content| digest(&letters(&content.prompt.to_string()))).collect();
+        let prompts = contents.iter().map(|content| PromptDigest::of(&content.prompt).normalised).collect();
         let lengths = || {
             let [mut of_prompts, mut of_answers] = [Vec::new(), Vec::new()];
             for Content { prompt, completions } in &contents {
@@ -130,7 +132,7 @@ pub fn inspect(
     };
     let mut found = Inspection::default();
     let mut rows = HashMap::new();
-    let mut times: HashMap<[u8; 32], usize> = HashMap::new();
+    let mut times: HashMap<u64, usize> = HashMap::new();
     let forms = outcomes(sources, read, |_, place, _, outcome| {
         found.rows += 1;
         if let Ok(Read { format, unread, whole, .. }) = &outcome {
@@ -168,7 +170,7 @@ pub fn inspect(
 }
 
 impl Inspection {
-    fn add(&mut self, place: RowPlace, good: Good, times: &mut HashMap<[u8; 32], usize>) {
+    fn add(&mut self, place: RowPlace, good: Good, times: &mut HashMap<u64, usize>) {
         self.idle += usize::from(!good.says_something);
         match good.lengths {
             Ok([prompts, answers]) => {
@@ -198,10 +200,6 @@ impl Inspection {
     }
 }
 
-fn digest(text: &str) -> [u8; 32] {
-    *blake3::hash(text.as_bytes()).as_bytes()
-}
-
 /// The digest of a whole row, without its `id`.
 fn whole(row: &Value) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
@@ -214,11 +212,6 @@ fn whole(row: &Value) -> [u8; 32] {
         other => drop(hasher.update(other.to_string().as_bytes())),
     }
     *hasher.finalize().as_bytes()
-}
-
-/// The text without differences of case and space: a held-out prompt that differs only in them measures memory.
-fn letters(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 /// The smallest value that `share` of the sorted ones do not exceed (nearest rank).

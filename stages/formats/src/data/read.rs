@@ -3,6 +3,7 @@
 use super::columns::Columns;
 use super::file::{self, Place};
 use super::filter::RowFilter;
+use super::overlap::PromptDigest;
 use super::row::{self, Content};
 use super::said::{best, judged, labels};
 use super::source::{DataSource, ReadOptions, files, names};
@@ -147,42 +148,45 @@ pub enum DataRows {
     Preferences { with_margins: bool },
 }
 
+/// A row that a stage can read.
+pub struct TriedRow {
+    /// Whether it has something that the stage wants.
+    pub says_something: bool,
+    pub prompts: Vec<PromptDigest>,
+}
+
 impl DataRows {
-    /// Whether a row can be read as a stage would; whether it says something to it.
+    /// Reads a row as a stage would.
     ///
     /// # Errors
     /// Those of the stage.
-    pub fn can_read(self, row: &SourceRow) -> Result<bool> {
-        let group = || row::group(row.value).map(drop);
-        match self {
-            DataRows::Texts => row::document(row.value).map(|_| true),
-            DataRows::Prompts => {
-                group()?;
-                row.contents().map(|_| true)
-            }
+    pub fn try_row(self, row: &SourceRow) -> Result<TriedRow> {
+        if self == DataRows::Texts {
+            return row::document(row.value).map(|_| TriedRow { says_something: true, prompts: Vec::new() });
+        }
+        if self != DataRows::Examples {
+            row::group(row.value)?;
+        }
+        let contents = row.contents()?;
+        let prompts = contents.iter().map(|content| PromptDigest::of(&content.prompt)).collect();
+        let says_something = match self {
+            DataRows::Texts | DataRows::Prompts => true,
             DataRows::Examples => {
-                let answers = row.contents()?.into_iter().map(|content| best(content.completions));
-                Ok(answers.collect::<Result<Vec<_>>>()?.iter().any(Option::is_some))
+                let answers = contents.into_iter().map(|content| best(content.completions));
+                answers.collect::<Result<Vec<_>>>()?.iter().any(Option::is_some)
             }
             DataRows::Labelled => {
-                group()?;
-                for content in row.contents()? {
-                    labels(String::new(), content.completions)?;
-                }
-                Ok(true)
+                contents.into_iter().try_for_each(|content| labels(String::new(), content.completions).map(drop))?;
+                true
             }
             DataRows::Preferences { with_margins } => {
-                group()?;
                 if with_margins {
                     row::margin(row.value)?;
                 }
-                let mut prefers = false;
-                for content in judged(row.contents()?)? {
-                    prefers |= content.completions.prefers();
-                }
-                Ok(prefers)
+                judged(contents)?.iter().any(|content| content.completions.prefers())
             }
-        }
+        };
+        Ok(TriedRow { says_something, prompts })
     }
 }
 

@@ -98,6 +98,9 @@ const DESCRIPTIONS: [&str; 4] = ["dataset_info.json", "dataset_infos.json", "dat
 /// A directory cannot be read, or nothing matches.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_dir() {
+        if path.join("config.json").is_file() {
+            return Err(anyhow!("the directory holds a model (config.json), not data")).reading(path);
+        }
         let mut found = Vec::new();
         search(path, &mut found).reading(path)?;
         if found.is_empty() {
