@@ -17,6 +17,7 @@ fn desk() -> Place {
     place.write("sft.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
     place.write("pairs.jsonl", "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n");
     place.write("prompts.jsonl", "{\"prompt\": \"a\"}\n");
+    place.write("heldout.jsonl", "{\"prompt\": \"z\"}\n");
     place.write("empty.jsonl", "");
     place.write("broken.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"c\", \"completion\"\n");
     place.write("other.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"c\"}\n");
@@ -167,7 +168,7 @@ fn habits_from_elsewhere_get_a_help_of_their_own() {
         |with: &str| format!("{BASE}  new: {{kind: sft, from: {{model: base, data: ./sft.jsonl}}, with: {with}}}");
     let from = |from: &str| format!("{BASE}  new: {{kind: sft, from: {from}}}");
     let ppo = "{kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, with: {steps: 20, checkpoint_every: 5}";
-    let eval = "  eval: {kind: eval, from: {policy: ppo_1, reward: rm_1, prompts: ./prompts.jsonl}}";
+    let eval = "  eval: {kind: eval, from: {policy: ppo_1, reward: rm_1, prompts: ./heldout.jsonl}}";
     let gate = "gate: mean_score > 0.5";
     for (stages, expected) in [
         (with("{learning_rate: 1e-4}"), "here it is `lr`"),

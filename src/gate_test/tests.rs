@@ -14,7 +14,7 @@ stages:
     kind: ppo
     from: {policy: sft, reward: rm, prompts: ./prompts.jsonl}
     gate: {judge: eval, require: [mean_score > incumbent.mean_score, win_rate(sft over changed) > 0.5], on_fail: keep}
-  eval: {kind: eval, from: {policy: ppo_1, reward: rm, prompts: ./prompts.jsonl}, gate: mean_score > sft.mean_score}
+  eval: {kind: eval, from: {policy: ppo_1, reward: rm, prompts: ./heldout.jsonl}, gate: mean_score > sft.mean_score}
 ";
 
 /// The file of tests beside a pipeline, its data and some items.
@@ -26,6 +26,7 @@ fn read_in(folder: &tempfile::TempDir, text: &str) -> Result<TestFile, String> {
     write("sft.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
     write("pairs.jsonl", "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n");
     write("prompts.jsonl", "{\"prompt\": \"a\"}\n");
+    write("heldout.jsonl", "{\"prompt\": \"b\"}\n");
     write("two.jsonl", "{\"id\": 1, \"text\": \"a\", \"score\": 0.5}\n{\"id\": 2, \"text\": \"b\", \"score\": 1}\n");
     write("broken.jsonl", "{\"id\": 1}\n{\"id\"\n");
     let path = folder.path().join("rlhf.gates.yaml");
@@ -589,7 +590,7 @@ tests:
             5 |     candidate: {mean_score: high, kl: NaN, items: {score: [1, 2], text: [a], length: 3}}
               |                                   ^^
               |
-              = help: there are: mean_score, score_sd, length, eos_share, distinct_2, eval, items
+              = help: there are: mean_score, score_sd, length, eos_share, distinct_2, data_rows, data_dropped, data_truncated, eval, items
 
             error: columns of different lengths: `text` 1, `score` 2
              --> rlhf.gates.yaml:5:67

@@ -118,6 +118,7 @@ fn compare(
     let (Some(measured), Some(learned)) = (measuring.first(), learning.first()) else { return };
     let span = drafts[measured.stage].spec.from[measured.at].port.span;
     let [measures, learns] = [measuring, learning].map(|ports| names(drafts, ports));
+    let is_one = measures == learns;
     let allow = format!("`allow_overlap: true` in the stage `{}`", drafts[measured.stage].spec.name.value);
     if let Some(source) = measured.shared_source(learned) {
         let what = match source {
@@ -125,7 +126,7 @@ fn compare(
             Source::Stage { stage, .. } => format!("what `{}` makes", drafts[*stage].spec.name.value),
             Source::File { stage, path, .. } => format!("`{}:{path}`", drafts[*stage].spec.name.value),
         };
-        let message = format!("{measures} measures on {what}, from which {learns} learns");
+        let message = format!("{measures} measures on {what}, from which {} learns", if is_one { "it" } else { &learns });
         let help = format!(
             "what was learned by heart looks like an improvement: measure on other prompts; {allow} lets it pass"
         );
@@ -143,7 +144,7 @@ fn compare(
         0 => " (in another case, spacing or form of the letters)".to_owned(),
         some => format!(" ({some} letter by letter)"),
     };
-    let message = format!("{learns} learns from {shared} of the {all} prompts on which {measures} measures{letters}");
+    let message = format!("{learns} learns from {shared} of the {all} prompts on which {} measures{letters}", if is_one { "it" } else { &measures });
     let help = format!(
         "`pipeline data inspect {there} --heldout {here}` shows them; leave them out of one file, or say {allow}"
     );

@@ -310,7 +310,7 @@ stages:
                |
                = help: `baseline` takes a language model: a stage that makes one, or a directory in Hugging Face layout
 
-            error: DIR/model/config.json: row 1: no field `prompt` (nor one of another known format: `messages`, `conversations`, `instruction`, `chosen` and `rejected`)
+            error: DIR/model: the directory holds a model (config.json), not data
               --> rlhf.yaml:23:48
                |
             23 |     from: {policy: sft, reward: rm_1, prompts: model/, baseline: eval}

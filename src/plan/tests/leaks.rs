@@ -18,35 +18,36 @@ fn prompts_from_which_was_learned_and_on_which_is_measured_are_counted() {
   free: {kind: eval, allow_overlap: true, from: {policy: ppo, reward: rm_1, prompts: ./heldout.jsonl}}
 ";
     check_in(&folder, &with_base(stages), expect![[r#"
-        error: DIR/sft.jsonl: line 2: the rows are dialogues, and the model has no chat template; give it one by `chat_template`, or by a file chat_template.jinja beside its tokenizer.json
-         --> rlhf.yaml:3:40
-          |
-        3 |   sft: {kind: sft, from: {model: base, data: ./sft.jsonl}}
-          |                                        ^^^^
-
-        warning: `eval` measures on 3 prompts; `ppo` learns from 1 of them
+        base = pretrain(text=corpus.jsonl) seed 0
+        sft = sft(model=base, data=sft.jsonl) seed 0 needs base
+        rm_1 = rm(model=sft, data=pairs.jsonl) seed 0 needs sft
+        rm_2 = rm(model=base, data=pairs.jsonl, heldout=valid.jsonl) seed 0 needs base
+        ppo = ppo(policy=sft, reward=rm_1, prompts=prompts.jsonl) seed 0 needs base sft rm_1 | Stop 1 rules, judge eval, incumbent policy
+        eval = eval(policy=sft, reward=rm_1, prompts=heldout.jsonl, baseline=base) needs base sft rm_1 after ppo
+        free = eval(policy=ppo, reward=rm_1, prompts=heldout.jsonl) needs rm_1 ppo
+        warning: `ppo` learns from 1 of the 3 prompts on which `eval` measures
          --> rlhf.yaml:5:56
           |
         5 |   eval: {kind: eval, from: {policy: sft, reward: rm_1, prompts: ./heldout.jsonl, baseline: base}}
           |                                                        ^^^^^^^
           |
-          = help: `pipeline data inspect DIR/prompts.jsonl --heldout DIR/heldout.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in `eval`
+          = help: `pipeline data inspect DIR/prompts.jsonl --heldout DIR/heldout.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in the stage `eval`
 
-        warning: `eval` measures on 3 prompts; `sft` learns from 2 of them, 1 of them letter by letter
+        warning: `sft` learns from 2 of the 3 prompts on which `eval` measures (1 letter by letter)
          --> rlhf.yaml:5:56
           |
         5 |   eval: {kind: eval, from: {policy: sft, reward: rm_1, prompts: ./heldout.jsonl, baseline: base}}
           |                                                        ^^^^^^^
           |
-          = help: `pipeline data inspect DIR/sft.jsonl --heldout DIR/heldout.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in `eval`
+          = help: `pipeline data inspect DIR/sft.jsonl --heldout DIR/heldout.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in the stage `eval`
 
-        warning: `rm_2` measures on 1 prompts; `rm_2` learns from 1 of them, 0 of them letter by letter
+        warning: `rm_2` learns from 1 of the 1 prompts on which it measures (in another case, spacing or form of the letters)
          --> rlhf.yaml:6:61
           |
         6 |   rm_2: {kind: rm, from: {model: base, data: ./pairs.jsonl, heldout: ./valid.jsonl}}
           |                                                             ^^^^^^^
           |
-          = help: `pipeline data inspect DIR/pairs.jsonl --heldout DIR/valid.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in `rm_2`
+          = help: `pipeline data inspect DIR/pairs.jsonl --heldout DIR/valid.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in the stage `rm_2`
 
     "#]]);
 }
@@ -61,21 +62,21 @@ fn a_file_is_either_learned_or_measured() {
 ";
     let stages = stages.replace("DIR", &folder.path().display().to_string());
     check_in(&folder, &with_base(&stages), expect![[r#"
-        error: `sft_2` measures on `DIR/model/../sft.jsonl`, from which `sft_2` learns
+        error: `sft_2` measures on `DIR/model/../sft.jsonl`, from which it learns
          --> rlhf.yaml:6:61
           |
         6 |   sft_2: {kind: sft, from: {model: base, data: ./sft.jsonl, heldout: DIR/model/../sft.jsonl}}
           |                                                             ^^^^^^^
           |
-          = help: what was learned by heart looks like an improvement: measure on other prompts; `allow_overlap: true` in `sft_2` lets it pass
+          = help: what was learned by heart looks like an improvement: measure on other prompts; `allow_overlap: true` in the stage `sft_2` lets it pass
 
-        error: `rm_2` measures on `make:rows.jsonl`, from which `rm_2` learns
+        error: `rm_2` measures on `make:rows.jsonl`, from which it learns
          --> rlhf.yaml:8:81
           |
         8 |   rm_2: {kind: rm, from: {model: sft_2, data: [./pairs.jsonl, make:rows.jsonl], heldout: make:rows.jsonl}}
           |                                                                                 ^^^^^^^
           |
-          = help: what was learned by heart looks like an improvement: measure on other prompts; `allow_overlap: true` in `rm_2` lets it pass
+          = help: what was learned by heart looks like an improvement: measure on other prompts; `allow_overlap: true` in the stage `rm_2` lets it pass
 
     "#]]);
 }

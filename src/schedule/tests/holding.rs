@@ -147,7 +147,7 @@ fn several_judges_measure_each_on_its_own_prompts() {
       require:
         - eval.mean_score > eval.sft.mean_score
         - safety.mean_score improves over sft",
-    ) + "  safety: {kind: eval, from: {policy: after, reward: rm, prompts: ./prompts.jsonl}}\n";
+    ) + "  safety: {kind: eval, from: {policy: after, reward: rm, prompts: ./unsafe.jsonl}}\n";
     let world = World { scores: vec![("sft", 0.1), ("ppo", 0.4)], ..World::default() };
     let is_shown = |line: &str| line.starts_with("ppo") || line.contains("safety |");
     let told = told_lines(&text, &world, &mut Memory::default(), is_shown);
