@@ -126,7 +126,8 @@ fn compare(
             Source::Stage { stage, .. } => format!("what `{}` makes", drafts[*stage].spec.name.value),
             Source::File { stage, path, .. } => format!("`{}:{path}`", drafts[*stage].spec.name.value),
         };
-        let message = format!("{measures} measures on {what}, from which {} learns", if is_one { "it" } else { &learns });
+        let message =
+            format!("{measures} measures on {what}, from which {} learns", if is_one { "it" } else { &learns });
         let help = format!(
             "what was learned by heart looks like an improvement: measure on other prompts; {allow} lets it pass"
         );
@@ -144,7 +145,10 @@ fn compare(
         0 => " (in another case, spacing or form of the letters)".to_owned(),
         some => format!(" ({some} letter by letter)"),
     };
-    let message = format!("{learns} learns from {shared} of the {all} prompts on which {} measures{letters}", if is_one { "it" } else { &measures });
+    let message = format!(
+        "{learns} learns from {shared} of the {all} prompts on which {} measures{letters}",
+        if is_one { "it" } else { &measures }
+    );
     let help = format!(
         "`pipeline data inspect {there} --heldout {here}` shows them; leave them out of one file, or say {allow}"
     );

@@ -17,7 +17,10 @@ fn prompts_from_which_was_learned_and_on_which_is_measured_are_counted() {
   ppo: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, gate: {judge: eval, require: mean_score > 0}}
   free: {kind: eval, allow_overlap: true, from: {policy: ppo, reward: rm_1, prompts: ./heldout.jsonl}}
 ";
-    check_in(&folder, &with_base(stages), expect![[r#"
+    check_in(
+        &folder,
+        &with_base(stages),
+        expect![[r#"
         base = pretrain(text=corpus.jsonl) seed 0
         sft = sft(model=base, data=sft.jsonl) seed 0 needs base
         rm_1 = rm(model=sft, data=pairs.jsonl) seed 0 needs sft
@@ -49,7 +52,8 @@ fn prompts_from_which_was_learned_and_on_which_is_measured_are_counted() {
           |
           = help: `pipeline data inspect DIR/pairs.jsonl --heldout DIR/valid.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in the stage `rm_2`
 
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -61,7 +65,10 @@ fn a_file_is_either_learned_or_measured() {
   rm_3: {kind: rm, allow_overlap: true, from: {model: sft, data: ./pairs.jsonl, heldout: ./pairs.jsonl}}
 ";
     let stages = stages.replace("DIR", &folder.path().display().to_string());
-    check_in(&folder, &with_base(&stages), expect![[r#"
+    check_in(
+        &folder,
+        &with_base(&stages),
+        expect![[r#"
         error: `sft_2` measures on `DIR/model/../sft.jsonl`, from which it learns
          --> rlhf.yaml:6:61
           |
@@ -78,5 +85,6 @@ fn a_file_is_either_learned_or_measured() {
           |
           = help: what was learned by heart looks like an improvement: measure on other prompts; `allow_overlap: true` in the stage `rm_2` lets it pass
 
-    "#]]);
+    "#]],
+    );
 }

@@ -60,3 +60,26 @@ pub fn check(directory: &Path) -> Result<()> {
     }
     Template::load(&directory, None).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_pointer_of_git_lfs_is_named_in_the_place_of_any_file() {
+        let model = Path::new("../tests/parity/llama");
+        for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+            let directory = tempfile::tempdir().unwrap();
+            for other in ["config.json", "model.safetensors"] {
+                fs::copy(model.join(other), directory.path().join(other)).unwrap();
+            }
+            fs::write(directory.path().join("tokenizer.json"), "{}").unwrap();
+            let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{:064}\nsize 123456\n", 0);
+            fs::write(directory.path().join(file), pointer).unwrap();
+            let read = describe(directory.path()).map(drop).unwrap_err();
+            let right = format!("{file}: it is a Git LFS pointer, not the file: `git lfs pull` fetches it");
+            assert!(format!("{read:#}").ends_with(&right), "{read:#}");
+        }
+    }
+}

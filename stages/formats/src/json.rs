@@ -1,5 +1,6 @@
 //! JSON files: one way to read them and one to write them.
 
+use crate::pointer;
 use crate::unreadable::Reading;
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -11,7 +12,7 @@ use std::path::Path;
 /// # Errors
 /// The file cannot be read, or holds something else.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    serde_json::from_slice(&fs::read(path).reading(path)?).reading(path)
+    serde_json::from_slice(&pointer::read(path)?).reading(path)
 }
 
 /// `None` where there is no such file.
@@ -19,10 +20,9 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// # Errors
 /// As [`read`].
 pub fn read_if_there<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).reading(path).map(Some),
+    match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).reading(path),
+        _ => read(path).map(Some),
     }
 }
 

@@ -13,9 +13,7 @@ pub mod json;
 pub mod layout;
 pub mod llama2c;
 pub mod peft;
+mod pointer;
 pub mod tokenizer;
 pub mod unreadable;
 pub mod weights;
-
-/// The message about a file that holds a pointer of Git LFS instead of its content.
-pub(crate) const LFS_POINTER: &str = "it is a Git LFS pointer, not the file: `git lfs pull` fetches it";

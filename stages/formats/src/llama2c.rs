@@ -4,6 +4,7 @@ use crate::architectures::{LLAMA, Target};
 use crate::config::Llama;
 use crate::dtype::Dtype;
 use crate::json;
+use crate::pointer;
 use crate::unreadable::Reading;
 use crate::weights::{self, Tensors};
 use anyhow::{Context, Result, bail, ensure};
@@ -162,7 +163,7 @@ fn check_sizes(checkpoint: &Path) -> Result<()> {
 /// As [`check`]; or `to` cannot be written.
 pub fn convert(checkpoint: &Path, to: &Path) -> Result<()> {
     check(checkpoint)?;
-    let bytes = fs::read(checkpoint).reading(checkpoint)?;
+    let bytes = pointer::read(checkpoint)?;
     let header = Header::read(&bytes)?;
     let mut rest =
         bytes[header.start..].chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));

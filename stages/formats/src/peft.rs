@@ -4,6 +4,7 @@ use crate::architectures::Layout;
 use crate::config::Config;
 use crate::dtype::Dtype;
 use crate::json;
+use crate::pointer;
 use crate::unreadable::Reading;
 use crate::weights::{self, Tensors};
 use anyhow::{Context, Result, anyhow, bail};
@@ -119,7 +120,7 @@ impl Lora {
             );
             return Err(fault).reading(&directory.join("adapter_model.bin"));
         }
-        let bytes = fs::read(&path).reading(&path)?;
+        let bytes = pointer::read(&path)?;
         let file = SafeTensors::deserialize(&bytes).reading(&path)?;
         let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
             let values = weights::tensor(&file, name, shape).reading(&path)?;

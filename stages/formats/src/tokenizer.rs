@@ -7,6 +7,7 @@ pub use answer::{TokenAnswer, TokenDialogue, TokenPrompt};
 
 use crate::chat::Template;
 use crate::json;
+use crate::pointer;
 use crate::unreadable::Reading;
 use anyhow::{Context, Result, anyhow};
 use rayon::prelude::*;
@@ -65,7 +66,8 @@ impl Tokenizer {
             add_bos_token: Option<bool>,
         }
         let path = directory.join("tokenizer.json");
-        let mut inner = HuggingFace::from_file(&path).map_err(|error| anyhow!("{error}")).reading(&path)?;
+        let mut inner =
+            HuggingFace::from_bytes(pointer::read(&path)?).map_err(|error| anyhow!("{error}")).reading(&path)?;
         // A file holds the padding and the cut of the batch it was saved after; here rows are cut and padded elsewhere.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| anyhow!("{error}")).reading(&path)?;

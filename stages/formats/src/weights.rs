@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::dtype::{Dtype, floats, to_bf16, to_f16};
 use crate::json;
 use crate::layout::{self, Weight};
+use crate::pointer;
 use crate::unreadable::{Reading, Unreadable};
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -170,6 +171,7 @@ pub fn mapped(path: &Path) -> Result<Bytes> {
     // SAFETY: a process that writes to the file meanwhile changes what is read, as with any way of reading. Inputs of
     // stages are read-only files of their own, and a file that is cut short ends this worker alone, which is reported.
     let map = unsafe { Mmap::map(&file) }.reading(path)?;
+    pointer::refuse(&map, path)?;
     Ok(Bytes::from_owner(map))
 }
 

@@ -7,6 +7,7 @@ mod parquet;
 mod table;
 mod text;
 
+use crate::pointer;
 use crate::unreadable::Reading;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -44,7 +45,7 @@ enum Form {
 
 /// Files that are no data, by their first bytes: what each is, and the way out.
 const FOREIGN: [(&[u8], &str); 9] = [
-    (b"version https://git-lfs.github.com/spec/", crate::LFS_POINTER),
+    (pointer::START, pointer::MESSAGE),
     (b"\xfd7zXZ\0", "it is packed by xz; unpack it (`xz -d`), or pack it by gzip or zstd"),
     (b"BZh", "it is packed by bzip2; unpack it (`bzip2 -d`), or pack it by gzip or zstd"),
     (b"PK\x03\x04", "it is a zip archive (or a spreadsheet); unpack it, or save it as CSV"),
