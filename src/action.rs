@@ -284,6 +284,29 @@ mod tests {
         }
     }
 
+    /// Keys of one file without options are those of before there were options.
+    #[test]
+    fn how_data_is_read_is_in_the_key_and_reaches_the_worker() {
+        let file = |name: &[u8]| Content::File { format: "csv".to_owned(), blob: Digest::of(name) };
+        let columns = [("prompt".to_owned(), "question".to_owned())].into();
+        let options = ReadOptions { columns, weight: 0.5, ..ReadOptions::default() };
+        let rows = vec![
+            RowsInput { files: vec![file(b"a"), file(b"b")], options: options.clone() },
+            RowsInput { files: vec![file(b"c")], options: ReadOptions::default() },
+        ];
+        let mut action = ppo();
+        action.inputs.insert("prompts".to_owned(), ActionInput::Rows(rows));
+        assert_ne!(key(&action), key(&ppo()));
+        let written = action.written().unwrap();
+        assert!(written.text().contains(r#""options":{"columns":{"prompt":"question"},"weight":0.5}"#), "{written:?}");
+        assert!(written.text().contains(r#""options":{}"#), "defaults are not written: {written:?}");
+        assert_eq!(Action::read(&written).unwrap(), action);
+        let sources = action.sources(Path::new("work")).remove("prompts").unwrap();
+        let paths = ["0", "1", "2"].map(|n| PathBuf::from(format!("work/in/prompts/{n}.csv")));
+        assert_eq!(sources[0], DataSource { files: paths[..2].to_vec(), options });
+        assert_eq!(sources[1], DataSource { files: paths[2..].to_vec(), options: ReadOptions::default() });
+    }
+
     #[test]
     fn an_action_is_written_as_all_its_values_are() {
         let long = Action { seed: Some(1 << 53), salt: Some("a \"salt\"\u{1}\u{10ffff}".to_owned()), ..ppo() };

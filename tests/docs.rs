@@ -4,6 +4,8 @@
 mod program;
 
 use clap::{Arg, Command};
+use formats::data::OPTIONS;
+use formats::data::row::FORMATS;
 use pipeline::gate::{FUNCTIONS, GRAMMAR, statistics};
 use program::{ROOT, copy_into, place};
 use serde_json::Value;
@@ -221,6 +223,11 @@ fn the_reference_is_made_of_the_program() {
     let schema: Value = serde_json::from_str(&schema).unwrap();
     is_made_of(REFERENCE, "keys of a file", &keys(&schema));
     is_made_of(REFERENCE, "keys of a stage", &keys(&schema["$defs"]["stage"]));
+    let options = OPTIONS.map(|(key, doc)| vec![code(key), doc.to_owned()]);
+    is_made_of(REFERENCE, "options of data", &table(&["option", "what it says"], &options));
+    let formats = FORMATS.iter().filter(|format| !format.reads.is_empty());
+    let formats: Vec<Vec<String>> = formats.map(|format| vec![format.name.to_owned(), format.doc.to_owned()]).collect();
+    is_made_of(REFERENCE, "rows of data", &table(&["rows", "their fields"], &formats));
     is_made_of(REFERENCE, "keys of a gate", &keys(&schema["$defs"]["gate"]["then"]));
 }
 

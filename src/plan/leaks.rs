@@ -32,7 +32,7 @@ impl DataPort<'_> {
         files.get(&self.text()).map(|check| &check.prompts)
     }
 
-    /// What it shares with another port as a whole: a file, or what a stage makes.
+    /// A source that another port has as well: a file, or what a stage makes.
     fn shared_source(&self, other: &DataPort) -> Option<&Source> {
         let real = |source: &Source| match source {
             Source::Path(path) => Source::Path(path.canonicalize().unwrap_or_else(|_| PathBuf::from(path))),

@@ -77,7 +77,7 @@ struct Signature<'a> {
     seed: Option<u64>,
     /// `(port, is a list, sources)`, sorted by port.
     inputs: Vec<(&'a str, bool, Vec<&'a Source>)>,
-    /// How the rows of each port are read, sorted by port.
+    /// The options with which the rows of each port are read, sorted by port.
     readings: Vec<String>,
 }
 

@@ -15,14 +15,14 @@ pub struct Input {
     pub port: String,
     pub sources: Vec<Source>,
     pub is_list: bool,
-    /// How the rows of each of its sources are read; empty where all of them are read without options.
+    /// The options with which the rows of its sources are read; empty where all of them are read without any.
     pub readings: Vec<Reading>,
 }
 
 /// Files that are read alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// How many of the sources of the port, after those of the reading before.
+    /// The number of sources of the port, after those of the reading before.
     pub sources: usize,
     pub options: ReadOptions,
 }
@@ -93,10 +93,10 @@ pub struct SourceLookup<'a> {
     pub directory: &'a Path,
 }
 
-/// What was checked against what ports accept, by the text of its paths, so that each is read once.
+/// Checks of files against what ports accept, by the text of their paths, so that each is read once.
 pub type FileChecks = BTreeMap<(Accepts, String), FileCheck>;
 
-/// What reading files as a port does has shown.
+/// The outcome of reading files as a port does.
 #[derive(Default)]
 pub struct FileCheck {
     /// With the place of the source that it is about.

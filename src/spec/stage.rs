@@ -65,7 +65,7 @@ pub struct PortSpec {
 
 pub struct SourceSpec {
     pub reference: Reference,
-    /// How its rows are read; `None` where only the source is named.
+    /// The options with which its rows are read; `None` where only the source is named.
     pub options: Option<ReadOptions>,
     pub span: Span,
     /// The variables in its `${…}`: `vars.stories`.
@@ -211,7 +211,7 @@ fn source(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<SourceSpec> {
 /// The key of a source beside its options.
 pub const PATH: &str = "path";
 
-/// How the rows of a source are read.
+/// The options with which the rows of a source are read.
 fn options(map: &Map, mistakes: &mut Vec<Diagnostic>) -> ReadOptions {
     let mut options = ReadOptions::default();
     for (key, value) in map {

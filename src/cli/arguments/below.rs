@@ -58,7 +58,7 @@ pub enum DataVerb {
         /// Refuse what a stage of this kind refuses
         #[arg(long = "for", value_name = "KIND")]
         kind: Option<String>,
-        /// How many rows are shown; default: 10 with a model, none without
+        /// The number of rows that are shown; default: 10 with a model, none without
         #[arg(long, value_name = "NUMBER")]
         rows: Option<usize>,
         /// Read a field from another one, or from a Jinja text, as `columns` in the file does
@@ -77,7 +77,7 @@ pub enum DataVerb {
         /// Read a field from another one, or from a Jinja text, as `columns` in the file does
         #[arg(long = "column", value_name = "FIELD=FROM")]
         columns: Vec<String>,
-        /// How many bad rows may be left out
+        /// The number of bad rows that may be left out
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         skip_bad_rows: u64,
     },

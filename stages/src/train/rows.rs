@@ -356,3 +356,25 @@ pub fn split(order: &[usize], share: f64) -> Result<(Vec<usize>, Vec<usize>)> {
     heldout.sort_unstable();
     Ok((training, heldout))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_trained_on_as_often_as_its_weight_says() {
+        let draw = Draw { seed: 7, kind: "sft", purpose: "weight" };
+        let rows: Vec<usize> = (10..30).collect();
+        assert_eq!(by_weight(rows.clone(), |_| 1.0, draw), rows);
+        // The first ten rows twice and a half, the others at a fifth.
+        let weight = |row: usize| if row < 20 { 2.5 } else { 0.2 };
+        let all = by_weight(rows.clone(), weight, draw);
+        let times = |row: usize| all.iter().filter(|other| **other == row).count();
+        assert!((10..20).all(|row| [2, 3].contains(&times(row))), "{all:?}");
+        assert!((20..30).all(|row| times(row) <= 1), "{all:?}");
+        assert_eq!((all.iter().filter(|row| **row < 20).count(), all.len()), (25, 27));
+        assert_eq!(all, by_weight(rows.clone(), weight, draw));
+        assert_ne!(all, by_weight(rows.clone(), weight, Draw { seed: 8, ..draw }));
+        assert_eq!(by_weight(rows.clone(), |_| 1e-9, draw), rows, "something is left to train on");
+    }
+}

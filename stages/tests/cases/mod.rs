@@ -1,6 +1,8 @@
 //! Losses that say which tokens are learned, by small models on rows whose right tokens are known. The numbers were
 //! computed without this project, from the tokens that should be learned.
 
+mod data;
+
 use crate::kinds::{Ran, run};
 use crate::skip;
 use serde_json::{Value, json};

@@ -13,7 +13,7 @@ const KEPT: [&str; 2] = ["id", "prompt_group"];
 /// Fields that a row may lack, so that their column may be missing.
 const OPTIONAL: [&str; 7] = ["system", "input", "history", "margin", "output", "id", "prompt_group"];
 
-/// What is read from which column.
+/// The fields, and the column from which each is read.
 pub struct Columns {
     fields: Vec<(String, Column)>,
     templates: Environment<'static>,

@@ -4,35 +4,21 @@
 mod encoding;
 mod lines;
 mod parquet;
+mod place;
+mod stream;
 mod table;
 mod text;
+
+pub use place::Place;
 
 use crate::pointer;
 use crate::unreadable::Reading;
 use anyhow::{Context, Result, bail};
+use place::{Reader, Taker};
 use serde_json::Value;
-use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
-
-/// The place of a row in its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// A line of a text file, from 1.
-    Line(usize),
-    /// A row of another file, from 1.
-    Row(usize),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Line(line) => write!(formatter, "line {line}"),
-            Place::Row(row) => write!(formatter, "row {row}"),
-        }
-    }
-}
+use stream::Stream;
 
 /// The form of a file, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,24 +54,6 @@ fn form(start: &[u8]) -> Result<Form> {
     })
 }
 
-/// A stream, and a copy of its first bytes.
-struct Stream {
-    start: Vec<u8>,
-    bytes: Box<dyn Read + Send>,
-}
-
-/// The first bytes that tell what a file is.
-const START: u64 = 4096;
-
-impl Stream {
-    fn new(mut bytes: impl Read + Send + 'static) -> std::io::Result<Stream> {
-        let mut start = Vec::new();
-        bytes.by_ref().take(START).read_to_end(&mut start)?;
-        let whole = Cursor::new(start.clone()).chain(bytes);
-        Ok(Stream { start, bytes: Box::new(BufReader::with_capacity(1 << 18, whole)) })
-    }
-}
-
 /// Calls `read(row, number)` on the rows of a file, up to `most` of them, and hands the results to `each` in the order
 /// of the file. Numbers count from 1. Returns the name of the file's form, for people, and the number of rows. Only some
 /// rows are in memory at a time.
@@ -118,10 +86,6 @@ pub fn rows<T: Send>(
     }
     Ok((name, count))
 }
-
-/// What reads rows, and what takes the results.
-type Reader<'a, T> = &'a (dyn Fn(&Value, usize) -> Result<T> + Sync);
-type Taker<'a, T> = &'a mut dyn FnMut(Place, Result<T>) -> Result<()>;
 
 fn of_file<T: Send>(path: &Path, most: usize, read: Reader<T>, each: Taker<T>) -> Result<&'static str> {
     let file = File::open(path)?;

@@ -74,7 +74,7 @@ impl RowFilter {
         self.remarks.push(text);
     }
 
-    /// What people are to be told of the files, one sentence each.
+    /// Remarks on the files, one sentence each.
     pub fn take_remarks(&mut self) -> Vec<String> {
         self.end_file("the data");
         std::mem::take(&mut self.remarks)

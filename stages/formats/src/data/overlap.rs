@@ -1,6 +1,7 @@
 //! Prompts that two data sets share: what was learned from cannot tell whether learning helped.
 
 use crate::dialogue::Prompt;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
@@ -28,11 +29,14 @@ pub struct Overlap {
 
 impl PromptDigest {
     pub fn of(prompt: &Prompt) -> PromptDigest {
-        let plain = match prompt {
-            Prompt::Text(text) => normalised(text),
-            Prompt::Chat(turns) => turns.iter().map(|turn| normalised(&turn.content)).collect::<Vec<_>>().join(" "),
+        let (exact, plain) = match prompt {
+            Prompt::Text(text) => (digest(text), normalised(text)),
+            Prompt::Chat(turns) => {
+                let turns = turns.iter().map(|turn| normalised(&turn.content));
+                (digest(&prompt.to_string()), turns.collect::<Vec<_>>().join(" "))
+            }
         };
-        PromptDigest { exact: digest(prompt.to_string().as_bytes()), normalised: digest(plain.as_bytes()) }
+        PromptDigest { exact, normalised: digest(&plain) }
     }
 }
 
@@ -58,26 +62,30 @@ impl PromptDigests {
 
 /// The first 8 bytes of the hash. Among a million prompts and a million others, two different ones are alike with a
 /// chance of 1 to 10 million.
-fn digest(text: &[u8]) -> u64 {
-    let digest = blake3::hash(text);
+fn digest(text: &str) -> u64 {
+    let digest = blake3::hash(text.as_bytes());
     u64::from_le_bytes(std::array::from_fn(|at| digest.as_bytes()[at]))
 }
 
 /// The text in Unicode NFKC, in small letters, with one space for all spaces in a row and none at the ends.
 fn normalised(text: &str) -> String {
-    let compatible: std::borrow::Cow<str> = match text.is_ascii() || is_nfkc(text) {
-        true => text.into(),
-        false => text.nfkc().collect::<String>().into(),
-    };
-    let mut plain = String::with_capacity(compatible.len());
-    for word in compatible.split_whitespace() {
+    // Most texts of a large file: no letter has another form, and a small letter is a byte.
+    if text.is_ascii() {
+        let mut plain = one_space(text.split_ascii_whitespace(), text.len());
+        plain.make_ascii_lowercase();
+        return plain;
+    }
+    let compatible: Cow<str> = if is_nfkc(text) { text.into() } else { text.nfkc().collect::<String>().into() };
+    one_space(compatible.to_lowercase().split_whitespace(), compatible.len())
+}
+
+fn one_space<'a>(words: impl Iterator<Item = &'a str>, length: usize) -> String {
+    let mut plain = String::with_capacity(length);
+    for word in words {
         if !plain.is_empty() {
             plain.push(' ');
         }
-        match word.is_ascii() {
-            true => plain.extend(word.chars().map(|letter| letter.to_ascii_lowercase())),
-            false => plain.push_str(&word.to_lowercase()),
-        }
+        plain.push_str(word);
     }
     plain
 }

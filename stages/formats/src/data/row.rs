@@ -136,7 +136,7 @@ pub fn read(row: &Value) -> Result<Vec<Content>> {
     let Some(format) = format(row) else {
         bail!(
             "no field `prompt` (nor one of another known format: `messages`, `conversations`, `instruction`, \
-             `chosen` and `rejected`)"
+             `chosen` and `rejected`); `columns` beside the source says what is read instead: `{{prompt: …}}`"
         );
     };
     let contents = (format.read)(row)?;

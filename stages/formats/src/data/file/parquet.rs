@@ -1,6 +1,6 @@
 //! Parquet, row by row.
 
-use super::{Place, Reader, Taker};
+use super::place::{Place, Reader, Taker};
 use anyhow::{Context, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};

@@ -1,7 +1,7 @@
 //! CSV and TSV: the first row names the fields, each cell is a text.
 
 use super::encoding::whole_text;
-use super::{Place, Reader, Taker};
+use super::place::{Place, Reader, Taker};
 use anyhow::{Result, anyhow, bail};
 use rayon::prelude::*;
 use serde_json::{Map, Value};

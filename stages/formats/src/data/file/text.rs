@@ -2,10 +2,13 @@
 
 use super::encoding::{decoded, encoding_of};
 use super::lines::blocks;
-use super::{Place, Reader, Stream, Taker, table};
+use super::place::{Place, Reader, Taker};
+use super::stream::{START, Stream};
+use super::table;
 use crate::json;
 use anyhow::{Result, anyhow, bail};
 use encoding_rs::{UTF_16BE, UTF_16LE};
+use memchr::{memchr, memchr_iter};
 use rayon::prelude::*;
 use serde_json::{Deserializer, Value};
 use std::io::{Cursor, Read};
@@ -40,7 +43,7 @@ pub fn rows<T: Send>(
             bail!("it begins as UTF-16, but is not");
         }
         let text = text.into_owned().into_bytes();
-        let start = text[..text.len().min(super::START as usize)].to_vec();
+        let start = text[..text.len().min(START as usize)].to_vec();
         return utf8(Stream { start, bytes: Box::new(Cursor::new(text)) }, ending, most, read, each);
     }
     utf8(Stream { start, bytes }, ending, most, read, each)
@@ -178,8 +181,8 @@ fn by_line<T: Send>(
     let mut encoding = None;
     let mut count = 0;
     blocks(bytes, |first, block| {
-        let old_mac = !block.contains(&b'\n') && block.contains(&b'\r');
-        let lines = block.split(|byte| *byte == if old_mac { b'\r' } else { b'\n' }).enumerate();
+        let old_mac = memchr(b'\n', block).is_none() && memchr(b'\r', block).is_some();
+        let lines = lines_of(block, if old_mac { b'\r' } else { b'\n' }).enumerate();
         let lines = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).take(most - count);
         let lines: Vec<(usize, &[u8])> = lines.collect();
         let other = *encoding.get_or_insert_with(|| encoding_of(&lines));
@@ -192,6 +195,17 @@ fn by_line<T: Send>(
         count += results.len();
         results.into_iter().try_for_each(|(place, result)| each(place, result))?;
         Ok(count < most)
+    })
+}
+
+/// The pieces between the bytes that end a line.
+fn lines_of(block: &[u8], end: u8) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    let ends = memchr_iter(end, block).chain([block.len()]);
+    ends.map(move |end| {
+        let line = &block[start..end];
+        start = end + 1;
+        line
     })
 }
 
