@@ -218,8 +218,8 @@ fn data_is_shown_with_its_bad_rows_its_repetitions_and_what_leaks() {
     let place = job();
     place.write(
         "train.jsonl",
-        "{\"prompt\": \"a b\", \"completion\": \"c\"}\n{\"prompt\": \"A  b\", \"completion\": \"c\"}\n{\"prompt\": 3}\n\n{\"prompt\": \"d\", \
-         \"completion\": \"eee\"}\n",
+        "{\"prompt\": \"a b\", \"completion\": \"c\"}\n{\"id\": 7, \"prompt\": \"a b\", \"completion\": \"c\"}\n{\"prompt\": 3}\n\n{\"prompt\": \"d\", \
+         \"completion\": \"eee\", \"source\": \"x\"}\n{\"prompt\": \"A  b\", \"completion\": \"d\"}\n",
     );
     place.write("heldout.jsonl", "{\"prompt\": \"D\"}\n{\"prompt\": \"new\"}\n");
     let shown = place.run(&["data", "inspect", "train.jsonl", "--heldout", "heldout.jsonl"]).expect_exit(1).stdout;
