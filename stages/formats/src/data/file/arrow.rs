@@ -5,7 +5,7 @@ mod column;
 mod flat;
 mod schema;
 
-use super::{Place, Reader, Taker};
+use super::place::{Place, Reader, Taker};
 use anyhow::{Context, Result, bail, ensure};
 use column::{BatchColumn, Budget, Codec, Dictionaries, Loader};
 use flat::Table;
