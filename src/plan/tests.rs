@@ -1071,7 +1071,7 @@ fn data_of_a_hub_is_read_where_it_is_here_and_warned_of_where_it_is_not() {
         2 |   a: {kind: sft, from: {model: 'hf://datasets/o/n', data: 'hf://o/n'}}
           |                                 ^^^^^^^^^^^^^^^^^
           |
-          = help: `model` takes a language model: a stage that makes one, or a directory in Hugging Face layout
+          = help: `model` takes a language model: a stage that makes one, or a directory in Hugging Face layout; a model of the hub is written `hf://owner/name`
 
         error: `hf://o/n` is a model, if it is anything
          --> rlhf.yaml:2:60
