@@ -8,6 +8,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod export;
+mod fetching;
 mod find;
 mod gates;
 mod gc;

@@ -215,7 +215,7 @@ fn duration() -> Value {
 fn source() -> Value {
     json!({
         "type": "string",
-        "description": "a stage, a checkpoint of a stage (`rm_1@150`, `ppo_1@last`), a file that a stage makes (`make:rows.jsonl`), or a path, which holds a `/` or `.`",
+        "description": "a stage, a checkpoint of a stage (`rm_1@150`, `ppo_1@last`), a file that a stage makes (`make:rows.jsonl`), a path, which holds a `/` or `.`, or a repository of the Hugging Face hub (`hf://owner/name@revision`, `hf://datasets/owner/name@revision/path`)",
         "pattern": format!(r"^{NAME}(@(last|[0-9]+))?$|[/.]|{TEMPLATE}"),
     })
 }
@@ -233,7 +233,7 @@ fn data_keys() -> Vec<Key> {
     vec![
         (
             spec::stage::PATH,
-            "a file, a directory of data files, a pattern of names (`data/*.jsonl`), or a stage",
+            "a file, a directory of data files, a pattern of names (`data/*.jsonl`), data of the hub, or a stage",
             json!({"$ref": "#/$defs/source"}),
         ),
         ("columns", doc("columns"), columns),

@@ -35,7 +35,7 @@ pub struct Spec {
     pub dtype: Option<WithSpan<String>>,
     /// The number of bad rows that may be skipped in a data file.
     pub skip_bad_rows: u64,
-    /// The cache of hub models on this machine; `None` if the environment does not name it.
+    /// The cache of a hub on this machine; `None` if the environment does not name it.
     pub hub_cache: Option<PathBuf>,
     /// Mistakes and warnings so far. `plan::resolve` adds its own, so that all are reported together.
     pub mistakes: Vec<Diagnostic>,
@@ -90,30 +90,30 @@ pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -
 }
 
 impl Spec {
-    /// Replaces a hub model by the directory it lies in.
-    pub fn take_hub_model(&mut self, model: &hub::Model, directory: &Path) {
+    /// Replaces a model of a hub by the directory it lies in.
+    pub fn take_hub_model(&mut self, model: &hub::Repository, directory: &Path) {
         let sources = self.stages.iter_mut().flat_map(|stage| &mut stage.from).flat_map(|from| &mut from.sources);
         for source in sources {
             if let Reference::Hub(text) = &source.reference
-                && hub::Model::parse(text).is_ok_and(|other| other == *model)
+                && hub::Asset::parse(text).is_ok_and(|other| other == hub::Asset::Model(model.clone()))
             {
                 source.reference = Reference::Path(directory.to_owned());
             }
         }
     }
 
-    /// The hub models of the file, each once; malformed references are reported by the plan.
-    pub fn hub_models(&self) -> Vec<(hub::Model, Span)> {
-        let mut models: Vec<(hub::Model, Span)> = Vec::new();
+    /// The models and data of hubs, each once; malformed references are reported by the plan.
+    pub fn hub_assets(&self) -> Vec<(hub::Asset, Span)> {
+        let mut assets: Vec<(hub::Asset, Span)> = Vec::new();
         for source in self.stages.iter().flat_map(|stage| &stage.from).flat_map(|from| &from.sources) {
             if let Reference::Hub(text) = &source.reference
-                && let Ok(model) = hub::Model::parse(text)
-                && !models.iter().any(|(known, _)| *known == model)
+                && let Ok(asset) = hub::Asset::parse(text)
+                && !assets.iter().any(|(known, _)| *known == asset)
             {
-                models.push((model, source.span));
+                assets.push((asset, source.span));
             }
         }
-        models
+        assets
     }
 }
 

@@ -189,7 +189,7 @@ fn habits_from_elsewhere_get_a_help_of_their_own() {
         ),
         (
             from("{model: base, data: hf://tatsu-lab/alpaca}"),
-            "fetch the data set (`hf download --repo-type dataset OWNER/NAME --local-dir DIRECTORY`) and name its file",
+            "a data set of the hub is written `hf://datasets/tatsu-lab/alpaca`",
         ),
         (
             format!("{BASE}  new: {{kind: exec, with: {{command: 'ls ${{HOME}}'}}}}"),
@@ -350,13 +350,13 @@ fn data_that_cannot_be_read() {
             4 |   one: {kind: sft, from: {model: base, data: ./broken.jsonl}}
               |                                              ^^^^^^^^^^^^^^
 
-            error: ./other.jsonl: line 2: no field `completion`
+            error: ./other.jsonl: line 2: no answer to learn (`completion`, `output`, `response`, `answer`, or a last turn of the assistant)
              --> rlhf.yaml:5:46
               |
             5 |   two: {kind: sft, from: {model: base, data: ./other.jsonl}}
               |                                              ^^^^^^^^^^^^^
 
-            error: ./prompts.jsonl: line 1: no field `completion`
+            error: ./prompts.jsonl: line 1: no answer to learn (`completion`, `output`, `response`, `answer`, or a last turn of the assistant)
              --> rlhf.yaml:6:48
               |
             6 |   three: {kind: sft, from: {model: base, data: ./prompts.jsonl}}
@@ -523,18 +523,18 @@ fn the_stories_job_says_how_to_name_its_folder() {
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/pairs_train.jsonl`
-          --> stories.yaml:16:14
+          --> stories.yaml:16:21
            |
-        16 |       data: "${stories}/data/stories_afinn/pairs_train.jsonl"
-           |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+        16 |       data: {path: "${stories}/data/stories_afinn/pairs_train.jsonl", join: " "}
+           |                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 
         error: there is nothing at `./no/such/folder/data/stories_afinn/pairs_valid.jsonl`
-          --> stories.yaml:17:17
+          --> stories.yaml:17:24
            |
-        17 |       heldout: "${stories}/data/stories_afinn/pairs_valid.jsonl"      # 113 pairs of other prompts
-           |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+        17 |       heldout: {path: "${stories}/data/stories_afinn/pairs_valid.jsonl", join: " "}      # 113 pairs of other prompts
+           |                        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: set it with --set vars.stories=FOLDER
 

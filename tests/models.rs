@@ -214,6 +214,84 @@ fn a_model_in_the_cache_of_a_hub_is_used_without_a_network() {
 }
 
 #[test]
+fn data_of_a_hub_is_used_without_a_network_and_is_the_same_as_a_file() {
+    let place = job();
+    place.run(&["run", "toy.yaml", "--device", "cpu", "--only", "base", "--only", "sft"]).expect_exit(0);
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let folder = place.at("hub/datasets--toy--talks");
+    let data = folder.join("snapshots").join(commit).join("data");
+    for directory in [&data, &folder.join("refs")] {
+        fs::create_dir_all(directory).unwrap();
+    }
+    fs::write(folder.join("refs/main"), commit).unwrap();
+    fs::write(data.join("../.gitattributes"), "").unwrap();
+    fs::copy(place.at("talks.jsonl"), data.join("talks.jsonl")).unwrap();
+    let hub = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        command
+            .env("HF_HUB_CACHE", place.at("hub"))
+            .env("HF_HUB_OFFLINE", "1")
+            .env("HF_ENDPOINT", "http://127.0.0.1:9");
+        program::ran(command)
+    };
+    place.write("toy.yaml", &FILE.replace("./talks.jsonl", "hf://datasets/toy/talks/data"));
+    let shown = hub(&["run", "toy.yaml", "--device", "cpu", "--only", "base", "--only", "sft"]).expect_exit(0).stdout;
+    assert!(shown.lines().any(|line| line.starts_with("sft ") && line.contains("cached")), "{shown}");
+    hub(&["data", "inspect", "hf://datasets/toy/talks"]).expect_exit(0);
+    hub(&["export", "sft", "of-hub", "toy.yaml"]).expect_exit(0);
+    let card = place.read("of-hub/README.md");
+    let name = format!("hf://datasets/toy/talks@{commit}/data/talks.jsonl");
+    assert!(card.contains("datasets:\n- toy/talks\n") && card.contains(&name), "{card}");
+
+    place.write("toy.yaml", &FILE.replace("./talks.jsonl", "hf://datasets/toy/others@v2"));
+    let told_by = |verb: &str, exit: i32| {
+        hub(&[verb, "toy.yaml"]).expect_exit(exit).stderr.replace(&place.path().display().to_string(), "DIR")
+    };
+    told(
+        &[told_by("check", 0), told_by("plan", 2), told_by("run", 2)].concat(),
+        expect![[r#"
+        warning: `hf://datasets/toy/others@v2` is not on this machine yet
+        --> toy.yaml:11:31
+        |
+        11 | from: {model: base, data: hf://datasets/toy/others@v2}
+        | ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+        |
+        = help: `pipeline run` fetches it, and so does `pipeline data inspect`
+
+        error: `hf://datasets/toy/others@v2` is not on this machine, so what it holds is not known
+        --> toy.yaml:11:31
+        |
+        11 | from: {model: base, data: hf://datasets/toy/others@v2}
+        | ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+        |
+        = help: `pipeline run` fetches it, and so does `pipeline data inspect`
+
+        error: fetch hf://datasets/toy/others@v2: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, and DIR/hub/datasets--toy--others lacks its files; run `hf download toy/others --repo-type dataset --revision v2` where there is a network and copy its datasets--toy--others to DIR/hub/datasets--toy--others, or put these files into a directory and name that instead
+        --> toy.yaml:11:31
+        |
+        11 | from: {model: base, data: hf://datasets/toy/others@v2}
+        | ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    "#]],
+    );
+    // Another mistake is told before anything is fetched.
+    place.write("toy.yaml", &place.read("toy.yaml").replace("epochs", "epoch"));
+    let refused = told_by("run", 2);
+    assert!(refused.contains("`epoch`") && !refused.contains("HF_HUB_OFFLINE"), "{refused}");
+}
+
+/// CSV is known by its name alone, which the store has to keep.
+#[test]
+fn a_stage_reads_compressed_csv_as_check_does() {
+    let place = job();
+    let rows: String = (0..8).map(|n| format!("say {n},{n} cats\n")).collect();
+    place.write("rows.csv", &format!("prompt,completion\n{rows}"));
+    let packed = std::process::Command::new("gzip").arg(place.at("rows.csv")).status();
+    assert!(packed.unwrap().success());
+    place.write("toy.yaml", &FILE.replace("./talks.jsonl", "./rows.csv.gz"));
+    place.run(&["run", "toy.yaml", "--device", "cpu", "--only", "base", "--only", "sft"]).expect_exit(0);
+}
+
+#[test]
 fn data_is_shown_with_its_bad_rows_its_repetitions_and_what_leaks() {
     let place = job();
     place.write(
@@ -227,9 +305,9 @@ fn data_is_shown_with_its_bad_rows_its_repetitions_and_what_leaks() {
         &shown,
         expect![[r#"
             file train.jsonl
-            format JSONL: prompts (1 rows), prompt/completion (3 rows)
+            format JSONL: prompt/completion (3 rows), prompts (1 rows)
             rows 4
-            repeated rows 1 (line 2 is line 1 again)
+            repeated rows 0
             prompts of several rows 1
             bad rows 1
             line 3: field `prompt` is a number, not a text

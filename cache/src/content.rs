@@ -17,12 +17,28 @@ pub enum Content {
     },
 }
 
+/// Endings of compressed files.
+const PACKED: [&str; 2] = ["gz", "zst"];
+
+/// Endings of text that no reader can tell apart by its bytes.
+const TOLD_BY_NAME: [&str; 5] = ["csv", "tsv", "tab", "txt", "text"];
+
 /// The extension in lower case. An extension with other characters than letters, digits, `_` and `-` names no format
-/// that is ever parsed, and counts as empty.
+/// that is ever parsed, and counts as empty. Compressed text keeps what its name alone says: `csv-gz` for `rows.csv.gz`.
+/// Other compressed files keep the last extension alone, so that their ids stay those of all stores so far.
 pub(crate) fn format_of(path: &Path) -> String {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let format = extension.to_ascii_lowercase();
+    let format = extension_of(path);
+    if PACKED.contains(&format.as_str()) {
+        let inner = path.file_stem().map(|stem| extension_of(Path::new(stem))).unwrap_or_default();
+        if TOLD_BY_NAME.contains(&inner.as_str()) {
+            return format!("{inner}-{format}");
+        }
+    }
     if is_format(&format) { format } else { String::new() }
+}
+
+fn extension_of(path: &Path) -> String {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase()
 }
 
 /// A format becomes part of file names, so it must not hold a separator.
@@ -118,11 +134,18 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_the_lower_case_extension() {
+    fn the_format_is_the_lower_case_extension_and_of_compressed_text_that_of_the_text() {
         for (path, format) in [
             ("data/a.jsonl", "jsonl"),
             ("a.JSONL", "jsonl"),
             ("a.tar.gz", "gz"),
+            ("a.jsonl.gz", "gz"),
+            ("a.jsonl.zst", "zst"),
+            ("data/a.CSV.gz", "csv-gz"),
+            ("a.tsv.zst", "tsv-zst"),
+            ("a.txt.GZ", "txt-gz"),
+            ("csv.gz", "gz"),
+            (".csv.gz", "gz"),
             ("a", ""),
             (".hidden", ""),
             ("a.", ""),

@@ -1,8 +1,9 @@
 //! `check`, and the plan of a file for every verb that needs one: read and resolved, with all mistakes shown.
 
 use super::refusal::{Refusal, refused};
-use super::{model, terminal};
+use super::{fetching, terminal};
 use crate::diagnostic::{self, Diagnostic, SourceText};
+use crate::hub::Asset;
 use crate::plan::{self, Plan};
 use crate::spec::{self, Spec};
 use anyhow::Result;
@@ -17,17 +18,22 @@ pub fn understand(file: &Path, set: &[String], required: Option<(&str, &str)>) -
     Ok(plan)
 }
 
-/// The same, with all models of hubs on this machine: they are fetched if `fetches`, else a missing one is a mistake.
+/// The same, with all models and data of hubs on this machine: they are fetched if `fetches`, else a missing one is a
+/// mistake.
 pub fn understand_whole(file: &Path, set: &[String], fetches: bool) -> Result<Plan> {
     let (source, mut spec) = read(file, set, None)?;
     let mut mistakes = Vec::new();
-    for (model, span) in spec.hub_models() {
-        match model::at_hand(&model, fetches) {
-            Ok(Some(snapshot)) => spec.take_hub_model(&model, &snapshot.directory),
-            Ok(None) => {
-                let message = format!("`{model}` is not on this machine, so what it holds is not known");
-                let help = "`pipeline run` fetches it, and so does `pipeline model inspect`";
-                mistakes.push(Diagnostic::error(span, message).help(help));
+    let assets = spec.hub_assets();
+    if fetches && !assets.iter().all(|(asset, _)| is_here(&mut spec, asset, false).unwrap_or(false)) {
+        // Another mistake of the file is told before gigabytes are fetched.
+        plan(file, set, None)?;
+    }
+    for (asset, span) in assets {
+        match is_here(&mut spec, &asset, fetches) {
+            Ok(true) => {}
+            Ok(false) => {
+                let message = format!("`{asset}` is not on this machine, so what it holds is not known");
+                mistakes.push(Diagnostic::error(span, message).help(asset.way_to_fetch()));
             }
             Err(error) => mistakes.push(Diagnostic::error(span, format!("{error:#}"))),
         }
@@ -39,6 +45,18 @@ pub fn understand_whole(file: &Path, set: &[String], fetches: bool) -> Result<Pl
     let (plan, warnings) = resolve(file, &source, spec)?;
     terminal::remark(&warnings);
     Ok(plan)
+}
+
+/// Whether a model or data of a hub is on this machine; fetched if missing and if `fetches`. A model takes the place of
+/// its reference; where data lies, the plan finds out.
+fn is_here(spec: &mut Spec, asset: &Asset, fetches: bool) -> Result<bool> {
+    match asset {
+        Asset::Model(model) => {
+            let found = fetching::model(model, fetches)?;
+            Ok(found.map(|snapshot| spec.take_hub_model(model, &snapshot.directory)).is_some())
+        }
+        Asset::Data(data) => Ok(fetching::data(data, fetches)?.is_some()),
+    }
 }
 
 /// The plan and its warnings as text.

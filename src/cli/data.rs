@@ -1,7 +1,8 @@
 //! `data inspect`: what data contains. `data convert`: data as rows of one format.
 
 use super::refusal::refused;
-use super::{model, terminal};
+use super::{fetching, model, terminal};
+use crate::hub;
 use crate::report::sheet::{Grid, Header, Sheet, Tone, plain};
 use anyhow::{Context, Result};
 use formats::config::Config;
@@ -87,7 +88,14 @@ fn sources(path: &Path, columns: &[String]) -> Result<Vec<DataSource>> {
     };
     let options = ReadOptions { columns: columns.iter().map(column).collect::<Result<_>>()?, ..ReadOptions::default() };
     options.check()?;
-    Ok(vec![DataSource { files: data::files(path)?, options }])
+    let files = match path.to_str().filter(|path| hub::is_data(path)) {
+        Some(reference) => {
+            let found = fetching::data(&hub::Dataset::parse(reference)?, true)?;
+            found.context("fetch data: it is not there")?
+        }
+        None => data::files(path)?,
+    };
+    Ok(vec![DataSource { files, options }])
 }
 
 /// Writes data as JSONL.

@@ -1,7 +1,7 @@
 //! `model inspect`: what a model is and how much memory it needs. Fetches models of hubs.
 
 use super::refusal::refused;
-use super::terminal;
+use super::{fetching, terminal};
 use crate::hub;
 use crate::report::format::bytes;
 use crate::report::sheet::{Sheet, Tone};
@@ -13,15 +13,15 @@ use formats::dtype::Dtype;
 use formats::peft::Lora;
 use stages::device;
 use stages::io::DeviceChoice;
-use stages::kinds::{self, KINDS};
+use stages::kinds::KINDS;
 use stages::model::memory::{self, Demand};
 use std::path::{Path, PathBuf};
 
 /// The directory of a model: a local one, or that of a hub model, which is fetched if it is missing.
 pub fn directory(typed: &str) -> Result<PathBuf> {
     if typed.starts_with("hf://") {
-        let model = hub::Model::parse(typed).map_err(|error| refused(format!("{error:#}")))?;
-        let found = at_hand(&model, true)?;
+        let model = hub::Repository::model(typed).map_err(|error| refused(format!("{error:#}")))?;
+        let found = fetching::model(&model, true)?;
         return found.map(|snapshot| snapshot.directory).context("fetch a model: it is not there");
     }
     match Path::new(typed) {
@@ -29,28 +29,6 @@ pub fn directory(typed: &str) -> Result<PathBuf> {
         path if path.exists() => Err(refused(format!("{typed} is no directory"))),
         _ => Err(refused(format!("there is nothing at {typed}"))),
     }
-}
-
-/// A hub model on this machine, fetched if missing and if `fetches`. Prints the file being fetched; a model of an
-/// unsupported architecture is refused before its weights are fetched.
-pub fn at_hand(model: &hub::Model, fetches: bool) -> Result<Option<hub::Snapshot>> {
-    let settings = hub::Settings::from(|name| std::env::var_os(name))?;
-    let cached = hub::cached(model, &settings.cache_root)?;
-    if cached.is_some() || !fetches {
-        return Ok(cached);
-    }
-    if !settings.is_offline {
-        terminal::remark(&format!("fetch {model}: asking {}\n", settings.endpoint));
-    }
-    let mut last = String::new();
-    let mut progress = |file: &str, _: u64, total: u64| {
-        if file != last {
-            terminal::remark(&format!("fetch {model}: {file}, {}\n", bytes(total)));
-            file.clone_into(&mut last);
-        }
-    };
-    let check = |directory: &Path| kinds::check_configuration(directory);
-    hub::fetch(model, &settings, &check, &mut progress).map(Some)
 }
 
 pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {

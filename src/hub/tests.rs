@@ -1,8 +1,12 @@
 use super::*;
+use anyhow::bail;
 use expect_test::{Expect, expect};
+use formats::weights::{INDEX, WEIGHTS};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,7 +28,7 @@ enum Fault {
     Other,
 }
 
-/// The state of a hub with one model, `o/n`.
+/// The state of a hub with one repository, `o/n`, which is a model and a data set at once.
 #[derive(Default)]
 struct State {
     endpoint: String,
@@ -69,11 +73,11 @@ impl Hub {
     }
 
     fn fetch(&self, model: &str) -> Result<Snapshot> {
-        fetch(&Model::parse(model).unwrap(), &self.settings, &|_| Ok(()), &mut |_, _, _| {})
+        fetch(&Repository::model(model).unwrap(), &self.settings, &|_| Ok(()), &mut |_, _, _| {})
     }
 
     fn cached(&self, model: &str) -> Option<Snapshot> {
-        cached(&Model::parse(model).unwrap(), &self.settings.cache_root).unwrap()
+        cached(&Repository::model(model).unwrap(), &self.settings.cache_root).unwrap()
     }
 
     fn folder(&self) -> PathBuf {
@@ -111,23 +115,32 @@ fn answer(state: &mut State, mut stream: TcpStream) -> std::io::Result<()> {
         stream.write_all(body)
     };
     let none = "Content-Length: 0\r\n";
-    if let Some(revision) = path.strip_prefix("/api/models/o/n/revision/") {
+    let (path, query) = path.split_once('?').unwrap_or((&path, ""));
+    let of_data = path.strip_prefix("/api/datasets/o/n/revision/");
+    if let Some(revision) = path.strip_prefix("/api/models/o/n/revision/").or(of_data) {
         let sha = match revision {
             "main" => state.commit.as_str(),
             FIRST | SECOND => revision,
+            "refs%2Fconvert%2Fparquet" | "team%2Ftrial" if of_data.is_some() => SECOND,
             _ => return head(404, none, b""),
         };
-        let siblings: Vec<Value> = state.files.keys().map(|name| serde_json::json!({"rfilename": name})).collect();
+        let sibling = |(name, bytes): (&String, &Vec<u8>)| match query {
+            "blobs=true" => serde_json::json!({"rfilename": name, "size": bytes.len(), "blobId": "0"}),
+            _ => serde_json::json!({"rfilename": name}),
+        };
+        let siblings: Vec<Value> = state.files.iter().map(sibling).collect();
         let body = serde_json::json!({"sha": sha, "siblings": siblings}).to_string();
         return head(200, &format!("Content-Length: {}\r\n", body.len()), body.as_bytes());
     }
     if let Some(status) = state.status {
         return head(status, none, b"");
     }
-    let name = path.rsplit('/').next().unwrap();
-    let Some(bytes) = state.files.get(name) else { return head(404, none, b"") };
+    let resolved = path.strip_prefix("/o/n/resolve/").or(path.strip_prefix("/datasets/o/n/resolve/"));
+    let name = resolved.map(|rest| &rest[41..]).or(path.strip_prefix("/cdn/"));
+    let name = name.unwrap_or_default().replace("%20", " ");
+    let Some(bytes) = state.files.get(&name) else { return head(404, none, b"") };
     let etag = format!("\"{:x}\"", Sha256::digest(bytes));
-    if let Some(rest) = path.strip_prefix("/o/n/resolve/") {
+    if let Some(rest) = resolved {
         let commit = &rest[..40];
         let mut headers = format!("X-Repo-Commit: {commit}\r\nX-Linked-Etag: {etag}\r\n");
         if name.ends_with(".safetensors") {
@@ -187,7 +200,7 @@ fn what_was_fetched_once_is_never_asked_for_again() {
     let hub = whole();
     assert_eq!(hub.cached("hf://o/n"), None);
     let mut told = Vec::new();
-    let model = Model::parse("hf://o/n").unwrap();
+    let model = Repository::model("hf://o/n").unwrap();
     let check = |directory: &Path| {
         assert!(directory.join("generation_config.json").exists() && !directory.join(WEIGHTS).exists());
         Ok(())
@@ -232,7 +245,7 @@ fn equal_files_of_another_commit_are_linked_not_fetched() {
 #[test]
 fn a_configuration_that_will_not_do_costs_no_weights() {
     let hub = whole();
-    let model = Model::parse("hf://o/n").unwrap();
+    let model = Repository::model("hf://o/n").unwrap();
     let check = |_: &Path| bail!("read config.json: `mamba` is not known");
     let error = fetch(&model, &hub.settings, &check, &mut |_, _, _| {}).unwrap_err();
     assert_eq!(error.to_string(), "read config.json: `mamba` is not known");
@@ -389,9 +402,207 @@ fn what_cannot_be_read_is_not_fetched() {
     );
 }
 
+/// A hub with a data set.
+fn rows() -> Hub {
+    let file = |name: &'static str, rows: usize| (name, "{\"text\": \"a\"}\n".repeat(rows).into_bytes());
+    let names = ["data/train-1.jsonl", "data/train-2.jsonl", "data/test 1.jsonl", "README.md", "dataset_infos.json"];
+    Hub::serving(&names.map(|name| file(name, name.len())))
+}
+
+impl Hub {
+    /// The files of data, relative to the snapshot; `None` if not all are here.
+    fn here(&self, data: &str) -> Option<Vec<String>> {
+        let data = Dataset::parse(data).unwrap();
+        files(&data, &self.settings.cache_root).unwrap().map(|files| self.shown(&files))
+    }
+
+    fn fetch_data(&self, data: &str) -> Result<Vec<String>> {
+        let files = fetch_data(&Dataset::parse(data).unwrap(), &self.settings, &mut |_, _, _| {})?;
+        Ok(self.shown(&files))
+    }
+
+    /// The names behind the commit; what lies there is what the hub has.
+    fn shown(&self, files: &[PathBuf]) -> Vec<String> {
+        let name = |path: &PathBuf| {
+            let path = path.strip_prefix(self.settings.cache_root.join("datasets--o--n/snapshots")).unwrap();
+            path.to_str().unwrap()[41..].to_owned()
+        };
+        for file in files {
+            assert!(fs::read(file).unwrap() == self.state().files[&name(file)], "{}", file.display());
+        }
+        files.iter().map(name).collect()
+    }
+
+    fn refuses_data(&self, data: &str, expected: Expect) {
+        let data = Dataset::parse(data).and_then(|data| fetch_data(&data, &self.settings, &mut |_, _, _| {}));
+        let error = format!("{:#}", data.unwrap_err()).replace(&self.settings.endpoint, "ENDPOINT");
+        expected.assert_eq(&error.replace(self.place.path().to_str().unwrap(), "PLACE"));
+    }
+}
+
+#[test]
+fn of_a_data_set_only_the_files_that_are_named_are_fetched_and_only_once() {
+    let mut hub = rows();
+    assert_eq!(hub.here("hf://datasets/o/n/data/train-1.jsonl"), None);
+    assert_eq!(hub.fetch_data("hf://datasets/o/n/data/train-1.jsonl").unwrap(), ["data/train-1.jsonl"]);
+    let requests = hub.requests();
+    assert_eq!(requests[0], "/api/datasets/o/n/revision/main?blobs=true");
+    let file = format!("/datasets/o/n/resolve/{FIRST}/data/train-1.jsonl");
+    assert!(requests.len() > 1 && requests[1..].iter().all(|request| request.starts_with(&file)), "{requests:?}");
+    // One file is here, and so is the list of all: the pattern is not mistaken for complete.
+    for others in ["hf://datasets/o/n/data/*.jsonl", "hf://datasets/o/n/data", "hf://datasets/o/n"] {
+        assert_eq!(hub.here(others), None, "{others}");
+    }
+    let all = ["data/test 1.jsonl", "data/train-1.jsonl", "data/train-2.jsonl"];
+    // A push changes nothing here.
+    hub.state().commit = SECOND.to_owned();
+    assert_eq!(hub.fetch_data("hf://datasets/o/n/data/train-*.jsonl").unwrap(), all[1..]);
+    assert!(hub.requests().iter().all(|request| request.contains(FIRST) && !request.contains("train-1")));
+    assert_eq!(hub.fetch_data("hf://datasets/o/n").unwrap(), all);
+    hub.requests();
+    hub.settings.is_offline = true;
+    for data in ["hf://datasets/o/n", "hf://datasets/o/n@main/data", &format!("hf://datasets/o/n@{FIRST}/data/*")] {
+        assert_eq!(hub.fetch_data(data).unwrap(), all, "{data}");
+        assert_eq!(hub.here(data).unwrap(), all, "{data}");
+    }
+    assert_eq!(hub.requests(), [""; 0]);
+    let folder = hub.settings.cache_root.join("datasets--o--n");
+    let link = fs::read_link(folder.join("snapshots").join(FIRST).join("data/test 1.jsonl")).unwrap();
+    assert!(link.starts_with("../../../blobs"), "{}", link.display());
+    assert!(!folder.join("snapshots").join(FIRST).join("README.md").exists());
+    let refs = fs::read_dir(folder.join("refs")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(refs.collect::<Vec<_>>(), ["main"]);
+}
+
+#[test]
+fn a_file_that_is_cut_short_or_gone_is_fetched_again() {
+    let hub = rows();
+    let file = hub.settings.cache_root.join("datasets--o--n/snapshots").join(FIRST).join("data/train-1.jsonl");
+    hub.fetch_data("hf://datasets/o/n").unwrap();
+    let blob = fs::canonicalize(&file).unwrap();
+    File::options().write(true).open(&blob).unwrap().set_len(10).unwrap();
+    assert_eq!(hub.here("hf://datasets/o/n"), None);
+    hub.fetch_data("hf://datasets/o/n").unwrap();
+    fs::remove_file(&blob).unwrap();
+    assert_eq!(hub.here("hf://datasets/o/n"), None);
+    hub.fetch_data("hf://datasets/o/n").unwrap();
+}
+
+#[test]
+fn data_that_another_tool_fetched_is_used_where_it_is_surely_whole() {
+    let mut hub = rows();
+    hub.settings.is_offline = true;
+    let folder = hub.settings.cache_root.join("datasets--o--n");
+    let put = |name: &str| {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    };
+    let snapshot = format!("snapshots/{FIRST}");
+    put("refs/main");
+    fs::write(folder.join("refs/main"), FIRST).unwrap();
+    put(&format!("{snapshot}/train-00000-of-00002.parquet"));
+    let here = |data: &str| {
+        let found = files(&Dataset::parse(data).unwrap(), &hub.settings.cache_root).unwrap();
+        found.map(|files| files.len())
+    };
+    assert_eq!(here("hf://datasets/o/n/train-00000-of-00002.parquet"), Some(1));
+    assert_eq!(here("hf://datasets/o/n"), None, "nobody knows what else there is");
+    put(&format!("{snapshot}/.gitattributes"));
+    assert_eq!(here("hf://datasets/o/n"), None, "the second of two is missing");
+    put(&format!("{snapshot}/train-00001-of-00002.parquet"));
+    put("blobs/0123.incomplete");
+    assert_eq!(here("hf://datasets/o/n"), None, "a download is under way");
+    fs::remove_file(folder.join("blobs/0123.incomplete")).unwrap();
+    assert_eq!(here("hf://datasets/o/n"), Some(2));
+    assert_eq!(
+        here("hf://datasets/o/n/*-00001-*"),
+        None,
+        "the first of two is not asked for, so the number does not do"
+    );
+}
+
+#[test]
+fn data_that_cannot_be_had_is_told_with_what_can_be_done() {
+    let mut hub = rows();
+    hub.refuses_data("hf://datasets/o/n/train-1.jsonl", expect!["`hf://datasets/o/n@main/train-1.jsonl`: the data set has no `train-1.jsonl`; did you mean `data/train-1.jsonl`?"]);
+    hub.refuses_data("hf://datasets/o/n/data/train-3.jsonl", expect!["`hf://datasets/o/n@main/data/train-3.jsonl`: the data set has no `data/train-3.jsonl`; did you mean `data/train-1.jsonl`?"]);
+    hub.refuses_data("hf://datasets/o/n/*.csv", expect!["`hf://datasets/o/n@main/*.csv`: the data set has no `*.csv`; there are: data/test 1.jsonl, data/train-1.jsonl, data/train-2.jsonl"]);
+    hub.refuses_data(
+        "hf://datasets/o/n@v2",
+        expect!["fetch hf://datasets/o/n@v2: ENDPOINT has no data set o/n with a revision `v2`"],
+    );
+    hub.refuses_data(
+        "hf://datasets/o/other",
+        expect!["fetch hf://datasets/o/other@main: ENDPOINT has no data set o/other with a revision `main`"],
+    );
+    hub.state().status = Some(403);
+    hub.refuses_data("hf://datasets/o/n/data", expect!["fetch hf://datasets/o/n@main: ENDPOINT answers 403: the data set is gated or private, if there is one of this name, and no token was given; accept its licence at ENDPOINT/datasets/o/n, make a token at ENDPOINT/settings/tokens and set HF_TOKEN to it, or run `hf auth login`"]);
+    hub.state().status = None;
+    hub.fetch_data("hf://datasets/o/n/data/train-1.jsonl").unwrap();
+    hub.settings.is_offline = true;
+    hub.refuses_data("hf://datasets/o/n/data", expect!["fetch hf://datasets/o/n@main/data: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, and PLACE/hub/datasets--o--n lacks data/test 1.jsonl, data/train-2.jsonl; run `hf download o/n --repo-type dataset --revision main` where there is a network and copy its datasets--o--n to PLACE/hub/datasets--o--n, or put these files into a directory and name that instead"]);
+    hub.refuses_data("hf://datasets/o/n@v2/data/train-1.jsonl", expect!["fetch hf://datasets/o/n@v2/data/train-1.jsonl: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, and PLACE/hub/datasets--o--n lacks data/train-1.jsonl; run `hf download o/n 'data/train-1.jsonl' --repo-type dataset --revision v2` where there is a network and copy its datasets--o--n to PLACE/hub/datasets--o--n, or put these files into a directory and name that instead"]);
+    hub.refuses_data("hf://datasets/o/n@v2", expect!["fetch hf://datasets/o/n@v2: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, and PLACE/hub/datasets--o--n lacks its files; run `hf download o/n --repo-type dataset --revision v2` where there is a network and copy its datasets--o--n to PLACE/hub/datasets--o--n, or put these files into a directory and name that instead"]);
+}
+
+#[test]
+fn a_reference_of_data_is_a_repository_a_revision_and_a_path() {
+    let parsed = |text: &str| match Dataset::parse(text) {
+        Ok(data) => format!("{data} = {:?} {:?}", data.repository.revision, data.path),
+        Err(error) => error.to_string(),
+    };
+    let texts = [
+        "hf://datasets/o/n",
+        "hf://datasets/o/n/",
+        "hf://datasets/o/n/a.jsonl",
+        "hf://datasets/o/n@v1/data/train-*.parquet",
+        "hf://datasets/o/n@refs/convert/parquet/default/train/0.parquet",
+        "hf://datasets/o/n@refs/pr/3",
+        "hf://datasets/o/n@team%2Ftrial/a b@c.csv",
+        "hf://datasets/o/n@team/trial.csv",
+        "hf://datasets/squad",
+        "hf://datasets/o/n@",
+        "hf://datasets/o/n@../x",
+        "hf://datasets/o/n/../x",
+        "hf://datasets/o/n//x",
+        "hf://o/n",
+    ];
+    expect![[r#"
+        hf://datasets/o/n@main = "main" ""
+        hf://datasets/o/n@main = "main" ""
+        hf://datasets/o/n@main/a.jsonl = "main" "a.jsonl"
+        hf://datasets/o/n@v1/data/train-*.parquet = "v1" "data/train-*.parquet"
+        hf://datasets/o/n@refs/convert/parquet/default/train/0.parquet = "refs/convert/parquet" "default/train/0.parquet"
+        hf://datasets/o/n@refs/pr/3 = "refs/pr/3" ""
+        hf://datasets/o/n@team%2Ftrial/a b@c.csv = "team/trial" "a b@c.csv"
+        hf://datasets/o/n@team/trial.csv = "team" "trial.csv"
+        `hf://datasets/squad`: the name is missing; write hf://datasets/owner/name, and where needed hf://datasets/owner/name@revision/path
+        `hf://datasets/o/n@`: the revision is empty; write hf://datasets/owner/name, and where needed hf://datasets/owner/name@revision/path
+        `hf://datasets/o/n@../x`: the revision has `..` in it; write hf://datasets/owner/name, and where needed hf://datasets/owner/name@revision/path
+        `hf://datasets/o/n/../x`: the path has the part `..`; write hf://datasets/owner/name, and where needed hf://datasets/owner/name@revision/path
+        hf://datasets/o/n@main/x = "main" "x"
+        `hf://o/n`: it does not begin with hf://datasets/; write hf://datasets/owner/name, and where needed hf://datasets/owner/name@revision/path"#]].assert_eq(&texts.map(parsed).join("\n"));
+}
+
+#[test]
+fn a_revision_with_slashes_is_asked_for_and_kept_as_other_tools_do() {
+    let hub = rows();
+    for (data, revision) in [
+        ("hf://datasets/o/n@refs/convert/parquet/data", "refs/convert/parquet"),
+        ("hf://datasets/o/n@team%2Ftrial/data", "team/trial"),
+    ] {
+        assert_eq!(hub.fetch_data(data).unwrap().len(), 3);
+        let kept = hub.settings.cache_root.join("datasets--o--n/refs").join(revision);
+        assert_eq!(fs::read_to_string(kept).unwrap(), SECOND);
+        let asked = format!("/api/datasets/o/n/revision/{}?blobs=true", revision.replace('/', "%2F"));
+        assert_eq!(hub.requests()[0], asked);
+    }
+}
+
 #[test]
 fn a_reference_is_an_owner_a_name_and_a_revision() {
-    let parsed = |text: &str| match Model::parse(text) {
+    let parsed = |text: &str| match Repository::model(text) {
         Ok(model) => model.to_string(),
         Err(error) => error.to_string(),
     };

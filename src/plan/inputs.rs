@@ -2,6 +2,7 @@
 //! that exists and can be read.
 
 mod data;
+mod hub;
 
 use super::graph::{Graph, StageId};
 use super::source::{
@@ -9,9 +10,8 @@ use super::source::{
     stage_source, takes_file,
 };
 use crate::diagnostic::Diagnostic;
-use crate::hub;
+use crate::hub::is_data;
 use crate::spec::{PortSpec, Reference, SourceSpec};
-use anyhow::bail;
 use formats::unreadable;
 use stages::stage::{Accepts, Kind, Port, did_you_mean};
 use std::fs;
@@ -58,7 +58,12 @@ pub fn resolve(
                     let path: PathBuf = lookup.directory.join(path).components().collect();
                     path_source(port, &path, source, files, mistakes)
                 }
-                Reference::Hub(text) => match hub_model(text, source, lookup, mistakes) {
+                Reference::Hub(text) if takes_any(port) && is_data(text) => {
+                    let found = hub::data(text, source, lookup, mistakes);
+                    sources.extend(found.into_iter().flatten().map(Source::Path));
+                    continue;
+                }
+                Reference::Hub(text) => match hub::model(text, port, source, lookup, mistakes) {
                     Some(directory) if directory.exists() => path_source(port, &directory, source, files, mistakes),
                     directory => directory.map(Source::Path),
                 },
@@ -68,7 +73,7 @@ pub fn resolve(
             }
             sources.extend(found);
         }
-        let (port, is_list) = (from.port.value.clone(), from.is_list);
+        let (port, is_list) = (from.port.value.clone(), from.is_list || sources.len() > 1);
         inputs.push(Input { port, sources, is_list, readings: Vec::new() });
     }
     for port in kind.map_or(&[][..], |kind| kind.ports) {
@@ -104,30 +109,8 @@ fn check_port_name(from: &PortSpec, mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
-/// The directory of a hub model on this machine, or its name if it is not here yet.
-fn hub_model(
-    text: &str,
-    source: &SourceSpec,
-    lookup: &SourceLookup,
-    mistakes: &mut Vec<Diagnostic>,
-) -> Option<PathBuf> {
-    let found = hub::Model::parse(text).and_then(|model| match &lookup.spec.hub_cache {
-        Some(root) => Ok((hub::cached(&model, root)?, model)),
-        None => bail!("`{text}`: HF_HUB_CACHE, HF_HOME and HOME are not set, so there is no place for it"),
-    });
-    match found {
-        Ok((Some(snapshot), _)) => Some(snapshot.directory),
-        Ok((None, model)) => {
-            let message = format!("`{model}` is not on this machine yet");
-            let help = "`pipeline run` fetches it, and so does `pipeline model inspect`";
-            mistakes.push(Diagnostic::warning(source.span, message).help(help));
-            Some(PathBuf::from(model.to_string()))
-        }
-        Err(error) => {
-            mistakes.push(Diagnostic::error(source.span, format!("{error:#}")));
-            None
-        }
-    }
+fn takes_any(port: Option<&Port>) -> bool {
+    port.is_none_or(|port| port.accepts == Accepts::Any)
 }
 
 fn path_source(

@@ -32,7 +32,8 @@ impl Input {
     pub fn files(&self) -> Vec<DataSource> {
         let paths = |sources: &[Source]| -> Vec<PathBuf> {
             let path = |source: &Source| match source {
-                Source::Path(path) => Some(path.clone()),
+                // Data of a hub that is not here yet is known by its reference.
+                Source::Path(path) => Some(path.clone()).filter(|path| path.exists()),
                 Source::Stage { .. } | Source::File { .. } => None,
             };
             sources.iter().filter_map(path).collect()
@@ -250,7 +251,8 @@ pub fn accepted(accepts: Accepts) -> &'static str {
         Accepts::RewardModel => "a reward model: a stage that makes one, or a directory",
         Accepts::Reward => "a reward model: a stage that makes one, a directory, or a rule file (.txt, .tsv)",
         Accepts::Data(_) => {
-            "data: a file (JSON, JSONL, CSV, TSV, Parquet, text; .gz and .zst, too), a directory of them, or a pattern"
+            "data: a file (JSON, JSONL, CSV, TSV, Parquet, Arrow, text; .gz and .zst, too), a directory of them, a pattern, or \
+             `hf://datasets/owner/name`"
         }
         Accepts::Any => "anything",
     }
@@ -284,7 +286,7 @@ fn misread(port: Option<&Port>, source: &SourceSpec) -> Option<String> {
         return Some("`$${` stands for a plain `${`: with a single `$` it is a variable".to_owned());
     }
     let as_hub = format!("hf://{text}");
-    (takes_models && !text.starts_with('.') && hub::Model::parse(&as_hub).is_ok())
+    (takes_models && !text.starts_with('.') && hub::Repository::model(&as_hub).is_ok())
         .then(|| format!("a model of the hub is written `{as_hub}`"))
 }
 

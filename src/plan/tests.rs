@@ -33,22 +33,27 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn check_with(text: &str, overrides: &[&str], expected: Expect) {
-    let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
-    let source = SourceText { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides, rule: None };
-    expected.assert_eq(&checked(&folder(), &source));
+    expected.assert_eq(&planned(text, overrides, &folder(), &|_| None));
 }
 
 /// Checks a pipeline file that lies in a folder.
 fn check_in(folder: &tempfile::TempDir, text: &str, expected: Expect) {
-    let (path, text, overrides) = (PathBuf::from("rlhf.yaml"), text.to_owned(), Vec::new());
-    expected.assert_eq(&checked(folder, &SourceText { path, text, overrides, rule: None }));
+    expected.assert_eq(&planned(text, &[], folder, &|_| None));
 }
 
-fn checked(folder: &tempfile::TempDir, source: &SourceText) -> String {
-    let planned = crate::spec::read(source, &|_| None).and_then(|spec| resolve(spec, folder.path(), KINDS));
+/// The plan, or its mistakes.
+fn planned(
+    text: &str,
+    overrides: &[&str],
+    folder: &tempfile::TempDir,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> String {
+    let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
+    let source = SourceText { path: PathBuf::from("rlhf.yaml"), text: text.to_owned(), overrides, rule: None };
+    let planned = crate::spec::read(&source, environment).and_then(|spec| resolve(spec, folder.path(), KINDS));
     let shown = match planned {
-        Ok(plan) => format!("{}{}", show(&plan), render(source, &plan.warnings, false)),
-        Err(mistakes) => render(source, &mistakes, false),
+        Ok(plan) => format!("{}{}", show(&plan), render(&source, &plan.warnings, false)),
+        Err(mistakes) => render(&source, &mistakes, false),
     };
     shown.replace(&folder.path().display().to_string(), "DIR")
 }
@@ -438,7 +443,7 @@ stages:
             5 |   b: {kind: sft, from: {model: "hf://llm-jp/150m", data: sft}}
               |                                                          ^^^
               |
-              = help: `data` takes data: a file (JSON, JSONL, CSV, TSV, Parquet, text; .gz and .zst, too), a directory of them, or a pattern
+              = help: `data` takes data: a file (JSON, JSONL, CSV, TSV, Parquet, Arrow, text; .gz and .zst, too), a directory of them, a pattern, or `hf://datasets/owner/name`
 
             error: `DIR/gold.txt` is a file
              --> rlhf.yaml:6:34
@@ -977,7 +982,7 @@ stages:
             11 |     from: {model: make:model, data: make}
                |                                     ^^^^
                |
-               = help: `data` takes data: a file (JSON, JSONL, CSV, TSV, Parquet, text; .gz and .zst, too), a directory of them, or a pattern; name the file that `make` makes: `make:rows.jsonl`
+               = help: `data` takes data: a file (JSON, JSONL, CSV, TSV, Parquet, Arrow, text; .gz and .zst, too), a directory of them, a pattern, or `hf://datasets/owner/name`; name the file that `make` makes: `make:rows.jsonl`
 
             error: `../rows.jsonl` names no file in what `make` makes
               --> rlhf.yaml:14:34
@@ -1021,4 +1026,91 @@ stages:
 
         "#]],
     );
+}
+
+#[test]
+fn data_of_a_hub_is_read_where_it_is_here_and_warned_of_where_it_is_not() {
+    let folder = folder();
+    let data = folder.path().join("hub/datasets--o--n");
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let snapshot = data.join("snapshots").join(commit);
+    for directory in [data.join("refs"), snapshot.join("data")] {
+        fs::create_dir_all(directory).unwrap();
+    }
+    fs::write(data.join("refs/main"), commit).unwrap();
+    fs::write(snapshot.join(".gitattributes"), "").unwrap();
+    for name in ["data/one.jsonl", "data/two.jsonl"] {
+        fs::copy(folder.path().join("sft.jsonl"), snapshot.join(name)).unwrap();
+    }
+    fs::write(snapshot.join("bad.jsonl"), "{\"prompt\": 3}\n").unwrap();
+    let hub = folder.path().join("hub").display().to_string();
+    let shown = |stages: &str| {
+        planned(&format!("stages:\n{stages}"), &[], &folder, &|name| (name == "HF_HUB_CACHE").then(|| hub.clone()))
+    };
+    expect![[r#"
+        a = sft(model=model, data=one.jsonl+two.jsonl) seed 0
+        b = sft(model=a, data=n@v2+two.jsonl) seed 0 needs a
+        c = exec(x=one.jsonl+two.jsonl)
+        warning: `hf://datasets/o/n@v2` is not on this machine yet
+         --> rlhf.yaml:3:43
+          |
+        3 |   b: {kind: sft, from: {model: a, data: ['hf://datasets/o/n@v2', {path: 'hf://datasets/o/n/data/two.jsonl', take: 1}]}}
+          |                                           ^^^^^^^^^^^^^^^^^^^^
+          |
+          = help: `pipeline run` fetches it, and so does `pipeline data inspect`
+
+    "#]].assert_eq(&shown(
+        "  a: {kind: sft, from: {model: ./model, data: 'hf://datasets/o/n/data'}}\n  \
+         b: {kind: sft, from: {model: a, data: ['hf://datasets/o/n@v2', {path: 'hf://datasets/o/n/data/two.jsonl', take: 1}]}}\n  \
+         c: {kind: exec, from: {x: 'hf://datasets/o/n/data/*'}, with: {command: ls}}\n",
+    ));
+    expect![[r#"
+        error: `hf://datasets/o/n` is a data set
+         --> rlhf.yaml:2:33
+          |
+        2 |   a: {kind: sft, from: {model: 'hf://datasets/o/n', data: 'hf://o/n'}}
+          |                                 ^^^^^^^^^^^^^^^^^
+          |
+          = help: `model` takes a language model: a stage that makes one, or a directory in Hugging Face layout; a model of the hub is written `hf://owner/name`
+
+        error: `hf://o/n` is a model, if it is anything
+         --> rlhf.yaml:2:60
+          |
+        2 |   a: {kind: sft, from: {model: 'hf://datasets/o/n', data: 'hf://o/n'}}
+          |                                                            ^^^^^^^^
+          |
+          = help: a data set of the hub is written `hf://datasets/o/n`
+
+        warning: `hf://datasets/o/n@v2` is not on this machine yet
+         --> rlhf.yaml:3:49
+          |
+        3 |   b: {kind: sft, from: {model: ./model, data: ['hf://datasets/o/n@v2', 'hf://datasets/o/n/bad.jsonl']}}
+          |                                                 ^^^^^^^^^^^^^^^^^^^^
+          |
+          = help: `pipeline run` fetches it, and so does `pipeline data inspect`
+
+        error: DIR/hub/datasets--o--n/snapshots/0123456789abcdef0123456789abcdef01234567/bad.jsonl: line 1: field `prompt` is a number, not a text
+         --> rlhf.yaml:3:73
+          |
+        3 |   b: {kind: sft, from: {model: ./model, data: ['hf://datasets/o/n@v2', 'hf://datasets/o/n/bad.jsonl']}}
+          |                                                                         ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+        error: `hf://datasets/o/n@main/one.jsonl`: the data set has no `one.jsonl`; did you mean `data/one.jsonl`?
+         --> rlhf.yaml:4:48
+          |
+        4 |   c: {kind: sft, from: {model: ./model, data: 'hf://datasets/o/n/one.jsonl'}}
+          |                                                ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+        error: `hf://datasets/n`: the name is missing; write hf://datasets/owner/name, and where needed hf://datasets/owner/name@revision/path
+         --> rlhf.yaml:5:48
+          |
+        5 |   d: {kind: sft, from: {model: ./model, data: 'hf://datasets/n'}}
+          |                                                ^^^^^^^^^^^^^^^
+
+    "#]].assert_eq(&shown(
+        "  a: {kind: sft, from: {model: 'hf://datasets/o/n', data: 'hf://o/n'}}\n  \
+         b: {kind: sft, from: {model: ./model, data: ['hf://datasets/o/n@v2', 'hf://datasets/o/n/bad.jsonl']}}\n  \
+         c: {kind: sft, from: {model: ./model, data: 'hf://datasets/o/n/one.jsonl'}}\n  \
+         d: {kind: sft, from: {model: ./model, data: 'hf://datasets/n'}}\n",
+    ));
 }

@@ -8,6 +8,9 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+/// The beginning of the name of a data set of a hub.
+const DATASETS: &str = "datasets/";
+
 /// The exported model, as far as the card describes it.
 pub struct ExportedModel {
     pub has_adapter: bool,
@@ -29,11 +32,16 @@ pub fn card(run: &RunState, stage: &StageRun, content: &str, model: &ExportedMod
     let task = if model.is_reward { "text-classification" } else { "text-generation" };
     let lineage = lineage(run, stage);
     let sources = lineage.iter().flat_map(|stage| &stage.head.from).flat_map(|(_, sources)| sources);
-    let bases: BTreeSet<String> = sources.filter_map(|source| hub_model(&source.to_string())).collect();
-    let bases = bases.iter().map(|base| base.trim_start_matches("hf://").split('@').next().unwrap_or(base));
+    let names: BTreeSet<String> = sources
+        .filter_map(|source| Some(hub_name(&source.to_string())?.strip_prefix("hf://")?.split('@').next()?.to_owned()))
+        .collect();
+    let bases = names.iter().filter(|name| !name.starts_with(DATASETS));
     let bases: String = bases.map(|base| format!("base_model: {base}\n")).take(1).collect();
+    let datasets: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix(DATASETS)).collect();
+    let datasets =
+        if datasets.is_empty() { String::new() } else { format!("datasets:\n- {}\n", datasets.join("\n- ")) };
     let mut text = format!(
-        "---\nlibrary_name: {library}\npipeline_tag: {task}\n{bases}tags:\n- {}\n- rlhf\n---\n\n# {}: {name}\n\n",
+        "---\nlibrary_name: {library}\npipeline_tag: {task}\n{bases}{datasets}tags:\n- {}\n- rlhf\n---\n\n# {}: {name}\n\n",
         stage.head.kind, run.pipeline
     );
     let line = |text: &mut String, label: &str, value: &str| _ = writeln!(text, "| {label} | {} |", cell(value));
@@ -154,7 +162,7 @@ fn story(stage: &StageRun) -> String {
         let names: Vec<String> = sources
             .iter()
             .map(ArtifactName::to_string)
-            .map(|source| hub_model(&source).unwrap_or_else(|| name_of(&source)))
+            .map(|source| hub_name(&source).unwrap_or_else(|| name_of(&source)))
             .collect();
         line(&format!("`{port}`"), format!("{}: `{contents}`", names.join(", ")));
     }
@@ -188,11 +196,14 @@ fn name_of(source: &str) -> String {
     source.rsplit('/').next().unwrap_or(source).to_owned()
 }
 
-/// `hf://owner/name@commit` for a directory in the local cache of a hub.
-fn hub_model(source: &str) -> Option<String> {
-    let (_, rest) = source.split_once("/models--")?;
-    let (model, commit) = rest.split_once("/snapshots/")?;
-    Some(format!("hf://{}@{commit}", model.replace("--", "/")))
+/// `hf://owner/name@commit`, or `hf://datasets/owner/name@commit/path`, for a place in the local cache of a hub.
+fn hub_name(source: &str) -> Option<String> {
+    let of = |mark: &str, start: &str| {
+        let (_, rest) = source.split_once(mark)?;
+        let (name, commit) = rest.split_once("/snapshots/")?;
+        Some(format!("hf://{start}{}@{commit}", name.replace("--", "/")))
+    };
+    of("/models--", "").or_else(|| of("/datasets--", DATASETS))
 }
 
 /// Text escaped for a cell of a Markdown table, which ends at a bar or a line break.

@@ -248,7 +248,7 @@ fn options(map: &Map, mistakes: &mut Vec<Diagnostic>) -> ReadOptions {
 }
 
 /// Reads a source: a plain identifier is a stage, followed by `:` and a path it is a file that the stage made; anything
-/// else with `/`, `.` or `://` is a path or a hub model.
+/// else with `/`, `.` or `://` is a path, or a model or data of a hub.
 fn reference(text: &str) -> Result<Reference, (String, String)> {
     if text.contains("://") {
         return Ok(Reference::Hub(text.to_owned()));

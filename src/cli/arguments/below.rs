@@ -46,7 +46,7 @@ pub enum DataVerb {
     /// Show what data contains: format, lengths, repetitions, bad rows, fields that nobody reads, and rows as a model
     /// sees them (exit code 1 where rows are bad or prompts leak)
     Inspect {
-        /// A file, a directory of data files, or a pattern of names (quoted)
+        /// A file, a directory of data files, a pattern of names (quoted), or hf://datasets/owner/name@revision/path
         file: PathBuf,
         /// Count lengths in tokens of this model (a directory or hf://owner/name@revision), with its chat template for
         /// dialogues, and show rows as it sees them; default: count letters
@@ -67,7 +67,7 @@ pub enum DataVerb {
     },
     /// Write data as JSONL of one format, read as a stage reads it
     Convert {
-        /// A file, a directory of data files, or a pattern of names (quoted)
+        /// A file, a directory of data files, a pattern of names (quoted), or hf://datasets/owner/name@revision/path
         from: PathBuf,
         /// The file to create, `….jsonl`; it must not exist yet
         to: PathBuf,

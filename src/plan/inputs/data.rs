@@ -1,6 +1,7 @@
 //! The sources of a data port: files, directories and patterns of them, and stages; each with options of reading.
 
-use crate::diagnostic::Diagnostic;
+use super::hub;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::plan::source::{
     FileCheck, Input, Reading, Source, SourceLookup, Target, data_text, file_source, nothing_at, stage_of, stage_source,
 };
@@ -12,10 +13,11 @@ use std::path::{Path, PathBuf};
 
 /// The input of a data port. Its files are read as the stage would read them.
 pub fn resolve(target: &mut Target, rows: DataRows, from: &PortSpec, lookup: &SourceLookup) -> Input {
-    let before = target.mistakes.len();
+    let errors = |mistakes: &[Diagnostic]| mistakes.iter().filter(|mistake| mistake.level == Severity::Error).count();
+    let before = errors(target.mistakes);
     let mut sources = Vec::new();
     let mut readings = Vec::new();
-    // `None` once there is data that cannot be read yet.
+    // `None` once there is data that a stage makes.
     let mut read: Option<Vec<DataSource>> = Some(Vec::new());
     for source in &from.sources {
         let options = source.options.clone().unwrap_or_default();
@@ -47,21 +49,25 @@ pub fn resolve(target: &mut Target, rows: DataRows, from: &PortSpec, lookup: &So
                 files.into_iter().map(Source::Path).collect::<Vec<_>>()
             }
             Reference::Hub(text) => {
-                let message = format!("`{text}` is no file: data of the hub is not fetched");
-                let help = "`hf download --repo-type dataset OWNER/NAME --local-dir data` puts it into a directory";
-                target.mistakes.push(Diagnostic::error(source.span, message).help(help));
-                Vec::new()
+                let files = hub::data(text, source, lookup, target.mistakes).unwrap_or_default();
+                if let Some(read) = &mut read {
+                    // What is not here yet is read once it was fetched; the other sources are read now.
+                    let here = files.iter().filter(|file| file.exists()).cloned().collect();
+                    read.push(DataSource { files: here, options: options.clone() });
+                }
+                files.into_iter().map(Source::Path).collect()
             }
         };
         readings.push(Reading { sources: found.len(), options });
         sources.extend(found);
     }
+    let read = read.filter(|read| read.iter().any(|source| !source.files.is_empty()));
     if readings.iter().all(|reading| reading.options == ReadOptions::default()) {
         readings.clear();
     }
     let is_list = sources.len() != 1;
     let input = Input { port: from.port.value.clone(), sources, is_list, readings };
-    if let (Some(read), true) = (read, target.mistakes.len() == before && !input.sources.is_empty()) {
+    if let (Some(read), true) = (read, errors(target.mistakes) == before) {
         check(target, rows, &input, &read, from, lookup);
     }
     input

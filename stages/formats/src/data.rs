@@ -20,7 +20,7 @@ pub use inspect::{Inspection, inspect, percentile};
 pub use overlap::{Overlap, PromptDigest, PromptDigests};
 pub use pairs::{JudgedAnswers, Preference};
 pub use read::{DataRows, RowPlace};
-pub use source::{DataSource, OPTIONS, ReadOptions, files, is_pattern, names};
+pub use source::{DataSource, ENDINGS, OPTIONS, ReadOptions, files, is_data, is_pattern, names, select};
 
 use crate::dialogue::{Message, Prompt};
 use crate::unreadable::Reading;
@@ -741,7 +741,7 @@ mod tests {
             read FILE: it begins as UTF-16, but is not
             read FILE: Parquet error: Invalid Parquet file. Corrupt footer
             read FILE: row 1: Parquet error: Unexpected struct field type 15
-            read FILE: it is compressed twice, or a compressed Parquet file; unpack it
+            read FILE: it is compressed twice, or a compressed Parquet or Arrow file; unpack it
         "#]]
         .assert_eq(&damaged.concat());
     }

@@ -1,6 +1,7 @@
 //! A data file as JSON rows: JSON, JSONL, CSV, TSV, plain text, Parquet or Arrow, plain or compressed. The first bytes
 //! say what a file is; its name matters only for text that is no JSON.
 
+mod arrow;
 mod encoding;
 mod lines;
 mod parquet;
@@ -26,12 +27,14 @@ enum Form {
     Gzip,
     Zstandard,
     Parquet,
+    Arrow,
     Text,
 }
 
 /// Files that are no data, by their first bytes: what each is, and the way out.
-const FOREIGN: [(&[u8], &str); 9] = [
+const FOREIGN: [(&[u8], &str); 10] = [
     (pointer::START, pointer::MESSAGE),
+    (b"FEA1", "it is Feather version 1; write it anew: `pandas.read_feather(IN).to_feather(OUT)` does"),
     (b"\xfd7zXZ\0", "it is packed by xz; unpack it (`xz -d`), or pack it by gzip or zstd"),
     (b"BZh", "it is packed by bzip2; unpack it (`bzip2 -d`), or pack it by gzip or zstd"),
     (b"PK\x03\x04", "it is a zip archive (or a spreadsheet); unpack it, or save it as CSV"),
@@ -50,6 +53,7 @@ fn form(start: &[u8]) -> Result<Form> {
         [0x1f, 0x8b, ..] => Form::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Form::Zstandard,
         [b'P', b'A', b'R', b'1', ..] => Form::Parquet,
+        start if start.starts_with(arrow::MAGIC) || start.starts_with(&arrow::CONTINUATION) => Form::Arrow,
         _ => Form::Text,
     })
 }
@@ -97,10 +101,11 @@ fn of_file<T: Send>(path: &Path, most: usize, read: Reader<T>, each: Taker<T>) -
         Form::Gzip => Stream::new(flate2::read::MultiGzDecoder::new(opened.bytes)).context(damaged)?,
         Form::Zstandard => Stream::new(zstd::stream::Decoder::new(opened.bytes)?).context(damaged)?,
         Form::Parquet => return parquet::rows(file, most, read, each).map(|()| "Parquet"),
+        Form::Arrow => return arrow::rows(file, most, read, each).map(|()| "Arrow"),
         Form::Text => opened,
     };
     if form(&opened.start)? != Form::Text {
-        bail!("it is compressed twice, or a compressed Parquet file; unpack it");
+        bail!("it is compressed twice, or a compressed Parquet or Arrow file; unpack it");
     }
     let ending = text::ending(path);
     text::rows(opened, &ending, most, read, each).map_err(|error| match error.is::<std::io::Error>() {

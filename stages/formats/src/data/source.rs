@@ -86,7 +86,7 @@ pub fn names(sources: &[DataSource]) -> String {
 }
 
 /// Endings of data files in a directory. Other files there, such as a README, are no data.
-const ENDINGS: [&str; 10] = ["jsonl", "ndjson", "json", "parquet", "csv", "tsv", "txt", "arrow", "feather", "text"];
+pub const ENDINGS: [&str; 10] = ["jsonl", "ndjson", "json", "parquet", "csv", "tsv", "txt", "arrow", "feather", "text"];
 
 /// Files with such an ending that describe a data set and hold no rows of it.
 const DESCRIPTIONS: [&str; 4] = ["dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"];
@@ -143,7 +143,36 @@ fn search(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn is_data(name: &str) -> bool {
+/// The files that a path names among `names`, which are relative to one directory: as [`files`] finds them on a disk.
+/// An empty path names the data files of the directory.
+///
+/// # Errors
+/// The pattern is none.
+pub fn select<'a>(names: &[&'a str], path: &str) -> Result<Vec<&'a str>> {
+    if names.contains(&path) {
+        return Ok(names.iter().filter(|name| **name == path).copied().collect());
+    }
+    let below = |name: &str| match path {
+        "" => Some(name.to_owned()),
+        _ => name.strip_prefix(path)?.strip_prefix('/').map(str::to_owned),
+    };
+    let is_row_file = |name: &str| {
+        below(name).is_some_and(|below| {
+            let below = below.to_lowercase();
+            let is_shown = below.split('/').all(|part| !part.starts_with('.'));
+            is_shown && below.rsplit('/').next().is_some_and(is_data)
+        })
+    };
+    if !is_pattern(Path::new(path)) {
+        return Ok(names.iter().filter(|name| is_row_file(name)).copied().collect());
+    }
+    let pattern = glob::Pattern::new(path).with_context(|| format!("read the pattern {path}"))?;
+    let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
+    Ok(names.iter().filter(|name| pattern.matches_with(name, options)).copied().collect())
+}
+
+/// Whether a file of this name, in lower case, is data.
+pub fn is_data(name: &str) -> bool {
     let unpacked = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
     let ending = unpacked.rsplit_once('.').map(|(_, ending)| ending);
     ending.is_some_and(|ending| ENDINGS.contains(&ending)) && !DESCRIPTIONS.contains(&unpacked)
@@ -171,6 +200,14 @@ mod tests {
         assert_eq!(shown(&dir.path().join("*.jsonl")), ["b.jsonl"]);
         assert_eq!(shown(&dir.path().join("**/*.gz")), ["more/c.csv.gz"]);
         assert_eq!(shown(&dir.path().join("absent.jsonl")), ["absent.jsonl"], "the reader says that it is not there");
+        // Of names alone, as a hub lists them, the same.
+        for path in ["", "*.jsonl", "**/*.gz", "more", "b.jsonl", "README.md", "**/*", "[ab].*", "absent"] {
+            let full = dir.path().join(path);
+            let on_disk = if is_pattern(Path::new(path)) || full.exists() { shown(&full) } else { Vec::new() };
+            let mut of_names = select(&names, path).unwrap();
+            of_names.sort_unstable_by_key(|name| Path::new(*name));
+            assert_eq!(of_names, on_disk, "{path}");
+        }
         let error = format!("{:#}", files(&dir.path().join("x-*.jsonl")).unwrap_err());
         assert!(error.ends_with("x-*.jsonl: no file matches"), "{error}");
     }

@@ -173,3 +173,100 @@ fn columns_of_parquet_that_nobody_reads_may_hold_anything() {
     "#]]
     .assert_eq(&read("a.parquet", &out));
 }
+
+/// Files that pyarrow 26 wrote; `types.feather` holds a column of each type (LZ4), the other two rows in several batches:
+/// ```python
+/// few = pa.table({"prompt": [f"question {n}" for n in range(5)], "label": pa.array(["a", "b", "a", "c", "b"]).dictionary_encode()})
+/// with pa.OSFile("stream.arrow", "wb") as sink, pa.ipc.new_stream(sink, few.schema) as writer: writer.write_table(few, max_chunksize=2)
+/// feather.write_feather(few, "packed.arrow", compression="zstd", chunksize=3)
+/// ```
+const ARROW: [(&str, &[u8]); 3] = [
+    ("types.feather", include_bytes!("fixtures/types.feather")),
+    ("stream.arrow", include_bytes!("fixtures/stream.arrow")),
+    ("packed.arrow", include_bytes!("fixtures/packed.arrow")),
+];
+
+#[test]
+fn arrow_is_read_in_both_of_its_formats_and_with_any_types() {
+    let said: String = ARROW.iter().map(|(name, bytes)| read(name, bytes)).collect();
+    expect![[r#"
+        types.feather: Arrow, 3 rows
+          row 1: {"at":"1970-01-01T00:00:00Z","big":18446744073709551615,"bytes":"ok","clock":"00:00:00","day":"2024-01-31","f":0.25,"half":0.5,"kind":"good","large":"x","local":"1970-01-01T00:00:00","map":{"k":1},"n":1,"nothing":null,"price":"1.50","prompt":"a","span":{"unread":"duration"},"turns":[{"content":"q","role":"user"},{"content":"r","role":"assistant"}],"two":[1,2],"view":"short","yes":true}
+          row 2: {"at":"1970-01-01T00:00:01.5Z","big":0,"bytes":{"bytes":2},"clock":"00:00:01","day":null,"f":1.0,"half":1.5,"kind":"bad","large":"y","local":"1970-01-01T00:00:01","map":{},"n":-2,"nothing":null,"price":"-0.05","prompt":null,"span":{"unread":"duration"},"turns":[],"two":[3,4],"view":"longer than twelve bytes","yes":false}
+          row 3: {"at":null,"big":1,"bytes":null,"clock":"23:59:59","day":"1969-12-31","f":null,"half":null,"kind":"good","large":"","local":"1970-01-01T00:00:02","map":null,"n":null,"nothing":null,"price":null,"prompt":"海","span":{"unread":"duration"},"turns":null,"two":null,"view":null,"yes":null}
+        stream.arrow: Arrow, 5 rows
+          row 1: {"label":"a","prompt":"question 0"}
+          row 2: {"label":"b","prompt":"question 1"}
+          row 3: {"label":"a","prompt":"question 2"}
+          row 4: {"label":"c","prompt":"question 3"}
+          row 5: {"label":"b","prompt":"question 4"}
+        packed.arrow: Arrow, 5 rows
+          row 1: {"label":"a","prompt":"question 0"}
+          row 2: {"label":"b","prompt":"question 1"}
+          row 3: {"label":"a","prompt":"question 2"}
+          row 4: {"label":"c","prompt":"question 3"}
+          row 5: {"label":"b","prompt":"question 4"}
+    "#]].assert_eq(&said);
+    expect![[r#"
+        old.feather: read old.feather: it is Feather version 1; write it anew: `pandas.read_feather(IN).to_feather(OUT)` does
+    "#]].assert_eq(&read("old.feather", b"FEA1...."));
+}
+
+#[test]
+fn of_arrow_no_more_rows_are_read_than_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.arrow");
+    fs::write(&path, ARROW[1].1).unwrap();
+    let mut numbers = Vec::new();
+    let taken = rows(
+        &path,
+        3,
+        |_, number| Ok(number),
+        |_, number| {
+            numbers.push(number.unwrap());
+            Ok(())
+        },
+    );
+    assert_eq!((taken.unwrap(), numbers), (("Arrow", 3), vec![1, 2, 3]));
+}
+
+#[test]
+fn damaged_arrow_is_refused_and_takes_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = std::cell::Cell::new(0);
+    let read = |bytes: &[u8]| {
+        count.set(count.get() + 1);
+        // A new file each time: a file that is written over goes to the disk at once.
+        let path = dir.path().join(format!("{}.arrow", count.get()));
+        fs::write(&path, bytes).unwrap();
+        let read = rows(&path, usize::MAX, |row, _| Ok(row.to_string().len()), |_, row| row.map(drop));
+        fs::remove_file(&path).unwrap();
+        read
+    };
+    for (name, bytes) in ARROW {
+        for length in 0..bytes.len() {
+            assert!(read(&bytes[..length]).is_err(), "{name}: the first {length} bytes");
+        }
+        let mut state = 7_u64;
+        let mut draw = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap()
+        };
+        // Each byte once turned over, then some at a time; what is read of it must only not end the program.
+        for at in 0..bytes.len() {
+            for mask in [0xff, 0x80, 0x01] {
+                let mut flipped = bytes.to_vec();
+                flipped[at] ^= mask;
+                _ = read(&flipped);
+            }
+        }
+        for _ in 0..2000 {
+            let mut flipped = bytes.to_vec();
+            for _ in 0..4 {
+                let (at, byte) = (draw() % bytes.len(), draw());
+                flipped[at] = byte.to_le_bytes()[0];
+            }
+            _ = read(&flipped);
+        }
+    }
+}
