@@ -17,7 +17,7 @@ pub fn model(model: &hub::Repository, fetches: bool) -> Result<Option<hub::Snaps
         return Ok(cached);
     }
     let check = |directory: &Path| kinds::check_configuration(directory);
-    told(model, &settings, &mut |progress| hub::fetch(model, &settings, &check, progress)).map(Some)
+    told(model, &settings, |progress| hub::fetch(model, &settings, &check, progress)).map(Some)
 }
 
 /// The files of data on this machine, fetched if missing and if `fetches`.
@@ -27,19 +27,18 @@ pub fn data(data: &hub::Dataset, fetches: bool) -> Result<Option<Vec<PathBuf>>> 
     if files.is_some() || !fetches {
         return Ok(files);
     }
-    told(data, &settings, &mut |progress| hub::fetch_data(data, &settings, progress)).map(Some)
+    told(data, &settings, |progress| hub::fetch_data(data, &settings, progress)).map(Some)
 }
 
 fn settings() -> Result<hub::Settings> {
     hub::Settings::from(|name| std::env::var_os(name))
 }
 
+/// A function that takes the name of a file, the bytes of it that came, and all its bytes.
+type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
+
 /// Fetches, and prints each file that comes.
-fn told<T>(
-    asset: &dyn Display,
-    settings: &hub::Settings,
-    fetch: &mut dyn FnMut(&mut dyn FnMut(&str, u64, u64)) -> Result<T>,
-) -> Result<T> {
+fn told<T>(asset: &dyn Display, settings: &hub::Settings, fetch: impl FnOnce(Progress) -> Result<T>) -> Result<T> {
     if !settings.is_offline {
         terminal::remark(&format!("fetch {asset}: asking {}\n", settings.endpoint));
     }

@@ -179,8 +179,8 @@ impl Remote<'_> {
         if in_url != file {
             fs::remove_file(&named)?;
             // The directories that its name made, as far as nothing else lies there.
-            let made = named.ancestors().skip(1).take(in_url.matches('/').count());
-            _ = made.map(fs::remove_dir).collect::<Result<(), _>>();
+            let mut made = named.ancestors().skip(1).take(in_url.matches('/').count());
+            _ = made.try_for_each(fs::remove_dir);
             link()?;
         }
         let came = length(&blob).unwrap_or(0);
