@@ -305,17 +305,18 @@ fn data_is_shown_with_its_bad_rows_its_repetitions_and_what_leaks() {
         &shown,
         expect![[r#"
             file train.jsonl
-            format JSONL: prompt/completion (3 rows), prompts (1 rows)
-            rows 4
-            repeated rows 0
+            format JSONL: prompt/completion (4 rows), prompts (1 rows)
+            rows 5
+            repeated rows 1 (line 2 is line 1 again)
             prompts of several rows 1
             bad rows 1
             line 3: field `prompt` is a number, not a text
+            fields nobody reads source (1 rows)
 
             letters least median 90 % 99 % most sum
             ───────────────────────────────────────────────
-            prompts 1 3 4 4 4 8
-            answers 1 1 3 3 3 5
+            prompts 1 3 4 4 4 11
+            answers 1 1 3 3 3 6
 
             file heldout.jsonl
             format JSONL: prompts

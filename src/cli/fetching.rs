@@ -35,10 +35,10 @@ fn settings() -> Result<hub::Settings> {
 }
 
 /// A function that takes the name of a file, the bytes of it that came, and all its bytes.
-type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
+type FetchProgress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
 /// Fetches, and prints each file that comes.
-fn told<T>(asset: &dyn Display, settings: &hub::Settings, fetch: impl FnOnce(Progress) -> Result<T>) -> Result<T> {
+fn told<T>(asset: &dyn Display, settings: &hub::Settings, fetch: impl FnOnce(FetchProgress) -> Result<T>) -> Result<T> {
     if !settings.is_offline {
         terminal::remark(&format!("fetch {asset}: asking {}\n", settings.endpoint));
     }
