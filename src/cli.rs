@@ -104,14 +104,18 @@ fn answer(verb: Verb) -> Result<u8> {
             CacheVerb::Unpin { run, file, store } => store::pin(&run, false, file.as_deref(), &store),
         },
         Verb::Data { verb } => match verb {
-            DataVerb::Inspect { file, model, heldout, kind, rows, columns } => data::inspect(&data::Inspect {
-                file: &file,
-                model: model.as_deref(),
-                heldout: heldout.as_deref(),
-                kind: kind.as_deref(),
-                rows,
-                columns: &columns,
-            }),
+            DataVerb::Inspect { file, model, heldout, kind, rows, columns, heldout_columns, join } => {
+                data::inspect(&data::Inspect {
+                    file: &file,
+                    model: model.as_deref(),
+                    heldout: heldout.as_deref(),
+                    kind: kind.as_deref(),
+                    rows,
+                    columns: &columns,
+                    heldout_columns: &heldout_columns,
+                    join: &join,
+                })
+            }
             DataVerb::Convert { from, to, format, columns, skip_bad_rows } => {
                 data::convert(&from, &to, format, &columns, skip_bad_rows)
             }

@@ -13,6 +13,7 @@ use formats::directory::model_directory;
 use formats::tokenizer::Tokenizer;
 use stages::kinds::{self, KINDS};
 use stages::stage::{Accepts, did_you_mean};
+use stages::train::Ends;
 use std::io::Write;
 use std::path::Path;
 
@@ -30,40 +31,78 @@ pub struct Inspect<'a> {
     pub kind: Option<&'a str>,
     pub rows: Option<usize>,
     pub columns: &'a [String],
+    pub heldout_columns: &'a [String],
+    pub join: &'a str,
+}
+
+/// A model, as far as it decides what is seen of a row.
+struct ModelView {
+    tokenizer: Tokenizer,
+    /// `None`: the directory holds no model, so that nobody knows how an answer ends.
+    ends: Option<Ends>,
+}
+
+impl ModelView {
+    fn of(typed: &str) -> Result<ModelView> {
+        let directory = model_directory(&model::directory(typed)?);
+        let is_model = directory.join("config.json").is_file();
+        let config = is_model.then(|| Config::load(&directory)).transpose()?;
+        let tokenizer = Tokenizer::load(&directory, config.as_ref().and_then(|config| config.bos))?;
+        // A model without an end token is told by the stages that need one.
+        let ends = config.and_then(|config| Ends::of(&config, &tokenizer, None, true).ok());
+        Ok(ModelView { tokenizer, ends })
+    }
+
+    /// Ids of a prompt, and those of an answer as it is learned: with its end.
+    fn ids(&self, prompt: &Prompt, answer: Option<&str>) -> Result<[Vec<u32>; 2]> {
+        let asked = self.tokenizer.prompt(prompt)?;
+        let Some(answer) = answer else { return Ok([asked.ids, Vec::new()]) };
+        let answer = self.tokenizer.answer(prompt, &asked, answer)?;
+        let answer = self.ends.as_ref().map_or_else(|| answer.ids.clone(), |ends| ends.ended(answer.clone()));
+        Ok([asked.ids, answer])
+    }
+
+    fn shown(&self, prompt: &Prompt, answer: Option<&str>) -> Result<[String; 2]> {
+        let [prompt, answer] = self.ids(prompt, answer)?;
+        self.tokenizer.shown(&prompt, &answer)
+    }
 }
 
 pub fn inspect(asked: &Inspect) -> Result<u8> {
-    let tokenizer = match asked.model {
-        Some(typed) => {
-            let directory = model_directory(&model::directory(typed)?);
-            // The directory may hold a tokenizer and no model.
-            let bos = if directory.join("config.json").is_file() { Config::load(&directory)?.bos } else { None };
-            Some(Tokenizer::load(&directory, bos).map_err(|error| refused(format!("{error:#}")))?)
-        }
-        None => None,
-    };
+    let view = asked.model.map(ModelView::of).transpose().map_err(|error| refused(format!("{error:#}")))?;
     let wanted = asked.kind.map(rows_of).transpose()?;
-    let length = |prompt: &Prompt, answer: Option<&str>| match (&tokenizer, answer) {
-        (Some(tokenizer), Some(answer)) => Ok(tokenizer.answer(prompt, &tokenizer.prompt(prompt)?, answer)?.ids.len()),
-        (Some(tokenizer), None) => Ok(tokenizer.prompt(prompt)?.ids.len()),
+    let length = |prompt: &Prompt, answer: Option<&str>| match (&view, answer) {
+        (Some(view), answer) => {
+            let [prompt, answered] = view.ids(prompt, answer)?;
+            Ok(if answer.is_some() { answered.len() } else { prompt.len() })
+        }
         (None, Some(answer)) => Ok(answer.chars().count()),
         (None, None) => Ok(prompt.to_string().chars().count()),
     };
     let read = |path: &Path, columns: &[String]| {
-        let found = sources(path, columns).and_then(|sources| data::inspect(&sources, wanted, length));
+        let found = sources(path, columns, asked.join).and_then(|sources| data::inspect(&sources, wanted, length));
         found.map_err(|error| refused(format!("{error:#}")))
     };
     let found = read(asked.file, asked.columns)?;
-    let unit = if tokenizer.is_some() { "tokens" } else { "letters" };
+    let unit = if view.is_some() { "tokens" } else { "letters" };
     let mut sheets = vec![described(asked.file, &found, unit)];
-    let rows = asked.rows.unwrap_or(if tokenizer.is_some() { 10 } else { 0 });
-    sheets.extend((rows > 0).then(|| examples(&found, rows, tokenizer.as_ref())));
-    let mut is_good = found.bad == 0 && found.refused.is_none();
+    let rows = asked.rows.unwrap_or(if view.is_some() { 10 } else { 0 });
+    sheets.extend((rows > 0).then(|| examples(&found, rows, view.as_ref())));
+    // A row that the model cannot take is refused by a stage.
+    let is_readable = |found: &Inspection| {
+        found.bad == 0 && found.refused.is_none() && (asked.kind.is_none() || found.uncounted == 0)
+    };
+    let mut is_good = is_readable(&found);
     if let Some(heldout) = asked.heldout {
-        let other = read(heldout, &[])?;
+        let other = read(heldout, asked.heldout_columns)?;
         let shared = other.shared_with(&found);
-        sheets.extend([described(heldout, &other, unit), leaks(&shared, heldout, asked.file)]);
-        is_good &= other.bad == 0 && shared.is_empty();
+        let is_comparable = [&found, &other].iter().all(|found| found.bad < found.rows);
+        let told = match is_comparable {
+            true => leaks(&shared, (heldout, &other), (asked.file, &found)),
+            false => Sheet::note("the prompts cannot be compared: of one side no row can be read"),
+        };
+        sheets.extend([described(heldout, &other, unit), told]);
+        is_good &= is_readable(&other) && shared.is_empty();
     }
     terminal::show(&sheets)?;
     Ok(if is_good { 0 } else { 1 })
@@ -81,12 +120,13 @@ fn rows_of(kind: &str) -> Result<DataRows> {
     rows.ok_or_else(|| refused(format!("the kind `{kind}` reads no data")))
 }
 
-fn sources(path: &Path, columns: &[String]) -> Result<Vec<DataSource>> {
+fn sources(path: &Path, columns: &[String], join: &str) -> Result<Vec<DataSource>> {
     let column = |typed: &String| {
         let pair = typed.split_once('=').map(|(field, from)| (field.to_owned(), from.to_owned()));
         pair.with_context(|| format!("read `--column {typed}`: it takes FIELD=FROM"))
     };
-    let options = ReadOptions { columns: columns.iter().map(column).collect::<Result<_>>()?, ..ReadOptions::default() };
+    let columns = columns.iter().map(column).collect::<Result<_>>()?;
+    let options = ReadOptions { columns, join: join.to_owned(), ..ReadOptions::default() };
     options.check()?;
     let files = match path.to_str().filter(|path| hub::is_data(path)) {
         Some(reference) => {
@@ -104,7 +144,7 @@ pub fn convert(from: &Path, to: &Path, format: RowsToWrite, columns: &[String], 
         return Err(refused(format!("{} is to be JSONL: name it so (`….jsonl`)", to.display())));
     }
     let mut filter = RowFilter::new(may_skip);
-    let rows = sources(from, columns).and_then(|sources| data::convert(&sources, format, &mut filter));
+    let rows = sources(from, columns, "").and_then(|sources| data::convert(&sources, format, &mut filter));
     let rows = rows.map_err(|error| refused(format!("{error:#}")))?;
     let write = || -> Result<()> {
         let mut file = std::io::BufWriter::new(std::fs::File::create_new(to)?);
@@ -121,27 +161,25 @@ pub fn convert(from: &Path, to: &Path, format: RowsToWrite, columns: &[String], 
 }
 
 /// The first rows as the model sees them, what is learned of them between brackets.
-fn examples(found: &Inspection, rows: usize, tokenizer: Option<&Tokenizer>) -> Sheet {
+fn examples(found: &Inspection, rows: usize, view: Option<&ModelView>) -> Sheet {
     let mut sheet = Sheet::heading("rows as the model sees them; ⟦what is learned⟧");
     for (place, content) in found.examples.iter().take(rows) {
-        let shown = |prompt: &Prompt, answer: &str| match tokenizer {
-            Some(tokenizer) => tokenizer.shown(prompt, answer),
-            None => Ok([prompt.to_string(), answer.to_owned()]),
+        let shown = |prompt: &Prompt, answer: Option<&str>| match view {
+            Some(view) => view.shown(prompt, answer),
+            None => Ok([prompt.to_string(), answer.unwrap_or_default().to_owned()]),
         };
-        let lines =
-            learned(&content.completions).into_iter().map(|(name, answer)| match shown(&content.prompt, answer) {
+        let lines = learned(&content.completions).into_iter().map(|(name, answer)| {
+            match shown(&content.prompt, Some(answer)) {
                 Ok([prompt, answer]) => format!("{name}{}⟦{}⟧", line(&prompt), line(&answer)),
                 Err(error) => format!("{name}{error:#}"),
-            });
+            }
+        });
         let mut lines: Vec<String> = lines.collect();
         if lines.is_empty() {
-            let prompt = tokenizer.map_or_else(
-                || Ok(content.prompt.to_string()),
-                |tokenizer| tokenizer.shown(&content.prompt, "").map(|[prompt, _]| prompt),
-            );
+            let prompt = shown(&content.prompt, None).map(|[prompt, _]| prompt);
             lines.push(line(&prompt.unwrap_or_else(|error| format!("{error:#}"))));
         }
-        sheet.list(&place.to_string(), lines);
+        sheet.list(&found.at(*place), lines);
     }
     sheet
 }
@@ -184,14 +222,16 @@ fn described(file: &Path, found: &Inspection, unit: &str) -> Sheet {
     sheet.say("format", format!("{}: {formats}", found.forms.join(", ")), Tone::Plain);
     sheet.say("rows", found.rows, Tone::Plain);
     let repeated = match found.first_repeated {
-        Some((again, first)) => format!("{} ({again} is {first} again)", found.repeated_rows),
+        Some((again, first)) => {
+            format!("{} ({} is {} again, but for its `id`)", found.repeated_rows, found.at(again), found.at(first))
+        }
         None => "0".to_owned(),
     };
     let tone = |count: usize, tone: Tone| if count == 0 { Tone::Plain } else { tone };
     sheet.say("repeated rows", repeated, tone(found.repeated_rows, Tone::Doubtful));
     sheet.say("prompts of several rows", found.repeated_prompts, Tone::Plain);
     sheet.say("bad rows", found.bad, tone(found.bad, Tone::Bad));
-    sheet.list("", found.first_bad.iter().map(|(place, why)| format!("{place}: {why}")));
+    sheet.list("", found.first_bad.iter().map(|(place, why)| format!("{}: {why}", found.at(*place))));
     if let Some(refused) = &found.refused {
         sheet.say("refused", refused, Tone::Bad);
     }
@@ -210,7 +250,8 @@ fn described(file: &Path, found: &Inspection, unit: &str) -> Sheet {
         sheet.say("fields nobody reads", unread.join(", "), Tone::Doubtful);
     }
     if let Some((place, why)) = &found.first_uncounted {
-        sheet.say("not counted", format!("{} rows; {place}: {why}", found.uncounted), Tone::Doubtful);
+        let first = found.at(*place);
+        sheet.say("refused by the model", format!("{} rows; {first}: {why}", found.uncounted), Tone::Bad);
     }
     let numbers = ["least", "median", "90 %", "99 %", "most", "sum"].map(Header::number);
     let mut grid = Grid::new([Header::text(unit)].into_iter().chain(numbers));
@@ -225,14 +266,14 @@ fn described(file: &Path, found: &Inspection, unit: &str) -> Sheet {
     Sheet { grid, ..sheet }
 }
 
-fn leaks(shared: &[(RowPlace, RowPlace)], heldout: &Path, file: &Path) -> Sheet {
+fn leaks(shared: &[(RowPlace, RowPlace)], heldout: (&Path, &Inspection), file: (&Path, &Inspection)) -> Sheet {
     if shared.is_empty() {
         return Sheet::note("no prompt is in both files");
     }
     let are = if shared.len() == 1 { "prompt is" } else { "prompts are" };
     let heading = format!("{} {are} in both files: a measurement there tests memorisation", shared.len());
-    let line =
-        |(there, here): &(RowPlace, RowPlace)| format!("  {} {there} = {} {here}", heldout.display(), file.display());
+    let named = |(path, found): (&Path, &Inspection), place| format!("{} {}", path.display(), found.at(place));
+    let line = |(there, here): &(RowPlace, RowPlace)| format!("  {} = {}", named(heldout, *there), named(file, *here));
     let mut lines: Vec<String> = shared.iter().take(LISTED).map(line).collect();
     lines.extend((shared.len() > LISTED).then(|| "  …".to_owned()));
     Sheet { heading, note: lines.join("\n"), ..Sheet::default() }

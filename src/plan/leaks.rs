@@ -120,6 +120,8 @@ fn compare(
     let [measures, learns] = [measuring, learning].map(|ports| names(drafts, ports));
     let is_one = measures == learns;
     let allow = format!("`allow_overlap: true` in the stage `{}`", drafts[measured.stage].spec.name.value);
+    let by_heart =
+        format!("what was learned by heart looks like an improvement: measure on other prompts; {allow} lets it pass");
     if let Some(source) = measured.shared_source(learned) {
         let what = match source {
             Source::Path(path) => format!("`{}`", path.display()),
@@ -128,31 +130,50 @@ fn compare(
         };
         let message =
             format!("{measures} measures on {what}, from which {} learns", if is_one { "it" } else { &learns });
-        let help = format!(
-            "what was learned by heart looks like an improvement: measure on other prompts; {allow} lets it pass"
-        );
-        mistakes.push(Diagnostic::error(span, message).help(help));
+        mistakes.push(Diagnostic::error(span, message).help(by_heart));
         return;
     }
     let (Some(here), Some(there)) = (measured.prompts(files), learned.prompts(files)) else { return };
+    if here.is_copy(there) {
+        let [there, here] = [learned, measured].map(|port| formats::data::names(&port.input.files()));
+        let message = format!(
+            "`{here}`, on which {measures} measures, has the same prompts as `{there}`, from which {} learns",
+            if is_one { "it" } else { &learns }
+        );
+        mistakes.push(Diagnostic::error(span, message).help(by_heart));
+        return;
+    }
     let Overlap { all, shared, exact } = here.overlap(there);
     if shared == 0 {
         return;
     }
-    let [there, here] = [learned, measured].map(|port| formats::data::names(&port.input.files()));
     let letters = match exact {
         all if all == shared => String::new(),
-        0 => " (in another case, spacing or form of the letters)".to_owned(),
+        0 => " (in other letters, or with another text of the system)".to_owned(),
         some => format!(" ({some} letter by letter)"),
     };
     let message = format!(
         "{learns} learns from {shared} of the {all} prompts on which {} measures{letters}",
         if is_one { "it" } else { &measures }
     );
-    let help = format!(
-        "`pipeline data inspect {there} --heldout {here}` shows them; leave them out of one file, or say {allow}"
-    );
+    let shows =
+        inspection(learned.input, measured.input).map_or(String::new(), |command| format!("`{command}` shows them; "));
+    let help = format!("{shows}leave them out of one file, or say {allow}");
     mistakes.push(Diagnostic::warning(span, message).help(help));
+}
+
+/// The command that lists the prompts that two inputs share, if each is one file.
+fn inspection(learned: &Input, measured: &Input) -> Option<String> {
+    let part = |input: &Input, option: &str| {
+        let files = input.files();
+        let [source] = &files[..] else { return None };
+        let [file] = &source.files[..] else { return None };
+        let columns = source.options.columns.iter();
+        let columns: String = columns.map(|(field, from)| format!(" {option} '{field}={from}'")).collect();
+        Some(format!("{}{columns}", file.display()))
+    };
+    let (learned, measured) = (part(learned, "--column")?, part(measured, "--heldout-column")?);
+    Some(format!("pipeline data inspect {learned} --heldout {measured}"))
 }
 
 /// The stages of ports, for a message: "`ppo_1` and 2 other stages".

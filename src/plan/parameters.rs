@@ -2,7 +2,7 @@
 //! by name.
 
 use crate::diagnostic::Diagnostic;
-use crate::spec::{Node, StageSpec, WithSpan};
+use crate::spec::{Node, StageSpec, WithSpan, stage};
 use formats::dtype::Dtype;
 use stages::stage::{Kind, did_you_mean};
 
@@ -47,7 +47,12 @@ pub fn resolve(
             None if mistake.message.contains('`') || mistake.path.is_empty() => mistake.message,
             None => format!("`{}`: {}", mistake.path, mistake.message),
         };
-        mistakes.push(Diagnostic { help: mistake.help, ..Diagnostic::error(span, message) });
+        let is_of_stage = !is_known && stage::KEYS.contains(&mistake.path.as_str());
+        let help = match is_of_stage {
+            true => Some(format!("`{}` is a key of the stage: it stands beside `with`", mistake.path)),
+            false => mistake.help,
+        };
+        mistakes.push(Diagnostic { help, ..Diagnostic::error(span, message) });
     }
     None
 }

@@ -4,7 +4,7 @@ use super::graph::{Graph, StageId};
 use crate::diagnostic::{self, Diagnostic};
 use crate::hub;
 use crate::spec::{Pin, Reference, SourceSpec, Spec};
-use formats::data::{DataSource, PromptDigests, ReadOptions};
+use formats::data::{self, DataSource, PromptDigests, ReadOptions};
 use stages::stage::{Accepts, Gives, Kind, Port, did_you_mean, nearest};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -196,6 +196,13 @@ pub fn file_source(
         mistakes.push(Diagnostic::error(source.span, message).help("a file is taken from a stage that makes files"));
         return None;
     }
+    if data::is_pattern(Path::new(path)) {
+        let message = format!("`{path}` is a pattern, and what `{name}` makes is not known yet");
+        mistakes.push(
+            Diagnostic::error(source.span, message).help("name its files one by one: `[make:a.jsonl, make:b.jsonl]`"),
+        );
+        return None;
+    }
     if port.is_some_and(|port| !takes_file(port.accepts, Path::new(path))) {
         let message = format!("`{path}` is one file of `{name}`");
         mistakes.push(Diagnostic::error(source.span, message).help(wanted(port, None)));
@@ -260,7 +267,7 @@ pub fn accepted(accepts: Accepts) -> &'static str {
 
 /// The mistake that there is nothing at a path.
 pub fn nothing_at(path: &Path, port: Option<&Port>, source: &SourceSpec) -> Diagnostic {
-    let help = set_variable(source).or_else(|| misread(port, source)).or_else(|| nearest_sibling(path));
+    let help = set_variable(source).or_else(|| misread(path, port, source)).or_else(|| nearest_sibling(path));
     Diagnostic { help, ..Diagnostic::error(source.span, format!("there is nothing at `{}`", path.display())) }
 }
 
@@ -275,7 +282,7 @@ fn set_variable(source: &SourceSpec) -> Option<String> {
 }
 
 /// Help for a text that means something to a shell or to Python, and here is a path.
-fn misread(port: Option<&Port>, source: &SourceSpec) -> Option<String> {
+fn misread(at: &Path, port: Option<&Port>, source: &SourceSpec) -> Option<String> {
     let Reference::Path(path) = &source.reference else { return None };
     let text = path.to_str()?;
     let takes_models = port.is_some_and(|port| matches!(port.accepts, Accepts::Model | Accepts::RewardModel));
@@ -284,6 +291,12 @@ fn misread(port: Option<&Port>, source: &SourceSpec) -> Option<String> {
     }
     if text.contains("${") {
         return Some("`$${` stands for a plain `${`: with a single `$` it is a variable".to_owned());
+    }
+    let is_far =
+        path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !at.parent().is_some_and(Path::exists));
+    if is_far && port.is_some_and(|port| matches!(port.accepts, Accepts::Data(_))) {
+        let as_data = format!("hf://datasets/{text}");
+        return hub::Dataset::parse(&as_data).is_ok().then(|| format!("a data set of the hub is written `{as_data}`"));
     }
     let as_hub = format!("hf://{text}");
     (takes_models && !text.starts_with('.') && hub::Repository::model(&as_hub).is_ok())

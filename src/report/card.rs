@@ -143,6 +143,18 @@ fn lineage<'a>(run: &'a RunState, stage: &'a StageRun) -> Vec<&'a StageRun> {
     out
 }
 
+/// The content of an input: of data that is read with options, of all its files, with the options.
+fn content_of(input: &Value) -> String {
+    let Some(files) = input.get("files").and_then(Value::as_array) else {
+        return input.as_str().unwrap_or("not known").to_owned();
+    };
+    let files: Vec<&str> = files.iter().filter_map(Value::as_str).collect();
+    match input.get("options").filter(|options| options.as_object().is_some_and(|options| !options.is_empty())) {
+        Some(options) => format!("{} read with {options}", files.join(", ")),
+        None => files.join(", "),
+    }
+}
+
 /// The section of one stage: its inputs with their contents, its settings, its gate.
 fn story(stage: &StageRun) -> String {
     let mut text = format!("\n### {} ({})\n\n", stage.head.name, stage.head.kind);
@@ -155,9 +167,9 @@ fn story(stage: &StageRun) -> String {
     let value = action.action.value();
     for (port, sources) in &stage.head.from {
         let contents = match value.pointer(&format!("/inputs/{port}")) {
-            Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
-            Some(Value::String(one)) => one.clone(),
-            _ => "not known".to_owned(),
+            Some(Value::Array(all)) => all.iter().map(content_of).collect::<Vec<_>>().join(", "),
+            Some(one) => content_of(one),
+            None => "not known".to_owned(),
         };
         let names: Vec<String> = sources
             .iter()

@@ -22,5 +22,5 @@ pub use decoder::{Affine, Block, Decoder};
 pub use kv_cache::Cache;
 pub use lora::{Adapter, LoraParameters};
 pub use memory::Load;
-pub use role::Reference;
+pub use role::{Reference, stops};
 pub use templating::Templating;

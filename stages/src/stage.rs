@@ -65,7 +65,7 @@ pub const ROW_METRICS: [Metric; 3] = [
         METRICS[1],
         "rows not used: bad ones that `--skip-bad-rows` let pass, rows that are too long, and preferences between equals",
     ),
-    Metric::lower(METRICS[2], "rows cut to the longest length"),
+    Metric::lower(METRICS[2], "rows cut to the longest length; of preferences, prompts with a cut answer"),
 ];
 
 /// Those of them that count rows which were left out or cut.

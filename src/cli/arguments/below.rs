@@ -64,6 +64,12 @@ pub enum DataVerb {
         /// Read a field from another one, or from a Jinja text, as `columns` in the file does
         #[arg(long = "column", value_name = "FIELD=FROM")]
         columns: Vec<String>,
+        /// The same for the held-out data
+        #[arg(long = "heldout-column", value_name = "FIELD=FROM", requires = "heldout")]
+        heldout_columns: Vec<String>,
+        /// The text between a text prompt and its answer, as `join` in the file
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        join: String,
     },
     /// Write data as JSONL of one format, read as a stage reads it
     Convert {

@@ -21,6 +21,11 @@ pub fn resolve(target: &mut Target, rows: DataRows, from: &PortSpec, lookup: &So
     let mut read: Option<Vec<DataSource>> = Some(Vec::new());
     for source in &from.sources {
         let options = source.options.clone().unwrap_or_default();
+        if options.check().is_err() {
+            // It was reported where it stands.
+            read = None;
+            continue;
+        }
         if target.port.is_some_and(|port| port.is_measured) && options.weight != 1.0 {
             let message =
                 format!("`weight` has no effect on `{}`, whose rows are measured, each once", from.port.value);

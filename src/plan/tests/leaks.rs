@@ -21,38 +21,38 @@ fn prompts_from_which_was_learned_and_on_which_is_measured_are_counted() {
         &folder,
         &with_base(stages),
         expect![[r#"
-        base = pretrain(text=corpus.jsonl) seed 0
-        sft = sft(model=base, data=sft.jsonl) seed 0 needs base
-        rm_1 = rm(model=sft, data=pairs.jsonl) seed 0 needs sft
-        rm_2 = rm(model=base, data=pairs.jsonl, heldout=valid.jsonl) seed 0 needs base
-        ppo = ppo(policy=sft, reward=rm_1, prompts=prompts.jsonl) seed 0 needs base sft rm_1 | Stop 1 rules, judge eval, incumbent policy
-        eval = eval(policy=sft, reward=rm_1, prompts=heldout.jsonl, baseline=base) needs base sft rm_1 after ppo
-        free = eval(policy=ppo, reward=rm_1, prompts=heldout.jsonl) needs rm_1 ppo
-        warning: `ppo` learns from 1 of the 3 prompts on which `eval` measures
-         --> rlhf.yaml:5:56
-          |
-        5 |   eval: {kind: eval, from: {policy: sft, reward: rm_1, prompts: ./heldout.jsonl, baseline: base}}
-          |                                                        ^^^^^^^
-          |
-          = help: `pipeline data inspect DIR/prompts.jsonl --heldout DIR/heldout.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in the stage `eval`
+            base = pretrain(text=corpus.jsonl) seed 0
+            sft = sft(model=base, data=sft.jsonl) seed 0 needs base
+            rm_1 = rm(model=sft, data=pairs.jsonl) seed 0 needs sft
+            rm_2 = rm(model=base, data=pairs.jsonl, heldout=valid.jsonl) seed 0 needs base
+            ppo = ppo(policy=sft, reward=rm_1, prompts=prompts.jsonl) seed 0 needs base sft rm_1 | Stop 1 rules, judge eval, incumbent policy
+            eval = eval(policy=sft, reward=rm_1, prompts=heldout.jsonl, baseline=base) needs base sft rm_1 after ppo
+            free = eval(policy=ppo, reward=rm_1, prompts=heldout.jsonl) needs rm_1 ppo
+            warning: `ppo` learns from 1 of the 3 prompts on which `eval` measures
+             --> rlhf.yaml:5:56
+              |
+            5 |   eval: {kind: eval, from: {policy: sft, reward: rm_1, prompts: ./heldout.jsonl, baseline: base}}
+              |                                                        ^^^^^^^
+              |
+              = help: `pipeline data inspect DIR/prompts.jsonl --heldout DIR/heldout.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in the stage `eval`
 
-        warning: `sft` learns from 2 of the 3 prompts on which `eval` measures (1 letter by letter)
-         --> rlhf.yaml:5:56
-          |
-        5 |   eval: {kind: eval, from: {policy: sft, reward: rm_1, prompts: ./heldout.jsonl, baseline: base}}
-          |                                                        ^^^^^^^
-          |
-          = help: `pipeline data inspect DIR/sft.jsonl --heldout DIR/heldout.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in the stage `eval`
+            warning: `sft` learns from 2 of the 3 prompts on which `eval` measures (1 letter by letter)
+             --> rlhf.yaml:5:56
+              |
+            5 |   eval: {kind: eval, from: {policy: sft, reward: rm_1, prompts: ./heldout.jsonl, baseline: base}}
+              |                                                        ^^^^^^^
+              |
+              = help: `pipeline data inspect DIR/sft.jsonl --heldout DIR/heldout.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in the stage `eval`
 
-        warning: `rm_2` learns from 1 of the 1 prompts on which it measures (in another case, spacing or form of the letters)
-         --> rlhf.yaml:6:61
-          |
-        6 |   rm_2: {kind: rm, from: {model: base, data: ./pairs.jsonl, heldout: ./valid.jsonl}}
-          |                                                             ^^^^^^^
-          |
-          = help: `pipeline data inspect DIR/pairs.jsonl --heldout DIR/valid.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in the stage `rm_2`
+            warning: `rm_2` learns from 1 of the 1 prompts on which it measures (in other letters, or with another text of the system)
+             --> rlhf.yaml:6:61
+              |
+            6 |   rm_2: {kind: rm, from: {model: base, data: ./pairs.jsonl, heldout: ./valid.jsonl}}
+              |                                                             ^^^^^^^
+              |
+              = help: `pipeline data inspect DIR/pairs.jsonl --heldout DIR/valid.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in the stage `rm_2`
 
-    "#]],
+        "#]],
     );
 }
 

@@ -65,6 +65,14 @@ pub fn path(error: &anyhow::Error) -> Option<&Path> {
     outermost.downcast_ref::<Unreadable>().map(|unreadable| unreadable.path.as_path())
 }
 
+/// The fault without the file that it is about.
+pub fn fault(error: &anyhow::Error) -> String {
+    let outermost: &(dyn Error + 'static) = error.as_ref();
+    outermost
+        .downcast_ref::<Unreadable>()
+        .map_or_else(|| format!("{error:#}"), |unreadable| format!("{:#}", unreadable.fault))
+}
+
 /// The fault of an input as a message that begins with its path, or with a path below it, and names that one once.
 pub fn message(error: &anyhow::Error, path: &Path) -> String {
     let outermost: &(dyn Error + 'static) = error.as_ref();

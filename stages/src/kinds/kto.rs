@@ -11,7 +11,7 @@ use crate::model::{Adapter, Artifact, Load, Reference};
 use crate::rl::{self, KtoWeights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train::{self, Adam, BatchLoss, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use formats::data::{self, DataRows, DataSource, LabelledAnswer, RowFilter};
 use serde::Serialize;
@@ -256,11 +256,9 @@ fn read(
     filter: &mut RowFilter,
 ) -> Result<Vec<(LabelledAnswer, Sequence)>> {
     let labelled = data::labelled(data, filter)?;
-    train::tokenised(labelled, format_args!("read {}", data::names(data)), filter, |labelled| {
-        let fit = encoder.sequence(&labelled.prompt, &labelled.answer);
-        let place = format!("{} of `{port}`", labelled.place);
-        Ok(fit.with_context(|| place.clone())?.at(place))
-    })
+    let place = |labelled: &LabelledAnswer| labelled.place.to_string();
+    let one = |labelled: &LabelledAnswer| encoder.sequence(&labelled.prompt, &labelled.answer);
+    train::tokenised(labelled, port, filter, place, one)
 }
 
 /// Pairs each answer with that to another prompt: the next one in a drawn order whose prompt differs.

@@ -151,13 +151,15 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let tokenizer = Tokenizer::load(&made, Some(tokenizer::BOS))?;
 
     // 2. Tokenise the documents, cut to the context; all tokens are learned.
-    let mut document = |text: Vec<u32>| {
+    let mut document = |(index, text): (usize, Vec<u32>)| {
         let mut ids = [&[tokenizer::BOS], &text[..], &[tokenizer::EOS]].concat();
-        filter.truncated += u64::from(ids.len() > parameters.context);
+        if ids.len() > parameters.context {
+            filter.cut(&format!("document {}", index + 1));
+        }
         ids.truncate(parameters.context);
         Sequence::new(ids, 1)
     };
-    let documents: Vec<Sequence> = tokenizer.texts(&texts)?.into_iter().map(&mut document).collect();
+    let documents: Vec<Sequence> = tokenizer.texts(&texts)?.into_iter().enumerate().map(&mut document).collect();
     let (training, heldout) = train::split(&draw("split").order(0, documents.len()), parameters.heldout)?;
     let training = train::by_weight(training, |document| weights[document], draw("weight"));
 

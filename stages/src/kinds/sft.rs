@@ -10,7 +10,7 @@ use crate::train::{
     self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps,
     Training,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use formats::data::{self, DataRows, DataSource, Example, RowFilter};
 use formats::dialogue::Prompt;
@@ -191,13 +191,12 @@ fn read(
             (Prompt::Chat(messages), Learn::All) => encoder.dialogue(messages, &example.completion),
             _ => encoder.sequence(&example.prompt, &example.completion),
         };
-        let place = format!("{} of `{port}`", example.place);
-        Ok(match fit.with_context(|| place.clone())? {
+        Ok(match fit? {
             Fit::Fits(row, cut) if parameters.loss_on == LossOn::All => Fit::Fits(Sequence { start: 1, ..row }, cut),
-            fit => fit.at(place),
+            fit => fit,
         })
     };
-    train::tokenised(examples, format_args!("read {}", data::names(files)), filter, one)
+    train::tokenised(examples, port, filter, |example| example.place.to_string(), one)
 }
 
 struct FineTuning<'a> {

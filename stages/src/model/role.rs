@@ -5,6 +5,8 @@ use super::memory::{self, Memory};
 use super::{Adapter, Artifact, Decoder, Load, LoraParameters};
 use crate::draw::Draw;
 use anyhow::{Context, Result, bail};
+use formats::config::Config;
+use formats::tokenizer::Tokenizer;
 use std::path::Path;
 
 /// The model that a policy is compared with.
@@ -68,18 +70,7 @@ impl Artifact {
     /// # Errors
     /// The model has no such token.
     pub fn stops(&self, stop: Option<u32>) -> Result<Vec<u32>> {
-        let vocabulary = self.model.config.vocabulary;
-        match stop {
-            Some(stop) if stop as usize >= vocabulary => {
-                bail!("find the end token: `stop_token` {stop} is beyond the {vocabulary} tokens of the model")
-            }
-            Some(stop) => Ok(vec![stop]),
-            None => {
-                let eos = &self.model.config.eos;
-                let of_template = self.tokenizer.template_end().filter(|id| !eos.contains(id));
-                Ok(eos.iter().copied().chain(of_template).collect())
-            }
-        }
+        stops(&self.model.config, &self.tokenizer, stop)
     }
 
     /// Checks that ids come from this model's tokenizer.
@@ -96,5 +87,23 @@ impl Artifact {
     /// The memory of a stage that does this work with it.
     pub fn memory(&self, lora: &LoraParameters, load: Load) -> Memory {
         memory::estimate(&self.model.config, lora, self.dtype, load, &self.model.device())
+    }
+}
+
+/// The tokens at which a policy with this configuration and tokenizer stops: see [`Artifact::stops`].
+///
+/// # Errors
+/// As there.
+pub fn stops(config: &Config, tokenizer: &Tokenizer, stop: Option<u32>) -> Result<Vec<u32>> {
+    let vocabulary = config.vocabulary;
+    match stop {
+        Some(stop) if stop as usize >= vocabulary => {
+            bail!("find the end token: `stop_token` {stop} is beyond the {vocabulary} tokens of the model")
+        }
+        Some(stop) => Ok(vec![stop]),
+        None => {
+            let of_template = tokenizer.template_end().filter(|id| !config.eos.contains(id));
+            Ok(config.eos.iter().copied().chain(of_template).collect())
+        }
     }
 }

@@ -15,7 +15,6 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("cliprange", &["clip"]),
     ("cliprange_value", &["value_clip"]),
     ("fp16", &["dtype"]),
-    ("gradient_accumulation_steps", &["micro_batch"]),
     ("gradient_checkpointing", &["recompute"]),
     ("hidden_size", &["width"]),
     ("init_kl_coef", &["kl.coef"]),
@@ -54,10 +53,28 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("weight_decay", &["adam.weight_decay"]),
 ];
 
+/// Names that no parameter stands for alone, a parameter of the kinds that they concern, and what is to be written.
+const NOTES: [(&str, &str, &str); 2] = [
+    (
+        "gradient_accumulation_steps",
+        "micro_batch",
+        "here `batch` is all rows of an update, and `micro_batch` those that go through the model at once: `batch` is \
+         `micro_batch` times `gradient_accumulation_steps`",
+    ),
+    (
+        "per_device_train_batch_size",
+        "micro_batch",
+        "here `batch` is all rows of an update; `micro_batch`, if it is set, those that go through the model at once",
+    ),
+];
+
 /// Says what stands here for a name of other tools, if the kind with these defaults has it. `path` is dotted from the
 /// root of the block: of `lora.r` the last part is the name.
 pub fn said_of(path: &str, defaults: &Value) -> Option<String> {
     let name = path.rsplit('.').next().unwrap_or(path);
+    if let Some((.., note)) = NOTES.iter().find(|(other, ours, _)| *other == name && defaults.get(ours).is_some()) {
+        return Some((*note).to_owned());
+    }
     let (_, ours) = SYNONYMS.iter().find(|(other, _)| *other == name)?;
     let has = |ours: &&&str| defaults.pointer(&format!("/{}", ours.replace('.', "/"))).is_some();
     let ours = ours.iter().find(has)?;

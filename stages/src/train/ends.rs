@@ -4,9 +4,10 @@
 //!
 //! Only the end itself is looked at: the same token as a text inside an answer is part of the answer.
 
-use crate::model::Artifact;
+use crate::model;
 use anyhow::{Context, Result};
-use formats::tokenizer::{TokenAnswer, TokenDialogue};
+use formats::config::Config;
+use formats::tokenizer::{TokenAnswer, TokenDialogue, Tokenizer};
 use std::ops::Range;
 
 /// The tokens that end an answer.
@@ -25,11 +26,11 @@ impl Ends {
     ///
     /// # Errors
     /// The model has no token that ends an answer.
-    pub fn of(artifact: &Artifact, stop: Option<u32>, ends: bool) -> Result<Ends> {
-        let own = artifact.stops(None)?;
-        let default = match (ends, stop, artifact.model.config.eos.first().or(own.first())) {
+    pub fn of(config: &Config, tokenizer: &Tokenizer, stop: Option<u32>, ends: bool) -> Result<Ends> {
+        let own = model::stops(config, tokenizer, None)?;
+        let default = match (ends, stop, config.eos.first().or(own.first())) {
             (false, ..) => None,
-            (true, Some(_), _) => artifact.stops(stop)?.first().copied(),
+            (true, Some(_), _) => model::stops(config, tokenizer, stop)?.first().copied(),
             (true, None, Some(eos)) => Some(*eos),
             (true, None, None) => {
                 return Err(anyhow::anyhow!("the model names no eos_token_id; set `stop_token`"))

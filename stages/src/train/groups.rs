@@ -5,7 +5,7 @@ use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::Load;
 use crate::rl::PairTerms;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use formats::data::{self, DataSource, JudgedAnswers, Preference, RowFilter};
 
 /// One prompt's answers, and the preferences among them: `(chosen, rejected)` as indices of `rows`.
@@ -84,12 +84,10 @@ fn groups(
     let preferences = drawn(judged, port, reading, filter);
     let answers = |preference: &Preference| {
         let answers: Vec<&str> = preference.answers.iter().map(String::as_str).collect();
-        let rows = encoder.sequences(&preference.prompt, &answers);
-        let place = format!("row `{}` of `{port}`", preference.id);
-        Ok(rows.with_context(|| place.clone())?.at(place))
+        encoder.sequences(&preference.prompt, &answers)
     };
-    let task = format!("read {}", data::names(data));
-    let tokens = tokenised(preferences, &task, filter, answers)?;
+    let place = |preference: &Preference| format!("row `{}`", preference.id);
+    let tokens = tokenised(preferences, port, filter, place, answers)?;
     let (mut groups, mut lost) = (Vec::with_capacity(tokens.len()), 0);
     for (preference, rows) in tokens {
         let pairs = preference.pairs.len();
@@ -100,11 +98,11 @@ fn groups(
     if lost > 0 {
         filter.dropped += lost as u64;
         filter.remark(format!(
-            "{task}: {lost} pairs are left out, because they are too long, or equal once they are cut"
+            "`{port}`: {lost} pairs are left out, because they are too long, or equal once they are cut"
         ));
     }
     if groups.is_empty() {
-        bail!("{task}: no pair is left; raise `max_tokens`, or take another `truncate`");
+        bail!("read `{port}`: no pair is left; raise `max_tokens`, or take another `truncate`");
     }
     Ok(groups)
 }

@@ -83,7 +83,7 @@ impl Training {
     /// # Errors
     /// The model has no token that ends an answer.
     pub fn encoder<'a>(&self, artifact: &'a Artifact, end: AnswerEnd) -> Result<RowEncoder<'a>> {
-        let ends = Ends::of(artifact, self.stop_token, end.ends)?;
+        let ends = Ends::of(&artifact.model.config, &artifact.tokenizer, self.stop_token, end.ends)?;
         let max_tokens = self.max_tokens.min(artifact.model.config.context);
         Ok(RowEncoder { artifact, ends, max_tokens, truncate: self.truncate })
     }

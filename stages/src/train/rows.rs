@@ -12,7 +12,6 @@ use formats::tokenizer::TokenPrompt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::ops::Range;
 
 /// Tokens of a prompt and its completion, which begins at `start`.
@@ -51,20 +50,10 @@ pub struct RowEncoder<'a> {
 
 /// The outcome of a row, or of the answers to one prompt.
 pub enum Fit<T> {
-    /// The number of rows that were cut is beside it.
-    Fits(T, usize),
+    /// Beside it, whether something of it was cut.
+    Fits(T, bool),
     /// It is left out, for this reason.
     TooLong(String),
-}
-
-impl<T> Fit<T> {
-    /// Names the row in the reason why it is left out.
-    pub fn at(self, place: impl Display) -> Fit<T> {
-        match self {
-            Fit::TooLong(why) => Fit::TooLong(format!("{place}: {why}")),
-            fits => fits,
-        }
-    }
 }
 
 impl RowEncoder<'_> {
@@ -119,7 +108,7 @@ impl RowEncoder<'_> {
         }
         // 2. Answers are cut at their end, or left out.
         let is_shorter = start < whole;
-        let (mut rows, mut cut) = (Vec::with_capacity(ended.len()), 0);
+        let (mut rows, mut is_cut) = (Vec::with_capacity(ended.len()), is_shorter);
         for answer in ended {
             let mut ids = [&tokens.ids[..], &answer].concat();
             let is_long = ids.len() > self.max_tokens;
@@ -128,7 +117,7 @@ impl RowEncoder<'_> {
                 continue;
             }
             ids.truncate(self.max_tokens);
-            cut += usize::from(is_long || is_shorter);
+            is_cut |= is_long;
             rows.push(Some(Sequence::new(ids, start)));
         }
         if rows.iter().all(Option::is_none) {
@@ -137,7 +126,7 @@ impl RowEncoder<'_> {
                 "tokenize: it has more than {most} tokens, and `truncate: drop` leaves it out"
             )));
         }
-        Ok(Fit::Fits(rows, cut))
+        Ok(Fit::Fits(rows, is_cut))
     }
 
     /// Tokenises a dialogue whose answers are all learned.
@@ -166,7 +155,7 @@ impl RowEncoder<'_> {
             found.ids.truncate(self.max_tokens);
             let gaps = answers.windows(2).map(|two| two[0].end..two[1].start).filter(|gap| !gap.is_empty()).collect();
             let row = Sequence { ids: found.ids, start: first, gaps };
-            return Ok(Fit::Fits(row, usize::from(is_cut || is_long)));
+            return Ok(Fit::Fits(row, is_cut || is_long));
         }
     }
 
@@ -204,38 +193,43 @@ fn without_first_turn(prompt: &Prompt) -> Option<Prompt> {
     Some(Prompt::Chat([&messages[..first], &messages[next..]].concat()))
 }
 
-/// Tokenises rows in parallel by `one`. Leaves out bad rows as far as the filter allows, and those that are too long, and
-/// counts these and the rows that were cut. `task` is named in errors.
+/// Tokenises the rows of a port in parallel by `one`. Leaves out bad rows as far as the filter allows, and those that are
+/// too long, and counts these and the rows that were cut. `place` names a row.
 ///
 /// # Errors
 /// More rows are bad than may be left out, or none is left.
 pub fn tokenised<R: Sync, T: Send>(
     rows: Vec<R>,
-    task: impl Display,
+    port: &str,
     filter: &mut RowFilter,
+    place: impl Fn(&R) -> String + Sync + Send,
     one: impl Fn(&R) -> Result<Fit<T>> + Sync + Send,
 ) -> Result<Vec<(R, T)>> {
-    let all: Vec<Result<Fit<T>>> = rows.par_iter().map(one).collect();
+    let all = rows.par_iter().map(|row| one(row).with_context(|| format!("{} of `{port}`", place(row))));
+    let all: Vec<Result<Fit<T>>> = all.collect();
     let mut out = Vec::with_capacity(rows.len());
     let mut first = None;
     for (row, fit) in rows.into_iter().zip(all) {
         match filter.take(fit)? {
-            Some(Fit::Fits(tokens, cut)) => {
-                filter.truncated += cut as u64;
+            Some(Fit::Fits(tokens, is_cut)) => {
+                if is_cut {
+                    filter.cut(&place(&row));
+                }
                 out.push((row, tokens));
             }
             Some(Fit::TooLong(why)) => {
+                let why = format!("{}: {why}", place(&row));
                 filter.leave_out_long(&why);
                 first.get_or_insert(why);
             }
             None => {}
         }
     }
-    filter.end_file(&task);
+    filter.end_file(format_args!("`{port}`"));
     if out.is_empty() {
         match first {
-            Some(why) => bail!("{task}: every row was left out; the first: {why}"),
-            None => bail!("{task}: every row was left out"),
+            Some(why) => bail!("read `{port}`: every row was left out; the first: {why}"),
+            None => bail!("read `{port}`: every row was left out"),
         }
     }
     Ok(out)
@@ -268,19 +262,18 @@ pub fn prompts(
     let context = artifact.model.config.context;
     let room = context.saturating_sub(max_new);
     let tokens = |row: &Question| {
-        let at = || format!("tokenize prompts: row `{}`", row.id);
         let mut prompt = row.prompt.clone();
-        let mut ids = artifact.tokenizer.prompt(&prompt).with_context(at)?.ids;
+        let mut ids = artifact.tokenizer.prompt(&prompt)?.ids;
         if ids.is_empty() {
-            bail!("tokenize prompts: row `{}` has no tokens", row.id);
+            bail!("tokenize: the prompt has no tokens");
         }
-        known(artifact, &ids).with_context(at)?;
+        known(artifact, &ids)?;
         let whole = ids.len();
         if truncate.cuts_prompts() {
             while ids.len() > room
                 && let Some(shorter) = without_first_turn(&prompt)
             {
-                ids = artifact.tokenizer.prompt(&shorter).with_context(at)?.ids;
+                ids = artifact.tokenizer.prompt(&shorter)?.ids;
                 prompt = shorter;
             }
             if let Prompt::Text(_) = prompt {
@@ -289,16 +282,16 @@ pub fn prompts(
         }
         if ids.len() > room {
             return Ok(Fit::TooLong(format!(
-                "row `{}` has {} tokens, which with `max_new_tokens` {max_new} exceed the model's context of {context}; \
+                "the prompt has {} tokens, which with `max_new_tokens` {max_new} exceed the model's context of {context}; \
                  shorten it, lower `max_new_tokens`, or take `truncate: start`",
-                row.id,
                 ids.len()
             )));
         }
-        let cut = usize::from(ids.len() < whole);
-        Ok(Fit::Fits(ids, cut))
+        let is_cut = ids.len() < whole;
+        Ok(Fit::Fits(ids, is_cut))
     };
-    Ok(tokenised(questions, "tokenize prompts", filter, tokens)?.into_iter().unzip())
+    let place = |row: &Question| format!("row `{}`", row.id);
+    Ok(tokenised(questions, "prompts", filter, place, tokens)?.into_iter().unzip())
 }
 
 /// Splits rows by prompt, so that no prompt is on both sides; returns the numbers of the training and of the held-out

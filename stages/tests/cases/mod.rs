@@ -103,9 +103,12 @@ fn long_rows_lose_their_end_their_beginning_or_are_left_out_and_are_counted() {
     };
     let (end, said) = counts("end");
     assert_eq!(end, [5.0, 1.0, 1.0]);
-    assert!(said.len() == 1 && said[0].contains("too long: 1 (the first: line 4"), "one remark a file: {said:?}");
+    assert!(said.len() == 1, "one remark a file: {said:?}");
+    assert!(said[0].starts_with("`data`: rows are left out; too long: 1 (the first: line 4: "), "{said:?}");
+    assert!(said[0].ends_with("; rows are cut to the longest length: 1 (the first: line 3)"), "{said:?}");
     for truncate in ["start", "middle"] {
-        assert_eq!(counts(truncate), ([5.0, 0.0, 2.0], Vec::new()), "{truncate}");
+        let told = "`data`: rows are cut to the longest length: 2 (the first: line 3)".to_owned();
+        assert_eq!(counts(truncate), ([5.0, 0.0, 2.0], vec![told]), "{truncate}");
     }
     assert_eq!(counts("drop").0, [5.0, 2.0, 0.0]);
 }

@@ -58,8 +58,8 @@ impl Template {
             Some(rest) => rest,
             None => bail!(
                 "the chat template ends a question with {opened:?}, and this answer does not begin so: what would be learned \
-                 is not what is asked for later; begin the answers so, or, where the template has such a switch, take \
-                 `template_args: {{enable_thinking: false}}`, or give another `chat_template`"
+                 is not what is asked for later; begin the answers so, or turn the template's switch, where it has one (`template_args: \
+                 {{enable_thinking: false}}`, or `true`), or give another `chat_template`"
             ),
         };
         let tail = self.tail(messages)?;

@@ -36,7 +36,10 @@ impl Columns {
         let mut fields = Vec::new();
         for (field, from) in columns {
             if !row::FIELDS.contains(&field.as_str()) {
-                bail!("`columns` names `{field}`, which no row has; there are: {}", row::FIELDS.join(", "));
+                if row::FIELDS.contains(&from.as_str()) {
+                    bail!("`columns` is the other way round: `{{{from}: {field}}}`");
+                }
+                bail!("`columns` names `{field}`, which is no field of a row; there are: {}", row::FIELDS.join(", "));
             }
             let is_template = from.contains("{{") || from.contains("{%");
             if is_template {
@@ -62,14 +65,16 @@ impl Columns {
         for (field, column) in &self.fields {
             let value = match column {
                 Column::Path(path) => match at(row, path) {
-                    Some(value) => value.clone(),
-                    None if OPTIONAL.contains(&field.as_str()) => continue,
-                    None => bail!("no field `{path}`, from which `columns` reads `{field}`"),
+                    Some(value) if !value.is_null() => value.clone(),
+                    _ if OPTIONAL.contains(&field.as_str()) => continue,
+                    Some(_) => bail!("field `{path}` is empty, from which `columns` reads `{field}`"),
+                    None => bail!("no field `{path}`, from which `columns` reads `{field}`; {}", there_are(row)),
                 },
                 Column::Template => {
                     let template = self.templates.get_template(field).context("it was added")?;
-                    let text = template.render(minijinja::Value::from(minijinja::value::Serde(row)));
-                    Value::String(text.map_err(|error| anyhow!("`columns`: `{field}`: {}", reason(&error)))?)
+                    let text = template.render(minijinja::Value::from(minijinja::value::Serde(&without_nulls(row))));
+                    let bad = |error| anyhow!("`columns`: `{field}`: {}; {}", reason(&error), there_are(row));
+                    Value::String(text.map_err(bad)?)
                 }
             };
             read.insert(field.clone(), value);
@@ -119,6 +124,22 @@ fn at<'a>(row: &'a Value, path: &str) -> Option<&'a Value> {
     }
 }
 
+/// The row with an empty text for each null, which is how a template is to write an empty cell.
+fn without_nulls(row: &Value) -> Cow<'_, Value> {
+    match row {
+        Value::Object(fields) if fields.values().any(Value::is_null) => {
+            let filled = |value: &Value| if value.is_null() { Value::from("") } else { value.clone() };
+            Cow::Owned(fields.iter().map(|(name, value)| (name.clone(), filled(value))).collect())
+        }
+        _ => Cow::Borrowed(row),
+    }
+}
+
+fn there_are(row: &Value) -> String {
+    let names: Vec<&str> = row.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    format!("the row has: {}", names.join(", "))
+}
+
 fn reason(error: &minijinja::Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
 }
@@ -142,9 +163,19 @@ mod tests {
         assert_eq!(read(&columns, row.clone()), r#"{"completion":"b","id":7,"prompt":"p","system":"dotted"}"#);
         let text = [("prompt", "{{ info.post }}\n{{ info.tags[pick] }}"), ("system", "absent")];
         assert_eq!(read(&text, row.clone()), r#"{"id":7,"prompt":"p\nb"}"#);
-        assert_eq!(read(&[("prompt", "q")], row.clone()), "no field `q`, from which `columns` reads `prompt`");
+        assert_eq!(
+            read(&[("prompt", "q")], row.clone()),
+            "no field `q`, from which `columns` reads `prompt`; the row has: a.b, id, info, pick, prompt"
+        );
         assert!(read(&[("prompt", "{{ nothing }}")], row.clone()).starts_with("`columns`: `prompt`: "));
         assert!(read(&[("prompt", "{{ nothing")], row.clone()).starts_with("`columns`: `prompt`: "));
-        assert!(read(&[("promt", "q")], row).starts_with("`columns` names `promt`, which no row has; there are: "));
+        assert!(
+            read(&[("promt", "q")], row)
+                .starts_with("`columns` names `promt`, which is no field of a row; there are: ")
+        );
+        let row = json!({"q": null, "title": "t", "body": null});
+        assert_eq!(read(&[("prompt", "q")], row.clone()), "field `q` is empty, from which `columns` reads `prompt`");
+        assert_eq!(read(&[("prompt", "{{ title }}: {{ body }}")], row.clone()), r#"{"prompt":"t: "}"#);
+        assert_eq!(read(&[("q", "prompt")], row), "`columns` is the other way round: `{prompt: q}`");
     }
 }

@@ -1,5 +1,6 @@
 //! The filter of rows: bad ones are left out, as many as the user allows, and all are counted.
 
+use crate::unreadable;
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,8 @@ pub struct RowFilter {
     bad: u64,
     /// Rows of the present file that are left out, by cause, with the first of each.
     left_out: BTreeMap<&'static str, (u64, String)>,
+    /// Rows of the present file that are cut, with the first of them.
+    cut: Option<(u64, String)>,
     remarks: Vec<String>,
 }
 
@@ -38,7 +41,7 @@ impl RowFilter {
             Ok(row) => Ok(Some(row)),
             Err(error) if self.bad < self.may_skip => {
                 self.bad += 1;
-                self.leave_out("cannot be read", &format!("{error:#}"));
+                self.leave_out("cannot be read", &unreadable::fault(&error));
                 Ok(None)
             }
             Err(error) if self.may_skip == 0 => Err(error),
@@ -54,6 +57,12 @@ impl RowFilter {
         self.leave_out("too long", why);
     }
 
+    /// Counts a row that is cut.
+    pub fn cut(&mut self, place: &str) {
+        self.truncated += 1;
+        self.cut.get_or_insert_with(|| (0, place.to_owned())).0 += 1;
+    }
+
     fn leave_out(&mut self, cause: &'static str, why: &str) {
         self.dropped += 1;
         self.left_out.entry(cause).or_insert_with(|| (0, why.to_owned())).0 += 1;
@@ -64,8 +73,14 @@ impl RowFilter {
         let causes = std::mem::take(&mut self.left_out).into_iter();
         let causes: Vec<String> =
             causes.map(|(cause, (rows, why))| format!("{cause}: {rows} (the first: {why})")).collect();
-        if !causes.is_empty() {
-            self.remarks.push(format!("{name}: rows are left out; {}", causes.join("; ")));
+        let left_out = (!causes.is_empty()).then(|| format!("rows are left out; {}", causes.join("; ")));
+        let cut = self
+            .cut
+            .take()
+            .map(|(rows, place)| format!("rows are cut to the longest length: {rows} (the first: {place})"));
+        let said: Vec<String> = [left_out, cut].into_iter().flatten().collect();
+        if !said.is_empty() {
+            self.remarks.push(format!("{name}: {}", said.join("; ")));
         }
     }
 

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 /// The number of bad rows that are shown one by one.
 const SHOWN: usize = 5;
@@ -23,6 +24,8 @@ pub struct Inspection {
     /// JSON, JSONL, CSV, Parquet, …: of each file, without repetition.
     pub forms: Vec<&'static str>,
     pub rows: usize,
+    /// The files with rows, in their order.
+    pub files: Vec<PathBuf>,
     /// Rows by the name of their format, as far as their fields show one.
     pub formats: BTreeMap<&'static str, usize>,
     pub bad: usize,
@@ -133,8 +136,11 @@ pub fn inspect(
     let mut found = Inspection::default();
     let mut rows = HashMap::new();
     let mut times: HashMap<u64, usize> = HashMap::new();
-    let forms = outcomes(sources, read, |_, place, _, outcome| {
+    let forms = outcomes(sources, read, |path, place, _, outcome| {
         found.rows += 1;
+        if found.files.len() <= place.file as usize {
+            found.files.push(path.to_owned());
+        }
         if let Ok(Read { format, unread, whole, .. }) = &outcome {
             if !format.is_empty() {
                 *found.formats.entry(*format).or_default() += 1;
@@ -189,6 +195,14 @@ impl Inspection {
         good.contents.iter().for_each(|content| self.votes.add(&content.completions));
         let room = EXAMPLES - self.examples.len();
         self.examples.extend(good.contents.into_iter().take(room).map(|content| (place, content)));
+    }
+
+    /// The place of a row, with the name of its file where there are several.
+    pub fn at(&self, place: RowPlace) -> String {
+        match self.files.get(place.file as usize) {
+            Some(path) if self.files.len() > 1 => format!("{} {}", path.display(), place.place),
+            _ => place.place.to_string(),
+        }
     }
 
     /// The places, here and there, of the prompts that both have, in the order of this one.

@@ -1,6 +1,6 @@
 //! Prompts that two data sets share: what was learned from cannot tell whether learning helped.
 
-use crate::dialogue::Prompt;
+use crate::dialogue::{Prompt, SYSTEM};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
@@ -9,7 +9,8 @@ use unicode_normalization::{UnicodeNormalization, is_nfkc};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PromptDigests(Vec<PromptDigest>);
 
-/// A prompt, letter by letter with the roles of its turns, and without what makes no difference to a reader.
+/// A prompt, letter by letter with the roles of its turns, and without what makes no other question of it: roles, the
+/// text of the system, case, spaces and compatibility forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PromptDigest {
     pub exact: u64,
@@ -21,7 +22,7 @@ pub struct PromptDigest {
 pub struct Overlap {
     /// The different prompts of the first data set.
     pub all: usize,
-    /// Those that differ from one of the other data set at most in case, spaces and compatibility forms.
+    /// Those whose normalised form the other data set has.
     pub shared: usize,
     /// Those of them that do not differ at all.
     pub exact: usize,
@@ -32,7 +33,8 @@ impl PromptDigest {
         let (exact, plain) = match prompt {
             Prompt::Text(text) => (digest(text), normalised(text)),
             Prompt::Chat(turns) => {
-                let turns = turns.iter().map(|turn| normalised(&turn.content));
+                let asked = turns.iter().filter(|turn| turn.role != SYSTEM);
+                let turns = asked.map(|turn| normalised(&turn.content));
                 (digest(&prompt.to_string()), turns.collect::<Vec<_>>().join(" "))
             }
         };
@@ -43,6 +45,16 @@ impl PromptDigest {
 impl PromptDigests {
     pub fn add(&mut self, prompts: impl IntoIterator<Item = PromptDigest>) {
         self.0.extend(prompts);
+    }
+
+    /// Whether both have the same prompts, as two copies of a file do.
+    pub fn is_copy(&self, other: &PromptDigests) -> bool {
+        let sorted = |digests: &PromptDigests| {
+            let mut exact: Vec<u64> = digests.0.iter().map(|prompt| prompt.exact).collect();
+            exact.sort_unstable();
+            exact
+        };
+        self.0.len() == other.0.len() && !self.0.is_empty() && sorted(self) == sorted(other)
     }
 
     /// The prompts of this data set that the other one has as well.
@@ -104,6 +116,7 @@ mod tests {
         let heldout = digests(&["What is 2+2?", "What is 2+2?", "ＡＢＣ　を 説明", "Ｏｎｅ", "two", "three"]);
         let learned = digests(&["What is 2+2?", "abc を  説明\n", "one ", "two", "two", "other"]);
         assert_eq!(heldout.overlap(&learned), Overlap { all: 5, shared: 4, exact: 2 });
+        assert!(!heldout.is_copy(&learned) && heldout.is_copy(&heldout.clone()));
         assert_eq!(heldout.overlap(&PromptDigests::default()), Overlap { all: 5, shared: 0, exact: 0 });
     }
 
@@ -113,6 +126,7 @@ mod tests {
         let asked = PromptDigest::of(&Prompt::Chat(vec![turn("user", "Why?")]));
         assert_eq!(asked, PromptDigest::of(&Prompt::Text("Why?".to_owned())));
         let with_system = PromptDigest::of(&Prompt::Chat(vec![turn("system", "Be brief."), turn("user", "Why?")]));
-        assert_ne!(asked.normalised, with_system.normalised);
+        assert_eq!(asked.normalised, with_system.normalised, "another tone of the answer makes no other question");
+        assert_ne!(asked.exact, with_system.exact);
     }
 }

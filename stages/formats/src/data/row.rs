@@ -198,9 +198,9 @@ pub fn unread(row: &Value) -> Vec<String> {
         }
         if !reads.contains(&field.as_str()) {
             unread.push(field.clone());
-        } else if let (Value::Array(turns), true) = (value, TURNS.contains(&field.as_str())) {
-            let fields = turns.iter().filter_map(Value::as_object).flatten();
-            let fields = fields.filter(|(name, value)| !OF_TURNS.contains(&name.as_str()) && !value.is_null());
+        } else if let (Value::Array(items), Some((_, known))) = (value, LISTS.iter().find(|(list, _)| list == field)) {
+            let fields = items.iter().filter_map(Value::as_object).flatten();
+            let fields = fields.filter(|(name, value)| !known.contains(&name.as_str()) && !value.is_null());
             unread.extend(fields.map(|(name, _)| format!("{field}[].{name}")));
         }
     }
@@ -209,9 +209,19 @@ pub fn unread(row: &Value) -> Vec<String> {
     unread
 }
 
-/// Fields that may hold turns, and the fields of a turn.
-const TURNS: [&str; 5] = ["prompt", "messages", "conversations", "chosen", "rejected"];
-const OF_TURNS: [&str; 4] = ["role", "content", "from", "value"];
+/// The fields of a turn.
+const OF_TURNS: &[&str] = &["role", "content", "from", "value"];
+
+/// Fields that may hold a list of objects, and the fields of these that are read.
+const LISTS: [(&str, &[&str]); 7] = [
+    ("prompt", OF_TURNS),
+    ("messages", OF_TURNS),
+    ("conversations", OF_TURNS),
+    ("chosen", OF_TURNS),
+    ("rejected", OF_TURNS),
+    ("completions", &["response", "fine-grained_score", "overall_score"]),
+    ("answers", &["answer", "rank"]),
+];
 
 /// The document of a row of raw text.
 ///
@@ -346,7 +356,7 @@ struct Whole<'a> {
     turns: Vec<Message>,
 }
 
-/// Two dialogues as the turns that both have, and their last turns, which answer.
+/// Two dialogues as the turns that both have before their last ones, which answer.
 fn parted(chosen: Whole, rejected: Whole) -> Result<(Vec<Message>, Completions)> {
     let [chosen, rejected] = [chosen, rejected].map(|Whole { field, mut turns }| -> Result<(Vec<Message>, String)> {
         let last = turns.pop().filter(|last| last.role == ASSISTANT && !last.content.trim().is_empty());
@@ -373,7 +383,7 @@ fn answer(row: &Value, field: &str) -> Result<String> {
         Some(turn @ Value::Object(_)) => message(turn).with_context(|| format!("field `{field}`"))?.content,
         _ => text(row, field)?,
     };
-    if content.is_empty() {
+    if content.trim().is_empty() {
         bail!("field `{field}` is empty");
     }
     Ok(content)

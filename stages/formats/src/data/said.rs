@@ -38,7 +38,7 @@ pub fn best(answers: Completions) -> Result<Option<String>> {
         Completions::Rated(rated) => first_best(rated),
     };
     match answer {
-        Some(answer) if !answer.is_empty() => Ok(Some(answer)),
+        Some(answer) if !answer.trim().is_empty() => Ok(Some(answer)),
         _ => bail!("the answer is empty"),
     }
 }

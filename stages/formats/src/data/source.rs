@@ -171,11 +171,14 @@ pub fn select<'a>(names: &[&'a str], path: &str) -> Result<Vec<&'a str>> {
     Ok(names.iter().filter(|name| pattern.matches_with(name, options)).copied().collect())
 }
 
+/// Names of files with such an ending that speak of the data.
+const ABOUT: [&str; 5] = ["readme", "license", "licence", "notice", "changelog"];
+
 /// Whether a file of this name, in lower case, is data.
 pub fn is_data(name: &str) -> bool {
     let unpacked = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
-    let ending = unpacked.rsplit_once('.').map(|(_, ending)| ending);
-    ending.is_some_and(|ending| ENDINGS.contains(&ending)) && !DESCRIPTIONS.contains(&unpacked)
+    let Some((stem, ending)) = unpacked.rsplit_once('.') else { return false };
+    ENDINGS.contains(&ending) && !DESCRIPTIONS.contains(&unpacked) && !ABOUT.contains(&stem)
 }
 
 #[cfg(test)]
@@ -185,8 +188,16 @@ mod tests {
     #[test]
     fn a_directory_and_a_pattern_are_their_data_files_in_the_order_of_names() {
         let dir = tempfile::tempdir().unwrap();
-        let names =
-            ["b.jsonl", "a.parquet", "README.md", "more/c.csv.gz", ".cache/d.jsonl", "dataset_info.json", "e.JSONL"];
+        let names = [
+            "b.jsonl",
+            "a.parquet",
+            "README.md",
+            "more/c.csv.gz",
+            ".cache/d.jsonl",
+            "dataset_info.json",
+            "e.JSONL",
+            "Readme.txt",
+        ];
         for name in names {
             let path = dir.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

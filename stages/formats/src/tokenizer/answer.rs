@@ -114,20 +114,15 @@ impl Tokenizer {
     /// The text of a prompt and of an answer to it, with all special tokens, as the model sees them.
     ///
     /// # Errors
-    /// As [`Tokenizer::answer`].
-    pub fn shown(&self, prompt: &Prompt, answer: &str) -> Result<[String; 2]> {
+    /// The tokenizer fails.
+    pub fn shown(&self, prompt: &[u32], answer: &[u32]) -> Result<[String; 2]> {
         let text = |ids: &[u32]| self.inner.decode(ids, false).map_err(|error| anyhow!("decode tokens: {error}"));
-        let asked = self.prompt(prompt)?;
-        let before = text(&asked.ids)?;
-        if answer.is_empty() {
-            return Ok([before, String::new()]);
-        }
-        let answer = self.answer(prompt, &asked, answer)?.ids;
-        let whole = text(&[&asked.ids[..], &answer].concat())?;
+        let before = text(prompt)?;
+        let whole = text(&[prompt, answer].concat())?;
         // Some decoders begin a text otherwise than they go on.
         let answer = match whole.strip_prefix(&before) {
             Some(answer) => answer.to_owned(),
-            None => text(&answer)?,
+            None => text(answer)?,
         };
         Ok([before, answer])
     }

@@ -21,8 +21,9 @@ pub fn rows<T: Send>(bytes: &[u8], delimiter: u8, most: usize, read: Reader<T>, 
         if record.len() != header.len() {
             bail!("the row has {} cells, the first line names {}", record.len(), header.len());
         }
-        let cells = header.iter().zip(record.iter()).filter(|(name, cell)| !name.is_empty() && !cell.is_empty());
-        let cells: Map<String, Value> = cells.map(|(name, cell)| (name.clone(), Value::from(cell))).collect();
+        let cells = header.iter().zip(record.iter()).filter(|(name, _)| !name.is_empty());
+        let value = |cell: &str| if cell.is_empty() { Value::Null } else { Value::from(cell) };
+        let cells: Map<String, Value> = cells.map(|(name, cell)| (name.clone(), value(cell))).collect();
         read(&Value::Object(cells), number)
     };
     let mut records = table.records().take(most).peekable();
@@ -30,14 +31,22 @@ pub fn rows<T: Send>(bytes: &[u8], delimiter: u8, most: usize, read: Reader<T>, 
     while records.peek().is_some() {
         let some: Vec<csv::StringRecord> = records.by_ref().take(AT_ONCE).collect::<Result<_, _>>().map_err(fault)?;
         let result = |(index, record): (usize, &csv::StringRecord)| {
-            let line = record.position().map_or(0, |position| position.line() as usize);
-            (Place::Line(line), row(record, count + index + 1))
+            (
+                Place::Line(record.position().map_or(0, |position| line_of(position, &text))),
+                row(record, count + index + 1),
+            )
         };
         let results: Vec<(Place, Result<T>)> = some.par_iter().enumerate().map(result).collect();
         count += results.len();
         results.into_iter().try_for_each(|(place, result)| each(place, result))?;
     }
     Ok(())
+}
+
+/// The line on which a row begins. After `\r\n` the reader stands between the two.
+fn line_of(position: &csv::Position, text: &str) -> usize {
+    let is_between = text.as_bytes().get(position.byte() as usize) == Some(&b'\n');
+    position.line() as usize + usize::from(is_between)
 }
 
 fn fault(error: csv::Error) -> anyhow::Error {

@@ -122,6 +122,7 @@ fn tables_have_their_fields_in_the_first_row() {
         ("sjis.csv", sjis),
         ("a.csv.gz", gzip(text)),
         ("data.csv-gz", gzip(text)),
+        ("lines.csv", "a,b\r\n1,2\r\n3\r\n".into()),
         ("short.csv", "a,b\n1\n".into()),
         ("twice.csv", "a,a\n1,2\n".into()),
         ("head.csv", "a,b\n".into()),
@@ -129,21 +130,24 @@ fn tables_have_their_fields_in_the_first_row() {
     let said: String = files.iter().map(|(name, bytes)| read(name, bytes)).collect();
     expect![[r#"
         a.csv: CSV, 2 rows
-          line 2: {"label":"1","prompt":"a, \"b\"\nc"}
+          line 2: {"label":"1","note":null,"prompt":"a, \"b\"\nc"}
           line 4: {"label":"0","note":"x","prompt":"d"}
         bom.csv: CSV, 2 rows
-          line 2: {"label":"1","prompt":"a, \"b\"\nc"}
+          line 2: {"label":"1","note":null,"prompt":"a, \"b\"\nc"}
           line 4: {"label":"0","note":"x","prompt":"d"}
         a.tsv: TSV, 1 rows
           line 2: {"p":"a","q":"b"}
         sjis.csv: CSV, 1 rows
           line 2: {"completion":"はい。","prompt":"海は？"}
         a.csv.gz: CSV, 2 rows
-          line 2: {"label":"1","prompt":"a, \"b\"\nc"}
+          line 2: {"label":"1","note":null,"prompt":"a, \"b\"\nc"}
           line 4: {"label":"0","note":"x","prompt":"d"}
         data.csv-gz: CSV, 2 rows
-          line 2: {"label":"1","prompt":"a, \"b\"\nc"}
+          line 2: {"label":"1","note":null,"prompt":"a, \"b\"\nc"}
           line 4: {"label":"0","note":"x","prompt":"d"}
+        lines.csv: CSV, 2 rows
+          line 2: {"a":"1","b":"2"}
+          line 3: the row has 1 cells, the first line names 2
         short.csv: CSV, 1 rows
           line 2: the row has 1 cells, the first line names 2
         twice.csv: read twice.csv: line 1: two columns have the name `a`

@@ -1,17 +1,32 @@
 //! Rows of well-known data sets that have fields of their own.
 
-use super::turns::{assistant, dialogue, helpsteer as helpsteer_turns, is_transcript, transcript, user, with_system};
+use super::turns::{
+    assistant, dialogue, helpsteer as helpsteer_turns, is_transcript, transcript, user, with_system, written,
+};
 use super::value::{filled, has, number, text, whole, whole_of};
-use super::{Completions, Content, Whole, one, parted, prompt};
+use super::{Completions, Content, one, prompt};
 use crate::dialogue::{ASSISTANT, Message, Prompt};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+/// Two transcripts: the turns that both begin with are the prompt. What follows is the answer, later turns among it as
+/// they are written: people judged all of it.
 pub fn transcripts(row: &Value) -> Result<Vec<Content>> {
-    let [chosen, rejected] = ["chosen", "rejected"]
-        .map(|field| text(row, field).and_then(|text| Ok(Whole { field, turns: transcript(&text)? })));
-    let (turns, completions) = parted(chosen?, rejected?)?;
-    one(with_system(row, turns)?, completions)
+    let [chosen, rejected] = ["chosen", "rejected"].map(|field| text(row, field).and_then(|text| transcript(&text)));
+    let (chosen, rejected) = (chosen?, rejected?);
+    let mut common = chosen.iter().zip(&rejected).take_while(|(one, other)| one == other).count();
+    // Both may end with the same answer, and each is to have one.
+    common = common.min(chosen.len() - 1).min(rejected.len() - 1);
+    let answers = |turns: &[Message], at: usize| turns[at].role == ASSISTANT;
+    while common > 0 && !(answers(&chosen, common) && answers(&rejected, common)) {
+        common -= 1;
+    }
+    if common == 0 {
+        bail!("`chosen` and `rejected` have no turn in common before an answer");
+    }
+    let [chosen_text, rejected_text] = [&chosen, &rejected].map(|turns| written(&turns[common..]));
+    let completions = Completions::Pair { chosen: chosen_text, rejected: rejected_text };
+    one(with_system(row, chosen[..common].to_vec())?, completions)
 }
 
 pub fn helpsteer(row: &Value) -> Result<Vec<Content>> {

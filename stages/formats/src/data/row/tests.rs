@@ -19,6 +19,7 @@ fn said(row: &str) -> String {
 fn rows_of_known_data_sets_are_read_by_their_own_fields() {
     let rows = [
         r#"{"chosen": "\n\nHuman: Q?\n\nAssistant: Sure.\n\nHuman: And?\n\nAssistant: Good.", "rejected": "\n\nHuman: Q?\n\nAssistant: Sure.\n\nHuman: And?\n\nAssistant: Bad."}"#,
+        r#"{"chosen": "\n\nHuman: Q?\n\nAssistant: A.\n\nHuman: And?\n\nAssistant: Good.", "rejected": "\n\nHuman: Q?\n\nAssistant: B."}"#,
         r#"{"system": "s", "question": "q", "chosen": "c", "rejected": "r"}"#,
         r#"{"system": "s", "input": "q", "chosen": "c", "rejected": "r", "generations": []}"#,
         r#"{"ID": "i-1", "text": "海は？", "output": "はい。"}"#,
@@ -46,6 +47,7 @@ fn rows_of_known_data_sets_are_read_by_their_own_fields() {
     ];
     expect![[r#"
         HH transcripts: chat "user: Q?\nassistant: Sure.\nuser: And?" -> Pair { chosen: "Good.", rejected: "Bad." }
+        HH transcripts: chat "Q?" -> Pair { chosen: "A.\n\nHuman: And?\n\nAssistant: Good.", rejected: "B." }
         chosen/rejected: chat "system: s\nuser: q" -> Pair { chosen: "c", rejected: "r" }
         chosen/rejected: chat "system: s\nuser: q" -> Pair { chosen: "c", rejected: "r" }
         ichikara: chat "海は？" -> One("はい。")

@@ -136,6 +136,14 @@ pub fn transcript(text: &str) -> Result<Vec<Message>> {
     Ok(turns)
 }
 
+/// An answer and the turns after it, each behind its mark, as [`transcript`] reads them.
+pub fn written(turns: &[Message]) -> String {
+    let mark = |role: &str| MARKS.iter().find(|(_, known)| *known == role).map_or("", |(mark, _)| mark);
+    let Some((first, rest)) = turns.split_first() else { return String::new() };
+    let rest = rest.iter().map(|turn| format!("{} {}", mark(&turn.role), turn.content));
+    first.content.clone() + &rest.collect::<String>()
+}
+
 /// The turns of a prompt of HelpSteer 2: the first is the user's, the others begin with a line `<extra_id_1>User` or
 /// `<extra_id_1>Assistant`.
 pub fn helpsteer(text: &str) -> Vec<Message> {

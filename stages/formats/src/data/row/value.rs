@@ -31,7 +31,7 @@ pub fn text(row: &Value, field: &str) -> Result<String> {
 
 pub fn filled(row: &Value, field: &str) -> Result<String> {
     let text = text(row, field)?;
-    if text.is_empty() {
+    if text.trim().is_empty() {
         bail!("field `{field}` is empty");
     }
     Ok(text)
@@ -81,6 +81,9 @@ pub fn truth(row: &Value, field: &str) -> Result<bool> {
 
 pub fn list<T>(row: &Value, field: &str, item: impl Fn(&Value) -> Option<T>, of: &str) -> Result<Vec<T>> {
     let value = typed(row, field);
+    if value.is_null() {
+        bail!("no field `{field}`");
+    }
     let Some(values) = value.as_array() else {
         bail!("field `{field}` is no list of {of}");
     };
