@@ -307,7 +307,7 @@ fn data_is_shown_with_its_bad_rows_its_repetitions_and_what_leaks() {
             file train.jsonl
             format JSONL: prompt/completion (4 rows), prompts (1 rows)
             rows 5
-            repeated rows 1 (line 2 is line 1 again, but for its `id`)
+            repeated rows 1 (line 2 is line 1 again, `id` aside)
             prompts of several rows 1
             bad rows 1
             line 3: field `prompt` is a number, not a text

@@ -223,7 +223,7 @@ fn described(file: &Path, found: &Inspection, unit: &str) -> Sheet {
     sheet.say("rows", found.rows, Tone::Plain);
     let repeated = match found.first_repeated {
         Some((again, first)) => {
-            format!("{} ({} is {} again, but for its `id`)", found.repeated_rows, found.at(again), found.at(first))
+            format!("{} ({} is {} again, `id` aside)", found.repeated_rows, found.at(again), found.at(first))
         }
         None => "0".to_owned(),
     };

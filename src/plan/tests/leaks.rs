@@ -59,7 +59,9 @@ fn prompts_from_which_was_learned_and_on_which_is_measured_are_counted() {
 #[test]
 fn a_file_is_either_learned_or_measured() {
     let folder = folder();
+    fs::copy(folder.path().join("sft.jsonl"), folder.path().join("copy.jsonl")).unwrap();
     let stages = "  sft_2: {kind: sft, from: {model: base, data: ./sft.jsonl, heldout: DIR/model/../sft.jsonl}}
+  sft_3: {kind: sft, from: {model: base, data: ./sft.jsonl, heldout: ./copy.jsonl}}
   make: {kind: exec, with: {command: 'true', outputs: [rows.jsonl]}}
   rm_2: {kind: rm, from: {model: sft_2, data: [./pairs.jsonl, make:rows.jsonl], heldout: make:rows.jsonl}}
   rm_3: {kind: rm, allow_overlap: true, from: {model: sft, data: ./pairs.jsonl, heldout: ./pairs.jsonl}}
@@ -69,22 +71,30 @@ fn a_file_is_either_learned_or_measured() {
         &folder,
         &with_base(&stages),
         expect![[r#"
-        error: `sft_2` measures on `DIR/model/../sft.jsonl`, from which it learns
-         --> rlhf.yaml:6:61
-          |
-        6 |   sft_2: {kind: sft, from: {model: base, data: ./sft.jsonl, heldout: DIR/model/../sft.jsonl}}
-          |                                                             ^^^^^^^
-          |
-          = help: what was learned by heart looks like an improvement: measure on other prompts; `allow_overlap: true` in the stage `sft_2` lets it pass
+            error: `sft_2` measures on `DIR/model/../sft.jsonl`, from which it learns
+             --> rlhf.yaml:6:61
+              |
+            6 |   sft_2: {kind: sft, from: {model: base, data: ./sft.jsonl, heldout: DIR/model/../sft.jsonl}}
+              |                                                             ^^^^^^^
+              |
+              = help: what was learned by heart looks like an improvement: measure on other prompts; `allow_overlap: true` in the stage `sft_2` lets it pass
 
-        error: `rm_2` measures on `make:rows.jsonl`, from which it learns
-         --> rlhf.yaml:8:81
-          |
-        8 |   rm_2: {kind: rm, from: {model: sft_2, data: [./pairs.jsonl, make:rows.jsonl], heldout: make:rows.jsonl}}
-          |                                                                                 ^^^^^^^
-          |
-          = help: what was learned by heart looks like an improvement: measure on other prompts; `allow_overlap: true` in the stage `rm_2` lets it pass
+            error: `DIR/copy.jsonl`, on which `sft_3` measures, has the same prompts as `DIR/sft.jsonl`, from which it learns
+             --> rlhf.yaml:7:61
+              |
+            7 |   sft_3: {kind: sft, from: {model: base, data: ./sft.jsonl, heldout: ./copy.jsonl}}
+              |                                                             ^^^^^^^
+              |
+              = help: what was learned by heart looks like an improvement: measure on other prompts; `allow_overlap: true` in the stage `sft_3` lets it pass
 
-    "#]],
+            error: `rm_2` measures on `make:rows.jsonl`, from which it learns
+             --> rlhf.yaml:9:81
+              |
+            9 |   rm_2: {kind: rm, from: {model: sft_2, data: [./pairs.jsonl, make:rows.jsonl], heldout: make:rows.jsonl}}
+              |                                                                                 ^^^^^^^
+              |
+              = help: what was learned by heart looks like an improvement: measure on other prompts; `allow_overlap: true` in the stage `rm_2` lets it pass
+
+        "#]],
     );
 }
