@@ -125,7 +125,9 @@ const COMMON: [&str; 2] = ["id", "prompt_group"];
 
 /// The format of a row by the names of its fields; their values may still be wrong.
 pub fn format(row: &Value) -> Option<&'static RowFormat> {
-    FORMATS.iter().find(|format| (format.is)(row))
+    let fields = row.as_object()?;
+    let has_one = |format: &&RowFormat| fields.keys().any(|name| format.by.contains(&name.as_str()));
+    FORMATS.iter().find(|format| has_one(format) && (format.is)(row))
 }
 
 /// The prompt of a row and its completions; a tree of a dialogue holds several.
@@ -150,14 +152,15 @@ const QUESTION: [&str; 9] =
 
 /// Refuses a row with a part of its question that was not read and says something else than what was.
 fn refuse_unused(row: &Value, format: &RowFormat, contents: &[Content]) -> Result<()> {
-    for field in QUESTION {
-        let is_empty = match row.get(field) {
-            None | Some(Value::Null) => true,
-            Some(Value::String(text)) => text.trim().is_empty(),
-            Some(Value::Array(items)) => items.is_empty(),
-            Some(_) => false,
+    for (field, value) in row.as_object().into_iter().flatten() {
+        let Some(field) = QUESTION.iter().find(|known| **known == field.as_str()) else { continue };
+        let is_empty = match value {
+            Value::Null => true,
+            Value::String(text) => text.trim().is_empty(),
+            Value::Array(items) => items.is_empty(),
+            _ => false,
         };
-        let is_used = format.reads.contains(&field) && !format.may_repeat.contains(&field);
+        let is_used = format.reads.contains(field) && !format.may_repeat.contains(field);
         if is_empty || is_used {
             continue;
         }

@@ -10,6 +10,8 @@ use serde_json::Value;
 /// A format of rows.
 pub struct RowFormat {
     pub name: &'static str,
+    /// Fields of which a row of this format has at least one, by which most formats are passed over quickly.
+    pub by: &'static [&'static str],
     /// Where such rows come from, and the fields they have.
     pub doc: &'static str,
     /// Whether a row is of this format: by the names of its fields, and the sorts of their values.
@@ -37,6 +39,7 @@ const ASKED: &[&str] = with_question!();
 pub const FORMATS: &[RowFormat] = &[
     RowFormat {
         name: "HH transcripts",
+        by: &["chosen"],
         doc: "Anthropic/hh-rlhf: `chosen`, `rejected`, each a whole text `\\n\\nHuman: … \\n\\nAssistant: …`; the turns \
               before the last answer are the prompt",
         is: |row| {
@@ -50,6 +53,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "chosen/rejected",
+        by: &["chosen", "rejected"],
         doc: "`chosen`, `rejected`: texts, turns or whole dialogues, and the question: `prompt`, a dialogue, `question` \
               (Intel/orca_dpo_pairs, with `system`), `instruction` or `input`; HuggingFaceH4/ultrafeedback_binarized; \
               `margin`",
@@ -61,6 +65,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "rankings",
+        by: &["ranking"],
         doc: "`prompt`, `completion: […]`, `ranking: […]`: the smaller, the better",
         is: |row| has(row, "ranking"),
         reads: with_question!("completion", "ranking"),
@@ -78,6 +83,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "KTO labels",
+        by: &["label"],
         doc: "`label`: true or false, and `prompt` with `completion`, or `messages`",
         is: |row| has(row, "label") && (has(row, "completion") || has(row, "messages") || has(row, "conversations")),
         reads: with_question!("completion", "label"),
@@ -100,6 +106,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "ratings",
+        by: &RATINGS,
         doc: "`prompt`, `completion`, `rating` or `score`: one of each, or lists of them",
         is: |row| {
             let rating = first_of(row, &RATINGS);
@@ -124,6 +131,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "HelpSteer",
+        by: &["helpfulness"],
         doc: "nvidia/HelpSteer and HelpSteer2: `prompt` (of several turns with `<extra_id_1>`), `response`, `helpfulness` \
               (0 to 4), by which the answers to one prompt are compared",
         is: |row| ["prompt", "response", "helpfulness"].iter().all(|field| has(row, field)),
@@ -134,6 +142,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "HelpSteer2 preferences",
+        by: &["preference_strength"],
         doc: "nvidia/HelpSteer2, preference: `prompt`, `response_1`, `response_2`, `preference_strength` (-3: the first is \
               much better, 3: the second)",
         is: |row| ["response_1", "response_2", "preference_strength"].iter().all(|field| has(row, field)),
@@ -144,6 +153,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "HelpSteer3 preferences",
+        by: &["overall_preference"],
         doc: "nvidia/HelpSteer3, preference: `context` (turns), `response1`, `response2`, `overall_preference` (-3 to 3)",
         is: |row| ["context", "response1", "response2", "overall_preference"].iter().all(|field| has(row, field)),
         reads: &["context", "response1", "response2", "overall_preference"],
@@ -153,6 +163,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "votes",
+        by: &["response1"],
         doc: "PandaLM: `instruction`, `input`, `response1`, `response2`, and a vote of each person, `label_0`, … or \
               `annotator1`, …: 1, 2, or 0 for neither. Each vote is a preference, so that two against one weigh so",
         is: |row| has(row, "response1") && has(row, "response2") && sets::votes_of(row).next().is_some(),
@@ -182,6 +193,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "Nectar",
+        by: &["answers"],
         doc: "berkeley-nest/Nectar: `prompt` (`\\n\\nHuman: … \\n\\nAssistant: `), `answers: [{answer, rank}]`",
         is: |row| {
             let first = row.get("answers").and_then(|answers| answers.get(0));
@@ -194,6 +206,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "UltraFeedback",
+        by: &["completions"],
         doc: "openbmb/UltraFeedback: `instruction`, `completions: [{response, fine-grained_score, overall_score}]`; rated \
               by the first of both that all have",
         is: |row| has(row, "instruction") && is_list(row, "completions"),
@@ -204,6 +217,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "SHP",
+        by: &["human_ref_A"],
         doc: "stanfordnlp/SHP: `history`, `human_ref_A`, `human_ref_B`, `labels` (1: A is preferred, 0: B)",
         is: |row| ["history", "human_ref_A", "human_ref_B", "labels"].iter().all(|field| has(row, field)),
         reads: &["history", "human_ref_A", "human_ref_B", "labels"],
@@ -217,6 +231,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "PKU-SafeRLHF",
+        by: &["better_response_id"],
         doc: "PKU-Alignment/PKU-SafeRLHF: `prompt`, `response_0`, `response_1`, `better_response_id`",
         is: |row| ["response_0", "response_1", "better_response_id"].iter().all(|field| has(row, field)),
         reads: &["prompt", "response_0", "response_1", "better_response_id"],
@@ -230,6 +245,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "arena battles",
+        by: &["conversation_a"],
         doc: "lmsys/chatbot_arena_conversations: `conversation_a`, `conversation_b` (turns), `winner` (`model_a`, `model_b`, \
               or a tie)",
         is: |row| ["conversation_a", "conversation_b", "winner"].iter().all(|field| has(row, field)),
@@ -240,6 +256,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "OASST trees",
+        by: &["prompt"],
         doc: "OpenAssistant/oasst, trees: `prompt: {text, role, replies: […]}`; every message of a prompter is a question, \
               its replies are answers, by `rank`",
         is: |row| row.get("prompt").is_some_and(|prompt| prompt.is_object() && has(prompt, "replies")),
@@ -250,6 +267,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "OASST messages",
+        by: &["message_id"],
         doc: "single messages of trees, which are refused",
         is: |row| ["message_id", "text", "role"].iter().all(|field| has(row, field)) && row.get("parent_id").is_some(),
         reads: &[],
@@ -259,6 +277,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "messages",
+        by: &["messages"],
         doc: "`messages: [{role, content}]`; the last answer is the completion",
         is: |row| has(row, "messages"),
         reads: &["messages", "system", "system_prompt", "prompt", "question", "instruction"],
@@ -268,6 +287,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "sharegpt",
+        by: &["conversations"],
         doc: "`conversations: [{from, value}]`, `system`",
         is: |row| has(row, "conversations"),
         reads: &["conversations", "system", "system_prompt", "prompt", "question", "instruction"],
@@ -277,6 +297,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "alpaca",
+        by: &["instruction"],
         doc: "`instruction`, `input` or `context` (databricks/databricks-dolly-15k), `output`, `response` or `completion`, \
               `system`, `history`",
         is: |row| has(row, "instruction"),
@@ -287,6 +308,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "ichikara",
+        by: &["text"],
         doc: "ichikara-instruction: `text`, `output`",
         is: |row| is_text(row, "text") && is_text(row, "output") && first_of(row, &super::ASKING).is_none(),
         reads: &["text", "output"],
@@ -299,6 +321,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "question/answer",
+        by: &["question", "input"],
         doc: "`question` (openai/gsm8k) or `input`, with `answer`, `response`, `output` or `completion`",
         is: |row| !has(row, "prompt") && first_of(row, &["question", "input"]).is_some() && answered_by_text(row),
         reads: &[
@@ -319,6 +342,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "prompt/completion",
+        by: &["completion", "prompt"],
         doc: "`prompt`, `completion` (or `response`, `output`, `answer`)",
         is: |row| has(row, "completion") || (has(row, "prompt") && answered_by_text(row)),
         reads: &[
@@ -339,6 +363,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "prompts",
+        by: &["prompt", "question"],
         doc: "`prompt` (or `question`) alone",
         is: |row| has(row, "prompt") || has(row, "question"),
         reads: &["prompt", "question", "input", "context", "system", "system_prompt", "history"],
@@ -348,6 +373,7 @@ pub const FORMATS: &[RowFormat] = &[
     },
     RowFormat {
         name: "text",
+        by: &["text"],
         doc: "`text`: a document, for pretrain",
         is: |row| has(row, "text"),
         reads: &["text"],
