@@ -4,7 +4,6 @@ use super::refusal::refused;
 use super::{model, terminal};
 use crate::report::sheet::{Grid, Header, Sheet, Tone, plain};
 use anyhow::{Context, Result};
-use formats::config::Config;
 use formats::data::row::Completions;
 use formats::data::{self, DataRows, DataSource, Inspection, ReadOptions, RowFilter, RowPlace, RowsToWrite};
 use formats::dialogue::Prompt;
@@ -35,9 +34,7 @@ pub fn inspect(asked: &Inspect) -> Result<u8> {
     let tokenizer = match asked.model {
         Some(typed) => {
             let directory = model_directory(&model::directory(typed)?);
-            // The directory may hold a tokenizer and no model.
-            let bos = if directory.join("config.json").is_file() { Config::load(&directory)?.bos } else { None };
-            Some(Tokenizer::load(&directory, bos).map_err(|error| refused(format!("{error:#}")))?)
+            Some(Tokenizer::load(&directory).map_err(|error| refused(format!("{error:#}")))?)
         }
         None => None,
     };

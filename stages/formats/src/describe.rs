@@ -30,7 +30,7 @@ pub fn describe(directory: &Path) -> Result<Description> {
     let files = ModelFiles::open(directory)?;
     let config = Config::load(files.path())?;
     let summary = weights::check(files.path(), &config)?;
-    let tokenizer = Tokenizer::load(files.path(), config.bos)?;
+    let tokenizer = Tokenizer::load(files.path())?;
     let adapter = directory.join("adapter");
     let adapter = adapter.is_dir().then(|| Lora::load(&adapter, &config)).transpose()?;
     Ok(Description {

@@ -77,7 +77,7 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
                     values_of(head.clone())?.iter().map(|x| (f64::from(*x) / adapter.spread) as f32).collect();
                 more.insert("score.weight".to_owned(), (head, vec![1, model.config.width]));
                 model.config.source = as_classifier(&model.config)?;
-                let tokenizer = Tokenizer::load(base, model.config.bos)?;
+                let tokenizer = Tokenizer::load(base)?;
                 let ends: Vec<u32> = model.config.eos.iter().copied().chain(tokenizer.template_end()).collect();
                 let padding = classifier::RewardPadding::of(&model.config, &tokenizer, &ends);
                 padding.write(&mut model.config.source, base, &target)?;
