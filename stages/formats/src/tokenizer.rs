@@ -4,6 +4,7 @@
 mod answer;
 mod named;
 mod same;
+mod sentencepiece;
 
 pub use answer::{TokenAnswer, TokenDialogue, TokenPrompt};
 
@@ -56,7 +57,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `directory`, and the chat template beside it.
+    /// Reads `tokenizer.json` in `directory`, else the SentencePiece model there, and the chat template beside it.
     ///
     /// A prompt begins as the tokenizer begins a text: as its post-processor says, which `transformers` 5 obeys alone
     /// (`add_bos_token` of `tokenizer_config.json` is of older libraries). Tokens that the post-processor puts after a
@@ -66,9 +67,15 @@ impl Tokenizer {
     /// A file is missing or cannot be read.
     pub fn load(directory: &Path) -> Result<Tokenizer> {
         let path = directory.join(FILE);
-        let settings = Settings::load(directory)?;
-        let mut inner =
-            HuggingFace::from_bytes(pointer::read(&path)?).map_err(|error| anyhow!("{error}")).reading(&path)?;
+        let mut settings = Settings::load(directory)?;
+        let of_pieces = if path.exists() { None } else { sentencepiece::find(directory) };
+        let (mut inner, begin) = match &of_pieces {
+            Some(path) => sentencepiece::open(directory, path, &mut settings)?,
+            None => {
+                let read = HuggingFace::from_bytes(pointer::read(&path)?);
+                (read.map_err(|error| anyhow!("{error}")).reading(&path)?, None)
+            }
+        };
         // A file holds the padding and the cut of the batch it was saved after; here rows are cut and padded elsewhere.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| anyhow!("{error}")).reading(&path)?;
@@ -86,6 +93,7 @@ impl Tokenizer {
         let (plain, dressed) = (tokenizer.encode("a", false)?, tokenizer.encode("a", true)?);
         let before = dressed.windows(plain.len().max(1)).position(|window| window == plain).unwrap_or(0);
         tokenizer.front = dressed[..before].to_vec();
+        tokenizer.front.extend(begin.and_then(|token| tokenizer.inner.token_to_id(&token)));
         tokenizer.find_boundaries()?;
         Ok(tokenizer)
     }
@@ -154,12 +162,17 @@ impl Tokenizer {
     }
 }
 
+/// Whether a directory holds a tokenizer that is read: a `tokenizer.json`, or a SentencePiece model alone.
+pub fn is_there(directory: &Path) -> bool {
+    directory.join(FILE).is_file() || sentencepiece::find(directory).is_some()
+}
+
 /// The end token that `tokenizer_config.json` names. `None`: it names none, or there is no tokenizer.
 ///
 /// # Errors
 /// A file is there and cannot be read.
 pub fn end_of(directory: &Path) -> Result<Option<u32>> {
-    if !directory.join(FILE).exists() {
+    if !is_there(directory) {
         return Ok(None);
     }
     match Settings::load(directory)?.text("eos_token") {

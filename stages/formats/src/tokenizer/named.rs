@@ -13,12 +13,17 @@ use tokenizers::{AddedToken, Tokenizer as HuggingFace};
 /// The names of special tokens that every tokenizer of `transformers` may have.
 const COMMON: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
+/// The names of lists of special tokens, the newer one first.
+const LISTS: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
+
 /// `tokenizer_config.json`, and what older libraries wrote beside it.
 pub struct Settings {
     path: PathBuf,
     fields: Map<String, Value>,
     /// `added_tokens_decoder`, by id. `None`: older libraries did not write it.
     added: Option<BTreeMap<u32, AddedToken>>,
+    /// Further special tokens: those of a SentencePiece model.
+    more: Vec<AddedToken>,
 }
 
 /// A token with its flags, as either file has it.
@@ -66,11 +71,16 @@ impl Settings {
             fields.extend(more.unwrap_or_default());
         }
         let with_flags = |added: BTreeMap<u32, TokenFields>| added.into_iter().map(|(id, token)| (id, token.token()));
-        Ok(Settings { path, fields, added: added.map(|added| with_flags(added).collect()) })
+        Ok(Settings { path, fields, added: added.map(|added| with_flags(added).collect()), more: Vec::new() })
     }
 
     pub fn field(&self, name: &str) -> Option<&Value> {
         self.fields.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A field that is true or not; null is not.
+    pub fn says(&self, name: &str, default: bool) -> bool {
+        self.fields.get(name).map_or(default, |value| *value == Value::Bool(true))
     }
 
     /// A field that holds the text of a token.
@@ -83,20 +93,41 @@ impl Settings {
         self.added.iter().flatten().map(|(id, token)| (*id, token))
     }
 
-    /// Special tokens that are named: those of every tokenizer, those with a name of their own, and those without one.
-    fn special(&self) -> Vec<AddedToken> {
+    /// Names a special token where nothing is said of it.
+    pub fn put_default(&mut self, name: &str, token: String) {
+        self.fields.entry(name).or_insert_with(|| token.into());
+    }
+
+    /// Lists further tokens where the settings list none.
+    pub fn put_tokens(&mut self, tokens: Vec<AddedToken>) {
+        if LISTS.iter().all(|name| !self.fields.contains_key(*name)) {
+            self.more = tokens;
+        }
+    }
+
+    /// Looks for the tokens with an id in a text as it was written, and not as it was normalised.
+    pub fn match_as_written(&mut self) {
+        self.added.iter_mut().flatten().for_each(|(_, token)| token.normalized = false);
+    }
+
+    /// Special tokens with a name: those of every tokenizer, and those of this one.
+    fn named(&self) -> Vec<AddedToken> {
         let common = COMMON.iter().filter_map(|name| self.field(name));
         let own = self
             .fields
             .iter()
             .filter(|(name, value)| name.ends_with("_token") && !COMMON.contains(&name.as_str()) && value.is_string());
-        let list = ["extra_special_tokens", "additional_special_tokens"].into_iter().find_map(|name| self.field(name));
-        let without = match list {
+        common.chain(own.map(|(_, value)| value)).filter_map(token).collect()
+    }
+
+    /// Special tokens in a list.
+    fn listed(&self) -> Vec<AddedToken> {
+        let values: Vec<&Value> = match LISTS.iter().find_map(|name| self.field(name)) {
             Some(Value::Array(tokens)) => tokens.iter().collect(),
             Some(Value::Object(tokens)) => tokens.values().collect(),
             _ => Vec::new(),
         };
-        common.chain(own.map(|(_, value)| value)).chain(without).filter_map(token).collect()
+        values.into_iter().filter_map(token).chain(self.more.iter().cloned()).collect()
     }
 
     /// Adds what the tokenizer lacks, and changes the flags of what it has.
@@ -104,24 +135,27 @@ impl Settings {
     /// # Errors
     /// A token would get another id than it is said to have.
     pub fn add_to(&self, inner: &mut HuggingFace) -> Result<()> {
-        let mut known: BTreeMap<String, AddedToken> = BTreeMap::new();
-        known.extend(inner.get_added_tokens_decoder().into_values().map(|token| (token.content.clone(), token)));
-        let special = self.special();
+        let known: BTreeMap<String, AddedToken> =
+            inner.get_added_tokens_decoder().into_values().map(|token| (token.content.clone(), token)).collect();
+        let (named, listed) = (self.named(), self.listed());
+        let is_in = |tokens: &[AddedToken], text: &str| tokens.iter().any(|token| token.content == text);
+        let has_id = |text: &str| self.with_ids().any(|(_, token)| token.content == text);
         let mut wanted: Vec<AddedToken> = Vec::new();
         for (_, token) in self.with_ids() {
-            let is_special = token.special || special.iter().any(|other| other.content == token.content);
+            let is_special = token.special || is_in(&named, &token.content);
             wanted.push(AddedToken { special: is_special, ..token.clone() });
         }
-        for token in special {
-            // A token with flags elsewhere keeps them.
-            let same = |other: &&AddedToken| other.content == token.content;
-            let flags = match &self.added {
-                Some(added) => added.values().find(same),
-                None => known.get(&token.content),
-            };
-            wanted.push(AddedToken { special: true, ..flags.cloned().unwrap_or(token) });
+        for token in named.into_iter().filter(|token| !has_id(&token.content)) {
+            match known.get(&token.content) {
+                // A token of tokenizer.json keeps its flags, but old libraries call special what has a name.
+                Some(flags) if self.added.is_none() => wanted.push(AddedToken { special: true, ..flags.clone() }),
+                Some(_) => {}
+                None => wanted.push(token),
+            }
         }
-        wanted.retain(|token| known.insert(token.content.clone(), token.clone()).as_ref() != Some(token));
+        wanted
+            .extend(listed.into_iter().filter(|token| !known.contains_key(&token.content) && !has_id(&token.content)));
+        wanted.retain(|token| known.get(&token.content) != Some(token));
         if wanted.is_empty() {
             return Ok(());
         }

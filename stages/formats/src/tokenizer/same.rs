@@ -3,9 +3,7 @@
 
 use super::Tokenizer;
 use anyhow::{Result, anyhow};
-use serde::Deserialize;
 use std::collections::BTreeSet;
-use tokenizers::ModelWrapper;
 
 /// Texts in which normalisers and pre-tokenisers differ: spaces, forms of letters, case, numbers, scripts, code, control
 /// characters.
@@ -58,30 +56,9 @@ impl Tokenizer {
             hash.update(&(text.len() as u64).to_le_bytes());
             hash.update(text.as_bytes());
         };
-        let vocabulary = self.inner.get_vocab(true);
-        let mut tokens: Vec<(u32, &str)> = vocabulary.iter().map(|(text, id)| (*id, text.as_str())).collect();
-        tokens.sort_unstable();
-        for (id, text) in &tokens {
-            put(&id.to_string());
-            put(text);
-        }
-        match self.inner.get_model() {
-            ModelWrapper::BPE(model) => {
-                #[derive(Deserialize)]
-                struct Merges {
-                    merges: Vec<(String, String)>,
-                }
-                // The crate shows them in its JSON alone.
-                let Merges { merges } = serde_json::from_slice(&serde_json::to_vec(model)?)?;
-                for (left, right) in &merges {
-                    put(left);
-                    put(right);
-                }
-            }
-            ModelWrapper::Unigram(model) => model.iter().for_each(|(_, score)| put(&score.to_string())),
-            ModelWrapper::WordPiece(_) => put("word pieces"),
-            ModelWrapper::WordLevel(_) => put("words"),
-        }
+        // The crate shows merges and scores in its JSON alone: vocabulary by id and merges by rank, behind the options.
+        let model = serde_json::to_string(self.inner.get_model())?;
+        put(model.find("\"vocab\":").map_or(&model[..], |start| &model[start..]));
         let mut added: Vec<(u32, String, bool)> = self
             .inner
             .get_added_tokens_decoder()
@@ -95,8 +72,9 @@ impl Tokenizer {
         }
         let list = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
         put(&list(&self.front));
-        let step = tokens.len().div_ceil(TRIED).max(1);
-        let own = tokens.iter().step_by(step).map(|(_, text)| (*text).to_owned());
+        let size = self.inner.get_vocab_size(true);
+        let ids = (0..size as u32).step_by(size.div_ceil(TRIED).max(1));
+        let own = ids.filter_map(|id| self.inner.id_to_token(id));
         let inside = added.iter().take(TRIED).map(|(_, text, _)| format!("a {text} b{text}c"));
         let texts: BTreeSet<String> = TEXTS.iter().map(|text| (*text).to_owned()).chain(own).chain(inside).collect();
         for text in texts {
