@@ -47,7 +47,7 @@ impl ModelView {
         let directory = model_directory(&model::directory(typed)?);
         let is_model = directory.join("config.json").is_file();
         let config = is_model.then(|| Config::load(&directory)).transpose()?;
-        let tokenizer = Tokenizer::load(&directory, config.as_ref().and_then(|config| config.bos))?;
+        let tokenizer = Tokenizer::load(&directory)?;
         // A model without an end token is told by the stages that need one.
         let ends = config.and_then(|config| Ends::of(&config, &tokenizer, None, true).ok());
         Ok(ModelView { tokenizer, ends })

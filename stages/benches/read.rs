@@ -114,7 +114,7 @@ fn tokenise(place: &Path, directory: &Path) {
         writeln!(file, "{row}").expect("write a row");
     }
     file.flush().expect("write the rows");
-    let ours = Tokenizer::load(directory, None).expect("read the tokenizer");
+    let ours = Tokenizer::load(directory).expect("read the tokenizer");
     let theirs = tokenizers::Tokenizer::from_file(directory.join("tokenizer.json")).expect("read the tokenizer");
     let sources = [path.clone().into()];
     let texts = data::texts(&sources, &mut RowFilter::default()).expect("read the rows").texts;

@@ -91,6 +91,8 @@ pub struct Layout {
     pub targets: &'static [(Target, &'static str)],
     pub norm: &'static str,
     pub head: &'static str,
+    /// Another name of the head: that of newer files.
+    pub newer_head: Option<&'static str>,
     /// Projections lie `[in, out]` in the file; else `[out, in]`.
     pub is_in_out: bool,
     pub fused: QkvLayout,
@@ -180,6 +182,7 @@ static NEOX: Architecture = Architecture {
         ],
         norm: "gpt_neox.final_layer_norm",
         head: "embed_out",
+        newer_head: Some("lm_head"),
         is_in_out: false,
         fused: QkvLayout::ByHead,
         prefix: "gpt_neox.",
@@ -218,6 +221,7 @@ static GPT2: Architecture = Architecture {
         ],
         norm: "transformer.ln_f",
         head: "lm_head",
+        newer_head: None,
         is_in_out: true,
         fused: QkvLayout::Stacked,
         prefix: "transformer.",
@@ -263,6 +267,7 @@ const GATED_LAYOUT: Layout = Layout {
     ],
     norm: "model.norm",
     head: "lm_head",
+    newer_head: None,
     is_in_out: false,
     fused: QkvLayout::Stacked,
     prefix: "model.",

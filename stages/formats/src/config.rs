@@ -2,8 +2,9 @@
 
 use crate::architectures::{ARCHITECTURES, Activation, Architecture, LLAMA, Norm};
 use crate::json;
+use crate::tokenizer;
 use crate::unreadable::Reading;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::f64::consts::TAU;
@@ -94,31 +95,43 @@ struct Fields {
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
 enum OneOrMany {
-    One(u32),
-    Many(Vec<u32>),
+    One(i64),
+    Many(Vec<i64>),
 }
 
+/// The tokens of a field. Old files write -1 for none.
 fn ids(given: Option<OneOrMany>) -> Vec<u32> {
-    match given {
+    let all = match given {
         Some(OneOrMany::One(id)) => vec![id],
         Some(OneOrMany::Many(ids)) => ids,
         None => Vec::new(),
-    }
+    };
+    // A number beyond 32 bits is beyond every vocabulary, and is refused as such.
+    all.into_iter().filter(|id| *id >= 0).map(|id| u32::try_from(id).unwrap_or(u32::MAX)).collect()
 }
 
 impl Config {
-    /// Reads `config.json`, and further end tokens from `generation_config.json`.
+    /// Reads `config.json`, and further end tokens from `generation_config.json`. Where neither names one, the end token
+    /// of the tokenizer ends an answer, as for the trainer of `transformers`.
+    ///
+    /// # Errors
+    /// A file cannot be read, its fields contradict each other, or the directory is that of an adapter.
     pub fn load(directory: &Path) -> Result<Config> {
         #[derive(Deserialize)]
         struct Generation {
             eos_token_id: Option<OneOrMany>,
         }
         let path = directory.join("config.json");
+        refuse_adapter(directory)?;
         let mut config = Config::of(json::read(&path)?).reading(&path)?;
         // Chat models often name further end tokens there.
         if let Some(generation) = json::read_if_there::<Generation>(&directory.join("generation_config.json"))? {
             let more = ids(generation.eos_token_id).into_iter().filter(|id| !config.eos.contains(id));
             config.eos.extend(more.collect::<Vec<_>>());
+        }
+        if config.eos.is_empty() {
+            let named = tokenizer::end_of(directory)?;
+            config.eos.extend(named.filter(|id| (*id as usize) < config.vocabulary));
         }
         Ok(config)
     }
@@ -185,6 +198,24 @@ impl Config {
             source,
         })
     }
+}
+
+/// An adapter is no model; and beside one, `transformers` reads the adapter over the base that it names instead.
+fn refuse_adapter(directory: &Path) -> Result<()> {
+    let adapter = directory.join("adapter_config.json");
+    if !adapter.is_file() {
+        return Ok(());
+    }
+    let way = "`pipeline import-adapter DIR BASE OUT` makes a model of it and its base: `from: {model: OUT}`";
+    let is_beside = directory.join("config.json").is_file();
+    let fault = match is_beside {
+        true => anyhow!(
+            "it lies beside a model, in whose place `transformers` reads the adapter and the base that it names; take it \
+             away, or {way}"
+        ),
+        false => anyhow!("it is of an adapter of peft, and no model lies beside it; {way}"),
+    };
+    Err(fault).reading(&adapter)
 }
 
 /// Sizes and special tokens of a LLaMA that is made here, or converted.
@@ -285,9 +316,11 @@ impl Fields {
         Ok(())
     }
 
-    /// Transformers 5 writes `rope_parameters` in place of `rope_theta`, `rope_scaling` and `rotary_pct`.
+    /// Transformers 5 writes `rope_parameters` in place of `rope_theta`, `rope_scaling` and `rotary_pct`. Where a file has
+    /// the old field too, that one is read, and nothing of the new one.
     fn rope(&self, head_dim: usize, default_share: f64) -> Result<Rope> {
-        let given = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
+        let is_full = |given: &&Value| given.as_object().is_some_and(|fields| !fields.is_empty());
+        let given = self.rope_scaling.as_ref().filter(is_full).or(self.rope_parameters.as_ref());
         let number = |name: &str| given.and_then(|given| given.get(name)).and_then(Value::as_f64);
         let needed = |name: &str| number(name).with_context(|| format!("find `{name}` of the rope: it is not there"));
         let theta = number("rope_theta").or(self.rope_theta).unwrap_or(10_000.0);
@@ -305,7 +338,9 @@ impl Fields {
             }
             "llama3" => {
                 let (factor, low, high) = (needed("factor")?, needed("low_freq_factor")?, needed("high_freq_factor")?);
-                let before = needed("original_max_position_embeddings")?;
+                let before = number("original_max_position_embeddings");
+                let before = before.or(self.max_position_embeddings.map(|context| context as f64));
+                let before = before.context("find `original_max_position_embeddings` of the rope: it is not there")?;
                 // A pair is stretched the more, the fewer turns it makes within the context of the first training.
                 let stretched = |frequency: f64| {
                     let turns = before * frequency / TAU;
@@ -381,5 +416,70 @@ mod tests {
         let scaling = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192});
         close(frequencies(64, 5e5, scaling), &llama["scaled"]);
+    }
+
+    fn llama(more: Value) -> Value {
+        let mut source = json!({
+            "model_type": "llama", "vocab_size": 10, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 1,
+        });
+        source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        source
+    }
+
+    /// As `LlamaConfig(**fields).rope_parameters` of transformers 5.24.
+    #[test]
+    fn an_old_rope_beside_a_new_one_is_the_one_that_is_read() {
+        let frequency = |more: Value| Config::of(llama(more)).unwrap().rope.unwrap().frequencies[1];
+        let old = json!({"rope_type": "linear", "factor": 4.0});
+        let new = json!({"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0});
+        let plain = |theta: f64| theta.powf(-0.25);
+        assert_eq!(frequency(json!({"rope_parameters": new})), plain(100.0) / 2.0);
+        assert_eq!(frequency(json!({"rope_parameters": new, "rope_scaling": old})), plain(10_000.0) / 4.0);
+        assert_eq!(
+            frequency(json!({"rope_parameters": new, "rope_scaling": old, "rope_theta": 500.0})),
+            plain(500.0) / 4.0
+        );
+        for empty in [json!(null), json!({})] {
+            assert_eq!(frequency(json!({"rope_parameters": new, "rope_scaling": empty})), plain(100.0) / 2.0);
+        }
+    }
+
+    #[test]
+    fn a_negative_token_is_none() {
+        let config = Config::of(llama(json!({"bos_token_id": -1, "eos_token_id": [-1, 3]}))).unwrap();
+        assert_eq!((config.bos, config.eos), (None, vec![3]));
+        let beyond = Config::of(llama(json!({"eos_token_id": 5_000_000_000_i64}))).unwrap_err().to_string();
+        assert!(beyond.contains("there are 10 (`vocab_size`)"), "{beyond}");
+    }
+
+    #[test]
+    fn an_adapter_in_the_place_of_a_model_is_told_how_it_becomes_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let told = || Config::load(directory.path()).unwrap_err().root_cause().to_string();
+        fs::write(directory.path().join("adapter_config.json"), "{}").unwrap();
+        let alone = told();
+        assert!(alone.starts_with("it is of an adapter of peft") && alone.contains("`pipeline import-adapter "));
+        fs::write(directory.path().join("config.json"), llama(json!({})).to_string()).unwrap();
+        let beside = told();
+        assert!(beside.starts_with("it lies beside a model") && beside.contains("`pipeline import-adapter "));
+    }
+
+    #[test]
+    fn the_end_token_of_the_tokenizer_ends_an_answer_where_the_configuration_names_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let model = Path::new("../tests/parity/tokenizers/bytes");
+        let set = |eos: Value| {
+            let source = llama(json!({"vocab_size": 1006, "eos_token_id": eos}));
+            fs::write(directory.path().join("config.json"), source.to_string()).unwrap();
+            Config::load(directory.path()).unwrap().eos
+        };
+        assert!(set(json!(null)).is_empty());
+        for file in ["tokenizer.json", "tokenizer_config.json"] {
+            fs::copy(model.join(file), directory.path().join(file)).unwrap();
+        }
+        assert_eq!(set(json!(null)), [1002], "`</s>`");
+        assert_eq!(set(json!(-1)), [1002]);
+        assert_eq!(set(json!(7)), [7]);
     }
 }

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::directory::{ModelFiles, model_directory};
 use crate::llama2c;
 use crate::peft::Lora;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{self, Tokenizer};
 use crate::unreadable::Reading;
 use crate::weights::{self, Summary};
 use anyhow::{Result, anyhow};
@@ -30,7 +30,7 @@ pub fn describe(directory: &Path) -> Result<Description> {
     let files = ModelFiles::open(directory)?;
     let config = Config::load(files.path())?;
     let summary = weights::check(files.path(), &config)?;
-    let tokenizer = Tokenizer::load(files.path(), config.bos)?;
+    let tokenizer = Tokenizer::load(files.path())?;
     let adapter = directory.join("adapter");
     let adapter = adapter.is_dir().then(|| Lora::load(&adapter, &config)).transpose()?;
     Ok(Description {
@@ -55,8 +55,9 @@ pub fn check(directory: &Path) -> Result<()> {
     }
     let config = Config::load(&directory)?;
     weights::check(&directory, &config)?;
-    if !directory.join("tokenizer.json").is_file() {
-        return Err(anyhow!("there is no tokenizer.json")).reading(&directory);
+    if !tokenizer::is_there(&directory) {
+        let fault = anyhow!("there is no tokenizer.json, and no tokenizer.model or spiece.model");
+        return Err(fault).reading(&directory);
     }
     Template::load(&directory, None).map(drop)
 }

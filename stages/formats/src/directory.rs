@@ -41,6 +41,7 @@ pub fn is_of_model(name: &str) -> bool {
         "config",
         "generation_config",
         "tokenizer",
+        "spiece",
         "special_tokens",
         "added_tokens",
         "vocab",

@@ -1,6 +1,6 @@
 //! Every tensor of a model: its name in files, and its shape.
 
-use crate::architectures::{Norm, Target};
+use crate::architectures::{Layout, Norm, Target};
 use crate::config::Config;
 
 impl Target {
@@ -30,6 +30,8 @@ impl Target {
 pub struct Weight {
     /// The name in the file.
     pub name: String,
+    /// Other names under which files hold it, in the order in which they are looked for.
+    pub others: Vec<String>,
     pub shape: [usize; 2],
     pub sort: Sort,
 }
@@ -62,9 +64,13 @@ pub fn weights(config: &Config) -> Vec<Weight> {
     let layout = &config.architecture.layout;
     let mut all = Vec::new();
     let mut add = |name: &str, shape: [usize; 2], sort: Sort, biases: Option<usize>| {
-        all.push(Weight { name: format!("{name}.weight"), shape, sort });
-        let bias = |size| Weight { name: format!("{name}.bias"), shape: [1, size], sort: Sort::Bias };
-        all.extend(biases.map(bias));
+        let weight = |name: String, shape: [usize; 2], sort: Sort| {
+            // Files of a decoder without its head leave out the prefix.
+            let others = name.strip_prefix(layout.prefix).map(str::to_owned).into_iter().collect();
+            Weight { name, others, shape, sort }
+        };
+        all.push(weight(format!("{name}.weight"), shape, sort));
+        all.extend(biases.map(|size| weight(format!("{name}.bias"), [1, size], Sort::Bias)));
     };
     let (vocabulary, width) = (config.vocabulary, config.width);
     let norm_biases = |size: usize| (config.norm == Norm::Layer).then_some(size);
@@ -85,8 +91,18 @@ pub fn weights(config: &Config) -> Vec<Weight> {
         }
     }
     add(layout.norm, [1, width], Sort::Norm, norm_biases(width));
+    let heads = heads(layout);
     if !config.is_tied {
         add(layout.head, [vocabulary, width], Sort::Embedding, None);
+        all.last_mut().expect("a head was added").others.extend(heads);
+    } else if !config.is_classifier {
+        // Where embedding and head are one, either name will do.
+        all[0].others.extend(heads);
     }
     all
+}
+
+/// The names of the head over the vocabulary in files.
+pub fn heads(layout: &Layout) -> impl Iterator<Item = String> {
+    [Some(layout.head), layout.newer_head].into_iter().flatten().map(|name| format!("{name}.weight"))
 }

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 const MAGIC: i32 = 0x616b_3432;
 
 /// The checkpoint in a directory without `config.json`: its only `*.bin` beside `tokenizer.bin`. Pickled weights have
-/// names of their own and do not count.
+/// names of their own and do not count; nor do the files of an adapter.
 pub fn find(directory: &Path) -> Option<PathBuf> {
-    if directory.join("config.json").exists() {
+    if ["config.json", "adapter_config.json"].iter().any(|name| directory.join(name).exists()) {
         return None;
     }
     let is_one = |path: &PathBuf| {

@@ -2,6 +2,9 @@
 //! whatever follows it.
 
 mod answer;
+mod named;
+mod same;
+mod sentencepiece;
 
 pub use answer::{TokenAnswer, TokenDialogue, TokenPrompt};
 
@@ -10,8 +13,8 @@ use crate::json;
 use crate::pointer;
 use crate::unreadable::Reading;
 use anyhow::{Context, Result, anyhow};
+use named::Settings;
 use rayon::prelude::*;
-use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tokenizers::models::TrainerWrapper;
@@ -19,6 +22,9 @@ use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer as HuggingFace};
+
+/// The file that holds all of a tokenizer but its chat template.
+pub const FILE: &str = "tokenizer.json";
 
 /// Special tokens of a tokenizer made here, in the order of their ids. Padding is not the end token: a model trained on
 /// padded ends would not learn to stop.
@@ -51,27 +57,29 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `directory`, and the chat template beside it.
+    /// Reads `tokenizer.json` in `directory`, else the SentencePiece model there, and the chat template beside it.
     ///
-    /// A prompt begins as the tokenizer begins a text. `add_bos_token` of `tokenizer_config.json` puts `bos` there if
-    /// the post-processor does not. Tokens that the post-processor puts after a text (llm-jp: the end token) are left
-    /// out: a prompt is not a finished text.
+    /// A prompt begins as the tokenizer begins a text: as its post-processor says, which `transformers` 5 obeys alone
+    /// (`add_bos_token` of `tokenizer_config.json` is of older libraries). Tokens that the post-processor puts after a
+    /// text (llm-jp: the end token) are left out: a prompt is not a finished text.
     ///
     /// # Errors
     /// A file is missing or cannot be read.
-    pub fn load(directory: &Path, bos: Option<u32>) -> Result<Tokenizer> {
-        #[derive(Default, Deserialize)]
-        struct TokenizerConfig {
-            #[serde(default)]
-            add_bos_token: Option<bool>,
-        }
-        let path = directory.join("tokenizer.json");
-        let mut inner =
-            HuggingFace::from_bytes(pointer::read(&path)?).map_err(|error| anyhow!("{error}")).reading(&path)?;
+    pub fn load(directory: &Path) -> Result<Tokenizer> {
+        let path = directory.join(FILE);
+        let mut settings = Settings::load(directory)?;
+        let of_pieces = if path.exists() { None } else { sentencepiece::find(directory) };
+        let (mut inner, begin) = match &of_pieces {
+            Some(path) => sentencepiece::open(directory, path, &mut settings)?,
+            None => {
+                let read = HuggingFace::from_bytes(pointer::read(&path)?);
+                (read.map_err(|error| anyhow!("{error}")).reading(&path)?, None)
+            }
+        };
         // A file holds the padding and the cut of the batch it was saved after; here rows are cut and padded elsewhere.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| anyhow!("{error}")).reading(&path)?;
-        let config: Option<TokenizerConfig> = json::read_if_there(&directory.join("tokenizer_config.json"))?;
+        settings.add_to(&mut inner)?;
         let added = inner.get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
         let mut tokenizer = Tokenizer {
@@ -85,11 +93,7 @@ impl Tokenizer {
         let (plain, dressed) = (tokenizer.encode("a", false)?, tokenizer.encode("a", true)?);
         let before = dressed.windows(plain.len().max(1)).position(|window| window == plain).unwrap_or(0);
         tokenizer.front = dressed[..before].to_vec();
-        if let (Some(true), Some(bos)) = (config.unwrap_or_default().add_bos_token, bos)
-            && !tokenizer.front.contains(&bos)
-        {
-            tokenizer.front.insert(0, bos);
-        }
+        tokenizer.front.extend(begin.and_then(|token| tokenizer.inner.token_to_id(&token)));
         tokenizer.find_boundaries()?;
         Ok(tokenizer)
     }
@@ -158,6 +162,25 @@ impl Tokenizer {
     }
 }
 
+/// Whether a directory holds a tokenizer that is read: a `tokenizer.json`, or a SentencePiece model alone.
+pub fn is_there(directory: &Path) -> bool {
+    directory.join(FILE).is_file() || sentencepiece::find(directory).is_some()
+}
+
+/// The end token that `tokenizer_config.json` names. `None`: it names none, or there is no tokenizer.
+///
+/// # Errors
+/// A file is there and cannot be read.
+pub fn end_of(directory: &Path) -> Result<Option<u32>> {
+    if !is_there(directory) {
+        return Ok(None);
+    }
+    match Settings::load(directory)?.text("eos_token") {
+        Some(end) => Ok(Tokenizer::load(directory)?.inner.token_to_id(&end)),
+        None => Ok(None),
+    }
+}
+
 /// Trains a byte-level BPE on `texts` and writes `tokenizer.json` and `tokenizer_config.json`. Returns the size of its
 /// vocabulary, which is below `vocabulary` for small texts.
 pub fn train(texts: &[String], vocabulary: usize, context: usize, directory: &Path) -> Result<usize> {
@@ -187,7 +210,7 @@ pub fn train(texts: &[String], vocabulary: usize, context: usize, directory: &Pa
         .build()
         .map_err(|error| anyhow!("make the tokenizer's template: {error}"))?;
     tokenizer.with_post_processor(Some(template));
-    let path = directory.join("tokenizer.json");
+    let path = directory.join(FILE);
     tokenizer.save(&path, true).map_err(|error| anyhow!("write {}: {error}", path.display()))?;
     let config = serde_json::json!({
         "tokenizer_class": "PreTrainedTokenizerFast",

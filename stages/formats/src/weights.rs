@@ -1,6 +1,6 @@
 //! The weights of a model on disk: one `model.safetensors` or its shards, mapped.
 
-use crate::architectures::{ARCHITECTURES, Architecture};
+use crate::architectures::{ARCHITECTURES, Layout};
 use crate::config::Config;
 use crate::dtype::{Dtype, floats, to_bf16, to_f16};
 use crate::json;
@@ -16,6 +16,7 @@ use safetensors::tensor::{Metadata, SafeTensors, TensorInfo, TensorView};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
+use std::iter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -34,18 +35,21 @@ pub fn score(directory: &Path, config: &Config) -> Result<Vec<f32>> {
     floats(info.dtype, &bytes).with_context(|| format!("`{SCORE}`")).reading(path)
 }
 
-/// Checks by the headers of the files that a model can be read from them: every tensor is there in its shape, and no
+/// Checks by the headers of the files that a model can be read from them: every tensor is there in its shape, once, and no
 /// other one.
 ///
 /// # Errors
 /// A file is missing or damaged, or its tensors are not those of the configuration.
 pub fn check(directory: &Path, config: &Config) -> Result<Summary> {
-    let prefix = config.architecture.layout.prefix;
+    let layout = &config.architecture.layout;
     let files = Files::open(directory)?;
+    files.refuse_repeated()?;
     let (mut summary, mut known) = (Summary::default(), BTreeSet::new());
     for weight in layout::weights(config) {
-        let name = files.name_of(&weight, prefix);
-        let (path, _, info) = files.find(name, weight.shape_in_file())?;
+        let name = files.name_of(&weight);
+        let found = files.find(name, weight.shape_in_file());
+        let is_head = weight.name.strip_suffix(".weight") == Some(layout.head);
+        let (path, _, info) = if is_head { found.map_err(|fault| files.without_head(name, fault))? } else { found? };
         if !Dtype::ALL.iter().any(|known| known.in_file() == info.dtype) {
             return Err(anyhow!("`{name}` is {:?}; F32, BF16 and F16 are known", info.dtype)).reading(path);
         }
@@ -53,10 +57,13 @@ pub fn check(directory: &Path, config: &Config) -> Result<Summary> {
         known.insert(name.to_owned());
     }
     if config.is_classifier {
-        files.find(SCORE, &[1, config.width])?;
+        let found = files.find(SCORE, &[1, config.width]);
+        found.map_err(|fault| files.without_head(SCORE, fault))?;
+    } else if config.is_tied {
+        files.refuse_another_head(config)?;
     }
     for Shard { path, metadata, .. } in &files.shards {
-        let strange = metadata.tensors().into_keys().filter(|name| !known.contains(name) && !is_harmless(name));
+        let strange = metadata.tensors().into_keys().filter(|name| !known.contains(name) && !is_harmless(name, layout));
         if let Some(name) = strange.min() {
             let fault = anyhow!(
                 "there is `{name}`, which the model that config.json describes does not have; without it this would be \
@@ -69,11 +76,10 @@ pub fn check(directory: &Path, config: &Config) -> Result<Summary> {
 }
 
 /// Tensors of old checkpoints that are computed (angles, masks), and heads that a decoder does not need.
-fn is_harmless(name: &str) -> bool {
-    let is_head = |row: &&Architecture| name.strip_suffix(".weight") == Some(row.layout.head);
+fn is_harmless(name: &str, layout: &Layout) -> bool {
     [".inv_freq", ".attn.bias", ".attention.bias", ".masked_bias"].iter().any(|end| name.ends_with(end))
         || name == SCORE
-        || ARCHITECTURES.iter().any(is_head)
+        || layout::heads(layout).any(|head| name == head)
 }
 
 /// The summary of the files of a directory, whatever they hold.
@@ -210,22 +216,111 @@ impl Files {
         Ok(Files { shards: files_of(directory)?.into_iter().map(open).collect::<Result<_>>()? })
     }
 
-    /// The name of a weight in these files. Checkpoints of a decoder without its head leave out the prefix of every
-    /// name.
-    fn name_of<'a>(&self, weight: &'a Weight, prefix: &str) -> &'a str {
-        let has = |name: &&str| self.shards.iter().any(|shard| shard.metadata.info(name).is_some());
-        weight.name.strip_prefix(prefix).filter(has).unwrap_or(&weight.name)
+    fn has(&self, name: &str) -> bool {
+        self.shards.iter().any(|shard| shard.metadata.info(name).is_some())
+    }
+
+    /// The name of a weight in these files.
+    fn name_of<'a>(&self, weight: &'a Weight) -> &'a str {
+        let mut names = iter::once(&weight.name).chain(&weight.others);
+        names.find(|name| self.has(name)).unwrap_or(&weight.name)
+    }
+
+    /// The bytes of a tensor in each of the files that hold it.
+    fn all(&self, name: &str) -> impl Iterator<Item = (&Shard, &TensorInfo, Bytes)> {
+        self.shards.iter().filter_map(move |shard| {
+            let info = shard.metadata.info(name)?;
+            Some((shard, info, shard.bytes.slice(shard.start + info.data_offsets.0..shard.start + info.data_offsets.1)))
+        })
+    }
+
+    /// Refuses a tensor that two files hold with different numbers: which one is meant?
+    fn refuse_repeated(&self) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for name in self.shards.iter().flat_map(|shard| shard.metadata.tensors().into_keys()) {
+            if !seen.insert(name.clone()) {
+                let mut all = self.all(&name);
+                let (Some((one, info, bytes)), Some(other)) = (all.next(), all.next()) else { continue };
+                if (other.1.dtype, &other.1.shape, &other.2) != (info.dtype, &info.shape, &bytes) {
+                    let other = other.0.path.display();
+                    let fault = anyhow!("`{name}` is there, and is another tensor in {other}; the index must name one");
+                    return Err(fault).reading(&one.path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a head of its own beside an embedding that is said to be the head. transformers 5 uses such a head, and
+    /// older versions do not.
+    fn refuse_another_head(&self, config: &Config) -> Result<()> {
+        let weights = layout::weights(config);
+        let embedding = self.name_of(&weights[0]);
+        let Some((_, of_embedding, bytes)) = self.all(embedding).next() else { return Ok(()) };
+        for head in layout::heads(&config.architecture.layout).filter(|head| head != embedding) {
+            let Some((shard, info, of_head)) = self.all(&head).next() else { continue };
+            if (info.dtype, &info.shape, &of_head) != (of_embedding.dtype, &of_embedding.shape, &bytes) {
+                let fault = anyhow!(
+                    "`{head}` is another tensor than `{embedding}`, and `tie_word_embeddings` of config.json says that \
+                     they are one; set it to false to use the head, as transformers 5 does, or leave the head out of \
+                     the file"
+                );
+                return Err(fault).reading(&shard.path);
+            }
+        }
+        Ok(())
+    }
+
+    /// The fault of a missing head, with what stands in its place.
+    fn without_head(&self, name: &str, fault: anyhow::Error) -> anyhow::Error {
+        if self.has(name) {
+            return fault;
+        }
+        let others: Vec<String> = match name {
+            SCORE => ["classifier.weight", "v_head.summary.weight"].map(str::to_owned).into(),
+            _ => ARCHITECTURES.iter().flat_map(|row| layout::heads(&row.layout)).collect(),
+        };
+        let hint = match others.into_iter().find(|other| self.has(other)) {
+            Some(other) => {
+                format!("there is `{other}`, which this architecture does not read; is it under a wrong name?")
+            }
+            None if name == SCORE => "a reward model has one; without it, it would be drawn at random".to_owned(),
+            None => "if the embedding is the head, set `tie_word_embeddings` of config.json to true".to_owned(),
+        };
+        let file = &self.shards[0].path;
+        Unreadable::new(file, anyhow!("there is no tensor `{name}`; {hint}")).with(self.rest()).into()
+    }
+
+    /// Words for the files beside the first one.
+    fn rest(&self) -> &'static str {
+        if self.shards.len() > 1 { " and its other shards" } else { "" }
+    }
+
+    /// A file of weights beside these that holds a tensor, though no index names it.
+    fn unnamed_with(&self, name: &str) -> Option<String> {
+        let directory = self.shards[0].path.parent()?;
+        let entries = fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+        let others = entries.filter(|path| path.extension().is_some_and(|end| end == "safetensors"));
+        let mut others: Vec<PathBuf> =
+            others.filter(|path| self.shards.iter().all(|shard| shard.path != *path)).collect();
+        others.sort();
+        let has = |path: &PathBuf| {
+            let bytes = mapped(path).ok()?;
+            SafeTensors::read_metadata(&bytes).ok()?.1.info(name).map(drop)
+        };
+        let found = others.into_iter().find(|path| has(path).is_some())?;
+        Some(found.file_name()?.to_string_lossy().into_owned())
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<(&Path, Bytes, &TensorInfo)> {
-        let found = self.shards.iter().find_map(|Shard { path, bytes, start, metadata }| {
-            let info = metadata.info(name)?;
-            Some((path.as_path(), bytes.slice(start + info.data_offsets.0..start + info.data_offsets.1), info))
-        });
-        let Some((path, bytes, info)) = found else {
-            let others = if self.shards.len() > 1 { " and its other shards" } else { "" };
-            let unreadable = Unreadable::new(&self.shards[0].path, anyhow!("there is no tensor `{name}`"));
-            return Err(unreadable.with(others).into());
+        let Some((Shard { path, .. }, info, bytes)) = self.all(name).next() else {
+            let fault = match self.unnamed_with(name) {
+                Some(file) => {
+                    anyhow!("there is no tensor `{name}`; it lies in {file}, which the index does not name")
+                }
+                None => anyhow!("there is no tensor `{name}`"),
+            };
+            return Err(Unreadable::new(&self.shards[0].path, fault).with(self.rest()).into());
         };
         if info.shape != shape {
             return Err(anyhow!("`{name}` has shape {:?}, expected {shape:?}", info.shape)).reading(path);
@@ -233,12 +328,12 @@ impl Files {
         Ok((path, bytes, info))
     }
 
-    /// The numbers of `weight` as `dtype`: not copied where they lie so in the file. `prefix` is that of the layout.
+    /// The numbers of `weight` as `dtype`: not copied where they lie so in the file.
     ///
     /// # Errors
     /// The tensor is missing, or has another shape or precision.
-    pub fn read(&self, weight: &Weight, prefix: &str, dtype: Dtype) -> Result<Numbers> {
-        let name = self.name_of(weight, prefix);
+    pub fn read(&self, weight: &Weight, dtype: Dtype) -> Result<Numbers> {
+        let name = self.name_of(weight);
         let (path, bytes, info) = self.find(name, weight.shape_in_file())?;
         let is_aligned = (bytes.as_ptr() as usize).is_multiple_of(size_of::<f32>());
         if is_aligned && info.dtype == dtype.in_file() && cfg!(target_endian = "little") {
@@ -294,4 +389,150 @@ pub fn write(tensors: &Tensors, dtype: Dtype, path: &Path) -> Result<()> {
     safetensors::serialize_to_file(views, metadata, path).with_context(write)?;
     // The crate makes files that only their owner can read; models are published.
     fs::set_permissions(path, Permissions::from_mode(0o644)).with_context(write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn parity(name: &str) -> PathBuf {
+        Path::new("../tests/parity").join(name)
+    }
+
+    /// The tensors of a golden model.
+    fn tensors_of(name: &str) -> Tensors {
+        let files = Files::open(&parity(name)).unwrap();
+        let of_shard = |shard: &Shard| {
+            let read = |(name, info): (String, &TensorInfo)| {
+                let bytes = shard.bytes.slice(shard.start + info.data_offsets.0..shard.start + info.data_offsets.1);
+                (name, (floats(info.dtype, &bytes).unwrap(), info.shape.clone()))
+            };
+            shard.metadata.tensors().into_iter().map(read).collect::<Vec<_>>()
+        };
+        files.shards.iter().flat_map(of_shard).collect()
+    }
+
+    /// The fault of the tensors of a golden model, changed, in one file.
+    fn told(name: &str, change: &dyn Fn(&mut Tensors, &mut Value)) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let mut tensors = tensors_of(name);
+        let mut source: Value = json::read(&parity(name).join("config.json")).unwrap();
+        change(&mut tensors, &mut source);
+        write(&tensors, Dtype::F32, &directory.path().join(WEIGHTS)).unwrap();
+        said(directory.path(), &source)
+    }
+
+    fn said(directory: &Path, source: &Value) -> String {
+        let config = Config::of(source.clone()).unwrap();
+        let read = check(directory, &config).and_then(|_| {
+            let files = Files::open(directory)?;
+            layout::weights(&config).iter().try_for_each(|weight| files.read(weight, Dtype::F32).map(drop))
+        });
+        read.map_or_else(|error| format!("{:#}", error.root_cause()), |()| "read".to_owned())
+    }
+
+    fn rename(tensors: &mut Tensors, from: &str, to: &str) {
+        let tensor = tensors.remove(from).unwrap();
+        tensors.insert(to.to_owned(), tensor);
+    }
+
+    /// `from_pretrained` of transformers 5.24 ties equal tensors, reads either name alone, and unties unequal ones with a
+    /// warning, where older versions tie them.
+    #[test]
+    fn a_head_beside_a_tied_embedding_is_the_same_or_is_refused() {
+        let (embedding, head) = ("model.embed_tokens.weight", "lm_head.weight");
+        let copied = |tensors: &mut Tensors| tensors.insert(head.to_owned(), tensors[embedding].clone());
+        assert_eq!(told("qwen2", &|tensors, _| drop(copied(tensors))), "read");
+        assert_eq!(told("qwen2", &|tensors, _| rename(tensors, embedding, head)), "read");
+        let other = told("qwen2", &|tensors, _| {
+            copied(tensors);
+            tensors.get_mut(head).unwrap().0[3] += 1.0;
+        });
+        assert!(other.starts_with("`lm_head.weight` is another tensor than `model.embed_tokens.weight`"), "{other}");
+        let untied = told("qwen2", &|_, source| source["tie_word_embeddings"] = false.into());
+        assert_eq!(
+            untied,
+            "there is no tensor `lm_head.weight`; if the embedding is the head, set `tie_word_embeddings` of config.json \
+             to true"
+        );
+    }
+
+    /// transformers 5 calls the head of GPT-NeoX `lm_head`, and reads `embed_out` as that. Others have one name.
+    #[test]
+    fn a_head_under_the_name_of_another_architecture_is_refused_by_name() {
+        assert_eq!(told("neox", &|tensors, _| rename(tensors, "embed_out.weight", "lm_head.weight")), "read");
+        let llama = told("llama", &|tensors, _| rename(tensors, "lm_head.weight", "embed_out.weight"));
+        assert_eq!(
+            llama,
+            "there is no tensor `lm_head.weight`; there is `embed_out.weight`, which this architecture does not read; is \
+             it under a wrong name?"
+        );
+        let beside = told("qwen2", &|tensors, _| {
+            tensors.insert("embed_out.weight".to_owned(), tensors["model.embed_tokens.weight"].clone());
+        });
+        assert!(beside.starts_with("there is `embed_out.weight`, which the model that config.json"), "{beside}");
+        let reward = told("llama", &|tensors, source| {
+            source["architectures"] = json!(["LlamaForSequenceClassification"]);
+            tensors.insert("classifier.weight".to_owned(), (vec![0.0; 24], vec![1, 24]));
+        });
+        assert!(reward.starts_with("there is no tensor `score.weight`; there is `classifier.weight`"), "{reward}");
+        let value = told("llama", &|tensors, _| {
+            tensors.insert("v_head.summary.weight".to_owned(), (vec![0.0; 24], vec![1, 24]));
+        });
+        assert!(value.starts_with("there is `v_head.summary.weight`, which the model"), "{value}");
+    }
+
+    /// Two shards and an index, as it is changed.
+    fn sharded(change: &dyn Fn(&mut Tensors, &mut Tensors, &mut Value)) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let source: Value = json::read(&parity("llama").join("config.json")).unwrap();
+        let mut first = tensors_of("llama");
+        let mut second = first.split_off("model.layers.1");
+        let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+        let place = |tensors: &Tensors, file: &str| {
+            tensors.keys().map(|name| (name.clone(), json!(file))).collect::<serde_json::Map<_, _>>()
+        };
+        let mut map = place(&first, names[0]);
+        map.extend(place(&second, names[1]));
+        let mut index = json!({"metadata": {"total_size": 1}, "weight_map": map});
+        change(&mut first, &mut second, &mut index["weight_map"]);
+        write(&first, Dtype::F32, &directory.path().join(names[0])).unwrap();
+        write(&second, Dtype::F32, &directory.path().join(names[1])).unwrap();
+        json::write(&directory.path().join(INDEX), &index).unwrap();
+        said(directory.path(), &source)
+    }
+
+    /// transformers 5 reads all that lies in the files that the index names, wherever the index says that it lies.
+    #[test]
+    fn shards_are_read_by_what_lies_in_them() {
+        const NORM: &str = "model.norm.weight";
+        assert_eq!(sharded(&|_, _, _| ()), "read");
+        let moved = |first: &mut Tensors, second: &mut Tensors, _: &mut Value| {
+            first.insert(NORM.to_owned(), second.remove(NORM).unwrap());
+        };
+        assert_eq!(sharded(&moved), "read", "it lies in another shard than the index says");
+        let unnamed = |_: &mut Tensors, _: &mut Tensors, map: &mut Value| {
+            map.as_object_mut().unwrap().remove(NORM);
+        };
+        assert_eq!(sharded(&unnamed), "read", "the index does not say where it lies");
+        let gone = |_: &mut Tensors, second: &mut Tensors, _: &mut Value| drop(second.remove(NORM));
+        assert_eq!(sharded(&gone), "there is no tensor `model.norm.weight`");
+        let same = |first: &mut Tensors, second: &mut Tensors, _: &mut Value| {
+            first.insert(NORM.to_owned(), second[NORM].clone());
+        };
+        assert_eq!(sharded(&same), "read", "it lies twice");
+        let other = sharded(&|first, second, map| {
+            same(first, second, map);
+            first.get_mut(NORM).unwrap().0[0] += 1.0;
+        });
+        assert!(other.starts_with("`model.norm.weight` is there, and is another tensor in "), "{other}");
+        let left_out = sharded(&|_, _, map| {
+            for file in map.as_object_mut().unwrap().values_mut() {
+                *file = json!("model-00001-of-00002.safetensors");
+            }
+        });
+        let right = "; it lies in model-00002-of-00002.safetensors, which the index does not name";
+        assert!(left_out.starts_with("there is no tensor `model.layers.1.") && left_out.ends_with(right), "{left_out}");
+    }
 }

@@ -148,7 +148,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let made = io.work().join("tokenizer");
     fs::create_dir_all(&made).with_context(|| format!("create {}", made.display()))?;
     let vocabulary = tokenizer::train(&texts, parameters.vocabulary, parameters.context, &made)?;
-    let tokenizer = Tokenizer::load(&made, Some(tokenizer::BOS))?;
+    let tokenizer = Tokenizer::load(&made)?;
 
     // 2. Tokenise the documents, cut to the context; all tokens are learned.
     let mut document = |(index, text): (usize, Vec<u32>)| {

@@ -26,8 +26,6 @@ pub struct Artifact {
     pub dtype: Dtype,
     pub adapter: Option<Adapter>,
     pub tokenizer: Tokenizer,
-    /// Digest of `tokenizer.json`: ids mean the same only under equal tokenizers.
-    pub tokenizer_digest: String,
     base: ModelFiles,
     /// It has a base of its own in memory, and does not share that of the model it was loaded beside.
     pub has_own_base: bool,
@@ -63,10 +61,7 @@ impl Artifact {
             Some(other) => other.model.clone(),
             None => weights::load(base.path(), Config::load(base.path())?, dtype, device)?,
         };
-        let tokenizer = Tokenizer::load(base.path(), model.config.bos)?;
-        let path = base.path().join("tokenizer.json");
-        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        let tokenizer_digest = blake3::hash(&bytes).to_hex().to_string();
+        let tokenizer = Tokenizer::load(base.path())?;
         let adapter_directory = directory.join("adapter");
         let adapter = match adapter_directory.is_dir() {
             true => Some(Lora::load(&adapter_directory, &model.config)?),
@@ -78,7 +73,6 @@ impl Artifact {
             dtype,
             adapter: adapter.map(|adapter| to_device(adapter, device)),
             tokenizer,
-            tokenizer_digest,
             base,
             has_own_base: other.is_none(),
             chat_template: None,

@@ -11,7 +11,7 @@ use formats::config::Config;
 use formats::directory::{ModelFiles, is_of_model};
 use formats::dtype::{Dtype, set_dtype};
 use formats::peft::{Lora, RewardScale};
-use formats::tokenizer::Tokenizer;
+use formats::tokenizer::{self, Tokenizer};
 use formats::weights::{Summary, Tensors, check, summary};
 use serde_json::{Value, json};
 use std::fs;
@@ -77,7 +77,7 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
                     values_of(head.clone())?.iter().map(|x| (f64::from(*x) / adapter.spread) as f32).collect();
                 more.insert("score.weight".to_owned(), (head, vec![1, model.config.width]));
                 model.config.source = as_classifier(&model.config)?;
-                let tokenizer = Tokenizer::load(base, model.config.bos)?;
+                let tokenizer = Tokenizer::load(base)?;
                 let ends: Vec<u32> = model.config.eos.iter().copied().chain(tokenizer.template_end()).collect();
                 let padding = classifier::RewardPadding::of(&model.config, &tokenizer, &ends);
                 padding.write(&mut model.config.source, base, &target)?;
@@ -104,7 +104,7 @@ pub fn import_adapter(adapter: &Path, base: &Path, to: &Path) -> Result<Lora> {
     let base = base.path();
     let config = Config::load(base)?;
     check(base, &config)?;
-    ensure!(base.join("tokenizer.json").is_file(), "{}: there is no tokenizer.json", base.display());
+    ensure!(tokenizer::is_there(base), "{}: there is no tokenizer.json", base.display());
     let read = Lora::load(adapter, &config)?;
     if read.matrices() == 0 {
         bail!("read {}: none of its tensors is one of this base", adapter.display());

@@ -59,8 +59,8 @@ impl Artifact {
         let Some(directory) = directory else {
             return Ok(Reference { model: self.model.clone(), adapter: self.adapter.clone(), has_own_base: false });
         };
-        let Artifact { model, adapter, has_own_base, tokenizer_digest, .. } = Artifact::load_beside(directory, self)?;
-        self.same_tokens_as(&tokenizer_digest).context("connect `reference`")?;
+        let Artifact { model, adapter, has_own_base, tokenizer, .. } = Artifact::load_beside(directory, self)?;
+        self.same_tokens_as(&tokenizer.digest()?).context("connect `reference`")?;
         Ok(Reference { model, adapter, has_own_base })
     }
 
@@ -73,12 +73,14 @@ impl Artifact {
         stops(&self.model.config, &self.tokenizer, stop)
     }
 
-    /// Checks that ids come from this model's tokenizer.
+    /// Checks that ids come from a tokenizer that does what this model's does: `digest` is of [`Tokenizer::digest`].
     ///
     /// # Errors
     /// They come from another one.
+    ///
+    /// [`Tokenizer::digest`]: formats::tokenizer::Tokenizer::digest
     pub fn same_tokens_as(&self, digest: &str) -> Result<()> {
-        if self.tokenizer_digest != digest {
+        if self.tokenizer.digest()? != digest {
             bail!("its tokenizer is another one than that of the model beside it: connect a model of the same base");
         }
         Ok(())

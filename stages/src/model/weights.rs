@@ -70,12 +70,11 @@ pub fn with_tensors(model: &Decoder, tensors: &[Tensor<2>]) -> Decoder {
 /// # Errors
 /// A file is missing or damaged, a tensor is missing or has another shape.
 pub fn load(directory: &Path, config: Config, dtype: Dtype, device: &Device) -> Result<Decoder> {
-    let prefix = config.architecture.layout.prefix;
     let files = Files::open(directory)?;
     build(config, |weight| {
         let dtype = if weight.sort.is_vector() { Dtype::F32 } else { dtype };
         let shape = weight.shape;
-        let data = match files.read(weight, prefix, dtype)? {
+        let data = match files.read(weight, dtype)? {
             Numbers::Mapped(bytes) => {
                 let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
                 TensorData::from_bytes(bytes, shape, of_burn(dtype))

@@ -271,4 +271,5 @@ def main(target, llm_jp):
         print(f"{name}: {tokenizer.get_vocab_size()} tokens, {same[name]} of {len(rows)} lines come back as they went")
 
 
-main(Path(sys.argv[1]), Path(sys.argv[2]))
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

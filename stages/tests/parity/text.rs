@@ -23,7 +23,7 @@ fn lines() -> Vec<Value> {
 }
 
 fn check_tokenizer(name: &str, directory: &Path) {
-    let tokenizer = Tokenizer::load(directory, None).unwrap();
+    let tokenizer = Tokenizer::load(directory).unwrap();
     let lines = lines();
     assert_eq!(lines.len(), 1000);
     for (number, line) in lines.iter().enumerate() {

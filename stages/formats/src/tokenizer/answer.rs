@@ -194,7 +194,7 @@ mod tests {
     /// `unigram` puts a space before a text, as those of LLaMA and llm-jp do; `bytes` does not.
     fn tokenizer(name: &str) -> Tokenizer {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/tokenizers").join(name);
-        Tokenizer::load(&directory, None).unwrap()
+        Tokenizer::load(&directory).unwrap()
     }
 
     fn with_template(name: &str, template: &str) -> Tokenizer {

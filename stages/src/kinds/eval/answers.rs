@@ -17,7 +17,7 @@ use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "answers",
-    version: 5,
+    version: 6,
     doc: "greedy answers of one model",
     ports: &[
         Port::one("model", Accepts::Model, "who answers"),
@@ -175,7 +175,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let mean = |number: fn(&GreedyAnswer) -> f64| rl::mean(&rows.iter().map(number).collect::<Vec<_>>());
     let directory = io.candidate_dir(0)?;
     io::write_rows(&directory.join(TABLE), &rows)?;
-    std::fs::write(directory.join(TOKENIZER), &artifact.tokenizer_digest).context("write the tokenizer's digest")?;
+    std::fs::write(directory.join(TOKENIZER), artifact.tokenizer.digest()?).context("write the tokenizer's digest")?;
     let metrics = [
         ("length", mean(|row| row.length as f64)),
         ("eos_share", mean(|row| f64::from(u8::from(row.ended)))),
