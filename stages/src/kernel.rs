@@ -42,7 +42,7 @@ pub trait Kernel: Sync {
     /// The gradients of the weight and of the bias of a norm, `[1, d]` each.
     fn norm_weight_back(&self, x: Tensor<2>, norm: Normalization, dy: Tensor<2>) -> [Tensor<2>; 2] {
         let ones = Tensor::ones(norm.weight.dims(), &x.device());
-        let scaled = self.norm(x, Normalization { weight: &ones, bias: None, ..norm });
+        let scaled = self.norm(x, Normalization { weight: ones, bias: None, ..norm });
         [(scaled * dy.clone()).sum_dim(0), dy.sum_dim(0)]
     }
 
@@ -65,7 +65,8 @@ pub trait Kernel: Sync {
     /// dx of [`Kernel::rotate`]: the rotation the other way.
     fn rotate_back(&self, dy: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2>;
 
-    /// softmax(q·kᵀ/√hd)·v, `[n, h·hd]`, of queries `[n, h·hd]` and keys and values `[n, kv·hd]`.
+    /// softmax(scores)·v, `[n, h·hd]`, of queries `[n, h·hd]` and keys and values `[n, kv·hd]`. The scores are s·q·kᵀ,
+    /// brought under a bound c by c·tanh(x/c) where there is one.
     fn attend(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2>;
 
     /// The gradients of queries, keys and values. Weights are computed again rather than kept (Dao et al. 2022, §3.1).
@@ -131,10 +132,10 @@ pub enum Start<'a> {
     Residual(Tensor<2>),
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Normalization<'a> {
     /// `[1, d]`, as is the bias.
-    pub weight: &'a Tensor<2>,
+    pub weight: Tensor<2>,
     pub bias: Option<&'a Tensor<2>>,
     pub epsilon: f64,
     /// The mean is subtracted: LayerNorm (Ba et al. 2016); without, RMSNorm (Zhang & Sennrich 2019).
@@ -147,23 +148,22 @@ pub struct Angles {
     pub sines: Tensor<2>,
 }
 
-/// The numbers of query heads and of key/value heads, and their width.
+/// The numbers of query heads and of key/value heads, their width, and how queries and keys become scores.
 #[derive(Clone, Copy)]
 pub struct Heads {
     pub queries: usize,
     pub keys: usize,
     pub width: usize,
+    /// Factor of the scores.
+    pub scale: f64,
+    /// The bound of the scores.
+    pub cap: Option<f64>,
 }
 
 impl Heads {
     /// Query heads that share a key/value head.
     fn group(self) -> usize {
         self.queries / self.keys
-    }
-
-    /// Factor of the scores.
-    fn scale(self) -> f64 {
-        1.0 / (self.width as f64).sqrt()
     }
 }
 
@@ -183,8 +183,8 @@ impl Span {
 /// The tokens that each token attends to.
 #[expect(clippy::large_enum_variant, reason = "there is one for each batch")]
 pub enum AttentionMask {
-    /// Row by row: to all tokens of its own row up to itself.
-    Rows(Vec<MaskedRow>),
+    /// Row by row: to the tokens of its own row up to itself; to the last `window` of them, where there is one.
+    Rows { rows: Vec<MaskedRow>, window: Option<usize> },
     /// In a rectangle with lines of `columns` new tokens: `bias` `[lines, 1, columns, seen]` is added to the scores,
     /// cached columns first. It is 0 where a token attends, else a number that no score overcomes.
     Rectangle { columns: usize, bias: Tensor<4> },

@@ -303,6 +303,9 @@ fn gradients_are_those_of_autodiff() {
     for architecture in ["llama", "qwen3", "gpt2", "neox", "neox-parallel"] {
         gradient_check(&of_architecture(architecture, &Device::flex()), architecture);
     }
+    for name in parity::MODELS {
+        gradient_check(&parity::load(&parity::directory(name), &Device::flex()), name);
+    }
 }
 
 /// A small random model of an architecture, with its own features.

@@ -6,8 +6,8 @@
 pub struct Architecture {
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
-    /// The classes of `transformers` begin with it: `LlamaForCausalLM`.
-    pub class: &'static str,
+    /// The sequence classifier of `transformers` begins with it: `LlamaForSequenceClassification`. `None`: it has none.
+    pub classifier: Option<&'static str>,
     /// Its name for people.
     pub title: &'static str,
 
@@ -31,8 +31,14 @@ pub struct Architecture {
     pub epsilon: f64,
     /// `None`: the width over the number of heads.
     pub head_dim: Option<usize>,
+    pub windows: Windows,
+    pub factors: Factors,
     /// The share of a head that rotary positions turn. `None`: positions are learned.
     pub rotary_share: Option<f64>,
+    /// The base of the rotary frequencies.
+    pub theta: Theta,
+    /// One layer of so many has no positions at all (NoPE, Kazemnejad et al. 2023), unless `no_rope_layers` names others.
+    pub no_rope_interval: Option<usize>,
     /// The head over the vocabulary is the embedding.
     pub is_tied: bool,
 
@@ -43,6 +49,8 @@ pub struct Architecture {
 pub enum Norm {
     /// x / √(mean(x²) + ε) · w (Zhang & Sennrich 2019, eq. 4).
     Rms,
+    /// The same with 1 + w in the place of w: what lies in the file is the distance from 1.
+    RmsFromOne,
     /// (x − mean) / √(variance + ε) · w + b (Ba et al. 2016, eq. 4).
     Layer,
 }
@@ -54,6 +62,43 @@ pub enum Activation {
     /// By tanh (Hendrycks & Gimpel 2016, section 2).
     GeluTanh,
     Relu,
+}
+
+/// The layers whose tokens attend to the last tokens alone, as many as `sliding_window` says, themselves included
+/// (Beltagy et al. 2020, section 3.1). `layer_types` may name others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Windows {
+    /// None; a file that asks for some is refused.
+    Never,
+    /// All; this is the window of files that do not name it.
+    All(Option<usize>),
+    /// All but every n-th; with the window of files that do not name it.
+    AllBut { every: usize, window: usize },
+    /// From `max_window_layers` on, where `use_sliding_window` is set.
+    Late,
+    /// Those without positions, where `use_sliding_window` is set.
+    WithoutRope,
+}
+
+/// Factors and bounds within the computation, beside those that every model has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Factors {
+    /// None: scores are divided by √head_dim.
+    Plain,
+    /// Embeddings are multiplied by √width, scores divided by √`query_pre_attn_scalar`. Scores and logits are bounded
+    /// (c·tanh(x/c)) by `attn_logit_softcapping`, which is read only where there is a default for it, and by
+    /// `final_logit_softcapping` (Gemma Team 2024, section 2).
+    Gemma { score_cap: Option<f64>, logit_cap: Option<f64> },
+    /// `embedding_multiplier`, `residual_multiplier`, `attention_multiplier` and `logits_scaling`.
+    Granite,
+}
+
+/// The base of rotary frequencies in a file that does not name it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Theta {
+    pub full: f64,
+    /// Of layers with a window, where theirs is another one.
+    pub sliding: Option<f64>,
 }
 
 /// Whether a projection has a bias.
@@ -83,10 +128,13 @@ pub struct Layout {
     pub positions: Option<&'static str>,
     /// Before the number of a block.
     pub blocks: &'static str,
-    pub attention_norm: &'static str,
-    pub mlp_norm: &'static str,
-    /// Norms of queries and of keys, over the size of a head.
-    pub head_norms: Option<[&'static str; 2]>,
+    /// Norms of what attention and the mlp read of the residual stream, and of what they add to it.
+    pub attention_norm: Option<&'static str>,
+    pub attention_out_norm: Option<&'static str>,
+    pub mlp_norm: Option<&'static str>,
+    pub mlp_out_norm: Option<&'static str>,
+    /// Norms of queries and of keys.
+    pub head_norms: Option<HeadNorms>,
     /// In the order in which they are used.
     pub targets: &'static [(Target, &'static str)],
     pub norm: &'static str,
@@ -100,6 +148,14 @@ pub struct Layout {
     pub prefix: &'static str,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadNorms {
+    /// That of the queries, and that of the keys.
+    pub names: [&'static str; 2],
+    /// Over all heads at once, and not over each.
+    pub spans_heads: bool,
+}
+
 /// A matrix that an adapter can stand beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -111,6 +167,8 @@ pub enum Target {
     Output,
     Gate,
     Up,
+    /// The gate, then `up`, in one.
+    GateUp,
     Down,
 }
 
@@ -124,35 +182,148 @@ pub enum QkvLayout {
 }
 
 /// In the order in which messages list them.
-pub const ARCHITECTURES: [&Architecture; 5] = [&LLAMA, &QWEN2, &QWEN3, &NEOX, &GPT2];
+pub const ARCHITECTURES: [&Architecture; 13] = [
+    &LLAMA, &MISTRAL, &QWEN2, &QWEN3, &GEMMA2, &GEMMA3, &PHI3, &OLMO2, &SMOLLM3, &GRANITE, &STABLELM, &NEOX, &GPT2,
+];
 
-pub static LLAMA: Architecture = Architecture { model_type: "llama", class: "Llama", title: "LLaMA", ..GATED };
+pub static LLAMA: Architecture = Architecture {
+    model_type: "llama",
+    classifier: Some("Llama"),
+    title: "LLaMA",
+    ..GATED
+};
+
+static MISTRAL: Architecture = Architecture {
+    model_type: "mistral",
+    classifier: Some("Mistral"),
+    title: "Mistral",
+    attention_in_bias: Bias::Never,
+    attention_out_bias: Bias::Never,
+    mlp_bias: Bias::Never,
+    context: 131_072,
+    windows: Windows::All(Some(4096)),
+    ..GATED
+};
 
 static QWEN2: Architecture = Architecture {
     model_type: "qwen2",
-    class: "Qwen2",
+    classifier: Some("Qwen2"),
     title: "Qwen2",
     attention_in_bias: Bias::Always,
     attention_out_bias: Bias::Never,
     mlp_bias: Bias::Never,
     context: 32_768,
+    windows: Windows::Late,
     ..GATED
 };
 
 static QWEN3: Architecture = Architecture {
     model_type: "qwen3",
-    class: "Qwen3",
+    classifier: Some("Qwen3"),
     title: "Qwen3",
     mlp_bias: Bias::Never,
     context: 32_768,
     head_dim: Some(128),
-    layout: Layout { head_norms: Some(["self_attn.q_norm", "self_attn.k_norm"]), ..GATED_LAYOUT },
+    windows: Windows::Late,
+    layout: Layout { head_norms: Some(HEAD_NORMS), ..GATED_LAYOUT },
+    ..GATED
+};
+
+static GEMMA2: Architecture = Architecture {
+    model_type: "gemma2",
+    classifier: Some("Gemma2"),
+    title: "Gemma 2",
+    windows: Windows::AllBut { every: 2, window: 4096 },
+    factors: Factors::Gemma { score_cap: Some(50.0), logit_cap: Some(30.0) },
+    ..GEMMA
+};
+
+static GEMMA3: Architecture = Architecture {
+    model_type: "gemma3_text",
+    classifier: Some("Gemma3Text"),
+    title: "Gemma 3",
+    context: 131_072,
+    windows: Windows::AllBut { every: 6, window: 4096 },
+    factors: Factors::Gemma { score_cap: None, logit_cap: None },
+    theta: Theta { full: 1_000_000.0, sliding: Some(10_000.0) },
+    layout: Layout { head_norms: Some(HEAD_NORMS), ..GEMMA_LAYOUT },
+    ..GEMMA
+};
+
+static PHI3: Architecture = Architecture {
+    model_type: "phi3",
+    classifier: Some("Phi3"),
+    title: "Phi-3",
+    attention_in_bias: Bias::Never,
+    attention_out_bias: Bias::Never,
+    mlp_bias: Bias::Never,
+    context: 4096,
+    epsilon: 1e-5,
+    windows: Windows::All(None),
+    layout: Layout {
+        targets: &[
+            (Target::Fused, "self_attn.qkv_proj"),
+            (Target::Output, "self_attn.o_proj"),
+            (Target::GateUp, "mlp.gate_up_proj"),
+            (Target::Down, "mlp.down_proj"),
+        ],
+        ..GATED_LAYOUT
+    },
+    ..GATED
+};
+
+static OLMO2: Architecture = Architecture {
+    model_type: "olmo2",
+    classifier: Some("Olmo2"),
+    title: "OLMo 2",
+    mlp_bias: Bias::Never,
+    epsilon: 1e-5,
+    layout: Layout {
+        attention_norm: None,
+        attention_out_norm: Some("post_attention_layernorm"),
+        mlp_norm: None,
+        mlp_out_norm: Some("post_feedforward_layernorm"),
+        head_norms: Some(HeadNorms { spans_heads: true, ..HEAD_NORMS }),
+        ..GATED_LAYOUT
+    },
+    ..GATED
+};
+
+static SMOLLM3: Architecture = Architecture {
+    model_type: "smollm3",
+    classifier: Some("SmolLM3"),
+    title: "SmolLM3",
+    context: 32_768,
+    windows: Windows::WithoutRope,
+    theta: Theta { full: 2_000_000.0, sliding: None },
+    no_rope_interval: Some(4),
+    is_tied: true,
+    ..GATED
+};
+
+static GRANITE: Architecture = Architecture {
+    model_type: "granite",
+    title: "Granite",
+    factors: Factors::Granite,
+    ..GATED
+};
+
+static STABLELM: Architecture = Architecture {
+    model_type: "stablelm",
+    classifier: Some("StableLm"),
+    title: "StableLM",
+    norm: Norm::Layer,
+    attention_out_bias: Bias::Never,
+    mlp_bias: Bias::Never,
+    context: 4096,
+    epsilon: 1e-5,
+    rotary_share: Some(0.25),
     ..GATED
 };
 
 static NEOX: Architecture = Architecture {
     model_type: "gpt_neox",
-    class: "GPTNeoX",
+    classifier: Some("GPTNeoX"),
     title: "GPT-NeoX",
     norm: Norm::Layer,
     is_gated: false,
@@ -165,14 +336,20 @@ static NEOX: Architecture = Architecture {
     activation: Activation::Gelu,
     epsilon: 1e-5,
     head_dim: None,
+    windows: Windows::Never,
+    factors: Factors::Plain,
     rotary_share: Some(0.25),
+    theta: THETA,
+    no_rope_interval: None,
     is_tied: false,
     layout: Layout {
         embedding: "gpt_neox.embed_in",
         positions: None,
         blocks: "gpt_neox.layers",
-        attention_norm: "input_layernorm",
-        mlp_norm: "post_attention_layernorm",
+        attention_norm: Some("input_layernorm"),
+        attention_out_norm: None,
+        mlp_norm: Some("post_attention_layernorm"),
+        mlp_out_norm: None,
         head_norms: None,
         targets: &[
             (Target::Fused, "attention.query_key_value"),
@@ -191,7 +368,7 @@ static NEOX: Architecture = Architecture {
 
 static GPT2: Architecture = Architecture {
     model_type: "gpt2",
-    class: "GPT2",
+    classifier: Some("GPT2"),
     title: "GPT-2",
     norm: Norm::Layer,
     is_gated: false,
@@ -204,14 +381,20 @@ static GPT2: Architecture = Architecture {
     activation: Activation::GeluTanh,
     epsilon: 1e-5,
     head_dim: None,
+    windows: Windows::Never,
+    factors: Factors::Plain,
     rotary_share: None,
+    theta: THETA,
+    no_rope_interval: None,
     is_tied: true,
     layout: Layout {
         embedding: "transformer.wte",
         positions: Some("transformer.wpe"),
         blocks: "transformer.h",
-        attention_norm: "ln_1",
-        mlp_norm: "ln_2",
+        attention_norm: Some("ln_1"),
+        attention_out_norm: None,
+        mlp_norm: Some("ln_2"),
+        mlp_out_norm: None,
         head_norms: None,
         targets: &[
             (Target::Fused, "attn.c_attn"),
@@ -231,7 +414,7 @@ static GPT2: Architecture = Architecture {
 /// The parts that LLaMA and its descendants share.
 const GATED: Architecture = Architecture {
     model_type: "",
-    class: "",
+    classifier: None,
     title: "",
     norm: Norm::Rms,
     is_gated: true,
@@ -244,17 +427,46 @@ const GATED: Architecture = Architecture {
     activation: Activation::Silu,
     epsilon: 1e-6,
     head_dim: None,
+    windows: Windows::Never,
+    factors: Factors::Plain,
     rotary_share: Some(1.0),
+    theta: THETA,
+    no_rope_interval: None,
     is_tied: false,
     layout: GATED_LAYOUT,
+};
+
+const THETA: Theta = Theta { full: 10_000.0, sliding: None };
+
+/// The parts that the descendants of Gemma share.
+const GEMMA: Architecture = Architecture {
+    norm: Norm::RmsFromOne,
+    mlp_bias: Bias::Never,
+    context: 8192,
+    activation: Activation::GeluTanh,
+    head_dim: Some(256),
+    is_tied: true,
+    layout: GEMMA_LAYOUT,
+    ..GATED
+};
+
+const HEAD_NORMS: HeadNorms = HeadNorms { names: ["self_attn.q_norm", "self_attn.k_norm"], spans_heads: false };
+
+const GEMMA_LAYOUT: Layout = Layout {
+    attention_out_norm: Some("post_attention_layernorm"),
+    mlp_norm: Some("pre_feedforward_layernorm"),
+    mlp_out_norm: Some("post_feedforward_layernorm"),
+    ..GATED_LAYOUT
 };
 
 const GATED_LAYOUT: Layout = Layout {
     embedding: "model.embed_tokens",
     positions: None,
     blocks: "model.layers",
-    attention_norm: "input_layernorm",
-    mlp_norm: "post_attention_layernorm",
+    attention_norm: Some("input_layernorm"),
+    attention_out_norm: None,
+    mlp_norm: Some("post_attention_layernorm"),
+    mlp_out_norm: None,
     head_norms: None,
     targets: &[
         (Target::Query, "self_attn.q_proj"),

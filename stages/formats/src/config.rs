@@ -1,6 +1,10 @@
 //! `config.json` in Hugging Face layout: sizes and options of one model of an architecture.
 
-use crate::architectures::{ARCHITECTURES, Activation, Architecture, LLAMA, Norm};
+mod layers;
+
+pub use layers::{LayerAttention, LayerType};
+
+use crate::architectures::{ARCHITECTURES, Activation, Architecture, Factors, LLAMA, Norm};
 use crate::json;
 use crate::tokenizer;
 use crate::unreadable::Reading;
@@ -24,8 +28,13 @@ pub struct Config {
     pub context: usize,
     pub norm: Norm,
     pub epsilon: f64,
-    /// Rotary positions. `None`: positions are learned.
-    pub rope: Option<Rope>,
+    /// Rotary positions; more than one where layers differ. None: positions are learned.
+    pub ropes: Vec<Rope>,
+    /// The numbers of tokens that a token attends to, itself included, where layers differ; `None`: all before it.
+    pub windows: Vec<Option<usize>>,
+    /// Of each layer.
+    pub attention: Vec<LayerAttention>,
+    pub scales: Scales,
     pub activation: Activation,
     /// The mlp has a gate beside `up`.
     pub is_gated: bool,
@@ -51,6 +60,21 @@ pub struct Biases {
     pub mlp: bool,
 }
 
+/// Factors of the computation, and the bounds c that values x are brought under by c·tanh(x/c).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scales {
+    /// Of the embeddings.
+    pub embedding: f64,
+    /// Of what a block adds to the residual stream.
+    pub residual: f64,
+    /// Of the products of queries and keys.
+    pub score: f64,
+    pub score_cap: Option<f64>,
+    /// Of the logits.
+    pub logit: f64,
+    pub logit_cap: Option<f64>,
+}
+
 /// Rotary positions (Su et al. 2021) of the first `dims` numbers of each head, in two halves: number j turns with
 /// number j + dims/2.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +82,13 @@ pub struct Rope {
     pub dims: usize,
     /// Radians a position, for each of the dims/2 pairs.
     pub frequencies: Vec<f64>,
+    pub scale: f64,
+}
+
+impl Rope {
+    pub fn frequencies_of(&self, _length: usize) -> &[f64] {
+        &self.frequencies
+    }
 }
 
 /// The fields that are read, under the names of any architecture. All other fields are kept as they are.
@@ -81,9 +112,22 @@ struct Fields {
     mlp_bias: Option<bool>,
     use_parallel_residual: Option<bool>,
     hidden_act: Option<String>,
+    qk_layernorm: Option<bool>,
     use_sliding_window: Option<bool>,
     sliding_window: Option<usize>,
+    sliding_window_pattern: Option<usize>,
+    max_window_layers: Option<usize>,
     layer_types: Option<Vec<String>>,
+    no_rope_layers: Option<Vec<u8>>,
+    no_rope_layer_interval: Option<usize>,
+    use_bidirectional_attention: Option<bool>,
+    query_pre_attn_scalar: Option<f64>,
+    attn_logit_softcapping: Option<f64>,
+    final_logit_softcapping: Option<f64>,
+    embedding_multiplier: Option<f64>,
+    residual_multiplier: Option<f64>,
+    attention_multiplier: Option<f64>,
+    logits_scaling: Option<f64>,
     scale_attn_weights: Option<bool>,
     scale_attn_by_inverse_layer_idx: Option<bool>,
     add_cross_attention: Option<bool>,
@@ -145,7 +189,7 @@ impl Config {
             bail!("model_type `{named}` is not known; known are {}", known.join(", "));
         };
         let fields: Fields = serde_json::from_value(under_one_name(&source)?)?;
-        fields.refuse_unsupported()?;
+        fields.refuse_unsupported(architecture)?;
         let heads = fields.num_attention_heads;
         ensure!(heads > 0 && fields.num_hidden_layers > 0, "it has no attention heads or no layers");
         let kv_heads = fields.num_key_value_heads.filter(|_| architecture.has_free_heads).unwrap_or(heads);
@@ -163,7 +207,10 @@ impl Config {
             Some(other) => bail!("the activation `{other}` is not known"),
             None => architecture.activation,
         };
-        let rope = architecture.rotary_share.map(|share| fields.rope(head_dim, share)).transpose()?;
+        let context = fields.max_position_embeddings.unwrap_or(architecture.context);
+        let layers = layers::layers(&fields, architecture, &source, context)?;
+        let rope = |_| fields.rope(head_dim, architecture.rotary_share.unwrap_or(1.0));
+        let ropes = layers.ropes.into_iter().map(rope).collect::<Result<Vec<_>>>()?;
         let mut special = ids(fields.bos_token_id.clone()).into_iter().chain(ids(fields.eos_token_id.clone()));
         if let Some(id) = special.find(|id| *id as usize >= fields.vocab_size) {
             bail!("token {id} begins or ends a text, and there are {} (`vocab_size`)", fields.vocab_size);
@@ -179,10 +226,13 @@ impl Config {
             heads,
             kv_heads,
             head_dim,
-            context: fields.max_position_embeddings.unwrap_or(architecture.context),
+            context,
             norm: architecture.norm,
             epsilon: fields.rms_norm_eps.unwrap_or(architecture.epsilon),
-            rope,
+            ropes,
+            windows: layers.windows,
+            attention: layers.attention,
+            scales: fields.scales(architecture, &source, head_dim),
             activation,
             is_gated: architecture.is_gated,
             is_parallel: architecture.is_parallel && fields.use_parallel_residual.unwrap_or(true),
@@ -238,7 +288,7 @@ impl Llama {
     /// The `config.json` that `transformers` reads.
     pub fn source(&self) -> Value {
         json!({
-            "architectures": [format!("{}ForCausalLM", LLAMA.class)],
+            "architectures": ["LlamaForCausalLM"],
             "model_type": LLAMA.model_type,
             "vocab_size": self.vocabulary,
             "hidden_size": self.width,
@@ -264,7 +314,7 @@ impl Llama {
 
 /// The names of a field: the first is the one that is read, the others are those of other architectures. Files may have
 /// several, since libraries wrote older names beside newer ones.
-const NAMES: [(&str, &[&str]); 9] = [
+const NAMES: [(&str, &[&str]); 10] = [
     ("hidden_size", &["n_embd"]),
     ("intermediate_size", &["n_inner"]),
     ("num_hidden_layers", &["n_layer"]),
@@ -273,7 +323,8 @@ const NAMES: [(&str, &[&str]); 9] = [
     ("rms_norm_eps", &["layer_norm_eps", "layer_norm_epsilon"]),
     ("rope_theta", &["rotary_emb_base"]),
     ("rotary_pct", &["partial_rotary_factor"]),
-    ("hidden_act", &["activation_function"]),
+    ("hidden_act", &["activation_function", "hidden_activation"]),
+    ("attention_bias", &["use_qkv_bias"]),
 ];
 
 fn under_one_name(source: &Value) -> Result<Value> {
@@ -297,13 +348,7 @@ fn under_one_name(source: &Value) -> Result<Value> {
 }
 
 impl Fields {
-    fn refuse_unsupported(&self) -> Result<()> {
-        let slides = self.layer_types.iter().flatten().any(|kind| kind != "full_attention");
-        let window =
-            self.sliding_window.filter(|window| self.max_position_embeddings.is_none_or(|context| *window < context));
-        if (slides || self.use_sliding_window == Some(true)) && window.is_some() {
-            bail!("attention over a sliding window is not supported");
-        }
+    fn refuse_unsupported(&self, architecture: &Architecture) -> Result<()> {
         if self.quantization_config.as_ref().is_some_and(|quantised| !quantised.is_null()) {
             bail!("quantised weights (`quantization_config`) are not supported; take the model they were made of");
         }
@@ -313,7 +358,47 @@ impl Fields {
         if self.add_cross_attention == Some(true) {
             bail!("cross-attention is not supported");
         }
+        if self.use_bidirectional_attention == Some(true) {
+            bail!("attention to later tokens (`use_bidirectional_attention`) is not supported: the model is no decoder");
+        }
+        if self.qk_layernorm == Some(true) {
+            bail!("norms of queries and keys that differ by head (`qk_layernorm`) are not supported");
+        }
+        if self.use_parallel_residual == Some(true) && !architecture.is_parallel {
+            bail!("attention and mlp side by side (`use_parallel_residual`) are not supported for this architecture");
+        }
         Ok(())
+    }
+
+    fn scales(&self, architecture: &Architecture, source: &Value, head_dim: usize) -> Scales {
+        let plain = Scales {
+            embedding: 1.0,
+            residual: 1.0,
+            score: 1.0 / (head_dim as f64).sqrt(),
+            score_cap: None,
+            logit: 1.0,
+            logit_cap: None,
+        };
+        // `null` is no bound; a file that says nothing has that of its architecture.
+        let named = |name: &str, given: Option<f64>, default| if source.get(name).is_some() { given } else { default };
+        match architecture.factors {
+            Factors::Plain => plain,
+            Factors::Gemma { score_cap, logit_cap } => Scales {
+                embedding: (self.hidden_size as f64).sqrt(),
+                score: 1.0 / self.query_pre_attn_scalar.unwrap_or(256.0).sqrt(),
+                score_cap: score_cap
+                    .and_then(|cap| named("attn_logit_softcapping", self.attn_logit_softcapping, Some(cap))),
+                logit_cap: named("final_logit_softcapping", self.final_logit_softcapping, logit_cap),
+                ..plain
+            },
+            Factors::Granite => Scales {
+                embedding: self.embedding_multiplier.unwrap_or(1.0),
+                residual: self.residual_multiplier.unwrap_or(1.0),
+                score: self.attention_multiplier.unwrap_or(1.0),
+                logit: 1.0 / self.logits_scaling.unwrap_or(1.0),
+                ..plain
+            },
+        }
     }
 
     /// Transformers 5 writes `rope_parameters` in place of `rope_theta`, `rope_scaling` and `rotary_pct`. Where a file has
@@ -351,7 +436,7 @@ impl Fields {
             }
             other => bail!("rope type `{other}` is not supported; known are default, linear, dynamic and llama3"),
         };
-        Ok(Rope { dims, frequencies })
+        Ok(Rope { dims, frequencies, scale: 1.0 })
     }
 }
 
@@ -379,7 +464,7 @@ mod tests {
             "rotary_emb_base": 5000, "rope_theta": 5000.0, "rotary_pct": 0.5, "partial_rotary_factor": 0.5,
         });
         let config = Config::of(source.clone()).unwrap();
-        assert_eq!((config.rope.unwrap().dims, config.context), (2, 2048));
+        assert_eq!((config.ropes[0].dims, config.context), (2, 2048));
         source["rope_theta"] = json!(10000.0);
         let error = Config::of(source.clone()).unwrap_err().to_string();
         assert_eq!(error, "`rope_theta` is 10000.0, `rotary_emb_base` is 5000: they name one thing");
@@ -399,7 +484,7 @@ mod tests {
                 "model_type": "llama", "vocab_size": 10, "hidden_size": head, "intermediate_size": 8, "num_hidden_layers": 1,
                 "num_attention_heads": 1, "rope_theta": theta, "rope_scaling": scaling,
             });
-            Config::of(source).unwrap().rope.unwrap().frequencies
+            Config::of(source).unwrap().ropes.remove(0).frequencies
         };
         let close = |ours: Vec<f64>, theirs: &Value| {
             let theirs: Vec<f64> = serde_json::from_value(theirs.clone()).unwrap();
@@ -430,7 +515,7 @@ mod tests {
     /// As `LlamaConfig(**fields).rope_parameters` of transformers 5.24.
     #[test]
     fn an_old_rope_beside_a_new_one_is_the_one_that_is_read() {
-        let frequency = |more: Value| Config::of(llama(more)).unwrap().rope.unwrap().frequencies[1];
+        let frequency = |more: Value| Config::of(llama(more)).unwrap().ropes[0].frequencies[1];
         let old = json!({"rope_type": "linear", "factor": 4.0});
         let new = json!({"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0});
         let plain = |theta: f64| theta.powf(-0.25);

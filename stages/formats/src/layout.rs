@@ -1,6 +1,6 @@
 //! Every tensor of a model: its name in files, and its shape.
 
-use crate::architectures::{Layout, Norm, Target};
+use crate::architectures::{HeadNorms, Layout, Norm, Target};
 use crate::config::Config;
 
 impl Target {
@@ -13,6 +13,7 @@ impl Target {
             Target::Fused => (config.width, queries + 2 * keys),
             Target::Output => (queries, config.width),
             Target::Gate | Target::Up => (config.width, config.inner),
+            Target::GateUp => (config.width, 2 * config.inner),
             Target::Down => (config.inner, config.width),
         }
     }
@@ -21,7 +22,7 @@ impl Target {
         match self {
             Target::Query | Target::Key | Target::Value | Target::Fused => config.biases.attention_in,
             Target::Output => config.biases.attention_out,
-            Target::Gate | Target::Up | Target::Down => config.biases.mlp,
+            Target::Gate | Target::Up | Target::GateUp | Target::Down => config.biases.mlp,
         }
     }
 }
@@ -59,6 +60,20 @@ impl Weight {
     }
 }
 
+/// The norms of a block over the residual stream, with their sizes, in the order of the layout.
+fn norms(config: &Config) -> Vec<(&'static str, usize)> {
+    let layout = &config.architecture.layout;
+    let all = [layout.attention_norm, layout.attention_out_norm, layout.mlp_norm, layout.mlp_out_norm];
+    all.into_iter().flatten().map(|name| (name, config.width)).collect()
+}
+
+/// The norms of queries and of keys, with their sizes.
+fn head_norms(config: &Config) -> Option<[(&'static str, usize); 2]> {
+    let HeadNorms { names: [queries, keys], spans_heads } = config.architecture.layout.head_norms?;
+    let heads = if spans_heads { [config.heads, config.kv_heads] } else { [1, 1] };
+    Some([(queries, heads[0] * config.head_dim), (keys, heads[1] * config.head_dim)])
+}
+
 /// Every tensor of a model, in the order in which it is used.
 pub fn weights(config: &Config) -> Vec<Weight> {
     let layout = &config.architecture.layout;
@@ -79,8 +94,7 @@ pub fn weights(config: &Config) -> Vec<Weight> {
         add(name, [config.context, width], Sort::Embedding, None);
     }
     for layer in 0..config.layers {
-        let heads = layout.head_norms.into_iter().flatten().map(|name| (name, config.head_dim));
-        for (name, size) in [(layout.attention_norm, width), (layout.mlp_norm, width)].into_iter().chain(heads) {
+        for (name, size) in norms(config).into_iter().chain(head_norms(config).into_iter().flatten()) {
             add(&layout.path(layer, name), [1, size], Sort::Norm, norm_biases(size));
         }
         for (target, name) in layout.targets {

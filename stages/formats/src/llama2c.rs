@@ -82,7 +82,7 @@ impl Header {
         let layout = &LLAMA.layout;
         let (d, keys, layers) = (self.width, self.width / self.heads * self.kv_heads, Some(self.layers));
         let whole = |name, shape| Part { name: Some(name), shape, layers: None, rotary_heads: None };
-        let norm = |name| Part { layers, ..whole(name, vec![d]) };
+        let norm = |name: Option<_>| Part { layers, ..whole(name.expect("a LLaMA has both norms"), vec![d]) };
         let matrix = |target, outputs, inputs| {
             let place = layout.place(target).expect("a LLaMA has every target that is split");
             Part { layers, ..whole(layout.targets[place].1, vec![outputs, inputs]) }

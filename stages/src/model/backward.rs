@@ -6,7 +6,7 @@
 //! `d_x` is the gradient of the loss with respect to `x`.
 
 use super::batch::Batch;
-use super::decoder::{Activations, Affine, Block, Decoder};
+use super::decoder::{Activations, Affine, Block, Decoder, scaled};
 use super::lora::{Adapter, Pair};
 use crate::kernel::{Start, Term, term};
 use crate::tensor::{from_values, values_of};
@@ -124,7 +124,11 @@ impl Decoder {
             (Trainable::Adapter, None) => unreachable!("a gradient by an adapter is asked for where there is one"),
             (Trainable::Weights, _) => Gradient::Weights(Box::new(Decoder {
                 config: self.config.clone(),
-                embedding: gathered(&dx, &batch.host_ids, &self.embedding)?,
+                embedding: gathered(
+                    &scaled(dx.clone(), self.config.scales.embedding),
+                    &batch.host_ids,
+                    &self.embedding,
+                )?,
                 positions: match &self.positions {
                     Some(learned) => Some(gathered(&dx, &batch.host_positions(), learned)?),
                     None => None,
@@ -151,11 +155,19 @@ impl Decoder {
             BlockGradients { pairs: vec![None; targets], projections: (0..targets).map(|_| None).collect() };
         let Activations { x, attention_in, queries, keys, values, mixed, mlp_from, mlp_in, gate, up, inner, .. } =
             activations;
+        let attention = self.config.attention[layer];
 
         // 1. The MLP.
-        let down = ProjectionBack { target: Target::Down, x: &inner, dy: &dy };
+        let (d_down, d_mlp_out_norm) = self.added_back(activations.mlp_out, block.mlp_out_norm.as_ref(), &dy, back);
+        let down = ProjectionBack { target: Target::Down, x: &inner, dy: &d_down };
         let d_inner = self.project_back(layer, back, &[down], &mut gradients);
         let d_mlp_in = match gate {
+            Some(gate) if self.config.architecture.layout.place(Target::GateUp).is_some() => {
+                let (d_gate, d_up) = kernel.gate_back(self.config.activation, gate, Some(up), d_inner);
+                let both = Tensor::cat(vec![d_gate, d_up.expect("a gate multiplies something")], 1);
+                let both = ProjectionBack { target: Target::GateUp, x: &mlp_in, dy: &both };
+                self.project_back(layer, back, &[both], &mut gradients)
+            }
             Some(gate) => {
                 let (d_gate, d_up) = kernel.gate_back(self.config.activation, gate, Some(up), d_inner);
                 let d_up = d_up.expect("a gate multiplies something");
@@ -171,19 +183,20 @@ impl Decoder {
         };
         // The MLP reads the residual stream after attention, unless both stand side by side.
         let residual = (!self.config.is_parallel).then(|| dy.clone());
-        let d_mlp_norm = back.trains_weights().then(|| self.norm_weight_back(&mlp_from, &block.mlp_norm, &d_mlp_in));
-        let d_mlp = self.norm_back(mlp_from, &block.mlp_norm, d_mlp_in, residual);
+        let (d_mlp, d_mlp_norm) = self.norm_back_if(mlp_from, block.mlp_norm.as_ref(), d_mlp_in, residual, back);
         let (d_after, residual) = match self.config.is_parallel {
             true => (dy.clone(), dy + d_mlp),
             false => (d_mlp.clone(), d_mlp),
         };
 
         // 2. Attention.
-        let output = ProjectionBack { target: Target::Output, x: &mixed, dy: &d_after };
+        let (d_output, d_attention_out_norm) =
+            self.added_back(activations.attention_out, block.attention_out_norm.as_ref(), &d_after, back);
+        let output = ProjectionBack { target: Target::Output, x: &mixed, dy: &d_output };
         let d_mixed = self.project_back(layer, back, &[output], &mut gradients);
         let [d_queries, d_keys, d_values] =
-            kernel.attend_back(heads, [queries, keys, values], &back.batch.mask, d_mixed);
-        let (d_queries, d_keys) = match &back.batch.angles {
+            kernel.attend_back(heads, [queries, keys, values], &back.batch.masks[attention.window], d_mixed);
+        let (d_queries, d_keys) = match attention.rope.map(|rope| &back.batch.angles[rope]) {
             Some(angles) => {
                 (kernel.rotate_back(d_queries, angles, heads.queries), kernel.rotate_back(d_keys, angles, heads.keys))
             }
@@ -206,14 +219,33 @@ impl Decoder {
             let fused = ProjectionBack { target: Target::Fused, x: &attention_in, dy: &dy };
             self.project_back(layer, back, &[fused], &mut gradients)
         };
+        let (dx, d_attention_norm) =
+            self.norm_back_if(x, block.attention_norm.as_ref(), d_attention_in, Some(residual), back);
         let d_block = back.trains_weights().then(|| Block {
-            attention_norm: self.norm_weight_back(&x, &block.attention_norm, &d_attention_in),
-            mlp_norm: d_mlp_norm.expect("weights are trained"),
+            attention_norm: d_attention_norm,
+            attention_out_norm: d_attention_out_norm,
+            mlp_norm: d_mlp_norm,
+            mlp_out_norm: d_mlp_out_norm,
             head_norms: d_head_norms,
             projections: gradients.projections.into_iter().map(|one| one.expect("each target is used")).collect(),
         });
-        let dx = self.norm_back(x, &block.attention_norm, d_attention_in, Some(residual));
         (dx, gradients.pairs, d_block)
+    }
+
+    /// The gradient of a projection that was added to the residual stream, whose gradient is `dy`, and that of the norm
+    /// between them where there is one and weights are trained.
+    fn added_back(
+        &self,
+        out: Option<Tensor<2>>,
+        norm: Option<&Affine>,
+        dy: &Tensor<2>,
+        back: Back,
+    ) -> (Tensor<2>, Option<Affine>) {
+        let dy = scaled(dy.clone(), self.config.scales.residual);
+        match (out, norm) {
+            (Some(out), norm) => self.norm_back_if(out, norm, dy, None, back),
+            (None, _) => (dy, None),
+        }
     }
 
     /// The gradient of the input `[n, in]` that some projections share. With s the adapter's scale:
@@ -270,19 +302,32 @@ impl Decoder {
         self.kernel().norm_back(x, self.normalization(norm), dy, residual)
     }
 
+    /// As [`Decoder::norm_back`], where there is a norm, with the gradient of its weights where they are trained.
+    fn norm_back_if(
+        &self,
+        x: Tensor<2>,
+        norm: Option<&Affine>,
+        dy: Tensor<2>,
+        residual: Option<Tensor<2>>,
+        back: Back,
+    ) -> (Tensor<2>, Option<Affine>) {
+        let Some(norm) = norm else { return (residual.into_iter().fold(dy, |dx, residual| dx + residual), None) };
+        let d_norm = back.trains_weights().then(|| self.norm_weight_back(&x, norm, &dy));
+        (self.norm_back(x, norm, dy, residual), d_norm)
+    }
+
     fn norm_weight_back(&self, x: &Tensor<2>, norm: &Affine, dy: &Tensor<2>) -> Affine {
         let [weight, bias] = self.kernel().norm_weight_back(x.clone(), self.normalization(norm), dy.clone());
         Affine { weight, bias: norm.bias.as_ref().map(|_| bias) }
     }
 
-    /// As [`Decoder::norm_back`] for each head's part of `[n, h·hd]`, with the gradient of the norm where weights are
-    /// trained.
+    /// As [`Decoder::norm_back_if`] for each head's part of `[n, h·hd]`, or for all heads at once.
     fn head_norm_back(&self, x: Tensor<2>, norm: &Affine, dy: Tensor<2>, back: Back) -> (Tensor<2>, Option<Affine>) {
         let [n, width] = x.dims();
-        let shape = [n * width / self.config.head_dim, self.config.head_dim];
-        let (x, dy) = (x.reshape(shape), dy.reshape(shape));
-        let d_norm = back.trains_weights().then(|| self.norm_weight_back(&x, norm, &dy));
-        (self.norm_back(x, norm, dy, None).reshape([n, width]), d_norm)
+        let size = norm.weight.dims()[1];
+        let shape = [n * width / size, size];
+        let (dx, d_norm) = self.norm_back_if(x.reshape(shape), Some(norm), dy.reshape(shape), None, back);
+        (dx.reshape([n, width]), d_norm)
     }
 
     /// Adds the gradient of the matrix behind the logits `[v, d]` to this decoder, which is a gradient itself.

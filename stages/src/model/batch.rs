@@ -35,11 +35,12 @@ pub struct Batch {
     pub(super) host_ids: Vec<u32>,
     /// `[n]`.
     pub ids: Tensor<1, Int>,
-    /// `[n]`, counted from the first token of each row; `None` where the model has rotary angles.
+    /// `[n]`, counted from the first token of each row; `None` where the model did not learn them.
     pub(super) positions: Option<Tensor<1, Int>>,
-    /// `None` where the model learned its positions.
-    pub(super) angles: Option<Angles>,
-    pub(super) mask: AttentionMask,
+    /// By each rope of the model.
+    pub(super) angles: Vec<Angles>,
+    /// By each window of the model.
+    pub(super) masks: Vec<AttentionMask>,
 }
 
 /// A row in a cache: the column of its first token, and how many columns are filled.
@@ -78,30 +79,33 @@ impl Batch {
             ids[span.at..span.at + span.len].copy_from_slice(row);
             (0..span.len).for_each(|offset| positions[span.at + offset] = offset);
         }
-        let mask = match padding {
+        let mask = |window: &Option<usize>| match padding {
             Padding::None => {
-                AttentionMask::Rows(spans.iter().map(|span| MaskedRow { span: *span, seen: span.len }).collect())
+                let rows = spans.iter().map(|span| MaskedRow { span: *span, seen: span.len }).collect();
+                AttentionMask::Rows { rows, window: *window }
             }
             _ => {
                 let mut bias = vec![HIDDEN; n * width];
                 for span in &spans {
                     for offset in 0..span.len {
                         let query = span.at + offset;
-                        let first = query * width + span.at % width;
-                        bias[first..=first + offset].fill(0.0);
+                        let line = query * width + span.at % width;
+                        let first = window.map_or(0, |window| (offset + 1).saturating_sub(window));
+                        bias[line + first..=line + offset].fill(0.0);
                     }
                 }
                 let bias = from_values(bias, [n / width.max(1), 1, width, width], device);
                 AttentionMask::Rectangle { columns: width, bias }
             }
         };
+        let lengths = of_tokens(&spans, n);
         Batch {
-            spans,
             ids: from_ids(&ids, device),
             host_ids: ids,
             positions: learned_positions(config, &positions, device),
-            angles: config.rope.as_ref().map(|rope| angles(rope, &positions, device)),
-            mask,
+            angles: config.ropes.iter().map(|rope| angles(rope, &positions, &lengths, device)).collect(),
+            masks: config.windows.iter().map(mask).collect(),
+            spans,
         }
     }
 
@@ -110,28 +114,30 @@ impl Batch {
         let device = ids.device();
         let positions: Vec<usize> = places.iter().map(|place| place.filled - place.start).collect();
         let spans: Vec<Span> = (0..places.len()).map(|at| Span { at, len: 1 }).collect();
-        let mask = match kernel::of(&device).attends_by_row() {
+        let mask = |window: &Option<usize>| match kernel::of(&device).attends_by_row() {
             true => {
                 let row = |(span, place): (&Span, &Columns)| MaskedRow { span: *span, seen: place.filled + 1 };
-                AttentionMask::Rows(spans.iter().zip(places).map(row).collect())
+                AttentionMask::Rows { rows: spans.iter().zip(places).map(row).collect(), window: *window }
             }
             false => {
                 let seen = places.iter().map(|place| place.filled + 1).max().unwrap_or(0);
                 let line = |place: &Columns| {
-                    let start = place.start;
-                    (0..seen).map(move |column| if column < start { HIDDEN } else { 0.0 })
+                    let first = window.map_or(0, |window| (place.filled + 1).saturating_sub(window)).max(place.start);
+                    (0..seen).map(move |column| if column < first { HIDDEN } else { 0.0 })
                 };
                 let bias = places.iter().flat_map(line).collect();
                 AttentionMask::Rectangle { columns: 1, bias: from_values(bias, [places.len(), 1, 1, seen], &device) }
             }
         };
+        // Rows that grow turn as rows of this length do: decoding never goes past the length at which that changes.
+        let lengths: Vec<usize> = positions.iter().map(|position| position + 1).collect();
         Batch {
-            spans,
             ids,
             host_ids: Vec::new(),
             positions: learned_positions(config, &positions, &device),
-            angles: config.rope.as_ref().map(|rope| angles(rope, &positions, &device)),
-            mask,
+            angles: config.ropes.iter().map(|rope| angles(rope, &positions, &lengths, &device)).collect(),
+            masks: config.windows.iter().map(mask).collect(),
+            spans,
         }
     }
 
@@ -150,8 +156,8 @@ impl Batch {
 
     /// The places of the rows in a cache, of which this is the first batch.
     pub(super) fn places(&self) -> Vec<Columns> {
-        let place = |span: &Span| match self.mask {
-            AttentionMask::Rows(_) => Columns { start: 0, filled: span.len },
+        let place = |span: &Span| match self.masks[0] {
+            AttentionMask::Rows { .. } => Columns { start: 0, filled: span.len },
             AttentionMask::Rectangle { columns, .. } => Columns { start: span.at % columns, filled: columns },
         };
         self.spans.iter().map(place).collect()
@@ -159,20 +165,31 @@ impl Batch {
 }
 
 fn learned_positions(config: &Config, positions: &[usize], device: &Device) -> Option<Tensor<1, Int>> {
-    config.rope.is_none().then(|| {
+    config.architecture.layout.positions.map(|_| {
         let positions: Vec<u32> = positions.iter().map(|position| *position as u32).collect();
         from_ids(&positions, device)
     })
 }
 
-fn angles(rope: &Rope, positions: &[usize], device: &Device) -> Angles {
+/// The length of the row of each of `n` tokens; 0 in the padding.
+fn of_tokens(spans: &[Span], n: usize) -> Vec<usize> {
+    let mut lengths = vec![0; n];
+    for span in spans {
+        lengths[span.at..span.at + span.len].fill(span.len);
+    }
+    lengths
+}
+
+/// The angles of tokens at `positions` in rows of `lengths` tokens.
+fn angles(rope: &Rope, positions: &[usize], lengths: &[usize], device: &Device) -> Angles {
     let (n, dims) = (positions.len(), rope.dims);
     let (mut cosines, mut sines) = (Vec::with_capacity(n * dims), Vec::with_capacity(n * dims));
-    for position in positions {
-        for frequency in rope.frequencies.iter().chain(&rope.frequencies) {
+    for (position, length) in positions.iter().zip(lengths) {
+        let frequencies = rope.frequencies_of(*length);
+        for frequency in frequencies.iter().chain(frequencies) {
             let (sine, cosine) = (*position as f64 * frequency).sin_cos();
-            cosines.push(cosine as f32);
-            sines.push(sine as f32);
+            cosines.push((cosine * rope.scale) as f32);
+            sines.push((sine * rope.scale) as f32);
         }
     }
     let [cosines, sines] = [cosines, sines].map(|values| from_values(values, [n, dims], device));

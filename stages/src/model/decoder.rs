@@ -28,9 +28,12 @@ pub struct Decoder {
 
 #[derive(Clone)]
 pub struct Block {
-    pub(crate) attention_norm: Affine,
-    pub(crate) mlp_norm: Affine,
-    /// Norms over each head of queries and keys, `[1, hd]` each.
+    /// Of what attention reads of the residual stream, and of what it adds to it.
+    pub(crate) attention_norm: Option<Affine>,
+    pub(crate) attention_out_norm: Option<Affine>,
+    pub(crate) mlp_norm: Option<Affine>,
+    pub(crate) mlp_out_norm: Option<Affine>,
+    /// Norms of queries and of keys, over each head, `[1, hd]`, or over all at once.
     pub(crate) head_norms: Option<[Affine; 2]>,
     /// In the order of the layout's targets; the weights lie as in the files.
     pub(crate) projections: Vec<Affine>,
@@ -55,12 +58,16 @@ pub(super) struct Activations {
     pub keys: Tensor<2>,
     pub values: Tensor<2>,
     pub mixed: Tensor<2>,
+    /// The output of attention, where it is normed before it is added.
+    pub attention_out: Option<Tensor<2>>,
     /// The residual stream that the norm of the MLP reads.
     pub mlp_from: Tensor<2>,
     pub mlp_in: Tensor<2>,
     pub gate: Option<Tensor<2>>,
     pub up: Tensor<2>,
     pub inner: Tensor<2>,
+    /// The output of the MLP, where it is normed before it is added.
+    pub mlp_out: Option<Tensor<2>>,
 }
 
 impl Decoder {
@@ -96,6 +103,7 @@ impl Decoder {
 
     pub(super) fn embedded(&self, batch: &Batch) -> Tensor<2> {
         let x = self.embedding.clone().select(0, batch.ids.clone()).cast(FloatDType::F32);
+        let x = scaled(x, self.config.scales.embedding);
         match (&self.positions, &batch.positions) {
             (Some(learned), Some(positions)) => x + learned.clone().select(0, positions.clone()).cast(FloatDType::F32),
             _ => x,
@@ -112,9 +120,10 @@ impl Decoder {
         cache: Option<&mut Cache>,
     ) -> (Tensor<2>, Activations) {
         let (block, kernel) = (&self.blocks[layer], self.kernel());
+        let attention = self.config.attention[layer];
 
         // 1. Attention.
-        let attention_in = self.normed(x.clone(), &block.attention_norm);
+        let attention_in = self.normed_if(x.clone(), block.attention_norm.as_ref());
         let [plain_queries, plain_keys, values] = self.queries_keys_values(layer, adapter, &attention_in);
         let (queries, keys) = match &block.head_norms {
             Some([query_norm, key_norm]) => {
@@ -123,27 +132,29 @@ impl Decoder {
             None => (plain_queries.clone(), plain_keys.clone()),
         };
         let heads = self.heads();
-        let (queries, keys) = match &batch.angles {
+        let (queries, keys) = match attention.rope.map(|rope| &batch.angles[rope]) {
             Some(angles) => (kernel.rotate(queries, angles, heads.queries), kernel.rotate(keys, angles, heads.keys)),
             None => (queries, keys),
         };
         let qkv = [queries.clone(), keys.clone(), values.clone()];
+        let mask = &batch.masks[attention.window];
         let mixed = match cache {
-            Some(cache) => cache.attend(layer, heads, qkv, &batch.mask),
-            None => kernel.attend(heads, qkv, &batch.mask),
+            Some(cache) => cache.attend(layer, heads, qkv, mask),
+            None => kernel.attend(heads, qkv, mask),
         };
-        let after = self.project_onto(Start::Residual(x.clone()), layer, Target::Output, adapter, &mixed);
+        let output = Projected { layer, target: Target::Output, adapter, x: &mixed };
+        let (after, attention_out) = self.added(x.clone(), output, block.attention_out_norm.as_ref());
 
         // 2. The MLP.
         let mlp_from = if self.config.is_parallel { x.clone() } else { after.clone() };
-        let mlp_in = self.normed(mlp_from.clone(), &block.mlp_norm);
-        let up = self.project(layer, Target::Up, adapter, &mlp_in);
-        let gate = self.config.is_gated.then(|| self.project(layer, Target::Gate, adapter, &mlp_in));
+        let mlp_in = self.normed_if(mlp_from.clone(), block.mlp_norm.as_ref());
+        let (gate, up) = self.gate_and_up(layer, adapter, &mlp_in);
         let inner = match &gate {
             Some(gate) => kernel.gate(self.config.activation, gate.clone(), Some(up.clone())),
             None => kernel.gate(self.config.activation, up.clone(), None),
         };
-        let out = self.project_onto(Start::Residual(after), layer, Target::Down, adapter, &inner);
+        let down = Projected { layer, target: Target::Down, adapter, x: &inner };
+        let (out, mlp_out) = self.added(after, down, block.mlp_out_norm.as_ref());
         let before_head_norms = block.head_norms.as_ref().map(|_| [plain_queries, plain_keys]);
         let activations = Activations {
             x,
@@ -153,18 +164,26 @@ impl Decoder {
             keys,
             values,
             mixed,
+            attention_out,
             mlp_from,
             mlp_in,
             gate,
             up,
             inner,
+            mlp_out,
         };
         (out, activations)
     }
 
     /// Logits `[n, v]` of hidden states `[n, d]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.kernel().products(Start::Zero, vec![term(&hidden, self.unembedding().transpose())])
+        let scales = self.config.scales;
+        let term = Term { factor: scales.logit, ..term(&hidden, self.unembedding().transpose()) };
+        let logits = self.kernel().products(Start::Zero, vec![term]);
+        match scales.logit_cap {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
+        }
     }
 
     /// `[v, d]`.
@@ -186,30 +205,48 @@ impl Decoder {
 
     /// x·W + b, plus s·(x·A)·B where there is an adapter: the weight itself is never touched (Hu et al. 2021, eq. 3).
     fn project(&self, layer: usize, target: Target, adapter: Option<&Adapter>, x: &Tensor<2>) -> Tensor<2> {
-        self.project_onto(Start::Zero, layer, target, adapter, x)
+        self.project_onto(Start::Zero, Projected { layer, target, adapter, x }, 1.0)
     }
 
-    /// The same, added to `start`.
-    fn project_onto(
-        &self,
-        start: Start,
-        layer: usize,
-        target: Target,
-        adapter: Option<&Adapter>,
-        x: &Tensor<2>,
-    ) -> Tensor<2> {
+    /// `factor` times the same, added to `start`.
+    fn project_onto(&self, start: Start, projected: Projected, factor: f64) -> Tensor<2> {
+        let Projected { layer, target, adapter, x } = projected;
         let kernel = self.kernel();
         let (place, projection) = self.projection(layer, target);
-        let mut terms = vec![term(x, self.matrix(projection))];
+        let mut terms = vec![Term { factor, ..term(x, self.matrix(projection)) }];
         if let Some((scale, pair)) = self.pair(layer, place, adapter) {
             let narrow = kernel.products(Start::Zero, vec![term(x, pair.a.clone())]);
-            terms.push(Term { factor: scale, ..term(&narrow, pair.b.clone()) });
+            terms.push(Term { factor: scale * factor, ..term(&narrow, pair.b.clone()) });
         }
         match (start, &projection.bias) {
-            (Start::Zero, Some(bias)) => kernel.products(Start::Bias(bias), terms),
-            (start, Some(bias)) => kernel.products(start, terms) + bias.clone(),
+            (Start::Zero, Some(bias)) if factor == 1.0 => kernel.products(Start::Bias(bias), terms),
+            (start, Some(bias)) => kernel.products(start, terms) + scaled(bias.clone(), factor),
             (start, None) => kernel.products(start, terms),
         }
+    }
+
+    /// The residual stream with a projection added, through a norm where there is one; and the projection before it.
+    fn added(&self, x: Tensor<2>, projected: Projected, norm: Option<&Affine>) -> (Tensor<2>, Option<Tensor<2>>) {
+        let scale = self.config.scales.residual;
+        match norm {
+            None => (self.project_onto(Start::Residual(x), projected, scale), None),
+            Some(norm) => {
+                let out = self.project_onto(Start::Zero, projected, 1.0);
+                (x + scaled(self.normed(out.clone(), norm), scale), Some(out))
+            }
+        }
+    }
+
+    /// Gate and `up` `[n, inner]` of an MLP.
+    fn gate_and_up(&self, layer: usize, adapter: Option<&Adapter>, x: &Tensor<2>) -> (Option<Tensor<2>>, Tensor<2>) {
+        if self.config.architecture.layout.place(Target::GateUp).is_some() {
+            let both = self.project(layer, Target::GateUp, adapter, x);
+            let (n, inner) = (both.dims()[0], self.config.inner);
+            let [gate, up] = [0, inner].map(|from| both.clone().slice([0..n, from..from + inner]));
+            return (Some(gate), up);
+        }
+        let up = self.project(layer, Target::Up, adapter, x);
+        (self.config.is_gated.then(|| self.project(layer, Target::Gate, adapter, x)), up)
     }
 
     /// α/r and the matrices of an adapter beside a projection.
@@ -223,10 +260,11 @@ impl Decoder {
             return [Target::Query, Target::Key, Target::Value].map(|target| self.project(layer, target, adapter, x));
         }
         let all = self.project(layer, Target::Fused, adapter, x);
-        let Config { heads, head_dim: hd, .. } = self.config;
-        let (n, width) = (all.dims()[0], heads * hd);
+        let Config { heads, kv_heads, head_dim: hd, .. } = self.config;
+        let (n, width, keys) = (all.dims()[0], heads * hd, kv_heads * hd);
         match self.config.architecture.layout.fused {
-            QkvLayout::Stacked => [0, 1, 2].map(|part| all.clone().slice([0..n, part * width..(part + 1) * width])),
+            QkvLayout::Stacked => [0..width, width..width + keys, width + keys..width + 2 * keys]
+                .map(|part| all.clone().slice([0..n, part])),
             QkvLayout::ByHead => {
                 let all = all.reshape([n, heads, 3 * hd]);
                 [0, 1, 2]
@@ -236,12 +274,16 @@ impl Decoder {
     }
 
     pub(super) fn heads(&self) -> Heads {
-        Heads { queries: self.config.heads, keys: self.config.kv_heads, width: self.config.head_dim }
+        let Config { heads, kv_heads, head_dim, scales, .. } = self.config;
+        Heads { queries: heads, keys: kv_heads, width: head_dim, scale: scales.score, cap: scales.score_cap }
     }
 
     pub(super) fn normalization<'a>(&self, norm: &'a Affine) -> Normalization<'a> {
         Normalization {
-            weight: &norm.weight,
+            weight: match self.config.norm {
+                Norm::RmsFromOne => norm.weight.clone().add_scalar(1.0),
+                Norm::Rms | Norm::Layer => norm.weight.clone(),
+            },
             bias: norm.bias.as_ref(),
             epsilon: self.config.epsilon,
             is_centred: self.config.norm == Norm::Layer,
@@ -252,10 +294,31 @@ impl Decoder {
         self.kernel().norm(x, self.normalization(norm))
     }
 
-    /// The norm of each head's part of `[n, h·hd]`.
+    /// Where there is a norm.
+    pub(super) fn normed_if(&self, x: Tensor<2>, norm: Option<&Affine>) -> Tensor<2> {
+        match norm {
+            Some(norm) => self.normed(x, norm),
+            None => x,
+        }
+    }
+
+    /// The norm of each head's part of `[n, h·hd]`, or of all heads at once: as many numbers as it has weights.
     fn head_normed(&self, x: Tensor<2>, norm: &Affine) -> Tensor<2> {
         let [n, width] = x.dims();
-        let hd = self.config.head_dim;
-        self.normed(x.reshape([n * width / hd, hd]), norm).reshape([n, width])
+        let size = norm.weight.dims()[1];
+        self.normed(x.reshape([n * width / size, size]), norm).reshape([n, width])
     }
+}
+
+/// A projection of a block, and its input `[n, in]`.
+struct Projected<'a> {
+    layer: usize,
+    target: Target,
+    adapter: Option<&'a Adapter>,
+    x: &'a Tensor<2>,
+}
+
+/// No operation where the factor is 1.
+pub(super) fn scaled(x: Tensor<2>, factor: f64) -> Tensor<2> {
+    if factor == 1.0 { x } else { x.mul_scalar(factor) }
 }

@@ -7,6 +7,7 @@ use super::{Adapter, Decoder};
 use crate::tensor::values_of;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor};
+use formats::architectures::Architecture;
 use formats::config::Config;
 use formats::directory::{ModelFiles, is_of_model};
 use formats::dtype::{Dtype, set_dtype};
@@ -133,10 +134,10 @@ fn merge_into(model: &mut Decoder, adapter: &Adapter) -> Result<()> {
 fn as_classifier(config: &Config) -> Result<Value> {
     let mut source = config.source.clone();
     let fields = source.as_object_mut().context("read the configuration: it is no mapping")?;
-    let class = match fields.get("architectures").and_then(|all| all.get(0)).and_then(Value::as_str) {
-        Some(class) => class.replace("ForCausalLM", "").replace("LMHeadModel", ""),
-        None => config.architecture.class.to_owned(),
-    };
+    let Architecture { classifier, title, .. } = config.architecture;
+    let class = classifier.with_context(|| {
+        format!("merge the reward model: `transformers` has no sequence classifier for {title}; export it without --merge")
+    })?;
     fields.insert("architectures".to_owned(), json!([format!("{class}ForSequenceClassification")]));
     fields.insert("problem_type".to_owned(), json!("regression"));
     classifier::label(&mut source);

@@ -72,12 +72,15 @@ pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load
     let adapters = adapter * (6 * load.trained + load.read) as u64 + if load.is_full { 5 * base } else { 0 };
 
     // The numbers that a block keeps per token (`decoder::Activations`): its input, both normed inputs and the sum
-    // between them; queries and mixed values; keys and values; three of the inner width. On the way back one block has
+    // between them, and what is added before it is normed; queries and mixed values; keys and values; three of the inner
+    // width. On the way back one block has
     // their gradients besides, and freed memory waits for the next one: two blocks more. That is a tenth to a fifth
     // more than the peaks that `cargo bench --bench train` measured on the CPU (sft of 7M and 30M, ppo of 7M).
     let (d, inner) = (config.width, config.inner);
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-    let in_block = 4 * d + 2 * queries + 2 * keys + 3 * inner;
+    let layout = &config.architecture.layout;
+    let out_norms = [layout.attention_out_norm, layout.mlp_out_norm].into_iter().flatten().count();
+    let in_block = (4 + out_norms) * d + 2 * queries + 2 * keys + 3 * inner;
     let kept = if load.recomputes { config.layers * d + in_block } else { config.layers * in_block };
     let tokens = load.rows * load.tokens;
     // In rectangles, all scores of a block are in memory, with the weights and the gradients of both; row by row there

@@ -27,14 +27,16 @@ pub fn build(config: Config, mut tensor: impl FnMut(&Weight) -> Result<Tensor<2>
     let positions = layout.positions.map(|_| affine(false)).transpose()?.map(|positions| positions.weight);
     let mut blocks = Vec::with_capacity(config.layers);
     for _ in 0..config.layers {
-        let (attention_norm, mlp_norm) = (affine(has_norm_bias)?, affine(has_norm_bias)?);
+        let mut norm = |name: Option<&str>| name.map(|_| affine(has_norm_bias)).transpose();
+        let (attention_norm, attention_out_norm) = (norm(layout.attention_norm)?, norm(layout.attention_out_norm)?);
+        let (mlp_norm, mlp_out_norm) = (norm(layout.mlp_norm)?, norm(layout.mlp_out_norm)?);
         let head_norms = match layout.head_norms {
             Some(_) => Some([affine(has_norm_bias)?, affine(has_norm_bias)?]),
             None => None,
         };
         let projections = layout.targets.iter().map(|(target, _)| affine(target.has_bias(&config)));
         let projections = projections.collect::<Result<Vec<_>>>()?;
-        blocks.push(Block { attention_norm, mlp_norm, head_norms, projections });
+        blocks.push(Block { attention_norm, attention_out_norm, mlp_norm, mlp_out_norm, head_norms, projections });
     }
     let norm = affine(has_norm_bias)?;
     let head = if config.is_tied { None } else { Some(affine(false)?.weight) };
@@ -49,7 +51,8 @@ pub fn tensors(model: &Decoder) -> Vec<Tensor<2>> {
     let mut out = vec![model.embedding.clone()];
     out.extend(model.positions.clone());
     for block in &model.blocks {
-        let norms = [&block.attention_norm, &block.mlp_norm].into_iter().chain(block.head_norms.iter().flatten());
+        let norms = [&block.attention_norm, &block.attention_out_norm, &block.mlp_norm, &block.mlp_out_norm];
+        let norms = norms.into_iter().flatten().chain(block.head_norms.iter().flatten());
         out.extend(norms.chain(&block.projections).flat_map(both));
     }
     out.extend(both(&model.norm));

@@ -1,9 +1,9 @@
 """Small random models of every architecture and adapters over them, and what transformers and peft say of them.
 
     pip install torch transformers peft
-    python stages/tests/parity/make.py stages/tests/parity
+    python stages/tests/parity/make.py stages/tests/parity [NAME...]
 
-Writes one folder a model, as `save_pretrained` does it, with a LoRA adapter in `adapter`, one of a reward model in `reward`,
+Writes one folder a model (all of them, or those that are named), as `save_pretrained` does it, with a LoRA adapter in `adapter`, one of a reward model in `reward`,
 and `golden.safetensors` beside them: the ids of three rows, the logits of every position without and with the adapter, the
 greedy continuations, the rewards, and of the first row the hidden states behind every block. Sizes are odd on purpose. `cargo test --test numbers` reads them.
 """
@@ -18,7 +18,12 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers.modeling_layers import GenericForSequenceClassification
+from transformers.models.granite.modeling_granite import GranitePreTrainedModel
+from transformers import (
+    Gemma2Config, Gemma3TextConfig, GPT2Config, GPTNeoXConfig, GraniteConfig, LlamaConfig, MistralConfig, Olmo2Config,
+    Phi3Config, Qwen2Config, Qwen3Config, SmolLM3Config, StableLmConfig
+)
 
 ROWS = [[3, 17, 5, 60, 2, 9, 31], [8, 44, 13], [1, 6, 7, 58, 29]]
 NEW = 9
@@ -43,16 +48,58 @@ MODELS = {
         num_attention_heads=4, rotary_pct=1.0, use_parallel_residual=False, tie_word_embeddings=True, **SMALL
     ),
     "gpt2": GPT2Config(n_embd=24, n_layer=2, n_head=3, n_positions=64, **COMMON),
+    "mistral": MistralConfig(num_attention_heads=4, num_key_value_heads=2, head_dim=10, sliding_window=None, **SMALL),
+    "mistral-window": MistralConfig(num_attention_heads=3, num_key_value_heads=1, sliding_window=4, **SMALL),
+    "qwen2-window": Qwen2Config(
+        num_attention_heads=4, num_key_value_heads=2, use_sliding_window=True, sliding_window=3, max_window_layers=1,
+        **SMALL
+    ),
+    "gemma2": Gemma2Config(
+        num_attention_heads=4, num_key_value_heads=2, head_dim=10, query_pre_attn_scalar=13, sliding_window=4,
+        attn_logit_softcapping=5.0, final_logit_softcapping=6.0, **SMALL
+    ),
+    "gemma3": Gemma3TextConfig(
+        num_attention_heads=4, num_key_value_heads=1, head_dim=14, query_pre_attn_scalar=9, sliding_window=3,
+        sliding_window_pattern=2, **SMALL, rope_parameters=dict(
+            full_attention=dict(rope_type="linear", factor=8.0, rope_theta=50_000.0),
+            sliding_attention=dict(rope_type="default", rope_theta=100.0),
+        )
+    ),
+    "phi3": Phi3Config(
+        num_attention_heads=3, num_key_value_heads=1, sliding_window=5, partial_rotary_factor=0.75, **SMALL
+    ),
+    "phi3-long": Phi3Config(
+        num_attention_heads=4, num_key_value_heads=2, original_max_position_embeddings=32, rope_parameters=dict(
+            rope_type="longrope", rope_theta=1000.0, short_factor=[1.0, 1.1, 1.3], long_factor=[1.5, 2.5, 4.0]
+        ), **SMALL
+    ),
+    "olmo2": Olmo2Config(num_attention_heads=4, num_key_value_heads=2, **SMALL),
+    "smollm3": SmolLM3Config(
+        num_attention_heads=4, num_key_value_heads=2, no_rope_layer_interval=2, use_sliding_window=True,
+        sliding_window=4, **SMALL
+    ),
+    "granite": GraniteConfig(
+        num_attention_heads=4, num_key_value_heads=2, embedding_multiplier=3.0, residual_multiplier=0.7,
+        attention_multiplier=0.3, logits_scaling=1.7, attention_bias=True, rope_parameters=dict(
+            rope_type="yarn", rope_theta=10_000.0, factor=4.0, original_max_position_embeddings=16
+        ), **SMALL
+    ),
+    "stablelm": StableLmConfig(num_attention_heads=3, num_key_value_heads=3, use_qkv_bias=True, **SMALL),
 }
+# Beyond the context of the first training, `longrope` turns by other frequencies.
+LONG = {"phi3-long": [index * 7 % 59 + 1 for index in range(40)]}
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 TARGETS = {
     "gpt2": ["c_attn", "c_proj", "c_fc"],
     "gpt_neox": ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"],
     "llama": ["q_proj", "v_proj", "down_proj"],
-    "qwen2": ALL,
-    "qwen3": ALL,
+    "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
 }
 HALF = {"llama-sharded": torch.bfloat16, "qwen2": torch.float16}
+
+
+class GraniteForSequenceClassification(GenericForSequenceClassification, GranitePreTrainedModel):
+    """transformers has none; this is how it makes those of the other architectures."""
 
 
 def disturb(model, seed):
@@ -95,9 +142,11 @@ def hidden(model, ids):
     return {f"hidden.0.{layer}": state[0].float().contiguous() for layer, state in enumerate(kept)}
 
 
-def main(target):
+def main(target, names):
     versions = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__)
     for seed, (name, config) in enumerate(MODELS.items()):
+        if names and name not in names:
+            continue
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
         disturb(model, seed)
         # What is stored is what is measured; the angles of the rope, which are not stored, stay exact.
@@ -118,17 +167,23 @@ def main(target):
                     golden.update(hidden(model, ids))
                 said = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, do_sample=False)
                 golden[f"greedy.{number}"] = said[0, len(row):]
+            if name in LONG:
+                golden["long.ids"] = torch.tensor(LONG[name])
+                golden["long.logits"] = model(torch.tensor([LONG[name]])).logits[0].float().contiguous()
         model.generation_config.eos_token_id = ends
         kept = {key: value.clone() for key, value in model.state_dict().items()}
         shard = dict(max_shard_size="12KB") if name == "llama-sharded" else {}
         copy.deepcopy(model).to(dtype).save_pretrained(folder, **shard)
-        targets = TARGETS[config.model_type]
+        targets = TARGETS.get(config.model_type, ALL)
         lora = dict(r=3, lora_alpha=5.0, target_modules=targets, fan_in_fan_out=config.model_type == "gpt2")
         adapted = adapt(model, LoraConfig(task_type="CAUSAL_LM", **lora), seed)
         adapted.save_pretrained(folder / "adapter")
-        reward = transformers.AutoModelForSequenceClassification.from_config(
-            type(config)(**{**config.to_dict(), "num_labels": 1}), attn_implementation="eager"
-        ).float().eval()
+        single = type(config)(**{**config.to_dict(), "num_labels": 1})
+        if name == "granite":
+            reward = GraniteForSequenceClassification._from_config(single, attn_implementation="eager")
+        else:
+            reward = transformers.AutoModelForSequenceClassification.from_config(single, attn_implementation="eager")
+        reward = reward.float().eval()
         missing = reward.load_state_dict({k: v.float() for k, v in kept.items()}, strict=False).missing_keys
         assert missing == ["score.weight"], missing
         reward = adapt(reward, LoraConfig(task_type="SEQ_CLS", modules_to_save=["score"], **lora), seed + 100)
@@ -145,4 +200,4 @@ def main(target):
     (target / "versions.json").write_text(json.dumps(versions) + "\n")
 
 
-main(Path(sys.argv[1]))
+main(Path(sys.argv[1]), sys.argv[2:])

@@ -7,7 +7,9 @@ mod text;
 use burn::tensor::Device;
 use formats::config::Config;
 use formats::dtype::{Dtype, floats};
-use models::{MODELS, Row, adapters, directory, golden, load};
+pub use models::{MODELS, directory, load};
+
+use models::{Row, adapters, golden};
 use safetensors::SafeTensors;
 use stages::generate::{self, Choice, Decoding};
 use stages::model::{Adapter, Batch, Decoder, Padding, weights};

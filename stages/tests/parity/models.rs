@@ -8,8 +8,27 @@ use stages::model::{Adapter, Decoder, weights};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub const MODELS: [&str; 8] =
-    ["gpt2", "llama", "llama-biased", "llama-sharded", "neox", "neox-sequential", "qwen2", "qwen3"];
+pub const MODELS: [&str; 19] = [
+    "gpt2",
+    "llama",
+    "llama-biased",
+    "llama-sharded",
+    "neox",
+    "neox-sequential",
+    "qwen2",
+    "qwen3",
+    "mistral",
+    "mistral-window",
+    "qwen2-window",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "phi3-long",
+    "olmo2",
+    "smollm3",
+    "granite",
+    "stablelm",
+];
 
 pub fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity").join(name)

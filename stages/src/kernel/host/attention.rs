@@ -7,6 +7,7 @@ use crate::kernel::{AttentionMask, Heads, KeyValueCache, MaskedRow};
 use crate::tensor::from_values;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Queries whose scores are computed together: few enough to stay in a core's cache, and to compute few of the scores
 /// that the mask hides.
@@ -32,13 +33,13 @@ impl HostCache {
 
 impl KeyValueCache for HostCache {
     fn attend(&mut self, layer: usize, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
-        let AttentionMask::Rows(rows) = mask else { unreachable!("rows that are decoded on the host have no padding") };
+        let AttentionMask::Rows { rows, window } = mask else { unreachable!("rows that are decoded on the host have no padding") };
         let layer = &mut self.layers[layer];
         if layer.is_empty() {
             let room = || vec![0.0; self.capacity * heads.keys * heads.width];
             layer.extend(rows.iter().map(|_| [room(), room()]));
         }
-        attend(heads, qkv, rows, Some(layer))
+        attend(heads, qkv, rows, *window, Some(layer))
     }
 
     fn keep(&mut self, rows: &[usize]) {
@@ -59,6 +60,8 @@ struct RowInput<'a> {
     values: &'a [f32],
     /// Cached tokens, which come before the first query.
     before: usize,
+    /// The tokens that a query attends to, itself included; `None`: all before it.
+    window: Option<usize>,
 }
 
 /// A tile of queries of one head: `rows` from `first` on.
@@ -97,9 +100,15 @@ impl RowInput<'_> {
         vec![0.0; QUERIES.min(t) * (self.before + t)]
     }
 
-    /// The tokens up to the last one that a tile attends to.
-    fn seen(&self, tile: Tile) -> usize {
-        self.before + tile.first + tile.rows
+    /// The tokens that a query attends to.
+    fn visible(&self, query: usize) -> Range<usize> {
+        let end = self.before + query + 1;
+        self.window.map_or(0, |window| end.saturating_sub(window))..end
+    }
+
+    /// The tokens that any query of a tile attends to.
+    fn seen(&self, tile: Tile) -> Range<usize> {
+        self.visible(tile.first).start..self.visible(tile.first + tile.rows - 1).end
     }
 
     /// The index of a tile's first number among those of the queries.
@@ -107,9 +116,9 @@ impl RowInput<'_> {
         tile.first * self.query_width() + tile.head * self.heads.width
     }
 
-    /// The index in each line at which the key/value head of a tile begins.
+    /// The index of the first number that a tile attends to among those of keys or values.
     fn key_at(&self, tile: Tile) -> usize {
-        tile.head / self.heads.group() * self.heads.width
+        self.seen(tile).start * self.key_width() + tile.head / self.heads.group() * self.heads.width
     }
 
     /// The lines of a tile, `[rows, hd]`, out of numbers that lie as the queries do.
@@ -121,19 +130,26 @@ impl RowInput<'_> {
     /// The lines a tile attends to, `[seen, hd]`, out of keys or values.
     fn of_keys<'b>(&self, numbers: &'b [f32], tile: Tile) -> Matrix<'b> {
         let (at, columns) = (self.key_at(tile), self.heads.width);
-        Matrix { numbers, at, rows: self.seen(tile), columns, down: self.key_width(), right: 1 }
+        Matrix { numbers, at, rows: self.seen(tile).len(), columns, down: self.key_width(), right: 1 }
     }
 
-    /// The softmax weights of a tile, `[rows, seen]`.
-    fn weigh(&self, tile: Tile, weights: &mut [f32]) {
-        let seen = self.seen(tile);
+    /// The softmax weights of a tile, `[rows, seen]`; and the derivatives of its bounded scores, where they are bounded
+    /// and there is room for them.
+    fn weigh(&self, tile: Tile, weights: &mut [f32], slopes: &mut [f32]) {
+        let Range { start, end } = self.seen(tile);
+        let seen = end - start;
         let (left, right) = (self.of_queries(self.queries, tile), self.of_keys(self.keys, tile).transposed());
-        Product { left, right, factor: self.heads.scale() as f32 }.write(weights, seen);
+        Product { left, right, factor: self.heads.scale as f32 }.write(weights, seen);
+        if let Some(cap) = self.heads.cap {
+            bound(cap as f32, &mut weights[..tile.rows * seen], slopes);
+        }
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
                 for (offset, weights) in weights[..tile.rows * seen].chunks_exact_mut(seen).enumerate() {
-                    let (visible, hidden) = weights.split_at_mut(self.before + tile.first + offset + 1);
+                    let visible = self.visible(tile.first + offset);
+                    let (weights, hidden) = weights.split_at_mut(visible.end - start);
+                    let (gone, visible) = weights.split_at_mut(visible.start - start);
                     let most = largest(visible);
                     for x in visible.iter_mut() {
                         *x = exp(*x - most);
@@ -142,11 +158,31 @@ impl RowInput<'_> {
                     for x in visible {
                         *x *= per_total;
                     }
+                    gone.fill(0.0);
                     hidden.fill(0.0);
                 }
             },
         );
     }
+}
+
+/// c·tanh(x/c) of each score, and its derivative 1 − tanh²(x/c) where there is room for it.
+fn bound(cap: f32, scores: &mut [f32], slopes: &mut [f32]) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for x in scores.iter_mut() {
+                // tanh y = 1 − 2/(e^(2y) + 1).
+                *x = 1.0 - 2.0 / (exp(2.0 * *x / cap) + 1.0);
+            }
+            for (slope, t) in slopes.iter_mut().zip(scores.iter()) {
+                *slope = 1.0 - t * t;
+            }
+            for x in scores.iter_mut() {
+                *x *= cap;
+            }
+        },
+    );
 }
 
 /// A matrix `[rows, seen]` without gaps.
@@ -170,6 +206,7 @@ pub fn attend(
     heads: Heads,
     qkv: [Tensor<2>; 3],
     rows: &[MaskedRow],
+    window: Option<usize>,
     mut cache: Option<&mut Vec<CachedRow>>,
 ) -> Tensor<2> {
     let device = qkv[0].device();
@@ -194,7 +231,7 @@ pub fn attend(
             None => (&keys[new.clone()], &values[new]),
         };
         let queries = &queries[span.at * query_width..(span.at + span.len) * query_width];
-        attend_row(&RowInput { heads, queries, keys, values, before: seen - span.len }, out);
+        attend_row(&RowInput { heads, queries, keys, values, before: seen - span.len, window }, out);
     };
     let longest = rows.iter().map(|row| row.seen).max().unwrap_or(0);
     match n * longest * query_width < WORTH_ALL_CORES {
@@ -207,14 +244,20 @@ pub fn attend(
 fn attend_row(row: &RowInput, out: &mut [f32]) {
     let mut weights = row.room();
     for tile in row.tiles() {
-        row.weigh(tile, &mut weights);
-        let (left, right) = (square(&weights, tile.rows, row.seen(tile)), row.of_keys(row.values, tile));
+        row.weigh(tile, &mut weights, &mut []);
+        let (left, right) = (square(&weights, tile.rows, row.seen(tile).len()), row.of_keys(row.values, tile));
         Product { left, right, factor: 1.0 }.write(&mut out[row.at(tile)..], row.query_width());
     }
 }
 
 /// As [`crate::kernel::Kernel::attend_back`].
-pub fn attend_back(heads: Heads, qkv: [Tensor<2>; 3], rows: &[MaskedRow], dy: Tensor<2>) -> [Tensor<2>; 3] {
+pub fn attend_back(
+    heads: Heads,
+    qkv: [Tensor<2>; 3],
+    rows: &[MaskedRow],
+    window: Option<usize>,
+    dy: Tensor<2>,
+) -> [Tensor<2>; 3] {
     let device = qkv[0].device();
     let [n, query_width] = qkv[0].dims();
     let key_width = heads.keys * heads.width;
@@ -236,6 +279,7 @@ pub fn attend_back(heads: Heads, qkv: [Tensor<2>; 3], rows: &[MaskedRow], dy: Te
             keys: &keys[of_key.clone()],
             values: &values[of_key],
             before: 0,
+            window,
         };
         attend_row_back(&row, &dy[of_query], [d_queries, d_keys, d_values]);
     });
@@ -247,13 +291,15 @@ pub fn attend_back(heads: Heads, qkv: [Tensor<2>; 3], rows: &[MaskedRow], dy: Te
     ]
 }
 
-/// With weights P: dV = Pᵀ·dY, dP = dY·Vᵀ, dS = P∘(dP − Σ dP∘P), dQ = dS·K and dK = dSᵀ·Q, both over √hd.
+/// With weights P: dV = Pᵀ·dY, dP = dY·Vᵀ, dS = P∘(dP − Σ dP∘P), dQ = s·dS·K and dK = s·dSᵀ·Q, where dS is first
+/// multiplied by the derivative of the bound, if there is one.
 fn attend_row_back(row: &RowInput, dy: &[f32], [d_queries, d_keys, d_values]: [&mut [f32]; 3]) {
     let (mut weights, mut gradients) = (row.room(), row.room());
-    let (scale, query_width, key_width) = (row.heads.scale() as f32, row.query_width(), row.key_width());
+    let mut slopes = row.heads.cap.map_or_else(Vec::new, |_| row.room());
+    let (scale, query_width, key_width) = (row.heads.scale as f32, row.query_width(), row.key_width());
     for tile in row.tiles() {
-        let (seen, key_at) = (row.seen(tile), row.key_at(tile));
-        row.weigh(tile, &mut weights);
+        let (seen, key_at) = (row.seen(tile).len(), row.key_at(tile));
+        row.weigh(tile, &mut weights, &mut slopes);
         let (queries, dy) = (row.of_queries(row.queries, tile), row.of_queries(dy, tile));
         let (keys, values) = (row.of_keys(row.keys, tile), row.of_keys(row.values, tile));
         Product { left: dy, right: values.transposed(), factor: 1.0 }.write(&mut gradients, seen);
@@ -268,6 +314,9 @@ fn attend_row_back(row: &RowInput, dy: &[f32], [d_queries, d_keys, d_values]: [&
                     for i in 0..seen {
                         gradients[i] = weights[i] * (gradients[i] - along);
                     }
+                }
+                for (gradient, slope) in gradients.iter_mut().zip(&slopes) {
+                    *gradient *= slope;
                 }
             },
         );

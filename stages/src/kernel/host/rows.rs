@@ -13,7 +13,7 @@ use rayon::prelude::*;
 pub fn norm(x: Tensor<2>, norm: Normalization) -> Tensor<2> {
     let device = x.device();
     let [n, d] = x.dims();
-    let (x, weight) = (HostTensor::contiguous(x), HostTensor::contiguous(norm.weight.clone()));
+    let (x, weight) = (HostTensor::contiguous(x), HostTensor::contiguous(norm.weight));
     let bias = norm.bias.map(|bias| HostTensor::contiguous(bias.clone()));
     let (x, weight, bias) = (x.slice(), weight.slice(), bias.as_ref().map_or(&[][..], HostTensor::slice));
     let Normalization { epsilon, is_centred, .. } = norm;
@@ -43,7 +43,7 @@ pub fn norm(x: Tensor<2>, norm: Normalization) -> Tensor<2> {
 pub fn norm_back(x: Tensor<2>, norm: Normalization, dy: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
     let device = x.device();
     let [n, d] = x.dims();
-    let [x, weight, dy] = [x, norm.weight.clone(), dy].map(HostTensor::contiguous);
+    let [x, weight, dy] = [x, norm.weight, dy].map(HostTensor::contiguous);
     let residual = residual.map(HostTensor::contiguous);
     let (x, weight, dy) = (x.slice(), weight.slice(), dy.slice());
     let residual = residual.as_ref().map_or(&[][..], HostTensor::slice);
