@@ -2,12 +2,12 @@
 
 use crate::architectures::{ARCHITECTURES, Activation, Architecture, LLAMA, Norm};
 use crate::json;
+use crate::rope::{Rope, RopeFields, RopeLayers, RopeParameters};
 use crate::tokenizer;
 use crate::unreadable::Reading;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::f64::consts::TAU;
 use std::path::Path;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -51,15 +51,6 @@ pub struct Biases {
     pub mlp: bool,
 }
 
-/// Rotary positions (Su et al. 2021) of the first `dims` numbers of each head, in two halves: number j turns with
-/// number j + dims/2.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rope {
-    pub dims: usize,
-    /// Radians a position, for each of the dims/2 pairs.
-    pub frequencies: Vec<f64>,
-}
-
 /// The fields that are read, under the names of any architecture. All other fields are kept as they are.
 #[derive(Deserialize)]
 struct Fields {
@@ -72,10 +63,8 @@ struct Fields {
     head_dim: Option<usize>,
     max_position_embeddings: Option<usize>,
     rms_norm_eps: Option<f64>,
-    rope_theta: Option<f64>,
-    rotary_pct: Option<f64>,
-    rope_scaling: Option<Value>,
-    rope_parameters: Option<Value>,
+    #[serde(flatten)]
+    rope: RopeFields,
     tie_word_embeddings: Option<bool>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
@@ -163,7 +152,19 @@ impl Config {
             Some(other) => bail!("the activation `{other}` is not known"),
             None => architecture.activation,
         };
-        let rope = architecture.rotary_share.map(|share| fields.rope(head_dim, share)).transpose()?;
+        let context = fields.max_position_embeddings.unwrap_or(architecture.context);
+        let rope = |share: f64| {
+            Rope::of(&RopeParameters {
+                fields: &fields.rope,
+                layers: RopeLayers::All,
+                head_dim,
+                context,
+                theta: 10_000.0,
+                share: (share < 1.0).then_some(share),
+                first_context: None,
+            })
+        };
+        let rope = architecture.rotary_share.map(rope).transpose()?;
         let mut special = ids(fields.bos_token_id.clone()).into_iter().chain(ids(fields.eos_token_id.clone()));
         if let Some(id) = special.find(|id| *id as usize >= fields.vocab_size) {
             bail!("token {id} begins or ends a text, and there are {} (`vocab_size`)", fields.vocab_size);
@@ -179,7 +180,7 @@ impl Config {
             heads,
             kv_heads,
             head_dim,
-            context: fields.max_position_embeddings.unwrap_or(architecture.context),
+            context,
             norm: architecture.norm,
             epsilon: fields.rms_norm_eps.unwrap_or(architecture.epsilon),
             rope,
@@ -272,7 +273,7 @@ const NAMES: [(&str, &[&str]); 9] = [
     ("max_position_embeddings", &["n_positions"]),
     ("rms_norm_eps", &["layer_norm_eps", "layer_norm_epsilon"]),
     ("rope_theta", &["rotary_emb_base"]),
-    ("rotary_pct", &["partial_rotary_factor"]),
+    ("partial_rotary_factor", &["rotary_pct"]),
     ("hidden_act", &["activation_function"]),
 ];
 
@@ -315,44 +316,6 @@ impl Fields {
         }
         Ok(())
     }
-
-    /// Transformers 5 writes `rope_parameters` in place of `rope_theta`, `rope_scaling` and `rotary_pct`. Where a file has
-    /// the old field too, that one is read, and nothing of the new one.
-    fn rope(&self, head_dim: usize, default_share: f64) -> Result<Rope> {
-        let is_full = |given: &&Value| given.as_object().is_some_and(|fields| !fields.is_empty());
-        let given = self.rope_scaling.as_ref().filter(is_full).or(self.rope_parameters.as_ref());
-        let number = |name: &str| given.and_then(|given| given.get(name)).and_then(Value::as_f64);
-        let needed = |name: &str| number(name).with_context(|| format!("find `{name}` of the rope: it is not there"));
-        let theta = number("rope_theta").or(self.rope_theta).unwrap_or(10_000.0);
-        let share = number("partial_rotary_factor").or(self.rotary_pct).unwrap_or(default_share);
-        let dims = (head_dim as f64 * share) as usize;
-        ensure!(dims > 0 && dims.is_multiple_of(2) && dims <= head_dim, "a rope of {dims} dimensions is not possible");
-        let plain = (0..dims / 2).map(|pair| theta.powf(-2.0 * pair as f64 / dims as f64));
-        let name = |name: &str| given.and_then(|given| given.get(name)).and_then(Value::as_str);
-        let frequencies = match name("rope_type").or(name("type")).unwrap_or("default") {
-            // `dynamic` changes only positions beyond the context, which no sequence reaches.
-            "default" | "dynamic" => plain.collect(),
-            "linear" => {
-                let factor = needed("factor")?;
-                plain.map(|frequency| frequency / factor).collect()
-            }
-            "llama3" => {
-                let (factor, low, high) = (needed("factor")?, needed("low_freq_factor")?, needed("high_freq_factor")?);
-                let before = number("original_max_position_embeddings");
-                let before = before.or(self.max_position_embeddings.map(|context| context as f64));
-                let before = before.context("find `original_max_position_embeddings` of the rope: it is not there")?;
-                // A pair is stretched the more, the fewer turns it makes within the context of the first training.
-                let stretched = |frequency: f64| {
-                    let turns = before * frequency / TAU;
-                    let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                    (1.0 - kept) * frequency / factor + kept * frequency
-                };
-                plain.map(stretched).collect()
-            }
-            other => bail!("rope type `{other}` is not supported; known are default, linear, dynamic and llama3"),
-        };
-        Ok(Rope { dims, frequencies })
-    }
 }
 
 #[cfg(test)]
@@ -389,35 +352,6 @@ mod tests {
         assert_eq!(error, "token 10 begins or ends a text, and there are 10 (`vocab_size`)");
     }
 
-    /// Angles per position, of each pair of dimensions.
-    #[test]
-    fn rotary_frequencies_are_the_golden_ones() {
-        let golden: Value = serde_json::from_str(include_str!("../../tests/golden/rlhf-golden.json")).unwrap();
-        let golden = &golden["rope"];
-        let frequencies = |head: usize, theta: f64, scaling: Value| {
-            let source = json!({
-                "model_type": "llama", "vocab_size": 10, "hidden_size": head, "intermediate_size": 8, "num_hidden_layers": 1,
-                "num_attention_heads": 1, "rope_theta": theta, "rope_scaling": scaling,
-            });
-            Config::of(source).unwrap().rope.unwrap().frequencies
-        };
-        let close = |ours: Vec<f64>, theirs: &Value| {
-            let theirs: Vec<f64> = serde_json::from_value(theirs.clone()).unwrap();
-            assert_eq!(ours.len(), theirs.len());
-            for (one, other) in ours.iter().zip(theirs) {
-                assert!((one - other).abs() <= 1e-12 * other, "{one} is not {other}");
-            }
-        };
-        close(frequencies(8, 1e4, json!(null)), &golden["default_d8_theta1e4"]);
-        close(frequencies(8, 1e4, json!({"rope_type": "linear", "factor": 4.0})), &golden["linear_factor4_d8"]);
-        let llama = &golden["llama3_d64_theta5e5_factor32 (Llama-3.2-1B)"];
-        close(frequencies(64, 5e5, json!(null)), &llama["default"]);
-        // Fields of Llama-3.2-1B's config.json that the golden file leaves out.
-        let scaling = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 8192});
-        close(frequencies(64, 5e5, scaling), &llama["scaled"]);
-    }
-
     fn llama(more: Value) -> Value {
         let mut source = json!({
             "model_type": "llama", "vocab_size": 10, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
@@ -425,24 +359,6 @@ mod tests {
         });
         source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         source
-    }
-
-    /// As `LlamaConfig(**fields).rope_parameters` of transformers 5.24.
-    #[test]
-    fn an_old_rope_beside_a_new_one_is_the_one_that_is_read() {
-        let frequency = |more: Value| Config::of(llama(more)).unwrap().rope.unwrap().frequencies[1];
-        let old = json!({"rope_type": "linear", "factor": 4.0});
-        let new = json!({"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0});
-        let plain = |theta: f64| theta.powf(-0.25);
-        assert_eq!(frequency(json!({"rope_parameters": new})), plain(100.0) / 2.0);
-        assert_eq!(frequency(json!({"rope_parameters": new, "rope_scaling": old})), plain(10_000.0) / 4.0);
-        assert_eq!(
-            frequency(json!({"rope_parameters": new, "rope_scaling": old, "rope_theta": 500.0})),
-            plain(500.0) / 4.0
-        );
-        for empty in [json!(null), json!({})] {
-            assert_eq!(frequency(json!({"rope_parameters": new, "rope_scaling": empty})), plain(100.0) / 2.0);
-        }
     }
 
     #[test]

@@ -214,7 +214,7 @@ fn what_cannot_be_read_is_refused_by_name() {
     };
     let told = [
         refused(&config(&|config| config["model_type"] = "mamba".into())),
-        refused(&config(&|config| config["rope_parameters"]["rope_type"] = "yarn".into())),
+        refused(&config(&|config| config["rope_parameters"]["rope_type"] = "proportional".into())),
         refused(&config(&|config| config["hidden_act"] = "xielu".into())),
         refused(&config(&|config| config["num_key_value_heads"] = 3.into())),
         refused(&config(&|config| config["vocab_size"] = 62.into())),
@@ -232,7 +232,7 @@ fn what_cannot_be_read_is_refused_by_name() {
     ];
     expect_test::expect![[r#"
         read DIR/config.json: model_type `mamba` is not known; known are `llama`, `qwen2`, `qwen3`, `gpt_neox`, `gpt2`
-        read DIR/config.json: rope type `yarn` is not supported; known are default, linear, dynamic and llama3
+        read DIR/config.json: rope type `proportional` is not supported; known are default, linear, dynamic, llama3, yarn and longrope
         read DIR/config.json: the activation `xielu` is not known
         read DIR/config.json: 4 attention heads do not share 3 key/value heads evenly
         read DIR/model.safetensors: `model.embed_tokens.weight` has shape [61, 24], expected [62, 24]
