@@ -7,6 +7,7 @@ use crate::report::format::bytes;
 use crate::report::sheet::{Sheet, Tone};
 use crate::run::slots;
 use anyhow::{Context, Result};
+use formats::config::Config;
 use formats::describe::{self, Description};
 use formats::directory::model_directory;
 use formats::dtype::Dtype;
@@ -31,6 +32,13 @@ pub fn directory(typed: &str) -> Result<PathBuf> {
     }
 }
 
+/// The layers whose tokens attend to the last tokens alone.
+fn windows(config: &Config) -> Option<String> {
+    let window = config.windows.iter().flatten().next()?;
+    let layers = config.attention.iter().filter(|layer| config.windows[layer.window].is_some()).count();
+    Some(format!("{layers} of {} layers attend to the last {window} tokens", config.layers))
+}
+
 pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
     let directory = directory(typed)?;
     let described = describe::describe(&directory).map_err(|error| refused(format!("{error:#}")))?;
@@ -48,9 +56,10 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
         ),
     );
     let shared = if config.kv_heads == config.heads { String::new() } else { format!(", {} of keys", config.kv_heads) };
+    let windows = windows(&config).map_or_else(String::new, |windows| format!("; {windows}"));
     say(
         "attention",
-        format!("{} heads of {}{shared}; context {} tokens", config.heads, config.head_dim, config.context),
+        format!("{} heads of {}{shared}; context {} tokens{windows}", config.heads, config.head_dim, config.context),
     );
     let tied = if config.is_tied { ", head tied to the embedding" } else { "" };
     let dtypes: Vec<&str> = summary.dtypes.iter().map(String::as_str).collect();

@@ -56,6 +56,15 @@ pub fn answer(
             model.config.context
         );
     }
+    // A row that grew past it while it is decoded would turn in another way than when it is learned from.
+    let longest = width + decoding.max_new;
+    let mut bounds = model.config.ropes.iter().filter_map(|rope| rope.long.as_ref()).map(|long| long.beyond);
+    if let Some(beyond) = bounds.find(|beyond| longest > *beyond && prompts.iter().any(|row| row.len() <= *beyond)) {
+        bail!(
+            "decode: rows of up to {longest} tokens go past {beyond}, where the positions of this model change (`longrope`), \
+             and some begin before it; lower `max_new_tokens`, or take prompts of one side"
+        );
+    }
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|row| prompts[*row].len());
     let mut answers: Vec<Option<Answer>> = vec![None; prompts.len()];

@@ -33,10 +33,8 @@ pub struct Architecture {
     pub head_dim: Option<usize>,
     pub windows: Windows,
     pub factors: Factors,
-    /// The share of a head that rotary positions turn. `None`: positions are learned.
-    pub rotary_share: Option<f64>,
-    /// The base of the rotary frequencies.
-    pub theta: Theta,
+    /// `None`: positions are learned.
+    pub rope: Option<RopeDefaults>,
     /// One layer of so many has no positions at all (NoPE, Kazemnejad et al. 2023), unless `no_rope_layers` names others.
     pub no_rope_interval: Option<usize>,
     /// The head over the vocabulary is the embedding.
@@ -93,12 +91,17 @@ pub enum Factors {
     Granite,
 }
 
-/// The base of rotary frequencies in a file that does not name it.
+/// Rotary positions where a file does not say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Theta {
-    pub full: f64,
-    /// Of layers with a window, where theirs is another one.
-    pub sliding: Option<f64>,
+pub struct RopeDefaults {
+    /// The base of the frequencies.
+    pub theta: f64,
+    /// Of layers with a window, where they have a rope of their own.
+    pub sliding_theta: Option<f64>,
+    /// The share of a head that turns. `None`: all of it, whatever a file says.
+    pub share: Option<f64>,
+    /// The context of the first training, where a field beside the rope names it.
+    pub first_context: Option<usize>,
 }
 
 /// Whether a projection has a bias.
@@ -245,7 +248,7 @@ static GEMMA3: Architecture = Architecture {
     context: 131_072,
     windows: Windows::AllBut { every: 6, window: 4096 },
     factors: Factors::Gemma { score_cap: None, logit_cap: None },
-    theta: Theta { full: 1_000_000.0, sliding: Some(10_000.0) },
+    rope: Some(RopeDefaults { theta: 1_000_000.0, sliding_theta: Some(10_000.0), ..ROPE }),
     layout: Layout { head_norms: Some(HEAD_NORMS), ..GEMMA_LAYOUT },
     ..GEMMA
 };
@@ -260,6 +263,7 @@ static PHI3: Architecture = Architecture {
     context: 4096,
     epsilon: 1e-5,
     windows: Windows::All(None),
+    rope: Some(RopeDefaults { share: Some(1.0), first_context: Some(4096), ..ROPE }),
     layout: Layout {
         targets: &[
             (Target::Fused, "self_attn.qkv_proj"),
@@ -295,7 +299,7 @@ static SMOLLM3: Architecture = Architecture {
     title: "SmolLM3",
     context: 32_768,
     windows: Windows::WithoutRope,
-    theta: Theta { full: 2_000_000.0, sliding: None },
+    rope: Some(RopeDefaults { theta: 2_000_000.0, ..ROPE }),
     no_rope_interval: Some(4),
     is_tied: true,
     ..GATED
@@ -317,7 +321,7 @@ static STABLELM: Architecture = Architecture {
     mlp_bias: Bias::Never,
     context: 4096,
     epsilon: 1e-5,
-    rotary_share: Some(0.25),
+    rope: Some(RopeDefaults { share: Some(0.25), ..ROPE }),
     ..GATED
 };
 
@@ -338,8 +342,7 @@ static NEOX: Architecture = Architecture {
     head_dim: None,
     windows: Windows::Never,
     factors: Factors::Plain,
-    rotary_share: Some(0.25),
-    theta: THETA,
+    rope: Some(RopeDefaults { share: Some(0.25), ..ROPE }),
     no_rope_interval: None,
     is_tied: false,
     layout: Layout {
@@ -383,8 +386,7 @@ static GPT2: Architecture = Architecture {
     head_dim: None,
     windows: Windows::Never,
     factors: Factors::Plain,
-    rotary_share: None,
-    theta: THETA,
+    rope: None,
     no_rope_interval: None,
     is_tied: true,
     layout: Layout {
@@ -429,14 +431,13 @@ const GATED: Architecture = Architecture {
     head_dim: None,
     windows: Windows::Never,
     factors: Factors::Plain,
-    rotary_share: Some(1.0),
-    theta: THETA,
+    rope: Some(ROPE),
     no_rope_interval: None,
     is_tied: false,
     layout: GATED_LAYOUT,
 };
 
-const THETA: Theta = Theta { full: 10_000.0, sliding: None };
+const ROPE: RopeDefaults = RopeDefaults { theta: 10_000.0, sliding_theta: None, share: None, first_context: None };
 
 /// The parts that the descendants of Gemma share.
 const GEMMA: Architecture = Architecture {

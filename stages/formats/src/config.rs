@@ -2,16 +2,16 @@
 
 mod layers;
 
-pub use layers::{LayerAttention, LayerType};
+pub use layers::LayerAttention;
 
-use crate::architectures::{ARCHITECTURES, Activation, Architecture, Factors, LLAMA, Norm};
+use crate::architectures::{ARCHITECTURES, Activation, Architecture, Factors, LLAMA, Norm, RopeDefaults};
 use crate::json;
+use crate::rope::{Rope, RopeFields, RopeLayers, RopeParameters};
 use crate::tokenizer;
 use crate::unreadable::Reading;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::f64::consts::TAU;
 use std::path::Path;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -75,22 +75,6 @@ pub struct Scales {
     pub logit_cap: Option<f64>,
 }
 
-/// Rotary positions (Su et al. 2021) of the first `dims` numbers of each head, in two halves: number j turns with
-/// number j + dims/2.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rope {
-    pub dims: usize,
-    /// Radians a position, for each of the dims/2 pairs.
-    pub frequencies: Vec<f64>,
-    pub scale: f64,
-}
-
-impl Rope {
-    pub fn frequencies_of(&self, _length: usize) -> &[f64] {
-        &self.frequencies
-    }
-}
-
 /// The fields that are read, under the names of any architecture. All other fields are kept as they are.
 #[derive(Deserialize)]
 struct Fields {
@@ -103,10 +87,8 @@ struct Fields {
     head_dim: Option<usize>,
     max_position_embeddings: Option<usize>,
     rms_norm_eps: Option<f64>,
-    rope_theta: Option<f64>,
-    rotary_pct: Option<f64>,
-    rope_scaling: Option<Value>,
-    rope_parameters: Option<Value>,
+    #[serde(flatten)]
+    rope: RopeFields,
     tie_word_embeddings: Option<bool>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
@@ -209,8 +191,15 @@ impl Config {
         };
         let context = fields.max_position_embeddings.unwrap_or(architecture.context);
         let layers = layers::layers(&fields, architecture, &source, context)?;
-        let rope = |_| fields.rope(head_dim, architecture.rotary_share.unwrap_or(1.0));
-        let ropes = layers.ropes.into_iter().map(rope).collect::<Result<Vec<_>>>()?;
+        let rope = |RopeDefaults { theta, sliding_theta, share, first_context }: RopeDefaults| {
+            let of = |layers: &RopeLayers| {
+                let theta = if *layers == RopeLayers::Sliding { sliding_theta.unwrap_or(theta) } else { theta };
+                let fields = &fields.rope;
+                Rope::of(&RopeParameters { fields, layers: *layers, head_dim, context, theta, share, first_context })
+            };
+            layers.ropes.iter().map(of).collect::<Result<Vec<_>>>()
+        };
+        let ropes = architecture.rope.map_or_else(|| Ok(Vec::new()), rope)?;
         let mut special = ids(fields.bos_token_id.clone()).into_iter().chain(ids(fields.eos_token_id.clone()));
         if let Some(id) = special.find(|id| *id as usize >= fields.vocab_size) {
             bail!("token {id} begins or ends a text, and there are {} (`vocab_size`)", fields.vocab_size);
@@ -322,7 +311,7 @@ const NAMES: [(&str, &[&str]); 10] = [
     ("max_position_embeddings", &["n_positions"]),
     ("rms_norm_eps", &["layer_norm_eps", "layer_norm_epsilon"]),
     ("rope_theta", &["rotary_emb_base"]),
-    ("rotary_pct", &["partial_rotary_factor"]),
+    ("partial_rotary_factor", &["rotary_pct"]),
     ("hidden_act", &["activation_function", "hidden_activation"]),
     ("attention_bias", &["use_qkv_bias"]),
 ];
@@ -400,44 +389,6 @@ impl Fields {
             },
         }
     }
-
-    /// Transformers 5 writes `rope_parameters` in place of `rope_theta`, `rope_scaling` and `rotary_pct`. Where a file has
-    /// the old field too, that one is read, and nothing of the new one.
-    fn rope(&self, head_dim: usize, default_share: f64) -> Result<Rope> {
-        let is_full = |given: &&Value| given.as_object().is_some_and(|fields| !fields.is_empty());
-        let given = self.rope_scaling.as_ref().filter(is_full).or(self.rope_parameters.as_ref());
-        let number = |name: &str| given.and_then(|given| given.get(name)).and_then(Value::as_f64);
-        let needed = |name: &str| number(name).with_context(|| format!("find `{name}` of the rope: it is not there"));
-        let theta = number("rope_theta").or(self.rope_theta).unwrap_or(10_000.0);
-        let share = number("partial_rotary_factor").or(self.rotary_pct).unwrap_or(default_share);
-        let dims = (head_dim as f64 * share) as usize;
-        ensure!(dims > 0 && dims.is_multiple_of(2) && dims <= head_dim, "a rope of {dims} dimensions is not possible");
-        let plain = (0..dims / 2).map(|pair| theta.powf(-2.0 * pair as f64 / dims as f64));
-        let name = |name: &str| given.and_then(|given| given.get(name)).and_then(Value::as_str);
-        let frequencies = match name("rope_type").or(name("type")).unwrap_or("default") {
-            // `dynamic` changes only positions beyond the context, which no sequence reaches.
-            "default" | "dynamic" => plain.collect(),
-            "linear" => {
-                let factor = needed("factor")?;
-                plain.map(|frequency| frequency / factor).collect()
-            }
-            "llama3" => {
-                let (factor, low, high) = (needed("factor")?, needed("low_freq_factor")?, needed("high_freq_factor")?);
-                let before = number("original_max_position_embeddings");
-                let before = before.or(self.max_position_embeddings.map(|context| context as f64));
-                let before = before.context("find `original_max_position_embeddings` of the rope: it is not there")?;
-                // A pair is stretched the more, the fewer turns it makes within the context of the first training.
-                let stretched = |frequency: f64| {
-                    let turns = before * frequency / TAU;
-                    let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                    (1.0 - kept) * frequency / factor + kept * frequency
-                };
-                plain.map(stretched).collect()
-            }
-            other => bail!("rope type `{other}` is not supported; known are default, linear, dynamic and llama3"),
-        };
-        Ok(Rope { dims, frequencies, scale: 1.0 })
-    }
 }
 
 #[cfg(test)]
@@ -474,35 +425,6 @@ mod tests {
         assert_eq!(error, "token 10 begins or ends a text, and there are 10 (`vocab_size`)");
     }
 
-    /// Angles per position, of each pair of dimensions.
-    #[test]
-    fn rotary_frequencies_are_the_golden_ones() {
-        let golden: Value = serde_json::from_str(include_str!("../../tests/golden/rlhf-golden.json")).unwrap();
-        let golden = &golden["rope"];
-        let frequencies = |head: usize, theta: f64, scaling: Value| {
-            let source = json!({
-                "model_type": "llama", "vocab_size": 10, "hidden_size": head, "intermediate_size": 8, "num_hidden_layers": 1,
-                "num_attention_heads": 1, "rope_theta": theta, "rope_scaling": scaling,
-            });
-            Config::of(source).unwrap().ropes.remove(0).frequencies
-        };
-        let close = |ours: Vec<f64>, theirs: &Value| {
-            let theirs: Vec<f64> = serde_json::from_value(theirs.clone()).unwrap();
-            assert_eq!(ours.len(), theirs.len());
-            for (one, other) in ours.iter().zip(theirs) {
-                assert!((one - other).abs() <= 1e-12 * other, "{one} is not {other}");
-            }
-        };
-        close(frequencies(8, 1e4, json!(null)), &golden["default_d8_theta1e4"]);
-        close(frequencies(8, 1e4, json!({"rope_type": "linear", "factor": 4.0})), &golden["linear_factor4_d8"]);
-        let llama = &golden["llama3_d64_theta5e5_factor32 (Llama-3.2-1B)"];
-        close(frequencies(64, 5e5, json!(null)), &llama["default"]);
-        // Fields of Llama-3.2-1B's config.json that the golden file leaves out.
-        let scaling = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 8192});
-        close(frequencies(64, 5e5, scaling), &llama["scaled"]);
-    }
-
     fn llama(more: Value) -> Value {
         let mut source = json!({
             "model_type": "llama", "vocab_size": 10, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
@@ -510,24 +432,6 @@ mod tests {
         });
         source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         source
-    }
-
-    /// As `LlamaConfig(**fields).rope_parameters` of transformers 5.24.
-    #[test]
-    fn an_old_rope_beside_a_new_one_is_the_one_that_is_read() {
-        let frequency = |more: Value| Config::of(llama(more)).unwrap().ropes[0].frequencies[1];
-        let old = json!({"rope_type": "linear", "factor": 4.0});
-        let new = json!({"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0});
-        let plain = |theta: f64| theta.powf(-0.25);
-        assert_eq!(frequency(json!({"rope_parameters": new})), plain(100.0) / 2.0);
-        assert_eq!(frequency(json!({"rope_parameters": new, "rope_scaling": old})), plain(10_000.0) / 4.0);
-        assert_eq!(
-            frequency(json!({"rope_parameters": new, "rope_scaling": old, "rope_theta": 500.0})),
-            plain(500.0) / 4.0
-        );
-        for empty in [json!(null), json!({})] {
-            assert_eq!(frequency(json!({"rope_parameters": new, "rope_scaling": empty})), plain(100.0) / 2.0);
-        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod layout;
 pub mod llama2c;
 pub mod peft;
 mod pointer;
+pub mod rope;
 pub mod tokenizer;
 pub mod unreadable;
 pub mod weights;

@@ -3,7 +3,8 @@
 use crate::kernel::{self, Angles, AttentionMask, MaskedRow, Span};
 use crate::tensor::{from_ids, from_values};
 use burn::tensor::{Device, Int, Tensor};
-use formats::config::{Config, Rope};
+use formats::config::Config;
+use formats::rope::Rope;
 
 /// The arrangement of rows of unequal lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use formats::config::Config;
 use formats::dtype::{Dtype, floats};
 pub use models::{MODELS, directory, load};
 
-use models::{Row, adapters, golden};
+use models::{Row, adapters, golden, long_row};
 use safetensors::SafeTensors;
 use stages::generate::{self, Choice, Decoding};
 use stages::model::{Adapter, Batch, Decoder, Padding, weights};
@@ -82,6 +82,26 @@ pub fn check(device: &Device) {
 #[test]
 fn logits_and_greedy_continuations_are_those_of_transformers() {
     check(&Device::flex());
+}
+
+/// Two rows in one batch turn each by its own length.
+#[test]
+fn a_row_beyond_the_first_context_turns_by_the_long_factors() {
+    let (model, (long, logits)) = (load(&directory("phi3-long"), &Device::flex()), long_row("phi3-long"));
+    let short = &golden("phi3-long")[0];
+    for padding in [Padding::None, Padding::Left, Padding::Right] {
+        let batch = Batch::new(&model.config, &[&short.ids, &long], padding, &Device::flex());
+        let ours = values_of(model.logits(model.hidden(None, &batch, None))).unwrap();
+        for (span, theirs) in batch.spans.iter().zip([&short.logits, &logits]) {
+            let ours = &ours[span.at * model.config.vocabulary..][..theirs.len()];
+            let off = ours.iter().zip(theirs).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+            assert!(off <= 1e-4, "padded {padding:?}, {} tokens: off by {off}", span.len);
+        }
+    }
+    let decoding = Decoding { max_new: 9, stops: &[], choice: Choice::Greedy, at_once: 1 };
+    let Err(error) = generate::answer(&model, None, &[&long[..30]], decoding) else { panic!("it was decoded") };
+    assert!(error.to_string().starts_with("decode: rows of up to 39 tokens go past 32"), "{error}");
+    assert_eq!(generate::answer(&model, None, &[&long[..40]], decoding).unwrap()[0].ids.len(), 9);
 }
 
 #[test]
@@ -216,7 +236,7 @@ fn what_cannot_be_read_is_refused_by_name() {
     };
     let told = [
         refused(&config(&|config| config["model_type"] = "mamba".into())),
-        refused(&config(&|config| config["rope_parameters"]["rope_type"] = "yarn".into())),
+        refused(&config(&|config| config["rope_parameters"]["rope_type"] = "proportional".into())),
         refused(&config(&|config| config["hidden_act"] = "xielu".into())),
         refused(&config(&|config| config["num_key_value_heads"] = 3.into())),
         refused(&config(&|config| config["vocab_size"] = 62.into())),
@@ -233,8 +253,8 @@ fn what_cannot_be_read_is_refused_by_name() {
         }),
     ];
     expect_test::expect![[r#"
-        read DIR/config.json: model_type `mamba` is not known; known are `llama`, `qwen2`, `qwen3`, `gpt_neox`, `gpt2`
-        read DIR/config.json: rope type `yarn` is not supported; known are default, linear, dynamic and llama3
+        read DIR/config.json: model_type `mamba` is not known; known are `llama`, `mistral`, `qwen2`, `qwen3`, `gemma2`, `gemma3_text`, `phi3`, `olmo2`, `smollm3`, `granite`, `stablelm`, `gpt_neox`, `gpt2`
+        read DIR/config.json: rope type `proportional` is not supported; known are default, linear, dynamic, llama3, yarn and longrope
         read DIR/config.json: the activation `xielu` is not known
         read DIR/config.json: 4 attention heads do not share 3 key/value heads evenly
         read DIR/model.safetensors: `model.embed_tokens.weight` has shape [61, 24], expected [62, 24]

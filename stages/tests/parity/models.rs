@@ -67,6 +67,15 @@ pub fn golden(name: &str) -> Vec<Row> {
     (0..3).map(row).collect()
 }
 
+/// The ids of a row beyond the context of the first training, and its logits `[t, v]`.
+pub fn long_row(name: &str) -> (Vec<u32>, Vec<f32>) {
+    let bytes = fs::read(directory(name).join("golden.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let ids = file.tensor("long.ids").unwrap();
+    let ids = ids.data().chunks_exact(8).map(|eight| i64::from_le_bytes(eight.try_into().unwrap()) as u32).collect();
+    (ids, floats(safetensors::Dtype::F32, file.tensor("long.logits").unwrap().data()).unwrap())
+}
+
 pub fn adapters(name: &str, model: &Decoder) -> [Adapter; 2] {
     ["adapter", "reward"]
         .map(|which| weights::load_adapter(&directory(name).join(which), &model.config, &model.device()).unwrap())

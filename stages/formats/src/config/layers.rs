@@ -1,7 +1,8 @@
 //! How the layers of a model attend: which have a window, and which positions they turn by.
 
 use super::Fields;
-use crate::architectures::{Architecture, Windows};
+use crate::architectures::{Architecture, RopeDefaults, Windows};
+use crate::rope::{FULL, RopeLayers, SLIDING};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
@@ -14,28 +15,12 @@ pub struct LayerAttention {
     pub rope: Option<usize>,
 }
 
-/// The type of a layer, as `layer_types` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayerType {
-    Full,
-    Sliding,
-}
-
-impl LayerType {
-    pub fn name(self) -> &'static str {
-        match self {
-            LayerType::Full => "full_attention",
-            LayerType::Sliding => "sliding_attention",
-        }
-    }
-}
-
 /// The layers of a model: each its attention, and what it points to.
 pub struct Layers {
     /// Distinct windows, in tokens; `None`: a token attends to all before it.
     pub windows: Vec<Option<usize>>,
-    /// The types whose ropes are needed, in the order of their indices.
-    pub ropes: Vec<LayerType>,
+    /// The layers that each rope is for.
+    pub ropes: Vec<RopeLayers>,
     pub attention: Vec<LayerAttention>,
 }
 
@@ -56,10 +41,10 @@ pub fn layers(fields: &Fields, architecture: &Architecture, source: &Value, cont
         Some(window) if slides.contains(&true) => vec![None, Some(window)],
         _ => vec![None],
     };
-    let ropes = match (architecture.rotary_share, architecture.theta.sliding) {
-        (None, _) => Vec::new(),
-        (Some(_), None) => vec![LayerType::Full],
-        (Some(_), Some(_)) => vec![LayerType::Full, LayerType::Sliding],
+    let ropes = match architecture.rope {
+        None => Vec::new(),
+        Some(RopeDefaults { sliding_theta: None, .. }) => vec![RopeLayers::All],
+        Some(_) => vec![RopeLayers::Full, RopeLayers::Sliding],
     };
     let attention = slides.iter().zip(has_rope).map(|(slides, has_rope)| LayerAttention {
         window: if *slides { windows.len() - 1 } else { 0 },
@@ -100,9 +85,10 @@ fn slides(fields: &Fields, architecture: &Architecture, has_rope: &[bool]) -> Re
     let count = fields.num_hidden_layers;
     if let (Some(types), false) = (&fields.layer_types, matches!(architecture.windows, Windows::All(_))) {
         let types = types.get(..count).context("read `layer_types`: it names fewer layers than there are")?;
-        let slides = |name: &String| match [LayerType::Full, LayerType::Sliding].iter().find(|one| one.name() == name) {
-            Some(one) => Ok(*one == LayerType::Sliding),
-            None => bail!("layers of type `{name}` are not supported"),
+        let slides = |name: &String| match name.as_str() {
+            FULL => Ok(false),
+            SLIDING => Ok(true),
+            other => bail!("layers of type `{other}` are not supported"),
         };
         return types.iter().map(slides).collect();
     }
