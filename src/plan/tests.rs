@@ -648,7 +648,7 @@ fn a_model_or_a_word_list_that_cannot_be_read_is_known_before_anything_runs() {
             3 |   eval: {kind: eval, from: {policy: sft, reward: ./bad.txt, prompts: ./heldout.jsonl}}
               |                                                  ^^^^^^^^^
 
-            error: DIR/gpt2/config.json: model_type `mamba` is not known; known are `llama`, `qwen2`, `qwen3`, `gpt_neox`, `gpt2`
+            error: DIR/gpt2/config.json: model_type `mamba` is not known; known are `llama`, `mistral`, `qwen2`, `qwen3`, `gemma2`, `gemma3_text`, `phi3`, `olmo2`, `smollm3`, `granite`, `stablelm`, `gpt_neox`, `gpt2`
              --> rlhf.yaml:4:35
               |
             4 |   ppo: {kind: ppo, from: {policy: ./gpt2, reward: ./gold.txt, prompts: ./prompts.jsonl}}

@@ -185,16 +185,11 @@ pub enum QkvLayout {
 }
 
 /// In the order in which messages list them.
-pub const ARCHITECTURES: [&Architecture; 13] = [
-    &LLAMA, &MISTRAL, &QWEN2, &QWEN3, &GEMMA2, &GEMMA3, &PHI3, &OLMO2, &SMOLLM3, &GRANITE, &STABLELM, &NEOX, &GPT2,
-];
+pub const ARCHITECTURES: [&Architecture; 13] =
+    [&LLAMA, &MISTRAL, &QWEN2, &QWEN3, &GEMMA2, &GEMMA3, &PHI3, &OLMO2, &SMOLLM3, &GRANITE, &STABLELM, &NEOX, &GPT2];
 
-pub static LLAMA: Architecture = Architecture {
-    model_type: "llama",
-    classifier: Some("Llama"),
-    title: "LLaMA",
-    ..GATED
-};
+pub static LLAMA: Architecture =
+    Architecture { model_type: "llama", classifier: Some("Llama"), title: "LLaMA", ..GATED };
 
 static MISTRAL: Architecture = Architecture {
     model_type: "mistral",
@@ -305,12 +300,8 @@ static SMOLLM3: Architecture = Architecture {
     ..GATED
 };
 
-static GRANITE: Architecture = Architecture {
-    model_type: "granite",
-    title: "Granite",
-    factors: Factors::Granite,
-    ..GATED
-};
+static GRANITE: Architecture =
+    Architecture { model_type: "granite", title: "Granite", factors: Factors::Granite, ..GATED };
 
 static STABLELM: Architecture = Architecture {
     model_type: "stablelm",

@@ -348,7 +348,9 @@ impl Fields {
             bail!("cross-attention is not supported");
         }
         if self.use_bidirectional_attention == Some(true) {
-            bail!("attention to later tokens (`use_bidirectional_attention`) is not supported: the model is no decoder");
+            bail!(
+                "attention to later tokens (`use_bidirectional_attention`) is not supported: the model is no decoder"
+            );
         }
         if self.qk_layernorm == Some(true) {
             bail!("norms of queries and keys that differ by head (`qk_layernorm`) are not supported");

@@ -136,7 +136,9 @@ fn as_classifier(config: &Config) -> Result<Value> {
     let fields = source.as_object_mut().context("read the configuration: it is no mapping")?;
     let Architecture { classifier, title, .. } = config.architecture;
     let class = classifier.with_context(|| {
-        format!("merge the reward model: `transformers` has no sequence classifier for {title}; export it without --merge")
+        format!(
+            "merge the reward model: `transformers` has no sequence classifier for {title}; export it without --merge"
+        )
     })?;
     fields.insert("architectures".to_owned(), json!([format!("{class}ForSequenceClassification")]));
     fields.insert("problem_type".to_owned(), json!("regression"));

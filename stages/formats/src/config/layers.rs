@@ -70,7 +70,8 @@ fn has_rope(fields: &Fields, architecture: &Architecture) -> Result<Vec<bool>> {
 /// The tokens that a layer with a window attends to.
 fn window(fields: &Fields, architecture: &Architecture, source: &Value) -> Option<usize> {
     // A file that says `null` has no window; one that says nothing has that of its architecture.
-    let named = |default: Option<usize>| if source.get("sliding_window").is_some() { fields.sliding_window } else { default };
+    let named =
+        |default: Option<usize>| if source.get("sliding_window").is_some() { fields.sliding_window } else { default };
     match architecture.windows {
         Windows::Never => None,
         Windows::All(default) => named(default),

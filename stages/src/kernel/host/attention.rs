@@ -33,7 +33,9 @@ impl HostCache {
 
 impl KeyValueCache for HostCache {
     fn attend(&mut self, layer: usize, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
-        let AttentionMask::Rows { rows, window } = mask else { unreachable!("rows that are decoded on the host have no padding") };
+        let AttentionMask::Rows { rows, window } = mask else {
+            unreachable!("rows that are decoded on the host have no padding")
+        };
         let layer = &mut self.layers[layer];
         if layer.is_empty() {
             let room = || vec![0.0; self.capacity * heads.keys * heads.width];
