@@ -43,10 +43,18 @@ fn main() {
         for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
             export::export(&policy, &folder.join(format!("merged-{}", dtype.name())), true, Some(dtype)).unwrap();
         }
-        export::export(&judge, &folder.join("reward-merged"), true, Some(Dtype::F32)).unwrap();
         export::export(&policy, &folder.join("plain"), false, None).unwrap();
-        for (from, to) in [("plain/model", "model"), ("plain/adapter", "adapter"), ("of-reward/adapter", "reward")] {
+        for (from, to) in [("plain/model", "model"), ("plain/adapter", "adapter")] {
             fs::rename(folder.join(from), folder.join(to)).unwrap();
+        }
+        let merged = export::export(&judge, &folder.join("reward-merged"), true, Some(Dtype::F32));
+        if artifact.model.config.architecture.classifier.is_some() {
+            merged.unwrap();
+            fs::rename(folder.join("of-reward/adapter"), folder.join("reward")).unwrap();
+        } else {
+            let error = merged.err().expect("what transformers cannot read is not exported");
+            assert!(error.to_string().contains("has no sequence classifier"), "{error:#}");
+            fs::remove_dir_all(folder.join("reward-merged")).unwrap();
         }
         let mut ours: BTreeMap<String, (Vec<f32>, Vec<usize>)> = BTreeMap::new();
         let mut ids: BTreeMap<String, Vec<i64>> = BTreeMap::new();
