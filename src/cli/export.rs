@@ -11,6 +11,7 @@ use crate::report::card::{self, ExportedModel};
 use crate::report::format;
 use anyhow::{Context, Result};
 use cache::{Content, Store};
+use formats::dropout;
 use formats::dtype::Dtype;
 use stages::kinds;
 use stages::model::export;
@@ -91,9 +92,11 @@ pub fn import_adapter(adapter: &Path, base: &str, directory: &Path) -> Result<u8
     let folder = draft.path().join("folder");
     let read = export::import_adapter(adapter, &base, &folder).map_err(|error| refused(format!("{error:#}")))?;
     keep(&folder, directory)?;
+    let dropped = dropout::of_adapter(adapter)?;
+    let dropped = dropped.map(|field| format!("; its {field} is not applied in training here")).unwrap_or_default();
     let head = if read.head.is_some() { " with a reward head" } else { "" };
     terminal::say(&format!(
-        "{}: an adapter of rank {}, alpha {}{head}, over {}; go on from it with `lora: {{rank: {}, alpha: {}}}`\n",
+        "{}: an adapter of rank {}, alpha {}{head}, over {}; go on from it with `lora: {{rank: {}, alpha: {}}}`{dropped}\n",
         directory.display(),
         read.rank,
         read.alpha,

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use formats::config::Config;
 use formats::describe::{self, Description};
 use formats::directory::model_directory;
+use formats::dropout;
 use formats::dtype::Dtype;
 use formats::peft::Lora;
 use stages::device;
@@ -47,6 +48,8 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
     let mut say = |label: &str, value: String| sheet.say(label, value, Tone::Plain);
     let base = model_directory(&directory);
     say("model", base.display().to_string());
+    let dropout =
+        dropout::of_model(&directory, &described.config.source).map_err(|error| refused(format!("{error:#}")))?;
     let Description { config, summary, vocabulary, front, ends, has_template, adapter } = described;
     say(
         "architecture",
@@ -77,6 +80,9 @@ pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
         let Lora { rank, alpha, .. } = adapter;
         let text = format!("rank {rank}, alpha {alpha}, beside {matrices} matrices: {parameters} parameters{head}");
         say("adapter", text);
+    }
+    if let Some(fields) = dropout {
+        say("dropout", format!("{fields}; not applied in training: nothing is dropped"));
     }
     let has =
         slots::memory("MemAvailable").map_or(String::new(), |free| format!("; this machine has {} free", bytes(free)));

@@ -229,8 +229,10 @@ fn step(is_full: bool, sizes: [usize; 6], rows: usize, options: &Options, device
     let mut row = || Sequence::new((0..TOKENS).map(|_| stream.below(sizes[5]) as u32).collect(), 1);
     let data: Vec<Sequence> = (0..rows).map(|_| row()).collect();
     let data: Vec<&Sequence> = data.iter().collect();
-    let tensors = if is_full { weights::tensors(&model) } else { adapter.tensors() };
-    let mut adam = Adam::new(tensors, AdamSettings::default());
+    let mut adam = match is_full {
+        true => Adam::of_weights(&model, AdamSettings::default()),
+        false => Adam::of_adapters([&adapter], AdamSettings::default()),
+    };
     let one = |_| {
         let start = Instant::now();
         let (now, adapter) = match is_full {

@@ -5,6 +5,7 @@ mod adam;
 mod checkpoint;
 mod ends;
 mod groups;
+mod model;
 mod parameters;
 mod pass;
 mod rows;
@@ -16,6 +17,7 @@ pub use ends::Ends;
 pub use groups::{Group, PreferenceReading, groups_apart, load_of_groups, parts_of_groups};
 #[cfg(test)]
 pub use groups::{groups_of_a_test, has_gradients};
+pub use model::model;
 pub use parameters::{AnswerEnd, PairBound, Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
 pub use pass::{
     Pass, ValuePositions, add, in_parts, learn_answers, learn_rewards, learn_tokens, learn_values, likelihood,
@@ -198,8 +200,10 @@ pub fn is_candidate(step: u64, every: u64, total: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Adapter, LoraParameters, weights};
     use crate::tensor::values_of;
     use burn::tensor::Device;
+    use formats::layout;
 
     fn golden() -> serde_json::Value {
         serde_json::from_str(include_str!("../tests/golden/rlhf-golden.json")).unwrap()
@@ -217,7 +221,7 @@ mod tests {
             let epsilon = golden["eps"].as_f64().unwrap();
             let settings = AdamSettings { form, weight_decay, epsilon, ..AdamSettings::default() };
             let number = |value: f64| Tensor::<2>::from_data([[value as f32]], &Device::flex());
-            let mut adam = Adam::new(vec![number(golden["w0"].as_f64().unwrap())], settings);
+            let mut adam = Adam::new(vec![number(golden["w0"].as_f64().unwrap())], vec![true], settings);
             for (gradient, expected) in golden["grads"].as_array().unwrap().iter().zip(golden[name].as_array().unwrap())
             {
                 let gradient = vec![number(gradient.as_f64().unwrap())];
@@ -234,7 +238,7 @@ mod tests {
     #[test]
     fn a_gradient_beyond_the_norm_is_scaled_and_what_is_no_number_stops_the_training_untouched() {
         let start = || vec![Tensor::<2>::from_data([[3.0f32, 4.0]], &Device::flex())];
-        let mut adam = Adam::new(start(), AdamSettings::default());
+        let mut adam = Adam::new(start(), vec![true], AdamSettings::default());
         let norm = adam.step(0.1, 12.5, start(), String::new).unwrap();
         assert!((norm - 5.0).abs() < 1e-6);
         // Scaled to norm 1: m = 0.1·(0.6, 0.8).
@@ -250,10 +254,55 @@ mod tests {
         assert_eq!(before, values_of(adam.tensors[0].clone()).unwrap());
     }
 
+    /// With gradients of 0, decay alone moves weights: by lr·weight_decay of each, as in the two groups of parameters that
+    /// the trainer of `transformers` makes.
+    #[test]
+    fn weight_decay_leaves_norms_and_biases_alone_and_no_matrix_of_an_adapter() {
+        let device = Device::flex();
+        let settings = AdamSettings { weight_decay: 0.5, ..AdamSettings::default() };
+        let is_decayed = |mut adam: Adam| -> Vec<bool> {
+            let before = adam.tensors.clone();
+            let zeros = before.iter().map(Tensor::zeros_like).collect();
+            adam.step(0.1, 1.0, zeros, String::new).unwrap();
+            let pairs = before.into_iter().zip(&adam.tensors);
+            pairs
+                .map(|(before, after)| {
+                    let (before, after) = (values_of(before).unwrap(), values_of(after.clone()).unwrap());
+                    let is_smaller = before.iter().zip(&after).all(|(x, y)| (y - 0.95 * x).abs() <= 1e-6 * x.abs());
+                    assert!(is_smaller || before == after);
+                    assert!(before.iter().any(|x| *x != 0.0), "a tensor of zeros shows nothing");
+                    is_smaller
+                })
+                .collect()
+        };
+        for name in ["gpt2", "neox", "qwen3"] {
+            let directory = std::path::Path::new("tests/parity").join(name);
+            let config = formats::config::Config::load(&directory).unwrap();
+            let model = weights::load(&directory, config, formats::dtype::Dtype::F32, &device).unwrap();
+            let names: Vec<String> = layout::weights(&model.config).into_iter().map(|weight| weight.name).collect();
+            let decayed = is_decayed(Adam::of_weights(&model, settings));
+            for (name, is_decayed) in names.iter().zip(decayed) {
+                let parts: Vec<&str> = name.split('.').collect();
+                let module = parts[parts.len() - 2];
+                let is_norm = module.starts_with("ln_") || module.contains("norm");
+                assert_eq!(is_decayed, !(is_norm || name.ends_with(".bias")), "{name}");
+            }
+        }
+        // Of rank 1, the matrices have the shapes of vectors.
+        let directory = std::path::Path::new("tests/parity/llama");
+        let config = formats::config::Config::load(directory).unwrap();
+        let draw = Draw { seed: 7, kind: "test", purpose: "adapter" };
+        let lora = LoraParameters { rank: 1, ..LoraParameters::default() };
+        let adapter = Adapter::new(&config, &lora, draw, &device).with_head(&config, draw, &device);
+        let moved: Vec<_> = adapter.tensors().into_iter().map(|tensor| tensor.add_scalar(0.1)).collect();
+        let adapter = adapter.with_tensors(&moved);
+        assert!(is_decayed(Adam::of_adapters([&adapter], settings)).into_iter().all(|is_decayed| is_decayed));
+    }
+
     #[test]
     fn averages_follow_what_is_trained() {
         let number = |value: f32| Tensor::<2>::from_data([[value]], &Device::flex());
-        let mut adam = Adam::new(vec![number(3.0)], AdamSettings::default());
+        let mut adam = Adam::new(vec![number(3.0)], vec![true], AdamSettings::default());
         adam.keep_averages();
         for expected in [0.9 * 3.0 + 0.1 * 5.0, 0.9 * 3.2 + 0.1 * 5.0] {
             adam.tensors = vec![number(5.0)];

@@ -208,7 +208,7 @@ fn ppo_step_of(model: &Decoder, recomputes: bool) -> (Vec<f64>, f64, Vec<f32>) {
     let old = train::predicted(model, Some(&adapter), &rows, 1.0).unwrap().log_probs;
     let n = old.len();
     let advantages: Vec<f64> = (0..n).map(|token| (token as f64 * 0.7).sin()).collect();
-    let mut adam = Adam::new(adapter.tensors(), AdamSettings::default());
+    let mut adam = Adam::of_adapters([&adapter], AdamSettings::default());
     let pass = Pass { model, adapter: Some(&adapter), trained: Trainable::Adapter, recomputes };
     let (mut ratios, mut total) = (Vec::new(), 0.0);
     let gradients = train::learn_tokens(pass, &rows, 1.0, |range, predicted| {
@@ -656,7 +656,7 @@ fn a_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes() {
     let bytes = |adam: &Adam| adam.tensors.iter().map(|tensor| values_of(tensor.clone()).unwrap()).collect::<Vec<_>>();
 
     let mut io = open();
-    let mut adam = Adam::new(adapter.tensors(), AdamSettings::default());
+    let mut adam = Adam::of_adapters([&adapter], AdamSettings::default());
     for done in 1..=2 {
         step(&mut adam);
         io.curve(&serde_json::json!({"step": done})).unwrap();
@@ -672,7 +672,7 @@ fn a_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes() {
     step(&mut adam);
 
     let mut io = open();
-    let mut resumed = Adam::new(adapter.tensors(), AdamSettings::default());
+    let mut resumed = Adam::of_adapters([&adapter], AdamSettings::default());
     let (done, rest): (u64, String) = train::resume(&mut io, &mut resumed).unwrap().unwrap();
     assert_eq!((done, rest.as_str()), (2, "the rest"));
     assert!(work.path().join("out/2").exists() && !work.path().join("out/3").exists());

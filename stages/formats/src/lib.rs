@@ -8,6 +8,7 @@ pub mod data;
 pub mod describe;
 pub mod dialogue;
 pub mod directory;
+pub mod dropout;
 pub mod dtype;
 pub mod json;
 pub mod layout;

@@ -121,8 +121,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let Dpo { training, .. } = &parameters;
     let device = device::of(io)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
-    let policy = Artifact::load(io.input("policy")?, training.tuning.dtype, &device)?;
-    let policy = policy.with_templating(&training.templating)?;
+    let policy = train::model(io, "policy", &training.tuning, &training.templating, &device)?;
     let reference = policy.reference(io.optional_input("reference"))?;
 
     // 1. Tokenise prompts with their answers, and hold some out.
@@ -138,7 +137,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let steps = TrainSteps::of(io, training, rows, draw("order"));
     let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, true);
     training.expect_memory(io, &policy, Load { other_bases: usize::from(reference.has_own_base), ..load })?;
-    let adam = Adam::new(start.tensors(), training.tuning.adam);
+    let adam = Adam::of_adapters([&start], training.tuning.adam);
     let learner = DirectPolicy {
         parameters: &parameters,
         policy: &policy,

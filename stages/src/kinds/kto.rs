@@ -84,8 +84,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let Kto { training, .. } = &parameters;
     let device = device::of(io)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
-    let policy = Artifact::load(io.input("policy")?, training.tuning.dtype, &device)?;
-    let policy = policy.with_templating(&training.templating)?;
+    let policy = train::model(io, "policy", &training.tuning, &training.templating, &device)?;
     let reference = policy.reference(io.optional_input("reference"))?;
 
     // 1. Tokenise the answers and hold some prompts out. Each prompt gets the answer to another one, too.
@@ -112,7 +111,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let rows = train::by_weight((0..items.len()).collect(), |row| items[row].labelled.weight, draw("weight"));
     let steps = TrainSteps::of(io, training, rows, draw("order"));
     let at_once = training.passes.at_once(steps.size);
-    let adam = Adam::new(start.tensors(), training.tuning.adam);
+    let adam = Adam::of_adapters([&start], training.tuning.adam);
     let learner =
         LabelledPolicy { parameters: &parameters, policy: &policy, reference, start, items, heldout, at_once };
     let longest = learner.rows().map(|row| row.ids.len()).max().unwrap_or(0);

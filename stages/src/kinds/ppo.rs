@@ -139,7 +139,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let asked = parameters.batch / parameters.answers_per_prompt;
     expect(io, &parameters, &models, &prompts)?;
 
-    let mut adam = Adam::new(models.trained(), parameters.tuning.adam);
+    let mut adam = Adam::of_adapters(models.trained(), parameters.tuning.adam);
     if models.reference.is_none() {
         adam.keep_averages();
     }

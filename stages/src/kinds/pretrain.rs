@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 pub const KIND: Kind = Kind {
     name: "pretrain",
-    version: 3,
+    version: 4,
     doc: "train a tokenizer and a small LLaMA from scratch on raw text",
     ports: &[Port::one("text", Accepts::Data(DataRows::Texts), "rows with a field `text`, one document each")],
     gives: Gives::Model,
@@ -67,7 +67,7 @@ pub struct Pretrain {
     pub passes: Passes,
     /// peak learning rate: linear warm-up over a tenth of the steps, then a cosine to 0
     pub lr: f64,
-    /// decoupled weight decay of AdamW
+    /// decoupled weight decay of AdamW; norms and biases keep their values
     pub weight_decay: f64,
     /// share of the documents held out for `heldout_loss`
     pub heldout: f64,
@@ -180,7 +180,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let model = random(Config::of(llama.source())?, draw("weights"), &device)?;
     let settings =
         AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
-    let adam = Adam::new(weights::tensors(&model), settings);
+    let adam = Adam::of_weights(&model, settings);
 
     // 4. Train: a linear warm-up over a tenth of the steps, then a cosine; the last tenth is reported.
     let tenth = (parameters.steps / 10).max(1);

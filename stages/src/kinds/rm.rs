@@ -156,8 +156,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let Rm { training, .. } = &parameters;
     let device = device::of(io)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
-    let artifact = Artifact::load(io.input("model")?, training.tuning.dtype, &device)?;
-    let artifact = artifact.with_templating(&training.templating)?;
+    let artifact = train::model(io, "model", &training.tuning, &training.templating, &device)?;
 
     // 1. Tokenise prompts with their answers, and hold some out.
     let encoder = training.encoder(&artifact, parameters.answer_end)?;
@@ -183,7 +182,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let steps = TrainSteps::of(io, training, rows, draw("order"));
     let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, false);
     training.expect_memory(io, &artifact, load)?;
-    let adam = Adam::new(start.tensors(), training.tuning.adam);
+    let adam = Adam::of_adapters([&start], training.tuning.adam);
     let learner = RewardModel {
         parameters: &parameters,
         artifact: &artifact,

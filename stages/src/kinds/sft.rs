@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "sft",
-    version: 4,
+    version: 5,
     doc: "fine-tune a LoRA adapter, or all weights, on prompts with answers",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from"),
@@ -127,8 +127,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let Sft { training, .. } = &parameters;
     let device = device::of(io)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
-    let artifact = Artifact::load(io.input("model")?, training.tuning.dtype, &device)?;
-    let artifact = artifact.with_templating(&training.templating)?;
+    let artifact = train::model(io, "model", &training.tuning, &training.templating, &device)?;
 
     // 1. Tokenise the rows; hold out those of the port, else some prompts, so that two answers to one prompt are on the
     // same side.
@@ -157,10 +156,6 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         ),
         Train::Full => None,
     };
-    let tensors = match &start {
-        Some(start) => start.tensors(),
-        None => weights::tensors(&artifact.model),
-    };
     let steps = TrainSteps::of(io, training, rows, draw("order"));
     let at_once = training.passes.at_once(steps.size);
     let load = Load {
@@ -172,7 +167,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         ..Load::default()
     };
     training.expect_memory(io, &artifact, load)?;
-    let adam = Adam::new(tensors, training.tuning.adam);
+    let adam = match &start {
+        Some(start) => Adam::of_adapters([start], training.tuning.adam),
+        None => Adam::of_weights(&artifact.model, training.tuning.adam),
+    };
     let learner = FineTuning { training, artifact: &artifact, start, examples, heldout };
     train::learn(io, &steps, adam, &mut filter, &learner)
 }

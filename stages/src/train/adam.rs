@@ -1,16 +1,20 @@
 //! AdamW: bias-corrected moments, decay apart from the gradient (Loshchilov & Hutter 2019, alg. 2).
 
 use crate::kernel::{self, AdamStep};
+use crate::model::{Adapter, Decoder, weights};
 use crate::stage::{self, ParameterMistake};
 use crate::tensor::values_of;
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
+use formats::layout;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The optimiser, together with the tensors it trains.
 pub struct Adam {
     pub tensors: Vec<Tensor<2>>,
+    /// Whether weight decay shrinks each of them: it leaves norms and biases alone.
+    decays: Vec<bool>,
     pub(super) means: Vec<Tensor<2>>,
     pub(super) squares: Vec<Tensor<2>>,
     /// Moving averages of the trained tensors; empty until [`Adam::keep_averages`] is called.
@@ -42,7 +46,7 @@ pub struct AdamSettings {
     pub beta2: f64,
     /// ε
     pub epsilon: f64,
-    /// share of the weights that is subtracted at each step, times the learning rate
+    /// share of the weights that is subtracted at each step, times the learning rate; norms and biases keep theirs
     pub weight_decay: f64,
     /// norm to which larger gradients are scaled down; null: no limit
     pub max_norm: Option<f64>,
@@ -77,12 +81,28 @@ impl AdamSettings {
 }
 
 impl Adam {
-    pub fn new(tensors: Vec<Tensor<2>>, settings: AdamSettings) -> Adam {
+    /// Trains the matrices and heads of adapters, in the order of [`Adapter::tensors`]. All of them decay.
+    pub fn of_adapters<'a>(adapters: impl IntoIterator<Item = &'a Adapter>, settings: AdamSettings) -> Adam {
+        let tensors: Vec<Tensor<2>> = adapters.into_iter().flat_map(Adapter::tensors).collect();
+        let decays = vec![true; tensors.len()];
+        Adam::new(tensors, decays, settings)
+    }
+
+    /// Trains the weights of a model, in the order of [`weights::tensors`]. Norms and biases do not decay: nothing is gained
+    /// by a smaller one (as the trainer of `transformers` has it).
+    pub fn of_weights(model: &Decoder, settings: AdamSettings) -> Adam {
+        let decays = layout::weights(&model.config).iter().map(|weight| !weight.sort.is_vector()).collect();
+        Adam::new(weights::tensors(model), decays, settings)
+    }
+
+    pub(super) fn new(tensors: Vec<Tensor<2>>, decays: Vec<bool>, settings: AdamSettings) -> Adam {
+        assert_eq!(tensors.len(), decays.len(), "each tensor decays or not");
         let zeros = |tensor: &Tensor<2>| tensor.zeros_like();
         Adam {
             means: tensors.iter().map(zeros).collect(),
             squares: tensors.iter().map(zeros).collect(),
             tensors,
+            decays,
             averages: Vec::new(),
             steps: 0,
             settings,
@@ -146,7 +166,7 @@ impl Adam {
             AdamForm::Torch => (rate / correction1, correction2),
             AdamForm::Tensorflow => (rate * correction2.sqrt() / correction1, 1.0),
         };
-        let step = AdamStep {
+        let decayed = AdamStep {
             beta1,
             beta2,
             shrink: max_norm.filter(|most| norm > *most).map_or(1.0, |most| most / norm),
@@ -155,11 +175,13 @@ impl Adam {
             epsilon,
             retain: 1.0 - rate * weight_decay,
         };
+        let whole = AdamStep { retain: 1.0, ..decayed };
         let take = |list: &mut Vec<Tensor<2>>| std::mem::take(list);
         let old = take(&mut self.tensors).into_iter().zip(take(&mut self.means)).zip(take(&mut self.squares));
-        for (((tensor, mean), square), gradient) in old.zip(gradients) {
+        for ((((tensor, mean), square), gradient), decays) in old.zip(gradients).zip(&self.decays) {
             let kernel = kernel::of(&tensor.device());
-            let [tensor, mean, square] = kernel.adam(&step, [tensor, mean, square, gradient]);
+            let [tensor, mean, square] =
+                kernel.adam(if *decays { &decayed } else { &whole }, [tensor, mean, square, gradient]);
             self.tensors.push(tensor);
             self.means.push(mean);
             self.squares.push(square);

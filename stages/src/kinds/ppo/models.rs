@@ -4,7 +4,7 @@ use super::parameters::{Critic, KlReference, Ppo};
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::{Adapter, Artifact, Decoder, Reference};
-use crate::train::Tuning;
+use crate::train;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 
@@ -22,9 +22,10 @@ pub struct Models {
 }
 
 impl Models {
-    pub fn load(io: &Io, parameters: &Ppo, draw: Draw, device: &Device) -> Result<Models> {
-        let Tuning { dtype, lora, .. } = &parameters.tuning;
-        let policy = Artifact::load(io.input("policy")?, *dtype, device)?.with_templating(&parameters.templating)?;
+    pub fn load(io: &mut Io, parameters: &Ppo, draw: Draw, device: &Device) -> Result<Models> {
+        let Ppo { tuning, templating, .. } = parameters;
+        let lora = &tuning.lora;
+        let policy = train::model(io, "policy", tuning, templating, device)?;
         let start = policy.start_adapter(lora, draw)?;
         let reward = Artifact::load_beside(io.input("reward")?, &policy)?;
         let reference = match (io.optional_input("reference"), parameters.kl.reference) {
@@ -60,9 +61,9 @@ impl Models {
         Ok(Models { policy, start, reference, reward: (reward.model, reward_adapter), critic, other_bases })
     }
 
-    pub fn trained(&self) -> Vec<Tensor<2>> {
-        let critic = self.critic.as_ref().map(Adapter::tensors).unwrap_or_default();
-        [self.start.tensors(), critic].concat()
+    /// Policy and critic as they begin.
+    pub fn trained(&self) -> impl Iterator<Item = &Adapter> {
+        [&self.start].into_iter().chain(&self.critic)
     }
 
     /// Policy and critic with these tensors.
