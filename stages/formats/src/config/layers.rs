@@ -106,3 +106,85 @@ fn slides(fields: &Fields, architecture: &Architecture, has_rope: &[bool]) -> Re
         })
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use serde_json::{Value, json};
+
+    fn of(model_type: &str, layers: usize, more: Value) -> Result<Config, String> {
+        let mut source = json!({
+            "model_type": model_type, "vocab_size": 10, "hidden_size": 16, "intermediate_size": 8, "head_dim": 8,
+            "num_hidden_layers": layers, "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 9000,
+        });
+        source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Config::of(source).map_err(|error| format!("{error:#}"))
+    }
+
+    /// The window of each layer, 0 where it has none.
+    fn windows(model_type: &str, layers: usize, more: Value) -> Vec<usize> {
+        let config = of(model_type, layers, more).unwrap();
+        config.attention.iter().map(|layer| config.windows[layer.window].unwrap_or(0)).collect()
+    }
+
+    /// As transformers 5.24 gives the attention of each layer in `modeling_*.py` for such a configuration.
+    #[test]
+    fn windows_are_where_transformers_has_them() {
+        assert_eq!(windows("mistral", 2, json!({})), [4096, 4096]);
+        assert_eq!(windows("mistral", 2, json!({"sliding_window": null})), [0, 0]);
+        assert_eq!(windows("mistral", 1, json!({"sliding_window": 9000})), [0], "it hides nothing");
+        assert_eq!(windows("phi3", 1, json!({})), [0]);
+        assert_eq!(windows("phi3", 1, json!({"sliding_window": 2047})), [2047]);
+        assert_eq!(windows("gemma2", 3, json!({})), [4096, 0, 4096]);
+        let old = json!({"sliding_window": 512, "sliding_window_pattern": 3, "rope_local_base_freq": 10_000});
+        assert_eq!(windows("gemma3_text", 4, old), [512, 512, 0, 512]);
+        let late = json!({"sliding_window": 512, "max_window_layers": 1, "use_sliding_window": true});
+        assert_eq!(windows("qwen2", 2, late), [0, 512]);
+        let unused = json!({"sliding_window": 512, "max_window_layers": 1, "use_sliding_window": false});
+        assert_eq!(windows("qwen3", 2, unused), [0, 0]);
+        let named = json!({"sliding_window": 7, "layer_types": ["full_attention", "sliding_attention"]});
+        assert_eq!(windows("gemma2", 2, named), [0, 7]);
+        assert_eq!(windows("smollm3", 4, json!({"sliding_window": 7, "use_sliding_window": true})), [0, 0, 0, 7]);
+        assert_eq!(windows("llama", 1, json!({"sliding_window": 7})), [0], "transformers reads no window there");
+    }
+
+    #[test]
+    fn layers_turn_by_the_rope_of_their_type_or_by_none() {
+        let ropes = |config: Config| config.attention.iter().map(|layer| layer.rope).collect::<Vec<_>>();
+        assert_eq!(ropes(of("smollm3", 4, json!({})).unwrap()), [Some(0), Some(0), Some(0), None]);
+        assert_eq!(ropes(of("smollm3", 2, json!({"no_rope_layers": [0, 1, 1]})).unwrap()), [None, Some(0)]);
+        assert_eq!(ropes(of("gemma2", 2, json!({})).unwrap()), [Some(0), Some(0)]);
+        assert_eq!(ropes(of("gpt2", 1, json!({})).unwrap()), [None]);
+        // Also where the window is so long that it hides nothing.
+        let wide = of("gemma3_text", 6, json!({"sliding_window": 9000})).unwrap();
+        assert_eq!(wide.windows, [None]);
+        let thetas = |pair: usize| wide.ropes.iter().map(|rope| rope.frequencies[pair].powi(-4)).collect::<Vec<_>>();
+        assert!((thetas(1)[0] / 1e6 - 1.0).abs() < 1e-9 && (thetas(1)[1] / 1e4 - 1.0).abs() < 1e-9, "{:?}", thetas(1));
+        assert_eq!(ropes(wide), [Some(1), Some(1), Some(1), Some(1), Some(1), Some(0)]);
+    }
+
+    #[test]
+    fn what_cannot_be_computed_is_refused_by_name() {
+        let told = |model_type: &str, more: Value| of(model_type, 2, more).unwrap_err();
+        let slides = json!({"layer_types": ["full_attention", "sliding_attention"]});
+        let chunks = json!({"layer_types": ["chunked_attention", "full_attention"]});
+        let all = [
+            told("llama", slides),
+            told("gemma2", chunks),
+            told("qwen3", json!({"layer_types": ["full_attention"]})),
+            told("smollm3", json!({"no_rope_layers": [1]})),
+            told("gemma3_text", json!({"use_bidirectional_attention": true})),
+            told("stablelm", json!({"qk_layernorm": true})),
+            told("stablelm", json!({"use_parallel_residual": true})),
+        ];
+        expect_test::expect![[r#"
+            attention over a sliding window is not known for model_type `llama`
+            layers of type `chunked_attention` are not supported
+            read `layer_types`: it names fewer layers than there are
+            read `no_rope_layers`: it names fewer layers than there are
+            attention to later tokens (`use_bidirectional_attention`) is not supported: the model is no decoder
+            norms of queries and keys that differ by head (`qk_layernorm`) are not supported
+            attention and mlp side by side (`use_parallel_residual`) are not supported for this architecture"#]]
+        .assert_eq(&all.join("\n"));
+    }
+}
