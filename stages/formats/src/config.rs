@@ -1,11 +1,8 @@
 //! `config.json` in Hugging Face layout: sizes and options of one model of an architecture.
 
-mod layers;
-
-pub use layers::LayerAttention;
-
 use crate::architectures::{ARCHITECTURES, Activation, Architecture, Factors, LLAMA, Norm, RopeDefaults};
 use crate::json;
+use crate::layers::{self, LayerAttention, LayerFields};
 use crate::rope::{Rope, RopeFields, RopeLayers, RopeParameters};
 use crate::tokenizer;
 use crate::unreadable::Reading;
@@ -32,7 +29,7 @@ pub struct Config {
     pub ropes: Vec<Rope>,
     /// The numbers of tokens that a token attends to, itself included, where layers differ; `None`: all before it.
     pub windows: Vec<Option<usize>>,
-    /// Of each layer.
+    /// By layer.
     pub attention: Vec<LayerAttention>,
     pub scales: Scales,
     pub activation: Activation,
@@ -63,14 +60,12 @@ pub struct Biases {
 /// Factors of the computation, and the bounds c that values x are brought under by c·tanh(x/c).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scales {
-    /// Of the embeddings.
     pub embedding: f64,
-    /// Of what a block adds to the residual stream.
+    /// Factor of what a block adds to the residual stream.
     pub residual: f64,
-    /// Of the products of queries and keys.
+    /// Factor of the products of queries and keys.
     pub score: f64,
     pub score_cap: Option<f64>,
-    /// Of the logits.
     pub logit: f64,
     pub logit_cap: Option<f64>,
 }
@@ -89,19 +84,14 @@ struct Fields {
     rms_norm_eps: Option<f64>,
     #[serde(flatten)]
     rope: RopeFields,
+    #[serde(flatten)]
+    layers: LayerFields,
     tie_word_embeddings: Option<bool>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     use_parallel_residual: Option<bool>,
     hidden_act: Option<String>,
     qk_layernorm: Option<bool>,
-    use_sliding_window: Option<bool>,
-    sliding_window: Option<usize>,
-    sliding_window_pattern: Option<usize>,
-    max_window_layers: Option<usize>,
-    layer_types: Option<Vec<String>>,
-    no_rope_layers: Option<Vec<u8>>,
-    no_rope_layer_interval: Option<usize>,
     use_bidirectional_attention: Option<bool>,
     query_pre_attn_scalar: Option<f64>,
     attn_logit_softcapping: Option<f64>,
@@ -190,7 +180,7 @@ impl Config {
             None => architecture.activation,
         };
         let context = fields.max_position_embeddings.unwrap_or(architecture.context);
-        let layers = layers::layers(&fields, architecture, &source, context)?;
+        let layers = layers::layers(&fields.layers, architecture, fields.num_hidden_layers, context)?;
         let rope = |RopeDefaults { theta, sliding_theta, share, first_context }: RopeDefaults| {
             let of = |layers: &RopeLayers| {
                 let theta = if *layers == RopeLayers::Sliding { sliding_theta.unwrap_or(theta) } else { theta };

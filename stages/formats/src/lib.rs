@@ -11,6 +11,7 @@ pub mod directory;
 pub mod dropout;
 pub mod dtype;
 pub mod json;
+pub mod layers;
 pub mod layout;
 pub mod llama2c;
 pub mod peft;

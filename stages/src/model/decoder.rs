@@ -28,7 +28,7 @@ pub struct Decoder {
 
 #[derive(Clone)]
 pub struct Block {
-    /// Of what attention reads of the residual stream, and of what it adds to it.
+    /// Norms of what attention reads of the residual stream, and of what it adds to it.
     pub(crate) attention_norm: Option<Affine>,
     pub(crate) attention_out_norm: Option<Affine>,
     pub(crate) mlp_norm: Option<Affine>,
@@ -142,7 +142,7 @@ impl Decoder {
             Some(cache) => cache.attend(layer, heads, qkv, mask),
             None => kernel.attend(heads, qkv, mask),
         };
-        let output = Projected { layer, target: Target::Output, adapter, x: &mixed };
+        let output = ForwardProjection { layer, target: Target::Output, adapter, x: &mixed };
         let (after, attention_out) = self.added(x.clone(), output, block.attention_out_norm.as_ref());
 
         // 2. The MLP.
@@ -153,7 +153,7 @@ impl Decoder {
             Some(gate) => kernel.gate(self.config.activation, gate.clone(), Some(up.clone())),
             None => kernel.gate(self.config.activation, up.clone(), None),
         };
-        let down = Projected { layer, target: Target::Down, adapter, x: &inner };
+        let down = ForwardProjection { layer, target: Target::Down, adapter, x: &inner };
         let (out, mlp_out) = self.added(after, down, block.mlp_out_norm.as_ref());
         let before_head_norms = block.head_norms.as_ref().map(|_| [plain_queries, plain_keys]);
         let activations = Activations {
@@ -205,12 +205,12 @@ impl Decoder {
 
     /// x·W + b, plus s·(x·A)·B where there is an adapter: the weight itself is never touched (Hu et al. 2021, eq. 3).
     fn project(&self, layer: usize, target: Target, adapter: Option<&Adapter>, x: &Tensor<2>) -> Tensor<2> {
-        self.project_onto(Start::Zero, Projected { layer, target, adapter, x }, 1.0)
+        self.project_onto(Start::Zero, ForwardProjection { layer, target, adapter, x }, 1.0)
     }
 
     /// `factor` times the same, added to `start`.
-    fn project_onto(&self, start: Start, projected: Projected, factor: f64) -> Tensor<2> {
-        let Projected { layer, target, adapter, x } = projected;
+    fn project_onto(&self, start: Start, projected: ForwardProjection, factor: f64) -> Tensor<2> {
+        let ForwardProjection { layer, target, adapter, x } = projected;
         let kernel = self.kernel();
         let (place, projection) = self.projection(layer, target);
         let mut terms = vec![Term { factor, ..term(x, self.matrix(projection)) }];
@@ -226,7 +226,12 @@ impl Decoder {
     }
 
     /// The residual stream with a projection added, through a norm where there is one; and the projection before it.
-    fn added(&self, x: Tensor<2>, projected: Projected, norm: Option<&Affine>) -> (Tensor<2>, Option<Tensor<2>>) {
+    fn added(
+        &self,
+        x: Tensor<2>,
+        projected: ForwardProjection,
+        norm: Option<&Affine>,
+    ) -> (Tensor<2>, Option<Tensor<2>>) {
         let scale = self.config.scales.residual;
         match norm {
             None => (self.project_onto(Start::Residual(x), projected, scale), None),
@@ -311,7 +316,7 @@ impl Decoder {
 }
 
 /// A projection of a block, and its input `[n, in]`.
-struct Projected<'a> {
+struct ForwardProjection<'a> {
     layer: usize,
     target: Target,
     adapter: Option<&'a Adapter>,

@@ -1,17 +1,35 @@
-//! How the layers of a model attend: which have a window, and which positions they turn by.
+//! The attention of the layers of a model: which have a window, and which positions they turn by.
 
-use super::Fields;
 use crate::architectures::{Architecture, RopeDefaults, Windows};
 use crate::rope::{FULL, RopeLayers, SLIDING};
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
+
+/// The fields of `config.json` by which layers differ.
+#[derive(Debug, Default, Deserialize)]
+pub struct LayerFields {
+    use_sliding_window: Option<bool>,
+    /// `Some(None)`: the file says `null`, which is no window; a file that says nothing has that of its architecture.
+    #[serde(default, deserialize_with = "there")]
+    sliding_window: Option<Option<usize>>,
+    sliding_window_pattern: Option<usize>,
+    max_window_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    no_rope_layers: Option<Vec<u8>>,
+    no_rope_layer_interval: Option<usize>,
+}
+
+/// A field that is there, though it may be `null`.
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<usize>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
 
 /// The attention of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerAttention {
-    /// An index into [`super::Config::windows`].
+    /// An index into [`crate::config::Config::windows`].
     pub window: usize,
-    /// An index into [`super::Config::ropes`]; `None`: the layer has no rotary positions.
+    /// An index into [`crate::config::Config::ropes`]; `None`: the layer has no rotary positions.
     pub rope: Option<usize>,
 }
 
@@ -29,9 +47,9 @@ pub struct Layers {
 /// # Errors
 /// A field names fewer layers than there are, or a type that is not known; or the architecture has no windows and the
 /// file asks for them.
-pub fn layers(fields: &Fields, architecture: &Architecture, source: &Value, context: usize) -> Result<Layers> {
-    let has_rope = has_rope(fields, architecture)?;
-    let window = window(fields, architecture, source).filter(|window| *window < context);
+pub fn layers(fields: &LayerFields, architecture: &Architecture, count: usize, context: usize) -> Result<Layers> {
+    let has_rope = has_rope(fields, architecture, count)?;
+    let window = window(fields, architecture).filter(|window| *window < context);
     let slides = slides(fields, architecture, &has_rope)?;
     if architecture.windows == Windows::Never && slides.contains(&true) {
         bail!("attention over a sliding window is not known for model_type `{}`", architecture.model_type);
@@ -56,22 +74,20 @@ pub fn layers(fields: &Fields, architecture: &Architecture, source: &Value, cont
 }
 
 /// Whether each layer has rotary positions.
-fn has_rope(fields: &Fields, architecture: &Architecture) -> Result<Vec<bool>> {
-    let Some(interval) = architecture.no_rope_interval else { return Ok(vec![true; fields.num_hidden_layers]) };
+fn has_rope(fields: &LayerFields, architecture: &Architecture, count: usize) -> Result<Vec<bool>> {
+    let Some(interval) = architecture.no_rope_interval else { return Ok(vec![true; count]) };
     if let Some(given) = &fields.no_rope_layers {
-        let given = given.get(..fields.num_hidden_layers);
+        let given = given.get(..count);
         let given = given.context("read `no_rope_layers`: it names fewer layers than there are")?;
         return Ok(given.iter().map(|has_rope| *has_rope != 0).collect());
     }
     let interval = fields.no_rope_layer_interval.unwrap_or(interval).max(1);
-    Ok((1..=fields.num_hidden_layers).map(|number| !number.is_multiple_of(interval)).collect())
+    Ok((1..=count).map(|number| !number.is_multiple_of(interval)).collect())
 }
 
 /// The tokens that a layer with a window attends to.
-fn window(fields: &Fields, architecture: &Architecture, source: &Value) -> Option<usize> {
-    // A file that says `null` has no window; one that says nothing has that of its architecture.
-    let named =
-        |default: Option<usize>| if source.get("sliding_window").is_some() { fields.sliding_window } else { default };
+fn window(fields: &LayerFields, architecture: &Architecture) -> Option<usize> {
+    let named = |default: Option<usize>| fields.sliding_window.unwrap_or(default);
     match architecture.windows {
         Windows::Never => None,
         Windows::All(default) => named(default),
@@ -82,8 +98,8 @@ fn window(fields: &Fields, architecture: &Architecture, source: &Value) -> Optio
 }
 
 /// Whether each layer has a window, if there are windows.
-fn slides(fields: &Fields, architecture: &Architecture, has_rope: &[bool]) -> Result<Vec<bool>> {
-    let count = fields.num_hidden_layers;
+fn slides(fields: &LayerFields, architecture: &Architecture, has_rope: &[bool]) -> Result<Vec<bool>> {
+    let count = has_rope.len();
     if let (Some(types), false) = (&fields.layer_types, matches!(architecture.windows, Windows::All(_))) {
         let types = types.get(..count).context("read `layer_types`: it names fewer layers than there are")?;
         let slides = |name: &String| match name.as_str() {
