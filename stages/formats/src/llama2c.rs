@@ -4,9 +4,9 @@ use crate::architectures::{LLAMA, Target};
 use crate::config::Llama;
 use crate::dtype::Dtype;
 use crate::json;
-use crate::pointer;
 use crate::unreadable::Reading;
 use crate::weights::{self, Tensors};
+use crate::whole;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -145,9 +145,18 @@ fn check_sizes(checkpoint: &Path) -> Result<()> {
     let mut file = fs::File::open(checkpoint)?;
     let length = file.metadata()?.len();
     let told = std::io::Read::read(&mut file, &mut start)?;
+    if let Some(what) = whole::in_place(&start[..told]) {
+        bail!("{what}");
+    }
+    if told == 0 {
+        return Err(whole::empty(checkpoint));
+    }
     let header = Header::read(&start[..told])?;
     let size = |part: &Part| part.shape.iter().map(|n| *n as u128).product::<u128>() * part.layers.unwrap_or(1) as u128;
     let expected = header.start as u128 + 4 * header.parts().iter().map(size).sum::<u128>();
+    if u128::from(length) < expected {
+        return Err(whole::cut(checkpoint, "", length as usize, usize::try_from(expected).ok()));
+    }
     ensure!(u128::from(length) == expected, "it has {length} bytes, its head speaks of {expected}");
     let directory = checkpoint.parent().unwrap_or(Path::new("."));
     ensure!(
@@ -163,7 +172,7 @@ fn check_sizes(checkpoint: &Path) -> Result<()> {
 /// As [`check`]; or `to` cannot be written.
 pub fn convert(checkpoint: &Path, to: &Path) -> Result<()> {
     check(checkpoint)?;
-    let bytes = pointer::read(checkpoint)?;
+    let bytes = whole::read(checkpoint)?;
     let header = Header::read(&bytes)?;
     let mut rest =
         bytes[header.start..].chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
@@ -188,7 +197,7 @@ pub fn convert(checkpoint: &Path, to: &Path) -> Result<()> {
     }
     if !to.join("tokenizer.json").exists() {
         let path = tokenizer(directory).context("find tokenizer.bin: it was there before")?;
-        let pieces = pieces(&path, header.vocabulary).reading(&path)?;
+        let pieces = pieces(&whole::read(&path)?, header.vocabulary).reading(&path)?;
         json::write(&to.join("tokenizer.json"), &tokenizer_json(&pieces))?;
         let settings = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -226,8 +235,7 @@ fn tokenizer(directory: &Path) -> Option<PathBuf> {
 }
 
 /// The text and the score of each token.
-fn pieces(path: &Path, vocabulary: usize) -> Result<Vec<(String, f32)>> {
-    let bytes = fs::read(path)?;
+fn pieces(bytes: &[u8], vocabulary: usize) -> Result<Vec<(String, f32)>> {
     let mut at = 4;
     let mut take = |length: usize| {
         let taken = bytes.get(at..at + length).context("it ends too early for the vocabulary of the model");

@@ -5,8 +5,8 @@ mod model;
 
 use super::named::Settings;
 use crate::json;
-use crate::pointer;
 use crate::unreadable::Reading;
+use crate::whole;
 use anyhow::{Result, anyhow, bail};
 use model::{Model, ModelKind, Piece, PieceKind};
 use serde_json::{Map, Value, json};
@@ -86,7 +86,7 @@ impl TokenizerClass {
 /// The file cannot be read, or is of a class that is not known.
 pub fn open(directory: &Path, path: &Path, settings: &mut Settings) -> Result<(HuggingFace, Option<String>)> {
     let class = TokenizerClass::of(directory, settings).reading(path)?;
-    let mut model = Model::read(&pointer::read(path)?).reading(path)?;
+    let mut model = Model::read(&whole::read(path)?, path).reading(path)?;
     if class == TokenizerClass::T5 {
         let count = settings.field("extra_ids").and_then(Value::as_u64).unwrap_or(100).min(1000);
         let extra = |id| Piece { text: format!("<extra_id_{id}>"), score: 0.0, kind: PieceKind::Control };
