@@ -238,7 +238,8 @@ fn tokenizer(directory: &Path) -> Option<PathBuf> {
 fn pieces(bytes: &[u8], vocabulary: usize) -> Result<Vec<(String, f32)>> {
     let mut at = 4;
     let mut take = |length: usize| {
-        let taken = bytes.get(at..at + length).context("it ends too early for the vocabulary of the model");
+        let taken =
+            bytes.get(at..at + length).context("it is cut, or of another model: it ends before the vocabulary does");
         at += length;
         taken
     };
@@ -313,4 +314,32 @@ fn tokenizer_json(pieces: &[(String, f32)]) -> Value {
             "merges": merges.iter().map(|(_, _, _, left, right)| [*left, *right]).collect::<Vec<_>>(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_checkpoint_is_told_as_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.bin");
+        fs::write(directory.path().join("tokenizer.bin"), [0; 4]).unwrap();
+        let told = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            check(&path).map_or_else(|error| format!("{}", error.root_cause()), |()| "read".to_owned())
+        };
+        let sizes: [i32; 7] = [4, 8, 1, 2, 2, 5, 3];
+        let mut bytes: Vec<u8> = sizes.iter().flat_map(|size| size.to_le_bytes()).collect();
+        let numbers = 5 * 4 + 3 * 4 + 4 * 16 + 3 * 32 + 3 * 2;
+        bytes.resize(28 + 4 * numbers, 0);
+        assert_eq!(told(&bytes), "read");
+        let cut = "it is cut: it has 100 bytes, and should have 820; it was not downloaded to its end; fetch it again";
+        assert_eq!(told(&bytes[..100]), cut);
+        assert_eq!(told(b""), "it is empty: it was not downloaded or written; fetch it again");
+        assert!(told(b"version https://git-lfs.github.com/spec/v1\n").starts_with("it is a Git LFS pointer"));
+        assert_eq!(told(&bytes), "read");
+        let error = convert(&path, directory.path()).unwrap_err();
+        assert!(format!("{error:#}").contains("tokenizer.bin: it is cut, or of another model"), "{error:#}");
+    }
 }

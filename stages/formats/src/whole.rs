@@ -2,9 +2,9 @@
 //! it is, with the way out.
 
 use crate::unreadable::Reading;
-use anyhow::{Result, anyhow};
-use std::fs;
-use std::io::ErrorKind;
+use anyhow::{Result, anyhow, ensure};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 
@@ -37,15 +37,29 @@ pub(crate) fn in_place(start: &[u8]) -> Option<&'static str> {
 /// # Errors
 /// It cannot be read, is empty, or something else stands in its place.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    let bytes = fs::read(path).map_err(|error| match (error.kind(), unfinished(path)) {
-        (ErrorKind::NotFound, Some(other)) => {
-            anyhow!("it is not there, and `{other}` is a download that has not ended")
-        }
-        _ => error.into(),
-    });
+    let bytes = fs::read(path).map_err(|error| not_there(path, error));
     let bytes = bytes.reading(path)?;
     refuse(&bytes, path)?;
     Ok(bytes)
+}
+
+/// An open file.
+///
+/// # Errors
+/// It is not there, or its download has not ended.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let file = File::open(path).map_err(|error| not_there(path, error))?;
+    refuse_unfinished(path)?;
+    Ok(file)
+}
+
+/// The fault of a file that cannot be opened.
+fn not_there(path: &Path, error: io::Error) -> anyhow::Error {
+    let other = if error.kind() == ErrorKind::NotFound { unfinished(path) } else { None };
+    match other {
+        Some(other) => anyhow!("it is not there, and `{other}` is a download that has not ended"),
+        None => error.into(),
+    }
 }
 
 /// The text of a file.
@@ -73,14 +87,16 @@ pub(crate) fn refuse(bytes: &[u8], path: &Path) -> Result<()> {
     if bytes.is_empty() {
         return Err(empty(path)).reading(path);
     }
-    // aria2 makes a file in its whole length first, and takes this one away when it has filled it.
+    refuse_unfinished(path).reading(path)
+}
+
+/// Refuses a file that aria2 has not filled: it makes a file in its whole length first, and takes its own file beside it away
+/// at the end.
+fn refuse_unfinished(path: &Path) -> Result<()> {
     let mut control = path.as_os_str().to_owned();
     control.push(".aria2");
-    if Path::new(&control).exists() {
-        let fault =
-            anyhow!("its download has not ended: `{}` lies beside it; go on with it", Path::new(&control).display());
-        return Err(fault).reading(path);
-    }
+    let control = Path::new(&control);
+    ensure!(!control.exists(), "its download has not ended: `{}` lies beside it; go on with it", control.display());
     Ok(())
 }
 
@@ -103,8 +119,14 @@ pub(crate) fn beside(path: &Path) -> String {
     unfinished(path).map_or_else(String::new, |other| format!(" (`{other}` is a download that has not ended)"))
 }
 
-/// Endings of the files of downloads that have not ended: of the hub's tools, browsers, curl and wget's helpers.
+/// Endings of the files of downloads that have not ended: of the hub's tools, browsers and aria2.
 const UNFINISHED: [&str; 6] = ["incomplete", "part", "partial", "crdownload", "download", "aria2"];
+
+/// The name that a file of an unfinished download will have. `None`: it is none.
+pub(crate) fn finished_name(name: &str) -> Option<&str> {
+    let (finished, ending) = name.rsplit_once('.')?;
+    UNFINISHED.contains(&ending).then_some(finished)
+}
 
 /// The name of a file of an unfinished download: one of this file, else any one where the hub's tools keep them.
 pub(crate) fn unfinished(path: &Path) -> Option<String> {
@@ -113,8 +135,7 @@ pub(crate) fn unfinished(path: &Path) -> Option<String> {
     let files = |folder: PathBuf| -> Vec<String> {
         let entries =
             fs::read_dir(folder).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let is_one =
-            |name: &String| UNFINISHED.iter().any(|end| name.strip_suffix(end).is_some_and(|name| name.ends_with('.')));
+        let is_one = |name: &String| finished_name(name).is_some();
         let mut files: Vec<String> = entries.filter(is_one).collect();
         files.sort();
         files

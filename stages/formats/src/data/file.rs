@@ -17,7 +17,6 @@ use crate::whole;
 use anyhow::{Result, bail};
 use place::{Reader, Taker};
 use serde_json::Value;
-use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use stream::Stream;
@@ -91,7 +90,7 @@ pub fn rows<T: Send>(
 }
 
 fn of_file<T: Send>(path: &Path, most: usize, read: Reader<T>, each: Taker<T>) -> Result<&'static str> {
-    let file = File::open(path)?;
+    let file = whole::open(path)?;
     let opened = Stream::new(file.try_clone()?)?;
     let packed = form(&opened.start)?;
     let opened = match packed {

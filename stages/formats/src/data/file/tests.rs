@@ -191,7 +191,7 @@ fn half_a_file_is_told_as_that() {
     let files: Vec<(&str, Vec<u8>)> = vec![
         ("value.jsonl", text[..20].into()),
         ("character.jsonl", text.as_bytes()[..22].into()),
-        ("list.json", format!("[{{\"p\": \"a\"}}, {{\"p\"").into()),
+        ("list.json", "[{\"p\": \"a\"}, {\"p\"".into()),
         ("indented.json", "{\n \"data\": [\n  {\"p\": \"a\"},\n".into()),
         ("a.jsonl.gz", gzip[..gzip.len() / 2].into()),
         ("start.jsonl.gz", gzip[..12].into()),
@@ -212,6 +212,15 @@ fn half_a_file_is_told_as_that() {
             said.lines().filter(|line| !line.ends_with('}')).map(|line| format!("{line}\n")).collect::<String>()
         })
         .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let beside = |name: &str, content: Option<&str>| {
+        let path = dir.path().join("a.jsonl");
+        fs::write(dir.path().join(name), "half").unwrap();
+        content.into_iter().for_each(|content| fs::write(&path, content).unwrap());
+        let read = rows(&path, usize::MAX, |_, _| Ok(()), |_, row| row);
+        format!("{:#}\n", read.unwrap_err()).replace(&format!("{}/", dir.path().display()), "")
+    };
+    let said = [said, beside("a.jsonl.part", None), beside("a.jsonl.aria2", Some("{}\n\0\0"))].concat();
     expect![[r#"
         value.jsonl: JSONL, 2 rows
           line 2: not JSON, at column 7: it is cut, as it ends within a value
@@ -230,6 +239,8 @@ fn half_a_file_is_told_as_that() {
         page.parquet: read page.parquet: it is a web page, not the file: the address leads to a page about the file (of the hub, take the one with `/resolve/` in the place of `/blob/`)
         answer.parquet: read answer.parquet: it is the answer of a server that did not give the file; fetch it again, with the rights it asks for
         pointer.parquet: read pointer.parquet: it is a Git LFS pointer, not the file: `git lfs pull` fetches it
+        read a.jsonl: it is not there, and `a.jsonl.part` is a download that has not ended
+        read a.jsonl: its download has not ended: `a.jsonl.aria2` lies beside it; go on with it
     "#]].assert_eq(&said);
 }
 
