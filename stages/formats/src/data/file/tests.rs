@@ -126,6 +126,9 @@ fn tables_have_their_fields_in_the_first_row() {
         ("short.csv", "a,b\n1\n".into()),
         ("twice.csv", "a,a\n1,2\n".into()),
         ("head.csv", "a,b\n".into()),
+        ("quote.csv", "a,b\n1,\"2\"\n\"3\",\"4\n5,6\n".into()),
+        ("open-head.csv", "\"a,b\n1,2\n".into()),
+        ("no-end.csv", "a,b\n1,\"2\"".into()),
     ];
     let said: String = files.iter().map(|(name, bytes)| read(name, bytes)).collect();
     expect![[r#"
@@ -152,6 +155,12 @@ fn tables_have_their_fields_in_the_first_row() {
           line 2: the row has 1 cells, the first line names 2
         twice.csv: read twice.csv: line 1: two columns have the name `a`
         head.csv: read head.csv: the file has no rows
+        quote.csv: read quote.csv: line 3: the row ends within quotes: a quote is left open there, or the file is cut
+          line 2: {"a":"1","b":"2"}
+          line 3: {"a":"3","b":"4\n5,6\n"}
+        open-head.csv: read open-head.csv: line 1: the row ends within quotes: a quote is left open there, or the file is cut
+        no-end.csv: CSV, 1 rows
+          line 2: {"a":"1","b":"2"}
     "#]]
     .assert_eq(&said);
 }
