@@ -338,7 +338,7 @@ fn data_that_cannot_be_read() {
   three: {kind: sft, from: {model: base, data: ./prompts.jsonl}}
 ",
         expect![[r#"
-            error: ./empty.jsonl: the file has no rows
+            error: ./empty.jsonl: it is empty: it was not downloaded or written; fetch it again
              --> rlhf.yaml:3:39
               |
             3 |   base: {kind: pretrain, from: {text: ./empty.jsonl}}

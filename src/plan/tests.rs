@@ -470,7 +470,7 @@ fn an_empty_data_set_and_a_malformed_row_are_known_before_anything_runs() {
     check(
         "stages:\n  base: {kind: pretrain, from: {text: ./empty.jsonl}}\n  b: {kind: pretrain, from: {text: ./broken.jsonl}}\n",
         expect![[r#"
-            error: DIR/empty.jsonl: the file has no rows
+            error: DIR/empty.jsonl: it is empty: it was not downloaded or written; fetch it again
              --> rlhf.yaml:2:39
               |
             2 |   base: {kind: pretrain, from: {text: ./empty.jsonl}}

@@ -8,6 +8,7 @@ pub use turns::{AnswerText, DialogueText, with_answer};
 use crate::dialogue::Message;
 use crate::json;
 use crate::unreadable::{Reading, Unreadable};
+use crate::whole;
 use anyhow::{Context, Result, anyhow, bail};
 use jiff::civil::{DateTime, date};
 use minijinja::syntax::SyntaxConfig;
@@ -15,8 +16,6 @@ use minijinja::value::{Kwargs, Serde, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -64,12 +63,10 @@ impl Template {
         let path = directory.join(SETTINGS);
         let mut settings: Map = json::read_if_there(&path)?.unwrap_or_default();
         let apart = directory.join(FILE);
-        let source = match (instead, fs::read_to_string(&apart), settings.remove("chat_template")) {
+        let apart = apart.exists().then(|| whole::text(&apart));
+        let source = match (instead, apart, settings.remove("chat_template")) {
             (Some(source), ..) => Some(source.to_owned()),
-            (_, Ok(source), _) => Some(source),
-            (_, Err(error), _) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).reading(&apart);
-            }
+            (_, Some(source), _) => Some(source?),
             (.., Some(given)) if !given.is_null() => {
                 match serde_json::from_value(given).context("`chat_template`").reading(&path)? {
                     TemplateField::One(source) => Some(source),

@@ -365,7 +365,7 @@ mod tests {
         refused(
             DataRows::Examples,
             &format!("{good}\n{{\"prompt\": \"p\",\n"),
-            expect!["read rows.jsonl: line 2: not JSON, at column 15"],
+            expect!["read rows.jsonl: line 2: not JSON, at column 15: it is cut, as it ends within a value"],
         );
         refused(
             DataRows::Preferences { with_margins: true },
@@ -736,10 +736,10 @@ mod tests {
             told(&zstd::stream::encode_all(&whole[..], 3).unwrap()),
         ];
         expect![[r#"
-            read FILE: the compressed data is damaged: unexpected end of file
-            read FILE: not a JSON list of rows, at line 1, column 15
+            read FILE: the compressed data is cut; fetch or pack it again: unexpected end of file
+            read FILE: not a JSON list of rows, at line 1, column 15: it is cut, as it ends within a value
             read FILE: it begins as UTF-16, but is not
-            read FILE: Parquet error: Invalid Parquet file. Corrupt footer
+            read FILE: the Parquet file is cut: it has 16 bytes, and its end, which says where its rows lie, is not there; fetch it again
             read FILE: row 1: Parquet error: Unexpected struct field type 15
             read FILE: it is compressed twice, or a compressed Parquet or Arrow file; unpack it
         "#]]

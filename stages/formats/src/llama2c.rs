@@ -4,9 +4,9 @@ use crate::architectures::{LLAMA, Target};
 use crate::config::Llama;
 use crate::dtype::Dtype;
 use crate::json;
-use crate::pointer;
 use crate::unreadable::Reading;
 use crate::weights::{self, Tensors};
+use crate::whole;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -145,9 +145,18 @@ fn check_sizes(checkpoint: &Path) -> Result<()> {
     let mut file = fs::File::open(checkpoint)?;
     let length = file.metadata()?.len();
     let told = std::io::Read::read(&mut file, &mut start)?;
+    if let Some(what) = whole::in_place(&start[..told]) {
+        bail!("{what}");
+    }
+    if told == 0 {
+        return Err(whole::empty(checkpoint));
+    }
     let header = Header::read(&start[..told])?;
     let size = |part: &Part| part.shape.iter().map(|n| *n as u128).product::<u128>() * part.layers.unwrap_or(1) as u128;
     let expected = header.start as u128 + 4 * header.parts().iter().map(size).sum::<u128>();
+    if u128::from(length) < expected {
+        return Err(whole::cut(checkpoint, "", length as usize, usize::try_from(expected).ok()));
+    }
     ensure!(u128::from(length) == expected, "it has {length} bytes, its head speaks of {expected}");
     let directory = checkpoint.parent().unwrap_or(Path::new("."));
     ensure!(
@@ -163,7 +172,7 @@ fn check_sizes(checkpoint: &Path) -> Result<()> {
 /// As [`check`]; or `to` cannot be written.
 pub fn convert(checkpoint: &Path, to: &Path) -> Result<()> {
     check(checkpoint)?;
-    let bytes = pointer::read(checkpoint)?;
+    let bytes = whole::read(checkpoint)?;
     let header = Header::read(&bytes)?;
     let mut rest =
         bytes[header.start..].chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
@@ -188,7 +197,7 @@ pub fn convert(checkpoint: &Path, to: &Path) -> Result<()> {
     }
     if !to.join("tokenizer.json").exists() {
         let path = tokenizer(directory).context("find tokenizer.bin: it was there before")?;
-        let pieces = pieces(&path, header.vocabulary).reading(&path)?;
+        let pieces = pieces(&whole::read(&path)?, header.vocabulary).reading(&path)?;
         json::write(&to.join("tokenizer.json"), &tokenizer_json(&pieces))?;
         let settings = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -226,11 +235,11 @@ fn tokenizer(directory: &Path) -> Option<PathBuf> {
 }
 
 /// The text and the score of each token.
-fn pieces(path: &Path, vocabulary: usize) -> Result<Vec<(String, f32)>> {
-    let bytes = fs::read(path)?;
+fn pieces(bytes: &[u8], vocabulary: usize) -> Result<Vec<(String, f32)>> {
     let mut at = 4;
     let mut take = |length: usize| {
-        let taken = bytes.get(at..at + length).context("it ends too early for the vocabulary of the model");
+        let taken =
+            bytes.get(at..at + length).context("it is cut, or of another model: it ends before the vocabulary does");
         at += length;
         taken
     };
@@ -305,4 +314,32 @@ fn tokenizer_json(pieces: &[(String, f32)]) -> Value {
             "merges": merges.iter().map(|(_, _, _, left, right)| [*left, *right]).collect::<Vec<_>>(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_checkpoint_is_told_as_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.bin");
+        fs::write(directory.path().join("tokenizer.bin"), [0; 4]).unwrap();
+        let told = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            check(&path).map_or_else(|error| format!("{}", error.root_cause()), |()| "read".to_owned())
+        };
+        let sizes: [i32; 7] = [4, 8, 1, 2, 2, 5, 3];
+        let mut bytes: Vec<u8> = sizes.iter().flat_map(|size| size.to_le_bytes()).collect();
+        let numbers = 5 * 4 + 3 * 4 + 4 * 16 + 3 * 32 + 3 * 2;
+        bytes.resize(28 + 4 * numbers, 0);
+        assert_eq!(told(&bytes), "read");
+        let cut = "it is cut: it has 100 bytes, and should have 820; it was not downloaded to its end; fetch it again";
+        assert_eq!(told(&bytes[..100]), cut);
+        assert_eq!(told(b""), "it is empty: it was not downloaded or written; fetch it again");
+        assert!(told(b"version https://git-lfs.github.com/spec/v1\n").starts_with("it is a Git LFS pointer"));
+        assert_eq!(told(&bytes), "read");
+        let error = convert(&path, directory.path()).unwrap_err();
+        assert!(format!("{error:#}").contains("tokenizer.bin: it is cut, or of another model"), "{error:#}");
+    }
 }

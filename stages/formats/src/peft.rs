@@ -4,11 +4,10 @@ use crate::architectures::Layout;
 use crate::config::Config;
 use crate::dtype::Dtype;
 use crate::json;
-use crate::pointer;
 use crate::unreadable::Reading;
 use crate::weights::{self, Tensors};
+use crate::whole;
 use anyhow::{Context, Result, anyhow, bail};
-use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -121,8 +120,8 @@ impl Lora {
             );
             return Err(fault).reading(&directory.join("adapter_model.bin"));
         }
-        let bytes = pointer::read(&path)?;
-        let file = SafeTensors::deserialize(&bytes).reading(&path)?;
+        let bytes = whole::read(&path)?;
+        let file = weights::tensors(&bytes, &path)?;
         let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
             let values = weights::tensor(&file, name, shape).reading(&path)?;
             Ok(Matrix { values, shape }.transposed())

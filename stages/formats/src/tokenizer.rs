@@ -10,8 +10,8 @@ pub use answer::{TokenAnswer, TokenDialogue, TokenPrompt};
 
 use crate::chat::Template;
 use crate::json;
-use crate::pointer;
 use crate::unreadable::Reading;
+use crate::whole;
 use anyhow::{Context, Result, anyhow};
 use named::Settings;
 use rayon::prelude::*;
@@ -72,8 +72,10 @@ impl Tokenizer {
         let (mut inner, begin) = match &of_pieces {
             Some(path) => sentencepiece::open(directory, path, &mut settings)?,
             None => {
-                let read = HuggingFace::from_bytes(pointer::read(&path)?);
-                (read.map_err(|error| anyhow!("{error}")).reading(&path)?, None)
+                let bytes = whole::read(&path)?;
+                let read = HuggingFace::from_bytes(&bytes).map_err(|error| anyhow!("{error}")).reading(&path);
+                // What is no JSON is told as what it is.
+                (read.or_else(|error| json::check(&bytes, &path).and(Err(error)))?, None)
             }
         };
         // A file holds the padding and the cut of the batch it was saved after; here rows are cut and padded elsewhere.

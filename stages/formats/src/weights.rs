@@ -1,12 +1,16 @@
 //! The weights of a model on disk: one `model.safetensors` or its shards, mapped.
 
+mod header;
+
+pub use header::tensors;
+
 use crate::architectures::{ARCHITECTURES, Layout};
 use crate::config::Config;
 use crate::dtype::{Dtype, floats, to_bf16, to_f16};
 use crate::json;
 use crate::layout::{self, Weight};
-use crate::pointer;
 use crate::unreadable::{Reading, Unreadable};
+use crate::whole;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use half::{bf16, f16};
@@ -134,6 +138,16 @@ pub fn files_of(directory: &Path) -> Result<Vec<String>> {
         if names.is_empty() {
             return Err(anyhow!("it names no shard")).reading(&index);
         }
+        let missing: Vec<&String> = names.iter().filter(|name| !directory.join(name).exists()).collect();
+        if let Some(first) = missing.first() {
+            let more = if missing.len() > 1 { format!(", and {} more", missing.len() - 1) } else { String::new() };
+            let fault = anyhow!(
+                "it names {} files, and `{first}` is not there{more}; the model was not downloaded to its end{}; fetch it again",
+                names.len(),
+                whole::beside(&directory.join(first))
+            );
+            return Err(fault).reading(&index);
+        }
         return Ok(names.into_iter().collect());
     }
     let names =
@@ -153,7 +167,12 @@ pub fn files_of(directory: &Path) -> Result<Vec<String>> {
         let fault = anyhow!("GGUF is not read; take the safetensors it was made of");
         return Err(fault).reading(&directory.join(quantised));
     }
-    Err(anyhow!("there is no {WEIGHTS} and no {INDEX}")).reading(directory)
+    let shard = names.iter().find(|name| is_of_weights(name) && name.ends_with(".safetensors"));
+    let shard =
+        shard.map_or_else(String::new, |name| format!("; `{name}` is a part of a model, which an index has to name"));
+    let unfinished = whole::unfinished(&directory.join(WEIGHTS)).filter(|_| shard.is_empty());
+    let unfinished = unfinished.map_or_else(String::new, |name| format!("; `{name}` is a download that has not ended"));
+    Err(anyhow!("there is no {WEIGHTS} and no {INDEX}{shard}{unfinished}")).reading(directory)
 }
 
 /// The files that an index names.
@@ -177,7 +196,7 @@ pub fn mapped(path: &Path) -> Result<Bytes> {
     // SAFETY: a process that writes to the file meanwhile changes what is read, as with any way of reading. Inputs of
     // stages are read-only files of their own, and a file that is cut short ends this worker alone, which is reported.
     let map = unsafe { Mmap::map(&file) }.reading(path)?;
-    pointer::refuse(&map, path)?;
+    whole::refuse(&map, path)?;
     Ok(Bytes::from_owner(map))
 }
 
@@ -210,7 +229,7 @@ impl Files {
         let open = |name: String| {
             let path = directory.join(name);
             let bytes = mapped(&path)?;
-            let (length, metadata) = SafeTensors::read_metadata(&bytes).reading(&path)?;
+            let (length, metadata) = header::metadata(&bytes, &path)?;
             Ok(Shard { path, bytes, start: length + 8, metadata })
         };
         Ok(Files { shards: files_of(directory)?.into_iter().map(open).collect::<Result<_>>()? })

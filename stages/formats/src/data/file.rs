@@ -12,12 +12,12 @@ mod text;
 
 pub use place::Place;
 
-use crate::pointer;
 use crate::unreadable::Reading;
-use anyhow::{Context, Result, bail};
+use crate::whole;
+use anyhow::{Result, bail};
 use place::{Reader, Taker};
 use serde_json::Value;
-use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use stream::Stream;
 
@@ -32,21 +32,18 @@ enum Form {
 }
 
 /// Files that are no data, by their first bytes: what each is, and the way out.
-const FOREIGN: [(&[u8], &str); 10] = [
-    (pointer::START, pointer::MESSAGE),
+const FOREIGN: [(&[u8], &str); 6] = [
     (b"FEA1", "it is Feather version 1; write it anew: `pandas.read_feather(IN).to_feather(OUT)` does"),
     (b"\xfd7zXZ\0", "it is packed by xz; unpack it (`xz -d`), or pack it by gzip or zstd"),
     (b"BZh", "it is packed by bzip2; unpack it (`bzip2 -d`), or pack it by gzip or zstd"),
     (b"PK\x03\x04", "it is a zip archive (or a spreadsheet); unpack it, or save it as CSV"),
     (b"7z\xbc\xaf\x27\x1c", "it is a 7z archive; unpack it"),
     (b"SQLite format 3\0", "it is a database of SQLite; write its table as CSV"),
-    (b"<!DOCTYPE", "it is a web page, not data: the address leads to a page about the file"),
-    (b"<!doctype", "it is a web page, not data: the address leads to a page about the file"),
-    (b"<html", "it is a web page, not data: the address leads to a page about the file"),
 ];
 
 fn form(start: &[u8]) -> Result<Form> {
-    if let Some((_, what)) = FOREIGN.iter().find(|(first, _)| start.starts_with(first)) {
+    let foreign = FOREIGN.iter().find(|(first, _)| start.starts_with(first)).map(|(_, what)| *what);
+    if let Some(what) = whole::in_place(start).or(foreign) {
         bail!("{what}");
     }
     Ok(match start {
@@ -86,20 +83,24 @@ pub fn rows<T: Send>(
     }
     let name = name.reading(path)?;
     if count == 0 {
-        return Err(anyhow::anyhow!("the file has no rows")).reading(path);
+        let is_empty = path.metadata().is_ok_and(|file| file.len() == 0);
+        return Err(if is_empty { whole::empty(path) } else { anyhow::anyhow!("the file has no rows") }).reading(path);
     }
     Ok((name, count))
 }
 
 fn of_file<T: Send>(path: &Path, most: usize, read: Reader<T>, each: Taker<T>) -> Result<&'static str> {
-    let file = File::open(path)?;
+    let file = whole::open(path)?;
     let opened = Stream::new(file.try_clone()?)?;
     let packed = form(&opened.start)?;
-    let damaged = "the compressed data is damaged";
     let opened = match packed {
         // A file may be several compressed pieces, joined.
-        Form::Gzip => Stream::new(flate2::read::MultiGzDecoder::new(opened.bytes)).context(damaged)?,
-        Form::Zstandard => Stream::new(zstd::stream::Decoder::new(opened.bytes)?).context(damaged)?,
+        Form::Gzip => {
+            Stream::new(flate2::read::MultiGzDecoder::new(opened.bytes)).map_err(|error| unpacking(error.into()))?
+        }
+        Form::Zstandard => {
+            Stream::new(zstd::stream::Decoder::new(opened.bytes)?).map_err(|error| unpacking(error.into()))?
+        }
         Form::Parquet => return parquet::rows(file, most, read, each).map(|()| "Parquet"),
         Form::Arrow => return arrow::rows(file, most, read, each).map(|()| "Arrow"),
         Form::Text => opened,
@@ -108,10 +109,17 @@ fn of_file<T: Send>(path: &Path, most: usize, read: Reader<T>, each: Taker<T>) -
         bail!("it is compressed twice, or a compressed Parquet or Arrow file; unpack it");
     }
     let ending = text::ending(path);
-    text::rows(opened, &ending, most, read, each).map_err(|error| match error.is::<std::io::Error>() {
-        true if packed != Form::Text => error.context(damaged),
-        _ => error,
-    })
+    let read = text::rows(opened, &ending, most, read, each);
+    if packed == Form::Text { read } else { read.map_err(unpacking) }
+}
+
+/// Says that an error of reading is one of the compressed data.
+fn unpacking(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(ErrorKind::UnexpectedEof) => error.context("the compressed data is cut; fetch or pack it again"),
+        Some(_) => error.context("the compressed data is damaged; fetch or pack it again"),
+        None => error,
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::columns::Columns;
 use crate::unreadable::Reading;
+use crate::whole;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -122,11 +123,6 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Whether a path is a pattern of names where no file has that very name.
-pub fn is_pattern(path: &Path) -> bool {
-    path.to_string_lossy().contains(['*', '?', '['])
-}
-
 fn search(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -138,6 +134,9 @@ fn search(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
             search(&path, found)?;
         } else if is_data(&name) {
             found.push(path);
+        } else if whole::finished_name(&name).is_some_and(is_data) {
+            // Without it fewer rows would be read, in silence.
+            bail!("`{}` is a download that has not ended; end it, or take it away", path.display());
         }
     }
     Ok(())
@@ -181,6 +180,11 @@ pub fn is_data(name: &str) -> bool {
     ENDINGS.contains(&ending) && !DESCRIPTIONS.contains(&unpacked) && !ABOUT.contains(&stem)
 }
 
+/// Whether a path is a pattern of names where no file has that very name.
+pub fn is_pattern(path: &Path) -> bool {
+    path.to_string_lossy().contains(['*', '?', '['])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,5 +225,10 @@ mod tests {
         }
         let error = format!("{:#}", files(&dir.path().join("x-*.jsonl")).unwrap_err());
         assert!(error.ends_with("x-*.jsonl: no file matches"), "{error}");
+        fs::write(dir.path().join("more/f.parquet.incomplete"), "PAR1").unwrap();
+        let error = format!("{:#}", files(dir.path()).unwrap_err());
+        let error = error.replace(&dir.path().display().to_string(), "DIR");
+        let half = "DIR/more/f.parquet.incomplete";
+        assert_eq!(error, format!("read DIR: `{half}` is a download that has not ended; end it, or take it away"));
     }
 }

@@ -196,4 +196,4 @@ impl ArrowMessages {
     }
 }
 
-const CUT: &str = "the Arrow data was not written to its end, or is damaged";
+const CUT: &str = "the Arrow data is cut or damaged; fetch it again";

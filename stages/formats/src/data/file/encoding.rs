@@ -22,6 +22,9 @@ pub fn decoded<'a>(bytes: &'a [u8], other: Option<&'static Encoding>) -> Result<
         (_, Some(encoding)) => encoding
             .decode_without_bom_handling_and_without_replacement(bytes)
             .context("not Shift_JIS, as other lines are"),
+        (Err(error), None) if error.error_len().is_none() => {
+            bail!("not UTF-8: it is cut, as it ends within a character")
+        }
         (Err(_), None) => bail!("not UTF-8"),
     }
 }

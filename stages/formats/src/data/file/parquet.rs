@@ -1,17 +1,19 @@
 //! Parquet, row by row.
 
 use super::place::{Place, Reader, Taker};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 /// The rows that are read at a time.
 const AT_ONCE: usize = 1024;
 
 pub fn rows<T: Send>(file: File, most: usize, read: Reader<T>, each: Taker<T>) -> Result<()> {
+    refuse_cut(&file)?;
     let file = SerializedFileReader::new(file)?;
     let mut rows = file.get_row_iter(None)?.take(most);
     let mut count = 0;
@@ -32,6 +34,21 @@ pub fn rows<T: Send>(file: File, most: usize, read: Reader<T>, each: Taker<T>) -
         count += results.len();
         results.into_iter().try_for_each(|(place, result)| each(place, result))?;
     }
+}
+
+/// The last bytes of a file.
+const MAGIC: [u8; 4] = *b"PAR1";
+
+fn refuse_cut(file: &File) -> Result<()> {
+    let length = file.metadata()?.len();
+    let mut end = [0; MAGIC.len()];
+    let has_end = length >= 12 && file.read_exact_at(&mut end, length - MAGIC.len() as u64).is_ok();
+    ensure!(
+        has_end && end == MAGIC,
+        "the Parquet file is cut: it has {length} bytes, and its end, which says where its rows lie, is not there; fetch \
+         it again"
+    );
+    Ok(())
 }
 
 fn object(row: &Row) -> Value {

@@ -28,6 +28,7 @@ pub fn rows<T: Send>(bytes: &[u8], delimiter: u8, most: usize, read: Reader<T>, 
     };
     let mut records = table.records().take(most).peekable();
     let mut count = 0;
+    let mut last = csv::Position::new();
     while records.peek().is_some() {
         let some: Vec<csv::StringRecord> = records.by_ref().take(AT_ONCE).collect::<Result<_, _>>().map_err(fault)?;
         let result = |(index, record): (usize, &csv::StringRecord)| {
@@ -38,9 +39,26 @@ pub fn rows<T: Send>(bytes: &[u8], delimiter: u8, most: usize, read: Reader<T>, 
         };
         let results: Vec<(Place, Result<T>)> = some.par_iter().enumerate().map(result).collect();
         count += results.len();
+        last = some.last().and_then(csv::StringRecord::position).cloned().unwrap_or(last);
         results.into_iter().try_for_each(|(place, result)| each(place, result))?;
     }
+    if count < most && ends_within_quotes(&text[last.byte() as usize..], delimiter) {
+        bail!(
+            "line {}: the row ends within quotes: a quote is left open there, or the file is cut",
+            line_of(&last, &text)
+        );
+    }
     Ok(())
+}
+
+/// Whether the last row of a text is open: one more line would be a part of it.
+fn ends_within_quotes(rows: &str, delimiter: u8) -> bool {
+    let last = |rows: &str| {
+        let mut table = csv::ReaderBuilder::new();
+        let mut table = table.delimiter(delimiter).flexible(true).has_headers(false).from_reader(rows.as_bytes());
+        table.records().last().and_then(Result::ok)
+    };
+    last(rows) != last(&format!("{rows}\n"))
 }
 
 /// The line on which a row begins. After `\r\n` the reader stands between the two.

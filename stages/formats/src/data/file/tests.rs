@@ -94,11 +94,11 @@ fn what_other_programs_write_is_read_or_told_by_what_it_is() {
         columns.json: JSONL, 1 rows
           line 1: it holds columns, not rows; pandas writes rows by `to_json(orient="records", lines=True)`
         comma.json: read comma.json: not a JSON list of rows, at line 1, column 13
-        torn.json: read torn.json: not JSON objects, at line 3, column 0
+        torn.json: read torn.json: not JSON objects, at line 3, column 0: it is cut, as it ends within a value
         pointer.jsonl: read pointer.jsonl: it is a Git LFS pointer, not the file: `git lfs pull` fetches it
         a.jsonl.xz: read a.jsonl.xz: it is packed by xz; unpack it (`xz -d`), or pack it by gzip or zstd
         a.jsonl.bz2: read a.jsonl.bz2: it is packed by bzip2; unpack it (`bzip2 -d`), or pack it by gzip or zstd
-        page.jsonl: read page.jsonl: it is a web page, not data: the address leads to a page about the file
+        page.jsonl: read page.jsonl: it is a web page, not the file: the address leads to a page about the file (of the hub, take the one with `/resolve/` in the place of `/blob/`)
         documents.txt: text, 2 rows
           line 1: {"text":"one"}
           line 3: {"text":"two"}
@@ -126,6 +126,9 @@ fn tables_have_their_fields_in_the_first_row() {
         ("short.csv", "a,b\n1\n".into()),
         ("twice.csv", "a,a\n1,2\n".into()),
         ("head.csv", "a,b\n".into()),
+        ("quote.csv", "a,b\n1,\"2\"\n\"3\",\"4\n5,6\n".into()),
+        ("open-head.csv", "\"a,b\n1,2\n".into()),
+        ("no-end.csv", "a,b\n1,\"2\"".into()),
     ];
     let said: String = files.iter().map(|(name, bytes)| read(name, bytes)).collect();
     expect![[r#"
@@ -152,6 +155,12 @@ fn tables_have_their_fields_in_the_first_row() {
           line 2: the row has 1 cells, the first line names 2
         twice.csv: read twice.csv: line 1: two columns have the name `a`
         head.csv: read head.csv: the file has no rows
+        quote.csv: read quote.csv: line 3: the row ends within quotes: a quote is left open there, or the file is cut
+          line 2: {"a":"1","b":"2"}
+          line 3: {"a":"3","b":"4\n5,6\n"}
+        open-head.csv: read open-head.csv: line 1: the row ends within quotes: a quote is left open there, or the file is cut
+        no-end.csv: CSV, 1 rows
+          line 2: {"a":"1","b":"2"}
     "#]]
     .assert_eq(&said);
 }
@@ -176,6 +185,72 @@ fn columns_of_parquet_that_nobody_reads_may_hold_anything() {
           row 1: {"image":{"bytes":2},"prompt":"p"}
     "#]]
     .assert_eq(&read("a.parquet", &out));
+}
+
+/// Files whose download stopped, or that hold what a server said instead of them.
+#[test]
+fn half_a_file_is_told_as_that() {
+    use std::io::Write as _;
+    let text = "{\"p\": \"海\"}\n{\"p\": \"山\"}\n".repeat(2000);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(text.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let zstd = zstd::encode_all(text.as_bytes(), 3).unwrap();
+    let arrow = ARROW[0].1;
+    let files: Vec<(&str, Vec<u8>)> = vec![
+        ("value.jsonl", text[..20].into()),
+        ("character.jsonl", text.as_bytes()[..22].into()),
+        ("list.json", "[{\"p\": \"a\"}, {\"p\"".into()),
+        ("indented.json", "{\n \"data\": [\n  {\"p\": \"a\"},\n".into()),
+        ("a.jsonl.gz", gzip[..gzip.len() / 2].into()),
+        ("start.jsonl.gz", gzip[..12].into()),
+        ("a.jsonl.zst", zstd[..zstd.len() / 2].into()),
+        ("a.parquet", b"PAR1\x15\x04\x15\x10 and so on".to_vec()),
+        ("a.arrow", arrow[..arrow.len() / 2].into()),
+        ("none.jsonl", Vec::new()),
+        ("none.parquet", Vec::new()),
+        ("blank.jsonl", b"\n\n".to_vec()),
+        ("page.parquet", b"\n<html lang=en>".to_vec()),
+        ("answer.parquet", b"Entry not found".to_vec()),
+        ("pointer.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n".to_vec()),
+    ];
+    let said = files.iter().map(|(name, bytes)| read(name, bytes));
+    // Whole rows before the end say nothing here.
+    let said: String = said
+        .map(|said| {
+            said.lines().filter(|line| !line.ends_with('}')).map(|line| format!("{line}\n")).collect::<String>()
+        })
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let beside = |name: &str, content: Option<&str>| {
+        let path = dir.path().join("a.jsonl");
+        fs::write(dir.path().join(name), "half").unwrap();
+        content.into_iter().for_each(|content| fs::write(&path, content).unwrap());
+        let read = rows(&path, usize::MAX, |_, _| Ok(()), |_, row| row);
+        format!("{:#}\n", read.unwrap_err()).replace(&format!("{}/", dir.path().display()), "")
+    };
+    let said = [said, beside("a.jsonl.part", None), beside("a.jsonl.aria2", Some("{}\n\0\0"))].concat();
+    expect![[r#"
+        value.jsonl: JSONL, 2 rows
+          line 2: not JSON, at column 7: it is cut, as it ends within a value
+        character.jsonl: JSONL, 2 rows
+          line 2: not UTF-8: it is cut, as it ends within a character
+        list.json: read list.json: not a JSON list of rows, at line 1, column 17: it is cut, as it ends within a value
+        indented.json: read indented.json: not JSON objects, at line 4, column 0: it is cut, as it ends within a value
+        a.jsonl.gz: read a.jsonl.gz: the compressed data is cut; fetch or pack it again: read on: incomplete deflate stream
+        start.jsonl.gz: read start.jsonl.gz: the compressed data is cut; fetch or pack it again: incomplete deflate stream
+        a.jsonl.zst: read a.jsonl.zst: the compressed data is cut; fetch or pack it again: incomplete frame
+        a.parquet: read a.parquet: the Parquet file is cut: it has 18 bytes, and its end, which says where its rows lie, is not there; fetch it again
+        a.arrow: read a.arrow: the Arrow data is cut or damaged; fetch it again
+        none.jsonl: read none.jsonl: it is empty: it was not downloaded or written; fetch it again
+        none.parquet: read none.parquet: it is empty: it was not downloaded or written; fetch it again
+        blank.jsonl: read blank.jsonl: the file has no rows
+        page.parquet: read page.parquet: it is a web page, not the file: the address leads to a page about the file (of the hub, take the one with `/resolve/` in the place of `/blob/`)
+        answer.parquet: read answer.parquet: it is the answer of a server that did not give the file; fetch it again, with the rights it asks for
+        pointer.parquet: read pointer.parquet: it is a Git LFS pointer, not the file: `git lfs pull` fetches it
+        read a.jsonl: it is not there, and `a.jsonl.part` is a download that has not ended
+        read a.jsonl: its download has not ended: `a.jsonl.aria2` lies beside it; go on with it
+    "#]].assert_eq(&said);
 }
 
 /// Files that pyarrow 26 wrote; `types.feather` holds a column of each type (LZ4), the other two rows in several batches:

@@ -64,7 +64,12 @@ fn utf8<T: Send>(opened: Stream, ending: &str, most: usize, read: Reader<T>, eac
         (_, Some(b'[')) => {
             let whole = whole()?;
             let values: Vec<Value> = json::from_python(utf8_of(&whole)?).map_err(|error| {
-                anyhow!("not a JSON list of rows, at line {}, column {}", error.line(), error.column())
+                anyhow!(
+                    "not a JSON list of rows, at line {}, column {}{}",
+                    error.line(),
+                    error.column(),
+                    cut_by(&error)
+                )
             })?;
             in_order(values, most, read, each).map(|()| "JSON")
         }
@@ -123,7 +128,9 @@ fn objects(whole: &[u8]) -> Option<Result<Vec<Value>>> {
             // Something over several lines, and broken: that is told, not that its first line is no row.
             let is_open =
                 matches!(first_line.trim_end(), "{" | "{}") || first_line.trim_end().ends_with([',', '[', '{']);
-            is_open.then(|| Err(anyhow!("not JSON objects, at line {}, column {}", error.line(), error.column())))
+            is_open.then(|| {
+                Err(anyhow!("not JSON objects, at line {}, column {}{}", error.line(), error.column(), cut_by(&error)))
+            })
         }
     }
 }
@@ -209,10 +216,18 @@ fn lines_of(block: &[u8], end: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Words on a text that ends too early.
+fn cut_by(error: &serde_json::Error) -> &'static str {
+    if error.is_eof() { ": it is cut, as it ends within a value" } else { "" }
+}
+
 /// The reason why a line is no row of JSON.
 fn fault(line: &str, error: &serde_json::Error) -> String {
     if line.bytes().all(|byte| byte == 0) {
         return "it holds zero bytes alone: the file was not written to its end".to_owned();
+    }
+    if error.is_eof() {
+        return format!("not JSON, at column {}{}", error.column(), cut_by(error));
     }
     let said = error.to_string();
     let why = [

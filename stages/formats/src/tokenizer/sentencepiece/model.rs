@@ -1,7 +1,9 @@
 //! The file of a SentencePiece model: a protocol buffer with pieces, how they were trained, and how a text is normalised
 //! (`sentencepiece_model.proto`). Fields that change no ids are skipped.
 
+use crate::whole;
 use anyhow::{Context, Result, bail, ensure};
+use std::path::Path;
 
 pub struct Model {
     pub pieces: Vec<Piece>,
@@ -130,8 +132,8 @@ fn varint(rest: &mut &[u8]) -> Result<u64> {
 
 impl Model {
     /// # Errors
-    /// It is no SentencePiece model, or of a kind without merges and scores.
-    pub fn read(bytes: &[u8]) -> Result<Model> {
+    /// It is no SentencePiece model, a part of one, or of a kind without merges and scores.
+    pub fn read(bytes: &[u8], path: &Path) -> Result<Model> {
         let mut model = Model {
             pieces: Vec::new(),
             kind: ModelKind::Unigram,
@@ -146,7 +148,7 @@ impl Model {
             escapes_spaces: true,
         };
         let (mut trainer, mut normaliser) = (None, None);
-        fields(bytes, |number, value| {
+        let read = fields(bytes, |number, value| {
             match number {
                 1 => model.pieces.push(piece(value.bytes()?)?),
                 2 => trainer = Some(value.bytes()?.to_vec()),
@@ -154,11 +156,17 @@ impl Model {
                 _ => {}
             }
             Ok(())
-        })
-        .context("it is no SentencePiece model")?;
-        ensure!(!model.pieces.is_empty(), "it is no SentencePiece model: it has no pieces");
-        model.read_trainer(&trainer.unwrap_or_default()).context("read its trainer's part")?;
-        fields(&normaliser.unwrap_or_default(), |number, value| {
+        });
+        if model.pieces.is_empty() {
+            read.context("it is no SentencePiece model")?;
+            bail!("it is no SentencePiece model: it has no pieces");
+        }
+        let cut = || whole::cut(path, " within its parts", bytes.len(), None);
+        read.map_err(|_| cut())?;
+        // Every model has both, behind its pieces.
+        let (trainer, normaliser) = (trainer.ok_or_else(cut)?, normaliser.ok_or_else(cut)?);
+        model.read_trainer(&trainer).context("read its trainer's part")?;
+        fields(&normaliser, |number, value| {
             match number {
                 2 => model.charsmap = value.bytes()?.to_vec(),
                 3 => model.has_dummy_prefix = value.flag()?,
@@ -230,16 +238,19 @@ mod tests {
 
     #[test]
     fn what_is_no_model_is_refused() {
-        let told = |bytes: &[u8]| format!("{:#}", Model::read(bytes).map(drop).unwrap_err());
+        let read = |bytes: &[u8]| Model::read(bytes, Path::new("tokenizer.model"));
+        let told = |bytes: &[u8]| format!("{:#}", read(bytes).map(drop).unwrap_err());
         assert_eq!(told(b""), "it is no SentencePiece model: it has no pieces");
         // The vocabulary of LLaMA 3, which has the same name.
         assert!(told(b"IQ== 0\nIg== 1\n").starts_with("it is no SentencePiece model: "));
-        assert!(told(b"\x0a\x05\x0a\x03abc\x12\x02\x18\x03").contains("a model of words or letters"));
-        let whole = b"\x0a\x0a\x0a\x03abc\x15\x00\x00\x80\x3f";
-        let model = Model::read(whole).unwrap();
+        assert!(told(b"\x0a\x05\x0a\x03abc\x12\x02\x18\x03\x1a\x00").contains("a model of words or letters"));
+        let whole = b"\x0a\x0a\x0a\x03abc\x15\x00\x00\x80\x3f\x12\x00\x1a\x00";
+        let model = read(whole).unwrap();
         assert_eq!((model.pieces[0].text.as_str(), model.pieces[0].score), ("abc", 1.0));
         for length in 1..whole.len() {
-            assert!(Model::read(&whole[..length]).is_err(), "{length}");
+            let is_cut =
+                told(&whole[..length]).starts_with(&format!("it is cut within its parts: it has {length} bytes"));
+            assert_eq!(is_cut, length >= 12, "{length}");
         }
     }
 }
