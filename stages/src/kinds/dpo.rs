@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "dpo",
-    version: 2,
+    version: 3,
     doc: "improve a policy on preferences directly, without a reward model",
     ports: &[
         Port::one("policy", Accepts::Model, "the model to improve"),

@@ -21,7 +21,7 @@ pub use parameters::Kto;
 
 pub const KIND: Kind = Kind {
     name: "kto",
-    version: 2,
+    version: 3,
     doc: "improve a policy on answers labelled as wanted or not, without pairs",
     ports: &[
         Port::one("policy", Accepts::Model, "the model to improve"),

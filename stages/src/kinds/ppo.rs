@@ -38,7 +38,7 @@ use update::{Update, UpdateProgress};
 
 pub const KIND: Kind = Kind {
     name: "ppo",
-    version: 5,
+    version: 6,
     doc: "improve a policy against a reward model by PPO with a KL penalty",
     ports: &[
         Port::one("policy", Accepts::Model, "the model to improve"),

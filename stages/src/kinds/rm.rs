@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "rm",
-    version: 6,
+    version: 7,
     doc: "train a reward model on preferences",
     ports: &[
         Port::one("model", Accepts::Model, "the model to start from; a reward model goes on with its head"),
