@@ -16,6 +16,7 @@ mod secrets;
 pub mod selection;
 mod source;
 mod templates;
+mod tokenizers;
 
 use crate::canonical::Canonical;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -107,6 +108,9 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
         let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));
         let parameters = kinds[id].and_then(|kind| parameters::resolve(stage, &with, kind, dtype, &mut mistakes));
         if let Some(kind) = kinds[id] {
+            parameters::refuse_replaced(kind, &inputs, &with, &mut mistakes);
+        }
+        if let Some(kind) = kinds[id] {
             secrets::check(stage, &with, kind, &mut mistakes);
         }
         let lora = parameters.as_ref().and_then(|parameters| parameters.get("lora"));
@@ -130,6 +134,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     mistakes.extend(graph.cycles());
     let gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
     leaks::check(&drafts, &gates, &checked_files, &mut mistakes);
+    tokenizers::check(&drafts, &gates, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.level == Severity::Error) {
         return Err(mistakes);
     }

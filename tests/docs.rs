@@ -163,6 +163,7 @@ fn kind(kind: &Kind) -> String {
                 Accepts::Model => "a model",
                 Accepts::RewardModel => "a reward model",
                 Accepts::Reward => "a reward",
+                Accepts::Tokenizer => "a tokenizer",
                 Accepts::Data { .. } => "data",
                 Accepts::Any => "anything",
             };

@@ -5,7 +5,7 @@
 mod program;
 
 use expect_test::{Expect, expect};
-use program::{Place, place};
+use program::{Place, ROOT, place};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -118,6 +118,38 @@ fn a_model_that_was_exported_is_the_model_and_says_what_it_came_from() {
         ),
     );
     place.run(&["run", "more.yaml", "--device", "cpu", "--only", "sft"]).expect_exit(0);
+}
+
+#[test]
+fn a_model_is_pretrained_with_a_tokenizer_that_is_there() {
+    let place = job();
+    let given = Path::new(ROOT).join("stages/tests/parity/tokenizers/unigram");
+    let file =
+        FILE.replace("{text: ./corpus.jsonl}", &format!("{{text: ./corpus.jsonl, tokenizer: {}}}", given.display()));
+    place.write("toy.yaml", &file.replace(" vocabulary: 300,", ""));
+    place.run(&["run", "toy.yaml", "--device", "cpu"]).expect_exit(0);
+    place.run(&["export", "base", "out", "toy.yaml"]).expect_exit(0);
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        assert_eq!(fs::read(place.at("out").join(name)).unwrap(), fs::read(given.join(name)).unwrap(), "{name}");
+    }
+    let config = json(&place.at("out/config.json"));
+    let special =
+        ["vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"].map(|name| config[name].as_u64().unwrap());
+    assert_eq!(special, [1202, 1, 2, 3]);
+
+    // That of a stage: the same tokenizer, so the model fits.
+    let more = "  again:\n    kind: pretrain\n    from: {text: ./corpus.jsonl, tokenizer: base}\n    with: {steps: 1, batch: 4, layers: 1, \
+                width: 16, heads: 2, kv_heads: 1, inner: 24, context: 160}\n  eval:\n    kind: eval\n    from: {policy: sft, reward: rm, \
+                prompts: ./heldout.jsonl, baseline: again}\n    with: {max_new_tokens: 4}\n";
+    place.write("heldout.jsonl", "{\"prompt\": \"say 30\"}\n");
+    place.write("toy.yaml", &(place.read("toy.yaml") + more));
+    place.run(&["run", "toy.yaml", "--device", "cpu"]).expect_exit(0);
+    // One without an end.
+    fs::create_dir(place.at("endless")).unwrap();
+    fs::copy(given.join("tokenizer.json"), place.at("endless/tokenizer.json")).unwrap();
+    place.write("toy.yaml", &place.read("toy.yaml").replace(&given.display().to_string(), "./endless"));
+    let refused = place.run(&["check", "toy.yaml"]).expect_exit(2).stderr;
+    assert!(refused.contains("endless: the tokenizer names no token that ends a text"), "{refused}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The `with:` block of a stage, typed by its kind; mistakes are traced back to the place in the file. No kind is known
 //! by name.
 
+use super::source::Input;
 use crate::diagnostic::Diagnostic;
 use crate::spec::{Node, StageSpec, WithSpan, stage};
 use formats::dtype::Dtype;
@@ -55,6 +56,18 @@ pub fn resolve(
         mistakes.push(Diagnostic { help, ..Diagnostic::error(span, message) });
     }
     None
+}
+
+/// Reports parameters in whose place something is connected.
+pub fn refuse_replaced(kind: &Kind, inputs: &[Input], with: &Node, mistakes: &mut Vec<Diagnostic>) {
+    for port in kind.ports.iter().filter(|port| inputs.iter().any(|input| input.port == port.name)) {
+        let Some(parameter) = port.instead_of else { continue };
+        if parameter.split('.').try_fold(with, Node::get).is_some() {
+            let message = format!("`{parameter}` and a source of `{}` exclude each other", port.name);
+            let help = format!("take one of the two away; `{}`: {}", port.name, port.doc);
+            mistakes.push(Diagnostic::error(with.find(parameter).key, message).help(help));
+        }
+    }
 }
 
 /// `dtype:` of the file, for every stage that has this parameter and does not set it.

@@ -164,6 +164,7 @@ pub fn stage_source(
                 true
             }
             // The training of a reward model may start from a reward model.
+            (Some(Accepts::Tokenizer), Gives::Model | Gives::Reward) => true,
             (Some(Accepts::Model), Gives::Reward) => goes_on,
             (Some(_), _) => false,
             // An unknown port has been reported.
@@ -227,7 +228,7 @@ pub fn wanted(port: Option<&Port>, maker: Option<&String>) -> String {
 pub fn takes_file(accepts: Accepts, path: &Path) -> bool {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     match accepts {
-        Accepts::Model | Accepts::RewardModel => false,
+        Accepts::Model | Accepts::RewardModel | Accepts::Tokenizer => false,
         Accepts::Reward => ["txt", "tsv"].contains(&extension.as_str()),
         Accepts::Data(_) | Accepts::Any => true,
     }
@@ -257,6 +258,9 @@ pub fn accepted(accepts: Accepts) -> &'static str {
         Accepts::Model => "a language model: a stage that makes one, or a directory in Hugging Face layout",
         Accepts::RewardModel => "a reward model: a stage that makes one, or a directory",
         Accepts::Reward => "a reward model: a stage that makes one, a directory, or a rule file (.txt, .tsv)",
+        Accepts::Tokenizer => {
+            "a tokenizer: a directory with tokenizer.json, tokenizer.model or spiece.model, or a stage that makes a model"
+        }
         Accepts::Data(_) => {
             "data: a file (JSON, JSONL, CSV, TSV, Parquet, Arrow, text; .gz and .zst, too), a directory of them, a pattern, or \
              `hf://datasets/owner/name`"
@@ -285,7 +289,8 @@ fn set_variable(source: &SourceSpec) -> Option<String> {
 fn misread(at: &Path, port: Option<&Port>, source: &SourceSpec) -> Option<String> {
     let Reference::Path(path) = &source.reference else { return None };
     let text = path.to_str()?;
-    let takes_models = port.is_some_and(|port| matches!(port.accepts, Accepts::Model | Accepts::RewardModel));
+    let takes_models =
+        port.is_some_and(|port| matches!(port.accepts, Accepts::Model | Accepts::RewardModel | Accepts::Tokenizer));
     if let Some(rest) = text.strip_prefix("~/") {
         return Some(format!("`~` is not expanded: write `${{env.HOME}}/{rest}`, with `env: [HOME]` in the file"));
     }

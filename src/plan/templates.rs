@@ -3,6 +3,7 @@
 
 use super::draft::Draft;
 use super::source::Source;
+use super::tokenizers::{StepBack, step_back};
 use crate::diagnostic::Diagnostic;
 use formats::chat::Template;
 use formats::data::DataSource;
@@ -53,18 +54,16 @@ fn template_of(drafts: &[Draft], id: usize) -> Option<anyhow::Result<Option<Temp
     // A circle is reported elsewhere.
     for _ in 0..drafts.len() {
         let draft = &drafts[at];
-        let port = draft.kind?.ports.first()?;
         changes.push(&draft.dialogues.templating);
-        if port.accepts != Accepts::Model {
+        match step_back(draft) {
+            StepBack::To(Source::Stage { stage, .. }) => at = *stage,
+            StepBack::To(Source::Path(path)) => {
+                return path.is_dir().then(|| changed(Some(model_directory(path)), &changes));
+            }
             // A model from nothing has no template.
-            let is_new = matches!(port.accepts, Accepts::Data(_)) && at != id;
-            return is_new.then(|| changed(None, &changes));
-        }
-        match draft.inputs.iter().find(|input| input.port == port.name)?.sources.first()? {
-            Source::Stage { stage, .. } => at = *stage,
+            StepBack::New => return (at != id).then(|| changed(None, &changes)),
             // A model is no single file.
-            Source::File { .. } => return None,
-            Source::Path(path) => return path.is_dir().then(|| changed(Some(model_directory(path)), &changes)),
+            StepBack::To(Source::File { .. }) | StepBack::Unknown => return None,
         }
     }
     None

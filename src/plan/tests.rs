@@ -1,5 +1,6 @@
 mod leaks;
 mod many;
+mod tokenizers;
 
 use super::*;
 use crate::diagnostic::{SourceText, render};

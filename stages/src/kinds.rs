@@ -71,7 +71,9 @@ pub fn check_input(port: &Port, path: &Path) -> Result<()> {
     match (port.accepts, port.check_file) {
         (Accepts::Data(_) | Accepts::Any, _) => Ok(()),
         (_, Some(check)) if path.is_file() => check(path),
-        (Accepts::Model | Accepts::RewardModel | Accepts::Reward, _) => describe::check(path),
+        (Accepts::Model, _) => describe::check(path),
+        (Accepts::RewardModel | Accepts::Reward, _) => describe::check_reward(path),
+        (Accepts::Tokenizer, _) => describe::check_tokenizer(path),
     }
 }
 
@@ -119,7 +121,30 @@ pub fn check_configuration(directory: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stage::PartInput;
+    use crate::stage::{Gives, PartInput, TokenizerSource};
+
+    #[test]
+    fn ports_and_parameters_that_the_table_names_are_there() {
+        for kind in KINDS {
+            let name = kind.name;
+            let accepts = |port: &str| kind.port(port).unwrap_or_else(|| panic!("{name} has no port `{port}`")).accepts;
+            let pointer = |parameter: &str| format!("/{}", parameter.replace('.', "/"));
+            let has = |parameter: &str| (kind.defaults)().pointer(&pointer(parameter)).is_some();
+            for port in kind.ports {
+                assert!(port.tokens_of.is_none_or(|of| accepts(of) == Accepts::Model), "{name}.{}", port.name);
+                assert!(port.instead_of.is_none_or(has), "{name}.{}", port.name);
+            }
+            match kind.tokenizer {
+                TokenizerSource::Port(port) => assert_eq!(accepts(port), Accepts::Model, "{name}"),
+                TokenizerSource::New { unless, data, size } => {
+                    assert!(
+                        accepts(unless) == Accepts::Tokenizer && matches!(accepts(data), Accepts::Data(_)) && has(size)
+                    );
+                }
+                TokenizerSource::Unknown => assert!(!matches!(kind.gives, Gives::Model | Gives::Reward), "{name}"),
+            }
+        }
+    }
 
     #[test]
     fn the_parts_of_a_measurement_have_the_ports_parameters_and_metrics_of_their_kind() {

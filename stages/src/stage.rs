@@ -80,6 +80,8 @@ pub enum Accepts {
     RewardModel,
     /// A reward model, or a rule file of scored words (`.txt`, `.tsv`).
     Reward,
+    /// A directory with a tokenizer, that of a model among others, or a stage that makes a model.
+    Tokenizer,
     /// A data file with such rows.
     Data(DataRows),
     /// Anything (`exec`).
@@ -97,12 +99,17 @@ pub struct Port {
     pub is_measured: bool,
     /// Checks a file on a port that takes a directory as well: a rule file in the place of a reward model.
     pub check_file: Option<fn(&Path) -> anyhow::Result<()>>,
+    /// The port whose model gives it the tokens that it reads: its own tokenizer must give the same.
+    pub tokens_of: Option<&'static str>,
+    /// The parameter that it takes the place of.
+    pub instead_of: Option<&'static str>,
     pub doc: &'static str,
 }
 
 impl Port {
     pub const REFERENCE: Port =
         Port::one("reference", Accepts::Model, "what the policy is compared with; default: itself as it came, frozen")
+            .reads_tokens_of("policy")
             .optional();
 
     pub const fn heldout(rows: DataRows) -> Port {
@@ -110,7 +117,17 @@ impl Port {
         Port::one("heldout", Accepts::Data(rows), doc).optional().measured()
     }
     pub const fn one(name: &'static str, accepts: Accepts, doc: &'static str) -> Port {
-        Port { name, accepts, is_optional: false, takes_many: false, is_measured: false, check_file: None, doc }
+        Port {
+            name,
+            accepts,
+            is_optional: false,
+            takes_many: false,
+            is_measured: false,
+            check_file: None,
+            tokens_of: None,
+            instead_of: None,
+            doc,
+        }
     }
     pub const fn optional(self) -> Port {
         Port { is_optional: true, ..self }
@@ -120,6 +137,12 @@ impl Port {
     }
     pub const fn many(self) -> Port {
         Port { takes_many: true, ..self }
+    }
+    pub const fn reads_tokens_of(self, port: &'static str) -> Port {
+        Port { tokens_of: Some(port), ..self }
+    }
+    pub const fn instead_of(self, parameter: &'static str) -> Port {
+        Port { instead_of: Some(parameter), ..self }
     }
     pub const fn files_by(self, check: fn(&Path) -> anyhow::Result<()>) -> Port {
         Port { check_file: Some(check), ..self }
@@ -135,6 +158,18 @@ pub enum Gives {
     Nothing,
     /// Whatever the command wrote (`exec`).
     Any,
+}
+
+/// The tokenizer with which a stage works, and which the model that it gives has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenizerSource {
+    /// That of the model on this port.
+    Port(&'static str),
+    /// That on the port `unless`, if something is connected there; else a new one, made of the data on a port, with as many
+    /// tokens as a parameter says.
+    New { unless: &'static str, data: &'static str, size: &'static str },
+    /// It is not known before the stage has run, or there is none.
+    Unknown,
 }
 
 /// The work of a kind.
@@ -247,6 +282,7 @@ pub struct Kind {
     /// `exec` takes any port name, all optional, all of `Accepts::Any`.
     pub takes_any_port: bool,
     pub gives: Gives,
+    pub tokenizer: TokenizerSource,
     /// Reported for every candidate, before [`ROW_METRICS`]. `exec` declares its own in the file (`metrics:`).
     pub metrics: &'static [Metric],
     /// Whether [`ROW_METRICS`] are reported as well.
@@ -280,6 +316,7 @@ impl Kind {
             ports: &[],
             takes_any_port: false,
             gives: Gives::Any,
+            tokenizer: TokenizerSource::Unknown,
             metrics: &[],
             reads_rows: false,
             incumbent: None,

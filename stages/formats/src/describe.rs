@@ -2,13 +2,16 @@
 
 use crate::chat::Template;
 use crate::config::Config;
-use crate::directory::{ModelFiles, model_directory};
+use crate::directory::{ModelFiles, is_of_tokenizer, model_directory};
 use crate::llama2c;
 use crate::peft::Lora;
 use crate::tokenizer::{self, Tokenizer};
 use crate::unreadable::Reading;
 use crate::weights::{self, Summary};
 use anyhow::{Result, anyhow};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
 use std::path::Path;
 
 pub struct Description {
@@ -44,17 +47,19 @@ pub fn describe(directory: &Path) -> Result<Description> {
     })
 }
 
-/// Checks that a model can be read: its configuration, the shapes of its tensors, its tokenizer and its chat template.
+/// Checks that a model can be read: its configuration, the shapes of its tensors, its adapter, its tokenizer and its chat
+/// template.
 ///
 /// # Errors
 /// It cannot be read: the error names the fault.
-pub fn check(directory: &Path) -> Result<()> {
-    let directory = model_directory(directory);
+pub fn check(artifact: &Path) -> Result<()> {
+    let directory = model_directory(artifact);
     if let Some(checkpoint) = llama2c::find(&directory) {
         return llama2c::check(&checkpoint);
     }
     let config = Config::load(&directory)?;
     weights::check(&directory, &config)?;
+    adapter_of(artifact, &config)?;
     if !tokenizer::is_there(&directory) {
         let fault = anyhow!("there is no tokenizer.json, and no tokenizer.model or spiece.model");
         return Err(fault).reading(&directory);
@@ -62,10 +67,72 @@ pub fn check(directory: &Path) -> Result<()> {
     Template::load(&directory, None).map(drop)
 }
 
+/// As [`check`], of a reward model, which has a head.
+///
+/// # Errors
+/// It cannot be read, or is no reward model.
+pub fn check_reward(artifact: &Path) -> Result<()> {
+    check(artifact)?;
+    let directory = model_directory(artifact);
+    let config = match llama2c::find(&directory) {
+        Some(_) => None,
+        None => Some(Config::load(&directory)?),
+    };
+    let adapter = config.as_ref().map(|config| adapter_of(artifact, config)).transpose()?.flatten();
+    let has_head = match adapter {
+        Some(adapter) => adapter.head.is_some(),
+        None => config.as_ref().is_some_and(|config| config.is_classifier),
+    };
+    if !has_head {
+        let fault = anyhow!(
+            "it is a language model, no reward model: it has no head that scores a text; a stage of kind rm makes one, and \
+             `AutoModelForSequenceClassification` with one label is one"
+        );
+        return Err(fault).reading(&directory);
+    }
+    Ok(())
+}
+
+/// The adapter of a model or the head of a classifier, as a stage loads it.
+fn adapter_of(artifact: &Path, config: &Config) -> Result<Option<Lora>> {
+    let adapter = artifact.join("adapter");
+    match adapter.is_dir() {
+        true => Lora::load(&adapter, config).map(Some),
+        false if config.is_classifier => Lora::of_classifier(&model_directory(artifact), config).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Checks that a directory holds a tokenizer with which a model can be trained from scratch: it can be read, and names the
+/// token that ends a text.
+///
+/// # Errors
+/// It is none.
+pub fn check_tokenizer(artifact: &Path) -> Result<()> {
+    let files = ModelFiles::open(artifact)?;
+    let tokenizer = Tokenizer::load(files.path())?;
+    if tokenizer.named("eos_token").is_none() {
+        let fault =
+            anyhow!("the tokenizer names no token that ends a text; write its `eos_token` into tokenizer_config.json");
+        return Err(fault).reading(artifact);
+    }
+    Ok(())
+}
+
+/// Whether the tokenizers of two models lie in the same files, byte by byte: then they are the same.
+pub fn has_same_tokenizer_files(one: &Path, other: &Path) -> bool {
+    let read = |directory: &Path| -> Option<BTreeMap<OsString, Vec<u8>>> {
+        let entries = fs::read_dir(model_directory(directory)).ok()?.filter_map(Result::ok);
+        let of_tokenizer = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_of_tokenizer));
+        of_tokenizer.map(|entry| Some((entry.file_name(), fs::read(entry.path()).ok()?))).collect()
+    };
+    let files = read(one);
+    files.as_ref().is_some_and(|files| !files.is_empty()) && files == read(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::path::PathBuf;
 
     fn golden() -> PathBuf {

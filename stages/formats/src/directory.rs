@@ -37,16 +37,12 @@ impl ModelFiles {
 /// Whether a file of this name belongs to a model. Other files of a plain directory (notes, checkpoints, images) stay
 /// where they are.
 pub fn is_of_model(name: &str) -> bool {
-    let starts = [
-        "config",
-        "generation_config",
-        "tokenizer",
-        "spiece",
-        "special_tokens",
-        "added_tokens",
-        "vocab",
-        "merges",
-        "chat_template",
-    ];
-    weights::is_of_weights(name) || starts.iter().any(|start| name.starts_with(start))
+    let starts = ["config", "generation_config"];
+    weights::is_of_weights(name) || is_of_tokenizer(name) || starts.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether a file of this name belongs to the tokenizer of a model, its chat template among them.
+pub fn is_of_tokenizer(name: &str) -> bool {
+    let starts = ["tokenizer", "spiece", "special_tokens", "added_tokens", "vocab", "merges", "chat_template"];
+    starts.iter().any(|start| name.starts_with(start))
 }

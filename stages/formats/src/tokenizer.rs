@@ -7,6 +7,7 @@ mod same;
 mod sentencepiece;
 
 pub use answer::{TokenAnswer, TokenDialogue, TokenPrompt};
+pub use same::difference;
 
 use crate::chat::Template;
 use crate::json;
@@ -50,6 +51,8 @@ pub struct Tokenizer {
     template: Option<Template>,
     /// Special tokens: no text of a person is meant to hold them.
     special: BTreeSet<u32>,
+    /// Tokens by the names that the settings give them: `eos_token`.
+    names: BTreeMap<&'static str, u32>,
     /// Tokens of a letter, and that letter: a text behind it is no beginning of a text.
     anchor: Option<(Vec<u32>, String)>,
     /// Whether a text behind a special token begins as a text of its own does, with a space if the tokenizer puts one.
@@ -82,6 +85,7 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| anyhow!("{error}")).reading(&path)?;
         settings.add_to(&mut inner)?;
+        let names = settings.common().filter_map(|(name, text)| Some((name, inner.token_to_id(&text)?))).collect();
         let added = inner.get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
         let mut tokenizer = Tokenizer {
@@ -89,6 +93,7 @@ impl Tokenizer {
             front: Vec::new(),
             template: Template::load(directory, None)?,
             special,
+            names,
             anchor: None,
             restarts: false,
         };
@@ -108,6 +113,23 @@ impl Tokenizer {
     /// The number of tokens, special ones included.
     pub fn size(&self) -> usize {
         self.inner.get_vocab_size(true)
+    }
+
+    /// The number of rows that the embedding of a model needs. Ids may have gaps.
+    pub fn rows(&self) -> usize {
+        self.inner.get_vocab(true).into_values().max().map_or(0, |last| last as usize + 1)
+    }
+
+    /// The token with this name in the settings: `bos_token`, `eos_token`, `pad_token` and the others that every tokenizer may
+    /// have.
+    pub fn named(&self, name: &str) -> Option<u32> {
+        self.names.get(name).copied()
+    }
+
+    /// Whether it can be one that [`train`] made, with at most so many tokens.
+    pub fn may_be_made_here(&self, vocabulary: usize) -> bool {
+        let ids = SPECIAL.map(|token| self.inner.token_to_id(token));
+        self.size() <= vocabulary.max(SPECIAL.len()) && ids == [Some(PAD), Some(BOS), Some(EOS)] && self.front == [BOS]
     }
 
     /// Ids before a prompt that is not a dialogue.
@@ -183,9 +205,9 @@ pub fn end_of(directory: &Path) -> Result<Option<u32>> {
     }
 }
 
-/// Trains a byte-level BPE on `texts` and writes `tokenizer.json` and `tokenizer_config.json`. Returns the size of its
-/// vocabulary, which is below `vocabulary` for small texts.
-pub fn train(texts: &[String], vocabulary: usize, context: usize, directory: &Path) -> Result<usize> {
+/// Trains a byte-level BPE on `texts` and writes `tokenizer.json` and `tokenizer_config.json`. It has fewer tokens than
+/// `vocabulary` for small texts.
+pub fn train(texts: &[String], vocabulary: usize, context: usize, directory: &Path) -> Result<()> {
     let mut tokenizer = HuggingFace::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
     tokenizer.with_decoder(Some(ByteLevel::default()));
@@ -222,6 +244,5 @@ pub fn train(texts: &[String], vocabulary: usize, context: usize, directory: &Pa
         "clean_up_tokenization_spaces": false,
         "model_max_length": context,
     });
-    json::write(&directory.join("tokenizer_config.json"), &config)?;
-    Ok(tokenizer.get_vocab_size(true))
+    json::write(&directory.join("tokenizer_config.json"), &config)
 }

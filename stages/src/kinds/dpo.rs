@@ -6,7 +6,9 @@ use crate::device;
 use crate::io::Io;
 use crate::model::{Adapter, Artifact, Decoder, Load, Reference};
 use crate::rl::{self, DirectLoss, PairTerms};
-use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{
+    self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
+};
 use crate::train::{
     self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, Pass, PreferenceReading, Sequence,
     TrainState, TrainSteps, Training,
@@ -33,6 +35,7 @@ pub const KIND: Kind = Kind {
         Port::REFERENCE,
     ],
     gives: Gives::Model,
+    tokenizer: TokenizerSource::Port("policy"),
     reads_rows: true,
     metrics: &[
         Metric::lower("loss", "mean training loss since the last checkpoint"),

@@ -6,7 +6,8 @@ pub mod divergence;
 pub mod scores;
 
 use crate::stage::{
-    Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, StudyColumn, StudyColumns, Work,
+    Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, StudyColumn, StudyColumns, TokenizerSource,
+    Work,
 };
 use answers::Answers;
 use formats::data::DataRows;
@@ -23,11 +24,15 @@ pub const KIND: Kind = Kind {
             "what scores the answers: reward models, or word lists (`word<tab>valence`); the first one judges",
         )
         .many()
+        .reads_tokens_of("policy")
         .files_by(scores::check),
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "held-out rows with a `prompt`").measured(),
-        Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against").optional(),
+        Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against")
+            .reads_tokens_of("policy")
+            .optional(),
     ],
     gives: Gives::Nothing,
+    tokenizer: TokenizerSource::Port("policy"),
     reads_rows: true,
     metrics: &[
         scores::KIND.metrics[0],

@@ -9,7 +9,7 @@ use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::{Adapter, Artifact, Load, Reference};
 use crate::rl::{self, KtoWeights};
-use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, TokenizerSource, Work};
 use crate::train::{self, Adam, BatchLoss, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps};
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
@@ -34,6 +34,7 @@ pub const KIND: Kind = Kind {
         Port::REFERENCE,
     ],
     gives: Gives::Model,
+    tokenizer: TokenizerSource::Port("policy"),
     reads_rows: true,
     metrics: &[
         Metric::lower("loss", "mean training loss since the last checkpoint"),

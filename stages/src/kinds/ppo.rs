@@ -24,7 +24,7 @@ use crate::io::Io;
 use crate::model::Load;
 use crate::model::memory::{self, Demand};
 use crate::rl;
-use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, TokenizerSource, Work};
 use crate::train::{self, Adam, Passes};
 use anyhow::{Result, bail};
 use formats::data::{self, DataRows, RowFilter};
@@ -46,16 +46,20 @@ pub const KIND: Kind = Kind {
             "reward",
             Accepts::RewardModel,
             "the reward model that scores the answers; unless told otherwise the critic starts from it",
-        ),
+        )
+        .reads_tokens_of("policy"),
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "rows with a `prompt`"),
         Port::one(
             "reference",
             Accepts::Model,
             "what the KL penalty is measured from; default: the incoming policy, frozen",
         )
+        .reads_tokens_of("policy")
+        .instead_of("kl.reference")
         .optional(),
     ],
     gives: Gives::Model,
+    tokenizer: TokenizerSource::Port("policy"),
     reads_rows: true,
     metrics: &[
         Metric::higher("reward", "mean score of a rollout of this checkpoint, without the KL penalty"),

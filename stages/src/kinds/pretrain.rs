@@ -1,4 +1,4 @@
-//! `pretrain`: trains a tokenizer and a small LLaMA from scratch on raw text.
+//! `pretrain`: trains a small LLaMA from scratch on raw text, with a tokenizer that is trained before it or given.
 
 use crate::device;
 use crate::draw::Draw;
@@ -6,7 +6,9 @@ use crate::io::Io;
 use crate::model::memory;
 use crate::model::weights;
 use crate::model::{Decoder, Load, LoraParameters, Trainable};
-use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{
+    self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
+};
 use crate::train::{
     self, Adam, AdamSettings, BatchLoss, Learner, Metrics, Pass, Passes, Rate, Schedule, Sequence, TrainState,
     TrainSteps,
@@ -15,6 +17,7 @@ use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
 use formats::config::{Config, Llama};
 use formats::data::{self, DataRows, RowFilter};
+use formats::directory::{ModelFiles, is_of_tokenizer};
 use formats::dtype::Dtype;
 use formats::layout::Sort;
 use formats::tokenizer::{self, Tokenizer};
@@ -23,14 +26,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub const KIND: Kind = Kind {
     name: "pretrain",
     version: 4,
     doc: "train a tokenizer and a small LLaMA from scratch on raw text",
-    ports: &[Port::one("text", Accepts::Data(DataRows::Texts), "rows with a field `text`, one document each")],
+    ports: &[
+        Port::one("text", Accepts::Data(DataRows::Texts), "rows with a field `text`, one document each"),
+        Port::one(
+            "tokenizer",
+            Accepts::Tokenizer,
+            "an existing tokenizer, or the model whose tokenizer is taken; default: one trained on `text`",
+        )
+        .instead_of("vocabulary")
+        .optional(),
+    ],
     gives: Gives::Model,
+    tokenizer: TokenizerSource::New { unless: "tokenizer", data: "text", size: "vocabulary" },
     reads_rows: true,
     metrics: &[
         Metric::lower("loss", "mean training loss of the last tenth of the steps, nats per token"),
@@ -45,7 +58,7 @@ pub const KIND: Kind = Kind {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Pretrain {
-    /// size of the byte-level BPE vocabulary, special tokens included
+    /// size of the byte-level BPE vocabulary, special tokens included; not used with a `tokenizer`
     pub vocabulary: usize,
     /// transformer blocks
     pub layers: usize,
@@ -141,18 +154,22 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let device = device::of(io)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
 
-    // 1. Train the tokenizer on all texts, held-out ones included: it decides no metric. It is kept in the work directory
-    //    until the model is ready; a resumed attempt trains it again, to the same bytes.
+    // 1. Take the tokenizer that is given, or train one on all texts, held-out ones included: it decides no metric. It is
+    //    kept in the work directory until the model is ready; a resumed attempt makes it again, to the same bytes.
     let mut filter = RowFilter::new(io.may_skip());
     let data::Documents { texts, weights } = data::texts(io.data("text")?, &mut filter)?;
     let made = io.work().join("tokenizer");
     fs::create_dir_all(&made).with_context(|| format!("create {}", made.display()))?;
-    let vocabulary = tokenizer::train(&texts, parameters.vocabulary, parameters.context, &made)?;
+    match io.optional_input("tokenizer") {
+        Some(given) => take_tokenizer(given, &made)?,
+        None => tokenizer::train(&texts, parameters.vocabulary, parameters.context, &made)?,
+    }
     let tokenizer = Tokenizer::load(&made)?;
+    let eos = tokenizer.named("eos_token").context("find the end token: the tokenizer names no `eos_token`")?;
 
-    // 2. Tokenise the documents, cut to the context; all tokens are learned.
+    // 2. Tokenise the documents, begun as prompts begin and cut to the context; all tokens are learned.
     let mut document = |(index, text): (usize, Vec<u32>)| {
-        let mut ids = [&[tokenizer::BOS], &text[..], &[tokenizer::EOS]].concat();
+        let mut ids = [tokenizer.front(), &text[..], &[eos]].concat();
         if ids.len() > parameters.context {
             filter.cut(&format!("document {}", index + 1));
         }
@@ -165,7 +182,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
     // 3. Draw a LLaMA: N(0, 0.02²), projections back into the residual stream smaller by √(2·layers) (Radford et al. 2019, §2.3).
     let llama = Llama {
-        vocabulary,
+        vocabulary: tokenizer.rows(),
         width: parameters.width,
         inner: parameters.inner,
         layers: parameters.layers,
@@ -173,11 +190,13 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         kv_heads: parameters.kv_heads,
         context: parameters.context,
         is_tied: true,
-        pad: Some(tokenizer::PAD),
-        bos: tokenizer::BOS,
-        eos: tokenizer::EOS,
+        pad: tokenizer.named("pad_token"),
+        bos: tokenizer.named("bos_token").unwrap_or(eos),
+        eos,
     };
-    let model = random(Config::of(llama.source())?, draw("weights"), &device)?;
+    let mut source = llama.source();
+    source["bos_token_id"] = json!(tokenizer.named("bos_token"));
+    let model = random(Config::of(source)?, draw("weights"), &device)?;
     let settings =
         AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
     let adam = Adam::of_weights(&model, settings);
@@ -207,6 +226,21 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     io.expects(&memory::in_words(memory, &Passes::or_lower("`context` or `width`")))?;
     let learner = NewModel { parameters: &parameters, model, documents, heldout, made };
     train::learn(io, &steps, adam, &mut filter, &learner)
+}
+
+/// Copies a tokenizer, with the chat template beside it.
+fn take_tokenizer(given: &Path, to: &Path) -> Result<()> {
+    let files = ModelFiles::open(given)?;
+    let from = files.path();
+    for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        if path.is_file() && name.to_str().is_some_and(is_of_tokenizer) {
+            // The content alone: files of a store are read-only.
+            let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            fs::write(to.join(name), bytes).with_context(|| format!("write {}", to.display()))?;
+        }
+    }
+    Ok(())
 }
 
 struct NewModel<'a> {

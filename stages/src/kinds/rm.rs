@@ -9,7 +9,9 @@ use crate::io::Io;
 use crate::model::memory::Demand;
 use crate::model::{Adapter, Artifact, Load};
 use crate::rl;
-use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{
+    self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
+};
 use crate::train::{
     self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, Pass, PreferenceReading, Sequence,
     TrainState, TrainSteps, Training,
@@ -34,6 +36,7 @@ pub const KIND: Kind = Kind {
         Port::heldout(DataRows::Preferences { with_margins: true }),
     ],
     gives: Gives::Reward,
+    tokenizer: TokenizerSource::Port("model"),
     reads_rows: true,
     metrics: &[
         Metric::higher("accuracy", "share of held-out pairs whose chosen answer scores strictly higher")

@@ -5,7 +5,7 @@ use crate::device;
 use crate::io::Io;
 use crate::model::memory::Demand;
 use crate::model::{Adapter, Artifact, Decoder, Load, LoraParameters, Trainable, weights};
-use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work};
 use crate::train::{
     self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps,
     Training,
@@ -32,6 +32,7 @@ pub const KIND: Kind = Kind {
         Port::heldout(DataRows::Examples),
     ],
     gives: Gives::Model,
+    tokenizer: TokenizerSource::Port("model"),
     reads_rows: true,
     metrics: &[
         Metric::lower("loss", "mean training loss since the last checkpoint, nats per completion token"),

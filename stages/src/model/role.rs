@@ -60,7 +60,7 @@ impl Artifact {
             return Ok(Reference { model: self.model.clone(), adapter: self.adapter.clone(), has_own_base: false });
         };
         let Artifact { model, adapter, has_own_base, tokenizer, .. } = Artifact::load_beside(directory, self)?;
-        self.same_tokens_as(&tokenizer.digest()?).context("connect `reference`")?;
+        takes_tokens(&model, &tokenizer, self).context("connect `reference`")?;
         Ok(Reference { model, adapter, has_own_base })
     }
 
@@ -86,10 +86,31 @@ impl Artifact {
         Ok(())
     }
 
+    /// Checks that it reads the tokens that another model writes.
+    ///
+    /// # Errors
+    /// Its tokenizer is another one, or its embedding has too few rows.
+    pub fn takes_tokens_of(&self, writer: &Artifact) -> Result<()> {
+        takes_tokens(&self.model, &self.tokenizer, writer)
+    }
+
     /// The memory of a stage that does this work with it.
     pub fn memory(&self, lora: &LoraParameters, load: Load) -> Memory {
         memory::estimate(&self.model.config, lora, self.dtype, load, &self.model.device())
     }
+}
+
+/// Checks that a model reads the tokens that another one writes. A token for padding that the other one alone has makes no
+/// other tokenizer, but must have a row.
+fn takes_tokens(model: &Decoder, tokenizer: &Tokenizer, writer: &Artifact) -> Result<()> {
+    writer.same_tokens_as(&tokenizer.digest()?)?;
+    let (tokens, rows) = (writer.tokenizer.rows(), model.config.vocabulary);
+    if tokens > rows {
+        bail!(
+            "the model beside it has {tokens} tokens, and its embedding {rows} rows: connect a model of the same base"
+        );
+    }
+    Ok(())
 }
 
 /// The tokens at which a policy with this configuration and tokenizer stops: see [`Artifact::stops`].

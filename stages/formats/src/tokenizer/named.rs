@@ -110,6 +110,11 @@ impl Settings {
         self.added.iter_mut().flatten().for_each(|(_, token)| token.normalized = false);
     }
 
+    /// The texts of tokens that every tokenizer may have, by their names.
+    pub fn common(&self) -> impl Iterator<Item = (&'static str, String)> {
+        COMMON.into_iter().filter_map(|name| Some((name, self.text(name)?)))
+    }
+
     /// Special tokens with a name: those of every tokenizer, and those of this one.
     fn named(&self) -> Vec<AddedToken> {
         let common = COMMON.iter().filter_map(|name| self.field(name));

@@ -3,7 +3,7 @@
 
 use super::Tokenizer;
 use anyhow::{Result, anyhow};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Texts in which normalisers and pre-tokenisers differ: spaces, forms of letters, case, numbers, scripts, code, control
 /// characters.
@@ -43,45 +43,127 @@ const TEXTS: [&str; 30] = [
 /// The number of tokens whose own texts are tried as well.
 const TRIED: usize = 256;
 
+/// All that decides which ids texts get. Two tokenizers are the same if it is equal.
+struct Conduct {
+    /// Vocabulary by id and merges by rank, or pieces with their scores.
+    model: String,
+    /// Added tokens: the id, the text, whether it is special.
+    added: Vec<(u32, String, bool)>,
+    /// Ids before a prompt.
+    front: Vec<u32>,
+    /// Ids of texts.
+    texts: BTreeMap<String, Vec<u32>>,
+}
+
 impl Tokenizer {
     /// A digest of the ids that texts get: of the vocabulary, the merges or scores, the special tokens, what stands before
     /// a prompt, and the ids of texts in which normalisers and pre-tokenisers differ. Padding, truncation, the way back to
-    /// text, and the bytes of the file do not matter.
+    /// text, and the bytes of the file do not matter; nor does a token for padding that was put behind all others, as
+    /// trainers do it for a model that has none: no text holds it.
     ///
     /// # Errors
     /// The tokenizer fails.
     pub fn digest(&self) -> Result<String> {
+        let Conduct { model, added, front, texts } = self.conduct()?;
         let mut hash = blake3::Hasher::new();
         let mut put = |text: &str| {
             hash.update(&(text.len() as u64).to_le_bytes());
             hash.update(text.as_bytes());
         };
-        // The crate shows merges and scores in its JSON alone: vocabulary by id and merges by rank, behind the options.
-        let model = serde_json::to_string(self.inner.get_model())?;
-        put(model.find("\"vocab\":").map_or(&model[..], |start| &model[start..]));
-        let mut added: Vec<(u32, String, bool)> = self
-            .inner
-            .get_added_tokens_decoder()
-            .into_iter()
-            .map(|(id, token)| (id, token.content, token.special))
-            .collect();
-        added.sort_unstable();
+        let list = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+        put(&model);
         for (id, text, is_special) in &added {
             put(&format!("{id} {is_special}"));
             put(text);
         }
-        let list = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-        put(&list(&self.front));
-        let size = self.inner.get_vocab_size(true);
+        put(&list(&front));
+        texts.values().for_each(|ids| put(&list(ids)));
+        Ok(hash.finalize().to_hex().to_string())
+    }
+
+    fn conduct(&self) -> Result<Conduct> {
+        // The crate shows merges and scores in its JSON alone: vocabulary by id and merges by rank, behind the options.
+        let model = serde_json::to_string(self.inner.get_model())?;
+        let model = model.find("\"vocab\":").map_or(&model[..], |start| &model[start..]).to_owned();
+        let spare = self.spare_padding();
+        let mut added: Vec<(u32, String, bool)> = self
+            .inner
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter(|(id, _)| Some(*id) != spare)
+            .map(|(id, token)| (id, token.content, token.special))
+            .collect();
+        added.sort_unstable();
+        let size = self.size() - usize::from(spare.is_some());
         let ids = (0..size as u32).step_by(size.div_ceil(TRIED).max(1));
         let own = ids.filter_map(|id| self.inner.id_to_token(id));
         let inside = added.iter().take(TRIED).map(|(_, text, _)| format!("a {text} b{text}c"));
         let texts: BTreeSet<String> = TEXTS.iter().map(|text| (*text).to_owned()).chain(own).chain(inside).collect();
-        for text in texts {
-            put(&list(&self.text(&text).map_err(|error| anyhow!("{error:#}"))?));
-        }
-        Ok(hash.finalize().to_hex().to_string())
+        let ids = |text: String| -> Result<(String, Vec<u32>)> {
+            let ids = self.text(&text).map_err(|error| anyhow!("{error:#}"))?;
+            Ok((text, ids))
+        };
+        let texts = texts.into_iter().map(ids).collect::<Result<_>>()?;
+        Ok(Conduct { model, added, front: self.front.clone(), texts })
     }
+
+    /// The token for padding, where it was added behind all others and is nothing else beside.
+    fn spare_padding(&self) -> Option<u32> {
+        let padding = self.named("pad_token")?;
+        let has_one_name = self.names.values().filter(|id| **id == padding).count() == 1;
+        let is_added = || {
+            let text = self.token(padding);
+            !self.inner.get_vocab(false).contains_key(&text)
+        };
+        let is_last = padding as usize + 1 == self.rows() && self.rows() == self.size();
+        (has_one_name && is_last && self.special.contains(&padding) && is_added()).then_some(padding)
+    }
+}
+
+/// The first difference of two tokenizers, as a sentence about models with these names; `None`: they give the same ids.
+///
+/// # Errors
+/// A tokenizer fails.
+pub fn difference(one: &Tokenizer, other: &Tokenizer, names: [&str; 2]) -> Result<Option<String>> {
+    if one.digest()? == other.digest()? {
+        return Ok(None);
+    }
+    let (first, second) = (one.conduct()?, other.conduct()?);
+    let [vocabulary, of_other] = [one, other].map(|tokenizer| tokenizer.inner.get_vocab(false));
+    let [name, other_name] = names;
+    if vocabulary.len() != of_other.len() {
+        let sizes = [&vocabulary, &of_other].map(|vocabulary| vocabulary.len());
+        return Ok(Some(format!(
+            "the vocabulary of `{name}` has {} tokens, that of `{other_name}` {}",
+            sizes[0], sizes[1]
+        )));
+    }
+    let by_id: BTreeMap<u32, &String> = vocabulary.iter().map(|(text, id)| (*id, text)).collect();
+    if let Some((id, text)) = by_id.into_iter().find(|(id, text)| of_other.get(*text) != Some(id)) {
+        let there = of_other.get(text).map_or_else(|| "no token".to_owned(), |id| format!("token {id}"));
+        return Ok(Some(format!(
+            "the vocabularies differ: `{text}` is token {id} of `{name}` and {there} of `{other_name}`"
+        )));
+    }
+    for (name, added, others) in [(name, &first.added, &second.added), (other_name, &second.added, &first.added)] {
+        if let Some((_, text, is_special)) = added.iter().find(|token| !others.contains(token)) {
+            let sort = if *is_special { "special token" } else { "added token" };
+            return Ok(Some(format!("`{text}` is a {sort} of `{name}` alone, or has another id there")));
+        }
+    }
+    if first.model != second.model {
+        return Ok(Some("their vocabularies are the same, and their merges or scores differ".to_owned()));
+    }
+    if first.front != second.front {
+        let begins = |tokenizer: &Tokenizer| match tokenizer.front() {
+            [] => "nothing".to_owned(),
+            ids => ids.iter().map(|id| format!("`{}`", tokenizer.token(*id))).collect::<Vec<_>>().join(" "),
+        };
+        return Ok(Some(format!("`{name}` puts {} before a text, `{other_name}` {}", begins(one), begins(other))));
+    }
+    let differs = first.texts.iter().find(|(text, ids)| second.texts.get(*text).is_some_and(|others| others != *ids));
+    let text = differs.map_or_else(String::new, |(text, _)| format!(": {text:?}"));
+    Ok(Some(format!("they normalise or split texts in another way{text}")))
 }
 
 #[cfg(test)]
@@ -186,5 +268,61 @@ mod tests {
         let mut scores = source("unigram");
         scores["model"]["vocab"][300][1] = json!(-3.25);
         assert_ne!(digest(&scores.to_string()), digest(&source("unigram").to_string()));
+    }
+
+    /// The byte-level tokenizer of the tests with another token behind its last one, and these settings beside it.
+    fn with_token(text: &str, settings: &Value) -> Tokenizer {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = source("bytes");
+        let token = json!({"id": 1006, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true});
+        file["added_tokens"].as_array_mut().unwrap().push(token);
+        json::write(&directory.path().join("tokenizer.json"), &file).unwrap();
+        json::write(&directory.path().join("tokenizer_config.json"), settings).unwrap();
+        Tokenizer::load(directory.path()).unwrap()
+    }
+
+    #[test]
+    fn a_token_for_padding_behind_all_others_makes_no_other_tokenizer() {
+        let plain = digest(&source("bytes").to_string());
+        let right = |tokenizer: Tokenizer| tokenizer.digest().unwrap() == plain;
+        assert!(right(with_token("[PAD]", &json!({"pad_token": "[PAD]"}))));
+        assert!(!right(with_token("[PAD]", &json!({}))), "nothing says that it is for padding");
+        assert!(
+            !right(with_token("<|end|>", &json!({"pad_token": "<|end|>", "eos_token": "<|end|>"}))),
+            "texts end with it"
+        );
+        assert!(!right(with_token("<|end|>", &json!({"eos_token": "<|end|>"}))));
+    }
+
+    #[test]
+    fn the_first_difference_of_two_tokenizers_is_told() {
+        let plain = source("bytes");
+        let open = |change: &dyn Fn(&mut Value)| {
+            let mut changed = plain.clone();
+            change(&mut changed);
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join("tokenizer.json"), changed.to_string()).unwrap();
+            Tokenizer::load(directory.path()).unwrap()
+        };
+        let told = |other: &Tokenizer| difference(&open(&|_| {}), other, ["sft", "rm"]).unwrap().unwrap_or_default();
+        assert_eq!(told(&open(&|_| {})), "");
+        let sizes = |file: &mut Value| drop(file["model"]["merges"].as_array_mut().unwrap().pop());
+        assert_eq!(told(&open(&sizes)), "their vocabularies are the same, and their merges or scores differ");
+        let end = told(&with_token("<|end|>", &json!({})));
+        assert_eq!(end, "`<|end|>` is a special token of `rm` alone, or has another id there");
+        let swapped = |file: &mut Value| {
+            let vocabulary = file["model"]["vocab"].as_object_mut().unwrap();
+            (vocabulary["a"], vocabulary["b"]) = (vocabulary["b"].clone(), vocabulary["a"].clone());
+        };
+        let vocabulary = told(&open(&swapped));
+        let right = "the vocabularies differ: `a` is token 64 of `sft` and token 65 of `rm`";
+        assert_eq!(vocabulary, right);
+        let front = told(&open(&|file| file["post_processor"] = Value::Null));
+        assert_eq!(front, "`sft` puts `<s>` before a text, `rm` nothing");
+        let normalised = told(&open(&|file| file["normalizer"] = json!({"type": "Lowercase"})));
+        assert!(normalised.starts_with("they normalise or split texts in another way: \""), "{normalised}");
+        let unigram = Tokenizer::load(Path::new("../tests/parity/tokenizers/unigram")).unwrap();
+        assert!(told(&unigram).starts_with("the vocabulary of `sft` has "), "{}", told(&unigram));
     }
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "answers",
-    version: 6,
+    version: 7,
     doc: "greedy answers of one model",
     ports: &[
         Port::one("model", Accepts::Model, "who answers"),

@@ -39,7 +39,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let device = device::of(io)?;
     let model = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
     let baseline = Artifact::load_beside(io.input("baseline")?, &model)?;
-    baseline.same_tokens_as(&model.tokenizer.digest()?).context("connect `baseline`")?;
+    baseline.takes_tokens_of(&model).context("connect `baseline`")?;
     let answers = answers::read(io.input("answers")?)?;
     let join =
         |row: &GreedyAnswer| Sequence::new([row.prompt_ids.as_slice(), &row.answer_ids].concat(), row.prompt_ids.len());

@@ -7,7 +7,7 @@ use crate::model::{Artifact, Load, LoraParameters, memory};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use formats::unreadable::Reading;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -57,6 +57,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let rows: Vec<Vec<u32>> =
             answers.iter().map(|row| [row.prompt_ids.as_slice(), &row.answer_ids].concat()).collect();
         let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+        let (last, places) = (rows.iter().flat_map(|row| *row).max(), artifact.model.config.vocabulary);
+        if let Some(token) = last.filter(|token| places <= **token as usize) {
+            bail!("score answers: they hold token {token}, and the embedding of the reward model has {places} rows");
+        }
         let tokens = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let load = Load { rows: parameters.batch.min(rows.len()), tokens, read: 1, ..Load::default() };
         io.expects(&memory::in_words(artifact.memory(&LoraParameters::default(), load), "`batch`"))?;

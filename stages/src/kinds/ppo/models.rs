@@ -36,7 +36,7 @@ impl Models {
             (None, KlReference::Base) => Some(Reference { adapter: None, ..policy.reference(None)? }),
             (None, KlReference::Ema) => None,
         };
-        reward.same_tokens_as(&policy.tokenizer.digest()?).context("connect `reward`")?;
+        reward.takes_tokens_of(&policy).context("connect `reward`")?;
         let reward_adapter = reward.adapter.clone();
         let reward_adapter =
             reward_adapter.context("load the reward model: it has no adapter; connect a stage of kind rm")?;
