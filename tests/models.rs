@@ -209,6 +209,7 @@ fn a_card_is_read_by_hubs_and_holds_the_facts_of_the_run() {
             "| against `start` | ",
             " wins, ",
             "talks.jsonl: `",
+            "| base | toy/cats; licence: apache-2.0 |",
         ] {
             assert!(text.contains(part), "{part} is not in the card:\n{text}");
         }
@@ -220,6 +221,35 @@ fn a_card_is_read_by_hubs_and_holds_the_facts_of_the_run() {
         |text: &str| text.lines().filter(|line| line.starts_with("| trained ")).map(str::to_owned).collect::<Vec<_>>();
     let [first, again] = ["adapter", "again"].map(|directory| lines(&card(&place, directory).1));
     assert!(first.len() == 2 && first == again, "{first:?} and {again:?}");
+}
+
+#[test]
+fn dropout_that_a_model_asks_for_is_said_to_be_left_out() {
+    let place = job();
+    place.run(&["run", "toy.yaml", "--device", "cpu", "--only", "base"]).expect_exit(0);
+    place.run(&["export", "base", "start", "toy.yaml"]).expect_exit(0);
+    let asking = place.read("start/config.json").replacen('{', "{\"attention_dropout\": 0.1,", 1);
+    place.write("start/config.json", &asking);
+    place.write("more.yaml", &FILE.replace("model: base", "model: ./start").replacen("  base:", "  unused:", 1));
+    let run = ["run", "more.yaml", "--device", "cpu", "--json", "--only", "sft", "--only", "rm"];
+    let events = place.run(&run).expect_exit(0).events();
+    for stage in ["sft", "rm"] {
+        let said = events.of("noted").filter(|event| event["stage"] == stage);
+        let said: Vec<&str> = said.filter_map(|event| event["message"].as_str()).collect();
+        let right = "the model of `model` asks for dropout in training (`attention_dropout` 0.1), which is not applied";
+        assert_eq!(said.iter().filter(|message| message.starts_with(right)).count(), 1, "{stage}: {said:?}");
+    }
+    let shown = place.run(&["model", "inspect", "start", "--device", "cpu"]).expect_exit(0).stdout;
+    assert!(shown.contains("`attention_dropout` 0.1; not applied in training: nothing is dropped"), "{shown}");
+    // An adapter that asks for it.
+    place.run(&["export", "sft", "out", "more.yaml"]).expect_exit(0);
+    let settings =
+        place.read("out/adapter/adapter_config.json").replace("\"lora_dropout\": 0.0", "\"lora_dropout\": 0.05");
+    place.write("out/adapter/adapter_config.json", &settings);
+    let shown = place.run(&["import-adapter", "out/adapter", "start", "taken"]).expect_exit(0).stdout;
+    assert!(shown.contains("; its `lora_dropout` 0.05 is not applied in training here"), "{shown}");
+    let shown = place.run(&["model", "inspect", "out", "--device", "cpu"]).expect_exit(0).stdout;
+    assert!(shown.contains("`attention_dropout` 0.1, `lora_dropout` 0.05; not applied"), "{shown}");
 }
 
 #[test]

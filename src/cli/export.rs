@@ -9,7 +9,7 @@ use super::refusal::refused;
 use super::{model, terminal};
 use crate::event::Outcome;
 use crate::progress;
-use crate::report::card::{self, CardFacts, ExportedModel, StageWork};
+use crate::report::card::{self, BaseSource, CardFacts, ExportedModel, StageWork};
 use crate::report::format;
 use anyhow::{Context, Result};
 use base::base_of;
@@ -62,7 +62,10 @@ pub fn export(
         dtypes: exported.summary.dtypes.iter().cloned().collect::<Vec<_>>().join(", "),
     };
     let of_run = stage_of(&found, stage)?;
-    let base = card::base_source(&found.run, of_run).map(|source| base_of(&source));
+    let base = match card::base_source(&found.run, of_run) {
+        BaseSource::Path(source) => Some(base_of(&source)),
+        BaseSource::Scratch | BaseSource::Unknown => None,
+    };
     let work = |key: &str| work_of(&store, key);
     let card = card::card(&found.run, of_run, &content, &CardFacts { model, base, work: &work });
     fs::write(folder.join("README.md"), card).context("write README.md")?;

@@ -2,7 +2,7 @@
 
 mod front_matter;
 
-pub use front_matter::{BaseModel, ExportedModel, repository};
+pub use front_matter::{BaseModel, BaseSource, ExportedModel, repository};
 
 use super::fold::{ActionRun, RunState, StageRun};
 use super::format::{self, moment, number};
@@ -19,7 +19,7 @@ use std::fmt::Write;
 /// The facts of a card that the journal does not hold.
 pub struct CardFacts<'a> {
     pub model: ExportedModel,
-    /// `None`: it was trained from scratch, or its base is not known.
+    /// The base that [`base_source`] has found, as it describes itself; `None` where that is no path.
     pub base: Option<BaseModel>,
     /// The work behind a key, from the store.
     pub work: &'a dyn Fn(&str) -> Option<StageWork>,
@@ -35,26 +35,31 @@ pub struct StageWork {
     pub program: Option<String>,
 }
 
-/// The source of the model that a stage and those before it started from: a path. `None`: they started from nothing, or
-/// a command made it.
-pub fn base_source(run: &RunState, stage: &StageRun) -> Option<String> {
+/// The model that a stage and those before it started from.
+pub fn base_source(run: &RunState, stage: &StageRun) -> BaseSource {
     let mut stage = stage;
     for _ in 0..run.stages.len() {
-        let TokenizerSource::Port(port) = kinds::kind(&stage.head.kind)?.tokenizer else { return None };
-        let source = stage.head.from.iter().find(|(name, _)| name == port)?.1.first()?;
+        let port = match kinds::kind(&stage.head.kind).map(|kind| kind.tokenizer) {
+            Some(TokenizerSource::Port(port)) => port,
+            Some(TokenizerSource::New { .. }) => return BaseSource::Scratch,
+            Some(TokenizerSource::Unknown) | None => return BaseSource::Unknown,
+        };
+        let sources = stage.head.from.iter().find(|(name, _)| name == port).map(|(_, sources)| sources);
+        let Some(source) = sources.and_then(|sources| sources.first()) else { return BaseSource::Unknown };
         match run.stage(&source.name) {
             Some(before) => stage = before,
-            None => return Some(source.to_string()),
+            None => return BaseSource::Path(source.to_string()),
         }
     }
-    None
+    BaseSource::Unknown
 }
 
 /// `README.md` with the front matter that hubs read. `content` is the artifact that carries the stage's name.
 pub fn card(run: &RunState, stage: &StageRun, content: &str, facts: &CardFacts) -> String {
     let (name, model) = (&stage.head.name, &facts.model);
     let lineage = lineage(run, stage);
-    let mut text = front_matter(stage, &lineage, model, facts.base.as_ref());
+    let base = base_source(run, stage);
+    let mut text = front_matter(stage, &lineage, model, facts.base.as_ref().ok_or(&base));
     _ = write!(text, "\n# {}: {name}\n\n", run.pipeline);
     let line = |text: &mut String, label: &str, value: &str| _ = writeln!(text, "| {label} | {} |", cell(value));
     text += "| | |\n|---|---|\n";
@@ -64,6 +69,11 @@ pub fn card(run: &RunState, stage: &StageRun, content: &str, facts: &CardFacts) 
         line(&mut text, "set", &format!("`{set}`"));
     }
     line(&mut text, "content", &format!("`{content}`"));
+    if let (BaseSource::Path(source), Some(base)) = (&base, &facts.base) {
+        let name = base.name.clone().unwrap_or_else(|| name_of(source));
+        let license = base.license.as_deref().unwrap_or("not named");
+        line(&mut text, "base", &format!("{name}; licence: {license}"));
+    }
     line(&mut text, "parameters", &format!("{} ({})", model.parameters, model.dtypes));
     if let Some(Outcome::Done { step, kept, .. }) = &stage.outcome {
         match (kept, step) {
@@ -134,7 +144,8 @@ fn promotions(carriers: &[&StageRun], content: &str) -> String {
             artifact.metrics.iter().map(|(name, value)| (name.clone(), *value)).chain(judged).collect()
         };
         let (ours, theirs) = (of(seen), incumbent.map(of));
-        if ours.is_empty() {
+        // Without another model or a judge they are those that were measured in training, which stand above.
+        if theirs.is_none() && seen.judged.is_empty() {
             continue;
         }
         text += match theirs {

@@ -31,19 +31,31 @@ pub struct BaseModel {
     pub languages: Vec<String>,
 }
 
-/// The front matter of a model with this base. `None`: it was trained from scratch.
+/// The source of the model that others started from.
+pub enum BaseSource {
+    Path(String),
+    /// It was trained from nothing.
+    Scratch,
+    /// A command made it.
+    Unknown,
+}
+
+/// The front matter of a model with this base, or without one that describes itself.
 pub fn front_matter(
     stage: &StageRun,
     lineage: &[&StageRun],
     model: &ExportedModel,
-    base: Option<&BaseModel>,
+    base: Result<&BaseModel, &BaseSource>,
 ) -> String {
     let is_adapter = model.has_adapter && !model.is_merged;
     let nothing = BaseModel::default();
     let BaseModel { name, license, license_name, license_link, languages } = base.unwrap_or(&nothing);
     let why = match base {
-        None => "it was trained from scratch: choose one before you publish it",
-        Some(_) => "neither the card nor the configuration of the base names one: look it up before you publish it",
+        Err(BaseSource::Scratch) => "it was trained from scratch: choose one before you publish it",
+        Err(BaseSource::Unknown) => "its base is not known: look it up before you publish it",
+        Ok(_) | Err(BaseSource::Path(_)) => {
+            "neither the card nor the configuration of the base names one: look it up before you publish it"
+        }
     };
     let license = license.as_ref().map_or_else(|| format!("unknown # {why}"), scalar);
     let named = |key: &str, value: &Option<String>| value.as_ref().map(|value| (key.to_owned(), scalar(value)));
