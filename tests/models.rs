@@ -152,6 +152,106 @@ fn a_model_is_pretrained_with_a_tokenizer_that_is_there() {
     assert!(refused.contains("endless: the tokenizer names no token that ends a text"), "{refused}");
 }
 
+/// The front matter of a card, and the card.
+fn card(place: &Place, directory: &str) -> (Value, String) {
+    let text = place.read(&format!("{directory}/README.md"));
+    let (front, _) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+    (serde_saphyr::from_str(front).unwrap(), text.clone())
+}
+
+#[test]
+fn a_card_is_read_by_hubs_and_holds_the_facts_of_the_run() {
+    let place = job();
+    place.run(&["run", "toy.yaml", "--device", "cpu", "--only", "base"]).expect_exit(0);
+    place.run(&["export", "base", "start", "toy.yaml"]).expect_exit(0);
+    let (front, text) = card(&place, "start");
+    let right = serde_json::json!({
+        "library_name": "transformers", "pipeline_tag": "text-generation", "license": "unknown",
+        "tags": ["pretrain", "rlhf"],
+    });
+    assert_eq!(front, right, "{text}");
+    assert!(text.contains("license: unknown # it was trained from scratch"), "{text}");
+
+    // A base that says where it comes from, and a gate that promotes what was trained on it.
+    let named = place.read("start/config.json").replacen('{', "{\"_name_or_path\": \"toy/cats\",", 1);
+    place.write("start/config.json", &named);
+    place.write("start/README.md", "---\nlicense: apache-2.0\nlanguage: [ja, 'no']\n---\n\n# Cats\n");
+    place.write("heldout.jsonl", "{\"prompt\": \"say 3\"}\n{\"prompt\": \"say 4\"}\n");
+    place.write("gold.txt", "cats\t1\n");
+    let gate = "    gate: {judge: eval, require: mean_score > -1}\n";
+    let eval = "  eval:\n    kind: eval\n    from: {policy: sft, reward: ./gold.txt, prompts: ./heldout.jsonl, baseline: ./start}\n    \
+                with: {max_new_tokens: 4}\n";
+    let file = FILE.replace("model: base", "model: ./start").replacen("  base:", "  unused:", 1);
+    place.write("more.yaml", &(file.replace("  rm:\n", &format!("{gate}  rm:\n")) + eval));
+    let run = ["run", "more.yaml", "--device", "cpu", "--json", "--only", "sft", "--only", "eval"];
+    let events = place.run(&run).expect_exit(0).events();
+    let device =
+        events.of("finished").find(|event| event["stage"] == "sft").unwrap()["device"].as_str().unwrap().to_owned();
+    place.run(&["export", "sft", "adapter", "more.yaml"]).expect_exit(0);
+    place.run(&["export", "sft", "merged", "more.yaml", "--merge"]).expect_exit(0);
+    for (directory, library, relation) in [("adapter", "peft", "adapter"), ("merged", "transformers", "finetune")] {
+        let (front, text) = card(&place, directory);
+        let right = serde_json::json!({
+            "library_name": library, "pipeline_tag": "text-generation", "license": "apache-2.0", "base_model": "toy/cats",
+            "base_model_relation": relation, "language": ["ja", "no"], "tags": ["sft", "rlhf"],
+        });
+        assert_eq!(front, right, "{text}");
+        let version = env!("CARGO_PKG_VERSION");
+        for part in [
+            &format!("| program | trained by pipeline {version}, exported by pipeline {version} |"),
+            &format!("| device | {device} |"),
+            " of work in all stages |",
+            &format!(" on {device} |"),
+            "## Promoted by the gate of `sft`",
+            "| require | `mean_score > -1`: pass, ",
+            "| mean_score (by `eval`) | ",
+            "## Measured by `eval`",
+            "| against `start` | ",
+            " wins, ",
+            "talks.jsonl: `",
+            "| base | toy/cats; licence: apache-2.0 |",
+        ] {
+            assert!(text.contains(part), "{part} is not in the card:\n{text}");
+        }
+    }
+    // What was found in the store has the times of the run that made it.
+    place.run(&["run", "more.yaml", "--device", "cpu", "--only", "sft", "--only", "eval"]).expect_exit(0);
+    place.run(&["export", "sft", "again", "more.yaml"]).expect_exit(0);
+    let lines =
+        |text: &str| text.lines().filter(|line| line.starts_with("| trained ")).map(str::to_owned).collect::<Vec<_>>();
+    let [first, again] = ["adapter", "again"].map(|directory| lines(&card(&place, directory).1));
+    assert!(first.len() == 2 && first == again, "{first:?} and {again:?}");
+}
+
+#[test]
+fn dropout_that_a_model_asks_for_is_said_to_be_left_out() {
+    let place = job();
+    place.run(&["run", "toy.yaml", "--device", "cpu", "--only", "base"]).expect_exit(0);
+    place.run(&["export", "base", "start", "toy.yaml"]).expect_exit(0);
+    let asking = place.read("start/config.json").replacen('{', "{\"attention_dropout\": 0.1,", 1);
+    place.write("start/config.json", &asking);
+    place.write("more.yaml", &FILE.replace("model: base", "model: ./start").replacen("  base:", "  unused:", 1));
+    let run = ["run", "more.yaml", "--device", "cpu", "--json", "--only", "sft", "--only", "rm"];
+    let events = place.run(&run).expect_exit(0).events();
+    for stage in ["sft", "rm"] {
+        let said = events.of("noted").filter(|event| event["stage"] == stage);
+        let said: Vec<&str> = said.filter_map(|event| event["message"].as_str()).collect();
+        let right = "the model of `model` asks for dropout in training (`attention_dropout` 0.1), which is not applied";
+        assert_eq!(said.iter().filter(|message| message.starts_with(right)).count(), 1, "{stage}: {said:?}");
+    }
+    let shown = place.run(&["model", "inspect", "start", "--device", "cpu"]).expect_exit(0).stdout;
+    assert!(shown.contains("`attention_dropout` 0.1; not applied in training: nothing is dropped"), "{shown}");
+    // An adapter that asks for it.
+    place.run(&["export", "sft", "out", "more.yaml"]).expect_exit(0);
+    let settings =
+        place.read("out/adapter/adapter_config.json").replace("\"lora_dropout\": 0.0", "\"lora_dropout\": 0.05");
+    place.write("out/adapter/adapter_config.json", &settings);
+    let shown = place.run(&["import-adapter", "out/adapter", "start", "taken"]).expect_exit(0).stdout;
+    assert!(shown.contains("; its `lora_dropout` 0.05 is not applied in training here"), "{shown}");
+    let shown = place.run(&["model", "inspect", "out", "--device", "cpu"]).expect_exit(0).stdout;
+    assert!(shown.contains("`attention_dropout` 0.1, `lora_dropout` 0.05; not applied"), "{shown}");
+}
+
 #[test]
 fn what_cannot_be_exported_or_imported_is_told() {
     let place = job();

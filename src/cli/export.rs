@@ -1,5 +1,7 @@
 //! `export` and `import-adapter`: models for other tools, and adapters from them.
 
+mod base;
+
 use super::find::StoredRun;
 use super::gates::stage_of;
 use super::options::RunArgument;
@@ -7,12 +9,14 @@ use super::refusal::refused;
 use super::{model, terminal};
 use crate::event::Outcome;
 use crate::progress;
-use crate::report::card::{self, ExportedModel};
+use crate::report::card::{self, BaseSource, CardFacts, ExportedModel, StageWork};
 use crate::report::format;
 use anyhow::{Context, Result};
+use base::base_of;
 use cache::{Content, Store};
 use formats::dropout;
 use formats::dtype::Dtype;
+use serde_json::Value;
 use stages::kinds;
 use stages::model::export;
 use stages::stage::Gives;
@@ -57,7 +61,13 @@ pub fn export(
         parameters: exported.summary.parameters,
         dtypes: exported.summary.dtypes.iter().cloned().collect::<Vec<_>>().join(", "),
     };
-    let card = card::card(&found.run, stage_of(&found, stage)?, &content, &model);
+    let of_run = stage_of(&found, stage)?;
+    let base = match card::base_source(&found.run, of_run) {
+        BaseSource::Path(source) => Some(base_of(&source)),
+        BaseSource::Scratch | BaseSource::Unknown => None,
+    };
+    let work = |key: &str| work_of(&store, key);
+    let card = card::card(&found.run, of_run, &content, &CardFacts { model, base, work: &work });
     fs::write(folder.join("README.md"), card).context("write README.md")?;
     keep(&folder, directory)?;
     let how = match (exported.has_adapter, exported.is_merged) {
@@ -68,6 +78,18 @@ pub fn export(
     let bytes = format::bytes(exported.summary.bytes as u64);
     terminal::say(&format!("{}: `{stage}` of {}, {how}, {bytes}\n", directory.display(), found.run.name))?;
     Ok(0)
+}
+
+/// The work of an action, as its record tells it.
+fn work_of(store: &Store, key: &str) -> Option<StageWork> {
+    let telemetry = store.lookup(&key.parse().ok()?).ok()??.telemetry;
+    let text = |pointer: &str| telemetry.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    Some(StageWork {
+        at: text("/at")?,
+        seconds: telemetry.get("seconds")?.as_f64()?,
+        device: text("/worker/device"),
+        program: text("/program"),
+    })
 }
 
 /// The artifact that carries the stage's name.

@@ -22,6 +22,9 @@ const OPTIONAL: [&str; 7] = [
     "merges.txt",
 ];
 
+/// The card: it decides nothing, but names the licence, which the card of a model trained from this one repeats.
+const CARD: &str = "README.md";
+
 /// The snapshot of a model, if it is complete on this machine; never uses the network. A branch or tag is resolved by
 /// `refs/` in the cache, however old: the same pipeline run again must give the same result, whatever was pushed
 /// meanwhile. For newer files, name another revision, or move the ref with `hf download`.
@@ -73,6 +76,11 @@ pub fn fetch(
         fs::create_dir_all(&absent)
             .and_then(|()| fs::write(&path, ""))
             .with_context(|| format!("write {}", path.display()))?;
+    }
+    if remote.has(CARD)
+        && let Err(error) = get(CARD)
+    {
+        tracing::warn!("without the card of {model}: {error:#}");
     }
     let weights = match remote.has(WEIGHTS) {
         true => BTreeSet::from([WEIGHTS.to_owned()]),

@@ -1,49 +1,66 @@
 //! The model card of an exported model as Markdown: data, settings and gates of every stage behind it.
 
-use super::fold::{ActionState, RunState, StageRun};
+mod front_matter;
+
+pub use front_matter::{BaseModel, BaseSource, ExportedModel, repository};
+
+use super::fold::{ActionRun, RunState, StageRun};
 use super::format::{self, moment, number};
-use crate::event::Outcome;
+use crate::event::{ArtifactEvidence, Outcome, StudyRow, Verdict};
+use crate::gate::Counts;
 use crate::plan::ArtifactName;
+use front_matter::{front_matter, hub_name};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use stages::kinds;
+use stages::stage::TokenizerSource;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-/// The beginning of the name of a data set of a hub.
-const DATASETS: &str = "datasets/";
+/// The facts of a card that the journal does not hold.
+pub struct CardFacts<'a> {
+    pub model: ExportedModel,
+    /// The base that [`base_source`] has found, as it describes itself; `None` where that is no path.
+    pub base: Option<BaseModel>,
+    /// The work behind a key, from the store.
+    pub work: &'a dyn Fn(&str) -> Option<StageWork>,
+}
 
-/// The exported model, as far as the card describes it.
-pub struct ExportedModel {
-    pub has_adapter: bool,
-    pub is_merged: bool,
-    pub is_reward: bool,
-    /// The value that is subtracted from the output of a merged reward model.
-    pub offset: f64,
-    /// A merged reward model has a padding token with which no answer ends.
-    pub is_padded: bool,
-    pub parameters: usize,
-    pub dtypes: String,
+/// The work of an action when it was executed, in whatever run.
+pub struct StageWork {
+    /// The time of its end, RFC 3339.
+    pub at: String,
+    pub seconds: f64,
+    pub device: Option<String>,
+    /// The version of the program; older records have none.
+    pub program: Option<String>,
+}
+
+/// The model that a stage and those before it started from.
+pub fn base_source(run: &RunState, stage: &StageRun) -> BaseSource {
+    let mut stage = stage;
+    for _ in 0..run.stages.len() {
+        let port = match kinds::kind(&stage.head.kind).map(|kind| kind.tokenizer) {
+            Some(TokenizerSource::Port(port)) => port,
+            Some(TokenizerSource::New { .. }) => return BaseSource::Scratch,
+            Some(TokenizerSource::Unknown) | None => return BaseSource::Unknown,
+        };
+        let sources = stage.head.from.iter().find(|(name, _)| name == port).map(|(_, sources)| sources);
+        let Some(source) = sources.and_then(|sources| sources.first()) else { return BaseSource::Unknown };
+        match run.stage(&source.name) {
+            Some(before) => stage = before,
+            None => return BaseSource::Path(source.to_string()),
+        }
+    }
+    BaseSource::Unknown
 }
 
 /// `README.md` with the front matter that hubs read. `content` is the artifact that carries the stage's name.
-pub fn card(run: &RunState, stage: &StageRun, content: &str, model: &ExportedModel) -> String {
-    let name = &stage.head.name;
-    let is_adapter = model.has_adapter && !model.is_merged;
-    let library = if is_adapter { "peft" } else { "transformers" };
-    let task = if model.is_reward { "text-classification" } else { "text-generation" };
+pub fn card(run: &RunState, stage: &StageRun, content: &str, facts: &CardFacts) -> String {
+    let (name, model) = (&stage.head.name, &facts.model);
     let lineage = lineage(run, stage);
-    let sources = lineage.iter().flat_map(|stage| &stage.head.from).flat_map(|(_, sources)| sources);
-    let names: BTreeSet<String> = sources
-        .filter_map(|source| Some(hub_name(&source.to_string())?.strip_prefix("hf://")?.split('@').next()?.to_owned()))
-        .collect();
-    let bases = names.iter().filter(|name| !name.starts_with(DATASETS));
-    let bases: String = bases.map(|base| format!("base_model: {base}\n")).take(1).collect();
-    let datasets: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix(DATASETS)).collect();
-    let datasets =
-        if datasets.is_empty() { String::new() } else { format!("datasets:\n- {}\n", datasets.join("\n- ")) };
-    let mut text = format!(
-        "---\nlibrary_name: {library}\npipeline_tag: {task}\n{bases}{datasets}tags:\n- {}\n- rlhf\n---\n\n# {}: {name}\n\n",
-        stage.head.kind, run.pipeline
-    );
+    let base = base_source(run, stage);
+    let mut text = front_matter(stage, &lineage, model, facts.base.as_ref().ok_or(&base));
+    _ = write!(text, "\n# {}: {name}\n\n", run.pipeline);
     let line = |text: &mut String, label: &str, value: &str| _ = writeln!(text, "| {label} | {} |", cell(value));
     text += "| | |\n|---|---|\n";
     line(&mut text, "stage", &format!("`{name}` ({}) of `{}`", stage.head.kind, run.file));
@@ -52,6 +69,11 @@ pub fn card(run: &RunState, stage: &StageRun, content: &str, model: &ExportedMod
         line(&mut text, "set", &format!("`{set}`"));
     }
     line(&mut text, "content", &format!("`{content}`"));
+    if let (BaseSource::Path(source), Some(base)) = (&base, &facts.base) {
+        let name = base.name.clone().unwrap_or_else(|| name_of(source));
+        let license = base.license.as_deref().unwrap_or("not named");
+        line(&mut text, "base", &format!("{name}; licence: {license}"));
+    }
     line(&mut text, "parameters", &format!("{} ({})", model.parameters, model.dtypes));
     if let Some(Outcome::Done { step, kept, .. }) = &stage.outcome {
         match (kept, step) {
@@ -60,6 +82,25 @@ pub fn card(run: &RunState, stage: &StageRun, content: &str, model: &ExportedMod
             (false, None) => {}
         }
     }
+    let works: Vec<StageWork> = lineage.iter().filter_map(|stage| (facts.work)(&own(stage)?.key)).collect();
+    if let (Some(first), Some(last)) =
+        (works.iter().map(|work| &work.at).min(), works.iter().map(|work| &work.at).max())
+    {
+        let seconds: f64 = works.iter().map(|work| work.seconds).sum();
+        let between = if first == last { moment(last) } else { format!("{} to {}", moment(first), moment(last)) };
+        line(&mut text, "trained", &format!("{between}; {} of work in all stages", format::duration(seconds)));
+    }
+    let all = |values: BTreeSet<&String>| values.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let devices = all(works.iter().filter_map(|work| work.device.as_ref()).collect());
+    if !devices.is_empty() {
+        line(&mut text, "device", &devices);
+    }
+    let trained_by: BTreeSet<&String> = works.iter().filter_map(|work| work.program.as_ref()).collect();
+    let mut program = format!("exported by pipeline {}", env!("CARGO_PKG_VERSION"));
+    if !trained_by.is_empty() {
+        program = format!("trained by pipeline {}, {program}", all(trained_by));
+    }
+    line(&mut text, "program", &program);
     text += &loading(model);
     if let Some(Outcome::Done { metrics, .. }) = &stage.outcome
         && !metrics.is_empty()
@@ -69,10 +110,74 @@ pub fn card(run: &RunState, stage: &StageRun, content: &str, model: &ExportedMod
             line(&mut text, metric, &number(*value));
         }
     }
-    text += &study(run, name);
+    let carriers: Vec<&StageRun> = lineage.iter().copied().filter(|stage| carries(stage, content)).collect();
+    text += &promotions(&carriers, content);
+    text += &study(run, &carriers);
     text += "\n## How it was made\n";
-    for stage in lineage {
-        text += &story(stage);
+    for stage in &lineage {
+        text += &story(stage, facts);
+    }
+    text
+}
+
+fn carries(stage: &StageRun, content: &str) -> bool {
+    matches!(&stage.outcome, Some(Outcome::Done { content: own, .. }) if own == content)
+}
+
+/// The gates that let this content through, with the numbers they saw of it.
+fn promotions(carriers: &[&StageRun], content: &str) -> String {
+    let mut text = String::new();
+    for stage in carriers {
+        let Some(verdict) = &stage.verdict else { continue };
+        let name = &stage.head.name;
+        _ = write!(text, "\n## Promoted by the gate of `{name}`\n\n| | |\n|---|---|\n{}", rules(verdict));
+        let evidence = &verdict.evidence;
+        let seen =
+            evidence.candidates.iter().chain(&evidence.incumbent).find(|seen| seen.content.to_string() == content);
+        let incumbent = evidence.incumbent.as_ref().filter(|incumbent| incumbent.content.to_string() != content);
+        let Some(seen) = seen else { continue };
+        let by_judge = |judge: &str, name: &str| format!("{name} (by `{judge}`)");
+        let of = |artifact: &ArtifactEvidence| -> BTreeMap<String, Option<f64>> {
+            let judged = artifact.judged.iter().flat_map(|(judge, evidence)| {
+                evidence.metrics.iter().map(move |(name, value)| (by_judge(judge, name), *value))
+            });
+            artifact.metrics.iter().map(|(name, value)| (name.clone(), *value)).chain(judged).collect()
+        };
+        let (ours, theirs) = (of(seen), incumbent.map(of));
+        // Without another model or a judge they are those that were measured in training, which stand above.
+        if theirs.is_none() && seen.judged.is_empty() {
+            continue;
+        }
+        text += match theirs {
+            Some(_) => "\n| metric | this model | the incumbent |\n|---|---|---|\n",
+            None => "\n| metric | this model |\n|---|---|\n",
+        };
+        for (metric, value) in &ours {
+            _ = write!(text, "| {} | {} |", cell(metric), number(*value));
+            if let Some(theirs) = &theirs {
+                let other = theirs.get(metric).map_or_else(|| "–".to_owned(), |value| number(*value));
+                _ = write!(text, " {other} |");
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Rows of a table: what a gate said, and by which rules.
+fn rules(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| _ = writeln!(text, "| {label} | {} |", cell(&value));
+    line("gate", format!("{}: {} goes on", verdict.decision.word(), verdict.carries));
+    if let Some(select) = &verdict.select {
+        line("selected", select.clone());
+    }
+    for rule in &verdict.rules {
+        line(&rule.role, format!("`{}`: {}, {}", rule.text, rule.decision.word(), rule.explanation));
+    }
+    if let Some(decided) = &verdict.decided {
+        let word = if decided.is_approved { "approved" } else { "rejected" };
+        line("decided", format!("{word} by {}, {}: {}", decided.by, moment(&decided.at), decided.reason));
     }
     text
 }
@@ -112,14 +217,27 @@ fn loading(model: &ExportedModel) -> String {
     text
 }
 
-/// The measurements of the model, one table for each eval stage.
-fn study(run: &RunState, name: &str) -> String {
+/// The measurements of the model, one table for each eval stage, with its wins and losses.
+fn study(run: &RunState, carriers: &[&StageRun]) -> String {
     let mut text = String::new();
     for study in &run.studies {
-        let Some(row) = study.rows.iter().find(|row| row.model == ArtifactName::open(name)) else { continue };
+        // A gate that kept its incumbent gives another name to the same model, which is measured once.
+        let is_this = |row: &&StudyRow| carriers.iter().any(|stage| row.model == ArtifactName::open(&stage.head.name));
+        let Some(row) = study.rows.iter().find(is_this) else { continue };
         _ = write!(text, "\n## Measured by `{}`\n\n| metric | value |\n|---|---|\n", study.eval);
         for (metric, value) in &row.metrics {
             _ = writeln!(text, "| {metric} | {} |", number(*value));
+        }
+        if let Some(versus) = &row.versus {
+            let counts = versus.counts();
+            let rate = counts.win_rate().map_or_else(String::new, |rate| format!(", win rate {:.2} %", rate * 100.0));
+            let Counts { win, loss, tie_changed, tie_unchanged } = counts;
+            _ = writeln!(
+                text,
+                "| against `{}` | {win} wins, {loss} losses, {tie_changed} ties of other answers, {tie_unchanged} of the same \
+                 answer{rate} |",
+                versus.baseline
+            );
         }
     }
     text
@@ -143,6 +261,11 @@ fn lineage<'a>(run: &'a RunState, stage: &'a StageRun) -> Vec<&'a StageRun> {
     out
 }
 
+/// The stage's own action.
+fn own(stage: &StageRun) -> Option<&ActionRun> {
+    stage.actions.iter().find(|action| action.part.is_none())
+}
+
 /// The content of an input: of data that is read with options, of all its files, with the options.
 fn content_of(input: &Value) -> String {
     let Some(files) = input.get("files").and_then(Value::as_array) else {
@@ -156,9 +279,9 @@ fn content_of(input: &Value) -> String {
 }
 
 /// The section of one stage: its inputs with their contents, its settings, its gate.
-fn story(stage: &StageRun) -> String {
+fn story(stage: &StageRun, facts: &CardFacts) -> String {
     let mut text = format!("\n### {} ({})\n\n", stage.head.name, stage.head.kind);
-    let Some(action) = stage.actions.iter().find(|action| action.part.is_none()) else {
+    let Some(action) = own(stage) else {
         return text + "Nothing of it was run.\n";
     };
     text += "| | |\n|---|---|\n";
@@ -184,21 +307,12 @@ fn story(stage: &StageRun) -> String {
     let parameters = value.get("parameters").map(format::parameters).unwrap_or_default();
     let parameters: Vec<String> = parameters.into_iter().map(|(name, value)| format!("`{name}: {value}`")).collect();
     line("with", parameters.join(", "));
-    if let ActionState::Finished { device: Some(device), .. } = &action.state {
-        line("device", device.clone());
+    if let Some(StageWork { at, seconds, device, .. }) = (facts.work)(&action.key) {
+        let device = device.map_or_else(String::new, |device| format!(" on {device}"));
+        line("trained", format!("until {}, in {}{device}", moment(&at), format::duration(seconds)));
     }
     if let Some(verdict) = &stage.verdict {
-        line("gate", format!("{}: {} goes on", verdict.decision.word(), verdict.carries));
-        if let Some(select) = &verdict.select {
-            line("selected", select.clone());
-        }
-        for rule in &verdict.rules {
-            line(&rule.role, format!("`{}`: {}, {}", rule.text, rule.decision.word(), rule.explanation));
-        }
-        if let Some(decided) = &verdict.decided {
-            let word = if decided.is_approved { "approved" } else { "rejected" };
-            line("decided", format!("{word} by {}, {}: {}", decided.by, moment(&decided.at), decided.reason));
-        }
+        text += &rules(verdict);
     }
     text
 }
@@ -206,16 +320,6 @@ fn story(stage: &StageRun) -> String {
 /// The file name alone: the directory on this machine means nothing to others.
 fn name_of(source: &str) -> String {
     source.rsplit('/').next().unwrap_or(source).to_owned()
-}
-
-/// `hf://owner/name@commit`, or `hf://datasets/owner/name@commit/path`, for a place in the local cache of a hub.
-fn hub_name(source: &str) -> Option<String> {
-    let of = |mark: &str, start: &str| {
-        let (_, rest) = source.split_once(mark)?;
-        let (name, commit) = rest.split_once("/snapshots/")?;
-        Some(format!("hf://{start}{}@{commit}", name.replace("--", "/")))
-    };
-    of("/models--", "").or_else(|| of("/datasets--", DATASETS))
 }
 
 /// Text escaped for a cell of a Markdown table, which ends at a bar or a line break.

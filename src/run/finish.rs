@@ -110,6 +110,7 @@ impl Run<'_> {
         let log = attempt::keep_log(self.store, &task.attempt)?;
         let telemetry = json!({
             "at": now(), "seconds": seconds, "attempt": task.attempt.number, "worker": worker,
+            "program": env!("CARGO_PKG_VERSION"),
             "log": log,
         });
         let mut stored = record.to_store(telemetry, log.into_iter().collect())?;
