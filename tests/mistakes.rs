@@ -344,7 +344,7 @@ fn data_that_cannot_be_read() {
             3 |   base: {kind: pretrain, from: {text: ./empty.jsonl}}
               |                                       ^^^^^^^^^^^^^
 
-            error: ./broken.jsonl: line 2: not JSON, at column 28
+            error: ./broken.jsonl: line 2: not JSON, at column 28: it is cut, as it ends within a value
              --> rlhf.yaml:4:46
               |
             4 |   one: {kind: sft, from: {model: base, data: ./broken.jsonl}}
