@@ -52,7 +52,7 @@ fn main() {
             merged.unwrap();
             fs::rename(folder.join("of-reward/adapter"), folder.join("reward")).unwrap();
         } else {
-            let error = merged.err().expect("what transformers cannot read is not exported");
+            let Err(error) = merged else { panic!("{name}: what transformers cannot read is not exported") };
             assert!(error.to_string().contains("has no sequence classifier"), "{error:#}");
             fs::remove_dir_all(folder.join("reward-merged")).unwrap();
         }
