@@ -477,7 +477,7 @@ fn an_empty_data_set_and_a_malformed_row_are_known_before_anything_runs() {
             2 |   base: {kind: pretrain, from: {text: ./empty.jsonl}}
               |                                       ^^^^^^^^^^^^^
 
-            error: DIR/broken.jsonl: line 2: not JSON, at column 9
+            error: DIR/broken.jsonl: line 2: not JSON, at column 9: it is cut, as it ends within a value
              --> rlhf.yaml:3:36
               |
             3 |   b: {kind: pretrain, from: {text: ./broken.jsonl}}
