@@ -196,6 +196,15 @@ fn sharded() -> Hub {
 }
 
 #[test]
+fn the_card_of_a_model_is_fetched_since_it_names_the_licence() {
+    let hub = Hub::serving(&[small(), vec![(WEIGHTS, weights(50))]].concat());
+    assert!(hub.fetch("hf://o/n").unwrap().directory.join("README.md").exists());
+    // Without it the model is as complete.
+    let hub = whole();
+    assert!(!hub.fetch("hf://o/n").unwrap().directory.join("README.md").exists());
+}
+
+#[test]
 fn what_was_fetched_once_is_never_asked_for_again() {
     let hub = whole();
     assert_eq!(hub.cached("hf://o/n"), None);

@@ -1,4 +1,4 @@
-//! Models that read the tokens of others, before anything runs.
+//! Models that do not fit each other, before anything runs.
 
 use super::check_in;
 use expect_test::expect;
@@ -229,6 +229,39 @@ stages:
               |                                                  ^^^^^
               |
               = help: `again` has the tokenizer of DIR/other; connect models of the same base
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_stage_agrees_with_the_adapter_of_a_directory_on_its_shape() {
+    let folder = super::folder();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["model/config.json", "model/model.safetensors", "model/tokenizer.json"] {
+        fs::create_dir_all(at("tuned/model")).unwrap();
+        fs::copy(at(name), at(&format!("tuned/{name}"))).unwrap();
+    }
+    for name in ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"] {
+        fs::create_dir_all(at("tuned/adapter")).unwrap();
+        fs::copy(Path::new("stages/tests/parity/llama").join(name), at(&format!("tuned/{name}"))).unwrap();
+    }
+    check_in(
+        &folder,
+        "name: rlhf
+stages:
+  other: {kind: sft, from: {model: ./tuned, data: ./sft.jsonl}}
+  same: {kind: sft, from: {model: ./tuned, data: ./sft.jsonl}, with: {lora: {rank: 3, alpha: 5}}}
+  merged: {kind: sft, from: {model: ./model, data: ./sft.jsonl}}
+",
+        expect![[r#"
+            error: `other` goes on with the adapter of `DIR/tuned`, which has another shape
+             --> rlhf.yaml:3:3
+              |
+            3 |   other: {kind: sft, from: {model: ./tuned, data: ./sft.jsonl}}
+              |   ^^^^^
+              |
+              = help: `DIR/tuned` has lora: {rank: 3, alpha: 5}, `other` has {rank: 8, alpha: 16.0}; they must be the same
 
         "#]],
     );
