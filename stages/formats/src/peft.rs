@@ -151,7 +151,10 @@ impl Lora {
         }
         unread.remove(HEAD);
         if let Some(name) = unread.first() {
-            let fault = anyhow!("`{name}` has no place in this model; without it the adapter would be another");
+            let fault = anyhow!(
+                "`{name}` has no place in this model; without it the adapter would be another; {}",
+                WayOut::Merge.words()
+            );
             return Err(fault).reading(&path);
         }
         let has_head = file.tensor(HEAD).is_ok();
@@ -273,11 +276,11 @@ const METHODS: [(&str, &str, WayOut); 24] = [
     ("use_bdlora", "BD-LoRA", WayOut::Merge),
     ("alora_invocation_tokens", "aLoRA, which is active only behind some tokens", WayOut::Train),
     ("arrow_config", "Arrow, which chooses among adapters", WayOut::Train),
-    ("layer_replication", "LoRA over layers that are there several times", WayOut::Merge),
+    ("layer_replication", "LoRA over layers that are there several times", WayOut::Train),
     ("rank_pattern", "LoRA with matrices of several ranks", WayOut::Merge),
     ("alpha_pattern", "LoRA with matrices of several scales", WayOut::Merge),
     ("bias", "LoRA with trained biases", WayOut::Merge),
-    ("lora_bias", "LoRA with a bias of its own", WayOut::Merge),
+    ("lora_bias", "LoRA with a bias of its own", WayOut::Train),
     ("modules_to_save", "LoRA with modules that were trained as a whole", WayOut::Merge),
     ("trainable_token_indices", "LoRA with trained tokens", WayOut::Merge),
     ("target_parameters", "LoRA over parameters that are no modules", WayOut::Merge),
@@ -301,7 +304,7 @@ enum WayOut {
     Merge,
     /// Its difference to the unchanged base is plain LoRA; it can also be merged.
     Convert,
-    /// Neither: what it computes depends on the text.
+    /// Neither: what it computes depends on the text, or is no model of the same shape, or peft refuses it.
     Train,
 }
 
@@ -329,7 +332,9 @@ fn refuse_what_is_no_plain_lora(source: &Value) -> Result<()> {
     let fields = source.as_object().context("it is no mapping")?;
     match fields.get("peft_type").and_then(Value::as_str) {
         Some("LORA") => {}
-        other => bail!("peft_type is `{}`; only LORA is known", other.unwrap_or("missing")),
+        other => {
+            bail!("peft_type is `{}`; only LORA is known; {}", other.unwrap_or("missing"), WayOut::Merge.words())
+        }
     }
     let is_empty = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
@@ -466,16 +471,16 @@ mod tests {
             `velora_config: {"num_groups":4}` may make it more than plain LoRA: the field is not known here; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
             `kasa_config: {"beta":0.0001}` may make it more than plain LoRA: the field is not known here; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
             `monteclora_config: {"num_samples":8}` may make it more than plain LoRA: the field is not known here; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
-            it is LoRA over layers that are there several times (`layer_replication: [[0,2],[1,2]]`), and no plain LoRA; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
+            it is LoRA over layers that are there several times (`layer_replication: [[0,2],[1,2]]`), and no plain LoRA; it cannot be merged either: train a plain LoRA in its place
             it is LoRA with matrices of several ranks (`rank_pattern: {"q_proj":2}`), and no plain LoRA; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
             it is LoRA with matrices of several scales (`alpha_pattern: {"q_proj":32}`), and no plain LoRA; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
             it is LoRA with modules that were trained as a whole (`modules_to_save: ["lm_head"]`), and no plain LoRA; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
             it is LoRA with trained tokens (`trainable_token_indices: [3]`), and no plain LoRA; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
             it is LoRA over parameters that are no modules (`target_parameters: ["mlp.experts.down_proj"]`), and no plain LoRA; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
             it is LoRA with trained biases (`bias: "all"`), and no plain LoRA; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
-            it is LoRA with a bias of its own (`lora_bias: true`), and no plain LoRA; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
+            it is LoRA with a bias of its own (`lora_bias: true`), and no plain LoRA; it cannot be merged either: train a plain LoRA in its place
             `megatron_config: {"tensor_model_parallel_size":2}` may make it more than plain LoRA: the field is not known here; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
-            peft_type is `LOHA`; only LORA is known
+            peft_type is `LOHA`; only LORA is known; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
             `use_something_new: 1` may make it more than plain LoRA: the field is not known here; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
             the file adapts `model.layers.0.mlp.down_proj`, and `target_modules` does not name it, so that peft leaves it out
             the file adapts `model.layers.0.mlp.down_proj`, and `exclude_modules` names it, so that peft leaves it out

@@ -7,7 +7,7 @@ mod same;
 mod sentencepiece;
 
 pub use answer::{TokenAnswer, TokenDialogue, TokenPrompt};
-pub use same::difference;
+pub use same::{difference, is_same};
 
 use crate::chat::Template;
 use crate::json;
@@ -189,6 +189,39 @@ impl Tokenizer {
 /// Whether a directory holds a tokenizer that is read: a `tokenizer.json`, or a SentencePiece model alone.
 pub fn is_there(directory: &Path) -> bool {
     directory.join(FILE).is_file() || sentencepiece::find(directory).is_some()
+}
+
+/// Writes a `tokenizer.json` for a directory that has a SentencePiece model alone, and names the class of `transformers`
+/// that reads it: else each tool would convert the model in its own way.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn write_converted(from: &Path, to: &Path) -> Result<()> {
+    if from.join(FILE).exists() || sentencepiece::find(from).is_none() {
+        return Ok(());
+    }
+    let mut tokenizer = Tokenizer::load(from)?;
+    if !tokenizer.front.is_empty() {
+        let front: Vec<(String, u32)> = tokenizer.front.iter().map(|id| (tokenizer.token(*id), *id)).collect();
+        let before: Vec<&str> = front.iter().map(|(text, _)| text.as_str()).collect();
+        let template = TemplateProcessing::builder()
+            .try_single(format!("{} $A", before.join(" ")))
+            .map_err(|error| anyhow!("make the tokenizer's template: {error}"))?
+            .special_tokens(front)
+            .build()
+            .map_err(|error| anyhow!("make the tokenizer's template: {error}"))?;
+        tokenizer.inner.with_post_processor(Some(template));
+    }
+    let path = to.join(FILE);
+    tokenizer.inner.save(&path, false).map_err(|error| anyhow!("write {}: {error}", path.display()))?;
+    let path = to.join("tokenizer_config.json");
+    let settings: Option<serde_json::Value> = json::read_if_there(&path)?;
+    let mut settings = settings.unwrap_or_else(|| serde_json::json!({}));
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast".into();
+    for (name, id) in &tokenizer.names {
+        settings[*name] = tokenizer.token(*id).into();
+    }
+    json::write(&path, &settings)
 }
 
 /// The end token that `tokenizer_config.json` names. `None`: it names none, or there is no tokenizer.

@@ -27,10 +27,11 @@ pub fn label(source: &mut Value) {
 pub struct RewardPadding(Option<(u32, String)>);
 
 impl RewardPadding {
-    /// The model's own, if no answer ends with it, else its first token, else another special one.
+    /// The model's own, if no answer ends with it, else that of the tokenizer, its first token, or another special one.
     pub fn of(config: &Config, tokenizer: &Tokenizer, ends: &[u32]) -> RewardPadding {
         let own = config.source["pad_token_id"].as_u64().and_then(|id| u32::try_from(id).ok());
-        let candidates = own.into_iter().chain(config.bos).chain(tokenizer.special());
+        let of_tokenizer = tokenizer.named("pad_token");
+        let candidates = own.into_iter().chain(of_tokenizer).chain(config.bos).chain(tokenizer.special());
         let is_good = |id: &u32| (*id as usize) < config.vocabulary && !ends.contains(id) && !config.eos.contains(id);
         RewardPadding(candidates.into_iter().find(is_good).map(|id| (id, tokenizer.token(id))))
     }

@@ -89,6 +89,7 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
         set_dtype(&mut model.config.source, dtype);
         weights::save(&model, &more, dtype, &target)?;
     }
+    tokenizer::write_converted(base, &target)?;
     if !is_flat {
         copy_files(&adapter, &to.join("adapter"), |_| true)?;
     }

@@ -6,7 +6,7 @@ use super::{Adapter, Artifact, Decoder, Load, LoraParameters};
 use crate::draw::Draw;
 use anyhow::{Context, Result, bail};
 use formats::config::Config;
-use formats::tokenizer::Tokenizer;
+use formats::tokenizer::{self, Tokenizer};
 use std::path::Path;
 
 /// The model that a policy is compared with.
@@ -80,7 +80,7 @@ impl Artifact {
     ///
     /// [`Tokenizer::digest`]: formats::tokenizer::Tokenizer::digest
     pub fn same_tokens_as(&self, digest: &str) -> Result<()> {
-        if self.tokenizer.digest()? != digest {
+        if !tokenizer::is_same(&self.tokenizer.digest()?, digest) {
             bail!("its tokenizer is another one than that of the model beside it: connect a model of the same base");
         }
         Ok(())

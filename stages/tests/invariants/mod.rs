@@ -55,8 +55,9 @@ fn settings(more: Value) -> Value {
 const RATE: f64 = 0.2;
 
 fn check(base: &Path, device: DeviceChoice, rate: f64) {
-    // With a large learning rate and no penalty the policy leaves its reference, and the clip takes effect.
-    let free = settings(json!({"steps": 3, "lr": rate, "kl": {"coef": 0.0}}));
+    // With a large learning rate and no penalty the policy leaves its reference, and the clip takes effect. The KL is an
+    // estimate from the answers of one rollout: eight of them have said 0.04 and less of a policy that 32 say 0.18 of.
+    let free = settings(json!({"steps": 3, "batch": 32, "lr": rate, "kl": {"coef": 0.0}}));
     let (curve, bytes) = ppo(base, device, &free);
     assert!(metric(&curve[0], "kl").abs() < 1e-4, "policy and reference begin as one: {}", curve[0]);
     let last = curve.last().unwrap();

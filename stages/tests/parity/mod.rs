@@ -206,7 +206,7 @@ fn an_adapter_that_is_more_than_lora_is_refused_by_name() {
         read DIR/adapter_config.json: it is DoRA (`use_dora: true`), and no plain LoRA; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
         read DIR/adapter_config.json: it is LoRA with matrices of several scales (`alpha_pattern: {"q_proj":32}`), and no plain LoRA; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
         read DIR/adapter_config.json: it is LoRA with trained biases (`bias: "all"`), and no plain LoRA; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
-        read DIR/adapter_config.json: peft_type is `IA3`; only LORA is known
+        read DIR/adapter_config.json: peft_type is `IA3`; only LORA is known; merge it in peft: `PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(OUT)`, and take OUT as the model
         read DIR/adapter_model.bin: pickled weights can run code, so they are not read; `PeftModel.from_pretrained(BASE, DIR).save_pretrained(DIR)` in peft saves them as safetensors"#]].assert_eq(&all.join("\n"));
 }
 

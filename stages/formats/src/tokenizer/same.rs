@@ -55,37 +55,53 @@ struct Conduct {
     texts: BTreeMap<String, Vec<u32>>,
 }
 
-impl Tokenizer {
-    /// A digest of the ids that texts get: of the vocabulary, the merges or scores, the special tokens, what stands before
-    /// a prompt, and the ids of texts in which normalisers and pre-tokenisers differ. Padding, truncation, the way back to
-    /// text, and the bytes of the file do not matter; nor does a token for padding that was put behind all others, as
-    /// trainers do it for a model that has none: no text holds it.
-    ///
-    /// # Errors
-    /// The tokenizer fails.
-    pub fn digest(&self) -> Result<String> {
-        let Conduct { model, added, front, texts } = self.conduct()?;
+impl Conduct {
+    fn digest(&self) -> String {
+        let Conduct { model, added, front, texts } = self;
         let mut hash = blake3::Hasher::new();
         let mut put = |text: &str| {
             hash.update(&(text.len() as u64).to_le_bytes());
             hash.update(text.as_bytes());
         };
         let list = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-        put(&model);
-        for (id, text, is_special) in &added {
+        put(model);
+        for (id, text, is_special) in added {
             put(&format!("{id} {is_special}"));
             put(text);
         }
-        put(&list(&front));
+        put(&list(front));
         texts.values().for_each(|ids| put(&list(ids)));
-        Ok(hash.finalize().to_hex().to_string())
+        hash.finalize().to_hex().to_string()
+    }
+}
+
+/// Whether tokenizers with these digests are the same.
+pub fn is_same(one: &str, other: &str) -> bool {
+    one.split(' ').any(|digest| other.split(' ').any(|other| digest == other))
+}
+
+impl Tokenizer {
+    /// Digests of the ids that texts get, parted by a space; two tokenizers are the same if they have one in common. They
+    /// are of the vocabulary, the merges or scores, the special tokens, what stands before a prompt, and the ids of texts
+    /// in which normalisers and pre-tokenisers differ. Padding, truncation, the way back to text, and the bytes of the
+    /// file do not matter. Where a token for padding was put behind all others, as trainers do it for a model that has
+    /// none, there is a second one without it: no text holds it. Which token pads is no part of any, since a reward model
+    /// may get another one.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
+    pub fn digest(&self) -> Result<String> {
+        let whole = self.conduct(None)?.digest();
+        Ok(match self.spare_padding() {
+            None => whole,
+            spare => format!("{whole} {}", self.conduct(spare)?.digest()),
+        })
     }
 
-    fn conduct(&self) -> Result<Conduct> {
+    fn conduct(&self, spare: Option<u32>) -> Result<Conduct> {
         // The crate shows merges and scores in its JSON alone: vocabulary by id and merges by rank, behind the options.
         let model = serde_json::to_string(self.inner.get_model())?;
         let model = model.find("\"vocab\":").map_or(&model[..], |start| &model[start..]).to_owned();
-        let spare = self.spare_padding();
         let mut added: Vec<(u32, String, bool)> = self
             .inner
             .get_added_tokens_decoder()
@@ -125,10 +141,10 @@ impl Tokenizer {
 /// # Errors
 /// A tokenizer fails.
 pub fn difference(one: &Tokenizer, other: &Tokenizer, names: [&str; 2]) -> Result<Option<String>> {
-    if one.digest()? == other.digest()? {
+    if is_same(&one.digest()?, &other.digest()?) {
         return Ok(None);
     }
-    let (first, second) = (one.conduct()?, other.conduct()?);
+    let (first, second) = (one.conduct(None)?, other.conduct(None)?);
     let [vocabulary, of_other] = [one, other].map(|tokenizer| tokenizer.inner.get_vocab(false));
     let [name, other_name] = names;
     if vocabulary.len() != of_other.len() {
@@ -152,7 +168,9 @@ pub fn difference(one: &Tokenizer, other: &Tokenizer, names: [&str; 2]) -> Resul
         }
     }
     if first.model != second.model {
-        return Ok(Some("their vocabularies are the same, and their merges or scores differ".to_owned()));
+        let differ =
+            "their vocabularies are the same; their merges or scores, or what stands for text without a piece, differ";
+        return Ok(Some(differ.to_owned()));
     }
     if first.front != second.front {
         let begins = |tokenizer: &Tokenizer| match tokenizer.front() {
@@ -285,7 +303,7 @@ mod tests {
     #[test]
     fn a_token_for_padding_behind_all_others_makes_no_other_tokenizer() {
         let plain = digest(&source("bytes").to_string());
-        let right = |tokenizer: Tokenizer| tokenizer.digest().unwrap() == plain;
+        let right = |tokenizer: Tokenizer| is_same(&tokenizer.digest().unwrap(), &plain);
         assert!(right(with_token("[PAD]", &json!({"pad_token": "[PAD]"}))));
         assert!(!right(with_token("[PAD]", &json!({}))), "nothing says that it is for padding");
         assert!(
@@ -293,6 +311,21 @@ mod tests {
             "texts end with it"
         );
         assert!(!right(with_token("<|end|>", &json!({"eos_token": "<|end|>"}))));
+    }
+
+    /// A reward model gets another token for padding where an answer ends with its own.
+    #[test]
+    fn another_name_for_padding_makes_no_other_tokenizer() {
+        let digest = |text: &str, padding: &str| {
+            with_token(text, &json!({"pad_token": padding, "eos_token": "</s>"})).digest().unwrap()
+        };
+        for text in ["[PAD]", "<|user|>"] {
+            let paddings = ["</s>", "<s>", text];
+            let digests = paddings.map(|padding| digest(text, padding));
+            assert!(digests.iter().all(|other| is_same(&digests[0], other)), "{text}");
+        }
+        // Both hold another token in the same place, and neither is for padding.
+        assert!(!is_same(&digest("<|user|>", "</s>"), &digest("<|end|>", "</s>")));
     }
 
     #[test]
@@ -308,7 +341,7 @@ mod tests {
         let told = |other: &Tokenizer| difference(&open(&|_| {}), other, ["sft", "rm"]).unwrap().unwrap_or_default();
         assert_eq!(told(&open(&|_| {})), "");
         let sizes = |file: &mut Value| drop(file["model"]["merges"].as_array_mut().unwrap().pop());
-        assert_eq!(told(&open(&sizes)), "their vocabularies are the same, and their merges or scores differ");
+        assert!(told(&open(&sizes)).starts_with("their vocabularies are the same; their merges or scores, "));
         let end = told(&with_token("<|end|>", &json!({})));
         assert_eq!(end, "`<|end|>` is a special token of `rm` alone, or has another id there");
         let swapped = |file: &mut Value| {
