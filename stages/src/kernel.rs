@@ -253,3 +253,19 @@ const PER_ROOT_TAU: f64 = 0.398_942_280_401_432_7; // 1/√(2π)
 fn column(values: &[f32], device: &Device) -> Tensor<2> {
     from_values(values.to_vec(), [values.len(), 1], device)
 }
+
+/// c·tanh(x/c), which lies between −c and c; x itself where there is no bound.
+pub fn capped<const D: usize>(cap: Option<f64>, x: Tensor<D>) -> Tensor<D> {
+    match cap {
+        Some(cap) => x.div_scalar(cap).tanh().mul_scalar(cap),
+        None => x,
+    }
+}
+
+/// The gradient of x for that of y = [`capped`] x: times 1 − (y/c)².
+pub fn capped_back<const D: usize>(cap: Option<f64>, y: Tensor<D>, dy: Tensor<D>) -> Tensor<D> {
+    match cap {
+        Some(cap) => dy * y.div_scalar(cap).square().neg().add_scalar(1.0),
+        None => dy,
+    }
+}

@@ -203,14 +203,7 @@ pub fn write_converted(from: &Path, to: &Path) -> Result<()> {
     let mut tokenizer = Tokenizer::load(from)?;
     if !tokenizer.front.is_empty() {
         let front: Vec<(String, u32)> = tokenizer.front.iter().map(|id| (tokenizer.token(*id), *id)).collect();
-        let before: Vec<&str> = front.iter().map(|(text, _)| text.as_str()).collect();
-        let template = TemplateProcessing::builder()
-            .try_single(format!("{} $A", before.join(" ")))
-            .map_err(|error| anyhow!("make the tokenizer's template: {error}"))?
-            .special_tokens(front)
-            .build()
-            .map_err(|error| anyhow!("make the tokenizer's template: {error}"))?;
-        tokenizer.inner.with_post_processor(Some(template));
+        tokenizer.inner.with_post_processor(Some(begun_by(front)?));
     }
     let path = to.join(FILE);
     tokenizer.inner.save(&path, false).map_err(|error| anyhow!("write {}: {error}", path.display()))?;
@@ -222,6 +215,18 @@ pub fn write_converted(from: &Path, to: &Path) -> Result<()> {
         settings[*name] = tokenizer.token(*id).into();
     }
     json::write(&path, &settings)
+}
+
+/// The post-processor that begins a text with these tokens.
+fn begun_by(front: Vec<(String, u32)>) -> Result<TemplateProcessing> {
+    let before = front.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(" ");
+    let failed = |error: String| anyhow!("make the tokenizer's template: {error}");
+    TemplateProcessing::builder()
+        .try_single(format!("{before} $A"))
+        .map_err(failed)?
+        .special_tokens(front)
+        .build()
+        .map_err(|error| failed(error.to_string()))
 }
 
 /// The end token that `tokenizer_config.json` names. `None`: it names none, or there is no tokenizer.
@@ -260,13 +265,7 @@ pub fn train(texts: &[String], vocabulary: usize, context: usize, directory: &Pa
         .train(&mut trainer, texts.iter().map(String::as_str))
         .map_err(|error| anyhow!("train the tokenizer: {error}"))?;
     // So `transformers` begins a text as pretraining does here.
-    let template = TemplateProcessing::builder()
-        .try_single(format!("{} $A", SPECIAL[BOS as usize]))
-        .map_err(|error| anyhow!("make the tokenizer's template: {error}"))?
-        .special_tokens(vec![(SPECIAL[BOS as usize], BOS)])
-        .build()
-        .map_err(|error| anyhow!("make the tokenizer's template: {error}"))?;
-    tokenizer.with_post_processor(Some(template));
+    tokenizer.with_post_processor(Some(begun_by(vec![(SPECIAL[BOS as usize].to_owned(), BOS)])?));
     let path = directory.join(FILE);
     tokenizer.save(&path, true).map_err(|error| anyhow!("write {}: {error}", path.display()))?;
     let config = serde_json::json!({

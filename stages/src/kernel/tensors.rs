@@ -3,7 +3,7 @@
 
 use super::{
     AdamStep, Angles, AttentionMask, Heads, Keep, Kernel, KeyValueCache, Normalization, PER_ROOT_TAU, Predictions,
-    Sampling, Start, TANH_CUBE, TANH_FACTOR, Term, column,
+    Sampling, Start, TANH_CUBE, TANH_FACTOR, Term, capped, capped_back, column,
 };
 use crate::tensor::{from_ids, values_of};
 use anyhow::Result;
@@ -101,12 +101,12 @@ impl Kernel for BurnTensors {
         let (lines, bias) = rectangle(&queries, mask);
         let (queries, dy) = (stacked(heads, queries, lines), stacked(heads, dy, lines));
         let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
-        let products = products_of(heads, &queries, &keys);
-        let weights = softmax(capped(heads.cap, products.clone()) + shared(heads, bias));
+        let scores = scores(heads, &queries, &keys);
+        let weights = softmax(scores.clone() + shared(heads, bias));
         let d_values = weights.clone().swap_dims(2, 3).matmul(dy.clone());
         let d_weights = dy.matmul(values.swap_dims(2, 3));
         let along = (d_weights.clone() * weights.clone()).sum_dim(3);
-        let d_scores = capped_back(heads.cap, products, weights * (d_weights - along)).mul_scalar(heads.scale);
+        let d_scores = capped_back(heads.cap, scores, weights * (d_weights - along)).mul_scalar(heads.scale);
         let d_queries = d_scores.clone().matmul(keys);
         let d_keys = d_scores.swap_dims(2, 3).matmul(queries);
         let flat = |x: Tensor<4>| {
@@ -336,7 +336,7 @@ fn rectangle<'a>(queries: &Tensor<2>, mask: &'a AttentionMask) -> (usize, &'a Te
 fn mixed(heads: Heads, queries: Tensor<2>, keys: Tensor<4>, values: Tensor<4>, bias: &Tensor<4>) -> Tensor<2> {
     let lines = keys.dims()[0];
     let queries = stacked(heads, queries, lines);
-    let weights = softmax(capped(heads.cap, products_of(heads, &queries, &keys)) + shared(heads, bias));
+    let weights = softmax(scores(heads, &queries, &keys) + shared(heads, bias));
     unstacked(heads, weights.matmul(values), lines)
 }
 
@@ -360,25 +360,9 @@ fn unstacked(heads: Heads, x: Tensor<4>, lines: usize) -> Tensor<2> {
     x.reshape([lines, heads.queries, t, hd]).swap_dims(1, 2).reshape([b * t, heads.queries * hd])
 }
 
-/// s·q·kᵀ, `[b, kv, group·t, seen]`.
-fn products_of(heads: Heads, queries: &Tensor<4>, keys: &Tensor<4>) -> Tensor<4> {
-    queries.clone().matmul(keys.clone().swap_dims(2, 3)).mul_scalar(heads.scale)
-}
-
-/// c·tanh(x/c).
-fn capped(cap: Option<f64>, x: Tensor<4>) -> Tensor<4> {
-    match cap {
-        Some(cap) => x.div_scalar(cap).tanh().mul_scalar(cap),
-        None => x,
-    }
-}
-
-/// `dy` times the derivative of [`capped`] at `x`: 1 − tanh²(x/c).
-fn capped_back(cap: Option<f64>, x: Tensor<4>, dy: Tensor<4>) -> Tensor<4> {
-    match cap {
-        Some(cap) => dy * x.div_scalar(cap).tanh().square().neg().add_scalar(1.0),
-        None => dy,
-    }
+/// s·q·kᵀ under its bound, `[b, kv, group·t, seen]`.
+fn scores(heads: Heads, queries: &Tensor<4>, keys: &Tensor<4>) -> Tensor<4> {
+    capped(heads.cap, queries.clone().matmul(keys.clone().swap_dims(2, 3)).mul_scalar(heads.scale))
 }
 
 /// The bias of the scores, for the query heads that share a key/value head.

@@ -99,7 +99,7 @@ impl Batch {
                 AttentionMask::Rectangle { columns: width, bias }
             }
         };
-        let lengths = of_tokens(&spans, n);
+        let lengths = row_lengths(&spans, n);
         Batch {
             ids: from_ids(&ids, device),
             host_ids: ids,
@@ -173,7 +173,7 @@ fn learned_positions(config: &Config, positions: &[usize], device: &Device) -> O
 }
 
 /// The length of the row of each of `n` tokens; 0 in the padding.
-fn of_tokens(spans: &[Span], n: usize) -> Vec<usize> {
+fn row_lengths(spans: &[Span], n: usize) -> Vec<usize> {
     let mut lengths = vec![0; n];
     for span in spans {
         lengths[span.at..span.at + span.len].fill(span.len);

@@ -7,7 +7,7 @@
 use super::batch::Batch;
 use super::kv_cache::Cache;
 use super::lora::{Adapter, Pair};
-use crate::kernel::{self, Heads, Kernel, Normalization, Start, Term, term};
+use crate::kernel::{self, Heads, Kernel, Normalization, Start, Term, capped, term};
 use burn::tensor::{Device, FloatDType, Tensor};
 use formats::architectures::{Norm, QkvLayout, Target};
 use formats::config::Config;
@@ -179,11 +179,7 @@ impl Decoder {
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         let scales = self.config.scales;
         let term = Term { factor: scales.logit, ..term(&hidden, self.unembedding().transpose()) };
-        let logits = self.kernel().products(Start::Zero, vec![term]);
-        match scales.logit_cap {
-            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
-            None => logits,
-        }
+        capped(scales.logit_cap, self.kernel().products(Start::Zero, vec![term]))
     }
 
     /// `[v, d]`.

@@ -2,10 +2,11 @@
 //! head, with their derivatives in closed form. Only the logits `[n, v]` of a few tokens are in memory at a time.
 
 use super::decoder::{Decoder, scaled};
-use crate::kernel::{self, Predictions, Start, TokenGradients, term};
+use crate::kernel::{self, Predictions, Start, TokenGradients, capped_back, term};
 use crate::tensor::{from_ids, from_values, values_of};
 use anyhow::Result;
 use burn::tensor::Tensor;
+use formats::config::Scales;
 use std::ops::Range;
 
 impl Decoder {
@@ -47,10 +48,14 @@ impl Decoder {
                 true => vec![0.0; place.len()],
                 false => narrow(&gradients.entropies),
             };
-            // The derivative of a bound needs them once more.
-            let bounded = self.config.scales.logit_cap.map(|cap| (cap, logits.clone().mul_scalar(temperature)));
-            let d_logits = kernel.log_softmax_back(logits, &targets[place.clone()], &d_log_probs, &d_entropies);
-            let d_logits = scaled(capped_back(bounded, d_logits), self.config.scales.logit);
+            let Scales { logit_cap, logit, .. } = self.config.scales;
+            // The derivative of a bound needs them once more; without one they are given away.
+            let bounded = logit_cap.map(|_| logits.clone().mul_scalar(temperature));
+            let mut d_logits = kernel.log_softmax_back(logits, &targets[place.clone()], &d_log_probs, &d_entropies);
+            if let Some(bounded) = bounded {
+                d_logits = capped_back(logit_cap, bounded, d_logits);
+            }
+            let d_logits = scaled(d_logits, logit);
             d_hidden.push(kernel.products(Start::Zero, vec![term(&d_logits, self.unembedding())]));
             if wants_matrix {
                 let more = vec![term(&d_logits.transpose(), part(&hidden, &place))];
@@ -76,14 +81,6 @@ impl Decoder {
         let logits = if temperature == 1.0 { logits } else { logits.div_scalar(temperature) };
         let predictions = self.kernel().log_softmax(logits.clone(), &targets[place.clone()])?;
         Ok((logits, predictions))
-    }
-}
-
-/// The gradient of x, of that of y = c·tanh(x/c): times 1 − (y/c)². `bounded` is c and y.
-fn capped_back(bounded: Option<(f64, Tensor<2>)>, dy: Tensor<2>) -> Tensor<2> {
-    match bounded {
-        Some((cap, y)) => dy * y.div_scalar(cap).square().neg().add_scalar(1.0),
-        None => dy,
     }
 }
 
