@@ -43,6 +43,7 @@ fn rule(text: &str) -> Rule {
         name: name.to_owned(),
         direction: Direction::Higher,
         field: Some(field.to_owned()),
+        bounds: None,
     };
     let metrics = [("mean_score", "score"), ("length", "length"), ("accuracy", "correct")].map(metric).to_vec();
     let judges = vec![JudgeScope { name: "eval".to_owned(), metrics, has_items: true }];

@@ -16,6 +16,7 @@ mod graph;
 mod init;
 mod kinds;
 mod log;
+mod looks;
 mod model;
 mod options;
 mod refusal;

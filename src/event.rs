@@ -6,6 +6,7 @@ use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
 use crate::failure::Failure;
 use crate::gate::{Counts, Decision};
+use crate::ledger::Permission;
 use crate::plan::ArtifactName;
 use cache::Content;
 use serde::{Deserialize, Serialize};
@@ -161,6 +162,9 @@ pub struct Verdict {
     /// The person's decision, if the rules left it to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<HumanDecision>,
+    /// The look that it took at its items, if a rule is confident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<Permission>,
     #[serde(default)]
     pub evidence: Evidence,
 }

@@ -3,12 +3,14 @@
 //! [`GRAMMAR`] is the language.
 
 mod check;
+mod claim;
 mod column;
 mod evaluate;
 mod functions;
 mod items;
 mod lexer;
 mod parser;
+mod readings;
 mod resolve;
 mod select;
 mod show;
@@ -16,13 +18,15 @@ pub mod statistics;
 mod tree;
 
 pub use check::{check, check_best, check_where, warnings};
-pub use evaluate::{Judgement, Readings, Subject, Subjects, evaluate};
+pub use evaluate::{Judgement, LookTerms, Readings, Subject, Subjects, evaluate};
 pub use functions::{FUNCTIONS, Function, is_word, words};
 pub use items::{Counts, Item, Items, pair};
 pub use parser::{parse, parse_expression};
+pub use readings::JudgeReading;
 pub use resolve::{JudgeScope, MetricName, RuleScope};
-pub use select::{Choice, Select, choose, survivors};
-pub use tree::{Expression, RecordOrigin, Rule, Who};
+pub use select::{Choice, Select, Survivors, choose, survivors};
+pub use show::number as show_number;
+pub use tree::{DeclaredGrowth, DeclaredLooks, Expression, RecordOrigin, Rule, Who};
 
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -34,7 +38,7 @@ rule   := sum cmp sum {cmp sum} [margin] [conf]      mean_score > incumbent.mean
         | metric improves over stage [margin] [conf] heldout_loss improves over sft
         | rule and rule | rule or rule | not rule | ( rule )
 margin := by NUMBER [%]
-conf   := with NUMBER% confidence
+conf   := with NUMBER% confidence [over [NUMBER] looks] [up to [NUMBER] items] [assuming bounds]
 cmp    := > >= < <= = !=
 sum    := + - * / over numbers, names and functions
 name   := METRIC | self.METRIC | judge.METRIC | STAGE.METRIC | incumbent.METRIC, with several judges JUDGE. before it

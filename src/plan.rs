@@ -6,6 +6,7 @@ mod gates;
 mod graph;
 mod inputs;
 mod leaks;
+pub mod looks;
 mod metrics;
 mod name;
 mod outputs;
@@ -17,6 +18,7 @@ pub mod selection;
 mod source;
 mod templates;
 mod tokenizers;
+mod yardsticks;
 
 use crate::canonical::Canonical;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -28,8 +30,8 @@ use draft::{DialogueParameters, Draft};
 pub use gates::{Gate, alone as gate_alone};
 use graph::Graph;
 pub use graph::StageId;
-pub use metrics::declared_metrics;
 use metrics::metrics;
+pub use metrics::{declared_metrics, written_metric};
 pub use name::ArtifactName;
 use serde::Deserialize;
 pub use source::{Input, Source};
@@ -132,9 +134,12 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     outputs::check(&drafts, &ids, &mut mistakes);
     pins::check(&drafts, &ids, &mut mistakes);
     mistakes.extend(graph.cycles());
-    let gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
+    let mut gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
+    looks::name_prompts(&drafts, &mut gates);
     leaks::check(&drafts, &gates, &checked_files, &mut mistakes);
+    looks::check(&drafts, &gates, &mut mistakes);
     tokenizers::check(&drafts, &gates, &mut mistakes);
+    yardsticks::mark(&drafts, &mut gates, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.level == Severity::Error) {
         return Err(mistakes);
     }

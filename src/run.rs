@@ -16,6 +16,7 @@ use crate::cause::EvalPart;
 use crate::event::{Event, HumanDecision, Outcome, StageHead};
 use crate::executor::JobId;
 use crate::journal::{self, History};
+use crate::ledger::file::LedgerSession;
 use crate::plan::selection::{Role, Selection};
 use crate::plan::{Plan, Stage, StageId};
 use crate::schedule::{Command, News, Request, Schedule};
@@ -49,6 +50,8 @@ pub struct Options {
     pub store: PathBuf,
     /// People's decisions, by the question of the evidence.
     pub decisions: BTreeMap<String, HumanDecision>,
+    /// The folder of the ledger of looks; `None`: the looks of this run alone count (`--no-ledger`).
+    pub looks: Option<PathBuf>,
 }
 
 /// Runs everything that is not done yet. Returns the exit code: 130 interrupted, 1 a stage failed or a gate erred, 3
@@ -114,6 +117,8 @@ struct Run<'a> {
     prefetch: Option<Prefetch>,
     /// Opened when an action is new: a run that finds everything reads no journal.
     history: Option<History>,
+    /// Opened by the first gate that looks at items.
+    ledger: Option<LedgerSession>,
     slots: Slots,
     /// Work that can begin when resources are free and no other run is doing it.
     pending: VecDeque<Work>,
@@ -180,6 +185,7 @@ impl<'a> Run<'a> {
             sink,
             prefetch: None,
             history: None,
+            ledger: None,
             slots: Slots::none(),
             pending: VecDeque::new(),
             retries: Vec::new(),
@@ -215,6 +221,7 @@ impl<'a> Run<'a> {
             selection: selection.typed().to_owned(),
         })?;
         while !self.pass()? {}
+        self.remember_looks()?;
         let exit = self.exit();
         let seconds = started.elapsed().as_secs_f64();
         self.tell(Event::RunFinished { exit, seconds, at: now() })?;
@@ -311,6 +318,11 @@ impl<'a> Run<'a> {
                     commands.extend(schedule.news(News::Recalled(key, rules)));
                 }
                 Command::Remember(key, rules) => self.remember(&key, &rules)?,
+                Command::Look(asked) => {
+                    let permission = self.take_look(&asked).map_err(|error| format!("{error:#}"));
+                    commands.extend(schedule.news(News::Looked(asked.need(), permission)));
+                }
+                Command::Judged(judged) => self.ledger()?.judged(judged)?,
                 Command::Obtain(request) => match self.look_up(&request)? {
                     Some(news) => commands.extend(schedule.news(news)),
                     None if self.is_stopping => {}

@@ -17,12 +17,13 @@ use crate::cause::{Cause, SkipReason};
 use crate::event::{Event, HumanDecision, Outcome, RuleVerdict, Table};
 use crate::failure::Failure;
 use crate::gate::Items;
+use crate::ledger::{LookVerdict, Permission};
 use crate::plan::selection::{Role, Selection};
 use crate::plan::{Plan, StageId};
 use cache::{Content, Digest};
 pub use lookup::FileInTree;
 use lookup::{ActionResult, Knowledge, KnownRecord, Lookup, Need, Query, RunInputs};
-pub use state::{KeyedAction, Request};
+pub use state::{AskedLook, KeyedAction, LookSearch, Request};
 use state::{Questions, State};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
@@ -39,6 +40,10 @@ pub enum Command {
     Recall(Digest),
     /// Remember these verdicts; nothing comes back.
     Remember(Digest, Vec<RuleVerdict>),
+    /// Take a look, or find whether it was taken, then tell the schedule.
+    Look(Box<AskedLook>),
+    /// Enter the verdict of a look; nothing comes back.
+    Judged(LookVerdict),
     Tell(Event),
     /// Report how a stage ended.
     End(StageId, Outcome),
@@ -70,6 +75,8 @@ pub enum News {
     /// The content, or the reason why there is none.
     Opened(FileInTree, Result<Content, String>),
     Recalled(Digest, Option<Vec<RuleVerdict>>),
+    /// The permission of a look, or the reason why the ledger cannot tell.
+    Looked(LookSearch, Result<Option<Permission>, String>),
 }
 
 pub struct Schedule<'a> {
@@ -148,6 +155,10 @@ impl<'a> Schedule<'a> {
                 knowledge.memories.insert(key, rules);
                 Need::Memory(key)
             }
+            News::Looked(need, permission) => {
+                knowledge.looks.insert(need.clone(), permission);
+                Need::Look(need)
+            }
         };
         for id in self.askers.remove(&need).unwrap_or_default() {
             let Questions { open, own, journaled } = self.take_questions(id);
@@ -191,7 +202,7 @@ impl<'a> Schedule<'a> {
             let Questions { own, mut journaled, .. } = self.take_questions(id);
             let mut lookup = Lookup::new(self.inputs, &self.knowledge, &self.states, id, own);
             let (events, end) = advance::advance(&mut lookup);
-            let Lookup { found, queries, learned, own, .. } = lookup;
+            let Lookup { found, queries, learned, look, own, .. } = lookup;
             for (action, part) in found {
                 if journaled.insert(action.key) {
                     let (stage, key) = (self.inputs.plan.stages[id].name.clone(), action.key.to_string());
@@ -214,6 +225,7 @@ impl<'a> Schedule<'a> {
                 continue;
             };
             commands.extend(learned.map(|(key, rules)| Command::Remember(key, rules)));
+            commands.extend(look.and_then(|look| look.judged).map(Command::Judged));
             commands.extend(events.into_iter().map(Command::Tell));
             commands.push(Command::End(id, end.outcome.clone()));
             self.set(id, State::Ended(end));
@@ -229,6 +241,7 @@ impl From<Query> for Command {
             Query::Table(table) => Command::Read(table),
             Query::File(file) => Command::Open(file),
             Query::Memory(key) => Command::Recall(key),
+            Query::Look(asked) => Command::Look(asked),
         }
     }
 }

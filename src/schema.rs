@@ -82,7 +82,7 @@ fn stage_keys() -> Vec<Key> {
         "type": ["object", "string"],
         "pattern": TEMPLATE,
         "propertyNames": {"pattern": format!("^{NAME}$"), "not": {"enum": gate::words().collect::<Vec<_>>()}},
-        "additionalProperties": one_of(&["higher", "lower", "neutral"]),
+        "additionalProperties": metric(),
     });
     let range = format!(r"^\s*-?[0-9]+\s*\.\.\s*-?[0-9]+\s*$|{TEMPLATE}");
     let values = json!({
@@ -111,7 +111,12 @@ fn stage_keys() -> Vec<Key> {
             values,
         ),
         ("seed", "of this stage; default: the pipeline's", templated(whole_number())),
-        ("metrics", "of kind `exec`: the names in `metrics.json`, and what is better", metrics),
+        (
+            "metrics",
+            "of kind `exec`: the names in `metrics.json`, and what is better: `higher`, or `{better: higher, bounds: [1, 5]}` \
+             where every item lies between two numbers",
+            metrics,
+        ),
         (
             "incumbent",
             "of kind `exec`: the port whose content goes on where the gate keeps it",
@@ -128,6 +133,19 @@ fn stage_keys() -> Vec<Key> {
             templated(json!({"type": "boolean"})),
         ),
     ]
+}
+
+fn metric() -> Value {
+    let better = || one_of(&["higher", "lower", "neutral"]);
+    let number = json!({"type": "number"});
+    let bounds = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": number});
+    let with_bounds = json!({
+        "type": "object",
+        "properties": {"better": better(), "bounds": bounds},
+        "required": ["better"],
+        "additionalProperties": false,
+    });
+    json!({"anyOf": [better(), with_bounds]})
 }
 
 fn gate_keys() -> Vec<Key> {

@@ -18,7 +18,7 @@ pub use gate::{GateSpec, OnFail, SelectSpec};
 use node::Value;
 pub use node::{Node, WithSpan};
 use overrides::Override;
-pub use stage::{Pin, PortSpec, Reference, SourceSpec, StageSpec, metrics as declared_metrics};
+pub use stage::{MetricSpec, Pin, PortSpec, Reference, SourceSpec, StageSpec, metrics as declared_metrics};
 use stages::stage::did_you_mean;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

@@ -63,6 +63,125 @@ fn grammar_functions_and_wins_are_those_of_the_program() {
     is_made_of(PAGE, "wins", &wins());
 }
 
+/// The number of prompts, in tens, that show what is true in 80 % of the cases, by the formulas of the tests that the rules
+/// use. The level is 5 %, or a quarter of it: the first of four declared looks.
+mod prompts {
+    use pipeline::gate::statistics::{least_differing, normal_above, wins_needed};
+    use std::collections::HashMap;
+
+    pub const LEVELS: [f64; 2] = [0.05, 0.0125];
+    const POWER: f64 = 0.8;
+
+    /// Prompts for a win rate: the exact sign test among the answers that change, of which there is a share of `changed`. Where
+    /// fewer than `least` change, nothing passes.
+    pub fn of_wins(changed: f64, wins: f64, level: f64, least: u64) -> u64 {
+        let mut known: HashMap<u64, f64> = HashMap::new();
+        let passes_with = |differ: u64| {
+            let enough = wins_needed(differ, level).filter(|_| differ >= least);
+            enough.map_or(0.0, |enough| binomial(differ, wins).filter(|(won, _)| *won >= enough).map(|(_, p)| p).sum())
+        };
+        let mut passes = |items: u64| {
+            let given = |(differ, p)| p * *known.entry(differ).or_insert_with(|| passes_with(differ));
+            binomial(items, changed).map(given).sum::<f64>()
+        };
+        (1..).map(|tens| 10 * tens).find(|items| passes(*items) >= POWER).unwrap()
+    }
+
+    /// Items for a paired metric of 0 and 1 that rises by `gain` where a share of `changed` of the items differs (McNemar 1947).
+    pub fn of_accuracy(changed: f64, gain: f64, level: f64) -> u64 {
+        of_wins(changed, (changed + gain) / (2.0 * changed), level, least_differing(level) as u64)
+    }
+
+    /// Items for a mean of normal differences, `effect` standard deviations above the threshold: the t test (Guenther 1981, The
+    /// American Statistician 35:243), of which the rule is short by less than two points (`cargo bench --bench power`).
+    pub fn of_mean(effect: f64, level: f64) -> u64 {
+        let (at_level, at_power) = (quantile(level), quantile(1.0 - POWER));
+        let items = ((at_level + at_power) / effect).powi(2) + 0.5 * at_level * at_level;
+        ((items / 10.0).ceil() as u64 * 10).max(30)
+    }
+
+    fn quantile(tail: f64) -> f64 {
+        let (mut low, mut high) = (0.0, 40.0);
+        for _ in 0..80 {
+            let middle = 0.5 * (low + high);
+            if normal_above(middle) > tail { low = middle } else { high = middle }
+        }
+        low
+    }
+
+    /// The counts of a binomial with their chances, without those that are next to nothing.
+    fn binomial(trials: u64, share: f64) -> impl Iterator<Item = (u64, f64)> {
+        let (n, spread) = (trials as f64, 7.0 * (trials as f64 * share * (1.0 - share)).sqrt() + 3.0);
+        let (from, to) = ((n * share - spread).max(0.0) as u64, ((n * share + spread) as u64).min(trials));
+        let log = move |k: u64| {
+            let k = k as f64;
+            libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0)
+                + k * share.ln()
+                + (n - k) * (1.0 - share).ln()
+        };
+        (from..=to).map(move |k| (k, log(k).exp()))
+    }
+}
+
+/// The tables of the page for people who know no statistics. `words`: of its language, in the order in which they occur.
+fn numbers_of_prompts(words: [&str; 8]) -> String {
+    let [wins, half, most, looks, accuracy, accuracy_row, mean, sd] = words;
+    let mut text = format!("| {wins} | {half} | {looks} | {most} | {looks} |\n|---|---:|---:|---:|---:|\n");
+    for percent in [55, 60, 65, 70] {
+        let cell =
+            |changed: f64, level: f64| prompts::of_wins(changed, f64::from(percent) / 100.0, level, 0).to_string();
+        let cells = [0.5, 0.8].map(|changed| prompts::LEVELS.map(|level| cell(changed, level)).join(" | "));
+        writeln!(text, "| {percent} % | {} |", cells.join(" | ")).unwrap();
+    }
+    write!(text, "\n| {accuracy} | 95 % | {looks} |\n|---|---:|---:|\n").unwrap();
+    for (gain, changed) in [(5, 10), (5, 20), (10, 15), (10, 25)] {
+        let row = accuracy_row.replace("GAIN", &gain.to_string()).replace("CHANGED", &changed.to_string());
+        let share = |percent: i32| f64::from(percent) / 100.0;
+        let cells = prompts::LEVELS.map(|level| prompts::of_accuracy(share(changed), share(gain), level).to_string());
+        writeln!(text, "| {row} | {} |", cells.join(" | ")).unwrap();
+    }
+    write!(text, "\n| {mean} | 95 % | {looks} |\n|---|---:|---:|\n").unwrap();
+    for effect in [0.1, 0.2, 0.3, 0.5] {
+        let cells = prompts::LEVELS.map(|level| prompts::of_mean(effect, level).to_string());
+        writeln!(text, "| {effect} {sd} | {} |", cells.join(" | ")).unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_numbers_of_prompts_are_those_of_the_formulas() {
+    let english = [
+        "wins, of the answers that change",
+        "half change: 95 %",
+        "80 % change: 95 %",
+        "95 %, first of 4 looks",
+        "right answers, on the same items",
+        "GAIN points more, CHANGED % of the items differ",
+        "the mean score rises by",
+        "sd of the differences",
+    ];
+    let japanese = [
+        "変わった回答での勝率",
+        "半分が変わる：95 %",
+        "80 % が変わる：95 %",
+        "95 %、4 回のうち最初",
+        "正解率（同じ問題で比較）",
+        "GAIN ポイント上昇、CHANGED % の問題で正誤が変わる",
+        "平均スコアの上昇",
+        "× 差の標準偏差",
+    ];
+    is_made_of("docs/deciding.md", "prompts", &numbers_of_prompts(english));
+    is_made_of("docs/deciding.ja.md", "prompts", &numbers_of_prompts(japanese));
+    // Both pages show the same files and commands.
+    assert_eq!(commands("docs/deciding.md"), commands("docs/deciding.ja.md"));
+    let blocks = |page: &str| {
+        let page = fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
+        let blocks = page.split("```").skip(1).step_by(2).map(str::to_owned);
+        blocks.collect::<Vec<String>>()
+    };
+    assert_eq!(blocks("docs/deciding.md").len(), blocks("docs/deciding.ja.md").len());
+}
+
 /// The table's own numbers, by the definition: this many wins of fair coins are rare, one less is not.
 #[test]
 fn wins_needed_is_the_first_count_that_a_fair_coin_rarely_reaches() {
@@ -86,7 +205,7 @@ fn the_six_rules_are_a_pipeline_without_mistakes() {
     place.write("rules.yaml", whole[0]);
     let checked = place.run(&["check", "rules.yaml"]).expect_exit(0);
     assert!(
-        checked.stdout.contains("no mistakes; 5 stages, 4 gates") && checked.stderr.is_empty(),
+        checked.stdout.contains("no mistakes; 6 stages, 4 gates") && checked.stderr.is_empty(),
         "{}",
         checked.stderr
     );
@@ -191,7 +310,8 @@ fn kind(kind: &Kind) -> String {
                 Direction::Lower => "lower",
                 Direction::Neutral => "–",
             };
-            vec![code(metric.name), better.to_owned(), metric.doc.to_owned()]
+            let bounds = metric.bounds.map(|bounds| format!("; each item within {} to {}", bounds.low, bounds.high));
+            vec![code(metric.name), better.to_owned(), format!("{}{}", metric.doc, bounds.unwrap_or_default())]
         })
         .collect();
     text + &table(&["metric", "better is", "what it is"], &metrics)

@@ -28,6 +28,8 @@ rm_1.with.checkpoint_every=3
 rm_1.gate.select.best=margin
 rm_1.gate.select.where=ece <= 1
 rm_1.gate.require=accuracy >= 0
+rm_eval.with.epochs=0.2
+rm_eval.gate=accuracy >= 0
 rm_2.with.epochs=0.2
 rm_2.with.checkpoint_every=0
 rm_2.gate.require=accuracy >= 0
@@ -48,7 +50,7 @@ eval.with.max_new_tokens=8
 eval.gate=mean_score > -1000
 ";
 
-const STAGES: [&str; 7] = ["base", "sft", "rm_1", "rm_2", "ppo_1", "ppo_2", "eval"];
+const STAGES: [&str; 8] = ["base", "sft", "rm_1", "rm_2", "rm_eval", "ppo_1", "ppo_2", "eval"];
 
 /// The main job in a place of its own, not run yet.
 fn job() -> Place {
@@ -116,11 +118,17 @@ fn looking_at_a_new_job_writes_nothing(job: &Place) {
 
 fn everything_is_trained_in_an_order_that_inputs_allow(first: &Events) {
     let executed = first.executed();
-    assert_eq!(executed.iter().copied().collect::<BTreeSet<_>>(), STAGES[..6].iter().copied().collect());
+    assert_eq!(executed.iter().copied().collect::<BTreeSet<_>>(), STAGES[..7].iter().copied().collect());
     let place_of = |stage: &str| executed.iter().position(|name| *name == stage).unwrap();
-    for (early, late) in
-        [("base", "sft"), ("sft", "rm_1"), ("rm_1", "rm_2"), ("rm_1", "ppo_1"), ("rm_2", "ppo_2"), ("ppo_1", "ppo_2")]
-    {
+    for (early, late) in [
+        ("base", "sft"),
+        ("sft", "rm_1"),
+        ("sft", "rm_eval"),
+        ("rm_1", "rm_2"),
+        ("rm_1", "ppo_1"),
+        ("rm_2", "ppo_2"),
+        ("ppo_1", "ppo_2"),
+    ] {
         assert!(place_of(early) < place_of(late), "{executed:?}");
     }
     for stage in STAGES {
@@ -133,6 +141,7 @@ fn everything_is_trained_in_an_order_that_inputs_allow(first: &Events) {
         ("sft", "model", "base"),
         ("rm_1", "model", "sft"),
         ("rm_2", "model", "rm_1"),
+        ("rm_eval", "model", "sft"),
         ("ppo_1", "policy", "sft"),
         ("ppo_1", "reward", "rm_1"),
         ("ppo_2", "policy", "ppo_1"),
@@ -173,7 +182,7 @@ fn again_nothing_is_executed(job: &Place, first: &Events) {
 
 fn the_last_run_is_shown_and_explained(job: &Place) {
     let status = job.run(&["status", "rlhf.yaml"]).expect_exit(0).stdout;
-    assert!(status.contains("nothing to do: 7 cached"), "{status}");
+    assert!(status.contains("nothing to do: 8 cached"), "{status}");
     assert!(status.contains("win rate"), "{status}");
     let explained = job.run(&["explain", "rm_1", "rlhf.yaml"]).expect_exit(0).stdout;
     for fact in ["checkpoint_every: 3", "step 3", "step 6", "it never ran before", "highest margin"] {
@@ -191,7 +200,7 @@ fn looking_at_a_changed_job_writes_nothing(job: &Place) {
     let events = job.run(&dry).expect_exit(0).events();
     assert_eq!(job.snapshot(), before);
     let endings: Vec<&str> = STAGES.iter().map(|stage| events.ending(stage)).collect();
-    assert_eq!(endings, ["done", "done", "done", "done", "done", "would_run", "would_run"]);
+    assert_eq!(endings, ["done", "done", "done", "done", "done", "done", "would_run", "would_run"]);
     assert_eq!(events.outcome("ppo_2")["because"].to_string(), r#"["parameters.kl.coef: 0.05 -> 0.1"]"#);
     assert_eq!(events.outcome("eval")["because"].to_string(), r#"["`ppo_2` would run"]"#);
     assert!(told.contains("parameters.kl.coef: 0.05 -> 0.1"), "{told}");
@@ -230,7 +239,7 @@ fn thresholds_retrain_nothing(job: &Place, first: &Events) {
     let loss = first.outcome("sft")["metrics"]["heldout_loss"].as_f64().unwrap();
     let said = word(&closed.verdict("sft")["rules"][0]["explanation"]);
     assert!(said.contains(format!("{loss:.3}").trim_end_matches('0')), "{loss}: {said}");
-    for stage in ["rm_1", "rm_2", "ppo_1", "ppo_2", "eval"] {
+    for stage in ["rm_1", "rm_2", "rm_eval", "ppo_1", "ppo_2", "eval"] {
         assert_eq!(word(&closed.outcome(stage)["because"]), "the gate of `sft` is closed");
     }
     // The rule goes back, and everything is there.

@@ -117,7 +117,7 @@ fn what_check_takes_the_schema_takes() {
         format!("{BASE}  sft:\n    kind: sft\n    from: {{model: base@300, data: ./data/sft.jsonl}}\n    with: {{epochs: \"${{steps / 10}}\", lr: 1e-3, lora: \"${{lora}}\", stop_token: null}}\n    timeout: 1.5h\n    gate: {{require: heldout_loss < 3, warn: [gap < 1], on_fail: keep, on_unsure: stop}}\n"),
         format!("{BASE}  \"sft_${{k}}\":\n    kind: \"${{'sft'}}\"\n    for: {{k: 1..2}}\n    from: {{model: base, data: data/sft.jsonl}}\n    seed: \"${{k}}\"\n    with: {{epochs: \"${{k}}\"}}\n"),
         format!("{BASE}{SFT}  rm:\n    kind: rm\n    from: {{model: sft, data: data/pairs.jsonl}}\n    gate: {{select: {{best: accuracy, where: [ece < 1, loss < 9], within: 1 se}}}}\n  eval:\n    kind: eval\n    from: {{policy: sft, reward: [rm, rm@last], prompts: data/heldout.jsonl, baseline: base}}\n"),
-        "  a:\n    kind: exec\n    metrics: {loss: lower}\n    incumbent: before\n    from: {before: ./data, more: [data/sft.jsonl]}\n    with: {command: [sh, -c, \"true\"], outputs: [x]}\n    gate: {observe: loss < 1}\n".to_owned(),
+        "  a:\n    kind: exec\n    metrics: {loss: lower, rating: {better: higher, bounds: [1, 5]}}\n    incumbent: before\n    from: {before: ./data, more: [data/sft.jsonl]}\n    with: {command: [sh, -c, \"true\"], outputs: [x]}\n    gate: {observe: loss < 1}\n".to_owned(),
     ] {
         both_say(true, &file(&stages));
     }
@@ -180,7 +180,15 @@ fn what_the_schema_refuses_check_refuses() {
         "gate: {select: {beste: loss}}",
     ];
     mistakes.extend(of_sft.map(sft));
-    mistakes.extend(["metrics: {loss: down}", "incumbent: 3", "from: {model: []}"].map(exec));
+    let of_exec = [
+        "metrics: {loss: down}",
+        "metrics: {loss: {bounds: [1, 2]}}",
+        "metrics: {loss: {better: lower, bounds: [1]}}",
+        "metrics: {loss: {better: lower, bonds: [1, 2]}}",
+        "incumbent: 3",
+        "from: {model: []}",
+    ];
+    mistakes.extend(of_exec.map(exec));
     for text in mistakes {
         both_say(false, &text);
     }

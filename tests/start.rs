@@ -109,7 +109,7 @@ fn a_model_of_ones_own_takes_the_place_of_the_toy_model() {
         let file = place.at(directory).join("rlhf.yaml");
         let checked = place.run(&["check", file.to_str().unwrap()]);
         assert_eq!(checked.exit, Some(0), "{}{}", printed, checked.stderr);
-        assert!(checked.stdout.contains("no mistakes; 4 stages, 4 gates"), "{}", checked.stdout);
+        assert!(checked.stdout.contains("no mistakes; 5 stages, 5 gates"), "{}", checked.stdout);
         assert!(!fs::read_to_string(file).unwrap().contains("base`"), "it speaks of the toy model");
         assert!(!place.at(directory).join("data/corpus.jsonl").exists());
     }

@@ -32,6 +32,11 @@ impl Digest {
         hex
     }
 
+    /// Its first eight bytes as a number, for sets of many digests.
+    pub fn word(&self) -> u64 {
+        u64::from_be_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|at| self.0[at]))
+    }
+
     /// The first 12 hex digits, for people to read.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()

@@ -17,6 +17,7 @@ const DIALOGUES: usize = 1125;
 const SFT: usize = 450;
 const RANKINGS: usize = 250;
 const PAIRS: usize = 300;
+const JUDGED: usize = 110;
 const PROMPTS: usize = 200;
 const HELDOUT: usize = 60;
 /// The folder is part of the repository.
@@ -61,6 +62,15 @@ fn main() -> io::Result<()> {
         bytes += write(&folder, name, rows)?;
     }
     bytes += write(&folder, "heldout", &heldout)?;
+    // Drawn after all others, which stay as they were.
+    let mut judged = Vec::new();
+    for world in [&JAPANESE, &ENGLISH] {
+        let topics: Vec<Topic> = world.topics.lines().map(read_topic).collect();
+        let remarks = training_remarks(world, &topics, &never, JUDGED, &mut draw);
+        judged.extend(remarks.iter().map(|remark| ranking(remark, &mut noise, &mut draw)));
+    }
+    draw.shuffle(&mut judged);
+    bytes += write(&folder, "judged", &judged)?;
     assert!(bytes < MOST_BYTES, "{bytes} bytes are too many");
     println!("all: {bytes} bytes; no held-out prompt in a training file");
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::check::understand;
 use super::find::{self, StoredRun};
+use super::looks;
 use super::refusal::refused;
 use super::terminal;
 use crate::action::Record;
@@ -9,6 +10,7 @@ use crate::approvals::{self, Approval, Ruling};
 use crate::cause::on_one_line;
 use crate::event::{ArtifactEvidence, Evidence, Outcome, Table, Verdict};
 use crate::gate::{self, Items};
+use crate::ledger;
 use crate::plan::{ArtifactName, Gate, Plan, selection};
 use crate::report;
 use crate::report::fold::{self, RunState, StageRun};
@@ -103,7 +105,8 @@ pub fn what_if(name: &str, rule: &str, all_runs: bool, found: &StoredRun) -> Res
         Sheet { heading: why_not, ..page::supposed(&rows).into() },
     ];
     if now.is_some() {
-        let lines = [page::changes(&before, &after), page::cost(&before, &after)].concat();
+        let looks = now.and_then(|verdict| looks::cost(&plan, name, verdict)).into_iter().collect();
+        let lines = [page::changes(&before, &after), page::cost(&before, &after), looks].concat();
         sheets.push(Sheet::note(lines.join("\n")));
     }
     terminal::show(&sheets)?;
@@ -117,6 +120,7 @@ pub fn look(plan: &Plan, file: &Path, found: &StoredRun) -> Result<RunState> {
         overrides: found.run.overrides.clone(),
         store: found.root.clone(),
         decisions: approvals::decisions(&approvals::read(&approvals::path(file))?),
+        looks: Some(ledger::file::folder(file)),
     };
     let mut events = Vec::new();
     let everything = selection::select(plan, &selection::Filter::default()).map_err(refused)?;
@@ -173,7 +177,7 @@ fn rejudge(store: &Store, gate: &Gate, evidence: &Evidence) -> Result<(gate::Dec
         let items = run::answers::read_table(store, table);
         Some(items.unwrap_or_else(|_| Items::broken("they are no longer in the store")).into())
     };
-    let GateVerdict { chosen, rules, decision } = decide::judge(gate, evidence, read);
+    let GateVerdict { chosen, rules, decision } = decide::judge(gate, evidence, None, read);
     // If no candidate was chosen, only the choice can be explained.
     let select = (gate.select.is_some() || chosen.index.is_none()).then_some(chosen.explanation.as_str());
     let because = page::because(select, &rules);

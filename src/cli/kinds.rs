@@ -123,9 +123,12 @@ fn parameters(kind: &Kind) -> Grid {
 
 fn metrics(kind: &Kind) -> Sheet {
     if kind.takes_any_port {
-        return Sheet::note("metrics: those the stage declares, `metrics: {name: higher|lower|neutral}`");
+        return Sheet::note(
+            "metrics: those the stage declares, `metrics: {name: higher|lower|neutral}`, or \
+             `{name: {better: higher, bounds: [1, 5]}}` where every item lies between two numbers",
+        );
     }
-    let names = ["metric", "better is", "mean of"].map(Header::name);
+    let names = ["metric", "better is", "mean of", "bounds"].map(Header::name);
     let mut grid = Grid::new(names.into_iter().chain([Header::text("what it is")]));
     for metric in kind.metrics() {
         let better = match metric.direction {
@@ -135,7 +138,9 @@ fn metrics(kind: &Kind) -> Sheet {
         };
         // The field of the items behind the metric, which rules can use: `median(score)`.
         let field = metric.mean_of.unwrap_or_default();
-        grid.add([plain(metric.name), plain(better), plain(field), plain(metric.doc)]);
+        // Those of each item, which rules may assume: `assuming bounds`.
+        let bounds = metric.bounds.map_or(String::new(), |bounds| format!("{} to {}", bounds.low, bounds.high));
+        grid.add([plain(metric.name), plain(better), plain(field), plain(bounds), plain(metric.doc)]);
     }
     grid.into()
 }

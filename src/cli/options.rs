@@ -1,6 +1,7 @@
 //! Arguments that several verbs share.
 
 use super::find::{self, RunQuery, StoredRun};
+use crate::ledger;
 use crate::plan::selection::Filter;
 use anyhow::Result;
 use clap::Args;
@@ -17,6 +18,16 @@ pub struct FileArguments {
     pub changes: Changes,
     #[command(flatten)]
     pub store: StoreArgument,
+    /// Count the looks of this run alone, without the ledger in the folder beside the file (`NAME.looks`)
+    #[arg(long)]
+    no_ledger: bool,
+}
+
+impl FileArguments {
+    /// The folder of the ledger of looks, if one is kept.
+    pub fn looks(&self) -> Option<PathBuf> {
+        (!self.no_ledger).then(|| ledger::file::folder(&self.file))
+    }
 }
 
 /// The stages that may run.

@@ -3,7 +3,7 @@
 use super::check::understand_whole;
 use super::options::FileArguments;
 use super::refusal::refused;
-use super::{find, gates, secrets, terminal};
+use super::{find, gates, looks, secrets, terminal};
 use crate::canonical::Canonical;
 use crate::event::Event;
 use crate::plan::Resources;
@@ -46,6 +46,7 @@ pub fn walk(
         overrides: asked.changes.all(),
         store: asked.store.beside(&asked.file),
         decisions: approvals::decisions(&approvals),
+        looks: asked.looks(),
     };
     if execution.is_some() {
         secrets::check(&plan, &selection, &options)?;
@@ -88,6 +89,11 @@ pub fn walk(
         let mut sheets = report::report(&run, false);
         if !changes.is_empty() {
             let (heading, note) = ("since the last run:".to_owned(), changes.join("\n"));
+            sheets.push(Sheet { heading, note, ..Sheet::default() });
+        }
+        let ahead = if execution.is_none() { looks::ahead(&plan, &run, &options)? } else { Vec::new() };
+        if !ahead.is_empty() {
+            let (heading, note) = ("looks at prompts:".to_owned(), ahead.join("\n"));
             sheets.push(Sheet { heading, note, ..Sheet::default() });
         }
         terminal::show(&sheets)?;

@@ -1,6 +1,8 @@
 //! Checks rules against the names that exist, and finds every mistake of a rule at once, before anything runs. The
 //! meaning of the names is kept in the rule; evaluation refuses a rule that was not checked.
 
+mod form;
+
 use super::Mistake;
 use super::functions::{NumberForm, OfNumbers, Takes};
 use super::lexer::Comparison;
@@ -31,6 +33,12 @@ pub fn check_where(rule: &mut Rule, scope: &RuleScope) -> Vec<Mistake> {
         return foreign;
     }
     let mut mistakes = check(rule, &own);
+    let declares = rule.looks().into_iter().map(|(looks, range)| (looks.is_some(), range));
+    let declares = declares.chain(rule.growth().into_iter().map(|(growth, range)| (growth.is_some(), range)));
+    for (_, range) in declares.filter(|(is_declared, _)| *is_declared) {
+        let message = "`where` only filters; the look at the items is that of the gate's rules";
+        mistakes.push(Mistake::new(&range, message).help("declare looks and growing tables under `require`"));
+    }
     let mut judged = scope.judges.iter().flat_map(|judge| &judge.metrics);
     for mistake in &mut mistakes {
         let name = rule.leaves.names.iter().find(|name| name.metric_range == mistake.range);
@@ -205,7 +213,7 @@ fn any_of(left: &Number, comparison: Comparison, right: &Number, leaves: &Leaves
 fn no_level(side: &Number) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     let is_whole = |number: &Number| std::ptr::eq(number, side);
-    visit(side, &mut |number| {
+    side.visit(&mut |number| {
         let Number::Call { function, arguments: Arguments::Numbers(of, _), range } = number else { return };
         match of.form {
             Some(NumberForm::Refused { reason, help }) => mistakes.push(Mistake::new(range, reason).help(help)),
@@ -242,6 +250,9 @@ fn check_confidence(
             let message = "nothing here is measured, so there is nothing to be confident of";
             mistakes.push(Mistake::new(&confidence.range, message));
         }
+        if found.is_empty() {
+            found = form::check(confidence, sides, leaves, scope);
+        }
         mistakes.extend(found);
     }
 }
@@ -250,7 +261,7 @@ fn check_confidence(
 fn check_items(sides: &[&Number], leaves: &Leaves, scope: &RuleScope, what: &str) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for side in sides {
-        visit(side, &mut |number| match number {
+        side.visit(&mut |number| match number {
             Number::Name(name) => {
                 let name = &leaves.names[*name];
                 let Some(meaning) = name.meaning.as_ref().filter(|meaning| meaning.field.is_none()) else { return };
@@ -295,7 +306,7 @@ fn tables(sides: &[&Number], leaves: &Leaves) -> Vec<(RecordOrigin, std::ops::Ra
     };
     let mut others = Vec::new();
     for side in sides {
-        visit(side, &mut |number| match number.leaf() {
+        side.visit(&mut |number| match number.leaf() {
             Some(Leaf::Name(name)) => {
                 let name = &leaves.names[name];
                 add(name.meaning.as_ref().map(|meaning| meaning.origin), &name.range);
@@ -310,14 +321,8 @@ fn tables(sides: &[&Number], leaves: &Leaves) -> Vec<(RecordOrigin, std::ops::Ra
     tables
 }
 
-/// Shows every number of the tree to `look`.
-fn visit(number: &Number, look: &mut dyn FnMut(&Number)) {
-    look(number);
-    number.operands().into_iter().for_each(|operand| visit(operand, look));
-}
-
 fn check_number(number: &Number, leaves: &Leaves, mistakes: &mut Vec<Mistake>) {
-    visit(number, &mut |number| {
+    number.visit(&mut |number| {
         let Number::Call { function, arguments, range } = number else { return };
         match arguments {
             Arguments::Numbers(of, numbers) => {

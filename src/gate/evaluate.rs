@@ -4,10 +4,12 @@
 mod assess;
 mod certainty;
 mod comparison;
+mod growing;
 mod linear;
 mod quantity;
 mod resampled;
 mod view;
+mod winner;
 
 use super::Decision;
 use super::tree::{Rule, Test};
@@ -15,7 +17,7 @@ pub(super) use assess::standard_error;
 use comparison::{Conclusion, Multiplicity};
 pub(super) use quantity::value;
 pub(super) use view::View;
-pub use view::{Readings, Subject, Subjects};
+pub use view::{LookTerms, Readings, Rivals, Subject, Subjects};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
@@ -25,14 +27,15 @@ pub struct Judgement {
 }
 
 pub fn evaluate(rule: &Rule, subjects: &Subjects) -> Judgement {
-    // Only a choice among checkpoints that looked at the same items makes the best of them look better than it is.
-    let origins = rule.leaves.origins();
-    let among = subjects.chosen_among.iter().filter(|(origin, _)| origins.contains(origin));
-    let among = among.map(|(_, count)| *count).max().unwrap_or(1).max(1);
-    let multiplicity = Multiplicity { divisor: among as f64, is_negated: false };
     let view = View { leaves: &rule.leaves, subjects };
+    let among = view.chosen_among();
+    let stake = subjects.look.map(|look| look.stake);
+    let multiplicity = Multiplicity { divisor: among as f64, stake, is_negated: false };
     let claim = makes_several_claims(&rule.test, false).then(|| claim(&rule.test, false, view));
-    let Conclusion { decision, explanation, .. } = judge(&rule.test, claim.as_ref(), multiplicity, view);
+    let Conclusion { decision, mut explanation, .. } = judge(&rule.test, claim.as_ref(), multiplicity, view);
+    if let Some(look) = subjects.look.filter(|look| rule.is_confident() && !look.note.is_empty()) {
+        explanation += &format!("; {}", look.note);
+    }
     Judgement { decision, explanation }
 }
 
@@ -134,7 +137,8 @@ fn claim(test: &Test, is_negated: bool, view: View) -> Claim {
             Claim { p: inner.p, parts: vec![inner] }
         }
         Test::Compare { .. } | Test::Between { .. } | Test::Improves { .. } => {
-            let multiplicity = Multiplicity { divisor: 1.0, is_negated };
+            let multiplicity =
+                Multiplicity { divisor: 1.0, stake: view.subjects.look.map(|look| look.stake), is_negated };
             let p = test.is_confident().then(|| judge(test, None, multiplicity, view).p).flatten();
             Claim { p, parts: Vec::new() }
         }

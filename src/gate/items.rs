@@ -1,7 +1,7 @@
 //! Tables of items: rows of JSON, two of them paired by the ids of their rows, and answers compared with answers.
 
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 /// Everything that was measured of one artifact, item by item.
@@ -20,11 +20,19 @@ pub struct Item {
     pub id: String,
     pub prompt: String,
     pub text: Option<String>,
-    /// The field `prompt_group`. Rows of one group count as one piece of evidence.
+    /// The field `prompt_group`. Rows of one group count as one piece of evidence, and so do rows of one prompt without
+    /// a group.
     pub group: Option<String>,
 }
 
 impl Item {
+    /// Whether no `prompt_group` was given. The tables of kinds that learn from preferences then repeat the id of the row
+    /// of data, of which the id of the item is a part.
+    fn is_without_group(&self) -> bool {
+        let rest = self.group.as_deref().map(|group| self.id.strip_prefix(group));
+        rest.is_none_or(|rest| rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    }
+
     fn text(&self) -> Result<&str, String> {
         self.text.as_deref().ok_or_else(|| format!("item `{}` has no text", self.id))
     }
@@ -118,20 +126,31 @@ impl Items {
         order
     }
 
-    /// The group of each row of `order` as a number; a row without a group is a group of its own.
+    /// The group of each row of `order` as a number. Rows of one `prompt_group` are one group, and rows without one are
+    /// grouped by their prompt: answers to the same prompt are no independent evidence. A row with neither is a group
+    /// of its own.
     pub fn groups(&self, order: &[usize]) -> Vec<usize> {
-        let mut numbers: HashMap<&str, usize> = HashMap::new();
-        let mut count = 0;
-        let mut all = Vec::with_capacity(self.rows.len());
-        for row in order.iter().map(|row| &self.rows[*row]) {
-            let known = row.group.as_deref().and_then(|group| numbers.get(group).copied());
-            all.push(known.unwrap_or(count));
-            if known.is_none() {
-                numbers.extend(row.group.as_deref().map(|group| (group, count)));
-                count += 1;
-            }
-        }
-        all
+        // The prompts of which some row has no group; rows with a group follow them, so that the two never part.
+        let mut by_prompt: HashMap<&str, Option<usize>> = HashMap::new();
+        let bare = self.rows.iter().filter(|row| row.is_without_group() && !row.prompt.is_empty());
+        by_prompt.extend(bare.map(|row| (row.prompt.as_str(), None)));
+        let mut by_group: HashMap<&str, usize> = HashMap::new();
+        let mut union = Union::default();
+        let members: Vec<usize> = order
+            .iter()
+            .map(|row| {
+                let row = &self.rows[*row];
+                let member = union.add();
+                if let Some(group) = row.group.as_deref() {
+                    union.join(*by_group.entry(group).or_insert(member), member);
+                }
+                if let Some(first) = by_prompt.get_mut(row.prompt.as_str()) {
+                    union.join(*first.get_or_insert(member), member);
+                }
+                member
+            })
+            .collect();
+        union.numbered(&members)
     }
 
     /// The row of this table with the same id, for every row of `base`.
@@ -156,8 +175,63 @@ impl Items {
     }
 }
 
+/// Sets that grow together: each member points to an earlier one of its set, or to itself.
+#[derive(Default)]
+struct Union {
+    towards: Vec<usize>,
+}
+
+impl Union {
+    fn add(&mut self) -> usize {
+        self.towards.push(self.towards.len());
+        self.towards.len() - 1
+    }
+
+    fn first(&mut self, mut member: usize) -> usize {
+        while self.towards[member] != member {
+            self.towards[member] = self.towards[self.towards[member]];
+            member = self.towards[member];
+        }
+        member
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.first(one), self.first(other));
+        self.towards[one.max(other)] = one.min(other);
+    }
+
+    /// The set of each member, numbered in the order in which they come.
+    fn numbered(&mut self, members: &[usize]) -> Vec<usize> {
+        let (mut numbers, mut count) = (vec![None; self.towards.len()], 0);
+        let mut number = |member: usize| {
+            let first = self.first(member);
+            *numbers[first].get_or_insert_with(|| {
+                count += 1;
+                count - 1
+            })
+        };
+        members.iter().map(|member| number(*member)).collect()
+    }
+}
+
 /// Fields that are never numbers, whatever stands in them.
 const TEXTS: [&str; 4] = ["id", "prompt", "text", "prompt_group"];
+
+/// Whether two tables are about the same questions, at least in part: a prompt occurs in both, or an id whose two rows
+/// are not known to have different prompts.
+pub fn overlap(one: &Items, other: &Items) -> bool {
+    if std::ptr::eq(one, other) {
+        return !one.rows.is_empty();
+    }
+    let prompts: HashSet<&str> =
+        one.rows.iter().map(|row| row.prompt.as_str()).filter(|text| !text.is_empty()).collect();
+    let ids: HashMap<&str, &str> = one.rows.iter().map(|row| (row.id.as_str(), row.prompt.as_str())).collect();
+    other.rows.iter().any(|row| {
+        let same_id = ids.get(row.id.as_str());
+        prompts.contains(row.prompt.as_str())
+            || same_id.is_some_and(|prompt| prompt.is_empty() || row.prompt.is_empty())
+    })
+}
 
 /// Pairs every row of one table with the row of the same id in the other; indices, in the order of the first.
 pub fn pair(one: &Items, other: &Items) -> Result<Vec<(usize, usize)>, String> {
@@ -373,6 +447,34 @@ mod tests {
         assert!(!items.fields.contains_key("ids"));
         assert_eq!(Items::read("{\"id\":1}\n{\"id\":1}").unwrap_err(), "two items have the id `1`");
         assert!(Items::read("{\"id\":1}\n{").unwrap_err().starts_with("line 2, column 1: "));
+    }
+
+    /// The groups of rows of (id, prompt, group), in their order.
+    fn groups(rows: &[(&str, &str, &str)]) -> Vec<usize> {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let row = |(id, prompt, group): &(&str, &str, &str)| Item {
+            id: (*id).to_owned(),
+            prompt: (*prompt).to_owned(),
+            text: None,
+            group: text(group),
+        };
+        let items = Items { rows: rows.iter().map(row).collect(), ..Items::default() };
+        items.groups(&(0..rows.len()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn rows_of_one_prompt_are_one_group() {
+        assert_eq!(
+            groups(&[("1", "p", ""), ("2", "q", ""), ("3", "p", ""), ("4", "", ""), ("5", "", "")]),
+            [0, 1, 0, 2, 3]
+        );
+        // A group that was given says more than the prompt: one template, or answers that are independent all the same.
+        assert_eq!(groups(&[("1", "p", "a"), ("2", "q", "a"), ("3", "p", "b")]), [0, 0, 1]);
+        // A row without a group goes with the rows of its prompt, whatever theirs is.
+        assert_eq!(groups(&[("1", "p", "a"), ("2", "p", ""), ("3", "q", "a"), ("4", "r", "b")]), [0, 0, 0, 1]);
+        // In the tables of kinds that learn from preferences the id of the row of data stands in for a group.
+        assert_eq!(groups(&[("7/1", "p", "7"), ("7/2", "p", "7"), ("8/1", "p", "8"), ("9", "p", "9")]), [0, 0, 0, 0]);
+        assert_eq!(groups(&[("1", "", "1"), ("2", "", "1"), ("3", "", "3")]), [0, 0, 1]);
     }
 
     #[test]

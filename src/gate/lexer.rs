@@ -3,8 +3,9 @@
 use super::Mistake;
 use std::ops::Range;
 
-/// Words with a place in the grammar. No metric and no stage may have such a name.
-pub const KEYWORDS: &[&str] = &["and", "or", "not", "between", "improves", "over", "by", "with", "confidence"];
+/// Words with a place in the grammar. No metric and no stage may have such a name. Others (`over`, `looks`, `up`,
+/// `to`, `items`, `assuming`, `bounds`, `changed`) are words of the grammar only where it expects them.
+pub const KEYWORDS: &[&str] = &["and", "or", "not", "between", "improves", "by", "with", "confidence"];
 
 /// Words before a dot that name no stage.
 pub const OWN_NAMES: &[&str] = &["self", "judge", "incumbent"];

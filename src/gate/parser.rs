@@ -1,11 +1,12 @@
 //! Tokens → tree, by recursive descent with bounded nesting. Tests and numbers are read by one grammar and told apart
 //! afterwards, so that `(a + b) > c` and `(a > b) and c < d` need no look-ahead and a mix-up gets a plain message.
 
+mod confidence;
 mod number;
 
 use super::lexer::{self, Comparison, Kind, Token};
-use super::tree::{Confidence, Expression, Leaves, Margin, Number, Rule, Test};
-use super::{Mistake, check, show};
+use super::tree::{Expression, Leaves, Margin, Number, Rule, Test};
+use super::{Mistake, check};
 use stages::stage::did_you_mean;
 use std::ops::Range;
 
@@ -273,34 +274,6 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `with 95% confidence`.
-    fn confidence(&mut self) -> Result<Option<Confidence>, Mistake> {
-        const HELP: &str = "write `with 95% confidence`";
-        let start = self.peek().range.start;
-        if !self.take_word("with") {
-            return Ok(None);
-        }
-        let Token { kind: Kind::Number(percent), text, range } = self.peek().clone() else {
-            let message = format!("expected a percentage after `with`, found {}", found(self.peek()));
-            return Err(Mistake::new(&self.peek().range, message).help(HELP));
-        };
-        self.next();
-        if !self.take_symbol('%') {
-            let percent = if percent < 1.0 { show::number(100.0 * percent, 12) } else { text.to_owned() };
-            return Err(Mistake::new(&range, "a confidence is a percentage")
-                .help(format!("write `with {percent}% confidence`")));
-        }
-        if !self.take_word("confidence") {
-            let message = format!("expected `confidence`, found {}", found(self.peek()));
-            return Err(Mistake::new(&self.peek().range, message).help(HELP));
-        }
-        // Above 99.9 % 10,000 resamples could not tell; at 50 % and below the rule would ask for nothing.
-        if !(percent > 50.0 && percent <= 99.9) {
-            return Err(Mistake::new(&range, "a confidence lies above 50% and is at most 99.9%").help(HELP));
-        }
-        Ok(Some(Confidence { percent, text: text.to_owned(), range: self.since(start) }))
-    }
-
     /// The mistake when something follows a rule that is already complete.
     fn left_over(&self) -> Mistake {
         let token = self.peek();
@@ -314,6 +287,9 @@ impl<'a> Parser<'a> {
             (Kind::Symbol(','), _) => mistake.help("one rule a line, or join them with `and`"),
             (Kind::Word, "with") => Mistake::new(&token.range, "confidence belongs to one comparison")
                 .help("write it behind each: `a > b with 95% confidence and c > d with 95% confidence`"),
+            (Kind::Word, "over" | "up" | "assuming") => mistake.help(
+                "write `with 95% confidence over 4 looks up to 2000 items assuming bounds`, or parts of it in this order",
+            ),
             (Kind::Word, "by") => {
                 Mistake::new(&token.range, "a margin follows a comparison with one of `>` `>=` `<` `<=`")
             }

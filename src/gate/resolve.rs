@@ -5,7 +5,7 @@ use super::Mistake;
 use super::functions;
 use super::tree::{Leaves, Meaning, Name, Other, Qualifier, RecordOrigin, Who};
 use stages::kinds::KINDS;
-use stages::stage::{Direction, Kind, Work, did_you_mean};
+use stages::stage::{Bounds, Direction, Kind, Work, did_you_mean};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub struct MetricName {
     pub direction: Direction,
     /// The field of the table of items that the metric is the mean of.
     pub field: Option<String>,
+    /// The declared bounds of that field.
+    pub bounds: Option<Bounds>,
 }
 
 impl RuleScope {
@@ -107,7 +109,8 @@ pub fn resolve(name: &Name, like: Option<Meaning>, scope: &RuleScope) -> Result<
             false => metric.name == name.metric,
         };
         let metric = scope.measured(&name.who, *origin).iter().find(is_it)?;
-        Some(Meaning { origin: *origin, direction: metric.direction, field: metric.field.clone() })
+        let (direction, field, bounds) = (metric.direction, metric.field.clone(), metric.bounds);
+        Some(Meaning { origin: *origin, direction, field, bounds })
     };
     let mut found: Vec<Meaning> = origins.iter().filter_map(find).collect();
     let judges = found.iter().filter(|meaning| meaning.origin != RecordOrigin::Own).count();

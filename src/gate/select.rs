@@ -2,7 +2,7 @@
 //! earliest that is not clearly worse, and ties go to the earlier step. A checkpoint is a step and its measurements.
 
 use super::Decision;
-use super::evaluate::{self, Judgement, Subject, Subjects, View, evaluate, standard_error};
+use super::evaluate::{self, Rivals, Subject, Subjects, View, evaluate, standard_error};
 use super::show;
 use super::tree::{Expression, Leaves, Number, RecordOrigin, Rule};
 use stages::stage::Direction;
@@ -37,11 +37,17 @@ impl Select {
         best.chain(where_).map(|(_, origin)| origin).collect()
     }
 
-    /// The records that checkpoints are chosen by. A rule that reads the same records sees the luck of the best.
+    /// The records that checkpoints are chosen by. A rule that reads the same items sees the luck of the best.
     pub fn chosen_by(&self) -> Vec<RecordOrigin> {
         let of = |leaves: &Leaves| leaves.origins();
         let best = self.best.iter().flat_map(|best| of(&best.leaves));
         best.chain(self.where_.iter().flat_map(|rule| of(&rule.leaves))).collect()
+    }
+
+    /// The contest of these candidates, which `where` left, for the rules about the best of them.
+    pub fn rivals<'a>(&'a self, candidates: &'a [(u64, Subject)]) -> Option<Rivals<'a>> {
+        let best = self.best.as_ref().filter(|_| candidates.len() > 1)?;
+        Some(Rivals { best, is_lower_better: is_lower_better(best), within: self.within, candidates })
     }
 
     /// The choice in one spelling; verdicts are remembered under it.
@@ -68,16 +74,33 @@ pub struct Choice {
     pub explanation: String,
 }
 
-/// The indices of the candidates that pass `where`, which reads their own records alone; or why it cannot tell.
-pub fn survivors(select: &Select, candidates: &[(u64, Subject)]) -> Result<Vec<usize>, String> {
-    let Some(rule) = &select.where_ else { return Ok((0..candidates.len()).collect()) };
-    let mut survivors = Vec::new();
+/// The candidates that pass `where`, which reads their own records alone.
+pub struct Survivors {
+    /// Indices into the candidates.
+    pub indices: Vec<usize>,
+    /// The number of those that `where` could not tell about with the confidence it asks for: they are not kept.
+    pub unsure: usize,
+}
+
+/// Filters the candidates by `where`; an error is the reason why it cannot tell.
+pub fn survivors(select: &Select, candidates: &[(u64, Subject)]) -> Result<Survivors, String> {
+    let mut survivors = Survivors { indices: Vec::new(), unsure: 0 };
+    // Each of several has its chance to be kept by luck.
+    let among = [(RecordOrigin::Own, candidates.len())];
     for (at, (step, subject)) in candidates.iter().enumerate() {
-        let Judgement { decision, explanation } = evaluate(rule, &alone(subject));
-        match decision {
-            Decision::Pass => survivors.push(at),
+        let judge = |rule: &Rule| {
+            let chosen_among = if rule.is_confident() { &among[..] } else { &[] };
+            evaluate(rule, &Subjects { chosen_among, ..alone(subject) })
+        };
+        let judged = select.where_.as_ref().map(judge);
+        match judged.as_ref().map_or(Decision::Pass, |judged| judged.decision) {
+            Decision::Pass => survivors.indices.push(at),
             Decision::Fail => {}
-            Decision::Unsure | Decision::Error => return Err(format!("step {step}: {explanation}")),
+            Decision::Unsure => survivors.unsure += 1,
+            Decision::Error => {
+                let explanation = judged.map(|judged| judged.explanation).unwrap_or_default();
+                return Err(format!("step {step}: {explanation}"));
+            }
         }
     }
     Ok(survivors)
@@ -92,12 +115,15 @@ pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Choice {
     if candidates.is_empty() {
         return chosen(Decision::Error, &[], None, "there are no checkpoints".to_owned());
     }
-    let survivors = match survivors(select, candidates) {
+    let Survivors { indices: survivors, unsure } = match survivors(select, candidates) {
         Ok(survivors) => survivors,
         Err(reason) => return chosen(Decision::Error, &[], None, reason),
     };
     let kept = match &select.where_ {
-        Some(rule) => format!("{} keeps {} of {}; ", rule.text, survivors.len(), candidates.len()),
+        Some(rule) => {
+            let unsure = if unsure > 0 { format!(" ({unsure} unsure)") } else { String::new() };
+            format!("{} keeps {} of {}{unsure}; ", rule.text, survivors.len(), candidates.len())
+        }
         None => String::new(),
     };
     let Some(last) = survivors.last() else {
@@ -204,7 +230,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     fn select(best: &str, where_: &str) -> Select {
-        let metric = |name: &str, direction| MetricName { name: name.to_owned(), direction, field: None };
+        let metric = |name: &str, direction| MetricName { name: name.to_owned(), direction, field: None, bounds: None };
         let judge = vec![metric("mean_score", Direction::Higher)];
         let scope = RuleScope {
             own: vec![metric("accuracy", Direction::Higher), metric("ece", Direction::Lower)],
@@ -325,7 +351,7 @@ mod tests {
         let select = select("mean_score", "ece < 0.25");
         assert_eq!(select.judges(), [0]);
         let mut candidates = candidates(ROWS);
-        let survivors = survivors(&select, &candidates).unwrap();
+        let survivors = survivors(&select, &candidates).unwrap().indices;
         assert_eq!(survivors, [0, 2, 3]);
         for at in survivors {
             let metrics = [("mean_score".to_owned(), Some(at as f64 / 8.0))].into();
@@ -348,6 +374,7 @@ mod tests {
             name: name.to_owned(),
             direction: Direction::Higher,
             field: Some(field.to_owned()),
+            bounds: None,
         };
         let scope = RuleScope { own: vec![metric("accuracy", "correct")], ..RuleScope::default() };
         let mut best = parse_expression("accuracy").unwrap();
@@ -364,6 +391,33 @@ mod tests {
         expect![[r#"highest accuracy: step 30 0.75 (step 10 0.5, step 20 0.725, step 40 0.7); no earlier one is within 0 se of it (0)"#]].assert_eq(&within(&[20, 29, 30, 28], 0.0));
         expect![[r#"highest accuracy: step 10 0.75 (step 20 0.725, step 30 0.75, step 40 0.7); no earlier one is within 1 se of it (0)"#]].assert_eq(&within(&[30, 29, 30, 28], 1.0));
         expect![[r#"highest accuracy: step 30 0.75 (step 10 0.5, step 20 0.625, step 40 0.7); step 20 0.625 is within 3 se of it (0.16)"#]].assert_eq(&within(&[20, 25, 30, 28], 3.0));
+    }
+
+    #[test]
+    fn a_checkpoint_that_leaves_where_unsure_is_not_kept_and_is_no_error() {
+        let metric = MetricName {
+            name: "accuracy".to_owned(),
+            direction: Direction::Higher,
+            field: Some("correct".to_owned()),
+            bounds: None,
+        };
+        let scope = RuleScope { own: vec![metric], ..RuleScope::default() };
+        let mut rule = parse("accuracy > 0.5 with 95% confidence").unwrap();
+        assert_eq!(check_where(&mut rule, &scope), []);
+        let mut best = parse_expression("accuracy").unwrap();
+        assert_eq!(check_best(&mut best, false, &scope), []);
+        let select = Select { best: Some(best), where_: Some(rule), within: None };
+        // Of 40, 26 are needed; 24 is unsure and 10 fails.
+        let kept = choose(&select, &[right(10, 24), right(20, 27), right(30, 30), right(40, 10)]);
+        expect!["accuracy > 0.5 with 95% confidence keeps 1 of 4 (2 unsure); highest accuracy: step 30 0.75"]
+            .assert_eq(&kept.explanation);
+        assert_eq!((kept.decision, kept.index), (Decision::Pass, Some(2)));
+        let none = choose(&select, &[right(10, 24), right(20, 10)]);
+        assert_eq!((none.decision, none.index), (Decision::Fail, None), "{}", none.explanation);
+        // A number that is missing stays an error.
+        let mut broken = right(20, 30);
+        broken.1.own.items = None;
+        assert_eq!(choose(&select, &[right(10, 30), broken]).decision, Decision::Error);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The language as a whole: any text is either judged or refused with a message, within bounds.
 
 use super::*;
-use ::stages::stage::Direction;
+use ::stages::stage::{Bounds, Direction};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +15,8 @@ const RULES: &[&str] = &[
     "median(score) < 1.5 * quantile(sft.score, 0.9) with 95% confidence or count(a < 2) >= 3 and slope(b) > 0",
     "not (ratio(score, sft) < 1.5 with 95% confidence and a - b between -1 and 1 with 90% confidence)",
     "eval.score improves over sft by 2% with 95% confidence or eval.win_rate(sft over changed) > 0.5",
+    "score > sft.score with 95% confidence up to 20 items or a between 0 and 9 with 90% confidence assuming bounds",
+    "win_rate(sft over changed) > 0.5 with 95% confidence over 4 looks up to items and b < 3 with 95% confidence",
 ];
 const PIECES: &[&str] = &[
     "(",
@@ -40,6 +42,8 @@ const PIECES: &[&str] = &[
     " or ",
     "median(",
     "eval.",
+    " up to items",
+    " assuming bounds",
 ];
 
 /// xorshift64*: enough to mangle text, the same on every machine.
@@ -66,8 +70,13 @@ fn mangled(state: &mut u64) -> String {
 }
 
 fn scope() -> RuleScope {
-    let metric =
-        |name: &str| MetricName { name: name.to_owned(), direction: Direction::Higher, field: Some(name.to_owned()) };
+    let bounds = Some(Bounds { low: -10.0, high: 10.0 });
+    let metric = |name: &str| MetricName {
+        name: name.to_owned(),
+        direction: Direction::Higher,
+        field: Some(name.to_owned()),
+        bounds,
+    };
     let own = vec![metric("a"), metric("b")];
     let judges = vec![JudgeScope { name: "eval".to_owned(), metrics: vec![metric("score")], has_items: true }];
     let stages = BTreeMap::from([("sft".to_owned(), own.clone())]);
@@ -98,6 +107,8 @@ fn mangled_rules_are_refused_in_good_order_or_judged() {
         stages: &stages,
         checkpoints: &checkpoints,
         chosen_among: &chosen_among,
+        look: None,
+        rivals: None,
     };
     let (mut state, scope) = (7, scope());
     let (mut judged, mut refused) = (0, 0);

@@ -1,9 +1,13 @@
 //! A rule after parsing. Its names stand in one flat list beside the tree, so that looking them up needs no walk.
 
+mod confidence;
+
+pub use confidence::{Confidence, DeclaredGrowth, DeclaredLooks, Margin};
+
 use super::column::FieldArgument;
 use super::functions::{Function, OfAnswers, OfCheckpoints, OfField, OfNumbers};
 use super::lexer::{self, Comparison, Token};
-use stages::stage::Direction;
+use stages::stage::{Bounds, Direction};
 use std::ops::Range;
 
 /// A test, which passes or does not. After [`super::check`] it also knows what its names mean.
@@ -40,6 +44,30 @@ impl Rule {
     /// The metrics that it reads, of whatever artifact, in the order of its text; fields of items among them.
     pub fn metrics(&self) -> impl Iterator<Item = &str> {
         self.leaves.metrics()
+    }
+
+    /// Whether it asks for confidence anywhere.
+    pub fn is_confident(&self) -> bool {
+        self.test.is_confident()
+    }
+
+    /// The looks that its comparisons declare, with the range of each confidence, in the order of the text.
+    pub fn looks(&self) -> Vec<(Option<DeclaredLooks>, Range<usize>)> {
+        let mut all: Vec<_> = self.test.confidences().iter().map(|one| (one.looks, one.range.clone())).collect();
+        all.sort_by_key(|(_, range)| range.start);
+        all
+    }
+
+    /// The growth of its table that its comparisons declare, with the range of each confidence, in the order of the text.
+    pub fn growth(&self) -> Vec<(Option<DeclaredGrowth>, Range<usize>)> {
+        let mut all: Vec<_> = self.test.confidences().iter().map(|one| (one.growth, one.range.clone())).collect();
+        all.sort_by_key(|(_, range)| range.start);
+        all
+    }
+
+    /// The chance of a false claim that each of its comparisons with confidence allows.
+    pub fn levels(&self) -> Vec<f64> {
+        self.test.confidences().into_iter().map(Confidence::level).collect()
     }
 
     pub fn names_incumbent(&self) -> bool {
@@ -111,6 +139,8 @@ pub struct Meaning {
     pub direction: Direction,
     /// The field of the per-item table that the metric is the mean of, where there is one.
     pub field: Option<String>,
+    /// The declared bounds of that field.
+    pub bounds: Option<Bounds>,
 }
 
 #[derive(Clone, Debug)]
@@ -275,40 +305,18 @@ pub enum Test {
 impl Test {
     /// Whether it asks for confidence anywhere.
     pub fn is_confident(&self) -> bool {
+        !self.confidences().is_empty()
+    }
+
+    /// The confidence of each comparison that asks for one.
+    pub fn confidences(&self) -> Vec<&Confidence> {
         match self {
             Test::Compare { confidence, .. } | Test::Between { confidence, .. } | Test::Improves { confidence, .. } => {
-                confidence.is_some()
+                confidence.iter().collect()
             }
-            Test::And(tests) | Test::Or(tests) => tests.iter().any(Test::is_confident),
-            Test::Not(test) => test.is_confident(),
+            Test::And(tests) | Test::Or(tests) => tests.iter().flat_map(Test::confidences).collect(),
+            Test::Not(test) => test.confidences(),
         }
-    }
-}
-
-/// `by 0.02` or `by 5%`; never negative.
-#[derive(Clone, Debug)]
-pub struct Margin {
-    pub amount: f64,
-    pub is_percent: bool,
-    /// The text as typed: `0.02` or `5%`.
-    pub text: String,
-    pub range: Range<usize>,
-}
-
-/// `with 95% confidence`, which is one-sided.
-#[derive(Clone, Debug)]
-pub struct Confidence {
-    pub percent: f64,
-    /// The number as typed, without the `%`.
-    pub text: String,
-    /// The range from `with` on.
-    pub range: Range<usize>,
-}
-
-impl Confidence {
-    /// The chance of a false claim that this confidence allows.
-    pub fn level(&self) -> f64 {
-        1.0 - self.percent / 100.0
     }
 }
 
@@ -366,6 +374,12 @@ impl Number {
             Number::Call { arguments: Arguments::Numbers(_, numbers), .. } => numbers.iter().collect(),
             Number::Literal { .. } | Number::Name(_) | Number::Call { .. } => Vec::new(),
         }
+    }
+
+    /// Shows it to `look`, and every number within it.
+    pub fn visit(&self, look: &mut dyn FnMut(&Number)) {
+        look(self);
+        self.operands().into_iter().for_each(|operand| operand.visit(look));
     }
 
     pub fn leaf(&self) -> Option<Leaf> {

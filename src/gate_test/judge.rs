@@ -29,7 +29,7 @@ pub fn judge(case: &Case) -> CaseResult {
     let (gate, evidence) = (&case.tested.gate, &case.evidence);
     // As in a run, a rule sees only the tables that are read for it.
     let GateVerdict { chosen, rules, decision } =
-        decide::judge(gate, evidence, |table| case.tables.get(table).cloned());
+        decide::judge(gate, evidence, None, |table| case.tables.get(table).cloned());
     let has_incumbent = evidence.incumbent.is_some();
     let successor =
         decide::successor(decision, decide::otherwise(gate, decision), None, chosen.index.is_some(), has_incumbent);

@@ -66,6 +66,32 @@ fn judged(text: &str, expected: Expect) {
     expected.assert_eq(&told);
 }
 
+/// Tables and verdicts from outside.
+#[test]
+fn paired_metrics_pass_where_the_exact_test_of_mcnemar_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = include_str!("../../tests/golden/paired.gates.yaml");
+    let tests = read_in(&folder, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(tests.cases.len(), 2);
+    for case in &tests.cases {
+        let said = judge(case);
+        assert_eq!(mismatches(&case.expected, &said), [], "{:?}", said.rules);
+        assert!(said.rules[0].explanation.contains("exact McNemar test"), "{:?}", said.rules);
+    }
+}
+
+#[test]
+fn tables_that_grow_and_bounds_are_weighed_as_a_second_opinion_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = include_str!("../../tests/golden/growing.gates.yaml");
+    let tests = read_in(&folder, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(tests.cases.len(), 18);
+    for case in &tests.cases {
+        let said = judge(case);
+        assert_eq!(mismatches(&case.expected, &said), [], "{:?}", said.rules);
+    }
+}
+
 #[test]
 fn the_gate_of_a_stage_says_what_it_would_say_in_a_run() {
     judged(
@@ -125,13 +151,13 @@ tests:
 ",
         expect![[r#"
             promoted: pass, candidate carries
-              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02)
+              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
               require pass: win_rate(sft over changed) 0.598 [60 win, 40 loss, 2 tie changed, 98 tie unchanged] > 0.5 (by 0.09804; 95 % interval -0.0027 to 0.19: within noise; two-sided p 0.057)
             against both: pass, candidate carries
-              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02; 95 % interval -0.044 to 0.084: within noise; two-sided p 0.39)
+              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02; 95 % interval -0.044 to 0.084: within noise; two-sided p 0.39); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
               require pass: win_rate(sft over changed) 0.75 [3 win, 1 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.25; 95 % interval -0.31 to 0.49: within noise; two-sided p 0.63)
             nothing changed: unsure, incumbent carries
-              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02)
+              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
               require unsure: win_rate(sft over changed) ? > 0.5 (win_rate(sft over changed): none of 9 texts changed, so none won or lost)
             means alone do not win: error, nothing carries
               require error: mean_score ? > incumbent.mean_score 0.6 (`mean_score` was not measured)
@@ -163,9 +189,9 @@ tests:
 ",
         expect![[r#"
             columns: pass, candidate carries
-              require pass: mean_score 1.25 > sft.mean_score 0.75 (by 0.5; 95 % interval -5.9 to 6.9: within noise; two-sided p 0.5)
+              require pass: mean_score 1.25 > sft.mean_score 0.75 (by 0.5; 95 % interval -5.9 to 6.9: within noise; two-sided p 0.5); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
             rows, under the name of the eval: fail, nothing carries
-              require fail: mean_score 0.375 is not > sft.mean_score 0.7 (short by 0.325)
+              require fail: mean_score 0.375 is not > sft.mean_score 0.7 (short by 0.325); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
             an item without its score: error, nothing carries
               require error: mean_score ? > sft.mean_score 0.75 (`mean_score` is null: it came out as no finite number)
         "#]],
@@ -197,7 +223,7 @@ fn a_gate_may_be_written_in_the_test() {
 ",
         expect![[r#"
             a kind: unsure, nothing carries
-              require unsure: accuracy 0.75 is not surely > 0.6 with 95% confidence (by 0.15; above -0.55 and below 0.4, each at 95 %; p 0.63; Korn-Graubard, 4 items in 3 groups)
+              require unsure: accuracy 0.75 is not surely > 0.6 with 95% confidence (by 0.15; nothing is known at 95 %; p 0.9; Korn-Graubard and sign flips, 4 items in 3 groups; the level is promised from 10 groups on)
               warn fail: ece 0.2 is not < 0.1 (over by 0.1)
             a person decides: fail, held carries
               require fail: mean_score 0.1 is not > incumbent.mean_score 0.2 (short by 0.1)

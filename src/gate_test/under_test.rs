@@ -148,13 +148,8 @@ fn written_here(test: &Node, key: Span, gate: &Node, mistakes: &mut Vec<Diagnost
     };
     let spec = spec::gate::lower(key, gate, mistakes)?;
     let kind = kind?;
-    let declared = declared.into_iter().map(|(name, direction)| MetricName {
-        field: Some(name.value.clone()),
-        name: name.value,
-        direction,
-    });
     let mut own = plan::declared_metrics(kind);
-    own.extend(declared);
+    own.extend(declared.iter().map(plan::written_metric));
     // The test does not name the kinds of the other stages, so they may have any metric.
     let mut of_others = own.clone();
     for metric in KINDS.iter().flat_map(|kind| plan::declared_metrics(kind)) {

@@ -26,7 +26,22 @@ pub struct Gate {
     pub stages: Vec<(String, StageId)>,
     /// The meaning of its names. An eval stage without judges is its own judge.
     pub scope: RuleScope,
+    /// The name of the prompts that its judges measure on, as people call them.
+    pub prompts: String,
+    /// Set where the reward model of a judge trained the candidate.
+    pub yardstick: Option<Yardstick>,
 }
+
+/// The rule of a gate that says that its judge's reward model trained the candidate: the first one that weighs scores of it.
+pub struct Yardstick {
+    /// Its place among all rules: first those that must pass, then `warn`, then `observe`.
+    pub rule: usize,
+    /// The sentence that its verdict says.
+    pub note: String,
+}
+
+/// The name of prompts that come from no file or stage.
+pub const UNNAMED_PROMPTS: &str = "these prompts";
 
 /// The gates of all stages, in the order of the drafts.
 pub fn resolve(
@@ -127,7 +142,19 @@ fn resolve_one(site: &GateSite, spec: &GateSpec, graph: &mut Graph, mistakes: &m
     let select = spec.select.as_ref().map(|spec| select(spec, scope.as_ref(), mistakes));
     let (on_fail, on_unsure) = (spec.on_fail, spec.on_unsure.unwrap_or(spec.on_fail));
     let (stages, scope) = (stages.into_iter().collect(), scope.unwrap_or_default());
-    Gate { judges, select, require, warn, observe, on_fail, on_unsure, stages, scope }
+    Gate {
+        judges,
+        select,
+        require,
+        warn,
+        observe,
+        on_fail,
+        on_unsure,
+        stages,
+        scope,
+        prompts: UNNAMED_PROMPTS.to_owned(),
+        yardstick: None,
+    }
 }
 
 /// A gate outside any pipeline: `scope` gives its names their meaning, without stages.
@@ -142,7 +169,20 @@ pub fn alone(spec: &GateSpec, scope: RuleScope, mistakes: &mut Vec<Diagnostic>) 
     let observe = rules(&spec.observe, mistakes);
     let select = spec.select.as_ref().map(|spec| select(spec, Some(&scope), mistakes));
     let (on_fail, on_unsure) = (spec.on_fail, spec.on_unsure.unwrap_or(spec.on_fail));
-    Gate { judges: Vec::new(), select, require, warn, observe, on_fail, on_unsure, stages: Vec::new(), scope }
+    let (judges, stages) = (Vec::new(), Vec::new());
+    Gate {
+        judges,
+        select,
+        require,
+        warn,
+        observe,
+        on_fail,
+        on_unsure,
+        stages,
+        scope,
+        prompts: UNNAMED_PROMPTS.to_owned(),
+        yardstick: None,
+    }
 }
 
 fn nothing_to_keep(spec: &GateSpec, stage: &str, mistakes: &mut Vec<Diagnostic>) {

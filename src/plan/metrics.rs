@@ -3,7 +3,7 @@
 use super::source::Input;
 use crate::diagnostic::Diagnostic;
 use crate::gate::MetricName;
-use crate::spec::StageSpec;
+use crate::spec::{MetricSpec, StageSpec};
 use stages::stage::{Kind, Port, Work};
 
 /// The metrics that the stage's own record will contain.
@@ -23,17 +23,22 @@ pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut 
             }
         }
     }
-    for (metric, direction) in &stage.metrics {
+    for metric in &stage.metrics {
         if !kind.takes_any_port {
             let message = format!("`{}` declares its metrics itself", kind.name);
-            mistakes.push(Diagnostic::error(metric.span, message).help("`metrics` is for stages of kind `exec`"));
+            mistakes.push(Diagnostic::error(metric.name.span, message).help("`metrics` is for stages of kind `exec`"));
             break;
         }
-        // The command may write items of this name; this is known only after it has run.
-        let field = Some(metric.value.clone());
-        metrics.push(MetricName { name: metric.value.clone(), direction: *direction, field });
+        metrics.push(written_metric(metric));
     }
     metrics
+}
+
+/// A metric that the file declares.
+pub fn written_metric(metric: &MetricSpec) -> MetricName {
+    // The command may write items of this name; this is known only after it has run.
+    let (name, field) = (metric.name.value.clone(), Some(metric.name.value.clone()));
+    MetricName { name, direction: metric.direction, field, bounds: metric.bounds }
 }
 
 /// The metrics of every stage of the kind, including as a judge.
@@ -56,6 +61,7 @@ pub fn declared_metrics(kind: &Kind) -> Vec<MetricName> {
         name: metric.name.to_owned(),
         direction: metric.direction,
         field: metric.mean_of.map(str::to_owned),
+        bounds: metric.bounds,
     };
     kind.metrics().map(named).collect()
 }

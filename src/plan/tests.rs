@@ -1,6 +1,8 @@
 mod leaks;
+mod looks;
 mod many;
 mod tokenizers;
+mod yardsticks;
 
 use super::*;
 use crate::diagnostic::{SourceText, render};
@@ -180,6 +182,14 @@ stages:
             ppo_2 = ppo(policy=ppo_1, reward=rm_2, prompts=prompts.jsonl) seed 8 needs sft rm_1 ppo_1 rm_2 | Keep 2 rules, judge eval, incumbent policy, names sft
             eval = eval(policy=ppo_2, reward=rm_1+gold.txt, prompts=heldout.jsonl, baseline=sft) needs sft rm_1 ppo_2 after ppo_1 | Stop 1 rules, names sft
             table = exec(model=ppo_2@Last, 1=model) needs ppo_2 | Keep 1 rules, incumbent model
+            warning: `eval` scores by `rm_1`, which trained the candidate of the gate of `ppo_1`: a better score may be its loophole
+              --> rlhf.yaml:25:14
+               |
+            25 |       judge: eval
+               |              ^^^^
+               |
+               = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+
         "#]],
     );
 }
@@ -587,28 +597,36 @@ fn a_stage_waits_for_the_reward_that_judges_it_and_for_no_further_one() {
     check(
         &with_base(stages),
         expect![[r#"
-        base = pretrain(text=corpus.jsonl) seed 0
-        sft = sft(model=base, data=sft.jsonl) seed 0 needs base
-        rm_1 = rm(model=sft, data=pairs.jsonl) seed 0 needs sft
-        eval = eval(policy=sft, reward=rm_1, prompts=heldout.jsonl, baseline=base) needs base sft rm_1
-        ppo_1 = ppo(policy=sft, reward=rm_1, prompts=prompts.jsonl) seed 0 needs sft rm_1 | Keep 1 rules, judge late, incumbent policy
-        rm_2 = rm(model=ppo_1, data=pairs.jsonl) seed 0 needs ppo_1
-        late = eval(policy=ppo_1, reward=rm_1+rm_2, prompts=heldout.jsonl, baseline=sft) needs sft rm_1 ppo_1 rm_2
-        warning: `rm_2` repeats `rm_1` when the gate of `ppo_1` keeps the incumbent
-          --> rlhf.yaml:11:3
-           |
-        11 |   rm_2: {kind: rm, from: {model: ppo_1, data: ./pairs.jsonl}}
-           |   ^^^^
-           |
-           = help: give it its own `seed` (or data) if it is meant as a new attempt
+            base = pretrain(text=corpus.jsonl) seed 0
+            sft = sft(model=base, data=sft.jsonl) seed 0 needs base
+            rm_1 = rm(model=sft, data=pairs.jsonl) seed 0 needs sft
+            eval = eval(policy=sft, reward=rm_1, prompts=heldout.jsonl, baseline=base) needs base sft rm_1
+            ppo_1 = ppo(policy=sft, reward=rm_1, prompts=prompts.jsonl) seed 0 needs sft rm_1 | Keep 1 rules, judge late, incumbent policy
+            rm_2 = rm(model=ppo_1, data=pairs.jsonl) seed 0 needs ppo_1
+            late = eval(policy=ppo_1, reward=rm_1+rm_2, prompts=heldout.jsonl, baseline=sft) needs sft rm_1 ppo_1 rm_2
+            warning: `late` scores by `rm_1`, which trained the candidate of the gate of `ppo_1`: a better score may be its loophole
+              --> rlhf.yaml:10:19
+               |
+            10 |     gate: {judge: late, require: mean_score > incumbent.mean_score, on_fail: keep}
+               |                   ^^^^
+               |
+               = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `late` score by it, `judge: [late, second]`, and require both: `late.mean_score > late.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
-        warning: `seed` has no effect: the kind `eval` draws nothing
-          --> rlhf.yaml:15:11
-           |
-        15 |     seed: 4
-           |           ^
+            warning: `rm_2` repeats `rm_1` when the gate of `ppo_1` keeps the incumbent
+              --> rlhf.yaml:11:3
+               |
+            11 |   rm_2: {kind: rm, from: {model: ppo_1, data: ./pairs.jsonl}}
+               |   ^^^^
+               |
+               = help: give it its own `seed` (or data) if it is meant as a new attempt
 
-    "#]],
+            warning: `seed` has no effect: the kind `eval` draws nothing
+              --> rlhf.yaml:15:11
+               |
+            15 |     seed: 4
+               |           ^
+
+        "#]],
     );
 }
 

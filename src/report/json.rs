@@ -6,6 +6,7 @@ use crate::cause::{Cause, EvalPart};
 use crate::event::{HumanDecision, Metrics, ModelAnswer, Outcome, RuleVerdict, StudyRow, Verdict};
 use crate::failure::Failure;
 use crate::gate::Decision;
+use crate::ledger::Permission;
 use serde::Serialize;
 
 const FORMAT: u32 = 1;
@@ -57,6 +58,8 @@ struct JsonGate<'a> {
     select: Option<&'a str>,
     rules: &'a [RuleVerdict],
     decided: Option<&'a HumanDecision>,
+    /// The look that its confident rules took at their items; null without any.
+    look: Option<&'a Permission>,
 }
 
 #[derive(Serialize)]
@@ -154,8 +157,9 @@ fn stage(run: &StageRun, is_alive: bool) -> JsonStage<'_> {
 }
 
 fn gate(verdict: &Verdict) -> JsonGate<'_> {
-    let Verdict { decision, rules, select, carries, decided, .. } = verdict;
-    JsonGate { decision: *decision, carries, select: select.as_deref(), rules, decided: decided.as_ref() }
+    let Verdict { decision, rules, select, carries, decided, look, .. } = verdict;
+    let (select, decided, look) = (select.as_deref(), decided.as_ref(), look.as_ref());
+    JsonGate { decision: *decision, carries, select, rules, decided, look }
 }
 
 fn action(run: &ActionRun) -> JsonAction<'_> {

@@ -102,6 +102,7 @@ pub fn judged(
         explanation: (*explanation).to_owned(),
     };
     let verdict = Verdict {
+        look: None,
         decision,
         rules: rules.iter().map(rule).collect(),
         select: select.map(str::to_owned),

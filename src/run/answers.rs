@@ -1,17 +1,20 @@
 //! Answers that need no worker: records, tables and verdicts from the store, and from the journals the reasons why an
 //! action is new.
 
-use super::{RESTARTS, Run};
+use super::{RESTARTS, Run, now};
 use crate::action::Record;
 use crate::cause::Cause;
 use crate::event::{Event, RuleVerdict, Table};
 use crate::failure::Failure;
 use crate::gate::Items;
 use crate::journal::History;
+use crate::ledger::file::LedgerSession;
+use crate::ledger::{Look, LookQuestion, Permission};
 use crate::plan::selection::Role;
-use crate::schedule::{FileInTree, News, Request};
+use crate::schedule::{AskedLook, FileInTree, News, Request};
 use anyhow::{Context, Result, anyhow};
 use cache::{Content, Damage, Digest, Store};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Reads a per-item table from the store.
@@ -87,6 +90,64 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Takes a look, or finds the permission of one that was taken; `None` if it was not and has no items.
+    pub fn take_look(&mut self, asked: &AskedLook) -> Result<Option<Permission>> {
+        let run = self.session.as_ref().map_or_else(String::new, |session| session.journal.run());
+        let AskedLook { key, is_growing, after, items, count, stage, candidate, content, rules } = asked.clone();
+        let ledger = self.ledger()?;
+        let Some(items) = items else { return ledger.known(&key) };
+        let name = items.name();
+        let question = LookQuestion { key: key.clone(), items, count, is_growing, after };
+        let look = |permission: &Permission| {
+            let Permission { number, stake, handed_by, earlier, is_late, .. } = permission.clone();
+            let (items, at) = (name, now());
+            Look {
+                key,
+                items,
+                count,
+                at,
+                run,
+                stage,
+                candidate,
+                content,
+                rules,
+                number,
+                stake,
+                handed_by,
+                earlier,
+                is_late,
+            }
+        };
+        ledger.take(&question, look).map(Some)
+    }
+
+    /// The ledger of this run. A plan reads it and writes nothing.
+    pub fn ledger(&mut self) -> Result<&mut LedgerSession> {
+        if self.ledger.is_none() {
+            let run = self.session.as_ref().map(|session| session.journal.run());
+            self.ledger = Some(match &self.options.looks {
+                None => LedgerSession::none(),
+                Some(folder) => {
+                    let index = self.store.recall(&index_key(folder));
+                    let index = index.and_then(|index| serde_json::from_value(index).ok()).unwrap_or_default();
+                    LedgerSession::open(folder, run.as_deref().unwrap_or("plan"), run.is_some(), index)
+                }
+            });
+        }
+        Ok(self.ledger.as_mut().expect("it was opened above"))
+    }
+
+    /// Keeps an index of the looks of this run, if it had to read the ledger.
+    pub fn remember_looks(&self) -> Result<()> {
+        let index = self.ledger.as_ref().and_then(LedgerSession::index);
+        match (index, &self.options.looks) {
+            (Some(index), Some(folder)) => self
+                .store
+                .remember(&index_key(folder), &serde_json::to_value(index).context("write the index of looks")?),
+            _ => Ok(()),
+        }
+    }
+
     /// The reasons why an action is new, compared with the last one under the same name.
     pub fn why(&mut self, request: &Request) -> Result<Vec<Cause>> {
         if self.is_forced(request) {
@@ -103,4 +164,10 @@ impl Run<'_> {
         let last = self.history.as_mut().and_then(|history| history.last(stage, request.part.as_ref()));
         Ok(last.map_or_else(|| vec![Cause::New], |last| last.news(&action.key.to_string(), &action.action)))
     }
+}
+
+/// The key under which the index of a folder of looks is remembered.
+fn index_key(folder: &Path) -> Digest {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    Digest::of(format!("looks of {}", folder.display()).as_bytes())
 }

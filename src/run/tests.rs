@@ -59,7 +59,7 @@ impl Place {
 
     fn options(&self) -> Options {
         let store = self.path().join(".pipeline");
-        Options { file: "toy.yaml".into(), overrides: Vec::new(), store, decisions: BTreeMap::new() }
+        Options { file: "toy.yaml".into(), overrides: Vec::new(), store, decisions: BTreeMap::new(), looks: None }
     }
 
     fn run_until(&self, text: &str, interrupt: &AtomicBool, watch: &dyn Fn(&Event)) -> (u8, String) {

@@ -31,7 +31,7 @@ pub fn advance(lookup: &mut Lookup) -> (Vec<Event>, Option<StageEnd>) {
                     return (Vec::new(), None);
                 }
             }
-            (events, Some(StageEnd { outcome, artifact: None, record, put_before: Vec::new() }))
+            (events, Some(StageEnd { outcome, artifact: None, record, put_before: Vec::new(), look: None }))
         }
     }
 }
@@ -106,6 +106,7 @@ fn end(
     let last = candidates.len() - 1;
     let chosen = gated.as_ref().and_then(|gated| gated.chosen).unwrap_or(last);
     let metrics = shown(&candidates[chosen], gated.as_ref(), chosen);
+    let look = lookup.look.as_ref().map(|look| look.claim.clone());
     let put_before = gated.as_ref().map(|gated| rows(lookup, candidates, gated)).unwrap_or_default();
     let promoted = || Artifact { label: ArtifactName::open(&stage.name), ..candidates[chosen].clone() };
     let (way, verdict) = match gated {
@@ -120,19 +121,19 @@ fn end(
         Passage::Incumbent(incumbent) => (incumbent, true),
         Passage::Nothing => {
             let outcome = Outcome::Stopped { executed, seconds, metrics };
-            return StageEnd { outcome, artifact: None, record, put_before };
+            return StageEnd { outcome, artifact: None, record, put_before, look };
         }
         Passage::Held => {
             let outcome = Outcome::Held { executed, seconds, metrics };
-            return StageEnd { outcome, artifact: None, record, put_before };
+            return StageEnd { outcome, artifact: None, record, put_before, look };
         }
         Passage::Error(cause) => {
-            return StageEnd { outcome: Outcome::Failed { cause: *cause }, artifact: None, record, put_before };
+            return StageEnd { outcome: Outcome::Failed { cause: *cause }, artifact: None, record, put_before, look };
         }
     };
     let step = artifact.step.filter(|_| !kept);
     let outcome = Outcome::Done { content: artifact.content.to_string(), step, kept, executed, seconds, metrics };
-    StageEnd { outcome, artifact: Some(artifact), record, put_before }
+    StageEnd { outcome, artifact: Some(artifact), record, put_before, look }
 }
 
 /// The stage's own metrics, and the judges' metrics under other names; the first judge wins.

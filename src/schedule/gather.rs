@@ -4,11 +4,13 @@
 use super::decide::{self, Successor, Tables};
 use super::lookup::{self, Lookup, Step, all, fails};
 use super::measure::{self, Judge};
-use super::state::{Artifact, Measurement};
+use super::state::{Artifact, AskedLook, Measurement, TakenLook};
 use crate::event::{ArtifactEvidence, Evidence, HumanDecision, RuleVerdict, Table, Verdict};
 use crate::failure::Failure;
 use crate::gate::{self, Choice, Decision, Who};
-use crate::plan::{Gate, OnFail, StageId};
+use crate::ledger::Permission;
+use crate::plan::{Gate, OnFail, Stage, StageId};
+use stages::stage::Work;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub struct GateResult {
@@ -116,13 +118,19 @@ pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[
         Err(error) => return fails(error),
     };
     let decision = decide::decision(&chosen, &rules);
+    let look = lookup.look.as_mut().and_then(|look| {
+        // Where nothing was left to spend, nothing was entered.
+        let is_entered = look.permission.as_ref().is_some_and(|permission| !permission.is_spent());
+        look.judged = is_entered.then(|| decide::judged(gate, &look.claim, decision, &rules));
+        look.permission.clone()
+    });
     let on = decide::otherwise(gate, decision);
     let is_left_to_a_person = on == OnFail::Hold && matches!(decision, Decision::Fail | Decision::Unsure);
     let decided = lookup.decisions.get(&evidence.question).filter(|_| is_left_to_a_person).cloned();
     let (way, carries) = way(decision, on, decided.as_ref(), incumbent, &chosen, &rules, candidates);
     let select = gate.select.as_ref().map(|_| chosen.explanation.clone());
     let chosen_by = gate.select.iter().flat_map(gate::Select::metrics).map(str::to_owned).collect();
-    let verdict = Verdict { decision, rules, select, chosen_by, carries, decided, evidence };
+    let verdict = Verdict { decision, rules, select, chosen_by, carries, decided, look, evidence };
     Ok(GateResult { verdict, way, chosen: chosen.index, judged, others })
 }
 
@@ -159,10 +167,12 @@ fn said(
     chosen: usize,
     mut tables: Tables,
 ) -> Step<Vec<RuleVerdict>> {
+    let look = look(lookup, gate, evidence, chosen, &mut tables)?;
     if decide::rules(gate).next().is_none() {
         return Ok(Vec::new());
     }
-    let key = match decide::memory_key(gate, evidence) {
+    let terms = look.map(|look| decide::terms(gate, &look));
+    let key = match decide::memory_key(gate, evidence, terms.as_ref()) {
         Ok(key) => key,
         Err(error) => return fails(error),
     };
@@ -170,9 +180,68 @@ fn said(
         return Ok(rules);
     }
     read(lookup, decide::tables_to_weigh(gate, evidence, chosen), &mut tables)?;
-    let rules = decide::rule_verdicts(gate, evidence, chosen, &tables);
+    let rules = decide::rule_verdicts(gate, evidence, chosen, &tables, terms.as_ref());
     lookup.learned = Some((key, rules.clone()));
     Ok(rules)
+}
+
+/// The look that this gate takes at its items, if a rule of it is confident: one that stands in the ledger, or a new one.
+fn look(
+    lookup: &mut Lookup,
+    gate: &Gate,
+    evidence: &Evidence,
+    chosen: usize,
+    tables: &mut Tables,
+) -> Step<Option<Permission>> {
+    let key = match decide::look_key(gate, evidence, chosen) {
+        Ok(Some(key)) => key,
+        Ok(None) => return Ok(None),
+        Err(error) => return fails(error),
+    };
+    let candidate = &evidence.candidates[chosen];
+    let confident = decide::rules(gate).map(|(_, rule)| rule).filter(|rule| rule.is_confident());
+    let mut asked = AskedLook {
+        key: key.clone(),
+        is_growing: decide::is_growing(gate),
+        after: before(lookup),
+        items: None,
+        count: 0,
+        stage: lookup.stage().name.clone(),
+        candidate: candidate.label.to_string(),
+        content: candidate.content.to_string(),
+        rules: confident.map(|rule| rule.text.clone()).collect(),
+    };
+    let mut permission = lookup.permission(asked.clone())?;
+    if permission.is_none() {
+        // Only what is new needs its items: a run that finds everything reads no table.
+        read(lookup, decide::tables_looked_at(gate, evidence, chosen), tables)?;
+        (asked.items, asked.count) = {
+            let (items, count) = decide::items(gate, evidence, chosen, tables);
+            (Some(items), count)
+        };
+        permission = lookup.permission(asked)?;
+    }
+    lookup.look = Some(TakenLook { claim: key.claim, permission: permission.clone(), judged: None });
+    Ok(permission)
+}
+
+/// The claim of the look before this one in its chain: that of the stage whose artifact it takes, if it is the first in
+/// the file of those that take it and look at items. A stake is handed on once, and no order of running may matter.
+fn before(lookup: &Lookup) -> Option<String> {
+    let taken = |stage: &Stage| {
+        let port = match stage.kind.work {
+            Work::Measure(measure) => Some(measure.port),
+            Work::Run(_) => stage.incumbent.as_deref(),
+        }?;
+        stage.inputs.iter().find(|input| input.port == port)?.sources.first()?.stage()
+    };
+    let before = taken(lookup.stage())?;
+    let looks = |stage: &Stage| stage.gate.as_ref().is_some_and(|gate| decide::looks(gate));
+    let first = lookup.plan.stages.iter().position(|stage| looks(stage) && taken(stage) == Some(before))?;
+    if first != lookup.id {
+        return None;
+    }
+    lookup.states[before].end()?.look.clone()
 }
 
 /// Reads all of these tables, or asks for them.

@@ -1,12 +1,13 @@
 //! Lookups of a stage that is being advanced: actions, and what other stages' names carry. Gates and measurements are
 //! built on it.
 
-use super::state::{Artifact, KeyedAction, Request, StageEnd, State};
+use super::state::{Artifact, AskedLook, KeyedAction, LookSearch, Request, StageEnd, State, TakenLook};
 use crate::action::{Action, ActionInput, Record, RowsInput};
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
 use crate::event::{HumanDecision, Outcome, RuleVerdict, Table};
 use crate::failure::Failure;
 use crate::gate::Items;
+use crate::ledger::Permission;
 use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +36,8 @@ pub struct Knowledge {
     pub files: HashMap<FileInTree, Result<Content, String>>,
     /// `None` if it was asked for but never remembered.
     pub memories: HashMap<Digest, Option<Vec<RuleVerdict>>>,
+    /// `None` if it does not stand in the ledger and was asked for without its items.
+    pub looks: HashMap<LookSearch, Result<Option<Permission>, String>>,
 }
 
 /// A file of an artifact, by its path from the top.
@@ -51,6 +54,7 @@ pub enum Need {
     Table(Table),
     File(FileInTree),
     Memory(Digest),
+    Look(LookSearch),
 }
 
 /// Something a stage has to ask for.
@@ -59,6 +63,7 @@ pub enum Query {
     Table(Table),
     File(FileInTree),
     Memory(Digest),
+    Look(Box<AskedLook>),
 }
 
 impl Query {
@@ -68,6 +73,7 @@ impl Query {
             Query::Table(table) => Need::Table(table.clone()),
             Query::File(file) => Need::File(file.clone()),
             Query::Memory(key) => Need::Memory(*key),
+            Query::Look(asked) => Need::Look(asked.need()),
         }
     }
 }
@@ -94,6 +100,8 @@ pub struct Lookup<'a> {
     pub queries: Vec<Query>,
     /// The verdicts of its gate's rules, to be remembered.
     pub learned: Option<(Digest, Vec<RuleVerdict>)>,
+    /// The look that its gate took.
+    pub look: Option<TakenLook>,
     /// The actions found, with the name of the part.
     pub found: Vec<(KeyedAction, Option<EvalPart>)>,
     /// The asker's own action, once it is known.
@@ -166,9 +174,23 @@ impl<'a> Lookup<'a> {
         own: Option<KeyedAction>,
     ) -> Lookup<'a> {
         let RunInputs { plan, contents, decisions } = inputs;
-        let (queries, found, learned) = (Vec::new(), Vec::new(), None);
+        let (queries, found, learned, look) = (Vec::new(), Vec::new(), None, None);
         let (is_executed, seconds) = (false, 0.0);
-        Lookup { plan, contents, decisions, knowledge, states, id, queries, learned, found, own, is_executed, seconds }
+        Lookup {
+            plan,
+            contents,
+            decisions,
+            knowledge,
+            states,
+            id,
+            queries,
+            learned,
+            look,
+            found,
+            own,
+            is_executed,
+            seconds,
+        }
     }
 
     pub fn stage(&self) -> &'a Stage {
@@ -239,6 +261,15 @@ impl<'a> Lookup<'a> {
         match self.knowledge.memories.get(&key) {
             Some(rules) => Ok(rules.clone()),
             None => self.ask(Query::Memory(key)),
+        }
+    }
+
+    /// The permission of a look; `None` if it does not stand in the ledger and was asked for without its items.
+    pub fn permission(&mut self, asked: AskedLook) -> Step<Option<Permission>> {
+        match self.knowledge.looks.get(&asked.need()) {
+            Some(Ok(permission)) => Ok(permission.clone()),
+            Some(Err(reason)) => fails(reason.clone()),
+            None => self.ask(Query::Look(Box::new(asked))),
         }
     }
 

@@ -4,6 +4,8 @@ use crate::action::{Action, Candidate, Record};
 use crate::canonical::Canonical;
 use crate::cause::EvalPart;
 use crate::event::{JudgeEvidence, Metrics, Outcome, Table};
+use crate::ledger::items::ItemSet;
+use crate::ledger::{LookKey, LookVerdict, Permission};
 use crate::plan::{ArtifactName, StageId};
 use anyhow::Result;
 use cache::{Content, Digest};
@@ -56,6 +58,50 @@ pub struct StageEnd {
     pub record: Option<Arc<Record>>,
     /// The models that this stage's gate put before an eval.
     pub put_before: Vec<StudyEntry>,
+    /// The claim of the look that its gate took.
+    pub look: Option<String>,
+}
+
+/// A look; with or without the items, which are needed for a new one alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LookSearch {
+    pub key: LookKey,
+    pub has_items: bool,
+}
+
+/// A look that a gate is about to take.
+#[derive(Clone, Debug)]
+pub struct AskedLook {
+    pub key: LookKey,
+    /// Whether looks at more items are looks of the same claim.
+    pub is_growing: bool,
+    /// The claim of the look before it in its chain.
+    pub after: Option<String>,
+    /// `None`: it is only asked whether it stands in the ledger.
+    pub items: Option<ItemSet>,
+    /// The number of rows of their table.
+    pub count: usize,
+    /// For the reader of the ledger.
+    pub stage: String,
+    pub candidate: String,
+    pub content: String,
+    pub rules: Vec<String>,
+}
+
+impl AskedLook {
+    pub fn need(&self) -> LookSearch {
+        LookSearch { key: self.key.clone(), has_items: self.items.is_some() }
+    }
+}
+
+/// A look that a gate took, and its verdict.
+#[derive(Clone, Debug)]
+pub struct TakenLook {
+    pub claim: String,
+    /// `None` until the ledger has told.
+    pub permission: Option<Permission>,
+    /// `None` until the gate is judged.
+    pub judged: Option<LookVerdict>,
 }
 
 /// Content on its way through the pipeline, with what is known of its origin.

@@ -11,6 +11,7 @@ use crate::action::{Action, ActionInput, Candidate};
 use crate::cause::on_one_line;
 use crate::diagnostic::SourceText;
 use crate::gate::Decision;
+use crate::ledger::{Entry, Ledger, Look, LookQuestion, Permission};
 use crate::plan::selection::{Filter, select};
 use crate::{plan, spec};
 use expect_test::{Expect, expect};
@@ -45,6 +46,7 @@ struct Memory {
     rules: HashMap<Digest, Vec<RuleVerdict>>,
     /// Content → name of the model.
     models: BTreeMap<Content, String>,
+    ledger: Ledger,
 }
 
 const FILES: [(&str, &str); 6] = [
@@ -129,6 +131,38 @@ enum Happening<'a> {
     Ends(&'a str, Outcome),
 }
 
+/// Takes a look as a run does.
+fn looked(ledger: &mut Ledger, asked: &AskedLook) -> Option<Permission> {
+    let AskedLook { key, is_growing, after, items, count, stage, candidate, content, rules } = asked.clone();
+    let Some(items) = items else { return ledger.known(&key) };
+    let name = items.name();
+    let permission =
+        ledger.permission(&LookQuestion { key: key.clone(), items: items.clone(), count, is_growing, after });
+    if !permission.is_known && !permission.is_spent() {
+        ledger.enter(Entry::Items { name: name.clone(), members: items });
+        let Permission { number, stake, handed_by, earlier, is_late, .. } = permission.clone();
+        let (items, at, run) = (name, String::new(), String::new());
+        let look = Look {
+            key,
+            items,
+            count,
+            at,
+            run,
+            stage,
+            candidate,
+            content,
+            rules,
+            number,
+            stake,
+            handed_by,
+            earlier,
+            is_late,
+        };
+        ledger.enter(Entry::Look(Box::new(look)));
+    }
+    Some(permission)
+}
+
 /// Runs a plan to its end.
 fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happening)) {
     let contents = contents(plan);
@@ -156,6 +190,11 @@ fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happ
             Command::Recall(key) => Some(News::Recalled(key, memory.rules.get(&key).cloned())),
             Command::Remember(key, rules) => {
                 memory.rules.insert(key, rules);
+                None
+            }
+            Command::Look(asked) => Some(News::Looked(asked.need(), Ok(looked(&mut memory.ledger, &asked)))),
+            Command::Judged(judged) => {
+                memory.ledger.enter(Entry::Verdict(judged));
                 None
             }
             Command::Obtain(request) => {

@@ -7,7 +7,7 @@ use crate::spec::limits::{self, Resources, Retry};
 use crate::spec::node::{Map, Node, Value, WithSpan};
 use crate::spec::template::is_identifier;
 use formats::data::{OPTIONS, ReadOptions};
-use stages::stage::{Direction, did_you_mean};
+use stages::stage::{Bounds, Direction, did_you_mean};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub struct StageSpec {
     pub with: Node,
     pub gate: Option<Box<GateSpec>>,
     pub seed: Option<WithSpan<u64>>,
-    pub metrics: Vec<(WithSpan<String>, Direction)>,
+    pub metrics: Vec<MetricSpec>,
     pub incumbent: Option<WithSpan<String>>,
     pub resources: Resources,
     pub timeout: Option<Duration>,
@@ -70,6 +70,15 @@ pub struct SourceSpec {
     pub span: Span,
     /// The variables in its `${…}`: `vars.stories`.
     pub variables: Box<[String]>,
+}
+
+/// A metric that a stage of kind `exec` declares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricSpec {
+    pub name: WithSpan<String>,
+    pub direction: Direction,
+    /// The bounds that the number of every item keeps.
+    pub bounds: Option<Bounds>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -303,8 +312,7 @@ fn with(key: Span, node: Node, mistakes: &mut Vec<Diagnostic>) -> Node {
     }
 }
 
-pub fn metrics(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(WithSpan<String>, Direction)> {
-    let words = [("higher", Direction::Higher), ("lower", Direction::Lower), ("neutral", Direction::Neutral)];
+pub fn metrics(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<MetricSpec> {
     let mut metrics = Vec::new();
     let map = expect::map(node, "a mapping such as `{mean_score: higher, loss: lower}`", mistakes);
     for (name, value) in map.into_iter().flatten() {
@@ -313,11 +321,54 @@ pub fn metrics(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(WithSpan<Str
             let help = "names match [A-Za-z_][A-Za-z0-9_]* and are no words of the rule language";
             mistakes.push(Diagnostic::error(name.span, message).help(help));
         }
-        // A metric of unknown direction is still declared, so that rules which use it are not mistakes too.
-        let direction = expect::word(value, &words, mistakes).unwrap_or(Direction::Neutral);
-        metrics.push((name.clone(), direction));
+        metrics.push(metric(name.clone(), value, mistakes));
     }
     metrics
+}
+
+/// `higher`, or `{better: higher, bounds: [1, 5]}`.
+fn metric(name: WithSpan<String>, value: &Node, mistakes: &mut Vec<Diagnostic>) -> MetricSpec {
+    const HELP: &str = "{better: higher, bounds: [1, 5]}";
+    let words = [("higher", Direction::Higher), ("lower", Direction::Lower), ("neutral", Direction::Neutral)];
+    // A metric of unknown direction is still declared, so that rules which use it are not mistakes too.
+    let mut word = |node: &Node| expect::word(node, &words, mistakes).unwrap_or(Direction::Neutral);
+    let Value::Map(map) = &value.value else {
+        return MetricSpec { name, direction: word(value), bounds: None };
+    };
+    let direction = value.get("better").map(&mut word);
+    expect::known_keys(map, "a metric", &["better", "bounds"], mistakes);
+    if direction.is_none() {
+        mistakes
+            .push(Diagnostic::error(name.span, format!("`{}` does not say which is better", name.value)).help(HELP));
+    }
+    let bounds = value.get("bounds").and_then(|node| bounds(node, mistakes));
+    MetricSpec { name, direction: direction.unwrap_or(Direction::Neutral), bounds }
+}
+
+/// `[1, 5]`.
+fn bounds(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Bounds> {
+    const EXPECTED: &str = "the least and the largest number of an item, such as [1, 5]";
+    let number = |node: &Node| match node.value {
+        Value::Int(number) => Some(number as f64),
+        Value::Float(number) => Some(number).filter(|number| number.is_finite()),
+        _ => None,
+    };
+    let numbers: Option<Vec<f64>> = match &node.value {
+        Value::List(items) => items.iter().map(number).collect(),
+        _ => None,
+    };
+    match numbers.as_deref() {
+        Some([low, high]) if low < high => Some(Bounds { low: *low, high: *high }),
+        Some([low, high]) => {
+            let message = format!("the bounds {low} and {high} leave nothing between them");
+            mistakes.push(Diagnostic::error(node.span, message).help(format!("write {EXPECTED}")));
+            None
+        }
+        _ => {
+            expect::wrong(node, EXPECTED, mistakes);
+            None
+        }
+    }
 }
 
 /// One name, or a list of them.

@@ -54,8 +54,11 @@ fn show(spec: &Spec) -> String {
         if let Some(seed) = &stage.seed {
             write!(out, " seed {}", seed.value).unwrap();
         }
-        for (metric, direction) in &stage.metrics {
-            write!(out, " {}:{direction:?}", metric.value).unwrap();
+        for metric in &stage.metrics {
+            write!(out, " {}:{:?}", metric.name.value, metric.direction).unwrap();
+            if let Some(bounds) = metric.bounds {
+                write!(out, " within {} to {}", bounds.low, bounds.high).unwrap();
+            }
         }
         if let Some(timeout) = stage.timeout {
             write!(out, " timeout {timeout:?} retry {}", stage.retry.times).unwrap();
@@ -645,5 +648,87 @@ fn a_file_without_stages_is_refused() {
           | ^
 
     "#]],
+    );
+}
+
+#[test]
+fn a_metric_may_declare_the_bounds_of_its_items() {
+    check(
+        r#"
+name: rated
+stages:
+  ratings:
+    kind: exec
+    metrics: {rating: {better: higher, bounds: [1, 5]}, harm: {bounds: [-1, 0.5], better: lower}, length: {better: neutral}}
+"#,
+        expect![[r#"
+            rated seed 0
+            ratings: exec() {} rating:Higher within 1 to 5 harm:Lower within -1 to 0.5 length:Neutral
+        "#]],
+    );
+    check(
+        r#"
+name: rated
+stages:
+  ratings:
+    kind: exec
+    metrics: {a: {bounds: [1, 5]}, b: {better: up}, c: {better: lower, bounds: [5, 1]}, d: {better: lower, bounds: 5}}
+  others:
+    kind: exec
+    metrics: {e: {better: lower, bounds: [1, 2, 3]}, f: {better: lower, bonds: [1, 2]}, g: {better: lower, bounds: [1, x]}}
+"#,
+        expect![[r#"
+            rated seed 0
+            ratings: exec() {} a:Neutral within 1 to 5 b:Neutral c:Lower d:Lower
+            others: exec() {} e:Lower f:Lower g:Lower
+            error: `a` does not say which is better
+             --> rlhf.yaml:6:15
+              |
+            6 |     metrics: {a: {bounds: [1, 5]}, b: {better: up}, c: {better: lower, bounds: [5, 1]}, d: {better: lower, bounds: 5}}
+              |               ^
+              |
+              = help: {better: higher, bounds: [1, 5]}
+
+            error: expected higher, lower or neutral, found `up`
+             --> rlhf.yaml:6:48
+              |
+            6 |     metrics: {a: {bounds: [1, 5]}, b: {better: up}, c: {better: lower, bounds: [5, 1]}, d: {better: lower, bounds: 5}}
+              |                                                ^^
+
+            error: the bounds 5 and 1 leave nothing between them
+             --> rlhf.yaml:6:80
+              |
+            6 |     metrics: {a: {bounds: [1, 5]}, b: {better: up}, c: {better: lower, bounds: [5, 1]}, d: {better: lower, bounds: 5}}
+              |                                                                                ^
+              |
+              = help: write the least and the largest number of an item, such as [1, 5]
+
+            error: expected the least and the largest number of an item, such as [1, 5], found a whole number
+             --> rlhf.yaml:6:116
+              |
+            6 |     metrics: {a: {bounds: [1, 5]}, b: {better: up}, c: {better: lower, bounds: [5, 1]}, d: {better: lower, bounds: 5}}
+              |                                                                                                                    ^
+
+            error: expected the least and the largest number of an item, such as [1, 5], found a list
+             --> rlhf.yaml:9:42
+              |
+            9 |     metrics: {e: {better: lower, bounds: [1, 2, 3]}, f: {better: lower, bonds: [1, 2]}, g: {better: lower, bounds: [1, x]}}
+              |                                          ^
+
+            error: unknown key `bonds` of a metric
+             --> rlhf.yaml:9:73
+              |
+            9 |     metrics: {e: {better: lower, bounds: [1, 2, 3]}, f: {better: lower, bonds: [1, 2]}, g: {better: lower, bounds: [1, x]}}
+              |                                                                         ^^^^^
+              |
+              = help: did you mean `bounds`?
+
+            error: expected the least and the largest number of an item, such as [1, 5], found a list
+             --> rlhf.yaml:9:116
+              |
+            9 |     metrics: {e: {better: lower, bounds: [1, 2, 3]}, f: {better: lower, bonds: [1, 2]}, g: {better: lower, bounds: [1, x]}}
+              |                                                                                                                    ^
+
+        "#]],
     );
 }

@@ -41,20 +41,33 @@ pub struct Metric {
     /// is. A table has `id`, mostly `prompt`, sometimes `text` and `prompt_group` (rows that are no independent
     /// evidence), and numbers. Every metric of `exec` may be a mean, of the field of its own name.
     pub mean_of: Option<&'static str>,
+    /// The bounds that the number of every item keeps, where it has any: rules may then assume them.
+    pub bounds: Option<Bounds>,
+}
+
+/// The least and the largest value that a number can have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    pub low: f64,
+    pub high: f64,
 }
 
 impl Metric {
     pub const fn higher(name: &'static str, doc: &'static str) -> Metric {
-        Metric { name, direction: Direction::Higher, doc, mean_of: None }
+        Metric { name, direction: Direction::Higher, doc, mean_of: None, bounds: None }
     }
     pub const fn lower(name: &'static str, doc: &'static str) -> Metric {
-        Metric { name, direction: Direction::Lower, doc, mean_of: None }
+        Metric { name, direction: Direction::Lower, doc, mean_of: None, bounds: None }
     }
     pub const fn neutral(name: &'static str, doc: &'static str) -> Metric {
-        Metric { name, direction: Direction::Neutral, doc, mean_of: None }
+        Metric { name, direction: Direction::Neutral, doc, mean_of: None, bounds: None }
     }
     pub const fn mean_of(self, field: &'static str) -> Metric {
         Metric { mean_of: Some(field), ..self }
+    }
+    /// Declares that every item lies between 0 and 1.
+    pub const fn of_unit(self) -> Metric {
+        Metric { bounds: Some(Bounds { low: 0.0, high: 1.0 }), ..self }
     }
 }
 

@@ -3,12 +3,18 @@
 use super::super::{JudgeScope, MetricName, parse, parse_expression};
 use super::*;
 use expect_test::{Expect, expect};
+use stages::stage::Bounds;
 use std::sync::Arc;
 
 fn metrics(names: &[(&str, Direction)]) -> Vec<MetricName> {
     names
         .iter()
-        .map(|(name, direction)| MetricName { name: (*name).to_owned(), direction: *direction, field: None })
+        .map(|(name, direction)| MetricName {
+            name: (*name).to_owned(),
+            direction: *direction,
+            field: None,
+            bounds: None,
+        })
         .collect()
 }
 
@@ -610,4 +616,109 @@ fn within_a_standard_error_needs_items() {
         [length] this is measured on other items than what stands before it, so `within: 1 se` cannot pair them | write one rule for each table
     "#]]
         .assert_eq(&["reward", "eval.mean_score - 0.1 * eval.kl", "entropy", "reward - length"].map(check).concat());
+}
+
+/// Words that the grammar knows only behind a confidence name stages and metrics as any other.
+#[test]
+fn words_behind_a_confidence_are_names_elsewhere() {
+    for word in ["over", "looks", "up", "to", "items", "assuming", "bounds"] {
+        let metric = |name: &str| MetricName {
+            name: name.to_owned(),
+            direction: Direction::Higher,
+            field: Some(name.to_owned()),
+            bounds: Some(Bounds { low: 0.0, high: 1.0 }),
+        };
+        let judge = JudgeScope { name: "eval".to_owned(), metrics: vec![metric("score")], has_items: true };
+        let scope = RuleScope {
+            own: vec![metric(word)],
+            incumbent: Some(vec![metric(word)]),
+            judges: vec![judge],
+            stages: Arc::new([(word.to_owned(), vec![metric(word)])].into()),
+            ..RuleScope::default()
+        };
+        for form in ["", " over 4 looks", " over looks", " up to 20 items", " assuming bounds"] {
+            for text in [
+                format!("{word} > 0.5 with 95% confidence{form}"),
+                format!("0.5 < {word} with 95% confidence{form} and self.{word} > 1 by 5% with 95% confidence{form}"),
+                format!("{word} improves over {word} with 95% confidence{form}"),
+                format!("{word}.{word} - {word} > 0 with 95% confidence{form} or {word} > 1"),
+                format!("delta({word}, {word}) between 0 and 1 with 95% confidence{form}"),
+                format!("share({word} > 0) > 0.5 with 95% confidence{form}"),
+                format!("win_rate({word} over changed) > 0.5 with 95% confidence{form}"),
+            ] {
+                accepted(&text, &scope);
+            }
+        }
+        accepted(&format!("win_rate({word} over changed) > 0.5 with 95% confidence over looks up to items"), &scope);
+        assert!(!crate::gate::is_word(word), "{word}");
+    }
+}
+
+#[test]
+fn forms_of_confidence_are_understood_or_refused_with_the_way_out() {
+    let mut scope = itemised();
+    let judge = &mut scope.judges[0];
+    judge.metrics.iter_mut().find(|metric| metric.name == "kl").unwrap().bounds = Some(Bounds { low: 0.0, high: 9.0 });
+    accepted("eval.kl < 1 with 95% confidence over 4 looks up to 2000 items assuming bounds", &scope);
+    accepted("eval.kl / 2 - 3 * eval.sft.kl < 1 with 95% confidence assuming bounds", &scope);
+    accepted("ratio(eval.kl, sft) < 2 with 95% confidence assuming bounds", &scope);
+    accepted("eval.win_rate(sft over changed) - 0.5 > 0 with 95% confidence up to items", &scope);
+    refused(
+        &[
+            "reward > 1 with 95% confidence up 20 items",
+            "reward > 1 with 95% confidence up to many items",
+            "reward > 1 with 95% confidence up to 2.5 items",
+            "reward > 1 with 95% confidence up to 0 items",
+            "reward > 1 with 95% confidence up to 20 looks",
+            "reward > 1 with 95% confidence assuming bound",
+            "reward > 1 with 95% confidence up to 20 items over 4 looks",
+            "reward > 1 up to 20 items",
+            "reward > 1 with 95% confidence up to items",
+            "eval.changed(sft) > 0.5 with 95% confidence up to items",
+            "eval.win_rate(sft over changed) * eval.win_rate(sft over changed) > 0.5 with 95% confidence up to items",
+            "eval.win_rate(sft over changed) > 0.5 with 95% confidence up to items assuming bounds",
+            "reward > 1 with 95% confidence assuming bounds",
+            "eval.mean_score > eval.kl with 95% confidence assuming bounds",
+            "eval.kl * eval.kl > 1 with 95% confidence assuming bounds",
+            "eval.median(kl) > 1 with 95% confidence assuming bounds",
+            "median(eval.kl) > 1 with 95% confidence assuming bounds",
+        ],
+        &scope,
+        expect![[r#"
+            reward > 1 with 95% confidence up 20 items
+            [20] expected `to` after `up`, found `20` | write `with 95% confidence up to 2000 items`, or `up to items` for a win rate without a maximum
+            reward > 1 with 95% confidence up to many items
+            [many] expected `items`, found `many` | write `with 95% confidence up to 2000 items`, or `up to items` for a win rate without a maximum
+            reward > 1 with 95% confidence up to 2.5 items
+            [2.5] items are counted: a whole number from 1 to 1000000000 | write `with 95% confidence up to 2000 items`, or `up to items` for a win rate without a maximum
+            reward > 1 with 95% confidence up to 0 items
+            [0] items are counted: a whole number from 1 to 1000000000 | write `with 95% confidence up to 2000 items`, or `up to items` for a win rate without a maximum
+            reward > 1 with 95% confidence up to 20 looks
+            [looks] expected `items`, found `looks` | write `with 95% confidence up to 2000 items`, or `up to items` for a win rate without a maximum
+            reward > 1 with 95% confidence assuming bound
+            [bound] expected `bounds` after `assuming`, found `bound` | write `with 95% confidence assuming bounds`
+            reward > 1 with 95% confidence up to 20 items over 4 looks
+            [over] expected `and`, `or` or the end, found `over` | write `with 95% confidence over 4 looks up to 2000 items assuming bounds`, or parts of it in this order
+            reward > 1 up to 20 items
+            [up] expected `and`, `or` or the end, found `up` | write `with 95% confidence over 4 looks up to 2000 items assuming bounds`, or parts of it in this order
+            reward > 1 with 95% confidence up to items
+            [with 95% confidence up to items] only a win rate is weighed without a maximum of items | declare how many there will be at most: `up to 2000 items`
+            eval.changed(sft) > 0.5 with 95% confidence up to items
+            [with 95% confidence up to items] only a win rate is weighed without a maximum of items | declare how many there will be at most: `up to 2000 items`
+            eval.win_rate(sft over changed) * eval.win_rate(sft over changed) > 0.5 with 95% confidence up to items
+            [with 95% confidence up to items] only a win rate is weighed without a maximum of items | declare how many there will be at most: `up to 2000 items`
+            eval.win_rate(sft over changed) > 0.5 with 95% confidence up to items assuming bounds
+            [with 95% confidence up to items assuming bounds] bounds are assumed of a table that is complete, or that grows up to a declared maximum | declare how many there will be at most: `up to 2000 items`
+            reward > 1 with 95% confidence assuming bounds
+            [reward] no bounds are declared of `reward` | a stage of kind `exec` declares them: `metrics: {reward: {better: higher, bounds: [1, 5]}}`
+            eval.mean_score > eval.kl with 95% confidence assuming bounds
+            [eval.mean_score] no bounds are declared of `eval.mean_score` | a stage of kind `exec` declares them: `metrics: {mean_score: {better: higher, bounds: [1, 5]}}`; declared of `kl`
+            eval.kl * eval.kl > 1 with 95% confidence assuming bounds
+            [with 95% confidence assuming bounds] bounds are assumed of means over items, and of sums and multiples of them | leave out `assuming bounds`
+            eval.median(kl) > 1 with 95% confidence assuming bounds
+            [eval] `median` compares no answers, so no judge belongs before it | write the judge before the metric in the brackets
+            median(eval.kl) > 1 with 95% confidence assuming bounds
+            [with 95% confidence assuming bounds] bounds are assumed of means over items, and of sums and multiples of them | leave out `assuming bounds`
+        "#]],
+    );
 }

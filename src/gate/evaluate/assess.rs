@@ -2,28 +2,54 @@
 //!
 //! A comparison of means over items (metrics, `mean`, `share`, `changed`, `delta`, sums and multiples of them) is one
 //! mean of per-item differences, and `a / b > c` is the mean of `a - c·b` (Fieller 1954). A quantile against a number
-//! is a share of items on either side of it. Everything else (quantiles of two tables, products of measured numbers) is
-//! resampled as it stands. Items are taken in the order of their ids, so that the order of a file does not matter.
+//! is a share of items on either side of it. Everything else is taken as it stands, on resamples of the items: smooth
+//! functions of means (products of measured numbers) by the jackknife, quantiles of two tables by the bootstrap. Items are taken in the order of their ids, so that the order of a file does not matter.
 
 use super::super::check;
 use super::super::functions::FieldForm;
-use super::super::statistics::{self, Glance, Sample};
-use super::super::tree::{Arguments, Number};
-use super::certainty::{Certainty, Question, count};
-use super::linear::{Contrast, Linear, Term, Values, contrast, linear, threshold, values};
+use super::super::show;
+use super::super::statistics::{self, Glance, Inference, Sample};
+use super::super::tree::{Arguments, Confidence, DeclaredGrowth, Number};
+use super::certainty::{Certainty, Limits, Question, count};
+use super::linear::{Contrast, Linear, Term, Values, bounds, contrast, linear, threshold, values};
 use super::quantity::none_changed;
 use super::resampled;
 use super::view::{Gap, View};
+use stages::stage::Bounds;
+
+/// The family of forms by which a rule asks to be weighed.
+#[derive(Clone, Copy)]
+pub enum Weighing {
+    Usual,
+    /// By e-values, which hold for any number of looks at a table that grows.
+    Anytime,
+    /// By bets within the declared bounds, which are the best ones at this level.
+    Bounded {
+        tuned_for: f64,
+    },
+}
+
+impl Weighing {
+    pub fn of(confidence: &Confidence) -> Weighing {
+        match (confidence.assumes_bounds, confidence.growth) {
+            (true, _) => Weighing::Bounded { tuned_for: confidence.level() },
+            (false, Some(DeclaredGrowth::Open)) => Weighing::Anytime,
+            (false, _) => Weighing::Usual,
+        }
+    }
+}
 
 /// Weighs the question, with 10,000 resamples where the form resamples. `alpha` is the allowed chance of a false claim.
-pub fn assess(question: &Question, alpha: f64, view: View) -> Result<Certainty, Gap> {
+pub fn assess(question: &Question, alpha: f64, weighing: Weighing, view: View) -> Result<Certainty, Gap> {
     let single = single_questions(question, view);
-    let all = single.iter().map(|question| assess_one(question, alpha, view)).collect::<Result<Vec<_>, _>>()?;
+    let all =
+        single.iter().map(|question| assess_one(question, alpha, weighing, view)).collect::<Result<Vec<_>, _>>()?;
     together(all).ok_or_else(|| Gap::Error("there is nothing to weigh".to_owned()))
 }
 
 /// Weighs it at a glance, in closed form and in microseconds, for a rule that asks for no confidence: bounds at 95 % on
-/// both sides. `None` where the items do not tell.
+/// both sides, which for the best of several hold for all of them at once (Bonferroni). `None` where the items do not
+/// tell.
 pub fn glance(question: &Question, view: View) -> Option<Certainty> {
     let single = single_questions(question, view);
     together(single.iter().map(|question| glance_one(question, view)).collect::<Option<Vec<_>>>()?)
@@ -65,30 +91,50 @@ fn together(parts: Vec<Certainty>) -> Option<Certainty> {
         p_holds: one.p_holds.max(other.p_holds),
         p_fails: one.p_fails.min(other.p_fails),
         ground: one.ground,
+        limits: one.limits,
     };
     let all = parts.into_iter().reduce(weaker)?;
     Some(Certainty { p_fails: (all.p_fails * count).min(1.0), ..all })
 }
 
-fn assess_one(question: &Question, alpha: f64, view: View) -> Result<Certainty, Gap> {
-    if let Some(quantile) = quantile(question, view) {
+fn assess_one(question: &Question, alpha: f64, weighing: Weighing, view: View) -> Result<Certainty, Gap> {
+    let is_usual = matches!(weighing, Weighing::Usual);
+    if let Some(quantile) = quantile(question, view).filter(|_| is_usual) {
         return Ok(quantile?.certainty(alpha));
     }
-    let Some(problem) = problem(question, view)? else {
-        return resampled::bootstrap(question, alpha, view);
+    let problem = match problem(question, view)? {
+        Some(problem) => problem,
+        None if is_usual => return resampled::resampled(question, alpha, view),
+        None => return Err(Gap::Error("this is no mean over items".to_owned())),
     };
-    let inference = match &problem.kind {
-        ProblemKind::Mean => statistics::mean(&problem.sample, problem.threshold, alpha, statistics::RESAMPLES),
-        ProblemKind::Share => statistics::share(&problem.sample, problem.threshold, alpha),
-        ProblemKind::Wins => statistics::win_rate(&problem.sample, problem.threshold, alpha),
+    let (inference, form) = match weighing {
+        Weighing::Usual => {
+            let inference = problem.usual(alpha);
+            (inference, inference.form.name().to_owned())
+        }
+        Weighing::Anytime => {
+            let inference = problem.anytime(alpha)?;
+            (inference, inference.form.name().to_owned())
+        }
+        Weighing::Bounded { tuned_for } => {
+            let bounds = bounds(&problem.linear, view)?;
+            let inference = problem.bounded(bounds, alpha, tuned_for);
+            // The sum was turned around for a comparison that asks for less.
+            let [low, high] = match question.is_upwards {
+                true => [bounds.low, bounds.high],
+                false => [-bounds.high, -bounds.low],
+            };
+            let [low, high] = [low, high].map(|bound| show::number(bound, 4));
+            (inference, format!("{} within {low} to {high}", inference.form.name()))
+        }
     };
-    let form = inference.form.name();
-    let certainty = problem.certainty(inference.lower, inference.upper, inference.p_above, inference.p_below, form);
+    let certainty = problem.certainty(inference.lower, inference.upper, inference.p_above, inference.p_below, &form);
+    let certainty = Certainty { limits: Limits::of(inference.form, &problem.sample), ..certainty };
     let Some((below, sign)) = problem.divisor else { return Ok(certainty) };
     // The quotient was multiplied out by the measured sign of the divisor, which has to be certain as well.
     let zero = Number::Literal { value: 0.0, text: "0".to_owned() };
     let sign = Question { left: &below, right: &zero, is_upwards: sign > 0.0, margin: None };
-    let p_sign = assess_one(&sign, alpha, view)?.p_holds;
+    let p_sign = assess_one(&sign, alpha, weighing, view)?.p_holds;
     let is_certain = p_sign <= alpha;
     Ok(Certainty {
         lower: if is_certain { certainty.lower } else { f64::NEG_INFINITY },
@@ -96,18 +142,20 @@ fn assess_one(question: &Question, alpha: f64, view: View) -> Result<Certainty, 
         p_holds: certainty.p_holds.max(p_sign),
         p_fails: certainty.p_fails.max(p_sign),
         ground: certainty.ground,
+        limits: certainty.limits,
     })
 }
 
 fn glance_one(question: &Question, view: View) -> Option<Certainty> {
+    let tail = 0.025 / view.chosen_among() as f64;
     if let Some(quantile) = quantile(question, view) {
-        return quantile.ok().map(|quantile| quantile.certainty(0.025));
+        return quantile.ok().map(|quantile| quantile.certainty(tail));
     }
     let problem = problem(question, view).ok()??;
     let Glance { lower, upper, p_above, p_below } = match &problem.kind {
-        ProblemKind::Mean => statistics::glance_mean(&problem.sample, problem.threshold),
-        ProblemKind::Share => statistics::glance_share(&problem.sample, problem.threshold),
-        ProblemKind::Wins => statistics::glance_win_rate(&problem.sample, problem.threshold),
+        ProblemKind::Mean | ProblemKind::Paired => statistics::glance_mean(&problem.sample, problem.threshold, tail),
+        ProblemKind::Share => statistics::glance_share(&problem.sample, problem.threshold, tail),
+        ProblemKind::Wins => statistics::glance_win_rate(&problem.sample, problem.threshold, tail),
     }?;
     // Items that are all alike show no noise to measure anything by.
     (lower < upper).then(|| problem.certainty(lower, upper, p_above, p_below, ""))
@@ -116,6 +164,8 @@ fn glance_one(question: &Question, view: View) -> Option<Certainty> {
 /// A mean over items against a threshold, or one of its special cases.
 struct Problem {
     kind: ProblemKind,
+    /// The sum of means that the sample was made of.
+    linear: Linear,
     sample: Sample,
     /// The threshold for the mean of the sample.
     threshold: f64,
@@ -128,6 +178,8 @@ struct Problem {
 #[derive(Clone, Copy, PartialEq)]
 enum ProblemKind {
     Mean,
+    /// A difference of two columns of 0 and 1, as of right and wrong answers.
+    Paired,
     /// Every item is 0 or 1.
     Share,
     /// Changed answers, as 0, ½ and 1.
@@ -135,14 +187,49 @@ enum ProblemKind {
 }
 
 impl Problem {
+    fn usual(&self, alpha: f64) -> Inference {
+        let Problem { sample, threshold, .. } = self;
+        let mean = || statistics::mean(sample, *threshold, alpha, statistics::RESAMPLES);
+        match self.kind {
+            ProblemKind::Mean => mean(),
+            ProblemKind::Paired => statistics::paired(sample, *threshold, alpha).unwrap_or_else(mean),
+            ProblemKind::Share => statistics::share(sample, *threshold, alpha),
+            ProblemKind::Wins => statistics::win_rate(sample, *threshold, alpha),
+        }
+    }
+
+    fn anytime(&self, alpha: f64) -> Result<Inference, Gap> {
+        if self.kind != ProblemKind::Wins {
+            return Err(Gap::Error("only a win rate is weighed without a maximum of items".to_owned()));
+        }
+        if self.sample.clusters() < self.sample.items() {
+            let reason = "without a maximum of items only one pair of answers for each prompt is weighed, and here are \
+                          several: declare one, as `up to 2000 items`";
+            return Err(Gap::Open(reason.to_owned()));
+        }
+        Ok(statistics::anytime_win_rate(&self.sample, self.threshold, alpha))
+    }
+
+    /// `bounds` are those of `linear`, of which the sample is in units of `scale`.
+    fn bounded(&self, bounds: Bounds, alpha: f64, tuned_for: f64) -> Inference {
+        let (one, other) = (bounds.low / self.scale, bounds.high / self.scale);
+        let bounds = Bounds { low: one.min(other), high: one.max(other) };
+        statistics::betting(&self.sample, bounds, self.threshold, alpha, tuned_for)
+    }
+
     fn certainty(&self, lower: f64, upper: f64, p_above: f64, p_below: f64, form: &str) -> Certainty {
         let unit = if self.kind == ProblemKind::Wins { "changed answers" } else { "items" };
         let count = count(self.sample.items(), self.sample.clusters(), unit);
         let ground = format!("{form}{}{count}", if form.is_empty() { "" } else { ", " });
         let at = |bound: f64| self.scale * (bound - self.threshold);
+        let limits = Limits::default();
         match self.scale > 0.0 {
-            true => Certainty { lower: at(lower), upper: at(upper), p_holds: p_above, p_fails: p_below, ground },
-            false => Certainty { lower: at(upper), upper: at(lower), p_holds: p_below, p_fails: p_above, ground },
+            true => {
+                Certainty { lower: at(lower), upper: at(upper), p_holds: p_above, p_fails: p_below, ground, limits }
+            }
+            false => {
+                Certainty { lower: at(upper), upper: at(lower), p_holds: p_below, p_fails: p_above, ground, limits }
+            }
         }
     }
 }
@@ -152,24 +239,25 @@ fn problem(question: &Question, view: View) -> Result<Option<Problem>, Gap> {
     let Some(Contrast { linear, divisor }) = contrast(question, view)? else { return Ok(None) };
     let linear = if question.is_upwards { linear } else { linear.times(-1.0) };
     if let [(scale, Term::ChangedAnswers(other))] = &linear.terms[..] {
-        let sample = changed_answers(*other, view)?;
+        let (scale, sample) = (*scale, changed_answers(*other, view)?);
         let threshold = -linear.constant / scale;
-        return Ok(Some(Problem { kind: ProblemKind::Wins, sample, threshold, scale: *scale, divisor }));
+        return Ok(Some(Problem { kind: ProblemKind::Wins, linear, sample, threshold, scale, divisor }));
     }
     if linear.terms.iter().any(|(_, term)| matches!(term, Term::ChangedAnswers(_))) {
         return Ok(None);
     }
-    let Values { numbers, groups, .. } = values(&linear, view)?;
-    if let [(scale, _)] = &linear.terms[..]
-        && *scale != 0.0
-        && numbers.iter().all(|number| *number == 0.0 || number == scale)
+    let Values { numbers, groups, is_paired, .. } = values(&linear, view)?;
+    if let [(scale, _)] = linear.terms[..]
+        && scale != 0.0
+        && numbers.iter().all(|number| *number == 0.0 || *number == scale)
     {
         let ones: Vec<f64> = numbers.iter().map(|number| f64::from(u8::from(*number != 0.0))).collect();
         let (sample, threshold) = (Sample::of_groups(&ones, &groups), -linear.constant / scale);
-        return Ok(Some(Problem { kind: ProblemKind::Share, sample, threshold, scale: *scale, divisor }));
+        return Ok(Some(Problem { kind: ProblemKind::Share, linear, sample, threshold, scale, divisor }));
     }
     let (sample, threshold) = (Sample::of_groups(&numbers, &groups), -linear.constant);
-    Ok(Some(Problem { kind: ProblemKind::Mean, sample, threshold, scale: 1.0, divisor }))
+    let kind = if is_paired { ProblemKind::Paired } else { ProblemKind::Mean };
+    Ok(Some(Problem { kind, linear, sample, threshold, scale: 1.0, divisor }))
 }
 
 /// The points of the answers whose text changed.
@@ -226,9 +314,14 @@ impl Quantile {
         let upper = sorted.get(below).copied().unwrap_or(f64::INFINITY) - self.threshold;
         let (p_above, p_below) = self.p(self.threshold, alpha);
         let ground = format!("order statistics, {}", self.values.count());
+        let is_one = vec![1.0; self.values.numbers.len()];
+        let sample = Sample::of_groups(&is_one, &self.values.groups);
+        let is_grouped = sample.clusters() < sample.items();
+        let form = if is_grouped { statistics::Form::KornGraubard } else { statistics::Form::ClopperPearson };
+        let limits = Limits::of(form, &sample);
         match self.is_upwards {
-            true => Certainty { lower, upper, p_holds: p_above, p_fails: p_below, ground },
-            false => Certainty { lower: -upper, upper: -lower, p_holds: p_below, p_fails: p_above, ground },
+            true => Certainty { lower, upper, p_holds: p_above, p_fails: p_below, ground, limits },
+            false => Certainty { lower: -upper, upper: -lower, p_holds: p_below, p_fails: p_above, ground, limits },
         }
     }
 }

@@ -3,10 +3,12 @@
 use super::super::lexer::Comparison;
 use super::super::tree::{Confidence, Margin, Number};
 use super::super::{Decision, show};
-use super::assess::{assess, glance};
+use super::assess::{Weighing, assess, glance};
 use super::certainty::{Certainty, Question};
+use super::growing;
 use super::quantity::{Fragment, Quantity, quantity};
 use super::view::{Gap, View};
+use super::winner;
 use stages::stage::Direction;
 
 /// The result of a comparison, or of a test made of several.
@@ -21,6 +23,8 @@ pub struct Conclusion {
 #[derive(Clone, Copy)]
 pub struct Multiplicity {
     pub divisor: f64,
+    /// The part of the level that a rule may spend which declares its looks; `None`: that of the first of them.
+    pub stake: Option<f64>,
     /// Set under `not`: the rule claims that the comparison fails.
     pub is_negated: bool,
 }
@@ -51,11 +55,15 @@ pub fn links(
         };
         findings.notes.extend(distance(*comparison, *a, *b));
         let question = Question { left, right, is_upwards: !comparison.is_downwards(), margin };
+        if !matches!(comparison, Comparison::Equal | Comparison::Unequal) {
+            let gain = if question.is_upwards { *a - *b } else { *b - *a };
+            findings.notes.extend(luck(&question, gain, view));
+        }
         let decision = match confidence {
             Some(confidence) => findings.claim(&question, confidence, links.len(), multiplicity, view),
             None => {
                 if !matches!(comparison, Comparison::Equal | Comparison::Unequal) {
-                    findings.notes.extend(glance(&question, view).map(|certainty| certainty.noise()));
+                    findings.notes.extend(noise(&question, view));
                 }
                 findings.plain(comparison.holds(*a, *b))
             }
@@ -94,7 +102,7 @@ pub fn between(
             }
             None => {
                 let nearer = if *value - *low < *high - *value { above } else { below };
-                findings.notes.extend(glance(&nearer, view).map(|certainty| certainty.noise()));
+                findings.notes.extend(noise(&nearer, view));
                 findings.plain(low <= value && value <= high);
             }
         }
@@ -125,10 +133,11 @@ pub fn improves(
         let gain = if is_lower { *threshold - *value } else { *value - *threshold };
         findings.notes.extend(distance(Comparison::Above, gain, 0.0));
         let question = Question { left: &numbers[0], right: &numbers[1], is_upwards: !is_lower, margin };
+        findings.notes.extend(luck(&question, gain, view));
         match confidence {
             Some(confidence) => drop(findings.claim(&question, confidence, 1, multiplicity, view)),
             None => {
-                findings.notes.extend(glance(&question, view).map(|certainty| certainty.noise()));
+                findings.notes.extend(noise(&question, view));
                 findings.plain(gain > 0.0);
             }
         }
@@ -148,6 +157,21 @@ fn verb(decision: Decision) -> &'static str {
         Decision::Fail => "is not ",
         Decision::Unsure => "is not surely ",
     }
+}
+
+/// The part of a difference that may be noise, for rules without confidence.
+fn noise(question: &Question, view: View) -> Option<String> {
+    glance(question, view).map(|certainty| certainty.noise(view.chosen_among()))
+}
+
+/// The part of a difference that is the luck of the best of several, and the difference without it.
+fn luck(question: &Question, gain: f64, view: View) -> Option<String> {
+    let luck = winner::luck(question, view).filter(|luck| *luck > 0.0)?;
+    let among = view.chosen_among();
+    let rest = gain - luck;
+    let side = if rest < 0.0 { "short by" } else { "by" };
+    let (luck, rest) = (show::number(luck, 2), show::number(rest.abs(), 2));
+    Some(format!("the best of {among} looks better than it is, by about {luck}: without that {side} {rest}"))
 }
 
 /// The distance by which a comparison holds or fails; `None` where that goes without saying.
@@ -190,26 +214,42 @@ impl Findings {
         multiplicity: Multiplicity,
         view: View,
     ) -> Decision {
-        let alpha = confidence.level() / multiplicity.divisor;
-        let (decision, p) = match assess(question, alpha, view) {
+        // Rules that declare nothing have the whole level, whatever the ledger says.
+        let stake = match (confidence.looks, confidence.growth) {
+            (None, None) => 1.0,
+            (None, Some(_)) => multiplicity.stake.unwrap_or(1.0),
+            (Some(looks), _) => multiplicity.stake.unwrap_or(looks.part(1)),
+        };
+        // Looks that are spent leave no level at which anything could be claimed.
+        if stake == 0.0 {
+            self.p = Some(f64::INFINITY);
+            self.decisions.push(Decision::Unsure);
+            return Decision::Unsure;
+        }
+        let weighed = growing::bar(question, confidence, multiplicity.divisor / stake, view)
+            .and_then(|bar| Ok((assess(question, bar.alpha, Weighing::of(confidence), view)?, bar)));
+        let (decision, p) = match weighed {
             Err(gap) => {
                 let decision = if matches!(gap, Gap::Error(_)) { Decision::Error } else { Decision::Unsure };
                 self.gaps.push(gap);
-                (decision, 1.0)
+                (decision, f64::INFINITY)
             }
-            Ok(certainty) => {
+            Ok((certainty, bar)) => {
                 let certainty = Certainty { p_fails: (certainty.p_fails * together as f64).min(1.0), ..certainty };
                 let decision = match () {
-                    () if certainty.p_holds <= alpha => Decision::Pass,
-                    () if certainty.p_fails <= alpha => Decision::Fail,
+                    () if certainty.p_holds <= bar.alpha => Decision::Pass,
+                    () if certainty.p_fails <= bar.alpha => Decision::Fail,
                     () => Decision::Unsure,
                 };
-                self.notes.push(certainty.text(decision, confidence, multiplicity.divisor));
-                (decision, if multiplicity.is_negated { certainty.p_fails } else { certainty.p_holds })
+                self.notes.push(certainty.text(decision, confidence, &bar));
+                let p = if multiplicity.is_negated { certainty.p_fails } else { certainty.p_holds };
+                // The level of a look at a growing table is no fixed part of the level of the rule: where one claim of
+                // several is enough, it lets the others have none of its own.
+                (decision, if bar.growth.is_some() { f64::INFINITY } else { p / bar.alpha })
             }
         };
         let weaker = if multiplicity.is_negated { f64::min } else { f64::max };
-        self.p = Some(self.p.map_or(p / alpha, |before| weaker(before, p / alpha)));
+        self.p = Some(self.p.map_or(p, |before| weaker(before, p)));
         self.decisions.push(decision);
         decision
     }
@@ -220,7 +260,7 @@ impl Findings {
     }
 
     fn conclude(self, sides: &[Quantity], sentence: String, confidence: Option<&Confidence>) -> Conclusion {
-        let asked = confidence.map(|confidence| format!(" with {}% confidence", confidence.text)).unwrap_or_default();
+        let asked = confidence.map(|confidence| format!(" {}", confidence.phrase())).unwrap_or_default();
         let gaps: Vec<&Gap> = sides.iter().filter_map(|side| side.value.as_ref().err()).chain(&self.gaps).collect();
         // A claim without a number counts as one that nothing speaks for.
         let p = confidence.map(|_| self.p.unwrap_or(f64::INFINITY));

@@ -8,6 +8,7 @@ use super::super::tree::{Arguments, Number, Operator};
 use super::certainty::{Question, count};
 use super::quantity::quantity;
 use super::view::{FieldKey, Gap, View};
+use stages::stage::Bounds;
 
 /// `constant + Σ factor · mean(term)`.
 #[derive(Clone, Debug)]
@@ -168,6 +169,8 @@ pub struct Values {
     pub ids: Vec<String>,
     pub numbers: Vec<f64>,
     pub groups: Vec<usize>,
+    /// Whether each number is the difference of two that are 0 or 1, times one factor.
+    pub is_paired: bool,
 }
 
 impl Values {
@@ -188,6 +191,7 @@ pub fn values(linear: &Linear, view: View) -> Result<Values, Gap> {
         return Err(Gap::Error("nothing here was measured item by item".to_owned()));
     };
     let mut sums = vec![0.0; base.rows.len()];
+    let mut is_paired = matches!(&linear.terms[..], [(one, _), (other, _)] if *one == -*other && *one != 0.0);
     for ((factor, term), table) in linear.terms.iter().zip(&tables) {
         let points = match term {
             Term::Field(..) => Vec::new(),
@@ -201,6 +205,7 @@ pub fn values(linear: &Linear, view: View) -> Result<Values, Gap> {
                 }
                 Term::Answers(_) | Term::ChangedAnswers(_) => points[row],
             };
+            is_paired = is_paired && (number == 0.0 || number == 1.0);
             *sum += factor * number;
         }
     }
@@ -210,7 +215,42 @@ pub fn values(linear: &Linear, view: View) -> Result<Values, Gap> {
         ids: order.iter().map(|row| base.rows[*row].id.clone()).collect(),
         numbers: order.iter().map(|row| sums[*row]).collect(),
         groups: base.groups(&order),
+        is_paired,
     })
+}
+
+/// The least and the largest number that an item can have, apart from the constant: of each metric the bounds that it
+/// declares. An item outside them is an error.
+pub fn bounds(linear: &Linear, view: View) -> Result<Bounds, Gap> {
+    let mut all = Bounds { low: 0.0, high: 0.0 };
+    for (factor, term) in &linear.terms {
+        let Bounds { low, high } = match term {
+            Term::Field(field, None) => kept_bounds(field, view)?,
+            Term::Field(_, Some(_)) | Term::Answers(_) | Term::ChangedAnswers(_) => Bounds { low: 0.0, high: 1.0 },
+        };
+        all.low += (factor * low).min(factor * high);
+        all.high += (factor * low).max(factor * high);
+    }
+    Ok(all)
+}
+
+/// The declared bounds of a field, if every item keeps them.
+fn kept_bounds(field: &FieldKey, view: View) -> Result<Bounds, Gap> {
+    let mut names = view.leaves.names.iter().filter(|name| view.field(name).as_ref() == Some(field));
+    let bounds = names.find_map(|name| name.meaning.as_ref()?.bounds);
+    let bounds = bounds.ok_or_else(|| Gap::Error(format!("no bounds are declared of `{}`", field.field)))?;
+    let items = view.items(&field.who, field.origin)?;
+    for (row, number) in items.numbers(&field.field)?.into_iter().enumerate() {
+        if !(bounds.low..=bounds.high).contains(&number) {
+            let (id, [number, low, high]) =
+                (&items.rows[row].id, [number, bounds.low, bounds.high].map(|of| show::number(of, 6)));
+            let field = &field.field;
+            return Err(Gap::Error(format!(
+                "the {field} of item `{id}` is {number}, and its bounds are {low} to {high}"
+            )));
+        }
+    }
+    Ok(bounds)
 }
 
 /// The largest difference between a metric and the mean of its items that counts as rounding: sums of one table in

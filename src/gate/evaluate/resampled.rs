@@ -1,18 +1,20 @@
-//! Comparisons that are not a mean over items (medians of two tables, products). They are computed anew on every
-//! resample of the items, and the shares of the results on either side are taken as they are.
+//! Comparisons that are not a mean over items (products, medians of two tables). They are computed anew on resamples of
+//! the items. Smooth functions of means, as products are, have pseudo-values of the jackknife (Tukey 1958), which are
+//! weighed as a mean; of the others the shares of bootstrap results on either side are taken as they are.
 
 use super::super::check;
 use super::super::column::Column;
+use super::super::functions::{FieldForm, NumberForm};
 use super::super::items::PairResult;
-use super::super::statistics;
+use super::super::statistics::{self, Form, Sample};
 use super::super::tree::{Arguments, Leaf, Number, Who};
-use super::certainty::{Certainty, Question, count};
+use super::certainty::{Certainty, Limits, Question, count};
 use super::view::{FieldKey, Gap, View};
 use stages::stage::Direction;
 use std::collections::{BTreeMap, HashMap};
 
-/// Weighs the question by the percentile bootstrap over the items, or over their groups.
-pub fn bootstrap(question: &Question, alpha: f64, view: View) -> Result<Certainty, Gap> {
+/// Weighs the question by the jackknife or the percentile bootstrap over the items, or over their groups.
+pub fn resampled(question: &Question, alpha: f64, view: View) -> Result<Certainty, Gap> {
     let mut rows = Rows::default();
     rows.gather(question.left, view)?;
     rows.gather(question.right, view)?;
@@ -28,15 +30,60 @@ pub fn bootstrap(question: &Question, alpha: f64, view: View) -> Result<Certaint
     let of_clusters = |counts: &[u32]| difference(&rows.groups.iter().map(|group| counts[*group]).collect::<Vec<_>>());
     let estimate =
         difference(&vec![1; rows.groups.len()]).ok_or_else(|| Gap::Error("there is no number to weigh".to_owned()))?;
-    let seed = statistics::seed(rows.columns.values().flat_map(|column| column.numbers.iter().copied()));
-    let inference = statistics::percentile(clusters, seed, estimate, 0.0, alpha, statistics::RESAMPLES, &of_clusters);
+    let is_smooth = is_smooth(question.left) && is_smooth(question.right);
+    let pseudo_values = is_smooth.then(|| pseudo_values(clusters, estimate, &of_clusters)).flatten();
+    let (inference, differ) = match pseudo_values {
+        Some(values) => {
+            let sample = Sample::of_items(&values);
+            let inference = statistics::mean(&sample, 0.0, alpha, statistics::RESAMPLES);
+            (statistics::Inference { form: Form::Jackknife, ..inference }, statistics::differing(&sample))
+        }
+        None => {
+            let seed = statistics::seed(rows.columns.values().flat_map(|column| column.numbers.iter().copied()));
+            let resamples = statistics::RESAMPLES;
+            (statistics::percentile(clusters, seed, estimate, 0.0, alpha, resamples, &of_clusters), clusters)
+        }
+    };
+    let items = rows.groups.len();
     Ok(Certainty {
         lower: inference.lower,
         upper: inference.upper,
         p_holds: inference.p_above,
         p_fails: inference.p_below,
-        ground: format!("{}, {}", inference.form.name(), count(rows.groups.len(), clusters, "items")),
+        ground: format!("{}, {}", inference.form.name(), count(items, clusters, "items")),
+        limits: Limits { form: Some(inference.form), items, clusters, differ },
     })
+}
+
+/// Whether the number is a smooth function of means over items: of sums, products, quotients of them.
+fn is_smooth(number: &Number) -> bool {
+    let is_so = match number {
+        Number::Call { arguments, .. } => match arguments {
+            Arguments::Numbers(of, _) => matches!(of.form, Some(NumberForm::Difference | NumberForm::Quotient)),
+            Arguments::Field(of, ..) => matches!(of.form, Some(FieldForm::Mean)),
+            Arguments::Answers(_) => true,
+            Arguments::Checkpoints(..) => false,
+        },
+        Number::Literal { .. } | Number::Name(_) | Number::Negative(_) | Number::Chain { .. } => true,
+    };
+    is_so && number.operands().into_iter().all(is_smooth)
+}
+
+/// One number for each cluster, of which the mean is the statistic: how much it changes without that cluster. `None`
+/// where the statistic is undefined without one of them.
+fn pseudo_values(clusters: usize, estimate: f64, of: &dyn Fn(&[u32]) -> Option<f64>) -> Option<Vec<f64>> {
+    if clusters < 2 {
+        return None;
+    }
+    let count = clusters as f64;
+    let mut weights = vec![1_u32; clusters];
+    let mut without = |cluster: usize| {
+        weights[cluster] = 0;
+        let value = of(&weights);
+        weights[cluster] = 1;
+        Some(count * estimate - (count - 1.0) * value?)
+    };
+    (0..clusters).map(&mut without).collect()
 }
 
 /// Everything that the comparison reads, row by row in the order of the candidate's ids.

@@ -1,6 +1,7 @@
 //! Explanations of rules about numbers, word for word, and the published study.
 
 mod confidence;
+mod forms;
 mod functions;
 
 use super::super::items::{Counts, Item, Items};
@@ -22,6 +23,7 @@ fn scope() -> RuleScope {
         name: name.to_owned(),
         direction: if name == "loss" { Direction::Lower } else { Direction::Higher },
         field: None,
+        bounds: None,
     };
     let own = vec![metric("loss"), metric("a"), metric("b"), metric("odd")];
     let judge = JudgeScope { name: "eval".to_owned(), metrics: vec![metric("mean_score")], has_items: true };

@@ -1,7 +1,8 @@
 //! The view of a rule: the names in it, and the measurements of the artifacts behind them.
 
 use super::super::items::{self, Items, PairResult};
-use super::super::tree::{Leaves, Name, Other, RecordOrigin, Who};
+use super::super::tree::{Expression, Leaves, Name, Other, RecordOrigin, Who};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    fn readings(&self, origin: RecordOrigin) -> &Readings {
+    /// The measurements of it in one record; empty where there is none.
+    pub fn readings(&self, origin: RecordOrigin) -> &Readings {
         static NOTHING: Readings = Readings { metrics: BTreeMap::new(), items: None };
         match origin {
             RecordOrigin::Own => &self.own,
@@ -39,8 +41,33 @@ pub struct Subjects<'a> {
     /// The checkpoints of the candidate's stage, in step order, up to the candidate.
     pub checkpoints: &'a [(u64, Subject)],
     /// The number of checkpoints that were compared by each record before this one was chosen: the best of many is good
-    /// by luck, too.
+    /// by luck, too. A rule over items of another record must find the candidate's table of that record, too.
     pub chosen_among: &'a [(RecordOrigin, usize)],
+    /// The terms of this look at the items; `None`: nobody counts, and rules that declare looks have the stake of the
+    /// first.
+    pub look: Option<&'a LookTerms>,
+    /// The choice that the candidate came out of; `None` if it was not the best of several.
+    pub rivals: Option<Rivals<'a>>,
+}
+
+/// The part of the level that rules may spend which declare their looks, and what a verdict says of the look.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LookTerms {
+    /// From 0, where the looks are spent, to 1.
+    pub stake: f64,
+    pub note: String,
+    /// The numbers of items that a growing table had at the looks of the same claim before this one, rising.
+    pub earlier: Vec<usize>,
+}
+
+/// The checkpoints that were compared, the chosen one among them, in step order.
+#[derive(Clone, Copy, Debug)]
+pub struct Rivals<'a> {
+    pub best: &'a Expression,
+    pub is_lower_better: bool,
+    /// The number of standard errors that an earlier one may lie below the best.
+    pub within: Option<f64>,
+    pub candidates: &'a [(u64, Subject)],
 }
 
 impl<'a> Subjects<'a> {
@@ -50,7 +77,8 @@ impl<'a> Subjects<'a> {
         incumbent: Option<&'a Subject>,
         stages: &'a BTreeMap<String, Subject>,
     ) -> Subjects<'a> {
-        Subjects { candidate, incumbent, stages, checkpoints: &[], chosen_among: &[] }
+        let (checkpoints, chosen_among): (&[_], &[_]) = (&[], &[]);
+        Subjects { candidate, incumbent, stages, checkpoints, chosen_among, look: None, rivals: None }
     }
 
     fn subject(&self, who: &Who) -> Option<&'a Subject> {
@@ -114,6 +142,22 @@ impl<'a> View<'a> {
 
     pub fn other(self, index: usize) -> &'a Other {
         &self.leaves.others[index]
+    }
+
+    /// The number of checkpoints that the candidate is the best of, as far as the rule can see their luck: 1 if it was not
+    /// chosen, or by other items. Items are the same if they were measured in one record, whatever the fields, or if
+    /// tables of two records share prompts or ids: another judge of the same answers sees the same luck.
+    pub fn chosen_among(self) -> usize {
+        let origins = self.leaves.origins();
+        let table = |origin: RecordOrigin| self.subjects.candidate.readings(origin).items.as_deref();
+        let is_seen = |by: RecordOrigin| {
+            origins.iter().any(|origin| {
+                let tables = table(*origin).zip(table(by));
+                *origin == by || tables.is_some_and(|(mine, theirs)| items::overlap(mine, theirs))
+            })
+        };
+        let among = self.subjects.chosen_among.iter().filter(|(by, _)| is_seen(*by)).map(|(_, count)| *count);
+        among.max().unwrap_or(1).max(1)
     }
 
     /// The metric that was measured under this name.

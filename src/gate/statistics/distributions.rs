@@ -4,12 +4,30 @@
 use libm::{erfc, exp, lgamma, log, log1p};
 
 /// P(Z > z) of a standard normal.
-pub(super) fn normal_above(z: f64) -> f64 {
+pub fn normal_above(z: f64) -> f64 {
     0.5 * erfc(z / std::f64::consts::SQRT_2)
 }
 
-/// The upper 2.5 % point of the standard normal (Abramowitz & Stegun 1964, table 26.5 gives 1.95996).
-pub(super) const NORMAL_975: f64 = 1.959963984540054;
+/// The z with P(Z > z) = `tail`, for tails from above 0 up to one half; infinite for a tail of 0. By Newton's method from
+/// 0, as for [`student_quantile`].
+pub(super) fn normal_quantile(tail: f64) -> f64 {
+    const STEPS: usize = 200;
+    if tail <= 0.0 {
+        return f64::INFINITY;
+    }
+    let mut z = 0.0;
+    for _ in 0..STEPS {
+        let step = (normal_above(z) - tail) * exp(0.5 * z * z) * (2.0 * std::f64::consts::PI).sqrt();
+        if !step.is_finite() {
+            return f64::INFINITY;
+        }
+        z += step;
+        if step <= 1e-12 * z {
+            break;
+        }
+    }
+    z
+}
 
 /// The regularised incomplete beta function: P(B <= x) of a beta variable with shapes `a`, `b` > 0.
 /// `rest` is 1 - x, passed in because the caller may know it more exactly than a subtraction would.

@@ -1,12 +1,12 @@
 //! Intervals in microseconds, by closed forms: for rules that ask for no confidence, whose explanation shows the noise.
 //! They decide nothing; a rule that asks for confidence uses the forms of the parent module.
 
-use super::distributions::{NORMAL_975, normal_above, student_above, student_quantile};
+use super::distributions::{normal_above, normal_quantile, student_above, student_quantile};
 use super::sample::Sample;
 use super::share::UntiedPairs;
 use super::win_rate;
 
-/// A two-sided 95 % interval, and one-sided p-values of "not above" and "not below" the threshold.
+/// A two-sided interval, and one-sided p-values of "not above" and "not below" the threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Glance {
     pub lower: f64,
@@ -15,11 +15,8 @@ pub struct Glance {
     pub p_below: f64,
 }
 
-/// Half of the 5 % that a two-sided 95 % interval leaves out.
-const TAIL: f64 = 0.025;
-
-/// The t interval over clusters. `None` with fewer than two.
-pub fn glance_mean(sample: &Sample, threshold: f64) -> Option<Glance> {
+/// The t interval over clusters, with `tail` outside on each side. `None` with fewer than two.
+pub fn glance_mean(sample: &Sample, threshold: f64, tail: f64) -> Option<Glance> {
     let error = sample.standard_error().filter(|error| error.is_finite() && !threshold.is_nan())?;
     let degrees = (sample.clusters() - 1) as f64;
     let estimate = sample.mean();
@@ -28,7 +25,7 @@ pub fn glance_mean(sample: &Sample, threshold: f64) -> Option<Glance> {
         let (p_above, p_below) = no_noise(distance, sample.rounding());
         return Some(Glance { lower: estimate, upper: estimate, p_above, p_below });
     }
-    let half_width = student_quantile(TAIL, degrees) * error;
+    let half_width = student_quantile(tail, degrees) * error;
     let t = distance / error;
     Some(Glance {
         lower: estimate - half_width,
@@ -41,7 +38,7 @@ pub fn glance_mean(sample: &Sample, threshold: f64) -> Option<Glance> {
 /// Wilson's (1927, JASA 22) score interval and the score test it inverts, over the items or, when they are clustered,
 /// over share (1 - share) / variance of them: at most the number of items, and the number of clusters when there is no
 /// variance. `None` with fewer than two clusters.
-pub fn glance_share(sample: &Sample, threshold: f64) -> Option<Glance> {
+pub fn glance_share(sample: &Sample, threshold: f64, tail: f64) -> Option<Glance> {
     let error = sample.standard_error().filter(|_| !threshold.is_nan())?;
     let share = sample.mean().clamp(0.0, 1.0);
     let items = match () {
@@ -49,7 +46,7 @@ pub fn glance_share(sample: &Sample, threshold: f64) -> Option<Glance> {
         () if error > 0.0 => (share * (1.0 - share) / (error * error)).clamp(1.0, sample.items() as f64),
         () => sample.clusters() as f64,
     };
-    let z = NORMAL_975;
+    let z = normal_quantile(tail);
     let stretch = 1.0 + z * z / items;
     let centre = (share + 0.5 * z * z / items) / stretch;
     let half_width = z * (share * (1.0 - share) / items + z * z / (4.0 * items * items)).max(0.0).sqrt() / stretch;
@@ -65,14 +62,14 @@ pub fn glance_share(sample: &Sample, threshold: f64) -> Option<Glance> {
 
 /// The exact sign test and its interval; the t interval when pairs are clustered. `None` with fewer than two clusters,
 /// or when all pairs are ties.
-pub fn glance_win_rate(pairs: &Sample, threshold: f64) -> Option<Glance> {
+pub fn glance_win_rate(pairs: &Sample, threshold: f64, tail: f64) -> Option<Glance> {
     if pairs.is_clustered() {
-        return glance_mean(pairs, threshold);
+        return glance_mean(pairs, threshold, tail);
     }
     if pairs.clusters() < 2 || UntiedPairs::of(pairs).pairs == 0.0 || threshold.is_nan() {
         return None;
     }
-    let inference = win_rate(pairs, threshold, TAIL);
+    let inference = win_rate(pairs, threshold, tail);
     Some(Glance {
         lower: inference.lower,
         upper: inference.upper,

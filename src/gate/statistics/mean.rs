@@ -17,6 +17,7 @@
 //! give.
 
 use super::distributions::{student_above, student_quantile};
+use super::paired::Trinomial;
 use super::percentile::Resamples;
 use super::random::Stream;
 use super::sample::{Moments, Sample};
@@ -40,6 +41,10 @@ const UNSEEN: f64 = 2.0 / 3.0;
 
 /// The mean over clusters against a threshold, by `resamples` sign flips and the skewness-corrected t.
 ///
+/// Independent differences of at most three values (nothing, and as much up as down) have an exact test, in which wins
+/// are no skewness: see [`super::paired`]. Unlike there it is not known that other values cannot occur, so the least
+/// p-value is kept.
+///
 /// Where clusters tie (mostly differences of exactly zero), those that do not tie must show the same by themselves: a
 /// sample of 200 in which 10 moved says no more about how things move than a sample of 10.
 pub fn mean(sample: &Sample, threshold: f64, alpha: f64, resamples: usize) -> Inference {
@@ -48,16 +53,19 @@ pub fn mean(sample: &Sample, threshold: f64, alpha: f64, resamples: usize) -> In
         return Inference::nothing(form);
     }
     let level = usable_level(alpha);
+    if let Some(three) = Trinomial::of(sample) {
+        return three.inference(threshold, level, least_p);
+    }
     let flips = sign_flips(sample, resamples).inference(threshold, level, form);
     let skewed = SkewedT::of(sample);
     let mirrored = skewed.mirrored();
-    Inference {
-        lower: flips.lower.min(skewed.lower(level)),
-        upper: flips.upper.max(-mirrored.lower(level)),
-        p_above: flips.p_above.max(skewed.p_above(threshold)),
-        p_below: flips.p_below.max(mirrored.p_above(-threshold)),
+    flips.more_careful(&Inference {
+        lower: skewed.lower(level),
+        upper: -mirrored.lower(level),
+        p_above: skewed.p_above(threshold),
+        p_below: mirrored.p_above(-threshold),
         form,
-    }
+    })
 }
 
 /// Flipping the signs of a random subset (around the threshold) leaves a sum no smaller than the sample's exactly when
@@ -230,7 +238,17 @@ fn moved(sample: &Sample, estimate: f64) -> Option<UntiedClusters> {
     let (sums, weights): (Vec<f64>, Vec<f64>) =
         moved.map(|cluster| (sample.sums()[cluster], sample.weights()[cluster])).unzip();
     let share = weights.iter().sum::<f64>() / sample.weights().iter().sum::<f64>();
-    Some(UntiedClusters { tie, share, moments: Moments::of(&sums, &weights) })
+    Some(UntiedClusters { tie, share, moments: Moments::of(&sums, &weights).balanced_at(tie, &sums, &weights) })
+}
+
+/// The number of clusters that are not at the most frequent value; all of them where no value is frequent.
+pub fn differing(sample: &Sample) -> usize {
+    moved(sample, sample.mean()).map_or(sample.clusters(), |moved| moved.moments.clusters)
+}
+
+/// The least number of clusters that differ with which a rule about a mean can pass or fail at this level.
+pub fn least_differing(alpha: f64) -> usize {
+    (1..1_000).find(|clusters| least_p(*clusters) <= alpha).unwrap_or(1_000)
 }
 
 fn p_above(moments: &Moments, threshold: f64, rounding: f64) -> f64 {
@@ -258,7 +276,8 @@ fn lower(moments: &Moments, alpha: f64, rounding: f64) -> f64 {
     moments.estimate - t * moments.standard_error
 }
 
-fn least_p(clusters: usize) -> f64 {
+/// The p-value that no number of clusters goes below, however well all of them agree.
+pub(super) fn least_p(clusters: usize) -> f64 {
     pow(UNSEEN, clusters as f64)
 }
 
@@ -274,7 +293,8 @@ impl Correction {
         let clusters = moments.clusters as f64;
         let standard_error = (6.0 / clusters).sqrt();
         let unseen = SKEWNESS_UNSEEN * (SHAPE_CLUSTERS / clusters - 1.0).max(0.0);
-        let adverse = (moments.skewness + (SKEWNESS_IGNORED - unseen) * standard_error).min(0.0);
+        let skewness = moments.balanced.above.map_or(moments.skewness, |balanced| balanced.max(moments.skewness));
+        let adverse = (skewness + (SKEWNESS_IGNORED - unseen) * standard_error).min(0.0);
         Correction { a: SKEWNESS_WEIGHT * adverse / (3.0 * clusters.sqrt()) }
     }
 

@@ -99,6 +99,8 @@ pub(super) struct Moments {
     pub standard_error: f64,
     /// The skewness of the residuals of the clusters, with divisor n in all moments; zero when they do not vary.
     pub skewness: f64,
+    /// The skewness that counts instead for the claims of "above" and of "below": see [`Moments::balanced_at`].
+    pub balanced: SkewnessAtTie,
 }
 
 impl Moments {
@@ -110,10 +112,22 @@ impl Moments {
         // Powers are taken of numbers up to one, so that they neither overflow nor vanish.
         let largest = residuals().fold(0.0, |largest: f64, residual| largest.max(residual.abs()));
         if largest == 0.0 {
-            return Moments { clusters, estimate, standard_error: 0.0, skewness: 0.0 };
+            return Moments {
+                clusters,
+                estimate,
+                standard_error: 0.0,
+                skewness: 0.0,
+                balanced: SkewnessAtTie::default(),
+            };
         }
         if !largest.is_finite() {
-            return Moments { clusters, estimate, standard_error: f64::INFINITY, skewness: 0.0 };
+            return Moments {
+                clusters,
+                estimate,
+                standard_error: f64::INFINITY,
+                skewness: 0.0,
+                balanced: SkewnessAtTie::default(),
+            };
         }
         let (mut squares, mut cubes) = (0.0, 0.0);
         for residual in residuals() {
@@ -124,12 +138,74 @@ impl Moments {
         let freedom = if clusters >= 2 { count - 1.0 } else { 1.0 };
         let standard_error = largest * (squares * (count / freedom)).sqrt() / weights.iter().sum::<f64>();
         let spread = squares / count;
-        Moments { clusters, estimate, standard_error, skewness: cubes / count / (spread * spread.sqrt()) }
+        let skewness = cubes / count / (spread * spread.sqrt());
+        Moments { clusters, estimate, standard_error, skewness, balanced: SkewnessAtTie::default() }
+    }
+
+    /// Adds the skewness that the clusters would have if they were no better than `tie`: with those above and those below
+    /// it weighed so that both sides balance. Where wins are many and losses few, the losses are a tail to the left
+    /// for no other reason than that the claim is true; what is left here is the tail that the sizes alone show.
+    ///
+    /// It holds where the sizes are known: where they repeat (ratings, groups of right and wrong answers), and no loss
+    /// seen is larger than the largest win. Of sizes that all differ the tail may not have been drawn yet.
+    pub fn balanced_at(mut self, tie: f64, sums: &[f64], weights: &[f64]) -> Moments {
+        let apart: Vec<f64> = sums.iter().zip(weights).map(|(sum, weight)| sum - tie * weight).collect();
+        let mut sizes: Vec<f64> = apart.iter().map(|apart| apart.abs()).collect();
+        sizes.sort_unstable_by(f64::total_cmp);
+        let largest = sizes.last().copied().unwrap_or(0.0);
+        sizes.dedup_by(|one, other| (*one - *other).abs() <= 1e-9 * largest);
+        if 2 * sizes.len() > apart.len() || !largest.is_finite() {
+            return self;
+        }
+        let mut sides = [TieSide::default(); 2];
+        for apart in &apart {
+            sides[usize::from(*apart > 0.0)].add(apart.abs() / largest);
+        }
+        let [below, above] = sides;
+        if below.sum > 0.0 && above.sum > 0.0 {
+            let of = |part: fn(&TieSide) -> f64, sign: f64| below.sum * part(&above) + sign * above.sum * part(&below);
+            let (mass, spread) = (of(|side| side.count, 1.0), of(|side| side.squares, 1.0));
+            let (spread, cubes) = (spread / mass, of(|side| side.cubes, -1.0) / mass);
+            let skewness = cubes / (spread * spread.sqrt());
+            let if_larger =
+                |wins: &TieSide, losses: &TieSide| (losses.largest <= wins.largest + 1e-9).then_some(skewness);
+            self.balanced = SkewnessAtTie { above: if_larger(&above, &below), below: if_larger(&below, &above) };
+        }
+        self
     }
 
     /// The moments of the same numbers with opposite signs.
     pub fn mirrored(self) -> Moments {
-        Moments { estimate: -self.estimate, skewness: -self.skewness, ..self }
+        let SkewnessAtTie { above, below } = self.balanced;
+        let balanced = SkewnessAtTie { above: below.map(|skewness| -skewness), below: above.map(|skewness| -skewness) };
+        Moments { estimate: -self.estimate, skewness: -self.skewness, balanced, ..self }
+    }
+}
+
+/// The clusters on one side of a tie.
+#[derive(Clone, Copy, Default)]
+struct TieSide {
+    count: f64,
+    sum: f64,
+    squares: f64,
+    cubes: f64,
+    largest: f64,
+}
+
+/// The skewness of [`Moments::balanced_at`], for each of the two claims where it holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SkewnessAtTie {
+    pub above: Option<f64>,
+    below: Option<f64>,
+}
+
+impl TieSide {
+    fn add(&mut self, distance: f64) {
+        self.count += 1.0;
+        self.sum += distance;
+        self.squares += distance * distance;
+        self.cubes += distance * distance * distance;
+        self.largest = self.largest.max(distance);
     }
 }
 

@@ -6,10 +6,11 @@ use super::{Form, Inference, mean, usable_level};
 
 /// The inference about a share, from a sample of zeros and ones.
 ///
-/// Independent items: Clopper & Pearson (1934). Clustered: Korn & Graubard (1998, Survey Methodology 24, section 3):
-/// the same bound with the effective number of items share (1 - share) / variance, times the squared ratio of the
-/// t quantiles with items - 1 and clusters - 1 degrees, at most the number of items. Where all items agree there is no
-/// variance to read that from, and the number of clusters counts.
+/// Independent items: Clopper & Pearson (1934). Clustered: the more careful of two forms. Korn & Graubard (1998, Survey
+/// Methodology 24, section 3): the same bound with the effective number of items share (1 - share) / variance, times
+/// the squared ratio of the t quantiles with items - 1 and clusters - 1 degrees, at most the number of items; where all
+/// items agree there is no variance to read that from, and the number of clusters counts. And the mean over clusters, by
+/// sign flips of whole clusters: near 0 or 1 the first alone makes 9 % wrong claims at 5 %, the second alone 13 %.
 pub fn share(sample: &Sample, threshold: f64, alpha: f64) -> Inference {
     let form = if sample.is_clustered() { Form::KornGraubard } else { Form::ClopperPearson };
     if sample.clusters() < 2 || threshold.is_nan() {
@@ -18,12 +19,16 @@ pub fn share(sample: &Sample, threshold: f64, alpha: f64) -> Inference {
     let level = usable_level(alpha);
     let ones = Ones::of(sample);
     let zeros = ones.mirrored();
-    Inference {
+    let exact = Inference {
         lower: ones.lower(level),
         upper: 1.0 - zeros.lower(level),
         p_above: ones.p_above(threshold),
         p_below: zeros.p_above(1.0 - threshold),
         form,
+    };
+    match form {
+        Form::KornGraubard => exact.more_careful(&mean(sample, threshold, alpha, CLUSTERED_RESAMPLES)),
+        _ => exact,
     }
 }
 

@@ -1,12 +1,19 @@
 //! The promises of `statistics`, each one a sentence. `levels` takes nearly all of the time.
 
+mod anytime;
+mod betting;
 mod degenerate;
 mod levels;
+mod paired;
+mod power;
 mod properties;
+mod selection;
 pub mod simulation;
+mod spending;
 mod values;
 
 use super::*;
+use stages::stage::Bounds;
 
 /// Values made of whole numbers only: the same on every machine. About one in three is zero.
 fn made_up(n: usize, salt: usize) -> Vec<f64> {

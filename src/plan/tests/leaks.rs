@@ -52,6 +52,14 @@ fn prompts_from_which_was_learned_and_on_which_is_measured_are_counted() {
               |
               = help: `pipeline data inspect DIR/pairs.jsonl --heldout DIR/valid.jsonl` shows them; leave them out of one file, or say `allow_overlap: true` in the stage `rm_2`
 
+            warning: `eval` scores by `rm_1`, which trained the candidate of the gate of `ppo`: a better score may be its loophole
+             --> rlhf.yaml:8:95
+              |
+            8 |   ppo: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, gate: {judge: eval, require: mean_score > 0}}
+              |                                                                                               ^^^^
+              |
+              = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+
         "#]],
     );
 }

@@ -86,7 +86,8 @@ fn a_run_that_was_stopped_by_a_gate_is_told_whole() {
                     "explanation": "fail: ece NaN"
                   }
                 ],
-                "decided": null
+                "decided": null,
+                "look": null
               },
               "actions": [
                 {

@@ -44,7 +44,8 @@ pub const KIND: Kind = Kind {
             "accuracy",
             "share of held-out pairs whose chosen answer has the strictly higher implicit reward",
         )
-        .mean_of("correct"),
+        .mean_of("correct")
+        .of_unit(),
         Metric::higher("margin", "mean difference of the implicit rewards β·(log π − log π_ref)").mean_of("margin"),
         Metric::higher("reward_chosen", "mean implicit reward of the chosen answers"),
         Metric::lower("reward_rejected", "mean implicit reward of the rejected ones"),

@@ -43,7 +43,8 @@ pub const KIND: Kind = Kind {
             "accuracy",
             "share of held-out answers on their label's side: log-ratio above z₀ where wanted, below where not",
         )
-        .mean_of("correct"),
+        .mean_of("correct")
+        .of_unit(),
         Metric::higher(
             "margin",
             "reward_desirable − reward_undesirable; NaN where the held-out answers have one label only",

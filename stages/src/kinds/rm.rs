@@ -40,7 +40,8 @@ pub const KIND: Kind = Kind {
     reads_rows: true,
     metrics: &[
         Metric::higher("accuracy", "share of held-out pairs whose chosen answer scores strictly higher")
-            .mean_of("correct"),
+            .mean_of("correct")
+            .of_unit(),
         Metric::higher("accuracy_with_ties", "the same, where equal scores count one half"),
         Metric::neutral("score_chosen", "mean reward of the chosen answers"),
         Metric::neutral("score_chosen_sd", "its standard deviation"),
@@ -56,7 +57,7 @@ pub const KIND: Kind = Kind {
         Metric::higher("margin", "mean difference of the final rewards, which `normalize` may have scaled")
             .mean_of("margin"),
         Metric::lower("ece", "expected calibration error of σ(|Δ|) as the chance to be right, 10 bins"),
-        Metric::lower("brier", "mean (1 − σ(Δ))²").mean_of("brier"),
+        Metric::lower("brier", "mean (1 − σ(Δ))²").mean_of("brier").of_unit(),
         Metric::neutral("length_correlation", "correlation of score and answer length in tokens"),
         Metric::neutral("pairs", "held-out pairs"),
     ],

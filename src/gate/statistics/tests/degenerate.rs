@@ -18,9 +18,9 @@ fn says_nothing(inference: Inference) {
 }
 
 fn nothing_at_a_glance(sample: &Sample) {
-    assert_eq!(glance_mean(sample, 0.0), None);
-    assert_eq!(glance_share(sample, 0.0), None);
-    assert_eq!(glance_win_rate(sample, 0.0), None);
+    assert_eq!(glance_mean(sample, 0.0, 0.025), None);
+    assert_eq!(glance_share(sample, 0.0, 0.025), None);
+    assert_eq!(glance_win_rate(sample, 0.0, 0.025), None);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_number_that_is_none_empties_the_sample() {
 fn a_threshold_that_is_no_number_decides_nothing() {
     let sample = Sample::of_items(&[1.0, 0.0, 1.0, 1.0]);
     everything(&sample, f64::NAN, 0.05).into_iter().for_each(says_nothing);
-    assert_eq!(glance_mean(&sample, f64::NAN), None);
+    assert_eq!(glance_mean(&sample, f64::NAN, 0.025), None);
     for inference in everything(&sample, 0.5, f64::NAN) {
         assert!(!inference.lower.is_nan() && !inference.upper.is_nan());
     }
@@ -75,10 +75,10 @@ fn values_equal_to_the_threshold_leave_us_unsure() {
     let inference = mean(&nothing_changed, 0.0, 0.05, 1_000);
     assert_eq!((inference.p_above, inference.p_below), (1.0, 1.0));
     assert_eq!((inference.lower, inference.upper), (0.0, 0.0));
-    let glance = glance_mean(&nothing_changed, 0.0).unwrap();
+    let glance = glance_mean(&nothing_changed, 0.0, 0.025).unwrap();
     assert_eq!((glance.p_above, glance.p_below), (1.0, 1.0));
     says_nothing(win_rate(&Sample::of_items(&[0.5; 50]), 0.5, 0.05));
-    assert_eq!(glance_win_rate(&Sample::of_items(&[0.5; 50]), 0.5), None);
+    assert_eq!(glance_win_rate(&Sample::of_items(&[0.5; 50]), 0.5, 0.025), None);
     let all = share(&Sample::of_items(&[1.0; 50]), 1.0, 0.05);
     assert_eq!((all.upper, all.p_above, all.p_below), (1.0, 1.0, 1.0));
 }
@@ -145,7 +145,7 @@ fn no_number_is_ever_none() {
                         numbers.extend([inference.lower, inference.upper, inference.p_above, inference.p_below]);
                     }
                     let glances = [glance_mean, glance_share, glance_win_rate];
-                    for glance in glances.iter().filter_map(|glance| glance(&sample, threshold)) {
+                    for glance in glances.iter().filter_map(|glance| glance(&sample, threshold, 0.025)) {
                         numbers.extend([glance.lower, glance.upper, glance.p_above, glance.p_below]);
                     }
                     assert!(

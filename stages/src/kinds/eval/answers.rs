@@ -27,12 +27,13 @@ pub const KIND: Kind = Kind {
     reads_rows: true,
     metrics: &[
         Metric::neutral("length", "mean answer length, tokens").mean_of("length"),
-        Metric::higher("eos_share", "share of answers that ended by themselves").mean_of("ended"),
+        Metric::higher("eos_share", "share of answers that ended by themselves").mean_of("ended").of_unit(),
         Metric::higher(
             "distinct_2",
             "distinct token pairs over all token pairs of an answer, mean: repetition lowers it",
         )
-        .mean_of("distinct_2"),
+        .mean_of("distinct_2")
+        .of_unit(),
     ],
     ..Kind::of::<Answers>(Work::Run(run))
 };
