@@ -86,7 +86,7 @@ fn of_20_looks(runs: usize, distribution: Distribution, p: &(dyn Fn(&Sample) -> 
 }
 
 fn by_mean(sample: &Sample) -> f64 {
-    mean(sample, 0.0, 0.05, 4_000).p_above
+    mean(sample, 0.0, 0.05, 1_000).p_above
 }
 
 #[test]
