@@ -60,6 +60,42 @@ pub struct Look {
     pub is_late: bool,
 }
 
+/// The words about a look for those who read the ledger, as in [`Look`].
+#[derive(Clone, Debug, Default)]
+pub struct LookNotes {
+    pub at: String,
+    pub run: String,
+    pub stage: String,
+    pub candidate: String,
+    pub content: String,
+    pub rules: Vec<String>,
+}
+
+impl Look {
+    /// The look that a permission allows.
+    pub fn of(question: &LookQuestion, permission: &Permission, notes: LookNotes) -> Look {
+        let LookNotes { at, run, stage, candidate, content, rules } = notes;
+        let Permission { number, stake, handed_by, earlier, is_late, .. } = permission.clone();
+        let (key, items, count) = (question.key.clone(), question.items.name(), question.count);
+        Look {
+            key,
+            items,
+            count,
+            at,
+            run,
+            stage,
+            candidate,
+            content,
+            rules,
+            number,
+            stake,
+            handed_by,
+            earlier,
+            is_late,
+        }
+    }
+}
+
 /// One line of the ledger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]

@@ -1,7 +1,7 @@
 //! The ledger as a folder beside the pipeline file, `rlhf.looks/`: one append-only file for each run, one JSON object a
 //! line, meant for version control. Branches of a repository add files, so that they merge without conflicts.
 
-use super::{Entry, Ledger, Look, LookKey, LookQuestion, LookVerdict, Permission};
+use super::{Entry, Ledger, Look, LookKey, LookNotes, LookQuestion, LookVerdict, Permission};
 use crate::gate::Decision;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -22,14 +22,14 @@ pub fn folder(pipeline: &Path) -> PathBuf {
 /// # Errors
 /// A file cannot be read, or a line of it is no entry.
 pub fn read(folder: &Path) -> Result<Ledger> {
-    Ok(read_with_places(folder)?.0)
+    Ok(read_files(&files(folder)?)?.0)
 }
 
 /// The ledger, and the file in which each look stands first.
-fn read_with_places(folder: &Path) -> Result<(Ledger, HashMap<LookKey, PathBuf>)> {
+fn read_files(files: &BTreeMap<PathBuf, u64>) -> Result<(Ledger, HashMap<LookKey, PathBuf>)> {
     let (mut ledger, mut places) = (Ledger::default(), HashMap::new());
-    for path in files(folder)?.into_keys() {
-        for entry in entries(&path)? {
+    for path in files.keys() {
+        for entry in entries(path)? {
             if let Entry::Look(look) = &entry
                 && !places.contains_key(&look.key)
             {
@@ -162,7 +162,7 @@ impl LedgerSession {
     ///
     /// # Errors
     /// The folder cannot be read or written.
-    pub fn take(&mut self, question: &LookQuestion, look: impl FnOnce(&Permission) -> Look) -> Result<Permission> {
+    pub fn take(&mut self, question: &LookQuestion, notes: LookNotes) -> Result<Permission> {
         let _held = if self.is_kept { Some(self.lock()?) } else { None };
         if self.is_kept {
             self.read_again()?;
@@ -178,7 +178,7 @@ impl LedgerSession {
         if !ledger.knows(&question.items) {
             new.push(Entry::Items { name: question.items.name(), members: question.items.clone() });
         }
-        new.push(Entry::Look(Box::new(look(&permission))));
+        new.push(Entry::Look(Box::new(Look::of(question, &permission, notes))));
         self.enter(new)?;
         Ok(permission)
     }
@@ -223,7 +223,7 @@ impl LedgerSession {
     fn ledger(&mut self) -> Result<&Ledger> {
         if self.read.is_none() {
             let files = files(&self.folder)?;
-            let (ledger, places) = read_with_places(&self.folder)?;
+            let (ledger, places) = read_files(&files)?;
             self.read = Some(ReadLedger { ledger, places, files });
         }
         Ok(&self.read.as_ref().expect("it was read above").ledger)
@@ -293,23 +293,14 @@ mod tests {
         LookQuestion { key, items, count: 2, is_growing: false, after: None }
     }
 
-    fn look(question: &LookQuestion) -> impl FnOnce(&Permission) -> Look {
-        let (key, items, count) = (question.key.clone(), question.items.name(), question.count);
-        move |permission| Look {
-            key,
-            items,
-            count,
+    fn notes() -> LookNotes {
+        LookNotes {
             at: "2026-11-29T03:00:00Z".to_owned(),
             run: "1".to_owned(),
             stage: "ppo_1".to_owned(),
             candidate: "ppo_1@30".to_owned(),
             content: "tree:0123456789ab".to_owned(),
             rules: vec!["mean_score > 0 with 95% confidence over 2 looks".to_owned()],
-            number: permission.number,
-            stake: permission.stake,
-            handed_by: permission.handed_by.clone(),
-            earlier: permission.earlier.clone(),
-            is_late: permission.is_late,
         }
     }
 
@@ -318,8 +309,7 @@ mod tests {
     }
 
     fn take(session: &mut LedgerSession, claim: &str) -> Permission {
-        let question = question(claim);
-        session.take(&question, look(&question)).unwrap()
+        session.take(&question(claim), notes()).unwrap()
     }
 
     fn passed(claim: &str) -> LookVerdict {

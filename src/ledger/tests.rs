@@ -14,32 +14,12 @@ fn question(claim: &str, over: Option<DeclaredLooks>, after: Option<&str>) -> Lo
 /// Enters a look as a run does: its items, the look, its verdict.
 fn enter(ledger: &mut Ledger, question: &LookQuestion, decision: Decision) -> Permission {
     let permission = ledger.permission(question);
-    let Permission { number, stake, handed_by, earlier, is_late, is_known, .. } = permission.clone();
-    if is_known || permission.is_spent() {
+    if permission.is_known || permission.is_spent() {
         return permission;
     }
-    let LookQuestion { key, items: members, count, .. } = question.clone();
-    let (items, claim) = (members.name(), key.claim.clone());
-    ledger.enter(Entry::Items { name: items.clone(), members });
-    let text = String::new;
-    let (at, run, stage, candidate, content, rules) = (text(), text(), text(), text(), text(), Vec::new());
-    let look = Look {
-        key,
-        items,
-        count,
-        at,
-        run,
-        stage,
-        candidate,
-        content,
-        rules,
-        number,
-        stake,
-        handed_by,
-        earlier,
-        is_late,
-    };
-    ledger.enter(Entry::Look(Box::new(look)));
+    let (claim, members) = (question.key.claim.clone(), question.items.clone());
+    ledger.enter(Entry::Items { name: members.name(), members });
+    ledger.enter(Entry::Look(Box::new(Look::of(question, &permission, LookNotes::default()))));
     let (hands_on, is_void) = (decision == Decision::Pass, decision == Decision::Error);
     ledger.enter(Entry::Verdict(LookVerdict { claim, decision, hands_on, is_void, because: Vec::new() }));
     permission

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::gate::Items;
 use crate::journal::History;
 use crate::ledger::file::LedgerSession;
-use crate::ledger::{Look, LookQuestion, Permission};
+use crate::ledger::{LookNotes, LookQuestion, Permission};
 use crate::plan::selection::Role;
 use crate::schedule::{AskedLook, FileInTree, News, Request};
 use anyhow::{Context, Result, anyhow};
@@ -96,29 +96,9 @@ impl Run<'_> {
         let AskedLook { key, is_growing, after, items, count, stage, candidate, content, rules } = asked.clone();
         let ledger = self.ledger()?;
         let Some(items) = items else { return ledger.known(&key) };
-        let name = items.name();
-        let question = LookQuestion { key: key.clone(), items, count, is_growing, after };
-        let look = |permission: &Permission| {
-            let Permission { number, stake, handed_by, earlier, is_late, .. } = permission.clone();
-            let (items, at) = (name, now());
-            Look {
-                key,
-                items,
-                count,
-                at,
-                run,
-                stage,
-                candidate,
-                content,
-                rules,
-                number,
-                stake,
-                handed_by,
-                earlier,
-                is_late,
-            }
-        };
-        ledger.take(&question, look).map(Some)
+        let question = LookQuestion { key, items, count, is_growing, after };
+        let notes = LookNotes { at: now(), run, stage, candidate, content, rules };
+        ledger.take(&question, notes).map(Some)
     }
 
     /// The ledger of this run. A plan reads it and writes nothing.

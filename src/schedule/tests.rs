@@ -11,7 +11,7 @@ use crate::action::{Action, ActionInput, Candidate};
 use crate::cause::on_one_line;
 use crate::diagnostic::SourceText;
 use crate::gate::Decision;
-use crate::ledger::{Entry, Ledger, Look, LookQuestion, Permission};
+use crate::ledger::{Entry, Ledger, Look, LookNotes, LookQuestion, Permission};
 use crate::plan::selection::{Filter, select};
 use crate::{plan, spec};
 use expect_test::{Expect, expect};
@@ -133,31 +133,13 @@ enum Happening<'a> {
 
 /// Takes a look as a run does.
 fn looked(ledger: &mut Ledger, asked: &AskedLook) -> Option<Permission> {
-    let AskedLook { key, is_growing, after, items, count, stage, candidate, content, rules } = asked.clone();
+    let AskedLook { key, is_growing, after, items, count, .. } = asked.clone();
     let Some(items) = items else { return ledger.known(&key) };
-    let name = items.name();
-    let permission =
-        ledger.permission(&LookQuestion { key: key.clone(), items: items.clone(), count, is_growing, after });
+    let question = LookQuestion { key, items, count, is_growing, after };
+    let permission = ledger.permission(&question);
     if !permission.is_known && !permission.is_spent() {
-        ledger.enter(Entry::Items { name: name.clone(), members: items });
-        let Permission { number, stake, handed_by, earlier, is_late, .. } = permission.clone();
-        let (items, at, run) = (name, String::new(), String::new());
-        let look = Look {
-            key,
-            items,
-            count,
-            at,
-            run,
-            stage,
-            candidate,
-            content,
-            rules,
-            number,
-            stake,
-            handed_by,
-            earlier,
-            is_late,
-        };
+        let look = Look::of(&question, &permission, LookNotes::default());
+        ledger.enter(Entry::Items { name: look.items.clone(), members: question.items });
         ledger.enter(Entry::Look(Box::new(look)));
     }
     Some(permission)
