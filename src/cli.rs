@@ -63,7 +63,7 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Run { asked, selected, device, jobs, resources, keep_going, no_fsync, dry_run, json } => {
             let execution = ExecutionOptions {
                 executor: EXECUTORS[0],
-                device,
+                device: device.chosen()?,
                 jobs: usize::from(jobs),
                 capacity: run::capacity(resources.as_deref())?,
                 is_durable: !no_fsync,
@@ -121,13 +121,15 @@ fn answer(verb: Verb) -> Result<u8> {
                 data::convert(&from, &to, format, &columns, skip_bad_rows)
             }
         },
-        Verb::Model { verb: ModelVerb::Inspect { model, device, dtype } } => model::inspect(&model, device, dtype),
+        Verb::Model { verb: ModelVerb::Inspect { model, device, dtype } } => {
+            model::inspect(&model, &device.chosen()?, dtype)
+        }
         Verb::Export { stage, directory, file, merge, dtype, which } => {
             export::export(&stage, &directory, &ExportForm { merges: merge, dtype }, file.as_deref(), &which)
         }
         Verb::ImportAdapter { adapter, base, directory } => export::import_adapter(&adapter, &base, &directory),
         Verb::Doctor { store, json } => doctor::doctor(&store.beside(Path::new("")), json),
-        Verb::Devices => doctor::devices(),
+        Verb::Devices { device, all } => doctor::devices(&device, all),
         Verb::Worker { directory } => Ok(worker::work(&directory)),
         Verb::Schema => schema::print(),
         Verb::Init { directory, model } => init::init(&directory, model.as_deref()),

@@ -50,6 +50,8 @@ pub enum DeathCause {
     Error(String),
     /// The worker's device was full: the memory the stage expected to take, and the backend's error.
     OutOfMemory { expected: String, error: String },
+    /// The driver gave the worker's device up: the backend's error.
+    DeviceLost(String),
     /// The worker ended without giving a reason.
     Silent {
         exit: Exit,
@@ -125,6 +127,12 @@ impl fmt::Display for DeathCause {
             DeathCause::OutOfMemory { expected, error } => {
                 write!(text, "out of memory on the device; {expected}\n  ({error})")
             }
+            DeathCause::DeviceLost(error) => write!(
+                text,
+                "the device was lost: its driver gave it up, after a fault, a reset or a time-out, or for want of memory; the next \
+                 run goes on from the last checkpoint\n  ({})",
+                error.lines().next().unwrap_or_default()
+            ),
             DeathCause::Silent { exit, full_disk, expected_memory } => {
                 silent(*exit, text)?;
                 if let Some(directory) = full_disk {

@@ -11,7 +11,7 @@
 //!
 //! * Gates are not in keys: editing a rule never trains anything.
 //! * `run` is the only verb that computes, and running again is resuming.
-//! * An executor knows only a directory and a command.
+//! * An executor knows only a directory, a command, and which jobs may share a process.
 //! * NaN or a missing metric never opens a gate.
 //! * A record is written once, last, and never overwritten.
 //! * Timings never change a key.

@@ -4,8 +4,10 @@ pub mod answers;
 pub mod attempt;
 mod begin;
 pub mod death;
+pub mod devices;
 mod finish;
 mod foreign;
+pub mod gpus;
 mod inputs;
 mod prefetch;
 mod session;
@@ -23,10 +25,11 @@ use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
 use cache::{Claim, Content, Digest, Store};
+use gpus::RunDevices;
 use prefetch::{Prefetch, prefetch};
 pub use session::ExecutionOptions;
 use session::Session;
-use slots::Slots;
+use slots::{Share, Slots};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -120,6 +123,9 @@ struct Run<'a> {
     /// Opened by the first gate that looks at items.
     ledger: Option<LedgerSession>,
     slots: Slots,
+    /// Found out when an action needs to know: a run of commands, or one that finds everything, asks no driver. The text is
+    /// why there are none.
+    devices: Option<Result<RunDevices, String>>,
     /// Work that can begin when resources are free and no other run is doing it.
     pending: VecDeque<Work>,
     /// Failed work, and the time of the next attempt.
@@ -151,15 +157,25 @@ struct Work {
     request: Request,
     /// The number of failed attempts in this run.
     failed: u32,
+    /// The worker that it shared died of it: it is tried once more by one of its own.
+    is_alone: bool,
     /// Whether people were told that another run is doing it.
     is_told: bool,
     /// Held from the first attempt to the last.
     claim: Option<Claim>,
 }
 
+impl Work {
+    /// Whether this run has not tried it yet.
+    fn is_first(&self) -> bool {
+        self.failed == 0 && !self.is_alone
+    }
+}
+
 struct Task {
     work: Work,
     attempt: Attempt,
+    share: Share,
     started: Instant,
 }
 
@@ -187,6 +203,7 @@ impl<'a> Run<'a> {
             history: None,
             ledger: None,
             slots: Slots::none(),
+            devices: None,
             pending: VecDeque::new(),
             retries: Vec::new(),
             running: HashMap::new(),
@@ -201,7 +218,7 @@ impl<'a> Run<'a> {
     }
 
     fn with(self, session: Session<'a>) -> Run<'a> {
-        let slots = Slots::new(session.execution.jobs, session.execution.capacity);
+        let slots = Slots::new(session.execution.jobs, session.execution.capacity.memory);
         Run { session: Some(session), slots, ..self }
     }
 
@@ -326,7 +343,13 @@ impl<'a> Run<'a> {
                 Command::Obtain(request) => match self.look_up(&request)? {
                     Some(news) => commands.extend(schedule.news(news)),
                     None if self.is_stopping => {}
-                    None => self.pending.push_back(Work { request, failed: 0, is_told: false, claim: None }),
+                    None => self.pending.push_back(Work {
+                        request,
+                        failed: 0,
+                        is_alone: false,
+                        is_told: false,
+                        claim: None,
+                    }),
                 },
             }
             if self.interrupt.load(Ordering::Relaxed) && !self.is_stopping {

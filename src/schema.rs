@@ -181,7 +181,10 @@ fn resource_keys() -> Vec<Key> {
         "minimum": 0,
         "pattern": format!(r"^[0-9.]+\s*([kKmMgGtT]i?B?)?$|{TEMPLATE}"),
     });
-    vec![("gpu", "how many", templated(whole_number())), ("memory", "`8G`, `512M`, or bytes", memory)]
+    let gpu =
+        json!({"type": ["integer", "string"], "minimum": 0, "pattern": format!("^{}$|{TEMPLATE}", spec::limits::AUTO)});
+    let what = "how many of its own; `auto` (default): one for a stage that computes through wgpu, none for others";
+    vec![("gpu", what, gpu), ("memory", "`8G`, `512M`, or bytes", memory)]
 }
 
 fn retry_keys() -> Vec<Key> {

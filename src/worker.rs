@@ -1,16 +1,19 @@
-//! The worker process: `pipeline worker DIR` turns `action.json` into `outcome.json`. It never outlives the process at
-//! the other end of its standard input.
+//! The worker process: `pipeline worker DIR` turns `action.json` into `outcome.json`. With `-` for the directory it waits
+//! to be told one, and may then be told more (`executor/line.rs`): it keeps its device, compiled kernels and the bases that
+//! it has loaded from one action to the next. It never outlives the process at the other end of its standard input.
 
 use crate::action::Action;
-use crate::executor::local;
+use crate::executor::line::{WAITS, done, told};
+use crate::executor::process::end_with_the_parent;
 use crate::run::death;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use stages::io::{Host, Interruption, Io};
 use stages::secret::Secrets;
 use stages::stage::{Call, Work};
 use stages::work;
 use std::any::Any;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
@@ -26,23 +29,70 @@ const TERMINATED: u8 = 143;
 pub fn asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     match (words.next(), words.next(), words.next()) {
         (Some(verb), Some(directory), None) if verb == "worker" => {
-            // A spare worker that is not needed ends in silence.
-            Some(ExitCode::from(local::directory_of(directory).map_or(0, |directory| work(&directory))))
+            let code = if directory == WAITS { serve() } else { work(directory.as_ref()) };
+            Some(ExitCode::from(code))
         }
         _ => None,
     }
 }
 
-/// Works in a directory and returns the exit code. On failure, `error.txt` holds the cause, and so does the end of the
-/// log, after `error:`. A stage that stopped because it was asked to has not failed.
+/// Works in a directory and returns the exit code.
 pub fn work(directory: &Path) -> u8 {
     install_tracing();
-    local::end_with_the_parent();
-    let Err(error) = attempt(directory) else { return 0 };
-    if let Some(interrupted) = error.downcast_ref::<Interruption>() {
-        eprintln!("{interrupted}");
-        return TERMINATED;
+    end_with_the_parent();
+    End::of(directory).code()
+}
+
+/// Works in every directory that it is told, until one is the last or the work there fails. An action that may have failed
+/// of what those before it left behind, as a device that is lost, ends the process as a crash would: it is then tried
+/// once more by another.
+fn serve() -> u8 {
+    install_tracing();
+    for (earlier, told) in told().enumerate() {
+        tracing::debug!("process {}, {earlier} actions before", std::process::id());
+        match End::of(&told.directory) {
+            End::Done if told.stays && done().is_ok() => {}
+            End::Broken if earlier > 0 => std::process::abort(),
+            end => return end.code(),
+        }
     }
+    0
+}
+
+/// The end of an action in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Done,
+    /// It stopped because it was asked to, which is no failure.
+    Stopped,
+    Failed,
+    /// It failed by a panic, or its device is lost.
+    Broken,
+}
+
+impl End {
+    /// Works in a directory. On failure, `error.txt` holds the cause, and so does the end of the log, after `error:`.
+    fn of(directory: &Path) -> End {
+        let Err(error) = attempt(directory) else { return End::Done };
+        if let Some(interrupted) = error.downcast_ref::<Interruption>() {
+            eprintln!("{interrupted}");
+            return End::Stopped;
+        }
+        let is_broken = error.is::<Panic>() || stages::device::is_lost();
+        tell(directory, &error);
+        if is_broken { End::Broken } else { End::Failed }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            End::Done => 0,
+            End::Stopped => TERMINATED,
+            End::Failed | End::Broken => 1,
+        }
+    }
+}
+
+fn tell(directory: &Path, error: &Error) {
     let cause = death::of_error(directory, format!("{error:#}")).to_string();
     // The log may be on a full disk, so failing to write it must not be an error.
     let mut log = std::io::stderr();
@@ -51,7 +101,6 @@ pub fn work(directory: &Path) -> u8 {
     if let Err(error) = fs::write(&path, &cause) {
         let _ = writeln!(log, "error: write {}: {error}", path.display());
     }
-    1
 }
 
 fn attempt(directory: &Path) -> Result<()> {
@@ -69,7 +118,9 @@ fn attempt(directory: &Path) -> Result<()> {
     let result = catch(|| run(&call, &mut io)).and_then(|()| io.finish());
     match result {
         // The error may quote what the command wrote.
-        Err(error) if !secrets.is_empty() => Err(anyhow!(secrets.redacted(&format!("{error:#}")))),
+        Err(error) if !secrets.is_empty() && !error.is::<Interruption>() => {
+            Err(anyhow!(secrets.redacted(&format!("{error:#}"))))
+        }
         result => result,
     }
 }
@@ -78,6 +129,18 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
 }
+
+/// The error of a stage that panicked.
+#[derive(Debug)]
+struct Panic(String);
+
+impl fmt::Display for Panic {
+    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
+        text.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Panic {}
 
 /// Runs a stage. A panic becomes an error that says where it happened; burn reports some ordinary failures by a panic.
 fn catch(run: impl FnOnce() -> Result<()>) -> Result<()> {
@@ -98,7 +161,7 @@ fn catch(run: impl FnOnce() -> Result<()>) -> Result<()> {
     result.unwrap_or_else(|payload| {
         let place =
             place.lock().ok().and_then(|mut place| place.take()).unwrap_or_else(|| "an unknown place".to_owned());
-        Err(anyhow!("the stage panicked at {place}: {}", message(&*payload)))
+        Err(Panic(format!("the stage panicked at {place}: {}", message(&*payload))).into())
     })
 }
 
@@ -151,7 +214,10 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_that_names_its_place() {
-        let error = catch(|| panic!("row 7 holds no token")).unwrap_err().to_string();
+        let error = catch(|| panic!("row 7 holds no token")).unwrap_err();
+        // After others in one process, it is tried once more by another.
+        assert!(error.is::<Panic>() && !catch(|| bail!("row 7 holds no prompt")).unwrap_err().is::<Panic>());
+        let error = error.to_string();
         assert!(error.starts_with("the stage panicked at "), "{error}");
         assert!(error.contains("worker.rs:") && error.ends_with(": row 7 holds no token"), "{error}");
         assert!(catch(|| Ok(())).is_ok());

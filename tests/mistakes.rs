@@ -228,7 +228,11 @@ fn a_device_of_another_tool_gets_the_name_of_it_here() {
     let refused = place.run(&["run", "a.yaml", "--device", "cuda"]).expect_exit(2);
     assert!(refused.stderr.contains("wgpu (Vulkan, Metal, DX12): write `wgpu`, or `auto`"), "{}", refused.stderr);
     let refused = place.run(&["run", "a.yaml", "--device", "tpu"]).expect_exit(2);
-    assert!(refused.stderr.contains("[possible values: auto, wgpu, cpu]"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("[possible values: auto, cpu, wgpu, wgpu:1, wgpu:NAME-PART]"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]
@@ -633,7 +637,7 @@ fn a_command_line_that_makes_no_sense() {
         rnu rlhf.yaml: error: unrecognized subcommand 'rnu'
         run no-such.yaml: error: read no-such.yaml: No such file or directory (os error 2)
         run .: error: read .: Is a directory (os error 21)
-        run rlhf.yaml --device tpu: error: invalid value 'tpu' for '--device <DEVICE>'
+        run rlhf.yaml --device tpu: error: invalid value 'tpu' for '--device <DEVICE>': there is no such device [possible values: auto, cpu, wgpu, wgpu:1, wgpu:NAME-PART]
         run rlhf.yaml --jobs 0: error: invalid value '0' for '--jobs <N>': 0 is not in 1..=65535
         kinds pp: error: there is no kind `pp`: did you mean `ppo`?
         status: error: no run was found in this directory or one below it: name the pipeline file

@@ -4,7 +4,9 @@ mod below;
 
 pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb};
 
-use super::options::{Changes, FileArguments, FilterArguments, RunArgument, StoreArgument, device, dtype};
+use super::options::{
+    Changes, DeviceArgument, FileArguments, FilterArguments, RunArgument, StoreArgument, device, dtype,
+};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use formats::dtype::Dtype;
@@ -22,8 +24,8 @@ pub struct CommandLine {
 const AFTER_HELP: &str = "\
 Exit codes: 0 all done, 1 a stage failed or a gate erred, 2 the file or the command is wrong,
             3 stopped or held by a gate, 130 interrupted.
-Environment: PIPELINE_STORE (as --store), PIPELINE_PROGRESS_INTERVAL (seconds between lines of progress; 2),
-             RUST_LOG (what is logged to stderr), NO_COLOR.";
+Environment: PIPELINE_STORE (as --store), PIPELINE_DEVICE (as --device), PIPELINE_PROGRESS_INTERVAL (seconds
+             between lines of progress; 2), RUST_LOG (what is logged to stderr), NO_COLOR.";
 
 #[derive(Subcommand)]
 pub enum Verb {
@@ -31,15 +33,15 @@ pub enum Verb {
     Run {
         #[command(flatten)]
         asked: FileArguments,
-        /// Where to compute; `auto` takes a real GPU, else the CPU
-        #[arg(long, default_value = "auto", value_parser = device())]
-        device: DeviceChoice,
+        #[command(flatten)]
+        device: DeviceArgument,
         #[command(flatten)]
         selected: FilterArguments,
         /// Stages that may run at the same time
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
         jobs: u16,
-        /// Resources they may use together: `gpu=2,memory=64G`; default: one GPU and the memory of this machine
+        /// Resources they may use together: `gpu=2,memory=64G`; default: `gpu=auto`,
+        /// the cards that wgpu sees, and the memory of this machine
         #[arg(long, value_name = "LIST")]
         resources: Option<String>,
         /// After a failure, go on with the stages that do not depend on it; by default running stages finish and no new one
@@ -240,9 +242,17 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// List the adapters wgpu sees, one JSON value per line; `doctor` runs this in a process that a driver may crash
+    /// List the adapters wgpu sees and open one, in JSON lines; `run` and `doctor` do this in a process that a driver may
+    /// crash
     #[command(hide = true)]
-    Devices,
+    Devices {
+        /// The device to open
+        #[arg(default_value = "auto", value_parser = device())]
+        device: DeviceChoice,
+        /// Also list the adapters that need not be asked to find this one
+        #[arg(long)]
+        all: bool,
+    },
     /// Execute the action in a work directory
     #[command(hide = true)]
     Worker {

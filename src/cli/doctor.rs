@@ -8,9 +8,14 @@ mod store;
 use super::terminal;
 use crate::report::sheet::{Grid, Header, Sheet, Width, plain};
 use anyhow::Result;
-pub use devices::tell as devices;
 use finding::{Finding, Health};
+use stages::io::DeviceChoice;
 use std::path::Path;
+
+/// Asks the drivers, as the child process of `run` and `doctor`.
+pub fn devices(choice: &DeviceChoice, is_all: bool) -> Result<u8> {
+    crate::run::devices::tell(choice, is_all).map(|()| 0)
+}
 
 /// The exit code is 1 if a finding prevents every run.
 pub fn doctor(store: &Path, is_json: bool) -> Result<u8> {

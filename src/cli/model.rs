@@ -40,7 +40,7 @@ fn windows(config: &Config) -> Option<String> {
     Some(format!("{layers} of {} layers attend to the last {window} tokens", config.layers))
 }
 
-pub fn inspect(typed: &str, choice: DeviceChoice, dtype: Dtype) -> Result<u8> {
+pub fn inspect(typed: &str, choice: &DeviceChoice, dtype: Dtype) -> Result<u8> {
     let directory = directory(typed)?;
     let described = describe::describe(&directory).map_err(|error| refused(format!("{error:#}")))?;
     let device = device::open(choice).map_err(|error| refused(format!("{error:#}")))?;

@@ -1,11 +1,12 @@
 //! Arguments that several verbs share.
 
 use super::find::{self, RunQuery, StoredRun};
+use super::refusal::refused;
 use crate::ledger;
 use crate::plan::selection::Filter;
 use anyhow::Result;
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, StringValueParser, TypedValueParser};
 use formats::dtype::Dtype;
 use stages::io::DeviceChoice;
 use std::path::{Path, PathBuf};
@@ -119,19 +120,31 @@ impl StoreArgument {
     }
 }
 
-pub fn device() -> impl TypedValueParser<Value = DeviceChoice> {
-    let known = ["auto", "wgpu", "cpu"].map(PossibleValue::new);
-    let foreign = FOREIGN_DEVICES.map(|name| PossibleValue::new(name).hide(true));
-    PossibleValuesParser::new(known.into_iter().chain(foreign)).try_map(|name| match name.as_str() {
-        "auto" => Ok(DeviceChoice::Auto),
-        "wgpu" => Ok(DeviceChoice::Wgpu),
-        "cpu" => Ok(DeviceChoice::Cpu),
-        _ => Err("GPUs of all makes are used through wgpu (Vulkan, Metal, DX12): write `wgpu`, or `auto`"),
-    })
+#[derive(Args)]
+pub struct DeviceArgument {
+    /// Where to compute: `auto`, a real GPU if there is one, else the CPU; `cpu`; `wgpu`, the best adapter, be it a software
+    /// driver; `wgpu:1`, the one that `doctor` lists as number 1; `wgpu:NAME-PART`, the first whose name contains this;
+    /// default: PIPELINE_DEVICE, else `auto`
+    #[arg(long = "device", value_name = "DEVICE", value_parser = device())]
+    device: Option<DeviceChoice>,
 }
 
-/// Names of GPUs in other tools.
-const FOREIGN_DEVICES: [&str; 6] = ["cuda", "cuda:0", "gpu", "mps", "rocm", "vulkan"];
+impl DeviceArgument {
+    pub fn chosen(self) -> Result<DeviceChoice> {
+        let of_environment = || std::env::var("PIPELINE_DEVICE").ok().filter(|device| !device.is_empty());
+        match (self.device, of_environment()) {
+            (Some(device), _) => Ok(device),
+            (None, None) => Ok(DeviceChoice::default()),
+            (None, Some(text)) => {
+                text.parse().map_err(|error| refused(format!("invalid value '{text}' for PIPELINE_DEVICE: {error}")))
+            }
+        }
+    }
+}
+
+pub fn device() -> impl TypedValueParser<Value = DeviceChoice> {
+    StringValueParser::new().try_map(|text| text.parse::<DeviceChoice>())
+}
 
 pub fn dtype() -> impl TypedValueParser<Value = Dtype> {
     PossibleValuesParser::new(Dtype::ALL.map(Dtype::name)).try_map(|name| {

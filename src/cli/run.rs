@@ -11,7 +11,7 @@ use crate::plan::selection;
 use crate::report;
 use crate::report::fold;
 use crate::report::sheet::Sheet;
-use crate::run::{ExecutionOptions, slots};
+use crate::run::{ExecutionOptions, gpus, slots};
 use crate::spec::limits;
 use crate::{approvals, progress, run};
 use anyhow::{Context, Result};
@@ -30,8 +30,14 @@ pub fn walk(
 ) -> Result<u8> {
     let plan = understand_whole(&asked.file, &asked.changes.all(), execution.is_some())?;
     let selection = selection::select(&plan, selected).map_err(refused)?;
-    if let Some(reason) = execution.and_then(|execution| slots::too_large(&plan, execution.capacity)) {
-        return Err(refused(reason));
+    if let Some(execution) = execution {
+        let is_counted = execution.capacity.gpu.is_some() || !slots::asks_for_several(&plan);
+        let counted = (!is_counted).then(|| gpus::resolve(&execution.device, None)).transpose();
+        let counted = counted.map_err(|error| refused(format!("{error:#}")))?.map(|found| found.gpus.len() as u64);
+        let capacity = Resources { gpu: execution.capacity.gpu.or(counted), ..execution.capacity };
+        if let Some(reason) = slots::too_large(&plan, capacity) {
+            return Err(refused(reason));
+        }
     }
     let approvals = approvals::read(&approvals::path(&asked.file)).map_err(|error| refused(format!("{error:#}")))?;
     let mut progress = if execution.is_some() {

@@ -1,30 +1,34 @@
-//! Runs jobs as processes of this machine; also the part of the protocol that the worker process does. Each worker
-//! leads its own process group and holds the reading end of a pipe as its standard input. When the process that started
-//! it goes away for whatever reason, the pipe closes and the worker ends itself.
+//! Runs jobs as processes of this machine. Each worker leads its own process group and holds one end of a pipe or a
+//! socket as its standard input. When the process that started it goes away for whatever reason, that closes and the
+//! worker ends itself.
 //!
-//! 1. The log of a worker stays locked for as long as the worker, or anything it started, lives.
-//! 2. A worker may be started before its job comes. It then gets [`SPARE`] for a directory, and waits until its
-//!    standard input names one as a line.
+//! 1. The log of a directory stays locked for as long as its worker, or anything it started, works there.
+//! 2. A worker may be started before its job comes, and then waits to be told a directory (`line.rs`): starting takes
+//!    longer than anything else about a small command, and this way overlaps with another job.
+//! 3. A worker of jobs that share one stays after each of them, with its device, its compiled kernels and the bases it has
+//!    loaded, until the next one comes. It holds memory all the while, so it is ended
+//!    * before any job with a process of its own begins, which may need that memory: a training, a command;
+//!    * after [`IDLE`], while a longer job runs beside it;
+//!    * with the run, which ends when nothing is left to do, and with a job that fails in it, takes too long or is to
+//!      stop: nothing that those leave behind reaches the next job.
+//!
+//!    There are as many of them as there are such jobs at the same time, and one for each name.
 
+use super::line::Waiting;
+use super::process::{end, kill, lives, lock, pid, wait_for_the_end};
 use super::{Executor, ExecutorKind, Job, JobId, Update};
 use crate::failure::Exit;
 use crate::tail::{Tail, tail};
 use anyhow::{Context, Result};
-#[cfg(target_os = "linux")]
-use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process_group, waitid};
+use rustix::process::Signal;
 use stages::work;
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, Read, Write};
-#[cfg(target_os = "linux")]
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,71 +37,81 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(1);
 /// The interval at which progress, time-outs and the caller's interrupt flag are checked.
 const TICK: Duration = Duration::from_millis(100);
+/// The time that a worker stays for a job that it could share. Between two measurements of one gate a run decides and
+/// places inputs: milliseconds, or seconds for a large model on another disk.
+const IDLE: Duration = Duration::from_secs(10);
 
 pub const LOCAL: ExecutorKind = ExecutorKind { open: || Box::new(local()), lives };
 
-/// Stands for a directory that is not known yet.
-const SPARE: &str = "-";
-
 struct Local {
-    running: BTreeMap<JobId, Process>,
+    running: BTreeMap<JobId, Running>,
     next: JobId,
-    ended: (Sender<JobId>, Receiver<JobId>),
-    spare: Option<Spare>,
+    ended: (Sender<Sign>, Receiver<Sign>),
+    /// Those that have done no job yet, at most one, and those that stay for the next one.
+    waiting: Vec<Waiting>,
 }
 
-/// A worker that is started before there is a directory for it. Starting takes longer than anything else about a small
-/// command, and this way overlaps with another job.
-struct Spare {
-    command: Vec<OsString>,
-    child: Child,
-    /// The file has no name yet.
-    log: File,
-}
-
-struct Process {
-    /// Not reaped before its end is known and its group is killed: until then its process id cannot be reused.
-    child: Child,
+struct Running {
+    process: Process,
+    directory: PathBuf,
     deadline: Option<(Instant, Duration)>,
     events: Tail,
 }
 
+/// The process of a job. It is not reaped before its end is known and its group is killed: until then its process id
+/// cannot be reused.
+enum Process {
+    /// It was started for this job.
+    Started(Child),
+    /// It waited for a job.
+    Told(Waiting),
+}
+
+/// The news of a job.
+struct Sign {
+    job: JobId,
+    /// The worker says that it is done. Otherwise the worker is gone, or not to be understood.
+    is_done: bool,
+}
+
 fn local() -> Local {
-    Local { running: BTreeMap::new(), next: 0, ended: mpsc::channel(), spare: None }
+    Local { running: BTreeMap::new(), next: 0, ended: mpsc::channel(), waiting: Vec::new() }
 }
 
 impl Executor for Local {
     fn submit(&mut self, job: Job) -> Result<JobId> {
-        let child = match self.spare.take().and_then(|spare| spare.give(&job)) {
-            Some(child) => child,
-            None => {
-                let log = job.directory.join(work::LOG);
-                let open = File::options().create(true).append(true).open(&log);
-                let log = open.with_context(|| format!("create {}", log.display()))?;
-                start(&job.command, job.directory.as_os_str(), &log, Some(&job.directory))?
-            }
-        };
+        let process =
+            self.told(&job).map_or_else(|| start(&job).map(Process::Started), |worker| Ok(Process::Told(worker)))?;
         let id = self.next;
         self.next += 1;
-        let (pid, ended) = (pid(&child), self.ended.0.clone());
+        let (pid, ended) = (pid(process.child()), self.ended.0.clone());
+        let is_done = match &process {
+            Process::Told(worker) if worker.stays() => Some(worker.is_done()?),
+            _ => None,
+        };
         thread::spawn(move || {
-            // Waits for the end, and leaves the process to be reaped in `poll`.
-            while waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
-                .is_err_and(|error| error == rustix::io::Errno::INTR)
-            {}
+            let is_done = is_done.map_or_else(
+                || {
+                    wait_for_the_end(pid);
+                    false
+                },
+                |is_done| is_done(),
+            );
             // The receiver is gone only with the executor.
-            let _ = ended.send(id);
+            let _ = ended.send(Sign { job: id, is_done });
         });
         let deadline = job.timeout.map(|timeout| (Instant::now() + timeout, timeout));
         let events = tail(&job.directory.join(work::PROGRESS));
-        self.running.insert(id, Process { child, deadline, events });
+        self.running.insert(id, Running { process, directory: job.directory, deadline, events });
         Ok(id)
     }
 
-    fn expect(&mut self, command: &[OsString], near: &Path) {
-        // Without a spare worker every job is started when it comes.
-        let spare = || Spare::start(command, near).inspect_err(|error| tracing::debug!("no spare worker: {error:#}"));
-        self.spare = self.spare.take().or_else(|| spare().ok());
+    fn expect(&mut self, command: &[OsString]) {
+        if !self.waiting.iter().any(Waiting::is_new) {
+            // Without one that waits, every worker is started when its job comes.
+            let worker = Waiting::start(command);
+            self.waiting.extend(worker.inspect_err(|error| tracing::debug!("no worker ahead: {error:#}")));
+        }
     }
 
     fn poll(&mut self, patience: Duration) -> Result<Vec<Update>> {
@@ -105,18 +119,20 @@ impl Executor for Local {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let first = self.ended.1.recv_timeout(TICK.min(left)).ok();
+            let signs: Vec<Sign> = first.into_iter().chain(self.ended.1.try_iter()).collect();
             let mut updates = Vec::new();
-            for id in first.into_iter().chain(self.ended.1.try_iter()) {
-                if let Some(running) = self.running.remove(&id) {
-                    finish(id, running, &mut updates)?;
+            for Sign { job, is_done } in signs {
+                if let Some(running) = self.running.remove(&job) {
+                    self.waiting.extend(finish(job, running, is_done, &mut updates)?);
                 }
             }
             for (id, running) in &mut self.running {
                 updates.extend(progress(*id, &mut running.events));
-                if running.deadline.is_some_and(|(at, _)| at <= Instant::now()) {
-                    kill(&running.child, Signal::KILL);
+                if running.is_late() {
+                    kill(running.process.child(), Signal::KILL);
                 }
             }
+            self.dismiss(|worker| worker.has_waited() >= IDLE);
             if !updates.is_empty() || Instant::now() >= until {
                 return Ok(updates);
             }
@@ -124,30 +140,44 @@ impl Executor for Local {
     }
 
     fn stop_all(&mut self) {
-        self.running.values().for_each(|running| kill(&running.child, Signal::TERM));
+        self.running.values().for_each(|running| kill(running.process.child(), Signal::TERM));
+        self.dismiss(|_| true);
     }
 }
 
 impl Local {
+    /// A worker that was told to do this job: one that has done others of its name, one that was started ahead, or a new
+    /// one if it is to stay.
+    fn told(&mut self, job: &Job) -> Option<Waiting> {
+        // What is not for this command is not needed any more, and what holds memory makes room.
+        self.dismiss(|worker| !worker.is_for(&job.command) || (job.shares.is_none() && !worker.is_new()));
+        let fits = |worker: &Waiting| worker.is_new() || worker.is_of(job.shares.as_deref());
+        while let Some(at) =
+            (0..self.waiting.len()).filter(|at| fits(&self.waiting[*at])).max_by_key(|at| !self.waiting[*at].is_new())
+        {
+            if let Some(worker) = self.waiting.swap_remove(at).tell(job) {
+                return Some(worker);
+            }
+        }
+        job.shares.as_ref()?;
+        Waiting::start(&job.command).ok()?.tell(job)
+    }
+
+    /// Ends those that wait and for which this is true.
+    fn dismiss(&mut self, is_needless: impl Fn(&Waiting) -> bool) {
+        self.waiting.extract_if(.., |worker| is_needless(worker)).for_each(Waiting::end);
+    }
+
     fn cancel_all(&mut self) {
-        self.spare.take().into_iter().for_each(Spare::end);
         let until = Instant::now() + GRACE;
         self.stop_all();
         while !self.running.is_empty() {
             match self.ended.1.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(id) => {
-                    if let Some(mut running) = self.running.remove(&id) {
-                        kill(&running.child, Signal::KILL);
-                        let _ = running.child.wait();
-                    }
-                }
+                Ok(Sign { job, .. }) => self.running.remove(&job).into_iter().for_each(|running| running.process.end()),
                 Err(_) => break,
             }
         }
-        for (_, mut running) in std::mem::take(&mut self.running) {
-            kill(&running.child, Signal::KILL);
-            let _ = running.child.wait();
-        }
+        std::mem::take(&mut self.running).into_values().for_each(|running| running.process.end());
     }
 }
 
@@ -158,67 +188,48 @@ impl Drop for Local {
     }
 }
 
-impl Spare {
-    fn start(command: &[OsString], near: &Path) -> Result<Spare> {
-        let log = unnamed(near).with_context(|| format!("create a log in {}", near.display()))?;
-        let child = start(command, OsStr::new(SPARE), &log, None)?;
-        Ok(Spare { command: command.to_owned(), child, log })
+impl Running {
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|(at, _)| at <= Instant::now())
+    }
+}
+
+impl Process {
+    fn child(&self) -> &Child {
+        match self {
+            Process::Started(child) => child,
+            Process::Told(worker) => &worker.child,
+        }
     }
 
-    /// Names the log and tells the worker its directory. `None` when the worker cannot be used.
-    fn give(mut self, job: &Job) -> Option<Child> {
-        let directory = job.directory.as_os_str().as_bytes();
-        let tell = |input: &mut ChildStdin| input.write_all(directory).and_then(|()| input.write_all(b"\n"));
-        let is_line = !directory.contains(&b'\n');
-        let is_named =
-            is_line && self.command == job.command && name(&self.log, &job.directory.join(work::LOG)).is_ok();
-        if is_named && self.child.stdin.as_mut().is_some_and(|input| tell(input).is_ok()) {
-            return Some(self.child);
+    fn child_mut(&mut self) -> &mut Child {
+        match self {
+            Process::Started(child) => child,
+            Process::Told(worker) => &mut worker.child,
         }
-        self.end();
-        None
+    }
+
+    /// Whether it did other jobs before this one.
+    fn has_worked(&self) -> bool {
+        matches!(self, Process::Told(worker) if worker.has_worked())
     }
 
     fn end(mut self) {
-        kill(&self.child, Signal::KILL);
-        let _ = self.child.wait();
+        end(self.child_mut());
     }
 }
 
-/// A file without a name, which can be given one later.
-#[cfg(target_os = "linux")]
-fn unnamed(directory: &Path) -> io::Result<File> {
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(directory, flags, Mode::from_raw_mode(0o644))?.into())
-}
-
-#[cfg(target_os = "linux")]
-fn name(file: &File, path: &Path) -> io::Result<()> {
-    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(rustix::fs::linkat(rustix::fs::CWD, open, rustix::fs::CWD, path, AtFlags::SYMLINK_FOLLOW)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn unnamed(_: &Path) -> io::Result<File> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn name(_: &File, _: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-fn start(command: &[OsString], directory: &OsStr, log: &File, within: Option<&Path>) -> Result<Child> {
-    // The lock is shared with the worker and everything it starts: it goes when the last of them is gone.
-    let _ = flock(log, FlockOperation::NonBlockingLockExclusive);
-    let (program, arguments) = command.split_first().context("start a worker: no command")?;
-    let mut command = Command::new(program);
-    if let Some(within) = within {
-        command.current_dir(within);
-    }
-    command
+/// Starts a worker for this directory alone.
+fn start(job: &Job) -> Result<Child> {
+    let path = job.directory.join(work::LOG);
+    let open = File::options().create(true).append(true).open(&path);
+    let log = open.with_context(|| format!("create {}", path.display()))?;
+    lock(&log);
+    let (program, arguments) = job.command.split_first().context("start a worker: no command")?;
+    Command::new(program)
+        .current_dir(&job.directory)
         .args(arguments)
-        .arg(directory)
+        .arg(&job.directory)
         .stdin(Stdio::piped())
         .stdout(log.try_clone().context("share log.txt")?)
         .stderr(log.try_clone().context("share log.txt")?)
@@ -227,28 +238,31 @@ fn start(command: &[OsString], directory: &OsStr, log: &File, within: Option<&Pa
         .with_context(|| format!("start {}", program.display()))
 }
 
-fn finish(id: JobId, mut running: Process, updates: &mut Vec<Update>) -> Result<()> {
+/// Ends a job. A worker that is said to be done is given back if it really has let go of the directory and its time was not
+/// over; otherwise it ends with the job.
+fn finish(id: JobId, mut running: Running, is_done: bool, updates: &mut Vec<Update>) -> Result<Option<Waiting>> {
+    let is_over = is_done && !running.is_late() && !lives(&running.directory);
+    let mut process = match running.process {
+        Process::Told(worker) if is_over => {
+            updates.extend(progress(id, &mut running.events));
+            updates.push(Update::Ended(id, Exit::Code(0)));
+            return Ok(Some(worker.waits_again()));
+        }
+        process => process,
+    };
     // Everything that the worker left running ends with it, except processes that made a session of their own.
-    kill(&running.child, Signal::KILL);
-    let status = running.child.wait().context("wait for a worker")?;
+    kill(process.child(), Signal::KILL);
+    let status = process.child_mut().wait().context("wait for a worker")?;
     updates.extend(progress(id, &mut running.events));
     let killed_late = running.deadline.filter(|(at, _)| status.signal() == Some(9) && *at <= Instant::now());
-    let exit = match (killed_late, status.code(), status.signal()) {
-        (Some((_, timeout)), ..) => Exit::TimedOut(timeout),
-        (None, Some(code), _) => Exit::Code(code),
-        (None, None, signal) => Exit::Signal(signal.unwrap_or_default()),
-    };
-    updates.push(Update::Ended(id, exit));
-    Ok(())
-}
-
-fn kill(child: &Child, signal: Signal) {
-    // An empty group is no error.
-    let _ = kill_process_group(pid(child), signal);
-}
-
-fn pid(child: &Child) -> Pid {
-    i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("the system gave this process id")
+    updates.push(match (killed_late, status.code(), status.signal()) {
+        (Some((_, timeout)), ..) => Update::Ended(id, Exit::TimedOut(timeout)),
+        (None, code, signal) => {
+            let exit = code.map_or(Exit::Signal(signal.unwrap_or_default()), Exit::Code);
+            if process.has_worked() { Update::EndedAfterOthers(id, exit) } else { Update::Ended(id, exit) }
+        }
+    });
+    Ok(None)
 }
 
 /// The latest progress. Progress that cannot be read is not shown, and the work goes on.
@@ -256,57 +270,21 @@ fn progress(id: JobId, events: &mut Tail) -> Option<Update> {
     events.progress().ok().flatten().map(|progress| Update::Progressed(id, progress))
 }
 
-fn lives(directory: &Path) -> bool {
-    File::open(directory.join(work::LOG))
-        .is_ok_and(|log| flock(&log, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK))
-}
-
-/// For a worker: the directory it is to work in. A spare worker waits for its directory and changes into it. `None` if
-/// no job came.
-pub fn directory_of(argument: OsString) -> Option<PathBuf> {
-    if argument != SPARE {
-        return Some(argument.into());
-    }
-    let mut path = Vec::new();
-    io::stdin().lock().read_until(b'\n', &mut path).ok()?;
-    let directory = PathBuf::from(OsString::from_vec(path.strip_suffix(b"\n")?.to_vec()));
-    std::env::set_current_dir(&directory).ok()?;
-    Some(directory)
-}
-
-/// For a worker: ends this process and its group as soon as standard input closes. This only holds for a pipe: a worker
-/// started by hand, or by a cluster with nothing on its input, has no parent in this sense.
-pub fn end_with_the_parent() {
-    let is_pipe = rustix::fs::fstat(io::stdin())
-        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo);
-    if !is_pipe {
-        return;
-    }
-    thread::spawn(|| {
-        let mut byte = [0];
-        while !matches!(io::stdin().read(&mut byte), Ok(0) | Err(_)) {}
-        if getpgrp() == getpid() {
-            // This process belongs to the group as well.
-            let _ = kill_process_group(getpgrp(), Signal::KILL);
-        }
-        std::process::exit(1);
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wait::wait_for;
     use std::fs;
+    use std::path::Path;
 
     fn sh(directory: &Path, script: &str) -> Job {
         let command = ["sh", "-c", script].map(Into::into).to_vec();
-        Job { directory: directory.to_owned(), command, timeout: None }
+        Job { directory: directory.to_owned(), command, timeout: None, shares: None }
     }
 
     fn updates_until_the_end(executor: &mut Local) -> Vec<Update> {
         let mut updates = Vec::new();
-        while !updates.iter().any(|update| matches!(update, Update::Ended(..))) {
+        while !updates.iter().any(|update| !matches!(update, Update::Progressed(..))) {
             updates.extend(executor.poll(Duration::from_secs(10)).unwrap());
         }
         updates
@@ -347,7 +325,7 @@ mod tests {
     /// Says where it is told to work, and whether it had to wait for that; `mark` is written as it starts.
     fn patient(mark: &Path) -> Vec<OsString> {
         let script = format!(
-            "echo $$ > {}; [ \"$1\" != - ] || {{ echo waited; read -r told || exit 0; set -- \"$told\"; }}; echo \"$1\"",
+            "echo $$ > {}; [ \"$1\" != - ] || {{ read -r word told; exec >> \"$told/log.txt\"; echo begun >&0; echo $word; set -- \"$told\"; }}; echo \"$1\"",
             mark.display()
         );
         ["sh", "-c", &script, "worker"].map(Into::into).to_vec()
@@ -357,7 +335,6 @@ mod tests {
         wait_for("a line in the mark", || fs::read_to_string(mark).ok().filter(|text| text.ends_with('\n')))
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_job_that_was_expected_goes_to_the_worker_that_waits_for_it() {
         let directory = tempfile::tempdir().unwrap();
@@ -367,34 +344,212 @@ mod tests {
             let job = directory.path().join(name);
             fs::create_dir(&job).unwrap();
             if !expected.is_empty() {
-                executor.expect(expected, directory.path());
-                executor.expect(expected, directory.path());
+                executor.expect(expected);
+                executor.expect(expected);
             }
-            executor.submit(Job { directory: job.clone(), command: command.clone(), timeout: None }).unwrap();
+            assert!(executor.waiting.len() <= 1);
+            let job_there = Job { command: command.clone(), ..sh(&job, "") };
+            executor.submit(job_there).unwrap();
             updates_until_the_end(&mut executor);
-            assert!(executor.spare.is_none());
+            assert!(executor.waiting.is_empty());
             fs::read_to_string(job.join("log.txt")).unwrap().replace(&job.display().to_string(), name)
         };
-        assert_eq!(log_of("told", &command), "waited\ntold\n");
+        assert_eq!(log_of("told", &command), "once\ntold\n");
         assert_eq!(log_of("started", &[]), "started\n");
         // A worker that waits for another command is of no use.
         assert_eq!(log_of("other", &["sleep".into()]), "other\n");
         assert_eq!(log_of("two\nlines", &command), "two\nlines\n");
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_worker_that_is_not_needed_after_all_is_not_left_behind() {
         let directory = tempfile::tempdir().unwrap();
         let mark = directory.path().join("mark");
         let mut executor = local();
-        executor.expect(&patient(&mark), directory.path());
+        executor.expect(&patient(&mark));
         let pid = written(&mark);
         assert!(is_running(&pid));
         drop(executor);
         assert!(!is_running(&pid));
-        // Its log is not left behind either.
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    /// Works in one directory after the other, as the script says.
+    fn shared(work: &str) -> Vec<OsString> {
+        let script = format!(
+            "while read -r word told; do exec >> \"$told/log.txt\" 2>&1; cd \"$told\"; echo begun >&0; echo $$; {work}; exec > /dev/null 2>&1; echo done >&0; done"
+        );
+        ["sh", "-c", &script, "worker"].map(Into::into).to_vec()
+    }
+
+    /// Directories in which jobs share a worker, one after the other.
+    struct Sharing {
+        directory: tempfile::TempDir,
+        executor: Local,
+        command: Vec<OsString>,
+    }
+
+    fn sharing(work: &str) -> Sharing {
+        Sharing { directory: tempfile::tempdir().unwrap(), executor: local(), command: shared(work) }
+    }
+
+    impl Sharing {
+        fn at(&self, name: &str) -> PathBuf {
+            self.directory.path().join(name)
+        }
+
+        fn job(&self, name: &str) -> Job {
+            fs::create_dir(self.at(name)).unwrap();
+            Job { command: self.command.clone(), shares: Some("cpu".to_owned()), ..sh(&self.at(name), "") }
+        }
+
+        fn does(&mut self, job: Job) -> Update {
+            self.executor.submit(job).unwrap();
+            updates_until_the_end(&mut self.executor).pop().unwrap()
+        }
+
+        fn log(&self, name: &str) -> String {
+            fs::read_to_string(self.at(name).join("log.txt")).unwrap()
+        }
+
+        /// The process that worked on a job: it prints its id first.
+        fn worker(&self, name: &str) -> String {
+            self.log(name).lines().next().unwrap().to_owned()
+        }
+    }
+
+    fn is_good(update: &Update) -> bool {
+        matches!(update, Update::Ended(_, Exit::Code(0)))
+    }
+
+    #[test]
+    fn jobs_of_one_name_share_a_process_and_each_has_its_own_log() {
+        let mut place = sharing("basename $PWD; echo err >&2");
+        for name in ["one", "two", "three"] {
+            let job = place.job(name);
+            assert!(is_good(&place.does(job)), "{name}");
+            assert!(!lives(&place.at(name)));
+        }
+        let worker = place.worker("one");
+        for name in ["one", "two", "three"] {
+            assert_eq!(place.log(name), format!("{worker}\n{name}\nerr\n"));
+        }
+        // Another name has another process.
+        let job = Job { shares: Some("gpu".to_owned()), ..place.job("gpu") };
+        assert!(is_good(&place.does(job)));
+        assert_ne!(place.worker("gpu"), worker);
+        assert!(is_running(&worker));
+        drop(place.executor);
+        assert!(!is_running(&worker));
+    }
+
+    #[test]
+    fn as_many_processes_are_shared_as_there_are_jobs_at_a_time() {
+        let mut place = sharing("until test -e ../go; do sleep 0.01; done");
+        for name in ["one", "two"] {
+            let job = place.job(name);
+            place.executor.submit(job).unwrap();
+            assert!(wait_for("the job to begin", || Some(place.log(name)).filter(|log| !log.is_empty())).len() > 1);
+        }
+        fs::write(place.at("go"), "").unwrap();
+        let mut ended = 0;
+        while ended < 2 {
+            ended +=
+                place.executor.poll(Duration::from_secs(10)).unwrap().iter().filter(|update| is_good(update)).count();
+        }
+        let job = place.job("three");
+        place.does(job);
+        let workers = ["one", "two", "three"].map(|name| place.worker(name));
+        assert_ne!(workers[0], workers[1]);
+        assert!(workers[..2].contains(&workers[2]));
+    }
+
+    #[test]
+    fn a_shared_process_makes_room_for_a_job_of_its_own_and_does_not_wait_for_ever() {
+        let mut place = sharing(":");
+        let job = place.job("one");
+        place.does(job);
+        let first = place.worker("one");
+        assert!(is_running(&first));
+        fs::create_dir(place.at("training")).unwrap();
+        // It has ended when the training begins.
+        let training = sh(&place.at("training"), &format!("! test -e /proc/{first}"));
+        assert!(is_good(&place.does(Job { command: training.command.clone(), ..training })));
+        let job = place.job("two");
+        place.does(job);
+        let second = place.worker("two");
+        assert_ne!(first, second);
+        place.executor.poll(Duration::ZERO).unwrap();
+        assert!(is_running(&second));
+        place.executor.waiting[0].since -= IDLE;
+        place.executor.poll(Duration::ZERO).unwrap();
+        assert!(!is_running(&second) && place.executor.waiting.is_empty());
+    }
+
+    #[test]
+    fn a_shared_process_that_dies_says_whether_it_had_done_other_jobs() {
+        let mut place = sharing("! test -e die || kill -6 $$");
+        let deadly = |place: &Sharing, name: &str| {
+            let job = place.job(name);
+            fs::write(place.at(name).join("die"), "").unwrap();
+            job
+        };
+        let job = deadly(&place, "first");
+        assert!(matches!(place.does(job), Update::Ended(_, Exit::Signal(6))));
+        let job = place.job("good");
+        assert!(is_good(&place.does(job)));
+        let job = deadly(&place, "second");
+        assert!(matches!(place.does(job), Update::EndedAfterOthers(_, Exit::Signal(6))));
+        assert_eq!(place.worker("good"), place.worker("second"));
+        let job = place.job("last");
+        assert!(is_good(&place.does(job)));
+        assert_ne!(place.worker("good"), place.worker("last"));
+    }
+
+    #[test]
+    fn a_shared_process_is_believed_only_when_it_has_let_go_and_speaks_clearly() {
+        let said = |work: &str| {
+            let mut place = sharing(work);
+            let job = place.job("one");
+            let end = place.does(job);
+            assert!(place.executor.waiting.is_empty() && !is_running(&place.worker("one")), "{work}");
+            end
+        };
+        for garbled in ["printf don >&0; exit 3", "echo gone >&0; sleep 60", "echo outcome >&0; sleep 60", "exit 3"] {
+            assert!(!is_good(&said(garbled)), "{garbled}");
+        }
+        // Something that it started still works there: it holds the log, which the test does in its place.
+        let mut place = sharing(":");
+        let job = place.job("one");
+        let log = File::create(place.at("one").join("log.txt")).unwrap();
+        lock(&log);
+        assert!(matches!(place.does(job), Update::Ended(_, Exit::Signal(9))));
+        assert!(place.executor.waiting.is_empty());
+    }
+
+    #[test]
+    fn a_shared_process_that_takes_too_long_is_ended_and_the_next_job_has_another() {
+        let mut place = sharing("! test -e slow || sleep 60");
+        let job = place.job("one");
+        place.does(job);
+        let job = Job { timeout: Some(Duration::from_millis(300)), ..place.job("slow") };
+        fs::write(place.at("slow").join("slow"), "").unwrap();
+        assert!(matches!(place.does(job), Update::Ended(_, Exit::TimedOut(_))));
+        let worker = place.worker("one");
+        assert!(!is_running(&worker));
+        let job = place.job("two");
+        assert!(is_good(&place.does(job)));
+        assert_ne!(place.worker("two"), worker);
+    }
+
+    #[test]
+    fn a_shared_process_that_died_while_it_waited_is_replaced() {
+        let mut place = sharing(":");
+        let job = place.job("one");
+        place.does(job);
+        kill(&place.executor.waiting[0].child, Signal::KILL);
+        let job = place.job("two");
+        assert!(is_good(&place.does(job)));
+        assert_ne!(place.worker("one"), place.worker("two"));
     }
 
     #[test]
@@ -412,7 +567,7 @@ mod tests {
         assert_eq!(updates.last(), Some(&Update::Ended(id, Exit::Code(0))));
         let last = updates.iter().rev().find_map(|update| match update {
             Update::Progressed(_, progress) => Some(progress.done),
-            Update::Ended(..) => None,
+            Update::Ended(..) | Update::EndedAfterOthers(..) => None,
         });
         assert_eq!(last, Some(2));
     }

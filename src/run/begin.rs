@@ -1,15 +1,17 @@
 //! Begins actions once resources are free, no other run is doing the action, and its inputs are placed.
 
 use super::session::Session;
-use super::{RESTARTS, Run, Task, Work, attempt, now, space};
+use super::slots::{self, Demand, Share};
+use super::{RESTARTS, Run, Task, Work, attempt, gpus, now, space};
 use crate::cause::{Cause, SkipReason};
 use crate::event::Event;
 use crate::executor::Job;
 use crate::failure::Failure;
-use crate::schedule::News;
+use crate::schedule::{News, Request};
 use anyhow::{Context, Result};
 use cache::{ClaimResult, Damage, Owner};
-use stages::io::Host;
+use stages::io::{DeviceChoice, Host};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -42,25 +44,26 @@ impl Run<'_> {
         let mut waiting = Vec::new();
         while self.slots.has_job() && !self.is_content_lost {
             let Some(work) = self.pending.pop_front() else { break };
-            let wanted = self.plan.stages[work.request.limits_of].resources;
-            if !self.slots.take(wanted) {
+            let wanted = match self.demand(&work.request) {
+                Ok(wanted) => wanted,
+                Err(cause) => {
+                    news.push(self.fail(&work.request, cause)?);
+                    continue;
+                }
+            };
+            let Some(share) = self.slots.take(wanted) else {
                 waiting.push(work);
                 continue;
-            }
+            };
             let request = work.request.clone();
-            match self.begin(work)? {
+            match self.begin(work, &share)? {
                 Start::Running => continue,
                 Start::Found(found) => news.push(found),
                 Start::Elsewhere(work) => waiting.push(*work),
-                Start::Failed(cause) => {
-                    let (key, (stage, part)) = (request.action.key, self.name(&request));
-                    let (told, log) = (cause.clone(), String::new());
-                    self.tell(Event::Failed { stage, part, key: key.to_string(), cause: told, log })?;
-                    news.push(News::Failed { key, cause });
-                }
+                Start::Failed(cause) => news.push(self.fail(&request, cause)?),
                 Start::Lost => self.is_content_lost = true,
             }
-            self.slots.give_back(wanted);
+            self.slots.give_back(share);
         }
         if self.is_content_lost {
             self.pending.clear();
@@ -71,12 +74,59 @@ impl Run<'_> {
         Ok(news)
     }
 
+    /// Ends an action that cannot begin.
+    fn fail(&mut self, request: &Request, cause: Failure) -> Result<News> {
+        let (key, (stage, part)) = (request.action.key, self.name(request));
+        let (told, log) = (cause.clone(), String::new());
+        self.tell(Event::Failed { stage, part, key: key.to_string(), cause: told, log })?;
+        Ok(News::Failed { key, cause })
+    }
+
+    /// The resources that an action is to have. Where they depend on the devices of this machine, these are found out.
+    fn demand(&mut self, request: &Request) -> Result<Demand, Failure> {
+        let Some(Session { execution, .. }) = &self.session else { return Ok(Demand::default()) };
+        let stage = &self.plan.stages[request.limits_of];
+        let may_compute = stage.kind.computes && execution.device != DeviceChoice::Cpu;
+        if self.devices.is_none() && (may_compute || stage.resources.gpu > Some(0)) {
+            let found = gpus::resolve(&execution.device, execution.capacity.gpu).map_err(|error| format!("{error:#}"));
+            found.iter().for_each(|found| self.slots.add(&found.gpus));
+            self.devices = Some(found);
+        }
+        let (device, there) = match &self.devices {
+            None => (&DeviceChoice::Cpu, &[][..]),
+            Some(Ok(found)) => (&found.device, &*found.gpus),
+            Some(Err(error)) if may_compute || stage.resources.gpu > Some(0) => return Err(error.clone().into()),
+            Some(Err(_)) => (&DeviceChoice::Cpu, &[][..]),
+        };
+        let computes = stage.kind.computes && *device != DeviceChoice::Cpu;
+        let gpus = stage.resources.gpu.unwrap_or(u64::from(computes));
+        let demand = Demand { gpus, computes: computes && gpus > 0, memory: stage.resources.memory };
+        match slots::choose(there, demand) {
+            Some(_) => Ok(demand),
+            None if stage.resources.gpu.is_none() => Err(format!(
+                "`{}` computes on {device} and takes a GPU, and `--resources` leaves none: give it one, or take --device cpu",
+                stage.name
+            )
+            .into()),
+            None => Err(slots::too_many(&stage.name, gpus, there.len() as u64).into()),
+        }
+    }
+
+    /// The device of a stage that has this share.
+    fn device(&self, share: &Share, choice: &DeviceChoice) -> DeviceChoice {
+        match (&self.devices, share.gpus.first()) {
+            (Some(Ok(_)), Some(gpu)) if gpu.computes => DeviceChoice::Adapter(gpu.number),
+            (Some(Ok(found)), _) => found.device.clone(),
+            _ => choice.clone(),
+        }
+    }
+
     /// Starts an attempt. A fault of this machine (no space, no permission) fails the stage, not the run.
-    fn begin(&mut self, mut work: Work) -> Result<Start> {
+    fn begin(&mut self, mut work: Work, share: &Share) -> Result<Start> {
         let Some(Session { worker, execution, .. }) = self.session.as_ref() else {
             return Ok(Start::Failed("nothing is executed by a look".to_owned().into()));
         };
-        let (worker, device) = (*worker, execution.device);
+        let (worker, device) = (*worker, self.device(share, &execution.device));
         let request = work.request.clone();
         let key = request.action.key;
         if work.claim.is_none() {
@@ -96,8 +146,16 @@ impl Run<'_> {
             }
         }
         let stage = &self.plan.stages[request.limits_of];
-        let host =
-            Host { device, secrets: stage.secrets.clone(), audit: stage.audit, skip_bad_rows: self.plan.skip_bad_rows };
+        let shares = shared_by(&work, &device);
+        // A stage that computes is told its device; a command finds its GPUs in its environment.
+        let gpus = if stage.kind.computes { BTreeMap::new() } else { gpus::variables(&share.gpus) };
+        let host = Host {
+            device,
+            gpus,
+            secrets: stage.secrets.clone(),
+            audit: stage.audit,
+            skip_bad_rows: self.plan.skip_bad_rows,
+        };
         let attempt = match attempt::prepare(&self.options.store, self.store, &request.action, host, self.contents) {
             Ok(attempt) => attempt,
             Err(error) if error.is::<Damage>() && self.restarts < RESTARTS => {
@@ -111,9 +169,9 @@ impl Run<'_> {
         if self.interrupt.load(Ordering::Relaxed) {
             return Ok(Start::Elsewhere(Box::new(work)));
         }
-        let mut why = match work.failed {
-            0 => self.why(&request)?,
-            _ => vec![Cause::Retried],
+        let mut why = match work.is_first() {
+            true => self.why(&request)?,
+            false => vec![Cause::Retried],
         };
         if attempt.is_resumed {
             why.push(Cause::Resumed);
@@ -129,20 +187,33 @@ impl Run<'_> {
             log: absolute(&attempt.log())?.display().to_string(),
             at: Some(now()),
         })?;
+        if let Some(Ok(found)) = &mut self.devices
+            && let Some(remark) = found.remark.take()
+        {
+            self.note(&request, remark)?;
+        }
         let directory = absolute(&attempt.directory)?;
-        let job = Job { directory, command: worker.to_vec(), timeout: stage.timeout };
+        let job = Job { directory, command: worker.to_vec(), timeout: stage.timeout, shares };
         let session = self.session.as_mut().expect("it was there above");
         match session.executor.submit(job) {
             Ok(id) => {
-                self.running.insert(id, Task { work, attempt, started: Instant::now() });
+                self.running.insert(id, Task { work, attempt, share: share.clone(), started: Instant::now() });
                 if self.remaining > self.running.len() {
-                    session.executor.expect(worker, &attempt::directory(&self.options.store));
+                    session.executor.expect(worker);
                 }
                 Ok(Start::Running)
             }
             Err(error) => Ok(Start::Failed(error.into())),
         }
     }
+}
+
+/// The name of the worker that may do this work among others: those of kinds that share one share it by device. Work that
+/// failed before gets a process of its own.
+fn shared_by(work: &Work, device: &DeviceChoice) -> Option<String> {
+    let part = work.request.part.as_ref().filter(|_| work.is_first())?;
+    stages::kinds::kind_or_part(&part.kind).filter(|kind| kind.shares_worker)?;
+    serde_json::to_string(device).ok()
 }
 
 /// A path that is valid from any directory.

@@ -26,8 +26,8 @@ pub fn death(attempt: &Attempt, exit: Exit) -> Death {
         }
     };
     let repeated = format!("error: {cause}");
-    let is_new = |line: &str| !repeated.contains(line) && !foreign::is_of_trace(line);
-    let log = last_lines(&attempt.log()).into_iter().filter(|line| is_new(line.trim())).collect();
+    let is_new = |line: &str| !repeated.contains(line) && !foreign::is_of_no_use(line);
+    let log = last_lines(&attempt.log(), is_new);
     Death { cause, log }
 }
 
@@ -35,6 +35,7 @@ pub fn death(attempt: &Attempt, exit: Exit) -> Death {
 pub fn of_error(directory: &Path, error: String) -> DeathCause {
     match expected_memory(directory).filter(|_| foreign::is_of_memory(&error)) {
         Some(expected) => DeathCause::OutOfMemory { expected, error },
+        None if foreign::is_of_lost_device(&error) => DeathCause::DeviceLost(error),
         None => DeathCause::Error(error),
     }
 }
@@ -53,8 +54,8 @@ fn is_full(directory: &Path) -> bool {
     !has_names || !has_room
 }
 
-/// Reads only the end of a log, which may be long.
-fn last_lines(log: &Path) -> Vec<String> {
+/// The last lines that are new. Only the end of a log is read, which may be long.
+fn last_lines(log: &Path, is_new: impl Fn(&str) -> bool) -> Vec<String> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
         let length = file.metadata()?.len();
@@ -65,7 +66,7 @@ fn last_lines(log: &Path) -> Vec<String> {
     };
     let bytes = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty() && is_new(line.trim())).collect();
     lines[lines.len().saturating_sub(QUOTED)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
@@ -88,7 +89,8 @@ mod tests {
         let mut told = vec![death(&attempt, Exit::Signal(9))];
         fs::write(attempt.log(), "1\n2\n3\n4\n5\nmemory allocation of 9 bytes failed\n").unwrap();
         told.push(death(&attempt, Exit::Code(134)));
-        fs::write(attempt.log(), "loading\nerror: read row 7: no field `prompt`\n").unwrap();
+        let noise = "error: XDG_RUNTIME_DIR is invalid or not set in the environment.\n".repeat(4);
+        fs::write(attempt.log(), format!("loading\n{noise}error: read row 7: no field `prompt`\n{noise}")).unwrap();
         fs::write(attempt.directory.join(work::ERROR), "read row 7: no field `prompt`").unwrap();
         told.push(death(&attempt, Exit::Code(1)));
         told.push(death(&attempt, Exit::TimedOut(Duration::from_secs(90))));
@@ -118,6 +120,8 @@ mod tests {
             death(&attempt, Exit::Signal(9)).to_string(),
             death(&attempt, Exit::Signal(11)).to_string(),
             of_error(&attempt.directory, "wgpu: Out of Memory".to_owned()).to_string(),
+            of_error(&attempt.directory, "read a tensor: the device is poisoned\nCaused by: Device is lost".to_owned())
+                .to_string(),
             of_error(&attempt.directory, "no field `prompt`".to_owned()).to_string(),
             silent.to_string(),
         ];
@@ -126,6 +130,8 @@ mod tests {
             the worker crashed (SIGSEGV): probably the graphics driver
             out of memory on the device; it expected to take 3 GiB
               (wgpu: Out of Memory)
+            the device was lost: its driver gave it up, after a fault, a reset or a time-out, or for want of memory; the next run goes on from the last checkpoint
+              (read a tensor: the device is poisoned)
             no field `prompt`
             the worker died of a bus error (SIGBUS): a full disk, or a crash of the driver; the disk that work/1 lies on is full"#]]
         .assert_eq(&told.join("\n"));

@@ -3,11 +3,11 @@
 use super::attempt::{self, Attempt};
 use super::begin::absolute;
 use super::death::death;
-use super::{Run, Task, inputs, now, space};
+use super::{Run, Task, Work, inputs, now, space};
 use crate::action::Record;
 use crate::event::Event;
 use crate::executor::Update;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Death, DeathCause, Exit, Failure};
 use crate::schedule::News;
 use anyhow::{Result, bail};
 use cache::Commit;
@@ -46,14 +46,38 @@ impl Run<'_> {
                 Some(task) => self.ended(task, exit),
                 None => Ok(None),
             },
+            Update::EndedAfterOthers(id, exit) => match self.running.remove(&id) {
+                Some(task) => self.ended_after_others(task, exit),
+                None => Ok(None),
+            },
         }
+    }
+
+    /// Ends an attempt whose worker had done other work before. If the worker died of it, it is tried once more by one of
+    /// its own, whatever `retry` says: its driver or its memory may have failed for what the others left behind. If the
+    /// worker gave a reason and ended by itself, it would be the same again.
+    fn ended_after_others(&mut self, task: Task, exit: Exit) -> Result<Option<News>> {
+        let Death { cause, .. } = death(&task.attempt, exit);
+        let has_died = matches!(exit, Exit::Signal(_)) || matches!(cause, DeathCause::Silent { .. });
+        if !has_died || self.is_stopping || attempt::has_outcome(&task.attempt) {
+            return self.ended(task, exit);
+        }
+        self.slots.give_back(task.share);
+        let log = absolute(&task.attempt.log())?;
+        let note = format!(
+            "tried once more by a worker of its own, since the one before had done other measurements ({}): {cause}",
+            log.display()
+        );
+        self.note(&task.work.request, note)?;
+        self.pending.push_front(Work { is_alone: true, ..task.work });
+        Ok(None)
     }
 
     /// Ends an attempt. The outcome decides, not the exit code: a driver may crash after the work is done.
     fn ended(&mut self, task: Task, exit: Exit) -> Result<Option<News>> {
         let seconds = task.started.elapsed().as_secs_f64();
         let limits = &self.plan.stages[task.work.request.limits_of];
-        self.slots.give_back(limits.resources);
+        self.slots.give_back(task.share.clone());
         let (stage, part) = self.name(&task.work.request);
         let key = task.work.request.action.key;
         let has_outcome = attempt::has_outcome(&task.attempt);

@@ -14,7 +14,7 @@ pub struct ExecutionOptions {
     pub device: DeviceChoice,
     /// The number of workers at a time.
     pub jobs: usize,
-    /// The resources that all workers together may take.
+    /// The resources that all workers together may take; GPUs may be left to be counted.
     pub capacity: Resources,
     /// Whether every write reaches the disk before anything builds on it.
     pub is_durable: bool,

@@ -1,51 +1,98 @@
 //! The resources of this machine: jobs, GPUs and memory. Memory is what stages declare; it is not measured.
 
+use super::gpus::Gpu;
 use crate::plan::{Plan, Resources};
 
 pub struct Slots {
     jobs: usize,
-    free: Resources,
+    memory: u64,
+    /// Those that no running stage has, in the order in which they are handed out.
+    gpus: Vec<Gpu>,
+}
+
+/// The resources that a stage is to have while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Demand {
+    pub gpus: u64,
+    /// One of the GPUs must be one on which stages compute through wgpu.
+    pub computes: bool,
+    pub memory: u64,
+}
+
+/// The resources of a running stage.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Share {
+    /// The one it computes on comes first.
+    pub gpus: Vec<Gpu>,
+    memory: u64,
 }
 
 impl Slots {
-    pub fn new(jobs: usize, capacity: Resources) -> Slots {
-        Slots { jobs: jobs.max(1), free: capacity }
+    /// Without GPUs: they are counted when a stage needs one.
+    pub fn new(jobs: usize, memory: u64) -> Slots {
+        Slots { jobs: jobs.max(1), memory, gpus: Vec::new() }
     }
 
     /// No resources, for a look, which begins nothing.
     pub fn none() -> Slots {
-        Slots { jobs: 0, free: Resources::default() }
+        Slots { jobs: 0, memory: 0, gpus: Vec::new() }
+    }
+
+    /// Adds GPUs that were counted.
+    pub fn add(&mut self, gpus: &[Gpu]) {
+        self.gpus.extend_from_slice(gpus);
     }
 
     pub fn has_job(&self) -> bool {
         self.jobs > 0
     }
 
-    /// Takes resources. Returns false, and takes none, if they are not free.
-    pub fn take(&mut self, wanted: Resources) -> bool {
-        let fits = self.has_job() && wanted.gpu <= self.free.gpu && wanted.memory <= self.free.memory;
-        if fits {
-            self.jobs -= 1;
-            self.free.gpu -= wanted.gpu;
-            self.free.memory -= wanted.memory;
+    /// Takes resources; `None`, and nothing is taken, if they are not free.
+    pub fn take(&mut self, wanted: Demand) -> Option<Share> {
+        if !self.has_job() || wanted.memory > self.memory {
+            return None;
         }
-        fits
+        let gpus = choose(&self.gpus, wanted)?;
+        self.gpus.retain(|gpu| !gpus.contains(gpu));
+        self.jobs -= 1;
+        self.memory -= wanted.memory;
+        Some(Share { gpus, memory: wanted.memory })
     }
 
-    pub fn give_back(&mut self, taken: Resources) {
+    pub fn give_back(&mut self, taken: Share) {
         self.jobs += 1;
-        self.free.gpu += taken.gpu;
-        self.free.memory += taken.memory;
+        self.memory += taken.memory;
+        self.gpus.extend(taken.gpus);
+        // One stage after the other gets the same GPU.
+        self.gpus.sort_by_key(|gpu| gpu.place);
     }
 }
 
-/// A sentence about the first stage that asks for more than the capacity: it would wait for ever.
+/// The GPUs of a demand among those that are there; `None` if they do not suffice. Who does not compute through wgpu gets
+/// others first.
+pub fn choose(there: &[Gpu], wanted: Demand) -> Option<Vec<Gpu>> {
+    let own = wanted.computes.then(|| there.iter().find(|gpu| gpu.computes));
+    let own = match own {
+        Some(None) => return None,
+        Some(own) => own,
+        None => None,
+    };
+    let rest = there.iter().filter(|gpu| !gpu.computes).chain(there.iter().filter(|gpu| gpu.computes));
+    let rest = rest.filter(|gpu| Some(*gpu) != own);
+    let gpus: Vec<Gpu> = own.into_iter().chain(rest).take(usize::try_from(wanted.gpus).ok()?).cloned().collect();
+    (gpus.len() as u64 == wanted.gpus).then_some(gpus)
+}
+
+/// A sentence about the first stage that asks for more than the capacity: it would wait for ever. GPUs that were not
+/// counted yet are not held against it.
 pub fn too_large(plan: &Plan, capacity: Resources) -> Option<String> {
     let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64);
     plan.stages.iter().find_map(|stage| {
         let Resources { gpu, memory } = stage.resources;
-        if gpu > capacity.gpu {
-            return Some(format!("`{}` asks for gpu: {gpu}, and there is {}; `--resources gpu={gpu}` says that there are more", stage.name, capacity.gpu));
+        if let (Some(asked), Some(there)) = (gpu, capacity.gpu)
+            && asked > there
+        {
+            return Some(too_many(&stage.name, asked, there));
         }
         let (asked, there) = (gib(memory), gib(capacity.memory));
         (memory > capacity.memory).then(|| {
@@ -54,9 +101,22 @@ pub fn too_large(plan: &Plan, capacity: Resources) -> Option<String> {
     })
 }
 
-/// One GPU and the memory of this machine; unbounded if the system does not report its memory.
+/// A sentence about a stage that asks for more GPUs than there are.
+pub fn too_many(stage: &str, asked: u64, there: u64) -> String {
+    let are = if there == 1 { "is" } else { "are" };
+    format!(
+        "`{stage}` asks for gpu: {asked}, and there {are} {there}; `--resources gpu={asked}` says that there are more"
+    )
+}
+
+/// Whether a stage asks for several GPUs, so that they must be counted before anything begins.
+pub fn asks_for_several(plan: &Plan) -> bool {
+    plan.stages.iter().any(|stage| stage.resources.gpu > Some(1))
+}
+
+/// The GPUs that are found, and the memory of this machine; unbounded if the system does not report its memory.
 pub fn of_this_machine() -> Resources {
-    Resources { gpu: 1, memory: memory("MemTotal").unwrap_or(u64::MAX) }
+    Resources { gpu: None, memory: memory("MemTotal").unwrap_or(u64::MAX) }
 }
 
 /// The bytes that the system reports under this name; `None` if it does not.
@@ -71,16 +131,39 @@ pub fn memory(name: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn numbers(share: Option<&Share>) -> Vec<usize> {
+        share.map(|share| share.gpus.iter().map(|gpu| gpu.number).collect()).unwrap_or_default()
+    }
+
     #[test]
     fn what_does_not_fit_takes_nothing() {
-        let gpu = |gpu| Resources { gpu, memory: 0 };
-        let mut slots = Slots::new(2, Resources { gpu: 2, memory: 8 });
-        assert!(slots.take(gpu(1)));
-        assert!(!slots.take(gpu(2)));
-        assert!(!slots.take(Resources { gpu: 1, memory: 9 }));
-        assert!(slots.take(Resources { gpu: 1, memory: 8 }));
-        assert!(!slots.take(gpu(0)), "no job is left");
-        slots.give_back(gpu(1));
-        assert!(slots.take(gpu(1)) && !slots.has_job());
+        let gpu = |gpus| Demand { gpus, ..Demand::default() };
+        let mut slots = Slots::new(2, 8);
+        slots.add(&Gpu::numbered(&[0, 1], false));
+        let first = slots.take(gpu(1)).unwrap();
+        assert_eq!(slots.take(gpu(2)), None);
+        assert_eq!(slots.take(Demand { memory: 9, ..gpu(1) }), None);
+        let second = slots.take(Demand { memory: 8, ..gpu(1) });
+        assert_eq!((numbers(Some(&first)), numbers(second.as_ref())), (vec![0], vec![1]));
+        assert_eq!(slots.take(gpu(0)), None, "no job is left");
+        slots.give_back(first);
+        let again = slots.take(gpu(1));
+        assert_eq!(numbers(again.as_ref()), [0]);
+        assert!(!slots.has_job());
+    }
+
+    #[test]
+    fn who_computes_through_wgpu_gets_a_gpu_that_wgpu_sees_and_others_leave_it_to_them() {
+        let mut slots = Slots::new(9, 0);
+        slots.add(&[Gpu::numbered(&[3], true), Gpu::numbered(&[0], false)].concat());
+        let trains = Demand { gpus: 1, computes: true, memory: 0 };
+        let command = Demand { computes: false, ..trains };
+        let taken = slots.take(command);
+        assert_eq!(numbers(taken.as_ref()), [0]);
+        let training = slots.take(trains).unwrap();
+        assert_eq!((numbers(Some(&training)), slots.take(trains)), (vec![3], None));
+        slots.give_back(training);
+        slots.give_back(taken.unwrap());
+        assert_eq!(numbers(slots.take(Demand { gpus: 2, ..trains }).as_ref()), [3, 0]);
     }
 }

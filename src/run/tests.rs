@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicUsize;
 /// Runs the last argument of the action's command; `metrics` holds the text inside the braces of its metrics.
 const WORKER: &str = r#"
 trap : TERM
-[ "$1" != - ] || { read -r told || exit 0; set -- "$told"; }
+[ "$1" != - ] || { read -r once told; exec >> "$told/log.txt" 2>&1; echo begun >&0; set -- "$told"; }
 cd "$1" && mkdir -p out/0 || exit 1
 command=$(sed 's/.*"command":\["sh","-c","\([^"]*\)".*/\1/' action.json)
 sh -c "$command" || exit $?
@@ -37,7 +37,7 @@ struct Place {
 }
 
 fn place() -> Place {
-    let capacity = Resources { gpu: 1, memory: 8 };
+    let capacity = Resources { gpu: Some(1), memory: 8 };
     let (executor, device) = (EXECUTORS[0], DeviceChoice::Cpu);
     let execution = ExecutionOptions { executor, device, jobs: 2, capacity, is_durable: true, keeps_going: false };
     Place { directory: tempfile::tempdir().unwrap(), execution, asked: Filter::default() }

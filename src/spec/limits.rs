@@ -9,7 +9,8 @@ use std::time::Duration;
 /// The resources a stage uses while it runs, or those that all running stages share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
-    pub gpu: u64,
+    /// `None`: `auto`. All there are, or for a stage one if it computes through wgpu.
+    pub gpu: Option<u64>,
     /// In bytes.
     pub memory: u64,
 }
@@ -34,6 +35,8 @@ impl Retry {
     }
 }
 
+/// The word for a number of GPUs that follows from what there is.
+pub const AUTO: &str = "auto";
 pub const RESOURCES: &[&str] = &["gpu", "memory"];
 pub const RETRY: &[&str] = &["times", "wait"];
 
@@ -43,7 +46,8 @@ pub fn resources(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Resources {
     expect::known_keys(map, "`resources`", RESOURCES, mistakes);
     for (key, value) in map {
         match key.value.as_str() {
-            "gpu" => resources.gpu = expect::whole_number(value, mistakes).unwrap_or_default(),
+            "gpu" if value.value == Value::String(AUTO.to_owned()) => resources.gpu = None,
+            "gpu" => resources.gpu = expect::whole_number(value, mistakes),
             "memory" => resources.memory = memory(value, mistakes),
             _ => {}
         }
@@ -78,10 +82,11 @@ pub fn size(text: &str) -> Option<u64> {
 pub fn capacity(text: &str, known: Resources) -> Result<Resources, String> {
     let mut capacity = known;
     for part in text.split(',') {
-        let wrong = || format!("`{part}`: expected `gpu=2` or `memory=64G`");
+        let wrong = || format!("`{part}`: expected `gpu=2`, `gpu=auto` or `memory=64G`");
         let (name, value) = part.split_once('=').ok_or_else(wrong)?;
         match name.trim() {
-            "gpu" => capacity.gpu = value.trim().parse().map_err(|_| wrong())?,
+            "gpu" if value.trim() == AUTO => capacity.gpu = None,
+            "gpu" => capacity.gpu = Some(value.trim().parse().map_err(|_| wrong())?),
             "memory" => capacity.memory = size(value.trim()).ok_or_else(wrong)?,
             _ => return Err(wrong()),
         }
@@ -124,9 +129,10 @@ mod tests {
 
     #[test]
     fn a_capacity_says_what_is_other_than_known() {
-        let known = Resources { gpu: 1, memory: 1 << 30 };
-        assert_eq!(capacity("gpu=2", known), Ok(Resources { gpu: 2, ..known }));
-        assert_eq!(capacity("memory=8G, gpu=0", known), Ok(Resources { gpu: 0, memory: 8 << 30 }));
+        let known = Resources { gpu: Some(1), memory: 1 << 30 };
+        assert_eq!(capacity("gpu=2", known), Ok(Resources { gpu: Some(2), ..known }));
+        assert_eq!(capacity("memory=8G, gpu=0", known), Ok(Resources { gpu: Some(0), memory: 8 << 30 }));
+        assert_eq!(capacity("gpu=auto", known), Ok(Resources { gpu: None, ..known }));
         for wrong in ["", "gpu", "gpu=many", "disk=1", "memory=8X"] {
             assert!(capacity(wrong, known).is_err(), "{wrong}");
         }

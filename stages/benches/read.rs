@@ -42,7 +42,10 @@ fn fastest(mut work: impl FnMut()) -> f64 {
 
 /// A LLaMA of about 1 GB as f32, and the same numbers as bf16.
 fn load(place: &Path) {
-    let devices = [DeviceChoice::Cpu, DeviceChoice::Wgpu].map(|choice| (choice, device::open(choice).ok()));
+    let devices = [DeviceChoice::Cpu, DeviceChoice::Wgpu].map(|choice| {
+        let device = device::open(&choice).ok();
+        (choice, device)
+    });
     let source = Llama {
         vocabulary: 32_000,
         width: 1024,

@@ -23,7 +23,7 @@ use stages::model::weights::{self, of_burn};
 use stages::model::{Adapter, Decoder, LoraParameters, Trainable};
 use stages::stage::{Call, Work};
 use stages::tensor::values_of;
-use stages::train::{self, Adam, AdamSettings, Pass, Sequence};
+use stages::train::{self, Adam, AdamSettings, Gradients, Pass, Sequence};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -162,7 +162,7 @@ fn answer_of(mut command: Command) -> Option<Value> {
 // -------------------------------------------------------------------------------------------------------------- ours
 
 fn measured(what: &str, model: &str, rows: usize, options: &Options) -> Value {
-    let device = stages::device::open(options.device).expect("there is such a device");
+    let device = stages::device::open(&options.device).expect("there is such a device");
     let start = memory("VmRSS:");
     let sizes = MODELS.iter().find(|(name, _)| *name == model).expect("a model of the table").1;
     let mut out = match what {
@@ -242,7 +242,8 @@ fn step(is_full: bool, sizes: [usize; 6], rows: usize, options: &Options, device
         let trained = if is_full { Trainable::Weights } else { Trainable::Adapter };
         let pass = Pass { model: &now, adapter: adapter.as_ref(), trained, recomputes: options.recompute };
         let (loss, gradients) = train::likelihood(pass, &data, None).expect("a step");
-        adam.step(1e-3, loss, gradients, String::new).expect("a step");
+        let measured = Gradients::of(gradients);
+        adam.step(1e-3, loss.get().expect("a loss"), measured, String::new).expect("a step");
         start.elapsed().as_secs_f64()
     };
     let seconds = median_of((0..8).map(one).collect());
@@ -300,7 +301,7 @@ fn ppo(sizes: [usize; 6], rows: usize, options: &Options) -> Value {
         "recompute": options.recompute,
     });
     let parameters = (kind.parse)(with.as_object().expect("a mapping")).expect("they are good");
-    let host = Host { device: options.device, ..Host::default() };
+    let host = Host { device: options.device.clone(), ..Host::default() };
     let mut io = Io::open(&work, inputs, host).expect("open the work");
     let Work::Run(run) = kind.work else { unreachable!("ppo is run") };
     run(&Call { parameters, seed: 7 }, &mut io).expect("PPO runs");

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use formats::dtype::Dtype;
 use models::{MODELS, adapters, directory, golden};
 use safetensors::tensor::TensorView;
-use stages::model::{Adapter, Artifact, Batch, Padding, export};
+use stages::model::{Adapter, Artifact, Padding, export};
 use stages::tensor::values_of;
 use stages::train;
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ fn main() {
         let mut ours: BTreeMap<String, (Vec<f32>, Vec<usize>)> = BTreeMap::new();
         let mut ids: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         for (number, row) in golden(name).iter().enumerate() {
-            let batch = Batch::new(&artifact.model.config, &[&row.ids], Padding::Right, &Device::flex());
+            let batch = artifact.model.batch(&[&row.ids], Padding::Right);
             let (t, v) = (row.ids.len(), artifact.model.config.vocabulary);
             let logits = |adapter: Option<&Adapter>| {
                 values_of(artifact.model.logits(artifact.model.hidden(adapter, &batch, None))).unwrap()

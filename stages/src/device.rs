@@ -1,34 +1,93 @@
 //! The device that tensors live on: burn's CPU backend, or a GPU through wgpu.
 
+mod adapters;
+#[cfg(any(test, feature = "vulkan"))]
+mod kernels;
+mod limits;
+
+pub use adapters::{GpuAdapter, adapters, adapters_for, chosen};
+pub use limits::DeviceLimits;
+
 use crate::io::{DeviceChoice, Io};
-use anyhow::{Result, anyhow};
-use burn::tensor::wgpu::wgpu;
-use burn::tensor::{Device, try_read_sync};
-use serde::{Deserialize, Serialize};
-use std::sync::OnceLock;
+use crate::tensor::{from_values, values_of};
+use adapters::{AdapterHandle, find};
+use anyhow::{Context, Result, anyhow};
+use burn::tensor::wgpu::{WgpuSetup, wgpu};
+use burn::tensor::{DType, Device, try_read_sync};
+use formats::dtype::Dtype;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+/// A device that is open. A second start of one adapter would keep its memory twice.
+struct OpenDevice {
+    adapter: GpuAdapter,
+    device: Device,
+}
+
+static OPEN: Mutex<Vec<OpenDevice>> = Mutex::new(Vec::new());
 
 /// Opens the device of a choice. `auto` takes a real GPU and nothing less: a software driver is slower than the CPU
-/// backend. The adapter is requested first, because burn's lazy constructors panic later, in another thread.
+/// backend. It is opened at once, because burn's lazy constructors panic later, in another thread; and from the adapter
+/// that was found, because burn counts adapters by interface and kind, and knows one software driver only.
 ///
 /// # Errors
-/// wgpu was chosen, and there is no driver for it.
-pub fn open(choice: DeviceChoice) -> Result<Device> {
-    // A second start in one process is refused.
-    static GPU: OnceLock<Result<Device, String>> = OnceLock::new();
-    let gpu = || GPU.get_or_init(|| Device::wgpu_options().init().map_err(|error| error.to_string())).clone();
+/// There is no such adapter, or its driver refuses it.
+pub fn open(choice: &DeviceChoice) -> Result<Device> {
     keep_freed_memory();
-    match choice {
-        DeviceChoice::Cpu => Ok(Device::flex()),
-        DeviceChoice::Wgpu => gpu().map_err(|error| {
-            anyhow!("open a wgpu device: {error}; install a Vulkan, Metal or DX12 driver, or take --device cpu")
-        }),
-        DeviceChoice::Auto => {
-            let real =
-                gpu().ok().filter(|device| device.identity().is_some_and(|identity| identity.physical.is_some()));
-            Ok(real.unwrap_or_else(Device::flex))
+    let found = if *choice == DeviceChoice::Cpu { None } else { find(choice)? };
+    let Some(AdapterHandle { adapter, instance, described }) = found else { return Ok(Device::flex()) };
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(open) = open.iter().find(|open| open.adapter.index == described.index) {
+        return Ok(open.device.clone());
+    }
+    #[cfg(feature = "vulkan")]
+    kernels::keep(&described);
+    let refused = || format!("open wgpu:{}", described.title());
+    if !described.limits.has_compute {
+        return Err(anyhow!("its driver takes no compute work; take another device, or --device cpu"))
+            .with_context(refused);
+    }
+    let (device, queue) = request(&adapter).with_context(refused)?;
+    let backend = adapter.get_info().backend;
+    let setup = WgpuSetup { instance, adapter, device, queue, backend };
+    let device = Device::wgpu_options().tasks_max(TASKS).setup(setup).init().with_context(refused)?;
+    open.push(OpenDevice { adapter: described, device: device.clone() });
+    Ok(device)
+}
+
+/// Asks for everything that the adapter has, as burn does.
+fn request(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue)> {
+    #[cfg(feature = "vulkan")]
+    if adapter.get_info().backend == wgpu::Backend::Vulkan {
+        let native = try_read_sync(cubecl_wgpu::vulkan::try_request_vulkan_device(adapter));
+        if let Some(opened) = native.context("the driver did not answer")?? {
+            return Ok(opened);
         }
     }
+    let asked = adapter.request_device(&wgpu::DeviceDescriptor {
+        label: None,
+        // Memory that the host can map would be slower for the kernels.
+        required_features: adapter.features().difference(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS),
+        required_limits: adapter.limits(),
+        // Tensors come in blocks already.
+        memory_hints: wgpu::MemoryHints::MemoryUsage,
+        trace: wgpu::Trace::Off,
+        // SAFETY: burn's kernels use features of the adapter that wgpu calls experimental.
+        experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
+    });
+    Ok(try_read_sync(asked).context("the driver did not answer")??)
 }
+
+/// The sizes that the work of a device must fit, and what it can compute with.
+pub fn limits(device: &Device) -> DeviceLimits {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let of_adapter = open.iter().find(|open| open.device == *device).map(|open| open.adapter.limits.clone());
+    of_adapter.unwrap_or_else(DeviceLimits::of_cpu)
+}
+
+/// The number of kernels that are handed to the driver at once: each submission costs the host tens of microseconds, and a
+/// decoded token of a large model takes hundreds of kernels.
+const TASKS: usize = 256;
 
 /// Makes glibc keep the memory of freed tensors. By default it returns megabytes to the kernel at once, which hands
 /// them out again as new pages full of zeros: 5 to 9 % of a training step on the CPU (`cargo bench --bench train`, 7M
@@ -45,8 +104,21 @@ fn keep_freed_memory() {
     }
 }
 
+/// Whether a GPU that this process has opened computes no longer: its driver has given it up, and every stage that comes
+/// after in this process would fail.
+pub fn is_lost() -> bool {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.iter().any(|OpenDevice { device, .. }| {
+        let doubled = catch_unwind(AssertUnwindSafe(|| values_of(from_values(vec![1.0], [1], device) * 2.0)));
+        !doubled.is_ok_and(|values| values.is_ok_and(|values| values == [2.0]))
+    })
+}
+
 /// The device a stage computes on. Its class is recorded with the outcome: a stage resumes on the same class only.
-pub fn of(io: &mut Io) -> Result<Device> {
+///
+/// # Errors
+/// As [`open`].
+pub fn of(io: &mut Io, dtype: Dtype) -> Result<Device> {
     let device = open(io.device())?;
     if let Some(identity) = device.identity().filter(|identity| identity.physical.is_none()) {
         io.remark(format!(
@@ -54,8 +126,33 @@ pub fn of(io: &mut Io) -> Result<Device> {
             identity.name
         ));
     }
-    io.telemetry("device", class(&device));
+    let kept = kept(dtype, &device);
+    let replaced = if kept == dtype { String::new() } else { format!(" {} as {}", dtype.name(), kept.name()) };
+    if kept != dtype {
+        let large = if kept == Dtype::F16 { "; tensors with numbers beyond 65504 as f32" } else { "" };
+        io.remark(format!(
+            "this device does not compute in {}: matrices are kept and multiplied as {}{large}",
+            dtype.name(),
+            kept.name()
+        ));
+    }
+    io.telemetry("device", class(&device) + &replaced);
     Ok(device)
+}
+
+/// Raised when the same work on a GPU would give other last bits than before.
+const KERNELS: u32 = 2;
+/// The precision in which a device keeps and multiplies matrices that are asked for in `dtype`. WGSL has no bf16, and
+/// SPIR-V stores it without computing in it. f16 takes the same memory, and the numbers of bf16 from 2^-14 to 65504
+/// exactly; tensors with larger ones are kept as f32, all others too where the device has no f16. It is a part of the
+/// device class, as the results differ.
+pub fn kept(dtype: Dtype, device: &Device) -> Dtype {
+    match dtype {
+        Dtype::Bf16 if device.supports_dtype(DType::BF16) => Dtype::Bf16,
+        Dtype::Bf16 if device.supports_dtype(DType::F16) => Dtype::F16,
+        Dtype::Bf16 => Dtype::F32,
+        other => other,
+    }
 }
 
 /// The device class: equal classes give equal bytes. For the CPU backend it is the instruction set that its matrix
@@ -66,37 +163,10 @@ pub fn class(device: &Device) -> String {
             let shaders = if cfg!(feature = "vulkan") { "spir-v" } else { "wgsl" };
             let fused = if cfg!(feature = "fusion") { " fused" } else { "" };
             let tuned = if cfg!(feature = "autotune") { " autotuned" } else { "" };
-            format!("wgpu {shaders}{fused}{tuned} {}", identity.name)
+            format!("wgpu {shaders} {KERNELS}{fused}{tuned} {}", identity.name)
         }
         None => format!("cpu {}", instruction_set()),
     }
-}
-
-/// A GPU as its driver describes it, for a person to read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GpuAdapter {
-    pub name: String,
-    /// Vulkan, Metal, Dx12, Gl.
-    pub api: String,
-    /// DiscreteGpu, IntegratedGpu, …
-    pub kind: String,
-    pub driver: String,
-    /// The driver computes on the CPU.
-    pub is_software: bool,
-}
-
-/// Every adapter that wgpu sees, through every interface. A broken driver may crash the process.
-pub fn adapters() -> Vec<GpuAdapter> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let found = try_read_sync(instance.enumerate_adapters(wgpu::Backends::all())).unwrap_or_default();
-    let adapter = |info: wgpu::AdapterInfo| GpuAdapter {
-        name: info.name,
-        api: format!("{:?}", info.backend),
-        kind: format!("{:?}", info.device_type),
-        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-        is_software: info.device_type == wgpu::DeviceType::Cpu,
-    };
-    found.iter().map(|found| adapter(found.get_info())).collect()
 }
 
 /// The instruction set that the CPU backend's matrix products are compiled for.

@@ -4,9 +4,9 @@
 use crate::draw::Draw;
 use crate::kernel::{self, Keep, Sampling};
 use crate::model::predict;
-use crate::model::{Adapter, Batch, Cache, Decoder, Padding};
+use crate::model::{Adapter, Decoder, Padding};
 use crate::rl;
-use crate::tensor::from_ids;
+use crate::tensor::{from_ids, ids_of};
 use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor};
 
@@ -87,8 +87,8 @@ fn decode(
     let kernel = kernel::of(&device);
     let picked: Vec<&[u32]> = rows.iter().map(|row| prompts[*row]).collect();
     let width = picked.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-    let mut cache = Cache::new(&model.config, width + decoding.max_new, &device);
-    let batch = Batch::new(&model.config, &picked, Padding::of_prompts(&device), &device);
+    let mut cache = model.cache(width + decoding.max_new);
+    let batch = model.batch(&picked, Padding::of_prompts(&device));
     let ends: Vec<usize> = batch.spans.iter().map(|span| span.last()).collect();
     let mut hidden = predict::at(&model.hidden(adapter, &batch, Some(&mut cache)), &ends);
     let mut open = OpenAnswers::new(rows.len());
@@ -116,7 +116,7 @@ fn decode(
                 next = next.select(0, from_ids(&slots, &device));
             }
         }
-        let batch = cache.next(&model.config, next);
+        let batch = model.next(&mut cache, next);
         hidden = model.hidden(adapter, &batch, Some(&mut cache));
     }
     Ok(open.answers)
@@ -171,8 +171,7 @@ impl OpenAnswers {
 
 /// Reads the ids chosen on a device: one token of all rows after the other.
 fn read(ids: Vec<Tensor<1, Int>>) -> Result<Vec<u32>> {
-    let ids = Tensor::cat(ids, 0).try_into_vec_as::<i32>();
-    let ids = ids.map_err(|error| anyhow::anyhow!("read tokens from the device: {error}"))?;
+    let ids = ids_of(Tensor::cat(ids, 0))?;
     // A negative number is no token: it becomes one beyond every vocabulary.
     Ok(ids.into_iter().map(|id| u32::try_from(id).unwrap_or(u32::MAX)).collect())
 }

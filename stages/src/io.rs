@@ -1,6 +1,10 @@
 //! The interface of a running stage to its work directory: its inputs, the candidates it writes, and its progress.
 //! `work.rs` has the layout.
 
+mod device_choice;
+
+pub use device_choice::DeviceChoice;
+
 use crate::work;
 use anyhow::{Context, Result, bail};
 use formats::data::DataSource;
@@ -16,21 +20,13 @@ use std::time::{Duration, Instant};
 /// The remarks of a stage, in its telemetry: see [`Io::remark`].
 pub const REMARKS: &str = "remarks";
 
-/// The device to compute on. Never part of a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceChoice {
-    /// A real GPU through wgpu when there is one, else the CPU backend.
-    #[default]
-    Auto,
-    Wgpu,
-    Cpu,
-}
-
 /// The content of `host.json`: facts about the run that are not part of the action.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Host {
     pub device: DeviceChoice,
+    /// The GPUs of this machine that are the stage's own while it runs, by variable of the environment of its command.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gpus: BTreeMap<String, String>,
     /// Names of environment variables that only the command of the stage gets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
@@ -153,8 +149,13 @@ impl Io {
         })
     }
 
-    pub fn device(&self) -> DeviceChoice {
-        self.host.device
+    pub fn device(&self) -> &DeviceChoice {
+        &self.host.device
+    }
+
+    /// Variables that tell a command which GPUs are its own.
+    pub fn gpus(&self) -> &BTreeMap<String, String> {
+        &self.host.gpus
     }
 
     /// Names of the secrets that the command gets.

@@ -6,14 +6,20 @@
 //! `hd` numbers each; `v` vocabulary. `dx` is the gradient of the loss with respect to `x`.
 
 mod backend;
+mod blocks;
+#[cfg(not(feature = "fusion"))]
+mod gpu;
 mod host;
+mod slopes;
 mod tensors;
 
 pub use backend::of;
+pub use blocks::{Blocks, MatrixBlock};
+pub use slopes::{ByRow, LatePredictions, LossKernel, PolicyTerms, Predictions, Slopes, TokenGradients, ValueTerms};
 
-use crate::tensor::from_values;
+use crate::tensor::{Later, from_values};
 use anyhow::Result;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 use formats::architectures::Activation;
 
 /// The computations of a backend, and the size at which it does them.
@@ -76,10 +82,7 @@ pub trait Kernel: Sync {
     fn cache(&self, layers: usize, capacity: usize) -> Box<dyn KeyValueCache>;
 
     /// log softmax of rows of logits `[n, v]` at their `targets`, and the rows' entropies.
-    ///
-    /// # Errors
-    /// The device cannot be read.
-    fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> Result<Predictions>;
+    fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions;
 
     /// The gradient of the logits `[n, v]`. With a and b those of log-probability and entropy H:
     /// a·(onehot − p) − b·p·(log p + H).
@@ -87,9 +90,18 @@ pub trait Kernel: Sync {
         &self,
         logits: Tensor<2>,
         targets: &[u32],
-        d_log_probs: &[f32],
+        d_log_probs: &ByRow,
         d_entropies: &[f32],
     ) -> Tensor<2>;
+
+    /// The gradient `[v, d]` of a table of which the rows `ids` were read, for those of what was read, `[n, d]`: each
+    /// row's sum, in the order in which it was read.
+    fn table_back(&self, gradient: Tensor<2>, ids: &[u32], v: usize) -> Result<Tensor<2>>;
+
+    /// The slopes of the losses of PPO where they are computed without a read; `None` on the host, where nothing is gained.
+    fn losses(&self) -> Option<&'static dyn LossKernel> {
+        None
+    }
 
     /// `[n, d]` with `rows` `[m, d]` at `positions`, none of which occurs twice, and 0 elsewhere.
     fn place_rows(&self, rows: Tensor<2>, positions: &[usize], n: usize) -> Tensor<2>;
@@ -98,9 +110,32 @@ pub trait Kernel: Sync {
     /// the most likely one; ties go to the lower id.
     fn choose(&self, logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int>;
 
+    /// The sums of squares of gradients, whose sum is that of all: as many as the backend finds handy.
+    fn squares(&self, gradients: &[Tensor<2>]) -> Later;
+
     /// Weight, mean and square after one step of Adam on weight, mean, square and gradient.
     fn adam(&self, step: &AdamStep, tensors: [Tensor<2>; 4]) -> [Tensor<2>; 3];
+
+    /// The kernels for adapters whose matrices lie in one tensor; `None` for a backend that gains nothing by them.
+    fn together(&self) -> Option<&'static dyn TogetherKernel> {
+        None
+    }
 }
+
+/// For adapters that lie in one tensor. What is computed with is a buffer of [`Blocks::size`] numbers.
+pub trait TogetherKernel {
+    /// The buffer, of the trained numbers `[1, n]`: each times the factor of its block, at its place there, and 0 elsewhere.
+    fn spread(&self, blocks: &Blocks, trained: Tensor<2>) -> Tensor<1>;
+
+    /// The gradient `[1, n]` of the trained numbers, from that of the buffer.
+    fn gather(&self, blocks: &Blocks, gradients: Tensor<1>) -> Tensor<2>;
+
+    /// Writes left·right into the buffer from a place on.
+    fn product_into(&self, left: Tensor<2>, right: Tensor<2>, buffer: &Tensor<1>, at: usize);
+}
+
+/// Columns by which a cache grows on a backend that does not attend row by row: attention looks at all of them.
+pub const ROOM: usize = 64;
 
 /// Keys and values of the positions so far, of all layers and rows.
 pub trait KeyValueCache {
@@ -116,14 +151,37 @@ pub struct Term {
     pub left: Tensor<2>,
     pub right: Tensor<2>,
     pub factor: f64,
+    /// The left side in the precision of the right one, where it is made once for several products.
+    pub halved: Option<HalfRows>,
 }
 
 pub fn term(left: &Tensor<2>, right: Tensor<2>) -> Term {
-    Term { left: left.clone(), right, factor: 1.0 }
+    Term { left: left.clone(), right, factor: 1.0, halved: None }
+}
+
+/// Rows in half precision, each brought to a largest number of 1: gradients are far smaller than what f16 can tell from 0
+/// (Micikevicius et al. 2018, section 3.2, by row instead of by loss).
+#[derive(Clone)]
+pub struct HalfRows {
+    pub x: Tensor<2>,
+    /// `[m, 1]`, by which the rows were divided.
+    pub size: Tensor<2>,
+}
+
+impl HalfRows {
+    /// `x` as it is multiplied with `weight`; `None` if that is f32.
+    pub fn of(x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
+        let half = match weight.dtype() {
+            DType::F16 => FloatDType::F16,
+            DType::BF16 => FloatDType::BF16,
+            _ => return None,
+        };
+        let size = x.clone().max_abs_dim(1).clamp_min(f32::MIN_POSITIVE);
+        Some(HalfRows { x: (x.clone() / size.clone()).cast(half), size })
+    }
 }
 
 /// The value that products are added to.
-#[expect(clippy::large_enum_variant, reason = "one lives as long as one product")]
 pub enum Start<'a> {
     Zero,
     /// `[1, n]`, the same in each row.
@@ -142,10 +200,14 @@ pub struct Normalization<'a> {
     pub is_centred: bool,
 }
 
-/// Cosines and sines of the rotary angles, `[n, dims]` each: both halves of a token's pairs rotate alike.
+/// Cosines and sines of the rotary angles, `[n, dims]` each: both halves of a token's pairs rotate alike. The sines of the
+/// first half are negative, as the first number of a pair turns by that of the second.
+#[derive(Clone)]
 pub struct Angles {
     pub cosines: Tensor<2>,
     pub sines: Tensor<2>,
+    /// `[dims]`: the place of each number's partner in its pair.
+    pub halves: Tensor<1, Int>,
 }
 
 /// The numbers of query heads and of key/value heads, their width, and how queries and keys become scores.
@@ -181,13 +243,23 @@ impl Span {
 }
 
 /// The tokens that each token attends to.
-#[expect(clippy::large_enum_variant, reason = "there is one for each batch")]
 pub enum AttentionMask {
     /// Row by row: to the tokens of its own row up to itself; to the last `window` of them, where there is one.
     Rows { rows: Vec<MaskedRow>, window: Option<usize> },
-    /// In a rectangle with lines of `columns` new tokens: `bias` `[lines, 1, columns, seen]` is added to the scores,
-    /// cached columns first. It is 0 where a token attends, else a number that no score overcomes.
-    Rectangle { columns: usize, bias: Tensor<4> },
+    /// In a rectangle with lines of `columns` new tokens behind `filled` cached ones: `bias` `[lines, 1, 1, columns, seen]` is
+    /// added to the scores. It is 0 where a token attends, else a number that no score overcomes; so it is in columns that
+    /// are not filled yet.
+    Rectangle { columns: usize, filled: usize, bias: Tensor<5> },
+}
+
+impl AttentionMask {
+    /// The columns of a rectangle before the new ones.
+    fn filled(&self) -> usize {
+        match self {
+            AttentionMask::Rectangle { filled, .. } => *filled,
+            AttentionMask::Rows { .. } => 0,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -196,21 +268,6 @@ pub struct MaskedRow {
     pub span: Span,
     /// All its tokens, cached ones included.
     pub seen: usize,
-}
-
-/// Predictions of the tokens `[n]` that come next, nats.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Predictions {
-    pub log_probs: Vec<f64>,
-    pub entropies: Vec<f64>,
-}
-
-/// The gradients of a loss with respect to [`Predictions`], `[n]` each.
-#[derive(Clone, Debug, Default)]
-pub struct TokenGradients {
-    pub log_probs: Vec<f64>,
-    /// Empty where the loss does not depend on them.
-    pub entropies: Vec<f64>,
 }
 
 /// Draws of tokens from softmax(logits / temperature), of those that `keep` leaves.
@@ -232,6 +289,7 @@ pub struct Keep {
 }
 
 /// The factors of one step of Adam, which are the same for all tensors.
+#[derive(Clone, Copy)]
 pub struct AdamStep {
     pub beta1: f64,
     pub beta2: f64,

@@ -304,6 +304,8 @@ pub struct Kind {
     pub incumbent: Option<&'static str>,
     /// Whether the seed enters the key.
     pub draws: bool,
+    /// Whether it computes on the device of the run; a command decides that itself.
+    pub computes: bool,
     /// Types the `with:` block: canonical JSON with every default filled in, or all mistakes found.
     pub parse: Parse,
     /// All defaults, as `pipeline kinds KIND` prints them; a required parameter is `null`.
@@ -314,6 +316,10 @@ pub struct Kind {
     pub docs: fn() -> Vec<(String, String)>,
     /// The table beside a candidate whose rows are the bins of its reliability, where there is one.
     pub reliability: Option<&'static str>,
+    /// Whether actions of this kind may be worked one after the other by one process, which keeps its device, compiled
+    /// kernels and the bases that it has loaded (`model/resident.rs`). Such a kind starts no process and ends with
+    /// everything that it began.
+    pub shares_worker: bool,
     /// The memory that a stage takes by the defaults of its kind, for a model of this many tokens of context.
     pub memory: Option<fn(context: usize) -> Demand>,
     pub work: Work,
@@ -334,11 +340,13 @@ impl Kind {
             reads_rows: false,
             incumbent: None,
             draws: false,
+            computes: true,
             parse: parse::<P>,
             defaults: defaults::<P>,
             schema: schema::<P>,
             docs: docs::<P>,
             reliability: None,
+            shares_worker: false,
             memory: None,
             work,
         }

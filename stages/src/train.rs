@@ -11,7 +11,7 @@ mod pass;
 mod rows;
 mod truncate;
 
-pub use adam::{Adam, AdamForm, AdamSettings};
+pub use adam::{Adam, AdamForm, AdamSettings, Gradients};
 pub use checkpoint::{TrainState, checkpoint, resume};
 pub use ends::Ends;
 pub use groups::{Group, PreferenceReading, groups_apart, load_of_groups, parts_of_groups};
@@ -20,8 +20,8 @@ pub use groups::{groups_of_a_test, has_gradients};
 pub use model::model;
 pub use parameters::{AnswerEnd, PairBound, Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
 pub use pass::{
-    Pass, ValuePositions, add, in_parts, learn_answers, learn_rewards, learn_tokens, learn_values, likelihood,
-    log_probs, mean_loss, parts, predicted, rewards, values,
+    HeadValues, Loss, Pass, ValuePositions, ValueSlopes, add, in_parts, learn_answers, learn_rewards, learn_tokens,
+    learn_values, likelihood, log_probs, mean_loss, parts, predicted, rewards, values,
 };
 pub use rows::{Fit, RowEncoder, Sequence, by_weight, prompts, split, split_by_prompt, tokenised};
 pub use truncate::Truncate;
@@ -66,7 +66,7 @@ pub type Metrics = Vec<(&'static str, f64)>;
 
 /// The loss of a batch.
 pub struct BatchLoss {
-    pub loss: f64,
+    pub loss: Loss,
     pub gradients: Vec<Tensor<2>>,
     /// Further columns of the training curve, beside those that every kind has.
     pub columns: Vec<(&'static str, Value)>,
@@ -134,7 +134,10 @@ pub fn learn(
         let BatchLoss { loss, gradients, columns } = learner.gradients(&adam.tensors, &batch, &mut state)?;
         let rate = steps.rate(step);
         let names = || named(batch.iter().map(|row| learner.name(*row)));
-        let norm = adam.step(rate, loss, gradients, names)?;
+        // The read that brings what the loss is made of brings the norm as well.
+        let measured = Gradients::of(gradients);
+        let loss = loss.get()?;
+        let norm = adam.step(rate, loss, measured, names)?;
         if step >= steps.reported_from {
             state.losses.push(loss);
         }
@@ -225,7 +228,7 @@ mod tests {
             for (gradient, expected) in golden["grads"].as_array().unwrap().iter().zip(golden[name].as_array().unwrap())
             {
                 let gradient = vec![number(gradient.as_f64().unwrap())];
-                adam.step(golden["lr"].as_f64().unwrap(), 0.5, gradient, String::new).unwrap();
+                adam.step(golden["lr"].as_f64().unwrap(), 0.5, Gradients::of(gradient), String::new).unwrap();
                 let ours = values_of(adam.tensors[0].clone()).unwrap()[0];
                 assert!(
                     (f64::from(ours) - expected.as_f64().unwrap()).abs() < 2e-7,
@@ -239,17 +242,17 @@ mod tests {
     fn a_gradient_beyond_the_norm_is_scaled_and_what_is_no_number_stops_the_training_untouched() {
         let start = || vec![Tensor::<2>::from_data([[3.0f32, 4.0]], &Device::flex())];
         let mut adam = Adam::new(start(), vec![true], AdamSettings::default());
-        let norm = adam.step(0.1, 12.5, start(), String::new).unwrap();
+        let norm = adam.step(0.1, 12.5, Gradients::of(start()), String::new).unwrap();
         assert!((norm - 5.0).abs() < 1e-6);
         // Scaled to norm 1: m = 0.1·(0.6, 0.8).
         let means = values_of(adam.means[0].clone()).unwrap();
         assert!((means[0] - 0.06).abs() < 1e-6 && (means[1] - 0.08).abs() < 1e-6);
         let before = values_of(adam.tensors[0].clone()).unwrap();
         let rows = || named(["a", "b"].into_iter());
-        let error = adam.step(0.1, f64::NAN, start(), rows).unwrap_err().to_string();
+        let error = adam.step(0.1, f64::NAN, Gradients::of(start()), rows).unwrap_err().to_string();
         assert!(error.contains("the loss is NaN at optimiser step 2, on rows `a`, `b`"), "{error}");
         let gone = vec![Tensor::<2>::from_data([[f32::INFINITY, 1.0]], &Device::flex())];
-        let error = adam.step(0.1, 1.0, gone, rows).unwrap_err().to_string();
+        let error = adam.step(0.1, 1.0, Gradients::of(gone), rows).unwrap_err().to_string();
         assert!(error.contains("the gradient's norm is inf at optimiser step 2"), "{error}");
         assert_eq!(before, values_of(adam.tensors[0].clone()).unwrap());
     }
@@ -263,7 +266,7 @@ mod tests {
         let is_decayed = |mut adam: Adam| -> Vec<bool> {
             let before = adam.tensors.clone();
             let zeros = before.iter().map(Tensor::zeros_like).collect();
-            adam.step(0.1, 1.0, zeros, String::new).unwrap();
+            adam.step(0.1, 1.0, Gradients::of(zeros), String::new).unwrap();
             let pairs = before.into_iter().zip(&adam.tensors);
             pairs
                 .map(|(before, after)| {

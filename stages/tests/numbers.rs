@@ -1,7 +1,7 @@
 //! Numbers that must agree however they are computed: with or without the cache, padded left or right, on the CPU
 //! backend or through wgpu, here or in the reference. One file, because each binary with wgpu in it is large.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 use formats::config::{Config, Llama};
 use formats::dialogue::Prompt;
 use formats::dtype::Dtype;
@@ -13,14 +13,17 @@ use stages::generate::{self, Answer, Choice, Decoding};
 use stages::kernel::{Keep, TokenGradients};
 use stages::model::predict;
 use stages::model::weights;
-use stages::model::{Adapter, Artifact, Batch, Decoder, Gradient, LoraParameters, Padding, Trainable};
+use stages::model::{Adapter, Artifact, Decoder, Gradient, LoraParameters, Padding, Trainable};
 use stages::rl;
 use stages::tensor::values_of;
-use stages::train::{self, Adam, AdamSettings, Pass, Sequence};
+use stages::train::{self, Adam, AdamSettings, Gradients, Pass, Sequence};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 mod cases;
+mod counters;
 mod invariants;
+mod kernels;
 mod kinds;
 mod parity;
 #[path = "../../tests/support/skip.rs"]
@@ -50,16 +53,16 @@ fn model(device: &Device) -> Decoder {
 /// An adapter with an effect: B is not 0.
 fn adapter(model: &Decoder) -> Adapter {
     let device = model.device();
-    let adapter = Adapter::new(&model.config, &LoraParameters { rank: 4, alpha: 8.0, rslora: false }, DRAW, &device)
+    let drawn = Adapter::new(&model.config, &LoraParameters { rank: 4, alpha: 8.0, rslora: false }, DRAW, &device)
         .with_head(&model.config, Draw { purpose: "head", ..DRAW }, &device);
-    let tensors: Vec<Tensor<2>> = adapter.tensors();
-    let moved = tensors.into_iter().enumerate().map(|(index, tensor)| {
+    let mut lora = drawn.on_host().unwrap();
+    let pairs = lora.pairs.iter_mut().flatten().flatten();
+    let matrices = pairs.flat_map(|pair| [&mut pair.a.values, &mut pair.b.values]).chain(&mut lora.head);
+    for (index, values) in matrices.enumerate() {
         let mut stream = DRAW.stream(2, index as u64);
-        let [rows, columns] = tensor.dims();
-        let noise: Vec<f32> = (0..rows * columns).map(|_| (stream.normal() * 0.1) as f32).collect();
-        tensor + Tensor::from_data(TensorData::new(noise, [rows, columns]), &device)
-    });
-    adapter.with_tensors(&moved.collect::<Vec<_>>())
+        values.iter_mut().for_each(|value| *value += (stream.normal() * 0.1) as f32);
+    }
+    Adapter::of(lora, &model.config, &device)
 }
 
 const PROMPTS: [&[u32]; 3] = [&[1, 7, 9, 11], &[1, 30], &[1, 5, 6, 7, 8, 9, 10]];
@@ -88,7 +91,7 @@ fn cached_decoding_gives_what_full_recomputation_gives() {
     for (prompt, answer) in PROMPTS.iter().zip(&cached) {
         let mut ids = prompt.to_vec();
         for expected in answer {
-            let batch = Batch::new(&model.config, &[&ids], Padding::Right, &model.device());
+            let batch = model.batch(&[&ids], Padding::Right);
             let logits = values_of(model.logits(model.hidden(Some(&adapter), &batch, None))).unwrap();
             let last = &logits[logits.len() - model.config.vocabulary..];
             let best = (0..last.len()).max_by(|x, y| last[*x].total_cmp(&last[*y])).unwrap();
@@ -116,7 +119,7 @@ fn a_sampled_answer_depends_on_its_draw_and_not_on_its_neighbours() {
 
 /// Scalars of the head at the last token of each row.
 fn scores(model: &Decoder, adapter: &Adapter, rows: &[&[u32]], padding: Padding) -> Vec<f32> {
-    let batch = Batch::new(&model.config, rows, padding, &model.device());
+    let batch = model.batch(rows, padding);
     let ends: Vec<usize> = batch.spans.iter().map(|span| span.last()).collect();
     let hidden = predict::at(&model.hidden(Some(adapter), &batch, None), &ends);
     values_of(hidden.matmul(adapter.head.clone().unwrap())).unwrap()
@@ -142,7 +145,7 @@ fn check_rewards(model: &Decoder, rows: &[&[u32]]) {
     assert!((right[0] - right[1]).abs() > 1e-3);
     // The reward at the end of an answer does not depend on the tokens after it.
     let longer: Vec<u32> = [rows[0], &[3, 4, 5]].concat();
-    let batch = Batch::new(&model.config, &[&longer], Padding::of(&model.device()), &model.device());
+    let batch = model.batch(&[&longer], Padding::of(&model.device()));
     let inside = predict::at(&model.hidden(Some(&adapter), &batch, None), &[batch.spans[0].at + rows[0].len() - 1]);
     same(&values_of(inside.matmul(adapter.head.clone().unwrap())).unwrap(), &right[..1]);
 }
@@ -168,11 +171,11 @@ fn rows_that_are_packed_into_one_line_do_not_see_each_other() {
     let model = model(&Device::flex());
     let adapter = adapter(&model);
     let rows: Vec<&[u32]> = vec![&[1, 30, 8], &[1, 5, 6, 7, 8, 9, 10, 11], &[1, 7, 9, 11], &[1, 40]];
-    let batch = Batch::new(&model.config, &rows, Padding::Right, &model.device());
+    let batch = model.batch(&rows, Padding::Right);
     assert_eq!(batch.tokens(), 24, "four rows in three lines of eight");
     let all = values_of(model.hidden(Some(&adapter), &batch, None)).unwrap();
     for (row, span) in rows.iter().zip(&batch.spans) {
-        let alone = Batch::new(&model.config, &[row], Padding::None, &model.device());
+        let alone = model.batch(&[row], Padding::None);
         let alone = values_of(model.hidden(Some(&adapter), &alone, None)).unwrap();
         let here = &all[span.at * 32..(span.at + span.len) * 32];
         assert!(largest_difference(here, &alone) < 1e-5);
@@ -189,9 +192,9 @@ fn sequences() -> Vec<Sequence> {
 fn learned(pass: Pass, rows: &[&Sequence], slope: impl Fn(usize) -> f64) -> (Vec<f64>, Vec<Tensor<2>>) {
     let mut log_probs = Vec::new();
     let gradients = train::learn_tokens(pass, rows, 0.9, |range, predicted| {
-        log_probs.extend_from_slice(&predicted.log_probs);
+        log_probs.extend(predicted.get()?.log_probs);
         let entropies = range.clone().map(|token| 0.1 * slope(token + 1)).collect();
-        Ok(TokenGradients { log_probs: range.map(&slope).collect(), entropies })
+        Ok(TokenGradients { log_probs: range.map(&slope).collect(), entropies }.into())
     });
     (log_probs, gradients.unwrap())
 }
@@ -213,13 +216,14 @@ fn ppo_step_of(model: &Decoder, recomputes: bool) -> (Vec<f64>, f64, Vec<f32>) {
     let (mut ratios, mut total) = (Vec::new(), 0.0);
     let gradients = train::learn_tokens(pass, &rows, 1.0, |range, predicted| {
         let (old, advantages) = (&old[range.clone()], &advantages[range]);
-        ratios.extend(predicted.log_probs.iter().zip(old).map(|(new, old)| (new - old).exp()));
-        let loss = rl::policy_loss(&predicted.log_probs, old, advantages, 0.2, None);
+        let new = predicted.get()?.log_probs;
+        ratios.extend(new.iter().zip(old).map(|(new, old)| (new - old).exp()));
+        let loss = rl::policy_loss(&new, old, advantages, 0.2, None);
         let loss = loss.weighted(&vec![1.0 / n as f64; old.len()]);
         total += loss.losses.iter().sum::<f64>();
-        Ok(TokenGradients { log_probs: loss.gradients, entropies: Vec::new() })
+        Ok(TokenGradients { log_probs: loss.gradients, entropies: Vec::new() }.into())
     });
-    let norm = adam.step(1e-2, total, gradients.unwrap(), String::new).unwrap();
+    let norm = adam.step(1e-2, total, Gradients::of(gradients.unwrap()), String::new).unwrap();
     let moved = adam.tensors.iter().flat_map(|tensor| values_of(tensor.clone()).unwrap()).collect();
     (ratios, norm, moved)
 }
@@ -353,7 +357,7 @@ fn gradient_check(model: &Decoder, name: &str) {
     // burn's: Σ slope·log p + 0.1·Σ slope'·H, at temperature 0.9.
     let by_autodiff = |tracked: &[Tensor<2>], model: &Decoder, adapter: Option<&Adapter>| {
         let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
-        let batch = Batch::new(&model.config, &ids, Padding::Right, &Device::flex());
+        let batch = model.batch(&ids, Padding::Right);
         let (mut positions, mut targets) = (Vec::new(), Vec::new());
         for (row, span) in rows.iter().zip(&batch.spans) {
             positions.extend((row.start..span.len).map(|at| (span.at + at - 1) as i32));
@@ -411,23 +415,22 @@ fn gradient_check(model: &Decoder, name: &str) {
     let tracked = track(adapter.tensors());
     let with = adapter.with_tensors(&tracked);
     let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
-    let batch = Batch::new(&model.config, &ids, Padding::Right, &Device::flex());
+    let batch = model.batch(&ids, Padding::Right);
     let ends: Vec<usize> = batch.spans.iter().map(|span| span.last()).collect();
     let at: Vec<i32> = ends.iter().map(|at| *at as i32).collect();
     let at = Tensor::<1, Int>::from_data(TensorData::new(at, [3]), &Device::flex());
     let values = frozen.hidden(Some(&with), &batch, None).select(0, at).matmul(with.head.clone().unwrap());
     let factors = Tensor::<2>::from_data([[1.0f32], [-2.0], [0.5]], &Device::flex());
-    let mut gradients = (values * factors).sum().backward();
+    let mut gradients = (values * factors.clone()).sum().backward();
     let theirs: Vec<_> = tracked.iter().map(|tensor| tensor.grad_remove(&mut gradients)).collect();
     let (hidden, trace) = model.trace(Some(&adapter), &batch, false);
-    let (slope, of_head) =
-        predict::values_back(predict::at(&hidden, &ends), adapter.head.as_ref().unwrap(), &[1.0, -2.0, 0.5]);
+    let (slope, of_head) = predict::values_back(predict::at(&hidden, &ends), adapter.head.as_ref().unwrap(), factors);
     let slope = predict::at_back(slope, &ends, batch.tokens());
     let Gradient::Adapter(gradient) = model.backward(Some(&adapter), &batch, trace, slope, Trainable::Adapter).unwrap()
     else {
         panic!("an adapter is trained")
     };
-    compare([gradient.tensors(), vec![of_head]].concat(), theirs, "head");
+    compare([adapter.gradient_tensors(gradient), vec![of_head]].concat(), theirs, "head");
 }
 
 /// Checks that tokens which are not predicted have no gradient at all, and that a row alone gives the same as in a
@@ -440,7 +443,7 @@ fn check_masks(model: &Decoder, rows: &[&Sequence]) {
     let hidden = Tensor::<2>::ones([4, width], &device);
     let (slope, _) = model
         .predict_back(hidden, &[3, 4, 5, 6], 1.0, false, |range, _| {
-            Ok(TokenGradients { log_probs: vec![1.0; range.len()], entropies: Vec::new() })
+            Ok(TokenGradients { log_probs: vec![1.0; range.len()], entropies: Vec::new() }.into())
         })
         .unwrap();
     let positions = [1, 2, 6, 7];
@@ -473,7 +476,7 @@ fn prompt_and_padding_have_exactly_no_gradient() {
 
 fn learned_without_entropy(pass: Pass, rows: &[&Sequence], slope: &dyn Fn(usize) -> f64) -> Vec<Tensor<2>> {
     train::learn_tokens(pass, rows, 1.0, |range, _| {
-        Ok(TokenGradients { log_probs: range.map(slope).collect(), entropies: Vec::new() })
+        Ok(TokenGradients { log_probs: range.map(slope).collect(), entropies: Vec::new() }.into())
     })
     .unwrap()
 }
@@ -513,11 +516,41 @@ fn the_same_step_gives_the_same_bytes() {
 
 /// The adapter that wgpu finds, which may be a software driver.
 fn wgpu() -> Option<Device> {
-    let device = stages::device::open(stages::io::DeviceChoice::Wgpu).ok();
+    let device = stages::device::open(&stages::io::DeviceChoice::Wgpu).ok();
     if device.is_none() {
         skip::skip("wgpu finds no adapter, not even a software Vulkan driver");
     }
     device
+}
+
+/// WGSL has no bf16: matrices become f16, which holds their numbers exactly, and f32 where one is too large for it.
+#[test]
+fn bf16_is_read_through_wgpu() {
+    let Some(gpu) = wgpu() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let made = model(&Device::flex());
+    let mut tensors = weights::tensors(&made);
+    tensors[0] = tensors[0].clone() * 1e6;
+    weights::save(&weights::with_tensors(&made, &tensors), &BTreeMap::new(), Dtype::Bf16, directory.path()).unwrap();
+    let read = |dtype: Dtype, device: &Device| {
+        let read = weights::load(directory.path(), made.config.clone(), dtype, device).unwrap();
+        weights::tensors(&read)
+    };
+    let (exact, kept) = (read(Dtype::F32, &Device::flex()), read(Dtype::Bf16, &gpu));
+    assert_eq!(kept[0].dtype(), DType::F32, "its numbers are too large for f16");
+    assert!(kept.iter().any(|tensor| tensor.dtype() == DType::F16));
+    for (exact, kept) in exact.into_iter().zip(kept) {
+        let is_tiny = |x: f32| x.abs() < 2.0_f32.powi(-14);
+        let pairs = values_of(exact).unwrap().into_iter().zip(values_of(kept).unwrap());
+        pairs.for_each(|(exact, kept)| assert!(exact == kept || is_tiny(exact) && is_tiny(kept), "{exact} {kept}"));
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_gpu_is_counted() {
+    let Some(gpu) = wgpu() else { return };
+    counters::check_decoding(&gpu);
+    counters::check_training(&gpu, &stages::io::DeviceChoice::Wgpu);
 }
 
 #[test]
@@ -548,8 +581,13 @@ fn wgpu_trains_and_decodes_as_the_cpu_does() {
             gradients.into_iter().map(|tensor| values_of(tensor).unwrap()).collect::<Vec<_>>()
         };
         for trained in [Trainable::Adapter, Trainable::Weights] {
+            // On a GPU the matrices of an adapter lie in one tensor, one after the other.
             let ours = on(&gpu, trained, false);
-            for (index, (one, other)) in on(&cpu, trained, false).iter().zip(&ours).enumerate() {
+            let numbers = ours.concat();
+            let mut rest = numbers.as_slice();
+            for (index, one) in on(&cpu, trained, false).iter().enumerate() {
+                let (other, later) = rest.split_at(one.len());
+                rest = later;
                 let size = one.iter().map(|x| x.abs()).fold(1.0, f32::max);
                 let off = largest_difference(one, other);
                 assert!(off <= 2e-5 * size, "{architecture}, {trained:?}: tensor {index} is off by {off}, of {size}");
@@ -625,7 +663,7 @@ fn stories260k_decodes_the_golden_tokens_with_the_golden_logits() {
     .unwrap();
     assert_eq!(answer[0].ids, ids[1..], "130 greedy tokens from BOS");
 
-    let batch = Batch::new(&artifact.model.config, &[&ids[..8]], Padding::Right, &Device::flex());
+    let batch = artifact.model.batch(&[&ids[..8]], Padding::Right);
     let logits = values_of(artifact.model.logits(artifact.model.hidden(None, &batch, None))).unwrap();
     for (ours, theirs) in logits.chunks_exact(512).zip(golden["logits_after_first_8_tokens"].as_array().unwrap()) {
         let worst = largest_difference(ours, &row(theirs));
@@ -651,7 +689,7 @@ fn a_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes() {
         let adapter = adapter.with_tensors(&adam.tensors);
         let pass = Pass { model: &model, adapter: Some(&adapter), trained: Trainable::Adapter, recomputes: false };
         let (loss, gradients) = train::likelihood(pass, &rows, None).unwrap();
-        adam.step(1e-2, loss, gradients, String::new).unwrap();
+        adam.step(1e-2, loss.get().unwrap(), Gradients::of(gradients), String::new).unwrap();
     };
     let bytes = |adam: &Adam| adam.tensors.iter().map(|tensor| values_of(tensor.clone()).unwrap()).collect::<Vec<_>>();
 
@@ -739,7 +777,7 @@ fn a_checkpoint_of_llama2c_is_the_model_it_was_made_of() {
     }
     let ids: &[u32] = &[1, 7, 9, 11, 30];
     let logits = |model: &Decoder| {
-        let batch = Batch::new(&model.config, &[ids], Padding::Right, &Device::flex());
+        let batch = model.batch(&[ids], Padding::Right);
         values_of(model.logits(model.hidden(None, &batch, None))).unwrap()
     };
     for checkpoint in [[sizes.clone(), bytes(&first)].concat(), [head, bytes(&second)].concat()] {

@@ -58,7 +58,9 @@ impl Place {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
-        for name in ["PIPELINE_STORE", "PIPELINE_PROGRESS_INTERVAL", "RUST_LOG", "NO_COLOR"] {
+        for name in
+            ["PIPELINE_STORE", "PIPELINE_DEVICE", "PIPELINE_GPUS", "PIPELINE_PROGRESS_INTERVAL", "RUST_LOG", "NO_COLOR"]
+        {
             command.env_remove(name);
         }
         command
@@ -69,7 +71,11 @@ impl Place {
     }
 
     pub fn start(&self, arguments: &[&str]) -> Live {
-        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.start_command(self.command(arguments))
+    }
+
+    pub fn start_command(&self, mut command: Command) -> Live {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let events = lines(child.stdout.take().unwrap(), |line| event(&line));
         let remarks = lines(child.stderr.take().unwrap(), |line| line);
         Live { child, events, remarks }

@@ -1,11 +1,10 @@
 //! The verbs below `gate`, `data`, `model` and `cache`.
 
-use super::super::options::{RunArgument, StoreArgument, device, dtype};
+use super::super::options::{DeviceArgument, RunArgument, StoreArgument, dtype};
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use formats::data::RowsToWrite;
 use formats::dtype::Dtype;
-use stages::io::DeviceChoice;
 use std::path::PathBuf;
 
 #[derive(Subcommand)]
@@ -100,9 +99,8 @@ pub enum ModelVerb {
     Inspect {
         /// A directory in Hugging Face layout, or hf://owner/name@revision
         model: String,
-        /// The device whose memory is compared with what is needed
-        #[arg(long, default_value = "auto", value_parser = device())]
-        device: DeviceChoice,
+        #[command(flatten)]
+        device: DeviceArgument,
         /// The precision in which the matrices of the base would be kept
         #[arg(long, default_value = "f32", value_parser = dtype())]
         dtype: Dtype,

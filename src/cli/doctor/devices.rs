@@ -1,131 +1,76 @@
-//! The adapters wgpu sees, and the one `--device auto` takes. A child process asks, so that a driver that crashes or
-//! hangs does not end `doctor`.
+//! The adapters that wgpu sees, what they can hold and do, and the one that `--device auto` takes.
 
 use super::finding::{Finding, note, ok, problem};
-use crate::cli::terminal;
-use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
-use stages::device::{self, GpuAdapter};
+use crate::report::format::bytes;
+use crate::run::devices::{self, OpenedDevice, ToldDevices};
+use stages::device::{DeviceLimits, GpuAdapter};
 use stages::io::DeviceChoice;
-use std::io::Read;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
-
-/// The time limit for a driver; some compile shaders when they are opened.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A line that the child prints.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum DeviceLine {
-    Adapter(GpuAdapter),
-    /// The device class that `--device auto` takes.
-    Auto(String),
-}
-
-/// The child process. It prints the adapters before it opens a device, which may crash it.
-pub fn tell() -> Result<u8> {
-    for adapter in device::adapters() {
-        say(&DeviceLine::Adapter(adapter))?;
-    }
-    let auto = device::open(DeviceChoice::Auto)?;
-    say(&DeviceLine::Auto(device::class(&auto)))?;
-    Ok(0)
-}
-
-fn say(line: &DeviceLine) -> Result<bool> {
-    terminal::say(&(serde_json::to_string(line)? + "\n"))
-}
 
 pub fn look() -> Vec<Finding> {
-    match ask() {
-        Ok((told, end)) => findings(&told, end),
+    match devices::ask(&DeviceChoice::Auto, true) {
+        Ok(told) => findings(&told),
         Err(error) => vec![note("devices", format!("not looked for: {error:#}"), "run `pipeline devices` yourself")],
     }
 }
 
-/// The output of the child, and how it ended if it failed.
-fn ask() -> Result<(String, Option<String>)> {
-    let program = std::env::current_exe().context("find this program")?;
-    let mut child = Command::new(program)
-        .arg("devices")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("start a child")?;
-    let mut stdout = child.stdout.take().expect("stdout is piped");
-    let reader = thread::spawn(move || {
-        let mut told = Vec::new();
-        // After an error the output so far is used.
-        let _ = stdout.read_to_end(&mut told);
-        String::from_utf8_lossy(&told).into_owned()
-    });
-    let until = Instant::now() + PATIENCE;
-    let end = loop {
-        match child.try_wait().context("wait for the child")? {
-            Some(status) if status.success() => break None,
-            Some(status) => break Some(format!("was ended by {status}")),
-            None if Instant::now() > until => {
-                let _ = child.kill();
-                let _ = child.wait();
-                break Some(format!("gave no answer in {} s", PATIENCE.as_secs()));
-            }
-            None => thread::sleep(Duration::from_millis(5)),
-        }
-    };
-    Ok((reader.join().unwrap_or_default(), end))
-}
-
-fn findings(told: &str, end: Option<String>) -> Vec<Finding> {
-    let lines: Vec<DeviceLine> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let mut auto = None;
-    let mut adapters: Vec<&GpuAdapter> = Vec::new();
-    for line in &lines {
-        match line {
-            DeviceLine::Adapter(adapter) => adapters.push(adapter),
-            DeviceLine::Auto(class) => auto = Some(class.as_str()),
-        }
-    }
-    // A card appears once for each graphics interface; the first of its name is the one that is opened.
-    let taken = adapters
-        .iter()
-        .position(|adapter| !adapter.is_software && auto.is_some_and(|auto| auto.ends_with(&adapter.name)));
+fn findings(told: &ToldDevices) -> Vec<Finding> {
+    let auto = told.opened.as_ref().and_then(|opened| opened.as_ref().ok());
+    let taken = auto.and_then(|opened| opened.index);
     let mut findings: Vec<Finding> = Vec::new();
-    for (n, adapter) in adapters.iter().enumerate() {
-        let head = format!("{} ({}, {}, driver {})", adapter.name, adapter.api, adapter.kind, adapter.driver);
-        findings.push(match (auto, taken) {
-            (Some(_), Some(taken)) if taken == n => ok("device", format!("{head}: `--device auto` takes it")),
+    for adapter in &told.adapters {
+        let GpuAdapter { api, kind, driver, index, .. } = adapter;
+        let head = format!("wgpu:{index} {} ({api}, {kind}, driver {driver})", adapter.name);
+        let why = match (auto, taken) {
+            (Some(_), Some(taken)) if taken == *index => ": `--device auto` takes it".to_owned(),
             _ if adapter.is_software => {
                 let would = if taken.is_some() { "" } else { "; `--device wgpu` would" };
-                let why = "`auto` does not take it: it computes on the CPU, slower than `--device cpu`";
-                ok("device", format!("{head}: {why}{would}"))
+                format!(": `auto` does not take it: it computes on the CPU, slower than `--device cpu`{would}")
             }
-            (Some(_), Some(taken)) if adapters[taken].name == adapter.name && adapters[taken].api != adapter.api => {
-                ok("device", format!("{head}: the same card, which `auto` takes through {}", adapters[taken].api))
-            }
-            (Some(auto), _) => ok("device", format!("{head}: `auto` does not take it: {auto} comes first")),
-            (None, _) => ok("device", head),
-        });
+            _ if !adapter.limits.has_compute => ": its driver takes no compute work".to_owned(),
+            (Some(auto), _) => format!(": `auto` does not take it: {} comes first", auto.class),
+            (None, _) => String::new(),
+        };
+        findings.push(ok("device", format!("{head}{why}\n{}", can(&adapter.limits))));
     }
-    findings.push(match (auto, end) {
+    findings.push(match (&told.opened, &told.end) {
         (_, Some(end)) => problem(
             "devices",
             format!(
-                "the process that looks for a GPU {end}; a driver is broken, and `--device auto` will end the same way"
+                "the process that looks for a GPU {end}; a driver is broken, and `--device auto` computes on the CPU"
             ),
-            "run with `--device cpu`, or repair the driver (`vulkaninfo` says more)",
+            "repair the driver (`vulkaninfo` says more), or run with `--device cpu`, which does not ask it",
         ),
-        (Some(auto), None) if taken.is_some() => ok("auto", auto),
-        (Some(auto), None) => note(
+        (Some(Ok(OpenedDevice { index: Some(_), class })), None) => ok("auto", class.clone()),
+        (Some(Ok(OpenedDevice { index: None, class })), None) => note(
             "auto",
-            format!("{auto}: there is no GPU that wgpu can use"),
+            format!("{class}: there is no GPU that wgpu can use"),
             "if there is a card: install its Vulkan, Metal or DX12 driver",
+        ),
+        (Some(Err(error)), None) => problem(
+            "devices",
+            error.clone(),
+            "repair the driver (`vulkaninfo` says more), or run with `--device cpu`, which does not ask it",
         ),
         (None, None) => note("devices", "the child said nothing", "run `pipeline devices` yourself"),
     });
     findings
+}
+
+/// The limits that stages meet.
+fn can(limits: &DeviceLimits) -> String {
+    let DeviceLimits { binding, buffer, memory, shared_memory, workgroups, subgroups: [least, most], .. } = limits;
+    let memory = memory.map_or("not told".to_owned(), bytes);
+    let has = [("f16", limits.has_f16), ("bf16", limits.has_bf16), ("cooperative matrices", limits.has_matrices)];
+    let has = has.map(|(what, is_there)| format!("{what} {}", if is_there { "yes" } else { "no" }));
+    let subgroups = if least == most { least.to_string() } else { format!("{least} to {most}") };
+    format!(
+        "memory {memory}; largest tensor {}, largest buffer {}; a workgroup shares {}; {workgroups} workgroups a dimension; \
+         subgroups of {subgroups}; {}",
+        bytes(*binding),
+        bytes(*buffer),
+        bytes(*shared_memory),
+        has.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -134,41 +79,62 @@ mod tests {
     use crate::report::page::{Page, print};
     use expect_test::{Expect, expect};
 
-    fn check(lines: &[DeviceLine], end: Option<&str>, expected: Expect) {
-        let told: String = lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
-        let sheets = super::super::sheets(&findings(&told, end.map(str::to_owned)));
+    fn check(adapters: Vec<GpuAdapter>, opened: Option<OpenedDevice>, end: Option<&str>, expected: Expect) {
+        let told = ToldDevices { adapters, opened: opened.map(Ok), end: end.map(str::to_owned) };
+        let sheets = super::super::sheets(&findings(&told));
         expected.assert_eq(&print(&sheets, Page { width: 80, has_color: false }));
     }
 
-    fn adapter(name: &str, api: &str, kind: &str) -> DeviceLine {
-        let (name, api, kind) = (name.to_owned(), api.to_owned(), kind.to_owned());
-        DeviceLine::Adapter(GpuAdapter {
-            is_software: kind == "Cpu",
+    fn adapter(index: usize, name: &str, kind: &str) -> GpuAdapter {
+        GpuAdapter {
+            index,
+            name: name.to_owned(),
+            api: "Vulkan".to_owned(),
+            kind: kind.to_owned(),
             driver: "made up 1.0".to_owned(),
-            name,
-            api,
-            kind,
-        })
+            is_software: kind == "Cpu",
+            address: String::new(),
+            vendor: 0,
+            limits: DeviceLimits {
+                binding: (2 << 30) - 1,
+                buffer: 1 << 40,
+                memory: (kind == "DiscreteGpu").then_some(150 << 30),
+                shared_memory: 48 << 10,
+                workgroups: 65_535,
+                threads: 1024,
+                subgroups: if kind == "Cpu" { [8, 8] } else { [32, 64] },
+                has_compute: true,
+                has_f16: true,
+                has_bf16: false,
+                has_matrices: kind == "DiscreteGpu",
+            },
+        }
+    }
+
+    fn opened(index: Option<usize>, class: &str) -> Option<OpenedDevice> {
+        Some(OpenedDevice { index, class: class.to_owned() })
     }
 
     #[test]
     fn of_several_devices_it_is_said_why_each_is_taken_or_not() {
         check(
-            &[
-                adapter("H200", "Vulkan", "DiscreteGpu"),
-                adapter("H200", "Vulkan", "DiscreteGpu"),
-                adapter("Iris", "Vulkan", "IntegratedGpu"),
-                adapter("llvmpipe", "Vulkan", "Cpu"),
-                adapter("H200", "Gl", "DiscreteGpu"),
-                DeviceLine::Auto("wgpu wgsl H200".to_owned()),
+            vec![
+                adapter(0, "H200", "DiscreteGpu"),
+                adapter(1, "H200", "DiscreteGpu"),
+                adapter(2, "Iris", "IntegratedGpu"),
+                adapter(3, "llvmpipe", "Cpu"),
             ],
+            opened(Some(0), "wgpu wgsl H200"),
             None,
             expect![[r#"
-                ok       device      H200 (Vulkan, DiscreteGpu, driver made up 1.0): `--device auto` takes it
-                ok       device      H200 (Vulkan, DiscreteGpu, driver made up 1.0): `auto` does not take it: wgpu wgsl H200 comes first
-                ok       device      Iris (Vulkan, IntegratedGpu, driver made up 1.0): `auto` does not take it: wgpu wgsl H200 comes first
-                ok       device      llvmpipe (Vulkan, Cpu, driver made up 1.0): `auto` does not take it: it computes on the CPU, slower than `--device cpu`
-                ok       device      H200 (Gl, DiscreteGpu, driver made up 1.0): the same card, which `auto` takes through Vulkan
+                ok       device      wgpu:0 H200 (Vulkan, DiscreteGpu, driver made up 1.0): `--device auto` takes it
+                                     memory 150.0 GiB; largest tensor 2.0 GiB, largest buffer 1.0 TiB; a workgroup shares 48.0 KiB; 65535 workgroups a dimension; subgroups of 32 to 64; f16 yes, bf16 no, cooperative matrices yes
+                ok       device      wgpu:1 H200 (Vulkan, DiscreteGpu, driver made up 1.0): `auto` does not take it: wgpu wgsl H200 comes first
+                                     memory 150.0 GiB; largest tensor 2.0 GiB, largest buffer 1.0 TiB; a workgroup shares 48.0 KiB; 65535 workgroups a dimension; subgroups of 32 to 64; f16 yes, bf16 no, cooperative matrices yes
+                ok       device      wgpu:2 Iris (Vulkan, IntegratedGpu, driver made up 1.0): `auto` does not take it: wgpu wgsl H200 comes first
+                                     memory not told; largest tensor 2.0 GiB, largest buffer 1.0 TiB; a workgroup shares 48.0 KiB; 65535 workgroups a dimension; subgroups of 32 to 64; f16 yes, bf16 no, cooperative matrices no
+                ok       device      wgpu:3 llvmpipe (Vulkan, Cpu, driver made up 1.0): `auto` does not take it: it computes on the CPU, slower than `--device cpu`
+                                     memory not told; largest tensor 2.0 GiB, largest buffer 1.0 TiB; a workgroup shares 48.0 KiB; 65535 workgroups a dimension; subgroups of 8; f16 yes, bf16 no, cooperative matrices no
                 ok       auto        wgpu wgsl H200
 
                 nothing prevents a run
@@ -179,30 +145,34 @@ mod tests {
     #[test]
     fn a_software_driver_alone_is_no_gpu() {
         check(
-            &[adapter("llvmpipe", "Vulkan", "Cpu"), DeviceLine::Auto("cpu x86_64 fma".to_owned())],
+            vec![adapter(0, "llvmpipe", "Cpu")],
+            opened(None, "cpu x86_64 fma"),
             None,
             expect![[r#"
-            ok       device      llvmpipe (Vulkan, Cpu, driver made up 1.0): `auto` does not take it: it computes on the CPU, slower than `--device cpu`; `--device wgpu` would
-            note     auto        cpu x86_64 fma: there is no GPU that wgpu can use
-                                 → if there is a card: install its Vulkan, Metal or DX12 driver
+                ok       device      wgpu:0 llvmpipe (Vulkan, Cpu, driver made up 1.0): `auto` does not take it: it computes on the CPU, slower than `--device cpu`; `--device wgpu` would
+                                     memory not told; largest tensor 2.0 GiB, largest buffer 1.0 TiB; a workgroup shares 48.0 KiB; 65535 workgroups a dimension; subgroups of 8; f16 yes, bf16 no, cooperative matrices no
+                note     auto        cpu x86_64 fma: there is no GPU that wgpu can use
+                                     → if there is a card: install its Vulkan, Metal or DX12 driver
 
-            nothing prevents a run; notes: 1
-        "#]],
+                nothing prevents a run; notes: 1
+            "#]],
         );
     }
 
     #[test]
     fn a_driver_that_crashes_is_a_problem_and_what_was_seen_before_is_told() {
         check(
-            &[adapter("H200", "Vulkan", "DiscreteGpu")],
+            vec![adapter(0, "H200", "DiscreteGpu")],
+            None,
             Some("was ended by signal: 11 (SIGSEGV)"),
             expect![[r#"
-            ok       device      H200 (Vulkan, DiscreteGpu, driver made up 1.0)
-            PROBLEM  devices     the process that looks for a GPU was ended by signal: 11 (SIGSEGV); a driver is broken, and `--device auto` will end the same way
-                                 → run with `--device cpu`, or repair the driver (`vulkaninfo` says more)
+                ok       device      wgpu:0 H200 (Vulkan, DiscreteGpu, driver made up 1.0)
+                                     memory 150.0 GiB; largest tensor 2.0 GiB, largest buffer 1.0 TiB; a workgroup shares 48.0 KiB; 65535 workgroups a dimension; subgroups of 32 to 64; f16 yes, bf16 no, cooperative matrices yes
+                PROBLEM  devices     the process that looks for a GPU was ended by signal: 11 (SIGSEGV); a driver is broken, and `--device auto` computes on the CPU
+                                     → repair the driver (`vulkaninfo` says more), or run with `--device cpu`, which does not ask it
 
-            problems: 1
-        "#]],
+                problems: 1
+            "#]],
         );
     }
 }

@@ -12,7 +12,7 @@ use crate::layout::{self, Weight};
 use crate::unreadable::{Reading, Unreadable};
 use crate::whole;
 use anyhow::{Context, Result, anyhow, bail};
-use bytes::Bytes;
+pub use bytes::Bytes;
 use half::{bf16, f16};
 use memmap2::Mmap;
 use rayon::prelude::*;
@@ -220,6 +220,16 @@ pub enum Numbers {
     F32(Vec<f32>),
     F16(Vec<f16>),
     Bf16(Vec<bf16>),
+}
+
+impl Numbers {
+    /// Whether no number was too large for its precision. Those of a file are as they are.
+    pub fn are_finite(&self) -> bool {
+        match self {
+            Numbers::F16(values) => values.par_iter().all(|value| value.is_finite()),
+            Numbers::Mapped(_) | Numbers::F32(_) | Numbers::Bf16(_) => true,
+        }
+    }
 }
 
 impl Files {

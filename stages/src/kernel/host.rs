@@ -11,9 +11,10 @@ mod rows;
 
 use super::tensors::BurnTensors;
 use super::{
-    AdamStep, Angles, AttentionMask, Heads, Kernel, KeyValueCache, Normalization, Predictions, Sampling, Start, Term,
+    AdamStep, Angles, AttentionMask, ByRow, Heads, Kernel, KeyValueCache, LatePredictions, Normalization, Sampling,
+    Start, Term,
 };
-use crate::tensor::{from_ids, from_values};
+use crate::tensor::{Later, from_ids, from_values};
 use anyhow::Result;
 use burn::tensor::{DType, Int, Tensor};
 use formats::architectures::Activation;
@@ -90,18 +91,22 @@ impl Kernel for HostLoops {
         Box::new(attention::HostCache::new(layers, capacity))
     }
 
-    fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> Result<Predictions> {
-        Ok(rows::log_softmax(logits, targets))
+    fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions {
+        LatePredictions::Known(rows::log_softmax(logits, targets))
     }
 
     fn log_softmax_back(
         &self,
         logits: Tensor<2>,
         targets: &[u32],
-        d_log_probs: &[f32],
+        d_log_probs: &ByRow,
         d_entropies: &[f32],
     ) -> Tensor<2> {
-        rows::log_softmax_back(logits, targets, d_log_probs, d_entropies)
+        rows::log_softmax_back(logits, targets, d_log_probs.values(), d_entropies)
+    }
+
+    fn table_back(&self, gradient: Tensor<2>, ids: &[u32], v: usize) -> Result<Tensor<2>> {
+        BurnTensors.table_back(gradient, ids, v)
     }
 
     fn place_rows(&self, rows: Tensor<2>, positions: &[usize], n: usize) -> Tensor<2> {
@@ -119,6 +124,10 @@ impl Kernel for HostLoops {
         let device = logits.device();
         let [_, v] = logits.dims();
         from_ids(&choose::choose(HostTensor::contiguous(logits).slice(), v, sampling), &device)
+    }
+
+    fn squares(&self, gradients: &[Tensor<2>]) -> Later {
+        BurnTensors.squares(gradients)
     }
 
     fn adam(&self, step: &AdamStep, tensors: [Tensor<2>; 4]) -> [Tensor<2>; 3] {

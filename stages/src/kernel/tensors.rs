@@ -2,12 +2,12 @@
 //! derivatives by hand with those of burn.
 
 use super::{
-    AdamStep, Angles, AttentionMask, Heads, Keep, Kernel, KeyValueCache, Normalization, PER_ROOT_TAU, Predictions,
-    Sampling, Start, TANH_CUBE, TANH_FACTOR, Term, capped, capped_back, column,
+    AdamStep, Angles, AttentionMask, ByRow, HalfRows, Heads, Keep, Kernel, KeyValueCache, LatePredictions,
+    Normalization, PER_ROOT_TAU, ROOM, Sampling, Start, TANH_CUBE, TANH_FACTOR, Term, capped, capped_back, column,
 };
-use crate::tensor::{from_ids, values_of};
+use crate::tensor::{Later, from_ids, from_values, later, values_of};
 use anyhow::Result;
-use burn::tensor::{DType, Device, FloatDType, IndexingUpdateOp, Int, Tensor, activation};
+use burn::tensor::{Device, FloatDType, IndexingUpdateOp, Int, Tensor, activation};
 use formats::architectures::Activation;
 
 pub struct BurnTensors;
@@ -27,8 +27,9 @@ impl Kernel for BurnTensors {
 
     fn products(&self, start: Start, terms: Vec<Term>) -> Tensor<2> {
         let product = |term: Term| {
-            let product = product(term.left, term.right);
-            if term.factor == 1.0 { product } else { product.mul_scalar(term.factor) }
+            let factor = term.factor;
+            let product = product(term);
+            if factor == 1.0 { product } else { product.mul_scalar(factor) }
         };
         let sum = terms.into_iter().map(product).reduce(|sum, more| sum + more).expect("a sum has a term");
         match start {
@@ -39,8 +40,8 @@ impl Kernel for BurnTensors {
     }
 
     fn norm(&self, x: Tensor<2>, norm: Normalization) -> Tensor<2> {
-        let (x, scale) = centred(x, &norm);
-        let normed = x * scale * norm.weight;
+        let (x, size) = centred(x, &norm);
+        let normed = x / size * norm.weight;
         match norm.bias {
             Some(bias) => normed + bias.clone(),
             None => normed,
@@ -48,9 +49,9 @@ impl Kernel for BurnTensors {
     }
 
     fn norm_back(&self, x: Tensor<2>, norm: Normalization, dy: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
-        let (x, scale) = centred(x, &norm);
-        let (scaled, g) = (x * scale.clone(), dy * norm.weight.clone());
-        let dx = (g.clone() - scaled.clone() * (g * scaled).mean_dim(1)) * scale;
+        let (x, size) = centred(x, &norm);
+        let (scaled, g) = (x / size.clone(), dy * norm.weight.clone());
+        let dx = (g.clone() - scaled.clone() * (g * scaled).mean_dim(1)) / size;
         let dx = if norm.is_centred { dx.clone() - dx.mean_dim(1) } else { dx };
         residual.into_iter().fold(dx, |dx, residual| dx + residual)
     }
@@ -70,19 +71,19 @@ impl Kernel for BurnTensors {
         up: Option<Tensor<2>>,
         dy: Tensor<2>,
     ) -> (Tensor<2>, Option<Tensor<2>>) {
-        let derivative = derivative(activation, x.clone());
+        let (active, derivative) = active_and_derivative(activation, x);
         match up {
-            Some(up) => (derivative * up * dy.clone(), Some(activate(activation, x) * dy)),
+            Some(up) => (derivative * (up * dy.clone()), Some(active * dy)),
             None => (derivative * dy, None),
         }
     }
 
     fn rotate(&self, x: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        rotated(x, angles, heads, 1.0)
+        rotated(x, angles, heads, Turn::Forward)
     }
 
     fn rotate_back(&self, dy: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        rotated(dy, angles, heads, -1.0)
+        rotated(dy, angles, heads, Turn::Back)
     }
 
     fn attend(&self, heads: Heads, [queries, keys, values]: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
@@ -102,7 +103,7 @@ impl Kernel for BurnTensors {
         let (queries, dy) = (stacked(heads, queries, lines), stacked(heads, dy, lines));
         let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
         let scores = scores(heads, &queries, &keys);
-        let weights = softmax(scores.clone() + shared(heads, bias));
+        let weights = softmax(masked(heads, scores.clone(), bias));
         let d_values = weights.clone().swap_dims(2, 3).matmul(dy.clone());
         let d_weights = dy.matmul(values.swap_dims(2, 3));
         let along = (d_weights.clone() * weights.clone()).sum_dim(3);
@@ -116,26 +117,26 @@ impl Kernel for BurnTensors {
         [unstacked(heads, d_queries, lines), flat(d_keys), flat(d_values)]
     }
 
-    fn cache(&self, layers: usize, capacity: usize) -> Box<dyn KeyValueCache> {
-        Box::new(DeviceCache { layers: (0..layers).map(|_| None).collect(), capacity })
+    fn cache(&self, layers: usize, _capacity: usize) -> Box<dyn KeyValueCache> {
+        Box::new(DeviceCache { layers: (0..layers).map(|_| None).collect() })
     }
 
-    fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> Result<Predictions> {
+    fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions {
         let places = places(targets, &logits.device());
         let all = logits.clone() - logits.max_dim(1);
         let all = all.clone() - all.exp().sum_dim(1).log();
         let entropies = (all.clone().exp() * all.clone()).sum_dim(1).neg();
         let picked = all.gather(1, places);
-        let both = values_of(Tensor::cat(vec![picked, entropies], 1))?;
-        let column = |at: usize| both.iter().skip(at).step_by(2).map(|x| f64::from(*x)).collect();
-        Ok(Predictions { log_probs: column(0), entropies: column(1) })
+        let numbers = Tensor::cat(vec![picked, entropies], 1);
+        let n = targets.len();
+        LatePredictions::Coming { later: later(numbers.clone().reshape([2 * n])), numbers }
     }
 
     fn log_softmax_back(
         &self,
         logits: Tensor<2>,
         targets: &[u32],
-        d_log_probs: &[f32],
+        d_log_probs: &ByRow,
         d_entropies: &[f32],
     ) -> Tensor<2> {
         let device = logits.device();
@@ -143,7 +144,7 @@ impl Kernel for BurnTensors {
         let shifted = logits.clone() - logits.max_dim(1);
         let all = shifted.clone() - shifted.exp().sum_dim(1).log();
         let p = all.clone().exp();
-        let a = column(d_log_probs, &device);
+        let a = d_log_probs.column(&device);
         let mut out = p.clone() * a.clone().neg();
         if d_entropies.iter().any(|gradient| *gradient != 0.0) {
             let entropies = (p.clone() * all.clone()).sum_dim(1).neg();
@@ -151,6 +152,18 @@ impl Kernel for BurnTensors {
         }
         let one_hot = Tensor::zeros([n, v], &device).scatter(1, places(targets, &device), a, IndexingUpdateOp::Add);
         out + one_hot
+    }
+
+    fn table_back(&self, gradient: Tensor<2>, ids: &[u32], v: usize) -> Result<Tensor<2>> {
+        let device = gradient.device();
+        let [_, d] = gradient.dims();
+        let gradient = values_of(gradient)?;
+        let mut out = vec![0.0; v * d];
+        for (dx, row) in gradient.chunks_exact(d).zip(ids) {
+            let out = &mut out[*row as usize * d..(*row as usize + 1) * d];
+            out.iter_mut().zip(dx).for_each(|(out, dx)| *out += dx);
+        }
+        Ok(from_values(out, [v, d], &device))
     }
 
     fn place_rows(&self, rows: Tensor<2>, places: &[usize], n: usize) -> Tensor<2> {
@@ -197,6 +210,11 @@ impl Kernel for BurnTensors {
         (ids.gather(1, picked) + is_lost).reshape([rows])
     }
 
+    fn squares(&self, gradients: &[Tensor<2>]) -> Later {
+        let square = |gradient: &Tensor<2>| gradient.clone().square().sum_dims_squeeze::<1, _>(&[0]).sum_dim(0);
+        later(Tensor::cat(gradients.iter().map(square).collect(), 0))
+    }
+
     fn adam(&self, step: &AdamStep, [weight, mean, square, gradient]: [Tensor<2>; 4]) -> [Tensor<2>; 3] {
         let gradient = gradient.mul_scalar(step.shrink);
         let mean = mean.mul_scalar(step.beta1) + gradient.clone().mul_scalar(1.0 - step.beta1);
@@ -210,31 +228,27 @@ impl Kernel for BurnTensors {
 
 // ---------------------------------------------------------------------------------------------- products, norms
 
-/// x·W, in the precision of W. Each row of x is brought to a largest number of 1 first: gradients are far smaller than
-/// what f16 can tell from 0 (Micikevicius et al. 2018, section 3.2, by row instead of by loss). All else is f32: the
-/// residual stream, norms, attention, adapters, losses.
-fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    let half = match weight.dtype() {
-        DType::F16 => FloatDType::F16,
-        DType::BF16 => FloatDType::BF16,
-        _ => return x.matmul(weight),
-    };
-    let size = x.clone().abs().max_dim(1).clamp_min(f32::MIN_POSITIVE);
-    (x / size.clone()).cast(half).matmul(weight).cast(FloatDType::F32) * size
+/// x·W, in the precision of W. All else is f32: the residual stream, norms, attention, adapters, losses.
+fn product(term: Term) -> Tensor<2> {
+    match term.halved.or_else(|| HalfRows::of(&term.left, &term.right)) {
+        Some(HalfRows { x, size }) => x.matmul(term.right).cast(FloatDType::F32) * size,
+        None => term.left.matmul(term.right),
+    }
 }
 
-/// x, less its mean where the norm is centred, and what scales it, `[n, 1]`.
+/// x, less its mean where the norm is centred, and what it is divided by, `[n, 1]`.
 fn centred(x: Tensor<2>, norm: &Normalization) -> (Tensor<2>, Tensor<2>) {
     let x = if norm.is_centred { x.clone() - x.mean_dim(1) } else { x };
-    let scale = x.clone().square().mean_dim(1).add_scalar(norm.epsilon).sqrt().recip();
-    (x, scale)
+    let size = x.clone().square().mean_dim(1).add_scalar(norm.epsilon).sqrt();
+    (x, size)
 }
 
 // ------------------------------------------------------------------------------------------------------- gates
 
 fn activate(which: Activation, x: Tensor<2>) -> Tensor<2> {
     match which {
-        Activation::Silu => activation::sigmoid(x.clone()) * x,
+        // x·σ(x), written out: burn's own σ takes six kernels.
+        Activation::Silu => x.clone() / x.neg().exp().add_scalar(1.0),
         // x·Φ(x).
         Activation::Gelu => {
             x.clone() * x.mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0).mul_scalar(0.5)
@@ -247,50 +261,66 @@ fn activate(which: Activation, x: Tensor<2>) -> Tensor<2> {
     }
 }
 
-fn derivative(which: Activation, x: Tensor<2>) -> Tensor<2> {
-    match which {
+/// f(x) and its derivative.
+fn active_and_derivative(which: Activation, x: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+    let derivative = match which {
+        // With s = σ(x) and f = x·s: s + f·(1 − s).
         Activation::Silu => {
-            let s = activation::sigmoid(x.clone());
-            s.clone() * (x * (s.neg().add_scalar(1.0))).add_scalar(1.0)
+            let s = x.clone().neg().exp().add_scalar(1.0).recip();
+            let active = x * s.clone();
+            let derivative = s.clone() + (active.clone() - active.clone() * s);
+            return (active, derivative);
         }
         // Φ(x) + x·φ(x).
         Activation::Gelu => {
+            let x = x.clone();
             let below = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0).mul_scalar(0.5);
             below + x.clone() * x.square().mul_scalar(-0.5).exp().mul_scalar(PER_ROOT_TAU)
         }
         Activation::GeluTanh => {
+            let x = x.clone();
             let square = x.clone().square();
             let t = (x.clone() * square.clone().mul_scalar(TANH_CUBE).add_scalar(1.0)).mul_scalar(TANH_FACTOR).tanh();
             let inner = square.mul_scalar(3.0 * TANH_CUBE).add_scalar(1.0).mul_scalar(TANH_FACTOR);
             let steep = t.clone().square().neg().add_scalar(1.0) * inner * x;
             (t.add_scalar(1.0) + steep).mul_scalar(0.5)
         }
-        Activation::Relu => x.greater_elem(0.0).float(),
-    }
+        Activation::Relu => x.clone().greater_elem(0.0).float(),
+    };
+    (activate(which, x), derivative)
 }
 
 // ------------------------------------------------------------------------------------------------------- rotary
 
-/// Rotates by the angles times `sign`.
-fn rotated(x: Tensor<2>, angles: &Angles, heads: usize, sign: f64) -> Tensor<2> {
+#[derive(Clone, Copy)]
+enum Turn {
+    Forward,
+    Back,
+}
+
+fn rotated(x: Tensor<2>, angles: &Angles, heads: usize, turn: Turn) -> Tensor<2> {
     let [n, width] = x.dims();
     let hd = width / heads;
     let dims = angles.cosines.dims()[1];
     let [cosines, sines] = [&angles.cosines, &angles.sines].map(|x| x.clone().reshape([n, 1, dims]));
     let x = x.reshape([n, heads, hd]);
     let part = |from: usize, to: usize| x.clone().slice([0..n, 0..heads, from..to]);
-    let other_half = Tensor::cat(vec![part(dims / 2, dims).mul_scalar(-sign), part(0, dims / 2).mul_scalar(sign)], 2);
-    let rotated = part(0, dims) * cosines + other_half * sines;
+    let turning = if dims == hd { x.clone() } else { part(0, dims) };
+    let (along, across) = (turning.clone() * cosines, turning.select(2, angles.halves.clone()) * sines);
+    let rotated = match turn {
+        Turn::Forward => along + across,
+        Turn::Back => along - across,
+    };
     let rotated = if dims == hd { rotated } else { Tensor::cat(vec![rotated, part(dims, hd)], 2) };
     rotated.reshape([n, width])
 }
 
 // ---------------------------------------------------------------------------------------------------- attention
 
-/// Keys and values `[b, kv, capacity, hd]` of each layer.
+/// Keys and values `[b, kv, room, hd]` of each layer. The room grows with the rows, in steps: kernels find whole tensors,
+/// of the same sizes again and again.
 struct DeviceCache {
     layers: Vec<Option<[Tensor<4>; 2]>>,
-    capacity: usize,
 }
 
 impl KeyValueCache for DeviceCache {
@@ -304,13 +334,23 @@ impl KeyValueCache for DeviceCache {
         let (lines, bias) = rectangle(&queries, mask);
         let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
         let [b, kv, t, hd] = keys.dims();
-        let seen = bias.dims()[3];
-        let room = || Tensor::zeros([b, kv, self.capacity, hd], &keys.device());
-        let [old_keys, old_values] = self.layers[layer].take().unwrap_or_else(|| [room(), room()]);
-        let (place, so_far) = ([0..b, 0..kv, seen - t..seen, 0..hd], [0..b, 0..kv, 0..seen, 0..hd]);
-        let both = [old_keys.slice_assign(place.clone(), keys), old_values.slice_assign(place, values)];
-        let [keys, values] = both.clone().map(|x| x.slice(so_far.clone()));
-        self.layers[layer] = Some(both);
+        let filled = mask.filled();
+        let room = (filled + t).next_multiple_of(ROOM);
+        let place = |x: Tensor<4>, to: Tensor<4>, from: usize| {
+            let count = x.dims()[2];
+            to.slice_assign([0..b, 0..kv, from..from + count, 0..hd], x)
+        };
+        let more = || Tensor::zeros([b, kv, room, hd], &keys.device());
+        let old = match self.layers[layer].take() {
+            Some(old) if old[0].dims()[2] >= room => old,
+            Some(old) => old.map(|x| place(x, more(), 0)),
+            None => [more(), more()],
+        };
+        let [old_keys, old_values] = old;
+        let both = [place(keys.clone(), old_keys, filled), place(values.clone(), old_values, filled)];
+        self.layers[layer] = Some(both.clone());
+        // The first tokens see no others.
+        let [keys, values] = if filled == 0 { [keys, values] } else { both };
         mixed(heads, queries, keys, values, bias)
     }
 
@@ -325,18 +365,18 @@ impl KeyValueCache for DeviceCache {
 }
 
 /// The number of lines, and the bias of their scores.
-fn rectangle<'a>(queries: &Tensor<2>, mask: &'a AttentionMask) -> (usize, &'a Tensor<4>) {
+fn rectangle<'a>(queries: &Tensor<2>, mask: &'a AttentionMask) -> (usize, &'a Tensor<5>) {
     match mask {
-        AttentionMask::Rectangle { columns, bias } => (queries.dims()[0] / columns, bias),
+        AttentionMask::Rectangle { columns, bias, .. } => (queries.dims()[0] / columns, bias),
         AttentionMask::Rows { .. } => unreachable!("only a backend that attends by row is given rows without padding"),
     }
 }
 
 /// Queries `[n, h·hd]` over keys and values `[b, kv, t, hd]`.
-fn mixed(heads: Heads, queries: Tensor<2>, keys: Tensor<4>, values: Tensor<4>, bias: &Tensor<4>) -> Tensor<2> {
+fn mixed(heads: Heads, queries: Tensor<2>, keys: Tensor<4>, values: Tensor<4>, bias: &Tensor<5>) -> Tensor<2> {
     let lines = keys.dims()[0];
     let queries = stacked(heads, queries, lines);
-    let weights = softmax(scores(heads, &queries, &keys) + shared(heads, bias));
+    let weights = softmax(masked(heads, scores(heads, &queries, &keys), bias));
     unstacked(heads, weights.matmul(values), lines)
 }
 
@@ -365,9 +405,11 @@ fn scores(heads: Heads, queries: &Tensor<4>, keys: &Tensor<4>) -> Tensor<4> {
     capped(heads.cap, queries.clone().matmul(keys.clone().swap_dims(2, 3)).mul_scalar(heads.scale))
 }
 
-/// The bias of the scores, for the query heads that share a key/value head.
-fn shared(heads: Heads, bias: &Tensor<4>) -> Tensor<4> {
-    if heads.group() == 1 { bias.clone() } else { bias.clone().repeat_dim(2, heads.group()) }
+/// The scores and their bias, which the query heads that share a key/value head have in common.
+fn masked(heads: Heads, scores: Tensor<4>, bias: &Tensor<5>) -> Tensor<4> {
+    let [b, kv, rows, seen] = scores.dims();
+    let by_query = scores.reshape([b, kv, heads.group(), rows / heads.group(), seen]);
+    (by_query + bias.clone()).reshape([b, kv, rows, seen])
 }
 
 // Written out, because burn's own is fused on some backends without autodiff: then the numbers would differ between

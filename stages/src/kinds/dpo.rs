@@ -10,7 +10,7 @@ use crate::stage::{
     self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
 };
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, Pass, PreferenceReading, Sequence,
+    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Loss, Metrics, PairBound, Pass, PreferenceReading, Sequence,
     TrainState, TrainSteps, Training,
 };
 use crate::train::{Rate, Schedule};
@@ -123,7 +123,7 @@ struct PairRow<'a> {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Dpo = call.parameters()?;
     let Dpo { training, .. } = &parameters;
-    let device = device::of(io)?;
+    let device = device::of(io, training.tuning.dtype)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
     let policy = train::model(io, "policy", &training.tuning, &training.templating, &device)?;
     let reference = policy.reference(io.optional_input("reference"))?;
@@ -205,7 +205,7 @@ impl Learner for DirectPolicy<'_> {
                 objective(self.parameters, &part, &rl::log_ratios(log_probs, &reference), groups.len())
             })
         })?;
-        Ok(BatchLoss { loss, gradients, columns: Vec::new() })
+        Ok(BatchLoss { loss: Loss::Known(loss), gradients, columns: Vec::new() })
     }
 
     fn name(&self, row: usize) -> String {

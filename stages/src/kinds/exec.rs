@@ -1,7 +1,7 @@
 //! `exec`: any command on declared inputs. It runs in the stage's own directory and finds its inputs under `in/`. It
 //! writes the files it declared as outputs, its numbers to `metrics.json`, and the rows that those are means of to
 //! `items.jsonl`. When asked to stop, it may write to `resume/` the state that the next attempt goes on from. Its
-//! environment holds a few fixed variables, those of `env`, and the stage's secrets.
+//! environment holds a few fixed variables, those that name its GPUs, those of `env`, and the stage's secrets.
 
 use crate::audit;
 use crate::io::{Interruption, Io};
@@ -35,6 +35,7 @@ pub const KIND: Kind = Kind {
     version: 3,
     doc: "run any command on declared inputs; `metrics.json` is read back, and `items.jsonl`",
     takes_any_port: true,
+    computes: false,
     gives: Gives::Any,
     ..Kind::of::<Exec>(Work::Run(run))
 };
@@ -57,8 +58,8 @@ pub struct Exec {
     pub command: Line,
     /// files or directories the command writes: the stage's artifact
     pub outputs: Vec<String>,
-    /// its environment, `{NAME: value}`, beside PATH, LANG, HOME and TMPDIR, which have fixed values; nothing else is
-    /// passed on (the stage's `secret: [NAME]` is)
+    /// its environment, `{NAME: value}`, beside PATH, LANG, HOME and TMPDIR, which have fixed values, and the variables
+    /// that name its GPUs where it has `resources: {gpu: 1}`; nothing else is passed on (the stage's `secret: [NAME]` is)
     pub env: BTreeMap<String, Text>,
 }
 
@@ -197,7 +198,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let secrets = Secrets::read(io.secrets(), |name| env::var_os(name))?;
     let work = std::path::absolute(io.work()).context("find the stage's directory")?;
     let scratch = Scratch::make(&work)?;
-    let variables = variables(&parameters, &scratch, &secrets);
+    let variables = variables(&parameters, io.gpus(), &scratch, &secrets);
     // The command gets SIGTERM as well, and may take its time: the next attempt finds what it writes to `resume/`.
     io.defer_sigterm();
     let status = execute(command(&parameters.command, &variables, &work)?, io, &work, &secrets)
@@ -266,11 +267,17 @@ impl Scratch {
     }
 }
 
-fn variables(parameters: &Exec, scratch: &Scratch, secrets: &Secrets) -> BTreeMap<OsString, OsString> {
+fn variables(
+    parameters: &Exec,
+    gpus: &BTreeMap<String, String>,
+    scratch: &Scratch,
+    secrets: &Secrets,
+) -> BTreeMap<OsString, OsString> {
     let mut variables: BTreeMap<OsString, OsString> =
         BASE.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     variables.insert("HOME".into(), scratch.home.clone().into());
     variables.insert("TMPDIR".into(), scratch.shown.clone().into());
+    variables.extend(gpus.iter().map(|(name, value)| (name.into(), value.into())));
     variables.extend(parameters.env.iter().map(|(name, Text(value))| (name.into(), value.into())));
     variables.extend(secrets.variables().map(|(name, value)| (name.into(), value.into())));
     variables

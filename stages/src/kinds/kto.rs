@@ -10,7 +10,7 @@ use crate::io::Io;
 use crate::model::{Adapter, Artifact, Load, Reference};
 use crate::rl::{self, KtoWeights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, TokenizerSource, Work};
-use crate::train::{self, Adam, BatchLoss, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps};
+use crate::train::{self, Adam, BatchLoss, Learner, Loss, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps};
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use formats::data::{self, DataRows, DataSource, LabelledAnswer, RowFilter};
@@ -84,7 +84,7 @@ struct Item {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Kto = call.parameters()?;
     let Kto { training, .. } = &parameters;
-    let device = device::of(io)?;
+    let device = device::of(io, training.tuning.dtype)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
     let policy = train::model(io, "policy", &training.tuning, &training.templating, &device)?;
     let reference = policy.reference(io.optional_input("reference"))?;
@@ -199,7 +199,7 @@ impl Learner for LabelledPolicy<'_> {
                 (costs.losses.iter().sum(), costs.gradients)
             })
         })?;
-        Ok(BatchLoss { loss, gradients, columns: vec![("kl", json!(z0))] })
+        Ok(BatchLoss { loss: Loss::Known(loss), gradients, columns: vec![("kl", json!(z0))] })
     }
 
     fn name(&self, row: usize) -> String {

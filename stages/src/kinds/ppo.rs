@@ -127,7 +127,7 @@ fn memory(context: usize) -> Demand {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Ppo = call.parameters()?;
-    let device = device::of(io)?;
+    let device = device::of(io, parameters.tuning.dtype)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
     let models = Models::load(io, &parameters, draw("adapter"), &device)?;
     let stops = models.policy.stops(parameters.stop_token)?;

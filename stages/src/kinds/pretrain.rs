@@ -9,12 +9,13 @@ use crate::model::{Decoder, Load, LoraParameters, Trainable};
 use crate::stage::{
     self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
 };
+use crate::tensor::from_values;
 use crate::train::{
     self, Adam, AdamSettings, BatchLoss, Learner, Metrics, Pass, Passes, Rate, Schedule, Sequence, TrainState,
     TrainSteps,
 };
 use anyhow::{Context, Result};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use formats::config::{Config, Llama};
 use formats::data::{self, DataRows, RowFilter};
 use formats::directory::{ModelFiles, is_of_tokenizer};
@@ -151,7 +152,7 @@ impl Parameters for Pretrain {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Pretrain = call.parameters()?;
-    let device = device::of(io)?;
+    let device = device::of(io, Dtype::F32)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
 
     // 1. Take the tokenizer that is given, or train one on all texts, held-out ones included: it decides no metric. It is
@@ -305,6 +306,6 @@ fn random(config: Config, draw: Draw, device: &Device) -> Result<Decoder> {
         };
         let mut stream = draw.stream(0, number);
         let values: Vec<f32> = (0..rows * columns).map(|_| (stream.normal() * sd) as f32).collect();
-        Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), device))
+        Ok(from_values(values, [rows, columns], device))
     })
 }

@@ -13,7 +13,7 @@ use crate::stage::{
     self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
 };
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, Pass, PreferenceReading, Sequence,
+    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Loss, Metrics, PairBound, Pass, PreferenceReading, Sequence,
     TrainState, TrainSteps, Training,
 };
 use anyhow::{Result, bail};
@@ -158,7 +158,7 @@ fn memory(context: usize) -> Demand {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Rm = call.parameters()?;
     let Rm { training, .. } = &parameters;
-    let device = device::of(io)?;
+    let device = device::of(io, training.tuning.dtype)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
     let artifact = train::model(io, "model", &training.tuning, &training.templating, &device)?;
 
@@ -228,7 +228,7 @@ impl Learner for RewardModel<'_> {
                 objective(self.parameters, &part, scores, batch.len())
             })
         })?;
-        Ok(BatchLoss { loss, gradients, columns: Vec::new() })
+        Ok(BatchLoss { loss: Loss::Known(loss), gradients, columns: Vec::new() })
     }
 
     fn name(&self, row: usize) -> String {

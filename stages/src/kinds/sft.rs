@@ -126,7 +126,7 @@ fn memory(context: usize) -> Demand {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Sft = call.parameters()?;
     let Sft { training, .. } = &parameters;
-    let device = device::of(io)?;
+    let device = device::of(io, training.tuning.dtype)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
     let artifact = train::model(io, "model", &training.tuning, &training.templating, &device)?;
 

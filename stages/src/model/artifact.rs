@@ -1,24 +1,31 @@
 //! A model as a stage reads and writes it: `model/` as `transformers` loads it, and at most one `adapter/` as `peft`
 //! loads it over that. Base weights pass through untouched: a stage that trains an adapter writes only the adapter.
 
-use super::classifier;
-use super::weights::{self, of_burn, to_device};
-use super::{Adapter, Decoder};
+use super::resident::{self, BaseFiles};
+use super::weights::{self, of_burn};
+use super::{Adapter, Decoder, classifier};
+use crate::device;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use formats::chat::{self, Template};
-use formats::config::Config;
 use formats::directory::{ModelFiles, is_of_model};
 use formats::dtype::{Dtype, set_dtype};
 use formats::json;
 use formats::peft::Lora;
 use formats::tokenizer::Tokenizer;
-use formats::weights::{files_of, is_of_weights, mapped};
-use serde_json::Value;
+use formats::weights::is_of_weights;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
+
+/// Where the base of a model comes from.
+#[derive(Clone, Copy)]
+enum Bases {
+    Read,
+    /// Those that this process keeps.
+    Kept,
+}
 
 /// Everything a stage reads of a model.
 pub struct Artifact {
@@ -27,6 +34,7 @@ pub struct Artifact {
     pub adapter: Option<Adapter>,
     pub tokenizer: Tokenizer,
     base: ModelFiles,
+    files: Arc<BaseFiles>,
     /// It has a base of its own in memory, and does not share that of the model it was loaded beside.
     pub has_own_base: bool,
     /// Replaces the chat template of the model.
@@ -40,7 +48,7 @@ impl Artifact {
     /// # Errors
     /// It is not a model that can be read, or the device does not compute in `dtype`.
     pub fn load(directory: &Path, dtype: Dtype, device: &Device) -> Result<Artifact> {
-        Artifact::open(directory, None, dtype, device)
+        Artifact::open(directory, None, dtype, device, Bases::Read)
     }
 
     /// As [`Artifact::load`], in the precision of `other`. If the bases have the same bytes, they share one in memory.
@@ -48,18 +56,47 @@ impl Artifact {
     /// # Errors
     /// As [`Artifact::load`].
     pub fn load_beside(directory: &Path, other: &Artifact) -> Result<Artifact> {
-        Artifact::open(directory, Some(other), other.dtype, &other.model.device())
+        Artifact::open(directory, Some(other), other.dtype, &other.model.device(), Bases::Read)
     }
 
-    fn open(directory: &Path, other: Option<&Artifact>, dtype: Dtype, device: &Device) -> Result<Artifact> {
-        if !device.supports_dtype(of_burn(dtype)) {
-            bail!("this device does not compute in {}; take `dtype: f32`, or another device", dtype.name());
+    /// As [`Artifact::load`], with a base that this process keeps, if it has one of the same bytes, and keeps from now on.
+    ///
+    /// # Errors
+    /// As [`Artifact::load`].
+    pub fn load_resident(directory: &Path, dtype: Dtype, device: &Device) -> Result<Artifact> {
+        Artifact::open(directory, None, dtype, device, Bases::Kept)
+    }
+
+    /// As [`Artifact::load_beside`], with a base as [`Artifact::load_resident`] has it.
+    ///
+    /// # Errors
+    /// As [`Artifact::load`].
+    pub fn load_resident_beside(directory: &Path, other: &Artifact) -> Result<Artifact> {
+        Artifact::open(directory, Some(other), other.dtype, &other.model.device(), Bases::Kept)
+    }
+
+    fn open(
+        directory: &Path,
+        other: Option<&Artifact>,
+        dtype: Dtype,
+        device: &Device,
+        bases: Bases,
+    ) -> Result<Artifact> {
+        if !device.supports_dtype(of_burn(device::kept(dtype, device))) {
+            bail!(
+                "{} does not compute in {}; take `dtype: f32`, or another device (`pipeline doctor` lists what each can do)",
+                device::class(device),
+                dtype.name()
+            );
         }
         let base = ModelFiles::open(directory)?;
-        let other = other.filter(|other| has_same_weights(base.path(), other.base.path()));
-        let model = match other {
-            Some(other) => other.model.clone(),
-            None => weights::load(base.path(), Config::load(base.path())?, dtype, device)?,
+        let files = Arc::new(BaseFiles::open(base.path())?);
+        let other = other.filter(|other| files.is_same(&other.files));
+        let read = || weights::load(base.path(), files.config.clone(), dtype, device);
+        let model = match (other, bases) {
+            (Some(other), _) => other.model.clone(),
+            (None, Bases::Kept) => resident::base(&files, dtype, device, read)?,
+            (None, Bases::Read) => read()?,
         };
         let tokenizer = Tokenizer::load(base.path())?;
         let adapter_directory = directory.join("adapter");
@@ -68,12 +105,14 @@ impl Artifact {
             false if model.config.is_classifier => Some(Lora::of_classifier(base.path(), &model.config)?),
             false => None,
         };
+        let adapter = adapter.map(|adapter| Adapter::of(adapter, &model.config, device));
         Ok(Artifact {
             model,
             dtype,
-            adapter: adapter.map(|adapter| to_device(adapter, device)),
+            adapter,
             tokenizer,
             base,
+            files,
             has_own_base: other.is_none(),
             chat_template: None,
         })
@@ -149,25 +188,6 @@ impl Artifact {
         }
         Ok(())
     }
-}
-
-/// Whether two directories hold the same weights. Equal files placed from the store are one file; others are compared
-/// byte by byte.
-fn has_same_weights(one: &Path, other: &Path) -> bool {
-    let (Ok(names), Ok(of_other)) = (files_of(one), files_of(other)) else { return false };
-    // The names of a classifier's labels do not matter.
-    let config = |directory: &Path| Config::load(directory).map(|config| Config { source: Value::Null, ..config }).ok();
-    names == of_other
-        && config(one).is_some_and(|of_one| Some(of_one) == config(other))
-        && names.iter().all(|name| {
-            let (one, other) = (one.join(name), other.join(name));
-            let (Ok(of_one), Ok(of_other)) = (fs::metadata(&one), fs::metadata(&other)) else { return false };
-            if (of_one.dev(), of_one.ino()) == (of_other.dev(), of_other.ino()) {
-                return true;
-            }
-            of_one.len() == of_other.len()
-                && matches!((mapped(&one), mapped(&other)), (Ok(one), Ok(other)) if one == other)
-        })
 }
 
 const CONFIG: &str = "config.json";

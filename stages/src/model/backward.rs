@@ -7,9 +7,8 @@
 
 use super::batch::Batch;
 use super::decoder::{Activations, Affine, Block, Decoder, scaled};
-use super::lora::{Adapter, Pair};
-use crate::kernel::{Start, Term, term};
-use crate::tensor::{from_values, values_of};
+use super::lora::{Adapter, AdapterGradient, Pair};
+use crate::kernel::{Start, Term, TogetherKernel, term};
 use anyhow::Result;
 use burn::tensor::Tensor;
 use formats::architectures::{QkvLayout, Target};
@@ -21,10 +20,6 @@ pub struct Trace {
     last: Tensor<2>,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a tensor is a handle of some hundred bytes, and there is one for each block"
-)]
 enum SavedBlock {
     /// The input of the block; the rest is computed again.
     Input(Tensor<2>),
@@ -40,9 +35,8 @@ pub enum Trainable {
 }
 
 /// Gradients in the shape of the trained tensors.
-#[expect(clippy::large_enum_variant, reason = "there is one for each part of a batch")]
 pub enum Gradient {
-    Adapter(Adapter),
+    Adapter(AdapterGradient),
     Weights(Box<Decoder>),
 }
 
@@ -60,9 +54,10 @@ impl Back<'_> {
     }
 }
 
-/// The gradients of one block, collected target by target.
-struct BlockGradients {
-    pairs: Vec<Option<Pair>>,
+/// Where the gradients of a block's weights and of the adapter beside it go.
+struct BlockGradients<'a> {
+    pairs: &'a mut AdapterGradient,
+    /// Target by target.
     projections: Vec<Option<Affine>>,
 }
 
@@ -106,53 +101,56 @@ impl Decoder {
         let back = Back { adapter, batch, trained };
         let d_norm = back.trains_weights().then(|| self.norm_weight_back(&trace.last, &self.norm, &d_hidden));
         let mut dx = self.norm_back(trace.last, &self.norm, d_hidden, None);
-        let (mut pairs, mut blocks) = (Vec::new(), Vec::new());
+        let no_pairs = || AdapterGradient::Apart(Vec::new());
+        let (mut pairs, mut blocks) = (adapter.map_or_else(no_pairs, Adapter::gradient), Vec::new());
         for (layer, saved) in trace.blocks.into_iter().enumerate().rev() {
             let activations = match saved {
                 SavedBlock::All(activations) => *activations,
                 SavedBlock::Input(x) => self.block(layer, adapter, x, batch, None).1,
             };
-            let (d_input, d_pairs, d_block) = self.block_back(layer, back, activations, dx);
+            let (d_input, d_block) = self.block_back(layer, back, activations, dx, &mut pairs);
             dx = d_input;
-            pairs.push(d_pairs);
             blocks.extend(d_block);
         }
-        pairs.reverse();
         blocks.reverse();
         Ok(match (trained, adapter) {
-            (Trainable::Adapter, Some(adapter)) => Gradient::Adapter(Adapter { pairs, head: None, ..adapter.clone() }),
+            (Trainable::Adapter, Some(_)) => Gradient::Adapter(pairs),
             (Trainable::Adapter, None) => unreachable!("a gradient by an adapter is asked for where there is one"),
             (Trainable::Weights, _) => Gradient::Weights(Box::new(Decoder {
                 config: self.config.clone(),
-                embedding: gathered(
-                    &scaled(dx.clone(), self.config.scales.embedding),
+                embedding: self.kernel().table_back(
+                    scaled(dx.clone(), self.config.scales.embedding),
                     &batch.host_ids,
-                    &self.embedding,
+                    self.embedding.dims()[0],
                 )?,
                 positions: match &self.positions {
-                    Some(learned) => Some(gathered(&dx, &batch.host_positions(), learned)?),
+                    Some(learned) => {
+                        let rows = learned.dims()[0];
+                        Some(self.kernel().table_back(dx.clone(), &batch.host_positions(), rows)?)
+                    }
                     None => None,
                 },
                 blocks,
                 norm: d_norm.expect("weights are trained"),
                 head: self.head.as_ref().map(Tensor::zeros_like),
+                ropes: self.ropes.clone(),
             })),
         })
     }
 
-    /// The gradients of a block's input, of the adapter's matrices beside it, and of its weights where they are
-    /// trained.
+    /// The gradients of a block's input, and of its weights where they are trained; those of the adapter's matrices beside
+    /// it go to `pairs`.
     fn block_back(
         &self,
         layer: usize,
         back: Back,
         activations: Activations,
         dy: Tensor<2>,
-    ) -> (Tensor<2>, Vec<Option<Pair>>, Option<Block>) {
+        pairs: &mut AdapterGradient,
+    ) -> (Tensor<2>, Option<Block>) {
         let (block, kernel, heads) = (&self.blocks[layer], self.kernel(), self.heads());
         let targets = block.projections.len();
-        let mut gradients =
-            BlockGradients { pairs: vec![None; targets], projections: (0..targets).map(|_| None).collect() };
+        let mut gradients = BlockGradients { pairs, projections: (0..targets).map(|_| None).collect() };
         let Activations { x, attention_in, queries, keys, values, mixed, mlp_from, mlp_in, gate, up, inner, .. } =
             activations;
         let attention = self.config.attention[layer];
@@ -229,7 +227,7 @@ impl Decoder {
             head_norms: d_head_norms,
             projections: gradients.projections.into_iter().map(|one| one.expect("each target is used")).collect(),
         });
-        (dx, gradients.pairs, d_block)
+        (dx, d_block)
     }
 
     /// The gradient of a projection that was added to the residual stream, whose gradient is `dy`, and that of the norm
@@ -258,22 +256,15 @@ impl Decoder {
         gradients: &mut BlockGradients,
     ) -> Tensor<2> {
         let kernel = self.kernel();
-        let product = |term: Term| kernel.products(Start::Zero, vec![term]);
-        let transposed = |x: &Tensor<2>| x.clone().transpose();
         let mut terms = Vec::new();
         for ProjectionBack { target, x, dy } in projections {
             let (place, projection) = self.projection(layer, *target);
             terms.push(term(dy, self.matrix(projection).transpose()));
-            if let Some((scale, pair)) = self.pair(layer, place, back.adapter) {
-                let narrow = product(Term { factor: scale, ..term(dy, transposed(&pair.b)) });
-                if !back.trains_weights() {
-                    let inner = product(Term { factor: scale, ..term(x, pair.a.clone()) });
-                    let b = product(term(&transposed(&inner), (*dy).clone()));
-                    gradients.pairs[place] = Some(Pair { a: product(term(&transposed(x), narrow.clone())), b });
-                }
-                terms.push(term(&narrow, transposed(&pair.a)));
+            if let (Some(adapter), None) = (back.adapter, kernel.together()) {
+                terms.extend(self.pair_back(layer, place, adapter, [x, dy], gradients));
             }
             if back.trains_weights() {
+                let product = |term: Term| kernel.products(Start::Zero, vec![term]);
                 let weight = match self.config.architecture.layout.is_in_out {
                     true => product(term(&transposed(x), (*dy).clone())),
                     false => product(term(&transposed(dy), (*x).clone())),
@@ -282,7 +273,66 @@ impl Decoder {
                 gradients.projections[place] = Some(Affine { weight, bias });
             }
         }
+        if let (Some(adapter), Some(together)) = (back.adapter, kernel.together()) {
+            terms.extend(self.group_back(layer, adapter, projections, together, gradients));
+        }
         kernel.products(Start::Zero, terms)
+    }
+
+    /// The part of a pair in the gradient of its input.
+    fn pair_back(
+        &self,
+        layer: usize,
+        place: usize,
+        adapter: &Adapter,
+        [x, dy]: [&Tensor<2>; 2],
+        gradients: &mut BlockGradients,
+    ) -> Option<Term> {
+        let product = |term: Term| self.kernel().products(Start::Zero, vec![term]);
+        let group = adapter.group(layer, place)?;
+        let member = group.members.first()?;
+        let narrow = product(Term { factor: member.factor, ..term(dy, transposed(&member.b)) });
+        if let AdapterGradient::Apart(pairs) = gradients.pairs
+            && let Some(pair) = pairs.get_mut(layer).and_then(|block| block.get_mut(place))
+        {
+            let inner = product(Term { factor: member.factor, ..term(x, group.a.clone()) });
+            let b = product(term(&transposed(&inner), dy.clone()));
+            *pair = Some(Pair { a: product(term(&transposed(x), narrow.clone())), b });
+        }
+        Some(term(&narrow, transposed(&group.a)))
+    }
+
+    /// The same for the pairs beside all these projections, whose B's hold the scale. The gradient of a B that is read back
+    /// from the buffer is multiplied by it.
+    fn group_back(
+        &self,
+        layer: usize,
+        adapter: &Adapter,
+        projections: &[ProjectionBack],
+        together: &dyn TogetherKernel,
+        gradients: &mut BlockGradients,
+    ) -> Option<Term> {
+        let kernel = self.kernel();
+        let mut group = None;
+        let mut members = Vec::new();
+        for ProjectionBack { target, dy, x } in projections {
+            let (place, _) = self.projection(layer, *target);
+            let Some(found) = adapter.group(layer, place) else { continue };
+            let member = found.members.iter().find(|member| member.place == place)?.clone();
+            members.push((member, *dy));
+            group = Some((found, *x));
+        }
+        let (group, x) = group?;
+        let narrow = members.iter().map(|(member, dy)| term(dy, transposed(&member.b))).collect();
+        let narrow = kernel.products(Start::Zero, narrow);
+        if let AdapterGradient::Together(buffer) = gradients.pairs {
+            together.product_into(transposed(x), narrow.clone(), buffer, group.place_of_a);
+            let inner = transposed(&kernel.products(Start::Zero, vec![term(x, group.a.clone())]));
+            for (member, dy) in members {
+                together.product_into(inner.clone(), dy.clone(), buffer, member.place_of_b);
+            }
+        }
+        Some(term(&narrow, transposed(&group.a)))
     }
 
     /// The gradients of queries, keys and values as that of the fused projection.
@@ -339,16 +389,6 @@ impl Decoder {
     }
 }
 
-/// The gradient of a table shaped as `like`: the rows of `gradient`, each added to the row of the table it was read
-/// from. On the host, one after the other: on a GPU the order would be that of its atomics.
-fn gathered(gradient: &Tensor<2>, rows: &[u32], like: &Tensor<2>) -> Result<Tensor<2>> {
-    let [v, d] = like.dims();
-    let device = like.device();
-    let gradient = values_of(gradient.clone())?;
-    let mut out = vec![0.0; v * d];
-    for (dx, row) in gradient.chunks_exact(d).zip(rows) {
-        let out = &mut out[*row as usize * d..(*row as usize + 1) * d];
-        out.iter_mut().zip(dx).for_each(|(out, dx)| *out += dx);
-    }
-    Ok(from_values(out, [v, d], &device))
+fn transposed(x: &Tensor<2>) -> Tensor<2> {
+    x.clone().transpose()
 }

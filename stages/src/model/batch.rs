@@ -1,7 +1,8 @@
-//! Token rows as a model reads them: ids, positions or rotary angles, and the mask, all built on the host.
+//! Token rows as a model reads them: ids, positions or rotary angles, and the mask.
 
+use super::rotation::RopeTables;
 use crate::kernel::{self, Angles, AttentionMask, MaskedRow, Span};
-use crate::tensor::{from_ids, from_values};
+use crate::tensor::from_ids;
 use burn::tensor::{Device, Int, Tensor};
 use formats::config::Config;
 use formats::rope::Rope;
@@ -52,11 +53,17 @@ pub(super) struct Columns {
 }
 
 /// Finite, so that a token that attends to nothing stays a number (its output is never used).
-const HIDDEN: f32 = -1e9;
+pub(super) const HIDDEN: f32 = -1e9;
 
 impl Batch {
     /// A batch of whole rows.
-    pub fn new(config: &Config, rows: &[&[u32]], padding: Padding, device: &Device) -> Batch {
+    pub(super) fn new(
+        config: &Config,
+        ropes: &RopeTables,
+        rows: &[&[u32]],
+        padding: Padding,
+        device: &Device,
+    ) -> Batch {
         let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let spans = match padding {
             Padding::None => {
@@ -75,69 +82,31 @@ impl Batch {
         };
         let end = spans.iter().map(|span| span.at + span.len).max().unwrap_or(0);
         let n = if padding == Padding::None { end } else { end.next_multiple_of(width.max(1)) };
-        let (mut ids, mut positions) = (vec![0; n], vec![0; n]);
+        let mut ids = vec![0; n];
         for (span, row) in spans.iter().zip(rows) {
             ids[span.at..span.at + span.len].copy_from_slice(row);
-            (0..span.len).for_each(|offset| positions[span.at + offset] = offset);
         }
         let mask = |window: &Option<usize>| match padding {
             Padding::None => {
                 let rows = spans.iter().map(|span| MaskedRow { span: *span, seen: span.len }).collect();
                 AttentionMask::Rows { rows, window: *window }
             }
-            _ => {
-                let mut bias = vec![HIDDEN; n * width];
-                for span in &spans {
-                    for offset in 0..span.len {
-                        let query = span.at + offset;
-                        let line = query * width + span.at % width;
-                        let first = window.map_or(0, |window| (offset + 1).saturating_sub(window));
-                        bias[line + first..=line + offset].fill(0.0);
-                    }
-                }
-                let bias = from_values(bias, [n / width.max(1), 1, width, width], device);
-                AttentionMask::Rectangle { columns: width, bias }
-            }
+            _ => AttentionMask::Rectangle { columns: width, filled: 0, bias: bias(&spans, n, width, *window, device) },
         };
-        let lengths = row_lengths(&spans, n);
+        let masks = config.windows.iter().map(mask).collect();
+        let positions = by_token(&spans, n, |_, offset| offset);
+        let learned = config.architecture.layout.positions.map(|_| from_ids(&positions, device));
+        let angles = |(number, rope): (usize, &Rope)| {
+            let table = ropes.table(number, rope, width, device);
+            let rows = by_token(&spans, n, |span, offset| table.offset(span.len) + offset);
+            table.at(from_ids(&rows, device))
+        };
         Batch {
             ids: from_ids(&ids, device),
             host_ids: ids,
-            positions: learned_positions(config, &positions, device),
-            angles: config.ropes.iter().map(|rope| angles(rope, &positions, &lengths, device)).collect(),
-            masks: config.windows.iter().map(mask).collect(),
-            spans,
-        }
-    }
-
-    /// A batch of one new token a row, in decoding, after the rows that a cache holds.
-    pub(super) fn next(config: &Config, ids: Tensor<1, Int>, places: &[Columns]) -> Batch {
-        let device = ids.device();
-        let positions: Vec<usize> = places.iter().map(|place| place.filled - place.start).collect();
-        let spans: Vec<Span> = (0..places.len()).map(|at| Span { at, len: 1 }).collect();
-        let mask = |window: &Option<usize>| match kernel::of(&device).attends_by_row() {
-            true => {
-                let row = |(span, place): (&Span, &Columns)| MaskedRow { span: *span, seen: place.filled + 1 };
-                AttentionMask::Rows { rows: spans.iter().zip(places).map(row).collect(), window: *window }
-            }
-            false => {
-                let seen = places.iter().map(|place| place.filled + 1).max().unwrap_or(0);
-                let line = |place: &Columns| {
-                    let first = window.map_or(0, |window| (place.filled + 1).saturating_sub(window)).max(place.start);
-                    (0..seen).map(move |column| if column < first { HIDDEN } else { 0.0 })
-                };
-                let bias = places.iter().flat_map(line).collect();
-                AttentionMask::Rectangle { columns: 1, bias: from_values(bias, [places.len(), 1, 1, seen], &device) }
-            }
-        };
-        // Rows that grow turn as rows of this length do: decoding never goes past the length at which that changes.
-        let lengths: Vec<usize> = positions.iter().map(|position| position + 1).collect();
-        Batch {
-            ids,
-            host_ids: Vec::new(),
-            positions: learned_positions(config, &positions, &device),
-            angles: config.ropes.iter().map(|rope| angles(rope, &positions, &lengths, &device)).collect(),
-            masks: config.windows.iter().map(mask).collect(),
+            positions: learned,
+            angles: config.ropes.iter().enumerate().map(angles).collect(),
+            masks,
             spans,
         }
     }
@@ -148,11 +117,7 @@ impl Batch {
 
     /// The position of each token in its row; 0 in the padding.
     pub(super) fn host_positions(&self) -> Vec<u32> {
-        let mut positions = vec![0; self.tokens()];
-        for span in &self.spans {
-            (0..span.len).for_each(|offset| positions[span.at + offset] = offset as u32);
-        }
-        positions
+        by_token(&self.spans, self.tokens(), |_, offset| offset)
     }
 
     /// The places of the rows in a cache, of which this is the first batch.
@@ -165,36 +130,32 @@ impl Batch {
     }
 }
 
-fn learned_positions(config: &Config, positions: &[usize], device: &Device) -> Option<Tensor<1, Int>> {
-    config.architecture.layout.positions.map(|_| {
-        let positions: Vec<u32> = positions.iter().map(|position| *position as u32).collect();
-        from_ids(&positions, device)
-    })
-}
-
-/// The length of the row of each of `n` tokens; 0 in the padding.
-fn row_lengths(spans: &[Span], n: usize) -> Vec<usize> {
-    let mut lengths = vec![0; n];
+/// A number for each of `n` tokens, by its row and its place there; 0 in the padding.
+fn by_token(spans: &[Span], n: usize, number: impl Fn(&Span, usize) -> usize) -> Vec<u32> {
+    let mut numbers = vec![0; n];
     for span in spans {
-        lengths[span.at..span.at + span.len].fill(span.len);
+        (0..span.len).for_each(|offset| numbers[span.at + offset] = number(span, offset) as u32);
     }
-    lengths
+    numbers
 }
 
-/// The angles of tokens at `positions` in rows of `lengths` tokens.
-fn angles(rope: &Rope, positions: &[usize], lengths: &[usize], device: &Device) -> Angles {
-    let (n, dims) = (positions.len(), rope.dims);
-    let (mut cosines, mut sines) = (Vec::with_capacity(n * dims), Vec::with_capacity(n * dims));
-    for (position, length) in positions.iter().zip(lengths) {
-        let frequencies = rope.frequencies_of(*length);
-        for frequency in frequencies.iter().chain(frequencies) {
-            let (sine, cosine) = (*position as f64 * frequency).sin_cos();
-            cosines.push((cosine * rope.scale) as f32);
-            sines.push((sine * rope.scale) as f32);
+/// The bias `[n/width, 1, 1, width, width]` of the scores of whole rows in lines of `width`. It is made on the device, of the
+/// first column that each token attends to: the bias itself is `width` times as large.
+fn bias(spans: &[Span], n: usize, width: usize, window: Option<usize>, device: &Device) -> Tensor<5> {
+    let lines = n / width.max(1);
+    // Padding attends to nothing.
+    let mut firsts = vec![width as u32; n];
+    for span in spans {
+        for offset in 0..span.len {
+            let first = window.map_or(0, |window| (offset + 1).saturating_sub(window));
+            firsts[span.at + offset] = (span.at % width + first) as u32;
         }
     }
-    let [cosines, sines] = [cosines, sines].map(|values| from_values(values, [n, dims], device));
-    Angles { cosines, sines }
+    let firsts = from_ids(&firsts, device).reshape([lines, 1, 1, width, 1]);
+    let columns = Tensor::<1, Int>::arange(0..width as i64, device);
+    let later = columns.clone().reshape([1, 1, 1, 1, width]).greater(columns.clone().reshape([1, 1, 1, width, 1]));
+    let is_hidden = columns.reshape([1, 1, 1, 1, width]).lower(firsts).bool_or(later);
+    Tensor::zeros([lines, 1, 1, width, width], device).mask_fill(is_hidden, HIDDEN)
 }
 
 /// Rows in lines of `width`: the longest first, each into the first line that has room.

@@ -4,13 +4,16 @@
 //!
 //! Shapes as in [`kernel`].
 
-use super::batch::Batch;
+use super::batch::{Batch, Padding};
 use super::kv_cache::Cache;
-use super::lora::{Adapter, Pair};
-use crate::kernel::{self, Heads, Kernel, Normalization, Start, Term, capped, term};
-use burn::tensor::{Device, FloatDType, Tensor};
+use super::lora::Adapter;
+use super::rotation::RopeTables;
+use super::together::AdapterGroup;
+use crate::kernel::{self, HalfRows, Heads, Kernel, Normalization, Start, Term, capped, term};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 use formats::architectures::{Norm, QkvLayout, Target};
 use formats::config::Config;
+use std::sync::Arc;
 
 /// Weights in the order they are used.
 #[derive(Clone)]
@@ -24,6 +27,7 @@ pub struct Decoder {
     pub(crate) norm: Affine,
     /// `[v, d]`; `None` when the head is tied to the embedding.
     pub(crate) head: Option<Tensor<2>>,
+    pub(crate) ropes: Arc<RopeTables>,
 }
 
 #[derive(Clone)]
@@ -77,6 +81,21 @@ impl Decoder {
 
     pub(super) fn kernel(&self) -> &'static dyn Kernel {
         kernel::of(&self.device())
+    }
+
+    /// A batch of whole rows.
+    pub fn batch(&self, rows: &[&[u32]], padding: Padding) -> Batch {
+        Batch::new(&self.config, &self.ropes, rows, padding, &self.device())
+    }
+
+    /// A cache for rows of at most `capacity` tokens.
+    pub fn cache(&self, capacity: usize) -> Cache {
+        Cache::new(&self.config, capacity, &self.device())
+    }
+
+    /// A batch of one new token for each row of a cache.
+    pub fn next(&self, cache: &mut Cache, ids: Tensor<1, Int>) -> Batch {
+        cache.next(&self.config, &self.ropes, ids)
     }
 
     /// Hidden states `[n, d]` after the last norm.
@@ -142,8 +161,8 @@ impl Decoder {
             Some(cache) => cache.attend(layer, heads, qkv, mask),
             None => kernel.attend(heads, qkv, mask),
         };
-        let output = ForwardProjection { layer, target: Target::Output, adapter, x: &mixed };
-        let (after, attention_out) = self.added(x.clone(), output, block.attention_out_norm.as_ref());
+        let output = Input::of(layer, adapter, &mixed);
+        let (after, attention_out) = self.added(x.clone(), Target::Output, output, block.attention_out_norm.as_ref());
 
         // 2. The MLP.
         let mlp_from = if self.config.is_parallel { x.clone() } else { after.clone() };
@@ -153,8 +172,8 @@ impl Decoder {
             Some(gate) => kernel.gate(self.config.activation, gate.clone(), Some(up.clone())),
             None => kernel.gate(self.config.activation, up.clone(), None),
         };
-        let down = ForwardProjection { layer, target: Target::Down, adapter, x: &inner };
-        let (out, mlp_out) = self.added(after, down, block.mlp_out_norm.as_ref());
+        let down = Input::of(layer, adapter, &inner);
+        let (out, mlp_out) = self.added(after, Target::Down, down, block.mlp_out_norm.as_ref());
         let before_head_norms = block.head_norms.as_ref().map(|_| [plain_queries, plain_keys]);
         let activations = Activations {
             x,
@@ -199,20 +218,27 @@ impl Decoder {
         if self.config.architecture.layout.is_in_out { weight } else { weight.transpose() }
     }
 
-    /// x·W + b, plus s·(x·A)·B where there is an adapter: the weight itself is never touched (Hu et al. 2021, eq. 3).
-    fn project(&self, layer: usize, target: Target, adapter: Option<&Adapter>, x: &Tensor<2>) -> Tensor<2> {
-        self.project_onto(Start::Zero, ForwardProjection { layer, target, adapter, x }, 1.0)
+    /// x·W + b for projections of one input, plus s·(x·A)·B where there is an adapter: the weights themselves are never
+    /// touched (Hu et al. 2021, eq. 3).
+    fn project<const N: usize>(
+        &self,
+        layer: usize,
+        targets: [Target; N],
+        adapter: Option<&Adapter>,
+        x: &Tensor<2>,
+    ) -> [Tensor<2>; N] {
+        let mut input = Input::of(layer, adapter, x);
+        targets.map(|target| self.project_onto(Start::Zero, target, 1.0, &mut input))
     }
 
     /// `factor` times the same, added to `start`.
-    fn project_onto(&self, start: Start, projected: ForwardProjection, factor: f64) -> Tensor<2> {
-        let ForwardProjection { layer, target, adapter, x } = projected;
+    fn project_onto(&self, start: Start, target: Target, factor: f64, input: &mut Input) -> Tensor<2> {
         let kernel = self.kernel();
-        let (place, projection) = self.projection(layer, target);
-        let mut terms = vec![Term { factor, ..term(x, self.matrix(projection)) }];
-        if let Some((scale, pair)) = self.pair(layer, place, adapter) {
-            let narrow = kernel.products(Start::Zero, vec![term(x, pair.a.clone())]);
-            terms.push(Term { factor: scale * factor, ..term(&narrow, pair.b.clone()) });
+        let (place, projection) = self.projection(input.layer, target);
+        let halved = input.halved(&projection.weight);
+        let mut terms = vec![Term { factor, halved, ..term(input.x, self.matrix(projection)) }];
+        if let Some(added) = input.added(place, kernel) {
+            terms.push(Term { factor: added.factor * factor, ..added });
         }
         match (start, &projection.bias) {
             (Start::Zero, Some(bias)) if factor == 1.0 => kernel.products(Start::Bias(bias), terms),
@@ -225,14 +251,15 @@ impl Decoder {
     fn added(
         &self,
         x: Tensor<2>,
-        projected: ForwardProjection,
+        target: Target,
+        mut input: Input,
         norm: Option<&Affine>,
     ) -> (Tensor<2>, Option<Tensor<2>>) {
         let scale = self.config.scales.residual;
         match norm {
-            None => (self.project_onto(Start::Residual(x), projected, scale), None),
+            None => (self.project_onto(Start::Residual(x), target, scale, &mut input), None),
             Some(norm) => {
-                let out = self.project_onto(Start::Zero, projected, 1.0);
+                let out = self.project_onto(Start::Zero, target, 1.0, &mut input);
                 (x + scaled(self.normed(out.clone(), norm), scale), Some(out))
             }
         }
@@ -241,26 +268,25 @@ impl Decoder {
     /// Gate and `up` `[n, inner]` of an MLP.
     fn gate_and_up(&self, layer: usize, adapter: Option<&Adapter>, x: &Tensor<2>) -> (Option<Tensor<2>>, Tensor<2>) {
         if self.config.architecture.layout.place(Target::GateUp).is_some() {
-            let both = self.project(layer, Target::GateUp, adapter, x);
+            let [both] = self.project(layer, [Target::GateUp], adapter, x);
             let (n, inner) = (both.dims()[0], self.config.inner);
             let [gate, up] = [0, inner].map(|from| both.clone().slice([0..n, from..from + inner]));
             return (Some(gate), up);
         }
-        let up = self.project(layer, Target::Up, adapter, x);
-        (self.config.is_gated.then(|| self.project(layer, Target::Gate, adapter, x)), up)
-    }
-
-    /// α/r and the matrices of an adapter beside a projection.
-    pub(super) fn pair<'a>(&self, layer: usize, place: usize, adapter: Option<&'a Adapter>) -> Option<(f64, &'a Pair)> {
-        adapter.and_then(|adapter| adapter.pair(layer, place).map(|pair| (adapter.scale(), pair)))
+        if self.config.is_gated {
+            let [up, gate] = self.project(layer, [Target::Up, Target::Gate], adapter, x);
+            return (Some(gate), up);
+        }
+        let [up] = self.project(layer, [Target::Up], adapter, x);
+        (None, up)
     }
 
     /// Queries `[n, h·hd]`, keys and values `[n, kv·hd]`.
     fn queries_keys_values(&self, layer: usize, adapter: Option<&Adapter>, x: &Tensor<2>) -> [Tensor<2>; 3] {
         if self.config.architecture.layout.place(Target::Fused).is_none() {
-            return [Target::Query, Target::Key, Target::Value].map(|target| self.project(layer, target, adapter, x));
+            return self.project(layer, [Target::Query, Target::Key, Target::Value], adapter, x);
         }
-        let all = self.project(layer, Target::Fused, adapter, x);
+        let [all] = self.project(layer, [Target::Fused], adapter, x);
         let Config { heads, kv_heads, head_dim: hd, .. } = self.config;
         let (n, width, keys) = (all.dims()[0], heads * hd, kv_heads * hd);
         match self.config.architecture.layout.fused {
@@ -311,12 +337,47 @@ impl Decoder {
     }
 }
 
-/// A projection of a block, and its input `[n, in]`.
-struct ForwardProjection<'a> {
+/// The input `[n, in]` of projections of a block, and what they share of their work.
+struct Input<'a> {
     layer: usize,
-    target: Target,
     adapter: Option<&'a Adapter>,
     x: &'a Tensor<2>,
+    halved: Option<HalfRows>,
+    /// x·A of each group of the adapter that was asked for.
+    narrow: Vec<(AdapterGroup, Tensor<2>)>,
+}
+
+impl<'a> Input<'a> {
+    fn of(layer: usize, adapter: Option<&'a Adapter>, x: &'a Tensor<2>) -> Input<'a> {
+        Input { layer, adapter, x, halved: None, narrow: Vec::new() }
+    }
+
+    /// The input in the precision of a weight; `None` if that is f32. All others of a block have one precision.
+    fn halved(&mut self, weight: &Tensor<2>) -> Option<HalfRows> {
+        if weight.dtype() == DType::F32 {
+            return None;
+        }
+        if self.halved.is_none() {
+            self.halved = HalfRows::of(self.x, weight);
+        }
+        self.halved.clone()
+    }
+
+    /// The part of the adapter in the projection at a place of the layout's targets.
+    fn added(&mut self, place: usize, kernel: &dyn Kernel) -> Option<Term> {
+        let member = |group: &AdapterGroup| group.members.iter().find(|member| member.place == place).cloned();
+        let known = self.narrow.iter().find_map(|(group, narrow)| Some((member(group)?, narrow.clone())));
+        let (member, narrow) = match known {
+            Some(known) => known,
+            None => {
+                let group = self.adapter?.group(self.layer, place)?;
+                let narrow = kernel.products(Start::Zero, vec![term(self.x, group.a.clone())]);
+                self.narrow.push((group.clone(), narrow.clone()));
+                (member(&group)?, narrow)
+            }
+        };
+        Some(Term { factor: member.factor, ..term(&narrow, member.b) })
+    }
 }
 
 /// No operation where the factor is 1.

@@ -6,7 +6,7 @@ use super::weights::{self, load_adapter};
 use super::{Adapter, Decoder};
 use crate::tensor::values_of;
 use anyhow::{Context, Result, bail, ensure};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use formats::architectures::Architecture;
 use formats::config::Config;
 use formats::directory::{ModelFiles, is_of_model};
@@ -120,10 +120,9 @@ pub fn import_adapter(adapter: &Path, base: &Path, to: &Path) -> Result<Lora> {
 /// Adds s·A·B to each W, in f32; it is rounded once, when it is written.
 fn merge_into(model: &mut Decoder, adapter: &Adapter) -> Result<()> {
     let is_in_out = model.config.architecture.layout.is_in_out;
-    for (block, pairs) in model.blocks.iter_mut().zip(&adapter.pairs) {
-        for (projection, pair) in block.projections.iter_mut().zip(pairs) {
-            let Some(pair) = pair else { continue };
-            let change: Tensor<2> = pair.a.clone().matmul(pair.b.clone()).mul_scalar(adapter.scale());
+    for (layer, block) in model.blocks.iter_mut().enumerate() {
+        for (place, projection) in block.projections.iter_mut().enumerate() {
+            let Some(change) = adapter.change(layer, place) else { continue };
             let change = if is_in_out { change } else { change.transpose() };
             projection.weight = projection.weight.clone() + change;
         }

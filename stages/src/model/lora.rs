@@ -1,12 +1,14 @@
 //! LoRA adapters (Hu et al. 2021): W + (α/r)·B·A, with A `[in, r]` and B `[r, out]` here, as they are multiplied.
 
+use super::together::{AdapterGroup, Member, Together};
 use crate::draw::Draw;
+use crate::kernel;
 use crate::stage::ParameterMistake;
-use crate::tensor::values_of;
+use crate::tensor::{from_values, values_of_all};
 use anyhow::Result;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use formats::config::Config;
-use formats::peft;
+use formats::peft::{self, Lora, Matrix, RewardScale};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,25 +49,32 @@ impl LoraParameters {
     }
 }
 
-#[derive(Clone)]
-pub struct Pair {
-    pub a: Tensor<2>,
-    pub b: Tensor<2>,
-}
-
 /// One adapter, and the scalar head of a reward or value model when it has one.
 #[derive(Clone)]
 pub struct Adapter {
     pub rank: usize,
     pub alpha: f64,
-    /// By layer, then in the order of the layout's targets; `None` for a target without a pair.
-    pub(crate) pairs: Vec<Vec<Option<Pair>>>,
+    pub(crate) matrices: Matrices,
     /// `[d, 1]`.
     pub head: Option<Tensor<2>>,
     /// Subtracted from the head's value, so that rewards of reference answers have mean 0.
     pub offset: f64,
     /// Divisor of what is left.
     pub spread: f64,
+}
+
+/// Where the trained matrices lie.
+#[derive(Clone)]
+pub(crate) enum Matrices {
+    /// Each for itself, by layer, then in the order of the layout's targets; `None` for a target without a pair.
+    Apart(Vec<Vec<Option<Pair>>>),
+    Together(Together),
+}
+
+#[derive(Clone)]
+pub struct Pair {
+    pub a: Tensor<2>,
+    pub b: Tensor<2>,
 }
 
 impl Adapter {
@@ -78,21 +87,71 @@ impl Adapter {
             let bound = 1.0 / (inputs as f64).sqrt();
             let a: Vec<f32> =
                 (0..inputs * lora.rank).map(|_| ((stream.uniform() * 2.0 - 1.0) * bound) as f32).collect();
-            Pair {
-                a: Tensor::from_data(TensorData::new(a, [inputs, lora.rank]), device),
-                b: Tensor::zeros([lora.rank, outputs], device),
+            let b = vec![0.0; lora.rank * outputs];
+            peft::Pair {
+                a: Matrix { values: a, shape: [inputs, lora.rank] },
+                b: Matrix { values: b, shape: [lora.rank, outputs] },
             }
         };
-        Adapter {
+        let drawn = Lora {
             rank: lora.rank,
             alpha: lora.plain_alpha(),
             pairs: (0..config.layers)
                 .map(|layer| (0..targets.len()).map(|place| Some(pair(layer, place))).collect())
                 .collect(),
             head: None,
-            offset: 0.0,
-            spread: 1.0,
+            scale: RewardScale { offset: 0.0, spread: 1.0 },
+        };
+        Adapter::of(drawn, config, device)
+    }
+
+    /// An adapter on a device.
+    pub fn of(lora: Lora, config: &Config, device: &Device) -> Adapter {
+        let Lora { rank, alpha, pairs, head, scale } = lora;
+        let has_pairs = pairs.iter().flatten().any(Option::is_some);
+        let tensor = |Matrix { values, shape }: Matrix| from_values(values, shape, device);
+        let matrices = match kernel::of(device).together() {
+            Some(_) if has_pairs => Matrices::Together(Together::of(pairs, alpha / rank as f64, config, device)),
+            _ => {
+                let pair = |pair: peft::Pair| Pair { a: tensor(pair.a), b: tensor(pair.b) };
+                let block = |block: Vec<_>| block.into_iter().map(|target: Option<_>| target.map(pair)).collect();
+                Matrices::Apart(pairs.into_iter().map(block).collect())
+            }
+        };
+        Adapter {
+            rank,
+            alpha,
+            matrices,
+            head: head.map(|head| from_values(head.clone(), [head.len(), 1], device)),
+            offset: scale.offset,
+            spread: scale.spread,
         }
+    }
+
+    /// The adapter as files hold it, read at once.
+    ///
+    /// # Errors
+    /// The device cannot be read.
+    pub fn on_host(&self) -> Result<Lora> {
+        let mut values = values_of_all(self.tensors())?.into_iter();
+        let mut next = || values.next().expect("as many tensors as were asked for");
+        let pairs = match &self.matrices {
+            Matrices::Apart(pairs) => {
+                let mut matrix = |tensor: &Tensor<2>| Matrix { shape: tensor.dims(), values: next() };
+                let mut pair = |pair: &Pair| peft::Pair { a: matrix(&pair.a), b: matrix(&pair.b) };
+                let mut block =
+                    |block: &Vec<Option<Pair>>| block.iter().map(|target| target.as_ref().map(&mut pair)).collect();
+                pairs.iter().map(&mut block).collect()
+            }
+            Matrices::Together(together) => together.apart(&next()),
+        };
+        Ok(Lora {
+            rank: self.rank,
+            alpha: self.alpha,
+            pairs,
+            head: self.head.is_some().then(next),
+            scale: RewardScale { offset: self.offset, spread: self.spread },
+        })
     }
 
     /// A head drawn from N(0, 1/(d + 1)) (Stiennon et al. 2020, appendix B.1 in the form of N+).
@@ -100,7 +159,7 @@ impl Adapter {
         let mut stream = draw.stream(0, 0);
         let sd = 1.0 / ((config.width + 1) as f64).sqrt();
         let head: Vec<f32> = (0..config.width).map(|_| (stream.normal() * sd) as f32).collect();
-        self.head = Some(Tensor::from_data(TensorData::new(head, [config.width, 1]), device));
+        self.head = Some(from_values(head, [config.width, 1], device));
         self
     }
 
@@ -109,8 +168,31 @@ impl Adapter {
         self.alpha / self.rank as f64
     }
 
-    pub(crate) fn pair(&self, layer: usize, place: usize) -> Option<&Pair> {
-        self.pairs.get(layer)?.get(place)?.as_ref()
+    /// It is a head alone.
+    pub fn has_no_pairs(&self) -> bool {
+        match &self.matrices {
+            Matrices::Apart(pairs) => pairs.is_empty(),
+            Matrices::Together(_) => false,
+        }
+    }
+
+    /// The pairs beside projections that read the same input as that at `place` of the layout's targets.
+    pub(super) fn group(&self, layer: usize, place: usize) -> Option<AdapterGroup> {
+        match &self.matrices {
+            Matrices::Apart(pairs) => {
+                let pair = pairs.get(layer)?.get(place)?.as_ref()?;
+                let member = Member { place, b: pair.b.clone(), factor: self.scale(), place_of_b: 0 };
+                Some(AdapterGroup { a: pair.a.clone(), members: vec![member], place_of_a: 0 })
+            }
+            Matrices::Together(together) => together.group(layer, place).cloned(),
+        }
+    }
+
+    /// The change s·A·B of the matrix of a projection, `[in, out]`.
+    pub(crate) fn change(&self, layer: usize, place: usize) -> Option<Tensor<2>> {
+        let AdapterGroup { a, members, .. } = self.group(layer, place)?;
+        let member = members.into_iter().find(|member| member.place == place)?;
+        Some(a.matmul(member.b).mul_scalar(member.factor))
     }
 
     /// The distance of the weights from where training started: the Frobenius norm of s·(A·B − A₀·B₀) over all
@@ -121,11 +203,11 @@ impl Adapter {
     /// The device cannot be read.
     pub fn moved_from(&self, start: &Adapter) -> Result<f64> {
         let mut factors = Vec::new();
-        for (now, then) in self.pairs.iter().flatten().zip(start.pairs.iter().flatten()) {
+        let (now, then) = (self.on_host()?.pairs, start.on_host()?.pairs);
+        for (now, then) in now.iter().flatten().zip(then.iter().flatten()) {
             let (Some(now), Some(then)) = (now, then) else { continue };
-            let [columns, first] = [&now.a, &then.a].map(|a| lines(a.clone().transpose()));
-            let [rows, first_rows] = [&now.b, &then.b].map(|b| lines(b.clone()));
-            let (columns, first, rows, first_rows) = (columns?, first?, rows?, first_rows?);
+            let ([columns, first], [rows, first_rows]) =
+                ([&now.a, &then.a].map(columns_of), [&now.b, &then.b].map(rows_of));
             let moved = apart(&rows, &first_rows);
             factors.push(([apart(&columns, &first), first].concat(), [rows, moved].concat()));
         }
@@ -141,8 +223,14 @@ impl Adapter {
 
     /// Every trained tensor, in a fixed order.
     pub fn tensors(&self) -> Vec<Tensor<2>> {
-        let pairs = self.pairs.iter().flatten().flatten().flat_map(|pair| [pair.a.clone(), pair.b.clone()]);
-        pairs.chain(self.head.clone()).collect()
+        let mut tensors: Vec<Tensor<2>> = match &self.matrices {
+            Matrices::Apart(pairs) => {
+                pairs.iter().flatten().flatten().flat_map(|pair| [pair.a.clone(), pair.b.clone()]).collect()
+            }
+            Matrices::Together(together) => vec![together.trained.clone()],
+        };
+        tensors.extend(self.head.clone());
+        tensors
     }
 
     /// The same adapter with other tensors, in the order of [`Adapter::tensors`].
@@ -150,20 +238,58 @@ impl Adapter {
         let mut rest = tensors.iter().cloned();
         let mut next = || rest.next().expect("as many tensors as `tensors` gave");
         let mut out = self.clone();
-        for pair in out.pairs.iter_mut().flatten().flatten() {
-            pair.a = next();
-            pair.b = next();
+        match &mut out.matrices {
+            Matrices::Apart(pairs) => {
+                for pair in pairs.iter_mut().flatten().flatten() {
+                    pair.a = next();
+                    pair.b = next();
+                }
+            }
+            Matrices::Together(together) => *together = together.with(next()),
         }
         if out.head.is_some() {
             out.head = Some(next());
         }
         out
     }
+
+    /// A place for the gradients of the pairs.
+    pub(super) fn gradient(&self) -> AdapterGradient {
+        match &self.matrices {
+            Matrices::Apart(pairs) => {
+                AdapterGradient::Apart(pairs.iter().map(|block| vec![None; block.len()]).collect())
+            }
+            Matrices::Together(together) => AdapterGradient::Together(together.place_of_gradients()),
+        }
+    }
+
+    /// The gradients of the pairs as those of the trained tensors, without that of a head.
+    pub fn gradient_tensors(&self, gradient: AdapterGradient) -> Vec<Tensor<2>> {
+        match (gradient, &self.matrices) {
+            (AdapterGradient::Together(gradients), Matrices::Together(together)) => {
+                vec![together.gathered(gradients)]
+            }
+            (AdapterGradient::Apart(pairs), _) => {
+                pairs.into_iter().flatten().flatten().flat_map(|pair| [pair.a, pair.b]).collect()
+            }
+            (AdapterGradient::Together(_), Matrices::Apart(_)) => unreachable!("a gradient lies as its adapter does"),
+        }
+    }
 }
 
-fn lines(matrix: Tensor<2>) -> Result<Vec<Vec<f64>>> {
-    let [_, width] = matrix.dims();
-    Ok(values_of(matrix)?.chunks(width).map(|line| line.iter().map(|x| f64::from(*x)).collect()).collect())
+/// The gradients of the pairs of an adapter, as the backward pass fills them in.
+pub enum AdapterGradient {
+    Apart(Vec<Vec<Option<Pair>>>),
+    /// All of them in one buffer.
+    Together(Tensor<1>),
+}
+
+fn columns_of(Matrix { values, shape: [rows, columns] }: &Matrix) -> Vec<Vec<f64>> {
+    (0..*columns).map(|at| (0..*rows).map(|row| f64::from(values[row * columns + at])).collect()).collect()
+}
+
+fn rows_of(Matrix { values, shape: [_, columns] }: &Matrix) -> Vec<Vec<f64>> {
+    values.chunks(*columns).map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect()
 }
 
 fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> Vec<Vec<f64>> {
@@ -178,6 +304,7 @@ fn dot(one: &[f64], other: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::values_of;
     use formats::config::Llama;
 
     fn golden() -> serde_json::Value {
@@ -221,9 +348,8 @@ mod tests {
         };
         let (one, other) = (of(1), of(2));
         let mut square = 0.0;
-        for (place, pair) in one.pairs[0].iter().flatten().enumerate() {
-            let product = |pair: &Pair| pair.a.clone().matmul(pair.b.clone()).mul_scalar(1.5);
-            let difference = product(pair) - product(other.pair(0, place).unwrap());
+        for place in 0..config.architecture.layout.targets.len() {
+            let difference = one.change(0, place).unwrap() - other.change(0, place).unwrap();
             square += values_of(difference).unwrap().iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
         }
         let moved = one.moved_from(&other).unwrap();
@@ -238,12 +364,12 @@ mod tests {
         assert_eq!(adapter.scale(), 2.0);
         let rslora = LoraParameters { rank: 4, alpha: 3.0, rslora: true };
         assert_eq!(Adapter::new(&config, &rslora, DRAW, &Device::flex()).scale(), 1.5);
-        for (target, pair) in config.architecture.layout.targets.iter().zip(&adapter.pairs[0]) {
+        for (target, pair) in config.architecture.layout.targets.iter().zip(&adapter.on_host().unwrap().pairs[0]) {
             let (inputs, _) = target.0.shape(&config);
             let (bound, pair) = (1.0 / (inputs as f32).sqrt(), pair.as_ref().unwrap());
-            let most = values_of(pair.a.clone()).unwrap().iter().map(|x| x.abs()).fold(0.0, f32::max);
+            let most = pair.a.values.iter().map(|x| x.abs()).fold(0.0, f32::max);
             assert!(most <= bound && most > 0.8 * bound, "{most} of {bound}");
-            assert!(values_of(pair.b.clone()).unwrap().iter().all(|x| *x == 0.0));
+            assert!(pair.b.values.iter().all(|x| *x == 0.0));
         }
     }
 }

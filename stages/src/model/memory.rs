@@ -1,7 +1,7 @@
 //! An estimate of the memory a stage takes, from shapes alone.
 
 use super::LoraParameters;
-use crate::kernel;
+use crate::{device, kernel};
 use burn::tensor::Device;
 use formats::config::Config;
 use formats::dtype::Dtype;
@@ -60,6 +60,7 @@ impl Memory {
 const F32: u64 = 4;
 
 pub fn estimate(config: &Config, lora: &LoraParameters, dtype: Dtype, load: Load, device: &Device) -> Memory {
+    let dtype = device::kept(dtype, device);
     let size = |weight: &layout::Weight| (weight.shape[0] * weight.shape[1]) as u64;
     let base: u64 = layout::weights(config)
         .iter()

@@ -2,8 +2,8 @@
 //! head, with their derivatives in closed form. Only the logits `[n, v]` of a few tokens are in memory at a time.
 
 use super::decoder::{Decoder, scaled};
-use crate::kernel::{self, Predictions, Start, TokenGradients, capped_back, term};
-use crate::tensor::{from_ids, from_values, values_of};
+use crate::kernel::{self, ByRow, LatePredictions, Predictions, Slopes, Start, TokenGradients, capped_back, term};
+use crate::tensor::from_ids;
 use anyhow::Result;
 use burn::tensor::Tensor;
 use formats::config::Scales;
@@ -15,9 +15,11 @@ impl Decoder {
     /// # Errors
     /// The device cannot be read.
     pub fn predict(&self, hidden: Tensor<2>, targets: &[u32], temperature: f64) -> Result<Predictions> {
+        // All of them before the first is read.
+        let all = self.chunks(targets.len()).map(|place| self.predict_chunk(&hidden, targets, temperature, &place).1);
         let mut out = Predictions::default();
-        for place in self.chunks(targets.len()) {
-            let now = self.predict_chunk(&hidden, targets, temperature, &place)?.1;
+        for now in all.collect::<Vec<_>>() {
+            let now = now.get()?;
             out.log_probs.extend(now.log_probs);
             out.entropies.extend(now.entropies);
         }
@@ -25,29 +27,29 @@ impl Decoder {
     }
 
     /// The gradient of the hidden states `[n, d]`, and of the matrix behind the logits `[v, d]` where it is wanted, of
-    /// a loss whose gradients `objective` gives for the tokens of a range.
+    /// a loss whose gradients `objective` gives for the tokens of a range. A device waits only where `objective` looks at
+    /// its predictions.
     ///
     /// # Errors
-    /// As [`Decoder::predict`], or `objective`'s.
+    /// Those of `objective`.
     pub fn predict_back(
         &self,
         hidden: Tensor<2>,
         targets: &[u32],
         temperature: f64,
         wants_matrix: bool,
-        mut objective: impl FnMut(Range<usize>, &Predictions) -> Result<TokenGradients>,
+        mut objective: impl FnMut(Range<usize>, &LatePredictions) -> Result<Slopes>,
     ) -> Result<(Tensor<2>, Option<Tensor<2>>)> {
         let kernel = self.kernel();
         let (mut d_hidden, mut d_matrix) = (Vec::new(), None);
         for place in self.chunks(targets.len()) {
-            let (logits, now) = self.predict_chunk(&hidden, targets, temperature, &place)?;
-            let gradients = objective(place.clone(), &now)?;
+            let (logits, now) = self.predict_chunk(&hidden, targets, temperature, &place);
             let narrow = |values: &[f64]| values.iter().map(|x| (x / temperature) as f32).collect::<Vec<f32>>();
-            let d_log_probs = narrow(&gradients.log_probs);
-            let d_entropies = match gradients.entropies.is_empty() {
-                true => vec![0.0; place.len()],
-                false => narrow(&gradients.entropies),
+            let (d_log_probs, entropies) = match objective(place.clone(), &now)? {
+                Slopes::Host(TokenGradients { log_probs, entropies }) => (ByRow::Host(narrow(&log_probs)), entropies),
+                Slopes::Device(slopes, entropies) => (ByRow::Device(scaled(slopes, 1.0 / temperature)), entropies),
             };
+            let d_entropies = if entropies.is_empty() { vec![0.0; place.len()] } else { narrow(&entropies) };
             let Scales { logit_cap, logit, .. } = self.config.scales;
             // The derivative of a bound needs them once more; without one they are given away.
             let bounded = logit_cap.map(|_| logits.clone().mul_scalar(temperature));
@@ -76,11 +78,11 @@ impl Decoder {
         targets: &[u32],
         temperature: f64,
         place: &Range<usize>,
-    ) -> Result<(Tensor<2>, Predictions)> {
+    ) -> (Tensor<2>, LatePredictions) {
         let logits = self.logits(part(hidden, place));
         let logits = if temperature == 1.0 { logits } else { logits.div_scalar(temperature) };
-        let predictions = self.kernel().log_softmax(logits.clone(), &targets[place.clone()])?;
-        Ok((logits, predictions))
+        let predicted = self.kernel().log_softmax(logits.clone(), &targets[place.clone()]);
+        (logits, predicted)
     }
 }
 
@@ -89,20 +91,13 @@ fn part(hidden: &Tensor<2>, place: &Range<usize>) -> Tensor<2> {
     if place.len() == n { hidden.clone() } else { hidden.clone().slice([place.clone(), 0..d]) }
 }
 
-/// Values `[n]` of a scalar head `[d, 1]` at hidden states `[n, d]`.
-///
-/// # Errors
-/// The device cannot be read.
-pub fn values(hidden: Tensor<2>, head: &Tensor<2>) -> Result<Vec<f64>> {
-    let values = values_of(hidden.matmul(head.clone()))?;
-    Ok(values.into_iter().map(f64::from).collect())
+/// Values `[n, 1]` of a scalar head `[d, 1]` at hidden states `[n, d]`.
+pub fn values(hidden: Tensor<2>, head: &Tensor<2>) -> Tensor<2> {
+    hidden.matmul(head.clone())
 }
 
-/// The gradients of the hidden states and of the head, for those of [`values`].
-pub fn values_back(hidden: Tensor<2>, head: &Tensor<2>, gradients: &[f64]) -> (Tensor<2>, Tensor<2>) {
-    let gradients: Vec<f32> = gradients.iter().map(|x| *x as f32).collect();
-    let n = gradients.len();
-    let gradients = from_values(gradients, [n, 1], &hidden.device());
+/// The gradients of the hidden states and of the head, for those of [`values`], `[n, 1]`.
+pub fn values_back(hidden: Tensor<2>, head: &Tensor<2>, gradients: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
     (gradients.clone().matmul(head.clone().transpose()), hidden.transpose().matmul(gradients))
 }
 

@@ -28,7 +28,7 @@ impl Artifact {
         }
         let new = || Adapter::new(&self.model.config, lora, draw, &self.model.device());
         let Some(incoming) = &self.adapter else { return Ok(new()) };
-        if incoming.pairs.is_empty() {
+        if incoming.has_no_pairs() {
             return Ok(Adapter {
                 head: incoming.head.clone(),
                 offset: incoming.offset,

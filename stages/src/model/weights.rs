@@ -1,8 +1,8 @@
 //! Weights and adapters on their way between files and a device.
 
-use super::lora::Pair;
 use super::{Adapter, Affine, Block, Decoder};
-use crate::tensor::values_of;
+use crate::device;
+use crate::tensor::{from_data, values_of_all};
 use anyhow::{Context, Result};
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
 use formats::architectures::{Layout, Norm};
@@ -10,9 +10,10 @@ use formats::config::Config;
 use formats::dtype::Dtype;
 use formats::json;
 use formats::layout::{self, Weight};
-use formats::peft::{Lora, Matrix, RewardScale};
+use formats::peft::Lora;
 use formats::weights::{self, Files, Numbers, Tensors};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Builds a model of the tensors that `tensor` makes, in the order of [`layout::weights`].
 pub fn build(config: Config, mut tensor: impl FnMut(&Weight) -> Result<Tensor<2>>) -> Result<Decoder> {
@@ -40,7 +41,7 @@ pub fn build(config: Config, mut tensor: impl FnMut(&Weight) -> Result<Tensor<2>
     }
     let norm = affine(has_norm_bias)?;
     let head = if config.is_tied { None } else { Some(affine(false)?.weight) };
-    Ok(Decoder { config, embedding, positions, blocks, norm, head })
+    Ok(Decoder { config, embedding, positions, blocks, norm, head, ropes: Arc::default() })
 }
 
 /// The tensors of a model in the order of [`build`]: the weights that full training trains.
@@ -63,30 +64,39 @@ pub fn tensors(model: &Decoder) -> Vec<Tensor<2>> {
 /// The same model with other tensors, in the order of [`tensors`].
 pub fn with_tensors(model: &Decoder, tensors: &[Tensor<2>]) -> Decoder {
     let mut rest = tensors.iter().cloned();
-    build(model.config.clone(), |_| rest.next().context("as many tensors as the model has"))
-        .expect("as many tensors as `tensors` gave")
+    let made = build(model.config.clone(), |_| rest.next().context("as many tensors as the model has"))
+        .expect("as many tensors as `tensors` gave");
+    Decoder { ropes: model.ropes.clone(), ..made }
 }
 
-/// Reads the weights of a directory in Hugging Face layout: matrices as `dtype`, vectors as f32. Tensors stored in the
-/// wanted precision are mapped, not read, and the CPU backend computes on them in place.
+/// Reads the weights of a directory in Hugging Face layout: matrices as `dtype`, or what the device has in its place
+/// ([`device::kept`]), vectors as f32. Tensors stored in the wanted precision are mapped, not read, and the CPU backend
+/// computes on them in place.
 ///
 /// # Errors
 /// A file is missing or damaged, a tensor is missing or has another shape.
 pub fn load(directory: &Path, config: Config, dtype: Dtype, device: &Device) -> Result<Decoder> {
+    tracing::debug!("reading the weights of {}", directory.display());
     let files = Files::open(directory)?;
+    let kept = device::kept(dtype, device);
     build(config, |weight| {
-        let dtype = if weight.sort.is_vector() { Dtype::F32 } else { dtype };
+        let mut kept = if weight.sort.is_vector() { Dtype::F32 } else { kept };
         let shape = weight.shape;
-        let data = match files.read(weight, dtype)? {
+        let mut numbers = files.read(weight, kept)?;
+        if kept != dtype && !numbers.are_finite() {
+            kept = Dtype::F32;
+            numbers = files.read(weight, kept)?;
+        }
+        let data = match numbers {
             Numbers::Mapped(bytes) => {
                 let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
-                TensorData::from_bytes(bytes, shape, of_burn(dtype))
+                TensorData::from_bytes(bytes, shape, of_burn(kept))
             }
             Numbers::F32(values) => TensorData::new(values, shape),
             Numbers::F16(values) => TensorData::new(values, shape),
             Numbers::Bf16(values) => TensorData::new(values, shape),
         };
-        Ok(Tensor::from_data(data, (device, of_burn(dtype))))
+        Ok(from_data(data, device))
     })
 }
 
@@ -98,9 +108,10 @@ pub fn load(directory: &Path, config: Config, dtype: Dtype, device: &Device) -> 
 pub fn save(model: &Decoder, more: &Tensors, dtype: Dtype, directory: &Path) -> Result<()> {
     let mut out = more.clone();
     let head = model.config.architecture.layout.head;
-    for (weight, tensor) in layout::weights(&model.config).iter().zip(tensors(model)) {
+    let all = layout::weights(&model.config);
+    for (weight, values) in all.iter().zip(values_of_all(tensors(model))?) {
         if more.is_empty() || !weight.name.starts_with(head) {
-            out.insert(weight.name.clone(), (values_of(tensor)?, weight.shape_in_file().to_vec()));
+            out.insert(weight.name.clone(), (values, weight.shape_in_file().to_vec()));
         }
     }
     weights::write(&out, dtype, &directory.join(weights::WEIGHTS))?;
@@ -121,7 +132,7 @@ pub fn of_burn(dtype: Dtype) -> DType {
 /// # Errors
 /// As [`Lora::load`].
 pub fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Result<Adapter> {
-    Ok(to_device(Lora::load(directory, config)?, device))
+    Ok(Adapter::of(Lora::load(directory, config)?, config, device))
 }
 
 /// Writes an adapter in PEFT layout.
@@ -129,37 +140,5 @@ pub fn load_adapter(directory: &Path, config: &Config, device: &Device) -> Resul
 /// # Errors
 /// The device cannot be read, or the files cannot be written.
 pub fn save_adapter(adapter: &Adapter, layout: &Layout, directory: &Path) -> Result<()> {
-    to_host(adapter)?.save(layout, directory)
-}
-
-/// An adapter that was read, as tensors of a device.
-pub fn to_device(lora: Lora, device: &Device) -> Adapter {
-    let tensor = |Matrix { values, shape }: Matrix| Tensor::from_data(TensorData::new(values, shape), device);
-    let pair = |pair: formats::peft::Pair| Pair { a: tensor(pair.a), b: tensor(pair.b) };
-    let block = |block: Vec<_>| block.into_iter().map(|target: Option<_>| target.map(pair)).collect();
-    Adapter {
-        rank: lora.rank,
-        alpha: lora.alpha,
-        pairs: lora.pairs.into_iter().map(block).collect(),
-        head: lora.head.map(|head| tensor(Matrix { shape: [head.len(), 1], values: head })),
-        offset: lora.scale.offset,
-        spread: lora.scale.spread,
-    }
-}
-
-fn to_host(adapter: &Adapter) -> Result<Lora> {
-    let matrix = |tensor: &Tensor<2>| -> Result<Matrix> {
-        Ok(Matrix { shape: tensor.dims(), values: values_of(tensor.clone())? })
-    };
-    let pair = |pair: &Pair| -> Result<formats::peft::Pair> {
-        Ok(formats::peft::Pair { a: matrix(&pair.a)?, b: matrix(&pair.b)? })
-    };
-    let block = |block: &Vec<Option<Pair>>| block.iter().map(|target| target.as_ref().map(pair).transpose()).collect();
-    Ok(Lora {
-        rank: adapter.rank,
-        alpha: adapter.alpha,
-        pairs: adapter.pairs.iter().map(block).collect::<Result<_>>()?,
-        head: adapter.head.clone().map(values_of).transpose()?,
-        scale: RewardScale { offset: adapter.offset, spread: adapter.spread },
-    })
+    adapter.on_host()?.save(layout, directory)
 }

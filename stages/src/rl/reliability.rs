@@ -32,7 +32,7 @@ pub fn brier(probability: f64, outcome: f64) -> f64 {
     (probability - outcome).powi(2)
 }
 
-/// Predicted and observed frequency of the probabilities in (low, high]; the first row includes 0.
+/// LatePredictions and observed frequency of the probabilities in (low, high]; the first row includes 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ReliabilityRow {
     pub low: f64,

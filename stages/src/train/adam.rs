@@ -3,7 +3,7 @@
 use crate::kernel::{self, AdamStep};
 use crate::model::{Adapter, Decoder, weights};
 use crate::stage::{self, ParameterMistake};
-use crate::tensor::values_of;
+use crate::tensor::Later;
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use formats::layout;
@@ -21,6 +21,28 @@ pub struct Adam {
     pub averages: Vec<Tensor<2>>,
     pub(super) steps: u64,
     settings: AdamSettings,
+}
+
+/// Gradients, and their norm on its way to the host: with the next read of anything, which may be that of the loss.
+pub struct Gradients {
+    gradients: Vec<Tensor<2>>,
+    squares: Later,
+}
+
+impl Gradients {
+    /// There is at least one gradient.
+    pub fn of(gradients: Vec<Tensor<2>>) -> Gradients {
+        let squares = kernel::of(&gradients[0].device()).squares(&gradients);
+        Gradients { gradients, squares }
+    }
+
+    /// The norm of all gradients together.
+    ///
+    /// # Errors
+    /// The device cannot be read.
+    pub fn norm(&self) -> Result<f64> {
+        Ok(self.squares.get()?.iter().map(|x| f64::from(*x)).sum::<f64>().sqrt())
+    }
 }
 
 /// The place of ε, which decides how large the first steps are (Huang et al. 2024, detail 12).
@@ -126,17 +148,11 @@ impl Adam {
         [("tensor", &self.tensors), ("mean", &self.means), ("square", &self.squares), ("average", &self.averages)]
     }
 
-    /// Takes one step down `gradients`, those of a loss of this value. Returns their norm before clipping.
+    /// Takes one step down the gradients of a loss of this value. Returns their norm before clipping.
     ///
     /// # Errors
     /// The loss or the norm is not finite; then nothing has changed. `rows` names the rows of data behind it.
-    pub fn step(
-        &mut self,
-        rate: f64,
-        loss: f64,
-        gradients: Vec<Tensor<2>>,
-        rows: impl FnOnce() -> String,
-    ) -> Result<f64> {
+    pub fn step(&mut self, rate: f64, loss: f64, measured: Gradients, rows: impl FnOnce() -> String) -> Result<f64> {
         let number = self.steps + 1;
         if !loss.is_finite() {
             bail!(
@@ -145,12 +161,9 @@ impl Adam {
                 rows()
             );
         }
-        // One read for all norms: summed per tensor on the device, added on the host in a fixed order.
-        let squares = gradients
-            .iter()
-            .map(|gradient| gradient.clone().square().sum_dims_squeeze::<1, _>(&[0]).sum_dim(0))
-            .collect();
-        let norm = values_of(Tensor::<1>::cat(squares, 0))?.iter().map(|x| f64::from(*x)).sum::<f64>().sqrt();
+        let norm = measured.norm()?;
+        let gradients = measured.gradients;
+        let kernel = kernel::of(&gradients[0].device());
         if !norm.is_finite() {
             bail!(
                 "train: the gradient's norm is {norm} at optimiser step {number}, on {}; lower `lr`. Weights and the last \
@@ -179,7 +192,6 @@ impl Adam {
         let take = |list: &mut Vec<Tensor<2>>| std::mem::take(list);
         let old = take(&mut self.tensors).into_iter().zip(take(&mut self.means)).zip(take(&mut self.squares));
         for ((((tensor, mean), square), gradient), decays) in old.zip(gradients).zip(&self.decays) {
-            let kernel = kernel::of(&tensor.device());
             let [tensor, mean, square] =
                 kernel.adam(if *decays { &decayed } else { &whole }, [tensor, mean, square, gradient]);
             self.tensors.push(tensor);

@@ -3,9 +3,9 @@
 use super::adam::Adam;
 use crate::io::Io;
 use crate::rl;
-use crate::tensor::values_of;
+use crate::tensor::{from_values, values_of_all};
 use anyhow::{Context, Result};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use formats::dtype::Dtype;
 use formats::weights;
 use safetensors::SafeTensors;
@@ -90,10 +90,11 @@ pub fn checkpoint<T: Serialize>(
         return Ok(());
     }
     let mut tensors = BTreeMap::new();
-    for (name, list) in adam.lists() {
-        for (index, tensor) in list.iter().enumerate() {
-            tensors.insert(format!("{name}.{index}"), (values_of(tensor.clone())?, tensor.dims().to_vec()));
-        }
+    let lists = adam.lists();
+    let named = lists.iter().flat_map(|(name, list)| list.iter().enumerate().map(move |one| (name, one)));
+    let values = values_of_all(lists.iter().flat_map(|(_, list)| list.iter().cloned()))?;
+    for ((name, (index, tensor)), values) in named.zip(values) {
+        tensors.insert(format!("{name}.{index}"), (values, tensor.dims().to_vec()));
     }
     let state = State { step, optimiser_steps: adam.steps, rest };
     io.save_checkpoint(step, |directory| {
@@ -129,7 +130,7 @@ fn read_state<T: for<'a> Deserialize<'a>>(directory: &Path, adam: &mut Adam) -> 
     let lists = adam.lists().map(|(name, list)| -> Result<Vec<Tensor<2>>> {
         let one = |(index, tensor): (usize, &Tensor<2>)| {
             let values = weights::tensor(&file, &format!("{name}.{index}"), tensor.dims())?;
-            Ok(Tensor::from_data(TensorData::new(values, tensor.dims()), &device))
+            Ok(from_values(values, tensor.dims(), &device))
         };
         list.iter().enumerate().map(one).collect()
     });

@@ -1,10 +1,11 @@
 //! Passes through a model: forward to log-probabilities and values, and back from a loss of them.
 
 use super::rows::Sequence;
-use crate::kernel::{Predictions, Span, TokenGradients};
+use crate::kernel::{LatePredictions, Predictions, Slopes, Span, TokenGradients};
 use crate::model::predict;
-use crate::model::{Adapter, Batch, Decoder, Gradient, Padding, Trainable, weights};
+use crate::model::{Adapter, AdapterGradient, Batch, Decoder, Gradient, Padding, Trainable, weights};
 use crate::rl;
+use crate::tensor::{Later, from_values, later};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use std::ops::Range;
@@ -18,8 +19,7 @@ fn predictions(rows: &[&Sequence], spans: &[Span]) -> (Vec<usize>, Vec<u32>) {
 
 fn batch_of_rows(model: &Decoder, rows: &[&Sequence]) -> Batch {
     let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
-    let device = model.device();
-    Batch::new(&model.config, &ids, Padding::of(&device), &device)
+    model.batch(&ids, Padding::of(&model.device()))
 }
 
 /// Log-probabilities and entropies of all completion tokens, row after row. Training and scoring use the same
@@ -80,6 +80,41 @@ fn head_of(adapter: &Adapter) -> Result<&Tensor<2>> {
         .context("score answers: the model has no reward head; it did not come from a stage of kind rm")
 }
 
+/// Values of an adapter's head at some tokens, on their way to the host.
+#[derive(Clone)]
+pub struct HeadValues {
+    /// `[n, 1]`, as the head gives them.
+    pub numbers: Tensor<2>,
+    later: Later,
+    pub offset: f64,
+    pub spread: f64,
+}
+
+impl HeadValues {
+    fn of(adapter: &Adapter, hidden: Tensor<2>) -> Result<HeadValues> {
+        let numbers = predict::values(hidden, head_of(adapter)?);
+        let [n, _] = numbers.dims();
+        let later = later(numbers.clone().reshape([n]));
+        Ok(HeadValues { numbers, later, offset: adapter.offset, spread: adapter.spread })
+    }
+
+    /// Less the head's offset, divided by its spread.
+    ///
+    /// # Errors
+    /// The device cannot be read.
+    pub fn get(&self) -> Result<Vec<f64>> {
+        Ok(self.later.get()?.into_iter().map(|value| (f64::from(value) - self.offset) / self.spread).collect())
+    }
+}
+
+/// The slopes of a loss by such values.
+pub enum ValueSlopes {
+    /// By what [`HeadValues::get`] gives.
+    Host(Vec<f64>),
+    /// By [`HeadValues::numbers`], `[n, 1]`.
+    Device(Tensor<2>),
+}
+
 /// Values of the adapter's head at some tokens, row after row: less its offset, divided by its spread.
 ///
 /// # Errors
@@ -87,9 +122,7 @@ fn head_of(adapter: &Adapter) -> Result<&Tensor<2>> {
 pub fn values(model: &Decoder, adapter: &Adapter, rows: &[&Sequence], valued: ValuePositions) -> Result<Vec<f64>> {
     let batch = batch_of_rows(model, rows);
     let positions = valued.positions(rows, &batch.spans);
-    let values =
-        predict::values(predict::at(&model.hidden(Some(adapter), &batch, None), &positions), head_of(adapter)?)?;
-    Ok(values.iter().map(|value| (value - adapter.offset) / adapter.spread).collect())
+    HeadValues::of(adapter, predict::at(&model.hidden(Some(adapter), &batch, None), &positions))?.get()
 }
 
 /// Rewards of whole rows, `at_once` at a time.
@@ -145,7 +178,7 @@ pub fn learn_tokens(
     pass: Pass,
     rows: &[&Sequence],
     temperature: f64,
-    objective: impl FnMut(Range<usize>, &Predictions) -> Result<TokenGradients>,
+    objective: impl FnMut(Range<usize>, &LatePredictions) -> Result<Slopes>,
 ) -> Result<Vec<Tensor<2>>> {
     learn(pass, rows, |picked, targets| {
         pass.model.predict_back(picked, targets, temperature, pass.trained == Trainable::Weights, objective)
@@ -186,7 +219,7 @@ fn learn_answers_at_once(
         let of_answer = |(gradient, row): (&f64, &&Sequence)| std::iter::repeat_n(*gradient, row.learned().count());
         let gradients: Vec<f64> = gradients.iter().zip(rows).flat_map(of_answer).collect();
         pass.model.predict_back(picked, targets, 1.0, pass.trained == Trainable::Weights, |range, _| {
-            Ok(TokenGradients { log_probs: gradients[range].to_vec(), entropies: Vec::new() })
+            Ok(TokenGradients { log_probs: gradients[range].to_vec(), entropies: Vec::new() }.into())
         })
     })?;
     Ok((loss, gradients))
@@ -207,13 +240,13 @@ fn learn(
     drop(hidden);
     let (gradient, of_matrix) = back(picked, &targets)?;
     let gradient = predict::at_back(gradient, &positions, batch.tokens());
-    Ok(match model.backward(adapter, &batch, trace, gradient, trained)? {
-        Gradient::Adapter(gradient) => with_head(&gradient, pass, None),
+    match model.backward(adapter, &batch, trace, gradient, trained)? {
+        Gradient::Adapter(gradient) => with_head(gradient, pass, None),
         Gradient::Weights(mut gradient) => {
             gradient.add_to_head(of_matrix.context("the matrix behind the logits is trained")?);
-            weights::tensors(&gradient)
+            Ok(weights::tensors(&gradient))
         }
-    })
+    }
 }
 
 /// The gradients of a loss whose slopes by each row are known, `at_once` rows at a time.
@@ -242,7 +275,10 @@ pub fn learn_rewards(
     objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
 ) -> Result<(f64, Vec<Tensor<2>>)> {
     let Some(at_once) = at_once.filter(|at_once| *at_once < rows.len()) else {
-        return learn_values(pass, rows, ValuePositions::Last, objective);
+        return learn_values(pass, rows, ValuePositions::Last, |values| {
+            let (loss, slopes) = objective(&values.get()?);
+            Ok((loss, ValueSlopes::Host(slopes)))
+        });
     };
     let adapter = pass.adapter.context("a head stands on an adapter")?;
     let mut scores = Vec::with_capacity(rows.len());
@@ -250,22 +286,23 @@ pub fn learn_rewards(
         scores.extend(values(pass.model, adapter, rows, ValuePositions::Last)?);
     }
     let (loss, slopes) = objective(&scores);
-    let piece =
-        |rows: &[&Sequence], slopes: &[f64]| learn_values(pass, rows, ValuePositions::Last, |_| (0.0, slopes.to_vec()));
+    let piece = |rows: &[&Sequence], slopes: &[f64]| {
+        learn_values(pass, rows, ValuePositions::Last, |_| Ok((0.0, ValueSlopes::Host(slopes.to_vec()))))
+    };
     Ok((loss, in_pieces(rows, &slopes, at_once, piece)?))
 }
 
-/// A loss of the adapter's values at some tokens, and its gradients. `objective` returns the loss and its derivatives
-/// by the values.
+/// A loss of the adapter's values at some tokens, and its gradients. `objective` returns the loss, or what gives it later,
+/// and its derivatives by the values. A device waits only where it looks at them.
 ///
 /// # Errors
 /// There is no head, or the device cannot be read.
-pub fn learn_values(
+pub fn learn_values<T>(
     pass: Pass,
     rows: &[&Sequence],
     valued: ValuePositions,
-    objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
-) -> Result<(f64, Vec<Tensor<2>>)> {
+    objective: impl FnOnce(&HeadValues) -> Result<(T, ValueSlopes)>,
+) -> Result<(T, Vec<Tensor<2>>)> {
     let Pass { model, adapter, trained, recomputes } = pass;
     let adapter = adapter.context("a head stands on an adapter")?;
     let head = head_of(adapter)?;
@@ -274,42 +311,72 @@ pub fn learn_values(
     let (hidden, trace) = model.trace(Some(adapter), &batch, recomputes);
     let picked = predict::at(&hidden, &positions);
     drop(hidden);
-    let values = predict::values(picked.clone(), head)?;
-    let scaled: Vec<f64> = values.iter().map(|value| (value - adapter.offset) / adapter.spread).collect();
-    let (loss, gradients) = objective(&scaled);
-    let gradients: Vec<f64> = gradients.iter().map(|gradient| gradient / adapter.spread).collect();
-    let (gradient, of_head) = predict::values_back(picked, head, &gradients);
+    let (loss, slopes) = objective(&HeadValues::of(adapter, picked.clone())?)?;
+    let slopes = match slopes {
+        ValueSlopes::Host(slopes) => {
+            let slopes: Vec<f32> = slopes.iter().map(|slope| (slope / adapter.spread) as f32).collect();
+            let n = slopes.len();
+            from_values(slopes, [n, 1], &picked.device())
+        }
+        ValueSlopes::Device(slopes) => slopes,
+    };
+    let (gradient, of_head) = predict::values_back(picked, head, slopes);
     let gradient = predict::at_back(gradient, &positions, batch.tokens());
     match model.backward(Some(adapter), &batch, trace, gradient, trained)? {
-        Gradient::Adapter(gradient) => Ok((loss, with_head(&gradient, pass, Some(of_head)))),
+        Gradient::Adapter(gradient) => Ok((loss, with_head(gradient, pass, Some(of_head))?)),
         Gradient::Weights(_) => bail!("a head is trained with an adapter"),
     }
 }
 
 /// The gradients of an adapter in the order of its tensors; a head without a gradient gets zeros.
-fn with_head(gradient: &Adapter, pass: Pass, of_head: Option<Tensor<2>>) -> Vec<Tensor<2>> {
-    let head = pass.adapter.and_then(|adapter| adapter.head.as_ref());
-    let of_head = head.map(|head| of_head.unwrap_or_else(|| head.zeros_like()));
-    Adapter { head: of_head, ..gradient.clone() }.tensors()
+fn with_head(gradient: AdapterGradient, pass: Pass, of_head: Option<Tensor<2>>) -> Result<Vec<Tensor<2>>> {
+    let adapter = pass.adapter.context("an adapter is trained")?;
+    let mut tensors = adapter.gradient_tensors(gradient);
+    tensors.extend(adapter.head.as_ref().map(|head| of_head.unwrap_or_else(|| head.zeros_like())));
+    Ok(tensors)
 }
 
 /// Mean −log p per completion token of a batch, nats, and its gradients, computed `at_once` rows at a time.
 ///
 /// # Errors
-/// The device cannot be read.
-pub fn likelihood(pass: Pass, rows: &[&Sequence], at_once: Option<usize>) -> Result<(f64, Vec<Tensor<2>>)> {
+/// The gradient of a table cannot be read.
+pub fn likelihood(pass: Pass, rows: &[&Sequence], at_once: Option<usize>) -> Result<(Loss, Vec<Tensor<2>>)> {
     let tokens = rows.iter().map(|row| row.learned().count()).sum::<usize>() as f64;
     let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
-    let (mut loss, mut gradients) = (0.0, Vec::new());
+    let (mut predictions, mut gradients) = (Vec::new(), Vec::new());
     for part in parts(&lengths, at_once) {
         let part: Vec<&Sequence> = part.iter().map(|row| rows[*row]).collect();
-        let more = learn_tokens(pass, &part, 1.0, |_, predicted| {
-            loss -= predicted.log_probs.iter().sum::<f64>() / tokens;
-            Ok(TokenGradients { log_probs: vec![-1.0 / tokens; predicted.log_probs.len()], entropies: Vec::new() })
+        let more = learn_tokens(pass, &part, 1.0, |range, predicted| {
+            predictions.push(predicted.clone());
+            Ok(TokenGradients { log_probs: vec![-1.0 / tokens; range.len()], entropies: Vec::new() }.into())
         })?;
         add(&mut gradients, more);
     }
-    Ok((loss, gradients))
+    let loss = move || {
+        let mut loss = 0.0;
+        for predicted in &predictions {
+            loss -= predicted.get()?.log_probs.iter().sum::<f64>() / tokens;
+        }
+        Ok(loss)
+    };
+    Ok((Loss::Later(Box::new(loss)), gradients))
+}
+
+/// A loss, or what gives it once its predictions are on the host.
+pub enum Loss {
+    Known(f64),
+    Later(Box<dyn FnOnce() -> Result<f64>>),
+}
+
+impl Loss {
+    /// # Errors
+    /// The device cannot be read.
+    pub fn get(self) -> Result<f64> {
+        match self {
+            Loss::Known(loss) => Ok(loss),
+            Loss::Later(later) => later(),
+        }
+    }
 }
 
 /// The loss of a batch and its gradients: sums over its parts, in their order.

@@ -25,7 +25,7 @@ fn reward_model(base: &Path, directory: &Path) {
 }
 
 /// The curve of a PPO run, and the bytes of the adapter it trained.
-fn ppo(base: &Path, device: DeviceChoice, with: &Value) -> (Vec<Value>, Vec<u8>) {
+fn ppo(base: &Path, device: &DeviceChoice, with: &Value) -> (Vec<Value>, Vec<u8>) {
     let place = tempfile::tempdir().unwrap();
     let reward = place.path().join("reward");
     fs::create_dir_all(&reward).unwrap();
@@ -34,7 +34,8 @@ fn ppo(base: &Path, device: DeviceChoice, with: &Value) -> (Vec<Value>, Vec<u8>)
     let rows: String = prompts.iter().map(|prompt| format!("{}\n", json!({"prompt": prompt}))).collect();
     let prompts = place.path().join("prompts.jsonl");
     fs::write(&prompts, rows).unwrap();
-    let ran = kinds::run("ppo", device, &[("policy", base), ("reward", &reward), ("prompts", &prompts)], with).unwrap();
+    let ran = kinds::run("ppo", device.clone(), &[("policy", base), ("reward", &reward), ("prompts", &prompts)], with)
+        .unwrap();
     (ran.curve(), ran.adapter())
 }
 
@@ -54,7 +55,7 @@ fn settings(more: Value) -> Value {
 /// A rate at which a few updates move the tiny model; the real one moves at a tenth of it.
 const RATE: f64 = 0.2;
 
-fn check(base: &Path, device: DeviceChoice, rate: f64) {
+fn check(base: &Path, device: &DeviceChoice, rate: f64) {
     // With a large learning rate and no penalty the policy leaves its reference, and the clip takes effect. The KL is an
     // estimate from the answers of one rollout: eight of them have said 0.04 and less of a policy that 32 say 0.18 of.
     let free = settings(json!({"steps": 3, "batch": 32, "lr": rate, "kl": {"coef": 0.0}}));
@@ -80,7 +81,7 @@ fn check(base: &Path, device: DeviceChoice, rate: f64) {
         (metric(&curve[0], "clip_fraction"), metric(&curve[0], "ratio_max"), metric(&curve[0], "approx_kl"))
     };
     let (one, two, four) = (clipped(1), clipped(2), clipped(4));
-    let error = if device == DeviceChoice::Cpu { 0.0 } else { 1e-5 };
+    let error = if *device == DeviceChoice::Cpu { 0.0 } else { 1e-5 };
     assert!(one.0 == 0.0 && (one.1 - 1.0).abs() <= error && one.2 <= error, "{one:?}");
     assert!(two.0 > 0.0 && four.0 > two.0, "{two:?} {four:?}");
     assert!(two.2 > 0.0 && four.2 > two.2, "{two:?} {four:?}");
@@ -88,20 +89,20 @@ fn check(base: &Path, device: DeviceChoice, rate: f64) {
 
 #[test]
 fn ppo_keeps_its_invariants() {
-    check(&kinds::base().artifact(), DeviceChoice::Cpu, RATE);
+    check(&kinds::base().artifact(), &DeviceChoice::Cpu, RATE);
 }
 
 #[test]
 fn ppo_keeps_its_invariants_through_wgpu() {
     if wgpu().is_some() {
-        check(&kinds::base().artifact(), DeviceChoice::Wgpu, RATE);
+        check(&kinds::base().artifact(), &DeviceChoice::Wgpu, RATE);
     }
 }
 
 #[test]
 fn ppo_on_stories260k_keeps_its_invariants() {
     if let Some(base) = skip::shared("models/stories260K") {
-        check(&base, DeviceChoice::Cpu, RATE / 10.0);
+        check(&base, &DeviceChoice::Cpu, RATE / 10.0);
     }
 }
 
@@ -126,6 +127,36 @@ fn models_on_one_base_share_it() {
     *weights.last_mut().unwrap() ^= 1;
     fs::write(copy.join("model.safetensors"), weights).unwrap();
     assert!(Artifact::load_beside(&copy, &policy).unwrap().has_own_base);
+}
+
+/// A base that is kept is that of the same bytes, whatever lies at its path, or has its inode, later.
+#[test]
+fn a_kept_base_is_found_by_its_bytes() {
+    let base = kinds::base();
+    let source = model_directory(&base.artifact());
+    let place = tempfile::tempdir().unwrap();
+    let numbers = |changed: u8| {
+        let directory = place.path().join("model");
+        fs::create_dir(&directory).unwrap();
+        for name in ["config.json", "tokenizer.json"] {
+            fs::copy(source.join(name), directory.join(name)).unwrap();
+        }
+        let mut weights = fs::read(source.join("model.safetensors")).unwrap();
+        *weights.last_mut().unwrap() ^= changed;
+        fs::write(directory.join("model.safetensors"), weights).unwrap();
+        let model = Artifact::load_resident(&directory, Dtype::F32, &Device::flex()).unwrap().model;
+        let values: Vec<f32> = weights::tensors(&model)
+            .into_iter()
+            .flat_map(|tensor| stages::tensor::values_of(tensor).unwrap())
+            .collect();
+        fs::remove_dir_all(&directory).unwrap();
+        values
+    };
+    let first = numbers(0);
+    for _ in 0..3 {
+        assert!(numbers(1) != first);
+        assert!(numbers(0) == first);
+    }
 }
 
 /// A candidate is measured on answers of its own, not on those of earlier policies.
@@ -158,7 +189,7 @@ fn every_relative_of_ppo_improves_nothing_but_its_adapter() {
     let base = base.artifact();
     let file = model_directory(&base).join("model.safetensors");
     let before = fs::read(&file).unwrap();
-    let (plain, bytes) = ppo(&base, DeviceChoice::Cpu, &settings(json!({})));
+    let (plain, bytes) = ppo(&base, &DeviceChoice::Cpu, &settings(json!({})));
     assert_eq!(plain.len(), 3);
     let group = |advantage: &str| json!({"advantage": advantage, "answers_per_prompt": 4});
     let in_loss = json!({"kl": {"in": "loss", "estimate": "k3"}, "advantage": "grpo", "answers_per_prompt": 4, "average": "answers"});
@@ -175,7 +206,7 @@ fn every_relative_of_ppo_improves_nothing_but_its_adapter() {
         json!({"top_k": 20, "top_p": 0.9}),
         json!({"missing_eos_score": null, "missing_eos_penalty": 1.0}),
     ] {
-        let (curve, other) = ppo(&base, DeviceChoice::Cpu, &settings(more.clone()));
+        let (curve, other) = ppo(&base, &DeviceChoice::Cpu, &settings(more.clone()));
         assert_ne!(other, bytes, "{more}");
         for point in curve {
             let named = ["reward", "kl", "entropy", "approx_kl", "length"].map(|name| metric(&point, name));
@@ -185,7 +216,7 @@ fn every_relative_of_ppo_improves_nothing_but_its_adapter() {
         }
     }
     // Micro-batches and recomputed blocks give the same sums, up to their order.
-    let (parts, _) = ppo(&base, DeviceChoice::Cpu, &settings(json!({"micro_batch": 3, "recompute": true})));
+    let (parts, _) = ppo(&base, &DeviceChoice::Cpu, &settings(json!({"micro_batch": 3, "recompute": true})));
     for (one, other) in plain.iter().zip(&parts) {
         assert!((metric(one, "reward") - metric(other, "reward")).abs() < 1e-3, "{one} {other}");
         assert!((one["gradient_norm"].as_f64().unwrap() - other["gradient_norm"].as_f64().unwrap()).abs() < 1e-2);

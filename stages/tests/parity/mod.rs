@@ -12,7 +12,7 @@ pub use models::{MODELS, directory, load};
 use models::{Row, adapters, golden, long_row};
 use safetensors::SafeTensors;
 use stages::generate::{self, Choice, Decoding};
-use stages::model::{Adapter, Batch, Decoder, Padding, weights};
+use stages::model::{Adapter, Decoder, Padding, weights};
 use stages::tensor::values_of;
 use stages::train;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use std::path::Path;
 /// The largest difference of any logit of any row, all rows in one batch.
 fn difference(model: &Decoder, adapter: Option<&Adapter>, rows: &[Row], padding: Padding) -> f32 {
     let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
-    let batch = Batch::new(&model.config, &ids, padding, &model.device());
+    let batch = model.batch(&ids, padding);
     let logits = values_of(model.logits(model.hidden(adapter, &batch, None))).unwrap();
     let v = model.config.vocabulary;
     let of_row = |(number, row): (usize, &Row)| {
@@ -37,7 +37,7 @@ fn difference(model: &Decoder, adapter: Option<&Adapter>, rows: &[Row], padding:
 fn where_it_begins(name: &str, model: &Decoder, ids: &[u32]) {
     let bytes = fs::read(directory(name).join("golden.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let batch = Batch::new(&model.config, &[ids], Padding::Right, &model.device());
+    let batch = model.batch(&[ids], Padding::Right);
     for (layer, ours) in model.layers(None, &batch).into_iter().enumerate() {
         let theirs = file.tensor(&format!("hidden.0.{layer}")).unwrap();
         let theirs = floats(theirs.dtype(), theirs.data()).unwrap();
@@ -91,7 +91,7 @@ fn a_row_beyond_the_first_context_turns_by_the_long_factors() {
     let (model, (long, logits)) = (load(&directory("phi3-long"), &Device::flex()), long_row("phi3-long"));
     let short = &golden("phi3-long")[0];
     for padding in [Padding::None, Padding::Left, Padding::Right] {
-        let batch = Batch::new(&model.config, &[&short.ids, &long], padding, &Device::flex());
+        let batch = model.batch(&[&short.ids, &long], padding);
         let ours = values_of(model.logits(model.hidden(None, &batch, None))).unwrap();
         for (span, theirs) in batch.spans.iter().zip([&short.logits, &logits]) {
             let ours = &ours[span.at * model.config.vocabulary..][..theirs.len()];

@@ -20,7 +20,7 @@ pub fn products(start: Start, terms: &[Term]) -> Tensor<2> {
         Start::Bias(bias) => (HostTensor::contiguous(bias.clone()).slice().repeat(m), true),
         Start::Residual(residual) => (HostTensor::contiguous(residual).slice().to_vec(), true),
     };
-    for Term { left, right, factor } in terms {
+    for Term { left, right, factor, .. } in terms {
         let filled = match adds {
             true => as_uninit(&mut out),
             false => &mut out.spare_capacity_mut()[..m * n],

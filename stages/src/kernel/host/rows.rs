@@ -204,8 +204,8 @@ pub fn rotate(x: Tensor<2>, angles: &Angles, heads: usize, sign: f32) -> Tensor<
             let x = &x[row * width..(row + 1) * width];
             for (x, out) in x.chunks_exact(hd).zip(out.chunks_exact_mut(hd)) {
                 for i in 0..half {
-                    out[i] = x[i] * cosines[i] - sign * x[half + i] * sines[i];
-                    out[half + i] = x[half + i] * cosines[i] + sign * x[i] * sines[i];
+                    out[i] = x[i] * cosines[i] - sign * x[half + i] * sines[half + i];
+                    out[half + i] = x[half + i] * cosines[i] + sign * x[i] * sines[half + i];
                 }
                 out[dims..].copy_from_slice(&x[dims..]);
             }

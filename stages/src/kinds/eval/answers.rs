@@ -24,6 +24,7 @@ pub const KIND: Kind = Kind {
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "rows with a `prompt`"),
     ],
     gives: Gives::Any,
+    shares_worker: true,
     reads_rows: true,
     metrics: &[
         Metric::neutral("length", "mean answer length, tokens").mean_of("length"),
@@ -134,8 +135,8 @@ pub fn read(directory: &Path) -> Result<Vec<GreedyAnswer>> {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Answers = call.parameters()?;
-    let device = device::of(io)?;
-    let artifact = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
+    let device = device::of(io, parameters.dtype)?;
+    let artifact = Artifact::load_resident(io.input("model")?, parameters.dtype, &device)?;
     let artifact = artifact.with_templating(&parameters.templating)?;
     let mut filter = RowFilter::new(io.may_skip());
     let questions = data::prompts(io.data("prompts")?, &mut filter)?;

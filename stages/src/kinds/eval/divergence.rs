@@ -20,6 +20,7 @@ pub const KIND: Kind = Kind {
         Port::one("baseline", Accepts::Model, "measured from"),
     ],
     gives: Gives::Any,
+    shares_worker: true,
     metrics: &[Metric::lower("kl", "mean over answers of Σ log π − log π_baseline on them, nats (needs `baseline`)")
         .mean_of("kl")],
     ..Kind::of::<AnswerReading>(Work::Run(run))
@@ -36,9 +37,9 @@ struct DivergenceRow {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: AnswerReading = call.parameters()?;
-    let device = device::of(io)?;
-    let model = Artifact::load(io.input("model")?, parameters.dtype, &device)?;
-    let baseline = Artifact::load_beside(io.input("baseline")?, &model)?;
+    let device = device::of(io, parameters.dtype)?;
+    let model = Artifact::load_resident(io.input("model")?, parameters.dtype, &device)?;
+    let baseline = Artifact::load_resident_beside(io.input("baseline")?, &model)?;
     baseline.takes_tokens_of(&model).context("connect `baseline`")?;
     let answers = answers::read(io.input("answers")?)?;
     let join =

@@ -23,6 +23,7 @@ pub const KIND: Kind = Kind {
         Port::one("reward", Accepts::Reward, "what scores them"),
     ],
     gives: Gives::Any,
+    shares_worker: true,
     metrics: &[
         Metric::higher("mean_score", "mean score of the greedy answers under the first reward").mean_of("score"),
         Metric::neutral("score_sd", "their standard deviation"),
@@ -47,8 +48,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let answers = answers::read(io.input("answers")?)?;
     let reward = io.input("reward")?.to_owned();
     let scores = if reward.is_dir() {
-        let device = device::of(io)?;
-        let artifact = Artifact::load(&reward, parameters.dtype, &device)?;
+        let device = device::of(io, parameters.dtype)?;
+        let artifact = Artifact::load_resident(&reward, parameters.dtype, &device)?;
         artifact.same_tokens_as(&answers::tokenizer(io.input("answers")?)?)?;
         let adapter = artifact
             .adapter

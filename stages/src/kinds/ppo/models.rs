@@ -49,7 +49,7 @@ impl Models {
         let config = &reward.model.config;
         let critic = match (parameters.advantage.of_group(), parameters.critic) {
             (Some(_), _) => None,
-            (None, Critic::Reward) if reward_adapter.pairs.is_empty() => Some(reward.start_adapter(lora, of_critic)?),
+            (None, Critic::Reward) if reward_adapter.has_no_pairs() => Some(reward.start_adapter(lora, of_critic)?),
             (None, Critic::Reward) => Some(reward_adapter.clone()),
             (None, Critic::Zero) => Some(Adapter {
                 head: Some(Tensor::zeros([config.width, 1], device)),

@@ -4,12 +4,13 @@ use super::models::Models;
 use super::parameters::{KlPlace, Ppo};
 use super::rollout::{Estimates, Rollout, explained, minibatches};
 use crate::draw::Draw;
-use crate::kernel::TokenGradients;
-use crate::rl::{self, RatioStatistics};
-use crate::train::{self, Adam, Pass, Passes, Sequence, ValuePositions};
+use crate::kernel::{self, LatePredictions, PolicyTerms, Slopes, TokenGradients, ValueTerms};
+use crate::rl::{self, LossTerms, RatioStatistics};
+use crate::train::{self, Adam, Gradients, HeadValues, Pass, Passes, Sequence, ValuePositions, ValueSlopes};
 use anyhow::Result;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 pub struct Update<'a> {
     pub parameters: &'a Ppo,
@@ -84,10 +85,13 @@ impl Update<'_> {
             }
             for (number, place) in minibatches(parameters).enumerate().skip(progress.minibatch) {
                 let picked = &order[place];
-                let (gradients, sums) = self.gradients(adam, picked)?;
+                let (gradients, parts) = self.gradients(adam, picked)?;
+                let measured = Gradients::of(gradients);
+                // On a device this is the one read of the step: it brings the norm as well.
+                let sums = self.sums(&parts)?;
                 progress.loss = sums.loss;
                 progress.norm =
-                    adam.step(self.rate, sums.loss, gradients, || format!("answers to {}", (self.names)(picked)))?;
+                    adam.step(self.rate, sums.loss, measured, || format!("answers to {}", (self.names)(picked)))?;
                 if epoch == 0 && number == 0 {
                     let ratio = rl::ratio_statistics(&sums.new, &sums.old, &sums.advantages, parameters.clip);
                     progress.first_ratio_error = ratio.max_error;
@@ -121,7 +125,7 @@ impl Update<'_> {
         metrics
     }
 
-    fn gradients(&self, adam: &Adam, picked: &[usize]) -> Result<(Vec<Tensor<2>>, Sums)> {
+    fn gradients(&self, adam: &Adam, picked: &[usize]) -> Result<(Vec<Tensor<2>>, Vec<PartTokens>)> {
         let Update { parameters, models, rollout, estimates, .. } = *self;
         let (actor, critic) = models.with(&adam.tensors);
         let Passes { micro_batch, recompute } = parameters.passes;
@@ -129,80 +133,141 @@ impl Update<'_> {
         let weights = rl::token_weights(&lengths, parameters.average);
         // One slice per answer of the minibatch.
         let weights: Vec<&[f64]> = rl::by_row(&weights, lengths).collect();
-        let (mut of_actor, mut of_critic, mut sums) = (Vec::new(), Vec::new(), Sums::default());
+        let (mut of_actor, mut of_critic, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         let whole: Vec<usize> = picked.iter().map(|row| rollout.rows[*row].ids.len()).collect();
         for part in train::parts(&whole, micro_batch) {
             let numbers: Vec<usize> = part.iter().map(|row| picked[*row]).collect();
             let rows: Vec<&Sequence> = numbers.iter().map(|row| &rollout.rows[*row]).collect();
             let flat =
                 |table: &[Vec<f64>]| -> Vec<f64> { numbers.iter().flat_map(|row| table[*row].clone()).collect() };
-            let weights: Vec<f64> = part.iter().flat_map(|row| weights[*row].to_vec()).collect();
-            let tokens = PartTokens {
-                weights: &weights,
-                old: &flat(&rollout.log_probs),
-                references: &flat(&rollout.references),
-                advantages: &flat(&estimates.advantages),
+            let mut tokens = PartTokens {
+                weights: part.iter().flat_map(|row| weights[*row].to_vec()).collect(),
+                old: flat(&rollout.log_probs),
+                references: flat(&rollout.references),
+                advantages: flat(&estimates.advantages),
+                old_values: Vec::new(),
+                returns: Vec::new(),
+                predicted: Vec::new(),
+                valued: None,
             };
             let pass = Pass::of_adapter(&models.policy.model, &actor, recompute);
-            let more = self.learn_policy(pass, &rows, &tokens, &mut sums)?;
-            train::add(&mut of_actor, more);
-            sums.old.extend_from_slice(tokens.old);
-            sums.advantages.extend_from_slice(tokens.advantages);
-            let Some(critic) = &critic else { continue };
-            let (old, returns) = (flat(&rollout.values), flat(&estimates.returns));
-            let pass = Pass::of_adapter(&models.reward.0, critic, recompute);
-            let (value_loss, more) = train::learn_values(pass, &rows, ValuePositions::Completion, |values| {
-                let loss = rl::value_loss(values, &old, &returns, parameters.value_clip).weighted(&weights);
-                let gradients = loss.gradients.iter().map(|gradient| parameters.value_coef * gradient).collect();
-                (loss.losses.iter().sum(), gradients)
+            let more = train::learn_tokens(pass, &rows, parameters.temperature, |range, predicted| {
+                let slopes = self.policy_slopes(&tokens, range.clone(), predicted);
+                tokens.predicted.push((range, predicted.clone()));
+                slopes
             })?;
-            sums.value_loss += value_loss;
-            sums.loss += parameters.value_coef * value_loss;
-            train::add(&mut of_critic, more);
+            train::add(&mut of_actor, more);
+            if let Some(critic) = &critic {
+                (tokens.old_values, tokens.returns) = (flat(&rollout.values), flat(&estimates.returns));
+                let pass = Pass::of_adapter(&models.reward.0, critic, recompute);
+                let (valued, more) = train::learn_values(pass, &rows, ValuePositions::Completion, |valued| {
+                    Ok((valued.clone(), self.value_slopes(&tokens, valued)?))
+                })?;
+                tokens.valued = Some(valued);
+                train::add(&mut of_critic, more);
+            }
+            parts.push(tokens);
         }
-        Ok(([of_actor, of_critic].concat(), sums))
+        Ok(([of_actor, of_critic].concat(), parts))
     }
 
-    fn learn_policy(
-        &self,
-        pass: Pass,
-        rows: &[&Sequence],
-        tokens: &PartTokens,
-        sums: &mut Sums,
-    ) -> Result<Vec<Tensor<2>>> {
+    /// The slopes of the policy's loss by its log-probabilities: on the device where it can compute them, so that it need
+    /// not wait.
+    fn policy_slopes(&self, tokens: &PartTokens, range: Range<usize>, predicted: &LatePredictions) -> Result<Slopes> {
         let Update { parameters, beta, .. } = *self;
-        train::learn_tokens(pass, rows, parameters.temperature, |range, predicted| {
-            let new = &predicted.log_probs;
-            let weights = &tokens.weights[range.clone()];
-            let mut loss = rl::policy_loss(
-                new,
-                &tokens.old[range.clone()],
-                &tokens.advantages[range.clone()],
-                parameters.clip,
-                parameters.dual_clip,
-            );
-            if parameters.kl.place == KlPlace::Loss {
-                loss = loss.plus(beta, &rl::kl_loss(parameters.kl.estimate, new, &tokens.references[range]));
+        let weights = &tokens.weights[range.clone()];
+        let bonus = |weight: &f64| -parameters.entropy_coef * weight;
+        let entropies = if parameters.entropy_coef > 0.0 { weights.iter().map(bonus).collect() } else { Vec::new() };
+        if let LatePredictions::Coming { numbers, .. } = predicted
+            && let Some(losses) = kernel::of(&numbers.device()).losses()
+        {
+            let in_loss = parameters.kl.place == KlPlace::Loss;
+            let terms = PolicyTerms {
+                old: &tokens.old[range.clone()],
+                advantages: &tokens.advantages[range.clone()],
+                weights,
+                clip: parameters.clip,
+                dual_clip: parameters.dual_clip,
+                kl: in_loss.then(|| (parameters.kl.estimate, beta, &tokens.references[range])),
+            };
+            return Ok(Slopes::Device(losses.policy_slopes(numbers, &terms), entropies));
+        }
+        let log_probs = self.policy_loss(tokens, range, &predicted.get()?.log_probs).gradients;
+        Ok(TokenGradients { log_probs, entropies }.into())
+    }
+
+    fn policy_loss(&self, tokens: &PartTokens, range: Range<usize>, new: &[f64]) -> LossTerms {
+        let Update { parameters, beta, .. } = *self;
+        let (old, advantages) = (&tokens.old[range.clone()], &tokens.advantages[range.clone()]);
+        let mut loss = rl::policy_loss(new, old, advantages, parameters.clip, parameters.dual_clip);
+        if parameters.kl.place == KlPlace::Loss {
+            loss = loss.plus(beta, &rl::kl_loss(parameters.kl.estimate, new, &tokens.references[range.clone()]));
+        }
+        loss.weighted(&tokens.weights[range])
+    }
+
+    /// As [`Update::policy_slopes`], of the critic's loss by its values.
+    fn value_slopes(&self, tokens: &PartTokens, valued: &HeadValues) -> Result<ValueSlopes> {
+        let Update { parameters, .. } = *self;
+        if let Some(losses) = kernel::of(&valued.numbers.device()).losses() {
+            let weights: Vec<f64> = tokens.weights.iter().map(|weight| parameters.value_coef * weight).collect();
+            let terms = ValueTerms {
+                old: &tokens.old_values,
+                returns: &tokens.returns,
+                weights: &weights,
+                clip: parameters.value_clip,
+                offset: valued.offset,
+                spread: valued.spread,
+            };
+            return Ok(ValueSlopes::Device(losses.value_slopes(&valued.numbers, &terms)));
+        }
+        let loss = self.value_loss(tokens, &valued.get()?);
+        Ok(ValueSlopes::Host(loss.gradients.iter().map(|gradient| parameters.value_coef * gradient).collect()))
+    }
+
+    fn value_loss(&self, tokens: &PartTokens, values: &[f64]) -> LossTerms {
+        rl::value_loss(values, &tokens.old_values, &tokens.returns, self.parameters.value_clip)
+            .weighted(&tokens.weights)
+    }
+
+    /// Losses and log-probabilities of an optimiser step, part by part.
+    fn sums(&self, parts: &[PartTokens]) -> Result<Sums> {
+        let Update { parameters, .. } = *self;
+        let mut sums = Sums::default();
+        for tokens in parts {
+            for (range, predicted) in &tokens.predicted {
+                let predicted = predicted.get()?;
+                let loss = self.policy_loss(tokens, range.clone(), &predicted.log_probs);
+                sums.loss += loss.losses.iter().sum::<f64>();
+                if parameters.entropy_coef > 0.0 {
+                    let weights = &tokens.weights[range.clone()];
+                    let bonus = predicted.entropies.iter().zip(weights).map(|(entropy, weight)| entropy * weight);
+                    sums.loss -= parameters.entropy_coef * bonus.sum::<f64>();
+                }
+                sums.new.extend(predicted.log_probs);
             }
-            let loss = loss.weighted(weights);
-            sums.loss += loss.losses.iter().sum::<f64>();
-            sums.new.extend_from_slice(new);
-            let mut entropies = Vec::new();
-            if parameters.entropy_coef > 0.0 {
-                let bonus =
-                    predicted.entropies.iter().zip(weights).map(|(entropy, weight)| entropy * weight).sum::<f64>();
-                sums.loss -= parameters.entropy_coef * bonus;
-                entropies = weights.iter().map(|weight| -parameters.entropy_coef * weight).collect();
+            sums.old.extend_from_slice(&tokens.old);
+            sums.advantages.extend_from_slice(&tokens.advantages);
+            if let Some(valued) = &tokens.valued {
+                let value_loss = self.value_loss(tokens, &valued.get()?).losses.iter().sum::<f64>();
+                sums.value_loss += value_loss;
+                sums.loss += parameters.value_coef * value_loss;
             }
-            Ok(TokenGradients { log_probs: loss.gradients, entropies })
-        })
+        }
+        Ok(sums)
     }
 }
 
 /// Numbers of all tokens of a part, row after row.
-struct PartTokens<'a> {
-    weights: &'a [f64],
-    old: &'a [f64],
-    references: &'a [f64],
-    advantages: &'a [f64],
+struct PartTokens {
+    weights: Vec<f64>,
+    old: Vec<f64>,
+    references: Vec<f64>,
+    advantages: Vec<f64>,
+    /// Values and returns of the critic, where there is one.
+    old_values: Vec<f64>,
+    returns: Vec<f64>,
+    /// Range by range.
+    predicted: Vec<(Range<usize>, LatePredictions)>,
+    valued: Option<HeadValues>,
 }

@@ -1,0 +1,302 @@
+//! Which device a stage gets: adapters, GPUs that several stages share, drivers that are worse than they should be. The
+//! software driver stands in for cards; `stages/examples/driver_faults.rs` makes it fail.
+
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/skip.rs"]
+mod skip;
+
+use program::{Events, Place, Ran, files, place, ran, word};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The manifests of the software driver: of one adapter, and of a second one that is the same.
+struct SoftwareDriver {
+    manifest: PathBuf,
+    second: PathBuf,
+}
+
+fn software_driver(place: &Place) -> Option<SoftwareDriver> {
+    let entries = fs::read_dir("/usr/share/vulkan/icd.d").into_iter().flatten().flatten();
+    let manifest = entries.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("lvp_icd"));
+    let Some(manifest) = manifest else {
+        skip::skip("there is no software Vulkan driver (Debian: mesa-vulkan-drivers)");
+        return None;
+    };
+    let mut second: Value = serde_json::from_str(&fs::read_to_string(&manifest).unwrap()).unwrap();
+    let library = Path::new(word(&second["ICD"]["library_path"])).to_owned();
+    // A path with a directory counts from the manifest.
+    if library.is_relative() && library.components().count() > 1 {
+        second["ICD"]["library_path"] = json!(manifest.with_file_name("").join(library));
+    }
+    let path = place.at("second.json");
+    fs::write(&path, second.to_string()).unwrap();
+    Some(SoftwareDriver { manifest, second: path })
+}
+
+impl SoftwareDriver {
+    /// The program, with one adapter.
+    fn command(&self, place: &Place, arguments: &[&str]) -> Command {
+        self.command_with(place, arguments, self.manifest.display().to_string())
+    }
+
+    /// The program, with two adapters.
+    fn command_of_two(&self, place: &Place, arguments: &[&str]) -> Command {
+        self.command_with(place, arguments, format!("{}:{}", self.manifest.display(), self.second.display()))
+    }
+
+    fn command_with(&self, place: &Place, arguments: &[&str], drivers: String) -> Command {
+        let mut command = place.command(arguments);
+        command.env("VK_DRIVER_FILES", &drivers).env("VK_ICD_FILENAMES", drivers).env_remove("XDG_RUNTIME_DIR");
+        for name in ["CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "CUDA_DEVICE_ORDER"] {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+const NAME: &str = "VK_LAYER_PIPELINE_driver_faults";
+
+/// Puts the layer with these faults between the program and its driver. Returns false where it was not built.
+fn with_faults(command: &mut Command, place: &Place, faults: &str) -> bool {
+    let built = Path::new(env!("CARGO_BIN_EXE_pipeline")).with_file_name("examples");
+    let library = built.join(format!("{}driver_faults{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX));
+    if !library.exists() {
+        skip::skip("the layer with faults is not built: `cargo build --release --workspace --examples`");
+        return false;
+    }
+    let manifest = json!({"file_format_version": "1.2.0", "layer": {
+        "name": NAME, "type": "GLOBAL", "library_path": library, "api_version": "1.3.0",
+        "implementation_version": "1", "description": "faults of drivers",
+    }});
+    fs::create_dir_all(place.at("layers")).unwrap();
+    fs::write(place.at("layers/driver_faults.json"), manifest.to_string()).unwrap();
+    command.env("VK_LAYER_PATH", place.at("layers")).env("VK_INSTANCE_LAYERS", NAME);
+    command.env("DRIVER_FAULTS", faults).env("DRIVER_LOG", place.at("driver.jsonl"));
+    true
+}
+
+/// The lines that the layer wrote, of an event.
+fn logged(place: &Place, event: &str) -> Vec<Value> {
+    let text = fs::read_to_string(place.at("driver.jsonl")).unwrap_or_default();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["event"] == event).collect()
+}
+
+/// A stage that computes: a model so small that the time is that of the driver.
+fn stage(name: &str, more: &str, with: &str) -> String {
+    format!(
+        "  {name}:\n    kind: pretrain\n    from: {{text: corpus.jsonl}}\n{more}    with: {{vocabulary: 270, layers: 1, \
+         width: 16, heads: 2, kv_heads: 2, inner: 32, context: 16, batch: 2, {with}}}\n"
+    )
+}
+
+fn pipeline(place: &Place, stages: &[String]) {
+    let rows: String = (0..40).map(|n| format!("{}\n", json!({"text": format!("row {n} of {}", n * 7)}))).collect();
+    place.write("corpus.jsonl", &rows);
+    place.write("a.yaml", &format!("name: a\nstages:\n{}", stages.concat()));
+}
+
+/// The devices that workers were told.
+fn told(place: &Place) -> BTreeSet<String> {
+    let hosts = files(&place.at(".pipeline/work")).into_iter().filter(|path| path.ends_with("host.json"));
+    let device = |path: PathBuf| {
+        let host: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        word(&host["device"]).to_owned()
+    };
+    hosts.map(device).collect()
+}
+
+/// The order in which stages began and ended.
+fn order(ran: &Ran) -> Vec<String> {
+    let kinds = ["started", "failed"];
+    let events = ran.events();
+    let told = events.0.iter().filter(|event| kinds.contains(&word(&event["event"])));
+    told.map(|event| word(&event["event"]).to_owned()).collect()
+}
+
+/// Two stages that are ended long before they are done.
+fn two_endless_stages(place: &Place, more: &str) {
+    let more = format!("    timeout: 1s\n{more}");
+    let endless = |name: &str, seed: u32| stage(name, &format!("{more}    seed: {seed}\n"), "steps: 1000000");
+    pipeline(place, &[endless("one", 1), endless("two", 2)]);
+}
+
+const TOGETHER: [&str; 7] = ["run", "a.yaml", "--jobs", "2", "--keep-going", "--json", "--device"];
+
+#[test]
+fn two_stages_at_a_time_are_on_two_adapters_or_one_after_the_other() {
+    let two = place();
+    let Some(driver) = software_driver(&two) else { return };
+    two_endless_stages(&two, "");
+    let ran_on_two = ran(driver.command_of_two(&two, &[&TOGETHER[..], &["wgpu"]].concat())).expect_exit(1);
+    assert_eq!(order(&ran_on_two), ["started", "started", "failed", "failed"]);
+    assert_eq!(told(&two), ["wgpu:0", "wgpu:1"].map(str::to_owned).into());
+    let one = place();
+    two_endless_stages(&one, "");
+    let ran_on_one = ran(driver.command_of_two(&one, &[&TOGETHER[..], &["wgpu:1"]].concat())).expect_exit(1);
+    assert_eq!(order(&ran_on_one), ["started", "failed", "started", "failed"]);
+    assert_eq!(told(&one), BTreeSet::from(["wgpu:1".to_owned()]));
+    let shared = place();
+    two_endless_stages(&shared, "    resources: {gpu: 0}\n");
+    let ran_on_shared = ran(driver.command(&shared, &[&TOGETHER[..], &["wgpu"]].concat())).expect_exit(1);
+    assert_eq!(order(&ran_on_shared), ["started", "started", "failed", "failed"]);
+    assert_eq!(told(&shared), BTreeSet::from(["wgpu:0".to_owned()]));
+}
+
+#[test]
+fn a_command_is_told_its_gpus_and_nothing_where_it_has_none() {
+    let place = place();
+    let names = ["CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "PIPELINE_GPUS"];
+    let says = names.map(|name| format!("$${{{name}-none}}")).join(" ");
+    let command = |name: &str, more: &str, with: &str| {
+        format!("  {name}: {{kind: exec, {more}with: {{{with}command: 'echo {name} {says}'}}}}\n")
+    };
+    let stages = [
+        command("none", "", ""),
+        command("both", "resources: {gpu: 2}, ", ""),
+        command("own", "resources: {gpu: 1}, ", "env: {CUDA_VISIBLE_DEVICES: 7}, "),
+    ];
+    place.write("a.yaml", &format!("name: a\nstages:\n{}", stages.concat()));
+    let mut run = place.command(&["run", "a.yaml", "--device", "cpu", "--resources", "gpu=2"]);
+    run.env("CUDA_VISIBLE_DEVICES", "5,GPU-3").env_remove("HIP_VISIBLE_DEVICES").env_remove("ZE_AFFINITY_MASK");
+    ran(run).expect_exit(0);
+    let log = |stage: &str| place.run(&["log", stage]).expect_exit(0).stdout;
+    assert_eq!(log("none"), "none none none none none\n");
+    assert_eq!(log("both"), "both 5,GPU-3 0,1 0,1 0,1\n");
+    assert_eq!(log("own"), "own 7 0 0 0\n");
+    place.write("b.yaml", "name: b\nstages:\n  a: {kind: exec, resources: {gpu: 3}, with: {command: \"true\"}}\n");
+    let refused = place.run(&["run", "b.yaml", "--device", "cpu", "--resources", "gpu=2"]).expect_exit(2);
+    assert!(refused.stderr.contains("asks for gpu: 3, and there are 2"), "{}", refused.stderr);
+}
+
+#[test]
+fn drivers_are_asked_once_in_a_process_of_their_own_and_only_when_a_stage_computes() {
+    let place = place();
+    let Some(driver) = software_driver(&place) else { return };
+    let run = |device: &str, faults: &str| {
+        let mut command = driver.command(&place, &["run", "a.yaml", "--json", "--device", device]);
+        with_faults(&mut command, &place, faults).then(|| ran(command).expect_exit(0))
+    };
+    pipeline(&place, &["  a: {kind: exec, with: {command: \"true\"}}\n".to_owned()]);
+    if run("auto", "").is_none() {
+        return;
+    }
+    assert_eq!(logged(&place, "opened").len(), 0, "a command alone");
+    pipeline(&place, &[stage("a", "", "steps: 2"), stage("b", "    seed: 7\n", "steps: 2")]);
+    run("auto", "");
+    assert_eq!(logged(&place, "opened").len(), 1, "once a run");
+    assert_eq!(place.run(&["log", "a"]).expect_exit(0).stdout, "", "no remarks of a driver");
+    run("auto", "");
+    assert_eq!(logged(&place, "opened").len(), 1, "all is cached");
+    pipeline(&place, &[stage("a", "    seed: 8\n", "steps: 2")]);
+    run("cpu", "");
+    assert_eq!(logged(&place, "opened").len(), 1, "the CPU needs none");
+    pipeline(&place, &[stage("a", "    seed: 9\n", "steps: 2"), stage("b", "    seed: 10\n", "steps: 2")]);
+    let crashed = run("auto", "crash").unwrap().events();
+    let notes: Vec<&str> = crashed.of("noted").map(|event| word(&event["message"])).collect();
+    let [note] = notes[..] else { panic!("{notes:?}") };
+    assert!(note.contains("computes on the CPU: the process that opens the graphics driver was ended by"), "{note}");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused_with_those_that_are() {
+    let place = place();
+    let Some(driver) = software_driver(&place) else { return };
+    pipeline(&place, &[stage("a", "", "steps: 1")]);
+    for (device, why) in [("wgpu:4", "no adapter has this number"), ("wgpu:h200", "no adapter's name contains `h200`")]
+    {
+        let failed = ran(driver.command(&place, &["run", "a.yaml", "--device", device])).expect_exit(1);
+        let told = format!("{}{}", failed.stdout, failed.stderr);
+        assert!(told.contains(why) && told.contains("there are 0 llvmpipe"), "{told}");
+    }
+    let mut wrong = driver.command(&place, &["run", "a.yaml"]);
+    wrong.env("PIPELINE_DEVICE", "tpu");
+    let refused = ran(wrong).expect_exit(2);
+    assert!(refused.stderr.contains("invalid value 'tpu' for PIPELINE_DEVICE"), "{}", refused.stderr);
+    let mut chosen = driver.command(&place, &["run", "a.yaml", "--device", "cpu"]);
+    chosen.env("PIPELINE_DEVICE", "wgpu:4");
+    ran(chosen).expect_exit(0);
+}
+
+#[test]
+fn doctor_lists_what_each_adapter_can_hold_and_do() {
+    let place = place();
+    let Some(driver) = software_driver(&place) else { return };
+    let mut command = driver.command_of_two(&place, &["doctor", "--json"]);
+    if !with_faults(&mut command, &place, "no-f16,small-shared-memory") {
+        return;
+    }
+    let found: Vec<Value> = serde_json::from_str(&ran(command).stdout).unwrap();
+    let devices: Vec<&str> = found.iter().filter(|one| one["what"] == "device").map(|one| word(&one["text"])).collect();
+    let [first, second] = devices[..] else { panic!("{devices:?}") };
+    assert!(first.starts_with("wgpu:0 llvmpipe") && second.starts_with("wgpu:1 llvmpipe"), "{devices:?}");
+    for what in ["largest tensor 128.0 MiB", "shares 16.0 KiB", "f16 no", "bf16 no", "memory "] {
+        assert!(first.contains(what), "{first}");
+    }
+}
+
+#[test]
+fn a_stage_whose_device_is_lost_says_so_and_goes_on_from_its_checkpoint() {
+    let place = place();
+    let Some(driver) = software_driver(&place) else { return };
+    let mut command = driver.command(&place, &[]);
+    if !with_faults(&mut command, &place, "") {
+        return;
+    }
+    pipeline(&place, &[stage("a", "", "steps: 12")]);
+    let run = |faults: &str| {
+        let mut command = driver.command(&place, &["run", "a.yaml", "--json", "--device", "wgpu"]);
+        with_faults(&mut command, &place, faults);
+        command
+    };
+    let first = place.start_command(run(""));
+    first.until(|event| event["event"] == "progressed" && event["done"].as_u64() > Some(1));
+    first.signal(rustix::process::Signal::TERM);
+    assert_eq!(first.end().0, Some(130));
+    let lost = ran(run("lost-after:8")).expect_exit(1).events();
+    let resumed = |events: &Events| events.started("a")["why"].to_string().contains("checkpoint");
+    assert!(resumed(&lost), "{}", lost.started("a"));
+    let failed = lost.of("failed").next().unwrap();
+    assert!(word(&failed["cause"]).starts_with("the device was lost"), "{failed}");
+    let done = ran(run("")).expect_exit(0).events();
+    assert!(resumed(&done), "{}", done.started("a"));
+    // The counts of the layer are those of a run that computed.
+    let counts = logged(&place, "ended");
+    assert!(
+        counts.iter().any(|count| count["dispatches"].as_u64() > Some(1000) && count["submits"].as_u64() > Some(8))
+    );
+}
+
+#[test]
+fn a_driver_that_cannot_compute_or_has_no_f16_is_refused_in_a_sentence_and_bf16_is_read_there() {
+    let place = place();
+    let Some(driver) = software_driver(&place) else { return };
+    let run = |faults: &str, more: &[&str]| {
+        let mut command = driver.command(&place, &[&["run", "a.yaml", "--json", "--device", "wgpu"], more].concat());
+        with_faults(&mut command, &place, faults).then(|| ran(command))
+    };
+    let rows: String =
+        (0..8).map(|n| format!("{}\n", json!({"prompt": format!("row {n}"), "answer": " of 7"}))).collect();
+    place.write("sft.jsonl", &rows);
+    let tuned = "  b:\n    kind: sft\n    from: {model: a, data: sft.jsonl}\n    with: {batch: 8, max_tokens: 16, heldout: 0.2}\n";
+    pipeline(&place, &[stage("a", "", "steps: 1"), tuned.to_owned()]);
+    place.run(&["run", "a.yaml", "--device", "cpu", "--only", "a"]).expect_exit(0);
+    let Some(failed) = run("no-compute", &[]) else { return };
+    let cause = |ran: Ran| word(&ran.expect_exit(1).events().of("failed").next().unwrap()["cause"]).to_owned();
+    let failed = cause(failed);
+    assert!(failed.contains("its driver takes no compute work; take another device, or --device cpu"), "{failed}");
+    let failed = cause(run("no-f16", &["--dtype", "f16"]).unwrap());
+    assert!(failed.contains("does not compute in f16; take `dtype: f32`, or another device"), "{failed}");
+    let done = run("no-f16,small-shared-memory", &["--dtype", "bf16"]).unwrap().expect_exit(0).events();
+    let notes: Vec<&str> = done.of("noted").map(|event| word(&event["message"])).collect();
+    assert!(
+        notes.contains(&"this device does not compute in bf16: matrices are kept and multiplied as f32"),
+        "{notes:?}"
+    );
+    let finished = done.of("finished").next().unwrap();
+    assert!(word(&finished["device"]).ends_with(" bf16 as f32"), "{finished}");
+}
