@@ -297,7 +297,7 @@ mod tests {
     fn a_wrong_command_is_refused_with_exit_code_2() {
         assert_eq!(refusal("pipeline rnu a.yaml"), (ErrorKind::InvalidSubcommand, 2));
         assert_eq!(refusal("pipeline run"), (ErrorKind::MissingRequiredArgument, 2));
-        assert_eq!(refusal("pipeline run a.yaml --device tpu"), (ErrorKind::InvalidValue, 2));
+        assert_eq!(refusal("pipeline run a.yaml --device tpu"), (ErrorKind::ValueValidation, 2));
         assert_eq!(refusal("pipeline run a.yaml --jobs 0"), (ErrorKind::ValueValidation, 2));
     }
 
