@@ -132,29 +132,11 @@ fn resolve_one(site: &GateSite, spec: &GateSpec, graph: &mut Graph, mistakes: &m
     // A judge that was not found has been reported; without its metrics, names are not checked.
     let scope = (spec.judges.len() == judges.len()).then(|| scope(site, &judges));
     let mut stages = BTreeMap::new();
-    let mut rules = |texts: &[WithSpan<String>], mistakes: &mut Vec<Diagnostic>| -> Vec<Rule> {
-        let rule = |text| rule(site, text, scope.as_ref(), &mut stages, graph, mistakes);
-        texts.iter().filter_map(rule).collect()
+    let read = |text: &WithSpan<String>, scope: Option<&RuleScope>, mistakes: &mut Vec<Diagnostic>| {
+        rule(site, text, scope, &mut stages, graph, mistakes)
     };
-    let require = rules(&spec.require, mistakes);
-    let warn = rules(&spec.warn, mistakes);
-    let observe = rules(&spec.observe, mistakes);
-    let select = spec.select.as_ref().map(|spec| select(spec, scope.as_ref(), mistakes));
-    let (on_fail, on_unsure) = (spec.on_fail, spec.on_unsure.unwrap_or(spec.on_fail));
-    let (stages, scope) = (stages.into_iter().collect(), scope.unwrap_or_default());
-    Gate {
-        judges,
-        select,
-        require,
-        warn,
-        observe,
-        on_fail,
-        on_unsure,
-        stages,
-        scope,
-        prompts: UNNAMED_PROMPTS.to_owned(),
-        yardstick: None,
-    }
+    let gate = of_rules(spec, scope, read, mistakes);
+    Gate { judges, stages: stages.into_iter().collect(), ..gate }
 }
 
 /// A gate outside any pipeline: `scope` gives its names their meaning, without stages.
@@ -162,24 +144,33 @@ pub fn alone(spec: &GateSpec, scope: RuleScope, mistakes: &mut Vec<Diagnostic>) 
     if scope.incumbent.is_none() {
         nothing_to_keep(spec, "the stage", mistakes);
     }
-    let rules = |texts: &[WithSpan<String>], mistakes: &mut Vec<Diagnostic>| -> Vec<Rule> {
-        texts.iter().filter_map(|text| Some(checked(text, Some(&scope), mistakes)?.0)).collect()
+    let read = |text: &WithSpan<String>, scope: Option<&RuleScope>, mistakes: &mut Vec<Diagnostic>| {
+        Some(checked(text, scope, mistakes)?.0)
     };
-    let (require, warn) = (rules(&spec.require, mistakes), rules(&spec.warn, mistakes));
-    let observe = rules(&spec.observe, mistakes);
-    let select = spec.select.as_ref().map(|spec| select(spec, Some(&scope), mistakes));
-    let (on_fail, on_unsure) = (spec.on_fail, spec.on_unsure.unwrap_or(spec.on_fail));
-    let (judges, stages) = (Vec::new(), Vec::new());
+    of_rules(spec, Some(scope), read, mistakes)
+}
+
+/// A gate without judges and stages. `read` reads a rule; without a scope, names are not checked.
+fn of_rules(
+    spec: &GateSpec,
+    scope: Option<RuleScope>,
+    mut read: impl FnMut(&WithSpan<String>, Option<&RuleScope>, &mut Vec<Diagnostic>) -> Option<Rule>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Gate {
+    let mut rules = |texts: &[WithSpan<String>]| -> Vec<Rule> {
+        texts.iter().filter_map(|text| read(text, scope.as_ref(), mistakes)).collect()
+    };
+    let (require, warn, observe) = (rules(&spec.require), rules(&spec.warn), rules(&spec.observe));
     Gate {
-        judges,
-        select,
+        judges: Vec::new(),
+        select: spec.select.as_ref().map(|spec| select(spec, scope.as_ref(), mistakes)),
         require,
         warn,
         observe,
-        on_fail,
-        on_unsure,
-        stages,
-        scope,
+        on_fail: spec.on_fail,
+        on_unsure: spec.on_unsure.unwrap_or(spec.on_fail),
+        stages: Vec::new(),
+        scope: scope.unwrap_or_default(),
         prompts: UNNAMED_PROMPTS.to_owned(),
         yardstick: None,
     }
