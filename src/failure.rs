@@ -48,8 +48,8 @@ pub enum DeathCause {
     TimedOut(Duration),
     /// The worker gave the reason itself, in `error.txt`.
     Error(String),
-    /// The worker's device was full: the memory the stage expected to take, and the backend's error.
-    OutOfMemory { expected: String, error: String },
+    /// The worker's device was full: what it was asked for last, the memory the stage expected to take, and the backend's error.
+    OutOfMemory { asked: Option<String>, expected: Option<String>, error: String },
     /// The driver gave the worker's device up: the backend's error.
     DeviceLost(String),
     /// The worker ended without giving a reason.
@@ -124,8 +124,11 @@ impl fmt::Display for DeathCause {
                 write!(text, "the worker was ended after {after:?}, the stage's `timeout`")
             }
             DeathCause::Error(error) => text.write_str(error),
-            DeathCause::OutOfMemory { expected, error } => {
-                write!(text, "out of memory on the device; {expected}\n  ({error})")
+            DeathCause::OutOfMemory { asked, expected, error } => {
+                text.write_str("out of memory on the device")?;
+                asked.iter().try_for_each(|asked| write!(text, ", which was asked for {asked}"))?;
+                expected.iter().try_for_each(|expected| write!(text, "; {expected}"))?;
+                write!(text, "\n  ({error})")
             }
             DeathCause::DeviceLost(error) => write!(
                 text,

@@ -93,7 +93,7 @@ impl End {
 }
 
 fn tell(directory: &Path, error: &Error) {
-    let cause = death::of_error(directory, format!("{error:#}")).to_string();
+    let cause = death::of_error(directory, format!("{error:#}"), stages::device::asked::last()).to_string();
     // The log may be on a full disk, so failing to write it must not be an error.
     let mut log = std::io::stderr();
     let _ = writeln!(log, "error: {cause}");

@@ -271,6 +271,69 @@ fn a_stage_whose_device_is_lost_says_so_and_goes_on_from_its_checkpoint() {
     );
 }
 
+/// Two models that the CPU trained, whose answers a driver with these faults measures in one shared process.
+fn measured(place: &Place, driver: &SoftwareDriver, answer: u64, faults: &str) -> Option<Ran> {
+    let rows: String = (0..4).map(|n| format!("{}\n", json!({"prompt": format!("row {n}")}))).collect();
+    place.write("prompts.jsonl", &rows);
+    place.write("words.tsv", "e\t1\n");
+    let eval = format!(
+        "  b:\n    kind: eval\n    from: {{policy: a, reward: words.tsv, prompts: prompts.jsonl, baseline: z}}\n    \
+         with: {{max_new_tokens: {answer}, batch: 4, stop_token: 269}}\n"
+    );
+    let model = |name: &str, seed: &str| stage(name, seed, "steps: 1").replace("context: 16", "context: 160");
+    pipeline(place, &[model("a", ""), model("z", "    seed: 5\n"), eval]);
+    place.run(&["run", "a.yaml", "--device", "cpu", "--only", "a", "--only", "z"]).expect_exit(0);
+    let mut command = driver.command(place, &["run", "a.yaml", "--jobs", "1", "--json", "--device", "wgpu"]);
+    with_faults(&mut command, place, faults).then(|| ran(command))
+}
+
+/// The last counts of the process that asked most of its driver.
+fn most_counted(place: &Place) -> Value {
+    let counts = logged(place, "waited").into_iter().chain(logged(place, "ended"));
+    counts.max_by_key(|counts| counts["dispatches"].as_u64()).expect("a process waited for its driver")
+}
+
+#[test]
+fn a_measurement_whose_device_is_lost_is_tried_once_more_in_a_fresh_process() {
+    let (whole, torn) = (place(), place());
+    let Some(driver) = software_driver(&whole) else { return };
+    let Some(expected) = measured(&whole, &driver, 8, "") else { return };
+    let expected = expected.expect_exit(0).events();
+    let submits = most_counted(&whole)["submits"].as_u64().unwrap();
+    // So late that the process had done another measurement: one that fails with its first is not tried again.
+    let events = measured(&torn, &driver, 8, &format!("lost-once:{}", submits - 2)).unwrap().expect_exit(0).events();
+    let notes: Vec<&str> = events.of("noted").map(|event| word(&event["message"])).collect();
+    assert!(notes.iter().any(|note| note.starts_with("tried once more by a worker of its own")), "{notes:?}");
+    assert_eq!(events.of("failed").count(), 0);
+    let rows = |events: &Events| events.of("measured").map(|event| event["row"].clone()).collect::<Vec<_>>();
+    assert_eq!(rows(&events), rows(&expected));
+}
+
+/// The counts of the driver, token by token: it sees no more than the program counts by itself (`stages/tests/counters`).
+#[test]
+fn the_driver_is_asked_for_as_little_as_is_counted() {
+    let counts = |answer: u64| {
+        let place = place();
+        let driver = software_driver(&place)?;
+        measured(&place, &driver, answer, "")?.expect_exit(0);
+        let most = most_counted(&place);
+        Some(move |name: &str| most[name].as_f64().unwrap())
+    };
+    let (Some(short), Some(long)) = (counts(32), counts(96)) else { return };
+    // Of two models.
+    let per_token = |name: &str| (long(name) - short(name)) / (2.0 * 64.0);
+    let (dispatches, submits) = (per_token("dispatches"), per_token("submits"));
+    println!(
+        "{dispatches} dispatches, {submits} submits, {} uploads, {} downloads",
+        per_token("uploads"),
+        per_token("downloads")
+    );
+    assert!((40.0..=46.0 + 24.0).contains(&dispatches), "{dispatches} dispatches");
+    assert!(submits > 0.0 && submits <= dispatches / 256.0 + 1.0, "{submits} submits");
+    assert!(per_token("uploads") <= 2.0, "{} uploads", per_token("uploads"));
+    assert!(per_token("downloads") <= 1.0 / 8.0, "{} downloads", per_token("downloads"));
+}
+
 #[test]
 fn a_driver_that_cannot_compute_or_has_no_f16_is_refused_in_a_sentence_and_bf16_is_read_there() {
     let place = place();
@@ -299,4 +362,44 @@ fn a_driver_that_cannot_compute_or_has_no_f16_is_refused_in_a_sentence_and_bf16_
     );
     let finished = done.of("finished").next().unwrap();
     assert!(word(&finished["device"]).ends_with(" bf16 as f32"), "{finished}");
+}
+
+/// The cause of the failure of a run.
+fn cause_of(ran: Ran) -> String {
+    word(&ran.expect_exit(1).events().of("failed").next().unwrap()["cause"]).to_owned()
+}
+
+#[test]
+fn a_stage_that_is_too_large_for_its_device_is_refused_before_anything_is_sent() {
+    let place = place();
+    let Some(driver) = software_driver(&place) else { return };
+    let mut command = driver.command(&place, &["run", "a.yaml", "--json", "--device", "wgpu"]);
+    if !with_faults(&mut command, &place, "memory:40000000") {
+        return;
+    }
+    let wide = stage("a", "", "steps: 1").replace("inner: 32", "inner: 40000").replace("batch: 2", "batch: 36");
+    pipeline(&place, &[wide]);
+    let cause = cause_of(ran(command));
+    let cause = cause.lines().next().unwrap();
+    assert!(cause.contains("which has 40.0 MB of memory: by its sizes it takes about"), "{cause}");
+    assert!(cause.contains("; lower `micro_batch` (null is the whole batch), `context` or `width`"), "{cause}");
+    // A failed stage asks its device whether it is still there.
+    let sent: u64 = logged(&place, "ended").iter().filter_map(|count| count["uploaded_bytes"].as_u64()).sum();
+    assert!(sent < 1000, "{sent} bytes");
+}
+
+#[test]
+fn a_device_without_memory_left_says_what_was_asked_of_it_and_what_was_expected() {
+    let place = place();
+    let Some(driver) = software_driver(&place) else { return };
+    let mut command = driver.command(&place, &["run", "a.yaml", "--json", "--device", "wgpu"]);
+    if !with_faults(&mut command, &place, "memory-ends-at:8000000") {
+        return;
+    }
+    pipeline(&place, &[stage("a", "", "steps: 3")]);
+    let cause = cause_of(ran(command));
+    assert!(cause.starts_with("out of memory on the device, which was asked for "), "{cause}");
+    let cause = cause.lines().next().unwrap();
+    assert!(cause.contains(", in step 1; by its sizes it takes about"), "{cause}");
+    assert!(cause.contains("; lower `micro_batch`"), "{cause}");
 }

@@ -1,5 +1,5 @@
 //! The promises of the ready-made pipelines, at the size they are shipped in or close to it: the policy really
-//! improves, by the score of held-out prompts, and the known scores of a real model come out.
+//! improves, by the score of held-out prompts, and the known scores of a real model come out. All of them are in `.ci/long`.
 
 #[path = "support/program.rs"]
 mod program;
@@ -21,7 +21,8 @@ fn metric(row: &Value, name: &str) -> f64 {
 }
 
 #[test]
-fn the_main_job_as_shipped_improves_the_policy_on_heldout_prompts() {
+#[ignore = "in .ci/long"]
+fn long_the_main_job_as_shipped_improves_the_policy_on_heldout_prompts() {
     let place = place();
     std::fs::copy(format!("{ROOT}/pipelines/rlhf.yaml"), place.at("rlhf.yaml")).unwrap();
     copy_into(Path::new(&format!("{ROOT}/pipelines/data")), &place.at("data"));
@@ -55,7 +56,8 @@ fn the_main_job_as_shipped_improves_the_policy_on_heldout_prompts() {
 }
 
 #[test]
-fn the_stories_job_runs_on_the_real_model_and_knows_its_gold_score() {
+#[ignore = "in .ci/long"]
+fn long_the_stories_job_runs_on_the_real_model_and_knows_its_gold_score() {
     let (Some(_), Some(_)) = (skip::shared("models/stories260K"), skip::shared("data/stories_afinn")) else { return };
     let shared = Path::new(ROOT).join("../shared");
     let place = place();

@@ -17,6 +17,7 @@ use stages::device;
 use stages::io::DeviceChoice;
 use stages::kinds::KINDS;
 use stages::model::memory::{self, Demand};
+use stages::model::walls;
 use std::path::{Path, PathBuf};
 
 /// The directory of a model: a local one, or that of a hub model, which is fetched if it is missing.
@@ -84,9 +85,18 @@ pub fn inspect(typed: &str, choice: &DeviceChoice, dtype: Dtype) -> Result<u8> {
     if let Some(fields) = dropout {
         say("dropout", format!("{fields}; not applied in training: nothing is dropped"));
     }
-    let has =
-        slots::memory("MemAvailable").map_or(String::new(), |free| format!("; this machine has {} free", bytes(free)));
-    say("device", format!("{}{has}", device::class(&device)));
+    let limits = device::limits(&device);
+    let has = match (limits.binding, limits.memory) {
+        (u64::MAX, _) => slots::memory("MemAvailable").map(|free| format!("; this machine has {} free", bytes(free))),
+        (most, memory) => {
+            let memory = memory.map_or("memory not told".to_owned(), |memory| format!("{} of memory", bytes(memory)));
+            Some(format!("; {memory}, a tensor at most {}", bytes(most)))
+        }
+    };
+    say("device", format!("{}{}", device::class(&device), has.unwrap_or_default()));
+    if let Err(error) = walls::check_weights(&config, device::kept(dtype, &device), &device) {
+        say("does not fit", error.to_string());
+    }
     for kind in KINDS {
         let Some(demand) = kind.memory else { continue };
         let Demand { of, lora, load } = demand(config.context);
@@ -97,7 +107,9 @@ pub fn inspect(typed: &str, choice: &DeviceChoice, dtype: Dtype) -> Result<u8> {
             bytes(memory.adapters),
             bytes(memory.activations)
         );
-        say(&format!("memory of {}", kind.name), format!("about {} with {of} ({parts})", bytes(memory.total())));
+        let wall = walls::check_load(&config, &lora, load, memory, "`micro_batch` or `lora.rank`", &device).err();
+        let wall = wall.map_or(String::new(), |wall| format!("; does not fit: {wall}"));
+        say(&format!("memory of {}", kind.name), format!("about {} with {of} ({parts}){wall}", bytes(memory.total())));
     }
     terminal::show(&[sheet])?;
     Ok(0)

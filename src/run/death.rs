@@ -31,13 +31,14 @@ pub fn death(attempt: &Attempt, exit: Exit) -> Death {
     Death { cause, log }
 }
 
-/// The cause as the worker knows it, from the error that ended its stage.
-pub fn of_error(directory: &Path, error: String) -> DeathCause {
-    match expected_memory(directory).filter(|_| foreign::is_of_memory(&error)) {
-        Some(expected) => DeathCause::OutOfMemory { expected, error },
-        None if foreign::is_of_lost_device(&error) => DeathCause::DeviceLost(error),
-        None => DeathCause::Error(error),
+/// The cause as the worker knows it, from the error that ended its stage, and what it had last asked its device for.
+pub fn of_error(directory: &Path, error: String, asked: Option<String>) -> DeathCause {
+    let expected = expected_memory(directory);
+    // A stage that asked nothing of a device says something else by these words.
+    if (asked.is_some() || expected.is_some()) && foreign::is_of_memory(&error) {
+        return DeathCause::OutOfMemory { asked, expected, error };
     }
+    if foreign::is_of_lost_device(&error) { DeathCause::DeviceLost(error) } else { DeathCause::Error(error) }
 }
 
 fn expected_memory(directory: &Path) -> Option<String> {
@@ -115,19 +116,24 @@ mod tests {
         let (_root, attempt) = attempt();
         fs::write(attempt.directory.join(work::EXPECTED_MEMORY), "it expected to take 3 GiB\n").unwrap();
         let full = Some(PathBuf::from("work/1"));
+        let of = |error: &str, asked: Option<&str>| {
+            of_error(&attempt.directory, error.to_owned(), asked.map(str::to_owned)).to_string()
+        };
         let silent = DeathCause::Silent { exit: Exit::Signal(7), full_disk: full, expected_memory: None };
         let told = [
             death(&attempt, Exit::Signal(9)).to_string(),
             death(&attempt, Exit::Signal(11)).to_string(),
-            of_error(&attempt.directory, "wgpu: Out of Memory".to_owned()).to_string(),
-            of_error(&attempt.directory, "read a tensor: the device is poisoned\nCaused by: Device is lost".to_owned())
-                .to_string(),
-            of_error(&attempt.directory, "no field `prompt`".to_owned()).to_string(),
+            of("wgpu: Out of Memory", Some("a pass back through the model, of 512 tokens in 4 rows, in step 3")),
+            of("wgpu: Out of Memory", None),
+            of("read a tensor: the device is poisoned\nCaused by: Device is lost", None),
+            of("no field `prompt`", None),
             silent.to_string(),
         ];
         expect![[r#"
             the worker was killed (SIGKILL): probably out of memory; it expected to take 3 GiB
             the worker crashed (SIGSEGV): probably the graphics driver
+            out of memory on the device, which was asked for a pass back through the model, of 512 tokens in 4 rows, in step 3; it expected to take 3 GiB
+              (wgpu: Out of Memory)
             out of memory on the device; it expected to take 3 GiB
               (wgpu: Out of Memory)
             the device was lost: its driver gave it up, after a fault, a reset or a time-out, or for want of memory; the next run goes on from the last checkpoint

@@ -2,14 +2,18 @@
 //! library with the tests; a manifest beside it names it (`tests/devices.rs` writes one), and the loader takes it in where
 //! `VK_LAYER_PATH` and `VK_INSTANCE_LAYERS` say so.
 //!
-//! `DRIVER_LOG` names a file that gets a JSON object when a driver is opened, and one with the counts when the process ends.
+//! `DRIVER_LOG` names a file that gets a JSON object when a driver is opened, and one with the counts so far when the host
+//! waits for new work and when the process ends.
 //! `DRIVER_FAULTS` is a list of faults, with commas:
 //!
 //! * `crash`: the process is aborted as it opens the driver
 //! * `lost-after:N`: after N submits the device is lost
+//! * `lost-once:N`: the same in the first process that gets so far, and in no other
 //! * `no-f16`: it does not compute in f16
 //! * `small-shared-memory`: a workgroup shares 16 KiB, the least that Vulkan allows
 //! * `no-compute`: no queue takes compute work
+//! * `memory:N`: the device says that it has N bytes
+//! * `memory-ends-at:N`: it says nothing of the kind, and gives no more than N bytes
 
 #![allow(non_snake_case)]
 
@@ -31,9 +35,12 @@ type Function = unsafe extern "system" fn();
 struct Faults {
     crashes: bool,
     lost_after: Option<u64>,
+    lost_once: Option<u64>,
     no_f16: bool,
     has_small_memory: bool,
     no_compute: bool,
+    memory: Option<u64>,
+    memory_ends_at: Option<u64>,
 }
 
 fn faults() -> &'static Faults {
@@ -47,7 +54,12 @@ fn faults() -> &'static Faults {
                 None if fault == "no-f16" => faults.no_f16 = true,
                 None if fault == "small-shared-memory" => faults.has_small_memory = true,
                 None if fault == "no-compute" => faults.no_compute = true,
+                Some(("lost-once", count)) => faults.lost_once = Some(count.parse().expect("a number of submits")),
                 Some(("lost-after", count)) => faults.lost_after = Some(count.parse().expect("a number of submits")),
+                Some(("memory", bytes)) => faults.memory = Some(bytes.parse().expect("a number of bytes")),
+                Some(("memory-ends-at", bytes)) => {
+                    faults.memory_ends_at = Some(bytes.parse().expect("a number of bytes"));
+                }
                 _ => panic!("DRIVER_FAULTS: `{fault}` is none"),
             }
         }
@@ -56,7 +68,17 @@ fn faults() -> &'static Faults {
 }
 
 fn is_lost() -> bool {
-    faults().lost_after.is_some_and(|most| SUBMITS.load(Relaxed) > most)
+    let is_reached = |most: Option<u64>| most.is_some_and(|most| SUBMITS.load(Relaxed) > most);
+    is_reached(faults().lost_after) || (is_reached(faults().lost_once) && is_first())
+}
+
+/// Tells whether no process before this one asked here. The first one leaves a file beside the log.
+fn is_first() -> bool {
+    static IS_FIRST: OnceLock<bool> = OnceLock::new();
+    *IS_FIRST.get_or_init(|| {
+        let log = std::env::var("DRIVER_LOG").expect("DRIVER_LOG says where");
+        OpenOptions::new().write(true).create_new(true).open(format!("{log}.lost")).is_ok()
+    })
 }
 
 // ---------------------------------------------------------------------------------------------- counts
@@ -73,6 +95,9 @@ static DOWNLOADED: AtomicU64 = AtomicU64::new(0);
 /// use.
 static STAGING: Mutex<BTreeMap<u64, vk::BufferUsageFlags>> = Mutex::new(BTreeMap::new());
 
+/// The bytes of each allocation of the device's memory.
+static ALLOCATED: Mutex<BTreeMap<u64, u64>> = Mutex::new(BTreeMap::new());
+
 fn count(counter: &AtomicU64, more: u64) {
     counter.fetch_add(more, Relaxed);
 }
@@ -86,6 +111,20 @@ fn log(line: &str) {
 }
 
 extern "C" fn at_exit() {
+    log_counts("ended");
+}
+
+/// The host waits, perhaps again and again, for what was submitted. A process that is killed tells no more than it told here.
+fn count_wait() {
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    count(&WAITS, 1);
+    let submits = SUBMITS.load(Relaxed);
+    if TOLD.swap(submits, Relaxed) != submits {
+        log_counts("waited");
+    }
+}
+
+fn log_counts(event: &str) {
     let counters = [
         ("dispatches", &DISPATCHES),
         ("submits", &SUBMITS),
@@ -97,7 +136,7 @@ extern "C" fn at_exit() {
     ];
     let counted: Vec<String> =
         counters.iter().map(|(name, counter)| format!("\"{name}\":{}", counter.load(Relaxed))).collect();
-    log(&format!("{{\"event\":\"ended\",\"process\":{},{}}}", std::process::id(), counted.join(",")));
+    log(&format!("{{\"event\":\"{event}\",\"process\":{},{}}}", std::process::id(), counted.join(",")));
 }
 
 // ---------------------------------------------------------------------------------------------- the chain of layers
@@ -139,6 +178,8 @@ struct BelowInstance {
     properties2: vk::PFN_vkGetPhysicalDeviceProperties2,
     features2: vk::PFN_vkGetPhysicalDeviceFeatures2,
     queue_families: vk::PFN_vkGetPhysicalDeviceQueueFamilyProperties,
+    memory: vk::PFN_vkGetPhysicalDeviceMemoryProperties,
+    memory2: vk::PFN_vkGetPhysicalDeviceMemoryProperties2,
 }
 
 /// The next layer below a device.
@@ -226,6 +267,14 @@ fn own(name: &CStr) -> Option<Function> {
             b"vkGetPhysicalDeviceQueueFamilyProperties" => {
                 transmute::<vk::PFN_vkGetPhysicalDeviceQueueFamilyProperties, Function>(queue_families)
             }
+            b"vkGetPhysicalDeviceMemoryProperties" => {
+                transmute::<vk::PFN_vkGetPhysicalDeviceMemoryProperties, Function>(memory)
+            }
+            b"vkGetPhysicalDeviceMemoryProperties2" | b"vkGetPhysicalDeviceMemoryProperties2KHR" => {
+                transmute::<vk::PFN_vkGetPhysicalDeviceMemoryProperties2, Function>(memory2)
+            }
+            b"vkAllocateMemory" => transmute::<vk::PFN_vkAllocateMemory, Function>(allocate_memory),
+            b"vkFreeMemory" => transmute::<vk::PFN_vkFreeMemory, Function>(free_memory),
             b"vkCreateBuffer" => transmute::<vk::PFN_vkCreateBuffer, Function>(create_buffer),
             b"vkDestroyBuffer" => transmute::<vk::PFN_vkDestroyBuffer, Function>(destroy_buffer),
             b"vkCmdCopyBuffer" => transmute::<vk::PFN_vkCmdCopyBuffer, Function>(copy_buffer),
@@ -306,6 +355,14 @@ unsafe extern "system" fn create_instance(
                     named(c"vkGetPhysicalDeviceQueueFamilyProperties"),
                     vk::PFN_vkGetPhysicalDeviceQueueFamilyProperties
                 ),
+                memory: below!(
+                    named(c"vkGetPhysicalDeviceMemoryProperties"),
+                    vk::PFN_vkGetPhysicalDeviceMemoryProperties
+                ),
+                memory2: below!(
+                    named(c"vkGetPhysicalDeviceMemoryProperties2"),
+                    vk::PFN_vkGetPhysicalDeviceMemoryProperties2
+                ),
             };
             INSTANCES.lock().unwrap_or_else(PoisonError::into_inner).insert(key(*made), below);
         }
@@ -377,6 +434,26 @@ unsafe extern "system" fn queue_families(
     }
 }
 
+unsafe extern "system" fn memory(device: vk::PhysicalDevice, told: *mut vk::PhysicalDeviceMemoryProperties) {
+    unsafe {
+        (below_instance(device).memory)(device, told);
+        shrink(&mut *told);
+    }
+}
+
+unsafe extern "system" fn memory2(device: vk::PhysicalDevice, told: *mut vk::PhysicalDeviceMemoryProperties2) {
+    unsafe {
+        (below_instance(device).memory2)(device, told);
+        shrink(&mut (*told).memory_properties);
+    }
+}
+
+fn shrink(told: &mut vk::PhysicalDeviceMemoryProperties) {
+    if let Some(most) = faults().memory {
+        told.memory_heaps.iter_mut().for_each(|heap| heap.size = heap.size.min(most));
+    }
+}
+
 // ---------------------------------------------------------------------------------------------- devices
 
 unsafe extern "system" fn create_device(
@@ -400,6 +477,37 @@ unsafe extern "system" fn create_device(
         }
         result
     }
+}
+
+unsafe extern "system" fn allocate_memory(
+    device: vk::Device,
+    info: *const vk::MemoryAllocateInfo,
+    allocator: *const vk::AllocationCallbacks,
+    made: *mut vk::DeviceMemory,
+) -> vk::Result {
+    unsafe {
+        let mut allocated = ALLOCATED.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = (*info).allocation_size;
+        if faults().memory_ends_at.is_some_and(|most| allocated.values().sum::<u64>() + size > most) {
+            return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
+        }
+        let result = below!(below_device(device).function(c"vkAllocateMemory"), vk::PFN_vkAllocateMemory)(
+            device, info, allocator, made,
+        );
+        if result == vk::Result::SUCCESS {
+            allocated.insert((*made).as_raw(), size);
+        }
+        result
+    }
+}
+
+unsafe extern "system" fn free_memory(
+    device: vk::Device,
+    memory: vk::DeviceMemory,
+    allocator: *const vk::AllocationCallbacks,
+) {
+    ALLOCATED.lock().unwrap_or_else(PoisonError::into_inner).remove(&memory.as_raw());
+    unsafe { below!(below_device(device).function(c"vkFreeMemory"), vk::PFN_vkFreeMemory)(device, memory, allocator) }
 }
 
 unsafe extern "system" fn create_buffer(
@@ -498,7 +606,7 @@ unsafe extern "system" fn wait_semaphores_khr(
 }
 
 unsafe fn wait(device: vk::Device, info: *const vk::SemaphoreWaitInfo, timeout: u64, name: &CStr) -> vk::Result {
-    count(&WAITS, 1);
+    count_wait();
     if is_lost() {
         return vk::Result::ERROR_DEVICE_LOST;
     }
@@ -512,7 +620,7 @@ unsafe extern "system" fn wait_for_fences(
     all: vk::Bool32,
     timeout: u64,
 ) -> vk::Result {
-    count(&WAITS, 1);
+    count_wait();
     if is_lost() {
         return vk::Result::ERROR_DEVICE_LOST;
     }

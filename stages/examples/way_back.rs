@@ -32,7 +32,7 @@ fn main() {
             fs::copy(entry.path(), base.join(entry.file_name())).unwrap();
         }
         let artifact = Artifact::load(&base, Dtype::F32, &Device::flex()).unwrap();
-        let [adapter, reward] = adapters(name, &artifact.model);
+        let [adapter, reward] = adapters(name, artifact.model());
         let made = |which: &str, adapter: &Adapter| {
             let made = folder.join(which);
             fs::create_dir_all(&made).unwrap();
@@ -48,7 +48,7 @@ fn main() {
             fs::rename(folder.join(from), folder.join(to)).unwrap();
         }
         let merged = export::export(&judge, &folder.join("reward-merged"), true, Some(Dtype::F32));
-        if artifact.model.config.architecture.classifier.is_some() {
+        if artifact.model().config.architecture.classifier.is_some() {
             merged.unwrap();
             fs::rename(folder.join("of-reward/adapter"), folder.join("reward")).unwrap();
         } else {
@@ -59,20 +59,20 @@ fn main() {
         let mut ours: BTreeMap<String, (Vec<f32>, Vec<usize>)> = BTreeMap::new();
         let mut ids: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         for (number, row) in golden(name).iter().enumerate() {
-            let batch = artifact.model.batch(&[&row.ids], Padding::Right);
-            let (t, v) = (row.ids.len(), artifact.model.config.vocabulary);
+            let batch = artifact.model().batch(&[&row.ids], Padding::Right);
+            let (t, v) = (row.ids.len(), artifact.model().config.vocabulary);
             let logits = |adapter: Option<&Adapter>| {
-                values_of(artifact.model.logits(artifact.model.hidden(adapter, &batch, None))).unwrap()
+                values_of(artifact.model().logits(artifact.model().hidden(adapter, &batch, None))).unwrap()
             };
             ours.insert(format!("logits.{number}"), (logits(None), vec![t, v]));
             ours.insert(format!("adapted.{number}"), (logits(Some(&adapter)), vec![t, v]));
             // These have neither offset nor spread: what the head says is the reward.
-            let value = train::rewards(&artifact.model, &reward, &[&row.ids], 1).unwrap()[0] as f32;
+            let value = train::rewards(artifact.model(), &reward, &[&row.ids], 1).unwrap()[0] as f32;
             ours.insert(format!("reward.{number}"), (vec![value], vec![1]));
-            for (layer, hidden) in artifact.model.layers(None, &batch).into_iter().enumerate() {
+            for (layer, hidden) in artifact.model().layers(None, &batch).into_iter().enumerate() {
                 ours.insert(
                     format!("hidden.{number}.{layer}"),
-                    (values_of(hidden).unwrap(), vec![t, artifact.model.config.width]),
+                    (values_of(hidden).unwrap(), vec![t, artifact.model().config.width]),
                 );
             }
             ids.insert(format!("ids.{number}"), row.ids.iter().map(|id| i64::from(*id)).collect());

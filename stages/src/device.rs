@@ -1,6 +1,7 @@
 //! The device that tensors live on: burn's CPU backend, or a GPU through wgpu.
 
 mod adapters;
+pub mod asked;
 #[cfg(any(test, feature = "vulkan"))]
 mod kernels;
 mod limits;
@@ -85,6 +86,11 @@ pub fn limits(device: &Device) -> DeviceLimits {
     of_adapter.unwrap_or_else(DeviceLimits::of_cpu)
 }
 
+/// Whether it is the CPU backend.
+pub fn is_cpu(device: &Device) -> bool {
+    device.identity().is_none()
+}
+
 /// The number of kernels that are handed to the driver at once: each submission costs the host tens of microseconds, and a
 /// decoded token of a large model takes hundreds of kernels.
 const TASKS: usize = 256;
@@ -141,7 +147,8 @@ pub fn of(io: &mut Io, dtype: Dtype) -> Result<Device> {
 }
 
 /// Raised when the same work on a GPU would give other last bits than before.
-const KERNELS: u32 = 2;
+const KERNELS: u32 = 3;
+
 /// The precision in which a device keeps and multiplies matrices that are asked for in `dtype`. WGSL has no bf16, and
 /// SPIR-V stores it without computing in it. f16 takes the same memory, and the numbers of bf16 from 2^-14 to 65504
 /// exactly; tensors with larger ones are kept as f32, all others too where the device has no f16. It is a part of the

@@ -3,8 +3,8 @@
 
 use crate::draw::Draw;
 use crate::kernel::{self, Keep, Sampling};
-use crate::model::predict;
 use crate::model::{Adapter, Decoder, Padding};
+use crate::model::{predict, sizes, weights};
 use crate::rl;
 use crate::tensor::{from_ids, ids_of};
 use anyhow::{Result, bail};
@@ -68,7 +68,11 @@ pub fn answer(
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|row| prompts[*row].len());
     let mut answers: Vec<Option<Answer>> = vec![None; prompts.len()];
-    for rows in order.chunks(decoding.at_once.max(1)) {
+    // Rows do not see each other: fewer at once give the same answers.
+    let device = model.device();
+    let fit = sizes::rows_decoded_at_once(&model.config, weights::bytes(model), width, longest, &device);
+    let at_once = decoding.at_once.min(fit);
+    for rows in order.chunks(at_once.max(1)) {
         let now = decode(model, adapter, prompts, rows, decoding)?;
         rows.iter().zip(now).for_each(|(row, answer)| answers[*row] = Some(answer));
     }

@@ -28,7 +28,7 @@ pub trait Kernel: Sync {
     fn attends_by_row(&self) -> bool;
 
     /// The number of logits computed at once: as many as fit a share of a core's cache, or as keep a GPU busy.
-    fn logits_at_once(&self) -> usize;
+    fn logits_at_once(&self, device: &Device) -> usize;
 
     /// The number of tokens chosen before the host reads them: each read makes a GPU wait.
     fn tokens_between_reads(&self) -> usize;
@@ -49,7 +49,12 @@ pub trait Kernel: Sync {
     fn norm_weight_back(&self, x: Tensor<2>, norm: Normalization, dy: Tensor<2>) -> [Tensor<2>; 2] {
         let ones = Tensor::ones(norm.weight.dims(), &x.device());
         let scaled = self.norm(x, Normalization { weight: ones, bias: None, ..norm });
-        [(scaled * dy.clone()).sum_dim(0), dy.sum_dim(0)]
+        [self.sum_of_rows(scaled * dy.clone()), self.sum_of_rows(dy)]
+    }
+
+    /// The sum `[1, d]` of the rows of `[n, d]`.
+    fn sum_of_rows(&self, x: Tensor<2>) -> Tensor<2> {
+        x.sum_dim(0)
     }
 
     /// f(x) of `[n, inner]`, times `up` where there is one (SwiGLU and its kin, Shazeer 2020).
@@ -248,8 +253,8 @@ pub enum AttentionMask {
     Rows { rows: Vec<MaskedRow>, window: Option<usize> },
     /// In a rectangle with lines of `columns` new tokens behind `filled` cached ones: `bias` `[lines, 1, 1, columns, seen]` is
     /// added to the scores. It is 0 where a token attends, else a number that no score overcomes; so it is in columns that
-    /// are not filled yet.
-    Rectangle { columns: usize, filled: usize, bias: Tensor<5> },
+    /// are not filled yet. Where a device cannot bind that, it lies in parts: each of some lines, or of some tokens of one.
+    Rectangle { columns: usize, filled: usize, bias: Vec<Tensor<5>> },
 }
 
 impl AttentionMask {

@@ -3,6 +3,7 @@
 
 pub mod artifact;
 mod backward;
+mod base;
 pub mod batch;
 mod classifier;
 pub mod decoder;
@@ -14,16 +15,20 @@ pub mod predict;
 mod resident;
 mod role;
 mod rotation;
+pub mod sizes;
+mod table;
 mod templating;
 mod together;
+pub mod walls;
 pub mod weights;
 
 pub use artifact::Artifact;
 pub use backward::{Gradient, Trace, Trainable};
+pub use base::Base;
 pub use batch::{Batch, Padding};
 pub use decoder::{Affine, Block, Decoder};
 pub use kv_cache::Cache;
 pub use lora::{Adapter, AdapterGradient, LoraParameters};
-pub use memory::Load;
-pub use role::{Reference, stops};
+pub use role::{Expectation, Reference, expect, stops};
+pub use sizes::Load;
 pub use templating::Templating;

@@ -148,6 +148,15 @@ fn numbers(data: TensorData) -> Result<Vec<f32>> {
     data.convert::<f32>().try_into_vec().map_err(unread)
 }
 
+/// A backend's own backtrace says nothing, nor does its second cause that is the first one.
 fn unread(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("read numbers from the device: {error}")
+    const EMPTY: [&str; 4] = ["", "Caused by:", "Backtrace:", "No backtrace available"];
+    let error = error.to_string();
+    let mut causes: Vec<&str> = Vec::new();
+    for line in error.lines().map(str::trim).filter(|line| !EMPTY.contains(line)) {
+        if !causes.contains(&line) {
+            causes.push(line);
+        }
+    }
+    anyhow!("read numbers from the device: {}", causes.join(": "))
 }

@@ -4,9 +4,11 @@
 mod adam;
 mod checkpoint;
 mod ends;
+mod forward;
 mod groups;
 mod model;
 mod parameters;
+mod parts;
 mod pass;
 mod rows;
 mod truncate;
@@ -14,18 +16,21 @@ mod truncate;
 pub use adam::{Adam, AdamForm, AdamSettings, Gradients};
 pub use checkpoint::{TrainState, checkpoint, resume};
 pub use ends::Ends;
+pub use forward::{Forward, Pass};
 pub use groups::{Group, PreferenceReading, groups_apart, load_of_groups, parts_of_groups};
 #[cfg(test)]
 pub use groups::{groups_of_a_test, has_gradients};
 pub use model::model;
 pub use parameters::{AnswerEnd, PairBound, Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
+pub use parts::{add, in_parts, parts};
 pub use pass::{
-    HeadValues, Loss, Pass, ValuePositions, ValueSlopes, add, in_parts, learn_answers, learn_rewards, learn_tokens,
-    learn_values, likelihood, log_probs, mean_loss, parts, predicted, rewards, values,
+    HeadValues, Loss, ValuePositions, ValueSlopes, learn_answers, learn_rewards, learn_tokens, learn_values,
+    likelihood, log_probs, mean_loss, predicted, rewards, values,
 };
 pub use rows::{Fit, RowEncoder, Sequence, by_weight, prompts, split, split_by_prompt, tokenised};
 pub use truncate::Truncate;
 
+use crate::device::asked;
 use crate::draw::Draw;
 use crate::io::Io;
 use anyhow::Result;
@@ -130,6 +135,7 @@ pub fn learn(
         None => (0, TrainState { references: learner.references()?, ..TrainState::default() }),
     };
     for step in first..steps.total {
+        asked::note_part(|| format!("step {}", step + 1));
         let batch: Vec<usize> = batch_of(steps.order, step, steps.size, &steps.rows).collect();
         let BatchLoss { loss, gradients, columns } = learner.gradients(&adam.tensors, &batch, &mut state)?;
         let rate = steps.rate(step);

@@ -28,6 +28,7 @@ mod kinds;
 mod parity;
 #[path = "../../tests/support/skip.rs"]
 mod skip;
+mod walls;
 
 const DRAW: Draw = Draw { seed: 7, kind: "test", purpose: "weights" };
 
@@ -159,8 +160,8 @@ fn rewards_are_the_same_however_rows_are_padded_and_blind_to_what_follows() {
 #[test]
 fn the_numbers_of_stories260k_agree_as_well() {
     let Some((artifact, rows)) = stories(&Device::flex()) else { return };
-    check_rewards(&artifact.model, &rows.iter().map(|row| row.ids.as_slice()).collect::<Vec<_>>());
-    check_masks(&artifact.model, &rows.iter().collect::<Vec<_>>());
+    check_rewards(artifact.model(), &rows.iter().map(|row| row.ids.as_slice()).collect::<Vec<_>>());
+    check_masks(artifact.model(), &rows.iter().collect::<Vec<_>>());
     check_first_ratio(&artifact, &rows, 0.0);
     check_kl(&artifact, &rows);
 }
@@ -256,7 +257,7 @@ fn sampled(directory: &Path, device: &Device) -> (Artifact, Vec<Sequence>) {
     let all: Vec<&[u32]> = prompts.iter().cycle().take(9).map(Vec::as_slice).collect();
     let choice = Choice::Sample { temperature: 1.0, keep: Keep::default(), draw: DRAW, step: 0, first_row: 0 };
     let answers =
-        generate::answer(&artifact.model, None, &all, Decoding { max_new: 48, stops: &[1], choice, at_once: 9 })
+        generate::answer(artifact.model(), None, &all, Decoding { max_new: 48, stops: &[1], choice, at_once: 9 })
             .unwrap();
     let join = |(prompt, answer): (&&[u32], &Answer)| Sequence::new([*prompt, &answer.ids].concat(), prompt.len());
     let rows = all.iter().zip(&answers).map(join).collect();
@@ -265,15 +266,16 @@ fn sampled(directory: &Path, device: &Device) -> (Artifact, Vec<Sequence>) {
 
 /// `error` is the largest allowed distance of a ratio from 1.
 fn check_first_ratio(artifact: &Artifact, rows: &[Sequence], error: f64) {
-    let device = artifact.model.device();
-    let adapter = Adapter::new(&artifact.model.config, &LoraParameters::default(), DRAW, &device);
+    let device = artifact.model().device();
+    let adapter = Adapter::new(artifact.config(), &LoraParameters::default(), DRAW, &device);
     let rows: Vec<&Sequence> = rows.iter().collect();
-    let old = train::predicted(&artifact.model, Some(&adapter), &rows, 0.9).unwrap();
+    let old = train::predicted(artifact.model(), Some(&adapter), &rows, 0.9).unwrap();
     // A fresh adapter changes nothing, so policy and reference are one.
-    let reference = train::predicted(&artifact.model, None, &rows, 0.9).unwrap();
+    let reference = train::predicted(artifact.model(), None, &rows, 0.9).unwrap();
     let apart = |(one, other): (&f64, &f64)| (one - other).abs();
     assert!(old.log_probs.iter().zip(&reference.log_probs).map(apart).fold(0.0, f64::max) <= error);
-    let pass = Pass { model: &artifact.model, adapter: Some(&adapter), trained: Trainable::Adapter, recomputes: false };
+    let pass =
+        Pass { model: artifact.model(), adapter: Some(&adapter), trained: Trainable::Adapter, recomputes: false };
     let (new, _) = learned(pass, &rows, |_| 1.0);
     let advantages = vec![1.0; new.len()];
     let ratio = rl::ratio_statistics(&new, &old.log_probs, &advantages, 0.2);
@@ -284,9 +286,9 @@ fn check_first_ratio(artifact: &Artifact, rows: &[Sequence], error: f64) {
 /// errors.
 fn check_kl(artifact: &Artifact, rows: &[Sequence]) {
     let rows: Vec<&Sequence> = rows.iter().collect();
-    let other = adapter(&artifact.model);
+    let other = adapter(artifact.model());
     let [policy, reference] =
-        [None, Some(&other)].map(|adapter| train::predicted(&artifact.model, adapter, &rows, 1.0).unwrap().log_probs);
+        [None, Some(&other)].map(|adapter| train::predicted(artifact.model(), adapter, &rows, 1.0).unwrap().log_probs);
     let kl: Vec<f64> = policy.iter().zip(&reference).map(|(p, q)| rl::KlEstimate::K1.of(*p, *q)).collect();
     let error = rl::standard_deviation(&kl) / (kl.len() as f64).sqrt();
     assert!(rl::mean(&kl) > -3.0 * error && rl::mean(&kl).abs() > 1e-3, "{} ± {error}", rl::mean(&kl));
@@ -550,7 +552,7 @@ fn bf16_is_read_through_wgpu() {
 fn what_is_asked_of_a_gpu_is_counted() {
     let Some(gpu) = wgpu() else { return };
     counters::check_decoding(&gpu);
-    counters::check_training(&gpu, &stages::io::DeviceChoice::Wgpu);
+    counters::check_training(&gpu);
 }
 
 #[test]
@@ -634,8 +636,8 @@ fn wgpu_trains_and_decodes_as_the_cpu_does() {
 fn the_numbers_of_stories260k_agree_through_wgpu() {
     let Some(gpu) = wgpu() else { return };
     let Some((artifact, rows)) = stories(&gpu) else { return };
-    check_rewards(&artifact.model, &rows.iter().map(|row| row.ids.as_slice()).collect::<Vec<_>>());
-    check_masks(&artifact.model, &rows.iter().collect::<Vec<_>>());
+    check_rewards(artifact.model(), &rows.iter().map(|row| row.ids.as_slice()).collect::<Vec<_>>());
+    check_masks(artifact.model(), &rows.iter().collect::<Vec<_>>());
     check_first_ratio(&artifact, &rows, 1e-5);
     check_kl(&artifact, &rows);
 }
@@ -655,7 +657,7 @@ fn stories260k_decodes_the_golden_tokens_with_the_golden_logits() {
     );
 
     let answer = generate::answer(
-        &artifact.model,
+        artifact.model(),
         None,
         &[&ids[..1]],
         Decoding { max_new: ids.len() - 1, stops: &[], choice: Choice::Greedy, at_once: 1 },
@@ -663,14 +665,14 @@ fn stories260k_decodes_the_golden_tokens_with_the_golden_logits() {
     .unwrap();
     assert_eq!(answer[0].ids, ids[1..], "130 greedy tokens from BOS");
 
-    let batch = artifact.model.batch(&[&ids[..8]], Padding::Right);
-    let logits = values_of(artifact.model.logits(artifact.model.hidden(None, &batch, None))).unwrap();
+    let batch = artifact.model().batch(&[&ids[..8]], Padding::Right);
+    let logits = values_of(artifact.model().logits(artifact.model().hidden(None, &batch, None))).unwrap();
     for (ours, theirs) in logits.chunks_exact(512).zip(golden["logits_after_first_8_tokens"].as_array().unwrap()) {
         let worst = largest_difference(ours, &row(theirs));
         assert!(worst < 2e-4, "logits differ by {worst}");
     }
     let whole = Sequence::new(ids.clone(), 1);
-    let log_probs = train::predicted(&artifact.model, None, &[&whole], 1.0).unwrap().log_probs;
+    let log_probs = train::predicted(artifact.model(), None, &[&whole], 1.0).unwrap().log_probs;
     let log_probs: Vec<f32> = log_probs.into_iter().map(|x| x as f32).collect();
     let worst = largest_difference(&log_probs, &row(&golden["greedy_token_logprobs"]));
     assert!(worst < 2e-4, "log-probabilities differ by {worst}");
@@ -785,7 +787,7 @@ fn a_checkpoint_of_llama2c_is_the_model_it_was_made_of() {
         std::fs::write(directory.path().join("model.bin"), &checkpoint).unwrap();
         std::fs::write(directory.path().join("tokenizer.bin"), &tokens).unwrap();
         let artifact = Artifact::load(directory.path(), Dtype::F32, &Device::flex()).unwrap();
-        assert_eq!(logits(&artifact.model), logits(&model));
+        assert_eq!(logits(artifact.model()), logits(&model));
         assert_eq!(artifact.tokenizer.prompt(&Prompt::Text("abc".to_owned())).unwrap().ids, [1, 3, 7, 6]);
         assert_eq!(artifact.tokenizer.decode(&[1, 3, 7, 6]).unwrap(), "abc");
         std::fs::write(directory.path().join("model.bin"), &checkpoint[..checkpoint.len() - 4]).unwrap();

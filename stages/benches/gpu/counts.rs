@@ -2,27 +2,23 @@
 //! counts are the same on every device, so that a software driver can hold them (`tests/numbers.rs`), and `cargo bench
 //! --bench gpu` prints them for the device at hand.
 
-use burn::tensor::{Device, Tensor, TensorData};
+#[path = "../common/model.rs"]
+pub mod model;
+#[path = "../common/steps.rs"]
+pub mod steps;
+
+use burn::tensor::Device;
 use cubecl::logging::{LaunchObservation, LaunchObserver};
-use formats::config::{Config, Llama};
 use formats::dtype::Dtype;
-use formats::layout::Sort;
-use formats::tokenizer;
-use serde_json::{Value, json};
-use stages::draw::Draw;
+use model::{DRAW, LORA, Sizes};
 pub use stages::generate::Choice;
 use stages::generate::{self, Decoding};
-use stages::io::{DeviceChoice, Host, Io};
+use stages::io::{Host, Io};
 use stages::kernel::Keep;
-use stages::kinds;
-use stages::model::weights::{self, of_burn};
-use stages::model::{Adapter, Decoder, LoraParameters, Trainable};
-use stages::stage::{Call, Work};
+use stages::model::{Adapter, Decoder, Trainable};
 use stages::tensor::{self, Traffic};
-use stages::train::{self, Adam, AdamSettings, Gradients, Pass, Sequence};
+use stages::train::{self, Adam, AdamSettings, Sequence};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
@@ -39,6 +35,18 @@ pub struct Counts {
 impl Counts {
     pub fn launches(&self) -> i64 {
         self.kernels.values().sum()
+    }
+
+    pub fn plus(&self, other: &Counts) -> Counts {
+        let mut all = self.clone();
+        for (name, count) in &other.kernels {
+            *all.kernels.entry(name).or_default() += count;
+        }
+        all.uploads += other.uploads;
+        all.uploaded_bytes += other.uploaded_bytes;
+        all.reads += other.reads;
+        all.read_bytes += other.read_bytes;
+        all
     }
 
     pub fn minus(&self, other: &Counts) -> Counts {
@@ -88,34 +96,12 @@ pub fn counted(work: impl FnOnce()) -> Counts {
     }
 }
 
-const DRAW: Draw = Draw { seed: 7, kind: "counts", purpose: "weights" };
-const LORA: LoraParameters = LoraParameters { rank: 8, alpha: 16.0, rslora: false };
+const VOCABULARY: usize = 512;
 
-/// A LLaMA with rotary positions, RMSNorm and SwiGLU, whose weights repeat.
+/// A small LLaMA, whose heads are as wide as those of large ones.
 pub fn llama(layers: usize, dtype: Dtype, device: &Device) -> Decoder {
-    let (vocabulary, width, inner, heads, kv_heads, context) = (512, 128, 192, 2, 2, 256);
-    let (is_tied, pad, bos, eos) = (true, Some(0), 1, 2);
-    let llama = Llama { vocabulary, width, inner, layers, heads, kv_heads, context, is_tied, pad, bos, eos };
-    let mut config = llama.source();
-    // No answer ends before its time.
-    config["eos_token_id"] = Value::Null;
-    let mut number = 0;
-    weights::build(Config::of(config).expect("the configuration is good"), |weight| {
-        number += 1;
-        let [rows, columns] = weight.shape;
-        let mut stream = DRAW.stream(1, number);
-        let is_norm = weight.sort == Sort::Norm;
-        let values: Vec<f32> =
-            (0..rows * columns).map(|_| if is_norm { 1.0 } else { (stream.normal() * 0.05) as f32 }).collect();
-        let dtype = if weight.sort.is_vector() { Dtype::F32 } else { dtype };
-        Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), (device, of_burn(dtype))))
-    })
-    .expect("a model")
-}
-
-fn ids(number: u64, length: usize) -> Vec<u32> {
-    let mut stream = DRAW.stream(2, number);
-    (0..length).map(|_| 3 + stream.below(500) as u32).collect()
+    let (width, inner, heads, kv_heads, context) = (128, 192, 2, 2, 256);
+    model::llama(&Sizes { width, inner, layers, heads, kv_heads, vocabulary: VOCABULARY, context }, dtype, device)
 }
 
 pub const GREEDY: Choice = Choice::Greedy;
@@ -130,14 +116,15 @@ const fn sampled(keep: Keep) -> Choice {
 pub const TOKENS: usize = 16;
 
 /// Counts [`TOKENS`] more tokens of some rows: prompts and first tokens are taken away.
-pub fn decoding(model: &Decoder, has_adapter: bool, choice: Choice) -> Counts {
-    let adapter = has_adapter.then(|| Adapter::new(&model.config, &LORA, DRAW, &model.device()));
-    let prompts: Vec<Vec<u32>> = [9, 5, 7].iter().map(|length| ids(*length, *length as usize)).collect();
+pub fn decoding(llama: &Decoder, has_adapter: bool, choice: Choice) -> Counts {
+    let adapter = has_adapter.then(|| Adapter::new(&llama.config, &LORA, DRAW, &llama.device()));
+    let prompts: Vec<Vec<u32>> =
+        [9, 5, 7].iter().map(|length| model::ids(*length, *length as usize, VOCABULARY)).collect();
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     let answer = |max_new: usize| {
         counted(|| {
             let decoding = Decoding { max_new, stops: &[], choice, at_once: 3 };
-            generate::answer(model, adapter.as_ref(), &prompts, decoding).expect("answers");
+            generate::answer(llama, adapter.as_ref(), &prompts, decoding).expect("answers");
         })
     };
     // What is sent once for a model is there.
@@ -153,57 +140,40 @@ pub fn by_layer(two: &Counts, four: &Counts) -> (f64, f64) {
 }
 
 /// Counts an optimiser step of fine-tuning: all of it, and Adam alone.
-pub fn sft_step(model: &Decoder, trained: Trainable) -> [Counts; 2] {
-    let adapter = Adapter::new(&model.config, &LORA, DRAW, &model.device());
-    let rows: Vec<Sequence> =
-        [40, 31, 22].iter().map(|length| Sequence::new(ids(*length, *length as usize), 9)).collect();
+pub fn sft_step(llama: &Decoder, trained: Trainable) -> [Counts; 2] {
+    let adapter = Adapter::new(&llama.config, &LORA, DRAW, &llama.device());
+    let row = |length: &u64| model::row(*length, *length as usize, 9, VOCABULARY);
+    let rows: Vec<Sequence> = [40, 31, 22].iter().map(row).collect();
     let rows: Vec<&Sequence> = rows.iter().collect();
-    let mut adam = match trained {
-        Trainable::Adapter => Adam::of_adapters([&adapter], AdamSettings::default()),
-        Trainable::Weights => Adam::of_weights(model, AdamSettings::default()),
-    };
+    let mut adam = steps::adam_of(llama, &adapter, trained);
     let mut both = [Counts::default(), Counts::default()];
     // The second step is one among many.
     for _ in 0..2 {
-        let mut gradients = None;
+        let mut at_loss = None;
         let way = counted(|| {
-            let (model, adapter) = match trained {
-                Trainable::Adapter => (model.clone(), Some(adapter.with_tensors(&adam.tensors))),
-                Trainable::Weights => (weights::with_tensors(model, &adam.tensors), None),
-            };
-            let pass = Pass { model: &model, adapter: adapter.as_ref(), trained, recomputes: false };
-            gradients = Some(train::likelihood(pass, &rows, None).expect("a step"));
+            at_loss = Some(steps::way(llama, &adapter, &adam, trained, &rows, false).expect("a step"));
         });
-        let (loss, gradients) = gradients.expect("it was computed");
+        let (loss, gradients) = at_loss.expect("it was computed");
         let of_adam = counted(|| {
-            let measured = Gradients::of(gradients);
-            adam.step(1e-3, loss.get().expect("a loss"), measured, String::new).expect("a step");
+            steps::step(&mut adam, loss, gradients).expect("a step");
         });
-        let mut all = way;
-        for (name, count) in &of_adam.kernels {
-            *all.kernels.entry(name).or_default() += count;
-        }
-        all.uploads += of_adam.uploads;
-        all.uploaded_bytes += of_adam.uploaded_bytes;
-        all.reads += of_adam.reads;
-        all.read_bytes += of_adam.read_bytes;
-        both = [all, of_adam];
+        both = [way.plus(&of_adam), of_adam];
     }
     both
 }
 
 /// Counts a forward pass over whole rows, with an adapter.
-pub fn forward(model: &Decoder) -> Counts {
-    let adapter = Adapter::new(&model.config, &LORA, DRAW, &model.device());
-    let row = Sequence::new(ids(1, 40), 9);
+pub fn forward(llama: &Decoder) -> Counts {
+    let adapter = Adapter::new(&llama.config, &LORA, DRAW, &llama.device());
+    let row = model::row(1, 40, 9, VOCABULARY);
     counted(|| {
-        train::predicted(model, Some(&adapter), &[&row, &row], 1.0).expect("predictions");
+        train::predicted(llama, Some(&adapter), &[&row, &row], 1.0).expect("predictions");
     })
 }
 
 /// Counts the writing of a checkpoint.
-pub fn checkpoint(model: &Decoder) -> Counts {
-    let adapter = Adapter::new(&model.config, &LORA, DRAW, &model.device());
+pub fn checkpoint(llama: &Decoder) -> Counts {
+    let adapter = Adapter::new(&llama.config, &LORA, DRAW, &llama.device());
     let adam = Adam::of_adapters([&adapter], AdamSettings::default());
     let place = tempfile::tempdir().expect("make a directory");
     let mut io = Io::open(place.path(), BTreeMap::new(), Host::default()).expect("open the work");
@@ -211,45 +181,18 @@ pub fn checkpoint(model: &Decoder) -> Counts {
 }
 
 /// Counts one more epoch of an update of PPO: one optimiser step of policy and critic.
-pub fn ppo_step(layers: usize, device: &DeviceChoice) -> Counts {
-    let place = tempfile::tempdir().expect("make a directory");
-    let at = |name: &str| place.path().join(name);
-    let host = Device::flex();
-    let model = llama(layers, Dtype::F32, &host);
-    let policy = at("policy");
-    fs::create_dir_all(&policy).expect("make a directory");
-    tokenizer::train(&["x".to_owned()], 259, 512, &policy).expect("make a tokenizer");
-    weights::save(&model, &BTreeMap::new(), Dtype::F32, &policy).expect("write the model");
-    let reward = at("reward");
-    fs::create_dir_all(&reward).expect("make a directory");
-    std::os::unix::fs::symlink(&policy, reward.join("model")).expect("make a link");
-    let adapter = Adapter::new(&model.config, &LORA, DRAW, &host).with_head(&model.config, DRAW, &host);
-    weights::save_adapter(&adapter, &model.config.architecture.layout, &reward.join("adapter")).expect("write");
-    let prompts: String =
-        ('a'..='h').map(|letter| format!("{}\n", json!({"prompt": letter.to_string().repeat(8)}))).collect();
-    fs::write(at("prompts.jsonl"), prompts).expect("write prompts");
-    let run = |epochs: u64| counted(|| run_ppo(place.path(), epochs, device));
-    // With its kernels compiled, a run ends before a checkpoint is due, which would be one more read.
-    run(1);
+pub fn ppo_step(llama: &Decoder) -> Counts {
+    let models = steps::ppo_models(llama);
+    let prompts: Vec<Vec<u32>> = (0..8).map(|row| model::ids(row, 8, VOCABULARY)).collect();
+    let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    let run = |epochs: u64| {
+        let parameters = steps::ppo_parameters(8, 8, epochs, false);
+        let mut adam = Adam::of_adapters(models.trained(), AdamSettings::default());
+        counted(|| {
+            let off = steps::ppo_iteration(&parameters, &models, &mut adam, &prompts, 0, |_| ()).expect("PPO runs");
+            assert!(off < 1e-5, "sampling and training disagree by {off}");
+        })
+    };
     let few = run(2);
     run(3).minus(&few)
-}
-
-fn run_ppo(place: &Path, epochs: u64, device: &DeviceChoice) {
-    let work = tempfile::tempdir().expect("make a directory");
-    let inputs = BTreeMap::from([
-        ("policy".to_owned(), vec![place.join("policy").into()]),
-        ("reward".to_owned(), vec![place.join("reward").into()]),
-        ("prompts".to_owned(), vec![place.join("prompts.jsonl").into()]),
-    ]);
-    let kind = kinds::kind("ppo").expect("there is such a kind");
-    let with = json!({
-        "steps": 1, "batch": 8, "epochs": epochs, "minibatches": 1, "max_new_tokens": 8, "temperature": 1.0,
-        "missing_eos_score": null, "lr": 1e-5,
-    });
-    let parameters = (kind.parse)(with.as_object().expect("a mapping")).expect("they are good");
-    let mut io =
-        Io::open(work.path(), inputs, Host { device: device.clone(), ..Host::default() }).expect("open the work");
-    let Work::Run(run) = kind.work else { unreachable!("ppo is run") };
-    run(&Call { parameters, seed: 7 }, &mut io).expect("PPO runs");
 }

@@ -1,72 +1,49 @@
-//! The work that is asked of the GPU at hand: kernels by their names, uploads and reads. `cargo bench --bench gpu`, with
-//! `--kernels` for the names, and a word to measure only what has it in its name.
+//! Counts of the work that a GPU is asked for, and measurements of what it makes of it.
+//!
+//! ```sh
+//! cargo bench --bench gpu                        # kernels, uploads and reads; a word takes what has it in its name
+//! cargo bench --bench gpu -- --kernels           # with the names of the kernels
+//! cargo bench --bench gpu -- --measure           # times beside their predictions, in less than seven minutes
+//! cargo bench --bench gpu -- --measure --sizes tiny --device wgpu    # all of it on a software driver
+//! ```
+//!
+//! `pack.sh` puts what `--measure` needs into one folder, for a machine with a GPU and nothing else.
 
+mod constants;
+mod correct;
+mod counted;
 mod counts;
+mod line;
+mod options;
+mod parent;
+mod peer;
+mod predict;
+mod sections;
+#[path = "../common/sizes.rs"]
+mod sizes;
+mod start;
+mod table;
+mod walls;
+mod work;
 
-use counts::{Counts, GREEDY, PLAIN, TOKENS, TOP_P, by_layer};
-use formats::dtype::Dtype;
-use stages::device;
-use stages::io::DeviceChoice;
-use stages::model::Trainable;
+use counts::{model, steps};
+use options::Options;
+use std::process::ExitCode;
 
-fn main() {
+fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let shows_kernels = words.iter().any(|word| word == "--kernels");
-    let wanted: Vec<&String> = words.iter().filter(|word| !word.starts_with("--")).collect();
-    let device = device::open(&DeviceChoice::Wgpu).expect("there is a device for wgpu");
-    let model = |layers: usize, dtype: Dtype| counts::llama(layers, dtype, &device);
-    let decode = |dtype, has_adapter, choice| {
-        move |layers| {
-            counts::decoding(
-                &counts::llama(layers, dtype, &device::open(&DeviceChoice::Wgpu).expect("it is open")),
-                has_adapter,
-                choice,
-            )
+    let options = match Options::of(&words) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(2);
         }
     };
-    let sft = |trained: Trainable, part: usize| {
-        let model = &model;
-        move |layers| counts::sft_step(&model(layers, Dtype::F32), trained)[part].clone()
-    };
-    type Work<'a> = Box<dyn Fn(usize) -> Counts + 'a>;
-    let all: Vec<(&str, usize, Work)> = vec![
-        ("decoded token, LoRA", TOKENS, Box::new(decode(Dtype::F32, true, PLAIN))),
-        ("decoded token, LoRA, f16", TOKENS, Box::new(decode(Dtype::F16, true, PLAIN))),
-        ("decoded token", TOKENS, Box::new(decode(Dtype::F32, false, PLAIN))),
-        ("decoded token, greedy", TOKENS, Box::new(decode(Dtype::F32, false, GREEDY))),
-        ("decoded token, top-k and top-p", TOKENS, Box::new(decode(Dtype::F32, false, TOP_P))),
-        ("forward", 1, Box::new(|layers| counts::forward(&model(layers, Dtype::F32)))),
-        ("SFT step, LoRA", 1, Box::new(sft(Trainable::Adapter, 0))),
-        ("Adam, LoRA", 1, Box::new(sft(Trainable::Adapter, 1))),
-        ("SFT step, all weights", 1, Box::new(sft(Trainable::Weights, 0))),
-        ("PPO step, policy and critic", 1, Box::new(|layers| counts::ppo_step(layers, &DeviceChoice::Wgpu))),
-        ("checkpoint", 1, Box::new(|layers| counts::checkpoint(&model(layers, Dtype::F32)))),
-    ];
-    println!("{}", device::class(&device));
-    println!("| work | kernels a layer | besides | uploads | bytes | reads | bytes |");
-    println!("|---|---|---|---|---|---|---|");
-    for (name, per, work) in all {
-        if !wanted.is_empty() && !wanted.iter().any(|word| name.contains(word.as_str())) {
-            continue;
-        }
-        let (two, four) = (work(2), work(4));
-        let per = per as f64;
-        let (layer, besides) = by_layer(&two, &four);
-        let of = |count: i64| count as f64 / per;
-        let (uploads, sent, reads, read) =
-            (of(four.uploads), of(four.uploaded_bytes), of(four.reads), of(four.read_bytes));
-        println!(
-            "| {name} | {:.2} | {:.2} | {uploads:.2} | {sent:.0} | {reads:.3} | {read:.0} |",
-            layer / per,
-            besides / per
-        );
-        if shows_kernels {
-            for (kernel, count) in &four.minus(&two).kernels {
-                println!("  {:8.2} a layer  {kernel}", *count as f64 / 2.0 / per);
-            }
-            for (kernel, count) in &two.kernels {
-                println!("  {:8.2} with two layers  {kernel}", *count as f64 / per);
-            }
-        }
+    match (&options.section, &options.table) {
+        (Some(section), _) => sections::run(section, &options),
+        (None, Some(path)) => print!("{}", table::of_file(path)),
+        (None, None) if options.measures => parent::measure(&options),
+        (None, None) => counted::print(&options),
     }
+    ExitCode::SUCCESS
 }

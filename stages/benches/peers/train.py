@@ -34,11 +34,13 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 # (width, inner, layers, heads, key-value heads, vocabulary)
 MODELS = {
+    "tiny": (32, 64, 2, 2, 2, 512),
     "260K": (64, 172, 5, 8, 4, 512),
     "7M": (256, 688, 6, 8, 8, 4096),
     "30M": (512, 1376, 8, 8, 8, 4096),
     "350M": (1024, 2816, 24, 16, 16, 32000),
     "1.3B": (2048, 5504, 24, 16, 16, 32000),
+    "7B": (4096, 11008, 32, 32, 32, 32000),
 }
 TIED = {"260K"}
 POSITIONS = 512
@@ -218,8 +220,6 @@ def tokenizer(args: argparse.Namespace) -> transformers.PreTrainedTokenizerFast:
 
 
 def ppo(args: argparse.Namespace, trl_ppo: ModuleType) -> dict[str, float]:
-    from datasets import Dataset
-
     policy = random_model(args, AutoModelForCausalLM)
     critic, reward = (random_model(args, AutoModelForSequenceClassification, num_labels=1) for _ in range(2))
     if args.critic == "lora":
@@ -231,7 +231,7 @@ def ppo(args: argparse.Namespace, trl_ppo: ModuleType) -> dict[str, float]:
             if is_adapter:
                 parameter.data = parameter.data.float()
     episodes = args.rows * (WARM_UP + args.repeat)
-    prompts = Dataset.from_dict({"input_ids": random_rows(args, episodes, args.prompt).tolist()})
+    prompts = [{"input_ids": row} for row in random_rows(args, episodes, args.prompt).tolist()]
     clock = Clock(args)
     clock.watch(trl_ppo)
     with tempfile.TemporaryDirectory() as place:

@@ -55,6 +55,10 @@ impl Sort {
 }
 
 impl Weight {
+    pub fn numbers(&self) -> usize {
+        self.shape[0] * self.shape[1]
+    }
+
     pub fn shape_in_file(&self) -> &[usize] {
         if self.sort.is_vector() { &self.shape[1..] } else { &self.shape }
     }

@@ -8,20 +8,21 @@
 )]
 
 mod adam;
+mod attention;
 mod choose;
 mod losses;
 mod memory;
 mod spread;
 mod table;
 
-use super::tensors::BurnTensors;
+use super::tensors::{BurnTensors, DeviceCache};
 use super::{
     AdamStep, Angles, AttentionMask, Blocks, ByRow, Heads, Kernel, KeyValueCache, LatePredictions, LossKernel,
     Normalization, PolicyTerms, Sampling, Start, Term, TogetherKernel, ValueTerms,
 };
 use crate::tensor::Later;
 use anyhow::Result;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use formats::architectures::Activation;
 
 pub struct GpuKernels;
@@ -31,8 +32,8 @@ impl Kernel for GpuKernels {
         BurnTensors.attends_by_row()
     }
 
-    fn logits_at_once(&self) -> usize {
-        BurnTensors.logits_at_once()
+    fn logits_at_once(&self, device: &Device) -> usize {
+        BurnTensors.logits_at_once(device)
     }
 
     fn tokens_between_reads(&self) -> usize {
@@ -49,6 +50,10 @@ impl Kernel for GpuKernels {
 
     fn norm_back(&self, x: Tensor<2>, norm: Normalization, dy: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
         BurnTensors.norm_back(x, norm, dy, residual)
+    }
+
+    fn sum_of_rows(&self, x: Tensor<2>) -> Tensor<2> {
+        BurnTensors.sum_of_rows(x)
     }
 
     fn gate(&self, activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tensor<2> {
@@ -74,15 +79,15 @@ impl Kernel for GpuKernels {
     }
 
     fn attend(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
-        BurnTensors.attend(heads, qkv, mask)
+        attention::attend(heads, qkv, mask)
     }
 
     fn attend_back(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask, dy: Tensor<2>) -> [Tensor<2>; 3] {
-        BurnTensors.attend_back(heads, qkv, mask, dy)
+        attention::attend_back(heads, qkv, mask, dy)
     }
 
-    fn cache(&self, layers: usize, capacity: usize) -> Box<dyn KeyValueCache> {
-        BurnTensors.cache(layers, capacity)
+    fn cache(&self, layers: usize, _capacity: usize) -> Box<dyn KeyValueCache> {
+        Box::new(DeviceCache::new(layers, attention::attend))
     }
 
     fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions {

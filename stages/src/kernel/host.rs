@@ -16,7 +16,7 @@ use super::{
 };
 use crate::tensor::{Later, from_ids, from_values};
 use anyhow::Result;
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 use formats::architectures::Activation;
 use memory::HostTensor;
 
@@ -27,7 +27,7 @@ impl Kernel for HostLoops {
         true
     }
 
-    fn logits_at_once(&self) -> usize {
+    fn logits_at_once(&self, _: &Device) -> usize {
         1 << 20
     }
 

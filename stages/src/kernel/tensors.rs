@@ -1,13 +1,20 @@
 //! The kernels as burn's tensor operations: on any device, and differentiable by burn. The tests compare the
 //! derivatives by hand with those of burn.
 
+mod attention;
+mod sums;
+
+pub use attention::DeviceCache;
+use sums::{max_along, product_in_f32, sum_along};
+
 use super::{
     AdamStep, Angles, AttentionMask, ByRow, HalfRows, Heads, Keep, Kernel, KeyValueCache, LatePredictions,
-    Normalization, PER_ROOT_TAU, ROOM, Sampling, Start, TANH_CUBE, TANH_FACTOR, Term, capped, capped_back, column,
+    Normalization, PER_ROOT_TAU, Sampling, Start, TANH_CUBE, TANH_FACTOR, Term, column,
 };
+use crate::device;
 use crate::tensor::{Later, from_ids, from_values, later, values_of};
 use anyhow::Result;
-use burn::tensor::{Device, FloatDType, IndexingUpdateOp, Int, Tensor, activation};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, activation};
 use formats::architectures::Activation;
 
 pub struct BurnTensors;
@@ -17,8 +24,9 @@ impl Kernel for BurnTensors {
         false
     }
 
-    fn logits_at_once(&self) -> usize {
-        1 << 25
+    fn logits_at_once(&self, device: &Device) -> usize {
+        let most = device::limits(device).binding / 4;
+        usize::try_from(most).unwrap_or(usize::MAX).min(1 << 25)
     }
 
     fn tokens_between_reads(&self) -> usize {
@@ -56,6 +64,10 @@ impl Kernel for BurnTensors {
         residual.into_iter().fold(dx, |dx, residual| dx + residual)
     }
 
+    fn sum_of_rows(&self, x: Tensor<2>) -> Tensor<2> {
+        sum_along(x, 0)
+    }
+
     fn gate(&self, activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tensor<2> {
         let active = activate(activation, x);
         match up {
@@ -86,46 +98,23 @@ impl Kernel for BurnTensors {
         rotated(dy, angles, heads, Turn::Back)
     }
 
-    fn attend(&self, heads: Heads, [queries, keys, values]: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
-        let (lines, bias) = rectangle(&queries, mask);
-        let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
-        mixed(heads, queries, keys, values, bias)
+    fn attend(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
+        attention::attend(heads, qkv, mask)
     }
 
-    fn attend_back(
-        &self,
-        heads: Heads,
-        [queries, keys, values]: [Tensor<2>; 3],
-        mask: &AttentionMask,
-        dy: Tensor<2>,
-    ) -> [Tensor<2>; 3] {
-        let (lines, bias) = rectangle(&queries, mask);
-        let (queries, dy) = (stacked(heads, queries, lines), stacked(heads, dy, lines));
-        let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
-        let scores = scores(heads, &queries, &keys);
-        let weights = softmax(masked(heads, scores.clone(), bias));
-        let d_values = weights.clone().swap_dims(2, 3).matmul(dy.clone());
-        let d_weights = dy.matmul(values.swap_dims(2, 3));
-        let along = (d_weights.clone() * weights.clone()).sum_dim(3);
-        let d_scores = capped_back(heads.cap, scores, weights * (d_weights - along)).mul_scalar(heads.scale);
-        let d_queries = d_scores.clone().matmul(keys);
-        let d_keys = d_scores.swap_dims(2, 3).matmul(queries);
-        let flat = |x: Tensor<4>| {
-            let [b, kv, t, hd] = x.dims();
-            x.swap_dims(1, 2).reshape([b * t, kv * hd])
-        };
-        [unstacked(heads, d_queries, lines), flat(d_keys), flat(d_values)]
+    fn attend_back(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask, dy: Tensor<2>) -> [Tensor<2>; 3] {
+        attention::attend_back(heads, qkv, mask, dy)
     }
 
     fn cache(&self, layers: usize, _capacity: usize) -> Box<dyn KeyValueCache> {
-        Box::new(DeviceCache { layers: (0..layers).map(|_| None).collect() })
+        Box::new(DeviceCache::new(layers, attention::attend))
     }
 
     fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions {
         let places = places(targets, &logits.device());
-        let all = logits.clone() - logits.max_dim(1);
-        let all = all.clone() - all.exp().sum_dim(1).log();
-        let entropies = (all.clone().exp() * all.clone()).sum_dim(1).neg();
+        let all = logits.clone() - max_along(logits, 1);
+        let all = all.clone() - sum_along(all.exp(), 1).log();
+        let entropies = sum_along(all.clone().exp() * all.clone(), 1).neg();
         let picked = all.gather(1, places);
         let numbers = Tensor::cat(vec![picked, entropies], 1);
         let n = targets.len();
@@ -141,13 +130,13 @@ impl Kernel for BurnTensors {
     ) -> Tensor<2> {
         let device = logits.device();
         let [n, v] = logits.dims();
-        let shifted = logits.clone() - logits.max_dim(1);
-        let all = shifted.clone() - shifted.exp().sum_dim(1).log();
+        let shifted = logits.clone() - max_along(logits, 1);
+        let all = shifted.clone() - sum_along(shifted.exp(), 1).log();
         let p = all.clone().exp();
         let a = d_log_probs.column(&device);
         let mut out = p.clone() * a.clone().neg();
         if d_entropies.iter().any(|gradient| *gradient != 0.0) {
-            let entropies = (p.clone() * all.clone()).sum_dim(1).neg();
+            let entropies = sum_along(p.clone() * all.clone(), 1).neg();
             out = out - p * (all + entropies) * column(d_entropies, &device);
         }
         let one_hot = Tensor::zeros([n, v], &device).scatter(1, places(targets, &device), a, IndexingUpdateOp::Add);
@@ -231,8 +220,8 @@ impl Kernel for BurnTensors {
 /// x·W, in the precision of W. All else is f32: the residual stream, norms, attention, adapters, losses.
 fn product(term: Term) -> Tensor<2> {
     match term.halved.or_else(|| HalfRows::of(&term.left, &term.right)) {
-        Some(HalfRows { x, size }) => x.matmul(term.right).cast(FloatDType::F32) * size,
-        None => term.left.matmul(term.right),
+        Some(HalfRows { x, size }) => product_in_f32(x, term.right) * size,
+        None => product_in_f32(term.left, term.right),
     }
 }
 
@@ -313,110 +302,6 @@ fn rotated(x: Tensor<2>, angles: &Angles, heads: usize, turn: Turn) -> Tensor<2>
     };
     let rotated = if dims == hd { rotated } else { Tensor::cat(vec![rotated, part(dims, hd)], 2) };
     rotated.reshape([n, width])
-}
-
-// ---------------------------------------------------------------------------------------------------- attention
-
-/// Keys and values `[b, kv, room, hd]` of each layer. The room grows with the rows, in steps: kernels find whole tensors,
-/// of the same sizes again and again.
-struct DeviceCache {
-    layers: Vec<Option<[Tensor<4>; 2]>>,
-}
-
-impl KeyValueCache for DeviceCache {
-    fn attend(
-        &mut self,
-        layer: usize,
-        heads: Heads,
-        [queries, keys, values]: [Tensor<2>; 3],
-        mask: &AttentionMask,
-    ) -> Tensor<2> {
-        let (lines, bias) = rectangle(&queries, mask);
-        let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
-        let [b, kv, t, hd] = keys.dims();
-        let filled = mask.filled();
-        let room = (filled + t).next_multiple_of(ROOM);
-        let place = |x: Tensor<4>, to: Tensor<4>, from: usize| {
-            let count = x.dims()[2];
-            to.slice_assign([0..b, 0..kv, from..from + count, 0..hd], x)
-        };
-        let more = || Tensor::zeros([b, kv, room, hd], &keys.device());
-        let old = match self.layers[layer].take() {
-            Some(old) if old[0].dims()[2] >= room => old,
-            Some(old) => old.map(|x| place(x, more(), 0)),
-            None => [more(), more()],
-        };
-        let [old_keys, old_values] = old;
-        let both = [place(keys.clone(), old_keys, filled), place(values.clone(), old_values, filled)];
-        self.layers[layer] = Some(both.clone());
-        // The first tokens see no others.
-        let [keys, values] = if filled == 0 { [keys, values] } else { both };
-        mixed(heads, queries, keys, values, bias)
-    }
-
-    fn keep(&mut self, rows: &[usize]) {
-        let Some([keys, _]) = self.layers.iter().flatten().next() else { return };
-        let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-        let rows = from_ids(&rows, &keys.device());
-        for both in self.layers.iter_mut().flatten() {
-            *both = both.clone().map(|x| x.select(0, rows.clone()));
-        }
-    }
-}
-
-/// The number of lines, and the bias of their scores.
-fn rectangle<'a>(queries: &Tensor<2>, mask: &'a AttentionMask) -> (usize, &'a Tensor<5>) {
-    match mask {
-        AttentionMask::Rectangle { columns, bias, .. } => (queries.dims()[0] / columns, bias),
-        AttentionMask::Rows { .. } => unreachable!("only a backend that attends by row is given rows without padding"),
-    }
-}
-
-/// Queries `[n, h·hd]` over keys and values `[b, kv, t, hd]`.
-fn mixed(heads: Heads, queries: Tensor<2>, keys: Tensor<4>, values: Tensor<4>, bias: &Tensor<5>) -> Tensor<2> {
-    let lines = keys.dims()[0];
-    let queries = stacked(heads, queries, lines);
-    let weights = softmax(masked(heads, scores(heads, &queries, &keys), bias));
-    unstacked(heads, weights.matmul(values), lines)
-}
-
-/// `[b·t, heads·hd]` → `[b, heads, t, hd]`.
-fn by_head(x: Tensor<2>, lines: usize, heads: usize) -> Tensor<4> {
-    let [n, width] = x.dims();
-    x.reshape([lines, n / lines, heads, width / heads]).swap_dims(1, 2)
-}
-
-/// Query heads that share a key/value head become further rows of it, `[b, kv, group·t, hd]`: nothing is repeated in
-/// memory.
-fn stacked(heads: Heads, x: Tensor<2>, lines: usize) -> Tensor<4> {
-    let x = by_head(x, lines, heads.queries);
-    let [b, _, t, hd] = x.dims();
-    x.reshape([b, heads.keys, heads.group() * t, hd])
-}
-
-fn unstacked(heads: Heads, x: Tensor<4>, lines: usize) -> Tensor<2> {
-    let [b, kv, rows, hd] = x.dims();
-    let t = rows * kv / heads.queries;
-    x.reshape([lines, heads.queries, t, hd]).swap_dims(1, 2).reshape([b * t, heads.queries * hd])
-}
-
-/// s·q·kᵀ under its bound, `[b, kv, group·t, seen]`.
-fn scores(heads: Heads, queries: &Tensor<4>, keys: &Tensor<4>) -> Tensor<4> {
-    capped(heads.cap, queries.clone().matmul(keys.clone().swap_dims(2, 3)).mul_scalar(heads.scale))
-}
-
-/// The scores and their bias, which the query heads that share a key/value head have in common.
-fn masked(heads: Heads, scores: Tensor<4>, bias: &Tensor<5>) -> Tensor<4> {
-    let [b, kv, rows, seen] = scores.dims();
-    let by_query = scores.reshape([b, kv, heads.group(), rows / heads.group(), seen]);
-    (by_query + bias.clone()).reshape([b, kv, rows, seen])
-}
-
-// Written out, because burn's own is fused on some backends without autodiff: then the numbers would differ between
-// sampling and training, and PPO's ratio would not begin at 1.
-fn softmax(x: Tensor<4>) -> Tensor<4> {
-    let weights = (x.clone() - x.detach().max_dim(3)).exp();
-    weights.clone() / weights.sum_dim(3)
 }
 
 fn places(targets: &[u32], device: &Device) -> Tensor<2, Int> {

@@ -4,7 +4,7 @@
 
 use crate::device;
 use crate::io::Io;
-use crate::model::{Adapter, Artifact, Decoder, Load, Reference};
+use crate::model::{Adapter, Artifact, Decoder, Reference};
 use crate::rl::{self, DirectLoss, PairTerms};
 use crate::stage::{
     self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
@@ -136,11 +136,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let (groups, heldout) = train::groups_apart(&encoder, io, training.heldout, draw("split"), reading, &mut filter)?;
 
     // 2. Train the incoming adapter or a new one.
-    let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
     let rows = train::by_weight((0..groups.len()).collect(), |group| groups[group].weight, draw("weight"));
     let steps = TrainSteps::of(io, training, rows, draw("order"));
     let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, true);
-    training.expect_memory(io, &policy, Load { other_bases: usize::from(reference.has_own_base), ..load })?;
+    training.expect(io, &policy, load, &[&reference.base])?;
+    let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
     let adam = Adam::of_adapters([&start], training.tuning.adam);
     let learner = DirectPolicy {
         parameters: &parameters,
@@ -187,7 +187,7 @@ impl DirectPolicy<'_> {
 impl Learner for DirectPolicy<'_> {
     fn references(&self) -> Result<Vec<f64>> {
         let groups = self.groups.iter().chain(&self.heldout);
-        self.log_probs(&self.reference.model, self.reference.adapter.as_ref(), groups)
+        self.log_probs(self.reference.model(), self.reference.adapter.as_ref(), groups)
     }
 
     /// Runs all answers of a prompt forward once.
@@ -195,7 +195,7 @@ impl Learner for DirectPolicy<'_> {
         let train::Passes { micro_batch, recompute } = self.parameters.training.passes;
         let references = self.references_of(state);
         let adapter = self.start.with_tensors(tensors);
-        let pass = Pass::of_adapter(&self.policy.model, &adapter, recompute);
+        let pass = Pass::of_adapter(self.policy.model(), &adapter, recompute);
         let groups: Vec<&Group> = batch.iter().map(|group| &self.groups[*group]).collect();
         let (loss, gradients) = train::in_parts(&train::parts_of_groups(&groups, micro_batch), |part| {
             let reference: Vec<f64> = part.iter().flat_map(|group| references[batch[*group]]).copied().collect();
@@ -214,7 +214,7 @@ impl Learner for DirectPolicy<'_> {
 
     fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<Metrics> {
         let adapter = self.start.with_tensors(tensors);
-        let ours = self.log_probs(&self.policy.model, Some(&adapter), self.heldout.iter())?;
+        let ours = self.log_probs(self.policy.model(), Some(&adapter), self.heldout.iter())?;
         let ours = rl::by_row(&ours, self.heldout.iter().map(|group| group.rows.len()));
         let references = self.references_of(state).split_off(self.groups.len());
         let mut table = Vec::new();

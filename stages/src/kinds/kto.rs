@@ -109,23 +109,17 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     remark_on_weights(io, &parameters, &items);
 
     // 2. Train the incoming adapter or a new one.
-    let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
     let rows = train::by_weight((0..items.len()).collect(), |row| items[row].labelled.weight, draw("weight"));
     let steps = TrainSteps::of(io, training, rows, draw("order"));
     let at_once = training.passes.at_once(steps.size);
+    let all = items.iter().chain(&heldout).flat_map(|item| [&item.own, &item.mismatched]);
+    let longest = all.map(|row| row.ids.len()).max().unwrap_or(0);
+    let load = Load { rows: at_once, tokens: longest, predicted: at_once * longest, trained: 1, ..Load::default() };
+    training.expect(io, &policy, load, &[&reference.base])?;
+    let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
     let adam = Adam::of_adapters([&start], training.tuning.adam);
     let learner =
         LabelledPolicy { parameters: &parameters, policy: &policy, reference, start, items, heldout, at_once };
-    let longest = learner.rows().map(|row| row.ids.len()).max().unwrap_or(0);
-    let load = Load {
-        rows: at_once,
-        tokens: longest,
-        predicted: at_once * longest,
-        trained: 1,
-        other_bases: usize::from(learner.reference.has_own_base),
-        ..Load::default()
-    };
-    training.expect_memory(io, &policy, load)?;
     train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
@@ -162,7 +156,7 @@ impl LabelledPolicy<'_> {
     }
 
     fn log_ratios(&self, adapter: &Adapter, rows: &[&Sequence], references: &[f64]) -> Result<Vec<f64>> {
-        let log_probs = train::log_probs(&self.policy.model, Some(adapter), rows, self.at_once)?;
+        let log_probs = train::log_probs(self.policy.model(), Some(adapter), rows, self.at_once)?;
         Ok(rl::log_ratios(&log_probs, references))
     }
 
@@ -177,7 +171,7 @@ impl LabelledPolicy<'_> {
 impl Learner for LabelledPolicy<'_> {
     fn references(&self) -> Result<Vec<f64>> {
         let rows: Vec<&Sequence> = self.rows().collect();
-        train::log_probs(&self.reference.model, self.reference.adapter.as_ref(), &rows, self.at_once)
+        train::log_probs(self.reference.model(), self.reference.adapter.as_ref(), &rows, self.at_once)
     }
 
     /// Estimates z₀ on the whole batch, then computes the loss of each answer.
@@ -187,7 +181,7 @@ impl Learner for LabelledPolicy<'_> {
         let batch: Vec<&Item> = batch.iter().map(|item| &self.items[*item]).collect();
         let adapter = self.start.with_tensors(tensors);
         let z0 = self.reference_point(&adapter, &batch, &references)?;
-        let pass = Pass::of_adapter(&self.policy.model, &adapter, recompute);
+        let pass = Pass::of_adapter(self.policy.model(), &adapter, recompute);
         let lengths: Vec<usize> = batch.iter().map(|item| item.own.ids.len()).collect();
         let (loss, gradients) = train::in_parts(&train::parts(&lengths, micro_batch), |part| {
             let rows: Vec<&Sequence> = part.iter().map(|item| &batch[*item].own).collect();

@@ -13,19 +13,19 @@
 //!    `steps + 1` rollouts.
 //! 7. A checkpoint can be written between two optimiser steps of an update; it then holds the rollout.
 
-mod models;
+pub mod models;
 mod parameters;
-mod rollout;
+pub mod rollout;
 mod tally;
-mod update;
+pub mod update;
 
 use crate::device;
 use crate::io::Io;
-use crate::model::Load;
-use crate::model::memory::{self, Demand};
+use crate::model::memory::Demand;
+use crate::model::{Artifact, Base, Expectation, Load};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, TokenizerSource, Work};
-use crate::train::{self, Adam, Passes};
+use crate::train::{self, Adam, Forward, Passes};
 use anyhow::{Result, bail};
 use formats::data::{self, DataRows, RowFilter};
 use models::Models;
@@ -120,7 +120,7 @@ fn memory(context: usize) -> Demand {
     let tokens = (PROMPT + max_new_tokens).min(context);
     let decoded = max_new_tokens.min(tokens);
     let predicted = rows * decoded;
-    let load = Load { rows, tokens, predicted, trained: 2, read: 2, decoded: (batch, decoded), ..Load::default() };
+    let load = Load { rows, tokens, predicted, trained: 2, read: 2, decoded: (batch, tokens), ..Load::default() };
     let of = format!("{rows} answers of {decoded} tokens to prompts of {}", tokens - decoded);
     Demand { of, lora: tuning.lora, load }
 }
@@ -129,19 +129,19 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Ppo = call.parameters()?;
     let device = device::of(io, parameters.tuning.dtype)?;
     let draw = |purpose| call.draw(KIND.name, purpose);
-    let models = Models::load(io, &parameters, draw("adapter"), &device)?;
-    let stops = models.policy.stops(parameters.stop_token)?;
+    let (policy, models) = Models::open(io, &parameters, draw("adapter"), &device)?;
+    let stops = policy.stops(parameters.stop_token)?;
     if stops.is_empty() && parameters.missing_eos() != rl::MissingEos::Scored {
         bail!("find the end token: the model names no eos_token_id; set `stop_token`, or `missing_eos_score: null`");
     }
     let mut filter = RowFilter::new(io.may_skip());
     let questions = data::prompts(io.data("prompts")?, &mut filter)?;
     let (max_new, truncate) = (parameters.max_new_tokens, parameters.truncate);
-    let (questions, prompts) = train::prompts(&models.policy, questions, max_new, truncate, &mut filter)?;
+    let (questions, prompts) = train::prompts(&policy, questions, max_new, truncate, &mut filter)?;
     filter.take_remarks().into_iter().for_each(|remark| io.remark(remark));
     let all = train::by_weight((0..prompts.len()).collect(), |row| questions[row].weight, draw("weight"));
     let asked = parameters.batch / parameters.answers_per_prompt;
-    expect(io, &parameters, &models, &prompts)?;
+    expect(io, &parameters, &policy, &models, &prompts)?;
 
     let mut adam = Adam::of_adapters(models.trained(), parameters.tuning.adam);
     if models.reference.is_none() {
@@ -157,15 +157,16 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             .flat_map(|row| std::iter::repeat_n(row, parameters.answers_per_prompt))
             .collect();
         let mut clock = Clock::start();
-        let (rollout, progress): (Rollout, UpdateProgress) = match midway.take() {
-            Some(midway) => midway,
+        let (rollout, progress, forward): (Rollout, UpdateProgress, Option<Forward>) = match midway.take() {
+            Some((rollout, progress)) => (rollout, progress, None),
             None => {
                 let batch: Vec<&[u32]> = numbers.iter().map(|row| prompts[*row].as_slice()).collect();
                 let answers = rollout::sample(&parameters, &models, &adam, &batch, &stops, draw("token"), step)?;
                 clock.has_generated();
-                let rollout = rollout::score(&parameters, &models, &adam, &batch, answers)?;
+                let is_learned_from = step < parameters.steps;
+                let (rollout, forward) = rollout::score(&parameters, &models, &adam, &batch, answers, is_learned_from)?;
                 clock.has_scored();
-                (rollout, UpdateProgress::default())
+                (rollout, UpdateProgress::default(), forward)
             }
         };
         let summary = rollout.summary(beta);
@@ -174,7 +175,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             abort_if(&parameters, step, &summary)?;
             if step > 0 && train::is_candidate(step, parameters.checkpoint_every, parameters.steps) {
                 let metrics = [&summary.metrics()[..], &tally.metrics(), &filter.metrics()].concat();
-                hand_over(io, &models, &adam, step, metrics)?;
+                hand_over(io, &policy, &models, &adam, step, metrics)?;
                 tally.begin_anew();
             }
             if step == parameters.steps {
@@ -202,7 +203,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             order: draw("minibatch"),
             names: &|rows| train::named(rows.iter().map(|row| &questions[numbers[*row]].id)),
         };
-        let outcome = update.run(&mut adam, progress, |adam, progress| {
+        let outcome = update.run(&mut adam, progress, forward, |adam, progress| {
             let state = PpoState { tally: &tally, midway: Some((&rollout, progress)) };
             train::checkpoint(io, step, parameters.steps, false, adam, &state)
         })?;
@@ -236,7 +237,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 }
 
 /// Writes down the memory the stage is expected to take; remarks on prompts that a rollout repeats.
-fn expect(io: &mut Io, parameters: &Ppo, models: &Models, prompts: &[Vec<u32>]) -> Result<()> {
+fn expect(io: &mut Io, parameters: &Ppo, policy: &Artifact, models: &Models, prompts: &[Vec<u32>]) -> Result<()> {
     let asked = parameters.batch / parameters.answers_per_prompt;
     if asked > prompts.len() {
         io.remark(format!(
@@ -245,31 +246,34 @@ fn expect(io: &mut Io, parameters: &Ppo, models: &Models, prompts: &[Vec<u32>]) 
         ));
     }
     let rows = rollout::minibatch(parameters).min(parameters.passes.micro_batch.unwrap_or(usize::MAX));
+    let tokens = prompts.iter().map(Vec::len).max().unwrap_or(0) + parameters.max_new_tokens;
     let load = Load {
         rows,
-        tokens: prompts.iter().map(Vec::len).max().unwrap_or(0) + parameters.max_new_tokens,
+        tokens,
         predicted: rows * parameters.max_new_tokens,
         trained: 1 + usize::from(models.critic.is_some()),
         read: 2,
         recomputes: parameters.passes.recompute,
-        decoded: (parameters.passes.at_once(parameters.batch), parameters.max_new_tokens),
-        other_bases: models.other_bases,
+        decoded: (parameters.passes.at_once(parameters.batch), tokens),
         ..Load::default()
     };
-    let memory = models.policy.memory(&parameters.tuning.lora, load);
-    io.expects(&memory::in_words(memory, &Passes::or_lower("`max_new_tokens` or `lora.rank`")))
+    let others: Vec<&Base> =
+        models.reference.iter().map(|reference| &reference.base).chain([&models.reward.0]).collect();
+    let lower = &Passes::or_lower("`max_new_tokens` or `lora.rank`");
+    policy.expect(io, Expectation { lora: &parameters.tuning.lora, load, others: &others, lower })
 }
 
 /// Hands over the policy after `step` updates as a candidate.
 fn hand_over(
     io: &mut Io,
+    policy: &Artifact,
     models: &Models,
     adam: &Adam,
     step: u64,
     mut metrics: Vec<(&'static str, f64)>,
 ) -> Result<()> {
     let (actor, _) = models.with(&adam.tensors);
-    models.policy.save_with(&actor, &io.candidate_dir(step)?)?;
+    policy.save_with(&actor, &io.candidate_dir(step)?)?;
     metrics.push(("weight_change", actor.moved_from(&models.start)?));
     io.candidate(step, &metrics)
 }

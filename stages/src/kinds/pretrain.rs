@@ -3,9 +3,7 @@
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::memory;
-use crate::model::weights;
-use crate::model::{Decoder, Load, LoraParameters, Trainable};
+use crate::model::{self, Decoder, Expectation, Load, LoraParameters, Trainable, weights};
 use crate::stage::{
     self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
 };
@@ -197,10 +195,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     let mut source = llama.source();
     source["bos_token_id"] = json!(tokenizer.named("bos_token"));
-    let model = random(Config::of(source)?, draw("weights"), &device)?;
-    let settings =
-        AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
-    let adam = Adam::of_weights(&model, settings);
+    let config = Config::of(source)?;
 
     // 4. Train: a linear warm-up over a tenth of the steps, then a cosine; the last tenth is reported.
     let tenth = (parameters.steps / 10).max(1);
@@ -223,8 +218,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         recomputes: parameters.passes.recompute,
         ..Load::default()
     };
-    let memory = memory::estimate(&model.config, &LoraParameters::default(), Dtype::F32, load, &device);
-    io.expects(&memory::in_words(memory, &Passes::or_lower("`context` or `width`")))?;
+    let (lora, lower) = (&LoraParameters::default(), &Passes::or_lower("`context` or `width`"));
+    model::expect(io, &config, Dtype::F32, &Expectation { lora, load, others: &[], lower }, &device)?;
+    let model = random(config, draw("weights"), &device)?;
+    let settings =
+        AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
+    let adam = Adam::of_weights(&model, settings);
     let learner = NewModel { parameters: &parameters, model, documents, heldout, made };
     train::learn(io, &steps, adam, &mut filter, &learner)
 }

@@ -175,17 +175,17 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     }
 
     // 2. Start from the incoming adapter and head, or from new ones.
-    let start = artifact.start_adapter(&training.tuning.lora, draw("adapter"))?;
-    let start = match start.head {
-        Some(_) => start,
-        None => start.with_head(&artifact.model.config, draw("head"), &device),
-    };
-    // Training uses the plain scale of the head; each candidate is normalised anew.
-    let start = Adapter { offset: 0.0, spread: 1.0, ..start };
     let rows = train::by_weight((0..groups.len()).collect(), |group| groups[group].weight, draw("weight"));
     let steps = TrainSteps::of(io, training, rows, draw("order"));
     let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, false);
-    training.expect_memory(io, &artifact, load)?;
+    training.expect(io, &artifact, load, &[])?;
+    let start = artifact.start_adapter(&training.tuning.lora, draw("adapter"))?;
+    let start = match start.head {
+        Some(_) => start,
+        None => start.with_head(artifact.config(), draw("head"), &device),
+    };
+    // Training uses the plain scale of the head; each candidate is normalised anew.
+    let start = Adapter { offset: 0.0, spread: 1.0, ..start };
     let adam = Adam::of_adapters([&start], training.tuning.adam);
     let learner = RewardModel {
         parameters: &parameters,
@@ -219,7 +219,7 @@ impl Learner for RewardModel<'_> {
     fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], _: &mut TrainState) -> Result<BatchLoss> {
         let train::Passes { micro_batch, recompute } = self.parameters.training.passes;
         let adapter = self.start.with_tensors(tensors);
-        let pass = Pass::of_adapter(&self.artifact.model, &adapter, recompute);
+        let pass = Pass::of_adapter(self.artifact.model(), &adapter, recompute);
         let batch: Vec<&Group> = batch.iter().map(|group| &self.groups[*group]).collect();
         let (loss, gradients) = train::in_parts(&train::parts_of_groups(&batch, micro_batch), |part| {
             let part: Vec<&Group> = part.iter().map(|group| batch[*group]).collect();
@@ -238,7 +238,7 @@ impl Learner for RewardModel<'_> {
     fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<Metrics> {
         let mut adapter = self.start.with_tensors(tensors);
         self.normalize(&mut adapter)?;
-        let measurement = measure::measure(&self.artifact.model, &adapter, &self.heldout, self.at_once)?;
+        let measurement = measure::measure(self.artifact.model(), &adapter, &self.heldout, self.at_once)?;
         self.artifact.save_ended_by(&adapter, &self.ends, &io.candidate_dir(step)?)?;
         io.table(step, "items", &measurement.items)?;
         io.table(step, RELIABILITY, &measurement.reliability)?;
@@ -259,7 +259,7 @@ impl RewardModel<'_> {
             self.groups.iter().flat_map(|group| group.rows.iter().map(|row| row.ids.as_slice())).collect();
         let drawn = self.sample.order(0, rows.len());
         let rows: Vec<&[u32]> = drawn.iter().take(256).map(|row| rows[*row]).collect();
-        let rewards = train::rewards(&self.artifact.model, adapter, &rows, self.at_once)?;
+        let rewards = train::rewards(self.artifact.model(), adapter, &rows, self.at_once)?;
         adapter.offset = rl::mean(&rewards);
         if self.parameters.normalize == Normalize::Spread {
             let spread = rl::standard_deviation(&rewards);

@@ -149,6 +149,17 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let rows = train::by_weight(rows, |row| examples[row].0.weight, draw("weight"));
 
     // 2. Train the incoming adapter, a new one, or the weights themselves.
+    let steps = TrainSteps::of(io, training, rows, draw("order"));
+    let at_once = training.passes.at_once(steps.size);
+    let load = Load {
+        rows: at_once,
+        tokens: examples.iter().map(|(_, row)| row.ids.len()).max().unwrap_or(0),
+        predicted: at_once * encoder.max_tokens,
+        trained: usize::from(parameters.train == Train::Lora),
+        is_full: parameters.train == Train::Full,
+        ..Load::default()
+    };
+    training.expect(io, &artifact, load, &[])?;
     let start = match parameters.train {
         Train::Lora => Some(artifact.start_adapter(&training.tuning.lora, draw("adapter"))?),
         Train::Full if artifact.adapter.is_some() => bail!(
@@ -157,20 +168,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         ),
         Train::Full => None,
     };
-    let steps = TrainSteps::of(io, training, rows, draw("order"));
-    let at_once = training.passes.at_once(steps.size);
-    let load = Load {
-        rows: at_once,
-        tokens: examples.iter().map(|(_, row)| row.ids.len()).max().unwrap_or(0),
-        predicted: at_once * encoder.max_tokens,
-        trained: usize::from(start.is_some()),
-        is_full: start.is_none(),
-        ..Load::default()
-    };
-    training.expect_memory(io, &artifact, load)?;
     let adam = match &start {
         Some(start) => Adam::of_adapters([start], training.tuning.adam),
-        None => Adam::of_weights(&artifact.model, training.tuning.adam),
+        None => Adam::of_weights(artifact.model(), training.tuning.adam),
     };
     let learner = FineTuning { training, artifact: &artifact, start, examples, heldout };
     train::learn(io, &steps, adam, &mut filter, &learner)
@@ -216,8 +216,8 @@ impl FineTuning<'_> {
     /// The model and the adapter with these tensors.
     fn with(&self, tensors: &[Tensor<2>]) -> (Decoder, Option<Adapter>) {
         match &self.start {
-            Some(start) => (self.artifact.model.clone(), Some(start.with_tensors(tensors))),
-            None => (weights::with_tensors(&self.artifact.model, tensors), None),
+            Some(start) => (self.artifact.model().clone(), Some(start.with_tensors(tensors))),
+            None => (weights::with_tensors(self.artifact.model(), tensors), None),
         }
     }
 }

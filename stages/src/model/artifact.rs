@@ -1,13 +1,12 @@
 //! A model as a stage reads and writes it: `model/` as `transformers` loads it, and at most one `adapter/` as `peft`
 //! loads it over that. Base weights pass through untouched: a stage that trains an adapter writes only the adapter.
 
-use super::resident::{self, BaseFiles};
-use super::weights::{self, of_burn};
-use super::{Adapter, Decoder, classifier};
-use crate::device;
-use anyhow::{Context, Result, bail};
+use super::base::{Base, Weights};
+use super::{Adapter, Decoder, classifier, weights};
+use anyhow::{Context, Result};
 use burn::tensor::Device;
 use formats::chat::{self, Template};
+use formats::config::Config;
 use formats::directory::{ModelFiles, is_of_model};
 use formats::dtype::{Dtype, set_dtype};
 use formats::json;
@@ -17,105 +16,89 @@ use formats::weights::is_of_weights;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-
-/// Where the base of a model comes from.
-#[derive(Clone, Copy)]
-enum Bases {
-    Read,
-    /// Those that this process keeps.
-    Kept,
-}
 
 /// Everything a stage reads of a model.
 pub struct Artifact {
-    pub model: Decoder,
-    pub dtype: Dtype,
+    pub base: Base,
     pub adapter: Option<Adapter>,
     pub tokenizer: Tokenizer,
-    base: ModelFiles,
-    files: Arc<BaseFiles>,
-    /// It has a base of its own in memory, and does not share that of the model it was loaded beside.
-    pub has_own_base: bool,
+    files: ModelFiles,
     /// Replaces the chat template of the model.
     chat_template: Option<String>,
 }
 
 impl Artifact {
-    /// Reads a stage's artifact (`model/`, `adapter/`) or a plain Hugging Face directory, with the matrices of the base
-    /// as `dtype`.
+    /// Opens a stage's artifact (`model/`, `adapter/`) or a plain Hugging Face directory, with the matrices of the base as
+    /// `dtype`. Its weights are sent to the device by [`Artifact::expect`].
     ///
     /// # Errors
     /// It is not a model that can be read, or the device does not compute in `dtype`.
+    pub fn open(directory: &Path, dtype: Dtype, device: &Device) -> Result<Artifact> {
+        Artifact::open_as(directory, None, dtype, device, Weights::Read)
+    }
+
+    /// As [`Artifact::open`], in the precision of `other`. If the bases have the same bytes, they share one in memory.
+    ///
+    /// # Errors
+    /// As [`Artifact::open`].
+    pub fn open_beside(directory: &Path, other: &Artifact) -> Result<Artifact> {
+        Artifact::open_as(directory, Some(&other.base), other.base.dtype, &other.base.device, Weights::Read)
+    }
+
+    /// As [`Artifact::open`], with a base that this process keeps, if it has one of the same bytes, and keeps from now on.
+    ///
+    /// # Errors
+    /// As [`Artifact::open`].
+    pub fn open_resident(directory: &Path, dtype: Dtype, device: &Device) -> Result<Artifact> {
+        Artifact::open_as(directory, None, dtype, device, Weights::Kept)
+    }
+
+    /// As [`Artifact::open_beside`], with a base as [`Artifact::open_resident`] has it.
+    ///
+    /// # Errors
+    /// As [`Artifact::open`].
+    pub fn open_resident_beside(directory: &Path, other: &Artifact) -> Result<Artifact> {
+        Artifact::open_as(directory, Some(&other.base), other.base.dtype, &other.base.device, Weights::Kept)
+    }
+
+    /// Opens a model and sends its weights at once, where no stage says what it takes.
+    ///
+    /// # Errors
+    /// As [`Artifact::open`], or the device cannot hold the weights.
     pub fn load(directory: &Path, dtype: Dtype, device: &Device) -> Result<Artifact> {
-        Artifact::open(directory, None, dtype, device, Bases::Read)
+        let artifact = Artifact::open(directory, dtype, device)?;
+        artifact.base.send()?;
+        Ok(artifact)
     }
 
-    /// As [`Artifact::load`], in the precision of `other`. If the bases have the same bytes, they share one in memory.
-    ///
-    /// # Errors
-    /// As [`Artifact::load`].
-    pub fn load_beside(directory: &Path, other: &Artifact) -> Result<Artifact> {
-        Artifact::open(directory, Some(other), other.dtype, &other.model.device(), Bases::Read)
-    }
-
-    /// As [`Artifact::load`], with a base that this process keeps, if it has one of the same bytes, and keeps from now on.
-    ///
-    /// # Errors
-    /// As [`Artifact::load`].
-    pub fn load_resident(directory: &Path, dtype: Dtype, device: &Device) -> Result<Artifact> {
-        Artifact::open(directory, None, dtype, device, Bases::Kept)
-    }
-
-    /// As [`Artifact::load_beside`], with a base as [`Artifact::load_resident`] has it.
-    ///
-    /// # Errors
-    /// As [`Artifact::load`].
-    pub fn load_resident_beside(directory: &Path, other: &Artifact) -> Result<Artifact> {
-        Artifact::open(directory, Some(other), other.dtype, &other.model.device(), Bases::Kept)
-    }
-
-    fn open(
+    fn open_as(
         directory: &Path,
-        other: Option<&Artifact>,
+        other: Option<&Base>,
         dtype: Dtype,
         device: &Device,
-        bases: Bases,
+        weights: Weights,
     ) -> Result<Artifact> {
-        if !device.supports_dtype(of_burn(device::kept(dtype, device))) {
-            bail!(
-                "{} does not compute in {}; take `dtype: f32`, or another device (`pipeline doctor` lists what each can do)",
-                device::class(device),
-                dtype.name()
-            );
-        }
-        let base = ModelFiles::open(directory)?;
-        let files = Arc::new(BaseFiles::open(base.path())?);
-        let other = other.filter(|other| files.is_same(&other.files));
-        let read = || weights::load(base.path(), files.config.clone(), dtype, device);
-        let model = match (other, bases) {
-            (Some(other), _) => other.model.clone(),
-            (None, Bases::Kept) => resident::base(&files, dtype, device, read)?,
-            (None, Bases::Read) => read()?,
-        };
-        let tokenizer = Tokenizer::load(base.path())?;
+        let files = ModelFiles::open(directory)?;
+        let base = Base::open(files.path(), other, dtype, device, weights)?;
+        let tokenizer = Tokenizer::load(files.path())?;
         let adapter_directory = directory.join("adapter");
+        let config = base.config();
         let adapter = match adapter_directory.is_dir() {
-            true => Some(Lora::load(&adapter_directory, &model.config)?),
-            false if model.config.is_classifier => Some(Lora::of_classifier(base.path(), &model.config)?),
+            true => Some(Lora::load(&adapter_directory, config)?),
+            false if config.is_classifier => Some(Lora::of_classifier(files.path(), config)?),
             false => None,
         };
-        let adapter = adapter.map(|adapter| Adapter::of(adapter, &model.config, device));
-        Ok(Artifact {
-            model,
-            dtype,
-            adapter,
-            tokenizer,
-            base,
-            files,
-            has_own_base: other.is_none(),
-            chat_template: None,
-        })
+        let adapter = adapter.map(|adapter| Adapter::of(adapter, config, device));
+        Ok(Artifact { base, adapter, tokenizer, files, chat_template: None })
+    }
+
+    pub fn config(&self) -> &Config {
+        self.base.config()
+    }
+
+    /// The model, once its weights were sent.
+    pub fn model(&self) -> &Decoder {
+        self.base.model()
     }
 
     /// A chat template with the special tokens of this model.
@@ -123,7 +106,7 @@ impl Artifact {
     /// # Errors
     /// It is no Jinja.
     pub fn template_of(&self, source: &str) -> Result<Template> {
-        Template::load(self.base.path(), Some(source))?.context("there is no template")
+        Template::load(self.files.path(), Some(source))?.context("there is no template")
     }
 
     /// Replaces the chat template, also in the files that are written.
@@ -147,13 +130,13 @@ impl Artifact {
         let is_reward = adapter.head.is_some();
         self.copy_to(&target, |name| is_reward && (name == CONFIG || classifier::names_padding(name)))?;
         if is_reward {
-            let mut source = self.model.config.source.clone();
-            let padding = classifier::RewardPadding::of(&self.model.config, &self.tokenizer, ends);
+            let mut source = self.config().source.clone();
+            let padding = classifier::RewardPadding::of(self.config(), &self.tokenizer, ends);
             classifier::label(&mut source);
-            padding.write(&mut source, self.base.path(), &target)?;
+            padding.write(&mut source, self.files.path(), &target)?;
             json::write(&target.join(CONFIG), &source)?;
         }
-        weights::save_adapter(adapter, &self.model.config.architecture.layout, &directory.join("adapter"))
+        weights::save_adapter(adapter, &self.config().architecture.layout, &directory.join("adapter"))
     }
 
     /// Writes a candidate with the weights of `model`, which were trained as f32.
@@ -168,7 +151,7 @@ impl Artifact {
     /// Copies the files of the model, except those that are replaced, and writes the chat template.
     fn copy_to(&self, target: &Path, is_replaced: impl Fn(&str) -> bool) -> Result<()> {
         fs::create_dir_all(target).with_context(|| format!("create {}", target.display()))?;
-        let base = self.base.path();
+        let base = self.files.path();
         for entry in fs::read_dir(base).with_context(|| format!("read {}", base.display()))? {
             let entry = entry?;
             let name = entry.file_name();

@@ -8,6 +8,7 @@
 use super::batch::Batch;
 use super::decoder::{Activations, Affine, Block, Decoder, scaled};
 use super::lora::{Adapter, AdapterGradient, Pair};
+use super::table::Table;
 use crate::kernel::{Start, Term, TogetherKernel, term};
 use anyhow::Result;
 use burn::tensor::Tensor;
@@ -72,6 +73,7 @@ impl Decoder {
     /// Hidden states `[n, d]` as [`Decoder::hidden`] gives them, to the last bit, and the way back. Where it
     /// `recomputes`, the blocks' inputs alone are kept, and each block is computed a second time on the way back.
     pub fn trace(&self, adapter: Option<&Adapter>, batch: &Batch, recomputes: bool) -> (Tensor<2>, Trace) {
+        self.note("forward that is kept to go back", batch);
         let mut x = self.embedded(batch);
         let mut blocks = Vec::with_capacity(self.blocks.len());
         for layer in 0..self.blocks.len() {
@@ -98,6 +100,7 @@ impl Decoder {
         d_hidden: Tensor<2>,
         trained: Trainable,
     ) -> Result<Gradient> {
+        self.note("back", batch);
         let back = Back { adapter, batch, trained };
         let d_norm = back.trains_weights().then(|| self.norm_weight_back(&trace.last, &self.norm, &d_hidden));
         let mut dx = self.norm_back(trace.last, &self.norm, d_hidden, None);
@@ -118,11 +121,11 @@ impl Decoder {
             (Trainable::Adapter, None) => unreachable!("a gradient by an adapter is asked for where there is one"),
             (Trainable::Weights, _) => Gradient::Weights(Box::new(Decoder {
                 config: self.config.clone(),
-                embedding: self.kernel().table_back(
+                embedding: Table::of(vec![self.kernel().table_back(
                     scaled(dx.clone(), self.config.scales.embedding),
                     &batch.host_ids,
-                    self.embedding.dims()[0],
-                )?,
+                    self.embedding.rows(),
+                )?]),
                 positions: match &self.positions {
                     Some(learned) => {
                         let rows = learned.dims()[0];
@@ -132,7 +135,7 @@ impl Decoder {
                 },
                 blocks,
                 norm: d_norm.expect("weights are trained"),
-                head: self.head.as_ref().map(Tensor::zeros_like),
+                head: self.head.as_ref().map(|head| Table::of(head.parts().iter().map(Tensor::zeros_like).collect())),
                 ropes: self.ropes.clone(),
             })),
         })
@@ -269,7 +272,7 @@ impl Decoder {
                     true => product(term(&transposed(x), (*dy).clone())),
                     false => product(term(&transposed(dy), (*x).clone())),
                 };
-                let bias = projection.bias.as_ref().map(|_| (*dy).clone().sum_dim(0));
+                let bias = projection.bias.as_ref().map(|_| kernel.sum_of_rows((*dy).clone()));
                 gradients.projections[place] = Some(Affine { weight, bias });
             }
         }
@@ -382,10 +385,9 @@ impl Decoder {
 
     /// Adds the gradient of the matrix behind the logits `[v, d]` to this decoder, which is a gradient itself.
     pub fn add_to_head(&mut self, more: Tensor<2>) {
-        match &mut self.head {
-            Some(head) => *head = head.clone() + more,
-            None => self.embedding = self.embedding.clone() + more,
-        }
+        let table = self.head.as_mut().unwrap_or(&mut self.embedding);
+        let [whole] = table.parts() else { unreachable!("what is trained lies in one part") };
+        *table = Table::of(vec![whole.clone() + more]);
     }
 }
 

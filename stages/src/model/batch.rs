@@ -1,11 +1,13 @@
 //! Token rows as a model reads them: ids, positions or rotary angles, and the mask.
 
 use super::rotation::RopeTables;
+use crate::device;
 use crate::kernel::{self, Angles, AttentionMask, MaskedRow, Span};
 use crate::tensor::from_ids;
 use burn::tensor::{Device, Int, Tensor};
 use formats::config::Config;
 use formats::rope::Rope;
+use std::ops::Range;
 
 /// The arrangement of rows of unequal lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,9 +142,9 @@ fn by_token(spans: &[Span], n: usize, number: impl Fn(&Span, usize) -> usize) ->
 }
 
 /// The bias `[n/width, 1, 1, width, width]` of the scores of whole rows in lines of `width`. It is made on the device, of the
-/// first column that each token attends to: the bias itself is `width` times as large.
-fn bias(spans: &[Span], n: usize, width: usize, window: Option<usize>, device: &Device) -> Tensor<5> {
-    let lines = n / width.max(1);
+/// first column that each token attends to: the bias itself is `width` times as large. It lies in parts of some lines where
+/// the device binds no more, and of some tokens where even a line is too long.
+fn bias(spans: &[Span], n: usize, width: usize, window: Option<usize>, device: &Device) -> Vec<Tensor<5>> {
     // Padding attends to nothing.
     let mut firsts = vec![width as u32; n];
     for span in spans {
@@ -151,11 +153,28 @@ fn bias(spans: &[Span], n: usize, width: usize, window: Option<usize>, device: &
             firsts[span.at + offset] = (span.at % width + first) as u32;
         }
     }
-    let firsts = from_ids(&firsts, device).reshape([lines, 1, 1, width, 1]);
     let columns = Tensor::<1, Int>::arange(0..width as i64, device);
-    let later = columns.clone().reshape([1, 1, 1, 1, width]).greater(columns.clone().reshape([1, 1, 1, width, 1]));
-    let is_hidden = columns.reshape([1, 1, 1, 1, width]).lower(firsts).bool_or(later);
-    Tensor::zeros([lines, 1, 1, width, width], device).mask_fill(is_hidden, HIDDEN)
+    let part = |rows: Range<usize>| {
+        let tokens = rows.len().min(width);
+        let lines = rows.len() / tokens.max(1);
+        let at = rows.start % width.max(1);
+        let firsts = from_ids(&firsts[rows], device).reshape([lines, 1, 1, tokens, 1]);
+        let own = columns.clone().narrow(0, at, tokens).reshape([1, 1, 1, tokens, 1]);
+        let seen = columns.clone().reshape([1, 1, 1, 1, width]);
+        let is_hidden = seen.clone().lower(firsts).bool_or(seen.greater(own));
+        Tensor::zeros([lines, 1, 1, tokens, width], device).mask_fill(is_hidden, HIDDEN)
+    };
+    let most = usize::try_from(device::limits(device).binding / 4).unwrap_or(usize::MAX) / width.max(1);
+    if n <= most {
+        return vec![part(0..n)];
+    }
+    let ends = |first: usize, last: usize, step: usize| {
+        (first..last).step_by(step).map(move |from| from..last.min(from + step))
+    };
+    match most / width {
+        0 => ends(0, n, width).flat_map(|line| ends(line.start, line.end, most.max(1))).map(part).collect(),
+        lines => ends(0, n, lines * width).map(part).collect(),
+    }
 }
 
 /// Rows in lines of `width`: the longest first, each into the first line that has room.

@@ -8,7 +8,9 @@ use super::batch::{Batch, Padding};
 use super::kv_cache::Cache;
 use super::lora::Adapter;
 use super::rotation::RopeTables;
+use super::table::Table;
 use super::together::AdapterGroup;
+use crate::device::asked;
 use crate::kernel::{self, HalfRows, Heads, Kernel, Normalization, Start, Term, capped, term};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 use formats::architectures::{Norm, QkvLayout, Target};
@@ -20,13 +22,13 @@ use std::sync::Arc;
 pub struct Decoder {
     pub config: Config,
     /// `[v, d]`.
-    pub(crate) embedding: Tensor<2>,
+    pub(crate) embedding: Table,
     /// `[context, d]`, where positions are learned.
     pub(crate) positions: Option<Tensor<2>>,
     pub(crate) blocks: Vec<Block>,
     pub(crate) norm: Affine,
     /// `[v, d]`; `None` when the head is tied to the embedding.
-    pub(crate) head: Option<Tensor<2>>,
+    pub(crate) head: Option<Table>,
     pub(crate) ropes: Arc<RopeTables>,
 }
 
@@ -100,6 +102,7 @@ impl Decoder {
 
     /// Hidden states `[n, d]` after the last norm.
     pub fn hidden(&self, adapter: Option<&Adapter>, batch: &Batch, mut cache: Option<&mut Cache>) -> Tensor<2> {
+        self.note("forward", batch);
         let mut x = self.embedded(batch);
         for layer in 0..self.blocks.len() {
             x = self.block(layer, adapter, x, batch, cache.as_deref_mut()).0;
@@ -120,8 +123,14 @@ impl Decoder {
         layers
     }
 
+    /// Notes the work of a pass, in case the device has no room for it.
+    pub(super) fn note(&self, way: &str, batch: &Batch) {
+        let (tokens, rows) = (batch.tokens(), batch.spans.len());
+        asked::note(|| format!("a pass {way} through the model, of {tokens} tokens in {rows} rows"));
+    }
+
     pub(super) fn embedded(&self, batch: &Batch) -> Tensor<2> {
-        let x = self.embedding.clone().select(0, batch.ids.clone()).cast(FloatDType::F32);
+        let x = self.embedding.look_up(&batch.ids);
         let x = scaled(x, self.config.scales.embedding);
         match (&self.positions, &batch.positions) {
             (Some(learned), Some(positions)) => x + learned.clone().select(0, positions.clone()).cast(FloatDType::F32),
@@ -197,13 +206,12 @@ impl Decoder {
     /// Logits `[n, v]` of hidden states `[n, d]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         let scales = self.config.scales;
-        let term = Term { factor: scales.logit, ..term(&hidden, self.unembedding().transpose()) };
-        capped(scales.logit_cap, self.kernel().products(Start::Zero, vec![term]))
+        capped(scales.logit_cap, self.unembedding().products(self.kernel(), &hidden, scales.logit))
     }
 
     /// `[v, d]`.
-    pub(super) fn unembedding(&self) -> Tensor<2> {
-        self.head.as_ref().unwrap_or(&self.embedding).clone()
+    pub(super) fn unembedding(&self) -> &Table {
+        self.head.as_ref().unwrap_or(&self.embedding)
     }
 
     /// The projection of a block, and its place among the layout's targets.

@@ -84,7 +84,7 @@ impl Cache {
                 let mask = |bias: &Tensor<5>| AttentionMask::Rectangle {
                     columns: 1,
                     filled,
-                    bias: bias.clone().slice([0..spans.len(), 0..1, 0..1, 0..1, 0..seen]),
+                    bias: vec![bias.clone().slice([0..spans.len(), 0..1, 0..1, 0..1, 0..seen])],
                 };
                 going.biases.iter().map(mask).collect()
             }

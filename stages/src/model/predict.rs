@@ -2,6 +2,7 @@
 //! head, with their derivatives in closed form. Only the logits `[n, v]` of a few tokens are in memory at a time.
 
 use super::decoder::{Decoder, scaled};
+use crate::device::asked;
 use crate::kernel::{self, ByRow, LatePredictions, Predictions, Slopes, Start, TokenGradients, capped_back, term};
 use crate::tensor::from_ids;
 use anyhow::Result;
@@ -58,7 +59,7 @@ impl Decoder {
                 d_logits = capped_back(logit_cap, bounded, d_logits);
             }
             let d_logits = scaled(d_logits, logit);
-            d_hidden.push(kernel.products(Start::Zero, vec![term(&d_logits, self.unembedding())]));
+            d_hidden.push(self.unembedding().products_back(kernel, &d_logits));
             if wants_matrix {
                 let more = vec![term(&d_logits.transpose(), part(&hidden, &place))];
                 d_matrix = Some(kernel.products(d_matrix.map_or(Start::Zero, Start::Residual), more));
@@ -68,7 +69,7 @@ impl Decoder {
     }
 
     fn chunks(&self, tokens: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let most = (self.kernel().logits_at_once() / self.config.vocabulary).max(1);
+        let most = (self.kernel().logits_at_once(&self.device()) / self.config.vocabulary).max(1);
         (0..tokens).step_by(most).map(move |from| from..tokens.min(from + most))
     }
 
@@ -79,6 +80,7 @@ impl Decoder {
         temperature: f64,
         place: &Range<usize>,
     ) -> (Tensor<2>, LatePredictions) {
+        asked::note(|| format!("logits of {} tokens over {} others", place.len(), self.config.vocabulary));
         let logits = self.logits(part(hidden, place));
         let logits = if temperature == 1.0 { logits } else { logits.div_scalar(temperature) };
         let predicted = self.kernel().log_softmax(logits.clone(), &targets[place.clone()]);

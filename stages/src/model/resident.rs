@@ -1,13 +1,12 @@
 //! The bases that this process has loaded to measure models: the next action in the same process finds them in the memory
 //! of the device. Adapters come and go; the base under all candidates of a run is mostly one.
 
-use super::Decoder;
+use super::{Decoder, sizes};
 use crate::device;
 use anyhow::Result;
 use burn::tensor::Device;
 use formats::config::Config;
 use formats::dtype::Dtype;
-use formats::layout::{self, Weight};
 use formats::unreadable::Reading;
 use formats::weights::{Bytes, files_of, mapped};
 use serde_json::Value;
@@ -17,7 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The bytes of all bases that are kept, the one in use among them. Without this memory an action holds one or two, so the
-/// bound must be small beside the memory of a GPU. A base that is larger is kept until another one is loaded: the parts of
+/// bound must be small beside the memory of a GPU: it is a quarter of it at most. A base that is larger is kept until another one is loaded: the parts of
 /// a measurement of one model still read it once, and no action holds more than without.
 const BOUND: u64 = 4 << 30;
 
@@ -58,8 +57,9 @@ pub fn base(
     let found = match kept.iter().position(is_it) {
         Some(at) => kept.remove(at),
         None => {
-            let bytes = bytes(&files.config, device::kept(dtype, device));
-            let surplus = surplus(&kept.iter().map(|kept| kept.bytes).collect::<Vec<_>>(), bytes);
+            let bytes = sizes::bytes_of_weights(&files.config, device::kept(dtype, device));
+            let bound = device::limits(device).memory.map_or(BOUND, |memory| BOUND.min(memory / 4));
+            let surplus = surplus(&kept.iter().map(|kept| kept.bytes).collect::<Vec<_>>(), bytes, bound);
             kept.drain(..surplus);
             ResidentBase { files: Arc::clone(files), dtype, bytes, model: read()? }
         }
@@ -69,22 +69,15 @@ pub fn base(
     Ok(model)
 }
 
-/// The number of bases to drop, from the first, so that the rest and one of `more` bytes are within the bound.
-fn surplus(kept: &[u64], more: u64) -> usize {
+/// The number of bases to drop, from the first, so that the rest and one of `more` bytes are within `bound`.
+fn surplus(kept: &[u64], more: u64, bound: u64) -> usize {
     let mut total = kept.iter().fold(more, |sum, bytes| sum.saturating_add(*bytes));
     let needless = kept.iter().take_while(|bytes| {
-        let is_too_much = total > BOUND;
+        let is_too_much = total > bound;
         total -= **bytes;
         is_too_much
     });
     needless.count()
-}
-
-fn bytes(config: &Config, dtype: Dtype) -> u64 {
-    layout::weights(config)
-        .iter()
-        .map(|Weight { shape: [rows, columns], .. }| (rows * columns * dtype.size()) as u64)
-        .sum()
 }
 
 impl BaseFiles {
@@ -101,6 +94,11 @@ impl BaseFiles {
             Ok(BaseFile { name, device: metadata.dev(), inode: metadata.ino(), bytes })
         };
         Ok(BaseFiles { config, files: files_of(directory)?.into_iter().map(open).collect::<Result<_>>()? })
+    }
+
+    /// No files, of a model that is made in memory.
+    pub fn none(config: Config) -> BaseFiles {
+        BaseFiles { config, files: Vec::new() }
     }
 
     /// Whether they hold the same weights. Equal files placed from the store are one file; others are compared byte by
@@ -127,11 +125,11 @@ mod tests {
     #[test]
     fn bases_make_room_oldest_first() {
         let gib = 1 << 30;
-        assert_eq!(surplus(&[], 27 * gib), 0);
-        assert_eq!(surplus(&[gib, gib], 2 * gib), 0);
-        assert_eq!(surplus(&[gib, gib], 3 * gib), 1);
-        assert_eq!(surplus(&[27 * gib, gib], gib), 1);
+        assert_eq!(surplus(&[], 27 * gib, BOUND), 0);
+        assert_eq!(surplus(&[gib, gib], 2 * gib, BOUND), 0);
+        assert_eq!(surplus(&[gib, gib], 3 * gib, BOUND), 1);
+        assert_eq!(surplus(&[27 * gib, gib], gib, BOUND), 1);
         // One that does not fit has no other beside it.
-        assert_eq!(surplus(&[gib, gib], 27 * gib), 2);
+        assert_eq!(surplus(&[gib, gib], 27 * gib, BOUND), 2);
     }
 }

@@ -1,32 +1,51 @@
 //! The roles of a model in a stage: the start of training, the reference, the tokens that end an answer; and the memory
 //! that takes.
 
-use super::memory::{self, Memory};
-use super::{Adapter, Artifact, Decoder, Load, LoraParameters};
+use super::base::Base;
+use super::{Adapter, Artifact, Decoder, Load, LoraParameters, memory, sizes, walls};
+use crate::device;
 use crate::draw::Draw;
+use crate::io::Io;
 use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
 use formats::config::Config;
+use formats::dtype::Dtype;
 use formats::tokenizer::{self, Tokenizer};
 use std::path::Path;
 
 /// The model that a policy is compared with.
 pub struct Reference {
-    pub model: Decoder,
+    pub base: Base,
     pub adapter: Option<Adapter>,
-    pub has_own_base: bool,
+}
+
+impl Reference {
+    pub fn model(&self) -> &Decoder {
+        self.base.model()
+    }
+}
+
+/// The work of a stage with its model, as far as a device must have room for it.
+pub struct Expectation<'a> {
+    pub lora: &'a LoraParameters,
+    pub load: Load,
+    /// Bases of other models that the stage reads beside it.
+    pub others: &'a [&'a Base],
+    /// The parameters to lower where it is too much.
+    pub lower: &'a str,
 }
 
 impl Artifact {
     /// The adapter that training starts from: the incoming one, or a new one where there is none.
     pub fn start_adapter(&self, lora: &LoraParameters, draw: Draw) -> Result<Adapter> {
-        let width = self.model.config.width;
+        let width = self.config().width;
         if lora.rank > width {
             bail!(
                 "start an adapter: `lora.rank` {} is more than the model's width {width}, where it is no saving",
                 lora.rank
             );
         }
-        let new = || Adapter::new(&self.model.config, lora, draw, &self.model.device());
+        let new = || Adapter::new(self.config(), lora, draw, &self.base.device);
         let Some(incoming) = &self.adapter else { return Ok(new()) };
         if incoming.has_no_pairs() {
             return Ok(Adapter {
@@ -54,14 +73,15 @@ impl Artifact {
     /// The reference of a policy: another model with the same tokens, or the policy as it came.
     ///
     /// # Errors
-    /// As [`Artifact::load`], or the tokens differ.
+    /// As [`Artifact::open`], or the tokens differ.
     pub fn reference(&self, directory: Option<&Path>) -> Result<Reference> {
         let Some(directory) = directory else {
-            return Ok(Reference { model: self.model.clone(), adapter: self.adapter.clone(), has_own_base: false });
+            return Ok(Reference { base: self.base.clone(), adapter: self.adapter.clone() });
         };
-        let Artifact { model, adapter, has_own_base, tokenizer, .. } = Artifact::load_beside(directory, self)?;
-        takes_tokens(&model, &tokenizer, self).context("connect `reference`")?;
-        Ok(Reference { model, adapter, has_own_base })
+        let reference = Artifact::open_beside(directory, self)?;
+        reference.takes_tokens_of(self).context("connect `reference`")?;
+        let Artifact { base, adapter, .. } = reference;
+        Ok(Reference { base, adapter })
     }
 
     /// The tokens at which a policy stops: `stop` where the stage names one, else that with which the chat template ends
@@ -70,7 +90,7 @@ impl Artifact {
     /// # Errors
     /// The model has no such token.
     pub fn stops(&self, stop: Option<u32>) -> Result<Vec<u32>> {
-        stops(&self.model.config, &self.tokenizer, stop)
+        stops(self.config(), &self.tokenizer, stop)
     }
 
     /// Checks that ids come from a tokenizer that does what this model's does: `digest` is of [`Tokenizer::digest`].
@@ -86,31 +106,52 @@ impl Artifact {
         Ok(())
     }
 
-    /// Checks that it reads the tokens that another model writes.
+    /// Checks that it reads the tokens that another model writes. A token for padding that the other one alone has makes no
+    /// other tokenizer, but must have a row.
     ///
     /// # Errors
     /// Its tokenizer is another one, or its embedding has too few rows.
     pub fn takes_tokens_of(&self, writer: &Artifact) -> Result<()> {
-        takes_tokens(&self.model, &self.tokenizer, writer)
+        writer.same_tokens_as(&self.tokenizer.digest()?)?;
+        let (tokens, rows) = (writer.tokenizer.rows(), self.config().vocabulary);
+        if tokens > rows {
+            bail!(
+                "the model beside it has {tokens} tokens, and its embedding {rows} rows: connect a model of the same base"
+            );
+        }
+        Ok(())
     }
 
-    /// The memory of a stage that does this work with it.
-    pub fn memory(&self, lora: &LoraParameters, load: Load) -> Memory {
-        memory::estimate(&self.model.config, lora, self.dtype, load, &self.model.device())
+    /// Writes down the memory that a stage which does this work is expected to take, checks that the device can do it, and
+    /// only then sends the weights to it. No stage computes with a model that it has not said this of.
+    ///
+    /// # Errors
+    /// It is too large for the device, or a file cannot be written or read.
+    pub fn expect(&self, io: &Io, expectation: Expectation) -> Result<()> {
+        let Expectation { load, others, .. } = expectation;
+        let mut beside: Vec<&Base> = Vec::new();
+        for other in others {
+            if !other.is(&self.base) && !beside.iter().any(|base| base.is(other)) {
+                beside.push(other);
+            }
+        }
+        let bytes = |base: &&Base| sizes::bytes_of_weights(base.config(), base.kept());
+        let load = Load { other_bases: beside.iter().map(bytes).sum(), ..load };
+        expect(io, self.config(), self.base.dtype, &Expectation { load, ..expectation }, &self.base.device)?;
+        [&self.base].into_iter().chain(beside).try_for_each(Base::send)
     }
 }
 
-/// Checks that a model reads the tokens that another one writes. A token for padding that the other one alone has makes no
-/// other tokenizer, but must have a row.
-fn takes_tokens(model: &Decoder, tokenizer: &Tokenizer, writer: &Artifact) -> Result<()> {
-    writer.same_tokens_as(&tokenizer.digest()?)?;
-    let (tokens, rows) = (writer.tokenizer.rows(), model.config.vocabulary);
-    if tokens > rows {
-        bail!(
-            "the model beside it has {tokens} tokens, and its embedding {rows} rows: connect a model of the same base"
-        );
-    }
-    Ok(())
+/// As [`Artifact::expect`], of a model that is made in memory.
+///
+/// # Errors
+/// It is too large for the device, or the file cannot be written.
+pub fn expect(io: &Io, config: &Config, dtype: Dtype, expectation: &Expectation, device: &Device) -> Result<()> {
+    let Expectation { lora, load, lower, .. } = *expectation;
+    let memory = memory::estimate(config, lora, dtype, load, device);
+    io.expects(&memory::in_words(memory, lower))?;
+    walls::check_weights(config, device::kept(dtype, device), device)?;
+    walls::check_load(config, lora, load, memory, lower, device)
 }
 
 /// The tokens at which a policy with this configuration and tokenizer stops: see [`Artifact::stops`].

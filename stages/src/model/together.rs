@@ -75,6 +75,18 @@ fn input_of(target: Target) -> usize {
     }
 }
 
+/// The most numbers that lie in one tensor for an adapter of this rank, whose A's and B's stand beside those of all
+/// projections that read the same input.
+pub fn most_numbers(config: &Config, rank: usize) -> usize {
+    let targets = config.architecture.layout.targets;
+    let of_target = |(target, _): &(Target, _)| {
+        let together = targets.iter().filter(|(other, _)| input_of(*other) == input_of(*target)).count();
+        let (inputs, outputs) = target.shape(config);
+        rank * (inputs + together * outputs)
+    };
+    config.layers * targets.iter().map(of_target).sum::<usize>()
+}
+
 impl Together {
     pub fn of(pairs: Vec<Vec<Option<Pair>>>, scale: f64, config: &Config, device: &Device) -> Together {
         let targets = config.architecture.layout.targets;

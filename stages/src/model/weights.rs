@@ -1,5 +1,6 @@
 //! Weights and adapters on their way between files and a device.
 
+use super::table::Table;
 use super::{Adapter, Affine, Block, Decoder};
 use crate::device;
 use crate::tensor::{from_data, values_of_all};
@@ -9,26 +10,35 @@ use formats::architectures::{Layout, Norm};
 use formats::config::Config;
 use formats::dtype::Dtype;
 use formats::json;
-use formats::layout::{self, Weight};
+use formats::layout::{self, Sort, Weight};
 use formats::peft::Lora;
 use formats::weights::{self, Files, Numbers, Tensors};
+use std::cell::RefCell;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Builds a model of the tensors that `tensor` makes, in the order of [`layout::weights`].
 pub fn build(config: Config, mut tensor: impl FnMut(&Weight) -> Result<Tensor<2>>) -> Result<Decoder> {
+    build_in_parts(config, |weight| Ok(vec![tensor(weight)?]))
+}
+
+/// As [`build`], of tables in one part or more; all else comes in one.
+pub fn build_in_parts(config: Config, mut parts: impl FnMut(&Weight) -> Result<Vec<Tensor<2>>>) -> Result<Decoder> {
     let layout = &config.architecture.layout;
     let mut rest = layout::weights(&config).into_iter();
-    let mut next = || tensor(&rest.next().expect("a model is built of the tensors that are listed"));
-    let mut affine = |has_bias: bool| -> Result<Affine> {
-        Ok(Affine { weight: next()?, bias: if has_bias { Some(next()?) } else { None } })
+    let next = RefCell::new(|| parts(&rest.next().expect("a model is built of the tensors that are listed")));
+    let table = || Ok::<_, anyhow::Error>(Table::of(next.borrow_mut()()?));
+    let one = || next.borrow_mut()()?.pop().context("every tensor has a part");
+    let affine = |has_bias: bool| -> Result<Affine> {
+        Ok(Affine { weight: one()?, bias: if has_bias { Some(one()?) } else { None } })
     };
     let has_norm_bias = config.norm == Norm::Layer;
-    let embedding = affine(false)?.weight;
+    let embedding = table()?;
     let positions = layout.positions.map(|_| affine(false)).transpose()?.map(|positions| positions.weight);
     let mut blocks = Vec::with_capacity(config.layers);
     for _ in 0..config.layers {
-        let mut norm = |name: Option<&str>| name.map(|_| affine(has_norm_bias)).transpose();
+        let norm = |name: Option<&str>| name.map(|_| affine(has_norm_bias)).transpose();
         let (attention_norm, attention_out_norm) = (norm(layout.attention_norm)?, norm(layout.attention_out_norm)?);
         let (mlp_norm, mlp_out_norm) = (norm(layout.mlp_norm)?, norm(layout.mlp_out_norm)?);
         let head_norms = match layout.head_norms {
@@ -40,7 +50,7 @@ pub fn build(config: Config, mut tensor: impl FnMut(&Weight) -> Result<Tensor<2>
         blocks.push(Block { attention_norm, attention_out_norm, mlp_norm, mlp_out_norm, head_norms, projections });
     }
     let norm = affine(has_norm_bias)?;
-    let head = if config.is_tied { None } else { Some(affine(false)?.weight) };
+    let head = if config.is_tied { None } else { Some(table()?) };
     Ok(Decoder { config, embedding, positions, blocks, norm, head, ropes: Arc::default() })
 }
 
@@ -49,7 +59,7 @@ pub fn tensors(model: &Decoder) -> Vec<Tensor<2>> {
     fn both(affine: &Affine) -> impl Iterator<Item = Tensor<2>> {
         std::iter::once(affine.weight.clone()).chain(affine.bias.clone())
     }
-    let mut out = vec![model.embedding.clone()];
+    let mut out = model.embedding.parts().to_vec();
     out.extend(model.positions.clone());
     for block in &model.blocks {
         let norms = [&block.attention_norm, &block.attention_out_norm, &block.mlp_norm, &block.mlp_out_norm];
@@ -57,8 +67,13 @@ pub fn tensors(model: &Decoder) -> Vec<Tensor<2>> {
         out.extend(norms.chain(&block.projections).flat_map(both));
     }
     out.extend(both(&model.norm));
-    out.extend(model.head.clone());
+    out.extend(model.head.iter().flat_map(|head| head.parts().to_vec()));
     out
+}
+
+/// The bytes of its tensors.
+pub fn bytes(model: &Decoder) -> u64 {
+    tensors(model).iter().map(|tensor| (tensor.shape().num_elements() * tensor.dtype().size()) as u64).sum()
 }
 
 /// The same model with other tensors, in the order of [`tensors`].
@@ -79,7 +94,8 @@ pub fn load(directory: &Path, config: Config, dtype: Dtype, device: &Device) -> 
     tracing::debug!("reading the weights of {}", directory.display());
     let files = Files::open(directory)?;
     let kept = device::kept(dtype, device);
-    build(config, |weight| {
+    let most = device::limits(device).binding;
+    build_in_parts(config, |weight| {
         let mut kept = if weight.sort.is_vector() { Dtype::F32 } else { kept };
         let shape = weight.shape;
         let mut numbers = files.read(weight, kept)?;
@@ -87,17 +103,38 @@ pub fn load(directory: &Path, config: Config, dtype: Dtype, device: &Device) -> 
             kept = Dtype::F32;
             numbers = files.read(weight, kept)?;
         }
-        let data = match numbers {
+        let [rows, columns] = shape;
+        // A table may lie in parts; what else is too large has been refused.
+        let row = (columns * kept.size()) as u64;
+        let at_once = if weight.sort == Sort::Embedding { usize::try_from(most / row).unwrap_or(rows) } else { rows };
+        let of_part = |first: usize| first..(first + at_once).min(rows);
+        let data = |numbers: Numbers, shape: [usize; 2]| match numbers {
             Numbers::Mapped(bytes) => {
-                let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
-                TensorData::from_bytes(bytes, shape, of_burn(kept))
+                TensorData::from_bytes(Bytes::from_shared(bytes, AllocationProperty::File), shape, of_burn(kept))
             }
             Numbers::F32(values) => TensorData::new(values, shape),
             Numbers::F16(values) => TensorData::new(values, shape),
             Numbers::Bf16(values) => TensorData::new(values, shape),
         };
-        Ok(from_data(data, device))
+        if at_once >= rows {
+            return Ok(vec![from_data(data(numbers, shape), device)]);
+        }
+        let part = |rows: Range<usize>| {
+            let (count, range) = (rows.len(), rows.start * columns..rows.end * columns);
+            from_data(data(some(&numbers, range, kept.size()), [count, columns]), device)
+        };
+        Ok((0..rows).step_by(at_once).map(of_part).map(part).collect())
     })
+}
+
+/// Some of the numbers; `size` is that of one in bytes.
+fn some(numbers: &Numbers, range: Range<usize>, size: usize) -> Numbers {
+    match numbers {
+        Numbers::Mapped(bytes) => Numbers::Mapped(bytes.slice(range.start * size..range.end * size)),
+        Numbers::F32(values) => Numbers::F32(values[range].to_vec()),
+        Numbers::F16(values) => Numbers::F16(values[range].to_vec()),
+        Numbers::Bf16(values) => Numbers::Bf16(values[range].to_vec()),
+    }
 }
 
 /// Writes `model.safetensors` and `config.json` in Hugging Face layout. `more` is written beside the tensors of the

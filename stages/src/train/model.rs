@@ -7,14 +7,14 @@ use anyhow::Result;
 use burn::tensor::Device;
 use formats::dropout;
 
-/// Loads the model of a port, to train it. Says which dropout it asks for that is not applied.
+/// Opens the model of a port, to train it. Says which dropout it asks for that is not applied.
 ///
 /// # Errors
-/// As [`Artifact::load`], or a template is no Jinja.
+/// As [`Artifact::open`], or a template is no Jinja.
 pub fn model(io: &mut Io, port: &str, tuning: &Tuning, templating: &Templating, device: &Device) -> Result<Artifact> {
     let directory = io.input(port)?.to_owned();
-    let artifact = Artifact::load(&directory, tuning.dtype, device)?;
-    if let Some(fields) = dropout::of_model(&directory, &artifact.model.config.source)? {
+    let artifact = Artifact::open(&directory, tuning.dtype, device)?;
+    if let Some(fields) = dropout::of_model(&directory, &artifact.config().source)? {
         io.remark(format!(
             "the model of `{port}` asks for dropout in training ({fields}), which is not applied: nothing is dropped, so that the \
              same step gives the same result"

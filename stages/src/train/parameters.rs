@@ -5,7 +5,7 @@ use super::ends::Ends;
 use super::rows::RowEncoder;
 use super::truncate::Truncate;
 use crate::io::Io;
-use crate::model::{Artifact, Load, LoraParameters, Templating, memory};
+use crate::model::{Artifact, Base, Expectation, Load, LoraParameters, Templating};
 use crate::stage::{self, ParameterMistake};
 use anyhow::Result;
 use formats::dtype::Dtype;
@@ -83,21 +83,19 @@ impl Training {
     /// # Errors
     /// The model has no token that ends an answer.
     pub fn encoder<'a>(&self, artifact: &'a Artifact, end: AnswerEnd) -> Result<RowEncoder<'a>> {
-        let ends = Ends::of(&artifact.model.config, &artifact.tokenizer, self.stop_token, end.ends)?;
-        let max_tokens = self.max_tokens.min(artifact.model.config.context);
+        let ends = Ends::of(artifact.config(), &artifact.tokenizer, self.stop_token, end.ends)?;
+        let max_tokens = self.max_tokens.min(artifact.config().context);
         Ok(RowEncoder { artifact, ends, max_tokens, truncate: self.truncate })
     }
 
-    /// Writes down the memory the stage is expected to take, and what to lower if that is too much.
+    /// [`Artifact::expect`] of a stage with these parameters, and bases of `others` beside the model.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn expect_memory(&self, io: &Io, artifact: &Artifact, load: Load) -> Result<()> {
+    /// As there.
+    pub fn expect(&self, io: &Io, artifact: &Artifact, load: Load, others: &[&Base]) -> Result<()> {
         let load = Load { recomputes: self.passes.recompute, ..load };
-        io.expects(&memory::in_words(
-            artifact.memory(&self.tuning.lora, load),
-            &Passes::or_lower("`max_tokens` or `lora.rank`"),
-        ))
+        let lower = &Passes::or_lower("`max_tokens` or `lora.rank`");
+        artifact.expect(io, Expectation { lora: &self.tuning.lora, load, others, lower })
     }
 }
 

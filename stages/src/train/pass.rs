@@ -1,26 +1,16 @@
 //! Passes through a model: forward to log-probabilities and values, and back from a loss of them.
 
+use super::forward::{Forward, Pass, batch_of_rows, predictions, with_head};
+use super::parts::{add, parts};
 use super::rows::Sequence;
 use crate::kernel::{LatePredictions, Predictions, Slopes, Span, TokenGradients};
 use crate::model::predict;
-use crate::model::{Adapter, AdapterGradient, Batch, Decoder, Gradient, Padding, Trainable, weights};
+use crate::model::{Adapter, Decoder, Gradient, Trainable, sizes};
 use crate::rl;
 use crate::tensor::{Later, from_values, later};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use std::ops::Range;
-
-/// Positions of the hidden states that completions are predicted from, and the tokens to predict, row after row.
-fn predictions(rows: &[&Sequence], spans: &[Span]) -> (Vec<usize>, Vec<u32>) {
-    let places = rows.iter().zip(spans).flat_map(|(row, span)| row.learned().map(|at| span.at + at - 1));
-    let targets = rows.iter().flat_map(|row| row.learned().map(|at| row.ids[at]));
-    (places.collect(), targets.collect())
-}
-
-fn batch_of_rows(model: &Decoder, rows: &[&Sequence]) -> Batch {
-    let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
-    model.batch(&ids, Padding::of(&model.device()))
-}
 
 /// Log-probabilities and entropies of all completion tokens, row after row. Training and scoring use the same
 /// arithmetic, so their numbers agree to the last bit.
@@ -33,9 +23,22 @@ pub fn predicted(
     rows: &[&Sequence],
     temperature: f64,
 ) -> Result<Predictions> {
-    let batch = batch_of_rows(model, rows);
-    let (positions, targets) = predictions(rows, &batch.spans);
-    model.predict(predict::at(&model.hidden(adapter, &batch, None), &positions), &targets, temperature)
+    let mut all = Predictions::default();
+    for rows in rows.chunks(fitting(model, rows)) {
+        let batch = batch_of_rows(model, rows);
+        let (positions, targets) = predictions(rows, &batch.spans);
+        let hidden = predict::at(&model.hidden(adapter, &batch, None), &positions);
+        let Predictions { log_probs, entropies } = model.predict(hidden, &targets, temperature)?;
+        all.log_probs.extend(log_probs);
+        all.entropies.extend(entropies);
+    }
+    Ok(all)
+}
+
+/// The number of these rows that the device can read together, where nothing is learned from them.
+fn fitting(model: &Decoder, rows: &[&Sequence]) -> usize {
+    let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
+    sizes::rows_at_once(&model.config, longest, &model.device())
 }
 
 /// log π of whole answers, nats: the sum over the tokens of each row's completion; `at_once` rows at a time.
@@ -120,9 +123,14 @@ pub enum ValueSlopes {
 /// # Errors
 /// There is no head, or the device cannot be read.
 pub fn values(model: &Decoder, adapter: &Adapter, rows: &[&Sequence], valued: ValuePositions) -> Result<Vec<f64>> {
-    let batch = batch_of_rows(model, rows);
-    let positions = valued.positions(rows, &batch.spans);
-    HeadValues::of(adapter, predict::at(&model.hidden(Some(adapter), &batch, None), &positions))?.get()
+    let mut all = Vec::new();
+    for rows in rows.chunks(fitting(model, rows)) {
+        let batch = batch_of_rows(model, rows);
+        let positions = valued.positions(rows, &batch.spans);
+        let hidden = predict::at(&model.hidden(Some(adapter), &batch, None), &positions);
+        all.extend(HeadValues::of(adapter, hidden)?.get()?);
+    }
+    Ok(all)
 }
 
 /// Rewards of whole rows, `at_once` at a time.
@@ -152,22 +160,6 @@ pub fn mean_loss(model: &Decoder, adapter: Option<&Adapter>, rows: &[&Sequence],
     Ok(sum / n as f64)
 }
 
-/// A model and the part of it that gradients are computed for.
-#[derive(Clone, Copy)]
-pub struct Pass<'a> {
-    pub model: &'a Decoder,
-    pub adapter: Option<&'a Adapter>,
-    pub trained: Trainable,
-    /// Whether blocks run again in the backward pass instead of being kept in memory.
-    pub recomputes: bool,
-}
-
-impl<'a> Pass<'a> {
-    pub fn of_adapter(model: &'a Decoder, adapter: &'a Adapter, recomputes: bool) -> Pass<'a> {
-        Pass { model, adapter: Some(adapter), trained: Trainable::Adapter, recomputes }
-    }
-}
-
 /// Gradients of a loss of completion tokens, in the order of [`Adapter::tensors`] or [`weights::tensors`]. `objective`
 /// gets a range of the tokens of all rows, one row after the other, with their predictions, and returns the gradients
 /// by them.
@@ -180,9 +172,7 @@ pub fn learn_tokens(
     temperature: f64,
     objective: impl FnMut(Range<usize>, &LatePredictions) -> Result<Slopes>,
 ) -> Result<Vec<Tensor<2>>> {
-    learn(pass, rows, |picked, targets| {
-        pass.model.predict_back(picked, targets, temperature, pass.trained == Trainable::Weights, objective)
-    })
+    Forward::of(pass, rows).learn_tokens(pass, temperature, objective)
 }
 
 /// A loss of whole answers, and its gradients. `objective` returns the loss and its derivative by the log-probability
@@ -212,7 +202,7 @@ fn learn_answers_at_once(
     objective: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
 ) -> Result<(f64, Vec<Tensor<2>>)> {
     let mut loss = 0.0;
-    let gradients = learn(pass, rows, |picked, targets| {
+    let gradients = Forward::of(pass, rows).back(pass, |picked, targets| {
         let predicted = pass.model.predict(picked.clone(), targets, 1.0)?;
         let (now, gradients) = objective(&per_answer(&predicted.log_probs, rows));
         loss = now;
@@ -223,30 +213,6 @@ fn learn_answers_at_once(
         })
     })?;
     Ok((loss, gradients))
-}
-
-/// Goes forward and back. `back` gets the hidden states before the tokens of the completions, and these tokens; it
-/// returns what [`Decoder::predict_back`] does.
-fn learn(
-    pass: Pass,
-    rows: &[&Sequence],
-    back: impl FnOnce(Tensor<2>, &[u32]) -> Result<(Tensor<2>, Option<Tensor<2>>)>,
-) -> Result<Vec<Tensor<2>>> {
-    let Pass { model, adapter, trained, recomputes } = pass;
-    let batch = batch_of_rows(model, rows);
-    let (positions, targets) = predictions(rows, &batch.spans);
-    let (hidden, trace) = model.trace(adapter, &batch, recomputes);
-    let picked = predict::at(&hidden, &positions);
-    drop(hidden);
-    let (gradient, of_matrix) = back(picked, &targets)?;
-    let gradient = predict::at_back(gradient, &positions, batch.tokens());
-    match model.backward(adapter, &batch, trace, gradient, trained)? {
-        Gradient::Adapter(gradient) => with_head(gradient, pass, None),
-        Gradient::Weights(mut gradient) => {
-            gradient.add_to_head(of_matrix.context("the matrix behind the logits is trained")?);
-            Ok(weights::tensors(&gradient))
-        }
-    }
 }
 
 /// The gradients of a loss whose slopes by each row are known, `at_once` rows at a time.
@@ -328,14 +294,6 @@ pub fn learn_values<T>(
     }
 }
 
-/// The gradients of an adapter in the order of its tensors; a head without a gradient gets zeros.
-fn with_head(gradient: AdapterGradient, pass: Pass, of_head: Option<Tensor<2>>) -> Result<Vec<Tensor<2>>> {
-    let adapter = pass.adapter.context("an adapter is trained")?;
-    let mut tensors = adapter.gradient_tensors(gradient);
-    tensors.extend(adapter.head.as_ref().map(|head| of_head.unwrap_or_else(|| head.zeros_like())));
-    Ok(tensors)
-}
-
 /// Mean −log p per completion token of a batch, nats, and its gradients, computed `at_once` rows at a time.
 ///
 /// # Errors
@@ -376,44 +334,5 @@ impl Loss {
             Loss::Known(loss) => Ok(loss),
             Loss::Later(later) => later(),
         }
-    }
-}
-
-/// The loss of a batch and its gradients: sums over its parts, in their order.
-///
-/// # Errors
-/// The first error of `one`.
-pub fn in_parts(
-    parts: &[Vec<usize>],
-    mut one: impl FnMut(&[usize]) -> Result<(f64, Vec<Tensor<2>>)>,
-) -> Result<(f64, Vec<Tensor<2>>)> {
-    let (mut loss, mut gradients) = (0.0, Vec::new());
-    for part in parts {
-        let (now, more) = one(part)?;
-        loss += now;
-        add(&mut gradients, more);
-    }
-    Ok((loss, gradients))
-}
-
-/// Adds the gradients of one part of a batch to those of the earlier parts.
-pub fn add(so_far: &mut Vec<Tensor<2>>, more: Vec<Tensor<2>>) {
-    if so_far.is_empty() {
-        *so_far = more;
-        return;
-    }
-    let old = std::mem::take(so_far);
-    *so_far = old.into_iter().zip(more).map(|(old, more)| old + more).collect();
-}
-
-/// Splits a batch into micro-batches of at most `at_once` rows of similar length; returns the row numbers of each.
-pub fn parts(lengths: &[usize], at_once: Option<usize>) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    match at_once {
-        Some(at_once) if at_once < lengths.len() => {
-            order.sort_by_key(|row| lengths[*row]);
-            order.chunks(at_once).map(<[usize]>::to_vec).collect()
-        }
-        _ => vec![order],
     }
 }

@@ -160,7 +160,7 @@ impl RowEncoder<'_> {
     }
 
     fn no_room(&self, prompt: &Prompt, tokens: usize) -> String {
-        let (room, remedy) = match self.max_tokens == self.artifact.model.config.context {
+        let (room, remedy) = match self.max_tokens == self.artifact.config().context {
             true => ("the model's context of", "shorten it"),
             false => ("`max_tokens`", "raise that"),
         };
@@ -237,7 +237,7 @@ pub fn tokenised<R: Sync, T: Send>(
 
 /// Checks that the vocabulary of the model has all these tokens.
 fn known<'a>(artifact: &Artifact, ids: impl IntoIterator<Item = &'a u32>) -> Result<()> {
-    let vocabulary = artifact.model.config.vocabulary;
+    let vocabulary = artifact.config().vocabulary;
     match ids.into_iter().find(|id| **id as usize >= vocabulary) {
         Some(id) => bail!(
             "tokenize: token {id} (`{}`) is beyond the {vocabulary} of the model; the tokenizer (or `stop_token`) is of \
@@ -259,7 +259,7 @@ pub fn prompts(
     truncate: Truncate,
     filter: &mut RowFilter,
 ) -> Result<(Vec<Question>, Vec<Vec<u32>>)> {
-    let context = artifact.model.config.context;
+    let context = artifact.config().context;
     let room = context.saturating_sub(max_new);
     let tokens = |row: &Question| {
         let mut prompt = row.prompt.clone();

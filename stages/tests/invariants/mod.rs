@@ -16,7 +16,7 @@ use std::path::Path;
 /// A reward model over a base, with a random head: PPO can follow any scores.
 fn reward_model(base: &Path, directory: &Path) {
     let artifact = Artifact::load(base, Dtype::F32, &Device::flex()).unwrap();
-    let config = &artifact.model.config;
+    let config = artifact.config();
     let adapter = Adapter::new(config, &LoraParameters::default(), DRAW, &Device::flex());
     let adapter = adapter.with_head(config, DRAW, &Device::flex());
     weights::save_adapter(&adapter, &config.architecture.layout, &directory.join("adapter")).unwrap();
@@ -115,18 +115,18 @@ fn models_on_one_base_share_it() {
     fs::create_dir(place.path().join("reward")).unwrap();
     reward_model(&base, &place.path().join("reward"));
     let policy = Artifact::load(&base, Dtype::F32, &Device::flex()).unwrap();
-    assert!(policy.has_own_base);
-    assert!(!Artifact::load_beside(&place.path().join("reward"), &policy).unwrap().has_own_base);
+    let shares = |directory: &Path| Artifact::open_beside(directory, &policy).unwrap().base.is(&policy.base);
+    assert!(shares(&place.path().join("reward")));
     let copy = place.path().join("copy");
     fs::create_dir(&copy).unwrap();
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
         fs::copy(model_directory(&base).join(name), copy.join(name)).unwrap();
     }
-    assert!(!Artifact::load_beside(&copy, &policy).unwrap().has_own_base, "the same bytes elsewhere");
+    assert!(shares(&copy), "the same bytes elsewhere");
     let mut weights = fs::read(copy.join("model.safetensors")).unwrap();
     *weights.last_mut().unwrap() ^= 1;
     fs::write(copy.join("model.safetensors"), weights).unwrap();
-    assert!(Artifact::load_beside(&copy, &policy).unwrap().has_own_base);
+    assert!(!shares(&copy));
 }
 
 /// A base that is kept is that of the same bytes, whatever lies at its path, or has its inode, later.
@@ -144,8 +144,9 @@ fn a_kept_base_is_found_by_its_bytes() {
         let mut weights = fs::read(source.join("model.safetensors")).unwrap();
         *weights.last_mut().unwrap() ^= changed;
         fs::write(directory.join("model.safetensors"), weights).unwrap();
-        let model = Artifact::load_resident(&directory, Dtype::F32, &Device::flex()).unwrap().model;
-        let values: Vec<f32> = weights::tensors(&model)
+        let artifact = Artifact::open_resident(&directory, Dtype::F32, &Device::flex()).unwrap();
+        artifact.base.send().unwrap();
+        let values: Vec<f32> = weights::tensors(artifact.model())
             .into_iter()
             .flat_map(|tensor| stages::tensor::values_of(tensor).unwrap())
             .collect();

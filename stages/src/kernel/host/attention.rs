@@ -1,12 +1,13 @@
 //! Attention row by row, with a cache of keys and values, and its derivative. Weights are never kept: the derivative
 //! computes them again (Dao et al. 2022, §3.1).
 
-use super::memory::{HostTensor, exp, largest, sum};
+use super::memory::{HostTensor, as_uninit, exp, largest, sum, zeroed};
 use super::product::{Matrix, Product};
 use crate::kernel::{AttentionMask, Heads, KeyValueCache, MaskedRow};
 use crate::tensor::from_values;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Queries whose scores are computed together: few enough to stay in a core's cache, and to compute few of the scores
@@ -141,7 +142,7 @@ impl RowInput<'_> {
         let Range { start, end } = self.seen(tile);
         let seen = end - start;
         let (left, right) = (self.of_queries(self.queries, tile), self.of_keys(self.keys, tile).transposed());
-        Product { left, right, factor: self.heads.scale as f32 }.write(weights, seen);
+        Product { left, right, factor: self.heads.scale as f32 }.write(as_uninit(weights), seen);
         if let Some(cap) = self.heads.cap {
             bound(cap as f32, &mut weights[..tile.rows * seen], slopes);
         }
@@ -193,7 +194,11 @@ fn square(numbers: &[f32], rows: usize, seen: usize) -> Matrix<'_> {
 }
 
 /// The lines of each row, in the order of `rows`, which is that of the tokens.
-fn pieces<'a>(mut rest: &'a mut [f32], rows: &[MaskedRow], width: usize) -> Vec<&'a mut [f32]> {
+fn pieces<'a>(
+    mut rest: &'a mut [MaybeUninit<f32>],
+    rows: &[MaskedRow],
+    width: usize,
+) -> Vec<&'a mut [MaybeUninit<f32>]> {
     let mut out = Vec::with_capacity(rows.len());
     for row in rows {
         let (now, later) = rest.split_at_mut(row.span.len * width);
@@ -223,9 +228,10 @@ pub fn attend(
         cached[1][from..to].copy_from_slice(&values[new]);
     }
     let cache = cache.map(|cache| &*cache);
-    let mut out = vec![0.0; n * query_width];
-    let jobs: Vec<_> = pieces(&mut out, rows, query_width).into_iter().enumerate().collect();
-    let work = |(number, out): (usize, &mut [f32])| {
+    let mut out = Vec::with_capacity(n * query_width);
+    let jobs: Vec<_> =
+        pieces(&mut out.spare_capacity_mut()[..n * query_width], rows, query_width).into_iter().enumerate().collect();
+    let work = |(number, out): (usize, &mut [MaybeUninit<f32>])| {
         let MaskedRow { span, seen } = rows[number];
         let new = span.at * key_width..(span.at + span.len) * key_width;
         let (keys, values) = match cache {
@@ -240,10 +246,13 @@ pub fn attend(
         true => jobs.into_iter().for_each(work),
         false => jobs.into_par_iter().for_each(work),
     }
+    assert_eq!(rows.iter().map(|row| row.span.len).sum::<usize>(), n, "each token belongs to a row");
+    // SAFETY: the tiles of a row cover all of its tokens, and the rows cover all of them.
+    unsafe { out.set_len(n * query_width) };
     from_values(out, [n, query_width], &device)
 }
 
-fn attend_row(row: &RowInput, out: &mut [f32]) {
+fn attend_row(row: &RowInput, out: &mut [MaybeUninit<f32>]) {
     let mut weights = row.room();
     for tile in row.tiles() {
         row.weigh(tile, &mut weights, &mut []);
@@ -266,11 +275,11 @@ pub fn attend_back(
     let [queries, keys, values] = qkv.map(HostTensor::contiguous);
     let dy = HostTensor::contiguous(dy);
     let (queries, keys, values, dy) = (queries.slice(), keys.slice(), values.slice(), dy.slice());
-    let mut out = [query_width, key_width, key_width].map(|width| vec![0.0; n * width]);
-    let [d_queries, d_keys, d_values] = &mut out;
-    let d_queries = pieces(d_queries, rows, query_width);
-    let d_keys = pieces(d_keys, rows, key_width);
-    let d_values = pieces(d_values, rows, key_width);
+    let widths = [query_width, key_width, key_width];
+    let mut out = widths.map(|width| Vec::with_capacity(n * width));
+    let mut rooms = out.iter_mut().zip(widths).map(|(out, width)| &mut out.spare_capacity_mut()[..n * width]);
+    let mut next = |width| pieces(rooms.next().expect("there are three"), rows, width);
+    let (d_queries, d_keys, d_values) = (next(query_width), next(key_width), next(key_width));
     let jobs: Vec<_> = d_queries.into_iter().zip(d_keys).zip(d_values).zip(rows).collect();
     jobs.into_par_iter().for_each(|(((d_queries, d_keys), d_values), MaskedRow { span, .. })| {
         let of_key = span.at * key_width..(span.at + span.len) * key_width;
@@ -283,8 +292,14 @@ pub fn attend_back(
             before: 0,
             window,
         };
-        attend_row_back(&row, &dy[of_query], [d_queries, d_keys, d_values]);
+        // Those of keys and values are sums over the tiles.
+        attend_row_back(&row, &dy[of_query], d_queries, [zeroed(d_keys), zeroed(d_values)]);
     });
+    assert_eq!(rows.iter().map(|row| row.span.len).sum::<usize>(), n, "each token belongs to a row");
+    for (out, width) in out.iter_mut().zip(widths) {
+        // SAFETY: as in `attend`.
+        unsafe { out.set_len(n * width) };
+    }
     let [d_queries, d_keys, d_values] = out;
     [
         from_values(d_queries, [n, query_width], &device),
@@ -295,7 +310,12 @@ pub fn attend_back(
 
 /// With weights P: dV = Pᵀ·dY, dP = dY·Vᵀ, dS = P∘(dP − Σ dP∘P), dQ = s·dS·K and dK = s·dSᵀ·Q, where dS is first
 /// multiplied by the derivative of the bound, if there is one.
-fn attend_row_back(row: &RowInput, dy: &[f32], [d_queries, d_keys, d_values]: [&mut [f32]; 3]) {
+fn attend_row_back(
+    row: &RowInput,
+    dy: &[f32],
+    d_queries: &mut [MaybeUninit<f32>],
+    [d_keys, d_values]: [&mut [f32]; 2],
+) {
     let (mut weights, mut gradients) = (row.room(), row.room());
     let mut slopes = row.heads.cap.map_or_else(Vec::new, |_| row.room());
     let (scale, query_width, key_width) = (row.heads.scale as f32, row.query_width(), row.key_width());
@@ -304,7 +324,7 @@ fn attend_row_back(row: &RowInput, dy: &[f32], [d_queries, d_keys, d_values]: [&
         row.weigh(tile, &mut weights, &mut slopes);
         let (queries, dy) = (row.of_queries(row.queries, tile), row.of_queries(dy, tile));
         let (keys, values) = (row.of_keys(row.keys, tile), row.of_keys(row.values, tile));
-        Product { left: dy, right: values.transposed(), factor: 1.0 }.write(&mut gradients, seen);
+        Product { left: dy, right: values.transposed(), factor: 1.0 }.write(as_uninit(&mut gradients), seen);
         let transposed = square(&weights, tile.rows, seen).transposed();
         Product { left: transposed, right: dy, factor: 1.0 }.add(&mut d_values[key_at..], key_width);
         pulp::Arch::new().dispatch(

@@ -4,6 +4,7 @@ use burn::backend::Flex;
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// A tensor of the CPU backend, read in place.
 pub struct HostTensor(FlexTensor);
@@ -25,6 +26,16 @@ impl HostTensor {
         self.0.as_slice::<f32>().expect("what is computed with is contiguous f32")
     }
 
+    /// The same to be overwritten: in place where nothing else holds this memory, else in a copy of its own.
+    pub fn slice_mut(&mut self) -> &mut [f32] {
+        let (start, end) = self.0.layout().contiguous_offsets().expect("what is written to is contiguous");
+        &mut self.0.storage_mut::<f32>()[start..end]
+    }
+
+    pub fn into_tensor<const D: usize>(self) -> Tensor<D> {
+        Tensor::from_primitive::<Flex>(self.0)
+    }
+
     /// The whole allocation, of which the tensor may be a part.
     pub fn storage(&self) -> &[f32] {
         self.0.storage()
@@ -44,54 +55,107 @@ const SERIAL: usize = 1 << 17;
 /// The count of numbers that one thread takes at a time.
 pub const PIECE: usize = 1 << 14;
 
-/// Fills the rows of `out`, `width` numbers each.
-pub fn fill(out: &mut [f32], width: usize, row: impl Fn(usize, &mut [f32]) + Sync) {
-    fill_two(
-        out,
-        width,
-        &mut [],
-        0,
+/// `rows` rows of `width` numbers each, of which `row` writes every one. See [`filled_side_by_side`].
+pub fn filled(rows: usize, width: usize, row: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let [out] = filled_side_by_side(
+        rows,
+        [width],
         #[inline(always)]
-        |index, out, _| row(index, out),
+        |index, [out]| row(index, out),
     );
+    out
 }
 
-/// As [`fill`], with two results per row.
-pub fn fill_two(
-    one: &mut [f32],
-    width: usize,
-    two: &mut [f32],
-    other_width: usize,
-    row: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
-) {
-    let rows = one.len() / width;
+/// Several results at once, each of `rows` rows of its own width. A row is set to zero just before it is computed, while
+/// it lies in the nearest cache: setting all of them first would be a pass through memory of its own.
+pub fn filled_side_by_side<const N: usize>(
+    rows: usize,
+    widths: [usize; N],
+    row: impl Fn(usize, [&mut [f32]; N]) + Sync,
+) -> [Vec<f32>; N] {
+    let mut out = widths.map(|width| Vec::with_capacity(rows * width));
+    let width = widths.iter().sum::<usize>().max(1);
     let piece = (PIECE / width).max(1);
-    let work = |start: usize, one: &mut [f32], two: &mut [f32]| {
+    let work = |start: usize, parts: [&mut [MaybeUninit<f32>]; N]| {
+        let mut rest = parts;
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
-                let mut two = two;
-                for (offset, one) in one.chunks_exact_mut(width).enumerate() {
-                    let (now, later) = two.split_at_mut(other_width);
-                    row(start + offset, one, now);
-                    two = later;
+                for index in start..rows.min(start + piece) {
+                    let mut at = 0;
+                    let now = rest.each_mut().map(|rest| {
+                        let (now, later) = std::mem::take(rest).split_at_mut(widths[at]);
+                        (*rest, at) = (later, at + 1);
+                        zeroed(now)
+                    });
+                    row(index, now);
                 }
             },
         );
     };
-    if one.len() < SERIAL {
-        work(0, one, two);
+    let mut rest = out.each_mut().map(|out| out.spare_capacity_mut());
+    let mut jobs = Vec::with_capacity(rows / piece + 1);
+    for start in (0..rows).step_by(piece) {
+        let mut at = 0;
+        let now = rest.each_mut().map(|rest| {
+            let (now, later) = std::mem::take(rest).split_at_mut(widths[at] * piece.min(rows - start));
+            (*rest, at) = (later, at + 1);
+            now
+        });
+        jobs.push((start, now));
+    }
+    match rows * width < SERIAL {
+        true => jobs.into_iter().for_each(|(start, parts)| work(start, parts)),
+        false => jobs.into_par_iter().for_each(|(start, parts)| work(start, parts)),
+    }
+    for (out, width) in out.iter_mut().zip(widths) {
+        // SAFETY: every row was set to zero, and there are `rows` of them.
+        unsafe { out.set_len(rows * width) };
+    }
+    out
+}
+
+/// Numbers as memory to be written to.
+pub fn as_uninit(numbers: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    // SAFETY: both types have one layout, and nothing here writes an uninitialised number.
+    unsafe { &mut *(std::ptr::from_mut(numbers) as *mut [MaybeUninit<f32>]) }
+}
+
+/// Memory set to zero.
+#[inline(always)]
+pub fn zeroed(memory: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    for number in memory.iter_mut() {
+        number.write(0.0);
+    }
+    // SAFETY: every number was just written.
+    unsafe { &mut *(std::ptr::from_mut(memory) as *mut [f32]) }
+}
+
+/// Changes the numbers of several lists of one length in place, and those of `given` beside them, a piece at a time.
+pub fn changed<const N: usize>(lists: [&mut [f32]; N], given: &[f32], piece: impl Fn([&mut [f32]; N], &[f32]) + Sync) {
+    let work = |(lists, given): ([&mut [f32]; N], &[f32])| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || piece(lists, given),
+        );
+    };
+    if given.len() < SERIAL {
+        work((lists, given));
         return;
     }
-    let (mut jobs, mut one, mut two, mut start) = (Vec::with_capacity(rows / piece + 1), one, two, 0);
-    while start < rows {
-        let now = piece.min(rows - start);
-        let (first, rest) = one.split_at_mut(now * width);
-        let (second, other_rest) = two.split_at_mut(now * other_width);
-        jobs.push((start, first, second));
-        (one, two, start) = (rest, other_rest, start + now);
-    }
-    jobs.into_par_iter().for_each(|(start, one, two)| work(start, one, two));
+    let mut rest = lists;
+    let jobs: Vec<_> = given
+        .chunks(PIECE)
+        .map(|given| {
+            let now = rest.each_mut().map(|rest| {
+                let (now, later) = std::mem::take(rest).split_at_mut(given.len());
+                *rest = later;
+                now
+            });
+            (now, given)
+        })
+        .collect();
+    jobs.into_par_iter().for_each(work);
 }
 
 const LANES: usize = 16;

@@ -1,7 +1,7 @@
 //! Sums of matrix products in one buffer, by the same `gemm` that burn's backend uses; a product with few rows reads
 //! the weight as it lies.
 
-use super::memory::HostTensor;
+use super::memory::{HostTensor, as_uninit};
 use crate::kernel::{Start, Term};
 use crate::tensor::from_values;
 use burn::tensor::Tensor;
@@ -86,8 +86,8 @@ const WORTH_ALL_CORES: usize = 1 << 20;
 
 impl Product<'_> {
     /// Writes the product into the rows of `out`, which begin `stride` apart, on one core.
-    pub fn write(self, out: &mut [f32], stride: usize) {
-        self.compute(as_uninit(out), stride, false, Cores::One);
+    pub fn write(self, out: &mut [MaybeUninit<f32>], stride: usize) {
+        self.compute(out, stride, false, Cores::One);
     }
 
     /// Adds the product to the numbers in `out`.
@@ -129,12 +129,6 @@ impl Product<'_> {
             );
         }
     }
-}
-
-/// Numbers as memory to be written to.
-fn as_uninit(numbers: &mut [f32]) -> &mut [MaybeUninit<f32>] {
-    // SAFETY: both types have one layout, and nothing here writes an uninitialised number.
-    unsafe { &mut *(std::ptr::from_mut(numbers) as *mut [MaybeUninit<f32>]) }
 }
 
 // -------------------------------------------------------------------------------------------------- a few rows

@@ -1,7 +1,7 @@
 //! Sums along rows, each in one pass on all cores: norms, gates, rotations, softmax, and Adam. A result depends on its
 //! own row alone, so neither the number of threads nor the rows beside it change a bit.
 
-use super::memory::{HostTensor, PIECE, exp, fill, fill_two, largest, sigmoid, sum};
+use super::memory::{HostTensor, PIECE, changed, exp, filled, filled_side_by_side, largest, sigmoid, sum};
 use crate::kernel::{AdamStep, Angles, Normalization, PER_ROOT_TAU, Predictions, TANH_CUBE, TANH_FACTOR};
 use crate::tensor::from_values;
 use burn::tensor::Tensor;
@@ -17,9 +17,8 @@ pub fn norm(x: Tensor<2>, norm: Normalization) -> Tensor<2> {
     let bias = norm.bias.map(|bias| HostTensor::contiguous(bias.clone()));
     let (x, weight, bias) = (x.slice(), weight.slice(), bias.as_ref().map_or(&[][..], HostTensor::slice));
     let Normalization { epsilon, is_centred, .. } = norm;
-    let mut out = vec![0.0; n * d];
-    fill(
-        &mut out,
+    let out = filled(
+        n,
         d,
         #[inline(always)]
         |row, out| {
@@ -48,9 +47,8 @@ pub fn norm_back(x: Tensor<2>, norm: Normalization, dy: Tensor<2>, residual: Opt
     let (x, weight, dy) = (x.slice(), weight.slice(), dy.slice());
     let residual = residual.as_ref().map_or(&[][..], HostTensor::slice);
     let Normalization { epsilon, is_centred, .. } = norm;
-    let mut out = vec![0.0; n * d];
-    fill(
-        &mut out,
+    let out = filled(
+        n,
         d,
         #[inline(always)]
         |row, out| {
@@ -87,9 +85,8 @@ pub fn gate(activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tens
     let (x, up) = (HostTensor::contiguous(x), up.map(HostTensor::contiguous));
     let (x, up) = (x.slice(), up.as_ref().map_or(&[][..], HostTensor::slice));
     let d = shape[1];
-    let mut out = vec![0.0; x.len()];
-    fill(
-        &mut out,
+    let out = filled(
+        shape[0],
         d,
         #[inline(always)]
         |row, out| {
@@ -122,15 +119,11 @@ pub fn gate_back(
     let (x, up, dy) = (HostTensor::contiguous(x), up.map(HostTensor::contiguous), HostTensor::contiguous(dy));
     let (x, up, dy) = (x.slice(), up.as_ref().map_or(&[][..], HostTensor::slice), dy.slice());
     let d = shape[1];
-    let mut dx = vec![0.0; x.len()];
-    let mut d_up = vec![0.0; up.len()];
-    fill_two(
-        &mut dx,
-        d,
-        &mut d_up,
-        if has_up { d } else { 0 },
+    let [dx, d_up] = filled_side_by_side(
+        shape[0],
+        [d, if has_up { d } else { 0 }],
         #[inline(always)]
-        |row, dx, d_up| {
+        |row, [dx, d_up]| {
             let (x, dy) = (&x[row * d..(row + 1) * d], &dy[row * d..(row + 1) * d]);
             if !has_up {
                 (0..d).for_each(|i| dx[i] = dy[i] * active(activation, x[i]).1);
@@ -194,9 +187,8 @@ pub fn rotate(x: Tensor<2>, angles: &Angles, heads: usize, sign: f32) -> Tensor<
     let (x, cosines) = (HostTensor::contiguous(x), HostTensor::contiguous(angles.cosines.clone()));
     let sines = HostTensor::contiguous(angles.sines.clone());
     let (x, cosines, sines) = (x.slice(), cosines.slice(), sines.slice());
-    let mut out = vec![0.0; n * width];
-    fill(
-        &mut out,
+    let out = filled(
+        n,
         width,
         #[inline(always)]
         |row, out| {
@@ -245,9 +237,8 @@ pub fn log_softmax_back(logits: Tensor<2>, targets: &[u32], d_log_probs: &[f32],
     let [n, v] = logits.dims();
     let logits = HostTensor::contiguous(logits);
     let logits = logits.slice();
-    let mut out = vec![0.0; n * v];
-    fill(
-        &mut out,
+    let out = filled(
+        n,
         v,
         #[inline(always)]
         |row, out| {
@@ -280,44 +271,28 @@ pub fn log_softmax_back(logits: Tensor<2>, targets: &[u32], d_log_probs: &[f32],
 // -------------------------------------------------------------------------------------------------------- Adam
 
 pub fn adam(step: &AdamStep, tensors: [Tensor<2>; 4]) -> [Tensor<2>; 3] {
-    let device = tensors[0].device();
-    let shape = tensors[0].dims();
     let [weight, mean, square, gradient] = tensors.map(HostTensor::contiguous);
-    let (weight, mean, square, gradient) = (weight.slice(), mean.slice(), square.slice(), gradient.slice());
     let (beta1, beta2, shrink) = (step.beta1 as f32, step.beta2 as f32, step.shrink as f32);
     let (rate, per_correction) = (step.rate as f32, (1.0 / step.correction) as f32);
     let (epsilon, retain) = (step.epsilon as f32, step.retain as f32);
     let (fresh1, fresh2) = ((1.0 - step.beta1) as f32, (1.0 - step.beta2) as f32);
-    // Weights and means alternate in one list, row by row; the squares have the other.
-    const ROW: usize = 64;
-    let n = weight.len();
-    let rows = n.div_ceil(ROW);
-    let (mut one, mut two) = (vec![0.0; rows * 2 * ROW], vec![0.0; rows * ROW]);
-    fill_two(
-        &mut one,
-        2 * ROW,
-        &mut two,
-        ROW,
+    let mut state = [weight, mean, square];
+    changed(
+        state.each_mut().map(HostTensor::slice_mut),
+        gradient.slice(),
         #[inline(always)]
-        |row, one, two| {
-            let (at, here) = (row * ROW, ROW.min(n - row * ROW));
-            for i in 0..here {
-                let g = gradient[at + i] * shrink;
-                let m = mean[at + i] * beta1 + g * fresh1;
-                let s = square[at + i] * beta2 + g * g * fresh2;
-                one[i] = weight[at + i] * retain - rate * m / ((s * per_correction).sqrt() + epsilon);
-                one[ROW + i] = m;
-                two[i] = s;
+        |[weights, means, squares], gradient| {
+            let n = gradient.len();
+            let (weights, means, squares) = (&mut weights[..n], &mut means[..n], &mut squares[..n]);
+            for i in 0..n {
+                let g = gradient[i] * shrink;
+                let m = means[i] * beta1 + g * fresh1;
+                let s = squares[i] * beta2 + g * g * fresh2;
+                weights[i] = weights[i] * retain - rate * m / ((s * per_correction).sqrt() + epsilon);
+                means[i] = m;
+                squares[i] = s;
             }
         },
     );
-    let mut out = [Vec::with_capacity(n), Vec::with_capacity(n), two];
-    for pair in one.chunks_exact(2 * ROW) {
-        out[0].extend_from_slice(&pair[..ROW]);
-        out[1].extend_from_slice(&pair[ROW..]);
-    }
-    out.map(|mut values| {
-        values.truncate(n);
-        from_values(values, shape, &device)
-    })
+    state.map(HostTensor::into_tensor)
 }

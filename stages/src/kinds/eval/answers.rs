@@ -3,7 +3,7 @@
 use crate::device;
 use crate::generate::{self, Choice, Decoding};
 use crate::io::{self, Io};
-use crate::model::{Artifact, Load, LoraParameters, Templating, memory};
+use crate::model::{Artifact, Expectation, Load, LoraParameters, Templating};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, Truncate};
@@ -136,7 +136,7 @@ pub fn read(directory: &Path) -> Result<Vec<GreedyAnswer>> {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Answers = call.parameters()?;
     let device = device::of(io, parameters.dtype)?;
-    let artifact = Artifact::load_resident(io.input("model")?, parameters.dtype, &device)?;
+    let artifact = Artifact::open_resident(io.input("model")?, parameters.dtype, &device)?;
     let artifact = artifact.with_templating(&parameters.templating)?;
     let mut filter = RowFilter::new(io.may_skip());
     let questions = data::prompts(io.data("prompts")?, &mut filter)?;
@@ -146,8 +146,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     filter.take_remarks().into_iter().for_each(|remark| io.remark(remark));
     let rows = parameters.batch.min(prompts.len());
     let tokens = ids.iter().map(Vec::len).max().unwrap_or(0);
-    let load = Load { rows, tokens, read: 1, decoded: (rows, parameters.max_new_tokens), ..Load::default() };
-    io.expects(&memory::in_words(artifact.memory(&LoraParameters::default(), load), "`batch` or `max_new_tokens`"))?;
+    let load = Load { tokens, read: 1, decoded: (rows, tokens + parameters.max_new_tokens), ..Load::default() };
+    let lora = &LoraParameters::default();
+    artifact.expect(io, Expectation { lora, load, others: &[], lower: "`batch` or `max_new_tokens`" })?;
     let total = prompts.len() as u64;
     let mut rows: Vec<GreedyAnswer> = Vec::with_capacity(prompts.len());
     for (prompts, ids) in prompts.chunks(parameters.batch).zip(ids.chunks(parameters.batch)) {
@@ -158,7 +159,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             choice: Choice::Greedy,
             at_once: parameters.batch,
         };
-        let answers = generate::answer(&artifact.model, artifact.adapter.as_ref(), &batch, decoding)?;
+        let answers = generate::answer(artifact.model(), artifact.adapter.as_ref(), &batch, decoding)?;
         for ((prompt, prompt_ids), answer) in prompts.iter().zip(ids).zip(answers) {
             rows.push(GreedyAnswer {
                 id: prompt.id.clone(),

@@ -3,7 +3,7 @@
 use super::answers::{self, AnswerReading, GreedyAnswer};
 use crate::device;
 use crate::io::Io;
-use crate::model::{Artifact, Load, LoraParameters, memory};
+use crate::model::{Artifact, Expectation, Load, LoraParameters};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train::{self, Sequence};
@@ -38,28 +38,22 @@ struct DivergenceRow {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: AnswerReading = call.parameters()?;
     let device = device::of(io, parameters.dtype)?;
-    let model = Artifact::load_resident(io.input("model")?, parameters.dtype, &device)?;
-    let baseline = Artifact::load_resident_beside(io.input("baseline")?, &model)?;
+    let model = Artifact::open_resident(io.input("model")?, parameters.dtype, &device)?;
+    let baseline = Artifact::open_resident_beside(io.input("baseline")?, &model)?;
     baseline.takes_tokens_of(&model).context("connect `baseline`")?;
     let answers = answers::read(io.input("answers")?)?;
     let join =
         |row: &GreedyAnswer| Sequence::new([row.prompt_ids.as_slice(), &row.answer_ids].concat(), row.prompt_ids.len());
     let rows: Vec<Sequence> = answers.iter().map(join).collect();
     let (at_once, tokens) = (parameters.batch.min(rows.len()), rows.iter().map(|row| row.ids.len()).max().unwrap_or(0));
-    let load = Load {
-        rows: at_once,
-        tokens,
-        predicted: at_once * tokens,
-        read: 2,
-        other_bases: usize::from(baseline.has_own_base),
-        ..Load::default()
-    };
-    io.expects(&memory::in_words(model.memory(&LoraParameters::default(), load), "`batch`"))?;
+    let load = Load { rows: at_once, tokens, predicted: at_once * tokens, read: 2, ..Load::default() };
+    let (lora, others) = (&LoraParameters::default(), &[&baseline.base]);
+    model.expect(io, Expectation { lora, load, others, lower: "`batch`" })?;
     let mut out = Vec::with_capacity(rows.len());
     for (rows, answers) in rows.chunks(parameters.batch).zip(answers.chunks(parameters.batch)) {
         let rows: Vec<&Sequence> = rows.iter().collect();
         let log_probs = |artifact: &Artifact| {
-            Ok::<_, anyhow::Error>(train::predicted(&artifact.model, artifact.adapter.as_ref(), &rows, 1.0)?.log_probs)
+            Ok::<_, anyhow::Error>(train::predicted(artifact.model(), artifact.adapter.as_ref(), &rows, 1.0)?.log_probs)
         };
         let (ours, theirs) = (log_probs(&model)?, log_probs(&baseline)?);
         let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(p, q)| p - q).collect();

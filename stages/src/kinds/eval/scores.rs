@@ -3,7 +3,7 @@
 use super::answers::{self, AnswerReading};
 use crate::device;
 use crate::io::{self, Io};
-use crate::model::{Artifact, Load, LoraParameters, memory};
+use crate::model::{Artifact, Expectation, Load, LoraParameters};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train;
@@ -49,7 +49,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let reward = io.input("reward")?.to_owned();
     let scores = if reward.is_dir() {
         let device = device::of(io, parameters.dtype)?;
-        let artifact = Artifact::load_resident(&reward, parameters.dtype, &device)?;
+        let artifact = Artifact::open_resident(&reward, parameters.dtype, &device)?;
         artifact.same_tokens_as(&answers::tokenizer(io.input("answers")?)?)?;
         let adapter = artifact
             .adapter
@@ -58,14 +58,15 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let rows: Vec<Vec<u32>> =
             answers.iter().map(|row| [row.prompt_ids.as_slice(), &row.answer_ids].concat()).collect();
         let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-        let (last, places) = (rows.iter().flat_map(|row| *row).max(), artifact.model.config.vocabulary);
+        let (last, places) = (rows.iter().flat_map(|row| *row).max(), artifact.config().vocabulary);
         if let Some(token) = last.filter(|token| places <= **token as usize) {
             bail!("score answers: they hold token {token}, and the embedding of the reward model has {places} rows");
         }
         let tokens = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let load = Load { rows: parameters.batch.min(rows.len()), tokens, read: 1, ..Load::default() };
-        io.expects(&memory::in_words(artifact.memory(&LoraParameters::default(), load), "`batch`"))?;
-        train::rewards(&artifact.model, adapter, &rows, parameters.batch)?
+        let lora = &LoraParameters::default();
+        artifact.expect(io, Expectation { lora, load, others: &[], lower: "`batch`" })?;
+        train::rewards(artifact.model(), adapter, &rows, parameters.batch)?
     } else {
         let valences = valences(&reward)?;
         answers.iter().map(|row| valence(&row.text, &valences)).collect()

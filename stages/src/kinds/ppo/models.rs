@@ -1,33 +1,35 @@
-//! The models of a PPO run, loaded on one base.
+//! The models of a PPO run.
 
 use super::parameters::{Critic, KlReference, Ppo};
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{Adapter, Artifact, Decoder, Reference};
+use crate::model::{Adapter, Artifact, Base, Reference};
 use crate::train;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 
-/// The models of a run. They share one base, on disk and in memory.
+/// The models of a run. They may share one base, on disk and in memory.
 pub struct Models {
-    pub policy: Artifact,
+    pub policy: Base,
     pub start: Adapter,
     /// `None` if the reference is a moving average of the policy.
     pub reference: Option<Reference>,
-    pub reward: (Decoder, Adapter),
+    pub reward: (Base, Adapter),
     /// The critic's adapter on the base of the reward model. `None` if answers are compared with others to the same prompt.
     pub critic: Option<Adapter>,
-    /// Number of bases in memory beside the policy's own.
-    pub other_bases: usize,
 }
 
 impl Models {
-    pub fn load(io: &mut Io, parameters: &Ppo, draw: Draw, device: &Device) -> Result<Models> {
+    /// Opens them, and the files of the policy.
+    ///
+    /// # Errors
+    /// One is no such model, or they do not go together.
+    pub fn open(io: &mut Io, parameters: &Ppo, draw: Draw, device: &Device) -> Result<(Artifact, Models)> {
         let Ppo { tuning, templating, .. } = parameters;
         let lora = &tuning.lora;
         let policy = train::model(io, "policy", tuning, templating, device)?;
         let start = policy.start_adapter(lora, draw)?;
-        let reward = Artifact::load_beside(io.input("reward")?, &policy)?;
+        let reward = Artifact::open_beside(io.input("reward")?, &policy)?;
         let reference = match (io.optional_input("reference"), parameters.kl.reference) {
             (path, KlReference::Incoming) => Some(policy.reference(path)?),
             (Some(_), _) => bail!(
@@ -46,7 +48,7 @@ impl Models {
         // The critic keeps the head's offset and spread, so that values start near the rewards they predict. If the reward
         // model has no LoRA pairs, the critic gets a new adapter.
         let of_critic = Draw { purpose: "critic", ..draw };
-        let config = &reward.model.config;
+        let config = reward.config();
         let critic = match (parameters.advantage.of_group(), parameters.critic) {
             (Some(_), _) => None,
             (None, Critic::Reward) if reward_adapter.has_no_pairs() => Some(reward.start_adapter(lora, of_critic)?),
@@ -56,9 +58,9 @@ impl Models {
                 ..Adapter::new(config, lora, of_critic, device)
             }),
         };
-        let other_bases = [reward.has_own_base, reference.as_ref().is_some_and(|reference| reference.has_own_base)];
-        let other_bases = other_bases.into_iter().filter(|is_other| *is_other).count();
-        Ok(Models { policy, start, reference, reward: (reward.model, reward_adapter), critic, other_bases })
+        let reward = (reward.base, reward_adapter);
+        let models = Models { policy: policy.base.clone(), start, reference, reward, critic };
+        Ok((policy, models))
     }
 
     /// Policy and critic as they begin.

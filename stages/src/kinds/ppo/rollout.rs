@@ -2,12 +2,13 @@
 
 use super::models::Models;
 use super::parameters::{KlPlace, Ppo};
+use crate::device::asked;
 use crate::draw::Draw;
 use crate::generate::{self, Answer, Choice, Decoding};
 use crate::kernel::Keep;
 use crate::model::{Adapter, Decoder};
 use crate::rl;
-use crate::train::{self, Adam, Sequence, ValuePositions};
+use crate::train::{self, Adam, Forward, Pass, Sequence, ValuePositions};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -51,7 +52,8 @@ pub fn sample(
         choice,
         at_once: parameters.passes.at_once(parameters.batch),
     };
-    generate::answer(&models.policy.model, Some(&actor), prompts, decoding)
+    asked::note_part(|| format!("the sampling of step {step}"));
+    generate::answer(models.policy.model(), Some(&actor), prompts, decoding)
 }
 
 /// Largest number of rows in one optimiser step.
@@ -65,13 +67,17 @@ pub fn minibatches(parameters: &Ppo) -> impl Iterator<Item = std::ops::Range<usi
     (0..number).map(move |at| at * rows / number..(at + 1) * rows / number)
 }
 
+/// The answers with their numbers. Where an update follows, the pass that gave the policy's log-probabilities in the
+/// first part of its first minibatch is handed to it: the update would compute the same once more.
 pub fn score(
     parameters: &Ppo,
     models: &Models,
     adam: &Adam,
     prompts: &[&[u32]],
     answers: Vec<Answer>,
-) -> Result<Rollout> {
+    is_learned_from: bool,
+) -> Result<(Rollout, Option<Forward>)> {
+    asked::note_part(|| "the scoring of answers".to_owned());
     let (actor, critic) = models.with(&adam.tensors);
     let ended = answers.iter().filter(|answer| answer.has_ended).count();
     let join = |(prompt, answer): (&&[u32], &Answer)| Sequence::new([*prompt, &answer.ids].concat(), prompt.len());
@@ -81,8 +87,8 @@ pub fn score(
         Some(_) => None,
     };
     let reference: (&Decoder, Option<&Adapter>) = match (&models.reference, &average) {
-        (Some(reference), _) => (&reference.model, reference.adapter.as_ref()),
-        (None, average) => (&models.policy.model, average.as_ref()),
+        (Some(reference), _) => (reference.model(), reference.adapter.as_ref()),
+        (None, average) => (models.policy.model(), average.as_ref()),
     };
     let empty = || vec![Vec::new(); rows.len()];
     let mut out = Rollout {
@@ -95,7 +101,7 @@ pub fn score(
         ended,
         rows,
     };
-    let (mut entropy, mut tokens) = (0.0, 0);
+    let (mut entropy, mut tokens, mut forward) = (0.0, 0, None);
     // Split as in the first epoch: the same sums give the same numbers, so its first ratios are 1 to the last bit.
     for std::ops::Range { start: first, end: last } in minibatches(parameters) {
         let lengths: Vec<usize> = out.rows[first..last].iter().map(|row| row.ids.len()).collect();
@@ -103,11 +109,17 @@ pub fn score(
             let numbers: Vec<usize> = part.iter().map(|row| first + row).collect();
             let rows: Vec<&Sequence> = numbers.iter().map(|row| &out.rows[*row]).collect();
             let lengths: Vec<usize> = rows.iter().map(|row| row.completion().len()).collect();
-            let policy = train::predicted(&models.policy.model, Some(&actor), &rows, parameters.temperature)?;
-            let of_reference = train::predicted(reference.0, reference.1, &rows, parameters.temperature)?;
-            let scores = train::values(&models.reward.0, &models.reward.1, &rows, ValuePositions::Last)?;
+            let (model, temperature) = (models.policy.model(), parameters.temperature);
+            let policy = if tokens == 0 && is_learned_from {
+                let pass = Pass::of_adapter(model, &actor, parameters.passes.recompute);
+                forward.insert(Forward::of(pass, &rows)).predicted(model, temperature)?
+            } else {
+                train::predicted(model, Some(&actor), &rows, temperature)?
+            };
+            let of_reference = train::predicted(reference.0, reference.1, &rows, temperature)?;
+            let scores = train::values(models.reward.0.model(), &models.reward.1, &rows, ValuePositions::Last)?;
             let values = match &critic {
-                Some(critic) => train::values(&models.reward.0, critic, &rows, ValuePositions::Completion)?,
+                Some(critic) => train::values(models.reward.0.model(), critic, &rows, ValuePositions::Completion)?,
                 None => Vec::new(),
             };
             entropy += policy.entropies.iter().sum::<f64>();
@@ -138,7 +150,7 @@ pub fn score(
     for (score, answer) in out.scores.iter_mut().zip(&answers) {
         *score = missing.score(*score, answer.has_ended);
     }
-    Ok(out)
+    Ok((out, forward))
 }
 
 /// Statistics of a rollout, which describe the policy that sampled it.

@@ -6,7 +6,7 @@ use super::rollout::{Estimates, Rollout, explained, minibatches};
 use crate::draw::Draw;
 use crate::kernel::{self, LatePredictions, PolicyTerms, Slopes, TokenGradients, ValueTerms};
 use crate::rl::{self, LossTerms, RatioStatistics};
-use crate::train::{self, Adam, Gradients, HeadValues, Pass, Passes, Sequence, ValuePositions, ValueSlopes};
+use crate::train::{self, Adam, Forward, Gradients, HeadValues, Pass, Passes, Sequence, ValuePositions, ValueSlopes};
 use anyhow::Result;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -66,11 +66,12 @@ struct Sums {
 }
 
 impl Update<'_> {
-    /// Runs the update from `progress` on. `pause` is called after every optimiser step, and may stop there.
+    /// Runs the update from `progress` on; its first part may have gone `forward` before. `pause` is called after every optimiser step, and may stop there.
     pub fn run(
         &self,
         adam: &mut Adam,
         mut progress: UpdateProgress,
+        mut forward: Option<Forward>,
         mut pause: impl FnMut(&Adam, &UpdateProgress) -> Result<()>,
     ) -> Result<UpdateOutcome> {
         let Update { parameters, rollout, step, .. } = *self;
@@ -85,7 +86,7 @@ impl Update<'_> {
             }
             for (number, place) in minibatches(parameters).enumerate().skip(progress.minibatch) {
                 let picked = &order[place];
-                let (gradients, parts) = self.gradients(adam, picked)?;
+                let (gradients, parts) = self.gradients(adam, picked, forward.take())?;
                 let measured = Gradients::of(gradients);
                 // On a device this is the one read of the step: it brings the norm as well.
                 let sums = self.sums(&parts)?;
@@ -125,7 +126,12 @@ impl Update<'_> {
         metrics
     }
 
-    fn gradients(&self, adam: &Adam, picked: &[usize]) -> Result<(Vec<Tensor<2>>, Vec<PartTokens>)> {
+    fn gradients(
+        &self,
+        adam: &Adam,
+        picked: &[usize],
+        mut forward: Option<Forward>,
+    ) -> Result<(Vec<Tensor<2>>, Vec<PartTokens>)> {
         let Update { parameters, models, rollout, estimates, .. } = *self;
         let (actor, critic) = models.with(&adam.tensors);
         let Passes { micro_batch, recompute } = parameters.passes;
@@ -150,8 +156,9 @@ impl Update<'_> {
                 predicted: Vec::new(),
                 valued: None,
             };
-            let pass = Pass::of_adapter(&models.policy.model, &actor, recompute);
-            let more = train::learn_tokens(pass, &rows, parameters.temperature, |range, predicted| {
+            let pass = Pass::of_adapter(models.policy.model(), &actor, recompute);
+            let forward = forward.take().unwrap_or_else(|| Forward::of(pass, &rows));
+            let more = forward.learn_tokens(pass, parameters.temperature, |range, predicted| {
                 let slopes = self.policy_slopes(&tokens, range.clone(), predicted);
                 tokens.predicted.push((range, predicted.clone()));
                 slopes
@@ -159,7 +166,7 @@ impl Update<'_> {
             train::add(&mut of_actor, more);
             if let Some(critic) = &critic {
                 (tokens.old_values, tokens.returns) = (flat(&rollout.values), flat(&estimates.returns));
-                let pass = Pass::of_adapter(&models.reward.0, critic, recompute);
+                let pass = Pass::of_adapter(models.reward.0.model(), critic, recompute);
                 let (valued, more) = train::learn_values(pass, &rows, ValuePositions::Completion, |valued| {
                     Ok((valued.clone(), self.value_slopes(&tokens, valued)?))
                 })?;

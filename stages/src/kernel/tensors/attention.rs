@@ -1,0 +1,155 @@
+//! Attention over rectangles of tokens, and the cache of keys and values from which it goes on.
+
+use super::sums::{max_along, sum_along};
+use crate::kernel::{AttentionMask, Heads, KeyValueCache, ROOM, capped, capped_back};
+use crate::tensor::from_ids;
+use burn::tensor::Tensor;
+
+pub fn attend(heads: Heads, [queries, keys, values]: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
+    let (lines, bias) = rectangle(&queries, mask);
+    let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
+    mixed(heads, queries, keys, values, bias)
+}
+
+pub fn attend_back(
+    heads: Heads,
+    [queries, keys, values]: [Tensor<2>; 3],
+    mask: &AttentionMask,
+    dy: Tensor<2>,
+) -> [Tensor<2>; 3] {
+    let (lines, bias) = rectangle(&queries, mask);
+    let (queries, dy) = (stacked(heads, queries, lines), stacked(heads, dy, lines));
+    let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
+    let scores = scores(heads, &queries, &keys);
+    let weights = softmax(masked(heads, scores.clone(), bias));
+    let d_values = weights.clone().swap_dims(2, 3).matmul(dy.clone());
+    let d_weights = dy.matmul(values.swap_dims(2, 3));
+    let along = sum_along(d_weights.clone() * weights.clone(), 3);
+    let d_scores = capped_back(heads.cap, scores, weights * (d_weights - along)).mul_scalar(heads.scale);
+    let d_queries = d_scores.clone().matmul(keys);
+    let d_keys = d_scores.swap_dims(2, 3).matmul(queries);
+    let flat = |x: Tensor<4>| {
+        let [b, kv, t, hd] = x.dims();
+        x.swap_dims(1, 2).reshape([b * t, kv * hd])
+    };
+    [unstacked(heads, d_queries, lines), flat(d_keys), flat(d_values)]
+}
+
+/// Keys and values `[b, kv, room, hd]` of each layer. The room grows with the rows, in steps: kernels find whole tensors,
+/// of the same sizes again and again.
+pub struct DeviceCache {
+    layers: Vec<Option<[Tensor<4>; 2]>>,
+    /// Attention of the first tokens, which see no others.
+    first: fn(Heads, [Tensor<2>; 3], &AttentionMask) -> Tensor<2>,
+}
+
+impl DeviceCache {
+    pub fn new(layers: usize, first: fn(Heads, [Tensor<2>; 3], &AttentionMask) -> Tensor<2>) -> DeviceCache {
+        DeviceCache { layers: (0..layers).map(|_| None).collect(), first }
+    }
+}
+
+impl KeyValueCache for DeviceCache {
+    fn attend(
+        &mut self,
+        layer: usize,
+        heads: Heads,
+        [queries, keys, values]: [Tensor<2>; 3],
+        mask: &AttentionMask,
+    ) -> Tensor<2> {
+        let (lines, bias) = lines(&queries, mask);
+        let filled = mask.filled();
+        let first = (filled == 0).then(|| (self.first)(heads, [queries.clone(), keys.clone(), values.clone()], mask));
+        let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
+        let [b, kv, t, hd] = keys.dims();
+        let room = (filled + t).next_multiple_of(ROOM);
+        let place = |x: Tensor<4>, to: Tensor<4>, from: usize| {
+            let count = x.dims()[2];
+            to.slice_assign([0..b, 0..kv, from..from + count, 0..hd], x)
+        };
+        let more = || Tensor::zeros([b, kv, room, hd], &keys.device());
+        let old = match self.layers[layer].take() {
+            Some(old) if old[0].dims()[2] >= room => old,
+            Some(old) => old.map(|x| place(x, more(), 0)),
+            None => [more(), more()],
+        };
+        let [old_keys, old_values] = old;
+        let both = [place(keys, old_keys, filled), place(values, old_values, filled)];
+        self.layers[layer] = Some(both.clone());
+        let [keys, values] = both;
+        first.unwrap_or_else(|| mixed(heads, queries, keys, values, &bias[0]))
+    }
+
+    fn keep(&mut self, rows: &[usize]) {
+        let Some([keys, _]) = self.layers.iter().flatten().next() else { return };
+        let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+        let rows = from_ids(&rows, &keys.device());
+        for both in self.layers.iter_mut().flatten() {
+            *both = both.clone().map(|x| x.select(0, rows.clone()));
+        }
+    }
+}
+
+/// The number of lines, and the bias of their scores, which lies in one part where a kernel binds it.
+fn rectangle<'a>(queries: &Tensor<2>, mask: &'a AttentionMask) -> (usize, &'a Tensor<5>) {
+    let (lines, bias) = lines(queries, mask);
+    let [whole] = bias else { unreachable!("what is in parts is attended to in pieces") };
+    (lines, whole)
+}
+
+fn lines<'a>(queries: &Tensor<2>, mask: &'a AttentionMask) -> (usize, &'a [Tensor<5>]) {
+    match mask {
+        AttentionMask::Rectangle { columns, bias, .. } => (queries.dims()[0] / columns, bias),
+        AttentionMask::Rows { .. } => unreachable!("only a backend that attends by row is given rows without padding"),
+    }
+}
+
+/// Queries `[n, h·hd]` over keys and values `[b, kv, t, hd]`.
+fn mixed(heads: Heads, queries: Tensor<2>, keys: Tensor<4>, values: Tensor<4>, bias: &Tensor<5>) -> Tensor<2> {
+    let lines = keys.dims()[0];
+    let queries = stacked(heads, queries, lines);
+    let weights = softmax(masked(heads, scores(heads, &queries, &keys), bias));
+    unstacked(heads, weights.matmul(values), lines)
+}
+
+/// `[b·t, heads·hd]` → `[b, heads, t, hd]`, copied once where there is more than one token a row: a product of what is not
+/// in order copies it itself, once for each kernel that it tries.
+fn by_head(x: Tensor<2>, lines: usize, heads: usize) -> Tensor<4> {
+    let [n, width] = x.dims();
+    let (t, hd) = (n / lines, width / heads);
+    let rows = x.reshape([lines, t, heads, hd]).swap_dims(1, 2).reshape([lines * heads, t, hd]);
+    rows.reshape([lines, heads, t, hd])
+}
+
+/// Query heads that share a key/value head become further rows of it, `[b, kv, group·t, hd]`: nothing is repeated in
+/// memory.
+fn stacked(heads: Heads, x: Tensor<2>, lines: usize) -> Tensor<4> {
+    let x = by_head(x, lines, heads.queries);
+    let [b, _, t, hd] = x.dims();
+    x.reshape([b, heads.keys, heads.group() * t, hd])
+}
+
+fn unstacked(heads: Heads, x: Tensor<4>, lines: usize) -> Tensor<2> {
+    let [b, kv, rows, hd] = x.dims();
+    let t = rows * kv / heads.queries;
+    x.reshape([lines, heads.queries, t, hd]).swap_dims(1, 2).reshape([b * t, heads.queries * hd])
+}
+
+/// s·q·kᵀ under its bound, `[b, kv, group·t, seen]`.
+fn scores(heads: Heads, queries: &Tensor<4>, keys: &Tensor<4>) -> Tensor<4> {
+    capped(heads.cap, queries.clone().matmul(keys.clone().swap_dims(2, 3)).mul_scalar(heads.scale))
+}
+
+/// The scores and their bias, which the query heads that share a key/value head have in common.
+fn masked(heads: Heads, scores: Tensor<4>, bias: &Tensor<5>) -> Tensor<4> {
+    let [b, kv, rows, seen] = scores.dims();
+    let by_query = scores.reshape([b, kv, heads.group(), rows / heads.group(), seen]);
+    (by_query + bias.clone()).reshape([b, kv, rows, seen])
+}
+
+// Written out, because burn's own is fused on some backends without autodiff: then the numbers would differ between
+// sampling and training, and PPO's ratio would not begin at 1.
+fn softmax(x: Tensor<4>) -> Tensor<4> {
+    let weights = (x.clone() - max_along(x.detach(), 3)).exp();
+    weights.clone() / sum_along(weights, 3)
+}
