@@ -48,7 +48,8 @@ pub enum DeathCause {
     TimedOut(Duration),
     /// The worker gave the reason itself, in `error.txt`.
     Error(String),
-    /// The worker's device was full: what it was asked for last, the memory the stage expected to take, and the backend's error.
+    /// The worker's device was full: what it was asked for last, the memory the stage expected to take, and the backend's
+    /// error.
     OutOfMemory { asked: Option<String>, expected: Option<String>, error: String },
     /// The driver gave the worker's device up: the backend's error.
     DeviceLost(String),

@@ -80,6 +80,17 @@ fn with_faults(command: &mut Command, place: &Place, faults: &str) -> bool {
 }
 
 /// The lines that the layer wrote, of an event.
+/// The cause of the failure of a run.
+fn cause_of(ran: Ran) -> String {
+    word(&ran.expect_exit(1).events().of("failed").next().unwrap()["cause"]).to_owned()
+}
+
+/// Runs the file on the GPU, whose driver has these faults. `None` where the layer was not built.
+fn run_with(place: &Place, driver: &SoftwareDriver, faults: &str, more: &[&str]) -> Option<Ran> {
+    let mut command = driver.command(place, &[&["run", "a.yaml", "--json", "--device", "wgpu"], more].concat());
+    with_faults(&mut command, place, faults).then(|| ran(command))
+}
+
 fn logged(place: &Place, event: &str) -> Vec<Value> {
     let text = fs::read_to_string(place.at("driver.jsonl")).unwrap_or_default();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -283,8 +294,7 @@ fn measured(place: &Place, driver: &SoftwareDriver, answer: u64, faults: &str) -
     let model = |name: &str, seed: &str| stage(name, seed, "steps: 1").replace("context: 16", "context: 160");
     pipeline(place, &[model("a", ""), model("z", "    seed: 5\n"), eval]);
     place.run(&["run", "a.yaml", "--device", "cpu", "--only", "a", "--only", "z"]).expect_exit(0);
-    let mut command = driver.command(place, &["run", "a.yaml", "--jobs", "1", "--json", "--device", "wgpu"]);
-    with_faults(&mut command, place, faults).then(|| ran(command))
+    run_with(place, driver, faults, &["--jobs", "1"])
 }
 
 /// The last counts of the process that asked most of its driver.
@@ -338,10 +348,7 @@ fn the_driver_is_asked_for_as_little_as_is_counted() {
 fn a_driver_that_cannot_compute_or_has_no_f16_is_refused_in_a_sentence_and_bf16_is_read_there() {
     let place = place();
     let Some(driver) = software_driver(&place) else { return };
-    let run = |faults: &str, more: &[&str]| {
-        let mut command = driver.command(&place, &[&["run", "a.yaml", "--json", "--device", "wgpu"], more].concat());
-        with_faults(&mut command, &place, faults).then(|| ran(command))
-    };
+    let run = |faults: &str, more: &[&str]| run_with(&place, &driver, faults, more);
     let rows: String =
         (0..8).map(|n| format!("{}\n", json!({"prompt": format!("row {n}"), "answer": " of 7"}))).collect();
     place.write("sft.jsonl", &rows);
@@ -349,10 +356,9 @@ fn a_driver_that_cannot_compute_or_has_no_f16_is_refused_in_a_sentence_and_bf16_
     pipeline(&place, &[stage("a", "", "steps: 1"), tuned.to_owned()]);
     place.run(&["run", "a.yaml", "--device", "cpu", "--only", "a"]).expect_exit(0);
     let Some(failed) = run("no-compute", &[]) else { return };
-    let cause = |ran: Ran| word(&ran.expect_exit(1).events().of("failed").next().unwrap()["cause"]).to_owned();
-    let failed = cause(failed);
+    let failed = cause_of(failed);
     assert!(failed.contains("its driver takes no compute work; take another device, or --device cpu"), "{failed}");
-    let failed = cause(run("no-f16", &["--dtype", "f16"]).unwrap());
+    let failed = cause_of(run("no-f16", &["--dtype", "f16"]).unwrap());
     assert!(failed.contains("does not compute in f16; take `dtype: f32`, or another device"), "{failed}");
     let done = run("no-f16,small-shared-memory", &["--dtype", "bf16"]).unwrap().expect_exit(0).events();
     let notes: Vec<&str> = done.of("noted").map(|event| word(&event["message"])).collect();
@@ -364,22 +370,14 @@ fn a_driver_that_cannot_compute_or_has_no_f16_is_refused_in_a_sentence_and_bf16_
     assert!(word(&finished["device"]).ends_with(" bf16 as f32"), "{finished}");
 }
 
-/// The cause of the failure of a run.
-fn cause_of(ran: Ran) -> String {
-    word(&ran.expect_exit(1).events().of("failed").next().unwrap()["cause"]).to_owned()
-}
-
 #[test]
 fn a_stage_that_is_too_large_for_its_device_is_refused_before_anything_is_sent() {
     let place = place();
     let Some(driver) = software_driver(&place) else { return };
-    let mut command = driver.command(&place, &["run", "a.yaml", "--json", "--device", "wgpu"]);
-    if !with_faults(&mut command, &place, "memory:40000000") {
-        return;
-    }
     let wide = stage("a", "", "steps: 1").replace("inner: 32", "inner: 40000").replace("batch: 2", "batch: 36");
     pipeline(&place, &[wide]);
-    let cause = cause_of(ran(command));
+    let Some(failed) = run_with(&place, &driver, "memory:40000000", &[]) else { return };
+    let cause = cause_of(failed);
     let cause = cause.lines().next().unwrap();
     assert!(cause.contains("which has 40.0 MB of memory: by its sizes it takes about"), "{cause}");
     assert!(cause.contains("; lower `micro_batch` (null is the whole batch), `context` or `width`"), "{cause}");
@@ -392,12 +390,9 @@ fn a_stage_that_is_too_large_for_its_device_is_refused_before_anything_is_sent()
 fn a_device_without_memory_left_says_what_was_asked_of_it_and_what_was_expected() {
     let place = place();
     let Some(driver) = software_driver(&place) else { return };
-    let mut command = driver.command(&place, &["run", "a.yaml", "--json", "--device", "wgpu"]);
-    if !with_faults(&mut command, &place, "memory-ends-at:8000000") {
-        return;
-    }
     pipeline(&place, &[stage("a", "", "steps: 3")]);
-    let cause = cause_of(ran(command));
+    let Some(failed) = run_with(&place, &driver, "memory-ends-at:8000000", &[]) else { return };
+    let cause = cause_of(failed);
     assert!(cause.starts_with("out of memory on the device, which was asked for "), "{cause}");
     let cause = cause.lines().next().unwrap();
     assert!(cause.contains(", in step 1; by its sizes it takes about"), "{cause}");

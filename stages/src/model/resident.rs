@@ -16,8 +16,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The bytes of all bases that are kept, the one in use among them. Without this memory an action holds one or two, so the
-/// bound must be small beside the memory of a GPU: it is a quarter of it at most. A base that is larger is kept until another one is loaded: the parts of
-/// a measurement of one model still read it once, and no action holds more than without.
+/// bound must be small beside the memory of a GPU: it is a quarter of it at most. A base that is larger is kept until
+/// another one is loaded: the parts of a measurement of one model still read it once, and no action holds more than without.
 const BOUND: u64 = 4 << 30;
 
 /// The weights of a model on disk. The files stay mapped, even when their names are gone: until then no other file gets

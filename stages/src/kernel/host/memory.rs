@@ -82,13 +82,7 @@ pub fn filled_side_by_side<const N: usize>(
             #[inline(always)]
             || {
                 for index in start..rows.min(start + piece) {
-                    let mut at = 0;
-                    let now = rest.each_mut().map(|rest| {
-                        let (now, later) = std::mem::take(rest).split_at_mut(widths[at]);
-                        (*rest, at) = (later, at + 1);
-                        zeroed(now)
-                    });
-                    row(index, now);
+                    row(index, taken(&mut rest, widths).map(zeroed));
                 }
             },
         );
@@ -96,13 +90,7 @@ pub fn filled_side_by_side<const N: usize>(
     let mut rest = out.each_mut().map(|out| out.spare_capacity_mut());
     let mut jobs = Vec::with_capacity(rows / piece + 1);
     for start in (0..rows).step_by(piece) {
-        let mut at = 0;
-        let now = rest.each_mut().map(|rest| {
-            let (now, later) = std::mem::take(rest).split_at_mut(widths[at] * piece.min(rows - start));
-            (*rest, at) = (later, at + 1);
-            now
-        });
-        jobs.push((start, now));
+        jobs.push((start, taken(&mut rest, widths.map(|width| width * piece.min(rows - start)))));
     }
     match rows * width < SERIAL {
         true => jobs.into_iter().for_each(|(start, parts)| work(start, parts)),
@@ -131,6 +119,12 @@ pub fn zeroed(memory: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     unsafe { &mut *(std::ptr::from_mut(memory) as *mut [f32]) }
 }
 
+/// The first so many of each list, which keeps the rest.
+#[inline(always)]
+fn taken<'a, T, const N: usize>(rest: &mut [&'a mut [T]; N], counts: [usize; N]) -> [&'a mut [T]; N] {
+    std::array::from_fn(|at| rest[at].split_off_mut(..counts[at]).expect("no list is shorter than what is taken"))
+}
+
 /// Changes the numbers of several lists of one length in place, and those of `given` beside them, a piece at a time.
 pub fn changed<const N: usize>(lists: [&mut [f32]; N], given: &[f32], piece: impl Fn([&mut [f32]; N], &[f32]) + Sync) {
     let work = |(lists, given): ([&mut [f32]; N], &[f32])| {
@@ -144,17 +138,7 @@ pub fn changed<const N: usize>(lists: [&mut [f32]; N], given: &[f32], piece: imp
         return;
     }
     let mut rest = lists;
-    let jobs: Vec<_> = given
-        .chunks(PIECE)
-        .map(|given| {
-            let now = rest.each_mut().map(|rest| {
-                let (now, later) = std::mem::take(rest).split_at_mut(given.len());
-                *rest = later;
-                now
-            });
-            (now, given)
-        })
-        .collect();
+    let jobs: Vec<_> = given.chunks(PIECE).map(|given| (taken(&mut rest, [given.len(); N]), given)).collect();
     jobs.into_par_iter().for_each(work);
 }
 
