@@ -149,6 +149,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let rows = train::by_weight(rows, |row| examples[row].0.weight, draw("weight"));
 
     // 2. Train the incoming adapter, a new one, or the weights themselves.
+    if parameters.train == Train::Full && artifact.adapter.is_some() {
+        bail!(
+            "start from the incoming model: it has an adapter, and `train: full` trains weights; `pipeline export STAGE \
+             --merge` makes one model of both, or take `train: lora`"
+        );
+    }
     let steps = TrainSteps::of(io, training, rows, draw("order"));
     let at_once = training.passes.at_once(steps.size);
     let load = Load {
@@ -162,10 +168,6 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     training.expect(io, &artifact, load, &[])?;
     let start = match parameters.train {
         Train::Lora => Some(artifact.start_adapter(&training.tuning.lora, draw("adapter"))?),
-        Train::Full if artifact.adapter.is_some() => bail!(
-            "start from the incoming model: it has an adapter, and `train: full` trains weights; `pipeline export STAGE \
-             --merge` makes one model of both, or take `train: lora`"
-        ),
         Train::Full => None,
     };
     let adam = match &start {

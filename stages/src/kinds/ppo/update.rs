@@ -3,6 +3,7 @@
 use super::models::Models;
 use super::parameters::{KlPlace, Ppo};
 use super::rollout::{Estimates, Rollout, explained, minibatches};
+use crate::device::asked;
 use crate::draw::Draw;
 use crate::kernel::{self, LatePredictions, PolicyTerms, Slopes, TokenGradients, ValueTerms};
 use crate::rl::{self, LossTerms, RatioStatistics};
@@ -66,7 +67,8 @@ struct Sums {
 }
 
 impl Update<'_> {
-    /// Runs the update from `progress` on; its first part may have gone `forward` before. `pause` is called after every optimiser step, and may stop there.
+    /// Runs the update from `progress` on; its first part may have gone `forward` before. `pause` is called after every
+    /// optimiser step, and may stop there.
     pub fn run(
         &self,
         adam: &mut Adam,
@@ -75,6 +77,7 @@ impl Update<'_> {
         mut pause: impl FnMut(&Adam, &UpdateProgress) -> Result<()>,
     ) -> Result<UpdateOutcome> {
         let Update { parameters, rollout, step, .. } = *self;
+        asked::note_part(|| format!("the update of step {step}"));
         for epoch in progress.epoch..parameters.epochs {
             // The first epoch keeps the order of the rollout, so the ratios of its first minibatch are 1 to the last bit.
             let order: Vec<usize> = match epoch {
