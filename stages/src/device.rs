@@ -162,8 +162,8 @@ pub fn kept(dtype: Dtype, device: &Device) -> Dtype {
     }
 }
 
-/// The device class: equal classes give equal bytes. For the CPU backend it is the instruction set that its matrix
-/// products are compiled for.
+/// The device class: equal classes give equal bytes. For the CPU backend it is the instruction set that it
+/// computes with.
 pub fn class(device: &Device) -> String {
     match device.identity() {
         Some(identity) => {
@@ -176,15 +176,18 @@ pub fn class(device: &Device) -> String {
     }
 }
 
-/// The instruction set that the CPU backend's matrix products are compiled for.
+/// The instruction set that the CPU backend's matrix products (`gemm`) and our own loops (`pulp`) choose on this machine: the
+/// number of lanes decides in which order they add. Where they choose differently, both are named.
 #[cfg(target_arch = "x86_64")]
 pub fn instruction_set() -> &'static str {
-    if is_x86_feature_detected!("avx512f") {
-        "x86_64 avx512f"
-    } else if is_x86_feature_detected!("fma") {
-        "x86_64 fma"
-    } else {
-        "x86_64"
+    use pulp::x86::{V3, V4};
+    let (wide, fused) = (is_x86_feature_detected!("avx512f"), is_x86_feature_detected!("fma"));
+    match (V4::is_available(), V3::is_available()) {
+        (true, _) => "x86_64 avx512f",
+        (false, true) if wide => "x86_64 avx512f avx2",
+        (false, true) => "x86_64 avx2",
+        (false, false) if fused => "x86_64 fma",
+        (false, false) => "x86_64",
     }
 }
 
