@@ -1,8 +1,10 @@
 //! The verbs of the command line. Each reads its arguments, calls what does the work, and prints the result.
 
+mod answers;
 mod arguments;
 mod check;
 mod completions;
+mod curves;
 mod data;
 mod diff;
 mod doctor;
@@ -15,21 +17,28 @@ mod gc;
 mod graph;
 mod init;
 mod kinds;
+mod lineage;
 mod log;
 mod looks;
 mod model;
+mod notify;
 mod options;
 mod refusal;
+mod report;
 mod run;
+mod runs;
 mod schema;
 mod secrets;
 mod status;
 mod store;
+mod table;
+mod tensorboard;
 mod terminal;
 mod test;
 mod watch;
 
 use crate::executor::EXECUTORS;
+use crate::report::answers::AnswerChoice;
 use crate::run::ExecutionOptions;
 use crate::{approvals, progress, worker};
 use anyhow::Result;
@@ -40,6 +49,9 @@ use find::RunQuery;
 use refusal::Refusal;
 use std::path::Path;
 use std::process::ExitCode;
+
+/// The number of runs that are listed unasked.
+const LISTED: usize = 20;
 
 /// The command line as `clap` knows it: every verb with its arguments and their help.
 pub fn command() -> clap::Command {
@@ -60,7 +72,7 @@ pub fn main() -> ExitCode {
 
 fn answer(verb: Verb) -> Result<u8> {
     match verb {
-        Verb::Run { asked, selected, device, jobs, resources, keep_going, no_fsync, dry_run, json } => {
+        Verb::Run { asked, selected, device, jobs, resources, keep_going, no_fsync, dry_run, json, log } => {
             let execution = ExecutionOptions {
                 executor: EXECUTORS[0],
                 device: device.chosen()?,
@@ -69,18 +81,29 @@ fn answer(verb: Verb) -> Result<u8> {
                 is_durable: !no_fsync,
                 keeps_going: keep_going,
             };
-            run::walk(&asked, &selected.filter(), (!dry_run).then_some(&execution), json)
+            run::walk(&asked, &selected.filter(), (!dry_run).then_some(&execution), &run::Listeners { json, log })
         }
         Verb::Check { file, changes } => check::check(&file, &changes.all()),
-        Verb::Plan { asked, selected } => run::walk(&asked, &selected.filter(), None, false),
+        Verb::Plan { asked, selected } => run::walk(&asked, &selected.filter(), None, &run::Listeners::default()),
         Verb::Status { file, which, json } => status::status(file.as_deref(), &which, json),
+        Verb::Answers { model, file, against, by, changed, worst, best, format, which } => {
+            let choice = AnswerChoice { is_changed_only: changed, worst, best };
+            let (against, by) = (against.as_deref(), by.as_deref());
+            let asked = answers::AnswersRequest { model: &model, against, by, choice, format };
+            answers::answers(&asked, file.as_deref(), &which)
+        }
+        Verb::Table { eval, file, format, lang, which } => {
+            table::table(&table::TableRequest { eval: eval.as_deref(), format, lang }, file.as_deref(), &which)
+        }
+        Verb::Runs { file, all, json, store } => runs::runs(file.as_deref(), &store, (!all).then_some(LISTED), json),
         Verb::Explain { stage, file, which } => explain::explain(&stage, file.as_deref(), &which),
         Verb::Gate { verb } => gate(&verb),
         Verb::Approve { stage, file, reject, reason, by, store } => {
             progress::log_only(terminal::stderr_has_color());
             let answer = if reject { approvals::Ruling::Reject } else { approvals::Ruling::Approve };
             let decision = gates::ApprovalRequest { stage: &stage, answer, reason: &reason, by: gates::who(by)? };
-            let wanted = RunQuery { file: file.as_deref(), store: store.chosen(), run: None, stage: Some(&stage) };
+            let (file, store) = (file.as_deref(), store.chosen());
+            let wanted = RunQuery { file, store, stage: Some(&stage), ..RunQuery::default() };
             gates::approve(&decision, &find::run(Path::new("."), wanted)?)
         }
         Verb::Kinds { gates: true, .. } => kinds::list_gates(),
@@ -89,7 +112,13 @@ fn answer(verb: Verb) -> Result<u8> {
             let asked = log::LogRequest { stage: &stage, part: part.as_deref(), attempt, follows: follow };
             log::log(&asked, file.as_deref(), &which)
         }
+        Verb::Curves { stage, file, csv, which } => curves::curves(&stage, file.as_deref(), &which, csv),
+        Verb::Report { file, out, lang, strict, which } => {
+            report::report(file.as_deref(), &report::ReportRequest { out: &out, lang, is_strict: strict }, &which)
+        }
         Verb::Diff { old, new, file, json, store } => diff::diff([&old, &new], file.as_deref(), &store, json),
+        Verb::Lineage { what, file, row, which } => lineage::lineage(&what, row.as_deref(), file.as_deref(), &which),
+        Verb::ExportTensorboard { directory, file, which } => tensorboard::export(&directory, file.as_deref(), &which),
         Verb::Graph { file, format, changes } => graph::graph(&file, &changes, format),
         Verb::Watch { file, which } => watch::watch(file.as_deref(), &which),
         Verb::Gc { file, keep_runs, keep_days, max_size, dry_run, store } => {
@@ -99,7 +128,9 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Cache { verb } => match verb {
             CacheVerb::Verify { file, repair, store } => store::verify(repair, file.as_deref(), &store),
             CacheVerb::Du { file, store } => store::usage(file.as_deref(), &store),
-            CacheVerb::Export { stage, file, out, which } => store::export(&stage, &out, file.as_deref(), &which),
+            CacheVerb::Export { stage, file, out, which } => {
+                store::export(stage.as_deref(), &out, file.as_deref(), &which)
+            }
             CacheVerb::Import { archive, file, store } => store::import(&archive, file.as_deref(), &store),
             CacheVerb::Pin { run, file, store } => store::pin(&run, true, file.as_deref(), &store),
             CacheVerb::Unpin { run, file, store } => store::pin(&run, false, file.as_deref(), &store),
@@ -142,7 +173,8 @@ fn gate(verb: &GateVerb) -> Result<u8> {
     match verb {
         GateVerb::Show { stage, file, which } => gates::show(stage, &which.find_with(stage, file.as_deref())?),
         GateVerb::WhatIf { stage, rule, file, all_runs, store } => {
-            let wanted = RunQuery { file: file.as_deref(), store: store.chosen(), run: None, stage: Some(stage) };
+            let (file, store) = (file.as_deref(), store.chosen());
+            let wanted = RunQuery { file, store, stage: Some(stage), ..RunQuery::default() };
             gates::what_if(stage, rule, *all_runs, &find::run(Path::new("."), wanted)?)
         }
         GateVerb::Test { files } => test::test(files),

@@ -30,6 +30,8 @@ pub struct Span {
 pub enum Severity {
     Error,
     Warning,
+    /// Nothing is wrong; something may be added.
+    Note,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +63,10 @@ impl Diagnostic {
 
     pub fn warning(span: Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic { level: Severity::Warning, ..Diagnostic::error(span, message) }
+    }
+
+    pub fn note(span: Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { level: Severity::Note, ..Diagnostic::error(span, message) }
     }
 
     pub fn help(self, help: impl Into<String>) -> Diagnostic {
@@ -95,6 +101,7 @@ fn render_one(source: &SourceText, diagnostic: &Diagnostic, renderer: &Renderer)
     let title = match diagnostic.level {
         Severity::Error => Title::ERROR,
         Severity::Warning => Title::WARNING,
+        Severity::Note => Title::NOTE,
     };
     let path = source.path.display().to_string();
     let mut group = Group::with_title(title.primary_title(diagnostic.message.as_str()));

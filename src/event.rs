@@ -10,6 +10,7 @@ use crate::ledger::Permission;
 use crate::plan::ArtifactName;
 use cache::Content;
 use serde::{Deserialize, Serialize};
+use stages::io::Progress;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -51,13 +52,12 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<String>,
     },
+    /// Not kept in the journal.
     Progressed {
         stage: String,
         part: Option<EvalPart>,
-        done: u64,
-        total: u64,
-        unit: String,
-        message: String,
+        #[serde(flatten)]
+        progress: Progress,
     },
     Finished {
         stage: String,
@@ -169,6 +169,21 @@ pub struct Verdict {
     pub evidence: Evidence,
 }
 
+impl Verdict {
+    /// The end of the sentence that a promotion is told in: the warnings that the promoted candidate breaks. Empty where
+    /// it breaks none, and where nothing was promoted.
+    pub fn despite(&self) -> String {
+        let is_promoted = self.decision == Decision::Pass || self.decided.as_ref().is_some_and(|one| one.is_approved);
+        let broken = self.rules.iter().filter(|rule| rule.role == "warn" && rule.decision == Decision::Fail);
+        let broken: Vec<String> = broken.filter(|_| is_promoted).map(|rule| format!("`{}`", rule.text)).collect();
+        match broken.len() {
+            0 => String::new(),
+            1 => format!(", although it breaks the warning {}", broken[0]),
+            many => format!(", although it breaks {many} warnings: {}", broken.join(", ")),
+        }
+    }
+}
+
 /// The fields of a line of `….approvals.jsonl` that a verdict shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HumanDecision {
@@ -255,6 +270,12 @@ pub struct RuleVerdict {
     pub text: String,
     pub decision: Decision,
     pub explanation: String,
+    /// The nearest rule that would have passed, of one that did not. Older journals have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
+    /// Whether what decided may be noise alone. Older journals tell it only in words.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_within_noise: bool,
 }
 
 impl RuleVerdict {

@@ -20,7 +20,7 @@ mod tree;
 pub use check::{check, check_best, check_where, warnings};
 pub use evaluate::{Judgement, LookTerms, Readings, Subject, Subjects, evaluate};
 pub use functions::{FUNCTIONS, Function, is_word, words};
-pub use items::{Counts, Item, Items, pair};
+pub use items::{Counts, Item, Items, PairResult, pair, pair_results};
 pub use parser::{parse, parse_expression};
 pub use readings::JudgeReading;
 pub use resolve::{JudgeScope, MetricName, RuleScope};
@@ -41,6 +41,7 @@ margin := by NUMBER [%]
 conf   := with NUMBER% confidence [over [NUMBER] looks] [up to [NUMBER] items] [assuming bounds]
 cmp    := > >= < <= = !=
 sum    := + - * / over numbers, names and functions
+        | FUNCTION(FIELD … [where subset = \"NAME\"])    mean(score where subset = \"ja\") > 0
 name   := METRIC | self.METRIC | judge.METRIC | STAGE.METRIC | incumbent.METRIC, with several judges JUDGE. before it
 ";
 

@@ -5,7 +5,7 @@ use crate::action::differences;
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart};
 use crate::event::Event;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use cache::Digest;
 use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
@@ -21,6 +21,9 @@ pub struct Journal {
     file: BufWriter<File>,
 }
 
+/// The file of a run's directory.
+const FILE: &str = "journal.jsonl";
+
 impl Journal {
     /// `root` is `.pipeline`; `at` is used only for the directory's name, so that names sort by time.
     pub fn create(root: &Path, pipeline: &str, at: jiff::Timestamp) -> Result<Journal> {
@@ -35,7 +38,7 @@ impl Journal {
                 Err(error) => Some(Err(error).with_context(|| format!("create {}", path.display()))),
             })
             .expect("some number is free")?;
-        let path = directory.join("journal.jsonl");
+        let path = directory.join(FILE);
         let file = File::options()
             .create(true)
             .append(true)
@@ -93,6 +96,32 @@ fn is_of(journal: &Path, pipeline: &str) -> bool {
         .and_then(|(_, name)| name.strip_prefix(&file_name(pipeline)));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(is_number))
+}
+
+/// Takes in the journal of a run of another store. Returns the name of the run.
+///
+/// # Errors
+/// It is no journal, its run has a name that none has here, or another journal stands under this name.
+pub fn import(root: &Path, journal: &[u8]) -> Result<String> {
+    let first = journal.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    let Ok(Event::RunStarted { run, .. }) = serde_json::from_slice(first) else {
+        bail!("its journal does not begin with the start of a run");
+    };
+    // The name becomes a path.
+    let is_plain = run.chars().all(|letter| letter.is_alphanumeric() || "-_.".contains(letter));
+    ensure!(is_plain && run.starts_with(|first: char| first.is_ascii_digit()), "its run is called {run:?}");
+    let runs = root.join("runs");
+    let (directory, make) = (runs.join(&run), || format!("create the run {run}"));
+    match fs::read(directory.join(FILE)) {
+        Ok(known) if known == journal => return Ok(run),
+        Ok(_) => bail!("another run has the name {run} here"),
+        Err(_) => {}
+    }
+    fs::create_dir_all(&runs).with_context(make)?;
+    let draft = tempfile::TempDir::new_in(root).with_context(make)?;
+    fs::write(draft.path().join(FILE), journal).with_context(make)?;
+    fs::rename(draft.keep(), &directory).with_context(make)?;
+    Ok(run)
 }
 
 /// The events of one journal. A last line that a kill cut short is left out.
@@ -168,7 +197,7 @@ pub fn all(root: &Path) -> Result<Vec<PathBuf>> {
     };
     let mut journals = Vec::new();
     for entry in entries {
-        let journal = entry.with_context(|| format!("read {}", runs.display()))?.path().join("journal.jsonl");
+        let journal = entry.with_context(|| format!("read {}", runs.display()))?.path().join(FILE);
         if journal.is_file() {
             journals.push(journal);
         }
@@ -307,8 +336,9 @@ mod tests {
     }
 
     fn progress() -> Event {
-        let (stage, unit) = ("sft".to_owned(), "step".to_owned());
-        Event::Progressed { stage, part: None, done: 1, total: 2, unit, message: String::new() }
+        let progress =
+            json!({"event": "progressed", "stage": "sft", "done": 1, "total": 2, "unit": "step", "message": ""});
+        serde_json::from_value(progress).unwrap()
     }
 
     #[test]

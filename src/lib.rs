@@ -47,6 +47,7 @@ mod run;
 mod tail;
 mod worker;
 // Showing it.
+mod chapter;
 mod progress;
 mod report;
 // The verbs.

@@ -6,7 +6,6 @@ use crate::event::Event;
 use crate::journal;
 use crate::tail::{Tail, tail};
 use anyhow::{Context, Result};
-use stages::io::Progress;
 use stages::work;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,9 +48,8 @@ impl Live {
         }
         let has_ended = events.iter().any(|event| matches!(event, Event::RunFinished { .. }));
         for ((stage, part), tail) in &mut self.running {
-            if let Some(Progress { done, total, unit, message }) = tail.progress()? {
-                let (stage, part) = (stage.clone(), part.clone());
-                events.push(Event::Progressed { stage, part, done, total, unit, message });
+            if let Some(progress) = tail.progress()? {
+                events.push(Event::Progressed { stage: stage.clone(), part: part.clone(), progress });
             }
         }
         Ok((events, is_alive && !has_ended))

@@ -12,6 +12,7 @@ mod name;
 mod outputs;
 mod parameters;
 mod pins;
+mod proposals;
 mod repeats;
 mod secrets;
 pub mod selection;
@@ -46,9 +47,13 @@ pub struct Plan {
     pub salt: Option<String>,
     /// The number of bad rows that a stage may skip in a data file.
     pub skip_bad_rows: u64,
+    /// The command that is told of holds, failures and ends; empty without one.
+    pub notify: Vec<String>,
     /// Each stage comes after all it needs; ties follow the order of the file.
     pub stages: Vec<Stage>,
     pub warnings: Vec<Diagnostic>,
+    /// Proposals of `check`: what may be added.
+    pub notes: Vec<Diagnostic>,
 }
 
 pub struct Stage {
@@ -144,6 +149,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
         return Err(mistakes);
     }
     repeats::warn(&drafts, spec.seed, &mut mistakes);
+    let notes = proposals::notes(&drafts, &gates);
     let judges: Vec<&[StageId]> = gates.iter().map(|gate| gate.as_ref().map_or(&[][..], |gate| &gate.judges)).collect();
     let after = graph.evals_after_what_they_judge(&judges);
     let order = graph.order();
@@ -175,7 +181,8 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     let stages: Option<Vec<Stage>> = order.into_iter().map(|old| finished[old].take()).collect();
     match stages {
         Some(stages) => {
-            Ok(Plan { name: spec.name, salt: spec.salt, skip_bad_rows: spec.skip_bad_rows, stages, warnings: mistakes })
+            let Spec { name, salt, skip_bad_rows, notify, .. } = spec;
+            Ok(Plan { name, salt, skip_bad_rows, notify, stages, warnings: mistakes, notes })
         }
         None => Err(mistakes),
     }

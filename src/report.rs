@@ -1,7 +1,9 @@
 //! The report of a run. Each file folds events into sections, which are data ([`sheet`]); [`page`] alone prints them.
 
+pub mod answers;
 pub mod card;
 pub mod cause;
+pub mod curves;
 pub mod diff;
 pub mod explain;
 pub mod fold;
@@ -9,15 +11,20 @@ pub mod format;
 pub mod gate;
 pub mod graph;
 pub mod json;
+pub mod lineage;
 pub mod page;
 pub mod reliability;
+pub mod runs;
 pub mod sheet;
 pub mod stages;
 pub mod study;
+pub mod tensorboard;
+pub mod yardstick;
 
 use crate::event::Outcome;
 use fold::{RunState, StageRun};
 use format::{duration, moment};
+use runs::counts;
 use sheet::Sheet;
 
 /// The whole report: stages, their gates and failures, the tables of the study, answers side by side, and a last line.
@@ -77,7 +84,8 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
                 let held = held.join(", ");
                 return format!(
                     "held after {after}: {held}; decide with `pipeline approve {first} {file}{options} --reason TEXT` (or \
-                     `--reject`) and run again; `pipeline gate show {first} {file}{options}` has every number",
+                     `--reject`) and run again; `pipeline gate show {first} {file}{options}` has every number, \
+                     `pipeline answers {first} {file}{options} --changed` the answers",
                     file = run.file,
                     options = run.options
                 );
@@ -96,33 +104,12 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
     }
 }
 
-/// `5 run, 2 cached, 1 kept the incumbent`; counts of zero are left out.
-fn counts(run: &RunState) -> String {
-    let count = |is: fn(&Outcome) -> bool| {
-        run.stages.iter().filter_map(|stage| stage.outcome.as_ref()).filter(|o| is(o)).count()
-    };
-    let phrases = [
-        (count(|o| matches!(o, Outcome::WouldRun { .. })), "would run"),
-        (count(|o| o.executed_in().is_some()), "run"),
-        (count(Outcome::is_cached), "cached"),
-        (count(|o| matches!(o, Outcome::Done { kept: true, .. })), "kept the incumbent"),
-        (count(|o| matches!(o, Outcome::Stopped { .. })), "stopped"),
-        (count(|o| matches!(o, Outcome::Held { .. })), "held"),
-        (count(|o| matches!(o, Outcome::Failed { .. })), "failed"),
-        (count(|o| matches!(o, Outcome::Skipped { .. })), "skipped"),
-        (count(|o| matches!(o, Outcome::Interrupted)), "interrupted"),
-    ];
-    let said: Vec<String> =
-        phrases.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}")).collect();
-    if said.is_empty() { "no stage was reached".to_owned() } else { said.join(", ") }
-}
-
 fn names(run: &RunState, is: fn(&Outcome) -> bool) -> Vec<&str> {
     let stages = run.stages.iter().filter(|stage| stage.outcome.as_ref().is_some_and(is));
     stages.map(|stage| stage.head.name.as_str()).collect()
 }
 
 #[cfg(test)]
-mod sample;
+pub mod sample;
 #[cfg(test)]
 mod tests;

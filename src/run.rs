@@ -330,6 +330,7 @@ impl<'a> Run<'a> {
                         commands.extend(schedule.news(News::Opened(file, content)));
                     }
                 }
+                Command::Class(key) => commands.extend(schedule.news(News::Classed(key, self.class(&key)))),
                 Command::Recall(key) => {
                     let rules = self.store.recall(&key).and_then(|rules| serde_json::from_value(rules).ok());
                     commands.extend(schedule.news(News::Recalled(key, rules)));

@@ -5,6 +5,7 @@
 //! many others there are.
 
 mod advance;
+mod classes;
 pub mod decide;
 mod gather;
 mod lookup;
@@ -36,6 +37,8 @@ pub enum Command {
     Read(Table),
     /// Find the content of one file of an artifact, then tell the schedule.
     Open(FileInTree),
+    /// Find the device class in the record of an action, then tell the schedule.
+    Class(Digest),
     /// Find the remembered rule verdicts for this evidence, if any, then tell the schedule.
     Recall(Digest),
     /// Remember these verdicts; nothing comes back.
@@ -74,6 +77,8 @@ pub enum News {
     Items(Table, Result<Arc<Items>, String>),
     /// The content, or the reason why there is none.
     Opened(FileInTree, Result<Content, String>),
+    /// The device class; `None` if there is no such record, or it names none.
+    Classed(Digest, Option<String>),
     Recalled(Digest, Option<Vec<RuleVerdict>>),
     /// The permission of a look, or the reason why the ledger cannot tell.
     Looked(LookSearch, Result<Option<Permission>, String>),
@@ -150,6 +155,10 @@ impl<'a> Schedule<'a> {
             News::Opened(file, content) => {
                 knowledge.files.insert(file.clone(), content);
                 Need::File(file)
+            }
+            News::Classed(key, class) => {
+                knowledge.classes.insert(key, class);
+                Need::Class(key)
             }
             News::Recalled(key, rules) => {
                 knowledge.memories.insert(key, rules);
@@ -240,6 +249,7 @@ impl From<Query> for Command {
             Query::Action(request) => Command::Obtain(request),
             Query::Table(table) => Command::Read(table),
             Query::File(file) => Command::Open(file),
+            Query::Class(key) => Command::Class(key),
             Query::Memory(key) => Command::Recall(key),
             Query::Look(asked) => Command::Look(asked),
         }

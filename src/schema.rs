@@ -64,6 +64,7 @@ fn file_keys() -> Vec<Key> {
         },
         "additionalProperties": stage,
     });
+    let notify = json!({"type": "array", "minItems": 1, "items": {"type": "string"}});
     vec![
         ("name", "name of the pipeline; default: that of the file", json!({"type": "string"})),
         ("seed", "of every stage that draws, unless the stage has its own; default: 0", templated(whole_number())),
@@ -72,6 +73,11 @@ fn file_keys() -> Vec<Key> {
         ("salt", "part of every key: another text disowns all results so far", json!({"type": "string"})),
         ("dtype", "of every stage that has such a parameter and leaves it open", one_of(&Dtype::ALL.map(Dtype::name))),
         ("skip_bad_rows", "bad rows of a data file that may be left out; they are counted", templated(whole_number())),
+        (
+            "notify",
+            "a command that is told, by a JSON object on its stdin, of each stage that is held or fails and of the end",
+            notify,
+        ),
         ("stages", "name → stage; the order is free", stages),
     ]
 }

@@ -35,6 +35,8 @@ pub struct Spec {
     pub dtype: Option<WithSpan<String>>,
     /// The number of bad rows that may be skipped in a data file.
     pub skip_bad_rows: u64,
+    /// The command that is told of holds, failures and ends; empty without one.
+    pub notify: Vec<String>,
     /// The cache of a hub on this machine; `None` if the environment does not name it.
     pub hub_cache: Option<PathBuf>,
     /// Mistakes and warnings so far. `plan::resolve` adds its own, so that all are reported together.
@@ -42,7 +44,7 @@ pub struct Spec {
 }
 
 /// The keys of the file; keys that begin with `x-` are allowed too.
-pub const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "dtype", "skip_bad_rows", "stages"];
+pub const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "dtype", "skip_bad_rows", "notify", "stages"];
 
 /// Reads the file and its `--set` arguments. `Err` only if no stage could be read at all. `environment` looks up an
 /// environment variable.
@@ -68,6 +70,7 @@ pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -
     let salt = top("salt", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
     let dtype = top("dtype", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
     let skip = top("skip_bad_rows", &mut mistakes).and_then(|node| expect::whole_number(&node, &mut mistakes));
+    let notify = top("notify", &mut mistakes).and_then(|node| expect::command(&node, &mut mistakes));
     let stages = root.take("stages").map_or_else(Vec::new, |(_, node)| stages(node, &scope, of_stages, &mut mistakes));
     if stages.is_empty() {
         if mistakes.is_empty() {
@@ -84,6 +87,7 @@ pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -
         salt: salt.map(|salt| salt.value),
         dtype,
         skip_bad_rows: skip.unwrap_or(0),
+        notify: notify.unwrap_or_default(),
         hub_cache: hub::Settings::from(|name| environment(name).map(Into::into)).ok().map(|hub| hub.cache_root),
         mistakes,
     })
@@ -143,7 +147,7 @@ fn assign_top_level(root: &mut Node, mut change: Override, mistakes: &mut Vec<Di
             let message = format!("the file has no variable `{}`", name.value);
             mistakes.push(Diagnostic::error(name.span, message).help(did_you_mean(&name.value, &names)));
         }
-        ("vars" | "env", Some(_)) | ("name" | "seed" | "salt" | "dtype" | "skip_bad_rows", _) => {
+        ("vars" | "env", Some(_)) | ("name" | "seed" | "salt" | "dtype" | "skip_bad_rows" | "notify", _) => {
             overrides::assign(root, &change.path, change.value, mistakes);
         }
         ("vars" | "env" | "stages", None) => {

@@ -118,6 +118,43 @@ fn what_is_only_observed_blocks_nothing_even_when_it_errs() {
 }
 
 #[test]
+fn a_promotion_against_a_warning_says_so_wherever_its_verdict_is_told() {
+    let place = place();
+    let told = |gate: &str| {
+        write(&place, &promotion(r#"{\"score\": 0.6, \"cost\": 2}"#, gate));
+        let ran = place.run(&["run", "toy.yaml"]).expect_exit(0);
+        let looks = [&["status", "toy.yaml"][..], &["gate", "show", "tuned", "toy.yaml"]];
+        let shown = looks.map(|verb| place.run(verb).expect_exit(0).stdout);
+        let all = [ran.stderr, ran.stdout].into_iter().chain(shown);
+        // The columns of a table fold long texts.
+        all.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    let broken = told("{require: score > 0.5, warn: [score > 0.9, cost < 1, score < 1], observe: cost < 0}");
+    for text in &broken[..1] {
+        assert!(
+            text.contains(
+                "tuned: gate passed, step 0 goes on, although it breaks 2 warnings: `score > 0.9`, `cost < 1`"
+            ),
+            "{text}"
+        );
+    }
+    assert!(
+        broken[3].contains("gate pass: step 0 goes on, although it breaks 2 warnings: `score > 0.9`, `cost < 1`"),
+        "{}",
+        broken[3]
+    );
+    for text in &broken[1..3] {
+        assert!(text.contains("although it breaks"), "{text}");
+    }
+    // A candidate that was not promoted breaks nothing that went on, and one that keeps to all has nothing to tell.
+    for gate in ["{require: score > 0.9, warn: cost < 1, on_fail: keep}", "{require: score > 0.5, warn: cost < 3}"] {
+        for text in told(gate) {
+            assert!(!text.contains("breaks"), "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_selection_that_leaves_nothing_is_a_fail() {
     let place = place();
     let gate =

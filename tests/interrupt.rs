@@ -1,10 +1,11 @@
-//! Ctrl-C, as a terminal sends it: once, and once more.
+//! Ctrl-C, as a terminal sends it: once, and once more; and a command that is told how stages and the run ended.
 
 #[path = "support/program.rs"]
 mod program;
 
-use program::{Place, place, wait_for};
+use program::{Place, place, wait_for, word};
 use rustix::process::Signal;
+use serde_json::Value;
 
 /// Starts two commands at once: one has much to put in order when it is asked to stop, the other ignores it.
 fn started(place: &Place, stages: &str) -> program::Live {
@@ -48,4 +49,36 @@ fn the_second_interrupt_waits_for_nothing() {
     let (exit, _) = run.end();
     assert_eq!(exit, Some(130));
     place.wait_for_silence();
+}
+
+#[test]
+fn a_command_hears_of_a_failure_and_of_the_end_and_changes_nothing() {
+    let place = place();
+    let file = |notify: &str| {
+        format!(
+            "notify: {notify}\nstages:\n  bad: {{kind: exec, with: {{command: [sh, -c, exit 7], outputs: [model.txt]}}}}\n"
+        )
+    };
+    place.write("toy.yaml", &file("[sh, -c, cat >> notices.jsonl]"));
+    place.run(&["run", "toy.yaml"]).expect_exit(1);
+    let notices = place.read("notices.jsonl");
+    let notices: Vec<Value> = notices.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said: Vec<(&str, Option<&str>)> =
+        notices.iter().map(|notice| (word(&notice["notice"]), notice["stage"].as_str())).collect();
+    assert_eq!(said, [("failed", Some("bad")), ("finished", None)]);
+    assert_eq!((notices[0]["exit"].as_u64(), notices[1]["exit"].as_u64()), (None, Some(1)));
+    assert!(word(&notices[0]["message"]).contains("`bad` failed"), "{notices:?}");
+    // A plan tells nobody; a command that is not there is a warning.
+    place.run(&["plan", "toy.yaml"]).expect_exit(0);
+    assert_eq!(place.read("notices.jsonl").lines().count(), 2);
+    place.write("toy.yaml", &file("[no-such-program-anywhere]"));
+    let ran = place.run(&["run", "toy.yaml"]).expect_exit(1);
+    assert!(ran.stderr.contains("notify: start `no-such-program-anywhere`"), "{}", ran.stderr);
+    place.write("toy.yaml", &file("a text"));
+    let refused = place.run(&["check", "toy.yaml"]).expect_exit(2);
+    assert!(
+        format!("{}{}", refused.stdout, refused.stderr).contains("expected a command such as"),
+        "{}",
+        refused.stderr
+    );
 }

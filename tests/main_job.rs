@@ -93,6 +93,10 @@ fn the_main_job_is_trained_once_and_then_only_what_changed_is() {
 
     again_nothing_is_executed(&job, &first);
     the_last_run_is_shown_and_explained(&job);
+    curves_and_answers_outlive_the_work_directories(&job);
+    the_table_of_the_study_is_the_same_in_every_form(&job);
+    a_person_who_takes_data_back_is_told_what_stands_on_it(&job);
+    a_whole_run_moves_in_one_file(&job);
     looking_at_a_changed_job_writes_nothing(&job);
     comments_and_names_retrain_nothing(&job.copy(), &first);
     thresholds_retrain_nothing(&job.copy(), &first);
@@ -190,6 +194,100 @@ fn the_last_run_is_shown_and_explained(job: &Place) {
     }
     let refused = job.run(&["explain", "rm_3", "rlhf.yaml"]).expect_exit(2).stderr;
     assert!(refused.contains("did you mean `rm_1`"), "{refused}");
+}
+
+fn curves_and_answers_outlive_the_work_directories(job: &Place) {
+    let job = job.copy();
+    fs::remove_dir_all(job.at(".pipeline/work")).unwrap();
+    assert_eq!(run(&job, &[], 0).of("started").count(), 0);
+    let table = job.run(&["curves", "ppo_1", "rlhf.yaml", "--csv"]).expect_exit(0).stdout;
+    let mut lines = table.lines();
+    let names: Vec<&str> = lines.next().unwrap().split(',').collect();
+    for name in
+        ["step", "loss", "lr", "gradient_norm", "reward", "kl", "entropy", "clip_fraction", "eos_share", "length"]
+    {
+        assert!(names.contains(&name), "no {name} in {names:?}");
+    }
+    let steps: Vec<&str> = lines.map(|line| line.split(',').next().unwrap()).collect();
+    assert_eq!(steps, (1..=16).map(|step| step.to_string()).collect::<Vec<_>>());
+    // What was measured on candidates alone is a series of its own; every candidate answered the same prompts.
+    assert!(job.run(&["curves", "sft", "rlhf.yaml", "--csv"]).expect_exit(0).stdout.contains("heldout_loss"));
+    let shown = job.run(&["curves", "ppo_1", "rlhf.yaml"]).expect_exit(0).stdout;
+    assert!(shown.contains("greedy answers of 8 candidates") && shown.contains("step 16"), "{shown}");
+    let refused = job.run(&["curves", "eval", "rlhf.yaml"]).expect_exit(2).stderr;
+    assert!(refused.contains("it measures, and trains nothing"), "{refused}");
+
+    let answers =
+        job.run(&["answers", "ppo_1", "rlhf.yaml", "--against", "sft", "--format", "jsonl"]).expect_exit(0).stdout;
+    let rows: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.len(), 120);
+    let gain = |row: &Value| row["score"].as_f64().unwrap() - row["against_score"].as_f64().unwrap();
+    assert!(rows.iter().all(|row| gain(row) == row["gain"].as_f64().unwrap()));
+    let worst = ["answers", "ppo_1", "rlhf.yaml", "--against", "sft", "--worst", "1", "--format", "jsonl"];
+    let worst: Value = serde_json::from_str(&job.run(&worst).expect_exit(0).stdout).unwrap();
+    assert_eq!(gain(&worst), rows.iter().map(gain).reduce(f64::min).unwrap());
+    let refused = job.run(&["answers", "rm_1", "rlhf.yaml"]).expect_exit(2).stderr;
+    assert!(refused.contains("no answers of `rm_1` were measured"), "{refused}");
+
+    let runs = job.run(&["runs", "rlhf.yaml", "--json"]).expect_exit(0).stdout;
+    let runs: Vec<Value> = runs.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(runs.len() >= 2 && runs.iter().all(|run| run["ended"] == "done"), "{runs:?}");
+    assert_eq!(runs[0]["headline"]["metric"], "mean_score");
+}
+
+fn the_table_of_the_study_is_the_same_in_every_form(job: &Place) {
+    let form =
+        |form: &str| job.run(&["table", "eval", "rlhf.yaml", "--format", form, "--lang", "en"]).expect_exit(0).stdout;
+    let json: Value = serde_json::from_str(&form("json")).unwrap();
+    let rows = json["rows"].as_array().unwrap();
+    let text = |row: &Value, name: &str| row[name].as_f64().map(|value| format!("{value:.3}")).unwrap();
+    assert!(rows.len() >= 2 && rows.iter().all(|row| row["mean_score"].is_number()), "{json}");
+    let (markdown, latex, csv) = (form("md"), form("latex"), form("csv"));
+    for row in rows {
+        let score = text(row, "mean_score");
+        assert!(
+            markdown.contains(&format!("| {score} |")) && latex.contains(&format!("& {score} &")),
+            "{score}\n{markdown}\n{latex}"
+        );
+    }
+    assert_eq!(csv.lines().count(), rows.len() + 1);
+    assert!(csv.starts_with("model,step,verdict,mean_score"), "{csv}");
+    assert!(latex.contains("\\toprule") && latex.contains("mean\\_score"), "{latex}");
+    for told in [&markdown, &latex] {
+        assert!(told.contains("decoded every answer greedily") && told.contains("500 rows"), "{told}");
+    }
+    let japanese = job.run(&["table", "eval", "rlhf.yaml", "--lang", "ja"]).expect_exit(0).stdout;
+    assert!(japanese.contains("貪欲法"), "{japanese}");
+    job.run(&["table", "rm_1", "rlhf.yaml"]).expect_exit(2);
+}
+
+fn a_person_who_takes_data_back_is_told_what_stands_on_it(job: &Place) {
+    let job = job.copy();
+    job.run(&["export", "ppo_2", "published", "rlhf.yaml"]).expect_exit(0);
+    let told = job.run(&["lineage", "data/pairs.jsonl", "rlhf.yaml"]).expect_exit(0).stdout;
+    assert!(told.contains("would run again: rm_2, ppo_2, eval."), "{told}");
+    assert!(told.contains("published"), "{told}");
+    let back = job.run(&["lineage", "published", "rlhf.yaml"]).expect_exit(0).stdout;
+    for file in ["data/corpus.jsonl", "data/sft.jsonl", "data/rankings.jsonl", "data/pairs.jsonl", "data/prompts.jsonl"]
+    {
+        assert!(back.contains(file), "no {file} in\n{back}");
+    }
+    let row = job.run(&["lineage", "data/heldout.jsonl", "rlhf.yaml", "--row", "ja-001"]).expect_exit(0).stdout;
+    assert!(row.contains("`ja-001` is row 1 of 120"), "{row}");
+    job.run(&["lineage", "data/heldout.jsonl", "rlhf.yaml", "--row", "ja-999"]).expect_exit(2);
+}
+
+fn a_whole_run_moves_in_one_file(job: &Place) {
+    let (job, other) = (job.copy(), place());
+    job.run(&["cache", "export", "--out", "run.tar"]).expect_exit(0);
+    let archive = job.at("run.tar").display().to_string();
+    for _ in 0..2 {
+        other.run(&["cache", "import", &archive]).expect_exit(0);
+    }
+    let csv = ["curves", "ppo_1", "--csv"];
+    assert_eq!(other.run(&csv).expect_exit(0).stdout, job.run(&csv).expect_exit(0).stdout);
+    let answers = ["answers", "eval", "--format", "csv"];
+    assert_eq!(other.run(&answers).expect_exit(0).stdout, job.run(&answers).expect_exit(0).stdout);
 }
 
 fn looking_at_a_changed_job_writes_nothing(job: &Place) {

@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("what it means", &["plan", "schema"]),
     ("what is to be done", &["action", "cause", "event", "failure", "schedule"]),
     ("doing it", &["approvals", "executor", "gate_test", "journal", "live", "retention", "run", "tail", "worker"]),
-    ("showing it", &["progress", "report"]),
+    ("showing it", &["chapter", "progress", "report"]),
     ("the verbs", &["cli"]),
 ];
 

@@ -2,6 +2,7 @@
 //! checked by its bytes: their digest must be its key.
 //!
 //! ```text
+//! pipeline-export-1/journal.jsonl               the journal of the run, if a whole run was exported
 //! pipeline-export-1/actions/<key>.action.json   the bytes whose blake3 is the key
 //! pipeline-export-1/actions/<key>.json          the record, as in the store
 //! pipeline-export-1/blobs/<digest>
@@ -33,6 +34,8 @@ pub struct Import {
     pub records: Vec<ImportRecord>,
     /// Blobs that the store did not have.
     pub blobs: Tally,
+    /// The journal of a whole run, as it was exported: bytes that nothing here has checked.
+    pub journal: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +47,7 @@ pub struct ImportRecord {
 }
 
 const TOP: &str = "pipeline-export-1";
+const JOURNAL: &str = "journal.jsonl";
 
 /// The most bytes of one record, action or tree. A tree of a million files is smaller.
 const LONGEST_NOTE: u64 = 256 << 20;
@@ -53,6 +57,7 @@ const MOST_NOTES: u64 = 1 << 30;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Name {
+    Journal,
     Action(Digest),
     Record(Digest),
     Blob(Digest),
@@ -61,9 +66,9 @@ enum Name {
 
 impl Store {
     /// Writes the records of `actions`: pairs of a key and the bytes it is the digest of. After an error `out` holds
-    /// half an archive, which the caller must not give a name.
-    pub fn export(&self, actions: &[(Digest, Vec<u8>)], out: &mut impl Write) -> Result<()> {
-        let mut notes: BTreeMap<Name, Vec<u8>> = BTreeMap::new();
+    /// half an archive, which the caller must not give a name. `journal`: that of the run, if it is a whole one.
+    pub fn export(&self, actions: &[(Digest, Vec<u8>)], journal: Option<Vec<u8>>, out: &mut impl Write) -> Result<()> {
+        let mut notes: BTreeMap<Name, Vec<u8>> = journal.into_iter().map(|bytes| (Name::Journal, bytes)).collect();
         let mut blobs = BTreeSet::new();
         for (key, action) in actions {
             ensure!(Digest::of(action) == *key, "export {key}: the action that was given has another digest");
@@ -162,6 +167,7 @@ impl Store {
             let action = notes.remove(&Name::Action(key)).expect("every record was checked to have its action");
             imported.records.push(ImportRecord { key, action, commit });
         }
+        imported.journal = notes.remove(&Name::Journal);
         Ok(imported)
     }
 
@@ -218,7 +224,7 @@ impl Store {
         ensure!(!records.is_empty(), "it holds no record");
         let there = notes.keys().copied().chain(blobs.keys().map(|blob| Name::Blob(*blob)));
         for name in there {
-            ensure!(needed.contains(&name), "no record needs `{}`", path_of(name));
+            ensure!(name == Name::Journal || needed.contains(&name), "no record needs `{}`", path_of(name));
         }
         Ok(records)
     }
@@ -269,6 +275,7 @@ fn append(tar: &mut tar::Builder<&mut impl Write>, name: Name, size: u64, bytes:
 
 fn path_of(name: Name) -> String {
     match name {
+        Name::Journal => format!("{TOP}/{JOURNAL}"),
         Name::Action(key) => format!("{TOP}/actions/{key}.action.json"),
         Name::Record(key) => format!("{TOP}/actions/{key}.json"),
         Name::Blob(blob) => format!("{TOP}/blobs/{blob}"),
@@ -279,6 +286,9 @@ fn path_of(name: Name) -> String {
 /// Parses the name of an entry; `None` for every other spelling.
 fn parse_name(path: &[u8]) -> Option<Name> {
     let rest = str::from_utf8(path).ok()?.strip_prefix(TOP)?.strip_prefix('/')?;
+    if rest == JOURNAL {
+        return Some(Name::Journal);
+    }
     let (part, file) = rest.split_once('/')?;
     let digest = |suffix: &str| file.strip_suffix(suffix)?.parse().ok();
     match part {
@@ -357,7 +367,7 @@ mod tests {
 
     fn export(store: &Store) -> Vec<u8> {
         let mut bytes = Vec::new();
-        store.export(&[(key(), ACTION.to_vec())], &mut bytes).unwrap();
+        store.export(&[(key(), ACTION.to_vec())], None, &mut bytes).unwrap();
         bytes
     }
 
@@ -475,13 +485,13 @@ mod tests {
     fn only_what_is_whole_is_exported() {
         let (_home, store, _) = full();
         let mut out = Vec::new();
-        let error = store.export(&[(Digest::of(b"x"), b"x".to_vec())], &mut out).unwrap_err().to_string();
+        let error = store.export(&[(Digest::of(b"x"), b"x".to_vec())], None, &mut out).unwrap_err().to_string();
         assert!(error.ends_with("the store has no record of it"), "{error}");
-        let error = store.export(&[(key(), b"x".to_vec())], &mut out).unwrap_err().to_string();
+        let error = store.export(&[(key(), b"x".to_vec())], None, &mut out).unwrap_err().to_string();
         assert!(error.ends_with("has another digest"), "{error}");
         let blob = store.blob_path(&Digest::of("ねこ\n".as_bytes()));
         sample::overwrite(&blob, "ねじ\n".as_bytes());
-        let error = store.export(&[(key(), ACTION.to_vec())], &mut out).unwrap_err();
+        let error = store.export(&[(key(), ACTION.to_vec())], None, &mut out).unwrap_err();
         assert!(error.downcast_ref::<Damage>().is_some(), "{error:#}");
     }
 

@@ -253,7 +253,7 @@ fn on_a_full_disk(disk: &Path, fault: &str, fill: impl Fn(&Path), free: impl Fn(
     let small = store.capture(&small).unwrap();
     store.commit(&key(), &record(vec![small.clone()])).unwrap();
     let mut archive = Vec::new();
-    store.export(&[(key(), b"action".to_vec())], &mut archive).unwrap();
+    store.export(&[(key(), b"action".to_vec())], None, &mut archive).unwrap();
     let mut errors = vec![error_of(store.capture(&big))];
     // A file on the disk of the store is adopted without a copy.
     if fs::metadata(&big).unwrap().dev() != fs::metadata(disk).unwrap().dev() {
@@ -347,7 +347,7 @@ fn on_a_read_only_disk(disk: &Path) {
     assert_eq!(store.identify(&target).unwrap(), found.contents[0]);
     assert_eq!(store.identify(&disk.join("model")).unwrap(), found.contents[0]);
     assert!(store.verify(false).unwrap().faults.is_empty());
-    store.export(&[(key(), b"action".to_vec())], &mut Vec::new()).unwrap();
+    store.export(&[(key(), b"action".to_vec())], None, &mut Vec::new()).unwrap();
     assert_eq!(store.owner(&key()).unwrap(), None);
     // Content that is there already needs no writing.
     assert_eq!(store.capture(&disk.join("model")).unwrap(), found.contents[0]);

@@ -177,6 +177,13 @@ impl Store {
         }
     }
 
+    /// The files of a directory, without their names; none of a file.
+    pub fn files(&self, content: &Content) -> Result<Vec<Content>> {
+        let Content::Tree(digest) = content else { return Ok(Vec::new()) };
+        let files = self.tree(digest)?.files.into_values();
+        Ok(files.map(|entry| Content::File { format: String::new(), blob: entry.blob }).collect())
+    }
+
     pub(crate) fn tree(&self, digest: &Digest) -> Result<Tree> {
         match self.read_checked(&self.path("trees", digest, ".json"), digest)? {
             Ok(bytes) => Tree::parse(&bytes).with_context(|| format!("read tree {digest}")),

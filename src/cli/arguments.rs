@@ -4,9 +4,13 @@ mod below;
 
 pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb};
 
+use super::answers::AnswerFormat;
 use super::options::{
-    Changes, DeviceArgument, FileArguments, FilterArguments, RunArgument, StoreArgument, device, dtype,
+    Changes, DeviceArgument, FileArguments, FilterArguments, RunArgument, StoreArgument, device, dtype, language,
+    log_place,
 };
+use super::table::TableFormat;
+use crate::chapter::words::Language;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use formats::dtype::Dtype;
@@ -57,6 +61,9 @@ pub enum Verb {
         /// Print the events of the run to stdout, one JSON object per line, and nothing else
         #[arg(long)]
         json: bool,
+        /// Write the curves of running stages elsewhere as they grow: `tensorboard=DIR`
+        #[arg(long, value_name = "WHERE", value_parser = log_place())]
+        log: Option<PathBuf>,
     },
     /// Report every mistake in a pipeline file
     Check {
@@ -82,6 +89,62 @@ pub enum Verb {
         /// format 1 fields may be added, but none changes its meaning
         #[arg(long)]
         json: bool,
+    },
+    /// Show the answers of a measured model, beside those of another; also of a candidate that is held or was rejected
+    Answers {
+        /// The name of a stage, or a candidate of one: `ppo_1@20`; an eval stands for the model it measures
+        #[arg(value_name = "STAGE")]
+        model: String,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
+        file: Option<PathBuf>,
+        /// The model to compare with; default: the incumbent of its gate, a model its rules name, or the baseline of the eval
+        #[arg(long, value_name = "NAME")]
+        against: Option<String>,
+        /// The eval that measured both, if several did
+        #[arg(long, value_name = "EVAL")]
+        by: Option<String>,
+        /// Only answers that differ from the other model's
+        #[arg(long)]
+        changed: bool,
+        /// Only N answers: those with the greatest loss, or without another model with the lowest score
+        #[arg(long, value_name = "N", conflicts_with = "best")]
+        worst: Option<usize>,
+        /// Only N answers: those with the greatest gain, or without another model with the highest score
+        #[arg(long, value_name = "N")]
+        best: Option<usize>,
+        /// The form to print
+        #[arg(long, value_enum, default_value_t = AnswerFormat::Text)]
+        format: AnswerFormat,
+        #[command(flatten)]
+        which: RunArgument,
+    },
+    /// Print the table of a study for a paper, with intervals, footnotes and a paragraph on how it was made
+    Table {
+        /// The eval whose study is meant; default: the last one
+        eval: Option<String>,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
+        file: Option<PathBuf>,
+        /// The form to print
+        #[arg(long, value_enum, default_value_t = TableFormat::Md)]
+        format: TableFormat,
+        /// The language of titles, notes and paragraph; default: that of the environment
+        #[arg(long, value_parser = language())]
+        lang: Option<Language>,
+        #[command(flatten)]
+        which: RunArgument,
+    },
+    /// List the runs of FILE, or of this directory and those below it: when, how long, what was asked, how each ended
+    Runs {
+        /// The pipeline file; default: all runs in this directory or below it
+        file: Option<PathBuf>,
+        /// List all of them; default: the last 20
+        #[arg(long)]
+        all: bool,
+        /// Print one JSON object per run instead
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        store: StoreArgument,
     },
     /// Explain why a stage would run now, and show its last run: key, inputs, why it ran, candidates, verdict
     Explain {
@@ -141,6 +204,34 @@ pub enum Verb {
         #[command(flatten)]
         which: RunArgument,
     },
+    /// Show the curves of a training stage, also of a cached one: loss, rate and what else was measured at each step
+    Curves {
+        /// The name of the stage
+        stage: String,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
+        file: Option<PathBuf>,
+        /// Print every number as CSV, a row a point
+        #[arg(long)]
+        csv: bool,
+        #[command(flatten)]
+        which: RunArgument,
+    },
+    /// Write the report of a run as one HTML file: the verdict first, then every number behind it
+    Report {
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
+        file: Option<PathBuf>,
+        /// The file to write
+        #[arg(long, short, value_name = "FILE", default_value = "report.html")]
+        out: PathBuf,
+        /// The language of the page: `ja` or `en`; default: that of LC_ALL, LC_MESSAGES or LANG
+        #[arg(long, value_name = "LANGUAGE", value_parser = language())]
+        lang: Option<Language>,
+        /// Exit with 1 if the page lacks something that the store or the journal has lost
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        which: RunArgument,
+    },
     /// Compare two runs: their settings, and what these changed in actions, metrics and verdicts
     Diff {
         /// A run: its name in `runs/`, the beginning of the name, or `last`, `last~1`, … counted back from the newest
@@ -156,6 +247,19 @@ pub enum Verb {
         json: bool,
         #[command(flatten)]
         store: StoreArgument,
+    },
+    /// Show which results and published models stand on a file, a row of it, or a stage, what they stand on, and what would
+    /// run again without it
+    Lineage {
+        /// A data file or directory, a folder that `export` wrote, or the name of a stage
+        what: String,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
+        file: Option<PathBuf>,
+        /// The id of a row of the file
+        #[arg(long, value_name = "ID")]
+        row: Option<String>,
+        #[command(flatten)]
+        which: RunArgument,
     },
     /// Show the dependency graph; nothing is run
     Graph {
@@ -222,6 +326,15 @@ pub enum Verb {
         /// The precision of the weights; default: that of the base
         #[arg(long, value_parser = dtype())]
         dtype: Option<Dtype>,
+        #[command(flatten)]
+        which: RunArgument,
+    },
+    /// Write the curves of a run to a folder that TensorBoard reads, a folder a stage
+    ExportTensorboard {
+        /// The folder; created if it does not exist
+        directory: PathBuf,
+        /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
+        file: Option<PathBuf>,
         #[command(flatten)]
         which: RunArgument,
     },

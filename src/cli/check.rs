@@ -80,11 +80,15 @@ fn read(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<(
 fn resolve(file: &Path, source: &SourceText, spec: Spec) -> Result<(Plan, String)> {
     let plan = plan::resolve(spec, file.parent().unwrap_or(Path::new("")), KINDS);
     let plan = plan.map_err(|mistakes| mistaken(source, &mistakes))?;
-    let warnings = match plan.warnings.is_empty() {
-        true => String::new(),
-        false => diagnostic::render(source, &plan.warnings, terminal::stderr_has_color()),
-    };
+    let warnings = rendered(source, &plan.warnings);
     Ok((plan, warnings))
+}
+
+fn rendered(source: &SourceText, diagnostics: &[Diagnostic]) -> String {
+    match diagnostics.is_empty() {
+        true => String::new(),
+        false => diagnostic::render(source, diagnostics, terminal::stderr_has_color()),
+    }
 }
 
 fn mistaken(source: &SourceText, mistakes: &[Diagnostic]) -> Refusal {
@@ -92,7 +96,9 @@ fn mistaken(source: &SourceText, mistakes: &[Diagnostic]) -> Refusal {
 }
 
 pub fn check(file: &Path, set: &[String]) -> Result<u8> {
-    let plan = understand(file, set, None)?;
+    let (source, spec) = read(file, set, None)?;
+    let (plan, warnings) = resolve(file, &source, spec)?;
+    terminal::remark(&(warnings + &rendered(&source, &plan.notes)));
     let gates = plan.stages.iter().filter(|stage| stage.gate.is_some()).count();
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let (stages, gates) = (count(plan.stages.len(), "stage"), count(gates, "gate"));

@@ -3,14 +3,15 @@
 mod base;
 
 use super::find::StoredRun;
-use super::gates::stage_of;
+use super::gates::{self, stage_of};
 use super::options::RunArgument;
 use super::refusal::refused;
-use super::{model, terminal};
+use super::{lineage, model, terminal};
 use crate::event::Outcome;
 use crate::progress;
 use crate::report::card::{self, BaseSource, CardFacts, ExportedModel, StageWork};
 use crate::report::format;
+use crate::report::lineage::{ExportOrigin, ExportedFolder};
 use anyhow::{Context, Result};
 use base::base_of;
 use cache::{Content, Store};
@@ -69,7 +70,21 @@ pub fn export(
     let work = |key: &str| work_of(&store, key);
     let card = card::card(&found.run, of_run, &content, &CardFacts { model, base, work: &work });
     fs::write(folder.join("README.md"), card).context("write README.md")?;
+    let origin = ExportOrigin { content: content.clone(), stage: stage.to_owned(), run: found.run.name.clone() };
+    let origin = serde_json::to_vec_pretty(&origin).context("write the origin")?;
+    fs::write(folder.join(lineage::ORIGIN), origin).with_context(|| format!("write {}", lineage::ORIGIN))?;
     keep(&folder, directory)?;
+    lineage::note_export(
+        &found.root,
+        &ExportedFolder {
+            at: jiff::Timestamp::now().to_string(),
+            stage: stage.to_owned(),
+            run: found.run.name.clone(),
+            content: content.clone(),
+            directory: directory.display().to_string(),
+            by: gates::who(None).unwrap_or_default(),
+        },
+    )?;
     let how = match (exported.has_adapter, exported.is_merged) {
         (false, _) => "the whole model",
         (true, true) => "base and adapter merged",
@@ -81,7 +96,7 @@ pub fn export(
 }
 
 /// The work of an action, as its record tells it.
-fn work_of(store: &Store, key: &str) -> Option<StageWork> {
+pub fn work_of(store: &Store, key: &str) -> Option<StageWork> {
     let telemetry = store.lookup(&key.parse().ok()?).ok()??.telemetry;
     let text = |pointer: &str| telemetry.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     Some(StageWork {

@@ -19,6 +19,8 @@ pub struct StoredRun {
     pub journal: PathBuf,
     pub run: RunState,
     pub is_alive: bool,
+    /// Lines of the journal that are no events: damage, or what a newer program wrote.
+    pub unread: usize,
 }
 
 /// The choice of a run among those there are.
@@ -30,6 +32,8 @@ pub struct RunQuery<'a> {
     pub run: Option<&'a str>,
     /// If no run is named: the last run that this stage is part of.
     pub stage: Option<&'a str>,
+    /// Whether a journal counts of which some lines cannot be read.
+    pub takes_damage: bool,
 }
 
 /// The number of runs that a message names.
@@ -40,7 +44,7 @@ const NAMED: usize = 10;
 /// run. Every verb prints which run it was.
 pub fn run(here: &Path, wanted: RunQuery) -> Result<StoredRun> {
     let journals = journals(here, &wanted)?;
-    let mut found = journals.iter().filter_map(|journal| journal.open(wanted.file));
+    let mut found = journals.iter().filter_map(|journal| journal.open(&wanted));
     let Some(name) = wanted.run else {
         let last = found.next().ok_or_else(|| nothing_was_run(wanted.file))?;
         // Earlier runs are read only for a stage that `--only` or `--from` left out of the last one.
@@ -52,7 +56,7 @@ pub fn run(here: &Path, wanted: RunQuery) -> Result<StoredRun> {
         });
     };
     let unknown = || {
-        let last = journals.iter().filter_map(|journal| journal.open(wanted.file)).take(NAMED);
+        let last = journals.iter().filter_map(|journal| journal.open(&wanted)).take(NAMED);
         let last: Vec<String> = last.map(|found| found.run.name).collect();
         match last.is_empty() {
             true => nothing_was_run(wanted.file),
@@ -63,11 +67,10 @@ pub fn run(here: &Path, wanted: RunQuery) -> Result<StoredRun> {
         return found.nth(back).ok_or_else(unknown);
     }
     if let Some(exact) = journals.iter().find(|journal| journal.name == name) {
-        return exact.open(wanted.file).ok_or_else(unknown);
+        return exact.open(&wanted).ok_or_else(unknown);
     }
     let beginning = journals.iter().filter(|journal| journal.name.starts_with(name));
-    let mut beginning: Vec<StoredRun> =
-        beginning.filter_map(|journal| journal.open(wanted.file)).take(NAMED + 1).collect();
+    let mut beginning: Vec<StoredRun> = beginning.filter_map(|journal| journal.open(&wanted)).take(NAMED + 1).collect();
     if beginning.len() > 1 {
         let more = if beginning.len() > NAMED { ", …" } else { "" };
         let names: Vec<&str> = beginning.iter().take(NAMED).map(|found| found.run.name.as_str()).collect();
@@ -76,23 +79,29 @@ pub fn run(here: &Path, wanted: RunQuery) -> Result<StoredRun> {
     beginning.pop().ok_or_else(unknown)
 }
 
+/// All runs that the query covers, the newest first. Each is read when it is asked for; one that cannot be read is skipped
+/// with a warning.
+pub fn all(here: &Path, wanted: &RunQuery) -> Result<impl Iterator<Item = StoredRun>> {
+    Ok(journals(here, wanted)?.into_iter().filter_map(|journal| journal.open(wanted)))
+}
+
 /// The same run, read again.
 pub fn again(found: &StoredRun) -> Result<StoredRun> {
     let (file, root) = (found.file.clone(), found.root.clone());
     let is_alive = journal::is_alive(&found.journal);
     let events = journal::read(&found.journal)?;
     let run = fold::fold(&events).ok_or_else(|| refused(format!("{} is empty", found.journal.display())))?;
-    Ok(StoredRun { file, root, journal: found.journal.clone(), run, is_alive })
+    Ok(StoredRun { file, root, journal: found.journal.clone(), run, is_alive, unread: 0 })
 }
 
 /// The newest of these runs whose process still exists.
 pub fn living(here: &Path, wanted: &RunQuery) -> Result<Option<StoredRun>> {
     let journals = journals(here, wanted)?;
     let mut living = journals.iter().filter(|journal| journal::is_alive(&journal.path));
-    Ok(living.find_map(|journal| journal.open(wanted.file).filter(|found| found.is_alive)))
+    Ok(living.find_map(|journal| journal.open(wanted).filter(|found| found.is_alive)))
 }
 
-fn nothing_was_run(file: Option<&Path>) -> anyhow::Error {
+pub fn nothing_was_run(file: Option<&Path>) -> anyhow::Error {
     refused(match file {
         Some(file) => format!("{} was not run yet: `pipeline run {}`", file.display(), file.display()),
         None => "no run was found in this directory or one below it: name the pipeline file".to_owned(),
@@ -140,16 +149,20 @@ fn journals(here: &Path, wanted: &RunQuery) -> Result<Vec<JournalAt>> {
 
 impl JournalAt {
     /// The run; `None` if it cannot be read or belongs to another file.
-    fn open(&self, file: Option<&Path>) -> Option<StoredRun> {
+    fn open(&self, wanted: &RunQuery) -> Option<StoredRun> {
+        let file = wanted.file;
         // Asked before the events are read, so that a run that ends in between is seen with its end.
         let is_alive = journal::is_alive(&self.path);
-        let run = read(&self.path)?;
+        let (run, unread) = match wanted.takes_damage {
+            true => read_damaged(&self.path)?,
+            false => (read(&self.path)?, 0),
+        };
         let is_beside = |file: &Path| {
             self.root == file.with_file_name(".pipeline") && file.file_name() == Path::new(&run.file).file_name()
         };
         let is_it = file.is_none_or(|file| is_beside(file) || is_same(file, Path::new(&run.file)));
         let (root, journal) = (self.root.clone(), self.path.clone());
-        is_it.then(|| StoredRun { file: file.map(Path::to_owned), root, journal, run, is_alive })
+        is_it.then(|| StoredRun { file: file.map(Path::to_owned), root, journal, run, is_alive, unread })
     }
 }
 
@@ -157,6 +170,13 @@ impl JournalAt {
 fn read(journal: &Path) -> Option<RunState> {
     let events = journal::read(journal).inspect_err(|error| tracing::warn!("{error:#}")).ok()?;
     fold::fold(&events)
+}
+
+/// The readable part of a journal, and the number of lines that cannot be read.
+fn read_damaged(journal: &Path) -> Option<(RunState, usize)> {
+    let read = journal::what_can_be_read(journal).inspect_err(|error| tracing::warn!("{error:#}"));
+    let (events, unread) = read.ok()?;
+    Some((fold::fold(&events)?, unread.len()))
 }
 
 /// The store that a verb refers to: the directory that holds `store/`, `work/` and `runs/`.
@@ -249,9 +269,18 @@ fn read_if_started(journal: &Path, key: &str) -> Option<RunState> {
 
 /// The candidates in the record of an action of this kind.
 pub fn checkpoints(found: &StoredRun, kind: &str, key: &str) -> Option<Vec<Checkpoint>> {
+    checkpoints_in(&Store::open(&found.root).ok()?, kind, key)
+}
+
+/// The record of an action, if it is there and whole.
+pub fn record_in(store: &Store, key: &str) -> Option<Record> {
+    Record::from_store(&store.lookup(&key.parse().ok()?).ok()??).ok()
+}
+
+/// The same of a store that is open.
+pub fn checkpoints_in(store: &Store, kind: &str, key: &str) -> Option<Vec<Checkpoint>> {
     let reliability = stages::kinds::kind(kind).and_then(|kind| kind.reliability);
-    let store = Store::open(&found.root).ok()?;
-    let record = Record::from_store(&store.lookup(&key.parse().ok()?).ok()??).ok()?;
+    let record = record_in(store, key)?;
     let bins = |table: &cache::Content| {
         let text = String::from_utf8(store.read(table, "").ok()?).ok()?;
         text.lines().map(|line| serde_json::from_str(line).ok()).collect::<Option<Vec<_>>>()

@@ -2,6 +2,7 @@
 
 use super::find::{self, RunQuery, StoredRun};
 use super::refusal::refused;
+use crate::chapter::words::Language;
 use crate::ledger;
 use crate::plan::selection::Filter;
 use anyhow::Result;
@@ -93,7 +94,7 @@ impl RunArgument {
     }
 
     pub fn wanted<'a>(&'a self, file: Option<&'a Path>) -> RunQuery<'a> {
-        RunQuery { file, store: self.store.chosen(), run: self.run.as_deref(), stage: None }
+        RunQuery { file, store: self.store.chosen(), run: self.run.as_deref(), ..RunQuery::default() }
     }
 }
 
@@ -149,5 +150,22 @@ pub fn device() -> impl TypedValueParser<Value = DeviceChoice> {
 pub fn dtype() -> impl TypedValueParser<Value = Dtype> {
     PossibleValuesParser::new(Dtype::ALL.map(Dtype::name)).try_map(|name| {
         Dtype::ALL.into_iter().find(|dtype| dtype.name() == name).ok_or("it is none of those that are possible")
+    })
+}
+
+/// The folder of `tensorboard=DIR`.
+pub fn log_place() -> impl TypedValueParser<Value = PathBuf> {
+    StringValueParser::new().try_map(|text| match text.split_once('=') {
+        Some(("tensorboard", directory)) if !directory.is_empty() => Ok(PathBuf::from(directory)),
+        _ => Err("write `tensorboard=DIR`"),
+    })
+}
+
+pub fn language() -> impl TypedValueParser<Value = Language> {
+    PossibleValuesParser::new(Language::ALL.map(Language::code)).try_map(|code| {
+        Language::ALL
+            .into_iter()
+            .find(|language| language.code() == code)
+            .ok_or("it is none of those that are possible")
     })
 }

@@ -1,8 +1,10 @@
 //! `run` and `plan`: one walk over the pipeline, with and without executing stages.
 
 use super::check::understand_whole;
+use super::notify::Notifier;
 use super::options::FileArguments;
 use super::refusal::refused;
+use super::tensorboard::TensorboardLog;
 use super::{find, gates, looks, secrets, terminal};
 use crate::canonical::Canonical;
 use crate::event::Event;
@@ -15,19 +17,30 @@ use crate::run::{ExecutionOptions, gpus, slots};
 use crate::spec::limits;
 use crate::{approvals, progress, run};
 use anyhow::{Context, Result};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Set by Ctrl-C, SIGTERM and SIGHUP. The run then asks its workers to stop and waits for them; a second signal ends it
 /// at once.
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// The listeners to a run beside the person at the terminal.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// Whether stdout gets the events, and nothing else.
+    pub json: bool,
+    /// The folder that gets curves for TensorBoard.
+    pub log: Option<PathBuf>,
+}
+
 /// Runs the pipeline, or without `execution` says what would run.
 pub fn walk(
     asked: &FileArguments,
     selected: &selection::Filter,
     execution: Option<&ExecutionOptions>,
-    json: bool,
+    to: &Listeners,
 ) -> Result<u8> {
+    let json = to.json;
     let plan = understand_whole(&asked.file, &asked.changes.all(), execution.is_some())?;
     let selection = selection::select(&plan, selected).map_err(refused)?;
     if let Some(execution) = execution {
@@ -57,6 +70,9 @@ pub fn walk(
     if execution.is_some() {
         secrets::check(&plan, &selection, &options)?;
     }
+    let mut notifier = execution.and_then(|_| Notifier::open(&plan.notify, &asked.file));
+    let curves = to.log.as_deref().map(TensorboardLog::open).transpose();
+    let mut curves = curves.map_err(|error| refused(format!("{error:#}")))?;
     let mut folding = fold::RunFold::default();
     let nothing = Canonical::from(serde_json::Value::Null);
     let mut sink = |event: &Event| {
@@ -66,6 +82,12 @@ pub fn walk(
         if json && !print_json(event) {
             // Stdout was closed, as by `| head`: the run stops, and finished stages stay cached.
             IS_INTERRUPTED.store(true, Ordering::SeqCst);
+        }
+        if let Some(notifier) = &mut notifier {
+            notifier.hear(event);
+        }
+        if let Some(curves) = &mut curves {
+            curves.hear(event);
         }
         match event {
             // The report does not show actions; those of thousands of stages would take a tenth of the memory.
@@ -83,6 +105,9 @@ pub fn walk(
         Some(execution) => run::run(&plan, &selection, &options, execution, &IS_INTERRUPTED, &mut sink)?,
     };
     drop(progress);
+    if let Some(notifier) = notifier {
+        notifier.end();
+    }
     if let Some(mut run) = folding.run.filter(|_| !json) {
         let mut changes = Vec::new();
         run.options = asked.store.typed();

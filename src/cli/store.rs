@@ -6,6 +6,7 @@ use super::gates::stage_of;
 use super::options::{RunArgument, StoreArgument};
 use super::refusal::refused;
 use super::terminal;
+use crate::canonical::Canonical;
 use crate::journal;
 use crate::progress;
 use crate::report::format;
@@ -83,17 +84,21 @@ pub fn tallies<'a>(titles: [&str; 3], rows: impl IntoIterator<Item = &'a (&'a st
     grid
 }
 
-/// Writes the result of one stage, with all its files, to one archive.
-pub fn export(stage: &str, out: &Path, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
+/// Writes the result of one stage, or all results of a run with its journal, with all their files, to one archive.
+pub fn export(stage: Option<&str>, out: &Path, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
-    let found = which.find_with(stage, file)?;
-    let actions = actions_of(&found, stage)?;
+    let found = stage.map_or_else(|| which.find(file), |stage| which.find_with(stage, file))?;
     let store = Store::open(&found.root)?;
+    let (actions, journal) = match stage {
+        Some(stage) => (actions_of(&found, stage)?, None),
+        None => (stored_actions(&found, &store)?, Some(std::fs::read(&found.journal).context("read the journal")?)),
+    };
+    let what = stage.map_or_else(|| "the whole run".to_owned(), |stage| format!("`{stage}`"));
     let create = || format!("create {}", out.display());
     let directory = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The archive gets its name only when it is complete.
     let mut draft = BufWriter::new(tempfile::NamedTempFile::new_in(directory).with_context(create)?);
-    store.export(&actions, &mut draft).with_context(|| format!("export `{stage}`"))?;
+    store.export(&actions, journal, &mut draft).with_context(|| format!("export {what}"))?;
     draft.flush().with_context(create)?;
     let draft = draft.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(create)?;
     let bytes = draft.as_file().metadata().with_context(create)?.len();
@@ -101,8 +106,12 @@ pub fn export(stage: &str, out: &Path, file: Option<&Path>, which: &RunArgument)
         ErrorKind::AlreadyExists => refused(format!("{} exists already; name another file", out.display())),
         _ => refused(format!("create {}: {}", out.display(), error.error)),
     })?;
-    let parts = if actions.len() == 1 { String::new() } else { format!(", {} measurements", actions.len()) };
-    terminal::say(&format!("{}: `{stage}` of {}{parts}, {}\n", out.display(), found.run.name, format::bytes(bytes)))?;
+    let parts = match (stage, actions.len()) {
+        (Some(_), 1) => String::new(),
+        (Some(_), parts) => format!(", {parts} measurements"),
+        (None, results) => format!(", {results} results"),
+    };
+    terminal::say(&format!("{}: {what} of {}{parts}, {}\n", out.display(), found.run.name, format::bytes(bytes)))?;
     Ok(0)
 }
 
@@ -112,8 +121,26 @@ fn actions_of(found: &StoredRun, stage: &str) -> Result<Vec<(Digest, Vec<u8>)>> 
     if actions.is_empty() {
         return Err(refused(format!("`{stage}` has no result in {}", found.run.name)));
     }
-    let written = actions.iter().map(|action| &action.action);
-    Ok(written.map(|action| (action.digest(), action.text().as_bytes().to_owned())).collect())
+    Ok(actions.iter().map(|action| written(&action.action)).collect())
+}
+
+/// The keys of a run that have a result.
+fn stored_actions(found: &StoredRun, store: &Store) -> Result<Vec<(Digest, Vec<u8>)>> {
+    let mut actions: Vec<(Digest, Vec<u8>)> = Vec::new();
+    for action in found.run.stages.iter().flat_map(|stage| &stage.actions) {
+        let key = action.action.digest();
+        if !actions.iter().any(|(known, _)| *known == key) && store.lookup(&key)?.is_some() {
+            actions.push(written(&action.action));
+        }
+    }
+    match actions.is_empty() {
+        true => Err(refused(format!("{} has no result in this store", found.run.name))),
+        false => Ok(actions),
+    }
+}
+
+fn written(action: &Canonical) -> (Digest, Vec<u8>) {
+    (action.digest(), action.text().as_bytes().to_owned())
 }
 
 pub fn import(archive: &Path, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
@@ -127,6 +154,8 @@ pub fn import(archive: &Path, file: Option<&Path>, store: &StoreArgument) -> Res
     let imported =
         store.import(&mut BufReader::new(reader)).with_context(|| format!("import {}", archive.display()))?;
     retention::import(&root, imported.records.iter().map(|record| record.key))?;
+    let run = imported.journal.map(|journal| journal::import(&root, &journal)).transpose();
+    let run = run.with_context(|| format!("import {}", archive.display()))?;
     drop(held);
     store.save_stats();
     let count = |commit: Commit| imported.records.iter().filter(|record| record.commit == commit).count();
@@ -136,13 +165,19 @@ pub fn import(archive: &Path, file: Option<&Path>, store: &StoreArgument) -> Res
         said.push(format!("{other} with another result than here, which stays (theirs is noted beside it)"));
     }
     let (said, bytes) = (said.join(", "), format::bytes(imported.blobs.bytes));
-    terminal::say(&format!("{} into {}: results: {said}; {bytes} of new files\n", archive.display(), root.display()))?;
+    let run = run.map_or(String::new(), |run| format!("; the run is {run}"));
+    terminal::say(&format!(
+        "{} into {}: results: {said}; {bytes} of new files{run}\n",
+        archive.display(),
+        root.display()
+    ))?;
     Ok(0)
 }
 
 pub fn pin(run: &str, is_pin: bool, file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
-    let found = find::run(Path::new("."), RunQuery { file, store: store.chosen(), run: Some(run), stage: None })?;
+    let wanted = RunQuery { file, store: store.chosen(), run: Some(run), ..RunQuery::default() };
+    let found = find::run(Path::new("."), wanted)?;
     let name = &found.run.name;
     let text = match is_pin {
         true if retention::pin(&found.journal)? => format!("{name} is pinned: `pipeline gc` keeps what it uses\n"),

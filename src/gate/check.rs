@@ -11,6 +11,7 @@ use super::tree::{
     Arguments, Confidence, Expression, Leaf, Leaves, Meaning, Name, Number, Qualifier, RecordOrigin, Rule, Test, Who,
 };
 use stages::stage::Direction;
+use std::ops::Range;
 
 pub const NOT_OURS: &str = "only a metric of this stage or of its judge improves";
 
@@ -287,21 +288,21 @@ fn check_items(sides: &[&Number], leaves: &Leaves, scope: &RuleScope, what: &str
         });
     }
     let tables = tables(sides, leaves);
-    if let (true, [_, (_, range), ..]) = (mistakes.is_empty(), &tables[..]) {
+    if let (true, [_, (_, _, range), ..]) = (mistakes.is_empty(), &tables[..]) {
         let message = format!("this is measured on other items than what stands before it, so {what} cannot pair them");
         mistakes.push(Mistake::new(range, message).help("write one rule for each table"));
     }
     mistakes
 }
 
-/// The tables of items that are read, each with the first place that names it.
-fn tables(sides: &[&Number], leaves: &Leaves) -> Vec<(RecordOrigin, std::ops::Range<usize>)> {
-    let mut tables: Vec<(RecordOrigin, std::ops::Range<usize>)> = Vec::new();
-    let mut add = |origin: Option<RecordOrigin>, range: &std::ops::Range<usize>| {
+/// The tables of items that are read, with the subset of each, and the first place that names it.
+fn tables<'a>(sides: &[&Number], leaves: &'a Leaves) -> Vec<(RecordOrigin, Option<&'a str>, Range<usize>)> {
+    let mut tables: Vec<(RecordOrigin, Option<&str>, Range<usize>)> = Vec::new();
+    let mut add = |origin: Option<RecordOrigin>, subset: Option<&'a str>, range: &Range<usize>| {
         if let Some(origin) = origin
-            && tables.iter().all(|(known, _)| *known != origin)
+            && tables.iter().all(|(known, of, _)| *known != origin || *of != subset)
         {
-            tables.push((origin, range.clone()));
+            tables.push((origin, subset, range.clone()));
         }
     };
     let mut others = Vec::new();
@@ -309,14 +310,14 @@ fn tables(sides: &[&Number], leaves: &Leaves) -> Vec<(RecordOrigin, std::ops::Ra
         side.visit(&mut |number| match number.leaf() {
             Some(Leaf::Name(name)) => {
                 let name = &leaves.names[name];
-                add(name.meaning.as_ref().map(|meaning| meaning.origin), &name.range);
+                add(name.meaning.as_ref().map(|meaning| meaning.origin), name.subset.as_deref(), &name.range);
             }
             Some(Leaf::Other(other)) => others.push(other),
             None => {}
         });
     }
     for other in others {
-        add(leaves.others[other].judge.map(RecordOrigin::Judge), &leaves.others[other].range);
+        add(leaves.others[other].judge.map(RecordOrigin::Judge), None, &leaves.others[other].range);
     }
     tables
 }

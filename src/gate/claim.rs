@@ -1,6 +1,7 @@
 //! The claim that a rule makes, apart from its thresholds: a bound holds for every threshold at once, so that another one
 //! is no further look at the items.
 
+use super::column::restriction;
 use super::tree::{Arguments, Confidence, Leaves, Margin, Name, Number, Other, Qualifier, Rule, Test, Who};
 
 impl Rule {
@@ -78,7 +79,10 @@ impl ClaimText<'_> {
                 numbers.iter().map(|number| self.number(number)).collect::<Vec<_>>().join(", ")
             }
             Arguments::Answers(other) => self.other(&self.leaves.others[*other]),
-            Arguments::Field(_, name, argument) => format!("{}{argument}", self.name(&self.leaves.names[*name])),
+            Arguments::Field(_, name, argument) => {
+                let name = &self.leaves.names[*name];
+                format!("{}{argument}{}", self.name(name), restriction(name.subset.as_deref()))
+            }
             Arguments::Checkpoints(_, name) => self.name(&self.leaves.names[*name]),
         }
     }
@@ -157,6 +161,8 @@ mod tests {
             "mean_score improves over incumbent with 95% confidence",
             "quantile(score, 0.1) > 0 with 95% confidence",
             "quantile(score, 0.2) > 0 with 95% confidence",
+            "quantile(score, 0.2 where subset = \"ja\") > 0 with 95% confidence",
+            "quantile(score, 0.2 where subset = \"en\") > 0 with 95% confidence",
             "share(score > 1) > 0.5 with 95% confidence",
             "win_rate(incumbent over changed) > 0.5 with 95% confidence",
             "not mean_score > 1 with 95% confidence",

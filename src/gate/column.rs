@@ -35,6 +35,11 @@ impl fmt::Display for FieldArgument {
     }
 }
 
+/// `` where subset = "ja"``, where one subset alone counts.
+pub fn restriction(subset: Option<&str>) -> String {
+    subset.map_or_else(String::new, |subset| format!(" where subset = \"{subset}\""))
+}
+
 /// The numbers of a column, and its rows from the smallest number to the largest.
 pub struct Column {
     pub numbers: Vec<f64>,

@@ -6,6 +6,7 @@ mod certainty;
 mod comparison;
 mod growing;
 mod linear;
+mod nearest;
 mod quantity;
 mod resampled;
 mod view;
@@ -24,6 +25,10 @@ pub struct Judgement {
     pub decision: Decision,
     /// `mean_score 0.412 > incumbent.mean_score 0.105 (by 0.307)`
     pub explanation: String,
+    /// The nearest rule that would have passed, of one that did not, where only its thresholds had to be others.
+    pub nearest: Option<String>,
+    /// Whether what decided, by a rule that asks for no confidence, may be noise alone.
+    pub is_within_noise: bool,
 }
 
 pub fn evaluate(rule: &Rule, subjects: &Subjects) -> Judgement {
@@ -32,11 +37,12 @@ pub fn evaluate(rule: &Rule, subjects: &Subjects) -> Judgement {
     let stake = subjects.look.map(|look| look.stake);
     let multiplicity = Multiplicity { divisor: among as f64, stake, is_negated: false };
     let claim = makes_several_claims(&rule.test, false).then(|| claim(&rule.test, false, view));
-    let Conclusion { decision, mut explanation, .. } = judge(&rule.test, claim.as_ref(), multiplicity, view);
+    let Conclusion { decision, mut explanation, nearest, is_within_noise, .. } =
+        judge(&rule.test, claim.as_ref(), multiplicity, view);
     if let Some(look) = subjects.look.filter(|look| rule.is_confident() && !look.note.is_empty()) {
         explanation += &format!("; {}", look.note);
     }
-    Judgement { decision, explanation }
+    Judgement { decision, explanation, nearest, is_within_noise }
 }
 
 /// Judges a test. `claim` is the claim of the same test, where the rule makes several.
@@ -62,7 +68,8 @@ fn judge(test: &Test, claim: Option<&Claim>, multiplicity: Multiplicity, view: V
                 Decision::Fail => Decision::Pass,
                 undecided => undecided,
             };
-            Conclusion { decision, explanation: format!("not ({})", inner.explanation), p: inner.p }
+            let explanation = format!("not ({})", inner.explanation);
+            Conclusion { decision, explanation, nearest: None, ..inner }
         }
     }
 }
@@ -96,7 +103,25 @@ fn joined(
         Test::And(_) | Test::Or(_) => format!("({})", part.explanation),
         _ => part.explanation.clone(),
     });
-    Conclusion { decision, explanation: texts.collect::<Vec<_>>().join(&format!(" {word} ")), p: None }
+    let explanation = texts.collect::<Vec<_>>().join(&format!(" {word} "));
+    let nearest = if is_any_of { None } else { all_nearest(tests, &parts, word, view) };
+    let settles = |part: &&Conclusion| part.decision == decision;
+    let is_within_noise = match decision == decisive {
+        // One is enough, so it takes noise in each of them.
+        true => parts.iter().filter(settles).all(|part| part.is_within_noise),
+        false => parts.iter().filter(settles).any(|part| part.is_within_noise),
+    };
+    Conclusion { decision, explanation, p: None, nearest, is_within_noise }
+}
+
+/// The rule in which every part that did not pass is replaced by the nearest that would have.
+fn all_nearest(tests: &[Test], parts: &[Conclusion], word: &str, view: View) -> Option<String> {
+    let nearest = |(test, part): (&Test, &Conclusion)| match part.decision {
+        Decision::Pass => Some(nearest::test(test, view.leaves)),
+        _ => part.nearest.clone(),
+    };
+    let all = tests.iter().zip(parts).map(nearest).collect::<Option<Vec<_>>>()?;
+    Some(all.join(&format!(" {word} ")))
 }
 
 /// The claim that a part of a rule makes with confidence.

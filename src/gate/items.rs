@@ -1,7 +1,7 @@
 //! Tables of items: rows of JSON, two of them paired by the ids of their rows, and answers compared with answers.
 
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 /// Everything that was measured of one artifact, item by item.
@@ -23,6 +23,8 @@ pub struct Item {
     /// The field `prompt_group`. Rows of one group count as one piece of evidence, and so do rows of one prompt without
     /// a group.
     pub group: Option<String>,
+    /// The field `subset`: rules may ask for the rows of one alone.
+    pub subset: Option<String>,
 }
 
 impl Item {
@@ -51,7 +53,7 @@ impl Items {
             };
             serde_json::from_str(line).map_err(place)
         };
-        Items::of_rows(lines.map(row).collect::<Result<Vec<_>, _>>()?)
+        Items::gathered(lines.map(row))
     }
 
     pub fn broken(reason: impl Into<String>) -> Items {
@@ -59,17 +61,22 @@ impl Items {
     }
 
     pub fn of_rows(rows: Vec<Map<String, Value>>) -> Result<Items, String> {
+        Items::gathered(rows.into_iter().map(Ok))
+    }
+
+    /// Takes the rows one by one: a row of answers holds all their tokens, of which nothing is kept.
+    fn gathered(rows: impl Iterator<Item = Result<Map<String, Value>, String>>) -> Result<Items, String> {
         let mut items = Items::default();
-        let count = rows.len();
-        for (at, row) in rows.into_iter().enumerate() {
+        for (at, row) in rows.enumerate() {
+            let row = row?;
             let text = |name: &str| match row.get(name) {
                 Some(Value::String(text)) => Some(text.clone()),
                 None | Some(Value::Null) => None,
                 Some(other) => Some(other.to_string()),
             };
             let id = text("id").unwrap_or_else(|| (at + 1).to_string());
-            let (prompt, group) = (text("prompt").unwrap_or_default(), text("prompt_group"));
-            items.rows.push(Item { id, prompt, text: text("text"), group });
+            let (prompt, group, subset) = (text("prompt").unwrap_or_default(), text("prompt_group"), text("subset"));
+            items.rows.push(Item { id, prompt, text: text("text"), group, subset });
             for (name, value) in row.iter().filter(|(name, _)| !TEXTS.contains(&name.as_str())) {
                 let number = match value {
                     Value::Number(number) => number.as_f64().filter(|number| number.is_finite()),
@@ -77,14 +84,18 @@ impl Items {
                     Value::Null => None,
                     _ => continue,
                 };
-                items.fields.entry(name.clone()).or_insert_with(|| vec![None; count])[at] = number;
+                let numbers = items.fields.entry(name.clone()).or_default();
+                numbers.resize(at, None);
+                numbers.push(number);
             }
         }
+        let count = items.rows.len();
+        items.fields.values_mut().for_each(|numbers| numbers.resize(count, None));
         items.by_id()?;
         Ok(items)
     }
 
-    /// Adds the fields of another table of the same artifact, and the texts and groups of its rows. `suffix` is added
+    /// Adds the fields of another table of the same artifact, and the texts, groups and subsets of its rows. `suffix` is added
     /// to the names: `score` by the second reward is `score_2`.
     pub fn join(&mut self, other: &Items, suffix: &str) -> Result<(), String> {
         let pairs = pair(self, other)?;
@@ -97,8 +108,33 @@ impl Items {
             let (mine, theirs) = (&mut self.rows[mine], &other.rows[theirs]);
             mine.text = mine.text.take().or_else(|| theirs.text.clone());
             mine.group = mine.group.take().or_else(|| theirs.group.clone());
+            mine.subset = mine.subset.take().or_else(|| theirs.subset.clone());
         }
         Ok(())
+    }
+
+    /// The rows of one subset.
+    pub fn of_subset(&self, name: &str) -> Result<Items, String> {
+        let rows: Vec<usize> =
+            (0..self.rows.len()).filter(|row| self.rows[*row].subset.as_deref() == Some(name)).collect();
+        if rows.is_empty() {
+            let known: BTreeSet<&str> = self.rows.iter().filter_map(|row| row.subset.as_deref()).collect();
+            return Err(match known.is_empty() {
+                true => "the items have no `subset`: it is a field of the prompts".to_owned(),
+                false => format!(
+                    "no item is of the subset `{name}`; there are: {}",
+                    known.into_iter().collect::<Vec<_>>().join(", ")
+                ),
+            });
+        }
+        let fields = self.fields.iter().map(|(field, numbers)| {
+            (field.clone(), rows.iter().map(|row| numbers[*row]).collect::<Vec<Option<f64>>>())
+        });
+        Ok(Items {
+            fields: fields.collect(),
+            rows: rows.iter().map(|row| self.rows[*row].clone()).collect(),
+            fault: None,
+        })
     }
 
     /// The number of a row, or a message that names the row without one.
@@ -215,7 +251,7 @@ impl Union {
 }
 
 /// Fields that are never numbers, whatever stands in them.
-const TEXTS: [&str; 4] = ["id", "prompt", "text", "prompt_group"];
+const TEXTS: [&str; 5] = ["id", "prompt", "text", "prompt_group", "subset"];
 
 /// Whether two tables are about the same questions, at least in part: a prompt occurs in both, or an id whose two rows
 /// are not known to have different prompts.
@@ -270,9 +306,24 @@ pub enum PairResult {
 }
 
 impl PairResult {
+    /// The same text is a tie whatever its scores: in another batch the last bit of a score may differ.
+    pub fn of(is_changed: bool, mine: f64, theirs: f64) -> PairResult {
+        match () {
+            () if !is_changed => PairResult::TieUnchanged,
+            () if mine > theirs => PairResult::Win,
+            () if mine < theirs => PairResult::Loss,
+            () => PairResult::TieChanged,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        Counts::NAMES[self as usize]
+    }
+
     pub fn is_changed(self) -> bool {
         self != PairResult::TieUnchanged
     }
+
     /// The points that it adds to a win rate.
     pub fn points(self) -> f64 {
         match self {
@@ -349,13 +400,7 @@ pub fn pair_results(candidate: &Items, other: &Items, asks_scores: bool) -> Resu
             return Ok(if is_changed { PairResult::TieChanged } else { PairResult::TieUnchanged });
         }
         let (mine, theirs) = (candidate.number("score", mine)?, other.number("score", theirs)?);
-        Ok(match () {
-            // The same text is a tie whatever its scores: in another batch the last bit of a score may differ.
-            () if !is_changed => PairResult::TieUnchanged,
-            () if mine > theirs => PairResult::Win,
-            () if mine < theirs => PairResult::Loss,
-            () => PairResult::TieChanged,
-        })
+        Ok(PairResult::of(is_changed, mine, theirs))
     });
     results.collect()
 }
@@ -375,6 +420,7 @@ mod tests {
             prompt: (*prompt).to_owned(),
             text: Some((*text).to_owned()),
             group: None,
+            subset: None,
         };
         let scores = rows.iter().map(|(.., score)| *score).collect();
         Items {
@@ -457,6 +503,7 @@ mod tests {
             prompt: (*prompt).to_owned(),
             text: None,
             group: text(group),
+            subset: None,
         };
         let items = Items { rows: rows.iter().map(row).collect(), ..Items::default() };
         items.groups(&(0..rows.len()).collect::<Vec<_>>())
@@ -475,6 +522,23 @@ mod tests {
         // In the tables of kinds that learn from preferences the id of the row of data stands in for a group.
         assert_eq!(groups(&[("7/1", "p", "7"), ("7/2", "p", "7"), ("8/1", "p", "8"), ("9", "p", "9")]), [0, 0, 0, 0]);
         assert_eq!(groups(&[("1", "", "1"), ("2", "", "1"), ("3", "", "3")]), [0, 0, 1]);
+    }
+
+    #[test]
+    fn the_rows_of_a_subset_are_a_table_of_their_own() {
+        let rows = "{\"id\":1,\"subset\":\"ja\",\"score\":1}\n{\"id\":2,\"score\":2}\n{\"id\":3,\"subset\":\"en\",\"score\":3}\n{\"id\":4,\"subset\":\"ja\",\"score\":4}";
+        let items = Items::read(rows).unwrap();
+        let japanese = items.of_subset("ja").unwrap();
+        assert_eq!(japanese.fields["score"], [Some(1.0), Some(4.0)]);
+        assert_eq!(japanese.rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["1", "4"]);
+        assert_eq!(items.of_subset("de").unwrap_err(), "no item is of the subset `de`; there are: en, ja");
+        let none = Items::read("{\"score\":1}").unwrap().of_subset("ja").unwrap_err();
+        assert_eq!(none, "the items have no `subset`: it is a field of the prompts");
+        // The table of answers has it; that of scores, which is joined to it, need not.
+        let mut scores =
+            Items::read("{\"id\":1,\"kl\":1}\n{\"id\":2,\"kl\":1}\n{\"id\":3,\"kl\":1}\n{\"id\":4,\"kl\":5}").unwrap();
+        scores.join(&items, "").unwrap();
+        assert_eq!(scores.of_subset("ja").unwrap().fields["kl"], [Some(1.0), Some(5.0)]);
     }
 
     #[test]

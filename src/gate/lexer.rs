@@ -58,6 +58,8 @@ pub enum Kind {
     Compare(Comparison),
     /// One of `+ - * / % ( ) , .`
     Symbol(char),
+    /// `"…"`.
+    Quoted,
     End,
 }
 
@@ -152,6 +154,10 @@ fn token(text: &str, at: usize, next: char) -> Result<Token<'_>, Mistake> {
         };
     }
     let range = at..at + next.len_utf8();
+    if let Some(length) = rest.strip_prefix('"').and_then(|text| text.find('"')) {
+        let range = at..at + length + 2;
+        return Ok(Token { kind: Kind::Quoted, text: &text[range.clone()], range });
+    }
     if "+-*/%(),.".contains(next) {
         return Ok(Token { kind: Kind::Symbol(next), text: &rest[..next.len_utf8()], range });
     }

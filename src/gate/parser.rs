@@ -304,6 +304,7 @@ impl<'a> Parser<'a> {
             (Kind::Word, "at" | "With") | (Kind::Symbol('('), _) => mistake.help("write `with 95% confidence`"),
             (Kind::Word, "percent") => mistake.help("write `%`"),
             (Kind::Word, "xor") => mistake.help("write `(a or b) and not (a and b)`"),
+            (Kind::Word, "where") => mistake.help("a subset is asked for in a function: `mean(score where subset = \"ja\")`"),
             (Kind::Word, "in") => mistake.help("write `between LOW and HIGH`"),
             (Kind::Word, "improve" | "improved") => mistake.help("write `improves over`"),
             (Kind::Word, word) if !lexer::is_keyword(word) => {

@@ -152,6 +152,8 @@ pub struct Name {
     /// A metric, or a field of the per-item table.
     pub metric: String,
     pub is_field: bool,
+    /// The subset of the items that alone counts.
+    pub subset: Option<String>,
     /// The range of the whole name.
     pub range: Range<usize>,
     pub metric_range: Range<usize>,

@@ -616,7 +616,7 @@ tests:
             5 |     candidate: {mean_score: high, kl: NaN, items: {score: [1, 2], text: [a], length: 3}}
               |                                   ^^
               |
-              = help: there are: mean_score, score_sd, length, eos_share, distinct_2, data_rows, data_dropped, data_truncated, eval, items
+              = help: there are: mean_score, score_sd, length, eos_share, distinct_2, repetition, same_answer_share, data_rows, data_dropped, data_truncated, eval, items
 
             error: columns of different lengths: `text` 1, `score` 2
              --> rlhf.gates.yaml:5:67

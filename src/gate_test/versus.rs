@@ -135,6 +135,7 @@ fn answers(counts: &Counts, mean: f64, gaps: Gaps, name: &str) -> (Items, Items)
             prompt: String::new(),
             text: Some(of(at + 1, *is_changed)),
             group: None,
+            subset: None,
         };
         let rows = theirs.iter().enumerate().map(row).collect();
         Items { rows, fields: BTreeMap::from([(FIELD.to_owned(), scores)]), fault: None }

@@ -229,7 +229,7 @@ pub fn takes_file(accepts: Accepts, path: &Path) -> bool {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     match accepts {
         Accepts::Model | Accepts::RewardModel | Accepts::Tokenizer => false,
-        Accepts::Reward => ["txt", "tsv"].contains(&extension.as_str()),
+        Accepts::Reward => ["txt", "tsv", "jsonl"].contains(&extension.as_str()),
         Accepts::Data(_) | Accepts::Any => true,
     }
 }
@@ -257,7 +257,9 @@ pub fn accepted(accepts: Accepts) -> &'static str {
     match accepts {
         Accepts::Model => "a language model: a stage that makes one, or a directory in Hugging Face layout",
         Accepts::RewardModel => "a reward model: a stage that makes one, or a directory",
-        Accepts::Reward => "a reward model: a stage that makes one, a directory, or a rule file (.txt, .tsv)",
+        Accepts::Reward => {
+            "a reward model: a stage that makes one, a directory, or a file that scores (.txt, .tsv, .jsonl)"
+        }
         Accepts::Tokenizer => {
             "a tokenizer: a directory with tokenizer.json, tokenizer.model or spiece.model, or a stage that makes a model"
         }

@@ -1,6 +1,7 @@
 mod leaks;
 mod looks;
 mod many;
+mod proposals;
 mod tokenizers;
 mod yardsticks;
 
@@ -316,7 +317,7 @@ stages:
             20 |     from: {policy: rm_1, reward: sft, prompts: ./heldout.jsonl, baseline: eval_2}
                |                                  ^^^
                |
-               = help: `reward` takes a reward model: a stage that makes one, a directory, or a rule file (.txt, .tsv)
+               = help: `reward` takes a reward model: a stage that makes one, a directory, or a file that scores (.txt, .tsv, .jsonl)
 
             error: `eval_2` (kind `eval`) gives measurements only, no artifact
               --> rlhf.yaml:20:75
@@ -853,7 +854,7 @@ fn without_a_baseline_an_eval_measures_no_kl() {
             2 |   eval: {kind: eval, from: {policy: model/, reward: ./gold.txt, prompts: ./heldout.jsonl}, gate: {require: kl < 3}}
               |                                                                                                            ^^
               |
-              = help: there are: data_dropped, data_rows, data_truncated, distinct_2, eos_share, length, mean_score, score_sd
+              = help: there are: data_dropped, data_rows, data_truncated, distinct_2, eos_share, length, mean_score, repetition, same_answer_share, score_sd
 
         "#]],
     );

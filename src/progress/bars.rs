@@ -5,6 +5,7 @@ use super::phrases::{lasting_line, title};
 use crate::cause::EvalPart;
 use crate::event::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use stages::io::Progress;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
@@ -29,7 +30,7 @@ impl Bars {
                 bar.enable_steady_tick(Duration::from_millis(200));
                 self.running.insert((stage.clone(), part.clone()), bar);
             }
-            Event::Progressed { stage, part, done, total, unit, message } => {
+            Event::Progressed { stage, part, progress: Progress { done, total, unit, message, .. } } => {
                 let Some(bar) = self.running.get(&(stage.clone(), part.clone())) else { return };
                 if bar.length() != Some(*total) && *total > 0 {
                     bar.set_length(*total);

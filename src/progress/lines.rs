@@ -4,6 +4,7 @@ use super::phrases::{lasting_line, title};
 use crate::cause::{EvalPart, on_one_line};
 use crate::event::Event;
 use crate::report::format::duration;
+use stages::io::Progress;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ impl Lines {
                 let why = if why.is_empty() { String::new() } else { format!(": {}", on_one_line(why)) };
                 Some(format!("{}: started{again}{why}", title(stage, part)))
             }
-            Event::Progressed { stage, part, done, total, unit, message } => {
+            Event::Progressed { stage, part, progress: Progress { done, total, unit, message, .. } } => {
                 let said = self.running.get_mut(&(stage.clone(), part.clone()))?;
                 let (began, first) = *said.first.get_or_insert((now, *done));
                 let since = now.saturating_sub(said.at);
@@ -112,10 +113,13 @@ mod tests {
         Event::Progressed {
             stage: stage.to_owned(),
             part: None,
-            done,
-            total: 200,
-            unit: "step".to_owned(),
-            message: message.to_owned(),
+            progress: Progress {
+                done,
+                total: 200,
+                unit: "step".to_owned(),
+                message: message.to_owned(),
+                metrics: BTreeMap::new(),
+            },
         }
     }
 

@@ -36,7 +36,8 @@ fn judged(verdict: &Verdict) -> String {
         Decision::Unsure => "gate is unsure",
         Decision::Error => "gate erred",
     };
-    if verdict.carries.is_empty() { word.to_owned() } else { format!("{word}, {} goes on", verdict.carries) }
+    let carries = if verdict.carries.is_empty() { String::new() } else { format!(", {} goes on", verdict.carries) };
+    format!("{word}{carries}{}", verdict.despite())
 }
 
 pub fn title(stage: &str, part: &Option<EvalPart>) -> String {

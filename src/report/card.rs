@@ -168,7 +168,7 @@ fn promotions(carriers: &[&StageRun], content: &str) -> String {
 fn rules(verdict: &Verdict) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: String| _ = writeln!(text, "| {label} | {} |", cell(&value));
-    line("gate", format!("{}: {} goes on", verdict.decision.word(), verdict.carries));
+    line("gate", format!("{}: {} goes on{}", verdict.decision.word(), verdict.carries, verdict.despite()));
     if let Some(select) = &verdict.select {
         line("selected", select.clone());
     }

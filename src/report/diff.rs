@@ -6,6 +6,7 @@ use super::format::{moment, number, short};
 use super::json::word;
 use super::sheet::{Grid, Header, Sheet, Tone, cell, plain};
 use super::stages;
+use super::yardstick::{self, DeviceClass};
 use crate::action::differences;
 use crate::cause::{Cause, StageCause};
 use crate::event::{Metrics, Outcome, Verdict};
@@ -68,9 +69,12 @@ struct MetricDiff {
     old: Option<f64>,
     new: Option<f64>,
     change: Option<f64>,
-    /// `better` or `worse` if the metric has a direction.
+    /// `better` or `worse` if the metric has a direction and one yardstick measured both.
     #[serde(rename = "is")]
     judged: Option<&'static str>,
+    /// The change of the yardstick that measured them: then neither is better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    yardstick: Option<String>,
     /// Old and new value as text: `NaN` if not finite, `–` if not measured.
     #[serde(skip)]
     shown: [String; 2],
@@ -84,7 +88,7 @@ struct GateSummary {
     rules: Vec<String>,
 }
 
-pub fn diff(old: &RunState, new: &RunState) -> Diff {
+pub fn diff(old: &RunState, new: &RunState, class: DeviceClass) -> Diff {
     let only = |of: &RunState, other: &RunState| {
         let names = of.stages.iter().map(|stage| &stage.head.name).filter(|name| other.stage(name).is_none());
         names.cloned().collect::<Vec<_>>()
@@ -96,7 +100,7 @@ pub fn diff(old: &RunState, new: &RunState) -> Diff {
         new.stages.iter().filter_map(|stage| Some((old.stage(&stage.head.name)?, stage))).collect();
     let stages: Vec<StageDiff> = both
         .iter()
-        .map(|(before, after)| changed(Side { run: old, stage: before }, Side { run: new, stage: after }))
+        .map(|(before, after)| changed(Side { run: old, stage: before }, Side { run: new, stage: after }, class))
         .filter(differs)
         .collect();
     Diff {
@@ -127,7 +131,7 @@ struct Side<'a> {
     stage: &'a StageRun,
 }
 
-fn changed(old: Side, new: Side) -> StageDiff {
+fn changed(old: Side, new: Side, class: DeviceClass) -> StageDiff {
     let (before, after) = (old.stage, new.stage);
     let name = after.head.name.clone();
     let content = |stage: &StageRun| match &stage.outcome {
@@ -135,11 +139,11 @@ fn changed(old: Side, new: Side) -> StageDiff {
         _ => None,
     };
     StageDiff {
-        because: because(old, new),
+        because: because(old, new, class),
         // Whether a run is still alive is not a difference.
         outcome: two(word(before, false), word(after, false)),
         content: two(content(before), content(after)),
-        metrics: measurements(new.run, before, after),
+        metrics: measurements(new.run, before, after, class),
         gate: two(before.verdict.as_deref().map(said), after.verdict.as_deref().map(said)),
         kind: match before.head.kind == after.head.kind {
             true => after.head.kind.clone(),
@@ -153,14 +157,17 @@ fn two<T: PartialEq>(old: T, new: T) -> Option<OldNew<T>> {
     (old != new).then_some(OldNew { old, new })
 }
 
-fn because(old: Side, new: Side) -> Vec<String> {
+fn because(old: Side, new: Side, class: DeviceClass) -> Vec<String> {
     let mut causes = Vec::new();
     for action in &new.stage.actions {
         let Some(other) = old.stage.actions.iter().find(|other| other.part == action.part) else { continue };
         let cause = |difference| StageCause { part: action.part.clone(), cause: Cause::Changed(difference) };
         causes.extend(differences(&other.action, &action.action).into_iter().map(cause));
     }
-    trail(old.run, new.run).followed(&new.stage.head.name, &causes)
+    let mut because = trail(old.run, new.run).followed(&new.stage.head.name, &causes);
+    let devices = yardstick::devices([old.stage, new.stage], class);
+    because.extend(devices.map(|devices| format!("device: {devices}")));
+    because
 }
 
 fn said(verdict: &Verdict) -> GateSummary {
@@ -178,7 +185,7 @@ fn measured(stage: &StageRun) -> Option<&Metrics> {
 }
 
 /// The metrics that differ, those with a direction first.
-fn measurements(new: &RunState, before: &StageRun, after: &StageRun) -> Vec<MetricDiff> {
+fn measurements(new: &RunState, before: &StageRun, after: &StageRun, class: DeviceClass) -> Vec<MetricDiff> {
     // If the stage gave no result in one of the runs, its outcome says so already.
     let (Some(old), Some(now)) = (measured(before), measured(after)) else { return Vec::new() };
     let names: BTreeSet<&String> = old.keys().chain(now.keys()).collect();
@@ -191,13 +198,15 @@ fn measurements(new: &RunState, before: &StageRun, after: &StageRun) -> Vec<Metr
             let shown = [old, now].map(|of| of.get(name).map_or("–".to_owned(), |value| number(*value)));
             let (old, now) = (value(old, name), value(now, name));
             let change = old.zip(now).map(|(old, now)| now - old);
-            let is_better = change.and_then(|change| match direction(new, after, name) {
-                Direction::Neutral => None,
-                Direction::Higher => Some(change > 0.0),
-                Direction::Lower => Some(change < 0.0),
-            });
+            let yardstick = change.and_then(|_| yardstick::change([before, after], name, class));
+            let is_better =
+                change.filter(|_| yardstick.is_none()).and_then(|change| match direction(new, after, name) {
+                    Direction::Neutral => None,
+                    Direction::Higher => Some(change > 0.0),
+                    Direction::Lower => Some(change < 0.0),
+                });
             let judged = is_better.map(|is_better| if is_better { "better" } else { "worse" });
-            MetricDiff { name: name.clone(), old, new: now, change, judged, shown }
+            MetricDiff { name: name.clone(), old, new: now, change, judged, yardstick, shown }
         })
         .collect();
     metrics.sort_by_key(|metric| metric.judged.is_none());
@@ -256,7 +265,7 @@ fn causes(diff: &Diff) -> Sheet {
 fn table(diff: &Diff) -> Grid {
     let names = ["stage", "metric"].map(Header::name);
     let numbers = ["old", "new", "change"].map(Header::number);
-    let mut grid = Grid::new(names.into_iter().chain(numbers).chain([Header::name("")]));
+    let mut grid = Grid::new(names.into_iter().chain(numbers).chain([Header::text("")]));
     for stage in &diff.stages {
         for (row, metric) in stage.metrics.iter().enumerate() {
             let [old, new] = &metric.shown;
@@ -268,13 +277,15 @@ fn table(diff: &Diff) -> Grid {
                 Some(_) => Tone::Bad,
                 None => Tone::Plain,
             };
+            let yardstick = metric.yardstick.as_ref().map(|change| format!("not compared: {change}"));
+            let judged = metric.judged.map(str::to_owned).or(yardstick).unwrap_or_default();
             grid.add([
                 plain(if row == 0 { stage.name.as_str() } else { "" }),
                 plain(&metric.name),
                 plain(old),
                 plain(new),
                 cell(change, tone),
-                cell(metric.judged.unwrap_or_default(), tone),
+                cell(judged, tone),
             ]);
         }
     }

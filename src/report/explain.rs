@@ -271,7 +271,7 @@ pub fn verdict(stage: &StageRun) -> Sheet {
     let Some(verdict) = &stage.verdict else { return sheet };
     let (word, tone) = stages::decision(verdict.decision);
     let carries = if verdict.carries.is_empty() { String::new() } else { format!(": {} goes on", verdict.carries) };
-    sheet.say("gate", format!("{word}{carries}"), tone);
+    sheet.say("gate", format!("{word}{carries}{}", verdict.despite()), tone);
     for VerdictRow { role, word, tone, because } in stages::verdict_rows(verdict) {
         let word = if word.is_empty() { String::new() } else { format!("{word}: ") };
         sheet.say(&role, format!("{word}{because}"), tone);

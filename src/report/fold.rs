@@ -195,9 +195,9 @@ impl StageRun {
                 };
                 self.put(part, key, action, state);
             }
-            Event::Progressed { part, done: now, total: of, message: said, .. } => {
+            Event::Progressed { part, progress, .. } => {
                 if let Some(ActionState::Running { done, total, message, .. }) = self.state_mut(part) {
-                    (*done, *total, *message) = (*now, *of, said.clone());
+                    (*done, *total, *message) = (progress.done, progress.total, progress.message.clone());
                 }
             }
             Event::Finished { part, seconds, device, .. } => {

@@ -100,6 +100,8 @@ pub fn judged(
         text: (*text).to_owned(),
         decision,
         explanation: (*explanation).to_owned(),
+        nearest: None,
+        is_within_noise: false,
     };
     let verdict = Verdict {
         look: None,

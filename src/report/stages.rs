@@ -52,7 +52,10 @@ pub fn table(run: &RunState, is_alive: bool) -> Sheet {
 /// Whether the stage has a row: in a long table, stages that did not change are left out.
 fn is_listed(run: &RunState, stage: &StageRun) -> bool {
     let is_quiet = stage.outcome.as_ref().is_some_and(Outcome::is_cached)
-        && stage.verdict.as_ref().is_none_or(|verdict| verdict.decision == Decision::Pass);
+        && stage
+            .verdict
+            .as_ref()
+            .is_none_or(|verdict| verdict.decision == Decision::Pass && verdict.despite().is_empty());
     run.stages.len() <= LONG || !is_quiet
 }
 
@@ -108,13 +111,15 @@ fn notes(run: &RunState, stage: &StageRun) -> String {
     }
 }
 
-/// The most important metrics: first those in the gate's rules, then those with a direction, in declared order.
+/// The most important metrics: first those of the rules that decide and of those that do not pass, then those with a
+/// direction, in declared order.
 fn key_metrics(run: &RunState, stage: &StageRun, metrics: &Metrics) -> String {
     // A metric that is not the stage's own was measured by its judge.
     let judged = study_row(run, stage);
     let value = |name: &str| metrics.get(name).or_else(|| judged.and_then(|judged| judged.get(name))).copied();
-    let rules = stage.verdict.iter().flat_map(|verdict| &verdict.rules).filter_map(|rule| gate::parse(&rule.text).ok());
-    let rules: Vec<Rule> = rules.collect();
+    let rules = stage.verdict.iter().flat_map(|verdict| &verdict.rules);
+    let telling = rules.filter(|rule| rule.is_required() || rule.decision != Decision::Pass);
+    let rules: Vec<Rule> = telling.filter_map(|rule| gate::parse(&rule.text).ok()).collect();
     let chosen_by = stage.verdict.iter().flat_map(|verdict| &verdict.chosen_by).map(String::as_str);
     let in_rules = rules.iter().flat_map(Rule::metrics).chain(chosen_by);
     let mut names: Vec<&str> = Vec::new();
@@ -175,7 +180,8 @@ fn gate(stage: &StageRun) -> (String, Tone) {
         Some(Outcome::Done { .. }) if verdict.select.is_some() => format!("{word}: {}", verdict.carries),
         _ => word.to_owned(),
     };
-    (text, tone)
+    let despite = verdict.despite();
+    (format!("{text}{despite}"), if despite.is_empty() { tone } else { Tone::Doubtful })
 }
 
 /// A person's decision: who, when and why.
@@ -232,15 +238,25 @@ pub fn verdict_rows(verdict: &Verdict) -> Vec<VerdictRow> {
     select.chain(rules).chain(person).collect()
 }
 
-/// Notes about actions; empty if there are none.
+/// Notes about actions, each message once; empty if there are none.
 pub fn notes_of_actions(run: &RunState) -> Sheet {
-    let mut sheet = Sheet::default();
+    let mut said: Vec<(String, usize, &str)> = Vec::new();
     for stage in &run.stages {
         for (part, message) in &stage.notes {
-            let name =
-                part.as_ref().map_or_else(|| stage.head.name.clone(), |part| format!("{}: {part}", stage.head.name));
-            sheet.entries.push(Pair { label: cell(name, Tone::Doubtful), value: plain(message) });
+            match said.iter_mut().find(|(_, _, known)| known == message) {
+                Some((_, others, _)) => *others += 1,
+                None => {
+                    let name = &stage.head.name;
+                    let name = part.as_ref().map_or_else(|| name.clone(), |part| format!("{name}: {part}"));
+                    said.push((name, 0, message));
+                }
+            }
         }
+    }
+    let mut sheet = Sheet::default();
+    for (name, others, message) in said {
+        let label = if others == 0 { name } else { format!("{name}, and {others} more") };
+        sheet.entries.push(Pair { label: cell(label, Tone::Doubtful), value: plain(message) });
     }
     sheet
 }

@@ -1,11 +1,13 @@
 //! The table of an eval stage: every model it measured, rejected ones included; and answers to the same prompts side by
 //! side.
 
+use super::answers::shown;
 use super::fold::Study;
 use super::sheet::{Grid, Header, MAY_BREAK, Sheet, Tone, Width, cell, plain};
 use crate::event::{BaselineComparison, ModelAnswer, StudyRow};
 use crate::gate::Counts;
 use crate::plan::ArtifactName;
+use serde::Serialize;
 use stages::kinds::study_columns;
 use stages::stage::StudyColumns;
 use std::collections::BTreeSet;
@@ -49,7 +51,7 @@ fn title(study: &Study) -> String {
     if parts.is_empty() { study.eval.clone() } else { format!("{}: {}", study.eval, parts.join(", ")) }
 }
 
-fn baseline(study: &Study) -> Option<&ArtifactName> {
+pub fn baseline(study: &Study) -> Option<&ArtifactName> {
     study.rows.iter().find_map(|row| row.versus.as_ref()).map(|versus| &versus.baseline)
 }
 
@@ -68,8 +70,8 @@ fn model(row: &StudyRow, study: &Study) -> String {
 }
 
 /// A metric as a column: all its values have the same number of decimal places.
-struct MetricColumn {
-    name: String,
+pub struct MetricColumn {
+    pub name: String,
     decimals: usize,
 }
 
@@ -80,7 +82,7 @@ fn study_columns_of(study: &Study) -> Option<&'static StudyColumns> {
 
 /// The metrics that any row has: the headlines in the order of their inputs, and those that stand after the comparison.
 /// In a study without a headline, all metrics.
-fn columns(study: &Study) -> (Vec<MetricColumn>, Vec<MetricColumn>) {
+pub fn columns(study: &Study) -> (Vec<MetricColumn>, Vec<MetricColumn>) {
     let names: BTreeSet<&String> = study.rows.iter().flat_map(|row| row.metrics.keys()).collect();
     let Some(columns) = study_columns_of(study) else {
         return (Vec::new(), names.into_iter().map(|name| MetricColumn { name: name.clone(), decimals: 3 }).collect());
@@ -95,7 +97,7 @@ fn columns(study: &Study) -> (Vec<MetricColumn>, Vec<MetricColumn>) {
     (headlines.collect(), others.filter(|other| names.contains(&other.name)).collect())
 }
 
-fn measured(row: &StudyRow, MetricColumn { name, decimals }: &MetricColumn) -> String {
+pub fn measured(row: &StudyRow, MetricColumn { name, decimals }: &MetricColumn) -> String {
     match row.metrics.get(name) {
         None => "–".to_owned(),
         Some(Some(value)) if value.is_finite() => format!("{value:.decimals$}"),
@@ -109,6 +111,24 @@ fn counts(versus: Option<&BaselineComparison>) -> [String; 5] {
     let Counts { win, loss, tie_changed, tie_unchanged } = counts;
     let rate = counts.win_rate().map_or("–".to_owned(), |rate| format!("{:.2} %", rate * 100.0));
     [win.to_string(), loss.to_string(), tie_changed.to_string(), tie_unchanged.to_string(), rate]
+}
+
+/// The number of a study that one line shows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Headline {
+    pub model: String,
+    pub metric: String,
+    /// Null if it is not finite.
+    pub value: Option<f64>,
+}
+
+/// The first number of the last model that no gate rejected: what one line says of a study.
+pub fn headline(study: &Study) -> Option<Headline> {
+    let (headlines, others) = columns(study);
+    let column = headlines.into_iter().chain(others).next()?;
+    let row = study.rows.iter().rfind(|row| !row.is_rejected && row.metrics.contains_key(&column.name))?;
+    let value = row.metrics.get(&column.name).copied().flatten();
+    Some(Headline { model: row.model.to_string(), metric: column.name, value })
 }
 
 /// One table for each set of models, with a row for each prompt.
@@ -139,12 +159,6 @@ fn answers(study: &Study, rows: &[(String, Vec<ModelAnswer>)]) -> Sheet {
 
 fn models(answers: &[ModelAnswer]) -> Vec<String> {
     answers.iter().map(|answer| answer.model.to_string()).collect()
-}
-
-/// The text without space around its lines; an empty answer is shown as such.
-fn shown(text: &str) -> String {
-    let lines: Vec<&str> = text.trim().lines().map(str::trim).collect();
-    if lines.is_empty() { "(empty)".to_owned() } else { lines.join("\n") }
 }
 
 fn score(answer: &ModelAnswer) -> String {

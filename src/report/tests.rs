@@ -6,7 +6,9 @@ use super::{report, study};
 use crate::event::{Event, Outcome};
 use crate::gate::Decision;
 use expect_test::{Expect, expect};
+use stages::io::Progress;
 use stages::stage::Direction;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn check(events: &[Event], is_alive: bool, expected: Expect) {
@@ -211,10 +213,13 @@ fn a_run_without_an_end_is_running_or_broken_off() {
         Event::Progressed {
             stage: "sft".to_owned(),
             part: None,
-            done: 30,
-            total: 120,
-            unit: "step".to_owned(),
-            message: "loss 0.91".to_owned(),
+            progress: Progress {
+                done: 30,
+                total: 120,
+                unit: "step".to_owned(),
+                message: "loss 0.91".to_owned(),
+                metrics: BTreeMap::new(),
+            },
         },
     ];
     check(

@@ -24,6 +24,12 @@ pub fn read_table(store: &Store, table: &Table) -> Result<Items> {
     Items::read(&text).map_err(|reason| anyhow!("read {name}: {reason}"))
 }
 
+/// The device class in the record of an action; `None` where there is no record, or it names none.
+pub fn device_class(store: &Store, key: &Digest) -> Option<String> {
+    let telemetry = store.lookup(key).ok()??.telemetry;
+    Some(telemetry.pointer("/worker/device")?.as_str()?.to_owned())
+}
+
 impl Run<'_> {
     /// Looks an action up in the store. In a look, an action that is not in the store would run.
     pub fn look_up(&mut self, request: &Request) -> Result<Option<News>> {
@@ -66,6 +72,11 @@ impl Run<'_> {
     /// Finds the content of one file of an artifact; `None` as [`Run::told`] says.
     pub fn file(&mut self, file: &FileInTree) -> Result<Option<Result<Content, String>>> {
         self.told(self.store.file(&file.tree, &file.path))
+    }
+
+    /// The device class in the record of an action.
+    pub fn class(&self, key: &Digest) -> Option<String> {
+        device_class(self.store, key)
     }
 
     /// Turns what the store answered into news. `None` if bytes are damaged: the run then starts over, and the action

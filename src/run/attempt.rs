@@ -37,6 +37,10 @@ impl Attempt {
     pub fn log(&self) -> PathBuf {
         self.directory.join(work::LOG)
     }
+
+    pub fn curve(&self) -> PathBuf {
+        self.directory.join(work::CURVE)
+    }
 }
 
 /// The directory of all attempts at all actions, in `.pipeline`.
@@ -139,11 +143,11 @@ fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
     Ok(false)
 }
 
-/// Keeps the log in the store, to be shown as long as the result is there. `None` for an empty log.
-pub fn keep_log(store: &Store, attempt: &Attempt) -> Result<Option<Content>> {
-    let log = attempt.log();
-    match fs::metadata(&log) {
-        Ok(metadata) if metadata.len() > 0 => store.adopt(&log).map(Some),
+/// Keeps a file of the attempt in the store beside the result, to be shown as long as that is there: its log, its curve.
+/// `None` where it is empty or was not written.
+pub fn keep(store: &Store, path: &Path) -> Result<Option<Content>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.len() > 0 => store.adopt(path).map(Some),
         _ => Ok(None),
     }
 }

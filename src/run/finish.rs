@@ -37,8 +37,7 @@ impl Run<'_> {
             Update::Progressed(id, progress) => {
                 if let Some(task) = self.running.get(&id) {
                     let (stage, part) = self.name(&task.work.request);
-                    let stages::io::Progress { done, total, unit, message } = progress;
-                    self.tell(Event::Progressed { stage, part, done, total, unit, message })?;
+                    self.tell(Event::Progressed { stage, part, progress })?;
                 }
                 Ok(None)
             }
@@ -131,13 +130,14 @@ impl Run<'_> {
         let remarks = worker.get(REMARKS).and_then(Value::as_array).into_iter().flatten();
         let mut notes: Vec<String> = remarks.filter_map(Value::as_str).map(str::to_owned).collect();
         notes.extend(audited(&worker));
-        let log = attempt::keep_log(self.store, &task.attempt)?;
+        let log = attempt::keep(self.store, &task.attempt.log())?;
+        let curve = attempt::keep(self.store, &task.attempt.curve())?;
         let telemetry = json!({
             "at": now(), "seconds": seconds, "attempt": task.attempt.number, "worker": worker,
             "program": env!("CARGO_PKG_VERSION"),
-            "log": log,
+            "log": log, "curve": curve,
         });
-        let mut stored = record.to_store(telemetry, log.into_iter().collect())?;
+        let mut stored = record.to_store(telemetry, log.into_iter().chain(curve).collect())?;
         let is_forced = self.selection.is_forced(request.stage);
         self.forced.insert(*key);
         match self.store.commit(key, &stored)? {

@@ -62,7 +62,7 @@ fn measured(lookup: &mut Lookup, measure: &Measure, events: &mut Vec<Event>) -> 
     let Some(mut policy) = policy else {
         return lookup::fails(format!("measure nothing: the port `{}` is not connected", measure.port));
     };
-    let measurement = measure::measure(lookup, &judge, &policy.content, &policy.label);
+    let measurement = measure::measure(lookup, &judge, &policy.content, &policy.label, None);
     let table = tabulate::table(lookup, &judge, &policy);
     let (mut measurement, table) = lookup::both(measurement, table)?;
     let further = measure::further(lookup, &judge, &measurement, &policy.label)?;

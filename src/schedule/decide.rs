@@ -3,8 +3,8 @@
 
 use crate::event::{ArtifactEvidence, Evidence, RuleVerdict, Table};
 use crate::gate::{
-    self, Choice, Decision, DeclaredLooks, Items, LookTerms, Readings, RecordOrigin, Rule, Select, Subject, Subjects,
-    Who,
+    self, Choice, Decision, DeclaredLooks, Items, Judgement, LookTerms, Readings, RecordOrigin, Rule, Select, Subject,
+    Subjects, Who,
 };
 use crate::ledger::items::ItemSet;
 use crate::ledger::{LookKey, LookVerdict, Permission};
@@ -142,8 +142,9 @@ pub fn rule_verdicts(
     };
     let said = |(role, rule): (&str, &Rule)| {
         let judgement = gate::evaluate(rule, &subjects);
-        let (decision, explanation) = (judgement.decision, judgement.explanation);
-        RuleVerdict { role: role.to_owned(), text: rule.text.clone(), decision, explanation }
+        let Judgement { decision, explanation, nearest, is_within_noise } = judgement;
+        let (role, text) = (role.to_owned(), rule.text.clone());
+        RuleVerdict { role, text, decision, explanation, nearest, is_within_noise }
     };
     let mut verdicts: Vec<RuleVerdict> = rules(gate).map(said).collect();
     if let Some(yardstick) = &gate.yardstick {
@@ -400,6 +401,8 @@ pub fn memory_key(gate: &Gate, evidence: &Evidence, look: Option<&LookTerms>) ->
     let rules: Vec<(&str, &str)> = rules(gate).map(|(role, rule)| (role, rule.text.as_str())).collect();
     digest(&json!({
         "statistics": gate::statistics::VERSION,
+        // What a verdict says beside its decision: those of before had no nearest rule.
+        "form": 2,
         "rules": rules,
         "select": select(gate).text(),
         "judges": judges,

@@ -1,6 +1,7 @@
 //! Gathers the evidence for the gate of one stage, and lets `decide` say what goes on. How a stage ends is in
 //! `advance`.
 
+use super::classes;
 use super::decide::{self, Successor, Tables};
 use super::lookup::{self, Lookup, Step, all, fails};
 use super::measure::{self, Judge};
@@ -9,7 +10,7 @@ use crate::event::{ArtifactEvidence, Evidence, HumanDecision, RuleVerdict, Table
 use crate::failure::Failure;
 use crate::gate::{self, Choice, Decision, Who};
 use crate::ledger::Permission;
-use crate::plan::{Gate, OnFail, Stage, StageId};
+use crate::plan::{ArtifactName, Gate, OnFail, Stage, StageId};
 use stages::stage::Work;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,6 +89,7 @@ pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[
         None => fails("judge what is not there".to_owned()),
     });
     let measured = all(measured.collect::<Vec<_>>())?;
+    let measured = alike(lookup, &resolved, &asked, measured)?;
     let (mut judged, mut others) = (Vec::new(), Vec::new());
     for ((judge, who, at), measurement) in asked.into_iter().zip(measured) {
         let by = measurement.seen.clone();
@@ -251,15 +253,49 @@ fn read(lookup: &mut Lookup, wanted: Vec<Table>, tables: &mut Tables) -> Step<()
     Ok(())
 }
 
-fn measure_artifact(lookup: &mut Lookup, judge: &Judge, artifact: &Artifact) -> Step<Measurement> {
-    let mut measurement = measure::measure(lookup, judge, &artifact.content, &artifact.label)?;
+/// The measurements by each judge, of one device class each.
+fn alike(
+    lookup: &mut Lookup,
+    judges: &[Judge],
+    asked: &[(usize, Who, usize)],
+    measured: Vec<(ArtifactName, Measurement)>,
+) -> Step<Vec<Measurement>> {
+    // The questions go by judge.
+    let (mut left, mut alike) = (measured.into_iter(), Vec::new());
+    for (at, judge) in judges.iter().enumerate() {
+        let count = asked.iter().filter(|(judge, ..)| *judge == at).count();
+        let own: Vec<(ArtifactName, Measurement)> = left.by_ref().take(count).collect();
+        let labels: Vec<ArtifactName> = own.iter().map(|(label, _)| label.clone()).collect();
+        let all_of_judge = classes::alike(lookup, judge, own);
+        alike.push(all_of_judge.and_then(|measured| {
+            all(labels
+                .iter()
+                .zip(measured)
+                .map(|(label, one)| with_further(lookup, judge, label, one))
+                .collect::<Vec<_>>())
+        }));
+    }
+    Ok(all(alike)?.into_iter().flatten().collect())
+}
+
+fn with_further(
+    lookup: &mut Lookup,
+    judge: &Judge,
+    label: &ArtifactName,
+    mut measurement: Measurement,
+) -> Step<Measurement> {
     if judge.stage == lookup.id {
         // Only the first reward judges others; an eval that is its own judge has the scores of all.
-        let further = measure::further(lookup, judge, &measurement, &artifact.label)?;
+        let further = measure::further(lookup, judge, &measurement, label)?;
         measurement.seen.metrics.extend(further.metrics);
         measurement.seen.tables.extend(further.tables);
     }
     Ok(measurement)
+}
+
+fn measure_artifact(lookup: &mut Lookup, judge: &Judge, artifact: &Artifact) -> Step<(ArtifactName, Measurement)> {
+    let measurement = measure::measure(lookup, judge, &artifact.content, &artifact.label, None)?;
+    Ok((artifact.label.clone(), measurement))
 }
 
 fn seen(artifact: &Artifact) -> ArtifactEvidence {

@@ -34,6 +34,8 @@ pub struct Knowledge {
     pub actions: HashMap<Digest, ActionResult>,
     pub tables: HashMap<Table, Result<Arc<Items>, String>>,
     pub files: HashMap<FileInTree, Result<Content, String>>,
+    /// `None`: there is no such record, or it names none.
+    pub classes: HashMap<Digest, Option<String>>,
     /// `None` if it was asked for but never remembered.
     pub memories: HashMap<Digest, Option<Vec<RuleVerdict>>>,
     /// `None` if it does not stand in the ledger and was asked for without its items.
@@ -53,6 +55,7 @@ pub enum Need {
     Action(Digest),
     Table(Table),
     File(FileInTree),
+    Class(Digest),
     Memory(Digest),
     Look(LookSearch),
 }
@@ -62,6 +65,7 @@ pub enum Query {
     Action(Request),
     Table(Table),
     File(FileInTree),
+    Class(Digest),
     Memory(Digest),
     Look(Box<AskedLook>),
 }
@@ -72,6 +76,7 @@ impl Query {
             Query::Action(request) => Need::Action(request.action.key),
             Query::Table(table) => Need::Table(table.clone()),
             Query::File(file) => Need::File(file.clone()),
+            Query::Class(key) => Need::Class(*key),
             Query::Memory(key) => Need::Memory(*key),
             Query::Look(asked) => Need::Look(asked.need()),
         }
@@ -253,6 +258,14 @@ impl<'a> Lookup<'a> {
         match self.knowledge.tables.get(table) {
             Some(Err(reason)) => Ok(Arc::new(Items::broken(reason.clone()))),
             _ => self.items(table),
+        }
+    }
+
+    /// The device class in the record of an action, if there is one.
+    pub fn class(&mut self, key: Digest) -> Step<Option<String>> {
+        match self.knowledge.classes.get(&key) {
+            Some(class) => Ok(class.clone()),
+            None => self.ask(Query::Class(key)),
         }
     }
 

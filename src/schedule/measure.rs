@@ -7,7 +7,7 @@ use crate::action::{Action, ActionInput, Record};
 use crate::cause::EvalPart;
 use crate::event::{JudgeEvidence, Metrics, Table};
 use crate::plan::{ArtifactName, StageId};
-use cache::Content;
+use cache::{Content, Digest};
 use serde_json::Value;
 use stages::stage::{Accepts, Measure, PartInput, Port, Work};
 use std::collections::BTreeMap;
@@ -63,20 +63,27 @@ pub fn judge(lookup: &mut Lookup, id: StageId) -> Step<Judge> {
     Ok(Judge { stage: id, measure, parameters, ports: all(ports)?.into_iter().collect(), data })
 }
 
-/// Measures a model. `label` names the model in the journal and has no other effect.
-pub fn measure(lookup: &mut Lookup, judge: &Judge, model: &Content, label: &ArtifactName) -> Step<Measurement> {
+/// Measures a model. `label` names the model in the journal and has no other effect. `on` is the device class on which it
+/// is measured again, where another one has measured it already.
+pub fn measure(
+    lookup: &mut Lookup,
+    judge: &Judge,
+    model: &Content,
+    label: &ArtifactName,
+    on: Option<&str>,
+) -> Step<Measurement> {
     // If a stage has several judges, the name of a measurement says which judge it is for.
     let is_one_of_many = lookup.stage().gate.as_ref().is_some_and(|gate| gate.judges.len() > 1);
     let name = is_one_of_many.then(|| lookup.plan.stages[judge.stage].name.as_str());
-    let mut records: Vec<Step<Option<Arc<Record>>>> = Vec::new();
+    let mut records: Vec<Step<Option<PartRecord>>> = Vec::new();
     for place in 0..judge.measure.parts.len() {
         let earlier = |place: usize| Ok(content(records[place].as_ref().map_err(Clone::clone)?));
         let inputs = inputs(judge, place, 0, model, earlier);
         let part = EvalPart::new(judge.measure.parts[place].kind.name, label, None, name);
-        records.push(inputs.and_then(|inputs| obtain(lookup, judge, place, part, inputs)));
+        records.push(inputs.and_then(|inputs| obtain(lookup, judge, place, part, inputs, on)));
     }
     let records = all(records)?;
-    let metrics = records.iter().flatten().flat_map(|record| record.last().metrics.clone()).collect();
+    let metrics = records.iter().flatten().flat_map(|obtained| obtained.record.last().metrics.clone()).collect();
     let parts: Vec<Option<Content>> = records.iter().map(content).collect();
     let tables = parts.iter().enumerate().map(|(place, part)| Some(table(judge, place, part.as_ref()?, "")));
     let tables: Vec<Option<Table>> = tables.collect();
@@ -85,7 +92,16 @@ pub fn measure(lookup: &mut Lookup, judge: &Judge, model: &Content, label: &Arti
     let Some(carried) = compared.as_ref().or(seen.tables.last()).map(|table| table.content.clone()) else {
         return fails(format!("measure by `{}`: no part of it can be measured", lookup.plan.stages[judge.stage].name));
     };
-    Ok(Measurement { seen, compared, content: carried, model: model.clone(), parts })
+    let keys = records.iter().flatten().map(|obtained| obtained.key).collect();
+    let is_executed = records.iter().flatten().any(|obtained| obtained.is_executed);
+    let (model, on) = (model.clone(), on.map(str::to_owned));
+    Ok(Measurement { seen, compared, content: carried, model, parts, keys, is_executed, on })
+}
+
+/// The key of the first part of a measurement that is made again on a device class.
+pub fn first_key(lookup: &mut Lookup, judge: &Judge, model: &Content, on: &str) -> Step<Digest> {
+    let inputs = inputs(judge, 0, 0, model, |_| Ok(None))?.unwrap_or_default();
+    Ok(keyed(action(lookup, judge, 0, inputs, Some(on)))?.key)
 }
 
 /// Measures the same model with the further inputs of a port that takes many: `mean_score_2`, `score_sd_2`, …
@@ -103,13 +119,14 @@ pub fn further(
             let Some(artifact) = read.find_map(|(_, artifacts)| artifacts.get(nth)) else { continue };
             let named = EvalPart::new(part.kind.name, label, Some(&artifact.label), None);
             let inputs = inputs(judge, place, nth, &measurement.model, |place| Ok(measurement.parts[place].clone()));
-            let record = inputs.and_then(|inputs| obtain(lookup, judge, place, named, inputs));
-            all_seen.push(record.map(|record| (nth, place, record)));
+            let on = measurement.on.as_deref();
+            let obtained = inputs.and_then(|inputs| obtain(lookup, judge, place, named, inputs, on));
+            all_seen.push(obtained.map(|obtained| (nth, place, obtained)));
         }
     }
     let (mut metrics, mut tables) = (Metrics::new(), Vec::new());
-    for (nth, place, record) in all(all_seen)? {
-        let Some(record) = record else { continue };
+    for (nth, place, obtained) in all(all_seen)? {
+        let Some(PartRecord { record, .. }) = obtained else { continue };
         let (last, suffix) = (record.last(), format!("_{}", nth + 1));
         metrics.extend(last.metrics.iter().map(|(name, value)| (format!("{name}{suffix}"), *value)));
         tables.push(table(judge, place, &last.content, &suffix));
@@ -117,8 +134,8 @@ pub fn further(
     Ok(JudgeEvidence { metrics, tables })
 }
 
-fn content(record: &Option<Arc<Record>>) -> Option<Content> {
-    record.as_ref().map(|record| record.last().content.clone())
+fn content(obtained: &Option<PartRecord>) -> Option<Content> {
+    obtained.as_ref().map(|obtained| obtained.record.last().content.clone())
 }
 
 /// The per-item table of a part.
@@ -162,16 +179,39 @@ fn obtain(
     place: usize,
     part: EvalPart,
     inputs: Option<Inputs>,
-) -> Step<Option<Arc<Record>>> {
+    on: Option<&str>,
+) -> Step<Option<PartRecord>> {
     let Some(inputs) = inputs else { return Ok(None) };
+    let action = keyed(action(lookup, judge, place, inputs, on))?;
+    let key = action.key;
+    let known = lookup.obtain(Some(part), action, judge.stage)?;
+    Ok(Some(PartRecord { key, record: known.record, is_executed: known.executed.is_some() }))
+}
+
+/// The record of a part.
+#[derive(Clone)]
+struct PartRecord {
+    key: Digest,
+    record: Arc<Record>,
+    /// In this run.
+    is_executed: bool,
+}
+
+/// The action of a part. A device class is no part of a key; only what is measured again on one has it in its salt.
+fn action(lookup: &Lookup, judge: &Judge, place: usize, inputs: Inputs, on: Option<&str>) -> Action {
     let kind = judge.measure.parts[place].kind;
-    let action = Action {
+    let salt = lookup.plan.salt.clone();
+    Action {
         kind: kind.name.to_owned(),
         version: kind.version,
         parameters: judge.parameters[place].clone().into(),
         seed: lookup.plan.stages[judge.stage].seed.filter(|_| kind.draws),
         inputs,
-        salt: lookup.plan.salt.clone(),
-    };
-    Ok(Some(lookup.obtain(Some(part), keyed(action)?, judge.stage)?.record))
+        salt: match on {
+            None => salt,
+            Some(on) => {
+                Some(format!("{}measured again on {on}", salt.map_or(String::new(), |salt| format!("{salt}; "))))
+            }
+        },
+    }
 }

@@ -148,6 +148,12 @@ pub struct Measurement {
     pub model: Content,
     /// The content of each part; `None` if the part was left out.
     pub parts: Vec<Option<Content>>,
+    /// The keys of its actions.
+    pub keys: Vec<Digest>,
+    /// Whether any of them was executed in this run.
+    pub is_executed: bool,
+    /// The device class on which it was measured again; `None`: wherever it was measured first.
+    pub on: Option<String>,
 }
 
 /// An action with its hash, which is the most expensive thing computed from it.

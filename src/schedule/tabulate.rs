@@ -1,5 +1,6 @@
 //! The table of the study: every model that was put before an eval, against its baseline. Rules have no part in it.
 
+use super::classes;
 use super::lookup::{Lookup, Step, all, both, fails};
 use super::measure::{self, Judge};
 use super::state::{Artifact, StageEnd, State, StudyEntry};
@@ -19,7 +20,16 @@ const COMPARED: usize = 6;
 pub fn table(lookup: &mut Lookup, judge: &Judge, policy: &Artifact) -> Step<Vec<Event>> {
     let baseline = judge.baseline().map(|artifact| compared(lookup, judge, artifact)).transpose();
     let (baseline, policy) = both(baseline, compared(lookup, judge, policy))?;
-    let rows = rows(lookup, judge, baseline.as_ref(), Some(&policy));
+    let mut rows = rows(lookup, judge, baseline.as_ref(), Some(&policy));
+    let measured_rows = rows.iter().map(|row| (row.label.clone(), row.measurement.clone())).collect();
+    let alike = classes::alike(lookup, judge, measured_rows)?;
+    rows.iter_mut().zip(alike).for_each(|(row, measurement)| row.measurement = measurement);
+    let in_table = |entry: StudyEntry| {
+        let row = rows.iter().find(|row| row.content == entry.content);
+        let measurement = row.map_or(entry.measurement, |row| row.measurement.clone());
+        StudyEntry { measurement, ..entry }
+    };
+    let (baseline, policy) = (baseline.map(in_table), in_table(policy));
     let further = rows.iter().map(|row| measure::further(lookup, judge, &row.measurement, &row.label));
     let further: Vec<Metrics> = all(further.collect::<Vec<_>>())?.into_iter().map(|further| further.metrics).collect();
     let eval = lookup.plan.stages[judge.stage].name.clone();
@@ -82,7 +92,7 @@ fn compared(lookup: &mut Lookup, judge: &Judge, artifact: &Artifact) -> Step<Stu
         is_rejected: false,
         is_candidate: false,
         content: artifact.content.clone(),
-        measurement: measure::measure(lookup, judge, &artifact.content, &artifact.label)?,
+        measurement: measure::measure(lookup, judge, &artifact.content, &artifact.label, None)?,
     })
 }
 

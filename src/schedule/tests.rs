@@ -1,5 +1,6 @@
 //! The schedule, driven by made-up records: no files but the inputs, no processes, no store.
 
+mod classes;
 mod gates;
 mod holding;
 mod measuring;
@@ -35,6 +36,8 @@ struct World {
     decisions: BTreeMap<String, HumanDecision>,
     /// A dry run: nothing is executed.
     is_dry: bool,
+    /// The class of the device that measures; empty: it is not told.
+    class: &'static str,
 }
 
 /// The remains of earlier runs.
@@ -44,6 +47,8 @@ struct Memory {
     tables: HashMap<Content, Arc<Items>>,
     /// Remembered rule verdicts.
     rules: HashMap<Digest, Vec<RuleVerdict>>,
+    /// Device classes of records.
+    classes: HashMap<Digest, String>,
     /// Content → name of the model.
     models: BTreeMap<Content, String>,
     ledger: Ledger,
@@ -169,6 +174,7 @@ fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happ
                 let blob = Digest::of(format!("{} {}", file.tree, file.path).as_bytes());
                 Some(News::Opened(file, Ok(Content::File { format: "jsonl".to_owned(), blob })))
             }
+            Command::Class(key) => Some(News::Classed(key, memory.classes.get(&key).cloned())),
             Command::Recall(key) => Some(News::Recalled(key, memory.rules.get(&key).cloned())),
             Command::Remember(key, rules) => {
                 memory.rules.insert(key, rules);
@@ -192,6 +198,8 @@ fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happ
                             false => {
                                 let (record, items) = made_up(stage, &request, world, memory);
                                 memory.records.insert(key, (record.clone(), items.clone()));
+                                let class = Some(world.class.to_owned()).filter(|class| !class.is_empty());
+                                memory.classes.extend(class.map(|class| (key, class)));
                                 memory.tables.extend(items.map(|items| (record.last().content.clone(), items)));
                                 News::Known { key, record, seconds: Some(1.0) }
                             }

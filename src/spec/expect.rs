@@ -43,6 +43,17 @@ pub fn whole_number(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<u64> 
     }
 }
 
+/// A command with its arguments, as a list of texts.
+pub fn command(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Vec<String>> {
+    match &node.value {
+        Value::List(words) if !words.is_empty() => words.iter().map(|word| Some(text(word, mistakes)?.value)).collect(),
+        _ => {
+            wrong(node, "a command such as `[sh, -c, \"cat >> notices.jsonl\"]`", mistakes);
+            None
+        }
+    }
+}
+
 pub fn boolean(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<bool> {
     if let Value::Bool(value) = node.value {
         return Some(value);

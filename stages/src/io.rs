@@ -5,10 +5,12 @@ mod device_choice;
 
 pub use device_choice::DeviceChoice;
 
+use crate::curve;
 use crate::work;
 use anyhow::{Context, Result, bail};
 use formats::data::DataSource;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -75,7 +77,7 @@ pub struct StageResult {
     pub candidates: Vec<Candidate>,
     /// Telemetry of the worker: device class, seconds by phase. It is part of no digest, and gates do not see it.
     #[serde(default)]
-    pub telemetry: BTreeMap<String, serde_json::Value>,
+    pub telemetry: BTreeMap<String, Value>,
 }
 
 /// The part of a checkpoint that is not the stage's own state.
@@ -96,6 +98,9 @@ pub struct Progress {
     pub unit: String,
     /// A description of the work with its main numbers: `ppo: reward 0.41, kl 0.08`.
     pub message: String,
+    /// The numbers of the last point of the curve, for programs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, Option<f64>>,
 }
 
 /// The work directory of a running stage.
@@ -107,6 +112,8 @@ pub struct Io {
     events: LineFile,
     curve: LineFile,
     last_progress: Option<Instant>,
+    /// The numbers of the last point of the curve.
+    last_point: BTreeMap<String, Option<f64>>,
     last_checkpoint: Instant,
     /// Set by SIGTERM. `None` until the stage shows that it can write a checkpoint: until then SIGTERM ends the
     /// process.
@@ -144,6 +151,7 @@ impl Io {
             events: LineFile { path: work.join(work::PROGRESS), file: None },
             curve: LineFile { path: work.join(work::CURVE), file: None },
             last_progress: None,
+            last_point: BTreeMap::new(),
             last_checkpoint: Instant::now(),
             is_to_stop: None,
         })
@@ -325,7 +333,11 @@ impl Io {
 
     /// Appends a point to the training curve.
     pub fn curve(&mut self, point: &impl Serialize) -> Result<()> {
-        let line = serde_json::to_string(point).context("write metrics.jsonl")?;
+        let point = serde_json::to_value(point).context("write metrics.jsonl")?;
+        if let Value::Object(fields) = &point {
+            self.last_point.extend(curve::numbers(fields));
+        }
+        let line = point.to_string();
         writeln!(self.curve.open()?, "{line}").context("write metrics.jsonl")
     }
 
@@ -336,7 +348,8 @@ impl Io {
             return Ok(());
         }
         self.last_progress = Some(Instant::now());
-        let progress = Progress { done, total, unit: unit.to_owned(), message: message() };
+        let progress =
+            Progress { done, total, unit: unit.to_owned(), message: message(), metrics: self.last_point.clone() };
         let line = serde_json::to_string(&progress).context("write events.jsonl")?;
         writeln!(self.events.open()?, "{line}").context("write events.jsonl")
     }
@@ -357,7 +370,7 @@ impl Io {
         }
     }
 
-    pub fn telemetry(&mut self, name: &str, value: impl Into<serde_json::Value>) {
+    pub fn telemetry(&mut self, name: &str, value: impl Into<Value>) {
         self.outcome.telemetry.insert(name.to_owned(), value.into());
     }
 

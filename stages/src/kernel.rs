@@ -89,6 +89,10 @@ pub trait Kernel: Sync {
     /// log softmax of rows of logits `[n, v]` at their `targets`, and the rows' entropies.
     fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions;
 
+    /// KL(p ‖ q) `[n, 1]`, nats, of the distributions behind rows of logits `[n, v]` and `[n, v]`: the sum over all `v`, which
+    /// is never below zero.
+    fn divergence(&self, p: Tensor<2>, q: Tensor<2>) -> Tensor<2>;
+
     /// The gradient of the logits `[n, v]`. With a and b those of log-probability and entropy H:
     /// a·(onehot − p) − b·p·(log p + H).
     fn log_softmax_back(

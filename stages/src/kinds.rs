@@ -9,7 +9,7 @@ pub mod pretrain;
 pub mod rm;
 pub mod sft;
 
-use crate::stage::{Accepts, Kind, Port, StudyColumns, Work};
+use crate::stage::{Accepts, Kind, Part, Port, StudyColumns, Work};
 use anyhow::{Context, Result};
 use formats::chat::{self, Template};
 use formats::config::Config;
@@ -28,11 +28,20 @@ pub const PLANNED: &[&str] = &["sample", "rank", "probe"];
 
 /// The kinds of the actions that measurements consist of. The runner calls them; a pipeline file cannot name them.
 pub fn parts() -> impl Iterator<Item = &'static Kind> {
+    measured_parts().map(|part| part.kind)
+}
+
+fn measured_parts() -> impl Iterator<Item = &'static Part> {
     let parts = |kind: &&'static Kind| match kind.work {
         Work::Measure(measure) => measure.parts,
         Work::Run(_) => &[],
     };
-    KINDS.iter().flat_map(parts).map(|part| part.kind)
+    KINDS.iter().flat_map(parts)
+}
+
+/// The part of a measurement that is worked by the kind of this name.
+pub fn part(name: &str) -> Option<&'static Part> {
+    measured_parts().find(|part| part.kind.name == name)
 }
 
 pub fn kind(name: &str) -> Option<&'static Kind> {

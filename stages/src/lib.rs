@@ -2,6 +2,7 @@
 #![recursion_limit = "256"]
 
 pub mod audit;
+pub mod curve;
 pub mod device;
 pub mod draw;
 pub mod generate;

@@ -13,6 +13,7 @@ pub mod kto;
 pub mod policy;
 pub mod preference;
 pub mod reliability;
+pub mod sameness;
 
 pub use advantage::{MissingEos, advantages, explained_variance, token_rewards, truncated, whiten};
 pub use agreement::{Agreement, cohen, description_length, fleiss};
@@ -26,6 +27,7 @@ pub use preference::{PairLoss, centring_penalty, plackett_luce, preference_loss}
 pub use reliability::{
     Accuracy, ReliabilityRow, accuracy, brier, calibration_error, confidence, reliability, temperature,
 };
+pub use sameness::{distinct_pairs, repetition, same_answer_share};
 
 /// One loss term per number, and its gradient, d term / d number. Not weighted until [`LossTerms::weighted`].
 #[derive(Clone, Debug, Default, PartialEq)]

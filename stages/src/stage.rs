@@ -43,6 +43,8 @@ pub struct Metric {
     pub mean_of: Option<&'static str>,
     /// The bounds that the number of every item keeps, where it has any: rules may then assume them.
     pub bounds: Option<Bounds>,
+    /// The port whose input it is measured by, beside the rows: with another one there it is another number.
+    pub measured_by: Option<&'static str>,
 }
 
 /// The least and the largest value that a number can have.
@@ -54,16 +56,19 @@ pub struct Bounds {
 
 impl Metric {
     pub const fn higher(name: &'static str, doc: &'static str) -> Metric {
-        Metric { name, direction: Direction::Higher, doc, mean_of: None, bounds: None }
+        Metric { direction: Direction::Higher, ..Metric::neutral(name, doc) }
     }
     pub const fn lower(name: &'static str, doc: &'static str) -> Metric {
-        Metric { name, direction: Direction::Lower, doc, mean_of: None, bounds: None }
+        Metric { direction: Direction::Lower, ..Metric::neutral(name, doc) }
     }
     pub const fn neutral(name: &'static str, doc: &'static str) -> Metric {
-        Metric { name, direction: Direction::Neutral, doc, mean_of: None, bounds: None }
+        Metric { name, direction: Direction::Neutral, doc, mean_of: None, bounds: None, measured_by: None }
     }
     pub const fn mean_of(self, field: &'static str) -> Metric {
         Metric { mean_of: Some(field), ..self }
+    }
+    pub const fn measured_by(self, port: &'static str) -> Metric {
+        Metric { measured_by: Some(port), ..self }
     }
     /// Declares that every item lies between 0 and 1.
     pub const fn of_unit(self) -> Metric {
@@ -91,7 +96,7 @@ pub enum Accepts {
     Model,
     /// A reward model: a stage of kind `rm`, or a directory.
     RewardModel,
-    /// A reward model, or a rule file of scored words (`.txt`, `.tsv`).
+    /// A reward model, or a file that scores (`.txt`, `.tsv`, `.jsonl`).
     Reward,
     /// A directory with a tokenizer, that of a model among others, or a stage that makes a model.
     Tokenizer,
@@ -110,7 +115,7 @@ pub struct Port {
     pub takes_many: bool,
     /// Whether its rows are measured, not learned.
     pub is_measured: bool,
-    /// Checks a file on a port that takes a directory as well: a rule file in the place of a reward model.
+    /// Checks a file on a port that takes a directory as well: one that scores in the place of a reward model.
     pub check_file: Option<fn(&Path) -> anyhow::Result<()>>,
     /// The port whose model gives it the tokens that it reads: its own tokenizer must give the same.
     pub tokens_of: Option<&'static str>,

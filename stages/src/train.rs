@@ -11,6 +11,7 @@ mod parameters;
 mod parts;
 mod pass;
 mod rows;
+mod samples;
 mod truncate;
 
 pub use adam::{Adam, AdamForm, AdamSettings, Gradients};
@@ -24,10 +25,11 @@ pub use model::model;
 pub use parameters::{AnswerEnd, PairBound, Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
 pub use parts::{add, in_parts, parts};
 pub use pass::{
-    HeadValues, Loss, ValuePositions, ValueSlopes, learn_answers, learn_rewards, learn_tokens, learn_values,
-    likelihood, log_probs, mean_loss, predicted, rewards, values,
+    HeadValues, Loss, ValuePositions, ValueSlopes, divergences, learn_answers, learn_rewards, learn_tokens,
+    learn_values, likelihood, log_probs, mean_loss, predicted, rewards, values,
 };
 pub use rows::{Fit, RowEncoder, Sequence, by_weight, prompts, split, split_by_prompt, tokenised};
+pub use samples::Samples;
 pub use truncate::Truncate;
 
 use crate::device::asked;

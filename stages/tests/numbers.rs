@@ -10,7 +10,7 @@ use formats::{layout, llama2c};
 use serde_json::Value;
 use stages::draw::Draw;
 use stages::generate::{self, Answer, Choice, Decoding};
-use stages::kernel::{Keep, TokenGradients};
+use stages::kernel::{self, Keep, TokenGradients};
 use stages::model::predict;
 use stages::model::weights;
 use stages::model::{Adapter, Artifact, Decoder, Gradient, LoraParameters, Padding, Trainable};
@@ -300,6 +300,57 @@ fn an_update_begins_at_ratio_one_and_the_mean_kl_is_not_negative() {
     let (artifact, rows) = sampled(&base.artifact(), &Device::flex());
     check_first_ratio(&artifact, &rows, 0.0);
     check_kl(&artifact, &rows);
+}
+
+/// Σ p·(log p − log q) of rows of logits, by the definition.
+fn divergences_of(p: &[f32], q: &[f32], vocabulary: usize) -> Vec<f64> {
+    let log_shares = |row: &[f32]| {
+        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total: f64 = row.iter().map(|x| f64::from(x - most).exp()).sum();
+        row.iter().map(|x| f64::from(x - most) - total.ln()).collect::<Vec<f64>>()
+    };
+    let rows = p.chunks_exact(vocabulary).zip(q.chunks_exact(vocabulary));
+    rows.map(|(p, q)| log_shares(p).iter().zip(log_shares(q)).map(|(p, q)| p.exp() * (p - q)).sum()).collect()
+}
+
+#[test]
+fn the_divergence_of_two_models_is_the_sum_over_the_vocabulary_and_never_below_zero() {
+    let model = model(&Device::flex());
+    let (adapter, sequences) = (adapter(&model), sequences());
+    let rows: Vec<&Sequence> = sequences.iter().collect();
+    let ours = train::divergences(&model, Some(&adapter), &model, None, &rows).unwrap();
+    let logits = |adapter: Option<&Adapter>| {
+        let of_row = |row: &&Sequence| {
+            let batch = model.batch(&[&row.ids], Padding::Right);
+            let positions: Vec<usize> = (row.start - 1..row.ids.len() - 1).collect();
+            values_of(model.logits(predict::at(&model.hidden(adapter, &batch, None), &positions))).unwrap()
+        };
+        rows.iter().flat_map(of_row).collect::<Vec<f32>>()
+    };
+    let (with, without) = (logits(Some(&adapter)), logits(None));
+    let right = divergences_of(&with, &without, model.config.vocabulary);
+    assert_eq!(ours.len(), right.len());
+    assert!(
+        ours.iter().zip(&right).all(|(ours, right)| (ours - right).abs() < 1e-5 * right.max(0.1)),
+        "{ours:?} {right:?}"
+    );
+    assert!(ours.iter().all(|divergence| *divergence > 0.0), "{ours:?}");
+    // What the answer's own tokens alone say falls below zero here.
+    let log_probs = |adapter| train::predicted(&model, adapter, &rows, 1.0).unwrap().log_probs;
+    let estimates = log_probs(Some(&adapter)).into_iter().zip(log_probs(None)).map(|(p, q)| p - q);
+    assert!(estimates.fold(0.0, f64::min) < -0.01);
+    // A model does not differ from itself, to the last bit.
+    let none = train::divergences(&model, None, &model, None, &rows).unwrap();
+    assert!(none.iter().all(|divergence| *divergence == 0.0), "{none:?}");
+    // The same by the operations of burn, which a GPU takes.
+    let tensor = |logits: &[f32]| {
+        let shape = [right.len(), model.config.vocabulary];
+        Tensor::<2>::from_data(TensorData::new(logits.to_vec(), shape), &Device::flex()).autodiff()
+    };
+    let (p, q) = (tensor(&with), tensor(&without));
+    let burns = values_of(kernel::of(&p.device()).divergence(p, q)).unwrap();
+    let close = |(burns, right): (&f32, &f64)| (f64::from(*burns) - right).abs() < 1e-5 * right.max(0.1);
+    assert!(burns.iter().zip(&right).all(close), "{burns:?} {right:?}");
 }
 
 /// The derivative by hand is burn's own, for an adapter and for all weights, in rectangles and row by row, with blocks

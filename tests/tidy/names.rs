@@ -16,7 +16,8 @@ fn types(code: &str) -> impl Iterator<Item = &str> {
         let name = rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()?;
         // An associated `type` of a trait's implementation is not a new name.
         let is_type = ["struct", "enum", "trait", "union"].contains(&keyword)
-            || keyword == "type" && !line.starts_with("type Err ") && !line.starts_with("type Error ");
+            || keyword == "type"
+                && !["type Err ", "type Error ", "type Value "].iter().any(|own| line.starts_with(own));
         (is_type && name.starts_with(|letter: char| letter.is_uppercase())).then_some(name)
     })
 }

@@ -128,8 +128,8 @@ pub enum CacheVerb {
     },
     /// Write the result of a stage, with all its files, to one archive
     Export {
-        /// The name of the stage
-        stage: String,
+        /// The name of the stage; default: all results of the run, with its journal
+        stage: Option<String>,
         /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
         file: Option<PathBuf>,
         /// The archive, which must not exist yet

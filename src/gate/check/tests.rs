@@ -224,6 +224,10 @@ fn habits_of_other_languages_are_answered_with_our_spelling() {
             "reward > 2^3",
             "reward is 1",
             "reward > 'x'",
+            "reward > \"x\"",
+            "mean(score where lang = \"ja\") > 0",
+            "mean(score where subset = ja) > 0",
+            "mean_score where subset = \"ja\" > 0",
             "mean_score > ppo_1@last.mean_score",
             "reward > +1",
             "reward > 1 adn reward < 2",
@@ -260,6 +264,14 @@ fn habits_of_other_languages_are_answered_with_our_spelling() {
             [is] expected `and`, `or` or the end, found `is` | write `=`
             reward > 'x'
             ['] `'` is no part of the rule language | names are written without quotes
+            reward > "x"
+            ["x"] expected a number, a metric or `(`, found `"x"` | names are written without quotes
+            mean(score where lang = "ja") > 0
+            [lang] expected `subset = "NAME"`, found `lang` | `subset` is a field of the prompts: `where subset = "ja"`
+            mean(score where subset = ja) > 0
+            [ja] expected `subset = "NAME"`, found `ja` | `subset` is a field of the prompts: `where subset = "ja"`
+            mean_score where subset = "ja" > 0
+            [where] expected `and`, `or` or the end, found `where` | a subset is asked for in a function: `mean(score where subset = "ja")`
             mean_score > ppo_1@last.mean_score
             [@] `@` is no part of the rule language | a rule names a stage without a step: what carries the stage's name is meant
             reward > +1
@@ -455,6 +467,7 @@ fn a_rule_over_items_is_accepted_with_several_judges_too() {
         "self.kl between 0.1 and 5 and eval.kl between 0.1 and 5 with 90% confidence",
         "median(length) <= 1.5 * median(sft.length) with 95% confidence",
         "share(eval.score > -1) >= 0.9 and quantile(length, 0.9) < 40 and count(eval.score < 0) <= 3",
+        "mean(eval.score where subset = \"ja\") > mean(eval.sft.score where subset = \"ja\") with 95% confidence",
         "mean(eval.sft.score) < 2 and slope(reward) > 0 and ratio(length, sft) < 1.5",
         "reward > 0.2 with 97.5% confidence",
         "eval.mean_score > best(eval.sft.mean_score, eval.incumbent.mean_score) with 95% confidence",
@@ -470,6 +483,7 @@ fn what_confidence_cannot_be_given_to_is_refused_with_the_reason() {
         &[
             "entropy > 1 with 95% confidence",
             "reward > eval.mean_score with 95% confidence",
+            "mean(eval.score where subset = \"ja\") > mean(eval.score where subset = \"en\") with 95% confidence",
             "1 > 0 with 95% confidence",
             "slope(reward) > 0 with 95% confidence",
             "reward = 1 with 95% confidence",
@@ -488,6 +502,8 @@ fn what_confidence_cannot_be_given_to_is_refused_with_the_reason() {
             [entropy] `entropy` is not known item by item, which confidence needs | known item by item: `reward`
             reward > eval.mean_score with 95% confidence
             [eval.mean_score] this is measured on other items than what stands before it, so confidence cannot pair them | write one rule for each table
+            mean(eval.score where subset = "ja") > mean(eval.score where subset = "en") with 95% confidence
+            [eval.score] this is measured on other items than what stands before it, so confidence cannot pair them | write one rule for each table
             1 > 0 with 95% confidence
             [with 95% confidence] nothing here is measured, so there is nothing to be confident of
             slope(reward) > 0 with 95% confidence

@@ -90,9 +90,9 @@ impl Certainty {
     /// The text for a rule that asks for no confidence: the part of the difference that may be noise. Interval and
     /// p-value are both two-sided and corrected for the best of `among`, so that they say the same.
     pub fn noise(&self, among: usize) -> String {
-        let p = (2.0 * among as f64 * self.p_holds.min(self.p_fails)).min(1.0);
+        let p = self.two_sided(among);
         let best = if among > 1 { format!(" for the best of {among}") } else { String::new() };
-        let noise = if p > 0.05 { ": within noise" } else { "" };
+        let noise = if self.is_noise(among) { ": within noise" } else { "" };
         let number = |bound: f64| match bound {
             bound if !bound.is_finite() => "anything".to_owned(),
             // Rounding of a closed form.
@@ -105,6 +105,15 @@ impl Certainty {
             number(self.upper),
             p_value(p)
         )
+    }
+
+    /// Whether the difference may be noise alone, at the level that the text tells.
+    pub fn is_noise(&self, among: usize) -> bool {
+        self.two_sided(among) > 0.05
+    }
+
+    fn two_sided(&self, among: usize) -> f64 {
+        (2.0 * among as f64 * self.p_holds.min(self.p_fails)).min(1.0)
     }
 
     /// The text for a rule with confidence: the bounds, the p-value and the ground.

@@ -6,6 +6,7 @@ use super::super::{Decision, show};
 use super::assess::{Weighing, assess, glance};
 use super::certainty::{Certainty, Question};
 use super::growing;
+use super::nearest::{self, Movable};
 use super::quantity::{Fragment, Quantity, quantity};
 use super::view::{Gap, View};
 use super::winner;
@@ -17,6 +18,8 @@ pub struct Conclusion {
     pub explanation: String,
     /// The p-value of the claim the rule makes, divided by the level it asks for; only of rules with confidence.
     pub p: Option<f64>,
+    pub nearest: Option<String>,
+    pub is_within_noise: bool,
 }
 
 /// The strictness of a confidence beyond what the rule says, because several claims are made at once.
@@ -40,6 +43,7 @@ pub fn links(
 ) -> Conclusion {
     let mut sides = vec![quantity(first, view)];
     sides.extend(links.iter().map(|(_, number)| quantity(number, view)));
+    let threshold = sides[1].value.clone();
     if let (Some(margin), [_, right]) = (margin, &mut sides[..]) {
         add_margin(right, margin, if links[0].0.is_downwards() { -1.0 } else { 1.0 });
     }
@@ -58,19 +62,29 @@ pub fn links(
         if !matches!(comparison, Comparison::Equal | Comparison::Unequal) {
             let gain = if question.is_upwards { *a - *b } else { *b - *a };
             findings.notes.extend(luck(&question, gain, view));
+            findings.reach = Some(gain);
         }
         let decision = match confidence {
             Some(confidence) => findings.claim(&question, confidence, links.len(), multiplicity, view),
             None => {
                 if !matches!(comparison, Comparison::Equal | Comparison::Unequal) {
-                    findings.notes.extend(noise(&question, view));
+                    findings.notice(&question, view);
                 }
                 findings.plain(comparison.holds(*a, *b))
             }
         };
         sentence += &format!(" {}{sign} {shown}", verb(decision));
     }
-    findings.conclude(&sides, sentence, confidence)
+    let nearest = match (links, threshold) {
+        ([(comparison, right)], Ok(value)) => {
+            let left = nearest::number(first, view.leaves);
+            let margin = nearest::amount(margin, value);
+            let (comparison, right) = (*comparison, (right, value));
+            findings.nearest(first, &Movable { left, comparison, right, margin, confidence, leaves: view.leaves })
+        }
+        _ => None,
+    };
+    findings.conclude(&sides, sentence, confidence, nearest)
 }
 
 /// `a between b and c`.
@@ -102,14 +116,14 @@ pub fn between(
             }
             None => {
                 let nearer = if *value - *low < *high - *value { above } else { below };
-                findings.notes.extend(noise(&nearer, view));
+                findings.notice(&nearer, view);
                 findings.plain(low <= value && value <= high);
             }
         }
     }
     let [value, low, high] = sides.each_ref().map(|side| side.show(digits));
     let verb = verb(findings.decision());
-    findings.conclude(&sides, format!("{value} {verb}between {low} and {high}"), confidence)
+    findings.conclude(&sides, format!("{value} {verb}between {low} and {high}"), confidence, None)
 }
 
 /// `m improves over x`: both are metrics, as indices into `Leaves::names`.
@@ -124,6 +138,7 @@ pub fn improves(
     let mut sides = numbers.each_ref().map(|number| quantity(number, view));
     let direction = view.name(metric).meaning.as_ref().map(|meaning| meaning.direction);
     let is_lower = direction == Some(Direction::Lower);
+    let unmoved = sides[1].value.clone();
     if let Some(margin) = margin {
         add_margin(&mut sides[1], margin, if is_lower { -1.0 } else { 1.0 });
     }
@@ -134,10 +149,11 @@ pub fn improves(
         findings.notes.extend(distance(Comparison::Above, gain, 0.0));
         let question = Question { left: &numbers[0], right: &numbers[1], is_upwards: !is_lower, margin };
         findings.notes.extend(luck(&question, gain, view));
+        findings.reach = Some(gain);
         match confidence {
             Some(confidence) => drop(findings.claim(&question, confidence, 1, multiplicity, view)),
             None => {
-                findings.notes.extend(noise(&question, view));
+                findings.notice(&question, view);
                 findings.plain(gain > 0.0);
             }
         }
@@ -148,7 +164,13 @@ pub fn improves(
         Decision::Unsure => "does not surely improve over",
         Decision::Pass | Decision::Error => "improves over",
     };
-    findings.conclude(&sides, format!("{value} {verb} {threshold}"), confidence)
+    let nearest = unmoved.ok().and_then(|value| {
+        let left = view.name(metric).label();
+        let comparison = if is_lower { Comparison::Below } else { Comparison::Above };
+        let (right, margin) = ((&numbers[1], value), nearest::amount(margin, value));
+        findings.nearest(&numbers[0], &Movable { left, comparison, right, margin, confidence, leaves: view.leaves })
+    });
+    findings.conclude(&sides, format!("{value} {verb} {threshold}"), confidence, nearest)
 }
 
 fn verb(decision: Decision) -> &'static str {
@@ -157,11 +179,6 @@ fn verb(decision: Decision) -> &'static str {
         Decision::Fail => "is not ",
         Decision::Unsure => "is not surely ",
     }
-}
-
-/// The part of a difference that may be noise, for rules without confidence.
-fn noise(question: &Question, view: View) -> Option<String> {
-    glance(question, view).map(|certainty| certainty.noise(view.chosen_among()))
 }
 
 /// The part of a difference that is the luck of the best of several, and the difference without it.
@@ -194,6 +211,9 @@ struct Findings {
     decisions: Vec<Decision>,
     gaps: Vec<Gap>,
     p: Option<f64>,
+    is_noise: bool,
+    /// By how much the last comparison surely holds, its margin included; below 0 it does not.
+    reach: Option<f64>,
 }
 
 impl Findings {
@@ -202,6 +222,21 @@ impl Findings {
         let decision = if holds { Decision::Pass } else { Decision::Fail };
         self.decisions.push(decision);
         decision
+    }
+
+    /// Notes the part of a difference that may be noise, for rules without confidence.
+    fn notice(&mut self, question: &Question, view: View) {
+        let Some(certainty) = glance(question, view) else { return };
+        self.notes.push(certainty.noise(view.chosen_among()));
+        self.is_noise |= certainty.is_noise(view.chosen_among());
+    }
+
+    /// The nearest comparison that would have passed. With confidence only where the bound is one of the difference of
+    /// the two sides as they stand.
+    fn nearest(&self, left: &Number, movable: &Movable) -> Option<String> {
+        let is_movable = movable.confidence.is_none() || (left.leaf().is_some() && nearest::is_linear(movable.right.0));
+        let is_short = matches!(self.decision(), Decision::Fail | Decision::Unsure) && self.gaps.is_empty();
+        self.reach.filter(|_| is_short && is_movable).and_then(|reach| nearest::moved(movable, reach))
     }
 
     /// Adds one of the `together` comparisons that the sentence makes with confidence: each has to hold at the full
@@ -222,6 +257,7 @@ impl Findings {
         };
         // Looks that are spent leave no level at which anything could be claimed.
         if stake == 0.0 {
+            self.reach = None;
             self.p = Some(f64::INFINITY);
             self.decisions.push(Decision::Unsure);
             return Decision::Unsure;
@@ -230,6 +266,7 @@ impl Findings {
             .and_then(|bar| Ok((assess(question, bar.alpha, Weighing::of(confidence), view)?, bar)));
         let (decision, p) = match weighed {
             Err(gap) => {
+                self.reach = None;
                 let decision = if matches!(gap, Gap::Error(_)) { Decision::Error } else { Decision::Unsure };
                 self.gaps.push(gap);
                 (decision, f64::INFINITY)
@@ -242,6 +279,9 @@ impl Findings {
                     () => Decision::Unsure,
                 };
                 self.notes.push(certainty.text(decision, confidence, &bar));
+                // A percentage of a measured number is no fixed distance.
+                let is_fixed = question.margin.is_none_or(|margin| !margin.is_percent);
+                self.reach = Some(certainty.lower).filter(|_| is_fixed);
                 let p = if multiplicity.is_negated { certainty.p_fails } else { certainty.p_holds };
                 // The level of a look at a growing table is no fixed part of the level of the rule: where one claim of
                 // several is enough, it lets the others have none of its own.
@@ -259,7 +299,13 @@ impl Findings {
         order.into_iter().find(|decision| self.decisions.contains(decision)).unwrap_or(Decision::Pass)
     }
 
-    fn conclude(self, sides: &[Quantity], sentence: String, confidence: Option<&Confidence>) -> Conclusion {
+    fn conclude(
+        self,
+        sides: &[Quantity],
+        sentence: String,
+        confidence: Option<&Confidence>,
+        nearest: Option<String>,
+    ) -> Conclusion {
         let asked = confidence.map(|confidence| format!(" {}", confidence.phrase())).unwrap_or_default();
         let gaps: Vec<&Gap> = sides.iter().filter_map(|side| side.value.as_ref().err()).chain(&self.gaps).collect();
         // A claim without a number counts as one that nothing speaks for.
@@ -269,18 +315,19 @@ impl Findings {
             reasons.dedup();
             let is_error = gaps.iter().any(|gap| matches!(gap, Gap::Error(_)));
             let decision = if is_error { Decision::Error } else { Decision::Unsure };
-            return Conclusion { decision, explanation: format!("{sentence}{asked} ({})", reasons.join("; ")), p };
+            let explanation = format!("{sentence}{asked} ({})", reasons.join("; "));
+            return Conclusion { decision, explanation, p, nearest: None, is_within_noise: false };
         }
         let notes = if self.notes.is_empty() { String::new() } else { format!(" ({})", self.notes.join("; ")) };
-        Conclusion { decision: self.decision(), explanation: sentence + &asked + &notes, p }
+        let explanation = sentence + &asked + &notes;
+        Conclusion { decision: self.decision(), explanation, p, nearest, is_within_noise: self.is_noise }
     }
 }
 
 /// Adds the margin, which raises the threshold (`sign` 1) or lowers it (-1).
 fn add_margin(right: &mut Quantity, margin: &Margin, sign: f64) {
     let Ok(value) = right.value else { return };
-    let amount = if margin.is_percent { margin.amount / 100.0 * value.abs() } else { margin.amount };
-    let threshold = value + sign * amount;
+    let threshold = value + sign * nearest::amount(Some(margin), value);
     right.close();
     right.fragments.push(Fragment::Text(format!(" {} {} = ", if sign > 0.0 { "+" } else { "-" }, margin.text)));
     right.fragments.push(Fragment::Value(threshold));

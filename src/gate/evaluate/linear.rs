@@ -9,6 +9,7 @@ use super::certainty::{Question, count};
 use super::quantity::quantity;
 use super::view::{FieldKey, Gap, View};
 use stages::stage::Bounds;
+use std::borrow::Cow;
 
 /// `constant + Σ factor · mean(term)`.
 #[derive(Clone, Debug)]
@@ -155,7 +156,7 @@ fn call(arguments: &Arguments, view: View) -> Option<Linear> {
             let field = view.field(view.name(*name))?;
             let scale = match of.form.as_ref()? {
                 FieldForm::Mean => 1.0,
-                FieldForm::Total => view.items(&field.who, field.origin).ok()?.rows.len() as f64,
+                FieldForm::Total => view.table(&field).ok()?.rows.len() as f64,
                 FieldForm::Quantile => return None,
             };
             Some(Linear::mean(Term::Field(field, argument.condition())).times(scale))
@@ -182,11 +183,11 @@ impl Values {
 /// Computes the values. Every table is paired with the first one.
 pub fn values(linear: &Linear, view: View) -> Result<Values, Gap> {
     let tables = linear.terms.iter().map(|(_, term)| match term {
-        Term::Field(field, _) => view.items(&field.who, field.origin),
-        Term::Answers(other) => view.answers(view.other(*other)),
+        Term::Field(field, _) => view.table(field),
+        Term::Answers(other) => Ok(Cow::Borrowed(view.answers(view.other(*other))?)),
         Term::ChangedAnswers(_) => Err(Gap::Error("a rate over changed answers is no mean over all items".to_owned())),
     });
-    let tables = tables.collect::<Result<Vec<&Items>, Gap>>()?;
+    let tables = tables.collect::<Result<Vec<Cow<Items>>, Gap>>()?;
     let Some(base) = tables.first() else {
         return Err(Gap::Error("nothing here was measured item by item".to_owned()));
     };
@@ -239,7 +240,7 @@ fn kept_bounds(field: &FieldKey, view: View) -> Result<Bounds, Gap> {
     let mut names = view.leaves.names.iter().filter(|name| view.field(name).as_ref() == Some(field));
     let bounds = names.find_map(|name| name.meaning.as_ref()?.bounds);
     let bounds = bounds.ok_or_else(|| Gap::Error(format!("no bounds are declared of `{}`", field.field)))?;
-    let items = view.items(&field.who, field.origin)?;
+    let items = view.table(field)?;
     for (row, number) in items.numbers(&field.field)?.into_iter().enumerate() {
         if !(bounds.low..=bounds.high).contains(&number) {
             let (id, [number, low, high]) =
@@ -268,7 +269,7 @@ fn check_means(linear: &Linear, view: View) -> Result<(), Gap> {
         |key: &FieldKey| linear.terms.iter().any(|(_, term)| matches!(term, Term::Field(known, None) if known == key));
     for name in view.leaves.names.iter().filter(|name| !name.is_field) {
         let Some(key) = view.field(name).filter(is_mean) else { continue };
-        let numbers = view.items(&key.who, key.origin)?.numbers(&key.field)?;
+        let numbers = view.table(&key)?.numbers(&key.field)?;
         let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
         let Ok(value) = view.metric(name) else { continue };
         if (mean - value).abs() > rounding(value) {

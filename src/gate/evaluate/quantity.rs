@@ -1,6 +1,6 @@
 //! One number of a rule: its value, or why it has none, and the text it came from with the numbers put in.
 
-use super::super::column::{Column, FieldArgument};
+use super::super::column::{Column, FieldArgument, restriction};
 use super::super::functions::{Function, OfCheckpoints, OfField, OfNumbers};
 use super::super::items::Counts;
 use super::super::tree::{Arguments, Expression, Name, Number, Operator, Other};
@@ -159,7 +159,8 @@ fn call(function: &Function, arguments: &Arguments, view: View) -> Quantity {
         }
         Arguments::Field(of, field, argument) => {
             let field = view.name(*field);
-            detailed(format!("{name}({}{argument})", field.label()), of_field(of, field, argument, view))
+            let text = format!("{name}({}{argument}{})", field.label(), restriction(field.subset.as_deref()));
+            detailed(text, of_field(of, field, argument, view))
         }
         Arguments::Checkpoints(of, metric) => {
             let metric = view.name(*metric);
@@ -220,8 +221,9 @@ pub fn none_changed(texts: usize) -> Gap {
 }
 
 fn of_field(of: &OfField, field: &Name, argument: &FieldArgument, view: View) -> Result<(f64, String), Gap> {
-    let Some(meaning) = &field.meaning else { return Err(Gap::Error(format!("`{}` was not checked", field.label()))) };
-    let numbers = view.items(&field.who, meaning.origin)?.numbers(&field.metric)?;
+    let unchecked = || Gap::Error(format!("`{}` was not checked", field.label()));
+    let key = view.field(field).ok_or_else(unchecked)?;
+    let numbers = view.table(&key)?.numbers(&key.field)?;
     let (weights, detail) = (vec![1; numbers.len()], format!("{} items", numbers.len()));
     let value = (of.value)(&Column::new(numbers), argument, &weights);
     Ok((value.ok_or_else(|| Gap::Error("there are no items".to_owned()))?, detail))

@@ -110,8 +110,9 @@ impl Rows {
         let name = view.name(name);
         let unknown = || Gap::Error(format!("`{}` is not known item by item", name.label()));
         let key = view.field(name).ok_or_else(unknown)?;
-        let items = view.items(&key.who, key.origin)?;
-        let base = view.items(&Who::Candidate, key.origin).unwrap_or(items);
+        let items = view.table(&key)?;
+        let of_candidate = view.table(&FieldKey { who: Who::Candidate, ..key.clone() });
+        let base = of_candidate.as_ref().unwrap_or(&items);
         let (rows, order) = (items.rows_like(base)?, base.order());
         let numbers = order.iter().map(|row| items.number(&key.field, rows[*row])).collect::<Result<Vec<_>, _>>()?;
         if self.groups.is_empty() {

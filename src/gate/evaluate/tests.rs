@@ -3,6 +3,7 @@
 mod confidence;
 mod forms;
 mod functions;
+mod subsets;
 
 use super::super::items::{Counts, Item, Items};
 use super::super::{JudgeScope, MetricName, RuleScope, check, parse};
@@ -34,7 +35,7 @@ fn scope() -> RuleScope {
 fn say(text: &str, subjects: &Subjects) -> String {
     let mut rule = parse(text).expect("the rule is well formed");
     assert_eq!(check(&mut rule, &scope()), [], "{text}");
-    let Judgement { decision, explanation } = evaluate(&rule, subjects);
+    let Judgement { decision, explanation, .. } = evaluate(&rule, subjects);
     format!("{}: {explanation}", format!("{decision:?}").to_lowercase())
 }
 
@@ -172,7 +173,13 @@ fn a_rule_that_was_not_checked_is_an_error() {
 }
 
 fn items(score: impl Fn(u64) -> f64, text: impl Fn(u64) -> String) -> Items {
-    let row = |at: u64| Item { id: at.to_string(), prompt: format!("p{at}"), text: Some(text(at)), group: None };
+    let row = |at: u64| Item {
+        id: at.to_string(),
+        prompt: format!("p{at}"),
+        text: Some(text(at)),
+        group: None,
+        subset: None,
+    };
     let fields = BTreeMap::from([("score".to_owned(), (0..2000).map(|at| Some(score(at))).collect())]);
     Items { rows: (0..2000).map(row).collect(), fields, fault: None }
 }

@@ -3,6 +3,7 @@
 use super::super::items::{self, Items, PairResult};
 use super::super::tree::{Expression, Leaves, Name, Other, RecordOrigin, Who};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -126,6 +127,8 @@ pub struct FieldKey {
     pub who: Who,
     pub origin: RecordOrigin,
     pub field: String,
+    /// The subset of the items that alone counts.
+    pub subset: Option<String>,
 }
 
 /// The names of one rule and the artifacts that they may mean.
@@ -177,7 +180,17 @@ impl<'a> View<'a> {
     /// The field of the items behind a name, if there is one.
     pub fn field(self, name: &Name) -> Option<FieldKey> {
         let meaning = name.meaning.as_ref()?;
-        Some(FieldKey { who: name.who.clone(), origin: meaning.origin, field: meaning.field.clone()? })
+        let (who, subset) = (name.who.clone(), name.subset.clone());
+        Some(FieldKey { who, origin: meaning.origin, field: meaning.field.clone()?, subset })
+    }
+
+    /// The items whose field is meant.
+    pub fn table(self, key: &FieldKey) -> Result<Cow<'a, Items>, Gap> {
+        let items = self.items(&key.who, key.origin)?;
+        Ok(match &key.subset {
+            None => Cow::Borrowed(items),
+            Some(subset) => Cow::Owned(items.of_subset(subset)?),
+        })
     }
 
     /// The table of items of an artifact.

@@ -179,6 +179,7 @@ impl Parser<'_> {
             qualifier,
             metric,
             is_field: false,
+            subset: None,
             range: range.clone(),
             metric_range,
             like,
@@ -261,7 +262,9 @@ impl Parser<'_> {
             Body::Field(of) => {
                 let field = self.bare_name("a field of the items")?;
                 self.leaves.names[field].is_field = true;
-                Ok(Arguments::Field(of, field, self.field_argument(of.asks)?))
+                let argument = self.field_argument(of.asks)?;
+                self.leaves.names[field].subset = self.subset()?;
+                Ok(Arguments::Field(of, field, argument))
             }
             Body::Checkpoints(of) => {
                 let metric = self.bare_name("a metric of this stage")?;
@@ -336,6 +339,25 @@ impl Parser<'_> {
         }
     }
 
+    /// Reads `where subset = "NAME"`, if it stands here.
+    fn subset(&mut self) -> Result<Option<String>, Mistake> {
+        if !self.take_word("where") {
+            return Ok(None);
+        }
+        let is_it = self.take_word("subset") && self.peek().kind == Kind::Compare(Comparison::Equal);
+        if is_it {
+            self.next();
+        }
+        let name = self.next();
+        if !is_it || name.kind != Kind::Quoted {
+            let message = format!("expected `subset = \"NAME\"`, found {}", found(&name));
+            return Err(
+                Mistake::new(&name.range, message).help("`subset` is a field of the prompts: `where subset = \"ja\"`")
+            );
+        }
+        Ok(Some(name.text.trim_matches('"').to_owned()))
+    }
+
     fn literal(&mut self, what: &str) -> Result<(f64, String, Range<usize>), Mistake> {
         let parsed = self.deeper(Parser::sum)?;
         let range = parsed.range();
@@ -353,6 +375,7 @@ impl Parser<'_> {
             (Some(Kind::Compare(sign)), Kind::Compare(Comparison::Equal)) => {
                 Mistake::new(&token.range, message).help(format!("write `{}=` in one", sign.sign()))
             }
+            (_, Kind::Quoted) => Mistake::new(&token.range, message).help("names are written without quotes"),
             (_, Kind::Symbol('+')) => Mistake::new(&token.range, message).help("leave out the plus sign"),
             _ => Mistake::new(&token.range, message),
         }

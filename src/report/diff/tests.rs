@@ -4,6 +4,7 @@ use super::super::page::print;
 use super::super::sample::*;
 use super::*;
 use crate::event::{Event, StageHead};
+use crate::report::fold::ActionRun;
 use expect_test::expect;
 use serde_json::{Value, json};
 
@@ -109,8 +110,8 @@ fn every_difference_is_followed_to_what_was_changed() {
                          done -> stopped
 
         stage  metric            old    new  change
-        ─────────────────────────────────────────────────────
-        base   loss            1.500  1.250  -0.250  better
+        ───────────────────────────────────────────────────────────────────────
+        base   loss            1.500  1.250  -0.250  not compared: other rows
         sft    data_truncated      3      4      +1  worse
                heldout_loss    0.900      1  +0.100  worse
         ppo    reward          0.400    NaN
@@ -121,13 +122,13 @@ fn every_difference_is_followed_to_what_was_changed() {
         gate of ppo  pass (step 40 goes on) -> fail
 
         4 stages differ, 0 unchanged
-    "#]].assert_eq(&print(&sheets(&diff(&folded(&old), &folded(&new))), PAGE));
+    "#]].assert_eq(&print(&sheets(&diff(&folded(&old), &folded(&new), &|_| None)), PAGE));
 }
 
 #[test]
 fn a_program_reads_the_same() {
     let (old, new) = runs();
-    let diff: Value = serde_json::from_str(&json(&diff(&folded(&old), &folded(&new)))).unwrap();
+    let diff: Value = serde_json::from_str(&json(&diff(&folded(&old), &folded(&new), &|_| None))).unwrap();
     assert_eq!((&diff["format"], &diff["unchanged"], &diff["new"]["exit"]), (&json!(1), &json!(0), &json!(3)));
     expect![[r#"
         {
@@ -174,10 +175,101 @@ fn a_program_reads_the_same() {
         }"#]].assert_eq(&format!("{:#}", diff["stages"][3]));
 }
 
+/// A stage whose candidate a judge measured, under this reward model and on these rows.
+fn measured_by(run: &str, [reward, prompts, baseline]: [&str; 3], numbers: [f64; 4]) -> RunState {
+    let part = |part: &str, action: Value| Event::Hit {
+        stage: "ppo".to_owned(),
+        part: Some(part.to_owned().into()),
+        key: format!("{run} {part}"),
+        action: action.into(),
+    };
+    let [score, second, kl, length] = numbers;
+    let answers = json!({"inputs": {"model": content(run), "prompts": format!("file.jsonl:{}", prompts.repeat(64))}});
+    let scores = |reward: &str| json!({"inputs": {"answers": content(run), "reward": content(reward)}});
+    let divergence = json!({"inputs": {"answers": content(run), "model": content(run), "baseline": content(baseline)}});
+    folded(&[
+        begun(run, &[], &[("ppo", "ppo", &[]), ("eval", "eval", &[])]),
+        part("answers of ppo", answers),
+        part("scores of ppo", scores(reward)),
+        part("scores of ppo by rm_2", scores("e")),
+        part("divergence of ppo", divergence),
+        gave("ppo", run, &[("mean_score", score), ("mean_score_2", second), ("kl", kl), ("distinct_2", length)]),
+        run_finished(0),
+    ])
+}
+
+fn compared(old: &RunState, new: &RunState, class: DeviceClass) -> Vec<String> {
+    let text = json(&diff(old, new, class));
+    let diff: Value = serde_json::from_str(&text).unwrap();
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let rows = diff["stages"][0]["metrics"].as_array().unwrap();
+    rows.iter().map(|row| format!("{} {}{}", word(&row["name"]), word(&row["is"]), word(&row["yardstick"]))).collect()
+}
+
+#[test]
+fn a_number_is_not_called_better_across_another_yardstick() {
+    let old = measured_by("1", ["a", "b", "c"], [0.1, 0.1, 2.0, 0.9]);
+    let of = |by: [&str; 3]| compared(&old, &measured_by("2", by, [0.2, 0.2, 1.0, 0.8]), &|_| None);
+    assert_eq!(of(["a", "b", "c"]), ["distinct_2 worse", "kl better", "mean_score better", "mean_score_2 "]);
+    assert_eq!(
+        of(["d", "b", "c"]),
+        ["distinct_2 worse", "kl better", "mean_score another reward model", "mean_score_2 "]
+    );
+    assert_eq!(of(["a", "b", "d"]), ["distinct_2 worse", "mean_score better", "kl another baseline", "mean_score_2 "]);
+    let other_rows = of(["a", "d", "c"]);
+    assert!(
+        other_rows.len() == 4 && other_rows.iter().all(|row| row.ends_with(" another held-out file")),
+        "{other_rows:?}"
+    );
+    // The same work on another class of device.
+    let class = |action: &ActionRun| Some(if action.key.starts_with('1') { "cpu" } else { "gpu" }.to_owned());
+    let moved = compared(&old, &measured_by("2", ["d", "b", "c"], [0.2, 0.1, 2.0, 0.9]), &class);
+    assert_eq!(moved, ["mean_score another reward model and another class of device"]);
+    expect![[r#"
+        stage  metric          old    new  change
+        ───────────────────────────────────────────────────────────────────────────────
+        ppo    distinct_2    0.900  0.800  -0.100  worse
+               kl                2      1      -1  better
+               mean_score    0.100  0.200  +0.100  not compared: another reward model
+               mean_score_2  0.100  0.200  +0.100
+    "#]]
+    .assert_eq(&print(
+        &[table(&diff(&old, &measured_by("2", ["d", "b", "c"], [0.2, 0.2, 1.0, 0.8]), &|_| None)).into()],
+        PAGE,
+    ));
+}
+
+#[test]
+fn a_stage_that_learns_is_compared_on_rows_that_stayed_and_by_a_reward_model_that_stayed() {
+    let of = |kind: &str, port: &str, value: Value, metrics: &[(&str, f64)]| {
+        let stages: [Head; 1] = [("s", if kind == "ppo" { "ppo" } else { "sft" }, &[])];
+        let mut inputs =
+            json!({"policy": content("1"), "data": "file.jsonl:1", "prompts": "file.jsonl:2", "reward": "tree:3"});
+        inputs[port] = value;
+        folded(&[
+            begun("080000", &[], &stages),
+            hit("s", json!({"inputs": inputs})),
+            gave("s", "1", metrics),
+            run_finished(0),
+        ])
+    };
+    let both = |kind: &str, port: &str, name: &str| {
+        let [old, new] =
+            [("tree:7", 0.1), ("tree:8", 0.2)].map(|(input, value)| of(kind, port, input.into(), &[(name, value)]));
+        compared(&old, &new, &|_| None).remove(0)
+    };
+    assert_eq!(both("sft", "model", "heldout_loss"), "heldout_loss worse");
+    assert_eq!(both("sft", "data", "heldout_loss"), "heldout_loss other rows");
+    assert_eq!(both("sft", "heldout", "heldout_loss"), "heldout_loss another held-out file");
+    assert_eq!(both("ppo", "policy", "reward"), "reward better");
+    assert_eq!(both("ppo", "reward", "reward"), "reward another reward model");
+    assert_eq!(both("ppo", "reward", "eos_share"), "eos_share better");
+}
+
 #[test]
 fn a_run_does_not_differ_from_itself() {
     let run = folded(&promotion());
-    let itself = diff(&run, &run);
+    let itself = diff(&run, &run, &|_| None);
     let text = print(&sheets(&itself), PAGE);
     assert!(text.ends_with("no difference in 6 stages\n"), "{text}");
 }
@@ -186,7 +278,7 @@ fn a_run_does_not_differ_from_itself() {
 fn stages_of_one_run_only_are_named() {
     let old = folded(&[run_started(&[("sft", "sft"), ("rm_1", "rm")])]);
     let new = folded(&[run_started(&[("sft", "sft"), ("rm_2", "rm")])]);
-    let text = print(&sheets(&diff(&old, &new)), PAGE);
+    let text = print(&sheets(&diff(&old, &new, &|_| None)), PAGE);
     assert!(
         text.ends_with("only in the old run: rm_1\nonly in the new run: rm_2\nno difference in 1 stage\n"),
         "{text}"

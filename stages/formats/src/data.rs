@@ -48,6 +48,8 @@ pub struct Question {
     pub prompt: Prompt,
     /// The field `prompt_group`: prompts of one group (one dialogue, one template) are not independent evidence.
     pub group: Option<String>,
+    /// The field `subset`: a part of the prompts that may be looked at alone.
+    pub subset: Option<String>,
     /// The number of times it is answered in an epoch.
     pub weight: f64,
 }
@@ -99,13 +101,14 @@ pub fn prompts(sources: &[DataSource], filter: &mut RowFilter) -> Result<Vec<Que
     let read = |row: &SourceRow| {
         let shares_id = row::format(row.value).is_some_and(|format| format.shares_ids) && row.value.get("id").is_some();
         let group = row::group(row.value)?.or_else(|| shares_id.then(|| row.id()));
+        let subset = row::label(row.value, "subset")?;
         let contents = row.contents()?;
         let of = contents.len();
         let question = |(index, content): (usize, Content)| {
             let id = row.id_of(index, of);
             let id = if shares_id { format!("{id}/{}", row.number) } else { id };
             let group = group.clone().or_else(|| (of > 1).then(|| row.id()));
-            Question { id, prompt: content.prompt, group, weight: row.options.weight }
+            Question { id, prompt: content.prompt, group, subset: subset.clone(), weight: row.options.weight }
         };
         Ok(contents.into_iter().enumerate().map(question).collect::<Vec<_>>())
     };
@@ -290,6 +293,20 @@ pub fn check(wanted: DataRows, sources: &[DataSource], may_skip: u64) -> Result<
         }
         _ => Ok(prompts),
     }
+}
+
+/// The ids of all rows of a file or directory, in their order, as every kind names them.
+///
+/// # Errors
+/// It cannot be read, or has a row that is none.
+pub fn ids(path: &Path) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    let read = |row: &SourceRow| Ok(row.id());
+    rows(&[path.to_owned().into()], &mut RowFilter::default(), read, |_, _, id| {
+        ids.push(id);
+        Ok(())
+    })?;
+    Ok(ids)
 }
 
 /// A dialogue, and the answers to it that its row has.

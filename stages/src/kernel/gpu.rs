@@ -94,6 +94,10 @@ impl Kernel for GpuKernels {
         BurnTensors.log_softmax(logits, targets)
     }
 
+    fn divergence(&self, p: Tensor<2>, q: Tensor<2>) -> Tensor<2> {
+        BurnTensors.divergence(p, q)
+    }
+
     fn log_softmax_back(
         &self,
         logits: Tensor<2>,

@@ -95,6 +95,10 @@ impl Kernel for HostLoops {
         LatePredictions::Known(rows::log_softmax(logits, targets))
     }
 
+    fn divergence(&self, p: Tensor<2>, q: Tensor<2>) -> Tensor<2> {
+        rows::divergence(p, q)
+    }
+
     fn log_softmax_back(
         &self,
         logits: Tensor<2>,

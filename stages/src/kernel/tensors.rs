@@ -112,13 +112,18 @@ impl Kernel for BurnTensors {
 
     fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions {
         let places = places(targets, &logits.device());
-        let all = logits.clone() - max_along(logits, 1);
-        let all = all.clone() - sum_along(all.exp(), 1).log();
+        let all = log_shares(logits);
         let entropies = sum_along(all.clone().exp() * all.clone(), 1).neg();
         let picked = all.gather(1, places);
         let numbers = Tensor::cat(vec![picked, entropies], 1);
         let n = targets.len();
         LatePredictions::Coming { later: later(numbers.clone().reshape([2 * n])), numbers }
+    }
+
+    fn divergence(&self, p: Tensor<2>, q: Tensor<2>) -> Tensor<2> {
+        let (p, q) = (log_shares(p), log_shares(q));
+        // Rounding alone would take it below zero.
+        sum_along(p.clone().exp() * (p - q), 1).clamp_min(0.0)
     }
 
     fn log_softmax_back(
@@ -302,6 +307,12 @@ fn rotated(x: Tensor<2>, angles: &Angles, heads: usize, turn: Turn) -> Tensor<2>
     };
     let rotated = if dims == hd { rotated } else { Tensor::cat(vec![rotated, part(dims, hd)], 2) };
     rotated.reshape([n, width])
+}
+
+/// Log-probabilities `[n, v]`.
+fn log_shares(logits: Tensor<2>) -> Tensor<2> {
+    let all = logits.clone() - max_along(logits, 1);
+    all.clone() - sum_along(all.exp(), 1).log()
 }
 
 fn places(targets: &[u32], device: &Device) -> Tensor<2, Int> {

@@ -10,8 +10,8 @@ use crate::stage::{
     self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
 };
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Loss, Metrics, PairBound, Pass, PreferenceReading, Sequence,
-    TrainState, TrainSteps, Training,
+    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Loss, Metrics, PairBound, Pass, PreferenceReading, Samples,
+    Sequence, TrainState, TrainSteps, Training,
 };
 use crate::train::{Rate, Schedule};
 use anyhow::Result;
@@ -238,6 +238,8 @@ impl Learner for DirectPolicy<'_> {
         }
         let mean = |number: fn(&PairRow) -> f64| rl::mean(&table.iter().map(number).collect::<Vec<_>>());
         self.policy.save_with(&adapter, &io.candidate_dir(step)?)?;
+        let rows = self.heldout.iter().flat_map(|group| &group.rows);
+        Samples::of_rows(self.policy, rows).write(io, step, self.policy.model(), Some(&adapter))?;
         io.table(step, "items", &table)?;
         Ok(vec![
             ("loss", state.loss()),

@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod divergence;
+pub mod files;
 pub mod scores;
 
 use crate::stage::{
@@ -21,7 +22,9 @@ pub const KIND: Kind = Kind {
         Port::one(
             "reward",
             Accepts::Reward,
-            "what scores the answers: reward models, or word lists (`word<tab>valence`); the first one judges",
+            "what scores the answers: reward models, or files: words (.txt, .tsv: `word<tab>valence`); right answers, or \
+             patterns that are found in them, which score 1 or 0 (.jsonl: `{id or prompt, answer}`, `{…, regex}`, of all \
+             prompts without either); the first one judges",
         )
         .many()
         .reads_tokens_of("policy")
@@ -40,6 +43,8 @@ pub const KIND: Kind = Kind {
         answers::KIND.metrics[0],
         answers::KIND.metrics[1],
         answers::KIND.metrics[2],
+        answers::KIND.metrics[3],
+        answers::KIND.metrics[4],
         divergence::KIND.metrics[0],
     ],
     ..Kind::of::<Answers>(Work::Measure(&MEASURE))

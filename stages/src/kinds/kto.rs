@@ -10,7 +10,9 @@ use crate::io::Io;
 use crate::model::{Adapter, Artifact, Load, Reference};
 use crate::rl::{self, KtoWeights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, TokenizerSource, Work};
-use crate::train::{self, Adam, BatchLoss, Learner, Loss, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps};
+use crate::train::{
+    self, Adam, BatchLoss, Learner, Loss, Metrics, Pass, RowEncoder, Samples, Sequence, TrainState, TrainSteps,
+};
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use formats::data::{self, DataRows, DataSource, LabelledAnswer, RowFilter};
@@ -229,6 +231,7 @@ impl Learner for LabelledPolicy<'_> {
         };
         let mean = |number: fn(&AnswerRow) -> f64| rl::mean(&table.iter().map(number).collect::<Vec<_>>());
         self.policy.save_with(&adapter, &io.candidate_dir(step)?)?;
+        Samples::of_rows(self.policy, own).write(io, step, self.policy.model(), Some(&adapter))?;
         io.table(step, "items", &table)?;
         Ok(vec![
             ("loss", state.loss()),

@@ -25,7 +25,7 @@ use crate::model::memory::Demand;
 use crate::model::{Artifact, Base, Expectation, Load};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, TokenizerSource, Work};
-use crate::train::{self, Adam, Forward, Passes};
+use crate::train::{self, Adam, Forward, Passes, Samples};
 use anyhow::{Result, bail};
 use formats::data::{self, DataRows, RowFilter};
 use models::Models;
@@ -62,14 +62,16 @@ pub const KIND: Kind = Kind {
     tokenizer: TokenizerSource::Port("policy"),
     reads_rows: true,
     metrics: &[
-        Metric::higher("reward", "mean score of a rollout of this checkpoint, without the KL penalty"),
+        Metric::higher("reward", "mean score of a rollout of this checkpoint, without the KL penalty")
+            .measured_by("reward"),
         Metric::lower(
             "kl",
             "mean KL of that rollout to the reference per answer, nats: the sum of `kl.estimate` over its tokens, at the temperature of sampling",
-        ),
+        )
+        .measured_by("reference"),
         Metric::neutral("entropy", "mean entropy of the policy per token of that rollout, nats"),
         Metric::neutral("score_sd", "standard deviation of its scores"),
-        Metric::higher("rlhf_reward", "reward less β times the KL: what is maximised"),
+        Metric::higher("rlhf_reward", "reward less β times the KL: what is maximised").measured_by("reward"),
         Metric::lower(
             "repetition",
             "share of the token pairs of a sampled answer that it had before: the cheap way to please a reward model",
@@ -142,6 +144,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let all = train::by_weight((0..prompts.len()).collect(), |row| questions[row].weight, draw("weight"));
     let asked = parameters.batch / parameters.answers_per_prompt;
     expect(io, &parameters, &policy, &models, &prompts)?;
+    let samples = Samples::of_prompts(&policy, prompts.iter().map(Vec::as_slice));
 
     let mut adam = Adam::of_adapters(models.trained(), parameters.tuning.adam);
     if models.reference.is_none() {
@@ -175,7 +178,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             abort_if(&parameters, step, &summary)?;
             if step > 0 && train::is_candidate(step, parameters.checkpoint_every, parameters.steps) {
                 let metrics = [&summary.metrics()[..], &tally.metrics(), &filter.metrics()].concat();
-                hand_over(io, &policy, &models, &adam, step, metrics)?;
+                hand_over(io, &policy, &models, &samples, &adam, step, metrics)?;
                 tally.begin_anew();
             }
             if step == parameters.steps {
@@ -268,12 +271,14 @@ fn hand_over(
     io: &mut Io,
     policy: &Artifact,
     models: &Models,
+    samples: &Samples,
     adam: &Adam,
     step: u64,
     mut metrics: Vec<(&'static str, f64)>,
 ) -> Result<()> {
     let (actor, _) = models.with(&adam.tensors);
     policy.save_with(&actor, &io.candidate_dir(step)?)?;
+    samples.write(io, step, models.policy.model(), Some(&actor))?;
     metrics.push(("weight_change", actor.moved_from(&models.start)?));
     io.candidate(step, &metrics)
 }

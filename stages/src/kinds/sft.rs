@@ -7,8 +7,8 @@ use crate::model::memory::Demand;
 use crate::model::{Adapter, Artifact, Decoder, Load, LoraParameters, Trainable, weights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work};
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, Pass, RowEncoder, Sequence, TrainState, TrainSteps,
-    Training,
+    self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, Pass, RowEncoder, Samples, Sequence, TrainState,
+    TrainSteps, Training,
 };
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
@@ -247,6 +247,7 @@ impl Learner for FineTuning<'_> {
             Some(adapter) => self.artifact.save_with(adapter, &io.candidate_dir(step)?)?,
             None => self.artifact.save_weights(&model, &io.candidate_dir(step)?)?,
         }
+        Samples::of_rows(self.artifact, self.rows(&self.heldout)).write(io, step, &model, adapter.as_ref())?;
         Ok(vec![("loss", loss), ("heldout_loss", heldout_loss), ("gap", heldout_loss - loss)])
     }
 }

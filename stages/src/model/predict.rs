@@ -1,10 +1,10 @@
-//! Predictions of a decoder: log-probabilities and entropies of the tokens that come next, and the values of a scalar
-//! head, with their derivatives in closed form. Only the logits `[n, v]` of a few tokens are in memory at a time.
+//! Predictions of a decoder: log-probabilities and entropies of the tokens that come next, how far they are from those of
+//! another, and the values of a scalar head, with their derivatives in closed form. Only the logits `[n, v]` of a few tokens are in memory at a time.
 
 use super::decoder::{Decoder, scaled};
 use crate::device::asked;
 use crate::kernel::{self, ByRow, LatePredictions, Predictions, Slopes, Start, TokenGradients, capped_back, term};
-use crate::tensor::from_ids;
+use crate::tensor::{from_ids, values_of};
 use anyhow::Result;
 use burn::tensor::Tensor;
 use formats::config::Scales;
@@ -17,7 +17,8 @@ impl Decoder {
     /// The device cannot be read.
     pub fn predict(&self, hidden: Tensor<2>, targets: &[u32], temperature: f64) -> Result<Predictions> {
         // All of them before the first is read.
-        let all = self.chunks(targets.len()).map(|place| self.predict_chunk(&hidden, targets, temperature, &place).1);
+        let all =
+            self.chunks(targets.len(), 1).map(|place| self.predict_chunk(&hidden, targets, temperature, &place).1);
         let mut out = Predictions::default();
         for now in all.collect::<Vec<_>>() {
             let now = now.get()?;
@@ -43,7 +44,7 @@ impl Decoder {
     ) -> Result<(Tensor<2>, Option<Tensor<2>>)> {
         let kernel = self.kernel();
         let (mut d_hidden, mut d_matrix) = (Vec::new(), None);
-        for place in self.chunks(targets.len()) {
+        for place in self.chunks(targets.len(), 1) {
             let (logits, now) = self.predict_chunk(&hidden, targets, temperature, &place);
             let narrow = |values: &[f64]| values.iter().map(|x| (x / temperature) as f32).collect::<Vec<f32>>();
             let (d_log_probs, entropies) = match objective(place.clone(), &now)? {
@@ -68,8 +69,28 @@ impl Decoder {
         Ok((Tensor::cat(d_hidden, 0), d_matrix))
     }
 
-    fn chunks(&self, tokens: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let most = (self.kernel().logits_at_once(&self.device()) / self.config.vocabulary).max(1);
+    /// Distances of the next token from that of another model, nats: KL(π ‖ π_other) over all tokens that both have, at
+    /// hidden states `[n, d]` of each.
+    ///
+    /// # Errors
+    /// The device cannot be read.
+    pub fn divergence(&self, hidden: &Tensor<2>, other: &Decoder, of_other: &Tensor<2>) -> Result<Vec<f64>> {
+        let shared = self.config.vocabulary.min(other.config.vocabulary);
+        let all = self.chunks(hidden.dims()[0], 2).map(|place| {
+            asked::note(|| format!("logits of {} tokens over {shared} others, of two models", place.len()));
+            let logits = |model: &Decoder, hidden: &Tensor<2>| {
+                let logits = model.logits(part(hidden, &place));
+                let [rows, width] = logits.dims();
+                if width == shared { logits } else { logits.slice([0..rows, 0..shared]) }
+            };
+            self.kernel().divergence(logits(self, hidden), logits(other, of_other))
+        });
+        Ok(values_of(Tensor::cat(all.collect::<Vec<_>>(), 0))?.into_iter().map(f64::from).collect())
+    }
+
+    /// Places of tokens whose logits are computed at once, of so many models.
+    fn chunks(&self, tokens: usize, models: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let most = (self.kernel().logits_at_once(&self.device()) / self.config.vocabulary / models).max(1);
         (0..tokens).step_by(most).map(move |from| from..tokens.min(from + most))
     }
 

@@ -35,6 +35,29 @@ pub fn predicted(
     Ok(all)
 }
 
+/// KL(π ‖ π_other) of the next token before each token of the completions, row after row, nats: the sum over all tokens
+/// that both models have.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn divergences(
+    model: &Decoder,
+    adapter: Option<&Adapter>,
+    other: &Decoder,
+    of_other: Option<&Adapter>,
+    rows: &[&Sequence],
+) -> Result<Vec<f64>> {
+    let mut all = Vec::new();
+    for rows in rows.chunks(fitting(model, rows).min(fitting(other, rows))) {
+        let hidden = |model: &Decoder, adapter: Option<&Adapter>| {
+            let batch = batch_of_rows(model, rows);
+            predict::at(&model.hidden(adapter, &batch, None), &predictions(rows, &batch.spans).0)
+        };
+        all.extend(model.divergence(&hidden(model, adapter), other, &hidden(other, of_other))?);
+    }
+    Ok(all)
+}
+
 /// The number of these rows that the device can read together, where nothing is learned from them.
 fn fitting(model: &Decoder, rows: &[&Sequence]) -> usize {
     let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);

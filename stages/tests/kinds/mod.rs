@@ -21,9 +21,11 @@ impl Ran {
         serde_json::from_slice(&fs::read(self.directory.path().join(name)).unwrap()).unwrap()
     }
 
+    /// The points of the curve, without the answers of candidates.
     pub fn curve(&self) -> Vec<Value> {
         let curve = fs::read_to_string(self.directory.path().join("metrics.jsonl")).unwrap();
-        curve.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let lines = curve.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|point| point.get("samples").is_none()).collect()
     }
 
     /// The metrics of the last candidate.

@@ -20,7 +20,13 @@ fn noise(at: usize, salt: usize) -> f64 {
 }
 
 fn table(fields: &[(&str, &dyn Fn(usize) -> f64)], text: &dyn Fn(usize) -> String) -> Items {
-    let row = |at: usize| Item { id: at.to_string(), prompt: format!("p{at}"), text: Some(text(at)), group: None };
+    let row = |at: usize| Item {
+        id: at.to_string(),
+        prompt: format!("p{at}"),
+        text: Some(text(at)),
+        group: None,
+        subset: None,
+    };
     let column = |number: &dyn Fn(usize) -> f64| (0..COUNT).map(|at| Some(number(at))).collect();
     let fields = fields.iter().map(|(name, number)| ((*name).to_owned(), column(*number)));
     Items { rows: (0..COUNT).map(row).collect(), fields: fields.collect(), fault: None }
@@ -70,7 +76,7 @@ fn rule(text: &str) -> Rule {
 }
 
 fn say(text: &str, subjects: &Subjects) -> String {
-    let Judgement { decision, explanation } = evaluate(&rule(text), subjects);
+    let Judgement { decision, explanation, .. } = evaluate(&rule(text), subjects);
     format!("{}: {explanation}", format!("{decision:?}").to_lowercase())
 }
 
@@ -384,7 +390,7 @@ fn long_rows_of_one_prompt_keep_the_level_without_a_group() {
         shares(2_000, clusters, &|ones, prompts| {
             let row = |at: usize| {
                 let prompt = if is_known { format!("p{}", prompts[at]) } else { String::new() };
-                Item { id: at.to_string(), prompt, text: None, group: None }
+                Item { id: at.to_string(), prompt, text: None, group: None, subset: None }
             };
             let fields = [("correct".to_owned(), ones.iter().map(|one| Some(*one)).collect())].into();
             let items = Items { rows: (0..ones.len()).map(row).collect(), fields, fault: None };

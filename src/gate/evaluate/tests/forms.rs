@@ -31,7 +31,13 @@ fn rule(text: &str) -> Rule {
 /// Answers with these scores and ratings, two of three with a text of their own.
 fn subject(count: usize, name: &str, score: &dyn Fn(usize) -> f64, rating: &dyn Fn(usize) -> f64) -> Subject {
     let text = |at: usize| if at.is_multiple_of(3) { "same".to_owned() } else { name.to_owned() };
-    let row = |at: usize| Item { id: at.to_string(), prompt: format!("p{at}"), text: Some(text(at)), group: None };
+    let row = |at: usize| Item {
+        id: at.to_string(),
+        prompt: format!("p{at}"),
+        text: Some(text(at)),
+        group: None,
+        subset: None,
+    };
     let column = |of: &dyn Fn(usize) -> f64| (0..count).map(|at| Some(of(at))).collect::<Vec<_>>();
     let fields = BTreeMap::from([("score".to_owned(), column(score)), ("rating".to_owned(), column(rating))]);
     let mean = |field: &str| Some(fields[field].iter().flatten().sum::<f64>() / count as f64);
@@ -55,7 +61,7 @@ fn say_of(candidate: &Subject, count: usize, earlier: &[usize], text: &str) -> S
     let stages = BTreeMap::from([("sft".to_owned(), sft(count))]);
     let look = LookTerms { stake: 1.0, note: String::new(), earlier: earlier.to_vec() };
     let subjects = Subjects { look: Some(&look), ..Subjects::of(candidate, None, &stages) };
-    let Judgement { decision, explanation } = evaluate(&rule(text), &subjects);
+    let Judgement { decision, explanation, .. } = evaluate(&rule(text), &subjects);
     format!("{}: {explanation}", format!("{decision:?}").to_lowercase())
 }
 

@@ -49,7 +49,7 @@ fn every_function_has_a_number() {
         for function in FUNCTIONS {
             let text = format!("{} > -1000", call(function));
             let rule = read(&text).unwrap_or_else(|mistakes| panic!("{text}: {mistakes:?}"));
-            let Judgement { decision, explanation } = evaluate(&rule, subjects);
+            let Judgement { decision, explanation, .. } = evaluate(&rule, subjects);
             assert_eq!(decision, Decision::Pass, "{explanation}");
         }
     });
@@ -74,7 +74,7 @@ fn every_function_is_weighed_as_its_row_says() {
                 Body::Answers(_) | Body::Field(_) => 2,
             };
             assert_eq!(weighed.len(), expected, "{}", sides[0]);
-            for Judgement { decision, explanation } in weighed {
+            for Judgement { decision, explanation, .. } in weighed {
                 assert_eq!(decision, Decision::Pass, "{explanation}");
                 assert!(
                     explanation.contains("at least") && explanation.contains("60 items")
@@ -92,7 +92,7 @@ fn a_product_with_any_function_of_items_is_resampled() {
         for function in FUNCTIONS.iter().filter(|function| matches!(function.body, Body::Answers(_) | Body::Field(_))) {
             let text = format!("{} * mean_score > -1000 with 95% confidence", call(function));
             let rule = read(&text).unwrap_or_else(|mistakes| panic!("{text}: {mistakes:?}"));
-            let Judgement { decision, explanation } = evaluate(&rule, subjects);
+            let Judgement { decision, explanation, .. } = evaluate(&rule, subjects);
             assert_eq!(decision, Decision::Pass, "{explanation}");
             // Of medians and the like the jackknife says nothing; a count is no mean.
             let is_smooth = !["median", "quantile", "count"].contains(&function.name);

@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Fields that are taken from the row where `columns` does not name them.
-const KEPT: [&str; 2] = ["id", "prompt_group"];
+const KEPT: [&str; 3] = ["id", "prompt_group", "subset"];
 
 /// Fields that a row may lack, so that their column may be missing.
-const OPTIONAL: [&str; 7] = ["system", "input", "history", "margin", "output", "id", "prompt_group"];
+const OPTIONAL: [&str; 8] = ["system", "input", "history", "margin", "output", "id", "prompt_group", "subset"];
 
 /// The fields, and the column from which each is read.
 pub struct Columns {

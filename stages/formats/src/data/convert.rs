@@ -102,5 +102,8 @@ fn question(question: &Question) -> Value {
     if let Some(group) = &question.group {
         row["prompt_group"] = json!(group);
     }
+    if let Some(subset) = &question.subset {
+        row["subset"] = json!(subset);
+    }
     row
 }

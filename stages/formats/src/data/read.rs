@@ -167,6 +167,9 @@ impl DataRows {
         if self != DataRows::Examples {
             row::group(row.value)?;
         }
+        if self == DataRows::Prompts {
+            row::label(row.value, "subset")?;
+        }
         let contents = row.contents()?;
         let prompts = contents.iter().map(|content| PromptDigest::of(&content.prompt)).collect();
         let says_something = match self {

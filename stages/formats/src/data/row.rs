@@ -97,7 +97,7 @@ impl Content {
 }
 
 /// Fields that `columns` may name.
-pub const FIELDS: [&str; 20] = [
+pub const FIELDS: [&str; 21] = [
     "prompt",
     "completion",
     "chosen",
@@ -118,10 +118,11 @@ pub const FIELDS: [&str; 20] = [
     "response2",
     "id",
     "prompt_group",
+    "subset",
 ];
 
 /// Fields that every row may have.
-const COMMON: [&str; 2] = ["id", "prompt_group"];
+const COMMON: [&str; 3] = ["id", "prompt_group", "subset"];
 
 /// The format of a row by the names of its fields; their values may still be wrong.
 pub fn format(row: &Value) -> Option<&'static RowFormat> {
@@ -248,11 +249,19 @@ pub fn id(row: &Value, number: usize) -> String {
 /// # Errors
 /// The field `prompt_group` is neither a text nor a number.
 pub fn group(row: &Value) -> Result<Option<String>> {
-    match row.get("prompt_group") {
+    label(row, "prompt_group")
+}
+
+/// A field by which rows belong together.
+///
+/// # Errors
+/// It is neither a text nor a number.
+pub fn label(row: &Value, field: &str) -> Result<Option<String>> {
+    match row.get(field) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(group)) => Ok(Some(group.clone())),
-        Some(Value::Number(group)) => Ok(Some(group.to_string())),
-        Some(other) => bail!("field `prompt_group` is {}, neither a text nor a number", value::name(other)),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(other) => bail!("field `{field}` is {}, neither a text nor a number", value::name(other)),
     }
 }
 

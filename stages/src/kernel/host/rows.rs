@@ -232,6 +232,29 @@ pub fn log_softmax(logits: Tensor<2>, targets: &[u32]) -> Predictions {
     Predictions { log_probs: column(0), entropies: column(1) }
 }
 
+pub fn divergence(p: Tensor<2>, q: Tensor<2>) -> Tensor<2> {
+    let device = p.device();
+    let [n, v] = p.dims();
+    let both = [p, q].map(HostTensor::contiguous);
+    let [p, q] = [both[0].slice(), both[1].slice()];
+    let mut out = vec![0.0_f32; n];
+    out.par_iter_mut().enumerate().with_min_len((PIECE / v).max(1)).for_each(|(row, out)| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let [p, q] = [&p[row * v..(row + 1) * v], &q[row * v..(row + 1) * v]];
+                let [most_p, most_q] = [largest(p), largest(q)];
+                let [total_p, total_q] = [sum(v, |i| exp(p[i] - most_p)), sum(v, |i| exp(q[i] - most_q))];
+                let apart = sum(v, |i| exp(p[i] - most_p) * ((p[i] - most_p) - (q[i] - most_q)));
+                let divergence = apart / total_p - total_p.ln() + total_q.ln();
+                // Rounding alone would take it below zero; NaN stays NaN.
+                *out = if divergence < 0.0 { 0.0 } else { divergence };
+            },
+        );
+    });
+    from_values(out, [n, 1], &device)
+}
+
 pub fn log_softmax_back(logits: Tensor<2>, targets: &[u32], d_log_probs: &[f32], d_entropies: &[f32]) -> Tensor<2> {
     let device = logits.device();
     let [n, v] = logits.dims();

@@ -12,12 +12,11 @@ use formats::data::{self, DataRows, RowFilter};
 use formats::dtype::Dtype;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "answers",
-    version: 7,
+    version: 8,
     doc: "greedy answers of one model",
     ports: &[
         Port::one("model", Accepts::Model, "who answers"),
@@ -35,6 +34,10 @@ pub const KIND: Kind = Kind {
         )
         .mean_of("distinct_2")
         .of_unit(),
+        Metric::lower("repetition", "share of the token pairs of an answer that repeat an earlier pair, mean")
+            .mean_of("repetition")
+            .of_unit(),
+        Metric::lower("same_answer_share", "largest share of the prompts that got one and the same answer"),
     ],
     ..Kind::of::<Answers>(Work::Run(run))
 };
@@ -112,11 +115,14 @@ pub struct GreedyAnswer {
     pub text: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_group: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
     pub prompt_ids: Vec<u32>,
     pub answer_ids: Vec<u32>,
     pub length: usize,
     pub ended: bool,
     pub distinct_2: f64,
+    pub repetition: f64,
 }
 
 /// The file with the digest of the tokenizer that the ids of the rows belong to.
@@ -166,10 +172,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
                 prompt: prompt.prompt.to_string(),
                 text: artifact.tokenizer.decode_answer(prompt_ids, &answer.ids)?,
                 prompt_group: prompt.group.clone(),
+                subset: prompt.subset.clone(),
                 prompt_ids: prompt_ids.clone(),
                 length: answer.ids.len(),
                 ended: answer.has_ended,
-                distinct_2: distinct_pairs(&answer.ids),
+                distinct_2: rl::distinct_pairs(&answer.ids),
+                repetition: rl::repetition(&answer.ids),
                 answer_ids: answer.ids,
             });
         }
@@ -183,25 +191,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         ("length", mean(|row| row.length as f64)),
         ("eos_share", mean(|row| f64::from(u8::from(row.ended)))),
         ("distinct_2", mean(|row| row.distinct_2)),
+        ("repetition", mean(|row| row.repetition)),
+        ("same_answer_share", rl::same_answer_share(rows.iter().map(|row| (&row.prompt_ids, &row.text)))),
     ];
     io.candidate(0, &[&metrics[..], &filter.metrics()].concat())
-}
-
-/// The share of distinct pairs among all pairs of neighbouring tokens (distinct-2 of Li et al. 2016, but per answer); 1
-/// for a single token.
-fn distinct_pairs(ids: &[u32]) -> f64 {
-    let pairs = ids.windows(2).count();
-    if pairs == 0 { 1.0 } else { ids.windows(2).collect::<BTreeSet<_>>().len() as f64 / pairs as f64 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn repetition_lowers_the_share_of_distinct_pairs() {
-        assert_eq!(distinct_pairs(&[1, 2, 3, 4]), 1.0);
-        assert_eq!(distinct_pairs(&[1, 2, 1, 2, 1]), 0.5);
-        assert_eq!(distinct_pairs(&[1]), 1.0);
-    }
 }

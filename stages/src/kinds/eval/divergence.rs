@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub const KIND: Kind = Kind {
     name: "divergence",
-    version: 3,
+    version: 4,
     doc: "how far a model has moved from a baseline, on its own answers",
     ports: &[
         Port::one("answers", Accepts::Any, "what `answers` gave for `model`"),
@@ -21,8 +21,12 @@ pub const KIND: Kind = Kind {
     ],
     gives: Gives::Any,
     shares_worker: true,
-    metrics: &[Metric::lower("kl", "mean over answers of Σ log π − log π_baseline on them, nats (needs `baseline`)")
-        .mean_of("kl")],
+    metrics: &[Metric::lower(
+        "kl",
+        "mean over answers of Σ KL(π ‖ π_baseline) of the next token at each place of them, nats: over the whole \
+         vocabulary, so never below zero (needs `baseline`)",
+    )
+    .mean_of("kl")],
     ..Kind::of::<AnswerReading>(Work::Run(run))
 };
 
@@ -52,12 +56,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let mut out = Vec::with_capacity(rows.len());
     for (rows, answers) in rows.chunks(parameters.batch).zip(answers.chunks(parameters.batch)) {
         let rows: Vec<&Sequence> = rows.iter().collect();
-        let log_probs = |artifact: &Artifact| {
-            Ok::<_, anyhow::Error>(train::predicted(artifact.model(), artifact.adapter.as_ref(), &rows, 1.0)?.log_probs)
-        };
-        let (ours, theirs) = (log_probs(&model)?, log_probs(&baseline)?);
-        let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(p, q)| p - q).collect();
-        let by_answer = rl::by_row(&differences, rows.iter().map(|row| row.completion().len()));
+        let (ours, theirs) = (model.adapter.as_ref(), baseline.adapter.as_ref());
+        let divergences = train::divergences(model.model(), ours, baseline.model(), theirs, &rows)?;
+        let by_answer = rl::by_row(&divergences, rows.iter().map(|row| row.completion().len()));
         let row = |(answer, kl): (&GreedyAnswer, &[f64])| DivergenceRow { id: answer.id.clone(), kl: kl.iter().sum() };
         out.extend(answers.iter().zip(by_answer).map(row));
     }

@@ -1,17 +1,15 @@
-//! `scores`: scores answers by a reward model, or by a list of words with valences. The second part of an `eval`.
+//! `scores`: scores answers by a reward model or by a file. The second part of an `eval`.
 
 use super::answers::{self, AnswerReading};
+use super::files;
 use crate::device;
 use crate::io::{self, Io};
 use crate::model::{Artifact, Expectation, Load, LoraParameters};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train;
-use anyhow::{Context, Result, anyhow, bail};
-use formats::unreadable::Reading;
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 pub const KIND: Kind = Kind {
@@ -68,8 +66,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         artifact.expect(io, Expectation { lora, load, others: &[], lower: "`batch`" })?;
         train::rewards(artifact.model(), adapter, &rows, parameters.batch)?
     } else {
-        let valences = valences(&reward)?;
-        answers.iter().map(|row| valence(&row.text, &valences)).collect()
+        let file = files::read(&reward)?;
+        answers.iter().map(|answer| file.score(answer)).collect::<Result<Vec<f64>>>()?
     };
     let finite = |score: f64| score.is_finite().then_some(score);
     let rows: Vec<ScoreRow> = answers
@@ -81,48 +79,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     io.candidate(0, &[("mean_score", rl::mean(&scores)), ("score_sd", rl::standard_deviation(&scores))])
 }
 
-/// Checks a file as the reward: a word list.
+/// Checks a file as the reward.
 ///
 /// # Errors
-/// It is none.
+/// It scores no answers.
 pub fn check(path: &Path) -> Result<()> {
-    valences(path).map(drop)
-}
-
-/// Reads a word list: a line for each word, `word<tab>valence`.
-fn valences(path: &Path) -> Result<HashMap<String, f64>> {
-    let text = fs::read_to_string(path).reading(path)?;
-    let mut out = HashMap::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let entry = line.rsplit_once('\t').and_then(|(word, valence)| Some((word, valence.trim().parse().ok()?)));
-        let Some((word, valence)) = entry else {
-            return Err(anyhow!("line {}: not `word<tab>number`", number + 1)).reading(path);
-        };
-        out.insert(word.trim().to_lowercase(), valence);
-    }
-    if out.is_empty() {
-        return Err(anyhow!("the file has no words")).reading(path);
-    }
-    Ok(out)
-}
-
-/// The sum of the valences of the lower-cased words `[a-z']+` in a text (the rule of AFINN; Nielsen 2011).
-fn valence(text: &str, valences: &HashMap<String, f64>) -> f64 {
-    let lower = text.to_lowercase();
-    let words = lower.split(|c: char| !(c.is_ascii_lowercase() || c == '\''));
-    // Folded from 0, since the sum of no numbers would be −0.
-    words.filter_map(|word| valences.get(word)).fold(0.0, |sum, valence| sum + valence)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_list_scores_the_words_it_has() {
-        let valences =
-            HashMap::from([("good".to_owned(), 3.0), ("bad".to_owned(), -3.0), ("can't stand".to_owned(), -3.0)]);
-        assert_eq!(valence("Good, GOOD dog. Not bad!", &valences), 3.0);
-        assert_eq!(valence("", &valences), 0.0);
-    }
+    files::read(path).map(drop)
 }

@@ -191,7 +191,7 @@ impl Rollout {
             entropy: self.entropy,
             score_sd: rl::standard_deviation(&self.scores),
             rlhf_reward: reward - beta * kl,
-            repetition: self.repetition(),
+            repetition: rl::mean(&self.rows.iter().map(|row| rl::repetition(row.completion())).collect::<Vec<_>>()),
             length: rl::mean(&self.rows.iter().map(|row| row.completion().len() as f64).collect::<Vec<_>>()),
             eos_share: self.ended as f64 / self.rows.len() as f64,
         }
@@ -234,16 +234,6 @@ impl Rollout {
             self.different_answers(),
             self.scores[0]
         )
-    }
-
-    /// Mean share of the token pairs of an answer that repeat an earlier pair; 0 for an answer of one token.
-    fn repetition(&self) -> f64 {
-        let share = |row: &Sequence| {
-            let pairs: Vec<&[u32]> = row.completion().windows(2).collect();
-            let different: BTreeSet<&[u32]> = pairs.iter().copied().collect();
-            (pairs.len() - different.len()) as f64 / pairs.len().max(1) as f64
-        };
-        rl::mean(&self.rows.iter().map(share).collect::<Vec<_>>())
     }
 }
 

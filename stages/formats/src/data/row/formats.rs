@@ -16,7 +16,7 @@ pub struct RowFormat {
     pub doc: &'static str,
     /// Whether a row is of this format: by the names of its fields, and the sorts of their values.
     pub is: fn(&Value) -> bool,
-    /// The fields that are read, beside `id` and `prompt_group`.
+    /// The fields that are read, beside `id`, `prompt_group` and `subset`.
     pub reads: &'static [&'static str],
     /// Those of them that another one may make needless. They are refused where they say something else.
     pub may_repeat: &'static [&'static str],

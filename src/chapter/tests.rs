@@ -1,0 +1,287 @@
+//! The page as a whole, made of events by hand.
+
+use super::facts::{
+    Absence, AnswerContest, AnswerPair, Facts, Loss, ScorePairs, StoredCurve, StoredStage, Taste, trace,
+};
+use super::page::{FRAGMENTS, page};
+use super::verdict::sentence;
+use super::words::Language;
+use crate::event::{ArtifactEvidence, Event, Evidence, Outcome, RuleVerdict, Verdict};
+use crate::gate::{Counts, Decision};
+use crate::plan::ArtifactName;
+use crate::report::curves::read;
+use crate::report::explain::Checkpoint;
+use crate::report::reliability::Bin;
+use crate::report::sample::*;
+use expect_test::expect;
+
+fn evidence(score: f64, incumbent: f64) -> Evidence {
+    let seen = |label: &str, step: Option<u64>, score: f64| ArtifactEvidence {
+        label: label.to_owned().into(),
+        step,
+        content: format!("tree:{}", "ab".repeat(32)).parse().unwrap(),
+        metrics: metrics(&[("mean_score", score)]),
+        table: None,
+        judged: Default::default(),
+    };
+    Evidence {
+        question: String::new(),
+        candidates: vec![seen("ppo@30", Some(30), score)],
+        chosen: Some(0),
+        incumbent: Some(seen("sft", None, incumbent)),
+        stages: Default::default(),
+    }
+}
+
+/// The verdict of the gate of `ppo`.
+fn said(decision: Decision, carries: &str, is_within_noise: bool) -> Event {
+    let text = "mean_score > incumbent.mean_score".to_owned();
+    let rule = RuleVerdict {
+        role: "require".to_owned(),
+        explanation: format!("{text} (with its numbers)"),
+        text,
+        decision,
+        nearest: (decision == Decision::Fail).then(|| "mean_score > incumbent.mean_score - 0.012".to_owned()),
+        is_within_noise,
+    };
+    let verdict = Verdict {
+        decision,
+        rules: vec![rule],
+        select: None,
+        chosen_by: Vec::new(),
+        carries: carries.to_owned(),
+        decided: None,
+        look: None,
+        evidence: evidence(0.412, 0.105),
+    };
+    Event::Judged { stage: "ppo".to_owned(), verdict: Box::new(verdict) }
+}
+
+fn kept() -> Outcome {
+    let (content, metrics) = ("tree:ffff".to_owned(), metrics(&[]));
+    Outcome::Done { content, step: None, kept: true, executed: true, seconds: 48.0, metrics }
+}
+
+fn of(events: Vec<Event>, is_alive: bool) -> Facts {
+    let begun = [run_started(&[("sft", "sft"), ("ppo", "ppo")]), ended("sft", done(120, true, 4.0, &[]))];
+    Facts::of(folded(&begun.into_iter().chain(events).collect::<Vec<_>>()), is_alive)
+}
+
+/// A run for every way to end.
+fn endings() -> Vec<(&'static str, Facts)> {
+    let work = || vec![started("ppo", None), finished("ppo", 65.5)];
+    let with = |events: Vec<Event>| [work(), events].concat();
+    let stopped = Outcome::Stopped { executed: true, seconds: 65.5, metrics: metrics(&[]) };
+    let held = Outcome::Held { executed: true, seconds: 65.5, metrics: metrics(&[]) };
+    let failed = |cause: &str| Outcome::Failed { cause: cause.to_owned().into() };
+    let promoted = || ended("ppo", done(30, true, 65.5, &[]));
+    vec![
+        ("promoted", of(with(vec![said(Decision::Pass, "step 30", false), promoted(), run_finished(0)]), false)),
+        ("within luck", of(with(vec![said(Decision::Pass, "step 30", true), promoted(), run_finished(0)]), false)),
+        (
+            "kept",
+            of(
+                with(vec![said(Decision::Fail, "the incumbent (sft)", false), ended("ppo", kept()), run_finished(0)]),
+                false,
+            ),
+        ),
+        (
+            "not surely better",
+            of(
+                with(vec![said(Decision::Unsure, "the incumbent (sft)", false), ended("ppo", kept()), run_finished(0)]),
+                false,
+            ),
+        ),
+        ("held", of(with(vec![said(Decision::Unsure, "", false), ended("ppo", held), run_finished(3)]), false)),
+        ("stopped", of(with(vec![said(Decision::Fail, "", false), ended("ppo", stopped), run_finished(3)]), false)),
+        (
+            "failed",
+            of(
+                vec![
+                    started("ppo", None),
+                    self::failed("ppo", "NaN loss"),
+                    ended("ppo", failed("NaN loss")),
+                    run_finished(1),
+                ],
+                false,
+            ),
+        ),
+        (
+            "gate error",
+            of(
+                with(vec![
+                    said(Decision::Error, "", false),
+                    ended("ppo", failed("`kl` was not measured")),
+                    run_finished(1),
+                ]),
+                false,
+            ),
+        ),
+        ("interrupted", of(vec![started("ppo", None), ended("ppo", Outcome::Interrupted), run_finished(130)], false)),
+        ("broken off", of(vec![started("ppo", None)], false)),
+        ("running", of(vec![started("ppo", None)], true)),
+        ("no gate", of(vec![started("ppo", None), promoted(), run_finished(0)], false)),
+    ]
+}
+
+#[test]
+fn the_page_begins_with_how_the_run_ended_and_by_what_number() {
+    let shown = endings().into_iter().map(|(name, facts)| {
+        let [english, japanese] = Language::ALL.map(|language| sentence(&facts, language));
+        format!("{name}\n  {english}\n  {japanese}")
+    });
+    expect![[r#"
+        promoted
+          ppo was promoted: step 30 goes on (mean_score 0.412 against 0.105 of sft).
+          ppo は昇格しました。step 30 が次に進みます(mean_score は 0.412、sft は 0.105)。
+        within luck
+          ppo was promoted, but within luck: step 30 goes on (mean_score 0.412 against 0.105 of sft), and a difference of this size may be noise.
+          ppo は昇格しましたが、偶然の範囲内です。step 30 が次に進みますが(mean_score は 0.412、sft は 0.105)、この程度の差は偶然でも生じます。
+        kept
+          ppo was not promoted (mean_score 0.412 against 0.105 of sft): sft goes on in its place.
+          ppo は昇格しませんでした(mean_score は 0.412、sft は 0.105)。代わりに、これまでの sft が次に進みます。
+        not surely better
+          ppo was not promoted: it is not surely better (mean_score 0.412 against 0.105 of sft). sft goes on in its place.
+          ppo は昇格しませんでした。良くなったとは言い切れません(mean_score は 0.412、sft は 0.105)。代わりに、これまでの sft が次に進みます。
+        held
+          rlhf waits for a person: the gate of ppo does not decide alone (mean_score 0.412 against 0.105 of sft).
+          rlhf は人の判断を待っています。ppo のゲートだけでは決められません(mean_score は 0.412、sft は 0.105)。
+        stopped
+          rlhf stopped: the gate of ppo is closed (mean_score 0.412 against 0.105 of sft), and what stands on it was not run.
+          rlhf は停止しました。ppo のゲートが閉じたため(mean_score は 0.412、sft は 0.105)、その先のステージは実行されていません。
+        failed
+          rlhf failed at ppo: NaN loss.
+          rlhf は ppo で失敗しました: NaN loss
+        gate error
+          rlhf could not decide: the gate of ppo lacks a number that it needs (`kl` was not measured).
+          rlhf は判定できませんでした。ppo のゲートに必要な数値がありません(`kl` was not measured)。
+        interrupted
+          rlhf was interrupted after 3 min 07 s: 1 of 2 stages are done, and the same command goes on from here.
+          rlhf は 3 min 07 s で中断されました。2 ステージのうち 1 は終わっていて、同じコマンドで続きから再開できます。
+        broken off
+          rlhf broke off: the process that ran it is gone. 1 of 2 stages are done, and the same command goes on from here.
+          rlhf は途中で途切れました。実行していたプロセスがもうありません。2 ステージのうち 1 は終わっていて、同じコマンドで続きから再開できます。
+        running
+          rlhf is still running: 1 of 2 stages are done, and ppo is at work.
+          rlhf は実行中です。2 ステージのうち 1 が終わり、いまは ppo が動いています。
+        no gate
+          rlhf is done: 2 of 2 stages, without a gate.
+          rlhf は完了しました。2 ステージのうち 2 が終わりました(ゲートなし)。"#]].assert_eq(&shown.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn every_ending_has_a_page_with_what_did_not_go_on() {
+    for (name, facts) in endings() {
+        for language in Language::ALL {
+            let page = page(&facts, language);
+            assert_eq!(page, super::page::page(&facts, language), "{name}");
+            // What was rejected, stopped, held or failed is in the chapter of its own.
+            let dark = page.split("id=\"dark\"").nth(1).unwrap().split("</section>").next().unwrap();
+            let is_dark = !["promoted", "within luck", "running", "no gate"].contains(&name);
+            assert_eq!(dark.contains("<article class=\"dark\">"), is_dark, "{name}: {dark}");
+            assert_eq!(dark.contains("incumbent.mean_score - 0.012"), ["kept", "stopped"].contains(&name), "{name}");
+        }
+    }
+}
+
+/// Facts in which nothing is missing.
+fn whole() -> Facts {
+    let mut facts = Facts::of(folded(&promotion()), false);
+    let names = ["ppo_1", "sft"].map(ArtifactName::open);
+    let curve = (0..2_000)
+        .map(|step| format!("{{\"step\":{step},\"loss\":{},\"kl\":null,\"reward\":0.5}}\n", 1.0 / f64::from(step + 1)));
+    let curves = read(&curve.collect::<String>());
+    let traces = || curves.names.iter().map(|name| trace(&curves, name, 280)).collect();
+    let checkpoint = |step: u64, accuracy: f64| Checkpoint {
+        step,
+        content: "tree:00".to_owned(),
+        metrics: metrics(&[("accuracy", accuracy), ("ece", 0.04)]),
+        reliability: vec![Bin { low: 0.5, high: 0.6, count: 40, predicted: 0.55, happened: 0.45 }],
+    };
+    facts.stages.insert(
+        "rm_1".to_owned(),
+        StoredStage {
+            checkpoints: vec![checkpoint(50, 0.7), checkpoint(100, 0.8125)],
+            curve: StoredCurve::Traces { points: curves.len(), unreadable: 1, traces: traces() },
+            pairs: Some(ScorePairs { chosen: vec![1.0, 2.0, 3.0], rejected: vec![0.0, 1.0] }),
+        },
+    );
+    facts.stages.insert("base".to_owned(), StoredStage { curve: StoredCurve::NotKept, ..StoredStage::default() });
+    facts.stages.insert("sft".to_owned(), StoredStage { curve: StoredCurve::Lost, ..StoredStage::default() });
+    facts.contests.push(AnswerContest {
+        of: "eval".to_owned(),
+        candidate: names[0].clone(),
+        other: names[1].clone(),
+        counts: Counts { win: 21, loss: 8, tie_changed: 0, tie_unchanged: 19 },
+        rate: None,
+        gain: 0.3,
+        gain_within: None,
+        pairs: vec![AnswerPair {
+            prompt: "</script><b>\u{202e}".to_owned(),
+            texts: ["<img src=x onerror=alert(1)>".to_owned(), String::new()],
+            scores: [1.5, -0.5],
+        }],
+    });
+    facts.tastes.push(Taste {
+        reward: "rm_1".to_owned(),
+        models: vec![(names[0].clone(), vec![[3.0, 0.1], [9.0, 0.4], [12.0, 0.5]])],
+    });
+    facts.losses.push(Loss { what: Absence::Curve("sft".to_owned()), way_back: facts.command("run") });
+    facts
+}
+
+#[test]
+fn the_page_has_every_section_in_order_and_asks_nobody_for_anything() {
+    let facts = whole();
+    for language in Language::ALL {
+        let page = page(&facts, language);
+        let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}"));
+        let places: Vec<usize> = FRAGMENTS
+            .iter()
+            .filter(|each| each.name != "models")
+            .map(|each| at(&format!("data-fragment=\"{}\"", each.name)))
+            .collect();
+        assert!(places.is_sorted(), "{places:?}");
+        // Nothing is loaded, and no attribute runs or styles anything: the policy would refuse it.
+        let own = page.replace("&lt;img src=x onerror=alert(1)&gt;", "");
+        for sign in ["src=", " style=", "<link", "@import", "url(", "<iframe", "http://", "https://"] {
+            assert!(!own.contains(sign), "{sign}");
+        }
+        assert!(!page.contains("<img") && !page.contains("</script><b>") && !page.contains('\u{202e}'));
+        assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;") && page.contains("U+202E"));
+        assert_eq!(page.matches("<script>").count(), 1);
+        // Every figure has its name, what it says, and its numbers.
+        let figures = page.matches("<svg class=\"plot\"").count();
+        assert!(figures >= 5, "{figures}");
+        assert_eq!(page.matches("role=\"img\"").count(), figures + 1);
+        assert_eq!(page.matches("<desc>").count(), figures + 1);
+    }
+}
+
+/// The tags of the page, without those that have no end.
+#[test]
+fn every_element_is_closed_where_it_was_opened() {
+    let page = page(&whole(), Language::English);
+    let body = page.split("<body>").nth(1).unwrap().split("<script>").next().unwrap();
+    let mut open: Vec<&str> = Vec::new();
+    for tag in body.split('<').skip(1) {
+        let name = tag.split([' ', '>', '/']).find(|word| !word.is_empty()).unwrap();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name), "{tag}");
+        } else if !["input", "br", "wbr"].contains(&name) {
+            open.push(name);
+        }
+    }
+    assert_eq!(open, [""; 0]);
+}
+
+#[test]
+fn the_numbers_of_the_study_are_those_of_the_journal() {
+    let page = page(&whole(), Language::English);
+    let study = page.split("id=\"study\"").nth(1).unwrap().split("</section>").next().unwrap();
+    for number in ["72.41 %", "0.412", "+0.300", "step 40", "21", "19", "rejected", "promoted"] {
+        assert!(study.contains(number), "{number}: {study}");
+    }
+    // The interval of the one that has no table of items comes from its counts.
+    assert!(study.contains("66.67 %") || study.contains("68."), "{study}");
+}

@@ -1,0 +1,220 @@
+//! `answers`: what a measured model said, alone or beside another model; also of a candidate that is held or rejected.
+
+use super::find::StoredRun;
+use super::gates::stage_of;
+use super::options::RunArgument;
+use super::refusal::refused;
+use super::terminal;
+use crate::action::Record;
+use crate::event::{Table, Verdict};
+use crate::gate::Items;
+use crate::plan::{ArtifactName, Pin};
+use crate::progress;
+use crate::report::answers::{self, AnswerChoice, AnswerRow};
+use crate::report::fold::{ActionState, RunState, StageRun};
+use crate::report::heading;
+use crate::report::sheet::Sheet;
+use crate::run::answers::read_table;
+use anyhow::{Context, Result};
+use cache::{Digest, Store};
+use clap::ValueEnum;
+use std::path::Path;
+
+pub struct AnswersRequest<'a> {
+    /// A stage, or a candidate of one: `ppo_1@20`.
+    pub model: &'a str,
+    pub against: Option<&'a str>,
+    /// The eval whose measurements are meant, if there are several.
+    pub by: Option<&'a str>,
+    pub choice: AnswerChoice,
+    pub format: AnswerFormat,
+}
+
+/// The form in which answers are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
+pub enum AnswerFormat {
+    #[default]
+    Text,
+    Csv,
+    Jsonl,
+}
+
+/// A model whose answers a run measured, or found measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredModel {
+    pub label: ArtifactName,
+    /// The stage that it was measured by.
+    pub by: String,
+    /// `(kind of the part, key of its action)`, in the order of the measurement.
+    parts: Vec<(String, String)>,
+}
+
+pub fn answers(asked: &AnswersRequest, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let name = ArtifactName::from(asked.model.to_owned());
+    let found = which.find_with(&name.name, file)?;
+    let (model, other) = chosen(&found, asked, &name)?;
+    let store = Store::open(&found.root)?;
+    let mine = items(&store, &model)?;
+    let theirs = other.as_ref().map(|other| items(&store, other)).transpose()?;
+    let all = answers::rows(&mine, theirs.as_ref())
+        .map_err(|reason| refused(format!("{} cannot be compared with {}: {reason}", model.label, said(&other))))?;
+    let count = all.len();
+    let rows = answers::chosen(all, &asked.choice);
+    match asked.format {
+        AnswerFormat::Csv => terminal::say(&answers::csv(&rows)?)?,
+        AnswerFormat::Jsonl => terminal::say(&answers::jsonl(&rows))?,
+        AnswerFormat::Text => {
+            let title = title(&model, other.as_ref(), &rows, count);
+            let table = answers::table(&rows, &model.label, other.as_ref().map(|other| &other.label));
+            terminal::show(&[Sheet::heading(heading(&found.run)), Sheet::heading(title), table])?
+        }
+    };
+    Ok(0)
+}
+
+fn title(model: &MeasuredModel, other: Option<&MeasuredModel>, rows: &[AnswerRow], count: usize) -> String {
+    let against = other.map_or(String::new(), |other| format!(" beside {}", other.label));
+    format!("{}{against}, measured by {}: {} of {count} answers", model.label, model.by, rows.len())
+}
+
+fn said(model: &Option<MeasuredModel>) -> String {
+    model.as_ref().map_or("nothing".to_owned(), |model| model.label.to_string())
+}
+
+/// The models that the run measured item by item, in the order in which they were asked for. A measurement that failed or
+/// is not finished is none.
+pub fn measured(run: &RunState) -> Vec<MeasuredModel> {
+    let mut models: Vec<MeasuredModel> = Vec::new();
+    for stage in &run.stages {
+        for action in &stage.actions {
+            let Some(part) = &action.part else { continue };
+            let (Some(label), None) = (&part.model, &part.by) else { continue };
+            if !matches!(action.state, ActionState::Hit | ActionState::Finished { .. }) {
+                continue;
+            }
+            let by = part.judge.clone().unwrap_or_else(|| measured_by(stage));
+            let part = (part.kind.clone(), action.key.clone());
+            match models.iter_mut().find(|model| model.label == *label && model.by == by) {
+                Some(model) if model.parts.contains(&part) => {}
+                Some(model) => model.parts.push(part),
+                None => models.push(MeasuredModel { label: label.clone(), by, parts: vec![part] }),
+            }
+        }
+    }
+    models
+}
+
+/// The stage that a stage's models were measured by: the only judge of its gate, or itself.
+fn measured_by(stage: &StageRun) -> String {
+    let seen = stage
+        .verdict
+        .as_ref()
+        .and_then(|verdict| verdict.evidence.candidates.iter().find_map(|seen| seen.judged.keys().next()));
+    seen.unwrap_or(&stage.head.name).clone()
+}
+
+/// The model that is meant and the one to compare it with.
+fn chosen(
+    found: &StoredRun,
+    asked: &AnswersRequest,
+    name: &ArtifactName,
+) -> Result<(MeasuredModel, Option<MeasuredModel>)> {
+    let stage = stage_of(found, &name.name)?;
+    let all = measured(&found.run);
+    let is_by = |model: &&MeasuredModel| asked.by.is_none_or(|by| model.by == by);
+    let labels = labels_of(found, stage, name);
+    let find = |labels: &[ArtifactName], by: Option<&str>| {
+        let known = |label: &ArtifactName| {
+            all.iter().filter(is_by).find(|model| model.label == *label && by.is_none_or(|by| model.by == by))
+        };
+        labels.iter().find_map(known).cloned()
+    };
+    let model = find(&labels, None).ok_or_else(|| nothing_measured(&found.run, name, &all))?;
+    // Answers to other prompts are no pair: the other model is looked for where the first was measured.
+    let by = Some(model.by.as_str());
+    let other = match asked.against {
+        Some(other) => {
+            let other = ArtifactName::from(other.to_owned());
+            let labels = labels_of(found, stage_of(found, &other.name)?, &other);
+            Some(find(&labels, by).ok_or_else(|| nothing_measured(&found.run, &other, &all))?)
+        }
+        None => find(&rivals(found, stage, &model), by).filter(|other| other.label != model.label),
+    };
+    if other.is_none() && asked.choice.is_changed_only {
+        return Err(refused(format!(
+            "`--changed` compares with another model: name one by `--against`, of {}",
+            list(&all)
+        )));
+    }
+    Ok((model, other))
+}
+
+/// The labels under which a model may have been measured, the likeliest first: what its gate chose, what carries the
+/// stage's name, its last candidate. An eval stands for the model that it measures.
+fn labels_of(found: &StoredRun, stage: &StageRun, name: &ArtifactName) -> Vec<ArtifactName> {
+    if name.pin != Pin::Open {
+        return vec![name.clone()];
+    }
+    let chosen = stage.verdict.as_deref().and_then(chosen_label);
+    let study = found.run.studies.iter().find(|study| study.eval == stage.head.name);
+    let measured = study.and_then(|study| study.rows.iter().rfind(|row| !row.is_rejected)).map(|row| row.model.clone());
+    let own = [ArtifactName::open(&stage.head.name), ArtifactName::last(&stage.head.name)];
+    let ported = stage.actions.iter().rev().filter_map(|action| action.part.as_ref()?.model.clone());
+    chosen.into_iter().chain(own).chain(measured).chain(ported).collect()
+}
+
+fn chosen_label(verdict: &Verdict) -> Option<ArtifactName> {
+    Some(verdict.evidence.candidates.get(verdict.evidence.chosen?)?.label.clone())
+}
+
+/// The models that one is compared with unasked: the incumbent and the models named by the rules of its gate, then the
+/// baselines of evals.
+fn rivals(found: &StoredRun, stage: &StageRun, model: &MeasuredModel) -> Vec<ArtifactName> {
+    let evidence = stage.verdict.iter().map(|verdict| &verdict.evidence);
+    let of_gate = evidence.flat_map(|evidence| evidence.incumbent.iter().chain(evidence.stages.values()));
+    let mut studies: Vec<_> = found.run.studies.iter().collect();
+    studies.sort_by_key(|study| study.eval != model.by);
+    let baselines = studies.into_iter().flat_map(|study| &study.rows).filter_map(|row| row.versus.as_ref());
+    of_gate.map(|seen| seen.label.clone()).chain(baselines.map(|versus| versus.baseline.clone())).collect()
+}
+
+fn list(all: &[MeasuredModel]) -> String {
+    let mut names: Vec<String> = all.iter().map(|model| model.label.to_string()).collect();
+    names.dedup();
+    if names.is_empty() { "none: this run measured no model".to_owned() } else { names.join(", ") }
+}
+
+fn nothing_measured(run: &RunState, name: &ArtifactName, all: &[MeasuredModel]) -> anyhow::Error {
+    refused(match all.is_empty() {
+        true => format!(
+            "the last run ({}) measured no answers: a stage of kind eval does, or a gate with `judge`",
+            run.file
+        ),
+        false => {
+            format!("no answers of `{name}` were measured in this run ({}); there are those of {}", run.file, list(all))
+        }
+    })
+}
+
+/// Everything that was measured of a model, item by item.
+fn items(store: &Store, model: &MeasuredModel) -> Result<Items> {
+    let mut whole: Option<Items> = None;
+    for (kind, key) in &model.parts {
+        let Some(file) = stages::kinds::part(kind).map(|part| part.table) else { continue };
+        let gone = || {
+            refused(format!("{kind} of {} are no more in the store: `pipeline run` measures them again", model.label))
+        };
+        let record = store.result::<Record>(&key.parse::<Digest>()?)?.ok_or_else(gone)?;
+        let content = record.checked()?.last().content.clone();
+        let table = read_table(store, &Table { content, file: file.to_owned(), suffix: String::new() })?;
+        match &mut whole {
+            None => whole = Some(table),
+            Some(whole) => whole
+                .join(&table, "")
+                .map_err(anyhow::Error::msg)
+                .with_context(|| format!("join {kind} of {}", model.label))?,
+        }
+    }
+    whole.with_context(|| format!("read what was measured of {}", model.label))
+}

@@ -1,0 +1,59 @@
+//! `table`: the table of a study for a paper.
+
+use super::options::RunArgument;
+use super::refusal::refused;
+use super::report::{gather, of_environment};
+use super::terminal;
+use crate::chapter::paper;
+use crate::chapter::words::Language;
+use crate::progress;
+use anyhow::Result;
+use clap::ValueEnum;
+use std::path::Path;
+
+/// The form in which the table is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
+pub enum TableFormat {
+    #[default]
+    Md,
+    Csv,
+    Latex,
+    Json,
+}
+
+pub struct TableRequest<'a> {
+    /// `None`: the last study of the run.
+    pub eval: Option<&'a str>,
+    pub format: TableFormat,
+    pub lang: Option<Language>,
+}
+
+pub fn table(asked: &TableRequest, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    // One word that names a file is the file: `pipeline table rlhf.yaml`.
+    let (eval, file) = match (asked.eval, file) {
+        (Some(word), None) if Path::new(word).is_file() => (None, Some(Path::new(word))),
+        given => given,
+    };
+    let facts = gather(which.find(file)?);
+    let studies = || facts.run.studies.iter().filter(|study| !study.rows.is_empty());
+    let study = match eval {
+        None => studies().next_back(),
+        Some(name) => studies().find(|study| study.eval == name),
+    };
+    let study = study.ok_or_else(|| {
+        let names: Vec<&str> = studies().map(|study| study.eval.as_str()).collect();
+        refused(match names.is_empty() {
+            true => format!("{} compared no models: a stage of kind eval does", facts.run.name),
+            false => format!("there is no study of that name in {}: there are {}", facts.run.name, names.join(", ")),
+        })
+    })?;
+    let table = paper::table(&facts, study, asked.lang.unwrap_or_else(of_environment));
+    terminal::say(&match asked.format {
+        TableFormat::Md => table.markdown(),
+        TableFormat::Csv => table.csv()?,
+        TableFormat::Latex => table.latex(),
+        TableFormat::Json => table.json(),
+    })?;
+    Ok(0)
+}
