@@ -73,7 +73,7 @@ fn a_command_hears_of_a_failure_and_of_the_end_and_changes_nothing() {
     assert_eq!(place.read("notices.jsonl").lines().count(), 2);
     place.write("toy.yaml", &file("[no-such-program-anywhere]"));
     let ran = place.run(&["run", "toy.yaml"]).expect_exit(1);
-    assert!(ran.stderr.contains("notify: start `no-such-program-anywhere`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("notify: `no-such-program-anywhere`: start it"), "{}", ran.stderr);
     place.write("toy.yaml", &file("a text"));
     let refused = place.run(&["check", "toy.yaml"]).expect_exit(2);
     assert!(

@@ -38,7 +38,7 @@ fn contest_block(facts: &Facts, contest: &AnswerContest, is_open: bool, language
             @if shown < changed {
                 p.note {
                     (words::SHOWN_OF.fill(language, &[("shown", &shown.to_string()), ("all", &changed.to_string())])) " "
-                    code { (facts.command(&format!("answers {mine} {other}"))) }
+                    code { (facts.command(&format!("answers {mine}"))) " --against " (other) " --changed" }
                 }
             }
             div.pairs-of-answers { @for pair in &contest.pairs { (pair_block(pair, [&mine, &other], language)) } }

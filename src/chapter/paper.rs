@@ -13,6 +13,8 @@ use crate::report::study::{MetricColumn, baseline, columns, measured};
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use stages::kinds;
+use stages::stage::Work;
 use std::collections::BTreeSet;
 
 /// A column: its name for programs, its title for people, and whether it holds numbers.
@@ -70,7 +72,7 @@ pub fn table(facts: &Facts, study: &Study, language: Language) -> PaperTable {
     let row = |row: &StudyRow| {
         let step = step_of(&facts.run, &row.model);
         let mut cells = vec![
-            PaperCell { text: row.model.name.clone(), value: json!(row.model.to_string()) },
+            PaperCell { text: row.model.name.clone(), value: json!(row.model.name) },
             PaperCell { text: step.map(|step| step.to_string()).unwrap_or_default(), value: json!(step) },
         ];
         let said = verdict(facts, study, row, language);
@@ -156,16 +158,16 @@ fn methods(facts: &Facts, study: &Study, language: Language) -> String {
     let devices: BTreeSet<&str> = facts.works.values().filter_map(|work| work.device.as_deref()).collect();
     let programs: BTreeSet<&str> = facts.works.values().filter_map(|work| work.program.as_deref()).collect();
     let list = |values: BTreeSet<&str>| values.into_iter().collect::<Vec<_>>().join(", ");
-    let mut text = words::METHODS_RUN.fill(
-        language,
-        &[
-            ("run", &run.name),
-            ("file", &run.file),
-            ("program", &list(programs)),
-            ("device", &list(devices)),
-            ("judge", &study.eval),
-        ],
-    );
+    let mut text =
+        words::METHODS_RUN.fill(language, &[("run", &run.name), ("file", &run.file), ("program", &list(programs))]);
+    if !devices.is_empty() {
+        text.push_str(&format!(" {}", words::METHODS_DEVICE.fill(language, &[("device", &list(devices))])));
+    }
+    // A stage that runs a command and reports the numbers of a study decoded nothing here.
+    let measures = |kind: &str| kinds::kind(kind).is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
+    if run.stage(&study.eval).is_some_and(|stage| measures(&stage.head.kind)) {
+        text.push_str(&format!(" {}", words::METHODS_GREEDY.fill(language, &[("judge", &study.eval)])));
+    }
     for stage in &run.stages {
         let Some(own) = stage.actions.iter().find(|action| action.part.is_none()) else { continue };
         let action = own.action.value();

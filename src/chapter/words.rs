@@ -126,8 +126,10 @@ phrases! {
         | "勝率の区間は、変わった回答についての正確な符号検定によるものです(プロンプトにグループがある場合は、グループについての t 区間)。";
     GAIN_BY: "The interval of the mean difference is that of t over prompts, or over their groups."
         | "平均差の区間は、プロンプト(またはそのグループ)についての t 区間です。";
-    METHODS_RUN: "The models were made and measured by the run {run} of {file} with pipeline {program} on {device}; {judge} decoded every answer greedily."
-        | "モデルは {file} の実行 {run} で、pipeline {program} と {device} を用いて学習し、測定しました。{judge} の回答はすべて貪欲法で生成しました。";
+    METHODS_RUN: "The models were made and measured by the run {run} of {file} with pipeline {program}."
+        | "モデルは {file} の実行 {run} で、pipeline {program} を用いて作り、測定しました。";
+    METHODS_DEVICE: "Device: {device}." | "計算装置: {device}。";
+    METHODS_GREEDY: "{judge} decoded every answer greedily." | "{judge} の回答はすべて貪欲法で生成しました。";
     METHODS_FROM: "from {from}" | "入力: {from}";
     METHODS_ROWS: "{rows} rows" | "{rows} 行";
     METHODS_SEED: "seed {seed}" | "シード {seed}";

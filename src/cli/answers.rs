@@ -153,10 +153,13 @@ fn chosen(
 /// The labels under which a model may have been measured, the likeliest first: what its gate chose, what carries the
 /// stage's name, its last candidate. An eval stands for the model that it measures.
 fn labels_of(found: &StoredRun, stage: &StageRun, name: &ArtifactName) -> Vec<ArtifactName> {
-    if name.pin != Pin::Open {
-        return vec![name.clone()];
-    }
     let chosen = stage.verdict.as_deref().and_then(chosen_label);
+    match name.pin {
+        Pin::Open => {}
+        // A study calls the checkpoint that a gate did not let through the last one; the gate knows its step.
+        Pin::Last => return [name.clone()].into_iter().chain(chosen).collect(),
+        Pin::Step(_) => return vec![name.clone()],
+    }
     let study = found.run.studies.iter().find(|study| study.eval == stage.head.name);
     let measured = study.and_then(|study| study.rows.iter().rfind(|row| !row.is_rejected)).map(|row| row.model.clone());
     let own = [ArtifactName::open(&stage.head.name), ArtifactName::last(&stage.head.name)];

@@ -60,7 +60,7 @@ pub fn of(found: &StoredRun, name: &str) -> Result<Curves> {
         ActionState::Running { .. } if found.is_alive => format!("`{name}` has written no point yet"),
         _ => format!(
             "`{name}` has no curves: either a stage of kind {kind} wrote none, or its record is of a version that kept none \
-             and its work directory is gone; it runs again, to the same result, with \
+             and its work directory is gone; it runs again, to the same result, and its work directory then holds them, with \
              `pipeline run {file}{options} --force {name}`",
             file = found.run.file,
             options = found.run.options,

@@ -53,6 +53,11 @@ pub fn show(name: &str, found: &StoredRun) -> Result<u8> {
     verdict_of(found, stage)?;
     let mut sheets = vec![Sheet::heading(report::heading(&found.run))];
     sheets.extend(page::show(stage));
+    let was_judged = verdict_of(found, stage)?.evidence.candidates.iter().any(|seen| !seen.judged.is_empty());
+    if was_judged && matches!(stage.outcome, Some(Outcome::Held { .. })) {
+        let (file, options) = (&found.run.file, &found.run.options);
+        sheets.push(Sheet::note(format!("the answers: `pipeline answers {name} {file}{options} --changed`")));
+    }
     terminal::show(&sheets)?;
     Ok(0)
 }

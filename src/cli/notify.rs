@@ -2,14 +2,17 @@
 //! as one JSON object on its stdin. Whatever it does, the run goes its way.
 
 use crate::event::{Event, Outcome};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The time that the commands have after the end of the run.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time that a command has for one notice: the run waits for the last ones.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The object that the command reads. Fields may be added, and none changes its meaning.
 #[derive(Debug, PartialEq, Serialize)]
@@ -28,27 +31,32 @@ struct Notice<'a> {
 }
 
 pub struct Notifier {
-    command: Vec<String>,
-    /// The directory of the pipeline file, where the command runs.
-    directory: PathBuf,
     run: String,
     pipeline: String,
     file: String,
-    children: Vec<Child>,
+    /// The lines for the command, and the thread that hands them over.
+    lines: Sender<String>,
+    thread: JoinHandle<()>,
 }
 
 impl Notifier {
     /// `None` where the file asks for none.
     pub fn open(command: &[String], file: &Path) -> Option<Notifier> {
+        if command.is_empty() {
+            return None;
+        }
         let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        (!command.is_empty()).then(|| Notifier {
-            command: command.to_vec(),
-            directory: directory.to_owned(),
-            run: String::new(),
-            pipeline: String::new(),
-            file: String::new(),
-            children: Vec::new(),
-        })
+        let (command, directory) = (command.to_vec(), directory.to_owned());
+        let (lines, heard) = channel::<String>();
+        // One after the other, so that they come in the order in which things happened.
+        let thread = std::thread::spawn(move || {
+            for line in heard {
+                if let Err(error) = hand_over(&command, &directory, &line) {
+                    tracing::warn!("notify: `{}`: {error:#}", command.join(" "));
+                }
+            }
+        });
+        Some(Notifier { run: String::new(), pipeline: String::new(), file: String::new(), lines, thread })
     }
 
     pub fn hear(&mut self, event: &Event) {
@@ -57,10 +65,14 @@ impl Notifier {
         }
         let Some(notice) = self.notice(event) else { return };
         let line = serde_json::to_string(&notice).expect("a notice is plain data");
-        match start(&self.command, &self.directory, &line) {
-            Ok(child) => self.children.push(child),
-            Err(error) => tracing::warn!("notify: start `{}`: {error}", self.command.join(" ")),
-        }
+        // The thread ends with this value alone.
+        let _ = self.lines.send(line);
+    }
+
+    /// Waits until every notice was handed over.
+    pub fn end(self) {
+        drop(self.lines);
+        let _ = self.thread.join();
     }
 
     fn notice<'a>(&'a self, event: &'a Event) -> Option<Notice<'a>> {
@@ -96,43 +108,30 @@ impl Notifier {
             _ => return None,
         })
     }
-
-    /// Waits for the commands, but not for ever.
-    pub fn end(mut self) {
-        let until = Instant::now() + PATIENCE;
-        for child in &mut self.children {
-            loop {
-                match child.try_wait() {
-                    Ok(Some(status)) if !status.success() => {
-                        tracing::warn!("notify: `{}` ended with {status}", self.command.join(" "));
-                        break;
-                    }
-                    Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
-                    Ok(None) => {
-                        tracing::warn!(
-                            "notify: `{}` did not end within {} s",
-                            self.command.join(" "),
-                            PATIENCE.as_secs()
-                        );
-                        let _ = child.kill();
-                        let _ = child.wait();
-                        break;
-                    }
-                    Ok(Some(_)) | Err(_) => break,
-                }
-            }
-        }
-    }
 }
 
-fn start(command: &[String], directory: &Path, line: &str) -> std::io::Result<Child> {
+/// Runs the command with a notice on its stdin.
+fn hand_over(command: &[String], directory: &Path, line: &str) -> Result<()> {
     // Its stdout is not that of the run, which may be a stream of events.
     let (stdin, stdout) = (Stdio::piped(), Stdio::null());
-    let mut child =
-        Command::new(&command[0]).args(&command[1..]).current_dir(directory).stdin(stdin).stdout(stdout).spawn()?;
+    let started =
+        Command::new(&command[0]).args(&command[1..]).current_dir(directory).stdin(stdin).stdout(stdout).spawn();
+    let mut child = started.context("start it")?;
     if let Some(mut stdin) = child.stdin.take() {
         // A command that does not read is none the worse.
         let _ = writeln!(stdin, "{line}");
     }
-    Ok(child)
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match child.try_wait().context("wait for it")? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => bail!("it ended with {status}"),
+            None if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            None => {
+                child.kill().context("end it")?;
+                child.wait().context("wait for it")?;
+                bail!("it did not end within {} s", PATIENCE.as_secs());
+            }
+        }
+    }
 }

@@ -55,5 +55,10 @@ pub fn table(asked: &TableRequest, file: Option<&Path>, which: &RunArgument) -> 
         TableFormat::Latex => table.latex(),
         TableFormat::Json => table.json(),
     })?;
+    if !facts.losses.is_empty() {
+        let what =
+            "something of the run is not in the store, so that intervals may be missing: `pipeline report` says what\n";
+        terminal::remark(what);
+    }
     Ok(0)
 }

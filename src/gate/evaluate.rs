@@ -104,7 +104,8 @@ fn joined(
         _ => part.explanation.clone(),
     });
     let explanation = texts.collect::<Vec<_>>().join(&format!(" {word} "));
-    let nearest = if is_any_of { None } else { all_nearest(tests, &parts, word, view) };
+    let is_short = matches!(decision, Decision::Fail | Decision::Unsure);
+    let nearest = if is_any_of || !is_short { None } else { all_nearest(tests, &parts, word, view) };
     let settles = |part: &&Conclusion| part.decision == decision;
     let is_within_noise = match decision == decisive {
         // One is enough, so it takes noise in each of them.

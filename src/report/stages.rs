@@ -1,5 +1,6 @@
 //! The table of stages, the verdicts with the numbers behind them, and the causes of failures.
 
+use super::answers::visible;
 use super::fold::{ActionState, RunState, StageRun};
 use super::format::{duration, moment, number};
 use super::sheet::{Grid, Header, Pair, Sheet, TOGETHER, Tone, Width, cell, plain};
@@ -256,7 +257,7 @@ pub fn notes_of_actions(run: &RunState) -> Sheet {
     let mut sheet = Sheet::default();
     for (name, others, message) in said {
         let label = if others == 0 { name } else { format!("{name}, and {others} more") };
-        sheet.entries.push(Pair { label: cell(label, Tone::Doubtful), value: plain(message) });
+        sheet.entries.push(Pair { label: cell(label, Tone::Doubtful), value: plain(visible(message)) });
     }
     sheet
 }
@@ -267,12 +268,12 @@ pub fn failures(run: &RunState) -> Sheet {
     for stage in &run.stages {
         let Some(Outcome::Failed { cause }) = &stage.outcome else { continue };
         let label = cell(format!("{} failed", stage.head.name), Tone::Bad);
-        sheet.entries.push(Pair { label, value: plain(cause) });
+        sheet.entries.push(Pair { label, value: plain(visible(&cause.to_string())) });
         for action in &stage.actions {
             let ActionState::Failed { cause: of_part, log, .. } = &action.state else { continue };
             let part = action.part.as_ref().map_or(String::new(), |part| format!("{part}: "));
             if of_part != cause {
-                sheet.say("", format!("{part}{of_part}"), Tone::Plain);
+                sheet.say("", visible(&format!("{part}{of_part}")), Tone::Plain);
             }
             sheet.say("", format!("log: {log}"), Tone::Quiet);
         }

@@ -59,7 +59,8 @@ pub struct Comparisons {
 
 pub fn gather(store: &Store, run: &RunState) -> Comparisons {
     let mut matches: Vec<Match> = run.stages.iter().filter_map(|stage| of_gate(run, stage)).collect();
-    matches.extend(run.studies.iter().flat_map(|study| of_study(store, run, study)));
+    let (mut contests, mut absences) = (Vec::new(), Vec::new());
+    matches.extend(run.studies.iter().flat_map(|study| of_study(store, run, study, &mut absences)));
     // An eval may compare what a gate has compared before: of two the last one stays.
     let is_repeated = |at: usize| matches[at + 1..].iter().any(|other| other.tables == matches[at].tables);
     let repeated: Vec<bool> = (0..matches.len()).map(is_repeated).collect();
@@ -69,7 +70,6 @@ pub fn gather(store: &Store, run: &RunState) -> Comparisons {
     matches.drain(..matches.len().saturating_sub(CONTESTS));
     let mut shelf = Shelf { store, held: Vec::new() };
     let room = ROOM / matches.len().max(1);
-    let (mut contests, mut absences) = (Vec::new(), Vec::new());
     for Match { of, names: [mine, other], tables } in &matches {
         match shelf.read(&tables[0]).and_then(|mine| Ok([mine, shelf.read(&tables[1])?])) {
             // Tables without texts or scores are no answers.
@@ -78,7 +78,8 @@ pub fn gather(store: &Store, run: &RunState) -> Comparisons {
         }
     }
     absences.dedup();
-    let tastes = run.studies.iter().flat_map(|study| tastes(store, run, study, &mut shelf)).take(REWARDS).collect();
+    let tastes = run.studies.iter().flat_map(|study| tastes(store, run, study, &mut shelf, &mut absences));
+    let tastes = tastes.take(REWARDS).collect();
     Comparisons { contests, tastes, absences }
 }
 
@@ -108,16 +109,16 @@ fn compared_part(stage: &StageRun) -> Option<&'static Part> {
 }
 
 /// Every model of a study, with its baseline.
-fn of_study(store: &Store, run: &RunState, study: &Study) -> Vec<Match> {
+fn of_study(store: &Store, run: &RunState, study: &Study, absences: &mut Vec<Absence>) -> Vec<Match> {
     let Some(baseline) = study.rows.iter().find_map(|row| row.versus.as_ref()).map(|versus| &versus.baseline) else {
         return Vec::new();
     };
-    let Some(theirs) = measured_table(store, run, study, baseline, None) else { return Vec::new() };
+    let Some(theirs) = measured_table(store, run, study, baseline, None, absences) else { return Vec::new() };
     let others = study.rows.iter().filter(|row| row.model != *baseline);
     let of = others.filter_map(|row| {
         let names = [row.model.clone(), baseline.clone()];
-        let mine =
-            measured_table(store, run, study, &row.model, None).or_else(|| judged_table(run, study, &row.model))?;
+        let mine = measured_table(store, run, study, &row.model, None, absences)
+            .or_else(|| judged_table(run, study, &row.model))?;
         Some(Match { of: study.eval.clone(), names, tables: [mine, theirs.clone()] })
     });
     of.collect()
@@ -142,6 +143,7 @@ fn measured_table(
     study: &Study,
     model: &ArtifactName,
     by: Option<&str>,
+    absences: &mut Vec<Absence>,
 ) -> Option<Table> {
     let eval = run.stage(&study.eval)?;
     let part = compared_part(eval)?;
@@ -155,12 +157,19 @@ fn measured_table(
             && of.judge.as_ref().is_none_or(|judge| *judge == study.eval);
         is_it.then_some(&action.key)
     })?;
-    let content = record_in(store, key)?.last().content.clone();
+    let Some(record) = record_in(store, key) else {
+        let lost = Absence::Items(format!("{} ({model})", study.eval), "their record is not in the store".to_owned());
+        if !absences.contains(&lost) {
+            absences.push(lost);
+        }
+        return None;
+    };
+    let content = record.last().content.clone();
     Some(Table { content, file: part.table.to_owned(), suffix: String::new() })
 }
 
 /// The scores of each reward of a study by the length of the answer: those of the last model that goes on, and the baseline's.
-fn tastes(store: &Store, run: &RunState, study: &Study, shelf: &mut Shelf) -> Vec<Taste> {
+fn tastes(store: &Store, run: &RunState, study: &Study, shelf: &mut Shelf, absences: &mut Vec<Absence>) -> Vec<Taste> {
     let goes_on = |model: &ArtifactName| {
         run.stage(&model.name).is_none_or(|stage| matches!(stage.outcome, Some(Outcome::Done { .. })))
     };
@@ -171,7 +180,7 @@ fn tastes(store: &Store, run: &RunState, study: &Study, shelf: &mut Shelf) -> Ve
     let of_reward = |(at, reward): (usize, &String)| {
         let by = (at > 0).then_some(reward.as_str());
         let of_model = |model: &ArtifactName| {
-            let items = shelf.read(&measured_table(store, run, study, model, by)?).ok()?;
+            let items = shelf.read(&measured_table(store, run, study, model, by, absences)?).ok()?;
             let scores = items.fields.get("score")?;
             let point = |(row, score): (&crate::gate::Item, &Option<f64>)| {
                 Some([row.text.as_ref()?.chars().count() as f64, (*score)?])

@@ -3,6 +3,7 @@
 mod confidence;
 mod forms;
 mod functions;
+mod nearest;
 mod subsets;
 
 use super::super::items::{Counts, Item, Items};
