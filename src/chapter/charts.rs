@@ -1,7 +1,7 @@
 //! The figures of the page as inline SVG: lines, histograms, reliability, clouds of points, intervals. Colours and type come
 //! from the style sheet, so that one drawing serves light, dark and paper; words stand in HTML around it, where Japanese has
-//! room. Drawn by hand, since `kuva` (90,000 lines, `chrono` and `colorous` in its tree) takes longer to build than the whole
-//! of this program, guesses the widths of letters, and writes the sizes of its fonts into the drawing.
+//! room. Drawn by hand, since `kuva` (90,000 lines, `chrono` and `colorous` in its tree) is as large as this program, guesses
+//! the widths of letters, and writes the sizes of its fonts into the drawing.
 
 mod frame;
 

@@ -82,6 +82,8 @@ pub struct Loss {
 pub enum Absence {
     /// The store cannot be read, for this reason.
     Store(String),
+    /// The journal of a newer run: its name.
+    Journal(String),
     /// Lines of the journal that are damaged, or of a newer version.
     Lines(usize),
     /// The record of a stage's action.

@@ -226,6 +226,7 @@ fn next(facts: &Facts, ending: Ending, stage: Option<&StageRun>) -> Option<Strin
 fn lost(loss: &Loss, language: Language) -> Markup {
     let what = match &loss.what {
         Absence::Store(reason) => words::LACKS_STORE.fill(language, &[("reason", reason)]),
+        Absence::Journal(run) => words::LACKS_JOURNAL.fill(language, &[("run", run)]),
         Absence::Lines(count) => words::LACKS_LINES.fill(language, &[("count", &count.to_string())]),
         Absence::Record(stage) => words::LACKS_RECORD.fill(language, &[("stage", stage)]),
         Absence::Curve(stage) => words::LACKS_CURVE.fill(language, &[("stage", stage)]),

@@ -115,6 +115,7 @@ phrases! {
     PAGE_LACKS: "This page lacks something:" | "このページに欠けているもの:";
     WAY_BACK: "It comes back with" | "元に戻すには";
     LACKS_STORE: "The store cannot be read: {reason}." | "ストアを読めません: {reason}";
+    LACKS_JOURNAL: "The newer run {run} cannot be read, so this page is about the one before it." | "より新しい実行 {run} を読めないため、このページはその前の実行についてのものです。";
     LACKS_LINES: "{count} lines of the journal are damaged, or of a newer version of the program."
         | "ジャーナルの {count} 行が壊れているか、新しい版のプログラムのものです。";
     LACKS_RECORD: "The record of {stage} is not in the store." | "{stage} の記録がストアにありません。";

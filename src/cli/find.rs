@@ -85,6 +85,15 @@ pub fn all(here: &Path, wanted: &RunQuery) -> Result<impl Iterator<Item = Stored
     Ok(journals(here, wanted)?.into_iter().filter_map(|journal| journal.open(wanted)))
 }
 
+/// The names of runs in the same store that are newer than this one, and of which nothing can be read.
+pub fn newer_unreadable(found: &StoredRun) -> Vec<String> {
+    let journals = journal::all(&found.root).unwrap_or_default().into_iter().rev();
+    let newer =
+        journals.take_while(|journal| *journal > found.journal).filter(|journal| read_damaged(journal).is_none());
+    let name = |journal: PathBuf| Some(journal.parent()?.file_name()?.to_string_lossy().into_owned());
+    newer.filter_map(name).collect()
+}
+
 /// The same run, read again.
 pub fn again(found: &StoredRun) -> Result<StoredRun> {
     let (file, root) = (found.file.clone(), found.root.clone());

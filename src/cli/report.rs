@@ -35,7 +35,11 @@ pub struct ReportRequest<'a> {
 pub fn report(file: Option<&Path>, asked: &ReportRequest, which: &RunArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let found = find::run(Path::new("."), RunQuery { takes_damage: true, ..which.wanted(file) })?;
-    let facts = gather(found);
+    // A run that was asked for by its name is the one that is meant.
+    let newer = if which.run.is_none() { find::newer_unreadable(&found) } else { Vec::new() };
+    let mut facts = gather(found);
+    let losses = newer.into_iter().map(|run| Loss { what: Absence::Journal(run), way_back: facts.command("run") });
+    facts.losses.extend(losses.collect::<Vec<_>>());
     let page = page::page(&facts, asked.lang.unwrap_or_else(of_environment));
     let out = asked.out;
     fs::write(out, &page).with_context(|| format!("write {}", out.display()))?;
