@@ -169,7 +169,7 @@ fn methods(facts: &Facts, study: &Study, language: Language) -> String {
         text.push_str(&format!(" {}", words::METHODS_GREEDY.fill(language, &[("judge", &study.eval)])));
     }
     for stage in &run.stages {
-        let Some(own) = stage.actions.iter().find(|action| action.part.is_none()) else { continue };
+        let Some(own) = stage.own_action() else { continue };
         let action = own.action.value();
         let from: Vec<String> =
             stage.head.from.iter().flat_map(|(_, sources)| sources).map(ToString::to_string).collect();

@@ -44,10 +44,6 @@ fn all(facts: &Facts, of: impl Fn(&StageWork) -> Option<&String>) -> Vec<String>
     facts.works.values().filter_map(of).cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn own(stage: &StageRun) -> Option<&ActionRun> {
-    stage.actions.iter().find(|action| action.part.is_none())
-}
-
 /// A row for each stage: its content, its key, its work.
 fn contents(facts: &Facts, language: Language) -> Markup {
     let heads = [
@@ -66,7 +62,7 @@ fn contents(facts: &Facts, language: Language) -> Markup {
             Some(Outcome::Done { content, .. }) => short(content),
             _ => String::new(),
         };
-        let action = own(stage);
+        let action = stage.own_action();
         let field = |name: &str| {
             let value = action.map(|action| action.action.value());
             value
@@ -142,7 +138,7 @@ fn measurements(facts: &Facts, stage: &StageRun, language: Language) -> Markup {
 
 /// The call of a stage, as its key holds it.
 fn details(facts: &Facts, stage: &StageRun, language: Language) -> Markup {
-    let Some(action) = own(stage) else { return measurements(facts, stage, language) };
+    let Some(action) = stage.own_action() else { return measurements(facts, stage, language) };
     let value = action.action.value();
     let inputs: Vec<(String, String)> = value.get("inputs").map(format::parameters).unwrap_or_default();
     let parameters: Vec<(String, String)> =

@@ -1,5 +1,6 @@
 //! Text of models and people as data: nothing in it can act on the page, hide, or turn what stands beside it around.
 
+use crate::report::format::mark;
 use maud::{Markup, html};
 
 /// The characters of a text that the page shows; the rest is counted.
@@ -52,31 +53,6 @@ pub fn answer(text: &str, empty: &str) -> Markup {
     let text = text.trim_matches(['\n', ' ']);
     html! {
         bdi.said { @if text.is_empty() { span.mark { (empty) } } @else { (visible(text)) } }
-    }
-}
-
-/// The visible sign of a character that has none, or that changes the direction of what follows.
-fn mark(character: char) -> Option<String> {
-    let code = character as u32;
-    match character {
-        '\n' | '\t' => None,
-        // The pictures of control characters stand in the order of the characters.
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + code).map(String::from),
-        '\u{7f}' => Some('\u{2421}'.to_string()),
-        '\u{80}'..='\u{9f}'
-        | '\u{ad}'
-        | '\u{61c}'
-        | '\u{180e}'
-        | '\u{200b}'
-        | '\u{200e}'
-        | '\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}'
-        | '\u{fff9}'..='\u{fffc}'
-        | '\u{e0000}'..='\u{e007f}'
-        | '\u{f0000}'..='\u{10ffff}' => Some(format!("U+{code:04X}")),
-        _ => None,
     }
 }
 

@@ -24,7 +24,7 @@ pub fn curves(stage: &str, file: Option<&Path>, which: &RunArgument, as_csv: boo
     let found = which.find_with(stage, file)?;
     let curves = of(&found, stage)?;
     if as_csv {
-        terminal::say(&curves.csv())?;
+        terminal::say(&curves.csv()?)?;
     } else {
         let title = Sheet::heading(format!("{stage}: {} points", curves.len()));
         terminal::show(&[Sheet::heading(heading(&found.run)), title, curves.table(), curves.samples()])?;
@@ -38,7 +38,7 @@ pub fn curves(stage: &str, file: Option<&Path>, which: &RunArgument, as_csv: boo
 /// The stage trains nothing, or wrote none that is still there.
 pub fn of(found: &StoredRun, name: &str) -> Result<Curves> {
     let stage = stage_of(found, name)?;
-    let Some(action) = stage.actions.iter().find(|action| action.part.is_none()) else {
+    let Some(action) = stage.own_action() else {
         let measures = !stage.actions.is_empty();
         return Err(refused(match measures {
             true => format!("`{name}` has no curves: it measures, and trains nothing"),

@@ -19,7 +19,7 @@ pub fn explain(name: &str, file: Option<&Path>, which: &RunArgument) -> Result<u
     let run = &found.run;
     let stage = gates::stage_of(&found, name)?;
     let executed = |key: &str| find::execution(&found, key);
-    let own = stage.actions.iter().find(|action| action.part.is_none());
+    let own = stage.own_action();
     let stored = StoreFacts {
         checkpoints: own.and_then(|action| find::checkpoints(&found, &stage.head.kind, &action.key)),
         variants: variants(&found, stage),

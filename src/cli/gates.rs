@@ -170,7 +170,7 @@ fn earlier(name: &str, plan: &Plan, found: &StoredRun) -> Result<Vec<WhatIf>> {
 fn record_of(store: &Store, run: &RunState, stage: &str) -> Option<ArtifactEvidence> {
     let stage = run.stage(stage)?;
     let Some(Outcome::Done { content, .. }) = &stage.outcome else { return None };
-    let key = &stage.actions.iter().find(|action| action.part.is_none())?.key;
+    let key = &stage.own_action()?.key;
     let record = Record::from_store(&store.lookup(&key.parse().ok()?).ok()??).ok()?;
     let candidate = record.candidates.into_iter().find(|candidate| candidate.content.to_string() == *content)?;
     Some(ArtifactEvidence::of(&candidate, ArtifactName::open(&stage.head.name)))

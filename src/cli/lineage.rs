@@ -133,7 +133,7 @@ fn made_by(found: &StoredRun, name: &str) -> Result<Vec<Content>> {
         return Ok(vec![content.parse()?]);
     }
     let store = Store::open(&found.root)?;
-    let own = stage.actions.iter().find(|action| action.part.is_none());
+    let own = stage.own_action();
     let record = own.map(|action| store.result::<Record>(&action.key.parse::<Digest>()?)).transpose()?.flatten();
     let record = record.ok_or_else(|| refused(format!("`{name}` made nothing in {}", found.run.name)))?;
     Ok(record.candidates.into_iter().map(|candidate| candidate.content).collect())

@@ -105,7 +105,7 @@ pub fn gather(found: StoredRun) -> Facts {
 fn stored(store: &Store, root: &Path, stage: &StageRun, is_alive: bool) -> (StoredStage, Vec<Absence>) {
     let (mut stored, mut absences) = (StoredStage::default(), Vec::new());
     let name = &stage.head.name;
-    let Some(action) = stage.actions.iter().find(|action| action.part.is_none()) else { return (stored, absences) };
+    let Some(action) = stage.own_action() else { return (stored, absences) };
     let has_ended =
         matches!(stage.outcome, Some(Outcome::Done { .. } | Outcome::Stopped { .. } | Outcome::Held { .. }));
     match find::checkpoints_in(store, &stage.head.kind, &action.key) {
@@ -141,7 +141,7 @@ fn traces(bytes: &[u8]) -> StoredCurve {
 
 /// The scores of held-out pairs under the checkpoint of a reward model that goes on, else under the last.
 fn pairs(store: &Store, stage: &StageRun) -> Result<Option<ScorePairs>> {
-    let key = stage.actions.iter().find(|action| action.part.is_none()).map(|action| &action.key);
+    let key = stage.own_action().map(|action| &action.key);
     let Some(record) = key.and_then(|key| find::record_in(store, key)) else { return Ok(None) };
     let step = judged_step(stage);
     let candidate = record.candidates.iter().find(|candidate| Some(candidate.step) == step);

@@ -1,6 +1,6 @@
 //! Answers of one model, alone or beside those of another to the same prompts: what a person reads before deciding.
 
-use super::format::number;
+use super::format::{mark, number};
 use super::sheet::{Grid, Header, Sheet, Tone, Width, cell, plain};
 use crate::gate::{self, Items, PairResult};
 use crate::plan::ArtifactName;
@@ -176,20 +176,16 @@ pub fn shown(text: &str) -> String {
     if lines.is_empty() { "(empty)".to_owned() } else { visible(&lines.join("\n")) }
 }
 
-/// A text in which characters that steer a terminal, or that turn the direction of what follows, stand as what they are:
-/// `␛` for escape, `⟨U+202E⟩` for a turn. A model may write any of them.
+/// A text in which characters that steer a terminal, cannot be seen, or turn the direction of what follows, stand as what
+/// they are: `␛` for escape, `⟨U+202E⟩` for a turn. A model may write any of them.
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
-        match letter {
-            '\n' | '\t' => out.push(letter),
-            // The pictures of the control characters stand in their order.
-            '\0'..='\u{1f}' => out.extend(char::from_u32(0x2400 + u32::from(letter))),
-            '\u{7f}' => out.push('␡'),
-            '\u{80}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                out.push_str(&format!("⟨U+{:04X}⟩", u32::from(letter)));
-            }
-            letter => out.push(letter),
+        match mark(letter) {
+            // A picture of one character needs no brackets.
+            Some(picture) if picture.chars().count() == 1 => out.push_str(&picture),
+            Some(code) => out.push_str(&format!("⟨{code}⟩")),
+            None => out.push(letter),
         }
     }
     out

@@ -4,7 +4,7 @@ mod front_matter;
 
 pub use front_matter::{BaseModel, BaseSource, ExportedModel, repository};
 
-use super::fold::{ActionRun, RunState, StageRun};
+use super::fold::{RunState, StageRun};
 use super::format::{self, moment, number};
 use crate::event::{ArtifactEvidence, Outcome, StudyRow, Verdict};
 use crate::gate::Counts;
@@ -82,7 +82,7 @@ pub fn card(run: &RunState, stage: &StageRun, content: &str, facts: &CardFacts) 
             (false, None) => {}
         }
     }
-    let works: Vec<StageWork> = lineage.iter().filter_map(|stage| (facts.work)(&own(stage)?.key)).collect();
+    let works: Vec<StageWork> = lineage.iter().filter_map(|stage| (facts.work)(&stage.own_action()?.key)).collect();
     if let (Some(first), Some(last)) =
         (works.iter().map(|work| &work.at).min(), works.iter().map(|work| &work.at).max())
     {
@@ -261,11 +261,6 @@ fn lineage<'a>(run: &'a RunState, stage: &'a StageRun) -> Vec<&'a StageRun> {
     out
 }
 
-/// The stage's own action.
-fn own(stage: &StageRun) -> Option<&ActionRun> {
-    stage.actions.iter().find(|action| action.part.is_none())
-}
-
 /// The content of an input: of data that is read with options, of all its files, with the options.
 fn content_of(input: &Value) -> String {
     let Some(files) = input.get("files").and_then(Value::as_array) else {
@@ -281,7 +276,7 @@ fn content_of(input: &Value) -> String {
 /// The section of one stage: its inputs with their contents, its settings, its gate.
 fn story(stage: &StageRun, facts: &CardFacts) -> String {
     let mut text = format!("\n### {} ({})\n\n", stage.head.name, stage.head.kind);
-    let Some(action) = own(stage) else {
+    let Some(action) = stage.own_action() else {
         return text + "Nothing of it was run.\n";
     };
     text += "| | |\n|---|---|\n";

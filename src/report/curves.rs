@@ -7,9 +7,9 @@ use super::format::number;
 use super::sheet::{Cell, Grid, Header, Sheet, cell, plain};
 use super::sheet::{Tone, Width};
 use crate::event::Metrics;
+use anyhow::Result;
 use line::CurveLine;
-use serde::Deserialize;
-use stages::curve::STEP;
+use stages::curve::{CandidateSamples, SAMPLES, STEP};
 
 /// The points of a stage in the order in which they were written, a column for each series: there may be a hundred
 /// thousand.
@@ -25,24 +25,6 @@ pub struct Curves {
     /// The number of lines that hold no point: the last one of a stage that was killed while it wrote, or damage.
     pub unreadable: usize,
 }
-
-/// The answers of the candidate of one step.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct CandidateSamples {
-    pub step: u64,
-    pub samples: Vec<SampleAnswer>,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct SampleAnswer {
-    pub prompt: String,
-    pub answer: String,
-    /// Whether it ended by itself.
-    pub ended: bool,
-}
-
-/// The field of a line that holds answers in place of numbers.
-const SAMPLES: &str = "\"samples\":";
 
 /// A number of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -149,25 +131,22 @@ impl Curves {
 
     /// Every number as it was written, for other programs: a row a point, an empty cell where a point has no such number,
     /// `NaN` where it was not finite.
-    pub fn csv(&self) -> String {
-        let quoted = |name: &String| match name.contains([',', '"', '\n', '\r']) {
-            true => format!("\"{}\"", name.replace('"', "\"\"")),
-            false => name.clone(),
-        };
-        let mut text = [STEP.to_owned()].into_iter().chain(self.names.iter().map(quoted)).collect::<Vec<_>>().join(",");
-        text.push('\n');
+    ///
+    /// # Errors
+    /// None that a writer to memory has.
+    pub fn csv(&self) -> Result<String> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record([STEP].into_iter().chain(self.names.iter().map(String::as_str)))?;
         let mut rest: Vec<_> = self.columns.iter().map(|column| column.iter().peekable()).collect();
         for (point, step) in self.steps.iter().enumerate() {
-            text.push_str(&step.to_string());
+            writer.write_field(step.to_string())?;
             for column in &mut rest {
-                text.push(',');
-                if let Some(value) = column.next_if(|value| value.point as usize == point) {
-                    text.push_str(&value.value.to_string());
-                }
+                let value = column.next_if(|value| value.point as usize == point);
+                writer.write_field(value.map(|value| value.value.to_string()).unwrap_or_default())?;
             }
-            text.push('\n');
+            writer.write_record(None::<&[u8]>)?;
         }
-        text
+        Ok(String::from_utf8(writer.into_inner()?)?)
     }
 
     /// A row for each series: its first, last, lowest and highest number, and a small drawing.
@@ -267,14 +246,15 @@ mod tests {
             "\n",
             r#"{"step":3,"lo"#,
         ));
-        let answers = vec![SampleAnswer { prompt: "Hi".to_owned(), answer: " there".to_owned(), ended: true }];
+        let answers =
+            vec![stages::curve::SampleAnswer { prompt: "Hi".to_owned(), answer: " there".to_owned(), ended: true }];
         assert_eq!(curves.samples, [CandidateSamples { step: 2, samples: answers }]);
         expect![[r#"
             step,loss,kl,reward,seconds.update,heldout_loss
             1,2.5,0.125,-1,0.5,
             2,NaN,0.25,1.5,,2.25
         "#]]
-        .assert_eq(&curves.csv());
+        .assert_eq(&curves.csv().unwrap());
         expect![[r#"
             series          points  first   last  lowest  highest  curve
             ──────────────────────────────────────────────────────────────

@@ -174,6 +174,11 @@ impl RunState {
 }
 
 impl StageRun {
+    /// The action of the stage itself; an eval has measurements alone.
+    pub fn own_action(&self) -> Option<&ActionRun> {
+        self.actions.iter().find(|action| action.part.is_none())
+    }
+
     pub fn was_executed(&self) -> bool {
         self.outcome.as_ref().is_some_and(|outcome| outcome.executed_in().is_some())
     }

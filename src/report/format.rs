@@ -88,6 +88,31 @@ fn flatten(under: &str, value: &Value, lines: &mut Vec<(String, String)>) {
     }
 }
 
+/// The visible sign of a character that has none, or that changes the direction of what follows.
+pub fn mark(character: char) -> Option<String> {
+    let code = character as u32;
+    match character {
+        '\n' | '\t' => None,
+        // The pictures of control characters stand in the order of the characters.
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + code).map(String::from),
+        '\u{7f}' => Some('\u{2421}'.to_string()),
+        '\u{80}'..='\u{9f}'
+        | '\u{ad}'
+        | '\u{61c}'
+        | '\u{180e}'
+        | '\u{200b}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffc}'
+        | '\u{e0000}'..='\u{e007f}'
+        | '\u{f0000}'..='\u{10ffff}' => Some(format!("U+{code:04X}")),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

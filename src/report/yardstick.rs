@@ -58,7 +58,7 @@ struct Basis<'a> {
 impl<'a> Basis<'a> {
     fn of(stage: &'a StageRun, metric: &str) -> Basis<'a> {
         let kind = kinds::kind(&stage.head.kind);
-        let own = stage.actions.iter().find(|action| action.part.is_none());
+        let own = stage.own_action();
         // Others are those of a judge.
         let is_own = stage.head.metrics.iter().any(|(name, _)| name == metric);
         match (kind.map(|kind| (kind, kind.work)), own) {

@@ -1,5 +1,6 @@
 //! A point of a training curve as numbers by name.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The field of a point that says when it was: optimiser steps, or updates of PPO.
@@ -7,6 +8,24 @@ pub const STEP: &str = "step";
 
 /// A group of metrics in a point, whose names count as if they stood beside the others.
 pub const METRICS: &str = "metrics";
+
+/// The field of a line that holds answers in place of numbers.
+pub const SAMPLES: &str = "samples";
+
+/// The answers of the candidate of one step to a few prompts, in place of a point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CandidateSamples {
+    pub step: u64,
+    pub samples: Vec<SampleAnswer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SampleAnswer {
+    pub prompt: String,
+    pub answer: String,
+    /// Whether it ended by itself.
+    pub ended: bool,
+}
 
 /// The numbers of a point, except for its step, in their order; `None` for one that is not finite. A field that is an
 /// object gives a name for each of its numbers (`seconds.generation`); texts, bools and lists are left out.

@@ -1,12 +1,11 @@
 //! A few answers of every candidate of a policy to the same prompts, in its curve: a person sees what the numbers mean.
 
 use super::rows::Sequence;
+use crate::curve::{CandidateSamples, SampleAnswer};
 use crate::generate::{self, Choice, Decoding};
 use crate::io::Io;
 use crate::model::{Adapter, Artifact, Decoder};
 use anyhow::Result;
-use serde::Serialize;
-use serde_json::json;
 
 /// The number of prompts.
 const PROMPTS: usize = 4;
@@ -18,15 +17,6 @@ const TOKENS: usize = 48;
 pub struct Samples<'a> {
     artifact: &'a Artifact,
     prompts: Vec<Vec<u32>>,
-}
-
-/// One answer, as the curve holds it.
-#[derive(Serialize)]
-struct SampleAnswer {
-    prompt: String,
-    answer: String,
-    /// Whether it ended by itself.
-    ended: bool,
 }
 
 impl<'a> Samples<'a> {
@@ -60,7 +50,7 @@ impl<'a> Samples<'a> {
             return Ok(());
         }
         match self.answers(model, adapter) {
-            Ok(samples) => io.curve(&json!({"step": step, "samples": samples})),
+            Ok(samples) => io.curve(&CandidateSamples { step, samples }),
             Err(error) => {
                 tracing::warn!("no samples of step {step}: {error:#}");
                 Ok(())
