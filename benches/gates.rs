@@ -35,7 +35,7 @@ fn subject(salt: usize, gain: f64) -> Subject {
     let mean = |field: &str| Some(items.fields[field].iter().flatten().sum::<f64>() / ITEMS as f64);
     let metrics = [("mean_score", "score"), ("length", "length"), ("accuracy", "correct")];
     let metrics = metrics.map(|(metric, field)| (metric.to_owned(), mean(field))).into();
-    Subject { own: Readings::default(), judged: vec![Readings { metrics, items: Some(Arc::new(items)) }] }
+    Subject { judged: vec![Readings { metrics, items: Some(Arc::new(items)) }], ..Subject::default() }
 }
 
 fn rule(text: &str) -> Rule {

@@ -68,9 +68,13 @@ pub fn decisions(approvals: &[Approval]) -> BTreeMap<String, HumanDecision> {
     approvals.iter().map(|approval| (approval.question.clone(), decided(approval))).collect()
 }
 
+/// The most bytes of the file.
+const MOST: u64 = 256 << 20;
+
 /// Appends a line. If the file does not end with a line break, as after some editors, one is added first.
 pub fn append(path: &Path, approval: &Approval) -> Result<()> {
-    let is_open = fs::read(path).is_ok_and(|bytes| bytes.last().is_some_and(|byte| *byte != b'\n'));
+    let bytes = files::found(files::read_user(path, MOST)).with_context(|| format!("read {}", path.display()))?;
+    let is_open = bytes.is_some_and(|bytes| bytes.last().is_some_and(|byte| *byte != b'\n'));
     let mut line = if is_open { b"\n".to_vec() } else { Vec::new() };
     serde_json::to_writer(&mut line, approval).context("write a decision")?;
     line.push(b'\n');

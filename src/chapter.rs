@@ -4,9 +4,13 @@
 
 mod answers;
 pub mod charts;
+pub mod comparison;
 mod curves;
 mod dark;
+pub mod data;
 pub mod facts;
+mod families;
+pub mod figures;
 mod gates;
 mod glossary;
 mod graph;
@@ -20,7 +24,7 @@ mod standing;
 mod study;
 mod table;
 mod text;
-mod verdict;
+pub mod verdict;
 pub mod words;
 
 #[cfg(test)]

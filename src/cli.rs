@@ -38,6 +38,7 @@ mod test;
 mod watch;
 
 use crate::executor::EXECUTORS;
+use crate::inheritance::hide_environment;
 use crate::report::answers::AnswerChoice;
 use crate::run::ExecutionOptions;
 use crate::{approvals, progress, worker};
@@ -47,6 +48,7 @@ use clap::{CommandFactory, Parser};
 use export::ExportForm;
 use find::RunQuery;
 use refusal::Refusal;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -72,7 +74,8 @@ pub fn main() -> ExitCode {
 
 fn answer(verb: Verb) -> Result<u8> {
     match verb {
-        Verb::Run { asked, selected, device, jobs, resources, keep_going, no_fsync, dry_run, json, log } => {
+        Verb::Run { asked, selected, disown, device, jobs, resources, keep_going, no_fsync, dry_run, json, log } => {
+            hide_environment();
             let execution = ExecutionOptions {
                 executor: EXECUTORS[0],
                 device: device.chosen()?,
@@ -80,8 +83,10 @@ fn answer(verb: Verb) -> Result<u8> {
                 capacity: run::capacity(resources.as_deref())?,
                 is_durable: !no_fsync,
                 keeps_going: keep_going,
+                secrets: BTreeMap::new(),
+                disowns: disown,
             };
-            run::walk(&asked, &selected.filter(), (!dry_run).then_some(&execution), &run::Listeners { json, log })
+            run::walk(&asked, &selected.filter(), (!dry_run).then_some(execution), &run::Listeners { json, log })
         }
         Verb::Check { file, changes } => check::check(&file, &changes.all()),
         Verb::Plan { asked, selected } => run::walk(&asked, &selected.filter(), None, &run::Listeners::default()),
@@ -113,21 +118,25 @@ fn answer(verb: Verb) -> Result<u8> {
             log::log(&asked, file.as_deref(), &which)
         }
         Verb::Curves { stage, file, csv, which } => curves::curves(&stage, file.as_deref(), &which, csv),
-        Verb::Report { file, out, lang, strict, which } => {
-            report::report(file.as_deref(), &report::ReportRequest { out: &out, lang, is_strict: strict }, &which)
+        Verb::Report { file, compare, format, out, csv, lang, strict, which } => {
+            let compare = compare.as_deref().and_then(|runs| Some([runs.first()?.as_str(), runs.get(1)?]));
+            let (out, csv) = (out.as_deref(), csv.as_deref());
+            let asked = report::ReportRequest { compare, format, out, csv, lang, is_strict: strict };
+            report::report(file.as_deref(), &asked, &which)
         }
         Verb::Diff { old, new, file, json, store } => diff::diff([&old, &new], file.as_deref(), &store, json),
         Verb::Lineage { what, file, row, which } => lineage::lineage(&what, row.as_deref(), file.as_deref(), &which),
         Verb::ExportTensorboard { directory, file, which } => tensorboard::export(&directory, file.as_deref(), &which),
         Verb::Graph { file, format, changes } => graph::graph(&file, &changes, format),
         Verb::Watch { file, which } => watch::watch(file.as_deref(), &which),
-        Verb::Gc { file, keep_runs, keep_days, max_size, dry_run, store } => {
-            let asked = gc::GcRequest { keep_runs, keep_days, max_size: max_size.as_deref(), dry_run };
+        Verb::Gc { file, keep_runs, keep_days, max_size, runs, dry_run, store } => {
+            let asked = gc::GcRequest { keep_runs, keep_days, max_size: max_size.as_deref(), runs, dry_run };
             gc::gc(&asked, file.as_deref(), &store)
         }
         Verb::Cache { verb } => match verb {
             CacheVerb::Verify { file, repair, store } => store::verify(repair, file.as_deref(), &store),
             CacheVerb::Du { file, store } => store::usage(file.as_deref(), &store),
+            CacheVerb::Disowned { file, store } => store::disowned(file.as_deref(), &store),
             CacheVerb::Export { stage, file, out, which } => {
                 store::export(stage.as_deref(), &out, file.as_deref(), &which)
             }

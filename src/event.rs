@@ -31,6 +31,9 @@ pub enum Event {
         /// `--only` and `--from`, as typed: the run has only these stages and what they need.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         selection: String,
+        /// The machine that it is on; older journals have none, and a plan is on none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        machine: Option<Machine>,
     },
     /// An action was found in the store. For a part of an eval, `part` names the measurement and its model.
     Hit {
@@ -118,6 +121,21 @@ pub enum Event {
     },
 }
 
+/// The machine of a run, as its system describes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The distribution, the kernel and the architecture.
+    pub system: String,
+    /// The model of the processor.
+    pub processor: String,
+    /// The cores that the process may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u64>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageHead {
     pub name: String,
@@ -128,6 +146,9 @@ pub struct StageHead {
     /// The sources on each port, as in the file: `sft`, `rm_1@150`, `data/sft.jsonl`. Older journals have none.
     #[serde(default, with = "ports", skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<(String, Vec<ArtifactName>)>,
+    /// The families that it belongs to, by the names that rules give them. Older journals have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<String>,
 }
 
 /// A mapping in the journal, but a list here: there may be thousands of stages, and a map takes half a kilobyte for its
@@ -206,6 +227,12 @@ pub struct Evidence {
     pub incumbent: Option<ArtifactEvidence>,
     /// The stages named in rules.
     pub stages: BTreeMap<String, ArtifactEvidence>,
+    /// The stages of a `for` named in rules that failed, each with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed: BTreeMap<String, String>,
+    /// The stages that a stage could not choose, since they failed: each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_candidates: Vec<String>,
 }
 
 /// One artifact as a gate saw it.
@@ -222,6 +249,18 @@ pub struct ArtifactEvidence {
     /// Measurements by judge.
     #[serde(default)]
     pub judged: BTreeMap<String, JudgeEvidence>,
+    /// The number of artifacts that it was the best of before this gate, on the same rows; 1 if nobody chose it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub among: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_one(among: &usize) -> bool {
+    *among == 1
 }
 
 impl ArtifactEvidence {
@@ -234,6 +273,7 @@ impl ArtifactEvidence {
             metrics: candidate.metrics.clone(),
             table: Table::of(candidate),
             judged: BTreeMap::new(),
+            among: 1,
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct Job {
     /// The directory is added as the last argument.
     pub command: Vec<OsString>,
     pub timeout: Option<Duration>,
+    /// A word that the worker is told by its standard input, and nobody else can read.
+    pub handover: String,
     /// Jobs of one such name may be worked one after the other by one process, which keeps what the next one needs.
     /// `None`: the job has a process of its own, and may need the memory of those that wait.
     pub shares: Option<String>,

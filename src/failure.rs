@@ -25,6 +25,8 @@ pub enum Failure {
     NoStep { stage: String, step: u64, known: Vec<u64> },
     /// A stage makes nothing that another could take.
     NothingToTake(String),
+    /// All that a stage could have chosen failed: why each did.
+    NothingToChoose(Vec<String>),
     /// An error without more to know about it, and every failure that was read from a journal.
     Error(String),
 }
@@ -86,6 +88,7 @@ impl fmt::Display for Failure {
                 let known: Vec<String> = known.iter().map(u64::to_string).collect();
                 write!(text, "find `{stage}@{step}`: `{stage}` has steps {}", known.join(", "))
             }
+            Failure::NothingToChoose(reasons) => write!(text, "there is nothing to choose: {}", reasons.join("; ")),
             Failure::NothingToTake(stage) => write!(text, "find what `{stage}` gave: it makes nothing to take"),
             Failure::Error(error) => text.write_str(error),
         }
@@ -183,6 +186,7 @@ mod tests {
             Failure::incomparable(&ArtifactName::open("ppo_1"), &ArtifactName::open("sft"), "no items".to_owned()),
             Failure::NoStep { stage: "rm".to_owned(), step: 15, known: vec![10, 20] },
             Failure::NothingToTake("eval".to_owned()),
+            Failure::NothingToChoose(vec!["`ppo_a` failed".to_owned(), "the gate of `ppo_b` is closed".to_owned()]),
             Failure::Error("no space left".to_owned()),
         ];
         let written = failures.map(|failure| {
@@ -201,6 +205,7 @@ mod tests {
             compare ppo_1 with sft: no items
             find `rm@15`: `rm` has steps 10, 20
             find what `eval` gave: it makes nothing to take
+            there is nothing to choose: `ppo_a` failed; the gate of `ppo_b` is closed
             no space left"#]]
         .assert_eq(&written.join("\n"));
     }

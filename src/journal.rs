@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A journal being written. Its writer keeps the file locked while it lives, so that others see that a run without an
@@ -28,7 +28,10 @@ impl Journal {
     /// `root` is `.pipeline`; `at` is used only for the directory's name, so that names sort by time.
     pub fn create(root: &Path, pipeline: &str, at: jiff::Timestamp) -> Result<Journal> {
         let runs = root.join("runs");
-        fs::create_dir_all(&runs).with_context(|| format!("create {}", runs.display()))?;
+        let made = files::make_directory(&runs, cache::is_shared(root)?);
+        made.with_context(|| format!("create {}", runs.display()))?;
+        let is_ours = fs::symlink_metadata(&runs).with_context(|| format!("read {}", runs.display()))?.is_dir();
+        ensure!(is_ours, "{} is a link, which may lead anywhere; take it away", runs.display());
         let stem = format!("{}-{}", at.strftime("%Y%m%dT%H%M%S%.3fZ"), file_name(pipeline));
         let directory = (1..)
             .map(|n| runs.join(if n == 1 { stem.clone() } else { format!("{stem}-{n}") }))
@@ -40,7 +43,7 @@ impl Journal {
             .expect("some number is free")?;
         let path = directory.join(FILE);
         let file = File::options()
-            .create(true)
+            .create_new(true)
             .append(true)
             .open(&path)
             .with_context(|| format!("create {}", path.display()))?;
@@ -112,10 +115,10 @@ pub fn import(root: &Path, journal: &[u8]) -> Result<String> {
     ensure!(is_plain && run.starts_with(|first: char| first.is_ascii_digit()), "its run is called {run:?}");
     let runs = root.join("runs");
     let (directory, make) = (runs.join(&run), || format!("create the run {run}"));
-    match fs::read(directory.join(FILE)) {
-        Ok(known) if known == journal => return Ok(run),
-        Ok(_) => bail!("another run has the name {run} here"),
-        Err(_) => {}
+    match files::found(fs::read(directory.join(FILE))).with_context(make)? {
+        Some(known) if known == journal => return Ok(run),
+        Some(_) => bail!("another run has the name {run} here"),
+        None => {}
     }
     fs::create_dir_all(&runs).with_context(make)?;
     let draft = tempfile::TempDir::new_in(root).with_context(make)?;
@@ -126,7 +129,7 @@ pub fn import(root: &Path, journal: &[u8]) -> Result<String> {
 
 /// The events of one journal. A last line that a kill cut short is left out.
 pub fn read(journal: &Path) -> Result<Vec<Event>> {
-    let (events, unread) = what_can_be_read(journal)?;
+    let ReadableJournal { events, unread, .. } = what_can_be_read(journal)?;
     match unread.into_iter().next() {
         None => Ok(events),
         Some(Unread { number, error, .. }) => {
@@ -143,23 +146,40 @@ pub struct Unread {
     error: serde_json::Error,
 }
 
-/// The events of a journal, and the lines that are not events because a newer program wrote them or a disk damaged
-/// them. A last line that a kill cut short is neither.
-pub fn what_can_be_read(journal: &Path) -> Result<(Vec<Event>, Vec<Unread>)> {
-    let text = fs::read(journal).with_context(|| format!("read {}", journal.display()))?;
-    let (mut events, mut unread) = (Vec::new(), Vec::new());
+impl Unread {
+    /// Whether it is whole, and an event that this program does not know: a newer one wrote it.
+    pub fn is_of_newer_version(&self) -> bool {
+        serde_json::from_slice::<serde_json::Value>(&self.line).is_ok_and(|line| line.get("event").is_some())
+    }
+}
+
+/// The events of a journal, and the lines that are not events because a newer program wrote them or a disk damaged them.
+pub struct ReadableJournal {
+    pub events: Vec<Event>,
+    pub unread: Vec<Unread>,
+    /// Whether a kill cut the last line short, which is neither.
+    pub is_torn: bool,
+}
+
+pub fn what_can_be_read(journal: &Path) -> Result<ReadableJournal> {
+    let text = files::read(journal, MOST).with_context(|| format!("read {}", journal.display()))?;
+    let (mut events, mut unread, mut is_torn) = (Vec::new(), Vec::new(), false);
     for (n, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let whole = line.strip_suffix(b"\n");
         match (serde_json::from_slice(whole.unwrap_or(line)), whole) {
             (Ok(event), _) => events.push(event),
             (Err(error), Some(line)) => unread.push(Unread { number: n + 1, line: line.to_owned(), error }),
-            (Err(_), None) => {}
+            (Err(_), None) => is_torn = true,
         }
     }
-    Ok((events, unread))
+    Ok(ReadableJournal { events, unread, is_torn })
 }
 
-/// The keys of the actions that a run used, in the order of use. Only the key of each line is read.
+/// The most bytes of a journal: that of a million stages has half of them.
+const MOST: u64 = 4 << 30;
+
+/// The keys of the actions that a run used, in the order of use. Only the key of each line is read. It ends where the file
+/// cannot be read: nothing depends on having them all.
 pub fn keys(journal: &Path) -> Result<impl Iterator<Item = Digest>> {
     #[derive(Deserialize)]
     #[serde(tag = "event", rename_all = "snake_case")]
@@ -173,18 +193,19 @@ pub fn keys(journal: &Path) -> Result<impl Iterator<Item = Digest>> {
         #[serde(other)]
         Other,
     }
-    let file = File::open(journal).with_context(|| format!("read {}", journal.display()))?;
-    let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+    let (file, _) = files::inside(journal).with_context(|| format!("read {}", journal.display()))?;
+    let lines = BufReader::new(file.take(MOST)).split(b'\n').map_while(Result::ok);
     Ok(lines.filter_map(|line| match serde_json::from_slice(&line).ok()? {
         Line::Hit { key } | Line::Started { key } => Some(key),
         Line::Other => None,
     }))
 }
 
-/// Whether the process that writes this journal is alive.
+/// Whether the process that writes this journal is alive. One that cannot be opened is nobody's.
 pub fn is_alive(journal: &Path) -> bool {
-    File::open(journal)
-        .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK))
+    files::inside(journal).is_ok_and(|(file, _)| {
+        flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    })
 }
 
 /// The journals under `root` (`.pipeline`), oldest first.
@@ -198,7 +219,11 @@ pub fn all(root: &Path) -> Result<Vec<PathBuf>> {
     let mut journals = Vec::new();
     for entry in entries {
         let journal = entry.with_context(|| format!("read {}", runs.display()))?.path().join(FILE);
-        if journal.is_file() {
+        // What a run needs is known from its journal alone: one that cannot be asked for is an error. A link is no journal
+        // of ours.
+        let found =
+            files::found(fs::symlink_metadata(&journal)).with_context(|| format!("read {}", journal.display()))?;
+        if found.is_some_and(|metadata| metadata.is_file()) {
             journals.push(journal);
         }
     }

@@ -40,6 +40,7 @@ mod schedule;
 mod approvals;
 mod executor;
 mod gate_test;
+mod inheritance;
 mod journal;
 mod live;
 mod retention;
@@ -61,5 +62,6 @@ pub use cli::command;
 
 /// A worker, or what a person asks for.
 pub fn main() -> std::process::ExitCode {
+    inheritance::receive();
     worker::asked(std::env::args_os().skip(1)).unwrap_or_else(cli::main)
 }

@@ -1,6 +1,7 @@
 //! Spec → [`Plan`]: names are resolved; ports, parameters, input files and rules are checked; cycles are refused.
 
 mod adapters;
+mod choices;
 mod draft;
 mod gates;
 mod graph;
@@ -64,6 +65,8 @@ pub struct Stage {
     pub parameters: Canonical,
     /// Only for a kind that draws random numbers.
     pub seed: Option<u64>,
+    /// The names under which rules mean it together with the other stages of its `for`.
+    pub families: Vec<String>,
     /// The metrics in its own record.
     pub metrics: Vec<MetricName>,
     /// The port whose content a gate with `on_fail: keep` keeps.
@@ -102,11 +105,13 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     let withs: Vec<Node> = spec.stages.iter_mut().map(StageSpec::take_parameters).collect();
     let ids: HashMap<&str, StageId> =
         spec.stages.iter().enumerate().map(|(id, stage)| (stage.name.value.as_str(), id)).collect();
-    let kinds: Vec<Option<&'static Kind>> = spec.stages.iter().map(|stage| kind(stage, table, &mut mistakes)).collect();
+    let mut kinds: Vec<Option<&'static Kind>> =
+        spec.stages.iter().map(|stage| kind(stage, table, &mut mistakes)).collect();
+    choices::give(&spec, &ids, &mut kinds, &mut mistakes);
     let dtype = spec.dtype.as_ref().and_then(|dtype| parameters::dtype(dtype, &mut mistakes));
     let mut graph = Graph::new(spec.stages.iter().map(|stage| stage.name.value.as_str()).collect());
     let mut checked_files = source::FileChecks::new();
-    let mut drafts = Vec::with_capacity(spec.stages.len());
+    let mut drafts: Vec<Draft> = Vec::with_capacity(spec.stages.len());
     for ((id, stage), with) in spec.stages.iter().enumerate().zip(withs) {
         check_name(stage, &mut mistakes);
         let lookup = source::SourceLookup { spec: &spec, kinds: &kinds, ids: &ids, directory };
@@ -134,12 +139,13 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
         }
         drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, lora, dialogues, metrics, incumbent });
     }
+    choices::measure(&mut drafts);
     adapters::check(&drafts, &mut mistakes);
     templates::check(&drafts, spec.skip_bad_rows, &mut mistakes);
     outputs::check(&drafts, &ids, &mut mistakes);
     pins::check(&drafts, &ids, &mut mistakes);
     mistakes.extend(graph.cycles());
-    let mut gates = gates::resolve(&drafts, &ids, &mut graph, &mut mistakes);
+    let mut gates = gates::resolve(&drafts, &ids, &spec.families, &mut graph, &mut mistakes);
     looks::name_prompts(&drafts, &mut gates);
     leaks::check(&drafts, &gates, &checked_files, &mut mistakes);
     looks::check(&drafts, &gates, &mut mistakes);
@@ -156,6 +162,10 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     let mut place = vec![0; order.len()];
     order.iter().enumerate().for_each(|(new, old)| place[*old] = new);
     let placed = |ids: Vec<StageId>| ids.into_iter().map(|id| place[id]).collect();
+    let mut families: HashMap<&str, Vec<String>> = HashMap::new();
+    for (family, stages) in &spec.families {
+        stages.iter().for_each(|stage| families.entry(stage).or_default().push(family.clone()));
+    }
     let finished = drafts.into_iter().zip(gates).zip(after).enumerate().map(|(old, ((draft, gate), after))| {
         let Draft { spec: stage, kind, inputs, parameters, metrics, incumbent, .. } = draft;
         let (kind, parameters) = (kind?, parameters?);
@@ -165,6 +175,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             inputs: inputs.into_iter().map(|input| placed_input(input, &place)).collect(),
             parameters,
             seed: kind.draws.then(|| stage.seed.as_ref().map_or(spec.seed, |seed| seed.value)),
+            families: families.remove(stage.name.value.as_str()).unwrap_or_default(),
             metrics,
             incumbent,
             gate: gate.map(|gate| placed_gate(gate, &place)),

@@ -6,6 +6,7 @@ mod log;
 mod phrases;
 
 use crate::event::Event;
+use crate::report::visible::visible;
 use indicatif::MultiProgress;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ pub enum Progress {
 /// about one action are at least `interval` apart.
 pub fn open(has_color: bool, interval: Duration) -> Progress {
     let screen = MultiProgress::new();
-    log::open(screen.clone(), has_color);
+    log::open(screen.clone(), has_color, log::USUAL);
     if std::io::stderr().is_terminal() {
         Progress::Bars(bars::Bars::new(screen))
     } else {
@@ -30,7 +31,12 @@ pub fn open(has_color: bool, interval: Duration) -> Progress {
 
 /// Only `tracing`, for verbs that run nothing.
 pub fn log_only(has_color: bool) {
-    log::open(MultiProgress::new(), has_color);
+    log::open(MultiProgress::new(), has_color, log::USUAL);
+}
+
+/// The same for a verb that tells every loss itself, so that nothing is told twice.
+pub fn log_errors_only(has_color: bool) {
+    log::open(MultiProgress::new(), has_color, "error");
 }
 
 impl Progress {
@@ -40,7 +46,7 @@ impl Progress {
             Progress::Bars(bars) => bars.show(event),
             Progress::Lines { started, lines } => {
                 if let Some(line) = lines.line(event, started.elapsed()) {
-                    let _ = writeln!(std::io::stderr(), "{line}");
+                    let _ = writeln!(std::io::stderr(), "{}", visible(&line));
                 }
             }
         }

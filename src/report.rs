@@ -6,12 +6,14 @@ pub mod cause;
 pub mod curves;
 pub mod diff;
 pub mod explain;
+pub mod families;
 pub mod fold;
 pub mod format;
 pub mod gate;
 pub mod graph;
 pub mod json;
 pub mod lineage;
+pub mod measured;
 pub mod page;
 pub mod reliability;
 pub mod runs;
@@ -19,6 +21,7 @@ pub mod sheet;
 pub mod stages;
 pub mod study;
 pub mod tensorboard;
+pub mod visible;
 pub mod yardstick;
 
 use crate::event::Outcome;
@@ -36,6 +39,7 @@ pub fn report(run: &RunState, is_alive: bool) -> Vec<Sheet> {
         sheets.push(study::table(study));
         sheets.extend(study::side_by_side(study));
     }
+    sheets.extend(families::families(run, is_alive).iter().map(families::table));
     sheets.push(Sheet::note(last_line(run, is_alive)));
     sheets
 }

@@ -35,14 +35,24 @@ pub enum Reason {
     Last,
 }
 
-/// The records and input contents of all kept runs, and why each run is kept. The caller holds the store
-/// (`Store::hold_alone`), so that no run starts to use something new meanwhile.
-pub fn roots(root: &Path, kept: &Retention) -> Result<(Roots, Vec<Reason>)> {
+/// The runs of a store, as they are kept or not.
+pub struct RunChoice {
+    /// The records and input contents of all kept runs.
+    pub roots: Roots,
+    /// Why each of them is kept.
+    pub reasons: Vec<Reason>,
+    /// The directories of the others.
+    pub others: Vec<PathBuf>,
+}
+
+/// Chooses the runs to keep. The caller holds the store (`Store::hold_alone`), so that no run starts to use something new
+/// meanwhile.
+pub fn choose(root: &Path, kept: &Retention) -> Result<RunChoice> {
     let mut of_pipeline: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut roots, mut counted) = (Roots::default(), Vec::new());
-    roots.keys.extend(imported(root, jiff::Timestamp::now()));
+    let (mut roots, mut reasons, mut others) = (Roots::default(), Vec::new(), Vec::new());
+    roots.keys.extend(imported(root, jiff::Timestamp::now())?);
     for path in journal::all(root)?.into_iter().rev() {
-        let (events, unread) = journal::what_can_be_read(&path)?;
+        let journal::ReadableJournal { events, unread, .. } = journal::what_can_be_read(&path)?;
         if !unread.is_empty() {
             // The line is damaged or from a newer version: every digest in it is kept.
             tracing::warn!(
@@ -64,12 +74,15 @@ pub fn roots(root: &Path, kept: &Retention) -> Result<(Roots, Vec<Reason>)> {
         let is_recent = || kept.since.is_some_and(|since| at.parse::<jiff::Timestamp>().is_ok_and(|at| at >= since));
         let reason = match () {
             () if journal::is_alive(&path) => Reason::Running,
-            () if pin_of(&path).exists() => Reason::Pinned,
+            () if is_pinned(&path)? => Reason::Pinned,
             () if is_recent() => Reason::Recent,
             () if is_last => Reason::Last,
-            () => continue,
+            () => {
+                others.extend(path.parent().map(Path::to_owned));
+                continue;
+            }
         };
-        counted.push(reason);
+        reasons.push(reason);
         for event in &events {
             if let Event::Hit { key, action, .. } | Event::Started { key, action, .. } = event {
                 roots.keys.extend(key.parse::<Digest>());
@@ -77,7 +90,7 @@ pub fn roots(root: &Path, kept: &Retention) -> Result<(Roots, Vec<Reason>)> {
             }
         }
     }
-    Ok((roots, counted))
+    Ok(RunChoice { roots, reasons, others })
 }
 
 /// Whether a run ended well with all stages. Failed and partial runs do not count against the number of runs to keep:
@@ -107,14 +120,20 @@ fn inputs(value: &Value, roots: &mut Roots) {
     }
 }
 
-fn imported(root: &Path, now: jiff::Timestamp) -> Vec<Digest> {
-    let text = fs::read_to_string(root.join(IMPORTS)).unwrap_or_default();
+/// The most bytes of the list of imports.
+const MOST: u64 = 256 << 20;
+
+fn imported(root: &Path, now: jiff::Timestamp) -> Result<Vec<Digest>> {
+    let path = root.join(IMPORTS);
+    let text = files::found(files::text(&path, MOST)).with_context(|| format!("read {}", path.display()))?;
+    let text = text.unwrap_or_default();
     let key = move |line: &str| {
         let (key, at) = line.split_once(' ')?;
-        let is_young = at.parse::<jiff::Timestamp>().is_ok_and(|at| at + LIFE_OF_AN_IMPORT >= now);
+        let is_young =
+            at.parse::<jiff::Timestamp>().is_ok_and(|at| at.checked_add(LIFE_OF_AN_IMPORT).is_ok_and(|end| end >= now));
         key.parse().ok().filter(|_| is_young)
     };
-    text.lines().filter_map(key).collect()
+    Ok(text.lines().filter_map(key).collect())
 }
 
 /// Records imported keys, which no run has used yet.
@@ -129,10 +148,15 @@ fn pin_of(journal: &Path) -> PathBuf {
     journal.with_file_name(PIN)
 }
 
+fn is_pinned(journal: &Path) -> Result<bool> {
+    let path = pin_of(journal);
+    files::is_there(&path).with_context(|| format!("read {}", path.display()))
+}
+
 /// Pins a run. False: it was pinned already.
 pub fn pin(journal: &Path) -> Result<bool> {
     let path = pin_of(journal);
-    let is_new = !path.exists();
+    let is_new = !is_pinned(journal)?;
     fs::write(&path, "").with_context(|| format!("write {}", path.display()))?;
     Ok(is_new)
 }

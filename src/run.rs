@@ -9,7 +9,9 @@ mod finish;
 mod foreign;
 pub mod gpus;
 mod inputs;
+pub mod machine;
 mod prefetch;
+mod scrub;
 mod session;
 pub mod slots;
 pub mod space;
@@ -24,7 +26,7 @@ use crate::plan::{Plan, Stage, StageId};
 use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
-use cache::{Claim, Content, Digest, Store};
+use cache::{Claim, Content, Digest, Store, is_interruption};
 use gpus::RunDevices;
 use prefetch::{Prefetch, prefetch};
 pub use session::ExecutionOptions;
@@ -64,14 +66,17 @@ pub fn run(
     selection: &Selection,
     options: &Options,
     execution: &ExecutionOptions,
-    interrupt: &AtomicBool,
+    interrupt: &'static AtomicBool,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<u8> {
     let program = std::env::current_exe().context("find this program")?;
     let worker = [program.into(), "worker".into()];
     let store = Store::open(&options.store)?;
     let store = if execution.is_durable { store } else { store.without_fsync() };
-    let contents = inputs::identify(plan, selection, &store)?;
+    let contents = match inputs::identify(plan, selection, &store.interruptible(interrupt)) {
+        Err(error) if is_interruption(&error) => return Ok(CODES[0]),
+        contents => contents?,
+    };
     let session = Session::open(&options.store, &plan.name, &worker, execution)?;
     let run = Run { interrupt, ..Run::new(plan, selection, options, &store, &contents, sink) };
     let exit = run.with(session).finish();
@@ -82,7 +87,7 @@ pub fn run(
 /// Runs the same loop without workers or a journal: what is not in the store would run.
 pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dyn FnMut(&Event)) -> Result<u8> {
     // If nothing was ever run here, nothing is created either.
-    let empty = match options.store.exists() {
+    let empty = match files::exists(&options.store).context("look for the store")? {
         true => None,
         false => Some(tempfile::tempdir().context("make an empty store")?),
     };
@@ -103,6 +108,7 @@ fn head(plan: &Plan, stage: &Stage) -> Arc<StageHead> {
         has_gate: stage.gate.is_some(),
         metrics: stage.metrics.iter().map(|metric| (metric.name.clone(), metric.direction)).collect(),
         from: stage.inputs.iter().map(|input| (input.port.clone(), plan.sources(input))).collect(),
+        families: stage.families.clone(),
     })
 }
 
@@ -114,7 +120,7 @@ struct Run<'a> {
     contents: &'a BTreeMap<PathBuf, Content>,
     /// `None` for a look, which executes and writes nothing.
     session: Option<Session<'a>>,
-    interrupt: &'a AtomicBool,
+    interrupt: &'static AtomicBool,
     sink: &'a mut dyn FnMut(&Event),
     /// `None` if it is not worthwhile or no longer reliable.
     prefetch: Option<Prefetch>,
@@ -236,6 +242,7 @@ impl<'a> Run<'a> {
             stages,
             overrides: self.options.overrides.clone(),
             selection: selection.typed().to_owned(),
+            machine: self.session.as_ref().map(|_| machine::here()),
         })?;
         while !self.pass()? {}
         self.remember_looks()?;
@@ -254,13 +261,13 @@ impl<'a> Run<'a> {
         let mut beaten = Instant::now();
         // The lock is released only while the run does nothing but wait. Garbage may be collected then, and by that
         // time the journal names everything that this run needs.
-        let mut held = Some(self.store.hold()?);
+        let mut held = self.hold()?;
         if self.restarts == 0 && self.plan.stages.len() >= MANY {
             let own = self.session.as_ref().map(|session| &session.journal);
             let last = journal::earlier(&self.options.store, &self.plan.name, own)?.pop();
             self.prefetch = last.map(|last| prefetch(last, self.store));
         }
-        loop {
+        while held.is_some() {
             self.obey(&mut schedule, &mut commands)?;
             if self.interrupt.load(Ordering::Relaxed) && !self.is_stopping {
                 self.is_stopping = true;
@@ -281,7 +288,11 @@ impl<'a> Run<'a> {
             // A look never has to wait.
             let Some(session) = &mut self.session else { break };
             let updates = session.executor.poll(if self.pending.is_empty() { PATIENCE } else { IMPATIENCE })?;
-            held = Some(self.store.hold()?);
+            held = self.hold()?;
+            if held.is_none() {
+                // What ended meanwhile is done again by the next run.
+                break;
+            }
             for update in updates {
                 commands.extend(self.update(update)?.into_iter().flat_map(|news| schedule.news(news)));
             }
@@ -335,7 +346,7 @@ impl<'a> Run<'a> {
                     let rules = self.store.recall(&key).and_then(|rules| serde_json::from_value(rules).ok());
                     commands.extend(schedule.news(News::Recalled(key, rules)));
                 }
-                Command::Remember(key, rules) => self.remember(&key, &rules)?,
+                Command::Remember(key, rules) => self.remember(&key, &rules),
                 Command::Look(asked) => {
                     let permission = self.take_look(&asked).map_err(|error| format!("{error:#}"));
                     commands.extend(schedule.news(News::Looked(asked.need(), permission)));

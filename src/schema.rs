@@ -30,7 +30,7 @@ pub fn schema() -> Value {
     });
     let mut schema = joined(head, file);
     let mut definitions = json!({
-        "source": source(),
+        "source": {"anyOf": [source(), best_of()]},
         "data": {"anyOf": [{"$ref": "#/$defs/data_source"}, list_of(json!({"$ref": "#/$defs/data_source"}))]},
         "data_source": data_source(),
         "sources": {"anyOf": [{"$ref": "#/$defs/source"}, list_of(json!({"$ref": "#/$defs/source"}))]},
@@ -247,6 +247,28 @@ fn source() -> Value {
     })
 }
 
+/// The best of several stages, in the place of a source.
+fn best_of() -> Value {
+    joined(mapping(best_of_keys()), json!({"required": [spec::best_of::BEST_OF, spec::best_of::BY]}))
+}
+
+fn best_of_keys() -> Vec<Key> {
+    let stages = json!({"anyOf": [{"type": "string"}, list_of(json!({"type": "string"}))]});
+    vec![
+        (
+            spec::best_of::BEST_OF,
+            "the stages to choose from: a list, or what the names of the stages of a `for` share",
+            stages,
+        ),
+        (
+            spec::best_of::BY,
+            "the number that is best: a metric, or a computation with metrics",
+            json!({"type": "string"}),
+        ),
+        (spec::best_of::JUDGE, "the stage of kind `eval` that measures each of them", json!({"type": "string"})),
+    ]
+}
+
 /// A source of data: as [`source`], or a mapping with the options of reading.
 fn data_source() -> Value {
     let mut of_mapping = joined(mapping(data_keys()), json!({"required": [spec::stage::PATH]}));
@@ -341,6 +363,7 @@ mod tests {
         same("a gate", gate_keys(), spec::gate::KEYS);
         same("select", select_keys(), spec::gate::SELECT_KEYS);
         let of_data: Vec<&str> = [spec::stage::PATH].into_iter().chain(OPTIONS.map(|(key, _)| key)).collect();
+        same("the best of several stages", best_of_keys(), &spec::best_of::KEYS);
         same("a source of data", data_keys(), &of_data);
     }
 }

@@ -1,6 +1,7 @@
 //! The pipeline file: text → [`Spec`]. `--set` is applied, `for` is expanded, `${…}` is replaced. Knows the keys of the
 //! file; kinds, input files and rules are checked by `plan`.
 
+pub mod best_of;
 mod expand;
 pub mod expect;
 pub mod gate;
@@ -13,13 +14,16 @@ pub mod yaml;
 
 use crate::diagnostic::{Diagnostic, SourceText, Span};
 use crate::hub;
+use best_of::NamedBody;
 use expand::ExpandedStage;
+pub use expand::Families;
 pub use gate::{GateSpec, OnFail, SelectSpec};
 use node::Value;
 pub use node::{Node, WithSpan};
 use overrides::Override;
 pub use stage::{MetricSpec, Pin, PortSpec, Reference, SourceSpec, StageSpec, metrics as declared_metrics};
 use stages::stage::did_you_mean;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use template::Scope;
@@ -30,6 +34,8 @@ pub struct Spec {
     pub seed: u64,
     /// In the order of the file, with `for` expanded.
     pub stages: Vec<StageSpec>,
+    /// The stages of each `for`, by the name that rules give to all of them.
+    pub families: Families,
     pub salt: Option<String>,
     /// The precision of every stage that has one and does not set its own.
     pub dtype: Option<WithSpan<String>>,
@@ -71,7 +77,10 @@ pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -
     let dtype = top("dtype", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
     let skip = top("skip_bad_rows", &mut mistakes).and_then(|node| expect::whole_number(&node, &mut mistakes));
     let notify = top("notify", &mut mistakes).and_then(|node| expect::command(&node, &mut mistakes));
-    let stages = root.take("stages").map_or_else(Vec::new, |(_, node)| stages(node, &scope, of_stages, &mut mistakes));
+    let (stages, families) = match root.take("stages") {
+        Some((_, node)) => stages(node, &scope, of_stages, &mut mistakes),
+        None => Default::default(),
+    };
     if stages.is_empty() {
         if mistakes.is_empty() {
             let help = "stages: {base: {kind: pretrain, …}}";
@@ -84,6 +93,7 @@ pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -
         name: name.map_or_else(file_stem, |name| name.value),
         seed: seed.unwrap_or(0),
         stages,
+        families,
         salt: salt.map(|salt| salt.value),
         dtype,
         skip_bad_rows: skip.unwrap_or(0),
@@ -203,12 +213,17 @@ fn declared_env(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<(WithSpan<St
     }
 }
 
-fn stages(node: Node, scope: &Scope, changes: Vec<Override>, mistakes: &mut Vec<Diagnostic>) -> Vec<StageSpec> {
+fn stages(
+    node: Node,
+    scope: &Scope,
+    changes: Vec<Override>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> (Vec<StageSpec>, Families) {
     if expect::map(&node, "a mapping of stages", mistakes).is_none() {
-        return Vec::new();
+        return Default::default();
     }
-    let Value::Map(map) = node.value else { return Vec::new() };
-    let mut written = expand::stages(map, scope, mistakes);
+    let Value::Map(map) = node.value else { return Default::default() };
+    let (mut written, families) = expand::stages(map, scope, mistakes);
     for change in changes {
         let (stage, path) = (&change.path[0], &change.path[1..]);
         match written.iter_mut().find(|written| written.name.value == stage.value) {
@@ -225,7 +240,10 @@ fn stages(node: Node, scope: &Scope, changes: Vec<Override>, mistakes: &mut Vec<
             Some(written) => overrides::assign(Rc::make_mut(&mut written.body), path, change.value, mistakes),
         }
     }
-    let lower = |ExpandedStage { name, body, scope }| {
+    let names: HashSet<String> = written.iter().map(|written| written.name.value.clone()).collect();
+    let is_stage = |name: &str| names.contains(name);
+    let mut stages = Vec::with_capacity(written.len());
+    for ExpandedStage { name, body, scope } in written {
         // The last user of a shared body, usually the only one, takes it without a copy.
         let mut body = Rc::unwrap_or_clone(body);
         if let Value::Map(map) = &mut body.value {
@@ -233,9 +251,13 @@ fn stages(node: Node, scope: &Scope, changes: Vec<Override>, mistakes: &mut Vec<
             map.retain(|(key, _)| key.value != "for");
         }
         template::fill_in(&mut body, &scope, mistakes);
-        stage::lower(name, body, mistakes)
-    };
-    written.into_iter().map(lower).collect()
+        let choices = best_of::take_out(&name, &mut body, &is_stage, mistakes);
+        for NamedBody { name, mut body } in choices.into_iter().chain([NamedBody { name, body }]) {
+            best_of::name_members(&mut body, &families, &is_stage);
+            stages.push(stage::lower(name, body, mistakes));
+        }
+    }
+    (stages, families)
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Reads files that grow meanwhile.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use stages::io::Progress;
-use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// The most bytes held at a time: a log may be long.
 const CHUNK: u64 = 1 << 20;
+
+/// The longest line: an event with the parameters of an action.
+const LONGEST: usize = 256 << 20;
 
 pub struct Tail {
     path: PathBuf,
@@ -22,8 +24,8 @@ impl Tail {
     /// The next bytes, at most [`CHUNK`] of them; empty when there is nothing new, or no file yet.
     pub fn bytes(&mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
+        let mut file = match files::inside(&self.path) {
+            Ok((file, _)) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(bytes),
             Err(error) => return Err(error).with_context(|| format!("read {}", self.path.display())),
         };
@@ -34,20 +36,28 @@ impl Tail {
     }
 
     /// The complete lines that came.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds a line that is longer than any that we write.
     pub fn lines(&mut self) -> Result<Vec<Vec<u8>>> {
-        let before = self.read;
-        let mut bytes = Vec::new();
+        let mut lines = Vec::new();
+        let mut held = Vec::new();
         loop {
             let more = self.bytes()?;
             if more.is_empty() {
                 break;
             }
-            bytes.extend(more);
+            for piece in more.split_inclusive(|byte| *byte == b'\n') {
+                held.extend_from_slice(piece);
+                if held.ends_with(b"\n") {
+                    lines.push(std::mem::take(&mut held));
+                }
+            }
+            ensure!(held.len() <= LONGEST, "read {}: a line has more than {LONGEST} bytes", self.path.display());
         }
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        self.read = before + whole as u64;
-        let lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n');
-        Ok(lines.map(<[u8]>::to_vec).collect())
+        // The beginning of a line is read again with the rest.
+        self.read -= held.len() as u64;
+        Ok(lines)
     }
 
     /// The last progress that a worker reported, if it reported any since the last call: earlier progress is out of

@@ -3,23 +3,26 @@
 //! it has loaded from one action to the next. It never outlives the process at the other end of its standard input.
 
 use crate::action::Action;
-use crate::executor::line::{WAITS, done, told};
+use crate::executor::line::{self, WAITS, done, told};
 use crate::executor::process::end_with_the_parent;
+use crate::inheritance::hide_environment;
 use crate::run::death;
 use anyhow::{Context, Error, Result, anyhow, bail};
-use stages::io::{Host, Interruption, Io};
+use stages::io::{Handover, Host, Interruption, Io};
 use stages::secret::Secrets;
 use stages::stage::{Call, Work};
 use stages::work;
 use std::any::Any;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+
+/// The most bytes of an action.
+const MOST: u64 = 256 << 20;
 
 /// The exit code with which a shell reports that SIGTERM ended a command.
 const TERMINATED: u8 = 143;
@@ -29,6 +32,7 @@ const TERMINATED: u8 = 143;
 pub fn asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     match (words.next(), words.next(), words.next()) {
         (Some(verb), Some(directory), None) if verb == "worker" => {
+            hide_environment();
             let code = if directory == WAITS { serve() } else { work(directory.as_ref()) };
             Some(ExitCode::from(code))
         }
@@ -39,8 +43,8 @@ pub fn asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
 /// Works in a directory and returns the exit code.
 pub fn work(directory: &Path) -> u8 {
     install_tracing();
-    end_with_the_parent();
-    End::of(directory).code()
+    let told = end_with_the_parent().and_then(|line| line::read(line.as_bytes()));
+    End::of(directory, told.map(|told| told.handover).unwrap_or_default()).code()
 }
 
 /// Works in every directory that it is told, until one is the last or the work there fails. An action that may have failed
@@ -50,7 +54,7 @@ fn serve() -> u8 {
     install_tracing();
     for (earlier, told) in told().enumerate() {
         tracing::debug!("process {}, {earlier} actions before", std::process::id());
-        match End::of(&told.directory) {
+        match End::of(&told.directory, told.handover) {
             End::Done if told.stays && done().is_ok() => {}
             End::Broken if earlier > 0 => std::process::abort(),
             end => return end.code(),
@@ -72,8 +76,8 @@ enum End {
 
 impl End {
     /// Works in a directory. On failure, `error.txt` holds the cause, and so does the end of the log, after `error:`.
-    fn of(directory: &Path) -> End {
-        let Err(error) = attempt(directory) else { return End::Done };
+    fn of(directory: &Path, handover: Handover) -> End {
+        let Err(error) = attempt(directory, handover) else { return End::Done };
         if let Some(interrupted) = error.downcast_ref::<Interruption>() {
             eprintln!("{interrupted}");
             return End::Stopped;
@@ -93,17 +97,26 @@ impl End {
 }
 
 fn tell(directory: &Path, error: &Error) {
-    let cause = death::of_error(directory, format!("{error:#}"), stages::device::asked::last()).to_string();
+    let cause = death::of_error(directory, cut(format!("{error:#}")), stages::device::asked::last()).to_string();
     // The log may be on a full disk, so failing to write it must not be an error.
     let mut log = std::io::stderr();
     let _ = writeln!(log, "error: {cause}");
     let path = directory.join(work::ERROR);
-    if let Err(error) = fs::write(&path, &cause) {
+    if let Err(error) = files::write(&path, cause.as_bytes()) {
         let _ = writeln!(log, "error: write {}: {error}", path.display());
     }
 }
 
-fn attempt(directory: &Path) -> Result<()> {
+/// An error that may quote what somebody else wrote, up to where nobody reads on.
+fn cut(text: String) -> String {
+    const MOST: usize = 4000;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}… and {} more bytes", &text[..end], text.len() - end),
+        None => text,
+    }
+}
+
+fn attempt(directory: &Path, handover: Handover) -> Result<()> {
     let action: Action = read_json(&directory.join(work::ACTION))?;
     let host: Host = read_json(&directory.join(work::HOST))?;
     let kind = stages::kinds::kind_or_part(&action.kind)
@@ -113,8 +126,10 @@ fn attempt(directory: &Path) -> Result<()> {
     }
     let Work::Run(run) = kind.work else { bail!("call `{}`: it has no action of its own", kind.name) };
     let call = Call { parameters: action.parameters.value(), seed: action.seed.unwrap_or_default() };
-    let secrets = Secrets::read(&host.secrets, |name| std::env::var_os(name))?;
-    let mut io = Io::open(directory, action.sources(directory), host)?;
+    let secrets = Arc::new(Secrets::read(&host.secrets, |name| handover.secret(name))?);
+    let of_inputs = work::of_inputs(directory, kind.takes_any_port);
+    let io = Io::open(directory, action.sources(&of_inputs), host)?;
+    let mut io = io.entrusted(handover.nonce, Arc::clone(&secrets));
     let result = catch(|| run(&call, &mut io)).and_then(|()| io.finish());
     match result {
         // The error may quote what the command wrote.
@@ -126,7 +141,7 @@ fn attempt(directory: &Path) -> Result<()> {
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let text = files::read(path, MOST).with_context(|| format!("read {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
 }
 
@@ -184,6 +199,7 @@ fn install_tracing() {
 mod tests {
     use super::*;
     use expect_test::expect;
+    use std::fs;
 
     fn cause_of(action: &str) -> String {
         let directory = tempfile::tempdir().unwrap();

@@ -344,3 +344,38 @@ fn damage_in_the_store_is_mended_and_never_handed_on() {
     let mended = run(&place, &stages("# again"), 0);
     assert_eq!((mended.content("two"), marks(&place, "marks")), (first.as_str(), 2));
 }
+
+#[test]
+fn the_answers_of_a_command_that_measures_itself_are_printed_beside_those_of_its_incumbent() {
+    let place = place();
+    place.write(
+        "make.sh",
+        r#"
+            echo "$1" > model
+            echo '{"score": 0.5}' > metrics.json
+            echo '{"id": 1, "prompt": "p1", "text": "WORD words", "score": 0.75}' | sed "s/WORD/$1/" > items.jsonl
+            echo '{"id": 2, "prompt": "p2", "text": "the same", "score": 0.25}' >> items.jsonl
+        "#,
+    );
+    let stages = r#"
+  base:
+    kind: exec
+    from: {make: ./make.sh}
+    with: {command: sh in/make.sh kind, outputs: [model]}
+    metrics: {score: higher}
+  tuned:
+    kind: exec
+    from: {make: ./make.sh, policy: base}
+    incumbent: policy
+    with: {command: sh in/make.sh warm, outputs: [model]}
+    metrics: {score: higher}
+    gate: {require: score > incumbent.score with 95% confidence, on_fail: hold}
+"#;
+    run(&place, stages, 3);
+    let answers = place.run(&["answers", "tuned", "toy.yaml", "--changed", "--format", "csv"]).expect_exit(0);
+    expect![[r#"
+        id,prompt,answer,score,against,against_score,gain,is_changed,result
+        1,p1,warm words,0.75,kind words,0.75,0.0,true,tie_changed
+    "#]]
+    .assert_eq(&answers.stdout);
+}

@@ -264,7 +264,7 @@ fn an_output_that_is_a_link_or_lies_behind_one_is_refused() {
     for (command, output, why) in [
         ("ln -s /etc/hostname made", "made", "a symbolic link; put what it points to in its place"),
         ("mkdir made; ln -s /etc/hostname made/link", "made", "a symbolic link; put what it points to in its place"),
-        ("ln -s HERE/elsewhere made", "made/file", "a symbolic link on the way leads out of the stage's directory"),
+        ("ln -s HERE/elsewhere made", "made/file", "a symbolic link, or a file, in place of a directory on the way"),
         ("ln -s nowhere made", "made", "a symbolic link; put what it points to in its place"),
     ] {
         let place = place();

@@ -69,3 +69,22 @@ fn a_rejected_stage_hands_on_what_it_was_given() {
     assert_eq!(events.content("ppo_4"), events.content("ppo_3"));
     assert_ne!(events.content("ppo_3"), events.content("ppo_1"));
 }
+
+#[test]
+fn the_table_is_the_same_from_the_report_in_every_form() {
+    let place = place();
+    std::fs::copy(format!("{ROOT}/pipelines/published-table.yaml"), place.at("table.yaml")).unwrap();
+    place.run(&["run", "table.yaml"]).expect_exit(0);
+    for format in ["md", "csv", "latex"] {
+        let printed = place.run(&["table", "table.yaml", "--format", format, "--lang", "en"]).expect_exit(0).stdout;
+        assert!(printed.contains("ppo_4") || printed.contains("ppo\\_4"), "{printed}");
+        place.run(&["report", "table.yaml", "--format", format, "--lang", "en", "-o", "made"]).expect_exit(0);
+        assert_eq!(place.read("made"), printed, "{format}");
+    }
+    // In the document the same rows are values.
+    place.run(&["report", "table.yaml", "--format", "json", "--lang", "en"]).expect_exit(0);
+    let printed = place.run(&["table", "table.yaml", "--format", "json", "--lang", "en"]).expect_exit(0).stdout;
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&place.read("report.json")).unwrap();
+    assert_eq!(document["studies"][0], printed);
+}

@@ -167,35 +167,77 @@ fn a_damaged_store_or_journal_has_a_page_that_says_what_it_lacks() {
     run(&whole);
     page(&whole, &["--strict"], 0);
     type Damage = fn(&Place);
-    let damages: [(&str, &str, Damage); 5] = [
-        ("a curve", "The curve of base is not in the store", |place| {
-            fs::remove_dir_all(place.at(".pipeline/work")).unwrap();
-            fs::remove_file(blob(place, "{\"step\":0")).unwrap();
-        }),
-        ("a table", "The record of tuned is not in the store", |place| {
+    let damages: [(&str, &str, &str, Damage); 7] = [
+        (
+            "a curve",
+            "Curves that are not in the store: base, tuned.",
+            "<code>pipeline run toy.yaml --force base --force tuned</code>",
+            |place| {
+                fs::remove_dir_all(place.at(".pipeline/work")).unwrap();
+                fs::remove_file(blob(place, "{\"step\":0")).unwrap();
+            },
+        ),
+        ("a table", "Records that are not in the store: tuned.", "<code>pipeline run toy.yaml</code>", |place| {
             let table = place.read("tuned.jsonl");
             fs::remove_file(blob(place, &table[..table.len() / 2])).unwrap();
         }),
-        ("the store", "The store cannot be read", |place| fs::remove_dir_all(place.at(".pipeline/store")).unwrap()),
-        ("an unknown event", "1 lines of the journal", |place| {
-            let path = journal(place);
-            let text = fs::read_to_string(&path).unwrap();
-            let (first, rest) = text.split_once('\n').unwrap();
-            fs::write(&path, format!("{first}\n{{\"event\":\"dreamt\",\"of\":\"sheep\"}}\n{rest}")).unwrap();
+        ("the store", "The store cannot be read", "<code>pipeline run toy.yaml</code>", |place| {
+            fs::remove_dir_all(place.at(".pipeline/store")).unwrap();
         }),
-        ("a line torn in the middle", "1 lines of the journal", |place| {
-            let path = journal(place);
-            let text = fs::read_to_string(&path).unwrap();
-            let lines: Vec<&str> = text.lines().collect();
-            let half = &lines[2][..lines[2].len() / 2];
-            fs::write(&path, format!("{}\n{}\n{half}\n{}\n", lines[0], lines[1], lines[3..].join("\n"))).unwrap();
-        }),
+        (
+            "every blob",
+            "Records that are not in the store: base, tuned.",
+            "<code>pipeline run toy.yaml</code>",
+            |place| fs::remove_dir_all(place.at(".pipeline/store/v1/blobs")).unwrap(),
+        ),
+        (
+            "an unknown event",
+            "Lines of the journal that were made by a newer version of pipeline: 1. Update pipeline",
+            "",
+            |place| {
+                let path = journal(place);
+                let text = fs::read_to_string(&path).unwrap();
+                let (first, rest) = text.split_once('\n').unwrap();
+                fs::write(&path, format!("{first}\n{{\"event\":\"dreamt\",\"of\":\"sheep\"}}\n{rest}")).unwrap();
+            },
+        ),
+        (
+            "a line torn in the middle",
+            "Damaged lines of the journal: 1.",
+            "<code>pipeline run toy.yaml</code>",
+            |place| {
+                let path = journal(place);
+                let text = fs::read_to_string(&path).unwrap();
+                let lines: Vec<&str> = text.lines().collect();
+                let half = &lines[2][..lines[2].len() / 2];
+                fs::write(&path, format!("{}\n{}\n{half}\n{}\n", lines[0], lines[1], lines[3..].join("\n"))).unwrap();
+            },
+        ),
+        (
+            "half a last line",
+            "The last line of the journal is cut short",
+            "<code>pipeline run toy.yaml</code>",
+            |place| {
+                let path = journal(place);
+                let text = fs::read_to_string(&path).unwrap();
+                fs::write(&path, &text[..text.len() - 20]).unwrap();
+            },
+        ),
     ];
-    for (name, says, damage) in damages {
+    for (name, says, way_back, damage) in damages {
         let place = whole.copy();
         damage(&place);
-        let shown = page(&place, &["--lang", "en"], 0);
-        assert!(section(&shown, "verdict").contains(says), "{name}: {}", section(&shown, "verdict"));
+        let ran = place.run(&["report", "toy.yaml", "-o", "page.html", "--lang", "en"]).expect_exit(0);
+        let shown = place.read("page.html");
+        let verdict = section(&shown, "verdict");
+        assert!(verdict.contains(says) && verdict.contains(way_back), "{name}: {verdict}");
+        // One notice, and none of every record that it is about.
+        assert!(
+            ran.stderr.starts_with("something is missing:\n  ") && !ran.stderr.contains("WARN"),
+            "{name}: {}",
+            ran.stderr
+        );
+        assert!(ran.stderr.lines().count() <= 4, "{name}: {}", ran.stderr);
         page(&place, &["--strict"], 1);
     }
     // A run that was killed while it wrote its last line is broken off, which its first sentence says.
@@ -204,4 +246,148 @@ fn a_damaged_store_or_journal_has_a_page_that_says_what_it_lacks() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, &text[..text.len() - 20]).unwrap();
     assert!(section(&page(&place, &["--lang", "en"], 0), "verdict").contains("broke off"));
+}
+
+/// The records of a CSV file, its header first.
+fn records(place: &Place, name: &str) -> Vec<Vec<String>> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_path(place.at(name)).unwrap();
+    reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn what_the_page_leaves_out_is_whole_in_its_tables() {
+    let place = place();
+    write(&place, PROMOTE);
+    run(&place);
+    place.run(&["report", "toy.yaml", "--csv", "tables"]).expect_exit(0);
+    // All points of a curve are those that the stage wrote.
+    let curve = records(&place, "tables/curves/tuned.csv");
+    let written: Vec<serde_json::Value> =
+        place.read("curve.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(curve.len(), written.len() + 1);
+    let loss = curve[0].iter().position(|name| name == "loss").unwrap();
+    for (row, point) in curve[1..].iter().zip(&written) {
+        assert_eq!(row[0].parse::<f64>().unwrap(), point["step"].as_f64().unwrap());
+        assert_eq!(row[loss].parse::<f64>().unwrap(), point["loss"].as_f64().unwrap());
+    }
+    // All answers, with their texts as they are.
+    let answers = records(&place, "tables/answers/tuned.tuned@0.against.base.csv");
+    assert_eq!(answers.len(), 61);
+    let text = answers[0].iter().position(|name| name == "answer").unwrap();
+    assert!(answers.iter().any(|row| row[text] == "</script><script>alert(1)</script>\u{202e}"));
+    // The gate, its numbers, and the stages.
+    let rules = records(&place, "tables/rules.csv");
+    assert_eq!(rules[1][..4], ["tuned", "require", "score > incumbent.score", "pass"]);
+    assert_eq!(records(&place, "tables/stages.csv").len(), 4);
+    let metrics = records(&place, "tables/metrics.csv");
+    assert!(metrics.iter().any(|row| row[0] == "base" && row[2] == "score" && row[3] == "0.3"), "{metrics:?}");
+    let health = records(&place, "tables/health.csv");
+    assert_eq!(health.len(), 6);
+
+    // The same facts as one document.
+    place.run(&["report", "toy.yaml", "--format", "json", "--lang", "en"]).expect_exit(0);
+    let document: serde_json::Value = serde_json::from_str(&place.read("report.json")).unwrap();
+    assert_eq!((document["schema"].as_str(), document["version"].as_u64()), (Some("pipeline.report"), Some(1)));
+    assert_eq!(document["tables"]["rules"][0]["decision"], "pass");
+    assert!(document["verdict"].as_str().unwrap().contains("toy failed at broken"));
+    // Figures, each with its colours in it.
+    place.run(&["report", "toy.yaml", "--format", "svg"]).expect_exit(0);
+    for name in ["stages.svg", "tuned.loss.svg"] {
+        let svg = place.read(&format!("report-figures/{name}"));
+        assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\"") && !svg.contains("var("), "{name}: {svg}");
+    }
+}
+
+/// A run whose second stage answers as its script says, and scores what it answered.
+fn write_compared(place: &Place) {
+    let row = |at: usize| {
+        let score = (at % 7) as f64 / 10.0;
+        let row = serde_json::json!({"id": at, "prompt": format!("question {at}"), "text": format!("answer {at}"), "score": score});
+        row.to_string() + "\n"
+    };
+    place.write("base.jsonl", &(0..60).map(row).collect::<String>());
+    place.write("tune.sh", "cp in/rows.jsonl items.jsonl\n");
+    // The mean of what was written, so that the metric is that of the table.
+    let mean = r#"awk -F'"score":' '{split($2, a, ","); sum += a[1]} END {printf "{\"score\": %.9f}", sum / NR}'"#;
+    place.write("mean.sh", &format!("{mean} items.jsonl > metrics.json; echo model > model\n"));
+    let text = r#"name: toy
+vars: {by: 0}
+stages:
+  base:
+    kind: exec
+    from: {rows: ./base.jsonl, mean: ./mean.sh}
+    metrics: {score: higher}
+    with: {command: [sh, -c, "cp in/rows.jsonl items.jsonl; sh in/mean.sh"], outputs: [model]}
+  tuned:
+    kind: exec
+    from: {policy: base, rows: ./base.jsonl, script: ./tune.sh, mean: ./mean.sh}
+    incumbent: policy
+    metrics: {score: higher}
+    with: {command: [sh, -c, "sh in/script.sh; sh in/mean.sh"], outputs: [model]}
+    gate: {require: "score >= incumbent.score by ${by}", on_fail: keep}
+"#;
+    place.write("toy.yaml", text);
+}
+
+#[test]
+fn two_runs_are_one_page_with_what_was_asked_otherwise_and_how_sure_the_difference_is() {
+    let place = place();
+    write_compared(&place);
+    place.run(&["run", "toy.yaml"]).expect_exit(0);
+    // Most answers get another word and a higher score; one of them is hostile, and one stays as it was.
+    let tune = r#"sed -e 's/answer/kinder answer/; s/"score":0.[1-5]/&5/; s/answer 8"/<\/script>\\u202e"/' -e '1s/kinder //' \
+        in/rows.jsonl > items.jsonl"#;
+    place.write("tune.sh", tune);
+    place.run(&["run", "toy.yaml", "--set", "vars.by=0.5"]).expect_exit(0);
+    let compare = |place: &Place, options: &[&str]| {
+        let line = [&["report", "toy.yaml", "--compare", "last~1", "last", "-o", "two.html"], options].concat();
+        place.run(&line).expect_exit(0);
+        place.read("two.html")
+    };
+    let page = compare(&place, &["--lang", "en", "--strict"]);
+    assert!(
+        section(&page, "verdict")
+            .contains("1 of 2 stages differ. Metrics: 1 better, 0 worse, 0 within noise, 0 not comparable.")
+    );
+    let asked = section(&page, "asked");
+    for says in
+        ["--set vars.by=0.5", "inputs.script: ", "no longer: require score &gt;= incumbent.score by 0", "now: require"]
+    {
+        assert!(asked.contains(says), "{says}: {asked}");
+    }
+    let metrics = section(&page, "metrics");
+    assert!(metrics.contains("better") && metrics.contains("<span class=\"range\">+0.0"), "{metrics}");
+    assert!(metrics.contains(">60<"), "{metrics}");
+    let verdicts = section(&page, "verdicts");
+    assert!(verdicts.contains("pass") && verdicts.contains("fail") && verdicts.contains("✓"), "{verdicts}");
+    let answers = section(&page, "answers");
+    assert!(answers.contains("59 of 60 changed") && answers.contains("kinder answer 9"), "{answers}");
+    assert!(answers.contains("&lt;/script&gt;<span class=\"mark\">U+202E</span>"), "{answers}");
+    assert!(page.contains("id=\"search\"") && page.matches("<script>").count() == 1);
+
+    // The same facts are the same bytes, in whatever folder; both languages say the same.
+    assert_eq!(compare(&place.copy(), &["--lang", "en"]), page);
+    let japanese = compare(&place, &["--lang", "ja"]);
+    assert!(japanese.contains("<html lang=\"ja\">") && japanese.contains("2 ステージのうち 1 が異なります"));
+    // A run beside itself.
+    place.run(&["report", "--compare", "last", "last", "toy.yaml", "-o", "same.html", "--lang", "en"]).expect_exit(0);
+    assert!(section(&place.read("same.html"), "verdict").contains("Nothing differs between the two runs: 2 stages"));
+}
+
+#[test]
+fn numbers_that_were_measured_on_other_rows_are_not_compared() {
+    let place = place();
+    write_compared(&place);
+    place.run(&["run", "toy.yaml"]).expect_exit(0);
+    let rows = place.read("base.jsonl");
+    place.write("base.jsonl", &rows.replace("question", "another question").replace("0.6", "0.9"));
+    place.run(&["run", "toy.yaml"]).expect_exit(0);
+    place.run(&["report", "toy.yaml", "--compare", "last~1", "last", "-o", "two.html", "--lang", "en"]).expect_exit(0);
+    let page = place.read("two.html");
+    let verdict = section(&page, "verdict");
+    assert!(verdict.contains("0 better, 0 worse, 0 within noise, 2 not comparable"), "{verdict}");
+    assert!(verdict.contains("other rows: base.score, tuned.score"), "{verdict}");
+    let metrics = section(&page, "metrics");
+    assert!(metrics.contains("not compared: other rows") && !metrics.contains("class=\"range\""), "{metrics}");
+    assert!(section(&page, "answers").contains("has two different prompts"), "{}", section(&page, "answers"));
 }

@@ -89,7 +89,7 @@ fn a_command_that_does_not_listen_ends_at_once_when_its_worker_is_asked_to() {
     place.write("sleeping/action.json", &action);
     place.write("sleeping/host.json", r#"{"device": "auto"}"#);
     let mut child = start(&place, "sleeping");
-    wait_for("the command", || place.at("sleeping/asleep").exists().then_some(()));
+    wait_for("the command", || place.at("sleeping/command/asleep").exists().then_some(()));
     terminate(&child);
     let status = child.wait().unwrap();
     assert_eq!((status.code(), status.signal()), (Some(143), None));

@@ -63,9 +63,14 @@ struct Note {
 
 const VERSION: u32 = 1;
 
+/// The most bytes of a claim.
+const MOST: u64 = 64 << 10;
+
 impl Note {
     fn owner(self) -> Owner {
-        Owner { pid: self.pid, host: self.host, since: UNIX_EPOCH + Duration::from_secs(self.since) }
+        // A number that is no time comes from no clock.
+        let since = UNIX_EPOCH.checked_add(Duration::from_secs(self.since)).unwrap_or(UNIX_EPOCH);
+        Owner { pid: self.pid, host: self.host, since }
     }
 }
 
@@ -87,7 +92,7 @@ impl Store {
         write::step()?;
         // Not synced: if a claim is lost with the power, its owner is gone as well.
         draft.persist(&path).map_err(|error| error.error).with_context(claim)?;
-        let mine = Claim { store: self.clone(), path, nonce: note.nonce };
+        let mine = Claim { store: self.patient(), path, nonce: note.nonce };
         // Before anything can fail, since releasing the claim takes a turn as well.
         drop(turn);
         write::step()?;
@@ -136,7 +141,9 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Duration::MAX),
             Err(error) => return Err(error).with_context(context),
         };
-        Ok(now.duration_since(beat).unwrap_or_default())
+        // A time to come was the present of a clock that was wrong, or put back since: an owner that lives sets it right with
+        // its next beat.
+        Ok(now.duration_since(beat).unwrap_or_else(|ahead| ahead.duration()))
     }
 }
 
@@ -263,9 +270,9 @@ fn start_in(stat: &str) -> Option<u64> {
 
 /// Reads a note. A torn one, or one that must not be read, belongs to nobody.
 fn read(path: &Path) -> Result<Option<Note>> {
-    match open::read(path) {
+    match files::read(path, MOST) {
         Ok(bytes) => Ok(parse(&bytes)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => Ok(None),
+        Err(error) if open::is_foreign(&error) || error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
     }
 }
@@ -276,9 +283,8 @@ fn parse(bytes: &[u8]) -> Option<Note> {
 
 /// Opens a note and reads it in one go: a second opening by name might find another file.
 fn open_to_touch(path: &Path) -> io::Result<(File, Option<Note>)> {
-    let (mut file, _) = open::inside(path)?;
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut file, &mut bytes)?;
+    let (file, metadata) = open::inside(path)?;
+    let bytes = files::rest(file.try_clone()?, &metadata, Vec::new(), MOST)?;
     Ok((file, parse(&bytes)))
 }
 
@@ -427,6 +433,17 @@ mod tests {
             beat_before(&store, SILENCE + Duration::from_secs(1));
             assert!(is_mine(&store));
         }
+    }
+
+    #[test]
+    fn a_claim_of_a_host_that_is_gone_ends_whatever_its_clock_said() {
+        let (_home, store) = sample::store();
+        forge(&store, |note| (note.host, note.since) = ("there".to_owned(), u64::MAX));
+        let ClaimResult::Theirs(owner) = store.claim(&key()).unwrap() else { panic!("it beats") };
+        assert_eq!(owner.since, UNIX_EPOCH);
+        let file = File::options().write(true).open(path(&store)).unwrap();
+        file.set_modified(SystemTime::now() + SILENCE * 1000).unwrap();
+        assert!(is_mine(&store));
     }
 
     #[test]

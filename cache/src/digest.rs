@@ -1,5 +1,6 @@
 //! Digests: bytes are named by their blake3 hash.
 
+use crate::interruption::interrupted;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 use std::{fmt, fs::File, io, marker::PhantomData, str::FromStr};
@@ -51,12 +52,15 @@ const PIECE: u64 = 512 << 10;
 const LARGE: u64 = 4 * PIECE;
 
 /// The digest and the length of a file, both of the bytes that were actually read.
-pub(crate) fn of_file(file: &File) -> io::Result<(Digest, u64)> {
+///
+/// # Errors
+/// The file cannot be read; or it is a large one, and `is_over` says that the digest is not needed any more.
+pub(crate) fn of_file(file: &File, is_over: &(dyn Fn() -> bool + Sync)) -> io::Result<(Digest, u64)> {
     #[cfg(test)]
     tests::FILES_READ.set(tests::FILES_READ.get() + 1);
     let size = file.metadata()?.len();
     if size >= LARGE
-        && let Some(digest) = with_all_processors(file, size)?
+        && let Some(digest) = with_all_processors(file, size, is_over)?
     {
         return Ok((digest, size));
     }
@@ -71,7 +75,7 @@ pub(crate) fn of_file(file: &File) -> io::Result<(Digest, u64)> {
 /// The threads take the pieces in the order of the file, so that a spinning disk keeps reading forward. The file is not
 /// mapped into memory, which is hardly faster: truncating a mapped file kills this process.
 #[cfg(unix)]
-fn with_all_processors(file: &File, size: u64) -> io::Result<Option<Digest>> {
+fn with_all_processors(file: &File, size: u64, is_over: &(dyn Fn() -> bool + Sync)) -> io::Result<Option<Digest>> {
     use blake3::hazmat::{ChainingValue, HasherExt};
     use std::{
         os::unix::fs::FileExt,
@@ -91,6 +95,10 @@ fn with_all_processors(file: &File, size: u64) -> io::Result<Option<Digest>> {
             if index >= count {
                 return Ok(());
             }
+            if is_over() {
+                next.store(count, Ordering::Relaxed);
+                return Err(interrupted());
+            }
             let offset = index * PIECE;
             let bytes = &mut buffer[..PIECE.min(size - offset) as usize];
             file.read_exact_at(bytes, offset).inspect_err(|_| next.store(count, Ordering::Relaxed))?;
@@ -100,7 +108,9 @@ fn with_all_processors(file: &File, size: u64) -> io::Result<Option<Digest>> {
     };
     let threads = thread::available_parallelism().map_or(1, |threads| threads.get()).min(MOST_THREADS);
     let outcome = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        // Where no further thread can be had, this one does it.
+        let others: Vec<_> =
+            (1..threads).map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
         let mine = work();
         others.into_iter().fold(mine, |all, other| all.and(other.join().expect("reading does not panic")))
     });
@@ -112,7 +122,7 @@ fn with_all_processors(file: &File, size: u64) -> io::Result<Option<Digest>> {
 }
 
 #[cfg(not(unix))]
-fn with_all_processors(_: &File, _: u64) -> io::Result<Option<Digest>> {
+fn with_all_processors(_: &File, _: u64, _: &(dyn Fn() -> bool + Sync)) -> io::Result<Option<Digest>> {
     Ok(None)
 }
 
@@ -241,7 +251,7 @@ pub(crate) mod tests {
         {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), &bytes[..length]).unwrap();
-            let (digest, read) = of_file(&File::open(file.path()).unwrap()).unwrap();
+            let (digest, read) = of_file(&File::open(file.path()).unwrap(), &|| false).unwrap();
             assert_eq!((digest, read), (Digest::of(&bytes[..length]), length as u64), "{length} bytes");
         }
     }
@@ -253,7 +263,7 @@ pub(crate) mod tests {
     fn bytes_hashed_per_second() {
         let Some(path) = std::env::var_os("CACHE_TEST_FILE") else { return };
         let begin = std::time::Instant::now();
-        let (digest, size) = of_file(&File::open(path).unwrap()).unwrap();
+        let (digest, size) = of_file(&File::open(path).unwrap(), &|| false).unwrap();
         let seconds = begin.elapsed().as_secs_f64();
         println!("hashed: {digest} {size} bytes in {seconds:.3} s, {:.2} GB/s", size as f64 / seconds / 1e9);
     }

@@ -6,11 +6,13 @@
 //! Under the root:
 //!
 //! ```text
+//! store.json                       `{"shared": true}`: what is made here is for other users as well
 //! store/v1/blobs/ab/cd…            the bytes of one file, read-only, named by blake3
 //! store/v1/trees/ab/cd….json       path → blob, size, executable bit; `logs/`: null is an
 //!                                  empty directory; named by blake3 of these bytes
 //! store/v1/actions/ab/cd….json     key → record; its existence is the commit
 //! store/v1/actions/ab/cd….variant-1.json   another result under the same key, kept as a note
+//! store/v1/actions/ab/cd….disowned-1.json  a record that was found wrong, with the reason; never used
 //! store/v1/verdicts/ab/cd….json    a value remembered under a key; may go at any time
 //! store/v1/claims/ab/cd….json      the process that works at a key; worthless once it is gone
 //! store/v1/quarantine/             what `verify` moved away; never read
@@ -32,8 +34,10 @@ mod claim;
 mod collect;
 mod content;
 mod digest;
+mod disown;
 #[cfg(test)]
 mod hostile;
+mod interruption;
 mod inventory;
 mod lock;
 mod open;
@@ -55,8 +59,10 @@ pub use claim::{Claim, ClaimResult, Owner};
 pub use collect::{Collection, Policy, Roots};
 pub use content::{Content, Damage};
 pub use digest::Digest;
+pub use disown::Disavowal;
+pub use interruption::is_interruption;
 pub use inventory::{Tally, Usage};
 pub use lock::{ExclusiveHold, Hold};
 pub use record::{Commit, Record};
-pub use store::Store;
+pub use store::{Store, is_shared};
 pub use verify::Verification;

@@ -1,9 +1,11 @@
 //! The lock of the store: many runs may use it at once, or one process may remove from it.
 
-use crate::{open, store::Store};
+use crate::{interruption::interrupted, open, store::Store};
 use anyhow::{Context, Result, bail};
 use std::{
     fs::{File, TryLockError},
+    io,
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -36,7 +38,7 @@ impl Store {
             Err(error) if open::is_read_only(&error) => return Ok(Hold { _lock: None }),
             Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
         };
-        lock.lock_shared().with_context(|| format!("lock {}", path.display()))?;
+        self.wait(&path, || lock.try_lock_shared()).with_context(|| format!("lock {}", path.display()))?;
         Ok(Hold { _lock: Some(lock) })
     }
 
@@ -70,14 +72,40 @@ impl Store {
     /// Serialises access to the small files that many processes change: claims and stat records. It is held for
     /// microseconds, so waiting needs no bound.
     pub(crate) fn take_turn(&self) -> Result<File> {
-        open::locked(&self.part("claims/lock"))
+        let path = self.part("claims/lock");
+        let lock = open::to_lock(&path)?;
+        self.wait(&path, || lock.try_lock()).with_context(|| format!("lock {}", path.display()))?;
+        Ok(lock)
+    }
+
+    /// Waits for a lock. That is said when it takes long, and given up when the store is interrupted.
+    fn wait(&self, path: &Path, mut take: impl FnMut() -> Result<(), TryLockError>) -> io::Result<()> {
+        let (begin, mut is_said, mut pause) = (Instant::now(), false, Duration::from_micros(50));
+        loop {
+            match take() {
+                Err(TryLockError::WouldBlock) if self.is_interrupted() => return Err(interrupted()),
+                Err(TryLockError::WouldBlock) => {
+                    if !is_said && begin.elapsed() >= LONG {
+                        is_said = true;
+                        tracing::warn!("waiting for {}, which another process has locked", path.display());
+                    }
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(PAUSE);
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+                Ok(()) => return Ok(()),
+            }
+        }
     }
 }
+
+/// A time of waiting after which people are told what for.
+const LONG: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{sample, wait::PATIENCE};
+    use crate::{is_interruption, sample, wait::PATIENCE};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
@@ -102,6 +130,28 @@ mod tests {
             is_given_back.store(true, Ordering::SeqCst);
             drop(alone);
         });
+    }
+
+    #[test]
+    fn who_waits_for_a_lock_gives_up_when_interrupted() {
+        static FLAG: AtomicBool = AtomicBool::new(false);
+        let (_home, store) = sample::store();
+        let impatient = store.interruptible(&FLAG);
+        let alone = store.hold_alone(PATIENCE).unwrap();
+        let turn = store.take_turn().unwrap();
+        thread::scope(|scope| {
+            let waiting = [scope.spawn(|| impatient.hold().map(drop)), scope.spawn(|| impatient.take_turn().map(drop))];
+            assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+            FLAG.store(true, Ordering::SeqCst);
+            for waiting in waiting {
+                assert!(is_interruption(&waiting.join().unwrap().unwrap_err()));
+            }
+        });
+        drop((alone, turn));
+        // What is free is taken all the same: a result that is there is still recorded.
+        assert!(impatient.hold().is_ok() && impatient.take_turn().is_ok());
+        let large = sample::write(store.root(), "large", &"x".repeat(4 << 20));
+        assert!(is_interruption(&impatient.identify(&large).unwrap_err()) && store.identify(&large).is_ok());
     }
 
     #[test]

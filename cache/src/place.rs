@@ -53,9 +53,12 @@ impl Store {
     /// of a blob; without this, every blob would be read again the next time it is placed.
     pub fn withdraw(&self, directory: &Path) -> io::Result<()> {
         // A command may have left a link in place of the directory: its target must not be removed.
-        if !fs::symlink_metadata(directory)?.is_dir() {
+        let metadata = fs::symlink_metadata(directory)?;
+        if !metadata.is_dir() {
             return fs::remove_file(directory);
         }
+        // Some programs protect what they keep, as `go` does its modules, and only its owner can remove it then.
+        make_writable(directory, &metadata)?;
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             let (path, metadata) = (entry.path(), entry.metadata()?);
@@ -115,6 +118,19 @@ impl Store {
         }
         made.is_ok()
     }
+}
+
+#[cfg(unix)]
+fn make_writable(directory: &Path, metadata: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    const OWN: u32 = 0o700;
+    let mode = metadata.permissions().mode();
+    if mode & OWN == OWN { Ok(()) } else { fs::set_permissions(directory, fs::Permissions::from_mode(mode | OWN)) }
+}
+
+#[cfg(not(unix))]
+fn make_writable(_: &Path, _: &fs::Metadata) -> io::Result<()> {
+    Ok(())
 }
 
 fn make_parents(target: &Path) -> Result<()> {

@@ -146,7 +146,9 @@ impl Store {
 
     /// The number of other results that this key has had: if there are any, its work is not deterministic.
     pub fn variants(&self, key: &Digest) -> usize {
-        (1..).take_while(|number| self.variant_path(key, *number).exists()).count()
+        // It is a number for people: what cannot be asked is not counted.
+        let is_there = |number: &usize| files::is_there(&self.variant_path(key, *number)).unwrap_or(false);
+        (1..).take_while(is_there).count()
     }
 
     fn variant_path(&self, key: &Digest, number: usize) -> PathBuf {
@@ -257,8 +259,8 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     match open::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) if open::is_not_a_file(&error) => {
-            tracing::warn!("record {} is not a plain file", path.display());
+        Err(error) if open::is_foreign(&error) => {
+            tracing::warn!("record {} is damaged: {error}", path.display());
             Ok(None)
         }
         Err(error) => Err(error).with_context(|| format!("read record {}", path.display())),

@@ -144,7 +144,9 @@ impl Stats {
     pub fn save(&self) -> Result<()> {
         let mut state = self.state();
         let Some(state) = state.as_mut().filter(|state| !state.news.is_empty()) else { return Ok(()) };
-        let _turn = open::locked(&self.turn)?;
+        // It is held for microseconds.
+        let turn = open::to_lock(&self.turn)?;
+        turn.lock().with_context(|| format!("lock {}", self.turn.display()))?;
         state.known = State::load(&self.path).known;
         state.known.extend(state.news.iter());
         keep_most_recent(&mut state.known, MOST);

@@ -9,12 +9,16 @@ use crate::{
     write,
 };
 use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 use std::{
     ffi::OsString,
     fs::{self, File, Metadata},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::SystemTime,
 };
@@ -32,6 +36,8 @@ pub struct Store {
     pub(crate) stats: Arc<Stats>,
     /// The disk has reported that it cannot share bytes between files.
     pub(crate) no_reflink: Arc<AtomicBool>,
+    /// Set by another thread: what waits, and what reads large files, is given up.
+    interrupt: Option<&'static AtomicBool>,
 }
 
 /// The treatment of a file once its hash is known.
@@ -43,24 +49,46 @@ enum Keep {
     Link,
 }
 
+impl Keep {
+    fn open(self, file: &Path) -> io::Result<(File, Metadata)> {
+        if self == Keep::Link { open::inside(file) } else { open::regular(file) }
+    }
+}
+
 impl Store {
     /// Opens the store in `root`, the directory that holds `store/`; both are made if missing. A store that cannot be
     /// written to still serves lookups and reads.
     pub fn open(root: &Path) -> Result<Store> {
         let root = std::path::absolute(root).with_context(|| format!("open store {}", root.display()))?;
+        let is_shared = is_shared(&root)?;
         let root = root.join("store/v1");
         for part in PARTS {
             let directory = root.join(part);
-            make_directory(&directory).with_context(|| format!("create directory {}", directory.display()))?;
+            make_directory(&directory, is_shared)
+                .with_context(|| format!("create directory {}", directory.display()))?;
         }
         let stats = Arc::new(Stats::new(&root));
-        Ok(Store { root: root.into(), is_durable: true, stats, no_reflink: Arc::default() })
+        Ok(Store { root: root.into(), is_durable: true, stats, no_reflink: Arc::default(), interrupt: None })
     }
 
     /// The same store, but nothing waits for the disk: after a loss of power (not a crash of the process) the last
     /// writes may be lost. The order of writing stays, and what was lost is a miss.
     pub fn without_fsync(self) -> Store {
         Store { is_durable: false, ..self }
+    }
+
+    /// The same store, for work that is given up once the flag is set: waiting for locks, and reading large files. The
+    /// error is one of which [`is_interruption`] is true.
+    pub fn interruptible(&self, flag: &'static AtomicBool) -> Store {
+        Store { interrupt: Some(flag), ..self.clone() }
+    }
+
+    pub(crate) fn patient(&self) -> Store {
+        Store { interrupt: None, ..self.clone() }
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 
     /// Writes what was learnt about files, so that the next process need not read them again. Only this call writes it:
@@ -119,7 +147,7 @@ impl Store {
             }
         };
         let damaged = |reason: &str| Damage::one(content, format!("blob {blob} {reason}"));
-        self.read_checked(&self.blob_path(&blob), &blob)?.map_err(|reason| damaged(reason).into())
+        self.read_blob(&blob)?.map_err(|reason| damaged(reason).into())
     }
 
     /// The content of one file of a tree: the same as if that file had been captured alone.
@@ -200,12 +228,26 @@ impl Store {
                 remove_where_possible(path)?;
                 Ok(Err("is damaged"))
             }
-            Err(error) if open::is_not_a_file(&error) => {
+            Err(error) if open::is_foreign(&error) => {
                 remove_where_possible(path)?;
                 Ok(Err("is not a plain file"))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Err("is missing")),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        }
+    }
+
+    /// The same for a blob, which may be larger than what the store writes itself: a large one is hashed before memory is
+    /// taken for it.
+    fn read_blob(&self, blob: &Digest) -> Result<Result<Vec<u8>, &'static str>> {
+        let path = self.blob_path(blob);
+        let read = || format!("read {}", path.display());
+        match files::found(fs::symlink_metadata(&path)).with_context(read)? {
+            Some(metadata) if metadata.len() > LARGE => match self.check_blob(blob)? {
+                Some(reason) => Ok(Err(reason)),
+                None => Ok(Ok(files::read(&path, metadata.len()).with_context(read)?)),
+            },
+            _ => self.read_checked(&path, blob),
         }
     }
 
@@ -222,7 +264,7 @@ impl Store {
                 remove_where_possible(&path)?;
                 Ok(Some("is damaged"))
             }
-            Err(error) if open::is_not_a_file(&error) => {
+            Err(error) if open::is_foreign(&error) => {
                 remove_where_possible(&path)?;
                 Ok(Some("is not a plain file"))
             }
@@ -247,7 +289,7 @@ impl Store {
             thread::sleep(tick.saturating_sub(stat.age()));
         }
         let began = SystemTime::now();
-        let (digest, size) = digest::of_file(file)?;
+        let (digest, size) = digest::of_file(file, &|| self.is_interrupted())?;
         if let Some(stat) = Stat::of(before)
             && Stat::of(&file.metadata()?) == Some(stat)
         {
@@ -287,9 +329,11 @@ impl Store {
         self.known(path).is_some()
     }
 
-    /// Reads a path and keeps it as asked. The path itself may be a link, since the caller chose it.
+    /// Reads a path and keeps it as asked. The path of somebody else's file may be a link, since a person chose it; what
+    /// a stage made is a link nowhere.
     fn take(&self, path: &Path, keep: Keep) -> Result<Content> {
-        let metadata = fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
+        let metadata = if keep == Keep::Link { fs::symlink_metadata(path) } else { fs::metadata(path) };
+        let metadata = metadata.with_context(|| format!("read {}", path.display()))?;
         if metadata.is_file() {
             let (blob, _) = self.take_file(path, &metadata, keep)?;
             return Ok(Content::File { format: format_of(path), blob });
@@ -324,7 +368,7 @@ impl Store {
         let known = Stat::of(metadata).and_then(|stat| self.stats.known(&stat));
         let (blob, size) = match known {
             Some(blob) => (blob, metadata.len()),
-            None => open::regular(file).and_then(|(open, now)| self.read_digest(&open, &now)).with_context(read)?,
+            None => keep.open(file).and_then(|(open, now)| self.read_digest(&open, &now)).with_context(read)?,
         };
         let path = self.blob_path(&blob);
         if keep == Keep::Nothing || is_present(&path, size)? {
@@ -334,12 +378,12 @@ impl Store {
         if keep == Keep::Link && can_be_shared(metadata) && self.keep_known(file, link)? {
             return Ok((blob, size));
         }
-        let (mut source, _) = open::regular(file).with_context(read)?;
+        let (mut source, _) = keep.open(file).with_context(read)?;
         let copy = write::draft(&self.path_of_drafts(), |copy| {
             reflink_copy::reflink_file(&source, copy).or_else(|_| io::copy(&mut source, copy).map(drop))
         })?;
         // Somebody may have written to the file meanwhile: the copy is kept, so the copy is hashed.
-        let copied = File::open(copy.path()).and_then(|copy| digest::of_file(&copy));
+        let copied = File::open(copy.path()).and_then(|copy| digest::of_file(&copy, &|| self.is_interrupted()));
         let (blob, size) = copied.with_context(|| format!("read {}", copy.path().display()))?;
         write::create(copy, &self.blob_path(&blob), self.is_durable)?;
         Ok((blob, size))
@@ -378,9 +422,29 @@ impl Store {
     }
 }
 
+/// The file beside `store/` that says who may read it.
+const SETTINGS: &str = "store.json";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    #[serde(default)]
+    shared: bool,
+}
+
+/// Whether what is made in `root`, which holds the store, is for other users as well: where its `store.json` says
+/// `{"shared": true}`. Otherwise inputs that nobody else may read would be open to all in the store.
+pub fn is_shared(root: &Path) -> Result<bool> {
+    const MOST: u64 = 64 << 10;
+    let path = root.join(SETTINGS);
+    let read = || format!("read {}", path.display());
+    let Some(bytes) = files::found(files::read_user(&path, MOST)).with_context(read)? else { return Ok(false) };
+    Ok(serde_json::from_slice::<Settings>(&bytes).with_context(read)?.shared)
+}
+
 /// Makes a directory of the store. A link in its place would carry everything that is written out of the root.
-fn make_directory(directory: &Path) -> io::Result<()> {
-    match fs::create_dir_all(directory) {
+fn make_directory(directory: &Path, is_shared: bool) -> io::Result<()> {
+    match files::make_directory(directory, is_shared) {
         // A read-only store of an older version lacks a part that this one knows.
         Err(error) if open::is_read_only(&error) && directory.parent().is_some_and(Path::is_dir) => return Ok(()),
         made => made?,

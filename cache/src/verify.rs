@@ -3,6 +3,7 @@
 use crate::{
     content::Content,
     digest::Digest,
+    disown,
     inventory::{Item, Tally},
     open,
     record::unseal,
@@ -38,9 +39,10 @@ impl Store {
     /// Reads every file, trusting no stat record, and updates the stat records. With `repair`, damaged files and
     /// records that are no longer valid are moved to `quarantine/`, so that they do not block a new run.
     pub fn verify(&self, repair: bool) -> Result<Verification> {
+        let mut found = Verification::default();
+        self.verify_own(repair, &mut found)?;
         // Without the lock, a run might be placing a file that is moved away.
         let _lock = if repair { Some(self.hold_alone(PATIENCE)?) } else { None };
-        let mut found = Verification::default();
         let mut bad: Vec<Item> = Vec::new();
         let blobs = self.verify_blobs(&mut found, &mut bad)?;
         let (trees, lacking) = self.verify_trees(&blobs, &mut found, &mut bad)?;
@@ -58,7 +60,8 @@ impl Store {
         for item in self.items("actions")? {
             found.checked += item.metadata.len();
             let is_record = item.suffix == ".json";
-            let is_variant = item.suffix.starts_with(".variant-") && item.suffix.ends_with(".json");
+            let is_note = [".variant-", disown::MARK].iter().any(|mark| item.suffix.starts_with(mark));
+            let is_variant = is_note && item.suffix.ends_with(".json");
             let fault = match item.digest {
                 Some(key) if is_record || is_variant => match bytes_of(&item)?.as_deref().map(unseal) {
                     Some(Some(page)) if page.key != key => Some("is the record of another key".to_owned()),
@@ -86,6 +89,25 @@ impl Store {
         }
         self.save_stats();
         Ok(found)
+    }
+
+    /// Checks that what is written without being read is a file: else nothing could be written in its place. Here they are
+    /// moved away before there is a lock, since that may be one of them.
+    fn verify_own(&self, repair: bool, found: &mut Verification) -> Result<()> {
+        let mut own: Vec<PathBuf> = ["lock", "claims/lock", "stats"].map(|name| self.part(name)).into();
+        for part in ["verdicts", "claims"] {
+            own.extend(self.items(part)?.into_iter().filter(|item| item.digest.is_some()).map(|item| item.path));
+        }
+        for path in own {
+            let metadata =
+                files::found(fs::symlink_metadata(&path)).with_context(|| format!("read {}", path.display()))?;
+            let Some(metadata) = metadata.filter(|metadata| !metadata.is_file()) else { continue };
+            found.faults.push(format!("{} is not a plain file", path.display()));
+            if repair {
+                found.moved.push(self.quarantine(&Item { path, digest: None, suffix: String::new(), metadata })?);
+            }
+        }
+        Ok(())
     }
 
     /// Checks the blobs; returns the sound ones with their lengths.
@@ -185,12 +207,13 @@ fn fault_of(tree: &Tree, blobs: &HashMap<Digest, u64>) -> Option<(String, bool)>
     })
 }
 
-/// Reads a file; `None` if it is not a plain one.
+/// Reads a file; `None` if it is not a plain one, or larger than what the store writes.
 fn bytes_of(item: &Item) -> Result<Option<Vec<u8>>> {
-    if !item.metadata.is_file() {
-        return Ok(None);
+    match open::read(&item.path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if open::is_foreign(&error) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read {}", item.path.display())),
     }
-    open::read(&item.path).map(Some).with_context(|| format!("read {}", item.path.display()))
 }
 
 #[cfg(test)]
@@ -315,6 +338,34 @@ mod tests {
             assert!(found.faults.iter().any(|told| told.ends_with(&fault)), "{part}: {found:?}");
             assert!(fs::symlink_metadata(&directory).is_err() && fs::read_dir(&outside).unwrap().count() > 0);
             assert_eq!(store.lookup(&key()).unwrap(), None, "{part}");
+        }
+    }
+
+    #[test]
+    fn a_directory_where_a_file_should_be_is_moved_aside() {
+        for place in ["lock", "claims/lock", "stats", "blobs", "trees", "actions", "verdicts", "claims"] {
+            let (home, store) = sample::store();
+            let content = store.capture(&sample::model(home.path())).unwrap();
+            let Content::Tree(tree) = content.clone() else { unreachable!() };
+            let record = Record { result: json!(1), telemetry: json!(null), contents: vec![content], extras: vec![] };
+            store.commit(&key(), &record).unwrap();
+            store.remember(&key(), &json!(1)).unwrap();
+            let path = match place {
+                "blobs" => store.blob_path(&Digest::of("ねこ\n".as_bytes())),
+                "trees" => store.path(place, &tree, ".json"),
+                "actions" | "verdicts" | "claims" => store.path(place, &key(), ".json"),
+                place => store.part(place),
+            };
+            let _ = fs::remove_file(&path);
+            fs::create_dir_all(path.join("something")).unwrap();
+            assert!(!store.verify(false).unwrap().faults.is_empty(), "{place}");
+            assert!(!store.verify(true).unwrap().moved.is_empty(), "{place}");
+            assert!(fs::symlink_metadata(&path).is_err() || path.is_file(), "{place}");
+            store.capture(&home.path().join("model")).unwrap();
+            store.commit(&key(), &record).unwrap();
+            store.remember(&key(), &json!(2)).unwrap();
+            drop(store.claim(&key()).unwrap());
+            assert_eq!(store.verify(true).unwrap().faults, Vec::<String>::new(), "{place}");
         }
     }
 

@@ -44,7 +44,7 @@ pub fn replace(draft: NamedTempFile, path: &Path, is_durable: bool) -> Result<()
 /// do that. A taken name stays as it is.
 pub fn link(file: &Path, path: &Path, is_durable: bool) -> Result<bool> {
     make_parent(path, is_durable)?;
-    let sealed = open::regular(file).and_then(|(open, metadata)| {
+    let sealed = open::inside(file).and_then(|(open, metadata)| {
         open.set_permissions(read_only(false, &metadata.permissions()))?;
         if is_durable { open.sync_all() } else { Ok(()) }
     });

@@ -1,8 +1,9 @@
 //! Changed answers side by side, the largest gains and losses first.
 
-use super::facts::{AnswerContest, AnswerPair, Facts};
+use super::facts::{AnswerContest, Facts};
 use super::text::{answer, visible};
 use super::words::{self, Language};
+use crate::report::answers::AnswerRow;
 use crate::report::fold::Study;
 use maud::{Markup, html};
 
@@ -15,14 +16,27 @@ pub fn section(facts: &Facts, language: Language) -> Option<Markup> {
         return None;
     }
     Some(html! {
+        (search(language))
+        @if facts.left_out.contests > 0 {
+            p.note {
+                (words::MORE_CONTESTS.fill(language, &[("count", &facts.left_out.contests.to_string())])) " "
+                code { (facts.all_tables()) }
+            }
+        }
+        @for (at, contest) in contests.iter().enumerate() { (contest_block(facts, contest, at + 1 == contests.len(), language)) }
+        @for study in told { (of_journal(study, language)) }
+    })
+}
+
+/// The field that searches the answers; without a script there is none.
+pub fn search(language: Language) -> Markup {
+    html! {
         p.search hidden {
             label for="search" { (words::SEARCH.say(language)) } " "
             input #search type="search" autocomplete="off" spellcheck="false";
             " " span #found role="status" {}
         }
-        @for (at, contest) in contests.iter().enumerate() { (contest_block(facts, contest, at + 1 == contests.len(), language)) }
-        @for study in told { (of_journal(study, language)) }
-    })
+    }
 }
 
 fn contest_block(facts: &Facts, contest: &AnswerContest, is_open: bool, language: Language) -> Markup {
@@ -38,7 +52,7 @@ fn contest_block(facts: &Facts, contest: &AnswerContest, is_open: bool, language
             @if shown < changed {
                 p.note {
                     (words::SHOWN_OF.fill(language, &[("shown", &shown.to_string()), ("all", &changed.to_string())])) " "
-                    code { (facts.command(&format!("answers {mine}"))) " --against " (other) " --changed" }
+                    code { (facts.all_tables()) }
                 }
             }
             div.pairs-of-answers { @for pair in &contest.pairs { (pair_block(pair, [&mine, &other], language)) } }
@@ -46,34 +60,38 @@ fn contest_block(facts: &Facts, contest: &AnswerContest, is_open: bool, language
     }
 }
 
-fn pair_block(pair: &AnswerPair, [mine, other]: [&str; 2], language: Language) -> Markup {
-    let AnswerPair { prompt, texts, scores } = pair;
-    let gain = pair.gain();
-    let tone = if gain > 0.0 {
-        "good"
-    } else if gain < 0.0 {
-        "bad"
-    } else {
-        "quiet"
+/// Two answers to one prompt, the other model's first.
+pub fn pair_block(pair: &AnswerRow, [mine, other]: [&str; 2], language: Language) -> Markup {
+    let sign = |gain: f64| match () {
+        () if gain > 0.0 => ("▲", "good"),
+        () if gain < 0.0 => ("▼", "bad"),
+        () => ("=", "quiet"),
     };
-    let sign = if gain > 0.0 {
-        "▲"
-    } else if gain < 0.0 {
-        "▼"
-    } else {
-        "="
-    };
+    let theirs = pair.against.as_ref().map(|theirs| (other, &theirs.answer, theirs.score));
     html! {
         article.answer {
-            p.prompt { span class={ "gain " (tone) } { (sign) " " (format!("{gain:+.3}")) } " " (answer(prompt, words::EMPTY.say(language))) }
+            p.prompt {
+                @if let Some(gain) = pair.gain() {
+                    @let (sign, tone) = sign(gain);
+                    span class={ "gain " (tone) } { (sign) " " (format!("{gain:+.3}")) } " "
+                }
+                (answer(&pair.prompt, words::EMPTY.say(language)))
+            }
             div.two {
-                @for at in [1, 0] {
-                    div {
-                        p.who { ([mine, other][at]) " " span.n { (format!("{:.3}", scores[at])) } }
-                        p { (answer(&texts[at], words::EMPTY.say(language))) }
-                    }
+                @for (who, text, score) in theirs.into_iter().chain([(mine, &pair.answer, pair.score)]) {
+                    (given(who, text, score, language))
                 }
             }
+        }
+    }
+}
+
+/// One answer, with who gave it and its score.
+fn given(who: &str, text: &str, score: Option<f64>, language: Language) -> Markup {
+    html! {
+        div {
+            p.who { (visible(who)) @if let Some(score) = score { " " span.n { (format!("{score:.3}")) } } }
+            p { (answer(text, words::EMPTY.say(language))) }
         }
     }
 }
@@ -88,15 +106,7 @@ fn of_journal(study: &Study, language: Language) -> Markup {
                     article.answer {
                         p.prompt { (answer(prompt, words::EMPTY.say(language))) }
                         div.two {
-                            @for given in answers {
-                                div {
-                                    p.who {
-                                        (visible(&given.model.to_string())) " "
-                                        @if let Some(score) = given.score { span.n { (format!("{score:.3}")) } }
-                                    }
-                                    p { (answer(&given.text, words::EMPTY.say(language))) }
-                                }
-                            }
+                            @for each in answers { (given(&each.model.to_string(), &each.text, each.score, language)) }
                         }
                     }
                 }

@@ -11,31 +11,38 @@ use frame::{BOTTOM, Frame, HEIGHT, LEFT, RIGHT, TOP, WIDTH, at, path, span};
 use maud::{Markup, html};
 
 /// A drawing with everything that is said of it: its name, what it shows, its numbers as a table.
-pub struct Figure<'a> {
-    pub name: &'a str,
+pub struct Figure {
+    pub name: String,
     /// A sentence for those who do not see it.
     pub says: String,
     pub drawing: Markup,
     pub caption: Markup,
-    pub headers: Vec<&'a str>,
+    pub headers: Vec<&'static str>,
     pub rows: Vec<Vec<TableEntry>>,
 }
 
 pub fn figure(figure: &Figure, language: Language) -> Markup {
-    let Figure { name, says, drawing, caption, headers, rows } = figure;
+    let Figure { name, caption, headers, rows, .. } = figure;
     html! {
         figure {
             p.name { (name) }
-            svg.plot viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" {
-                title { (name) }
-                desc { (says) }
-                (drawing)
-            }
+            (plot(figure))
             figcaption { (caption) }
             details {
                 summary { (words::NUMBERS.say(language)) }
                 (table(name, headers, rows))
             }
+        }
+    }
+}
+
+/// The drawing of a figure alone.
+pub fn plot(figure: &Figure) -> Markup {
+    html! {
+        svg.plot viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" {
+            title { (figure.name) }
+            desc { (figure.says) }
+            (figure.drawing)
         }
     }
 }
@@ -180,6 +187,9 @@ pub fn interval(estimate: f64, low: f64, high: f64) -> Markup {
         }
     }
 }
+
+/// The width and the height of a figure, in pixels.
+pub const SIZE: [f64; 2] = [WIDTH, HEIGHT];
 
 /// The width of the part of a figure in which points are drawn, in pixels.
 pub const COLUMNS: usize = (WIDTH - LEFT - RIGHT) as usize;

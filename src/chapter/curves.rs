@@ -1,7 +1,7 @@
 //! The curves of the stages that trained: a figure for each of the most telling series, a table for all.
 
 use super::charts::{self, Figure, LinePoint, figure};
-use super::facts::{Facts, StoredCurve, Trace, judged_step};
+use super::facts::{Facts, StoredCurve, Trace};
 use super::table::{TableEntry, table, words as plain};
 use super::words::{self, Language};
 use crate::report::fold::StageRun;
@@ -47,13 +47,9 @@ fn of_stage(facts: &Facts, stage: &StageRun, curve: &StoredCurve, figures: usize
             p.note { (words::CURVE_LOST.say(language)) " " code { (again()) } }
         },
         StoredCurve::Traces { points, unreadable, traces } => {
-            let drawn = telling(stage, traces);
-            let marks: Vec<f64> = judged_step(stage).map(|step| step as f64).into_iter().collect();
             html! {
                 div.figures {
-                    @for (main, heldout) in drawn.iter().take(figures) {
-                        (series(main, *heldout, &marks, language))
-                    }
+                    @for each in drawn(stage, traces, language).take(figures) { (figure(&each, language)) }
                 }
                 details {
                     summary { (words::ALL_SERIES.fill(language, &[("count", &traces.len().to_string())])) }
@@ -70,6 +66,23 @@ fn of_stage(facts: &Facts, stage: &StageRun, curve: &StoredCurve, figures: usize
             }
         }
     }
+}
+
+/// The figures of a stage, the most telling first.
+fn drawn(stage: &StageRun, traces: &[Trace], language: Language) -> impl Iterator<Item = Figure> {
+    let marks: Vec<f64> = stage.judged_step().map(|step| step as f64).into_iter().collect();
+    telling(stage, traces).into_iter().map(move |(main, heldout)| series(main, heldout, &marks, language))
+}
+
+/// Every figure of the section, with the stage that it is of: also those that the page leaves to its table.
+pub fn figures(facts: &Facts, language: Language) -> Vec<(String, Figure)> {
+    let of_stage = |stage: &StageRun| match facts.stored(stage).map(|stored| &stored.curve) {
+        Some(StoredCurve::Traces { traces, .. }) => {
+            drawn(stage, traces, language).map(|figure| (stage.head.name.clone(), figure)).collect()
+        }
+        _ => Vec::new(),
+    };
+    facts.run.stages.iter().flat_map(of_stage).collect()
 }
 
 /// The series in the order in which they tell most: what the stage declares to get better, then the others; a series on
@@ -89,7 +102,7 @@ fn telling<'a>(stage: &StageRun, traces: &'a [Trace]) -> Vec<(&'a Trace, Option<
     order.into_iter().map(|trace| (trace, find(&format!("{HELD_OUT}{}", trace.name)))).collect()
 }
 
-fn series(main: &Trace, heldout: Option<&Trace>, marks: &[f64], language: Language) -> Markup {
+fn series(main: &Trace, heldout: Option<&Trace>, marks: &[f64], language: Language) -> Figure {
     let lines: Vec<&[LinePoint]> =
         [Some(main), heldout].into_iter().flatten().map(|trace| trace.drawn.as_slice()).collect();
     let traces: Vec<&Trace> = [Some(main), heldout].into_iter().flatten().collect();
@@ -104,17 +117,14 @@ fn series(main: &Trace, heldout: Option<&Trace>, marks: &[f64], language: Langua
             @if trace.gaps > 0 { span.gaps { (words::NOT_FINITE.fill(language, &[("count", &trace.gaps.to_string())])) } " " }
         }
     };
-    figure(
-        &Figure {
-            name: &main.name,
-            says: says(main, language),
-            drawing: charts::lines(&lines, marks),
-            caption,
-            headers: heads(language),
-            rows: traces.iter().map(|trace| row(trace)).collect(),
-        },
-        language,
-    )
+    Figure {
+        name: main.name.clone(),
+        says: says(main, language),
+        drawing: charts::lines(&lines, marks),
+        caption,
+        headers: heads(language),
+        rows: traces.iter().map(|trace| row(trace)).collect(),
+    }
 }
 
 fn says(trace: &Trace, language: Language) -> String {

@@ -1,12 +1,13 @@
 //! The facts that the page is a function of: the state of the run, and what the store keeps of its stages.
 
+mod comparison;
 mod contest;
 mod series;
 
-pub use contest::{AnswerContest, AnswerPair, contest};
+pub use comparison::{MetricGain, RunComparison, SharedAnswers, metric_gain};
+pub use contest::{AnswerContest, contest, unscored_contest};
 pub use series::{Trace, trace};
 
-use crate::event::Outcome;
 use crate::plan::{ArtifactName, Pin};
 use crate::report::card::StageWork;
 use crate::report::explain::Checkpoint;
@@ -24,8 +25,9 @@ pub struct Facts {
     /// Answers of two models to the same prompts.
     pub contests: Vec<AnswerContest>,
     pub tastes: Vec<Taste>,
+    pub left_out: LeftOut,
     /// The things that a damaged journal or store no longer has.
-    pub losses: Vec<Loss>,
+    pub losses: Vec<Absence>,
 }
 
 /// The results that the store keeps of a stage beside its events.
@@ -70,22 +72,28 @@ pub struct Taste {
     pub models: Vec<(ArtifactName, Vec<[f64; 2]>)>,
 }
 
-/// Something that the page lacks.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Loss {
-    pub what: Absence,
-    /// The command that brings it back; empty where none does.
-    pub way_back: String,
+/// The comparisons that a page would be too large with: they are in the tables alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LeftOut {
+    /// Pairs of models whose answers are not shown.
+    pub contests: usize,
+    /// Rewards whose scores by length are not drawn.
+    pub rewards: usize,
 }
 
+/// Something that the page lacks.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Absence {
     /// The store cannot be read, for this reason.
     Store(String),
     /// The journal of a newer run: its name.
     Journal(String),
-    /// Lines of the journal that are damaged, or of a newer version.
-    Lines(usize),
+    /// The last line of the journal, which a kill cut short.
+    TornLine,
+    /// Lines of the journal that are damaged.
+    DamagedLines(usize),
+    /// Lines that a newer version of the program wrote.
+    NewerLines(usize),
     /// The record of a stage's action.
     Record(String),
     Curve(String),
@@ -97,12 +105,17 @@ impl Facts {
     /// The facts of a journal alone.
     pub fn of(run: RunState, is_alive: bool) -> Facts {
         let is_alive = is_alive && run.finish.is_none();
-        let (stages, works) = (BTreeMap::new(), BTreeMap::new());
-        Facts { run, is_alive, stages, works, contests: Vec::new(), tastes: Vec::new(), losses: Vec::new() }
+        let (stages, works, left_out) = (BTreeMap::new(), BTreeMap::new(), LeftOut::default());
+        Facts { run, is_alive, stages, works, contests: Vec::new(), tastes: Vec::new(), left_out, losses: Vec::new() }
     }
 
     pub fn stored(&self, stage: &StageRun) -> Option<&StoredStage> {
         self.stages.get(&stage.head.name)
+    }
+
+    /// The command that writes everything that the page leaves out.
+    pub fn all_tables(&self) -> String {
+        self.command("report") + " --csv DIR"
     }
 
     /// The options and the file as a command takes them.
@@ -112,21 +125,11 @@ impl Facts {
     }
 }
 
-/// The step of the checkpoint that a stage's gate judged, else of the one that it handed on.
-pub fn judged_step(stage: &StageRun) -> Option<u64> {
-    let evidence = stage.verdict.as_deref().map(|verdict| &verdict.evidence);
-    let chosen = evidence.and_then(|evidence| evidence.candidates.get(evidence.chosen?)?.step);
-    chosen.or(match &stage.outcome {
-        Some(Outcome::Done { step, kept: false, .. }) => *step,
-        _ => None,
-    })
-}
-
 /// The stage that an artifact comes from, and its step: the one in its name, or the one that was judged.
 pub fn step_of(run: &RunState, name: &ArtifactName) -> Option<u64> {
     let stage = run.stage(&name.name)?;
     match name.pin {
         Pin::Step(step) => Some(step),
-        Pin::Open | Pin::Last => judged_step(stage),
+        Pin::Open | Pin::Last => stage.judged_step(),
     }
 }

@@ -117,18 +117,23 @@ fn others(verdict: &Verdict, language: Language) -> Markup {
     let evidence = &verdict.evidence;
     let names = names(evidence.candidates.iter());
     let labels: Vec<String> = names.iter().map(label).collect();
-    let headers: Vec<&str> =
-        [words::STEP_COLUMN.say(language)].into_iter().chain(labels.iter().map(String::as_str)).collect();
+    let has_steps = evidence.candidates.iter().any(|seen| seen.step.is_some());
+    let first = if has_steps { words::STEP_COLUMN } else { words::MODEL };
+    let headers: Vec<&str> = [first.say(language)].into_iter().chain(labels.iter().map(String::as_str)).collect();
     let row = |seen: &ArtifactEvidence| {
-        let step = seen.step.map_or(String::new(), |step| step.to_string());
+        let step = match seen.step {
+            Some(step) => TableEntry::Number(step.to_string()),
+            None => plain(&seen.label.to_string()),
+        };
         let values = names.iter().map(|name| TableEntry::Number(value(seen, name).map_or("–".to_owned(), number)));
-        [TableEntry::Number(step)].into_iter().chain(values).collect()
+        [step].into_iter().chain(values).collect()
     };
     let rows: Vec<Vec<TableEntry>> = evidence.candidates.iter().map(row).collect();
     let marked: Vec<usize> = evidence.chosen.into_iter().collect();
+    let among = if has_steps { words::CHOSEN_AMONG } else { words::CHOSEN_AMONG_STAGES };
     html! {
         details {
-            summary { (words::CHOSEN_AMONG.fill(language, &[("count", &rows.len().to_string())])) }
+            summary { (among.fill(language, &[("count", &(rows.len() + evidence.failed_candidates.len()).to_string())])) }
             (rows_with_marks(words::CHECKPOINTS.say(language), &headers, &rows, &marked))
         }
     }

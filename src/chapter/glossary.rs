@@ -1,10 +1,9 @@
 //! Words of the page for people who train no models.
 
-use super::facts::Facts;
 use super::words::{self, Language};
 use maud::{Markup, html};
 
-pub fn section(_: &Facts, language: Language) -> Option<Markup> {
+pub fn section<F>(_: &F, language: Language) -> Option<Markup> {
     Some(html! {
         dl.glossary {
             @for (term, meaning) in words::GLOSSARY_ENTRIES {

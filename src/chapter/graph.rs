@@ -87,6 +87,14 @@ fn arrows(facts: &Facts) -> [Vec<(usize, usize)>; 2] {
 }
 
 fn drawing(facts: &Facts, language: Language) -> Markup {
+    html! {
+        div.scroll role="region" tabindex="0" aria-label=(words::STAGES.say(language)) { (plot(facts, language)) }
+        figcaption { (words::GRAPH_CAPTION.say(language)) }
+    }
+}
+
+/// The drawing alone.
+pub fn plot(facts: &Facts, language: Language) -> Markup {
     let stages = &facts.run.stages;
     let [inputs, judges] = arrows(facts);
     let Layout { places, ways, layers, rows } = layout(stages.len(), &inputs);
@@ -94,21 +102,16 @@ fn drawing(facts: &Facts, language: Language) -> Markup {
     let corner = |place: [f64; 2]| [2.0 + place[0] * ROOM[0], 2.0 + place[1] * ROOM[1]];
     let says = words::GRAPH_SAYS.fill(language, &[("count", &stages.len().to_string())]);
     html! {
-        div.scroll role="region" tabindex="0" aria-label=(words::STAGES.say(language)) {
-            svg.dag width=(size[0]) height=(size[1]) viewBox={ "0 0 " (size[0]) " " (size[1]) } role="img" {
-                title { (words::STAGES.say(language)) }
-                desc { (says) }
-                @for way in &ways { path.arrow d=(curve(way)) {} }
-                @for (from, to) in &judges {
-                    @let (from, to) = (corner(places[*from]), corner(places[*to]));
-                    path.judge d={ "M" (from[0] + BOX[0] / 2.0) " " (from[1] + BOX[1]) "Q" (from[0] + BOX[0] / 2.0) " "
-                        (to[1] + BOX[1] / 2.0 + 12.0) " " (to[0]) " " (to[1] + BOX[1] / 2.0 + 12.0) } {}
-                }
-                @for (stage, place) in stages.iter().zip(&places) { (node(stage, corner(*place), facts, language)) }
+        svg.dag width=(size[0]) height=(size[1]) viewBox={ "0 0 " (size[0]) " " (size[1]) } role="img" {
+            title { (words::STAGES.say(language)) }
+            desc { (says) }
+            @for way in &ways { path.arrow d=(curve(way)) {} }
+            @for (from, to) in &judges {
+                @let (from, to) = (corner(places[*from]), corner(places[*to]));
+                path.judge d={ "M" (from[0] + BOX[0] / 2.0) " " (from[1] + BOX[1]) "Q" (from[0] + BOX[0] / 2.0) " "
+                    (to[1] + BOX[1] / 2.0 + 12.0) " " (to[0]) " " (to[1] + BOX[1] / 2.0 + 12.0) } {}
             }
-        }
-        figcaption {
-            (words::GRAPH_CAPTION.say(language))
+            @for (stage, place) in stages.iter().zip(&places) { (node(stage, corner(*place), facts, language)) }
         }
     }
 }

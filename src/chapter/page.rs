@@ -2,25 +2,28 @@
 
 use super::facts::Facts;
 use super::words::{self, Language, Phrase};
-use super::{answers, curves, dark, gates, glossary, graph, health, models, provenance, reward, study, verdict};
+use super::{
+    answers, curves, dark, families, gates, glossary, graph, health, models, provenance, reward, study, verdict,
+};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
-/// A section of the page.
-pub struct PageFragment {
+/// A section of a page that is made of these facts.
+pub struct PageFragment<F> {
     /// The name under which it may be asked for alone.
     pub name: &'static str,
     pub title: Phrase,
-    /// Its content below the title; `None` where the run has nothing of the kind.
-    content: fn(&Facts, Language) -> Option<Markup>,
+    /// Its content below the title; `None` where the facts have nothing of the kind.
+    pub content: fn(&F, Language) -> Option<Markup>,
 }
 
 /// The sections in the order of the page.
-pub const FRAGMENTS: [PageFragment; 12] = [
+pub const FRAGMENTS: [PageFragment<Facts>; 13] = [
     PageFragment { name: "verdict", title: words::VERDICT, content: verdict::section },
     PageFragment { name: "health", title: words::HEALTH, content: health::section },
     PageFragment { name: "graph", title: words::STAGES, content: graph::section },
     PageFragment { name: "study", title: words::STUDY, content: study::section },
+    PageFragment { name: "families", title: words::FAMILIES, content: families::section },
     PageFragment { name: "gates", title: words::GATES, content: gates::section },
     PageFragment { name: "curves", title: words::CURVES, content: curves::section },
     PageFragment { name: "reward", title: words::REWARD_MODELS, content: reward::section },
@@ -31,11 +34,11 @@ pub const FRAGMENTS: [PageFragment; 12] = [
     PageFragment { name: "glossary", title: words::GLOSSARY, content: glossary::section },
 ];
 
-const STYLE: &str = include_str!("page.css");
+pub const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// One section as it stands in the page; `None` where the run has nothing of the kind.
-pub fn fragment(fragment: &PageFragment, facts: &Facts, language: Language) -> Option<Markup> {
+pub fn fragment<F>(fragment: &PageFragment<F>, facts: &F, language: Language) -> Option<Markup> {
     let PageFragment { name, title, content } = fragment;
     let content = content(facts, language)?;
     Some(html! {
@@ -48,8 +51,18 @@ pub fn fragment(fragment: &PageFragment, facts: &Facts, language: Language) -> O
 
 /// The whole page.
 pub fn page(facts: &Facts, language: Language) -> String {
-    let sections: Vec<(&PageFragment, Markup)> =
-        FRAGMENTS.iter().filter_map(|each| Some((each, fragment(each, facts, language)?))).collect();
+    document([&facts.run.pipeline, words::REPORT.say(language)], &FRAGMENTS, facts, language)
+}
+
+/// A page with these sections, about a pipeline: its name, and what the page is.
+pub fn document<F>(
+    [pipeline, what]: [&str; 2],
+    fragments: &[PageFragment<F>],
+    facts: &F,
+    language: Language,
+) -> String {
+    let sections: Vec<(&PageFragment<F>, Markup)> =
+        fragments.iter().filter_map(|each| Some((each, fragment(each, facts, language)?))).collect();
     let policy = format!(
         "default-src 'none'; style-src '{}'; script-src '{}'; base-uri 'none'; form-action 'none'",
         source(STYLE),
@@ -64,13 +77,13 @@ pub fn page(facts: &Facts, language: Language) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content={ "pipeline " (env!("CARGO_PKG_VERSION")) };
-                title { (facts.run.pipeline) ": " (words::REPORT.say(language)) }
+                title { (pipeline) ": " (what) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 a.skip href="#verdict" { (words::TO_THE_VERDICT.say(language)) }
                 header {
-                    h1 { (facts.run.pipeline) }
+                    h1 { (pipeline) }
                     nav aria-label=(words::CONTENTS.say(language)) {
                         ul { @for (each, _) in &sections { li { a href={ "#" (each.name) } { (each.title.say(language)) } } } }
                     }

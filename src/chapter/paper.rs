@@ -226,18 +226,26 @@ impl PaperTable {
         Ok(String::from_utf8(writer.into_inner()?)?)
     }
 
+    /// The document of the table as a value.
+    pub fn value(&self) -> Value {
+        json!(self.document())
+    }
+
     pub fn json(&self) -> String {
+        serde_json::to_string_pretty(&self.document()).expect("a table is plain data") + "\n"
+    }
+
+    fn document(&self) -> PaperDocument<'_> {
         let row = |row: &Vec<PaperCell>| {
             self.columns.iter().zip(row).map(|(column, cell)| (column.name.clone(), cell.value.clone())).collect()
         };
-        let document = PaperDocument {
+        PaperDocument {
             format: 1,
             eval: &self.eval,
             rows: self.rows.iter().map(row).collect(),
             notes: &self.notes,
             methods: &self.methods,
-        };
-        serde_json::to_string_pretty(&document).expect("a table is plain data") + "\n"
+        }
     }
 
     /// A `tabular` of booktabs in a `table`, with its footnotes and the paragraph.

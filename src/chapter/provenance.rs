@@ -5,7 +5,7 @@ use super::standing::Standing;
 use super::table::{TableEntry, pairs, table, words as plain};
 use super::text::{place, visible};
 use super::words::{self, Language};
-use crate::event::{Metrics, Outcome};
+use crate::event::{Machine, Metrics, Outcome};
 use crate::report::card::StageWork;
 use crate::report::fold::{ActionRun, StageRun};
 use crate::report::format::{self, duration, moment, number, short};
@@ -27,16 +27,32 @@ pub fn section(facts: &Facts, language: Language) -> Option<Markup> {
             (words::DEVICES.say(language), html! { (all(facts, |work| work.device.as_ref()).join("; ")) }),
             (words::PROGRAMS.say(language), html! { (all(facts, |work| work.program.as_ref()).join(", ")) }),
         ]))
+        @if let Some(machine) = &run.machine { (environment(machine, language)) }
         (contents(facts, language))
         (rows_of_data(facts, language))
         @if run.stages.len() <= DETAILED {
             @for stage in run.stages.iter().filter(|stage| !stage.actions.is_empty()) { (details(facts, stage, language)) }
         } @else {
             p.note {
-                (words::TOO_MANY_FOR_DETAILS.say(language)) " " code { (facts.command("explain STAGE")) }
+                (words::TOO_MANY_FOR_DETAILS.say(language)) " " code { (facts.all_tables()) }
             }
         }
     })
+}
+
+/// The machine that the run was on. Results that were found may be from another: their devices are told beside them.
+fn environment(machine: &Machine, language: Language) -> Markup {
+    let Machine { system, processor, cores, memory } = machine;
+    let cores = cores.map(|cores| cores.to_string()).unwrap_or_default();
+    let memory = memory.map(format::bytes).unwrap_or_default();
+    html! {
+        (pairs(&[
+            (words::SYSTEM.say(language), visible(system)),
+            (words::PROCESSOR.say(language), visible(processor)),
+            (words::CORES.say(language), html! { (cores) }),
+            (words::MEMORY.say(language), html! { (memory) }),
+        ]))
+    }
 }
 
 /// The different values of the works of all records.

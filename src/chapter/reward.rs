@@ -1,7 +1,7 @@
 //! The reward models: their checkpoints, how far they may be believed, the scores they give, and whether they pay for length.
 
 use super::charts::{self, Figure, Histogram, figure};
-use super::facts::{Facts, ScorePairs, StoredStage, Taste, judged_step};
+use super::facts::{Facts, ScorePairs, StoredStage, Taste};
 use super::table::{TableEntry, words as plain};
 use super::words::{self, Language};
 use crate::event::Metrics;
@@ -16,30 +16,49 @@ use stages::stage::Direction;
 const SPECKS: usize = 240;
 
 pub fn section(facts: &Facts, language: Language) -> Option<Markup> {
-    let is_reward =
-        |stage: &&StageRun| stages::kinds::kind(&stage.head.kind).is_some_and(|kind| kind.reliability.is_some());
-    let of = facts.run.stages.iter().filter(is_reward).filter_map(|stage| Some((stage, facts.stored(stage)?)));
-    let of: Vec<(&StageRun, &StoredStage)> = of.filter(|(_, stored)| !stored.checkpoints.is_empty()).collect();
+    let of: Vec<(&str, Vec<Figure>)> = of_models(facts, language).collect();
     if of.is_empty() && facts.tastes.is_empty() {
         return None;
     }
     Some(html! {
-        @for (stage, stored) in of {
+        @for (name, figures) in &of {
             article.reward {
-                h3 { (stage.head.name) }
-                div.figures {
-                    (by_checkpoint(stage, stored, language))
-                    (reliability(stage, stored, language))
-                    @if let Some(pairs) = &stored.pairs { (histogram(pairs, language)) }
-                }
+                h3 { (name) }
+                div.figures { @for each in figures { (figure(each, language)) } }
             }
         }
         @if !facts.tastes.is_empty() {
             article.reward {
                 h3 { (words::SCORE_BY_LENGTH.say(language)) }
-                div.figures { @for taste in &facts.tastes { (length(taste, language)) } }
+                div.figures { @for taste in &facts.tastes { (figure(&length(facts, taste, language), language)) } }
+                @if facts.left_out.rewards > 0 {
+                    p.note {
+                        (words::MORE_REWARDS.fill(language, &[("count", &facts.left_out.rewards.to_string())])) " "
+                        code { (facts.all_tables()) }
+                    }
+                }
             }
         }
+    })
+}
+
+/// Every figure of the section, with the stage or the reward that it is about.
+pub fn figures(facts: &Facts, language: Language) -> Vec<(String, Figure)> {
+    let of_models = of_models(facts, language)
+        .flat_map(|(name, figures)| figures.into_iter().map(move |figure| (name.to_owned(), figure)));
+    let of_tastes = facts.tastes.iter().map(|taste| (taste.reward.clone(), length(facts, taste, language)));
+    of_models.chain(of_tastes).collect()
+}
+
+/// The reward models with their figures.
+fn of_models(facts: &Facts, language: Language) -> impl Iterator<Item = (&str, Vec<Figure>)> {
+    let is_reward =
+        |stage: &&StageRun| stages::kinds::kind(&stage.head.kind).is_some_and(|kind| kind.reliability.is_some());
+    facts.run.stages.iter().filter(is_reward).filter_map(move |stage| {
+        let stored = facts.stored(stage).filter(|stored| !stored.checkpoints.is_empty())?;
+        let pairs = stored.pairs.as_ref().map(|pairs| histogram(pairs, language));
+        let figures = [by_checkpoint(stage, stored, language), reliability(stage, stored, language), pairs];
+        Some((stage.head.name.as_str(), figures.into_iter().flatten().collect()))
     })
 }
 
@@ -56,17 +75,17 @@ fn value(metrics: &Metrics, name: &str) -> Option<f64> {
     metrics.get(name).copied().flatten().filter(|value| value.is_finite())
 }
 
-fn by_checkpoint(stage: &StageRun, stored: &StoredStage, language: Language) -> Markup {
+fn by_checkpoint(stage: &StageRun, stored: &StoredStage, language: Language) -> Option<Figure> {
     let checkpoints = &stored.checkpoints;
-    let Some(metric) = telling_metric(stage, checkpoints) else { return html! {} };
+    let metric = telling_metric(stage, checkpoints)?;
     let points: Vec<[f64; 2]> = checkpoints
         .iter()
         .filter_map(|checkpoint| Some([checkpoint.step as f64, value(&checkpoint.metrics, &metric)?]))
         .collect();
     if points.len() < 2 {
-        return html! {};
+        return None;
     }
-    let chosen = judged_step(stage).or_else(|| checkpoints.last().map(|last| last.step));
+    let chosen = stage.judged_step().or_else(|| checkpoints.last().map(|last| last.step));
     let name = words::BY_CHECKPOINT.fill(language, &[("metric", &metric)]);
     let rows = checkpoints.iter().map(|checkpoint| {
         let mark = if Some(checkpoint.step) == chosen { words::CHOSEN.say(language) } else { "" };
@@ -74,30 +93,25 @@ fn by_checkpoint(stage: &StageRun, stored: &StoredStage, language: Language) -> 
         vec![TableEntry::Number(checkpoint.step.to_string()), TableEntry::Number(value), plain(mark)]
     });
     let step = chosen.map(|step| step.to_string()).unwrap_or_default();
-    figure(
-        &Figure {
-            name: &name,
-            says: words::CHECKPOINTS_SAY
-                .fill(language, &[("count", &points.len().to_string()), ("metric", &metric), ("step", &step)]),
-            drawing: charts::checkpoints(&points, chosen.map(|step| step as f64)),
-            caption: html! { (words::CHOSEN_IS_RINGED.fill(language, &[("step", &step)])) },
-            headers: vec![words::STEP_COLUMN.say(language), &metric, ""],
-            rows: rows.collect(),
-        },
-        language,
-    )
+    Some(Figure {
+        name,
+        says: words::CHECKPOINTS_SAY
+            .fill(language, &[("count", &points.len().to_string()), ("metric", &metric), ("step", &step)]),
+        drawing: charts::checkpoints(&points, chosen.map(|step| step as f64)),
+        caption: html! { (words::CHOSEN_IS_RINGED.fill(language, &[("step", &step)])) },
+        headers: vec![words::STEP_COLUMN.say(language), words::VALUE.say(language), ""],
+        rows: rows.collect(),
+    })
 }
 
 /// The checkpoint that goes on, else the last.
 fn going_on<'a>(stage: &StageRun, stored: &'a StoredStage) -> Option<&'a Checkpoint> {
-    let step = judged_step(stage);
+    let step = stage.judged_step();
     stored.checkpoints.iter().find(|checkpoint| Some(checkpoint.step) == step).or(stored.checkpoints.last())
 }
 
-fn reliability(stage: &StageRun, stored: &StoredStage, language: Language) -> Markup {
-    let Some(checkpoint) = going_on(stage, stored).filter(|checkpoint| !checkpoint.reliability.is_empty()) else {
-        return html! {};
-    };
+fn reliability(stage: &StageRun, stored: &StoredStage, language: Language) -> Option<Figure> {
+    let checkpoint = going_on(stage, stored).filter(|checkpoint| !checkpoint.reliability.is_empty())?;
     let bins = &checkpoint.reliability;
     let points: Vec<([f64; 2], u64)> = bins.iter().map(|bin| ([bin.predicted, bin.happened], bin.count)).collect();
     let rows = bins.iter().map(|bin| {
@@ -109,25 +123,22 @@ fn reliability(stage: &StageRun, stored: &StoredStage, language: Language) -> Ma
         ]
     });
     let ece = value(&checkpoint.metrics, "ece");
-    figure(
-        &Figure {
-            name: words::RELIABILITY.say(language),
-            says: words::RELIABILITY_SAYS.say(language).to_owned(),
-            drawing: charts::reliability(&points),
-            caption: html! {
-                (words::RELIABILITY_CAPTION.say(language))
-                @if ece.is_some() { " ece " (number(ece)) }
-            },
-            headers: [words::SAYS_CHANCE, words::PAIRS, words::SAID, words::HAPPENED]
-                .map(|phrase| phrase.say(language))
-                .into(),
-            rows: rows.collect(),
+    Some(Figure {
+        name: words::RELIABILITY.say(language).to_owned(),
+        says: words::RELIABILITY_SAYS.say(language).to_owned(),
+        drawing: charts::reliability(&points),
+        caption: html! {
+            (words::RELIABILITY_CAPTION.say(language))
+            @if ece.is_some() { " ece " (number(ece)) }
         },
-        language,
-    )
+        headers: [words::SAYS_CHANCE, words::PAIRS, words::SAID, words::HAPPENED]
+            .map(|phrase| phrase.say(language))
+            .into(),
+        rows: rows.collect(),
+    })
 }
 
-fn histogram(pairs: &ScorePairs, language: Language) -> Markup {
+fn histogram(pairs: &ScorePairs, language: Language) -> Figure {
     let histogram = Histogram::of(&pairs.chosen, &pairs.rejected);
     let [chosen, rejected] = [words::CHOSEN_ANSWERS, words::REJECTED_ANSWERS].map(|phrase| phrase.say(language));
     let rows = histogram.0.iter().map(|(low, high, first, second)| {
@@ -137,22 +148,19 @@ fn histogram(pairs: &ScorePairs, language: Language) -> Markup {
             TableEntry::Number(second.to_string()),
         ]
     });
-    figure(
-        &Figure {
-            name: words::SCORES_OF_PAIRS.say(language),
-            says: words::HISTOGRAM_SAYS.fill(language, &[("count", &pairs.chosen.len().to_string())]),
-            drawing: histogram.drawing(),
-            caption: html! {
-                span.key { (charts::sample(0)) " " (chosen) } " " span.key { (charts::sample(1)) " " (rejected) }
-            },
-            headers: vec![words::SCORE.say(language), chosen, rejected],
-            rows: rows.collect(),
+    Figure {
+        name: words::SCORES_OF_PAIRS.say(language).to_owned(),
+        says: words::HISTOGRAM_SAYS.fill(language, &[("count", &pairs.chosen.len().to_string())]),
+        drawing: histogram.drawing(),
+        caption: html! {
+            span.key { (charts::sample(0)) " " (chosen) } " " span.key { (charts::sample(1)) " " (rejected) }
         },
-        language,
-    )
+        headers: vec![words::SCORE.say(language), chosen, rejected],
+        rows: rows.collect(),
+    }
 }
 
-fn length(taste: &Taste, language: Language) -> Markup {
+fn length(facts: &Facts, taste: &Taste, language: Language) -> Figure {
     let clouds: Vec<Vec<[f64; 2]>> = taste.models.iter().map(|(_, points)| some(points)).collect();
     let clouds: Vec<&[[f64; 2]]> = clouds.iter().map(Vec::as_slice).collect();
     let rows = taste.models.iter().map(|(model, points)| {
@@ -168,28 +176,28 @@ fn length(taste: &Taste, language: Language) -> Markup {
     });
     let name = words::SCORED_BY_MODEL.fill(language, &[("reward", &taste.reward)]);
     let shown = taste.models.iter().zip(&clouds).any(|((_, points), shown)| points.len() > shown.len());
-    figure(
-        &Figure {
-            name: &name,
-            says: words::LENGTH_SAYS.fill(language, &[("reward", &taste.reward)]),
-            drawing: charts::clouds(&clouds),
-            caption: html! {
-                @for (at, (model, points)) in taste.models.iter().enumerate() {
-                    span.key {
-                        (charts::cloud_sample(at)) " " (model)
-                        @if let Some(value) = correlation(points) { " r = " (format!("{value:+.2}")) }
-                    } " "
-                }
-                (words::LENGTH_CAPTION.say(language))
-                @if shown { " " (words::SOME_POINTS.fill(language, &[("count", &SPECKS.to_string())])) }
-            },
-            headers: [words::MODEL, words::ANSWERS, words::CHARACTERS, words::SCORE, words::CORRELATION]
-                .map(|phrase| phrase.say(language))
-                .into(),
-            rows: rows.collect(),
+    Figure {
+        name,
+        says: words::LENGTH_SAYS.fill(language, &[("reward", &taste.reward)]),
+        drawing: charts::clouds(&clouds),
+        caption: html! {
+            @for (at, (model, points)) in taste.models.iter().enumerate() {
+                span.key {
+                    (charts::cloud_sample(at)) " " (model)
+                    @if let Some(value) = correlation(points) { " r = " (format!("{value:+.2}")) }
+                } " "
+            }
+            (words::LENGTH_CAPTION.say(language))
+            @if shown {
+                " " (words::SOME_POINTS.fill(language, &[("count", &SPECKS.to_string())])) " "
+                code { (facts.all_tables()) }
+            }
         },
-        language,
-    )
+        headers: [words::MODEL, words::ANSWERS, words::CHARACTERS, words::SCORE, words::CORRELATION]
+            .map(|phrase| phrase.say(language))
+            .into(),
+        rows: rows.collect(),
+    }
 }
 
 /// Every nth point, so that no more than fit are drawn.

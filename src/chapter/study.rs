@@ -10,7 +10,7 @@ use crate::gate::Counts;
 use crate::gate::statistics::{Glance, Sample, glance_win_rate};
 use crate::plan::ArtifactName;
 use crate::report::fold::Study;
-use crate::report::study::{MetricColumn, baseline, columns, measured};
+use crate::report::study::{MetricColumn, baseline, columns, goes_on, is_chosen, measured};
 use maud::{Markup, html};
 
 pub fn section(facts: &Facts, language: Language) -> Option<Markup> {
@@ -72,11 +72,9 @@ fn table(facts: &Facts, study: &Study, language: Language) -> Markup {
             cells
         })
         .collect();
-    let carried: Vec<usize> = (0..rows.len())
-        .filter(|at| !study.rows[*at].is_rejected && baseline(study) != Some(&study.rows[*at].model))
-        .collect();
-    let last = carried.last().copied().into_iter().collect::<Vec<_>>();
-    rows_with_marks(words::STUDY.say(language), &headers, &rows, &last)
+    let going_on = goes_on(&facts.run, study).map(|row| &row.model);
+    let marked: Vec<usize> = (0..rows.len()).rfind(|at| Some(&study.rows[*at].model) == going_on).into_iter().collect();
+    rows_with_marks(words::STUDY.say(language), &headers, &rows, &marked)
 }
 
 /// Wins and losses, the win rate over changed answers with its interval, and the gain with its.
@@ -144,7 +142,11 @@ pub fn verdict(facts: &Facts, study: &Study, row: &StudyRow, language: Language)
         Some((Some(Outcome::Held { .. }), _)) => words::HELD,
         _ if row.is_rejected => words::REJECTED,
         Some((Some(Outcome::Done { kept: false, .. }), true)) => words::PROMOTED,
-        _ => words::NOT_JUDGED,
+        _ => match is_chosen(&facts.run, &row.model) {
+            Some(true) => words::CHOSEN,
+            Some(false) => words::NOT_CHOSEN,
+            None => words::NOT_JUDGED,
+        },
     };
     phrase.say(language)
 }

@@ -32,6 +32,9 @@ fn aligned<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
     texts.map(pad).collect()
 }
 
+/// Columns up to which a table fits on paper in the usual size.
+const WIDE: usize = 10;
+
 /// A table with a name that a screen reader says. A wide one scrolls by itself, so that the page never does.
 pub fn table(name: &str, headers: &[&str], rows: &[Vec<TableEntry>]) -> Markup {
     rows_with_marks(name, headers, rows, &[])
@@ -54,7 +57,7 @@ pub fn rows_with_marks(name: &str, headers: &[&str], rows: &[Vec<TableEntry>], m
         .collect();
     html! {
         div.scroll role="region" tabindex="0" aria-label=(name) {
-            table {
+            table .wide[headers.len() > WIDE] {
                 thead {
                     tr {
                         @for (column, header) in headers.iter().enumerate() {

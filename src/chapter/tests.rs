@@ -1,19 +1,24 @@
 //! The page as a whole, made of events by hand.
 
-use super::facts::{
-    Absence, AnswerContest, AnswerPair, Facts, Loss, ScorePairs, StoredCurve, StoredStage, Taste, trace,
-};
+use super::facts::{Absence, AnswerContest, Facts, ScorePairs, StoredCurve, StoredStage, Taste, trace};
 use super::page::{FRAGMENTS, page};
 use super::verdict::sentence;
 use super::words::Language;
-use crate::event::{ArtifactEvidence, Event, Evidence, Outcome, RuleVerdict, Verdict};
+use crate::event::{
+    ArtifactEvidence, BaselineComparison, Event, Evidence, Outcome, RuleVerdict, StageHead, StudyRow, Verdict,
+};
 use crate::gate::{Counts, Decision};
 use crate::plan::ArtifactName;
+use crate::report::answers::{AnswerRow, OtherAnswer};
 use crate::report::curves::read;
 use crate::report::explain::Checkpoint;
+use crate::report::families::{families, table};
+use crate::report::fold::StageRun;
+use crate::report::page::{Page, print};
 use crate::report::reliability::Bin;
 use crate::report::sample::*;
 use expect_test::expect;
+use std::sync::Arc;
 
 fn evidence(score: f64, incumbent: f64) -> Evidence {
     let seen = |label: &str, step: Option<u64>, score: f64| ArtifactEvidence {
@@ -23,13 +28,14 @@ fn evidence(score: f64, incumbent: f64) -> Evidence {
         metrics: metrics(&[("mean_score", score)]),
         table: None,
         judged: Default::default(),
+        among: 1,
     };
     Evidence {
         question: String::new(),
         candidates: vec![seen("ppo@30", Some(30), score)],
         chosen: Some(0),
         incumbent: Some(seen("sft", None, incumbent)),
-        stages: Default::default(),
+        ..Evidence::default()
     }
 }
 
@@ -184,9 +190,54 @@ fn every_ending_has_a_page_with_what_did_not_go_on() {
     }
 }
 
+/// Three seeds of one training, of which the last failed.
+fn seeds() -> Vec<StageRun> {
+    let head = |name: &str| StageHead { families: vec!["tuned".to_owned()], ..head(name, "exec") };
+    let names = ["tuned_1", "tuned_2", "tuned_3"];
+    let heads = names.map(|name| Arc::new(head(name))).to_vec();
+    let Event::RunStarted { run, pipeline, file, at, overrides, selection, machine, .. } = run_started(&[]) else {
+        unreachable!()
+    };
+    let events = [
+        Event::RunStarted { run, pipeline, file, at, stages: heads, overrides, selection, machine },
+        ended(names[0], done(10, true, 1.0, &[("accuracy", 0.5)])),
+        ended(names[1], done(10, true, 1.0, &[("accuracy", 0.7)])),
+        ended(names[2], Outcome::Failed { cause: "NaN loss".to_owned().into() }),
+    ];
+    folded(&events).stages
+}
+
+#[test]
+fn the_stages_of_a_for_stand_side_by_side_and_one_that_failed_has_a_row() {
+    let facts = whole();
+    let families = families(&facts.run, false);
+    let [family] = &families[..] else { panic!("{families:?}") };
+    let accuracy = family.metrics.iter().find(|metric| metric.name == "accuracy").unwrap();
+    // Of 0.5 and 0.7: t of one degree of freedom at 97.5 % is 12.706, times sd 0.1414 over the root of 2.
+    assert_eq!((accuracy.count, format!("{:.3?}", accuracy.within)), (2, "Some([-0.671, 1.871])".to_owned()));
+    expect![[r#"
+        tuned: 3 stages of a `for`
+        stage      result  step  accuracy
+        ───────────────────────────────────
+        tuned_1    done      10      0.50
+        tuned_2    done      10      0.70
+        tuned_3    failed               –
+        mean of 2                    0.60
+        sd                           0.14
+        95 % from                   -0.67
+        95 % to                      1.87
+        the intervals count stages as evidence, not prompts; 1 stage gave nothing, and has no part in the mean
+    "#]]
+    .assert_eq(&print(&[table(family)], Page { width: 100, has_color: false, breaks_words: true }));
+    let page = page(&facts, Language::English);
+    let section = page.split("id=\"families\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert!(section.contains("tuned_3") && section.contains("failed") && section.contains("1 of them gave nothing"));
+}
+
 /// Facts in which nothing is missing.
 fn whole() -> Facts {
     let mut facts = Facts::of(folded(&promotion()), false);
+    facts.run.stages.extend(seeds());
     let names = ["ppo_1", "sft"].map(ArtifactName::open);
     let curve = (0..2_000)
         .map(|step| format!("{{\"step\":{step},\"loss\":{},\"kl\":null,\"reward\":0.5}}\n", 1.0 / f64::from(step + 1)));
@@ -216,17 +267,25 @@ fn whole() -> Facts {
         rate: None,
         gain: 0.3,
         gain_within: None,
-        pairs: vec![AnswerPair {
+        pairs: vec![AnswerRow {
+            id: "1".to_owned(),
             prompt: "</script><b>\u{202e}".to_owned(),
-            texts: ["<img src=x onerror=alert(1)>".to_owned(), String::new()],
-            scores: [1.5, -0.5],
+            answer: "<img src=x onerror=alert(1)>".to_owned(),
+            score: Some(1.5),
+            against: Some(OtherAnswer {
+                answer: String::new(),
+                score: Some(-0.5),
+                gain: Some(2.0),
+                is_changed: true,
+                result: Some("win"),
+            }),
         }],
     });
     facts.tastes.push(Taste {
         reward: "rm_1".to_owned(),
         models: vec![(names[0].clone(), vec![[3.0, 0.1], [9.0, 0.4], [12.0, 0.5]])],
     });
-    facts.losses.push(Loss { what: Absence::Curve("sft".to_owned()), way_back: facts.command("run") });
+    facts.losses.push(Absence::Curve("sft".to_owned()));
     facts
 }
 
@@ -284,4 +343,83 @@ fn the_numbers_of_the_study_are_those_of_the_journal() {
     }
     // The interval of the one that has no table of items comes from its counts.
     assert!(study.contains("66.67 %") || study.contains("68."), "{study}");
+}
+
+/// A policy that `rm` trained, beside the model it started from: both are scored by `gold`, then by `rm`.
+fn trained(gold: [f64; 2], proxy: [f64; 2], others: &[(&str, [f64; 2])]) -> Facts {
+    let mut start = run_started(&[("base", "pretrain"), ("rm", "rm"), ("ppo", "ppo"), ("eval", "eval")]);
+    if let Event::RunStarted { stages, .. } = &mut start {
+        let from = vec![
+            ("policy".to_owned(), vec!["base".to_owned().into()]),
+            ("reward".to_owned(), vec!["rm".to_owned().into()]),
+        ];
+        stages[2] = StageHead { from, ..head("ppo", "ppo") }.into();
+    }
+    let row = |model: &str, at: usize| {
+        let all = [("mean_score", gold[at]), ("mean_score_2", proxy[at])];
+        let others = others.iter().map(|(name, values)| (*name, values[at]));
+        let values: Vec<(&str, f64)> = all.into_iter().chain(others).collect();
+        let counts = Counts { win: 3, loss: 2, tie_changed: 0, tie_unchanged: 1 };
+        let versus = (at == 1).then(|| BaselineComparison::of("base".to_owned().into(), counts));
+        let row = StudyRow { model: model.to_owned().into(), is_rejected: false, metrics: metrics(&values), versus };
+        Event::Measured { eval: "eval".to_owned(), row }
+    };
+    let rewards = ["gold", "rm"].map(str::to_owned).to_vec();
+    let events = [start, Event::ScoredBy { eval: "eval".to_owned(), rewards }, row("base", 0), row("ppo", 1)];
+    Facts::of(folded(&events), false)
+}
+
+/// The light of this name: how it shines, in a word, and its numbers.
+fn light(facts: &Facts, name: &str) -> String {
+    let rows = super::health::rows(facts);
+    let row = rows.iter().find(|row| row[0] == name).unwrap();
+    [1, 2, 4].map(|column| row[column].as_str().unwrap()).join(" | ")
+}
+
+#[test]
+fn the_light_of_reward_hacking_goes_by_a_reward_that_trained_nobody() {
+    // As pipelines/overoptimisation.yaml ends: the proxy soars, what was meant falls.
+    let cheating = trained([0.31, -0.12], [0.05, 4.8], &[]);
+    expect!["bad | cheating | ppo: not (mean_score_2 4.8 > incumbent.mean_score_2 0.05 (by 4.75) and mean_score -0.12 < incumbent.mean_score 0.31 (by 0.43))"]
+        .assert_eq(&light(&cheating, "reward_hacking"));
+    expect!["bad | no | ppo: mean_score -0.12 is not > incumbent.mean_score 0.31 (short by 0.43)"]
+        .assert_eq(&light(&cheating, "learning"));
+    let healthy = trained([0.31, 0.62], [0.05, 1.8], &[]);
+    expect!["good | no | ppo: not (mean_score_2 1.8 > incumbent.mean_score_2 0.05 (by 1.75) and mean_score 0.62 is not < incumbent.mean_score 0.31 (over by 0.31))"].assert_eq(&light(&healthy, "reward_hacking"));
+    // Without a second reward nobody knows.
+    let alone = Facts::of(folded(&promotion()), false);
+    assert!(
+        light(&alone, "reward_hacking").starts_with("unknown | unknown: not measured"),
+        "{}",
+        light(&alone, "reward_hacking")
+    );
+}
+
+#[test]
+fn answers_that_grow_wordy_or_all_the_same_are_told_by_their_rules() {
+    let read = |others: &[(&str, [f64; 2])], name: &str| light(&trained([0.0, 1.0], [0.0, 1.0], others), name);
+    let length = |lengths: [f64; 2], ends: [f64; 2]| read(&[("length", lengths), ("eos_share", ends)], "length");
+    let shown = [
+        length([10.0, 12.0], [0.9, 0.9]),
+        length([10.0, 31.0], [0.9, 0.97]),
+        length([10.0, 31.0], [0.9, 0.4]),
+        length([10.0, 3.0], [0.9, 1.0]),
+        read(&[("length", [10.0, 31.0])], "length"),
+        read(&[("distinct_2", [0.8, 0.7])], "repetition"),
+        read(&[("distinct_2", [0.8, 0.2])], "repetition"),
+        read(&[("distinct_2", [0.8, 0.7]), ("same_answer_share", [0.1, 0.9])], "repetition"),
+        read(&[("distinct_2", [0.8, 0.7]), ("same_answer_share", [0.95, 0.9])], "repetition"),
+        read(&[], "repetition"),
+    ];
+    expect![[r#"
+        good | steady | ppo: length 12 <= 1.5 * incumbent.length 10 = 15 (by 3)
+        doubtful | longer | ppo: length 31 is not <= 1.5 * incumbent.length 10 = 15 (over by 16)
+        bad | wordy | ppo: length 31 is not <= 1.5 * incumbent.length 10 = 15 (over by 16) or eos_share 0.4 is not >= 0.9 (short by 0.5)
+        bad | falling silent | ppo: length 3 is not >= 0.5 * incumbent.length 10 = 5 (short by 2)
+        doubtful | longer | ppo: length 31 is not <= 1.5 * incumbent.length 10 = 15 (over by 16)
+        good | no | ppo: distinct_2 0.7 >= 0.8 * incumbent.distinct_2 0.8 = 0.64 (by 0.06)
+        bad | repeats itself | ppo: distinct_2 0.2 is not >= 0.8 * incumbent.distinct_2 0.8 = 0.64 (short by 0.44)
+        bad | one answer for most | ppo: same_answer_share 0.9 is not <= 0.5 (over by 0.4) or same_answer_share 0.9 is not <= incumbent.same_answer_share 0.1 (over by 0.8)
+        good | no | ppo: distinct_2 0.7 >= 0.8 * incumbent.distinct_2 0.8 = 0.64 (by 0.06)
+        unknown | unknown: not measured | "#]].assert_eq(&shown.join("\n"));
 }

@@ -97,7 +97,7 @@ mod tests {
             &lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;
             &lt;img src=x onerror=alert(1)&gt;
             --&gt;&lt;!-- ]]&gt; &quot; ' &amp; &amp;lt;
-            nul <span class="mark">␀</span> bell <span class="mark">␇</span> escape <span class="mark">␛</span>[31mred<span class="mark">␛</span>[0m
+            nul <span class="mark">NUL</span> bell <span class="mark">BEL</span> escape <span class="mark">ESC</span>[31mred<span class="mark">ESC</span>[0m
             right to left <span class="mark">U+202E</span>evil<span class="mark">U+202C</span> isolate <span class="mark">U+2067</span>x<span class="mark">U+2069</span>
             zero <span class="mark">U+200B</span>width<span class="mark">U+FEFF</span> soft<span class="mark">U+00AD</span>hyphen tag <span class="mark">U+E0041</span>
             family 👨‍👩‍👧 flag 🇯🇵 skin 👍🏽

@@ -1,6 +1,6 @@
 //! The first thing on the page: how the run ended, in a sentence, with the number that decided it.
 
-use super::facts::{Absence, Facts, Loss};
+use super::facts::{Absence, Facts};
 use super::text::visible;
 use super::words::{self, Language, Phrase};
 use crate::event::{ArtifactEvidence, Outcome, RuleVerdict, Verdict};
@@ -8,6 +8,8 @@ use crate::gate::{self, Decision};
 use crate::report::fold::StageRun;
 use crate::report::format::{duration, moment, number};
 use maud::{Markup, html};
+use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// The end of a run, as the one thing to be said of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,12 +202,7 @@ pub fn section(facts: &Facts, language: Language) -> Option<Markup> {
             }
         }
         @if let Some(command) = next { p.next { (words::NEXT.say(language)) " " code { (command) } } }
-        @if !facts.losses.is_empty() {
-            div.losses role="note" {
-                p { strong { (words::PAGE_LACKS.say(language)) } }
-                ul { @for loss in &facts.losses { li { (lost(loss, language)) } } }
-            }
-        }
+        (losses(facts, language))
     })
 }
 
@@ -222,18 +219,79 @@ fn next(facts: &Facts, ending: Ending, stage: Option<&StageRun>) -> Option<Strin
     }
 }
 
-/// The things that the page lacks, and how they come back.
-fn lost(loss: &Loss, language: Language) -> Markup {
-    let what = match &loss.what {
-        Absence::Store(reason) => words::LACKS_STORE.fill(language, &[("reason", reason)]),
-        Absence::Journal(run) => words::LACKS_JOURNAL.fill(language, &[("run", run)]),
-        Absence::Lines(count) => words::LACKS_LINES.fill(language, &[("count", &count.to_string())]),
-        Absence::Record(stage) => words::LACKS_RECORD.fill(language, &[("stage", stage)]),
-        Absence::Curve(stage) => words::LACKS_CURVE.fill(language, &[("stage", stage)]),
-        Absence::Items(stage, reason) => words::LACKS_ITEMS.fill(language, &[("stage", stage), ("reason", reason)]),
-    };
+/// The list of what the page lacks.
+pub fn losses(facts: &Facts, language: Language) -> Markup {
+    let lost = lost(facts, language);
     html! {
-        (visible(&what))
-        @if !loss.way_back.is_empty() { " " (words::WAY_BACK.say(language)) " " code { (loss.way_back) } }
+        @if !lost.is_empty() {
+            div.losses role="note" {
+                p { strong { (words::PAGE_LACKS.say(language)) } }
+                ul {
+                    @for LostThing { what, way_back } in &lost {
+                        li {
+                            (visible(what))
+                            @if let Some(command) = way_back { " " (words::WAY_BACK.say(language)) " " code { (command) } }
+                        }
+                    }
+                }
+            }
+        }
     }
+}
+
+/// Something that the page lacks, in words, and the command that brings it back, if one does.
+#[derive(Serialize)]
+pub struct LostThing {
+    pub what: String,
+    pub way_back: Option<String>,
+}
+
+/// Everything that the page lacks. What was lost in the same way is one thing: a store without blobs has lost hundreds.
+pub fn lost(facts: &Facts, language: Language) -> Vec<LostThing> {
+    let run = || Some(facts.command("run"));
+    let thing = |what: String, way_back: Option<String>| LostThing { what, way_back };
+    let (mut lost, mut records, mut curves) = (Vec::new(), Vec::new(), Vec::new());
+    let mut items: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for absence in &facts.losses {
+        match absence {
+            Absence::Store(reason) => {
+                lost.push(thing(words::LACKS_STORE.fill(language, &[("reason", reason)]), run()));
+            }
+            Absence::Journal(name) => {
+                lost.push(thing(words::LACKS_JOURNAL.fill(language, &[("run", name)]), run()));
+            }
+            Absence::TornLine => lost.push(thing(words::LACKS_LAST_LINE.say(language).to_owned(), run())),
+            Absence::DamagedLines(count) => {
+                lost.push(thing(words::LACKS_LINES.fill(language, &[("count", &count.to_string())]), run()));
+            }
+            // No command of this version reads them.
+            Absence::NewerLines(count) => {
+                lost.push(thing(words::LACKS_NEWER_LINES.fill(language, &[("count", &count.to_string())]), None));
+            }
+            Absence::Record(stage) => records.push(stage.as_str()),
+            Absence::Curve(stage) => curves.push(stage.as_str()),
+            Absence::Items(stage, reason) => items.entry(reason).or_default().push(stage),
+        }
+    }
+    if !records.is_empty() {
+        lost.push(thing(words::LACKS_RECORD.fill(language, &[("stage", &listed(&records))]), run()));
+    }
+    if !curves.is_empty() {
+        let forced: String = curves.iter().map(|stage| format!(" --force {stage}")).collect();
+        let what = words::LACKS_CURVE.fill(language, &[("stage", &listed(&curves))]);
+        lost.push(thing(what, Some(facts.command("run") + &forced)));
+    }
+    lost.extend(items.into_iter().map(|(reason, stages)| {
+        let what = words::LACKS_ITEMS.fill(language, &[("stage", &listed(&stages)), ("reason", reason)]);
+        thing(what, run())
+    }));
+    lost
+}
+
+/// The first names of a list, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 6;
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    if more > 0 { format!("{shown}, … (+{more})") } else { shown }
 }

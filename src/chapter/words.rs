@@ -63,16 +63,18 @@ macro_rules! phrases {
         $(pub const $name: Phrase = Phrase { english: $english, japanese: $japanese };)*
 
         #[cfg(test)]
-        const ALL: &[(&str, Phrase)] = &[$((stringify!($name), $name),)*];
+        pub const ALL: &[(&str, Phrase)] = &[$((stringify!($name), $name),)*];
     };
 }
+
+pub mod comparison;
 
 phrases! {
     // The page.
     REPORT: "report" | "レポート";
     CONTENTS: "Contents" | "目次";
     TO_THE_VERDICT: "To the verdict" | "結論へ";
-    FOOTER: "Made from the journal of the run and the records in its store alone: the same facts give the same bytes."
+    FOOTER: "Made from the journals of runs and the records in their stores alone: the same facts give the same bytes."
         | "このページは、実行の記録(ジャーナル)とストアの記録だけから作られています。同じ事実からは、同じバイト列ができます。";
     EMPTY: "(empty)" | "(空)";
     NUMBERS: "The numbers" | "数値";
@@ -115,12 +117,17 @@ phrases! {
     PAGE_LACKS: "This page lacks something:" | "このページに欠けているもの:";
     WAY_BACK: "It comes back with" | "元に戻すには";
     LACKS_STORE: "The store cannot be read: {reason}." | "ストアを読めません: {reason}";
-    LACKS_JOURNAL: "The newer run {run} cannot be read, so this page is about the one before it." | "より新しい実行 {run} を読めないため、このページはその前の実行についてのものです。";
-    LACKS_LINES: "{count} lines of the journal are damaged, or of a newer version of the program."
-        | "ジャーナルの {count} 行が壊れているか、新しい版のプログラムのものです。";
-    LACKS_RECORD: "The record of {stage} is not in the store." | "{stage} の記録がストアにありません。";
-    LACKS_CURVE: "The curve of {stage} is not in the store." | "{stage} の曲線がストアにありません。";
-    LACKS_ITEMS: "The answers of {stage} cannot be read: {reason}." | "{stage} の回答を読めません: {reason}";
+    LACKS_JOURNAL: "The newer run {run} cannot be read, so this page is about the one before it. If a newer version of pipeline made it, update pipeline; else a new run takes its place."
+        | "より新しい実行 {run} を読めないため、このページはその前の実行についてのものです。新しい版の pipeline によるものなら pipeline を更新してください。そうでなければ、新しい実行がそれに代わります。";
+    LACKS_LAST_LINE: "The last line of the journal is cut short: the run was killed while it wrote it."
+        | "ジャーナルの最後の行が途中で切れています。書いている途中で実行が強制終了されました。";
+    LACKS_LINES: "Damaged lines of the journal: {count}. A new run finds what is done in the store, and tells it again."
+        | "ジャーナルの壊れた行: {count}。新しく実行すれば、終わったものはストアから見つかり、改めて記録されます。";
+    LACKS_NEWER_LINES: "Lines of the journal that were made by a newer version of pipeline: {count}. Update pipeline to read them."
+        | "新しい版の pipeline によるジャーナルの行: {count}。読むには pipeline を更新してください。";
+    LACKS_RECORD: "Records that are not in the store: {stage}." | "ストアにない記録: {stage}。";
+    LACKS_CURVE: "Curves that are not in the store: {stage}." | "ストアにない曲線: {stage}。";
+    LACKS_ITEMS: "Answers that cannot be read: {stage} ({reason})." | "読めない回答: {stage}({reason})。";
 
     // For papers.
     RATE_BY: "The interval of a win rate is that of the exact sign test over changed answers, or of t over groups of prompts where there are any."
@@ -141,20 +148,16 @@ phrases! {
     NOT_MEASURED: "unknown: not measured" | "不明(測定なし)";
     WITHIN_NOISE: "within noise" | "偶然の範囲内";
     LEARNING: "Learning" | "学習";
-    LEARNING_RULE: "score > baseline.score; else last loss < first loss" | "score > baseline.score、なければ 最後の loss < 最初の loss";
     LEARNING_MEANING: "Is the model that goes on better than the one it started from, on questions that it was not trained on?"
         | "次に進むモデルは、学習に使っていない質問で、出発点のモデルより良くなっていますか。";
     IT_LEARNS: "yes" | "している";
     IT_DOES_NOT_LEARN: "no" | "していない";
     CHEATING: "Reward hacking" | "報酬の抜け穴";
-    CHEATING_RULE: "not (own reward rises and another reward falls)" | "not(自分の報酬が上がり、別の報酬が下がる)";
     CHEATING_MEANING: "Does the model please only the reward model that trained it, while one that did not train it likes its answers less?"
         | "学習に使った報酬モデルだけを喜ばせ、学習に使っていない報酬モデルの評価は下がっていませんか。";
     IT_CHEATS: "cheating" | "抜け穴を突いている";
     IT_DOES_NOT_CHEAT: "no" | "なし";
     LENGTH: "Length" | "長さ";
-    LENGTH_RULE: "length between 0.5 and 1.5 times baseline.length; longer is wordy if eos_share < 0.9"
-        | "length が baseline.length の 0.5 倍から 1.5 倍。それより長く eos_share < 0.9 なら長すぎ";
     LENGTH_MEANING: "Do the answers grow wordy, or fall silent? Both may please a reward model."
         | "回答が長たらしくなったり、黙り込んだりしていませんか。どちらも報酬モデルには好まれることがあります。";
     IT_IS_LONGER: "longer" | "長くなった";
@@ -162,8 +165,6 @@ phrases! {
     IT_IS_MUTE: "falling silent" | "短くなりすぎ";
     LENGTH_IS_STEADY: "steady" | "変わりなし";
     REPETITION: "Repetition" | "くり返し";
-    REPETITION_RULE: "distinct_2 >= 0.8 * baseline.distinct_2 and same_answer_share <= 0.5"
-        | "distinct_2 >= 0.8 * baseline.distinct_2 かつ same_answer_share <= 0.5";
     REPETITION_MEANING: "Do answers say the same words over and over, or do most questions get one and the same answer?"
         | "同じ言葉をくり返したり、どの質問にも同じ答えを返したりしていませんか。";
     IT_REPEATS: "repeats itself" | "くり返している";
@@ -208,6 +209,15 @@ phrases! {
     STUDY: "Study" | "比較表";
     RULING: "verdict" | "判定";
     MODEL: "model" | "モデル";
+    FAMILIES: "Repetitions" | "繰り返し";
+    FAMILY_OF: "{name}: {count} stages of a for" | "{name}: for の {count} ステージ";
+    FAMILY_NOTE: "The same training by other seeds or settings, side by side. The intervals are about what another one would give: they count stages as evidence, not prompts. What other prompts would give is told by the intervals of the study."
+        | "シードや設定だけを変えた同じ学習を並べています。区間は、もう一度学習したらどうなるかについてのもので、プロンプトではなくステージを証拠として数えます。別のプロンプトならどうなるかは、比較表の区間が示します。";
+    FAMILY_FAILED: "{count} of them gave nothing: they have no part in the mean, and rules count them as failed."
+        | "このうち {count} ステージは結果がありません。平均には入らず、規則では失敗として数えます。";
+    MEAN: "mean" | "平均";
+    MEAN_OF: "mean of {count}" | "{count} つの平均";
+    DEVIATION: "standard deviation" | "標準偏差";
     CHECKPOINT: "checkpoint judged" | "審査されたチェックポイント";
     CHECKPOINTS: "Checkpoints" | "チェックポイント";
     STEP: "step {step}" | "ステップ {step}";
@@ -234,7 +244,9 @@ phrases! {
     CANDIDATE: "candidate" | "候補";
     INCUMBENT: "incumbent" | "従来";
     METRIC: "metric" | "指標";
+    VALUE: "value" | "値";
     CONTENT: "content" | "内容";
+    CHOSEN_AMONG_STAGES: "Chosen among {count} stages" | "{count} 個のステージから選択";
     CHOSEN_AMONG: "Chosen among {count} checkpoints" | "{count} 個のチェックポイントから選択";
 
     // Curves.
@@ -282,7 +294,7 @@ phrases! {
     SCORED_BY_MODEL: "scored by {reward}" | "{reward} による点数";
     LENGTH_SAYS: "Scores by {reward} against the length of the answers." | "{reward} による点数と回答の長さ。";
     LENGTH_CAPTION: "Across: characters of the answer. Up: its score." | "横: 回答の文字数。縦: 点数。";
-    SOME_POINTS: "At most {count} answers of each are drawn, evenly picked." | "それぞれ最大 {count} 件を等間隔に選んで描いています。";
+    SOME_POINTS: "At most {count} answers of each are drawn, evenly picked; all:" | "それぞれ最大 {count} 件を等間隔に選んで描いています。すべては:";
     CHARACTERS: "mean characters" | "平均文字数";
     CORRELATION: "correlation" | "相関";
 
@@ -296,6 +308,8 @@ phrases! {
     SEARCH: "Search the answers" | "回答を検索";
     ANSWERS_OF: "{candidate} against {other} ({of})" | "{candidate} と {other} の比較({of})";
     CHANGED_COUNT: "{changed} of {all} changed" | "{all} 件中 {changed} 件が変化";
+    MORE_CONTESTS: "The answers of {count} more pairs of models are not shown; all:" | "ほかに {count} 組のモデルの回答がありますが、示していません。すべて見るには:";
+    MORE_REWARDS: "The scores by {count} more rewards are not drawn; all:" | "ほかに {count} 個の報酬による点数がありますが、描いていません。すべて見るには:";
     SHOWN_OF: "{shown} of {all} changed answers are shown, the largest gains and losses; all:"
         | "変わった回答 {all} 件のうち、増減の大きい {shown} 件を示しています。すべて見るには:";
 
@@ -314,6 +328,10 @@ phrases! {
     FINISHED: "finished" | "終了";
     DEVICES: "devices" | "装置";
     DEVICE: "device" | "装置";
+    SYSTEM: "system" | "OS";
+    PROCESSOR: "processor" | "プロセッサ";
+    CORES: "cores" | "コア数";
+    MEMORY: "memory" | "メモリ";
     PROGRAMS: "made by pipeline" | "作成した pipeline の版";
     KEY: "key" | "キー";
     MEASUREMENT: "measurement" | "測定";
@@ -338,7 +356,7 @@ mod tests {
 
     #[test]
     fn both_languages_say_every_phrase_with_the_same_values() {
-        for (name, phrase) in ALL {
+        for (name, phrase) in ALL.iter().chain(comparison::ALL) {
             let [english, japanese] = Language::ALL.map(|language| phrase.say(language));
             assert_eq!(names(english), names(japanese), "{name}");
             assert_eq!(english.is_empty(), japanese.is_empty(), "{name}");

@@ -7,12 +7,13 @@ use super::refusal::refused;
 use super::terminal;
 use crate::action::Record;
 use crate::event::{Table, Verdict};
-use crate::gate::Items;
+use crate::gate::{self, Items, Rule};
 use crate::plan::{ArtifactName, Pin};
 use crate::progress;
 use crate::report::answers::{self, AnswerChoice, AnswerRow};
-use crate::report::fold::{ActionState, RunState, StageRun};
+use crate::report::fold::{RunState, StageRun};
 use crate::report::heading;
+use crate::report::measured::{MeasuredModel, MeasuredPart, measured};
 use crate::report::sheet::Sheet;
 use crate::run::answers::read_table;
 use anyhow::{Context, Result};
@@ -39,16 +40,6 @@ pub enum AnswerFormat {
     Jsonl,
 }
 
-/// A model whose answers a run measured, or found measured.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MeasuredModel {
-    pub label: ArtifactName,
-    /// The stage that it was measured by.
-    pub by: String,
-    /// `(kind of the part, key of its action)`, in the order of the measurement.
-    parts: Vec<(String, String)>,
-}
-
 pub fn answers(asked: &AnswersRequest, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let name = ArtifactName::from(asked.model.to_owned());
@@ -62,8 +53,8 @@ pub fn answers(asked: &AnswersRequest, file: Option<&Path>, which: &RunArgument)
     let count = all.len();
     let rows = answers::chosen(all, &asked.choice);
     match asked.format {
-        AnswerFormat::Csv => terminal::say(&answers::csv(&rows)?)?,
-        AnswerFormat::Jsonl => terminal::say(&answers::jsonl(&rows))?,
+        AnswerFormat::Csv => terminal::pass_on(answers::csv(&rows)?.as_bytes())?,
+        AnswerFormat::Jsonl => terminal::say_json(&answers::jsonl(&rows))?,
         AnswerFormat::Text => {
             let title = title(&model, other.as_ref(), &rows, count);
             let table = answers::table(&rows, &model.label, other.as_ref().map(|other| &other.label));
@@ -80,38 +71,6 @@ fn title(model: &MeasuredModel, other: Option<&MeasuredModel>, rows: &[AnswerRow
 
 fn said(model: &Option<MeasuredModel>) -> String {
     model.as_ref().map_or("nothing".to_owned(), |model| model.label.to_string())
-}
-
-/// The models that the run measured item by item, in the order in which they were asked for. A measurement that failed or
-/// is not finished is none.
-pub fn measured(run: &RunState) -> Vec<MeasuredModel> {
-    let mut models: Vec<MeasuredModel> = Vec::new();
-    for stage in &run.stages {
-        for action in &stage.actions {
-            let Some(part) = &action.part else { continue };
-            let (Some(label), None) = (&part.model, &part.by) else { continue };
-            if !matches!(action.state, ActionState::Hit | ActionState::Finished { .. }) {
-                continue;
-            }
-            let by = part.judge.clone().unwrap_or_else(|| measured_by(stage));
-            let part = (part.kind.clone(), action.key.clone());
-            match models.iter_mut().find(|model| model.label == *label && model.by == by) {
-                Some(model) if model.parts.contains(&part) => {}
-                Some(model) => model.parts.push(part),
-                None => models.push(MeasuredModel { label: label.clone(), by, parts: vec![part] }),
-            }
-        }
-    }
-    models
-}
-
-/// The stage that a stage's models were measured by: the only judge of its gate, or itself.
-fn measured_by(stage: &StageRun) -> String {
-    let seen = stage
-        .verdict
-        .as_ref()
-        .and_then(|verdict| verdict.evidence.candidates.iter().find_map(|seen| seen.judged.keys().next()));
-    seen.unwrap_or(&stage.head.name).clone()
 }
 
 /// The model that is meant and the one to compare it with.
@@ -174,8 +133,15 @@ fn chosen_label(verdict: &Verdict) -> Option<ArtifactName> {
 /// The models that one is compared with unasked: the incumbent and the models named by the rules of its gate, then the
 /// baselines of evals.
 fn rivals(found: &StoredRun, stage: &StageRun, model: &MeasuredModel) -> Vec<ArtifactName> {
+    // A stage that a rule names by itself comes before those of a `for` that it means together.
+    let rules = stage.verdict.iter().flat_map(|verdict| &verdict.rules);
+    let rules: Vec<Rule> = rules.filter_map(|rule| gate::parse(&rule.text).ok()).collect();
+    let is_named = |name: &str| rules.iter().flat_map(Rule::stages).any(|(named, _)| named == name);
     let evidence = stage.verdict.iter().map(|verdict| &verdict.evidence);
-    let of_gate = evidence.flat_map(|evidence| evidence.incumbent.iter().chain(evidence.stages.values()));
+    let of_gate = evidence.flat_map(|evidence| {
+        let (named, others): (Vec<_>, Vec<_>) = evidence.stages.iter().partition(|(name, _)| is_named(name));
+        evidence.incumbent.iter().chain(named.into_iter().chain(others).map(|(_, seen)| seen))
+    });
     let mut studies: Vec<_> = found.run.studies.iter().collect();
     studies.sort_by_key(|study| study.eval != model.by);
     let baselines = studies.into_iter().flat_map(|study| &study.rows).filter_map(|row| row.versus.as_ref());
@@ -200,10 +166,13 @@ fn nothing_measured(run: &RunState, name: &ArtifactName, all: &[MeasuredModel]) 
     })
 }
 
-/// Everything that was measured of a model, item by item.
-fn items(store: &Store, model: &MeasuredModel) -> Result<Items> {
+/// Everything that was measured of a model, item by item; of its scores those by the reward that judges.
+pub fn items(store: &Store, model: &MeasuredModel) -> Result<Items> {
+    if let Some(own) = &model.own {
+        return read_table(store, own).with_context(|| format!("read the items of {}", model.label));
+    }
     let mut whole: Option<Items> = None;
-    for (kind, key) in &model.parts {
+    for MeasuredPart { kind, key, .. } in model.parts.iter().filter(|part| part.reward.is_none()) {
         let Some(file) = stages::kinds::part(kind).map(|part| part.table) else { continue };
         let gone = || {
             refused(format!("{kind} of {} are no more in the store: `pipeline run` measures them again", model.label))

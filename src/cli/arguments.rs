@@ -9,6 +9,7 @@ use super::options::{
     Changes, DeviceArgument, FileArguments, FilterArguments, RunArgument, StoreArgument, device, dtype, language,
     log_place,
 };
+use super::report::ReportFormat;
 use super::table::TableFormat;
 use crate::chapter::words::Language;
 use clap::{Parser, Subcommand};
@@ -41,6 +42,9 @@ pub enum Verb {
         device: DeviceArgument,
         #[command(flatten)]
         selected: FilterArguments,
+        /// With `--force`: the result is wrong for this reason; it is kept aside (`cache disowned`) and used no more
+        #[arg(long, value_name = "REASON", requires = "force")]
+        disown: Option<String>,
         /// Stages that may run at the same time
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
         jobs: u16,
@@ -220,9 +224,21 @@ pub enum Verb {
     Report {
         /// The pipeline file whose last run is meant; default: the most recent run in this directory or below it
         file: Option<PathBuf>,
-        /// The file to write
-        #[arg(long, short, value_name = "FILE", default_value = "report.html")]
-        out: PathBuf,
+        /// Compare two runs on one page instead, the old one first, named as `diff` names them
+        #[arg(long, value_names = ["RUN", "RUN"], num_args = 2, conflicts_with = "run")]
+        compare: Option<Vec<String>>,
+        /// The form: the page; the table of the last study as `table` prints it (md, csv, latex); the facts of the page as one
+        /// document (json: `"schema": "pipeline.report"`, in which fields may be added, but none changes its meaning within a
+        /// version); every figure as a file of its own (svg)
+        #[arg(long, value_enum, default_value_t = ReportFormat::Html)]
+        format: ReportFormat,
+        /// The file to write, or for `svg` the directory; default: report.html, report.md, report.csv, report.tex, report.json,
+        /// report-figures
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Write every table of the page to this directory instead, whole: all points, all answers, all metrics
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["compare", "out", "format"])]
+        csv: Option<PathBuf>,
         /// The language of the page: `ja` or `en`; default: that of LC_ALL, LC_MESSAGES or LANG
         #[arg(long, value_name = "LANGUAGE", value_parser = language())]
         lang: Option<Language>,
@@ -291,6 +307,9 @@ pub enum Verb {
         /// Remove only as much as is needed to get down to this size: `20G`; the oldest goes first
         #[arg(long, value_name = "SIZE")]
         max_size: Option<String>,
+        /// Also remove the journals of runs that are not kept: `runs` no longer lists them
+        #[arg(long)]
+        runs: bool,
         /// Only print what would be removed
         #[arg(long)]
         dry_run: bool,

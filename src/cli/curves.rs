@@ -24,7 +24,7 @@ pub fn curves(stage: &str, file: Option<&Path>, which: &RunArgument, as_csv: boo
     let found = which.find_with(stage, file)?;
     let curves = of(&found, stage)?;
     if as_csv {
-        terminal::say(&curves.csv()?)?;
+        terminal::pass_on(curves.csv()?.as_bytes())?;
     } else {
         let title = Sheet::heading(format!("{stage}: {} points", curves.len()));
         terminal::show(&[Sheet::heading(heading(&found.run)), title, curves.table(), curves.samples()])?;
@@ -41,7 +41,7 @@ pub fn of(found: &StoredRun, name: &str) -> Result<Curves> {
     let Some(action) = stage.own_action() else {
         let measures = !stage.actions.is_empty();
         return Err(refused(match measures {
-            true => format!("`{name}` has no curves: it measures, and trains nothing"),
+            true => format!("`{name}` has no curves: it trains nothing"),
             false => format!("`{name}` has no curves: the run did not reach it"),
         }));
     };

@@ -21,7 +21,7 @@ pub fn devices(choice: &DeviceChoice, is_all: bool) -> Result<u8> {
 pub fn doctor(store: &Path, is_json: bool) -> Result<u8> {
     let findings = [machine::look(), devices::look(), store::look(store)].concat();
     match is_json {
-        true => terminal::say(&(serde_json::to_string_pretty(&findings)? + "\n")),
+        true => terminal::say_json(&(serde_json::to_string_pretty(&findings)? + "\n")),
         false => terminal::show(&sheets(&findings)),
     }?;
     Ok(u8::from(findings.iter().any(|finding| finding.level == Health::Problem)))

@@ -3,7 +3,7 @@
 use super::refusal::refused;
 use crate::action::Record;
 use crate::event::{Event, Outcome};
-use crate::journal;
+use crate::journal::{self, ReadableJournal};
 use crate::report::explain::{self, Checkpoint, Execution};
 use crate::report::fold::{self, RunState};
 use anyhow::Result;
@@ -19,8 +19,17 @@ pub struct StoredRun {
     pub journal: PathBuf,
     pub run: RunState,
     pub is_alive: bool,
-    /// Lines of the journal that are no events: damage, or what a newer program wrote.
-    pub unread: usize,
+    pub unread: UnreadLines,
+}
+
+/// The lines of a journal that are no events.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct UnreadLines {
+    pub damaged: usize,
+    /// Those that a newer program wrote.
+    pub newer: usize,
+    /// Whether the last line was cut short by a kill.
+    pub is_torn: bool,
 }
 
 /// The choice of a run among those there are.
@@ -32,8 +41,8 @@ pub struct RunQuery<'a> {
     pub run: Option<&'a str>,
     /// If no run is named: the last run that this stage is part of.
     pub stage: Option<&'a str>,
-    /// Whether a journal counts of which some lines cannot be read.
-    pub takes_damage: bool,
+    /// Whether the verb itself says which lines of the journal cannot be read.
+    pub tells_damage: bool,
 }
 
 /// The number of runs that a message names.
@@ -79,17 +88,22 @@ pub fn run(here: &Path, wanted: RunQuery) -> Result<StoredRun> {
     beginning.pop().ok_or_else(unknown)
 }
 
+/// Two runs, each by its name.
+pub fn two(here: &Path, names: [&str; 2], wanted: &RunQuery) -> Result<[StoredRun; 2]> {
+    let find = |name| run(here, RunQuery { run: Some(name), ..wanted.clone() });
+    Ok([find(names[0])?, find(names[1])?])
+}
+
 /// All runs that the query covers, the newest first. Each is read when it is asked for; one that cannot be read is skipped
 /// with a warning.
 pub fn all(here: &Path, wanted: &RunQuery) -> Result<impl Iterator<Item = StoredRun>> {
     Ok(journals(here, wanted)?.into_iter().filter_map(|journal| journal.open(wanted)))
 }
 
-/// The names of runs in the same store that are newer than this one, and of which nothing can be read.
+/// Runs in the same store that are newer than this one, and of which nothing can be read.
 pub fn newer_unreadable(found: &StoredRun) -> Vec<String> {
     let journals = journal::all(&found.root).unwrap_or_default().into_iter().rev();
-    let newer =
-        journals.take_while(|journal| *journal > found.journal).filter(|journal| read_damaged(journal).is_none());
+    let newer = journals.take_while(|journal| *journal > found.journal).filter(|journal| read(journal).is_none());
     let name = |journal: PathBuf| Some(journal.parent()?.file_name()?.to_string_lossy().into_owned());
     newer.filter_map(name).collect()
 }
@@ -100,7 +114,8 @@ pub fn again(found: &StoredRun) -> Result<StoredRun> {
     let is_alive = journal::is_alive(&found.journal);
     let events = journal::read(&found.journal)?;
     let run = fold::fold(&events).ok_or_else(|| refused(format!("{} is empty", found.journal.display())))?;
-    Ok(StoredRun { file, root, journal: found.journal.clone(), run, is_alive, unread: 0 })
+    let unread = UnreadLines::default();
+    Ok(StoredRun { file, root, journal: found.journal.clone(), run, is_alive, unread })
 }
 
 /// The newest of these runs whose process still exists.
@@ -162,30 +177,32 @@ impl JournalAt {
         let file = wanted.file;
         // Asked before the events are read, so that a run that ends in between is seen with its end.
         let is_alive = journal::is_alive(&self.path);
-        let (run, unread) = match wanted.takes_damage {
-            true => read_damaged(&self.path)?,
-            false => (read(&self.path)?, 0),
-        };
+        let (run, unread) = read(&self.path)?;
+        // A line that is being written is not lost.
+        let unread = UnreadLines { is_torn: unread.is_torn && !is_alive, ..unread };
         let is_beside = |file: &Path| {
             self.root == file.with_file_name(".pipeline") && file.file_name() == Path::new(&run.file).file_name()
         };
         let is_it = file.is_none_or(|file| is_beside(file) || is_same(file, Path::new(&run.file)));
         let (root, journal) = (self.root.clone(), self.path.clone());
+        if is_it && !wanted.tells_damage && unread.damaged + unread.newer > 0 {
+            let (count, journal) = (unread.damaged + unread.newer, self.path.display());
+            let lines = if count == 1 { "line" } else { "lines" };
+            tracing::warn!(
+                "{count} {lines} of {journal} cannot be read, and what they say is left out: `pipeline report` says more"
+            );
+        }
         is_it.then(|| StoredRun { file: file.map(Path::to_owned), root, journal, run, is_alive, unread })
     }
 }
 
-/// A journal that cannot be read is skipped with a warning.
-fn read(journal: &Path) -> Option<RunState> {
-    let events = journal::read(journal).inspect_err(|error| tracing::warn!("{error:#}")).ok()?;
-    fold::fold(&events)
-}
-
-/// The readable part of a journal, and the number of lines that cannot be read.
-fn read_damaged(journal: &Path) -> Option<(RunState, usize)> {
+/// The readable part of a journal, and the lines that cannot be read. One that cannot be read at all is skipped with a
+/// warning.
+fn read(journal: &Path) -> Option<(RunState, UnreadLines)> {
     let read = journal::what_can_be_read(journal).inspect_err(|error| tracing::warn!("{error:#}"));
-    let (events, unread) = read.ok()?;
-    Some((fold::fold(&events)?, unread.len()))
+    let ReadableJournal { events, unread, is_torn } = read.ok()?;
+    let newer = unread.iter().filter(|line| line.is_of_newer_version()).count();
+    Some((fold::fold(&events)?, UnreadLines { damaged: unread.len() - newer, newer, is_torn }))
 }
 
 /// The store that a verb refers to: the directory that holds `store/`, `work/` and `runs/`.
@@ -223,7 +240,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 
 /// The runs of a pipeline, the newest first, read lazily. An unreadable journal is skipped with a warning.
 pub fn runs(root: &Path, pipeline: &str) -> Result<impl Iterator<Item = RunState>> {
-    Ok(journal::of_pipeline(root, pipeline)?.into_iter().rev().filter_map(|journal| read(&journal)))
+    Ok(journal::of_pipeline(root, pipeline)?.into_iter().rev().filter_map(|journal| Some(read(&journal)?.0)))
 }
 
 /// The number of runs that are searched for the time a stage took.
@@ -323,6 +340,7 @@ mod tests {
             stages: Vec::new(),
             overrides: Vec::new(),
             selection: String::new(),
+            machine: None,
         };
         journal.append(&event).unwrap();
     }

@@ -7,12 +7,13 @@ use super::{find, store, terminal};
 use crate::progress;
 use crate::report::format;
 use crate::report::sheet::{Sheet, plain};
-use crate::retention::{self, Reason, Retention};
+use crate::retention::{self, Reason, Retention, RunChoice};
 use crate::run::space;
 use crate::spec::limits;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use cache::{Policy, Store, Tally};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The time to wait for running runs: each holds the store only for moments.
@@ -23,6 +24,8 @@ pub struct GcRequest<'a> {
     pub keep_runs: usize,
     pub keep_days: Option<u32>,
     pub max_size: Option<&'a str>,
+    /// Whether the journals of runs that are not kept go as well.
+    pub runs: bool,
     pub dry_run: bool,
 }
 
@@ -35,11 +38,12 @@ pub fn gc(asked: &GcRequest, file: Option<&Path>, store: &StoreArgument) -> Resu
     let store = Store::open(&root)?;
     // First the lock, then the journals: when a run releases the store, its journal names all it uses.
     let alone = store.hold_alone(PATIENCE)?;
-    let since = keep_newer_than.map(|age| jiff::Timestamp::now() - age);
-    let (roots, counted) = retention::roots(&root, &Retention { runs: asked.keep_runs, since })?;
+    let since = keep_newer_than.map(|age| jiff::Timestamp::now().checked_sub(age).unwrap_or(jiff::Timestamp::MIN));
+    let RunChoice { roots, reasons, others } = retention::choose(&root, &Retention { runs: asked.keep_runs, since })?;
     let policy = Policy { keep_newer_than, max_size };
     let collected = store.collect(&alone, &roots, &policy, asked.dry_run)?;
     let work = space::sweep(&root, &store, &roots.keys, keep_newer_than, asked.dry_run)?;
+    let runs = if asked.runs { forget(&others, asked.dry_run)? } else { Tally::default() };
     store.save_stats();
     drop(alone);
     let rows = [
@@ -50,11 +54,28 @@ pub fn gc(asked: &GcRequest, file: Option<&Path>, store: &StoreArgument) -> Resu
         ("claims of dead runs", collected.claims),
         ("drafts", collected.drafts),
         ("work directories", work),
+        ("journals", runs),
     ];
-    let bytes = collected.bytes() + work.bytes;
+    let bytes = collected.bytes() + work.bytes + runs.bytes;
     let word = if asked.dry_run { "would be removed" } else { "removed" };
-    terminal::show(&[Sheet::note(kept(&counted)), removed(word, &rows, bytes)])?;
+    terminal::show(&[Sheet::note(kept(&reasons)), removed(word, &rows, bytes)])?;
     Ok(0)
+}
+
+/// Removes the directories of runs.
+fn forget(runs: &[PathBuf], dry_run: bool) -> Result<Tally> {
+    let mut freed = Tally::default();
+    for run in runs {
+        let read = || format!("remove {}", run.display());
+        freed.count += 1;
+        for entry in fs::read_dir(run).with_context(read)? {
+            freed.bytes += entry.and_then(|entry| entry.metadata()).with_context(read)?.len();
+        }
+        if !dry_run {
+            fs::remove_dir_all(run).with_context(read)?;
+        }
+    }
+    Ok(freed)
 }
 
 /// `kept: what 8 runs use (1 running, 2 pinned, 5 last)`.

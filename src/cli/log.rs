@@ -203,7 +203,7 @@ fn show(log: &Log, found: &StoredRun, action: &ActionRun, asked: &LogRequest) ->
         LogLocation::Stored(content) => {
             let bytes = Store::open(&found.root)?.read(content, "")?;
             remark_if_empty(bytes.is_empty(), log);
-            return terminal::write(&bytes);
+            return terminal::pass_on(&bytes);
         }
     };
     let follows = log.is_running && asked.follows;
@@ -233,7 +233,7 @@ fn show(log: &Log, found: &StoredRun, action: &ActionRun, asked: &LogRequest) ->
                 break;
             }
             is_empty = false;
-            if !terminal::write(&bytes)? {
+            if !terminal::pass_on(&bytes)? {
                 return Ok(false);
             }
         }

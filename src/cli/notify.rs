@@ -4,6 +4,8 @@
 use crate::event::{Event, Outcome};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -40,8 +42,8 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// `None` where the file asks for none.
-    pub fn open(command: &[String], file: &Path) -> Option<Notifier> {
+    /// `None` where the file asks for none. `variables` are given to the command beside those of this process.
+    pub fn open(command: &[String], file: &Path, variables: BTreeMap<String, OsString>) -> Option<Notifier> {
         if command.is_empty() {
             return None;
         }
@@ -49,13 +51,14 @@ impl Notifier {
         let (command, directory) = (command.to_vec(), directory.to_owned());
         let (lines, heard) = channel::<String>();
         // One after the other, so that they come in the order in which things happened.
-        let thread = std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().spawn(move || {
             for line in heard {
-                if let Err(error) = hand_over(&command, &directory, &line) {
+                if let Err(error) = hand_over(&command, &directory, &variables, &line) {
                     tracing::warn!("notify: `{}`: {error:#}", command.join(" "));
                 }
             }
         });
+        let thread = thread.inspect_err(|error| tracing::warn!("notify: start a thread: {error}")).ok()?;
         Some(Notifier { run: String::new(), pipeline: String::new(), file: String::new(), lines, thread })
     }
 
@@ -111,12 +114,12 @@ impl Notifier {
 }
 
 /// Runs the command with a notice on its stdin.
-fn hand_over(command: &[String], directory: &Path, line: &str) -> Result<()> {
+fn hand_over(command: &[String], directory: &Path, variables: &BTreeMap<String, OsString>, line: &str) -> Result<()> {
     // Its stdout is not that of the run, which may be a stream of events.
     let (stdin, stdout) = (Stdio::piped(), Stdio::null());
-    let started =
-        Command::new(&command[0]).args(&command[1..]).current_dir(directory).stdin(stdin).stdout(stdout).spawn();
-    let mut child = started.context("start it")?;
+    let mut program = Command::new(&command[0]);
+    program.args(&command[1..]).envs(variables).current_dir(directory).stdin(stdin).stdout(stdout);
+    let mut child = program.spawn().context("start it")?;
     if let Some(mut stdin) = child.stdin.take() {
         // A command that does not read is none the worse.
         let _ = writeln!(stdin, "{line}");

@@ -169,3 +169,9 @@ pub fn language() -> impl TypedValueParser<Value = Language> {
             .ok_or("it is none of those that are possible")
     })
 }
+
+/// The language of the environment, in the order in which programs ask for it.
+pub fn language_of_environment() -> Language {
+    let names = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(|name| std::env::var(name).ok());
+    names.into_iter().find(|locale| !locale.is_empty()).map_or(Language::English, |locale| Language::of_locale(&locale))
+}

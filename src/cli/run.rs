@@ -7,9 +7,10 @@ use super::refusal::refused;
 use super::tensorboard::TensorboardLog;
 use super::{find, gates, looks, secrets, terminal};
 use crate::canonical::Canonical;
-use crate::event::Event;
-use crate::plan::Resources;
-use crate::plan::selection;
+use crate::event::{Event, Outcome};
+use crate::failure::Failure;
+use crate::plan::selection::{self, Selection};
+use crate::plan::{Plan, Resources};
 use crate::report;
 use crate::report::fold;
 use crate::report::sheet::Sheet;
@@ -37,13 +38,13 @@ pub struct Listeners {
 pub fn walk(
     asked: &FileArguments,
     selected: &selection::Filter,
-    execution: Option<&ExecutionOptions>,
+    mut execution: Option<ExecutionOptions>,
     to: &Listeners,
 ) -> Result<u8> {
     let json = to.json;
     let plan = understand_whole(&asked.file, &asked.changes.all(), execution.is_some())?;
     let selection = selection::select(&plan, selected).map_err(refused)?;
-    if let Some(execution) = execution {
+    if let Some(execution) = &execution {
         let is_counted = execution.capacity.gpu.is_some() || !slots::asks_for_several(&plan);
         let counted = (!is_counted).then(|| gpus::resolve(&execution.device, None)).transpose();
         let counted = counted.map_err(|error| refused(format!("{error:#}")))?.map(|found| found.gpus.len() as u64);
@@ -67,10 +68,17 @@ pub fn walk(
         decisions: approvals::decisions(&approvals),
         looks: asked.looks(),
     };
-    if execution.is_some() {
-        secrets::check(&plan, &selection, &options)?;
+    if execution.is_some() && !selection.typed().is_empty() {
+        refuse_missing(&plan, &selection, &options)?;
     }
-    let mut notifier = execution.and_then(|_| Notifier::open(&plan.notify, &asked.file));
+    if let Some(execution) = &mut execution {
+        secrets::check(&plan, &selection, &options)?;
+        execution.secrets = secrets::take(&plan);
+    }
+    let execution = execution.as_ref();
+    // It is started by the person who runs this, and has the same environment.
+    let mut notifier =
+        execution.and_then(|execution| Notifier::open(&plan.notify, &asked.file, execution.secrets.clone()));
     let curves = to.log.as_deref().map(TensorboardLog::open).transpose();
     let mut curves = curves.map_err(|error| refused(format!("{error:#}")))?;
     let mut folding = fold::RunFold::default();
@@ -136,6 +144,21 @@ pub fn walk(
     Ok(exit)
 }
 
+/// Refuses a run of some stages that need others which are left out and not done: nothing is executed for a result that
+/// cannot be had.
+fn refuse_missing(plan: &Plan, selection: &Selection, options: &run::Options) -> Result<()> {
+    let mut missing = Vec::new();
+    run::look(plan, selection, options, &mut |event| {
+        if let Event::Ended { stage, outcome: Outcome::Failed { cause: Failure::LeftOut }, .. } = event {
+            missing.push(stage.clone());
+        }
+    })?;
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(refused(format!("`{}`: {}; nothing was run", missing.join("`, `"), Failure::LeftOut))),
+    }
+}
+
 fn listen_for_interrupts() -> Result<()> {
     ctrlc::set_handler(|| {
         // The workers are killed with this process.
@@ -160,5 +183,5 @@ pub fn capacity(typed: Option<&str>) -> Result<Resources> {
 /// Prints an event; false if stdout was closed.
 fn print_json(event: &Event) -> bool {
     let line = serde_json::to_string(event).expect("an event is plain data");
-    terminal::say(&format!("{line}\n")).is_ok_and(|is_read| is_read)
+    terminal::say_json(&format!("{line}\n")).is_ok_and(|is_read| is_read)
 }

@@ -20,7 +20,7 @@ pub fn runs(file: Option<&Path>, store: &StoreArgument, most: Option<usize>, is_
     }
     if is_json {
         for row in &rows {
-            if !terminal::say(&format!("{}\n", serde_json::to_string(row).context("write a run")?))? {
+            if !terminal::say_json(&format!("{}\n", serde_json::to_string(row).context("write a run")?))? {
                 break;
             }
         }

@@ -5,7 +5,7 @@ use crate::schema;
 use anyhow::Result;
 
 pub fn print() -> Result<u8> {
-    terminal::say(&text())?;
+    terminal::say_json(&text())?;
     Ok(0)
 }
 

@@ -6,7 +6,24 @@ use crate::plan::Plan;
 use crate::plan::selection::Selection;
 use crate::run;
 use anyhow::Result;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+
+/// Takes the secrets that the file names out of the environment: whatever this process starts does not inherit them. Only
+/// the worker of a stage that has `secret:` is told their values. Call it before anything is started.
+pub fn take(plan: &Plan) -> BTreeMap<String, OsString> {
+    let names: BTreeSet<&String> = plan.stages.iter().flat_map(|stage| &stage.secrets).collect();
+    let mut taken = BTreeMap::new();
+    for name in names {
+        if let Some(value) = std::env::var_os(name) {
+            taken.insert(name.clone(), value);
+            // SAFETY: other threads of this process read the environment through the standard library alone, which
+            // locks it.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
+    taken
+}
 
 /// Refuses a run if a secret is missing for a stage that would be executed.
 pub fn check(plan: &Plan, selection: &Selection, options: &run::Options) -> Result<()> {

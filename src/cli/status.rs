@@ -14,7 +14,7 @@ pub fn status(file: Option<&Path>, which: &RunArgument, is_json: bool) -> Result
     let StoredRun { mut run, is_alive, .. } = which.find(file)?;
     run.options = which.store.typed();
     if is_json {
-        terminal::say(&json::document(&run, is_alive))?;
+        terminal::say_json(&json::document(&run, is_alive))?;
     } else {
         let mut sheets = vec![Sheet::heading(report::heading(&run))];
         sheets.extend(report::report(&run, is_alive));

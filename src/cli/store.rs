@@ -1,4 +1,4 @@
-//! The verbs of the store: `cache verify`, `du`, `export`, `import`, `pin`, `unpin`. They name stages where the store
+//! The verbs of the store: `cache verify`, `du`, `disowned`, `export`, `import`, `pin`, `unpin`. They name stages where the store
 //! knows only keys.
 
 use super::find::{self, RunQuery, StoredRun};
@@ -71,6 +71,28 @@ pub fn usage(file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
         ("drafts", usage.drafts),
     ];
     terminal::show(&[tallies([&root.display().to_string(), "number", "size"], &rows).into()])?;
+    Ok(0)
+}
+
+/// Lists the results that were found wrong, the last one first.
+pub fn disowned(file: Option<&Path>, store: &StoreArgument) -> Result<u8> {
+    progress::log_only(terminal::stderr_has_color());
+    let root = find::root(Path::new("."), file, store.chosen())?;
+    let mut disavowals = Store::open(&root)?.disavowals()?;
+    if disavowals.is_empty() {
+        terminal::say("no result was disowned\n")?;
+        return Ok(0);
+    }
+    disavowals.sort_by(|one, other| other.at.cmp(&one.at));
+    let keys: Vec<Digest> = disavowals.iter().map(|one| one.key).collect();
+    let names = journal::names_of_keys(&root, &keys)?;
+    let mut grid =
+        Grid::new([Header::text("disowned"), Header::text("at"), Header::text("key"), Header::text("reason")]);
+    for one in &disavowals {
+        let name = names.get(&one.key).map_or("", String::as_str);
+        grid.add([plain(name), plain(&one.at), plain(one.key.short()), plain(&one.reason)]);
+    }
+    terminal::show(&[grid.into()])?;
     Ok(0)
 }
 

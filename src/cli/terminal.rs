@@ -2,14 +2,17 @@
 
 use crate::report::page::{self, Page};
 use crate::report::sheet::Sheet;
+use crate::report::visible::{visible, visible_but_color, visible_json};
 use anyhow::{Context, Result};
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 /// The page on stdout. Without a terminal it is 120 cells wide, enough for the widest table.
 fn page() -> Page {
     let width = page::terminal_width().unwrap_or(120).clamp(80, 120);
-    Page { width, has_color: std::io::stdout().is_terminal() && takes_color() }
+    let is_terminal = std::io::stdout().is_terminal();
+    Page { width, has_color: is_terminal && takes_color(), breaks_words: is_terminal }
 }
 
 pub fn stderr_has_color() -> bool {
@@ -32,13 +35,31 @@ pub fn show(sheets: &[Sheet]) -> Result<bool> {
     say(&page::print(sheets, page()))
 }
 
-/// Prints to stdout; `false` if it was closed, which is not an error.
+/// Prints to stdout; `false` if it was closed, which is not an error. No control character but those of our colours gets
+/// there.
 pub fn say(text: &str) -> Result<bool> {
-    write(text.as_bytes())
+    let has_color = std::io::stdout().is_terminal() && takes_color();
+    write(shown(text, has_color).as_bytes())
 }
 
-/// Prints bytes to stdout, as [`say`] does text.
-pub fn write(bytes: &[u8]) -> Result<bool> {
+/// Prints JSON to stdout, in which such characters are escaped.
+pub fn say_json(json: &str) -> Result<bool> {
+    write(visible_json(json).as_bytes())
+}
+
+/// Prints what a program or a file is to get as it is: a log, rows. On a terminal it is shown as [`say`] shows text.
+pub fn pass_on(bytes: &[u8]) -> Result<bool> {
+    match std::io::stdout().is_terminal() {
+        true => write(visible(&String::from_utf8_lossy(bytes)).as_bytes()),
+        false => write(bytes),
+    }
+}
+
+fn shown(text: &str, has_color: bool) -> Cow<'_, str> {
+    if has_color { visible_but_color(text) } else { visible(text) }
+}
+
+fn write(bytes: &[u8]) -> Result<bool> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
@@ -49,5 +70,5 @@ pub fn write(bytes: &[u8]) -> Result<bool> {
 
 /// Prints to stderr. A failure is ignored: there is no other place to report it.
 pub fn remark(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = std::io::stderr().write_all(shown(text, stderr_has_color()).as_bytes());
 }

@@ -1,19 +1,22 @@
 //! The line between an executor and a worker that waits for directories: a socket, which is the worker's standard input.
 //!
 //! ```text
-//! executor → worker   `once DIRECTORY`  work there, and end
-//!                     `stay DIRECTORY`  work there, and wait for the next
-//! worker → executor   `begun`           the log of the directory is open, locked, and takes what the process prints
-//!                     `done`            it is closed again, after `stay` and good work
+//! executor → worker   `once WORD DIRECTORY`  work there, and end
+//!                     `stay WORD DIRECTORY`  work there, and wait for the next
+//! worker → executor   `begun`                the log of the directory is open, locked, and takes what the process prints
+//!                     `done`                 it is closed again, after `stay` and good work
 //! ```
+//!
+//! WORD is what only the worker may hear (`Job::handover`).
 //!
 //! Nothing that a worker says makes work succeed: that is up to `outcome.json`. Whatever is neither of the two words is the
 //! end of a worker that cannot be understood.
 
 use super::Job;
-use super::process::{end, end_this_group, lock};
+use super::process::{self, end, end_this_group, lock};
 use anyhow::{Context, Result};
 use rustix::stdio;
+use stages::io::Handover;
 use stages::work;
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,7 +24,6 @@ use std::io::{self, BufRead, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -56,25 +58,17 @@ impl Waiting {
     pub fn start(command: &[OsString]) -> Result<Waiting> {
         let (program, arguments) = command.split_first().context("start a worker: no command")?;
         let (line, of_worker) = UnixStream::pair().context("make the line to a worker")?;
-        let child = Command::new(program)
-            .args(arguments)
-            .arg(WAITS)
-            .stdin(OwnedFd::from(of_worker))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
+        let mut worker = Command::new(program);
+        worker.args(arguments).arg(WAITS);
+        worker.stdin(OwnedFd::from(of_worker)).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = process::start(&mut worker).with_context(|| format!("start {}", program.display()))?;
         Ok(Waiting { command: command.to_owned(), child, line, shared: None, jobs: 0, since: Instant::now() })
     }
 
     /// Tells it a job. `None` if it cannot do it; it is ended then.
     pub fn tell(mut self, job: &Job) -> Option<Waiting> {
-        let directory = job.directory.as_os_str().as_bytes();
-        let word = if job.shares.is_some() { STAY } else { ONCE };
-        let line = [word.as_bytes(), directory, b"\n"].concat();
-        let is_line = !directory.contains(&b'\n');
-        if is_line && self.line.write_all(&line).is_ok() && says(&self.line, BEGUN, Some(BEGINNING)) {
+        let is_line = !job.directory.as_os_str().as_bytes().contains(&b'\n');
+        if is_line && self.line.write_all(&told_line(job)).is_ok() && says(&self.line, BEGUN, Some(BEGINNING)) {
             self.shared.clone_from(&job.shares);
             self.jobs += 1;
             return Some(self);
@@ -126,6 +120,12 @@ impl Waiting {
     }
 }
 
+/// The line that tells a worker its job.
+pub fn told_line(job: &Job) -> Vec<u8> {
+    let word = if job.shares.is_some() { STAY } else { ONCE };
+    [word.as_bytes(), job.handover.as_bytes(), b" ", job.directory.as_os_str().as_bytes(), b"\n"].concat()
+}
+
 /// Whether the other end says exactly this next.
 fn says(mut line: &UnixStream, word: &str, within: Option<Duration>) -> bool {
     let mut said = vec![0; word.len()];
@@ -133,9 +133,10 @@ fn says(mut line: &UnixStream, word: &str, within: Option<Duration>) -> bool {
     heard.is_ok() && said == word.as_bytes()
 }
 
-/// A directory that a worker was told, and whether more may follow.
+/// A directory that a worker was told, with what only it may hear, and whether more may follow.
 pub struct Assignment {
     pub directory: PathBuf,
+    pub handover: Handover,
     pub stays: bool,
 }
 
@@ -143,19 +144,23 @@ pub struct Assignment {
 /// itself and its group as soon as the other end of the line is gone.
 pub fn told() -> impl Iterator<Item = Assignment> {
     let (sender, directories) = mpsc::channel();
-    thread::spawn(move || {
+    // Without a thread nothing is told, and this worker ends: another one is started for the job, and says why it cannot.
+    let _ = thread::Builder::new().spawn(move || {
         // The receiver is gone only with the process.
         let lines = io::stdin().lock().split(b'\n').map_while(Result::ok);
-        lines.map_while(read).for_each(|told| drop(sender.send(told)));
+        lines.map_while(|line| read(&line)).for_each(|told| drop(sender.send(told)));
         end_this_group()
     });
     directories.into_iter().take_while(|told| begin(&told.directory).is_ok())
 }
 
-fn read(line: Vec<u8>) -> Option<Assignment> {
-    let (word, directory) = line.split_at_checked(ONCE.len())?;
+/// Reads a line that tells a worker its job.
+pub fn read(line: &[u8]) -> Option<Assignment> {
+    let (word, rest) = line.split_at_checked(ONCE.len())?;
     let stays = [ONCE, STAY].iter().position(|known| known.as_bytes() == word)? == 1;
-    Some(Assignment { directory: PathBuf::from(OsString::from_vec(directory.to_vec())), stays })
+    let at = rest.iter().position(|byte| *byte == b' ')?;
+    let handover = Handover::read(str::from_utf8(&rest[..at]).ok()?)?;
+    Some(Assignment { directory: PathBuf::from(OsString::from_vec(rest[at + 1..].to_vec())), handover, stays })
 }
 
 fn begin(directory: &Path) -> Result<()> {

@@ -14,19 +14,19 @@
 //!
 //!    There are as many of them as there are such jobs at the same time, and one for each name.
 
-use super::line::Waiting;
-use super::process::{end, kill, lives, lock, pid, wait_for_the_end};
+use super::line::{Waiting, told_line};
+use super::process::{self, end, end_orphans, kill, lives, lock, pid, reap, wait_for_the_end};
 use super::{Executor, ExecutorKind, Job, JobId, Update};
 use crate::failure::Exit;
 use crate::tail::{Tail, tail};
 use anyhow::{Context, Result};
 use rustix::process::Signal;
-use stages::work;
-use std::collections::BTreeMap;
+use stages::{orphans, work};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
-
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -49,6 +49,8 @@ struct Local {
     ended: (Sender<Sign>, Receiver<Sign>),
     /// Those that have done no job yet, at most one, and those that stay for the next one.
     waiting: Vec<Waiting>,
+    /// The children of this process that were there before.
+    earlier: BTreeSet<i32>,
 }
 
 struct Running {
@@ -75,7 +77,10 @@ struct Sign {
 }
 
 fn local() -> Local {
-    Local { running: BTreeMap::new(), next: 0, ended: mpsc::channel(), waiting: Vec::new() }
+    // What a worker that is killed leaves behind comes to this process.
+    orphans::adopt();
+    let earlier = orphans::children();
+    Local { running: BTreeMap::new(), next: 0, ended: mpsc::channel(), waiting: Vec::new(), earlier }
 }
 
 impl Executor for Local {
@@ -89,7 +94,7 @@ impl Executor for Local {
             Process::Told(worker) if worker.stays() => Some(worker.is_done()?),
             _ => None,
         };
-        thread::spawn(move || {
+        let listened = thread::Builder::new().spawn(move || {
             let is_done = is_done.map_or_else(
                 || {
                     wait_for_the_end(pid);
@@ -100,7 +105,12 @@ impl Executor for Local {
             // The receiver is gone only with the executor.
             let _ = ended.send(Sign { job: id, is_done });
         });
-        let deadline = job.timeout.map(|timeout| (Instant::now() + timeout, timeout));
+        if let Err(error) = listened {
+            process.end();
+            return Err(error).context("start a thread for a worker");
+        }
+        // A time beyond the clock's never comes.
+        let deadline = job.timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
         let events = tail(&job.directory.join(work::PROGRESS));
         self.running.insert(id, Running { process, directory: job.directory, deadline, events });
         Ok(id)
@@ -120,11 +130,15 @@ impl Executor for Local {
             let left = until.saturating_duration_since(Instant::now());
             let first = self.ended.1.recv_timeout(TICK.min(left)).ok();
             let signs: Vec<Sign> = first.into_iter().chain(self.ended.1.try_iter()).collect();
-            let mut updates = Vec::new();
+            let (mut updates, mut is_over) = (Vec::new(), false);
             for Sign { job, is_done } in signs {
                 if let Some(running) = self.running.remove(&job) {
+                    is_over = true;
                     self.waiting.extend(finish(job, running, is_done, &mut updates)?);
                 }
+            }
+            if is_over {
+                end_orphans(&self.earlier);
             }
             for (id, running) in &mut self.running {
                 updates.extend(progress(*id, &mut running.events));
@@ -178,6 +192,7 @@ impl Local {
             }
         }
         std::mem::take(&mut self.running).into_values().for_each(|running| running.process.end());
+        end_orphans(&self.earlier);
     }
 }
 
@@ -226,16 +241,15 @@ fn start(job: &Job) -> Result<Child> {
     let log = open.with_context(|| format!("create {}", path.display()))?;
     lock(&log);
     let (program, arguments) = job.command.split_first().context("start a worker: no command")?;
-    Command::new(program)
-        .current_dir(&job.directory)
-        .args(arguments)
-        .arg(&job.directory)
-        .stdin(Stdio::piped())
-        .stdout(log.try_clone().context("share log.txt")?)
-        .stderr(log.try_clone().context("share log.txt")?)
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("start {}", program.display()))
+    let mut worker = Command::new(program);
+    worker.current_dir(&job.directory).args(arguments).arg(&job.directory).stdin(Stdio::piped());
+    worker.stdout(log.try_clone().context("share log.txt")?).stderr(log.try_clone().context("share log.txt")?);
+    let mut child = process::start(&mut worker).with_context(|| format!("start {}", program.display()))?;
+    if let Some(stdin) = &mut child.stdin {
+        // One that is gone by now has ended, which is reported as such.
+        let _ = stdin.write_all(&told_line(job));
+    }
+    Ok(child)
 }
 
 /// Ends a job. A worker that is said to be done is given back if it really has let go of the directory and its time was not
@@ -250,9 +264,9 @@ fn finish(id: JobId, mut running: Running, is_done: bool, updates: &mut Vec<Upda
         }
         process => process,
     };
-    // Everything that the worker left running ends with it, except processes that made a session of their own.
+    // Everything that the worker left running ends with it; what is in another group, as an orphan.
     kill(process.child(), Signal::KILL);
-    let status = process.child_mut().wait().context("wait for a worker")?;
+    let status = reap(process.child_mut()).context("wait for a worker")?;
     updates.extend(progress(id, &mut running.events));
     let killed_late = running.deadline.filter(|(at, _)| status.signal() == Some(9) && *at <= Instant::now());
     updates.push(match (killed_late, status.code(), status.signal()) {
@@ -279,7 +293,7 @@ mod tests {
 
     fn sh(directory: &Path, script: &str) -> Job {
         let command = ["sh", "-c", script].map(Into::into).to_vec();
-        Job { directory: directory.to_owned(), command, timeout: None, shares: None }
+        Job { directory: directory.to_owned(), command, timeout: None, handover: "nonce".to_owned(), shares: None }
     }
 
     fn updates_until_the_end(executor: &mut Local) -> Vec<Update> {
@@ -325,7 +339,7 @@ mod tests {
     /// Says where it is told to work, and whether it had to wait for that; `mark` is written as it starts.
     fn patient(mark: &Path) -> Vec<OsString> {
         let script = format!(
-            "echo $$ > {}; [ \"$1\" != - ] || {{ read -r word told; exec >> \"$told/log.txt\"; echo begun >&0; echo $word; set -- \"$told\"; }}; echo \"$1\"",
+            "echo $$ > {}; [ \"$1\" != - ] || {{ read -r word handed told; exec >> \"$told/log.txt\"; echo begun >&0; echo $word; set -- \"$told\"; }}; echo \"$1\"",
             mark.display()
         );
         ["sh", "-c", &script, "worker"].map(Into::into).to_vec()
@@ -376,7 +390,7 @@ mod tests {
     /// Works in one directory after the other, as the script says.
     fn shared(work: &str) -> Vec<OsString> {
         let script = format!(
-            "while read -r word told; do exec >> \"$told/log.txt\" 2>&1; cd \"$told\"; echo begun >&0; echo $$; {work}; exec > /dev/null 2>&1; echo done >&0; done"
+            "while read -r word handed told; do exec >> \"$told/log.txt\" 2>&1; cd \"$told\"; echo begun >&0; echo $$; {work}; exec > /dev/null 2>&1; echo done >&0; done"
         );
         ["sh", "-c", &script, "worker"].map(Into::into).to_vec()
     }

@@ -82,7 +82,8 @@ pub fn check_best(best: &mut Expression, is_within: bool, scope: &RuleScope) -> 
 /// Refuses names that are foreign, and every comparison of answers.
 fn foreign(leaves: &Leaves, is_foreign: impl Fn(&&Name) -> bool, message: &str, help: &str) -> Vec<Mistake> {
     let names = leaves.names.iter().filter(is_foreign).map(|name| &name.range);
-    let ranges = names.chain(leaves.others.iter().map(|other| &other.range));
+    let families = leaves.families.iter().map(|family| &family.typed.range);
+    let ranges = names.chain(leaves.others.iter().map(|other| &other.range)).chain(families);
     ranges.map(|range| Mistake::new(range, message).help(help)).collect()
 }
 
@@ -132,8 +133,8 @@ fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
 }
 
 fn check_leaves(leaves: &mut Leaves, scope: &RuleScope) -> Vec<Mistake> {
+    let mut mistakes = resolve::find_members(leaves, scope);
     resolve::find_judges(leaves, scope);
-    let mut mistakes = Vec::new();
     for at in 0..leaves.names.len() {
         let like = match leaves.names[at].like {
             // The metric itself is unknown, and that was reported.
@@ -143,6 +144,9 @@ fn check_leaves(leaves: &mut Leaves, scope: &RuleScope) -> Vec<Mistake> {
         };
         match resolve::resolve(&leaves.names[at], like, scope) {
             Ok(meaning) => leaves.names[at].meaning = Some(meaning),
+            // What one stage of a `for` lacks, the others lack as well.
+            Err(mistake)
+                if leaves.names[at].family.is_some() && mistakes.iter().any(|known| known.range == mistake.range) => {}
             Err(mistake) => mistakes.push(mistake),
         }
     }
@@ -245,6 +249,10 @@ fn check_confidence(
     // Names without a meaning have been reported already.
     if leaves.names.iter().all(|name| name.meaning.is_some()) && leaves.others.iter().all(|other| other.judge.is_some())
     {
+        if sides.iter().any(|side| side.is_across()) {
+            mistakes.extend(across(confidence, sides));
+            return;
+        }
         let mut found: Vec<Mistake> = sides.iter().flat_map(|side| no_level(side)).collect();
         found.extend(check_items(sides, leaves, scope, "confidence"));
         if found.is_empty() && tables(sides, leaves).is_empty() {
@@ -256,6 +264,31 @@ fn check_confidence(
         }
         mistakes.extend(found);
     }
+}
+
+/// Checks a comparison of stages of a `for` with confidence: one mean across stages against another, or against a number
+/// that is taken as it is.
+fn across(confidence: &Confidence, sides: &[&Number]) -> Option<Mistake> {
+    if confidence.looks.is_some() || confidence.growth.is_some() || confidence.assumes_bounds {
+        let message = "the evidence here are stages, and looks, growing tables and bounds are those of items";
+        return Some(Mistake::new(&confidence.range, message).help("write `with 95% confidence` alone"));
+    }
+    let odd = sides.iter().find(|side| side.is_across() && !is_mean_across(side))?;
+    let mut range = confidence.range.clone();
+    odd.visit(&mut |number| {
+        if let Number::Call { arguments: Arguments::Members(..), range: of_call, .. } = number {
+            range = of_call.clone();
+        }
+    });
+    let message = "confidence across stages is given to `mean_across` alone, and to nothing computed with it";
+    Some(
+        Mistake::new(&range, message).help("`mean_across(ppo.mean_score) > sft.mean_score by 0.1 with 95% confidence`"),
+    )
+}
+
+/// Whether a number is a mean across stages and nothing else.
+pub fn is_mean_across(number: &Number) -> bool {
+    matches!(number, Number::Call { arguments: Arguments::Members(of, ..), .. } if of.is_mean)
 }
 
 /// Checks that every measured number is known item by item, and all in one table. `what` needs that.
@@ -340,7 +373,19 @@ fn check_number(number: &Number, leaves: &Leaves, mistakes: &mut Vec<Mistake>) {
                     mistakes.push(Mistake::new(&metric.range, message).help(help));
                 }
             }
-            Arguments::Answers(_) | Arguments::Field(..) => {}
+            Arguments::Members(of, family, _) if of.asks_direction => {
+                let members = leaves.families[*family].members.iter().map(|name| &leaves.names[*name]);
+                let mut known = members.filter_map(|name| name.meaning.as_ref());
+                if known.any(|meaning| meaning.direction == Direction::Neutral) {
+                    let metric = &leaves.families[*family].typed.metric;
+                    let message =
+                        format!("`{}` cannot tell which is better: `{metric}` has no better side", function.name);
+                    mistakes.push(
+                        Mistake::new(range, message).help("count those above or below a number: `count_across(…)`"),
+                    );
+                }
+            }
+            Arguments::Answers(_) | Arguments::Field(..) | Arguments::Members(..) => {}
         }
     });
 }

@@ -84,6 +84,13 @@ impl ClaimText<'_> {
                 format!("{}{argument}{}", self.name(name), restriction(name.subset.as_deref()))
             }
             Arguments::Checkpoints(_, name) => self.name(&self.leaves.names[*name]),
+            Arguments::Members(_, family, condition) => {
+                let members = self.leaves.families[*family].members.iter().map(|name| &self.leaves.names[*name]);
+                let members = members.map(|name| self.name(name)).collect::<Vec<_>>().join("+");
+                let condition =
+                    condition.as_ref().map(|(sign, bound)| format!(" {} {}", sign.sign(), self.number(bound)));
+                members + &condition.unwrap_or_default()
+            }
         }
     }
 

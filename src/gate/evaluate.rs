@@ -1,11 +1,13 @@
 //! A checked rule and the measured numbers → pass, fail, unsure or error, and a sentence with every number in it.
 //! A number that is missing, null, NaN or infinite is an error of the whole rule: it never reads as false.
 
+mod across;
 mod assess;
 mod certainty;
 mod comparison;
 mod growing;
 mod linear;
+mod members;
 mod nearest;
 mod quantity;
 mod resampled;
@@ -39,7 +41,7 @@ pub fn evaluate(rule: &Rule, subjects: &Subjects) -> Judgement {
     let claim = makes_several_claims(&rule.test, false).then(|| claim(&rule.test, false, view));
     let Conclusion { decision, mut explanation, nearest, is_within_noise, .. } =
         judge(&rule.test, claim.as_ref(), multiplicity, view);
-    if let Some(look) = subjects.look.filter(|look| rule.is_confident() && !look.note.is_empty()) {
+    if let Some(look) = subjects.look.filter(|look| rule.looks_at_items() && !look.note.is_empty()) {
         explanation += &format!("; {}", look.note);
     }
     Judgement { decision, explanation, nearest, is_within_noise }

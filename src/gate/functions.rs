@@ -4,7 +4,7 @@
 
 use super::column::{Column, FieldArgument};
 use super::items::{Counts, PairResult};
-use super::lexer;
+use super::lexer::{self, Comparison};
 use stages::stage::Direction;
 
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub enum Body {
     Answers(OfAnswers),
     Field(OfField),
     Checkpoints(OfCheckpoints),
+    Members(OfMembers),
 }
 
 /// A function of numbers: `f(NUMBER, …)`, `f(METRIC, STAGE)`.
@@ -122,6 +123,38 @@ pub enum FieldForm {
 pub struct OfCheckpoints {
     /// The number for the points `(step, metric)`, of which there are at least two.
     pub value: fn(&[(f64, f64)]) -> f64,
+}
+
+/// A function of one metric over the stages of a `for`: `f(FAMILY.METRIC)`, `f(FAMILY.METRIC > NUMBER)`.
+#[derive(Debug)]
+pub struct OfMembers {
+    /// Whether a condition follows, whose bound is any number.
+    pub asks_condition: bool,
+    /// Whether it asks which side is better.
+    pub asks_direction: bool,
+    /// The number for the metrics of the stages that did not fail, of which there is at least one.
+    pub value: fn(&MemberNumbers) -> f64,
+    /// The part of a stage that failed.
+    pub failed: FailedMember,
+    /// Whether confidence can be given, by the spread between the stages.
+    pub is_mean: bool,
+}
+
+/// The metrics of stages of a `for`.
+pub struct MemberNumbers<'a> {
+    pub direction: Direction,
+    /// The condition that the function asks for, if it asks.
+    pub condition: Option<(Comparison, f64)>,
+    pub numbers: &'a [f64],
+}
+
+/// A stage of a family that failed counts as failed; it is never left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailedMember {
+    /// It has no number, so that all of them together have none.
+    Unknown,
+    /// No condition holds for it.
+    HoldsNothing,
 }
 
 pub const FUNCTIONS: &[Function] = &[
@@ -262,6 +295,56 @@ pub const FUNCTIONS: &[Function] = &[
         doc: "the rise of the stage's own metric per step: least squares over its checkpoints up to the candidate",
         body: Body::Checkpoints(OfCheckpoints { value: least_squares }),
     },
+    Function {
+        name: "mean_across",
+        signature: "mean_across(STAGES.METRIC)",
+        doc: "the mean of a metric across the stages of a `for`: `mean_across(ppo.mean_score)` of `ppo_${seed}`; unknown \
+              where one of them failed; with confidence by their spread, which counts stages and not items as evidence",
+        body: Body::Members(OfMembers {
+            asks_condition: false,
+            asks_direction: false,
+            value: |of| mean(of.numbers),
+            failed: FailedMember::Unknown,
+            is_mean: true,
+        }),
+    },
+    Function {
+        name: "sd_across",
+        signature: "sd_across(STAGES.METRIC)",
+        doc: "the standard deviation of a metric across the stages of a `for`; unknown where one of them failed",
+        body: Body::Members(OfMembers {
+            asks_condition: false,
+            asks_direction: false,
+            value: |of| deviation(of.numbers),
+            failed: FailedMember::Unknown,
+            is_mean: false,
+        }),
+    },
+    Function {
+        name: "worst_across",
+        signature: "worst_across(STAGES.METRIC)",
+        doc: "the worst of a metric across the stages of a `for`; unknown where one of them failed, so that nothing passes",
+        body: Body::Members(OfMembers {
+            asks_condition: false,
+            asks_direction: true,
+            value: |of| worst(of.direction, of.numbers),
+            failed: FailedMember::Unknown,
+            is_mean: false,
+        }),
+    },
+    Function {
+        name: "count_across",
+        signature: "count_across(STAGES.METRIC > NUMBER)",
+        doc: "the number of stages of a `for` for which this holds; any comparison, with any number, as `sft.mean_score`; it holds \
+              for none that failed",
+        body: Body::Members(OfMembers {
+            asks_condition: true,
+            asks_direction: false,
+            value: holding,
+            failed: FailedMember::HoldsNothing,
+            is_mean: false,
+        }),
+    },
 ];
 
 pub fn function(name: &str) -> Option<&'static Function> {
@@ -292,6 +375,22 @@ fn best(direction: Direction, numbers: &[f64]) -> f64 {
 
 fn worst(direction: Direction, numbers: &[f64]) -> f64 {
     if direction == Direction::Lower { largest(numbers) } else { smallest(numbers) }
+}
+
+fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len() as f64
+}
+
+/// The standard deviation of a sample; not a number of a single one.
+pub fn deviation(numbers: &[f64]) -> f64 {
+    let middle = mean(numbers);
+    let squares: f64 = numbers.iter().map(|number| (number - middle).powi(2)).sum();
+    (squares / (numbers.len() as f64 - 1.0)).sqrt()
+}
+
+fn holding(of: &MemberNumbers) -> f64 {
+    let holds = |number: &&f64| of.condition.is_some_and(|(comparison, bound)| comparison.holds(**number, bound));
+    of.numbers.iter().filter(holds).count() as f64
 }
 
 /// The slope of the straight line through the points with the least squared error.

@@ -23,6 +23,8 @@ pub struct RuleScope {
     pub stages: Arc<BTreeMap<String, Vec<MetricName>>>,
     /// The stages that a gate may name as its judge, with what they measure.
     pub measuring: Arc<BTreeMap<String, Vec<MetricName>>>,
+    /// The stages of each `for`, by the name that stands for all of them.
+    pub families: Arc<BTreeMap<String, Vec<String>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +90,38 @@ pub fn find_judges(leaves: &mut Leaves, scope: &RuleScope) {
             name.who_range = name.range.start..name.range.start;
         }
     }
+}
+
+/// Puts the names of its stages behind every family that is named.
+pub fn find_members(leaves: &mut Leaves, scope: &RuleScope) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for (at, family) in leaves.families.iter_mut().enumerate() {
+        // A rule may be checked twice.
+        if !family.members.is_empty() {
+            continue;
+        }
+        let Who::Stage(name) = &family.typed.who else { continue };
+        let Some(stages) = scope.families.get(name) else {
+            let names: Vec<&str> = scope.families.keys().map(String::as_str).collect();
+            let sizes = scope.families.iter().map(|(name, stages)| format!("`{name}` ({} stages)", stages.len()));
+            let nearest = stages::stage::nearest(name, &names).map(|near| format!("did you mean `{near}`?"));
+            let range = &family.typed.who_range;
+            mistakes.push(match scope.stages.contains_key(name) {
+                true => Mistake::new(range, format!("`{name}` is a single stage"))
+                    .help("name the stages of a `for` by what their names share: `ppo` of `ppo_${seed}`"),
+                false if names.is_empty() => Mistake::new(range, format!("no stages are called `{name}`"))
+                    .help("stages of a `for` are meant, and the file has none"),
+                false => Mistake::new(range, format!("no stages of a `for` are called `{name}`"))
+                    .help(nearest.unwrap_or_else(|| format!("there are {}", sizes.collect::<Vec<_>>().join(", ")))),
+            });
+            continue;
+        };
+        for stage in stages {
+            family.members.push(leaves.names.len());
+            leaves.names.push(Name { who: Who::Stage(stage.clone()), family: Some(at), ..family.typed.clone() });
+        }
+    }
+    mistakes
 }
 
 /// Finds the meaning of a name. `like` is the meaning of the name that this one follows (`m` of `m improves over x`).

@@ -87,7 +87,7 @@ pub fn survivors(select: &Select, candidates: &[(u64, Subject)]) -> Result<Survi
     let mut survivors = Survivors { indices: Vec::new(), unsure: 0 };
     // Each of several has its chance to be kept by luck.
     let among = [(RecordOrigin::Own, candidates.len())];
-    for (at, (step, subject)) in candidates.iter().enumerate() {
+    for (at, (_, subject)) in candidates.iter().enumerate() {
         let judge = |rule: &Rule| {
             let chosen_among = if rule.is_confident() { &among[..] } else { &[] };
             evaluate(rule, &Subjects { chosen_among, ..alone(subject) })
@@ -99,7 +99,7 @@ pub fn survivors(select: &Select, candidates: &[(u64, Subject)]) -> Result<Survi
             Decision::Unsure => survivors.unsure += 1,
             Decision::Error => {
                 let explanation = judged.map(|judged| judged.explanation).unwrap_or_default();
-                return Err(format!("step {step}: {explanation}"));
+                return Err(format!("{}: {explanation}", subject.called));
             }
         }
     }
@@ -134,15 +134,18 @@ pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Choice {
             Decision::Pass,
             &survivors,
             Some(*last),
-            format!("{kept}the last is step {}", candidates[*last].0),
+            format!("{kept}the last is {}", candidates[*last].1.called),
         );
     };
     let mut values = Vec::with_capacity(survivors.len());
     for at in &survivors {
-        let (step, subject) = &candidates[*at];
+        let (_, subject) = &candidates[*at];
         match evaluate::value(best, &alone(subject)) {
             Ok(value) => values.push(value),
-            Err(gap) => return chosen(Decision::Error, &survivors, None, format!("step {step}: {}", gap.reason())),
+            Err(gap) => {
+                let explanation = format!("{}: {}", subject.called, gap.reason());
+                return chosen(Decision::Error, &survivors, None, explanation);
+            }
         }
     }
     let is_lower = is_lower_better(best);
@@ -154,7 +157,7 @@ pub fn choose(select: &Select, candidates: &[(u64, Subject)]) -> Choice {
         }
     }
     let digits = show::digits(&values);
-    let seen = |at: usize| format!("step {} {}", candidates[survivors[at]].0, show::number(values[at], digits));
+    let seen = |at: usize| format!("{} {}", candidates[survivors[at]].1.called, show::number(values[at], digits));
     let side = if is_lower { "lowest" } else { "highest" };
     let others: Vec<String> = (0..values.len()).filter(|at| *at != first).map(seen).collect();
     let others = if others.is_empty() { String::new() } else { format!(" ({})", others.join(", ")) };
@@ -217,7 +220,7 @@ fn none_left(select: &Select, candidates: &[(u64, Subject)]) -> String {
     let Some(rule) = &select.where_ else { return "there are no checkpoints".to_owned() };
     let seen = candidates
         .iter()
-        .map(|(step, subject)| format!("step {step}: {}", evaluate(rule, &alone(subject)).explanation));
+        .map(|(_, subject)| format!("{}: {}", subject.called, evaluate(rule, &alone(subject)).explanation));
     format!("{} keeps none of {}: {}", rule.text, candidates.len(), seen.collect::<Vec<_>>().join("; "))
 }
 
@@ -251,11 +254,12 @@ mod tests {
     }
 
     fn candidates(rows: &[(u64, f64, f64)]) -> Vec<(u64, Subject)> {
-        let subject = |accuracy, ece| {
+        let subject = |step: u64, accuracy, ece| {
             let metrics = [("accuracy".to_owned(), Some(accuracy)), ("ece".to_owned(), Some(ece))].into();
-            Subject { own: Readings { metrics, items: None }, judged: Vec::new() }
+            let called = format!("step {step}");
+            Subject { called, own: Readings { metrics, items: None }, judged: Vec::new() }
         };
-        rows.iter().map(|(step, accuracy, ece)| (*step, subject(*accuracy, *ece))).collect()
+        rows.iter().map(|(step, accuracy, ece)| (*step, subject(*step, *accuracy, *ece))).collect()
     }
 
     fn check(best: &str, where_: &str, rows: &[(u64, f64, f64)], expected: Expect) {
@@ -366,7 +370,8 @@ mod tests {
         let rows = (0..40).map(|at| serde_json::json!({"id": at, "correct": at < count}));
         let items = Items::of_rows(rows.map(|row| row.as_object().cloned().unwrap()).collect()).unwrap();
         let metrics = [("accuracy".to_owned(), Some(count as f64 / 40.0))].into();
-        (step, Subject { own: Readings { metrics, items: Some(items.into()) }, judged: Vec::new() })
+        let (called, own) = (format!("step {step}"), Readings { metrics, items: Some(items.into()) });
+        (step, Subject { called, own, judged: Vec::new() })
     }
 
     fn within(counts: &[usize], se: f64) -> String {

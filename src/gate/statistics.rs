@@ -9,6 +9,7 @@
 
 pub use anytime::anytime_win_rate;
 pub use betting::betting;
+pub use between::Spread;
 pub use distributions::normal_above;
 pub use glance::{Glance, glance_mean, glance_share, glance_win_rate};
 pub use mean::{differing, least_differing, mean};
@@ -21,6 +22,7 @@ pub use spending::GrowingTable;
 
 mod anytime;
 mod betting;
+mod between;
 mod distributions;
 mod glance;
 mod mean;
@@ -104,6 +106,10 @@ pub enum Form {
     Jackknife,
     /// Any other statistic: the percentile bootstrap over clusters.
     Percentile,
+    /// A mean of a few stages that are taken to be normal.
+    Student,
+    /// The difference of two such means.
+    Welch,
 }
 
 impl Form {
@@ -120,6 +126,8 @@ impl Form {
             Form::Betting => "betting test",
             Form::Jackknife => "jackknife with sign flips and skewed t",
             Form::Percentile => "percentile bootstrap",
+            Form::Student => "t",
+            Form::Welch => "Welch's t",
         }
     }
 }
@@ -133,7 +141,7 @@ impl Form {
             Form::SignFlipSkewed | Form::Jackknife | Form::ClusteredWins => Some(40),
             Form::KornGraubard => Some(10),
             Form::McNemar | Form::ClopperPearson | Form::SignTest | Form::SignTestByEValues => None,
-            Form::Betting | Form::Percentile => None,
+            Form::Betting | Form::Percentile | Form::Student | Form::Welch => None,
         }
     }
 

@@ -79,8 +79,10 @@ fn scope() -> RuleScope {
     };
     let own = vec![metric("a"), metric("b")];
     let judges = vec![JudgeScope { name: "eval".to_owned(), metrics: vec![metric("score")], has_items: true }];
-    let stages = BTreeMap::from([("sft".to_owned(), own.clone())]);
-    RuleScope { incumbent: Some(own.clone()), own, judges, stages: stages.into(), ..RuleScope::default() }
+    let seeds = ["seed_1", "seed_2"];
+    let stages: BTreeMap<_, _> = ["sft"].into_iter().chain(seeds).map(|name| (name.to_owned(), own.clone())).collect();
+    let families = BTreeMap::from([("seeds".to_owned(), seeds.map(str::to_owned).to_vec())]).into();
+    RuleScope { incumbent: Some(own.clone()), own, judges, stages: stages.into(), families, ..RuleScope::default() }
 }
 
 fn subject(salt: usize) -> Subject {
@@ -92,7 +94,7 @@ fn subject(salt: usize) -> Subject {
     let mean = |field: &str| items.fields[field].iter().flatten().sum::<f64>() / 8.0;
     let metrics = ["a", "b", "score"].map(|name| (name.to_owned(), Some(mean(name)))).into();
     let measured = Readings { metrics, items: Some(Arc::new(items)) };
-    Subject { own: measured.clone(), judged: vec![measured] }
+    Subject { own: measured.clone(), judged: vec![measured], ..Subject::default() }
 }
 
 #[test]
@@ -102,13 +104,9 @@ fn mangled_rules_are_refused_in_good_order_or_judged() {
     let checkpoints = [(10, subject(4)), (20, candidate.clone())];
     let chosen_among = [(RecordOrigin::Judge(0), 3)];
     let subjects = Subjects {
-        candidate: &candidate,
-        incumbent: Some(&incumbent),
-        stages: &stages,
         checkpoints: &checkpoints,
         chosen_among: &chosen_among,
-        look: None,
-        rivals: None,
+        ..Subjects::of(&candidate, Some(&incumbent), &stages)
     };
     let (mut state, scope) = (7, scope());
     let (mut judged, mut refused) = (0, 0);

@@ -1,13 +1,15 @@
 //! A rule after parsing. Its names stand in one flat list beside the tree, so that looking them up needs no walk.
 
 mod confidence;
+mod names;
 
 pub use confidence::{Confidence, DeclaredGrowth, DeclaredLooks, Margin};
+pub use names::{FamilyName, Leaves, Meaning, Name, Other, Qualifier, RecordOrigin, Who};
 
 use super::column::FieldArgument;
-use super::functions::{Function, OfAnswers, OfCheckpoints, OfField, OfNumbers};
+use super::functions::{Function, OfCheckpoints, OfField, OfMembers, OfNumbers};
 use super::lexer::{self, Comparison, Token};
-use stages::stage::{Bounds, Direction};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// A test, which passes or does not. After [`super::check`] it also knows what its names mean.
@@ -51,23 +53,49 @@ impl Rule {
         self.test.is_confident()
     }
 
+    /// Whether it asks for confidence that items give. The stages of a `for` are evidence of another sort: no look at
+    /// items is taken where they alone are asked.
+    pub fn looks_at_items(&self) -> bool {
+        !self.test.item_confidences().is_empty()
+    }
+
     /// The looks that its comparisons declare, with the range of each confidence, in the order of the text.
     pub fn looks(&self) -> Vec<(Option<DeclaredLooks>, Range<usize>)> {
-        let mut all: Vec<_> = self.test.confidences().iter().map(|one| (one.looks, one.range.clone())).collect();
+        let mut all: Vec<_> = self.test.item_confidences().iter().map(|one| (one.looks, one.range.clone())).collect();
         all.sort_by_key(|(_, range)| range.start);
         all
     }
 
     /// The growth of its table that its comparisons declare, with the range of each confidence, in the order of the text.
     pub fn growth(&self) -> Vec<(Option<DeclaredGrowth>, Range<usize>)> {
-        let mut all: Vec<_> = self.test.confidences().iter().map(|one| (one.growth, one.range.clone())).collect();
+        let mut all: Vec<_> = self.test.item_confidences().iter().map(|one| (one.growth, one.range.clone())).collect();
         all.sort_by_key(|(_, range)| range.start);
         all
     }
 
     /// The chance of a false claim that each of its comparisons with confidence allows.
     pub fn levels(&self) -> Vec<f64> {
-        self.test.confidences().into_iter().map(Confidence::level).collect()
+        self.test.item_confidences().into_iter().map(Confidence::level).collect()
+    }
+
+    /// The families that it reads, each with the metric.
+    pub fn families(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.leaves.families.iter().filter_map(|family| match &family.typed.who {
+            Who::Stage(name) => Some((name.as_str(), family.typed.metric.as_str())),
+            Who::Candidate | Who::Incumbent => None,
+        })
+    }
+
+    /// The stages that it names only as those of a `for`: one of them may fail, and the rule still says something.
+    pub fn members(&self) -> BTreeSet<&str> {
+        let stage = |name: &&Name| if let Who::Stage(stage) = &name.who { Some(stage.clone()) } else { None };
+        let alone: BTreeSet<String> =
+            self.leaves.names.iter().filter(|name| name.family.is_none()).filter_map(|name| stage(&name)).collect();
+        let compared = |stage: &str| self.leaves.others.iter().any(|other| other.who == Who::Stage(stage.to_owned()));
+        let families = self.leaves.names.iter().filter(|name| name.family.is_some());
+        let members =
+            families.filter_map(|name| if let Who::Stage(stage) = &name.who { Some(stage.as_str()) } else { None });
+        members.filter(|stage| !alone.contains(*stage) && !compared(stage)).collect()
     }
 
     pub fn names_incumbent(&self) -> bool {
@@ -97,183 +125,15 @@ impl Rule {
         let qualifier = self.leaves.others.iter().filter_map(|other| other.qualifier.clone());
         let of_others = qualifier.filter_map(|(qualifier, range)| by(&Some(qualifier), range.start));
         names.extend(of_names.chain(of_others).map(|range| (&self.text[range.clone()], range)));
-        let word = |token: &Token| match names.iter().find(|(_, range)| *range == token.range) {
-            Some((name, _)) => called(name),
-            None => token.text.to_owned(),
+        // The stages of a `for` stand behind one word.
+        let word = |token: &Token| {
+            let meant: Vec<String> =
+                names.iter().filter(|(_, range)| *range == token.range).map(|(name, _)| called(name)).collect();
+            if meant.is_empty() { token.text.to_owned() } else { meant.join("+") }
         };
         let tokens = lexer::tokens(&self.text).unwrap_or_default();
         tokens.iter().map(word).collect::<Vec<_>>().join(" ").trim_end().to_owned()
     }
-}
-
-/// The artifact that a name is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Who {
-    Candidate,
-    Incumbent,
-    Stage(String),
-}
-
-/// The record that a number is read from: the artifact's own, or that of a judge, by its index in the gate's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RecordOrigin {
-    Own,
-    Judge(usize),
-}
-
-/// The part of a name that says which record it is read from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Qualifier {
-    /// `self.m`
-    Own,
-    /// `judge.m`
-    Judge,
-    /// `eval.m`, `eval.sft.m`, `eval.win_rate(…)`: that judge.
-    By(String),
-}
-
-/// The meaning of a name, as the check found it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Meaning {
-    pub origin: RecordOrigin,
-    pub direction: Direction,
-    /// The field of the per-item table that the metric is the mean of, where there is one.
-    pub field: Option<String>,
-    /// The declared bounds of that field.
-    pub bounds: Option<Bounds>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Name {
-    pub who: Who,
-    /// The range of the word that says who; empty for the candidate.
-    pub who_range: Range<usize>,
-    pub qualifier: Option<Qualifier>,
-    /// A metric, or a field of the per-item table.
-    pub metric: String,
-    pub is_field: bool,
-    /// The subset of the items that alone counts.
-    pub subset: Option<String>,
-    /// The range of the whole name.
-    pub range: Range<usize>,
-    pub metric_range: Range<usize>,
-    /// Set for the second name of `m improves over x` and `delta(m, x)`: it is read from the same origin as the first
-    /// name, whose index this is.
-    pub like: Option<usize>,
-    /// `None` until it is checked.
-    pub meaning: Option<Meaning>,
-}
-
-impl Name {
-    /// The name as it is written in a rule.
-    pub fn label(&self) -> String {
-        let qualifier = match &self.qualifier {
-            None => String::new(),
-            Some(Qualifier::Own) => "self.".to_owned(),
-            Some(Qualifier::Judge) => "judge.".to_owned(),
-            Some(Qualifier::By(judge)) => format!("{judge}."),
-        };
-        match &self.who {
-            Who::Candidate => format!("{qualifier}{}", self.metric),
-            Who::Incumbent => format!("{qualifier}incumbent.{}", self.metric),
-            Who::Stage(stage) => format!("{qualifier}{stage}.{}", self.metric),
-        }
-    }
-}
-
-/// An artifact whose items are paired with the candidate's.
-#[derive(Clone, Debug)]
-pub struct Other {
-    pub who: Who,
-    pub range: Range<usize>,
-    /// The judge that is named before the function, and its range.
-    pub qualifier: Option<(Qualifier, Range<usize>)>,
-    pub function: &'static Function,
-    pub of: &'static OfAnswers,
-    /// The judge whose items are compared; `None` until it is checked.
-    pub judge: Option<usize>,
-}
-
-impl Other {
-    /// The text before the function: nothing, `judge.` or `eval.`.
-    pub fn by(&self) -> String {
-        match &self.qualifier {
-            None | Some((Qualifier::Own, _)) => String::new(),
-            Some((Qualifier::Judge, _)) => "judge.".to_owned(),
-            Some((Qualifier::By(judge), _)) => format!("{judge}."),
-        }
-    }
-    pub fn label(&self) -> &str {
-        match &self.who {
-            Who::Candidate => "self",
-            Who::Incumbent => "incumbent",
-            Who::Stage(stage) => stage,
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Leaves {
-    pub names: Vec<Name>,
-    pub others: Vec<Other>,
-}
-
-impl Leaves {
-    fn artifacts(&self) -> impl Iterator<Item = (&Who, &Range<usize>)> {
-        let names = self.names.iter().map(|name| (&name.who, &name.who_range));
-        names.chain(self.others.iter().map(|other| (&other.who, &other.range)))
-    }
-    pub fn metrics(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(|name| name.metric.as_str())
-    }
-    pub fn stages(&self) -> Vec<(&str, Range<usize>)> {
-        let mut stages: Vec<(&str, Range<usize>)> = self
-            .artifacts()
-            .filter_map(|(who, range)| match who {
-                Who::Stage(stage) => Some((stage.as_str(), range.clone())),
-                Who::Candidate | Who::Incumbent => None,
-            })
-            .collect();
-        stages.sort_by_key(|(_, range)| range.start);
-        stages
-    }
-    pub fn judged(&self) -> Vec<(Who, usize)> {
-        let judge_of = |name: &Name| match name.meaning.as_ref()?.origin {
-            RecordOrigin::Judge(judge) => Some((name.who.clone(), judge)),
-            RecordOrigin::Own => None,
-        };
-        sorted(self.names.iter().filter_map(judge_of).chain(self.compared()).collect())
-    }
-    /// The artifacts whose tables of items are read: always for functions over items, and for metrics only with
-    /// `of_metrics`, that is where the rule asks for confidence.
-    pub fn tables(&self, of_metrics: bool) -> Vec<(Who, RecordOrigin)> {
-        let table_of = |name: &Name| {
-            let meaning = name.meaning.as_ref()?;
-            let is_asked = name.is_field || (of_metrics && meaning.field.is_some());
-            is_asked.then(|| (name.who.clone(), meaning.origin))
-        };
-        let compared = self.compared().map(|(who, judge)| (who, RecordOrigin::Judge(judge)));
-        sorted(self.names.iter().filter_map(table_of).chain(compared).collect())
-    }
-    /// Both sides of every comparison of answers, with its judge.
-    fn compared(&self) -> impl Iterator<Item = (Who, usize)> {
-        let sides = |other: &Other| {
-            let judge = other.judge?;
-            Some([(Who::Candidate, judge), (other.who.clone(), judge)])
-        };
-        self.others.iter().filter_map(sides).flatten()
-    }
-    /// The records that numbers are read from.
-    pub fn origins(&self) -> Vec<RecordOrigin> {
-        let names = self.names.iter().filter_map(|name| Some(name.meaning.as_ref()?.origin));
-        sorted(names.chain(self.compared().map(|(_, judge)| RecordOrigin::Judge(judge))).collect())
-    }
-}
-
-fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
-    all.sort();
-    all.dedup();
-    all
 }
 
 #[derive(Clone, Debug)]
@@ -308,6 +168,22 @@ impl Test {
     /// Whether it asks for confidence anywhere.
     pub fn is_confident(&self) -> bool {
         !self.confidences().is_empty()
+    }
+
+    /// The confidence of each comparison that items are asked for.
+    pub fn item_confidences(&self) -> Vec<&Confidence> {
+        let is_across = |number: &Number| number.is_across();
+        match self {
+            Test::Compare { first, links, .. }
+                if is_across(first) || links.iter().any(|(_, number)| is_across(number)) =>
+            {
+                Vec::new()
+            }
+            Test::Between { value, low, high, .. } if [value, low, high].into_iter().any(is_across) => Vec::new(),
+            Test::Compare { .. } | Test::Between { .. } | Test::Improves { .. } => self.confidences(),
+            Test::And(tests) | Test::Or(tests) => tests.iter().flat_map(Test::item_confidences).collect(),
+            Test::Not(test) => test.item_confidences(),
+        }
     }
 
     /// The confidence of each comparison that asks for one.
@@ -354,6 +230,8 @@ pub enum Arguments {
     Field(&'static OfField, usize, FieldArgument),
     /// Index into [`Leaves::names`].
     Checkpoints(&'static OfCheckpoints, usize),
+    /// Index into [`Leaves::families`].
+    Members(&'static OfMembers, usize, Option<(Comparison, Box<Number>)>),
 }
 
 /// The measured value that a number reads itself, apart from its operands.
@@ -374,6 +252,7 @@ impl Number {
                 [&**first].into_iter().chain(rest.iter().map(|(_, number)| number)).collect()
             }
             Number::Call { arguments: Arguments::Numbers(_, numbers), .. } => numbers.iter().collect(),
+            Number::Call { arguments: Arguments::Members(_, _, Some((_, bound))), .. } => vec![bound],
             Number::Literal { .. } | Number::Name(_) | Number::Call { .. } => Vec::new(),
         }
     }
@@ -384,13 +263,19 @@ impl Number {
         self.operands().into_iter().for_each(|operand| operand.visit(look));
     }
 
+    /// Whether it is, or is computed from, a number of the stages of a `for`.
+    pub fn is_across(&self) -> bool {
+        let is_itself = matches!(self, Number::Call { arguments: Arguments::Members(..), .. });
+        is_itself || self.operands().into_iter().any(Number::is_across)
+    }
+
     pub fn leaf(&self) -> Option<Leaf> {
         match self {
             Number::Name(name) => Some(Leaf::Name(*name)),
             Number::Call { arguments, .. } => match arguments {
                 Arguments::Field(_, name, _) | Arguments::Checkpoints(_, name) => Some(Leaf::Name(*name)),
                 Arguments::Answers(other) => Some(Leaf::Other(*other)),
-                Arguments::Numbers(..) => None,
+                Arguments::Numbers(..) | Arguments::Members(..) => None,
             },
             Number::Literal { .. } | Number::Negative(_) | Number::Chain { .. } => None,
         }

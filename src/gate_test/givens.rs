@@ -75,6 +75,7 @@ impl TestArtifact {
             metrics: self.own.metrics,
             table: own,
             judged,
+            among: 1,
         }
     }
 }

@@ -117,7 +117,7 @@ tests:
               select: ece < 0.2 keeps 2 of 3; highest accuracy: step 20 0.7 (step 50 0.7)
               require pass: accuracy 0.7 > 0.6 (by 0.1)
             none left: fail, nothing carries
-              select: ece < 0.2 keeps none of 1: step 0: ece 0.3 is not < 0.2 (over by 0.1)
+              select: ece < 0.2 keeps none of 1: the candidate: ece 0.3 is not < 0.2 (over by 0.1)
               ! rules: expected pass, said none was asked
         "#]],
     );

@@ -7,9 +7,9 @@ use super::metrics::kind_metrics;
 use super::source::Source;
 use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::gate::{self, JudgeScope, MetricName, Mistake, Rule, RuleScope, Select, Who};
-use crate::spec::{GateSpec, OnFail, SelectSpec, WithSpan, part_of};
+use crate::spec::{Families, GateSpec, OnFail, SelectSpec, WithSpan, part_of};
 use stages::stage::{Gives, Work, did_you_mean};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A gate whose rules were checked against the names they may use.
@@ -24,6 +24,8 @@ pub struct Gate {
     pub on_unsure: OnFail,
     /// The stages named in its rules.
     pub stages: Vec<(String, StageId)>,
+    /// Those of them that are named only as stages of a `for`: any may fail, and the rules still say something.
+    pub members: BTreeSet<String>,
     /// The meaning of its names. An eval stage without judges is its own judge.
     pub scope: RuleScope,
     /// The name of the prompts that its judges measure on, as people call them.
@@ -47,6 +49,7 @@ pub const UNNAMED_PROMPTS: &str = "these prompts";
 pub fn resolve(
     drafts: &[Draft],
     ids: &HashMap<&str, StageId>,
+    families: &Families,
     graph: &mut Graph,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Vec<Option<Box<Gate>>> {
@@ -60,12 +63,14 @@ pub fn resolve(
         (draft.spec.name.value.clone(), draft.kind.map_or_else(Vec::new, |kind| kind_metrics(kind, &draft.inputs)))
     });
     let measuring = Arc::new(measuring.collect());
+    let families = Arc::new(families.clone());
     let all = |ways: Ways, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>| {
         let gate = |id: StageId| {
             let spec = drafts[id].spec.gate.as_ref()?;
             // Without a kind there are no metrics to check against.
             drafts[id].kind?;
-            let site = GateSite { id, drafts, ids, metrics: &metrics, measuring: &measuring, ways };
+            let site =
+                GateSite { id, drafts, ids, metrics: &metrics, measuring: &measuring, families: &families, ways };
             Some(Box::new(resolve_one(&site, spec, graph, mistakes)))
         };
         (0..drafts.len()).map(gate).collect()
@@ -99,6 +104,7 @@ struct GateSite<'a> {
     metrics: &'a Arc<BTreeMap<String, Vec<MetricName>>>,
     /// The metrics that the stages measure which may judge.
     measuring: &'a Arc<BTreeMap<String, Vec<MetricName>>>,
+    families: &'a Arc<Families>,
     ways: Ways,
 }
 
@@ -136,7 +142,12 @@ fn resolve_one(site: &GateSite, spec: &GateSpec, graph: &mut Graph, mistakes: &m
         rule(site, text, scope, &mut stages, graph, mistakes)
     };
     let gate = of_rules(spec, scope, read, mistakes);
-    Gate { judges, stages: stages.into_iter().collect(), ..gate }
+    let rules = || gate.require.iter().chain(&gate.warn).chain(&gate.observe);
+    let is_alone = |stage: &str| {
+        rules().any(|rule| rule.stages().iter().any(|(name, _)| *name == stage) && !rule.members().contains(stage))
+    };
+    let members = stages.keys().filter(|stage| !is_alone(stage)).cloned().collect();
+    Gate { judges, stages: stages.into_iter().collect(), members, ..gate }
 }
 
 /// A gate outside any pipeline: `scope` gives its names their meaning, without stages.
@@ -170,6 +181,7 @@ fn of_rules(
         on_fail: spec.on_fail,
         on_unsure: spec.on_unsure.unwrap_or(spec.on_fail),
         stages: Vec::new(),
+        members: BTreeSet::new(),
         scope: scope.unwrap_or_default(),
         prompts: UNNAMED_PROMPTS.to_owned(),
         yardstick: None,
@@ -270,6 +282,26 @@ fn scope(site: &GateSite, judges: &[StageId]) -> RuleScope {
         incumbent: draft.incumbent.as_ref().map(record_of),
         stages: Arc::clone(site.metrics),
         measuring: Arc::clone(site.measuring),
+        families: Arc::clone(site.families),
+    }
+}
+
+/// Refuses confidence across stages that stand on each other: they are no repetitions, and their spread says nothing.
+fn refuse_chains(site: &GateSite, text: &WithSpan<String>, rule: &Rule, graph: &Graph, mistakes: &mut Vec<Diagnostic>) {
+    if rule.is_confident() == rule.looks_at_items() {
+        return;
+    }
+    for (family, _) in rule.families() {
+        let members = site.families.get(family).map_or(&[][..], Vec::as_slice);
+        let ids = members.iter().filter_map(|name| site.ids.get(name.as_str()).copied());
+        let pairs = ids.clone().zip(ids.skip(1));
+        let Some(path) =
+            pairs.into_iter().find_map(|(one, next)| graph.path(one, next).or_else(|| graph.path(next, one)))
+        else {
+            continue;
+        };
+        let message = format!("the stages of `{family}` stand on each other, so that they are no repetitions");
+        mistakes.push(Diagnostic::error(text.span, message).help(format!("{path}; leave the confidence out")));
     }
 }
 
@@ -284,6 +316,7 @@ fn rule(
 ) -> Option<Rule> {
     let (rule, is_whole) = checked(text, scope, mistakes)?;
     let scope = scope?;
+    refuse_chains(site, text, &rule, graph, mistakes);
     for (name, range) in rule.stages() {
         let Some(id) = site.ids.get(name).copied() else { continue };
         let span = part_of(text.span, &text.value, &range);

@@ -50,7 +50,7 @@ pub fn resolve(
                     let found = stage_of(id, name, source, lookup, mistakes);
                     found.and_then(|stage| match file {
                         None => stage_source(id, stage, *pin, source, port, lookup, mistakes),
-                        Some(path) => file_source(stage, *pin, path, source, port, lookup, mistakes),
+                        Some(_) => file_source(id, stage, source, port, lookup, mistakes),
                     })
                 }
                 Reference::Path(path) => {

@@ -1,6 +1,7 @@
 //! Gates that look at the same items again and again. Known before anything runs: several confident gates on one file of
 //! prompts let luck through in the end, unless their rules declare how often they look.
 
+use super::choices;
 use super::draft::Draft;
 use super::gates::{Gate, UNNAMED_PROMPTS};
 use super::graph::StageId;
@@ -186,7 +187,11 @@ fn warn_of_the_last(drafts: &[Draft], prompts: &str, gates: &[LookingGate], mist
         if gates.iter().any(|gate| takes(gate.stage, last.stage)) {
             continue;
         }
-        let earlier = gates.iter().find(|gate| gate.confident.is_empty() && takes(last.stage, gate.stage));
+        // The luck of the best of several stages is divided out by whoever measures it.
+        let is_counted = |stage: StageId| choices::port(drafts[stage].kind).is_some();
+        let earlier = gates
+            .iter()
+            .find(|gate| gate.confident.is_empty() && takes(last.stage, gate.stage) && !is_counted(gate.stage));
         if let Some(earlier) = earlier {
             let name = &drafts[earlier.stage].spec.name.value;
             let message = format!(

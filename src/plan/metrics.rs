@@ -46,7 +46,7 @@ pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
     // A port that the kind requires is connected; otherwise that is a mistake already.
     let is_connected = |port: &Port| !port.is_optional || inputs.iter().any(|input| input.port == port.name);
     let is_measured = |name: &str| match kind.work {
-        Work::Run(_) => true,
+        Work::Run(_) | Work::Choose { .. } => true,
         Work::Measure(measure) => measure.parts.iter().any(|part| {
             let mut read = kind.ports.iter().filter(|port| part.reads(port.name));
             part.kind.metrics().any(|metric| metric.name == name) && read.all(is_connected)

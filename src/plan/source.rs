@@ -5,7 +5,7 @@ use crate::diagnostic::{self, Diagnostic};
 use crate::hub;
 use crate::spec::{Pin, Reference, SourceSpec, Spec};
 use formats::data::{self, DataSource, PromptDigests, ReadOptions};
-use stages::stage::{Accepts, Gives, Kind, Port, did_you_mean, nearest};
+use stages::stage::{Accepts, Gives, Kind, Port, Work, did_you_mean, nearest};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -157,7 +157,8 @@ pub fn stage_source(
         let takes_any = lookup.kinds[id].is_some_and(|kind| kind.takes_any_port);
         let goes_on = lookup.kinds[id].is_some_and(|kind| kind.gives == Gives::Reward);
         let is_good = match (port.map(|port| port.accepts), given.gives) {
-            (_, Gives::Nothing) => false,
+            // What an evaluation measured are rows, which a command may read.
+            (port, Gives::Nothing) => port.is_none() && takes_any && measures(given),
             (Some(Accepts::Data(_)), Gives::Any) => false,
             (Some(Accepts::Any), _) | (_, Gives::Any) => true,
             (Some(Accepts::Model), Gives::Model) | (Some(Accepts::RewardModel | Accepts::Reward), Gives::Reward) => {
@@ -181,18 +182,25 @@ pub fn stage_source(
     Some(Source::Stage { stage, pin })
 }
 
+/// Whether a stage of the kind leaves the rows that it measured.
+fn measures(kind: &Kind) -> bool {
+    matches!(kind.work, Work::Measure(_))
+}
+
 /// One file of what a stage gives. Whether it is there, and what its rows are, is known once the stage has run.
 pub fn file_source(
+    id: StageId,
     stage: StageId,
-    pin: Pin,
-    path: &str,
     source: &SourceSpec,
     port: Option<&Port>,
     lookup: &SourceLookup,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Source> {
+    let Reference::Stage { pin, file: Some(path), .. } = &source.reference else { return None };
     let name = &lookup.spec.stages[stage].name.value;
-    if let Some(given) = lookup.kinds[stage].filter(|kind| kind.gives == Gives::Nothing) {
+    let is_read = port.is_none() && lookup.kinds[id].is_some_and(|kind| kind.takes_any_port);
+    let gives_nothing = |kind: &&'static Kind| kind.gives == Gives::Nothing && !(is_read && measures(kind));
+    if let Some(given) = lookup.kinds[stage].filter(gives_nothing) {
         let message = format!("`{name}` (kind `{}`) gives {}", given.name, gift(given.gives));
         mistakes.push(Diagnostic::error(source.span, message).help("a file is taken from a stage that makes files"));
         return None;
@@ -209,7 +217,7 @@ pub fn file_source(
         mistakes.push(Diagnostic::error(source.span, message).help(wanted(port, None)));
         return None;
     }
-    Some(Source::File { stage, pin, path: path.to_owned() })
+    Some(Source::File { stage, pin: *pin, path: path.clone() })
 }
 
 /// Says what a port takes, and, for data made by a stage, how its file is named.

@@ -1,3 +1,4 @@
+mod families;
 mod leaks;
 mod looks;
 mod many;

@@ -4,6 +4,7 @@
 use super::phrases::{lasting_line, title};
 use crate::cause::EvalPart;
 use crate::event::Event;
+use crate::report::visible::visible;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use stages::io::Progress;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ impl Bars {
             Event::Started { stage, part, .. } => {
                 self.clear(stage, part);
                 let bar = self.screen.add(ProgressBar::no_length().with_style(waiting()));
-                bar.set_prefix(title(stage, part));
+                bar.set_prefix(visible(&title(stage, part)).into_owned());
                 // A stage that loads a model is silent for a while: the clock shows that it is alive.
                 bar.enable_steady_tick(Duration::from_millis(200));
                 self.running.insert((stage.clone(), part.clone()), bar);
@@ -40,7 +41,8 @@ impl Bars {
                     bar.reset_eta();
                 }
                 bar.set_position(*done);
-                bar.set_message(message.clone());
+                // A bar is one line.
+                bar.set_message(visible(message).replace(['\n', '\t'], " "));
             }
             Event::Finished { stage, part, .. } | Event::Failed { stage, part, .. } => self.clear(stage, part),
             Event::RunFinished { .. } => {
@@ -52,7 +54,7 @@ impl Bars {
         if let Some(line) = lasting_line(event) {
             // Not `println` of the bars, which pads the line to the width it assumes instead of ending it.
             // Errors are ignored: a closed stderr must not end a run.
-            let _ = self.screen.suspend(|| writeln!(std::io::stderr(), "{line}"));
+            let _ = self.screen.suspend(|| writeln!(std::io::stderr(), "{}", visible(&line)));
         }
     }
 
@@ -69,7 +71,7 @@ fn waiting() -> ProgressStyle {
 
 fn working(unit: &str) -> ProgressStyle {
     // The unit comes from a worker, and braces would be read as a template.
-    let unit = unit.replace(['{', '}'], "");
+    let unit = visible(unit).replace(['{', '}', '\n', '\t'], "");
     style(&format!("{{prefix:16!}} {{bar:24}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{eta}} left  {{wide_msg}}"))
 }
 

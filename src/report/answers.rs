@@ -1,7 +1,8 @@
 //! Answers of one model, alone or beside those of another to the same prompts: what a person reads before deciding.
 
-use super::format::{mark, number};
+use super::format::number;
 use super::sheet::{Grid, Header, Sheet, Tone, Width, cell, plain};
+use super::visible::visible;
 use crate::gate::{self, Items, PairResult};
 use crate::plan::ArtifactName;
 use serde::Serialize;
@@ -48,15 +49,20 @@ pub struct AnswerChoice {
 /// # Errors
 /// The tables hold other items.
 pub fn rows(mine: &Items, other: Option<&Items>) -> Result<Vec<AnswerRow>, String> {
-    let score = |items: &Items, row: usize| items.number(SCORE, row).ok();
-    let text = |items: &Items, row: usize| items.rows[row].text.clone().unwrap_or_default();
     let partners: Vec<Option<usize>> = match other {
         None => vec![None; mine.rows.len()],
         Some(other) => gate::pair(mine, other)?.into_iter().map(|(_, theirs)| Some(theirs)).collect(),
     };
-    let against = |row: usize, other: &Items, theirs: usize| {
-        let (answer, is_changed) = (text(other, theirs), mine.rows[row].text != other.rows[theirs].text);
-        let scores = score(mine, row).zip(score(other, theirs));
+    Ok(partners.into_iter().enumerate().map(|(at, partner)| row(mine, at, other.zip(partner))).collect())
+}
+
+/// One answer, with that of another model at its place in its own table.
+pub fn row(mine: &Items, at: usize, other: Option<(&Items, usize)>) -> AnswerRow {
+    let score = |items: &Items, row: usize| items.number(SCORE, row).ok();
+    let text = |items: &Items, row: usize| items.rows[row].text.clone().unwrap_or_default();
+    let against = |(other, theirs): (&Items, usize)| {
+        let (answer, is_changed) = (text(other, theirs), mine.rows[at].text != other.rows[theirs].text);
+        let scores = score(mine, at).zip(score(other, theirs));
         let result = match scores {
             None if is_changed => None,
             scores => {
@@ -66,14 +72,20 @@ pub fn rows(mine: &Items, other: Option<&Items>) -> Result<Vec<AnswerRow>, Strin
         let gain = scores.map(|(one, other)| one - other);
         OtherAnswer { answer, score: score(other, theirs), gain, is_changed, result: result.map(PairResult::name) }
     };
-    let row = |(row, partner): (usize, Option<usize>)| AnswerRow {
-        id: mine.rows[row].id.clone(),
-        prompt: mine.rows[row].prompt.clone(),
-        answer: text(mine, row),
-        score: score(mine, row),
-        against: other.zip(partner).map(|(other, theirs)| against(row, other, theirs)),
-    };
-    Ok(partners.into_iter().enumerate().map(row).collect())
+    AnswerRow {
+        id: mine.rows[at].id.clone(),
+        prompt: mine.rows[at].prompt.clone(),
+        answer: text(mine, at),
+        score: score(mine, at),
+        against: other.map(against),
+    }
+}
+
+impl AnswerRow {
+    /// The score less that of the other model.
+    pub fn gain(&self) -> Option<f64> {
+        self.against.as_ref()?.gain
+    }
 }
 
 /// The field of items by which models are compared.
@@ -173,22 +185,7 @@ pub fn jsonl(rows: &[AnswerRow]) -> String {
 /// An answer without space around its lines; an empty one is shown as such.
 pub fn shown(text: &str) -> String {
     let lines: Vec<&str> = text.trim().lines().map(str::trim).collect();
-    if lines.is_empty() { "(empty)".to_owned() } else { visible(&lines.join("\n")) }
-}
-
-/// A text in which characters that steer a terminal, cannot be seen, or turn the direction of what follows, stand as what
-/// they are: `␛` for escape, `⟨U+202E⟩` for a turn. A model may write any of them.
-pub fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match mark(letter) {
-            // A picture of one character needs no brackets.
-            Some(picture) if picture.chars().count() == 1 => out.push_str(&picture),
-            Some(code) => out.push_str(&format!("⟨{code}⟩")),
-            None => out.push(letter),
-        }
-    }
-    out
+    if lines.is_empty() { "(empty)".to_owned() } else { visible(&lines.join("\n")).into_owned() }
 }
 
 #[cfg(test)]
@@ -220,15 +217,15 @@ mod tests {
     fn answers_stand_beside_those_to_the_same_prompts() {
         let print = |rows: &[AnswerRow]| {
             let (model, other) = (ArtifactName::open("ppo_1"), ArtifactName::open("sft"));
-            print(&[table(rows, &model, Some(&other))], Page { width: 90, has_color: false })
+            print(&[table(rows, &model, Some(&other))], Page { width: 90, has_color: false, breaks_words: true })
         };
         expect![[r#"
-            id  prompt    sft    score  ppo_1             score  gain
-            ───────────────────────────────────────────────────────────
-            d   prompt d  x          0  ␛[31mred⟨U+202E⟩     -2    -2
-            c   prompt c  three      –  other                 1     –
-            b   prompt b  two    0.500  two               0.500     0
-            a   prompt a  one        1  uno, "dos"            3    +2
+            id  prompt    sft    score  ppo_1                 score  gain
+            ───────────────────────────────────────────────────────────────
+            d   prompt d  x          0  ⟨ESC⟩[31mred⟨U+202E⟩     -2    -2
+            c   prompt c  three      –  other                     1     –
+            b   prompt b  two    0.500  two                   0.500     0
+            a   prompt a  one        1  uno, "dos"                3    +2
         "#]]
         .assert_eq(&print(&compared()));
     }

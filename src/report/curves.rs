@@ -266,7 +266,7 @@ mod tests {
             1 not finite: a gap in the drawing
             1 of the curve's lines cannot be read
         "#]]
-        .assert_eq(&print(&[curves.table()], Page { width: 100, has_color: false }));
+        .assert_eq(&print(&[curves.table()], Page { width: 100, has_color: false, breaks_words: true }));
     }
 
     #[test]

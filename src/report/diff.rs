@@ -18,74 +18,74 @@ use std::collections::BTreeSet;
 /// The document of `diff --json`: a versioned promise, like that of `status --json`.
 #[derive(Serialize)]
 pub struct Diff {
-    format: u32,
-    old: DiffRun,
-    new: DiffRun,
+    pub format: u32,
+    pub old: DiffRun,
+    pub new: DiffRun,
     /// `--set` arguments that only one of the runs has.
-    overrides: OldNew<Vec<String>>,
+    pub overrides: OldNew<Vec<String>>,
     /// The stages that differ in anything.
-    stages: Vec<StageDiff>,
+    pub stages: Vec<StageDiff>,
     /// Names of stages that only one of the runs has.
-    only: OldNew<Vec<String>>,
-    unchanged: usize,
+    pub only: OldNew<Vec<String>>,
+    pub unchanged: usize,
 }
 
 #[derive(Serialize)]
-struct DiffRun {
-    run: String,
-    pipeline: String,
-    file: String,
-    at: String,
-    exit: Option<u8>,
+pub struct DiffRun {
+    pub run: String,
+    pub pipeline: String,
+    pub file: String,
+    pub at: String,
+    pub exit: Option<u8>,
 }
 
 #[derive(Serialize)]
-struct OldNew<T> {
-    old: T,
-    new: T,
+pub struct OldNew<T> {
+    pub old: T,
+    pub new: T,
 }
 
 #[derive(Serialize)]
-struct StageDiff {
-    name: String,
-    kind: String,
+pub struct StageDiff {
+    pub name: String,
+    pub kind: String,
     /// Changes of its actions, each with its cause if that lies upstream.
-    because: Vec<String>,
+    pub because: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<OldNew<&'static str>>,
+    pub outcome: Option<OldNew<&'static str>>,
     /// The artifact that carries the stage's name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<OldNew<Option<String>>>,
+    pub content: Option<OldNew<Option<String>>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    metrics: Vec<MetricDiff>,
+    pub metrics: Vec<MetricDiff>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    gate: Option<OldNew<Option<GateSummary>>>,
+    pub gate: Option<OldNew<Option<GateSummary>>>,
 }
 
 #[derive(Serialize)]
-struct MetricDiff {
-    name: String,
+pub struct MetricDiff {
+    pub name: String,
     /// Null: not finite, or not measured.
-    old: Option<f64>,
-    new: Option<f64>,
-    change: Option<f64>,
+    pub old: Option<f64>,
+    pub new: Option<f64>,
+    pub change: Option<f64>,
     /// `better` or `worse` if the metric has a direction and one yardstick measured both.
     #[serde(rename = "is")]
-    judged: Option<&'static str>,
+    pub judged: Option<&'static str>,
     /// The change of the yardstick that measured them: then neither is better.
     #[serde(skip_serializing_if = "Option::is_none")]
-    yardstick: Option<String>,
+    pub yardstick: Option<String>,
     /// Old and new value as text: `NaN` if not finite, `–` if not measured.
     #[serde(skip)]
-    shown: [String; 2],
+    pub shown: [String; 2],
 }
 
 #[derive(Clone, PartialEq, Serialize)]
-struct GateSummary {
-    decision: Decision,
-    carries: String,
+pub struct GateSummary {
+    pub decision: Decision,
+    pub carries: String,
     /// `require accuracy > 0.6`.
-    rules: Vec<String>,
+    pub rules: Vec<String>,
 }
 
 pub fn diff(old: &RunState, new: &RunState, class: DeviceClass) -> Diff {

@@ -2,8 +2,10 @@
 
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart};
-use crate::event::{Event, ModelAnswer, Outcome, StageHead, StudyRow, Verdict};
+use crate::event::{Event, Machine, ModelAnswer, Outcome, StageHead, StudyRow, Verdict};
 use crate::failure::Failure;
+use stages::kinds;
+use stages::stage::Work;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -17,6 +19,8 @@ pub struct RunState {
     pub overrides: Vec<String>,
     /// `--only` and `--from`, as typed.
     pub selection: String,
+    /// The machine that it was on; older journals do not say.
+    pub machine: Option<Machine>,
     pub stages: Vec<StageRun>,
     pub studies: Vec<Study>,
     /// `None` while the run goes on, and for ever if it was killed.
@@ -43,6 +47,23 @@ pub struct StageRun {
     pub outcome: Option<Outcome>,
     /// `(part, message)`, in order.
     pub notes: Vec<(Option<EvalPart>, String)>,
+}
+
+impl StageRun {
+    /// Whether it only chooses among what other stages gave.
+    pub fn chooses(&self) -> bool {
+        kinds::kind(&self.head.kind).is_some_and(|kind| matches!(kind.work, Work::Choose { .. }))
+    }
+
+    /// The step of the checkpoint that its gate judged, else of the one that it handed on.
+    pub fn judged_step(&self) -> Option<u64> {
+        let evidence = self.verdict.as_deref().map(|verdict| &verdict.evidence);
+        let chosen = evidence.and_then(|evidence| evidence.candidates.get(evidence.chosen?)?.step);
+        chosen.or(match &self.outcome {
+            Some(Outcome::Done { step, kept: false, .. }) => *step,
+            _ => None,
+        })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -90,7 +111,7 @@ pub struct RunFold {
 impl RunFold {
     pub fn add(&mut self, event: &Event) {
         match (&mut self.run, event) {
-            (None, Event::RunStarted { run, pipeline, file, at, stages, overrides, selection }) => {
+            (None, Event::RunStarted { run, pipeline, file, at, stages, overrides, selection, machine }) => {
                 self.indices = stages.iter().enumerate().map(|(at, head)| (head.name.clone(), at)).collect();
                 self.run = Some(RunState {
                     name: run.clone(),
@@ -99,6 +120,7 @@ impl RunFold {
                     at: at.clone(),
                     overrides: overrides.clone(),
                     selection: selection.clone(),
+                    machine: machine.clone(),
                     stages: stages.iter().map(not_reached).collect(),
                     studies: Vec::new(),
                     finish: None,

@@ -88,14 +88,20 @@ fn flatten(under: &str, value: &Value, lines: &mut Vec<(String, String)>) {
     }
 }
 
+/// The names of the control characters, in their order.
+const CONTROLS: [&str; 32] = [
+    "NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "HT", "LF", "VT", "FF", "CR", "SO", "SI", "DLE",
+    "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US",
+];
+
 /// The visible sign of a character that has none, or that changes the direction of what follows.
 pub fn mark(character: char) -> Option<String> {
     let code = character as u32;
     match character {
         '\n' | '\t' => None,
-        // The pictures of control characters stand in the order of the characters.
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + code).map(String::from),
-        '\u{7f}' => Some('\u{2421}'.to_string()),
+        // Their pictures (U+2400 and on) are missing from many fonts.
+        '\0'..='\u{1f}' => Some(CONTROLS[code as usize].to_owned()),
+        '\u{7f}' => Some("DEL".to_owned()),
         '\u{80}'..='\u{9f}'
         | '\u{ad}'
         | '\u{61c}'

@@ -281,7 +281,7 @@ mod tests {
 
             Without it these stages of 20261121T080000-toy would run again: rm_1, ppo_1.
         "#]]
-        .assert_eq(&print(&sheets, Page { width: 100, has_color: false }));
+        .assert_eq(&print(&sheets, Page { width: 100, has_color: false, breaks_words: true }));
         assert_eq!(lineage.descendants(&[file("nobody's")]), []);
     }
 

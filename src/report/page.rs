@@ -1,6 +1,7 @@
 //! Sheets as text for a terminal. No other file names the table crate.
 
 use super::sheet::{Cell, Grid, Header, MAY_BREAK, Pair, Series, Sheet, TOGETHER, Tone, Width};
+use super::visible::visible;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, LineStyle, Table};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -11,6 +12,9 @@ pub struct Page {
     /// The width in terminal cells; a Japanese character takes two.
     pub width: u16,
     pub has_color: bool,
+    /// Whether a word that is longer than its column is broken: on a terminal alone. In a file, a path stays one to be
+    /// copied and searched for.
+    pub breaks_words: bool,
 }
 
 /// The width of the terminal at stdout, if there is one.
@@ -42,7 +46,7 @@ pub fn print(sheets: &[Sheet], page: Page) -> String {
 }
 
 fn sheet_text(sheet: &Sheet, page: Page) -> String {
-    let line = |text: &str| if text.is_empty() { String::new() } else { format!("{text}\n") };
+    let line = |text: &str| if text.is_empty() { String::new() } else { format!("{}\n", visible(text)) };
     let parts = [entries_text(&sheet.entries, page), grid_text(&sheet.grid, page)];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{}{}{}", line(&sheet.heading), parts.join("\n"), line(&sheet.note))
@@ -54,6 +58,7 @@ fn entries_text(entries: &[Pair], page: Page) -> String {
         table.add_row([styled(&entry.label.text, entry.label.tone), styled(&entry.value.text, entry.value.tone)]);
     }
     constrain(&mut table, 0, ColumnConstraint::ContentWidth);
+    keep_paths(&mut table, page);
     if table.is_empty() { String::new() } else { lines(table) }
 }
 
@@ -92,9 +97,10 @@ fn fitted(grid: &Grid, page: Page) -> Table {
 
 fn set(grid: &Grid, page: Page, breaks_names: bool) -> Table {
     let mut table = empty_table(page);
+    // What may break is our own mark, and gone before the characters of others are made visible.
     let whole_names = |text: &str| match breaks_names {
-        true => text.replace(&format!(" {MAY_BREAK}"), "\n").replace(MAY_BREAK, "\n"),
-        false => text.replace(MAY_BREAK, ""),
+        true => visible(&text.replace(&format!(" {MAY_BREAK}"), "\n").replace(MAY_BREAK, "\n")).into_owned(),
+        false => visible(&text.replace(MAY_BREAK, "")).into_owned(),
     };
     let titles = grid.headers.iter().map(|header| &header.title).chain(grid.series.iter().map(|series| &series.title));
     let titles: Vec<String> = titles.map(|title| whole_names(title)).collect();
@@ -133,7 +139,30 @@ fn set(grid: &Grid, page: Page, breaks_names: bool) -> Table {
     if grid.series.is_some() {
         constrain(&mut table, grid.headers.len(), ColumnConstraint::ContentWidth);
     }
+    keep_paths(&mut table, page);
     table
+}
+
+/// The longest path that is kept whole, in characters.
+const LONGEST_PATH: usize = 1000;
+
+/// Makes columns as wide as the longest path in them, whatever the width of the page, where words are not broken.
+fn keep_paths(table: &mut Table, page: Page) {
+    if page.breaks_words {
+        return;
+    }
+    for at in 0..table.column_count() {
+        let cells = table.column_cells_iter(at).flatten().map(comfy_table::Cell::content);
+        let paths = cells.flat_map(|text| longest_path(&text)).max();
+        if let Some(longest) = paths.and_then(|longest| u16::try_from(longest).ok()) {
+            constrain(table, at, ColumnConstraint::LowerBoundary(comfy_table::Width::Fixed(longest + GAP)));
+        }
+    }
+}
+
+fn longest_path(text: &str) -> Option<usize> {
+    let words = text.split_whitespace().filter(|word| word.contains('/'));
+    words.map(UnicodeWidthStr::width).filter(|width| *width <= LONGEST_PATH).max()
 }
 
 /// The width of each column that shares the page.
@@ -176,7 +205,7 @@ fn constrain(table: &mut Table, column: usize, constraint: ColumnConstraint) {
 }
 
 fn styled(text: &str, tone: Tone) -> comfy_table::Cell {
-    let cell = comfy_table::Cell::new(text);
+    let cell = comfy_table::Cell::new(broken(&visible(text)));
     match tone {
         Tone::Plain => cell,
         Tone::Quiet => cell.add_attribute(Attribute::Dim),
@@ -184,6 +213,27 @@ fn styled(text: &str, tone: Tone) -> comfy_table::Cell {
         Tone::Doubtful => cell.fg(Color::Yellow),
         Tone::Bad => cell.fg(Color::Red),
     }
+}
+
+/// The most characters of a line without a space, and of a cell: the table crate takes time with the square of a line.
+const LONGEST_WORD: usize = 1000;
+const LONGEST_CELL: usize = 100_000;
+
+/// A text whose words are not too long to be set; the rest of a text that nobody reads to its end is counted.
+fn broken(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut length = 0;
+    let mut left = text.chars();
+    for character in left.by_ref().take(LONGEST_CELL) {
+        length = if character.is_whitespace() { 0 } else { length + 1 };
+        if length > LONGEST_WORD {
+            shown.push('\n');
+            length = 1;
+        }
+        shown.push(character);
+    }
+    let rest = left.count();
+    if rest > 0 { format!("{shown}… and {rest} more characters") } else { shown }
 }
 
 /// The table as lines without trailing spaces. Columns that are empty in every row are hidden.

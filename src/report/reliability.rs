@@ -51,6 +51,6 @@ mod tests {
             0.70 to 0.80     60  0.750  #############|
             0.90 to 1.00     13  0.800  ###############         |
         "#]]
-        .assert_eq(&print(&[diagram(&bins).into()], Page { width: 80, has_color: false }));
+        .assert_eq(&print(&[diagram(&bins).into()], Page { width: 80, has_color: false, breaks_words: true }));
     }
 }

@@ -23,7 +23,7 @@ pub struct RunRow {
     pub ended: &'static str,
     /// `5 run, 2 cached`.
     pub stages: String,
-    /// The first metric of the last model that its study lists and no gate rejected.
+    /// The first metric of the model that goes on, of the last study.
     pub headline: Option<Headline>,
 }
 
@@ -39,7 +39,7 @@ pub fn row(run: &RunState, is_alive: bool) -> RunRow {
         asked: asked.join(" "),
         ended: ended(run, is_alive),
         stages: counts(run),
-        headline: run.studies.iter().rev().find_map(study::headline),
+        headline: run.studies.iter().rev().find_map(|study| study::headline(run, study)),
     }
 }
 

@@ -3,13 +3,14 @@
 use super::fold::{RunState, fold};
 use super::page::Page;
 use crate::event::{
-    BaselineComparison, Event, Evidence, Metrics, ModelAnswer, Outcome, RuleVerdict, StageHead, StudyRow, Verdict,
+    BaselineComparison, Event, Evidence, Machine, Metrics, ModelAnswer, Outcome, RuleVerdict, StageHead, StudyRow,
+    Verdict,
 };
 use crate::gate::Decision;
 use crate::plan::ArtifactName;
 use serde_json::json;
 
-pub const PAGE: Page = Page { width: 120, has_color: false };
+pub const PAGE: Page = Page { width: 120, has_color: false, breaks_words: true };
 
 pub fn metrics(values: &[(&str, f64)]) -> Metrics {
     values.iter().map(|(name, value)| ((*name).to_owned(), value.is_finite().then_some(*value))).collect()
@@ -18,7 +19,14 @@ pub fn metrics(values: &[(&str, f64)]) -> Metrics {
 pub fn head(name: &str, kind: &str) -> StageHead {
     let kind_row = stages::kinds::kind(kind).unwrap();
     let metrics = kind_row.metrics().map(|metric| (metric.name.to_owned(), metric.direction)).collect();
-    StageHead { name: name.to_owned(), kind: kind.to_owned(), has_gate: true, metrics, from: Vec::new() }
+    StageHead {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        has_gate: true,
+        metrics,
+        from: Vec::new(),
+        families: Vec::new(),
+    }
 }
 
 pub fn run_started(stages: &[(&str, &str)]) -> Event {
@@ -30,6 +38,12 @@ pub fn run_started(stages: &[(&str, &str)]) -> Event {
         stages: stages.iter().map(|(name, kind)| head(name, kind).into()).collect(),
         overrides: vec!["vars.steps=20".to_owned()],
         selection: String::new(),
+        machine: Some(Machine {
+            system: "Debian GNU/Linux 12 (bookworm), Linux 6.1.0-18-amd64 x86_64".to_owned(),
+            processor: "AMD EPYC 7B13".to_owned(),
+            cores: Some(2),
+            memory: Some(8 << 30),
+        }),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The table of stages, the verdicts with the numbers behind them, and the causes of failures.
 
-use super::answers::visible;
 use super::fold::{ActionState, RunState, StageRun};
 use super::format::{duration, moment, number};
 use super::sheet::{Grid, Header, Pair, Sheet, TOGETHER, Tone, Width, cell, plain};
+use super::visible::visible;
 use crate::cause::on_one_line;
 use crate::event::{HumanDecision, Metrics, Outcome, Verdict};
 use crate::gate::{self, Decision, Rule};
@@ -64,6 +64,7 @@ fn result(stage: &StageRun, is_alive: bool) -> (String, Tone) {
     let ran =
         |executed: bool| if executed { ("run".to_owned(), Tone::Plain) } else { ("cached".to_owned(), Tone::Quiet) };
     match &stage.outcome {
+        Some(Outcome::Done { executed: false, .. }) if stage.chooses() => ("chosen".to_owned(), Tone::Quiet),
         Some(Outcome::Done { executed, .. } | Outcome::Stopped { executed, .. } | Outcome::Held { executed, .. }) => {
             ran(*executed)
         }
@@ -153,7 +154,7 @@ fn key_metrics(run: &RunState, stage: &StageRun, metrics: &Metrics) -> String {
 }
 
 /// The metrics that an eval measured on the chosen candidate of the stage, whether its gate passed or not.
-fn study_row<'a>(run: &'a RunState, stage: &StageRun) -> Option<&'a Metrics> {
+pub fn study_row<'a>(run: &'a RunState, stage: &StageRun) -> Option<&'a Metrics> {
     let name = stage.head.name.as_str();
     let chosen = match &stage.outcome {
         Some(Outcome::Done { step: Some(step), kept: false, .. }) => Pin::Step(*step),

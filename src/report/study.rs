@@ -2,9 +2,9 @@
 //! side.
 
 use super::answers::shown;
-use super::fold::Study;
+use super::fold::{RunState, Study};
 use super::sheet::{Grid, Header, MAY_BREAK, Sheet, Tone, Width, cell, plain};
-use crate::event::{BaselineComparison, ModelAnswer, StudyRow};
+use crate::event::{BaselineComparison, Evidence, ModelAnswer, StudyRow};
 use crate::gate::Counts;
 use crate::plan::ArtifactName;
 use serde::Serialize;
@@ -122,11 +122,29 @@ pub struct Headline {
     pub value: Option<f64>,
 }
 
-/// The first number of the last model that no gate rejected: what one line says of a study.
-pub fn headline(study: &Study) -> Option<Headline> {
+/// Whether a stage that chooses among others chose this model; `None` if none had it to choose.
+pub fn is_chosen(run: &RunState, model: &ArtifactName) -> Option<bool> {
+    let choices =
+        run.stages.iter().filter(|stage| stage.chooses()).filter_map(|stage| Some(&stage.verdict.as_deref()?.evidence));
+    let of = |evidence: &Evidence| {
+        let at = evidence.candidates.iter().position(|seen| seen.label == *model)?;
+        Some(evidence.chosen == Some(at))
+    };
+    choices.filter_map(of).reduce(|one, other| one || other)
+}
+
+/// The model that goes on: the one that a stage chose among others, else the last one that no gate rejected.
+pub fn goes_on<'a>(run: &RunState, study: &'a Study) -> Option<&'a StudyRow> {
+    let chosen = study.rows.iter().rfind(|row| is_chosen(run, &row.model) == Some(true));
+    let is_carried = |row: &&StudyRow| !row.is_rejected && baseline(study) != Some(&row.model);
+    chosen.or_else(|| study.rows.iter().rfind(is_carried)).or_else(|| study.rows.iter().rfind(|row| !row.is_rejected))
+}
+
+/// The first number of the model that goes on: what one line says of a study.
+pub fn headline(run: &RunState, study: &Study) -> Option<Headline> {
     let (headlines, others) = columns(study);
     let column = headlines.into_iter().chain(others).next()?;
-    let row = study.rows.iter().rfind(|row| !row.is_rejected && row.metrics.contains_key(&column.name))?;
+    let row = goes_on(run, study).filter(|row| row.metrics.contains_key(&column.name))?;
     let value = row.metrics.get(&column.name).copied().flatten();
     Some(Headline { model: row.model.to_string(), metric: column.name, value })
 }

@@ -60,7 +60,7 @@ impl Run<'_> {
     }
 
     /// Whether to execute an action even if it has a result.
-    fn is_forced(&self, request: &Request) -> bool {
+    pub fn is_forced(&self, request: &Request) -> bool {
         self.selection.is_forced(request.stage) && !self.forced.contains(&request.action.key)
     }
 
@@ -94,11 +94,15 @@ impl Run<'_> {
     }
 
     /// Remembers verdicts in the store; a look writes nothing.
-    pub fn remember(&self, key: &Digest, rules: &[RuleVerdict]) -> Result<()> {
-        if self.session.is_some() {
-            self.store.remember(key, &serde_json::to_value(rules).context("write a verdict")?)?;
+    pub fn remember(&self, key: &Digest, rules: &[RuleVerdict]) {
+        if self.session.is_none() {
+            return;
         }
-        Ok(())
+        let written = serde_json::to_value(rules).context("write a verdict");
+        // It is remembered to save time alone.
+        if let Err(error) = written.and_then(|rules| self.store.remember(key, &rules)) {
+            tracing::warn!("remember a verdict: {error:#}");
+        }
     }
 
     /// Takes a look, or finds the permission of one that was taken; `None` if it was not and has no items.

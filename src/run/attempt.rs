@@ -4,14 +4,15 @@ use super::inputs::{self, InputStamp};
 use crate::action::{Action, Candidate, Record};
 use crate::executor;
 use crate::schedule::KeyedAction;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cache::{Content, Store};
+use files::Beneath;
 use serde_json::Value;
 use stages::io::{Host, StageResult};
 use stages::work;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,15 +24,20 @@ const LAST_BREATH: Duration = Duration::from_secs(3);
 pub struct Attempt {
     pub number: u32,
     pub directory: PathBuf,
+    /// The directory below which its inputs lie.
+    pub of_inputs: PathBuf,
     /// Whether it continues from a checkpoint of an earlier attempt.
     pub is_resumed: bool,
+    /// The proof that an outcome is that of the worker, which alone is told it.
+    pub nonce: String,
     /// The state of every input file when it was placed.
     pub stamps: Vec<InputStamp>,
 }
 
 impl Attempt {
     pub fn at(directory: PathBuf, number: u32) -> Attempt {
-        Attempt { number, directory, is_resumed: false, stamps: Vec::new() }
+        let of_inputs = directory.clone();
+        Attempt { number, directory, of_inputs, is_resumed: false, nonce: String::new(), stamps: Vec::new() }
     }
 
     pub fn log(&self) -> PathBuf {
@@ -63,17 +69,44 @@ pub fn prepare(
 ) -> Result<Attempt> {
     let action = Action::read(&keyed.action)?;
     let of_key = directory_of(root, &keyed.key.to_string());
-    fs::create_dir_all(&of_key).with_context(|| format!("create {}", of_key.display()))?;
+    let is_shared = cache::is_shared(root)?;
+    [&directory(root), &of_key].into_iter().try_for_each(|made| own_directory(made, is_shared))?;
     let earlier = attempts(&of_key)?;
     let mut attempt = create(&of_key, earlier.last().map_or(1, |last| last.number + 1))?;
     write(&attempt.directory.join(work::ACTION), keyed.action.text().as_bytes())?;
     write(&attempt.directory.join(work::HOST), &serde_json::to_vec(&host).context("write host.json")?)?;
-    for (_, path, content) in action.placements() {
-        inputs::place(store, content, &attempt.directory.join(path), outside)?;
+    let kind = stages::kinds::kind_or_part(&action.kind);
+    let of_inputs = work::of_inputs(&attempt.directory, kind.is_some_and(|kind| kind.takes_any_port));
+    if of_inputs != attempt.directory {
+        own_directory(&of_inputs, true)?;
+        write(&of_inputs.join(work::ACTION), keyed.action.text().as_bytes())?;
     }
-    attempt.stamps = inputs::stamps(&attempt.directory)?;
+    for (_, path, content) in action.placements() {
+        inputs::place(store, content, &of_inputs.join(path), outside)?;
+    }
+    attempt.stamps = inputs::stamps(&of_inputs)?;
+    attempt.of_inputs = of_inputs;
+    attempt.nonce = nonce()?;
     attempt.is_resumed = adopt_resume(&earlier, &attempt)?;
     Ok(attempt)
+}
+
+/// Makes a directory of ours unless it is there. A link in its place, as a store that came with somebody else's files may
+/// have, would carry what is written and removed out of the store.
+fn own_directory(directory: &Path, is_shared: bool) -> Result<()> {
+    let make = || format!("create {}", directory.display());
+    files::make_directory(directory, is_shared).with_context(make)?;
+    let is_ours = fs::symlink_metadata(directory).with_context(make)?.is_dir();
+    ensure!(is_ours, "{}: a link is in its place; take it away", make());
+    Ok(())
+}
+
+/// A word that nobody guesses.
+fn nonce() -> Result<String> {
+    let mut bytes = [0; 16];
+    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
+    read.context("read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn create(of_key: &Path, first: u32) -> Result<Attempt> {
@@ -114,71 +147,108 @@ fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
     let until = Instant::now() + LAST_BREATH;
     for old in earlier.iter().rev() {
         // The checkpoint is looked for only after this, because a live worker may replace it.
-        while work::checkpoint(&old.directory).is_some() && executor::lives(&old.directory) && Instant::now() < until {
+        while checkpoint(old)?.is_some() && executor::lives(&old.directory) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
         }
         if executor::lives(&old.directory) {
             continue;
         }
-        let Some(resume) = work::checkpoint(&old.directory) else { continue };
-        let to = attempt.directory.join(work::CHECKPOINT);
-        match fs::rename(&resume, &to) {
-            Ok(()) => {
-                // The candidates that the checkpoint counts as delivered, and the curve so far. A kill in between
-                // leaves the checkpoint without them; the stage then starts over (see `Io::resume_from`).
-                for made in [work::CANDIDATES, work::TABLES, work::CURVE] {
-                    let (from, to) = (old.directory.join(made), attempt.directory.join(made));
-                    if from.exists() {
-                        fs::rename(&from, &to)
-                            .with_context(|| format!("move {} to {}", from.display(), to.display()))?;
-                    }
-                }
-                return Ok(true);
+        let Some((resume, place, with)) = checkpoint(old)? else { continue };
+        let (from, to) = (old.directory.join(place), attempt.directory.join(place));
+        // Another run may have taken it first.
+        if move_to(&resume, &to.join(work::CHECKPOINT))? {
+            for made in with {
+                move_to(&from.join(made), &to.join(made))?;
             }
-            // Another run took it first.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("move {} to {}", resume.display(), to.display())),
+            return Ok(true);
         }
     }
     Ok(false)
 }
 
+/// The checkpoint in an attempt, the directory of the attempt where it belongs, and what goes with it: the candidates that
+/// it counts as delivered, and the curve so far. A kill in between leaves it without them; the stage then starts over (see
+/// `Io::resume_from`).
+fn checkpoint(attempt: &Attempt) -> Result<Option<(PathBuf, &'static str, &'static [&'static str])>> {
+    let look = || format!("look for a checkpoint in {}", attempt.directory.display());
+    if let Some(of_stage) = work::checkpoint(&attempt.directory).with_context(look)? {
+        return Ok(Some((of_stage, "", &[work::CANDIDATES, work::TABLES, work::CURVE])));
+    }
+    let of_command = work::command_checkpoint(&attempt.directory).with_context(look)?;
+    Ok(of_command.map(|of_command| (of_command, work::COMMAND, &[work::CURVE][..])))
+}
+
+/// Moves what is there; false if nothing is.
+fn move_to(from: &Path, to: &Path) -> Result<bool> {
+    let moved = files::found(fs::rename(from, to));
+    Ok(moved.with_context(|| format!("move {} to {}", from.display(), to.display()))?.is_some())
+}
+
 /// Keeps a file of the attempt in the store beside the result, to be shown as long as that is there: its log, its curve.
 /// `None` where it is empty or was not written.
 pub fn keep(store: &Store, path: &Path) -> Result<Option<Content>> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.len() > 0 => store.adopt(path).map(Some),
+    match files::found(fs::symlink_metadata(path)).with_context(|| format!("read {}", path.display()))? {
+        Some(metadata) if metadata.is_file() && metadata.len() > 0 => store.adopt(path).map(Some),
         _ => Ok(None),
     }
 }
 
-/// Whether the worker has written its outcome, its last output.
-pub fn has_outcome(attempt: &Attempt) -> bool {
-    attempt.directory.join(work::OUTCOME).is_file()
+/// The most bytes of an outcome.
+const MOST: u64 = 256 << 20;
+
+/// The outcome that the worker wrote, its last output. One without its nonce was written by something else: there is none
+/// then.
+pub fn outcome(attempt: &Attempt) -> Result<Option<StageResult>> {
+    let path = attempt.directory.join(work::OUTCOME);
+    let read = || format!("read {}", path.display());
+    let text = match files::read(&path, MOST) {
+        Err(error) if files::is_not_a_file(&error) => None,
+        text => files::found(text).with_context(read)?,
+    };
+    let outcome: Option<StageResult> = match text.map(|text| serde_json::from_slice::<StageResult>(&text)) {
+        Some(Ok(outcome)) if outcome.nonce == attempt.nonce => Some(outcome),
+        Some(_) => {
+            tracing::warn!("{} was not written by the worker, and does not count", path.display());
+            None
+        }
+        None => None,
+    };
+    Ok(outcome)
 }
 
-/// Reads the outcome, moves every candidate and table to the store, and returns them with the worker's telemetry.
-pub fn collect(store: &Store, attempt: &Attempt) -> Result<(Record, BTreeMap<String, Value>)> {
-    let path = attempt.directory.join(work::OUTCOME);
-    let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    let outcome: StageResult = serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))?;
+/// Moves every candidate and table of an outcome to the store, and returns them with the worker's telemetry.
+pub fn collect(store: &Store, attempt: &Attempt, outcome: StageResult) -> Result<(Record, BTreeMap<String, Value>)> {
     let mut candidates = Vec::new();
     for candidate in outcome.candidates {
-        let content = store.adopt(&work::candidate(&attempt.directory, candidate.step))?;
-        let tables = tables(store, &work::tables(&attempt.directory, candidate.step))?;
+        let made = work::candidate(&attempt.directory, candidate.step);
+        let content = match is_inside(&attempt.directory, &made)? {
+            true => store.adopt(&made)?,
+            false => bail!("find {}: it is not there", made.display()),
+        };
+        let tables = tables(store, &attempt.directory, &work::tables(&attempt.directory, candidate.step))?;
         candidates.push(Candidate { step: candidate.step, content, metrics: candidate.metrics, tables });
     }
     if candidates.is_empty() {
-        bail!("read {}: it names no candidate", path.display());
+        bail!("read {}: it names no candidate", attempt.directory.join(work::OUTCOME).display());
     }
     Ok((Record { candidates }, outcome.telemetry))
 }
 
-fn tables(store: &Store, directory: &Path) -> Result<BTreeMap<String, Content>> {
+/// Whether a directory is there, and reached from that of the attempt without a link.
+fn is_inside(attempt: &Path, directory: &Path) -> Result<bool> {
+    let relative = directory.strip_prefix(attempt).expect("both come from one attempt");
+    let found = Beneath::open(attempt).and_then(|attempt| files::found(attempt.below(relative)));
+    Ok(found.with_context(|| format!("open {}", directory.display()))?.is_some())
+}
+
+fn tables(store: &Store, attempt: &Path, directory: &Path) -> Result<BTreeMap<String, Content>> {
     let mut tables = BTreeMap::new();
-    let Ok(entries) = fs::read_dir(directory) else { return Ok(tables) };
-    for entry in entries {
-        let path = entry.with_context(|| format!("read {}", directory.display()))?.path();
+    if !is_inside(attempt, directory)? {
+        return Ok(tables);
+    }
+    let read = || format!("read {}", directory.display());
+    for entry in files::found(fs::read_dir(directory)).with_context(read)?.into_iter().flatten() {
+        let path = entry.with_context(read)?.path();
         if let Some(name) = path.file_stem().and_then(|name| name.to_str()) {
             tables.insert(name.to_owned(), store.adopt(&path)?);
         }
@@ -228,12 +298,43 @@ mod tests {
         let attempt = attempt_at(&place, &action, &outside).unwrap();
         let bytes = fs::read(attempt.directory.join("action.json")).unwrap();
         assert_eq!(Digest::of(&bytes), action.key);
-        assert_eq!(fs::read_to_string(attempt.directory.join("in/data.txt")).unwrap(), "warm\n");
+        assert_eq!(fs::read_to_string(attempt.directory.join("command/in/data.txt")).unwrap(), "warm\n");
         fs::write(&data, "cold\n").unwrap();
         let fresh =
             Place { root: tempfile::tempdir().unwrap(), store: Store::open(&place.root.path().join("b")).unwrap() };
         let error = format!("{:#}", attempt_at(&fresh, &action, &outside).unwrap_err());
         assert!(error.contains("it was changed while the run was going on"), "{error}");
+    }
+
+    #[test]
+    fn what_a_command_keeps_for_its_next_attempt_moves_on_and_a_link_in_its_place_does_not() {
+        let place = place();
+        let action = action(BTreeMap::new());
+        let first = attempt_at(&place, &action, &BTreeMap::new()).unwrap();
+        fs::create_dir_all(first.directory.join("command/resume")).unwrap();
+        fs::write(first.directory.join("command/metrics.jsonl"), "{}\n").unwrap();
+        let second = attempt_at(&place, &action, &BTreeMap::new()).unwrap();
+        assert!(second.is_resumed && second.directory.join("command/resume").is_dir());
+        assert!(second.directory.join("command/metrics.jsonl").is_file());
+        fs::remove_dir(second.directory.join("command/resume")).unwrap();
+        std::os::unix::fs::symlink("/tmp", second.directory.join("command/resume")).unwrap();
+        assert!(!attempt_at(&place, &action, &BTreeMap::new()).unwrap().is_resumed);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_in_place_of_a_directory() {
+        let place = place();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let action = action(BTreeMap::new());
+        let work = place.root.path().join("work");
+        for link in [work.clone(), work.join(action.key.to_string())] {
+            std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+            let error = format!("{:#}", attempt_at(&place, &action, &BTreeMap::new()).unwrap_err());
+            assert!(error.ends_with("a link is in its place; take it away"), "{error}");
+            assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+            fs::remove_file(&link).unwrap();
+            fs::create_dir_all(&work).unwrap();
+        }
     }
 
     #[test]
@@ -278,13 +379,18 @@ mod tests {
         let outcome = json!({"candidates": [{"step": 10, "metrics": {"kl": null}}, {"step": 20, "metrics": {"kl": 0.5}}],
             "telemetry": {"device": "cpu"}});
         fs::write(attempt.directory.join("outcome.json"), outcome.to_string()).unwrap();
-        let (record, telemetry) = collect(&place.store, &attempt).unwrap();
+        assert_eq!(super::outcome(&attempt).unwrap(), None, "it is not the worker's");
+        let mut outcome = outcome;
+        outcome["nonce"] = json!(attempt.nonce);
+        fs::write(attempt.directory.join("outcome.json"), outcome.to_string()).unwrap();
+        let outcome = super::outcome(&attempt).unwrap().unwrap();
+        let (record, telemetry) = collect(&place.store, &attempt, outcome.clone()).unwrap();
         let steps: Vec<u64> = record.candidates.iter().map(|candidate| candidate.step).collect();
         assert_eq!((steps, record.last().metrics["kl"]), (vec![10, 20], Some(0.5)));
         assert_eq!(place.store.read(&record.last().content, "adapter").unwrap(), b"weights");
         assert_eq!(place.store.read(&record.last().tables["items"], "").unwrap(), b"{}\n");
         assert_eq!(telemetry["device"], "cpu");
         fs::remove_dir(attempt.directory.join("out/10")).unwrap();
-        assert!(collect(&place.store, &attempt).is_err());
+        assert!(collect(&place.store, &attempt, outcome).is_err());
     }
 }

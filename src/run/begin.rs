@@ -9,8 +9,8 @@ use crate::executor::Job;
 use crate::failure::Failure;
 use crate::schedule::{News, Request};
 use anyhow::{Context, Result};
-use cache::{ClaimResult, Damage, Owner};
-use stages::io::{DeviceChoice, Host};
+use cache::{ClaimResult, Damage, Hold, Owner, Store, is_interruption};
+use stages::io::{DeviceChoice, Handover, Host};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -121,16 +121,33 @@ impl Run<'_> {
         }
     }
 
+    /// Takes the lock of the store. `None`: the run was interrupted while another process had it.
+    pub fn hold(&mut self) -> Result<Option<Hold>> {
+        match self.impatient().hold() {
+            Err(error) if is_interruption(&error) => {
+                self.is_stopping = true;
+                Ok(None)
+            }
+            held => held.map(Some),
+        }
+    }
+
+    /// The store for what is not begun any more after an interrupt.
+    fn impatient(&self) -> Store {
+        self.store.interruptible(self.interrupt)
+    }
+
     /// Starts an attempt. A fault of this machine (no space, no permission) fails the stage, not the run.
     fn begin(&mut self, mut work: Work, share: &Share) -> Result<Start> {
         let Some(Session { worker, execution, .. }) = self.session.as_ref() else {
             return Ok(Start::Failed("nothing is executed by a look".to_owned().into()));
         };
-        let (worker, device) = (*worker, self.device(share, &execution.device));
+        let (worker, execution) = (*worker, *execution);
+        let device = self.device(share, &execution.device);
         let request = work.request.clone();
         let key = request.action.key;
         if work.claim.is_none() {
-            match self.store.claim(&key) {
+            match self.impatient().claim(&key) {
                 Ok(ClaimResult::Mine(claim)) => work.claim = Some(claim),
                 Ok(ClaimResult::Theirs(owner)) => {
                     if !std::mem::replace(&mut work.is_told, true) {
@@ -138,12 +155,18 @@ impl Run<'_> {
                     }
                     return Ok(Start::Elsewhere(Box::new(work)));
                 }
+                Err(error) if is_interruption(&error) => return Ok(Start::Elsewhere(Box::new(work))),
                 Err(error) => return Ok(Start::Failed(error.context("claim the action").into())),
             }
             // The previous owner of the claim may have done the work.
             if let Some(news) = self.look_up(&request)? {
                 return Ok(Start::Found(news));
             }
+        }
+        if let Some(reason) = execution.disowns.as_ref().filter(|_| self.is_forced(&request))
+            && self.store.disown(&key, reason, &now())?
+        {
+            self.note(&request, format!("its earlier result is disowned: {reason}"))?;
         }
         let stage = &self.plan.stages[request.limits_of];
         let shares = shared_by(&work, &device);
@@ -156,8 +179,10 @@ impl Run<'_> {
             audit: stage.audit,
             skip_bad_rows: self.plan.skip_bad_rows,
         };
-        let attempt = match attempt::prepare(&self.options.store, self.store, &request.action, host, self.contents) {
+        let (root, store) = (&self.options.store, self.impatient());
+        let attempt = match attempt::prepare(root, &store, &request.action, host, self.contents) {
             Ok(attempt) => attempt,
+            Err(error) if is_interruption(&error) => return Ok(Start::Elsewhere(Box::new(work))),
             Err(error) if error.is::<Damage>() && self.restarts < RESTARTS => {
                 tracing::warn!("{error:#}; it is made again");
                 return Ok(Start::Lost);
@@ -193,7 +218,8 @@ impl Run<'_> {
             self.note(&request, remark)?;
         }
         let directory = absolute(&attempt.directory)?;
-        let job = Job { directory, command: worker.to_vec(), timeout: stage.timeout, shares };
+        let handover = Handover { nonce: attempt.nonce.clone(), secrets: execution.secrets_of(stage) }.word();
+        let job = Job { directory, command: worker.to_vec(), timeout: stage.timeout, handover, shares };
         let session = self.session.as_mut().expect("it was there above");
         match session.executor.submit(job) {
             Ok(id) => {

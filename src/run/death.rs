@@ -4,17 +4,26 @@ use super::attempt::Attempt;
 use super::foreign;
 use crate::failure::{Death, DeathCause, Exit};
 use stages::work;
-use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// The number of log lines that are quoted.
 const QUOTED: usize = 5;
 
+/// The most characters of each.
+const LONGEST: usize = 500;
+
+/// The bytes at the end of a log that are looked through for them.
+const TAIL: u64 = 8192;
+
+/// The most bytes of a cause.
+const MOST: u64 = 1 << 20;
+
 /// The death of the worker of an attempt that has no outcome.
 pub fn death(attempt: &Attempt, exit: Exit) -> Death {
     let directory = &attempt.directory;
-    let error = fs::read_to_string(directory.join(work::ERROR)).ok().filter(|error| !error.trim().is_empty());
+    // What cannot be read says nothing: the end of the worker is told without it.
+    let error = files::text(&directory.join(work::ERROR), MOST).ok().filter(|error| !error.trim().is_empty());
     let cause = match (exit, error) {
         (Exit::TimedOut(after), _) => DeathCause::TimedOut(after),
         (_, Some(error)) => DeathCause::Error(error.trim().to_owned()),
@@ -42,7 +51,7 @@ pub fn of_error(directory: &Path, error: String, asked: Option<String>) -> Death
 }
 
 fn expected_memory(directory: &Path) -> Option<String> {
-    let expected = fs::read_to_string(directory.join(work::EXPECTED_MEMORY)).ok()?;
+    let expected = files::text(&directory.join(work::EXPECTED_MEMORY), MOST).ok()?;
     Some(expected.trim().to_owned())
 }
 
@@ -58,23 +67,24 @@ fn is_full(directory: &Path) -> bool {
 /// The last lines that are new. Only the end of a log is read, which may be long.
 fn last_lines(log: &Path, is_new: impl Fn(&str) -> bool) -> Vec<String> {
     let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(8192)))?;
+        let (mut file, metadata) = files::inside(log)?;
+        file.seek(SeekFrom::Start(metadata.len().saturating_sub(TAIL)))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        file.take(TAIL).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let bytes = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty() && is_new(line.trim())).collect();
-    lines[lines.len().saturating_sub(QUOTED)..].iter().map(|line| (*line).to_owned()).collect()
+    let start = |line: &&str| line.chars().take(LONGEST).collect();
+    lines[lines.len().saturating_sub(QUOTED)..].iter().map(start).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use expect_test::expect;
+    use std::fs;
     use std::path::PathBuf;
     use std::time::Duration;
 

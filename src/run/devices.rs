@@ -83,12 +83,20 @@ pub fn ask(choice: &DeviceChoice, is_all: bool) -> Result<ToldDevices> {
         .spawn()
         .context("start a child")?;
     let mut stdout = child.stdout.take().expect("stdout is piped");
-    let reader = thread::spawn(move || {
+    let reader = thread::Builder::new().spawn(move || {
         let mut told = Vec::new();
         // After an error the output so far is used.
         let _ = stdout.read_to_end(&mut told);
         String::from_utf8_lossy(&told).into_owned()
     });
+    let reader = match reader {
+        Ok(reader) => reader,
+        Err(error) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(error).context("start a thread");
+        }
+    };
     let until = Instant::now() + PATIENCE;
     let end = loop {
         match child.try_wait().context("wait for the child")? {

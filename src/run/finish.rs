@@ -3,19 +3,20 @@
 use super::attempt::{self, Attempt};
 use super::begin::absolute;
 use super::death::death;
-use super::{Run, Task, Work, inputs, now, space};
+use super::{Run, Task, Work, inputs, now, scrub, space};
 use crate::action::Record;
 use crate::event::Event;
 use crate::executor::Update;
 use crate::failure::{Death, DeathCause, Exit, Failure};
-use crate::schedule::News;
+use crate::schedule::{News, Request};
 use anyhow::{Result, bail};
-use cache::Commit;
+use cache::{Commit, Digest};
 use serde_json::{Value, json};
-use stages::io::REMARKS;
+use stages::io::{Progress, REMARKS, StageResult};
+use stages::secret::Secrets;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The bytes that failed attempts of all actions may keep in total. Stages write checkpoints there, and people may look
 /// at what is left; 20 GiB hold a few of a small model's checkpoints.
@@ -36,6 +37,7 @@ impl Run<'_> {
         match update {
             Update::Progressed(id, progress) => {
                 if let Some(task) = self.running.get(&id) {
+                    let progress = shown(progress, &self.secrets(&task.work.request));
                     let (stage, part) = self.name(&task.work.request);
                     self.tell(Event::Progressed { stage, part, progress })?;
                 }
@@ -58,7 +60,7 @@ impl Run<'_> {
     fn ended_after_others(&mut self, task: Task, exit: Exit) -> Result<Option<News>> {
         let Death { cause, .. } = death(&task.attempt, exit);
         let has_died = matches!(exit, Exit::Signal(_)) || matches!(cause, DeathCause::Silent { .. });
-        if !has_died || self.is_stopping || attempt::has_outcome(&task.attempt) {
+        if !has_died || self.is_stopping || !matches!(attempt::outcome(&task.attempt), Ok(None)) {
             return self.ended(task, exit);
         }
         self.slots.give_back(task.share);
@@ -79,17 +81,19 @@ impl Run<'_> {
         self.slots.give_back(task.share.clone());
         let (stage, part) = self.name(&task.work.request);
         let key = task.work.request.action.key;
-        let has_outcome = attempt::has_outcome(&task.attempt);
-        if !has_outcome && self.is_stopping {
+        let scrubbed = scrub::scrub(&task.attempt.directory, &self.secrets(&task.work.request));
+        let outcome = scrubbed.and_then(|()| attempt::outcome(&task.attempt));
+        if matches!(outcome, Ok(None)) && self.is_stopping {
             // It was asked to stop: neither finished nor failed.
             return Ok(None);
         }
         let action = &task.work.request.action.action;
-        let Attempt { directory, stamps, .. } = &task.attempt;
-        let inputs = inputs::check(self.store, directory, stamps, action, self.contents);
-        let result = match has_outcome {
-            true => inputs.and_then(|()| self.commit(&task, seconds)).map_err(Failure::from),
-            false => {
+        let Attempt { of_inputs, stamps, .. } = &task.attempt;
+        let inputs = inputs::check(self.store, of_inputs, stamps, action, self.contents);
+        let result = match outcome {
+            Ok(Some(outcome)) => inputs.and_then(|()| self.commit(&task, outcome, seconds)).map_err(Failure::from),
+            Err(error) => Err(Failure::from(error)),
+            Ok(None) => {
                 // Damaged inputs have left the store by now, and did not cause the failure.
                 if let Err(error) = inputs {
                     tracing::warn!("{}: {error:#}", self.named(&task.work.request));
@@ -117,15 +121,35 @@ impl Run<'_> {
                 };
                 let (number, of) = (work.failed, limits.retry.times);
                 self.note(&work.request, format!("tried again in {pause:?} ({number} of {of})"))?;
-                self.retries.push((Instant::now() + pause, work));
+                self.retries.push((after(pause), work));
                 Ok(None)
             }
         }
     }
 
-    fn commit(&mut self, task: &Task, seconds: f64) -> Result<AttemptResult> {
+    /// The secrets of a stage. Where one cannot be had, the worker refuses to work.
+    fn secrets(&self, request: &Request) -> Secrets {
+        let stage = &self.plan.stages[request.limits_of];
+        let Some(session) = self.session.as_ref().filter(|_| !stage.secrets.is_empty()) else {
+            return Secrets::default();
+        };
+        Secrets::read(&stage.secrets, |name| session.execution.secrets.get(name).cloned()).unwrap_or_default()
+    }
+
+    /// Whether this run disowns results, and one of this key was the same.
+    fn is_disowned(&self, key: &Digest, record: &cache::Record) -> Result<bool> {
+        if self.session.as_ref().is_none_or(|session| session.execution.disowns.is_none()) {
+            return Ok(false);
+        }
+        let is_same = |one: &cache::Disavowal| {
+            (one.key, &one.record.result, &one.record.contents) == (*key, &record.result, &record.contents)
+        };
+        Ok(self.store.disavowals()?.iter().any(is_same))
+    }
+
+    fn commit(&mut self, task: &Task, outcome: StageResult, seconds: f64) -> Result<AttemptResult> {
         let (request, key) = (&task.work.request, &task.work.request.action.key);
-        let (record, worker) = attempt::collect(self.store, &task.attempt)?;
+        let (record, worker) = attempt::collect(self.store, &task.attempt, outcome)?;
         let device = worker.get("device").and_then(Value::as_str).map(str::to_owned);
         let remarks = worker.get(REMARKS).and_then(Value::as_array).into_iter().flatten();
         let mut notes: Vec<String> = remarks.filter_map(Value::as_str).map(str::to_owned).collect();
@@ -153,11 +177,31 @@ impl Run<'_> {
                 }
             }
             Commit::Same if is_forced => notes.push("executed again, with the same result".to_owned()),
+            Commit::Written if is_forced && self.is_disowned(key, &stored)? => {
+                notes.push("executed again, with the same result as the one that was disowned".to_owned());
+            }
             Commit::Same | Commit::Written => {}
         }
         let record = Arc::new(Record::from_store(&stored)?);
         Ok(AttemptResult { news: News::Known { key: *key, record, seconds: Some(seconds) }, device, notes })
     }
+}
+
+/// The time after a pause; one that is beyond the clock's comes in a year.
+fn after(pause: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    let now = Instant::now();
+    now.checked_add(pause).unwrap_or(now + YEAR)
+}
+
+/// Progress without secrets, whoever reported it.
+fn shown(progress: Progress, secrets: &Secrets) -> Progress {
+    if secrets.is_empty() {
+        return progress;
+    }
+    let text = |text: &str| secrets.redacted(text);
+    let metrics = progress.metrics.iter().map(|(name, value)| (text(name), *value)).collect();
+    Progress { unit: text(&progress.unit), message: text(&progress.message), metrics, ..progress }
 }
 
 /// The files that an audited stage read without declaring them, or the reason why they are unknown.

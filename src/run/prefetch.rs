@@ -31,7 +31,8 @@ pub fn prefetch(journal: PathBuf, store: &Store) -> Prefetch {
     let (give, coming) = channel();
     let asked = Arc::<AtomicUsize>::default();
     let (store, place) = (store.clone(), asked.clone());
-    thread::spawn(move || look_up(&journal, &store, &place, &give));
+    // Without a thread nothing comes, and the run looks up everything itself.
+    let _ = thread::Builder::new().spawn(move || look_up(&journal, &store, &place, &give));
     Prefetch { found: HashMap::new(), coming, asked }
 }
 

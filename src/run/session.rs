@@ -2,9 +2,10 @@
 
 use crate::executor::{Executor, ExecutorKind};
 use crate::journal::Journal;
-use crate::plan::Resources;
+use crate::plan::{Resources, Stage};
 use anyhow::Result;
 use stages::io::DeviceChoice;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -18,8 +19,20 @@ pub struct ExecutionOptions {
     pub capacity: Resources,
     /// Whether every write reaches the disk before anything builds on it.
     pub is_durable: bool,
+    /// The values of the secrets that stages may have, by the name of the variable. They are in no environment any more.
+    pub secrets: BTreeMap<String, OsString>,
+    /// Why the results of forced stages are wrong, if they are: they are moved aside.
+    pub disowns: Option<String>,
     /// Whether stages that do not depend on a failed one still begin; if not, nothing begins after a failure.
     pub keeps_going: bool,
+}
+
+impl ExecutionOptions {
+    /// The secrets of a stage, by name.
+    pub fn secrets_of(&self, stage: &Stage) -> Vec<(String, OsString)> {
+        let value = |name: &String| Some((name.clone(), self.secrets.get(name)?.clone()));
+        stage.secrets.iter().filter_map(value).collect()
+    }
 }
 
 /// The part of a run that a look lacks: it executes actions and writes a journal.

@@ -62,6 +62,7 @@ pub fn sweep(
     for entry in entries {
         let path = entry.with_context(|| format!("read {}", work.display()))?.path();
         let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<Digest>().ok());
+        // Of unknown age it is young.
         let age = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
         let is_young = keep_newer_than.is_some_and(|young| age.is_none_or(|age| age < young));
         if key.is_none_or(|key| keep.contains(&key)) || is_young || attempts(&path)?.iter().any(lives) {

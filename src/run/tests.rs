@@ -23,12 +23,18 @@ use std::sync::atomic::AtomicUsize;
 /// Runs the last argument of the action's command; `metrics` holds the text inside the braces of its metrics.
 const WORKER: &str = r#"
 trap : TERM
-[ "$1" != - ] || { read -r once told; exec >> "$told/log.txt" 2>&1; echo begun >&0; set -- "$told"; }
-cd "$1" && mkdir -p out/0 || exit 1
+read -r once nonce told
+[ "$1" != - ] || { exec >> "$told/log.txt" 2>&1; echo begun >&0; set -- "$told"; }
+cd "$1" && mkdir -p out/0 && ln -s command/in in || exit 1
 command=$(sed 's/.*"command":\["sh","-c","\([^"]*\)".*/\1/' action.json)
 sh -c "$command" || exit $?
-printf '{"candidates":[{"step":0,"metrics":{%s}}],"telemetry":{"device":"cpu"}}' "$(cat metrics 2>/dev/null)" > outcome.json
+printf '{"nonce":"%s","candidates":[{"step":0,"metrics":{%s}}],"telemetry":{"device":"cpu"}}' "$nonce" "$(cat metrics 2>/dev/null)" > outcome.json
 "#;
+
+/// A flag that nobody has set.
+fn never() -> &'static AtomicBool {
+    Box::leak(Box::default())
+}
 
 struct Place {
     directory: tempfile::TempDir,
@@ -39,7 +45,16 @@ struct Place {
 fn place() -> Place {
     let capacity = Resources { gpu: Some(1), memory: 8 };
     let (executor, device) = (EXECUTORS[0], DeviceChoice::Cpu);
-    let execution = ExecutionOptions { executor, device, jobs: 2, capacity, is_durable: true, keeps_going: false };
+    let execution = ExecutionOptions {
+        executor,
+        device,
+        jobs: 2,
+        capacity,
+        is_durable: true,
+        keeps_going: false,
+        secrets: BTreeMap::new(),
+        disowns: None,
+    };
     Place { directory: tempfile::tempdir().unwrap(), execution, asked: Filter::default() }
 }
 
@@ -62,7 +77,7 @@ impl Place {
         Options { file: "toy.yaml".into(), overrides: Vec::new(), store, decisions: BTreeMap::new(), looks: None }
     }
 
-    fn run_until(&self, text: &str, interrupt: &AtomicBool, watch: &dyn Fn(&Event)) -> (u8, String) {
+    fn run_until(&self, text: &str, interrupt: &'static AtomicBool, watch: &dyn Fn(&Event)) -> (u8, String) {
         let (plan, options) = (self.plan(text), self.options());
         let store = Store::open(&options.store).unwrap();
         let worker = ["sh", "-c", WORKER, "worker"].map(OsString::from);
@@ -82,19 +97,19 @@ impl Place {
     }
 
     fn run(&self, text: &str) -> (u8, String) {
-        self.run_until(text, &AtomicBool::new(false), &|_| {})
+        self.run_until(text, never(), &|_| {})
     }
 
     /// Interrupts a run as soon as commands have written all of these marks.
     fn interrupted_with(&self, text: &str, marks: &[&str], watch: &dyn Fn(&Event)) -> (u8, String) {
-        let interrupt = AtomicBool::new(false);
+        let interrupt = never();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let are_there = || marks.iter().all(|name| self.path().join(name).exists());
                 wait_for("the commands to write their marks", || are_there().then_some(()));
                 interrupt.store(true, Ordering::Relaxed);
             });
-            self.run_until(text, &interrupt, watch)
+            self.run_until(text, interrupt, watch)
         })
     }
 
@@ -114,7 +129,7 @@ impl Place {
             text += &format!("  s{n}: {{kind: exec, timeout: 1m, {takes}with: {with}}}\n");
         }
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let (exit, _) = self.run_until(&text, &AtomicBool::new(false), &|event| match event {
+        let (exit, _) = self.run_until(&text, never(), &|event| match event {
             Event::Started { .. } => drop(most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed)),
             Event::Finished { .. } => drop(now.fetch_sub(1, Ordering::Relaxed)),
             _ => {}
@@ -353,7 +368,7 @@ stages:
             *cause.lock().unwrap() = why.to_string();
         }
     };
-    let (exit, _) = place.run_until(&text("two", "tuesday", "rows.jsonl"), &AtomicBool::new(false), &watch);
+    let (exit, _) = place.run_until(&text("two", "tuesday", "rows.jsonl"), never(), &watch);
     assert_eq!(exit, 1);
     expect!["take `make:rows.jsonl`: there is no file `rows.jsonl`; there are `a/rows.jsonl`, `notes.txt`"]
         .assert_eq(&cause.lock().unwrap());

@@ -2,11 +2,13 @@
 
 use super::gather::{self, GateResult, Passage};
 use super::lookup::{self, Lookup, Obstacle, Query, Step};
-use super::state::{Artifact, StageEnd, StudyEntry};
+use super::measure::Judge;
+use super::state::{Artifact, ChosenBest, StageEnd, StudyEntry};
 use super::{measure, tabulate};
 use crate::action::Record;
 use crate::event::{Event, Metrics, Outcome};
-use crate::plan::ArtifactName;
+use crate::failure::Failure;
+use crate::plan::{ArtifactName, StageId};
 use stages::stage::{Measure, Work};
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ pub fn advance(lookup: &mut Lookup) -> (Vec<Event>, Option<StageEnd>) {
     let ended = match lookup.stage().kind.work {
         Work::Run(_) => run(lookup, &mut record, &mut events),
         Work::Measure(measure) => measured(lookup, measure, &mut events),
+        Work::Choose { port } => chosen(lookup, port, &mut events),
     };
     match ended {
         Ok(end) => (events, Some(end)),
@@ -69,6 +72,7 @@ fn measured(lookup: &mut Lookup, measure: &Measure, events: &mut Vec<Event>) -> 
     measurement.seen.metrics.extend(further.metrics);
     // An eval has no action of its own: it counts as executed if any of its parts was.
     lookup.is_executed = lookup.seconds > 0.0;
+    policy.chosen = seen_luck(lookup, &judge, policy.chosen)?;
     policy.metrics = measurement.seen.metrics.clone();
     policy.table = None;
     policy.step = None;
@@ -82,6 +86,44 @@ fn measured(lookup: &mut Lookup, measure: &Measure, events: &mut Vec<Event>) -> 
         artifact.content = measurement.content;
     }
     end.put_before.clear();
+    Ok(end)
+}
+
+/// The choice that a model came out of, if measuring by this judge sees its luck: on the prompts that it was made on.
+fn seen_luck(lookup: &mut Lookup, judge: &Judge, chosen: Option<ChosenBest>) -> Step<Option<ChosenBest>> {
+    let made_by = chosen.iter().flat_map(|chosen| &chosen.judges);
+    let made_by = made_by.map(|by| Ok(measure::judge(lookup, *by)?.has_rows_of(judge))).collect::<Vec<_>>();
+    let is_seen = lookup::all(made_by)?.contains(&true);
+    Ok(chosen.filter(|_| is_seen))
+}
+
+/// A stage that chooses: its candidates are what other stages gave. Those that failed are not among them, and count.
+fn chosen(lookup: &mut Lookup, port: &str, events: &mut Vec<Event>) -> Step<StageEnd> {
+    let stage = lookup.stage();
+    let can_judge = stage.gate.as_ref().map_or(Ok(()), |gate| gather::can_judge(lookup, gate));
+    let sources = stage.inputs.iter().filter(|input| input.port == port).flat_map(|input| &input.sources);
+    let found = sources.map(|source| lookup.if_not_failed(source)).collect::<Vec<_>>();
+    let (found, ()) = lookup::both(lookup::all(found), can_judge)?;
+    let (mut candidates, mut failed) = (Vec::new(), Vec::new());
+    for one in found {
+        match one {
+            Ok(artifact) => candidates.push(Artifact { step: None, ..artifact }),
+            Err(reason) => failed.push(reason),
+        }
+    }
+    if candidates.is_empty() {
+        return lookup::fails(Failure::NothingToChoose(failed));
+    }
+    lookup.failed_candidates = failed;
+    let gated = gate(lookup, &candidates)?;
+    lookup.is_executed = lookup.seconds > 0.0;
+    let mut end = end(lookup, &candidates, gated, None, events);
+    // They are models of the stages that made them, and no other stage's candidates.
+    for row in &mut end.put_before {
+        let made = candidates.iter().find(|candidate| candidate.content == row.content);
+        row.label = made.map_or(&row.label, |made| &made.label).clone();
+        (row.is_candidate, row.is_rejected) = (false, false);
+    }
     Ok(end)
 }
 
@@ -108,7 +150,11 @@ fn end(
     let metrics = shown(&candidates[chosen], gated.as_ref(), chosen);
     let look = lookup.look.as_ref().map(|look| look.claim.clone());
     let put_before = gated.as_ref().map(|gated| rows(lookup, candidates, gated)).unwrap_or_default();
-    let promoted = || Artifact { label: ArtifactName::open(&stage.name), ..candidates[chosen].clone() };
+    let promoted = || Artifact {
+        label: ArtifactName::open(&stage.name),
+        chosen: best_of(lookup, candidates).or_else(|| candidates[chosen].chosen.clone()),
+        ..candidates[chosen].clone()
+    };
     let (way, verdict) = match gated {
         None => (Passage::Candidate, None),
         Some(gated) => (gated.way, Some(gated.verdict)),
@@ -134,6 +180,17 @@ fn end(
     let step = artifact.step.filter(|_| !kept);
     let outcome = Outcome::Done { content: artifact.content.to_string(), step, kept, executed, seconds, metrics };
     StageEnd { outcome, artifact: Some(artifact), record, put_before, look }
+}
+
+/// The choice by judges that the promoted candidate came out of, with those that the candidates came out of.
+fn best_of(lookup: &Lookup, candidates: &[Artifact]) -> Option<ChosenBest> {
+    let gate = lookup.stage().gate.as_ref()?;
+    let chosen_by = gate.select.as_ref()?.judges();
+    let mut judges: Vec<StageId> = chosen_by.iter().map(|judge| gate.judges[*judge]).collect();
+    let before = candidates.iter().filter_map(|candidate| candidate.chosen.as_ref());
+    judges.extend(before.flat_map(|chosen| &chosen.judges));
+    let among = candidates.iter().map(Artifact::among).sum::<usize>() + lookup.failed_candidates.len();
+    (among > 1 && !chosen_by.is_empty()).then_some(ChosenBest { among, judges })
 }
 
 /// The stage's own metrics, and the judges' metrics under other names; the first judge wins.

@@ -1,18 +1,19 @@
 //! Turns the evidence of a gate into its decision, and into the artifact that carries the stage's name afterwards.
 //! Pure: the tables are passed in. `gate what-if` uses it for earlier runs, and `gate test` for handwritten evidence.
 
+mod look;
+
+pub use look::{declared, is_growing, items, judged, look_key, looks, tables_looked_at, terms};
+
 use crate::event::{ArtifactEvidence, Evidence, RuleVerdict, Table};
 use crate::gate::{
-    self, Choice, Decision, DeclaredLooks, Items, Judgement, LookTerms, Readings, RecordOrigin, Rule, Select, Subject,
-    Subjects, Who,
+    self, Choice, Decision, Items, Judgement, LookTerms, Readings, RecordOrigin, Rule, Select, Subject, Subjects, Who,
 };
-use crate::ledger::items::ItemSet;
-use crate::ledger::{LookKey, LookVerdict, Permission};
 use crate::plan::{Gate, OnFail};
 use anyhow::{Context, Result};
 use cache::Digest;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub type Tables = HashMap<Table, Arc<Items>>;
@@ -125,10 +126,11 @@ pub fn rule_verdicts(
     let subject = |seen: &ArtifactEvidence| subject(gate, seen, tables);
     let candidates: Vec<(u64, Subject)> = evidence.candidates.iter().map(|seen| (step(seen), subject(seen))).collect();
     let incumbent = evidence.incumbent.as_ref().map(subject);
-    let stages = evidence.stages.iter().map(|(name, seen)| (name.clone(), subject(seen)));
+    // A stage that kept its incumbent carries the name of another.
+    let named = |seen: &ArtifactEvidence| Subject { called: seen.label.to_string(), ..subject(seen) };
+    let stages = evidence.stages.iter().map(|(name, seen)| (name.clone(), named(seen)));
     let stages = stages.collect::<BTreeMap<_, _>>();
-    let chosen_among: Vec<(RecordOrigin, usize)> =
-        select(gate).chosen_by().into_iter().map(|origin| (origin, candidates.len())).collect();
+    let chosen_among = chosen_among(gate, evidence);
     let left = gate::survivors(select(gate), &candidates).map(|left| left.indices).unwrap_or_default();
     let rivals: Vec<(u64, Subject)> = left.into_iter().map(|at| candidates[at].clone()).collect();
     let subjects = Subjects {
@@ -136,6 +138,7 @@ pub fn rule_verdicts(
         candidate: &candidates[chosen].1,
         incumbent: incumbent.as_ref(),
         stages: &stages,
+        failed: &evidence.failed,
         checkpoints: &candidates[..=chosen],
         chosen_among: &chosen_among,
         rivals: select(gate).rivals(&rivals),
@@ -152,6 +155,19 @@ pub fn rule_verdicts(
         verdict.into_iter().for_each(|verdict| verdict.explanation += &format!("; {}", yardstick.note));
     }
     verdicts
+}
+
+/// The number of artifacts that the candidate is the best of, by each record that it was chosen by: those of this stage,
+/// and those that each of them was the best of before. One that failed was one of them.
+fn chosen_among(gate: &Gate, evidence: &Evidence) -> Vec<(RecordOrigin, usize)> {
+    let before: usize = evidence.candidates.iter().map(|seen| seen.among).sum();
+    let among = before + evidence.failed_candidates.len();
+    let mut by = select(gate).chosen_by();
+    if by.is_empty() && among > 1 {
+        // Only a judge that measures on the same rows takes it as one of several.
+        by = (0..gate.scope.judges.len()).map(RecordOrigin::Judge).collect();
+    }
+    by.into_iter().map(|origin| (origin, among)).collect()
 }
 
 /// The decision of rules that must all pass: any error wins, then any fail, then any unsure.
@@ -243,7 +259,8 @@ fn subject(gate: &Gate, seen: &ArtifactEvidence, tables: &Tables) -> Subject {
             Readings { metrics: by.metrics.clone(), items }
         }
     });
-    Subject { own, judged: judged.collect() }
+    let called = seen.step.map_or_else(|| seen.label.to_string(), |step| format!("step {step}"));
+    Subject { called, own, judged: judged.collect() }
 }
 
 /// Joins the parts of one measurement into one table.
@@ -275,89 +292,18 @@ pub fn question(gate: &Gate, evidence: &Evidence) -> Result<Digest> {
     let mut stages: Vec<String> = named.map(|seen| measured(seen).to_string()).collect();
     stages.sort();
     stages.dedup();
-    digest(&json!({
+    let mut question = json!({
         "candidate": evidence.chosen.map(|at| measured(&evidence.candidates[at])),
         "incumbent": evidence.incumbent.as_ref().map(measured),
         "stages": stages,
         "rules": gate.require.iter().map(|rule| rule.resolved(&called)).collect::<Vec<_>>(),
-    }))
-}
-
-/// Whether a gate looks at items: whether any of its rules is confident, or the one that filters its checkpoints.
-pub fn looks(gate: &Gate) -> bool {
-    confident(gate).next().is_some()
-}
-
-/// The confident rules with their roles.
-fn confident(gate: &Gate) -> impl Iterator<Item = (&'static str, &Rule)> {
-    let filter = gate.select.iter().filter_map(|select| Some(("where", select.where_.as_ref()?)));
-    filter.chain(rules(gate)).filter(|(_, rule)| rule.is_confident())
-}
-
-/// The looks that the rules of a gate declare. The check has seen that they agree.
-pub fn declared(gate: &Gate) -> Option<DeclaredLooks> {
-    rules(gate).flat_map(|(_, rule)| rule.looks()).find_map(|(looks, _)| looks)
-}
-
-/// The terms of a look, for the rules and their sentences.
-pub fn terms(gate: &Gate, look: &Permission) -> LookTerms {
-    // The rule that allows the largest chance of a false claim.
-    let level = rules(gate).flat_map(|(_, rule)| rule.levels()).fold(0.0, f64::max);
-    LookTerms { stake: look.stake, note: look.note(&gate.prompts, level), earlier: look.earlier.clone() }
-}
-
-/// The verdict of a look, for the ledger.
-pub fn judged(gate: &Gate, claim: &str, decision: Decision, said: &[RuleVerdict]) -> LookVerdict {
-    let confident: Vec<(&str, &Rule, &RuleVerdict)> = rules(gate)
-        .zip(said)
-        .filter(|((_, rule), _)| rule.is_confident())
-        .map(|((role, rule), said)| (role, rule, said))
-        .collect();
-    // A promotion that some other rule decided has shown nothing by which the level could be handed on.
-    let is_shown = confident.iter().any(|(role, rule, _)| *role == "require" && rule.needs_confidence());
-    LookVerdict {
-        claim: claim.to_owned(),
-        decision,
-        hands_on: decision == Decision::Pass && is_shown,
-        is_void: !confident.is_empty() && confident.iter().all(|(_, _, said)| said.decision == Decision::Error),
-        because: confident.into_iter().map(|(_, _, said)| said.explanation.clone()).collect(),
+    });
+    // Only where there are any: decisions of before stay bound to what they were about.
+    let failed = evidence.failed.len() + evidence.failed_candidates.len();
+    if failed > 0 {
+        question["failed"] = json!(failed);
     }
-}
-
-/// Whether a further look at more items is a look of the same claim.
-pub fn is_growing(gate: &Gate) -> bool {
-    confident(gate).flat_map(|(_, rule)| rule.growth()).any(|(growth, _)| growth.is_some())
-}
-
-/// The key of a look: the claims of the confident rules, the candidate, and the tables that they read. `None`: no rule
-/// is confident, and nothing is looked at.
-pub fn look_key(gate: &Gate, evidence: &Evidence, chosen: usize) -> Result<Option<LookKey>> {
-    if !looks(gate) {
-        return Ok(None);
-    }
-    let called = called(gate, evidence);
-    // Whether a rule must pass is part of the claim: else the best of several could be required after it was observed.
-    let mut claims: Vec<String> =
-        confident(gate).map(|(role, rule)| format!("{role}: {}", rule.claim(&called))).collect();
-    claims.sort();
-    claims.dedup();
-    let mut tables: Vec<String> =
-        tables_looked_at(gate, evidence, chosen).iter().map(|table| json!(table).to_string()).collect();
-    tables.sort();
-    tables.dedup();
-    let numbers = digest(&json!(tables))?.to_string();
-    let incumbent = evidence.incumbent.as_ref().map(|seen| &seen.content);
-    let meanings: BTreeSet<String> = confident(gate).flat_map(|(_, rule)| rule.meanings()).collect();
-    // A table that grows has no digest to tell its judge by.
-    let judges: Vec<&str> = gate.scope.judges.iter().map(|judge| judge.name.as_str()).collect();
-    let claim = digest(&json!({
-        "candidate": &evidence.candidates[chosen].content,
-        "incumbent": incumbent,
-        "claims": claims,
-        "numbers": if is_growing(gate) { json!(judges) } else { json!(numbers) },
-        "meanings": meanings,
-    }))?;
-    Ok(Some(LookKey { claim: claim.to_string(), numbers, over: declared(gate) }))
+    digest(&question)
 }
 
 /// The names of stages and judges in rules by what they stand for: contents, and places in the list of judges.
@@ -367,32 +313,6 @@ fn called<'a>(gate: &'a Gate, evidence: &'a Evidence) -> impl Fn(&str) -> String
         (Some(seen), None) => seen.content.to_string(),
         (None, None) => name.to_owned(),
     }
-}
-
-/// The tables that must be read to take a look.
-pub fn tables_looked_at(gate: &Gate, evidence: &Evidence, chosen: usize) -> Vec<Table> {
-    [tables_to_choose(gate, evidence), tables_to_weigh(gate, evidence, chosen)].concat()
-}
-
-/// The items that the confident rules look at, and the number of rows of the shortest table with them.
-pub fn items(gate: &Gate, evidence: &Evidence, chosen: usize, tables: &Tables) -> (ItemSet, usize) {
-    let (mut all, mut count) = (ItemSet::default(), None);
-    let candidate = subject(gate, &evidence.candidates[chosen], tables);
-    let itemised = confident(gate).flat_map(|(_, rule)| rule.itemised());
-    let mut origins: Vec<RecordOrigin> = itemised.map(|(_, origin)| origin).collect();
-    origins.sort_unstable();
-    origins.dedup();
-    for origin in origins {
-        let owner = match origin {
-            RecordOrigin::Own => "",
-            RecordOrigin::Judge(judge) => gate.scope.judges.get(judge).map_or("", |judge| judge.name.as_str()),
-        };
-        let Some(items) = &candidate.readings(origin).items else { continue };
-        let rows = items.rows.iter().map(|row| (row.id.as_str(), row.prompt.as_str()));
-        all.join(ItemSet::of(rows, owner));
-        count = Some(count.map_or(items.rows.len(), |least: usize| least.min(items.rows.len())));
-    }
-    (all, count.unwrap_or_default())
 }
 
 /// The key under which verdicts are remembered. Rules count as they were typed, since the explanations repeat them.

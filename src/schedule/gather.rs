@@ -10,7 +10,7 @@ use crate::event::{ArtifactEvidence, Evidence, HumanDecision, RuleVerdict, Table
 use crate::failure::Failure;
 use crate::gate::{self, Choice, Decision, Who};
 use crate::ledger::Permission;
-use crate::plan::{ArtifactName, Gate, OnFail, Stage, StageId};
+use crate::plan::{ArtifactName, Gate, OnFail, Pin, Source, Stage, StageId};
 use stages::stage::Work;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,8 +39,35 @@ pub enum Passage {
 /// Whether everything the gate compares with is there, apart from what depends on the candidates.
 pub fn can_judge(lookup: &mut Lookup, gate: &Gate) -> Step<()> {
     let judges = all(gate.judges.iter().map(|eval| measure::judge(lookup, *eval).map(drop)));
-    let named = gate.stages.iter().map(|(_, id)| lookup.carried(*id).map(drop));
-    lookup::both(judges, all(named)).map(drop)
+    lookup::both(judges, named(lookup, gate).map(drop)).map(drop)
+}
+
+/// The stages that the rules of a gate name.
+#[derive(Default)]
+struct NamedStages {
+    artifacts: Vec<(String, Artifact)>,
+    /// The stages of a `for` that failed, each with the reason.
+    failed: BTreeMap<String, String>,
+}
+
+fn named(lookup: &mut Lookup, gate: &Gate) -> Step<NamedStages> {
+    let mut found = Vec::new();
+    for (name, id) in &gate.stages {
+        let source = Source::Stage { stage: *id, pin: Pin::Open };
+        let artifact = match gate.members.contains(name) {
+            true => lookup.if_not_failed(&source),
+            false => lookup.artifact(&source).map(Ok),
+        };
+        found.push(artifact.map(|artifact| (name.clone(), artifact)));
+    }
+    let mut named = NamedStages::default();
+    for (name, artifact) in all(found)? {
+        match artifact {
+            Ok(artifact) => named.artifacts.push((name, artifact)),
+            Err(reason) => drop(named.failed.insert(name, reason)),
+        }
+    }
+    Ok(named)
 }
 
 /// `candidates` are in step order and not empty. `judges` are the gate's, or the stage itself if it is an eval.
@@ -49,14 +76,15 @@ pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[
     let resolved = all(judges.iter().map(|eval| measure::judge(lookup, *eval)))?;
     let names: Vec<String> = judges.iter().map(|eval| lookup.plan.stages[*eval].name.clone()).collect();
     let incumbent = stage.incumbent.as_ref().map(|port| lookup.on_port(stage, port)).transpose()?.flatten();
-    let named = gate.stages.iter().map(|(name, id)| Ok((name.clone(), lookup.carried(*id)?)));
-    let named = all(named.collect::<Vec<_>>())?;
+    let NamedStages { artifacts: named, failed } = named(lookup, gate)?;
 
     // 1. What is known before any judging; this alone may be enough to choose a candidate.
     let mut evidence = Evidence {
         candidates: candidates.iter().map(seen).collect(),
         incumbent: incumbent.as_ref().map(seen),
         stages: named.iter().map(|(name, artifact)| (name.clone(), seen(artifact))).collect(),
+        failed,
+        failed_candidates: lookup.failed_candidates.clone(),
         ..Evidence::default()
     };
     let select_judges = gate.select.as_ref().map(gate::Select::judges).unwrap_or_default();
@@ -130,7 +158,8 @@ pub fn gate(lookup: &mut Lookup, gate: &Gate, judges: &[StageId], candidates: &[
     let is_left_to_a_person = on == OnFail::Hold && matches!(decision, Decision::Fail | Decision::Unsure);
     let decided = lookup.decisions.get(&evidence.question).filter(|_| is_left_to_a_person).cloned();
     let (way, carries) = way(decision, on, decided.as_ref(), incumbent, &chosen, &rules, candidates);
-    let select = gate.select.as_ref().map(|_| chosen.explanation.clone());
+    let failed: String = evidence.failed_candidates.iter().map(|reason| format!("; {reason}")).collect();
+    let select = gate.select.as_ref().map(|_| format!("{}{failed}", chosen.explanation));
     let chosen_by = gate.select.iter().flat_map(gate::Select::metrics).map(str::to_owned).collect();
     let verdict = Verdict { decision, rules, select, chosen_by, carries, decided, look, evidence };
     Ok(GateResult { verdict, way, chosen: chosen.index, judged, others })
@@ -201,7 +230,7 @@ fn look(
         Err(error) => return fails(error),
     };
     let candidate = &evidence.candidates[chosen];
-    let confident = decide::rules(gate).map(|(_, rule)| rule).filter(|rule| rule.is_confident());
+    let confident = decide::rules(gate).map(|(_, rule)| rule).filter(|rule| rule.looks_at_items());
     let mut asked = AskedLook {
         key: key.clone(),
         is_growing: decide::is_growing(gate),
@@ -233,7 +262,7 @@ fn before(lookup: &Lookup) -> Option<String> {
     let taken = |stage: &Stage| {
         let port = match stage.kind.work {
             Work::Measure(measure) => Some(measure.port),
-            Work::Run(_) => stage.incumbent.as_deref(),
+            Work::Run(_) | Work::Choose { .. } => stage.incumbent.as_deref(),
         }?;
         stage.inputs.iter().find(|input| input.port == port)?.sources.first()?.stage()
     };
@@ -306,6 +335,7 @@ fn seen(artifact: &Artifact) -> ArtifactEvidence {
         metrics: artifact.metrics.clone(),
         table: artifact.table.clone(),
         judged: BTreeMap::new(),
+        among: artifact.among(),
     }
 }
 

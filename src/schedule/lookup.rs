@@ -1,6 +1,8 @@
 //! Lookups of a stage that is being advanced: actions, and what other stages' names carry. Gates and measurements are
 //! built on it.
 
+mod failed;
+
 use super::state::{Artifact, AskedLook, KeyedAction, LookSearch, Request, StageEnd, State, TakenLook};
 use crate::action::{Action, ActionInput, Record, RowsInput};
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
@@ -107,6 +109,8 @@ pub struct Lookup<'a> {
     pub learned: Option<(Digest, Vec<RuleVerdict>)>,
     /// The look that its gate took.
     pub look: Option<TakenLook>,
+    /// The stages that it cannot choose, since they failed: each with the reason.
+    pub failed_candidates: Vec<String>,
     /// The actions found, with the name of the part.
     pub found: Vec<(KeyedAction, Option<EvalPart>)>,
     /// The asker's own action, once it is known.
@@ -179,7 +183,7 @@ impl<'a> Lookup<'a> {
         own: Option<KeyedAction>,
     ) -> Lookup<'a> {
         let RunInputs { plan, contents, decisions } = inputs;
-        let (queries, found, learned, look) = (Vec::new(), Vec::new(), None, None);
+        let (queries, found, failed_candidates, learned, look) = (Vec::new(), Vec::new(), Vec::new(), None, None);
         let (is_executed, seconds) = (false, 0.0);
         Lookup {
             plan,
@@ -191,6 +195,7 @@ impl<'a> Lookup<'a> {
             queries,
             learned,
             look,
+            failed_candidates,
             found,
             own,
             is_executed,
@@ -334,7 +339,14 @@ impl<'a> Lookup<'a> {
                 };
                 let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
                 let (content, metrics) = (content.clone(), BTreeMap::new());
-                Ok(Artifact { content, step: None, metrics, table: None, label: ArtifactName::open(&name) })
+                Ok(Artifact {
+                    content,
+                    step: None,
+                    metrics,
+                    table: None,
+                    label: ArtifactName::open(&name),
+                    chosen: None,
+                })
             }
             Source::Stage { stage, pin: Pin::Open } => self.carried(*stage),
             Source::Stage { stage, pin } => self.pinned(*stage, pin),
@@ -342,7 +354,7 @@ impl<'a> Lookup<'a> {
                 let whole = self.artifact(&Source::Stage { stage: *stage, pin: *pin })?;
                 let label = ArtifactName { file: Some(path.clone()), ..whole.label };
                 let content = self.file(FileInTree { tree: whole.content, path: path.clone() }, &label)?;
-                Ok(Artifact { content, step: whole.step, metrics: BTreeMap::new(), table: None, label })
+                Ok(Artifact { content, step: whole.step, metrics: BTreeMap::new(), table: None, label, chosen: None })
             }
         }
     }

@@ -31,6 +31,11 @@ impl Judge {
         self.ports.get(self.measure.comparison?.port)?.first()
     }
 
+    /// Whether both measure on the same rows.
+    pub fn has_rows_of(&self, other: &Judge) -> bool {
+        self.data == other.data
+    }
+
     /// The reward models whose scores are compared.
     pub fn labels(&self, lookup: &Lookup) -> Vec<String> {
         let compared = self.measure.comparison.map(|comparison| &self.measure.parts[comparison.part]);

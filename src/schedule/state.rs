@@ -115,12 +115,27 @@ pub struct Artifact {
     pub table: Option<Table>,
     /// The name of its maker: `sft`, `rm_1@150`, or the last part of a path.
     pub label: ArtifactName,
+    /// The choice that it came out of, if judges made one.
+    pub chosen: Option<ChosenBest>,
+}
+
+/// A choice of the best of several by judges: whoever measures it on the same rows sees its luck.
+#[derive(Clone, Debug)]
+pub struct ChosenBest {
+    /// The number of those that it was chosen among.
+    pub among: usize,
+    pub judges: Vec<StageId>,
 }
 
 impl Artifact {
     pub fn of(candidate: &Candidate, label: ArtifactName) -> Artifact {
         let (content, metrics) = (candidate.content.clone(), candidate.metrics.clone());
-        Artifact { content, step: Some(candidate.step), metrics, table: Table::of(candidate), label }
+        Artifact { content, step: Some(candidate.step), metrics, table: Table::of(candidate), label, chosen: None }
+    }
+
+    /// The number of artifacts that it is the best of; 1 if it was not chosen.
+    pub fn among(&self) -> usize {
+        self.chosen.as_ref().map_or(1, |chosen| chosen.among)
     }
 }
 

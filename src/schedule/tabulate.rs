@@ -79,8 +79,10 @@ pub fn reported_row(lookup: &Lookup, end: &StageEnd) -> Option<Event> {
     let counts: Option<Vec<u64>> = Counts::NAMES.into_iter().map(count).collect();
     let counts = counts.and_then(|counts| counts.try_into().ok()).map(Counts::named);
     let versus = counts.map(|counts| BaselineComparison::of(ArtifactName::open("the baseline"), counts));
-    let is_rejected = !matches!(end.outcome, Outcome::Done { kept: false, .. });
-    let model = if is_rejected { ArtifactName::last(&stage.name) } else { ArtifactName::open(&stage.name) };
+    let carries = matches!(end.outcome, Outcome::Done { kept: false, .. });
+    // Of one that is held a person decides.
+    let is_rejected = !carries && !matches!(end.outcome, Outcome::Held { .. });
+    let model = if carries { ArtifactName::open(&stage.name) } else { ArtifactName::last(&stage.name) };
     let row = StudyRow { model, is_rejected, metrics: candidate.metrics.clone(), versus };
     Some(Event::Measured { eval: lookup.plan.name.clone(), row })
 }

@@ -62,6 +62,11 @@ impl Node {
         map.iter().find(|(name, _)| name.value == key).map(|(_, node)| node)
     }
 
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        let Value::Map(map) = &mut self.value else { return None };
+        map.iter_mut().find(|(name, _)| name.value == key).map(|(_, node)| node)
+    }
+
     /// Takes the value of a key out and leaves null in its place.
     pub fn take(&mut self, key: &str) -> Option<(Span, Node)> {
         let Value::Map(map) = &mut self.value else { return None };

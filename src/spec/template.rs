@@ -1,6 +1,8 @@
 //! `${…}` in scalars: expressions over `vars`, `for` variables and `env.NAME`, evaluated by minijinja. A value that is
 //! exactly one `${…}` keeps its type; `$${` stands for a plain `${`.
 
+mod bounds;
+
 use crate::canonical::EXACT;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::node::{Node, Value, WithSpan};
@@ -37,6 +39,7 @@ impl Variables {
         self.environment.get_or_init(|| {
             let mut environment = Environment::new();
             environment.set_undefined_behavior(UndefinedBehavior::Strict);
+            bounds::set(&mut environment);
             environment
         })
     }
@@ -176,6 +179,7 @@ pub fn variables_of(text: &str) -> BTreeSet<String> {
     let mut variables = BTreeSet::new();
     for piece in pieces(text).unwrap_or_default() {
         if let Piece::Expression(_, expression) = piece
+            && expression.len() <= bounds::LONGEST
             && let Ok(expression) = Environment::new().compile_expression(&expression)
         {
             variables.extend(expression.undeclared_variables(true));
@@ -295,6 +299,10 @@ fn evaluate(expression: &str, scope: &Scope) -> Result<Evaluation, NoValue> {
         };
         NoValue::Mistake { message, help: None }
     };
+    if expression.len() > bounds::LONGEST {
+        let message = format!("an expression of {} bytes; {} are the most", expression.len(), bounds::LONGEST);
+        return Err(NoValue::Mistake { message, help: Some("let `vars:` hold parts of it".to_owned()) });
+    }
     let environment = scope.file.environment();
     let compiled = environment.compile_expression(expression).map_err(mistake)?;
     let mut used = Vec::new();

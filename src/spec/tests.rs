@@ -732,3 +732,78 @@ stages:
         "#]],
     );
 }
+
+fn families(text: &str) -> String {
+    let spec = read(&source(text, &[]), &|_| None).unwrap_or_else(|_| panic!("no stage could be read"));
+    spec.families.iter().map(|(family, stages)| format!("{family}: {}\n", stages.join(" "))).collect()
+}
+
+#[test]
+fn the_stages_of_a_for_have_a_name_together_for_all_and_for_each_value_of_a_variable() {
+    expect![[r#"
+        last: a_last b_last
+        ppo_high_s: ppo_high_s1 ppo_high_s2
+        ppo_low_s: ppo_low_s1 ppo_low_s2
+        ppo_s: ppo_low_s1 ppo_low_s2 ppo_high_s1 ppo_high_s2
+        rm: rm_1 rm_2
+    "#]]
+    .assert_eq(&families(
+        "
+stages:
+  base: {kind: exec}
+  rm_${k}: {for: {k: 1..2}, kind: exec}
+  ppo_${rate}_s${seed}: {for: {rate: [low, high], seed: 1..2}, kind: exec}
+  ${seed}_last: {for: {seed: [a, b]}, kind: exec}
+  x_${k + 1}: {for: {k: 1..2}, kind: exec}
+",
+    ));
+}
+
+#[test]
+fn the_best_of_several_stages_stands_for_a_stage_that_chooses() {
+    check(
+        "
+stages:
+  ppo_${k}: {for: {k: 1..2}, kind: ppo}
+  last: {kind: eval, from: {policy: {best_of: ppo, by: mean_score, judge: eval}, reward: [{best_of: [rm_1, rm_2], by: accuracy}, rm_3]}}
+",
+        expect![[r#"
+            rlhf seed 0
+            ppo_1: ppo() {}
+            ppo_2: ppo() {}
+            last_policy: best_of(stages=[ppo_1 ppo_2]) {} gate require [] judge eval select Some("mean_score") where None Stop
+            last_reward: best_of(stages=[rm_1 rm_2]) {} gate require [] select Some("accuracy") where None Stop
+            last: eval(policy=last_policy, reward=[last_reward rm_3]) {}
+        "#]],
+    );
+    check(
+        "
+stages:
+  last_policy: {kind: ppo}
+  last: {kind: eval, from: {policy: {best_of: ppo}, reward: {best_of: ppo, by: kl, jugde: eval}}}
+",
+        expect![[r#"
+            rlhf seed 0
+            last_policy: ppo() {}
+            best_last_policy: best_of(stages=ppo) {} gate require [] select None where None Stop
+            last_reward: best_of(stages=ppo) {} gate require [] select Some("kl") where None Stop
+            last: eval(policy=best_last_policy, reward=last_reward) {}
+            error: the best of these stages by what?
+             --> rlhf.yaml:4:37
+              |
+            4 |   last: {kind: eval, from: {policy: {best_of: ppo}, reward: {best_of: ppo, by: kl, jugde: eval}}}
+              |                                     ^
+              |
+              = help: {best_of: [ppo_a, ppo_b], by: mean_score, judge: eval}
+
+            error: unknown key `jugde` of the best of several stages
+             --> rlhf.yaml:4:84
+              |
+            4 |   last: {kind: eval, from: {policy: {best_of: ppo}, reward: {best_of: ppo, by: kl, jugde: eval}}}
+              |                                                                                    ^^^^^
+              |
+              = help: did you mean `judge`?
+
+        "#]],
+    );
+}

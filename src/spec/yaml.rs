@@ -18,6 +18,8 @@ const MAX_DEPTH: usize = 64;
 const MAX_NODES: usize = 2_000_000;
 /// The limit on nodes repeated by aliases: a few lines of anchors can stand for any number of nodes.
 const MAX_REPEATED: usize = 100_000;
+/// The limit on the bytes of texts repeated by aliases.
+const MAX_REPEATED_BYTES: usize = 64 << 20;
 
 /// The reading of `.nan` and `.inf`.
 #[derive(Clone, Copy, PartialEq)]
@@ -89,8 +91,20 @@ fn read(text: &str, start: usize, not_finite: NotFinite, mistakes: &mut Vec<Diag
     };
     let parser = Parser::new_from_str_with_options(text, options);
     let anchors = HashMap::new();
-    let (nodes, kept, repeated, line_starts) = (0, 0, 0, Vec::new());
-    let mut reader = Reader { text, start, not_finite, parser, anchors, nodes, kept, repeated, line_starts, mistakes };
+    let (nodes, kept, repeated, repeated_bytes, line_starts) = (0, 0, 0, 0, Vec::new());
+    let mut reader = Reader {
+        text,
+        start,
+        not_finite,
+        parser,
+        anchors,
+        nodes,
+        kept,
+        repeated,
+        repeated_bytes,
+        line_starts,
+        mistakes,
+    };
     reader.document()
 }
 
@@ -104,6 +118,7 @@ struct Reader<'a> {
     nodes: usize,
     kept: usize,
     repeated: usize,
+    repeated_bytes: usize,
     /// The starts of all lines; empty until a message needs a line number.
     line_starts: Vec<usize>,
     mistakes: &'a mut Vec<Diagnostic>,
@@ -183,6 +198,10 @@ impl<'a> Reader<'a> {
         self.repeated += nodes;
         if self.repeated > MAX_REPEATED {
             return Err(wrong(span, format!("aliases repeat more than {MAX_REPEATED} values")));
+        }
+        self.repeated_bytes += text_bytes(node);
+        if self.repeated_bytes > MAX_REPEATED_BYTES {
+            return Err(wrong(span, format!("aliases repeat more than {MAX_REPEATED_BYTES} bytes")));
         }
         if depth + height > MAX_DEPTH {
             return Err(too_deep(span));
@@ -337,6 +356,16 @@ fn wrong(span: Span, message: impl Into<String>) -> YamlError {
 
 fn too_deep(span: Span) -> YamlError {
     wrong(span, format!("nested more than {MAX_DEPTH} deep"))
+}
+
+/// The bytes of the texts of a tree.
+fn text_bytes(node: &Node) -> usize {
+    match &node.value {
+        Value::String(text) => text.len(),
+        Value::List(items) => items.iter().map(text_bytes).sum(),
+        Value::Map(map) => map.iter().map(|(key, item)| key.value.len() + text_bytes(item)).sum(),
+        _ => 0,
+    }
 }
 
 /// The number of nodes and the depth of a tree.

@@ -2,10 +2,13 @@
 //! `work.rs` has the layout.
 
 mod device_choice;
+mod handover;
 
 pub use device_choice::DeviceChoice;
+pub use handover::Handover;
 
 use crate::curve;
+use crate::secret::Secrets;
 use crate::work;
 use anyhow::{Context, Result, bail};
 use formats::data::DataSource;
@@ -74,6 +77,9 @@ pub struct Candidate {
 /// The content of `outcome.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageResult {
+    /// That of the [`Handover`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub nonce: String,
     pub candidates: Vec<Candidate>,
     /// Telemetry of the worker: device class, seconds by phase. It is part of no digest, and gates do not see it.
     #[serde(default)]
@@ -108,6 +114,8 @@ pub struct Io {
     work: PathBuf,
     inputs: BTreeMap<String, Vec<DataSource>>,
     host: Host,
+    nonce: String,
+    secrets: Arc<Secrets>,
     outcome: StageResult,
     events: LineFile,
     curve: LineFile,
@@ -129,7 +137,7 @@ struct LineFile {
 impl LineFile {
     fn open(&mut self) -> Result<&mut fs::File> {
         if self.file.is_none() {
-            let open = fs::OpenOptions::new().create(true).append(true).open(&self.path);
+            let open = files::to_append(&self.path);
             self.file = Some(open.with_context(|| format!("open {}", self.path.display()))?);
         }
         Ok(self.file.as_mut().expect("it was opened above"))
@@ -147,6 +155,8 @@ impl Io {
             work: work.to_owned(),
             inputs,
             host,
+            nonce: String::new(),
+            secrets: Arc::default(),
             outcome: StageResult::default(),
             events: LineFile { path: work.join(work::PROGRESS), file: None },
             curve: LineFile { path: work.join(work::CURVE), file: None },
@@ -155,6 +165,11 @@ impl Io {
             last_checkpoint: Instant::now(),
             is_to_stop: None,
         })
+    }
+
+    /// The same with what the runner told this worker alone.
+    pub fn entrusted(self, nonce: String, secrets: Arc<Secrets>) -> Io {
+        Io { nonce, secrets, ..self }
     }
 
     pub fn device(&self) -> &DeviceChoice {
@@ -166,9 +181,9 @@ impl Io {
         &self.host.gpus
     }
 
-    /// Names of the secrets that the command gets.
-    pub fn secrets(&self) -> &[String] {
-        &self.host.secrets
+    /// The secrets that the command gets.
+    pub fn secrets(&self) -> Arc<Secrets> {
+        Arc::clone(&self.secrets)
     }
 
     pub fn is_audited(&self) -> bool {
@@ -180,7 +195,7 @@ impl Io {
         self.host.skip_bad_rows
     }
 
-    /// The work directory, which is also the current directory of an `exec` command.
+    /// The work directory.
     pub fn work(&self) -> &Path {
         &self.work
     }
@@ -260,9 +275,7 @@ impl Io {
         let [partial, old, new] =
             [work::PARTIAL_CHECKPOINT, work::OLD_CHECKPOINT, work::CHECKPOINT].map(|name| self.work.join(name));
         for leftover in [&partial, &old] {
-            if leftover.exists() {
-                fs::remove_dir_all(leftover).with_context(|| format!("remove {}", leftover.display()))?;
-            }
+            remove_if_there(leftover)?;
         }
         fs::create_dir_all(&partial).with_context(|| format!("create {}", partial.display()))?;
         save(&partial).with_context(|| format!("write the checkpoint of step {step}"))?;
@@ -272,9 +285,7 @@ impl Io {
             .context("write the checkpoint")?;
         // A directory cannot be renamed over one with files: the old one is moved aside first, and counts until it is
         // removed.
-        if new.exists() {
-            fs::rename(&new, &old).with_context(|| format!("rename {}", new.display()))?;
-        }
+        files::found(fs::rename(&new, &old)).with_context(|| format!("rename {}", new.display()))?;
         self.last_checkpoint = Instant::now();
         fs::rename(&partial, &new).with_context(|| format!("rename {}", partial.display()))?;
         if self.is_to_stop() { Err(Interruption { step: Some(step) }.into()) } else { Ok(()) }
@@ -284,7 +295,8 @@ impl Io {
     /// attempt wrote later is removed. A checkpoint of another device class is refused, since a resumed run must give
     /// the bytes of an undisturbed one; so is one that is damaged or incomplete.
     pub fn resume_from(&mut self) -> Result<Option<PathBuf>> {
-        let Some(directory) = work::checkpoint(&self.work) else { return Ok(None) };
+        let found = work::checkpoint(&self.work).context("look for a checkpoint")?;
+        let Some(directory) = found else { return Ok(None) };
         let read = || -> Result<Checkpoint> {
             let checkpoint: Checkpoint = serde_json::from_slice(&fs::read(directory.join(work::CHECKPOINT_STATE))?)?;
             if checkpoint.outcome.telemetry.get("device") != self.outcome.telemetry.get("device") {
@@ -308,8 +320,9 @@ impl Io {
         self.curve.open()?.set_len(curve_bytes).context("cut metrics.jsonl")?;
         let known: Vec<String> = self.outcome.candidates.iter().map(|candidate| candidate.step.to_string()).collect();
         for place in [work::CANDIDATES, work::TABLES].map(|name| self.work.join(name)) {
-            for entry in fs::read_dir(&place).into_iter().flatten() {
-                let entry = entry?;
+            let read = || format!("read {}", place.display());
+            for entry in files::found(fs::read_dir(&place)).with_context(read)?.into_iter().flatten() {
+                let entry = entry.with_context(read)?;
                 if !known.iter().any(|step| entry.file_name() == step.as_str()) {
                     fs::remove_dir_all(entry.path()).with_context(|| format!("remove {}", entry.path().display()))?;
                 }
@@ -318,15 +331,18 @@ impl Io {
         Ok(is_ours.then_some(directory))
     }
 
+    /// Removes what lies where candidates and tables go: nothing that this stage did not hand over is one.
+    pub fn clear_candidates(&self) -> Result<()> {
+        [work::CANDIDATES, work::TABLES].into_iter().try_for_each(|name| remove_if_there(&self.work.join(name)))
+    }
+
     /// Discards the checkpoint that [`Io::resume_from`] found, because its contents cannot be read.
     pub fn start_anew(&mut self) -> Result<()> {
         self.outcome.candidates.clear();
         self.curve.open()?.set_len(0).context("cut metrics.jsonl")?;
         let all = [work::CANDIDATES, work::TABLES, work::CHECKPOINT, work::OLD_CHECKPOINT];
         for place in all.map(|name| self.work.join(name)) {
-            if place.exists() {
-                fs::remove_dir_all(&place).with_context(|| format!("remove {}", place.display()))?;
-            }
+            remove_if_there(&place)?;
         }
         Ok(())
     }
@@ -357,7 +373,7 @@ impl Io {
     /// Writes down, as a sentence, the memory that the stage is expected to take, in case it dies of too little.
     pub fn expects(&self, memory: &str) -> Result<()> {
         let path = self.work.join(work::EXPECTED_MEMORY);
-        fs::write(&path, memory).with_context(|| format!("write {}", path.display()))
+        files::write(&path, memory.as_bytes()).with_context(|| format!("write {}", path.display()))
     }
 
     /// Tells people something about the stage that is no failure. A remark is kept once, even when the stage resumes.
@@ -381,10 +397,17 @@ impl Io {
         }
         let path = self.work.join(work::OUTCOME);
         let partial = self.work.join(work::PARTIAL_OUTCOME);
-        fs::write(&partial, serde_json::to_vec_pretty(&self.outcome)?)
+        let outcome = serde_json::to_string_pretty(&StageResult { nonce: self.nonce, ..self.outcome })?;
+        // Remarks and telemetry may quote what a command said.
+        files::write(&partial, self.secrets.redacted(&outcome).as_bytes())
             .with_context(|| format!("write {}", partial.display()))?;
         fs::rename(&partial, &path).with_context(|| format!("write {}", path.display()))
     }
+}
+
+fn remove_if_there(directory: &Path) -> Result<()> {
+    let removed = files::found(fs::remove_dir_all(directory));
+    removed.map(drop).with_context(|| format!("remove {}", directory.display()))
 }
 
 /// Writes rows as JSONL.

@@ -1,5 +1,6 @@
 //! The table of kinds. A new kind is one file in `kinds/` and one row here.
 
+pub mod best_of;
 pub mod dpo;
 pub mod eval;
 pub mod exec;
@@ -19,8 +20,17 @@ use formats::{data, describe, tokenizer};
 use std::path::Path;
 
 /// The kinds that a pipeline file can name, in the order in which `pipeline kinds` prints them.
-pub const KINDS: &[&Kind] =
-    &[&pretrain::KIND, &sft::KIND, &rm::KIND, &ppo::KIND, &dpo::KIND, &kto::KIND, &eval::KIND, &exec::KIND];
+pub const KINDS: &[&Kind] = &[
+    &pretrain::KIND,
+    &sft::KIND,
+    &rm::KIND,
+    &ppo::KIND,
+    &dpo::KIND,
+    &kto::KIND,
+    &eval::KIND,
+    &best_of::KIND,
+    &exec::KIND,
+];
 
 /// Names of kinds that are planned. Their users are told so, since the nearest name in [`KINDS`] would be a wrong
 /// guess.
@@ -34,7 +44,7 @@ pub fn parts() -> impl Iterator<Item = &'static Kind> {
 fn measured_parts() -> impl Iterator<Item = &'static Part> {
     let parts = |kind: &&'static Kind| match kind.work {
         Work::Measure(measure) => measure.parts,
-        Work::Run(_) => &[],
+        Work::Run(_) | Work::Choose { .. } => &[],
     };
     KINDS.iter().flat_map(parts)
 }
@@ -58,7 +68,7 @@ pub fn kind_or_part(name: &str) -> Option<&'static Kind> {
 pub fn study_columns(has_metric: impl Fn(&str) -> bool) -> Option<&'static StudyColumns> {
     let columns = |kind: &&'static Kind| match kind.work {
         Work::Measure(measure) => measure.columns.as_ref(),
-        Work::Run(_) => None,
+        Work::Run(_) | Work::Choose { .. } => None,
     };
     KINDS.iter().filter_map(columns).find(|columns| has_metric(columns.headline.metric))
 }
@@ -144,7 +154,10 @@ mod tests {
                 assert!(port.instead_of.is_none_or(has), "{name}.{}", port.name);
             }
             match kind.tokenizer {
-                TokenizerSource::Port(port) => assert_eq!(accepts(port), Accepts::Model, "{name}"),
+                TokenizerSource::Port(port) => {
+                    let is_choice = matches!(kind.work, Work::Choose { port: of } if of == port);
+                    assert!(is_choice || accepts(port) == Accepts::Model, "{name}");
+                }
                 TokenizerSource::New { unless, data, size } => {
                     assert!(
                         accepts(unless) == Accepts::Tokenizer && matches!(accepts(data), Accepts::Data(_)) && has(size)

@@ -10,6 +10,7 @@ pub mod io;
 pub mod kernel;
 pub mod kinds;
 pub mod model;
+pub mod orphans;
 pub mod rl;
 pub mod secret;
 pub mod stage;

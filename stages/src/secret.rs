@@ -1,9 +1,11 @@
-//! Secrets: values that only the command of a stage may see. They are read from the environment of the worker, redacted
-//! in logs, and searched for in results. A value is recognised as it is and as JSON writes it; another encoding
-//! (base64, a hash) is not.
+//! Secrets: values that only the command of a stage may see. They are told to the worker by its runner, redacted in logs,
+//! and searched for in results. A value is recognised as it is and as JSON writes it; in another encoding (base64, a
+//! hash), compressed, or in pieces it is not.
 
 use anyhow::{Result, bail};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
 
 /// The shortest secret: anything shorter occurs by chance, and `***` in its places would reveal it.
 const SHORTEST: usize = 4;
@@ -63,11 +65,35 @@ impl Secrets {
         found.map(|(index, _)| self.named[*index].0.as_str())
     }
 
+    /// The same for a file, which may be larger than memory.
+    pub fn found_in_file(&self, mut file: File) -> io::Result<Option<&str>> {
+        let longest = self.forms.iter().map(|(_, form)| form.len()).max().unwrap_or(0);
+        let (mut held, mut chunk) = (Vec::new(), vec![0; 1 << 20]);
+        loop {
+            let length = match file.read(&mut chunk) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            if length == 0 {
+                return Ok(None);
+            }
+            held.extend_from_slice(&chunk[..length]);
+            if let Some(name) = self.found_in(&held) {
+                return Ok(Some(name));
+            }
+            held.drain(..held.len().saturating_sub(longest.saturating_sub(1)));
+        }
+    }
+
     pub fn redacted(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.redacted_bytes(text.as_bytes())).into_owned()
+    }
+
+    pub fn redacted_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut redaction = self.redaction();
-        let mut bytes = redaction.pass(text.as_bytes());
-        bytes.extend(redaction.end());
-        String::from_utf8_lossy(&bytes).into_owned()
+        let mut shown = redaction.pass(bytes);
+        shown.extend(redaction.end());
+        shown
     }
 
     pub fn redaction(&self) -> Redaction {
@@ -126,8 +152,11 @@ impl Redaction {
     }
 }
 
+/// Whole outputs are searched: by the first byte, of which there are few.
 fn places<'a>(bytes: &'a [u8], form: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    bytes.windows(form.len().max(1)).enumerate().filter(move |(_, window)| *window == form).map(|(at, _)| at)
+    let (first, rest) = form.split_first().map_or((None, form), |(first, rest)| (Some(*first), rest));
+    let starts = bytes.iter().enumerate().filter(move |(_, byte)| Some(**byte) == first).map(|(at, _)| at);
+    starts.filter(move |at| bytes[at + 1..].starts_with(rest))
 }
 
 #[cfg(test)]
@@ -169,6 +198,18 @@ mod tests {
         assert_eq!(redacted(&values, "say \"yes\"\nor no"), "***");
         assert_eq!(secrets(&values).found_in(br#"{"a": "say \"yes\"\nor no"}"#), Some("S0"));
         assert_eq!(secrets(&values).found_in(b"say yes or no"), None);
+    }
+
+    #[test]
+    fn a_value_is_found_in_a_large_file_also_where_two_pieces_meet() {
+        let secrets = secrets(&["hf_token"]);
+        for at in [0, (1 << 20) - 3, (1 << 20), (3 << 20) - 1] {
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, &vec![b'h'; at]).unwrap();
+            io::Write::write_all(&mut file, b"hf_token and more").unwrap();
+            io::Seek::rewind(&mut file).unwrap();
+            assert_eq!(secrets.found_in_file(file).unwrap(), Some("S0"), "{at}");
+        }
     }
 
     #[test]

@@ -198,6 +198,8 @@ pub enum Work {
     /// No action of its own: the runner measures models in parts, each a cached action. A stage of such a
     /// kind can judge.
     Measure(&'static Measure),
+    /// No action: the inputs of this port are the candidates, and the gate chooses one of them.
+    Choose { port: &'static str },
 }
 
 /// A measurement of one model, in parts.

@@ -1,5 +1,6 @@
 //! The names of the files in a work directory, which its runner, its worker and its stage share. The layout is a
-//! promise: a command may read it, and a later version of this program goes on in it.
+//! promise: a later version of this program goes on in it. A command has a directory of its own in it, the only one
+//! that it is told: the others are the books of runner and worker, of which it needs to know nothing.
 //!
 //! ```text
 //! <work>/action.json   in: the hashed bytes: kind, version, parameters, seed, inputs
@@ -13,9 +14,24 @@
 //! <work>/memory.txt    out: the memory it expects to take, in words
 //! <work>/log.txt       out: everything that worker and command print
 //! <work>/error.txt     out: the cause of a failure, in words
-//! <work>/outcome.json  out: written last, by rename; none means that the attempt failed
+//! <work>/outcome.json  out: written last, by rename; none means that the attempt failed. It holds the nonce that the
+//!                      runner gave the worker, and no command: another one is nobody's word
+//!
+//! <work>/command/              the directory in which the command of an `exec` stage runs
+//! <work>/command/action.json   in: a copy
+//! <work>/command/in/<port>     in: the inputs, which lie here instead
+//! <work>/command/resume/       in/out: what it wants its next attempt to find
+//! <work>/command/metrics.json  out: its numbers
+//! <work>/command/items.jsonl   out: the rows that they are means of
+//! <work>/command/metrics.jsonl out: its curve
+//! <work>/command/events.jsonl  out: its progress
 //! ```
+//!
+//! The files of a command are taken over while it runs (progress, curve) and after its end (the rest), without following
+//! a link, without waiting, and up to a bound.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub const ACTION: &str = "action.json";
@@ -38,6 +54,8 @@ pub const PARTIAL_CHECKPOINT: &str = "resume.partial";
 /// In a checkpoint: the candidates handed over so far, and the length of the curve.
 pub const CHECKPOINT_STATE: &str = "progress.json";
 
+/// The directory of an `exec` command.
+pub const COMMAND: &str = "command";
 /// The home directory of an `exec` command.
 pub const HOME: &str = ".home";
 /// The temporary files of an `exec` command.
@@ -48,31 +66,34 @@ pub const METRICS: &str = "metrics.json";
 pub const ITEMS: &str = "items.jsonl";
 
 /// Names that a command cannot declare as its outputs.
-pub const RESERVED: [&str; 15] = [
-    ACTION,
-    HOST,
-    INPUTS,
-    CANDIDATES,
-    TABLES,
-    CHECKPOINT,
-    OLD_CHECKPOINT,
-    PARTIAL_CHECKPOINT,
-    CURVE,
-    PROGRESS,
-    LOG,
-    OUTCOME,
-    ERROR,
-    HOME,
-    TEMPORARY,
-];
+pub const RESERVED: [&str; 7] = [ACTION, INPUTS, CHECKPOINT, CURVE, PROGRESS, HOME, TEMPORARY];
 
 /// Directories that take space and are not needed once a result is recorded. Logs, curves and the action stay.
-pub const LARGE: [&str; 8] =
-    [INPUTS, CANDIDATES, TABLES, CHECKPOINT, OLD_CHECKPOINT, PARTIAL_CHECKPOINT, HOME, TEMPORARY];
+pub const LARGE: [&str; 7] = [INPUTS, CANDIDATES, TABLES, CHECKPOINT, OLD_CHECKPOINT, PARTIAL_CHECKPOINT, COMMAND];
 
 /// The last complete checkpoint in a work directory. A worker killed between two renames leaves the one before.
-pub fn checkpoint(work: &Path) -> Option<PathBuf> {
-    [CHECKPOINT, OLD_CHECKPOINT].map(|name| work.join(name)).into_iter().find(|path| path.is_dir())
+pub fn checkpoint(work: &Path) -> io::Result<Option<PathBuf>> {
+    first_directory([CHECKPOINT, OLD_CHECKPOINT].map(|name| work.join(name)))
+}
+
+/// The directory in which a command keeps something for its next attempt.
+pub fn command_checkpoint(work: &Path) -> io::Result<Option<PathBuf>> {
+    first_directory([work.join(COMMAND).join(CHECKPOINT)])
+}
+
+/// The first that is a directory; a link to one is none.
+fn first_directory(paths: impl IntoIterator<Item = PathBuf>) -> io::Result<Option<PathBuf>> {
+    for path in paths {
+        if files::found(fs::symlink_metadata(&path))?.is_some_and(|metadata| metadata.is_dir()) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// The directory below which the inputs lie: that of the command, if there is one.
+pub fn of_inputs(work: &Path, has_command: bool) -> PathBuf {
+    if has_command { work.join(COMMAND) } else { work.to_owned() }
 }
 
 /// The directory of one candidate.

@@ -27,7 +27,7 @@ const READERS: [&str; 13] = [
 /// Files that read prose all the same, each with its reason.
 const ALLOWED: [(&str, &str); 9] = [
     ("src/cause.rs", "journals hold causes as texts: this is the file that reads them back"),
-    ("src/cli/doctor/machine.rs", "/proc/cpuinfo"),
+    ("src/run/machine.rs", "/proc/cpuinfo"),
     ("src/gate/lexer.rs", "spellings of a rule that are not ours, each with what to write in its place"),
     ("src/gate/items.rs", "serde_json says the line of a fault in its message as well"),
     ("src/plan/parameters.rs", "serde has no other form for the type that it found and the one it expected"),

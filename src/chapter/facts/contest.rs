@@ -3,6 +3,7 @@
 use crate::gate::statistics::{Glance, Sample, glance_mean, glance_win_rate};
 use crate::gate::{Counts, Items, pair, pair_results};
 use crate::plan::ArtifactName;
+use crate::report::answers::{AnswerRow, row};
 
 /// Two models before the same prompts.
 #[derive(Clone, Debug)]
@@ -18,21 +19,7 @@ pub struct AnswerContest {
     pub gain: f64,
     pub gain_within: Option<Glance>,
     /// The changed answers that the page shows: the largest gains, then the largest losses, each from the largest on.
-    pub pairs: Vec<AnswerPair>,
-}
-
-/// Two answers to one prompt: the candidate's, then the other's.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AnswerPair {
-    pub prompt: String,
-    pub texts: [String; 2],
-    pub scores: [f64; 2],
-}
-
-impl AnswerPair {
-    pub fn gain(&self) -> f64 {
-        self.scores[0] - self.scores[1]
-    }
+    pub pairs: Vec<AnswerRow>,
 }
 
 /// The tail of a 95 % interval on each side.
@@ -59,27 +46,68 @@ pub fn contest(
     let changed: Vec<usize> = (0..rows.len()).filter(is_changed).collect();
     let points: Vec<f64> = changed.iter().map(|at| results[*at].points()).collect();
     let of_changed: Vec<usize> = changed.iter().map(|at| groups[*at]).collect();
-    let differences = Sample::of_groups(&gains, &groups);
     Ok(AnswerContest {
         of: of.to_owned(),
         candidate: names[0].clone(),
         other: names[1].clone(),
         counts: Counts::of(&results),
         rate: glance_win_rate(&Sample::of_groups(&points, &of_changed), 0.5, TAIL),
-        gain: differences.mean(),
-        gain_within: glance_mean(&differences, 0.0, TAIL),
-        pairs: extremes(&changed, &gains, room, |at| {
-            let (mine, theirs) = rows[at];
-            let text = |items: &Items, row: usize| items.rows[row].text.clone().unwrap_or_default();
-            let scores = [score(candidate, mine), score(other, theirs)].map(Result::unwrap_or_default);
-            let prompt = candidate.rows[mine].prompt.clone();
-            AnswerPair { prompt, texts: [text(candidate, mine), text(other, theirs)], scores }
-        }),
+        gain: Sample::of_groups(&gains, &groups).mean(),
+        gain_within: mean_within(&gains, &groups),
+        pairs: extremes(&changed, &gains, room, |at| row(candidate, rows[at].0, Some((other, rows[at].1)))),
     })
 }
 
+/// The 95 % interval of a mean difference.
+pub fn mean_within(differences: &[f64], groups: &[usize]) -> Option<Glance> {
+    glance_mean(&Sample::of_groups(differences, groups), 0.0, TAIL)
+}
+
+/// The same of two tables whose scores are not to be compared: only what changed counts, in the order of the candidate's.
+///
+/// # Errors
+/// The tables do not pair, or an item lacks its text.
+pub fn unscored_contest(
+    of: &str,
+    names: [&ArtifactName; 2],
+    [candidate, other]: [&Items; 2],
+    room: usize,
+) -> Result<AnswerContest, String> {
+    let results = pair_results(candidate, other, false)?;
+    let mut left = room;
+    let changed = pair(candidate, other)?.into_iter().zip(&results).filter(|(_, result)| result.is_changed());
+    let shown = changed.map(|((mine, theirs), _)| row(candidate, mine, Some((other, theirs)))).map(|mut row| {
+        row.against.iter_mut().for_each(|other| other.gain = None);
+        row
+    });
+    let fits = |(at, row): &(usize, AnswerRow)| {
+        let is_in = size(row) <= left || *at == 0;
+        left = left.saturating_sub(size(row));
+        is_in
+    };
+    Ok(AnswerContest {
+        of: of.to_owned(),
+        candidate: names[0].clone(),
+        other: names[1].clone(),
+        counts: Counts::of(&results),
+        rate: None,
+        gain: 0.0,
+        gain_within: None,
+        pairs: shown.enumerate().take_while(fits).map(|(_, row)| row).collect(),
+    })
+}
+
+/// The bytes of a text that a page shows at most: the rest is counted.
+const LONGEST: usize = 6_000;
+
+/// The bytes that the texts of a pair take on a page.
+fn size(pair: &AnswerRow) -> usize {
+    let texts = [&pair.prompt, &pair.answer].into_iter().chain(pair.against.as_ref().map(|other| &other.answer));
+    texts.map(|text| text.len().min(LONGEST)).sum()
+}
+
 /// The pairs at both ends, turn by turn, as long as there is room: gains from the largest on, then losses likewise.
-fn extremes(changed: &[usize], gains: &[f64], room: usize, pair: impl Fn(usize) -> AnswerPair) -> Vec<AnswerPair> {
+fn extremes(changed: &[usize], gains: &[f64], room: usize, pair: impl Fn(usize) -> AnswerRow) -> Vec<AnswerRow> {
     let mut sorted = changed.to_vec();
     // Equal gains stay in the order of the table.
     sorted.sort_by(|one, other| gains[*other].total_cmp(&gains[*one]));
@@ -89,7 +117,7 @@ fn extremes(changed: &[usize], gains: &[f64], room: usize, pair: impl Fn(usize) 
         let takes_best = best.len() <= worst.len();
         let at = if takes_best { first } else { last - 1 };
         let next = pair(sorted[at]);
-        let size = next.prompt.len() + next.texts.iter().map(String::len).sum::<usize>();
+        let size = size(&next);
         if size > left && !(best.is_empty() && worst.is_empty()) {
             break;
         }
@@ -104,7 +132,7 @@ fn extremes(changed: &[usize], gains: &[f64], room: usize, pair: impl Fn(usize) 
     }
     // Where there are few, the middle is reached from both sides.
     let (gained, lost): (Vec<_>, Vec<_>) =
-        best.into_iter().chain(worst.into_iter().rev()).partition(|pair| pair.gain() >= 0.0);
+        best.into_iter().chain(worst.into_iter().rev()).partition(|pair| pair.gain() >= Some(0.0));
     gained.into_iter().chain(lost.into_iter().rev()).collect()
 }
 
@@ -125,13 +153,13 @@ mod tests {
         let new = items(&[("A", 1.0), ("B", 3.0), ("C", -2.0), ("D", -1.0), ("e", 1.0)]);
         let [one, other] = ["ppo", "sft"].map(ArtifactName::open);
         let all = contest("eval", [&one, &other], [&new, &old], 10_000).unwrap();
-        let gains: Vec<f64> = all.pairs.iter().map(AnswerPair::gain).collect();
+        let gains: Vec<f64> = all.pairs.iter().filter_map(AnswerRow::gain).collect();
         assert_eq!(gains, [3.0, 1.0, -2.0, -1.0]);
         assert_eq!(all.counts, Counts { win: 2, loss: 2, tie_changed: 0, tie_unchanged: 1 });
         assert_eq!((all.gain, all.rate.map(|rate| rate.lower < 0.5 && rate.upper > 0.5)), (0.2, Some(true)));
         // With room for two of them, one of each.
         let few = contest("eval", [&one, &other], [&new, &old], 8).unwrap();
-        assert_eq!(few.pairs.iter().map(AnswerPair::gain).collect::<Vec<_>>(), [3.0, -2.0]);
+        assert_eq!(few.pairs.iter().filter_map(AnswerRow::gain).collect::<Vec<_>>(), [3.0, -2.0]);
         assert!(contest("eval", [&one, &other], [&new, &items(&[("a", 0.0)])], 8).is_err());
     }
 }

@@ -126,6 +126,13 @@ pub enum CacheVerb {
         #[command(flatten)]
         store: StoreArgument,
     },
+    /// List the results that were found wrong (`run --force STAGE --disown REASON`), with the reasons
+    Disowned {
+        /// The pipeline file next to which the store lies; default: the only store in this directory or below it
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        store: StoreArgument,
+    },
     /// Write the result of a stage, with all its files, to one archive
     Export {
         /// The name of the stage; default: all results of the run, with its journal

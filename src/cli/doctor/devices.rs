@@ -82,7 +82,7 @@ mod tests {
     fn check(adapters: Vec<GpuAdapter>, opened: Option<OpenedDevice>, end: Option<&str>, expected: Expect) {
         let told = ToldDevices { adapters, opened: opened.map(Ok), end: end.map(str::to_owned) };
         let sheets = super::super::sheets(&findings(&told));
-        expected.assert_eq(&print(&sheets, Page { width: 80, has_color: false }));
+        expected.assert_eq(&print(&sheets, Page { width: 80, has_color: false, breaks_words: true }));
     }
 
     fn adapter(index: usize, name: &str, kind: &str) -> GpuAdapter {

@@ -1,6 +1,7 @@
 //! The program, the system, the processor, memory, and what `exec` stages need.
 
 use super::finding::{Finding, note, ok, problem, size};
+use crate::run::machine;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
@@ -21,31 +22,12 @@ fn program() -> Finding {
 }
 
 fn system() -> Finding {
-    let kernel = said(Command::new("uname").arg("-srm"));
-    let kernel = kernel.unwrap_or_else(|| format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    let name = name.map(|name| format!("{}, ", name.trim_matches('"'))).unwrap_or_default();
-    ok("system", format!("{name}{kernel}"))
-}
-
-/// The output of a command, if it succeeds.
-fn said(command: &mut Command) -> Option<String> {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    Some(text).filter(|text| output.status.success() && !text.is_empty())
+    ok("system", machine::system())
 }
 
 fn processor() -> Finding {
-    let of_linux = || {
-        let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    let of_macos = || said(Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]));
-    let name = of_linux().or_else(of_macos).unwrap_or_else(|| std::env::consts::ARCH.to_owned());
     let set = stages::device::instruction_set();
-    let text = format!("{name}; matrix products for {set}{}", features());
+    let text = format!("{}; matrix products for {set}{}", machine::processor(), features());
     match set {
         "x86_64" => note("processor", text, "without AVX2 and FMA training on the CPU is several times slower"),
         _ => ok("processor", text),

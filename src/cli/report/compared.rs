@@ -1,11 +1,13 @@
 //! The answers of models to the same prompts, read from the tables that gates and evals compared.
 
 use super::super::find::record_in;
-use crate::chapter::facts::{Absence, AnswerContest, Taste, contest};
+use crate::chapter::facts::{Absence, AnswerContest, LeftOut, Taste, contest};
 use crate::event::{ArtifactEvidence, Outcome, Table};
 use crate::gate::Items;
 use crate::plan::{ArtifactName, Pin};
 use crate::report::fold::{RunState, StageRun, Study};
+use crate::report::measured::{MeasuredModel, measured};
+use crate::report::study::baseline;
 use crate::run::answers::read_table;
 use cache::Store;
 use stages::stage::{Part, Work};
@@ -21,14 +23,22 @@ const ROOM: usize = 180_000;
 /// Tables that are held at once: a baseline is compared with several models.
 const HELD: usize = 4;
 
-/// Tables of items as they were last read.
-struct Shelf<'a> {
+/// The models that a run measured, and tables of items as they were last read.
+pub struct Shelf<'a> {
     store: &'a Store,
+    run: &'a RunState,
+    models: Vec<MeasuredModel>,
     held: Vec<(Table, Arc<Items>)>,
+    /// Measurements that cannot be read.
+    absences: Vec<Absence>,
 }
 
-impl Shelf<'_> {
-    fn read(&mut self, table: &Table) -> Result<Arc<Items>, String> {
+impl<'a> Shelf<'a> {
+    pub fn new(store: &'a Store, run: &'a RunState) -> Shelf<'a> {
+        Shelf { store, run, models: measured(run), held: Vec::new(), absences: Vec::new() }
+    }
+
+    pub fn read(&mut self, table: &Table) -> Result<Arc<Items>, String> {
         if let Some((_, items)) = self.held.iter().find(|(known, _)| known == table) {
             return Ok(items.clone());
         }
@@ -40,47 +50,75 @@ impl Shelf<'_> {
         self.held.push((table.clone(), items.clone()));
         Ok(items)
     }
+
+    /// The table of a model's scores by one reward of a study; `None` for the first.
+    fn table(&mut self, study: &Study, model: &ArtifactName, by: Option<&str>) -> Option<Table> {
+        let part = compared_part(self.run.stage(&study.eval)?)?;
+        let of = self.models.iter().find(|of| of.label == *model && of.by == study.eval)?;
+        let Some(record) = record_in(self.store, of.key(part.kind.name, by)?) else {
+            self.lack(Absence::Items(
+                format!("{} ({model})", study.eval),
+                "their record is not in the store".to_owned(),
+            ));
+            return None;
+        };
+        let content = record.last().content.clone();
+        Some(Table { content, file: part.table.to_owned(), suffix: String::new() })
+    }
+
+    fn lack(&mut self, lost: Absence) {
+        if !self.absences.contains(&lost) {
+            self.absences.push(lost);
+        }
+    }
 }
 
 /// Two models with their tables.
-struct Match {
-    of: String,
-    names: [ArtifactName; 2],
-    tables: [Table; 2],
+pub struct Match {
+    pub of: String,
+    pub names: [ArtifactName; 2],
+    pub tables: [Table; 2],
 }
 
 /// The parts of the page that tables of answers give.
 pub struct Comparisons {
     pub contests: Vec<AnswerContest>,
     pub tastes: Vec<Taste>,
+    pub left_out: LeftOut,
     /// Tables that cannot be read.
     pub absences: Vec<Absence>,
 }
 
-pub fn gather(store: &Store, run: &RunState) -> Comparisons {
+/// Every pair of models that a gate or an eval compared, in the order of the run.
+pub fn matches(shelf: &mut Shelf) -> Vec<Match> {
+    let run = shelf.run;
     let mut matches: Vec<Match> = run.stages.iter().filter_map(|stage| of_gate(run, stage)).collect();
-    let (mut contests, mut absences) = (Vec::new(), Vec::new());
-    matches.extend(run.studies.iter().flat_map(|study| of_study(store, run, study, &mut absences)));
+    matches.extend(run.studies.iter().flat_map(|study| of_study(shelf, study)));
     // An eval may compare what a gate has compared before: of two the last one stays.
     let is_repeated = |at: usize| matches[at + 1..].iter().any(|other| other.tables == matches[at].tables);
     let repeated: Vec<bool> = (0..matches.len()).map(is_repeated).collect();
     let mut repeated = repeated.into_iter();
     matches.retain(|_| !repeated.next().unwrap_or_default());
+    matches
+}
+
+pub fn gather(store: &Store, run: &RunState) -> Comparisons {
+    let mut shelf = Shelf::new(store, run);
+    let mut matches = matches(&mut shelf);
+    let mut contests = Vec::new();
     // What came last is what the run is about.
-    matches.drain(..matches.len().saturating_sub(CONTESTS));
-    let mut shelf = Shelf { store, held: Vec::new() };
+    let of_contests = matches.drain(..matches.len().saturating_sub(CONTESTS)).count();
     let room = ROOM / matches.len().max(1);
     for Match { of, names: [mine, other], tables } in &matches {
         match shelf.read(&tables[0]).and_then(|mine| Ok([mine, shelf.read(&tables[1])?])) {
             // Tables without texts or scores are no answers.
             Ok([a, b]) => contests.extend(contest(of, [mine, other], [&a, &b], room).ok()),
-            Err(reason) => absences.push(Absence::Items(mine.to_string(), reason)),
+            Err(reason) => shelf.lack(Absence::Items(mine.to_string(), reason)),
         }
     }
-    absences.dedup();
-    let tastes = run.studies.iter().flat_map(|study| tastes(store, run, study, &mut shelf, &mut absences));
-    let tastes = tastes.take(REWARDS).collect();
-    Comparisons { contests, tastes, absences }
+    let mut tastes: Vec<Taste> = run.studies.iter().flat_map(|study| tastes(&mut shelf, study)).collect();
+    let left_out = LeftOut { contests: of_contests, rewards: tastes.drain(REWARDS.min(tastes.len())..).count() };
+    Comparisons { contests, tastes, left_out, absences: shelf.absences }
 }
 
 /// The candidate that a gate judged, and the model before it.
@@ -104,21 +142,18 @@ fn compared_table(run: &RunState, seen: &ArtifactEvidence) -> Option<Table> {
 fn compared_part(stage: &StageRun) -> Option<&'static Part> {
     match stages::kinds::kind(&stage.head.kind)?.work {
         Work::Measure(measure) => measure.comparison.map(|comparison| &measure.parts[comparison.part]),
-        Work::Run(_) => None,
+        Work::Run(_) | Work::Choose { .. } => None,
     }
 }
 
 /// Every model of a study, with its baseline.
-fn of_study(store: &Store, run: &RunState, study: &Study, absences: &mut Vec<Absence>) -> Vec<Match> {
-    let Some(baseline) = study.rows.iter().find_map(|row| row.versus.as_ref()).map(|versus| &versus.baseline) else {
-        return Vec::new();
-    };
-    let Some(theirs) = measured_table(store, run, study, baseline, None, absences) else { return Vec::new() };
+fn of_study(shelf: &mut Shelf, study: &Study) -> Vec<Match> {
+    let Some(baseline) = baseline(study) else { return Vec::new() };
+    let Some(theirs) = shelf.table(study, baseline, None) else { return Vec::new() };
     let others = study.rows.iter().filter(|row| row.model != *baseline);
     let of = others.filter_map(|row| {
         let names = [row.model.clone(), baseline.clone()];
-        let mine = measured_table(store, run, study, &row.model, None, absences)
-            .or_else(|| judged_table(run, study, &row.model))?;
+        let mine = shelf.table(study, &row.model, None).or_else(|| judged_table(shelf.run, study, &row.model))?;
         Some(Match { of: study.eval.clone(), names, tables: [mine, theirs.clone()] })
     });
     of.collect()
@@ -136,40 +171,9 @@ fn judged_table(run: &RunState, study: &Study, model: &ArtifactName) -> Option<T
     by.tables.iter().find(|table| table.file == part.table && table.suffix.is_empty()).cloned()
 }
 
-/// The table of a model's scores by one reward of a study; `None` for the first.
-fn measured_table(
-    store: &Store,
-    run: &RunState,
-    study: &Study,
-    model: &ArtifactName,
-    by: Option<&str>,
-    absences: &mut Vec<Absence>,
-) -> Option<Table> {
-    let eval = run.stage(&study.eval)?;
-    let part = compared_part(eval)?;
-    // The eval's own actions come first: they are of its own rewards.
-    let actions = eval.actions.iter().chain(run.stages.iter().flat_map(|stage| &stage.actions));
-    let key = actions.into_iter().find_map(|action| {
-        let of = action.part.as_ref()?;
-        let is_it = of.kind == part.kind.name
-            && of.model.as_ref() == Some(model)
-            && of.by.as_ref().map(ArtifactName::to_string).as_deref() == by
-            && of.judge.as_ref().is_none_or(|judge| *judge == study.eval);
-        is_it.then_some(&action.key)
-    })?;
-    let Some(record) = record_in(store, key) else {
-        let lost = Absence::Items(format!("{} ({model})", study.eval), "their record is not in the store".to_owned());
-        if !absences.contains(&lost) {
-            absences.push(lost);
-        }
-        return None;
-    };
-    let content = record.last().content.clone();
-    Some(Table { content, file: part.table.to_owned(), suffix: String::new() })
-}
-
 /// The scores of each reward of a study by the length of the answer: those of the last model that goes on, and the baseline's.
-fn tastes(store: &Store, run: &RunState, study: &Study, shelf: &mut Shelf, absences: &mut Vec<Absence>) -> Vec<Taste> {
+fn tastes(shelf: &mut Shelf, study: &Study) -> Vec<Taste> {
+    let run = shelf.run;
     let goes_on = |model: &ArtifactName| {
         run.stage(&model.name).is_none_or(|stage| matches!(stage.outcome, Some(Outcome::Done { .. })))
     };
@@ -180,7 +184,8 @@ fn tastes(store: &Store, run: &RunState, study: &Study, shelf: &mut Shelf, absen
     let of_reward = |(at, reward): (usize, &String)| {
         let by = (at > 0).then_some(reward.as_str());
         let of_model = |model: &ArtifactName| {
-            let items = shelf.read(&measured_table(store, run, study, model, by, absences)?).ok()?;
+            let table = shelf.table(study, model, by)?;
+            let items = shelf.read(&table).ok()?;
             let scores = items.fields.get("score")?;
             let point = |(row, score): (&crate::gate::Item, &Option<f64>)| {
                 Some([row.text.as_ref()?.chars().count() as f64, (*score)?])

@@ -91,7 +91,7 @@ fn is_sum_of_means(number: &Number) -> bool {
             }
             Arguments::Answers(_) => true,
             Arguments::Field(of, ..) => matches!(of.form, Some(FieldForm::Mean | FieldForm::Total)),
-            Arguments::Checkpoints(..) => false,
+            Arguments::Checkpoints(..) | Arguments::Members(..) => false,
         },
     }
 }

@@ -10,6 +10,7 @@ use super::super::functions::FieldForm;
 use super::super::show;
 use super::super::statistics::{self, Glance, Inference, Sample};
 use super::super::tree::{Arguments, Confidence, DeclaredGrowth, Number};
+use super::across;
 use super::certainty::{Certainty, Limits, Question, count};
 use super::linear::{Contrast, Linear, Term, Values, bounds, contrast, linear, threshold, values};
 use super::quantity::none_changed;
@@ -98,6 +99,9 @@ fn together(parts: Vec<Certainty>) -> Option<Certainty> {
 }
 
 fn assess_one(question: &Question, alpha: f64, weighing: Weighing, view: View) -> Result<Certainty, Gap> {
+    if let Some(across) = across::certainty(question, alpha, view) {
+        return across;
+    }
     let is_usual = matches!(weighing, Weighing::Usual);
     if let Some(quantile) = quantile(question, view).filter(|_| is_usual) {
         return Ok(quantile?.certainty(alpha));
@@ -148,6 +152,9 @@ fn assess_one(question: &Question, alpha: f64, weighing: Weighing, view: View) -
 
 fn glance_one(question: &Question, view: View) -> Option<Certainty> {
     let tail = 0.025 / view.chosen_among() as f64;
+    if let Some(across) = across::certainty(question, tail, view) {
+        return across.ok();
+    }
     if let Some(quantile) = quantile(question, view) {
         return quantile.ok().map(|quantile| quantile.certainty(tail));
     }

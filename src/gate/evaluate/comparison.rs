@@ -115,8 +115,12 @@ pub fn between(
                 }
             }
             None => {
-                let nearer = if *value - *low < *high - *value { above } else { below };
+                let is_low = *value - *low < *high - *value;
+                let (nearer, side) = if is_low { (above, "low") } else { (below, "high") };
+                let known = findings.notes.len();
                 findings.notice(&nearer, view);
+                // The interval is that of the distance to this end, not that of the number.
+                findings.notes[known..].iter_mut().for_each(|note| *note = format!("to the {side} end: {note}"));
                 findings.plain(low <= value && value <= high);
             }
         }
@@ -234,7 +238,8 @@ impl Findings {
     /// The nearest comparison that would have passed. With confidence only where the bound is one of the difference of
     /// the two sides as they stand.
     fn nearest(&self, left: &Number, movable: &Movable) -> Option<String> {
-        let is_movable = movable.confidence.is_none() || (left.leaf().is_some() && nearest::is_linear(movable.right.0));
+        let is_movable = movable.confidence.is_none()
+            || ((left.leaf().is_some() || left.is_across()) && nearest::is_linear(movable.right.0));
         let is_short = matches!(self.decision(), Decision::Fail | Decision::Unsure) && self.gaps.is_empty();
         self.reach.filter(|_| is_short && is_movable).and_then(|reach| nearest::moved(movable, reach))
     }

@@ -161,7 +161,7 @@ fn call(arguments: &Arguments, view: View) -> Option<Linear> {
             };
             Some(Linear::mean(Term::Field(field, argument.condition())).times(scale))
         }
-        Arguments::Checkpoints(..) => None,
+        Arguments::Checkpoints(..) | Arguments::Members(..) => None,
     }
 }
 

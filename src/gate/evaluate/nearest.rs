@@ -74,7 +74,7 @@ pub fn is_linear(of: &Number) -> bool {
         Number::Chain { first, rest } => {
             is_linear(first) && rest.iter().all(|(operator, inner)| *operator != Operator::Over && is_linear(inner))
         }
-        Number::Call { .. } => of.leaf().is_some(),
+        Number::Call { .. } => of.leaf().is_some() || of.is_across(),
     }
 }
 
@@ -151,6 +151,12 @@ pub fn number(of: &Number, leaves: &Leaves) -> String {
                 format!("{}({}{argument})", function.name, leaves.names[*name].label())
             }
             Arguments::Checkpoints(_, name) => format!("{}({})", function.name, leaves.names[*name].label()),
+            Arguments::Members(_, family, condition) => {
+                let condition =
+                    condition.as_ref().map(|(sign, bound)| format!(" {} {}", sign.sign(), number(bound, leaves)));
+                let family = leaves.families[*family].typed.label();
+                format!("{}({family}{})", function.name, condition.unwrap_or_default())
+            }
         },
     }
 }

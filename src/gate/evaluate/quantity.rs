@@ -5,6 +5,7 @@ use super::super::functions::{Function, OfCheckpoints, OfField, OfNumbers};
 use super::super::items::Counts;
 use super::super::tree::{Arguments, Expression, Name, Number, Operator, Other};
 use super::super::{check, show};
+use super::members;
 use super::view::{Gap, Subjects, View};
 
 pub struct Quantity {
@@ -165,6 +166,14 @@ fn call(function: &Function, arguments: &Arguments, view: View) -> Quantity {
         Arguments::Checkpoints(of, metric) => {
             let metric = view.name(*metric);
             detailed(format!("{name}({})", metric.label()), of_checkpoints(name, of, metric, view))
+        }
+        Arguments::Members(of, family, condition) => {
+            let family_label = view.leaves.families[*family].typed.label();
+            let bound = condition.as_ref().map(|(sign, bound)| (*sign, quantity(bound, view)));
+            let shown = bound.as_ref().map(|(sign, bound)| format!(" {} {}", sign.sign(), bound.show(4)));
+            let text = format!("{name}({family_label}{})", shown.unwrap_or_default());
+            let bound = bound.map(|(sign, bound)| bound.value.map(|bound| (sign, bound))).transpose();
+            detailed(text, bound.and_then(|bound| members::of_members(of, *family, bound, view)))
         }
     }
 }

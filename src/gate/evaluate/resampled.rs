@@ -62,7 +62,7 @@ fn is_smooth(number: &Number) -> bool {
             Arguments::Numbers(of, _) => matches!(of.form, Some(NumberForm::Difference | NumberForm::Quotient)),
             Arguments::Field(of, ..) => matches!(of.form, Some(FieldForm::Mean)),
             Arguments::Answers(_) => true,
-            Arguments::Checkpoints(..) => false,
+            Arguments::Checkpoints(..) | Arguments::Members(..) => false,
         },
         Number::Literal { .. } | Number::Name(_) | Number::Negative(_) | Number::Chain { .. } => true,
     };
@@ -155,7 +155,7 @@ impl Rows {
                 }
                 Arguments::Answers(other) => view.other(*other).of.value(self.answers.get(other)?, weights),
                 Arguments::Field(of, name, argument) => (of.value)(column(*name)?, argument, weights),
-                Arguments::Checkpoints(..) => None,
+                Arguments::Checkpoints(..) | Arguments::Members(..) => None,
             },
         }
     }

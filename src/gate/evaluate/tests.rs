@@ -17,7 +17,7 @@ use std::sync::Arc;
 fn subject(metrics: &[(&str, f64)], judged: &[(&str, f64)]) -> Subject {
     let map = |pairs: &[(&str, f64)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), Some(*value))).collect();
     let measured = |pairs| Readings { metrics: map(pairs), items: None };
-    Subject { own: measured(metrics), judged: vec![measured(judged)] }
+    Subject { own: measured(metrics), judged: vec![measured(judged)], ..Subject::default() }
 }
 
 fn scope() -> RuleScope {

@@ -17,6 +17,8 @@ pub struct Readings {
 /// An artifact with everything that was measured of it.
 #[derive(Clone, Debug, Default)]
 pub struct Subject {
+    /// The name by which a choice among several tells it: `step 150`, `ppo_a`.
+    pub called: String,
     pub own: Readings,
     /// The readings of each judge, in the order of the gate's list.
     pub judged: Vec<Readings>,
@@ -39,6 +41,8 @@ pub struct Subjects<'a> {
     pub candidate: &'a Subject,
     pub incumbent: Option<&'a Subject>,
     pub stages: &'a BTreeMap<String, Subject>,
+    /// The stages of a `for` that failed, each with the reason.
+    pub failed: &'a BTreeMap<String, String>,
     /// The checkpoints of the candidate's stage, in step order, up to the candidate.
     pub checkpoints: &'a [(u64, Subject)],
     /// The number of checkpoints that were compared by each record before this one was chosen: the best of many is good
@@ -78,8 +82,9 @@ impl<'a> Subjects<'a> {
         incumbent: Option<&'a Subject>,
         stages: &'a BTreeMap<String, Subject>,
     ) -> Subjects<'a> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
         let (checkpoints, chosen_among): (&[_], &[_]) = (&[], &[]);
-        Subjects { candidate, incumbent, stages, checkpoints, chosen_among, look: None, rivals: None }
+        Subjects { candidate, incumbent, stages, failed: &NONE, checkpoints, chosen_among, look: None, rivals: None }
     }
 
     fn subject(&self, who: &Who) -> Option<&'a Subject> {

@@ -3,7 +3,7 @@
 use super::super::column::FieldArgument;
 use super::super::functions::{self, Asks, Body, Function, Takes};
 use super::super::lexer::{self, Comparison, Kind, Token};
-use super::super::tree::{Arguments, Name, Number, Operator, Other, Qualifier, Who};
+use super::super::tree::{Arguments, FamilyName, Name, Number, Operator, Other, Qualifier, Who};
 use super::super::{Mistake, show};
 use super::{Parser, RulePart, found};
 use stages::stage::did_you_mean;
@@ -172,7 +172,7 @@ impl Parser<'_> {
     ) -> RulePart {
         let (metric, metric_range) = (metric.text.to_owned(), metric.range.clone());
         let (who, who_range) = who;
-        let (like, meaning) = (None, None);
+        let (like, family, meaning) = (None, None, None);
         let name = Name {
             who,
             who_range,
@@ -183,6 +183,7 @@ impl Parser<'_> {
             range: range.clone(),
             metric_range,
             like,
+            family,
             meaning,
         };
         self.leaves.names.push(name);
@@ -266,6 +267,24 @@ impl Parser<'_> {
                 self.leaves.names[field].subset = self.subset()?;
                 Ok(Arguments::Field(of, field, argument))
             }
+            Body::Members(of) => {
+                let name = self.bare_name("a metric of the stages of a `for`, such as `ppo.mean_score`")?;
+                let range = self.leaves.names[name].range.clone();
+                // No stage has this name: the stages that it stands for are known when the rule is checked.
+                let typed = self.leaves.names.remove(name);
+                if !matches!(typed.who, Who::Stage(_)) {
+                    let message = format!("`{}` is a metric of one stage", typed.label());
+                    return Err(Mistake::new(&range, message));
+                }
+                self.leaves.families.push(FamilyName { typed, members: Vec::new() });
+                let family = self.leaves.families.len() - 1;
+                if !of.asks_condition {
+                    return Ok(Arguments::Members(of, family, None));
+                }
+                let comparison = self.comparison_sign()?;
+                let bound = self.deeper(Parser::sum)?.number()?;
+                Ok(Arguments::Members(of, family, Some((comparison, Box::new(bound)))))
+            }
             Body::Checkpoints(of) => {
                 let metric = self.bare_name("a metric of this stage")?;
                 if self.leaves.names[metric].who != Who::Candidate {
@@ -328,15 +347,20 @@ impl Parser<'_> {
                 Ok(FieldArgument::Share(share, text))
             }
             Asks::Condition => {
-                let Kind::Compare(comparison) = self.peek().kind else {
-                    let message = format!("expected a comparison, found {}", found(self.peek()));
-                    return Err(Mistake::new(&self.peek().range, message));
-                };
-                self.next();
+                let comparison = self.comparison_sign()?;
                 let (bound, text, _) = self.literal("a number")?;
                 Ok(FieldArgument::Condition(comparison, bound, text))
             }
         }
+    }
+
+    fn comparison_sign(&mut self) -> Result<Comparison, Mistake> {
+        let Kind::Compare(comparison) = self.peek().kind else {
+            let message = format!("expected a comparison, found {}", found(self.peek()));
+            return Err(Mistake::new(&self.peek().range, message));
+        };
+        self.next();
+        Ok(comparison)
     }
 
     /// Reads `where subset = "NAME"`, if it stands here.

@@ -37,7 +37,7 @@ pub fn resolve(target: &mut Target, rows: DataRows, from: &PortSpec, lookup: &So
                 let found = stage_of(target.stage, name, source, lookup, target.mistakes);
                 let found = found.and_then(|stage| match file {
                     None => stage_source(target.stage, stage, *pin, source, target.port, lookup, target.mistakes),
-                    Some(path) => file_source(stage, *pin, path, source, target.port, lookup, target.mistakes),
+                    Some(_) => file_source(target.stage, stage, source, target.port, lookup, target.mistakes),
                 });
                 if let Some(stage) = found.as_ref().and_then(Source::stage) {
                     target.graph.add(stage, target.stage, source.span);

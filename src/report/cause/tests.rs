@@ -19,6 +19,7 @@ fn begun(stages: &[(&str, &[(&str, &str)])]) -> Event {
         at,
         overrides,
         selection: String::new(),
+        machine: None,
         stages: stages.iter().map(|stage| head(stage).into()).collect(),
     }
 }

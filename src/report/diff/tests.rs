@@ -24,6 +24,7 @@ fn begun(run: &str, overrides: &[&str], stages: &[Head]) -> Event {
         stages: stages.iter().map(|stage| head(stage).into()).collect(),
         overrides: overrides.iter().map(|set| (*set).to_owned()).collect(),
         selection: String::new(),
+        machine: None,
     }
 }
 

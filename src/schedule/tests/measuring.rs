@@ -118,7 +118,9 @@ fn its_study_shows_all_that_it_measures() {
     let at = "2026-11-21T23:15:00Z".to_owned();
     let [run_name, pipeline, file] = ["toy", "toy", "toy.yaml"].map(str::to_owned);
     let (stages, overrides, selection) = (Vec::new(), Vec::new(), String::new());
-    let mut events = vec![Event::RunStarted { run: run_name, pipeline, file, at, stages, overrides, selection }];
+    let machine = None;
+    let mut events =
+        vec![Event::RunStarted { run: run_name, pipeline, file, at, stages, overrides, selection, machine }];
     let (plan, _directory) = probing(PIPELINE);
     run(&plan, &world(), &mut Memory::default(), |happening| {
         if let Happening::Told(event) = happening {
@@ -126,7 +128,7 @@ fn its_study_shows_all_that_it_measures() {
         }
     });
     let state = fold::fold(&events).unwrap();
-    let shown = print(&[study::table(&state.studies[0])], Page { width: 120, has_color: false });
+    let shown = print(&[study::table(&state.studies[0])], Page { width: 120, has_color: false, breaks_words: true });
     let [head, _, base, sft] = shown.lines().skip(1).filter(|line| !line.is_empty()).collect::<Vec<_>>()[..] else {
         panic!("{shown}")
     };

@@ -27,6 +27,11 @@ const SETTINGS: &str = "tokenizer_config.json";
 /// of LLaMA 3 fall back to this day themselves.
 const NOW: DateTime = date(2024, 7, 26).at(0, 0, 0, 0);
 
+/// The most steps of one rendering. The longest templates take some hundreds, and some tens more for each message.
+const FUEL: u64 = 10_000_000;
+/// The most macros and blocks within each other.
+const DEPTH: usize = 100;
+
 type Map = serde_json::Map<String, serde_json::Value>;
 
 /// Values of names that a template uses, such as `enable_thinking`.
@@ -63,7 +68,7 @@ impl Template {
         let path = directory.join(SETTINGS);
         let mut settings: Map = json::read_if_there(&path)?.unwrap_or_default();
         let apart = directory.join(FILE);
-        let apart = apart.exists().then(|| whole::text(&apart));
+        let apart = files::exists(&apart)?.then(|| whole::text(&apart));
         let source = match (instead, apart, settings.remove("chat_template")) {
             (Some(source), ..) => Some(source.to_owned()),
             (_, Some(source), _) => Some(source?),
@@ -98,6 +103,8 @@ impl Template {
     /// The text is no Jinja.
     pub fn new(source: &str, special: BTreeMap<String, String>) -> Result<Template> {
         let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(DEPTH);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(with_line)?;
         environment.set_syntax(syntax);
         environment.set_unknown_method_callback(method);

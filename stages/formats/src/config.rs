@@ -126,6 +126,35 @@ fn ids(given: Option<OneOrMany>) -> Vec<u32> {
     all.into_iter().filter(|id| *id >= 0).map(|id| u32::try_from(id).unwrap_or(u32::MAX)).collect()
 }
 
+/// The largest sizes, a multiple of those of any model: memory is taken and numbers are multiplied by them before the
+/// weights, which must fit them, are looked at.
+const MOST_LAYERS: usize = 4096;
+const MOST_HEADS: usize = 1 << 16;
+const WIDEST: usize = 1 << 20;
+const MOST_TOKENS: usize = 1 << 24;
+const LONGEST: usize = 1 << 30;
+
+impl Fields {
+    fn refuse_sizes(&self) -> Result<()> {
+        let sizes = [
+            ("vocab_size", Some(self.vocab_size), MOST_TOKENS),
+            ("hidden_size", Some(self.hidden_size), WIDEST),
+            ("intermediate_size", self.intermediate_size, WIDEST * 4),
+            ("num_hidden_layers", Some(self.num_hidden_layers), MOST_LAYERS),
+            ("num_attention_heads", Some(self.num_attention_heads), MOST_HEADS),
+            ("num_key_value_heads", self.num_key_value_heads, MOST_HEADS),
+            ("head_dim", self.head_dim, MOST_HEADS),
+            ("max_position_embeddings", self.max_position_embeddings, LONGEST),
+        ];
+        for (name, size, most) in sizes {
+            if let Some(size) = size.filter(|size| *size > most) {
+                bail!("`{name}` is {size}, and {most} is the most");
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Config {
     /// Reads `config.json`, and further end tokens from `generation_config.json`. Where neither names one, the end token
     /// of the tokenizer ends an answer, as for the trainer of `transformers`.
@@ -162,6 +191,7 @@ impl Config {
         };
         let fields: Fields = serde_json::from_value(under_one_name(&source)?)?;
         fields.refuse_unsupported(architecture)?;
+        fields.refuse_sizes()?;
         let heads = fields.num_attention_heads;
         ensure!(heads > 0 && fields.num_hidden_layers > 0, "it has no attention heads or no layers");
         let kv_heads = fields.num_key_value_heads.filter(|_| architecture.has_free_heads).unwrap_or(heads);
@@ -232,11 +262,11 @@ impl Config {
 /// An adapter is no model; and beside one, `transformers` reads the adapter over the base that it names instead.
 fn refuse_adapter(directory: &Path) -> Result<()> {
     let adapter = directory.join("adapter_config.json");
-    if !adapter.is_file() {
+    if !files::is_file(&adapter)? {
         return Ok(());
     }
     let way = "`pipeline import-adapter DIR BASE OUT` makes a model of it and its base: `from: {model: OUT}`";
-    let is_beside = directory.join("config.json").is_file();
+    let is_beside = files::is_file(&directory.join("config.json"))?;
     let fault = match is_beside {
         true => anyhow!(
             "it lies beside a model, in whose place `transformers` reads the adapter and the base that it names; take it \

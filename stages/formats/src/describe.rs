@@ -35,7 +35,7 @@ pub fn describe(directory: &Path) -> Result<Description> {
     let summary = weights::check(files.path(), &config)?;
     let tokenizer = Tokenizer::load(files.path())?;
     let adapter = directory.join("adapter");
-    let adapter = adapter.is_dir().then(|| Lora::load(&adapter, &config)).transpose()?;
+    let adapter = ::files::is_directory(&adapter)?.then(|| Lora::load(&adapter, &config)).transpose()?;
     Ok(Description {
         vocabulary: tokenizer.size(),
         front: tokenizer.front().iter().map(|id| tokenizer.token(*id)).collect(),
@@ -60,7 +60,7 @@ pub fn check(artifact: &Path) -> Result<()> {
     let config = Config::load(&directory)?;
     weights::check(&directory, &config)?;
     adapter_of(artifact, &config)?;
-    if !tokenizer::is_there(&directory) {
+    if !tokenizer::is_there(&directory)? {
         let fault = anyhow!("there is no tokenizer.json, and no tokenizer.model or spiece.model");
         return Err(fault).reading(&directory);
     }
@@ -96,7 +96,7 @@ pub fn check_reward(artifact: &Path) -> Result<()> {
 /// The adapter of a model or the head of a classifier, as a stage loads it.
 fn adapter_of(artifact: &Path, config: &Config) -> Result<Option<Lora>> {
     let adapter = artifact.join("adapter");
-    match adapter.is_dir() {
+    match ::files::is_directory(&adapter)? {
         true => Lora::load(&adapter, config).map(Some),
         false if config.is_classifier => Lora::of_classifier(&model_directory(artifact), config).map(Some),
         false => Ok(None),
@@ -119,7 +119,8 @@ pub fn check_tokenizer(artifact: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the tokenizers of two models lie in the same files, byte by byte: then they are the same.
+/// Whether the tokenizers of two models lie in the same files, byte by byte: then they are the same. Where a file cannot be
+/// read, that is not known, and the tokenizers themselves are compared.
 pub fn has_same_tokenizer_files(one: &Path, other: &Path) -> bool {
     let read = |directory: &Path| -> Option<BTreeMap<OsString, Vec<u8>>> {
         let entries = fs::read_dir(model_directory(directory)).ok()?.filter_map(Result::ok);

@@ -5,7 +5,8 @@ use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The directory with the model's files: `model/` of a stage's artifact, else the directory itself.
+/// The directory with the model's files: `model/` of a stage's artifact, else the directory itself. Where that cannot be
+/// found out, it is the latter, in which no configuration is found: reading it fails.
 pub fn model_directory(directory: &Path) -> PathBuf {
     let inner = directory.join("model");
     if inner.is_dir() { inner } else { directory.to_owned() }

@@ -4,6 +4,7 @@
 pub mod architectures;
 pub mod chat;
 pub mod config;
+mod contained;
 pub mod data;
 pub mod describe;
 pub mod dialogue;

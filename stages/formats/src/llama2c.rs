@@ -160,7 +160,7 @@ fn check_sizes(checkpoint: &Path) -> Result<()> {
     ensure!(u128::from(length) == expected, "it has {length} bytes, its head speaks of {expected}");
     let directory = checkpoint.parent().unwrap_or(Path::new("."));
     ensure!(
-        directory.join("tokenizer.json").exists() || tokenizer(directory).is_some(),
+        files::exists(&directory.join("tokenizer.json"))? || tokenizer(directory)?.is_some(),
         "there is no tokenizer.bin (or tokenizer.json) beside it"
     );
     Ok(())
@@ -192,11 +192,11 @@ pub fn convert(checkpoint: &Path, to: &Path) -> Result<()> {
     weights::write(&tensors, Dtype::F32, &to.join(weights::WEIGHTS))?;
     json::write(&to.join("config.json"), &header.config())?;
     let directory = checkpoint.parent().unwrap_or(Path::new("."));
-    for name in ["tokenizer.json", "tokenizer_config.json"].iter().filter(|name| directory.join(name).exists()) {
-        fs::copy(directory.join(name), to.join(name)).with_context(|| format!("copy {name}"))?;
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        files::found(fs::copy(directory.join(name), to.join(name))).with_context(|| format!("copy {name}"))?;
     }
-    if !to.join("tokenizer.json").exists() {
-        let path = tokenizer(directory).context("find tokenizer.bin: it was there before")?;
+    if !files::exists(&to.join("tokenizer.json"))? {
+        let path = tokenizer(directory)?.context("find tokenizer.bin: it was there before")?;
         let pieces = pieces(&whole::read(&path)?, header.vocabulary).reading(&path)?;
         json::write(&to.join("tokenizer.json"), &tokenizer_json(&pieces))?;
         let settings = json!({
@@ -221,17 +221,18 @@ fn in_halves(values: &[f32], heads: usize, width: usize) -> Vec<f32> {
 }
 
 /// The tokenizer of a directory: `tokenizer.bin`, or one named by its size: `tok512.bin`.
-fn tokenizer(directory: &Path) -> Option<PathBuf> {
+fn tokenizer(directory: &Path) -> Result<Option<PathBuf>> {
     let plain = directory.join("tokenizer.bin");
-    if plain.exists() {
-        return Some(plain);
+    if files::exists(&plain)? {
+        return Ok(Some(plain));
     }
     let is_one = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.starts_with("tok") && name.ends_with(".bin")
     };
-    let mut found = fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path())).filter(is_one);
-    found.next().filter(|_| found.next().is_none())
+    let entries: Vec<_> = fs::read_dir(directory)?.collect::<std::io::Result<_>>()?;
+    let mut found = entries.iter().map(fs::DirEntry::path).filter(is_one);
+    Ok(found.next().filter(|_| found.next().is_none()))
 }
 
 /// The text and the score of each token.

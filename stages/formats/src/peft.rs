@@ -113,7 +113,7 @@ impl Lora {
         let AdapterConfig { r: rank, lora_alpha, use_rslora } = AdapterConfig::deserialize(&source).reading(&path)?;
         let settings = path;
         let path = directory.join("adapter_model.safetensors");
-        if !path.exists() && directory.join("adapter_model.bin").exists() {
+        if !files::exists(&path)? && files::exists(&directory.join("adapter_model.bin"))? {
             let fault = anyhow!(
                 "pickled weights can run code, so they are not read; `PeftModel.from_pretrained(BASE, \
                  DIR).save_pretrained(DIR)` in peft saves them as safetensors"

@@ -10,8 +10,9 @@ pub use answer::{TokenAnswer, TokenDialogue, TokenPrompt};
 pub use same::{difference, is_same};
 
 use crate::chat::Template;
+use crate::contained::contained;
 use crate::json;
-use crate::unreadable::Reading;
+use crate::unreadable::{Reading, cut};
 use crate::whole;
 use anyhow::{Context, Result, anyhow};
 use named::Settings;
@@ -71,12 +72,13 @@ impl Tokenizer {
     pub fn load(directory: &Path) -> Result<Tokenizer> {
         let path = directory.join(FILE);
         let mut settings = Settings::load(directory)?;
-        let of_pieces = if path.exists() { None } else { sentencepiece::find(directory) };
+        let of_pieces = if files::exists(&path)? { None } else { sentencepiece::find(directory)? };
         let (mut inner, begin) = match &of_pieces {
             Some(path) => sentencepiece::open(directory, path, &mut settings)?,
             None => {
                 let bytes = whole::read(&path)?;
-                let read = HuggingFace::from_bytes(&bytes).map_err(|error| anyhow!("{error}")).reading(&path);
+                let read = || HuggingFace::from_bytes(&bytes).map_err(|error| anyhow!("{}", cut(&error.to_string())));
+                let read = contained(read).reading(&path);
                 // What is no JSON is told as what it is.
                 (read.or_else(|error| json::check(&bytes, &path).and(Err(error)))?, None)
             }
@@ -187,8 +189,11 @@ impl Tokenizer {
 }
 
 /// Whether a directory holds a tokenizer that is read: a `tokenizer.json`, or a SentencePiece model alone.
-pub fn is_there(directory: &Path) -> bool {
-    directory.join(FILE).is_file() || sentencepiece::find(directory).is_some()
+///
+/// # Errors
+/// That cannot be found out.
+pub fn is_there(directory: &Path) -> Result<bool> {
+    Ok(files::is_file(&directory.join(FILE))? || sentencepiece::find(directory)?.is_some())
 }
 
 /// Writes a `tokenizer.json` for a directory that has a SentencePiece model alone, and names the class of `transformers`
@@ -197,7 +202,7 @@ pub fn is_there(directory: &Path) -> bool {
 /// # Errors
 /// A file cannot be read or written.
 pub fn write_converted(from: &Path, to: &Path) -> Result<()> {
-    if from.join(FILE).exists() || sentencepiece::find(from).is_none() {
+    if files::exists(&from.join(FILE))? || sentencepiece::find(from)?.is_none() {
         return Ok(());
     }
     let mut tokenizer = Tokenizer::load(from)?;
@@ -234,7 +239,7 @@ fn begun_by(front: Vec<(String, u32)>) -> Result<TemplateProcessing> {
 /// # Errors
 /// A file is there and cannot be read.
 pub fn end_of(directory: &Path) -> Result<Option<u32>> {
-    if !is_there(directory) {
+    if !is_there(directory)? {
         return Ok(None);
     }
     match Settings::load(directory)?.text("eos_token") {

@@ -46,6 +46,17 @@ impl Error for Unreadable {
     }
 }
 
+/// The most characters of an error of a library, which may quote what it read.
+const QUOTED: usize = 300;
+
+/// The beginning of a text that may be long.
+pub fn cut(text: &str) -> String {
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Names the file that an error is about.
 pub trait Reading<T> {
     /// # Errors

@@ -126,11 +126,11 @@ pub fn is_of_weights(name: &str) -> bool {
 
 /// The files that hold the weights of a directory, by name.
 pub fn files_of(directory: &Path) -> Result<Vec<String>> {
-    if directory.join(WEIGHTS).exists() {
+    if files::exists(&directory.join(WEIGHTS))? {
         return Ok(vec![WEIGHTS.to_owned()]);
     }
     let index = directory.join(INDEX);
-    if index.exists() {
+    if files::exists(&index)? {
         let names = shards(&index)?;
         if let Some(odd) = names.iter().find(|name| Path::new(name.as_str()).components().count() != 1) {
             return Err(anyhow!("`{odd}` is not the name of a file beside it")).reading(&index);
@@ -138,7 +138,12 @@ pub fn files_of(directory: &Path) -> Result<Vec<String>> {
         if names.is_empty() {
             return Err(anyhow!("it names no shard")).reading(&index);
         }
-        let missing: Vec<&String> = names.iter().filter(|name| !directory.join(name).exists()).collect();
+        let mut missing = Vec::new();
+        for name in &names {
+            if !files::exists(&directory.join(name))? {
+                missing.push(name);
+            }
+        }
         if let Some(first) = missing.first() {
             let more = if missing.len() > 1 { format!(", and {} more", missing.len() - 1) } else { String::new() };
             let fault = anyhow!(
@@ -150,6 +155,7 @@ pub fn files_of(directory: &Path) -> Result<Vec<String>> {
         }
         return Ok(names.into_iter().collect());
     }
+    // Only for the words of the error: what is not seen here is not there in them.
     let names =
         fs::read_dir(directory).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut names: Vec<String> = names.collect();
@@ -325,7 +331,7 @@ impl Files {
         if self.shards.len() > 1 { " and its other shards" } else { "" }
     }
 
-    /// A file of weights beside these that holds a tensor, though no index names it.
+    /// A file of weights beside these that holds a tensor, though no index names it: for the words of an error.
     fn unnamed_with(&self, name: &str) -> Option<String> {
         let directory = self.shards[0].path.parent()?;
         let entries = fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path()));

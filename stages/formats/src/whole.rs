@@ -96,7 +96,11 @@ fn refuse_unfinished(path: &Path) -> Result<()> {
     let mut control = path.as_os_str().to_owned();
     control.push(".aria2");
     let control = Path::new(&control);
-    ensure!(!control.exists(), "its download has not ended: `{}` lies beside it; go on with it", control.display());
+    ensure!(
+        !files::is_there(control)?,
+        "its download has not ended: `{}` lies beside it; go on with it",
+        control.display()
+    );
     Ok(())
 }
 

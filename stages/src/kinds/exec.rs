@@ -1,14 +1,17 @@
-//! `exec`: any command on declared inputs. It runs in the stage's own directory and finds its inputs under `in/`. It
+//! `exec`: any command on declared inputs. It runs in a directory of its own and finds its inputs under `in/`. It
 //! writes the files it declared as outputs, its numbers to `metrics.json`, and the rows that those are means of to
-//! `items.jsonl`. When asked to stop, it may write to `resume/` the state that the next attempt goes on from. Its
+//! `items.jsonl`; points of a curve to `metrics.jsonl`, and progress to `events.jsonl`. When asked to stop, it may write to `resume/` the state that the next attempt goes on from. Its
 //! environment holds a few fixed variables, those that name its GPUs, those of `env`, and the stage's secrets.
 
 use crate::audit;
 use crate::io::{Interruption, Io};
+use crate::orphans;
 use crate::secret::Secrets;
 use crate::stage::{self, Call, Gives, Kind, ParameterMistake, Parameters, Work};
 use crate::work;
 use anyhow::{Context, Result, bail};
+use files::Beneath;
+use forward::Forwarder;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -18,16 +21,18 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{ErrorKind, PipeReader, Read, Write};
+use std::io::{PipeReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+mod forward;
 mod results;
 
 pub const KIND: Kind = Kind {
@@ -45,7 +50,8 @@ pub const KIND: Kind = Kind {
 const BASE: [(&str, &str); 2] =
     [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("LANG", "C.UTF-8")];
 
-/// The time to wait for the rest of the output after the command ended: a process it left behind may hold the pipe.
+/// The time to wait for the rest of the output after the command ended: where orphans cannot be ended, one may hold the
+/// pipe.
 const REST: Duration = Duration::from_secs(1);
 /// The number of undeclared reads that are named; the others are counted.
 const NAMED: usize = 100;
@@ -195,14 +201,23 @@ impl Parameters for Exec {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Exec = call.parameters()?;
-    let secrets = Secrets::read(io.secrets(), |name| env::var_os(name))?;
-    let work = std::path::absolute(io.work()).context("find the stage's directory")?;
+    let secrets = io.secrets();
+    let books = std::path::absolute(io.work()).context("find the stage's directory")?;
+    let work = books.join(work::COMMAND);
     let scratch = Scratch::make(&work)?;
+    // What is put in the place of the directory from now on leads nowhere.
+    let desk = Beneath::open(&work).with_context(|| format!("open {}", work.display()))?;
     let variables = variables(&parameters, io.gpus(), &scratch, &secrets);
     // The command gets SIGTERM as well, and may take its time: the next attempt finds what it writes to `resume/`.
     io.defer_sigterm();
+    orphans::adopt();
+    let forwarder = Forwarder::start(&desk, &books, Arc::clone(&secrets));
     let status = execute(command(&parameters.command, &variables, &work)?, io, &work, &secrets)
-        .with_context(|| format!("run {}", parameters.command))?;
+        .with_context(|| format!("run {}", parameters.command));
+    if let Some(forwarder) = forwarder {
+        forwarder.end();
+    }
+    let status = status?;
     match status.code() {
         Some(0) => {}
         _ if io.is_to_stop() => return Err(Interruption { step: None }.into()),
@@ -214,23 +229,24 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         }
         _ => bail!("run {}: {status}", parameters.command),
     }
-    let items = results::items(&results::read(&work, work::ITEMS, &secrets)?.unwrap_or_default())?;
-    let metrics = results::read(&work, work::METRICS, &secrets)?;
+    let items = results::read(&desk, work::ITEMS, results::MOST_ITEMS, &secrets)?;
+    let items = items.map_or(Ok(Vec::new()), |text| results::items(&text))?;
+    let metrics = results::read(&desk, work::METRICS, results::MOST_METRICS, &secrets)?;
     let metrics = metrics.map_or(Ok(BTreeMap::new()), |text| results::metrics(&text))?;
+    results::curve(&desk, work::CURVE, &books.join(work::CURVE), &secrets)?;
+    io.clear_candidates()?;
     let directory = io.candidate_dir(0)?;
-    parameters.outputs.iter().try_for_each(|output| results::collect(output, &work, &directory, &secrets))?;
+    parameters.outputs.iter().try_for_each(|output| results::collect(output, &desk, &directory, &secrets))?;
     if !items.is_empty() {
         io.table(0, "items", &items)?;
     }
-    scratch.remove()?;
     io.candidate_with(0, metrics)
 }
 
-/// The home directory and the directory for temporary files, empty at first.
+/// The home directory and the directory for temporary files, empty at first. They go with the directory of the command.
 struct Scratch {
     home: PathBuf,
-    temporary: PathBuf,
-    /// Another name of `temporary`.
+    /// A short name of the directory for temporary files.
     shown: PathBuf,
     /// Kept open as long as `shown` is needed.
     _directory: File,
@@ -248,22 +264,9 @@ impl Scratch {
         let directory = File::open(&temporary).with_context(|| format!("open {}", temporary.display()))?;
         let shown = match cfg!(target_os = "linux") {
             true => format!("/proc/{}/fd/{}", std::process::id(), directory.as_raw_fd()).into(),
-            false => temporary.clone(),
+            false => temporary,
         };
-        Ok(Scratch { home, temporary, shown, _directory: directory })
-    }
-
-    fn remove(self) -> Result<()> {
-        for directory in [&self.home, &self.temporary] {
-            // It is mostly empty, and gone if it was an output.
-            match fs::remove_dir(directory).or_else(|_| fs::remove_dir_all(directory)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("remove {}", directory.display()));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        Ok(Scratch { home, shown, _directory: directory })
     }
 }
 
@@ -335,11 +338,13 @@ fn execute(mut command: Command, io: &mut Io, work: &Path, secrets: &Secrets) ->
     let mut child = command.spawn()?;
     // This closes its ends of the pipe: the log ends when the last one is closed.
     drop(command);
-    let log = log.map(|reader| redacted(reader, secrets));
+    let log = log.map(|reader| redacted(reader, secrets)).transpose()?;
     let (status, audit) = match io.is_audited() {
         true => audit::follow(child, work).map(|(status, audit)| (status, Some(audit)))?,
         false => (child.wait()?, None),
     };
+    // Whatever it left running would change what it left behind.
+    orphans::end(|_| true);
     if let Some(log) = log {
         let _ = log.recv_timeout(REST);
     }
@@ -350,10 +355,10 @@ fn execute(mut command: Command, io: &mut Io, work: &Path, secrets: &Secrets) ->
 }
 
 /// Copies the output to the log without the secrets in it, and signals its end.
-fn redacted(mut reader: PipeReader, secrets: &Secrets) -> Receiver<()> {
+fn redacted(mut reader: PipeReader, secrets: &Secrets) -> Result<Receiver<()>> {
     let (ended, wait) = mpsc::channel();
     let mut redaction = secrets.redaction();
-    thread::spawn(move || {
+    let copy = move || {
         let mut chunk = vec![0; 1 << 16];
         let show = |bytes: &[u8]| {
             let mut log = std::io::stdout().lock();
@@ -365,8 +370,9 @@ fn redacted(mut reader: PipeReader, secrets: &Secrets) -> Receiver<()> {
         }
         show(&redaction.end());
         let _ = ended.send(());
-    });
-    wait
+    };
+    thread::Builder::new().spawn(copy).context("start a thread for the log")?;
+    Ok(wait)
 }
 
 fn report(audit: &audit::Audit, io: &mut Io) {
@@ -426,10 +432,10 @@ mod tests {
             ["command: no command to run", "env.A-B: `A-B` cannot name a variable of the environment"]
         );
         assert_eq!(
-            told(json!({"command": "ls", "outputs": ["../x", "out", "in/a", "outer"]})),
+            told(json!({"command": "ls", "outputs": ["../x", "resume", "in/a", "outer"]})),
             [
                 "outputs.0: `../x` is no plain path below the stage's directory",
-                "outputs.1: `out` is not the command's to write: the stage keeps its own things there",
+                "outputs.1: `resume` is not the command's to write: the stage keeps its own things there",
                 "outputs.2: `in` is not the command's to write: the stage keeps its own things there",
             ]
         );

@@ -230,11 +230,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 
 /// Copies a tokenizer, with the chat template beside it.
 fn take_tokenizer(given: &Path, to: &Path) -> Result<()> {
-    let files = ModelFiles::open(given)?;
-    let from = files.path();
+    let model = ModelFiles::open(given)?;
+    let from = model.path();
     for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
         let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
-        if path.is_file() && name.to_str().is_some_and(is_of_tokenizer) {
+        if name.to_str().is_some_and(is_of_tokenizer) && files::is_file(&path)? {
             // The content alone: files of a store are read-only.
             let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
             fs::write(to.join(name), bytes).with_context(|| format!("write {}", to.display()))?;

@@ -83,7 +83,7 @@ impl Artifact {
         let tokenizer = Tokenizer::load(files.path())?;
         let adapter_directory = directory.join("adapter");
         let config = base.config();
-        let adapter = match adapter_directory.is_dir() {
+        let adapter = match ::files::is_directory(&adapter_directory)? {
             true => Some(Lora::load(&adapter_directory, config)?),
             false if config.is_classifier => Some(Lora::of_classifier(files.path(), config)?),
             false => None,

@@ -54,9 +54,7 @@ impl RewardPadding {
             }
             let path = target.join(name);
             // A link into the store must not be written through.
-            if path.exists() {
-                fs::remove_file(&path)?;
-            }
+            files::found(fs::remove_file(&path))?;
             json::write(&path, &fields)?;
         }
         Ok(())

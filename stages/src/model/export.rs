@@ -45,7 +45,7 @@ pub fn export(from: &Path, to: &Path, merge: bool, dtype: Option<Dtype>) -> Resu
     let base = base.path();
     let config = Config::load(base)?;
     let adapter = from.join("adapter");
-    let has_adapter = adapter.is_dir();
+    let has_adapter = files::is_directory(&adapter)?;
     let is_flat = !has_adapter || merge;
     let target = if is_flat { to.to_owned() } else { to.join("model") };
     fs::create_dir_all(&target).with_context(|| format!("create {}", target.display()))?;
@@ -106,7 +106,7 @@ pub fn import_adapter(adapter: &Path, base: &Path, to: &Path) -> Result<Lora> {
     let base = base.path();
     let config = Config::load(base)?;
     check(base, &config)?;
-    ensure!(tokenizer::is_there(base), "{}: there is no tokenizer.json", base.display());
+    ensure!(tokenizer::is_there(base)?, "{}: there is no tokenizer.json", base.display());
     let read = Lora::load(adapter, &config)?;
     if read.matrices() == 0 {
         bail!("read {}: none of its tensors is one of this base", adapter.display());
@@ -155,7 +155,7 @@ fn copy_files(from: &Path, to: &Path, is_wanted: impl Fn(&str) -> bool) -> Resul
     for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
         let entry = entry?;
         let name = entry.file_name();
-        if name.to_str().is_some_and(&is_wanted) && entry.path().is_file() {
+        if name.to_str().is_some_and(&is_wanted) && files::is_file(&entry.path())? {
             let (mut source, target) = (fs::File::open(entry.path())?, to.join(name));
             // Content alone: files of a store are read-only, and a folder to publish is edited.
             let mut copy = fs::File::create_new(&target).with_context(|| format!("create {}", target.display()))?;

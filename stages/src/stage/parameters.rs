@@ -45,7 +45,7 @@ pub fn defaults<P: Parameters>() -> Value {
 pub fn schema<P: Parameters>() -> Value {
     let (mut schema, defaults) = (generated::<P>(SchemaSettings::draft2020_12()), defaults::<P>());
     schema["additionalProperties"] = json!(false);
-    for (name, property) in schema["properties"].as_object_mut().into_iter().flatten() {
+    for (name, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
         // A block that several kinds share has defaults of its own, and here they are those of this kind.
         property["default"] = defaults[name].clone();
         property.as_object_mut().map(|property| property.remove(PRINTED_AFTER));

@@ -47,7 +47,7 @@ pub(super) fn subject(gain: f64, salt: usize) -> Subject {
     let text = move |at: usize| if at.is_multiple_of(4) { "same".to_owned() } else { format!("{salt}") };
     let correct = move |at: usize| f64::from(u8::from(noise(at, salt) < 0.5 + gain));
     let judged = measured(table(&[("score", &score), ("length", &length)], &text));
-    Subject { own: measured(table(&[("correct", &correct)], &text)), judged: vec![judged] }
+    Subject { own: measured(table(&[("correct", &correct)], &text)), judged: vec![judged], ..Subject::default() }
 }
 
 fn metric(name: &str, field: Option<&str>) -> MetricName {
@@ -59,12 +59,15 @@ pub(super) fn scope() -> RuleScope {
     let own = vec![metric("accuracy", Some("correct")), metric("ece", None)];
     let judged = vec![metric("mean_score", Some("score")), metric("length", Some("length")), metric("sd", None)];
     let judge = JudgeScope { name: "eval".to_owned(), metrics: judged, has_items: true };
-    let stages = ["sft", "other"].map(|name| (name.to_owned(), own.clone()));
+    let seeds = ["seed_1", "seed_2", "seed_3"];
+    let stages = ["sft", "other"].into_iter().chain(seeds).map(|name| (name.to_owned(), own.clone())).collect();
+    let families = [("seeds".to_owned(), seeds.map(str::to_owned).to_vec())].into();
     RuleScope {
         incumbent: Some(own.clone()),
         own,
         judges: vec![judge],
-        stages: Arc::new(stages.into()),
+        stages: Arc::new(stages),
+        families: Arc::new(families),
         ..RuleScope::default()
     }
 }
@@ -266,15 +269,7 @@ fn doubt_combines_by_kleene_logic() {
 
 fn outcome(text: &str, candidate: &Subject, incumbent: &Subject, chosen_among: &[(RecordOrigin, usize)]) -> Decision {
     let stages = BTreeMap::from([("sft".to_owned(), incumbent.clone())]);
-    let subjects = Subjects {
-        candidate,
-        incumbent: Some(incumbent),
-        stages: &stages,
-        checkpoints: &[],
-        chosen_among,
-        look: None,
-        rivals: None,
-    };
+    let subjects = Subjects { chosen_among, ..Subjects::of(candidate, Some(incumbent), &stages) };
     evaluate(&rule(text), &subjects).decision
 }
 

@@ -7,7 +7,6 @@ use super::super::super::{check, parse};
 use super::super::*;
 use super::confidence::{scope, subject};
 use crate::gate::Mistake;
-use std::collections::BTreeMap;
 
 /// A call of the function with arguments of the kind that it takes.
 fn call(function: &Function) -> String {
@@ -25,6 +24,7 @@ fn call(function: &Function) -> String {
             Asks::Condition => format!("{name}(score > 0.1)"),
         },
         Body::Checkpoints(_) => format!("{name}(accuracy)"),
+        Body::Members(of) => format!("{name}(seeds.mean_score{})", if of.asks_condition { " > 0" } else { "" }),
     }
 }
 
@@ -37,7 +37,8 @@ fn read(text: &str) -> Result<Rule, Vec<Mistake>> {
 /// Runs a test on the artifacts that all rules here are about.
 fn with_subjects(test: impl Fn(&Subjects)) {
     let (candidate, incumbent) = (subject(0.2, 5), subject(0.0, 6));
-    let stages = BTreeMap::from([("sft".to_owned(), subject(0.18, 7))]);
+    let stages = [("sft", 0.18, 7), ("seed_1", 0.2, 9), ("seed_2", 0.21, 10), ("seed_3", 0.19, 11)];
+    let stages = stages.into_iter().map(|(name, gain, salt)| (name.to_owned(), subject(gain, salt))).collect();
     let checkpoints = [(10, subject(0.1, 8)), (20, candidate.clone())];
     let subjects = Subjects::of(&candidate, Some(&incumbent), &stages);
     test(&Subjects { checkpoints: &checkpoints, ..subjects });
@@ -71,6 +72,13 @@ fn every_function_is_weighed_as_its_row_says() {
                     Some(NumberForm::Pick(_)) => 1,
                     Some(NumberForm::Difference | NumberForm::Quotient) | None => 2,
                 },
+                Body::Members(of) => {
+                    if of.is_mean {
+                        2
+                    } else {
+                        0
+                    }
+                }
                 Body::Answers(_) | Body::Field(_) => 2,
             };
             assert_eq!(weighed.len(), expected, "{}", sides[0]);
@@ -78,7 +86,8 @@ fn every_function_is_weighed_as_its_row_says() {
                 assert_eq!(decision, Decision::Pass, "{explanation}");
                 assert!(
                     explanation.contains("at least") && explanation.contains("60 items")
-                        || explanation.contains("45 changed answers"),
+                        || explanation.contains("45 changed answers")
+                        || explanation.contains("t between 3 stages"),
                     "{explanation}"
                 );
             }

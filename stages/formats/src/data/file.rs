@@ -12,6 +12,7 @@ mod text;
 
 pub use place::Place;
 
+use crate::contained::contained;
 use crate::unreadable::Reading;
 use crate::whole;
 use anyhow::{Result, bail};
@@ -101,8 +102,8 @@ fn of_file<T: Send>(path: &Path, most: usize, read: Reader<T>, each: Taker<T>) -
         Form::Zstandard => {
             Stream::new(zstd::stream::Decoder::new(opened.bytes)?).map_err(|error| unpacking(error.into()))?
         }
-        Form::Parquet => return parquet::rows(file, most, read, each).map(|()| "Parquet"),
-        Form::Arrow => return arrow::rows(file, most, read, each).map(|()| "Arrow"),
+        Form::Parquet => return contained(|| parquet::rows(file, most, read, each)).map(|()| "Parquet"),
+        Form::Arrow => return contained(|| arrow::rows(file, most, read, each)).map(|()| "Arrow"),
         Form::Text => opened,
     };
     if form(&opened.start)? != Form::Text {

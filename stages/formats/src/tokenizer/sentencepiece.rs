@@ -22,8 +22,16 @@ const SPACE: &str = "▁";
 const FILES: [&str; 2] = ["tokenizer.model", "spiece.model"];
 
 /// The file of a directory.
-pub fn find(directory: &Path) -> Option<PathBuf> {
-    FILES.iter().map(|name| directory.join(name)).find(|path| path.is_file())
+///
+/// # Errors
+/// That cannot be found out.
+pub fn find(directory: &Path) -> std::io::Result<Option<PathBuf>> {
+    for path in FILES.map(|name| directory.join(name)) {
+        if files::is_file(&path)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// The classes of `transformers` that read such a file in ways of their own.

@@ -45,7 +45,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: AnswerReading = call.parameters()?;
     let answers = answers::read(io.input("answers")?)?;
     let reward = io.input("reward")?.to_owned();
-    let scores = if reward.is_dir() {
+    let scores = if ::files::is_directory(&reward)? {
         let device = device::of(io, parameters.dtype)?;
         let artifact = Artifact::open_resident(&reward, parameters.dtype, &device)?;
         artifact.same_tokens_as(&answers::tokenizer(io.input("answers")?)?)?;

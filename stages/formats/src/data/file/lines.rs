@@ -7,7 +7,7 @@ use std::io::Read;
 const BLOCK: usize = 4 << 20;
 
 /// The longest line; a longer one is no row, and would fill the memory.
-const LONGEST: usize = 512 << 20;
+const LONGEST: usize = 64 << 20;
 
 /// Calls `each(first line's number, bytes)` with whole lines, until it returns false.
 pub fn blocks(bytes: &mut dyn Read, mut each: impl FnMut(usize, &[u8]) -> Result<bool>) -> Result<()> {

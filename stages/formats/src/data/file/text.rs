@@ -6,7 +6,7 @@ use super::place::{Place, Reader, Taker};
 use super::stream::{START, Stream};
 use super::table;
 use crate::json;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use encoding_rs::{UTF_16BE, UTF_16LE};
 use memchr::{memchr, memchr_iter};
 use rayon::prelude::*;
@@ -36,8 +36,7 @@ pub fn rows<T: Send>(
         .into_iter()
         .find_map(|(encoding, mark)| start.starts_with(mark).then_some(encoding))
     {
-        let mut whole = Vec::new();
-        bytes.read_to_end(&mut whole)?;
+        let whole = all(&mut bytes)?;
         let (text, _, is_bad) = encoding.decode(&whole);
         if is_bad {
             bail!("it begins as UTF-16, but is not");
@@ -53,8 +52,7 @@ fn utf8<T: Send>(opened: Stream, ending: &str, most: usize, read: Reader<T>, eac
     let Stream { start, mut bytes } = opened;
     let first = start.strip_prefix(BOM).unwrap_or(&start).trim_ascii_start().first().copied();
     let mut whole = || -> Result<Vec<u8>> {
-        let mut whole = Vec::new();
-        bytes.read_to_end(&mut whole)?;
+        let mut whole = all(&mut bytes)?;
         Ok(if whole.starts_with(BOM) { whole.split_off(BOM.len()) } else { whole })
     };
     match (ending, first) {
@@ -82,6 +80,20 @@ fn utf8<T: Send>(opened: Stream, ending: &str, most: usize, read: Reader<T>, eac
         }
         _ => json_lines(&mut bytes, most, read, each).map(|()| "JSONL"),
     }
+}
+
+/// The most bytes of a file that is read as a whole. A few megabytes that were packed may stand for any number.
+const MOST: u64 = 2 << 30;
+
+fn all(bytes: &mut dyn Read) -> Result<Vec<u8>> {
+    let mut whole = Vec::new();
+    bytes.take(MOST + 1).read_to_end(&mut whole)?;
+    ensure!(
+        whole.len() as u64 <= MOST,
+        "it has more than {} GiB, and is in a form that is read as a whole; save it as JSONL or Parquet",
+        MOST >> 30
+    );
+    Ok(whole)
 }
 
 fn utf8_of(bytes: &[u8]) -> Result<&str> {
