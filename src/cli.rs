@@ -8,6 +8,7 @@ mod curves;
 mod data;
 mod diff;
 mod doctor;
+mod draft;
 mod explain;
 mod export;
 mod fetching;

@@ -615,3 +615,26 @@ fn runs_that_are_not_kept_are_forgotten_when_that_is_asked_for() {
     assert_eq!(runs(), 2);
     assert_eq!(run(&place, &["echo 1 > o"], "").expect_exit(0).events().busy().len(), 0, "results stay");
 }
+
+#[test]
+fn what_a_killed_export_left_is_removed_by_the_next_one_and_that_of_a_living_one_is_not() {
+    let place = place();
+    run(&place, &["echo 1 > o"], "").expect_exit(0);
+    let draft = |name: &str| {
+        let draft = place.at(&format!(".run.tar.draft-{name}"));
+        fs::create_dir(&draft).unwrap();
+        fs::write(draft.join("archive"), "half of it").unwrap();
+        (fs::File::create(draft.join("lock")).unwrap(), draft)
+    };
+    let ((dead, left), (living, kept)) = (draft("dead"), draft("living"));
+    drop(dead);
+    living.lock().unwrap();
+    place.run(&["cache", "export", "--out", "run.tar"]).expect_exit(0);
+    assert!(!left.exists() && kept.exists() && place.at("run.tar").is_file());
+    let refused = place.run(&["cache", "export", "--out", "run.tar"]).expect_exit(2);
+    assert!(refused.stderr.contains("exists already"), "{}", refused.stderr);
+    let drafts = fs::read_dir(place.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".run.tar.draft-"));
+    assert_eq!(drafts.count(), 1);
+}

@@ -391,3 +391,32 @@ fn numbers_that_were_measured_on_other_rows_are_not_compared() {
     assert!(metrics.contains("not compared: other rows") && !metrics.contains("class=\"range\""), "{metrics}");
     assert!(section(&page, "answers").contains("has two different prompts"), "{}", section(&page, "answers"));
 }
+
+#[test]
+fn two_runs_of_the_same_seeds_are_compared_by_their_means() {
+    let place = place();
+    place.write(
+        "seeds.yaml",
+        r#"
+name: seeds
+vars: {gain: 0}
+stages:
+  ppo_${seed}:
+    for: {seed: 1..3}
+    kind: exec
+    metrics: {score: higher}
+    with: {command: "echo '{\"score\": ${gain + 0.1 * seed}}' > metrics.json"}
+"#,
+    );
+    place.run(&["run", "seeds.yaml"]).expect_exit(0);
+    place.run(&["run", "seeds.yaml", "--set", "vars.gain=1"]).expect_exit(0);
+    place.run(&["report", "--compare", "last~1", "last", "--lang", "en", "-o", "two.html"]).expect_exit(0);
+    let page = place.read("two.html");
+    let section = page.split("data-fragment=\"families\"").nth(1).unwrap().split("</section>").next().unwrap();
+    // Welch's t of [0.1, 0.2, 0.3] and the same plus 1: 1 ± 2.776 · 0.1 · √(2/3).
+    for said in ["0.20 ± 0.10 (3 of 3)", "1.20 ± 0.10 (3 of 3)", "+0.773 – +1.227"] {
+        assert!(section.contains(said), "no {said} in {section}");
+    }
+    place.run(&["report", "--compare", "last", "last", "--lang", "en", "-o", "same.html"]).expect_exit(0);
+    assert!(!place.read("same.html").contains("data-fragment=\"families\""));
+}

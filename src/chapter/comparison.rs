@@ -3,6 +3,7 @@
 
 use super::answers::{pair_block, search};
 use super::facts::{Facts, MetricGain, RunComparison, SharedAnswers};
+use super::families;
 use super::glossary;
 use super::page::{PageFragment, document};
 use super::standing::{Standing, decision_class, decision_word};
@@ -20,10 +21,11 @@ use crate::report::format::{duration, moment, number, short};
 use maud::{Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
 
-const FRAGMENTS: [PageFragment<RunComparison>; 6] = [
+const FRAGMENTS: [PageFragment<RunComparison>; 7] = [
     PageFragment { name: "verdict", title: words::VERDICT, content: verdict },
     PageFragment { name: "asked", title: phrases::ASKED, content: asked },
     PageFragment { name: "metrics", title: phrases::METRICS, content: metrics },
+    PageFragment { name: "families", title: words::FAMILIES, content: families::compared },
     PageFragment { name: "verdicts", title: phrases::VERDICTS, content: verdicts },
     PageFragment { name: "answers", title: words::CHANGED_ANSWERS, content: answers },
     PageFragment { name: "glossary", title: words::GLOSSARY, content: glossary::section },

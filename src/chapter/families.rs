@@ -1,10 +1,13 @@
 //! Stages of a `for` side by side, with their mean and how far they lie apart.
 
-use super::facts::Facts;
+use super::facts::{Facts, RunComparison};
 use super::standing::Standing;
 use super::table::{TableEntry, rows_with_marks, words as plain};
+use super::words::comparison as phrases;
 use super::words::{self, Language};
-use crate::report::families::{Family, FamilyMember, families};
+use crate::gate::statistics::Spread;
+use crate::report::diff::MetricDiff;
+use crate::report::families::{Family, FamilyMember, FamilyMetric, families};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
@@ -63,6 +66,50 @@ fn table(facts: &Facts, family: &Family, language: Language) -> Markup {
         }),
     });
     rows_with_marks(&family.name, &headers, &rows, &marked)
+}
+
+/// The metrics across stages of both runs that differ, with the interval of the difference by Welch's t: the stages of one
+/// run and those of the other are the evidence.
+pub fn compared(comparison: &RunComparison, language: Language) -> Option<Markup> {
+    let [old, new] = comparison.runs.each_ref().map(|facts| families(&facts.run, facts.is_alive));
+    let mut rows: Vec<Vec<TableEntry>> = Vec::new();
+    for (family, before) in
+        new.iter().filter_map(|family| Some((family, old.iter().find(|one| one.name == family.name)?)))
+    {
+        for (at, metric) in family.metrics.iter().enumerate() {
+            let Some(then) = before.metrics.iter().position(|one| one.name == metric.name) else { continue };
+            let [mine, theirs] = [family.numbers(at), before.numbers(then)];
+            if mine == theirs && family.failed() == before.failed() {
+                continue;
+            }
+            let side = |family: &Family, at: usize| {
+                let FamilyMetric { count, mean, deviation, .. } = &family.metrics[at];
+                let deviation = deviation.map_or(String::new(), |sd| format!(" ± {sd:.0$}", family.decimals(at)));
+                let mean = mean.map_or("–".to_owned(), |mean| format!("{mean:.0$}", family.decimals(at)));
+                let of = [("count", count.to_string()), ("all", family.members.len().to_string())];
+                let of = of.each_ref().map(|(name, value)| (*name, value.as_str()));
+                plain(&format!("{mean}{deviation} ({})", words::OF_ALL.fill(language, &of)))
+            };
+            let is_apart = comparison.diff.stages.iter().any(|stage| {
+                let is_it = |other: &MetricDiff| other.name == metric.name && other.yardstick.is_some();
+                family.members.iter().any(|member| member.stage == stage.name) && stage.metrics.iter().any(is_it)
+            });
+            let difference = Spread::of(&mine).zip(Spread::of(&theirs)).map(|(mine, theirs)| mine.minus(theirs));
+            let within = difference.filter(|difference| !is_apart && !difference.has_no_error());
+            let within = within.map(|difference| difference.inference(0.025));
+            let within = within.map_or("–".to_owned(), |of| format!("{:+.3} – {:+.3}", of.lower, of.upper));
+            let [name, metric] = [family.name.as_str(), metric.name.as_str()].map(plain);
+            rows.push(vec![name, metric, side(before, then), side(family, at), plain(&within)]);
+        }
+    }
+    let headers = [words::FAMILIES, words::METRIC, phrases::OLD, phrases::NEW, phrases::DIFFERENCE_95];
+    let headers = headers.map(|phrase| phrase.say(language));
+    (!rows.is_empty()).then(|| {
+        html! {
+            p.note { (words::FAMILY_NOTE.say(language)) }
+            (rows_with_marks(words::FAMILIES.say(language), &headers, &rows, &[]))
+        }
+    })
 }
 
 /// A row for each metric of each stage, and one for what they are together, which has no stage.

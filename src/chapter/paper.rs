@@ -4,7 +4,7 @@
 use super::facts::{Facts, step_of};
 use super::study::{by_counts, contest_of, verdict};
 use super::words::{self, Language, Phrase};
-use crate::event::{BaselineComparison, StudyRow};
+use crate::event::{BaselineComparison, Evidence, StudyRow, Verdict};
 use crate::gate::Counts;
 use crate::gate::statistics::Glance;
 use crate::report::fold::Study;
@@ -169,17 +169,20 @@ fn methods(facts: &Facts, study: &Study, language: Language) -> String {
         text.push_str(&format!(" {}", words::METHODS_GREEDY.fill(language, &[("judge", &study.eval)])));
     }
     for stage in &run.stages {
-        let Some(own) = stage.own_action() else { continue };
-        let action = own.action.value();
+        // A stage that measures or chooses has no action of its own; a gate says what it decided by.
+        let own = stage.own_action().map(|own| own.action.value());
+        if own.is_none() && stage.verdict.is_none() && stage.head.name != study.eval {
+            continue;
+        }
         let from: Vec<String> =
             stage.head.from.iter().flat_map(|(_, sources)| sources).map(ToString::to_string).collect();
         let rows = facts.stored(stage).and_then(|stored| stored.checkpoints.last()?.metrics.get("data_rows").copied());
         let mut facts_of = vec![stage.head.kind.clone()];
         facts_of.extend((!from.is_empty()).then(|| words::METHODS_FROM.fill(language, &[("from", &from.join(", "))])));
         facts_of.extend(rows.map(|rows| words::METHODS_ROWS.fill(language, &[("rows", &number(rows))])));
-        facts_of.extend(
-            action["seed"].as_u64().map(|seed| words::METHODS_SEED.fill(language, &[("seed", &seed.to_string())])),
-        );
+        let seed = own.as_ref().and_then(|action| action["seed"].as_u64());
+        facts_of.extend(seed.map(|seed| words::METHODS_SEED.fill(language, &[("seed", &seed.to_string())])));
+        facts_of.extend(stage.verdict.as_deref().and_then(|verdict| chosen(verdict, language)));
         let rules = stage.verdict.iter().flat_map(|verdict| &verdict.rules).filter(|rule| rule.is_required());
         let rules: Vec<&str> = rules.map(|rule| rule.text.as_str()).collect();
         facts_of
@@ -187,6 +190,18 @@ fn methods(facts: &Facts, study: &Study, language: Language) -> String {
         text.push_str(&format!(" {}: {}.", stage.head.name, facts_of.join(", ")));
     }
     text
+}
+
+/// The choice that a gate made: the best of how many, by what.
+fn chosen(verdict: &Verdict, language: Language) -> Option<String> {
+    let Evidence { candidates, failed_candidates, chosen, .. } = &verdict.evidence;
+    let best = candidates.get((*chosen)?)?;
+    let count = candidates.len() + failed_candidates.len();
+    let name = best
+        .step
+        .map_or_else(|| best.label.to_string(), |step| words::STEP.fill(language, &[("step", &step.to_string())]));
+    let values = [("best", name.as_str()), ("count", &count.to_string()), ("by", &verdict.chosen_by.join(", "))];
+    (count > 1 && !verdict.chosen_by.is_empty()).then(|| words::METHODS_CHOSEN.fill(language, &values))
 }
 
 impl PaperTable {

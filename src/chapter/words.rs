@@ -141,6 +141,7 @@ phrases! {
     METHODS_FROM: "from {from}" | "入力: {from}";
     METHODS_ROWS: "{rows} rows" | "{rows} 行";
     METHODS_SEED: "seed {seed}" | "シード {seed}";
+    METHODS_CHOSEN: "{best} chosen among {count} by {by}" | "{count} 個から {by} により {best} を選択";
     METHODS_RULE: "accepted if {rule}" | "採択の規則: {rule}";
 
     // Health.
@@ -216,6 +217,7 @@ phrases! {
     FAMILY_FAILED: "{count} of them gave nothing: they have no part in the mean, and rules count them as failed."
         | "このうち {count} ステージは結果がありません。平均には入らず、規則では失敗として数えます。";
     MEAN: "mean" | "平均";
+    OF_ALL: "{count} of {all}" | "{all} のうち {count}";
     MEAN_OF: "mean of {count}" | "{count} つの平均";
     DEVIATION: "standard deviation" | "標準偏差";
     CHECKPOINT: "checkpoint judged" | "審査されたチェックポイント";

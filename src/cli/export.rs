@@ -2,6 +2,7 @@
 
 mod base;
 
+use super::draft::TargetDraft;
 use super::find::StoredRun;
 use super::gates::{self, stage_of};
 use super::options::RunArgument;
@@ -45,7 +46,7 @@ pub fn export(
     let content = content_of(&found, stage)?;
     let store = Store::open(&found.root)?;
     let draft = draft_of(directory)?;
-    let (artifact, folder) = (draft.path().join("artifact"), draft.path().join("folder"));
+    let (artifact, folder) = (draft.join("artifact"), draft.join("folder"));
     let placed = content.parse::<Content>().and_then(|content| store.place(&content, &artifact));
     placed.map_err(|error| refused(format!("export `{stage}`: {error:#}; `pipeline run` computes it again")))?;
     let exported =
@@ -126,7 +127,7 @@ fn content_of(found: &StoredRun, name: &str) -> Result<String> {
 pub fn import_adapter(adapter: &Path, base: &str, directory: &Path) -> Result<u8> {
     let base = model::directory(base)?;
     let draft = draft_of(directory)?;
-    let folder = draft.path().join("folder");
+    let folder = draft.join("folder");
     let read = export::import_adapter(adapter, &base, &folder).map_err(|error| refused(format!("{error:#}")))?;
     keep(&folder, directory)?;
     let dropped = dropout::of_adapter(adapter)?;
@@ -144,14 +145,12 @@ pub fn import_adapter(adapter: &Path, base: &str, directory: &Path) -> Result<u8
     Ok(0)
 }
 
-/// A temporary directory next to `directory`, so that one rename publishes the complete folder.
-fn draft_of(directory: &Path) -> Result<tempfile::TempDir> {
+/// The draft of a folder that is not there yet.
+fn draft_of(directory: &Path) -> Result<TargetDraft> {
     if fs::symlink_metadata(directory).is_ok() {
         return Err(refused(format!("{} exists already; name another directory", directory.display())));
     }
-    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let made = fs::create_dir_all(parent).and_then(|()| tempfile::TempDir::new_in(parent));
-    made.map_err(|error| refused(format!("create {}: {error}", directory.display())))
+    TargetDraft::beside(directory).map_err(|error| refused(format!("create {}: {error:#}", directory.display())))
 }
 
 fn keep(folder: &Path, directory: &Path) -> Result<()> {

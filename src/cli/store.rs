@@ -1,6 +1,7 @@
 //! The verbs of the store: `cache verify`, `du`, `disowned`, `export`, `import`, `pin`, `unpin`. They name stages where the store
 //! knows only keys.
 
+use super::draft::TargetDraft;
 use super::find::{self, RunQuery, StoredRun};
 use super::gates::stage_of;
 use super::options::{RunArgument, StoreArgument};
@@ -15,7 +16,7 @@ use crate::retention;
 use anyhow::{Context, Result};
 use cache::{Commit, Digest, Store, Tally};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind, Write};
+use std::io::{BufReader, BufWriter, ErrorKind};
 use std::path::Path;
 
 /// The number of faults that are listed; the rest is counted.
@@ -117,16 +118,16 @@ pub fn export(stage: Option<&str>, out: &Path, file: Option<&Path>, which: &RunA
     };
     let what = stage.map_or_else(|| "the whole run".to_owned(), |stage| format!("`{stage}`"));
     let create = || format!("create {}", out.display());
-    let directory = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The archive gets its name only when it is complete.
-    let mut draft = BufWriter::new(tempfile::NamedTempFile::new_in(directory).with_context(create)?);
-    store.export(&actions, journal, &mut draft).with_context(|| format!("export {what}"))?;
-    draft.flush().with_context(create)?;
-    let draft = draft.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(create)?;
-    let bytes = draft.as_file().metadata().with_context(create)?.len();
-    draft.persist_noclobber(out).map_err(|error| match error.error.kind() {
+    let draft = TargetDraft::beside(out).with_context(create)?;
+    let archive = draft.join("archive");
+    let mut writer = BufWriter::new(File::create_new(&archive).with_context(create)?);
+    store.export(&actions, journal, &mut writer).with_context(|| format!("export {what}"))?;
+    let written = writer.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(create)?;
+    let bytes = written.metadata().with_context(create)?.len();
+    renamed_to_new(&archive, out).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => refused(format!("{} exists already; name another file", out.display())),
-        _ => refused(format!("create {}: {}", out.display(), error.error)),
+        _ => refused(format!("create {}: {error}", out.display())),
     })?;
     let parts = match (stage, actions.len()) {
         (Some(_), 1) => String::new(),
@@ -135,6 +136,16 @@ pub fn export(stage: Option<&str>, out: &Path, file: Option<&Path>, which: &RunA
     };
     terminal::say(&format!("{}: {what} of {}{parts}, {}\n", out.display(), found.run.name, format::bytes(bytes)))?;
     Ok(0)
+}
+
+/// Gives a file its name, which nothing may have.
+fn renamed_to_new(file: &Path, name: &Path) -> std::io::Result<()> {
+    let here = rustix::fs::CWD;
+    match rustix::fs::renameat_with(here, file, here, name, rustix::fs::RenameFlags::NOREPLACE) {
+        // Not every file system can.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => std::fs::hard_link(file, name),
+        renamed => Ok(renamed?),
+    }
 }
 
 /// The keys of a stage, each with the bytes it is a hash of.

@@ -105,6 +105,7 @@ struct Stamp {
     modified: (i64, i64),
 }
 
+/// `None` where it cannot be told: then the index counts as out of date, and the folder is read.
 fn stamp(path: &Path) -> Option<Stamp> {
     let found = fs::metadata(path).ok()?;
     Some(Stamp { length: found.len(), modified: (found.mtime(), found.mtime_nsec()) })

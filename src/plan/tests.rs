@@ -1135,3 +1135,11 @@ fn data_of_a_hub_is_read_where_it_is_here_and_warned_of_where_it_is_not() {
          d: {kind: sft, from: {model: ./model, data: 'hf://datasets/n'}}\n",
     ));
 }
+
+#[test]
+fn what_cannot_be_looked_at_is_not_said_to_be_absent() {
+    let name = "x".repeat(300);
+    let text = format!("stages:\n  sft: {{kind: sft, from: {{model: ./model, data: ./{name}.jsonl}}}}\n");
+    let said = planned(&text, &[], &folder(), &|_| None);
+    assert!(said.contains("cannot be looked at: File name too long") && !said.contains("nothing at"), "{said}");
+}

@@ -43,6 +43,11 @@ pub struct FamilyMetric {
 }
 
 impl Family {
+    /// The numbers of a metric, of the stages that have it.
+    pub fn numbers(&self, at: usize) -> Vec<f64> {
+        self.members.iter().filter_map(|member| member.values[at]).collect()
+    }
+
     /// The number of stages that failed, or were stopped or left out since another one was.
     pub fn failed(&self) -> usize {
         self.members.iter().filter(|member| member.has_failed()).count()

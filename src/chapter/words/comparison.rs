@@ -27,6 +27,7 @@ phrases! {
     NOT_COMPARED: "not compared: {why}" | "比較しない: {why}";
     PAIRED: "Intervals are those of the mean difference of the same items in both runs (t over prompts, or over their groups), where both runs keep a table of them; any other metric is told by its direction alone."
         | "区間は、両方の実行に同じ項目の表がある場合の、項目ごとの差の平均の区間です(プロンプトまたはそのグループについての t 区間)。表のない指標は、増減の向きだけで評価しています。";
+    DIFFERENCE_95: "difference, 95 % interval" | "差の 95 % 区間";
     VERDICTS: "Verdicts" | "判定";
     FLIPPED: "flipped" | "変わった";
     ANSWERS_IN_BOTH: "{model} ({of})" | "{model}({of})";
