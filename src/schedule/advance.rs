@@ -150,9 +150,10 @@ fn end(
     let metrics = shown(&candidates[chosen], gated.as_ref(), chosen);
     let look = lookup.look.as_ref().map(|look| look.claim.clone());
     let put_before = gated.as_ref().map(|gated| rows(lookup, candidates, gated)).unwrap_or_default();
+    let best = gated.as_ref().and_then(|gated| best_of(lookup, candidates, gated.verdict.evidence.among()));
     let promoted = || Artifact {
         label: ArtifactName::open(&stage.name),
-        chosen: best_of(lookup, candidates).or_else(|| candidates[chosen].chosen.clone()),
+        chosen: best.or_else(|| candidates[chosen].chosen.clone()),
         ..candidates[chosen].clone()
     };
     let (way, verdict) = match gated {
@@ -183,13 +184,13 @@ fn end(
 }
 
 /// The choice by judges that the promoted candidate came out of, with those that the candidates came out of.
-fn best_of(lookup: &Lookup, candidates: &[Artifact]) -> Option<ChosenBest> {
+fn best_of(lookup: &Lookup, candidates: &[Artifact], among: usize) -> Option<ChosenBest> {
     let gate = lookup.stage().gate.as_ref()?;
     let chosen_by = gate.select.as_ref()?.judges();
-    let mut judges: Vec<StageId> = chosen_by.iter().map(|judge| gate.judges[*judge]).collect();
+    // An eval that judges itself has none in its list.
+    let mut judges: Vec<StageId> = chosen_by.iter().filter_map(|judge| gate.judges.get(*judge).copied()).collect();
     let before = candidates.iter().filter_map(|candidate| candidate.chosen.as_ref());
     judges.extend(before.flat_map(|chosen| &chosen.judges));
-    let among = candidates.iter().map(Artifact::among).sum::<usize>() + lookup.failed_candidates.len();
     (among > 1 && !chosen_by.is_empty()).then_some(ChosenBest { among, judges })
 }
 

@@ -160,8 +160,7 @@ pub fn rule_verdicts(
 /// The number of artifacts that the candidate is the best of, by each record that it was chosen by: those of this stage,
 /// and those that each of them was the best of before. One that failed was one of them.
 fn chosen_among(gate: &Gate, evidence: &Evidence) -> Vec<(RecordOrigin, usize)> {
-    let before: usize = evidence.candidates.iter().map(|seen| seen.among).sum();
-    let among = before + evidence.failed_candidates.len();
+    let among = evidence.among();
     let mut by = select(gate).chosen_by();
     if by.is_empty() && among > 1 {
         // Only a judge that measures on the same rows takes it as one of several.

@@ -12,17 +12,15 @@ impl Lookup<'_> {
     pub fn if_not_failed(&mut self, source: &Source) -> Step<Result<Artifact, String>> {
         let Some(id) = source.stage() else { return self.artifact(source).map(Ok) };
         let (name, end) = (&self.plan.stages[id].name, self.end(id)?);
-        let reason = match (&end.outcome, source) {
-            // What is pinned is there before the gate.
-            (Outcome::Stopped { .. }, Source::Stage { pin: Pin::Open, .. }) => {
-                format!("the gate of `{name}` is closed")
-            }
-            (Outcome::Failed { .. }, _) if end.record.is_none() => format!("`{name}` failed"),
-            (Outcome::Failed { .. }, Source::Stage { pin: Pin::Open, .. }) => format!("`{name}` failed"),
-            (Outcome::Skipped { because: SkipReason::Failed(need) }, _) => {
+        // What is pinned is there before the gate, if there is a record of it.
+        let is_open = matches!(source, Source::Stage { pin: Pin::Open, .. } | Source::File { pin: Pin::Open, .. });
+        let reason = match &end.outcome {
+            Outcome::Stopped { .. } if is_open => format!("the gate of `{name}` is closed"),
+            Outcome::Failed { .. } if is_open || end.record.is_none() => format!("`{name}` failed"),
+            Outcome::Skipped { because: SkipReason::Failed(need) } => {
                 format!("`{name}` was not run, since `{need}` failed")
             }
-            (Outcome::Skipped { because: SkipReason::GateClosed(need) }, _) => {
+            Outcome::Skipped { because: SkipReason::GateClosed(need) } => {
                 format!("`{name}` was not run, since the gate of `{need}` is closed")
             }
             _ => return self.artifact(source).map(Ok),

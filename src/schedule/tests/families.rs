@@ -189,3 +189,12 @@ fn the_luck_of_the_best_checkpoint_is_seen_by_whoever_measures_it_on_the_same_pr
         eval stopped
     "#]].assert_eq(&told_lines(&text, &world, &mut memory, is_end));
 }
+
+#[test]
+fn an_eval_that_selects_in_its_own_gate_chooses_its_only_candidate() {
+    let mut memory = Memory::default();
+    let text = seeds("{select: {best: mean_score}, require: mean_score > 0}")
+        .replace("{best_of: ppo, by: mean_score, judge: eval}", "ppo_1");
+    let is_end = |line: &str| line.starts_with("eval done") || line.starts_with("eval failed");
+    assert_eq!(told_lines(&text, &scores(), &mut memory, is_end), "eval done\n");
+}
