@@ -235,6 +235,14 @@ pub struct Evidence {
     pub failed_candidates: Vec<String>,
 }
 
+impl Evidence {
+    /// The number of artifacts that the candidate is the best of: those of this gate, those that each of them was the best of
+    /// before, and those that failed, which had their chance.
+    pub fn among(&self) -> usize {
+        self.candidates.iter().map(|seen| seen.among).sum::<usize>() + self.failed_candidates.len()
+    }
+}
+
 /// One artifact as a gate saw it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ArtifactEvidence {

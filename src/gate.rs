@@ -19,7 +19,7 @@ mod tree;
 
 pub use check::{check, check_best, check_where, warnings};
 pub use evaluate::{Judgement, LookTerms, Readings, Subject, Subjects, evaluate};
-pub use functions::{FUNCTIONS, Function, deviation, is_word, words};
+pub use functions::{FUNCTIONS, Function, is_word, words};
 pub use items::{Counts, Item, Items, PairResult, pair, pair_results};
 pub use parser::{parse, parse_expression};
 pub use readings::JudgeReading;

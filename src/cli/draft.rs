@@ -1,5 +1,6 @@
-//! The draft of a target: it lies beside the target until it is complete, and one rename publishes it. A verb that is killed leaves nothing:
-//! an interrupt removes the draft, and what `kill -9` leaves is removed by the next verb that writes to the same target.
+//! The draft of a target: it lies beside the target until it is complete, and one rename publishes it. A verb that is
+//! killed leaves nothing: an interrupt removes the draft, and what `kill -9` leaves is removed by the next verb that writes
+//! to the same target.
 
 use anyhow::{Context, Result};
 use std::fs::{self, File};
@@ -23,7 +24,7 @@ impl TargetDraft {
         let prefix = format!(".{}.draft-", target.file_name().unwrap_or_default().to_string_lossy());
         remove_dead(parent, &prefix)?;
         let directory = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent)?;
-        let lock = File::create_new(directory.path().join(LOCK))?;
+        let lock = files::lock(&directory.path().join(LOCK))?;
         lock.try_lock()?;
         let doomed = directory.path().to_owned();
         ctrlc::set_handler(move || {
@@ -49,7 +50,7 @@ fn remove_dead(parent: &Path, prefix: &str) -> Result<()> {
             continue;
         }
         // One without a lock is just being made, or is none of ours.
-        let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
+        let Ok((lock, _)) = files::inside(&entry.path().join(LOCK)) else { continue };
         if lock.try_lock().is_ok() {
             fs::remove_dir_all(entry.path()).with_context(|| format!("remove {}", entry.path().display()))?;
         }

@@ -5,6 +5,7 @@
 use super::column::{Column, FieldArgument};
 use super::items::{Counts, PairResult};
 use super::lexer::{self, Comparison};
+use super::statistics;
 use stages::stage::Direction;
 
 #[derive(Debug)]
@@ -128,14 +129,13 @@ pub struct OfCheckpoints {
 /// A function of one metric over the stages of a `for`: `f(FAMILY.METRIC)`, `f(FAMILY.METRIC > NUMBER)`.
 #[derive(Debug)]
 pub struct OfMembers {
-    /// Whether a condition follows, whose bound is any number.
+    /// Whether a condition follows, whose bound is any number. It holds for no stage that failed; without one, a stage that
+    /// failed has no number, so that all of them together have none.
     pub asks_condition: bool,
     /// Whether it asks which side is better.
     pub asks_direction: bool,
     /// The number for the metrics of the stages that did not fail, of which there is at least one.
     pub value: fn(&MemberNumbers) -> f64,
-    /// The part of a stage that failed.
-    pub failed: FailedMember,
     /// Whether confidence can be given, by the spread between the stages.
     pub is_mean: bool,
 }
@@ -146,15 +146,6 @@ pub struct MemberNumbers<'a> {
     /// The condition that the function asks for, if it asks.
     pub condition: Option<(Comparison, f64)>,
     pub numbers: &'a [f64],
-}
-
-/// A stage of a family that failed counts as failed; it is never left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailedMember {
-    /// It has no number, so that all of them together have none.
-    Unknown,
-    /// No condition holds for it.
-    HoldsNothing,
 }
 
 pub const FUNCTIONS: &[Function] = &[
@@ -303,8 +294,7 @@ pub const FUNCTIONS: &[Function] = &[
         body: Body::Members(OfMembers {
             asks_condition: false,
             asks_direction: false,
-            value: |of| mean(of.numbers),
-            failed: FailedMember::Unknown,
+            value: |of| statistics::sample_mean(of.numbers),
             is_mean: true,
         }),
     },
@@ -315,8 +305,7 @@ pub const FUNCTIONS: &[Function] = &[
         body: Body::Members(OfMembers {
             asks_condition: false,
             asks_direction: false,
-            value: |of| deviation(of.numbers),
-            failed: FailedMember::Unknown,
+            value: |of| statistics::sample_deviation(of.numbers),
             is_mean: false,
         }),
     },
@@ -328,7 +317,6 @@ pub const FUNCTIONS: &[Function] = &[
             asks_condition: false,
             asks_direction: true,
             value: |of| worst(of.direction, of.numbers),
-            failed: FailedMember::Unknown,
             is_mean: false,
         }),
     },
@@ -337,13 +325,7 @@ pub const FUNCTIONS: &[Function] = &[
         signature: "count_across(STAGES.METRIC > NUMBER)",
         doc: "the number of stages of a `for` for which this holds; any comparison, with any number, as `sft.mean_score`; it holds \
               for none that failed",
-        body: Body::Members(OfMembers {
-            asks_condition: true,
-            asks_direction: false,
-            value: holding,
-            failed: FailedMember::HoldsNothing,
-            is_mean: false,
-        }),
+        body: Body::Members(OfMembers { asks_condition: true, asks_direction: false, value: holding, is_mean: false }),
     },
 ];
 
@@ -375,17 +357,6 @@ fn best(direction: Direction, numbers: &[f64]) -> f64 {
 
 fn worst(direction: Direction, numbers: &[f64]) -> f64 {
     if direction == Direction::Lower { largest(numbers) } else { smallest(numbers) }
-}
-
-fn mean(numbers: &[f64]) -> f64 {
-    numbers.iter().sum::<f64>() / numbers.len() as f64
-}
-
-/// The standard deviation of a sample; not a number of a single one.
-pub fn deviation(numbers: &[f64]) -> f64 {
-    let middle = mean(numbers);
-    let squares: f64 = numbers.iter().map(|number| (number - middle).powi(2)).sum();
-    (squares / (numbers.len() as f64 - 1.0)).sqrt()
 }
 
 fn holding(of: &MemberNumbers) -> f64 {

@@ -9,7 +9,7 @@
 
 pub use anytime::anytime_win_rate;
 pub use betting::betting;
-pub use between::Spread;
+pub use between::{Spread, sample_deviation, sample_mean};
 pub use distributions::normal_above;
 pub use glance::{Glance, glance_mean, glance_share, glance_win_rate};
 pub use mean::{differing, least_differing, mean};

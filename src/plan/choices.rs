@@ -66,8 +66,7 @@ fn chosen_from<'a>(
     typed.flat_map(|from| &from.sources).filter_map(|source| stage(&source.reference)).collect()
 }
 
-/// Gives every stage that chooses the metrics that all it chooses from have in their records, without their items: what
-/// those are measured on may be another set for each.
+/// Gives every stage that chooses the metrics that all it chooses from have in their records.
 pub fn measure(drafts: &mut [Draft]) {
     let choosing: Vec<StageId> = (0..drafts.len()).filter(|id| port(drafts[*id].kind).is_some()).collect();
     for _ in 0..choosing.len() {

@@ -142,11 +142,13 @@ fn resolve_one(site: &GateSite, spec: &GateSpec, graph: &mut Graph, mistakes: &m
         rule(site, text, scope, &mut stages, graph, mistakes)
     };
     let gate = of_rules(spec, scope, read, mistakes);
-    let rules = || gate.require.iter().chain(&gate.warn).chain(&gate.observe);
-    let is_alone = |stage: &str| {
-        rules().any(|rule| rule.stages().iter().any(|(name, _)| *name == stage) && !rule.members().contains(stage))
-    };
-    let members = stages.keys().filter(|stage| !is_alone(stage)).cloned().collect();
+    let rules = gate.require.iter().chain(&gate.warn).chain(&gate.observe);
+    let alone = rules.flat_map(|rule| {
+        let members = rule.members();
+        rule.stages().into_iter().map(|(name, _)| name).filter(move |name| !members.contains(name))
+    });
+    let alone: BTreeSet<&str> = alone.collect();
+    let members = stages.keys().filter(|stage| !alone.contains(stage.as_str())).cloned().collect();
     Gate { judges, stages: stages.into_iter().collect(), members, ..gate }
 }
 

@@ -8,7 +8,6 @@ use formats::data::{self, DataSource, PromptDigests, ReadOptions};
 use stages::stage::{Accepts, Gives, Kind, Port, Work, did_you_mean, nearest};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -283,9 +282,7 @@ pub fn accepted(accepts: Accepts) -> &'static str {
 /// The mistake that there is nothing at a path.
 pub fn nothing_at(path: &Path, port: Option<&Port>, source: &SourceSpec) -> Diagnostic {
     // What cannot be looked at is not absent.
-    if let Err(error) = fs::metadata(path)
-        && !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-    {
+    if let Err(error) = files::found(fs::metadata(path)) {
         return Diagnostic::error(source.span, format!("`{}` cannot be looked at: {error}", path.display()));
     }
     let help = set_variable(source).or_else(|| misread(path, port, source)).or_else(|| nearest_sibling(path));

@@ -6,7 +6,7 @@ use super::sheet::{Grid, Header, Sheet, Tone, cell, plain};
 use super::stages::study_row;
 use crate::event::{ArtifactEvidence, Metrics, Outcome};
 use crate::gate;
-use crate::gate::statistics::Spread;
+use crate::gate::statistics::{Spread, sample_deviation, sample_mean};
 use serde::Serialize;
 use stages::stage::Direction;
 use std::collections::{BTreeSet, VecDeque};
@@ -45,7 +45,7 @@ pub struct FamilyMetric {
 impl Family {
     /// The numbers of a metric, of the stages that have it.
     pub fn numbers(&self, at: usize) -> Vec<f64> {
-        self.members.iter().filter_map(|member| member.values[at]).collect()
+        numbers(&self.members, at)
     }
 
     /// The number of stages that failed, or were stopped or left out since another one was.
@@ -58,6 +58,10 @@ impl FamilyMember {
     pub fn has_failed(&self) -> bool {
         matches!(self.state, "failed" | "skipped" | "stopped")
     }
+}
+
+fn numbers(members: &[FamilyMember], at: usize) -> Vec<f64> {
+    members.iter().filter_map(|member| member.values[at]).collect()
 }
 
 /// The families of a run, in the order of the file. Stages that stand on each other are no repetitions, and have no mean.
@@ -90,13 +94,13 @@ fn family(run: &RunState, name: &str, is_alive: bool) -> Option<Family> {
         })
         .collect();
     let across = |(at, name): (usize, String)| {
-        let numbers: Vec<f64> = members.iter().filter_map(|member| member.values[at]).collect();
+        let numbers = numbers(&members, at);
         let spread = Spread::of(&numbers);
         FamilyMetric {
             name,
             count: numbers.len(),
-            mean: (!numbers.is_empty()).then(|| numbers.iter().sum::<f64>() / numbers.len() as f64),
-            deviation: spread.map(|_| gate::deviation(&numbers)),
+            mean: (!numbers.is_empty()).then(|| sample_mean(&numbers)),
+            deviation: spread.map(|_| sample_deviation(&numbers)),
             within: spread.map(|spread| spread.inference(0.025)).map(|of| [of.lower, of.upper]),
         }
     };
@@ -175,8 +179,8 @@ fn value(run: &RunState, stage: &StageRun, metric: &str) -> Option<f64> {
         return kept.judged.values().find_map(|by| of(&by.metrics)).or_else(|| of(&kept.metrics));
     }
     // What a judge measured is what rules across stages read, where the stage has a metric of the same name.
-    let judged = || of(study_row(run, stage)?);
-    judged().or_else(|| of(own(stage)?)).filter(|_| own(stage).is_some())
+    let own = own(stage)?;
+    study_row(run, stage).and_then(of).or_else(|| of(own))
 }
 
 /// The most metrics of a table on a terminal.

@@ -1,9 +1,10 @@
 //! Numbers of the stages of a `for`. The evidence are the stages: how far they lie apart tells what another seed might give.
 //! What other prompts might give is another question, which the items of each of them answer.
 
-use super::super::functions::{FailedMember, MemberNumbers, OfMembers, deviation};
+use super::super::functions::{MemberNumbers, OfMembers};
 use super::super::lexer::Comparison;
 use super::super::show;
+use super::super::statistics::sample_deviation;
 use super::super::tree::Who;
 use super::view::{Gap, View};
 use stages::stage::Direction;
@@ -48,7 +49,7 @@ impl Members {
         let plural = if self.count() == 1 { "" } else { "s" };
         let mut said = vec![format!("{} stage{plural}: {}", self.count(), listed.join(" "))];
         if numbers.len() > 1 {
-            said.push(format!("sd {}", show::number(deviation(numbers), 3)));
+            said.push(format!("sd {}", show::number(sample_deviation(numbers), 3)));
         }
         if self.kept > 0 {
             said.push(format!("{} of them kept what was there before", self.kept));
@@ -90,10 +91,7 @@ pub fn of_members(
     view: View,
 ) -> Result<(f64, String), Gap> {
     let members = members(family, view)?;
-    let numbers = match of.failed {
-        FailedMember::Unknown => members.all()?,
-        FailedMember::HoldsNothing => &members.numbers,
-    };
+    let numbers = if of.asks_condition { &members.numbers } else { members.all()? };
     let value = (of.value)(&MemberNumbers { direction: members.direction, condition, numbers });
     if !value.is_finite() {
         return Err(Gap::Open("a single stage has no spread".to_owned()));

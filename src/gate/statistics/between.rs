@@ -4,6 +4,21 @@
 use super::distributions::{student_above, student_quantile};
 use super::{Form, Inference};
 
+pub fn sample_mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len() as f64
+}
+
+fn sample_variance(numbers: &[f64]) -> f64 {
+    let mean = sample_mean(numbers);
+    let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
+    squares / (numbers.len() as f64 - 1.0)
+}
+
+/// The standard deviation of a sample; not a number of a single one.
+pub fn sample_deviation(numbers: &[f64]) -> f64 {
+    sample_variance(numbers).sqrt()
+}
+
 /// A mean and how well it is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {
@@ -24,9 +39,7 @@ impl Spread {
         if numbers.len() < 2 {
             return None;
         }
-        let mean = numbers.iter().sum::<f64>() / count;
-        let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
-        let variance = squares / (count - 1.0) / count;
+        let (mean, variance) = (sample_mean(numbers), sample_variance(numbers) / count);
         Some(Spread { mean, variance, degrees: count - 1.0, form: Form::Student })
     }
 
