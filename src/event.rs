@@ -236,8 +236,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// The number of artifacts that the candidate is the best of: those of this gate, those that each of them was the best of
-    /// before, and those that failed, which had their chance.
+    /// The number of artifacts that the candidate is the best of, here and before; one that failed had its chance.
     pub fn among(&self) -> usize {
         self.candidates.iter().map(|seen| seen.among).sum::<usize>() + self.failed_candidates.len()
     }
