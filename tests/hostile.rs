@@ -638,3 +638,65 @@ fn what_a_killed_export_left_is_removed_by_the_next_one_and_that_of_a_living_one
         .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".run.tar.draft-"));
     assert_eq!(drafts.count(), 1);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_command_in_a_sandbox_reaches_its_inputs_and_outputs_alone() {
+    let place = place();
+    place.write("secret.txt", "precious\n");
+    place.write("data.txt", "given\n");
+    fs::create_dir(place.at("tools")).unwrap();
+    place.write("tools/say", "#!/bin/sh\necho said\n");
+    fs::set_permissions(place.at("tools/say"), fs::Permissions::from_mode(0o755)).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = format!("(exec 3<>/dev/tcp/127.0.0.1/{})", listener.local_addr().unwrap().port());
+    let here = place.path().display().to_string();
+    let shell = |name: &str, more: &str, script: &str| {
+        let command = serde_json::to_string(&["/bin/bash", "-euc", script]).unwrap();
+        format!(
+            "  {name}: {{kind: exec, from: {{data: data.txt}}, with: {{command: {command}, outputs: [o], {more}}}}}\n"
+        )
+    };
+    // What a command may do says so in its output; what it may not ends with a word of its own.
+    let inside = [
+        "cp in/data.txt o".to_owned(),
+        format!("! cat {here}/secret.txt"),
+        format!("! ls {here}/.pipeline/store"),
+        format!("! touch {here}/made"),
+        "! touch in/data.txt && ! rm in/data.txt && ! mount -o remount,bind,rw in".to_owned(),
+        "! touch /usr/made && ! touch /made && ! touch /etc/made".to_owned(),
+        "touch /tmp/made /dev/shm/made".to_owned(),
+        format!("test ! -e ~root && test ! -e /home && test -z \"$(ls /run)\" && test \"$HOME\" != {here}"),
+        "! kill -0 $PPID && ! cat /proc/$PPID/environ && ! echo x > /proc/sys/kernel/hostname".to_owned(),
+        format!("! {connect} 2> /dev/null"),
+    ]
+    .join("\n");
+    let stages = [
+        shell("confined", "sandbox: true", &inside),
+        shell("online", "sandbox: true, network: true", &format!("{connect}; echo 1 > o")),
+        shell("with_tools", &format!("sandbox: true, readable: ['{here}/tools']"), &format!("{here}/tools/say > o")),
+        shell("without_tools", "sandbox: true", &format!("{here}/tools/say > o")),
+        shell("failing", "sandbox: true", "exit 7"),
+    ];
+    let stopped = "  stopped: {kind: exec, timeout: 2s, with: {command: 'sleep 100', outputs: [o], sandbox: true}}\n";
+    place.write("toy.yaml", &format!("name: toy\nstages:\n{}{stopped}", stages.concat()));
+    if let Some(obstacle) = stages::sandbox::obstacle() {
+        // Where it cannot be done, that is said before anything runs.
+        let refused = place.run(&["check", "toy.yaml"]).expect_exit(2);
+        let told: String = refused.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains("cannot confine a command") && !obstacle.is_empty(), "{told}");
+        return;
+    }
+    let ran = place.run(&["run", "toy.yaml", "--json", "--keep-going"]).expect_exit(1);
+    let ending = |stage: &str| ran.events().ending(stage).to_owned();
+    assert_eq!(ending("confined"), "done", "{}", cause(&ran, "confined"));
+    assert_eq!([ending("online"), ending("with_tools")], ["done", "done"], "{}", ran.stderr);
+    assert_eq!(ending("without_tools"), "failed");
+    assert!(cause(&ran, "failing").contains("exit status: 7"), "{}", cause(&ran, "failing"));
+    assert!(cause(&ran, "stopped").contains("timeout"), "{}", cause(&ran, "stopped"));
+    assert!(!Path::new(&place.at("made")).exists() && !Path::new("/dev/shm/made").exists());
+    assert_eq!(place.read("data.txt"), "given\n");
+    place.write("toy.yaml", "name: toy\nstages:\n  a: {kind: exec, with: {command: ls, network: true}}\n");
+    let refused = place.run(&["check", "toy.yaml"]).expect_exit(2);
+    assert!(refused.stderr.contains("says what a sandbox lets through"), "{}", refused.stderr);
+}

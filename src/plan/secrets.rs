@@ -1,9 +1,11 @@
-//! `secret` and `audit`: settings of a stage's process that do not affect its result. Values of secrets are never read.
+//! The settings of a stage's process: `secret` and `audit`, which do not affect its result, and what this machine can do
+//! of `sandbox`. Values of secrets are never read.
 
 use crate::diagnostic::Diagnostic;
+use crate::spec::node::Value;
 use crate::spec::{Node, StageSpec};
-use stages::audit;
 use stages::stage::{Kind, is_variable};
+use stages::{audit, sandbox};
 
 /// Variables that every command gets: they decide which programs and files it finds, so their values belong in the key.
 const GIVEN: [&str; 4] = ["PATH", "LANG", "HOME", "TMPDIR"];
@@ -30,6 +32,12 @@ pub fn check(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Dia
         };
         mistakes.push(Diagnostic::error(secret.span, message).help(help));
     }
+    let confined =
+        with.get("sandbox").filter(|_| kind.takes_any_port).filter(|asked| matches!(asked.value, Value::Bool(true)));
+    if let Some((asked, obstacle)) = confined.and_then(|asked| Some((asked, sandbox::obstacle()?))) {
+        let message = format!("this machine cannot confine a command: {obstacle}");
+        mistakes.push(Diagnostic::error(asked.span, message).help(sandbox::HELP));
+    }
     let Some(asked) = stage.audit.as_ref().filter(|audit| audit.value) else { return };
     if !kind.takes_any_port {
         let message = format!("`{}` starts no command that could be audited", kind.name);
@@ -37,5 +45,8 @@ pub fn check(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Dia
     } else if !audit::IS_POSSIBLE {
         let message = "this system cannot say which files a command reads";
         mistakes.push(Diagnostic::error(asked.span, message).help("`audit` is for Linux"));
+    } else if confined.is_some() {
+        let message = "what a command in a sandbox can read is declared: there is nothing to audit";
+        mistakes.push(Diagnostic::error(asked.span, message).help("take out `audit`, or `sandbox`"));
     }
 }

@@ -12,6 +12,7 @@ pub mod kinds;
 pub mod model;
 pub mod orphans;
 pub mod rl;
+pub mod sandbox;
 pub mod secret;
 pub mod stage;
 pub mod tensor;

@@ -17,6 +17,7 @@
 //! <work>/outcome.json  out: written last, by rename; none means that the attempt failed. It holds the nonce that the
 //!                      runner gave the worker, and no command: another one is nobody's word
 //!
+//! <work>/view/         in an attempt with a sandbox: empty; where the root directory of the command is put together
 //! <work>/command/              the directory in which the command of an `exec` stage runs
 //! <work>/command/action.json   in: a copy
 //! <work>/command/in/<port>     in: the inputs, which lie here instead
@@ -56,6 +57,8 @@ pub const CHECKPOINT_STATE: &str = "progress.json";
 
 /// The directory of an `exec` command.
 pub const COMMAND: &str = "command";
+/// Where the root directory of a command in a sandbox is put together.
+pub const VIEW: &str = "view";
 /// The home directory of an `exec` command.
 pub const HOME: &str = ".home";
 /// The temporary files of an `exec` command.

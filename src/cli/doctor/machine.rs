@@ -12,6 +12,7 @@ pub fn look() -> Vec<Finding> {
     findings.extend([clock(), shell()]);
     #[cfg(target_os = "linux")]
     findings.push(tracing());
+    findings.push(confinement());
     findings
 }
 
@@ -107,6 +108,14 @@ fn shell() -> Finding {
         Ok(status) if status.code() == Some(7) => ok("shell", "/bin/sh runs"),
         Ok(status) => problem("shell", format!("/bin/sh does not work: {status}"), "repair /bin/sh"),
         Err(error) => note("shell", format!("/bin/sh: {error}"), "write the commands of `exec` stages as lists"),
+    }
+}
+
+/// Whether a command can be confined, which `sandbox: true` needs.
+fn confinement() -> Finding {
+    match stages::sandbox::obstacle() {
+        None => ok("sandbox", "a command can be confined: `sandbox: true` works"),
+        Some(obstacle) => note("sandbox", format!("no command can be confined: {obstacle}"), stages::sandbox::HELP),
     }
 }
 

@@ -6,20 +6,19 @@
 use crate::audit;
 use crate::io::{Interruption, Io};
 use crate::orphans;
+use crate::sandbox::{self, View};
 use crate::secret::Secrets;
 use crate::stage::{self, Call, Gives, Kind, ParameterMistake, Parameters, Work};
 use crate::work;
 use anyhow::{Context, Result, bail};
 use files::Beneath;
 use forward::Forwarder;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{PipeReader, Read, Write};
 use std::os::fd::AsRawFd;
@@ -34,6 +33,9 @@ use std::time::Duration;
 
 mod forward;
 mod results;
+mod typed;
+
+use typed::{Line, Text};
 
 pub const KIND: Kind = Kind {
     name: "exec",
@@ -67,102 +69,19 @@ pub struct Exec {
     /// its environment, `{NAME: value}`, beside PATH, LANG, HOME and TMPDIR, which have fixed values, and the variables
     /// that name its GPUs where it has `resources: {gpu: 1}`; nothing else is passed on (the stage's `secret: [NAME]` is)
     pub env: BTreeMap<String, Text>,
-}
-
-/// The command as typed.
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-pub enum Line {
-    Shell(String),
-    Program(Vec<String>),
-}
-
-/// Written by hand like the deserialization, which a derive cannot see.
-impl JsonSchema for Line {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Line".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
-    }
-}
-
-impl JsonSchema for Text {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Text".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": ["string", "number", "boolean"]})
-    }
-}
-
-impl Default for Line {
-    fn default() -> Line {
-        Line::Program(Vec::new())
-    }
-}
-
-impl fmt::Display for Line {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Line::Shell(_) => formatter.write_str("the command"),
-            Line::Program(words) => write!(formatter, "`{}`", words.first().map_or("", String::as_str)),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Line {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Line, D::Error> {
-        struct Lines;
-        impl<'de> Visitor<'de> for Lines {
-            type Value = Line;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-                formatter.write_str("a list of program and arguments, or a text for the shell")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Line, E> {
-                Ok(Line::Shell(text.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Line, A::Error> {
-                let mut line = Vec::new();
-                while let Some(word) = words.next_element()? {
-                    line.push(word);
-                }
-                Ok(Line::Program(line))
-            }
-        }
-        deserializer.deserialize_any(Lines)
-    }
-}
-
-/// A text; a number, true or false is read as its text.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct Text(String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::String(text) => Ok(Text(text)),
-            Value::Number(number) => Ok(Text(number.to_string())),
-            Value::Bool(value) => Ok(Text(value.to_string())),
-            other => {
-                let found = match other {
-                    Value::Null => serde::de::Unexpected::Unit,
-                    Value::Array(_) => serde::de::Unexpected::Seq,
-                    _ => serde::de::Unexpected::Map,
-                };
-                Err(serde::de::Error::invalid_type(found, &"a text, a number, true or false"))
-            }
-        }
-    }
+    /// it sees its own directory, its inputs (read-only), the programs of the system and nothing else: no home
+    /// directory, no files and sockets of others, no network; Linux with user namespaces
+    pub sandbox: bool,
+    /// it has the network all the same
+    pub network: bool,
+    /// files and directories that it may read all the same, such as the environment of its Python; absolute, or below
+    /// your home directory: `~/…`; what lies there is not in the key
+    pub readable: Vec<String>,
 }
 
 impl Parameters for Exec {
+    const LATER: &[&str] = &["sandbox", "network", "readable"];
+
     fn mistakes(&self) -> Vec<ParameterMistake> {
         let mut mistakes = Vec::new();
         let is_empty = match &self.command {
@@ -195,6 +114,24 @@ impl Parameters for Exec {
             mistake.help = Some("names match [A-Za-z_][A-Za-z0-9_]*".to_owned());
             mistakes.push(mistake);
         }
+        let opened = [("network", self.network), ("readable", !self.readable.is_empty())];
+        for (name, _) in opened.into_iter().filter(|(_, is_given)| *is_given && !self.sandbox) {
+            let mut mistake = ParameterMistake::new(name, format!("`{name}` says what a sandbox lets through"));
+            mistake.help =
+                Some("write `sandbox: true` beside it; without one a command may do what you may".to_owned());
+            mistakes.push(mistake);
+        }
+        for (index, path) in self.readable.iter().enumerate() {
+            if !path.starts_with('/') && !path.starts_with("~/") {
+                let mut mistake = ParameterMistake::new(
+                    &format!("readable.{index}"),
+                    format!("`{path}` is neither absolute nor below the home directory"),
+                );
+                mistake.help =
+                    Some("write `/…` or `~/…`; files of the pipeline are inputs: `from: {port: path}`".to_owned());
+                mistakes.push(mistake);
+            }
+        }
         mistakes
     }
 }
@@ -207,13 +144,26 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let scratch = Scratch::make(&work)?;
     // What is put in the place of the directory from now on leads nowhere.
     let desk = Beneath::open(&work).with_context(|| format!("open {}", work.display()))?;
-    let variables = variables(&parameters, io.gpus(), &scratch, &secrets);
+    let mut variables = variables(&parameters, io.gpus(), &scratch, &secrets);
+    if parameters.sandbox {
+        // Nobody else's files are there.
+        variables.insert("TMPDIR".into(), "/tmp".into());
+    }
     // The command gets SIGTERM as well, and may take its time: the next attempt finds what it writes to `resume/`.
     io.defer_sigterm();
     orphans::adopt();
     let forwarder = Forwarder::start(&desk, &books, Arc::clone(&secrets));
-    let status = execute(command(&parameters.command, &variables, &work)?, io, &work, &secrets)
-        .with_context(|| format!("run {}", parameters.command));
+    let mut command = command(&parameters.command, &variables, &work)?;
+    if parameters.sandbox {
+        confine(&mut command, &parameters, &books, &work)?;
+    }
+    let status = execute(command, io, &work, &secrets).with_context(|| match parameters.sandbox {
+        true => format!(
+            "run {} in a sandbox, where programs are those of the system and those that `readable` names",
+            parameters.command
+        ),
+        false => format!("run {}", parameters.command),
+    });
     if let Some(forwarder) = forwarder {
         forwarder.end();
     }
@@ -284,6 +234,32 @@ fn variables(
     variables.extend(parameters.env.iter().map(|(name, Text(value))| (name.into(), value.into())));
     variables.extend(secrets.variables().map(|(name, value)| (name.into(), value.into())));
     variables
+}
+
+fn confine(command: &mut Command, parameters: &Exec, books: &Path, work: &Path) -> Result<()> {
+    let root = books.join(work::VIEW);
+    fs::create_dir_all(&root).with_context(|| format!("create {}", root.display()))?;
+    let readable: Vec<PathBuf> = parameters.readable.iter().map(|path| at_home(path)).collect::<Result<_>>()?;
+    let (inputs, temporary) = (work.join(work::INPUTS), work.join(work::TEMPORARY));
+    let view = View {
+        work,
+        inputs: &inputs,
+        temporary: &temporary,
+        root: &root,
+        readable: &readable,
+        has_network: parameters.network,
+    };
+    sandbox::confine(command, &view)
+}
+
+/// A path of which `~/` is the home directory of who runs this.
+fn at_home(path: &str) -> Result<PathBuf> {
+    match path.strip_prefix("~/") {
+        Some(below) => {
+            Ok(env::home_dir().with_context(|| format!("find {path}: there is no home directory"))?.join(below))
+        }
+        None => Ok(path.into()),
+    }
 }
 
 fn command(line: &Line, variables: &BTreeMap<OsString, OsString>, work: &Path) -> Result<Command> {
@@ -394,6 +370,7 @@ fn report(audit: &audit::Audit, io: &mut Io) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn parsed(with: Value) -> Result<Value, Vec<ParameterMistake>> {
         (KIND.parse)(with.as_object().unwrap())

@@ -29,6 +29,10 @@ impl ParameterMistake {
 /// The parameters of a kind: a serde struct with `#[serde(default)]`. The doc comments of its fields are printed to
 /// users.
 pub trait Parameters: Default + Serialize + DeserializeOwned + JsonSchema {
+    /// Parameters that came after results had been kept: a key has them where they differ from their defaults, so that the
+    /// results of before are found.
+    const LATER: &[&str] = &[];
+
     /// Mistakes of single values out of their range. Called after every value has its type.
     fn mistakes(&self) -> Vec<ParameterMistake>;
 
@@ -125,7 +129,7 @@ pub fn parse<P: Parameters>(given: &Map<String, Value>) -> Result<Value, Vec<Par
         Ok(typed)
             if is_known(given, &defaults).is_ok() && typed.mistakes().is_empty() && typed.conflicts().is_empty() =>
         {
-            Ok(serde_json::to_value(typed).expect("parameters are plain data"))
+            Ok(hashed(&typed, &defaults))
         }
         _ => parse_each::<P>(given, &defaults),
     }
@@ -183,7 +187,16 @@ fn parse_each<P: Parameters>(given: &Map<String, Value>, defaults: &Value) -> Re
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    Ok(serde_json::to_value(typed).expect("parameters are plain data"))
+    Ok(hashed(&typed, &defaults))
+}
+
+/// The parameters as a key has them.
+fn hashed<P: Parameters>(typed: &P, defaults: &Value) -> Value {
+    let mut all = serde_json::to_value(typed).expect("parameters are plain data");
+    if let Some(all) = all.as_object_mut() {
+        all.retain(|name, value| !P::LATER.contains(&name.as_str()) || *value != defaults[name]);
+    }
+    all
 }
 
 /// A block with this parameter alone, or one for each parameter it holds, with their paths.
