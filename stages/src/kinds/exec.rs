@@ -32,8 +32,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-mod forward;
-mod results;
+pub mod forward;
+pub mod results;
 
 pub const KIND: Kind = Kind {
     name: "exec",
