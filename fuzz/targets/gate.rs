@@ -6,7 +6,7 @@ use crate::gate::{
 };
 use stages::stage::{Bounds, Direction};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 fn metric(name: &str, direction: Direction) -> MetricName {
     let bounds = (name == "b").then_some(Bounds { low: 0.0, high: 9.0 });
@@ -41,6 +41,14 @@ fn subject(salt: usize) -> Subject {
     Subject { called: format!("step {salt}"), own: measured.clone(), judged: vec![measured.clone(), measured] }
 }
 
+/// Made once: to make them takes longer than most rules.
+static SCOPE: LazyLock<RuleScope> = LazyLock::new(scope);
+static STEPS: LazyLock<Vec<(u64, Subject)>> =
+    LazyLock::new(|| (1..5).map(|step| (step as u64, subject(step))).collect());
+static STAGES: LazyLock<BTreeMap<String, Subject>> = LazyLock::new(|| {
+    ["sft", "ppo_1", "ppo_2"].iter().zip(3..).map(|(name, salt)| ((*name).to_owned(), subject(salt))).collect()
+});
+
 fn check_places(text: &str, mistakes: &[Mistake]) {
     for mistake in mistakes {
         assert!(text.get(mistake.range.clone()).is_some(), "{mistake:?} is no part of {text:?}");
@@ -54,17 +62,13 @@ pub fn rule(bytes: &[u8]) {
         Err(mistake) => return check_places(text, &[mistake]),
         Ok(rule) => rule,
     };
-    let scope = scope();
-    let mistakes = gate::check(&mut rule, &scope);
+    let mistakes = gate::check(&mut rule, &SCOPE);
     check_places(text, &mistakes);
     check_places(text, &gate::warnings(&rule));
-    assert_eq!(gate::check(&mut rule, &scope), mistakes, "{text}");
-    let (candidate, other) = (subject(1), subject(2));
-    let stages = ["sft", "ppo_1", "ppo_2"].iter().zip(3..).map(|(name, salt)| ((*name).to_owned(), subject(salt)));
-    let stages = stages.collect();
-    let checkpoints = [(1, subject(1)), (2, subject(2))];
+    assert_eq!(gate::check(&mut rule, &SCOPE), mistakes, "{text}");
     let look = LookTerms { stake: 0.5, note: "look 1".to_owned(), earlier: vec![4, 6] };
-    let subjects = Subjects { checkpoints: &checkpoints, ..Subjects::of(&candidate, Some(&other), &stages) };
+    let [(_, candidate), (_, other), ..] = &STEPS[..] else { unreachable!("there are four") };
+    let subjects = Subjects { checkpoints: &STEPS[..2], ..Subjects::of(candidate, Some(other), &STAGES) };
     let judged = gate::evaluate(&rule, &subjects);
     assert_eq!(format!("{judged:?}"), format!("{:?}", gate::evaluate(&rule, &subjects)), "{text}");
     gate::evaluate(&rule, &Subjects { look: Some(&look), ..subjects });
@@ -75,13 +79,12 @@ pub fn rule(bytes: &[u8]) {
 pub fn select(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let (best, where_) = text.split_once('\n').unwrap_or((text, ""));
-    let scope = scope();
     let is_within = best.len().is_multiple_of(2);
     let mut select = Select { within: is_within.then_some(1.0), ..Select::default() };
     match gate::parse_expression(best) {
         Err(mistake) => return check_places(best, &[mistake]),
         Ok(mut number) => {
-            let mistakes = gate::check_best(&mut number, is_within, &scope);
+            let mistakes = gate::check_best(&mut number, is_within, &SCOPE);
             check_places(best, &mistakes);
             if !mistakes.is_empty() {
                 return;
@@ -92,16 +95,15 @@ pub fn select(bytes: &[u8]) {
     match gate::parse(where_) {
         Err(mistake) => check_places(where_, &[mistake]),
         Ok(mut rule) => {
-            let mistakes = gate::check_where(&mut rule, &scope);
+            let mistakes = gate::check_where(&mut rule, &SCOPE);
             check_places(where_, &mistakes);
             select.where_ = mistakes.is_empty().then_some(rule);
         }
     }
-    let candidates: Vec<(u64, Subject)> = (1..5).map(|step| (step as u64, subject(step))).collect();
-    if let Ok(survivors) = gate::survivors(&select, &candidates) {
+    if let Ok(survivors) = gate::survivors(&select, &STEPS) {
         drop(survivors);
-        gate::choose(&select, &candidates);
-        select.rivals(&candidates);
+        gate::choose(&select, &STEPS);
+        select.rivals(&STEPS);
     }
     select.text();
 }

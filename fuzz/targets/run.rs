@@ -23,7 +23,7 @@ pub fn journal(bytes: &[u8]) {
         // Numbers that are none are null when they are written.
         assert_eq!(serde_json::to_string(&again).expect("an event can be written"), line);
     }
-    read.unread.iter().for_each(|line| drop(line.is_of_newer_version()));
+    read.unread.iter().for_each(|line| _ = line.is_of_newer_version());
     let keys = journals::keys(&path).expect("it is there").count();
     assert!(keys >= read.events.iter().filter(|event| is_of_digest(event)).count());
     let root = place::directory(&[]);

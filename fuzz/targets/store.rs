@@ -139,7 +139,8 @@ pub fn tree(bytes: &[u8]) {
         let captured = store.capture(&target).expect("what was laid out can be read");
         assert_eq!(store.files(&captured).expect("it was read").len(), files.len());
     }
-    let outside: Vec<_> = fs::read_dir(root.parent().and_then(Path::parent).expect("the place")).expect("read").collect();
+    let outside: Vec<_> =
+        fs::read_dir(root.parent().and_then(Path::parent).expect("the place")).expect("read").collect();
     assert_eq!(outside.len(), 1, "something lies beside the store");
 }
 

@@ -1,14 +1,14 @@
 //! The targets: each a reader of foreign bytes, and what holds of it whatever the bytes are. No panic, no hang and no
 //! abort always belong to it. Every target has a directory of inputs, `fuzz/corpus/NAME`, which every test run reads again.
 
-mod data;
-mod gate;
-mod json;
-mod model;
-mod pipeline;
+pub mod data;
+pub mod gate;
+pub mod json;
+pub mod model;
+pub mod pipeline;
 mod place;
-mod run;
-mod store;
+pub mod run;
+pub mod store;
 
 pub struct Target {
     pub name: &'static str,
@@ -64,7 +64,11 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     fn corpus() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
+        below("fuzz/corpus")
+    }
+
+    fn below(path: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
     }
 
     fn inputs(directory: &Path) -> Vec<PathBuf> {
@@ -74,10 +78,13 @@ mod tests {
     }
 
     #[test]
-    fn every_target_has_inputs_that_are_kept_and_nothing_else_has() {
-        let kept: BTreeSet<String> =
-            inputs(&corpus()).iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    fn every_target_has_a_program_and_inputs_that_are_kept_and_nothing_else_has() {
+        let names = |directory: &Path| -> BTreeSet<String> {
+            inputs(directory).iter().map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+        };
+        let kept = names(&corpus());
         assert_eq!(kept, TARGETS.iter().map(|target| target.name.to_owned()).collect());
+        assert_eq!(kept, names(&below("fuzz/src/bin")));
         for name in kept {
             assert!(!inputs(&corpus().join(&name)).is_empty(), "there are no inputs for {name}");
         }

@@ -210,8 +210,9 @@ fn with_marks(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let tag = &rest[start + 2..start + length];
+        // The `%` of `{%}` begins a block, and does not end one.
+        let Some(length) = rest[start + 2..].find("%}") else { break };
+        let tag = &rest[start + 2..start + 2 + length];
         let word = tag.trim_matches(|letter: char| letter.is_whitespace() || letter == '-' || letter == '+');
         out.push_str(&rest[..start + 2]);
         match word {
@@ -219,7 +220,7 @@ fn with_marks(source: &str) -> String {
             "endgeneration" => out.push_str(&tag.replace(word, "endfilter")),
             _ => out.push_str(tag),
         }
-        rest = &rest[start + length..];
+        rest = &rest[start + 2 + length..];
     }
     out + rest
 }
