@@ -55,6 +55,9 @@ mod report;
 mod cli;
 
 #[cfg(test)]
+#[path = "../fuzz/targets/table.rs"]
+mod fuzz;
+#[cfg(test)]
 #[path = "../tests/support/wait.rs"]
 mod wait;
 

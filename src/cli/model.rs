@@ -16,8 +16,7 @@ use formats::peft::Lora;
 use stages::device;
 use stages::io::DeviceChoice;
 use stages::kinds::KINDS;
-use stages::model::memory::{self, Demand};
-use stages::model::walls;
+use stages::model::{Demand, memory, walls};
 use std::path::{Path, PathBuf};
 
 /// The directory of a model: a local one, or that of a hub model, which is fetched if it is missing.

@@ -97,7 +97,9 @@ fn plain(what: &str, part: &str) -> Result<(), String> {
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let revision = match self.kind {
-            RepositoryKind::Dataset if special(&self.revision).is_none() => self.revision.replace('/', "%2F"),
+            RepositoryKind::Dataset if special(&self.revision) != Some(self.revision.len()) => {
+                self.revision.replace('/', "%2F")
+            }
             _ => self.revision.clone(),
         };
         write!(f, "{}{}/{}@{revision}", self.kind.scheme(), self.owner, self.name)

@@ -1,11 +1,10 @@
 //! `${…}` in scalars: expressions over `vars`, `for` variables and `env.NAME`, evaluated by minijinja. A value that is
 //! exactly one `${…}` keeps its type; `$${` stands for a plain `${`.
 
-mod bounds;
-
 use crate::canonical::EXACT;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::node::{Node, Value, WithSpan};
+use formats::jinja::{self, Bounds};
 use minijinja::value::{Value as Jinja, ValueKind};
 use minijinja::{Environment, UndefinedBehavior};
 use stages::stage::{did_you_mean, nearest};
@@ -13,6 +12,8 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
+
+const BOUNDS: Bounds = Bounds { fuel: 100_000, depth: 64, most: 1 << 20 };
 
 /// The variables an expression may use, each by its bare name, those under `vars:` also as `vars.NAME`. Cheap to copy:
 /// every stage of a `for` has a copy.
@@ -39,7 +40,7 @@ impl Variables {
         self.environment.get_or_init(|| {
             let mut environment = Environment::new();
             environment.set_undefined_behavior(UndefinedBehavior::Strict);
-            bounds::set(&mut environment);
+            jinja::bound(&mut environment, &BOUNDS);
             environment
         })
     }
@@ -179,7 +180,7 @@ pub fn variables_of(text: &str) -> BTreeSet<String> {
     let mut variables = BTreeSet::new();
     for piece in pieces(text).unwrap_or_default() {
         if let Piece::Expression(_, expression) = piece
-            && expression.len() <= bounds::LONGEST
+            && expression.len() <= jinja::LONGEST
             && let Ok(expression) = Environment::new().compile_expression(&expression)
         {
             variables.extend(expression.undeclared_variables(true));
@@ -299,8 +300,8 @@ fn evaluate(expression: &str, scope: &Scope) -> Result<Evaluation, NoValue> {
         };
         NoValue::Mistake { message, help: None }
     };
-    if expression.len() > bounds::LONGEST {
-        let message = format!("an expression of {} bytes; {} are the most", expression.len(), bounds::LONGEST);
+    if expression.len() > jinja::LONGEST {
+        let message = format!("an expression of {} bytes; {} are the most", expression.len(), jinja::LONGEST);
         return Err(NoValue::Mistake { message, help: Some("let `vars:` hold parts of it".to_owned()) });
     }
     let environment = scope.file.environment();

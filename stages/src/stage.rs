@@ -15,7 +15,7 @@ pub use parameters::{
 
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::memory::Demand;
+use crate::model::Demand;
 use formats::data::{DataRows, METRICS};
 use parameters::{defaults, docs, is_known, parse, schema};
 use serde::Serialize;

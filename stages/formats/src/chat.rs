@@ -6,6 +6,7 @@ mod turns;
 pub use turns::{AnswerText, DialogueText, with_answer};
 
 use crate::dialogue::Message;
+use crate::jinja::{self, Bounds};
 use crate::json;
 use crate::unreadable::{Reading, Unreadable};
 use crate::whole;
@@ -27,10 +28,8 @@ const SETTINGS: &str = "tokenizer_config.json";
 /// of LLaMA 3 fall back to this day themselves.
 const NOW: DateTime = date(2024, 7, 26).at(0, 0, 0, 0);
 
-/// The most steps of one rendering. The longest templates take some hundreds, and some tens more for each message.
-const FUEL: u64 = 10_000_000;
-/// The most macros and blocks within each other.
-const DEPTH: usize = 100;
+/// The longest templates take some hundreds of steps, and some tens more for each message.
+const BOUNDS: Bounds = Bounds { fuel: 10_000_000, depth: 100, most: 64 << 20 };
 
 type Map = serde_json::Map<String, serde_json::Value>;
 
@@ -103,8 +102,7 @@ impl Template {
     /// The text is no Jinja.
     pub fn new(source: &str, special: BTreeMap<String, String>) -> Result<Template> {
         let mut environment = Environment::new();
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(DEPTH);
+        jinja::bound(&mut environment, &BOUNDS);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(with_line)?;
         environment.set_syntax(syntax);
         environment.set_unknown_method_callback(method);
@@ -126,6 +124,10 @@ impl Template {
         });
         environment.add_filter("tojson", to_json);
         environment.add_filter(MARKED, |text: &str| format!("{MARK_START}{text}{MARK_END}"));
+        if let Some(place) = jinja::too_long(source) {
+            let line = source[..place.start].matches('\n').count() + 1;
+            bail!("a tag of more than {} bytes beside its texts (line {line} of the template)", jinja::LONGEST);
+        }
         environment.add_template_owned("chat", with_marks(source)).map_err(with_line)?;
         Ok(Template { environment, source: source.to_owned(), special, ending: OnceLock::new() })
     }
@@ -210,8 +212,9 @@ fn with_marks(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let tag = &rest[start + 2..start + length];
+        // The `%` of `{%}` begins a block, and does not end one.
+        let Some(length) = rest[start + 2..].find("%}") else { break };
+        let tag = &rest[start + 2..start + 2 + length];
         let word = tag.trim_matches(|letter: char| letter.is_whitespace() || letter == '-' || letter == '+');
         out.push_str(&rest[..start + 2]);
         match word {
@@ -219,7 +222,7 @@ fn with_marks(source: &str) -> String {
             "endgeneration" => out.push_str(&tag.replace(word, "endfilter")),
             _ => out.push_str(tag),
         }
-        rest = &rest[start + length..];
+        rest = &rest[start + 2 + length..];
     }
     out + rest
 }

@@ -130,7 +130,8 @@ fn in_place_of_python_numbers(text: &str, form: PythonNumber) -> Option<String> 
     let mut is_quoted = false;
     let mut has_some = false;
     while let Some(letter) = rest.chars().next() {
-        let number = NUMBERS.iter().find(|(number, _)| !is_quoted && rest.starts_with(number));
+        let is_value = |number: &str| !rest[number.len()..].trim_start().starts_with(':');
+        let number = NUMBERS.iter().find(|(number, _)| !is_quoted && rest.starts_with(number) && is_value(number));
         let (new, used) = match (letter, number) {
             (_, Some((number, text))) => (if form == PythonNumber::Text { *text } else { "null" }, number.len()),
             // The letter after a backslash ends no text.

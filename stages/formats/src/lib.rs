@@ -11,6 +11,7 @@ pub mod dialogue;
 pub mod directory;
 pub mod dropout;
 pub mod dtype;
+pub mod jinja;
 pub mod json;
 pub mod layers;
 pub mod layout;

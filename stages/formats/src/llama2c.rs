@@ -1,7 +1,7 @@
 //! Conversion of llama2.c checkpoints (`export.py` of that project, versions 0 and 1) to files in Hugging Face layout.
 
 use crate::architectures::{LLAMA, Target};
-use crate::config::Llama;
+use crate::config::{Config, Llama};
 use crate::dtype::Dtype;
 use crate::json;
 use crate::unreadable::Reading;
@@ -158,6 +158,8 @@ fn check_sizes(checkpoint: &Path) -> Result<()> {
         return Err(whole::cut(checkpoint, "", length as usize, usize::try_from(expected).ok()));
     }
     ensure!(u128::from(length) == expected, "it has {length} bytes, its head speaks of {expected}");
+    // What the model that is made of it is held to.
+    Config::of(header.config())?;
     let directory = checkpoint.parent().unwrap_or(Path::new("."));
     ensure!(
         files::exists(&directory.join("tokenizer.json"))? || tokenizer(directory)?.is_some(),

@@ -99,7 +99,8 @@ impl Tokenizer {
             anchor: None,
             restarts: false,
         };
-        let (plain, dressed) = (tokenizer.encode("a", false)?, tokenizer.encode("a", true)?);
+        let encode = |is_dressed| tokenizer.encode("a", is_dressed).reading(of_pieces.as_ref().unwrap_or(&path));
+        let (plain, dressed) = (encode(false)?, encode(true)?);
         let before = dressed.windows(plain.len().max(1)).position(|window| window == plain).unwrap_or(0);
         tokenizer.front = dressed[..before].to_vec();
         tokenizer.front.extend(begin.and_then(|token| tokenizer.inner.token_to_id(&token)));
@@ -170,7 +171,12 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(|error| anyhow!("decode tokens: {error}"))
+        self.decode_with(ids, true)
+    }
+
+    /// `skips`: without special tokens.
+    fn decode_with(&self, ids: &[u32], skips: bool) -> Result<String> {
+        contained(|| self.inner.decode(ids, skips).map_err(|error| anyhow!("{error}"))).context("decode tokens")
     }
 
     /// The chat template, if there is one.
@@ -183,8 +189,8 @@ impl Tokenizer {
     }
 
     fn encode(&self, text: &str, with_special: bool) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, with_special).map_err(|error| anyhow!("tokenize text: {error}"))?;
-        Ok(encoding.get_ids().to_vec())
+        let encode = || self.inner.encode_fast(text, with_special).map_err(|error| anyhow!("{error}"));
+        Ok(contained(encode).context("tokenize text")?.get_ids().to_vec())
     }
 }
 

@@ -31,8 +31,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-mod forward;
-mod results;
+pub mod forward;
+pub mod results;
 mod typed;
 
 use typed::{Line, Text};

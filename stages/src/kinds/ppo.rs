@@ -21,8 +21,7 @@ pub mod update;
 
 use crate::device;
 use crate::io::Io;
-use crate::model::memory::Demand;
-use crate::model::{Artifact, Base, Expectation, Load};
+use crate::model::{Artifact, Base, Demand, Expectation, Load};
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, TokenizerSource, Work};
 use crate::train::{self, Adam, Forward, Passes, Samples};

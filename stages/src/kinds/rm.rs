@@ -6,8 +6,7 @@ mod measure;
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::memory::Demand;
-use crate::model::{Adapter, Artifact, Load};
+use crate::model::{Adapter, Artifact, Demand, Load};
 use crate::rl;
 use crate::stage::{
     self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,

@@ -3,8 +3,7 @@
 
 use crate::device;
 use crate::io::Io;
-use crate::model::memory::Demand;
-use crate::model::{Adapter, Artifact, Decoder, Load, LoraParameters, Trainable, weights};
+use crate::model::{Adapter, Artifact, Decoder, Demand, Load, LoraParameters, Trainable, weights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work};
 use crate::train::{
     self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, Pass, RowEncoder, Samples, Sequence, TrainState,

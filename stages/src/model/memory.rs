@@ -1,19 +1,11 @@
 //! An estimate of the memory a stage takes, from shapes alone.
 
-use super::LoraParameters;
-use super::sizes::{self, F32, Load, in_block, scores};
+use super::sizes::{self, F32, in_block, scores};
+use super::{Load, LoraParameters};
 use crate::{device, kernel};
 use burn::tensor::Device;
 use formats::config::Config;
 use formats::dtype::Dtype;
-
-/// The line of a kind in `pipeline model inspect`: the load of a stage with the default parameters.
-pub struct Demand {
-    /// In words: `32 rows of 256 tokens`.
-    pub of: String,
-    pub lora: LoraParameters,
-    pub load: Load,
-}
 
 /// An estimate in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -1,5 +1,6 @@
 //! Sizes of a model and of its work, from shapes alone; and how many rows a device takes at once.
 
+use super::Load;
 use crate::device::{self, DeviceLimits};
 use crate::kernel;
 use burn::tensor::Device;
@@ -9,34 +10,7 @@ use formats::layout::{self, Weight};
 
 pub const F32: u64 = 4;
 
-/// The work of a stage, as far as its memory depends on it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Load {
-    /// Rows that go forward together.
-    pub rows: usize,
-    /// Tokens of a row.
-    pub tokens: usize,
-    /// Tokens of all rows whose logits are needed.
-    pub predicted: usize,
-    /// Adapters that are trained, one after the other (PPO: policy and critic).
-    pub trained: usize,
-    /// Adapters that are only read.
-    pub read: usize,
-    /// All weights are trained, and no adapter.
-    pub is_full: bool,
-    /// Blocks are computed again on the way back, instead of being kept.
-    pub recomputes: bool,
-    /// Rows that may be decoded together, and the tokens that each may come to have; 0 where nothing is generated.
-    pub decoded: (usize, usize),
-    /// Bytes of the frozen bases beside the model's own.
-    pub other_bases: u64,
-}
-
 impl Load {
-    pub fn is_training(&self) -> bool {
-        self.trained > 0 || self.is_full
-    }
-
     /// The rows that go forward together on this device: those that are only read may be fewer than the stage would take.
     pub fn rows_at_once(&self, config: &Config, device: &Device) -> usize {
         if self.is_training() { self.rows } else { self.rows.min(rows_at_once(config, self.tokens, device)) }

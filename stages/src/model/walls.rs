@@ -5,10 +5,10 @@
 //! and the rows that are decoded or scored together into fewer. What is trained is not cut: sums of gradients would be added
 //! in another order.
 
-use super::lora::LoraParameters;
 use super::memory::{self, Memory};
-use super::sizes::{F32, Load, bytes_of_weights, of_decoded_row, size_of_number, widest};
+use super::sizes::{F32, bytes_of_weights, of_decoded_row, size_of_number, widest};
 use super::together;
+use super::{Load, LoraParameters};
 use crate::device;
 use crate::kernel;
 use anyhow::{Result, bail};

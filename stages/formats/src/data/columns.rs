@@ -1,6 +1,7 @@
 //! `columns`: the fields of a row by the fields of the file, where their names differ, or by Jinja texts.
 
 use super::row;
+use crate::jinja::{self, Bounds};
 use anyhow::{Context, Result, anyhow, bail};
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
@@ -12,6 +13,9 @@ const KEPT: [&str; 3] = ["id", "prompt_group", "subset"];
 
 /// Fields that a row may lack, so that their column may be missing.
 const OPTIONAL: [&str; 8] = ["system", "input", "history", "margin", "output", "id", "prompt_group", "subset"];
+
+/// A text of a row takes some tens of steps, and some more for each turn of a dialogue.
+const BOUNDS: Bounds = Bounds { fuel: 100_000, depth: 64, most: 64 << 20 };
 
 /// The fields, and the column from which each is read.
 pub struct Columns {
@@ -32,6 +36,7 @@ impl Columns {
     pub fn of(columns: &BTreeMap<String, String>) -> Result<Columns> {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        jinja::bound(&mut templates, &BOUNDS);
         templates.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         let mut fields = Vec::new();
         for (field, from) in columns {
@@ -43,6 +48,9 @@ impl Columns {
             }
             let is_template = from.contains("{{") || from.contains("{%");
             if is_template {
+                if jinja::too_long(from).is_some() {
+                    bail!("`columns`: `{field}`: a tag of more than {} bytes beside its texts", jinja::LONGEST);
+                }
                 let bad = |error: minijinja::Error| anyhow!("`columns`: `{field}`: {}", reason(&error));
                 templates.add_template_owned(field.clone(), from.clone()).map_err(bad)?;
             } else if from.is_empty() {

@@ -8,7 +8,7 @@
 use super::Tokenizer;
 use crate::chat::{self, DialogueText};
 use crate::dialogue::{Message, Prompt};
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use std::ops::Range;
 
 /// A prompt as it is asked.
@@ -116,7 +116,7 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer fails.
     pub fn shown(&self, prompt: &[u32], answer: &[u32]) -> Result<[String; 2]> {
-        let text = |ids: &[u32]| self.inner.decode(ids, false).map_err(|error| anyhow!("decode tokens: {error}"));
+        let text = |ids: &[u32]| self.decode_with(ids, false);
         let before = text(prompt)?;
         let whole = text(&[prompt, answer].concat())?;
         // Some decoders begin a text otherwise than they go on.

@@ -1,6 +1,7 @@
 //! Tokens that the files beside a `tokenizer.json` name. `transformers` 5 adds those that the tokenizer lacks, in the order
 //! of their ids, and takes the flags of all from there.
 
+use crate::contained::contained;
 use crate::json;
 use crate::unreadable::Reading;
 use anyhow::{Result, anyhow};
@@ -167,7 +168,7 @@ impl Settings {
         let lacks = |token: &AddedToken| inner.token_to_id(&token.content).is_none();
         let new: Vec<(u32, String)> =
             self.with_ids().filter(|(_, token)| lacks(token)).map(|(id, token)| (id, token.content.clone())).collect();
-        inner.add_tokens(wanted).map_err(|error| anyhow!("{error}")).reading(&self.path)?;
+        contained(|| inner.add_tokens(wanted).map_err(|error| anyhow!("{error}"))).reading(&self.path)?;
         for (id, text) in new {
             let given = inner.token_to_id(&text);
             if given != Some(id) {

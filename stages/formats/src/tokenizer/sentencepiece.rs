@@ -4,6 +4,7 @@
 mod model;
 
 use super::named::Settings;
+use crate::contained::contained;
 use crate::json;
 use crate::unreadable::Reading;
 use crate::whole;
@@ -103,12 +104,12 @@ pub fn open(directory: &Path, path: &Path, settings: &mut Settings) -> Result<(H
     for (name, token) in class.defaults(&model) {
         settings.put_default(name, token);
     }
-    let inner = match class {
+    let made = || match class {
         TokenizerClass::Plain => plain(&model, settings),
         TokenizerClass::Llama => llama(&model, settings),
         TokenizerClass::T5 => t5(&model),
     };
-    let inner = inner.map_err(|error| anyhow!("{error}")).reading(path)?;
+    let inner = contained(|| made().map_err(|error| anyhow!("{error}"))).reading(path)?;
     let special = |piece: &Piece| {
         let token = AddedToken::from(piece.text.clone(), piece.kind == PieceKind::Control).normalized(false);
         let is_added = piece.kind == PieceKind::Control

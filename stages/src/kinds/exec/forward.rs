@@ -59,7 +59,7 @@ impl Forwarder {
 }
 
 /// A line of progress as it may be shown; `None` if it is none.
-fn shown(line: &[u8], secrets: &Secrets) -> Option<Vec<u8>> {
+pub fn shown(line: &[u8], secrets: &Secrets) -> Option<Vec<u8>> {
     let Progress { done, total, unit, message, metrics } = serde_json::from_slice(line).ok()?;
     let text = |text: String| secrets.redacted(&text).chars().take(MESSAGE).collect::<String>();
     let metrics = metrics.into_iter().map(|(name, value)| (text(name), value)).collect();

@@ -1,0 +1,135 @@
+//! Bounds of what a text of Jinja may take: it is read by people who did not write it, and by `check` before anything runs.
+//! The engine itself bounds `range` and texts that are multiplied.
+
+use minijinja::value::{Rest, Value};
+use minijinja::{Environment, Error, ErrorKind};
+use std::cell::LazyCell;
+use std::ops::Range;
+
+/// The longest expression, in bytes. Its compiler goes as deep as it is long.
+pub const LONGEST: usize = 2048;
+
+/// Bounds of one rendering.
+pub struct Bounds {
+    /// Steps.
+    pub fuel: u64,
+    /// Macros and blocks within each other.
+    pub depth: usize,
+    /// Bytes of a text, or items of a list, that a filter makes of little.
+    pub most: usize,
+}
+
+thread_local! {
+    static PLAIN: LazyCell<Environment<'static>> = LazyCell::new(Environment::new);
+}
+
+/// The size of what a filter makes of a value and its arguments, at least.
+type Estimate = fn(&Value, &[Value]) -> usize;
+
+/// The filters that make much of little.
+const GROWING: [(&str, Estimate); 6] = [
+    ("join", |value, arguments| {
+        let Ok(items) = value.try_iter() else { return 0 };
+        let separator = length(arguments.first());
+        items.fold(0, |sum, item| sum.saturating_add(length(Some(&item))).saturating_add(separator))
+    }),
+    ("replace", |value, arguments| {
+        let [from, to] = [0, 1].map(|at| arguments.get(at).map(ToString::to_string).unwrap_or_default());
+        let text = value.to_string();
+        text.matches(&*from).count().saturating_mul(to.len()).saturating_add(text.len())
+    }),
+    ("batch", |_, arguments| number(arguments.first())),
+    ("slice", |_, arguments| number(arguments.first())),
+    ("indent", |value, arguments| {
+        number(arguments.first()).saturating_mul(value.to_string().matches('\n').count() + 1)
+    }),
+    // Widths and precisions, in the text or (`*`) among the arguments.
+    ("format", |value, arguments| {
+        let text = value.to_string();
+        let digits = text.split(|letter: char| !letter.is_ascii_digit()).filter(|digits| !digits.is_empty());
+        let widths = digits.map(|digits| digits.parse().unwrap_or(usize::MAX)).fold(0, usize::saturating_add);
+        let starred = arguments.iter().filter(|_| text.contains('*')).map(|argument| number(Some(argument)));
+        starred.fold(widths, usize::saturating_add)
+    }),
+];
+
+fn length(value: Option<&Value>) -> usize {
+    value.map_or(0, |value| value.as_str().map_or_else(|| value.to_string().len(), str::len))
+}
+
+fn number(value: Option<&Value>) -> usize {
+    value.and_then(|value| usize::try_from(value.clone()).ok()).unwrap_or(0)
+}
+
+/// Gives an environment an end to what a rendering may do.
+pub fn bound(environment: &mut Environment, bounds: &Bounds) {
+    let Bounds { fuel, depth, most } = *bounds;
+    environment.set_fuel(Some(fuel));
+    environment.set_recursion_limit(depth);
+    for (name, estimate) in GROWING {
+        environment.add_filter(name, move |value: Value, arguments: Rest<Value>| -> Result<Value, Error> {
+            if estimate(&value, &arguments) > most {
+                let most = format!("`{name}` would make more than {most} bytes or items");
+                return Err(Error::new(ErrorKind::InvalidOperation, most));
+            }
+            let all: Vec<Value> = std::iter::once(value).chain(arguments.0.iter().cloned()).collect();
+            PLAIN.with(|plain| plain.empty_state().apply_filter(name, &all))
+        });
+    }
+}
+
+/// The first `{{ … }}` or `{% … %}` with more than [`LONGEST`] bytes beside the texts in quotes.
+pub fn too_long(template: &str) -> Option<Range<usize>> {
+    let bytes = template.as_bytes();
+    let mut at = 0;
+    while at + 1 < bytes.len() {
+        let end = match (bytes[at], bytes[at + 1]) {
+            (b'{', b'{') => b'}',
+            (b'{', b'%') => b'%',
+            (b'{', b'#') => {
+                at += template[at..].find("#}")?;
+                continue;
+            }
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        let (start, mut count, mut open, mut quote) = (at, 0, 0_usize, None);
+        at += 2;
+        while at < bytes.len() {
+            match (bytes[at], quote) {
+                (b'\\', Some(_)) => at += 1,
+                (letter, Some(own)) if letter == own => quote = None,
+                (_, Some(_)) => {}
+                (letter @ (b'"' | b'\''), None) => quote = Some(letter),
+                (letter, None) if letter == end && open == 0 && bytes.get(at + 1) == Some(&b'}') => break,
+                (b'{' | b'[' | b'(', None) => open += 1,
+                (b'}' | b']' | b')', None) => open = open.saturating_sub(1),
+                _ => {}
+            }
+            at += 1;
+            count += usize::from(quote.is_none());
+        }
+        if count > LONGEST {
+            return Some(start..at.min(bytes.len()));
+        }
+        at += 2;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_no_text_makes_an_expression_long() {
+        let long = |inner: &str| format!("{{# ({} #}}ab{{{{ {inner} }}}}", "-".repeat(3000));
+        assert_eq!(too_long(&long(&format!("'{}'", "é\\'".repeat(3000)))), None);
+        assert_eq!(too_long(&long("{'a': {'b': 1}}")), None);
+        let tag = long(&format!("{{'a': {{}}}} {}1", "-".repeat(3000)));
+        assert_eq!(too_long(&tag), Some(3009..tag.len() - 2));
+        assert!(too_long(&format!("{{% if {} %}}", "(".repeat(3000))).is_some());
+    }
+}
