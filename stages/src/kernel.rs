@@ -37,6 +37,11 @@ pub trait Kernel: Sync {
     /// residual.
     fn products(&self, start: Start, terms: Vec<Term>) -> Tensor<2>;
 
+    /// The rows of `x` in the precision of `weight`, where they are multiplied in it.
+    fn half_rows(&self, x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
+        HalfRows::of(x, weight)
+    }
+
     /// (x − mean) / √(mean square + ε) · weight + bias of each row of `[n, d]`.
     fn norm(&self, x: Tensor<2>, norm: Normalization) -> Tensor<2>;
 
@@ -69,12 +74,17 @@ pub trait Kernel: Sync {
         dy: Tensor<2>,
     ) -> (Tensor<2>, Option<Tensor<2>>);
 
-    /// Rotary position embedding of `[n, h·hd]`, head by head (Su et al. 2021, eq. 34, pairs half a head apart).
-    /// Dimensions beyond those of the angles stay as they are.
-    fn rotate(&self, x: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2>;
+    /// Rotations read their angles where they lie in the table of the model.
+    fn reads_tables(&self) -> bool {
+        false
+    }
 
-    /// dx of [`Kernel::rotate`]: the rotation the other way.
-    fn rotate_back(&self, dy: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2>;
+    /// Rotary position embedding of queries `[n, h·hd]` and keys `[n, kv·hd]`, head by head (Su et al. 2021, eq. 34, pairs
+    /// half a head apart). Dimensions beyond those of the angles stay as they are.
+    fn rotate(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2];
+
+    /// The gradients of what [`Kernel::rotate`] was given: the rotation the other way.
+    fn rotate_back(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2];
 
     /// softmax(scores)·v, `[n, h·hd]`, of queries `[n, h·hd]` and keys and values `[n, kv·hd]`. The scores are s·q·kᵀ,
     /// brought under a bound c by c·tanh(x/c) where there is one.
@@ -155,7 +165,8 @@ pub trait KeyValueCache {
     fn keep(&mut self, rows: &[usize]);
 }
 
-/// `factor`·left·right of `[m, k]` and `[k, n]`. The right one may be of half precision; then the product is.
+/// `factor`·left·right of `[m, k]` and `[k, n]`. The right one may be of half precision; so are the products of numbers
+/// where the left one is `halved`.
 pub struct Term {
     pub left: Tensor<2>,
     pub right: Tensor<2>,
@@ -178,7 +189,7 @@ pub struct HalfRows {
 }
 
 impl HalfRows {
-    /// `x` as it is multiplied with `weight`; `None` if that is f32.
+    /// `x` in the precision of `weight`; `None` if that is f32.
     pub fn of(x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
         let half = match weight.dtype() {
             DType::F16 => FloatDType::F16,
@@ -215,6 +226,8 @@ pub struct Normalization<'a> {
 pub struct Angles {
     pub cosines: Tensor<2>,
     pub sines: Tensor<2>,
+    /// The row of each token `[n]`, where these are the table of the model; `None` where they lie in the order of tokens.
+    pub rows: Option<Tensor<1, Int>>,
     /// `[dims]`: the place of each number's partner in its pair.
     pub halves: Tensor<1, Int>,
 }

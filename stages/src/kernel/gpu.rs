@@ -10,15 +10,20 @@
 mod adam;
 mod attention;
 mod choose;
+mod gates;
 mod losses;
 mod memory;
+mod norms;
+mod product;
+mod rotations;
 mod spread;
+mod sums;
 mod table;
 
 use super::tensors::{BurnTensors, DeviceCache};
 use super::{
-    AdamStep, Angles, AttentionMask, Blocks, ByRow, Heads, Kernel, KeyValueCache, LatePredictions, LossKernel,
-    Normalization, PolicyTerms, Sampling, Start, Term, TogetherKernel, ValueTerms,
+    AdamStep, Angles, AttentionMask, Blocks, ByRow, HalfRows, Heads, Kernel, KeyValueCache, LatePredictions,
+    LossKernel, Normalization, PolicyTerms, Sampling, Start, Term, TogetherKernel, ValueTerms,
 };
 use crate::tensor::Later;
 use anyhow::Result;
@@ -41,23 +46,31 @@ impl Kernel for GpuKernels {
     }
 
     fn products(&self, start: Start, terms: Vec<Term>) -> Tensor<2> {
-        BurnTensors.products(start, terms)
+        product::products(start, terms)
+    }
+
+    fn half_rows(&self, x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
+        product::half_rows(x, weight)
     }
 
     fn norm(&self, x: Tensor<2>, norm: Normalization) -> Tensor<2> {
-        BurnTensors.norm(x, norm)
+        norms::norm(x, norm)
     }
 
     fn norm_back(&self, x: Tensor<2>, norm: Normalization, dy: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
-        BurnTensors.norm_back(x, norm, dy, residual)
+        norms::norm_back(x, norm, dy, residual)
+    }
+
+    fn norm_weight_back(&self, x: Tensor<2>, norm: Normalization, dy: Tensor<2>) -> [Tensor<2>; 2] {
+        norms::norm_weight_back(x, &norm, dy)
     }
 
     fn sum_of_rows(&self, x: Tensor<2>) -> Tensor<2> {
-        BurnTensors.sum_of_rows(x)
+        norms::sum_of_rows(x)
     }
 
     fn gate(&self, activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tensor<2> {
-        BurnTensors.gate(activation, x, up)
+        gates::gate(activation, x, up)
     }
 
     fn gate_back(
@@ -67,15 +80,19 @@ impl Kernel for GpuKernels {
         up: Option<Tensor<2>>,
         dy: Tensor<2>,
     ) -> (Tensor<2>, Option<Tensor<2>>) {
-        BurnTensors.gate_back(activation, x, up, dy)
+        gates::gate_back(activation, x, up, dy)
     }
 
-    fn rotate(&self, x: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        BurnTensors.rotate(x, angles, heads)
+    fn reads_tables(&self) -> bool {
+        true
     }
 
-    fn rotate_back(&self, dy: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        BurnTensors.rotate_back(dy, angles, heads)
+    fn rotate(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2] {
+        rotations::rotate(both, angles, heads, false)
+    }
+
+    fn rotate_back(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2] {
+        rotations::rotate(both, angles, heads, true)
     }
 
     fn attend(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {

@@ -90,12 +90,12 @@ impl Kernel for BurnTensors {
         }
     }
 
-    fn rotate(&self, x: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        rotated(x, angles, heads, Turn::Forward)
+    fn rotate(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2] {
+        both.map(|x| rotated(x, angles, heads.width, Turn::Forward))
     }
 
-    fn rotate_back(&self, dy: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        rotated(dy, angles, heads, Turn::Back)
+    fn rotate_back(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2] {
+        both.map(|dy| rotated(dy, angles, heads.width, Turn::Back))
     }
 
     fn attend(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
@@ -292,9 +292,9 @@ enum Turn {
     Back,
 }
 
-fn rotated(x: Tensor<2>, angles: &Angles, heads: usize, turn: Turn) -> Tensor<2> {
+fn rotated(x: Tensor<2>, angles: &Angles, hd: usize, turn: Turn) -> Tensor<2> {
     let [n, width] = x.dims();
-    let hd = width / heads;
+    let heads = width / hd;
     let dims = angles.cosines.dims()[1];
     let [cosines, sines] = [&angles.cosines, &angles.sines].map(|x| x.clone().reshape([n, 1, dims]));
     let x = x.reshape([n, heads, hd]);

@@ -197,11 +197,9 @@ impl Decoder {
         let d_mixed = self.project_back(layer, back, &[output], &mut gradients);
         let [d_queries, d_keys, d_values] =
             kernel.attend_back(heads, [queries, keys, values], &back.batch.masks[attention.window], d_mixed);
-        let (d_queries, d_keys) = match attention.rope.map(|rope| &back.batch.angles[rope]) {
-            Some(angles) => {
-                (kernel.rotate_back(d_queries, angles, heads.queries), kernel.rotate_back(d_keys, angles, heads.keys))
-            }
-            None => (d_queries, d_keys),
+        let [d_queries, d_keys] = match attention.rope.map(|rope| &back.batch.angles[rope]) {
+            Some(angles) => kernel.rotate_back([d_queries, d_keys], angles, heads),
+            None => [d_queries, d_keys],
         };
         let (d_queries, d_keys, d_head_norms) = match (&block.head_norms, activations.before_head_norms) {
             (Some([query_norm, key_norm]), Some([plain_queries, plain_keys])) => {

@@ -160,9 +160,9 @@ impl Decoder {
             None => (plain_queries.clone(), plain_keys.clone()),
         };
         let heads = self.heads();
-        let (queries, keys) = match attention.rope.map(|rope| &batch.angles[rope]) {
-            Some(angles) => (kernel.rotate(queries, angles, heads.queries), kernel.rotate(keys, angles, heads.keys)),
-            None => (queries, keys),
+        let [queries, keys] = match attention.rope.map(|rope| &batch.angles[rope]) {
+            Some(angles) => kernel.rotate([queries, keys], angles, heads),
+            None => [queries, keys],
         };
         let qkv = [queries.clone(), keys.clone(), values.clone()];
         let mask = &batch.masks[attention.window];
@@ -243,7 +243,7 @@ impl Decoder {
     fn project_onto(&self, start: Start, target: Target, factor: f64, input: &mut Input) -> Tensor<2> {
         let kernel = self.kernel();
         let (place, projection) = self.projection(input.layer, target);
-        let halved = input.halved(&projection.weight);
+        let halved = input.halved(&projection.weight, kernel);
         let mut terms = vec![Term { factor, halved, ..term(input.x, self.matrix(projection)) }];
         if let Some(added) = input.added(place, kernel) {
             terms.push(Term { factor: added.factor * factor, ..added });
@@ -361,12 +361,12 @@ impl<'a> Input<'a> {
     }
 
     /// The input in the precision of a weight; `None` if that is f32. All others of a block have one precision.
-    fn halved(&mut self, weight: &Tensor<2>) -> Option<HalfRows> {
+    fn halved(&mut self, weight: &Tensor<2>, kernel: &dyn Kernel) -> Option<HalfRows> {
         if weight.dtype() == DType::F32 {
             return None;
         }
         if self.halved.is_none() {
-            self.halved = HalfRows::of(self.x, weight);
+            self.halved = kernel.half_rows(self.x, weight);
         }
         self.halved.clone()
     }

@@ -1,5 +1,8 @@
 //! Our own kernels of a GPU beside the loops of the host.
 
+mod products;
+mod rows;
+
 use super::{DRAW, largest_difference, wgpu};
 use burn::tensor::{Device, Tensor, TensorData};
 use stages::kernel::{self, Keep, PolicyTerms, Sampling, ValueTerms};
@@ -8,6 +11,30 @@ use stages::tensor::{ids_of, values_of};
 
 fn tensor(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+/// Drawn numbers with a row of zeros.
+fn drawn(of: u64, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    let mut stream = DRAW.stream(11, of);
+    let mut values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| stream.normal() as f32).collect();
+    if shape[0] > 2 {
+        values[shape[1]..2 * shape[1]].fill(0.0);
+    }
+    tensor(&values, shape, device)
+}
+
+/// What a GPU computes is what the host computes, within a share of the largest number; and the same bytes once more.
+fn check(name: &str, gpu: &Device, error: f32, compute: impl Fn(&Device) -> Vec<Tensor<2>>) {
+    let values = |device| compute(device).into_iter().map(|x| values_of(x).unwrap()).collect::<Vec<_>>();
+    let (ours, again, hosts) = (values(gpu), values(gpu), values(&Device::flex()));
+    assert_eq!(ours.len(), hosts.len());
+    for (number, ((ours, again), host)) in ours.iter().zip(&again).zip(&hosts).enumerate() {
+        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+        assert_eq!(bits(ours), bits(again), "{name}, {number}: other bytes the second time");
+        let (off, size) = (largest_difference(ours, host), host.iter().map(|x| x.abs()).fold(0.0, f32::max));
+        assert!(size > 0.0 && off <= error * size, "{name}, {number}: off by {off}, of {size}");
+        assert!(ours.iter().all(|x| x.is_finite()), "{name}, {number}: not finite");
+    }
 }
 
 /// Logits with ties, with tokens of no weight, and with rows that no token can be chosen by.
