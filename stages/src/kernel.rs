@@ -24,8 +24,11 @@ use formats::architectures::Activation;
 
 /// The computations of a backend, and the size at which it does them.
 pub trait Kernel: Sync {
-    /// Attention goes row by row: rows lie one after the other without padding, and no scores are held.
+    /// Attention goes row by row: rows lie one after the other without padding.
     fn attends_by_row(&self) -> bool;
+
+    /// The scores of attention are in memory all at once.
+    fn holds_scores(&self) -> bool;
 
     /// The number of logits computed at once: as many as fit a share of a core's cache, or as keep a GPU busy.
     fn logits_at_once(&self, device: &Device) -> usize;
@@ -159,7 +162,15 @@ pub const ROOM: usize = 64;
 /// Keys and values of the positions so far, of all layers and rows.
 pub trait KeyValueCache {
     /// As [`Kernel::attend`], over the cached tokens of each row and the new ones, which are added to the cache.
-    fn attend(&mut self, layer: usize, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2>;
+    /// Queries and keys are turned by their angles here, where there are any.
+    fn attend(
+        &mut self,
+        layer: usize,
+        heads: Heads,
+        qkv: [Tensor<2>; 3],
+        angles: Option<&Angles>,
+        mask: &AttentionMask,
+    ) -> Tensor<2>;
 
     /// Drops all rows but `rows`.
     fn keep(&mut self, rows: &[usize]);
@@ -226,10 +237,20 @@ pub struct Normalization<'a> {
 pub struct Angles {
     pub cosines: Tensor<2>,
     pub sines: Tensor<2>,
-    /// The row of each token `[n]`, where these are the table of the model; `None` where they lie in the order of tokens.
-    pub rows: Option<Tensor<1, Int>>,
+    pub rows: AngleRows,
     /// `[dims]`: the place of each number's partner in its pair.
     pub halves: Tensor<1, Int>,
+}
+
+/// The row of angles of each token.
+#[derive(Clone)]
+pub enum AngleRows {
+    /// The angles lie in the order of the tokens.
+    InOrder,
+    /// They are the table of the model, of which these are the rows `[n]`.
+    Listed(Tensor<1, Int>),
+    /// They are the table, of which a token has the row of its place in its row of tokens, and so many more.
+    Counted { behind: usize },
 }
 
 /// The numbers of query heads and of key/value heads, their width, and how queries and keys become scores.
@@ -268,10 +289,9 @@ impl Span {
 pub enum AttentionMask {
     /// Row by row: to the tokens of its own row up to itself; to the last `window` of them, where there is one.
     Rows { rows: Vec<MaskedRow>, window: Option<usize> },
-    /// In a rectangle with lines of `columns` new tokens behind `filled` cached ones: `bias` `[lines, 1, 1, columns, seen]` is
-    /// added to the scores. It is 0 where a token attends, else a number that no score overcomes; so it is in columns that
-    /// are not filled yet. Where a device cannot bind that, it lies in parts: each of some lines, or of some tokens of one.
-    Rectangle { columns: usize, filled: usize, bias: Vec<Tensor<5>> },
+    /// The same in a rectangle with lines of `columns` new tokens behind `filled` cached ones: `starts` `[n]` are the columns
+    /// in which the rows of the tokens begin. Padding has one beyond all columns, and attends to nothing.
+    Rectangle { columns: usize, filled: usize, starts: Tensor<1, Int>, window: Option<usize> },
 }
 
 impl AttentionMask {

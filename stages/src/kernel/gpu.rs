@@ -9,6 +9,7 @@
 
 mod adam;
 mod attention;
+mod cache;
 mod choose;
 mod gates;
 mod losses;
@@ -20,7 +21,7 @@ mod spread;
 mod sums;
 mod table;
 
-use super::tensors::{BurnTensors, DeviceCache};
+use super::tensors::BurnTensors;
 use super::{
     AdamStep, Angles, AttentionMask, Blocks, ByRow, HalfRows, Heads, Kernel, KeyValueCache, LatePredictions,
     LossKernel, Normalization, PolicyTerms, Sampling, Start, Term, TogetherKernel, ValueTerms,
@@ -35,6 +36,10 @@ pub struct GpuKernels;
 impl Kernel for GpuKernels {
     fn attends_by_row(&self) -> bool {
         BurnTensors.attends_by_row()
+    }
+
+    fn holds_scores(&self) -> bool {
+        false
     }
 
     fn logits_at_once(&self, device: &Device) -> usize {
@@ -103,8 +108,8 @@ impl Kernel for GpuKernels {
         attention::attend_back(heads, qkv, mask, dy)
     }
 
-    fn cache(&self, layers: usize, _capacity: usize) -> Box<dyn KeyValueCache> {
-        Box::new(DeviceCache::new(layers, attention::attend))
+    fn cache(&self, layers: usize, capacity: usize) -> Box<dyn KeyValueCache> {
+        Box::new(cache::GpuCache::new(layers, capacity))
     }
 
     fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions {

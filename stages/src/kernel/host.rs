@@ -27,6 +27,10 @@ impl Kernel for HostLoops {
         true
     }
 
+    fn holds_scores(&self) -> bool {
+        false
+    }
+
     fn logits_at_once(&self, _: &Device) -> usize {
         1 << 20
     }

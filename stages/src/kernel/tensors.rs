@@ -2,9 +2,11 @@
 //! derivatives by hand with those of burn.
 
 mod attention;
+mod rotations;
 mod sums;
 
 pub use attention::DeviceCache;
+use rotations::{Turn, rotated};
 use sums::{max_along, product_in_f32, sum_along};
 
 use super::{
@@ -22,6 +24,10 @@ pub struct BurnTensors;
 impl Kernel for BurnTensors {
     fn attends_by_row(&self) -> bool {
         false
+    }
+
+    fn holds_scores(&self) -> bool {
+        true
     }
 
     fn logits_at_once(&self, device: &Device) -> usize {
@@ -107,7 +113,7 @@ impl Kernel for BurnTensors {
     }
 
     fn cache(&self, layers: usize, _capacity: usize) -> Box<dyn KeyValueCache> {
-        Box::new(DeviceCache::new(layers, attention::attend))
+        Box::new(DeviceCache::new(layers))
     }
 
     fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions {
@@ -282,31 +288,6 @@ fn active_and_derivative(which: Activation, x: Tensor<2>) -> (Tensor<2>, Tensor<
         Activation::Relu => x.clone().greater_elem(0.0).float(),
     };
     (activate(which, x), derivative)
-}
-
-// ------------------------------------------------------------------------------------------------------- rotary
-
-#[derive(Clone, Copy)]
-enum Turn {
-    Forward,
-    Back,
-}
-
-fn rotated(x: Tensor<2>, angles: &Angles, hd: usize, turn: Turn) -> Tensor<2> {
-    let [n, width] = x.dims();
-    let heads = width / hd;
-    let dims = angles.cosines.dims()[1];
-    let [cosines, sines] = [&angles.cosines, &angles.sines].map(|x| x.clone().reshape([n, 1, dims]));
-    let x = x.reshape([n, heads, hd]);
-    let part = |from: usize, to: usize| x.clone().slice([0..n, 0..heads, from..to]);
-    let turning = if dims == hd { x.clone() } else { part(0, dims) };
-    let (along, across) = (turning.clone() * cosines, turning.select(2, angles.halves.clone()) * sines);
-    let rotated = match turn {
-        Turn::Forward => along + across,
-        Turn::Back => along - across,
-    };
-    let rotated = if dims == hd { rotated } else { Tensor::cat(vec![rotated, part(dims, hd)], 2) };
-    rotated.reshape([n, width])
 }
 
 /// Log-probabilities `[n, v]`.

@@ -160,14 +160,15 @@ impl Decoder {
             None => (plain_queries.clone(), plain_keys.clone()),
         };
         let heads = self.heads();
-        let [queries, keys] = match attention.rope.map(|rope| &batch.angles[rope]) {
+        let angles = attention.rope.map(|rope| &batch.angles[rope]);
+        let mask = &batch.masks[attention.window];
+        let [queries, keys] = match angles.filter(|_| cache.is_none()) {
             Some(angles) => kernel.rotate([queries, keys], angles, heads),
             None => [queries, keys],
         };
         let qkv = [queries.clone(), keys.clone(), values.clone()];
-        let mask = &batch.masks[attention.window];
         let mixed = match cache {
-            Some(cache) => cache.attend(layer, heads, qkv, mask),
+            Some(cache) => cache.attend(layer, heads, qkv, angles, mask),
             None => kernel.attend(heads, qkv, mask),
         };
         let output = Input::of(layer, adapter, &mixed);

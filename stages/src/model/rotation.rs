@@ -1,7 +1,7 @@
 //! The rotary angles of a model as tables on its device, from which each batch takes the rows of its positions: they are
 //! sent once, and not with every batch.
 
-use crate::kernel::{self, Angles};
+use crate::kernel::{self, AngleRows, Angles};
 use crate::tensor::{from_ids, from_values};
 use burn::tensor::{Device, Int, Tensor};
 use formats::rope::Rope;
@@ -68,7 +68,7 @@ impl RopeTable {
         RopeTable {
             positions,
             beyond,
-            angles: Angles { cosines, sines, rows: None, halves: from_ids(&halves, device) },
+            angles: Angles { cosines, sines, rows: AngleRows::InOrder, halves: from_ids(&halves, device) },
         }
     }
 
@@ -81,8 +81,18 @@ impl RopeTable {
     pub fn at(&self, rows: Tensor<1, Int>) -> Angles {
         let Angles { cosines, sines, halves, .. } = self.angles.clone();
         if kernel::of(&rows.device()).reads_tables() {
-            return Angles { cosines, sines, rows: Some(rows), halves };
+            return Angles { cosines, sines, rows: AngleRows::Listed(rows), halves };
         }
-        Angles { cosines: cosines.select(0, rows.clone()), sines: sines.select(0, rows), rows: None, halves }
+        Angles {
+            cosines: cosines.select(0, rows.clone()),
+            sines: sines.select(0, rows),
+            rows: AngleRows::InOrder,
+            halves,
+        }
+    }
+
+    /// The angles of tokens that follow others: the rows of the table are counted by the kernel, and lie `behind` their places.
+    pub fn counted(&self, behind: usize) -> Angles {
+        Angles { rows: AngleRows::Counted { behind }, ..self.angles.clone() }
     }
 }

@@ -1,5 +1,6 @@
 //! Our own kernels of a GPU beside the loops of the host.
 
+mod attention;
 mod products;
 mod rows;
 
@@ -23,7 +24,7 @@ fn drawn(of: u64, shape: [usize; 2], device: &Device) -> Tensor<2> {
     tensor(&values, shape, device)
 }
 
-/// What a GPU computes is what the host computes, within a share of the largest number; and the same bytes once more.
+/// Checks that a GPU computes the numbers of the host, within a share of the largest one; and the same bytes once more.
 fn check(name: &str, gpu: &Device, error: f32, compute: impl Fn(&Device) -> Vec<Tensor<2>>) {
     let values = |device| compute(device).into_iter().map(|x| values_of(x).unwrap()).collect::<Vec<_>>();
     let (ours, again, hosts) = (values(gpu), values(gpu), values(&Device::flex()));

@@ -3,7 +3,7 @@
 use super::{check, drawn, wgpu};
 use burn::tensor::{Int, Tensor, TensorData};
 use formats::architectures::Activation;
-use stages::kernel::{self, Angles, Heads, Normalization};
+use stages::kernel::{self, AngleRows, Angles, Heads, Normalization};
 
 #[test]
 fn norms_on_a_gpu_are_those_of_the_host() {
@@ -78,10 +78,10 @@ fn rotations_on_a_gpu_are_those_of_the_host() {
             let halves = ids((0..dims as i32).map(|at| (at + dims as i32 / 2) % dims as i32).collect());
             let kernel = kernel::of(device);
             let angles = match kernel.reads_tables() {
-                true => Angles { cosines, sines, rows: Some(rows), halves },
+                true => Angles { cosines, sines, rows: AngleRows::Listed(rows), halves },
                 false => {
                     let [cosines, sines] = [cosines, sines].map(|x| x.select(0, rows.clone()));
-                    Angles { cosines, sines, rows: None, halves }
+                    Angles { cosines, sines, rows: AngleRows::InOrder, halves }
                 }
             };
             let [one, two] = kernel.rotate(both.clone(), &angles, heads);

@@ -1,6 +1,6 @@
 //! The activations of an MLP and their derivatives, times the other half where there is one. Both may be parts of one matrix.
 
-use super::memory::{Lines, UNITS, empty, groups, lines, tensor};
+use super::memory::{MatrixLines, UNITS, empty, groups, lines, tensor};
 use crate::kernel::{PER_ROOT_TAU, TANH_CUBE, TANH_FACTOR};
 use burn::tensor::Tensor;
 use cubecl::prelude::*;
@@ -43,7 +43,7 @@ pub fn gate_back(
     let dx = empty::<f32>(&x.numbers, &[n, inner]);
     let d_up = if has_up { empty::<f32>(&x.numbers, &[n, inner]) } else { dx.clone() };
     let client = dx.client.clone();
-    let [of_x, of_up, of_dy]: [&Lines; 3] = [&x, &up, &dy];
+    let [of_x, of_up, of_dy]: [&MatrixLines; 3] = [&x, &up, &dy];
     gate_numbers_back::launch(
         &client,
         groups(&client, n * inner),

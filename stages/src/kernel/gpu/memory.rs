@@ -43,20 +43,20 @@ pub fn one_each(client: &cubecl::client::Client, n: usize) -> CubeCount {
 
 /// Lines of numbers that may lie apart.
 #[derive(Clone)]
-pub struct Lines {
+pub struct MatrixLines {
     pub numbers: CubeTensor,
     /// From one line to the next.
     pub down: u32,
 }
 
 /// A matrix as its lines: a part of the columns of another is read where it lies.
-pub fn lines(tensor: Tensor<2>) -> Lines {
+pub fn lines(tensor: Tensor<2>) -> MatrixLines {
     let MatrixView { numbers, down, right } = view(tensor);
     if right == 1 {
-        return Lines { numbers, down };
+        return MatrixLines { numbers, down };
     }
     let numbers = into_contiguous(numbers);
-    Lines { down: numbers.meta.strides()[0] as u32, numbers }
+    MatrixLines { down: numbers.meta.strides()[0] as u32, numbers }
 }
 
 /// A matrix as it lies in memory: from one number to the one below it, and to the one on its right.

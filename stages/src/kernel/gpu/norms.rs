@@ -107,7 +107,7 @@ fn column_sums(dy: &CubeTensor, [x, sizes]: [&CubeTensor; 2], shape: [usize; 2],
     if pieces == 1 { tensor(sums) } else { column_sums(&sums, [&sums, &sums], [pieces, width], false) }
 }
 
-/// What a number of a row is less, and what it is then multiplied by.
+/// The mean that is subtracted from the numbers of a row, and the factor they have after that.
 #[cube]
 fn mean_and_scale(
     x: &[f32],

@@ -2,14 +2,16 @@
 //! reading the right-hand matrix once, and of many ([`tiles`]). The shape alone decides which kernel and which sizes it
 //! has: nothing is timed, and a sum has the same order on every device. Sums are f32, whatever is multiplied.
 
+mod factors;
 mod few;
 mod tiles;
 
-use super::memory::{MatrixView, cube, empty, tensor, view};
+use super::memory::{cube, empty, tensor, view};
 use crate::kernel::tensors::BurnTensors;
 use crate::kernel::{HalfRows, Kernel, Start, Term};
 use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
+use factors::{Factors, Onto};
 
 /// Rows up to which a product is one of few.
 const FEW: usize = 64;
@@ -43,15 +45,15 @@ pub fn half_rows(x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
 pub fn product_into(left: Tensor<2>, right: Tensor<2>, out: CubeTensor) {
     let [shape, sides] = [left.dims(), right.dims()];
     let one = Factors { left: view(left), right: view(right), inner: shape[1], factor: 1.0 };
-    launch([shape[0], sides[1]], &Added::Nothing, &[one], out);
+    launch([shape[0], sides[1]], &Onto::Nothing, &[one], out);
 }
 
 fn sum_of_two(start: Start, terms: Vec<Term>) -> CubeTensor {
     let ([rows, _], [_, columns]) = (terms[0].left.dims(), terms[0].right.dims());
     let added = match start {
-        Start::Zero => Added::Nothing,
-        Start::Bias(bias) => Added::Row(cube(bias.clone())),
-        Start::Residual(residual) => Added::Matrix(cube(residual)),
+        Start::Zero => Onto::Nothing,
+        Start::Bias(bias) => Onto::Row(cube(bias.clone())),
+        Start::Residual(residual) => Onto::Matrix(cube(residual)),
     };
     let factors = |Term { left, right, factor, .. }: Term| {
         let inner = left.dims()[1];
@@ -63,34 +65,7 @@ fn sum_of_two(start: Start, terms: Vec<Term>) -> CubeTensor {
     out
 }
 
-/// What is multiplied with what, over `inner` numbers.
-struct Factors {
-    left: MatrixView,
-    right: MatrixView,
-    inner: usize,
-    factor: f32,
-}
-
-/// What a product is added to.
-enum Added {
-    Nothing,
-    /// The same for each row.
-    Row(CubeTensor),
-    Matrix(CubeTensor),
-}
-
-impl Added {
-    /// A number for each case, and what is bound.
-    fn kind(&self, otherwise: &CubeTensor) -> (u32, CubeTensor) {
-        match self {
-            Added::Nothing => (0, otherwise.clone()),
-            Added::Row(row) => (1, row.clone()),
-            Added::Matrix(matrix) => (2, matrix.clone()),
-        }
-    }
-}
-
-fn launch(shape: [usize; 2], added: &Added, factors: &[Factors], out: CubeTensor) {
+fn launch(shape: [usize; 2], added: &Onto, factors: &[Factors], out: CubeTensor) {
     if shape[0] <= FEW {
         few::launch(shape, added, factors, out);
     } else {

@@ -1,14 +1,14 @@
 //! Rotary positions of queries and keys in one kernel, with angles that are read where they lie in the table of the model.
 
 use super::memory::{UNITS, cube, cube_of_ints, empty, groups, tensor};
-use crate::kernel::{Angles, Heads};
+use crate::kernel::{AngleRows, Angles, Heads};
 use burn::tensor::Tensor;
 use cubecl::prelude::*;
 
 /// Queries and keys turned by their angles; the other way where they are turned `back`.
 pub fn rotate([queries, keys]: [Tensor<2>; 2], angles: &Angles, heads: Heads, back: bool) -> [Tensor<2>; 2] {
     let [_, dims] = angles.cosines.dims();
-    let rows = angles.rows.clone().expect("this backend reads tables");
+    let AngleRows::Listed(rows) = angles.rows.clone() else { unreachable!("the rows of whole tokens are listed") };
     let ([n, of_queries], [_, of_keys]) = (queries.dims(), keys.dims());
     let [queries, keys] = [queries, keys].map(cube);
     let [to_queries, to_keys] = [of_queries, of_keys].map(|width| empty::<f32>(&queries, &[n, width]));

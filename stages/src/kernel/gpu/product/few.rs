@@ -1,7 +1,7 @@
 //! Products of few rows. Each number of the right-hand matrix is read once for up to eight rows. The threads of a workgroup
 //! share columns and, along the inner side, every so many numbers; their sums are added up last, in a fixed order.
 
-use super::{Added, Factors};
+use super::factors::{Factors, Onto};
 use crate::kernel::gpu::memory::{kind_of, one_each};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -53,7 +53,7 @@ impl Shares {
     }
 }
 
-pub fn launch(shape: [usize; 2], added: &Added, factors: &[Factors], out: CubeTensor) {
+pub fn launch(shape: [usize; 2], added: &Onto, factors: &[Factors], out: CubeTensor) {
     let [rows, columns] = shape;
     let (one, two) = (&factors[0], factors.get(1));
     let other = two.unwrap_or(one);

@@ -1,7 +1,7 @@
 //! Products of many rows: each workgroup makes a tile of the result, of which each thread makes squares of four by four.
 //! Both matrices pass through shared memory, some numbers of the inner side at a time, four to a place.
 
-use super::{Added, Factors};
+use super::factors::{Factors, Onto};
 use crate::kernel::gpu::memory::{Four, kind_of, one_each};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -44,7 +44,7 @@ impl TileSizes {
     }
 }
 
-pub fn launch(shape: [usize; 2], added: &Added, factors: &[Factors], out: CubeTensor) {
+pub fn launch(shape: [usize; 2], added: &Onto, factors: &[Factors], out: CubeTensor) {
     let [rows, columns] = shape;
     let (one, two) = (&factors[0], factors.get(1));
     let other = two.unwrap_or(one);
