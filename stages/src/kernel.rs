@@ -68,6 +68,12 @@ pub trait Kernel: Sync {
     /// f(x) of `[n, inner]`, times `up` where there is one (SwiGLU and its kin, Shazeer 2020).
     fn gate(&self, activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tensor<2>;
 
+    /// [`Kernel::gate`] of two sums of products, those of a gate and those of the other half, where a backend computes it
+    /// without either.
+    fn gated(&self, _activation: Activation, _sides: [Vec<Term>; 2]) -> Option<Tensor<2>> {
+        None
+    }
+
     /// The gradients of `x` and of `up`.
     fn gate_back(
         &self,
@@ -127,6 +133,11 @@ pub trait Kernel: Sync {
 
     /// `[n, d]` with `rows` `[m, d]` at `positions`, none of which occurs twice, and 0 elsewhere.
     fn place_rows(&self, rows: Tensor<2>, positions: &[usize], n: usize) -> Tensor<2>;
+
+    /// Draws of several tokens, where they are read.
+    fn draws(&self, draws: Vec<f64>, _device: &Device) -> Draws {
+        Draws::Host(draws)
+    }
 
     /// One token for each row of logits `[b, v]`; `v`, which is no token, where they are not finite. Without `sampling`
     /// the most likely one; ties go to the lower id.
@@ -317,8 +328,25 @@ pub struct MaskedRow {
 pub struct Sampling<'a> {
     pub temperature: f64,
     pub keep: Keep,
-    /// One number in [0, 1) for each row.
-    pub draws: &'a [f64],
+    pub draws: &'a Draws,
+    /// The token that is chosen, of those that were drawn for together.
+    pub token: usize,
+}
+
+/// Numbers in [0, 1): of all rows for one token, then for the next.
+pub enum Draws {
+    Host(Vec<f64>),
+    Device(Tensor<1>),
+}
+
+impl Draws {
+    /// Those of a token, for a choice on the host or of a kernel that takes them from there.
+    fn of(&self, token: usize, rows: usize) -> &[f64] {
+        match self {
+            Draws::Host(draws) => &draws[token * rows..(token + 1) * rows],
+            Draws::Device(_) => unreachable!("draws are sent to a device that asked for them"),
+        }
+    }
 }
 
 /// The most likely tokens, which alone are sampled from.

@@ -8,6 +8,7 @@ pub mod batch;
 mod classifier;
 pub mod decoder;
 pub mod export;
+mod input;
 mod kv_cache;
 pub mod lora;
 pub mod memory;

@@ -140,9 +140,10 @@ fn rows(options: &Options, device: &Device) {
         });
     }
     for v in vocabularies {
-        let (m, draws) = (64, vec![0.5; 64]);
+        let m = 64;
+        let draws = kernel::of(device).draws(vec![0.5; m], device);
         let logits = drawn([m, v], device);
-        let sampling = Sampling { temperature: 1.0, keep: Keep::default(), draws: &draws };
+        let sampling = Sampling { temperature: 1.0, keep: Keep::default(), draws: &draws, token: 0 };
         tell(
             format!("choice of a token, {m} × {v}"),
             predict::choice(v),

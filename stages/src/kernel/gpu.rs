@@ -12,6 +12,7 @@ mod attention;
 mod cache;
 mod choose;
 mod gates;
+mod head;
 mod losses;
 mod memory;
 mod norms;
@@ -23,7 +24,7 @@ mod table;
 
 use super::tensors::BurnTensors;
 use super::{
-    AdamStep, Angles, AttentionMask, Blocks, ByRow, HalfRows, Heads, Kernel, KeyValueCache, LatePredictions,
+    AdamStep, Angles, AttentionMask, Blocks, ByRow, Draws, HalfRows, Heads, Kernel, KeyValueCache, LatePredictions,
     LossKernel, Normalization, PolicyTerms, Sampling, Start, Term, TogetherKernel, ValueTerms,
 };
 use crate::tensor::Later;
@@ -47,7 +48,11 @@ impl Kernel for GpuKernels {
     }
 
     fn tokens_between_reads(&self) -> usize {
-        BurnTensors.tokens_between_reads()
+        16
+    }
+
+    fn draws(&self, draws: Vec<f64>, device: &Device) -> Draws {
+        choose::draws(&draws, device)
     }
 
     fn products(&self, start: Start, terms: Vec<Term>) -> Tensor<2> {
@@ -76,6 +81,10 @@ impl Kernel for GpuKernels {
 
     fn gate(&self, activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tensor<2> {
         gates::gate(activation, x, up)
+    }
+
+    fn gated(&self, activation: Activation, sides: [Vec<Term>; 2]) -> Option<Tensor<2>> {
+        product::gated(activation, sides)
     }
 
     fn gate_back(
@@ -113,11 +122,11 @@ impl Kernel for GpuKernels {
     }
 
     fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions {
-        BurnTensors.log_softmax(logits, targets)
+        head::log_softmax(logits, targets)
     }
 
     fn divergence(&self, p: Tensor<2>, q: Tensor<2>) -> Tensor<2> {
-        BurnTensors.divergence(p, q)
+        head::divergence(p, q)
     }
 
     fn log_softmax_back(
@@ -127,7 +136,7 @@ impl Kernel for GpuKernels {
         d_log_probs: &ByRow,
         d_entropies: &[f32],
     ) -> Tensor<2> {
-        BurnTensors.log_softmax_back(logits, targets, d_log_probs, d_entropies)
+        head::log_softmax_back(logits, targets, d_log_probs, d_entropies)
     }
 
     fn table_back(&self, gradient: Tensor<2>, ids: &[u32], v: usize) -> Result<Tensor<2>> {

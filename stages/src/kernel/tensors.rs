@@ -176,7 +176,7 @@ impl Kernel for BurnTensors {
     fn choose(&self, logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int> {
         let device = logits.device();
         let [rows, v] = logits.dims();
-        let Some(Sampling { temperature, keep, draws }) = sampling else {
+        let Some(Sampling { temperature, keep, draws, token }) = sampling else {
             // NaN equals nothing: its rows become a token that does not exist, which the host recognises.
             let most = logits.clone().max_dim(1);
             let place = Tensor::<1, Int>::arange(0..v as i64, &device).reshape([1, v]).repeat_dim(0, rows);
@@ -184,7 +184,8 @@ impl Kernel for BurnTensors {
         };
         let weights = (logits.clone() - logits.max_dim(1)).div_scalar(temperature).exp();
         // Below 1 by more than what rounding adds: else the last token would be drawn, however unlikely.
-        let draws: Vec<f32> = draws.iter().map(|draw| (*draw as f32).min(1.0 - f32::EPSILON * 4.0)).collect();
+        let draws: Vec<f32> =
+            draws.of(token, rows).iter().map(|draw| (*draw as f32).min(1.0 - f32::EPSILON * 4.0)).collect();
         let draws = column(&draws, &device);
         let pick = |weights: Tensor<2>| {
             let sums = weights.cumsum(1);

@@ -53,11 +53,14 @@ fn a_gpu_chooses_the_tokens_that_the_host_chooses() {
     logits[4 * v + 5000] = f32::INFINITY;
     logits[5 * v + 4000] = 20.0;
     logits[5 * v + 300] = 20.0;
-    let chosen = |device: &Device, sampling: Option<Sampling>| {
+    let chosen = |device: &Device, keep: Option<Keep>, draws: &[f64]| {
+        let draws = kernel::of(device).draws(draws.to_vec(), device);
+        // The second token of those that were drawn for.
+        let sampling = keep.map(|keep| Sampling { temperature: 0.8, keep, draws: &draws, token: 1 });
         ids_of(kernel::of(device).choose(tensor(&logits, [rows, v], device), sampling)).unwrap()
     };
-    let greedy = chosen(&gpu, None);
-    assert_eq!(greedy, chosen(&Device::flex(), None));
+    let greedy = chosen(&gpu, None, &[]);
+    assert_eq!(greedy, chosen(&Device::flex(), None, &[]));
     assert_eq!((greedy[3], greedy[4], greedy[5]), (v as i32, v as i32, 300));
     let keeps = [
         Keep::default(),
@@ -69,9 +72,9 @@ fn a_gpu_chooses_the_tokens_that_the_host_chooses() {
     ];
     for keep in keeps {
         for _ in 0..6 {
-            let draws: Vec<f64> = (0..rows).map(|_| stream.uniform()).collect();
-            let sampling = Some(Sampling { temperature: 0.8, keep, draws: &draws });
-            assert_eq!(chosen(&gpu, sampling), chosen(&Device::flex(), sampling), "{keep:?}, {draws:?}");
+            let draws: Vec<f64> = (0..2 * rows).map(|_| stream.uniform()).collect();
+            let [ours, hosts] = [&gpu, &Device::flex()].map(|device| chosen(device, Some(keep), &draws));
+            assert_eq!(ours, hosts, "{keep:?}, {draws:?}");
         }
     }
 }

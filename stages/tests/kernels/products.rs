@@ -2,6 +2,7 @@
 
 use super::{check, drawn, wgpu};
 use burn::tensor::{Device, FloatDType, Tensor};
+use formats::architectures::Activation;
 use stages::kernel::{self, Start, Term, term};
 
 /// `[rows, inner, columns]`: one row, few and many; odd sides; narrow and flat, as adapters are; every shape of a tile.
@@ -78,5 +79,38 @@ fn a_row_has_the_bits_that_it_has_alone() {
     let alone = product(1);
     for rows in [2, 3, 7, 64] {
         assert_eq!(product(rows), alone, "beside {} others", rows - 1);
+    }
+}
+
+#[test]
+fn a_gated_product_is_the_gate_of_two_products() {
+    let Some(gpu) = wgpu() else { return };
+    for ([rows, inner, columns], half) in [
+        ([1, 128, 192], None),
+        ([3, 33, 1030], Some(FloatDType::F16)),
+        ([9, 300, 70], None),
+        ([64, 5, 2050], Some(FloatDType::F16)),
+    ] {
+        check(&format!("{rows} x {inner} x {columns}, {half:?}"), &gpu, 2e-5, |device| {
+            let kernel = kernel::of(device);
+            let (x, narrow) = (drawn(1, [rows, inner], device), drawn(2, [rows, 24], device));
+            let [gate, up] = [3, 4].map(|of| weight(of, [columns, inner], half, device).transpose());
+            let [gate_back, up_back] = [5, 6].map(|of| drawn(of, [24, columns], device).mul_scalar(0.1));
+            let sides = |has_adapter: bool| {
+                [(&gate, &gate_back), (&up, &up_back)].map(|(right, back)| {
+                    let adapter = has_adapter.then(|| Term { factor: 0.5, ..term(&narrow, back.clone()) });
+                    std::iter::once(term(&x, right.clone())).chain(adapter).collect::<Vec<_>>()
+                })
+            };
+            let product = |has_adapter: bool| match kernel.gated(Activation::Silu, sides(has_adapter)) {
+                Some(product) => product,
+                None => {
+                    assert!(!is_gpu(device));
+                    let [gate, up] = sides(has_adapter).map(|terms| kernel.products(Start::Zero, terms));
+                    kernel.gate(Activation::Silu, gate, Some(up))
+                }
+            };
+            vec![product(false), product(true)]
+        });
     }
 }

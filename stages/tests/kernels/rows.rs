@@ -3,7 +3,7 @@
 use super::{check, drawn, wgpu};
 use burn::tensor::{Int, Tensor, TensorData};
 use formats::architectures::Activation;
-use stages::kernel::{self, AngleRows, Angles, Heads, Normalization};
+use stages::kernel::{self, AngleRows, Angles, ByRow, Heads, Normalization};
 
 #[test]
 fn norms_on_a_gpu_are_those_of_the_host() {
@@ -87,6 +87,30 @@ fn rotations_on_a_gpu_are_those_of_the_host() {
             let [one, two] = kernel.rotate(both.clone(), &angles, heads);
             let [three, four] = kernel.rotate_back(both, &angles, heads);
             vec![one, two, three, four]
+        });
+    }
+}
+
+#[test]
+fn predictions_on_a_gpu_are_those_of_the_host() {
+    let Some(gpu) = wgpu() else { return };
+    for (n, v) in [(1, 2), (7, 33), (300, 5003)] {
+        let targets: Vec<u32> = (0..n as u32).map(|row| row * 7 % v as u32).collect();
+        check(&format!("predictions of {n} among {v}"), &gpu, 1e-5, |device| {
+            let kernel = kernel::of(device);
+            let logits = drawn(1, [n, v], device).mul_scalar(3.0);
+            let other = drawn(2, [n, v], device);
+            let predicted = kernel.log_softmax(logits.clone(), &targets).get().unwrap();
+            let numbers = [predicted.log_probs, predicted.entropies].concat();
+            let numbers: Vec<f32> = numbers.into_iter().map(|number| number as f32).collect();
+            let slopes = ByRow::Host((0..n).map(|row| row as f32 - 2.5).collect());
+            let of_entropies: Vec<f32> = (0..n).map(|row| 0.1 * row as f32 + 0.1).collect();
+            vec![
+                super::tensor(&numbers, [2, n], device),
+                kernel.log_softmax_back(logits.clone(), &targets, &slopes, &vec![0.0; n]),
+                kernel.log_softmax_back(logits.clone(), &targets, &slopes, &of_entropies),
+                kernel.divergence(logits, other),
+            ]
         });
     }
 }

@@ -67,6 +67,14 @@ pub struct MatrixView {
     pub right: u32,
 }
 
+impl MatrixView {
+    /// Both lie in memory in the same way, and hold numbers of one precision.
+    pub fn lies_as(&self, other: &MatrixView) -> bool {
+        let of = |view: &MatrixView| (view.down, view.right, view.numbers.dtype, view.numbers.meta.shape().clone());
+        of(self) == of(other)
+    }
+}
+
 pub fn view(tensor: Tensor<2>) -> MatrixView {
     let numbers = tensor.try_into_primitive::<CubeBackend>().expect("this backend was chosen for its device");
     let [down, right] = [0, 1].map(|dim| numbers.meta.strides()[dim] as u32);

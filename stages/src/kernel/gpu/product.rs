@@ -4,6 +4,7 @@
 
 mod factors;
 mod few;
+mod gated;
 mod tiles;
 
 use super::memory::{cube, empty, tensor, view};
@@ -12,6 +13,7 @@ use crate::kernel::{HalfRows, Kernel, Start, Term};
 use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
 use factors::{Factors, Onto};
+use formats::architectures::Activation;
 
 /// Rows up to which a product is one of few.
 const FEW: usize = 64;
@@ -41,6 +43,26 @@ pub fn half_rows(x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
     has_tensor_cores.then(|| HalfRows::of(x, weight)).flatten()
 }
 
+/// The activation of the sum of one side times that of the other, of few rows; `None` of many, and where the two sides do not
+/// lie alike.
+pub fn gated(activation: Activation, sides: [Vec<Term>; 2]) -> Option<Tensor<2>> {
+    let [gate, up] = sides.map(|side| side.into_iter().map(factors).collect::<Vec<_>>());
+    let [rows, columns] = [gate[0].left.numbers.meta.shape()[0], gate[0].right.numbers.meta.shape()[1]];
+    let lies_alike = |(one, other): (&Factors, &Factors)| one.right.lies_as(&other.right) && one.factor == other.factor;
+    let is_whole = gate[0].factor == 1.0 && gate.len() == up.len() && gate.len() <= 2;
+    if rows > FEW || !is_whole || !gate.iter().zip(&up).all(lies_alike) {
+        return None;
+    }
+    let out = empty::<f32>(&gate[0].left.numbers, &[rows, columns]);
+    gated::launch([rows, columns], activation, [&gate, &up], out.clone());
+    Some(tensor(out))
+}
+
+fn factors(Term { left, right, factor, .. }: Term) -> Factors {
+    let inner = left.dims()[1];
+    Factors { left: view(left), right: view(right), inner, factor: factor as f32 }
+}
+
 /// Writes left·right into a matrix without gaps.
 pub fn product_into(left: Tensor<2>, right: Tensor<2>, out: CubeTensor) {
     let [shape, sides] = [left.dims(), right.dims()];
@@ -54,10 +76,6 @@ fn sum_of_two(start: Start, terms: Vec<Term>) -> CubeTensor {
         Start::Zero => Onto::Nothing,
         Start::Bias(bias) => Onto::Row(cube(bias.clone())),
         Start::Residual(residual) => Onto::Matrix(cube(residual)),
-    };
-    let factors = |Term { left, right, factor, .. }: Term| {
-        let inner = left.dims()[1];
-        Factors { left: view(left), right: view(right), inner, factor: factor as f32 }
     };
     let factors: Vec<Factors> = terms.into_iter().map(factors).collect();
     let out = empty::<f32>(&factors[0].left.numbers, &[rows, columns]);

@@ -6,7 +6,7 @@ use crate::kernel::gpu::memory::{kind_of, one_each};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-const UNITS: usize = 256;
+pub const UNITS: usize = 256;
 /// Numbers along the inner side that a thread has under way at once.
 const AHEAD: usize = 4;
 /// Sums of threads that are added up by one.
@@ -48,8 +48,12 @@ impl Shares {
         Shares { rows, columns: if rows == 8 { 1 } else { 2 }, along: along.min(most), is_inner_fast }
     }
 
-    fn columns_of_group(self) -> usize {
+    pub fn columns_of_group(self) -> usize {
         UNITS / self.along * self.columns
+    }
+
+    pub fn numbers_of_group(self) -> usize {
+        self.columns_of_group() * self.rows
     }
 }
 
@@ -98,7 +102,7 @@ pub fn launch(shape: [usize; 2], added: &Onto, factors: &[Factors], out: CubeTen
 
 /// Adds the products of a thread's share of the inner side to its sums, row by row.
 #[cube]
-fn add_products<E: Numeric>(
+pub fn add_products<E: Numeric>(
     sums: &mut Array<f32>,
     left: &[f32],
     right: &[E],
@@ -143,6 +147,102 @@ fn add_products<E: Numeric>(
     }
 }
 
+/// Adds up what the threads of a workgroup have. Each thread gets one of the numbers that the workgroup makes, as there are no
+/// more than threads.
+#[cube]
+pub fn total_of_thread(
+    sums: &Array<f32>,
+    parts: &mut Shared<[f32]>,
+    own: usize,
+    k: usize,
+    #[comptime] shares: Shares,
+) -> f32 {
+    let (along, beside) = (comptime![shares.along], comptime![UNITS / shares.along]);
+    let thread = UNIT_POS as usize;
+    // One place after the other: by number of the sum, column and share of the inner side.
+    #[unroll]
+    for at in 0..comptime![shares.rows * shares.columns] {
+        parts[(at * beside + own) * along + k] = sums[at];
+    }
+    sync_cube();
+    if comptime![shares.along > LAST] {
+        if k < LAST {
+            #[unroll]
+            for at in 0..comptime![shares.rows * shares.columns] {
+                let place = (at * beside + own) * along + k;
+                let mut sum = parts[place];
+                #[unroll]
+                for step in 1..comptime![shares.along / LAST] {
+                    sum += parts[place + step * LAST];
+                }
+                parts[place] = sum;
+            }
+        }
+        sync_cube();
+    }
+    let mut sum = 0.0f32;
+    if thread < comptime![shares.numbers_of_group()] {
+        #[unroll]
+        for step in 0..comptime![if shares.along < LAST { shares.along } else { LAST }] {
+            sum += parts[thread * along + step];
+        }
+    }
+    sync_cube();
+    sum
+}
+
+/// The row and the column of the number that a thread gets.
+#[cube]
+pub fn place_of_thread(first_row: usize, first_column: usize, #[comptime] shares: Shares) -> (usize, usize) {
+    let beside = comptime![UNITS / shares.along];
+    let (number, own) = (UNIT_POS as usize / beside, UNIT_POS as usize % beside);
+    let row = first_row + number / comptime![shares.columns];
+    (row, first_column + own + number % comptime![shares.columns] * beside)
+}
+
+/// The column of a thread in its workgroup, and the first number along the inner side that it takes.
+#[cube]
+pub fn share_of_thread(#[comptime] shares: Shares) -> (usize, usize) {
+    let (along, beside) = (comptime![shares.along], comptime![UNITS / shares.along]);
+    let thread = UNIT_POS as usize;
+    let mut own = thread / along;
+    let mut k = thread % along;
+    if comptime![!shares.is_inner_fast] {
+        own = thread % beside;
+        k = thread / beside;
+    }
+    (own, k)
+}
+
+/// Where the rows of a thread begin, and its columns. Those beyond the edge are computed like their neighbours, and not
+/// written.
+#[cube]
+pub fn starts_of_thread(
+    first: usize,
+    own: usize,
+    step: usize,
+    end: usize,
+    stride: usize,
+    #[comptime] count: usize,
+) -> Array<usize> {
+    let mut starts = Array::<usize>::new(count);
+    #[unroll]
+    for at in 0..count {
+        starts[at] = min(first + own + at * step, end - 1) * stride;
+    }
+    starts
+}
+
+#[cube]
+pub fn no_sums(#[comptime] shares: Shares) -> Array<f32> {
+    let mut sums = Array::<f32>::new(comptime![shares.rows * shares.columns]);
+    #[unroll]
+    for at in 0..comptime![shares.rows * shares.columns] {
+        sums[at] = 0.0f32;
+    }
+    sums
+}
+
 #[cube(launch)]
 fn multiply_few<E: Numeric, F: Numeric>(
     left: &[f32],
@@ -174,34 +274,16 @@ fn multiply_few<E: Numeric, F: Numeric>(
     #[define(F)] _of_other: ElemType,
 ) {
     if CUBE_POS < groups as usize {
-        let (along, beside) = (comptime![shares.along], comptime![UNITS / shares.along]);
-        let sums_of_thread = comptime![shares.rows * shares.columns];
+        let beside = comptime![UNITS / shares.along];
         let thread = UNIT_POS as usize;
         let (rows, columns) = (rows as usize, columns as usize);
         let first_row = CUBE_POS / across as usize * comptime![shares.rows];
         let first_column = CUBE_POS % across as usize * comptime![beside * shares.columns];
-        let mut k = thread % along;
-        let mut own = thread / along;
-        if comptime![!shares.is_inner_fast] {
-            own = thread % beside;
-            k = thread / beside;
-        }
-        // What lies beyond the edge is computed like its neighbours, and not written.
-        let mut row_starts = Array::<usize>::new(comptime![shares.rows]);
-        let mut column_starts = Array::<usize>::new(comptime![shares.columns]);
-        let mut sums = Array::<f32>::new(sums_of_thread);
-        #[unroll]
-        for at in 0..sums_of_thread {
-            sums[at] = 0.0f32;
-        }
-        #[unroll]
-        for row in 0..comptime![shares.rows] {
-            row_starts[row] = min(first_row + row, rows - 1) * left_down as usize;
-        }
-        #[unroll]
-        for column in 0..comptime![shares.columns] {
-            column_starts[column] = min(first_column + own + column * beside, columns - 1) * right_right as usize;
-        }
+        let (own, k) = share_of_thread(shares);
+        let row_starts = starts_of_thread(first_row, 0usize, 1usize, rows, left_down as usize, comptime![shares.rows]);
+        let column_starts =
+            starts_of_thread(first_column, own, beside, columns, right_right as usize, comptime![shares.columns]);
+        let mut sums = no_sums(shares);
         add_products::<E>(
             &mut sums,
             left,
@@ -216,15 +298,16 @@ fn multiply_few<E: Numeric, F: Numeric>(
             shares,
         );
         if comptime![has_other] {
-            #[unroll]
-            for row in 0..comptime![shares.rows] {
-                row_starts[row] = min(first_row + row, rows - 1) * other_left_down as usize;
-            }
-            #[unroll]
-            for column in 0..comptime![shares.columns] {
-                let at = min(first_column + own + column * beside, columns - 1);
-                column_starts[column] = at * other_right_right as usize;
-            }
+            let row_starts =
+                starts_of_thread(first_row, 0usize, 1usize, rows, other_left_down as usize, comptime![shares.rows]);
+            let column_starts = starts_of_thread(
+                first_column,
+                own,
+                beside,
+                columns,
+                other_right_right as usize,
+                comptime![shares.columns],
+            );
             add_products::<F>(
                 &mut sums,
                 other_left,
@@ -240,47 +323,17 @@ fn multiply_few<E: Numeric, F: Numeric>(
             );
         }
         let mut parts = Shared::<[f32]>::new_slice(comptime![UNITS * shares.rows * shares.columns]);
-        // One place after the other: by number of the sum, column and share of the inner side.
-        #[unroll]
-        for at in 0..sums_of_thread {
-            parts[(at * beside + own) * along + k] = sums[at];
-        }
-        sync_cube();
-        if comptime![shares.along > LAST] {
-            if k < LAST {
-                #[unroll]
-                for at in 0..sums_of_thread {
-                    let place = (at * beside + own) * along + k;
-                    let mut sum = parts[place];
-                    #[unroll]
-                    for step in 1..comptime![shares.along / LAST] {
-                        sum += parts[place + step * LAST];
-                    }
-                    parts[place] = sum;
-                }
+        let sum = total_of_thread(&sums, &mut parts, own, k, shares);
+        let (row, column) = place_of_thread(first_row, first_column, shares);
+        if thread < comptime![shares.numbers_of_group()] && row < rows && column < columns {
+            let mut sum = sum;
+            if comptime![kind == 1] {
+                sum += start[column];
             }
-            sync_cube();
-        }
-        let mut at = thread;
-        while at < comptime![UNITS / shares.along * shares.rows * shares.columns] {
-            let (number, own) = (at / beside, at % beside);
-            let row = first_row + number / comptime![shares.columns];
-            let column = first_column + own + number % comptime![shares.columns] * beside;
-            if row < rows && column < columns {
-                let mut sum = parts[at * along];
-                #[unroll]
-                for step in 1..comptime![if shares.along < LAST { shares.along } else { LAST }] {
-                    sum += parts[at * along + step];
-                }
-                if comptime![kind == 1] {
-                    sum += start[column];
-                }
-                if comptime![kind == 2] {
-                    sum += start[row * columns + column];
-                }
-                out[row * columns + column] = sum;
+            if comptime![kind == 2] {
+                sum += start[row * columns + column];
             }
-            at += UNITS;
+            out[row * columns + column] = sum;
         }
     }
 }
