@@ -2,13 +2,14 @@
 //! backend draws alike.
 
 use crate::draw::Draw;
-use crate::kernel::{self, Keep, Sampling};
+use crate::kernel::{self, Draws, Keep, Sampling};
 use crate::model::{Adapter, Decoder, Padding};
 use crate::model::{predict, sizes, weights};
 use crate::rl;
 use crate::tensor::{from_ids, ids_of};
 use anyhow::{Result, bail};
 use burn::tensor::{Int, Tensor};
+use std::ops::Range;
 
 /// The parameters of decoding.
 #[derive(Clone, Copy)]
@@ -97,11 +98,18 @@ fn decode(
     let mut hidden = predict::at(&model.hidden(adapter, &batch, Some(&mut cache)), &ends);
     let mut open = OpenAnswers::new(rows.len());
     let mut unread: Vec<Tensor<1, Int>> = Vec::new();
+    let mut draws = Draws::Host(Vec::new());
     for token in 0..decoding.max_new {
-        let draws = open.draws(decoding.choice, rows, token);
+        // Those of all tokens up to the next read are made, and sent, at once.
+        if unread.is_empty() && !matches!(decoding.choice, Choice::Greedy) {
+            let last = decoding.max_new.min(token + kernel.tokens_between_reads());
+            draws = kernel.draws(open.draws(decoding.choice, rows, token..last), &device);
+        }
         let sampling = match decoding.choice {
             Choice::Greedy => None,
-            Choice::Sample { temperature, keep, .. } => Some(Sampling { temperature, keep, draws: &draws }),
+            Choice::Sample { temperature, keep, .. } => {
+                Some(Sampling { temperature, keep, draws: &draws, token: unread.len() })
+            }
         };
         let mut next = kernel.choose(model.logits(hidden), sampling);
         unread.push(next.clone());
@@ -138,11 +146,12 @@ impl OpenAnswers {
         OpenAnswers { answers: vec![Answer { ids: Vec::new(), has_ended: false }; rows], alive: (0..rows).collect() }
     }
 
-    /// One draw for each row in the cache.
-    fn draws(&self, choice: Choice, rows: &[usize], token: usize) -> Vec<f64> {
+    /// One draw for each row in the cache, token by token.
+    fn draws(&self, choice: Choice, rows: &[usize], tokens: Range<usize>) -> Vec<f64> {
         let Choice::Sample { draw, step, first_row, .. } = choice else { return Vec::new() };
-        let one = |at: &usize| draw.stream(step, ((first_row + rows[*at] as u64) << 32) | token as u64).uniform();
-        self.alive.iter().map(one).collect()
+        let one =
+            |token: usize, at: usize| draw.stream(step, ((first_row + rows[at] as u64) << 32) | token as u64).uniform();
+        tokens.flat_map(|token| self.alive.iter().map(move |at| one(token, *at))).collect()
     }
 
     /// Adds tokens, one of each row in the cache after the other. A finished row that is still in the cache takes no

@@ -24,8 +24,11 @@ use formats::architectures::Activation;
 
 /// The computations of a backend, and the size at which it does them.
 pub trait Kernel: Sync {
-    /// Attention goes row by row: rows lie one after the other without padding, and no scores are held.
+    /// Attention goes row by row: rows lie one after the other without padding.
     fn attends_by_row(&self) -> bool;
+
+    /// The scores of attention are in memory all at once.
+    fn holds_scores(&self) -> bool;
 
     /// The number of logits computed at once: as many as fit a share of a core's cache, or as keep a GPU busy.
     fn logits_at_once(&self, device: &Device) -> usize;
@@ -36,6 +39,11 @@ pub trait Kernel: Sync {
     /// `start` plus all terms, `[m, n]`, added in their order: a projection with its adapter, its bias and the
     /// residual.
     fn products(&self, start: Start, terms: Vec<Term>) -> Tensor<2>;
+
+    /// The rows of `x` in the precision of `weight`, where they are multiplied in it.
+    fn half_rows(&self, x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
+        HalfRows::of(x, weight)
+    }
 
     /// (x − mean) / √(mean square + ε) · weight + bias of each row of `[n, d]`.
     fn norm(&self, x: Tensor<2>, norm: Normalization) -> Tensor<2>;
@@ -60,6 +68,12 @@ pub trait Kernel: Sync {
     /// f(x) of `[n, inner]`, times `up` where there is one (SwiGLU and its kin, Shazeer 2020).
     fn gate(&self, activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tensor<2>;
 
+    /// [`Kernel::gate`] of two sums of products, those of a gate and those of the other half, where a backend computes it
+    /// without either.
+    fn gated(&self, _activation: Activation, _sides: [Vec<Term>; 2]) -> Option<Tensor<2>> {
+        None
+    }
+
     /// The gradients of `x` and of `up`.
     fn gate_back(
         &self,
@@ -69,12 +83,17 @@ pub trait Kernel: Sync {
         dy: Tensor<2>,
     ) -> (Tensor<2>, Option<Tensor<2>>);
 
-    /// Rotary position embedding of `[n, h·hd]`, head by head (Su et al. 2021, eq. 34, pairs half a head apart).
-    /// Dimensions beyond those of the angles stay as they are.
-    fn rotate(&self, x: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2>;
+    /// Rotations read their angles where they lie in the table of the model.
+    fn reads_tables(&self) -> bool {
+        false
+    }
 
-    /// dx of [`Kernel::rotate`]: the rotation the other way.
-    fn rotate_back(&self, dy: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2>;
+    /// Rotary position embedding of queries `[n, h·hd]` and keys `[n, kv·hd]`, head by head (Su et al. 2021, eq. 34, pairs
+    /// half a head apart). Dimensions beyond those of the angles stay as they are.
+    fn rotate(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2];
+
+    /// The gradients of what [`Kernel::rotate`] was given: the rotation the other way.
+    fn rotate_back(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2];
 
     /// softmax(scores)·v, `[n, h·hd]`, of queries `[n, h·hd]` and keys and values `[n, kv·hd]`. The scores are s·q·kᵀ,
     /// brought under a bound c by c·tanh(x/c) where there is one.
@@ -115,6 +134,11 @@ pub trait Kernel: Sync {
     /// `[n, d]` with `rows` `[m, d]` at `positions`, none of which occurs twice, and 0 elsewhere.
     fn place_rows(&self, rows: Tensor<2>, positions: &[usize], n: usize) -> Tensor<2>;
 
+    /// Draws of several tokens, where they are read.
+    fn draws(&self, draws: Vec<f64>, _device: &Device) -> Draws {
+        Draws::Host(draws)
+    }
+
     /// One token for each row of logits `[b, v]`; `v`, which is no token, where they are not finite. Without `sampling`
     /// the most likely one; ties go to the lower id.
     fn choose(&self, logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int>;
@@ -149,13 +173,22 @@ pub const ROOM: usize = 64;
 /// Keys and values of the positions so far, of all layers and rows.
 pub trait KeyValueCache {
     /// As [`Kernel::attend`], over the cached tokens of each row and the new ones, which are added to the cache.
-    fn attend(&mut self, layer: usize, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2>;
+    /// Queries and keys are turned by their angles here, where there are any.
+    fn attend(
+        &mut self,
+        layer: usize,
+        heads: Heads,
+        qkv: [Tensor<2>; 3],
+        angles: Option<&Angles>,
+        mask: &AttentionMask,
+    ) -> Tensor<2>;
 
     /// Drops all rows but `rows`.
     fn keep(&mut self, rows: &[usize]);
 }
 
-/// `factor`·left·right of `[m, k]` and `[k, n]`. The right one may be of half precision; then the product is.
+/// `factor`·left·right of `[m, k]` and `[k, n]`. The right one may be of half precision; so are the products of numbers
+/// where the left one is `halved`.
 pub struct Term {
     pub left: Tensor<2>,
     pub right: Tensor<2>,
@@ -178,7 +211,7 @@ pub struct HalfRows {
 }
 
 impl HalfRows {
-    /// `x` as it is multiplied with `weight`; `None` if that is f32.
+    /// `x` in the precision of `weight`; `None` if that is f32.
     pub fn of(x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
         let half = match weight.dtype() {
             DType::F16 => FloatDType::F16,
@@ -215,8 +248,20 @@ pub struct Normalization<'a> {
 pub struct Angles {
     pub cosines: Tensor<2>,
     pub sines: Tensor<2>,
+    pub rows: AngleRows,
     /// `[dims]`: the place of each number's partner in its pair.
     pub halves: Tensor<1, Int>,
+}
+
+/// The row of angles of each token.
+#[derive(Clone)]
+pub enum AngleRows {
+    /// The angles lie in the order of the tokens.
+    InOrder,
+    /// They are the table of the model, of which these are the rows `[n]`.
+    Listed(Tensor<1, Int>),
+    /// They are the table, of which a token has the row of its place in its row of tokens, and so many more.
+    Counted { behind: usize },
 }
 
 /// The numbers of query heads and of key/value heads, their width, and how queries and keys become scores.
@@ -255,10 +300,9 @@ impl Span {
 pub enum AttentionMask {
     /// Row by row: to the tokens of its own row up to itself; to the last `window` of them, where there is one.
     Rows { rows: Vec<MaskedRow>, window: Option<usize> },
-    /// In a rectangle with lines of `columns` new tokens behind `filled` cached ones: `bias` `[lines, 1, 1, columns, seen]` is
-    /// added to the scores. It is 0 where a token attends, else a number that no score overcomes; so it is in columns that
-    /// are not filled yet. Where a device cannot bind that, it lies in parts: each of some lines, or of some tokens of one.
-    Rectangle { columns: usize, filled: usize, bias: Vec<Tensor<5>> },
+    /// The same in a rectangle with lines of `columns` new tokens behind `filled` cached ones: `starts` `[n]` are the columns
+    /// in which the rows of the tokens begin. Padding has one beyond all columns, and attends to nothing.
+    Rectangle { columns: usize, filled: usize, starts: Tensor<1, Int>, window: Option<usize> },
 }
 
 impl AttentionMask {
@@ -284,8 +328,25 @@ pub struct MaskedRow {
 pub struct Sampling<'a> {
     pub temperature: f64,
     pub keep: Keep,
-    /// One number in [0, 1) for each row.
-    pub draws: &'a [f64],
+    pub draws: &'a Draws,
+    /// The token that is chosen, of those that were drawn for together.
+    pub token: usize,
+}
+
+/// Numbers in [0, 1): of all rows for one token, then for the next.
+pub enum Draws {
+    Host(Vec<f64>),
+    Device(Tensor<1>),
+}
+
+impl Draws {
+    /// Those of a token, for a choice on the host or of a kernel that takes them from there.
+    fn of(&self, token: usize, rows: usize) -> &[f64] {
+        match self {
+            Draws::Host(draws) => &draws[token * rows..(token + 1) * rows],
+            Draws::Device(_) => unreachable!("draws are sent to a device that asked for them"),
+        }
+    }
 }
 
 /// The most likely tokens, which alone are sampled from.

@@ -9,6 +9,7 @@ mod classifier;
 pub mod decoder;
 mod demand;
 pub mod export;
+mod input;
 mod kv_cache;
 pub mod lora;
 pub mod memory;

@@ -134,15 +134,16 @@ fn rows(options: &Options, device: &Device) {
         let x = drawn([m, width], device);
         tell(format!("sum of {m} × {width}"), predict::reduce(width), of_thread, &mut || drop(x.clone().sum_dim(1)));
         let norm = || Normalization { weight: weight.clone(), bias: None, epsilon: 1e-5, is_centred: false };
-        let source = "a sum and five small kernels";
+        let source = "128 threads a row, in one kernel";
         tell(format!("RMSNorm of {m} × {width}"), predict::norm(width), source, &mut || {
             drop(kernel::of(device).norm(x.clone(), norm()));
         });
     }
     for v in vocabularies {
-        let (m, draws) = (64, vec![0.5; 64]);
+        let m = 64;
+        let draws = kernel::of(device).draws(vec![0.5; m], device);
         let logits = drawn([m, v], device);
-        let sampling = Sampling { temperature: 1.0, keep: Keep::default(), draws: &draws };
+        let sampling = Sampling { temperature: 1.0, keep: Keep::default(), draws: &draws, token: 0 };
         tell(
             format!("choice of a token, {m} × {v}"),
             predict::choice(v),
@@ -162,8 +163,8 @@ fn products(options: &Options, device: &Device) {
     let models = if options.is_tiny { vec!["tiny"] } else { vec!["1.3B", "7B"] };
     let rows = if options.is_tiny { vec![1, 16] } else { vec![1, 16, 64, 4096] };
     let source = match sections::build() {
-        "wgsl" => "burn's products without tensor cores",
-        _ => "burn's products without tensor cores, which this build may use for f16",
+        "wgsl" => "our products, by their loads and steps",
+        _ => "our products, by their loads and steps; this build may use tensor cores for f16",
     };
     for dtype in [Dtype::F32, Dtype::F16] {
         let kept = device::kept(dtype, device);

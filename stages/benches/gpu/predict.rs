@@ -34,12 +34,12 @@ impl KernelCounts {
     }
 }
 
-pub const TOKEN: KernelCounts = KernelCounts { layer: 63.0, besides: 15.0 };
-pub const TOKEN_F16: KernelCounts = KernelCounts { layer: 97.0, besides: 23.0 };
-pub const SFT: KernelCounts = KernelCounts { layer: 188.0, besides: 62.0 };
-pub const PPO_STEP: KernelCounts = KernelCounts { layer: 376.0, besides: 102.0 };
+pub const TOKEN: KernelCounts = KernelCounts { layer: 14.0, besides: 5.0 };
+pub const TOKEN_F16: KernelCounts = KernelCounts { layer: 14.0, besides: 6.0 };
+pub const SFT: KernelCounts = KernelCounts { layer: 45.0, besides: 17.0 };
+pub const PPO_STEP: KernelCounts = KernelCounts { layer: 90.0, besides: 35.0 };
 /// Policy, reward model and critic, forward, and the reference, which has no adapter.
-pub const SCORING: KernelCounts = KernelCounts { layer: 249.0, besides: 116.0 };
+pub const SCORING: KernelCounts = KernelCounts { layer: 60.0, besides: 20.0 };
 
 /// The kernels of a decoded token.
 pub fn token_kernels(sizes: &Sizes, dtype: Dtype) -> f64 {
@@ -60,13 +60,23 @@ pub struct Product {
     pub n: usize,
 }
 
-/// Seconds of a product: the chain of steps along k (one vector: 4 numbers a step; tiles: 16), the operations, or the
-/// bytes of the matrix, whichever takes longest.
+/// The share of the bandwidth that a product of few rows reaches.
+const OF_BANDWIDTH: f64 = 0.6;
+
+/// Seconds of a product. Of few rows: the bytes of the matrix, once for every eight of them, or the loads of a thread one
+/// after the other, four at a time. Of many: the operations, or the steps along the inner side, sixteen numbers each.
 pub fn product(Product { m, k, n }: Product, dtype: Dtype) -> f64 {
     let [rows, inner, columns] = [m, k, n].map(|side| side as f64);
-    let chain = if m == 1 { inner / 4.0 * 0.28e-6 } else { inner / 16.0 * 2e-6 };
     let bytes = dtype.size() as f64 * inner * columns;
-    chain.max(2.0 * rows * inner * columns / FLOPS).max(bytes / BANDWIDTH).max(FLOOR)
+    let seconds = match m <= 64 {
+        true => {
+            // Threads along the inner side, as `kernel/gpu/product/few.rs` has them.
+            let along = if n >= 1024 { 32.0 } else { 256.0 };
+            (bytes * (rows / 8.0).ceil() / (BANDWIDTH * OF_BANDWIDTH)).max(inner / along / 4.0 * 0.6e-6)
+        }
+        false => (bytes / BANDWIDTH).max(inner / 16.0 * 1e-6),
+    };
+    seconds.max(2.0 * rows * inner * columns / FLOPS).max(FLOOR)
 }
 
 /// Seconds of a sum over rows of `n` numbers by one thread each.
@@ -75,9 +85,9 @@ pub fn reduce(n: usize) -> f64 {
     (loads / 8.0 * 0.15e-6 + loads * 7.0 / 8.0 * 0.02e-6).max(FLOOR)
 }
 
-/// A norm is a sum over each row and five small kernels.
+/// A norm is a kernel, of which 128 threads go over a row twice.
 pub fn norm(n: usize) -> f64 {
-    reduce(n) + 5.0 * FLOOR
+    (n as f64 / 128.0 * 0.1e-6).max(FLOOR)
 }
 
 /// burn's running sum looks at all numbers before each.
@@ -96,12 +106,12 @@ pub fn token(sizes: &Sizes, dtype: Dtype, rows: usize) -> f64 {
     let (m, d, inner) = (rows, sizes.width, sizes.inner);
     let of = |k: usize, n: usize| product(Product { m, k, n }, dtype);
     let adapter = |k: usize| product(Product { m, k, n: 8 }, Dtype::F32);
-    // Projections with one input have one product by their A together.
-    let adapters = 3.0 * adapter(d) + adapter(inner) + 7.0 * FLOOR;
+    // Projections with one input have one product by their A together; those by B are in their kernels.
+    let adapters = 3.0 * adapter(d) + adapter(inner);
     let layer = 4.0 * of(d, d) + 2.0 * of(d, inner) + of(inner, d) + adapters;
     let kernels = token_kernels(sizes, dtype);
-    let others = (kernels - 18.0 * sizes.layers as f64).max(0.0) * FLOOR;
-    let norms = (2 * sizes.layers + 1) as f64 * reduce(d);
+    let others = (kernels - 13.0 * sizes.layers as f64).max(0.0) * FLOOR;
+    let norms = (2 * sizes.layers + 1) as f64 * norm(d);
     let head = of(d, sizes.vocabulary) + choice(sizes.vocabulary);
     (kernels * HOST).max(sizes.layers as f64 * layer + head + others + norms)
 }

@@ -9,16 +9,23 @@
 
 mod adam;
 mod attention;
+mod cache;
 mod choose;
+mod gates;
+mod head;
 mod losses;
 mod memory;
+mod norms;
+mod product;
+mod rotations;
 mod spread;
+mod sums;
 mod table;
 
-use super::tensors::{BurnTensors, DeviceCache};
+use super::tensors::BurnTensors;
 use super::{
-    AdamStep, Angles, AttentionMask, Blocks, ByRow, Heads, Kernel, KeyValueCache, LatePredictions, LossKernel,
-    Normalization, PolicyTerms, Sampling, Start, Term, TogetherKernel, ValueTerms,
+    AdamStep, Angles, AttentionMask, Blocks, ByRow, Draws, HalfRows, Heads, Kernel, KeyValueCache, LatePredictions,
+    LossKernel, Normalization, PolicyTerms, Sampling, Start, Term, TogetherKernel, ValueTerms,
 };
 use crate::tensor::Later;
 use anyhow::Result;
@@ -32,32 +39,52 @@ impl Kernel for GpuKernels {
         BurnTensors.attends_by_row()
     }
 
+    fn holds_scores(&self) -> bool {
+        false
+    }
+
     fn logits_at_once(&self, device: &Device) -> usize {
         BurnTensors.logits_at_once(device)
     }
 
     fn tokens_between_reads(&self) -> usize {
-        BurnTensors.tokens_between_reads()
+        16
+    }
+
+    fn draws(&self, draws: Vec<f64>, device: &Device) -> Draws {
+        choose::draws(&draws, device)
     }
 
     fn products(&self, start: Start, terms: Vec<Term>) -> Tensor<2> {
-        BurnTensors.products(start, terms)
+        product::products(start, terms)
+    }
+
+    fn half_rows(&self, x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
+        product::half_rows(x, weight)
     }
 
     fn norm(&self, x: Tensor<2>, norm: Normalization) -> Tensor<2> {
-        BurnTensors.norm(x, norm)
+        norms::norm(x, norm)
     }
 
     fn norm_back(&self, x: Tensor<2>, norm: Normalization, dy: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
-        BurnTensors.norm_back(x, norm, dy, residual)
+        norms::norm_back(x, norm, dy, residual)
+    }
+
+    fn norm_weight_back(&self, x: Tensor<2>, norm: Normalization, dy: Tensor<2>) -> [Tensor<2>; 2] {
+        norms::norm_weight_back(x, &norm, dy)
     }
 
     fn sum_of_rows(&self, x: Tensor<2>) -> Tensor<2> {
-        BurnTensors.sum_of_rows(x)
+        norms::sum_of_rows(x)
     }
 
     fn gate(&self, activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tensor<2> {
-        BurnTensors.gate(activation, x, up)
+        gates::gate(activation, x, up)
+    }
+
+    fn gated(&self, activation: Activation, sides: [Vec<Term>; 2]) -> Option<Tensor<2>> {
+        product::gated(activation, sides)
     }
 
     fn gate_back(
@@ -67,15 +94,19 @@ impl Kernel for GpuKernels {
         up: Option<Tensor<2>>,
         dy: Tensor<2>,
     ) -> (Tensor<2>, Option<Tensor<2>>) {
-        BurnTensors.gate_back(activation, x, up, dy)
+        gates::gate_back(activation, x, up, dy)
     }
 
-    fn rotate(&self, x: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        BurnTensors.rotate(x, angles, heads)
+    fn reads_tables(&self) -> bool {
+        true
     }
 
-    fn rotate_back(&self, dy: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        BurnTensors.rotate_back(dy, angles, heads)
+    fn rotate(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2] {
+        rotations::rotate(both, angles, heads, false)
+    }
+
+    fn rotate_back(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2] {
+        rotations::rotate(both, angles, heads, true)
     }
 
     fn attend(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
@@ -86,16 +117,16 @@ impl Kernel for GpuKernels {
         attention::attend_back(heads, qkv, mask, dy)
     }
 
-    fn cache(&self, layers: usize, _capacity: usize) -> Box<dyn KeyValueCache> {
-        Box::new(DeviceCache::new(layers, attention::attend))
+    fn cache(&self, layers: usize, capacity: usize) -> Box<dyn KeyValueCache> {
+        Box::new(cache::GpuCache::new(layers, capacity))
     }
 
     fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions {
-        BurnTensors.log_softmax(logits, targets)
+        head::log_softmax(logits, targets)
     }
 
     fn divergence(&self, p: Tensor<2>, q: Tensor<2>) -> Tensor<2> {
-        BurnTensors.divergence(p, q)
+        head::divergence(p, q)
     }
 
     fn log_softmax_back(
@@ -105,7 +136,7 @@ impl Kernel for GpuKernels {
         d_log_probs: &ByRow,
         d_entropies: &[f32],
     ) -> Tensor<2> {
-        BurnTensors.log_softmax_back(logits, targets, d_log_probs, d_entropies)
+        head::log_softmax_back(logits, targets, d_log_probs, d_entropies)
     }
 
     fn table_back(&self, gradient: Tensor<2>, ids: &[u32], v: usize) -> Result<Tensor<2>> {

@@ -27,6 +27,10 @@ impl Kernel for HostLoops {
         true
     }
 
+    fn holds_scores(&self) -> bool {
+        false
+    }
+
     fn logits_at_once(&self, _: &Device) -> usize {
         1 << 20
     }
@@ -65,12 +69,12 @@ impl Kernel for HostLoops {
         rows::gate_back(activation, x, up, dy)
     }
 
-    fn rotate(&self, x: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        rows::rotate(x, angles, heads, 1.0)
+    fn rotate(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2] {
+        both.map(|x| rows::rotate(x, angles, heads.width, 1.0))
     }
 
-    fn rotate_back(&self, dy: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        rows::rotate(dy, angles, heads, -1.0)
+    fn rotate_back(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2] {
+        both.map(|dy| rows::rotate(dy, angles, heads.width, -1.0))
     }
 
     fn attend(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {

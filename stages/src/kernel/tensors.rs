@@ -2,9 +2,11 @@
 //! derivatives by hand with those of burn.
 
 mod attention;
+mod rotations;
 mod sums;
 
 pub use attention::DeviceCache;
+use rotations::{Turn, rotated};
 use sums::{max_along, product_in_f32, sum_along};
 
 use super::{
@@ -22,6 +24,10 @@ pub struct BurnTensors;
 impl Kernel for BurnTensors {
     fn attends_by_row(&self) -> bool {
         false
+    }
+
+    fn holds_scores(&self) -> bool {
+        true
     }
 
     fn logits_at_once(&self, device: &Device) -> usize {
@@ -90,12 +96,12 @@ impl Kernel for BurnTensors {
         }
     }
 
-    fn rotate(&self, x: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        rotated(x, angles, heads, Turn::Forward)
+    fn rotate(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2] {
+        both.map(|x| rotated(x, angles, heads.width, Turn::Forward))
     }
 
-    fn rotate_back(&self, dy: Tensor<2>, angles: &Angles, heads: usize) -> Tensor<2> {
-        rotated(dy, angles, heads, Turn::Back)
+    fn rotate_back(&self, both: [Tensor<2>; 2], angles: &Angles, heads: Heads) -> [Tensor<2>; 2] {
+        both.map(|dy| rotated(dy, angles, heads.width, Turn::Back))
     }
 
     fn attend(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
@@ -107,7 +113,7 @@ impl Kernel for BurnTensors {
     }
 
     fn cache(&self, layers: usize, _capacity: usize) -> Box<dyn KeyValueCache> {
-        Box::new(DeviceCache::new(layers, attention::attend))
+        Box::new(DeviceCache::new(layers))
     }
 
     fn log_softmax(&self, logits: Tensor<2>, targets: &[u32]) -> LatePredictions {
@@ -170,7 +176,7 @@ impl Kernel for BurnTensors {
     fn choose(&self, logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int> {
         let device = logits.device();
         let [rows, v] = logits.dims();
-        let Some(Sampling { temperature, keep, draws }) = sampling else {
+        let Some(Sampling { temperature, keep, draws, token }) = sampling else {
             // NaN equals nothing: its rows become a token that does not exist, which the host recognises.
             let most = logits.clone().max_dim(1);
             let place = Tensor::<1, Int>::arange(0..v as i64, &device).reshape([1, v]).repeat_dim(0, rows);
@@ -178,7 +184,8 @@ impl Kernel for BurnTensors {
         };
         let weights = (logits.clone() - logits.max_dim(1)).div_scalar(temperature).exp();
         // Below 1 by more than what rounding adds: else the last token would be drawn, however unlikely.
-        let draws: Vec<f32> = draws.iter().map(|draw| (*draw as f32).min(1.0 - f32::EPSILON * 4.0)).collect();
+        let draws: Vec<f32> =
+            draws.of(token, rows).iter().map(|draw| (*draw as f32).min(1.0 - f32::EPSILON * 4.0)).collect();
         let draws = column(&draws, &device);
         let pick = |weights: Tensor<2>| {
             let sums = weights.cumsum(1);
@@ -282,31 +289,6 @@ fn active_and_derivative(which: Activation, x: Tensor<2>) -> (Tensor<2>, Tensor<
         Activation::Relu => x.clone().greater_elem(0.0).float(),
     };
     (activate(which, x), derivative)
-}
-
-// ------------------------------------------------------------------------------------------------------- rotary
-
-#[derive(Clone, Copy)]
-enum Turn {
-    Forward,
-    Back,
-}
-
-fn rotated(x: Tensor<2>, angles: &Angles, heads: usize, turn: Turn) -> Tensor<2> {
-    let [n, width] = x.dims();
-    let hd = width / heads;
-    let dims = angles.cosines.dims()[1];
-    let [cosines, sines] = [&angles.cosines, &angles.sines].map(|x| x.clone().reshape([n, 1, dims]));
-    let x = x.reshape([n, heads, hd]);
-    let part = |from: usize, to: usize| x.clone().slice([0..n, 0..heads, from..to]);
-    let turning = if dims == hd { x.clone() } else { part(0, dims) };
-    let (along, across) = (turning.clone() * cosines, turning.select(2, angles.halves.clone()) * sines);
-    let rotated = match turn {
-        Turn::Forward => along + across,
-        Turn::Back => along - across,
-    };
-    let rotated = if dims == hd { rotated } else { Tensor::cat(vec![rotated, part(dims, hd)], 2) };
-    rotated.reshape([n, width])
 }
 
 /// Log-probabilities `[n, v]`.

@@ -7,6 +7,7 @@
 
 use super::batch::Batch;
 use super::decoder::{Activations, Affine, Block, Decoder, scaled};
+use super::input::NarrowInput;
 use super::lora::{Adapter, AdapterGradient, Pair};
 use super::table::Table;
 use crate::kernel::{Start, Term, TogetherKernel, term};
@@ -58,6 +59,8 @@ impl Back<'_> {
 /// Where the gradients of a block's weights and of the adapter beside it go.
 struct BlockGradients<'a> {
     pairs: &'a mut AdapterGradient,
+    /// Products of the forward pass with the A's of groups.
+    narrow: Vec<NarrowInput>,
     /// Target by target.
     projections: Vec<Option<Affine>>,
 }
@@ -153,9 +156,22 @@ impl Decoder {
     ) -> (Tensor<2>, Option<Block>) {
         let (block, kernel, heads) = (&self.blocks[layer], self.kernel(), self.heads());
         let targets = block.projections.len();
-        let mut gradients = BlockGradients { pairs, projections: (0..targets).map(|_| None).collect() };
-        let Activations { x, attention_in, queries, keys, values, mixed, mlp_from, mlp_in, gate, up, inner, .. } =
-            activations;
+        let Activations {
+            x,
+            attention_in,
+            queries,
+            keys,
+            values,
+            mixed,
+            mlp_from,
+            mlp_in,
+            gate,
+            up,
+            inner,
+            narrow,
+            ..
+        } = activations;
+        let mut gradients = BlockGradients { pairs, narrow, projections: (0..targets).map(|_| None).collect() };
         let attention = self.config.attention[layer];
 
         // 1. The MLP.
@@ -197,11 +213,9 @@ impl Decoder {
         let d_mixed = self.project_back(layer, back, &[output], &mut gradients);
         let [d_queries, d_keys, d_values] =
             kernel.attend_back(heads, [queries, keys, values], &back.batch.masks[attention.window], d_mixed);
-        let (d_queries, d_keys) = match attention.rope.map(|rope| &back.batch.angles[rope]) {
-            Some(angles) => {
-                (kernel.rotate_back(d_queries, angles, heads.queries), kernel.rotate_back(d_keys, angles, heads.keys))
-            }
-            None => (d_queries, d_keys),
+        let [d_queries, d_keys] = match attention.rope.map(|rope| &back.batch.angles[rope]) {
+            Some(angles) => kernel.rotate_back([d_queries, d_keys], angles, heads),
+            None => [d_queries, d_keys],
         };
         let (d_queries, d_keys, d_head_norms) = match (&block.head_norms, activations.before_head_norms) {
             (Some([query_norm, key_norm]), Some([plain_queries, plain_keys])) => {
@@ -330,7 +344,8 @@ impl Decoder {
         let narrow = kernel.products(Start::Zero, narrow);
         if let AdapterGradient::Together(buffer) = gradients.pairs {
             together.product_into(transposed(x), narrow.clone(), buffer, group.place_of_a);
-            let inner = transposed(&kernel.products(Start::Zero, vec![term(x, group.a.clone())]));
+            let inner = gradients.narrow.iter().find(|inner| inner.place_of_a == group.place_of_a)?;
+            let inner = transposed(&inner.x);
             for (member, dy) in members {
                 together.product_into(inner.clone(), dy.clone(), buffer, member.place_of_b);
             }

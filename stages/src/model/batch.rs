@@ -1,13 +1,11 @@
 //! Token rows as a model reads them: ids, positions or rotary angles, and the mask.
 
 use super::rotation::RopeTables;
-use crate::device;
 use crate::kernel::{self, Angles, AttentionMask, MaskedRow, Span};
 use crate::tensor::from_ids;
 use burn::tensor::{Device, Int, Tensor};
 use formats::config::Config;
 use formats::rope::Rope;
-use std::ops::Range;
 
 /// The arrangement of rows of unequal lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +52,6 @@ pub(super) struct Columns {
     pub filled: usize,
 }
 
-/// Finite, so that a token that attends to nothing stays a number (its output is never used).
-pub(super) const HIDDEN: f32 = -1e9;
-
 impl Batch {
     /// A batch of whole rows.
     pub(super) fn new(
@@ -88,14 +83,18 @@ impl Batch {
         for (span, row) in spans.iter().zip(rows) {
             ids[span.at..span.at + span.len].copy_from_slice(row);
         }
-        let mask = |window: &Option<usize>| match padding {
+        let masks = match padding {
             Padding::None => {
-                let rows = spans.iter().map(|span| MaskedRow { span: *span, seen: span.len }).collect();
-                AttentionMask::Rows { rows, window: *window }
+                let row = |span: &Span| MaskedRow { span: *span, seen: span.len };
+                let rows: Vec<MaskedRow> = spans.iter().map(row).collect();
+                let mask = |window: &Option<usize>| AttentionMask::Rows { rows: rows.clone(), window: *window };
+                config.windows.iter().map(mask).collect()
             }
-            _ => AttentionMask::Rectangle { columns: width, filled: 0, bias: bias(&spans, n, width, *window, device) },
+            _ => {
+                let starts = from_ids(&starts(&spans, n, width), device);
+                rectangles(config, width, 0, &starts)
+            }
         };
-        let masks = config.windows.iter().map(mask).collect();
         let positions = by_token(&spans, n, |_, offset| offset);
         let learned = config.architecture.layout.positions.map(|_| from_ids(&positions, device));
         let angles = |(number, rope): (usize, &Rope)| {
@@ -132,6 +131,18 @@ impl Batch {
     }
 }
 
+/// The masks of lines of `columns` new tokens behind `filled` ones, by each window of the model.
+pub(super) fn rectangles(
+    config: &Config,
+    columns: usize,
+    filled: usize,
+    starts: &Tensor<1, Int>,
+) -> Vec<AttentionMask> {
+    let mask =
+        |window: &Option<usize>| AttentionMask::Rectangle { columns, filled, starts: starts.clone(), window: *window };
+    config.windows.iter().map(mask).collect()
+}
+
 /// A number for each of `n` tokens, by its row and its place there; 0 in the padding.
 fn by_token(spans: &[Span], n: usize, number: impl Fn(&Span, usize) -> usize) -> Vec<u32> {
     let mut numbers = vec![0; n];
@@ -141,40 +152,13 @@ fn by_token(spans: &[Span], n: usize, number: impl Fn(&Span, usize) -> usize) ->
     numbers
 }
 
-/// The bias `[n/width, 1, 1, width, width]` of the scores of whole rows in lines of `width`. It is made on the device, of the
-/// first column that each token attends to: the bias itself is `width` times as large. It lies in parts of some lines where
-/// the device binds no more, and of some tokens where even a line is too long.
-fn bias(spans: &[Span], n: usize, width: usize, window: Option<usize>, device: &Device) -> Vec<Tensor<5>> {
-    // Padding attends to nothing.
-    let mut firsts = vec![width as u32; n];
+/// The column of a line of `width` in which the row of each token begins; one beyond it in the padding.
+fn starts(spans: &[Span], n: usize, width: usize) -> Vec<u32> {
+    let mut starts = vec![width as u32; n];
     for span in spans {
-        for offset in 0..span.len {
-            let first = window.map_or(0, |window| (offset + 1).saturating_sub(window));
-            firsts[span.at + offset] = (span.at % width + first) as u32;
-        }
+        starts[span.at..span.at + span.len].fill((span.at % width) as u32);
     }
-    let columns = Tensor::<1, Int>::arange(0..width as i64, device);
-    let part = |rows: Range<usize>| {
-        let tokens = rows.len().min(width);
-        let lines = rows.len() / tokens.max(1);
-        let at = rows.start % width.max(1);
-        let firsts = from_ids(&firsts[rows], device).reshape([lines, 1, 1, tokens, 1]);
-        let own = columns.clone().narrow(0, at, tokens).reshape([1, 1, 1, tokens, 1]);
-        let seen = columns.clone().reshape([1, 1, 1, 1, width]);
-        let is_hidden = seen.clone().lower(firsts).bool_or(seen.greater(own));
-        Tensor::zeros([lines, 1, 1, tokens, width], device).mask_fill(is_hidden, HIDDEN)
-    };
-    let most = usize::try_from(device::limits(device).binding / 4).unwrap_or(usize::MAX) / width.max(1);
-    if n <= most {
-        return vec![part(0..n)];
-    }
-    let ends = |first: usize, last: usize, step: usize| {
-        (first..last).step_by(step).map(move |from| from..last.min(from + step))
-    };
-    match most / width {
-        0 => ends(0, n, width).flat_map(|line| ends(line.start, line.end, most.max(1))).map(part).collect(),
-        lines => ends(0, n, lines * width).map(part).collect(),
-    }
+    starts
 }
 
 /// Rows in lines of `width`: the longest first, each into the first line that has room.

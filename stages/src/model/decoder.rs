@@ -5,14 +5,14 @@
 //! Shapes as in [`kernel`].
 
 use super::batch::{Batch, Padding};
+use super::input::{Input, NarrowInput};
 use super::kv_cache::Cache;
 use super::lora::Adapter;
 use super::rotation::RopeTables;
 use super::table::Table;
-use super::together::AdapterGroup;
 use crate::device::asked;
-use crate::kernel::{self, HalfRows, Heads, Kernel, Normalization, Start, Term, capped, term};
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
+use crate::kernel::{self, Heads, Kernel, Normalization, Start, Term, capped, term};
+use burn::tensor::{Device, FloatDType, Int, Tensor};
 use formats::architectures::{Norm, QkvLayout, Target};
 use formats::config::Config;
 use std::sync::Arc;
@@ -74,6 +74,8 @@ pub(super) struct Activations {
     pub inner: Tensor<2>,
     /// The output of the MLP, where it is normed before it is added.
     pub mlp_out: Option<Tensor<2>>,
+    /// Products with the A's of an adapter whose matrices lie together.
+    pub narrow: Vec<NarrowInput>,
 }
 
 impl Decoder {
@@ -151,8 +153,12 @@ impl Decoder {
         let attention = self.config.attention[layer];
 
         // 1. Attention.
+        let is_decoding = cache.is_some();
+        let mut narrow = Vec::new();
         let attention_in = self.normed_if(x.clone(), block.attention_norm.as_ref());
-        let [plain_queries, plain_keys, values] = self.queries_keys_values(layer, adapter, &attention_in);
+        let mut input = Input::of(layer, adapter, &attention_in);
+        let [plain_queries, plain_keys, values] = self.queries_keys_values(&mut input);
+        input.keep_narrow(&mut narrow);
         let (queries, keys) = match &block.head_norms {
             Some([query_norm, key_norm]) => {
                 (self.head_normed(plain_queries.clone(), query_norm), self.head_normed(plain_keys.clone(), key_norm))
@@ -160,29 +166,43 @@ impl Decoder {
             None => (plain_queries.clone(), plain_keys.clone()),
         };
         let heads = self.heads();
-        let (queries, keys) = match attention.rope.map(|rope| &batch.angles[rope]) {
-            Some(angles) => (kernel.rotate(queries, angles, heads.queries), kernel.rotate(keys, angles, heads.keys)),
-            None => (queries, keys),
+        let angles = attention.rope.map(|rope| &batch.angles[rope]);
+        let mask = &batch.masks[attention.window];
+        let [queries, keys] = match angles.filter(|_| cache.is_none()) {
+            Some(angles) => kernel.rotate([queries, keys], angles, heads),
+            None => [queries, keys],
         };
         let qkv = [queries.clone(), keys.clone(), values.clone()];
-        let mask = &batch.masks[attention.window];
         let mixed = match cache {
-            Some(cache) => cache.attend(layer, heads, qkv, mask),
+            Some(cache) => cache.attend(layer, heads, qkv, angles, mask),
             None => kernel.attend(heads, qkv, mask),
         };
-        let output = Input::of(layer, adapter, &mixed);
-        let (after, attention_out) = self.added(x.clone(), Target::Output, output, block.attention_out_norm.as_ref());
+        let mut output = Input::of(layer, adapter, &mixed);
+        let (after, attention_out) =
+            self.added(x.clone(), Target::Output, &mut output, block.attention_out_norm.as_ref());
+        output.keep_narrow(&mut narrow);
 
         // 2. The MLP.
         let mlp_from = if self.config.is_parallel { x.clone() } else { after.clone() };
         let mlp_in = self.normed_if(mlp_from.clone(), block.mlp_norm.as_ref());
-        let (gate, up) = self.gate_and_up(layer, adapter, &mlp_in);
-        let inner = match &gate {
-            Some(gate) => kernel.gate(self.config.activation, gate.clone(), Some(up.clone())),
-            None => kernel.gate(self.config.activation, up.clone(), None),
+        let mut input = Input::of(layer, adapter, &mlp_in);
+        // Nobody goes back over a token that is decoded.
+        let gated = if is_decoding { self.gated(&mut input) } else { None };
+        let (gate, up, inner) = match gated {
+            Some(inner) => (None, inner.clone(), inner),
+            None => {
+                let (gate, up) = self.gate_and_up(&mut input);
+                let inner = match &gate {
+                    Some(gate) => kernel.gate(self.config.activation, gate.clone(), Some(up.clone())),
+                    None => kernel.gate(self.config.activation, up.clone(), None),
+                };
+                (gate, up, inner)
+            }
         };
-        let down = Input::of(layer, adapter, &inner);
-        let (out, mlp_out) = self.added(after, Target::Down, down, block.mlp_out_norm.as_ref());
+        input.keep_narrow(&mut narrow);
+        let mut down = Input::of(layer, adapter, &inner);
+        let (out, mlp_out) = self.added(after, Target::Down, &mut down, block.mlp_out_norm.as_ref());
+        down.keep_narrow(&mut narrow);
         let before_head_norms = block.head_norms.as_ref().map(|_| [plain_queries, plain_keys]);
         let activations = Activations {
             x,
@@ -199,6 +219,7 @@ impl Decoder {
             up,
             inner,
             mlp_out,
+            narrow,
         };
         (out, activations)
     }
@@ -228,26 +249,15 @@ impl Decoder {
 
     /// x·W + b for projections of one input, plus s·(x·A)·B where there is an adapter: the weights themselves are never
     /// touched (Hu et al. 2021, eq. 3).
-    fn project<const N: usize>(
-        &self,
-        layer: usize,
-        targets: [Target; N],
-        adapter: Option<&Adapter>,
-        x: &Tensor<2>,
-    ) -> [Tensor<2>; N] {
-        let mut input = Input::of(layer, adapter, x);
-        targets.map(|target| self.project_onto(Start::Zero, target, 1.0, &mut input))
+    fn project<const N: usize>(&self, targets: [Target; N], input: &mut Input) -> [Tensor<2>; N] {
+        targets.map(|target| self.project_onto(Start::Zero, target, 1.0, input))
     }
 
     /// `factor` times the same, added to `start`.
     fn project_onto(&self, start: Start, target: Target, factor: f64, input: &mut Input) -> Tensor<2> {
         let kernel = self.kernel();
-        let (place, projection) = self.projection(input.layer, target);
-        let halved = input.halved(&projection.weight);
-        let mut terms = vec![Term { factor, halved, ..term(input.x, self.matrix(projection)) }];
-        if let Some(added) = input.added(place, kernel) {
-            terms.push(Term { factor: added.factor * factor, ..added });
-        }
+        let projection = self.projection(input.layer, target).1;
+        let terms = self.terms(target, factor, input);
         match (start, &projection.bias) {
             (Start::Zero, Some(bias)) if factor == 1.0 => kernel.products(Start::Bias(bias), terms),
             (start, Some(bias)) => kernel.products(start, terms) + scaled(bias.clone(), factor),
@@ -255,46 +265,71 @@ impl Decoder {
         }
     }
 
+    /// The products whose sum is `factor` times a projection without its bias.
+    fn terms(&self, target: Target, factor: f64, input: &mut Input) -> Vec<Term> {
+        let kernel = self.kernel();
+        let (place, projection) = self.projection(input.layer, target);
+        let halved = input.halved(&projection.weight, kernel);
+        let mut terms = vec![Term { factor, halved, ..term(input.x, self.matrix(projection)) }];
+        if let Some(added) = input.added(place, kernel) {
+            terms.push(Term { factor: added.factor * factor, ..added });
+        }
+        terms
+    }
+
+    /// The inner numbers of an MLP whose gate and `up` are projections of their own without a bias, where a backend computes
+    /// them without either.
+    fn gated(&self, input: &mut Input) -> Option<Tensor<2>> {
+        let layout = &self.config.architecture.layout;
+        let targets = [Target::Gate, Target::Up];
+        let is_apart = self.config.is_gated && targets.iter().all(|target| layout.place(*target).is_some());
+        if !is_apart || targets.iter().any(|target| self.projection(input.layer, *target).1.bias.is_some()) {
+            return None;
+        }
+        let sides = targets.map(|target| self.terms(target, 1.0, input));
+        self.kernel().gated(self.config.activation, sides)
+    }
+
     /// The residual stream with a projection added, through a norm where there is one; and the projection before it.
     fn added(
         &self,
         x: Tensor<2>,
         target: Target,
-        mut input: Input,
+        input: &mut Input,
         norm: Option<&Affine>,
     ) -> (Tensor<2>, Option<Tensor<2>>) {
         let scale = self.config.scales.residual;
         match norm {
-            None => (self.project_onto(Start::Residual(x), target, scale, &mut input), None),
+            None => (self.project_onto(Start::Residual(x), target, scale, input), None),
             Some(norm) => {
-                let out = self.project_onto(Start::Zero, target, 1.0, &mut input);
+                let out = self.project_onto(Start::Zero, target, 1.0, input);
                 (x + scaled(self.normed(out.clone(), norm), scale), Some(out))
             }
         }
     }
 
     /// Gate and `up` `[n, inner]` of an MLP.
-    fn gate_and_up(&self, layer: usize, adapter: Option<&Adapter>, x: &Tensor<2>) -> (Option<Tensor<2>>, Tensor<2>) {
+    fn gate_and_up(&self, input: &mut Input) -> (Option<Tensor<2>>, Tensor<2>) {
         if self.config.architecture.layout.place(Target::GateUp).is_some() {
-            let [both] = self.project(layer, [Target::GateUp], adapter, x);
+            let [both] = self.project([Target::GateUp], input);
             let (n, inner) = (both.dims()[0], self.config.inner);
             let [gate, up] = [0, inner].map(|from| both.clone().slice([0..n, from..from + inner]));
             return (Some(gate), up);
         }
         if self.config.is_gated {
-            let [up, gate] = self.project(layer, [Target::Up, Target::Gate], adapter, x);
+            let [up, gate] = self.project([Target::Up, Target::Gate], input);
             return (Some(gate), up);
         }
-        let [up] = self.project(layer, [Target::Up], adapter, x);
+        let [up] = self.project([Target::Up], input);
         (None, up)
     }
 
     /// Queries `[n, h·hd]`, keys and values `[n, kv·hd]`.
-    fn queries_keys_values(&self, layer: usize, adapter: Option<&Adapter>, x: &Tensor<2>) -> [Tensor<2>; 3] {
+    fn queries_keys_values(&self, input: &mut Input) -> [Tensor<2>; 3] {
         if self.config.architecture.layout.place(Target::Fused).is_none() {
-            return self.project(layer, [Target::Query, Target::Key, Target::Value], adapter, x);
+            return self.project([Target::Query, Target::Key, Target::Value], input);
         }
-        let [all] = self.project(layer, [Target::Fused], adapter, x);
+        let [all] = self.project([Target::Fused], input);
         let Config { heads, kv_heads, head_dim: hd, .. } = self.config;
         let (n, width, keys) = (all.dims()[0], heads * hd, kv_heads * hd);
         match self.config.architecture.layout.fused {
@@ -342,49 +377,6 @@ impl Decoder {
         let [n, width] = x.dims();
         let size = norm.weight.dims()[1];
         self.normed(x.reshape([n * width / size, size]), norm).reshape([n, width])
-    }
-}
-
-/// The input `[n, in]` of projections of a block, and what they share of their work.
-struct Input<'a> {
-    layer: usize,
-    adapter: Option<&'a Adapter>,
-    x: &'a Tensor<2>,
-    halved: Option<HalfRows>,
-    /// x·A of each group of the adapter that was asked for.
-    narrow: Vec<(AdapterGroup, Tensor<2>)>,
-}
-
-impl<'a> Input<'a> {
-    fn of(layer: usize, adapter: Option<&'a Adapter>, x: &'a Tensor<2>) -> Input<'a> {
-        Input { layer, adapter, x, halved: None, narrow: Vec::new() }
-    }
-
-    /// The input in the precision of a weight; `None` if that is f32. All others of a block have one precision.
-    fn halved(&mut self, weight: &Tensor<2>) -> Option<HalfRows> {
-        if weight.dtype() == DType::F32 {
-            return None;
-        }
-        if self.halved.is_none() {
-            self.halved = HalfRows::of(self.x, weight);
-        }
-        self.halved.clone()
-    }
-
-    /// The part of the adapter in the projection at a place of the layout's targets.
-    fn added(&mut self, place: usize, kernel: &dyn Kernel) -> Option<Term> {
-        let member = |group: &AdapterGroup| group.members.iter().find(|member| member.place == place).cloned();
-        let known = self.narrow.iter().find_map(|(group, narrow)| Some((member(group)?, narrow.clone())));
-        let (member, narrow) = match known {
-            Some(known) => known,
-            None => {
-                let group = self.adapter?.group(self.layer, place)?;
-                let narrow = kernel.products(Start::Zero, vec![term(self.x, group.a.clone())]);
-                self.narrow.push((group.clone(), narrow.clone()));
-                (member(&group)?, narrow)
-            }
-        };
-        Some(Term { factor: member.factor, ..term(&narrow, member.b) })
     }
 }
 

@@ -1,12 +1,11 @@
 //! The cache of keys and values from which decoding goes on.
 
-use super::batch::{Batch, Columns, HIDDEN};
+use super::batch::{Batch, Columns, rectangles};
 use super::rotation::{RopeTable, RopeTables};
-use crate::kernel::{self, AttentionMask, Heads, KeyValueCache, MaskedRow, ROOM, Span};
-use crate::tensor::{from_ids, from_values};
+use crate::kernel::{self, Angles, AttentionMask, Heads, KeyValueCache, MaskedRow, ROOM, Span};
+use crate::tensor::from_ids;
 use burn::tensor::{Device, Int, Tensor};
 use formats::config::Config;
-use std::ops::Range;
 
 pub struct Cache {
     layers: Box<dyn KeyValueCache>,
@@ -20,12 +19,12 @@ pub struct Cache {
 
 /// The part of a batch that moves on by one with every token, on the device: nothing of it is sent again.
 struct Going {
-    /// The position of the next token of each row, `[b]`.
-    positions: Tensor<1, Int>,
+    /// The column in which each row begins, `[b]`.
+    starts: Tensor<1, Int>,
+    /// The position of the next token of each row, `[b]`, where it is read.
+    positions: Option<Tensor<1, Int>>,
     /// The table of each rope, and how far its rows lie behind the positions.
     ropes: Vec<(RopeTable, usize)>,
-    /// By each window of the model, `[b, 1, 1, 1, capacity]`; empty where rows are attended to one by one.
-    biases: Vec<Tensor<5>>,
 }
 
 impl Cache {
@@ -42,9 +41,10 @@ impl Cache {
         layer: usize,
         heads: Heads,
         qkv: [Tensor<2>; 3],
+        angles: Option<&Angles>,
         mask: &AttentionMask,
     ) -> Tensor<2> {
-        self.layers.attend(layer, heads, qkv, mask)
+        self.layers.attend(layer, heads, qkv, angles, mask)
     }
 
     /// Notes that all layers have seen the tokens of `batch`.
@@ -72,36 +72,22 @@ impl Cache {
                     .map(|window| AttentionMask::Rows { rows: rows.clone(), window: *window })
                     .collect()
             }
-            false => {
-                // The column of the new token is seen from here on, and the one that leaves the window is not.
-                for (bias, window) in going.biases.iter_mut().zip(&config.windows) {
-                    set(bias, filled..filled + 1, 0.0);
-                    if let Some(gone) = window.and_then(|window| filled.checked_sub(window)) {
-                        set(bias, gone..gone + 1, HIDDEN);
-                    }
-                }
-                let seen = (filled + 1).next_multiple_of(ROOM);
-                let mask = |bias: &Tensor<5>| AttentionMask::Rectangle {
-                    columns: 1,
-                    filled,
-                    bias: vec![bias.clone().slice([0..spans.len(), 0..1, 0..1, 0..1, 0..seen])],
-                };
-                going.biases.iter().map(mask).collect()
-            }
+            false => rectangles(config, 1, filled, &going.starts),
         };
-        let angles = |(table, behind): &(RopeTable, usize)| {
-            let rows = going.positions.clone();
-            table.at(if *behind == 0 { rows } else { rows.add_scalar(*behind as i64) })
+        let reads_tables = kernel::of(&device).reads_tables();
+        let angles = |(table, behind): &(RopeTable, usize)| match going.positions.clone().filter(|_| !reads_tables) {
+            Some(rows) => table.at(if *behind == 0 { rows } else { rows.add_scalar(*behind as i64) }),
+            None => table.counted(*behind),
         };
         let batch = Batch {
             ids,
             host_ids: Vec::new(),
-            positions: config.architecture.layout.positions.map(|_| going.positions.clone()),
+            positions: config.architecture.layout.positions.and(going.positions.clone()),
             angles: going.ropes.iter().map(angles).collect(),
             masks,
             spans,
         };
-        going.positions = going.positions.add_scalar(1);
+        going.positions = going.positions.map(|positions| positions.add_scalar(1));
         self.going = Some(going);
         batch
     }
@@ -115,20 +101,12 @@ impl Cache {
             let behind = table.offset(longest);
             (table, behind)
         };
-        let bias = |window: &Option<usize>| {
-            let line = |place: &Columns| {
-                let first = window.map_or(0, |window| place.filled.saturating_sub(window)).max(place.start);
-                let seen = first..place.filled;
-                (0..self.capacity).map(move |column| if seen.contains(&column) { 0.0 } else { HIDDEN })
-            };
-            let bias = self.places.iter().flat_map(line).collect();
-            from_values(bias, [self.places.len(), 1, 1, 1, self.capacity], device)
-        };
-        let by_row = kernel::of(device).attends_by_row();
+        let ids = |numbers: Vec<usize>| from_ids(&numbers.iter().map(|x| *x as u32).collect::<Vec<_>>(), device);
+        let reads = config.architecture.layout.positions.is_some() || !kernel::of(device).reads_tables();
         Going {
-            positions: from_ids(&positions.iter().map(|position| *position as u32).collect::<Vec<_>>(), device),
+            starts: ids(self.places.iter().map(|place| place.start).collect()),
             ropes: config.ropes.iter().enumerate().map(rope).collect(),
-            biases: if by_row { Vec::new() } else { config.windows.iter().map(bias).collect() },
+            positions: reads.then(|| ids(positions)),
         }
     }
 
@@ -137,18 +115,10 @@ impl Cache {
         self.layers.keep(rows);
         self.places = rows.iter().map(|row| self.places[*row]).collect();
         if let Some(going) = &mut self.going {
-            let rows = from_ids(&rows.iter().map(|row| *row as u32).collect::<Vec<_>>(), &going.positions.device());
-            going.positions = going.positions.clone().select(0, rows.clone());
-            going.biases.iter_mut().for_each(|bias| *bias = bias.clone().select(0, rows.clone()));
+            let ids: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+            let rows = from_ids(&ids, &going.starts.device());
+            going.starts = going.starts.clone().select(0, rows.clone());
+            going.positions = going.positions.take().map(|positions| positions.select(0, rows));
         }
     }
-}
-
-/// Sets columns of a bias, in place where nobody else holds it.
-fn set(bias: &mut Tensor<5>, columns: Range<usize>, value: f32) {
-    let [b, ..] = bias.dims();
-    let device = bias.device();
-    let old = std::mem::replace(bias, Tensor::empty([1; 5], &device));
-    let value = Tensor::full([b, 1, 1, 1, columns.len()], value, &device);
-    *bias = old.slice_assign([0..b, 0..1, 0..1, 0..1, columns], value);
 }

@@ -141,6 +141,11 @@ impl Adapter {
         }
     }
 
+    /// All matrices lie in one tensor.
+    pub(super) fn lies_together(&self) -> bool {
+        matches!(self.matrices, Matrices::Together(_))
+    }
+
     /// The pairs beside projections that read the same input as that at `place` of the layout's targets.
     pub(super) fn group(&self, layer: usize, place: usize) -> Option<AdapterGroup> {
         match &self.matrices {

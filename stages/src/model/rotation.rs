@@ -1,7 +1,7 @@
 //! The rotary angles of a model as tables on its device, from which each batch takes the rows of its positions: they are
 //! sent once, and not with every batch.
 
-use crate::kernel::Angles;
+use crate::kernel::{self, AngleRows, Angles};
 use crate::tensor::{from_ids, from_values};
 use burn::tensor::{Device, Int, Tensor};
 use formats::rope::Rope;
@@ -65,7 +65,11 @@ impl RopeTable {
         let half = rope.dims as u32 / 2;
         let halves: Vec<u32> = (half..2 * half).chain(0..half).collect();
         let beyond = rope.long.as_ref().map(|long| long.beyond);
-        RopeTable { positions, beyond, angles: Angles { cosines, sines, halves: from_ids(&halves, device) } }
+        RopeTable {
+            positions,
+            beyond,
+            angles: Angles { cosines, sines, rows: AngleRows::InOrder, halves: from_ids(&halves, device) },
+        }
     }
 
     /// The row of a position in a row of `length` tokens, less the position.
@@ -75,7 +79,20 @@ impl RopeTable {
 
     /// The angles of the tokens `[n]` whose rows of the table these are.
     pub fn at(&self, rows: Tensor<1, Int>) -> Angles {
-        let Angles { cosines, sines, halves } = self.angles.clone();
-        Angles { cosines: cosines.select(0, rows.clone()), sines: sines.select(0, rows), halves }
+        let Angles { cosines, sines, halves, .. } = self.angles.clone();
+        if kernel::of(&rows.device()).reads_tables() {
+            return Angles { cosines, sines, rows: AngleRows::Listed(rows), halves };
+        }
+        Angles {
+            cosines: cosines.select(0, rows.clone()),
+            sines: sines.select(0, rows),
+            rows: AngleRows::InOrder,
+            halves,
+        }
+    }
+
+    /// The angles of tokens that follow others: the rows of the table are counted by the kernel, and lie `behind` their places.
+    pub fn counted(&self, behind: usize) -> Angles {
+        Angles { rows: AngleRows::Counted { behind }, ..self.angles.clone() }
     }
 }

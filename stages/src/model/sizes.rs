@@ -67,9 +67,9 @@ pub fn in_block(config: &Config) -> usize {
 }
 
 /// The scores of a block in bytes, with their weights and the gradients of both, as far as they are computed at once; and the
-/// bias of each window. Row by row there are next to none.
+/// bias of each window. Where they are computed in tiles there are next to none.
 pub fn scores(config: &Config, rows: usize, tokens: usize, device: &Device) -> u64 {
-    if kernel::of(device).attends_by_row() {
+    if !kernel::of(device).holds_scores() {
         return 0;
     }
     let pairs = (rows * tokens * tokens) as u64 * F32;

@@ -1,9 +1,8 @@
 //! The sizes of a stage beside the limits of its device: what is too large for one binding, or for the memory, is cut where
 //! that changes no number, and refused elsewhere, before anything of it is sent.
 //!
-//! Cut are: tables into parts of some rows ([`super::table`]), attention into lines, heads and tokens, logits into tokens,
-//! and the rows that are decoded or scored together into fewer. What is trained is not cut: sums of gradients would be added
-//! in another order.
+//! Cut are: tables into parts of some rows ([`super::table`]), logits into tokens, and the rows that are decoded or scored
+//! together into fewer. What is trained is not cut: sums of gradients would be added in another order.
 
 use super::memory::{self, Memory};
 use super::sizes::{F32, bytes_of_weights, of_decoded_row, size_of_number, widest};

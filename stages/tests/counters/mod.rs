@@ -36,29 +36,29 @@ pub fn check_decoding(device: &Device) {
     let decode = |models: &[Decoder; 2], has_adapter: bool, choice: Choice| {
         [0, 1].map(|model| counts::decoding(&models[model], has_adapter, choice))
     };
-    // One read in eight tokens, and at most two uploads a token.
-    let most = |by_layer: f64| Most { by_layer, besides: 24.0, uploads: 2 * TOKENS as i64, reads: TOKENS as i64 / 8 };
-    check("decoding with LoRA", decode(&plain, true, PLAIN), TOKENS, &most(64.0));
-    check("decoding, greedy", decode(&plain, false, GREEDY), TOKENS, &most(46.0));
-    check("decoding, top-k and top-p", decode(&plain, false, TOP_P), TOKENS, &most(46.0));
-    check("decoding with LoRA, f16", decode(&half, true, PLAIN), TOKENS, &most(105.0));
+    // One read in sixteen tokens, and one upload of their draws.
+    let most = |by_layer: f64| Most { by_layer, besides: 6.0, uploads: 1, reads: 1 };
+    check("decoding with LoRA", decode(&plain, true, PLAIN), TOKENS, &most(14.0));
+    check("decoding, greedy", decode(&plain, false, GREEDY), TOKENS, &most(10.0));
+    check("decoding, top-k and top-p", decode(&plain, false, TOP_P), TOKENS, &most(10.0));
+    check("decoding with LoRA, f16", decode(&half, true, PLAIN), TOKENS, &most(14.0));
 }
 
 pub fn check_training(device: &Device) {
     let models = models(Dtype::F32, device);
     let of = |work: &dyn Fn(&Decoder) -> Counts| [0, 1].map(|model| work(&models[model]));
     let once = |by_layer: f64, besides: f64, uploads: i64| Most { by_layer, besides, uploads, reads: 1 };
-    check("forward", of(&counts::forward), 1, &once(65.0, 32.0, 10));
+    check("forward", of(&counts::forward), 1, &once(16.0, 5.0, 10));
     let steps = [0, 1].map(|model| counts::sft_step(&models[model], Trainable::Adapter));
     let all = steps.each_ref().map(|[all, _]| all.clone());
-    check("SFT step", all, 1, &once(65.0 + 120.0, 70.0, 10));
+    check("SFT step", all, 1, &once(16.0 + 29.0, 17.0, 10));
     let adam = steps.each_ref().map(|[_, adam]| adam.clone());
-    check("Adam", adam, 1, &once(0.0, 18.0, 0));
+    check("Adam", adam, 1, &once(0.0, 3.0, 0));
     // Masks are made of a number a token; the mask of a line is a number for each pair of its tokens.
     assert!(steps[1][0].uploaded_bytes <= 24 * 120, "an SFT step sends {} bytes", steps[1][0].uploaded_bytes);
     let full = of(&|model| counts::sft_step(model, Trainable::Weights)[0].clone());
-    check("step of all weights", full, 1, &once(200.0, 90.0, 12));
+    check("step of all weights", full, 1, &once(59.0, 25.0, 12));
     check("checkpoint", of(&counts::checkpoint), 1, &once(0.0, 0.0, 0));
     let ppo = of(&counts::ppo_step);
-    check("PPO step of policy and critic", ppo, 1, &once(2.0 * 185.0, 120.0, 16));
+    check("PPO step of policy and critic", ppo, 1, &once(2.0 * 45.0, 35.0, 16));
 }

@@ -1,5 +1,9 @@
 //! Our own kernels of a GPU beside the loops of the host.
 
+mod attention;
+mod products;
+mod rows;
+
 use super::{DRAW, largest_difference, wgpu};
 use burn::tensor::{Device, Tensor, TensorData};
 use stages::kernel::{self, Keep, PolicyTerms, Sampling, ValueTerms};
@@ -8,6 +12,30 @@ use stages::tensor::{ids_of, values_of};
 
 fn tensor(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+/// Drawn numbers with a row of zeros.
+fn drawn(of: u64, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    let mut stream = DRAW.stream(11, of);
+    let mut values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| stream.normal() as f32).collect();
+    if shape[0] > 2 {
+        values[shape[1]..2 * shape[1]].fill(0.0);
+    }
+    tensor(&values, shape, device)
+}
+
+/// Checks that a GPU computes the numbers of the host, within a share of the largest one; and the same bytes once more.
+fn check(name: &str, gpu: &Device, error: f32, compute: impl Fn(&Device) -> Vec<Tensor<2>>) {
+    let values = |device| compute(device).into_iter().map(|x| values_of(x).unwrap()).collect::<Vec<_>>();
+    let (ours, again, hosts) = (values(gpu), values(gpu), values(&Device::flex()));
+    assert_eq!(ours.len(), hosts.len());
+    for (number, ((ours, again), host)) in ours.iter().zip(&again).zip(&hosts).enumerate() {
+        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+        assert_eq!(bits(ours), bits(again), "{name}, {number}: other bytes the second time");
+        let (off, size) = (largest_difference(ours, host), host.iter().map(|x| x.abs()).fold(0.0, f32::max));
+        assert!(size > 0.0 && off <= error * size, "{name}, {number}: off by {off}, of {size}");
+        assert!(ours.iter().all(|x| x.is_finite()), "{name}, {number}: not finite");
+    }
 }
 
 /// Logits with ties, with tokens of no weight, and with rows that no token can be chosen by.
@@ -25,11 +53,14 @@ fn a_gpu_chooses_the_tokens_that_the_host_chooses() {
     logits[4 * v + 5000] = f32::INFINITY;
     logits[5 * v + 4000] = 20.0;
     logits[5 * v + 300] = 20.0;
-    let chosen = |device: &Device, sampling: Option<Sampling>| {
+    let chosen = |device: &Device, keep: Option<Keep>, draws: &[f64]| {
+        let draws = kernel::of(device).draws(draws.to_vec(), device);
+        // The second token of those that were drawn for.
+        let sampling = keep.map(|keep| Sampling { temperature: 0.8, keep, draws: &draws, token: 1 });
         ids_of(kernel::of(device).choose(tensor(&logits, [rows, v], device), sampling)).unwrap()
     };
-    let greedy = chosen(&gpu, None);
-    assert_eq!(greedy, chosen(&Device::flex(), None));
+    let greedy = chosen(&gpu, None, &[]);
+    assert_eq!(greedy, chosen(&Device::flex(), None, &[]));
     assert_eq!((greedy[3], greedy[4], greedy[5]), (v as i32, v as i32, 300));
     let keeps = [
         Keep::default(),
@@ -41,9 +72,9 @@ fn a_gpu_chooses_the_tokens_that_the_host_chooses() {
     ];
     for keep in keeps {
         for _ in 0..6 {
-            let draws: Vec<f64> = (0..rows).map(|_| stream.uniform()).collect();
-            let sampling = Some(Sampling { temperature: 0.8, keep, draws: &draws });
-            assert_eq!(chosen(&gpu, sampling), chosen(&Device::flex(), sampling), "{keep:?}, {draws:?}");
+            let draws: Vec<f64> = (0..2 * rows).map(|_| stream.uniform()).collect();
+            let [ours, hosts] = [&gpu, &Device::flex()].map(|device| chosen(device, Some(keep), &draws));
+            assert_eq!(ours, hosts, "{keep:?}, {draws:?}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A step of Adam in one pass over memory, and the norm of the gradients behind it.
 
 use super::memory::{UNITS, cube, empty, groups, tensor};
+use super::sums::sum_of_group;
 use crate::kernel::AdamStep;
 use burn::tensor::Tensor;
 use cubecl::prelude::*;
@@ -70,24 +71,6 @@ pub fn adam(step: &AdamStep, tensors: [Tensor<2>; 4]) -> [Tensor<2>; 3] {
         narrow(step.retain),
     );
     out.map(tensor)
-}
-
-/// Adds up what the threads of a workgroup hold: in halves, so the order is always the same.
-#[cube]
-fn sum_of_group(of_thread: f32, #[comptime] units: usize) -> f32 {
-    let mut shared = Shared::<[f32]>::new_slice(units);
-    let thread = UNIT_POS as usize;
-    shared[thread] = of_thread;
-    sync_cube();
-    #[unroll]
-    for step in 0..comptime![units.ilog2() as usize] {
-        let half = comptime![units >> (step + 1)];
-        if thread < half {
-            shared[thread] = shared[thread] + shared[thread + half];
-        }
-        sync_cube();
-    }
-    shared[0]
 }
 
 #[cube(launch)]

@@ -11,14 +11,20 @@
 //!    weight of the token; of equal ones, the one that the rest of the draw falls on.
 
 use super::memory::{UNITS, cube, empty};
-use crate::kernel::{Keep, Sampling};
+use crate::kernel::{Draws, Keep, Sampling};
 use crate::tensor::from_values;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use burn_cubecl::CubeBackend;
 use cubecl::prelude::*;
 
+/// The draws on the device: below 1 by more than what rounding adds, else the last token would be drawn, however unlikely.
+pub fn draws(draws: &[f64], device: &Device) -> Draws {
+    let draws: Vec<f32> = draws.iter().map(|draw| (*draw as f32).min(1.0 - f32::EPSILON * 4.0)).collect();
+    let n = draws.len();
+    Draws::Device(from_values(draws, [n], device))
+}
+
 pub fn choose(logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int> {
-    let device = logits.device();
     let [rows, vocabulary] = logits.dims();
     let logits = cube(logits);
     let chosen = empty::<i32>(&logits, &[rows]);
@@ -34,10 +40,9 @@ pub fn choose(logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int> {
             vocabulary as u32,
             UNITS as usize,
         ),
-        Some(Sampling { temperature, keep: Keep { top_k, top_p }, draws }) => {
-            // Below 1 by more than what rounding adds: else the last token would be drawn, however unlikely.
-            let draws: Vec<f32> = draws.iter().map(|draw| (*draw as f32).min(1.0 - f32::EPSILON * 4.0)).collect();
-            let draws = cube(from_values(draws, [rows], &device));
+        Some(Sampling { temperature, keep: Keep { top_k, top_p }, draws, token }) => {
+            let Draws::Device(draws) = draws else { unreachable!("this backend sends its draws") };
+            let draws = cube(draws.clone());
             let weights = empty::<f32>(&logits, &[rows, vocabulary]);
             choose_drawn::launch(
                 &client,
@@ -47,6 +52,7 @@ pub fn choose(logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int> {
                 draws.into_buffer_arg(),
                 weights.into_buffer_arg(),
                 chosen.clone().into_buffer_arg(),
+                (token * rows) as u32,
                 vocabulary as u32,
                 temperature as f32,
                 top_p.unwrap_or(1.0) as f32,
@@ -254,6 +260,7 @@ fn choose_drawn(
     draws: &[f32],
     weights: &mut [f32],
     chosen: &mut [i32],
+    first_draw: u32,
     vocabulary: u32,
     temperature: f32,
     top_p: f32,
@@ -298,7 +305,7 @@ fn choose_drawn(
             }
         }
         // 2. The token that is drawn of it.
-        let bound = draws[row] * kept;
+        let bound = draws[first_draw as usize + row] * kept;
         let bits = bits_at_sum(weights, run, bound, &mut sums, &mut counts, true, units);
         let (_, reach) = add_up(weights, run, bits, &mut sums, &mut counts, units);
         let (above, count) = add_up(weights, run, bits + 1u32, &mut sums, &mut counts, units);
@@ -343,7 +350,7 @@ fn choose_drawn(
             }
             total += sums[other];
         }
-        let bound = draws[row] * total;
+        let bound = draws[first_draw as usize + row] * total;
         if before <= bound && bound < before + sum {
             let rest = bound - before;
             let mut so_far = 0.0f32;

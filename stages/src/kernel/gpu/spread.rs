@@ -1,11 +1,9 @@
 //! The matrices of an adapter that lies in one tensor, to where they are computed with and back.
 
-use super::memory::{UNITS, cube, cube_of_ints, empty, groups, tensor};
+use super::memory::{UNITS, cube, cube_of_ints, empty, groups, tensor, view};
+use super::product;
 use crate::kernel::Blocks;
-use burn::tensor::{DType, Tensor};
-use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
-use burn_cubecl::tensor::CubeTensor;
+use burn::tensor::Tensor;
 use cubecl::prelude::*;
 
 pub fn spread(blocks: &Blocks, trained: Tensor<2>) -> Tensor<1> {
@@ -45,11 +43,7 @@ pub fn gather(blocks: &Blocks, gradients: Tensor<1>) -> Tensor<2> {
 pub fn product_into(left: Tensor<2>, right: Tensor<2>, buffer: &Tensor<1>, at: usize) {
     let ([rows, _], [_, columns]) = (left.dims(), right.dims());
     let place = buffer.clone().narrow(0, at, rows * columns).reshape([rows, columns]);
-    let raw = |tensor: Tensor<2>| -> CubeTensor {
-        tensor.try_into_primitive::<CubeBackend>().expect("this backend was chosen for its device")
-    };
-    matmul(raw(left), raw(right), Some(raw(place)), MatmulStrategy::default(), DType::F32)
-        .expect("there is a kernel for every product of f32");
+    product::product_into(left, right, view(place).numbers);
 }
 
 /// The block of the trained number `at`: the last that begins at or before it.

@@ -3,7 +3,8 @@
 
 use super::memory::{HostTensor, as_uninit, exp, largest, sum, zeroed};
 use super::product::{Matrix, Product};
-use crate::kernel::{AttentionMask, Heads, KeyValueCache, MaskedRow};
+use super::rows::rotate;
+use crate::kernel::{Angles, AttentionMask, Heads, KeyValueCache, MaskedRow};
 use crate::tensor::from_values;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -33,7 +34,18 @@ impl HostCache {
 }
 
 impl KeyValueCache for HostCache {
-    fn attend(&mut self, layer: usize, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
+    fn attend(
+        &mut self,
+        layer: usize,
+        heads: Heads,
+        [queries, keys, values]: [Tensor<2>; 3],
+        angles: Option<&Angles>,
+        mask: &AttentionMask,
+    ) -> Tensor<2> {
+        let [queries, keys] = match angles {
+            Some(angles) => [queries, keys].map(|x| rotate(x, angles, heads.width, 1.0)),
+            None => [queries, keys],
+        };
         let AttentionMask::Rows { rows, window } = mask else {
             unreachable!("rows that are decoded on the host have no padding")
         };
@@ -42,7 +54,7 @@ impl KeyValueCache for HostCache {
             let room = || vec![0.0; self.capacity * heads.keys * heads.width];
             layer.extend(rows.iter().map(|_| [room(), room()]));
         }
-        attend(heads, qkv, rows, *window, Some(layer))
+        attend(heads, [queries, keys, values], rows, *window, Some(layer))
     }
 
     fn keep(&mut self, rows: &[usize]) {

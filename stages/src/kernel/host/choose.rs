@@ -5,17 +5,19 @@ use rayon::prelude::*;
 
 /// Chooses a token for each row of `vocabulary` logits; `vocabulary`, which is no token, where they are not finite.
 pub fn choose(logits: &[f32], vocabulary: usize, sampling: Option<Sampling>) -> Vec<u32> {
+    let rows = logits.len() / vocabulary;
     let one = |(row, logits): (usize, &[f32])| {
         let (best, highest) = largest(logits);
         if !highest.is_finite() {
             return vocabulary as u32;
         }
-        let Some(Sampling { temperature, keep, draws }) = sampling else { return best as u32 };
+        let Some(Sampling { temperature, keep, draws, token }) = sampling else { return best as u32 };
+        let draw = draws.of(token, rows)[row];
         let weight = |logit: &f32| (f64::from(logit - highest) / temperature).exp();
         let weights: Vec<f64> = logits.iter().map(weight).collect();
         let picked = match keep == Keep::default() {
-            true => pick(&weights, draws[row], 0..weights.len()),
-            false => pick(&weights, draws[row], kept(&weights, keep).into_iter()),
+            true => pick(&weights, draw, 0..weights.len()),
+            false => pick(&weights, draw, kept(&weights, keep).into_iter()),
         };
         picked.unwrap_or(best) as u32
     };

@@ -177,11 +177,10 @@ fn active(activation: Activation, x: f32) -> (f32, f32) {
 
 // --------------------------------------------------------------------------------------------------- rotations
 
-/// Rotates by the angles times `sign`.
-pub fn rotate(x: Tensor<2>, angles: &Angles, heads: usize, sign: f32) -> Tensor<2> {
+/// Rotates heads of `hd` numbers by the angles times `sign`.
+pub fn rotate(x: Tensor<2>, angles: &Angles, hd: usize, sign: f32) -> Tensor<2> {
     let device = x.device();
     let [n, width] = x.dims();
-    let hd = width / heads;
     let dims = angles.cosines.dims()[1];
     let half = dims / 2;
     let (x, cosines) = (HostTensor::contiguous(x), HostTensor::contiguous(angles.cosines.clone()));

@@ -1,14 +1,16 @@
 //! Attention over rectangles of tokens, and the cache of keys and values from which it goes on.
 
+use super::rotations::{Turn, rotated};
 use super::sums::{max_along, sum_along};
-use crate::kernel::{AttentionMask, Heads, KeyValueCache, ROOM, capped, capped_back};
+use crate::kernel::{Angles, AttentionMask, Heads, KeyValueCache, ROOM, capped, capped_back};
 use crate::tensor::from_ids;
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 pub fn attend(heads: Heads, [queries, keys, values]: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
-    let (lines, bias) = rectangle(&queries, mask);
+    let lines = lines(&queries, mask);
     let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
-    mixed(heads, queries, keys, values, bias)
+    let seen = keys.dims()[2];
+    mixed(heads, queries, keys, values, bias(mask, seen))
 }
 
 pub fn attend_back(
@@ -17,11 +19,12 @@ pub fn attend_back(
     mask: &AttentionMask,
     dy: Tensor<2>,
 ) -> [Tensor<2>; 3] {
-    let (lines, bias) = rectangle(&queries, mask);
+    let lines = lines(&queries, mask);
     let (queries, dy) = (stacked(heads, queries, lines), stacked(heads, dy, lines));
     let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
     let scores = scores(heads, &queries, &keys);
-    let weights = softmax(masked(heads, scores.clone(), bias));
+    let seen = keys.dims()[2];
+    let weights = softmax(masked(heads, scores.clone(), bias(mask, seen)));
     let d_values = weights.clone().swap_dims(2, 3).matmul(dy.clone());
     let d_weights = dy.matmul(values.swap_dims(2, 3));
     let along = sum_along(d_weights.clone() * weights.clone(), 3);
@@ -39,13 +42,11 @@ pub fn attend_back(
 /// of the same sizes again and again.
 pub struct DeviceCache {
     layers: Vec<Option<[Tensor<4>; 2]>>,
-    /// Attention of the first tokens, which see no others.
-    first: fn(Heads, [Tensor<2>; 3], &AttentionMask) -> Tensor<2>,
 }
 
 impl DeviceCache {
-    pub fn new(layers: usize, first: fn(Heads, [Tensor<2>; 3], &AttentionMask) -> Tensor<2>) -> DeviceCache {
-        DeviceCache { layers: (0..layers).map(|_| None).collect(), first }
+    pub fn new(layers: usize) -> DeviceCache {
+        DeviceCache { layers: (0..layers).map(|_| None).collect() }
     }
 }
 
@@ -55,11 +56,16 @@ impl KeyValueCache for DeviceCache {
         layer: usize,
         heads: Heads,
         [queries, keys, values]: [Tensor<2>; 3],
+        angles: Option<&Angles>,
         mask: &AttentionMask,
     ) -> Tensor<2> {
-        let (lines, bias) = lines(&queries, mask);
-        let filled = mask.filled();
-        let first = (filled == 0).then(|| (self.first)(heads, [queries.clone(), keys.clone(), values.clone()], mask));
+        let [queries, keys] = match angles {
+            Some(angles) => [queries, keys].map(|x| rotated(x, angles, heads.width, Turn::Forward)),
+            None => [queries, keys],
+        };
+        let (lines, filled) = (lines(&queries, mask), mask.filled());
+        // The first tokens see no others.
+        let first = (filled == 0).then(|| attend(heads, [queries.clone(), keys.clone(), values.clone()], mask));
         let [keys, values] = [keys, values].map(|x| by_head(x, lines, heads.keys));
         let [b, kv, t, hd] = keys.dims();
         let room = (filled + t).next_multiple_of(ROOM);
@@ -77,7 +83,7 @@ impl KeyValueCache for DeviceCache {
         let both = [place(keys, old_keys, filled), place(values, old_values, filled)];
         self.layers[layer] = Some(both.clone());
         let [keys, values] = both;
-        first.unwrap_or_else(|| mixed(heads, queries, keys, values, &bias[0]))
+        first.unwrap_or_else(|| mixed(heads, queries, keys, values, bias(mask, room)))
     }
 
     fn keep(&mut self, rows: &[usize]) {
@@ -90,22 +96,38 @@ impl KeyValueCache for DeviceCache {
     }
 }
 
-/// The number of lines, and the bias of their scores, which lies in one part where a kernel binds it.
-fn rectangle<'a>(queries: &Tensor<2>, mask: &'a AttentionMask) -> (usize, &'a Tensor<5>) {
-    let (lines, bias) = lines(queries, mask);
-    let [whole] = bias else { unreachable!("what is in parts is attended to in pieces") };
-    (lines, whole)
-}
-
-fn lines<'a>(queries: &Tensor<2>, mask: &'a AttentionMask) -> (usize, &'a [Tensor<5>]) {
+fn lines(queries: &Tensor<2>, mask: &AttentionMask) -> usize {
     match mask {
-        AttentionMask::Rectangle { columns, bias, .. } => (queries.dims()[0] / columns, bias),
+        AttentionMask::Rectangle { columns, .. } => queries.dims()[0] / columns,
         AttentionMask::Rows { .. } => unreachable!("only a backend that attends by row is given rows without padding"),
     }
 }
 
+/// Finite, so that a token that attends to nothing stays a number (its output is never used).
+const HIDDEN: f32 = -1e9;
+
+/// The bias `[lines, 1, 1, t, seen]` of the scores over so many columns: 0 where a token attends, else a number that no score
+/// overcomes.
+fn bias(mask: &AttentionMask, seen: usize) -> Tensor<5> {
+    let AttentionMask::Rectangle { columns, filled, starts, window } = mask else {
+        unreachable!("only a backend that attends by row is given rows without padding")
+    };
+    let (t, device) = (*columns, starts.device());
+    let lines = starts.dims()[0] / t;
+    let column =
+        |range: std::ops::Range<usize>| Tensor::<1, Int>::arange(range.start as i64..range.end as i64, &device);
+    let own = column(*filled..filled + t).reshape([1, 1, 1, t, 1]);
+    let key = column(0..seen).reshape([1, 1, 1, 1, seen]);
+    let mut is_hidden = key.clone().lower(starts.clone().reshape([lines, 1, 1, t, 1]));
+    if let Some(window) = window {
+        is_hidden = is_hidden.bool_or(key.clone().lower(own.clone().add_scalar(1 - *window as i64)));
+    }
+    let is_hidden = is_hidden.bool_or(key.greater(own));
+    Tensor::zeros([lines, 1, 1, t, seen], &device).mask_fill(is_hidden, HIDDEN)
+}
+
 /// Queries `[n, h·hd]` over keys and values `[b, kv, t, hd]`.
-fn mixed(heads: Heads, queries: Tensor<2>, keys: Tensor<4>, values: Tensor<4>, bias: &Tensor<5>) -> Tensor<2> {
+fn mixed(heads: Heads, queries: Tensor<2>, keys: Tensor<4>, values: Tensor<4>, bias: Tensor<5>) -> Tensor<2> {
     let lines = keys.dims()[0];
     let queries = stacked(heads, queries, lines);
     let weights = softmax(masked(heads, scores(heads, &queries, &keys), bias));
@@ -141,10 +163,10 @@ fn scores(heads: Heads, queries: &Tensor<4>, keys: &Tensor<4>) -> Tensor<4> {
 }
 
 /// The scores and their bias, which the query heads that share a key/value head have in common.
-fn masked(heads: Heads, scores: Tensor<4>, bias: &Tensor<5>) -> Tensor<4> {
+fn masked(heads: Heads, scores: Tensor<4>, bias: Tensor<5>) -> Tensor<4> {
     let [b, kv, rows, seen] = scores.dims();
     let by_query = scores.reshape([b, kv, heads.group(), rows / heads.group(), seen]);
-    (by_query + bias.clone()).reshape([b, kv, rows, seen])
+    (by_query + bias).reshape([b, kv, rows, seen])
 }
 
 // Written out, because burn's own is fused on some backends without autodiff: then the numbers would differ between
