@@ -136,6 +136,9 @@ impl Dataset {
             }
             None => ("main".to_owned(), rest),
         };
+        if revision == "refs" {
+            return Err(wrong("the revision is `refs`, the beginning of others".to_owned()));
+        }
         let repository = checked(RepositoryKind::Dataset, owner, name, &revision).map_err(wrong)?;
         let path = path.trim_matches('/');
         let is_odd = |part: &str| ["", ".", ".."].contains(&part) || part.contains(char::is_control);

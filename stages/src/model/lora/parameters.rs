@@ -1,4 +1,4 @@
-//! What a pipeline file says of an adapter.
+//! Parameters of an adapter, as a pipeline file says them.
 
 use crate::stage::ParameterMistake;
 use formats::peft;
