@@ -187,7 +187,7 @@ fn parse_each<P: Parameters>(given: &Map<String, Value>, defaults: &Value) -> Re
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    Ok(hashed(&typed, &defaults))
+    Ok(hashed(&typed, defaults))
 }
 
 /// The parameters as a key has them.
