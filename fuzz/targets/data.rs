@@ -27,8 +27,8 @@ fn check(choice: u8, source: &DataSource) {
     let described = data::inspect(sources, Some(rows), |prompt, answer| {
         Ok(answer.map_or_else(|| prompt.to_string().len(), str::len))
     });
-    if let (Ok(_), Err(error)) = (&checked, &described) {
-        panic!("{rows:?}: {error:#}");
+    if let (Ok(_), Err(error)) = (checked, described) {
+        panic!("{rows:?} pass the check, and cannot be described: {error:#}");
     }
     let (_, format) = RowsToWrite::ALL[choice % RowsToWrite::ALL.len()];
     if let Ok(rows) = data::convert(sources, format, &mut RowFilter::new(u64::MAX)) {

@@ -13,8 +13,6 @@ use std::ops::Range;
 /// The deepest nesting: far more than a person can read, far less than the stack holds.
 const DEEPEST: usize = 50;
 const LONGEST: usize = 10_000;
-/// The most names: the time to weigh a choice among them grows with their square.
-const MOST_NAMES: usize = 300;
 
 pub fn parse(text: &str) -> Result<Rule, Mistake> {
     let (parsed, leaves) = whole(text)?;
@@ -36,9 +34,6 @@ fn whole(text: &str) -> Result<(RulePart, Leaves), Mistake> {
     let mut parser = Parser { tokens: lexer::tokens(text)?, at: 0, depth: 0, leaves: Leaves::default() };
     let parsed = parser.any_of()?;
     match parser.peek().kind {
-        Kind::End if parser.leaves.names.len() > MOST_NAMES => {
-            Err(Mistake::new(&parser.leaves.names[MOST_NAMES].range, format!("more than {MOST_NAMES} names")))
-        }
         Kind::End => Ok((parsed, parser.leaves)),
         _ => Err(parser.left_over()),
     }

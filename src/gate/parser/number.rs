@@ -9,6 +9,9 @@ use super::{Parser, RulePart, found};
 use stages::stage::did_you_mean;
 use std::ops::Range;
 
+/// The most numbers that a function takes: the time to weigh a choice among them grows with their square.
+const MOST_NUMBERS: usize = 300;
+
 impl Parser<'_> {
     pub(super) fn sum(&mut self) -> Result<RulePart, Mistake> {
         self.chain(Parser::product, |symbol| match symbol {
@@ -311,7 +314,7 @@ impl Parser<'_> {
         if takes == Takes::One {
             return Ok(numbers);
         }
-        while self.take_symbol(',') {
+        while numbers.len() < MOST_NUMBERS && self.take_symbol(',') {
             numbers.push(self.deeper(Parser::sum)?.number()?);
         }
         if numbers.len() < 2 && self.is_symbol(')') {
