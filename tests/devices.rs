@@ -278,7 +278,8 @@ fn a_stage_whose_device_is_lost_says_so_and_goes_on_from_its_checkpoint() {
     // The counts of the layer are those of a run that computed.
     let counts = logged(&place, "ended");
     assert!(
-        counts.iter().any(|count| count["dispatches"].as_u64() > Some(1000) && count["submits"].as_u64() > Some(8))
+        counts.iter().any(|count| count["dispatches"].as_u64() > Some(200) && count["submits"].as_u64() > Some(8)),
+        "{counts:?}"
     );
 }
 
@@ -338,10 +339,11 @@ fn the_driver_is_asked_for_as_little_as_is_counted() {
         per_token("uploads"),
         per_token("downloads")
     );
-    assert!((40.0..=46.0 + 24.0).contains(&dispatches), "{dispatches} dispatches");
+    // Of one layer without an adapter.
+    assert!((10.0..=10.0 + 6.0).contains(&dispatches), "{dispatches} dispatches");
     assert!(submits > 0.0 && submits <= dispatches / 256.0 + 1.0, "{submits} submits");
     assert!(per_token("uploads") <= 2.0, "{} uploads", per_token("uploads"));
-    assert!(per_token("downloads") <= 1.0 / 8.0, "{} downloads", per_token("downloads"));
+    assert!(per_token("downloads") <= 1.0 / 16.0, "{} downloads", per_token("downloads"));
 }
 
 #[test]
