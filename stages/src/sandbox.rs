@@ -7,24 +7,14 @@
 //! refused by Landlock where it can (Linux 6.12). No process stands between: signals, the exit code and the process
 //! group of the command are as they are without a sandbox.
 
-use anyhow::Result;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[cfg(target_os = "linux")]
+mod linux;
+mod view;
 
-/// The directories that a command sees.
-pub struct View<'a> {
-    /// Its directory, absolute: the only one that it may write to.
-    pub work: &'a Path,
-    /// Its inputs below it, which it may read.
-    pub inputs: &'a Path,
-    /// The directory that it sees as `/tmp`.
-    pub temporary: &'a Path,
-    /// An empty directory, which it does not see. Its root is put together there.
-    pub root: &'a Path,
-    /// Files and directories that it may read beside the system's.
-    pub readable: &'a [PathBuf],
-    pub has_network: bool,
-}
+pub use view::View;
+
+use anyhow::Result;
+use std::process::Command;
 
 /// The way to let a command be confined where it cannot be yet.
 pub const HELP: &str = "it takes Linux with user namespaces: on Ubuntu `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`, in a \
@@ -53,6 +43,3 @@ mod linux {
         Some("it takes Linux".to_owned())
     }
 }
-
-#[cfg(target_os = "linux")]
-mod linux;

@@ -1,21 +1,22 @@
 //! The view of a command on Linux: namespaces, and a root directory put together of bind mounts.
 
-use super::*;
-use anyhow::Context;
+use super::view::View;
+use anyhow::{Context, Result};
 use libc::{c_char, c_int, c_ulong, c_void};
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::ptr::null;
 
 /// Where programs lie: as they are outside, read-only.
 const PROGRAMS: [&str; 10] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt", "nix", "gnu"];
-/// What the kernel tells, read-only.
+/// The kernel's own files, read-only.
 const KERNEL: [&str; 2] = ["proc", "sys"];
-/// What programs need of `/etc`; the rest may be private.
+/// Files of `/etc` that programs need; the rest may be private.
 const SETTINGS: [&str; 26] = [
     "alternatives",
     "ca-certificates",
@@ -110,7 +111,7 @@ enum Step {
         to: CString,
         at: CString,
     },
-    /// What lies outside at the one path is there at the other, with all that is mounted below it.
+    /// Brings a path outside to a path of the view, with all that is mounted below it.
     Bind {
         from: CString,
         to: CString,
