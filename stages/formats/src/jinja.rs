@@ -1,7 +1,7 @@
 //! Bounds of what a text of Jinja may take: it is read by people who did not write it, and by `check` before anything runs.
 //! The engine itself bounds `range` and texts that are multiplied.
 
-use minijinja::value::{Rest, Value};
+use minijinja::value::{Kwargs, Rest, Value};
 use minijinja::{Environment, Error, ErrorKind};
 use std::cell::LazyCell;
 use std::ops::Range;
@@ -67,14 +67,18 @@ pub fn bound(environment: &mut Environment, bounds: &Bounds) {
     environment.set_fuel(Some(fuel));
     environment.set_recursion_limit(depth);
     for (name, estimate) in GROWING {
-        environment.add_filter(name, move |value: Value, arguments: Rest<Value>| -> Result<Value, Error> {
+        let filter = move |value: Value, arguments: Rest<Value>, named: Kwargs| -> Result<Value, Error> {
             if estimate(&value, &arguments) > most {
                 let most = format!("`{name}` would make more than {most} bytes or items");
                 return Err(Error::new(ErrorKind::InvalidOperation, most));
             }
-            let all: Vec<Value> = std::iter::once(value).chain(arguments.0.iter().cloned()).collect();
+            let mut all: Vec<Value> = std::iter::once(value).chain(arguments.0.iter().cloned()).collect();
+            if named.args().next().is_some() {
+                all.push(named.into());
+            }
             PLAIN.with(|plain| plain.empty_state().apply_filter(name, &all))
-        });
+        };
+        environment.add_filter(name, filter);
     }
 }
 
