@@ -300,17 +300,35 @@ impl Span {
 pub enum AttentionMask {
     /// Row by row: to the tokens of its own row up to itself; to the last `window` of them, where there is one.
     Rows { rows: Vec<MaskedRow>, window: Option<usize> },
-    /// The same in a rectangle with lines of `columns` new tokens behind `filled` cached ones: `starts` `[n]` are the columns
-    /// in which the rows of the tokens begin. Padding has one beyond all columns, and attends to nothing.
-    Rectangle { columns: usize, filled: usize, starts: Tensor<1, Int>, window: Option<usize> },
+    /// The same in a rectangle.
+    Rectangle(MaskedRectangle),
+}
+
+/// Lines of `columns` new tokens behind `filled` cached ones.
+pub struct MaskedRectangle {
+    pub columns: usize,
+    pub filled: usize,
+    /// `[n]`: the columns in which the rows of the tokens begin. Padding has one beyond all columns, and attends to nothing.
+    pub starts: Tensor<1, Int>,
+    pub window: Option<usize>,
 }
 
 impl AttentionMask {
     /// The columns of a rectangle before the new ones.
     fn filled(&self) -> usize {
         match self {
-            AttentionMask::Rectangle { filled, .. } => *filled,
+            AttentionMask::Rectangle(rectangle) => rectangle.filled,
             AttentionMask::Rows { .. } => 0,
+        }
+    }
+
+    /// The rectangle that a backend is given which does not attend by row.
+    fn rectangle(&self) -> &MaskedRectangle {
+        match self {
+            AttentionMask::Rectangle(rectangle) => rectangle,
+            AttentionMask::Rows { .. } => {
+                unreachable!("only a backend that attends by row is given rows without padding")
+            }
         }
     }
 }

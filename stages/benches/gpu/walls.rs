@@ -10,7 +10,7 @@ use burn::tensor::{Device, Distribution, Int, Tensor};
 use formats::dtype::Dtype;
 use formats::layout::Sort;
 use stages::device;
-use stages::kernel::{self, AttentionMask, Heads};
+use stages::kernel::{self, AttentionMask, Heads, MaskedRectangle};
 use stages::model::{Adapter, Padding, Trainable, walls, weights};
 use stages::tensor::values_of;
 use stages::train::Sequence;
@@ -89,7 +89,7 @@ fn attention(options: &Options, device: &Device, binding: u64) -> Result<()> {
     let qkv = [0, 1, 2].map(|_| Tensor::<2>::random([n, columns], Distribution::Uniform(-1.0, 1.0), device));
     let mask = |lines: usize| {
         let starts = Tensor::<1, Int>::zeros([lines * tokens], device);
-        AttentionMask::Rectangle { columns: tokens, filled: 0, starts, window: None }
+        AttentionMask::Rectangle(MaskedRectangle { columns: tokens, filled: 0, starts, window: None })
     };
     let last = |x: &Tensor<2>| x.clone().slice([n - tokens..n, 0..columns]);
     let start = Instant::now();

@@ -80,14 +80,14 @@ impl Kernel for HostLoops {
     fn attend(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
         match mask {
             AttentionMask::Rows { rows, window } => attention::attend(heads, qkv, rows, *window, None),
-            AttentionMask::Rectangle { .. } => BurnTensors.attend(heads, qkv, mask),
+            AttentionMask::Rectangle(_) => BurnTensors.attend(heads, qkv, mask),
         }
     }
 
     fn attend_back(&self, heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask, dy: Tensor<2>) -> [Tensor<2>; 3] {
         match mask {
             AttentionMask::Rows { rows, window } => attention::attend_back(heads, qkv, rows, *window, dy),
-            AttentionMask::Rectangle { .. } => BurnTensors.attend_back(heads, qkv, mask, dy),
+            AttentionMask::Rectangle(_) => BurnTensors.attend_back(heads, qkv, mask, dy),
         }
     }
 

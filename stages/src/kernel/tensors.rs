@@ -5,7 +5,7 @@ mod attention;
 mod rotations;
 mod sums;
 
-pub use attention::DeviceCache;
+pub use attention::{DeviceCache, keep_rows};
 use rotations::{Turn, rotated};
 use sums::{max_along, product_in_f32, sum_along};
 

@@ -1,7 +1,7 @@
 //! Token rows as a model reads them: ids, positions or rotary angles, and the mask.
 
 use super::rotation::RopeTables;
-use crate::kernel::{self, Angles, AttentionMask, MaskedRow, Span};
+use crate::kernel::{self, Angles, AttentionMask, MaskedRectangle, MaskedRow, Span};
 use crate::tensor::from_ids;
 use burn::tensor::{Device, Int, Tensor};
 use formats::config::Config;
@@ -125,7 +125,9 @@ impl Batch {
     pub(super) fn places(&self) -> Vec<Columns> {
         let place = |span: &Span| match self.masks[0] {
             AttentionMask::Rows { .. } => Columns { start: 0, filled: span.len },
-            AttentionMask::Rectangle { columns, .. } => Columns { start: span.at % columns, filled: columns },
+            AttentionMask::Rectangle(MaskedRectangle { columns, .. }) => {
+                Columns { start: span.at % columns, filled: columns }
+            }
         };
         self.spans.iter().map(place).collect()
     }
@@ -138,8 +140,9 @@ pub(super) fn rectangles(
     filled: usize,
     starts: &Tensor<1, Int>,
 ) -> Vec<AttentionMask> {
-    let mask =
-        |window: &Option<usize>| AttentionMask::Rectangle { columns, filled, starts: starts.clone(), window: *window };
+    let mask = |window: &Option<usize>| {
+        AttentionMask::Rectangle(MaskedRectangle { columns, filled, starts: starts.clone(), window: *window })
+    };
     config.windows.iter().map(mask).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use super::{check, drawn, wgpu};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use stages::kernel::{self, AttentionMask, Heads};
+use stages::kernel::{self, AttentionMask, Heads, MaskedRectangle};
 
 /// Lines of `columns` tokens: one row, two rows in a line, a row behind padding, a row before padding, nothing but padding.
 fn starts(columns: usize) -> Vec<i32> {
@@ -22,7 +22,7 @@ fn starts(columns: usize) -> Vec<i32> {
 fn mask(columns: usize, window: Option<usize>, device: &Device) -> AttentionMask {
     let starts = starts(columns);
     let starts = Tensor::<1, Int>::from_data(TensorData::new(starts.clone(), [starts.len()]), device);
-    AttentionMask::Rectangle { columns, filled: 0, starts, window }
+    AttentionMask::Rectangle(MaskedRectangle { columns, filled: 0, starts, window })
 }
 
 /// 1 for each token of a row, and 0 in the padding, whose output is never used.
@@ -98,7 +98,7 @@ fn attention_over_the_cache_is_that_over_all_tokens() {
             let kernel = kernel::of(device);
             if kernel.attends_by_row() {
                 let starts = by_token(columns, columns as i32, device);
-                let mask = AttentionMask::Rectangle { columns, filled: 0, starts, window };
+                let mask = AttentionMask::Rectangle(MaskedRectangle { columns, filled: 0, starts, window });
                 let out = kernel.attend(heads, all.clone(), &mask);
                 let d = out.dims()[1];
                 let last = out.reshape([lines, columns, d]).slice([0..lines, first..columns, 0..d]);
@@ -111,11 +111,12 @@ fn attention_over_the_cache_is_that_over_all_tokens() {
                 heads,
                 part(0, first),
                 None,
-                &AttentionMask::Rectangle { columns: first, filled: 0, starts, window },
+                &AttentionMask::Rectangle(MaskedRectangle { columns: first, filled: 0, starts, window }),
             );
             let starts = ids(begin.to_vec(), device);
             let next = |filled: usize| {
-                let mask = AttentionMask::Rectangle { columns: 1, filled, starts: starts.clone(), window };
+                let mask =
+                    AttentionMask::Rectangle(MaskedRectangle { columns: 1, filled, starts: starts.clone(), window });
                 let out = cache.attend(0, heads, part(filled, filled + 1), None, &mask);
                 let d = out.dims()[1];
                 out.reshape([lines, 1, d])

@@ -7,13 +7,13 @@ mod forward;
 mod tiles;
 
 use super::memory::{cube, cube_of_ints, empty, one_each, tensor};
-use crate::kernel::{AttentionMask, Heads};
+use crate::kernel::{AttentionMask, Heads, MaskedRectangle};
 use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
-use tiles::{KEPT, Shape, TILE, UNITS};
+use tiles::{KEPT, TILE, UNITS};
 
-pub use tiles::bounded;
+pub use tiles::{Shape, UNSEEN, bounded};
 
 pub fn attend(heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask) -> Tensor<2> {
     let shape = qkv[0].dims();
@@ -83,7 +83,6 @@ fn forward(
     keeps: bool,
 ) {
     let plan = AttentionWork::of(heads, queries.meta.shape()[0], mask);
-    let AttentionMask::Rectangle { starts, .. } = mask else { unreachable!("this backend is given rectangles") };
     let client = out.client.clone();
     let groups = plan.lines * heads.queries * plan.tiles;
     forward::attend_tiles::launch(
@@ -93,7 +92,7 @@ fn forward(
         queries.clone().into_buffer_arg(),
         keys.clone().into_buffer_arg(),
         values.clone().into_buffer_arg(),
-        cube_of_ints(starts.clone()).into_buffer_arg(),
+        cube_of_ints(mask.rectangle().starts.clone()).into_buffer_arg(),
         dy.clone().into_buffer_arg(),
         out.into_buffer_arg(),
         plan.columns as u32,
@@ -118,21 +117,14 @@ struct AttentionWork {
 
 impl AttentionWork {
     fn of(heads: Heads, n: usize, mask: &AttentionMask) -> AttentionWork {
-        let AttentionMask::Rectangle { columns, window, .. } = mask else {
-            unreachable!("this backend is given rectangles")
-        };
+        let MaskedRectangle { columns, window, .. } = *mask.rectangle();
         AttentionWork {
             lines: n / columns,
-            columns: *columns,
+            columns,
             tiles: columns.div_ceil(TILE),
-            window: window_of(*window),
+            window: window_of(window),
             cap: heads.cap.unwrap_or(0.0) as f32,
-            shape: Shape {
-                queries: heads.queries,
-                keys: heads.keys,
-                width: heads.width,
-                is_capped: heads.cap.is_some(),
-            },
+            shape: Shape::of(heads),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The cache of keys and values, and attention of one new token a row over it: a workgroup for each row and head, each of
 //! whose threads scores a key at a time. Queries are turned as they are read, and keys as they are written.
 
-use super::attention::{self, bounded, window_of};
+use super::attention::{self, Shape, UNSEEN, bounded, window_of};
 use super::memory::{UNITS, cube, cube_of_ints, empty, groups, one_each, tensor};
 use super::rotations::{self, rotated};
 use super::sums::{ROW_UNITS, largest_of_group, sum_of_group};
-use crate::kernel::{AngleRows, Angles, AttentionMask, Heads, KeyValueCache, ROOM};
-use crate::tensor::from_ids;
+use crate::kernel::tensors::keep_rows;
+use crate::kernel::{AngleRows, Angles, AttentionMask, Heads, KeyValueCache, MaskedRectangle, ROOM};
 use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -52,10 +52,7 @@ impl KeyValueCache for GpuCache {
         angles: Option<&Angles>,
         mask: &AttentionMask,
     ) -> Tensor<2> {
-        let AttentionMask::Rectangle { columns, filled, .. } = mask else {
-            unreachable!("this backend is given rectangles")
-        };
-        let (columns, filled) = (*columns, *filled);
+        let MaskedRectangle { columns, filled, .. } = *mask.rectangle();
         let lines = keys.dims()[0] / columns;
         let both = self.with_room(layer, [lines, heads.keys, filled + columns, heads.width], &keys);
         if filled > 0 {
@@ -72,12 +69,7 @@ impl KeyValueCache for GpuCache {
     }
 
     fn keep(&mut self, rows: &[usize]) {
-        let Some([keys, _]) = self.layers.iter().flatten().next() else { return };
-        let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-        let rows = from_ids(&rows, &keys.device());
-        for both in self.layers.iter_mut().flatten() {
-            *both = both.clone().map(|x| x.select(0, rows.clone()));
-        }
+        keep_rows(&mut self.layers, rows);
     }
 }
 
@@ -102,9 +94,7 @@ impl TokenTurn {
 
 /// Writes keys and values of new tokens into the cache.
 fn store(heads: Heads, new: [Tensor<2>; 2], both: &[Tensor<4>; 2], angles: Option<&Angles>, mask: &AttentionMask) {
-    let AttentionMask::Rectangle { columns, filled, starts, .. } = mask else {
-        unreachable!("this backend is given rectangles")
-    };
+    let MaskedRectangle { columns, filled, starts, .. } = mask.rectangle();
     let room = both[0].dims()[2];
     let [n, width] = new[0].dims();
     let [keys, values] = new.map(cube);
@@ -140,9 +130,7 @@ fn attend_cached(
     angles: Option<&Angles>,
     mask: &AttentionMask,
 ) -> Tensor<2> {
-    let AttentionMask::Rectangle { filled, starts, window, .. } = mask else {
-        unreachable!("this backend is given rectangles")
-    };
+    let MaskedRectangle { filled, starts, window, .. } = mask.rectangle();
     let shape = queries.dims();
     let room = both[0].dims()[2];
     let (queries, [keys, values]) = (cube(queries), both.map(cube));
@@ -169,22 +157,14 @@ fn attend_cached(
         heads.scale as f32,
         heads.cap.unwrap_or(0.0) as f32,
         workgroups as u32,
-        HeadShape { queries: heads.queries, keys: heads.keys, width: heads.width },
+        Shape::of(heads),
         angles.is_some(),
-        heads.cap.is_some(),
         ROW_UNITS as usize,
     );
     tensor(out)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct HeadShape {
-    queries: usize,
-    keys: usize,
-    width: usize,
-}
-
-impl HeadShape {
+impl Shape {
     /// Threads that have a number of the head each; the others have it for other keys.
     fn lanes(self) -> usize {
         self.width.next_power_of_two().min(ROW_UNITS as usize)
@@ -234,8 +214,6 @@ fn store_tokens(
 
 /// Products of a loop that are written out.
 const WRITTEN: usize = 8;
-/// The score of what is not seen.
-const UNSEEN: f32 = -1e30;
 
 #[cube(launch)]
 fn attend_row(
@@ -254,9 +232,8 @@ fn attend_row(
     scale: f32,
     cap: f32,
     workgroups: u32,
-    #[comptime] shape: HeadShape,
+    #[comptime] shape: Shape,
     #[comptime] turns: bool,
-    #[comptime] is_capped: bool,
     #[comptime] units: usize,
 ) {
     if CUBE_POS < workgroups as usize {
@@ -316,7 +293,7 @@ fn attend_row(
                 for at in comptime![shape.width / WRITTEN * WRITTEN]..width {
                     sum += query[at] * keys[key_start + at];
                 }
-                let (under, _) = bounded(sum * scale, cap, is_capped);
+                let (under, _) = bounded(sum * scale, cap, comptime![shape.is_capped]);
                 score = under;
             }
             let now = max(most, largest_of_group(score, units));

@@ -12,49 +12,40 @@ const LAST: usize = 16;
 /// The sum over all threads, which all of them get.
 #[cube]
 pub fn sum_of_group(of_thread: f32, #[comptime] units: usize) -> f32 {
-    let mut all = Shared::<[f32]>::new_slice(units);
-    let mut few = Shared::<[f32]>::new_slice(LAST);
-    let thread = UNIT_POS as usize;
-    all[thread] = of_thread;
-    sync_cube();
-    if thread < LAST {
-        let mut sum = all[thread];
-        #[unroll]
-        for step in 1..comptime![units / LAST] {
-            sum += all[thread + step * LAST];
-        }
-        few[thread] = sum;
-    }
-    sync_cube();
-    let mut sum = few[0];
-    #[unroll]
-    for at in 1..LAST {
-        sum += few[at];
-    }
-    sum
+    fold_of_group(of_thread, units, false)
 }
 
 /// The largest number of all threads, which all of them get.
 #[cube]
 pub fn largest_of_group(of_thread: f32, #[comptime] units: usize) -> f32 {
+    fold_of_group(of_thread, units, true)
+}
+
+#[cube]
+fn fold_of_group(of_thread: f32, #[comptime] units: usize, #[comptime] is_largest: bool) -> f32 {
     let mut all = Shared::<[f32]>::new_slice(units);
     let mut few = Shared::<[f32]>::new_slice(LAST);
     let thread = UNIT_POS as usize;
     all[thread] = of_thread;
     sync_cube();
     if thread < LAST {
-        let mut most = all[thread];
+        let mut own = all[thread];
         #[unroll]
         for step in 1..comptime![units / LAST] {
-            most = max(most, all[thread + step * LAST]);
+            own = folded(own, all[thread + step * LAST], is_largest);
         }
-        few[thread] = most;
+        few[thread] = own;
     }
     sync_cube();
-    let mut most = few[0];
+    let mut of_all = few[0];
     #[unroll]
     for at in 1..LAST {
-        most = max(most, few[at]);
+        of_all = folded(of_all, few[at], is_largest);
     }
-    most
+    of_all
+}
+
+#[cube]
+fn folded(one: f32, other: f32, #[comptime] is_largest: bool) -> f32 {
+    if comptime![is_largest] { max(one, other) } else { one + other }
 }

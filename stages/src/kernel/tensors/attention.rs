@@ -2,7 +2,7 @@
 
 use super::rotations::{Turn, rotated};
 use super::sums::{max_along, sum_along};
-use crate::kernel::{Angles, AttentionMask, Heads, KeyValueCache, ROOM, capped, capped_back};
+use crate::kernel::{Angles, AttentionMask, Heads, KeyValueCache, MaskedRectangle, ROOM, capped, capped_back};
 use crate::tensor::from_ids;
 use burn::tensor::{Int, Tensor};
 
@@ -87,20 +87,22 @@ impl KeyValueCache for DeviceCache {
     }
 
     fn keep(&mut self, rows: &[usize]) {
-        let Some([keys, _]) = self.layers.iter().flatten().next() else { return };
-        let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-        let rows = from_ids(&rows, &keys.device());
-        for both in self.layers.iter_mut().flatten() {
-            *both = both.clone().map(|x| x.select(0, rows.clone()));
-        }
+        keep_rows(&mut self.layers, rows);
+    }
+}
+
+/// Drops all rows but `rows` of the keys and values of each layer.
+pub fn keep_rows(layers: &mut [Option<[Tensor<4>; 2]>], rows: &[usize]) {
+    let Some([keys, _]) = layers.iter().flatten().next() else { return };
+    let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+    let rows = from_ids(&rows, &keys.device());
+    for both in layers.iter_mut().flatten() {
+        *both = both.clone().map(|x| x.select(0, rows.clone()));
     }
 }
 
 fn lines(queries: &Tensor<2>, mask: &AttentionMask) -> usize {
-    match mask {
-        AttentionMask::Rectangle { columns, .. } => queries.dims()[0] / columns,
-        AttentionMask::Rows { .. } => unreachable!("only a backend that attends by row is given rows without padding"),
-    }
+    queries.dims()[0] / mask.rectangle().columns
 }
 
 /// Finite, so that a token that attends to nothing stays a number (its output is never used).
@@ -109,9 +111,7 @@ const HIDDEN: f32 = -1e9;
 /// The bias `[lines, 1, 1, t, seen]` of the scores over so many columns: 0 where a token attends, else a number that no score
 /// overcomes.
 fn bias(mask: &AttentionMask, seen: usize) -> Tensor<5> {
-    let AttentionMask::Rectangle { columns, filled, starts, window } = mask else {
-        unreachable!("only a backend that attends by row is given rows without padding")
-    };
+    let MaskedRectangle { columns, filled, starts, window } = mask.rectangle();
     let (t, device) = (*columns, starts.device());
     let lines = starts.dims()[0] / t;
     let column =

@@ -3,7 +3,9 @@
 //! With P the weights, D of a query the product of its output with its gradient, and c′ the slope of the bound of a score:
 //! dV = Pᵀ·dO, dS = s·c′·P·(dO·Vᵀ − D), dQ = dS·K, dK = dSᵀ·Q.
 
-use super::tiles::{DOWN, FOURS, KEPT, ROOM, Shape, TILE, add_rows, bounded, dots, no_sums, sees, write};
+use super::tiles::{
+    DOWN, FOURS, KEPT, QueryTile, ROOM, Shape, TILE, add_rows, bounded, dots, no_sums, sees, tile_of_group, write,
+};
 use crate::kernel::gpu::memory::Four;
 use cubecl::prelude::*;
 
@@ -72,22 +74,13 @@ pub fn queries_back(
     if CUBE_POS < groups as usize {
         let (columns, window) = (columns as usize, window as usize);
         let (of_queries, of_keys) = (comptime![shape.queries * shape.width], comptime![shape.keys * shape.width]);
-        let tiles = columns.div_ceil(TILE);
-        let head = CUBE_POS / tiles % comptime![shape.queries];
-        let line = CUBE_POS / tiles / comptime![shape.queries];
-        let first = CUBE_POS % tiles * TILE;
-        let query_base = line * columns * of_queries + head * comptime![shape.width];
-        let of_head = head / comptime![shape.queries / shape.keys] * comptime![shape.width];
-        let key_base = line * columns * of_keys + of_head;
+        let QueryTile { line, head, first, query_base, key_base, first_key } = tile_of_group(columns, window, shape);
         let kept_base = (line * columns * comptime![shape.queries] + head) * KEPT;
         let mut one = Shared::<[Four]>::new_slice(FOURS);
         let mut other = Shared::<[Four]>::new_slice(FOURS);
         let mut slopes = Shared::<[f32]>::new_slice(ROOM);
         let mut sums = no_sums(comptime![shape.width]);
-        let mut key = 0usize;
-        if first + 1 > window {
-            key = (first + 1 - window) / TILE * TILE;
-        }
+        let mut key = first_key;
         while key <= first {
             let scores = dots(
                 &mut one,

@@ -1,7 +1,8 @@
 //! Attention of a tile of queries of one head over all tiles of keys that they may see.
 
 use super::tiles::{
-    DOWN, FOURS, KEPT, LANES, ROOM, Shape, TILE, UNSEEN, add_rows, bounded, dots, no_sums, sees, write,
+    DOWN, FOURS, KEPT, LANES, QueryTile, ROOM, Shape, TILE, UNSEEN, add_rows, bounded, dots, no_sums, sees,
+    tile_of_group, write,
 };
 use crate::kernel::gpu::memory::Four;
 use cubecl::prelude::*;
@@ -25,13 +26,7 @@ pub fn attend_tiles(
     if CUBE_POS < groups as usize {
         let (columns, window) = (columns as usize, window as usize);
         let (of_queries, of_keys) = (comptime![shape.queries * shape.width], comptime![shape.keys * shape.width]);
-        let tiles = columns.div_ceil(TILE);
-        let head = CUBE_POS / tiles % comptime![shape.queries];
-        let line = CUBE_POS / tiles / comptime![shape.queries];
-        let first = CUBE_POS % tiles * TILE;
-        let query_base = line * columns * of_queries + head * comptime![shape.width];
-        let of_head = head / comptime![shape.queries / shape.keys] * comptime![shape.width];
-        let key_base = line * columns * of_keys + of_head;
+        let QueryTile { line, head, first, query_base, key_base, first_key } = tile_of_group(columns, window, shape);
         let thread = UNIT_POS as usize;
         let mut one = Shared::<[Four]>::new_slice(FOURS);
         let mut other = Shared::<[Four]>::new_slice(FOURS);
@@ -53,10 +48,7 @@ pub fn attend_tiles(
         }
         sync_cube();
         let mut sums = no_sums(comptime![shape.width]);
-        let mut key = 0usize;
-        if first + 1 > window {
-            key = (first + 1 - window) / TILE * TILE;
-        }
+        let mut key = first_key;
         while key <= first {
             let tile = dots(
                 &mut one,

@@ -1,6 +1,7 @@
 //! Tiles of scores, and sums of rows by them. A workgroup holds a tile of scores, and 32 numbers of 32 rows of whatever it
 //! multiplies. In a tile of scores each thread has two rows and two columns; in a sum, every eighth number of one row.
 
+use crate::kernel::Heads;
 use crate::kernel::gpu::memory::Four;
 use cubecl::prelude::*;
 
@@ -31,6 +32,43 @@ pub struct Shape {
     pub keys: usize,
     pub width: usize,
     pub is_capped: bool,
+}
+
+impl Shape {
+    pub fn of(heads: Heads) -> Shape {
+        Shape { queries: heads.queries, keys: heads.keys, width: heads.width, is_capped: heads.cap.is_some() }
+    }
+}
+
+/// The tile of queries of a workgroup.
+#[derive(CubeType)]
+pub struct QueryTile {
+    pub line: usize,
+    pub head: usize,
+    /// The first query.
+    pub first: usize,
+    /// Where the queries of the head begin in the line, and the keys that they see.
+    pub query_base: usize,
+    pub key_base: usize,
+    /// The first key of the first tile of keys that is seen.
+    pub first_key: usize,
+}
+
+#[cube]
+pub fn tile_of_group(columns: usize, window: usize, #[comptime] shape: Shape) -> QueryTile {
+    let (of_queries, of_keys) = (comptime![shape.queries * shape.width], comptime![shape.keys * shape.width]);
+    let tiles = columns.div_ceil(TILE);
+    let head = CUBE_POS / tiles % comptime![shape.queries];
+    let line = CUBE_POS / tiles / comptime![shape.queries];
+    let first = CUBE_POS % tiles * TILE;
+    let query_base = line * columns * of_queries + head * comptime![shape.width];
+    let of_head = head / comptime![shape.queries / shape.keys] * comptime![shape.width];
+    let key_base = line * columns * of_keys + of_head;
+    let mut first_key = 0usize;
+    if first + 1 > window {
+        first_key = (first + 1 - window) / TILE * TILE;
+    }
+    QueryTile { line, head, first, query_base, key_base, first_key }
 }
 
 /// Brings 32 numbers of 32 rows into a tile; 0 beyond the last row and the width of the head.
