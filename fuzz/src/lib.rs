@@ -17,6 +17,7 @@ mod computing {
     pub mod draw;
     pub mod io;
     pub mod orphans;
+    pub mod sandbox;
     pub mod secret;
     pub mod stage;
     pub mod work;
