@@ -9,6 +9,7 @@
 //! * `crash`: the process is aborted as it opens the driver
 //! * `lost-after:N`: after N submits the device is lost
 //! * `lost-once:N`: the same in the first process that gets so far, and in no other
+//! * `terminated-at:N`: the process gets SIGTERM as it submits for the Nth time
 //! * `no-f16`: it does not compute in f16
 //! * `small-shared-memory`: a workgroup shares 16 KiB, the least that Vulkan allows
 //! * `no-compute`: no queue takes compute work
@@ -36,6 +37,7 @@ struct Faults {
     crashes: bool,
     lost_after: Option<u64>,
     lost_once: Option<u64>,
+    terminated_at: Option<u64>,
     no_f16: bool,
     has_small_memory: bool,
     no_compute: bool,
@@ -56,6 +58,9 @@ fn faults() -> &'static Faults {
                 None if fault == "no-compute" => faults.no_compute = true,
                 Some(("lost-once", count)) => faults.lost_once = Some(count.parse().expect("a number of submits")),
                 Some(("lost-after", count)) => faults.lost_after = Some(count.parse().expect("a number of submits")),
+                Some(("terminated-at", count)) => {
+                    faults.terminated_at = Some(count.parse().expect("a number of submits"));
+                }
                 Some(("memory", bytes)) => faults.memory = Some(bytes.parse().expect("a number of bytes")),
                 Some(("memory-ends-at", bytes)) => {
                     faults.memory_ends_at = Some(bytes.parse().expect("a number of bytes"));
@@ -575,7 +580,9 @@ unsafe extern "system" fn queue_submit(
     infos: *const vk::SubmitInfo,
     fence: vk::Fence,
 ) -> vk::Result {
-    count(&SUBMITS, 1);
+    if faults().terminated_at == Some(SUBMITS.fetch_add(1, Relaxed) + 1) {
+        signal_hook::low_level::raise(signal_hook::consts::SIGTERM).expect("a process may signal itself");
+    }
     if is_lost() {
         return vk::Result::ERROR_DEVICE_LOST;
     }
