@@ -6,8 +6,8 @@ use crate::event::HumanDecision;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// One line of the file.
@@ -43,11 +43,8 @@ pub fn path(pipeline: &Path) -> PathBuf {
 
 /// The approvals in the order of the file; none if there is no file.
 pub fn read(path: &Path) -> Result<Vec<Approval>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-    };
+    let bytes = files::found(files::read_user(path, MOST)).with_context(|| format!("read {}", path.display()))?;
+    let text = String::from_utf8(bytes.unwrap_or_default()).with_context(|| format!("read {}", path.display()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let approval = |(number, line): (usize, &str)| {
         let at =
@@ -90,6 +87,7 @@ pub fn append(path: &Path, approval: &Approval) -> Result<()> {
 mod tests {
     use super::*;
     use expect_test::expect;
+    use std::fs;
 
     fn approval(decision: Ruling, question: &str) -> Approval {
         let text = |text: &str| text.to_owned();

@@ -187,7 +187,7 @@ fn scope(root: &Node, environment: &dyn Fn(&str) -> Option<String>, mistakes: &m
         for (name, node) in expect::map(vars, "a mapping such as `{steps: 200}`", mistakes).into_iter().flatten() {
             if template::check_variable_name(name, mistakes) {
                 let filled = template::fill(node, &scope, mistakes);
-                scope.add_var(&name.value, &filled);
+                scope.add_var(&name.value, &filled, mistakes);
             }
         }
     }

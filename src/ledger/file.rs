@@ -73,8 +73,13 @@ fn files(folder: &Path) -> Result<BTreeMap<PathBuf, u64>> {
     Ok(files)
 }
 
+/// The most bytes of a file of looks.
+const MOST: u64 = 256 << 20;
+
 fn entries(path: &Path) -> Result<Vec<Entry>> {
-    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let reading = || format!("read {}", path.display());
+    let bytes = files::read_user(path, MOST).with_context(reading)?;
+    let text = String::from_utf8(bytes).with_context(reading)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let entry = |(number, line): (usize, &str)| {
         let at = || {

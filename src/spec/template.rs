@@ -13,7 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 
-const BOUNDS: Bounds = Bounds { fuel: 100_000, depth: 64, most: 1 << 20 };
+const BOUNDS: Bounds = Bounds { fuel: 100_000, depth: 64, most: LARGEST };
+
+/// The most bytes of a variable, and of a text with expressions: one that doubles the one before it needs few lines.
+const LARGEST: usize = 1 << 20;
+
+/// Lists in lists of a variable.
+const DEEPEST: usize = 100;
 
 /// The variables an expression may use, each by its bare name, those under `vars:` also as `vars.NAME`. Cheap to copy:
 /// every stage of a `for` has a copy.
@@ -47,12 +53,17 @@ impl Variables {
 }
 
 impl Scope {
-    pub fn add_var(&mut self, name: &str, node: &Node) {
+    pub fn add_var(&mut self, name: &str, node: &Node, mistakes: &mut Vec<Diagnostic>) {
         let file = Rc::make_mut(&mut self.file);
-        if contains_broken(node) {
+        let value = Some(result_of(node)).filter(|value| jinja::weight(value, LARGEST, DEEPEST).is_some());
+        if value.is_none() {
+            let message = format!("`{name}` holds more than {LARGEST} bytes, or {DEEPEST} lists in each other");
+            mistakes.push(Diagnostic::error(node.span, message));
+        }
+        if value.is_none() || contains_broken(node) {
             file.broken.insert(name.to_owned());
         }
-        file.vars.insert(name.to_owned(), result_of(node));
+        file.vars.insert(name.to_owned(), value.unwrap_or_default());
     }
 
     pub fn add_loop_variable(&mut self, name: &Rc<str>, node: &Node) {
@@ -162,7 +173,13 @@ pub fn fill_text(text: &str, span: Span, scope: &Scope, mistakes: &mut Vec<Diagn
                     mistakes.push(Diagnostic::error(place(range), message).help("let the value be this `${…}` alone"));
                     is_broken = true;
                 }
-                filled.push_str(&result.to_string());
+                let more = result.to_string();
+                if filled.len() + more.len() > LARGEST {
+                    let message = format!("with this, the text has more than {LARGEST} bytes");
+                    mistakes.push(Diagnostic::error(place(range), message));
+                    return Node::new(span, Value::Broken);
+                }
+                filled.push_str(&more);
             }
             Err(NoValue::Reported) => is_broken = true,
             Err(NoValue::Mistake { message, help }) => {
@@ -432,7 +449,7 @@ mod tests {
         let mut scope = Scope::default();
         let vars = yaml::parse("{steps: 200, names: [a, b]}", 0, &mut mistakes).unwrap();
         for name in ["steps", "names"] {
-            scope.add_var(name, vars.get(name).unwrap());
+            scope.add_var(name, vars.get(name).unwrap(), &mut mistakes);
         }
         scope.add_loop_variable(&Rc::from("k"), &Node::new(Span::default(), Value::Int(2)));
         scope.add_env("HOME", Some("/home/me"));
@@ -529,5 +546,17 @@ mod tests {
 
             "#]],
         );
+    }
+
+    #[test]
+    fn variables_that_double_each_other_end_in_a_sentence() {
+        for (first, next) in [("x", "${LAST ~ LAST}"), ("x", "${LAST}${LAST}"), ("[x]", "['${LAST}', '${LAST}']")] {
+            let lines = (1..60).map(|n| format!("  v{n}: \"{}\"\n", next.replace("LAST", &format!("v{}", n - 1))));
+            let lines = lines.map(|line| if first == "x" { line } else { line.replace('"', "") });
+            let file = format!("name: a\nvars:\n  v0: {first}\n{}stages: {{}}\n", lines.collect::<String>());
+            let source = SourceText { path: PathBuf::from("a.yaml"), text: file, overrides: Vec::new(), rule: None };
+            let mistakes = crate::spec::read(&source, &|_| None).err().unwrap();
+            assert!(mistakes.iter().any(|mistake| mistake.message.contains("more than 1048576 bytes")), "{next}");
+        }
     }
 }

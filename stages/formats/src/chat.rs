@@ -106,9 +106,14 @@ impl Template {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(with_line)?;
         environment.set_syntax(syntax);
         environment.set_unknown_method_callback(method);
-        environment.set_formatter(|out, state, value| match printed(value) {
-            Some(text) => out.write_str(&text).map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string())),
-            None => minijinja::escape_formatter(out, state, value),
+        environment.set_formatter(|out, state, value| {
+            jinja::count_printed(state, value)?;
+            match printed(value) {
+                Some(text) => {
+                    out.write_str(&text).map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))
+                }
+                None => minijinja::escape_formatter(out, state, value),
+            }
         });
         environment.add_test("sequence", |value: &Value| {
             use ValueKind::{Iterable, Map, Seq, String, Undefined};
@@ -128,7 +133,7 @@ impl Template {
             let line = source[..place.start].matches('\n').count() + 1;
             bail!("a tag of more than {} bytes beside its texts (line {line} of the template)", jinja::LONGEST);
         }
-        environment.add_template_owned("chat", with_marks(source)).map_err(with_line)?;
+        environment.add_template_owned("chat", jinja::guarded(&with_marks(source))).map_err(with_line)?;
         Ok(Template { environment, source: source.to_owned(), special, ending: OnceLock::new() })
     }
 

@@ -6,6 +6,11 @@ use minijinja::{Environment, Error, ErrorKind};
 use std::cell::LazyCell;
 use std::ops::Range;
 
+mod guard;
+mod tags;
+
+pub use guard::{count_printed, guarded, weight};
+
 /// The longest expression, in bytes. Its compiler goes as deep as it is long.
 pub const LONGEST: usize = 2048;
 
@@ -66,6 +71,7 @@ pub fn bound(environment: &mut Environment, bounds: &Bounds) {
     let Bounds { fuel, depth, most } = *bounds;
     environment.set_fuel(Some(fuel));
     environment.set_recursion_limit(depth);
+    guard::add(environment);
     for (name, estimate) in GROWING {
         let filter = move |value: Value, arguments: Rest<Value>, named: Kwargs| -> Result<Value, Error> {
             if estimate(&value, &arguments) > most {
@@ -84,41 +90,24 @@ pub fn bound(environment: &mut Environment, bounds: &Bounds) {
 
 /// The first `{{ … }}` or `{% … %}` with more than [`LONGEST`] bytes beside the texts in quotes.
 pub fn too_long(template: &str) -> Option<Range<usize>> {
-    let bytes = template.as_bytes();
     let mut at = 0;
-    while at + 1 < bytes.len() {
-        let end = match (bytes[at], bytes[at + 1]) {
-            (b'{', b'{') => b'}',
-            (b'{', b'%') => b'%',
-            (b'{', b'#') => {
-                at += template[at..].find("#}")?;
-                continue;
-            }
-            _ => {
-                at += 1;
-                continue;
-            }
-        };
-        let (start, mut count, mut open, mut quote) = (at, 0, 0_usize, None);
-        at += 2;
-        while at < bytes.len() {
-            match (bytes[at], quote) {
-                (b'\\', Some(_)) => at += 1,
-                (letter, Some(own)) if letter == own => quote = None,
-                (_, Some(_)) => {}
-                (letter @ (b'"' | b'\''), None) => quote = Some(letter),
-                (letter, None) if letter == end && open == 0 && bytes.get(at + 1) == Some(&b'}') => break,
-                (b'{' | b'[' | b'(', None) => open += 1,
-                (b'}' | b']' | b')', None) => open = open.saturating_sub(1),
+    while let Some(tag) = tags::next(template, at) {
+        let mut quote = None;
+        let mut is_escaped = false;
+        let count = template[tag.clone()].bytes().filter(|&letter| {
+            match (letter, quote) {
+                _ if is_escaped => is_escaped = false,
+                (b'\\', Some(_)) => is_escaped = true,
+                (_, Some(own)) if letter == own => quote = None,
+                (b'"' | b'\'', None) => quote = Some(letter),
                 _ => {}
             }
-            at += 1;
-            count += usize::from(quote.is_none());
+            quote.is_none()
+        });
+        if count.count() > LONGEST {
+            return Some(tag);
         }
-        if count > LONGEST {
-            return Some(start..at.min(bytes.len()));
-        }
-        at += 2;
+        at = tag.end;
     }
     None
 }
@@ -133,7 +122,7 @@ mod tests {
         assert_eq!(too_long(&long(&format!("'{}'", "é\\'".repeat(3000)))), None);
         assert_eq!(too_long(&long("{'a': {'b': 1}}")), None);
         let tag = long(&format!("{{'a': {{}}}} {}1", "-".repeat(3000)));
-        assert_eq!(too_long(&tag), Some(3009..tag.len() - 2));
+        assert_eq!(too_long(&tag), Some(3009..tag.len()));
         assert!(too_long(&format!("{{% if {} %}}", "(".repeat(3000))).is_some());
     }
 }

@@ -174,7 +174,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         // The exit code of a shell, and of other programs after it, for a program that is not there.
         Some(127) => {
             let path = variables.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-            let hint = "another is given by `with: {env: {PATH: …}}`";
+            let hint = match parameters.sandbox {
+                true => {
+                    "another is given by `with: {env: {PATH: …}}`; a sandbox shows those of the system, and what `readable` names"
+                }
+                false => "another is given by `with: {env: {PATH: …}}`",
+            };
             bail!("run {}: {status}; programs are looked for in {} ({hint})", parameters.command, path.display());
         }
         _ => bail!("run {}: {status}", parameters.command),

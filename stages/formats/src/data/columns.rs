@@ -37,6 +37,10 @@ impl Columns {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         jinja::bound(&mut templates, &BOUNDS);
+        templates.set_formatter(|out, state, value| {
+            jinja::count_printed(state, value)?;
+            minijinja::escape_formatter(out, state, value)
+        });
         templates.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         let mut fields = Vec::new();
         for (field, from) in columns {
@@ -52,7 +56,7 @@ impl Columns {
                     bail!("`columns`: `{field}`: a tag of more than {} bytes beside its texts", jinja::LONGEST);
                 }
                 let bad = |error: minijinja::Error| anyhow!("`columns`: `{field}`: {}", reason(&error));
-                templates.add_template_owned(field.clone(), from.clone()).map_err(bad)?;
+                templates.add_template_owned(field.clone(), jinja::guarded(from)).map_err(bad)?;
             } else if from.is_empty() {
                 bail!("`columns` reads `{field}` from a field without a name");
             }
