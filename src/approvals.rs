@@ -27,6 +27,9 @@ pub struct Approval {
     pub rules: Vec<String>,
     /// Digest of candidate, measurements and rules.
     pub question: String,
+    /// Where it was decided: none for the command line, `page 127.0.0.1` for a page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +103,7 @@ mod tests {
             candidate: text("step 30, tree:0123456789ab"),
             rules: vec![text("unsure: mean_score 0.62 is not surely > incumbent.mean_score 0.6")],
             question: text(question),
+            from: None,
         }
     }
 

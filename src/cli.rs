@@ -36,6 +36,7 @@ mod table;
 mod tensorboard;
 mod terminal;
 mod test;
+mod ui;
 mod watch;
 
 use crate::executor::EXECUTORS;
@@ -75,7 +76,21 @@ pub fn main() -> ExitCode {
 
 fn answer(verb: Verb) -> Result<u8> {
     match verb {
-        Verb::Run { asked, selected, disown, device, jobs, resources, keep_going, no_fsync, dry_run, json, log } => {
+        Verb::Run {
+            asked,
+            selected,
+            disown,
+            device,
+            jobs,
+            resources,
+            keep_going,
+            no_fsync,
+            dry_run,
+            json,
+            log,
+            ui,
+            page,
+        } => {
             hide_environment();
             let execution = ExecutionOptions {
                 executor: EXECUTORS[0],
@@ -87,7 +102,11 @@ fn answer(verb: Verb) -> Result<u8> {
                 secrets: BTreeMap::new(),
                 disowns: disown,
             };
-            run::walk(&asked, &selected.filter(), (!dry_run).then_some(execution), &run::Listeners { json, log })
+            let to = run::Listeners { json, log, page: ui.then_some(page) };
+            match dry_run {
+                true => run::walk(&asked, &selected.filter(), None, &to),
+                false => run::walk_with_page(&asked, selected.filter(), execution, &to),
+            }
         }
         Verb::Check { file, changes } => check::check(&file, &changes.all()),
         Verb::Plan { asked, selected } => run::walk(&asked, &selected.filter(), None, &run::Listeners::default()),
@@ -107,7 +126,8 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Approve { stage, file, reject, reason, by, store } => {
             progress::log_only(terminal::stderr_has_color());
             let answer = if reject { approvals::Ruling::Reject } else { approvals::Ruling::Approve };
-            let decision = gates::ApprovalRequest { stage: &stage, answer, reason: &reason, by: gates::who(by)? };
+            let decision =
+                gates::ApprovalRequest { stage: &stage, answer, reason: &reason, by: gates::who(by)?, from: None };
             let (file, store) = (file.as_deref(), store.chosen());
             let wanted = RunQuery { file, store, stage: Some(&stage), ..RunQuery::default() };
             gates::approve(&decision, &find::run(Path::new("."), wanted)?)
@@ -129,6 +149,7 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Lineage { what, file, row, which } => lineage::lineage(&what, row.as_deref(), file.as_deref(), &which),
         Verb::ExportTensorboard { directory, file, which } => tensorboard::export(&directory, file.as_deref(), &which),
         Verb::Graph { file, format, changes } => graph::graph(&file, &changes, format),
+        Verb::Ui { file, page, store } => ui::ui(file.as_deref(), &store, &page),
         Verb::Watch { file, which } => watch::watch(file.as_deref(), &which),
         Verb::Gc { file, keep_runs, keep_days, max_size, runs, dry_run, store } => {
             let asked = gc::GcRequest { keep_runs, keep_days, max_size: max_size.as_deref(), runs, dry_run };

@@ -8,10 +8,12 @@ use crate::event::Event;
 use anyhow::{Context, Result, bail, ensure};
 use cache::Digest;
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::Pid;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A journal being written. Its writer keeps the file locked while it lives, so that others see that a run without an
@@ -205,6 +207,21 @@ pub fn keys(journal: &Path) -> Result<impl Iterator<Item = Digest>> {
 pub fn is_alive(journal: &Path) -> bool {
     files::inside(journal).is_ok_and(|(file, _)| {
         flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    })
+}
+
+/// The process on this machine that writes a journal, as far as the system tells who holds a lock.
+pub fn writer(journal: &Path) -> Option<Pid> {
+    let metadata = files::inside(journal).ok()?.1;
+    let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
+    let place = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
+    // `1: FLOCK  ADVISORY  WRITE 708 08:01:3932181 0 EOF`
+    fs::read_to_string("/proc/locks").ok()?.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        match fields[..] {
+            [_, "FLOCK", _, "WRITE", process, at, ..] if at == place => Pid::from_raw(process.parse().ok()?),
+            _ => None,
+        }
     })
 }
 

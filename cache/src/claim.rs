@@ -208,6 +208,11 @@ fn liveness(note: &Note, here: &Note, started: impl Fn(u32) -> Option<Option<u64
     }
 }
 
+/// The name of this machine.
+pub fn host() -> &'static str {
+    &here().host
+}
+
 /// The note of this process, without the fields that differ between its claims.
 fn here() -> &'static Note {
     static HERE: OnceLock<Note> = OnceLock::new();

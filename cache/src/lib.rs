@@ -55,7 +55,7 @@ mod wait;
 mod write;
 
 pub use archive::{Import, ImportRecord};
-pub use claim::{Claim, ClaimResult, Owner};
+pub use claim::{Claim, ClaimResult, Owner, host};
 pub use collect::{Collection, Policy, Roots};
 pub use content::{Content, Damage};
 pub use digest::Digest;

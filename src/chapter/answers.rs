@@ -39,7 +39,7 @@ pub fn search(language: Language) -> Markup {
     }
 }
 
-fn contest_block(facts: &Facts, contest: &AnswerContest, is_open: bool, language: Language) -> Markup {
+pub fn contest_block(facts: &Facts, contest: &AnswerContest, is_open: bool, language: Language) -> Markup {
     let [mine, other] = [&contest.candidate, &contest.other].map(ToString::to_string);
     let changed = contest.counts.changed();
     let shown = contest.pairs.len() as u64;

@@ -5,6 +5,8 @@ use super::words::{self, Language, Phrase};
 use super::{
     answers, curves, dark, families, gates, glossary, graph, health, models, provenance, reward, study, verdict,
 };
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
@@ -37,16 +39,34 @@ pub const FRAGMENTS: [PageFragment<Facts>; 13] = [
 pub const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
+/// A section that is written out.
+#[derive(Clone, Debug)]
+pub struct Section {
+    pub name: &'static str,
+    pub title: Phrase,
+    pub html: String,
+}
+
+/// What stands around the sections of a page.
+pub struct Frame<'a> {
+    /// The pipeline, and what the page is.
+    pub title: [&'a str; 2],
+    pub language: Language,
+    /// The script that keeps the page up to date, and what it begins with; a page in a file has none.
+    pub live: Option<(&'static str, Markup)>,
+}
+
 /// One section as it stands in the page; `None` where the run has nothing of the kind.
-pub fn fragment<F>(fragment: &PageFragment<F>, facts: &F, language: Language) -> Option<Markup> {
+pub fn fragment<F>(fragment: &PageFragment<F>, facts: &F, language: Language) -> Option<Section> {
     let PageFragment { name, title, content } = fragment;
     let content = content(facts, language)?;
-    Some(html! {
+    let html = html! {
         section id=(name) data-fragment=(name) aria-labelledby={ (name) "-title" } {
             h2 id={ (name) "-title" } { (title.say(language)) }
             (content)
         }
-    })
+    };
+    Some(Section { name, title: *title, html: html.into_string() })
 }
 
 /// The whole page.
@@ -55,25 +75,29 @@ pub fn page(facts: &Facts, language: Language) -> String {
 }
 
 /// A page with these sections, about a pipeline: its name, and what the page is.
-pub fn document<F>(
-    [pipeline, what]: [&str; 2],
-    fragments: &[PageFragment<F>],
-    facts: &F,
-    language: Language,
-) -> String {
-    let sections: Vec<(&PageFragment<F>, Markup)> =
-        fragments.iter().filter_map(|each| Some((each, fragment(each, facts, language)?))).collect();
-    let policy = format!(
-        "default-src 'none'; style-src '{}'; script-src '{}'; base-uri 'none'; form-action 'none'",
-        source(STYLE),
-        source(SCRIPT)
-    );
+pub fn document<F>(title: [&str; 2], fragments: &[PageFragment<F>], facts: &F, language: Language) -> String {
+    let sections: Vec<Section> = fragments.iter().filter_map(|each| fragment(each, facts, language)).collect();
+    framed(&Frame { title, language, live: None }, &sections)
+}
+
+/// The names of the sections, each leading to its place.
+pub fn contents(sections: &[Section], language: Language) -> Markup {
+    html! {
+        nav data-fragment="contents" aria-label=(words::CONTENTS.say(language)) {
+            ul { @for each in sections { li { a href={ "#" (each.name) } { (each.title.say(language)) } } } }
+        }
+    }
+}
+
+/// The document with these sections.
+pub fn framed(frame: &Frame, sections: &[Section]) -> String {
+    let Frame { title: [pipeline, what], language, live } = frame;
     let page = html! {
         (DOCTYPE)
         html lang=(language.code()) {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta http-equiv="Content-Security-Policy" content=(policy(live.as_ref().map(|(script, _)| *script)));
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content={ "pipeline " (env!("CARGO_PKG_VERSION")) };
@@ -81,37 +105,38 @@ pub fn document<F>(
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                a.skip href="#verdict" { (words::TO_THE_VERDICT.say(language)) }
+                a.skip href="#verdict" { (words::TO_THE_VERDICT.say(*language)) }
                 header {
                     h1 { (pipeline) }
-                    nav aria-label=(words::CONTENTS.say(language)) {
-                        ul { @for (each, _) in &sections { li { a href={ "#" (each.name) } { (each.title.say(language)) } } } }
-                    }
+                    (contents(sections, *language))
                 }
-                main { @for (_, section) in &sections { (section) } }
-                footer { p { (words::FOOTER.say(language)) } }
+                @if let Some((_, start)) = live { (start) }
+                main { @for section in sections { (PreEscaped(&section.html)) } }
+                footer { p { (words::FOOTER.say(*language)) } }
                 script { (PreEscaped(SCRIPT)) }
+                @if let Some((script, _)) = live { script { (PreEscaped(script)) } }
             }
         }
     };
     page.into_string()
 }
 
-/// The hash by which the policy of the page knows a style or a script.
-fn source(text: &str) -> String {
-    format!("sha256-{}", base64(&Sha256::digest(text.as_bytes())))
+/// The things that a page may load and do: its own style and scripts, and where it is live, what its server answers.
+pub fn policy(live: Option<&str>) -> String {
+    let (live, connect) = match live {
+        Some(script) => (format!(" '{}'", source(script)), " connect-src 'self';"),
+        None => (String::new(), ""),
+    };
+    format!(
+        "default-src 'none'; style-src '{}'; script-src '{}'{live};{connect} base-uri 'none'; form-action 'none'",
+        source(STYLE),
+        source(SCRIPT)
+    )
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let bits = three.iter().chain([0; 2].iter()).take(3).fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
-        let digits = (0..4).map(|at| char::from(DIGITS[(bits >> (18 - 6 * at)) as usize & 63]));
-        text.extend(digits.take(three.len() + 1));
-        text.extend(std::iter::repeat_n('=', 3 - three.len()));
-    }
-    text
+/// The hash by which the policy of the page knows a style or a script.
+fn source(text: &str) -> String {
+    format!("sha256-{}", STANDARD.encode(Sha256::digest(text.as_bytes())))
 }
 
 #[cfg(test)]
@@ -120,7 +145,6 @@ mod tests {
 
     #[test]
     fn the_hash_of_a_source_is_that_of_the_standard() {
-        assert_eq!([b"".as_slice(), b"f", b"fo", b"foo", b"foob"].map(base64).join(" "), " Zg== Zm8= Zm9v Zm9vYg==");
         // The example of the specification of content security policies, level 2.
         assert_eq!(source("alert('Hello, world.');"), "sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng=");
     }

@@ -68,6 +68,7 @@ macro_rules! phrases {
 }
 
 pub mod comparison;
+pub mod live;
 
 phrases! {
     // The page.

@@ -11,6 +11,7 @@ use super::options::{
 };
 use super::report::ReportFormat;
 use super::table::TableFormat;
+use super::ui::PageArguments;
 use crate::chapter::words::Language;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -68,6 +69,12 @@ pub enum Verb {
         /// Write the curves of running stages elsewhere as they grow: `tensorboard=DIR`
         #[arg(long, value_name = "WHERE", value_parser = log_place())]
         log: Option<PathBuf>,
+        /// Show the run on a page in the browser while it goes on, as `pipeline ui` does; the page stays until Ctrl-C, and a
+        /// decision on it goes on with the run
+        #[arg(long)]
+        ui: bool,
+        #[command(flatten)]
+        page: PageArguments,
     },
     /// Report every mistake in a pipeline file
     Check {
@@ -293,6 +300,15 @@ pub enum Verb {
         file: Option<PathBuf>,
         #[command(flatten)]
         which: RunArgument,
+    },
+    /// Serve the newest run as a page: progress, curves and verdicts as they come, and gates that wait for a person
+    Ui {
+        /// The pipeline file; default: that of the most recent run in this directory or below it
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        page: PageArguments,
+        #[command(flatten)]
+        store: StoreArgument,
     },
     /// Remove results that no kept run uses; kept are the last runs of each pipeline, pinned and running ones
     Gc {

@@ -195,6 +195,8 @@ pub struct ApprovalRequest<'a> {
     pub answer: Ruling,
     pub reason: &'a str,
     pub by: String,
+    /// Where it is decided, unless it is the command line.
+    pub from: Option<String>,
 }
 
 /// The name of the person who decides: `--by`, else from the environment.
@@ -206,17 +208,33 @@ pub fn who(named: Option<String>) -> Result<String> {
 }
 
 pub fn approve(decision: &ApprovalRequest, found: &StoredRun) -> Result<u8> {
-    let ApprovalRequest { stage: name, answer, reason, by } = decision;
+    let (approval, path) = decide(decision, found)?;
+    let Approval { stage, by, candidate, .. } = &approval;
+    let word = if approval.decision == Ruling::Approve { "approved" } else { "rejected" };
+    terminal::say(&format!(
+        "{word} by {by}: {stage}, {candidate}; written to {}\n`pipeline run {}` goes on\n",
+        path.display(),
+        pipeline_file(found)?.display()
+    ))?;
+    Ok(0)
+}
+
+/// Writes the decision to the file of approvals, whose path is returned. One that was taken before stays there, and the last
+/// one counts.
+///
+/// # Errors
+/// The gate asks for none, or another question by now.
+pub fn decide(decision: &ApprovalRequest, found: &StoredRun) -> Result<(Approval, PathBuf)> {
+    let ApprovalRequest { stage: name, answer, reason, by, from } = decision;
     let stage = stage_of(found, name)?;
     if reason.trim().is_empty() {
         return Err(refused("a decision needs a reason: `--reason \"what was looked at, and why\"`".to_owned()));
     }
     let verdict = verdict_of(found, stage)?;
-    if !matches!(stage.outcome, Some(Outcome::Held { .. })) {
+    if !matches!(stage.outcome, Some(Outcome::Held { .. })) && verdict.decided.is_none() {
         let word = verdict.decision.word();
-        let decided = if verdict.decided.is_some() { ", and a person has decided" } else { "" };
         return Err(refused(format!(
-            "the gate of `{name}` does not wait for a decision: it says {word}{decided} (a gate waits with `on_fail: hold`)"
+            "the gate of `{name}` does not wait for a decision: it says {word} (a gate waits with `on_fail: hold`)"
         )));
     }
     let evidence = &verdict.evidence;
@@ -243,16 +261,10 @@ pub fn approve(decision: &ApprovalRequest, found: &StoredRun) -> Result<u8> {
         candidate: candidate.map_or_else(String::new, |seen| format!("{}, {}", seen.label, seen.content)),
         rules: verdict.rules.iter().filter(|rule| rule.is_required()).map(|rule| rule.explanation.clone()).collect(),
         question: evidence.question.clone(),
+        from: from.clone(),
     };
     approvals::append(&path, &approval)?;
-    let word = if *answer == Ruling::Approve { "approved" } else { "rejected" };
-    terminal::say(&format!(
-        "{word} by {by}: {name}, {}; written to {}\n`pipeline run {}` goes on\n",
-        approval.candidate,
-        path.display(),
-        file.display()
-    ))?;
-    Ok(0)
+    Ok((approval, path))
 }
 
 /// Notes on decisions that no longer apply: their stages are held again, with another question.

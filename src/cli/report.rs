@@ -10,7 +10,7 @@ use super::options::{RunArgument, language_of_environment};
 use super::refusal::refused;
 use super::table::{self, TableFormat};
 use super::terminal;
-use crate::chapter::facts::Absence;
+use crate::chapter::facts::{Absence, Facts};
 use crate::chapter::verdict::{LostThing, lost};
 use crate::chapter::words::Language;
 use crate::chapter::{comparison, data, page};
@@ -84,10 +84,7 @@ pub fn report(file: Option<&Path>, asked: &ReportRequest, which: &RunArgument) -
 fn one(wanted: &RunQuery, asked: &ReportRequest, language: Language) -> Result<Vec<LostThing>> {
     let found = find::run(Path::new("."), wanted.clone())?;
     let root = found.root.clone();
-    // A run that was asked for by its name is the one that is meant.
-    let newer = if wanted.run.is_none() { find::newer_unreadable(&found) } else { Vec::new() };
-    let mut facts = gather(found);
-    facts.losses.extend(newer.into_iter().map(Absence::Journal));
+    let facts = facts_of(found, wanted.run.is_some());
     let out = asked.out.unwrap_or(Path::new(asked.format.usual()));
     let table = |format| table::text(&facts, None, format, language);
     match (asked.csv, asked.format) {
@@ -100,6 +97,14 @@ fn one(wanted: &RunQuery, asked: &ReportRequest, language: Language) -> Result<V
         (None, ReportFormat::Json) => write(out, &data::json(&facts, language))?,
     }
     Ok(lost(&facts, language))
+}
+
+/// The facts of the page of a run. One that was asked for by its name is the one that is meant, whatever is newer.
+pub fn facts_of(found: find::StoredRun, is_named: bool) -> Facts {
+    let newer = if is_named { Vec::new() } else { find::newer_unreadable(&found) };
+    let mut facts = gather(found);
+    facts.losses.extend(newer.into_iter().map(Absence::Journal));
+    facts
 }
 
 /// Compares two runs on a page, and returns what is missing of either.

@@ -5,6 +5,7 @@ use super::notify::Notifier;
 use super::options::FileArguments;
 use super::refusal::refused;
 use super::tensorboard::TensorboardLog;
+use super::ui::{self, PageArguments};
 use super::{find, gates, looks, secrets, terminal};
 use crate::canonical::Canonical;
 use crate::event::{Event, Outcome};
@@ -32,19 +33,48 @@ pub struct Listeners {
     pub json: bool,
     /// The folder that gets curves for TensorBoard.
     pub log: Option<PathBuf>,
+    /// The page that shows the run, if it has one.
+    pub page: Option<PageArguments>,
+}
+
+/// Runs the pipeline beside its page: what waits for people goes on when one has decided there, and the page stays until Ctrl-C.
+pub fn walk_with_page(
+    asked: &FileArguments,
+    mut selected: selection::Filter,
+    mut execution: ExecutionOptions,
+    to: &Listeners,
+) -> Result<u8> {
+    let Some(page) = &to.page else { return walk(asked, &selected, Some(&mut execution), to) };
+    // What is wrong is said before a page is opened.
+    understand_whole(&asked.file, &asked.changes.all(), true)?;
+    listen_for_interrupts()?;
+    let root = asked.store.beside(&asked.file);
+    let page = ui::serve(Some(&asked.file), root, ui::Stop::Here(&IS_INTERRUPTED), page)?;
+    loop {
+        let exit = walk(asked, &selected, Some(&mut execution), to)?;
+        // It was done once, and a decision asks for no other result.
+        selected.force.clear();
+        execution.disowns = None;
+        if !IS_INTERRUPTED.load(Ordering::SeqCst) {
+            terminal::remark("the page stays until Ctrl-C; a decision on it goes on with the run\n");
+        }
+        if !page.wait_for_decision(&IS_INTERRUPTED) {
+            return Ok(exit);
+        }
+    }
 }
 
 /// Runs the pipeline, or without `execution` says what would run.
 pub fn walk(
     asked: &FileArguments,
     selected: &selection::Filter,
-    mut execution: Option<ExecutionOptions>,
+    mut execution: Option<&mut ExecutionOptions>,
     to: &Listeners,
 ) -> Result<u8> {
     let json = to.json;
     let plan = understand_whole(&asked.file, &asked.changes.all(), execution.is_some())?;
     let selection = selection::select(&plan, selected).map_err(refused)?;
-    if let Some(execution) = &execution {
+    if let Some(execution) = execution.as_deref() {
         let is_counted = execution.capacity.gpu.is_some() || !slots::asks_for_several(&plan);
         let counted = (!is_counted).then(|| gpus::resolve(&execution.device, None)).transpose();
         let counted = counted.map_err(|error| refused(format!("{error:#}")))?.map(|found| found.gpus.len() as u64);
@@ -72,10 +102,10 @@ pub fn walk(
         refuse_missing(&plan, &selection, &options)?;
     }
     if let Some(execution) = &mut execution {
-        secrets::check(&plan, &selection, &options)?;
-        execution.secrets = secrets::take(&plan);
+        secrets::check(&plan, &selection, &options, &execution.secrets)?;
+        execution.secrets.extend(secrets::take(&plan));
     }
-    let execution = execution.as_ref();
+    let execution = execution.as_deref();
     // It is started by the person who runs this, and has the same environment.
     let mut notifier =
         execution.and_then(|execution| Notifier::open(&plan.notify, &asked.file, execution.secrets.clone()));
@@ -159,17 +189,27 @@ fn refuse_missing(plan: &Plan, selection: &Selection, options: &run::Options) ->
     }
 }
 
+/// Listens from the first call on.
 fn listen_for_interrupts() -> Result<()> {
+    static IS_LISTENING: AtomicBool = AtomicBool::new(false);
+    if IS_LISTENING.swap(true, Ordering::SeqCst) {
+        return Ok(());
+    }
     ctrlc::set_handler(|| {
         // The workers are killed with this process.
         if IS_INTERRUPTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        terminal::remark(
-            "\ninterrupted: running stages write a checkpoint and stop; a second interrupt ends them at once\n",
-        );
+        tell_interrupted();
     })
     .context("listen for Ctrl-C")
+}
+
+/// Says that the run was told to stop.
+pub fn tell_interrupted() {
+    terminal::remark(
+        "\ninterrupted: running stages write a checkpoint and stop; a second interrupt ends them at once\n",
+    );
 }
 
 /// The resources that running stages may use together.

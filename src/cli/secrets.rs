@@ -26,11 +26,18 @@ pub fn take(plan: &Plan) -> BTreeMap<String, OsString> {
 }
 
 /// Refuses a run if a secret is missing for a stage that would be executed.
-pub fn check(plan: &Plan, selection: &Selection, options: &run::Options) -> Result<()> {
+/// `taken` are those that an earlier walk took from the environment.
+pub fn check(
+    plan: &Plan,
+    selection: &Selection,
+    options: &run::Options,
+    taken: &BTreeMap<String, OsString>,
+) -> Result<()> {
     let mut missing = Vec::new();
     for stage in &plan.stages {
         for name in &stage.secrets {
-            if let Some(objection) = stages::secret::objection(std::env::var_os(name).as_deref()) {
+            let value = taken.get(name).cloned().or_else(|| std::env::var_os(name));
+            if let Some(objection) = stages::secret::objection(value.as_deref()) {
                 missing.push((stage.name.as_str(), name, objection));
             }
         }

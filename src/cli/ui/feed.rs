@@ -1,0 +1,362 @@
+//! Follows the newest run of a pipeline, and has the sections of its page ready. The sections of the report are made by what
+//! makes the report, of the same facts; they are made anew only when something in them can have changed, and seldom enough that
+//! the run does not feel it.
+
+use super::super::find::{self, RunQuery};
+use super::super::report::facts_of;
+use super::super::terminal;
+use super::Stop;
+use crate::approvals::{self, Approval};
+use crate::chapter::live::{self, LiveFacts, Stopping, WorkNow};
+use crate::chapter::page::Section;
+use crate::chapter::words::Language;
+use crate::journal;
+use crate::live::{Live, follow};
+use crate::report::fold::{ActionState, RunFold, RunState};
+use anyhow::{Context, Result};
+use cache::Digest;
+use rustix::process::{Signal, kill_process};
+use serde_json::json;
+use stages::work;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// The interval at which the journal is looked at, and that at which a newer run is looked for.
+const TICK: Duration = Duration::from_millis(100);
+const SEARCH: Duration = Duration::from_secs(1);
+
+/// The rest after the sections were made, in times of what that took: after an event of the run, and after points of a curve.
+/// The second bounds what watching costs a stage that trains to a hundredth of the machine.
+const REST: u32 = 4;
+const LONG_REST: u32 = 50;
+
+/// The end of a log that is shown.
+const LOG_LINES: usize = 12;
+const LOG_BYTES: u64 = 4096;
+
+/// The person before the page.
+pub struct Reader {
+    pub language: Language,
+    /// The name under which decisions are written, unless another is typed.
+    pub person: String,
+}
+
+pub struct Feed {
+    file: Option<PathBuf>,
+    root: PathBuf,
+    stop: Stop,
+    reader: Reader,
+    /// The runs that were told to stop from a page.
+    told: Mutex<BTreeSet<String>>,
+    news: watch::Sender<Arc<Snapshot>>,
+}
+
+/// The page at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The bytes of the journal that it tells.
+    pub position: u64,
+    pipeline: String,
+    sections: Vec<Section>,
+    contents: String,
+    digests: Vec<(&'static str, String)>,
+    language: Option<Language>,
+}
+
+impl Feed {
+    /// Begins to follow, in a thread of its own.
+    pub fn start(file: Option<&Path>, root: PathBuf, stop: Stop, reader: Reader) -> Result<Arc<Feed>> {
+        let (news, _) = watch::channel(Arc::new(Snapshot::of("", Vec::new(), 0, reader.language)));
+        let file = file.map(Path::to_owned);
+        let feed = Arc::new(Feed { file, root, stop, reader, told: Mutex::default(), news });
+        let own = Arc::clone(&feed);
+        let watch = move || Watch::default().run(&own);
+        std::thread::Builder::new().name("feed".to_owned()).spawn(watch).context("follow the run")?;
+        Ok(feed)
+    }
+
+    pub fn now(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.news.borrow())
+    }
+
+    pub fn follow(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.news.subscribe()
+    }
+
+    pub fn language(&self) -> Language {
+        self.reader.language
+    }
+
+    pub fn stop(&self) -> Stop {
+        self.stop
+    }
+
+    /// The runs among which the newest is shown.
+    pub fn query(&self) -> RunQuery<'_> {
+        RunQuery {
+            file: self.file.as_deref(),
+            store: Some(self.root.clone()),
+            tells_damage: true,
+            ..RunQuery::default()
+        }
+    }
+
+    /// Tells a run to stop, once; false where there is nothing to tell.
+    pub fn stop_run(&self, name: &str) -> bool {
+        let Ok(found) = find::run(Path::new("."), RunQuery { run: Some(name), ..self.query() }) else { return false };
+        if found.run.name != name || !found.is_alive || found.run.finish.is_some() {
+            return false;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.contains(name) {
+            return false;
+        }
+        let is_told = match self.stop {
+            Stop::Here(flag) => {
+                let is_first = !flag.swap(true, Ordering::SeqCst);
+                if is_first {
+                    super::super::run::tell_interrupted();
+                }
+                is_first
+            }
+            Stop::Elsewhere => {
+                journal::writer(&found.journal).is_some_and(|process| kill_process(process, Signal::INT).is_ok())
+            }
+        };
+        if is_told {
+            told.insert(name.to_owned());
+        }
+        is_told
+    }
+
+    fn stopping(&self, journal: &Path, run: &str, goes_on: bool) -> Stopping {
+        let is_told = self.told.lock().unwrap_or_else(PoisonError::into_inner).contains(run);
+        match self.stop {
+            _ if !goes_on => Stopping::Impossible,
+            _ if is_told => Stopping::UnderWay,
+            Stop::Here(flag) if flag.load(Ordering::SeqCst) => Stopping::UnderWay,
+            Stop::Here(_) => Stopping::Possible,
+            Stop::Elsewhere if journal::writer(journal).is_some() => Stopping::Possible,
+            Stop::Elsewhere => Stopping::Impossible,
+        }
+    }
+}
+
+impl Snapshot {
+    fn of(pipeline: &str, sections: Vec<Section>, position: u64, language: Language) -> Snapshot {
+        let contents = live::contents_of(&sections, language);
+        let digest = |text: &str| Digest::of(text.as_bytes()).short();
+        let digests = std::iter::once(("contents", digest(&contents)));
+        let digests = digests.chain(sections.iter().map(|section| (section.name, digest(&section.html)))).collect();
+        let pipeline = pipeline.to_owned();
+        Snapshot { position, pipeline, sections, contents, digests, language: Some(language) }
+    }
+
+    pub fn page(&self) -> String {
+        live::page(&self.pipeline, &self.sections, &self.state(), self.language.unwrap_or(Language::English))
+    }
+
+    /// A section, or the list of them, by its name.
+    pub fn fragment(&self, name: &str) -> Option<String> {
+        match name {
+            "contents" => Some(self.contents.clone()),
+            name => self.sections.iter().find(|section| section.name == name).map(|section| section.html.clone()),
+        }
+    }
+
+    /// The names of the sections in their order, each with the digest of its text.
+    pub fn state(&self) -> String {
+        json!({ "sections": self.digests }).to_string()
+    }
+}
+
+/// The thread that follows.
+#[derive(Default)]
+struct Watch {
+    searched: Option<Instant>,
+    journals: Vec<PathBuf>,
+    followed: Option<Followed>,
+    last_error: String,
+}
+
+/// A run that is followed.
+struct Followed {
+    journal: PathBuf,
+    name: String,
+    live: Live,
+    fold: RunFold,
+    goes_on: bool,
+    facts: LiveFacts,
+    report: Vec<Section>,
+    /// The lengths of what the sections were made of.
+    seen: Seen,
+    made: Instant,
+    cost: Duration,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Seen {
+    journal: u64,
+    goes_on: bool,
+    curves: BTreeMap<PathBuf, u64>,
+}
+
+impl Watch {
+    fn run(mut self, feed: &Feed) {
+        loop {
+            if let Err(error) = self.step(feed) {
+                let message = format!("{error:#}");
+                if message != self.last_error {
+                    terminal::remark(&format!("the live page: {message}\n"));
+                    self.last_error = message;
+                }
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn step(&mut self, feed: &Feed) -> Result<()> {
+        if self.searched.is_none_or(|searched| searched.elapsed() >= SEARCH) {
+            self.searched = Some(Instant::now());
+            self.search(feed)?;
+        }
+        let Some(followed) = &mut self.followed else { return Ok(()) };
+        if followed.look(feed)? {
+            let sections = followed.sections(feed.language());
+            let pipeline = &followed.facts.facts.run.pipeline;
+            let fresh = Snapshot::of(pipeline, sections, followed.seen.journal, feed.language());
+            feed.news.send_if_modified(|last| {
+                let is_news = last.digests != fresh.digests;
+                if is_news {
+                    *last = Arc::new(fresh);
+                }
+                is_news
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks for a run that is newer than the one that is followed.
+    fn search(&mut self, feed: &Feed) -> Result<()> {
+        let journals = journal::all(&feed.root)?;
+        if journals == self.journals {
+            return Ok(());
+        }
+        self.journals = journals;
+        let Ok(found) = find::run(Path::new("."), feed.query()) else { return Ok(()) };
+        if self.followed.as_ref().is_none_or(|followed| followed.journal != found.journal) {
+            self.followed = Some(Followed::begin(feed, found));
+        }
+        Ok(())
+    }
+}
+
+impl Followed {
+    fn begin(feed: &Feed, found: find::StoredRun) -> Followed {
+        let (journal, name) = (found.journal.clone(), found.run.name.clone());
+        let started = Instant::now();
+        let facts = LiveFacts {
+            facts: facts_of(found, false),
+            work: Vec::new(),
+            approvals: Vec::new(),
+            person: feed.reader.person.clone(),
+            stopping: Stopping::Impossible,
+        };
+        let report = live::report_sections(&facts.facts, feed.language());
+        let (live, made) = (follow(&journal), Instant::now());
+        let (fold, seen) = (RunFold::default(), Seen::default());
+        Followed { journal, name, live, fold, goes_on: true, facts, report, seen, made, cost: started.elapsed() }
+    }
+
+    /// Looks at what has changed; true where the page may be another one.
+    fn look(&mut self, feed: &Feed) -> Result<bool> {
+        let (events, goes_on) = self.live.events()?;
+        events.iter().for_each(|event| self.fold.add(event));
+        self.goes_on = goes_on;
+        let now = self.seen_now();
+        let is_rested = |times: u32| self.made.elapsed() >= self.cost * times;
+        let is_due = match now == self.seen {
+            true => false,
+            false if now.journal != self.seen.journal || now.goes_on != self.seen.goes_on => is_rested(REST),
+            false => is_rested(LONG_REST),
+        };
+        if is_due {
+            let started = Instant::now();
+            let found = find::run(Path::new("."), RunQuery { run: Some(&self.name), ..feed.query() })?;
+            self.facts.facts = facts_of(found, false);
+            self.report = live::report_sections(&self.facts.facts, feed.language());
+            (self.cost, self.made, self.seen) = (started.elapsed(), Instant::now(), now);
+        }
+        let work = self.fold.run.as_ref().filter(|_| goes_on).map(at_work).unwrap_or_default();
+        let stopping = feed.stopping(&self.journal, &self.name, goes_on);
+        let decided = decided(feed, &self.facts.facts.run)?;
+        let is_same = work == self.facts.work && stopping == self.facts.stopping && decided == self.facts.approvals;
+        (self.facts.work, self.facts.stopping, self.facts.approvals) = (work, stopping, decided);
+        Ok(is_due || !is_same || feed.now().sections.is_empty())
+    }
+
+    fn seen_now(&self) -> Seen {
+        let length = |path: &Path| fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
+        let logs = self.fold.run.iter().flat_map(running).map(|(.., log)| Path::new(log).with_file_name(work::CURVE));
+        let curves = logs.map(|path| (path.clone(), length(&path))).collect();
+        Seen { journal: length(&self.journal), goes_on: self.goes_on, curves }
+    }
+
+    /// The verdict first, then what is live, then the rest of the report.
+    fn sections(&self, language: Language) -> Vec<Section> {
+        let mut sections = self.report.clone();
+        let at = sections.len().min(1);
+        sections.splice(at..at, live::live_sections(&self.facts, language));
+        sections
+    }
+}
+
+/// The decisions of people on the pipeline of this run.
+fn decided(feed: &Feed, run: &RunState) -> Result<Vec<Approval>> {
+    let file = feed.file.clone().unwrap_or_else(|| {
+        let name = Path::new(&run.file).file_name().map(PathBuf::from).unwrap_or_default();
+        feed.root.with_file_name(name)
+    });
+    approvals::read(&approvals::path(&file))
+}
+
+/// The actions of a run that are at work: the stage, the part, and the log.
+fn running(run: &RunState) -> impl Iterator<Item = (&str, Option<String>, &ActionState, &str)> {
+    let actions = run.stages.iter().flat_map(|stage| stage.actions.iter().map(|action| (&*stage.head.name, action)));
+    actions.filter_map(|(stage, action)| match &action.state {
+        ActionState::Running { log, .. } => {
+            Some((stage, action.part.as_ref().map(ToString::to_string), &action.state, log.as_str()))
+        }
+        _ => None,
+    })
+}
+
+fn at_work(run: &RunState) -> Vec<WorkNow> {
+    let shown = |(stage, part, state, log): (&str, Option<String>, &ActionState, &str)| {
+        let ActionState::Running { done, total, message, .. } = state else { return None };
+        let (stage, message) = (stage.to_owned(), message.clone());
+        Some(WorkNow { stage, part, done: *done, total: *total, message, log: end_of(Path::new(log)) })
+    };
+    running(run).filter_map(shown).collect()
+}
+
+/// The last lines of a log; empty where there is none yet.
+fn end_of(log: &Path) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let (mut file, metadata) = files::inside(log)?;
+        file.seek(SeekFrom::Start(metadata.len().saturating_sub(LOG_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(LOG_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    // It is only shown: one that cannot be read now can be a moment later.
+    let text = read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}

@@ -1,0 +1,217 @@
+//! Who may ask. On loopback the page belongs to the user who started it; beyond it, to those who hold its token. A name that
+//! is not this machine's is refused, since a foreign site may give its own name the address of this machine.
+
+use anyhow::{Context, Result};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{CONTENT_SECURITY_POLICY, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a request is held against.
+pub struct Guard {
+    pub port: u16,
+    /// 256 bits in hex. `None`: only this machine can ask, and its user need not say who it is.
+    pub token: Option<String>,
+}
+
+/// The header that a page of another site cannot add without asking first.
+const MARK: HeaderName = HeaderName::from_static("x-pipeline");
+
+/// The token of the store's pages. It is kept, so that a page that is open goes on after a restart.
+pub fn token(root: &Path) -> Result<String> {
+    let path = root.join("page-token");
+    let known = files::found(files::read(&path, 1024)).with_context(|| format!("read {}", path.display()))?;
+    if let Some(known) = known.and_then(|known| String::from_utf8(known).ok()).filter(|known| known.len() == 64) {
+        return Ok(known);
+    }
+    let mut random = [0; 32];
+    let drawn = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
+    drawn.context("draw a token for the page")?;
+    let token = random.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    files::make_directory(root, false).with_context(|| format!("create {}", root.display()))?;
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(root)?;
+        std::io::Write::write_all(&mut file, token.as_bytes())?;
+        file.persist(&path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("write {}", path.display()))?;
+    Ok(token)
+}
+
+/// Lets a request through, or answers it with a refusal.
+pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let answer = match guard.refusal(&request) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    };
+    with_headers(answer)
+}
+
+impl Guard {
+    fn refusal(&self, request: &Request) -> Option<Response> {
+        let refuse = |status: StatusCode, says: &'static str| Some((status, says).into_response());
+        let headers = request.headers();
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if !self.is_own(host) {
+            return refuse(StatusCode::FORBIDDEN, "this name is not one of this machine\n");
+        }
+        match &self.token {
+            Some(token) => {
+                let cookie = format!("pipeline-{}", self.port);
+                if let Some(typed) = typed_token(request.uri().query().unwrap_or_default()) {
+                    return Some(match is_same(&typed, token) {
+                        true => self.welcome(&cookie, token, request.uri().path()),
+                        false => (StatusCode::FORBIDDEN, "this is not the token of the page\n").into_response(),
+                    });
+                }
+                if !cookie_of(headers, &cookie).is_some_and(|shown| is_same(&shown, token)) {
+                    return refuse(
+                        StatusCode::UNAUTHORIZED,
+                        "open the link that the program printed: it has a token\n",
+                    );
+                }
+            }
+            None => {
+                let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
+                if peer.is_some_and(|peer| !is_of_this_user(peer)) {
+                    return refuse(StatusCode::FORBIDDEN, "the page belongs to another user of this machine\n");
+                }
+            }
+        }
+        match *request.method() {
+            Method::GET | Method::HEAD => None,
+            Method::POST => {
+                let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
+                if origin != format!("http://{host}") || !headers.contains_key(MARK) {
+                    return refuse(StatusCode::FORBIDDEN, "only the page itself may ask for this\n");
+                }
+                None
+            }
+            _ => refuse(StatusCode::METHOD_NOT_ALLOWED, "GET and POST are all there is\n"),
+        }
+    }
+
+    /// Whether a `Host` is this machine by an address, which no foreign site can stand behind, or by its own name.
+    fn is_own(&self, host: &str) -> bool {
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => (name, port),
+            _ => (host, "80"),
+        };
+        let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        let is_address = name.parse::<IpAddr>().is_ok_and(|ip| self.token.is_some() || ip.is_loopback());
+        let is_named = || {
+            let own = cache::host().to_lowercase();
+            let name = name.to_lowercase();
+            let is_machine = !own.is_empty() && (name == own || name.strip_suffix(".local") == Some(&own));
+            name == "localhost" || (self.token.is_some() && is_machine)
+        };
+        // A tunnel (`ssh -L`) may have another port at its other end.
+        port.parse::<u16>().is_ok() && (is_address || is_named())
+    }
+
+    /// Exchanges the token in the address for a cookie, and leads to the same page without it.
+    fn welcome(&self, cookie: &str, token: &str, path: &str) -> Response {
+        let cookie = format!("{cookie}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000");
+        (StatusCode::SEE_OTHER, [(LOCATION, path.to_owned()), (SET_COOKIE, cookie)]).into_response()
+    }
+}
+
+/// Headers that every answer has.
+fn with_headers(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    let policy = HeaderValue::from_str(&crate::chapter::live::policy()).expect("a policy is plain text");
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    for (name, value) in [
+        ("x-frame-options", "DENY"),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cache-control", "no-store"),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    answer
+}
+
+fn typed_token(query: &str) -> Option<String> {
+    query.split('&').find_map(|pair| pair.strip_prefix("token=")).map(str::to_owned)
+}
+
+fn cookie_of(headers: &HeaderMap, name: &str) -> Option<String> {
+    let all = headers.get_all(COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+    let mut pairs = all.flat_map(|cookies| cookies.split(';'));
+    pairs.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+}
+
+/// Compares in a time that does not tell how much is right.
+fn is_same(one: &str, other: &str) -> bool {
+    let differs = one.bytes().zip(other.bytes()).fold(0, |differs, (one, other)| differs | (one ^ other));
+    one.len() == other.len() && differs == 0
+}
+
+/// Whether the other end of a connection on this machine belongs to the user of this process, or to root. Where the system
+/// does not tell, it counts as theirs.
+fn is_of_this_user(peer: SocketAddr) -> bool {
+    let table = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
+    let Ok(table) = fs::read_to_string(table) else { return true };
+    let wanted = in_table(peer);
+    let of_peer = table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [local, user] = [fields.get(1)?, fields.get(7)?];
+        (*local == wanted).then(|| user.parse::<u32>().ok())?
+    });
+    of_peer.is_none_or(|user| user == 0 || user == rustix::process::geteuid().as_raw())
+}
+
+/// An address as the table writes it: words of 32 bits in the byte order of the machine.
+fn in_table(peer: SocketAddr) -> String {
+    let bytes = match peer.ip() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let words = bytes.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().expect("four bytes")));
+    let address = words.fold(String::new(), |mut text, word| {
+        let _ = write!(text, "{word:08X}");
+        text
+    });
+    format!("{address}:{:04X}", peer.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_and_addresses_of_this_machine_are_its_own() {
+        let own = |token: Option<&str>, host: &str| Guard { port: 80, token: token.map(str::to_owned) }.is_own(host);
+        for host in ["localhost:7421", "127.0.0.1:7421", "127.0.0.1", "[::1]:7421", "[::1]"] {
+            assert!(own(None, host) && own(Some(""), host), "{host}");
+        }
+        for host in ["", "evil.example:7421", "localhost.evil.example", "localhost:x", "10.0.0.1.evil.example:80"] {
+            assert!(!own(None, host) && !own(Some(""), host), "{host}");
+        }
+        assert!(own(Some(""), "10.0.0.1:7421") && !own(None, "10.0.0.1:7421"));
+    }
+
+    #[test]
+    fn the_other_end_of_a_connection_of_ones_own_is_known() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let asking = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let peer = asking.local_addr().unwrap();
+        assert!(is_of_this_user(peer));
+        let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        assert!(table.is_empty() || table.contains(&in_table(peer)), "{} in {table}", in_table(peer));
+    }
+}
