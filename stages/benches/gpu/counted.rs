@@ -19,6 +19,11 @@ pub fn print(options: &Options) {
     let all: Vec<(&str, usize, Work)> = vec![
         ("decoded token, LoRA", TOKENS, Box::new(decode(Dtype::F32, true, PLAIN))),
         ("decoded token, LoRA, f16", TOKENS, Box::new(decode(Dtype::F16, true, PLAIN))),
+        (
+            "decoded token, LoRA, Phi-3",
+            TOKENS,
+            Box::new(|layers| counts::decoding(&counts::phi3(layers, &device), true, PLAIN)),
+        ),
         ("decoded token", TOKENS, Box::new(decode(Dtype::F32, false, PLAIN))),
         ("decoded token, greedy", TOKENS, Box::new(decode(Dtype::F32, false, GREEDY))),
         ("decoded token, top-k and top-p", TOKENS, Box::new(decode(Dtype::F32, false, TOP_P))),

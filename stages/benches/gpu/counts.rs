@@ -9,6 +9,7 @@ pub mod steps;
 
 use burn::tensor::Device;
 use cubecl::logging::{LaunchObservation, LaunchObserver};
+use formats::config::Config;
 use formats::dtype::Dtype;
 use model::{DRAW, LORA, Sizes};
 pub use stages::generate::Choice;
@@ -98,10 +99,21 @@ pub fn counted(work: impl FnOnce()) -> Counts {
 
 const VOCABULARY: usize = 512;
 
-/// A small LLaMA, whose heads are as wide as those of large ones.
-pub fn llama(layers: usize, dtype: Dtype, device: &Device) -> Decoder {
+/// Heads are as wide as those of large models.
+fn sizes(layers: usize) -> Sizes {
     let (width, inner, heads, kv_heads, context) = (128, 192, 2, 2, 256);
-    model::llama(&Sizes { width, inner, layers, heads, kv_heads, vocabulary: VOCABULARY, context }, dtype, device)
+    Sizes { width, inner, layers, heads, kv_heads, vocabulary: VOCABULARY, context }
+}
+
+pub fn llama(layers: usize, dtype: Dtype, device: &Device) -> Decoder {
+    model::llama(&sizes(layers), dtype, device)
+}
+
+/// The same with the projections of a Phi-3: one for queries, keys and values, and one for both halves of the MLP.
+pub fn phi3(layers: usize, device: &Device) -> Decoder {
+    let mut source = model::source(&sizes(layers));
+    source["model_type"] = "phi3".into();
+    model::drawn(Config::of(source).expect("the configuration is good"), Dtype::F32, device)
 }
 
 pub const GREEDY: Choice = Choice::Greedy;

@@ -38,6 +38,8 @@ pub fn check_decoding(device: &Device) {
     };
     // One read in sixteen tokens, and one upload of their draws.
     let most = |by_layer: f64| Most { by_layer, besides: 6.0, uploads: 1, reads: 1 };
+    let phi3 = [2, 4].map(|layers| counts::phi3(layers, device));
+    check("decoding with LoRA, Phi-3", decode(&phi3, true, PLAIN), TOKENS, &most(14.0));
     check("decoding with LoRA", decode(&plain, true, PLAIN), TOKENS, &most(14.0));
     check("decoding, greedy", decode(&plain, false, GREEDY), TOKENS, &most(10.0));
     check("decoding, top-k and top-p", decode(&plain, false, TOP_P), TOKENS, &most(10.0));

@@ -2,7 +2,7 @@
 //! whose threads scores a key at a time. Queries are turned as they are read, and keys as they are written.
 
 use super::attention::{self, Shape, UNSEEN, bounded, window_of};
-use super::memory::{UNITS, cube, cube_of_ints, empty, groups, one_each, tensor};
+use super::memory::{cube, cube_of_ints, empty, groups, lines, one_each, tensor, threads};
 use super::rotations::{self, rotated};
 use super::sums::{ROW_UNITS, largest_of_group, sum_of_group};
 use crate::kernel::tensors::keep_rows;
@@ -97,21 +97,24 @@ fn store(heads: Heads, new: [Tensor<2>; 2], both: &[Tensor<4>; 2], angles: Optio
     let MaskedRectangle { columns, filled, starts, .. } = mask.rectangle();
     let room = both[0].dims()[2];
     let [n, width] = new[0].dims();
-    let [keys, values] = new.map(cube);
+    let [keys, values] = new.map(lines);
     let [to_keys, to_values] = both.clone().map(cube);
-    let TokenTurn { cosines, sines, behind, dims } = TokenTurn::of(angles, &keys);
-    let client = keys.client.clone();
+    let TokenTurn { cosines, sines, behind, dims } = TokenTurn::of(angles, &keys.numbers);
+    let client = keys.numbers.client.clone();
     store_tokens::launch(
         &client,
         groups(&client, n * width),
-        CubeDim::new_1d(UNITS),
-        keys.into_buffer_arg(),
-        values.into_buffer_arg(),
+        threads(),
+        keys.numbers.into_buffer_arg(),
+        values.numbers.into_buffer_arg(),
         cosines.into_buffer_arg(),
         sines.into_buffer_arg(),
         cube_of_ints(starts.clone()).into_buffer_arg(),
         to_keys.into_buffer_arg(),
         to_values.into_buffer_arg(),
+        (n * width) as u32,
+        keys.down,
+        values.down,
         *columns as u32,
         *filled as u32,
         room as u32,
@@ -133,22 +136,23 @@ fn attend_cached(
     let MaskedRectangle { filled, starts, window, .. } = mask.rectangle();
     let shape = queries.dims();
     let room = both[0].dims()[2];
-    let (queries, [keys, values]) = (cube(queries), both.map(cube));
-    let out = empty::<f32>(&queries, &shape);
-    let TokenTurn { cosines, sines, behind, dims } = TokenTurn::of(angles, &queries);
+    let (queries, [keys, values]) = (lines(queries), both.map(cube));
+    let out = empty::<f32>(&keys, &shape);
+    let TokenTurn { cosines, sines, behind, dims } = TokenTurn::of(angles, &keys);
     let client = out.client.clone();
     let workgroups = shape[0] * heads.queries;
     attend_row::launch(
         &client,
         one_each(&client, workgroups),
         CubeDim::new_1d(ROW_UNITS),
-        queries.into_buffer_arg(),
+        queries.numbers.into_buffer_arg(),
         keys.into_buffer_arg(),
         values.into_buffer_arg(),
         cube_of_ints(starts.clone()).into_buffer_arg(),
         cosines.into_buffer_arg(),
         sines.into_buffer_arg(),
         out.clone().into_buffer_arg(),
+        queries.down,
         *filled as u32,
         window_of(*window),
         room as u32,
@@ -185,6 +189,9 @@ fn store_tokens(
     starts: &[i32],
     to_keys: &mut [f32],
     to_values: &mut [f32],
+    numbers: u32,
+    keys_down: u32,
+    values_down: u32,
     columns: u32,
     filled: u32,
     room: u32,
@@ -194,21 +201,21 @@ fn store_tokens(
     width: u32,
     #[comptime] turns: bool,
 ) {
-    if ABSOLUTE_POS < keys.len() {
+    if ABSOLUTE_POS < numbers as usize {
         let (columns, width, heads) = (columns as usize, width as usize, heads as usize);
         let at = ABSOLUTE_POS % width;
-        let start = ABSOLUTE_POS - at;
-        let head = start / width % heads;
-        let token = start / width / heads;
+        let head = ABSOLUTE_POS / width % heads;
+        let token = ABSOLUTE_POS / width / heads;
+        let start = token * keys_down as usize + head * width;
         let column = filled as usize + token % columns;
         let place = ((token / columns * heads + head) * room as usize + column) * width + at;
-        let mut key = keys[ABSOLUTE_POS];
+        let mut key = keys[start + at];
         if comptime![turns] {
             let row = column - starts[token] as usize + behind as usize;
             key = rotated(keys, start, at, cosines, sines, row, dims as usize, 1.0f32);
         }
         to_keys[place] = key;
-        to_values[place] = values[ABSOLUTE_POS];
+        to_values[place] = values[token * values_down as usize + head * width + at];
     }
 }
 
@@ -224,6 +231,7 @@ fn attend_row(
     cosines: &[f32],
     sines: &[f32],
     out: &mut [f32],
+    down: u32,
     filled: u32,
     window: u32,
     room: u32,
@@ -249,7 +257,7 @@ fn attend_row(
         }
         let mut query = Shared::<[f32]>::new_slice(comptime![shape.width.next_multiple_of(WRITTEN)]);
         let mut weights = Shared::<[f32]>::new_slice(units);
-        let query_start = CUBE_POS * width;
+        let query_start = row * down as usize + head * width;
         let mut at = thread;
         while at < comptime![shape.width.next_multiple_of(WRITTEN)] {
             let mut number = 0.0f32;
@@ -333,7 +341,7 @@ fn attend_row(
                 for other in 1..comptime![units / shape.lanes()] {
                     sum += weights[lane + other * comptime![shape.lanes()]];
                 }
-                out[query_start + at] = sum / total;
+                out[CUBE_POS * width + at] = sum / total;
             }
             sync_cube();
         }

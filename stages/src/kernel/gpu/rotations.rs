@@ -1,6 +1,6 @@
 //! Rotary positions of queries and keys in one kernel, with angles that are read where they lie in the table of the model.
 
-use super::memory::{UNITS, cube, cube_of_ints, empty, groups, tensor};
+use super::memory::{cube, cube_of_ints, empty, groups, tensor, threads};
 use crate::kernel::{AngleRows, Angles, Heads};
 use burn::tensor::Tensor;
 use cubecl::prelude::*;
@@ -16,7 +16,7 @@ pub fn rotate([queries, keys]: [Tensor<2>; 2], angles: &Angles, heads: Heads, ba
     rotate_both::launch(
         &client,
         groups(&client, n * (of_queries + of_keys)),
-        CubeDim::new_1d(UNITS),
+        threads(),
         queries.into_buffer_arg(),
         keys.into_buffer_arg(),
         cube(angles.cosines.clone()).into_buffer_arg(),

@@ -1,12 +1,11 @@
 //! Products of many rows: each workgroup makes a tile of the result, of which each thread makes squares of four by four.
 //! Both matrices pass through shared memory, some numbers of the inner side at a time, four to a place.
 
-use super::factors::{Factors, Onto};
-use crate::kernel::gpu::memory::{Four, kind_of, one_each};
+use super::factors::{Factors, Groups, Onto, SharedWork, Strides};
+use crate::kernel::gpu::memory::{Four, UNITS, kind_of, one_each, threads};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-const UNITS: usize = 256;
 /// Rows of a square, and columns.
 const SQUARE: usize = 4;
 
@@ -45,42 +44,26 @@ impl TileSizes {
 }
 
 pub fn launch(shape: [usize; 2], added: &Onto, factors: &[Factors], out: CubeTensor) {
-    let [rows, columns] = shape;
     let (one, two) = (&factors[0], factors.get(1));
     let other = two.unwrap_or(one);
     let sides = [one.left.right, one.right.down, other.left.right, other.right.down];
     let sizes = TileSizes::of(shape, sides.map(|stride| stride == 1));
-    let [tall, wide] = sizes.edges();
-    let across = columns.div_ceil(wide);
-    let groups = across * rows.div_ceil(tall);
+    let groups = Groups::of(shape, sizes.edges());
     let (kind, start) = added.kind(&one.left.numbers);
     let client = out.client.clone();
     multiply_tiles::launch(
         &client,
-        one_each(&client, groups),
-        CubeDim::new_1d(UNITS as u32),
+        one_each(&client, groups.count),
+        threads(),
         one.left.numbers.clone().into_buffer_arg(),
         one.right.numbers.clone().into_buffer_arg(),
         other.left.numbers.clone().into_buffer_arg(),
         other.right.numbers.clone().into_buffer_arg(),
         start.into_buffer_arg(),
         out.into_buffer_arg(),
-        rows as u32,
-        columns as u32,
-        groups as u32,
-        across as u32,
-        one.inner as u32,
-        one.left.down,
-        one.left.right,
-        one.right.down,
-        one.right.right,
-        one.factor,
-        other.inner as u32,
-        other.left.down,
-        other.left.right,
-        other.right.down,
-        other.right.right,
-        other.factor,
+        groups.work(),
+        one.strides(),
+        other.strides(),
         sizes,
         kind,
         two.is_some(),
@@ -139,30 +122,24 @@ fn add_products<E: Numeric>(
     right: &[E],
     first_row: usize,
     first_column: usize,
-    rows: usize,
-    columns: usize,
-    length: usize,
-    left_down: usize,
-    left_right: usize,
-    right_down: usize,
-    right_right: usize,
-    factor: f32,
+    work: &SharedWork,
+    strides: &Strides,
     #[comptime] sizes: TileSizes,
     #[comptime] number: usize,
 ) {
     let (down, beside) = (UNIT_POS as usize / sizes.across, UNIT_POS as usize % sizes.across);
     let mut from = 0usize;
-    while from < length {
+    while from < strides.inner {
         fetch::<f32>(
             held_left,
             left,
             first_row,
-            rows,
-            left_down,
+            work.rows,
+            strides.left_down,
             from,
-            length,
-            left_right,
-            factor,
+            strides.inner,
+            strides.left_right,
+            strides.factor,
             comptime![sizes.down * sizes.fold],
             comptime![sizes.step],
             comptime![sizes.inner_is_next[2 * number]],
@@ -171,11 +148,11 @@ fn add_products<E: Numeric>(
             held_right,
             right,
             first_column,
-            columns,
-            right_right,
+            work.columns,
+            strides.right_right,
             from,
-            length,
-            right_down,
+            strides.inner,
+            strides.right_down,
             1.0f32,
             comptime![sizes.across * sizes.fold],
             comptime![sizes.step],
@@ -212,33 +189,19 @@ fn multiply_tiles<E: Numeric, F: Numeric>(
     other_right: &[F],
     start: &[f32],
     out: &mut [f32],
-    rows: u32,
-    columns: u32,
-    groups: u32,
-    across: u32,
-    inner: u32,
-    left_down: u32,
-    left_right: u32,
-    right_down: u32,
-    right_right: u32,
-    factor: f32,
-    other_inner: u32,
-    other_left_down: u32,
-    other_left_right: u32,
-    other_right_down: u32,
-    other_right_right: u32,
-    other_factor: f32,
+    work: SharedWork,
+    strides: Strides,
+    other_strides: Strides,
     #[comptime] sizes: TileSizes,
     #[comptime] kind: u32,
     #[comptime] has_other: bool,
     #[define(E)] _of_right: ElemType,
     #[define(F)] _of_other: ElemType,
 ) {
-    if CUBE_POS < groups as usize {
-        let (rows, columns) = (rows as usize, columns as usize);
+    if CUBE_POS < work.groups {
         let (tall, wide) = comptime![(sizes.edges()[0], sizes.edges()[1])];
-        let first_row = CUBE_POS / across as usize * tall;
-        let first_column = CUBE_POS % across as usize * wide;
+        let first_row = CUBE_POS / work.across * tall;
+        let first_column = CUBE_POS % work.across * wide;
         let mut held_left = Shared::<[Four]>::new_slice(comptime![sizes.down * sizes.fold * sizes.step]);
         let mut held_right = Shared::<[Four]>::new_slice(comptime![sizes.across * sizes.fold * sizes.step]);
         let mut sums = Array::<Four>::new(comptime![sizes.fold * sizes.fold * SQUARE]);
@@ -254,14 +217,8 @@ fn multiply_tiles<E: Numeric, F: Numeric>(
             right,
             first_row,
             first_column,
-            rows,
-            columns,
-            inner as usize,
-            left_down as usize,
-            left_right as usize,
-            right_down as usize,
-            right_right as usize,
-            factor,
+            &work,
+            &strides,
             sizes,
             0usize,
         );
@@ -274,14 +231,8 @@ fn multiply_tiles<E: Numeric, F: Numeric>(
                 other_right,
                 first_row,
                 first_column,
-                rows,
-                columns,
-                other_inner as usize,
-                other_left_down as usize,
-                other_left_right as usize,
-                other_right_down as usize,
-                other_right_right as usize,
-                other_factor,
+                &work,
+                &other_strides,
                 sizes,
                 1usize,
             );
@@ -296,15 +247,15 @@ fn multiply_tiles<E: Numeric, F: Numeric>(
                 #[unroll]
                 for j in 0..SQUARE {
                     let column = first_column + (beside + square % sizes.fold * sizes.across) * SQUARE + j;
-                    if row < rows && column < columns {
+                    if row < work.rows && column < work.columns {
                         let mut sum = four.extract(j);
                         if comptime![kind == 1] {
                             sum += start[column];
                         }
                         if comptime![kind == 2] {
-                            sum += start[row * columns + column];
+                            sum += start[row * work.columns + column];
                         }
-                        out[row * columns + column] = sum;
+                        out[row * work.columns + column] = sum;
                     }
                 }
             }
