@@ -101,7 +101,7 @@ const VOCABULARY: usize = 512;
 
 /// Heads are as wide as those of large models.
 fn sizes(layers: usize) -> Sizes {
-    let (width, inner, heads, kv_heads, context) = (128, 192, 2, 2, 256);
+    let (width, inner, heads, kv_heads, context) = (128, 192, 2, 2, 1024);
     Sizes { width, inner, layers, heads, kv_heads, vocabulary: VOCABULARY, context }
 }
 
@@ -127,11 +127,14 @@ const fn sampled(keep: Keep) -> Choice {
 /// Tokens over which one decoded token is averaged: a multiple of the tokens between two reads.
 pub const TOKENS: usize = 16;
 
-/// Counts [`TOKENS`] more tokens of some rows: prompts and first tokens are taken away.
-pub fn decoding(llama: &Decoder, has_adapter: bool, choice: Choice) -> Counts {
+/// Tokens of prompts, and of those whose keys are read in parts.
+pub const SHORT: [usize; 3] = [9, 5, 7];
+pub const LONG: [usize; 3] = [600, 540, 570];
+
+/// Counts [`TOKENS`] more tokens behind such prompts: they and first tokens are taken away.
+pub fn decoding(llama: &Decoder, has_adapter: bool, prompts: [usize; 3], choice: Choice) -> Counts {
     let adapter = has_adapter.then(|| Adapter::new(&llama.config, &LORA, DRAW, &llama.device()));
-    let prompts: Vec<Vec<u32>> =
-        [9, 5, 7].iter().map(|length| model::ids(*length, *length as usize, VOCABULARY)).collect();
+    let prompts: Vec<Vec<u32>> = prompts.iter().map(|length| model::ids(*length as u64, *length, VOCABULARY)).collect();
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     let answer = |max_new: usize| {
         counted(|| {

@@ -70,6 +70,10 @@ fn attention_over_the_cache_is_that_over_all_tokens() {
         ([4, 2, 64], Some(7), Some(1.5), 60),
         ([1, 1, 256], None, None, 126),
         ([2, 2, 130], Some(150), None, 190),
+        // Keys in two parts, in four, and in two of those in a window; the last row has none in most of them.
+        ([1, 1, 40], None, Some(2.0), 507),
+        ([2, 1, 64], None, None, 1030),
+        ([2, 2, 24], Some(700), None, 1100),
     ];
     for ([queries, keys, width], window, cap, first) in cases {
         let (lines, after) = (3, 12);
