@@ -6,7 +6,7 @@ use formats::architectures::Activation;
 use stages::kernel::{self, GatedTerms, Start, Term, term};
 
 /// `[rows, inner, columns]`: one row, few and many; odd sides; narrow and flat, as adapters are; every shape of a tile.
-const SHAPES: [[usize; 3]; 10] = [
+const SHAPES: [[usize; 3]; 11] = [
     [1, 1, 9],
     [1, 300, 5000],
     [2, 4099, 24],
@@ -16,6 +16,7 @@ const SHAPES: [[usize; 3]; 10] = [
     [65, 1, 66],
     [130, 5000, 24],
     [2050, 40, 2049],
+    [2050, 40, 700],
     [257, 33, 65],
 ];
 
