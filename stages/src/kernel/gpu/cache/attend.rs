@@ -1,6 +1,6 @@
-//! Attention of one new token a row over the cache: a workgroup for each row and head, each of whose threads scores a key at a
-//! time. Where these are few and keys are many, each has a workgroup for each part of its keys, and their sums are brought
-//! together by a second kernel, part by part. Queries are turned as they are read.
+//! Attention of one new token a row over the cache: a workgroup for each row, head and part of the keys, each of whose threads
+//! scores a key at a time. Where there are several parts, a second kernel brings their sums together, part by part. Queries are
+//! turned as they are read.
 
 use crate::kernel::gpu::attention::{Shape, UNSEEN, bounded, window_of};
 use crate::kernel::gpu::memory::{cube, cube_of_ints, empty, groups, lines, one_each, tensor, threads};
@@ -13,26 +13,8 @@ use cubecl::prelude::*;
 /// Numbers of a part besides those of the head: its largest score, and the total of its weights.
 const BESIDES: usize = 2;
 
-/// The table: how many parts keys are read in, for so many of them and so many rows and heads. A part has 256 keys at least, and
-/// a large device has about 512 workgroups to do.
-fn parts_of(keys: usize, workgroups: usize) -> usize {
-    let most = match workgroups {
-        ..=16 => 32,
-        ..=32 => 16,
-        ..=64 => 8,
-        ..=128 => 4,
-        ..=256 => 2,
-        _ => 1,
-    };
-    match keys {
-        8192.. => most,
-        4096.. => most.min(16),
-        2048.. => most.min(8),
-        1024.. => most.min(4),
-        512.. => most.min(2),
-        _ => 1,
-    }
-}
+/// Keys of a part, counted from the first one that a row sees: a row has the bits that it has alone, whatever rows are beside it.
+const PART: usize = 256;
 
 pub fn attend(
     heads: Heads,
@@ -50,7 +32,7 @@ pub fn attend(
     let client = out.client.clone();
     let all = shape[0] * heads.queries;
     let window = window_of(*window);
-    let parts = parts_of((filled + 1).min(window as usize), all);
+    let parts = (filled + 1).min(window as usize).div_ceil(PART);
     let sums = if parts == 1 { out.clone() } else { empty::<f32>(&keys, &[all * parts, heads.width + BESIDES]) };
     attend_row::launch(
         &client,
@@ -145,9 +127,8 @@ fn attend_row(
         }
         let mut end = filled + 1;
         if comptime![is_in_parts] {
-            let each = (end - first).div_ceil(parts as usize * units) * units;
-            first += CUBE_POS % parts as usize * each;
-            end = min(end, first + each);
+            first += CUBE_POS % parts as usize * PART;
+            end = min(end, first + PART);
         }
         let mut query = Shared::<[f32]>::new_slice(comptime![shape.width.next_multiple_of(WRITTEN)]);
         let mut weights = Shared::<[f32]>::new_slice(units);
