@@ -394,6 +394,19 @@ fn the_code_map_is_the_tree() {
 }
 
 /// `src/executor/NAME.rs` stands for a file of any name in a directory that is there.
+/// Threads that run together are 8 on one driver and 32 or 64 on others: a kernel that knew how many would add in another order.
+#[test]
+fn no_kernel_of_a_gpu_depends_on_the_size_of_a_plane() {
+    let files = sources("stages/src/kernel/gpu");
+    assert!(files.iter().filter(|file| file.code.contains("#[cube(launch)]")).count() > 10);
+    let words = ["plane", "subgroup", "warp"];
+    let is_word = |code: &str| words.iter().any(|word| code.to_lowercase().contains(word));
+    let found: Vec<&str> = files.iter().filter(|file| is_word(&file.code)).map(|file| file.name.as_str()).collect();
+    assert_eq!(found, [""; 0]);
+    // What the words are of: an operation, and a number, of cubecl.
+    assert!(is_word("let sum = plane_sum(x);") && is_word("if UNIT_POS_PLANE == 0 {"));
+}
+
 #[test]
 fn what_is_to_be_touched_is_there() {
     let section = section("To add …");

@@ -89,6 +89,7 @@ fn is_first() -> bool {
 // ---------------------------------------------------------------------------------------------- counts
 
 static DISPATCHES: AtomicU64 = AtomicU64::new(0);
+static PIPELINES: AtomicU64 = AtomicU64::new(0);
 static SUBMITS: AtomicU64 = AtomicU64::new(0);
 static WAITS: AtomicU64 = AtomicU64::new(0);
 static UPLOADS: AtomicU64 = AtomicU64::new(0);
@@ -132,6 +133,7 @@ fn count_wait() {
 fn log_counts(event: &str) {
     let counters = [
         ("dispatches", &DISPATCHES),
+        ("pipelines", &PIPELINES),
         ("submits", &SUBMITS),
         ("waits", &WAITS),
         ("uploads", &UPLOADS),
@@ -284,6 +286,9 @@ fn own(name: &CStr) -> Option<Function> {
             b"vkDestroyBuffer" => transmute::<vk::PFN_vkDestroyBuffer, Function>(destroy_buffer),
             b"vkCmdCopyBuffer" => transmute::<vk::PFN_vkCmdCopyBuffer, Function>(copy_buffer),
             b"vkCmdDispatch" => transmute::<vk::PFN_vkCmdDispatch, Function>(dispatch),
+            b"vkCreateComputePipelines" => {
+                transmute::<vk::PFN_vkCreateComputePipelines, Function>(create_compute_pipelines)
+            }
             b"vkQueueSubmit" => transmute::<vk::PFN_vkQueueSubmit, Function>(queue_submit),
             b"vkWaitSemaphores" => transmute::<vk::PFN_vkWaitSemaphores, Function>(wait_semaphores),
             b"vkWaitSemaphoresKHR" => transmute::<vk::PFN_vkWaitSemaphores, Function>(wait_semaphores_khr),
@@ -566,6 +571,21 @@ unsafe extern "system" fn copy_buffer(
         drop(staging);
         let below = below_device(commands);
         below!(below.function(c"vkCmdCopyBuffer"), vk::PFN_vkCmdCopyBuffer)(commands, from, to, regions, region);
+    }
+}
+
+unsafe extern "system" fn create_compute_pipelines(
+    device: vk::Device,
+    cache: vk::PipelineCache,
+    count_of_infos: u32,
+    infos: *const vk::ComputePipelineCreateInfo,
+    allocator: *const vk::AllocationCallbacks,
+    made: *mut vk::Pipeline,
+) -> vk::Result {
+    count(&PIPELINES, count_of_infos.into());
+    unsafe {
+        let below = below_device(device).function(c"vkCreateComputePipelines");
+        below!(below, vk::PFN_vkCreateComputePipelines)(device, cache, count_of_infos, infos, allocator, made)
     }
 }
 

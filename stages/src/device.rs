@@ -147,7 +147,7 @@ pub fn of(io: &mut Io, dtype: Dtype) -> Result<Device> {
 }
 
 /// Raised when the same work on a GPU would give other last bits than before.
-const KERNELS: u32 = 4;
+const KERNELS: u32 = 5;
 
 /// The precision in which a device keeps and multiplies matrices that are asked for in `dtype`. WGSL has no bf16, and
 /// SPIR-V stores it without computing in it. f16 takes the same memory, and the numbers of bf16 from 2^-14 to 65504

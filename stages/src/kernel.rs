@@ -40,6 +40,11 @@ pub trait Kernel: Sync {
     /// residual.
     fn products(&self, start: Start, terms: Vec<Term>) -> Tensor<2>;
 
+    /// Two sums of products of the same left sides.
+    fn two_products(&self, both: [Vec<Term>; 2]) -> [Tensor<2>; 2] {
+        both.map(|terms| self.products(Start::Zero, terms))
+    }
+
     /// The rows of `x` in the precision of `weight`, where they are multiplied in it.
     fn half_rows(&self, x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
         HalfRows::of(x, weight)
@@ -68,9 +73,8 @@ pub trait Kernel: Sync {
     /// f(x) of `[n, inner]`, times `up` where there is one (SwiGLU and its kin, Shazeer 2020).
     fn gate(&self, activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tensor<2>;
 
-    /// [`Kernel::gate`] of two sums of products, those of a gate and those of the other half, where a backend computes it
-    /// without either.
-    fn gated(&self, _activation: Activation, _sides: [Vec<Term>; 2]) -> Option<Tensor<2>> {
+    /// [`Kernel::gate`] of two sums of products, where a backend computes it without either.
+    fn gated(&self, _activation: Activation, _terms: GatedTerms) -> Option<Tensor<2>> {
         None
     }
 
@@ -187,8 +191,16 @@ pub trait KeyValueCache {
     fn keep(&mut self, rows: &[usize]);
 }
 
+/// The products of a gate and those of the other half.
+pub enum GatedTerms {
+    Apart([Vec<Term>; 2]),
+    /// Right sides have the columns of the gate, and then those of the other half.
+    Joint(Vec<Term>),
+}
+
 /// `factor`·left·right of `[m, k]` and `[k, n]`. The right one may be of half precision; so are the products of numbers
 /// where the left one is `halved`.
+#[derive(Clone)]
 pub struct Term {
     pub left: Tensor<2>,
     pub right: Tensor<2>,

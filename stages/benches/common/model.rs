@@ -28,8 +28,12 @@ pub struct Sizes {
 
 /// A LLaMA of these sizes with a tied head. No answer of it ends before its time.
 pub fn llama(sizes: &Sizes, dtype: Dtype, device: &Device) -> Decoder {
+    drawn(config(sizes), dtype, device)
+}
+
+pub fn drawn(config: Config, dtype: Dtype, device: &Device) -> Decoder {
     device.seed(DRAW.seed);
-    weights::build(config(sizes), |weight| {
+    weights::build(config, |weight| {
         let shape = weight.shape;
         if weight.sort == Sort::Norm {
             return Ok(Tensor::ones(shape, device));
@@ -44,12 +48,17 @@ pub fn llama(sizes: &Sizes, dtype: Dtype, device: &Device) -> Decoder {
 }
 
 pub fn config(sizes: &Sizes) -> Config {
+    Config::of(source(sizes)).expect("the configuration is good")
+}
+
+/// The configuration as a file has it.
+pub fn source(sizes: &Sizes) -> Value {
     let &Sizes { width, inner, layers, heads, kv_heads, vocabulary, context } = sizes;
     let (is_tied, pad, bos, eos) = (true, Some(0), 1, 2);
     let llama = Llama { vocabulary, width, inner, layers, heads, kv_heads, context, is_tied, pad, bos, eos };
     let mut source = llama.source();
     source["eos_token_id"] = Value::Null;
-    Config::of(source).expect("the configuration is good")
+    source
 }
 
 /// Random tokens, none of which is special.

@@ -1,6 +1,6 @@
 //! The table of the work that is asked of the GPU at hand: kernels by their names, uploads and reads.
 
-use super::counts::{self, Counts, GREEDY, PLAIN, TOKENS, TOP_P, by_layer};
+use super::counts::{self, Counts, GREEDY, LONG, PLAIN, SHORT, TOKENS, TOP_P, by_layer};
 use super::options::Options;
 use formats::dtype::Dtype;
 use stages::device;
@@ -11,7 +11,7 @@ pub fn print(options: &Options) {
     let model = |layers: usize, dtype: Dtype| counts::llama(layers, dtype, &device);
     let model = &model;
     let decode =
-        |dtype, has_adapter, choice| move |layers| counts::decoding(&model(layers, dtype), has_adapter, choice);
+        |dtype, has_adapter, choice| move |layers| counts::decoding(&model(layers, dtype), has_adapter, SHORT, choice);
     let sft = |trained: Trainable, part: usize| {
         move |layers| counts::sft_step(&model(layers, Dtype::F32), trained)[part].clone()
     };
@@ -19,6 +19,16 @@ pub fn print(options: &Options) {
     let all: Vec<(&str, usize, Work)> = vec![
         ("decoded token, LoRA", TOKENS, Box::new(decode(Dtype::F32, true, PLAIN))),
         ("decoded token, LoRA, f16", TOKENS, Box::new(decode(Dtype::F16, true, PLAIN))),
+        (
+            "decoded token, LoRA, Phi-3",
+            TOKENS,
+            Box::new(|layers| counts::decoding(&counts::phi3(layers, &device), true, SHORT, PLAIN)),
+        ),
+        (
+            "decoded token, LoRA, behind 600 others",
+            TOKENS,
+            Box::new(|layers| counts::decoding(&model(layers, Dtype::F32), true, LONG, PLAIN)),
+        ),
         ("decoded token", TOKENS, Box::new(decode(Dtype::F32, false, PLAIN))),
         ("decoded token, greedy", TOKENS, Box::new(decode(Dtype::F32, false, GREEDY))),
         ("decoded token, top-k and top-p", TOKENS, Box::new(decode(Dtype::F32, false, TOP_P))),

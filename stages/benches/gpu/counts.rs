@@ -9,6 +9,7 @@ pub mod steps;
 
 use burn::tensor::Device;
 use cubecl::logging::{LaunchObservation, LaunchObserver};
+use formats::config::Config;
 use formats::dtype::Dtype;
 use model::{DRAW, LORA, Sizes};
 pub use stages::generate::Choice;
@@ -98,10 +99,21 @@ pub fn counted(work: impl FnOnce()) -> Counts {
 
 const VOCABULARY: usize = 512;
 
-/// A small LLaMA, whose heads are as wide as those of large ones.
+/// Heads are as wide as those of large models.
+fn sizes(layers: usize) -> Sizes {
+    let (width, inner, heads, kv_heads, context) = (128, 192, 2, 2, 1024);
+    Sizes { width, inner, layers, heads, kv_heads, vocabulary: VOCABULARY, context }
+}
+
 pub fn llama(layers: usize, dtype: Dtype, device: &Device) -> Decoder {
-    let (width, inner, heads, kv_heads, context) = (128, 192, 2, 2, 256);
-    model::llama(&Sizes { width, inner, layers, heads, kv_heads, vocabulary: VOCABULARY, context }, dtype, device)
+    model::llama(&sizes(layers), dtype, device)
+}
+
+/// The same with the projections of a Phi-3: one for queries, keys and values, and one for both halves of the MLP.
+pub fn phi3(layers: usize, device: &Device) -> Decoder {
+    let mut source = model::source(&sizes(layers));
+    source["model_type"] = "phi3".into();
+    model::drawn(Config::of(source).expect("the configuration is good"), Dtype::F32, device)
 }
 
 pub const GREEDY: Choice = Choice::Greedy;
@@ -115,11 +127,14 @@ const fn sampled(keep: Keep) -> Choice {
 /// Tokens over which one decoded token is averaged: a multiple of the tokens between two reads.
 pub const TOKENS: usize = 16;
 
-/// Counts [`TOKENS`] more tokens of some rows: prompts and first tokens are taken away.
-pub fn decoding(llama: &Decoder, has_adapter: bool, choice: Choice) -> Counts {
+/// Tokens of prompts, and of those whose keys are read in parts.
+pub const SHORT: [usize; 3] = [9, 5, 7];
+pub const LONG: [usize; 3] = [600, 540, 570];
+
+/// Counts [`TOKENS`] more tokens behind such prompts: they and first tokens are taken away.
+pub fn decoding(llama: &Decoder, has_adapter: bool, prompts: [usize; 3], choice: Choice) -> Counts {
     let adapter = has_adapter.then(|| Adapter::new(&llama.config, &LORA, DRAW, &llama.device()));
-    let prompts: Vec<Vec<u32>> =
-        [9, 5, 7].iter().map(|length| model::ids(*length, *length as usize, VOCABULARY)).collect();
+    let prompts: Vec<Vec<u32>> = prompts.iter().map(|length| model::ids(*length as u64, *length, VOCABULARY)).collect();
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     let answer = |max_new: usize| {
         counted(|| {

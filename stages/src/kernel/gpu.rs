@@ -24,8 +24,8 @@ mod table;
 
 use super::tensors::BurnTensors;
 use super::{
-    AdamStep, Angles, AttentionMask, Blocks, ByRow, Draws, HalfRows, Heads, Kernel, KeyValueCache, LatePredictions,
-    LossKernel, Normalization, PolicyTerms, Sampling, Start, Term, TogetherKernel, ValueTerms,
+    AdamStep, Angles, AttentionMask, Blocks, ByRow, Draws, GatedTerms, HalfRows, Heads, Kernel, KeyValueCache,
+    LatePredictions, LossKernel, Normalization, PolicyTerms, Sampling, Start, Term, TogetherKernel, ValueTerms,
 };
 use crate::tensor::Later;
 use anyhow::Result;
@@ -59,6 +59,10 @@ impl Kernel for GpuKernels {
         product::products(start, terms)
     }
 
+    fn two_products(&self, both: [Vec<Term>; 2]) -> [Tensor<2>; 2] {
+        product::two_products(both)
+    }
+
     fn half_rows(&self, x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
         product::half_rows(x, weight)
     }
@@ -83,8 +87,8 @@ impl Kernel for GpuKernels {
         gates::gate(activation, x, up)
     }
 
-    fn gated(&self, activation: Activation, sides: [Vec<Term>; 2]) -> Option<Tensor<2>> {
-        product::gated(activation, sides)
+    fn gated(&self, activation: Activation, terms: GatedTerms) -> Option<Tensor<2>> {
+        product::gated(activation, terms)
     }
 
     fn gate_back(

@@ -11,7 +11,7 @@ use super::lora::Adapter;
 use super::rotation::RopeTables;
 use super::table::Table;
 use crate::device::asked;
-use crate::kernel::{self, Heads, Kernel, Normalization, Start, Term, capped, term};
+use crate::kernel::{self, GatedTerms, Heads, Kernel, Normalization, Start, Term, capped, term};
 use burn::tensor::{Device, FloatDType, Int, Tensor};
 use formats::architectures::{Norm, QkvLayout, Target};
 use formats::config::Config;
@@ -277,17 +277,16 @@ impl Decoder {
         terms
     }
 
-    /// The inner numbers of an MLP whose gate and `up` are projections of their own without a bias, where a backend computes
-    /// them without either.
+    /// The inner numbers of a gated MLP without biases, where a backend computes them without gate and `up`.
     fn gated(&self, input: &mut Input) -> Option<Tensor<2>> {
-        let layout = &self.config.architecture.layout;
-        let targets = [Target::Gate, Target::Up];
-        let is_apart = self.config.is_gated && targets.iter().all(|target| layout.place(*target).is_some());
-        if !is_apart || targets.iter().any(|target| self.projection(input.layer, *target).1.bias.is_some()) {
+        if !self.config.is_gated || self.config.biases.mlp {
             return None;
         }
-        let sides = targets.map(|target| self.terms(target, 1.0, input));
-        self.kernel().gated(self.config.activation, sides)
+        let terms = match self.config.architecture.layout.place(Target::GateUp) {
+            Some(_) => GatedTerms::Joint(self.terms(Target::GateUp, 1.0, input)),
+            None => GatedTerms::Apart([Target::Gate, Target::Up].map(|target| self.terms(target, 1.0, input))),
+        };
+        self.kernel().gated(self.config.activation, terms)
     }
 
     /// The residual stream with a projection added, through a norm where there is one; and the projection before it.
@@ -327,7 +326,13 @@ impl Decoder {
     /// Queries `[n, h·hd]`, keys and values `[n, kv·hd]`.
     fn queries_keys_values(&self, input: &mut Input) -> [Tensor<2>; 3] {
         if self.config.architecture.layout.place(Target::Fused).is_none() {
-            return self.project([Target::Query, Target::Key, Target::Value], input);
+            let both = [Target::Key, Target::Value];
+            let [queries] = self.project([Target::Query], input);
+            let [keys, values] = match self.config.biases.attention_in {
+                true => self.project(both, input),
+                false => self.kernel().two_products(both.map(|target| self.terms(target, 1.0, input))),
+            };
+            return [queries, keys, values];
         }
         let [all] = self.project([Target::Fused], input);
         let Config { heads, kv_heads, head_dim: hd, .. } = self.config;

@@ -28,16 +28,16 @@ pub fn rows_at_once(config: &Config, tokens: usize, device: &Device) -> usize {
 /// that these leave.
 pub fn rows_decoded_at_once(config: &Config, weights: u64, tokens: usize, longest: usize, device: &Device) -> usize {
     let DeviceLimits { binding, memory, .. } = device::limits(device);
-    let bound = binding / of_decoded_row(config, tokens, longest);
+    let bound = binding / of_decoded_row(config, tokens, longest, device);
     let rest = memory.map_or(u64::MAX, |memory| memory.saturating_sub(weights) / 4 * 3);
     let kept = rest / kept_of_decoded_row(config, tokens, longest);
     usize::try_from(bound.min(kept)).unwrap_or(usize::MAX).max(1)
 }
 
 /// The largest tensor of a row that is decoded.
-pub fn of_decoded_row(config: &Config, tokens: usize, longest: usize) -> u64 {
+pub fn of_decoded_row(config: &Config, tokens: usize, longest: usize, device: &Device) -> u64 {
     let keys = config.kv_heads * config.head_dim * longest;
-    let scores = config.heads * longest;
+    let scores = if kernel::of(device).holds_scores() { config.heads * longest } else { 0 };
     keys.max(scores).max(config.vocabulary).max(tokens * widest(config)) as u64 * F32
 }
 

@@ -106,7 +106,7 @@ fn tensors(
     )];
     if load.decoded.0 > 0 {
         let what = format!("the keys of a row of {longest} tokens in a layer");
-        tensors.push((what, of_decoded_row(config, load.tokens, longest), format!("lower {lower}")));
+        tensors.push((what, of_decoded_row(config, load.tokens, longest, device), format!("lower {lower}")));
     }
     if load.is_full {
         let largest = layout::weights(config).into_iter().max_by_key(Weight::numbers);

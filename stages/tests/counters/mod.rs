@@ -5,7 +5,7 @@
 mod counts;
 
 use burn::tensor::Device;
-use counts::{Choice, Counts, GREEDY, PLAIN, TOKENS, TOP_P, by_layer};
+use counts::{Choice, Counts, GREEDY, LONG, PLAIN, SHORT, TOKENS, TOP_P, by_layer};
 use formats::dtype::Dtype;
 use stages::model::{Decoder, Trainable};
 
@@ -33,11 +33,19 @@ fn models(dtype: Dtype, device: &Device) -> [Decoder; 2] {
 
 pub fn check_decoding(device: &Device) {
     let (plain, half) = (models(Dtype::F32, device), models(Dtype::F16, device));
-    let decode = |models: &[Decoder; 2], has_adapter: bool, choice: Choice| {
-        [0, 1].map(|model| counts::decoding(&models[model], has_adapter, choice))
+    let decode_behind = |models: &[Decoder; 2], has_adapter: bool, prompts: [usize; 3], choice: Choice| {
+        [0, 1].map(|model| counts::decoding(&models[model], has_adapter, prompts, choice))
     };
+    let decode =
+        |models: &[Decoder; 2], has_adapter: bool, choice: Choice| decode_behind(models, has_adapter, SHORT, choice);
     // One read in sixteen tokens, and one upload of their draws.
     let most = |by_layer: f64| Most { by_layer, besides: 6.0, uploads: 1, reads: 1 };
+    let phi3 = [2, 4].map(|layers| counts::phi3(layers, device));
+    check("decoding with LoRA, Phi-3", decode(&phi3, true, PLAIN), TOKENS, &most(14.0));
+    let long = decode_behind(&plain, true, LONG, PLAIN);
+    assert!(long[0].kernels.keys().any(|name| name.contains("join_parts")), "keys are read in parts: {long:?}");
+    check("decoding with LoRA, long rows", long, TOKENS, &most(14.0));
+    check("decoding, greedy, long rows", decode_behind(&plain, false, LONG, GREEDY), TOKENS, &most(10.0));
     check("decoding with LoRA", decode(&plain, true, PLAIN), TOKENS, &most(14.0));
     check("decoding, greedy", decode(&plain, false, GREEDY), TOKENS, &most(10.0));
     check("decoding, top-k and top-p", decode(&plain, false, TOP_P), TOKENS, &most(10.0));

@@ -3,6 +3,7 @@
 use super::{check, drawn, wgpu};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use stages::kernel::{self, AttentionMask, Heads, MaskedRectangle};
+use stages::tensor::values_of;
 
 /// Lines of `columns` tokens: one row, two rows in a line, a row behind padding, a row before padding, nothing but padding.
 fn starts(columns: usize) -> Vec<i32> {
@@ -70,6 +71,10 @@ fn attention_over_the_cache_is_that_over_all_tokens() {
         ([4, 2, 64], Some(7), Some(1.5), 60),
         ([1, 1, 256], None, None, 126),
         ([2, 2, 130], Some(150), None, 190),
+        // Keys in two parts and, from the sixth token on, in three; in five; in three of a window. The last row has none in most.
+        ([1, 1, 40], None, Some(2.0), 507),
+        ([2, 1, 64], None, None, 1030),
+        ([2, 2, 24], Some(700), None, 1100),
     ];
     for ([queries, keys, width], window, cap, first) in cases {
         let (lines, after) = (3, 12);
@@ -125,5 +130,51 @@ fn attention_over_the_cache_is_that_over_all_tokens() {
             let d = out.dims()[2];
             vec![out.reshape([lines * after, d])]
         });
+    }
+}
+
+/// Keys are added up in parts, whose number is that of the longest row.
+#[test]
+fn a_row_over_the_cache_has_the_bits_that_it_has_alone() {
+    let Some(gpu) = wgpu() else { return };
+    let heads = Heads { queries: 4, keys: 2, width: 24, scale: 0.3, cap: None };
+    let kernel = kernel::of(&gpu);
+    let ids = |ids: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(ids.clone(), [ids.len()]), &gpu);
+    // The last token of rows that begin here, in lines of so many columns.
+    let last = |begin: &[usize], columns: usize, qkv: [Tensor<2>; 3], window: Option<usize>| {
+        let lines = begin.len();
+        let part = |from: usize, to: usize| {
+            qkv.clone().map(|x| {
+                let d = x.dims()[1];
+                let x = x.reshape([lines, columns, d]).slice([0..lines, from..to, 0..d]);
+                x.reshape([lines * (to - from), d])
+            })
+        };
+        let mask = |columns: usize, filled: usize, starts: Vec<i32>| {
+            AttentionMask::Rectangle(MaskedRectangle { columns, filled, starts: ids(starts), window })
+        };
+        let mut cache = kernel.cache(1, columns);
+        let filled = columns - 1;
+        let by_token = begin.iter().flat_map(|begin| {
+            (0..filled).map(move |column| if column < *begin { filled as i32 } else { *begin as i32 })
+        });
+        cache.attend(0, heads, part(0, filled), None, &mask(filled, 0, by_token.collect()));
+        let starts = begin.iter().map(|begin| *begin as i32).collect();
+        values_of(cache.attend(0, heads, part(filled, columns), None, &mask(1, filled, starts))).unwrap()
+    };
+    let columns = 1000;
+    let all = [(1, 4), (2, 2), (3, 2)].map(|(of, heads)| drawn(of, [3 * columns, heads * 24], &gpu));
+    for window in [None, Some(300)] {
+        let begin = [0, 400, 900];
+        let together = last(&begin, columns, all.clone(), window);
+        for (line, begin) in begin.into_iter().enumerate() {
+            let row = all.clone().map(|x| {
+                let d = x.dims()[1];
+                x.slice([line * columns + begin..(line + 1) * columns, 0..d])
+            });
+            let alone = last(&[0], columns - begin, row, window);
+            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+            assert_eq!(bits(&together[line * 96..(line + 1) * 96]), bits(&alone), "row {line}, {window:?}");
+        }
     }
 }

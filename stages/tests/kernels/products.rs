@@ -3,10 +3,10 @@
 use super::{check, drawn, wgpu};
 use burn::tensor::{Device, FloatDType, Tensor};
 use formats::architectures::Activation;
-use stages::kernel::{self, Start, Term, term};
+use stages::kernel::{self, GatedTerms, Start, Term, term};
 
 /// `[rows, inner, columns]`: one row, few and many; odd sides; narrow and flat, as adapters are; every shape of a tile.
-const SHAPES: [[usize; 3]; 10] = [
+const SHAPES: [[usize; 3]; 11] = [
     [1, 1, 9],
     [1, 300, 5000],
     [2, 4099, 24],
@@ -16,6 +16,7 @@ const SHAPES: [[usize; 3]; 10] = [
     [65, 1, 66],
     [130, 5000, 24],
     [2050, 40, 2049],
+    [2050, 40, 700],
     [257, 33, 65],
 ];
 
@@ -102,7 +103,14 @@ fn a_gated_product_is_the_gate_of_two_products() {
                     std::iter::once(term(&x, right.clone())).chain(adapter).collect::<Vec<_>>()
                 })
             };
-            let product = |has_adapter: bool| match kernel.gated(Activation::Silu, sides(has_adapter)) {
+            let joint = |has_adapter: bool| {
+                let one = |sides: [&Tensor<2>; 2]| Tensor::cat(sides.map(Tensor::clone).to_vec(), 1);
+                // A matrix that lies as in a file.
+                let right = one([&gate, &up]).transpose().mul_scalar(1.0).transpose();
+                let adapter = Term { factor: 0.5, ..term(&narrow, one([&gate_back, &up_back])) };
+                GatedTerms::Joint(std::iter::once(term(&x, right)).chain(has_adapter.then_some(adapter)).collect())
+            };
+            let product = |has_adapter: bool, terms: GatedTerms| match kernel.gated(Activation::Silu, terms) {
                 Some(product) => product,
                 None => {
                     assert!(!is_gpu(device));
@@ -110,7 +118,29 @@ fn a_gated_product_is_the_gate_of_two_products() {
                     kernel.gate(Activation::Silu, gate, Some(up))
                 }
             };
-            vec![product(false), product(true)]
+            [false, true]
+                .into_iter()
+                .flat_map(|has| [product(has, GatedTerms::Apart(sides(has))), product(has, joint(has))])
+                .collect()
         });
+    }
+}
+
+#[test]
+fn two_products_in_one_kernel_have_the_bits_of_two_kernels() {
+    let Some(gpu) = wgpu() else { return };
+    let kernel = kernel::of(&gpu);
+    let bits = |x: Tensor<2>| stages::tensor::values_of(x).unwrap().iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+    for [rows, inner, columns] in [[1, 300, 40], [3, 77, 1030], [64, 128, 2], [70, 9, 33]] {
+        let (x, narrow) = (drawn(1, [rows, inner], &gpu), drawn(2, [rows, 24], &gpu));
+        let sides = || {
+            [3, 4].map(|of| {
+                let right = drawn(of, [columns, inner], &gpu).transpose();
+                let adapter = Term { factor: 0.5, ..term(&narrow, drawn(of + 2, [24, columns], &gpu)) };
+                vec![term(&x, right), adapter]
+            })
+        };
+        let apart = sides().map(|terms| bits(kernel.products(Start::Zero, terms)));
+        assert_eq!(kernel.two_products(sides()).map(bits), apart, "{rows} x {inner} x {columns}");
     }
 }

@@ -150,6 +150,21 @@ fn attention_needs_no_room_for_the_scores_of_a_row() {
 }
 
 #[test]
+fn scores_of_a_decoded_row_count_where_they_are_in_memory() {
+    let Some(gpu) = wgpu() else { return };
+    let (vocabulary, width, inner, layers, heads, kv_heads, context) = (9, 64, 9, 1, 16, 1, 2048);
+    let (is_tied, pad, bos, eos) = (true, None, 1, 2);
+    let llama = Llama { vocabulary, width, inner, layers, heads, kv_heads, context, is_tied, pad, bos, eos };
+    let config = Config::of(llama.source()).unwrap();
+    let bytes = |device: &Device| sizes::of_decoded_row(&config, 1, 2048, device);
+    // Four numbers of a key each; sixteen scores as tensor expressions, which burn can differentiate, have them.
+    assert_eq!(
+        [bytes(&gpu), bytes(&Device::flex()), bytes(&Device::flex().autodiff())],
+        [4, 4, 16].map(|x| x * 2048 * 4)
+    );
+}
+
+#[test]
 fn fewer_answers_are_decoded_at_once_where_their_keys_are_too_large() {
     let Some(gpu) = wgpu() else { return };
     let Some(binding) = binding(&gpu) else { return };

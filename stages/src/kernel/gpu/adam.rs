@@ -1,6 +1,6 @@
 //! A step of Adam in one pass over memory, and the norm of the gradients behind it.
 
-use super::memory::{UNITS, cube, empty, groups, tensor};
+use super::memory::{UNITS, cube, empty, groups, tensor, threads};
 use super::sums::sum_of_group;
 use crate::kernel::AdamStep;
 use burn::tensor::Tensor;
@@ -21,12 +21,12 @@ pub fn sum_of_squares(gradients: &[Tensor<2>]) -> Tensor<1> {
         squares_of_pieces::launch(
             &client,
             CubeCount::new_1d(here as u32),
-            CubeDim::new_1d(UNITS),
+            threads(),
             cube(gradient.clone()).into_buffer_arg(),
             sums.clone().into_buffer_arg(),
             at as u32,
             PIECE as u32,
-            UNITS as usize,
+            UNITS,
         );
         at += here;
     }
@@ -34,10 +34,10 @@ pub fn sum_of_squares(gradients: &[Tensor<2>]) -> Tensor<1> {
     sum_of_all::launch(
         &client,
         CubeCount::new_1d(1),
-        CubeDim::new_1d(UNITS),
+        threads(),
         sums.into_buffer_arg(),
         total.clone().into_buffer_arg(),
-        UNITS as usize,
+        UNITS,
     );
     tensor(total)
 }
@@ -52,7 +52,7 @@ pub fn adam(step: &AdamStep, tensors: [Tensor<2>; 4]) -> [Tensor<2>; 3] {
     step_numbers::launch(
         &client,
         groups(&client, shape[0] * shape[1]),
-        CubeDim::new_1d(UNITS),
+        threads(),
         weight.into_buffer_arg(),
         mean.into_buffer_arg(),
         square.into_buffer_arg(),

@@ -6,12 +6,11 @@ mod back;
 mod forward;
 mod tiles;
 
-use super::memory::{cube, cube_of_ints, empty, one_each, tensor};
+use super::memory::{cube, cube_of_ints, empty, one_each, tensor, threads};
 use crate::kernel::{AttentionMask, Heads, MaskedRectangle};
 use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::prelude::*;
-use tiles::{KEPT, TILE, UNITS};
+use tiles::{KEPT, TILE};
 
 pub use tiles::{Shape, UNSEEN, bounded};
 
@@ -37,7 +36,7 @@ pub fn attend_back(heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask, dy: 
     back::queries_back::launch(
         &client,
         one_each(&client, groups),
-        CubeDim::new_1d(UNITS as u32),
+        threads(),
         queries.clone().into_buffer_arg(),
         keys.clone().into_buffer_arg(),
         values.clone().into_buffer_arg(),
@@ -55,7 +54,7 @@ pub fn attend_back(heads: Heads, qkv: [Tensor<2>; 3], mask: &AttentionMask, dy: 
     back::keys_back::launch(
         &client,
         one_each(&client, groups),
-        CubeDim::new_1d(UNITS as u32),
+        threads(),
         queries.clone().into_buffer_arg(),
         keys.clone().into_buffer_arg(),
         values.clone().into_buffer_arg(),
@@ -88,7 +87,7 @@ fn forward(
     forward::attend_tiles::launch(
         &client,
         one_each(&client, groups),
-        CubeDim::new_1d(UNITS as u32),
+        threads(),
         queries.clone().into_buffer_arg(),
         keys.clone().into_buffer_arg(),
         values.clone().into_buffer_arg(),

@@ -10,7 +10,7 @@
 //! 2. The draw is a share of what is kept. The largest x for which the weights of at least x sum to more than that is the
 //!    weight of the token; of equal ones, the one that the rest of the draw falls on.
 
-use super::memory::{UNITS, cube, empty};
+use super::memory::{UNITS, cube, empty, threads};
 use crate::kernel::{Draws, Keep, Sampling};
 use crate::tensor::from_values;
 use burn::tensor::{Device, Int, Tensor};
@@ -29,7 +29,7 @@ pub fn choose(logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int> {
     let logits = cube(logits);
     let chosen = empty::<i32>(&logits, &[rows]);
     let client = logits.client.clone();
-    let (count, dim) = (CubeCount::new_1d(rows as u32), CubeDim::new_1d(UNITS));
+    let (count, dim) = (CubeCount::new_1d(rows as u32), threads());
     match sampling {
         None => choose_largest::launch(
             &client,
@@ -38,7 +38,7 @@ pub fn choose(logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int> {
             logits.into_buffer_arg(),
             chosen.clone().into_buffer_arg(),
             vocabulary as u32,
-            UNITS as usize,
+            UNITS,
         ),
         Some(Sampling { temperature, keep: Keep { top_k, top_p }, draws, token }) => {
             let Draws::Device(draws) = draws else { unreachable!("this backend sends its draws") };
@@ -59,7 +59,7 @@ pub fn choose(logits: Tensor<2>, sampling: Option<Sampling>) -> Tensor<1, Int> {
                 top_k.unwrap_or(vocabulary).min(vocabulary) as u32,
                 top_p.is_some(),
                 top_k.is_some_and(|most| most < vocabulary),
-                UNITS as usize,
+                UNITS,
             );
         }
     }

@@ -1,6 +1,6 @@
 //! The activations of an MLP and their derivatives, times the other half where there is one. Both may be parts of one matrix.
 
-use super::memory::{MatrixLines, UNITS, empty, groups, lines, tensor};
+use super::memory::{MatrixLines, empty, groups, lines, tensor, threads};
 use crate::kernel::{PER_ROOT_TAU, TANH_CUBE, TANH_FACTOR};
 use burn::tensor::Tensor;
 use cubecl::prelude::*;
@@ -17,7 +17,7 @@ pub fn gate(activation: Activation, x: Tensor<2>, up: Option<Tensor<2>>) -> Tens
     gate_numbers::launch(
         &client,
         groups(&client, n * inner),
-        CubeDim::new_1d(UNITS),
+        threads(),
         x.numbers.into_buffer_arg(),
         up.numbers.into_buffer_arg(),
         out.clone().into_buffer_arg(),
@@ -47,7 +47,7 @@ pub fn gate_back(
     gate_numbers_back::launch(
         &client,
         groups(&client, n * inner),
-        CubeDim::new_1d(UNITS),
+        threads(),
         of_x.numbers.clone().into_buffer_arg(),
         of_up.numbers.clone().into_buffer_arg(),
         of_dy.numbers.clone().into_buffer_arg(),

@@ -1,7 +1,7 @@
 //! Predictions from rows of logits, their derivative, and how far two distributions are from each other: a workgroup a row,
 //! which writes nothing of the size of the vocabulary but the gradient.
 
-use super::memory::{UNITS, cube, cube_of_ints, empty, one_each, tensor};
+use super::memory::{UNITS, cube, cube_of_ints, empty, one_each, tensor, threads};
 use super::sums::{largest_of_group, sum_of_group};
 use crate::kernel::{ByRow, LatePredictions, column};
 use crate::tensor::{from_ids, later};
@@ -17,13 +17,13 @@ pub fn log_softmax(logits: Tensor<2>, targets: &[u32]) -> LatePredictions {
     predict_rows::launch(
         &client,
         one_each(&client, rows),
-        CubeDim::new_1d(UNITS),
+        threads(),
         logits.into_buffer_arg(),
         targets.into_buffer_arg(),
         numbers.clone().into_buffer_arg(),
         rows as u32,
         vocabulary as u32,
-        UNITS as usize,
+        UNITS,
     );
     let numbers: Tensor<2> = tensor(numbers);
     LatePredictions::Coming { later: later(numbers.clone().reshape([2 * rows])), numbers }
@@ -41,7 +41,7 @@ pub fn log_softmax_back(logits: Tensor<2>, targets: &[u32], d_log_probs: &ByRow,
     predict_rows_back::launch(
         &client,
         one_each(&client, rows),
-        CubeDim::new_1d(UNITS),
+        threads(),
         logits.into_buffer_arg(),
         cube_of_ints(from_ids(targets, &device)).into_buffer_arg(),
         of_log_probs.into_buffer_arg(),
@@ -50,7 +50,7 @@ pub fn log_softmax_back(logits: Tensor<2>, targets: &[u32], d_log_probs: &ByRow,
         rows as u32,
         vocabulary as u32,
         has_entropies,
-        UNITS as usize,
+        UNITS,
     );
     tensor(out)
 }
@@ -63,13 +63,13 @@ pub fn divergence(p: Tensor<2>, q: Tensor<2>) -> Tensor<2> {
     diverge_rows::launch(
         &client,
         one_each(&client, rows),
-        CubeDim::new_1d(UNITS),
+        threads(),
         p.into_buffer_arg(),
         q.into_buffer_arg(),
         out.clone().into_buffer_arg(),
         rows as u32,
         vocabulary as u32,
-        UNITS as usize,
+        UNITS,
     );
     tensor(out)
 }

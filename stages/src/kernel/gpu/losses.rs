@@ -1,7 +1,7 @@
 //! The slopes of the losses of PPO, token by token, so that an update goes back without waiting for its log-probabilities to
 //! reach the host. The formulas are those of `rl`, with which a test compares them.
 
-use super::memory::{UNITS, cube, empty, groups, tensor};
+use super::memory::{cube, empty, groups, tensor, threads};
 use crate::kernel::{PolicyTerms, ValueTerms};
 use crate::rl::KlEstimate;
 use crate::tensor::from_values;
@@ -22,7 +22,7 @@ pub fn policy_slopes(numbers: &Tensor<2>, terms: &PolicyTerms) -> Tensor<2> {
     slopes_of_policy::launch(
         &client,
         groups(&client, n),
-        CubeDim::new_1d(UNITS),
+        threads(),
         cube(numbers.clone()).into_buffer_arg(),
         table.into_buffer_arg(),
         out.clone().into_buffer_arg(),
@@ -51,7 +51,7 @@ pub fn value_slopes(values: &Tensor<2>, terms: &ValueTerms) -> Tensor<2> {
     slopes_of_values::launch(
         &client,
         groups(&client, n),
-        CubeDim::new_1d(UNITS),
+        threads(),
         cube(values.clone()).into_buffer_arg(),
         table.into_buffer_arg(),
         out.clone().into_buffer_arg(),

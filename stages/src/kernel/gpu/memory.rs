@@ -8,7 +8,11 @@ use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 
 /// Threads of a workgroup: within the limits of every device.
-pub const UNITS: u32 = 256;
+pub const UNITS: usize = 256;
+
+pub fn threads() -> CubeDim {
+    CubeDim::new_1d(UNITS as u32)
+}
 
 /// Four numbers that are read and multiplied at once.
 pub type Four = Vector<f32, Const<4>>;
@@ -33,7 +37,7 @@ pub fn tensor<const D: usize>(of: CubeTensor) -> Tensor<D> {
 
 /// Workgroups of [`UNITS`] threads for `n` numbers, spread over the dimensions of a grid.
 pub fn groups(client: &cubecl::client::Client, n: usize) -> CubeCount {
-    cubecl::calculate_cube_count_elemwise(client, n, CubeDim::new_1d(UNITS))
+    cubecl::calculate_cube_count_elemwise(client, n, threads())
 }
 
 /// One workgroup for each of `n` things, and some for none, where a grid has no such number of them.
@@ -68,6 +72,13 @@ pub struct MatrixView {
 }
 
 impl MatrixView {
+    /// Both are the same numbers in memory.
+    pub fn is(&self, other: &MatrixView) -> bool {
+        let place = |view: &MatrixView| (view.numbers.handle.offset_start, view.numbers.handle.offset_end);
+        let [one, two] = [self, other].map(|view| view.numbers.handle.memory.descriptor());
+        one == two && place(self) == place(other) && self.lies_as(other)
+    }
+
     /// Both lie in memory in the same way, and hold numbers of one precision.
     pub fn lies_as(&self, other: &MatrixView) -> bool {
         let of = |view: &MatrixView| (view.down, view.right, view.numbers.dtype, view.numbers.meta.shape().clone());

@@ -1,6 +1,6 @@
 //! RMSNorm and LayerNorm, and their derivatives: a workgroup a row.
 
-use super::memory::{UNITS, cube, empty, groups, one_each, tensor};
+use super::memory::{cube, empty, groups, one_each, tensor, threads};
 use super::sums::{ROW_UNITS, sum_of_group};
 use crate::kernel::Normalization;
 use burn::tensor::Tensor;
@@ -95,7 +95,7 @@ fn column_sums(dy: &CubeTensor, [x, sizes]: [&CubeTensor; 2], shape: [usize; 2],
     sum_columns::launch(
         &client,
         groups(&client, pieces * width),
-        CubeDim::new_1d(UNITS),
+        threads(),
         dy.clone().into_buffer_arg(),
         x.clone().into_buffer_arg(),
         sizes.clone().into_buffer_arg(),

@@ -2,14 +2,15 @@
 //! reading the right-hand matrix once, and of many ([`tiles`]). The shape alone decides which kernel and which sizes it
 //! has: nothing is timed, and a sum has the same order on every device. Sums are f32, whatever is multiplied.
 
+mod both;
 mod factors;
 mod few;
-mod gated;
 mod tiles;
 
 use super::memory::{cube, empty, tensor, view};
 use crate::kernel::tensors::BurnTensors;
-use crate::kernel::{HalfRows, Kernel, Start, Term};
+use crate::kernel::{GatedTerms, HalfRows, Kernel, Start, Term};
+use both::Both;
 use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
 use factors::{Factors, Onto};
@@ -43,19 +44,28 @@ pub fn half_rows(x: &Tensor<2>, weight: &Tensor<2>) -> Option<HalfRows> {
     has_tensor_cores.then(|| HalfRows::of(x, weight)).flatten()
 }
 
-/// The activation of the sum of one side times that of the other, of few rows; `None` of many, and where the two sides do not
-/// lie alike.
-pub fn gated(activation: Activation, sides: [Vec<Term>; 2]) -> Option<Tensor<2>> {
-    let [gate, up] = sides.map(|side| side.into_iter().map(factors).collect::<Vec<_>>());
-    let [rows, columns] = [gate[0].left.numbers.meta.shape()[0], gate[0].right.numbers.meta.shape()[1]];
-    let lies_alike = |(one, other): (&Factors, &Factors)| one.right.lies_as(&other.right) && one.factor == other.factor;
-    let is_whole = gate[0].factor == 1.0 && gate.len() == up.len() && gate.len() <= 2;
-    if rows > FEW || !is_whole || !gate.iter().zip(&up).all(lies_alike) {
-        return None;
+/// The activation of one sum times the other, of few rows; `None` of many, and where the terms do not lie alike.
+pub fn gated(activation: Activation, terms: GatedTerms) -> Option<Tensor<2>> {
+    let both = match terms {
+        GatedTerms::Apart(both) => Both::of(both.map(all_factors)),
+        GatedTerms::Joint(terms) => Both::joint(all_factors(terms)),
+    };
+    let both = both.filter(|both| both.shape[0] <= FEW)?;
+    Some(tensor(both::gated(activation, &both)))
+}
+
+/// Two sums, in one kernel where they are of few rows and lie alike.
+pub fn two_products(both: [Vec<Term>; 2]) -> [Tensor<2>; 2] {
+    let are_few = both[0][0].left.dims()[0] <= FEW;
+    let few = are_few.then(|| Both::of(both.clone().map(all_factors))).flatten();
+    match few {
+        Some(both) => both::sums(&both).map(tensor),
+        None => both.map(|terms| products(Start::Zero, terms)),
     }
-    let out = empty::<f32>(&gate[0].left.numbers, &[rows, columns]);
-    gated::launch([rows, columns], activation, [&gate, &up], out.clone());
-    Some(tensor(out))
+}
+
+fn all_factors(terms: Vec<Term>) -> Vec<Factors> {
+    terms.into_iter().map(factors).collect()
 }
 
 fn factors(Term { left, right, factor, .. }: Term) -> Factors {
@@ -77,7 +87,7 @@ fn sum_of_two(start: Start, terms: Vec<Term>) -> CubeTensor {
         Start::Bias(bias) => Onto::Row(cube(bias.clone())),
         Start::Residual(residual) => Onto::Matrix(cube(residual)),
     };
-    let factors: Vec<Factors> = terms.into_iter().map(factors).collect();
+    let factors = all_factors(terms);
     let out = empty::<f32>(&factors[0].left.numbers, &[rows, columns]);
     launch([rows, columns], &added, &factors, out.clone());
     out

@@ -1,8 +1,9 @@
 //! Rotary positions of queries and keys in one kernel, with angles that are read where they lie in the table of the model.
 
-use super::memory::{UNITS, cube, cube_of_ints, empty, groups, tensor};
+use super::memory::{cube, cube_of_ints, empty, groups, tensor, threads};
 use crate::kernel::{AngleRows, Angles, Heads};
 use burn::tensor::Tensor;
+use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 /// Queries and keys turned by their angles; the other way where they are turned `back`.
@@ -16,7 +17,7 @@ pub fn rotate([queries, keys]: [Tensor<2>; 2], angles: &Angles, heads: Heads, ba
     rotate_both::launch(
         &client,
         groups(&client, n * (of_queries + of_keys)),
-        CubeDim::new_1d(UNITS),
+        threads(),
         queries.into_buffer_arg(),
         keys.into_buffer_arg(),
         cube(angles.cosines.clone()).into_buffer_arg(),
@@ -29,6 +30,25 @@ pub fn rotate([queries, keys]: [Tensor<2>; 2], angles: &Angles, heads: Heads, ba
         if back { -1.0 } else { 1.0 },
     );
     [to_queries, to_keys].map(tensor)
+}
+
+/// The turn of tokens whose rows of the table are counted from the beginning of their row.
+pub struct TokenTurn {
+    pub cosines: CubeTensor,
+    pub sines: CubeTensor,
+    pub behind: u32,
+    pub dims: u32,
+}
+
+impl TokenTurn {
+    pub fn of(angles: Option<&Angles>, otherwise: &CubeTensor) -> TokenTurn {
+        let Some(Angles { cosines, sines, rows, .. }) = angles else {
+            return TokenTurn { cosines: otherwise.clone(), sines: otherwise.clone(), behind: 0, dims: 0 };
+        };
+        let AngleRows::Counted { behind } = rows else { unreachable!("the rows of tokens that follow are counted") };
+        let dims = cosines.dims()[1] as u32;
+        TokenTurn { cosines: cube(cosines.clone()), sines: cube(sines.clone()), behind: *behind as u32, dims }
+    }
 }
 
 /// The number `at` of a head that begins at `start`, after its turn by row `row` of the table.

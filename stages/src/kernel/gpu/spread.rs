@@ -1,6 +1,6 @@
 //! The matrices of an adapter that lies in one tensor, to where they are computed with and back.
 
-use super::memory::{UNITS, cube, cube_of_ints, empty, groups, tensor, view};
+use super::memory::{cube, cube_of_ints, empty, groups, tensor, threads, view};
 use super::product;
 use crate::kernel::Blocks;
 use burn::tensor::Tensor;
@@ -14,7 +14,7 @@ pub fn spread(blocks: &Blocks, trained: Tensor<2>) -> Tensor<1> {
     spread_numbers::launch(
         &client,
         groups(&client, blocks.trained),
-        CubeDim::new_1d(UNITS),
+        threads(),
         trained.into_buffer_arg(),
         table.into_buffer_arg(),
         factors.into_buffer_arg(),
@@ -31,7 +31,7 @@ pub fn gather(blocks: &Blocks, gradients: Tensor<1>) -> Tensor<2> {
     gather_numbers::launch(
         &client,
         groups(&client, blocks.trained),
-        CubeDim::new_1d(UNITS),
+        threads(),
         gradients.into_buffer_arg(),
         table.into_buffer_arg(),
         factors.into_buffer_arg(),

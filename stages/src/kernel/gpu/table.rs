@@ -1,7 +1,7 @@
 //! The gradient of a table whose rows were looked up. Tokens are brought together by their ids on the host, which knows
 //! them; each sum then has an order of its own, where atomics would have none.
 
-use super::memory::{UNITS, cube, cube_of_ints, groups, tensor};
+use super::memory::{cube, cube_of_ints, groups, tensor, threads};
 use crate::tensor::from_ids;
 use burn::tensor::Tensor;
 use cubecl::prelude::*;
@@ -21,7 +21,7 @@ pub fn table_back(gradient: Tensor<2>, ids: &[u32], v: usize) -> Tensor<2> {
         add_rows::launch(
             &client,
             groups(&client, n),
-            CubeDim::new_1d(UNITS),
+            threads(),
             gradient.clone().into_buffer_arg(),
             order.clone().into_buffer_arg(),
             runs.into_buffer_arg(),

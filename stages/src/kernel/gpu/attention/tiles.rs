@@ -2,10 +2,9 @@
 //! multiplies. In a tile of scores each thread has two rows and two columns; in a sum, every eighth number of one row.
 
 use crate::kernel::Heads;
-use crate::kernel::gpu::memory::Four;
+use crate::kernel::gpu::memory::{Four, UNITS};
 use cubecl::prelude::*;
 
-pub const UNITS: usize = 256;
 /// Queries of a tile, and keys.
 pub const TILE: usize = 32;
 /// Numbers from one row of a tile of scores to the next: one more than it has, so that columns lie in different banks.

@@ -1,12 +1,11 @@
 //! Products of few rows. Each number of the right-hand matrix is read once for up to eight rows. The threads of a workgroup
 //! share columns and, along the inner side, every so many numbers; their sums are added up last, in a fixed order.
 
-use super::factors::{Factors, Onto};
-use crate::kernel::gpu::memory::{kind_of, one_each};
+use super::factors::{Factors, Groups, Onto, SharedWork, Strides};
+use crate::kernel::gpu::memory::{UNITS, kind_of, one_each, threads};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-pub const UNITS: usize = 256;
 /// Numbers along the inner side that a thread has under way at once.
 const AHEAD: usize = 4;
 /// Sums of threads that are added up by one.
@@ -58,40 +57,25 @@ impl Shares {
 }
 
 pub fn launch(shape: [usize; 2], added: &Onto, factors: &[Factors], out: CubeTensor) {
-    let [rows, columns] = shape;
     let (one, two) = (&factors[0], factors.get(1));
     let other = two.unwrap_or(one);
     let shares = Shares::of(shape, (one.right.down, one.right.right), one.inner);
-    let across = columns.div_ceil(shares.columns_of_group());
-    let groups = across * rows.div_ceil(shares.rows);
+    let groups = Groups::of(shape, [shares.rows, shares.columns_of_group()]);
     let (kind, start) = added.kind(&one.left.numbers);
     let client = out.client.clone();
     multiply_few::launch(
         &client,
-        one_each(&client, groups),
-        CubeDim::new_1d(UNITS as u32),
+        one_each(&client, groups.count),
+        threads(),
         one.left.numbers.clone().into_buffer_arg(),
         one.right.numbers.clone().into_buffer_arg(),
         other.left.numbers.clone().into_buffer_arg(),
         other.right.numbers.clone().into_buffer_arg(),
         start.into_buffer_arg(),
         out.into_buffer_arg(),
-        rows as u32,
-        columns as u32,
-        groups as u32,
-        across as u32,
-        one.inner as u32,
-        one.left.down,
-        one.left.right,
-        one.right.down,
-        one.right.right,
-        one.factor,
-        other.inner as u32,
-        other.left.down,
-        other.left.right,
-        other.right.down,
-        other.right.right,
-        other.factor,
+        groups.work(),
+        one.strides(),
+        other.strides(),
         shares,
         kind,
         two.is_some(),
@@ -102,45 +86,42 @@ pub fn launch(shape: [usize; 2], added: &Onto, factors: &[Factors], out: CubeTen
 
 /// Adds the products of a thread's share of the inner side to its sums, row by row.
 #[cube]
-pub fn add_products<E: Numeric>(
+fn add_products<E: Numeric>(
     sums: &mut Array<f32>,
     left: &[f32],
     right: &[E],
     rows: &Array<usize>,
     columns: &Array<usize>,
-    inner: usize,
-    left_right: usize,
-    right_down: usize,
-    factor: f32,
+    strides: &Strides,
     first: usize,
     #[comptime] shares: Shares,
 ) {
     let along = comptime![shares.along];
     let mut k = first;
-    while k + comptime![(AHEAD - 1) * shares.along] < inner {
+    while k + comptime![(AHEAD - 1) * shares.along] < strides.inner {
         #[unroll]
         for step in 0..AHEAD {
             let at = k + step * along;
             #[unroll]
             for row in 0..comptime![shares.rows] {
-                let x = left[rows[row] + at * left_right] * factor;
+                let x = left[rows[row] + at * strides.left_right] * strides.factor;
                 #[unroll]
                 for column in 0..comptime![shares.columns] {
                     let place = row * comptime![shares.columns] + column;
-                    sums[place] = sums[place] + x * f32::cast_from(right[columns[column] + at * right_down]);
+                    sums[place] = sums[place] + x * f32::cast_from(right[columns[column] + at * strides.right_down]);
                 }
             }
         }
         k += AHEAD * along;
     }
-    while k < inner {
+    while k < strides.inner {
         #[unroll]
         for row in 0..comptime![shares.rows] {
-            let x = left[rows[row] + k * left_right] * factor;
+            let x = left[rows[row] + k * strides.left_right] * strides.factor;
             #[unroll]
             for column in 0..comptime![shares.columns] {
                 let place = row * comptime![shares.columns] + column;
-                sums[place] = sums[place] + x * f32::cast_from(right[columns[column] + k * right_down]);
+                sums[place] = sums[place] + x * f32::cast_from(right[columns[column] + k * strides.right_down]);
             }
         }
         k += along;
@@ -150,13 +131,8 @@ pub fn add_products<E: Numeric>(
 /// Adds up what the threads of a workgroup have. Each thread gets one of the numbers that the workgroup makes, as there are no
 /// more than threads.
 #[cube]
-pub fn total_of_thread(
-    sums: &Array<f32>,
-    parts: &mut Shared<[f32]>,
-    own: usize,
-    k: usize,
-    #[comptime] shares: Shares,
-) -> f32 {
+pub fn total_of_thread(sums: &Array<f32>, parts: &mut Shared<[f32]>, #[comptime] shares: Shares) -> f32 {
+    let (own, k) = share_of_thread(shares);
     let (along, beside) = (comptime![shares.along], comptime![UNITS / shares.along]);
     let thread = UNIT_POS as usize;
     // One place after the other: by number of the sum, column and share of the inner side.
@@ -191,18 +167,32 @@ pub fn total_of_thread(
     sum
 }
 
+/// The first row and the first column of a workgroup.
+#[cube]
+fn first_of_group(work: &SharedWork, #[comptime] shares: Shares) -> (usize, usize) {
+    let (row, column) = (CUBE_POS / work.across, CUBE_POS % work.across);
+    (row * comptime![shares.rows], column * comptime![shares.columns_of_group()])
+}
+
 /// The row and the column of the number that a thread gets.
 #[cube]
-pub fn place_of_thread(first_row: usize, first_column: usize, #[comptime] shares: Shares) -> (usize, usize) {
+pub fn place_of_thread(work: &SharedWork, #[comptime] shares: Shares) -> (usize, usize) {
     let beside = comptime![UNITS / shares.along];
+    let (first_row, first_column) = first_of_group(work, shares);
     let (number, own) = (UNIT_POS as usize / beside, UNIT_POS as usize % beside);
     let row = first_row + number / comptime![shares.columns];
     (row, first_column + own + number % comptime![shares.columns] * beside)
 }
 
+/// Whether a thread gets a number, and one that is not beyond the edge.
+#[cube]
+pub fn is_of_result(row: usize, column: usize, work: &SharedWork, #[comptime] shares: Shares) -> bool {
+    (UNIT_POS as usize) < comptime![shares.numbers_of_group()] && row < work.rows && column < work.columns
+}
+
 /// The column of a thread in its workgroup, and the first number along the inner side that it takes.
 #[cube]
-pub fn share_of_thread(#[comptime] shares: Shares) -> (usize, usize) {
+fn share_of_thread(#[comptime] shares: Shares) -> (usize, usize) {
     let (along, beside) = (comptime![shares.along], comptime![UNITS / shares.along]);
     let thread = UNIT_POS as usize;
     let mut own = thread / along;
@@ -217,7 +207,7 @@ pub fn share_of_thread(#[comptime] shares: Shares) -> (usize, usize) {
 /// Where the rows of a thread begin, and its columns. Those beyond the edge are computed like their neighbours, and not
 /// written.
 #[cube]
-pub fn starts_of_thread(
+fn starts_of_thread(
     first: usize,
     own: usize,
     step: usize,
@@ -243,6 +233,32 @@ pub fn no_sums(#[comptime] shares: Shares) -> Array<f32> {
     sums
 }
 
+/// Adds a product to the sums of a thread. So many columns of the right side lie before those of the result.
+#[cube]
+pub fn add_product<E: Numeric>(
+    sums: &mut Array<f32>,
+    left: &[f32],
+    right: &[E],
+    work: &SharedWork,
+    strides: &Strides,
+    before: usize,
+    #[comptime] shares: Shares,
+) {
+    let beside = comptime![UNITS / shares.along];
+    let (own, k) = share_of_thread(shares);
+    let (row, column) = first_of_group(work, shares);
+    let rows = starts_of_thread(row, 0usize, 1usize, work.rows, strides.left_down, comptime![shares.rows]);
+    let columns = starts_of_thread(
+        before + column,
+        own,
+        beside,
+        before + work.columns,
+        strides.right_right,
+        comptime![shares.columns],
+    );
+    add_products::<E>(sums, left, right, &rows, &columns, strides, k, shares);
+}
+
 #[cube(launch)]
 fn multiply_few<E: Numeric, F: Numeric>(
     left: &[f32],
@@ -251,89 +267,33 @@ fn multiply_few<E: Numeric, F: Numeric>(
     other_right: &[F],
     start: &[f32],
     out: &mut [f32],
-    rows: u32,
-    columns: u32,
-    groups: u32,
-    across: u32,
-    inner: u32,
-    left_down: u32,
-    left_right: u32,
-    right_down: u32,
-    right_right: u32,
-    factor: f32,
-    other_inner: u32,
-    other_left_down: u32,
-    other_left_right: u32,
-    other_right_down: u32,
-    other_right_right: u32,
-    other_factor: f32,
+    work: SharedWork,
+    strides: Strides,
+    other_strides: Strides,
     #[comptime] shares: Shares,
     #[comptime] kind: u32,
     #[comptime] has_other: bool,
     #[define(E)] _of_right: ElemType,
     #[define(F)] _of_other: ElemType,
 ) {
-    if CUBE_POS < groups as usize {
-        let beside = comptime![UNITS / shares.along];
-        let thread = UNIT_POS as usize;
-        let (rows, columns) = (rows as usize, columns as usize);
-        let first_row = CUBE_POS / across as usize * comptime![shares.rows];
-        let first_column = CUBE_POS % across as usize * comptime![beside * shares.columns];
-        let (own, k) = share_of_thread(shares);
-        let row_starts = starts_of_thread(first_row, 0usize, 1usize, rows, left_down as usize, comptime![shares.rows]);
-        let column_starts =
-            starts_of_thread(first_column, own, beside, columns, right_right as usize, comptime![shares.columns]);
+    if CUBE_POS < work.groups {
         let mut sums = no_sums(shares);
-        add_products::<E>(
-            &mut sums,
-            left,
-            right,
-            &row_starts,
-            &column_starts,
-            inner as usize,
-            left_right as usize,
-            right_down as usize,
-            factor,
-            k,
-            shares,
-        );
+        add_product::<E>(&mut sums, left, right, &work, &strides, 0usize, shares);
         if comptime![has_other] {
-            let row_starts =
-                starts_of_thread(first_row, 0usize, 1usize, rows, other_left_down as usize, comptime![shares.rows]);
-            let column_starts = starts_of_thread(
-                first_column,
-                own,
-                beside,
-                columns,
-                other_right_right as usize,
-                comptime![shares.columns],
-            );
-            add_products::<F>(
-                &mut sums,
-                other_left,
-                other_right,
-                &row_starts,
-                &column_starts,
-                other_inner as usize,
-                other_left_right as usize,
-                other_right_down as usize,
-                other_factor,
-                k,
-                shares,
-            );
+            add_product::<F>(&mut sums, other_left, other_right, &work, &other_strides, 0usize, shares);
         }
         let mut parts = Shared::<[f32]>::new_slice(comptime![UNITS * shares.rows * shares.columns]);
-        let sum = total_of_thread(&sums, &mut parts, own, k, shares);
-        let (row, column) = place_of_thread(first_row, first_column, shares);
-        if thread < comptime![shares.numbers_of_group()] && row < rows && column < columns {
-            let mut sum = sum;
+        let mut sum = total_of_thread(&sums, &mut parts, shares);
+        let (row, column) = place_of_thread(&work, shares);
+        if is_of_result(row, column, &work, shares) {
+            let place = row * work.columns + column;
             if comptime![kind == 1] {
                 sum += start[column];
             }
             if comptime![kind == 2] {
-                sum += start[row * columns + column];
+                sum += start[place];
             }
-            out[row * columns + column] = sum;
+            out[place] = sum;
         }
     }
 }
