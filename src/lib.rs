@@ -42,7 +42,6 @@ mod executor;
 mod gate_test;
 mod inheritance;
 mod journal;
-#[expect(dead_code, reason = "the kind and the pages come in the next commits")]
 mod labels;
 mod live;
 mod retention;

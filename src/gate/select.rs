@@ -233,7 +233,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     fn select(best: &str, where_: &str) -> Select {
-        let metric = |name: &str, direction| MetricName { name: name.to_owned(), direction, field: None, bounds: None };
+        let metric = |name: &str, direction| MetricName { name: name.to_owned(), direction, field: None, bounds: None, has_own_rows: false };
         let judge = vec![metric("mean_score", Direction::Higher)];
         let scope = RuleScope {
             own: vec![metric("accuracy", Direction::Higher), metric("ece", Direction::Lower)],

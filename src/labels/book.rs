@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 /// The labels of a worklist, as one process reads and writes them.
 pub struct LabelBook {
     folder: PathBuf,
-    /// The part of the names of its files that tells this process from others.
     session: String,
     pub worklist: Worklist,
     files: LabelFolder,
@@ -65,6 +64,11 @@ impl LabelBook {
             self.clients = self.files.clients();
         }
         Ok(())
+    }
+
+    /// The part of the names of its files that tells this process from others.
+    pub fn session(&self) -> &str {
+        &self.session
     }
 
     /// The next tasks of a person, at most `count`. Items in `taken` are being shown to others.

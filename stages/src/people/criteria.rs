@@ -47,6 +47,9 @@ pub struct Anchor {
     pub example: Bilingual,
 }
 
+/// The most steps of a scale.
+const WIDEST: i64 = 100;
+
 impl Sheet {
     /// The digest that labels are bound to: of what people read, so that neither comments of the file nor the list of
     /// compatible sheets change it.
@@ -54,6 +57,29 @@ impl Sheet {
         let read = Sheet { compatible_with: Vec::new(), ..self.clone() };
         let text = serde_json::to_string(&read).expect("a sheet holds texts and numbers alone");
         blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// Mistakes, each with the path of the value that it is about.
+    pub fn mistakes(&self) -> Vec<(String, String)> {
+        let mut mistakes = Vec::new();
+        let mut names = std::collections::BTreeSet::new();
+        if self.criteria.is_empty() {
+            mistakes.push(("criteria".to_owned(), "a sheet needs at least one criterion".to_owned()));
+        }
+        for (at, criterion) in self.criteria.iter().enumerate() {
+            let [low, high] = criterion.scale;
+            if !names.insert(&criterion.name) {
+                mistakes.push((format!("criteria[{at}].name"), format!("there are two criteria `{}`", criterion.name)));
+            }
+            if low >= high || high - low > WIDEST {
+                let message = format!("a scale goes from a number to a larger one, at most {WIDEST} above");
+                mistakes.push((format!("criteria[{at}].scale"), message));
+            }
+            if let Some(odd) = criterion.anchors.keys().find(|rating| **rating < low || **rating > high) {
+                mistakes.push((format!("criteria[{at}].anchors.{odd}"), format!("it is not on the scale from {low} to {high}")));
+            }
+        }
+        mistakes
     }
 
     pub fn criterion(&self, name: &str) -> Option<&Criterion> {

@@ -145,6 +145,32 @@ impl LabelEntry {
 }
 
 impl Judgement {
+    /// The judgement of answers that were shown in another order, as the judgement of the item. `order` has the places of
+    /// the answers in the order in which they were shown; a judgement that does not fit stays as it is.
+    #[must_use]
+    pub fn of_shown(self, order: &[usize]) -> Judgement {
+        fn back<T: Copy>(shown: &[T], order: &[usize]) -> Option<Vec<T>> {
+            let of = |place: usize| shown.get(order.iter().position(|shown| *shown == place)?).copied();
+            (shown.len() == order.len()).then(|| (0..order.len()).map(of).collect::<Option<Vec<T>>>())?
+        }
+        match self {
+            Judgement::Pair(PairChoice::First) if order == [1, 0] => Judgement::Pair(PairChoice::Second),
+            Judgement::Pair(PairChoice::Second) if order == [1, 0] => Judgement::Pair(PairChoice::First),
+            Judgement::Ranking(ranks) => Judgement::Ranking(back(&ranks, order).unwrap_or(ranks)),
+            Judgement::Ratings(by_criterion) => {
+                let turn = |(name, ratings): (String, Vec<i64>)| {
+                    let turned = back(&ratings, order).unwrap_or(ratings);
+                    (name, turned)
+                };
+                Judgement::Ratings(by_criterion.into_iter().map(turn).collect())
+            }
+            Judgement::Edit { answer, text } => {
+                Judgement::Edit { answer: order.get(answer).copied().unwrap_or(usize::MAX), text }
+            }
+            other => other,
+        }
+    }
+
     /// The ranks of the answers, the smaller the better, where the judgement compares them. Both bad is a tie.
     pub fn ranks(&self, sheet: Option<&Sheet>) -> Option<Vec<f64>> {
         match self {

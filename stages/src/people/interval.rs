@@ -1,0 +1,40 @@
+//! Exact intervals of shares.
+
+/// The interval of Clopper & Pearson (1934) of a share: `times` of `all`, at this confidence.
+pub fn clopper_pearson(times: usize, all: usize, confidence: f64) -> [f64; 2] {
+    let tail = (1.0 - confidence) / 2.0;
+    let low = if times == 0 { 0.0 } else { root(|share| at_least(times, all, share) - tail) };
+    let high = if times == all { 1.0 } else { root(|share| tail - (1.0 - at_least(times + 1, all, share))) };
+    [low, high]
+}
+
+/// The chance of at least `times` of `all`, each with the chance `share`.
+pub fn at_least(times: usize, all: usize, share: f64) -> f64 {
+    if times == 0 {
+        return 1.0;
+    }
+    if share <= 0.0 || share >= 1.0 {
+        return f64::from(u8::from(share >= 1.0));
+    }
+    let n = all as f64;
+    let log = |k: f64| {
+        libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0)
+            + k * libm::log(share)
+            + (n - k) * libm::log1p(-share)
+    };
+    (times..=all).map(|k| libm::exp(log(k as f64))).sum::<f64>().min(1.0)
+}
+
+/// Where a rising function of a share is 0.
+fn root(function: impl Fn(f64) -> f64) -> f64 {
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if function(middle) < 0.0 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    f64::midpoint(low, high)
+}
