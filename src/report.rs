@@ -98,7 +98,9 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
             let stopped = names(run, |outcome| matches!(outcome, Outcome::Stopped { .. }));
             if let ([first, ..], []) = (&waiting[..], &stopped[..]) {
                 let (all, file) = (waiting.join(", "), &run.file);
-                return format!("waits for labels after {after}: {all}; `pipeline label {file} {first}`, and run again");
+                return format!(
+                    "waits for labels after {after}: {all}; `pipeline label {file} {first}`, and run again"
+                );
             }
             let first = stopped.first().copied().unwrap_or_default();
             let stopped = stopped.join(", ");

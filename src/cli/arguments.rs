@@ -28,7 +28,7 @@ pub struct CommandLine {
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 all done, 1 a stage failed or a gate erred, 2 the file or the command is wrong,
-            3 stopped or held by a gate, 130 interrupted.
+            3 stopped or held by a gate, or waiting for labels, 130 interrupted.
 Environment: PIPELINE_STORE (as --store), PIPELINE_DEVICE (as --device), PIPELINE_PROGRESS_INTERVAL (seconds
              between lines of progress; 2), RUST_LOG (what is logged to stderr), NO_COLOR.";
 

@@ -8,7 +8,11 @@ use stages::stage::did_you_mean;
 /// The sheets that come with the program, each with what it is for.
 pub const SHEETS: [(&str, &str, &str); 5] = [
     ("helpful", "helpful, honest, harmless", include_str!("../../pipelines/criteria/helpful.yaml")),
-    ("reminiscence", "talking with an older person about memories", include_str!("../../pipelines/criteria/reminiscence.yaml")),
+    (
+        "reminiscence",
+        "talking with an older person about memories",
+        include_str!("../../pipelines/criteria/reminiscence.yaml"),
+    ),
     ("support", "replies to customers", include_str!("../../pipelines/criteria/support.yaml")),
     ("summary", "summaries of a text", include_str!("../../pipelines/criteria/summary.yaml")),
     ("refusal", "refusing what should be refused", include_str!("../../pipelines/criteria/refusal.yaml")),

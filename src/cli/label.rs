@@ -8,8 +8,9 @@ use super::refusal::refused;
 use super::terminal;
 use crate::action::Record;
 use crate::event::Event;
+use crate::gate::Rule;
 use crate::labels;
-use crate::labels::book::{LabelBook, LabelProgress};
+use crate::labels::book::{LabelBook, LabelProgress, Outlook};
 use crate::labels::folder::LabelFolder;
 use crate::plan::{Plan, selection};
 use crate::report::format::duration;
@@ -53,7 +54,7 @@ pub fn label(asked: &FileArguments, stage: &str, request: LabelRequest) -> Resul
         terminal::say(&format!("{}: {files} files with {lines} lines, every chain is whole\n", folder.display()))?;
         return Ok(0);
     }
-    let mut book = open(asked, stage, &session())?;
+    let (mut book, floors) = open(asked, stage, &session())?;
     if let LabelRequest::Converse(by) = request {
         return converse(&mut book, by);
     }
@@ -66,8 +67,20 @@ pub fn label(asked: &FileArguments, stage: &str, request: LabelRequest) -> Resul
         terminal::say(&said)?;
         return Ok(0);
     }
-    terminal::say(&told(stage, &book.progress()?))?;
+    let settling = floors.iter().filter_map(|(rule, metric, bound)| settles(&book, rule, metric, *bound));
+    terminal::say(&(told(stage, &book.progress()?) + &settling.collect::<String>()))?;
     Ok(0)
+}
+
+/// A line about a rule that asks for confidence of people.
+fn settles(book: &LabelBook, rule: &str, metric: &str, bound: f64) -> Option<String> {
+    let Outlook { share, items, more } = book.outlook(metric, bound)?;
+    let more = match more {
+        Some(0) => "that is enough for".to_owned(),
+        Some(more) => format!("{more} more would settle"),
+        None => "no number of labels would settle".to_owned(),
+    };
+    Some(format!("  {metric} {share:.2} of {items}; {more} `{rule}`\n"))
 }
 
 fn told(stage: &str, progress: &LabelProgress) -> String {
@@ -76,7 +89,8 @@ fn told(stage: &str, progress: &LabelProgress) -> String {
     let later = if *later > 0 { format!("; {later} later ones wait for `--adopt`") } else { String::new() };
     let mut said = format!("{stage}: {} of {} labels{closed}{later}\n", count.done, count.needed);
     for person in people {
-        said += &format!("  {}: {} labels, {} each\n", person.by, person.labels, duration(person.seconds));
+        let doubts: String = person.doubts.iter().map(|doubt| format!("; {doubt}")).collect();
+        said += &format!("  {}: {} labels, {} each{doubts}\n", person.by, person.labels, duration(person.seconds));
     }
     said
 }
@@ -121,7 +135,8 @@ fn converse(book: &mut LabelBook, by: &str) -> Result<u8> {
         if line.is_empty() {
             break;
         }
-        let said: Said = serde_json::from_str(&line).map_err(|error| refused(format!("read answer {number}: {error}")))?;
+        let said: Said =
+            serde_json::from_str(&line).map_err(|error| refused(format!("read answer {number}: {error}")))?;
         let label = Label {
             item: shown.digest.clone(),
             criteria: book.worklist.criteria(),
@@ -149,7 +164,7 @@ pub fn session() -> String {
 ///
 /// # Errors
 /// The file has mistakes, the stage asks nobody, its worklist is not made yet, or a label file is damaged.
-pub fn open(asked: &FileArguments, stage: &str, session: &str) -> Result<LabelBook> {
+pub fn open(asked: &FileArguments, stage: &str, session: &str) -> Result<(LabelBook, Vec<Floor>)> {
     let changes = asked.changes.all();
     let plan = understand(&asked.file, &changes, None)?;
     let Some(found) = plan.stages.iter().find(|one| one.name == stage) else {
@@ -171,22 +186,35 @@ pub fn open(asked: &FileArguments, stage: &str, session: &str) -> Result<LabelBo
     let mut key = None;
     let everything = selection::select(&plan, &selection::Filter::default()).map_err(refused)?;
     run::look(&plan, &everything, &options, &mut |event| match event {
-        Event::Hit { stage: of, part: Some(part), key: found, .. } if of == stage && part.kind == actions.worklist.name => {
+        Event::Hit { stage: of, part: Some(part), key: found, .. }
+            if of == stage && part.kind == actions.worklist.name =>
+        {
             key = Some(found.clone());
         }
         _ => {}
     })?;
-    let first = || refused(format!("the worklist of `{stage}` is not made yet: `pipeline run {}`", asked.file.display()));
+    let first =
+        || refused(format!("the worklist of `{stage}` is not made yet: `pipeline run {}`", asked.file.display()));
     let key: Digest = key.ok_or_else(first)?.parse()?;
     let store = Store::open(&root)?;
     let record = store.result::<Record>(&key)?.context("read the worklist: it was there a moment ago")?.checked()?;
     let worklist = read_worklist(&store, &record.last().content)?;
-    LabelBook::open(&labels::folder(&asked.file), worklist, session).map_err(|error| refused(format!("{error:#}")))
+    let book = LabelBook::open(&labels::folder(&asked.file), worklist, session);
+    let rules = found.gate.iter().flat_map(|gate| &gate.require);
+    let floor = |rule: &Rule| rule.floor().map(|(metric, bound)| (rule.text.clone(), metric.to_owned(), bound));
+    Ok((book.map_err(|error| refused(format!("{error:#}")))?, rules.filter_map(floor).collect()))
 }
+
+/// A rule of the stage's gate, the metric that it surely wants above a number, and that number.
+pub type Floor = (String, String, f64);
 
 /// The stages that ask people, as the end of a sentence.
 fn asking(plan: &Plan) -> String {
     let asks = plan.stages.iter().filter(|stage| matches!(stage.kind.work, Work::Ask(_)));
     let names: Vec<&str> = asks.map(|stage| stage.name.as_str()).collect();
-    if names.is_empty() { "; no stage of the file is of kind `label`".to_owned() } else { format!("; there are: {}", names.join(", ")) }
+    if names.is_empty() {
+        "; no stage of the file is of kind `label`".to_owned()
+    } else {
+        format!("; there are: {}", names.join(", "))
+    }
 }

@@ -5,8 +5,11 @@ use super::chain::{self, LabelFile};
 use super::folder::LabelFolder;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
+use stages::people::interval::labels_needed;
 use stages::people::label::{EffectiveLabels, Freeze, LabelEntry};
-use stages::people::progress::{LabelCount, PersonCount, people};
+use stages::people::measure::People;
+use stages::people::person::{PersonCount, people};
+use stages::people::progress::LabelCount;
 use stages::people::sitting::{Sitting, Task};
 use stages::people::worklist::Worklist;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +45,16 @@ pub struct LabelProgress {
     pub is_closed: bool,
     /// Labels that came after the close, and count once they are adopted.
     pub later: usize,
+}
+
+/// A share of what people say, on its way to a claim.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outlook {
+    pub share: f64,
+    pub items: usize,
+    /// The number of further items after which a rule would pass with a chance of 80 %; `None` if thousands would not be
+    /// enough.
+    pub more: Option<usize>,
 }
 
 impl LabelBook {
@@ -89,6 +102,16 @@ impl LabelBook {
         let count = LabelCount::of(&self.worklist, &self.labels);
         let people = people(&self.worklist, &self.labels);
         Ok(LabelProgress { count, people, is_closed: standing.is_closed, later: standing.later })
+    }
+
+    /// What people say so far of a metric that is a share, and how many more items would show, if they go on like that, that
+    /// it is above a bound.
+    pub fn outlook(&self, metric: &str, bound: f64) -> Option<Outlook> {
+        let said = People::of(&self.worklist, &self.labels).said(metric);
+        let items = said.len();
+        let share = said.iter().map(|(_, value)| value).sum::<f64>() / items as f64;
+        let more = labels_needed(bound, share).map(|needed| needed.saturating_sub(items));
+        (items > 0).then_some(Outlook { share, items, more })
     }
 
     /// Writes an entry of a person, and waits until it is on the disk. What was sent before under the same client id is

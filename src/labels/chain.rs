@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn the_lines_are_a_promise_to_those_who_keep_them() {
-        let (of, by, at, client) = ("c1".to_owned(), "m".to_owned(), "2026-11-30T03:01:00Z".to_owned(), "c2".to_owned());
+        let (of, by, at, client) =
+            ("c1".to_owned(), "m".to_owned(), "2026-11-30T03:01:00Z".to_owned(), "c2".to_owned());
         let entries = [label("c1"), LabelEntry::Withdrawal(Withdrawal { of, by, at, client })];
         let bytes = written(&entries);
         expect![[r#"

@@ -21,12 +21,7 @@ pub struct SheetFile {
 const MOST: u64 = 1 << 20;
 
 /// Takes the sheets out of the inputs of a stage.
-pub fn take(
-    stage: &StageSpec,
-    kind: &Kind,
-    inputs: &mut Vec<Input>,
-    mistakes: &mut Vec<Diagnostic>,
-) -> Vec<SheetFile> {
+pub fn take(stage: &StageSpec, kind: &Kind, inputs: &mut Vec<Input>, mistakes: &mut Vec<Diagnostic>) -> Vec<SheetFile> {
     let mut sheets = Vec::new();
     inputs.retain(|input| {
         let port = kind.port(&input.port).filter(|port| port.accepts == Accepts::Criteria);
@@ -48,12 +43,7 @@ pub fn take(
 }
 
 impl SheetFile {
-    fn read(
-        parameter: &'static str,
-        path: &Path,
-        span: Span,
-        mistakes: &mut Vec<Diagnostic>,
-    ) -> Option<SheetFile> {
+    fn read(parameter: &'static str, path: &Path, span: Span, mistakes: &mut Vec<Diagnostic>) -> Option<SheetFile> {
         let read = || -> anyhow::Result<String> { Ok(String::from_utf8(files::read_user(path, MOST)?)?) };
         let text = read().map_err(|error| {
             mistakes.push(Diagnostic::error(span, format!("read {}: {error:#}", path.display())));

@@ -276,7 +276,9 @@ pub fn accepted(accepts: Accepts) -> &'static str {
             "data: a file (JSON, JSONL, CSV, TSV, Parquet, Arrow, text; .gz and .zst, too), a directory of them, a pattern, or \
              `hf://datasets/owner/name`"
         }
-        Accepts::Criteria => "a criteria sheet: a file (.yaml) that is there before anything runs; `pipeline criteria` writes one",
+        Accepts::Criteria => {
+            "a criteria sheet: a file (.yaml) that is there before anything runs; `pipeline criteria` writes one"
+        }
         Accepts::Any => "anything",
     }
 }

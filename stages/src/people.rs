@@ -7,7 +7,11 @@ pub mod criteria;
 pub mod interval;
 pub mod label;
 pub mod measure;
+pub mod person;
 pub mod progress;
 pub mod rows;
 pub mod sitting;
 pub mod worklist;
+
+#[cfg(test)]
+mod tests;

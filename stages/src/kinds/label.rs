@@ -112,7 +112,12 @@ impl Parameters for Labelling {
             mistakes.push(ParameterMistake::new("need.items", "it must be at least 1"));
         }
         if let Some(sheet) = &self.criteria {
-            mistakes.extend(sheet.mistakes().into_iter().map(|(path, message)| ParameterMistake::new(&format!("criteria.{path}"), message)));
+            mistakes.extend(
+                sheet
+                    .mistakes()
+                    .into_iter()
+                    .map(|(path, message)| ParameterMistake::new(&format!("criteria.{path}"), message)),
+            );
         }
         mistakes
     }

@@ -90,7 +90,10 @@ impl Coded {
                 (between - f64::midpoint(counts[low], counts[high])).powi(2)
             }
         };
-        (0..self.values).flat_map(|one| (0..self.values).map(move |other| (one, other))).map(|(a, b)| of(a, b)).collect()
+        (0..self.values)
+            .flat_map(|one| (0..self.values).map(move |other| (one, other)))
+            .map(|(a, b)| of(a, b))
+            .collect()
     }
 
     fn alpha_of(&self, pairs: impl Iterator<Item = ((usize, usize), f64)>, counts: &[f64]) -> Measured {
@@ -139,7 +142,8 @@ impl Coded {
         let mut of_group: Vec<Vec<usize>> = vec![Vec::new(); count];
         groups.iter().enumerate().for_each(|(unit, group)| of_group[*group].push(unit));
         let without = |units: &Vec<usize>| {
-            let units: Vec<&Vec<usize>> = units.iter().map(|unit| &self.units[*unit]).filter(|one| one.len() > 1).collect();
+            let units: Vec<&Vec<usize>> =
+                units.iter().map(|unit| &self.units[*unit]).filter(|one| one.len() > 1).collect();
             if units.is_empty() {
                 return None;
             }
@@ -201,7 +205,8 @@ impl Coded {
         if said < 2 {
             return None;
         }
-        let equal = |at: usize| unit.iter().enumerate().filter(|(other, one)| *other != at && **one == unit[at]).count();
+        let equal =
+            |at: usize| unit.iter().enumerate().filter(|(other, one)| *other != at && **one == unit[at]).count();
         Some((0..said).map(equal).sum::<usize>() as f64 / (said * (said - 1)) as f64)
     }
 

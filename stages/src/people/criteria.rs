@@ -76,7 +76,10 @@ impl Sheet {
                 mistakes.push((format!("criteria[{at}].scale"), message));
             }
             if let Some(odd) = criterion.anchors.keys().find(|rating| **rating < low || **rating > high) {
-                mistakes.push((format!("criteria[{at}].anchors.{odd}"), format!("it is not on the scale from {low} to {high}")));
+                mistakes.push((
+                    format!("criteria[{at}].anchors.{odd}"),
+                    format!("it is not on the scale from {low} to {high}"),
+                ));
             }
         }
         mistakes

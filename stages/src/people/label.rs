@@ -207,9 +207,7 @@ impl Judgement {
             (_, Judgement::Skip) => Ok(()),
             (Form::Pairs, Judgement::Pair(_)) if answers == 2 => Ok(()),
             (Form::Ranking, Judgement::Ranking(ranks)) if ranks.len() == answers => Ok(()),
-            (Form::Ranking, Judgement::Ranking(ranks)) => {
-                Err(format!("{} ranks for {answers} answers", ranks.len()))
-            }
+            (Form::Ranking, Judgement::Ranking(ranks)) => Err(format!("{} ranks for {answers} answers", ranks.len())),
             (Form::Edit, Judgement::Edit { answer, text }) if *answer < answers && !text.trim().is_empty() => Ok(()),
             (Form::Edit, Judgement::Edit { answer, .. }) if *answer >= answers => {
                 Err(format!("there is no answer {}", answer + 1))

@@ -3,7 +3,7 @@
 
 use super::agreement::{Coded, Distance, Measured, Undefined, kendall_distance};
 use super::interval::clopper_pearson;
-use super::label::{EffectiveLabels, Judgement, Label, PairChoice};
+use super::label::{EffectiveLabels, Judgement, Label};
 use super::progress::median;
 use super::worklist::{Form, WorkItem, Worklist};
 use crate::draw::Draw;
@@ -21,8 +21,9 @@ pub struct People<'a> {
 /// A number that a metric is the mean of, and the item that it is about.
 struct Point<'a> {
     item: &'a WorkItem,
-    /// Tells it from others about the same item.
-    of: &'a str,
+    /// The person who said it; empty where several did.
+    by: &'a str,
+    round: u32,
     value: f64,
 }
 
@@ -74,12 +75,21 @@ impl<'a> People<'a> {
                     places.push(*place);
                 }
             } else if !ranks.is_empty() {
-                said.push(ranks.iter().map(|ranks| signs(ranks)).collect());
+                let order = self.item(*place).drawn_order();
+                said.push(
+                    ranks.iter().map(|ranks| signs(&order.iter().map(|at| ranks[*at]).collect::<Vec<_>>())).collect(),
+                );
                 places.push(*place);
             }
         }
         let mut values: Vec<Vec<f64>> = said.iter().flatten().cloned().collect();
-        values.sort_by(|one, other| one.iter().zip(other).map(|(a, b)| a.total_cmp(b)).find(|o| o.is_ne()).unwrap_or(one.len().cmp(&other.len())));
+        values.sort_by(|one, other| {
+            one.iter()
+                .zip(other)
+                .map(|(a, b)| a.total_cmp(b))
+                .find(|o| o.is_ne())
+                .unwrap_or(one.len().cmp(&other.len()))
+        });
         values.dedup();
         let number: BTreeMap<Vec<u64>, usize> =
             values.iter().enumerate().map(|(number, value)| (bits(value), number)).collect();
@@ -102,11 +112,14 @@ impl<'a> People<'a> {
             "human_agreement" => {
                 let of_item = |(place, labels): (usize, Vec<&'a Label>)| {
                     let known = item(place).known.as_ref()?;
-                    let agree: Vec<f64> =
-                        labels.iter().filter_map(|label| Some(1.0 - kendall_distance(&self.ranks(label)?, known))).collect();
+                    let agree: Vec<f64> = labels
+                        .iter()
+                        .filter_map(|label| Some(1.0 - kendall_distance(&self.ranks(label)?, known)))
+                        .collect();
                     (!agree.is_empty()).then(|| Point {
                         item: item(place),
-                        of: "",
+                        by: "",
+                        round: 0,
                         value: agree.iter().sum::<f64>() / agree.len() as f64,
                     })
                 };
@@ -116,10 +129,16 @@ impl<'a> People<'a> {
                 let (coded, places) = self.coded();
                 let of_unit = |(unit, place): (&Vec<usize>, &usize)| Some((*place, coded.agreement_of(unit)?));
                 let mut of_item: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-                coded.units.iter().zip(&places).filter_map(of_unit).for_each(|(place, value)| of_item.entry(place).or_default().push(value));
+                coded
+                    .units
+                    .iter()
+                    .zip(&places)
+                    .filter_map(of_unit)
+                    .for_each(|(place, value)| of_item.entry(place).or_default().push(value));
                 let point = |(place, values): (usize, Vec<f64>)| Point {
                     item: item(place),
-                    of: "",
+                    by: "",
+                    round: 0,
                     value: values.iter().sum::<f64>() / values.len() as f64,
                 };
                 of_item.into_iter().map(point).collect()
@@ -129,22 +148,26 @@ impl<'a> People<'a> {
                 let of = |(place, label): &(usize, &'a Label)| {
                     let known = item(*place).known.as_ref().filter(|_| item(*place).is_gold)?;
                     let value = ordered_alike(&self.ranks(label)?, known)?;
-                    Some(Point { item: item(*place), of: &label.by, value })
+                    Some(Point { item: item(*place), by: &label.by, round: label.round, value })
                 };
                 self.labels.iter().filter(|(_, label)| label.round == 0).filter_map(of).collect()
             }
             "self_agreement" => {
                 let again = self.labels.iter().filter(|(_, label)| label.round == 1);
                 let of = |(place, label): &(usize, &'a Label)| {
-                    let first = self.labels.iter().find(|(of, first)| of == place && first.by == label.by && first.round == 0)?;
+                    let first = self
+                        .labels
+                        .iter()
+                        .find(|(of, first)| of == place && first.by == label.by && first.round == 0)?;
                     let value = alike(&first.1.judgement, &label.judgement)?;
-                    Some(Point { item: item(*place), of: &label.by, value })
+                    Some(Point { item: item(*place), by: &label.by, round: label.round, value })
                 };
                 again.filter_map(of).collect()
             }
             "left_share" => self.choices(|label, chosen, _| label.order.first() == Some(&chosen)),
             "longer_share" => {
-                let lengths = |item: &WorkItem| item.answers.iter().map(|answer| answer.chars().count()).collect::<Vec<_>>();
+                let lengths =
+                    |item: &WorkItem| item.answers.iter().map(|answer| answer.chars().count()).collect::<Vec<_>>();
                 let differ = |point: &Point| lengths(point.item)[0] != lengths(point.item)[1];
                 let mut points = self.choices(|_, chosen, item| lengths(item)[chosen] > lengths(item)[1 - chosen]);
                 points.retain(differ);
@@ -154,14 +177,19 @@ impl<'a> People<'a> {
         }
     }
 
+    /// Who said each of the numbers that a metric is the mean of, where one person did.
+    pub fn said(&self, metric: &str) -> Vec<(&'a str, f64)> {
+        self.points(metric).into_iter().map(|point| (point.by, point.value)).collect()
+    }
+
     /// A point for each label that chooses one of two answers.
     fn choices(&self, is_so: impl Fn(&Label, usize, &WorkItem) -> bool) -> Vec<Point<'a>> {
         let of = |(place, label): &(usize, &'a Label)| {
             let item = self.item(*place);
             let ranks = self.ranks(label).filter(|ranks| ranks.len() == 2 && ranks[0] != ranks[1])?;
             let chosen = usize::from(ranks[1] < ranks[0]);
-            let of = if label.round == 0 { label.by.as_str() } else { "again" };
-            Some(Point { item, of, value: f64::from(u8::from(is_so(label, chosen, item))) })
+            let value = f64::from(u8::from(is_so(label, chosen, item)));
+            Some(Point { item, by: &label.by, round: label.round, value })
         };
         self.labels.iter().filter_map(of).collect()
     }
@@ -183,7 +211,7 @@ impl<'a> People<'a> {
         let shares = coded.alpha_by_group(&group_of).unwrap_or_default();
         let point = |(share, (_, place)): (Option<f64>, (usize, usize))| {
             let item = self.worklist.items.get(place)?;
-            Some(Point { item, of: "", value: share? })
+            Some(Point { item, by: "", round: 0, value: share? })
         };
         shares.into_iter().zip(first).filter_map(point).collect()
     }
@@ -192,9 +220,11 @@ impl<'a> People<'a> {
     pub fn table(&self) -> Vec<Value> {
         let mut rows = Vec::new();
         for metric in OF_ROWS {
-            for Point { item, of, value } in self.points(metric) {
+            for Point { item, by, round, value } in self.points(metric) {
                 let mut row = Map::new();
-                let id = if of.is_empty() { format!("{metric}/{}", item.digest) } else { format!("{metric}/{}/{of}", item.digest) };
+                let again = if round > 0 { "/again" } else { "" };
+                let by = if by.is_empty() { String::new() } else { format!("/{by}{again}") };
+                let id = format!("{metric}/{}{by}", item.digest);
                 row.insert("id".to_owned(), json!(id));
                 row.insert("prompt".to_owned(), json!(item.prompt.to_string()));
                 if let Some(group) = &item.group {
@@ -225,13 +255,15 @@ impl<'a> People<'a> {
             Form::Pairs => Coded { distance: Distance::Ordinal, ..coded.clone() }.alpha(),
             Form::Ranking | Form::Ratings | Form::Edit => Err(Undefined::Nothing),
         };
-        let is_tie = |(_, label): (usize, &Label)| self.ranks(label).map(|ranks| f64::from(u8::from(ranks.iter().all(|rank| *rank == ranks[0]))));
+        let is_tie = |(_, label): (usize, &Label)| {
+            self.ranks(label).map(|ranks| f64::from(u8::from(ranks.iter().all(|rank| *rank == ranks[0]))))
+        };
         let ties: Vec<f64> = self.judged().filter_map(is_tie).collect();
         let first = self.labels.iter().filter(|(place, label)| !self.item(*place).is_gold && label.round == 0);
         let skips: Vec<f64> = first.map(|(_, label)| f64::from(u8::from(label.judgement == Judgement::Skip))).collect();
         let hinted = self.labels.iter().filter_map(|(_, label)| Some(label.before_hint.as_ref()? != &label.judgement));
         let changed: Vec<f64> = hinted.map(|is_changed| f64::from(u8::from(is_changed))).collect();
-        let fast = self.labels.iter().map(|(place, label)| f64::from(u8::from(label.seconds < reading_seconds(self.item(*place)))));
+        let fast = self.labels.iter().map(|(place, label)| f64::from(u8::from(is_too_fast(self.item(*place), label))));
         let seconds = median(self.labels.iter().map(|(_, label)| label.seconds).collect());
         vec![
             ("items", Ok(by_item.len() as f64)),
@@ -262,15 +294,15 @@ impl<'a> People<'a> {
 
     /// Cohen's κ of the choices of two people.
     fn kappa(&self) -> Measured {
-        let choice = |label: &Label| match label.judgement {
-            Judgement::Pair(PairChoice::First) => Some(0),
-            Judgement::Pair(PairChoice::Tie | PairChoice::BothBad) => Some(1),
-            Judgement::Pair(PairChoice::Second) => Some(2),
-            _ => None,
+        let choice = |label: &Label| {
+            let (ranks, order) = (self.ranks(label)?, self.item(self.worklist.place(&label.item)?).drawn_order());
+            let order = ranks[order[0]].total_cmp(&ranks[*order.get(1)?]);
+            Some(1_usize.saturating_add_signed(order as isize))
         };
         let by_item = self.by_item();
         let twice: Vec<&Vec<&Label>> = by_item.values().filter(|labels| labels.len() > 1).collect();
-        let people: BTreeSet<&str> = twice.iter().flat_map(|labels| labels.iter().map(|label| label.by.as_str())).collect();
+        let people: BTreeSet<&str> =
+            twice.iter().flat_map(|labels| labels.iter().map(|label| label.by.as_str())).collect();
         if people.len() != 2 || self.worklist.asked.form != Form::Pairs {
             return Err(Undefined::NotTwoPeople);
         }
@@ -317,7 +349,9 @@ fn bits(values: &[f64]) -> Vec<u64> {
 /// The order of each pair of a ranking: −1 where the first is better. Rankings that say the same have the same ones.
 fn signs(ranks: &[f64]) -> Vec<f64> {
     let pairs = (0..ranks.len()).flat_map(|one| (one + 1..ranks.len()).map(move |other| (one, other)));
-    pairs.map(|(one, other)| ranks[one].partial_cmp(&ranks[other]).map_or(0.0, |order| f64::from(order as i8))).collect()
+    pairs
+        .map(|(one, other)| ranks[one].partial_cmp(&ranks[other]).map_or(0.0, |order| f64::from(order as i8)))
+        .collect()
 }
 
 /// Kendall's distance of two rankings by their signs; of things that were not ranked alike, the most.
@@ -356,9 +390,15 @@ fn alike(one: &Judgement, other: &Judgement) -> Option<f64> {
 const JAPANESE: f64 = 10.0;
 const OTHER: f64 = 30.0;
 
+/// Whether a label was made faster than the answers can be read.
+pub fn is_too_fast(item: &WorkItem, label: &Label) -> bool {
+    label.seconds < reading_seconds(item)
+}
+
 /// The time that it takes to read the answers of an item.
 fn reading_seconds(item: &WorkItem) -> f64 {
-    let is_wide = |letter: &char| matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}');
+    let is_wide =
+        |letter: &char| matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}');
     let letters = item.answers.iter().flat_map(|answer| answer.chars());
     letters.map(|letter| if is_wide(&letter) { 1.0 / JAPANESE } else { 1.0 / OTHER }).sum()
 }

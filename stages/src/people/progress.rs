@@ -31,30 +31,6 @@ impl LabelCount {
     }
 }
 
-/// The labels of one person.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PersonCount {
-    pub by: String,
-    /// With gold and repeats.
-    pub labels: usize,
-    /// The median of the seconds that a label took.
-    pub seconds: f64,
-}
-
-/// The people who have labelled items of a worklist, by their names.
-pub fn people(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<PersonCount> {
-    let mut seconds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for (_, label) in worklist.labelled(labels) {
-        seconds.entry(&label.by).or_default().push(label.seconds);
-    }
-    let count = |(by, seconds): (&str, Vec<f64>)| PersonCount {
-        by: by.to_owned(),
-        labels: seconds.len(),
-        seconds: median(seconds).unwrap_or_default(),
-    };
-    seconds.into_iter().map(count).collect()
-}
-
 /// The middle number, or the mean of the two in the middle.
 pub fn median(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.sort_by(f64::total_cmp);

@@ -35,7 +35,9 @@ pub fn rows(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<OutputFile> {
     let by_item = judged(worklist, labels);
     let files: Vec<Vec<Value>> = match worklist.asked.form {
         Form::Pairs => pairs(worklist, &by_item).into(),
-        Form::Ranking => vec![by_item.iter().flat_map(|(place, labels)| rankings(&worklist.items[*place], labels)).collect()],
+        Form::Ranking => {
+            vec![by_item.iter().flat_map(|(place, labels)| rankings(&worklist.items[*place], labels)).collect()]
+        }
         Form::Ratings => {
             let rated = |(place, labels): (&usize, &Vec<&Label>)| ratings(worklist, *place, labels);
             vec![by_item.iter().filter_map(rated).collect()]
@@ -121,16 +123,21 @@ fn pairs(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>) -> [Vec<Va
     };
     let votes = Votes { choices: CHOICES.len(), of: many.iter().map(|(_, labels)| votes(labels)).collect() };
     let consensus = votes.consensus();
-    let likeliest: BTreeMap<usize, usize> = many.iter().zip(&consensus.chances).map(|((place, _), chances)| {
-        let best = (0..CHOICES.len()).max_by(|one, other| chances[*one].total_cmp(&chances[*other])).unwrap_or(1);
-        (**place, best)
-    }).collect();
+    let likeliest: BTreeMap<usize, usize> = many
+        .iter()
+        .zip(&consensus.chances)
+        .map(|((place, _), chances)| {
+            let best = (0..CHOICES.len()).max_by(|one, other| chances[*one].total_cmp(&chances[*other])).unwrap_or(1);
+            (**place, best)
+        })
+        .collect();
     let leads = Leads::of(worklist, by_item);
     let (mut pairs, mut single) = (Vec::new(), Vec::new());
     for (place, labels) in by_item {
         let item = &worklist.items[*place];
         let said: Vec<PairChoice> = labels.iter().filter_map(|label| choice(label)).collect();
-        let share = |of: usize| said.iter().filter(|choice| place_of(**choice) == of).count() as f64 / said.len() as f64;
+        let share =
+            |of: usize| said.iter().filter(|choice| place_of(**choice) == of).count() as f64 / said.len() as f64;
         let judged: Vec<Judged> = match likeliest.get(place) {
             Some(best) => {
                 let all_bad = said.iter().filter(|choice| **choice == PairChoice::BothBad).count() * 2 > said.len();
@@ -139,7 +146,8 @@ fn pairs(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>) -> [Vec<Va
             }
             None => {
                 let each = labels.iter().filter_map(|label| Some((choice(label)?, label.by.as_str())));
-                each.map(|(choice, by)| Judged { choice, labels: said.len(), agree: share(place_of(choice)), by }).collect()
+                each.map(|(choice, by)| Judged { choice, labels: said.len(), agree: share(place_of(choice)), by })
+                    .collect()
             }
         };
         for Judged { choice, labels, agree, by } in judged {
@@ -214,7 +222,8 @@ impl Leads {
     /// The difference of the logarithms of the strengths of two answers.
     fn between(&self, item: &WorkItem, chosen: usize, rejected: usize) -> f64 {
         let of_prompt = self.0.get(&item.prompt.to_string());
-        let of = |answer: usize| of_prompt.and_then(|known| known.get(&item.answers[answer])).copied().unwrap_or_default();
+        let of =
+            |answer: usize| of_prompt.and_then(|known| known.get(&item.answers[answer])).copied().unwrap_or_default();
         of(chosen) - of(rejected)
     }
 }

@@ -134,9 +134,14 @@ impl<'a> Sitting<'a> {
         let is_new = |task: &&Task| task.round == 0 && self.rounds[&task.item] == 1 && !self.item(task.item).is_gold;
         let earlier: Vec<&Task> = self.shown[..number - APART].iter().filter(is_new).collect();
         let again = *earlier.get(self.stream("repeated", number).below(earlier.len().max(1)))?;
-        // The other way round: who chooses by the side gives another answer.
-        let order = again.order.iter().rev().copied().collect();
+        // The other way round, where the sides stay balanced: who chooses by the side gives another answer.
+        let turned: Vec<usize> = again.order.iter().rev().copied().collect();
+        let order = if self.is_balanced(&turned) { turned } else { again.order.clone() };
         Some(Task { item: again.item, round: 1, order })
+    }
+
+    fn is_balanced(&self, order: &[usize]) -> bool {
+        (self.balance[0] + lean(order)).abs() <= 1
     }
 
     fn gold(&self, number: usize) -> Option<Task> {
@@ -161,8 +166,7 @@ impl<'a> Sitting<'a> {
         let second: Vec<(usize, Vec<usize>)> =
             second.map(|(place, (_, order))| (*place, order.iter().rev().copied().collect())).collect();
         let task = |(item, order): (usize, Vec<usize>)| Task { item, round: 0, order };
-        let is_balanced = |order: &[usize]| (self.balance[0] + lean(order)).abs() <= 1;
-        if let Some(found) = second.iter().find(|(_, order)| is_balanced(order)) {
+        if let Some(found) = second.iter().find(|(_, order)| self.is_balanced(order)) {
             return Some(task(found.clone()));
         }
         let new = self.new_items(&is_open);

@@ -71,7 +71,9 @@ fn said(completions: Completions) -> (Vec<String>, Option<Vec<f64>>, bool) {
     match completions {
         Completions::None => (Vec::new(), None, true),
         Completions::One(answer) => (vec![answer], None, true),
-        Completions::Labelled(answer, is_desirable) => (vec![answer], Some(vec![f64::from(u8::from(!is_desirable))]), true),
+        Completions::Labelled(answer, is_desirable) => {
+            (vec![answer], Some(vec![f64::from(u8::from(!is_desirable))]), true)
+        }
         Completions::Pair { chosen, rejected } => (vec![chosen, rejected], Some(vec![1.0, 2.0]), false),
         Completions::Voted { answers, votes, .. } => {
             (answers.into(), Some(votes.iter().map(|votes| -(*votes as f64)).collect()), false)
@@ -102,12 +104,16 @@ mod tests {
     #[test]
     fn answers_of_two_models_to_one_prompt_are_one_question() {
         let found = read(concat!(
-            r#"{"id": "a", "prompt": "p", "completion": "1"}"#, "\n",
-            r#"{"prompt": "q", "answers": ["x", "y", "z"]}"#, "\n",
-            r#"{"prompt": "p", "chosen": "good", "rejected": "bad"}"#, "\n",
+            r#"{"id": "a", "prompt": "p", "completion": "1"}"#,
+            "\n",
+            r#"{"prompt": "q", "answers": ["x", "y", "z"]}"#,
+            "\n",
+            r#"{"prompt": "p", "chosen": "good", "rejected": "bad"}"#,
+            "\n",
             r#"{"id": "b", "prompt": "p", "completion": "2"}"#,
         ));
-        let said: Vec<_> = found.iter().map(|known| (&*known.id, known.answers.join(" "), known.ranks.clone())).collect();
+        let said: Vec<_> =
+            found.iter().map(|known| (&*known.id, known.answers.join(" "), known.ranks.clone())).collect();
         assert_eq!(
             said,
             [
@@ -120,7 +126,9 @@ mod tests {
 
     #[test]
     fn ratings_of_several_rows_are_ranks_of_one_question() {
-        let found = read("{\"prompt\": \"p\", \"completion\": \"a\", \"rating\": 2}\n{\"prompt\": \"p\", \"completion\": \"b\", \"rating\": 5}");
+        let found = read(
+            "{\"prompt\": \"p\", \"completion\": \"a\", \"rating\": 2}\n{\"prompt\": \"p\", \"completion\": \"b\", \"rating\": 5}",
+        );
         assert_eq!((found.len(), found[0].ranks.clone()), (1, Some(vec![-2.0, -5.0])));
     }
 }

@@ -145,7 +145,9 @@ pub enum DataRows {
     Prompts,
     Examples,
     Labelled,
-    Preferences { with_margins: bool },
+    Preferences {
+        with_margins: bool,
+    },
     /// Prompts with the answers that people are to judge.
     Answers,
 }

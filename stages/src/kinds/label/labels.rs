@@ -53,9 +53,12 @@ pub const METRICS: &[Metric] = &[
         .mean_of("agreement")
         .of_unit()
         .of_own_rows(),
-    Metric::higher("alpha", "Krippendorff's α: nominal for pairs and edits, Kendall's distance for rankings, interval for ratings")
-        .mean_of("alpha")
-        .of_own_rows(),
+    Metric::higher(
+        "alpha",
+        "Krippendorff's α: nominal for pairs and edits, Kendall's distance for rankings, interval for ratings",
+    )
+    .mean_of("alpha")
+    .of_own_rows(),
     Metric::neutral("alpha_low", "the 2.5th percentile of α over 10,000 resamples of the items"),
     Metric::neutral("alpha_high", "the 97.5th percentile"),
     Metric::higher("alpha_ordinal", "α of pairs with a tie between first and second"),
@@ -106,5 +109,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     for remark in measure::remarks(&measured) {
         io.remark(remark);
     }
-    io.candidate_with(0, measured.into_iter().map(|(name, value)| (name.to_owned(), value.ok())).collect())
+    // What is undefined has no number: a rule about it is an error, and no value is made up.
+    let defined = measured.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Some(value.ok()?))));
+    io.candidate_with(0, defined.collect())
 }

@@ -119,7 +119,9 @@ fn items_of(question: AnsweredQuestion, form: Form, suggested: &Suggested) -> Ve
     let fewest = if matches!(form, Form::Edit | Form::Ratings) { 1 } else { 2 };
     let chosen: Vec<Vec<usize>> = match (form, answers.len()) {
         (_, count) if count < fewest => Vec::new(),
-        (Form::Pairs, count) => (0..count).flat_map(|one| (one + 1..count).map(move |other| vec![one, other])).collect(),
+        (Form::Pairs, count) => {
+            (0..count).flat_map(|one| (one + 1..count).map(move |other| vec![one, other])).collect()
+        }
         (_, count) => vec![(0..count).collect()],
     };
     let of = chosen.len();
