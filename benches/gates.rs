@@ -44,6 +44,7 @@ fn rule(text: &str) -> Rule {
         direction: Direction::Higher,
         field: Some(field.to_owned()),
         bounds: None,
+        has_own_rows: false,
     };
     let metrics = [("mean_score", "score"), ("length", "length"), ("accuracy", "correct")].map(metric).to_vec();
     let judges = vec![JudgeScope { name: "eval".to_owned(), metrics, has_items: true }];

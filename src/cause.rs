@@ -48,7 +48,7 @@ pub struct StageCause {
 pub struct EvalPart {
     /// The kind of its action.
     pub kind: String,
-    /// The measured model; `None` only in a journal of another program.
+    /// The measured model; `None` of a part that measures none, as a worklist.
     pub model: Option<ArtifactName>,
     /// The input of the port that takes many; `None` for the first one, which judges.
     pub by: Option<ArtifactName>,
@@ -57,6 +57,11 @@ pub struct EvalPart {
 }
 
 impl EvalPart {
+    /// A part that measures no model.
+    pub fn of_kind(kind: &str) -> EvalPart {
+        EvalPart { kind: kind.to_owned(), model: None, by: None, judge: None }
+    }
+
     /// The part as a journal gives it back, where it must be found again. The name of a file may hold the words that
     /// stand between the names, and its parts are then divided at them.
     pub fn new(kind: &str, model: &ArtifactName, by: Option<&ArtifactName>, judge: Option<&str>) -> EvalPart {
@@ -74,6 +79,8 @@ pub enum SkipReason {
     /// A person has to decide about this stage.
     Undecided(String),
     Failed(String),
+    /// This stage waits for labels.
+    Unlabelled(String),
     /// This stage failed, and the run begins nothing more.
     NotBegun(String),
     Other(String),
@@ -239,6 +246,7 @@ impl fmt::Display for SkipReason {
             SkipReason::GateClosed(stage) => write!(text, "the gate of `{stage}` is closed"),
             SkipReason::Undecided(stage) => write!(text, "`{stage}` waits for a person's decision"),
             SkipReason::Failed(stage) => write!(text, "`{stage}` failed"),
+            SkipReason::Unlabelled(stage) => write!(text, "`{stage}` waits for labels"),
             SkipReason::NotBegun(failed) => write!(text, "`{failed}`{NOT_BEGUN}"),
             SkipReason::Other(other) => text.write_str(other),
         }
@@ -250,10 +258,12 @@ impl From<String> for SkipReason {
         let closed = || quoted(text.strip_prefix("the gate of ")?.strip_suffix(" is closed")?);
         let undecided = || quoted(text.strip_suffix(" waits for a person's decision")?);
         let failed = || quoted(text.strip_suffix(" failed")?);
+        let unlabelled = || quoted(text.strip_suffix(" waits for labels")?);
         let not_begun = || quoted(text.strip_suffix(NOT_BEGUN)?);
         let known = closed().map(SkipReason::GateClosed);
         let known = known.or_else(|| undecided().map(SkipReason::Undecided));
         let known = known.or_else(|| failed().map(SkipReason::Failed));
+        let known = known.or_else(|| unlabelled().map(SkipReason::Unlabelled));
         let known = known.or_else(|| not_begun().map(SkipReason::NotBegun));
         known.unwrap_or(SkipReason::Other(text))
     }
@@ -354,6 +364,7 @@ mod tests {
             SkipReason::GateClosed(stage()),
             SkipReason::Undecided(stage()),
             SkipReason::Failed(stage()),
+            SkipReason::Unlabelled(stage()),
             SkipReason::NotBegun(stage()),
             SkipReason::Other("rm_1 was stopped by its gate".to_owned()),
         ];
@@ -361,6 +372,7 @@ mod tests {
             the gate of `rm_1` is closed
             `rm_1` waits for a person's decision
             `rm_1` failed
+            `rm_1` waits for labels
             `rm_1` failed, and nothing more was begun; `--keep-going` would have
             rm_1 was stopped by its gate"#]]
         .assert_eq(&texts(&reasons));

@@ -4,6 +4,7 @@ mod answers;
 mod arguments;
 mod check;
 mod completions;
+mod criteria;
 mod curves;
 mod data;
 mod diff;
@@ -18,6 +19,7 @@ mod gc;
 mod graph;
 mod init;
 mod kinds;
+mod label;
 mod lineage;
 mod log;
 mod looks;
@@ -193,6 +195,16 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Doctor { store, json } => doctor::doctor(&store.beside(Path::new("")), json),
         Verb::Devices { device, all } => doctor::devices(&device, all),
         Verb::Worker { directory } => Ok(worker::work(&directory)),
+        Verb::Label { stage, asked, verify, adopt, by, json, person } => {
+            let request = match (verify, adopt) {
+                _ if json => label::LabelRequest::Converse(person.as_deref().unwrap_or_default()),
+                (true, _) => label::LabelRequest::Verify,
+                (_, true) => label::LabelRequest::Adopt(by.as_deref()),
+                _ => label::LabelRequest::Progress,
+            };
+            label::label(&asked, &stage, request)
+        }
+        Verb::Criteria { name } => criteria::criteria(name.as_deref()),
         Verb::Schema => schema::print(),
         Verb::Init { directory, model } => init::init(&directory, model.as_deref()),
         Verb::Completions { shell } => completions::print(shell),

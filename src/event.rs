@@ -356,6 +356,11 @@ pub enum Outcome {
         seconds: f64,
         metrics: Metrics,
     },
+    /// People have not labelled enough: no process stays, and the next run goes on.
+    Waits {
+        done: usize,
+        needed: usize,
+    },
     /// The work failed, or the gate erred.
     Failed {
         cause: Failure,
@@ -377,7 +382,11 @@ impl Outcome {
             Outcome::Done { executed, seconds, .. }
             | Outcome::Stopped { executed, seconds, .. }
             | Outcome::Held { executed, seconds, .. } => Some((*executed, *seconds)),
-            Outcome::Failed { .. } | Outcome::Skipped { .. } | Outcome::WouldRun { .. } | Outcome::Interrupted => None,
+            Outcome::Waits { .. }
+            | Outcome::Failed { .. }
+            | Outcome::Skipped { .. }
+            | Outcome::WouldRun { .. }
+            | Outcome::Interrupted => None,
         }
     }
 

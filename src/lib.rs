@@ -17,7 +17,7 @@
 //! * Timings never change a key.
 //!
 //! Exit codes: 0 all done · 1 a stage failed or a gate erred · 2 the file or the command is wrong · 3 stopped or held by a
-//! gate · 130 interrupted. Where several hold: 130, 2, 1, 3.
+//! gate, or waiting for labels · 130 interrupted. Where several hold: 130, 2, 1, 3.
 
 // What stands on nothing: how JSON is hashed, the rule language, and how often items were looked at.
 mod canonical;
@@ -42,6 +42,7 @@ mod executor;
 mod gate_test;
 mod inheritance;
 mod journal;
+mod labels;
 mod live;
 mod retention;
 mod run;

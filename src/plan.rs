@@ -17,6 +17,7 @@ mod proposals;
 mod repeats;
 mod secrets;
 pub mod selection;
+mod sheets;
 mod source;
 mod templates;
 mod tokenizers;
@@ -115,13 +116,15 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     for ((id, stage), with) in spec.stages.iter().enumerate().zip(withs) {
         check_name(stage, &mut mistakes);
         let lookup = source::SourceLookup { spec: &spec, kinds: &kinds, ids: &ids, directory };
-        let inputs = inputs::resolve(id, &lookup, &mut graph, &mut checked_files, &mut mistakes);
+        let mut inputs = inputs::resolve(id, &lookup, &mut graph, &mut checked_files, &mut mistakes);
         let incumbent = incumbent(stage, kinds[id], &inputs, &kinds, &mut mistakes);
         let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));
-        let parameters = kinds[id].and_then(|kind| parameters::resolve(stage, &with, kind, dtype, &mut mistakes));
         if let Some(kind) = kinds[id] {
             parameters::refuse_replaced(kind, &inputs, &with, &mut mistakes);
         }
+        let sheets = kinds[id].map_or_else(Vec::new, |kind| sheets::take(stage, kind, &mut inputs, &mut mistakes));
+        let written = parameters::WrittenParameters { with: &with, sheets: &sheets, dtype };
+        let parameters = kinds[id].and_then(|kind| parameters::resolve(stage, &written, kind, &mut mistakes));
         if let Some(kind) = kinds[id] {
             secrets::check(stage, &with, kind, &mut mistakes);
         }

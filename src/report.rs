@@ -94,7 +94,14 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
                     options = run.options
                 );
             }
+            let waiting = names(run, |outcome| matches!(outcome, Outcome::Waits { .. }));
             let stopped = names(run, |outcome| matches!(outcome, Outcome::Stopped { .. }));
+            if let ([first, ..], []) = (&waiting[..], &stopped[..]) {
+                let (all, file) = (waiting.join(", "), &run.file);
+                return format!(
+                    "waits for labels after {after}: {all}; `pipeline label {file} {first}`, and run again"
+                );
+            }
             let first = stopped.first().copied().unwrap_or_default();
             let stopped = stopped.join(", ");
             format!(

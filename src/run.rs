@@ -9,6 +9,7 @@ mod finish;
 mod foreign;
 pub mod gpus;
 mod inputs;
+pub mod labelled;
 pub mod machine;
 mod prefetch;
 mod scrub;
@@ -57,6 +58,8 @@ pub struct Options {
     pub decisions: BTreeMap<String, HumanDecision>,
     /// The folder of the ledger of looks; `None`: the looks of this run alone count (`--no-ledger`).
     pub looks: Option<PathBuf>,
+    /// The folder of people's labels.
+    pub labels: PathBuf,
 }
 
 /// Runs everything that is not done yet. Returns the exit code: 130 interrupted, 1 a stage failed or a gate erred, 3
@@ -351,6 +354,11 @@ impl<'a> Run<'a> {
                     let permission = self.take_look(&asked).map_err(|error| format!("{error:#}"));
                     commands.extend(schedule.news(News::Looked(asked.need(), permission)));
                 }
+                Command::Labels(worklist) => {
+                    if let Some(labels) = self.labels(&worklist)? {
+                        commands.extend(schedule.news(News::Labelled(worklist, labels)));
+                    }
+                }
                 Command::Judged(judged) => self.ledger()?.judged(judged)?,
                 Command::Obtain(request) => match self.look_up(&request)? {
                     Some(news) => commands.extend(schedule.news(news)),
@@ -380,7 +388,7 @@ impl<'a> Run<'a> {
         let stage = self.plan.stages[stage].name.clone();
         let code = match &outcome {
             Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::WouldRun { .. } => 0,
-            Outcome::Stopped { .. } | Outcome::Held { .. } => 3,
+            Outcome::Stopped { .. } | Outcome::Held { .. } | Outcome::Waits { .. } => 3,
             Outcome::Failed { .. } => 1,
             Outcome::Interrupted => 130,
         };

@@ -23,6 +23,7 @@ use crate::plan::selection::{Role, Selection};
 use crate::plan::{Plan, StageId};
 use cache::{Content, Digest};
 pub use lookup::FileInTree;
+pub use lookup::LabelsThere;
 use lookup::{ActionResult, Knowledge, KnownRecord, Lookup, Need, Query, RunInputs};
 pub use state::{AskedLook, KeyedAction, LookSearch, Request};
 use state::{Questions, State};
@@ -45,6 +46,8 @@ pub enum Command {
     Remember(Digest, Vec<RuleVerdict>),
     /// Take a look, or find whether it was taken, then tell the schedule.
     Look(Box<AskedLook>),
+    /// Find the labels of a worklist that count, then tell the schedule.
+    Labels(Content),
     /// Enter the verdict of a look; nothing comes back.
     Judged(LookVerdict),
     Tell(Event),
@@ -82,6 +85,8 @@ pub enum News {
     Recalled(Digest, Option<Vec<RuleVerdict>>),
     /// The permission of a look, or the reason why the ledger cannot tell.
     Looked(LookSearch, Result<Option<Permission>, String>),
+    /// The labels of a worklist, or the reason why nobody can tell.
+    Labelled(Content, Result<LabelsThere, String>),
 }
 
 pub struct Schedule<'a> {
@@ -168,6 +173,10 @@ impl<'a> Schedule<'a> {
                 knowledge.looks.insert(need.clone(), permission);
                 Need::Look(need)
             }
+            News::Labelled(worklist, labels) => {
+                knowledge.labels.insert(worklist.clone(), labels);
+                Need::Labels(worklist)
+            }
         };
         for id in self.askers.remove(&need).unwrap_or_default() {
             let Questions { open, own, journaled } = self.take_questions(id);
@@ -252,6 +261,7 @@ impl From<Query> for Command {
             Query::Class(key) => Command::Class(key),
             Query::Memory(key) => Command::Recall(key),
             Query::Look(asked) => Command::Look(asked),
+            Query::Labels(worklist) => Command::Labels(worklist),
         }
     }
 }

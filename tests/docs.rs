@@ -284,6 +284,7 @@ fn kind(kind: &Kind) -> String {
                 Accepts::Reward => "a reward",
                 Accepts::Tokenizer => "a tokenizer",
                 Accepts::Data { .. } => "data",
+                Accepts::Criteria => "a criteria sheet",
                 Accepts::Any => "anything",
             };
             let many = if port.takes_many { ", or a list" } else { "" };

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 fn metric(name: &str, direction: Direction) -> MetricName {
     let bounds = (name == "b").then_some(Bounds { low: 0.0, high: 9.0 });
-    MetricName { name: name.to_owned(), direction, field: Some(name.to_owned()), bounds }
+    MetricName { name: name.to_owned(), direction, field: Some(name.to_owned()), bounds, has_own_rows: false }
 }
 
 fn scope() -> RuleScope {

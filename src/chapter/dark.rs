@@ -15,7 +15,7 @@ pub fn section(facts: &Facts, language: Language) -> Option<Markup> {
     let is_dark = |stage: &&StageRun| match standing(stage) {
         Standing::Done | Standing::Cached | Standing::Running => false,
         Standing::NotReached | Standing::Skipped => false,
-        Standing::Kept | Standing::Stopped | Standing::Held | Standing::Failed => true,
+        Standing::Kept | Standing::Stopped | Standing::Held | Standing::Waits | Standing::Failed => true,
         Standing::Interrupted | Standing::BrokenOff => !stage.actions.is_empty(),
     };
     let dark: Vec<&StageRun> = facts.run.stages.iter().filter(is_dark).collect();
@@ -66,6 +66,7 @@ fn of_stage(facts: &Facts, stage: &StageRun, language: Language) -> Markup {
     let command = match &stage.outcome {
         Some(Outcome::Failed { .. }) => Some(facts.command(&format!("log {name}"))),
         Some(Outcome::Held { .. }) => Some(facts.command(&format!("approve {name}")) + " --reason TEXT"),
+        Some(Outcome::Waits { .. }) => Some(facts.command(&format!("label {name}"))),
         Some(Outcome::Interrupted) | None => Some(facts.command("run")),
         _ => None,
     };

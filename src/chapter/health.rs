@@ -165,8 +165,13 @@ fn observe(
     checkpoints: &[(u64, Subject)],
 ) -> Option<Judgement> {
     let names = |metrics: &Metrics| {
-        let name =
-            |name: &String| MetricName { name: name.clone(), direction: Direction::Neutral, field: None, bounds: None };
+        let name = |name: &String| MetricName {
+            name: name.clone(),
+            direction: Direction::Neutral,
+            field: None,
+            bounds: None,
+            has_own_rows: false,
+        };
         metrics.keys().map(name).collect::<Vec<_>>()
     };
     let scope = RuleScope { own: names(mine), incumbent: incumbent.map(names), ..RuleScope::default() };

@@ -20,6 +20,7 @@ enum Ending {
     GateError,
     Failure,
     Held,
+    Unlabelled,
     Stopped,
     Promotion,
     LuckyPromotion,
@@ -50,6 +51,9 @@ fn ending(facts: &Facts) -> (Ending, Option<&StageRun>) {
     }
     if let Some(held) = of(&|outcome| matches!(outcome, Outcome::Held { .. })) {
         return (Ending::Held, Some(held));
+    }
+    if let Some(waiting) = of(&|outcome| matches!(outcome, Outcome::Waits { .. })) {
+        return (Ending::Unlabelled, Some(waiting));
     }
     if let Some(stopped) = of(&|outcome| matches!(outcome, Outcome::Stopped { .. })) {
         return (Ending::Stopped, Some(stopped));
@@ -144,6 +148,7 @@ pub fn sentence(facts: &Facts, language: Language) -> String {
         Ending::GateError => words::GATE_ERRED,
         Ending::Failure => words::HAS_FAILED,
         Ending::Held => words::IS_HELD,
+        Ending::Unlabelled => words::IS_UNLABELLED,
         Ending::Stopped => words::IS_STOPPED,
         Ending::Promotion => words::IS_PROMOTED,
         Ending::LuckyPromotion => words::IS_PROMOTED_BY_LUCK,

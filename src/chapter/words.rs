@@ -95,6 +95,8 @@ phrases! {
     HAS_FAILED: "{pipeline} failed at {stage}: {cause}." | "{pipeline} は {stage} で失敗しました: {cause}";
     IS_HELD: "{pipeline} waits for a person: the gate of {stage} does not decide alone{number}."
         | "{pipeline} は人の判断を待っています。{stage} のゲートだけでは決められません{number}。";
+    IS_UNLABELLED: "{pipeline} waits for people: {stage} needs more labels, and what stands on it was not run."
+        | "{pipeline} は人の作業を待っています。{stage} のラベルがまだ足りないため、その先のステージは実行されていません。";
     IS_STOPPED: "{pipeline} stopped: the gate of {stage} is closed{number}, and what stands on it was not run."
         | "{pipeline} は停止しました。{stage} のゲートが閉じたため{number}、その先のステージは実行されていません。";
     IS_PROMOTED: "{stage} was promoted: {carries} goes on{number}." | "{stage} は昇格しました。{carries} が次に進みます{number}。";
@@ -191,6 +193,7 @@ phrases! {
     KEPT: "kept the incumbent" | "従来モデルを維持";
     STOPPED: "stopped" | "停止";
     HELD: "held" | "保留";
+    WAITS: "waits for labels" | "ラベル待ち";
     FAILED: "failed" | "失敗";
     SKIPPED: "skipped" | "省略";
     INTERRUPTED: "interrupted" | "中断";

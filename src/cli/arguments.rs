@@ -29,7 +29,7 @@ pub struct CommandLine {
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 all done, 1 a stage failed or a gate erred, 2 the file or the command is wrong,
-            3 stopped or held by a gate, 130 interrupted.
+            3 stopped or held by a gate, or waiting for labels, 130 interrupted.
 Environment: PIPELINE_STORE (as --store), PIPELINE_DEVICE (as --device), PIPELINE_PROGRESS_INTERVAL (seconds
              between lines of progress; 2), RUST_LOG (what is logged to stderr), NO_COLOR.";
 
@@ -188,6 +188,33 @@ pub enum Verb {
         by: Option<String>,
         #[command(flatten)]
         store: StoreArgument,
+    },
+    /// Show how far the labels of a stage of kind `label` are, check their files, or take later ones in
+    Label {
+        #[command(flatten)]
+        asked: FileArguments,
+        /// The name of the stage
+        stage: String,
+        /// Check that every label file is as it was written, and name the line of one that is not
+        #[arg(long, conflicts_with = "adopt")]
+        verify: bool,
+        /// Take in the labels that came after enough were there; until then they change nothing
+        #[arg(long)]
+        adopt: bool,
+        /// The person who adopts; default: GIT_AUTHOR_NAME, else USER
+        #[arg(long, value_name = "NAME", requires = "adopt")]
+        by: Option<String>,
+        /// Print what would be shown to a person, and read `{"judgement": …}` from stdin, one JSON object a line: for programs
+        #[arg(long, requires = "person", conflicts_with_all = ["adopt", "verify"])]
+        json: bool,
+        /// The pseudonym of the person who labels
+        #[arg(long = "as", value_name = "NAME", id = "person")]
+        person: Option<String>,
+    },
+    /// Print a criteria sheet to begin with, in Japanese and English: `pipeline criteria helpful > data/criteria.yaml`
+    Criteria {
+        /// The name of the sheet; default: the list of all
+        name: Option<String>,
     },
     /// List the kinds of stages; with KIND, show its ports, parameters and metrics
     Kinds {

@@ -119,6 +119,7 @@ fn content_of(found: &StoredRun, name: &str) -> Result<String> {
         Some(Outcome::Done { .. }) => "it made no model",
         Some(Outcome::Stopped { .. }) => "its gate let nothing through",
         Some(Outcome::Held { .. }) => "its gate waits for a decision: `pipeline approve`",
+        Some(Outcome::Waits { .. }) => "it waits for labels: `pipeline label`",
         _ => "it was not finished",
     };
     Err(refused(format!("export `{name}` of {}: {why}", found.run.name)))

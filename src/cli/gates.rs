@@ -10,6 +10,7 @@ use crate::approvals::{self, Approval, Ruling};
 use crate::cause::on_one_line;
 use crate::event::{ArtifactEvidence, Evidence, Outcome, Table, Verdict};
 use crate::gate::{self, Items};
+use crate::labels;
 use crate::ledger;
 use crate::plan::{ArtifactName, Gate, Plan, selection};
 use crate::report;
@@ -126,6 +127,7 @@ pub fn look(plan: &Plan, file: &Path, found: &StoredRun) -> Result<RunState> {
         store: found.root.clone(),
         decisions: approvals::decisions(&approvals::read(&approvals::path(file))?),
         looks: Some(ledger::file::folder(file)),
+        labels: labels::folder(file),
     };
     let mut events = Vec::new();
     let everything = selection::select(plan, &selection::Filter::default()).map_err(refused)?;

@@ -86,6 +86,7 @@ fn ports(kind: &Kind) -> Sheet {
             Accepts::Reward => "reward",
             Accepts::Tokenizer => "tokenizer",
             Accepts::Data(_) => "data",
+            Accepts::Criteria => "criteria",
             Accepts::Any => "anything",
         };
         let takes = if port.takes_many { format!("{takes}, or a list") } else { takes.to_owned() };

@@ -96,6 +96,13 @@ impl Notifier {
                 );
                 of("held", Some(stage), None, message)
             }
+            Event::Ended { stage, outcome: Outcome::Waits { done, needed }, .. } => {
+                let message = format!(
+                    "{}: `{stage}` waits for people, {done} of {needed} labels: `pipeline label {} {stage}`",
+                    self.pipeline, self.file
+                );
+                of("waits", Some(stage), None, message)
+            }
             Event::Ended { stage, outcome: Outcome::Failed { cause }, .. } => {
                 of("failed", Some(stage), None, format!("{}: `{stage}` failed: {cause}", self.pipeline))
             }

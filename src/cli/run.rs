@@ -17,7 +17,7 @@ use crate::report::fold;
 use crate::report::sheet::Sheet;
 use crate::run::{ExecutionOptions, gpus, slots};
 use crate::spec::limits;
-use crate::{approvals, progress, run};
+use crate::{approvals, labels, progress, run};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,6 +97,7 @@ pub fn walk(
         store: asked.store.beside(&asked.file),
         decisions: approvals::decisions(&approvals),
         looks: asked.looks(),
+        labels: labels::folder(&asked.file),
     };
     if execution.is_some() && !selection.typed().is_empty() {
         refuse_missing(&plan, &selection, &options)?;

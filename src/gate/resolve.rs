@@ -43,6 +43,8 @@ pub struct MetricName {
     pub field: Option<String>,
     /// The declared bounds of that field.
     pub bounds: Option<Bounds>,
+    /// Whether only the rows of the table are meant that have the field as their `subset`: others lack it.
+    pub has_own_rows: bool,
 }
 
 impl RuleScope {
@@ -144,7 +146,8 @@ pub fn resolve(name: &Name, like: Option<Meaning>, scope: &RuleScope) -> Result<
         };
         let metric = scope.measured(&name.who, *origin).iter().find(is_it)?;
         let (direction, field, bounds) = (metric.direction, metric.field.clone(), metric.bounds);
-        Some(Meaning { origin: *origin, direction, field, bounds })
+        let subset = field.clone().filter(|_| metric.has_own_rows);
+        Some(Meaning { origin: *origin, direction, field, bounds, subset })
     };
     let mut found: Vec<Meaning> = origins.iter().filter_map(find).collect();
     let judges = found.iter().filter(|meaning| meaning.origin != RecordOrigin::Own).count();

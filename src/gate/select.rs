@@ -233,7 +233,13 @@ mod tests {
     use expect_test::{Expect, expect};
 
     fn select(best: &str, where_: &str) -> Select {
-        let metric = |name: &str, direction| MetricName { name: name.to_owned(), direction, field: None, bounds: None };
+        let metric = |name: &str, direction| MetricName {
+            name: name.to_owned(),
+            direction,
+            field: None,
+            bounds: None,
+            has_own_rows: false,
+        };
         let judge = vec![metric("mean_score", Direction::Higher)];
         let scope = RuleScope {
             own: vec![metric("accuracy", Direction::Higher), metric("ece", Direction::Lower)],
@@ -380,6 +386,7 @@ mod tests {
             direction: Direction::Higher,
             field: Some(field.to_owned()),
             bounds: None,
+            has_own_rows: false,
         };
         let scope = RuleScope { own: vec![metric("accuracy", "correct")], ..RuleScope::default() };
         let mut best = parse_expression("accuracy").unwrap();
@@ -405,6 +412,7 @@ mod tests {
             direction: Direction::Higher,
             field: Some("correct".to_owned()),
             bounds: None,
+            has_own_rows: false,
         };
         let scope = RuleScope { own: vec![metric], ..RuleScope::default() };
         let mut rule = parse("accuracy > 0.5 with 95% confidence").unwrap();

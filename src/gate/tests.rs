@@ -76,6 +76,7 @@ fn scope() -> RuleScope {
         direction: Direction::Higher,
         field: Some(name.to_owned()),
         bounds,
+        has_own_rows: false,
     };
     let own = vec![metric("a"), metric("b")];
     let judges = vec![JudgeScope { name: "eval".to_owned(), metrics: vec![metric("score")], has_items: true }];

@@ -78,6 +78,16 @@ impl Rule {
         self.test.item_confidences().into_iter().map(Confidence::level).collect()
     }
 
+    /// The metric of the candidate that it surely wants above a number, and that number.
+    pub fn floor(&self) -> Option<(&str, f64)> {
+        let Test::Compare { first: Number::Name(name), links, margin: None, confidence: Some(_) } = &self.test else {
+            return None;
+        };
+        let [(Comparison::Above | Comparison::AtLeast, Number::Literal { value, .. })] = links[..] else { return None };
+        let name = &self.leaves.names[*name];
+        (name.who == Who::Candidate).then_some((name.metric.as_str(), value))
+    }
+
     /// The families that it reads, each with the metric.
     pub fn families(&self) -> impl Iterator<Item = (&str, &str)> {
         self.leaves.families.iter().filter_map(|family| match &family.typed.who {

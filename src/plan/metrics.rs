@@ -38,7 +38,7 @@ pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut 
 pub fn written_metric(metric: &MetricSpec) -> MetricName {
     // The command may write items of this name; this is known only after it has run.
     let (name, field) = (metric.name.value.clone(), Some(metric.name.value.clone()));
-    MetricName { name, direction: metric.direction, field, bounds: metric.bounds }
+    MetricName { name, direction: metric.direction, field, bounds: metric.bounds, has_own_rows: false }
 }
 
 /// The metrics of every stage of the kind, including as a judge.
@@ -46,7 +46,7 @@ pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
     // A port that the kind requires is connected; otherwise that is a mistake already.
     let is_connected = |port: &Port| !port.is_optional || inputs.iter().any(|input| input.port == port.name);
     let is_measured = |name: &str| match kind.work {
-        Work::Run(_) | Work::Choose { .. } => true,
+        Work::Run(_) | Work::Ask(_) | Work::Choose { .. } => true,
         Work::Measure(measure) => measure.parts.iter().any(|part| {
             let mut read = kind.ports.iter().filter(|port| part.reads(port.name));
             part.kind.metrics().any(|metric| metric.name == name) && read.all(is_connected)
@@ -62,6 +62,7 @@ pub fn declared_metrics(kind: &Kind) -> Vec<MetricName> {
         direction: metric.direction,
         field: metric.mean_of.map(str::to_owned),
         bounds: metric.bounds,
+        has_own_rows: metric.has_own_rows,
     };
     kind.metrics().map(named).collect()
 }

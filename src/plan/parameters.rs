@@ -1,6 +1,7 @@
 //! The `with:` block of a stage, typed by its kind; mistakes are traced back to the place in the file. No kind is known
 //! by name.
 
+use super::sheets::SheetFile;
 use super::source::Input;
 use crate::diagnostic::Diagnostic;
 use crate::spec::{Node, StageSpec, WithSpan, stage};
@@ -10,15 +11,25 @@ use stages::stage::{Kind, did_you_mean};
 /// The parameter that `dtype:` of the file stands for.
 const DTYPE: &str = "dtype";
 
+/// Everything from which the parameters of a stage come.
+pub struct WrittenParameters<'a> {
+    pub with: &'a Node,
+    /// Sheets on ports, each in the place of a parameter.
+    pub sheets: &'a [SheetFile],
+    /// `dtype:` of the file.
+    pub dtype: Option<Dtype>,
+}
+
 /// Fills in every default; each mistake is shown at its key or value.
 pub fn resolve(
     stage: &StageSpec,
-    with: &Node,
+    written: &WrittenParameters,
     kind: &Kind,
-    dtype: Option<Dtype>,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<serde_json::Value> {
+    let WrittenParameters { with, sheets, dtype } = *written;
     let serde_json::Value::Object(mut given) = with.to_json() else { return None };
+    given.extend(sheets.iter().map(|sheet| (sheet.parameter.to_owned(), sheet.node.to_json())));
     if let Some(dtype) = dtype
         && (kind.defaults)().get(DTYPE).is_some()
     {
@@ -30,6 +41,13 @@ pub fn resolve(
     };
     let defaults = (kind.defaults)();
     for mistake in found {
+        let in_sheet = sheets.iter().find_map(|sheet| Some((sheet, mistake.path.strip_prefix(sheet.parameter)?)));
+        if let Some((sheet, path)) = in_sheet {
+            let place = sheet.node.find(path.trim_start_matches('.'));
+            let message = in_plain_words(&mistake.message).unwrap_or(mistake.message);
+            mistakes.push(sheet.told(Diagnostic { help: mistake.help, ..Diagnostic::error(place.value, message) }));
+            continue;
+        }
         let place = with.find(&mistake.path);
         if place.is_broken {
             continue;

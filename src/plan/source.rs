@@ -238,6 +238,7 @@ pub fn takes_file(accepts: Accepts, path: &Path) -> bool {
     match accepts {
         Accepts::Model | Accepts::RewardModel | Accepts::Tokenizer => false,
         Accepts::Reward => ["txt", "tsv", "jsonl"].contains(&extension.as_str()),
+        Accepts::Criteria => ["yaml", "yml"].contains(&extension.as_str()),
         Accepts::Data(_) | Accepts::Any => true,
     }
 }
@@ -274,6 +275,9 @@ pub fn accepted(accepts: Accepts) -> &'static str {
         Accepts::Data(_) => {
             "data: a file (JSON, JSONL, CSV, TSV, Parquet, Arrow, text; .gz and .zst, too), a directory of them, a pattern, or \
              `hf://datasets/owner/name`"
+        }
+        Accepts::Criteria => {
+            "a criteria sheet: a file (.yaml) that is there before anything runs; `pipeline criteria` writes one"
         }
         Accepts::Any => "anything",
     }

@@ -124,6 +124,10 @@ fn outcome(stage: &StageRun) -> Sheet {
             sheet.say("result", result, Tone::Doubtful);
             Some(metrics)
         }
+        Some(Outcome::Waits { done, needed }) => {
+            sheet.say("result", format!("waits for people: {done} of {needed} labels"), Tone::Doubtful);
+            None
+        }
         Some(Outcome::Failed { cause }) => {
             sheet.say("result", format!("failed: {cause}"), Tone::Bad);
             None

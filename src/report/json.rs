@@ -116,6 +116,7 @@ pub fn word(stage: &StageRun, is_alive: bool) -> &'static str {
         Some(Outcome::Done { .. }) => "done",
         Some(Outcome::Stopped { .. }) => "stopped",
         Some(Outcome::Held { .. }) => "held",
+        Some(Outcome::Waits { .. }) => "waits",
         Some(Outcome::Failed { .. }) => "failed",
         Some(Outcome::Skipped { .. }) => "skipped",
         Some(Outcome::WouldRun { .. }) => "would_run",
@@ -149,6 +150,7 @@ fn stage(run: &StageRun, is_alive: bool) -> JsonStage<'_> {
         Some(Outcome::Stopped { executed, seconds, metrics } | Outcome::Held { executed, seconds, metrics }) => {
             (stage.executed, stage.seconds, stage.metrics) = (Some(*executed), Some(*seconds), Some(metrics));
         }
+        Some(Outcome::Waits { done, needed }) => stage.because = Some(format!("{done} of {needed} labels")),
         Some(Outcome::Failed { cause }) => stage.because = Some(cause.to_string()),
         Some(Outcome::Skipped { because }) => stage.because = Some(because.to_string()),
         Some(Outcome::WouldRun { .. } | Outcome::Interrupted) | None => {}

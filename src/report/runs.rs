@@ -49,6 +49,7 @@ fn ended(run: &RunState, is_alive: bool) -> &'static str {
         None => "broken off",
         Some(0) => "done",
         Some(3) if run.stages.iter().any(|stage| matches!(stage.outcome, Some(Outcome::Held { .. }))) => "held",
+        Some(3) if run.stages.iter().any(|stage| matches!(stage.outcome, Some(Outcome::Waits { .. }))) => "waits",
         Some(3) => "stopped",
         Some(130) => "interrupted",
         Some(_) => "failed",
@@ -59,7 +60,7 @@ fn tone(ended: &str) -> Tone {
     match ended {
         "done" => Tone::Good,
         "failed" | "broken off" => Tone::Bad,
-        "held" | "stopped" | "interrupted" => Tone::Doubtful,
+        "held" | "waits" | "stopped" | "interrupted" => Tone::Doubtful,
         _ => Tone::Plain,
     }
 }
@@ -76,6 +77,7 @@ pub fn counts(run: &RunState) -> String {
         (count(|o| matches!(o, Outcome::Done { kept: true, .. })), "kept the incumbent"),
         (count(|o| matches!(o, Outcome::Stopped { .. })), "stopped"),
         (count(|o| matches!(o, Outcome::Held { .. })), "held"),
+        (count(|o| matches!(o, Outcome::Waits { .. })), "waiting"),
         (count(|o| matches!(o, Outcome::Failed { .. })), "failed"),
         (count(|o| matches!(o, Outcome::Skipped { .. })), "skipped"),
         (count(|o| matches!(o, Outcome::Interrupted)), "interrupted"),

@@ -68,6 +68,7 @@ fn result(stage: &StageRun, is_alive: bool) -> (String, Tone) {
         Some(Outcome::Done { executed, .. } | Outcome::Stopped { executed, .. } | Outcome::Held { executed, .. }) => {
             ran(*executed)
         }
+        Some(Outcome::Waits { .. }) => ("waits".to_owned(), Tone::Doubtful),
         Some(Outcome::Failed { .. }) => ("failed".to_owned(), Tone::Bad),
         Some(Outcome::Skipped { .. }) => ("skipped".to_owned(), Tone::Doubtful),
         Some(Outcome::WouldRun { .. }) => ("would run".to_owned(), Tone::Doubtful),
@@ -101,6 +102,9 @@ fn notes(run: &RunState, stage: &StageRun) -> String {
     match &stage.outcome {
         Some(Outcome::Done { metrics, .. } | Outcome::Stopped { metrics, .. } | Outcome::Held { metrics, .. }) => {
             key_metrics(run, stage, metrics)
+        }
+        Some(Outcome::Waits { done, needed }) => {
+            format!("{done} of {needed} labels; `pipeline label {} {}`", run.file, stage.head.name)
         }
         Some(Outcome::Skipped { because }) => because.to_string(),
         Some(Outcome::WouldRun { because }) => on_one_line(because),

@@ -81,7 +81,7 @@ impl Run<'_> {
 
     /// Turns what the store answered into news. `None` if bytes are damaged: the run then starts over, and the action
     /// that made them is executed again.
-    fn told<T>(&mut self, answer: Result<T>) -> Result<Option<Result<T, String>>> {
+    pub fn told<T>(&mut self, answer: Result<T>) -> Result<Option<Result<T, String>>> {
         match answer {
             Ok(answer) => Ok(Some(Ok(answer))),
             Err(error) if error.is::<Damage>() && self.restarts < RESTARTS => {

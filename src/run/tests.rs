@@ -74,7 +74,8 @@ impl Place {
 
     fn options(&self) -> Options {
         let store = self.path().join(".pipeline");
-        Options { file: "toy.yaml".into(), overrides: Vec::new(), store, decisions: BTreeMap::new(), looks: None }
+        let (file, overrides, decisions) = ("toy.yaml".into(), Vec::new(), BTreeMap::new());
+        Options { file, overrides, store, decisions, looks: None, labels: self.path().join("toy.labels") }
     }
 
     fn run_until(&self, text: &str, interrupt: &'static AtomicBool, watch: &dyn Fn(&Event)) -> (u8, String) {

@@ -1,15 +1,16 @@
 //! Advances one stage from what is known: it asks for more, or it ends. Other stages count only once they have ended.
 
 use super::gather::{self, GateResult, Passage};
-use super::lookup::{self, Lookup, Obstacle, Query, Step};
+use super::lookup::{self, LabelsThere, Lookup, Obstacle, Query, Step};
 use super::measure::Judge;
-use super::state::{Artifact, ChosenBest, StageEnd, StudyEntry};
+use super::state::{Artifact, ChosenBest, KeyedAction, StageEnd, StudyEntry};
 use super::{measure, tabulate};
-use crate::action::Record;
+use crate::action::{Action, ActionInput, Record};
+use crate::cause::EvalPart;
 use crate::event::{Event, Metrics, Outcome};
 use crate::failure::Failure;
 use crate::plan::{ArtifactName, StageId};
-use stages::stage::{Measure, Work};
+use stages::stage::{Measure, TwoActions, Work};
 use std::sync::Arc;
 
 /// If there is no end, the queries of the lookup are what is missing.
@@ -19,6 +20,7 @@ pub fn advance(lookup: &mut Lookup) -> (Vec<Event>, Option<StageEnd>) {
     let ended = match lookup.stage().kind.work {
         Work::Run(_) => run(lookup, &mut record, &mut events),
         Work::Measure(measure) => measured(lookup, measure, &mut events),
+        Work::Ask(actions) => asked(lookup, actions, &mut record, &mut events),
         Work::Choose { port } => chosen(lookup, port, &mut events),
     };
     match ended {
@@ -45,6 +47,49 @@ fn run(lookup: &mut Lookup, known: &mut Option<Arc<Record>>, events: &mut Vec<Ev
     // Work that cannot be judged is not begun.
     let can_judge = stage.gate.as_ref().map_or(Ok(()), |gate| gather::can_judge(lookup, gate));
     let (action, ()) = lookup::both(lookup.own_action(), can_judge)?;
+    judged(lookup, action, known, events)
+}
+
+/// A stage that asks people: its worklist is made, and once there are labels enough, what they make of it.
+fn asked(
+    lookup: &mut Lookup,
+    actions: &TwoActions,
+    known: &mut Option<Arc<Record>>,
+    events: &mut Vec<Event>,
+) -> Step<StageEnd> {
+    let stage = lookup.stage();
+    let can_judge = stage.gate.as_ref().map_or(Ok(()), |gate| gather::can_judge(lookup, gate));
+    let (action, ()) = lookup::both(lookup.action_of(Some(actions.worklist)), can_judge)?;
+    let part = EvalPart::of_kind(actions.worklist.name);
+    let worklist = lookup.obtain(Some(part), lookup::keyed(action)?, lookup.id)?.record.last().content.clone();
+    let LabelsThere { set, done, needed, later } = lookup.labels(&worklist)?;
+    if done < needed {
+        return Err(Obstacle::Ends(Outcome::Waits { done, needed }));
+    }
+    if later > 0 {
+        let message = format!("{later} later labels change nothing until they are adopted: `pipeline label --adopt`");
+        events.push(Event::Noted { stage: stage.name.clone(), part: None, message });
+    }
+    let inputs = [("worklist", worklist), ("labels", set)];
+    let action = lookup::keyed(Action {
+        kind: actions.labels.name.to_owned(),
+        version: actions.labels.version,
+        parameters: (actions.labels.defaults)().into(),
+        seed: stage.seed,
+        inputs: inputs.map(|(port, content)| (port.to_owned(), ActionInput::One(content))).into(),
+        salt: lookup.plan.salt.clone(),
+    })?;
+    judged(lookup, action, known, events)
+}
+
+/// The candidates of an action, before the gate of its stage.
+fn judged(
+    lookup: &mut Lookup,
+    action: KeyedAction,
+    known: &mut Option<Arc<Record>>,
+    events: &mut Vec<Event>,
+) -> Step<StageEnd> {
+    let stage = lookup.stage();
     let record = lookup.obtain(None, action, lookup.id)?.record;
     *known = Some(record.clone());
     let candidates: Vec<Artifact> = record

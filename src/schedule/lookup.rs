@@ -12,6 +12,7 @@ use crate::gate::Items;
 use crate::ledger::Permission;
 use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
+use stages::stage::Kind;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,19 @@ pub struct Knowledge {
     pub memories: HashMap<Digest, Option<Vec<RuleVerdict>>>,
     /// `None` if it does not stand in the ledger and was asked for without its items.
     pub looks: HashMap<LookSearch, Result<Option<Permission>, String>>,
+    /// The labels of each worklist.
+    pub labels: HashMap<Content, Result<LabelsThere, String>>,
+}
+
+/// The labels of a worklist that count.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelsThere {
+    /// A file with all of them.
+    pub set: Content,
+    pub done: usize,
+    pub needed: usize,
+    /// The number of labels that came after they were closed.
+    pub later: usize,
 }
 
 /// A file of an artifact, by its path from the top.
@@ -60,6 +74,7 @@ pub enum Need {
     Class(Digest),
     Memory(Digest),
     Look(LookSearch),
+    Labels(Content),
 }
 
 /// Something a stage has to ask for.
@@ -70,6 +85,7 @@ pub enum Query {
     Class(Digest),
     Memory(Digest),
     Look(Box<AskedLook>),
+    Labels(Content),
 }
 
 impl Query {
@@ -81,6 +97,7 @@ impl Query {
             Query::Class(key) => Need::Class(*key),
             Query::Memory(key) => Need::Memory(*key),
             Query::Look(asked) => Need::Look(asked.need()),
+            Query::Labels(worklist) => Need::Labels(worklist.clone()),
         }
     }
 }
@@ -237,7 +254,7 @@ impl<'a> Lookup<'a> {
     /// The asker's own action. Computed once, although it is asked for again when the record has come.
     pub fn own_action(&mut self) -> Step<KeyedAction> {
         if self.own.is_none() {
-            self.own = Some(keyed(self.action(self.stage())?)?);
+            self.own = Some(keyed(self.action_of(None)?)?);
         }
         Ok(self.own.clone().expect("it was put there above"))
     }
@@ -291,12 +308,25 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// The one action of a stage, with every input resolved to content.
-    fn action(&mut self, stage: &Stage) -> Step<Action> {
-        let inputs = all(stage.inputs.iter().map(|input| Ok((input.port.clone(), self.input(input)?))))?;
+    /// The labels of a worklist that count; asks for them if not known.
+    pub fn labels(&mut self, worklist: &Content) -> Step<LabelsThere> {
+        match self.knowledge.labels.get(worklist) {
+            Some(Ok(labels)) => Ok(labels.clone()),
+            Some(Err(reason)) => fails(reason.clone()),
+            None => self.ask(Query::Labels(worklist.clone())),
+        }
+    }
+
+    /// The action of a stage, with every input resolved to content; or of another kind, with those of its inputs that it
+    /// has ports for.
+    pub fn action_of(&mut self, part: Option<&Kind>) -> Step<Action> {
+        let stage = self.stage();
+        let kind = part.unwrap_or(stage.kind);
+        let inputs = stage.inputs.iter().filter(|input| part.is_none_or(|part| part.port(&input.port).is_some()));
+        let inputs = all(inputs.map(|input| Ok((input.port.clone(), self.input(input)?))))?;
         Ok(Action {
-            kind: stage.kind.name.to_owned(),
-            version: stage.kind.version,
+            kind: kind.name.to_owned(),
+            version: kind.version,
             parameters: stage.parameters.clone(),
             seed: stage.seed,
             inputs: inputs.into_iter().collect(),
@@ -414,6 +444,7 @@ fn follows(name: &str, outcome: &Outcome) -> Obstacle {
         Outcome::Done { .. } => Outcome::Failed { cause: Failure::NothingToTake(name.to_owned()) },
         Outcome::Stopped { .. } => Outcome::Skipped { because: SkipReason::GateClosed(name.to_owned()) },
         Outcome::Held { .. } => Outcome::Skipped { because: SkipReason::Undecided(name.to_owned()) },
+        Outcome::Waits { .. } => Outcome::Skipped { because: SkipReason::Unlabelled(name.to_owned()) },
         Outcome::Failed { .. } => Outcome::Skipped { because: SkipReason::Failed(name.to_owned()) },
         Outcome::Skipped { because } => Outcome::Skipped { because: because.clone() },
         Outcome::WouldRun { .. } => {

@@ -182,6 +182,7 @@ fn run(plan: &Plan, world: &World, memory: &mut Memory, mut see: impl FnMut(Happ
                 None
             }
             Command::Look(asked) => Some(News::Looked(asked.need(), Ok(looked(&mut memory.ledger, &asked)))),
+            Command::Labels(worklist) => Some(News::Labelled(worklist, Err("nobody labels here".to_owned()))),
             Command::Judged(judged) => {
                 memory.ledger.enter(Entry::Verdict(judged));
                 None
@@ -271,6 +272,7 @@ fn end_line(stage: &str, outcome: &Outcome) -> String {
         Outcome::Done { .. } => format!("{stage} done"),
         Outcome::Stopped { .. } => format!("{stage} stopped"),
         Outcome::Held { .. } => format!("{stage} held"),
+        Outcome::Waits { done, needed } => format!("{stage} waits: {done} of {needed}"),
         Outcome::Failed { cause } => format!("{stage} failed: {cause}"),
         Outcome::Skipped { because } => format!("{stage} skipped: {because}"),
         Outcome::WouldRun { because } => format!("{stage} would run: {}", on_one_line(because)),

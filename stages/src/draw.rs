@@ -56,6 +56,22 @@ impl Stream {
         ((u128::from(self.bits()) * n as u128) >> 64) as usize
     }
 
+    /// As many draws from `0..n` as there are, for resampling: by blocks of bytes, of which each draw takes four. The bias is
+    /// below n/2³².
+    pub fn indices(&mut self, n: usize, mut each: impl FnMut(usize)) {
+        let mut bytes = [0; 4096];
+        let mut left = n;
+        while left > 0 {
+            let now = left.min(bytes.len() / 4);
+            self.reader.fill(&mut bytes[..4 * now]);
+            for word in bytes[..4 * now].chunks_exact(4) {
+                let word = u32::from_le_bytes(word.try_into().expect("four bytes"));
+                each(((u64::from(word) * n as u64) >> 32) as usize);
+            }
+            left -= now;
+        }
+    }
+
     /// Standard normal (Box–Muller).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();

@@ -5,6 +5,7 @@ pub mod dpo;
 pub mod eval;
 pub mod exec;
 pub mod kto;
+pub mod label;
 pub mod ppo;
 pub mod pretrain;
 pub mod rm;
@@ -28,6 +29,7 @@ pub const KINDS: &[&Kind] = &[
     &dpo::KIND,
     &kto::KIND,
     &eval::KIND,
+    &label::KIND,
     &best_of::KIND,
     &exec::KIND,
 ];
@@ -36,15 +38,19 @@ pub const KINDS: &[&Kind] = &[
 /// guess.
 pub const PLANNED: &[&str] = &["sample", "rank", "probe"];
 
-/// The kinds of the actions that measurements consist of. The runner calls them; a pipeline file cannot name them.
+/// The kinds of the actions of stages that have none of their own: measurements, and questions to people. The runner calls them; a pipeline file cannot name them.
 pub fn parts() -> impl Iterator<Item = &'static Kind> {
-    measured_parts().map(|part| part.kind)
+    let asked = |kind: &&'static Kind| match kind.work {
+        Work::Ask(actions) => vec![actions.worklist, actions.labels],
+        Work::Run(_) | Work::Measure(_) | Work::Choose { .. } => Vec::new(),
+    };
+    measured_parts().map(|part| part.kind).chain(KINDS.iter().flat_map(asked))
 }
 
 fn measured_parts() -> impl Iterator<Item = &'static Part> {
     let parts = |kind: &&'static Kind| match kind.work {
         Work::Measure(measure) => measure.parts,
-        Work::Run(_) | Work::Choose { .. } => &[],
+        Work::Run(_) | Work::Ask(_) | Work::Choose { .. } => &[],
     };
     KINDS.iter().flat_map(parts)
 }
@@ -68,7 +74,7 @@ pub fn kind_or_part(name: &str) -> Option<&'static Kind> {
 pub fn study_columns(has_metric: impl Fn(&str) -> bool) -> Option<&'static StudyColumns> {
     let columns = |kind: &&'static Kind| match kind.work {
         Work::Measure(measure) => measure.columns.as_ref(),
-        Work::Run(_) | Work::Choose { .. } => None,
+        Work::Run(_) | Work::Ask(_) | Work::Choose { .. } => None,
     };
     KINDS.iter().filter_map(columns).find(|columns| has_metric(columns.headline.metric))
 }
@@ -88,7 +94,7 @@ pub fn check_data(rows: DataRows, sources: &[DataSource], may_skip: u64) -> Resu
 /// Those of the stage.
 pub fn check_input(port: &Port, path: &Path) -> Result<()> {
     match (port.accepts, port.check_file) {
-        (Accepts::Data(_) | Accepts::Any, _) => Ok(()),
+        (Accepts::Data(_) | Accepts::Criteria | Accepts::Any, _) => Ok(()),
         (_, Some(check)) if path.is_file() => check(path),
         (Accepts::Model, _) => describe::check(path),
         (Accepts::RewardModel | Accepts::Reward, _) => describe::check_reward(path),

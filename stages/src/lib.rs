@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod kinds;
 pub mod model;
 pub mod orphans;
+pub mod people;
 pub mod rl;
 pub mod sandbox;
 pub mod secret;

@@ -43,6 +43,8 @@ pub struct Metric {
     pub mean_of: Option<&'static str>,
     /// The bounds that the number of every item keeps, where it has any: rules may then assume them.
     pub bounds: Option<Bounds>,
+    /// Whether only the rows of the table that have its field as their `subset` are meant: other rows lack it.
+    pub has_own_rows: bool,
     /// The port whose input it is measured by, beside the rows: with another one there it is another number.
     pub measured_by: Option<&'static str>,
 }
@@ -62,13 +64,24 @@ impl Metric {
         Metric { direction: Direction::Lower, ..Metric::neutral(name, doc) }
     }
     pub const fn neutral(name: &'static str, doc: &'static str) -> Metric {
-        Metric { name, direction: Direction::Neutral, doc, mean_of: None, bounds: None, measured_by: None }
+        Metric {
+            name,
+            direction: Direction::Neutral,
+            doc,
+            mean_of: None,
+            bounds: None,
+            has_own_rows: false,
+            measured_by: None,
+        }
     }
     pub const fn mean_of(self, field: &'static str) -> Metric {
         Metric { mean_of: Some(field), ..self }
     }
     pub const fn measured_by(self, port: &'static str) -> Metric {
         Metric { measured_by: Some(port), ..self }
+    }
+    pub const fn of_own_rows(self) -> Metric {
+        Metric { has_own_rows: true, ..self }
     }
     /// Declares that every item lies between 0 and 1.
     pub const fn of_unit(self) -> Metric {
@@ -102,6 +115,8 @@ pub enum Accepts {
     Tokenizer,
     /// A data file with such rows.
     Data(DataRows),
+    /// A criteria sheet (`.yaml`), which is read before anything runs: it takes the place of a parameter.
+    Criteria,
     /// Anything (`exec`).
     Any,
 }
@@ -198,8 +213,17 @@ pub enum Work {
     /// No action of its own: the runner measures models in parts, each a cached action. A stage of such a
     /// kind can judge.
     Measure(&'static Measure),
+    /// Two actions, between which the stage waits until people have labelled what the first one gave.
+    Ask(&'static TwoActions),
     /// No action: the inputs of this port are the candidates, and the gate chooses one of them.
     Choose { port: &'static str },
+}
+
+/// The actions of a stage that asks people. The first has the parameters and the inputs of the stage, as far as it has
+/// such ports; the second reads what the first gave, on the port `worklist`, and the labels that count, on `labels`.
+pub struct TwoActions {
+    pub worklist: &'static Kind,
+    pub labels: &'static Kind,
 }
 
 /// A measurement of one model, in parts.

@@ -14,6 +14,7 @@ fn metrics(names: &[(&str, Direction)]) -> Vec<MetricName> {
             direction: *direction,
             field: None,
             bounds: None,
+            has_own_rows: false,
         })
         .collect()
 }
@@ -643,6 +644,7 @@ fn words_behind_a_confidence_are_names_elsewhere() {
             direction: Direction::Higher,
             field: Some(name.to_owned()),
             bounds: Some(Bounds { low: 0.0, high: 1.0 }),
+            has_own_rows: false,
         };
         let judge = JudgeScope { name: "eval".to_owned(), metrics: vec![metric("score")], has_items: true };
         let scope = RuleScope {

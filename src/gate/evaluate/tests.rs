@@ -26,6 +26,7 @@ fn scope() -> RuleScope {
         direction: if name == "loss" { Direction::Lower } else { Direction::Higher },
         field: None,
         bounds: None,
+        has_own_rows: false,
     };
     let own = vec![metric("loss"), metric("a"), metric("b"), metric("odd")];
     let judge = JudgeScope { name: "eval".to_owned(), metrics: vec![metric("mean_score")], has_items: true };

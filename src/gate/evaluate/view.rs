@@ -185,7 +185,7 @@ impl<'a> View<'a> {
     /// The field of the items behind a name, if there is one.
     pub fn field(self, name: &Name) -> Option<FieldKey> {
         let meaning = name.meaning.as_ref()?;
-        let (who, subset) = (name.who.clone(), name.subset.clone());
+        let (who, subset) = (name.who.clone(), name.subset.clone().or_else(|| meaning.subset.clone()));
         Some(FieldKey { who, origin: meaning.origin, field: meaning.field.clone()?, subset })
     }
 

@@ -39,6 +39,8 @@ pub struct Meaning {
     pub field: Option<String>,
     /// The declared bounds of that field.
     pub bounds: Option<Bounds>,
+    /// The subset of the items that have this field, where others lack it.
+    pub subset: Option<String>,
 }
 
 #[derive(Clone, Debug)]

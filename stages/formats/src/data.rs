@@ -1,6 +1,7 @@
 //! Data files as the rows that stages read: texts, prompts, examples, preferences, labelled answers. The first bad row
 //! is named by file, line and field; the user says how many may be left out.
 
+mod answered;
 mod columns;
 mod convert;
 pub mod file;
@@ -13,6 +14,7 @@ pub mod row;
 mod said;
 mod source;
 
+pub use answered::{AnsweredQuestion, answered};
 pub use convert::{RowsToWrite, convert};
 pub use file::Place;
 pub use filter::{METRICS, RowFilter};
@@ -286,6 +288,9 @@ pub fn check(wanted: DataRows, sources: &[DataSource], may_skip: u64) -> Result<
     match wanted {
         DataRows::Examples if !says_something => {
             Err(anyhow!("no row has an answer that was wanted")).reading(Path::new(&names(sources)))
+        }
+        DataRows::Answers if !says_something => {
+            Err(anyhow!("no row has an answer")).reading(Path::new(&names(sources)))
         }
         // Ratings and labels prefer over several rows.
         DataRows::Preferences { with_margins } if !says_something => {

@@ -52,7 +52,13 @@ pub(super) fn subject(gain: f64, salt: usize) -> Subject {
 
 fn metric(name: &str, field: Option<&str>) -> MetricName {
     let bounds = (name == "accuracy").then_some(Bounds { low: 0.0, high: 1.0 });
-    MetricName { name: name.to_owned(), direction: Direction::Higher, field: field.map(str::to_owned), bounds }
+    MetricName {
+        name: name.to_owned(),
+        direction: Direction::Higher,
+        field: field.map(str::to_owned),
+        bounds,
+        has_own_rows: false,
+    }
 }
 
 pub(super) fn scope() -> RuleScope {

@@ -15,6 +15,7 @@ fn scope() -> RuleScope {
         direction: Direction::Higher,
         field: Some(field.to_owned()),
         bounds,
+        has_own_rows: false,
     };
     let likert = Some(Bounds { low: 1.0, high: 5.0 });
     let metrics = vec![metric("mean_score", "score", None), metric("rating", "rating", likert)];

@@ -25,6 +25,7 @@ fn said(text: &str, expected: Expect) {
         direction: Direction::Higher,
         field: Some("score".to_owned()),
         bounds: None,
+        has_own_rows: false,
     };
     let judge = JudgeScope { name: "eval".to_owned(), metrics: vec![metric], has_items: true };
     let scope = RuleScope { judges: vec![judge], incumbent: Some(Vec::new()), ..RuleScope::default() };

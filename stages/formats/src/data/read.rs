@@ -145,7 +145,11 @@ pub enum DataRows {
     Prompts,
     Examples,
     Labelled,
-    Preferences { with_margins: bool },
+    Preferences {
+        with_margins: bool,
+    },
+    /// Prompts with the answers that people are to judge.
+    Answers,
 }
 
 /// A row that a stage can read.
@@ -174,6 +178,7 @@ impl DataRows {
         let prompts = contents.iter().map(|content| PromptDigest::of(&content.prompt)).collect();
         let says_something = match self {
             DataRows::Texts | DataRows::Prompts => true,
+            DataRows::Answers => contents.iter().any(|content| !content.completions.answers().is_empty()),
             DataRows::Examples => {
                 let answers = contents.into_iter().map(|content| best(content.completions));
                 answers.collect::<Result<Vec<_>>>()?.iter().any(Option::is_some)

@@ -192,6 +192,20 @@ pub const FORMATS: &[RowFormat] = &[
         read: sets::votes,
     },
     RowFormat {
+        name: "answers to compare",
+        by: &["answers"],
+        doc: "`prompt`, `answers: […]`, texts that nobody has compared yet: for label",
+        is: |row| row.get("answers").and_then(|answers| answers.get(0)).is_some_and(Value::is_string),
+        reads: with_question!("answers"),
+        may_repeat: ASKED,
+        shares_ids: false,
+        // As a tie of all, which prefers nothing.
+        read: |row| {
+            let answers = value::texts(row, "answers")?;
+            one(prompt(row)?, Completions::Ranked(answers.into_iter().map(|answer| (answer, 1)).collect()))
+        },
+    },
+    RowFormat {
         name: "Nectar",
         by: &["answers"],
         doc: "berkeley-nest/Nectar: `prompt` (`\\n\\nHuman: … \\n\\nAssistant: `), `answers: [{answer, rank}]`",

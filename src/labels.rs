@@ -1,0 +1,14 @@
+//! `….labels/` next to the pipeline file: what people said, in a folder for each worklist and a file for each person and
+//! session, meant for version control. Lines are only added, and each holds the hash of the line before. The labels that
+//! count are a pure function of all lines, whatever files they stand in.
+
+pub mod book;
+pub mod chain;
+pub mod folder;
+
+use std::path::{Path, PathBuf};
+
+/// The folder of a pipeline's labels: `pipelines/rlhf.yaml` → `pipelines/rlhf.labels`.
+pub fn folder(pipeline: &Path) -> PathBuf {
+    pipeline.with_extension("labels")
+}

@@ -1,0 +1,69 @@
+//! Criteria sheets on the ports of a stage: read before anything runs, they take the place of a parameter, so that only
+//! what they say is in a key. Mistakes in one are told with its line.
+
+use super::source::{Input, Source};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::spec::{Node, StageSpec, yaml};
+use stages::stage::{Accepts, Kind};
+use std::path::{Path, PathBuf};
+
+/// A sheet that takes the place of a parameter.
+pub struct SheetFile {
+    pub parameter: &'static str,
+    path: PathBuf,
+    text: String,
+    pub node: Node,
+    /// Of the reference to it in the pipeline file.
+    span: Span,
+}
+
+/// The most bytes of a sheet.
+const MOST: u64 = 1 << 20;
+
+/// Takes the sheets out of the inputs of a stage.
+pub fn take(stage: &StageSpec, kind: &Kind, inputs: &mut Vec<Input>, mistakes: &mut Vec<Diagnostic>) -> Vec<SheetFile> {
+    let mut sheets = Vec::new();
+    inputs.retain(|input| {
+        let port = kind.port(&input.port).filter(|port| port.accepts == Accepts::Criteria);
+        let Some(parameter) = port.and_then(|port| port.instead_of) else { return true };
+        let typed = stage.from.iter().find(|from| from.port.value == input.port);
+        let span = typed.and_then(|from| from.sources.first()).map_or(stage.name.span, |source| source.span);
+        match &input.sources[..] {
+            [Source::Path(path)] => sheets.extend(SheetFile::read(parameter, path, span, mistakes)),
+            [Source::Stage { .. } | Source::File { .. }] => {
+                let message = "a criteria sheet is read before anything runs";
+                mistakes.push(Diagnostic::error(span, message).help("name a file that is there: `data/criteria.yaml`"));
+            }
+            // Another mistake has been told.
+            _ => {}
+        }
+        false
+    });
+    sheets
+}
+
+impl SheetFile {
+    fn read(parameter: &'static str, path: &Path, span: Span, mistakes: &mut Vec<Diagnostic>) -> Option<SheetFile> {
+        let read = || -> anyhow::Result<String> { Ok(String::from_utf8(files::read_user(path, MOST)?)?) };
+        let text = read().map_err(|error| {
+            mistakes.push(Diagnostic::error(span, format!("read {}: {error:#}", path.display())));
+        });
+        let text = text.ok()?;
+        let mut found = Vec::new();
+        let node = yaml::parse(&text, 0, &mut found);
+        let sheet = SheetFile { parameter, path: path.to_owned(), text, node: node?, span };
+        let is_whole = found.is_empty();
+        mistakes.extend(found.into_iter().map(|mistake| sheet.told(mistake)));
+        is_whole.then_some(sheet)
+    }
+
+    /// A mistake in the sheet, as one of the pipeline file that names it.
+    pub fn told(&self, mistake: Diagnostic) -> Diagnostic {
+        let start = mistake.span.map_or(0, |span| span.start.min(self.text.len()));
+        let before = &self.text[..start];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let message = format!("{}:{line}:{column}: {}", self.path.display(), mistake.message);
+        Diagnostic { span: Some(self.span), message, ..mistake }
+    }
+}

@@ -1,0 +1,145 @@
+//! `worklist`: which items people are asked about, in which order. The first action of a `label` stage.
+
+use super::{ItemOrder, Labelling};
+use crate::io::{self, Io};
+use crate::people::worklist::{Form, ITEMS, QUESTIONNAIRE, Questionnaire, WorkItem};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
+use anyhow::{Context, Result, bail};
+use formats::data::{self, AnsweredQuestion, DataRows, RowFilter};
+use formats::dialogue::Prompt;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+
+pub const KIND: Kind = Kind {
+    name: "worklist",
+    doc: "which items people are asked about",
+    ports: &[
+        Port::one("items", Accepts::Data(DataRows::Answers), "answers to judge"),
+        Port::one("gold", Accepts::Data(DataRows::Answers), "answers whose judgement is known").optional(),
+        Port::one("suggest", Accepts::Data(DataRows::Answers), "judgements to show").optional(),
+        Port::one("reward", Accepts::Reward, "what scores the answers").optional(),
+    ],
+    gives: Gives::Any,
+    metrics: &[Metric::neutral("items", "items that people may be asked about")],
+    draws: true,
+    computes: false,
+    ..Kind::of::<Labelling>(Work::Run(run))
+};
+
+fn run(call: &Call, io: &mut Io) -> Result<()> {
+    let parameters: Labelling = call.parameters()?;
+    if parameters.order == ItemOrder::Active {
+        bail!("`order: active` is not available yet: take `order: random`");
+    }
+    let mut filter = RowFilter::new(io.may_skip());
+    let read = |port: &str, filter: &mut RowFilter| -> Result<Vec<AnsweredQuestion>> {
+        io.optional_data(port).map_or(Ok(Vec::new()), |sources| data::answered(sources, filter))
+    };
+    let (questions, gold) = (read("items", &mut filter)?, read("gold", &mut filter)?);
+    let suggested = Suggested::of(read("suggest", &mut filter)?);
+    let form = parameters.form;
+    let mut gold: Vec<WorkItem> = gold.into_iter().flat_map(|known| items_of(known, form, &suggested)).collect();
+    for item in &mut gold {
+        if item.known.is_none() {
+            bail!("read gold: row `{}` does not say which of its answers is better", item.id);
+        }
+        (item.is_gold, item.suggestion) = (true, None);
+    }
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    gold.retain(|item| seen.insert(item.digest.clone()));
+    let mut items: Vec<WorkItem> =
+        questions.into_iter().flat_map(|question| items_of(question, form, &suggested)).collect();
+    items.retain(|item| seen.insert(item.digest.clone()));
+    if items.is_empty() {
+        bail!("make a worklist: no row has {}", if form == Form::Edit { "an answer" } else { "two answers" });
+    }
+    let place = |purpose: &str, item: &WorkItem| {
+        let name = format!("{purpose} {} {}", call.seed, item.digest);
+        blake3::hash(name.as_bytes()).to_hex().to_string()
+    };
+    if parameters.order == ItemOrder::Random {
+        // By the item itself: where one changes, the others keep their order.
+        items.sort_by_cached_key(|item| place("order", item));
+    }
+    let needed = parameters.need.items.map_or(items.len(), |items| items.try_into().unwrap_or(usize::MAX));
+    if needed > items.len() {
+        bail!("make a worklist: `need.items` is {needed}, and the rows make {} items", items.len());
+    }
+    let overlapped = (parameters.need.overlap * needed as f64).round() as usize;
+    let mut drawn: Vec<(String, usize)> =
+        items[..needed].iter().enumerate().map(|(at, item)| (place("overlap", item), at)).collect();
+    drawn.sort();
+    drawn.iter().take(overlapped).for_each(|(_, at)| items[*at].is_overlapped = true);
+    let count = items.len();
+    items.extend(gold);
+    let asked = Questionnaire {
+        form,
+        items: needed,
+        overlapped,
+        gold_share: parameters.gold_share,
+        repeats: parameters.repeats,
+        seed: call.seed,
+        criteria: parameters.criteria,
+    };
+    let directory = io.candidate_dir(0)?;
+    let text = serde_json::to_string_pretty(&asked).context("write the worklist")?;
+    fs::write(directory.join(QUESTIONNAIRE), text).context("write the worklist")?;
+    io::write_rows(&directory.join(ITEMS), &items)?;
+    io.candidate(0, &[("items", count as f64)])
+}
+
+/// Judgements by prompt and answer.
+struct Suggested(BTreeMap<Prompt, HashMap<String, f64>>);
+
+impl Suggested {
+    fn of(questions: Vec<AnsweredQuestion>) -> Suggested {
+        let mut all: BTreeMap<Prompt, HashMap<String, f64>> = BTreeMap::new();
+        for question in questions {
+            let ranks = question.ranks.into_iter().flatten();
+            all.entry(question.prompt).or_default().extend(question.answers.into_iter().zip(ranks));
+        }
+        Suggested(all)
+    }
+
+    fn ranks(&self, prompt: &Prompt, answers: &[String]) -> Option<Vec<f64>> {
+        let known = self.0.get(prompt)?;
+        answers.iter().map(|answer| known.get(answer).copied()).collect()
+    }
+}
+
+/// The items of a question: of pairs each pair of its answers, else all of them together. Answers come in the order of
+/// their texts, so that an item is the same whoever gave them.
+fn items_of(question: AnsweredQuestion, form: Form, suggested: &Suggested) -> Vec<WorkItem> {
+    let AnsweredQuestion { id, group, prompt, answers, ranks } = question;
+    let mut answers: Vec<(String, Option<f64>)> = match ranks {
+        Some(ranks) => answers.into_iter().zip(ranks.into_iter().map(Some)).collect(),
+        None => answers.into_iter().map(|answer| (answer, None)).collect(),
+    };
+    answers.sort_by(|one, other| one.0.cmp(&other.0));
+    let fewest = if matches!(form, Form::Edit | Form::Ratings) { 1 } else { 2 };
+    let chosen: Vec<Vec<usize>> = match (form, answers.len()) {
+        (_, count) if count < fewest => Vec::new(),
+        (Form::Pairs, count) => {
+            (0..count).flat_map(|one| (one + 1..count).map(move |other| vec![one, other])).collect()
+        }
+        (_, count) => vec![(0..count).collect()],
+    };
+    let of = chosen.len();
+    let item = |(number, places): (usize, Vec<usize>)| {
+        let texts: Vec<String> = places.iter().map(|place| answers[*place].0.clone()).collect();
+        let known: Option<Vec<f64>> = places.iter().map(|place| answers[*place].1).collect();
+        WorkItem {
+            digest: WorkItem::digest(&prompt, &texts),
+            id: if of == 1 { id.clone() } else { format!("{id}/{}", number + 1) },
+            group: group.clone().or_else(|| (of > 1).then(|| id.clone())),
+            suggestion: suggested.ranks(&prompt, &texts),
+            prompt: prompt.clone(),
+            answers: texts,
+            is_overlapped: false,
+            is_gold: false,
+            known: known.filter(|ranks| ranks.iter().any(|rank| *rank != ranks[0])),
+            propensity: None,
+        }
+    };
+    chosen.into_iter().enumerate().map(item).collect()
+}

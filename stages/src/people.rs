@@ -1,0 +1,17 @@
+//! People's judgements of answers: what they are asked, what they say, how far they agree, and what it makes of the
+//! answers. Pure; `kinds/label.rs` is the kind that they are the data of.
+
+pub mod aggregate;
+pub mod agreement;
+pub mod criteria;
+pub mod interval;
+pub mod label;
+pub mod measure;
+pub mod person;
+pub mod progress;
+pub mod rows;
+pub mod sitting;
+pub mod worklist;
+
+#[cfg(test)]
+mod tests;

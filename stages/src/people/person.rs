@@ -1,0 +1,110 @@
+//! One person's labels: how many, how fast, and what makes one doubt them. Nothing is refused for it; a gate decides.
+
+use super::interval::{at_least, clopper_pearson};
+use super::label::EffectiveLabels;
+use super::measure::{People, is_too_fast};
+use super::progress::median;
+use super::worklist::Worklist;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// So many of so many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    pub times: usize,
+    pub all: usize,
+}
+
+impl Share {
+    /// The exact interval at 95 %.
+    pub fn interval(self) -> [f64; 2] {
+        clopper_pearson(self.times, self.all, 0.95)
+    }
+
+    fn add(&mut self, is_so: bool) {
+        self.times += usize::from(is_so);
+        self.all += 1;
+    }
+}
+
+/// A reason to doubt a person's labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// They choose one side more often than chance would.
+    OneSide,
+    /// On gold and repeats they are right too seldom.
+    Wavers,
+    /// They are faster than one can read.
+    TooFast,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
+        text.write_str(match self {
+            Doubt::OneSide => "chooses one side more often than chance would",
+            Doubt::Wavers => "often wrong on gold, or unlike before on repeats",
+            Doubt::TooFast => "faster than one can read",
+        })
+    }
+}
+
+/// The labels of one person.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PersonCount {
+    pub by: String,
+    /// With gold and repeats.
+    pub labels: usize,
+    /// The median of the seconds that a label took.
+    pub seconds: f64,
+    /// Choices of the answer on the left, of pairs that are no tie.
+    pub left: Share,
+    /// Gold that was judged as is known.
+    pub gold: Share,
+    /// Repeats that were judged as before.
+    pub again: Share,
+    pub too_fast: Share,
+    pub doubts: Vec<Doubt>,
+}
+
+/// The people who have labelled items of a worklist, by their names.
+pub fn people(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<PersonCount> {
+    let people = People::of(worklist, labels);
+    let mut seconds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let mut too_fast: BTreeMap<&str, Share> = BTreeMap::new();
+    for (place, label) in worklist.labelled(labels) {
+        seconds.entry(&label.by).or_default().push(label.seconds);
+        too_fast.entry(&label.by).or_default().add(is_too_fast(&worklist.items[place], label));
+    }
+    let shares = ["left_share", "gold_accuracy", "self_agreement"].map(|metric| {
+        let mut by: BTreeMap<&str, Share> = BTreeMap::new();
+        people.said(metric).into_iter().for_each(|(person, value)| by.entry(person).or_default().add(value >= 0.5));
+        by
+    });
+    let count = |(by, seconds): (&str, Vec<f64>)| {
+        let [left, gold, again] = [0, 1, 2].map(|at: usize| shares[at].get(by).copied().unwrap_or_default());
+        let too_fast = too_fast.get(by).copied().unwrap_or_default();
+        let (labels, doubts) = (seconds.len(), doubts(left, gold, again, too_fast));
+        let seconds = median(seconds).unwrap_or_default();
+        PersonCount { by: by.to_owned(), labels, seconds, left, gold, again, too_fast, doubts }
+    };
+    seconds.into_iter().map(count).collect()
+}
+
+/// The level of each doubt.
+const LEVEL: f64 = 0.01;
+/// The share of gold and repeats that somebody who reads gets right.
+const RIGHT: f64 = 0.85;
+/// The share of labels that may be made in haste.
+const HASTE: f64 = 0.1;
+
+fn doubts(left: Share, gold: Share, again: Share, too_fast: Share) -> Vec<Doubt> {
+    let [low, high] = clopper_pearson(left.times, left.all, 1.0 - LEVEL);
+    let known = Share { times: gold.times + again.times, all: gold.all + again.all };
+    let as_few = 1.0 - at_least(known.times + 1, known.all, RIGHT);
+    let doubts = [
+        (Doubt::OneSide, left.all > 0 && (low > 0.5 || high < 0.5)),
+        (Doubt::Wavers, known.all > 0 && as_few < 2.5 * LEVEL),
+        (Doubt::TooFast, too_fast.all > 0 && at_least(too_fast.times, too_fast.all, HASTE) < LEVEL),
+    ];
+    doubts.into_iter().filter(|(_, is_so)| *is_so).map(|(doubt, _)| doubt).collect()
+}

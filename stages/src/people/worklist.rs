@@ -1,0 +1,150 @@
+//! Worklists: which items people are asked about, in which order, with hidden questions whose answer is known.
+
+use super::criteria::Sheet;
+use super::label::{EffectiveLabels, Label};
+use anyhow::{Context, Result};
+use formats::dialogue::Prompt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// The form of a question, which is the same for training and review: rankings and ratings of the same answers
+/// disagree (Ethayarajh & Jurafsky 2022; arXiv 2308.15812).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    Pairs,
+    Ranking,
+    Ratings,
+    Edit,
+}
+
+impl Form {
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Pairs => "pairs",
+            Form::Ranking => "rankings",
+            Form::Ratings => "ratings",
+            Form::Edit => "edits",
+        }
+    }
+}
+
+/// What is asked, apart from the items.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Questionnaire {
+    pub form: Form,
+    /// The number of items that need a label.
+    pub items: usize,
+    /// The number of them that need one of a second person.
+    pub overlapped: usize,
+    /// The shares of what a person is shown that are gold, and that are shown to them once more.
+    pub gold_share: f64,
+    pub repeats: f64,
+    pub seed: u64,
+    pub criteria: Option<Sheet>,
+}
+
+/// An item as people are asked about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkItem {
+    /// Of prompt and answers: what labels are bound to.
+    pub digest: String,
+    /// That of its row.
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    pub prompt: Prompt,
+    /// In the order of their texts, which says nothing of who wrote them.
+    pub answers: Vec<String>,
+    /// Whether a second person is to judge it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_overlapped: bool,
+    /// A question whose answer is known, which measures people and makes no row.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_gold: bool,
+    /// The ranks that are known of gold, or that its row had, the smaller the better; never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Vec<f64>>,
+    /// Ranks that are shown after a person's own choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<Vec<f64>>,
+    /// The chance with which it came to its place, where it was picked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propensity: Option<f64>,
+}
+
+/// A worklist. Items come in the order in which they are asked, gold after them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Worklist {
+    /// The digest under which its labels are kept.
+    pub digest: String,
+    pub asked: Questionnaire,
+    pub items: Vec<WorkItem>,
+    places: HashMap<String, usize>,
+}
+
+/// The files of a worklist.
+pub const QUESTIONNAIRE: &str = "questionnaire.json";
+pub const ITEMS: &str = "items.jsonl";
+
+impl WorkItem {
+    /// The digest of a prompt and its answers, which come in the order of their texts.
+    pub fn digest(prompt: &Prompt, answers: &[String]) -> String {
+        let text = serde_json::to_string(&(prompt, answers)).expect("these are texts alone");
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+}
+
+impl WorkItem {
+    /// The places of the answers in an order drawn by the item alone. Agreement by chance is counted in it: in that of the
+    /// texts, the better answer may always come first.
+    pub fn drawn_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.answers.len()).collect();
+        order.sort_by_cached_key(|place| *blake3::hash(format!("{place} {}", self.digest).as_bytes()).as_bytes());
+        order
+    }
+}
+
+impl Worklist {
+    pub fn new(digest: String, asked: Questionnaire, items: Vec<WorkItem>) -> Worklist {
+        let places = items.iter().enumerate().map(|(place, item)| (item.digest.clone(), place)).collect();
+        Worklist { digest, asked, items, places }
+    }
+
+    /// Reads the two files of a worklist.
+    ///
+    /// # Errors
+    /// They are not what `worklist` writes.
+    pub fn read(digest: String, questionnaire: &[u8], items: &[u8]) -> Result<Worklist> {
+        let asked = serde_json::from_slice(questionnaire).with_context(|| format!("read {QUESTIONNAIRE}"))?;
+        let lines = items.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let items: Result<Vec<WorkItem>, _> = lines.map(serde_json::from_slice).collect();
+        Ok(Worklist::new(digest, asked, items.with_context(|| format!("read {ITEMS}"))?))
+    }
+
+    /// The place of an item by its digest.
+    pub fn place(&self, item: &str) -> Option<usize> {
+        self.places.get(item).copied()
+    }
+
+    /// The digest of the criteria sheet; empty without one.
+    pub fn criteria(&self) -> String {
+        self.asked.criteria.as_ref().map_or_else(String::new, Sheet::digest)
+    }
+
+    /// Whether a label belongs to this worklist: its item is here as it was, and it was made by these criteria or by
+    /// compatible ones.
+    pub fn takes(&self, label: &Label) -> bool {
+        let Some(place) = self.place(&label.item) else { return false };
+        let sheet = self.asked.criteria.as_ref();
+        let is_compatible = || sheet.is_some_and(|sheet| sheet.compatible_with.contains(&label.criteria));
+        (label.criteria == self.criteria() || is_compatible())
+            && label.judgement.check(self.asked.form, self.items[place].answers.len(), sheet).is_ok()
+    }
+
+    /// The labels with their items.
+    pub fn labelled<'a>(&'a self, labels: &'a EffectiveLabels) -> impl Iterator<Item = (usize, &'a Label)> {
+        labels.iter().filter_map(|label| Some((self.place(&label.item)?, label)))
+    }
+}
