@@ -77,6 +77,7 @@ pub fn approvals(bytes: &[u8]) {
         candidate: text("step 30"),
         rules: Vec::new(),
         question: text("q1"),
+        from: None,
     };
     approvals::append(&path, &new).expect("a line can be added");
     let after = approvals::read(&path).expect("it can still be read");

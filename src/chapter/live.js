@@ -46,7 +46,7 @@
   /** Brings a section to what the server has; `before` is the one that stands before it. */
   async function bring(name, before) {
     const answer = await fetch(`/fragment/${name}`, { cache: "no-store" });
-    if (answer.status === 404) return;
+    if (answer.status === 204) return;
     if (!answer.ok) throw new Error(answer.status);
     const made = new DOMParser().parseFromString(await answer.text(), "text/html").body.firstElementChild;
     const old = find(name);

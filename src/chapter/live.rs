@@ -58,6 +58,12 @@ const SCRIPT: &str = include_str!("live.js");
 /// The changed answers that are shown where a person decides; the section of the answers has more.
 const SHOWN: usize = 20;
 
+/// Whether a page may have a section of this name.
+pub fn is_section(name: &str) -> bool {
+    let of_report = FRAGMENTS.iter().map(|each| each.name);
+    of_report.chain(LIVE_FRAGMENTS.iter().map(|each| each.name)).any(|known| known == name)
+}
+
 /// The sections of the report of these facts.
 pub fn report_sections(facts: &Facts, language: Language) -> Vec<Section> {
     FRAGMENTS.iter().filter_map(|each| fragment(each, facts, language)).collect()

@@ -3,6 +3,7 @@
 use super::feed::{Feed, Snapshot};
 use super::guard::{Guard, guard};
 use super::posts;
+use crate::chapter::live::is_section;
 use anyhow::{Context, Result};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
@@ -40,6 +41,7 @@ pub fn start(listener: TcpListener, guarded: Guard, feed: Arc<Feed>, decided: Ar
         .route("/fragment/{name}", get(fragment))
         .route("/state", get(state))
         .route("/events", get(events))
+        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/decide", post(decide))
         .route("/stop", post(stop))
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
@@ -66,6 +68,8 @@ async fn page(State(shared): State<Shared>) -> Html<String> {
 async fn fragment(State(shared): State<Shared>, Path(name): Path<String>) -> Response {
     match shared.feed.now().fragment(&name) {
         Some(html) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
+        // The state that named it may be older than the page.
+        None if is_section(&name) => StatusCode::NO_CONTENT.into_response(),
         None => (StatusCode::NOT_FOUND, "there is no such section\n").into_response(),
     }
 }

@@ -1,0 +1,188 @@
+// Opens the page of a run in headless Chromium while it goes on, and says what does not hold: nine tabs of one browser, a server
+// that is killed and started again, a decision by keyboard alone. Usage: node live.mjs PIPELINE DIRECTORY [PICTURES]
+import { spawn, spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const require = createRequire(`${process.env.PIPELINE_BROWSER}/node_modules/`);
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const [program, cwd, pictures] = process.argv.slice(2);
+
+const faults = [];
+const children = [];
+const fault = (what) => faults.push(what);
+const sleep = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+/** Asks again until it is so. */
+async function until(what, seconds, question) {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const answer = await question();
+    if (answer) return answer;
+    if (Date.now() > end) throw new Error(`in vain, after ${seconds} s: ${what}`);
+    await sleep(50);
+  }
+}
+
+/** Serves the page of a file, and returns the process and its address. */
+async function serve(file, port, lang = "en") {
+  const child = spawn(program, ["ui", file, "--port", String(port), "--lang", lang, "--by", "aoi"], { cwd });
+  children.push(child);
+  let said = "";
+  child.stderr.on("data", (text) => (said += text));
+  const address = await until("the page is served", 20, () => said.match(/http:\S+/)?.[0]);
+  return { child, address, port: new URL(address).port };
+}
+
+const end = (child) => new Promise((done) => (child.on("exit", done), child.kill("SIGKILL")));
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--no-sandbox"],
+});
+
+/** A tab that may say nothing and ask nobody else. While its server is away it may say so. */
+async function open(context, address) {
+  const page = await context.newPage();
+  page.on("console", (message) => /ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET/.test(message.text()) || fault(`the console says: ${message.text()}`));
+  page.on("response", (response) => response.ok() || fault(`${response.status()}: ${response.url()}`));
+  page.on("pageerror", (error) => fault(`an error: ${error.message}`));
+  page.on("dialog", (dialog) => (fault(`a dialog: ${dialog.message()}`), dialog.dismiss()));
+  page.on("request", (request) => request.url().startsWith(address) || fault(`a request: ${request.url()}`));
+  await page.goto(address, { waitUntil: "load" });
+  return page;
+}
+
+/** The sections of a page as text, without what only a reader changes. */
+const sections = (page) =>
+  page.evaluate(() =>
+    [...document.querySelectorAll("[data-fragment]")].map((section) => {
+      const copy = section.cloneNode(true);
+      copy.querySelectorAll(".answer-of-server").forEach((each) => (each.textContent = ""));
+      copy.querySelectorAll("details").forEach((each) => each.removeAttribute("open"));
+      copy.querySelectorAll(".search").forEach((each) => (each.hidden = true));
+      return copy.outerHTML;
+    }).join("\n"),
+  );
+
+async function accessible(page, name) {
+  await page.evaluate(axe);
+  const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  for (const { id, impact, help, nodes } of found.violations) {
+    if (impact === "serious" || impact === "critical") {
+      fault(`${name}: axe ${id} (${impact}): ${help}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`);
+    }
+  }
+}
+
+async function fits(page, name) {
+  const { scrollWidth, clientWidth } = await page.evaluate(() => document.scrollingElement);
+  if (scrollWidth > clientWidth) fault(`${name}: ${scrollWidth} px wide at ${clientWidth}`);
+}
+
+/** A run is watched to its end in nine tabs, while the server is killed once. */
+async function watched() {
+  const run = spawn(program, ["run", "rlhf.yaml", "--only", "base", "--set", "base.with.steps=250", "--set", "base.gate=heldout_loss < 9"], { cwd, stdio: "ignore" });
+  children.push(run);
+  const ended = new Promise((done) => run.on("exit", done));
+  let isOver = false;
+  ended.then(() => (isOver = true));
+  let { child, address, port } = await serve("rlhf.yaml", 0);
+  await until("the run is on the page", 20, async () => (await (await fetch(address)).text()).includes('id="now"'));
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+  const tabs = [];
+  for (let tab = 0; tab < 9; tab++) {
+    const from = Date.now();
+    tabs.push(await open(context, address));
+    const took = Date.now() - from;
+    if (took > 1000) fault(`tab ${tab + 1} loads in ${took} ms`);
+  }
+  await until("progress in the last tab", 20, () => tabs[8].evaluate(() => (document.querySelector("#now progress")?.value ?? 0) > 0));
+  // What a reader has opened stays open while the section changes.
+  await tabs[8].evaluate(() => (document.querySelector("#now details.stop").open = true));
+  const before = await tabs[8].evaluate(() => document.querySelector("#now progress").value);
+  await until("news in the last tab", 20, () => tabs[8].evaluate((before) => (document.querySelector("#now progress")?.value ?? 0) > before, before));
+  if (!(await tabs[8].evaluate(() => document.querySelector("#now details.stop")?.open))) fault("what was opened closes by itself");
+  await until("a curve while it trains", 30, () => tabs[0].evaluate(() => document.querySelector("#curves svg") !== null));
+  await accessible(tabs[1], "a run, light");
+  if (isOver) fault("the run was over before its server was killed");
+  await end(child);
+  await until("the tabs say that the server is away", 5, async () => {
+    const hidden = await Promise.all(tabs.map((tab) => tab.evaluate(() => document.getElementById("connection").hidden)));
+    return hidden.every((each) => !each);
+  });
+  ({ child, address, port } = await serve("rlhf.yaml", port));
+  const back = Date.now();
+  await until("the tabs follow again", 5, async () => {
+    const hidden = await Promise.all(tabs.map((tab) => tab.evaluate(() => document.getElementById("connection").hidden)));
+    return hidden.every((each) => each);
+  });
+  console.log(`nine tabs follow again ${Date.now() - back} ms after the server is back`);
+  if ((await ended) !== 0) fault(`the run ended with ${await ended}`);
+  await until("the end in every tab", 10, async () => {
+    const fresh = await open(context, address);
+    const wanted = await sections(fresh);
+    await fresh.close();
+    const shown = await Promise.all(tabs.map(sections));
+    return wanted.includes("is done:") && shown.every((each) => each === wanted);
+  });
+  await context.close();
+  await end(child);
+}
+
+/** A gate that holds is answered without a mouse, in both schemes, on a phone. */
+async function decided() {
+  const held = ["run", "hostile.yaml", "--set", "answers.gate.on_fail=hold", "--set", "vars.answers=worse", "--set", "vars.score=-1"];
+  const status = spawnSync(program, held, { cwd }).status;
+  if (status !== 3) fault(`the gate holds with ${status}`);
+  for (const [lang, colorScheme, width] of [["en", "light", 1280], ["ja", "dark", 390]]) {
+    const { child, address } = await serve("hostile.yaml", 0, lang);
+    const context = await browser.newContext({ viewport: { width, height: 850 }, colorScheme });
+    const page = await open(context, address);
+    await until("the question", 10, () => page.evaluate(() => document.querySelector("#decide form") !== null));
+    await accessible(page, `a decision, ${lang}, ${colorScheme}`);
+    await fits(page, `a decision at ${width} px`);
+    const reason = page.locator("#decide textarea");
+    for (let presses = 0; presses < 200 && !(await reason.evaluate((each) => each === document.activeElement)); presses++) {
+      await page.keyboard.press("Tab");
+    }
+    await page.keyboard.type(`read them all <b>${lang}</b>`);
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await until("what the server says", 10, () => page.evaluate(() => document.querySelector("#decide .answer-of-server").textContent !== ""));
+    await until("the decision on the page", 10, () => page.evaluate((lang) => document.querySelector("#decide .decisions")?.textContent.includes(`<b>${lang}</b>`), lang));
+    await context.close();
+    await end(child);
+  }
+  const lines = readFileSync(join(cwd, "hostile.approvals.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
+  const told = lines.map(({ decision, by, from }) => `${decision} ${by} ${from}`).join();
+  if (told !== "approve aoi page 127.0.0.1,approve aoi page 127.0.0.1") fault(`the file says: ${told}`);
+}
+
+/** The page in Japanese, to be looked at. */
+async function pictured() {
+  const { child, address } = await serve("hostile.yaml", 0, "ja");
+  for (const width of [390, 1280, 1920]) {
+    const context = await browser.newContext({ viewport: { width, height: 900 } });
+    const page = await open(context, address);
+    await until("the question", 10, () => page.evaluate(() => document.querySelector("#decide form") !== null));
+    await page.screenshot({ path: join(pictures, `live-ja-${width}.png`) });
+    await context.close();
+  }
+  await end(child);
+}
+
+try {
+  await watched();
+  await decided();
+  if (pictures) await pictured();
+} catch (error) {
+  fault(error.stack);
+}
+await browser.close();
+children.forEach((child) => child.kill("SIGKILL"));
+console.log(faults.length ? faults.join("\n") : "the live page holds");
+process.exitCode = faults.length ? 1 : 0;
