@@ -195,3 +195,14 @@ pub fn instruction_set() -> &'static str {
 pub fn instruction_set() -> &'static str {
     std::env::consts::ARCH
 }
+
+#[cfg(test)]
+mod tests {
+    use super::KERNELS;
+
+    #[test]
+    fn documents_name_the_class_of_these_kernels() {
+        let documents = [include_str!("../../docs/performance.md"), include_str!("../../CHANGELOG.md")];
+        assert!(documents.iter().all(|text| text.contains(&format!("`wgpu wgsl {KERNELS}"))), "wgpu wgsl {KERNELS}");
+    }
+}

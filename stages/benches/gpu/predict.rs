@@ -34,8 +34,8 @@ impl KernelCounts {
     }
 }
 
-pub const TOKEN: KernelCounts = KernelCounts { layer: 14.0, besides: 5.0 };
-pub const TOKEN_F16: KernelCounts = KernelCounts { layer: 14.0, besides: 6.0 };
+pub const TOKEN: KernelCounts = KernelCounts { layer: 13.0, besides: 5.0 };
+pub const TOKEN_F16: KernelCounts = KernelCounts { layer: 13.0, besides: 6.0 };
 pub const SFT: KernelCounts = KernelCounts { layer: 45.0, besides: 17.0 };
 pub const PPO_STEP: KernelCounts = KernelCounts { layer: 90.0, besides: 35.0 };
 /// Policy, reward model and critic, forward, and the reference, which has no adapter.
@@ -110,7 +110,7 @@ pub fn token(sizes: &Sizes, dtype: Dtype, rows: usize) -> f64 {
     let adapters = 3.0 * adapter(d) + adapter(inner);
     let layer = 4.0 * of(d, d) + 2.0 * of(d, inner) + of(inner, d) + adapters;
     let kernels = token_kernels(sizes, dtype);
-    let others = (kernels - 13.0 * sizes.layers as f64).max(0.0) * FLOOR;
+    let others = (kernels - 12.0 * sizes.layers as f64).max(0.0) * FLOOR;
     let norms = (2 * sizes.layers + 1) as f64 * norm(d);
     let head = of(d, sizes.vocabulary) + choice(sizes.vocabulary);
     (kernels * HOST).max(sizes.layers as f64 * layer + head + others + norms)

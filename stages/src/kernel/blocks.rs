@@ -13,6 +13,7 @@ pub struct MatrixBlock {
 }
 
 /// All of them, one after the other, on a device.
+#[cfg_attr(feature = "fusion", expect(dead_code, reason = "with fusion no kernel of our own reads the table"))]
 pub struct Blocks {
     /// Four numbers for each: where it begins among the trained numbers, its columns, its place, its width there.
     pub(super) table: Tensor<1, Int>,

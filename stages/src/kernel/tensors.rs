@@ -5,7 +5,9 @@ mod attention;
 mod rotations;
 mod sums;
 
-pub use attention::{DeviceCache, keep_rows};
+pub use attention::DeviceCache;
+#[cfg(not(feature = "fusion"))]
+pub use attention::keep_rows;
 use rotations::{Turn, rotated};
 use sums::{max_along, product_in_f32, sum_along};
 

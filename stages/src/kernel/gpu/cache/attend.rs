@@ -224,12 +224,10 @@ fn attend_row(
             }
             sync_cube();
         }
-        if comptime![is_in_parts] {
-            if thread == 0 {
-                let place = CUBE_POS * comptime![shape.width + BESIDES] + width;
-                out[place] = most;
-                out[place + 1] = total;
-            }
+        if comptime![is_in_parts] && thread == 0 {
+            let place = CUBE_POS * comptime![shape.width + BESIDES] + width;
+            out[place] = most;
+            out[place + 1] = total;
         }
     }
 }
