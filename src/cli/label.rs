@@ -91,7 +91,7 @@ pub fn label(arguments: &LabelArguments) -> Result<u8> {
     }
     if let LabelRequest::Adopt(by) = request {
         let by = who(by.map(str::to_owned))?;
-        let said = match book.adopt(&by, run::now())? {
+        let said = match book.adopt(&by, labels::now())? {
             true => format!("adopted; `pipeline run {}` goes on with them\n", asked.file.display()),
             false => "there are no later labels to adopt\n".to_owned(),
         };
@@ -177,7 +177,7 @@ fn converse(book: &mut LabelBook, by: &str) -> Result<u8> {
             order,
             before_hint: None,
             seconds: said.seconds.unwrap_or_else(|| began.elapsed().as_secs_f64()),
-            at: jiff::Timestamp::now().to_string(),
+            at: labels::now(),
             client: format!("{by}-{}-{number}", book.session()),
             note: said.note,
         };

@@ -1,4 +1,4 @@
-//! How a stage ended.
+//! The end of a stage.
 
 use super::Metrics;
 use crate::cause::{SkipReason, StageCause};
