@@ -195,15 +195,7 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Doctor { store, json } => doctor::doctor(&store.beside(Path::new("")), json),
         Verb::Devices { device, all } => doctor::devices(&device, all),
         Verb::Worker { directory } => Ok(worker::work(&directory)),
-        Verb::Label { stage, asked, verify, adopt, by, json, person } => {
-            let request = match (verify, adopt) {
-                _ if json => label::LabelRequest::Converse(person.as_deref().unwrap_or_default()),
-                (true, _) => label::LabelRequest::Verify,
-                (_, true) => label::LabelRequest::Adopt(by.as_deref()),
-                _ => label::LabelRequest::Progress,
-            };
-            label::label(&asked, &stage, request)
-        }
+        Verb::Label(arguments) => label::label(&arguments),
         Verb::Criteria { name } => criteria::criteria(name.as_deref()),
         Verb::Schema => schema::print(),
         Verb::Init { directory, model } => init::init(&directory, model.as_deref()),

@@ -1,14 +1,17 @@
 //! The facts of a run, in the order they happened. Everything shown (progress, status, explain, report) is a fold of
 //! these; the journal stores them, one JSON object a line.
 
+mod outcome;
+
 use crate::action::Candidate;
 use crate::canonical::Canonical;
-use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
+use crate::cause::{Cause, EvalPart};
 use crate::failure::Failure;
 use crate::gate::{Counts, Decision};
 use crate::ledger::Permission;
 use crate::plan::ArtifactName;
 use cache::Content;
+pub use outcome::Outcome;
 use serde::{Deserialize, Serialize};
 use stages::io::Progress;
 use std::collections::BTreeMap;
@@ -329,75 +332,6 @@ impl RuleVerdict {
     /// Whether the rule decides; others only inform.
     pub fn is_required(&self) -> bool {
         self.role == "require"
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Outcome {
-    /// The only outcome with an output. `kept` is true if the gate let the incumbent go on.
-    Done {
-        content: String,
-        step: Option<u64>,
-        kept: bool,
-        executed: bool,
-        seconds: f64,
-        metrics: Metrics,
-    },
-    /// A closed gate with `on_fail: stop`.
-    Stopped {
-        executed: bool,
-        seconds: f64,
-        metrics: Metrics,
-    },
-    /// A closed gate with `on_fail: hold`: a person has to decide.
-    Held {
-        executed: bool,
-        seconds: f64,
-        metrics: Metrics,
-    },
-    /// People have not labelled enough: no process stays, and the next run goes on.
-    Waits {
-        done: usize,
-        needed: usize,
-    },
-    /// The work failed, or the gate erred.
-    Failed {
-        cause: Failure,
-    },
-    Skipped {
-        because: SkipReason,
-    },
-    /// It would run; only in `plan` and `--dry-run`.
-    WouldRun {
-        because: Vec<StageCause>,
-    },
-    Interrupted,
-}
-
-impl Outcome {
-    /// Whether the work was done in this run, and its time; `None` if it gave nothing.
-    fn work(&self) -> Option<(bool, f64)> {
-        match self {
-            Outcome::Done { executed, seconds, .. }
-            | Outcome::Stopped { executed, seconds, .. }
-            | Outcome::Held { executed, seconds, .. } => Some((*executed, *seconds)),
-            Outcome::Waits { .. }
-            | Outcome::Failed { .. }
-            | Outcome::Skipped { .. }
-            | Outcome::WouldRun { .. }
-            | Outcome::Interrupted => None,
-        }
-    }
-
-    /// The seconds it took, if it was done in this run.
-    pub fn executed_in(&self) -> Option<f64> {
-        self.work().filter(|(executed, _)| *executed).map(|(_, seconds)| seconds)
-    }
-
-    /// Whether the result already existed.
-    pub fn is_cached(&self) -> bool {
-        self.work().is_some_and(|(executed, _)| !executed)
     }
 }
 

@@ -8,6 +8,11 @@ pub mod folder;
 
 use std::path::{Path, PathBuf};
 
+/// The time in RFC 3339, always with milliseconds, so that times of one moment can be told apart as texts.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
 /// The folder of a pipeline's labels: `pipelines/rlhf.yaml` → `pipelines/rlhf.labels`.
 pub fn folder(pipeline: &Path) -> PathBuf {
     pipeline.with_extension("labels")

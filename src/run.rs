@@ -8,6 +8,7 @@ pub mod devices;
 mod finish;
 mod foreign;
 pub mod gpus;
+mod head;
 mod inputs;
 pub mod labelled;
 pub mod machine;
@@ -18,24 +19,24 @@ pub mod slots;
 pub mod space;
 
 use crate::cause::EvalPart;
-use crate::event::{Event, HumanDecision, Outcome, StageHead};
+use crate::event::{Event, HumanDecision, Outcome};
 use crate::executor::JobId;
 use crate::journal::{self, History};
 use crate::ledger::file::LedgerSession;
 use crate::plan::selection::{Role, Selection};
-use crate::plan::{Plan, Stage, StageId};
+use crate::plan::{Plan, StageId};
 use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
 use cache::{Claim, Content, Digest, Store, is_interruption};
 use gpus::RunDevices;
+use head::head;
 use prefetch::{Prefetch, prefetch};
 pub use session::ExecutionOptions;
 use session::Session;
 use slots::{Share, Slots};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -102,17 +103,6 @@ pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dy
 /// The time in RFC 3339, to the second.
 pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-fn head(plan: &Plan, stage: &Stage) -> Arc<StageHead> {
-    Arc::new(StageHead {
-        name: stage.name.clone(),
-        kind: stage.kind.name.to_owned(),
-        has_gate: stage.gate.is_some(),
-        metrics: stage.metrics.iter().map(|metric| (metric.name.clone(), metric.direction)).collect(),
-        from: stage.inputs.iter().map(|input| (input.port.clone(), plan.sources(input))).collect(),
-        families: stage.families.clone(),
-    })
 }
 
 struct Run<'a> {

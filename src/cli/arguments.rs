@@ -5,6 +5,7 @@ mod below;
 pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb};
 
 use super::answers::AnswerFormat;
+use super::label::LabelArguments;
 use super::options::{
     Changes, DeviceArgument, FileArguments, FilterArguments, RunArgument, StoreArgument, device, dtype, language,
     log_place,
@@ -190,27 +191,7 @@ pub enum Verb {
         store: StoreArgument,
     },
     /// Show how far the labels of a stage of kind `label` are, check their files, or take later ones in
-    Label {
-        #[command(flatten)]
-        asked: FileArguments,
-        /// The name of the stage
-        stage: String,
-        /// Check that every label file is as it was written, and name the line of one that is not
-        #[arg(long, conflicts_with = "adopt")]
-        verify: bool,
-        /// Take in the labels that came after enough were there; until then they change nothing
-        #[arg(long)]
-        adopt: bool,
-        /// The person who adopts; default: GIT_AUTHOR_NAME, else USER
-        #[arg(long, value_name = "NAME", requires = "adopt")]
-        by: Option<String>,
-        /// Print what would be shown to a person, and read `{"judgement": …}` from stdin, one JSON object a line: for programs
-        #[arg(long, requires = "person", conflicts_with_all = ["adopt", "verify"])]
-        json: bool,
-        /// The pseudonym of the person who labels
-        #[arg(long = "as", value_name = "NAME", id = "person")]
-        person: Option<String>,
-    },
+    Label(LabelArguments),
     /// Print a criteria sheet to begin with, in Japanese and English: `pipeline criteria helpful > data/criteria.yaml`
     Criteria {
         /// The name of the sheet; default: the list of all

@@ -18,23 +18,47 @@ use crate::run::labelled::read_worklist;
 use crate::{approvals, progress, run};
 use anyhow::{Context, Result};
 use cache::{Digest, Store};
+use clap::Args;
 use formats::dialogue::Prompt;
 use serde::{Deserialize, Serialize};
 use stages::people::criteria::Sheet;
+use stages::people::form::Form;
 use stages::people::label::{Judgement, Label, LabelEntry};
 use stages::people::sitting::Task;
-use stages::people::worklist::Form;
 use stages::stage::Work;
 use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
 use std::time::Instant;
 
-/// What is asked of the labels of a stage.
+#[derive(Args)]
+pub struct LabelArguments {
+    #[command(flatten)]
+    pub asked: FileArguments,
+    /// The name of the stage
+    pub stage: String,
+    /// Check that every label file is as it was written, and name the line of one that is not
+    #[arg(long, conflicts_with = "adopt")]
+    pub verify: bool,
+    /// Take in the labels that came after enough were there; until then they change nothing
+    #[arg(long)]
+    pub adopt: bool,
+    /// The person who adopts; default: GIT_AUTHOR_NAME, else USER
+    #[arg(long, value_name = "NAME", requires = "adopt")]
+    pub by: Option<String>,
+    /// Print what would be shown to a person, and read `{"judgement": …}` from stdin, one JSON object a line: for programs
+    #[arg(long, requires = "person", conflicts_with_all = ["adopt", "verify"])]
+    pub json: bool,
+    /// The pseudonym of the person who labels
+    #[arg(long = "as", value_name = "NAME", id = "person")]
+    pub person: Option<String>,
+}
+
+/// A request about the labels of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LabelRequest<'a> {
-    /// How far they are.
+enum LabelRequest<'a> {
+    /// Telling how many there are.
     Progress,
-    /// Whether every file is as it was written.
+    /// Checking that every file is as it was written.
     Verify,
     /// Labelling by a program, in the name of this person: tasks go out, judgements come in, each a JSON object a line.
     Converse(&'a str),
@@ -42,7 +66,14 @@ pub enum LabelRequest<'a> {
     Adopt(Option<&'a str>),
 }
 
-pub fn label(asked: &FileArguments, stage: &str, request: LabelRequest) -> Result<u8> {
+pub fn label(arguments: &LabelArguments) -> Result<u8> {
+    let LabelArguments { asked, stage, verify, adopt, by, json, person } = arguments;
+    let request = match (verify, adopt) {
+        _ if *json => LabelRequest::Converse(person.as_deref().unwrap_or_default()),
+        (true, _) => LabelRequest::Verify,
+        (_, true) => LabelRequest::Adopt(by.as_deref()),
+        _ => LabelRequest::Progress,
+    };
     progress::log_only(terminal::stderr_has_color());
     let folder = labels::folder(&asked.file);
     if request == LabelRequest::Verify {
@@ -60,7 +91,7 @@ pub fn label(asked: &FileArguments, stage: &str, request: LabelRequest) -> Resul
     }
     if let LabelRequest::Adopt(by) = request {
         let by = who(by.map(str::to_owned))?;
-        let said = match book.adopt(&by, run::now())? {
+        let said = match book.adopt(&by, labels::now())? {
             true => format!("adopted; `pipeline run {}` goes on with them\n", asked.file.display()),
             false => "there are no later labels to adopt\n".to_owned(),
         };
@@ -108,7 +139,7 @@ struct ShownTask<'a> {
 /// The answer of a program. Answers are named by the places in which they were shown.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct ProgramAnswer {
     judgement: Judgement,
     /// The time that it took; default: that until it was read.
     seconds: Option<f64>,
@@ -135,7 +166,7 @@ fn converse(book: &mut LabelBook, by: &str) -> Result<u8> {
         if line.is_empty() {
             break;
         }
-        let said: Said =
+        let said: ProgramAnswer =
             serde_json::from_str(&line).map_err(|error| refused(format!("read answer {number}: {error}")))?;
         let label = Label {
             item: shown.digest.clone(),
@@ -146,7 +177,7 @@ fn converse(book: &mut LabelBook, by: &str) -> Result<u8> {
             order,
             before_hint: None,
             seconds: said.seconds.unwrap_or_else(|| began.elapsed().as_secs_f64()),
-            at: jiff::Timestamp::now().to_string(),
+            at: labels::now(),
             client: format!("{by}-{}-{number}", book.session()),
             note: said.note,
         };

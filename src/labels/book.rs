@@ -104,8 +104,7 @@ impl LabelBook {
         Ok(LabelProgress { count, people, is_closed: standing.is_closed, later: standing.later })
     }
 
-    /// What people say so far of a metric that is a share, and how many more items would show, if they go on like that, that
-    /// it is above a bound.
+    /// The share of a metric so far, and how many more items would show, if people go on like that, that it is above a bound.
     pub fn outlook(&self, metric: &str, bound: f64) -> Option<Outlook> {
         let said = People::of(&self.worklist, &self.labels).said(metric);
         let items = said.len();

@@ -87,14 +87,7 @@ impl LabelFolder {
     /// Labels that were frozen are gone.
     pub fn standing(&self, worklist: &Worklist) -> Result<LabelStanding> {
         let all = self.labels(worklist);
-        let lines = self.files.values().flat_map(|file| &file.lines);
-        let frozen = lines.filter_map(|line| match &line.entry {
-            LabelEntry::Close(freeze) | LabelEntry::Adopt(freeze) if freeze.worklist == worklist.digest => {
-                Some((&freeze.at, &line.hash, freeze))
-            }
-            _ => None,
-        });
-        let Some((_, _, freeze)) = frozen.max_by_key(|(at, hash, _)| (*at, *hash)) else {
+        let Some(freeze) = self.last_freeze(worklist) else {
             return Ok(LabelStanding { effective: all, is_closed: false, later: 0 });
         };
         let frozen = self.frozen(freeze, worklist)?;
@@ -102,6 +95,29 @@ impl LabelFolder {
         let gone = frozen.iter().filter(|label| all.of(&label.item, &label.by, label.round).is_none());
         let later = all.iter().filter(differs).count() + gone.count();
         Ok(LabelStanding { effective: frozen, is_closed: true, later })
+    }
+
+    /// The freeze that no other one was made after. Of two branches that were merged, each may have one: then the later one.
+    fn last_freeze(&self, worklist: &Worklist) -> Option<&Freeze> {
+        let mut freezes: Vec<(&String, usize, &Freeze)> = Vec::new();
+        for (name, file) in &self.files {
+            for (at, line) in file.lines.iter().enumerate() {
+                if let LabelEntry::Close(freeze) | LabelEntry::Adopt(freeze) = &line.entry
+                    && freeze.worklist == worklist.digest
+                {
+                    freezes.push((name, at, freeze));
+                }
+            }
+        }
+        let knows = |later: &Freeze, name: &String, at: usize| {
+            let head = later.heads.get(name);
+            head.is_some_and(|head| self.files[name].lines[at..].iter().any(|line| line.hash == *head))
+        };
+        let is_last = |(name, at, _): &(&String, usize, &Freeze)| {
+            !freezes.iter().any(|(other, line, later)| (other, line) != (name, at) && knows(later, name, *at))
+        };
+        let last = freezes.iter().filter(|freeze| is_last(freeze));
+        last.max_by_key(|(name, at, freeze)| (&freeze.at, *name, *at)).map(|(_, _, freeze)| *freeze)
     }
 
     fn frozen(&self, freeze: &Freeze, worklist: &Worklist) -> Result<EffectiveLabels> {

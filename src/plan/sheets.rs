@@ -13,7 +13,7 @@ pub struct SheetFile {
     path: PathBuf,
     text: String,
     pub node: Node,
-    /// Of the reference to it in the pipeline file.
+    /// The place of the reference to it in the pipeline file.
     span: Span,
 }
 

@@ -1,6 +1,7 @@
 //! The labels of worklists: what people said, as a file that an action can read.
 
-use super::{Run, now};
+use super::Run;
+use crate::labels;
 use crate::labels::book::LabelBook;
 use crate::labels::folder::LabelFolder;
 use crate::schedule::LabelsThere;
@@ -39,7 +40,7 @@ impl Run<'_> {
         if let Some(session) = self.session.as_ref().filter(|_| done >= needed && !standing.is_closed) {
             let name = session.journal.run().replace(['-', ':'], "_");
             let mut book = LabelBook::open(&self.options.labels, worklist, &name)?;
-            book.close("run", now())?;
+            book.close("run", labels::now())?;
             effective = book.labels().clone();
         }
         let set = self.file_of(&effective)?;

@@ -2,6 +2,7 @@
 //! built on it.
 
 mod failed;
+mod people;
 
 use super::state::{Artifact, AskedLook, KeyedAction, LookSearch, Request, StageEnd, State, TakenLook};
 use crate::action::{Action, ActionInput, Record, RowsInput};
@@ -12,7 +13,7 @@ use crate::gate::Items;
 use crate::ledger::Permission;
 use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
-use stages::stage::Kind;
+pub use people::LabelsThere;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,17 +46,6 @@ pub struct Knowledge {
     pub looks: HashMap<LookSearch, Result<Option<Permission>, String>>,
     /// The labels of each worklist.
     pub labels: HashMap<Content, Result<LabelsThere, String>>,
-}
-
-/// The labels of a worklist that count.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LabelsThere {
-    /// A file with all of them.
-    pub set: Content,
-    pub done: usize,
-    pub needed: usize,
-    /// The number of labels that came after they were closed.
-    pub later: usize,
 }
 
 /// A file of an artifact, by its path from the top.
@@ -306,32 +296,6 @@ impl<'a> Lookup<'a> {
             Some(Err(reason)) => fails(reason.clone()),
             None => self.ask(Query::Look(Box::new(asked))),
         }
-    }
-
-    /// The labels of a worklist that count; asks for them if not known.
-    pub fn labels(&mut self, worklist: &Content) -> Step<LabelsThere> {
-        match self.knowledge.labels.get(worklist) {
-            Some(Ok(labels)) => Ok(labels.clone()),
-            Some(Err(reason)) => fails(reason.clone()),
-            None => self.ask(Query::Labels(worklist.clone())),
-        }
-    }
-
-    /// The action of a stage, with every input resolved to content; or of another kind, with those of its inputs that it
-    /// has ports for.
-    pub fn action_of(&mut self, part: Option<&Kind>) -> Step<Action> {
-        let stage = self.stage();
-        let kind = part.unwrap_or(stage.kind);
-        let inputs = stage.inputs.iter().filter(|input| part.is_none_or(|part| part.port(&input.port).is_some()));
-        let inputs = all(inputs.map(|input| Ok((input.port.clone(), self.input(input)?))))?;
-        Ok(Action {
-            kind: kind.name.to_owned(),
-            version: kind.version,
-            parameters: stage.parameters.clone(),
-            seed: stage.seed,
-            inputs: inputs.into_iter().collect(),
-            salt: self.plan.salt.clone(),
-        })
     }
 
     /// All that is connected to a port.

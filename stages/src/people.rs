@@ -1,9 +1,9 @@
-//! People's judgements of answers: what they are asked, what they say, how far they agree, and what it makes of the
-//! answers. Pure; `kinds/label.rs` is the kind that they are the data of.
+//! Judgements of people: what they are asked, what they say, how far they agree, and what it makes of the answers. Pure; `kinds/label.rs` is the kind that they are the data of.
 
 pub mod aggregate;
 pub mod agreement;
 pub mod criteria;
+pub mod form;
 pub mod interval;
 pub mod label;
 pub mod measure;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparisons {
     things: usize,
-    /// How often the first won against the second, row by row; a tie is half a win of each.
+    /// The wins of each against each, row by row; a tie is half a win of both.
     wins: Vec<f64>,
     ties: f64,
 }
@@ -117,7 +117,7 @@ impl Comparisons {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Strengths {
     pub logs: Vec<f64>,
-    /// Of the weight of a tie, where there were any.
+    /// The logarithm of the weight of a tie, where there were any.
     pub log_nu: Option<f64>,
 }
 
@@ -163,7 +163,7 @@ pub fn plackett_luce(things: usize, rankings: &[Vec<usize>], has_prior: bool) ->
     strengths.iter().map(|one| one.ln()).collect()
 }
 
-/// What was chosen by whom, of several things with the same choices.
+/// The choices of people about several things, each with the same choices.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Votes {
     pub choices: usize,

@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Why a measure of agreement has no value.
+/// The reason why a measure of agreement has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Undefined {
+pub enum NoValue {
     NoPairs,
     /// Chance alone would agree as well.
     OneValue,
@@ -18,19 +18,19 @@ pub enum Undefined {
     Nothing,
 }
 
-impl fmt::Display for Undefined {
+impl fmt::Display for NoValue {
     fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
         text.write_str(match self {
-            Undefined::NoPairs => "undefined: no item has labels of two people",
-            Undefined::OneValue => "undefined: everybody says the same of every item, as chance alone would",
-            Undefined::NotTwoPeople => "undefined: it takes exactly two people with items in common",
-            Undefined::Nothing => "undefined: there is nothing to measure it on",
-            Undefined::NoRanks => "undefined: nobody ranks anything before anything",
+            NoValue::NoPairs => "undefined: no item has labels of two people",
+            NoValue::OneValue => "undefined: everybody says the same of every item, as chance alone would",
+            NoValue::NotTwoPeople => "undefined: it takes exactly two people with items in common",
+            NoValue::Nothing => "undefined: there is nothing to measure it on",
+            NoValue::NoRanks => "undefined: nobody ranks anything before anything",
         })
     }
 }
 
-pub type Measured = Result<f64, Undefined>;
+pub type Statistic = Result<f64, NoValue>;
 
 /// The distance of two things that people may say, from 0.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,31 +40,31 @@ pub enum Distance {
     Ordinal,
     /// The square of the difference of these values.
     Interval(Vec<f64>),
-    /// Of each value to each, row by row: of rankings, the distance of Kendall.
+    /// The distance of each value to each, row by row: of rankings, that of Kendall.
     Table(Vec<f64>),
 }
 
-/// What people say of items, as numbers of the values.
+/// Judgements of items, as numbers of the values that were said.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Coded {
+pub struct CodedUnits {
     pub values: usize,
     /// The values that were said of each item, in any order.
     pub units: Vec<Vec<usize>>,
     pub distance: Distance,
 }
 
-/// Sums over items, of which α is a function.
+/// PairSums over items, of which α is a function.
 #[derive(Clone, Debug, Default)]
-struct Sums {
+struct PairSums {
     /// Each pair of values that was said of one item, weighed by 1 / (said − 1).
     pairs: BTreeMap<(usize, usize), f64>,
     /// The number of times that each value was said.
     counts: Vec<f64>,
 }
 
-impl Coded {
-    fn sums(&self, unit: &[usize]) -> Sums {
-        let mut sums = Sums { counts: vec![0.0; self.values], ..Sums::default() };
+impl CodedUnits {
+    fn sums(&self, unit: &[usize]) -> PairSums {
+        let mut sums = PairSums { counts: vec![0.0; self.values], ..PairSums::default() };
         if unit.len() < 2 {
             return sums;
         }
@@ -96,10 +96,10 @@ impl Coded {
             .collect()
     }
 
-    fn alpha_of(&self, pairs: impl Iterator<Item = ((usize, usize), f64)>, counts: &[f64]) -> Measured {
+    fn alpha_of(&self, pairs: impl Iterator<Item = ((usize, usize), f64)>, counts: &[f64]) -> Statistic {
         let said: f64 = counts.iter().sum();
         if said < 2.0 {
-            return Err(Undefined::NoPairs);
+            return Err(NoValue::NoPairs);
         }
         let distances = self.distances(counts);
         let observed: f64 = pairs.map(|((one, other), weight)| weight * distances[one * self.values + other]).sum();
@@ -108,11 +108,11 @@ impl Coded {
             count * counts.iter().zip(distances).map(|(other, distance)| other * distance).sum::<f64>()
         };
         let expected: f64 = counts.iter().enumerate().map(row).sum();
-        if expected == 0.0 { Err(Undefined::OneValue) } else { Ok(1.0 - (said - 1.0) * observed / expected) }
+        if expected == 0.0 { Err(NoValue::OneValue) } else { Ok(1.0 - (said - 1.0) * observed / expected) }
     }
 
-    fn total(&self) -> Sums {
-        let mut total = Sums { counts: vec![0.0; self.values], ..Sums::default() };
+    fn total(&self) -> PairSums {
+        let mut total = PairSums { counts: vec![0.0; self.values], ..PairSums::default() };
         for unit in &self.units {
             let one = self.sums(unit);
             one.pairs.iter().for_each(|(pair, weight)| *total.pairs.entry(*pair).or_default() += weight);
@@ -125,7 +125,7 @@ impl Coded {
     ///
     /// # Errors
     /// It is undefined.
-    pub fn alpha(&self) -> Measured {
+    pub fn alpha(&self) -> Statistic {
         let total = self.total();
         self.alpha_of(total.pairs.iter().map(|(pair, weight)| (*pair, *weight)), &total.counts)
     }
@@ -135,7 +135,7 @@ impl Coded {
     ///
     /// # Errors
     /// α is undefined.
-    pub fn alpha_by_group(&self, groups: &[usize]) -> Result<Vec<Option<f64>>, Undefined> {
+    pub fn alpha_by_group(&self, groups: &[usize]) -> Result<Vec<Option<f64>>, NoValue> {
         let alpha = self.alpha()?;
         let total = self.total();
         let count = groups.iter().max().map_or(0, |last| last + 1);
@@ -177,7 +177,7 @@ impl Coded {
         }
         let mut patterns = vec![Vec::new(); alike.len()];
         alike.into_iter().for_each(|(unit, number)| patterns[number as usize] = unit);
-        let sums: Vec<Sums> = patterns.iter().map(|unit| self.sums(unit)).collect();
+        let sums: Vec<PairSums> = patterns.iter().map(|unit| self.sums(unit)).collect();
         let of_one = |number: usize| {
             let mut stream = draw.stream(number as u64, 0);
             let mut times = vec![0_u32; sums.len()];
@@ -214,10 +214,10 @@ impl Coded {
     ///
     /// # Errors
     /// It is undefined.
-    pub fn ac1(&self) -> Measured {
+    pub fn ac1(&self) -> Statistic {
         let agreements: Vec<f64> = self.units.iter().filter_map(|unit| self.agreement_of(unit)).collect();
         if agreements.is_empty() {
-            return Err(Undefined::NoPairs);
+            return Err(NoValue::NoPairs);
         }
         let labelled: Vec<&Vec<usize>> = self.units.iter().filter(|unit| !unit.is_empty()).collect();
         let mut shares = vec![0.0; self.values];
@@ -227,7 +227,7 @@ impl Coded {
         shares.iter_mut().for_each(|share| *share /= labelled.len() as f64);
         let used = shares.iter().filter(|share| **share > 0.0).count();
         if used < 2 {
-            return Err(Undefined::OneValue);
+            return Err(NoValue::OneValue);
         }
         let observed = agreements.iter().sum::<f64>() / agreements.len() as f64;
         let expected = shares.iter().map(|share| share * (1.0 - share)).sum::<f64>() / (used - 1) as f64;
@@ -261,10 +261,10 @@ pub fn kendall_distance(one: &[f64], other: &[f64]) -> f64 {
 ///
 /// # Errors
 /// It is undefined.
-pub fn kendall_w(rankings: &[Vec<f64>]) -> Measured {
+pub fn kendall_w(rankings: &[Vec<f64>]) -> Statistic {
     let (people, things) = (rankings.len() as f64, rankings.first().map_or(0, Vec::len));
     if rankings.len() < 2 || things < 2 {
-        return Err(Undefined::NoPairs);
+        return Err(NoValue::NoPairs);
     }
     let midranks: Vec<Vec<f64>> = rankings.iter().map(|ranks| midranks(ranks)).collect();
     let sums: Vec<f64> = (0..things).map(|thing| midranks.iter().map(|ranks| ranks[thing]).sum()).collect();
@@ -278,7 +278,7 @@ pub fn kendall_w(rankings: &[Vec<f64>]) -> Measured {
     };
     let tied: f64 = midranks.iter().map(ties).sum();
     let most = people * people * (n.powi(3) - n) - people * tied;
-    if most <= 0.0 { Err(Undefined::NoRanks) } else { Ok(12.0 * spread / most) }
+    if most <= 0.0 { Err(NoValue::NoRanks) } else { Ok(12.0 * spread / most) }
 }
 
 /// Ranks from 1, ties sharing the mean of their places.

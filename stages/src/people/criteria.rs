@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bilingual {
+    /// in Japanese
     pub ja: String,
+    /// in English
     pub en: String,
 }
 
@@ -16,9 +18,11 @@ pub struct Bilingual {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sheet {
+    /// the name of the sheet
     pub name: String,
     /// the question above the answers
     pub question: Bilingual,
+    /// what is looked at, each with a scale
     pub criteria: Vec<Criterion>,
     /// digests of earlier sheets whose labels still count
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -29,7 +33,9 @@ pub struct Sheet {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Criterion {
+    /// the name of the rating
     pub name: String,
+    /// what people are asked
     pub question: Bilingual,
     /// the lowest and the highest rating
     pub scale: [i64; 2],
@@ -42,8 +48,11 @@ pub struct Criterion {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Anchor {
+    /// in Japanese
     pub ja: String,
+    /// in English
     pub en: String,
+    /// an answer that deserves it
     pub example: Bilingual,
 }
 

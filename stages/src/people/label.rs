@@ -1,12 +1,12 @@
 //! Labels: what a person says of an item, and the lines in which it is kept.
 
 use super::criteria::Sheet;
-use super::worklist::Form;
+use super::form::Form;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a person says of an item, by the form of the question. Answers are named by their places in the item, whatever
-/// the order in which they were shown.
+/// A judgement of an item, by the form of the question. Answers are named by their places in the item, whatever the
+/// order in which they were shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Judgement {

@@ -1,11 +1,12 @@
-//! What people's labels say of the people: agreement, gold, repeats, sides, pace. Every number of which a rule may ask
+//! Numbers about people from their labels: agreement, gold, repeats, sides, pace. Every number of which a rule may ask
 //! how sure it is comes with the rows that it is the mean of.
 
-use super::agreement::{Coded, Distance, Measured, Undefined, kendall_distance};
+use super::agreement::{CodedUnits, Distance, NoValue, Statistic, kendall_distance};
+use super::form::Form;
 use super::interval::clopper_pearson;
 use super::label::{EffectiveLabels, Judgement, Label};
 use super::progress::median;
-use super::worklist::{Form, WorkItem, Worklist};
+use super::worklist::{WorkItem, Worklist};
 use crate::draw::Draw;
 use crate::rl;
 use serde_json::{Map, Value, json};
@@ -57,8 +58,8 @@ impl<'a> People<'a> {
         by_item
     }
 
-    /// What was said of each item, and the place of the item.
-    fn coded(&self) -> (Coded, Vec<usize>) {
+    /// Everything that was said of each item, and the place of the item.
+    fn coded(&self) -> (CodedUnits, Vec<usize>) {
         let by_item = self.by_item();
         let mut places = Vec::new();
         let mut said: Vec<Vec<Vec<f64>>> = Vec::new();
@@ -102,7 +103,7 @@ impl<'a> People<'a> {
                 Distance::Table(values.iter().flat_map(|one| values.iter().map(move |other| of(one, other))).collect())
             }
         };
-        (Coded { values: values.len(), units, distance }, places)
+        (CodedUnits { values: values.len(), units, distance }, places)
     }
 
     /// The numbers that a metric is the mean of.
@@ -177,7 +178,7 @@ impl<'a> People<'a> {
         }
     }
 
-    /// Who said each of the numbers that a metric is the mean of, where one person did.
+    /// The numbers that a metric is the mean of, each with the person who said it, where one did.
     pub fn said(&self, metric: &str) -> Vec<(&'a str, f64)> {
         self.points(metric).into_iter().map(|point| (point.by, point.value)).collect()
     }
@@ -239,21 +240,21 @@ impl<'a> People<'a> {
     }
 
     /// All metrics.
-    pub fn measures(&self, draw: Draw) -> Vec<(&'static str, Measured)> {
+    pub fn measures(&self, draw: Draw) -> Vec<(&'static str, Statistic)> {
         let (coded, _) = self.coded();
         let by: BTreeSet<&str> = self.labels.iter().map(|(_, label)| label.by.as_str()).collect();
         let (judged, by_item) = (self.judged().count(), self.by_item());
         let mean = |metric: &str| mean(&self.points(metric).iter().map(|point| point.value).collect::<Vec<_>>());
         let interval = coded.bootstrap(draw, RESAMPLES);
-        let end = |at: usize| interval.map(|ends| ends[at]).ok_or(Undefined::NoPairs);
+        let end = |at: usize| interval.map(|ends| ends[at]).ok_or(NoValue::NoPairs);
         let left: Vec<f64> = self.points("left_share").iter().map(|point| point.value).collect();
         let exact = |at: usize| match left.len() {
-            0 => Err(Undefined::Nothing),
+            0 => Err(NoValue::Nothing),
             all => Ok(clopper_pearson(left.iter().sum::<f64>() as usize, all, 0.95)[at]),
         };
         let ordinal = match self.worklist.asked.form {
-            Form::Pairs => Coded { distance: Distance::Ordinal, ..coded.clone() }.alpha(),
-            Form::Ranking | Form::Ratings | Form::Edit => Err(Undefined::Nothing),
+            Form::Pairs => CodedUnits { distance: Distance::Ordinal, ..coded.clone() }.alpha(),
+            Form::Ranking | Form::Ratings | Form::Edit => Err(NoValue::Nothing),
         };
         let is_tie = |(_, label): (usize, &Label)| {
             self.ranks(label).map(|ranks| f64::from(u8::from(ranks.iter().all(|rank| *rank == ranks[0]))))
@@ -275,7 +276,7 @@ impl<'a> People<'a> {
             ("alpha_low", end(0)),
             ("alpha_high", end(1)),
             ("alpha_ordinal", ordinal),
-            ("ac1", if coded.distance == Distance::Nominal { coded.ac1() } else { Err(Undefined::Nothing) }),
+            ("ac1", if coded.distance == Distance::Nominal { coded.ac1() } else { Err(NoValue::Nothing) }),
             ("kappa", self.kappa()),
             ("concordance", self.concordance()),
             ("gold_accuracy", mean("gold_accuracy")),
@@ -287,13 +288,13 @@ impl<'a> People<'a> {
             ("tie_share", self::mean(&ties)),
             ("skip_share", self::mean(&skips)),
             ("changed_share", self::mean(&changed)),
-            ("seconds_median", seconds.ok_or(Undefined::Nothing)),
+            ("seconds_median", seconds.ok_or(NoValue::Nothing)),
             ("too_fast_share", self::mean(&fast.collect::<Vec<_>>())),
         ]
     }
 
     /// Cohen's κ of the choices of two people.
-    fn kappa(&self) -> Measured {
+    fn kappa(&self) -> Statistic {
         let choice = |label: &Label| {
             let (ranks, order) = (self.ranks(label)?, self.item(self.worklist.place(&label.item)?).drawn_order());
             let order = ranks[order[0]].total_cmp(&ranks[*order.get(1)?]);
@@ -304,25 +305,25 @@ impl<'a> People<'a> {
         let people: BTreeSet<&str> =
             twice.iter().flat_map(|labels| labels.iter().map(|label| label.by.as_str())).collect();
         if people.len() != 2 || self.worklist.asked.form != Form::Pairs {
-            return Err(Undefined::NotTwoPeople);
+            return Err(NoValue::NotTwoPeople);
         }
         let both = |labels: &&Vec<&Label>| Some((choice(labels[0])?, choice(labels[1])?));
         // The labels of an item come in the order of the names.
         let (one, other): (Vec<usize>, Vec<usize>) = twice.iter().filter_map(both).unzip();
         let kappa = rl::cohen(&one, &other).kappa;
-        if kappa.is_nan() { Err(Undefined::OneValue) } else { Ok(kappa) }
+        if kappa.is_nan() { Err(NoValue::OneValue) } else { Ok(kappa) }
     }
 
-    fn concordance(&self) -> Measured {
+    fn concordance(&self) -> Statistic {
         if self.worklist.asked.form != Form::Ranking {
-            return Err(Undefined::Nothing);
+            return Err(NoValue::Nothing);
         }
         let of_item = |labels: Vec<&Label>| {
             let ranks: Vec<Vec<f64>> = labels.iter().filter_map(|label| self.ranks(label)).collect();
             super::agreement::kendall_w(&ranks).ok()
         };
         let all: Vec<f64> = self.by_item().into_values().filter_map(of_item).collect();
-        mean(&all).map_err(|_| Undefined::NoPairs)
+        mean(&all).map_err(|_| NoValue::NoPairs)
     }
 }
 
@@ -330,16 +331,16 @@ impl<'a> People<'a> {
 const OF_ROWS: [&str; 6] = ["human_agreement", "agreement", "alpha", "gold_accuracy", "self_agreement", "left_share"];
 
 /// Sentences about what is undefined although there are labels for it.
-pub fn remarks(measured: &[(&'static str, Measured)]) -> Vec<String> {
+pub fn remarks(measured: &[(&'static str, Statistic)]) -> Vec<String> {
     let told = measured.iter().filter_map(|(name, value)| {
-        let reason = value.as_ref().err().filter(|reason| **reason == Undefined::OneValue)?;
+        let reason = value.as_ref().err().filter(|reason| **reason == NoValue::OneValue)?;
         Some(format!("{name} is {reason}"))
     });
     told.collect()
 }
 
-fn mean(values: &[f64]) -> Measured {
-    if values.is_empty() { Err(Undefined::Nothing) } else { Ok(values.iter().sum::<f64>() / values.len() as f64) }
+fn mean(values: &[f64]) -> Statistic {
+    if values.is_empty() { Err(NoValue::Nothing) } else { Ok(values.iter().sum::<f64>() / values.len() as f64) }
 }
 
 fn bits(values: &[f64]) -> Vec<u64> {
@@ -369,7 +370,7 @@ fn ordered_alike(ranks: &[f64], known: &[f64]) -> Option<f64> {
     mean(&right).ok()
 }
 
-/// How far two judgements of one item say the same, from 0 to 1.
+/// The likeness of two judgements of one item, from 0 to 1.
 fn alike(one: &Judgement, other: &Judgement) -> Option<f64> {
     match (one, other) {
         (Judgement::Skip, _) | (_, Judgement::Skip) => None,

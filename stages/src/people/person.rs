@@ -8,7 +8,7 @@ use super::worklist::Worklist;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// So many of so many.
+/// A share of a number of things.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     pub times: usize,

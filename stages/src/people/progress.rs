@@ -1,4 +1,4 @@
-//! How far the labelling of a worklist has come.
+//! Labels that are there, and labels that are needed.
 
 use super::label::EffectiveLabels;
 use super::worklist::Worklist;

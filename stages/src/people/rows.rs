@@ -2,8 +2,9 @@
 //! as people divide; of more, one judgement is made.
 
 use super::aggregate::{Comparisons, Votes, plackett_luce};
+use super::form::Form;
 use super::label::{EffectiveLabels, Judgement, Label, PairChoice};
-use super::worklist::{Form, WorkItem, Worklist};
+use super::worklist::{WorkItem, Worklist};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -14,8 +15,8 @@ pub struct OutputFile {
     pub rows: Vec<Value>,
 }
 
-/// What everybody said, item by item.
-pub const PER_ITEM: &str = "items.jsonl";
+/// The file of everything that was said, item by item.
+pub const PER_ITEM: &str = "by_item.jsonl";
 
 /// The labels of an item from which one judgement is made.
 const MANY: usize = 3;
@@ -47,7 +48,7 @@ pub fn rows(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<OutputFile> {
     names(worklist.asked.form).iter().zip(files).map(|(name, rows)| OutputFile { name, rows }).collect()
 }
 
-/// What everybody said of each item.
+/// Everything that was said, item by item.
 pub fn per_item(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<Value> {
     let row = |(place, labels): (usize, Vec<&Label>)| {
         let item = &worklist.items[place];
@@ -87,7 +88,7 @@ fn row(item: &WorkItem) -> Value {
 }
 
 /// One judgement, and how it came about.
-struct Judged<'a> {
+struct ItemJudgement<'a> {
     choice: PairChoice,
     labels: usize,
     /// The share of the labels that say so.
@@ -138,19 +139,24 @@ fn pairs(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>) -> [Vec<Va
         let said: Vec<PairChoice> = labels.iter().filter_map(|label| choice(label)).collect();
         let share =
             |of: usize| said.iter().filter(|choice| place_of(**choice) == of).count() as f64 / said.len() as f64;
-        let judged: Vec<Judged> = match likeliest.get(place) {
+        let judged: Vec<ItemJudgement> = match likeliest.get(place) {
             Some(best) => {
                 let all_bad = said.iter().filter(|choice| **choice == PairChoice::BothBad).count() * 2 > said.len();
                 let choice = if all_bad { PairChoice::BothBad } else { CHOICES[*best] };
-                vec![Judged { choice, labels: said.len(), agree: share(*best), by: "" }]
+                vec![ItemJudgement { choice, labels: said.len(), agree: share(*best), by: "" }]
             }
             None => {
                 let each = labels.iter().filter_map(|label| Some((choice(label)?, label.by.as_str())));
-                each.map(|(choice, by)| Judged { choice, labels: said.len(), agree: share(place_of(choice)), by })
-                    .collect()
+                each.map(|(choice, by)| ItemJudgement {
+                    choice,
+                    labels: said.len(),
+                    agree: share(place_of(choice)),
+                    by,
+                })
+                .collect()
             }
         };
-        for Judged { choice, labels, agree, by } in judged {
+        for ItemJudgement { choice, labels, agree, by } in judged {
             let of_one = |answer: usize, is_wanted: bool| {
                 let mut row = row(item);
                 row["id"] = json!(numbered(&format!("{}/{}", item.id, answer + 1), by, labels));

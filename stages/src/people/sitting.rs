@@ -1,4 +1,4 @@
-//! What a person is shown next: a pure function of the worklist and of the labels that are there. Sides are balanced,
+//! The next task of a person: a pure function of the worklist and of the labels that are there. Sides are balanced,
 //! and a second person sees an item the other way round.
 
 use super::label::EffectiveLabels;
@@ -21,7 +21,7 @@ pub struct Task {
 pub struct Sitting<'a> {
     worklist: &'a Worklist,
     by: &'a str,
-    /// What was shown to this person, in the order in which it was judged.
+    /// The tasks of this person so far, in the order in which they were judged.
     shown: Vec<Task>,
     /// The round after the last, for each item that they have seen.
     rounds: BTreeMap<usize, u32>,

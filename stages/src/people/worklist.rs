@@ -1,36 +1,14 @@
 //! Worklists: which items people are asked about, in which order, with hidden questions whose answer is known.
 
 use super::criteria::Sheet;
+use super::form::Form;
 use super::label::{EffectiveLabels, Label};
 use anyhow::{Context, Result};
 use formats::dialogue::Prompt;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// The form of a question, which is the same for training and review: rankings and ratings of the same answers
-/// disagree (Ethayarajh & Jurafsky 2022; arXiv 2308.15812).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Form {
-    Pairs,
-    Ranking,
-    Ratings,
-    Edit,
-}
-
-impl Form {
-    pub fn name(self) -> &'static str {
-        match self {
-            Form::Pairs => "pairs",
-            Form::Ranking => "rankings",
-            Form::Ratings => "ratings",
-            Form::Edit => "edits",
-        }
-    }
-}
-
-/// What is asked, apart from the items.
+/// The questions of a worklist, apart from its items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Questionnaire {
     pub form: Form,
@@ -48,9 +26,9 @@ pub struct Questionnaire {
 /// An item as people are asked about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkItem {
-    /// Of prompt and answers: what labels are bound to.
+    /// The digest of prompt and answers, which labels are bound to.
     pub digest: String,
-    /// That of its row.
+    /// The id of its row.
     pub id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
@@ -86,7 +64,7 @@ pub struct Worklist {
 
 /// The files of a worklist.
 pub const QUESTIONNAIRE: &str = "questionnaire.json";
-pub const ITEMS: &str = "items.jsonl";
+pub const ITEMS: &str = "questions.jsonl";
 
 impl WorkItem {
     /// The digest of a prompt and its answers, which come in the order of their texts.

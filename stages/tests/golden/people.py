@@ -80,7 +80,7 @@ def one_coin():
                 right = random.random() < skill[person]
                 votes.append((item, int(person), int(truth[item] if right else random.choice([v for v in range(values) if v != truth[item]]))))
         frame = pd.DataFrame(votes, columns=["task", "worker", "label"])
-        model = OneCoinDawidSkene(n_iter=5000, tol=0)
+        model = OneCoinDawidSkene(n_iter=400, tol=-1)  # to its fixed point: it would stop at rounding
         chances = model.fit_predict_proba(frame).sort_index(axis=0).sort_index(axis=1)
         cases.append({"values": values, "votes": votes, "chances": chances.values.tolist(),
                       "skills": list(map(float, model.skills_.sort_index().values))})

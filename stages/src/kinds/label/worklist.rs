@@ -1,8 +1,9 @@
 //! `worklist`: which items people are asked about, in which order. The first action of a `label` stage.
 
-use super::{ItemOrder, Labelling};
+use super::parameters::{ItemOrder, Labelling};
 use crate::io::{self, Io};
-use crate::people::worklist::{Form, ITEMS, QUESTIONNAIRE, Questionnaire, WorkItem};
+use crate::people::form::Form;
+use crate::people::worklist::{ITEMS, QUESTIONNAIRE, Questionnaire, WorkItem};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::{Context, Result, bail};
 use formats::data::{self, AnsweredQuestion, DataRows, RowFilter};
@@ -36,7 +37,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         io.optional_data(port).map_or(Ok(Vec::new()), |sources| data::answered(sources, filter))
     };
     let (questions, gold) = (read("items", &mut filter)?, read("gold", &mut filter)?);
-    let suggested = Suggested::of(read("suggest", &mut filter)?);
+    let suggested = Suggestions::of(read("suggest", &mut filter)?);
     let form = parameters.form;
     let mut gold: Vec<WorkItem> = gold.into_iter().flat_map(|known| items_of(known, form, &suggested)).collect();
     for item in &mut gold {
@@ -89,16 +90,16 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 }
 
 /// Judgements by prompt and answer.
-struct Suggested(BTreeMap<Prompt, HashMap<String, f64>>);
+struct Suggestions(BTreeMap<Prompt, HashMap<String, f64>>);
 
-impl Suggested {
-    fn of(questions: Vec<AnsweredQuestion>) -> Suggested {
+impl Suggestions {
+    fn of(questions: Vec<AnsweredQuestion>) -> Suggestions {
         let mut all: BTreeMap<Prompt, HashMap<String, f64>> = BTreeMap::new();
         for question in questions {
             let ranks = question.ranks.into_iter().flatten();
             all.entry(question.prompt).or_default().extend(question.answers.into_iter().zip(ranks));
         }
-        Suggested(all)
+        Suggestions(all)
     }
 
     fn ranks(&self, prompt: &Prompt, answers: &[String]) -> Option<Vec<f64>> {
@@ -109,7 +110,7 @@ impl Suggested {
 
 /// The items of a question: of pairs each pair of its answers, else all of them together. Answers come in the order of
 /// their texts, so that an item is the same whoever gave them.
-fn items_of(question: AnsweredQuestion, form: Form, suggested: &Suggested) -> Vec<WorkItem> {
+fn items_of(question: AnsweredQuestion, form: Form, suggested: &Suggestions) -> Vec<WorkItem> {
     let AnsweredQuestion { id, group, prompt, answers, ranks } = question;
     let mut answers: Vec<(String, Option<f64>)> = match ranks {
         Some(ranks) => answers.into_iter().zip(ranks.into_iter().map(Some)).collect(),
