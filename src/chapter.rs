@@ -15,6 +15,7 @@ mod gates;
 mod glossary;
 mod graph;
 mod health;
+pub mod labelling;
 pub mod live;
 mod models;
 pub mod page;

@@ -20,6 +20,7 @@ mod graph;
 mod init;
 mod kinds;
 mod label;
+mod labelling;
 mod lineage;
 mod log;
 mod looks;
@@ -40,6 +41,7 @@ mod terminal;
 mod test;
 mod ui;
 mod watch;
+mod web;
 
 use crate::executor::EXECUTORS;
 use crate::inheritance::hide_environment;
@@ -92,6 +94,7 @@ fn answer(verb: Verb) -> Result<u8> {
             log,
             ui,
             page,
+            by,
         } => {
             hide_environment();
             let execution = ExecutionOptions {
@@ -104,7 +107,7 @@ fn answer(verb: Verb) -> Result<u8> {
                 secrets: BTreeMap::new(),
                 disowns: disown,
             };
-            let to = run::Listeners { json, log, page: ui.then_some(page) };
+            let to = run::Listeners { json, log, page: ui.then_some(page), by };
             match dry_run {
                 true => run::walk(&asked, &selected.filter(), None, &to),
                 false => run::walk_with_page(&asked, selected.filter(), execution, &to),
@@ -151,7 +154,7 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Lineage { what, file, row, which } => lineage::lineage(&what, row.as_deref(), file.as_deref(), &which),
         Verb::ExportTensorboard { directory, file, which } => tensorboard::export(&directory, file.as_deref(), &which),
         Verb::Graph { file, format, changes } => graph::graph(&file, &changes, format),
-        Verb::Ui { file, page, store } => ui::ui(file.as_deref(), &store, &page),
+        Verb::Ui { file, page, by, store } => ui::ui(file.as_deref(), &store, &page, by),
         Verb::Watch { file, which } => watch::watch(file.as_deref(), &which),
         Verb::Gc { file, keep_runs, keep_days, max_size, runs, dry_run, store } => {
             let asked = gc::GcRequest { keep_runs, keep_days, max_size: max_size.as_deref(), runs, dry_run };
@@ -195,6 +198,7 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Doctor { store, json } => doctor::doctor(&store.beside(Path::new("")), json),
         Verb::Devices { device, all } => doctor::devices(&device, all),
         Verb::Worker { directory } => Ok(worker::work(&directory)),
+        Verb::Label(arguments) if arguments.ui => labelling::serve(&arguments),
         Verb::Label(arguments) => label::label(&arguments),
         Verb::Criteria { name } => criteria::criteria(name.as_deref()),
         Verb::Schema => schema::print(),

@@ -12,6 +12,15 @@ const MARKS: usize = 4;
 /// A text with everything that would be invisible, or would change how other text is read, as a visible mark. Escaping is
 /// done by `html!`.
 pub fn visible(text: &str) -> Markup {
+    marked(text, SHOWN)
+}
+
+/// The same of a text that is judged: nothing of it is left out.
+pub fn judged(text: &str) -> Markup {
+    html! { bdi.said { (marked(text, usize::MAX)) } }
+}
+
+fn marked(text: &str, most: usize) -> Markup {
     let mut parts: Vec<(bool, String)> = Vec::new();
     let mut add = |is_mark: bool, piece: &str| match parts.last_mut() {
         Some((kind, last)) if *kind == is_mark && !is_mark => last.push_str(piece),
@@ -19,7 +28,7 @@ pub fn visible(text: &str) -> Markup {
     };
     let (mut combining, mut hidden) = (0usize, 0usize);
     let mut characters = text.chars();
-    for character in characters.by_ref().take(SHOWN) {
+    for character in characters.by_ref().take(most) {
         combining = if is_combining(character) { combining + 1 } else { 0 };
         if combining > MARKS {
             hidden += 1;

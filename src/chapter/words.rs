@@ -68,6 +68,7 @@ macro_rules! phrases {
 }
 
 pub mod comparison;
+pub mod labelling;
 pub mod live;
 
 phrases! {

@@ -12,7 +12,7 @@ use super::options::{
 };
 use super::report::ReportFormat;
 use super::table::TableFormat;
-use super::ui::PageArguments;
+use super::web::PageArguments;
 use crate::chapter::words::Language;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -76,6 +76,9 @@ pub enum Verb {
         ui: bool,
         #[command(flatten)]
         page: PageArguments,
+        /// The name under which decisions are written; default: GIT_AUTHOR_NAME, or the user's name
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
     },
     /// Report every mistake in a pipeline file
     Check {
@@ -315,6 +318,9 @@ pub enum Verb {
         file: Option<PathBuf>,
         #[command(flatten)]
         page: PageArguments,
+        /// The name under which decisions are written; default: GIT_AUTHOR_NAME, or the user's name
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
         #[command(flatten)]
         store: StoreArgument,
     },

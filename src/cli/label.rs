@@ -6,6 +6,7 @@ use super::gates::who;
 use super::options::FileArguments;
 use super::refusal::refused;
 use super::terminal;
+use super::web::PageArguments;
 use crate::action::Record;
 use crate::event::Event;
 use crate::gate::Rule;
@@ -51,6 +52,11 @@ pub struct LabelArguments {
     /// The pseudonym of the person who labels
     #[arg(long = "as", value_name = "NAME", id = "person")]
     pub person: Option<String>,
+    /// Serve a page on which people label; without `--as` each types a pseudonym
+    #[arg(long, conflicts_with_all = ["adopt", "verify", "json"])]
+    pub ui: bool,
+    #[command(flatten)]
+    pub page: PageArguments,
 }
 
 /// A request about the labels of a stage.
@@ -67,7 +73,7 @@ enum LabelRequest<'a> {
 }
 
 pub fn label(arguments: &LabelArguments) -> Result<u8> {
-    let LabelArguments { asked, stage, verify, adopt, by, json, person } = arguments;
+    let LabelArguments { asked, stage, verify, adopt, by, json, person, .. } = arguments;
     let request = match (verify, adopt) {
         _ if *json => LabelRequest::Converse(person.as_deref().unwrap_or_default()),
         (true, _) => LabelRequest::Verify,

@@ -5,7 +5,8 @@ use super::notify::Notifier;
 use super::options::FileArguments;
 use super::refusal::refused;
 use super::tensorboard::TensorboardLog;
-use super::ui::{self, PageArguments};
+use super::ui;
+use super::web::PageArguments;
 use super::{find, gates, looks, secrets, terminal};
 use crate::canonical::Canonical;
 use crate::event::{Event, Outcome};
@@ -35,6 +36,8 @@ pub struct Listeners {
     pub log: Option<PathBuf>,
     /// The page that shows the run, if it has one.
     pub page: Option<PageArguments>,
+    /// The name under which decisions on the page are written.
+    pub by: Option<String>,
 }
 
 /// Runs the pipeline beside its page: what waits for people goes on when one has decided there, and the page stays until Ctrl-C.
@@ -49,7 +52,7 @@ pub fn walk_with_page(
     understand_whole(&asked.file, &asked.changes.all(), true)?;
     listen_for_interrupts()?;
     let root = asked.store.beside(&asked.file);
-    let page = ui::serve(Some(&asked.file), root, ui::Stop::Here(&IS_INTERRUPTED), page)?;
+    let page = ui::serve(Some(&asked.file), root, ui::Stop::Here(&IS_INTERRUPTED), page, to.by.clone())?;
     loop {
         let exit = walk(asked, &selected, Some(&mut execution), to)?;
         // It was done once, and a decision asks for no other result.

@@ -1,26 +1,22 @@
 //! What browsers ask for, and what they get. Nothing is computed here: the feed has the sections ready.
 
+use super::super::web::answered;
 use super::feed::{Feed, Snapshot};
-use super::guard::{Guard, guard};
 use super::posts;
 use crate::chapter::live::is_section;
-use anyhow::{Context, Result};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router, middleware};
+use axum::{Json, Router};
 use futures_util::stream::{self, Stream};
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::watch::Receiver;
-
-/// The most bytes that a request may bring.
-const BODY: usize = 1 << 20;
 
 /// The time after which a browser asks again for a stream that has ended.
 const RETRY: Duration = Duration::from_millis(1000);
@@ -32,33 +28,16 @@ pub struct Shared {
     pub decided: Arc<AtomicBool>,
 }
 
-/// Answers in a thread of its own, for as long as the process lives.
-pub fn start(listener: TcpListener, guarded: Guard, feed: Arc<Feed>, decided: Arc<AtomicBool>) -> Result<()> {
-    listener.set_nonblocking(true).context("serve the page")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("serve the page")?;
-    let router = Router::new()
+/// The requests that a page makes.
+pub fn router(feed: Arc<Feed>, decided: Arc<AtomicBool>) -> Router {
+    Router::new()
         .route("/", get(page))
         .route("/fragment/{name}", get(fragment))
         .route("/state", get(state))
         .route("/events", get(events))
-        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/decide", post(decide))
         .route("/stop", post(stop))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
-        .layer(DefaultBodyLimit::max(BODY))
-        .layer(middleware::from_fn_with_state(Arc::new(guarded), guard))
-        .with_state(Shared { feed, decided });
-    let serve = async move {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await
-    };
-    let answer = move || {
-        if let Err(error) = runtime.block_on(serve) {
-            super::terminal::remark(&format!("the live page ended: {error}\n"));
-        }
-    };
-    std::thread::Builder::new().name("page".to_owned()).spawn(answer).context("serve the page")?;
-    Ok(())
+        .with_state(Shared { feed, decided })
 }
 
 async fn page(State(shared): State<Shared>) -> Html<String> {
@@ -103,12 +82,4 @@ async fn decide(
 
 async fn stop(State(shared): State<Shared>, Json(asked): Json<posts::Halt>) -> Response {
     answered(move || posts::stop(&shared, &asked)).await
-}
-
-/// Does what takes files and time beside the thread that answers.
-async fn answered(work: impl FnOnce() -> (StatusCode, String) + Send + 'static) -> Response {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(answer) => answer.into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
 }

@@ -19,6 +19,8 @@ pub struct Guard {
     pub port: u16,
     /// 256 bits in hex. `None`: only this machine can ask, and its user need not say who it is.
     pub token: Option<String>,
+    /// What the browser may load and do, with every answer.
+    pub policy: String,
 }
 
 /// The header that a page of another site cannot add without asking first.
@@ -55,7 +57,7 @@ pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next
         Some(refusal) => refusal,
         None => next.run(request).await,
     };
-    with_headers(answer)
+    guard.with_headers(answer)
 }
 
 impl Guard {
@@ -120,29 +122,29 @@ impl Guard {
         port.parse::<u16>().is_ok() && (is_address || is_named())
     }
 
+    /// Headers that every answer has.
+    fn with_headers(&self, mut answer: Response) -> Response {
+        let headers = answer.headers_mut();
+        let policy = HeaderValue::from_str(&self.policy).expect("a policy is plain text");
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+        for (name, value) in [
+            ("x-frame-options", "DENY"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cache-control", "no-store"),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        answer
+    }
+
     /// Exchanges the token in the address for a cookie, and leads to the same page without it.
     fn welcome(&self, cookie: &str, token: &str, path: &str) -> Response {
         let cookie = format!("{cookie}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000");
         (StatusCode::SEE_OTHER, [(LOCATION, path.to_owned()), (SET_COOKIE, cookie)]).into_response()
     }
-}
-
-/// Headers that every answer has.
-fn with_headers(mut answer: Response) -> Response {
-    let headers = answer.headers_mut();
-    let policy = HeaderValue::from_str(&crate::chapter::live::policy()).expect("a policy is plain text");
-    headers.insert(CONTENT_SECURITY_POLICY, policy);
-    for (name, value) in [
-        ("x-frame-options", "DENY"),
-        ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
-        ("cross-origin-resource-policy", "same-origin"),
-        ("cross-origin-opener-policy", "same-origin"),
-        ("cache-control", "no-store"),
-    ] {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    answer
 }
 
 fn typed_token(query: &str) -> Option<String> {
@@ -195,7 +197,9 @@ mod tests {
 
     #[test]
     fn only_names_and_addresses_of_this_machine_are_its_own() {
-        let own = |token: Option<&str>, host: &str| Guard { port: 80, token: token.map(str::to_owned) }.is_own(host);
+        let own = |token: Option<&str>, host: &str| {
+            Guard { port: 80, token: token.map(str::to_owned), policy: String::new() }.is_own(host)
+        };
         for host in ["localhost:7421", "127.0.0.1:7421", "127.0.0.1", "[::1]:7421", "[::1]"] {
             assert!(own(None, host) && own(Some(""), host), "{host}");
         }

@@ -1,0 +1,297 @@
+// One question at a time. What a person chose is kept in this browser until the server says that it is on its disk, and sent
+// in its order. Keys go by their place on the keyboard (`code`), and mean nothing while a word is being composed.
+(() => {
+  const { stage, form, criteria, words, ...given } = JSON.parse(document.querySelector("main").dataset.page);
+  const by = (id) => document.getElementById(id);
+  const fill = (phrase, values) => phrase.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const letter = (at) => String.fromCharCode(65 + at);
+  const random = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const make = (name, properties = {}, ...children) => {
+    const element = Object.assign(document.createElement(name), properties);
+    element.append(...children);
+    return element;
+  };
+  const button = (text, act) => make("button", { type: "button", textContent: text, onclick: act });
+
+  let person = given.person ?? localStorage.getItem("pipeline-person");
+  let tasks = [];
+  let shown = null;
+  let history = [];
+  let since = 0;
+  let choice = null;
+  const judged = new Set();
+
+  // ---------------------------------------------------------------------------------------- what is not saved yet
+  const place = `pipeline-labels ${stage}`;
+  let queue = JSON.parse(localStorage.getItem(place) ?? "[]");
+  let isSending = false;
+  let isStuck = false;
+  const keep = () => localStorage.setItem(place, JSON.stringify(queue));
+  const tell = (text) => (by("saved").textContent = text);
+
+  async function send() {
+    if (isSending) return;
+    isSending = true;
+    while (queue.length) {
+      let answer = null;
+      try {
+        answer = await fetch(queue[0].path, {
+          method: "POST",
+          headers: { "Content-Type": "application/json", "X-Pipeline": "page" },
+          body: JSON.stringify(queue[0].body),
+        });
+      } catch {
+        // The server is away.
+      }
+      if (answer?.ok || answer?.status === 422) {
+        queue.shift();
+        keep();
+        isStuck = false;
+        tell(answer.ok ? words.saved : words.refused);
+        continue;
+      }
+      isStuck = answer?.status === 507;
+      tell(isStuck ? words.disk : fill(words.notSaved, { count: queue.length }));
+      block(isStuck);
+      await new Promise((done) => setTimeout(done, 1000));
+    }
+    block(false);
+    isSending = false;
+    if (tasks.length < 3) await more();
+  }
+
+  const block = (isBlocked) => document.querySelectorAll("#task button").forEach((each) => (each.disabled = isBlocked));
+
+  function put(path, body) {
+    queue.push({ path, body });
+    keep();
+    send();
+  }
+
+  // ---------------------------------------------------------------------------------------- what comes next
+  async function more() {
+    if (queue.length) return;
+    let answer;
+    try {
+      answer = await fetch(`/tasks?as=${encodeURIComponent(person)}`, { cache: "no-store" });
+    } catch {
+      return setTimeout(more, 1000);
+    }
+    if (answer.status === 422) {
+      tell(words.noName);
+      return ask();
+    }
+    if (!answer.ok) return setTimeout(more, 1000);
+    const { tasks: fresh, ...count } = await answer.json();
+    by("count").textContent = fill(words.count, count);
+    const known = new Set([...tasks, shown].filter(Boolean).map(({ task }) => task));
+    tasks.push(...fresh.filter(({ task }) => !known.has(task) && !judged.has(task)));
+    if (!shown) next();
+  }
+
+  function next() {
+    shown = tasks.shift() ?? null;
+    show();
+    if (shown && tasks.length < 3) more();
+  }
+
+  function show() {
+    by("who").hidden = true;
+    by("task").hidden = !shown;
+    by("done").hidden = !!shown;
+    by("undo").disabled = !history.length;
+    if (!shown) return;
+    choice = null;
+    since = performance.now();
+    by("note").value = "";
+    by("noting").open = false;
+    // The server has escaped every text in it.
+    by("prompt").innerHTML = shown.prompt;
+    const answers = shown.answers.map((html, at) => {
+      const name = fill(words.answer, { letter: letter(at) });
+      const text = make("div", { className: "text", innerHTML: html });
+      return make("article", { className: "candidate", ariaLabel: name }, make("h3", { textContent: name }), text);
+    });
+    by("answers").replaceChildren(...answers);
+    by("answers").className = answers.length === 2 ? "two" : "several";
+    by("controls").replaceChildren(...FORMS[form].controls(answers));
+    scrollTo(0, 0);
+    if (isStuck) block(true);
+  }
+
+  function judge(judgement) {
+    if (isStuck || !shown) return;
+    const { task, order } = shown;
+    const client = random();
+    const note = by("note").value.trim() || null;
+    const seconds = (performance.now() - since) / 1000;
+    judged.add(task);
+    history.push({ ...shown, client });
+    put("/label", { person, task, order, judgement, seconds, client, note });
+    next();
+  }
+
+  function undo() {
+    const last = history.pop();
+    if (!last) return;
+    put("/undo", { person, of: last.client, client: random() });
+    judged.delete(last.task);
+    if (shown) tasks.unshift(shown);
+    shown = last;
+    show();
+  }
+
+  // ---------------------------------------------------------------------------------------- the forms
+  const digit = (code) => /^(?:Digit|Numpad)([1-9])$/.exec(code)?.[1];
+
+  const pairs = {
+    controls: () => [
+      make("p", { className: "buttons" },
+        button(fill(words.better, { letter: "A" }), () => judge({ pair: "first" })), " ",
+        button(words.tie, () => judge({ pair: "tie" })), " ",
+        button(fill(words.better, { letter: "B" }), () => judge({ pair: "second" })), " ",
+        button(words.bothBad, () => judge({ pair: "both_bad" }))),
+    ],
+    key: ({ code, key, shiftKey }) => {
+      const chosen = digit(code) ?? { ArrowLeft: "1", ArrowRight: "2", ArrowDown: "=", KeyB: "b" }[code];
+      const isTie = chosen === "=" || code === "Equal" || code === "NumpadEqual" || key === "=" || (code === "Minus" && shiftKey);
+      if (chosen === "1") return judge({ pair: "first" }), true;
+      if (chosen === "2") return judge({ pair: "second" }), true;
+      if (isTie) return judge({ pair: "tie" }), true;
+      if (chosen === "b") return judge({ pair: "both_bad" }), true;
+      return false;
+    },
+  };
+
+  /** Answers are chosen from the best to the worst; none can be sent before all are. */
+  const ranking = {
+    controls: (answers) => {
+      choice = { ranks: [], ties: false };
+      const line = make("p", { className: "order", ariaLive: "polite" });
+      const sendIt = button(words.send, () => ranking.send());
+      const tie = button(words.tiedWith, () => ranking.tie());
+      choice.draw = () => {
+        const { ranks } = choice;
+        line.textContent = ranks.map((group) => group.map(letter).join(" = ")).join(" > ") + (choice.ties ? " = …" : "");
+        answers.forEach((answer, at) => answer.classList.toggle("ranked", ranks.flat().includes(at)));
+        sendIt.disabled = ranks.flat().length < answers.length;
+        tie.disabled = !ranks.length;
+        tie.ariaPressed = String(choice.ties);
+      };
+      answers.forEach((answer, at) => answer.append(button(letter(at), () => ranking.take(at))));
+      choice.draw();
+      return [line, make("p", { className: "buttons" }, tie, " ", button(words.clear, () => ranking.clear()), " ", sendIt)];
+    },
+    take: (at) => {
+      if (at >= shown.answers.length || choice.ranks.flat().includes(at)) return;
+      if (choice.ties) choice.ranks.at(-1).push(at);
+      else choice.ranks.push([at]);
+      choice.ties = false;
+      choice.draw();
+    },
+    tie: () => {
+      choice.ties = choice.ranks.length > 0 && !choice.ties;
+      choice.draw();
+    },
+    clear: () => {
+      Object.assign(choice, { ranks: [], ties: false });
+      choice.draw();
+    },
+    send: () => {
+      if (choice.ranks.flat().length < shown.answers.length) return;
+      judge({ ranking: shown.answers.map((_, at) => choice.ranks.findIndex((group) => group.includes(at)) + 1) });
+    },
+    key: ({ code, key, shiftKey }) => {
+      if (digit(code)) return ranking.take(Number(digit(code)) - 1), true;
+      if (code === "Equal" || key === "=" || (code === "Minus" && shiftKey)) return ranking.tie(), true;
+      if (code === "Backspace") return ranking.clear(), true;
+      if (code === "Enter" || code === "NumpadEnter") return ranking.send(), true;
+      return false;
+    },
+  };
+
+  const ratings = {
+    controls: (answers) => {
+      answers.forEach((answer, at) => {
+        for (const { name, question, scale: [low, high] } of criteria) {
+          const group = make("fieldset", {}, make("legend", { textContent: question }));
+          for (let rating = low; rating <= high; rating++) {
+            const input = make("input", { type: "radio", name: `${at} ${name}`, value: rating, onchange: () => ratings.draw() });
+            group.append(make("label", {}, input, ` ${rating} `));
+          }
+          answer.append(group);
+        }
+      });
+      choice = button(words.send, () => ratings.send());
+      choice.disabled = true;
+      return [make("p", { className: "buttons" }, choice)];
+    },
+    said: (at, name) => by("answers").querySelector(`input[name="${CSS.escape(`${at} ${name}`)}"]:checked`)?.value,
+    all: () => criteria.map(({ name }) => [name, shown.answers.map((_, at) => ratings.said(at, name))]),
+    draw: () => (choice.disabled = ratings.all().some(([, values]) => values.includes(undefined))),
+    send: () => choice.disabled || judge({ ratings: Object.fromEntries(ratings.all().map(([name, values]) => [name, values.map(Number)])) }),
+    key: ({ code }) => (code === "Enter" || code === "NumpadEnter" ? (ratings.send(), true) : false),
+  };
+
+  const edit = {
+    controls: (answers) => {
+      const text = make("textarea", { rows: 8, disabled: true, ariaLabel: words.send });
+      const sendIt = button(words.send, () => text.value.trim() && judge({ edit: { answer: choice, text: text.value } }));
+      sendIt.disabled = true;
+      edit.take = (at) => {
+        if (at >= answers.length) return;
+        choice = at;
+        Object.assign(text, { value: shown.texts[at], disabled: false });
+        sendIt.disabled = false;
+        text.focus();
+      };
+      answers.forEach((answer, at) => answer.append(button(letter(at), () => edit.take(at))));
+      return [text, make("p", { className: "buttons" }, sendIt)];
+    },
+    key: ({ code }) => (digit(code) ? (edit.take(Number(digit(code)) - 1), true) : false),
+  };
+
+  const FORMS = { pairs, ranking, ratings, edit };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey || !shown) return;
+    const isTyping = event.target.matches("textarea, input:not([type=radio])");
+    if (isTyping) return void (event.code === "Escape" && event.target.blur());
+    // A control that has the focus keeps the keys that work it.
+    const isWorked = event.target.matches("button, summary") && ["Enter", "NumpadEnter", "Space"].includes(event.code);
+    const isChosen = event.target.matches("[type=radio]") && event.code.startsWith("Arrow");
+    if (isWorked || isChosen) return;
+    const others = {
+      KeyS: () => judge("skip"),
+      KeyU: undo,
+      KeyN: () => {
+        by("noting").open = true;
+        by("note").focus();
+      },
+    };
+    const isHelp = event.key === "?" || (event.code === "Slash" && event.shiftKey);
+    if (isHelp) by("help").open = !by("help").open;
+    else if (others[event.code]) others[event.code]();
+    else if (!FORMS[form].key(event)) return;
+    event.preventDefault();
+  });
+  by("skip").onclick = () => judge("skip");
+  by("undo").onclick = undo;
+
+  // ---------------------------------------------------------------------------------------- the beginning
+  function ask() {
+    by("task").hidden = true;
+    by("who").hidden = false;
+    by("person").focus();
+  }
+  by("who").onsubmit = (event) => {
+    event.preventDefault();
+    person = by("person").value.trim();
+    localStorage.setItem("pipeline-person", person);
+    tell("");
+    begin();
+  };
+  const begin = () => (queue.length ? send() : more());
+  if (person) begin();
+  else ask();
+})();

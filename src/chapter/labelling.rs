@@ -1,0 +1,139 @@
+//! The page on which people label: one question at a time, blind, by keyboard or by touch. The server writes every text that
+//! people or models wrote, as everywhere; the script only moves them about.
+
+use super::page::{STYLE, policy as page_policy};
+use super::text::judged;
+use super::words::Language;
+use super::words::labelling as words;
+use formats::dialogue::Prompt;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::{Value, json};
+use stages::people::criteria::{Bilingual, Sheet};
+use stages::people::form::Form;
+use stages::people::worklist::Questionnaire;
+
+const SCRIPT: &str = include_str!("labelling.js");
+
+/// The policy that the page is sent with.
+pub fn policy() -> String {
+    page_policy(Some(SCRIPT)) + "; frame-ancestors 'none'"
+}
+
+/// A text in a language of the pages.
+fn said(text: &Bilingual, language: Language) -> &str {
+    match language {
+        Language::English => &text.en,
+        Language::Japanese => &text.ja,
+    }
+}
+
+/// The page of a stage; `person` is the pseudonym, where it is known.
+pub fn page(stage: &str, asked: &Questionnaire, person: Option<&str>, language: Language) -> String {
+    let sheet = asked.criteria.as_ref();
+    let question = match (sheet, asked.form) {
+        (Some(sheet), _) => said(&sheet.question, language),
+        (None, Form::Pairs) => words::QUESTION_OF_PAIRS.say(language),
+        (None, Form::Edit) => words::EDIT_SAYS.say(language),
+        (None, Form::Ranking | Form::Ratings) => words::RANKING_SAYS.say(language),
+    };
+    let data = data(stage, asked, person, language).to_string();
+    let page = html! {
+        (DOCTYPE)
+        html lang=(language.code()) {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (stage) ": " (words::LABELS.say(language)) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body.labelling {
+                header {
+                    h1 { (stage) ": " (words::LABELS.say(language)) }
+                    p.meta #count role="status" {}
+                }
+                main data-page=(data) {
+                    form #who hidden {
+                        p { label for="person" { (words::WHO.say(language)) } br; input #person name="person" required maxlength="40" autocomplete="off"; }
+                        p { button type="submit" { (words::BEGIN.say(language)) } }
+                    }
+                    section #task aria-label=(words::PROMPT.say(language)) hidden {
+                        h2 #question { (question) }
+                        div #prompt {}
+                        div #answers {}
+                        div #controls {}
+                        p.buttons {
+                            button #skip type="button" { (words::SKIP.say(language)) } " "
+                            button #undo type="button" { (words::UNDO.say(language)) }
+                        }
+                        details #noting { summary { (words::NOTE.say(language)) } textarea #note rows="2" maxlength="4000" aria-label=(words::NOTE.say(language)) {} }
+                        @if let Some(sheet) = sheet { (criteria(sheet, language)) }
+                        details #help { summary { (words::HELP.say(language)) } p.note { (words::KEYS.say(language)) } }
+                    }
+                    p #done hidden { (words::DONE.say(language)) }
+                    p #saved role="status" {}
+                }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// What the script is told: the form, the scales, and the words of what it makes.
+fn data(stage: &str, asked: &Questionnaire, person: Option<&str>, language: Language) -> Value {
+    let criteria = asked.criteria.iter().flat_map(|sheet| &sheet.criteria).map(|criterion| {
+        json!({"name": criterion.name, "question": said(&criterion.question, language), "scale": criterion.scale})
+    });
+    let words = [
+        ("answer", words::ANSWER),
+        ("better", words::BETTER),
+        ("tie", words::TIE),
+        ("bothBad", words::BOTH_BAD),
+        ("send", words::SEND),
+        ("tiedWith", words::TIED_WITH),
+        ("clear", words::CLEAR),
+        ("saved", words::SAVED),
+        ("notSaved", words::NOT_SAVED),
+        ("disk", words::DISK),
+        ("refused", words::REFUSED),
+        ("count", words::COUNT),
+        ("noName", words::NO_NAME),
+    ];
+    let words: serde_json::Map<String, Value> =
+        words.into_iter().map(|(name, phrase)| (name.to_owned(), phrase.say(language).into())).collect();
+    json!({"stage": stage, "form": asked.form, "person": person, "criteria": criteria.collect::<Vec<_>>(), "words": words})
+}
+
+fn criteria(sheet: &Sheet, language: Language) -> Markup {
+    html! {
+        details #criteria {
+            summary { (words::CRITERIA.say(language)) }
+            @for criterion in &sheet.criteria {
+                h3 { (said(&criterion.question, language)) }
+                dl {
+                    @for (rating, anchor) in &criterion.anchors {
+                        dt { (rating) ": " (if language == Language::Japanese { &anchor.ja } else { &anchor.en }) }
+                        dd { (words::EXAMPLE.say(language)) ": " (judged(said(&anchor.example, language))) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A prompt as people read it: the turns of a dialogue, each with its role.
+pub fn prompt(prompt: &Prompt) -> String {
+    let turns = match prompt {
+        Prompt::Text(text) => html! { p { (judged(text)) } },
+        Prompt::Chat(turns) => html! {
+            @for turn in turns { p.turn { span.role { (turn.role) } " " (judged(&turn.content)) } }
+        },
+    };
+    turns.into_string()
+}
+
+/// An answer as people read it.
+pub fn answer(text: &str) -> String {
+    judged(text).into_string()
+}
