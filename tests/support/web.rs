@@ -62,6 +62,18 @@ impl Site {
         Answer { status, head: head.to_lowercase(), body: body.to_owned() }
     }
 
+    /// The answer of a server that may be away, or go away before it has answered.
+    pub fn asks(&self, path: &str) -> Option<Answer> {
+        TcpStream::connect(&self.address).ok()?;
+        Some(self.get(path))
+    }
+
+    /// As [`Site::post`], to a server that may be away.
+    pub fn tries(&self, path: &str, body: &Value) -> Option<Answer> {
+        TcpStream::connect(&self.address).ok()?;
+        Some(self.post(path, body))
+    }
+
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

@@ -1,0 +1,167 @@
+//! The page on which people label, as browsers ask it: what was acknowledged is kept, and nobody is told who wrote an answer.
+
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/web.rs"]
+mod web;
+
+use program::{Place, Watched, files, place};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use web::{Answer, Site};
+
+/// A pipeline that asks people about this many items, with its worklist made.
+fn asking(items: usize, with: &str) -> Place {
+    let place = place();
+    place.write(
+        "rlhf.yaml",
+        &format!("name: rlhf\nstages:\n  people:\n    kind: label\n    from: {{items: items.jsonl}}\n    with: {{form: pairs{with}}}\n"),
+    );
+    let item = |number: usize| {
+        let answers = [format!("a <b>cold</b> answer {number}"), format!("a kind answer {number}")];
+        json!({"id": number.to_string(), "prompt": format!("prompt {number}"), "answers": answers}).to_string() + "\n"
+    };
+    place.write("items.jsonl", &(0..items).map(item).collect::<String>());
+    place.run(&["run", "rlhf.yaml"]).expect_exit(3);
+    place
+}
+
+fn serve(place: &Place, port: &str, more: &[&str]) -> Watched {
+    let arguments = [&["label", "rlhf.yaml", "people", "--ui", "--lang", "en", "--port", port], more].concat();
+    place.watch(place.command(&arguments))
+}
+
+fn site(page: &Watched) -> Site {
+    Site::of(&page.remarks("page for labels: "))
+}
+
+fn tasks(site: &Site, person: &str) -> Value {
+    let answer = site.get(&format!("/tasks?as={person}"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+fn choice(person: &str, task: &Value, client: &str) -> Value {
+    let (task, order) = (&task["task"], &task["order"]);
+    json!({"person": person, "task": task, "order": order, "judgement": {"pair": "first"}, "seconds": 2.5, "client": client, "note": null})
+}
+
+/// Every label in the files, by its client id.
+fn kept(place: &Place) -> BTreeMap<String, usize> {
+    let mut kept = BTreeMap::new();
+    let all = files(&place.at("rlhf.labels"));
+    for file in all.iter().filter(|path| path.is_file()) {
+        for line in fs::read_to_string(file).unwrap().lines() {
+            if let Some(client) = line.split("\"client\":\"").nth(1).and_then(|rest| rest.split('"').next()) {
+                *kept.entry(client.to_owned()).or_default() += 1;
+            }
+        }
+    }
+    kept
+}
+
+/// What a browser does until the server has said yes: it sends the same again.
+fn send(site: &Site, body: &Value, is_over: &AtomicBool) -> bool {
+    while !is_over.load(Ordering::SeqCst) {
+        if site.tries("/label", body).is_some_and(|Answer { status, .. }| status == 204) {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn what_was_acknowledged_is_there_once_however_often_the_server_is_killed() {
+    const LABELS: usize = 120;
+    const KILLS: usize = 25;
+    let place = asking(2 * LABELS + 20, "");
+    let first = serve(&place, "0", &[]);
+    let site = site(&first);
+    let port = site.address.rsplit(':').next().unwrap().to_owned();
+    let acknowledged = Mutex::new(BTreeSet::new());
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let people = ["mai", "ken"].map(|person| {
+            let (site, acknowledged, is_over) = (&site, &acknowledged, &is_over);
+            scope.spawn(move || {
+                let mut done = 0;
+                while done < LABELS {
+                    let Some(answer) = site.asks(&format!("/tasks?as={person}")).filter(|answer| answer.status == 200) else {
+                        continue;
+                    };
+                    let given: Value = serde_json::from_str(&answer.body).unwrap();
+                    for task in given["tasks"].as_array().unwrap() {
+                        let client = format!("{person}-{done}");
+                        assert!(send(site, &choice(person, task, &client), is_over));
+                        acknowledged.lock().unwrap().insert(client);
+                        done += 1;
+                    }
+                }
+            })
+        });
+        // A page that is dropped is killed; each time when some more labels are there.
+        let mut page = first;
+        for kill in 1..=KILLS {
+            let some = 2 * LABELS * kill / (KILLS + 1);
+            program::wait_for("more labels", || (acknowledged.lock().unwrap().len() >= some).then_some(()));
+            drop(page);
+            page = serve(&place, &port, &[]);
+            page.remarks("page for labels: ");
+        }
+        people.into_iter().for_each(|person| person.join().unwrap());
+    });
+    let acknowledged = acknowledged.into_inner().unwrap();
+    let kept = kept(&place);
+    assert!(acknowledged.len() >= 2 * LABELS);
+    assert!(acknowledged.iter().all(|client| kept.get(client) == Some(&1)), "{kept:?}");
+    place.run(&["label", "rlhf.yaml", "people", "--verify"]).expect_exit(0);
+}
+
+#[test]
+fn a_page_tells_nobody_who_wrote_an_answer_and_two_people_get_different_items() {
+    let place = asking(40, ", need: {items: 30, overlap: 0}, repeats: 0");
+    let page = serve(&place, "0", &[]);
+    let site = site(&page);
+    let [mai, ken] = ["mai", "ken"].map(|person| tasks(&site, person));
+    let prompts = |given: &Value| -> BTreeSet<String> {
+        given["tasks"].as_array().unwrap().iter().map(|task| task["prompt"].to_string()).collect()
+    };
+    assert!(prompts(&mai).len() == 5 && prompts(&mai).is_disjoint(&prompts(&ken)));
+    for task in mai["tasks"].as_array().unwrap() {
+        let fields: Vec<&String> = task.as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["task", "order", "prompt", "answers"]);
+    }
+    let shown = mai.to_string();
+    assert!(shown.contains("&lt;b&gt;cold&lt;/b&gt;") && !shown.contains("<b>"), "{shown}");
+    // Names of tasks of one person are not those of another, and no digest stands in any answer.
+    let text = site.get("/").body + &shown;
+    let digests = fs::read_dir(place.at("rlhf.labels")).into_iter().flatten().flatten();
+    assert!(digests.map(|entry| entry.file_name().into_string().unwrap()).all(|name| !text.contains(&name)));
+    let foreign = site.post("/label", &choice("ken", &mai["tasks"][0], "c1"));
+    assert_eq!(foreign.status, 204, "the page goes by the task, whoever sends it");
+    assert_eq!(tasks(&site, "..").get("tasks"), None);
+}
+
+#[test]
+fn an_undone_label_is_asked_again_and_a_page_for_one_person_takes_no_other() {
+    let place = asking(12, ", need: {items: 10, overlap: 0}, repeats: 0");
+    let page = serve(&place, "0", &["--as", "mai"]);
+    let site = site(&page);
+    let given = tasks(&site, "mai");
+    let first = &given["tasks"][0];
+    assert_eq!(site.post("/label", &choice("mai", first, "c1")).status, 204);
+    assert_eq!(site.post("/label", &choice("mai", first, "c1")).status, 204, "the same again is no other label");
+    assert_eq!(tasks(&site, "mai")["own"], 1);
+    assert_eq!(site.post("/undo", &json!({"person": "mai", "of": "c1", "client": "c2"})).status, 204);
+    let again = tasks(&site, "mai");
+    assert_eq!((&again["own"], &again["tasks"][0]["task"]), (&json!(0), &first["task"]));
+    assert_eq!(site.post("/label", &choice("mai", first, "c3")).status, 204);
+    assert_eq!(site.post("/label", &choice("ken", first, "c4")).status, 422);
+    assert_eq!(site.get("/tasks?as=ken").status, 422);
+    let odd = json!({"person": "mai", "task": "0", "order": [0, 1], "judgement": "skip", "seconds": 1, "client": "c5", "note": null});
+    assert_eq!(site.post("/label", &odd).status, 422);
+    assert_eq!(kept(&place).keys().collect::<Vec<_>>(), ["c1", "c2", "c3"]);
+}
