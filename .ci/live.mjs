@@ -1,7 +1,7 @@
 // Opens the page of a run in headless Chromium while it goes on, and says what does not hold: nine tabs of one browser, a server
 // that is killed and started again, a decision by keyboard alone. Usage: node live.mjs PIPELINE DIRECTORY [PICTURES]
 import { spawn, spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -27,8 +27,11 @@ async function until(what, seconds, question) {
 }
 
 /** Serves the page of a file, and returns the process and its address. */
-async function serve(file, port, lang = "en") {
-  const child = spawn(program, ["ui", file, "--port", String(port), "--lang", lang, "--by", "aoi"], { cwd });
+const serve = (file, port, lang = "en") => served(["ui", file, "--port", String(port), "--lang", lang, "--by", "aoi"]);
+const serveLabels = (port) => served(["label", "people.yaml", "people", "--ui", "--port", String(port), "--lang", "ja"]);
+
+async function served(words) {
+  const child = spawn(program, words, { cwd });
   children.push(child);
   let said = "";
   child.stderr.on("data", (text) => (said += text));
@@ -162,6 +165,57 @@ async function decided() {
   if (told !== "approve aoi page 127.0.0.1,approve aoi page 127.0.0.1") fault(`the file says: ${told}`);
 }
 
+/** People label without a mouse, under a Japanese input method, while the server is killed; on a phone in the dark. */
+async function labelled() {
+  const items = Array.from({ length: 14 }, (_, n) => JSON.stringify({ id: `${n}`, prompt: `<b>${n}</b>`, answers: [`</script><img src=x onerror=alert(1)> ${n}`, `\u202eanswer ${n}`] }));
+  writeFileSync(join(cwd, "items.jsonl"), items.join("\n") + "\n");
+  writeFileSync(join(cwd, "people.yaml"), "name: people\nstages:\n  people: {kind: label, from: {items: items.jsonl}, with: {form: pairs, repeats: 0, need: {items: 12, overlap: 0}}}\n");
+  const first = spawnSync(program, ["run", "people.yaml"], { cwd }).status;
+  if (first !== 3) fault(`a stage that waits for people ends with ${first}`);
+  let { child, address, port } = await serveLabels(0);
+  const context = await browser.newContext({ viewport: { width: 390, height: 800 }, colorScheme: "dark" });
+  const page = await open(context, address);
+  await page.keyboard.type("mai");
+  await page.keyboard.press("Enter");
+  const count = () => page.evaluate(() => document.getElementById("prompt").textContent);
+  const isShown = () => page.evaluate(() => !document.getElementById("task").hidden);
+  await until("a question", 10, isShown);
+  await accessible(page, "labelling, dark");
+  await fits(page, "labelling at 390 px");
+  const names = await page.evaluate(() => [...document.querySelectorAll(".candidate")].map((each) => each.ariaLabel));
+  if (names.join() !== "答え A,答え B") fault(`the answers are named ${names}`);
+  /** A key as an input method sends it: by its place, under the name `Process`. */
+  const press = (code, more = {}) =>
+    page.evaluate(([code, more]) => document.body.dispatchEvent(new KeyboardEvent("keydown", { code, key: "Process", bubbles: true, cancelable: true, ...more })), [code, more]);
+  const before = await count();
+  await press("Digit1", { isComposing: true });
+  if ((await count()) !== before) fault("a key counts while a word is being composed");
+  const codes = ["Digit1", "ArrowRight", "Equal", "KeyB", "KeyS"];
+  for (const code of codes) {
+    const shown = await count();
+    await press(code);
+    await until(`the question after ${code}`, 10, async () => (await count()) !== shown);
+  }
+  const undone = await count();
+  await press("KeyU");
+  await until("the question before", 10, async () => (await count()) !== undone);
+  await until("all is saved", 10, () => page.evaluate(() => document.getElementById("saved").textContent === "保存しました。"));
+  await end(child);
+  for (let n = 0; n < 3; n++) await press("Digit2");
+  await until("it says what is not saved", 10, () => page.evaluate(() => document.getElementById("saved").textContent.startsWith("未保存: 3")));
+  ({ child } = await serveLabels(port));
+  await until("all is saved after the restart", 10, () => page.evaluate(() => document.getElementById("saved").textContent === "保存しました。"));
+  for (let n = 0; n < 20 && (await isShown()); n++) {
+    await press("Digit1");
+    await sleep(300);
+  }
+  await until("nothing is left", 10, () => page.evaluate(() => !document.getElementById("done").hidden));
+  await context.close();
+  await end(child);
+  const last = spawnSync(program, ["run", "people.yaml"], { cwd });
+  if (last.status !== 0) fault(`with all labels the stage ends with ${last.status}: ${last.stderr}`);
+}
+
 /** The page in Japanese, to be looked at. */
 async function pictured() {
   const { child, address } = await serve("hostile.yaml", 0, "ja");
@@ -178,6 +232,7 @@ async function pictured() {
 try {
   await watched();
   await decided();
+  await labelled();
   if (pictures) await pictured();
 } catch (error) {
   fault(error.stack);

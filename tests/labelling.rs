@@ -89,7 +89,8 @@ fn what_was_acknowledged_is_there_once_however_often_the_server_is_killed() {
             scope.spawn(move || {
                 let mut done = 0;
                 while done < LABELS {
-                    let Some(answer) = site.asks(&format!("/tasks?as={person}")).filter(|answer| answer.status == 200) else {
+                    let Some(answer) = site.asks(&format!("/tasks?as={person}")).filter(|answer| answer.status == 200)
+                    else {
                         continue;
                     };
                     let given: Value = serde_json::from_str(&answer.body).unwrap();

@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn both_languages_say_every_phrase_with_the_same_values() {
-        for (name, phrase) in ALL.iter().chain(comparison::ALL) {
+        for (name, phrase) in ALL.iter().chain(comparison::ALL).chain(labelling::ALL).chain(live::ALL) {
             let [english, japanese] = Language::ALL.map(|language| phrase.say(language));
             assert_eq!(names(english), names(japanese), "{name}");
             assert_eq!(english.is_empty(), japanese.is_empty(), "{name}");
