@@ -92,9 +92,7 @@ fn answer(verb: Verb) -> Result<u8> {
             dry_run,
             json,
             log,
-            ui,
             page,
-            by,
         } => {
             hide_environment();
             let execution = ExecutionOptions {
@@ -107,7 +105,7 @@ fn answer(verb: Verb) -> Result<u8> {
                 secrets: BTreeMap::new(),
                 disowns: disown,
             };
-            let to = run::Listeners { json, log, page: ui.then_some(page), by };
+            let to = run::Listeners { json, log, page: page.ui.then_some(page.page) };
             match dry_run {
                 true => run::walk(&asked, &selected.filter(), None, &to),
                 false => run::walk_with_page(&asked, selected.filter(), execution, &to),
@@ -154,7 +152,7 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Lineage { what, file, row, which } => lineage::lineage(&what, row.as_deref(), file.as_deref(), &which),
         Verb::ExportTensorboard { directory, file, which } => tensorboard::export(&directory, file.as_deref(), &which),
         Verb::Graph { file, format, changes } => graph::graph(&file, &changes, format),
-        Verb::Ui { file, page, by, store } => ui::ui(file.as_deref(), &store, &page, by),
+        Verb::Ui { file, page, store } => ui::ui(file.as_deref(), &store, &page),
         Verb::Watch { file, which } => watch::watch(file.as_deref(), &which),
         Verb::Gc { file, keep_runs, keep_days, max_size, runs, dry_run, store } => {
             let asked = gc::GcRequest { keep_runs, keep_days, max_size: max_size.as_deref(), runs, dry_run };

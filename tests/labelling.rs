@@ -133,7 +133,7 @@ fn a_page_tells_nobody_who_wrote_an_answer_and_two_people_get_different_items() 
     assert!(prompts(&mai).len() == 5 && prompts(&mai).is_disjoint(&prompts(&ken)));
     for task in mai["tasks"].as_array().unwrap() {
         let fields: Vec<&String> = task.as_object().unwrap().keys().collect();
-        assert_eq!(fields, ["task", "order", "prompt", "answers"]);
+        assert_eq!(fields, ["answers", "order", "prompt", "task"]);
     }
     let shown = mai.to_string();
     assert!(shown.contains("&lt;b&gt;cold&lt;/b&gt;") && !shown.contains("<b>"), "{shown}");

@@ -246,6 +246,36 @@ fn a_byte_changed_in_an_old_line_is_named_and_the_stage_refuses() {
 }
 
 #[test]
+fn judgements_of_other_tools_become_labels_of_the_same_items() {
+    let place = place();
+    ten(&place);
+    write(&place, "people", "", "");
+    run(&place, 3);
+    let pair = |number: usize| {
+        json!({"fields": {"prompt": format!("prompt {number}"), "response1": "bad answer", "response2": "a good answer"},
+               "responses": {"better": [{"value": "response2"}]}})
+    };
+    let rows: String = (0..4).map(|number| pair(number).to_string() + "\n").collect();
+    place.write("argilla.jsonl", &rows);
+    let import =
+        |file: &str| place.run(&["label", "rlhf.yaml", "people", "--import", file, "--as", "m"]).expect_exit(0).stdout;
+    assert_eq!(import("argilla.jsonl"), "4 labels of 4 rows; 0 rows judge no item of the worklist\n");
+    assert!(import("argilla.jsonl").starts_with("0 labels of 4 rows, 4 were there already"));
+    // As a spreadsheet in Japan writes it: with a mark of the byte order, or in Shift_JIS.
+    place.write("items.jsonl", &(place.read("items.jsonl") + &item_of("問い", "悪い", "よい")));
+    run(&place, 3);
+    let table = "prompt,chosen,rejected\nprompt 4,a good answer,bad answer\n問い,よい,悪い\n";
+    fs::write(place.at("bom.csv"), [&[0xef, 0xbb, 0xbf], table.as_bytes()].concat()).unwrap();
+    assert!(import("bom.csv").starts_with("2 labels of 2 rows"));
+    let progress = place.run(&["label", "rlhf.yaml", "people"]).expect_exit(0).stdout;
+    assert!(progress.contains("6 of 11 labels"), "{progress}");
+}
+
+fn item_of(prompt: &str, bad: &str, good: &str) -> String {
+    json!({"id": prompt, "prompt": prompt, "answers": [bad, good]}).to_string() + "\n"
+}
+
+#[test]
 fn a_rule_may_ask_how_sure_it_is_of_people() {
     let place = place();
     let row = |number: usize| {

@@ -146,6 +146,7 @@ fn stopped(place: &Place, site: &Site, run: Live) -> Option<i32> {
     let (first, second) = (site.post("/stop", &asked), site.post("/stop", &asked));
     // The second one would end it at once.
     assert_eq!((first.status, second.status), (200, 409), "{} {}", first.body, second.body);
+    place.write("go", "");
     run.end().0
 }
 
@@ -155,7 +156,7 @@ fn the_button_stops_a_run_as_the_first_interrupt_does() {
     let slow = |place: &Place| {
         let here = place.path().display();
         let stage = format!(
-            "  slow: {{kind: exec, with: {{command: 'trap \"sleep 0.3; mkdir resume; exit 1\" TERM; touch {here}/began; while :; do sleep 0.01; done'}}}}\n"
+            "  slow: {{kind: exec, with: {{command: 'trap \"until test -e {here}/go; do sleep 0.01; done; mkdir resume; exit 1\" TERM; touch {here}/began; while :; do sleep 0.01; done'}}}}\n"
         );
         write(place, &stage);
     };

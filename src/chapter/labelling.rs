@@ -80,7 +80,7 @@ pub fn page(stage: &str, asked: &Questionnaire, person: Option<&str>, language: 
     page.into_string()
 }
 
-/// What the script is told: the form, the scales, and the words of what it makes.
+/// The things that the script is told: the form, the scales, and the words of what it makes.
 fn data(stage: &str, asked: &Questionnaire, person: Option<&str>, language: Language) -> Value {
     let criteria = asked.criteria.iter().flat_map(|sheet| &sheet.criteria).map(|criterion| {
         json!({"name": criterion.name, "question": said(&criterion.question, language), "scale": criterion.scale})

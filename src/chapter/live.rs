@@ -1,9 +1,9 @@
-//! What a page shows while a run goes on, beside the sections of its report: what is at work, and the gates that wait for a
+//! The sections that a page has while a run goes on, beside the sections of its report: what is at work, and the gates that wait for a
 //! person. Like those, each section is a function of facts and a language.
 
 use super::answers::contest_block;
 use super::facts::{AnswerContest, Facts};
-use super::page::{FRAGMENTS, Frame, PageFragment, Section, contents, fragment, framed};
+use super::page::{FRAGMENTS, PageFragment, PageFrame, Section, contents, fragment, framed};
 use super::text::visible;
 use super::words::Language;
 use super::words::live as words;
@@ -84,7 +84,7 @@ pub fn page(pipeline: &str, sections: &[Section], state: &str, language: Languag
         }
     };
     let title = [pipeline, words::LIVE.say(language)];
-    framed(&Frame { title, language, live: Some((SCRIPT, start)) }, sections)
+    framed(&PageFrame { title, language, live: Some((SCRIPT, start)) }, sections)
 }
 
 /// The policy that such a page is sent with.

@@ -47,8 +47,8 @@ pub struct Section {
     pub html: String,
 }
 
-/// What stands around the sections of a page.
-pub struct Frame<'a> {
+/// The surroundings of the sections of a page.
+pub struct PageFrame<'a> {
     /// The pipeline, and what the page is.
     pub title: [&'a str; 2],
     pub language: Language,
@@ -77,7 +77,7 @@ pub fn page(facts: &Facts, language: Language) -> String {
 /// A page with these sections, about a pipeline: its name, and what the page is.
 pub fn document<F>(title: [&str; 2], fragments: &[PageFragment<F>], facts: &F, language: Language) -> String {
     let sections: Vec<Section> = fragments.iter().filter_map(|each| fragment(each, facts, language)).collect();
-    framed(&Frame { title, language, live: None }, &sections)
+    framed(&PageFrame { title, language, live: None }, &sections)
 }
 
 /// The names of the sections, each leading to its place.
@@ -90,8 +90,8 @@ pub fn contents(sections: &[Section], language: Language) -> Markup {
 }
 
 /// The document with these sections.
-pub fn framed(frame: &Frame, sections: &[Section]) -> String {
-    let Frame { title: [pipeline, what], language, live } = frame;
+pub fn framed(frame: &PageFrame, sections: &[Section]) -> String {
+    let PageFrame { title: [pipeline, what], language, live } = frame;
     let page = html! {
         (DOCTYPE)
         html lang=(language.code()) {

@@ -12,7 +12,7 @@ use super::options::{
 };
 use super::report::ReportFormat;
 use super::table::TableFormat;
-use super::web::PageArguments;
+use super::ui::{DecisionPageArguments, RunPageArguments};
 use crate::chapter::words::Language;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -70,15 +70,8 @@ pub enum Verb {
         /// Write the curves of running stages elsewhere as they grow: `tensorboard=DIR`
         #[arg(long, value_name = "WHERE", value_parser = log_place())]
         log: Option<PathBuf>,
-        /// Show the run on a page in the browser while it goes on, as `pipeline ui` does; the page stays until Ctrl-C, and a
-        /// decision on it goes on with the run
-        #[arg(long)]
-        ui: bool,
         #[command(flatten)]
-        page: PageArguments,
-        /// The name under which decisions are written; default: GIT_AUTHOR_NAME, or the user's name
-        #[arg(long, value_name = "NAME")]
-        by: Option<String>,
+        page: RunPageArguments,
     },
     /// Report every mistake in a pipeline file
     Check {
@@ -317,10 +310,7 @@ pub enum Verb {
         /// The pipeline file; default: that of the most recent run in this directory or below it
         file: Option<PathBuf>,
         #[command(flatten)]
-        page: PageArguments,
-        /// The name under which decisions are written; default: GIT_AUTHOR_NAME, or the user's name
-        #[arg(long, value_name = "NAME")]
-        by: Option<String>,
+        page: DecisionPageArguments,
         #[command(flatten)]
         store: StoreArgument,
     },

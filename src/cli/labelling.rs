@@ -48,7 +48,7 @@ struct Desk {
     handed: HashMap<String, (usize, u32)>,
 }
 
-type Shared = Arc<Mutex<Desk>>;
+type DeskState = Arc<Mutex<Desk>>;
 
 /// Serves the page until Ctrl-C.
 ///
@@ -82,12 +82,12 @@ pub fn serve(arguments: &LabelArguments) -> Result<u8> {
     }
 }
 
-fn lock(desk: &Shared) -> MutexGuard<'_, Desk> {
+fn lock(desk: &DeskState) -> MutexGuard<'_, Desk> {
     // What panicked wrote a whole line or none.
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn page_of(State(desk): State<Shared>) -> Html<String> {
+async fn page_of(State(desk): State<DeskState>) -> Html<String> {
     let desk = lock(&desk);
     Html(pages::page(&desk.stage, &desk.book.worklist.asked, desk.person.as_deref(), desk.language))
 }
@@ -111,14 +111,14 @@ struct GivenTask {
 }
 
 #[derive(Serialize)]
-struct Given {
+struct TaskBatch {
     done: usize,
     needed: usize,
     own: usize,
     tasks: Vec<GivenTask>,
 }
 
-async fn tasks(State(desk): State<Shared>, Query(Asking { person }): Query<Asking>) -> Response {
+async fn tasks(State(desk): State<DeskState>, Query(Asking { person }): Query<Asking>) -> Response {
     answered(move || match lock(&desk).next(&person, Instant::now()) {
         Ok(given) => Json(given).into_response(),
         Err(error) => refused(&error),
@@ -129,7 +129,7 @@ async fn tasks(State(desk): State<Shared>, Query(Asking { person }): Query<Askin
 /// A choice as a page sends it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Choice {
+struct LabelChoice {
     person: String,
     task: String,
     order: Vec<usize>,
@@ -139,7 +139,7 @@ struct Choice {
     note: Option<String>,
 }
 
-async fn take(State(desk): State<Shared>, Json(choice): Json<Choice>) -> Response {
+async fn take(State(desk): State<DeskState>, Json(choice): Json<LabelChoice>) -> Response {
     answered(move || acknowledged(lock(&desk).take(choice))).await
 }
 
@@ -151,7 +151,7 @@ struct Undoing {
     client: String,
 }
 
-async fn undo(State(desk): State<Shared>, Json(Undoing { person, of, client }): Json<Undoing>) -> Response {
+async fn undo(State(desk): State<DeskState>, Json(Undoing { person, of, client }): Json<Undoing>) -> Response {
     let withdrawal = Withdrawal { of, by: person, at: now(), client };
     answered(move || acknowledged(lock(&desk).write(LabelEntry::Withdrawal(withdrawal)))).await
 }
@@ -177,7 +177,7 @@ fn now() -> String {
 
 impl Desk {
     /// The next tasks of a person, which are theirs for a while.
-    fn next(&mut self, person: &str, at: Instant) -> Result<Given> {
+    fn next(&mut self, person: &str, at: Instant) -> Result<TaskBatch> {
         self.check(person)?;
         self.book.refresh()?;
         self.leases.retain(|_, (_, since)| at.duration_since(*since) < LEASE);
@@ -187,7 +187,7 @@ impl Desk {
         let tasks = next.into_iter().map(|task| self.give(person, task, at)).collect();
         let LabelCount { done, needed } = self.book.progress()?.count;
         let own = self.book.labels().iter().filter(|label| label.by == person).count();
-        Ok(Given { done, needed, own, tasks })
+        Ok(TaskBatch { done, needed, own, tasks })
     }
 
     fn give(&mut self, person: &str, Task { item, round, order }: Task, at: Instant) -> GivenTask {
@@ -218,8 +218,8 @@ impl Desk {
         })
     }
 
-    fn take(&mut self, choice: Choice) -> Result<()> {
-        let Choice { person, task, order, judgement, seconds, client, note } = choice;
+    fn take(&mut self, choice: LabelChoice) -> Result<()> {
+        let LabelChoice { person, task, order, judgement, seconds, client, note } = choice;
         self.check(&person)?;
         let Some((item, round)) = self.task(&person, &task) else { bail!("there is no such task in the worklist") };
         let label = Label {

@@ -5,8 +5,8 @@ use super::notify::Notifier;
 use super::options::FileArguments;
 use super::refusal::refused;
 use super::tensorboard::TensorboardLog;
-use super::ui;
-use super::web::PageArguments;
+use super::ui::stop::{self, Stop};
+use super::ui::{self, DecisionPageArguments};
 use super::{find, gates, looks, secrets, terminal};
 use crate::canonical::Canonical;
 use crate::event::{Event, Outcome};
@@ -35,9 +35,7 @@ pub struct Listeners {
     /// The folder that gets curves for TensorBoard.
     pub log: Option<PathBuf>,
     /// The page that shows the run, if it has one.
-    pub page: Option<PageArguments>,
-    /// The name under which decisions on the page are written.
-    pub by: Option<String>,
+    pub page: Option<DecisionPageArguments>,
 }
 
 /// Runs the pipeline beside its page: what waits for people goes on when one has decided there, and the page stays until Ctrl-C.
@@ -52,7 +50,7 @@ pub fn walk_with_page(
     understand_whole(&asked.file, &asked.changes.all(), true)?;
     listen_for_interrupts()?;
     let root = asked.store.beside(&asked.file);
-    let page = ui::serve(Some(&asked.file), root, ui::Stop::Here(&IS_INTERRUPTED), page, to.by.clone())?;
+    let page = ui::serve(Some(&asked.file), root, Stop::Here(&IS_INTERRUPTED), page)?;
     loop {
         let exit = walk(asked, &selected, Some(&mut execution), to)?;
         // It was done once, and a decision asks for no other result.
@@ -204,16 +202,9 @@ fn listen_for_interrupts() -> Result<()> {
         if IS_INTERRUPTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        tell_interrupted();
+        stop::tell_interrupted();
     })
     .context("listen for Ctrl-C")
-}
-
-/// Says that the run was told to stop.
-pub fn tell_interrupted() {
-    terminal::remark(
-        "\ninterrupted: running stages write a checkpoint and stop; a second interrupt ends them at once\n",
-    );
 }
 
 /// The resources that running stages may use together.

@@ -4,6 +4,7 @@
 mod feed;
 mod posts;
 mod server;
+pub mod stop;
 
 use super::find;
 use super::gates;
@@ -14,11 +15,13 @@ use super::web::{self, PageArguments, Site};
 use crate::chapter::live;
 use crate::progress;
 use anyhow::Result;
-use feed::Feed;
+use clap::Args;
+use feed::RunNews;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use stop::Stop;
 
 /// The port, if no other is asked for and nobody has it.
 const PORT: u16 = 7421;
@@ -32,17 +35,29 @@ pub struct LivePage {
     decided: Arc<AtomicBool>,
 }
 
-/// How a run is told to stop.
-#[derive(Clone, Copy)]
-pub enum Stop {
-    /// It is in this process: the flag that Ctrl-C sets.
-    Here(&'static AtomicBool),
-    /// It is in another one, which gets a signal.
-    Elsewhere,
+/// The page beside a run.
+#[derive(Args, Clone, Debug)]
+pub struct RunPageArguments {
+    /// Show the run on a page in the browser while it goes on, as `pipeline ui` does; the page stays until Ctrl-C, and a
+    /// decision on it goes on with the run
+    #[arg(long)]
+    pub ui: bool,
+    #[command(flatten)]
+    pub page: DecisionPageArguments,
+}
+
+/// A page on which people decide.
+#[derive(Args, Clone, Debug)]
+pub struct DecisionPageArguments {
+    #[command(flatten)]
+    page: PageArguments,
+    /// The name under which decisions are written; default: GIT_AUTHOR_NAME, or the user's name
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
 }
 
 /// Serves the page of the newest run of the file until Ctrl-C.
-pub fn ui(file: Option<&Path>, store: &StoreArgument, page: &PageArguments, by: Option<String>) -> Result<u8> {
+pub fn ui(file: Option<&Path>, store: &StoreArgument, page: &DecisionPageArguments) -> Result<u8> {
     progress::log_errors_only(terminal::stderr_has_color());
     let root = match file {
         Some(file) if !file.is_file() => {
@@ -51,24 +66,19 @@ pub fn ui(file: Option<&Path>, store: &StoreArgument, page: &PageArguments, by: 
         Some(file) => store.beside(file),
         None => find::run(Path::new("."), find::RunQuery { store: store.chosen(), ..find::RunQuery::default() })?.root,
     };
-    serve(file, root, Stop::Elsewhere, page, by)?;
+    serve(file, root, Stop::Elsewhere, page)?;
     loop {
         std::thread::park();
     }
 }
 
 /// Starts to serve the page of the newest run in the store; the process ends when its own work does.
-pub fn serve(
-    file: Option<&Path>,
-    root: PathBuf,
-    stop: Stop,
-    page: &PageArguments,
-    by: Option<String>,
-) -> Result<LivePage> {
+pub fn serve(file: Option<&Path>, root: PathBuf, stop: Stop, page: &DecisionPageArguments) -> Result<LivePage> {
+    let DecisionPageArguments { page, by } = page;
     let language = page.lang.unwrap_or_else(language_of_environment);
-    let person = gates::who(by).unwrap_or_default();
+    let person = gates::who(by.clone()).unwrap_or_default();
     let site_root = root.clone();
-    let feed = Feed::start(file, root, stop, feed::Reader { language, person })?;
+    let feed = RunNews::start(file, root, stop, feed::PageReader { language, person })?;
     let decided = Arc::new(AtomicBool::new(false));
     let router = server::router(feed, Arc::clone(&decided));
     let site = Site { root: &site_root, usual_port: PORT, policy: live::policy(), router };

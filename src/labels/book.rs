@@ -167,7 +167,8 @@ impl LabelBook {
                 };
                 let mut order = label.order.clone();
                 order.sort_unstable();
-                if !order.iter().copied().eq(0..self.worklist.items[place].answers.len()) {
+                let is_imported = order.is_empty();
+                if !is_imported && !order.iter().copied().eq(0..self.worklist.items[place].answers.len()) {
                     bail!("write a label: the order shown is none of its answers");
                 }
                 if !(label.seconds >= 0.0 && label.seconds.is_finite()) {
@@ -280,5 +281,152 @@ impl LabelWriter {
         file.length += bytes.len() as u64;
         file.has_open_end = false;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use formats::dialogue::Prompt;
+    use stages::people::form::Form;
+    use stages::people::label::{Correction, Judgement, Label, PairChoice, Withdrawal};
+    use stages::people::worklist::{Questionnaire, WorkItem};
+
+    fn worklist() -> Worklist {
+        let item = |number: usize| {
+            let (prompt, answers) = (Prompt::Text(format!("p{number}")), vec!["a".to_owned(), "b".to_owned()]);
+            WorkItem {
+                digest: WorkItem::digest(&prompt, &answers),
+                id: number.to_string(),
+                group: None,
+                prompt,
+                answers,
+                is_overlapped: false,
+                is_gold: false,
+                known: None,
+                suggestion: None,
+                propensity: None,
+            }
+        };
+        let form = Form::Pairs;
+        let asked =
+            Questionnaire { form, items: 3, overlapped: 0, gold_share: 0.0, repeats: 0.0, seed: 1, criteria: None };
+        Worklist::new("w1".to_owned(), asked, (0..3).map(item).collect())
+    }
+
+    fn label(book: &LabelBook, item: usize, client: &str) -> LabelEntry {
+        LabelEntry::Label(Label {
+            item: book.worklist.items[item].digest.clone(),
+            criteria: String::new(),
+            by: "m".to_owned(),
+            round: 0,
+            order: vec![0, 1],
+            judgement: Judgement::Pair(PairChoice::First),
+            before_hint: None,
+            seconds: 2.0,
+            at: format!("2026-11-30T03:00:0{item}.000Z"),
+            client: client.to_owned(),
+            note: None,
+        })
+    }
+
+    fn open(folder: &Path, session: &str) -> LabelBook {
+        LabelBook::open(folder, worklist(), session).unwrap()
+    }
+
+    fn only_choice(book: &LabelBook) -> Option<Judgement> {
+        book.labels().iter().next().map(|label| label.judgement.clone())
+    }
+
+    #[test]
+    fn what_is_sent_again_is_not_written_again_even_to_another_process() {
+        let place = tempfile::tempdir().unwrap();
+        let mut book = open(place.path(), "s1");
+        let sent = label(&book, 0, "c1");
+        assert_eq!(book.write(sent.clone()).unwrap(), Receipt::Written);
+        assert_eq!(book.write(sent.clone()).unwrap(), Receipt::Known);
+        // The server died, and the page sends what was not acknowledged to the next one.
+        drop(book);
+        let mut next = open(place.path(), "s2");
+        assert_eq!(next.write(sent).unwrap(), Receipt::Known);
+        assert_eq!((next.labels().len(), next.progress().unwrap().count.done), (1, 1));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_costs_no_label_before_or_after_it() {
+        let place = tempfile::tempdir().unwrap();
+        let mut book = open(place.path(), "s1");
+        book.write(label(&book, 0, "c1")).unwrap();
+        drop(book);
+        let path = place.path().join("w1/m-s1.jsonl");
+        let whole = std::fs::read(&path).unwrap();
+        for length in [1, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&path, [&whole[..], &whole[..length]].concat()).unwrap();
+            let mut again = open(place.path(), "s1");
+            assert_eq!(again.labels().len(), 1);
+            again.write(label(&again, 1, "c2")).unwrap();
+            again.write(label(&again, 2, "c3")).unwrap();
+            let read = LabelFolder::read(place.path()).unwrap();
+            assert_eq!(read.labels(&again.worklist).len(), 3);
+            assert_eq!(read.notes(), ["w1/m-s1.jsonl: line 2 was cut off and is skipped"]);
+        }
+    }
+
+    #[test]
+    fn a_file_has_one_writer() {
+        let place = tempfile::tempdir().unwrap();
+        let (mut one, mut other) = (open(place.path(), "s1"), open(place.path(), "s1"));
+        one.write(label(&one, 0, "c1")).unwrap();
+        let refused = format!("{:#}", other.write(label(&other, 1, "c2")).unwrap_err());
+        assert!(refused.contains("another process writes it"), "{refused}");
+        drop(one);
+        other.refresh().unwrap();
+        other.write(label(&other, 1, "c2")).unwrap();
+        assert_eq!(LabelFolder::read(place.path()).unwrap().labels(&worklist()).len(), 2);
+    }
+
+    #[test]
+    fn a_correction_and_a_withdrawal_are_later_lines_of_the_same_person() {
+        let place = tempfile::tempdir().unwrap();
+        let mut book = open(place.path(), "s1");
+        book.write(label(&book, 0, "c1")).unwrap();
+        let text = str::to_owned;
+        let correction = |by: &str, client: &str| {
+            LabelEntry::Correction(Correction {
+                of: text("c1"),
+                by: text(by),
+                judgement: Judgement::Pair(PairChoice::Tie),
+                at: text("2026-11-30T03:01:00.000Z"),
+                client: text(client),
+                note: None,
+            })
+        };
+        let refused = format!("{:#}", book.write(correction("n", "c2")).unwrap_err());
+        assert_eq!(refused, "write a label: `n` made none of the client id `c1`");
+        assert_eq!(book.write(correction("m", "c2")).unwrap(), Receipt::Written);
+        assert_eq!(only_choice(&book), Some(Judgement::Pair(PairChoice::Tie)));
+        let (of, by, at) = (text("c1"), text("m"), text("2026-11-30T03:02:00.000Z"));
+        book.write(LabelEntry::Withdrawal(Withdrawal { of, by, at, client: text("c3") })).unwrap();
+        assert_eq!((only_choice(&book), book.next_tasks("m", &BTreeSet::new(), 9).len()), (None, 3));
+    }
+
+    #[test]
+    fn what_says_nothing_of_the_worklist_is_not_written() {
+        let place = tempfile::tempdir().unwrap();
+        let mut book = open(place.path(), "s1");
+        let LabelEntry::Label(good) = label(&book, 0, "c1") else { unreachable!() };
+        let odd = [
+            Label { item: "another".to_owned(), ..good.clone() },
+            Label { order: vec![0, 0], ..good.clone() },
+            Label { seconds: f64::NAN, ..good.clone() },
+            Label { criteria: "old".to_owned(), ..good.clone() },
+            Label { judgement: Judgement::Ranking(vec![1, 2]), ..good.clone() },
+            Label { by: "../m".to_owned(), ..good.clone() },
+            Label { client: String::new(), ..good },
+        ];
+        for label in odd {
+            assert!(book.write(LabelEntry::Label(label.clone())).is_err(), "{label:?}");
+        }
+        assert!(!place.path().join("w1").exists());
     }
 }

@@ -52,7 +52,11 @@ impl Site {
 
     /// A request with these headers; `Host` is the page's own unless one is given.
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut stream = self.connect();
+        self.answer(self.connect(), method, path, headers, body)
+    }
+
+    fn answer(&self, mut stream: TcpStream, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         self.send(&mut stream, method, path, headers, body);
         let mut text = String::new();
         // A refused body may be answered and closed before it is read.
@@ -62,22 +66,25 @@ impl Site {
         Answer { status, head: head.to_lowercase(), body: body.to_owned() }
     }
 
-    /// The answer of a server that may be away, or go away before it has answered.
+    /// As [`Site::get`], from a server that may be away, or go away before it has answered.
     pub fn asks(&self, path: &str) -> Option<Answer> {
-        TcpStream::connect(&self.address).ok()?;
-        Some(self.get(path))
+        self.try_ask("GET", path, &[], "")
     }
 
     /// As [`Site::post`], to a server that may be away.
     pub fn tries(&self, path: &str, body: &Value) -> Option<Answer> {
-        TcpStream::connect(&self.address).ok()?;
-        Some(self.post(path, body))
+        let origin = format!("http://{}", self.address);
+        let headers = [("Origin", &*origin), ("X-Pipeline", "page"), ("Content-Type", "application/json")];
+        self.try_ask("POST", path, &headers, &body.to_string())
+    }
+
+    fn try_ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Option<Answer> {
+        let stream = TcpStream::connect(&self.address).ok()?;
+        Some(self.answer(stream, method, path, headers, body))
     }
 
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream
+        TcpStream::connect(&self.address).unwrap()
     }
 
     fn send(&self, stream: &mut TcpStream, method: &str, path: &str, headers: &[(&str, &str)], body: &str) {

@@ -5,7 +5,7 @@
 use super::super::find::{self, RunQuery};
 use super::super::report::facts_of;
 use super::super::terminal;
-use super::Stop;
+use super::stop::{Stop, tell_interrupted};
 use crate::approvals::{self, Approval};
 use crate::chapter::live::{self, LiveFacts, Stopping, WorkNow};
 use crate::chapter::page::Section;
@@ -41,25 +41,25 @@ const LOG_LINES: usize = 12;
 const LOG_BYTES: u64 = 4096;
 
 /// The person before the page.
-pub struct Reader {
+pub struct PageReader {
     pub language: Language,
     /// The name under which decisions are written, unless another is typed.
     pub person: String,
 }
 
-pub struct Feed {
+pub struct RunNews {
     file: Option<PathBuf>,
     root: PathBuf,
     stop: Stop,
-    reader: Reader,
+    reader: PageReader,
     /// The runs that were told to stop from a page.
     told: Mutex<BTreeSet<String>>,
-    news: watch::Sender<Arc<Snapshot>>,
+    news: watch::Sender<Arc<PageSnapshot>>,
 }
 
 /// The page at one moment.
 #[derive(Debug, Default)]
-pub struct Snapshot {
+pub struct PageSnapshot {
     /// The bytes of the journal that it tells.
     pub position: u64,
     pipeline: String,
@@ -69,23 +69,23 @@ pub struct Snapshot {
     language: Option<Language>,
 }
 
-impl Feed {
+impl RunNews {
     /// Begins to follow, in a thread of its own.
-    pub fn start(file: Option<&Path>, root: PathBuf, stop: Stop, reader: Reader) -> Result<Arc<Feed>> {
-        let (news, _) = watch::channel(Arc::new(Snapshot::of("", Vec::new(), 0, reader.language)));
+    pub fn start(file: Option<&Path>, root: PathBuf, stop: Stop, reader: PageReader) -> Result<Arc<RunNews>> {
+        let (news, _) = watch::channel(Arc::new(PageSnapshot::of("", Vec::new(), 0, reader.language)));
         let file = file.map(Path::to_owned);
-        let feed = Arc::new(Feed { file, root, stop, reader, told: Mutex::default(), news });
+        let feed = Arc::new(RunNews { file, root, stop, reader, told: Mutex::default(), news });
         let own = Arc::clone(&feed);
-        let watch = move || Watch::default().run(&own);
+        let watch = move || FollowThread::default().run(&own);
         std::thread::Builder::new().name("feed".to_owned()).spawn(watch).context("follow the run")?;
         Ok(feed)
     }
 
-    pub fn now(&self) -> Arc<Snapshot> {
+    pub fn now(&self) -> Arc<PageSnapshot> {
         Arc::clone(&self.news.borrow())
     }
 
-    pub fn follow(&self) -> watch::Receiver<Arc<Snapshot>> {
+    pub fn follow(&self) -> watch::Receiver<Arc<PageSnapshot>> {
         self.news.subscribe()
     }
 
@@ -121,7 +121,7 @@ impl Feed {
             Stop::Here(flag) => {
                 let is_first = !flag.swap(true, Ordering::SeqCst);
                 if is_first {
-                    super::super::run::tell_interrupted();
+                    tell_interrupted();
                 }
                 is_first
             }
@@ -148,14 +148,14 @@ impl Feed {
     }
 }
 
-impl Snapshot {
-    fn of(pipeline: &str, sections: Vec<Section>, position: u64, language: Language) -> Snapshot {
+impl PageSnapshot {
+    fn of(pipeline: &str, sections: Vec<Section>, position: u64, language: Language) -> PageSnapshot {
         let contents = live::contents_of(&sections, language);
         let digest = |text: &str| Digest::of(text.as_bytes()).short();
         let digests = std::iter::once(("contents", digest(&contents)));
         let digests = digests.chain(sections.iter().map(|section| (section.name, digest(&section.html)))).collect();
         let pipeline = pipeline.to_owned();
-        Snapshot { position, pipeline, sections, contents, digests, language: Some(language) }
+        PageSnapshot { position, pipeline, sections, contents, digests, language: Some(language) }
     }
 
     pub fn page(&self) -> String {
@@ -178,15 +178,15 @@ impl Snapshot {
 
 /// The thread that follows.
 #[derive(Default)]
-struct Watch {
+struct FollowThread {
     searched: Option<Instant>,
     journals: Vec<PathBuf>,
-    followed: Option<Followed>,
+    followed: Option<RunPage>,
     last_error: String,
 }
 
 /// A run that is followed.
-struct Followed {
+struct RunPage {
     journal: PathBuf,
     name: String,
     live: Live,
@@ -195,20 +195,20 @@ struct Followed {
     facts: LiveFacts,
     report: Vec<Section>,
     /// The lengths of what the sections were made of.
-    seen: Seen,
+    seen: SourceLengths,
     made: Instant,
     cost: Duration,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Seen {
+struct SourceLengths {
     journal: u64,
     goes_on: bool,
     curves: BTreeMap<PathBuf, u64>,
 }
 
-impl Watch {
-    fn run(mut self, feed: &Feed) {
+impl FollowThread {
+    fn run(mut self, feed: &RunNews) {
         loop {
             if let Err(error) = self.step(feed) {
                 let message = format!("{error:#}");
@@ -221,7 +221,7 @@ impl Watch {
         }
     }
 
-    fn step(&mut self, feed: &Feed) -> Result<()> {
+    fn step(&mut self, feed: &RunNews) -> Result<()> {
         if self.searched.is_none_or(|searched| searched.elapsed() >= SEARCH) {
             self.searched = Some(Instant::now());
             self.search(feed)?;
@@ -230,7 +230,7 @@ impl Watch {
         if followed.look(feed)? {
             let sections = followed.sections(feed.language());
             let pipeline = &followed.facts.facts.run.pipeline;
-            let fresh = Snapshot::of(pipeline, sections, followed.seen.journal, feed.language());
+            let fresh = PageSnapshot::of(pipeline, sections, followed.seen.journal, feed.language());
             feed.news.send_if_modified(|last| {
                 let is_news = last.digests != fresh.digests;
                 if is_news {
@@ -243,7 +243,7 @@ impl Watch {
     }
 
     /// Looks for a run that is newer than the one that is followed.
-    fn search(&mut self, feed: &Feed) -> Result<()> {
+    fn search(&mut self, feed: &RunNews) -> Result<()> {
         let journals = journal::all(&feed.root)?;
         if journals == self.journals {
             return Ok(());
@@ -251,14 +251,14 @@ impl Watch {
         self.journals = journals;
         let Ok(found) = find::run(Path::new("."), feed.query()) else { return Ok(()) };
         if self.followed.as_ref().is_none_or(|followed| followed.journal != found.journal) {
-            self.followed = Some(Followed::begin(feed, found));
+            self.followed = Some(RunPage::begin(feed, found));
         }
         Ok(())
     }
 }
 
-impl Followed {
-    fn begin(feed: &Feed, found: find::StoredRun) -> Followed {
+impl RunPage {
+    fn begin(feed: &RunNews, found: find::StoredRun) -> RunPage {
         let (journal, name) = (found.journal.clone(), found.run.name.clone());
         let started = Instant::now();
         let facts = LiveFacts {
@@ -270,12 +270,12 @@ impl Followed {
         };
         let report = live::report_sections(&facts.facts, feed.language());
         let (live, made) = (follow(&journal), Instant::now());
-        let (fold, seen) = (RunFold::default(), Seen::default());
-        Followed { journal, name, live, fold, goes_on: true, facts, report, seen, made, cost: started.elapsed() }
+        let (fold, seen) = (RunFold::default(), SourceLengths::default());
+        RunPage { journal, name, live, fold, goes_on: true, facts, report, seen, made, cost: started.elapsed() }
     }
 
     /// Looks at what has changed; true where the page may be another one.
-    fn look(&mut self, feed: &Feed) -> Result<bool> {
+    fn look(&mut self, feed: &RunNews) -> Result<bool> {
         let (events, goes_on) = self.live.events()?;
         events.iter().for_each(|event| self.fold.add(event));
         self.goes_on = goes_on;
@@ -301,11 +301,11 @@ impl Followed {
         Ok(is_due || !is_same || feed.now().sections.is_empty())
     }
 
-    fn seen_now(&self) -> Seen {
+    fn seen_now(&self) -> SourceLengths {
         let length = |path: &Path| fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
         let logs = self.fold.run.iter().flat_map(running).map(|(.., log)| Path::new(log).with_file_name(work::CURVE));
         let curves = logs.map(|path| (path.clone(), length(&path))).collect();
-        Seen { journal: length(&self.journal), goes_on: self.goes_on, curves }
+        SourceLengths { journal: length(&self.journal), goes_on: self.goes_on, curves }
     }
 
     /// The verdict first, then what is live, then the rest of the report.
@@ -318,7 +318,7 @@ impl Followed {
 }
 
 /// The decisions of people on the pipeline of this run.
-fn decided(feed: &Feed, run: &RunState) -> Result<Vec<Approval>> {
+fn decided(feed: &RunNews, run: &RunState) -> Result<Vec<Approval>> {
     let file = feed.file.clone().unwrap_or_else(|| {
         let name = Path::new(&run.file).file_name().map(PathBuf::from).unwrap_or_default();
         feed.root.with_file_name(name)

@@ -1,9 +1,9 @@
-//! What a page may ask to be done: a decision at a gate, and the end of the run.
+//! The things that a page may ask to be done: a decision at a gate, and the end of the run.
 
 use super::super::find;
 use super::super::gates::{self, ApprovalRequest};
 use super::super::terminal;
-use super::server::Shared;
+use super::server::PageState;
 use crate::approvals::Ruling;
 use crate::chapter::words::live as words;
 use axum::http::StatusCode;
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 /// A decision as the form sends it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Decision {
+pub struct PageDecision {
     stage: String,
     /// The digest of what the person was shown.
     question: String,
@@ -39,7 +39,7 @@ pub struct Halt {
 }
 
 /// Writes a decision to the same file as `pipeline approve`.
-pub fn decide(shared: &Shared, asked: &Decision, peer: SocketAddr) -> (StatusCode, String) {
+pub fn decide(shared: &PageState, asked: &PageDecision, peer: SocketAddr) -> (StatusCode, String) {
     let language = shared.feed.language();
     let say = |status: StatusCode, phrase: crate::chapter::words::Phrase| (status, phrase.say(language).to_owned());
     if asked.reason.trim().is_empty() || asked.by.trim().is_empty() {
@@ -62,7 +62,7 @@ pub fn decide(shared: &Shared, asked: &Decision, peer: SocketAddr) -> (StatusCod
     match write() {
         Ok(true) => {
             shared.decided.store(true, Ordering::SeqCst);
-            let goes_on = matches!(shared.feed.stop(), super::Stop::Here(_));
+            let goes_on = matches!(shared.feed.stop(), super::stop::Stop::Here(_));
             say(StatusCode::OK, if goes_on { words::GOES_ON } else { words::WRITTEN })
         }
         Ok(false) => say(StatusCode::CONFLICT, words::ASKED_ANEW),
@@ -75,7 +75,7 @@ pub fn decide(shared: &Shared, asked: &Decision, peer: SocketAddr) -> (StatusCod
 }
 
 /// Tells the run to stop, as the first Ctrl-C does, and no second time.
-pub fn stop(shared: &Shared, asked: &Halt) -> (StatusCode, String) {
+pub fn stop(shared: &PageState, asked: &Halt) -> (StatusCode, String) {
     let (status, phrase) = match shared.feed.stop_run(&asked.run) {
         true => (StatusCode::OK, words::TOLD_TO_STOP),
         false => (StatusCode::CONFLICT, words::NOT_STOPPED),

@@ -1,7 +1,7 @@
-//! What browsers ask for, and what they get. Nothing is computed here: the feed has the sections ready.
+//! The requests of browsers and their answers. Nothing is computed here: the feed has the sections ready.
 
 use super::super::web::answered;
-use super::feed::{Feed, Snapshot};
+use super::feed::{PageSnapshot, RunNews};
 use super::posts;
 use crate::chapter::live::is_section;
 use axum::extract::{ConnectInfo, Path, State};
@@ -22,14 +22,14 @@ use tokio::sync::watch::Receiver;
 const RETRY: Duration = Duration::from_millis(1000);
 
 #[derive(Clone)]
-pub struct Shared {
-    pub feed: Arc<Feed>,
+pub struct PageState {
+    pub feed: Arc<RunNews>,
     /// Set when a person has decided.
     pub decided: Arc<AtomicBool>,
 }
 
 /// The requests that a page makes.
-pub fn router(feed: Arc<Feed>, decided: Arc<AtomicBool>) -> Router {
+pub fn router(feed: Arc<RunNews>, decided: Arc<AtomicBool>) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/fragment/{name}", get(fragment))
@@ -37,14 +37,14 @@ pub fn router(feed: Arc<Feed>, decided: Arc<AtomicBool>) -> Router {
         .route("/events", get(events))
         .route("/decide", post(decide))
         .route("/stop", post(stop))
-        .with_state(Shared { feed, decided })
+        .with_state(PageState { feed, decided })
 }
 
-async fn page(State(shared): State<Shared>) -> Html<String> {
+async fn page(State(shared): State<PageState>) -> Html<String> {
     Html(shared.feed.now().page())
 }
 
-async fn fragment(State(shared): State<Shared>, Path(name): Path<String>) -> Response {
+async fn fragment(State(shared): State<PageState>, Path(name): Path<String>) -> Response {
     match shared.feed.now().fragment(&name) {
         Some(html) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
         // The state that named it may be older than the page.
@@ -53,14 +53,14 @@ async fn fragment(State(shared): State<Shared>, Path(name): Path<String>) -> Res
     }
 }
 
-async fn state(State(shared): State<Shared>) -> Response {
+async fn state(State(shared): State<PageState>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], shared.feed.now().state()).into_response()
 }
 
 /// The state now, and again whenever it changes. A browser that comes back after a loss gets the whole state first, so nothing
 /// that it has missed matters.
-async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let news: Receiver<Arc<Snapshot>> = shared.feed.follow();
+async fn events(State(shared): State<PageState>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let news: Receiver<Arc<PageSnapshot>> = shared.feed.follow();
     let states = stream::unfold((news, true), |(mut news, is_first)| async move {
         if !is_first && news.changed().await.is_err() {
             return None;
@@ -73,13 +73,13 @@ async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item = Result<E
 }
 
 async fn decide(
-    State(shared): State<Shared>,
+    State(shared): State<PageState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Json(asked): Json<posts::Decision>,
+    Json(asked): Json<posts::PageDecision>,
 ) -> Response {
     answered(move || posts::decide(&shared, &asked, peer)).await
 }
 
-async fn stop(State(shared): State<Shared>, Json(asked): Json<posts::Halt>) -> Response {
+async fn stop(State(shared): State<PageState>, Json(asked): Json<posts::Halt>) -> Response {
     answered(move || posts::stop(&shared, &asked)).await
 }

@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a request is held against.
+/// The rule that a request is held against.
 pub struct Guard {
     pub port: u16,
     /// 256 bits in hex. `None`: only this machine can ask, and its user need not say who it is.

@@ -1,8 +1,10 @@
 //! Chat templates: Jinja, rendered as `transformers` renders it, that turns a dialogue into the text a model is trained
 //! on.
 
+mod marks;
 mod turns;
 
+use marks::{MARK_END, MARK_START, MARKED, with_marks, without_marks};
 pub use turns::{AnswerText, DialogueText, with_answer};
 
 use crate::dialogue::Message;
@@ -204,50 +206,6 @@ fn with_line(error: Error) -> anyhow::Error {
         Some(line) => anyhow!("{what} (line {line} of the template)"),
         None => anyhow!("{what}"),
     }
-}
-
-/// The filter that stands for `{% generation %}`, and what it puts around the assistant's turns: two letters that Unicode
-/// keeps for use inside programs.
-const MARKED: &str = "marked_as_generated";
-const MARK_START: char = '\u{fdd0}';
-const MARK_END: char = '\u{fdd1}';
-
-/// Replaces `{% generation %}`, which minijinja does not know, by a block that marks its text.
-fn with_marks(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        // The `%` of `{%}` begins a block, and does not end one.
-        let Some(length) = rest[start + 2..].find("%}") else { break };
-        let tag = &rest[start + 2..start + 2 + length];
-        let word = tag.trim_matches(|letter: char| letter.is_whitespace() || letter == '-' || letter == '+');
-        out.push_str(&rest[..start + 2]);
-        match word {
-            "generation" => out.push_str(&tag.replace(word, &format!("filter {MARKED}"))),
-            "endgeneration" => out.push_str(&tag.replace(word, "endfilter")),
-            _ => out.push_str(tag),
-        }
-        rest = &rest[start + 2 + length..];
-    }
-    out + rest
-}
-
-/// The text without marks, and the ranges between them.
-fn without_marks(text: &str) -> (String, Vec<Range<usize>>) {
-    let mut out = String::with_capacity(text.len());
-    let mut marked: Vec<Range<usize>> = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find([MARK_START, MARK_END]) {
-        out.push_str(&rest[..at]);
-        match (rest[at..].starts_with(MARK_START), marked.last_mut()) {
-            (true, _) => marked.push(out.len()..out.len()),
-            (false, Some(open)) => open.end = out.len(),
-            (false, None) => {}
-        }
-        rest = &rest[at + MARK_START.len_utf8()..];
-    }
-    out.push_str(rest);
-    (out, marked)
 }
 
 /// A value as Jinja writes it.

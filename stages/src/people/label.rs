@@ -48,7 +48,8 @@ pub struct Label {
     /// 0 when the person judges the item for the first time, 1 when it is shown to them once more.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub round: u32,
-    /// The places of the item's answers in the order in which they were shown, from the left.
+    /// The places of the item's answers in the order in which they were shown, from the left; empty where nobody knows, as of
+    /// labels that another tool took.
     pub order: Vec<usize>,
     pub judgement: Judgement,
     /// The person's own choice, where a suggestion was shown after it.
@@ -141,6 +142,13 @@ impl LabelEntry {
             LabelEntry::Withdrawal(withdrawal) => &withdrawal.by,
             LabelEntry::Close(freeze) | LabelEntry::Adopt(freeze) => &freeze.by,
         }
+    }
+}
+
+impl Label {
+    /// Whether another tool took it: then nobody knows how it was shown, nor how long it took.
+    pub fn is_imported(&self) -> bool {
+        self.order.is_empty()
     }
 }
 

@@ -165,15 +165,11 @@ impl<'a> People<'a> {
                 };
                 again.filter_map(of).collect()
             }
-            "left_share" => self.choices(|label, chosen, _| label.order.first() == Some(&chosen)),
-            "longer_share" => {
-                let lengths =
-                    |item: &WorkItem| item.answers.iter().map(|answer| answer.chars().count()).collect::<Vec<_>>();
-                let differ = |point: &Point| lengths(point.item)[0] != lengths(point.item)[1];
-                let mut points = self.choices(|_, chosen, item| lengths(item)[chosen] > lengths(item)[1 - chosen]);
-                points.retain(differ);
-                points
-            }
+            "left_share" => self.choices(|label, chosen, _| Some(*label.order.first()? == chosen)),
+            "longer_share" => self.choices(|_, chosen, item| {
+                let [chosen, other] = [chosen, 1 - chosen].map(|place| item.answers[place].chars().count());
+                (chosen != other).then_some(chosen > other)
+            }),
             _ => Vec::new(),
         }
     }
@@ -183,13 +179,13 @@ impl<'a> People<'a> {
         self.points(metric).into_iter().map(|point| (point.by, point.value)).collect()
     }
 
-    /// A point for each label that chooses one of two answers.
-    fn choices(&self, is_so: impl Fn(&Label, usize, &WorkItem) -> bool) -> Vec<Point<'a>> {
+    /// A point for each label that chooses one of two answers, where there is something to say of it.
+    fn choices(&self, is_so: impl Fn(&Label, usize, &WorkItem) -> Option<bool>) -> Vec<Point<'a>> {
         let of = |(place, label): &(usize, &'a Label)| {
             let item = self.item(*place);
             let ranks = self.ranks(label).filter(|ranks| ranks.len() == 2 && ranks[0] != ranks[1])?;
             let chosen = usize::from(ranks[1] < ranks[0]);
-            let value = f64::from(u8::from(is_so(label, chosen, item)));
+            let value = f64::from(u8::from(is_so(label, chosen, item)?));
             Some(Point { item, by: &label.by, round: label.round, value })
         };
         self.labels.iter().filter_map(of).collect()
@@ -264,8 +260,9 @@ impl<'a> People<'a> {
         let skips: Vec<f64> = first.map(|(_, label)| f64::from(u8::from(label.judgement == Judgement::Skip))).collect();
         let hinted = self.labels.iter().filter_map(|(_, label)| Some(label.before_hint.as_ref()? != &label.judgement));
         let changed: Vec<f64> = hinted.map(|is_changed| f64::from(u8::from(is_changed))).collect();
-        let fast = self.labels.iter().map(|(place, label)| f64::from(u8::from(is_too_fast(self.item(*place), label))));
-        let seconds = median(self.labels.iter().map(|(_, label)| label.seconds).collect());
+        let timed = || self.labels.iter().filter(|(_, label)| !label.is_imported());
+        let fast = timed().map(|(place, label)| f64::from(u8::from(is_too_fast(self.item(*place), label))));
+        let seconds = median(timed().map(|(_, label)| label.seconds).collect());
         vec![
             ("items", Ok(by_item.len() as f64)),
             ("labels", Ok(judged as f64)),
@@ -393,7 +390,7 @@ const OTHER: f64 = 30.0;
 
 /// Whether a label was made faster than the answers can be read.
 pub fn is_too_fast(item: &WorkItem, label: &Label) -> bool {
-    label.seconds < reading_seconds(item)
+    !label.is_imported() && label.seconds < reading_seconds(item)
 }
 
 /// The time that it takes to read the answers of an item.

@@ -1,5 +1,6 @@
 //! The meaning of a row of any known format: the prompt, the completions that are known, and how good they are.
 
+mod exports;
 mod formats;
 mod sets;
 mod turns;

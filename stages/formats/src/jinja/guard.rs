@@ -23,7 +23,7 @@ const FILTER: &str = "weighed_value";
 
 /// What one rendering was seen to hold.
 #[derive(Default)]
-struct Seen(usize);
+struct RenderWeight(usize);
 
 /// Adds the filter that [`guarded`] templates use.
 pub(super) fn add(environment: &mut Environment) {
@@ -47,7 +47,7 @@ pub fn count_printed(state: &mut State, value: &Value) -> Result<(), Error> {
 }
 
 fn count(state: &mut State, weight: usize) -> Result<(), Error> {
-    let seen = state.get_or_insert_extension(Seen::default());
+    let seen = state.get_or_insert_extension(RenderWeight::default());
     seen.0 = seen.0.saturating_add(weight);
     if seen.0 > ALL { Err(refused(&format!("values of more than {ALL} bytes in all"))) } else { Ok(()) }
 }

@@ -2,7 +2,7 @@
 
 use super::value::{first_of, has, is_list, is_text};
 use super::{Completions, answer};
-use super::{Content, answered_by_text, conversation, one, pair, prompt, question_and_answer, sets};
+use super::{Content, answered_by_text, conversation, exports, one, pair, prompt, question_and_answer, sets};
 use super::{turns, value};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -204,6 +204,28 @@ pub const FORMATS: &[RowFormat] = &[
             let answers = value::texts(row, "answers")?;
             one(prompt(row)?, Completions::Ranked(answers.into_iter().map(|answer| (answer, 1)).collect()))
         },
+    },
+    RowFormat {
+        name: "Argilla",
+        by: &["responses"],
+        doc: "an export of Argilla 2: `fields` with a question and answers (`response…`, `answer…`, `completion…`), `responses: \
+              {question: [{value}]}`, the name of the better answer or `[{value, rank}]`; each response is a judgement",
+        is: |row| ["fields", "responses"].iter().all(|field| row.get(field).is_some_and(Value::is_object)),
+        reads: &["fields", "responses"],
+        may_repeat: &[],
+        shares_ids: false,
+        read: exports::argilla,
+    },
+    RowFormat {
+        name: "Label Studio",
+        by: &["annotations"],
+        doc: "an export of Label Studio: `data` with a question and two answers (`answer1`, `text1`, …), `annotations: [{result: \
+              [{value: {selected}}]}]`, `left` or `right`; each annotation is a judgement",
+        is: |row| row.get("data").is_some_and(Value::is_object) && is_list(row, "annotations"),
+        reads: &["data", "annotations"],
+        may_repeat: &[],
+        shares_ids: false,
+        read: exports::label_studio,
     },
     RowFormat {
         name: "Nectar",
