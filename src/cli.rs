@@ -152,7 +152,7 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Lineage { what, file, row, which } => lineage::lineage(&what, row.as_deref(), file.as_deref(), &which),
         Verb::ExportTensorboard { directory, file, which } => tensorboard::export(&directory, file.as_deref(), &which),
         Verb::Graph { file, format, changes } => graph::graph(&file, &changes, format),
-        Verb::Ui { file, page, store } => ui::ui(file.as_deref(), &store, &page),
+        Verb::Ui(arguments) => ui::ui(&arguments),
         Verb::Watch { file, which } => watch::watch(file.as_deref(), &which),
         Verb::Gc { file, keep_runs, keep_days, max_size, runs, dry_run, store } => {
             let asked = gc::GcRequest { keep_runs, keep_days, max_size: max_size.as_deref(), runs, dry_run };

@@ -12,7 +12,7 @@ use super::options::{
 };
 use super::report::ReportFormat;
 use super::table::TableFormat;
-use super::ui::{DecisionPageArguments, RunPageArguments};
+use super::ui::{RunPageArguments, UiArguments};
 use crate::chapter::words::Language;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -306,14 +306,7 @@ pub enum Verb {
         which: RunArgument,
     },
     /// Serve the newest run as a page: progress, curves and verdicts as they come, and gates that wait for a person
-    Ui {
-        /// The pipeline file; default: that of the most recent run in this directory or below it
-        file: Option<PathBuf>,
-        #[command(flatten)]
-        page: DecisionPageArguments,
-        #[command(flatten)]
-        store: StoreArgument,
-    },
+    Ui(UiArguments),
     /// Remove results that no kept run uses; kept are the last runs of each pipeline, pinned and running ones
     Gc {
         /// The pipeline file next to which the store lies; default: the only store in this directory or below it

@@ -4,6 +4,7 @@
 mod feed;
 mod posts;
 mod server;
+mod state;
 pub mod stop;
 
 use super::find;
@@ -46,6 +47,17 @@ pub struct RunPageArguments {
     pub page: DecisionPageArguments,
 }
 
+/// The page of the newest run.
+#[derive(Args)]
+pub struct UiArguments {
+    /// The pipeline file; default: that of the most recent run in this directory or below it
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    page: DecisionPageArguments,
+    #[command(flatten)]
+    store: StoreArgument,
+}
+
 /// A page on which people decide.
 #[derive(Args, Clone, Debug)]
 pub struct DecisionPageArguments {
@@ -57,7 +69,9 @@ pub struct DecisionPageArguments {
 }
 
 /// Serves the page of the newest run of the file until Ctrl-C.
-pub fn ui(file: Option<&Path>, store: &StoreArgument, page: &DecisionPageArguments) -> Result<u8> {
+pub fn ui(arguments: &UiArguments) -> Result<u8> {
+    let UiArguments { file, page, store } = arguments;
+    let file = file.as_deref();
     progress::log_errors_only(terminal::stderr_has_color());
     let root = match file {
         Some(file) if !file.is_file() => {

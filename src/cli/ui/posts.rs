@@ -3,7 +3,7 @@
 use super::super::find;
 use super::super::gates::{self, ApprovalRequest};
 use super::super::terminal;
-use super::server::PageState;
+use super::state::PageState;
 use crate::approvals::Ruling;
 use crate::chapter::words::live as words;
 use axum::http::StatusCode;

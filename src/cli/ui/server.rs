@@ -3,6 +3,7 @@
 use super::super::web::answered;
 use super::feed::{PageSnapshot, RunNews};
 use super::posts;
+use super::state::PageState;
 use crate::chapter::live::is_section;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{StatusCode, header};
@@ -20,13 +21,6 @@ use tokio::sync::watch::Receiver;
 
 /// The time after which a browser asks again for a stream that has ended.
 const RETRY: Duration = Duration::from_millis(1000);
-
-#[derive(Clone)]
-pub struct PageState {
-    pub feed: Arc<RunNews>,
-    /// Set when a person has decided.
-    pub decided: Arc<AtomicBool>,
-}
 
 /// The requests that a page makes.
 pub fn router(feed: Arc<RunNews>, decided: Arc<AtomicBool>) -> Router {

@@ -1,4 +1,4 @@
-//! Who may ask. On loopback the page belongs to the user who started it; beyond it, to those who hold its token. A name that
+//! The guard at the door of a page. On loopback the page belongs to the user who started it; beyond it, to those who hold its token. A name that
 //! is not this machine's is refused, since a foreign site may give its own name the address of this machine.
 
 use anyhow::{Context, Result};
@@ -19,7 +19,7 @@ pub struct Guard {
     pub port: u16,
     /// 256 bits in hex. `None`: only this machine can ask, and its user need not say who it is.
     pub token: Option<String>,
-    /// What the browser may load and do, with every answer.
+    /// The policy of the browser, sent with every answer.
     pub policy: String,
 }
 

@@ -15,13 +15,13 @@ const DEEPEST: usize = 100;
 /// The most that the names and the prints of one rendering may have held together.
 const ALL: usize = 1 << 30;
 
-/// What a value costs beside its text.
+/// The bytes that a value costs beside its text.
 const ITEM: usize = 16;
 
 /// The filter, by a name that no template uses.
 const FILTER: &str = "weighed_value";
 
-/// What one rendering was seen to hold.
+/// The bytes that one rendering was seen to hold.
 #[derive(Default)]
 struct RenderWeight(usize);
 
@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    /// What a template gives, in an environment with bounds.
+    /// Renders a template in an environment with bounds.
     fn rendered(template: &str) -> Result<String, String> {
         let mut environment = Environment::new();
         crate::jinja::bound(&mut environment, &crate::jinja::Bounds { fuel: 10_000_000, depth: 100, most: 64 << 20 });

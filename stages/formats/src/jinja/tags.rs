@@ -6,7 +6,7 @@ use std::ops::Range;
 pub struct Tag<'a> {
     /// `%}`, with the sign before it that says what becomes of the space behind.
     pub closer: Range<usize>,
-    /// What stands between, without the sign and the space at its beginning.
+    /// The text between, without the sign and the space at its beginning.
     pub inner: &'a str,
 }
 
