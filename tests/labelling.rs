@@ -130,7 +130,7 @@ fn a_page_tells_nobody_who_wrote_an_answer_and_two_people_get_different_items() 
     let prompts = |given: &Value| -> BTreeSet<String> {
         given["tasks"].as_array().unwrap().iter().map(|task| task["prompt"].to_string()).collect()
     };
-    assert!(prompts(&mai).len() == 5 && prompts(&mai).is_disjoint(&prompts(&ken)));
+    assert!(prompts(&mai).len() == 8 && prompts(&mai).is_disjoint(&prompts(&ken)));
     for task in mai["tasks"].as_array().unwrap() {
         let fields: Vec<&String> = task.as_object().unwrap().keys().collect();
         assert_eq!(fields, ["answers", "order", "prompt", "task"]);

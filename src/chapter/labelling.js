@@ -13,6 +13,8 @@
   };
   const button = (text, act) => make("button", { type: "button", textContent: text, onclick: act });
 
+  // The questions that are ready at least, so that a server that is away for a while stops nobody.
+  const AHEAD = 5;
   let person = given.person ?? localStorage.getItem("pipeline-person");
   let tasks = [];
   let shown = null;
@@ -57,7 +59,7 @@
     }
     block(false);
     isSending = false;
-    if (tasks.length < 3) await more();
+    if (tasks.length < AHEAD) await more();
   }
 
   const block = (isBlocked) => document.querySelectorAll("#task button").forEach((each) => (each.disabled = isBlocked));
@@ -92,7 +94,7 @@
   function next() {
     shown = tasks.shift() ?? null;
     show();
-    if (shown && tasks.length < 3) more();
+    if (shown && tasks.length < AHEAD) more();
   }
 
   function show() {

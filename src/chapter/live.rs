@@ -107,9 +107,9 @@ fn now(live: &LiveFacts, language: Language) -> Option<Markup> {
             @match stopping {
                 Stopping::Impossible => {}
                 Stopping::UnderWay => p.note { (words::STOPPING.say(language)) }
-                Stopping::Possible => details.stop {
+                Stopping::Possible => details.stop data-key="stop" {
                     summary { (words::STOP.say(language)) }
-                    form data-post="stop" {
+                    form data-post="stop" data-key="form" {
                         p.note { (words::STOP_SAYS.say(language)) }
                         input type="hidden" name="run" value=(live.facts.run.name);
                         p { button type="submit" { (words::STOP_NOW.say(language)) } }
@@ -174,7 +174,7 @@ fn question(live: &LiveFacts, stage: &StageRun, verdict: &Verdict, language: Lan
                 }
                 p.note { (words::LAST_COUNTS.say(language)) }
             }
-            form data-post="decide" {
+            form data-post="decide" data-key="form" {
                 input type="hidden" name="stage" value=(name);
                 input type="hidden" name="question" value=(verdict.evidence.question);
                 p {

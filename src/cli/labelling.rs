@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 const PORT: u16 = 7422;
 
 /// The tasks that a page is given at once.
-const AHEAD: usize = 5;
+const AHEAD: usize = 8;
 
 /// The time after which an item that somebody was shown, and did not judge, is shown to others.
 const LEASE: Duration = Duration::from_mins(10);
