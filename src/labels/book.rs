@@ -357,11 +357,13 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mut book = open(place.path(), "s1");
         book.write(label(&book, 0, "c1")).unwrap();
-        drop(book);
         let path = place.path().join("w1/m-s1.jsonl");
-        let whole = std::fs::read(&path).unwrap();
-        for length in [1, whole.len() / 2, whole.len() - 1] {
-            std::fs::write(&path, [&whole[..], &whole[..length]].concat()).unwrap();
+        let whole = std::fs::read(&path).unwrap().len();
+        book.write(label(&book, 1, "c2")).unwrap();
+        drop(book);
+        let both = std::fs::read(&path).unwrap();
+        for length in [1, (both.len() - whole) / 2, both.len() - whole - 1] {
+            std::fs::write(&path, &both[..whole + length]).unwrap();
             let mut again = open(place.path(), "s1");
             assert_eq!(again.labels().len(), 1);
             again.write(label(&again, 1, "c2")).unwrap();

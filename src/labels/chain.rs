@@ -150,8 +150,8 @@ mod tests {
         let entries = [label("c1"), LabelEntry::Withdrawal(Withdrawal { of, by, at, client })];
         let bytes = written(&entries);
         expect![[r#"
-            {"before":"dc8fe1b7744efd04744b7a89e0c01d9e9a8ba78bd4c1cdb7f5a3dd4ad3a1ae2a","entry":"label","item":"i1","by":"m","order":[1,0],"judgement":{"pair":"second"},"seconds":4.5,"at":"2026-11-30T03:00:00Z","client":"c1"}
-            {"before":"","entry":"withdrawal","of":"c1","by":"m","at":"2026-11-30T03:01:00Z","client":"c2"}
+            {"before":"f2f21520bebe5d07c6813b972de3617a0a0d50a36be3784e9fece54cff8d8032","entry":"label","item":"i1","by":"m","order":[1,0],"judgement":{"pair":"second"},"seconds":4.5,"at":"2026-11-30T03:00:00Z","client":"c1"}
+            {"before":"5d08eca6a7bbdbe880b855e43436fb72b2a80de1d23c316b8883510f1d6413bf","entry":"withdrawal","of":"c1","by":"m","at":"2026-11-30T03:01:00Z","client":"c2"}
         "#]]
         .assert_eq(std::str::from_utf8(&bytes).unwrap());
         let file = read(&bytes, "w").unwrap();

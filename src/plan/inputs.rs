@@ -121,16 +121,9 @@ fn path_source(
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Source> {
     let shown = path.display();
-    let metadata = match ::files::found(fs::metadata(path)) {
-        Ok(Some(metadata)) => metadata,
-        Ok(None) => {
-            mistakes.push(nothing_at(path, port, source));
-            return None;
-        }
-        Err(error) => {
-            mistakes.push(Diagnostic::error(source.span, format!("read `{shown}`: {error}")));
-            return None;
-        }
+    let Ok(metadata) = fs::metadata(path) else {
+        mistakes.push(nothing_at(path, port, source));
+        return None;
     };
     let is_good = match port.map(|port| port.accepts) {
         Some(Accepts::Any) | None => true,

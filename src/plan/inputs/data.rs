@@ -79,16 +79,9 @@ pub fn resolve(target: &mut Target, rows: DataRows, from: &PortSpec, lookup: &So
 }
 
 fn files(path: &Path, port: Option<&Port>, source: &SourceSpec, mistakes: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
-    match ::files::exists(path) {
-        Ok(is_there) if is_there || data::is_pattern(path) => {}
-        Ok(_) => {
-            mistakes.push(nothing_at(path, port, source));
-            return Vec::new();
-        }
-        Err(error) => {
-            mistakes.push(Diagnostic::error(source.span, error.to_string()));
-            return Vec::new();
-        }
+    if !path.exists() && !data::is_pattern(path) {
+        mistakes.push(nothing_at(path, port, source));
+        return Vec::new();
     }
     data::files(path).unwrap_or_else(|error| {
         mistakes.push(Diagnostic::error(source.span, unreadable::message(&error, path)));
