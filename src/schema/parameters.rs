@@ -35,7 +35,8 @@ fn described(kind: &Kind, path: &str, mut schema: Value) -> Value {
     for key in ["title", "format"] {
         keys.remove(key);
     }
-    if keys.contains_key("properties") {
+    // A block that may be left out is one parameter, and has the words of it.
+    if keys.contains_key("properties") && keys.get("type").is_some_and(|of| of == "object") {
         keys.remove("description");
     }
     if keys.get("default").is_some_and(Value::is_null) {

@@ -76,7 +76,8 @@ fn add_docs(under: &str, block: &Value, docs: &mut Vec<(String, String)>, end: &
         if let Some(index) = docs.iter().position(|(other, _)| property[PRINTED_AFTER] == **other) {
             *end = index + 1;
         }
-        if property["properties"].is_object() {
+        // A block that may be left out is one parameter.
+        if property["type"] == "object" && property["properties"].is_object() {
             add_docs(&format!("{path}."), property, docs, end);
         } else {
             docs.insert(*end, (path, property["description"].as_str().unwrap_or_default().to_owned()));

@@ -69,6 +69,9 @@ impl Parameters for Labelling {
         if self.need.items == Some(0) {
             mistakes.push(ParameterMistake::new("need.items", "it must be at least 1"));
         }
+        if self.order == ItemOrder::Active {
+            mistakes.push(ParameterMistake::new("order", "`active` is not available yet: take `random`"));
+        }
         if let Some(sheet) = &self.criteria {
             mistakes.extend(
                 sheet

@@ -29,9 +29,6 @@ pub const KIND: Kind = Kind {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Labelling = call.parameters()?;
-    if parameters.order == ItemOrder::Active {
-        bail!("`order: active` is not available yet: take `order: random`");
-    }
     let mut filter = RowFilter::new(io.may_skip());
     let read = |port: &str, filter: &mut RowFilter| -> Result<Vec<AnsweredQuestion>> {
         io.optional_data(port).map_or(Ok(Vec::new()), |sources| data::answered(sources, filter))
