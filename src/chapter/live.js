@@ -88,7 +88,7 @@
       }
     } catch {
       // The next state says again what is wanted.
-      shown.clear();
+      for (const name of shown.keys()) shown.set(name, null);
       tell(false);
     } finally {
       isBusy = false;

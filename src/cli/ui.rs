@@ -74,7 +74,7 @@ pub fn ui(arguments: &UiArguments) -> Result<u8> {
     let file = file.as_deref();
     progress::log_errors_only(terminal::stderr_has_color());
     let root = match file {
-        Some(file) if !file.is_file() => {
+        Some(file) if !files::is_file(file)? => {
             return Err(refused(format!("read {}: there is no such file", file.display())));
         }
         Some(file) => store.beside(file),

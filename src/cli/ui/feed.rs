@@ -6,7 +6,8 @@ use super::super::find::{self, RunQuery};
 use super::super::report::facts_of;
 use super::super::terminal;
 use super::stop::{Stop, tell_interrupted};
-use crate::approvals::{self, Approval};
+use crate::approvals;
+use crate::chapter::facts::Facts;
 use crate::chapter::live::{self, LiveFacts, Stopping, WorkNow};
 use crate::chapter::page::Section;
 use crate::chapter::words::Language;
@@ -58,7 +59,7 @@ pub struct RunNews {
 }
 
 /// The page at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PageSnapshot {
     /// The bytes of the journal that it tells.
     pub position: u64,
@@ -66,7 +67,7 @@ pub struct PageSnapshot {
     sections: Vec<Section>,
     contents: String,
     digests: Vec<(&'static str, String)>,
-    language: Option<Language>,
+    language: Language,
 }
 
 impl RunNews {
@@ -135,16 +136,23 @@ impl RunNews {
         is_told
     }
 
-    fn stopping(&self, journal: &Path, run: &str, goes_on: bool) -> Stopping {
-        let is_told = self.told.lock().unwrap_or_else(PoisonError::into_inner).contains(run);
-        match self.stop {
-            _ if !goes_on => Stopping::Impossible,
-            _ if is_told => Stopping::UnderWay,
-            Stop::Here(flag) if flag.load(Ordering::SeqCst) => Stopping::UnderWay,
-            Stop::Here(_) => Stopping::Possible,
-            Stop::Elsewhere if journal::writer(journal).is_some() => Stopping::Possible,
-            Stop::Elsewhere => Stopping::Impossible,
-        }
+    /// Whether the process of a run can be told to stop.
+    fn reaches(&self, journal: &Path) -> bool {
+        matches!(self.stop, Stop::Here(_)) || journal::writer(journal).is_some()
+    }
+
+    fn is_stopping(&self, run: &str) -> bool {
+        let is_set = matches!(self.stop, Stop::Here(flag) if flag.load(Ordering::SeqCst));
+        is_set || self.told.lock().unwrap_or_else(PoisonError::into_inner).contains(run)
+    }
+
+    /// The file of people's decisions on the pipeline of a run.
+    fn approvals(&self, run: &RunState) -> PathBuf {
+        let file = self.file.clone().unwrap_or_else(|| {
+            let name = Path::new(&run.file).file_name().map(PathBuf::from).unwrap_or_default();
+            self.root.with_file_name(name)
+        });
+        approvals::path(&file)
     }
 }
 
@@ -155,11 +163,11 @@ impl PageSnapshot {
         let digests = std::iter::once(("contents", digest(&contents)));
         let digests = digests.chain(sections.iter().map(|section| (section.name, digest(&section.html)))).collect();
         let pipeline = pipeline.to_owned();
-        PageSnapshot { position, pipeline, sections, contents, digests, language: Some(language) }
+        PageSnapshot { position, pipeline, sections, contents, digests, language }
     }
 
     pub fn page(&self) -> String {
-        live::page(&self.pipeline, &self.sections, &self.state(), self.language.unwrap_or(Language::English))
+        live::page(&self.pipeline, &self.sections, &self.state(), self.language)
     }
 
     /// A section, or the list of them, by its name.
@@ -192,10 +200,14 @@ struct RunPage {
     live: Live,
     fold: RunFold,
     goes_on: bool,
+    /// Whether its process was found, so that it can be told to stop.
+    is_within_reach: bool,
     facts: LiveFacts,
     report: Vec<Section>,
     /// The lengths of what the sections were made of.
     seen: SourceLengths,
+    /// The length of the file of decisions, to which lines are only added.
+    decided: u64,
     made: Instant,
     cost: Duration,
 }
@@ -248,8 +260,14 @@ impl FollowThread {
         if journals == self.journals {
             return Ok(());
         }
-        self.journals = journals;
-        let Ok(found) = find::run(Path::new("."), feed.query()) else { return Ok(()) };
+        let found = find::run(Path::new("."), feed.query()).ok();
+        // A run that has only begun has no event yet, and is looked for again.
+        let newest = journals.last().filter(|newest| found.as_ref().is_none_or(|found| found.journal != **newest));
+        let is_unread = |newest: &PathBuf| journal::read(newest).map_or(true, |events| events.is_empty());
+        if !newest.is_some_and(|newest| journal::is_alive(newest) && is_unread(newest)) {
+            self.journals = journals;
+        }
+        let Some(found) = found else { return Ok(()) };
         if self.followed.as_ref().is_none_or(|followed| followed.journal != found.journal) {
             self.followed = Some(RunPage::begin(feed, found));
         }
@@ -258,20 +276,30 @@ impl FollowThread {
 }
 
 impl RunPage {
+    /// The first look makes the sections.
     fn begin(feed: &RunNews, found: find::StoredRun) -> RunPage {
-        let (journal, name) = (found.journal.clone(), found.run.name.clone());
-        let started = Instant::now();
+        let (journal, name, live) = (found.journal.clone(), found.run.name.clone(), follow(&found.journal));
         let facts = LiveFacts {
-            facts: facts_of(found, false),
+            facts: Facts::of(found.run, found.is_alive),
             work: Vec::new(),
             approvals: Vec::new(),
             person: feed.reader.person.clone(),
             stopping: Stopping::Impossible,
         };
-        let report = live::report_sections(&facts.facts, feed.language());
-        let (live, made) = (follow(&journal), Instant::now());
-        let (fold, seen) = (RunFold::default(), SourceLengths::default());
-        RunPage { journal, name, live, fold, goes_on: true, facts, report, seen, made, cost: started.elapsed() }
+        RunPage {
+            journal,
+            name,
+            live,
+            fold: RunFold::default(),
+            goes_on: true,
+            is_within_reach: false,
+            facts,
+            report: Vec::new(),
+            seen: SourceLengths::default(),
+            decided: 0,
+            made: Instant::now(),
+            cost: Duration::ZERO,
+        }
     }
 
     /// Looks at what has changed; true where the page may be another one.
@@ -281,11 +309,8 @@ impl RunPage {
         self.goes_on = goes_on;
         let now = self.seen_now();
         let is_rested = |times: u32| self.made.elapsed() >= self.cost * times;
-        let is_due = match now == self.seen {
-            true => false,
-            false if now.journal != self.seen.journal || now.goes_on != self.seen.goes_on => is_rested(REST),
-            false => is_rested(LONG_REST),
-        };
+        let has_grown_alone = SourceLengths { curves: self.seen.curves.clone(), ..now.clone() } == self.seen;
+        let is_due = now != self.seen && is_rested(if has_grown_alone { LONG_REST } else { REST });
         if is_due {
             let started = Instant::now();
             let found = find::run(Path::new("."), RunQuery { run: Some(&self.name), ..feed.query() })?;
@@ -294,15 +319,23 @@ impl RunPage {
             (self.cost, self.made, self.seen) = (started.elapsed(), Instant::now(), now);
         }
         let work = self.fold.run.as_ref().filter(|_| goes_on).map(at_work).unwrap_or_default();
-        let stopping = feed.stopping(&self.journal, &self.name, goes_on);
-        let decided = decided(feed, &self.facts.facts.run)?;
-        let is_same = work == self.facts.work && stopping == self.facts.stopping && decided == self.facts.approvals;
-        (self.facts.work, self.facts.stopping, self.facts.approvals) = (work, stopping, decided);
+        self.is_within_reach |= goes_on && feed.reaches(&self.journal);
+        let stopping = match goes_on && self.is_within_reach {
+            true if feed.is_stopping(&self.name) => Stopping::UnderWay,
+            true => Stopping::Possible,
+            false => Stopping::Impossible,
+        };
+        let path = feed.approvals(&self.facts.facts.run);
+        let decided = length(&path);
+        let is_same = work == self.facts.work && stopping == self.facts.stopping && decided == self.decided;
+        if decided != self.decided {
+            (self.facts.approvals, self.decided) = (approvals::read(&path)?, decided);
+        }
+        (self.facts.work, self.facts.stopping) = (work, stopping);
         Ok(is_due || !is_same || feed.now().sections.is_empty())
     }
 
     fn seen_now(&self) -> SourceLengths {
-        let length = |path: &Path| fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
         let logs = self.fold.run.iter().flat_map(running).map(|(.., log)| Path::new(log).with_file_name(work::CURVE));
         let curves = logs.map(|path| (path.clone(), length(&path))).collect();
         SourceLengths { journal: length(&self.journal), goes_on: self.goes_on, curves }
@@ -317,13 +350,9 @@ impl RunPage {
     }
 }
 
-/// The decisions of people on the pipeline of this run.
-fn decided(feed: &RunNews, run: &RunState) -> Result<Vec<Approval>> {
-    let file = feed.file.clone().unwrap_or_else(|| {
-        let name = Path::new(&run.file).file_name().map(PathBuf::from).unwrap_or_default();
-        feed.root.with_file_name(name)
-    });
-    approvals::read(&approvals::path(&file))
+/// The length of a file that grows; 0 where there is none.
+fn length(path: &Path) -> u64 {
+    fs::symlink_metadata(path).map_or(0, |metadata| metadata.len())
 }
 
 /// The actions of a run that are at work: the stage, the part, and the log.
@@ -359,4 +388,35 @@ fn end_of(log: &Path) -> String {
     let text = read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Journal;
+    use crate::report::sample::run_started;
+
+    #[test]
+    fn a_run_that_has_only_begun_is_looked_for_again() {
+        let place = tempfile::tempdir().unwrap();
+        let (news, _) = watch::channel(Arc::new(PageSnapshot::of("", Vec::new(), 0, Language::English)));
+        let reader = PageReader { language: Language::English, person: String::new() };
+        let (root, told) = (place.path().to_owned(), Mutex::default());
+        let feed = RunNews { file: None, root, stop: Stop::Elsewhere, reader, told, news };
+        let begin = |at: &str| Journal::create(place.path(), "rlhf", at.parse().unwrap()).unwrap();
+        let mut first = begin("2026-11-30T01:00:00Z");
+        first.append(&run_started(&[("sft", "sft")])).unwrap();
+        first.flush().unwrap();
+        let mut thread = FollowThread::default();
+        let mut followed = |feed: &RunNews| {
+            thread.search(feed).unwrap();
+            thread.followed.as_ref().map(|run| run.journal.parent().unwrap().file_name().unwrap().to_owned())
+        };
+        assert_eq!(followed(&feed).unwrap(), first.run().as_str());
+        let mut second = begin("2026-11-30T02:00:00Z");
+        assert_eq!(followed(&feed).unwrap(), first.run().as_str());
+        second.append(&run_started(&[("sft", "sft")])).unwrap();
+        second.flush().unwrap();
+        assert_eq!(followed(&feed).unwrap(), second.run().as_str());
+    }
 }
