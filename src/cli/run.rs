@@ -46,20 +46,23 @@ pub fn walk_with_page(
     to: &Listeners,
 ) -> Result<u8> {
     let Some(page) = &to.page else { return walk(asked, &selected, Some(&mut execution), to) };
-    // What is wrong is said before a page is opened.
-    understand_whole(&asked.file, &asked.changes.all(), true)?;
     listen_for_interrupts()?;
-    let root = asked.store.beside(&asked.file);
-    let page = ui::serve(Some(&asked.file), root, Stop::Here(&IS_INTERRUPTED), page)?;
+    let mut served = None;
     loop {
-        let exit = walk(asked, &selected, Some(&mut execution), to)?;
+        // What is wrong is said before a page is opened.
+        let plan = understand_whole(&asked.file, &asked.changes.all(), true)?;
+        if served.is_none() {
+            let root = asked.store.beside(&asked.file);
+            served = Some(ui::serve(Some(&asked.file), root, Stop::Here(&IS_INTERRUPTED), page)?);
+        }
+        let exit = carry_out(plan, asked, &selected, Some(&mut execution), to)?;
         // It was done once, and a decision asks for no other result.
         selected.force.clear();
         execution.disowns = None;
         if !IS_INTERRUPTED.load(Ordering::SeqCst) {
             terminal::remark("the page stays until Ctrl-C; a decision on it goes on with the run\n");
         }
-        if !page.wait_for_decision(&IS_INTERRUPTED) {
+        if !served.as_ref().is_some_and(|page| page.wait_for_decision(&IS_INTERRUPTED)) {
             return Ok(exit);
         }
     }
@@ -69,11 +72,21 @@ pub fn walk_with_page(
 pub fn walk(
     asked: &FileArguments,
     selected: &selection::Filter,
+    execution: Option<&mut ExecutionOptions>,
+    to: &Listeners,
+) -> Result<u8> {
+    let plan = understand_whole(&asked.file, &asked.changes.all(), execution.is_some())?;
+    carry_out(plan, asked, selected, execution, to)
+}
+
+fn carry_out(
+    plan: Plan,
+    asked: &FileArguments,
+    selected: &selection::Filter,
     mut execution: Option<&mut ExecutionOptions>,
     to: &Listeners,
 ) -> Result<u8> {
     let json = to.json;
-    let plan = understand_whole(&asked.file, &asked.changes.all(), execution.is_some())?;
     let selection = selection::select(&plan, selected).map_err(refused)?;
     if let Some(execution) = execution.as_deref() {
         let is_counted = execution.capacity.gpu.is_some() || !slots::asks_for_several(&plan);
