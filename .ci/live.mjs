@@ -198,7 +198,7 @@ async function labelled() {
   const undone = await count();
   await press("KeyU");
   await until("the question before", 10, async () => (await count()) !== undone);
-  const isSaved = () => page.evaluate(() => localStorage.getItem("pipeline-labels people") === "[]");
+  const isSaved = () => page.evaluate(() => Object.entries(localStorage).some(([name, queue]) => name.startsWith("pipeline-labels people ") && queue === "[]"));
   await until("all is saved", 10, isSaved);
   await end(child);
   for (let n = 0; n < 3; n++) await press("Digit2");

@@ -142,7 +142,7 @@ fn a_page_tells_nobody_who_wrote_an_answer_and_two_people_get_different_items() 
     let digests = fs::read_dir(place.at("rlhf.labels")).into_iter().flatten().flatten();
     assert!(digests.map(|entry| entry.file_name().into_string().unwrap()).all(|name| !text.contains(&name)));
     let foreign = site.post("/label", &choice("ken", &mai["tasks"][0], "c1"));
-    assert_eq!(foreign.status, 204, "the page goes by the task, whoever sends it");
+    assert_eq!(foreign.status, 422, "a task is of the person whom it was given to");
     assert_eq!(site.get("/tasks?as=..").status, 422);
 }
 

@@ -1,7 +1,7 @@
 // One question at a time. What a person chose is kept in this browser until the server says that it is on its disk, and sent
 // in its order. Keys go by their place on the keyboard (`code`), and mean nothing while a word is being composed.
 (() => {
-  const { stage, form, criteria, words, ...given } = JSON.parse(document.querySelector("main").dataset.page);
+  const { stage, queue: kept, form, criteria, words, ...given } = JSON.parse(document.querySelector("main").dataset.page);
   const by = (id) => document.getElementById(id);
   const fill = (phrase, values) => phrase.replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const letter = (at) => String.fromCharCode(65 + at);
@@ -24,7 +24,7 @@
   const judged = new Set();
 
   // ---------------------------------------------------------------------------------------- what is not saved yet
-  const place = `pipeline-labels ${stage}`;
+  const place = `pipeline-labels ${stage} ${kept}`;
   let queue = JSON.parse(localStorage.getItem(place) ?? "[]");
   let isSending = false;
   let isStuck = false;

@@ -16,7 +16,7 @@ const SCRIPT: &str = include_str!("labelling.js");
 
 /// The policy that the page is sent with.
 pub fn policy() -> String {
-    page_policy(Some(SCRIPT)) + "; frame-ancestors 'none'"
+    page_policy(Some(SCRIPT))
 }
 
 /// A text in a language of the pages.
@@ -27,8 +27,18 @@ fn said(text: &Bilingual, language: Language) -> &str {
     }
 }
 
-/// The page of a stage; `person` is the pseudonym, where it is known.
-pub fn page(stage: &str, asked: &Questionnaire, person: Option<&str>, language: Language) -> String {
+/// The place that a page has.
+pub struct PageOfLabels<'a> {
+    pub stage: &'a str,
+    /// The pseudonym, where only one person labels.
+    pub person: Option<&'a str>,
+    /// The name under which the browser keeps what is not saved yet: another one for each file.
+    pub queue: String,
+}
+
+/// The page of a stage.
+pub fn page(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> String {
+    let PageOfLabels { stage, .. } = place;
     let sheet = asked.criteria.as_ref();
     let question = match (sheet, asked.form) {
         (Some(sheet), _) => said(&sheet.question, language),
@@ -36,7 +46,7 @@ pub fn page(stage: &str, asked: &Questionnaire, person: Option<&str>, language: 
         (None, Form::Edit) => words::EDIT_SAYS.say(language),
         (None, Form::Ranking | Form::Ratings) => words::RANKING_SAYS.say(language),
     };
-    let data = data(stage, asked, person, language).to_string();
+    let data = data(place, asked, language).to_string();
     let page = html! {
         (DOCTYPE)
         html lang=(language.code()) {
@@ -81,7 +91,8 @@ pub fn page(stage: &str, asked: &Questionnaire, person: Option<&str>, language: 
 }
 
 /// The things that the script is told: the form, the scales, and the words of what it makes.
-fn data(stage: &str, asked: &Questionnaire, person: Option<&str>, language: Language) -> Value {
+fn data(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> Value {
+    let PageOfLabels { stage, person, queue } = place;
     let criteria = asked.criteria.iter().flat_map(|sheet| &sheet.criteria).map(|criterion| {
         json!({"name": criterion.name, "question": said(&criterion.question, language), "scale": criterion.scale})
     });
@@ -102,7 +113,7 @@ fn data(stage: &str, asked: &Questionnaire, person: Option<&str>, language: Lang
     ];
     let words: serde_json::Map<String, Value> =
         words.into_iter().map(|(name, phrase)| (name.to_owned(), phrase.say(language).into())).collect();
-    json!({"stage": stage, "form": asked.form, "person": person, "criteria": criteria.collect::<Vec<_>>(), "words": words})
+    json!({"stage": stage, "queue": queue, "form": asked.form, "person": person, "criteria": criteria.collect::<Vec<_>>(), "words": words})
 }
 
 fn criteria(sheet: &Sheet, language: Language) -> Markup {

@@ -89,7 +89,7 @@ pub fn page(pipeline: &str, sections: &[Section], state: &str, language: Languag
 
 /// The policy that such a page is sent with.
 pub fn policy() -> String {
-    super::page::policy(Some(SCRIPT)) + "; frame-ancestors 'none'"
+    super::page::policy(Some(SCRIPT))
 }
 
 /// The names of the sections as a part of the page that changes with them.

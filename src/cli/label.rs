@@ -11,7 +11,7 @@ use crate::action::Record;
 use crate::event::Event;
 use crate::gate::Rule;
 use crate::labels;
-use crate::labels::book::{LabelBook, LabelProgress, Outlook, Receipt};
+use crate::labels::book::{LabelBook, LabelProgress, Outlook, Receipt, SaidLabel};
 use crate::labels::chain;
 use crate::labels::folder::LabelFolder;
 use crate::plan::{Plan, selection};
@@ -26,7 +26,7 @@ use formats::dialogue::Prompt;
 use serde::{Deserialize, Serialize};
 use stages::people::criteria::Sheet;
 use stages::people::form::Form;
-use stages::people::label::{Judgement, Label, LabelEntry, PairChoice};
+use stages::people::label::{Judgement, LabelEntry, PairChoice};
 use stages::people::sitting::Task;
 use stages::stage::Work;
 use std::cmp::Ordering;
@@ -189,19 +189,10 @@ fn converse(book: &mut LabelBook, by: &str) -> Result<u8> {
         }
         let said: ProgramAnswer =
             serde_json::from_str(&line).map_err(|error| refused(format!("read answer {number}: {error}")))?;
-        let label = Label {
-            item: shown.digest.clone(),
-            criteria: book.worklist.criteria(),
-            by: by.to_owned(),
-            round,
-            judgement: said.judgement.of_shown(&order),
-            order,
-            before_hint: None,
-            seconds: said.seconds.unwrap_or_else(|| began.elapsed().as_secs_f64()),
-            at: labels::now(),
-            client: format!("{by}-{}-{number}", book.session()),
-            note: said.note,
-        };
+        let seconds = said.seconds.unwrap_or_else(|| began.elapsed().as_secs_f64());
+        let (by, client) = (by.to_owned(), format!("{by}-{}-{number}", book.session()));
+        let said = SaidLabel { by, judgement: said.judgement, seconds, client, note: said.note };
+        let label = book.label(Task { item, round, order }, said);
         book.write(LabelEntry::Label(label)).map_err(|error| refused(format!("{error:#}")))?;
     }
     Ok(0)
@@ -237,19 +228,9 @@ fn import_rows(book: &mut LabelBook, file: &Path, by: &str) -> Result<u8> {
             let by = if *time == 1 { by.to_owned() } else { format!("{by}.{time}") };
             let judgement = judged(form, &of_item);
             let name = format!("{} {by} {judgement:?}", item.digest);
-            let label = Label {
-                item: item.digest.clone(),
-                criteria: book.worklist.criteria(),
-                by,
-                round: 0,
-                order: Vec::new(),
-                judgement,
-                before_hint: None,
-                seconds: 0.0,
-                at: labels::now(),
-                client: format!("import-{}", chain::hash(name.as_bytes())),
-                note: None,
-            };
+            let client = format!("import-{}", chain::hash(name.as_bytes()));
+            let said = SaidLabel { by, judgement, seconds: 0.0, client, note: None };
+            let label = book.label(Task { item: *place, round: 0, order: Vec::new() }, said);
             match book.write(LabelEntry::Label(label)).map_err(|error| refused(format!("{error:#}")))? {
                 Receipt::Written => written += 1,
                 Receipt::Known => known += 1,

@@ -4,9 +4,10 @@
 use super::label::{self, LabelArguments};
 use super::terminal;
 use super::web::{self, Site, answered};
-use crate::chapter::labelling as pages;
+use crate::chapter::labelling::{self as pages, PageOfLabels};
 use crate::chapter::words::Language;
-use crate::labels::book::{LabelBook, is_pseudonym};
+use crate::labels;
+use crate::labels::book::{LabelBook, SaidLabel, is_pseudonym};
 use anyhow::{Context, Result, bail};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -15,7 +16,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use stages::people::form::Form;
-use stages::people::label::{Judgement, Label, LabelEntry, Withdrawal};
+use stages::people::label::{Judgement, LabelEntry, Withdrawal};
 use stages::people::progress::LabelCount;
 use stages::people::sitting::Task;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -40,6 +41,7 @@ struct Desk {
     /// The pseudonym of the only person, if one was named.
     person: Option<String>,
     language: Language,
+    queue: String,
     secret: [u8; 32],
     book: LabelBook,
     /// By item: who was shown it, and when.
@@ -66,9 +68,11 @@ pub fn serve(arguments: &LabelArguments) -> Result<u8> {
     let language = page.lang.unwrap_or_else(super::options::language_of_environment);
     // Kept, so that what a page chose before a restart is still understood.
     let secret = blake3::derive_key("pipeline: names of labelling tasks", web::guard::token(&root)?.as_bytes());
+    let file = std::path::absolute(&asked.file).with_context(|| format!("find {}", asked.file.display()))?;
+    let queue = short_name(&secret, &file.to_string_lossy());
     let person = person.clone();
     let (leases, handed) = (BTreeMap::new(), HashMap::new());
-    let desk = Desk { stage: stage.to_owned(), person, language, secret, book, leases, handed };
+    let desk = Desk { stage: stage.to_owned(), person, language, queue, secret, book, leases, handed };
     let router = Router::new()
         .route("/", get(page_of))
         .route("/tasks", get(tasks))
@@ -89,7 +93,8 @@ fn lock(desk: &DeskState) -> MutexGuard<'_, Desk> {
 
 async fn page_of(State(desk): State<DeskState>) -> Html<String> {
     let desk = lock(&desk);
-    Html(pages::page(&desk.stage, &desk.book.worklist.asked, desk.person.as_deref(), desk.language))
+    let (stage, person, queue) = (&*desk.stage, desk.person.as_deref(), desk.queue.clone());
+    Html(pages::page(&PageOfLabels { stage, person, queue }, &desk.book.worklist.asked, desk.language))
 }
 
 #[derive(Deserialize)]
@@ -152,7 +157,7 @@ struct Undoing {
 }
 
 async fn undo(State(desk): State<DeskState>, Json(Undoing { person, of, client }): Json<Undoing>) -> Response {
-    let withdrawal = Withdrawal { of, by: person, at: now(), client };
+    let withdrawal = Withdrawal { of, by: person, at: labels::now(), client };
     answered(move || acknowledged(lock(&desk).write(LabelEntry::Withdrawal(withdrawal)))).await
 }
 
@@ -171,8 +176,9 @@ fn refused(error: &anyhow::Error) -> Response {
     status.into_response()
 }
 
-fn now() -> String {
-    jiff::Timestamp::now().to_string()
+/// A name that tells nothing of what it stands for, and that only this store can make.
+fn short_name(secret: &[u8; 32], of: &str) -> String {
+    blake3::keyed_hash(secret, of.as_bytes()).to_hex()[..24].to_owned()
 }
 
 impl Desk {
@@ -204,17 +210,16 @@ impl Desk {
     /// The name of a task.
     fn name(&self, person: &str, item: usize, round: u32) -> String {
         let item = &self.book.worklist.items[item].digest;
-        let hash = blake3::keyed_hash(&self.secret, format!("{person}\n{item}\n{round}").as_bytes());
-        hash.to_hex()[..24].to_owned()
+        short_name(&self.secret, &format!("{person}\n{item}\n{round}"))
     }
 
     /// The task of a name: one that was handed out, by this process or by one before it.
     fn task(&self, person: &str, name: &str) -> Option<(usize, u32)> {
-        self.handed.get(name).copied().or_else(|| {
+        let is_theirs = |(item, round): &(usize, u32)| self.name(person, *item, *round) == name;
+        self.handed.get(name).copied().filter(is_theirs).or_else(|| {
             let rounds =
                 (0..self.book.worklist.items.len()).flat_map(|item| (0..ROUNDS).map(move |round| (item, round)));
-            let mut all = rounds;
-            all.find(|(item, round)| self.name(person, *item, *round) == name)
+            rounds.into_iter().find(is_theirs)
         })
     }
 
@@ -222,19 +227,8 @@ impl Desk {
         let LabelChoice { person, task, order, judgement, seconds, client, note } = choice;
         self.check(&person)?;
         let Some((item, round)) = self.task(&person, &task) else { bail!("there is no such task in the worklist") };
-        let label = Label {
-            item: self.book.worklist.items[item].digest.clone(),
-            criteria: self.book.worklist.criteria(),
-            by: person,
-            round,
-            judgement: judgement.of_shown(&order),
-            order,
-            before_hint: None,
-            seconds,
-            at: now(),
-            client,
-            note,
-        };
+        let said = SaidLabel { by: person, judgement, seconds, client, note };
+        let label = self.book.label(Task { item, round, order }, said);
         self.write(LabelEntry::Label(label))?;
         self.leases.remove(&item);
         Ok(())

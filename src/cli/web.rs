@@ -55,7 +55,7 @@ pub fn serve(site: Site, page: &PageArguments) -> Result<String> {
     let local = listener.local_addr().context("ask for the port")?;
     let token = if address.is_loopback() { None } else { Some(guard::token(site.root)?) };
     let link = link(local, token.as_deref());
-    let guarded = Arc::new(Guard { port: local.port(), token, policy: site.policy });
+    let guarded = Arc::new(Guard { port: local.port(), token, policy: site.policy + "; frame-ancestors 'none'" });
     listener.set_nonblocking(true).context("serve the page")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("serve the page")?;
     let router = site

@@ -3,10 +3,11 @@
 
 use super::chain::{self, LabelFile};
 use super::folder::LabelFolder;
+use crate::labels;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use stages::people::interval::labels_needed;
-use stages::people::label::{EffectiveLabels, Freeze, LabelEntry};
+use stages::people::label::{EffectiveLabels, Freeze, Judgement, Label, LabelEntry};
 use stages::people::measure::People;
 use stages::people::person::{PersonCount, people};
 use stages::people::progress::LabelCount;
@@ -27,6 +28,17 @@ pub struct LabelBook {
     labels: EffectiveLabels,
     clients: BTreeSet<String>,
     writers: BTreeMap<String, LabelWriter>,
+}
+
+/// The judgement of a person on a task, as it comes in.
+pub struct SaidLabel {
+    pub by: String,
+    /// Names the answers by the places in which they were shown.
+    pub judgement: Judgement,
+    pub seconds: f64,
+    /// The name that the sender gave it: the same again is no other label.
+    pub client: String,
+    pub note: Option<String>,
 }
 
 /// The answer to somebody who wants something written.
@@ -111,6 +123,25 @@ impl LabelBook {
         let share = said.iter().map(|(_, value)| value).sum::<f64>() / items as f64;
         let more = labels_needed(bound, share).map(|needed| needed.saturating_sub(items));
         (items > 0).then_some(Outlook { share, items, more })
+    }
+
+    /// The label of a task: what a person said of the answers in the order in which they were shown. A task whose order is
+    /// empty was shown by nobody here, and its judgement is already that of the item.
+    pub fn label(&self, task: Task, said: SaidLabel) -> Label {
+        let (Task { item, round, order }, SaidLabel { by, judgement, seconds, client, note }) = (task, said);
+        Label {
+            item: self.worklist.items[item].digest.clone(),
+            criteria: self.worklist.criteria(),
+            by,
+            round,
+            judgement: judgement.of_shown(&order),
+            order,
+            before_hint: None,
+            seconds,
+            at: labels::now(),
+            client,
+            note,
+        }
     }
 
     /// Writes an entry of a person, and waits until it is on the disk. What was sent before under the same client id is
@@ -295,18 +326,7 @@ mod tests {
     fn worklist() -> Worklist {
         let item = |number: usize| {
             let (prompt, answers) = (Prompt::Text(format!("p{number}")), vec!["a".to_owned(), "b".to_owned()]);
-            WorkItem {
-                digest: WorkItem::digest(&prompt, &answers),
-                id: number.to_string(),
-                group: None,
-                prompt,
-                answers,
-                is_overlapped: false,
-                is_gold: false,
-                known: None,
-                suggestion: None,
-                propensity: None,
-            }
+            WorkItem { id: number.to_string(), ..WorkItem::of(prompt, answers) }
         };
         let form = Form::Pairs;
         let asked =

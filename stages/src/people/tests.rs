@@ -256,16 +256,11 @@ fn worklist(items: usize, overlapped: usize, gold: usize, seed: u64) -> Worklist
         let prompt = Prompt::Text(format!("prompt {number}"));
         let known = answers.iter().map(|answer| -(worth(answer) as f64)).collect();
         WorkItem {
-            digest: WorkItem::digest(&prompt, &answers),
             id: number.to_string(),
-            group: None,
-            prompt,
-            answers,
             is_overlapped: number < overlapped,
             is_gold: number >= items,
             known: Some(known),
-            suggestion: None,
-            propensity: None,
+            ..WorkItem::of(prompt, answers)
         }
     };
     let all = (0..items + gold).map(item).collect();

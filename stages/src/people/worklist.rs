@@ -67,14 +67,29 @@ pub const QUESTIONNAIRE: &str = "questionnaire.json";
 pub const ITEMS: &str = "questions.jsonl";
 
 impl WorkItem {
+    /// An item of which nothing is known but its texts; its id is its digest.
+    pub fn of(prompt: Prompt, answers: Vec<String>) -> WorkItem {
+        let digest = WorkItem::digest(&prompt, &answers);
+        WorkItem {
+            id: digest.clone(),
+            digest,
+            group: None,
+            prompt,
+            answers,
+            is_overlapped: false,
+            is_gold: false,
+            known: None,
+            suggestion: None,
+            propensity: None,
+        }
+    }
+
     /// The digest of a prompt and its answers, which come in the order of their texts.
     pub fn digest(prompt: &Prompt, answers: &[String]) -> String {
         let text = serde_json::to_string(&(prompt, answers)).expect("these are texts alone");
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
-}
 
-impl WorkItem {
     /// The places of the answers in an order drawn by the item alone. Agreement by chance is counted in it: in that of the
     /// texts, the better answer may always come first.
     pub fn drawn_order(&self) -> Vec<usize> {

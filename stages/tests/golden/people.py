@@ -42,6 +42,14 @@ def kendall_tables():
     return cases
 
 
+def logs(fit, things, data):
+    """Log strengths without and with the prior: one win and one loss of each against a thing of strength 1."""
+    exact = {"max_iter": 10000, "tol": 1e-13}
+    against = [(i, things) for i in range(things)] + [(things, i) for i in range(things)]
+    prior = fit(things + 1, data + against, **exact)
+    return {"logs": list(fit(things, data, **exact)), "with_prior": list(prior[:-1] - prior[-1])}
+
+
 def bradley_terry():
     cases = []
     for things, games in [(4, 60), (6, 200)]:
@@ -50,11 +58,7 @@ def bradley_terry():
         while len(data) < games:
             i, j = random.choice(things, 2, replace=False)
             data.append((int(i), int(j)) if random.random() < 1 / (1 + np.exp(strength[j] - strength[i])) else (int(j), int(i)))
-        # The prior: one win and one loss of each against a thing of strength 1.
-        with_prior = data + [(i, things) for i in range(things)] + [(things, i) for i in range(things)]
-        prior = choix.ilsr_pairwise(things + 1, with_prior, max_iter=10000, tol=1e-13)
-        cases.append({"things": things, "wins": data, "logs": list(choix.ilsr_pairwise(things, data, max_iter=10000, tol=1e-13)),
-                      "with_prior": list(prior[:-1] - prior[-1])})
+        cases.append({"things": things, "wins": data, **logs(choix.ilsr_pairwise, things, data)})
     return cases
 
 
@@ -63,10 +67,7 @@ def plackett_luce():
     for things, count in [(4, 40), (5, 30)]:
         strength = random.normal(size=things)
         rankings = [list(map(int, np.argsort(-(strength + random.gumbel(size=things))))) for _ in range(count)]
-        with_prior = rankings + [[i, things] for i in range(things)] + [[things, i] for i in range(things)]
-        prior = choix.ilsr_rankings(things + 1, with_prior, max_iter=10000, tol=1e-13)
-        cases.append({"things": things, "rankings": rankings, "logs": list(choix.ilsr_rankings(things, rankings, max_iter=10000, tol=1e-13)),
-                      "with_prior": list(prior[:-1] - prior[-1])})
+        cases.append({"things": things, "rankings": rankings, **logs(choix.ilsr_rankings, things, rankings)})
     return cases
 
 

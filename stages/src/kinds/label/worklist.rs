@@ -127,16 +127,11 @@ fn items_of(question: AnsweredQuestion, form: Form, suggested: &Suggestions) -> 
         let texts: Vec<String> = places.iter().map(|place| answers[*place].0.clone()).collect();
         let known: Option<Vec<f64>> = places.iter().map(|place| answers[*place].1).collect();
         WorkItem {
-            digest: WorkItem::digest(&prompt, &texts),
             id: if of == 1 { id.clone() } else { format!("{id}/{}", number + 1) },
             group: group.clone().or_else(|| (of > 1).then(|| id.clone())),
             suggestion: suggested.ranks(&prompt, &texts),
-            prompt: prompt.clone(),
-            answers: texts,
-            is_overlapped: false,
-            is_gold: false,
             known: known.filter(|ranks| ranks.iter().any(|rank| *rank != ranks[0])),
-            propensity: None,
+            ..WorkItem::of(prompt.clone(), texts)
         }
     };
     chosen.into_iter().enumerate().map(item).collect()
