@@ -29,6 +29,7 @@ mod notify;
 mod options;
 mod refusal;
 mod report;
+mod review;
 mod run;
 mod runs;
 mod schema;
@@ -53,6 +54,7 @@ use arguments::{CacheVerb, CommandLine, DataVerb, GateVerb, ModelVerb, Verb};
 use clap::{CommandFactory, Parser};
 use export::ExportForm;
 use find::RunQuery;
+use label::LabelArguments;
 use refusal::Refusal;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -196,8 +198,11 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Doctor { store, json } => doctor::doctor(&store.beside(Path::new("")), json),
         Verb::Devices { device, all } => doctor::devices(&device, all),
         Verb::Worker { directory } => Ok(worker::work(&directory)),
-        Verb::Label(arguments) if arguments.ui => labelling::serve(&arguments),
+        Verb::Label(LabelArguments { asked, stage, person, page, ui: true, .. }) => {
+            labelling::serve(&asked, &stage, person, &page)
+        }
         Verb::Label(arguments) => label::label(&arguments),
+        Verb::Review(arguments) => review::review(arguments),
         Verb::Criteria { name } => criteria::criteria(name.as_deref()),
         Verb::Schema => schema::print(),
         Verb::Init { directory, model } => init::init(&directory, model.as_deref()),

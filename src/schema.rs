@@ -304,7 +304,7 @@ fn stage() -> Value {
             keys["metrics"] = json!(false);
             keys["incumbent"] = json!(false);
         }
-        let needs_ports = kind.ports.iter().any(|port| !port.is_optional);
+        let needs_ports = kind.ports.iter().any(|port| !port.is_optional || port.or.is_some());
         let mut required = if needs_ports { vec!["from"] } else { Vec::new() };
         required.extend((!parameters::required(kind).is_empty()).then_some("with"));
         json!({
@@ -329,12 +329,19 @@ fn from(kind: &Kind) -> Value {
         (port.name.to_owned(), json!({"description": port.doc, "$ref": format!("#/$defs/{of}")}))
     };
     let required = kind.ports.iter().filter(|port| !port.is_optional).map(|port| port.name);
-    templated(json!({
+    let pairs = kind.ports.iter().filter_map(|port| Some((port.name, port.or?))).filter(|(port, other)| port < other);
+    let either = pairs.map(|(port, other)| json!({"oneOf": [{"required": [port]}, {"required": [other]}]}));
+    let either: Vec<Value> = either.collect();
+    let mut ports = json!({
         "type": "object",
         "properties": kind.ports.iter().map(port).collect::<Map<_, _>>(),
         "required": required.collect::<Vec<_>>(),
         "additionalProperties": false,
-    }))
+    });
+    if !either.is_empty() {
+        ports["allOf"] = either.into();
+    }
+    templated(ports)
 }
 
 fn mapping(keys: Vec<Key>) -> Value {

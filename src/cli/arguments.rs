@@ -11,6 +11,7 @@ use super::options::{
     log_place,
 };
 use super::report::ReportFormat;
+use super::review::ReviewArguments;
 use super::table::TableFormat;
 use super::ui::{RunPageArguments, UiArguments};
 use crate::chapter::words::Language;
@@ -188,6 +189,9 @@ pub enum Verb {
     },
     /// Show how far the labels of a stage of kind `label` are, check their files, or take later ones in
     Label(LabelArguments),
+    /// Review an evaluation: a page on which people compare the answers that its model changed with those before, for the stage of
+    /// kind `label` that has it on its port `review`
+    Review(ReviewArguments),
     /// Print a criteria sheet to begin with, in Japanese and English: `pipeline criteria helpful > data/criteria.yaml`
     Criteria {
         /// The name of the sheet; default: the list of all

@@ -87,15 +87,18 @@ fn ports(kind: &Kind) -> Sheet {
             Accepts::Tokenizer => "tokenizer",
             Accepts::Data(_) => "data",
             Accepts::Criteria => "criteria",
+            Accepts::Evaluation => "evaluation",
             Accepts::Any => "anything",
         };
         let takes = if port.takes_many { format!("{takes}, or a list") } else { takes.to_owned() };
         let mut notes = Vec::new();
-        if port.is_optional {
-            notes.push("optional");
+        match port.or {
+            Some(other) => notes.push(format!("or `{other}`")),
+            None if port.is_optional => notes.push("optional".to_owned()),
+            None => {}
         }
         if kind.incumbent == Some(port.name) {
-            notes.push("the incumbent of a gate");
+            notes.push("the incumbent of a gate".to_owned());
         }
         grid.add([plain(port.name), plain(takes), cell(notes.join(", "), Tone::Quiet), plain(port.doc)]);
     }

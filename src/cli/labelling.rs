@@ -1,9 +1,10 @@
 //! `label --ui`: the server of the page on which people label. A choice is answered when it is on the disk. Nothing that it
 //! sends says who wrote an answer; a task is named by a hash that only this store can make.
 
-use super::label::{self, LabelArguments};
+use super::label;
+use super::options::FileArguments;
 use super::terminal;
-use super::web::{self, Site, answered};
+use super::web::{self, PageArguments, Site, answered};
 use crate::chapter::labelling::{self as pages, PageOfLabels};
 use crate::chapter::words::Language;
 use crate::labels;
@@ -56,8 +57,7 @@ type DeskState = Arc<Mutex<Desk>>;
 ///
 /// # Errors
 /// As [`label::open`]; or the port is taken.
-pub fn serve(arguments: &LabelArguments) -> Result<u8> {
-    let LabelArguments { asked, stage, person, page, .. } = arguments;
+pub fn serve(asked: &FileArguments, stage: &str, person: Option<String>, page: &PageArguments) -> Result<u8> {
     if let Some(person) = person.as_ref().filter(|person| !is_pseudonym(person)) {
         return Err(super::refusal::refused(format!(
             "`{person}` is no pseudonym: letters, digits, `_` and `.`, at most 40"
@@ -70,7 +70,6 @@ pub fn serve(arguments: &LabelArguments) -> Result<u8> {
     let secret = blake3::derive_key("pipeline: names of labelling tasks", web::guard::token(&root)?.as_bytes());
     let file = std::path::absolute(&asked.file).with_context(|| format!("find {}", asked.file.display()))?;
     let queue = short_name(&secret, &file.to_string_lossy());
-    let person = person.clone();
     let (leases, handed) = (BTreeMap::new(), HashMap::new());
     let desk = Desk { stage: stage.to_owned(), person, language, queue, secret, book, leases, handed };
     let router = Router::new()

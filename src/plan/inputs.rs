@@ -11,7 +11,7 @@ use super::source::{
 };
 use crate::diagnostic::Diagnostic;
 use crate::hub::is_data;
-use crate::spec::{PortSpec, Reference, SourceSpec};
+use crate::spec::{PortSpec, Reference, SourceSpec, StageSpec};
 use formats::unreadable;
 use stages::stage::{Accepts, Kind, Port, did_you_mean};
 use std::fs;
@@ -77,12 +77,30 @@ pub fn resolve(
         inputs.push(Input { port, sources, is_list, readings: Vec::new() });
     }
     for port in kind.map_or(&[][..], |kind| kind.ports) {
+        mistakes.extend(port.or.and_then(|other| either(stage, port.name, other)));
         if !port.is_optional && !stage.from.iter().any(|from| from.port.value == port.name) {
             let message = format!("stage `{}` has no input `{}`", stage.name.value, port.name);
             mistakes.push(Diagnostic::error(stage.name.span, message).help(format!("`{}`: {}", port.name, port.doc)));
         }
     }
     inputs
+}
+
+/// The mistake where not exactly one of two ports is connected; it is told at the first of them by name.
+fn either(stage: &StageSpec, port: &str, other: &str) -> Option<Diagnostic> {
+    let typed = |name: &str| stage.from.iter().find(|from| from.port.value == name);
+    match (typed(port), typed(other)) {
+        _ if port > other => None,
+        (None, None) => {
+            let message = format!("stage `{}` has neither the input `{port}` nor `{other}`", stage.name.value);
+            Some(Diagnostic::error(stage.name.span, message))
+        }
+        (Some(_), Some(second)) => {
+            let message = format!("`{port}` and `{other}` exclude each other");
+            Some(Diagnostic::error(second.port.span, message))
+        }
+        _ => None,
+    }
 }
 
 fn check_port(kind: &Kind, port: Option<&Port>, from: &PortSpec, mistakes: &mut Vec<Diagnostic>) {

@@ -5,7 +5,7 @@ use crate::diagnostic::{self, Diagnostic};
 use crate::hub;
 use crate::spec::{Pin, Reference, SourceSpec, Spec};
 use formats::data::{self, DataSource, PromptDigests, ReadOptions};
-use stages::stage::{Accepts, Gives, Kind, Port, Work, did_you_mean, nearest};
+use stages::stage::{Accepts, Gives, Kind, Measure, Port, Work, did_you_mean, nearest};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -158,7 +158,9 @@ pub fn stage_source(
         let goes_on = lookup.kinds[id].is_some_and(|kind| kind.gives == Gives::Reward);
         let is_good = match (port.map(|port| port.accepts), given.gives) {
             // What an evaluation measured are rows, which a command may read.
-            (port, Gives::Nothing) => port.is_none() && takes_any && measures(given),
+            (None, Gives::Nothing) => takes_any && measures(given),
+            (Some(Accepts::Evaluation), gives) => gives == Gives::Nothing && compares(given, stage, lookup),
+            (Some(_), Gives::Nothing) => false,
             (Some(Accepts::Data(_)), Gives::Any) => false,
             (Some(Accepts::Any), _) | (_, Gives::Any) => true,
             (Some(Accepts::Model), Gives::Model) | (Some(Accepts::RewardModel | Accepts::Reward), Gives::Reward) => {
@@ -185,6 +187,12 @@ pub fn stage_source(
 /// Whether a stage of the kind leaves the rows that it measured.
 fn measures(kind: &Kind) -> bool {
     matches!(kind.work, Work::Measure(_))
+}
+
+/// Whether a stage measures its model and another one that it is compared with.
+fn compares(kind: &Kind, stage: StageId, lookup: &SourceLookup) -> bool {
+    let Work::Measure(Measure { comparison: Some(comparison), .. }) = kind.work else { return false };
+    lookup.spec.stages[stage].from.iter().any(|from| from.port.value == comparison.port)
 }
 
 /// One file of what a stage gives. Whether it is there, and what its rows are, is known once the stage has run.
@@ -236,7 +244,7 @@ pub fn wanted(port: Option<&Port>, maker: Option<&String>) -> String {
 pub fn takes_file(accepts: Accepts, path: &Path) -> bool {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     match accepts {
-        Accepts::Model | Accepts::RewardModel | Accepts::Tokenizer => false,
+        Accepts::Model | Accepts::RewardModel | Accepts::Tokenizer | Accepts::Evaluation => false,
         Accepts::Reward => ["txt", "tsv", "jsonl"].contains(&extension.as_str()),
         Accepts::Criteria => ["yaml", "yml"].contains(&extension.as_str()),
         Accepts::Data(_) | Accepts::Any => true,
@@ -279,6 +287,7 @@ pub fn accepted(accepts: Accepts) -> &'static str {
         Accepts::Criteria => {
             "a criteria sheet: a file (.yaml) that is there before anything runs; `pipeline criteria` writes one"
         }
+        Accepts::Evaluation => "an evaluation that compares with a model: a stage of kind `eval` with a `baseline`",
         Accepts::Any => "anything",
     }
 }

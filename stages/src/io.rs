@@ -208,6 +208,11 @@ impl Io {
         self.inputs.get(port).and_then(|sources| sources.first()?.files.first()).map(PathBuf::as_path)
     }
 
+    /// Everything that is connected to a port, in its order.
+    pub fn inputs_of(&self, port: &str) -> impl Iterator<Item = &Path> {
+        self.inputs.get(port).into_iter().flatten().flat_map(|source| &source.files).map(PathBuf::as_path)
+    }
+
     /// The files of a data port, and how they are read.
     pub fn data(&self, port: &str) -> Result<&[DataSource]> {
         self.optional_data(port).with_context(|| format!("find input `{port}`: nothing is connected to it"))

@@ -94,7 +94,7 @@ pub fn check_data(rows: DataRows, sources: &[DataSource], may_skip: u64) -> Resu
 /// Those of the stage.
 pub fn check_input(port: &Port, path: &Path) -> Result<()> {
     match (port.accepts, port.check_file) {
-        (Accepts::Data(_) | Accepts::Criteria | Accepts::Any, _) => Ok(()),
+        (Accepts::Data(_) | Accepts::Criteria | Accepts::Evaluation | Accepts::Any, _) => Ok(()),
         (_, Some(check)) if path.is_file() => check(path),
         (Accepts::Model, _) => describe::check(path),
         (Accepts::RewardModel | Accepts::Reward, _) => describe::check_reward(path),
@@ -158,6 +158,8 @@ mod tests {
             for port in kind.ports {
                 assert!(port.tokens_of.is_none_or(|of| accepts(of) == Accepts::Model), "{name}.{}", port.name);
                 assert!(port.instead_of.is_none_or(has), "{name}.{}", port.name);
+                let other = port.or.map(|other| kind.port(other).and_then(|other| other.or));
+                assert!(other.is_none_or(|of_other| of_other == Some(port.name)), "{name}.{}", port.name);
             }
             match kind.tokenizer {
                 TokenizerSource::Port(port) => {

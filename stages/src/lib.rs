@@ -14,6 +14,7 @@ pub mod orphans;
 pub mod people;
 pub mod rl;
 pub mod sandbox;
+pub mod scored;
 pub mod secret;
 pub mod stage;
 pub mod tensor;

@@ -9,6 +9,7 @@ pub mod label;
 pub mod measure;
 pub mod person;
 pub mod progress;
+pub mod review;
 pub mod rows;
 pub mod sitting;
 pub mod worklist;

@@ -45,7 +45,8 @@ pub struct Metric {
     pub bounds: Option<Bounds>,
     /// Whether only the rows of the table that have its field as their `subset` are meant: other rows lack it.
     pub has_own_rows: bool,
-    /// The port whose input it is measured by, beside the rows: with another one there it is another number.
+    /// The port whose input it is measured by, beside the rows: with another one there it is another number, and with nothing
+    /// there it is none.
     pub measured_by: Option<&'static str>,
 }
 
@@ -117,6 +118,8 @@ pub enum Accepts {
     Data(DataRows),
     /// A criteria sheet (`.yaml`), which is read before anything runs: it takes the place of a parameter.
     Criteria,
+    /// A stage that measured a model and what it is compared with.
+    Evaluation,
     /// Anything (`exec`).
     Any,
 }
@@ -127,6 +130,8 @@ pub struct Port {
     pub name: &'static str,
     pub accepts: Accepts,
     pub is_optional: bool,
+    /// The port that is connected in its place: exactly one of the two is.
+    pub or: Option<&'static str>,
     pub takes_many: bool,
     /// Whether its rows are measured, not learned.
     pub is_measured: bool,
@@ -154,6 +159,7 @@ impl Port {
             name,
             accepts,
             is_optional: false,
+            or: None,
             takes_many: false,
             is_measured: false,
             check_file: None,
@@ -164,6 +170,9 @@ impl Port {
     }
     pub const fn optional(self) -> Port {
         Port { is_optional: true, ..self }
+    }
+    pub const fn or(self, port: &'static str) -> Port {
+        Port { is_optional: true, or: Some(port), ..self }
     }
     pub const fn measured(self) -> Port {
         Port { is_measured: true, ..self }

@@ -1,9 +1,11 @@
 //! Labels of people, and actions of a stage that are not its own.
 
+use super::super::{classes, measure};
 use super::{Lookup, Query, Step, all, fails};
-use crate::action::Action;
+use crate::action::{Action, ActionInput};
+use crate::plan::{Input, Source};
 use cache::Content;
-use stages::stage::Kind;
+use stages::stage::{Accepts, Kind, Measure, Work};
 
 /// The labels of a worklist that count.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,13 +28,37 @@ impl Lookup<'_> {
         }
     }
 
+    /// The rows of what an evaluation measured: those of its model, and those of what it is compared with. Its gate need not
+    /// have opened.
+    fn evaluation(&mut self, input: &Input) -> Step<ActionInput> {
+        let Some(Source::Stage { stage, .. }) = input.sources.first() else {
+            return fails(format!("read `{}`: it is no evaluation", input.port));
+        };
+        let (judge, of) = (measure::judge(self, *stage)?, &self.plan.stages[*stage]);
+        let Work::Measure(Measure { port, .. }) = of.kind.work else {
+            return fails(format!("read `{}`: `{}` measures nothing", input.port, of.name));
+        };
+        let compared = [self.on_port(of, port)?, judge.baseline().cloned()];
+        let measured = compared.iter().flatten().map(|artifact| {
+            let measurement = measure::measure(self, &judge, &artifact.content, &artifact.label, None)?;
+            Ok((artifact.label.clone(), measurement))
+        });
+        let measured = all(measured.collect::<Vec<_>>())?;
+        let alike = classes::alike(self, &judge, measured)?;
+        Ok(ActionInput::Many(alike.into_iter().map(|measurement| measurement.content).collect()))
+    }
+
     /// The action of a stage, with every input resolved to content; or of another kind, with those of its inputs that it
     /// has ports for.
     pub fn action_of(&mut self, part: Option<&Kind>) -> Step<Action> {
         let stage = self.stage();
         let kind = part.unwrap_or(stage.kind);
         let inputs = stage.inputs.iter().filter(|input| part.is_none_or(|part| part.port(&input.port).is_some()));
-        let inputs = all(inputs.map(|input| Ok((input.port.clone(), self.input(input)?))))?;
+        let inputs = all(inputs.map(|input| {
+            let is_evaluation = kind.port(&input.port).is_some_and(|port| port.accepts == Accepts::Evaluation);
+            let found = if is_evaluation { self.evaluation(input) } else { self.input(input) };
+            Ok((input.port.clone(), found?))
+        }))?;
         Ok(Action {
             kind: kind.name.to_owned(),
             version: kind.version,

@@ -6,6 +6,7 @@ pub mod divergence;
 pub mod files;
 pub mod scores;
 
+use crate::scored;
 use crate::stage::{
     Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, StudyColumn, StudyColumns, TokenizerSource,
     Work,
@@ -63,7 +64,7 @@ const MEASURE: Measure = Measure {
         Part {
             kind: &scores::KIND,
             inputs: &[("answers", PartInput::Part(0)), ("reward", PartInput::Port("reward"))],
-            table: scores::TABLE,
+            table: scored::TABLE,
         },
         Part {
             kind: &divergence::KIND,

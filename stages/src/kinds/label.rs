@@ -18,7 +18,15 @@ pub const KIND: Kind = Kind {
             Accepts::Data(DataRows::Answers),
             "rows with a `prompt` and `answers: […]`; preferences, rankings and ratings are items, too, and rows with one \
              answer to the same prompt are one item",
-        ),
+        )
+        .or("review"),
+        Port::one(
+            "review",
+            Accepts::Evaluation,
+            "an evaluation: people compare the answers that its model changed with those of its baseline, and wins and losses \
+             of the reward come in turns",
+        )
+        .or("items"),
         Port::one("criteria", Accepts::Criteria, "a criteria sheet (.yaml): what to look at; ratings need one")
             .instead_of("criteria")
             .optional(),

@@ -6,6 +6,7 @@ use super::form::Form;
 use super::interval::clopper_pearson;
 use super::label::{EffectiveLabels, Judgement, Label};
 use super::progress::median;
+use super::review;
 use super::worklist::{WorkItem, Worklist};
 use crate::draw::Draw;
 use crate::rl;
@@ -126,6 +127,7 @@ impl<'a> People<'a> {
                 };
                 self.by_item().into_iter().filter_map(of_item).collect()
             }
+            "human_win_rate" => self.win_points(),
             "agreement" => {
                 let (coded, places) = self.coded();
                 let of_unit = |(unit, place): (&Vec<usize>, &usize)| Some((*place, coded.agreement_of(unit)?));
@@ -189,6 +191,23 @@ impl<'a> People<'a> {
             Some(Point { item, by: &label.by, round: label.round, value })
         };
         self.labels.iter().filter_map(of).collect()
+    }
+
+    /// Wins of the model that is reviewed, in the eyes of people; each counts for as much as there is of its like.
+    fn win_points(&self) -> Vec<Point<'a>> {
+        let won = |(place, labels): (usize, Vec<&'a Label>)| {
+            let reviewed = self.item(place).reviewed?;
+            let ranks = labels.iter().filter_map(|label| self.ranks(label));
+            let wins: Vec<f64> = ranks.map(|ranks| review::win(&ranks, reviewed)).collect();
+            Some((place, mean(&wins).ok()?))
+        };
+        let (places, wins): (Vec<usize>, Vec<f64>) = self.by_item().into_iter().filter_map(won).unzip();
+        let weights = review::weights(&self.worklist.items, &places).unwrap_or_default();
+        let point = |((place, win), weight): ((usize, f64), f64)| {
+            let item = self.worklist.items.get(place)?;
+            Some(Point { item, by: "", round: 0, value: win * weight })
+        };
+        places.into_iter().zip(wins).zip(weights).filter_map(point).collect()
     }
 
     fn alpha_points(&self) -> Vec<Point<'a>> {
@@ -268,6 +287,7 @@ impl<'a> People<'a> {
             ("labels", Ok(judged as f64)),
             ("annotators", Ok(by.len() as f64)),
             ("human_agreement", mean("human_agreement")),
+            ("human_win_rate", mean("human_win_rate")),
             ("agreement", mean("agreement")),
             ("alpha", coded.alpha()),
             ("alpha_low", end(0)),
@@ -325,7 +345,8 @@ impl<'a> People<'a> {
 }
 
 /// The metrics that are means of rows.
-const OF_ROWS: [&str; 6] = ["human_agreement", "agreement", "alpha", "gold_accuracy", "self_agreement", "left_share"];
+const OF_ROWS: [&str; 7] =
+    ["human_agreement", "human_win_rate", "agreement", "alpha", "gold_accuracy", "self_agreement", "left_share"];
 
 /// Sentences about what is undefined although there are labels for it.
 pub fn remarks(measured: &[(&'static str, Statistic)]) -> Vec<String> {

@@ -44,6 +44,9 @@ pub struct WorkItem {
     /// The ranks that are known of gold, or that its row had, the smaller the better; never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<Vec<f64>>,
+    /// The place of the answer of the model that is reviewed; never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed: Option<usize>,
     /// Ranks that are shown after a person's own choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<Vec<f64>>,
@@ -79,6 +82,7 @@ impl WorkItem {
             is_overlapped: false,
             is_gold: false,
             known: None,
+            reviewed: None,
             suggestion: None,
             propensity: None,
         }

@@ -6,10 +6,10 @@ use crate::device;
 use crate::io::{self, Io};
 use crate::model::{Artifact, Expectation, Load, LoraParameters};
 use crate::rl;
+use crate::scored::{ScoreRow, TABLE};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use crate::train;
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
 use std::path::Path;
 
 pub const KIND: Kind = Kind {
@@ -28,18 +28,6 @@ pub const KIND: Kind = Kind {
     ],
     ..Kind::of::<AnswerReading>(Work::Run(run))
 };
-
-pub const TABLE: &str = "scores.jsonl";
-
-/// A row of [`TABLE`].
-#[derive(Serialize)]
-struct ScoreRow {
-    id: String,
-    prompt: String,
-    text: String,
-    /// `None` if the score is not a finite number.
-    score: Option<f64>,
-}
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: AnswerReading = call.parameters()?;

@@ -49,6 +49,14 @@ pub const METRICS: &[Metric] = &[
     .mean_of("human_agreement")
     .of_unit()
     .of_own_rows(),
+    Metric::higher(
+        "human_win_rate",
+        "of the answers that the reviewed model changed: share that people prefer to those of the baseline; ties count one half, \
+         and wins, losses and ties of the reward as often as there are of all",
+    )
+    .mean_of("human_win_rate")
+    .measured_by("review")
+    .of_own_rows(),
     Metric::higher("agreement", "share of pairs of people who say the same of an item")
         .mean_of("agreement")
         .of_unit()

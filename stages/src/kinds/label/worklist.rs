@@ -3,19 +3,23 @@
 use super::parameters::{ItemOrder, Labelling};
 use crate::io::{self, Io};
 use crate::people::form::Form;
+use crate::people::review;
 use crate::people::worklist::{ITEMS, QUESTIONNAIRE, Questionnaire, WorkItem};
+use crate::scored;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::{Context, Result, bail};
 use formats::data::{self, AnsweredQuestion, DataRows, RowFilter};
 use formats::dialogue::Prompt;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::path::Path;
 
 pub const KIND: Kind = Kind {
     name: "worklist",
     doc: "which items people are asked about",
     ports: &[
-        Port::one("items", Accepts::Data(DataRows::Answers), "answers to judge"),
+        Port::one("items", Accepts::Data(DataRows::Answers), "answers to judge").optional(),
+        Port::one("review", Accepts::Evaluation, "what was measured").optional(),
         Port::one("gold", Accepts::Data(DataRows::Answers), "answers whose judgement is known").optional(),
         Port::one("suggest", Accepts::Data(DataRows::Answers), "judgements to show").optional(),
         Port::one("reward", Accepts::Reward, "what scores the answers").optional(),
@@ -47,9 +51,17 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     gold.retain(|item| seen.insert(item.digest.clone()));
     let mut items: Vec<WorkItem> =
         questions.into_iter().flat_map(|question| items_of(question, form, &suggested)).collect();
+    let measured: Vec<&Path> = io.inputs_of("review").collect();
+    if let [model, baseline] = measured[..] {
+        items = review::changed(scored::read(model)?, scored::read(baseline)?);
+    }
     items.retain(|item| seen.insert(item.digest.clone()));
     if items.is_empty() {
-        bail!("make a worklist: no row has {}", if form == Form::Edit { "an answer" } else { "two answers" });
+        match (measured.is_empty(), form) {
+            (false, _) => bail!("make a worklist: the model changed no answer of its baseline"),
+            (true, Form::Edit) => bail!("make a worklist: no row has an answer"),
+            (true, _) => bail!("make a worklist: no row has two answers"),
+        }
     }
     let place = |purpose: &str, item: &WorkItem| {
         let name = format!("{purpose} {} {}", call.seed, item.digest);
@@ -58,6 +70,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     if parameters.order == ItemOrder::Random {
         // By the item itself: where one changes, the others keep their order.
         items.sort_by_cached_key(|item| place("order", item));
+    }
+    if !measured.is_empty() {
+        items = review::balance(items);
     }
     let needed = parameters.need.items.map_or(items.len(), |items| items.try_into().unwrap_or(usize::MAX));
     if needed > items.len() {
