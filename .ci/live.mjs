@@ -28,7 +28,7 @@ async function until(what, seconds, question) {
 
 /** Serves the page of a file, and returns the process and its address. */
 const serve = (file, port, lang = "en") => served(["ui", file, "--port", String(port), "--lang", lang, "--by", "aoi"]);
-const serveLabels = (port) => served(["label", "people.yaml", "people", "--ui", "--port", String(port), "--lang", "ja"]);
+const serveLabels = (port, file = "people.yaml") => served(["label", file, "people", "--ui", "--port", String(port), "--lang", "ja"]);
 
 async function served(words) {
   const child = spawn(program, words, { cwd });
@@ -219,6 +219,44 @@ async function labelled() {
   if (last.status !== 0) fault(`with all labels the stage ends with ${last.status}: ${last.stderr}`);
 }
 
+/** A suggestion is shown after the choice alone, and the owner's page shows how far people are. */
+async function suggested() {
+  const rows = Array.from({ length: 4 }, (_, n) => ({ prompt: `${n}`, chosen: `kind ${n}`, rejected: `cold ${n}` }));
+  const lines = (of) => rows.map((row) => JSON.stringify(of(row))).join("\n") + "\n";
+  writeFileSync(join(cwd, "asked.jsonl"), lines(({ prompt, chosen, rejected }) => ({ prompt, answers: [chosen, rejected] })));
+  writeFileSync(join(cwd, "ai.jsonl"), lines((row) => row));
+  writeFileSync(join(cwd, "hinted.yaml"), "name: hinted\nstages:\n  people: {kind: label, from: {items: asked.jsonl, suggest: ai.jsonl}, with: {repeats: 0}}\n");
+  spawnSync(program, ["run", "hinted.yaml"], { cwd });
+  const { child, address } = await serveLabels(0, "hinted.yaml");
+  const context = await browser.newContext({ viewport: { width: 390, height: 800 } });
+  const page = await open(context, address);
+  await page.keyboard.type("mai");
+  await page.keyboard.press("Enter");
+  const prompt = () => page.evaluate(() => document.getElementById("prompt").textContent);
+  const hint = () => page.evaluate(() => (document.getElementById("suggestion").hidden ? "" : document.getElementById("suggestion").textContent));
+  await until("a question", 10, async () => (await prompt()) !== "");
+  if ((await hint()) !== "") fault("a suggestion is shown before the choice");
+  for (const [at, then] of ["Enter", "Digit2", "KeyU"].entries()) {
+    const shown = await prompt();
+    await page.keyboard.press("Digit1");
+    await until("the suggestion", 10, async () => /モデルの提案: [AB] > [AB]/.test(await hint()));
+    if ((await prompt()) !== shown) fault("the question is gone while its suggestion is shown");
+    if (at === 0) await accessible(page, "a suggestion");
+    await page.keyboard.press(then);
+    const isNext = async () => (await hint()) === "" && ((await prompt()) === shown) === (then === "KeyU");
+    await until(`what comes after ${then}`, 10, isNext);
+  }
+  const isSaved = () => page.evaluate(() => document.getElementById("saved").textContent === "保存しました。");
+  await until("all is saved", 10, isSaved);
+  await page.goto(`${address}owner`);
+  await accessible(page, "the owner's page");
+  await fits(page, "the owner's page at 390 px");
+  const told = await page.evaluate(() => document.getElementById("overview").textContent);
+  if (!told.includes("4 件中 2 件") || !told.includes("mai")) fault(`the owner is told: ${told}`);
+  await context.close();
+  await end(child);
+}
+
 /** The page in Japanese, to be looked at. */
 async function pictured() {
   const { child, address } = await serve("hostile.yaml", 0, "ja");
@@ -236,6 +274,7 @@ try {
   await watched();
   await decided();
   await labelled();
+  await suggested();
   if (pictures) await pictured();
 } catch (error) {
   fault(error.stack);

@@ -54,7 +54,7 @@ use arguments::{CacheVerb, CommandLine, DataVerb, GateVerb, ModelVerb, Verb};
 use clap::{CommandFactory, Parser};
 use export::ExportForm;
 use find::RunQuery;
-use label::LabelArguments;
+use label::{LabelArguments, LabelPlace};
 use refusal::Refusal;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -199,7 +199,7 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Devices { device, all } => doctor::devices(&device, all),
         Verb::Worker { directory } => Ok(worker::work(&directory)),
         Verb::Label(LabelArguments { asked, stage, person, page, ui: true, .. }) => {
-            labelling::serve(&asked, &stage, person, &page)
+            labelling::serve(LabelPlace::of(&asked), &stage, person, &page)
         }
         Verb::Label(arguments) => label::label(&arguments),
         Verb::Review(arguments) => review::review(arguments),

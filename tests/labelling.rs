@@ -39,7 +39,7 @@ fn site(page: &Watched) -> Site {
 }
 
 fn tasks(site: &Site, person: &str) -> Value {
-    let answer = site.get(&format!("/tasks?as={person}"));
+    let answer = site.get(&format!("/label/people/tasks?as={person}"));
     assert_eq!(answer.status, 200, "{answer:?}");
     serde_json::from_str(&answer.body).unwrap()
 }
@@ -66,7 +66,7 @@ fn kept(place: &Place) -> BTreeMap<String, usize> {
 /// Sends the same again until the server has said yes, as a browser does.
 fn send(site: &Site, body: &Value, is_over: &AtomicBool) -> bool {
     while !is_over.load(Ordering::SeqCst) {
-        if site.tries("/label", body).is_some_and(|Answer { status, .. }| status == 204) {
+        if site.tries("/label/people/take", body).is_some_and(|Answer { status, .. }| status == 204) {
             return true;
         }
     }
@@ -89,7 +89,8 @@ fn what_was_acknowledged_is_there_once_however_often_the_server_is_killed() {
             scope.spawn(move || {
                 let mut done = 0;
                 while done < LABELS {
-                    let Some(answer) = site.asks(&format!("/tasks?as={person}")).filter(|answer| answer.status == 200)
+                    let Some(answer) =
+                        site.asks(&format!("/label/people/tasks?as={person}")).filter(|answer| answer.status == 200)
                     else {
                         continue;
                     };
@@ -133,17 +134,17 @@ fn a_page_tells_nobody_who_wrote_an_answer_and_two_people_get_different_items() 
     assert!(prompts(&mai).len() == 8 && prompts(&mai).is_disjoint(&prompts(&ken)));
     for task in mai["tasks"].as_array().unwrap() {
         let fields: Vec<&String> = task.as_object().unwrap().keys().collect();
-        assert_eq!(fields, ["answers", "order", "prompt", "task"]);
+        assert_eq!(fields, ["answers", "order", "prompt", "task"], "blind");
     }
     let shown = mai.to_string();
     assert!(shown.contains("&lt;b&gt;cold&lt;/b&gt;") && !shown.contains("<b>"), "{shown}");
     // Names of tasks of one person are not those of another, and no digest stands in any answer.
-    let text = site.get("/").body + &shown;
+    let text = site.get("/label/people/").body + &shown;
     let digests = fs::read_dir(place.at("rlhf.labels")).into_iter().flatten().flatten();
     assert!(digests.map(|entry| entry.file_name().into_string().unwrap()).all(|name| !text.contains(&name)));
-    let foreign = site.post("/label", &choice("ken", &mai["tasks"][0], "c1"));
+    let foreign = site.post("/label/people/take", &choice("ken", &mai["tasks"][0], "c1"));
     assert_eq!(foreign.status, 422, "a task is of the person whom it was given to");
-    assert_eq!(site.get("/tasks?as=..").status, 422);
+    assert_eq!(site.get("/label/people/tasks?as=..").status, 422);
 }
 
 #[test]
@@ -153,16 +154,123 @@ fn an_undone_label_is_asked_again_and_a_page_for_one_person_takes_no_other() {
     let site = site(&page);
     let given = tasks(&site, "mai");
     let first = &given["tasks"][0];
-    assert_eq!(site.post("/label", &choice("mai", first, "c1")).status, 204);
-    assert_eq!(site.post("/label", &choice("mai", first, "c1")).status, 204, "the same again is no other label");
+    assert_eq!(site.post("/label/people/take", &choice("mai", first, "c1")).status, 204);
+    assert_eq!(
+        site.post("/label/people/take", &choice("mai", first, "c1")).status,
+        204,
+        "the same again is no other label"
+    );
     assert_eq!(tasks(&site, "mai")["own"], 1);
-    assert_eq!(site.post("/undo", &json!({"person": "mai", "of": "c1", "client": "c2"})).status, 204);
+    assert_eq!(site.post("/label/people/undo", &json!({"person": "mai", "of": "c1", "client": "c2"})).status, 204);
     let again = tasks(&site, "mai");
     assert_eq!((&again["own"], &again["tasks"][0]["task"]), (&json!(0), &first["task"]));
-    assert_eq!(site.post("/label", &choice("mai", first, "c3")).status, 204);
-    assert_eq!(site.post("/label", &choice("ken", first, "c4")).status, 422);
-    assert_eq!(site.get("/tasks?as=ken").status, 422);
+    assert_eq!(site.post("/label/people/take", &choice("mai", first, "c3")).status, 204);
+    assert_eq!(site.post("/label/people/take", &choice("ken", first, "c4")).status, 422);
+    assert_eq!(site.get("/label/people/tasks?as=ken").status, 422);
     let odd = json!({"person": "mai", "task": "0", "order": [0, 1], "judgement": "skip", "seconds": 1, "client": "c5", "note": null});
-    assert_eq!(site.post("/label", &odd).status, 422);
+    assert_eq!(site.post("/label/people/take", &odd).status, 422);
     assert_eq!(kept(&place).keys().collect::<Vec<_>>(), ["c1", "c2", "c3"]);
+}
+
+/// The site of a link that was printed, as a browser on this machine reaches it, with the token in it.
+fn opened(page: &Watched) -> (Site, String) {
+    let link = page.remarks("page for labels: ");
+    let (address, token) = link.split_once("?token=").unwrap();
+    let port = address.rsplit(':').next().unwrap().split('/').next().unwrap();
+    (Site { address: format!("127.0.0.1:{port}") }, token.trim().to_owned())
+}
+
+/// A request with the cookie that a token was exchanged for.
+fn visit(site: &Site, token: &str, path: &str) -> Answer {
+    let port = site.address.rsplit(':').next().unwrap();
+    site.ask("GET", path, &[("Cookie", &format!("pipeline-{port}={token}"))], "")
+}
+
+#[test]
+fn who_is_invited_labels_under_one_name_and_sees_nothing_else() {
+    let place = asking(12, ", need: {items: 10, overlap: 0}, repeats: 0");
+    let page = serve(&place, "0", &["--listen", "0.0.0.0"]);
+    let (site, owner) = opened(&page);
+    let own = |path: &str| visit(&site, &owner, path);
+    assert_eq!(own("/label/people/invitation?as=../x").status, 422);
+    let link = own("/label/people/invitation?as=舞");
+    assert_eq!(link.status, 200, "{link:?}");
+    let invited = link.body.strip_prefix("?token=").unwrap();
+    let welcome = site.get(&format!("/label/people/?token={invited}"));
+    assert!(welcome.status == 303 && welcome.head.contains(invited), "{welcome:?}");
+    let theirs = |path: &str| visit(&site, invited, path);
+    assert_eq!(theirs("/label/people/").status, 200);
+    assert!(!theirs("/label/people/").body.contains("href=\"owner\""));
+    assert_eq!(theirs("/label/people/tasks?as=%E8%88%9E").status, 200);
+    assert_eq!(theirs("/label/people/tasks?as=ken").status, 422, "another name is another's");
+    for path in ["owner", "overview", "invitation?as=ken"] {
+        assert_eq!(theirs(&format!("/label/people/{path}")).status, 422, "{path}");
+        let of_owner = own(&format!("/label/people/{path}"));
+        assert_eq!(of_owner.status, 200, "{of_owner:?}");
+    }
+    assert_eq!(theirs("/").status, 403);
+    // Another name with the same proof is nobody.
+    let (_, proof) = invited.split_once('.').unwrap();
+    assert_eq!(visit(&site, &format!("6b656e.{proof}"), "/label/people/").status, 401);
+    // The link goes on working with a server that was started again.
+    drop(page);
+    let page = serve(&place, "0", &["--listen", "0.0.0.0"]);
+    let (site, _) = opened(&page);
+    assert_eq!(visit(&site, invited, "/label/people/tasks?as=%E8%88%9E").status, 200);
+}
+
+#[test]
+fn the_owner_sees_how_far_people_are_and_none_of_their_labels() {
+    let place = asking(12, ", need: {items: 10, overlap: 0}, repeats: 0");
+    let page = serve(&place, "0", &[]);
+    let site = site(&page);
+    let given = tasks(&site, "mai");
+    let note = "between us";
+    let mut first = choice("mai", &given["tasks"][0], "c1");
+    first["note"] = json!(note);
+    assert_eq!(site.post("/label/people/take", &first).status, 204);
+    let told = site.get("/label/people/owner").body;
+    assert!(told.contains("1 of 10 labels") && told.contains("mai"), "{told}");
+    assert!(!told.contains(note) && !told.contains("kind answer"), "{told}");
+    assert!(told.contains("answers this machine alone"), "nobody can be invited to it: {told}");
+    assert_eq!(site.get("/label/people/invitation?as=ken").status, 422);
+}
+
+#[test]
+fn a_suggestion_comes_after_the_own_choice_and_both_are_kept() {
+    let place = asking(6, ", need: {items: 4, overlap: 0}, repeats: 0");
+    let suggested = |number: usize| {
+        let [chosen, rejected] = [format!("a kind answer {number}"), format!("a <b>cold</b> answer {number}")];
+        json!({"prompt": format!("prompt {number}"), "chosen": chosen, "rejected": rejected}).to_string() + "\n"
+    };
+    place.write("ai.jsonl", &(0..6).map(suggested).collect::<String>());
+    let text = place.read("rlhf.yaml").replace("{items: items.jsonl}", "{items: items.jsonl, suggest: ai.jsonl}");
+    place.write("rlhf.yaml", &text);
+    place.run(&["run", "rlhf.yaml"]).expect_exit(3);
+    let page = serve(&place, "0", &[]);
+    let site = site(&page);
+    let given = tasks(&site, "mai");
+    assert!(!given.to_string().contains("ranks"), "nothing is suggested before the choice: {given}");
+    for (at, task) in given["tasks"].as_array().unwrap().iter().take(4).enumerate() {
+        let client = format!("c{at}");
+        assert_eq!(task["suggests"], json!(true));
+        let answer = site.post("/label/people/take", &choice("mai", task, &client));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let ranks: Vec<f64> = serde_json::from_str::<Value>(&answer.body).unwrap()["ranks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|rank| rank.as_f64().unwrap())
+            .collect();
+        let is_kind = |side: usize| task["answers"][side].as_str().unwrap().contains("kind");
+        assert_eq!(ranks[0] < ranks[1], is_kind(0), "the suggestion is told in the order that was shown");
+        // The first half keep what they said, whatever was suggested; the others take the other side.
+        let second = if at < 2 { "first" } else { "second" };
+        let said = json!({"person": "mai", "of": client, "order": task["order"], "judgement": {"pair": second}, "client": format!("s{at}")});
+        assert_eq!(site.post("/label/people/second", &said).status, 204);
+    }
+    drop(page);
+    let events = place.run(&["run", "rlhf.yaml", "--json"]).expect_exit(0).events();
+    let metrics = &events.outcome("people")["metrics"];
+    assert_eq!(metrics["changed_share"], json!(0.5), "{metrics}");
 }

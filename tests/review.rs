@@ -86,7 +86,7 @@ fn people_are_asked_what_changed_and_a_gate_asks_whether_they_see_what_the_rewar
     let page =
         place.watch(place.command(&["review", "reviewed.yaml", "eval", "--as", "n", "--lang", "en", "--port", "0"]));
     let site = Site::of(&page.remarks("page for labels: "));
-    let tasks = site.get("/tasks?as=n");
+    let tasks = site.get("/label/people/tasks?as=n");
     assert_eq!(tasks.status, 200);
     assert!(!tasks.body.contains("reviewed") && !tasks.body.contains("tuned"), "{}", tasks.body);
     drop(page);

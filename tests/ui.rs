@@ -138,6 +138,37 @@ fn a_run_with_its_page_waits_for_a_person_and_goes_on_by_itself() {
     assert_eq!(run.end().0, Some(0));
 }
 
+#[test]
+fn a_run_with_its_page_asks_for_labels_on_it_and_goes_on_when_they_are_there() {
+    let place = place();
+    let item = |number: usize| {
+        json!({"prompt": format!("prompt {number}"), "answers": ["a cold answer", "a kind answer"]}).to_string() + "\n"
+    };
+    place.write("items.jsonl", &(0..4).map(item).collect::<String>());
+    write(
+        &place,
+        "  people: {kind: label, from: {items: items.jsonl}, with: {repeats: 0, need: {items: 3}}}
+  learn: {kind: exec, from: {rows: 'people:pairs.jsonl'}, with: {command: 'cat in/rows.jsonl'}}
+",
+    );
+    let run = place.start(&["run", "toy.yaml", "--json", "--ui", "--port", "0", "--lang", "en"]);
+    let site = Site::of_run(&run);
+    run.until(|event| event["event"] == "run_finished" && event["exit"] == 3);
+    let shown = shows(&site, "people waits for labels");
+    assert!(shown.contains("href=\"label/people/\"") && shown.contains("href=\"label/people/owner\""), "{shown}");
+    let page = site.get("/label/people/");
+    assert_eq!(page.status, 200, "{page:?}");
+    let given: Value = serde_json::from_str(&site.get("/label/people/tasks?as=mai").body).unwrap();
+    for (at, task) in given["tasks"].as_array().unwrap().iter().take(3).enumerate() {
+        let choice = json!({"person": "mai", "task": task["task"], "order": task["order"], "judgement": {"pair": "first"}, "seconds": 3.5, "client": format!("c{at}"), "note": null});
+        let taken = site.post("/label/people/take", &choice);
+        assert_eq!(taken.status, 204, "{taken:?}");
+    }
+    run.until(|event| event["event"] == "run_finished" && event["exit"] == 0);
+    run.signal(Signal::INT);
+    assert_eq!(run.end().0, Some(0));
+}
+
 /// Stops a run from its page, and returns its exit code.
 fn stopped(place: &Place, site: &Site, run: Live) -> Option<i32> {
     shows(site, "Stop the run");

@@ -22,6 +22,8 @@
   let since = 0;
   let choice = null;
   const judged = new Set();
+  /** The choice that a suggestion is shown after: the client id of the choice, and the ranks once they are there. */
+  let second = null;
 
   // ---------------------------------------------------------------------------------------- what is not saved yet
   const place = `pipeline-labels ${stage} ${kept}`;
@@ -46,12 +48,15 @@
         // The server is away.
       }
       if (answer?.ok || answer?.status === 422) {
-        queue.shift();
+        const { body } = queue.shift();
         keep();
+        if (second?.client === body.client) suggest(answer.status === 200 ? await answer.json() : null);
         isStuck = false;
         tell(answer.ok ? words.saved : words.refused);
         continue;
       }
+      // Nobody waits for a suggestion that does not come.
+      if (second && !second.ranks) suggest(null);
       isStuck = answer?.status === 507;
       tell(isStuck ? words.disk : fill(words.notSaved, { count: queue.length }));
       block(isStuck);
@@ -75,7 +80,7 @@
     if (queue.length) return;
     let answer;
     try {
-      answer = await fetch(`/tasks?as=${encodeURIComponent(person)}`, { cache: "no-store" });
+      answer = await fetch(`tasks?as=${encodeURIComponent(person)}`, { cache: "no-store" });
     } catch {
       return setTimeout(more, 1000);
     }
@@ -84,8 +89,9 @@
       return ask();
     }
     if (!answer.ok) return setTimeout(more, 1000);
-    const { tasks: fresh, ...count } = await answer.json();
-    by("count").textContent = fill(words.count, count);
+    const { tasks: fresh, more: needed, ...count } = await answer.json();
+    const settling = needed === null ? "" : ` · ${fill(words.more, { more: needed })}`;
+    by("count").textContent = fill(words.count, count) + settling;
     const known = new Set([...tasks, shown].filter(Boolean).map(({ task }) => task));
     tasks.push(...fresh.filter(({ task }) => !known.has(task) && !judged.has(task)));
     if (!shown) next();
@@ -104,6 +110,8 @@
     by("undo").disabled = !history.length;
     if (!shown) return;
     choice = null;
+    second = null;
+    by("suggestion").hidden = true;
     since = performance.now();
     by("note").value = "";
     by("noting").open = false;
@@ -123,22 +131,45 @@
 
   function judge(judgement) {
     if (isStuck || !shown) return;
+    if (second) return again(judgement);
     const { task, order } = shown;
     const client = random();
     const note = by("note").value.trim() || null;
     const seconds = (performance.now() - since) / 1000;
     judged.add(task);
     history.push({ ...shown, client });
-    put("/label", { person, task, order, judgement, seconds, client, note });
+    const isSuggested = shown.suggests && judgement !== "skip";
+    if (isSuggested) second = { client, order, judgement, ranks: null };
+    put("take", { person, task, order, judgement, seconds, client, note });
+    if (!isSuggested) next();
+  }
+
+  /** Shows what a model would have chosen, once the person's own choice is on the disk. */
+  function suggest(suggestion) {
+    if (!suggestion) return next();
+    second.ranks = suggestion.ranks;
+    const groups = [...new Set(second.ranks)].sort((one, other) => one - other);
+    const order = groups.map((rank) => second.ranks.flatMap((own, at) => (own === rank ? [letter(at)] : [])).join(" = ")).join(" > ");
+    const keepIt = button(words.keep, () => again(second.judgement));
+    const line = make("p", { className: "order", textContent: fill(words.suggested, { order }) });
+    by("suggestion").replaceChildren(line, make("p", { textContent: words.asYours }), make("p", { className: "buttons" }, keepIt));
+    by("suggestion").hidden = false;
+    keepIt.focus();
+  }
+
+  /** The choice after a suggestion: the same, or another one. Both are kept. */
+  function again(judgement) {
+    if (!second.ranks || judgement === "skip") return;
+    put("second", { person, of: second.client, order: second.order, judgement, client: random() });
     next();
   }
 
   function undo() {
     const last = history.pop();
     if (!last) return;
-    put("/undo", { person, of: last.client, client: random() });
+    put("undo", { person, of: last.client, client: random() });
     judged.delete(last.task);
-    if (shown) tasks.unshift(shown);
+    if (shown && shown.task !== last.task) tasks.unshift(shown);
     shown = last;
     show();
   }

@@ -1,7 +1,9 @@
 //! The page on which people label: one question at a time, blind, by keyboard or by touch. The server writes every text that
 //! people or models wrote, as everywhere; the script only moves them about.
 
-use super::page::{STYLE, policy as page_policy};
+pub mod owner;
+
+use super::page::{STYLE, policy as policy_of};
 use super::text::judged;
 use super::words::Language;
 use super::words::labelling as words;
@@ -14,9 +16,12 @@ use stages::people::worklist::Questionnaire;
 
 const SCRIPT: &str = include_str!("labelling.js");
 
-/// The policy that the page is sent with.
+/// The scripts of the pages for labels.
+pub const SCRIPTS: [&str; 2] = [SCRIPT, owner::SCRIPT];
+
+/// The policy that the pages are sent with.
 pub fn policy() -> String {
-    page_policy(Some(SCRIPT))
+    policy_of(&SCRIPTS)
 }
 
 /// A text in a language of the pages.
@@ -34,11 +39,13 @@ pub struct PageOfLabels<'a> {
     pub person: Option<&'a str>,
     /// The name under which the browser keeps what is not saved yet: another one for each file.
     pub queue: String,
+    /// Whether the reader may see how far others are.
+    pub is_owner: bool,
 }
 
 /// The page of a stage.
 pub fn page(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> String {
-    let PageOfLabels { stage, .. } = place;
+    let PageOfLabels { stage, is_owner, .. } = place;
     let sheet = asked.criteria.as_ref();
     let question = match (sheet, asked.form) {
         (Some(sheet), _) => said(&sheet.question, language),
@@ -61,6 +68,7 @@ pub fn page(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> 
                 header {
                     h1 { (stage) ": " (words::LABELS.say(language)) }
                     p.meta #count role="status" {}
+                    @if *is_owner { p { a href="owner" { (words::TO_OWNER.say(language)) } } }
                 }
                 main data-page=(data) {
                     form #who hidden {
@@ -72,6 +80,7 @@ pub fn page(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> 
                         div #prompt {}
                         div #answers {}
                         div #controls {}
+                        div #suggestion role="status" hidden {}
                         p.buttons {
                             button #skip type="button" { (words::SKIP.say(language)) } " "
                             button #undo type="button" { (words::UNDO.say(language)) }
@@ -92,7 +101,7 @@ pub fn page(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> 
 
 /// The things that the script is told: the form, the scales, and the words of what it makes.
 fn data(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> Value {
-    let PageOfLabels { stage, person, queue } = place;
+    let PageOfLabels { stage, person, queue, .. } = place;
     let criteria = asked.criteria.iter().flat_map(|sheet| &sheet.criteria).map(|criterion| {
         json!({"name": criterion.name, "question": said(&criterion.question, language), "scale": criterion.scale})
     });
@@ -110,6 +119,10 @@ fn data(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> Valu
         ("refused", words::REFUSED),
         ("count", words::COUNT),
         ("noName", words::NO_NAME),
+        ("suggested", words::SUGGESTED),
+        ("asYours", words::AS_YOURS),
+        ("keep", words::KEEP),
+        ("more", words::MORE),
     ];
     let words: serde_json::Map<String, Value> =
         words.into_iter().map(|(name, phrase)| (name.to_owned(), phrase.say(language).into())).collect();

@@ -3,7 +3,8 @@
 
 use super::answers::contest_block;
 use super::facts::{AnswerContest, Facts};
-use super::page::{FRAGMENTS, PageFragment, PageFrame, Section, contents, fragment, framed};
+use super::labelling;
+use super::page::{FRAGMENTS, PageFragment, PageFrame, Section, contents, fragment, framed, policy as policy_of};
 use super::text::visible;
 use super::words::Language;
 use super::words::live as words;
@@ -48,7 +49,8 @@ pub enum Stopping {
 }
 
 /// The sections above those of the report.
-pub const LIVE_FRAGMENTS: [PageFragment<LiveFacts>; 2] = [
+pub const LIVE_FRAGMENTS: [PageFragment<LiveFacts>; 3] = [
+    PageFragment { name: "asked", title: words::ASKED, content: labels },
     PageFragment { name: "decide", title: words::DECIDE, content: decide },
     PageFragment { name: "now", title: words::NOW, content: now },
 ];
@@ -87,9 +89,9 @@ pub fn page(pipeline: &str, sections: &[Section], state: &str, language: Languag
     framed(&PageFrame { title, language, live: Some((SCRIPT, start)) }, sections)
 }
 
-/// The policy that such a page is sent with.
+/// The policy that such a page and those for labels below it are sent with.
 pub fn policy() -> String {
-    super::page::policy(Some(SCRIPT))
+    policy_of(&[&[SCRIPT][..], &labelling::SCRIPTS].concat())
 }
 
 /// The names of the sections as a part of the page that changes with them.
@@ -142,6 +144,29 @@ fn at_work(work: &WorkNow, language: Language) -> Markup {
             }
         }
     }
+}
+
+/// The stages that wait for labels, each with the way to its pages.
+fn labels(live: &LiveFacts, language: Language) -> Option<Markup> {
+    let waits = |stage: &StageRun| match stage.outcome {
+        Some(Outcome::Waits { done, needed }) => Some((stage.head.name.clone(), done, needed)),
+        _ => None,
+    };
+    let waiting: Vec<(String, usize, usize)> = live.facts.run.stages.iter().filter_map(waits).collect();
+    (!waiting.is_empty()).then(|| {
+        html! {
+            @for (stage, done, needed) in &waiting {
+                article.work data-key=(stage) {
+                    h3 { (words::WAITS_FOR_LABELS.fill(language, &[("stage", stage)])) }
+                    p.numbers {
+                        progress max=(needed) value=(done) aria-label=(stage) {}
+                        " " span.n { (done) " / " (needed) }
+                    }
+                    p { a href={ "label/" (stage) "/" } { (words::TO_LABEL.say(language)) } " · " a href={ "label/" (stage) "/owner" } { (words::TO_OVERVIEW.say(language)) } }
+                }
+            }
+        }
+    })
 }
 
 fn decide(live: &LiveFacts, language: Language) -> Option<Markup> {

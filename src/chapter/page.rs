@@ -97,7 +97,7 @@ pub fn framed(frame: &PageFrame, sections: &[Section]) -> String {
         html lang=(language.code()) {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(policy(live.as_ref().map(|(script, _)| *script)));
+                meta http-equiv="Content-Security-Policy" content=(policy(live.as_ref().map(|(script, _)| *script).as_slice()));
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content={ "pipeline " (env!("CARGO_PKG_VERSION")) };
@@ -121,12 +121,10 @@ pub fn framed(frame: &PageFrame, sections: &[Section]) -> String {
     page.into_string()
 }
 
-/// The things that a page may load and do: its own style and scripts, and where it is live, what its server answers.
-pub fn policy(live: Option<&str>) -> String {
-    let (live, connect) = match live {
-        Some(script) => (format!(" '{}'", source(script)), " connect-src 'self';"),
-        None => (String::new(), ""),
-    };
+/// The things that a page may load and do: its own style and scripts, and with scripts of a live page what its server answers.
+pub fn policy(live: &[&str]) -> String {
+    let connect = if live.is_empty() { "" } else { " connect-src 'self';" };
+    let live: String = live.iter().map(|script| format!(" '{}'", source(script))).collect();
     format!(
         "default-src 'none'; style-src '{}'; script-src '{}'{live};{connect} base-uri 'none'; form-action 'none'",
         source(STYLE),

@@ -103,7 +103,7 @@ pub fn label(arguments: &LabelArguments) -> Result<u8> {
         terminal::say(&format!("{}: {files} files with {lines} lines, every chain is whole\n", folder.display()))?;
         return Ok(0);
     }
-    let (mut book, floors) = open(asked, stage, &session())?;
+    let (mut book, floors) = open(&LabelPlace::of(asked), stage, &session())?;
     if let LabelRequest::Converse(by) = request {
         return converse(&mut book, by);
     }
@@ -266,13 +266,29 @@ pub fn session() -> String {
     format!("{}_{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S"), std::process::id())
 }
 
+/// A pipeline whose stages ask people.
+#[derive(Clone)]
+pub struct LabelPlace {
+    pub file: PathBuf,
+    pub overrides: Vec<String>,
+    pub store: PathBuf,
+    pub looks: Option<PathBuf>,
+}
+
+impl LabelPlace {
+    pub fn of(asked: &FileArguments) -> LabelPlace {
+        let (overrides, store) = (asked.changes.all(), asked.store.beside(&asked.file));
+        LabelPlace { file: asked.file.clone(), overrides, store, looks: asked.looks() }
+    }
+}
+
 /// The labels of a stage, as a page or a terminal works with them. Its worklist has been made by a run.
 ///
 /// # Errors
 /// The file has mistakes, the stage asks nobody, its worklist is not made yet, or a label file is damaged.
-pub fn open(asked: &FileArguments, stage: &str, session: &str) -> Result<(LabelBook, Vec<Floor>)> {
-    let changes = asked.changes.all();
-    let plan = understand(&asked.file, &changes, None)?;
+pub fn open(place: &LabelPlace, stage: &str, session: &str) -> Result<(LabelBook, Vec<Floor>)> {
+    let LabelPlace { file, overrides, store: root, looks } = place;
+    let plan = understand(file, overrides, None)?;
     let Some(found) = plan.stages.iter().find(|one| one.name == stage) else {
         let names = asking(&plan);
         return Err(refused(format!("there is no stage `{stage}`{names}")));
@@ -280,14 +296,13 @@ pub fn open(asked: &FileArguments, stage: &str, session: &str) -> Result<(LabelB
     let Work::Ask(actions) = found.kind.work else {
         return Err(refused(format!("`{stage}` (kind `{}`) asks nobody{}", found.kind.name, asking(&plan))));
     };
-    let root = asked.store.beside(&asked.file);
     let options = run::Options {
-        file: asked.file.clone(),
-        overrides: changes,
+        file: file.clone(),
+        overrides: overrides.clone(),
         store: root.clone(),
-        decisions: approvals::decisions(&approvals::read(&approvals::path(&asked.file))?),
-        looks: asked.looks(),
-        labels: labels::folder(&asked.file),
+        decisions: approvals::decisions(&approvals::read(&approvals::path(file))?),
+        looks: looks.clone(),
+        labels: labels::folder(file),
     };
     let mut key = None;
     let everything = selection::select(&plan, &selection::Filter::default()).map_err(refused)?;
@@ -299,13 +314,12 @@ pub fn open(asked: &FileArguments, stage: &str, session: &str) -> Result<(LabelB
         }
         _ => {}
     })?;
-    let first =
-        || refused(format!("the worklist of `{stage}` is not made yet: `pipeline run {}`", asked.file.display()));
+    let first = || refused(format!("the worklist of `{stage}` is not made yet: `pipeline run {}`", file.display()));
     let key: Digest = key.ok_or_else(first)?.parse()?;
-    let store = Store::open(&root)?;
+    let store = Store::open(root)?;
     let record = store.result::<Record>(&key)?.context("read the worklist: it was there a moment ago")?.checked()?;
     let worklist = read_worklist(&store, &record.last().content)?;
-    let book = LabelBook::open(&labels::folder(&asked.file), worklist, session);
+    let book = LabelBook::open(&labels::folder(file), worklist, session);
     let rules = found.gate.iter().flat_map(|gate| &gate.require);
     let floor = |rule: &Rule| rule.floor().map(|(metric, bound)| (rule.text.clone(), metric.to_owned(), bound));
     Ok((book.map_err(|error| refused(format!("{error:#}")))?, rules.filter_map(floor).collect()))

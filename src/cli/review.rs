@@ -2,6 +2,7 @@
 //! `label` that has the evaluation on its port.
 
 use super::check::understand;
+use super::label::LabelPlace;
 use super::labelling;
 use super::options::FileArguments;
 use super::refusal::refused;
@@ -47,7 +48,7 @@ pub fn review(arguments: ReviewArguments) -> Result<u8> {
             stage.name
         )));
     }
-    labelling::serve(&asked, &stage.name, person, &page)
+    labelling::serve(LabelPlace::of(&asked), &stage.name, person, &page)
 }
 
 /// The refusal where nobody is asked, with what to add.

@@ -60,9 +60,11 @@ pub fn walk_with_page(
         selected.force.clear();
         execution.disowns = None;
         if !IS_INTERRUPTED.load(Ordering::SeqCst) {
-            terminal::remark("the page stays until Ctrl-C; a decision on it goes on with the run\n");
+            terminal::remark(
+                "the page stays until Ctrl-C; the run goes on when somebody has decided, or labelled enough\n",
+            );
         }
-        if !served.as_ref().is_some_and(|page| page.wait_for_decision(&IS_INTERRUPTED)) {
+        if !served.as_mut().is_some_and(|page| page.wait_for_people(&IS_INTERRUPTED)) {
             return Ok(exit);
         }
     }

@@ -35,6 +35,13 @@ pub struct PageArguments {
     pub lang: Option<Language>,
 }
 
+impl PageArguments {
+    /// Whether other machines are answered.
+    pub fn is_open(&self) -> bool {
+        self.listen.is_some_and(|address| !address.is_loopback())
+    }
+}
+
 /// A page that is about to be served.
 pub struct Site<'a> {
     /// The store whose token opens it.
@@ -42,6 +49,8 @@ pub struct Site<'a> {
     /// The port that is taken if nobody has it: a page that is open finds its server again after a restart.
     pub usual_port: u16,
     pub policy: String,
+    /// The page that is opened first.
+    pub first: &'a str,
     pub router: Router,
 }
 
@@ -53,8 +62,8 @@ pub fn serve(site: Site, page: &PageArguments) -> Result<String> {
     let address = page.listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let listener = listen(address, page.port, site.usual_port).map_err(|error| refused(format!("{error:#}")))?;
     let local = listener.local_addr().context("ask for the port")?;
-    let token = if address.is_loopback() { None } else { Some(guard::token(site.root)?) };
-    let link = link(local, token.as_deref());
+    let token = if page.is_open() { Some(guard::token(site.root)?) } else { None };
+    let link = link(local, site.first, token.as_deref());
     let guarded = Arc::new(Guard { port: local.port(), token, policy: site.policy + "; frame-ancestors 'none'" });
     listener.set_nonblocking(true).context("serve the page")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("serve the page")?;
@@ -94,12 +103,12 @@ fn listen(address: IpAddr, port: Option<u16>, usual: u16) -> Result<TcpListener>
     }
 }
 
-fn link(local: SocketAddr, token: Option<&str>) -> String {
+fn link(local: SocketAddr, first: &str, token: Option<&str>) -> String {
     let host = match local.ip() {
         ip if ip.is_unspecified() => cache::host().to_owned(),
         IpAddr::V6(ip) => format!("[{ip}]"),
         ip => ip.to_string(),
     };
     let token = token.map_or_else(String::new, |token| format!("?token={token}"));
-    format!("http://{host}:{}/{token}", local.port())
+    format!("http://{host}:{}/{first}{token}", local.port())
 }

@@ -418,6 +418,7 @@ mod tests {
                 of: text("c1"),
                 by: text(by),
                 judgement: Judgement::Pair(PairChoice::Tie),
+                after_hint: false,
                 at: text("2026-11-30T03:01:00.000Z"),
                 client: text(client),
                 note: None,

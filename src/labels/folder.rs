@@ -185,7 +185,10 @@ fn effective<'a>(lines: impl Iterator<Item = &'a ChainLine>, worklist: &Worklist
     corrections.sort_by_key(|correction| (&correction.at, &correction.client));
     for correction in corrections {
         if let Some(label) = labels.get_mut(correction.of.as_str()).filter(|label| label.by == correction.by) {
-            label.judgement = correction.judgement.clone();
+            let before = std::mem::replace(&mut label.judgement, correction.judgement.clone());
+            if correction.after_hint {
+                label.before_hint.get_or_insert(before);
+            }
             label.at.clone_from(&correction.at);
         }
     }

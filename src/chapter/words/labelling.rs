@@ -33,5 +33,37 @@ phrases! {
     COUNT: "{done} of {needed} labels; yours: {own}" | "{needed} 件中 {done} 件。あなたの分: {own} 件";
     CRITERIA: "The criteria" | "評価基準";
     EXAMPLE: "Example" | "例";
+    SUGGESTED: "Suggested by a model: {order}" | "モデルの提案: {order}";
+    AS_YOURS: "Your choice is kept. You may keep it, or choose again." | "あなたの選択は保存してあります。そのままにするか、選び直してください。";
+    KEEP: "Keep my choice (Enter)" | "自分の選択のままにする(Enter)";
+    MORE: "about {more} more would settle the gate's rule" | "あと約 {more} 件でゲートの判定がはっきりします";
+    TO_OWNER: "How far everybody is" | "全体の進み具合";
+    OVERVIEW: "how far the labels are" | "ラベル付けの進み具合";
+    OF_ALL: "{done} of {needed} labels" | "{needed} 件中 {done} 件";
+    CLOSED: "Enough labels were there, and the set is closed." | "必要な数に達したので、締め切りました。";
+    LATER: "{later} later ones change nothing until they are taken in: `pipeline label FILE {stage} --adopt`"
+        | "締め切り後のラベルが {later} 件あります。`pipeline label FILE {stage} --adopt` で取り込むまで結果は変わりません。";
+    PEOPLE: "People" | "ラベルを付けた人";
+    PERSON: "Pseudonym" | "仮名";
+    LABELLED: "Labels" | "件数";
+    PACE: "Median time" | "所要時間の中央値";
+    GOLD: "Known answers right" | "正解つき問題の正答";
+    AGAIN: "Repeats alike" | "再出題の一致";
+    LEFT: "Left side chosen" | "左を選んだ割合";
+    DOUBTS: "Doubts" | "気になる点";
+    ONE_SIDE: "chooses one side more often than chance would" | "片側を選ぶ割合が偶然より高い";
+    WAVERS: "often wrong on known answers, or unlike before on repeats" | "正解つき問題の誤りや、再出題での食い違いが多い";
+    TOO_FAST: "faster than one can read" | "読める速さより速い";
+    NOBODY: "Nobody has labelled yet." | "まだ誰もラベルを付けていません。";
+    AGREEMENT: "Two people say the same of an item in {share} of {items} items." | "同じ問題に二人が付けたラベルの一致率は {share} です({items} 問)。";
+    RULE: "{metric} {share} of {items}" | "{metric} は {share}({items} 問)";
+    ENOUGH: "that is enough for `{rule}`" | "`{rule}` の判定には足りています";
+    SETTLES: "about {more} more would settle `{rule}`" | "あと約 {more} 問で `{rule}` の判定がはっきりします";
+    NEVER: "no number of labels would settle `{rule}`, if it goes on like this" | "このままでは、何問増やしても `{rule}` の判定はつきません";
+    INVITE: "Invite a person" | "人を招待する";
+    INVITE_SAYS: "Whoever has the link labels under this pseudonym, and sees nothing else." | "リンクを受け取った人は、この仮名でラベルを付けられます。ほかの画面は見られません。";
+    MAKE_LINK: "Make the link" | "リンクを作る";
+    NO_INVITING: "This page answers this machine alone. To invite people on others, start it with `--listen`."
+        | "この画面はこのパソコンからしか開けません。ほかの人を招待するには、`--listen` を付けて起動してください。";
     NO_NAME: "This is no pseudonym." | "この名前は使えません。";
 }

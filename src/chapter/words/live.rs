@@ -7,6 +7,10 @@ phrases! {
     NOTHING_YET: "Nothing was run yet. The page fills itself when a run begins." | "まだ何も実行されていません。実行が始まると、この画面に表示されます。";
     NO_CONNECTION: "The server of this page does not answer. The run goes on without it; the page follows again when the server is back."
         | "この画面のサーバーから応答がありません。実行はそのまま続いています。サーバーが戻れば、この画面も自動で続きを表示します。";
+    ASKED: "People are asked" | "ラベル付けのお願い";
+    WAITS_FOR_LABELS: "{stage} waits for labels" | "{stage} はラベルを待っています";
+    TO_LABEL: "Label" | "ラベルを付ける";
+    TO_OVERVIEW: "How far it is" | "進み具合を見る";
     NOW: "At work" | "いま動いているもの";
     NOTHING_AT_WORK: "The run is between two stages." | "次のステージを準備しています。";
     LOG: "The end of its log" | "ログの末尾";

@@ -23,6 +23,18 @@ pub struct Guard {
     pub policy: String,
 }
 
+/// The one who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Visitor {
+    /// The user who serves the page, or who holds its token.
+    Owner,
+    /// A person who was invited to label, by their pseudonym.
+    Invited(String),
+}
+
+/// Where those who were invited may go.
+const FOR_INVITED: &str = "/label/";
+
 /// The header that a page of another site cannot add without asking first.
 const MARK: HeaderName = HeaderName::from_static("x-pipeline");
 
@@ -36,10 +48,7 @@ pub fn token(root: &Path) -> Result<String> {
     let mut random = [0; 32];
     let drawn = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
     drawn.context("draw a token for the page")?;
-    let token = random.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
+    let token = hex(&random);
     files::make_directory(root, false).with_context(|| format!("create {}", root.display()))?;
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(root)?;
@@ -51,54 +60,97 @@ pub fn token(root: &Path) -> Result<String> {
     Ok(token)
 }
 
+/// The token of a person who is invited to label: it opens nothing else.
+pub fn invitation(token: &str, person: &str) -> String {
+    let key = blake3::derive_key("pipeline: invitations to label", token.as_bytes());
+    format!("{}.{}", hex(person.as_bytes()), blake3::keyed_hash(&key, person.as_bytes()).to_hex())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// The visitor who shows a token.
+fn visitor(shown: &str, token: &str) -> Option<Visitor> {
+    if is_same(shown, token) {
+        return Some(Visitor::Owner);
+    }
+    let (person, _) = shown.split_once('.')?;
+    let digits = person.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    let person = String::from_utf8(digits.collect::<Option<Vec<u8>>>()?).ok()?;
+    is_same(shown, &invitation(token, &person)).then_some(Visitor::Invited(person))
+}
+
+impl Visitor {
+    /// The pseudonym of somebody who was invited.
+    pub fn invited(&self) -> Option<&str> {
+        match self {
+            Visitor::Owner => None,
+            Visitor::Invited(person) => Some(person),
+        }
+    }
+
+    fn may_ask(&self, path: &str) -> bool {
+        *self == Visitor::Owner || path.starts_with(FOR_INVITED) || path == "/favicon.ico"
+    }
+}
+
 /// Lets a request through, or answers it with a refusal.
-pub async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let answer = match guard.refusal(&request) {
-        Some(refusal) => refusal,
-        None => next.run(request).await,
+pub async fn guard(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+    let answer = match guard.admit(&request) {
+        Err(refusal) => *refusal,
+        Ok(visitor) => {
+            request.extensions_mut().insert(visitor);
+            next.run(request).await
+        }
     };
     guard.with_headers(answer)
 }
 
 impl Guard {
-    fn refusal(&self, request: &Request) -> Option<Response> {
-        let refuse = |status: StatusCode, says: &'static str| Some((status, says).into_response());
-        let headers = request.headers();
+    fn admit(&self, request: &Request) -> Result<Visitor, Box<Response>> {
+        let refuse = |status: StatusCode, says: &'static str| Err(Box::new((status, says).into_response()));
+        let (headers, path) = (request.headers(), request.uri().path());
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         if !self.is_own(host) {
             return refuse(StatusCode::FORBIDDEN, "this name is not one of this machine\n");
         }
-        match &self.token {
+        let asking = match &self.token {
             Some(token) => {
                 let cookie = format!("pipeline-{}", self.port);
                 if let Some(typed) = typed_token(request.uri().query().unwrap_or_default()) {
-                    return Some(match is_same(&typed, token) {
-                        true => self.welcome(&cookie, token, request.uri().path()),
-                        false => (StatusCode::FORBIDDEN, "this is not the token of the page\n").into_response(),
-                    });
+                    return match visitor(&typed, token) {
+                        Some(_) => Err(Box::new(welcome(&cookie, &typed, path))),
+                        None => refuse(StatusCode::FORBIDDEN, "this is not a token of the page\n"),
+                    };
                 }
-                if !cookie_of(headers, &cookie).is_some_and(|shown| is_same(&shown, token)) {
-                    return refuse(
-                        StatusCode::UNAUTHORIZED,
-                        "open the link that the program printed: it has a token\n",
-                    );
-                }
+                let Some(asking) = cookie_of(headers, &cookie).and_then(|shown| visitor(&shown, token)) else {
+                    return refuse(StatusCode::UNAUTHORIZED, "open the link that you were given: it has a token\n");
+                };
+                asking
             }
             None => {
                 let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
                 if peer.is_some_and(|peer| !is_of_this_user(peer)) {
                     return refuse(StatusCode::FORBIDDEN, "the page belongs to another user of this machine\n");
                 }
+                Visitor::Owner
             }
+        };
+        if !asking.may_ask(path) {
+            return refuse(StatusCode::FORBIDDEN, "your link opens the page for labels alone\n");
         }
         match *request.method() {
-            Method::GET | Method::HEAD => None,
+            Method::GET | Method::HEAD => Ok(asking),
             Method::POST => {
                 let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
                 if origin != format!("http://{host}") || !headers.contains_key(MARK) {
                     return refuse(StatusCode::FORBIDDEN, "only the page itself may ask for this\n");
                 }
-                None
+                Ok(asking)
             }
             _ => refuse(StatusCode::METHOD_NOT_ALLOWED, "GET and POST are all there is\n"),
         }
@@ -139,12 +191,12 @@ impl Guard {
         }
         answer
     }
+}
 
-    /// Exchanges the token in the address for a cookie, and leads to the same page without it.
-    fn welcome(&self, cookie: &str, token: &str, path: &str) -> Response {
-        let cookie = format!("{cookie}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000");
-        (StatusCode::SEE_OTHER, [(LOCATION, path.to_owned()), (SET_COOKIE, cookie)]).into_response()
-    }
+/// Exchanges the token in the address for a cookie, and leads to the same page without it.
+fn welcome(cookie: &str, token: &str, path: &str) -> Response {
+    let cookie = format!("{cookie}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000");
+    (StatusCode::SEE_OTHER, [(LOCATION, path.to_owned()), (SET_COOKIE, cookie)]).into_response()
 }
 
 fn typed_token(query: &str) -> Option<String> {

@@ -79,6 +79,9 @@ pub struct Correction {
     pub of: String,
     pub by: String,
     pub judgement: Judgement,
+    /// Whether the person had seen a suggestion: then the judgement before it is their own choice, and both are kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_hint: bool,
     pub at: String,
     pub client: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

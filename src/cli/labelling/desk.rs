@@ -1,0 +1,234 @@
+//! The labels of one stage on their way from pages to the disk. A choice is answered when it is on the disk. Nothing that is given
+//! out says who wrote an answer; a task is named by a hash that only this store can make.
+
+use super::super::label::Floor;
+use crate::chapter::labelling as pages;
+use crate::chapter::labelling::owner::{LabelsOverview, RuleOutlook};
+use crate::labels;
+use crate::labels::book::{LabelBook, SaidLabel, is_pseudonym};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use stages::people::form::Form;
+use stages::people::label::{Correction, Judgement, LabelEntry, Withdrawal};
+use stages::people::progress::LabelCount;
+use stages::people::sitting::Task;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+/// The tasks that a page is given at once.
+const AHEAD: usize = 8;
+
+/// The time after which an item that somebody was shown, and did not judge, is shown to others.
+const LEASE: Duration = Duration::from_mins(10);
+
+/// The most times that an item is shown to one person.
+const ROUNDS: u32 = 2;
+
+/// The rest after it was reckoned how many labels a rule needs, in times of what that took.
+const REST: u32 = 50;
+
+/// The labels of a stage on their way from pages to the disk.
+pub struct Desk {
+    pub book: LabelBook,
+    /// The rules of its gate that more labels may settle.
+    floors: Vec<Floor>,
+    secret: [u8; 32],
+    /// By item: who was shown it, and when.
+    leases: BTreeMap<usize, (String, Instant)>,
+    /// The tasks that were handed out, by their names.
+    handed: HashMap<String, (usize, u32)>,
+    /// The number of labels that would settle every rule, when it was reckoned, and the time that took.
+    settling: Option<(Option<usize>, Instant, Duration)>,
+}
+
+/// A task as a page gets it.
+#[derive(Serialize)]
+pub struct GivenTask {
+    task: String,
+    order: Vec<usize>,
+    prompt: String,
+    answers: Vec<String>,
+    /// The answers as they are, where they are edited.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    texts: Vec<String>,
+    /// Whether a suggestion is shown after the choice.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    suggests: bool,
+}
+
+#[derive(Serialize)]
+pub struct TaskBatch {
+    done: usize,
+    needed: usize,
+    own: usize,
+    /// The number of labels that would settle the rules of the gate, if people go on as they do.
+    more: Option<usize>,
+    tasks: Vec<GivenTask>,
+}
+
+/// A choice as a page sends it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelChoice {
+    pub person: String,
+    task: String,
+    order: Vec<usize>,
+    judgement: Judgement,
+    seconds: f64,
+    client: String,
+    note: Option<String>,
+}
+
+/// A choice that was looked at again after a suggestion, and kept or changed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecondChoice {
+    pub person: String,
+    /// The client id of the first choice.
+    of: String,
+    order: Vec<usize>,
+    judgement: Judgement,
+    client: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Undoing {
+    pub person: String,
+    of: String,
+    client: String,
+}
+
+/// The ranks that are suggested, in the order in which the answers were shown: the smaller the better.
+#[derive(Serialize)]
+pub struct Suggestion {
+    ranks: Vec<f64>,
+}
+
+/// A name that tells nothing of what it stands for, and that only this store can make.
+pub fn short_name(secret: &[u8; 32], of: &str) -> String {
+    blake3::keyed_hash(secret, of.as_bytes()).to_hex()[..24].to_owned()
+}
+
+impl Desk {
+    pub fn new(book: LabelBook, floors: Vec<Floor>, secret: [u8; 32]) -> Desk {
+        Desk { book, floors, secret, leases: BTreeMap::new(), handed: HashMap::new(), settling: None }
+    }
+
+    /// The next tasks of a person, which are theirs for a while.
+    pub fn next(&mut self, person: &str, at: Instant) -> Result<TaskBatch> {
+        check(person)?;
+        self.book.refresh()?;
+        self.leases.retain(|_, (_, since)| at.duration_since(*since) < LEASE);
+        let of_others = self.leases.iter().filter(|(_, (by, _))| by != person);
+        let taken: BTreeSet<usize> = of_others.map(|(item, _)| *item).collect();
+        let next = self.book.next_tasks(person, &taken, AHEAD);
+        let tasks = next.into_iter().map(|task| self.give(person, task, at)).collect();
+        let LabelCount { done, needed } = self.book.progress()?.count;
+        let own = self.book.labels().iter().filter(|label| label.by == person).count();
+        let more = self.settling(at);
+        Ok(TaskBatch { done, needed, own, more, tasks })
+    }
+
+    fn give(&mut self, person: &str, Task { item, round, order }: Task, at: Instant) -> GivenTask {
+        self.leases.insert(item, (person.to_owned(), at));
+        let task = self.name(person, item, round);
+        self.handed.insert(task.clone(), (item, round));
+        let shown = &self.book.worklist.items[item];
+        let texts: Vec<String> = order.iter().map(|place| shown.answers[*place].clone()).collect();
+        let answers = texts.iter().map(|text| pages::answer(text)).collect();
+        let texts = if self.book.worklist.asked.form == Form::Edit { texts } else { Vec::new() };
+        let suggests = self.suggests(item, round);
+        GivenTask { task, order, prompt: pages::prompt(&shown.prompt), answers, texts, suggests }
+    }
+
+    /// Whether a person is shown a suggestion after their choice. What is shown once more measures the person alone.
+    fn suggests(&self, item: usize, round: u32) -> bool {
+        round == 0 && self.book.worklist.items[item].suggestion.is_some()
+    }
+
+    /// The number of labels that would settle every rule. It says nothing of what the labels say.
+    fn settling(&mut self, at: Instant) -> Option<usize> {
+        let is_fresh = |(_, since, took): &(Option<usize>, Instant, Duration)| at.duration_since(*since) < *took * REST;
+        if !self.settling.as_ref().is_some_and(is_fresh) {
+            let began = Instant::now();
+            let more = self.floors.iter().map(|(_, metric, bound)| self.book.outlook(metric, *bound)?.more);
+            let more: Option<Vec<usize>> = more.collect();
+            let more = more.and_then(|more| more.into_iter().max()).filter(|more| *more > 0);
+            self.settling = Some((more, at, began.elapsed()));
+        }
+        self.settling.as_ref().and_then(|(more, ..)| *more)
+    }
+
+    /// The name of a task.
+    fn name(&self, person: &str, item: usize, round: u32) -> String {
+        let item = &self.book.worklist.items[item].digest;
+        short_name(&self.secret, &format!("{person}\n{item}\n{round}"))
+    }
+
+    /// The task of a name: one that was handed out, by this process or by one before it.
+    fn task(&self, person: &str, name: &str) -> Option<(usize, u32)> {
+        let is_theirs = |(item, round): &(usize, u32)| self.name(person, *item, *round) == name;
+        self.handed.get(name).copied().filter(is_theirs).or_else(|| {
+            let rounds =
+                (0..self.book.worklist.items.len()).flat_map(|item| (0..ROUNDS).map(move |round| (item, round)));
+            rounds.into_iter().find(is_theirs)
+        })
+    }
+
+    /// Takes a choice. What is suggested to the person comes after it is on the disk.
+    pub fn take(&mut self, choice: LabelChoice) -> Result<Option<Suggestion>> {
+        let LabelChoice { person, task, order, judgement, seconds, client, note } = choice;
+        check(&person)?;
+        let Some((item, round)) = self.task(&person, &task) else { bail!("there is no such task in the worklist") };
+        let ranks = self.book.worklist.items[item].suggestion.as_ref().filter(|_| self.suggests(item, round));
+        let ranks = ranks.filter(|_| judgement != Judgement::Skip);
+        let shown =
+            |ranks: &Vec<f64>| order.iter().map(|place| ranks.get(*place).copied()).collect::<Option<Vec<f64>>>();
+        let suggestion = ranks.and_then(shown).map(|ranks| Suggestion { ranks });
+        let said = SaidLabel { by: person, judgement, seconds, client, note };
+        let label = self.book.label(Task { item, round, order }, said);
+        self.write(LabelEntry::Label(label))?;
+        self.leases.remove(&item);
+        Ok(suggestion)
+    }
+
+    /// Takes what a person says once they have seen the suggestion.
+    pub fn take_second(&mut self, SecondChoice { person, of, order, judgement, client }: SecondChoice) -> Result<()> {
+        let judgement = judgement.of_shown(&order);
+        let (at, note) = (labels::now(), None);
+        self.write(LabelEntry::Correction(Correction { of, by: person, judgement, after_hint: true, at, client, note }))
+    }
+
+    pub fn undo(&mut self, Undoing { person, of, client }: Undoing) -> Result<()> {
+        self.write(LabelEntry::Withdrawal(Withdrawal { of, by: person, at: labels::now(), client }))
+    }
+
+    fn write(&mut self, entry: LabelEntry) -> Result<()> {
+        check(entry.by())?;
+        self.book.refresh()?;
+        self.book.write(entry).context("take a label")?;
+        Ok(())
+    }
+
+    /// How far the stage is, for those who asked for the labels.
+    pub fn overview(&mut self) -> Result<LabelsOverview> {
+        self.book.refresh()?;
+        let rules = self.floors.iter().filter_map(|(rule, metric, bound)| {
+            Some(RuleOutlook {
+                rule: rule.clone(),
+                metric: metric.clone(),
+                outlook: self.book.outlook(metric, *bound)?,
+            })
+        });
+        let agreement = self.book.outlook("agreement", 0.0).map(|outlook| (outlook.share, outlook.items));
+        Ok(LabelsOverview { rules: rules.collect(), agreement, progress: self.book.progress()? })
+    }
+}
+
+fn check(person: &str) -> Result<()> {
+    if !is_pseudonym(person) {
+        bail!("`{person}` is not a pseudonym of this page");
+    }
+    Ok(())
+}
