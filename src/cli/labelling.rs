@@ -156,14 +156,14 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Visited = (Path<String>, State<Arc<Desks>>, Extension<Visitor>);
+type PageVisit = (Path<String>, State<Arc<Desks>>, Extension<Visitor>);
 
 /// Does the work of a request beside the thread that answers.
 async fn does(work: impl FnOnce() -> Result<Response> + Send + 'static) -> Response {
     answered(move || work().unwrap_or_else(|error| refusal(&error))).await
 }
 
-async fn page((Path(stage), State(desks), Extension(visitor)): Visited) -> Response {
+async fn page((Path(stage), State(desks), Extension(visitor)): PageVisit) -> Response {
     does(move || {
         // A page that is loaded again is that of the worklist as it is now.
         let desk = desks.open(&stage)?;
@@ -184,7 +184,7 @@ struct Asking {
     person: String,
 }
 
-async fn tasks((Path(stage), State(desks), Extension(visitor)): Visited, Query(asking): Query<Asking>) -> Response {
+async fn tasks((Path(stage), State(desks), Extension(visitor)): PageVisit, Query(asking): Query<Asking>) -> Response {
     does(move || {
         desks.admits(&visitor, &asking.person)?;
         let given = lock(&*desks.desk(&stage)?).next(&asking.person, Instant::now())?;
@@ -193,7 +193,7 @@ async fn tasks((Path(stage), State(desks), Extension(visitor)): Visited, Query(a
     .await
 }
 
-async fn take((Path(stage), State(desks), Extension(visitor)): Visited, Json(choice): Json<LabelChoice>) -> Response {
+async fn take((Path(stage), State(desks), Extension(visitor)): PageVisit, Json(choice): Json<LabelChoice>) -> Response {
     does(move || {
         desks.admits(&visitor, &choice.person)?;
         Ok(match lock(&*desks.desk(&stage)?).take(choice)? {
@@ -205,7 +205,7 @@ async fn take((Path(stage), State(desks), Extension(visitor)): Visited, Json(cho
 }
 
 async fn take_second(
-    (Path(stage), State(desks), Extension(visitor)): Visited,
+    (Path(stage), State(desks), Extension(visitor)): PageVisit,
     Json(choice): Json<SecondChoice>,
 ) -> Response {
     does(move || {
@@ -216,7 +216,7 @@ async fn take_second(
     .await
 }
 
-async fn undo((Path(stage), State(desks), Extension(visitor)): Visited, Json(undoing): Json<Undoing>) -> Response {
+async fn undo((Path(stage), State(desks), Extension(visitor)): PageVisit, Json(undoing): Json<Undoing>) -> Response {
     does(move || {
         desks.admits(&visitor, &undoing.person)?;
         lock(&*desks.desk(&stage)?).undo(undoing)?;
@@ -233,7 +233,7 @@ fn is_owner(visitor: &Visitor) -> Result<()> {
     }
 }
 
-async fn owner_page((Path(stage), State(desks), Extension(visitor)): Visited) -> Response {
+async fn owner_page((Path(stage), State(desks), Extension(visitor)): PageVisit) -> Response {
     does(move || {
         is_owner(&visitor)?;
         let overview = lock(&*desks.open(&stage)?).overview()?;
@@ -242,7 +242,7 @@ async fn owner_page((Path(stage), State(desks), Extension(visitor)): Visited) ->
     .await
 }
 
-async fn overview((Path(stage), State(desks), Extension(visitor)): Visited) -> Response {
+async fn overview((Path(stage), State(desks), Extension(visitor)): PageVisit) -> Response {
     does(move || {
         is_owner(&visitor)?;
         let overview = lock(&*desks.desk(&stage)?).overview()?;
@@ -251,8 +251,8 @@ async fn overview((Path(stage), State(desks), Extension(visitor)): Visited) -> R
     .await
 }
 
-/// What follows the address of the page in the link of a person.
-async fn invitation((Path(_), State(desks), Extension(visitor)): Visited, Query(asking): Query<Asking>) -> Response {
+/// The end of the link of a person, after the address of the page.
+async fn invitation((Path(_), State(desks), Extension(visitor)): PageVisit, Query(asking): Query<Asking>) -> Response {
     does(move || {
         is_owner(&visitor)?;
         if !is_pseudonym(&asking.person) || !desks.invites {

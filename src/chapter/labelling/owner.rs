@@ -14,7 +14,7 @@ use stages::people::progress::LabelCount;
 
 pub const SCRIPT: &str = include_str!("owner.js");
 
-/// How far the labels of a stage are.
+/// The state of the labels of a stage.
 pub struct LabelsOverview {
     pub progress: LabelProgress,
     pub rules: Vec<RuleOutlook>,

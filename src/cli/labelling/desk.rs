@@ -211,7 +211,7 @@ impl Desk {
         Ok(())
     }
 
-    /// How far the stage is, for those who asked for the labels.
+    /// The state of the stage, for those who asked for the labels.
     pub fn overview(&mut self) -> Result<LabelsOverview> {
         self.book.refresh()?;
         let rules = self.floors.iter().filter_map(|(rule, metric, bound)| {
