@@ -198,7 +198,7 @@ async function labelled() {
   const undone = await count();
   await press("KeyU");
   await until("the question before", 10, async () => (await count()) !== undone);
-  const isSaved = () => page.evaluate(() => Object.entries(localStorage).some(([name, queue]) => name.startsWith("pipeline-labels people ") && queue === "[]"));
+  const isSaved = () => page.evaluate(() => !Object.keys(localStorage).some((name) => name.startsWith("pipeline-labels people ")));
   await until("all is saved", 10, isSaved);
   await end(child);
   for (let n = 0; n < 3; n++) await press("Digit2");
@@ -257,6 +257,58 @@ async function suggested() {
   await end(child);
 }
 
+/** Answers are ranked by keys, by dragging and by arrows; a disk that is full stops the page, and loses nothing. */
+async function ranked() {
+  const row = (n) => JSON.stringify({ prompt: `${n}`, answers: [`one ${n}`, `two ${n}`, `three ${n}`] });
+  writeFileSync(join(cwd, "ranked.jsonl"), [0, 1, 2].map(row).join("\n") + "\n");
+  writeFileSync(join(cwd, "ranked.yaml"), "name: ranked\nstages:\n  people: {kind: label, from: {items: ranked.jsonl}, with: {form: ranking, repeats: 0}}\n");
+  spawnSync(program, ["run", "ranked.yaml"], { cwd });
+  const { child, address } = await serveLabels(0, "ranked.yaml");
+  const context = await browser.newContext({ viewport: { width: 390, height: 1200 }, hasTouch: true });
+  const page = await context.newPage();
+  page.on("pageerror", (error) => fault(`an error: ${error.message}`));
+  await page.goto(address);
+  await page.keyboard.type("mai");
+  await page.keyboard.press("Enter");
+  const text = (id) => page.evaluate((id) => document.getElementById(id).textContent, id);
+  await until("a question", 10, async () => (await text("prompt")) !== "");
+  const order = () => page.evaluate(() => document.querySelector("p.order").textContent);
+  const ordered = (wanted) => until(`the order ${wanted}`, 5, async () => (await order()) === wanted);
+  for (const key of ["2", "1", "3"]) await page.keyboard.press(key);
+  await ordered("B > A > C");
+  await accessible(page, "a ranking");
+  const middle = async (at) => {
+    const { x, y, width, height } = await page.locator(`ol.order li >> nth=${at}`).boundingBox();
+    return [x + width / 2, y + height / 2];
+  };
+  await page.mouse.move(...(await middle(2)));
+  await page.mouse.down();
+  await page.mouse.move(...(await middle(0)), { steps: 8 });
+  await page.mouse.up();
+  await ordered("C > B > A");
+  await page.keyboard.press("ArrowDown");
+  await ordered("B > C > A");
+  const first = await text("prompt");
+  await page.keyboard.press("Enter");
+  await until("the next question", 10, async () => (await text("prompt")) !== first);
+  for (const key of ["1", "=", "2", "3"]) await page.keyboard.press(key);
+  await ordered("A = B > C");
+  await page.route("**/take", (route) => route.fulfill({ status: 507 }));
+  const second = await text("prompt");
+  await page.keyboard.press("Enter");
+  await until("it says that the disk is full", 10, async () => (await text("saved")).startsWith("サーバーがディスクに書き込めません"));
+  const third = await text("prompt");
+  if (third === second) fault("a choice that is not saved is asked again");
+  for (const key of ["1", "2", "3", "Enter"]) await page.keyboard.press(key);
+  if ((await text("prompt")) !== third) fault("choices are taken while the disk is full");
+  await page.unroute("**/take");
+  await until("all is saved", 10, async () => (await text("saved")) === "保存しました。");
+  await context.close();
+  await end(child);
+  const told = spawnSync(program, ["label", "ranked.yaml", "people"], { cwd, encoding: "utf8" }).stdout;
+  if (!told.startsWith("people: 2 of 3 labels")) fault(`two rankings are there, and it says: ${told}`);
+}
+
 /** The page in Japanese, to be looked at. */
 async function pictured() {
   const { child, address } = await serve("hostile.yaml", 0, "ja");
@@ -275,6 +327,7 @@ try {
   await decided();
   await labelled();
   await suggested();
+  await ranked();
   if (pictures) await pictured();
 } catch (error) {
   fault(error.stack);

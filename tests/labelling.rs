@@ -172,6 +172,23 @@ fn an_undone_label_is_asked_again_and_a_page_for_one_person_takes_no_other() {
     assert_eq!(kept(&place).keys().collect::<Vec<_>>(), ["c1", "c2", "c3"]);
 }
 
+#[test]
+fn a_label_that_cannot_be_written_is_not_acknowledged_and_may_be_sent_again() {
+    let place = asking(12, ", need: {items: 10, overlap: 0}, repeats: 0");
+    let page = serve(&place, "0", &[]);
+    let site = site(&page);
+    let given = tasks(&site, "mai");
+    let first = choice("mai", &given["tasks"][0], "c1");
+    // Something else has the name of the folder, as if nothing could be written there.
+    let folder = place.at("rlhf.labels");
+    let _ = fs::remove_dir_all(&folder);
+    fs::write(&folder, "").unwrap();
+    assert_eq!(site.post("/label/people/take", &first).status, 507);
+    fs::remove_file(&folder).unwrap();
+    assert_eq!(site.post("/label/people/take", &first).status, 204);
+    assert_eq!(kept(&place).keys().collect::<Vec<_>>(), ["c1"]);
+}
+
 /// The site of a link that was printed, as a browser on this machine reaches it, with the token in it.
 fn opened(page: &Watched) -> (Site, String) {
     let link = page.remarks("page for labels: ");

@@ -26,31 +26,39 @@
   let second = null;
 
   // ---------------------------------------------------------------------------------------- what is not saved yet
-  const place = `pipeline-labels ${stage} ${kept}`;
-  let queue = JSON.parse(localStorage.getItem(place) ?? "[]");
+  // Each under a key of its own, by its time: several tabs of one browser take nothing from each other. A tab begins with all
+  // that is there; what two of them send is one label, by its client id.
+  const place = `pipeline-labels ${stage} ${kept} `;
+  const queue = Object.keys(localStorage).filter((key) => key.startsWith(place)).sort();
   let isSending = false;
   let isStuck = false;
-  const keep = () => localStorage.setItem(place, JSON.stringify(queue));
+  let lastTime = 0;
   const tell = (text) => (by("saved").textContent = text);
 
   async function send() {
     if (isSending) return;
     isSending = true;
     while (queue.length) {
+      const entry = JSON.parse(localStorage.getItem(queue[0]));
+      if (!entry) {
+        // Another tab has sent it.
+        queue.shift();
+        if (second && !second.ranks) suggest(null);
+        continue;
+      }
       let answer = null;
       try {
-        answer = await fetch(queue[0].path, {
+        answer = await fetch(entry.path, {
           method: "POST",
           headers: { "Content-Type": "application/json", "X-Pipeline": "page" },
-          body: JSON.stringify(queue[0].body),
+          body: JSON.stringify(entry.body),
         });
       } catch {
         // The server is away.
       }
       if (answer?.ok || answer?.status === 422) {
-        const { body } = queue.shift();
-        keep();
-        if (second?.client === body.client) suggest(answer.status === 200 ? await answer.json() : null);
+        localStorage.removeItem(queue.shift());
+        if (second?.client === entry.body.client) suggest(answer.status === 200 ? await answer.json() : null);
         isStuck = false;
         tell(answer.ok ? words.saved : words.refused);
         continue;
@@ -70,8 +78,10 @@
   const block = (isBlocked) => document.querySelectorAll("#task button").forEach((each) => (each.disabled = isBlocked));
 
   function put(path, body) {
-    queue.push({ path, body });
-    keep();
+    lastTime = Math.max(lastTime + 1, Date.now() * 1000);
+    const key = `${place}${String(lastTime).padStart(17, "0")} ${body.client}`;
+    localStorage.setItem(key, JSON.stringify({ path, body }));
+    queue.push(key);
     send();
   }
 
@@ -196,43 +206,87 @@
     },
   };
 
-  /** Answers are chosen from the best to the worst; none can be sent before all are. */
+  /**
+   * Answers are chosen from the best to the worst; none can be sent before all are. Those that are chosen stand in a list, in
+   * which each can be moved: dragged, by mouse or finger, or by the arrows when it has the focus.
+   */
   const ranking = {
     controls: (answers) => {
-      choice = { ranks: [], ties: false };
+      // `order`: the chosen answers, each with whether it ties with the one before.
+      choice = { order: [], ties: false };
+      const list = make("ol", { className: "order", ariaLabel: words.order });
       const line = make("p", { className: "order", ariaLive: "polite" });
       const sendIt = button(words.send, () => ranking.send());
       const tie = button(words.tiedWith, () => ranking.tie());
       choice.draw = () => {
-        const { ranks } = choice;
-        line.textContent = ranks.map((group) => group.map(letter).join(" = ")).join(" > ") + (choice.ties ? " = …" : "");
-        answers.forEach((answer, at) => answer.classList.toggle("ranked", ranks.flat().includes(at)));
-        sendIt.disabled = ranks.flat().length < answers.length;
-        tie.disabled = !ranks.length;
+        const { order } = choice;
+        line.textContent = order.map(({ at, isTied }, place) => (place ? (isTied ? " = " : " > ") : "") + letter(at)).join("") + (choice.ties ? " = …" : "");
+        answers.forEach((answer, at) => answer.classList.toggle("ranked", order.some((one) => one.at === at)));
+        list.hidden = !order.length;
+        const focused = list.contains(document.activeElement) ? Number(document.activeElement.dataset.at) : null;
+        list.replaceChildren(...order.map(({ at }, place) => ranking.item(at, place)));
+        if (focused !== null) list.querySelector(`[data-at="${focused}"]`)?.focus();
+        sendIt.disabled = order.length < answers.length;
+        tie.disabled = !order.length;
         tie.ariaPressed = String(choice.ties);
       };
       answers.forEach((answer, at) => answer.append(button(letter(at), () => ranking.take(at))));
       choice.draw();
-      return [line, make("p", { className: "buttons" }, tie, " ", button(words.clear, () => ranking.clear()), " ", sendIt)];
+      return [line, list, make("p", { className: "buttons" }, tie, " ", button(words.clear, () => ranking.clear()), " ", sendIt)];
     },
     take: (at) => {
-      if (at >= shown.answers.length || choice.ranks.flat().includes(at)) return;
-      if (choice.ties) choice.ranks.at(-1).push(at);
-      else choice.ranks.push([at]);
+      if (at >= shown.answers.length || choice.order.some((one) => one.at === at)) return;
+      choice.order.push({ at, isTied: choice.ties });
       choice.ties = false;
       choice.draw();
     },
+    /** An answer in the list of those that are chosen. */
+    item: (at, place) => {
+      const name = fill(words.answer, { letter: letter(at) });
+      const item = make("li", { textContent: name, tabIndex: 0 });
+      Object.assign(item.dataset, { at, place });
+      item.onkeydown = ({ code }) => {
+        const step = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1 }[code];
+        if (step) ranking.move(at, place + step);
+      };
+      item.onpointerdown = (event) => {
+        event.preventDefault();
+        item.focus();
+        const over = ({ clientX, clientY }) => document.elementFromPoint(clientX, clientY)?.closest("ol.order li");
+        const moved = (event) => over(event) && ranking.move(at, Number(over(event).dataset.place));
+        addEventListener("pointermove", moved);
+        const end = () => removeEventListener("pointermove", moved);
+        addEventListener("pointerup", end, { once: true });
+        addEventListener("pointercancel", end, { once: true });
+      };
+      return item;
+    },
+    /** Moves an answer to a place in the list. It ties with nothing there, and what tied with it ties on. */
+    move: (at, place) => {
+      const { order } = choice;
+      const from = order.findIndex((one) => one.at === at);
+      if (place < 0 || place >= order.length || place === from) return;
+      const [one] = order.splice(from, 1);
+      if (!one.isTied && order[from]) order[from].isTied = false;
+      order.splice(place, 0, { at, isTied: false });
+      if (order[place + 1]) order[place + 1].isTied = false;
+      order[0].isTied = false;
+      choice.draw();
+    },
     tie: () => {
-      choice.ties = choice.ranks.length > 0 && !choice.ties;
+      choice.ties = choice.order.length > 0 && !choice.ties;
       choice.draw();
     },
     clear: () => {
-      Object.assign(choice, { ranks: [], ties: false });
+      Object.assign(choice, { order: [], ties: false });
       choice.draw();
     },
     send: () => {
-      if (choice.ranks.flat().length < shown.answers.length) return;
-      judge({ ranking: shown.answers.map((_, at) => choice.ranks.findIndex((group) => group.includes(at)) + 1) });
+      if (choice.order.length < shown.answers.length) return;
+      const ranks = [];
+      let rank = 0;
+      for (const { at, isTied } of choice.order) ranks[at] = rank += isTied ? 0 : 1;
+      judge({ ranking: ranks });
     },
     key: ({ code, key, shiftKey }) => {
       if (digit(code)) return ranking.take(Number(digit(code)) - 1), true;
@@ -292,7 +346,7 @@
     if (isTyping) return void (event.code === "Escape" && event.target.blur());
     // A control that has the focus keeps the keys that work it.
     const isWorked = event.target.matches("button, summary") && ["Enter", "NumpadEnter", "Space"].includes(event.code);
-    const isChosen = event.target.matches("[type=radio]") && event.code.startsWith("Arrow");
+    const isChosen = event.target.matches("[type=radio], ol.order li") && event.code.startsWith("Arrow");
     if (isWorked || isChosen) return;
     const others = {
       KeyS: () => judge("skip"),

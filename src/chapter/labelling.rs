@@ -119,6 +119,7 @@ fn data(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> Valu
         ("refused", words::REFUSED),
         ("count", words::COUNT),
         ("noName", words::NO_NAME),
+        ("order", words::ORDER),
         ("suggested", words::SUGGESTED),
         ("asYours", words::AS_YOURS),
         ("keep", words::KEEP),

@@ -33,6 +33,7 @@ phrases! {
     COUNT: "{done} of {needed} labels; yours: {own}" | "{needed} 件中 {done} 件。あなたの分: {own} 件";
     CRITERIA: "The criteria" | "評価基準";
     EXAMPLE: "Example" | "例";
+    ORDER: "From the best to the worst; each can be dragged, or moved by the arrows" | "良い順。ドラッグ、または矢印キーで動かせます";
     SUGGESTED: "Suggested by a model: {order}" | "モデルの提案: {order}";
     AS_YOURS: "Your choice is kept. You may keep it, or choose again." | "あなたの選択は保存してあります。そのままにするか、選び直してください。";
     KEEP: "Keep my choice (Enter)" | "自分の選択のままにする(Enter)";
