@@ -285,10 +285,15 @@ fn kind(kind: &Kind) -> String {
                 Accepts::Tokenizer => "a tokenizer",
                 Accepts::Data { .. } => "data",
                 Accepts::Criteria => "a criteria sheet",
+                Accepts::Evaluation => "an evaluation with a baseline",
                 Accepts::Any => "anything",
             };
             let many = if port.takes_many { ", or a list" } else { "" };
-            let optional = if port.is_optional { "optional: " } else { "" };
+            let optional = match port.or {
+                Some(other) => format!("or `{other}`: "),
+                None if port.is_optional => "optional: ".to_owned(),
+                None => String::new(),
+            };
             vec![code(port.name), format!("{optional}{takes}{many}"), port.doc.to_owned()]
         })
         .collect();

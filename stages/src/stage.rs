@@ -45,8 +45,7 @@ pub struct Metric {
     pub bounds: Option<Bounds>,
     /// Whether only the rows of the table that have its field as their `subset` are meant: other rows lack it.
     pub has_own_rows: bool,
-    /// The port whose input it is measured by, beside the rows: with another one there it is another number, and with nothing
-    /// there it is none.
+    /// The port whose input it is measured by, beside the rows: with another one there it is another number.
     pub measured_by: Option<&'static str>,
 }
 
