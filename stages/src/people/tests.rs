@@ -422,3 +422,49 @@ fn the_same_labels_in_another_order_are_the_same_set() {
     let read = EffectiveLabels::read(std::str::from_utf8(&labels.lines()).unwrap()).unwrap();
     assert_eq!(read.digest(), labels.digest());
 }
+
+/// Two labels of each of 2000 items, of so many values.
+fn two_thousand(values: usize, distance: Distance) -> CodedUnits {
+    let mut lots = Lots::new(3);
+    let mut value = || (lots.uniform() * values as f64) as usize;
+    CodedUnits { values, units: (0..2000).map(|_| vec![value(), value()]).collect(), distance }
+}
+
+#[test]
+fn patterns_drawn_whole_and_items_drawn_one_by_one_give_the_same_interval() {
+    let draw = Draw { seed: 1, kind: "label", purpose: "bootstrap" };
+    let few = two_thousand(3, Distance::Nominal);
+    let spread = |[low, high]: [f64; 2]| (high - low) / 2.0;
+    let ends = few.bootstrap(draw, 20_000).unwrap();
+    let alpha = few.alpha().unwrap();
+    let groups: Vec<usize> = (0..few.units.len()).collect();
+    let shares: Vec<f64> = few.alpha_by_group(&groups).unwrap().into_iter().flatten().collect();
+    let n = shares.len() as f64;
+    let error = (shares.iter().map(|share| (share - alpha).powi(2)).sum::<f64>() / (n - 1.0) / n).sqrt();
+    assert!((spread(ends) / (1.96 * error) - 1.0).abs() < 0.03, "{ends:?} beside {error}");
+    // The same, where each value has several names: more patterns than are drawn whole.
+    let table = (0..400).map(|at| f64::from(u8::from(at / 20 % 3 != at % 20 % 3))).collect();
+    let mut lots = Lots::new(8);
+    let mut again = |value: usize| value + 3 * (lots.uniform() * 6.0) as usize;
+    let units = few.units.iter().map(|unit| unit.iter().map(|value| again(*value)).collect()).collect();
+    let many = CodedUnits { values: 20, units, distance: Distance::Table(table) };
+    let others = many.bootstrap(draw, 20_000).unwrap();
+    ends.iter().zip(others).for_each(|(one, other)| assert!((one - other).abs() < 0.1 * error, "{one} is not {other}"));
+}
+
+#[test]
+#[ignore = "a measurement: `cargo test --release --lib -- --ignored --nocapture ten_thousand`"]
+fn ten_thousand_resamples_of_two_thousand_items_take_this_long() {
+    let draw = Draw { seed: 1, kind: "label", purpose: "bootstrap" };
+    let rankings = Distance::Table((0..75 * 75).map(|at| (at / 75_usize).abs_diff(at % 75) as f64 / 74.0).collect());
+    for (name, values, distance) in [("pairs", 3, Distance::Nominal), ("rankings of four with ties", 75, rankings)] {
+        let coded = two_thousand(values, distance);
+        let began = std::time::Instant::now();
+        assert!(coded.bootstrap(draw, 10_000).is_some());
+        let took = began.elapsed();
+        let bytes = vec![7_u8; 100 << 20];
+        let began = std::time::Instant::now();
+        std::hint::black_box(blake3::hash(&bytes));
+        println!("{name}: {took:?}, beside {:?} for the hash of 100 MiB", began.elapsed());
+    }
+}
