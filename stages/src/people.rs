@@ -11,6 +11,7 @@ pub mod person;
 pub mod progress;
 pub mod rows;
 pub mod sitting;
+pub mod tally;
 pub mod worklist;
 
 #[cfg(test)]

@@ -190,7 +190,9 @@ impl CodedUnits {
         let all = pattern_of.len() as u32;
         let sums: Vec<PairSums> = patterns.iter().map(|unit| self.sums(unit)).collect();
         let all_observed = |distances: &[f64]| -> Vec<f64> {
-            sums.iter().map(|one| self.observed(one.pairs.iter().map(|(pair, weight)| (*pair, *weight)), distances)).collect()
+            sums.iter()
+                .map(|one| self.observed(one.pairs.iter().map(|(pair, weight)| (*pair, *weight)), distances))
+                .collect()
         };
         // Ordinal distances go by what was drawn; others are the same in every resample.
         let fixed = (self.distance != Distance::Ordinal).then(|| {
