@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use web::{Answer, Site};
 
 /// A pipeline that asks people about this many items, with its worklist made.
@@ -75,9 +76,18 @@ fn send(site: &Site, body: &Value, is_over: &AtomicBool) -> bool {
 
 #[test]
 fn what_was_acknowledged_is_there_once_however_often_the_server_is_killed() {
-    const LABELS: usize = 120;
-    const KILLS: usize = 25;
-    let place = asking(2 * LABELS + 20, "");
+    kill_while_two_label(120, 25);
+}
+
+#[test]
+#[ignore = "in .ci/long"]
+fn long_of_five_hundred_labels_none_is_lost_or_doubled_by_fifty_kills() {
+    kill_while_two_label(250, 50);
+}
+
+/// Two people make so many labels each while the server is killed so often, at moments spread over the time.
+fn kill_while_two_label(labels: usize, kills: usize) {
+    let place = asking(2 * labels + 20, "");
     let first = serve(&place, "0", &[]);
     let site = site(&first);
     let port = site.address.rsplit(':').next().unwrap().to_owned();
@@ -88,7 +98,7 @@ fn what_was_acknowledged_is_there_once_however_often_the_server_is_killed() {
             let (site, acknowledged, is_over) = (&site, &acknowledged, &is_over);
             scope.spawn(move || {
                 let mut done = 0;
-                while done < LABELS {
+                while done < labels {
                     let Some(answer) =
                         site.asks(&format!("/label/people/tasks?as={person}")).filter(|answer| answer.status == 200)
                     else {
@@ -106,8 +116,8 @@ fn what_was_acknowledged_is_there_once_however_often_the_server_is_killed() {
         });
         // A page that is dropped is killed; each time when some more labels are there.
         let mut page = first;
-        for kill in 1..=KILLS {
-            let some = 2 * LABELS * kill / (KILLS + 1);
+        for kill in 1..=kills {
+            let some = 2 * labels * kill / (kills + 1);
             program::wait_for("more labels", || (acknowledged.lock().unwrap().len() >= some).then_some(()));
             drop(page);
             page = serve(&place, &port, &[]);
@@ -117,7 +127,7 @@ fn what_was_acknowledged_is_there_once_however_often_the_server_is_killed() {
     });
     let acknowledged = acknowledged.into_inner().unwrap();
     let kept = kept(&place);
-    assert!(acknowledged.len() >= 2 * LABELS);
+    assert!(acknowledged.len() >= 2 * labels);
     assert!(acknowledged.iter().all(|client| kept.get(client) == Some(&1)), "{kept:?}");
     place.run(&["label", "rlhf.yaml", "people", "--verify"]).expect_exit(0);
 }
@@ -290,4 +300,56 @@ fn a_suggestion_comes_after_the_own_choice_and_both_are_kept() {
     let events = place.run(&["run", "rlhf.yaml", "--json"]).expect_exit(0).events();
     let metrics = &events.outcome("people")["metrics"];
     assert_eq!(metrics["changed_share"], json!(0.5), "{metrics}");
+}
+
+/// The largest memory of a process so far, in MB.
+fn peak_memory(process: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() / 1000.0
+}
+
+#[test]
+#[ignore = "in .ci/long"]
+fn long_fifty_thousand_items_are_labelled_as_fast_as_a_few() {
+    const ITEMS: usize = 50_000;
+    const KEPT: usize = 5_000;
+    let place = place();
+    place.write(
+        "rlhf.yaml",
+        "name: rlhf\nstages:\n  people:\n    kind: label\n    from: {items: items.jsonl}\n    with: {form: pairs, need: {overlap: 0.2}}\n",
+    );
+    let text = |number: usize, side: &str| format!("{side} {number} ") + &"words of an answer ".repeat(52);
+    let item = |number: usize| json!({"id": number.to_string(), "prompt": format!("prompt {number}"), "answers": [text(number, "one"), text(number, "two")]});
+    place.write("items.jsonl", &(0..ITEMS).map(|number| item(number).to_string() + "\n").collect::<String>());
+    place.run(&["run", "rlhf.yaml"]).expect_exit(3);
+    let kept = |number: usize| json!({"prompt": format!("prompt {number}"), "chosen": text(number, "one"), "rejected": text(number, "two")});
+    place.write("kept.jsonl", &(0..KEPT).map(|number| kept(number).to_string() + "\n").collect::<String>());
+    place.run(&["label", "rlhf.yaml", "people", "--import", "kept.jsonl", "--as", "ken"]).expect_exit(0);
+    let began = Instant::now();
+    let page = serve(&place, "0", &[]);
+    let site = site(&page);
+    let start = began.elapsed();
+    let mut took = Vec::new();
+    for round in 0..50 {
+        let began = Instant::now();
+        let given = tasks(&site, "mai");
+        took.push(began.elapsed());
+        for (number, task) in given["tasks"].as_array().unwrap().iter().enumerate() {
+            let body = choice("mai", task, &format!("mai-{round}-{number}"));
+            let began = Instant::now();
+            assert_eq!(site.post("/label/people/take", &body).status, 204);
+            took.push(began.elapsed());
+        }
+    }
+    took.sort();
+    let (middle, most) = (took[took.len() / 2], took[took.len() * 95 / 100]);
+    let memory = program::at_work_in(place.path()).into_iter().map(peak_memory).fold(0.0, f64::max);
+    println!(
+        "start {start:?}; of {} answers, half within {middle:?}, 95 % within {most:?}; {memory:.0} MB",
+        took.len()
+    );
+    assert!(most < Duration::from_millis(30), "95 % of the answers take up to {most:?}");
+    assert!(start < Duration::from_secs(1), "the page is there after {start:?}");
+    assert!(memory < 200.0, "it takes {memory:.0} MB");
 }

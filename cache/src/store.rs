@@ -137,17 +137,37 @@ impl Store {
     }
 
     /// Reads one file of a tree or, with `relative` "", the file itself.
+    ///
+    /// # Errors
+    /// It is not there, or is damaged.
     pub fn read(&self, content: &Content, relative: &str) -> Result<Vec<u8>> {
-        let blob = match content {
-            Content::File { blob, .. } if relative.is_empty() => *blob,
+        let blob = self.blob_of(content, relative)?;
+        self.read_blob(&blob)?.map_err(|reason| damaged_blob(content, &blob, reason).into())
+    }
+
+    /// One file of the content, to be read piece by piece: it has been hashed.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn open_file(&self, content: &Content, relative: &str) -> Result<File> {
+        let blob = self.blob_of(content, relative)?;
+        if let Some(reason) = self.check_blob(&blob)? {
+            return Err(damaged_blob(content, &blob, reason).into());
+        }
+        let path = self.blob_path(&blob);
+        Ok(open::inside(&path).with_context(|| format!("read {}", path.display()))?.0)
+    }
+
+    fn blob_of(&self, content: &Content, relative: &str) -> Result<Digest> {
+        match content {
+            Content::File { blob, .. } if relative.is_empty() => Ok(*blob),
             Content::File { .. } => bail!("read `{relative}` of {content}: it is a file, not a directory"),
             Content::Tree(digest) => {
                 let tree = self.tree(digest)?;
-                tree.files.get(relative).with_context(|| format!("read {content}: it has no file `{relative}`"))?.blob
+                let entry = tree.files.get(relative);
+                Ok(entry.with_context(|| format!("read {content}: it has no file `{relative}`"))?.blob)
             }
-        };
-        let damaged = |reason: &str| Damage::one(content, format!("blob {blob} {reason}"));
-        self.read_blob(&blob)?.map_err(|reason| damaged(reason).into())
+        }
     }
 
     /// The content of one file of a tree: the same as if that file had been captured alone.
@@ -432,6 +452,10 @@ struct Settings {
     shared: bool,
 }
 
+fn damaged_blob(content: &Content, blob: &Digest, reason: &str) -> Damage {
+    Damage::one(content, format!("blob {blob} {reason}"))
+}
+
 /// Whether what is made in `root`, which holds the store, is for other users as well: where its `store.json` says
 /// `{"shared": true}`. Otherwise inputs that nobody else may read would be open to all in the store.
 pub fn is_shared(root: &Path) -> Result<bool> {
@@ -513,6 +537,8 @@ mod tests {
         assert!(store.has(&content));
         assert_eq!(store.read(&content, "model/config.json").unwrap(), b"{}");
         assert_eq!(store.read(&content, "tokenizer/vocab.txt").unwrap(), "ねこ\n".as_bytes());
+        let open = store.open_file(&content, "tokenizer/vocab.txt").unwrap();
+        assert_eq!(std::io::read_to_string(open).unwrap(), "ねこ\n");
         let error = store.read(&content, "model/none").unwrap_err().to_string();
         assert!(error.ends_with("it has no file `model/none`"), "{error}");
         assert!(store.read(&content, "../model/config.json").is_err());

@@ -1,21 +1,23 @@
 //! The labels of one worklist while people label: what is shown next, what is written, how far it has come. A label is
 //! on the disk before it is acknowledged.
 
-use super::chain::{self, LabelFile};
-use super::folder::LabelFolder;
+use super::chain::{self, ChainLine, LabelFile};
+use super::folder::{Growth, LabelFolder, damaged};
 use crate::labels;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use stages::people::interval::labels_needed;
-use stages::people::label::{EffectiveLabels, Freeze, Judgement, Label, LabelEntry};
+use stages::people::label::{Correction, EffectiveLabels, Freeze, Judgement, Label, LabelEntry, Withdrawal};
 use stages::people::measure::People;
 use stages::people::person::{PersonCount, people};
 use stages::people::progress::LabelCount;
 use stages::people::sitting::{Sitting, Task};
+use stages::people::tally::LabelTally;
 use stages::people::worklist::Worklist;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The labels of a worklist, as one process reads and writes them.
@@ -26,7 +28,12 @@ pub struct LabelBook {
     files: LabelFolder,
     /// All labels of the worklist, those after the close included.
     labels: EffectiveLabels,
-    clients: BTreeSet<String>,
+    tally: LabelTally,
+    clients: HashSet<String>,
+    /// Client ids of labels that were corrected or withdrawn, by whomever.
+    amended: HashSet<String>,
+    /// Whether files could not be read, so that lines may be there that were not taken in.
+    is_behind: bool,
     writers: BTreeMap<String, LabelWriter>,
 }
 
@@ -73,10 +80,20 @@ impl LabelBook {
     /// # Errors
     /// A file cannot be read, or its chain is broken.
     pub fn open(folder: &Path, worklist: Worklist, session: &str) -> Result<LabelBook> {
-        let files = LabelFolder::read(folder)?;
-        let (labels, clients) = (files.labels(&worklist), files.clients());
-        let (folder, session, writers) = (folder.to_owned(), session.to_owned(), BTreeMap::new());
-        Ok(LabelBook { folder, session, worklist, files, labels, clients, writers })
+        let mut book = LabelBook {
+            folder: folder.to_owned(),
+            session: session.to_owned(),
+            worklist,
+            files: LabelFolder::read(folder)?,
+            labels: EffectiveLabels::default(),
+            tally: LabelTally::default(),
+            clients: HashSet::new(),
+            amended: HashSet::new(),
+            is_behind: false,
+            writers: BTreeMap::new(),
+        };
+        book.read_anew();
+        Ok(book)
     }
 
     /// Reads what other processes have written since.
@@ -84,11 +101,59 @@ impl LabelBook {
     /// # Errors
     /// As [`LabelBook::open`].
     pub fn refresh(&mut self) -> Result<()> {
-        if self.files.refresh(&self.folder)? {
-            self.labels = self.files.labels(&self.worklist);
-            self.clients = self.files.clients();
+        let was_behind = std::mem::replace(&mut self.is_behind, true);
+        let growth = self.files.refresh(&self.folder)?;
+        self.is_behind = false;
+        match growth {
+            Growth::Lines(grown) if !was_behind => {
+                let new = grown.iter().flat_map(|(name, known)| &self.files.files[name].lines[*known..]);
+                let new: Vec<LabelEntry> = new.map(|line| line.entry.clone()).collect();
+                new.into_iter().for_each(|entry| self.take_in(entry));
+            }
+            Growth::Lines(_) | Growth::Anew => self.read_anew(),
         }
         Ok(())
+    }
+
+    fn read_anew(&mut self) {
+        self.labels = self.files.labels(&self.worklist);
+        self.tally = LabelTally::of(&self.worklist, &self.labels);
+        self.clients = self.files.lines().filter_map(|line| line.entry.client().map(str::to_owned)).collect();
+        self.amended = self.files.lines().filter_map(|line| line.entry.amends().map(str::to_owned)).collect();
+    }
+
+    /// Takes in an entry of a line that is in the files.
+    fn take_in(&mut self, entry: LabelEntry) {
+        let is_known = entry.client().is_some_and(|client| !self.clients.insert(client.to_owned()));
+        match entry {
+            LabelEntry::Label(label) if is_known || self.amended.contains(&label.client) => self.fold(&label.item),
+            LabelEntry::Label(label) if self.worklist.takes(&label) => {
+                let old = self.labels.of(&label.item, &label.by, label.round).cloned();
+                self.labels.add(label.clone());
+                let new = self.labels.of(&label.item, &label.by, label.round);
+                self.tally.exchange(&self.worklist, &self.labels, old.as_ref(), new);
+            }
+            LabelEntry::Correction(Correction { of, .. }) | LabelEntry::Withdrawal(Withdrawal { of, .. }) => {
+                let of_label = |line: &ChainLine| match &line.entry {
+                    LabelEntry::Label(label) if label.client == of => Some(label.item.clone()),
+                    _ => None,
+                };
+                let items: BTreeSet<String> = self.files.lines().filter_map(of_label).collect();
+                items.iter().for_each(|item| self.fold(item));
+                self.amended.insert(of);
+            }
+            LabelEntry::Label(_) | LabelEntry::Close(_) | LabelEntry::Adopt(_) => {}
+        }
+    }
+
+    /// Makes the labels of one item anew from all lines.
+    fn fold(&mut self, item: &str) {
+        let new = self.files.labels_of(item, &self.worklist);
+        for old in self.labels.remove_item(item) {
+            self.tally.exchange(&self.worklist, &self.labels, Some(&old), None);
+        }
+        new.iter().for_each(|label| self.labels.add(label.clone()));
+        new.iter().for_each(|label| self.tally.exchange(&self.worklist, &self.labels, None, Some(label)));
     }
 
     /// The part of the names of its files that tells this process from others.
@@ -98,7 +163,7 @@ impl LabelBook {
 
     /// The next tasks of a person, at most `count`. Items in `taken` are being shown to others.
     pub fn next_tasks(&self, by: &str, taken: &BTreeSet<usize>, count: usize) -> Vec<Task> {
-        let mut sitting = Sitting::new(&self.worklist, &self.labels, by, taken);
+        let mut sitting = Sitting::new(&self.worklist, &self.tally, by, taken);
         std::iter::from_fn(|| sitting.next_task()).take(count).collect()
     }
 
@@ -107,11 +172,23 @@ impl LabelBook {
         &self.labels
     }
 
+    /// Labels that are there, and labels that are needed.
+    pub fn count(&self) -> LabelCount {
+        self.tally.progress(&self.worklist)
+    }
+
+    /// The number of labels of a person.
+    pub fn count_of(&self, by: &str) -> usize {
+        self.tally.of_person(by)
+    }
+
+    /// The state of the worklist, for which all labels are looked at.
+    ///
     /// # Errors
     /// Labels that were frozen are gone.
     pub fn progress(&self) -> Result<LabelProgress> {
         let standing = self.files.standing(&self.worklist)?;
-        let count = LabelCount::of(&self.worklist, &self.labels);
+        let count = self.count();
         let people = people(&self.worklist, &self.labels);
         Ok(LabelProgress { count, people, is_closed: standing.is_closed, later: standing.later })
     }
@@ -238,19 +315,26 @@ impl LabelBook {
         }
         let name = format!("{}/{by}-{}.jsonl", self.worklist.digest, self.session);
         if !self.writers.contains_key(&by) {
-            let (writer, file) = LabelWriter::open(&self.folder.join(&name), &self.worklist.digest)?;
-            self.files.files.insert(name.clone(), file);
+            let path = self.folder.join(&name);
+            let (writer, file) = LabelWriter::open(&path, &self.worklist.digest)?;
+            let inode = writer.handle.metadata().with_context(|| format!("open {}", path.display()))?.ino();
+            let known = self.files.files.get(&name).map_or(0, |known| known.lines.len());
+            let has_more = file.lines.len() != known;
+            self.files.insert(name.clone(), file, inode);
             self.writers.insert(by.clone(), writer);
+            if has_more {
+                self.read_anew();
+            }
         }
         let (writer, file) = (self.writers.get_mut(&by), self.files.files.get_mut(&name));
         let (Some(writer), Some(file)) = (writer, file) else { bail!("write a label: {name} is gone") };
-        writer.write(file, &entry)?;
-        self.clients.extend(entry.client().map(str::to_owned));
-        match entry {
-            LabelEntry::Label(label) if self.worklist.takes(&label) => self.labels.add(label),
-            LabelEntry::Label(_) | LabelEntry::Close(_) | LabelEntry::Adopt(_) => {}
-            LabelEntry::Correction(_) | LabelEntry::Withdrawal(_) => self.labels = self.files.labels(&self.worklist),
+        if let Err(error) = writer.write(file, &entry) {
+            // A part of it may be there: the file is read again before the next one.
+            self.writers.remove(&by);
+            self.files.files.remove(&name);
+            return Err(error);
         }
+        self.take_in(entry);
         Ok(())
     }
 }
@@ -281,8 +365,7 @@ impl LabelWriter {
             bail!("{}: another process writes it; take another session", at());
         }
         let bytes = files::read_user(path, u64::MAX).with_context(at)?;
-        let file = chain::read(&bytes, worklist)
-            .map_err(|fault| anyhow::anyhow!("read {}: line {}: {}", path.display(), fault.line, fault.reason))?;
+        let file = chain::read(&bytes, worklist).map_err(|fault| damaged(path, &fault))?;
         if let Some(parent) = path.parent() {
             File::open(parent).and_then(|folder| folder.sync_all()).with_context(at)?;
         }
@@ -299,18 +382,8 @@ impl LabelWriter {
         bytes.extend(&line);
         bytes.push(b'\n');
         let written = self.handle.write_all(&bytes).and_then(|()| self.handle.sync_data());
-        if let Err(error) = written {
-            // A part of it may be there.
-            let length = self.handle.metadata().map_or(file.length, |metadata| metadata.len());
-            file.has_open_end |= length != file.length;
-            file.length = length;
-            return Err(error).with_context(|| format!("write {}", self.path.display()));
-        }
-        let hash = chain::hash(&line);
-        file.last.clone_from(&hash);
-        file.lines.push(chain::ChainLine { hash, entry: entry.clone() });
-        file.length += bytes.len() as u64;
-        file.has_open_end = false;
+        written.with_context(|| format!("write {}", self.path.display()))?;
+        file.wrote(&line, entry, bytes.len() as u64);
         Ok(())
     }
 }
@@ -320,7 +393,7 @@ mod tests {
     use super::*;
     use formats::dialogue::Prompt;
     use stages::people::form::Form;
-    use stages::people::label::{Correction, Judgement, Label, PairChoice, Withdrawal};
+    use stages::people::label::{Judgement, Label, PairChoice};
     use stages::people::worklist::{Questionnaire, WorkItem};
 
     fn worklist() -> Worklist {

@@ -1,11 +1,13 @@
 //! All label files of a pipeline, and the labels that count for a worklist: labels are bound to items, so that those
 //! made for an earlier worklist count wherever their item is still the same.
 
-use super::chain::{self, ChainLine, LabelFile};
+use super::chain::{self, ChainFault, ChainLine, LabelFile};
 use anyhow::{Context, Result, anyhow, bail};
 use stages::people::label::{Correction, EffectiveLabels, Freeze, Label, LabelEntry};
 use stages::people::worklist::Worklist;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The most bytes of a file.
@@ -15,6 +17,17 @@ const MOST: u64 = 1 << 30;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelFolder {
     pub files: BTreeMap<String, LabelFile>,
+    /// The inode of each: version control puts another file in the place of one that it changes.
+    inodes: BTreeMap<String, u64>,
+}
+
+/// The change of label files since they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// Only lines have been added: by file, the number of those that were there.
+    Lines(BTreeMap<String, usize>),
+    /// A file is gone or is another one.
+    Anew,
 }
 
 /// The labels of a worklist that count, and those that are there beside them.
@@ -34,28 +47,50 @@ impl LabelFolder {
     /// A file cannot be read, or its chain is broken: file and line are named.
     pub fn read(folder: &Path) -> Result<LabelFolder> {
         let mut found = LabelFolder::default();
-        for name in names(folder)? {
-            let file = read_file(folder, &name)?;
-            found.files.insert(name, file);
-        }
+        found.refresh(folder)?;
         Ok(found)
     }
 
-    /// Reads again the files that have grown or that are new.
+    /// Reads what files have grown by, and those that are new.
     ///
     /// # Errors
     /// As [`LabelFolder::read`].
-    pub fn refresh(&mut self, folder: &Path) -> Result<bool> {
-        let (names, mut is_changed) = (names(folder)?, false);
-        self.files.retain(|name, _| names.contains(name));
+    pub fn refresh(&mut self, folder: &Path) -> Result<Growth> {
+        let (names, mut lines, mut is_anew) = (names(folder)?, BTreeMap::new(), false);
+        self.files.retain(|name, _| {
+            let is_there = names.binary_search(name).is_ok();
+            is_anew |= !is_there;
+            is_there
+        });
         for name in names {
-            let length = std::fs::metadata(folder.join(&name)).with_context(|| format!("read {name}"))?.len();
-            if self.files.get(&name).is_none_or(|known| known.length != length) {
-                self.files.insert(name.clone(), read_file(folder, &name)?);
-                is_changed = true;
-            }
+            let metadata = std::fs::metadata(folder.join(&name)).with_context(|| format!("read {name}"))?;
+            let is_same = self.inodes.get(&name) == Some(&metadata.ino());
+            // Until it has been read, it is not known: what is damaged is read as a whole the next time.
+            let known = self.files.remove(&name);
+            let file = match known {
+                Some(known) if is_same && known.length == metadata.len() => known,
+                Some(mut known) if is_same && known.length < metadata.len() => {
+                    let before = known.lines.len();
+                    is_anew |= read_on(folder, &name, &mut known)?;
+                    lines.insert(name.clone(), before);
+                    known
+                }
+                known => {
+                    is_anew |= known.is_some();
+                    lines.insert(name.clone(), 0);
+                    read_file(folder, &name)?
+                }
+            };
+            self.inodes.insert(name.clone(), metadata.ino());
+            self.files.insert(name, file);
         }
-        Ok(is_changed)
+        Ok(if is_anew { Growth::Anew } else { Growth::Lines(lines) })
+    }
+
+    /// Takes in a file that was opened to be written.
+    pub fn insert(&mut self, name: String, file: LabelFile, inode: u64) {
+        self.inodes.insert(name.clone(), inode);
+        self.files.insert(name, file);
     }
 
     /// Sentences about lines that were cut off.
@@ -70,15 +105,24 @@ impl LabelFolder {
         ends.map(|(name, file)| (name.clone(), file.last.clone())).collect()
     }
 
-    /// The client ids of everything.
-    pub fn clients(&self) -> BTreeSet<String> {
-        let lines = self.files.values().flat_map(|file| &file.lines);
-        lines.filter_map(|line| line.entry.client().map(str::to_owned)).collect()
+    /// The lines of all files.
+    pub fn lines(&self) -> impl Iterator<Item = &ChainLine> {
+        self.files.values().flat_map(|file| &file.lines)
     }
 
     /// All labels of the items of a worklist.
     pub fn labels(&self, worklist: &Worklist) -> EffectiveLabels {
-        effective(self.files.values().flat_map(|file| &file.lines), worklist)
+        effective(self.lines(), worklist)
+    }
+
+    /// The labels of one item.
+    pub fn labels_of(&self, item: &str, worklist: &Worklist) -> EffectiveLabels {
+        let is_of = |line: &&ChainLine| match &line.entry {
+            LabelEntry::Label(label) => label.item == item,
+            LabelEntry::Correction(_) | LabelEntry::Withdrawal(_) => true,
+            LabelEntry::Close(_) | LabelEntry::Adopt(_) => false,
+        };
+        effective(self.lines().filter(is_of), worklist)
     }
 
     /// The labels of a worklist that count.
@@ -165,8 +209,26 @@ fn read_file(folder: &Path, name: &str) -> Result<LabelFile> {
     let path = folder.join(name);
     let bytes = files::read_user(&path, MOST).with_context(|| format!("read {}", path.display()))?;
     let worklist = name.split('/').next().unwrap_or_default();
-    chain::read(&bytes, worklist)
-        .map_err(|fault| anyhow!("read {}: line {}: {}", path.display(), fault.line, fault.reason))
+    chain::read(&bytes, worklist).map_err(|fault| damaged(&path, &fault))
+}
+
+/// Reads what a file has grown by. Returns whether a line that had counted does so no longer.
+fn read_on(folder: &Path, name: &str, file: &mut LabelFile) -> Result<bool> {
+    let path = folder.join(name);
+    let read = || -> Result<Vec<u8>> {
+        let (mut grown, _) = files::regular(&path)?;
+        grown.seek(SeekFrom::Start(file.ended))?;
+        let mut bytes = Vec::new();
+        grown.take(MOST).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().with_context(|| format!("read {}", path.display()))?;
+    file.read_on(&bytes).map_err(|fault| damaged(&path, &fault))
+}
+
+/// The error of a line that is not as it was written.
+pub fn damaged(path: &Path, fault: &ChainFault) -> anyhow::Error {
+    anyhow!("read {}: line {}: {}", path.display(), fault.line, fault.reason)
 }
 
 /// The labels that lines leave: corrections and withdrawals name labels by their client ids, wherever those stand.

@@ -9,18 +9,19 @@ use anyhow::{Context, Result};
 use cache::{Content, Store};
 use stages::people::label::EffectiveLabels;
 use stages::people::progress::LabelCount;
+use stages::people::tally::LabelTally;
 use stages::people::worklist::{ITEMS, QUESTIONNAIRE, Worklist};
-use std::io::Write;
+use std::io::{BufReader, Write};
 
 /// Reads a worklist from the store.
 ///
 /// # Errors
 /// It is not there, or is none.
 pub fn read_worklist(store: &Store, worklist: &Content) -> Result<Worklist> {
-    let (questionnaire, items) = (store.read(worklist, QUESTIONNAIRE)?, store.read(worklist, ITEMS)?);
+    let (questionnaire, items) = (store.read(worklist, QUESTIONNAIRE)?, store.open_file(worklist, ITEMS)?);
     let digest = worklist.to_string();
     let digest = digest.rsplit(':').next().unwrap_or_default();
-    Worklist::read(digest.to_owned(), &questionnaire, &items)
+    Worklist::read(digest.to_owned(), &questionnaire, BufReader::new(items))
 }
 
 impl Run<'_> {
@@ -35,7 +36,7 @@ impl Run<'_> {
         let folder = LabelFolder::read(&self.options.labels)?;
         folder.notes().iter().for_each(|note| tracing::warn!("{}: {note}", self.options.labels.display()));
         let standing = folder.standing(&worklist)?;
-        let LabelCount { done, needed } = LabelCount::of(&worklist, &standing.effective);
+        let LabelCount { done, needed } = LabelTally::of(&worklist, &standing.effective).progress(&worklist);
         let mut effective = standing.effective;
         if let Some(session) = self.session.as_ref().filter(|_| done >= needed && !standing.is_closed) {
             let name = session.journal.run().replace(['-', ':'], "_");

@@ -56,26 +56,64 @@ impl Stream {
         ((u128::from(self.bits()) * n as u128) >> 64) as usize
     }
 
-    /// As many draws from `0..n` as there are, for resampling: by blocks of bytes, of which each draw takes four. The bias is
-    /// below n/2³².
-    pub fn indices(&mut self, n: usize, mut each: impl FnMut(usize)) {
-        let mut bytes = [0; 4096];
-        let mut left = n;
-        while left > 0 {
-            let now = left.min(bytes.len() / 4);
-            self.reader.fill(&mut bytes[..4 * now]);
-            for word in bytes[..4 * now].chunks_exact(4) {
-                let word = u32::from_le_bytes(word.try_into().expect("four bytes"));
-                each(((u64::from(word) * n as u64) >> 32) as usize);
-            }
-            left -= now;
-        }
+    /// Numbers for resampling, which takes millions: by SplitMix64 (Steele et al. 2014) from a seed of this stream.
+    pub fn resampling(&mut self) -> Resampling {
+        Resampling { state: self.bits() }
     }
 
     /// Standard normal (Box–Muller).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (2.0 * std::f64::consts::PI * self.uniform()).cos()
+    }
+}
+
+/// A fast source of numbers for one resample.
+pub struct Resampling {
+    state: u64,
+}
+
+impl Resampling {
+    fn word(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let word = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    /// As many draws from `0..n` as there are. The bias is below n/2³².
+    pub fn indices(&mut self, n: usize, mut each: impl FnMut(usize)) {
+        for first in (0..n).step_by(2) {
+            let word = self.word();
+            each((((word & 0xffff_ffff) * n as u64) >> 32) as usize);
+            if first + 1 < n {
+                each((((word >> 32) * n as u64) >> 32) as usize);
+            }
+        }
+    }
+
+    /// The number of `n` uniform numbers that are below `share`: all of them are compared with it bit by bit, 64 at once,
+    /// until none is left undecided.
+    pub fn below(&mut self, n: u32, share: f64) -> u32 {
+        if share >= 1.0 {
+            return n;
+        }
+        let (mut bits, mut open, mut below) = ((share * 2.0_f64.powi(64)) as u64, n, 0);
+        while open > 0 && bits != 0 {
+            let mut ones = 0;
+            for first in (0..open).step_by(64) {
+                let used = (open - first).min(64);
+                ones += (self.word() >> (64 - used)).count_ones();
+            }
+            if bits >> 63 == 1 {
+                below += open - ones;
+                open = ones;
+            } else {
+                open -= ones;
+            }
+            bits <<= 1;
+        }
+        below
     }
 }
 
@@ -114,5 +152,19 @@ mod tests {
         let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20_000.0;
         // Five standard errors: 5/√20000 and 5·√(2/20000).
         assert!(mean.abs() < 0.036 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
+    }
+
+    #[test]
+    fn the_numbers_below_a_share_are_binomial() {
+        let mut source = DRAW.stream(0, 0).resampling();
+        for (n, share) in [(2000, 0.3), (100, 0.999), (7, 0.5), (65, 1.0 / 3.0)] {
+            let all: Vec<f64> = (0..20_000).map(|_| f64::from(source.below(n, share))).collect();
+            let mean = all.iter().sum::<f64>() / all.len() as f64;
+            let variance = all.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / all.len() as f64;
+            let (expected, spread) = (f64::from(n) * share, f64::from(n) * share * (1.0 - share));
+            assert!((mean - expected).abs() < 5.0 * (spread / 20_000.0).sqrt(), "{mean} is not {expected}");
+            assert!((variance / spread - 1.0).abs() < 0.06, "{variance} is not {spread}");
+        }
+        assert_eq!((source.below(9, 0.0), source.below(9, 1.0)), (0, 9));
     }
 }

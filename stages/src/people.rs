@@ -12,6 +12,7 @@ pub mod progress;
 pub mod review;
 pub mod rows;
 pub mod sitting;
+pub mod tally;
 pub mod worklist;
 
 #[cfg(test)]

@@ -124,8 +124,8 @@ impl Desk {
         let taken: BTreeSet<usize> = of_others.map(|(item, _)| *item).collect();
         let next = self.book.next_tasks(person, &taken, AHEAD);
         let tasks = next.into_iter().map(|task| self.give(person, task, at)).collect();
-        let LabelCount { done, needed } = self.book.progress()?.count;
-        let own = self.book.labels().iter().filter(|label| label.by == person).count();
+        let LabelCount { done, needed } = self.book.count();
+        let own = self.book.count_of(person);
         let more = self.settling(at);
         Ok(TaskBatch { done, needed, own, more, tasks })
     }

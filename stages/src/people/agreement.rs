@@ -97,12 +97,20 @@ impl CodedUnits {
     }
 
     fn alpha_of(&self, pairs: impl Iterator<Item = ((usize, usize), f64)>, counts: &[f64]) -> Statistic {
+        let distances = self.distances(counts);
+        self.alpha_from(self.observed(pairs, &distances), &distances, counts)
+    }
+
+    /// The distances of pairs of values that were said of one item, weighed.
+    fn observed(&self, pairs: impl Iterator<Item = ((usize, usize), f64)>, distances: &[f64]) -> f64 {
+        pairs.map(|((one, other), weight)| weight * distances[one * self.values + other]).sum()
+    }
+
+    fn alpha_from(&self, observed: f64, distances: &[f64], counts: &[f64]) -> Statistic {
         let said: f64 = counts.iter().sum();
         if said < 2.0 {
             return Err(NoValue::NoPairs);
         }
-        let distances = self.distances(counts);
-        let observed: f64 = pairs.map(|((one, other), weight)| weight * distances[one * self.values + other]).sum();
         let row = |(one, count): (usize, &f64)| {
             let distances = &distances[one * self.values..][..self.values];
             count * counts.iter().zip(distances).map(|(other, distance)| other * distance).sum::<f64>()
@@ -177,19 +185,49 @@ impl CodedUnits {
         }
         let mut patterns = vec![Vec::new(); alike.len()];
         alike.into_iter().for_each(|(unit, number)| patterns[number as usize] = unit);
+        let mut sizes = vec![0_u32; patterns.len()];
+        pattern_of.iter().for_each(|pattern| sizes[*pattern as usize] += 1);
+        let all = pattern_of.len() as u32;
         let sums: Vec<PairSums> = patterns.iter().map(|unit| self.sums(unit)).collect();
+        let all_observed = |distances: &[f64]| -> Vec<f64> {
+            sums.iter()
+                .map(|one| self.observed(one.pairs.iter().map(|(pair, weight)| (*pair, *weight)), distances))
+                .collect()
+        };
+        // Ordinal distances go by what was drawn; others are the same in every resample.
+        let fixed = (self.distance != Distance::Ordinal).then(|| {
+            let distances = self.distances(&[]);
+            (all_observed(&distances), distances)
+        });
         let of_one = |number: usize| {
-            let mut stream = draw.stream(number as u64, 0);
+            let mut source = draw.stream(number as u64, 0).resampling();
             let mut times = vec![0_u32; sums.len()];
-            stream.indices(pattern_of.len(), |at| times[pattern_of[at] as usize] += 1);
-            let mut counts = vec![0.0; self.values];
-            for (one, times) in sums.iter().zip(&times) {
-                counts.iter_mut().zip(&one.counts).for_each(|(sum, count)| *sum += count * f64::from(*times));
+            if sums.len() <= FEW {
+                // The items of each pattern in turn, among those that are left.
+                let (mut drawn, mut left) = (all, all);
+                for (times, of) in times.iter_mut().zip(&sizes) {
+                    *times = source.below(drawn, f64::from(*of) / f64::from(left));
+                    drawn -= *times;
+                    left -= of;
+                }
+            } else {
+                source.indices(pattern_of.len(), |at| times[pattern_of[at] as usize] += 1);
             }
-            let pairs = sums.iter().zip(&times).filter(|(_, times)| **times > 0).flat_map(|(one, times)| {
-                one.pairs.iter().map(move |(pair, weight)| (*pair, weight * f64::from(*times)))
-            });
-            self.alpha_of(pairs, &counts).ok()
+            let mut counts = vec![0.0; self.values];
+            for (unit, times) in patterns.iter().zip(&times) {
+                unit.iter().for_each(|value| counts[*value] += f64::from(*times));
+            }
+            let of = |(observed, distances): &(Vec<f64>, Vec<f64>)| {
+                let drawn = observed.iter().zip(&times).map(|(one, times)| one * f64::from(*times));
+                self.alpha_from(drawn.sum(), distances, &counts).ok()
+            };
+            match &fixed {
+                Some(fixed) => of(fixed),
+                None => {
+                    let distances = self.distances(&counts);
+                    of(&(all_observed(&distances), distances))
+                }
+            }
         };
         let mut values: Vec<f64> = (0..resamples).into_par_iter().filter_map(of_one).collect();
         if values.len() * 20 < resamples * 19 {
@@ -234,6 +272,9 @@ impl CodedUnits {
         Ok((observed - expected) / (1.0 - expected))
     }
 }
+
+/// The most patterns of which each is drawn as a whole; of more, each item is.
+const FEW: usize = 16;
 
 /// Linear between neighbours (Hyndman & Fan 1996, definition 7).
 fn percentile(sorted: &[f64], share: f64) -> f64 {

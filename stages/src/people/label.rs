@@ -137,6 +137,15 @@ impl LabelEntry {
         }
     }
 
+    /// The client id of the label that it corrects or withdraws.
+    pub fn amends(&self) -> Option<&str> {
+        match self {
+            LabelEntry::Correction(correction) => Some(&correction.of),
+            LabelEntry::Withdrawal(withdrawal) => Some(&withdrawal.of),
+            LabelEntry::Label(_) | LabelEntry::Close(_) | LabelEntry::Adopt(_) => None,
+        }
+    }
+
     /// The person who made it.
     pub fn by(&self) -> &str {
         match self {
@@ -275,6 +284,12 @@ impl EffectiveLabels {
     pub fn of_item(&self, item: &str) -> impl Iterator<Item = &Label> {
         let from = (item.to_owned(), String::new(), 0);
         self.0.range(from..).take_while(move |((of, ..), _)| of == item).map(|(_, label)| label)
+    }
+
+    /// Takes out all labels of one item.
+    pub fn remove_item(&mut self, item: &str) -> Vec<Label> {
+        let keys: Vec<_> = self.of_item(item).map(|label| (item.to_owned(), label.by.clone(), label.round)).collect();
+        keys.iter().filter_map(|key| self.0.remove(key)).collect()
     }
 
     pub fn of(&self, item: &str, by: &str, round: u32) -> Option<&Label> {

@@ -1,9 +1,5 @@
 //! Labels that are there, and labels that are needed.
 
-use super::label::EffectiveLabels;
-use super::worklist::Worklist;
-use std::collections::{BTreeMap, BTreeSet};
-
 /// Labels that are there, and labels that are needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LabelCount {
@@ -12,20 +8,6 @@ pub struct LabelCount {
 }
 
 impl LabelCount {
-    /// Counts each needed item once, and each item that a second person is to judge once more.
-    pub fn of(worklist: &Worklist, labels: &EffectiveLabels) -> LabelCount {
-        let mut people: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
-        for (place, label) in worklist.labelled(labels) {
-            if !worklist.items[place].is_gold {
-                people.entry(place).or_default().insert(&label.by);
-            }
-        }
-        let asked = &worklist.asked;
-        let twice = people.values().filter(|by| by.len() > 1).count();
-        let done = people.len().min(asked.items) + twice.min(asked.overlapped);
-        LabelCount { done, needed: asked.items + asked.overlapped }
-    }
-
     pub fn is_enough(self) -> bool {
         self.done >= self.needed
     }

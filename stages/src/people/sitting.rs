@@ -1,34 +1,24 @@
 //! The next task of a person: a pure function of the worklist and of the labels that are there. Sides are balanced,
 //! and a second person sees an item the other way round.
 
-use super::label::EffectiveLabels;
+use super::tally::LabelTally;
+pub use super::tally::Task;
 use super::worklist::{WorkItem, Worklist};
 use crate::draw::{Draw, Stream};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// An item as it is shown to a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
-    /// Its place in the worklist.
-    pub item: usize,
-    /// 1 where the person has judged it before.
-    pub round: u32,
-    /// The places of its answers in the order in which they are shown, from the left.
-    pub order: Vec<usize>,
-}
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// A person at work on a worklist.
 pub struct Sitting<'a> {
     worklist: &'a Worklist,
+    tally: &'a LabelTally,
     by: &'a str,
     /// The tasks of this person so far, in the order in which they were judged.
-    shown: Vec<Task>,
-    /// The round after the last, for each item that they have seen.
-    rounds: BTreeMap<usize, u32>,
-    /// For each item that others have judged: how many of them, and the order in which the first saw it.
-    others: BTreeMap<usize, (usize, Vec<usize>)>,
-    /// Items with a label of anybody, or that are shown.
-    labelled: BTreeSet<usize>,
+    shown: Vec<Cow<'a, Task>>,
+    /// By item: the round after the last in which they have seen it.
+    rounds: Vec<u32>,
+    /// Items that nobody has a label of, and that are shown.
+    begun: usize,
     /// Shown with the first answer on the left, less those with the second there: of all, and of items that a second
     /// person is to judge.
     balance: [i64; 2],
@@ -45,42 +35,15 @@ fn block(share: f64) -> Option<usize> {
 const APART: usize = 10;
 
 impl<'a> Sitting<'a> {
-    /// `taken` are items that others are looking at just now.
-    pub fn new(
-        worklist: &'a Worklist,
-        labels: &'a EffectiveLabels,
-        by: &'a str,
-        taken: &'a BTreeSet<usize>,
-    ) -> Sitting<'a> {
-        let mut sitting = Sitting {
-            worklist,
-            by,
-            shown: Vec::new(),
-            rounds: BTreeMap::new(),
-            others: BTreeMap::new(),
-            labelled: BTreeSet::new(),
-            balance: [0, 0],
-            taken,
-        };
-        let mut own: Vec<_> = worklist.labelled(labels).filter(|(_, label)| label.by == by).collect();
-        own.sort_by_key(|(place, label)| (&label.at, *place, label.round));
-        let mut first: BTreeMap<usize, &str> = BTreeMap::new();
-        for (place, label) in worklist.labelled(labels) {
-            if !worklist.items[place].is_gold {
-                sitting.labelled.insert(place);
-            }
-            if label.by == by || label.round > 0 {
-                continue;
-            }
-            let (count, order) = sitting.others.entry(place).or_default();
-            *count += 1;
-            if first.get(&place).is_none_or(|at| label.at.as_str() < *at) {
-                first.insert(place, &label.at);
-                order.clone_from(&label.order);
-            }
-        }
-        for (item, label) in own {
-            sitting.show(Task { item, round: label.round, order: label.order.clone() });
+    /// `tally` counts the labels that are there, and `taken` are items that others are looking at just now.
+    pub fn new(worklist: &'a Worklist, tally: &'a LabelTally, by: &'a str, taken: &'a BTreeSet<usize>) -> Sitting<'a> {
+        let rounds = vec![0; worklist.items.len()];
+        let (shown, begun, balance) = (Vec::new(), 0, [0, 0]);
+        let mut sitting = Sitting { worklist, tally, by, shown, rounds, begun, balance, taken };
+        for task in tally.own(by) {
+            // Where nobody else has judged it, the label is the only one.
+            let is_first = tally.once.contains_key(&task.item);
+            sitting.see(Cow::Borrowed(task), is_first);
         }
         sitting
     }
@@ -95,19 +58,15 @@ impl<'a> Sitting<'a> {
         Draw { seed: self.worklist.asked.seed, kind: "label", purpose }.stream(number as u64, name)
     }
 
-    fn show(&mut self, task: Task) {
-        let place = task.item;
+    /// Enters a task as shown; `is_first` says whether this person is the first to judge an item.
+    fn see(&mut self, task: Cow<'a, Task>, is_first: bool) {
         let lean = lean(&task.order);
         self.balance[0] += lean;
-        if self.item(place).is_overlapped && task.round == 0 && !self.others.contains_key(&place) {
+        if self.item(task.item).is_overlapped && task.round == 0 && is_first {
             self.balance[1] += lean;
         }
-        if !self.item(place).is_gold {
-            self.labelled.insert(place);
-        }
-        let next = task.round + 1;
-        let known = self.rounds.entry(place).or_default();
-        *known = (*known).max(next);
+        let known = &mut self.rounds[task.item];
+        *known = (*known).max(task.round + 1);
         self.shown.push(task);
     }
 
@@ -115,7 +74,9 @@ impl<'a> Sitting<'a> {
     pub fn next_task(&mut self) -> Option<Task> {
         let number = self.shown.len();
         let task = self.repeat(number).or_else(|| self.gold(number)).or_else(|| self.ask())?;
-        self.show(task.clone());
+        let is_fresh = self.tally.fresh.contains(&task.item);
+        self.begun += usize::from(is_fresh && self.rounds[task.item] == 0);
+        self.see(Cow::Owned(task.clone()), is_fresh);
         Some(task)
     }
 
@@ -131,8 +92,8 @@ impl<'a> Sitting<'a> {
         if number < APART || !self.is_turn("repeat", block, number) {
             return None;
         }
-        let is_new = |task: &&Task| task.round == 0 && self.rounds[&task.item] == 1 && !self.item(task.item).is_gold;
-        let earlier: Vec<&Task> = self.shown[..number - APART].iter().filter(is_new).collect();
+        let is_new = |task: &&Task| task.round == 0 && self.rounds[task.item] == 1 && !self.item(task.item).is_gold;
+        let earlier: Vec<&Task> = self.shown[..number - APART].iter().map(AsRef::as_ref).filter(is_new).collect();
         let again = *earlier.get(self.stream("repeated", number).below(earlier.len().max(1)))?;
         // The other way round, where the sides stay balanced: who chooses by the side gives another answer.
         let turned: Vec<usize> = again.order.iter().rev().copied().collect();
@@ -149,8 +110,8 @@ impl<'a> Sitting<'a> {
         if !self.is_turn("gold", block, number) {
             return None;
         }
-        let gold = (0..self.worklist.items.len()).filter(|place| self.item(*place).is_gold);
-        let unseen: Vec<usize> = gold.filter(|place| !self.rounds.contains_key(place)).collect();
+        let gold = self.worklist.gold.iter().copied();
+        let unseen: Vec<usize> = gold.filter(|place| self.rounds[*place] == 0).collect();
         let item = *unseen.get(self.stream("gold item", number).below(unseen.len().max(1)))?;
         Some(Task { item, round: 0, order: self.order(item) })
     }
@@ -158,31 +119,29 @@ impl<'a> Sitting<'a> {
     /// An item that still needs a label: first those that a second person is to judge and that fit the balance of the
     /// sides, then new ones, then the rest of the second ones.
     fn ask(&self) -> Option<Task> {
-        let is_open = |place: &usize| !self.rounds.contains_key(place) && !self.taken.contains(place);
-        let second = self.others.iter().filter(|(place, (count, _))| {
-            let item = self.item(**place);
-            item.is_overlapped && !item.is_gold && *count == 1 && is_open(place)
-        });
-        let second: Vec<(usize, Vec<usize>)> =
-            second.map(|(place, (_, order))| (*place, order.iter().rev().copied().collect())).collect();
-        let task = |(item, order): (usize, Vec<usize>)| Task { item, round: 0, order };
-        if let Some(found) = second.iter().find(|(_, order)| self.is_balanced(order)) {
-            return Some(task(found.clone()));
-        }
-        let new = self.new_items(&is_open);
-        new.or_else(|| second.into_iter().next()).map(task)
+        let mut second = self.tally.once.iter().filter(|(place, _)| self.is_open(**place)).peekable();
+        let first = second.peek().copied();
+        // The other way round, the side of the first answer is the other one.
+        let balanced = second.find(|(_, seen)| (self.balance[0] - lean(seen)).abs() <= 1);
+        let turned = |(place, seen): (&usize, &Vec<usize>)| {
+            let order: Vec<usize> = seen.iter().rev().copied().collect();
+            // Nobody knows how an imported one was shown.
+            (*place, if order.is_empty() { self.order(*place) } else { order })
+        };
+        let found = balanced.map(turned).or_else(|| self.new_item()).or_else(|| first.map(turned));
+        found.map(|(item, order)| Task { item, round: 0, order })
+    }
+
+    fn is_open(&self, place: usize) -> bool {
+        self.rounds[place] == 0 && !self.taken.contains(&place)
     }
 
     /// The first item that nobody has judged, with the side that it is shown on.
-    fn new_items(&self, is_open: &impl Fn(&usize) -> bool) -> Option<(usize, Vec<usize>)> {
-        let is_enough = self.labelled.len() >= self.worklist.asked.items;
-        let new = (0..self.worklist.items.len()).filter(|place| {
-            let item = self.item(*place);
-            let is_wanted = !item.is_gold && (!is_enough || item.is_overlapped);
-            is_wanted && is_open(place) && !self.others.contains_key(place)
-        });
+    fn new_item(&self) -> Option<(usize, Vec<usize>)> {
+        let is_enough = self.tally.labelled + self.begun >= self.worklist.asked.items;
+        let fresh = if is_enough { &self.tally.fresh_overlapped } else { &self.tally.fresh };
         let mut first = None;
-        for place in new {
+        for place in fresh.iter().copied().filter(|place| self.is_open(*place)) {
             let order = self.order(place);
             let is_even = !self.item(place).is_overlapped || (self.balance[1] + lean(&order)).abs() <= 1;
             if is_even {

@@ -11,6 +11,7 @@ use super::label::{EffectiveLabels, Judgement, Label, PairChoice};
 use super::person::{Doubt, people};
 use super::progress::LabelCount;
 use super::sitting::{Sitting, Task};
+use super::tally::LabelTally;
 use super::worklist::{Questionnaire, WorkItem, Worklist};
 use crate::draw::Draw;
 use annotators::{Annotator, Lots, worth};
@@ -302,8 +303,8 @@ fn session(
     most: usize,
     seed: u64,
 ) -> Vec<Task> {
-    let (nobody, before) = (BTreeSet::new(), labels.clone());
-    let mut sitting = Sitting::new(worklist, &before, by, &nobody);
+    let (nobody, tally) = (BTreeSet::new(), LabelTally::of(worklist, labels));
+    let mut sitting = Sitting::new(worklist, &tally, by, &nobody);
     let (mut lots, mut tasks) = (Lots::new(seed + 99), Vec::new());
     while let Some(task) = sitting.next_task().filter(|_| tasks.len() < most) {
         let item = &worklist.items[task.item];
@@ -347,7 +348,7 @@ fn a_second_person_sees_the_items_of_an_overlap_the_other_way_round_and_no_other
             assert!(worklist.items[task.item].is_overlapped && before.order != task.order);
         }
         assert!(lean(&second).abs() <= 1, "seed {seed}: {}", lean(&second));
-        assert!(LabelCount::of(&worklist, &labels).is_enough());
+        assert!(LabelTally::of(&worklist, &labels).progress(&worklist).is_enough());
         assert!(session(&worklist, &mut labels, "o", Annotator::Careful, 500, seed).is_empty());
     }
 }
@@ -362,9 +363,9 @@ fn people_who_label_at_once_meet_the_overlap_exactly() {
         is_open = false;
         let mut taken = BTreeSet::new();
         let mut round = Vec::new();
+        let tally = LabelTally::of(&worklist, &labels);
         for by in &names {
-            let before = labels.clone();
-            if let Some(task) = Sitting::new(&worklist, &before, by, &taken).next_task() {
+            if let Some(task) = Sitting::new(&worklist, &tally, by, &taken).next_task() {
                 taken.insert(task.item);
                 round.push((by, task));
             }
@@ -375,7 +376,20 @@ fn people_who_label_at_once_meet_the_overlap_exactly() {
             labels.add(labelled(&worklist, by, number, task, 0, 5.0));
         }
     }
-    assert_eq!((labels.len(), LabelCount::of(&worklist, &labels)), (96, LabelCount { done: 96, needed: 96 }));
+    assert_eq!(
+        (labels.len(), LabelTally::of(&worklist, &labels).progress(&worklist)),
+        (96, LabelCount { done: 96, needed: 96 })
+    );
+}
+
+#[test]
+fn a_label_of_another_tool_is_judged_by_a_second_person_in_some_order() {
+    let (worklist, mut labels) = (worklist(10, 10, 0, 3), EffectiveLabels::default());
+    for item in 0..10 {
+        labels.add(labelled(&worklist, "tool", item, Task { item, round: 0, order: Vec::new() }, 0, 0.0));
+    }
+    let tasks = session(&worklist, &mut labels, "m", Annotator::Careful, 500, 1);
+    assert!(tasks.len() == 10 && tasks.iter().all(|task| task.order.len() == 2));
 }
 
 /// The doubts about a person of this kind after `most` labels, in so many sessions.
@@ -410,6 +424,35 @@ fn who_always_takes_the_left_is_known_after_twenty_labels() {
 }
 
 #[test]
+fn a_tally_that_is_kept_is_that_of_all_labels() {
+    let (worklist, mut labels) = (worklist(30, 10, 5, 1), EffectiveLabels::default());
+    let mut all = EffectiveLabels::default();
+    session(&worklist, &mut all, "m", Annotator::Careful, 500, 1);
+    session(&worklist, &mut all, "n", Annotator::Careful, 500, 2);
+    let mut tally = LabelTally::of(&worklist, &labels);
+    let mut lots = Lots::new(5);
+    let all: Vec<Label> = all.iter().cloned().collect();
+    for step in 0..3 * all.len() {
+        let label = &all[(lots.uniform() * all.len() as f64) as usize];
+        let old = labels.of(&label.item, &label.by, label.round).cloned();
+        if step % 4 == 3 {
+            let gone = labels.remove_item(&label.item);
+            gone.iter().for_each(|label| tally.exchange(&worklist, &labels, Some(label), None));
+        } else {
+            let later = Label { at: format!("2026-12-01T00:{:02}:{:02}Z", step / 60, step % 60), ..label.clone() };
+            labels.add(later.clone());
+            tally.exchange(&worklist, &labels, old.as_ref(), Some(&later));
+        }
+        let anew = LabelTally::of(&worklist, &labels);
+        assert_eq!(tally.progress(&worklist), anew.progress(&worklist));
+        for by in ["m", "n"] {
+            assert!(tally.own(by).eq(anew.own(by)));
+        }
+        assert_eq!((&tally.fresh, &tally.once), (&anew.fresh, &anew.once));
+    }
+}
+
+#[test]
 fn the_same_labels_in_another_order_are_the_same_set() {
     let (worklist, mut labels) = (worklist(30, 10, 0, 1), EffectiveLabels::default());
     session(&worklist, &mut labels, "m", Annotator::Careful, 500, 1);
@@ -421,4 +464,50 @@ fn the_same_labels_in_another_order_are_the_same_set() {
     assert_eq!((other.digest(), other.len()), (labels.digest(), 40));
     let read = EffectiveLabels::read(std::str::from_utf8(&labels.lines()).unwrap()).unwrap();
     assert_eq!(read.digest(), labels.digest());
+}
+
+/// Two labels of each of 2000 items, of so many values.
+fn two_thousand(values: usize, distance: Distance) -> CodedUnits {
+    let mut lots = Lots::new(3);
+    let mut value = || (lots.uniform() * values as f64) as usize;
+    CodedUnits { values, units: (0..2000).map(|_| vec![value(), value()]).collect(), distance }
+}
+
+#[test]
+fn patterns_drawn_whole_and_items_drawn_one_by_one_give_the_same_interval() {
+    let draw = Draw { seed: 1, kind: "label", purpose: "bootstrap" };
+    let few = two_thousand(3, Distance::Nominal);
+    let spread = |[low, high]: [f64; 2]| (high - low) / 2.0;
+    let ends = few.bootstrap(draw, 20_000).unwrap();
+    let alpha = few.alpha().unwrap();
+    let groups: Vec<usize> = (0..few.units.len()).collect();
+    let shares: Vec<f64> = few.alpha_by_group(&groups).unwrap().into_iter().flatten().collect();
+    let n = shares.len() as f64;
+    let error = (shares.iter().map(|share| (share - alpha).powi(2)).sum::<f64>() / (n - 1.0) / n).sqrt();
+    assert!((spread(ends) / (1.96 * error) - 1.0).abs() < 0.03, "{ends:?} beside {error}");
+    // The same, where each value has several names: more patterns than are drawn whole.
+    let table = (0..400).map(|at| f64::from(u8::from(at / 20 % 3 != at % 20 % 3))).collect();
+    let mut lots = Lots::new(8);
+    let mut again = |value: usize| value + 3 * (lots.uniform() * 6.0) as usize;
+    let units = few.units.iter().map(|unit| unit.iter().map(|value| again(*value)).collect()).collect();
+    let many = CodedUnits { values: 20, units, distance: Distance::Table(table) };
+    let others = many.bootstrap(draw, 20_000).unwrap();
+    ends.iter().zip(others).for_each(|(one, other)| assert!((one - other).abs() < 0.1 * error, "{one} is not {other}"));
+}
+
+#[test]
+#[ignore = "a measurement: `cargo test --release --lib -- --ignored --nocapture ten_thousand`"]
+fn ten_thousand_resamples_of_two_thousand_items_take_this_long() {
+    let draw = Draw { seed: 1, kind: "label", purpose: "bootstrap" };
+    let rankings = Distance::Table((0..75 * 75).map(|at| (at / 75_usize).abs_diff(at % 75) as f64 / 74.0).collect());
+    for (name, values, distance) in [("pairs", 3, Distance::Nominal), ("rankings of four with ties", 75, rankings)] {
+        let coded = two_thousand(values, distance);
+        let began = std::time::Instant::now();
+        assert!(coded.bootstrap(draw, 10_000).is_some());
+        let took = began.elapsed();
+        let bytes = vec![7_u8; 100 << 20];
+        let began = std::time::Instant::now();
+        std::hint::black_box(blake3::hash(&bytes));
+        println!("{name}: {took:?}, beside {:?} for the hash of 100 MiB", began.elapsed());
+    }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use formats::dialogue::Prompt;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::io::BufRead;
 
 /// The questions of a worklist, apart from its items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub struct Worklist {
     pub digest: String,
     pub asked: Questionnaire,
     pub items: Vec<WorkItem>,
+    /// The places of gold.
+    pub gold: Vec<usize>,
     places: HashMap<String, usize>,
 }
 
@@ -106,18 +109,27 @@ impl WorkItem {
 impl Worklist {
     pub fn new(digest: String, asked: Questionnaire, items: Vec<WorkItem>) -> Worklist {
         let places = items.iter().enumerate().map(|(place, item)| (item.digest.clone(), place)).collect();
-        Worklist { digest, asked, items, places }
+        let gold = (0..items.len()).filter(|place| items[*place].is_gold).collect();
+        Worklist { digest, asked, items, gold, places }
     }
 
-    /// Reads the two files of a worklist.
+    /// Reads the two files of a worklist, the items line by line.
     ///
     /// # Errors
     /// They are not what `worklist` writes.
-    pub fn read(digest: String, questionnaire: &[u8], items: &[u8]) -> Result<Worklist> {
+    pub fn read(digest: String, questionnaire: &[u8], mut items: impl BufRead) -> Result<Worklist> {
         let asked = serde_json::from_slice(questionnaire).with_context(|| format!("read {QUESTIONNAIRE}"))?;
-        let lines = items.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let items: Result<Vec<WorkItem>, _> = lines.map(serde_json::from_slice).collect();
-        Ok(Worklist::new(digest, asked, items.with_context(|| format!("read {ITEMS}"))?))
+        let (mut all, mut line) = (Vec::new(), Vec::new());
+        let mut read = || -> Result<bool> {
+            line.clear();
+            let is_more = items.read_until(b'\n', &mut line)? > 0;
+            if !line.trim_ascii().is_empty() {
+                all.push(serde_json::from_slice(&line)?);
+            }
+            Ok(is_more)
+        };
+        while read().with_context(|| format!("read {ITEMS}"))? {}
+        Ok(Worklist::new(digest, asked, all))
     }
 
     /// The place of an item by its digest.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "labels",
+    version: 2,
     doc: "what people said of the items of a worklist",
     ports: &[
         Port::one("worklist", Accepts::Any, "what `worklist` gave"),
@@ -103,7 +104,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         bytes.with_context(|| format!("read {}", path.display()))
     };
     let worklist =
-        Worklist::read(String::new(), &read(&directory.join(QUESTIONNAIRE))?, &read(&directory.join(ITEMS))?)?;
+        Worklist::read(String::new(), &read(&directory.join(QUESTIONNAIRE))?, &read(&directory.join(ITEMS))?[..])?;
     let lines = String::from_utf8(read(io.input("labels")?)?).context("read the labels")?;
     let labels = EffectiveLabels::read(&lines).context("read the labels")?;
     let people = People::of(&worklist, &labels);
