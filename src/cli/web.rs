@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use clap::Args;
-use guard::Guard;
+use guard::{Guard, Peer};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub fn serve(site: Site, page: &PageArguments) -> Result<String> {
         .layer(middleware::from_fn_with_state(guarded, guard::guard));
     let serve = async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await
+        axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
     };
     let answer = move || {
         if let Err(error) = runtime.block_on(serve) {

@@ -33,9 +33,12 @@ const TICK: Duration = Duration::from_millis(100);
 const SEARCH: Duration = Duration::from_secs(1);
 
 /// The rest after the sections were made, in times of what that took: after an event of the run, and after points of a curve.
-/// The second bounds what watching costs a stage that trains to a hundredth of the machine.
+/// The second bounds what watching costs a stage that trains to less than a hundredth of a core.
 const REST: u32 = 4;
-const LONG_REST: u32 = 50;
+const LONG_REST: u32 = 150;
+
+/// The time between two looks at what is at work: each is sent to every reader.
+const WORK_TICK: Duration = Duration::from_millis(300);
 
 /// The end of a log that is shown.
 const LOG_LINES: usize = 12;
@@ -210,6 +213,8 @@ struct RunPage {
     decided: u64,
     made: Instant,
     cost: Duration,
+    /// When what is at work was last looked at.
+    looked: Option<Instant>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -299,6 +304,7 @@ impl RunPage {
             decided: 0,
             made: Instant::now(),
             cost: Duration::ZERO,
+            looked: None,
         }
     }
 
@@ -318,6 +324,10 @@ impl RunPage {
             self.report = live::report_sections(&self.facts.facts, feed.language());
             (self.cost, self.made, self.seen) = (started.elapsed(), Instant::now(), now);
         }
+        if !is_due && self.looked.is_some_and(|looked| looked.elapsed() < WORK_TICK) {
+            return Ok(false);
+        }
+        self.looked = Some(Instant::now());
         let work = self.fold.run.as_ref().filter(|_| goes_on).map(at_work).unwrap_or_default();
         self.is_within_reach |= goes_on && feed.reaches(&self.journal);
         let stopping = match goes_on && self.is_within_reach {

@@ -1,6 +1,7 @@
 //! The requests of browsers and their answers. Nothing is computed here: the feed has the sections ready.
 
 use super::super::web::answered;
+use super::super::web::guard::Peer;
 use super::feed::{PageSnapshot, RunNews};
 use super::posts;
 use super::state::PageState;
@@ -13,7 +14,6 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream::{self, Stream};
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -68,10 +68,10 @@ async fn events(State(shared): State<PageState>) -> Sse<impl Stream<Item = Resul
 
 async fn decide(
     State(shared): State<PageState>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     Json(asked): Json<posts::PageDecision>,
 ) -> Response {
-    answered(move || posts::decide(&shared, &asked, peer)).await
+    answered(move || posts::decide(&shared, &asked, peer.address)).await
 }
 
 async fn stop(State(shared): State<PageState>, Json(asked): Json<posts::Halt>) -> Response {

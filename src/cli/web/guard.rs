@@ -2,17 +2,20 @@
 //! is not this machine's is refused, since a foreign site may give its own name the address of this machine.
 
 use anyhow::{Context, Result};
+use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::serve::IncomingStream;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 
 /// The rule that a request is held against.
 pub struct Guard {
@@ -30,6 +33,23 @@ pub enum Visitor {
     Owner,
     /// A person who was invited to label, by their pseudonym.
     Invited(String),
+}
+
+/// The other end of a connection, looked at when it is made: every request of it is asked by the same user.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// Whether it belongs to the user of this process, as far as this machine can tell.
+    is_of_this_user: bool,
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Peer {
+        let address = *stream.remote_addr();
+        // Nobody asks this of other machines.
+        let is_of_this_user = !address.ip().is_loopback() || is_of_this_user(address);
+        Peer { address, is_of_this_user }
+    }
 }
 
 /// Where those who were invited may go.
@@ -133,8 +153,8 @@ impl Guard {
                 asking
             }
             None => {
-                let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
-                if peer.is_some_and(|peer| !is_of_this_user(peer)) {
+                let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| *peer);
+                if peer.is_none_or(|peer| !peer.is_of_this_user) {
                     return refuse(StatusCode::FORBIDDEN, "the page belongs to another user of this machine\n");
                 }
                 Visitor::Owner
