@@ -7,6 +7,7 @@
 mod advance;
 mod classes;
 pub mod decide;
+mod draw;
 mod gather;
 mod lookup;
 mod measure;

@@ -94,7 +94,7 @@ fn baseline(drafts: &[Draft], stage: StageId) -> String {
 fn measure(draft: &Draft) -> Option<&'static Measure> {
     match draft.kind?.work {
         Work::Measure(measure) => Some(measure),
-        Work::Run(_) | Work::Ask(_) | Work::Choose { .. } => None,
+        Work::Run(_) | Work::Ask(_) | Work::Draw(_) | Work::Choose { .. } => None,
     }
 }
 

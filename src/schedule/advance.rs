@@ -4,7 +4,7 @@ use super::gather::{self, GateResult, Passage};
 use super::lookup::{self, LabelsThere, Lookup, Obstacle, Query, Step};
 use super::measure::Judge;
 use super::state::{Artifact, ChosenBest, KeyedAction, StageEnd, StudyEntry};
-use super::{measure, tabulate};
+use super::{draw, measure, tabulate};
 use crate::action::{Action, ActionInput, Record};
 use crate::cause::EvalPart;
 use crate::event::{Event, Metrics, Outcome};
@@ -21,6 +21,7 @@ pub fn advance(lookup: &mut Lookup) -> (Vec<Event>, Option<StageEnd>) {
         Work::Run(_) => run(lookup, &mut record, &mut events),
         Work::Measure(measure) => measured(lookup, measure, &mut events),
         Work::Ask(actions) => asked(lookup, actions, &mut record, &mut events),
+        Work::Draw(actions) => draw::joining(lookup, actions).and_then(|action| judged(lookup, action, &mut record, &mut events)),
         Work::Choose { port } => chosen(lookup, port, &mut events),
     };
     match ended {

@@ -12,6 +12,7 @@ use crate::secret::Secrets;
 use crate::work;
 use anyhow::{Context, Result, bail};
 use formats::data::DataSource;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -217,6 +218,18 @@ impl Io {
         self.inputs.get(port).map(Vec::as_slice).filter(|sources| !sources.is_empty())
     }
 
+    /// The identity of what is connected to a port, as the action names it.
+    ///
+    /// # Errors
+    /// The action cannot be read, or names several.
+    pub fn identity(&self, port: &str) -> Result<String> {
+        let path = self.work.join(work::ACTION);
+        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let action: Value = serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))?;
+        let named = action["inputs"][port].as_str().map(str::to_owned);
+        named.with_context(|| format!("read {}: it names no `{port}`", path.display()))
+    }
+
     /// Creates `out/<step>/`. Fill it before calling [`Io::candidate`] for that step.
     pub fn candidate_dir(&self, step: u64) -> Result<PathBuf> {
         let path = work::candidate(&self.work, step);
@@ -418,4 +431,10 @@ pub fn write_rows<T: Serialize>(path: &Path, rows: &[T]) -> Result<()> {
         text.push('\n');
     }
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+/// Reads rows that [`write_rows`] wrote.
+pub fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("read {}", path.display()))).collect()
 }

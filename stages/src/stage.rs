@@ -215,6 +215,8 @@ pub enum Work {
     Measure(&'static Measure),
     /// Two actions, between which the stage waits until people have labelled what the first one gave.
     Ask(&'static TwoActions),
+    /// An action for each of several draws from each input of a port, and one that puts them together.
+    Draw(&'static DrawActions),
     /// No action: the inputs of this port are the candidates, and the gate chooses one of them.
     Choose { port: &'static str },
 }
@@ -224,6 +226,25 @@ pub enum Work {
 pub struct TwoActions {
     pub worklist: &'static Kind,
     pub labels: &'static Kind,
+}
+
+/// The actions of a stage that draws from models. Each draw of each model is an action by itself, with the parameters that it
+/// shares with the stage, and its number as `draw`; so is its score, where the stage has a reward.
+pub struct DrawActions {
+    /// The port of the models.
+    pub port: &'static str,
+    /// The port of what scores the draws.
+    pub reward: &'static str,
+    /// The parameter that says how many draws of each model there are.
+    pub count: &'static str,
+    /// The parameter that says whether a draw reads those before it.
+    pub chained: &'static str,
+    /// Reads `model`, `prompts` and, if chained, `before`.
+    pub draw: &'static Kind,
+    /// Reads `answers` and `reward`.
+    pub score: &'static Kind,
+    /// Reads `draws` and `scores`.
+    pub join: &'static Kind,
 }
 
 /// A measurement of one model, in parts.
@@ -306,13 +327,7 @@ impl Part {
 
     /// Canonical parameters, from those of the stage.
     pub fn parameters(&self, of_stage: &Value) -> Value {
-        let mut parameters = (self.kind.defaults)();
-        for (name, value) in parameters.as_object_mut().into_iter().flatten() {
-            if let Some(given) = of_stage.get(name) {
-                value.clone_from(given);
-            }
-        }
-        parameters
+        self.kind.shared_parameters(of_stage)
     }
 }
 
@@ -345,6 +360,10 @@ pub struct Kind {
     pub schema: fn() -> Value,
     /// `(parameter path, what it does)`, in the order they are printed; nested ones dotted (`lora.rank`).
     pub docs: fn() -> Vec<(String, String)>,
+    /// Mistakes of parameters that need something on a port, or nothing there.
+    pub unconnected: fn(&Value, &dyn Fn(&str) -> bool) -> Vec<ParameterMistake>,
+    /// The files that it writes with these parameters, where they are known.
+    pub files: Option<fn(&Value) -> Vec<&'static str>>,
     /// The table beside a candidate whose rows are the bins of its reliability, where there is one.
     pub reliability: Option<&'static str>,
     /// Whether actions of this kind may be worked one after the other by one process, which keeps its device, compiled
@@ -376,6 +395,8 @@ impl Kind {
             defaults: defaults::<P>,
             schema: schema::<P>,
             docs: docs::<P>,
+            unconnected: |_, _| Vec::new(),
+            files: None,
             reliability: None,
             shares_worker: false,
             memory: None,
@@ -386,6 +407,17 @@ impl Kind {
     /// All metrics reported for every candidate.
     pub fn metrics(&self) -> impl Iterator<Item = &'static Metric> {
         self.metrics.iter().chain(ROW_METRICS.iter().filter(|_| self.reads_rows))
+    }
+
+    /// Canonical parameters of an action of another stage, as far as it shares them.
+    pub fn shared_parameters(&self, of_stage: &Value) -> Value {
+        let mut parameters = (self.defaults)();
+        for (name, value) in parameters.as_object_mut().into_iter().flatten() {
+            if let Some(given) = of_stage.get(name) {
+                value.clone_from(given);
+            }
+        }
+        parameters
     }
 
     pub fn port(&self, name: &str) -> Option<&'static Port> {
