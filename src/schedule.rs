@@ -27,6 +27,7 @@ pub use lookup::FileInTree;
 pub use lookup::LabelsThere;
 use lookup::{ActionResult, Knowledge, KnownRecord, Lookup, Need, Query, RunInputs};
 pub use state::{AskedLook, KeyedAction, LookSearch, Request};
+use stages::io::Shortfall;
 use state::{Questions, State};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
@@ -71,6 +72,11 @@ pub enum News {
     WouldRun {
         key: Digest,
         because: Vec<Cause>,
+    },
+    /// It did what its budget allows, and waits for a larger one.
+    Waits {
+        key: Digest,
+        shortfall: Shortfall,
     },
     /// It could be executed, but this run begins nothing more.
     LeftOut {
@@ -148,6 +154,10 @@ impl<'a> Schedule<'a> {
             }
             News::WouldRun { key, because } => {
                 knowledge.actions.insert(key, ActionResult::WouldRun(because));
+                Need::Action(key)
+            }
+            News::Waits { key, shortfall } => {
+                knowledge.actions.insert(key, ActionResult::Waits(shortfall));
                 Need::Action(key)
             }
             News::LeftOut { key, because } => {

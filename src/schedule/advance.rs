@@ -7,7 +7,7 @@ use super::state::{Artifact, ChosenBest, KeyedAction, StageEnd, StudyEntry};
 use super::{draw, measure, tabulate};
 use crate::action::{Action, ActionInput, Record};
 use crate::cause::EvalPart;
-use crate::event::{Event, Metrics, Outcome};
+use crate::event::{Event, Metrics, Outcome, WaitReason};
 use crate::failure::Failure;
 use crate::plan::{ArtifactName, StageId};
 use stages::stage::{Measure, TwoActions, Work};
@@ -65,7 +65,7 @@ fn asked(
     let worklist = lookup.obtain(Some(part), lookup::keyed(action)?, lookup.id)?.record.last().content.clone();
     let LabelsThere { set, done, needed, later } = lookup.labels(&worklist)?;
     if done < needed {
-        return Err(Obstacle::Ends(Outcome::Waits { done, needed }));
+        return Err(Obstacle::Ends(Outcome::Waits { done, needed, on: WaitReason::Labels }));
     }
     if later > 0 {
         let message = format!("{later} later labels change nothing until they are adopted: `pipeline label --adopt`");

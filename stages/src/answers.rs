@@ -18,7 +18,7 @@ use std::path::Path;
 /// The file with a row for each prompt: the item that gates read, with the tokens that the other parts read.
 pub const TABLE: &str = "answers.jsonl";
 
-/// How a model answers.
+/// The way in which a model answers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Answers {
@@ -82,7 +82,7 @@ impl Parameters for AnswerReading {
 
 /// A row of [`TABLE`]. It holds the tokens, so that scoring does not depend on tokenising the text again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AnswerRow {
+pub struct ModelAnswer {
     pub id: String,
     pub prompt: String,
     pub text: String,
@@ -106,7 +106,7 @@ pub fn tokenizer(directory: &Path) -> Result<String> {
     std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
 }
 
-/// The rows of answers in a directory, with what they have beside an [`AnswerRow`].
+/// The rows of answers in a directory, with what they have beside an [`ModelAnswer`].
 ///
 /// # Errors
 /// There are none.
@@ -151,14 +151,14 @@ impl Respondent {
     ///
     /// # Errors
     /// The logits are no numbers, or the device cannot be read.
-    pub fn answers(&self, rows: &[usize], choice: Choice) -> Result<Vec<AnswerRow>> {
+    pub fn answers(&self, rows: &[usize], choice: Choice) -> Result<Vec<ModelAnswer>> {
         let Respondent { artifact, stops, max_new, at_once, .. } = self;
         let asked: Vec<&[u32]> = rows.iter().map(|row| self.ids[*row].as_slice()).collect();
         let decoding = Decoding { max_new: *max_new, stops, choice, at_once: *at_once };
         let answers = generate::answer(artifact.model(), artifact.adapter.as_ref(), &asked, decoding)?;
         let row = |(row, answer): (&usize, generate::Answer)| {
             let (prompt, prompt_ids) = (&self.prompts[*row], &self.ids[*row]);
-            Ok(AnswerRow {
+            Ok(ModelAnswer {
                 id: prompt.id.clone(),
                 prompt: prompt.prompt.to_string(),
                 text: artifact.tokenizer.decode_answer(prompt_ids, &answer.ids)?,

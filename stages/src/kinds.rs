@@ -6,10 +6,13 @@ pub mod eval;
 pub mod exec;
 pub mod kto;
 pub mod label;
+pub mod merge;
 pub mod ppo;
 pub mod pretrain;
+pub mod rank;
 pub mod rm;
 pub mod sample;
+pub mod score;
 pub mod sft;
 
 use crate::stage::{Accepts, Kind, Part, Port, StudyColumns, Work};
@@ -32,13 +35,16 @@ pub const KINDS: &[&Kind] = &[
     &eval::KIND,
     &sample::KIND,
     &label::KIND,
+    &rank::KIND,
+    &score::KIND,
+    &merge::KIND,
     &best_of::KIND,
     &exec::KIND,
 ];
 
 /// Names of kinds that are planned. Their users are told so, since the nearest name in [`KINDS`] would be a wrong
 /// guess.
-pub const PLANNED: &[&str] = &["rank", "probe"];
+pub const PLANNED: &[&str] = &["probe"];
 
 /// The kinds of the actions of stages that have none of their own: measurements, draws, and questions to people. The runner calls them; a pipeline file cannot name them.
 pub fn parts() -> impl Iterator<Item = &'static Kind> {
@@ -99,7 +105,7 @@ pub fn check_input(port: &Port, path: &Path) -> Result<()> {
     match (port.accepts, port.check_file) {
         (Accepts::Data(_) | Accepts::Criteria | Accepts::Any, _) => Ok(()),
         (_, Some(check)) if path.is_file() => check(path),
-        (Accepts::Model, _) => describe::check(path),
+        (Accepts::Model | Accepts::Judge, _) => describe::check(path),
         (Accepts::RewardModel | Accepts::Reward, _) => describe::check_reward(path),
         (Accepts::Tokenizer, _) => describe::check_tokenizer(path),
     }

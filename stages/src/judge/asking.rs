@@ -4,7 +4,7 @@
 use super::endpoint::Endpoint;
 use super::reading::{Reading, ReplyForm};
 use super::replies::{self, ReplyFolder, ServerReply, Usage};
-use super::traffic::{Admission, OpenRequest, SpendingBook, Traffic};
+use super::traffic::{Admission, OpenRequest, SpendingBook, RequestTraffic};
 use crate::secret::Secrets;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub struct Asker<'a> {
     endpoint: &'a Endpoint,
     secrets: Arc<Secrets>,
     folder: ReplyFolder,
-    traffic: Traffic,
+    traffic: RequestTraffic,
     agent: Agent,
 }
 
@@ -32,10 +32,10 @@ pub struct JudgeQuestion<'a> {
     pub sample: u32,
 }
 
-/// What became of a question.
+/// The end of a question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeardReply {
-    /// What it says, or all that was written in the place of that.
+    /// The reading, or all that was written in the place of one.
     pub reading: Result<Reading, String>,
     pub at: String,
     /// The model that the server says it was.
@@ -69,7 +69,7 @@ impl<'a> Asker<'a> {
             .max_redirects_will_error(false)
             .timeout_global(Some(Duration::from_secs(endpoint.timeout)))
             .build();
-        Ok(Asker { endpoint, secrets, folder, traffic: Traffic::of(endpoint, book), agent: config.into() })
+        Ok(Asker { endpoint, secrets, folder, traffic: RequestTraffic::of(endpoint, book), agent: config.into() })
     }
 
     /// Asks all questions, as many at once as may be. A question that was not asked, since the budget is spent, is `None`.
@@ -144,7 +144,7 @@ impl<'a> Asker<'a> {
     /// A reply that is there, or a new one; `None` if the budget is spent.
     fn reply(&self, messages: &[Value], schema: &Value, sample: u32) -> Result<Option<ServerReply>> {
         let body = self.endpoint.body(messages, schema);
-        let request = json!({"url": self.endpoint.address(), "body": body, "sample": sample});
+        let request = json!({"url": self.endpoint.address(), "body": body, "nth": sample});
         let name = replies::name(&request);
         if let Some(reply) = self.folder.find(&name)? {
             return Ok(Some(reply));
@@ -265,7 +265,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// How often each model is said to have replied.
+/// The number of replies of each model, as the server names it.
 pub fn models<'a>(heard: impl Iterator<Item = &'a HeardReply>) -> BTreeMap<String, usize> {
     let mut models = BTreeMap::new();
     for model in heard.filter_map(|reply| reply.model.clone()) {

@@ -1,8 +1,8 @@
-//! What a judge said of items in one order and another, and the one judgement that it makes of each. Pure.
+//! Replies of a judge about items in one order and another, and the one judgement that it makes of each. Pure.
 
 use crate::people::agreement::kendall_distance;
-use crate::people::aggregate::plackett_luce;
 use crate::people::label::{Judgement, PairChoice};
+use crate::people::rows;
 use crate::people::worklist::WorkItem;
 use crate::rl;
 use serde::Serialize;
@@ -10,7 +10,8 @@ use serde::Serialize;
 /// A reply of a judge about an item.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JudgeReply {
-    /// The places of the answers in the order in which they were shown: what was shown, not what came out.
+    /// The places of the answers in the order in which they were shown: what was shown, not what came out. Empty where each was
+    /// looked at by itself.
     pub order: Vec<usize>,
     /// The number of the sample of one and the same question.
     pub sample: u32,
@@ -22,7 +23,7 @@ pub struct JudgeReply {
     /// When an endpoint replied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
-    /// What it wrote, where that could not be read.
+    /// The text that it wrote, where that could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
 }
@@ -70,7 +71,7 @@ impl Hearing<'_> {
         self.by_order().iter().map(of_order).collect()
     }
 
-    /// One judgement: where two orders differ, a pair is a tie; rankings are put together by Plackett–Luce.
+    /// One judgement: where two orders differ, a pair is a tie; rankings are put together by their strengths (Plackett–Luce, or with ties Bradley–Terry).
     pub fn judgement(&self) -> Option<Judgement> {
         let verdicts = self.verdicts()?;
         let first = verdicts.first()?;
@@ -102,7 +103,7 @@ impl Hearing<'_> {
         let of = |reply: &JudgeReply| {
             let ranks = reply.judgement.as_ref()?.ranks(None).filter(|ranks| ranks.len() == 2 && ranks[0] != ranks[1])?;
             let chosen = usize::from(ranks[1] < ranks[0]);
-            Some(f64::from(u8::from(reply.order.first() == Some(&chosen))))
+            Some(f64::from(u8::from(*reply.order.first()? == chosen)))
         };
         mean(&self.replies.iter().filter_map(of).collect::<Vec<_>>())
     }
@@ -129,26 +130,14 @@ fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| rl::mean(values))
 }
 
-/// Several rankings as one: by the strengths of Plackett–Luce, ties where these are equal.
+/// Several rankings as one, by their strengths; answers that are as strong tie.
 fn merged(rankings: &[&Judgement]) -> Option<Judgement> {
-    let ranks: Vec<&Vec<u32>> = rankings
-        .iter()
-        .map(|judgement| match judgement {
-            Judgement::Ranking(ranks) => Some(ranks),
-            _ => None,
-        })
-        .collect::<Option<_>>()?;
-    let things = ranks.first()?.len();
-    // Without ties the order is that of the ranks; one with ties comes from one judge alone, and stays.
-    if ranks.len() == 1 {
-        return Some(rankings[0].clone());
+    let ranks: Vec<(&str, Vec<f64>)> =
+        rankings.iter().map(|judgement| Some(("", judgement.ranks(None)?))).collect::<Option<_>>()?;
+    if let [one] = rankings {
+        return Some((*one).clone());
     }
-    let order = |ranks: &&Vec<u32>| {
-        let mut order: Vec<usize> = (0..things).collect();
-        order.sort_by_key(|thing| ranks[*thing]);
-        order
-    };
-    let strengths = plackett_luce(things, &ranks.iter().map(order).collect::<Vec<_>>(), true);
+    let strengths = rows::strengths(ranks.first()?.1.len(), &ranks);
     Some(Judgement::Ranking(ranked(&strengths.iter().map(|one| (one / 1e-6).round()).collect::<Vec<_>>())))
 }
 

@@ -23,13 +23,13 @@ pub enum JudgeLanguage {
 const ENGLISH: &str = include_str!("templates/en.jinja");
 const JAPANESE: &str = include_str!("templates/ja.jinja");
 
-/// How items are put to a judge.
+/// The way in which items are put to a judge.
 pub struct Questioner<'a> {
     template: TextTemplate,
     language: JudgeLanguage,
     form: Form,
     sheet: Option<&'a Sheet>,
-    /// What nobody who wrote an answer knows.
+    /// A number that nobody who wrote an answer knows.
     seed: u64,
     /// Whether the chances of the next letter are read, in the place of a reply.
     is_odds: bool,

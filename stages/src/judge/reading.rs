@@ -26,7 +26,7 @@ pub enum ReplyForm<'a> {
 /// A judgement as shown, or a rating.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
-    /// Of the answers in the order in which they were shown.
+    /// That of the answers in the order in which they were shown.
     Judgement(Judgement),
     Rating(i64),
 }

@@ -17,7 +17,7 @@ pub struct ReplyFolder {
 /// A reply as it came.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerReply {
-    /// What was asked of whom.
+    /// The address, the body and the number of the sample.
     pub request: Value,
     /// The body, word for word.
     pub body: String,
@@ -55,7 +55,7 @@ pub struct Usage {
 }
 
 impl ServerReply {
-    /// What the model wrote; `None` where the body holds none, as a refusal.
+    /// The text that the model wrote; `None` where the body holds none, as a refusal.
     pub fn text(&self) -> Option<String> {
         self.completion().choices.into_iter().next()?.message.content
     }
@@ -172,14 +172,14 @@ mod tests {
     fn a_reply_is_found_under_what_was_asked_and_under_nothing_else() {
         let place = tempfile::tempdir().unwrap();
         let folder = ReplyFolder::open(place.path()).unwrap();
-        let request = json!({"url": "https://host/v1", "body": {"model": "m", "temperature": 0.0}, "sample": 0});
+        let request = json!({"url": "https://host/v1", "body": {"model": "m", "temperature": 0.0}, "nth": 0});
         let body = json!({"model": "m-1", "choices": [{"message": {"content": "yes"}}], "usage": {"prompt_tokens": 7}});
         let reply = ServerReply { request: request.clone(), body: body.to_string(), at: now(), seconds: 0.5 };
         folder.keep(&name(&request), &reply).unwrap();
         assert_eq!(folder.find(&name(&request)).unwrap(), Some(reply.clone()));
-        let again: Value = serde_json::from_str(r#"{"sample": 0, "body": {"temperature": 0.0, "model": "m"}, "url": "https://host/v1"}"#).unwrap();
+        let again: Value = serde_json::from_str(r#"{"nth": 0, "body": {"temperature": 0.0, "model": "m"}, "url": "https://host/v1"}"#).unwrap();
         assert_eq!(name(&again), name(&request));
-        for (field, value) in [("sample", json!(1)), ("url", json!("https://other/v1")), ("body", json!({"model": "n"}))] {
+        for (field, value) in [("nth", json!(1)), ("url", json!("https://other/v1")), ("body", json!({"model": "n"}))] {
             let mut other = request.clone();
             other[field] = value;
             assert_eq!(folder.find(&name(&other)).unwrap(), None, "{field}");

@@ -1,7 +1,7 @@
 //! Scores of answers by a reward model that reads their tokens, or by a file.
 
 use super::files;
-use crate::answers::{self, AnswerReading, AnswerRow};
+use crate::answers::{self, AnswerReading, ModelAnswer};
 use crate::device;
 use crate::io::{self, Io};
 use crate::model::{Artifact, Expectation, Load, LoraParameters};
@@ -27,7 +27,7 @@ pub struct ScoreRow {
 /// # Errors
 /// One of them cannot be read, or they have different tokens.
 pub fn write(io: &mut Io, parameters: &AnswerReading) -> Result<Vec<f64>> {
-    let answers: Vec<AnswerRow> = answers::read(io.input("answers")?)?;
+    let answers: Vec<ModelAnswer> = answers::read(io.input("answers")?)?;
     let reward = io.input("reward")?.to_owned();
     let scores = if ::files::is_directory(&reward)? {
         let device = device::of(io, parameters.dtype)?;

@@ -1,4 +1,4 @@
-//! How many requests go out at once and how fast: additive increase, multiplicative decrease (Chiu & Jain 1989), bounds by the
+//! Bounds of how many requests go out at once and how fast: additive increase, multiplicative decrease (Chiu & Jain 1989), bounds by the
 //! minute, and what may be spent in the whole.
 
 use super::endpoint::{Budget, Endpoint};
@@ -17,7 +17,7 @@ const DECREASE: f64 = 0.75;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The traffic to one endpoint, which several threads share.
-pub struct Traffic {
+pub struct RequestTraffic {
     most: f64,
     rpm: Option<u64>,
     tpm: Option<u64>,
@@ -53,11 +53,11 @@ pub enum Admission {
     Spent,
 }
 
-impl Traffic {
-    pub fn of(endpoint: &Endpoint, book: SpendingBook) -> Traffic {
+impl RequestTraffic {
+    pub fn of(endpoint: &Endpoint, book: SpendingBook) -> RequestTraffic {
         let most = endpoint.parallel as f64;
         let state = TrafficState { allowed: most, at_once: 0, lowered: None, recent: VecDeque::new(), book };
-        Traffic { most, rpm: endpoint.rpm, tpm: endpoint.tpm, state: Mutex::new(state), changed: Condvar::new() }
+        RequestTraffic { most, rpm: endpoint.rpm, tpm: endpoint.tpm, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, TrafficState> {
@@ -137,7 +137,7 @@ impl Traffic {
     }
 }
 
-/// What the attempts at one action have spent: a file of entries, each on the disk before the request is sent.
+/// The book of what the attempts at one action have spent: a file of entries, each on the disk before the request is sent.
 pub struct SpendingBook {
     budget: Budget,
     spent: SpendingEntry,
@@ -222,11 +222,11 @@ mod tests {
 
     const NEXT: Usage = Usage { prompt_tokens: 100, completion_tokens: 10 };
 
-    fn traffic(endpoint: &Endpoint, path: &Path) -> Traffic {
-        Traffic::of(endpoint, SpendingBook::open(path, endpoint.budget).unwrap())
+    fn traffic(endpoint: &Endpoint, path: &Path) -> RequestTraffic {
+        RequestTraffic::of(endpoint, SpendingBook::open(path, endpoint.budget).unwrap())
     }
 
-    fn sends(traffic: &Traffic) -> Option<OpenRequest> {
+    fn sends(traffic: &RequestTraffic) -> Option<OpenRequest> {
         match traffic.admit(NEXT).unwrap() {
             Admission::Open(request) => Some(request),
             Admission::Spent => None,

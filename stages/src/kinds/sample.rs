@@ -7,7 +7,7 @@ mod scoring;
 
 use crate::stage::{Accepts, DrawActions, Gives, Kind, Port, TokenizerSource, Work};
 use formats::data::DataRows;
-use joining::Sampling;
+use joining::SampleParameters;
 
 pub const KIND: Kind = Kind {
     name: "sample",
@@ -26,7 +26,7 @@ pub const KIND: Kind = Kind {
     draws: true,
     files: Some(joining::files),
     unconnected: joining::unconnected,
-    ..Kind::of::<Sampling>(Work::Draw(&ACTIONS))
+    ..Kind::of::<SampleParameters>(Work::Draw(&ACTIONS))
 };
 
 const ACTIONS: DrawActions = DrawActions {

@@ -47,7 +47,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         io.progress(rows.len() as u64, places.len() as u64, "answer", || "greedy answers".to_owned())?;
     }
     model.write(&io.candidate_dir(0)?, &rows)?;
-    let mean = |number: fn(&answers::AnswerRow) -> f64| rl::mean(&rows.iter().map(number).collect::<Vec<_>>());
+    let mean = |number: fn(&answers::ModelAnswer) -> f64| rl::mean(&rows.iter().map(number).collect::<Vec<_>>());
     let metrics = [
         ("length", mean(|row| row.length as f64)),
         ("eos_share", mean(|row| f64::from(u8::from(row.ended)))),

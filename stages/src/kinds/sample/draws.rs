@@ -1,7 +1,7 @@
 //! `draws`: one answer of one model to each prompt. An answer is named by the prompt and the number of the draw, so that
 //! neither the order of the rows nor how many are decoded together changes a text.
 
-use crate::answers::{self, AnswerRow, Answers, Respondent};
+use crate::answers::{self, ModelAnswer, Answers, Respondent};
 use crate::draw::Draw;
 use crate::generate::{Choice, DrawNames};
 use crate::io::Io;
@@ -88,7 +88,7 @@ impl Parameters for Drawing {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DrawRow {
     #[serde(flatten)]
-    pub answer: AnswerRow,
+    pub answer: ModelAnswer,
     pub asked: Prompt,
     pub source: DrawSource,
 }
@@ -110,7 +110,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let names = names(&model.prompts);
     let sampler = Sampler { model: &model, chance: &chance, names: &names, draw: call.draw(KIND.name, "token") };
     let total = model.prompts.len();
-    let mut rows: Vec<AnswerRow> = Vec::with_capacity(total);
+    let mut rows: Vec<ModelAnswer> = Vec::with_capacity(total);
     let places: Vec<usize> = (0..total).collect();
     for now in places.chunks(answers.batch) {
         rows.extend(sampler.draw(now, number * TRIES)?);
@@ -140,7 +140,7 @@ struct Sampler<'a> {
 }
 
 impl Sampler<'_> {
-    fn draw(&self, places: &[usize], number: u64) -> Result<Vec<AnswerRow>> {
+    fn draw(&self, places: &[usize], number: u64) -> Result<Vec<ModelAnswer>> {
         let Chance { temperature, top_k, top_p } = *self.chance;
         let rows: Vec<u64> = places.iter().map(|place| self.names[*place]).collect();
         let of = DrawNames::Named { rows: &rows, number };
@@ -169,7 +169,7 @@ fn names(prompts: &[Question]) -> Vec<u64> {
 fn earlier(io: &Io) -> Result<BTreeMap<String, BTreeSet<String>>> {
     let mut before: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for directory in io.optional_data("before").into_iter().flatten().flat_map(|source| &source.files) {
-        for row in answers::read::<AnswerRow>(directory)? {
+        for row in answers::read::<ModelAnswer>(directory)? {
             before.entry(row.id).or_default().insert(row.text);
         }
     }

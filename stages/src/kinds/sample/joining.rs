@@ -70,7 +70,7 @@ pub fn unconnected(parameters: &Value, is_connected: &dyn Fn(&str) -> bool) -> V
 /// The parameters of a `sample` as a whole.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Sampling {
+pub struct SampleParameters {
     /// answers of each model to a prompt; raising it keeps those that are there
     pub k: u64,
     /// draws an answer that a model has given before up to three times more
@@ -84,14 +84,14 @@ pub struct Sampling {
     pub answers: Answers,
 }
 
-impl Default for Sampling {
-    fn default() -> Sampling {
+impl Default for SampleParameters {
+    fn default() -> SampleParameters {
         let (chance, answers) = (Chance::default(), Answers::default());
-        Sampling { k: 4, distinct: false, keep: KeepAnswers::All, chance, answers }
+        SampleParameters { k: 4, distinct: false, keep: KeepAnswers::All, chance, answers }
     }
 }
 
-impl Parameters for Sampling {
+impl Parameters for SampleParameters {
     fn mistakes(&self) -> Vec<ParameterMistake> {
         let mut mistakes = [self.chance.mistakes(), self.answers.mistakes()].concat();
         mistakes.extend(stage::at_least_one(&[("k", self.k)]));
