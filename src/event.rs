@@ -11,7 +11,7 @@ use crate::gate::{Counts, Decision};
 use crate::ledger::Permission;
 use crate::plan::ArtifactName;
 use cache::Content;
-pub use outcome::Outcome;
+pub use outcome::{Outcome, WaitReason};
 use serde::{Deserialize, Serialize};
 use stages::io::Progress;
 use std::collections::BTreeMap;

@@ -123,7 +123,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             parameters::refuse_replaced(kind, &inputs, &with, &mut mistakes);
         }
         let sheets = kinds[id].map_or_else(Vec::new, |kind| sheets::take(stage, kind, &mut inputs, &mut mistakes));
-        let written = parameters::WrittenParameters { with: &with, sheets: &sheets, dtype };
+        let written = parameters::WrittenParameters { with: &with, sheets: &sheets, inputs: &inputs, dtype };
         let parameters = kinds[id].and_then(|kind| parameters::resolve(stage, &written, kind, &mut mistakes));
         if let Some(kind) = kinds[id] {
             secrets::check(stage, &with, kind, &mut mistakes);

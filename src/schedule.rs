@@ -7,6 +7,7 @@
 mod advance;
 mod classes;
 pub mod decide;
+mod draw;
 mod gather;
 mod lookup;
 mod measure;
@@ -25,6 +26,7 @@ use cache::{Content, Digest};
 pub use lookup::FileInTree;
 pub use lookup::LabelsThere;
 use lookup::{ActionResult, Knowledge, KnownRecord, Lookup, Need, Query, RunInputs};
+use stages::io::Shortfall;
 pub use state::{AskedLook, KeyedAction, LookSearch, Request};
 use state::{Questions, State};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -70,6 +72,11 @@ pub enum News {
     WouldRun {
         key: Digest,
         because: Vec<Cause>,
+    },
+    /// It did what its budget allows, and waits for a larger one.
+    Waits {
+        key: Digest,
+        shortfall: Shortfall,
     },
     /// It could be executed, but this run begins nothing more.
     LeftOut {
@@ -147,6 +154,10 @@ impl<'a> Schedule<'a> {
             }
             News::WouldRun { key, because } => {
                 knowledge.actions.insert(key, ActionResult::WouldRun(because));
+                Need::Action(key)
+            }
+            News::Waits { key, shortfall } => {
+                knowledge.actions.insert(key, ActionResult::Waits(shortfall));
                 Need::Action(key)
             }
             News::LeftOut { key, because } => {

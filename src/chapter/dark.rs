@@ -6,7 +6,7 @@ use super::gates::rules;
 use super::standing::Standing;
 use super::text::visible;
 use super::words::{self, Language};
-use crate::event::Outcome;
+use crate::event::{Outcome, WaitReason};
 use crate::report::fold::StageRun;
 use maud::{Markup, html};
 
@@ -66,7 +66,7 @@ fn of_stage(facts: &Facts, stage: &StageRun, language: Language) -> Markup {
     let command = match &stage.outcome {
         Some(Outcome::Failed { .. }) => Some(facts.command(&format!("log {name}"))),
         Some(Outcome::Held { .. }) => Some(facts.command(&format!("approve {name}")) + " --reason TEXT"),
-        Some(Outcome::Waits { .. }) => Some(facts.command(&format!("label {name}"))),
+        Some(Outcome::Waits { on: WaitReason::Labels, .. }) => Some(facts.command(&format!("label {name}"))),
         Some(Outcome::Interrupted) | None => Some(facts.command("run")),
         _ => None,
     };

@@ -9,7 +9,7 @@ use super::text::visible;
 use super::words::Language;
 use super::words::live as words;
 use crate::approvals::{Approval, Ruling};
-use crate::event::{Outcome, Verdict};
+use crate::event::{Outcome, Verdict, WaitReason};
 use crate::report::fold::StageRun;
 use crate::report::format::moment;
 use maud::{Markup, html};
@@ -149,7 +149,7 @@ fn at_work(work: &WorkNow, language: Language) -> Markup {
 /// The stages that wait for labels, each with the way to its pages.
 fn labels(live: &LiveFacts, language: Language) -> Option<Markup> {
     let waits = |stage: &StageRun| match stage.outcome {
-        Some(Outcome::Waits { done, needed }) => Some((stage.head.name.clone(), done, needed)),
+        Some(Outcome::Waits { done, needed, on: WaitReason::Labels }) => Some((stage.head.name.clone(), done, needed)),
         _ => None,
     };
     let waiting: Vec<(String, usize, usize)> = live.facts.run.stages.iter().filter_map(waits).collect();

@@ -96,8 +96,8 @@ phrases! {
     HAS_FAILED: "{pipeline} failed at {stage}: {cause}." | "{pipeline} は {stage} で失敗しました: {cause}";
     IS_HELD: "{pipeline} waits for a person: the gate of {stage} does not decide alone{number}."
         | "{pipeline} は人の判断を待っています。{stage} のゲートだけでは決められません{number}。";
-    IS_UNLABELLED: "{pipeline} waits for people: {stage} needs more labels, and what stands on it was not run."
-        | "{pipeline} は人の作業を待っています。{stage} のラベルがまだ足りないため、その先のステージは実行されていません。";
+    IS_UNLABELLED: "{pipeline} waits: {stage} needs more labels or a larger budget, and what stands on it was not run."
+        | "{pipeline} は待機中です。{stage} のラベルまたは予算がまだ足りないため、その先のステージは実行されていません。";
     IS_STOPPED: "{pipeline} stopped: the gate of {stage} is closed{number}, and what stands on it was not run."
         | "{pipeline} は停止しました。{stage} のゲートが閉じたため{number}、その先のステージは実行されていません。";
     IS_PROMOTED: "{stage} was promoted: {carries} goes on{number}." | "{stage} は昇格しました。{carries} が次に進みます{number}。";

@@ -8,7 +8,7 @@ use super::gates::{self, stage_of};
 use super::options::RunArgument;
 use super::refusal::refused;
 use super::{lineage, model, terminal};
-use crate::event::Outcome;
+use crate::event::{Outcome, WaitReason};
 use crate::progress;
 use crate::report::card::{self, BaseSource, CardFacts, ExportedModel, StageWork};
 use crate::report::format;
@@ -119,7 +119,8 @@ fn content_of(found: &StoredRun, name: &str) -> Result<String> {
         Some(Outcome::Done { .. }) => "it made no model",
         Some(Outcome::Stopped { .. }) => "its gate let nothing through",
         Some(Outcome::Held { .. }) => "its gate waits for a decision: `pipeline approve`",
-        Some(Outcome::Waits { .. }) => "it waits for labels: `pipeline label`",
+        Some(Outcome::Waits { on: WaitReason::Labels, .. }) => "it waits for labels: `pipeline label`",
+        Some(Outcome::Waits { on: WaitReason::Budget, .. }) => "it waits for a larger budget",
         _ => "it was not finished",
     };
     Err(refused(format!("export `{name}` of {}: {why}", found.run.name)))

@@ -84,6 +84,7 @@ fn ports(kind: &Kind) -> Sheet {
             Accepts::Model => "model",
             Accepts::RewardModel => "reward model",
             Accepts::Reward => "reward",
+            Accepts::Judge => "judge",
             Accepts::Tokenizer => "tokenizer",
             Accepts::Data(_) => "data",
             Accepts::Criteria => "criteria",

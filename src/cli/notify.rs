@@ -96,11 +96,9 @@ impl Notifier {
                 );
                 of("held", Some(stage), None, message)
             }
-            Event::Ended { stage, outcome: Outcome::Waits { done, needed }, .. } => {
-                let message = format!(
-                    "{}: `{stage}` waits for people, {done} of {needed} labels: `pipeline label {} {stage}`",
-                    self.pipeline, self.file
-                );
+            Event::Ended { stage, outcome: Outcome::Waits { done, needed, on }, .. } => {
+                let (progress, way_on) = (on.progress(*done, *needed), on.way_on(&self.file, stage));
+                let message = format!("{}: `{stage}` {progress}; {way_on}", self.pipeline);
                 of("waits", Some(stage), None, message)
             }
             Event::Ended { stage, outcome: Outcome::Failed { cause }, .. } => {

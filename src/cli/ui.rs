@@ -16,7 +16,7 @@ use super::refusal::refused;
 use super::terminal;
 use super::web::{self, PageArguments, Site};
 use crate::chapter::live;
-use crate::event::Outcome;
+use crate::event::{Outcome, WaitReason};
 use crate::{ledger, progress};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -149,7 +149,8 @@ impl LivePage {
 fn waiting(feed: &RunNews) -> Vec<String> {
     let found = find::run(Path::new("."), feed.query());
     let stages = found.map(|found| found.run.stages).unwrap_or_default();
-    let waits = stages.into_iter().filter(|stage| matches!(stage.outcome, Some(Outcome::Waits { .. })));
+    let waits =
+        stages.into_iter().filter(|stage| matches!(stage.outcome, Some(Outcome::Waits { on: WaitReason::Labels, .. })));
     waits.map(|stage| stage.head.name.clone()).collect()
 }
 

@@ -30,10 +30,12 @@ pub enum Outcome {
         seconds: f64,
         metrics: Metrics,
     },
-    /// People have not labelled enough: no process stays, and the next run goes on.
+    /// People have not labelled enough, or a budget is spent: no process stays, and the next run goes on.
     Waits {
         done: usize,
         needed: usize,
+        #[serde(default, skip_serializing_if = "WaitReason::is_labels")]
+        on: WaitReason,
     },
     /// The work failed, or the gate erred.
     Failed {
@@ -47,6 +49,39 @@ pub enum Outcome {
         because: Vec<StageCause>,
     },
     Interrupted,
+}
+
+/// The thing that a stage waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitReason {
+    #[default]
+    Labels,
+    /// More than its budget allows.
+    Budget,
+}
+
+impl WaitReason {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_labels(&self) -> bool {
+        *self == WaitReason::Labels
+    }
+
+    /// Words of how far it is.
+    pub fn progress(self, done: usize, needed: usize) -> String {
+        match self {
+            WaitReason::Labels => format!("waits for people: {done} of {needed} labels"),
+            WaitReason::Budget => format!("waits for a larger budget: {done} of {needed} replies"),
+        }
+    }
+
+    /// The way on.
+    pub fn way_on(self, file: &str, stage: &str) -> String {
+        match self {
+            WaitReason::Labels => format!("`pipeline label {file} {stage}`"),
+            WaitReason::Budget => format!("raise `endpoint.budget` of `{stage}` in {file}"),
+        }
+    }
 }
 
 impl Outcome {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 pub fn port(kind: Option<&Kind>) -> Option<&'static str> {
     match kind?.work {
         Work::Choose { port } => Some(port),
-        Work::Run(_) | Work::Measure(_) | Work::Ask(_) => None,
+        Work::Run(_) | Work::Measure(_) | Work::Ask(_) | Work::Draw(_) => None,
     }
 }
 

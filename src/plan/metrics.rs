@@ -45,11 +45,10 @@ pub fn written_metric(metric: &MetricSpec) -> MetricName {
 pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
     // A port that the kind requires is connected; otherwise that is a mistake already.
     let is_connected = |port: &Port| !port.is_optional || inputs.iter().any(|input| input.port == port.name);
-    // An optional port may have a default that it is measured by; one that excludes another has none.
-    let is_there = |port: &Port| port.or.is_none() || is_connected(port);
+    let is_there = |port: &Port| port.has_default || is_connected(port);
     let has_port = |metric: &Metric| metric.measured_by.and_then(|port| kind.port(port)).is_none_or(is_there);
     let is_measured = |name: &str| match kind.work {
-        Work::Run(_) | Work::Ask(_) | Work::Choose { .. } => {
+        Work::Run(_) | Work::Ask(_) | Work::Draw(_) | Work::Choose { .. } => {
             kind.metrics().filter(|metric| metric.name == name).all(has_port)
         }
         Work::Measure(measure) => measure.parts.iter().any(|part| {

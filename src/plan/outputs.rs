@@ -22,8 +22,16 @@ pub fn check(drafts: &[Draft], ids: &HashMap<&str, StageId>, mistakes: &mut Vec<
             continue;
         }
         let maker = ids.get(name.as_str()).map(|id| &drafts[*id]);
-        let declared = maker.and_then(|maker| maker.parameters.as_ref()?.value().get("outputs").cloned());
-        let Some(Value::Array(declared)) = declared else { continue };
+        let Some(parameters) = maker.and_then(|maker| Some(maker.parameters.as_ref()?.value())) else { continue };
+        if let Some(files) = maker.and_then(|maker| maker.kind?.files) {
+            let files = files(&parameters);
+            if !files.contains(&file.as_str()) {
+                let message = format!("`{name}` makes no `{file}`");
+                mistakes.push(Diagnostic::error(source.span, message).help(did_you_mean(file, &files)));
+            }
+            continue;
+        }
+        let Some(Value::Array(declared)) = parameters.get("outputs").cloned() else { continue };
         let declared: Vec<&str> = declared.iter().filter_map(Value::as_str).collect();
         // An output may be a directory.
         if !declared.iter().any(|output| Path::new(file).starts_with(Path::new(output))) {

@@ -16,6 +16,7 @@ pub struct WrittenParameters<'a> {
     pub with: &'a Node,
     /// Sheets on ports, each in the place of a parameter.
     pub sheets: &'a [SheetFile],
+    pub inputs: &'a [Input],
     /// `dtype:` of the file.
     pub dtype: Option<Dtype>,
 }
@@ -27,7 +28,7 @@ pub fn resolve(
     kind: &Kind,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<serde_json::Value> {
-    let WrittenParameters { with, sheets, dtype } = *written;
+    let WrittenParameters { with, sheets, inputs, dtype } = *written;
     let serde_json::Value::Object(mut given) = with.to_json() else { return None };
     given.extend(sheets.iter().map(|sheet| (sheet.parameter.to_owned(), sheet.node.to_json())));
     if let Some(dtype) = dtype
@@ -36,7 +37,20 @@ pub fn resolve(
         given.entry(DTYPE).or_insert_with(|| dtype.name().into());
     }
     let found = match (kind.parse)(&given) {
-        Ok(parameters) => return Some(parameters),
+        Ok(parameters) => {
+            let is_connected = |port: &str| inputs.iter().any(|input| input.port == port);
+            let (warnings, found): (Vec<_>, Vec<_>) =
+                (kind.unconnected)(&parameters, &is_connected).into_iter().partition(|mistake| mistake.is_warning);
+            mistakes.extend(warnings.into_iter().map(|warning| {
+                let span =
+                    if with.get(&warning.path).is_some() { with.find(&warning.path).value } else { stage.name.span };
+                Diagnostic { help: warning.help, ..Diagnostic::warning(span, warning.message) }
+            }));
+            if found.is_empty() {
+                return Some(parameters);
+            }
+            found
+        }
         Err(found) => found,
     };
     let defaults = (kind.defaults)();

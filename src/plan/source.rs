@@ -166,6 +166,7 @@ pub fn stage_source(
             (Some(Accepts::Model), Gives::Model) | (Some(Accepts::RewardModel | Accepts::Reward), Gives::Reward) => {
                 true
             }
+            (Some(Accepts::Judge), Gives::Model | Gives::Reward) => true,
             // The training of a reward model may start from a reward model.
             (Some(Accepts::Tokenizer), Gives::Model | Gives::Reward) => true,
             (Some(Accepts::Model), Gives::Reward) => goes_on,
@@ -245,7 +246,7 @@ pub fn takes_file(accepts: Accepts, path: &Path) -> bool {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     match accepts {
         Accepts::Model | Accepts::RewardModel | Accepts::Tokenizer | Accepts::Evaluation => false,
-        Accepts::Reward => ["txt", "tsv", "jsonl"].contains(&extension.as_str()),
+        Accepts::Reward | Accepts::Judge => ["txt", "tsv", "jsonl"].contains(&extension.as_str()),
         Accepts::Criteria => ["yaml", "yml"].contains(&extension.as_str()),
         Accepts::Data(_) | Accepts::Any => true,
     }
@@ -276,6 +277,9 @@ pub fn accepted(accepts: Accepts) -> &'static str {
         Accepts::RewardModel => "a reward model: a stage that makes one, or a directory",
         Accepts::Reward => {
             "a reward model: a stage that makes one, a directory, or a file that scores (.txt, .tsv, .jsonl)"
+        }
+        Accepts::Judge => {
+            "a judge: a stage that makes a language model or a reward model, a directory, or a file that scores (.txt, .tsv, .jsonl)"
         }
         Accepts::Tokenizer => {
             "a tokenizer: a directory with tokenizer.json, tokenizer.model or spiece.model, or a stage that makes a model"

@@ -94,7 +94,7 @@ fn baseline(drafts: &[Draft], stage: StageId) -> String {
 fn measure(draft: &Draft) -> Option<&'static Measure> {
     match draft.kind?.work {
         Work::Measure(measure) => Some(measure),
-        Work::Run(_) | Work::Ask(_) | Work::Choose { .. } => None,
+        Work::Run(_) | Work::Ask(_) | Work::Draw(_) | Work::Choose { .. } => None,
     }
 }
 
@@ -222,7 +222,7 @@ fn teachers<'a>(drafts: &'a [Draft], from: Vec<StageId>, since: BTreeSet<StageId
             let is_followed = match accepts {
                 Accepts::Model => is_incumbent && !is_last,
                 Accepts::Any => !(is_incumbent && is_last),
-                Accepts::RewardModel | Accepts::Reward | Accepts::Data(_) => true,
+                Accepts::RewardModel | Accepts::Reward | Accepts::Judge | Accepts::Data(_) => true,
                 Accepts::Tokenizer | Accepts::Criteria | Accepts::Evaluation => false,
             };
             for source in input.sources.iter().filter(|_| is_followed) {

@@ -223,9 +223,7 @@ pub fn now(before: Option<&RunState>, now: &RunState, stage: &StageRun) -> Now {
         Some(Outcome::Done { .. }) => ("up to date".to_owned(), Tone::Good),
         Some(Outcome::Stopped { .. }) => ("up to date; its gate stops it".to_owned(), Tone::Doubtful),
         Some(Outcome::Held { .. }) => ("up to date; it waits for a person to decide".to_owned(), Tone::Doubtful),
-        Some(Outcome::Waits { done, needed }) => {
-            (format!("waits for people: {done} of {needed} labels"), Tone::Doubtful)
-        }
+        Some(Outcome::Waits { done, needed, on }) => (on.progress(*done, *needed), Tone::Doubtful),
         Some(Outcome::Failed { cause }) => (format!("would fail: {cause}"), Tone::Bad),
         Some(Outcome::Skipped { because }) => (format!("would be skipped: {because}"), Tone::Doubtful),
         Some(Outcome::Interrupted) | None => {

@@ -124,8 +124,8 @@ fn outcome(stage: &StageRun) -> Sheet {
             sheet.say("result", result, Tone::Doubtful);
             Some(metrics)
         }
-        Some(Outcome::Waits { done, needed }) => {
-            sheet.say("result", format!("waits for people: {done} of {needed} labels"), Tone::Doubtful);
+        Some(Outcome::Waits { done, needed, on }) => {
+            sheet.say("result", on.progress(*done, *needed), Tone::Doubtful);
             None
         }
         Some(Outcome::Failed { cause }) => {

@@ -125,7 +125,7 @@ pub fn cost(before: &RunState, after: &RunState) -> Vec<String> {
         ((|outcome| matches!(outcome, Outcome::Skipped { .. })) as fn(&Outcome) -> bool, "would be skipped"),
         (|outcome| matches!(outcome, Outcome::Stopped { .. }), "would stop"),
         (|outcome| matches!(outcome, Outcome::Held { .. }), "would wait for a person"),
-        (|outcome| matches!(outcome, Outcome::Waits { .. }), "would wait for labels"),
+        (|outcome| matches!(outcome, Outcome::Waits { .. }), "would wait for labels or a budget"),
         (|outcome| matches!(outcome, Outcome::Failed { .. }), "would fail"),
     ] {
         let names = newly(is);

@@ -3,7 +3,7 @@
 
 use super::fold::{ActionRun, ActionState, RunState, StageRun, Study};
 use crate::cause::{Cause, EvalPart};
-use crate::event::{HumanDecision, Metrics, ModelAnswer, Outcome, RuleVerdict, StudyRow, Verdict};
+use crate::event::{HumanDecision, Metrics, ModelAnswer, Outcome, RuleVerdict, StudyRow, Verdict, WaitReason};
 use crate::failure::Failure;
 use crate::gate::Decision;
 use crate::ledger::Permission;
@@ -150,7 +150,10 @@ fn stage(run: &StageRun, is_alive: bool) -> JsonStage<'_> {
         Some(Outcome::Stopped { executed, seconds, metrics } | Outcome::Held { executed, seconds, metrics }) => {
             (stage.executed, stage.seconds, stage.metrics) = (Some(*executed), Some(*seconds), Some(metrics));
         }
-        Some(Outcome::Waits { done, needed }) => stage.because = Some(format!("{done} of {needed} labels")),
+        Some(Outcome::Waits { done, needed, on: WaitReason::Labels }) => {
+            stage.because = Some(format!("{done} of {needed} labels"));
+        }
+        Some(Outcome::Waits { done, needed, on }) => stage.because = Some(on.progress(*done, *needed)),
         Some(Outcome::Failed { cause }) => stage.because = Some(cause.to_string()),
         Some(Outcome::Skipped { because }) => stage.because = Some(because.to_string()),
         Some(Outcome::WouldRun { .. } | Outcome::Interrupted) | None => {}

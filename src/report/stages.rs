@@ -5,7 +5,7 @@ use super::format::{duration, moment, number};
 use super::sheet::{Grid, Header, Pair, Sheet, TOGETHER, Tone, Width, cell, plain};
 use super::visible::visible;
 use crate::cause::on_one_line;
-use crate::event::{HumanDecision, Metrics, Outcome, Verdict};
+use crate::event::{HumanDecision, Metrics, Outcome, Verdict, WaitReason};
 use crate::gate::{self, Decision, Rule};
 use crate::plan::Pin;
 use stages::stage::{Direction, LOST_ROWS};
@@ -103,8 +103,9 @@ fn notes(run: &RunState, stage: &StageRun) -> String {
         Some(Outcome::Done { metrics, .. } | Outcome::Stopped { metrics, .. } | Outcome::Held { metrics, .. }) => {
             key_metrics(run, stage, metrics)
         }
-        Some(Outcome::Waits { done, needed }) => {
-            format!("{done} of {needed} labels; `pipeline label {} {}`", run.file, stage.head.name)
+        Some(Outcome::Waits { done, needed, on }) => {
+            let what = if *on == WaitReason::Budget { "replies" } else { "labels" };
+            format!("{done} of {needed} {what}; {}", on.way_on(&run.file, &stage.head.name))
         }
         Some(Outcome::Skipped { because }) => because.to_string(),
         Some(Outcome::WouldRun { because }) => on_one_line(because),

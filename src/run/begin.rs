@@ -177,6 +177,7 @@ impl Run<'_> {
             gpus,
             secrets: stage.secrets.clone(),
             audit: stage.audit,
+            replies: stage.kind.asks_endpoint.then(|| absolute(&self.options.store.join(REPLIES))).transpose()?,
             skip_bad_rows: self.plan.skip_bad_rows,
         };
         let (root, store) = (&self.options.store, self.impatient());
@@ -233,6 +234,10 @@ impl Run<'_> {
         }
     }
 }
+
+/// The folder of the replies of endpoints, in `.pipeline`: beside the store, since they are no results of actions, and nothing
+/// but a person removes them.
+const REPLIES: &str = "replies";
 
 /// The name of the worker that may do this work among others: those of kinds that share one share it by device. Work that
 /// failed before gets a process of its own.

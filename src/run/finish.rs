@@ -87,6 +87,10 @@ impl Run<'_> {
             // It was asked to stop: neither finished nor failed.
             return Ok(None);
         }
+        if let Ok(Some(StageResult { waits: Some(shortfall), .. })) = outcome {
+            space::shed_all(self.store, &task.attempt);
+            return Ok(Some(News::Waits { key, shortfall }));
+        }
         let action = &task.work.request.action.action;
         let Attempt { of_inputs, stamps, .. } = &task.attempt;
         let inputs = inputs::check(self.store, of_inputs, stamps, action, self.contents);

@@ -4,10 +4,10 @@ use super::gather::{self, GateResult, Passage};
 use super::lookup::{self, LabelsThere, Lookup, Obstacle, Query, Step};
 use super::measure::Judge;
 use super::state::{Artifact, ChosenBest, KeyedAction, StageEnd, StudyEntry};
-use super::{measure, tabulate};
+use super::{draw, measure, tabulate};
 use crate::action::{Action, ActionInput, Record};
 use crate::cause::EvalPart;
-use crate::event::{Event, Metrics, Outcome};
+use crate::event::{Event, Metrics, Outcome, WaitReason};
 use crate::failure::Failure;
 use crate::plan::{ArtifactName, StageId};
 use stages::stage::{Measure, TwoActions, Work};
@@ -21,6 +21,9 @@ pub fn advance(lookup: &mut Lookup) -> (Vec<Event>, Option<StageEnd>) {
         Work::Run(_) => run(lookup, &mut record, &mut events),
         Work::Measure(measure) => measured(lookup, measure, &mut events),
         Work::Ask(actions) => asked(lookup, actions, &mut record, &mut events),
+        Work::Draw(actions) => {
+            draw::joining(lookup, actions).and_then(|action| judged(lookup, action, &mut record, &mut events))
+        }
         Work::Choose { port } => chosen(lookup, port, &mut events),
     };
     match ended {
@@ -64,7 +67,7 @@ fn asked(
     let worklist = lookup.obtain(Some(part), lookup::keyed(action)?, lookup.id)?.record.last().content.clone();
     let LabelsThere { set, done, needed, later } = lookup.labels(&worklist)?;
     if done < needed {
-        return Err(Obstacle::Ends(Outcome::Waits { done, needed }));
+        return Err(Obstacle::Ends(Outcome::Waits { done, needed, on: WaitReason::Labels }));
     }
     if later > 0 {
         let message = format!("{later} later labels change nothing until they are adopted: `pipeline label --adopt`");

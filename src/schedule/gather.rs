@@ -262,7 +262,7 @@ fn before(lookup: &Lookup) -> Option<String> {
     let taken = |stage: &Stage| {
         let port = match stage.kind.work {
             Work::Measure(measure) => Some(measure.port),
-            Work::Run(_) | Work::Ask(_) | Work::Choose { .. } => stage.incumbent.as_deref(),
+            Work::Run(_) | Work::Ask(_) | Work::Draw(_) | Work::Choose { .. } => stage.incumbent.as_deref(),
         }?;
         stage.inputs.iter().find(|input| input.port == port)?.sources.first()?.stage()
     };

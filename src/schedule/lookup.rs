@@ -7,13 +7,15 @@ mod people;
 use super::state::{Artifact, AskedLook, KeyedAction, LookSearch, Request, StageEnd, State, TakenLook};
 use crate::action::{Action, ActionInput, Record, RowsInput};
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
-use crate::event::{HumanDecision, Outcome, RuleVerdict, Table};
+use crate::event::{HumanDecision, Outcome, RuleVerdict, Table, WaitReason};
 use crate::failure::Failure;
 use crate::gate::Items;
 use crate::ledger::Permission;
 use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
+use failed::follows;
 pub use people::LabelsThere;
+use stages::io::Shortfall;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ pub enum ActionResult {
     Known(KnownRecord),
     Failed(Failure),
     WouldRun(Vec<Cause>),
+    /// It did what its budget allows.
+    Waits(Shortfall),
     LeftOut(SkipReason),
 }
 
@@ -236,6 +240,9 @@ impl<'a> Lookup<'a> {
                 let cause = |cause: &Cause| StageCause { part: part.clone(), cause: cause.clone() };
                 Err(Obstacle::Ends(Outcome::WouldRun { because: because.iter().map(cause).collect() }))
             }
+            Some(ActionResult::Waits(Shortfall { done, needed })) => {
+                Err(Obstacle::Ends(Outcome::Waits { done: *done, needed: *needed, on: WaitReason::Budget }))
+            }
             Some(ActionResult::LeftOut(because)) => Err(Obstacle::Ends(Outcome::Skipped { because: because.clone() })),
             None => self.ask(Query::Action(Request { stage: self.id, part, action, limits_of })),
         }
@@ -400,21 +407,4 @@ impl<'a> Lookup<'a> {
 
 pub fn keyed(action: Action) -> Step<KeyedAction> {
     KeyedAction::of(&action).or_else(fails)
-}
-
-/// The obstacle to a stage whose need ended without an artifact. The first cause is passed down the line.
-fn follows(name: &str, outcome: &Outcome) -> Obstacle {
-    Obstacle::Ends(match outcome {
-        Outcome::Done { .. } => Outcome::Failed { cause: Failure::NothingToTake(name.to_owned()) },
-        Outcome::Stopped { .. } => Outcome::Skipped { because: SkipReason::GateClosed(name.to_owned()) },
-        Outcome::Held { .. } => Outcome::Skipped { because: SkipReason::Undecided(name.to_owned()) },
-        Outcome::Waits { .. } => Outcome::Skipped { because: SkipReason::Unlabelled(name.to_owned()) },
-        Outcome::Failed { .. } => Outcome::Skipped { because: SkipReason::Failed(name.to_owned()) },
-        Outcome::Skipped { because } => Outcome::Skipped { because: because.clone() },
-        Outcome::WouldRun { .. } => {
-            let because = StageCause { part: None, cause: Cause::Upstream(name.to_owned()) };
-            Outcome::WouldRun { because: vec![because] }
-        }
-        Outcome::Interrupted => Outcome::Interrupted,
-    })
 }

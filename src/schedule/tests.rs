@@ -272,7 +272,7 @@ fn end_line(stage: &str, outcome: &Outcome) -> String {
         Outcome::Done { .. } => format!("{stage} done"),
         Outcome::Stopped { .. } => format!("{stage} stopped"),
         Outcome::Held { .. } => format!("{stage} held"),
-        Outcome::Waits { done, needed } => format!("{stage} waits: {done} of {needed}"),
+        Outcome::Waits { done, needed, .. } => format!("{stage} waits: {done} of {needed}"),
         Outcome::Failed { cause } => format!("{stage} failed: {cause}"),
         Outcome::Skipped { because } => format!("{stage} skipped: {because}"),
         Outcome::WouldRun { because } => format!("{stage} would run: {}", on_one_line(because)),

@@ -18,18 +18,37 @@ pub struct Decoding<'a> {
     pub max_new: usize,
     /// Tokens that end an answer.
     pub stops: &'a [u32],
-    pub choice: Choice,
+    pub choice: Choice<'a>,
     /// Number of prompts of similar length that are decoded together.
     pub at_once: usize,
 }
 
 /// The choice of the next token.
 #[derive(Clone, Copy)]
-pub enum Choice {
+pub enum Choice<'a> {
     /// The most likely token; ties go to the lower id.
     Greedy,
-    /// A draw from softmax(logits / temperature), of what `keep` leaves. Row r draws from `(step, first_row + r)`.
-    Sample { temperature: f64, keep: Keep, draw: Draw, step: u64, first_row: u64 },
+    /// A draw from softmax(logits / temperature), of what `keep` leaves.
+    Sample { temperature: f64, keep: Keep, draw: Draw, of: DrawNames<'a> },
+}
+
+/// Names of the draws of rows.
+#[derive(Clone, Copy)]
+pub enum DrawNames<'a> {
+    /// Row r draws from `(step, first_row + r)`.
+    Counted { step: u64, first_row: u64 },
+    /// Row r draws from `(rows[r], number)`, whatever rows are beside it.
+    Named { rows: &'a [u64], number: u64 },
+}
+
+impl DrawNames<'_> {
+    fn uniform(self, draw: Draw, row: usize, token: usize) -> f64 {
+        let (step, row) = match self {
+            DrawNames::Counted { step, first_row } => (step, first_row + row as u64),
+            DrawNames::Named { rows, number } => (rows[row], number),
+        };
+        draw.stream(step, (row << 32) | token as u64).uniform()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -148,9 +167,8 @@ impl OpenAnswers {
 
     /// One draw for each row in the cache, token by token.
     fn draws(&self, choice: Choice, rows: &[usize], tokens: Range<usize>) -> Vec<f64> {
-        let Choice::Sample { draw, step, first_row, .. } = choice else { return Vec::new() };
-        let one =
-            |token: usize, at: usize| draw.stream(step, ((first_row + rows[at] as u64) << 32) | token as u64).uniform();
+        let Choice::Sample { draw, of, .. } = choice else { return Vec::new() };
+        let one = |token: usize, at: usize| of.uniform(draw, rows[at], token);
         tokens.flat_map(|token| self.alive.iter().map(move |at| one(token, *at))).collect()
     }
 

@@ -1,9 +1,11 @@
 //! The interface of a running stage to its work directory: its inputs, the candidates it writes, and its progress.
 //! `work.rs` has the layout.
 
+mod books;
 mod device_choice;
 mod handover;
 
+pub use books::{Candidate, Host, Interruption, Progress, Shortfall, StageResult};
 pub use device_choice::DeviceChoice;
 pub use handover::Handover;
 
@@ -12,6 +14,7 @@ use crate::secret::Secrets;
 use crate::work;
 use anyhow::{Context, Result, bail};
 use formats::data::DataSource;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,67 +28,6 @@ use std::time::{Duration, Instant};
 /// The remarks of a stage, in its telemetry: see [`Io::remark`].
 pub const REMARKS: &str = "remarks";
 
-/// The content of `host.json`: facts about the run that are not part of the action.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Host {
-    pub device: DeviceChoice,
-    /// The GPUs of this machine that are the stage's own while it runs, by variable of the environment of its command.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub gpus: BTreeMap<String, String>,
-    /// Names of environment variables that only the command of the stage gets.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<String>,
-    /// Whether to record the files that the command reads.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub audit: bool,
-    /// The number of bad rows that may be left out of the data files. The result does not depend on it where there are
-    /// fewer.
-    #[serde(default, skip_serializing_if = "is_none")]
-    pub skip_bad_rows: u64,
-}
-
-fn is_none(rows: &u64) -> bool {
-    *rows == 0
-}
-
-/// The error of a stage that stopped because it got SIGTERM: the next attempt goes on after this step.
-#[derive(Clone, Copy, Debug)]
-pub struct Interruption {
-    /// `None` for a command, which keeps its own checkpoints or none.
-    pub step: Option<u64>,
-}
-
-impl std::fmt::Display for Interruption {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.step {
-            Some(step) => write!(formatter, "stopped after writing a checkpoint of step {step}"),
-            None => write!(formatter, "stopped, and the command with it"),
-        }
-    }
-}
-
-impl std::error::Error for Interruption {}
-
-/// A checkpoint that a stage hands over, `out/<step>/`, with the metrics measured on it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Candidate {
-    pub step: u64,
-    /// `None` stands for a value that is not a finite number; gates treat it as an error.
-    pub metrics: BTreeMap<String, Option<f64>>,
-}
-
-/// The content of `outcome.json`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StageResult {
-    /// That of the [`Handover`].
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub nonce: String,
-    pub candidates: Vec<Candidate>,
-    /// Telemetry of the worker: device class, seconds by phase. It is part of no digest, and gates do not see it.
-    #[serde(default)]
-    pub telemetry: BTreeMap<String, Value>,
-}
-
 /// The part of a checkpoint that is not the stage's own state.
 #[derive(Serialize, Deserialize)]
 struct Checkpoint {
@@ -93,20 +35,6 @@ struct Checkpoint {
     outcome: StageResult,
     /// The length of `metrics.jsonl`.
     curve_bytes: u64,
-}
-
-/// A line of `events.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    pub done: u64,
-    pub total: u64,
-    /// The unit that is counted: `step`, `row`, …
-    pub unit: String,
-    /// A description of the work with its main numbers: `ppo: reward 0.41, kl 0.08`.
-    pub message: String,
-    /// The numbers of the last point of the curve, for programs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub metrics: BTreeMap<String, Option<f64>>,
 }
 
 /// The work directory of a running stage.
@@ -220,6 +148,50 @@ impl Io {
 
     pub fn optional_data(&self, port: &str) -> Option<&[DataSource]> {
         self.inputs.get(port).map(Vec::as_slice).filter(|sources| !sources.is_empty())
+    }
+
+    /// The identity of what is connected to a port, as the action names it.
+    ///
+    /// # Errors
+    /// The action cannot be read, or names several.
+    pub fn identity(&self, port: &str) -> Result<String> {
+        let named = self.action()?["inputs"][port].as_str().map(str::to_owned);
+        named.with_context(|| format!("read {}: it names no `{port}`", work::ACTION))
+    }
+
+    /// A name of the action apart from one of its values, which stands at this JSON pointer.
+    ///
+    /// # Errors
+    /// The action cannot be read.
+    pub fn action_without(&self, pointer: &str) -> Result<String> {
+        let mut action = self.action()?;
+        if let Some(value) = action.pointer_mut(pointer) {
+            *value = Value::Null;
+        }
+        Ok(blake3::hash(action.to_string().as_bytes()).to_hex().to_string())
+    }
+
+    fn action(&self) -> Result<Value> {
+        let path = self.work.join(work::ACTION);
+        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
+    }
+
+    /// The folder of the replies of endpoints.
+    ///
+    /// # Errors
+    /// The stage was given none.
+    pub fn replies(&self) -> Result<&Path> {
+        self.host.replies.as_deref().context("find the folder of replies: the stage was given none")
+    }
+
+    /// Ends the stage without a result: it has so much of what it needs, and a later run goes on.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn wait(&mut self, done: usize, needed: usize) -> Result<()> {
+        self.outcome.waits = Some(Shortfall { done, needed });
+        Ok(())
     }
 
     /// Creates `out/<step>/`. Fill it before calling [`Io::candidate`] for that step.
@@ -397,7 +369,7 @@ impl Io {
 
     /// Writes the outcome, last of all: its presence means that the attempt succeeded.
     pub fn finish(self) -> Result<()> {
-        if self.outcome.candidates.is_empty() {
+        if self.outcome.candidates.is_empty() && self.outcome.waits.is_none() {
             bail!("finish the stage: it handed over no candidate");
         }
         let path = self.work.join(work::OUTCOME);
@@ -423,4 +395,10 @@ pub fn write_rows<T: Serialize>(path: &Path, rows: &[T]) -> Result<()> {
         text.push('\n');
     }
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+/// Reads rows that [`write_rows`] wrote.
+pub fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("read {}", path.display()))).collect()
 }

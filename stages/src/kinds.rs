@@ -6,9 +6,13 @@ pub mod eval;
 pub mod exec;
 pub mod kto;
 pub mod label;
+pub mod merge;
 pub mod ppo;
 pub mod pretrain;
+pub mod rank;
 pub mod rm;
+pub mod sample;
+pub mod score;
 pub mod sft;
 
 use crate::stage::{Accepts, Kind, Part, Port, StudyColumns, Work};
@@ -29,28 +33,33 @@ pub const KINDS: &[&Kind] = &[
     &dpo::KIND,
     &kto::KIND,
     &eval::KIND,
+    &sample::KIND,
     &label::KIND,
+    &rank::KIND,
+    &score::KIND,
+    &merge::KIND,
     &best_of::KIND,
     &exec::KIND,
 ];
 
 /// Names of kinds that are planned. Their users are told so, since the nearest name in [`KINDS`] would be a wrong
 /// guess.
-pub const PLANNED: &[&str] = &["sample", "rank", "probe"];
+pub const PLANNED: &[&str] = &["probe"];
 
-/// The kinds of the actions of stages that have none of their own: measurements, and questions to people. The runner calls them; a pipeline file cannot name them.
+/// The kinds of the actions of stages that have none of their own: measurements, draws, and questions to people. The runner calls them; a pipeline file cannot name them.
 pub fn parts() -> impl Iterator<Item = &'static Kind> {
-    let asked = |kind: &&'static Kind| match kind.work {
+    let others = |kind: &&'static Kind| match kind.work {
         Work::Ask(actions) => vec![actions.worklist, actions.labels],
+        Work::Draw(actions) => vec![actions.draw, actions.score, actions.join],
         Work::Run(_) | Work::Measure(_) | Work::Choose { .. } => Vec::new(),
     };
-    measured_parts().map(|part| part.kind).chain(KINDS.iter().flat_map(asked))
+    measured_parts().map(|part| part.kind).chain(KINDS.iter().flat_map(others))
 }
 
 fn measured_parts() -> impl Iterator<Item = &'static Part> {
     let parts = |kind: &&'static Kind| match kind.work {
         Work::Measure(measure) => measure.parts,
-        Work::Run(_) | Work::Ask(_) | Work::Choose { .. } => &[],
+        Work::Run(_) | Work::Ask(_) | Work::Draw(_) | Work::Choose { .. } => &[],
     };
     KINDS.iter().flat_map(parts)
 }
@@ -74,7 +83,7 @@ pub fn kind_or_part(name: &str) -> Option<&'static Kind> {
 pub fn study_columns(has_metric: impl Fn(&str) -> bool) -> Option<&'static StudyColumns> {
     let columns = |kind: &&'static Kind| match kind.work {
         Work::Measure(measure) => measure.columns.as_ref(),
-        Work::Run(_) | Work::Ask(_) | Work::Choose { .. } => None,
+        Work::Run(_) | Work::Ask(_) | Work::Draw(_) | Work::Choose { .. } => None,
     };
     KINDS.iter().filter_map(columns).find(|columns| has_metric(columns.headline.metric))
 }
@@ -96,7 +105,7 @@ pub fn check_input(port: &Port, path: &Path) -> Result<()> {
     match (port.accepts, port.check_file) {
         (Accepts::Data(_) | Accepts::Criteria | Accepts::Evaluation | Accepts::Any, _) => Ok(()),
         (_, Some(check)) if path.is_file() => check(path),
-        (Accepts::Model, _) => describe::check(path),
+        (Accepts::Model | Accepts::Judge, _) => describe::check(path),
         (Accepts::RewardModel | Accepts::Reward, _) => describe::check_reward(path),
         (Accepts::Tokenizer, _) => describe::check_tokenizer(path),
     }

@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod criteria;
 pub mod form;
 pub mod interval;
+pub mod items;
 pub mod label;
 pub mod measure;
 pub mod person;

@@ -3,10 +3,12 @@
 //! A kind sees typed parameters, input directories and an [`Io`], and nothing of YAML, the DAG, the cache, gates or the
 //! report.
 
+mod actions;
 mod lookalikes;
 mod parameters;
 mod synonyms;
 
+pub use actions::{DrawActions, Measure, ModelComparison, Part, PartInput, StudyColumn, StudyColumns, TwoActions};
 pub use lookalikes::lookalike;
 pub use parameters::{
     ParameterMistake, Parameters, Parse, above_zero, at_least_one, did_you_mean, is_share, is_variable, nearest,
@@ -111,6 +113,8 @@ pub enum Accepts {
     RewardModel,
     /// A reward model, or a file that scores (`.txt`, `.tsv`, `.jsonl`).
     Reward,
+    /// A language model or a reward model, or a file that scores (`.txt`, `.tsv`, `.jsonl`).
+    Judge,
     /// A directory with a tokenizer, that of a model among others, or a stage that makes a model.
     Tokenizer,
     /// A data file with such rows.
@@ -129,6 +133,8 @@ pub struct Port {
     pub name: &'static str,
     pub accepts: Accepts,
     pub is_optional: bool,
+    /// Whether something takes its place where nothing is connected.
+    pub has_default: bool,
     /// The port that is connected in its place: exactly one of the two is.
     pub or: Option<&'static str>,
     pub takes_many: bool,
@@ -147,7 +153,7 @@ impl Port {
     pub const REFERENCE: Port =
         Port::one("reference", Accepts::Model, "what the policy is compared with; default: itself as it came, frozen")
             .reads_tokens_of("policy")
-            .optional();
+            .or_default();
 
     pub const fn heldout(rows: DataRows) -> Port {
         let doc = "the same, to measure on; default: a share of `data`, split by prompt";
@@ -158,6 +164,7 @@ impl Port {
             name,
             accepts,
             is_optional: false,
+            has_default: false,
             or: None,
             takes_many: false,
             is_measured: false,
@@ -169,6 +176,9 @@ impl Port {
     }
     pub const fn optional(self) -> Port {
         Port { is_optional: true, ..self }
+    }
+    pub const fn or_default(self) -> Port {
+        Port { is_optional: true, has_default: true, ..self }
     }
     pub const fn or(self, port: &'static str) -> Port {
         Port { is_optional: true, or: Some(port), ..self }
@@ -223,105 +233,10 @@ pub enum Work {
     Measure(&'static Measure),
     /// Two actions, between which the stage waits until people have labelled what the first one gave.
     Ask(&'static TwoActions),
+    /// An action for each of several draws from each input of a port, and one that puts them together.
+    Draw(&'static DrawActions),
     /// No action: the inputs of this port are the candidates, and the gate chooses one of them.
     Choose { port: &'static str },
-}
-
-/// The actions of a stage that asks people. The first has the parameters and the inputs of the stage, as far as it has
-/// such ports; the second reads what the first gave, on the port `worklist`, and the labels that count, on `labels`.
-pub struct TwoActions {
-    pub worklist: &'static Kind,
-    pub labels: &'static Kind,
-}
-
-/// A measurement of one model, in parts.
-pub struct Measure {
-    /// The port of the measured model. If the stage judges, that is a candidate of the judged stage.
-    pub port: &'static str,
-    /// The parts, each of which reads only parts before it.
-    pub parts: &'static [Part],
-    /// The comparison of two measured models. Without it no wins and losses are counted.
-    pub comparison: Option<ModelComparison>,
-    /// The columns of the table of a study. Without them it has all metrics, by name.
-    pub columns: Option<StudyColumns>,
-}
-
-/// The columns of the table of a study, in which every measured model is a row.
-pub struct StudyColumns {
-    /// The metric by which models are compared, in the first column; those of further inputs (`_2`, `_3`, …) follow. A
-    /// stage that runs a command and declares this metric has a row in the same columns.
-    pub headline: StudyColumn,
-    /// Metrics after wins and losses.
-    pub others: &'static [StudyColumn],
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct StudyColumn {
-    pub metric: &'static str,
-    /// Decimal places.
-    pub decimals: usize,
-}
-
-impl StudyColumns {
-    /// The number of the input that a metric is the headline of, from 1: 2 for `mean_score_2`.
-    pub fn input(&self, metric: &str) -> Option<usize> {
-        match metric.strip_prefix(self.headline.metric)? {
-            "" => Some(1),
-            suffix => suffix.strip_prefix('_')?.parse().ok(),
-        }
-    }
-
-    /// The name of the headline of this input, counted from 1.
-    pub fn of_input(&self, input: usize) -> String {
-        let name = self.headline.metric;
-        if input == 1 { name.to_owned() } else { format!("{name}_{input}") }
-    }
-}
-
-/// One action of a measurement, of a kind that no pipeline file can name. Its parameters are those it shares with the
-/// stage.
-pub struct Part {
-    pub kind: &'static Kind,
-    /// `(port of the part, its input)`. A part that needs an optional port of the stage is left out if the port is not
-    /// connected. Each input of a port that takes many is measured by itself: the first one judges, and the metrics and
-    /// fields of the others get `_2`, `_3`, … appended to their names.
-    pub inputs: &'static [(&'static str, PartInput)],
-    /// The file in the part's output that has a row for each item.
-    pub table: &'static str,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum PartInput {
-    /// The input of this port of the stage.
-    Port(&'static str),
-    /// The output of the part at this index.
-    Part(usize),
-}
-
-/// Wins and losses of a model against another.
-#[derive(Clone, Copy)]
-pub struct ModelComparison {
-    /// The index of the part whose rows have the fields `text` and `score`. Its output carries the stage's name.
-    pub part: usize,
-    /// The port of the model that all others are compared with.
-    pub port: &'static str,
-}
-
-impl Part {
-    pub fn reads(&self, port: &str) -> bool {
-        self.inputs.iter().any(|(_, input)| matches!(input, PartInput::Port(own) if *own == port))
-    }
-
-    /// Canonical parameters, from those of the stage.
-    pub fn parameters(&self, of_stage: &Value) -> Value {
-        let mut parameters = (self.kind.defaults)();
-        for (name, value) in parameters.as_object_mut().into_iter().flatten() {
-            if let Some(given) = of_stage.get(name) {
-                value.clone_from(given);
-            }
-        }
-        parameters
-    }
 }
 
 /// One row of the table of kinds.
@@ -353,6 +268,12 @@ pub struct Kind {
     pub schema: fn() -> Value,
     /// `(parameter path, what it does)`, in the order they are printed; nested ones dotted (`lora.rank`).
     pub docs: fn() -> Vec<(String, String)>,
+    /// Whether it may ask an endpoint, which the one secret of the stage is told.
+    pub asks_endpoint: bool,
+    /// Mistakes of parameters that need something on a port, or nothing there.
+    pub unconnected: fn(&Value, &dyn Fn(&str) -> bool) -> Vec<ParameterMistake>,
+    /// The files that it writes with these parameters, where they are known.
+    pub files: Option<fn(&Value) -> Vec<&'static str>>,
     /// The table beside a candidate whose rows are the bins of its reliability, where there is one.
     pub reliability: Option<&'static str>,
     /// Whether actions of this kind may be worked one after the other by one process, which keeps its device, compiled
@@ -384,6 +305,9 @@ impl Kind {
             defaults: defaults::<P>,
             schema: schema::<P>,
             docs: docs::<P>,
+            asks_endpoint: false,
+            unconnected: |_, _| Vec::new(),
+            files: None,
             reliability: None,
             shares_worker: false,
             memory: None,
@@ -394,6 +318,17 @@ impl Kind {
     /// All metrics reported for every candidate.
     pub fn metrics(&self) -> impl Iterator<Item = &'static Metric> {
         self.metrics.iter().chain(ROW_METRICS.iter().filter(|_| self.reads_rows))
+    }
+
+    /// Canonical parameters of an action of another stage, as far as it shares them.
+    pub fn shared_parameters(&self, of_stage: &Value) -> Value {
+        let mut parameters = (self.defaults)();
+        for (name, value) in parameters.as_object_mut().into_iter().flatten() {
+            if let Some(given) = of_stage.get(name) {
+                value.clone_from(given);
+            }
+        }
+        parameters
     }
 
     pub fn port(&self, name: &str) -> Option<&'static Port> {

@@ -142,7 +142,7 @@ fn compared_table(run: &RunState, seen: &ArtifactEvidence) -> Option<Table> {
 fn compared_part(stage: &StageRun) -> Option<&'static Part> {
     match stages::kinds::kind(&stage.head.kind)?.work {
         Work::Measure(measure) => measure.comparison.map(|comparison| &measure.parts[comparison.part]),
-        Work::Run(_) | Work::Ask(_) | Work::Choose { .. } => None,
+        Work::Run(_) | Work::Ask(_) | Work::Draw(_) | Work::Choose { .. } => None,
     }
 }
 

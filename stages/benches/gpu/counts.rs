@@ -13,7 +13,7 @@ use formats::config::Config;
 use formats::dtype::Dtype;
 use model::{DRAW, LORA, Sizes};
 pub use stages::generate::Choice;
-use stages::generate::{self, Decoding};
+use stages::generate::{self, Decoding, DrawNames};
 use stages::io::{Host, Io};
 use stages::kernel::Keep;
 use stages::model::{Adapter, Decoder, Trainable};
@@ -116,12 +116,12 @@ pub fn phi3(layers: usize, device: &Device) -> Decoder {
     model::drawn(Config::of(source).expect("the configuration is good"), Dtype::F32, device)
 }
 
-pub const GREEDY: Choice = Choice::Greedy;
-pub const PLAIN: Choice = sampled(Keep { top_k: None, top_p: None });
-pub const TOP_P: Choice = sampled(Keep { top_k: Some(50), top_p: Some(0.9) });
+pub const GREEDY: Choice<'static> = Choice::Greedy;
+pub const PLAIN: Choice<'static> = sampled(Keep { top_k: None, top_p: None });
+pub const TOP_P: Choice<'static> = sampled(Keep { top_k: Some(50), top_p: Some(0.9) });
 
-const fn sampled(keep: Keep) -> Choice {
-    Choice::Sample { temperature: 0.7, keep, draw: DRAW, step: 0, first_row: 0 }
+const fn sampled(keep: Keep) -> Choice<'static> {
+    Choice::Sample { temperature: 0.7, keep, draw: DRAW, of: DrawNames::Counted { step: 0, first_row: 0 } }
 }
 
 /// Tokens over which one decoded token is averaged: a multiple of the tokens between two reads.

@@ -11,7 +11,7 @@ use anyhow::Result;
 use burn::tensor::Device;
 use formats::dtype::Dtype;
 use stages::device;
-use stages::generate::{self, Choice, Decoding};
+use stages::generate::{self, Choice, Decoding, DrawNames};
 use stages::kernel::Keep;
 use stages::model::weights::of_burn;
 use stages::model::{Adapter, Decoder, Trainable, walls};
@@ -164,7 +164,12 @@ impl Bench<'_> {
     fn decode(&self, rows: usize, new: usize) -> Result<f64> {
         let prompts = self.prompts(rows, self.work.prompt);
         let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        let choice = Choice::Sample { temperature: 1.0, keep: Keep::default(), draw: DRAW, step: 0, first_row: 0 };
+        let choice = Choice::Sample {
+            temperature: 1.0,
+            keep: Keep::default(),
+            draw: DRAW,
+            of: DrawNames::Counted { step: 0, first_row: 0 },
+        };
         let decoding = Decoding { max_new: new, stops: &[], choice, at_once: rows };
         let start = Instant::now();
         generate::answer(&self.model, Some(&self.adapter), &prompts, decoding)?;

@@ -8,11 +8,11 @@ use marks::{MARK_END, MARK_START, MARKED, with_marks, without_marks};
 pub use turns::{AnswerText, DialogueText, with_answer};
 
 use crate::dialogue::Message;
-use crate::jinja::{self, Bounds};
+use crate::jinja::{self, Bounds, with_line};
 use crate::json;
 use crate::unreadable::{Reading, Unreadable};
 use crate::whole;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use jiff::civil::{DateTime, date};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value, ValueKind};
@@ -196,15 +196,6 @@ impl Template {
         let all = minijinja::context! { ..Value::from(Serde(more)), ..given, ..Value::from(Serde(&self.special)) };
         let template = self.environment.get_template("chat").map_err(with_line)?;
         template.render(all).map_err(with_line).context("render the chat template")
-    }
-}
-
-/// The message and the line of an error of minijinja, without a file name, since there is no file.
-fn with_line(error: Error) -> anyhow::Error {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-    match error.line() {
-        Some(line) => anyhow!("{what} (line {line} of the template)"),
-        None => anyhow!("{what}"),
     }
 }
 

@@ -8,8 +8,10 @@ use std::ops::Range;
 
 mod guard;
 mod tags;
+mod text;
 
 pub use guard::{count_printed, guarded, weight};
+pub use text::{TextTemplate, with_line};
 
 /// The longest expression, in bytes. Its compiler goes as deep as it is long.
 pub const LONGEST: usize = 2048;

@@ -3,15 +3,14 @@
 
 pub mod answers;
 pub mod divergence;
-pub mod files;
 pub mod scores;
 
-use crate::scored;
+use crate::answers::{self as rows, Answers};
+use crate::judge;
 use crate::stage::{
     Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, StudyColumn, StudyColumns, TokenizerSource,
     Work,
 };
-use answers::Answers;
 use formats::data::DataRows;
 
 pub const KIND: Kind = Kind {
@@ -29,7 +28,7 @@ pub const KIND: Kind = Kind {
         )
         .many()
         .reads_tokens_of("policy")
-        .files_by(scores::check),
+        .files_by(judge::scores::check),
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "held-out rows with a `prompt`").measured(),
         Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against")
             .reads_tokens_of("policy")
@@ -59,12 +58,12 @@ const MEASURE: Measure = Measure {
         Part {
             kind: &answers::KIND,
             inputs: &[("model", PartInput::Port("policy")), ("prompts", PartInput::Port("prompts"))],
-            table: answers::TABLE,
+            table: rows::TABLE,
         },
         Part {
             kind: &scores::KIND,
             inputs: &[("answers", PartInput::Part(0)), ("reward", PartInput::Port("reward"))],
-            table: scored::TABLE,
+            table: judge::scores::TABLE,
         },
         Part {
             kind: &divergence::KIND,

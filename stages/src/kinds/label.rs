@@ -5,9 +5,13 @@ pub mod labels;
 mod parameters;
 pub mod worklist;
 
+use crate::people::form::Form;
+use crate::people::rows;
 use crate::stage::{Accepts, Gives, Kind, Port, TwoActions, Work};
 use formats::data::DataRows;
 use parameters::Labelling;
+use serde::Deserialize;
+use serde_json::Value;
 
 pub const KIND: Kind = Kind {
     name: "label",
@@ -48,8 +52,15 @@ pub const KIND: Kind = Kind {
     metrics: labels::METRICS,
     draws: true,
     computes: false,
+    files: Some(files),
     ..Kind::of::<Labelling>(Work::Ask(&ACTIONS))
 };
+
+/// The files of the labels, by their form.
+fn files(parameters: &Value) -> Vec<&'static str> {
+    let form = Form::deserialize(&parameters["form"]).unwrap_or(Form::Pairs);
+    [rows::names(form), &[rows::PER_ITEM]].concat()
+}
 
 /// The choice of items, and what became of them.
 const ACTIONS: TwoActions = TwoActions { worklist: &worklist::KIND, labels: &labels::KIND };

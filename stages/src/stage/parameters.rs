@@ -18,11 +18,13 @@ pub struct ParameterMistake {
     pub path: String,
     pub message: String,
     pub help: Option<String>,
+    /// Whether it may stay as it is.
+    pub is_warning: bool,
 }
 
 impl ParameterMistake {
     pub fn new(path: &str, message: impl Into<String>) -> ParameterMistake {
-        ParameterMistake { path: path.to_owned(), message: message.into(), help: None }
+        ParameterMistake { path: path.to_owned(), message: message.into(), help: None, is_warning: false }
     }
 }
 
@@ -250,7 +252,10 @@ fn take_unknown_keys(
         let Some(inner) = known.get(key) else {
             let names: Vec<&str> = known.keys().map(String::as_str).collect();
             let help = synonyms::said_of(&path, root).unwrap_or_else(|| did_you_mean(key, &names));
-            mistakes.push(ParameterMistake { path, message: format!("unknown parameter `{key}`"), help: Some(help) });
+            mistakes.push(ParameterMistake {
+                help: Some(help),
+                ..ParameterMistake::new(&path, format!("unknown parameter `{key}`"))
+            });
             return false;
         };
         // A mapping that is empty by default accepts any key.

@@ -16,6 +16,8 @@ pub struct AnsweredQuestion {
     pub id: String,
     /// The field `prompt_group`.
     pub group: Option<String>,
+    /// The field `subset`.
+    pub subset: Option<String>,
     pub prompt: Prompt,
     pub answers: Vec<String>,
     /// A rank for each answer, the smaller the better.
@@ -29,13 +31,14 @@ pub struct AnsweredQuestion {
 /// A file cannot be read, has more bad rows than may be left out, or no row has an answer.
 pub fn answered(sources: &[DataSource], filter: &mut RowFilter) -> Result<Vec<AnsweredQuestion>> {
     let read = |row: &SourceRow| {
-        let group = row::group(row.value)?;
+        let (group, subset) = (row::group(row.value)?, row::label(row.value, "subset")?);
         let contents = row.contents()?;
         let of = contents.len();
         let question = |(index, content): (usize, Content)| {
             let (answers, ranks, is_single) = said(content.completions);
-            let (id, group, prompt) = (row.id_of(index, of), group.clone(), content.prompt);
-            (AnsweredQuestion { id, group, prompt, answers, ranks }, is_single)
+            let (id, prompt) = (row.id_of(index, of), content.prompt);
+            let (group, subset) = (group.clone(), subset.clone());
+            (AnsweredQuestion { id, group, subset, prompt, answers, ranks }, is_single)
         };
         Ok(contents.into_iter().enumerate().map(question).collect::<Vec<_>>())
     };

@@ -1,6 +1,6 @@
 //! `divergence`: measures how far a model has moved from a baseline, on its own answers. The third part of an `eval`.
 
-use super::answers::{self, AnswerReading, GreedyAnswer};
+use crate::answers::{self, AnswerReading, ModelAnswer};
 use crate::device;
 use crate::io::Io;
 use crate::model::{Artifact, Expectation, Load, LoraParameters};
@@ -45,9 +45,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let model = Artifact::open_resident(io.input("model")?, parameters.dtype, &device)?;
     let baseline = Artifact::open_resident_beside(io.input("baseline")?, &model)?;
     baseline.takes_tokens_of(&model).context("connect `baseline`")?;
-    let answers = answers::read(io.input("answers")?)?;
+    let answers: Vec<ModelAnswer> = answers::read(io.input("answers")?)?;
     let join =
-        |row: &GreedyAnswer| Sequence::new([row.prompt_ids.as_slice(), &row.answer_ids].concat(), row.prompt_ids.len());
+        |row: &ModelAnswer| Sequence::new([row.prompt_ids.as_slice(), &row.answer_ids].concat(), row.prompt_ids.len());
     let rows: Vec<Sequence> = answers.iter().map(join).collect();
     let (at_once, tokens) = (parameters.batch.min(rows.len()), rows.iter().map(|row| row.ids.len()).max().unwrap_or(0));
     let load = Load { rows: at_once, tokens, predicted: at_once * tokens, read: 2, ..Load::default() };
@@ -59,7 +59,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let (ours, theirs) = (model.adapter.as_ref(), baseline.adapter.as_ref());
         let divergences = train::divergences(model.model(), ours, baseline.model(), theirs, &rows)?;
         let by_answer = rl::by_row(&divergences, rows.iter().map(|row| row.completion().len()));
-        let row = |(answer, kl): (&GreedyAnswer, &[f64])| DivergenceRow { id: answer.id.clone(), kl: kl.iter().sum() };
+        let row = |(answer, kl): (&ModelAnswer, &[f64])| DivergenceRow { id: answer.id.clone(), kl: kl.iter().sum() };
         out.extend(answers.iter().zip(by_answer).map(row));
     }
     let mean = rl::mean(&out.iter().map(|row| row.kl).collect::<Vec<_>>());

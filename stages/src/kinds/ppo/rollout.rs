@@ -4,7 +4,7 @@ use super::models::Models;
 use super::parameters::{KlPlace, Ppo};
 use crate::device::asked;
 use crate::draw::Draw;
-use crate::generate::{self, Answer, Choice, Decoding};
+use crate::generate::{self, Answer, Choice, Decoding, DrawNames};
 use crate::kernel::Keep;
 use crate::model::{Adapter, Decoder};
 use crate::rl;
@@ -44,7 +44,12 @@ pub fn sample(
     step: u64,
 ) -> Result<Vec<Answer>> {
     let keep = Keep { top_k: parameters.top_k, top_p: parameters.top_p };
-    let choice = Choice::Sample { temperature: parameters.temperature, keep, draw, step, first_row: 0 };
+    let choice = Choice::Sample {
+        temperature: parameters.temperature,
+        keep,
+        draw,
+        of: DrawNames::Counted { step, first_row: 0 },
+    };
     let (actor, _) = models.with(&adam.tensors);
     let decoding = Decoding {
         max_new: parameters.max_new_tokens,

@@ -1,6 +1,5 @@
 //! Files that score answers in the place of a reward model. A new form is a row of [`FORMS`] and how its lines are read.
 
-use super::answers::GreedyAnswer;
 use anyhow::{Context, Result, anyhow, bail};
 use formats::unreadable::Reading;
 use regex::Regex;
@@ -81,10 +80,10 @@ pub fn read(path: &Path) -> Result<FileReward> {
 impl FileReward {
     /// # Errors
     /// The file says nothing of what was asked.
-    pub fn score(&self, answer: &GreedyAnswer) -> Result<f64> {
+    pub fn score(&self, id: &str, prompt: &str, text: &str) -> Result<f64> {
         match self {
-            FileReward::Words(valences) => Ok(valence(&answer.text, valences)),
-            FileReward::Rows(rows) => Ok(f64::from(u8::from(rows.test(answer)?.holds(&answer.text)))),
+            FileReward::Words(valences) => Ok(valence(text, valences)),
+            FileReward::Rows(rows) => Ok(f64::from(u8::from(rows.test(id, prompt)?.holds(text)))),
         }
     }
 }
@@ -105,13 +104,13 @@ impl AskedRows {
     }
 
     /// The test of an answer: by its id, unless the row of that id asks something else; by its prompt; or that of all.
-    fn test(&self, answer: &GreedyAnswer) -> Result<&Test> {
-        let asks_it = |row: &&AskedRow| row.prompt.as_ref().is_none_or(|prompt| *prompt == answer.prompt);
-        let by_id = self.by_id.get(&answer.id).filter(asks_it).map(|row| &row.test);
-        let found = by_id.or_else(|| self.by_prompt.get(&answer.prompt)).or(self.of_all.as_ref());
+    fn test(&self, id: &str, prompt: &str) -> Result<&Test> {
+        let asks_it = |row: &&AskedRow| row.prompt.as_ref().is_none_or(|own| own == prompt);
+        let by_id = self.by_id.get(id).filter(asks_it).map(|row| &row.test);
+        let found = by_id.or_else(|| self.by_prompt.get(prompt)).or(self.of_all.as_ref());
         found.with_context(|| {
-            let prompt: String = answer.prompt.chars().take(60).collect();
-            format!("score answers: the file has no row for the prompt of id `{}` ({prompt:?})", answer.id)
+            let prompt: String = prompt.chars().take(60).collect();
+            format!("score answers: the file has no row for the prompt of id `{id}` ({prompt:?})")
         })
     }
 }
@@ -190,21 +189,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join(file.0);
         fs::write(&path, file.1).unwrap();
-        let [id, prompt, text] = [id, prompt, text].map(str::to_owned);
-        let answer = GreedyAnswer {
-            id,
-            prompt,
-            text,
-            prompt_group: None,
-            subset: None,
-            prompt_ids: Vec::new(),
-            answer_ids: Vec::new(),
-            length: 0,
-            ended: true,
-            distinct_2: 1.0,
-            repetition: 0.0,
-        };
-        match read(&path).and_then(|file| file.score(&answer)) {
+        match read(&path).and_then(|file| file.score(id, prompt, text)) {
             Ok(score) => score.to_string(),
             Err(error) => format!("{error:#}").replace(&path.display().to_string(), file.0),
         }

@@ -1,0 +1,134 @@
+//! Numbers about a judge from what it said: whether the order matters to it, whether length does, and how much could be read.
+
+use super::bias::{self, Effect, ShownChoice};
+use super::hearing::Hearing;
+use crate::people::interval::clopper_pearson;
+use crate::people::label::Judgement;
+use crate::rl;
+use crate::stage::Metric;
+use serde_json::{Map, Value, json};
+
+/// The numbers of a judge.
+pub const METRICS: &[Metric] = &[
+    Metric::neutral("items", "items that were judged"),
+    Metric::higher(
+        "order_consistency",
+        "share of pairs that are judged alike in both orders; of lists, 1 − Kendall's distance of the two",
+    )
+    .mean_of("order_consistency")
+    .of_unit()
+    .of_own_rows(),
+    Metric::lower("order_flips", "items that are judged otherwise in the other order"),
+    Metric::neutral("first_share", "of choices between two: share that fell on what was shown first")
+        .mean_of("first_share")
+        .of_unit()
+        .of_own_rows(),
+    Metric::neutral("first_share_low", "lower end of its exact 95 % interval (Clopper–Pearson), items counted"),
+    Metric::neutral("first_share_high", "its upper end"),
+    Metric::neutral("longer_share", "of pairs that are no tie: share in which the longer answer was chosen")
+        .mean_of("longer_share")
+        .of_unit()
+        .of_own_rows(),
+    Metric::neutral(
+        "longer_share_controlled",
+        "chance that an answer twice as long is chosen, the order held (logistic regression)",
+    ),
+    Metric::neutral("longer_share_controlled_low", "lower end of its 95 % interval"),
+    Metric::neutral("longer_share_controlled_high", "its upper end"),
+    Metric::neutral("order_effect", "what being shown first adds to the logarithm of the odds, length held"),
+    Metric::neutral("order_effect_low", "lower end of its 95 % interval"),
+    Metric::neutral("order_effect_high", "its upper end"),
+    Metric::neutral("tie_share", "share of the judgements that prefer nothing"),
+    Metric::lower("unparsed", "share of items of which a reply could not be read"),
+    Metric::higher("repeat_stability", "share of the pairs of samples of one question that say the same")
+        .mean_of("repeat_stability")
+        .of_unit()
+        .of_own_rows(),
+];
+
+/// The metrics that are means of rows, with the number of an item.
+type OfItem = fn(&Hearing) -> Option<f64>;
+const OF_ROWS: [(&str, OfItem); 4] = [
+    ("order_consistency", |hearing| hearing.consistency()),
+    ("first_share", |hearing| hearing.first_share()),
+    ("longer_share", |hearing| hearing.longer()),
+    ("repeat_stability", |hearing| hearing.repeat_stability()),
+];
+
+/// The rows behind the metrics: each that is a mean has rows of its own, under its name as the subset.
+pub fn table(hearings: &[Hearing]) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for (metric, of) in OF_ROWS {
+        for hearing in hearings {
+            let (item, Some(value)) = (hearing.item, of(hearing)) else { continue };
+            let mut row = Map::new();
+            row.insert("id".to_owned(), json!(format!("{metric}/{}", item.digest)));
+            row.insert("prompt".to_owned(), json!(item.prompt.to_string()));
+            if let Some(group) = &item.group {
+                row.insert("prompt_group".to_owned(), json!(group));
+            }
+            row.insert("subset".to_owned(), json!(metric));
+            row.insert(metric.to_owned(), json!(value));
+            rows.push(Value::Object(row));
+        }
+    }
+    rows
+}
+
+/// All metrics that have a value.
+pub fn measures(hearings: &[Hearing]) -> Vec<(&'static str, f64)> {
+    let of_rows = |of: OfItem| hearings.iter().filter_map(of).collect::<Vec<f64>>();
+    let mut measured: Vec<(&str, f64)> = Vec::new();
+    for (name, of) in OF_ROWS {
+        let values = of_rows(of);
+        if !values.is_empty() {
+            measured.push((name, rl::mean(&values)));
+        }
+    }
+    let consistency = of_rows(|hearing| hearing.consistency());
+    if !consistency.is_empty() {
+        measured.push(("order_flips", consistency.iter().filter(|same| **same < 1.0).count() as f64));
+    }
+    let first = of_rows(|hearing| hearing.first_share());
+    if !first.is_empty() {
+        let [low, high] = clopper_pearson(first.iter().sum::<f64>().round() as usize, first.len(), 0.95);
+        measured.extend([("first_share_low", low), ("first_share_high", high)]);
+    }
+    if let Some(bias) = bias::fit(&choices(hearings)) {
+        let twice = |effect: f64| 1.0 / (1.0 + (-effect * std::f64::consts::LN_2).exp());
+        let Effect { value, low, high } = bias.length;
+        measured.extend([
+            ("longer_share_controlled", twice(value)),
+            ("longer_share_controlled_low", twice(low)),
+            ("longer_share_controlled_high", twice(high)),
+            ("order_effect", bias.order.value),
+            ("order_effect_low", bias.order.low),
+            ("order_effect_high", bias.order.high),
+        ]);
+    }
+    let judged: Vec<Judgement> = hearings.iter().filter_map(Hearing::judgement).collect();
+    let ties = judged.iter().filter_map(|judgement| judgement.ranks(None));
+    let ties: Vec<f64> = ties.map(|ranks| f64::from(u8::from(ranks.iter().all(|rank| *rank == ranks[0])))).collect();
+    if !ties.is_empty() {
+        measured.push(("tie_share", rl::mean(&ties)));
+    }
+    measured.push(("items", judged.len() as f64));
+    measured.push(("unparsed", (hearings.len() - judged.len()) as f64 / hearings.len().max(1) as f64));
+    measured
+}
+
+/// Choices between two answers, as they were shown. A judge that was asked in one order alone says nothing of the order.
+fn choices(hearings: &[Hearing]) -> Vec<ShownChoice> {
+    let mut choices = Vec::new();
+    for (item, hearing) in hearings.iter().enumerate().filter(|(_, hearing)| hearing.consistency().is_some()) {
+        for reply in &hearing.replies {
+            let ranks = reply.judgement.as_ref().and_then(|judgement| judgement.ranks(None));
+            let Some(ranks) = ranks.filter(|ranks| ranks.len() == 2 && ranks[0] != ranks[1]) else { continue };
+            let [first, second] = [0, 1].map(|place| reply.order[place]);
+            let letters = |place: usize| hearing.item.answers[place].chars().count() as f64 + 1.0;
+            let length = (letters(first) / letters(second)).ln();
+            choices.push(ShownChoice { item, length, chose_first: ranks[first] < ranks[second] });
+        }
+    }
+    choices
+}

@@ -1,0 +1,211 @@
+//! Replies of endpoints, each kept under what was asked: a file for each request, written before anybody uses it. What was
+//! paid for once is there for every stage, run and person with this folder, whatever is killed when.
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A folder of replies.
+pub struct ReplyFolder {
+    folder: PathBuf,
+}
+
+/// A reply as it came.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerReply {
+    /// The address, the body and the number of the sample.
+    pub request: Value,
+    /// The body, word for word.
+    pub body: String,
+    /// RFC 3339.
+    pub at: String,
+    pub seconds: f64,
+}
+
+/// The part of a body that is read.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Completion {
+    model: Option<String>,
+    choices: Vec<CompletionChoice>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct CompletionChoice {
+    message: CompletionMessage,
+}
+
+#[derive(Deserialize)]
+struct CompletionMessage {
+    #[serde(default)]
+    content: Option<String>,
+}
+
+/// Tokens that were read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+}
+
+impl ServerReply {
+    /// The text that the model wrote; `None` where the body holds none, as a refusal.
+    pub fn text(&self) -> Option<String> {
+        self.completion().choices.into_iter().next()?.message.content
+    }
+
+    /// The model that the server says it was.
+    pub fn model(&self) -> Option<String> {
+        self.completion().model
+    }
+
+    pub fn usage(&self) -> Option<Usage> {
+        self.completion().usage
+    }
+
+    fn completion(&self) -> Completion {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+}
+
+/// The name of a request: of the endpoint, the body, and the number of the sample.
+pub fn name(request: &Value) -> String {
+    // Keys of an object come sorted: it is the same text for the same request.
+    blake3::hash(sorted(request).to_string().as_bytes()).to_hex().to_string()
+}
+
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<(String, Value)> =
+                fields.iter().map(|(name, value)| (name.clone(), sorted(value))).collect();
+            fields.sort_by(|one, other| one.0.cmp(&other.0));
+            Value::Object(fields.into_iter().collect())
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
+}
+
+/// The longest reply that is kept, with the request that it is kept with.
+const MOST: u64 = 64 << 20;
+
+impl ReplyFolder {
+    /// Opens a folder, and makes it unless it is there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(folder: &Path) -> Result<ReplyFolder> {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        Ok(ReplyFolder { folder: folder.to_owned() })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(&name[..2]).join(format!("{}.json", &name[2..]))
+    }
+
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<ServerReply>> {
+        let path = self.path(name);
+        let read = || format!("read {}", path.display());
+        let Some(text) = files::found(files::read(&path, MOST)).with_context(read)? else { return Ok(None) };
+        let reply = serde_json::from_slice(&text).with_context(read);
+        reply.context("the reply is damaged: remove it, and it is asked for again").map(Some)
+    }
+
+    /// Keeps a reply. It is on the disk when this returns, whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep(&self, name: &str, reply: &ServerReply) -> Result<()> {
+        let path = self.path(name);
+        let write = || format!("write {}", path.display());
+        let folder = path.parent().unwrap_or(&self.folder);
+        fs::create_dir_all(folder).with_context(write)?;
+        let draft = folder.join(format!(".{}.{}", &name[2..], std::process::id()));
+        let text = serde_json::to_vec(reply)?;
+        let written = File::create(&draft).and_then(|mut file| {
+            file.write_all(&text)?;
+            file.sync_all()
+        });
+        written.and_then(|()| fs::rename(&draft, &path)).with_context(write)?;
+        File::open(folder).and_then(|folder| folder.sync_all()).with_context(write)
+    }
+
+    /// The book of what the attempts at one action have spent.
+    pub fn book(&self, action: &str) -> PathBuf {
+        self.folder.join("spent").join(format!("{action}.jsonl"))
+    }
+}
+
+/// The time now, RFC 3339 to the second.
+pub fn now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    time_of(seconds)
+}
+
+/// By the algorithm of days and civil dates (Hinnant 2013).
+fn time_of(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, year) = (if month < 10 { month + 3 } else { month - 9 }, year + era * 400);
+    let year = if month <= 2 { year + 1 } else { year };
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_reply_is_found_under_what_was_asked_and_under_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = ReplyFolder::open(place.path()).unwrap();
+        let request = json!({"url": "https://host/v1", "body": {"model": "m", "temperature": 0.0}, "nth": 0});
+        let body = json!({"model": "m-1", "choices": [{"message": {"content": "yes"}}], "usage": {"prompt_tokens": 7}});
+        let reply = ServerReply { request: request.clone(), body: body.to_string(), at: now(), seconds: 0.5 };
+        folder.keep(&name(&request), &reply).unwrap();
+        assert_eq!(folder.find(&name(&request)).unwrap(), Some(reply.clone()));
+        let again: Value =
+            serde_json::from_str(r#"{"nth": 0, "body": {"temperature": 0.0, "model": "m"}, "url": "https://host/v1"}"#)
+                .unwrap();
+        assert_eq!(name(&again), name(&request));
+        for (field, value) in [("nth", json!(1)), ("url", json!("https://other/v1")), ("body", json!({"model": "n"}))] {
+            let mut other = request.clone();
+            other[field] = value;
+            assert_eq!(folder.find(&name(&other)).unwrap(), None, "{field}");
+        }
+        assert_eq!((reply.text().as_deref(), reply.model().as_deref()), (Some("yes"), Some("m-1")));
+        assert_eq!(reply.usage(), Some(Usage { prompt_tokens: 7, completion_tokens: 0 }));
+    }
+
+    #[test]
+    fn a_body_that_is_no_completion_says_nothing() {
+        for body in
+            ["", "<html>", "{}", r#"{"choices": []}"#, r#"{"choices": [{"message": {"content": null}}]}"#, "[1]"]
+        {
+            let reply = ServerReply { request: Value::Null, body: body.to_owned(), at: String::new(), seconds: 0.0 };
+            assert_eq!(reply.text(), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn times_are_written_as_calendars_have_them() {
+        assert_eq!(time_of(0), "1970-01-01T00:00:00Z");
+        assert_eq!(time_of(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(time_of(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(time_of(1_796_000_000), "2026-11-30T00:53:20Z");
+    }
+}

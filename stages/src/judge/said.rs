@@ -1,0 +1,138 @@
+//! Judgements of items, read back: from what `label` and `rank` write item by item, or from rows that judge their answers.
+
+use crate::io;
+use crate::judge::hearing::ranked;
+use crate::people::form::Form;
+use crate::people::items::{Suggestions, items_of};
+use crate::people::label::{Judgement, Label, PairChoice};
+use crate::people::rows::PER_ITEM;
+use crate::people::worklist::WorkItem;
+use anyhow::{Context, Result, bail};
+use formats::data::{self, RowFilter};
+use formats::dialogue::Prompt;
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::Path;
+
+/// An item with all that was said of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SaidItem {
+    pub item: WorkItem,
+    pub labels: Vec<Label>,
+}
+
+/// A row of what `label` and `rank` write item by item.
+#[derive(Deserialize)]
+struct PerItemRow {
+    id: String,
+    prompt: Prompt,
+    #[serde(default)]
+    prompt_group: Option<String>,
+    answers: Vec<String>,
+    labels: Vec<PerItemLabel>,
+}
+
+#[derive(Deserialize)]
+struct PerItemLabel {
+    by: String,
+    judgement: Judgement,
+    #[serde(default)]
+    order: Vec<usize>,
+    #[serde(default)]
+    seconds: f64,
+    #[serde(default)]
+    at: String,
+}
+
+/// The name of whoever made rows that do not say it.
+const NOBODY: &str = "rows";
+
+/// Reads what lies at a path: the output of a stage, its file, or rows that judge answers, as judgements of `form`.
+///
+/// # Errors
+/// It is neither.
+pub fn read(path: &Path, form: Option<Form>) -> Result<Vec<SaidItem>> {
+    let file = if files::is_directory(path)? { path.join(PER_ITEM) } else { path.to_owned() };
+    let first: Option<Value> = first_row(&file)?;
+    let is_per_item = first.is_some_and(|row| row["labels"].is_array() && row["answers"].is_array());
+    if is_per_item {
+        let rows: Vec<PerItemRow> = io::read_rows(&file)?;
+        return Ok(rows.into_iter().map(SaidItem::of_row).collect());
+    }
+    let form = form.unwrap_or(Form::Pairs);
+    let questions = data::answered(&[file.clone().into()], &mut RowFilter::default())?;
+    let items = questions.into_iter().flat_map(|question| items_of(question, form, &Suggestions::default()));
+    let said: Vec<SaidItem> = items.filter_map(|item| SaidItem::of_known(item, form)).collect();
+    if said.is_empty() {
+        bail!("read {}: no row says which answer is better", file.display());
+    }
+    Ok(said)
+}
+
+fn first_row(file: &Path) -> Result<Option<Value>> {
+    let text = files::read(file, u64::MAX).with_context(|| format!("read {}", file.display()))?;
+    let line = text.split(|byte| *byte == b'\n').find(|line| !line.is_empty());
+    Ok(line.and_then(|line| serde_json::from_slice(line).ok()))
+}
+
+/// The form of what was said, by the first judgement.
+pub fn form(said: &[SaidItem]) -> Option<Form> {
+    let judged = said.iter().flat_map(|said| &said.labels).map(|label| &label.judgement);
+    judged.into_iter().find_map(|judgement| match judgement {
+        Judgement::Pair(_) => Some(Form::Pairs),
+        Judgement::Ranking(_) => Some(Form::Ranking),
+        Judgement::Ratings(_) => Some(Form::Ratings),
+        Judgement::Edit { .. } => Some(Form::Edit),
+        Judgement::Skip => None,
+    })
+}
+
+impl SaidItem {
+    fn of_row(row: PerItemRow) -> SaidItem {
+        let PerItemRow { id, prompt, prompt_group, answers, labels } = row;
+        let item = WorkItem { id, group: prompt_group, ..WorkItem::of(prompt, answers) };
+        let label = |label: PerItemLabel| SaidItem::label(&item, label);
+        SaidItem { labels: labels.into_iter().map(label).collect(), item }
+    }
+
+    fn label(item: &WorkItem, said: PerItemLabel) -> Label {
+        let PerItemLabel { by, judgement, order, seconds, at } = said;
+        Label {
+            item: item.digest.clone(),
+            criteria: String::new(),
+            by,
+            round: 0,
+            order,
+            judgement,
+            before_hint: None,
+            seconds,
+            at,
+            client: String::new(),
+            note: None,
+        }
+    }
+
+    /// An item whose row says how its answers compare.
+    fn of_known(item: WorkItem, form: Form) -> Option<SaidItem> {
+        let ranks = item.known.clone()?;
+        let values: Vec<f64> = ranks.iter().map(|rank| -rank).collect();
+        let judgement = match (form, &ranks[..]) {
+            (Form::Pairs, [first, second]) => Judgement::Pair(match first.total_cmp(second) {
+                std::cmp::Ordering::Less => PairChoice::First,
+                std::cmp::Ordering::Greater => PairChoice::Second,
+                std::cmp::Ordering::Equal => PairChoice::Tie,
+            }),
+            (Form::Ranking, _) => Judgement::Ranking(ranked(&values)),
+            _ => return None,
+        };
+        let said =
+            PerItemLabel { by: NOBODY.to_owned(), judgement, order: Vec::new(), seconds: 0.0, at: String::new() };
+        let label = SaidItem::label(&item, said);
+        Some(SaidItem { item, labels: vec![label] })
+    }
+
+    /// The labels that are no skip.
+    pub fn spoken(&self) -> impl Iterator<Item = &Label> {
+        self.labels.iter().filter(|label| label.judgement != Judgement::Skip)
+    }
+}

@@ -1,0 +1,200 @@
+//! `merge`: what people say of items where they spoke, and what a judge says elsewhere, as the rows of either.
+
+mod joined;
+
+use crate::io::{self, Io};
+use crate::judge::calibrated::{self, KnownWins};
+use crate::judge::said::{self, SaidItem};
+use crate::people::criteria::Sheet;
+use crate::people::form::Form;
+use crate::people::label::EffectiveLabels;
+use crate::people::rows::{self, OutputFile, PER_ITEM};
+use crate::people::worklist::{Questionnaire, WorkItem, Worklist};
+use crate::rl;
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use anyhow::{Result, bail};
+use formats::data::{self, DataRows, RowFilter};
+use joined::{JoinedItem, Origin};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+pub const KIND: Kind = Kind {
+    name: "merge",
+    doc: "people where they spoke, a judge elsewhere, item by item",
+    ports: &[
+        Port::one(
+            "people",
+            Accepts::Any,
+            "what people said: a stage of kind `label`, or a file of rows that judge answers, as pairs or rankings",
+        ),
+        Port::one("ai", Accepts::Any, "what a judge said: a stage of kind `rank`, or such a file"),
+        Port::one(
+            "of",
+            Accepts::Data(DataRows::Answers),
+            "answers of the one whose wins are counted, as `answers.jsonl` of a stage of kind sample: for \
+             `win_rate_calibrated`",
+        )
+        .optional(),
+        Port::one("criteria", Accepts::Criteria, "the criteria sheet of the ratings, where these are ratings")
+            .instead_of("criteria")
+            .optional(),
+    ],
+    gives: Gives::Any,
+    metrics: &[
+        Metric::neutral("items", "items that somebody judged"),
+        Metric::neutral("share_human", "share of them of which people spoke"),
+        Metric::neutral("overridden_share", "of items that both judged: share in which people say something else")
+            .mean_of("overridden_share")
+            .of_unit()
+            .of_own_rows(),
+        Metric::higher(
+            "win_rate_calibrated",
+            "share of pairs that the answers of `of` win, ties half, by PPI++: the judge of all, corrected by people, who have \
+             to have judged a random part",
+        )
+        .mean_of("win_rate_calibrated")
+        .of_own_rows()
+        .measured_by("of"),
+        Metric::neutral("win_rate_people", "the same by people alone").measured_by("of"),
+        Metric::neutral("win_rate_ai", "the same by the judge alone, of all items").measured_by("of"),
+    ],
+    computes: false,
+    ..Kind::of::<Merging>(Work::Run(run))
+};
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Merging {
+    /// the criteria sheet in the file itself, in the place of the input
+    pub criteria: Option<Sheet>,
+}
+
+impl Parameters for Merging {
+    fn mistakes(&self) -> Vec<ParameterMistake> {
+        let of_sheet = self.criteria.iter().flat_map(Sheet::mistakes);
+        of_sheet.map(|(path, message)| ParameterMistake::new(&format!("criteria.{path}"), message)).collect()
+    }
+}
+
+/// The file that says where each row comes from. It is apart from the rows, so that who says a thing anew trains nothing anew.
+const PROVENANCE: &str = "provenance.jsonl";
+
+fn run(call: &Call, io: &mut Io) -> Result<()> {
+    let Merging { criteria } = call.parameters()?;
+    let ai = said::read(io.input("ai")?, None)?;
+    let form = said::form(&ai);
+    let people = said::read(io.input("people")?, form)?;
+    let form = match (form, said::form(&people)) {
+        (Some(ai), Some(people)) if ai != people => {
+            bail!("merge judgements: people give {}, and the judge {}", people.name(), ai.name())
+        }
+        (Some(form), _) | (None, Some(form)) => form,
+        (None, None) => bail!("merge judgements: nobody judged anything"),
+    };
+    if form == Form::Ratings && criteria.is_none() {
+        bail!("merge judgements: ratings are shares of the scales of their criteria sheet: connect `criteria`");
+    }
+    let items = joined::join(people, ai);
+    let mut labels = EffectiveLabels::default();
+    items.iter().flat_map(JoinedItem::counting).for_each(|label| labels.add(label.clone()));
+    let asked = Questionnaire {
+        form,
+        items: items.len(),
+        overlapped: 0,
+        gold_share: 0.0,
+        repeats: 0.0,
+        seed: call.seed,
+        criteria,
+    };
+    let work: Vec<WorkItem> = items.iter().map(|item| item.item.clone()).collect();
+    let worklist = Worklist::new(String::new(), asked, work);
+    let directory = io.candidate_dir(0)?;
+    for OutputFile { name, rows } in rows::rows(&worklist, &labels) {
+        io::write_rows(&directory.join(name), &rows)?;
+    }
+    io::write_rows(&directory.join(PER_ITEM), &rows::per_item(&worklist, &labels))?;
+    let spoken: Vec<&JoinedItem> = items.iter().filter(|item| item.counting().next().is_some()).collect();
+    io::write_rows(&directory.join(PROVENANCE), &spoken.iter().map(|item| item.provenance()).collect::<Vec<Value>>())?;
+    let by_people = spoken.iter().filter(|item| item.origin() != Origin::Ai).count();
+    let mut metrics =
+        vec![("items", spoken.len() as f64), ("share_human", by_people as f64 / spoken.len().max(1) as f64)];
+    let overridden: Vec<(&JoinedItem, f64)> =
+        spoken.iter().filter_map(|item| Some((*item, f64::from(u8::from(item.is_overridden()?))))).collect();
+    if !overridden.is_empty() {
+        metrics.push(("overridden_share", rl::mean(&overridden.iter().map(|(_, share)| *share).collect::<Vec<_>>())));
+    }
+    let row = |metric: &str, (item, value): (&JoinedItem, f64)| {
+        json!({"id": format!("{metric}/{}", item.item.digest), "prompt": item.item.prompt.to_string(), "subset": metric,
+               metric: value})
+    };
+    let mut table: Vec<Value> = overridden.into_iter().map(|pair| row("overridden_share", pair)).collect();
+    if let Some(sources) = io.optional_data("of") {
+        let answers = data::answered(sources, &mut RowFilter::new(io.may_skip()))?;
+        let own: BTreeSet<(String, String)> = answers
+            .into_iter()
+            .flat_map(|question| {
+                let prompt = question.prompt.to_string();
+                question.answers.into_iter().map(move |answer| (prompt.clone(), answer))
+            })
+            .collect();
+        let wins = Wins::of(&spoken, |item| {
+            let is_own = |place: usize| own.contains(&(item.prompt.to_string(), item.answers[place].clone()));
+            match [is_own(0), is_own(1)] {
+                [true, false] => Some(0),
+                [false, true] => Some(1),
+                _ => None,
+            }
+        });
+        let known = KnownWins { people: &wins.people, same: &wins.same, others: &wins.others };
+        if !wins.people.is_empty() {
+            metrics.push(("win_rate_people", rl::mean(&wins.people)));
+        }
+        let all = [&wins.same[..], &wins.others[..]].concat();
+        if !all.is_empty() {
+            metrics.push(("win_rate_ai", rl::mean(&all)));
+        }
+        if let Some(calibrated) = calibrated::mean(known) {
+            metrics.push(("win_rate_calibrated", calibrated.mean));
+            let shares = calibrated.shares.into_iter().flatten();
+            table.extend(wins.items.into_iter().zip(shares).map(|pair| row("win_rate_calibrated", pair)));
+        }
+    }
+    io.table(0, "items", &table)?;
+    io.candidate(0, &metrics)
+}
+
+/// The wins of one side, as people and the judge have them.
+struct Wins<'a> {
+    people: Vec<f64>,
+    same: Vec<f64>,
+    others: Vec<f64>,
+    /// Those that people judged, then the others.
+    items: Vec<&'a JoinedItem>,
+}
+
+impl<'a> Wins<'a> {
+    /// `own` tells the place of the answer whose wins are counted, where one of the two is.
+    fn of(items: &[&'a JoinedItem], own: impl Fn(&WorkItem) -> Option<usize>) -> Wins<'a> {
+        let mut wins = Wins { people: Vec::new(), same: Vec::new(), others: Vec::new(), items: Vec::new() };
+        let mut rest = Vec::new();
+        for item in items.iter().filter(|item| item.item.answers.len() == 2) {
+            let Some(place) = own(&item.item) else { continue };
+            let Some(judged) = item.win_by_ai(place) else { continue };
+            match item.win_by_people(place) {
+                Some(said) => {
+                    wins.people.push(said);
+                    wins.same.push(judged);
+                    wins.items.push(item);
+                }
+                None => {
+                    wins.others.push(judged);
+                    rest.push(*item);
+                }
+            }
+        }
+        wins.items.extend(rest);
+        wins
+    }
+}

@@ -1,0 +1,134 @@
+//! `rank`: a judge compares, ranks or rates answers, and what it says becomes the rows that `label` makes of what people say.
+
+mod hear;
+mod parameters;
+
+use crate::io::{self, Io};
+use crate::judge::hearing::{Hearing, JudgeReply};
+use crate::judge::measures;
+use crate::people::items::{Suggestions, items_of};
+use crate::people::label::{EffectiveLabels, Label};
+use crate::people::rows::{self, OutputFile};
+use crate::people::worklist::{Questionnaire, WorkItem, Worklist};
+use crate::stage::{Accepts, Call, Gives, Kind, Port, Work};
+use anyhow::{Result, bail};
+use formats::data::{self, DataRows, RowFilter};
+use hear::Heard;
+use parameters::JudgeRanking;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+pub const KIND: Kind = Kind {
+    name: "rank",
+    doc: "a judge compares, ranks or rates answers: a reward model, a language model, or an endpoint",
+    ports: &[
+        Port::one(
+            "items",
+            Accepts::Data(DataRows::Answers),
+            "rows with a `prompt` and `answers: […]`, and whatever else `label` takes",
+        ),
+        Port::one(
+            "judge",
+            Accepts::Judge,
+            "a reward model, whatever its tokenizer; a language model, by the odds of the two answers' letters; or a file that \
+             scores; without it, `endpoint`",
+        )
+        .files_by(crate::judge::scores::check)
+        .optional(),
+        Port::one("criteria", Accepts::Criteria, "a criteria sheet (.yaml): what to look at, as people see it")
+            .instead_of("criteria")
+            .optional(),
+    ],
+    gives: Gives::Any,
+    metrics: measures::METRICS,
+    draws: true,
+    asks_endpoint: true,
+    files: Some(parameters::files),
+    unconnected: parameters::unconnected,
+    ..Kind::of::<JudgeRanking>(Work::Run(run))
+};
+
+/// The field that says who judged, in each row.
+const SOURCE: &str = "ai";
+
+fn run(call: &Call, io: &mut Io) -> Result<()> {
+    let parameters: JudgeRanking = call.parameters()?;
+    let mut filter = RowFilter::new(io.may_skip());
+    let questions = data::answered(io.data("items")?, &mut filter)?;
+    let mut seen = BTreeSet::new();
+    let items = questions.into_iter().flat_map(|question| items_of(question, parameters.form, &Suggestions::default()));
+    let items: Vec<WorkItem> = items.filter(|item| seen.insert(item.digest.clone())).collect();
+    if items.is_empty() {
+        bail!("rank answers: no row has two answers");
+    }
+    let (by, hearings) = match hear::hear(call, io, &parameters, &items)? {
+        Heard::All { by, hearings } => (by, hearings),
+        Heard::Spent { done, needed } => return io.wait(done, needed),
+    };
+    let lost: Vec<&Hearing> = hearings.iter().filter(|hearing| hearing.judgement().is_none()).collect();
+    let share = lost.len() as f64 / hearings.len() as f64;
+    if share > parameters.max_unparsed {
+        let raw = lost.iter().flat_map(|hearing| &hearing.replies).find_map(|reply| reply.raw.as_deref());
+        let raw: String = raw.unwrap_or("no reply").chars().take(200).collect();
+        bail!(
+            "rank answers: {} of {} items have a reply that cannot be read ({:.1} %, and `max_unparsed` allows {:.1} %); the \
+             first: {raw:?}",
+            lost.len(),
+            hearings.len(),
+            100.0 * share,
+            100.0 * parameters.max_unparsed
+        );
+    }
+    let mut labels = EffectiveLabels::default();
+    hearings.iter().filter_map(|hearing| label(hearing, &by, &parameters)).for_each(|label| labels.add(label));
+    let asked = Questionnaire {
+        form: parameters.form,
+        items: items.len(),
+        overlapped: 0,
+        gold_share: 0.0,
+        repeats: 0.0,
+        seed: call.seed,
+        criteria: parameters.criteria.clone(),
+    };
+    let worklist = Worklist::new(String::new(), asked, items.clone());
+    let directory = io.candidate_dir(0)?;
+    for OutputFile { name, mut rows } in rows::rows(&worklist, &labels) {
+        rows.iter_mut().for_each(|row| {
+            row["by"] = json!(by);
+            row["source"] = json!(SOURCE);
+        });
+        io::write_rows(&directory.join(name), &rows)?;
+    }
+    let mut by_item = rows::per_item(&worklist, &labels);
+    by_item.iter_mut().for_each(|row| row["source"] = json!(SOURCE));
+    io::write_rows(&directory.join(rows::PER_ITEM), &by_item)?;
+    io::write_rows(&directory.join(parameters::REPLIES), &hearings.iter().map(replies).collect::<Vec<_>>())?;
+    io.table(0, "items", &measures::table(&hearings))?;
+    let measured = measures::measures(&hearings);
+    io.candidate_with(0, measured.into_iter().map(|(name, value)| (name.to_owned(), Some(value))).collect())
+}
+
+/// The one judgement of an item as a label.
+fn label(hearing: &Hearing, by: &str, parameters: &JudgeRanking) -> Option<Label> {
+    let at = hearing.replies.iter().filter_map(|reply| reply.at.clone()).max();
+    Some(Label {
+        item: hearing.item.digest.clone(),
+        criteria: parameters.criteria.as_ref().map_or_else(String::new, |sheet| sheet.digest()),
+        by: by.to_owned(),
+        round: 0,
+        order: Vec::new(),
+        judgement: hearing.judgement()?,
+        before_hint: None,
+        seconds: 0.0,
+        at: at.unwrap_or_default(),
+        client: String::new(),
+        note: None,
+    })
+}
+
+/// Everything that was said of an item.
+fn replies(hearing: &Hearing) -> Value {
+    let replies: &Vec<JudgeReply> = &hearing.replies;
+    json!({"id": hearing.item.id, "prompt": hearing.item.prompt, "answers": hearing.item.answers,
+           "judgement": hearing.judgement(), "replies": replies})
+}

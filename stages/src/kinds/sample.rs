@@ -1,0 +1,40 @@
+//! `sample`: several answers of one or more models to each prompt. It has an action for each draw of each model, so that
+//! eight draws begin with the four that were made before, and one that puts them together.
+
+mod draws;
+mod joining;
+mod scoring;
+
+use crate::stage::{Accepts, DrawActions, Gives, Kind, Port, TokenizerSource, Work};
+use formats::data::DataRows;
+use joining::SampleParameters;
+
+pub const KIND: Kind = Kind {
+    name: "sample",
+    doc: "several answers of one or more models to each prompt, for people or a judge to compare",
+    ports: &[
+        Port::one("policy", Accepts::Model, "who answers; several models answer each prompt side by side").many(),
+        Port::one("prompts", Accepts::Data(DataRows::Prompts), "rows with a `prompt`"),
+        Port::one("reward", Accepts::Reward, "what scores the answers, for `keep: best`")
+            .reads_tokens_of("policy")
+            .files_by(crate::judge::scores::check)
+            .optional(),
+    ],
+    gives: Gives::Any,
+    tokenizer: TokenizerSource::Port("policy"),
+    metrics: joining::KIND.metrics,
+    draws: true,
+    files: Some(joining::files),
+    unconnected: joining::unconnected,
+    ..Kind::of::<SampleParameters>(Work::Draw(&ACTIONS))
+};
+
+const ACTIONS: DrawActions = DrawActions {
+    port: "policy",
+    reward: "reward",
+    count: "k",
+    chained: "distinct",
+    draw: &draws::KIND,
+    score: &scoring::KIND,
+    join: &joining::KIND,
+};

@@ -1,0 +1,254 @@
+//! `score`: a judge's number for each of the answers that are given: beside people's judgement of the same, as a measure of the
+//! judge, or as a filter.
+
+use crate::io::{self, Io};
+use crate::judge::models::{self, GivenAnswer};
+use crate::rl;
+use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use anyhow::{Result, bail};
+use formats::data::{self, AnsweredQuestion, DataRows, RowFilter};
+use formats::dialogue::Prompt;
+use formats::dtype::Dtype;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub const KIND: Kind = Kind {
+    name: "score",
+    doc: "a judge's number for each answer that is given; measures the judge where the rows say which answers are better",
+    ports: &[
+        Port::one(
+            "items",
+            Accepts::Data(DataRows::Answers),
+            "rows with answers: one, `answers: […]`, pairs, rankings, ratings, or good and bad ones",
+        )
+        .measured(),
+        Port::one("judge", Accepts::Judge, "a reward model, whatever its tokenizer, or a file that scores")
+            .files_by(crate::judge::scores::check),
+    ],
+    gives: Gives::Any,
+    reads_rows: true,
+    metrics: &[
+        Metric::neutral("mean_score", "mean of all scores"),
+        Metric::neutral("score_sd", "their standard deviation"),
+        Metric::higher("accuracy", "share of rows whose every good answer scores above every bad one (RewardBench 2)")
+            .mean_of("correct")
+            .of_unit(),
+        Metric::higher(
+            "pair_accuracy",
+            "share of pairs of answers, one of which is known to be better, that the scores order so; equal ones half",
+        )
+        .mean_of("pairs")
+        .of_unit(),
+        Metric::higher(
+            "ties_accuracy",
+            "of rows with several good answers that are all right: share in which moreover the good ones lie closer together \
+             than to the bad ones",
+        ),
+        Metric::neutral("kept_share", "share of the answers that `above` keeps"),
+    ],
+    files: Some(files),
+    ..Kind::of::<Scoring>(Work::Run(run))
+};
+
+/// The answers of each row with their scores.
+const SCORES: &str = "scores.jsonl";
+/// The answers that are kept, one a row.
+const KEPT: &str = "kept.jsonl";
+
+fn files(parameters: &Value) -> Vec<&'static str> {
+    if parameters["above"].is_null() { vec![SCORES] } else { vec![SCORES, KEPT] }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scoring {
+    /// keeps the answers that score above it as rows to learn from, `kept.jsonl`; null: keeps none apart
+    pub above: Option<f64>,
+    /// answers that are read at once
+    pub batch: usize,
+    /// f32, f16 or bf16: what the matrices of the judge are kept and multiplied in
+    pub dtype: Dtype,
+}
+
+impl Default for Scoring {
+    fn default() -> Scoring {
+        Scoring { above: None, batch: 32, dtype: Dtype::F32 }
+    }
+}
+
+impl Parameters for Scoring {
+    fn mistakes(&self) -> Vec<ParameterMistake> {
+        stage::at_least_one(&[("batch", self.batch as u64)])
+    }
+}
+
+/// A row with its scores.
+#[derive(Serialize)]
+struct ScoreOutput<'a> {
+    id: &'a str,
+    prompt: &'a Prompt,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_group: Option<&'a str>,
+    completion: &'a [String],
+    score: &'a [f64],
+}
+
+/// An answer that is kept.
+#[derive(Serialize)]
+struct KeptOutput<'a> {
+    id: String,
+    prompt: &'a Prompt,
+    completion: &'a str,
+    reward: f64,
+}
+
+/// The numbers of a row whose answers are known to differ.
+#[derive(Serialize)]
+struct KnownItem<'a> {
+    id: &'a str,
+    prompt: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subset: Option<&'a str>,
+    correct: f64,
+    pairs: f64,
+}
+
+fn run(call: &Call, io: &mut Io) -> Result<()> {
+    let parameters: Scoring = call.parameters()?;
+    let mut filter = RowFilter::new(io.may_skip());
+    let questions = data::answered(io.data("items")?, &mut filter)?;
+    filter.take_remarks().into_iter().for_each(|remark| io.remark(remark));
+    let judge = models::open(io, "judge", parameters.dtype)?;
+    let answers: Vec<GivenAnswer> = questions
+        .iter()
+        .flat_map(|row| row.answers.iter().map(|text| GivenAnswer { id: &row.id, prompt: &row.prompt, text }))
+        .collect();
+    let scored = judge.scores(io, &answers, parameters.batch)?;
+    if scored.cut > 0 {
+        io.remark(format!("the prompts of {} answers were cut: the judge reads no longer texts", scored.cut));
+    }
+    if let Some(odd) = scored.scores.iter().position(|score| !score.is_finite()) {
+        bail!("score answers: the score of an answer of row `{}` is no number", answers[odd].id);
+    }
+    let by_row: Vec<&[f64]> = rl::by_row(&scored.scores, questions.iter().map(|row| row.answers.len())).collect();
+    let rows: Vec<ScoreOutput> = questions
+        .iter()
+        .zip(&by_row)
+        .map(|(row, score)| ScoreOutput {
+            id: &row.id,
+            prompt: &row.prompt,
+            prompt_group: row.group.as_deref(),
+            completion: &row.answers,
+            score,
+        })
+        .collect();
+    let directory = io.candidate_dir(0)?;
+    io::write_rows(&directory.join(SCORES), &rows)?;
+    let mut metrics = vec![
+        ("mean_score".to_owned(), rl::mean(&scored.scores)),
+        ("score_sd".to_owned(), rl::standard_deviation(&scored.scores)),
+    ];
+    if let Some(above) = parameters.above {
+        let kept: Vec<KeptOutput> =
+            questions.iter().zip(&by_row).flat_map(|(row, scores)| kept(row, scores, above)).collect();
+        metrics.push(("kept_share".to_owned(), kept.len() as f64 / answers.len() as f64));
+        io::write_rows(&directory.join(KEPT), &kept)?;
+    }
+    let known: Vec<(&AnsweredQuestion, KnownScores)> =
+        questions.iter().zip(&by_row).filter_map(|(row, scores)| Some((row, KnownScores::of(row, scores)?))).collect();
+    metrics.extend(accuracies(&known));
+    let items: Vec<KnownItem> = known
+        .iter()
+        .map(|(row, known)| KnownItem {
+            id: &row.id,
+            prompt: row.prompt.to_string(),
+            prompt_group: row.group.as_deref(),
+            subset: row.subset.as_deref(),
+            correct: f64::from(u8::from(known.is_correct())),
+            pairs: known.pairs,
+        })
+        .collect();
+    io.table(0, "items", &items)?;
+    let counts = filter.metrics();
+    metrics.extend(counts.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    io.candidate_with(0, metrics.into_iter().map(|(name, value)| (name, Some(value))).collect())
+}
+
+fn kept<'a>(row: &'a AnsweredQuestion, scores: &'a [f64], above: f64) -> impl Iterator<Item = KeptOutput<'a>> {
+    let many = row.answers.len() > 1;
+    let one = move |(place, score): (usize, &f64)| KeptOutput {
+        id: if many { format!("{}/{}", row.id, place + 1) } else { row.id.clone() },
+        prompt: &row.prompt,
+        completion: &row.answers[place],
+        reward: *score,
+    };
+    scores.iter().enumerate().filter(move |(_, score)| **score > above).map(one)
+}
+
+/// The scores of a row whose answers are known to differ.
+struct KnownScores {
+    good: Vec<f64>,
+    bad: Vec<f64>,
+    /// The share of pairs that are ordered as is known.
+    pairs: f64,
+}
+
+impl KnownScores {
+    fn of(row: &AnsweredQuestion, scores: &[f64]) -> Option<KnownScores> {
+        let ranks = row.ranks.as_ref()?;
+        let best = ranks.iter().copied().fold(f64::INFINITY, f64::min);
+        let side = |is_good: bool| {
+            let of = ranks.iter().zip(scores).filter(move |(rank, _)| (**rank == best) == is_good);
+            of.map(|(_, score)| *score).collect::<Vec<f64>>()
+        };
+        let mut ordered = Vec::new();
+        for (one, rank) in ranks.iter().enumerate() {
+            for (other, _) in ranks.iter().enumerate().filter(|(_, than)| rank < *than) {
+                ordered.push(match scores[one].total_cmp(&scores[other]) {
+                    _ if scores[one] == scores[other] => 0.5,
+                    std::cmp::Ordering::Greater => 1.0,
+                    _ => 0.0,
+                });
+            }
+        }
+        (!ordered.is_empty()).then(|| KnownScores { good: side(true), bad: side(false), pairs: rl::mean(&ordered) })
+    }
+
+    fn worst_good(&self) -> f64 {
+        self.good.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    fn best_bad(&self) -> f64 {
+        self.bad.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    fn is_correct(&self) -> bool {
+        self.worst_good() > self.best_bad()
+    }
+
+    /// Whether the good ones lie closer together than to the bad ones: several answers that are all right ought to tie.
+    fn holds_together(&self) -> bool {
+        let most = self.good.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        self.is_correct() && most - self.worst_good() < self.worst_good() - self.best_bad()
+    }
+}
+
+fn accuracies(known: &[(&AnsweredQuestion, KnownScores)]) -> Vec<(String, f64)> {
+    if known.is_empty() {
+        return Vec::new();
+    }
+    let share = |all: Vec<bool>| rl::mean(&all.into_iter().map(|is| f64::from(u8::from(is))).collect::<Vec<_>>());
+    let mut metrics = vec![
+        ("accuracy".to_owned(), share(known.iter().map(|(_, known)| known.is_correct()).collect())),
+        ("pair_accuracy".to_owned(), rl::mean(&known.iter().map(|(_, known)| known.pairs).collect::<Vec<_>>())),
+    ];
+    let several: Vec<bool> =
+        known.iter().filter(|(_, known)| known.good.len() > 1).map(|(_, known)| known.holds_together()).collect();
+    if !several.is_empty() {
+        metrics.push(("ties_accuracy".to_owned(), share(several)));
+    }
+    metrics
+}

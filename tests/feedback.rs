@@ -1,0 +1,215 @@
+//! Feedback by models, as a user meets it: answers are drawn, compared, scored and put together.
+
+#[path = "support/program.rs"]
+mod program;
+
+use program::{Events, Place, ROOT, place, word};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+/// A small model with an adapter on it, and stages below that take them.
+fn trained(below: &str) -> Place {
+    let place = place();
+    fs::create_dir(place.at("data")).unwrap();
+    for (name, rows) in [("corpus", 200), ("sft", 60), ("rankings", 60), ("heldout", 12)] {
+        let name = format!("data/{name}.jsonl");
+        let text = fs::read_to_string(format!("{ROOT}/pipelines/{name}")).unwrap();
+        place.write(&name, &text.lines().take(rows).map(|row| format!("{row}\n")).collect::<String>());
+    }
+    place.write("letters.jsonl", "{\"regex\": \"[aiのし]\"}\n");
+    write(&place, below);
+    place
+}
+
+fn write(place: &Place, below: &str) {
+    place.write(
+        "rlhf.yaml",
+        &format!(
+            "name: rlhf
+seed: 3
+stages:
+  base:
+    kind: pretrain
+    from: {{text: data/corpus.jsonl}}
+    with: {{layers: 2, width: 48, inner: 96, heads: 2, kv_heads: 2, vocabulary: 400, context: 192, steps: 20, batch: 8}}
+  tuned:
+    kind: sft
+    from: {{model: base, data: data/sft.jsonl}}
+    with: {{epochs: 2, batch: 8, max_tokens: 64, lr: 0.01}}
+{below}"
+        ),
+    );
+}
+
+fn run(place: &Place, exit: i32) -> Events {
+    place.run(&["run", "rlhf.yaml", "--device", "cpu", "--json"]).expect_exit(exit).events()
+}
+
+/// The rows of a file of what a stage gave.
+fn rows(place: &Place, content: &str, file: &str) -> Vec<Value> {
+    let store = place.at(".pipeline/store/v1");
+    let tree = content.strip_prefix("tree:").unwrap();
+    let (folder, name) = tree.split_at(2);
+    let tree = fs::read_to_string(store.join("trees").join(folder).join(format!("{name}.json"))).unwrap();
+    let tree: Value = serde_json::from_str(&tree).unwrap();
+    let (folder, name) = word(&tree[file]["blob"]).split_at(2);
+    let text = fs::read_to_string(store.join("blobs").join(folder).join(name)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The number of actions that were worked on for a stage.
+fn worked(events: &Events, stage: &str) -> usize {
+    events.of("started").filter(|event| event["stage"] == stage).count()
+}
+
+/// The texts of the answers to each prompt.
+fn texts(rows: &[Value]) -> BTreeMap<String, Vec<String>> {
+    let of = |row: &Value| row["answers"].as_array().unwrap().iter().map(|text| word(text).to_owned()).collect();
+    rows.iter().map(|row| (row["prompt"].to_string(), of(row))).collect()
+}
+
+fn sample(policies: &str, with: &str) -> String {
+    format!(
+        "  answers:\n    kind: sample\n    from: {{policy: {policies}, prompts: data/heldout.jsonl}}\n    with: {{max_new_tokens: 12, {with}}}\n"
+    )
+}
+
+#[test]
+fn eight_draws_begin_with_the_four_of_before_which_cost_nothing_anew() {
+    let place = trained(&sample("[base, tuned]", "k: 4"));
+    let first = run(&place, 0);
+    assert_eq!(worked(&first, "answers"), 2 * 4 + 1);
+    let four = rows(&place, first.content("answers"), "answers.jsonl");
+    write(&place, &sample("[base, tuned]", "k: 8"));
+    let second = run(&place, 0);
+    assert_eq!(worked(&second, "answers"), 2 * 4 + 1);
+    let eight = rows(&place, second.content("answers"), "answers.jsonl");
+    assert_eq!((four.len(), eight.len()), (12, 12));
+    for (few, more) in four.iter().zip(&eight) {
+        for model in 0..2 {
+            let of = |row: &Value, count: usize| {
+                let part = |field: &str| row[field].as_array().unwrap()[model * count..model * count + 4].to_vec();
+                (part("answers"), part("source"))
+            };
+            assert_eq!(of(few, 4), of(more, 8));
+        }
+        let sources = more["source"].as_array().unwrap();
+        let different: BTreeSet<String> = sources.iter().map(Value::to_string).collect();
+        assert_eq!((sources.len(), different.len()), (16, 16));
+        assert!(word(&sources[0]["model"]).starts_with("tree:"));
+    }
+    assert_eq!(worked(&run(&place, 0), "answers"), 0);
+}
+
+#[test]
+fn neither_the_order_of_the_rows_nor_the_size_of_a_batch_changes_a_text() {
+    let place = trained(&sample("tuned", "k: 3"));
+    let before = texts(&rows(&place, run(&place, 0).content("answers"), "answers.jsonl"));
+    assert!(before.values().flatten().collect::<BTreeSet<_>>().len() > 12, "they are all alike: {before:?}");
+    let text = place.read("data/heldout.jsonl");
+    // The ids go as well: they say nothing of what is drawn.
+    let turned = text.lines().rev().map(|line| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        format!("{}\n", serde_json::json!({"prompt": row["prompt"]}))
+    });
+    place.write("data/heldout.jsonl", &turned.collect::<String>());
+    write(&place, &sample("tuned", "k: 3, batch: 5"));
+    let after = texts(&rows(&place, run(&place, 0).content("answers"), "answers.jsonl"));
+    assert_eq!(before, after);
+}
+
+#[test]
+fn equal_answers_are_drawn_again_and_the_first_draws_stay() {
+    // Nearly greedy, so that most draws are alike.
+    let cold = "k: 4, temperature: 0.05, top_k: 2";
+    let place = trained(&sample("tuned", cold));
+    let plain = run(&place, 0);
+    write(&place, &sample("tuned", &format!("{cold}, distinct: true")));
+    let distinct = run(&place, 0);
+    let share = |events: &Events| events.outcome("answers")["metrics"]["distinct_share"].as_f64().unwrap();
+    assert!(share(&plain) < 0.95 && share(&distinct) > share(&plain), "{} {}", share(&plain), share(&distinct));
+    let [plain, distinct] =
+        [plain, distinct].map(|events| texts(&rows(&place, events.content("answers"), "answers.jsonl")));
+    assert!(plain.iter().all(|(prompt, answers)| distinct[prompt][0] == answers[0]));
+}
+
+#[test]
+fn the_best_answer_by_a_reward_is_a_row_to_learn_from() {
+    let below = "  answers:
+    kind: sample
+    from: {policy: tuned, prompts: data/heldout.jsonl, reward: letters.jsonl}
+    with: {max_new_tokens: 12, k: 4, keep: best}
+  again:
+    kind: sft
+    from: {model: tuned, data: answers:best.jsonl}
+    with: {epochs: 1, batch: 4, max_tokens: 64}
+";
+    let place = trained(below);
+    let events = run(&place, 0);
+    let content = events.content("answers");
+    let (all, best) = (rows(&place, content, "answers.jsonl"), rows(&place, content, "best.jsonl"));
+    for (row, best) in all.iter().zip(&best) {
+        let scores: Vec<f64> = row["scores"].as_array().unwrap().iter().map(|score| score.as_f64().unwrap()).collect();
+        let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let at = scores.iter().position(|score| *score == most).unwrap();
+        assert_eq!((&best["completion"], best["reward"].as_f64()), (&row["answers"][at], Some(most)));
+    }
+    let metrics = &events.outcome("answers")["metrics"];
+    assert!(metrics["best_score"].as_f64() > metrics["mean_score"].as_f64(), "{metrics}");
+    assert_eq!(events.ending("again"), "done");
+}
+
+/// Judges on this machine, each in the place of the other.
+#[test]
+fn a_reward_model_and_a_language_model_compare_answers_as_rows_that_a_reward_model_learns() {
+    let below = sample("[base, tuned]", "k: 2")
+        + "  rm_1:
+    kind: rm
+    from: {model: tuned, data: data/rankings.jsonl}
+    with: {epochs: 1, batch: 16, max_tokens: 64}
+  by_score: {kind: rank, from: {items: answers:answers.jsonl, judge: rm_1}, with: {form: pairs}}
+  by_odds:
+    kind: rank
+    from: {items: answers:answers.jsonl, judge: tuned}
+    with: {form: ranking, template: '{{ question }} A:{{ answers[0].text }} B:{{ answers[1].text }} Better:'}
+  rm_2:
+    kind: rm
+    from: {model: tuned, data: [by_score:pairs.jsonl, by_odds:rankings.jsonl]}
+    with: {epochs: 1, batch: 8, max_tokens: 64, heldout: 0.3}
+";
+    let place = trained(&below);
+    let events = run(&place, 0);
+    let by_score = &events.outcome("by_score")["metrics"];
+    // A score has no order.
+    assert!(by_score["order_consistency"].is_null() && by_score["first_share"].is_null());
+    assert!(by_score["items"].as_f64() > Some(40.0), "{by_score}");
+    assert!(events.outcome("by_odds")["metrics"]["order_consistency"].is_number());
+    let pairs = rows(&place, events.content("by_score"), "pairs.jsonl");
+    assert!(pairs.iter().all(|row| word(&row["by"]).starts_with("tree:") && row["source"] == "ai"));
+    assert_eq!(events.ending("rm_2"), "done");
+}
+
+#[test]
+fn what_a_sample_cannot_do_is_said_before_anything_runs() {
+    let place = trained(
+        "  answers:
+    kind: sample
+    from: {policy: tuned, prompts: data/heldout.jsonl}
+    with: {k: 4, keep: best}
+    gate: best_score > 0
+  more: {kind: sample, from: {policy: tuned, prompts: data/heldout.jsonl}, with: {top_p: 1.5, k: 0}}
+  learn: {kind: exec, from: {rows: many:best.jsonl}, with: {command: ['true']}}
+  many: {kind: sample, from: {policy: tuned, prompts: data/heldout.jsonl}}
+",
+    );
+    let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
+    for mistake in [
+        "`keep: best` needs a `reward`",
+        "`top_p` is a probability above 0",
+        "`k` must be at least 1",
+        "`many` makes no `best.jsonl`",
+    ] {
+        assert!(refused.contains(mistake), "{mistake}:\n{refused}");
+    }
+}
