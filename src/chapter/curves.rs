@@ -3,10 +3,12 @@
 use super::charts::{self, Figure, LinePoint, figure};
 use super::facts::{Facts, StoredCurve, Trace};
 use super::table::{TableEntry, table, words as plain};
+use super::text::visible;
 use super::words::{self, Language};
 use crate::report::fold::StageRun;
 use crate::report::format::number;
 use maud::{Markup, html};
+use stages::curve::CandidateSamples;
 use stages::stage::Direction;
 
 /// The figures of all stages together, and those of one stage: the rest stands in its table.
@@ -46,7 +48,7 @@ fn of_stage(facts: &Facts, stage: &StageRun, curve: &StoredCurve, figures: usize
         StoredCurve::Lost => html! {
             p.note { (words::CURVE_LOST.say(language)) " " code { (again()) } }
         },
-        StoredCurve::Traces { points, unreadable, traces } => {
+        StoredCurve::Traces { points, unreadable, traces, samples } => {
             html! {
                 div.figures {
                     @for each in drawn(stage, traces, language).take(figures) { (figure(&each, language)) }
@@ -55,6 +57,7 @@ fn of_stage(facts: &Facts, stage: &StageRun, curve: &StoredCurve, figures: usize
                     summary { (words::ALL_SERIES.fill(language, &[("count", &traces.len().to_string())])) }
                     (numbers(traces, language))
                 }
+                @if !samples.is_empty() { (along_the_way(samples, language)) }
                 p.note {
                     (words::POINTS_COUNT.fill(language, &[("count", &points.to_string())])) " "
                     @if *unreadable > 0 {
@@ -64,6 +67,30 @@ fn of_stage(facts: &Facts, stage: &StageRun, curve: &StoredCurve, figures: usize
                     code { (facts.command(&format!("curves {name}"))) " --csv" }
                 }
             }
+        }
+    }
+}
+
+/// What the candidates answered to the same prompts.
+fn along_the_way(samples: &[CandidateSamples], language: Language) -> Markup {
+    let steps: Vec<String> =
+        samples.iter().map(|one| words::AT_STEP.fill(language, &[("step", &one.step.to_string())])).collect();
+    let headers: Vec<&str> =
+        std::iter::once(words::SAMPLE_PROMPT.say(language)).chain(steps.iter().map(String::as_str)).collect();
+    let prompts = samples.first().map_or(&[][..], |first| &first.samples);
+    let rows: Vec<Vec<TableEntry>> = prompts
+        .iter()
+        .enumerate()
+        .map(|(row, sample)| {
+            let answers = samples.iter().map(|one| one.samples.get(row).map_or("–", |answer| &*answer.answer));
+            let said = |text: &str| TableEntry::Text(html! { bdi { (visible(text)) } });
+            std::iter::once(&*sample.prompt).chain(answers).map(said).collect()
+        })
+        .collect();
+    html! {
+        details.samples {
+            summary { (words::SAMPLES.say(language)) }
+            (table(words::SAMPLES.say(language), &headers, &rows))
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::plan::{ArtifactName, Pin};
 use crate::report::card::StageWork;
 use crate::report::explain::Checkpoint;
 use crate::report::fold::{RunState, StageRun};
+use stages::curve::CandidateSamples;
 use std::collections::BTreeMap;
 
 pub struct Facts {
@@ -56,6 +57,8 @@ pub enum StoredCurve {
         points: usize,
         unreadable: usize,
         traces: Vec<Trace>,
+        /// Greedy answers of some candidates to the same prompts.
+        samples: Vec<CandidateSamples>,
     },
 }
 

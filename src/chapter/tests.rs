@@ -18,6 +18,7 @@ use crate::report::page::{Page, print};
 use crate::report::reliability::Bin;
 use crate::report::sample::*;
 use expect_test::expect;
+use stages::curve::{CandidateSamples, SampleAnswer};
 use std::sync::Arc;
 
 fn evidence(score: f64, incumbent: f64) -> Evidence {
@@ -243,6 +244,10 @@ fn whole() -> Facts {
         .map(|step| format!("{{\"step\":{step},\"loss\":{},\"kl\":null,\"reward\":0.5}}\n", 1.0 / f64::from(step + 1)));
     let curves = read(&curve.collect::<String>());
     let traces = || curves.names.iter().map(|name| trace(&curves, name, 280)).collect();
+    let samples = || {
+        let answer = |step| SampleAnswer { prompt: "<b>p".to_owned(), answer: format!("<script>{step}"), ended: true };
+        [0, 100].map(|step| CandidateSamples { step, samples: vec![answer(step)] }).to_vec()
+    };
     let checkpoint = |step: u64, accuracy: f64| Checkpoint {
         step,
         content: "tree:00".to_owned(),
@@ -253,7 +258,7 @@ fn whole() -> Facts {
         "rm_1".to_owned(),
         StoredStage {
             checkpoints: vec![checkpoint(50, 0.7), checkpoint(100, 0.8125)],
-            curve: StoredCurve::Traces { points: curves.len(), unreadable: 1, traces: traces() },
+            curve: StoredCurve::Traces { points: curves.len(), unreadable: 1, traces: traces(), samples: samples() },
             pairs: Some(ScorePairs { chosen: vec![1.0, 2.0, 3.0], rejected: vec![0.0, 1.0] }),
         },
     );
@@ -308,6 +313,7 @@ fn the_page_has_every_section_in_order_and_asks_nobody_for_anything() {
         }
         assert!(!page.contains("<img") && !page.contains("</script><b>") && !page.contains('\u{202e}'));
         assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;") && page.contains("U+202E"));
+        assert!(page.contains("&lt;script&gt;100") && !page.contains("<script>100"));
         assert_eq!(page.matches("<script>").count(), 1);
         // Every figure has its name, what it says, and its numbers.
         let figures = page.matches("<svg class=\"plot\"").count();

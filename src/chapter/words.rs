@@ -264,6 +264,9 @@ phrases! {
     CURVE_LOST: "The store has lost the curve. It is made again, to the same result, with"
         | "ストアから曲線が失われています。次のコマンドで、同じ結果のまま作り直せます:";
     ALL_SERIES: "All {count} series" | "全 {count} 系列";
+    SAMPLES: "Greedy answers along the way" | "途中のモデルの答え(貪欲法)";
+    SAMPLE_PROMPT: "Prompt" | "入力";
+    AT_STEP: "step {step}" | "ステップ {step}";
     POINTS_COUNT: "{count} points." | "{count} 点。";
     UNREADABLE_POINTS: "{count} lines could not be read." | "{count} 行は読めませんでした。";
     ALL_POINTS: "Every number:" | "すべての数値:";

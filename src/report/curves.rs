@@ -176,16 +176,23 @@ impl Curves {
         cells.into_iter().chain(numbers).chain([plain(sparkline(&series))]).collect()
     }
 
-    /// The answers of up to three candidates, the first and the last among them, to the same prompts; empty without any.
-    pub fn samples(&self) -> Sheet {
-        let (Some(first), count) = (self.samples.first(), self.samples.len()) else { return Sheet::default() };
-        let mut shown = vec![0, (count - 1) / 2, count - 1];
+    /// The answers of up to three candidates, the first and the last among them.
+    pub fn shown_samples(&self) -> Vec<&CandidateSamples> {
+        let last = self.samples.len().saturating_sub(1);
+        let mut shown = vec![0, last / 2, last];
         shown.dedup();
+        shown.into_iter().filter_map(|at| self.samples.get(at)).collect()
+    }
+
+    /// The same as a table, by prompt; empty without any.
+    pub fn samples(&self) -> Sheet {
+        let shown = self.shown_samples();
+        let (Some(first), count) = (shown.first(), self.samples.len()) else { return Sheet::default() };
         let text = |title: String| Header { width: Width::Share, ..Header::text(title) };
-        let steps = shown.iter().map(|at| text(format!("step {}", self.samples[*at].step)));
+        let steps = shown.iter().map(|samples| text(format!("step {}", samples.step)));
         let mut grid = Grid::new([text("prompt".to_owned())].into_iter().chain(steps));
         for (row, sample) in first.samples.iter().enumerate() {
-            let answers = shown.iter().map(|at| self.samples[*at].samples.get(row));
+            let answers = shown.iter().map(|samples| samples.samples.get(row));
             let answers =
                 answers.map(|answer| plain(answer.map_or("–".to_owned(), |answer| answers::shown(&answer.answer))));
             grid.add([cell(answers::shown(&sample.prompt), Tone::Quiet)].into_iter().chain(answers));

@@ -84,7 +84,8 @@ fn stored(store: &Store, root: &Path, stage: &StageRun, is_alive: bool) -> (Stor
 fn traces(bytes: &[u8]) -> StoredCurve {
     let curves = read_bytes(bytes);
     let traces = curves.names.iter().map(|name| trace(&curves, name, COLUMNS)).collect();
-    StoredCurve::Traces { points: curves.len(), unreadable: curves.unreadable, traces }
+    let samples = curves.shown_samples().into_iter().cloned().collect();
+    StoredCurve::Traces { points: curves.len(), unreadable: curves.unreadable, traces, samples }
 }
 
 /// The scores of held-out pairs under the checkpoint of a reward model that goes on, else under the last.
