@@ -199,6 +199,47 @@ fn a_label_that_cannot_be_written_is_not_acknowledged_and_may_be_sent_again() {
     assert_eq!(kept(&place).keys().collect::<Vec<_>>(), ["c1"]);
 }
 
+#[test]
+fn eight_people_at_once_meet_the_overlap_exactly_and_see_nothing_twice() {
+    const ITEMS: usize = 48;
+    let place = asking(ITEMS, ", need: {overlap: 0.25}, repeats: 0");
+    let page = serve(&place, "0", &[]);
+    let site = site(&page);
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let site = &site;
+            scope.spawn(move || {
+                let person = format!("p{number}");
+                let mut done = 0;
+                loop {
+                    let given = tasks(site, &person);
+                    if given["done"] == given["needed"] {
+                        break;
+                    }
+                    // One after the other, so that all of them are always under way.
+                    let Some(task) = given["tasks"].as_array().unwrap().first() else { continue };
+                    let taken = site.post("/label/people/take", &choice(&person, task, &format!("{person}-{done}")));
+                    assert_eq!(taken.status, 204, "{taken:?}");
+                    done += 1;
+                }
+            });
+        }
+    });
+    drop(page);
+    let mut people: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in files(&place.at("rlhf.labels")).iter().filter(|path| path.is_file()) {
+        for line in fs::read_to_string(file).unwrap().lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            if let (Some(item), Some(by)) = (line["item"].as_str(), line["by"].as_str()) {
+                people.entry(item.to_owned()).or_default().push(by.to_owned());
+            }
+        }
+    }
+    let twice = people.values().filter(|by| by.len() == 2).count();
+    assert_eq!((people.len(), twice), (ITEMS, ITEMS / 4), "{people:?}");
+    assert!(people.values().all(|by| by.len() <= 2 && (by.len() == 1 || by[0] != by[1])), "{people:?}");
+}
+
 /// The site of a link that was printed, as a browser on this machine reaches it, with the token in it.
 fn opened(page: &Watched) -> (Site, String) {
     let link = page.remarks("page for labels: ");

@@ -4,13 +4,14 @@ use super::charts::{self, Figure, Histogram, figure};
 use super::facts::{Facts, ScorePairs, StoredStage, Taste};
 use super::table::{TableEntry, words as plain};
 use super::words::{self, Language};
-use crate::event::Metrics;
+use crate::event::{Metrics, Outcome};
 use crate::report::explain::Checkpoint;
 use crate::report::fold::StageRun;
 use crate::report::format::number;
 use maud::{Markup, html};
 use stages::rl;
 use stages::stage::Direction;
+use std::collections::BTreeSet;
 
 /// Points of a cloud.
 const SPECKS: usize = 240;
@@ -24,6 +25,7 @@ pub fn section(facts: &Facts, language: Language) -> Option<Markup> {
         @for (name, figures) in &of {
             article.reward {
                 h3 { (name) }
+                @if let Some(ceiling) = ceiling(facts, name, language) { p { (ceiling) } }
                 div.figures { @for each in figures { (figure(each, language)) } }
             }
         }
@@ -40,6 +42,26 @@ pub fn section(facts: &Facts, language: Language) -> Option<Markup> {
             }
         }
     })
+}
+
+/// How far the people agree with each other who made the data of a reward model: no model can be expected to agree with them
+/// more often.
+fn ceiling(facts: &Facts, model: &str, language: Language) -> Option<String> {
+    let found = |name: &str| facts.run.stages.iter().find(|stage| stage.head.name == name);
+    let mut left = vec![model];
+    let mut seen = BTreeSet::new();
+    while let Some(stage) = left.pop().filter(|name| seen.insert(*name)).and_then(found) {
+        if let Some(Outcome::Done { metrics, .. }) = &stage.outcome
+            && let Some(agreement) = value(metrics, "agreement")
+        {
+            let (share, people) = (number(Some(agreement)), stage.head.name.as_str());
+            return Some(words::CEILING.fill(language, &[("people", people), ("share", &share)]));
+        }
+        // Rows of people may have come through stages that mix them with others.
+        let of_rows = stage.head.from.iter().filter(|(port, _)| port == "data" || port == "people");
+        left.extend(of_rows.flat_map(|(_, sources)| sources).map(|source| &*source.name));
+    }
+    None
 }
 
 /// Every figure of the section, with the stage or the reward that it is about.
@@ -209,4 +231,35 @@ fn some(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
 fn correlation(points: &[[f64; 2]]) -> Option<f64> {
     let axis = |axis: usize| points.iter().map(|point| point[axis]).collect::<Vec<_>>();
     Some(rl::correlation(&axis(0), &axis(1))).filter(|value| points.len() > 2 && value.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::ArtifactName;
+    use crate::report::fold::fold;
+    use crate::report::sample::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_agreement_of_people_stands_beside_the_model_that_learned_from_them() {
+        let stages = [("people", "label"), ("rows", "merge"), ("rm", "rm"), ("other", "rm")];
+        let labelled = done(0, true, 1.0, &[("agreement", 0.8125)]);
+        let mut run = fold(&[run_started(&stages), ended("people", labelled)]).unwrap();
+        let mut takes = |at: usize, port: &str, from: &str| {
+            let head = Arc::make_mut(&mut run.stages[at].head);
+            head.from = vec![(port.to_owned(), vec![ArtifactName::open(from)])];
+        };
+        takes(1, "people", "people");
+        takes(2, "data", "rows");
+        takes(3, "data", "data/pairs.jsonl");
+        let facts = Facts::of(run, false);
+        let said = |model: &str| ceiling(&facts, model, Language::English);
+        assert!(
+            said("rm")
+                .unwrap()
+                .starts_with("The people of people, who made its data, say the same of an item with a share of 0.8125")
+        );
+        assert_eq!(said("other"), None);
+    }
 }

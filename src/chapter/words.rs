@@ -264,6 +264,8 @@ phrases! {
     CURVE_LOST: "The store has lost the curve. It is made again, to the same result, with"
         | "ストアから曲線が失われています。次のコマンドで、同じ結果のまま作り直せます:";
     ALL_SERIES: "All {count} series" | "全 {count} 系列";
+    CEILING: "The people of {people}, who made its data, say the same of an item with a share of {share}: no reward model can be expected to agree with them more often."
+        | "学習データにラベルを付けた人たち({people})どうしの一致率は {share} です。報酬モデルの正解率は、これを超えないのが普通です。";
     SAMPLES: "Greedy answers along the way" | "途中のモデルの答え(貪欲法)";
     SAMPLE_PROMPT: "Prompt" | "入力";
     AT_STEP: "step {step}" | "ステップ {step}";

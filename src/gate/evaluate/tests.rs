@@ -4,6 +4,7 @@ mod confidence;
 mod forms;
 mod functions;
 mod nearest;
+mod people;
 mod subsets;
 
 use super::super::items::{Counts, Item, Items};
