@@ -18,7 +18,8 @@ use std::time::Duration;
 /// Items of which the second answer is better in every other one.
 fn items(place: &Place, from: usize, to: usize) {
     let item = |number: usize| {
-        let (good, bad) = (format!("a good answer {number}"), format!("a plain one {number}, and longer than the other"));
+        let (good, bad) =
+            (format!("a good answer {number}"), format!("a plain one {number}, and longer than the other"));
         let answers = if number.is_multiple_of(2) { [bad, good] } else { [good, bad] };
         json!({"id": number.to_string(), "prompt": format!("prompt {number}"), "answers": answers}).to_string() + "\n"
     };
@@ -47,7 +48,9 @@ fn run(place: &Place, exit: i32) -> Events {
 }
 
 fn metric(events: &Events, name: &str) -> f64 {
-    events.outcome("judged")["metrics"][name].as_f64().unwrap_or_else(|| panic!("no {name}: {}", events.outcome("judged")))
+    events.outcome("judged")["metrics"][name]
+        .as_f64()
+        .unwrap_or_else(|| panic!("no {name}: {}", events.outcome("judged")))
 }
 
 /// The rows of a file of what the stage gave.
@@ -174,7 +177,10 @@ fn a_stage_waits_when_its_budget_is_spent_and_goes_on_where_it_was() {
     write(&place, &server, ", budget: {requests: 50}", "", "");
     let waits = run(&place, 3);
     assert_eq!(waits.ending("judged"), "waits");
-    assert_eq!((waits.outcome("judged")["done"].as_u64(), waits.outcome("judged")["on"].as_str()), (Some(50), Some("budget")));
+    assert_eq!(
+        (waits.outcome("judged")["done"].as_u64(), waits.outcome("judged")["on"].as_str()),
+        (Some(50), Some("budget"))
+    );
     assert_eq!(server.requests(), 50);
     // The same budget is spent, however often it runs.
     run(&place, 3);
@@ -208,7 +214,10 @@ fn replies_that_cannot_be_read_are_asked_for_again_and_then_seen() {
     write(&place, &server, "", "", "");
     let failed = run(&place, 1);
     let cause = word(&failed.outcome("judged")["cause"]);
-    assert!(cause.contains("7 of 40 items have a reply that cannot be read (17.5 %, and `max_unparsed` allows 2.0 %)"), "{cause}");
+    assert!(
+        cause.contains("7 of 40 items have a reply that cannot be read (17.5 %, and `max_unparsed` allows 2.0 %)"),
+        "{cause}"
+    );
     // Each of the seven was asked three times in both orders, and one question once more.
     assert_eq!(server.requests(), 33 * 2 + 7 * 6 + 2);
     write(&place, &server, "", ", max_unparsed: 0.2", "");
@@ -288,13 +297,19 @@ fn lists_and_ratings_are_asked_for_and_one_criterion_alone_when_one_changes() {
         if asked.text().contains("\"rating\"") {
             return says(&json!({"rating": 1 + worth(&asked.answers()[0])}).to_string());
         }
-        let mut letters: Vec<(usize, String)> =
-            asked.answers().iter().zip(["A", "B", "C"]).map(|(text, letter)| (worth(text), letter.to_owned())).collect();
+        let mut letters: Vec<(usize, String)> = asked
+            .answers()
+            .iter()
+            .zip(["A", "B", "C"])
+            .map(|(text, letter)| (worth(text), letter.to_owned()))
+            .collect();
         letters.sort_by_key(|(worth, _)| std::cmp::Reverse(*worth));
         says(&json!({"ranking": letters.into_iter().map(|(_, letter)| letter).collect::<Vec<_>>()}).to_string())
     });
     let row = |number: usize| {
-        json!({"id": number.to_string(), "prompt": format!("prompt {number}"), "answers": ["good good", "good", "bad"]}).to_string() + "\n"
+        json!({"id": number.to_string(), "prompt": format!("prompt {number}"), "answers": ["good good", "good", "bad"]})
+            .to_string()
+            + "\n"
     };
     place.write("items.jsonl", &(0..6).map(row).collect::<String>());
     write(&place, &server, "", "", "");
@@ -327,7 +342,8 @@ fn a_server_that_becomes_another_model_on_the_way_is_told() {
     items(&place, 0, 10);
     write(&place, &server, ", parallel: 1", "", "");
     let events = run(&place, 0);
-    let said = events.of("noted").any(|event| event["message"] == "the server named several models: new (10), old (10)");
+    let said =
+        events.of("noted").any(|event| event["message"] == "the server named several models: new (10), old (10)");
     assert!(said, "{:?}", events.of("noted").collect::<Vec<_>>());
 }
 
@@ -367,11 +383,14 @@ fn people_take_the_place_of_a_judge_by_one_word() {
     let (place, server) = (place(), Judge::start(better));
     items(&place, 0, 5);
     place.write("words.tsv", "good\t1\n");
-    place.write("rlhf.yaml", "name: rlhf
+    place.write(
+        "rlhf.yaml",
+        "name: rlhf
 stages:
   judged: {kind: rank, from: {items: items.jsonl, judge: words.tsv}, with: {form: pairs}}
   learn: {kind: exec, from: {rows: judged:pairs.jsonl}, with: {command: ['true']}}
-");
+",
+    );
     let events = run(&place, 0);
     assert_eq!((rows(&place, &events, "pairs.jsonl").len(), server.requests()), (5, 0));
     let text = place.read("rlhf.yaml").replace("kind: rank", "kind: label").replace(", judge: words.tsv", "");
@@ -389,7 +408,8 @@ fn orders_within_an_answer_stay_data() {
         let text = asked.text();
         let fence = &text[text.find("<data-").unwrap()..][..19];
         let end = format!("\n</{}\n", &fence[1..]);
-        let mut parts = text.split(&format!("{fence}\n"));
+        let start = format!("{fence}\n");
+        let mut parts = text.split(&start);
         let mut outside = parts.next().unwrap().to_owned();
         parts.for_each(|part| outside.push_str(part.split_once(&end).map_or("", |(_, rest)| rest)));
         let text = outside;

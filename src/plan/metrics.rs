@@ -46,10 +46,9 @@ pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
     // A port that the kind requires is connected; otherwise that is a mistake already.
     let is_connected = |port: &Port| !port.is_optional || inputs.iter().any(|input| input.port == port.name);
     let is_measured = |name: &str| match kind.work {
-        Work::Run(_) | Work::Ask(_) | Work::Choose { .. } => true,
-        Work::Draw(_) => {
-            let by = kind.metrics().find(|metric| metric.name == name).and_then(|metric| metric.measured_by);
-            by.and_then(|port| kind.port(port)).is_none_or(is_connected)
+        Work::Run(_) | Work::Ask(_) | Work::Draw(_) | Work::Choose { .. } => {
+            let needed = kind.metrics().find(|metric| metric.name == name).and_then(|metric| metric.needs);
+            needed.and_then(|port| kind.port(port)).is_none_or(is_connected)
         }
         Work::Measure(measure) => measure.parts.iter().any(|part| {
             let mut read = kind.ports.iter().filter(|port| part.reads(port.name));

@@ -42,7 +42,8 @@ pub fn resolve(
             let (warnings, found): (Vec<_>, Vec<_>) =
                 (kind.unconnected)(&parameters, &is_connected).into_iter().partition(|mistake| mistake.is_warning);
             mistakes.extend(warnings.into_iter().map(|warning| {
-                let span = if with.get(&warning.path).is_some() { with.find(&warning.path).value } else { stage.name.span };
+                let span =
+                    if with.get(&warning.path).is_some() { with.find(&warning.path).value } else { stage.name.span };
                 Diagnostic { help: warning.help, ..Diagnostic::warning(span, warning.message) }
             }));
             if found.is_empty() {

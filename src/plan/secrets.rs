@@ -17,7 +17,10 @@ pub fn check(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Dia
             let message = format!("`{}` starts no command and asks nobody that could be given a secret", kind.name);
             (message, "`secret` is for stages of kind `exec`, and for those that ask an endpoint".to_owned())
         } else if kind.asks_endpoint && (n > 0 || with.get("endpoint").is_none()) {
-            (format!("`{name}` is told to nobody"), "the one secret of the stage is the key of its `endpoint`".to_owned())
+            (
+                format!("`{name}` is told to nobody"),
+                "the one secret of the stage is the key of its `endpoint`".to_owned(),
+            )
         } else if !is_variable(name) {
             let message = format!("`{name}` cannot name a variable of the environment");
             (message, "write the name of the variable, never its value: `secret: [HF_TOKEN]`".to_owned())

@@ -21,7 +21,9 @@ pub fn advance(lookup: &mut Lookup) -> (Vec<Event>, Option<StageEnd>) {
         Work::Run(_) => run(lookup, &mut record, &mut events),
         Work::Measure(measure) => measured(lookup, measure, &mut events),
         Work::Ask(actions) => asked(lookup, actions, &mut record, &mut events),
-        Work::Draw(actions) => draw::joining(lookup, actions).and_then(|action| judged(lookup, action, &mut record, &mut events)),
+        Work::Draw(actions) => {
+            draw::joining(lookup, actions).and_then(|action| judged(lookup, action, &mut record, &mut events))
+        }
         Work::Choose { port } => chosen(lookup, port, &mut events),
     };
     match ended {

@@ -214,7 +214,12 @@ fn decode(sizes: &Sizes, rows: usize, options: &Options, device: &Device) -> Val
     let model = model::llama(sizes, options.dtype, device);
     let prompts = prompts(rows, sizes);
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-    let choice = Choice::Sample { temperature: 1.0, keep: Keep::default(), draw: DRAW, of: DrawNames::Counted { step: 0, first_row: 0 } };
+    let choice = Choice::Sample {
+        temperature: 1.0,
+        keep: Keep::default(),
+        draw: DRAW,
+        of: DrawNames::Counted { step: 0, first_row: 0 },
+    };
     let one = |_| {
         let start = Instant::now();
         let decoding = Decoding { max_new: NEW, stops: &[], choice, at_once: rows };

@@ -139,8 +139,7 @@ pub fn open(io: &mut Io, parameters: &Answers, filter: &mut RowFilter) -> Result
     let (prompts, ids) = train::prompts(&artifact, questions, max_new, truncate, filter)?;
     filter.take_remarks().into_iter().for_each(|remark| io.remark(remark));
     let tokens = ids.iter().map(Vec::len).max().unwrap_or(0);
-    let load =
-        Load { tokens, read: 1, decoded: (at_once.min(prompts.len()), tokens + max_new), ..Load::default() };
+    let load = Load { tokens, read: 1, decoded: (at_once.min(prompts.len()), tokens + max_new), ..Load::default() };
     let lora = &LoraParameters::default();
     artifact.expect(io, Expectation { lora, load, others: &[], lower: "`batch` or `max_new_tokens`" })?;
     Ok(Respondent { prompts, artifact, ids, stops, max_new, at_once })

@@ -107,7 +107,12 @@ fn a_sampled_answer_depends_on_its_draw_and_not_on_its_neighbours() {
     let model = model(&Device::flex());
     let adapter = adapter(&model);
     let sample = |prompts: &[&[u32]], first_row, step| {
-        let choice = Choice::Sample { temperature: 1.0, keep: Keep::default(), draw: DRAW, of: DrawNames::Counted { step, first_row } };
+        let choice = Choice::Sample {
+            temperature: 1.0,
+            keep: Keep::default(),
+            draw: DRAW,
+            of: DrawNames::Counted { step, first_row },
+        };
         generate::answer(&model, Some(&adapter), prompts, Decoding { max_new: 12, stops: &[2], choice, at_once: 3 })
             .unwrap()
     };
@@ -255,7 +260,12 @@ fn sampled(directory: &Path, device: &Device) -> (Artifact, Vec<Sequence>) {
     let prompts: Vec<Vec<u32>> =
         prompts.iter().map(|text| artifact.tokenizer.prompt(&Prompt::Text((*text).to_owned())).unwrap().ids).collect();
     let all: Vec<&[u32]> = prompts.iter().cycle().take(9).map(Vec::as_slice).collect();
-    let choice = Choice::Sample { temperature: 1.0, keep: Keep::default(), draw: DRAW, of: DrawNames::Counted { step: 0, first_row: 0 } };
+    let choice = Choice::Sample {
+        temperature: 1.0,
+        keep: Keep::default(),
+        draw: DRAW,
+        of: DrawNames::Counted { step: 0, first_row: 0 },
+    };
     let answers =
         generate::answer(artifact.model(), None, &all, Decoding { max_new: 48, stops: &[1], choice, at_once: 9 })
             .unwrap();
@@ -546,7 +556,8 @@ fn sampling_keeps_to_what_it_may_draw_from() {
     let model = model(&Device::flex());
     let adapter = adapter(&model);
     let sample = |keep| {
-        let choice = Choice::Sample { temperature: 1.0, keep, draw: DRAW, of: DrawNames::Counted { step: 0, first_row: 0 } };
+        let choice =
+            Choice::Sample { temperature: 1.0, keep, draw: DRAW, of: DrawNames::Counted { step: 0, first_row: 0 } };
         let answers = generate::answer(
             &model,
             Some(&adapter),
@@ -653,7 +664,8 @@ fn wgpu_trains_and_decodes_as_the_cpu_does() {
         let model = model(device);
         let adapter = adapter(&model);
         let Some(keep) = keep else { return greedy(&model, &adapter, &PROMPTS) };
-        let choice = Choice::Sample { temperature: 0.8, keep, draw: DRAW, of: DrawNames::Counted { step: 0, first_row: 0 } };
+        let choice =
+            Choice::Sample { temperature: 0.8, keep, draw: DRAW, of: DrawNames::Counted { step: 0, first_row: 0 } };
         let answers = generate::answer(
             &model,
             Some(&adapter),

@@ -37,7 +37,8 @@ impl Asked {
     pub fn answers(&self) -> Vec<String> {
         let fenced: Vec<&str> = self.text().split("<data-").skip(1).collect();
         // The first two stand in the sentence about the lines, and the next is the question.
-        let inside = |part: &str| part.split_once(">\n").map(|(_, text)| text.split("\n</data-").next().unwrap().to_owned());
+        let inside =
+            |part: &str| part.split_once(">\n").map(|(_, text)| text.split("\n</data-").next().unwrap().to_owned());
         fenced.into_iter().filter_map(inside).skip(1).collect()
     }
 }

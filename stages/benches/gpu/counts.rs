@@ -120,7 +120,7 @@ pub const GREEDY: Choice = Choice::Greedy;
 pub const PLAIN: Choice = sampled(Keep { top_k: None, top_p: None });
 pub const TOP_P: Choice = sampled(Keep { top_k: Some(50), top_p: Some(0.9) });
 
-const fn sampled(keep: Keep) -> Choice {
+const fn sampled(keep: Keep) -> Choice<'static> {
     Choice::Sample { temperature: 0.7, keep, draw: DRAW, of: DrawNames::Counted { step: 0, first_row: 0 } }
 }
 

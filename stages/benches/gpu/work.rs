@@ -164,7 +164,12 @@ impl Bench<'_> {
     fn decode(&self, rows: usize, new: usize) -> Result<f64> {
         let prompts = self.prompts(rows, self.work.prompt);
         let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        let choice = Choice::Sample { temperature: 1.0, keep: Keep::default(), draw: DRAW, of: DrawNames::Counted { step: 0, first_row: 0 } };
+        let choice = Choice::Sample {
+            temperature: 1.0,
+            keep: Keep::default(),
+            draw: DRAW,
+            of: DrawNames::Counted { step: 0, first_row: 0 },
+        };
         let decoding = Decoding { max_new: new, stops: &[], choice, at_once: rows };
         let start = Instant::now();
         generate::answer(&self.model, Some(&self.adapter), &prompts, decoding)?;

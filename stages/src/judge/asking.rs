@@ -4,7 +4,7 @@
 use super::endpoint::Endpoint;
 use super::reading::{Reading, ReplyForm};
 use super::replies::{self, ReplyFolder, ServerReply, Usage};
-use super::traffic::{Admission, OpenRequest, SpendingBook, RequestTraffic};
+use super::traffic::{Admission, OpenRequest, RequestTraffic, SpendingBook};
 use crate::secret::Secrets;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
@@ -135,7 +135,9 @@ impl<'a> Asker<'a> {
             }
             let fault = reading.err().unwrap_or_default();
             messages.push(json!({"role": "assistant", "content": shortened(&written)}));
-            let again = format!("That cannot be read: {fault}. Reply with the one JSON object that was asked for, and nothing else.");
+            let again = format!(
+                "That cannot be read: {fault}. Reply with the one JSON object that was asked for, and nothing else."
+            );
             messages.push(json!({"role": "user", "content": again}));
             tries += 1;
         }
@@ -210,10 +212,12 @@ impl<'a> Asker<'a> {
                 self.traffic.failed();
                 Ok(Fault { what: format!("it answers {status}: {said}"), pause })
             }
-            300..=399 => Err(anyhow!("ask {host}: it answers {status}, and no redirect is followed: write the address where it leads")),
-            401 | 403 if self.secrets.is_empty() => {
-                Err(anyhow!("ask {host}: it answers {status}: {said}; name the variable with its key: `secret: [NAME]`"))
-            }
+            300..=399 => Err(anyhow!(
+                "ask {host}: it answers {status}, and no redirect is followed: write the address where it leads"
+            )),
+            401 | 403 if self.secrets.is_empty() => Err(anyhow!(
+                "ask {host}: it answers {status}: {said}; name the variable with its key: `secret: [NAME]`"
+            )),
             _ => Err(anyhow!("ask {host}: it answers {status}: {said}")),
         }
     }
@@ -227,7 +231,9 @@ impl<'a> Asker<'a> {
         let mut response = request.send(body).map_err(|error| anyhow!("{error}"))?;
         let status = response.status().as_u16();
         let named = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-        let pause = named("retry-after").filter(|seconds| *seconds >= 0.0).map(|seconds| Duration::from_secs_f64(seconds.min(1e6)));
+        let pause = named("retry-after")
+            .filter(|seconds| *seconds >= 0.0)
+            .map(|seconds| Duration::from_secs_f64(seconds.min(1e6)));
         let read = response.body_mut().with_config().limit(MOST).read_to_vec();
         let body = match read {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),

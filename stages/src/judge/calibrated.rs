@@ -127,8 +127,10 @@ mod tests {
                     let found = mean(KnownWins { people: &people, same: &same, others: &others }).unwrap();
                     let all: Vec<f64> = found.shares.iter().flatten().copied().collect();
                     let error = (variance(&all) / all.len() as f64).sqrt();
-                    covered += u64::from(found.mean - 1.959_963_984_540_054 * error <= 0.55
-                        && found.mean + 1.959_963_984_540_054 * error >= 0.55);
+                    covered += u64::from(
+                        found.mean - 1.959_963_984_540_054 * error <= 0.55
+                            && found.mean + 1.959_963_984_540_054 * error >= 0.55,
+                    );
                     width += error;
                     alone += (variance(&people) / (n as f64 - 1.0)).sqrt();
                 }

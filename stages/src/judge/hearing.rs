@@ -55,7 +55,8 @@ impl Hearing<'_> {
             let said: Vec<&Judgement> = replies.iter().map(|reply| reply.judgement.as_ref()).collect::<Option<_>>()?;
             match said[0] {
                 Judgement::Pair(_) => {
-                    let count = |choice: PairChoice| said.iter().filter(|one| ***one == Judgement::Pair(choice)).count();
+                    let count =
+                        |choice: PairChoice| said.iter().filter(|one| ***one == Judgement::Pair(choice)).count();
                     let [first, second, tie] = [PairChoice::First, PairChoice::Second, PairChoice::Tie].map(count);
                     let choice = match first.cmp(&second) {
                         std::cmp::Ordering::Greater if first > tie => PairChoice::First,
@@ -76,7 +77,9 @@ impl Hearing<'_> {
         let verdicts = self.verdicts()?;
         let first = verdicts.first()?;
         match first {
-            Judgement::Pair(_) if verdicts.iter().any(|verdict| verdict != first) => Some(Judgement::Pair(PairChoice::Tie)),
+            Judgement::Pair(_) if verdicts.iter().any(|verdict| verdict != first) => {
+                Some(Judgement::Pair(PairChoice::Tie))
+            }
             Judgement::Ranking(_) => merged(&verdicts.iter().collect::<Vec<_>>()),
             _ => Some(first.clone()),
         }
@@ -101,7 +104,8 @@ impl Hearing<'_> {
     /// The share of its choices that fell on what was shown first.
     pub fn first_share(&self) -> Option<f64> {
         let of = |reply: &JudgeReply| {
-            let ranks = reply.judgement.as_ref()?.ranks(None).filter(|ranks| ranks.len() == 2 && ranks[0] != ranks[1])?;
+            let ranks =
+                reply.judgement.as_ref()?.ranks(None).filter(|ranks| ranks.len() == 2 && ranks[0] != ranks[1])?;
             let chosen = usize::from(ranks[1] < ranks[0]);
             Some(f64::from(u8::from(*reply.order.first()? == chosen)))
         };
@@ -114,6 +118,25 @@ impl Hearing<'_> {
         let chosen = usize::from(ranks[1] < ranks[0]);
         let [chosen, other] = [chosen, 1 - chosen].map(|place| self.item.answers[place].chars().count());
         (chosen != other).then(|| f64::from(u8::from(chosen > other)))
+    }
+
+    /// The chance that it gives to the first of two answers, over the orders; of samples, the share that chose it.
+    pub fn first_chance(&self) -> Option<f64> {
+        let of = |reply: &JudgeReply| {
+            let shown_first = *reply.order.first()? == 0;
+            let chance = |first: f64| if shown_first { first } else { 1.0 - first };
+            reply.first.map(chance)
+        };
+        let told: Vec<f64> = self.replies.iter().filter_map(of).collect();
+        let has_samples = self.replies.iter().any(|reply| reply.sample > 0);
+        let chosen = |reply: &JudgeReply| match reply.judgement {
+            Some(Judgement::Pair(PairChoice::First)) => Some(1.0),
+            Some(Judgement::Pair(PairChoice::Second)) => Some(0.0),
+            Some(Judgement::Pair(PairChoice::Tie | PairChoice::BothBad)) => Some(0.5),
+            _ => None,
+        };
+        mean(&told)
+            .or_else(|| mean(&self.replies.iter().filter(|_| has_samples).filter_map(chosen).collect::<Vec<_>>()))
     }
 
     /// The share of the pairs of samples of one question that say the same.

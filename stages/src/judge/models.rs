@@ -108,8 +108,7 @@ pub fn odds(io: &Io, artifact: &Artifact, texts: &[String], batch: usize) -> Res
     }
     let (at_once, tokens) = (batch.min(flat.len()), flat.iter().map(|row| row.ids.len()).max().unwrap_or(0));
     expect(io, artifact, Load { rows: at_once, tokens, predicted: 2 * at_once, read: 1, ..Load::default() })?;
-    let mut log_probs =
-        train::log_probs(artifact.model(), artifact.adapter.as_ref(), &flat, batch)?.into_iter();
+    let mut log_probs = train::log_probs(artifact.model(), artifact.adapter.as_ref(), &flat, batch)?.into_iter();
     let mut next = || log_probs.next().context("there is one for each row");
     let chance = |row: Option<Vec<Sequence>>| {
         let odds = row.map(|_| -> Result<f64> { Ok(1.0 / (1.0 + (-(next()? - next()?)).exp())) });

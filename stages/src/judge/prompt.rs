@@ -127,7 +127,8 @@ mod tests {
         for language in [JudgeLanguage::En, JudgeLanguage::Ja] {
             let questioner = Questioner::new(None, language, Form::Pairs, None, 7).unwrap();
             let item = item(["left", "right"]);
-            let (one, other) = (questioner.text(&item, &[0, 1], None).unwrap(), questioner.text(&item, &[1, 0], None).unwrap());
+            let (one, other) =
+                (questioner.text(&item, &[0, 1], None).unwrap(), questioner.text(&item, &[1, 0], None).unwrap());
             let before = |text: &str| text.find("left").unwrap() < text.find("right").unwrap();
             assert!(before(&one) && !before(&other), "{one}\n{other}");
             assert!(one.contains("\"better\"") && !one.contains("\"ranking\""));

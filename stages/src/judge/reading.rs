@@ -136,9 +136,18 @@ mod tests {
     #[test]
     fn prose_numbers_cut_replies_and_refusals_count_as_nothing() {
         let long = "A".repeat(1 << 20);
-        for text in
-            ["", "A", "The better one is A.", "{\"better\": \"A\"", "{\"better\": \"C\"}", "{\"best\": \"A\"}", "1", &long, "[\"A\"]", "I cannot judge that. {\"better\": \"A\"}"]
-        {
+        for text in [
+            "",
+            "A",
+            "The better one is A.",
+            "{\"better\": \"A\"",
+            "{\"better\": \"C\"}",
+            "{\"best\": \"A\"}",
+            "1",
+            &long,
+            "[\"A\"]",
+            "I cannot judge that. {\"better\": \"A\"}",
+        ] {
             assert!(better(text).is_err(), "{}", &text[..text.len().min(40)]);
         }
     }
@@ -164,7 +173,9 @@ mod tests {
             read("{\"ranking\": [\"C\", \"A\", \"B\"]}"),
             Ok(Reading::Judgement(Judgement::Ranking(vec![2, 3, 1])))
         );
-        for wrong in ["[\"C\", \"A\"]", "[\"C\", \"A\", \"A\"]", "[\"C\", \"A\", \"B\", \"A\"]", "[\"C\", \"A\", \"D\"]"] {
+        for wrong in
+            ["[\"C\", \"A\"]", "[\"C\", \"A\", \"A\"]", "[\"C\", \"A\", \"B\", \"A\"]", "[\"C\", \"A\", \"D\"]"]
+        {
             assert!(read(&format!("{{\"ranking\": {wrong}}}")).is_err(), "{wrong}");
         }
     }

@@ -83,7 +83,8 @@ pub fn name(request: &Value) -> String {
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
-            let mut fields: Vec<(String, Value)> = fields.iter().map(|(name, value)| (name.clone(), sorted(value))).collect();
+            let mut fields: Vec<(String, Value)> =
+                fields.iter().map(|(name, value)| (name.clone(), sorted(value))).collect();
             fields.sort_by(|one, other| one.0.cmp(&other.0));
             Value::Object(fields.into_iter().collect())
         }
@@ -177,7 +178,9 @@ mod tests {
         let reply = ServerReply { request: request.clone(), body: body.to_string(), at: now(), seconds: 0.5 };
         folder.keep(&name(&request), &reply).unwrap();
         assert_eq!(folder.find(&name(&request)).unwrap(), Some(reply.clone()));
-        let again: Value = serde_json::from_str(r#"{"nth": 0, "body": {"temperature": 0.0, "model": "m"}, "url": "https://host/v1"}"#).unwrap();
+        let again: Value =
+            serde_json::from_str(r#"{"nth": 0, "body": {"temperature": 0.0, "model": "m"}, "url": "https://host/v1"}"#)
+                .unwrap();
         assert_eq!(name(&again), name(&request));
         for (field, value) in [("nth", json!(1)), ("url", json!("https://other/v1")), ("body", json!({"model": "n"}))] {
             let mut other = request.clone();
@@ -190,7 +193,9 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_completion_says_nothing() {
-        for body in ["", "<html>", "{}", r#"{"choices": []}"#, r#"{"choices": [{"message": {"content": null}}]}"#, "[1]"] {
+        for body in
+            ["", "<html>", "{}", r#"{"choices": []}"#, r#"{"choices": [{"message": {"content": null}}]}"#, "[1]"]
+        {
             let reply = ServerReply { request: Value::Null, body: body.to_owned(), at: String::new(), seconds: 0.0 };
             assert_eq!(reply.text(), None, "{body}");
         }

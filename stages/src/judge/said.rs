@@ -1,12 +1,12 @@
 //! Judgements of items, read back: from what `label` and `rank` write item by item, or from rows that judge their answers.
 
 use crate::io;
+use crate::judge::hearing::ranked;
 use crate::people::form::Form;
 use crate::people::items::{Suggestions, items_of};
 use crate::people::label::{Judgement, Label, PairChoice};
 use crate::people::rows::PER_ITEM;
 use crate::people::worklist::WorkItem;
-use crate::judge::hearing::ranked;
 use anyhow::{Context, Result, bail};
 use formats::data::{self, RowFilter};
 use formats::dialogue::Prompt;
@@ -125,7 +125,8 @@ impl SaidItem {
             (Form::Ranking, _) => Judgement::Ranking(ranked(&values)),
             _ => return None,
         };
-        let said = PerItemLabel { by: NOBODY.to_owned(), judgement, order: Vec::new(), seconds: 0.0, at: String::new() };
+        let said =
+            PerItemLabel { by: NOBODY.to_owned(), judgement, order: Vec::new(), seconds: 0.0, at: String::new() };
         let label = SaidItem::label(&item, said);
         Some(SaidItem { item, labels: vec![label] })
     }

@@ -88,7 +88,8 @@ impl RequestTraffic {
                 state.book.enter(SpendingEntry::sent(most))?;
                 return Ok(Admission::Open(OpenRequest { began: now, tokens }));
             }
-            let first = state.recent.front().map_or(MINUTE, |first| MINUTE.saturating_sub(now.duration_since(first.at)));
+            let first =
+                state.recent.front().map_or(MINUTE, |first| MINUTE.saturating_sub(now.duration_since(first.at)));
             let pause = if is_too_fast { first } else { MINUTE };
             state = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -104,7 +105,9 @@ impl RequestTraffic {
         state.allowed = (state.allowed + 1.0 / state.allowed.max(1.0)).min(self.most);
         if let Some(usage) = usage {
             let used = usage.prompt_tokens + usage.completion_tokens;
-            if let Some(sent) = state.recent.iter_mut().find(|sent| sent.at == request.began && sent.tokens == request.tokens) {
+            if let Some(sent) =
+                state.recent.iter_mut().find(|sent| sent.at == request.began && sent.tokens == request.tokens)
+            {
                 sent.tokens = used;
             }
             state.book.enter(SpendingEntry::settled(most, usage))?;
@@ -247,7 +250,8 @@ mod tests {
         let second = traffic(&endpoint, &path);
         assert!(sends(&second).is_some(), "22 + 110 + 110 tokens are within 250");
         assert!(sends(&second).is_none(), "three requests are sent");
-        let raised = Endpoint { budget: Some(Budget { requests: Some(4), tokens: None, ..budget }), ..Endpoint::default() };
+        let raised =
+            Endpoint { budget: Some(Budget { requests: Some(4), tokens: None, ..budget }), ..Endpoint::default() };
         assert!(sends(&traffic(&raised, &path)).is_some());
     }
 

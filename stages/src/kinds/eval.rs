@@ -5,12 +5,12 @@ pub mod answers;
 pub mod divergence;
 pub mod scores;
 
+use crate::answers::{self as rows, Answers};
+use crate::judge;
 use crate::stage::{
     Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, StudyColumn, StudyColumns, TokenizerSource,
     Work,
 };
-use crate::answers::{self as rows, Answers};
-use crate::judge;
 use formats::data::DataRows;
 
 pub const KIND: Kind = Kind {

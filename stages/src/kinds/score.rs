@@ -152,7 +152,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         ("score_sd".to_owned(), rl::standard_deviation(&scored.scores)),
     ];
     if let Some(above) = parameters.above {
-        let kept: Vec<KeptOutput> = questions.iter().zip(&by_row).flat_map(|(row, scores)| kept(row, scores, above)).collect();
+        let kept: Vec<KeptOutput> =
+            questions.iter().zip(&by_row).flat_map(|(row, scores)| kept(row, scores, above)).collect();
         metrics.push(("kept_share".to_owned(), kept.len() as f64 / answers.len() as f64));
         io::write_rows(&directory.join(KEPT), &kept)?;
     }

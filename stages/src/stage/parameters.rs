@@ -252,7 +252,10 @@ fn take_unknown_keys(
         let Some(inner) = known.get(key) else {
             let names: Vec<&str> = known.keys().map(String::as_str).collect();
             let help = synonyms::said_of(&path, root).unwrap_or_else(|| did_you_mean(key, &names));
-            mistakes.push(ParameterMistake { help: Some(help), ..ParameterMistake::new(&path, format!("unknown parameter `{key}`")) });
+            mistakes.push(ParameterMistake {
+                help: Some(help),
+                ..ParameterMistake::new(&path, format!("unknown parameter `{key}`"))
+            });
             return false;
         };
         // A mapping that is empty by default accepts any key.

@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn a_template_is_filled_and_ends_where_it_would_not() {
-        let render = |source: &str| TextTemplate::new(source).and_then(|text| text.render(&serde_json::json!({"a": [1, 2]})));
+        let render =
+            |source: &str| TextTemplate::new(source).and_then(|text| text.render(&serde_json::json!({"a": [1, 2]})));
         assert_eq!(render("{% for x in a %}\n{{ x }}-{% endfor %}").unwrap(), "1-2-");
         assert!(TextTemplate::new("{{ a").is_err());
         assert!(render("{% for x in range(99999) %}{% for y in range(99999) %}{% endfor %}{% endfor %}").is_err());

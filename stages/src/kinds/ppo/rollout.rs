@@ -44,7 +44,12 @@ pub fn sample(
     step: u64,
 ) -> Result<Vec<Answer>> {
     let keep = Keep { top_k: parameters.top_k, top_p: parameters.top_p };
-    let choice = Choice::Sample { temperature: parameters.temperature, keep, draw, of: DrawNames::Counted { step, first_row: 0 } };
+    let choice = Choice::Sample {
+        temperature: parameters.temperature,
+        keep,
+        draw,
+        of: DrawNames::Counted { step, first_row: 0 },
+    };
     let (actor, _) = models.with(&adam.tensors);
     let decoding = Decoding {
         max_new: parameters.max_new_tokens,

@@ -1,7 +1,7 @@
 //! `draws`: one answer of one model to each prompt. An answer is named by the prompt and the number of the draw, so that
 //! neither the order of the rows nor how many are decoded together changes a text.
 
-use crate::answers::{self, ModelAnswer, Answers, Respondent};
+use crate::answers::{self, Answers, ModelAnswer, Respondent};
 use crate::draw::Draw;
 use crate::generate::{Choice, DrawNames};
 use crate::io::Io;
@@ -32,7 +32,7 @@ pub const KIND: Kind = Kind {
 /// The times that an answer is drawn which has come before.
 const TRIES: u64 = 4;
 
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Drawing {
     /// the number of the draw, from 0
@@ -58,12 +58,6 @@ pub struct Chance {
 impl Default for Chance {
     fn default() -> Chance {
         Chance { temperature: 1.0, top_k: Some(50), top_p: Some(0.95) }
-    }
-}
-
-impl Default for Drawing {
-    fn default() -> Drawing {
-        Drawing { draw: 0, chance: Chance::default(), answers: Answers::default() }
     }
 }
 
@@ -117,7 +111,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         io.progress(rows.len() as u64, total as u64, "answer", || format!("draw {}", number + 1))?;
     }
     for again in 1..TRIES {
-        let known = |place: &usize| before.get(&rows[*place].id).is_some_and(|known| known.contains(&rows[*place].text));
+        let known =
+            |place: &usize| before.get(&rows[*place].id).is_some_and(|known| known.contains(&rows[*place].text));
         let wanted: Vec<usize> = (0..total).filter(known).collect();
         for now in wanted.chunks(answers.batch) {
             let answers = sampler.draw(now, number * TRIES + again)?;
