@@ -56,7 +56,7 @@ pub const METRICS: &[Metric] = &[
          and wins, losses and ties of the reward as often as there are of all",
     )
     .mean_of("human_win_rate")
-    .measured_by("review")
+    .needs("review")
     .of_own_rows(),
     Metric::higher("agreement", "share of pairs of people who say the same of an item")
         .mean_of("agreement")
