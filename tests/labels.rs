@@ -6,7 +6,7 @@ mod annotators;
 #[path = "support/program.rs"]
 mod program;
 
-use annotators::{Annotator, Lots};
+use annotators::{Annotator, Lots, worth};
 use program::{Events, Place, ROOT, place, word};
 use serde_json::{Value, json};
 use std::fs;
@@ -59,7 +59,7 @@ fn label(place: &Place, by: &str, annotator: Annotator, most: usize) -> usize {
         let task: Value = serde_json::from_str(&line.unwrap()).unwrap();
         assert_blind(&task);
         let shown = [0, 1].map(|side| task["answers"][side].as_str().unwrap());
-        let (chosen, seconds) = annotator.choose(shown, done as f64 / most as f64, &mut lots);
+        let (chosen, seconds) = annotator.choose(shown, shown.map(worth), done as f64 / most as f64, &mut lots);
         if done == most {
             break;
         }
