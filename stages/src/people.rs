@@ -2,10 +2,12 @@
 
 pub mod aggregate;
 pub mod agreement;
+pub mod compared;
 pub mod criteria;
 pub mod form;
 pub mod interval;
 pub mod label;
+mod likeness;
 pub mod measure;
 pub mod person;
 pub mod progress;
