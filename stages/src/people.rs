@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod compared;
 pub mod criteria;
 pub mod form;
+pub mod identity;
 pub mod interval;
 pub mod label;
 mod likeness;
