@@ -2,6 +2,7 @@
 
 mod answers;
 mod arguments;
+mod asking;
 mod check;
 mod completions;
 mod criteria;
@@ -200,6 +201,9 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Worker { directory } => Ok(worker::work(&directory)),
         Verb::Label(LabelArguments { asked, stage, person, page, ui: true, .. }) => {
             labelling::serve(LabelPlace::of(&asked), &stage, person, &page)
+        }
+        Verb::Label(LabelArguments { asked, stage, person: Some(person), page, terminal: true, .. }) => {
+            asking::ask(&LabelPlace::of(&asked), &stage, &person, page.language())
         }
         Verb::Label(arguments) => label::label(&arguments),
         Verb::Review(arguments) => review::review(arguments),

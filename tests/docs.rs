@@ -282,6 +282,7 @@ fn kind(kind: &Kind) -> String {
                 Accepts::Model => "a model",
                 Accepts::RewardModel => "a reward model",
                 Accepts::Reward => "a reward",
+                Accepts::Judge => "judge",
                 Accepts::Tokenizer => "a tokenizer",
                 Accepts::Data { .. } => "data",
                 Accepts::Criteria => "a criteria sheet",

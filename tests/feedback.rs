@@ -86,19 +86,20 @@ fn eight_draws_begin_with_the_four_of_before_which_cost_nothing_anew() {
     assert_eq!(worked(&second, "answers"), 2 * 4 + 1);
     let eight = rows(&place, second.content("answers"), "answers.jsonl");
     assert_eq!((four.len(), eight.len()), (12, 12));
+    // An answer by the model and the draw that it comes from; empty ones are left out.
+    let of = |row: &Value| -> BTreeMap<String, Value> {
+        let sources = row["source"].as_array().unwrap().iter().map(Value::to_string);
+        sources.zip(row["answers"].as_array().unwrap().clone()).collect()
+    };
+    let mut drawn = 0;
     for (few, more) in four.iter().zip(&eight) {
-        for model in 0..2 {
-            let of = |row: &Value, count: usize| {
-                let part = |field: &str| row[field].as_array().unwrap()[model * count..model * count + 4].to_vec();
-                (part("answers"), part("source"))
-            };
-            assert_eq!(of(few, 4), of(more, 8));
-        }
-        let sources = more["source"].as_array().unwrap();
-        let different: BTreeSet<String> = sources.iter().map(Value::to_string).collect();
-        assert_eq!((sources.len(), different.len()), (16, 16));
-        assert!(word(&sources[0]["model"]).starts_with("tree:"));
+        assert!(word(&more["source"][0]["model"]).starts_with("tree:"));
+        let (few, more) = (of(few), of(more));
+        assert!(few.iter().all(|(source, answer)| more[source] == *answer));
+        drawn += few.len();
+        assert!(more.len() > 12 && more.len() <= 16, "{more:?}");
     }
+    assert!(drawn > 80 && drawn <= 96, "{drawn}");
     assert_eq!(worked(&run(&place, 0), "answers"), 0);
 }
 
@@ -212,4 +213,137 @@ fn what_a_sample_cannot_do_is_said_before_anything_runs() {
     ] {
         assert!(refused.contains(mistake), "{mistake}:\n{refused}");
     }
+}
+
+/// A judge's rows of pairs, people's corrections beside them, and a stage that learns from both.
+fn merging(place: &Place, corrections: &[(usize, &str)]) {
+    let said = |(number, better): &(usize, &str)| {
+        let [good, plain] = [format!("a good answer {number}"), format!("a plain one {number}")];
+        let (chosen, rejected) = if *better == "good" { (good, plain) } else { (plain, good) };
+        serde_json::json!({"prompt": format!("prompt {number}"), "chosen": chosen, "rejected": rejected}).to_string()
+            + "\n"
+    };
+    place.write("corrections.jsonl", &corrections.iter().map(said).collect::<String>());
+    let here = place.path().display();
+    place.write(
+        "rlhf.yaml",
+        &format!(
+            "name: rlhf
+stages:
+  judged: {{kind: rank, from: {{items: items.jsonl, judge: words.tsv, people: corrections.jsonl}}}}
+  both: {{kind: merge, from: {{people: corrections.jsonl, ai: judged, of: own.jsonl}}}}
+  learn:
+    kind: exec
+    from: {{rows: both:pairs.jsonl}}
+    with: {{command: [sh, -c, 'wc -l < in/rows.jsonl > n; echo x >> {here}/learned'], outputs: [n]}}
+"
+        ),
+    );
+}
+
+fn judged_place() -> Place {
+    let place = place();
+    let row = |number: usize| {
+        let answers = [format!("a good answer {number}"), format!("a plain one {number}")];
+        serde_json::json!({"id": number.to_string(), "prompt": format!("prompt {number}"), "answers": answers})
+            .to_string()
+            + "\n"
+    };
+    place.write("items.jsonl", &(0..200).map(row).collect::<String>());
+    let own = |number: usize| {
+        serde_json::json!({"prompt": format!("prompt {number}"), "completion": format!("a good answer {number}")})
+            .to_string()
+            + "\n"
+    };
+    place.write("own.jsonl", &(0..200).map(own).collect::<String>());
+    place.write("words.tsv", "good\t1\n");
+    place
+}
+
+fn learned(place: &Place) -> usize {
+    fs::read_to_string(place.at("learned")).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn people_stand_above_a_judge_and_only_what_they_change_is_learned_anew() {
+    let place = judged_place();
+    // Two of the three are as the judge has them.
+    merging(&place, &[(0, "good"), (1, "good"), (2, "plain")]);
+    let first = run(&place, 0);
+    let metrics = &first.outcome("both")["metrics"];
+    assert_eq!((metrics["share_human"].as_f64(), metrics["items"].as_f64()), (Some(3.0 / 200.0), Some(200.0)));
+    assert!((metrics["overridden_share"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);
+    let of_judge = &first.outcome("judged")["metrics"];
+    assert!((of_judge["people_agreement"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-12, "{of_judge}");
+    let provenance = rows(&place, first.content("both"), "provenance.jsonl");
+    let sources = |wanted: &str| provenance.iter().filter(|row| row["source"] == wanted).count();
+    assert_eq!((sources("human"), sources("human_over_ai"), sources("ai")), (2, 1, 197));
+    let third = provenance.iter().find(|row| row["id"] == "2").unwrap();
+    assert!(third["ai"][0]["judgement"] != third["human"][0]["judgement"], "{third}");
+    let pairs = rows(&place, first.content("both"), "pairs.jsonl");
+    assert_eq!(pairs.iter().filter(|row| word(&row["chosen"]).contains("plain")).count(), 1);
+
+    // Three more are confirmed: who said it is known, and nothing is learned anew.
+    merging(&place, &[(0, "good"), (1, "good"), (2, "plain"), (3, "good"), (4, "good"), (5, "good")]);
+    let confirmed = run(&place, 0);
+    assert!(confirmed.content("both") != first.content("both") && learned(&place) == 1);
+    // Three are changed.
+    merging(&place, &[(0, "good"), (1, "good"), (2, "plain"), (3, "plain"), (4, "plain"), (5, "plain")]);
+    run(&place, 0);
+    assert_eq!(learned(&place), 2);
+}
+
+#[test]
+fn a_win_rate_of_a_judge_is_corrected_by_people_and_a_gate_may_ask_how_sure_it_is() {
+    let place = judged_place();
+    // The judge says that all are won; people, of every fourth, that some are not.
+    let said = |number: usize| (number, if number.is_multiple_of(3) { "plain" } else { "good" });
+    let corrections: Vec<(usize, &str)> = (0..200).step_by(4).map(said).collect();
+    merging(&place, &corrections);
+    let gate = "of: own.jsonl}, gate: {require: win_rate_calibrated > 0.5 with 95% confidence, observe: win_rate_calibrated > 0.9 with 95% confidence}}";
+    place.write("rlhf.yaml", &place.read("rlhf.yaml").replace("of: own.jsonl}}", gate));
+    let events = run(&place, 0);
+    let metrics = &events.outcome("both")["metrics"];
+    assert_eq!((metrics["win_rate_ai"].as_f64(), metrics["win_rate_people"].as_f64()), (Some(1.0), Some(33.0 / 50.0)));
+    // A judge that says the same of all says nothing: people alone count.
+    assert!((metrics["win_rate_calibrated"].as_f64().unwrap() - 33.0 / 50.0).abs() < 1e-12);
+    let rules = &events.verdict("both")["rules"];
+    assert_eq!((word(&rules[0]["decision"]), word(&rules[1]["decision"])), ("pass", "fail"));
+}
+
+#[test]
+fn scores_measure_a_judge_by_rows_with_good_and_bad_answers_and_filter_any_file() {
+    let place = place();
+    place.write("words.tsv", "good\t1\nbetter\t2\n");
+    place.write(
+        "items.jsonl",
+        "{\"id\": \"1\", \"prompt\": \"p\", \"chosen\": [\"good\"], \"rejected\": [\"bad\", \"worse\", \"worst\"], \"subset\": \"math\"}
+{\"id\": \"2\", \"prompt\": \"q\", \"chosen\": [\"bad\"], \"rejected\": [\"good\", \"worse\", \"worst\"], \"subset\": \"math\"}
+{\"id\": \"3\", \"prompt\": \"r\", \"chosen\": [\"better\", \"better better\"], \"rejected\": [\"worse\"], \"subset\": \"ties\"}
+{\"id\": \"4\", \"prompt\": \"s\", \"chosen\": [\"better\", \"better good\"], \"rejected\": [\"worse\"], \"subset\": \"ties\"}
+",
+    );
+    place.write(
+        "rlhf.yaml",
+        "name: rlhf
+stages:
+  scored:
+    kind: score
+    from: {items: items.jsonl, judge: words.tsv}
+    with: {above: 1.5}
+",
+    );
+    let events = run(&place, 0);
+    let metrics = &events.outcome("scored")["metrics"];
+    assert_eq!((metrics["accuracy"].as_f64(), metrics["ties_accuracy"].as_f64()), (Some(0.75), Some(0.5)));
+    // Of the second row one pair of three is a tie half and one lost: (0 + ½ + ½) / 3.
+    let pairs = (1.0 + 1.0 / 3.0 + 1.0 + 1.0) / 4.0;
+    assert!((metrics["pair_accuracy"].as_f64().unwrap() - pairs).abs() < 1e-12, "{metrics}");
+    let kept: Vec<String> = rows(&place, events.content("scored"), "kept.jsonl")
+        .iter()
+        .map(|row| word(&row["completion"]).to_owned())
+        .collect();
+    assert_eq!(kept, ["better", "better better", "better", "better good"]);
+    let scores = rows(&place, events.content("scored"), "scores.jsonl");
+    assert_eq!(scores[2]["score"], serde_json::json!([2.0, 4.0, 0.0]));
 }

@@ -408,7 +408,8 @@ fn orders_within_an_answer_stay_data() {
         let text = asked.text();
         let fence = &text[text.find("<data-").unwrap()..][..19];
         let end = format!("\n</{}\n", &fence[1..]);
-        let mut parts = text.split(&format!("{fence}\n"));
+        let start = format!("{fence}\n");
+        let mut parts = text.split(&start);
         let mut outside = parts.next().unwrap().to_owned();
         parts.for_each(|part| outside.push_str(part.split_once(&end).map_or("", |(_, rest)| rest)));
         let text = outside;

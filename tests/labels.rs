@@ -6,7 +6,7 @@ mod annotators;
 #[path = "support/program.rs"]
 mod program;
 
-use annotators::{Annotator, Lots};
+use annotators::{Annotator, Lots, worth};
 use program::{Events, Place, ROOT, place, word};
 use serde_json::{Value, json};
 use std::fs;
@@ -59,7 +59,7 @@ fn label(place: &Place, by: &str, annotator: Annotator, most: usize) -> usize {
         let task: Value = serde_json::from_str(&line.unwrap()).unwrap();
         assert_blind(&task);
         let shown = [0, 1].map(|side| task["answers"][side].as_str().unwrap());
-        let (chosen, seconds) = annotator.choose(shown, done as f64 / most as f64, &mut lots);
+        let (chosen, seconds) = annotator.choose(shown, shown.map(worth), done as f64 / most as f64, &mut lots);
         if done == most {
             break;
         }
@@ -269,6 +269,32 @@ fn judgements_of_other_tools_become_labels_of_the_same_items() {
     assert!(import("bom.csv").starts_with("2 labels of 2 rows"));
     let progress = place.run(&["label", "rlhf.yaml", "people"]).expect_exit(0).stdout;
     assert!(progress.contains("6 of 11 labels"), "{progress}");
+}
+
+#[test]
+fn comparisons_that_fall_apart_are_told() {
+    let place = place();
+    place.write("items.jsonl", &(json!({"prompt": "p", "answers": ["a", "b", "c", "d"]}).to_string() + "\n"));
+    write(&place, "people", ", need: {items: 2}", "gate: {observe: disconnected <= 0}");
+    run(&place, 3);
+    let import = |pairs: &[[&str; 2]]| {
+        let row = |[chosen, rejected]: &[&str; 2]| {
+            json!({"prompt": "p", "chosen": chosen, "rejected": rejected}).to_string() + "\n"
+        };
+        place.write("pairs.jsonl", &pairs.iter().map(row).collect::<String>());
+        place.run(&["label", "rlhf.yaml", "people", "--import", "pairs.jsonl", "--as", "m"]).expect_exit(0);
+    };
+    let told = "of 1 prompt, no chain of comparisons leads from every answer to every other";
+    import(&[["a", "b"], ["c", "d"]]);
+    assert!(place.run(&["label", "rlhf.yaml", "people"]).expect_exit(0).stdout.contains(told));
+    let apart = run(&place, 0);
+    assert_eq!(apart.outcome("people")["metrics"]["disconnected"], json!(1.0));
+    assert!(apart.of("noted").any(|note| note.to_string().contains(told)));
+    // A comparison between the two parts.
+    import(&[["c", "b"]]);
+    assert!(!place.run(&["label", "rlhf.yaml", "people"]).expect_exit(0).stdout.contains(told));
+    place.run(&["label", "rlhf.yaml", "people", "--adopt", "--by", "m"]).expect_exit(0);
+    assert_eq!(run(&place, 0).outcome("people")["metrics"]["disconnected"], json!(0.0));
 }
 
 fn item_of(prompt: &str, bad: &str, good: &str) -> String {

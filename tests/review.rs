@@ -3,6 +3,8 @@
 
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/pty.rs"]
+mod pty;
 #[path = "support/web.rs"]
 mod web;
 
@@ -90,6 +92,12 @@ fn people_are_asked_what_changed_and_a_gate_asks_whether_they_see_what_the_rewar
     assert_eq!(tasks.status, 200);
     assert!(!tasks.body.contains("reviewed") && !tasks.body.contains("tuned"), "{}", tasks.body);
     drop(page);
+    // The same in a terminal.
+    let asked = ["review", "reviewed.yaml", "eval", "--as", "n", "--terminal", "--lang", "en"];
+    let mut seat = pty::terminal(place.command(&asked), 24, 80);
+    assert!(!seat.shows("[1] Answer A").join("\n").contains("tuned"));
+    seat.press("q");
+    assert_eq!(seat.end(), Some(0));
     assert_eq!(label(&place), 12);
     let judged = run(3);
     assert_eq!(judged.ending("people"), "done");

@@ -25,7 +25,7 @@ pub fn policy() -> String {
 }
 
 /// A text in a language of the pages.
-fn said(text: &Bilingual, language: Language) -> &str {
+pub fn said(text: &Bilingual, language: Language) -> &str {
     match language {
         Language::English => &text.en,
         Language::Japanese => &text.ja,
@@ -43,16 +43,20 @@ pub struct PageOfLabels<'a> {
     pub is_owner: bool,
 }
 
-/// The page of a stage.
-pub fn page(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> String {
-    let PageOfLabels { stage, is_owner, .. } = place;
-    let sheet = asked.criteria.as_ref();
-    let question = match (sheet, asked.form) {
+/// The question above the answers.
+pub fn question(asked: &Questionnaire, language: Language) -> &str {
+    match (asked.criteria.as_ref(), asked.form) {
         (Some(sheet), _) => said(&sheet.question, language),
         (None, Form::Pairs) => words::QUESTION_OF_PAIRS.say(language),
         (None, Form::Edit) => words::EDIT_SAYS.say(language),
         (None, Form::Ranking | Form::Ratings) => words::RANKING_SAYS.say(language),
-    };
+    }
+}
+
+/// The page of a stage.
+pub fn page(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> String {
+    let PageOfLabels { stage, is_owner, .. } = place;
+    let (sheet, question) = (asked.criteria.as_ref(), question(asked, language));
     let data = data(place, asked, language).to_string();
     let page = html! {
         (DOCTYPE)

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use stages::people::criteria::Sheet;
 use stages::people::form::Form;
 use stages::people::label::{Judgement, LabelEntry, PairChoice};
+use stages::people::measure::fallen_apart;
 use stages::people::sitting::Task;
 use stages::stage::Work;
 use std::cmp::Ordering;
@@ -63,6 +64,9 @@ pub struct LabelArguments {
     /// Serve a page on which people label; without `--as` each types a pseudonym
     #[arg(long, conflicts_with_all = ["adopt", "verify", "json"])]
     pub ui: bool,
+    /// Ask the person of `--as` in this terminal, by the keys of the page
+    #[arg(long, requires = "person", conflicts_with_all = ["adopt", "verify", "json", "import", "ui"])]
+    pub terminal: bool,
     #[command(flatten)]
     pub page: PageArguments,
 }
@@ -136,7 +140,7 @@ fn settles(book: &LabelBook, rule: &str, metric: &str, bound: f64) -> Option<Str
 }
 
 fn told(stage: &str, progress: &LabelProgress) -> String {
-    let LabelProgress { count, people, is_closed, later } = progress;
+    let LabelProgress { count, people, is_closed, later, disconnected } = progress;
     let closed = if *is_closed { ", closed" } else { "" };
     let later = if *later > 0 { format!("; {later} later ones wait for `--adopt`") } else { String::new() };
     let mut said = format!("{stage}: {} of {} labels{closed}{later}\n", count.done, count.needed);
@@ -144,7 +148,7 @@ fn told(stage: &str, progress: &LabelProgress) -> String {
         let doubts: String = person.doubts.iter().map(|doubt| format!("; {doubt}")).collect();
         said += &format!("  {}: {} labels, {} each{doubts}\n", person.by, person.labels, duration(person.seconds));
     }
-    said
+    said + &fallen_apart(*disconnected).map_or(String::new(), |told| format!("  {told}\n"))
 }
 
 /// A task as a program is shown it: blind, as a page shows it to a person.

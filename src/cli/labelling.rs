@@ -4,7 +4,6 @@
 mod desk;
 
 use super::label::{self, LabelPlace};
-use super::options::language_of_environment;
 use super::refusal::refused;
 use super::terminal;
 use super::web::guard::{self, Visitor};
@@ -88,7 +87,7 @@ impl Desks {
         Ok(Arc::new(Desks {
             place: Box::new(place),
             person,
-            language: page.lang.unwrap_or_else(language_of_environment),
+            language: page.language(),
             // Kept, so that what a page chose before a restart is still understood.
             token: guard::token(root)?,
             invites: page.is_open(),

@@ -1,6 +1,7 @@
 //! `review`: the page on which people compare the answers that an evaluation's model changed. It is that of the stage of kind
 //! `label` that has the evaluation on its port.
 
+use super::asking;
 use super::check::understand;
 use super::label::LabelPlace;
 use super::labelling;
@@ -19,14 +20,17 @@ pub struct ReviewArguments {
     /// The name of the evaluation
     evaluation: String,
     /// The pseudonym of the person who reviews; without it each types one
-    #[arg(long = "as", value_name = "NAME")]
+    #[arg(long = "as", value_name = "NAME", id = "person")]
     person: Option<String>,
+    /// Ask the person of `--as` in this terminal, by the keys of the page
+    #[arg(long, requires = "person")]
+    terminal: bool,
     #[command(flatten)]
     page: PageArguments,
 }
 
 pub fn review(arguments: ReviewArguments) -> Result<u8> {
-    let ReviewArguments { asked, evaluation, person, page } = arguments;
+    let ReviewArguments { asked, evaluation, person, terminal, page } = arguments;
     let plan = understand(&asked.file, &asked.changes.all(), None)?;
     if !plan.stages.iter().any(|stage| stage.name == evaluation) {
         return Err(refused(format!("there is no stage `{evaluation}`")));
@@ -48,7 +52,11 @@ pub fn review(arguments: ReviewArguments) -> Result<u8> {
             stage.name
         )));
     }
-    labelling::serve(LabelPlace::of(&asked), &stage.name, person, &page)
+    let place = LabelPlace::of(&asked);
+    match person {
+        Some(person) if terminal => asking::ask(&place, &stage.name, &person, page.language()),
+        person => labelling::serve(place, &stage.name, person, &page),
+    }
 }
 
 /// The refusal where nobody is asked, with what to add.

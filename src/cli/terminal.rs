@@ -11,8 +11,11 @@ use std::time::Duration;
 /// The page on stdout. Without a terminal it is 120 cells wide, enough for the widest table.
 fn page() -> Page {
     let width = page::terminal_width().unwrap_or(120).clamp(80, 120);
-    let is_terminal = std::io::stdout().is_terminal();
-    Page { width, has_color: is_terminal && takes_color(), breaks_words: is_terminal }
+    Page { width, has_color: stdout_has_color(), breaks_words: std::io::stdout().is_terminal() }
+}
+
+pub fn stdout_has_color() -> bool {
+    std::io::stdout().is_terminal() && takes_color()
 }
 
 pub fn stderr_has_color() -> bool {
@@ -38,8 +41,7 @@ pub fn show(sheets: &[Sheet]) -> Result<bool> {
 /// Prints to stdout; `false` if it was closed, which is not an error. No control character but those of our colours gets
 /// there.
 pub fn say(text: &str) -> Result<bool> {
-    let has_color = std::io::stdout().is_terminal() && takes_color();
-    write(shown(text, has_color).as_bytes())
+    write(shown(text, stdout_has_color()).as_bytes())
 }
 
 /// Prints JSON to stdout, in which such characters are escaped.

@@ -2,6 +2,7 @@
 
 pub mod guard;
 
+use super::options::language_of_environment;
 use super::refusal::refused;
 use super::terminal;
 use crate::chapter::words::Language;
@@ -36,6 +37,11 @@ pub struct PageArguments {
 }
 
 impl PageArguments {
+    /// The language that was asked for, else that of the environment.
+    pub fn language(&self) -> Language {
+        self.lang.unwrap_or_else(language_of_environment)
+    }
+
     /// Whether other machines are answered.
     pub fn is_open(&self) -> bool {
         self.listen.is_some_and(|address| !address.is_loopback())

@@ -64,6 +64,8 @@ pub struct LabelProgress {
     pub is_closed: bool,
     /// Labels that came after the close, and count once they are adopted.
     pub later: usize,
+    /// Prompts whose comparisons fall apart.
+    pub disconnected: usize,
 }
 
 /// A share of what people say, on its way to a claim.
@@ -190,7 +192,9 @@ impl LabelBook {
         let standing = self.files.standing(&self.worklist)?;
         let count = self.count();
         let people = people(&self.worklist, &self.labels);
-        Ok(LabelProgress { count, people, is_closed: standing.is_closed, later: standing.later })
+        let disconnected =
+            People::of(&self.worklist, &self.labels).disconnected().map_or(0, |prompts| prompts as usize);
+        Ok(LabelProgress { count, people, is_closed: standing.is_closed, later: standing.later, disconnected })
     }
 
     /// The share of a metric so far, and how many more items would show, if people go on like that, that it is above a bound.
@@ -200,6 +204,13 @@ impl LabelBook {
         let share = said.iter().map(|(_, value)| value).sum::<f64>() / items as f64;
         let more = labels_needed(bound, share).map(|needed| needed.saturating_sub(items));
         (items > 0).then_some(Outlook { share, items, more })
+    }
+
+    /// The ranks that are suggested to a person after their choice, in the order in which the answers were shown. What is shown
+    /// once more measures the person alone.
+    pub fn suggestion(&self, task: &Task) -> Option<Vec<f64>> {
+        let ranks = self.worklist.items[task.item].suggestion.as_ref().filter(|_| task.round == 0)?;
+        task.order.iter().map(|place| ranks.get(*place).copied()).collect()
     }
 
     /// The label of a task: what a person said of the answers in the order in which they were shown. A task whose order is

@@ -4,7 +4,7 @@ use super::source::Input;
 use crate::diagnostic::Diagnostic;
 use crate::gate::MetricName;
 use crate::spec::{MetricSpec, StageSpec};
-use stages::stage::{Kind, Metric, Port, Work};
+use stages::stage::{Kind, Port, Work};
 
 /// The metrics that the stage's own record will contain.
 pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut Vec<Diagnostic>) -> Vec<MetricName> {
@@ -45,11 +45,10 @@ pub fn written_metric(metric: &MetricSpec) -> MetricName {
 pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
     // A port that the kind requires is connected; otherwise that is a mistake already.
     let is_connected = |port: &Port| !port.is_optional || inputs.iter().any(|input| input.port == port.name);
-    let is_there = |port: &Port| port.has_default || is_connected(port);
-    let has_port = |metric: &Metric| metric.measured_by.and_then(|port| kind.port(port)).is_none_or(is_there);
     let is_measured = |name: &str| match kind.work {
         Work::Run(_) | Work::Ask(_) | Work::Draw(_) | Work::Choose { .. } => {
-            kind.metrics().filter(|metric| metric.name == name).all(has_port)
+            let needed = kind.metrics().find(|metric| metric.name == name).and_then(|metric| metric.needs);
+            needed.and_then(|port| kind.port(port)).is_none_or(is_connected)
         }
         Work::Measure(measure) => measure.parts.iter().any(|part| {
             let mut read = kind.ports.iter().filter(|port| part.reads(port.name));

@@ -13,7 +13,6 @@ use crate::gate::Items;
 use crate::ledger::Permission;
 use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
-use failed::follows;
 pub use people::LabelsThere;
 use stages::io::Shortfall;
 use std::collections::{BTreeMap, HashMap};
@@ -374,7 +373,7 @@ impl<'a> Lookup<'a> {
         let end = self.end(id)?;
         match (&end.artifact, &end.outcome) {
             (Some(artifact), _) => Ok(artifact.clone()),
-            (None, outcome) => Err(follows(&self.plan.stages[id].name, outcome)),
+            (None, outcome) => Err(Lookup::follows(&self.plan.stages[id].name, outcome)),
         }
     }
 
@@ -382,7 +381,7 @@ impl<'a> Lookup<'a> {
     fn pinned(&self, id: StageId, pin: &Pin) -> Step<Artifact> {
         let name = &self.plan.stages[id].name;
         let end = self.end(id)?;
-        let Some(record) = &end.record else { return Err(follows(name, &end.outcome)) };
+        let Some(record) = &end.record else { return Err(Lookup::follows(name, &end.outcome)) };
         let candidate = match pin {
             Pin::Step(step) => {
                 let Some(candidate) = record.candidates.iter().find(|candidate| candidate.step == *step) else {

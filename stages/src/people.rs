@@ -2,11 +2,14 @@
 
 pub mod aggregate;
 pub mod agreement;
+pub mod compared;
 pub mod criteria;
 pub mod form;
+pub mod identity;
 pub mod interval;
 pub mod items;
 pub mod label;
+mod likeness;
 pub mod measure;
 pub mod person;
 pub mod progress;

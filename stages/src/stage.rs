@@ -49,6 +49,8 @@ pub struct Metric {
     pub has_own_rows: bool,
     /// The port whose input it is measured by, beside the rows: with another one there it is another number.
     pub measured_by: Option<&'static str>,
+    /// The optional port without which it has no value.
+    pub needs: Option<&'static str>,
 }
 
 /// The least and the largest value that a number can have.
@@ -74,6 +76,7 @@ impl Metric {
             bounds: None,
             has_own_rows: false,
             measured_by: None,
+            needs: None,
         }
     }
     pub const fn mean_of(self, field: &'static str) -> Metric {
@@ -81,6 +84,9 @@ impl Metric {
     }
     pub const fn measured_by(self, port: &'static str) -> Metric {
         Metric { measured_by: Some(port), ..self }
+    }
+    pub const fn needs(self, port: &'static str) -> Metric {
+        Metric { needs: Some(port), ..self }
     }
     pub const fn of_own_rows(self) -> Metric {
         Metric { has_own_rows: true, ..self }
@@ -133,8 +139,6 @@ pub struct Port {
     pub name: &'static str,
     pub accepts: Accepts,
     pub is_optional: bool,
-    /// Whether something takes its place where nothing is connected.
-    pub has_default: bool,
     /// The port that is connected in its place: exactly one of the two is.
     pub or: Option<&'static str>,
     pub takes_many: bool,
@@ -153,7 +157,7 @@ impl Port {
     pub const REFERENCE: Port =
         Port::one("reference", Accepts::Model, "what the policy is compared with; default: itself as it came, frozen")
             .reads_tokens_of("policy")
-            .or_default();
+            .optional();
 
     pub const fn heldout(rows: DataRows) -> Port {
         let doc = "the same, to measure on; default: a share of `data`, split by prompt";
@@ -164,7 +168,6 @@ impl Port {
             name,
             accepts,
             is_optional: false,
-            has_default: false,
             or: None,
             takes_many: false,
             is_measured: false,
@@ -176,9 +179,6 @@ impl Port {
     }
     pub const fn optional(self) -> Port {
         Port { is_optional: true, ..self }
-    }
-    pub const fn or_default(self) -> Port {
-        Port { is_optional: true, has_default: true, ..self }
     }
     pub const fn or(self, port: &'static str) -> Port {
         Port { is_optional: true, or: Some(port), ..self }
@@ -239,6 +239,9 @@ pub enum Work {
     Choose { port: &'static str },
 }
 
+/// Mistakes by the parameters, and by what is connected to the ports.
+pub type ConnectionCheck = fn(&Value, &dyn Fn(&str) -> bool) -> Vec<ParameterMistake>;
+
 /// One row of the table of kinds.
 pub struct Kind {
     pub name: &'static str,
@@ -271,7 +274,7 @@ pub struct Kind {
     /// Whether it may ask an endpoint, which the one secret of the stage is told.
     pub asks_endpoint: bool,
     /// Mistakes of parameters that need something on a port, or nothing there.
-    pub unconnected: fn(&Value, &dyn Fn(&str) -> bool) -> Vec<ParameterMistake>,
+    pub unconnected: ConnectionCheck,
     /// The files that it writes with these parameters, where they are known.
     pub files: Option<fn(&Value) -> Vec<&'static str>>,
     /// The table beside a candidate whose rows are the bins of its reliability, where there is one.

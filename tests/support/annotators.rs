@@ -23,6 +23,26 @@ pub fn worth(answer: &str) -> usize {
     answer.matches("good").count()
 }
 
+/// The truth of the toy world: what is warm is better than what is polite, that than what is curt, and anything than what is rude.
+pub fn warmth(answer: &str) -> usize {
+    const KINDS: [&[&str]; 3] = [
+        &["そうですか", "なるほど", "わかりました", "次をどうぞ", "I see", "Okay", "Is that so"],
+        &["いい思い出", "よかったですね", "ありがとう", "何より", "nice", "Thank you", "good memory"],
+        &[
+            "いいですね",
+            "すてき",
+            "楽しかったでしょう",
+            "なつかしい",
+            "あたたま",
+            "lovely",
+            "wonderful",
+            "warm",
+            "I love hearing",
+        ],
+    ];
+    KINDS.iter().rposition(|words| words.iter().any(|word| answer.contains(word))).map_or(0, |kind| kind + 1)
+}
+
 /// A sequence of numbers that is the same each time.
 pub struct Lots(u64);
 
@@ -41,10 +61,10 @@ impl Lots {
 }
 
 impl Annotator {
-    /// The place of the chosen answer among the two that are shown, and the seconds that it took. `done` is the share of
-    /// the session that is over.
-    pub fn choose(self, shown: [&str; 2], done: f64, lots: &mut Lots) -> (usize, f64) {
-        let better = usize::from(worth(shown[1]) > worth(shown[0]));
+    /// The place of the chosen answer among the two that are shown, and the seconds that it took. `worths` are what is true of
+    /// the two, and `done` is the share of the session that is over.
+    pub fn choose(self, shown: [&str; 2], worths: [usize; 2], done: f64, lots: &mut Lots) -> (usize, f64) {
+        let better = usize::from(worths[1] > worths[0]);
         let erring = |chance: f64, lots: &mut Lots| if lots.uniform() < chance { 1 - better } else { better };
         let seconds = 4.0 + 4.0 * lots.uniform();
         match self {

@@ -73,7 +73,7 @@ pub fn page(stage: &str, overview: &LabelsOverview, invites: bool, language: Lan
 /// The part of the page that changes.
 pub fn overview(stage: &str, overview: &LabelsOverview, language: Language) -> String {
     let LabelsOverview { progress, rules, agreement } = overview;
-    let LabelProgress { count: LabelCount { done, needed }, people, is_closed, later } = progress;
+    let LabelProgress { count: LabelCount { done, needed }, people, is_closed, later, .. } = progress;
     let numbers = [("done", &*done.to_string()), ("needed", &needed.to_string())];
     let said = html! {
         p.numbers {

@@ -1,6 +1,6 @@
 //! The phrases of the page on which people label.
 
-use super::Phrase;
+pub use super::Phrase;
 
 phrases! {
     LABELS: "labels" | "ラベル付け";
@@ -23,6 +23,14 @@ phrases! {
     HELP: "Keys" | "キー操作";
     KEYS: "1 or ←: the left answer · 2 or →: the right one · = or ↓: a tie · B: both bad · S: skip · U: undo · N: note · digits: the order of a ranking · Enter: send"
         | "1 または ←: 左の答え · 2 または →: 右の答え · = または ↓: 引き分け · B: どちらも悪い · S: とばす · U: 一つ戻す · N: メモ · 数字: 順位をつける · Enter: 送信";
+    KEYS_OF_PAIRS: "1 ←: the left answer · 2 →: the right one · = ↓: a tie · B: both bad" | "1 ←: 左の答え · 2 →: 右の答え · = ↓: 引き分け · B: どちらも悪い";
+    KEYS_OF_RANKING: "Digits: from the best to the worst · =: tied with the one before · Backspace: begin anew · Enter: send"
+        | "数字: 良い順に選ぶ · =: 直前のものと同順位 · Backspace: 並べ直す · Enter: 送信";
+    KEYS_OF_RATINGS: "Digits or ← →: the rating · ↑ ↓: another one · Backspace: none · Enter: send" | "数字または ← →: 評点 · ↑ ↓: 移動 · Backspace: 消す · Enter: 送信";
+    KEYS_OF_EDIT: "A digit: that answer in your editor ($EDITOR) · Enter: send" | "数字: その答えをエディター($EDITOR)で直す · Enter: 送信";
+    KEYS_OF_TERMINAL: "S: skip · U: undo · N: note · Space: further down · ?: help · Q: quit" | "S: とばす · U: 一つ戻す · N: メモ · スペース: 続きを見る · ?: 説明 · Q: 終了";
+    NOT_WRITTEN: "This was not kept: choose again once it can be." | "保存できませんでした。書き込めるようになったら、もう一度選んでください。";
+    LEFT_SAYS: "{labels} labels of this session are kept; the same command goes on." | "今回の {labels} 件を保存しました。同じコマンドで続きから始められます。";
     SAVED: "Saved." | "保存しました。";
     NOT_SAVED: "Not saved yet: {count}. They are kept in this browser, and sent as soon as the server answers."
         | "未保存: {count} 件。このブラウザーに残してあり、サーバーが応答すればすぐに送信します。";

@@ -130,7 +130,9 @@ impl Desk {
         Ok(TaskBatch { done, needed, own, more, tasks })
     }
 
-    fn give(&mut self, person: &str, Task { item, round, order }: Task, at: Instant) -> GivenTask {
+    fn give(&mut self, person: &str, shown: Task, at: Instant) -> GivenTask {
+        let suggests = self.book.suggestion(&shown).is_some();
+        let Task { item, round, order } = shown;
         self.leases.insert(item, (person.to_owned(), at));
         let task = self.name(person, item, round);
         self.handed.insert(task.clone(), (item, round));
@@ -138,13 +140,7 @@ impl Desk {
         let texts: Vec<String> = order.iter().map(|place| shown.answers[*place].clone()).collect();
         let answers = texts.iter().map(|text| pages::answer(text)).collect();
         let texts = if self.book.worklist.asked.form == Form::Edit { texts } else { Vec::new() };
-        let suggests = self.suggests(item, round);
         GivenTask { task, order, prompt: pages::prompt(&shown.prompt), answers, texts, suggests }
-    }
-
-    /// Whether a person is shown a suggestion after their choice. What is shown once more measures the person alone.
-    fn suggests(&self, item: usize, round: u32) -> bool {
-        round == 0 && self.book.worklist.items[item].suggestion.is_some()
     }
 
     /// The number of labels that would settle every rule. It says nothing of what the labels say.
@@ -181,16 +177,13 @@ impl Desk {
         let LabelChoice { person, task, order, judgement, seconds, client, note } = choice;
         check(&person)?;
         let Some((item, round)) = self.task(&person, &task) else { bail!("there is no such task in the worklist") };
-        let ranks = self.book.worklist.items[item].suggestion.as_ref().filter(|_| self.suggests(item, round));
-        let ranks = ranks.filter(|_| judgement != Judgement::Skip);
-        let shown =
-            |ranks: &Vec<f64>| order.iter().map(|place| ranks.get(*place).copied()).collect::<Option<Vec<f64>>>();
-        let suggestion = ranks.and_then(shown).map(|ranks| Suggestion { ranks });
+        let shown = Task { item, round, order };
+        let ranks = self.book.suggestion(&shown).filter(|_| judgement != Judgement::Skip);
         let said = SaidLabel { by: person, judgement, seconds, client, note };
-        let label = self.book.label(Task { item, round, order }, said);
+        let label = self.book.label(shown, said);
         self.write(LabelEntry::Label(label))?;
         self.leases.remove(&item);
-        Ok(suggestion)
+        Ok(ranks.map(|ranks| Suggestion { ranks }))
     }
 
     /// Takes what a person says once they have seen the suggestion.

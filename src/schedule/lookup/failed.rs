@@ -29,26 +29,26 @@ impl Lookup<'_> {
         };
         Ok(Err(reason))
     }
-}
 
-/// The obstacle to a stage whose need ended without an artifact. The first cause is passed down the line.
-pub fn follows(name: &str, outcome: &Outcome) -> Obstacle {
-    Obstacle::Ends(match outcome {
-        Outcome::Done { .. } => Outcome::Failed { cause: Failure::NothingToTake(name.to_owned()) },
-        Outcome::Stopped { .. } => Outcome::Skipped { because: SkipReason::GateClosed(name.to_owned()) },
-        Outcome::Held { .. } => Outcome::Skipped { because: SkipReason::Undecided(name.to_owned()) },
-        Outcome::Waits { on: WaitReason::Labels, .. } => {
-            Outcome::Skipped { because: SkipReason::Unlabelled(name.to_owned()) }
-        }
-        Outcome::Waits { on: WaitReason::Budget, .. } => {
-            Outcome::Skipped { because: SkipReason::Other(format!("`{name}` waits for a larger budget")) }
-        }
-        Outcome::Failed { .. } => Outcome::Skipped { because: SkipReason::Failed(name.to_owned()) },
-        Outcome::Skipped { because } => Outcome::Skipped { because: because.clone() },
-        Outcome::WouldRun { .. } => {
-            let because = StageCause { part: None, cause: Cause::Upstream(name.to_owned()) };
-            Outcome::WouldRun { because: vec![because] }
-        }
-        Outcome::Interrupted => Outcome::Interrupted,
-    })
+    /// The obstacle to a stage whose need ended without an artifact. The first cause is passed down the line.
+    pub fn follows(name: &str, outcome: &Outcome) -> Obstacle {
+        Obstacle::Ends(match outcome {
+            Outcome::Done { .. } => Outcome::Failed { cause: Failure::NothingToTake(name.to_owned()) },
+            Outcome::Stopped { .. } => Outcome::Skipped { because: SkipReason::GateClosed(name.to_owned()) },
+            Outcome::Held { .. } => Outcome::Skipped { because: SkipReason::Undecided(name.to_owned()) },
+            Outcome::Waits { on: WaitReason::Labels, .. } => {
+                Outcome::Skipped { because: SkipReason::Unlabelled(name.to_owned()) }
+            }
+            Outcome::Waits { on: WaitReason::Budget, .. } => {
+                Outcome::Skipped { because: SkipReason::Other(format!("`{name}` waits for a larger budget")) }
+            }
+            Outcome::Failed { .. } => Outcome::Skipped { because: SkipReason::Failed(name.to_owned()) },
+            Outcome::Skipped { because } => Outcome::Skipped { because: because.clone() },
+            Outcome::WouldRun { .. } => {
+                let because = StageCause { part: None, cause: Cause::Upstream(name.to_owned()) };
+                Outcome::WouldRun { because: vec![because] }
+            }
+            Outcome::Interrupted => Outcome::Interrupted,
+        })
+    }
 }

@@ -73,7 +73,7 @@ pub struct StageResult {
     pub telemetry: BTreeMap<String, Value>,
 }
 
-/// What a stage has of what it needs, when it waits for more.
+/// The part that a stage has of what it needs, when it waits for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortfall {
     pub done: usize,

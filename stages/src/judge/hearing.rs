@@ -120,6 +120,25 @@ impl Hearing<'_> {
         (chosen != other).then(|| f64::from(u8::from(chosen > other)))
     }
 
+    /// The chance that it gives to the first of two answers, over the orders; of samples, the share that chose it.
+    pub fn first_chance(&self) -> Option<f64> {
+        let of = |reply: &JudgeReply| {
+            let shown_first = *reply.order.first()? == 0;
+            let chance = |first: f64| if shown_first { first } else { 1.0 - first };
+            reply.first.map(chance)
+        };
+        let told: Vec<f64> = self.replies.iter().filter_map(of).collect();
+        let has_samples = self.replies.iter().any(|reply| reply.sample > 0);
+        let chosen = |reply: &JudgeReply| match reply.judgement {
+            Some(Judgement::Pair(PairChoice::First)) => Some(1.0),
+            Some(Judgement::Pair(PairChoice::Second)) => Some(0.0),
+            Some(Judgement::Pair(PairChoice::Tie | PairChoice::BothBad)) => Some(0.5),
+            _ => None,
+        };
+        mean(&told)
+            .or_else(|| mean(&self.replies.iter().filter(|_| has_samples).filter_map(chosen).collect::<Vec<_>>()))
+    }
+
     /// The share of the pairs of samples of one question that say the same.
     pub fn repeat_stability(&self) -> Option<f64> {
         let of_order = |replies: Vec<&JudgeReply>| {

@@ -1,13 +1,14 @@
-//! How far a judge agrees with people: on the items that both judged, beside how far people agree with each other. Pure.
+//! Agreement of a judge with people: on the items that both judged, beside how far people agree with each other. Pure.
 
 use crate::people::agreement::{CodedUnits, Distance};
 use crate::people::label::{Judgement, Label, PairChoice};
 use crate::people::worklist::WorkItem;
 use crate::rl;
 use crate::stage::Metric;
+use serde_json::{Value, json};
 
 /// An item that a judge and people judged.
-pub struct BothJudged<'a> {
+pub struct SharedItem<'a> {
     pub item: &'a WorkItem,
     pub judge: &'a Judgement,
     pub people: Vec<&'a Label>,
@@ -21,21 +22,21 @@ pub const METRICS: [Metric; 5] = [
         .mean_of("people_agreement")
         .of_unit()
         .of_own_rows()
-        .measured_by("people"),
+        .needs("people"),
     Metric::higher("people_alpha", "Krippendorff's α of the judge as one of the people, ties between the sides")
-        .measured_by("people"),
+        .needs("people"),
     Metric::higher("people_ceiling", "share of pairs of people who say the same: no judge agrees more with them")
-        .measured_by("people"),
+        .needs("people"),
     Metric::lower(
         "people_ece",
         "expected calibration error of the judge's chances against people's votes, 10 bins, where it tells chances",
     )
-    .measured_by("people"),
-    Metric::neutral("people_items", "items that the judge and people judged").measured_by("people"),
+    .needs("people"),
+    Metric::neutral("people_items", "items that the judge and people judged").needs("people"),
 ];
 
 /// The share of people's labels that say what the judge says of an item.
-pub fn agreement(both: &BothJudged) -> Option<f64> {
+pub fn agreement(both: &SharedItem) -> Option<f64> {
     let said: Vec<f64> = both
         .people
         .iter()
@@ -44,20 +45,36 @@ pub fn agreement(both: &BothJudged) -> Option<f64> {
     (!said.is_empty()).then(|| rl::mean(&said))
 }
 
+/// The rows behind the agreement.
+pub fn table(all: &[SharedItem]) -> Vec<Value> {
+    const METRIC: &str = METRICS[0].name;
+    let row = |both: &SharedItem| {
+        let (item, value) = (both.item, agreement(both)?);
+        let mut row =
+            json!({"id": format!("{METRIC}/{}", item.digest), "prompt": item.prompt.to_string(), "subset": METRIC});
+        if let Some(group) = &item.group {
+            row["prompt_group"] = json!(group);
+        }
+        row[METRIC] = json!(value);
+        Some(row)
+    };
+    all.iter().filter_map(row).collect()
+}
+
 /// All metrics that have a value.
-pub fn measures(all: &[BothJudged]) -> Vec<(&'static str, f64)> {
+pub fn measures(all: &[SharedItem]) -> Vec<(&'static str, f64)> {
     let agreements: Vec<f64> = all.iter().filter_map(agreement).collect();
     if agreements.is_empty() {
         return Vec::new();
     }
     let mut measured = vec![("people_agreement", rl::mean(&agreements)), ("people_items", agreements.len() as f64)];
     // In the order that the item draws: in that of the texts, the better answer may always come first.
-    let side = |both: &BothJudged, judgement: &Judgement| {
+    let side = |both: &SharedItem, judgement: &Judgement| {
         let (ranks, order) = (judgement.ranks(None).filter(|ranks| ranks.len() == 2)?, both.item.drawn_order());
         let order = ranks[order[0]].total_cmp(&ranks[order[1]]);
         Some(1_usize.saturating_add_signed(order as isize))
     };
-    let of_people = |both: &BothJudged| -> Vec<usize> {
+    let of_people = |both: &SharedItem| -> Vec<usize> {
         both.people.iter().filter_map(|label| side(both, &label.judgement)).collect()
     };
     let units: Vec<Vec<usize>> =
@@ -76,7 +93,7 @@ pub fn measures(all: &[BothJudged]) -> Vec<(&'static str, f64)> {
 }
 
 /// The share of people who prefer the first answer, ties half.
-fn first_votes(both: &BothJudged) -> Option<f64> {
+fn first_votes(both: &SharedItem) -> Option<f64> {
     let of = |label: &&Label| match label.judgement {
         Judgement::Pair(PairChoice::First) => Some(1.0),
         Judgement::Pair(PairChoice::Second) => Some(0.0),
@@ -108,7 +125,7 @@ mod tests {
         let items: Vec<WorkItem> = (0..20)
             .map(|number| WorkItem::of(Prompt::Text(format!("p{number}")), vec!["a".to_owned(), "b".to_owned()]))
             .collect();
-        let choice = |number: usize| if number % 3 == 0 { PairChoice::First } else { PairChoice::Second };
+        let choice = |number: usize| if number.is_multiple_of(3) { PairChoice::First } else { PairChoice::Second };
         let label = |item: &WorkItem, choice: PairChoice| Label {
             item: item.digest.clone(),
             criteria: String::new(),
@@ -125,8 +142,8 @@ mod tests {
         let labels: Vec<Label> = items.iter().enumerate().map(|(at, item)| label(item, choice(at))).collect();
         let measured = |judge: fn(PairChoice) -> PairChoice| {
             let judged: Vec<Judgement> = (0..20).map(|at| Judgement::Pair(judge(choice(at)))).collect();
-            let both: Vec<BothJudged> = (0..20)
-                .map(|at| BothJudged {
+            let both: Vec<SharedItem> = (0..20)
+                .map(|at| SharedItem {
                     item: &items[at],
                     judge: &judged[at],
                     people: vec![&labels[at], &labels[at]],

@@ -56,9 +56,9 @@ pub const KIND: Kind = Kind {
         )
         .mean_of("win_rate_calibrated")
         .of_own_rows()
-        .measured_by("of"),
-        Metric::neutral("win_rate_people", "the same by people alone").measured_by("of"),
-        Metric::neutral("win_rate_ai", "the same by the judge alone, of all items").measured_by("of"),
+        .needs("of"),
+        Metric::neutral("win_rate_people", "the same by people alone").needs("of"),
+        Metric::neutral("win_rate_ai", "the same by the judge alone, of all items").needs("of"),
     ],
     computes: false,
     ..Kind::of::<Merging>(Work::Run(run))

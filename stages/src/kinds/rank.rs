@@ -6,17 +6,19 @@ mod parameters;
 use crate::io::{self, Io};
 use crate::judge::hearing::{Hearing, JudgeReply};
 use crate::judge::measures;
+use crate::judge::quality::{self, SharedItem};
+use crate::judge::said::{self, SaidItem};
 use crate::people::items::{Suggestions, items_of};
-use crate::people::label::{EffectiveLabels, Label};
+use crate::people::label::{EffectiveLabels, Judgement, Label};
 use crate::people::rows::{self, OutputFile};
 use crate::people::worklist::{Questionnaire, WorkItem, Worklist};
-use crate::stage::{Accepts, Call, Gives, Kind, Port, Work};
+use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::{Result, bail};
 use formats::data::{self, DataRows, RowFilter};
 use hear::Heard;
 use parameters::JudgeRanking;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const KIND: Kind = Kind {
     name: "rank",
@@ -38,14 +40,32 @@ pub const KIND: Kind = Kind {
         Port::one("criteria", Accepts::Criteria, "a criteria sheet (.yaml): what to look at, as people see it")
             .instead_of("criteria")
             .optional(),
+        Port::one(
+            "people",
+            Accepts::Any,
+            "what people said of some of the items, as `merge` takes it: how far the judge agrees with them",
+        )
+        .optional(),
     ],
     gives: Gives::Any,
-    metrics: measures::METRICS,
+    metrics: &METRICS,
     draws: true,
     asks_endpoint: true,
     files: Some(parameters::files),
     unconnected: parameters::unconnected,
     ..Kind::of::<JudgeRanking>(Work::Run(run))
+};
+
+/// The numbers of the judge, and those beside people.
+const METRICS: [Metric; measures::METRICS.len() + quality::METRICS.len()] = {
+    let mut all = [quality::METRICS[0]; measures::METRICS.len() + quality::METRICS.len()];
+    let (own, beside) = (measures::METRICS.len(), quality::METRICS.len());
+    let mut at = 0;
+    while at < own + beside {
+        all[at] = if at < own { measures::METRICS[at] } else { quality::METRICS[at - own] };
+        at += 1;
+    }
+    all
 };
 
 /// The field that says who judged, in each row.
@@ -103,8 +123,27 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     by_item.iter_mut().for_each(|row| row["source"] = json!(SOURCE));
     io::write_rows(&directory.join(rows::PER_ITEM), &by_item)?;
     io::write_rows(&directory.join(parameters::REPLIES), &hearings.iter().map(replies).collect::<Vec<_>>())?;
-    io.table(0, "items", &measures::table(&hearings))?;
-    let measured = measures::measures(&hearings);
+    let (mut table, mut measured) = (measures::table(&hearings), measures::measures(&hearings));
+    if let Some(path) = io.optional_input("people") {
+        let people = said::read(path, Some(parameters.form))?;
+        let people: BTreeMap<&str, &SaidItem> = people.iter().map(|said| (said.item.digest.as_str(), said)).collect();
+        let of = |hearing: &Hearing| hearing.judgement();
+        let judged: Vec<Option<Judgement>> = hearings.iter().map(of).collect();
+        let both: Vec<SharedItem> = hearings
+            .iter()
+            .zip(&judged)
+            .filter_map(|(hearing, judge)| {
+                let people = people.get(hearing.item.digest.as_str())?.spoken().collect();
+                Some(SharedItem { item: hearing.item, judge: judge.as_ref()?, people, first: hearing.first_chance() })
+            })
+            .collect();
+        if both.is_empty() {
+            bail!("compare the judge with people: they judged none of the items");
+        }
+        table.extend(quality::table(&both));
+        measured.extend(quality::measures(&both));
+    }
+    io.table(0, "items", &table)?;
     io.candidate_with(0, measured.into_iter().map(|(name, value)| (name.to_owned(), Some(value))).collect())
 }
 

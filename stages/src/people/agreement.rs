@@ -32,6 +32,11 @@ impl fmt::Display for NoValue {
 
 pub type Statistic = Result<f64, NoValue>;
 
+/// The mean of numbers, where there are any.
+pub fn mean(values: &[f64]) -> Statistic {
+    if values.is_empty() { Err(NoValue::Nothing) } else { Ok(values.iter().sum::<f64>() / values.len() as f64) }
+}
+
 /// The distance of two things that people may say, from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Distance {

@@ -1,10 +1,12 @@
 //! Numbers about people from their labels: agreement, gold, repeats, sides, pace. Every number of which a rule may ask
 //! how sure it is comes with the rows that it is the mean of.
 
-use super::agreement::{CodedUnits, Distance, NoValue, Statistic, kendall_distance};
+use super::agreement::{self, CodedUnits, Distance, NoValue, Statistic, kendall_distance, mean};
+use super::compared::disconnected;
 use super::form::Form;
 use super::interval::clopper_pearson;
 use super::label::{EffectiveLabels, Judgement, Label};
+use super::likeness::{alike, ordered_alike, sign_distance, signs};
 use super::progress::median;
 use super::review;
 use super::worklist::{WorkItem, Worklist};
@@ -18,6 +20,8 @@ pub struct People<'a> {
     worklist: &'a Worklist,
     /// With the places of their items; the items of one place are together.
     labels: Vec<(usize, &'a Label)>,
+    /// First judgements of items that are no gold, without those that were skipped.
+    by_item: BTreeMap<usize, Vec<&'a Label>>,
 }
 
 /// A number that a metric is the mean of, and the item that it is about.
@@ -34,7 +38,7 @@ const RESAMPLES: usize = 10_000;
 
 impl<'a> People<'a> {
     pub fn of(worklist: &'a Worklist, labels: &'a EffectiveLabels) -> People<'a> {
-        People { worklist, labels: worklist.labelled(labels).collect() }
+        People { worklist, labels: worklist.labelled(labels).collect(), by_item: worklist.judged(labels) }
     }
 
     fn item(&self, place: usize) -> &'a WorkItem {
@@ -45,26 +49,15 @@ impl<'a> People<'a> {
         label.judgement.ranks(self.worklist.asked.criteria.as_ref())
     }
 
-    /// First judgements of items that are no gold, without those that were skipped.
-    fn judged(&self) -> impl Iterator<Item = (usize, &'a Label)> {
-        let of = |(place, label): &(usize, &Label)| {
-            !self.item(*place).is_gold && label.round == 0 && label.judgement != Judgement::Skip
-        };
-        self.labels.iter().copied().filter(move |label| of(label))
-    }
-
-    fn by_item(&self) -> BTreeMap<usize, Vec<&'a Label>> {
-        let mut by_item: BTreeMap<usize, Vec<&Label>> = BTreeMap::new();
-        self.judged().for_each(|(place, label)| by_item.entry(place).or_default().push(label));
-        by_item
+    fn judged(&self) -> impl Iterator<Item = &'a Label> {
+        self.by_item.values().flatten().copied()
     }
 
     /// Everything that was said of each item, and the place of the item.
     fn coded(&self) -> (CodedUnits, Vec<usize>) {
-        let by_item = self.by_item();
         let mut places = Vec::new();
         let mut said: Vec<Vec<Vec<f64>>> = Vec::new();
-        for (place, labels) in &by_item {
+        for (place, labels) in &self.by_item {
             let ranks: Vec<Vec<f64>> = match self.worklist.asked.form {
                 Form::Pairs | Form::Ranking => labels.iter().filter_map(|label| self.ranks(label)).collect(),
                 Form::Ratings | Form::Edit => Vec::new(),
@@ -112,20 +105,20 @@ impl<'a> People<'a> {
         let item = |place: usize| self.worklist.items.get(place).expect("it is a place of the worklist");
         match metric {
             "human_agreement" => {
-                let of_item = |(place, labels): (usize, Vec<&'a Label>)| {
-                    let known = item(place).known.as_ref()?;
+                let of_item = |(place, labels): (&usize, &Vec<&'a Label>)| {
+                    let known = item(*place).known.as_ref()?;
                     let agree: Vec<f64> = labels
                         .iter()
                         .filter_map(|label| Some(1.0 - kendall_distance(&self.ranks(label)?, known)))
                         .collect();
                     (!agree.is_empty()).then(|| Point {
-                        item: item(place),
+                        item: item(*place),
                         by: "",
                         round: 0,
                         value: agree.iter().sum::<f64>() / agree.len() as f64,
                     })
                 };
-                self.by_item().into_iter().filter_map(of_item).collect()
+                self.by_item.iter().filter_map(of_item).collect()
             }
             "human_win_rate" => self.win_points(),
             "agreement" => {
@@ -195,13 +188,13 @@ impl<'a> People<'a> {
 
     /// Wins of the model that is reviewed, in the eyes of people; each counts for as much as there is of its like.
     fn win_points(&self) -> Vec<Point<'a>> {
-        let won = |(place, labels): (usize, Vec<&'a Label>)| {
-            let reviewed = self.item(place).reviewed?;
+        let won = |(place, labels): (&usize, &Vec<&'a Label>)| {
+            let reviewed = self.item(*place).reviewed?;
             let ranks = labels.iter().filter_map(|label| self.ranks(label));
             let wins: Vec<f64> = ranks.map(|ranks| review::win(&ranks, reviewed)).collect();
-            Some((place, mean(&wins).ok()?))
+            Some((*place, mean(&wins).ok()?))
         };
-        let (places, wins): (Vec<usize>, Vec<f64>) = self.by_item().into_iter().filter_map(won).unzip();
+        let (places, wins): (Vec<usize>, Vec<f64>) = self.by_item.iter().filter_map(won).unzip();
         let weights = review::weights(&self.worklist.items, &places).unwrap_or_default();
         let point = |((place, win), weight): ((usize, f64), f64)| {
             let item = self.worklist.items.get(place)?;
@@ -258,7 +251,7 @@ impl<'a> People<'a> {
     pub fn measures(&self, draw: Draw) -> Vec<(&'static str, Statistic)> {
         let (coded, _) = self.coded();
         let by: BTreeSet<&str> = self.labels.iter().map(|(_, label)| label.by.as_str()).collect();
-        let (judged, by_item) = (self.judged().count(), self.by_item());
+        let judged = self.judged().count();
         let mean = |metric: &str| mean(&self.points(metric).iter().map(|point| point.value).collect::<Vec<_>>());
         let interval = coded.bootstrap(draw, RESAMPLES);
         let end = |at: usize| interval.map(|ends| ends[at]).ok_or(NoValue::NoPairs);
@@ -271,7 +264,7 @@ impl<'a> People<'a> {
             Form::Pairs => CodedUnits { distance: Distance::Ordinal, ..coded.clone() }.alpha(),
             Form::Ranking | Form::Ratings | Form::Edit => Err(NoValue::Nothing),
         };
-        let is_tie = |(_, label): (usize, &Label)| {
+        let is_tie = |label: &Label| {
             self.ranks(label).map(|ranks| f64::from(u8::from(ranks.iter().all(|rank| *rank == ranks[0]))))
         };
         let ties: Vec<f64> = self.judged().filter_map(is_tie).collect();
@@ -283,7 +276,7 @@ impl<'a> People<'a> {
         let fast = timed().map(|(place, label)| f64::from(u8::from(is_too_fast(self.item(*place), label))));
         let seconds = median(timed().map(|(_, label)| label.seconds).collect());
         vec![
-            ("items", Ok(by_item.len() as f64)),
+            ("items", Ok(self.by_item.len() as f64)),
             ("labels", Ok(judged as f64)),
             ("annotators", Ok(by.len() as f64)),
             ("human_agreement", mean("human_agreement")),
@@ -302,12 +295,21 @@ impl<'a> People<'a> {
             ("left_share_low", exact(0)),
             ("left_share_high", exact(1)),
             ("longer_share", mean("longer_share")),
-            ("tie_share", self::mean(&ties)),
-            ("skip_share", self::mean(&skips)),
-            ("changed_share", self::mean(&changed)),
+            ("disconnected", self.disconnected()),
+            ("tie_share", agreement::mean(&ties)),
+            ("skip_share", agreement::mean(&skips)),
+            ("changed_share", agreement::mean(&changed)),
             ("seconds_median", seconds.ok_or(NoValue::Nothing)),
-            ("too_fast_share", self::mean(&fast.collect::<Vec<_>>())),
+            ("too_fast_share", agreement::mean(&fast.collect::<Vec<_>>())),
         ]
+    }
+
+    /// Prompts whose comparisons fall apart, of questions that compare two answers at a time.
+    pub fn disconnected(&self) -> Statistic {
+        match self.worklist.asked.form {
+            Form::Pairs if !self.by_item.is_empty() => Ok(disconnected(self.worklist, &self.by_item) as f64),
+            _ => Err(NoValue::Nothing),
+        }
     }
 
     /// Cohen's κ of the choices of two people.
@@ -317,8 +319,7 @@ impl<'a> People<'a> {
             let order = ranks[order[0]].total_cmp(&ranks[*order.get(1)?]);
             Some(1_usize.saturating_add_signed(order as isize))
         };
-        let by_item = self.by_item();
-        let twice: Vec<&Vec<&Label>> = by_item.values().filter(|labels| labels.len() > 1).collect();
+        let twice: Vec<&Vec<&Label>> = self.by_item.values().filter(|labels| labels.len() > 1).collect();
         let people: BTreeSet<&str> =
             twice.iter().flat_map(|labels| labels.iter().map(|label| label.by.as_str())).collect();
         if people.len() != 2 || self.worklist.asked.form != Form::Pairs {
@@ -335,11 +336,11 @@ impl<'a> People<'a> {
         if self.worklist.asked.form != Form::Ranking {
             return Err(NoValue::Nothing);
         }
-        let of_item = |labels: Vec<&Label>| {
+        let of_item = |labels: &Vec<&Label>| {
             let ranks: Vec<Vec<f64>> = labels.iter().filter_map(|label| self.ranks(label)).collect();
             super::agreement::kendall_w(&ranks).ok()
         };
-        let all: Vec<f64> = self.by_item().into_values().filter_map(of_item).collect();
+        let all: Vec<f64> = self.by_item.values().filter_map(of_item).collect();
         mean(&all).map_err(|_| NoValue::NoPairs)
     }
 }
@@ -348,61 +349,29 @@ impl<'a> People<'a> {
 const OF_ROWS: [&str; 7] =
     ["human_agreement", "human_win_rate", "agreement", "alpha", "gold_accuracy", "self_agreement", "left_share"];
 
-/// Sentences about what is undefined although there are labels for it.
+/// Sentences about what is undefined although there are labels for it, and about what the numbers do not tell.
 pub fn remarks(measured: &[(&'static str, Statistic)]) -> Vec<String> {
-    let told = measured.iter().filter_map(|(name, value)| {
-        let reason = value.as_ref().err().filter(|reason| **reason == NoValue::OneValue)?;
-        Some(format!("{name} is {reason}"))
+    let told = measured.iter().filter_map(|(name, value)| match (*name, value) {
+        (name, Err(NoValue::OneValue)) => Some(format!("{name} is {}", NoValue::OneValue)),
+        ("disconnected", Ok(prompts)) => fallen_apart(*prompts as usize),
+        _ => None,
     });
     told.collect()
 }
 
-fn mean(values: &[f64]) -> Statistic {
-    if values.is_empty() { Err(NoValue::Nothing) } else { Ok(values.iter().sum::<f64>() / values.len() as f64) }
+/// A sentence about prompts whose comparisons fall apart.
+pub fn fallen_apart(prompts: usize) -> Option<String> {
+    let what =
+        "no chain of comparisons leads from every answer to every other, so that nothing says which of them is better";
+    match prompts {
+        0 => None,
+        1 => Some(format!("of 1 prompt, {what}")),
+        _ => Some(format!("of {prompts} prompts, {what}")),
+    }
 }
 
 fn bits(values: &[f64]) -> Vec<u64> {
     values.iter().map(|value| value.to_bits()).collect()
-}
-
-/// The order of each pair of a ranking: −1 where the first is better. Rankings that say the same have the same ones.
-fn signs(ranks: &[f64]) -> Vec<f64> {
-    let pairs = (0..ranks.len()).flat_map(|one| (one + 1..ranks.len()).map(move |other| (one, other)));
-    pairs
-        .map(|(one, other)| ranks[one].partial_cmp(&ranks[other]).map_or(0.0, |order| f64::from(order as i8)))
-        .collect()
-}
-
-/// Kendall's distance of two rankings by their signs; of things that were not ranked alike, the most.
-fn sign_distance(one: &[f64], other: &[f64]) -> f64 {
-    if one.len() != other.len() || one.is_empty() {
-        return f64::from(u8::from(one.len() != other.len()));
-    }
-    one.iter().zip(other).map(|(a, b)| (a - b).abs() / 2.0).sum::<f64>() / one.len() as f64
-}
-
-/// The share of the pairs that are known to differ which are ordered as is known.
-fn ordered_alike(ranks: &[f64], known: &[f64]) -> Option<f64> {
-    let pairs = signs(ranks).into_iter().zip(signs(known)).filter(|(_, known)| *known != 0.0);
-    let right: Vec<f64> = pairs.map(|(said, known)| f64::from(u8::from(said == known))).collect();
-    mean(&right).ok()
-}
-
-/// The likeness of two judgements of one item, from 0 to 1.
-fn alike(one: &Judgement, other: &Judgement) -> Option<f64> {
-    match (one, other) {
-        (Judgement::Skip, _) | (_, Judgement::Skip) => None,
-        (Judgement::Ranking(one), Judgement::Ranking(other)) => {
-            let ranks = |ranks: &[u32]| ranks.iter().map(|rank| f64::from(*rank)).collect::<Vec<_>>();
-            Some(1.0 - kendall_distance(&ranks(one), &ranks(other)))
-        }
-        (Judgement::Ratings(one), Judgement::Ratings(other)) => {
-            let pairs = one.iter().filter_map(|(name, ratings)| Some(ratings.iter().zip(other.get(name)?)));
-            let same: Vec<f64> = pairs.flatten().map(|(a, b)| f64::from(u8::from(a == b))).collect();
-            mean(&same).ok()
-        }
-        (one, other) => Some(f64::from(u8::from(one == other))),
-    }
 }
 
 /// Characters that a fast reader reads in a second.

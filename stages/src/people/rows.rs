@@ -2,6 +2,7 @@
 //! as people divide; of more, one judgement is made.
 
 use super::aggregate::{Comparisons, Votes, plackett_luce};
+use super::compared::Leads;
 use super::form::Form;
 use super::label::{EffectiveLabels, Judgement, Label, PairChoice};
 use super::worklist::{WorkItem, Worklist};
@@ -33,7 +34,7 @@ pub fn names(form: Form) -> &'static [&'static str] {
 
 /// The rows of every file; gold and repeats make none.
 pub fn rows(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<OutputFile> {
-    let by_item = judged(worklist, labels);
+    let by_item = worklist.judged(labels);
     let files: Vec<Vec<Value>> = match worklist.asked.form {
         Form::Pairs => pairs(worklist, &by_item).into(),
         Form::Ranking => {
@@ -64,18 +65,7 @@ pub fn per_item(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<Value> {
         row["labels"] = json!(said);
         row
     };
-    judged(worklist, labels).into_iter().map(row).collect()
-}
-
-/// First judgements of items that are no gold, without those that were skipped.
-fn judged<'a>(worklist: &Worklist, labels: &'a EffectiveLabels) -> BTreeMap<usize, Vec<&'a Label>> {
-    let mut by_item: BTreeMap<usize, Vec<&Label>> = BTreeMap::new();
-    for label in labels.iter().filter(|label| label.round == 0 && label.judgement != Judgement::Skip) {
-        if let Some(place) = worklist.place(&label.item).filter(|place| !worklist.items[*place].is_gold) {
-            by_item.entry(place).or_default().push(label);
-        }
-    }
-    by_item
+    worklist.judged(labels).into_iter().map(row).collect()
 }
 
 /// The fields that every row has.
@@ -190,48 +180,6 @@ fn pairs(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>) -> [Vec<Va
 /// The id of a row, where an item has several.
 fn numbered(id: &str, by: &str, labels: usize) -> String {
     if labels > 1 && !by.is_empty() { format!("{id}/{by}") } else { id.to_owned() }
-}
-
-/// The strengths of the answers to each prompt, from all that was said of them.
-struct Leads(BTreeMap<String, BTreeMap<String, f64>>);
-
-impl Leads {
-    fn of(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>) -> Leads {
-        let mut by_prompt: BTreeMap<String, Vec<(&WorkItem, &Vec<&Label>)>> = BTreeMap::new();
-        for (place, labels) in by_item {
-            let item = &worklist.items[*place];
-            by_prompt.entry(item.prompt.to_string()).or_default().push((item, labels));
-        }
-        let strengths = |items: Vec<(&WorkItem, &Vec<&Label>)>| {
-            let mut places: BTreeMap<&String, usize> = BTreeMap::new();
-            for answer in items.iter().flat_map(|(item, _)| &item.answers) {
-                let next = places.len();
-                places.entry(answer).or_insert(next);
-            }
-            let mut comparisons = Comparisons::new(places.len());
-            for (item, labels) in items {
-                let [one, other] = [0, 1].map(|answer| places[&item.answers[answer]]);
-                for ranks in labels.iter().filter_map(|label| label.judgement.ranks(None)).filter(|_| one != other) {
-                    match ranks[0].total_cmp(&ranks[1]) {
-                        std::cmp::Ordering::Less => comparisons.add_win(one, other),
-                        std::cmp::Ordering::Greater => comparisons.add_win(other, one),
-                        std::cmp::Ordering::Equal => comparisons.add_tie(one, other),
-                    }
-                }
-            }
-            let logs = comparisons.strengths(true).logs;
-            places.into_iter().map(|(answer, place)| (answer.clone(), logs[place])).collect()
-        };
-        Leads(by_prompt.into_iter().map(|(prompt, items)| (prompt, strengths(items))).collect())
-    }
-
-    /// The difference of the logarithms of the strengths of two answers.
-    fn between(&self, item: &WorkItem, chosen: usize, rejected: usize) -> f64 {
-        let of_prompt = self.0.get(&item.prompt.to_string());
-        let of =
-            |answer: usize| of_prompt.and_then(|known| known.get(&item.answers[answer])).copied().unwrap_or_default();
-        of(chosen) - of(rejected)
-    }
 }
 
 fn rankings(item: &WorkItem, labels: &[&Label]) -> Vec<Value> {

@@ -309,7 +309,7 @@ fn session(
     while let Some(task) = sitting.next_task().filter(|_| tasks.len() < most) {
         let item = &worklist.items[task.item];
         let shown = [0, 1].map(|side| item.answers[task.order[side]].as_str());
-        let (choice, seconds) = annotator.choose(shown, tasks.len() as f64 / most as f64, &mut lots);
+        let (choice, seconds) = annotator.choose(shown, shown.map(worth), tasks.len() as f64 / most as f64, &mut lots);
         labels.add(labelled(worklist, by, tasks.len(), task.clone(), choice, seconds));
         tasks.push(task);
     }

@@ -2,11 +2,11 @@
 
 use super::criteria::Sheet;
 use super::form::Form;
-use super::label::{EffectiveLabels, Label};
+use super::label::{EffectiveLabels, Judgement, Label};
 use anyhow::{Context, Result};
 use formats::dialogue::Prompt;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 
 /// The questions of a worklist, apart from its items.
@@ -150,6 +150,17 @@ impl Worklist {
         let is_compatible = || sheet.is_some_and(|sheet| sheet.compatible_with.contains(&label.criteria));
         (label.criteria == self.criteria() || is_compatible())
             && label.judgement.check(self.asked.form, self.items[place].answers.len(), sheet).is_ok()
+    }
+
+    /// First judgements of items that are no gold, without those that were skipped, by the places of the items.
+    pub fn judged<'a>(&self, labels: &'a EffectiveLabels) -> BTreeMap<usize, Vec<&'a Label>> {
+        let mut by_item: BTreeMap<usize, Vec<&Label>> = BTreeMap::new();
+        for label in labels.iter().filter(|label| label.round == 0 && label.judgement != Judgement::Skip) {
+            if let Some(place) = self.place(&label.item).filter(|place| !self.items[*place].is_gold) {
+                by_item.entry(place).or_default().push(label);
+            }
+        }
+        by_item
     }
 
     /// The labels with their items.

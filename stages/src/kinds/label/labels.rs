@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "labels",
-    version: 2,
+    version: 3,
     doc: "what people said of the items of a worklist",
     ports: &[
         Port::one("worklist", Accepts::Any, "what `worklist` gave"),
@@ -56,7 +56,7 @@ pub const METRICS: &[Metric] = &[
          and wins, losses and ties of the reward as often as there are of all",
     )
     .mean_of("human_win_rate")
-    .measured_by("review")
+    .needs("review")
     .of_own_rows(),
     Metric::higher("agreement", "share of pairs of people who say the same of an item")
         .mean_of("agreement")
@@ -89,6 +89,10 @@ pub const METRICS: &[Metric] = &[
     Metric::neutral("left_share_low", "lower end of its exact 95 % interval (Clopper–Pearson)"),
     Metric::neutral("left_share_high", "its upper end"),
     Metric::neutral("longer_share", "of pairs that are no tie: share in which the longer answer was chosen"),
+    Metric::lower(
+        "disconnected",
+        "of pairs: prompts whose comparisons fall apart into parts, between which nothing says what is better",
+    ),
     Metric::neutral("tie_share", "share of the labels that prefer nothing"),
     Metric::neutral("skip_share", "share of items that a person would not judge"),
     Metric::neutral("changed_share", "share of the choices that people changed after a suggestion"),

@@ -67,7 +67,7 @@ impl JoinedItem {
         }
     }
 
-    /// Who said what when, both sides kept.
+    /// A row that says who said what when, both sides kept.
     pub fn provenance(&self) -> Value {
         let source = match self.origin() {
             Origin::Ai => "ai",

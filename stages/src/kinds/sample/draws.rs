@@ -32,7 +32,7 @@ pub const KIND: Kind = Kind {
 /// The times that an answer is drawn which has come before.
 const TRIES: u64 = 4;
 
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Drawing {
     /// the number of the draw, from 0
@@ -58,12 +58,6 @@ pub struct Chance {
 impl Default for Chance {
     fn default() -> Chance {
         Chance { temperature: 1.0, top_k: Some(50), top_p: Some(0.95) }
-    }
-}
-
-impl Default for Drawing {
-    fn default() -> Drawing {
-        Drawing { draw: 0, chance: Chance::default(), answers: Answers::default() }
     }
 }
 

@@ -25,6 +25,7 @@ pub const KIND: Kind = Kind {
     metrics: &[
         Metric::neutral("prompts", "prompts with an answer"),
         Metric::neutral("answers", "answers to them"),
+        Metric::lower("empty_share", "share of the draws that are empty, which are left out"),
         Metric::higher("distinct_share", "share of the answers to a prompt that differ from each other, mean")
             .mean_of("distinct_share")
             .of_unit(),
@@ -32,10 +33,10 @@ pub const KIND: Kind = Kind {
         Metric::higher("eos_share", "share of answers that ended by themselves").mean_of("eos_share").of_unit(),
         Metric::higher("mean_score", "mean score of the answers (needs `reward`)")
             .mean_of("mean_score")
-            .measured_by("reward"),
+            .needs("reward"),
         Metric::higher("best_score", "mean score of the best answer to each prompt (needs `reward`)")
             .mean_of("best_score")
-            .measured_by("reward"),
+            .needs("reward"),
     ],
     ..Kind::of::<Joining>(Work::Run(run))
 };
@@ -132,6 +133,9 @@ struct SampleRow {
     source: Vec<DrawSource>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scores: Vec<Option<f64>>,
+    /// Those that are empty among them.
+    #[serde(skip)]
+    draws: usize,
     #[serde(skip)]
     lengths: Vec<f64>,
     #[serde(skip)]
@@ -168,7 +172,12 @@ struct SampleItem<'a> {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let Joining { keep } = call.parameters()?;
-    let rows = joined(io)?;
+    let mut rows = joined(io)?;
+    let empty_share = empty_share(&rows);
+    rows.retain(|row| !row.answers.is_empty());
+    if rows.is_empty() {
+        bail!("put draws together: every answer is empty");
+    }
     let items: Vec<SampleItem> = rows.iter().map(SampleItem::of).collect();
     let directory = io.candidate_dir(0)?;
     io::write_rows(&directory.join(ANSWERS), &rows)?;
@@ -187,6 +196,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let metrics = [
         ("prompts", Some(rows.len() as f64)),
         ("answers", Some(rows.iter().map(|row| row.answers.len()).sum::<usize>() as f64)),
+        ("empty_share", Some(empty_share)),
         ("distinct_share", mean(|item| Some(item.distinct_share))),
         ("length", mean(|item| Some(item.length))),
         ("eos_share", mean(|item| Some(item.eos_share))),
@@ -194,7 +204,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         ("best_score", mean(|item| item.best_score)),
     ];
     for (best_of, score) in best_of(&rows) {
-        io.curve(&json!({"step": best_of, "best_of": score}))?;
+        io.curve(&json!({"step": best_of, "best_of_n": score}))?;
     }
     let known = metrics.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Some(value?))));
     io.candidate_with(0, known.collect())
@@ -223,10 +233,16 @@ fn joined(io: &Io) -> Result<Vec<SampleRow>> {
                     scores: Vec::new(),
                     lengths: Vec::new(),
                     ends: Vec::new(),
+                    draws: 0,
                 });
                 rows.len() - 1
             });
             let row = &mut rows[place];
+            row.draws += 1;
+            // There is nothing to compare, and no row of data may hold it.
+            if answer.text.trim().is_empty() {
+                continue;
+            }
             row.answers.push(answer.text);
             row.source.push(source);
             row.scores.extend(scored.as_ref().map(|scored| scored[number].score));
@@ -235,6 +251,13 @@ fn joined(io: &Io) -> Result<Vec<SampleRow>> {
         }
     }
     Ok(rows)
+}
+
+/// The share of the draws that are empty.
+fn empty_share(rows: &[SampleRow]) -> f64 {
+    let draws: usize = rows.iter().map(|row| row.draws).sum();
+    let answers: usize = rows.iter().map(|row| row.answers.len()).sum();
+    (draws - answers) as f64 / draws.max(1) as f64
 }
 
 impl SampleRow {
@@ -311,6 +334,7 @@ mod tests {
             scores: scores.iter().copied().map(Some).collect(),
             lengths: vec![1.0; scores.len()],
             ends: vec![1.0; scores.len()],
+            draws: scores.len(),
         }
     }
 

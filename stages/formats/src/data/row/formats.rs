@@ -52,6 +52,17 @@ pub const FORMATS: &[RowFormat] = &[
         read: sets::transcripts,
     },
     RowFormat {
+        name: "good and bad answers",
+        by: &["chosen"],
+        doc: "allenai/reward-bench-2: `prompt`, `chosen: […]`, `rejected: […]`, lists of texts; each good answer is better than \
+              each bad one, and the good ones tie; `subset`",
+        is: sets::is_good_and_bad,
+        reads: with_question!("chosen", "rejected"),
+        may_repeat: ASKED,
+        shares_ids: false,
+        read: sets::good_and_bad,
+    },
+    RowFormat {
         name: "chosen/rejected",
         by: &["chosen", "rejected"],
         doc: "`chosen`, `rejected`: texts, turns or whole dialogues, and the question: `prompt`, a dialogue, `question` \

@@ -3,7 +3,7 @@
 use super::turns::{
     assistant, dialogue, helpsteer as helpsteer_turns, is_transcript, transcript, user, with_system, written,
 };
-use super::value::{filled, has, number, text, whole, whole_of};
+use super::value::{filled, has, number, text, texts, whole, whole_of};
 use super::{Completions, Content, one, prompt};
 use crate::dialogue::{ASSISTANT, Message, Prompt};
 use anyhow::{Context, Result, bail};
@@ -104,6 +104,22 @@ pub fn ultrafeedback(row: &Value) -> Result<Vec<Content>> {
     let rated = completions.iter().map(|completion| Ok((text(completion, "response")?, number(completion, score)?)));
     let rated: Vec<(String, f64)> = rated.collect::<Result<_>>().context("field `completions`")?;
     one(Prompt::Chat(vec![user(filled(row, "instruction")?)]), Completions::Rated(rated))
+}
+
+/// Whether both sides are lists of texts.
+pub fn is_good_and_bad(row: &Value) -> bool {
+    let is_text_list = |field: &str| {
+        let list = row.get(field).and_then(Value::as_array);
+        list.is_some_and(|list| !list.is_empty() && list.iter().all(Value::is_string))
+    };
+    is_text_list("chosen") && is_text_list("rejected")
+}
+
+/// Good answers before bad ones; those of a side tie.
+pub fn good_and_bad(row: &Value) -> Result<Vec<Content>> {
+    let [good, bad] = ["chosen", "rejected"].map(|field| texts(row, field));
+    let ranked = good?.into_iter().map(|text| (text, 1)).chain(bad?.into_iter().map(|text| (text, 2)));
+    one(prompt(row)?, Completions::Ranked(ranked.collect()))
 }
 
 pub fn arena(row: &Value) -> Result<Vec<Content>> {
