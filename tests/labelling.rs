@@ -175,8 +175,8 @@ fn an_undone_label_is_asked_again_and_a_page_for_one_person_takes_no_other() {
     let again = tasks(&site, "mai");
     assert_eq!((&again["own"], &again["tasks"][0]["task"]), (&json!(0), &first["task"]));
     assert_eq!(site.post("/label/people/take", &choice("mai", first, "c3")).status, 204);
-    assert_eq!(site.post("/label/people/take", &choice("ken", first, "c4")).status, 422);
-    assert_eq!(site.get("/label/people/tasks?as=ken").status, 422);
+    assert_eq!(site.post("/label/people/take", &choice("ken", first, "c4")).status, 403);
+    assert_eq!(site.get("/label/people/tasks?as=ken").status, 403);
     let odd = json!({"person": "mai", "task": "0", "order": [0, 1], "judgement": "skip", "seconds": 1, "client": "c5", "note": null});
     assert_eq!(site.post("/label/people/take", &odd).status, 422);
     assert_eq!(kept(&place).keys().collect::<Vec<_>>(), ["c1", "c2", "c3"]);
@@ -240,6 +240,59 @@ fn eight_people_at_once_meet_the_overlap_exactly_and_see_nothing_twice() {
     assert!(people.values().all(|by| by.len() <= 2 && (by.len() == 1 || by[0] != by[1])), "{people:?}");
 }
 
+#[test]
+fn a_label_goes_to_the_file_of_its_name_whatever_version_control_has_put_there() {
+    let place = asking(12, ", need: {items: 10, overlap: 0}, repeats: 0");
+    let page = serve(&place, "0", &[]);
+    let site = site(&page);
+    let given = tasks(&site, "mai");
+    let take = |at: usize| {
+        let taken = site.post("/label/people/take", &choice("mai", &given["tasks"][at], &format!("c{at}")));
+        assert_eq!(taken.status, 204, "{taken:?}");
+    };
+    take(0);
+    let all = files(&place.at("rlhf.labels"));
+    let file =
+        all.iter().find(|path| path.to_string_lossy().ends_with(".jsonl") && path.to_string_lossy().contains("mai-"));
+    let file = file.unwrap().to_owned();
+    // The same again in another file, as after `git pull --rebase`.
+    let copy = file.with_extension("copy");
+    fs::copy(&file, &copy).unwrap();
+    fs::rename(&copy, &file).unwrap();
+    take(1);
+    assert_eq!(kept(&place).keys().collect::<Vec<_>>(), ["c0", "c1"]);
+    // None at all, as on a branch where nobody has labelled.
+    fs::remove_file(&file).unwrap();
+    take(2);
+    assert_eq!(kept(&place).keys().collect::<Vec<_>>(), ["c2"]);
+    place.run(&["label", "rlhf.yaml", "people", "--verify"]).expect_exit(0);
+}
+
+#[test]
+fn what_is_wrong_for_a_while_costs_no_choice() {
+    let place = asking(12, ", need: {items: 10, overlap: 0}, repeats: 0");
+    let first = serve(&place, "0", &[]);
+    let there = site(&first);
+    let given = tasks(&there, "mai");
+    let sent = choice("mai", &given["tasks"][0], "c1");
+    let port = there.address.rsplit(':').next().unwrap().to_owned();
+    drop(first);
+    // The file has a mistake when somebody looks, on the page of the run, which opens its labels when they are asked for.
+    let good = place.read("rlhf.yaml");
+    let page = place.watch(place.command(&["ui", "rlhf.yaml", "--lang", "en", "--port", &port]));
+    let there = Site::of_watched(&page);
+    place.write("rlhf.yaml", &good.replace("kind: label", "kind: lable"));
+    assert_eq!(there.post("/label/people/take", &sent).status, 503);
+    place.write("rlhf.yaml", &good);
+    assert_eq!(there.post("/label/people/take", &sent).status, 204);
+    // A choice that was made by another sheet is none by this one.
+    place.write("criteria.yaml", &place.run(&["criteria", "helpful"]).expect_exit(0).stdout);
+    place.write("rlhf.yaml", &good.replace("{items: items.jsonl}", "{items: items.jsonl, criteria: criteria.yaml}"));
+    place.run(&["run", "rlhf.yaml"]).expect_exit(3);
+    assert_eq!(there.get("/label/people/").status, 200);
+    assert_eq!(there.post("/label/people/take", &choice("mai", &given["tasks"][1], "c2")).status, 422);
+}
+
 /// The site of a link that was printed, as a browser on this machine reaches it, with the token in it.
 fn opened(page: &Watched) -> (Site, String) {
     let link = page.remarks("page for labels: ");
@@ -251,7 +304,8 @@ fn opened(page: &Watched) -> (Site, String) {
 /// A request with the cookie that a token was exchanged for.
 fn visit(site: &Site, token: &str, path: &str) -> Answer {
     let port = site.address.rsplit(':').next().unwrap();
-    site.ask("GET", path, &[("Cookie", &format!("pipeline-{port}={token}"))], "")
+    let name = if token.contains('.') { "pipeline-invited" } else { "pipeline" };
+    site.ask("GET", path, &[("Cookie", &format!("{name}-{port}={token}"))], "")
 }
 
 #[test]
@@ -270,16 +324,21 @@ fn who_is_invited_labels_under_one_name_and_sees_nothing_else() {
     assert_eq!(theirs("/label/people/").status, 200);
     assert!(!theirs("/label/people/").body.contains("href=\"owner\""));
     assert_eq!(theirs("/label/people/tasks?as=%E8%88%9E").status, 200);
-    assert_eq!(theirs("/label/people/tasks?as=ken").status, 422, "another name is another's");
+    assert_eq!(theirs("/label/people/tasks?as=ken").status, 403, "another name is another's");
     for path in ["owner", "overview", "invitation?as=ken"] {
-        assert_eq!(theirs(&format!("/label/people/{path}")).status, 422, "{path}");
+        assert_eq!(theirs(&format!("/label/people/{path}")).status, 403, "{path}");
         let of_owner = own(&format!("/label/people/{path}"));
         assert_eq!(of_owner.status, 200, "{of_owner:?}");
     }
     assert_eq!(theirs("/").status, 403);
+    assert_eq!(theirs("/label/others/").status, 403, "another stage is none of theirs");
     // Another name with the same proof is nobody.
-    let (_, proof) = invited.split_once('.').unwrap();
-    assert_eq!(visit(&site, &format!("6b656e.{proof}"), "/label/people/").status, 401);
+    let [stage, _, proof] = invited.split('.').collect::<Vec<_>>()[..] else { panic!("{invited}") };
+    assert_eq!(visit(&site, &format!("{stage}.6b656e.{proof}"), "/label/people/").status, 401);
+    // Who has both is the owner, in a browser that has tried the link.
+    let port = site.address.rsplit(':').next().unwrap();
+    let both = format!("pipeline-invited-{port}={invited}; pipeline-{port}={owner}");
+    assert_eq!(site.ask("GET", "/label/people/owner", &[("Cookie", &both)], "").status, 200);
     // The link goes on working with a server that was started again.
     drop(page);
     let page = serve(&place, "0", &["--listen", "0.0.0.0"]);

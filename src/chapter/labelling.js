@@ -11,10 +11,13 @@
     element.append(...children);
     return element;
   };
-  const button = (text, act) => make("button", { type: "button", textContent: text, onclick: act });
+  // The second click of a double one would choose for the question after it.
+  const button = (text, act) => make("button", { type: "button", textContent: text, onclick: ({ detail }) => detail > 1 || act() });
 
   // The questions that are ready at least, so that a server that is away for a while stops nobody.
   const AHEAD = 5;
+  /** The time after which a page that has nothing asks again. */
+  const AGAIN = 30_000;
   let person = given.person ?? localStorage.getItem("pipeline-person");
   let tasks = [];
   let shown = null;
@@ -22,6 +25,9 @@
   let since = 0;
   let choice = null;
   const judged = new Set();
+  /** Whether the server has said that it has nothing. */
+  let isOver = false;
+  let timer = null;
   /** The choice that a suggestion is shown after: the client id of the choice, and the ranks once they are there. */
   let second = null;
 
@@ -30,6 +36,7 @@
   // that is there; what two of them send is one label, by its client id.
   const place = `pipeline-labels ${stage} ${kept} `;
   const queue = Object.keys(localStorage).filter((key) => key.startsWith(place)).sort();
+  const refusedPlace = `pipeline-refused ${stage} ${kept} `;
   let isSending = false;
   let isStuck = false;
   let lastTime = 0;
@@ -56,8 +63,12 @@
       } catch {
         // The server is away.
       }
-      if (answer?.ok || answer?.status === 422) {
-        localStorage.removeItem(queue.shift());
+      // These say that it will never be taken. It is kept apart, so that nothing that a person chose is lost.
+      const isRefused = [400, 413, 422].includes(answer?.status);
+      if (answer?.ok || isRefused) {
+        const key = queue.shift();
+        if (isRefused) localStorage.setItem(key.replace(place, refusedPlace), localStorage.getItem(key));
+        localStorage.removeItem(key);
         if (second?.client === entry.body.client) suggest(answer.status === 200 ? await answer.json() : null);
         isStuck = false;
         tell(answer.ok ? words.saved : words.refused);
@@ -66,7 +77,8 @@
       // Nobody waits for a suggestion that does not come.
       if (second && !second.ranks) suggest(null);
       isStuck = answer?.status === 507;
-      tell(isStuck ? words.disk : fill(words.notSaved, { count: queue.length }));
+      const isOfOther = [401, 403].includes(answer?.status);
+      tell(isStuck ? words.disk : isOfOther ? words.ofOther : fill(words.notSaved, { count: queue.length }));
       block(isStuck);
       await new Promise((done) => setTimeout(done, 1000));
     }
@@ -75,7 +87,7 @@
     if (tasks.length < AHEAD) await more();
   }
 
-  const block = (isBlocked) => document.querySelectorAll("#task button").forEach((each) => (each.disabled = isBlocked));
+  const block = (isBlocked) => (by("task").inert = isBlocked);
 
   function put(path, body) {
     lastTime = Math.max(lastTime + 1, Date.now() * 1000);
@@ -98,30 +110,37 @@
       tell(words.noName);
       return ask();
     }
-    if (!answer.ok) return setTimeout(more, 1000);
+    if (answer.status === 403) tell(words.ofOther);
+    if (!answer.ok) return setTimeout(more, answer.status === 403 ? AGAIN : 1000);
     const { tasks: fresh, more: needed, ...count } = await answer.json();
     const settling = needed === null ? "" : ` · ${fill(words.more, { more: needed })}`;
     by("count").textContent = fill(words.count, count) + settling;
     const known = new Set([...tasks, shown].filter(Boolean).map(({ task }) => task));
     tasks.push(...fresh.filter(({ task }) => !known.has(task) && !judged.has(task)));
+    isOver = count.done >= count.needed || !fresh.length;
+    // Items that others were shown, and do not judge, come to this person after a while.
+    clearTimeout(timer);
+    if (!fresh.length && count.done < count.needed) timer = setTimeout(more, AGAIN);
     if (!shown) next();
+    else if (by("task").hidden) show();
   }
 
   function next() {
     shown = tasks.shift() ?? null;
+    second = null;
     show();
     if (shown && tasks.length < AHEAD) more();
   }
 
   function show() {
     by("who").hidden = true;
+    by("moves").hidden = false;
     by("task").hidden = !shown;
-    by("done").hidden = !!shown;
+    by("done").hidden = !!shown || !isOver || queue.length > 0;
+    by("skip").disabled = !shown;
     by("undo").disabled = !history.length;
     if (!shown) return;
     choice = null;
-    second = null;
-    by("suggestion").hidden = true;
     since = performance.now();
     by("note").value = "";
     by("noting").open = false;
@@ -135,6 +154,7 @@
     by("answers").replaceChildren(...answers);
     by("answers").className = answers.length === 2 ? "two" : "several";
     by("controls").replaceChildren(...FORMS[form].controls(answers));
+    by("suggestion").hidden = !second?.ranks;
     scrollTo(0, 0);
     if (isStuck) block(true);
   }
@@ -147,9 +167,9 @@
     const note = by("note").value.trim() || null;
     const seconds = (performance.now() - since) / 1000;
     judged.add(task);
-    history.push({ ...shown, client });
     const isSuggested = shown.suggests && judgement !== "skip";
     if (isSuggested) second = { client, order, judgement, ranks: null };
+    history.push({ ...shown, client, second });
     put("take", { person, task, order, judgement, seconds, client, note });
     if (!isSuggested) next();
   }
@@ -158,6 +178,10 @@
   function suggest(suggestion) {
     if (!suggestion) return next();
     second.ranks = suggestion.ranks;
+    suggested();
+  }
+
+  function suggested() {
     const groups = [...new Set(second.ranks)].sort((one, other) => one - other);
     const order = groups.map((rank) => second.ranks.flatMap((own, at) => (own === rank ? [letter(at)] : [])).join(" = ")).join(" > ");
     const keepIt = button(words.keep, () => again(second.judgement));
@@ -177,10 +201,17 @@
   function undo() {
     const last = history.pop();
     if (!last) return;
+    if (last.second?.ranks) {
+      // The person has seen what is suggested: they may choose again, and what they chose before that stays their own choice.
+      if (shown && shown.task !== last.task) tasks.unshift(shown);
+      [shown, second] = [last, last.second];
+      show();
+      return suggested();
+    }
     put("undo", { person, of: last.client, client: random() });
     judged.delete(last.task);
     if (shown && shown.task !== last.task) tasks.unshift(shown);
-    shown = last;
+    [shown, second] = [last, null];
     show();
   }
 
@@ -316,7 +347,7 @@
     said: (at, name) => by("answers").querySelector(`input[name="${CSS.escape(`${at} ${name}`)}"]:checked`)?.value,
     all: () => criteria.map(({ name }) => [name, shown.answers.map((_, at) => ratings.said(at, name))]),
     draw: () => (choice.disabled = ratings.all().some(([, values]) => values.includes(undefined))),
-    send: () => choice.disabled || judge({ ratings: Object.fromEntries(ratings.all().map(([name, values]) => [name, values.map(Number)])) }),
+    send: () => ratings.all().some(([, values]) => values.includes(undefined)) || judge({ ratings: Object.fromEntries(ratings.all().map(([name, values]) => [name, values.map(Number)])) }),
     key: ({ code }) => (code === "Enter" || code === "NumpadEnter" ? (ratings.send(), true) : false),
   };
 
@@ -341,7 +372,10 @@
   const FORMS = { pairs, ranking, ratings, edit };
 
   document.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey || !shown) return;
+    // A key that is held would judge what nobody has seen.
+    if (event.isComposing || event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (!by("who").hidden || by("task").inert) return;
+    if (!shown) return void (event.code === "KeyU" && undo());
     const isTyping = event.target.matches("textarea, input:not([type=radio])");
     if (isTyping) return void (event.code === "Escape" && event.target.blur());
     // A control that has the focus keeps the keys that work it.
@@ -362,12 +396,13 @@
     else if (!FORMS[form].key(event)) return;
     event.preventDefault();
   });
-  by("skip").onclick = () => judge("skip");
+  by("skip").onclick = ({ detail }) => detail > 1 || judge("skip");
   by("undo").onclick = undo;
 
   // ---------------------------------------------------------------------------------------- the beginning
   function ask() {
     by("task").hidden = true;
+    by("moves").hidden = true;
     by("who").hidden = false;
     by("person").focus();
   }

@@ -85,13 +85,13 @@ pub fn page(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> 
                         div #answers {}
                         div #controls {}
                         div #suggestion role="status" hidden {}
-                        p.buttons {
-                            button #skip type="button" { (words::SKIP.say(language)) } " "
-                            button #undo type="button" { (words::UNDO.say(language)) }
-                        }
                         details #noting { summary { (words::NOTE.say(language)) } textarea #note rows="2" maxlength="4000" aria-label=(words::NOTE.say(language)) {} }
                         @if let Some(sheet) = sheet { (criteria(sheet, language)) }
                         details #help { summary { (words::HELP.say(language)) } p.note { (words::KEYS.say(language)) } }
+                    }
+                    p.buttons #moves hidden {
+                        button #skip type="button" { (words::SKIP.say(language)) } " "
+                        button #undo type="button" { (words::UNDO.say(language)) }
                     }
                     p #done hidden { (words::DONE.say(language)) }
                     p #saved role="status" {}
@@ -121,6 +121,7 @@ fn data(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> Valu
         ("notSaved", words::NOT_SAVED),
         ("disk", words::DISK),
         ("refused", words::REFUSED),
+        ("ofOther", words::OF_OTHER),
         ("count", words::COUNT),
         ("noName", words::NO_NAME),
         ("order", words::ORDER),

@@ -255,11 +255,8 @@ mod tests {
         takes(3, "data", "data/pairs.jsonl");
         let facts = Facts::of(run, false);
         let said = |model: &str| ceiling(&facts, model, Language::English);
-        assert!(
-            said("rm")
-                .unwrap()
-                .starts_with("The people of people, who made its data, say the same of an item with a share of 0.8125")
-        );
+        let told = said("rm").unwrap();
+        assert!(told.contains("people of people, who made its data") && told.contains("0.81"), "{told}");
         assert_eq!(said("other"), None);
     }
 }

@@ -10,16 +10,17 @@ use super::web::guard::{self, Visitor};
 use super::web::{self, PageArguments, Site, answered};
 use crate::chapter::labelling::{self as pages, PageOfLabels, owner};
 use crate::chapter::words::Language;
-use crate::labels::book::is_pseudonym;
-use anyhow::{Context, Result, bail};
+use crate::labels::book::{UnfitLabel, is_pseudonym};
+use anyhow::{Context, Result};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use desk::{Desk, LabelChoice, SecondChoice, Undoing, short_name};
+use desk::{Desk, LabelChoice, NotWritten, SecondChoice, Undoing, short_name};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -32,8 +33,9 @@ pub struct Desks {
     /// The pseudonym of the only person, if one was named.
     person: Option<String>,
     language: Language,
-    /// The token of the store's pages.
+    /// The token of the store's pages, and the scope of invitations to these ones.
     token: String,
+    scope: String,
     /// Whether other machines are answered, so that people can be invited.
     invites: bool,
     session: String,
@@ -49,17 +51,25 @@ pub fn serve(place: LabelPlace, stage: &str, person: Option<String>, page: &Page
         return Err(refused(format!("`{person}` is no pseudonym: letters, digits, `_` and `.`, at most 40")));
     }
     let root = place.store.clone();
-    let desks = Desks::new(&root, person, page, move || Ok(place.clone()))?;
+    let scope = scope(&place.file)?;
+    let desks = Desks::new(&root, &scope, person, page, move || Ok(place.clone()))?;
     desks.desk(stage)?;
     let first = format!("label/{stage}/");
     let home = format!("/{first}");
     let router = router(desks).route("/", get(move || async move { Redirect::to(&home) }));
-    let link =
-        web::serve(Site { root: &root, usual_port: PORT, policy: pages::policy(), first: &first, router }, page)?;
+    let policy = pages::policy();
+    let site = Site { root: &root, scope, usual_port: PORT, policy, first: &first, router };
+    let link = web::serve(site, page)?;
     terminal::remark(&format!("page for labels: {link}\n"));
     loop {
         std::thread::park();
     }
+}
+
+/// The scope of what is given out for a pipeline file: an invitation, and what a browser keeps.
+pub fn scope(file: &std::path::Path) -> Result<String> {
+    let file = std::path::absolute(file).with_context(|| format!("find {}", file.display()))?;
+    Ok(file.to_string_lossy().into_owned())
 }
 
 /// The requests of the pages of all stages.
@@ -80,6 +90,7 @@ impl Desks {
     /// `place` tells where the labels are, whenever a stage is opened.
     pub fn new(
         root: &std::path::Path,
+        scope: &str,
         person: Option<String>,
         page: &PageArguments,
         place: impl Fn() -> Result<LabelPlace> + Send + Sync + 'static,
@@ -90,6 +101,7 @@ impl Desks {
             language: page.language(),
             // Kept, so that what a page chose before a restart is still understood.
             token: guard::token(root)?,
+            scope: scope.to_owned(),
             invites: page.is_open(),
             session: label::session(),
             open: Mutex::default(),
@@ -141,12 +153,9 @@ impl Desks {
     }
 
     /// Refuses a name that the visitor has no right to.
-    fn admits(&self, visitor: &Visitor, person: &str) -> Result<()> {
+    fn admits(&self, visitor: &Visitor, person: &str) -> Result<(), Unadmitted> {
         let only = visitor.invited().or(self.person.as_deref());
-        if only.is_some_and(|only| only != person) {
-            bail!("`{person}` is not the pseudonym of this page");
-        }
-        Ok(())
+        if only.is_none_or(|only| only == person) { Ok(()) } else { Err(Unadmitted) }
     }
 }
 
@@ -167,8 +176,7 @@ async fn page((Path(stage), State(desks), Extension(visitor)): PageVisit) -> Res
         // A page that is loaded again is that of the worklist as it is now.
         let desk = desks.open(&stage)?;
         let (place, desk) = ((desks.place)()?, lock(&desk));
-        let file = std::path::absolute(&place.file).with_context(|| format!("find {}", place.file.display()))?;
-        let queue = short_name(&desks.secret(), &file.to_string_lossy());
+        let queue = short_name(&desks.secret(), &scope(&place.file)?);
         let person = visitor.invited().or(desks.person.as_deref());
         let is_owner = visitor == Visitor::Owner;
         let page = PageOfLabels { stage: &stage, person, queue, is_owner };
@@ -225,12 +233,24 @@ async fn undo((Path(stage), State(desks), Extension(visitor)): PageVisit, Json(u
 }
 
 /// The owner's page is for nobody who was invited: it tells what makes one doubt the others.
-fn is_owner(visitor: &Visitor) -> Result<()> {
+fn is_owner(visitor: &Visitor) -> Result<(), Unadmitted> {
     match visitor {
         Visitor::Owner => Ok(()),
-        Visitor::Invited(_) => bail!("somebody who was invited asked for the page of the owner"),
+        Visitor::Invited { .. } => Err(Unadmitted),
     }
 }
+
+/// A request in the name of another person, or for what is the owner's alone.
+#[derive(Debug)]
+struct Unadmitted;
+
+impl fmt::Display for Unadmitted {
+    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
+        text.write_str("it was asked in the name of somebody else")
+    }
+}
+
+impl std::error::Error for Unadmitted {}
 
 async fn owner_page((Path(stage), State(desks), Extension(visitor)): PageVisit) -> Response {
     does(move || {
@@ -251,13 +271,17 @@ async fn overview((Path(stage), State(desks), Extension(visitor)): PageVisit) ->
 }
 
 /// The end of the link of a person, after the address of the page.
-async fn invitation((Path(_), State(desks), Extension(visitor)): PageVisit, Query(asking): Query<Asking>) -> Response {
+async fn invitation(
+    (Path(stage), State(desks), Extension(visitor)): PageVisit,
+    Query(asking): Query<Asking>,
+) -> Response {
     does(move || {
         is_owner(&visitor)?;
         if !is_pseudonym(&asking.person) || !desks.invites {
-            bail!("`{}` cannot be invited", asking.person);
+            return Err(UnfitLabel(format!("`{}` cannot be invited", asking.person)).into());
         }
-        Ok(format!("?token={}", guard::invitation(&desks.token, &asking.person)).into_response())
+        let invited = Visitor::Invited { stage, person: asking.person };
+        Ok(format!("?token={}", guard::invitation(&desks.token, &desks.scope, &invited)).into_response())
     })
     .await
 }
@@ -265,7 +289,15 @@ async fn invitation((Path(_), State(desks), Extension(visitor)): PageVisit, Quer
 /// The page says in its own words what has happened; the terminal says why, since the message may tell of this machine.
 fn refusal(error: &anyhow::Error) -> Response {
     terminal::remark(&format!("a request of the page was refused: {error:#}\n"));
-    let is_of_disk = error.chain().any(|cause| cause.is::<std::io::Error>());
-    let status = if is_of_disk { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let status = if error.is::<UnfitLabel>() {
+        // It will never be taken; everything else may be, later.
+        StatusCode::UNPROCESSABLE_ENTITY
+    } else if error.is::<Unadmitted>() {
+        StatusCode::FORBIDDEN
+    } else if error.is::<NotWritten>() {
+        StatusCode::INSUFFICIENT_STORAGE
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     status.into_response()
 }

@@ -106,9 +106,10 @@ pub fn serve(file: Option<&Path>, root: PathBuf, stop: Stop, page: &DecisionPage
     let feed = RunNews::start(file, root, stop, feed::PageReader { language, person })?;
     let decided = Arc::new(AtomicBool::new(false));
     let of_run = Arc::clone(&feed);
-    let desks = Desks::new(&site_root, None, page, move || label_place(&of_run))?;
+    let scope = labelling::scope(file.unwrap_or(&site_root))?;
+    let desks = Desks::new(&site_root, &scope, None, page, move || label_place(&of_run))?;
     let router = server::router(Arc::clone(&feed), Arc::clone(&decided)).merge(labelling::router(Arc::clone(&desks)));
-    let site = Site { root: &site_root, usual_port: PORT, policy: live::policy(), first: "", router };
+    let site = Site { root: &site_root, scope, usual_port: PORT, policy: live::policy(), first: "", router };
     terminal::remark(&format!("live page: {}\n", web::serve(site, page)?));
     Ok(LivePage { decided, feed, desks, taken: BTreeMap::new() })
 }

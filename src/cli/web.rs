@@ -52,6 +52,8 @@ impl PageArguments {
 pub struct Site<'a> {
     /// The store whose token opens it.
     pub root: &'a Path,
+    /// The scope of the invitations that it takes.
+    pub scope: String,
     /// The port that is taken if nobody has it: a page that is open finds its server again after a restart.
     pub usual_port: u16,
     pub policy: String,
@@ -70,7 +72,8 @@ pub fn serve(site: Site, page: &PageArguments) -> Result<String> {
     let local = listener.local_addr().context("ask for the port")?;
     let token = if page.is_open() { Some(guard::token(site.root)?) } else { None };
     let link = link(local, site.first, token.as_deref());
-    let guarded = Arc::new(Guard { port: local.port(), token, policy: site.policy + "; frame-ancestors 'none'" });
+    let policy = site.policy + "; frame-ancestors 'none'";
+    let guarded = Arc::new(Guard { port: local.port(), token, scope: site.scope, policy });
     listener.set_nonblocking(true).context("serve the page")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("serve the page")?;
     let router = site

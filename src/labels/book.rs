@@ -15,6 +15,7 @@ use stages::people::sitting::{Sitting, Task};
 use stages::people::tally::LabelTally;
 use stages::people::worklist::Worklist;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -55,6 +56,18 @@ pub enum Receipt {
     /// Something of this client id is there already.
     Known,
 }
+
+/// An entry that can never be written, since it says nothing of this worklist.
+#[derive(Debug)]
+pub struct UnfitLabel(pub String);
+
+impl fmt::Display for UnfitLabel {
+    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
+        text.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UnfitLabel {}
 
 /// The state of a worklist, for a page or a terminal.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,9 +192,10 @@ impl LabelBook {
         self.tally.progress(&self.worklist)
     }
 
-    /// The number of labels of a person.
+    /// The number of items that a person has labelled. What is hidden among them is not counted: it would be known by that.
     pub fn count_of(&self, by: &str) -> usize {
-        self.tally.of_person(by)
+        let is_open = |task: &&Task| task.round == 0 && !self.worklist.items[task.item].is_gold;
+        self.tally.own(by).filter(is_open).count()
     }
 
     /// The state of the worklist, for which all labels are looked at.
@@ -199,6 +213,10 @@ impl LabelBook {
 
     /// The share of a metric so far, and how many more items would show, if people go on like that, that it is above a bound.
     pub fn outlook(&self, metric: &str, bound: f64) -> Option<Outlook> {
+        // It is no share, and moves otherwise.
+        if metric == "alpha" {
+            return None;
+        }
         let said = People::of(&self.worklist, &self.labels).said(metric);
         let items = said.len();
         let share = said.iter().map(|(_, value)| value).sum::<f64>() / items as f64;
@@ -206,10 +224,10 @@ impl LabelBook {
         (items > 0).then_some(Outlook { share, items, more })
     }
 
-    /// The ranks that are suggested to a person after their choice, in the order in which the answers were shown. What is shown
-    /// once more measures the person alone.
+    /// The ranks that are suggested to a person after their choice, in the order in which the answers were shown; also of gold and
+    /// of what is shown once more, which would else be known by it.
     pub fn suggestion(&self, task: &Task) -> Option<Vec<f64>> {
-        let ranks = self.worklist.items[task.item].suggestion.as_ref().filter(|_| task.round == 0)?;
+        let ranks = self.worklist.items[task.item].suggestion.as_ref()?;
         task.order.iter().map(|place| ranks.get(*place).copied()).collect()
     }
 
@@ -273,43 +291,49 @@ impl LabelBook {
         Freeze { worklist, set, heads, by: by.to_owned(), at }
     }
 
-    fn check(&self, entry: &LabelEntry) -> Result<()> {
+    fn check(&self, entry: &LabelEntry) -> Result<(), UnfitLabel> {
         let sheet = self.worklist.asked.criteria.as_ref();
         let client = entry.client().unwrap_or_default();
         if client.is_empty() || client.len() > MOST_CLIENT {
-            bail!("write a label: its client id is empty or longer than {MOST_CLIENT} bytes");
+            return Err(UnfitLabel(format!(
+                "write a label: its client id is empty or longer than {MOST_CLIENT} bytes"
+            )));
         }
         let (of, judgement) = match entry {
             LabelEntry::Label(label) => {
                 let Some(place) = self.worklist.place(&label.item) else {
-                    bail!("write a label: its item is not in the worklist");
+                    return Err(UnfitLabel("write a label: its item is not in the worklist".to_owned()));
                 };
                 let mut order = label.order.clone();
                 order.sort_unstable();
                 let is_imported = order.is_empty();
                 if !is_imported && !order.iter().copied().eq(0..self.worklist.items[place].answers.len()) {
-                    bail!("write a label: the order shown is none of its answers");
+                    return Err(UnfitLabel("write a label: the order shown is none of its answers".to_owned()));
                 }
                 if !(label.seconds >= 0.0 && label.seconds.is_finite()) {
-                    bail!("write a label: {} seconds are no time", label.seconds);
+                    return Err(UnfitLabel(format!("write a label: {} seconds are no time", label.seconds)));
                 }
                 if label.criteria != self.worklist.criteria() {
-                    bail!("write a label: it was made by another criteria sheet; load the page again");
+                    return Err(UnfitLabel(
+                        "write a label: it was made by another criteria sheet; load the page again".to_owned(),
+                    ));
                 }
                 (None, Some((place, &label.judgement)))
             }
             LabelEntry::Correction(one) => (Some((&one.of, &one.by)), self.place_of(&one.of).zip(Some(&one.judgement))),
             LabelEntry::Withdrawal(one) => (Some((&one.of, &one.by)), None),
-            LabelEntry::Close(_) | LabelEntry::Adopt(_) => bail!("write a label: people close nothing"),
+            LabelEntry::Close(_) | LabelEntry::Adopt(_) => {
+                return Err(UnfitLabel("write a label: people close nothing".to_owned()));
+            }
         };
         if let Some((of, by)) = of
             && !self.labels.iter().any(|label| label.client == *of && label.by == *by)
         {
-            bail!("write a label: `{by}` made none of the client id `{of}`");
+            return Err(UnfitLabel(format!("write a label: `{by}` made none of the client id `{of}`")));
         }
         if let Some((place, judgement)) = judgement {
             let answers = self.worklist.items[place].answers.len();
-            judgement.check(self.worklist.asked.form, answers, sheet).map_err(anyhow::Error::msg)?;
+            judgement.check(self.worklist.asked.form, answers, sheet).map_err(UnfitLabel)?;
         }
         Ok(())
     }
@@ -322,9 +346,15 @@ impl LabelBook {
     fn append(&mut self, entry: LabelEntry) -> Result<()> {
         let by = entry.by().to_owned();
         if !is_pseudonym(&by) {
-            bail!("write a label: `{by}` is no name for a file: letters, digits, `_` and `.`, at most 40");
+            let message =
+                format!("write a label: `{by}` is no name for a file: letters, digits, `_` and `.`, at most 40");
+            return Err(UnfitLabel(message).into());
         }
         let name = format!("{}/{by}-{}.jsonl", self.worklist.digest, self.session);
+        if self.writers.get(&by).is_some_and(|writer| !writer.is_in_place()) {
+            self.writers.remove(&by);
+            self.files.files.remove(&name);
+        }
         if !self.writers.contains_key(&by) {
             let path = self.folder.join(&name);
             let (writer, file) = LabelWriter::open(&path, &self.worklist.digest)?;
@@ -383,11 +413,20 @@ impl LabelWriter {
         Ok((LabelWriter { path: path.to_owned(), handle }, file))
     }
 
+    /// Whether the file that is open is the one of its name: version control replaces files, and what is written to one that is
+    /// no longer there is lost.
+    fn is_in_place(&self) -> bool {
+        let of = |metadata: std::io::Result<std::fs::Metadata>| metadata.ok().map(|found| (found.dev(), found.ino()));
+        let open = of(self.handle.metadata());
+        open.is_some() && open == of(std::fs::metadata(&self.path))
+    }
+
     /// Writes a line and waits until it is on the disk. Bytes of a line that was cut off are ended first.
     fn write(&mut self, file: &mut LabelFile, entry: &LabelEntry) -> Result<()> {
         let line = chain::line(&file.last, entry)?;
         if line.len() > chain::MOST {
-            bail!("write a label: it takes {} bytes, at most {} are kept", line.len(), chain::MOST);
+            let message = format!("write a label: it takes {} bytes, at most {} are kept", line.len(), chain::MOST);
+            return Err(UnfitLabel(message).into());
         }
         let mut bytes = if file.has_open_end { b"\n".to_vec() } else { Vec::new() };
         bytes.extend(&line);

@@ -36,8 +36,9 @@ phrases! {
         | "未保存: {count} 件。このブラウザーに残してあり、サーバーが応答すればすぐに送信します。";
     DISK: "The server could not write to its disk. Nothing more is taken until it can; what you chose is kept in this browser."
         | "サーバーがディスクに書き込めませんでした。書き込めるようになるまで受け付けを止めています。選んだ内容はこのブラウザーに残っています。";
-    REFUSED: "This one was not taken: it belongs to another worklist or sheet. Load the page again." | "受け付けられませんでした。別の作業一覧か評価基準のものです。画面を読み込み直してください。";
-    DONE: "Nothing is left for you. Thank you." | "あなたの分は終わりました。ありがとうございました。";
+    REFUSED: "This one was not taken: it belongs to another worklist or sheet. It is kept in this browser; load the page again." | "受け付けられませんでした。別の作業一覧か評価基準のものです。内容はこのブラウザーに残してあります。画面を読み込み直してください。";
+    OF_OTHER: "Your link, or the name, is not one of this page: nothing is sent. Open your own link again." | "このリンクか名前ではこの画面を使えないため、送信していません。自分のリンクを開き直してください。";
+    DONE: "Nothing is left for you at the moment. Thank you." | "いまのところ、あなたの分は終わりました。ありがとうございました。";
     COUNT: "{done} of {needed} labels; yours: {own}" | "{needed} 件中 {done} 件。あなたの分: {own} 件";
     CRITERIA: "The criteria" | "評価基準";
     EXAMPLE: "Example" | "例";

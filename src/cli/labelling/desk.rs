@@ -5,14 +5,15 @@ use super::super::label::Floor;
 use crate::chapter::labelling as pages;
 use crate::chapter::labelling::owner::{LabelsOverview, RuleOutlook};
 use crate::labels;
-use crate::labels::book::{LabelBook, SaidLabel, is_pseudonym};
-use anyhow::{Context, Result, bail};
+use crate::labels::book::{LabelBook, SaidLabel, UnfitLabel, is_pseudonym};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use stages::people::form::Form;
 use stages::people::label::{Correction, Judgement, LabelEntry, Withdrawal};
 use stages::people::progress::LabelCount;
 use stages::people::sitting::Task;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// The tasks that a page is given at once.
@@ -24,8 +25,12 @@ const LEASE: Duration = Duration::from_mins(10);
 /// The most times that an item is shown to one person.
 const ROUNDS: u32 = 2;
 
-/// The rest after it was reckoned how many labels a rule needs, in times of what that took.
-const REST: u32 = 50;
+/// The number of labels after which it is reckoned anew how many a rule needs, and to which that is rounded up: a number that
+/// moved with every choice would tell what others said, or what the reward did.
+const SETTLING_STEP: usize = 20;
+
+/// The metrics with a number for each item; others need two people, or hidden questions, for theirs.
+const OF_ITEMS: [&str; 2] = ["human_agreement", "human_win_rate"];
 
 /// The labels of a stage on their way from pages to the disk.
 pub struct Desk {
@@ -37,8 +42,8 @@ pub struct Desk {
     leases: BTreeMap<usize, (String, Instant)>,
     /// The tasks that were handed out, by their names.
     handed: HashMap<String, (usize, u32)>,
-    /// The number of labels that would settle every rule, when it was reckoned, and the time that took.
-    settling: Option<(Option<usize>, Instant, Duration)>,
+    /// The number of labels that would settle the rules, and the step of labels at which it was reckoned.
+    settling: Option<(Option<usize>, usize)>,
 }
 
 /// A task as a page gets it.
@@ -126,7 +131,7 @@ impl Desk {
         let tasks = next.into_iter().map(|task| self.give(person, task, at)).collect();
         let LabelCount { done, needed } = self.book.count();
         let own = self.book.count_of(person);
-        let more = self.settling(at);
+        let more = self.settling();
         Ok(TaskBatch { done, needed, own, more, tasks })
     }
 
@@ -143,23 +148,22 @@ impl Desk {
         GivenTask { task, order, prompt: pages::prompt(&shown.prompt), answers, texts, suggests }
     }
 
-    /// The number of labels that would settle every rule. It says nothing of what the labels say.
-    fn settling(&mut self, at: Instant) -> Option<usize> {
-        let is_fresh = |(_, since, took): &(Option<usize>, Instant, Duration)| at.duration_since(*since) < *took * REST;
-        if !self.settling.as_ref().is_some_and(is_fresh) {
-            let began = Instant::now();
-            let more = self.floors.iter().map(|(_, metric, bound)| self.book.outlook(metric, *bound)?.more);
-            let more: Option<Vec<usize>> = more.collect();
-            let more = more.and_then(|more| more.into_iter().max()).filter(|more| *more > 0);
-            self.settling = Some((more, at, began.elapsed()));
+    /// The number of labels that would settle the rules, about.
+    fn settling(&mut self) -> Option<usize> {
+        let step = self.book.labels().len() / SETTLING_STEP;
+        if self.settling.is_none_or(|(_, known)| known != step) {
+            let of_items = self.floors.iter().filter(|(_, metric, _)| OF_ITEMS.contains(&metric.as_str()));
+            let more = of_items.filter_map(|(_, metric, bound)| self.book.outlook(metric, *bound)?.more);
+            let more = more.max().filter(|more| *more > 0).map(|more| more.next_multiple_of(SETTLING_STEP));
+            self.settling = Some((more, step));
         }
-        self.settling.as_ref().and_then(|(more, ..)| *more)
+        self.settling.and_then(|(more, _)| more)
     }
 
-    /// The name of a task.
+    /// The name of a task. It holds the criteria sheet, so that a page with an old one makes no labels by another.
     fn name(&self, person: &str, item: usize, round: u32) -> String {
-        let item = &self.book.worklist.items[item].digest;
-        short_name(&self.secret, &format!("{person}\n{item}\n{round}"))
+        let (item, criteria) = (&self.book.worklist.items[item].digest, self.book.worklist.criteria());
+        short_name(&self.secret, &format!("{person}\n{item}\n{round}\n{criteria}"))
     }
 
     /// The task of a name: one that was handed out, by this process or by one before it.
@@ -176,7 +180,9 @@ impl Desk {
     pub fn take(&mut self, choice: LabelChoice) -> Result<Option<Suggestion>> {
         let LabelChoice { person, task, order, judgement, seconds, client, note } = choice;
         check(&person)?;
-        let Some((item, round)) = self.task(&person, &task) else { bail!("there is no such task in the worklist") };
+        let Some((item, round)) = self.task(&person, &task) else {
+            return Err(UnfitLabel("there is no such task in the worklist".to_owned()).into());
+        };
         let shown = Task { item, round, order };
         let ranks = self.book.suggestion(&shown).filter(|_| judgement != Judgement::Skip);
         let said = SaidLabel { by: person, judgement, seconds, client, note };
@@ -200,8 +206,8 @@ impl Desk {
     fn write(&mut self, entry: LabelEntry) -> Result<()> {
         check(entry.by())?;
         self.book.refresh()?;
-        self.book.write(entry).context("take a label")?;
-        Ok(())
+        let written = self.book.write(entry).map(drop);
+        written.map_err(|error| if error.is::<UnfitLabel>() { error } else { error.context(NotWritten) })
     }
 
     /// The state of the stage, for those who asked for the labels.
@@ -219,9 +225,16 @@ impl Desk {
     }
 }
 
-fn check(person: &str) -> Result<()> {
-    if !is_pseudonym(person) {
-        bail!("`{person}` is not a pseudonym of this page");
+fn check(person: &str) -> Result<(), UnfitLabel> {
+    if is_pseudonym(person) { Ok(()) } else { Err(UnfitLabel(format!("`{person}` is no pseudonym"))) }
+}
+
+/// The context of an error that has kept a label off the disk.
+#[derive(Clone, Copy, Debug)]
+pub struct NotWritten;
+
+impl fmt::Display for NotWritten {
+    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
+        text.write_str("take a label")
     }
-    Ok(())
 }

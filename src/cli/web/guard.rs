@@ -22,6 +22,8 @@ pub struct Guard {
     pub port: u16,
     /// 256 bits in hex. `None`: only this machine can ask, and its user need not say who it is.
     pub token: Option<String>,
+    /// The scope of the invitations that it takes: those of another pipeline are none here.
+    pub scope: String,
     /// The policy of the browser, sent with every answer.
     pub policy: String,
 }
@@ -31,8 +33,8 @@ pub struct Guard {
 pub enum Visitor {
     /// The user who serves the page, or who holds its token.
     Owner,
-    /// A person who was invited to label, by their pseudonym.
-    Invited(String),
+    /// A person who was invited to label for a stage, by their pseudonym.
+    Invited { stage: String, person: String },
 }
 
 /// The other end of a connection, looked at when it is made: every request of it is asked by the same user.
@@ -51,9 +53,6 @@ impl Connected<IncomingStream<'_, TcpListener>> for Peer {
         Peer { address, is_of_this_user }
     }
 }
-
-/// Where those who were invited may go.
-const FOR_INVITED: &str = "/label/";
 
 /// The header that a page of another site cannot add without asking first.
 const MARK: HeaderName = HeaderName::from_static("x-pipeline");
@@ -80,10 +79,12 @@ pub fn token(root: &Path) -> Result<String> {
     Ok(token)
 }
 
-/// The token of a person who is invited to label: it opens nothing else.
-pub fn invitation(token: &str, person: &str) -> String {
+/// The token of a person who is invited to label for a stage: it opens nothing else. The owner has that of the pages.
+pub fn invitation(token: &str, scope: &str, visitor: &Visitor) -> String {
+    let Visitor::Invited { stage, person } = visitor else { return token.to_owned() };
     let key = blake3::derive_key("pipeline: invitations to label", token.as_bytes());
-    format!("{}.{}", hex(person.as_bytes()), blake3::keyed_hash(&key, person.as_bytes()).to_hex())
+    let proof = blake3::keyed_hash(&key, format!("{scope}\n{stage}\n{person}").as_bytes());
+    format!("{}.{}.{}", hex(stage.as_bytes()), hex(person.as_bytes()), proof.to_hex())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -93,15 +94,10 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The visitor who shows a token.
-fn visitor(shown: &str, token: &str) -> Option<Visitor> {
-    if is_same(shown, token) {
-        return Some(Visitor::Owner);
-    }
-    let (person, _) = shown.split_once('.')?;
-    let digits = person.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    let person = String::from_utf8(digits.collect::<Option<Vec<u8>>>()?).ok()?;
-    is_same(shown, &invitation(token, &person)).then_some(Visitor::Invited(person))
+/// The text that digits stand for.
+fn of_hex(digits: &str) -> Option<String> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    String::from_utf8(digits.as_bytes().chunks(2).map(byte).collect::<Option<Vec<u8>>>()?).ok()
 }
 
 impl Visitor {
@@ -109,12 +105,15 @@ impl Visitor {
     pub fn invited(&self) -> Option<&str> {
         match self {
             Visitor::Owner => None,
-            Visitor::Invited(person) => Some(person),
+            Visitor::Invited { person, .. } => Some(person),
         }
     }
 
     fn may_ask(&self, path: &str) -> bool {
-        *self == Visitor::Owner || path.starts_with(FOR_INVITED) || path == "/favicon.ico"
+        match self {
+            Visitor::Owner => true,
+            Visitor::Invited { stage, .. } => path == "/favicon.ico" || path.starts_with(&format!("/label/{stage}/")),
+        }
     }
 }
 
@@ -140,14 +139,17 @@ impl Guard {
         }
         let asking = match &self.token {
             Some(token) => {
-                let cookie = format!("pipeline-{}", self.port);
+                // Whoever tries an invitation in their own browser stays the owner there.
+                let cookies = ["pipeline", "pipeline-invited"].map(|name| format!("{name}-{}", self.port));
                 if let Some(typed) = typed_token(request.uri().query().unwrap_or_default()) {
-                    return match visitor(&typed, token) {
-                        Some(_) => Err(Box::new(welcome(&cookie, &typed, path))),
+                    return match self.visitor(&typed, token) {
+                        Some(Visitor::Owner) => Err(Box::new(welcome(&cookies[0], &typed, path))),
+                        Some(Visitor::Invited { .. }) => Err(Box::new(welcome(&cookies[1], &typed, path))),
                         None => refuse(StatusCode::FORBIDDEN, "this is not a token of the page\n"),
                     };
                 }
-                let Some(asking) = cookie_of(headers, &cookie).and_then(|shown| visitor(&shown, token)) else {
+                let shown = |cookie| cookie_of(headers, cookie).and_then(|shown| self.visitor(&shown, token));
+                let Some(asking) = cookies.iter().find_map(|cookie| shown(cookie)) else {
                     return refuse(StatusCode::UNAUTHORIZED, "open the link that you were given: it has a token\n");
                 };
                 asking
@@ -174,6 +176,17 @@ impl Guard {
             }
             _ => refuse(StatusCode::METHOD_NOT_ALLOWED, "GET and POST are all there is\n"),
         }
+    }
+
+    /// The visitor who shows a token.
+    fn visitor(&self, shown: &str, token: &str) -> Option<Visitor> {
+        if is_same(shown, token) {
+            return Some(Visitor::Owner);
+        }
+        let (stage, rest) = shown.split_once('.')?;
+        let (person, _) = rest.split_once('.')?;
+        let invited = Visitor::Invited { stage: of_hex(stage)?, person: of_hex(person)? };
+        is_same(shown, &invitation(token, &self.scope, &invited)).then_some(invited)
     }
 
     /// Whether a `Host` is this machine by an address, which no foreign site can stand behind, or by its own name.
@@ -236,18 +249,22 @@ fn is_same(one: &str, other: &str) -> bool {
 }
 
 /// Whether the other end of a connection on this machine belongs to the user of this process, or to root. Where the system
-/// does not tell, it counts as theirs.
+/// has no table, it counts as theirs; an end that is closed already belongs to nobody.
 fn is_of_this_user(peer: SocketAddr) -> bool {
     let table = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     let Ok(table) = fs::read_to_string(table) else { return true };
     let wanted = in_table(peer);
     let of_peer = table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [local, user] = [fields.get(1)?, fields.get(7)?];
-        (*local == wanted).then(|| user.parse::<u32>().ok())?
+        let [local, state, user, inode] = [1, 3, 7, 9].map(|at| fields.get(at).copied());
+        let is_open = state? == ESTABLISHED && inode? != "0";
+        (local? == wanted && is_open).then(|| user?.parse::<u32>().ok())?
     });
-    of_peer.is_none_or(|user| user == 0 || user == rustix::process::geteuid().as_raw())
+    of_peer.is_some_and(|user| user == 0 || user == rustix::process::geteuid().as_raw())
 }
+
+/// The state of a connection that is open, as the table writes it.
+const ESTABLISHED: &str = "01";
 
 /// An address as the table writes it: words of 32 bits in the byte order of the machine.
 fn in_table(peer: SocketAddr) -> String {
@@ -270,7 +287,8 @@ mod tests {
     #[test]
     fn only_names_and_addresses_of_this_machine_are_its_own() {
         let own = |token: Option<&str>, host: &str| {
-            Guard { port: 80, token: token.map(str::to_owned), policy: String::new() }.is_own(host)
+            let token = token.map(str::to_owned);
+            Guard { port: 80, token, scope: String::new(), policy: String::new() }.is_own(host)
         };
         for host in ["localhost:7421", "127.0.0.1:7421", "127.0.0.1", "[::1]:7421", "[::1]"] {
             assert!(own(None, host) && own(Some(""), host), "{host}");

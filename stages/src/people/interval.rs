@@ -42,13 +42,13 @@ pub fn labels_needed(bound: f64, truth: f64) -> Option<usize> {
         let wins = (0..=all + 1).collect::<Vec<_>>().partition_point(|wins| at_least(*wins, all, bound) > LEVEL);
         wins <= all && at_least(wins, all, truth) >= POWER
     };
-    // The normal approximation is not far off; from its double on, the sawtooth of the power is above the bound.
+    // The normal approximation is not far off; a tenth above it, the sawtooth of the power stays above the bound.
     let spread = 1.645 * (bound * (1.0 - bound)).sqrt() + 0.842 * (truth * (1.0 - truth)).sqrt();
     let about = (spread / (truth - bound)).powi(2).ceil() as usize;
     if about > MOST {
         return None;
     }
-    let last = (1..2 * about + 20).rev().find(|all| !has_power(*all))?;
+    let last = (1..about + about / 10 + 25).rev().find(|all| !has_power(*all))?;
     Some(last + 1)
 }
 

@@ -162,6 +162,11 @@ impl Label {
     pub fn is_imported(&self) -> bool {
         self.order.is_empty()
     }
+
+    /// What the person chose before anything was suggested: this tells of people, and the judgement makes the rows.
+    pub fn own_judgement(&self) -> &Judgement {
+        self.before_hint.as_ref().unwrap_or(&self.judgement)
+    }
 }
 
 impl Judgement {

@@ -46,7 +46,7 @@ impl<'a> People<'a> {
     }
 
     fn ranks(&self, label: &Label) -> Option<Vec<f64>> {
-        label.judgement.ranks(self.worklist.asked.criteria.as_ref())
+        label.own_judgement().ranks(self.worklist.asked.criteria.as_ref())
     }
 
     fn judged(&self) -> impl Iterator<Item = &'a Label> {
@@ -63,7 +63,8 @@ impl<'a> People<'a> {
                 Form::Ratings | Form::Edit => Vec::new(),
             };
             let sheet = self.worklist.asked.criteria.as_ref();
-            let ratings: Vec<Vec<f64>> = labels.iter().filter_map(|label| label.judgement.ratings(sheet)).collect();
+            let ratings: Vec<Vec<f64>> =
+                labels.iter().filter_map(|label| label.own_judgement().ratings(sheet)).collect();
             if self.worklist.asked.form == Form::Ratings {
                 for answer in 0..self.item(*place).answers.len() {
                     said.push(ratings.iter().map(|of| vec![of[answer]]).collect());
@@ -155,7 +156,7 @@ impl<'a> People<'a> {
                         .labels
                         .iter()
                         .find(|(of, first)| of == place && first.by == label.by && first.round == 0)?;
-                    let value = alike(&first.1.judgement, &label.judgement)?;
+                    let value = alike(first.1.own_judgement(), label.own_judgement())?;
                     Some(Point { item: item(*place), by: &label.by, round: label.round, value })
                 };
                 again.filter_map(of).collect()

@@ -46,7 +46,8 @@ pub fn verdict(item: &WorkItem) -> Option<RewardVerdict> {
 }
 
 /// Orders reviewed items so that from the beginning there are as many wins of the reward as losses; ties come as often as
-/// there are of all. Within a verdict the order stays.
+/// there are of all. Within a verdict the order stays. Which of two that come together is the win is drawn by the items, so that the
+/// order tells nobody what the reward preferred.
 pub fn balance(items: Vec<WorkItem>) -> Vec<WorkItem> {
     let all = items.len() as f64;
     let mut groups: BTreeMap<Option<RewardVerdict>, Vec<WorkItem>> = BTreeMap::new();
@@ -58,10 +59,11 @@ pub fn balance(items: Vec<WorkItem>) -> Vec<WorkItem> {
         (Some(RewardVerdict::Tie), at) => at as f64 / ties,
         (_, at) => at as f64 * 2.0 / (1.0 - ties),
     };
-    let mut placed: Vec<(f64, Option<RewardVerdict>, WorkItem)> = groups
+    let drawn = |item: &WorkItem| *blake3::hash(format!("turn {}", item.digest).as_bytes()).as_bytes();
+    let mut placed: Vec<(f64, [u8; 32], WorkItem)> = groups
         .into_iter()
         .flat_map(|(verdict, items)| {
-            items.into_iter().enumerate().map(move |(at, item)| (place(verdict, at), verdict, item))
+            items.into_iter().enumerate().map(move |(at, item)| (place(verdict, at), drawn(&item), item))
         })
         .collect();
     placed.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
@@ -137,6 +139,9 @@ mod tests {
         let count = |of: RewardVerdict| order[..13].iter().filter(|verdict| **verdict == of).count();
         assert_eq!([RewardVerdict::Win, RewardVerdict::Loss, RewardVerdict::Tie].map(count), [6, 5, 2]);
         assert_eq!(order.len(), 40);
+        let untied: Vec<&RewardVerdict> = order.iter().filter(|verdict| **verdict != RewardVerdict::Tie).collect();
+        let wins_first = untied[..12].chunks(2).filter(|pair| *pair[0] == RewardVerdict::Win).count();
+        assert!((1..=5).contains(&wins_first), "the order tells which is which: {order:?}");
     }
 
     #[test]

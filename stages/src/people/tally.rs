@@ -101,11 +101,6 @@ impl LabelTally {
         self.own.get(by).into_iter().flat_map(|own| own.values())
     }
 
-    /// The number of labels of a person.
-    pub fn of_person(&self, by: &str) -> usize {
-        self.own.get(by).map_or(0, BTreeMap::len)
-    }
-
     /// Counts each needed item once, and each item that a second person is to judge once more.
     pub fn progress(&self, worklist: &Worklist) -> LabelCount {
         let asked = &worklist.asked;

@@ -45,7 +45,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         if item.known.is_none() {
             bail!("read gold: row `{}` does not say which of its answers is better", item.id);
         }
-        (item.is_gold, item.suggestion) = (true, None);
+        item.is_gold = true;
     }
     let mut seen: BTreeSet<String> = BTreeSet::new();
     gold.retain(|item| seen.insert(item.digest.clone()));
