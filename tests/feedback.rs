@@ -1,8 +1,11 @@
 //! Feedback by models, as a user meets it: answers are drawn, compared, scored and put together.
 
+#[path = "support/judge.rs"]
+mod judge;
 #[path = "support/program.rs"]
 mod program;
 
+use judge::Judge;
 use program::{Events, Place, ROOT, place, word};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -346,4 +349,59 @@ stages:
     assert_eq!(kept, ["better", "better better", "better", "better good"]);
     let scores = rows(&place, events.content("scored"), "scores.jsonl");
     assert_eq!(scores[2]["score"], serde_json::json!([2.0, 4.0, 0.0]));
+}
+
+/// `pipelines/rlaif.yaml` at a reduced size, with the judge that compares replaced.
+fn chain(judge: [&str; 2]) -> Place {
+    let place = place();
+    fs::create_dir(place.at("data")).unwrap();
+    for (name, rows) in
+        [("corpus", 400), ("sft", 100), ("rankings", 60), ("judged", 80), ("prompts", 48), ("heldout", 12)]
+    {
+        let name = format!("data/{name}.jsonl");
+        let text = fs::read_to_string(format!("{ROOT}/pipelines/{name}")).unwrap();
+        place.write(&name, &text.lines().take(rows).map(|row| format!("{row}\n")).collect::<String>());
+    }
+    let text = fs::read_to_string(format!("{ROOT}/pipelines/rlaif.yaml")).unwrap();
+    // A model of a few steps passes no gate.
+    let lines = text.lines().filter(|line| !line.starts_with("    gate: ")).map(|line| format!("{line}\n"));
+    let text: String = lines.collect();
+    let own = "    from: {items: \"answers:answers.jsonl\", judge: rm_judge}\n    with: {form: ranking}\n";
+    for replaced in ["steps: 300", "steps: 15", own] {
+        assert!(text.contains(replaced), "{replaced}");
+    }
+    let [from, with] = judge;
+    let of_judge = format!("    from: {{items: \"answers:answers.jsonl\"{from}}}\n    with: {{form: ranking{with}}}\n");
+    let text = text.replace("steps: 300", "steps: 40").replace("steps: 15", "steps: 2").replace(own, &of_judge);
+    place.write("rlhf.yaml", &text);
+    place
+}
+
+#[test]
+fn the_whole_chain_runs_by_a_judge_on_this_machine_and_nothing_of_it_twice() {
+    let place = chain([", judge: rm_judge", ""]);
+    let events = run(&place, 0);
+    let stages = ["answers", "check", "judged", "preferences", "rm", "ppo", "eval"];
+    assert!(stages.iter().all(|stage| events.ending(stage) == "done"), "{stages:?}");
+    assert!(events.outcome("check")["metrics"]["people_agreement"].is_number());
+    assert!(run(&place, 0).busy().is_empty());
+}
+
+#[test]
+fn the_whole_chain_runs_by_an_endpoint() {
+    let server = Judge::start(|asked| {
+        let mut letters: Vec<(usize, char)> =
+            asked.answers().iter().map(|text| text.chars().count()).zip('A'..='Z').collect();
+        letters.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
+        let letters: Vec<String> = letters.into_iter().map(|(_, letter)| letter.to_string()).collect();
+        judge::says(&serde_json::json!({"ranking": letters}).to_string())
+    });
+    let endpoint =
+        format!(", language: ja, endpoint: {{url: '{}/v1', model: m, budget: {{requests: 200}}}}", server.address);
+    let place = chain(["", &endpoint]);
+    let events = run(&place, 0);
+    assert_eq!((events.ending("judged"), events.ending("eval")), ("done", "done"));
+    let items = events.outcome("judged")["metrics"]["items"].as_f64().unwrap();
+    assert_eq!(server.requests() as f64, 2.0 * items);
+    assert_eq!(events.outcome("judged")["metrics"]["order_consistency"].as_f64(), Some(1.0));
 }

@@ -4,7 +4,7 @@ mod joined;
 
 use crate::io::{self, Io};
 use crate::judge::calibrated::{self, KnownWins};
-use crate::judge::said::{self, SaidItem};
+use crate::judge::said;
 use crate::people::criteria::Sheet;
 use crate::people::form::Form;
 use crate::people::label::EffectiveLabels;

@@ -1,6 +1,6 @@
 //! Items with what people said of them and what a judge said.
 
-use super::SaidItem;
+use crate::judge::said::SaidItem;
 use crate::people::label::{Judgement, Label};
 use crate::people::worklist::WorkItem;
 use crate::rl;

@@ -54,8 +54,7 @@ pub const FORMATS: &[RowFormat] = &[
     RowFormat {
         name: "good and bad answers",
         by: &["chosen"],
-        doc: "allenai/reward-bench-2: `prompt`, `chosen: […]`, `rejected: […]`, lists of texts; each good answer is better than \
-              each bad one, and the good ones tie; `subset`",
+        doc: "allenai/reward-bench-2: `prompt`, `chosen: […]`, `rejected: […]`, texts; those of a side tie; `subset`",
         is: sets::is_good_and_bad,
         reads: with_question!("chosen", "rejected"),
         may_repeat: ASKED,
@@ -82,15 +81,7 @@ pub const FORMATS: &[RowFormat] = &[
         reads: with_question!("completion", "ranking"),
         may_repeat: ASKED,
         shares_ids: false,
-        read: |row| {
-            let prompt = prompt(row)?;
-            let answers = value::texts(row, "completion")?;
-            let ranks: Vec<i64> = value::list(row, "ranking", value::whole_of, "whole numbers")?;
-            if answers.len() != ranks.len() {
-                bail!("`completion` has {} answers, `ranking` has {} ranks", answers.len(), ranks.len());
-            }
-            one(prompt, Completions::Ranked(answers.into_iter().zip(ranks).collect()))
-        },
+        read: sets::rankings,
     },
     RowFormat {
         name: "KTO labels",

@@ -3,7 +3,7 @@
 use super::turns::{
     assistant, dialogue, helpsteer as helpsteer_turns, is_transcript, transcript, user, with_system, written,
 };
-use super::value::{filled, has, number, text, texts, whole, whole_of};
+use super::value::{filled, has, list, number, text, texts, whole, whole_of};
 use super::{Completions, Content, one, prompt};
 use crate::dialogue::{ASSISTANT, Message, Prompt};
 use anyhow::{Context, Result, bail};
@@ -104,6 +104,17 @@ pub fn ultrafeedback(row: &Value) -> Result<Vec<Content>> {
     let rated = completions.iter().map(|completion| Ok((text(completion, "response")?, number(completion, score)?)));
     let rated: Vec<(String, f64)> = rated.collect::<Result<_>>().context("field `completions`")?;
     one(Prompt::Chat(vec![user(filled(row, "instruction")?)]), Completions::Rated(rated))
+}
+
+/// Answers with a rank each.
+pub fn rankings(row: &Value) -> Result<Vec<Content>> {
+    let prompt = prompt(row)?;
+    let answers = texts(row, "completion")?;
+    let ranks: Vec<i64> = list(row, "ranking", whole_of, "whole numbers")?;
+    if answers.len() != ranks.len() {
+        bail!("`completion` has {} answers, `ranking` has {} ranks", answers.len(), ranks.len());
+    }
+    one(prompt, Completions::Ranked(answers.into_iter().zip(ranks).collect()))
 }
 
 /// Whether both sides are lists of texts.
