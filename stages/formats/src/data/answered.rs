@@ -18,7 +18,7 @@ pub struct AnsweredQuestion {
     pub group: Option<String>,
     pub prompt: Prompt,
     pub answers: Vec<String>,
-    /// A rank for each answer, the smaller the better.
+    /// A rank for each answer, the smaller the better; equal ranks tie. `None` where nobody has compared them.
     pub ranks: Option<Vec<f64>>,
 }
 
@@ -30,10 +30,12 @@ pub struct AnsweredQuestion {
 pub fn answered(sources: &[DataSource], filter: &mut RowFilter) -> Result<Vec<AnsweredQuestion>> {
     let read = |row: &SourceRow| {
         let group = row::group(row.value)?;
+        let is_judged = row::format(row.value).is_none_or(|format| format.name != row::TO_COMPARE);
         let contents = row.contents()?;
         let of = contents.len();
         let question = |(index, content): (usize, Content)| {
             let (answers, ranks, is_single) = said(content.completions);
+            let ranks = ranks.filter(|_| is_judged);
             let (id, group, prompt) = (row.id_of(index, of), group.clone(), content.prompt);
             (AnsweredQuestion { id, group, prompt, answers, ranks }, is_single)
         };
@@ -61,8 +63,6 @@ pub fn answered(sources: &[DataSource], filter: &mut RowFilter) -> Result<Vec<An
     if all.is_empty() {
         return Err(anyhow!("no row has an answer")).reading(Path::new(&names(sources)));
     }
-    let differ = |ranks: &Vec<f64>| ranks.iter().any(|rank| *rank != ranks[0]);
-    all.iter_mut().for_each(|known| known.ranks = known.ranks.take().filter(differ));
     Ok(all)
 }
 
