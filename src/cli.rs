@@ -11,6 +11,7 @@ mod data;
 mod diff;
 mod doctor;
 mod draft;
+mod exchange;
 mod explain;
 mod export;
 mod fetching;

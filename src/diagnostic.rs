@@ -41,6 +41,34 @@ pub struct Diagnostic {
     pub level: Severity,
     pub message: String,
     pub help: Option<String>,
+    /// The place of the mistake, where it lies in a file that the pipeline file names at `span`.
+    pub beneath: Option<NamedFileLine>,
+}
+
+/// A line of a file that the pipeline file names, and the bytes of it that are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NamedFileLine {
+    pub path: PathBuf,
+    /// From 1.
+    pub number: usize,
+    pub text: String,
+    pub span: Span,
+}
+
+impl NamedFileLine {
+    /// The line of a text in which a span begins.
+    pub fn of(path: PathBuf, text: &str, span: Span) -> NamedFileLine {
+        let shown = one_line(text, span);
+        let start = text[..shown.start].rfind('\n').map_or(0, |end| end + 1);
+        let end = text[shown.start..].find('\n').map_or(text.len(), |length| shown.start + length);
+        let number = text[..start].matches('\n').count() + 1;
+        NamedFileLine {
+            path,
+            number,
+            text: text[start..end].to_owned(),
+            span: Span::new(shown.start - start, shown.end - start),
+        }
+    }
 }
 
 impl SourceText {
@@ -58,7 +86,7 @@ impl Span {
 
 impl Diagnostic {
     pub fn error(span: Span, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { span: Some(span), level: Severity::Error, message: message.into(), help: None }
+        Diagnostic { span: Some(span), level: Severity::Error, message: message.into(), help: None, beneath: None }
     }
 
     pub fn warning(span: Span, message: impl Into<String>) -> Diagnostic {
@@ -105,6 +133,10 @@ fn render_one(source: &SourceText, diagnostic: &Diagnostic, renderer: &Renderer)
     };
     let path = source.path.display().to_string();
     let mut group = Group::with_title(title.primary_title(diagnostic.message.as_str()));
+    if let Some(NamedFileLine { path, number, text, span }) = &diagnostic.beneath {
+        let line = Snippet::source(text.as_str()).line_start(*number).path(path.display().to_string());
+        group = group.element(line.annotation(AnnotationKind::Primary.span(span.start..span.end)));
+    }
     if let Some(span) = diagnostic.span {
         let (path, text, span) = place(source, &path, span);
         let shown = one_line(text, span);
@@ -115,7 +147,8 @@ fn render_one(source: &SourceText, diagnostic: &Diagnostic, renderer: &Renderer)
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         let line_end = text[shown.start..].find('\n').map_or(text.len(), |length| shown.start + length + 1);
         let number = text[..line_start].matches('\n').count() + 1;
-        let caret = AnnotationKind::Primary.span(shown.start - line_start..shown.end - line_start);
+        let kind = if diagnostic.beneath.is_some() { AnnotationKind::Context } else { AnnotationKind::Primary };
+        let caret = kind.span(shown.start - line_start..shown.end - line_start);
         let line = Snippet::source(&text[line_start..line_end]).line_start(number).path(path);
         group = group.element(line.annotation(caret));
     }
@@ -199,7 +232,7 @@ mod tests {
             &[
                 Diagnostic::error(Span::new(35, 48), "two lines"),
                 Diagnostic::error(Span::new(49, 900), "the end"),
-                Diagnostic { span: None, level: Severity::Error, message: "nowhere".to_owned(), help: None },
+                Diagnostic { span: None, ..Diagnostic::error(Span::new(0, 0), "nowhere") },
             ],
             expect![[r#"
                 error: nowhere

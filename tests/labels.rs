@@ -272,6 +272,29 @@ fn judgements_of_other_tools_become_labels_of_the_same_items() {
 }
 
 #[test]
+fn items_whose_answers_name_their_model_are_marked_and_may_be_left_out_and_equal_answers_are_counted() {
+    let place = place();
+    ten(&place);
+    let leaking = item_of("who", "I am ChatGPT, and this is good.", "bad");
+    let equal = item_of("same", "good", "good");
+    place.write("items.jsonl", &(place.read("items.jsonl") + &leaking + &equal));
+    write(&place, "people", "", "gate: {observe: leaks_identity <= 0}");
+    let waits = run(&place, 3);
+    let told = |events: &Events, what: &str| events.of("noted").any(|note| note.to_string().contains(what));
+    assert!(told(&waits, "1 items with an answer that names its model are marked"), "{:?}", waits.0.last());
+    label(&place, "m", Annotator::Careful, 20);
+    let done = run(&place, 0);
+    let metrics = &done.outcome("people")["metrics"];
+    assert_eq!((&metrics["leaks_identity"], &metrics["equal_answers"]), (&json!(1.0), &json!(1.0)), "{metrics}");
+    // Nothing else of the labels changes, and no person is asked anew.
+    write(&place, "people", ", leaks: leave_out", "");
+    let without = run(&place, 0);
+    assert!(told(&without, "1 items with an answer that names its model are left out"));
+    let metrics = &without.outcome("people")["metrics"];
+    assert_eq!((&metrics["items"], &metrics["leaks_identity"]), (&json!(11.0), &json!(0.0)), "{metrics}");
+}
+
+#[test]
 fn comparisons_that_fall_apart_are_told() {
     let place = place();
     place.write("items.jsonl", &(json!({"prompt": "p", "answers": ["a", "b", "c", "d"]}).to_string() + "\n"));
@@ -284,7 +307,7 @@ fn comparisons_that_fall_apart_are_told() {
         place.write("pairs.jsonl", &pairs.iter().map(row).collect::<String>());
         place.run(&["label", "rlhf.yaml", "people", "--import", "pairs.jsonl", "--as", "m"]).expect_exit(0);
     };
-    let told = "of 1 prompt, no chain of comparisons leads from every answer to every other";
+    let told = "the comparisons of 1 prompt fall apart";
     import(&[["a", "b"], ["c", "d"]]);
     assert!(place.run(&["label", "rlhf.yaml", "people"]).expect_exit(0).stdout.contains(told));
     let apart = run(&place, 0);
@@ -335,8 +358,48 @@ fn mistakes_of_a_criteria_sheet_are_told_with_their_line() {
     let file = place.read("rlhf.yaml").replace("{items: items.jsonl}", "{items: items.jsonl, criteria: criteria.yaml}");
     place.write("rlhf.yaml", &file);
     let told = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
-    assert!(told.contains("criteria.yaml:11:5: unknown field") || told.contains("anchor"), "{told}");
-    assert!(told.contains("rlhf.yaml:6:"), "{told}");
+    // Line and caret are those of the sheet's own file; the line that names it comes after.
+    let caret = "criteria.yaml:11:5\n   |\n11 |     anchor:\n   |     ^^^^^^";
+    assert!(told.contains(caret) && told.contains("unknown field `anchor`"), "{told}");
+    assert!(told.contains("::: rlhf.yaml:6:"), "{told}");
+}
+
+#[test]
+fn another_criteria_sheet_says_which_labels_stop_counting_and_how_they_are_kept() {
+    let place = place();
+    ten(&place);
+    let sheet = fs::read_to_string(format!("{ROOT}/pipelines/criteria/summary.yaml")).unwrap();
+    place.write("criteria.yaml", &sheet);
+    write(&place, "people", "", "");
+    let file = place.read("rlhf.yaml").replace("{items: items.jsonl}", "{items: items.jsonl, criteria: criteria.yaml}");
+    place.write("rlhf.yaml", &file);
+    run(&place, 3);
+    let rows: String = (0..10)
+        .map(|number| {
+            json!({"prompt": format!("prompt {number}"), "chosen": "a good answer", "rejected": "bad answer"})
+                .to_string()
+                + "\n"
+        })
+        .collect();
+    place.write("said.jsonl", &rows);
+    place.run(&["label", "rlhf.yaml", "people", "--import", "said.jsonl", "--as", "m"]).expect_exit(0);
+    run(&place, 0);
+    // Comments are none of the labels' business; another question is.
+    place.write("criteria.yaml", &format!("# for the new term\n{sheet}"));
+    run(&place, 0);
+    let changed = sheet.replacen("en: '", "en: 'Please: ", 1);
+    assert_ne!(changed, sheet);
+    place.write("criteria.yaml", &changed);
+    let ran = place.run(&["run", "rlhf.yaml"]).expect_exit(3);
+    let told = place.run(&["label", "rlhf.yaml", "people"]).expect_exit(0).stdout;
+    assert!(
+        told.contains("0 of 10 labels") && told.contains("10 labels of these items were made by the criteria sheet"),
+        "{told}"
+    );
+    assert!(ran.stderr.contains("do not count"), "{}", ran.stderr);
+    let keeping = told.split('`').find(|part| part.starts_with("compatible_with: [")).unwrap();
+    place.write("criteria.yaml", &format!("{changed}{keeping}\n"));
+    assert_eq!(run(&place, 0).outcome("people")["metrics"]["items"], json!(10.0));
 }
 
 #[test]

@@ -29,6 +29,12 @@ mod computing {
         pub const KINDS: &[&crate::stage::Kind] = &[&best_of::KIND, &exec::KIND];
     }
 
+    pub mod people {
+        pub mod criteria;
+        pub mod form;
+        pub mod label;
+    }
+
     pub mod model {
         mod demand;
         mod lora {
@@ -55,6 +61,9 @@ mod program {
     pub mod hub;
     pub mod journal;
     pub mod ledger;
+    pub mod labels {
+        pub mod chain;
+    }
     pub mod spec;
     pub mod tail;
 

@@ -6,11 +6,13 @@ use crate::event::Event;
 use crate::executor::line as wire;
 use crate::gate::DeclaredLooks;
 use crate::journal as journals;
+use crate::labels::chain;
 use crate::ledger::items::ItemSet;
 use crate::ledger::{Entry, LookKey, LookQuestion, file};
 use crate::tail::tail;
 use stages::io::Handover;
 use stages::kinds::exec::{forward, results as handed};
+use stages::people::label::{EffectiveLabels, LabelEntry, Withdrawal};
 use stages::secret::Secrets;
 
 /// An event that is read is written as a line that reads the same, and the keys are those of the events.
@@ -83,6 +85,39 @@ pub fn approvals(bytes: &[u8]) {
     let after = approvals::read(&path).expect("it can still be read");
     assert!(approvals::decisions(&after)["q1"].is_approved);
     assert_eq!(after, [before, vec![new]].concat());
+}
+
+/// A file of labels that can be read takes a further line, and loses none that counted by it. Read in two parts it is the same, and a
+/// label that counts is written as it was read.
+pub fn labels(bytes: &[u8]) {
+    let Ok(file) = chain::read(bytes, "w") else { return };
+    let half = &bytes[..bytes.len() / 2];
+    if let Ok(mut grown) = chain::read(half, "w") {
+        let at = grown.ended as usize;
+        if grown.read_on(&bytes[at..]).is_ok() {
+            assert_eq!(grown.lines, file.lines);
+            assert_eq!((&grown.last, &grown.torn), (&file.last, &file.torn));
+        }
+    }
+    let mut counted = EffectiveLabels::default();
+    for line in &file.lines {
+        if let LabelEntry::Label(label) = &line.entry {
+            let _ = label.judgement.clone().of_shown(&label.order);
+            let _ = (label.judgement.ranks(None), label.judgement.ratings(None));
+            counted.add(label.clone());
+        }
+    }
+    let text = String::from_utf8(counted.lines()).expect("labels are written as text");
+    let again = EffectiveLabels::read(&text).expect("what was written can be read");
+    assert_eq!(again.digest(), counted.digest());
+    let text = |text: &str| text.to_owned();
+    let (of, by, at, client) = (text("c1"), text("mai"), text("2026-11-30T03:00:00.000Z"), text("c2"));
+    let entry = LabelEntry::Withdrawal(Withdrawal { of, by, at, client });
+    let line = chain::line(&file.last, &entry).expect("an entry can be written");
+    let end: &[u8] = if file.has_open_end { b"\n" } else { b"" };
+    let longer = chain::read(&[bytes, end, &line, b"\n"].concat(), "w").expect("a file that was read can be added to");
+    assert_eq!(longer.lines.len(), file.lines.len() + 1);
+    assert_eq!(longer.lines.last().map(|line| &line.entry), Some(&entry));
 }
 
 /// What a worker is told: a word that is understood is the word of what was understood, if that is how we write it.

@@ -51,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "journal", read: run::journal },
     Target { name: "looks", read: run::looks },
     Target { name: "approvals", read: run::approvals },
+    Target { name: "labels", read: run::labels },
     Target { name: "line", read: run::line },
     Target { name: "results", read: run::results },
     Target { name: "progress", read: run::progress },

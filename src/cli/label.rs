@@ -2,6 +2,7 @@
 //! in.
 
 use super::check::understand;
+use super::exchange::{self, LabelsForm};
 use super::gates::who;
 use super::options::FileArguments;
 use super::refusal::refused;
@@ -11,8 +12,7 @@ use crate::action::Record;
 use crate::event::Event;
 use crate::gate::Rule;
 use crate::labels;
-use crate::labels::book::{LabelBook, LabelProgress, Outlook, Receipt, SaidLabel};
-use crate::labels::chain;
+use crate::labels::book::{LabelBook, LabelProgress, Outlook, SaidLabel};
 use crate::labels::folder::LabelFolder;
 use crate::plan::{Plan, selection};
 use crate::report::format::duration;
@@ -21,17 +21,15 @@ use crate::{approvals, progress, run};
 use anyhow::{Context, Result};
 use cache::{Digest, Store};
 use clap::Args;
-use formats::data::{self, RowFilter};
 use formats::dialogue::Prompt;
 use serde::{Deserialize, Serialize};
 use stages::people::criteria::Sheet;
 use stages::people::form::Form;
-use stages::people::label::{Judgement, LabelEntry, PairChoice};
+use stages::people::label::{Judgement, LabelEntry};
 use stages::people::measure::fallen_apart;
 use stages::people::sitting::Task;
 use stages::stage::Work;
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -58,6 +56,13 @@ pub struct LabelArguments {
     /// has; those of items of the worklist become labels
     #[arg(long, value_name = "FILE", requires = "person", conflicts_with_all = ["adopt", "verify", "json"])]
     pub import: Option<PathBuf>,
+    /// Write the labels that count for other tools: `pairs`, `rankings` (which keep ties) and `kto` as JSON Lines, `csv` as a table for
+    /// Excel, with everything but notes
+    #[arg(long, value_name = "FORM", requires = "to", conflicts_with_all = ["adopt", "verify", "json", "import", "ui", "terminal"])]
+    pub export: Option<LabelsForm>,
+    /// The file of `--export`
+    #[arg(long, value_name = "FILE", requires = "export")]
+    pub to: Option<PathBuf>,
     /// The pseudonym of the person who labels
     #[arg(long = "as", value_name = "NAME", id = "person")]
     pub person: Option<String>,
@@ -82,16 +87,19 @@ enum LabelRequest<'a> {
     Converse(&'a str),
     /// Taking judgements out of a file of rows, in the name of this person.
     Import(&'a Path, &'a str),
+    /// Writing those that count to a file.
+    Export(LabelsForm, &'a Path),
     /// Taking in those that came after the close, by this person.
     Adopt(Option<&'a str>),
 }
 
 pub fn label(arguments: &LabelArguments) -> Result<u8> {
-    let LabelArguments { asked, stage, verify, adopt, by, json, import, person, .. } = arguments;
+    let LabelArguments { asked, stage, verify, adopt, by, json, import, export, to, person, .. } = arguments;
     let name = person.as_deref().unwrap_or_default();
     let request = match (verify, adopt) {
         _ if *json => LabelRequest::Converse(name),
-        _ if import.is_some() => LabelRequest::Import(import.as_deref().unwrap_or(Path::new("")), name),
+        _ if let Some(file) = import => LabelRequest::Import(file, name),
+        _ if let (Some(form), Some(file)) = (export, to) => LabelRequest::Export(*form, file),
         (true, _) => LabelRequest::Verify,
         (_, true) => LabelRequest::Adopt(by.as_deref()),
         _ => LabelRequest::Progress,
@@ -112,7 +120,10 @@ pub fn label(arguments: &LabelArguments) -> Result<u8> {
         return converse(&mut book, by);
     }
     if let LabelRequest::Import(file, by) = request {
-        return import_rows(&mut book, file, by);
+        return exchange::import(&mut book, file, by);
+    }
+    if let LabelRequest::Export(form, file) = request {
+        return exchange::export(&book, form, file);
     }
     if let LabelRequest::Adopt(by) = request {
         let by = who(by.map(str::to_owned))?;
@@ -140,7 +151,7 @@ fn settles(book: &LabelBook, rule: &str, metric: &str, bound: f64) -> Option<Str
 }
 
 fn told(stage: &str, progress: &LabelProgress) -> String {
-    let LabelProgress { count, people, is_closed, later, disconnected } = progress;
+    let LabelProgress { count, people, is_closed, later, disconnected, of_other_sheets } = progress;
     let closed = if *is_closed { ", closed" } else { "" };
     let later = if *later > 0 { format!("; {later} later ones wait for `--adopt`") } else { String::new() };
     let mut said = format!("{stage}: {} of {} labels{closed}{later}\n", count.done, count.needed);
@@ -148,7 +159,8 @@ fn told(stage: &str, progress: &LabelProgress) -> String {
         let doubts: String = person.doubts.iter().map(|doubt| format!("; {doubt}")).collect();
         said += &format!("  {}: {} labels, {} each{doubts}\n", person.by, person.labels, duration(person.seconds));
     }
-    said + &fallen_apart(*disconnected).map_or(String::new(), |told| format!("  {told}\n"))
+    let notes = fallen_apart(*disconnected).into_iter().chain(of_other_sheets.iter().cloned());
+    said + &notes.map(|note| format!("  {note}\n")).collect::<String>()
 }
 
 /// A task as a program is shown it: blind, as a page shows it to a person.
@@ -200,69 +212,6 @@ fn converse(book: &mut LabelBook, by: &str) -> Result<u8> {
         book.write(LabelEntry::Label(label)).map_err(|error| refused(format!("{error:#}")))?;
     }
     Ok(0)
-}
-
-/// Takes the judgements of rows whose answers are those of items. The same file again changes nothing.
-fn import_rows(book: &mut LabelBook, file: &Path, by: &str) -> Result<u8> {
-    let form = book.worklist.asked.form;
-    if !matches!(form, Form::Pairs | Form::Ranking) {
-        return Err(refused(format!("rows of other tools compare answers, and this stage takes {}", form.name())));
-    }
-    let rows = data::answered(&[file.to_owned().into()], &mut RowFilter::default());
-    let rows = rows.map_err(|error| refused(format!("{error:#}")))?;
-    let mut places: BTreeMap<Prompt, Vec<usize>> = BTreeMap::new();
-    for (place, item) in book.worklist.items.iter().enumerate() {
-        places.entry(item.prompt.clone()).or_default().push(place);
-    }
-    let (count, mut written, mut known, mut unused) = (rows.len(), 0, 0, 0);
-    let mut times: BTreeMap<usize, usize> = BTreeMap::new();
-    for row in rows {
-        let ranks: BTreeMap<&str, f64> =
-            row.answers.iter().map(String::as_str).zip(row.ranks.iter().flatten().copied()).collect();
-        let mut is_used = false;
-        for place in places.get(&row.prompt).into_iter().flatten() {
-            let item = &book.worklist.items[*place];
-            let of_item: Option<Vec<f64>> =
-                item.answers.iter().map(|answer| ranks.get(answer.as_str()).copied()).collect();
-            let Some(of_item) = of_item else { continue };
-            is_used = true;
-            // Several judgements of one item are those of several people, of whom the rows say no more.
-            let time = times.entry(*place).or_default();
-            *time += 1;
-            let by = if *time == 1 { by.to_owned() } else { format!("{by}.{time}") };
-            let judgement = judged(form, &of_item);
-            let name = format!("{} {by} {judgement:?}", item.digest);
-            let client = format!("import-{}", chain::hash(name.as_bytes()));
-            let said = SaidLabel { by, judgement, seconds: 0.0, client, note: None };
-            let label = book.label(Task { item: *place, round: 0, order: Vec::new() }, said);
-            match book.write(LabelEntry::Label(label)).map_err(|error| refused(format!("{error:#}")))? {
-                Receipt::Written => written += 1,
-                Receipt::Known => known += 1,
-            }
-        }
-        unused += usize::from(!is_used);
-    }
-    let known = if known > 0 { format!(", {known} were there already") } else { String::new() };
-    terminal::say(&format!("{written} labels of {count} rows{known}; {unused} rows judge no item of the worklist\n"))?;
-    Ok(0)
-}
-
-/// The judgement that ranks are, the smaller the better.
-fn judged(form: Form, ranks: &[f64]) -> Judgement {
-    let dense = |rank: &f64| {
-        let mut below: Vec<f64> = ranks.iter().copied().filter(|other| other < rank).collect();
-        below.sort_by(f64::total_cmp);
-        below.dedup();
-        below.len() as u32 + 1
-    };
-    match (form, ranks) {
-        (Form::Pairs, [first, second]) => Judgement::Pair(match first.total_cmp(second) {
-            Ordering::Less => PairChoice::First,
-            Ordering::Equal => PairChoice::Tie,
-            Ordering::Greater => PairChoice::Second,
-        }),
-        _ => Judgement::Ranking(ranks.iter().map(dense).collect()),
-    }
 }
 
 /// The part of the name of a label file that no other process has.

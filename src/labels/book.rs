@@ -79,6 +79,8 @@ pub struct LabelProgress {
     pub later: usize,
     /// Prompts whose comparisons fall apart.
     pub disconnected: usize,
+    /// Sentences about labels that were made by other criteria sheets.
+    pub of_other_sheets: Vec<String>,
 }
 
 /// A share of what people say, on its way to a claim.
@@ -187,6 +189,14 @@ impl LabelBook {
         &self.labels
     }
 
+    /// The labels that count: the frozen ones once enough were there, until then all.
+    ///
+    /// # Errors
+    /// Labels that were frozen are gone.
+    pub fn counted(&self) -> Result<EffectiveLabels> {
+        Ok(self.files.standing(&self.worklist)?.effective)
+    }
+
     /// Labels that are there, and labels that are needed.
     pub fn count(&self) -> LabelCount {
         self.tally.progress(&self.worklist)
@@ -208,7 +218,9 @@ impl LabelBook {
         let people = people(&self.worklist, &self.labels);
         let disconnected =
             People::of(&self.worklist, &self.labels).disconnected().map_or(0, |prompts| prompts as usize);
-        Ok(LabelProgress { count, people, is_closed: standing.is_closed, later: standing.later, disconnected })
+        let of_other_sheets = self.files.notes_of_sheets(&self.worklist);
+        let (is_closed, later) = (standing.is_closed, standing.later);
+        Ok(LabelProgress { count, people, is_closed, later, disconnected, of_other_sheets })
     }
 
     /// The share of a metric so far, and how many more items would show, if people go on like that, that it is above a bound.

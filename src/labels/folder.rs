@@ -99,6 +99,35 @@ impl LabelFolder {
         torn.map(|(name, line)| format!("{name}: line {line} was cut off and is skipped")).collect()
     }
 
+    /// Sentences about labels of a worklist's items that do not count, since another criteria sheet was read for them.
+    pub fn notes_of_sheets(&self, worklist: &Worklist) -> Vec<String> {
+        let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+        for line in self.lines() {
+            if let LabelEntry::Label(label) = &line.entry
+                && worklist.place(&label.item).is_some()
+                && !worklist.takes_sheet(&label.criteria)
+            {
+                *others.entry(&label.criteria).or_default() += 1;
+            }
+        }
+        let has_sheet = worklist.asked.criteria.is_some();
+        let told = |(digest, labels): (&str, usize)| {
+            let by = if digest.is_empty() {
+                "without a criteria sheet".to_owned()
+            } else {
+                format!("by the criteria sheet {digest}")
+            };
+            let way = match has_sheet {
+                true => format!(
+                    "where they still hold, `compatible_with: [\"{digest}\"]` in the sheet that is there keeps them"
+                ),
+                false => "they count again with that sheet".to_owned(),
+            };
+            format!("{labels} labels of these items were made {by}, and do not count; {way}")
+        };
+        others.into_iter().map(told).collect()
+    }
+
     /// Where every file ends.
     pub fn heads(&self) -> BTreeMap<String, String> {
         let ends = self.files.iter().filter(|(_, file)| !file.lines.is_empty());

@@ -2,7 +2,7 @@
 //! what they say is in a key. Mistakes in one are told with its line.
 
 use super::source::{Input, Source};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, NamedFileLine, Span};
 use crate::spec::{Node, StageSpec, yaml};
 use stages::stage::{Accepts, Kind};
 use std::path::{Path, PathBuf};
@@ -57,13 +57,10 @@ impl SheetFile {
         is_whole.then_some(sheet)
     }
 
-    /// A mistake in the sheet, as one of the pipeline file that names it.
+    /// A mistake in the sheet, which the pipeline file names.
     pub fn told(&self, mistake: Diagnostic) -> Diagnostic {
-        let start = mistake.span.map_or(0, |span| span.start.min(self.text.len()));
-        let before = &self.text[..start];
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let message = format!("{}:{line}:{column}: {}", self.path.display(), mistake.message);
-        Diagnostic { span: Some(self.span), message, ..mistake }
+        let place = mistake.span.unwrap_or_default();
+        let beneath = Some(NamedFileLine::of(self.path.clone(), &self.text, place));
+        Diagnostic { span: Some(self.span), beneath, ..mistake }
     }
 }

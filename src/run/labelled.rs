@@ -35,6 +35,7 @@ impl Run<'_> {
         let worklist = read_worklist(self.store, worklist)?;
         let folder = LabelFolder::read(&self.options.labels)?;
         folder.notes().iter().for_each(|note| tracing::warn!("{}: {note}", self.options.labels.display()));
+        folder.notes_of_sheets(&worklist).iter().for_each(|note| tracing::warn!("{note}"));
         let standing = folder.standing(&worklist)?;
         let LabelCount { done, needed } = LabelTally::of(&worklist, &standing.effective).progress(&worklist);
         let mut effective = standing.effective;

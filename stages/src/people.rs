@@ -4,6 +4,8 @@ pub mod aggregate;
 pub mod agreement;
 pub mod compared;
 pub mod criteria;
+pub mod drift;
+pub mod exports;
 pub mod form;
 pub mod identity;
 pub mod interval;

@@ -9,7 +9,8 @@ use super::super::words::{Language, Phrase};
 use crate::labels::book::{LabelProgress, Outlook};
 use crate::report::format::duration;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use stages::people::person::{Doubt, PersonCount, Share};
+use stages::people::interval::Share;
+use stages::people::person::{Doubt, PersonCount};
 use stages::people::progress::LabelCount;
 
 pub const SCRIPT: &str = include_str!("owner.js");
@@ -144,5 +145,6 @@ fn doubted(doubt: Doubt) -> Phrase {
         Doubt::OneSide => words::ONE_SIDE,
         Doubt::Wavers => words::WAVERS,
         Doubt::TooFast => words::TOO_FAST,
+        Doubt::Drifts => words::DRIFTS,
     }
 }

@@ -64,6 +64,7 @@ phrases! {
     ONE_SIDE: "chooses one side more often than chance would" | "片側を選ぶ割合が偶然より高い";
     WAVERS: "often wrong on known answers, or unlike before on repeats" | "正解つき問題の誤りや、再出題での食い違いが多い";
     TOO_FAST: "faster than one can read" | "読める速さより速い";
+    DRIFTS: "less often right in the last third than in the first" | "後半の三分の一で、正答や一致が最初より減っている";
     NOBODY: "Nobody has labelled yet." | "まだ誰もラベルを付けていません。";
     AGREEMENT: "Two people say the same of an item in {share} of {items} items." | "同じ問題に二人が付けたラベルの一致率は {share} です({items} 問)。";
     RULE: "{metric} {share} of {items}" | "{metric} は {share}({items} 問)";

@@ -1,5 +1,24 @@
 //! Exact intervals of shares.
 
+/// A share of a number of things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    pub times: usize,
+    pub all: usize,
+}
+
+impl Share {
+    /// The exact interval at 95 %.
+    pub fn interval(self) -> [f64; 2] {
+        clopper_pearson(self.times, self.all, 0.95)
+    }
+
+    pub fn add(&mut self, is_so: bool) {
+        self.times += usize::from(is_so);
+        self.all += 1;
+    }
+}
+
 /// The interval of Clopper & Pearson (1934) of a share: `times` of `all`, at this confidence.
 pub fn clopper_pearson(times: usize, all: usize, confidence: f64) -> [f64; 2] {
     let tail = (1.0 - confidence) / 2.0;

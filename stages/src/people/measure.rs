@@ -3,6 +3,7 @@
 
 use super::agreement::{self, CodedUnits, Distance, NoValue, Statistic, kendall_distance, mean};
 use super::compared::disconnected;
+use super::drift::{drift, thirds};
 use super::form::Form;
 use super::interval::clopper_pearson;
 use super::label::{EffectiveLabels, Judgement, Label};
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The labels of a worklist, to be measured.
 pub struct People<'a> {
     worklist: &'a Worklist,
+    all: &'a EffectiveLabels,
     /// With the places of their items; the items of one place are together.
     labels: Vec<(usize, &'a Label)>,
     /// First judgements of items that are no gold, without those that were skipped.
@@ -38,7 +40,7 @@ const RESAMPLES: usize = 10_000;
 
 impl<'a> People<'a> {
     pub fn of(worklist: &'a Worklist, labels: &'a EffectiveLabels) -> People<'a> {
-        People { worklist, labels: worklist.labelled(labels).collect(), by_item: worklist.judged(labels) }
+        People { worklist, all: labels, labels: worklist.labelled(labels).collect(), by_item: worklist.judged(labels) }
     }
 
     fn item(&self, place: usize) -> &'a WorkItem {
@@ -253,6 +255,8 @@ impl<'a> People<'a> {
         let (coded, _) = self.coded();
         let by: BTreeSet<&str> = self.labels.iter().map(|(_, label)| label.by.as_str()).collect();
         let judged = self.judged().count();
+        let items =
+            |is_so: fn(&WorkItem) -> bool| self.by_item.keys().filter(|at| is_so(self.item(**at))).count() as f64;
         let mean = |metric: &str| mean(&self.points(metric).iter().map(|point| point.value).collect::<Vec<_>>());
         let interval = coded.bootstrap(draw, RESAMPLES);
         let end = |at: usize| interval.map(|ends| ends[at]).ok_or(NoValue::NoPairs);
@@ -297,6 +301,9 @@ impl<'a> People<'a> {
             ("left_share_high", exact(1)),
             ("longer_share", mean("longer_share")),
             ("disconnected", self.disconnected()),
+            ("drift", drift(&thirds(self.worklist, self.all)).ok_or(NoValue::Nothing)),
+            ("leaks_identity", Ok(items(|item| item.leaks_identity))),
+            ("equal_answers", Ok(items(WorkItem::has_equal_answers))),
             ("tie_share", agreement::mean(&ties)),
             ("skip_share", agreement::mean(&skips)),
             ("changed_share", agreement::mean(&changed)),
@@ -362,13 +369,14 @@ pub fn remarks(measured: &[(&'static str, Statistic)]) -> Vec<String> {
 
 /// A sentence about prompts whose comparisons fall apart.
 pub fn fallen_apart(prompts: usize) -> Option<String> {
-    let what =
-        "no chain of comparisons leads from every answer to every other, so that nothing says which of them is better";
-    match prompts {
-        0 => None,
-        1 => Some(format!("of 1 prompt, {what}")),
-        _ => Some(format!("of {prompts} prompts, {what}")),
-    }
+    let of = if prompts == 1 { "1 prompt".to_owned() } else { format!("{prompts} prompts") };
+    let told = || {
+        format!(
+            "the comparisons of {of} fall apart: nothing says which of two answers is better where no chain of comparisons \
+             leads from one to the other"
+        )
+    };
+    (prompts > 0).then(told)
 }
 
 fn bits(values: &[f64]) -> Vec<u64> {

@@ -1,31 +1,13 @@
 //! One person's labels: how many, how fast, and what makes one doubt them. Nothing is refused for it; a gate decides.
 
-use super::interval::{at_least, clopper_pearson};
+use super::drift::{SessionThirds, thirds};
+use super::interval::{Share, at_least, clopper_pearson};
 use super::label::EffectiveLabels;
 use super::measure::{People, is_too_fast};
 use super::progress::median;
 use super::worklist::Worklist;
 use std::collections::BTreeMap;
 use std::fmt;
-
-/// A share of a number of things.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
-    pub times: usize,
-    pub all: usize,
-}
-
-impl Share {
-    /// The exact interval at 95 %.
-    pub fn interval(self) -> [f64; 2] {
-        clopper_pearson(self.times, self.all, 0.95)
-    }
-
-    fn add(&mut self, is_so: bool) {
-        self.times += usize::from(is_so);
-        self.all += 1;
-    }
-}
 
 /// A reason to doubt a person's labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +18,8 @@ pub enum Doubt {
     Wavers,
     /// They are faster than one can read.
     TooFast,
+    /// They are right less often in the last third of their labels than in the first.
+    Drifts,
 }
 
 impl fmt::Display for Doubt {
@@ -44,6 +28,7 @@ impl fmt::Display for Doubt {
             Doubt::OneSide => "chooses one side more often than chance would",
             Doubt::Wavers => "often wrong on gold, or unlike before on repeats",
             Doubt::TooFast => "faster than one can read",
+            Doubt::Drifts => "less often right in the last third of their labels than in the first",
         })
     }
 }
@@ -63,6 +48,8 @@ pub struct PersonCount {
     /// Repeats that were judged as before.
     pub again: Share,
     pub too_fast: Share,
+    /// What can be checked of the first and of the last third of their labels.
+    pub thirds: SessionThirds,
     pub doubts: Vec<Doubt>,
 }
 
@@ -75,6 +62,7 @@ pub fn people(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<PersonCount>
         seconds.entry(&label.by).or_default().push(label.seconds);
         too_fast.entry(&label.by).or_default().add(is_too_fast(&worklist.items[place], label));
     }
+    let thirds = thirds(worklist, labels);
     let shares = ["left_share", "gold_accuracy", "self_agreement"].map(|metric| {
         let mut by: BTreeMap<&str, Share> = BTreeMap::new();
         people.said(metric).into_iter().for_each(|(person, value)| by.entry(person).or_default().add(value >= 0.5));
@@ -83,9 +71,12 @@ pub fn people(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<PersonCount>
     let count = |(by, seconds): (&str, Vec<f64>)| {
         let [left, gold, again] = [0, 1, 2].map(|at: usize| shares[at].get(by).copied().unwrap_or_default());
         let too_fast = too_fast.get(by).copied().unwrap_or_default();
-        let (labels, doubts) = (seconds.len(), doubts(left, gold, again, too_fast));
+        let thirds = thirds.get(by).copied().unwrap_or_default();
+        let mut doubts = doubts(left, gold, again, too_fast);
+        doubts.extend((thirds.chance() < LEVEL).then_some(Doubt::Drifts));
+        let labels = seconds.len();
         let seconds = median(seconds).unwrap_or_default();
-        PersonCount { by: by.to_owned(), labels, seconds, left, gold, again, too_fast, doubts }
+        PersonCount { by: by.to_owned(), labels, seconds, left, gold, again, too_fast, thirds, doubts }
     };
     seconds.into_iter().map(count).collect()
 }

@@ -62,6 +62,9 @@ pub fn per_item(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<Value> {
             .collect();
         let mut row = row(item);
         row["answers"] = json!(item.answers);
+        if item.leaks_identity {
+            row["leaks_identity"] = json!(true);
+        }
         row["labels"] = json!(said);
         row
     };
@@ -182,7 +185,8 @@ fn numbered(id: &str, by: &str, labels: usize) -> String {
     if labels > 1 && !by.is_empty() { format!("{id}/{by}") } else { id.to_owned() }
 }
 
-fn rankings(item: &WorkItem, labels: &[&Label]) -> Vec<Value> {
+/// The rankings of one item; the choice between two answers is one, too.
+pub fn rankings(item: &WorkItem, labels: &[&Label]) -> Vec<Value> {
     let said: Vec<(&str, Vec<f64>)> =
         labels.iter().filter_map(|label| Some((label.by.as_str(), label.judgement.ranks(None)?))).collect();
     let agree = |ranks: &[f64]| {

@@ -414,6 +414,10 @@ fn careless_people_are_told_apart_from_careful_ones() {
     assert!(alarms <= 0.05, "{alarms} of the careful are doubted");
     assert!(share(Annotator::AlwaysLeft, 100, &has(Doubt::OneSide)) == 1.0);
     assert!(share(Annotator::Sleepy, 100, &has(Doubt::TooFast)) == 1.0);
+    let sleepy = share(Annotator::Sleepy, 200, &has(Doubt::Drifts));
+    let awake = share(Annotator::Careful, 1000, &has(Doubt::Drifts));
+    println!("drift: told of {sleepy} of those who fall asleep, and of {awake} of those who do not");
+    assert!(sleepy > 0.2 && awake < 0.02, "{sleepy} {awake}");
     let random = share(Annotator::Random, 200, &has(Doubt::Wavers));
     assert!(random > 0.85, "{random} of those who draw lots are doubted");
 }

@@ -2,6 +2,7 @@
 
 use super::criteria::Sheet;
 use super::form::Form;
+use super::identity::names_its_model;
 use super::label::{EffectiveLabels, Judgement, Label};
 use anyhow::{Context, Result};
 use formats::dialogue::Prompt;
@@ -51,6 +52,9 @@ pub struct WorkItem {
     /// Ranks that are shown after a person's own choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<Vec<f64>>,
+    /// Whether an answer names the model that wrote it: then people judge the name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaks_identity: bool,
     /// The chance with which it came to its place, where it was picked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propensity: Option<f64>,
@@ -76,6 +80,7 @@ impl WorkItem {
     /// An item of which nothing is known but its texts; its id is its digest.
     pub fn of(prompt: Prompt, answers: Vec<String>) -> WorkItem {
         let digest = WorkItem::digest(&prompt, &answers);
+        let leaks_identity = answers.iter().any(|answer| names_its_model(answer));
         WorkItem {
             id: digest.clone(),
             digest,
@@ -87,6 +92,7 @@ impl WorkItem {
             known: None,
             reviewed: None,
             suggestion: None,
+            leaks_identity,
             propensity: None,
         }
     }
@@ -95,6 +101,12 @@ impl WorkItem {
     pub fn digest(prompt: &Prompt, answers: &[String]) -> String {
         let text = serde_json::to_string(&(prompt, answers)).expect("these are texts alone");
         blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// Whether two of its answers are the same text, so that nothing can be better.
+    pub fn has_equal_answers(&self) -> bool {
+        // They come in the order of their texts.
+        self.answers.windows(2).any(|pair| pair[0] == pair[1])
     }
 
     /// The places of the answers in an order drawn by the item alone. Agreement by chance is counted in it: in that of the
@@ -142,13 +154,19 @@ impl Worklist {
         self.asked.criteria.as_ref().map_or_else(String::new, Sheet::digest)
     }
 
+    /// Whether labels made by the criteria sheet of this digest count.
+    pub fn takes_sheet(&self, digest: &str) -> bool {
+        let sheet = self.asked.criteria.as_ref();
+        digest == self.criteria()
+            || sheet.is_some_and(|sheet| sheet.compatible_with.iter().any(|known| known == digest))
+    }
+
     /// Whether a label belongs to this worklist: its item is here as it was, and it was made by these criteria or by
     /// compatible ones.
     pub fn takes(&self, label: &Label) -> bool {
         let Some(place) = self.place(&label.item) else { return false };
         let sheet = self.asked.criteria.as_ref();
-        let is_compatible = || sheet.is_some_and(|sheet| sheet.compatible_with.contains(&label.criteria));
-        (label.criteria == self.criteria() || is_compatible())
+        self.takes_sheet(&label.criteria)
             && label.judgement.check(self.asked.form, self.items[place].answers.len(), sheet).is_ok()
     }
 

@@ -20,7 +20,7 @@ pub struct AnsweredQuestion {
     pub subset: Option<String>,
     pub prompt: Prompt,
     pub answers: Vec<String>,
-    /// A rank for each answer, the smaller the better.
+    /// A rank for each answer, the smaller the better; equal ranks tie. `None` where nobody has compared them.
     pub ranks: Option<Vec<f64>>,
 }
 
@@ -32,10 +32,12 @@ pub struct AnsweredQuestion {
 pub fn answered(sources: &[DataSource], filter: &mut RowFilter) -> Result<Vec<AnsweredQuestion>> {
     let read = |row: &SourceRow| {
         let (group, subset) = (row::group(row.value)?, row::label(row.value, "subset")?);
+        let is_judged = row::format(row.value).is_none_or(|format| format.name != row::TO_COMPARE);
         let contents = row.contents()?;
         let of = contents.len();
         let question = |(index, content): (usize, Content)| {
             let (answers, ranks, is_single) = said(content.completions);
+            let ranks = ranks.filter(|_| is_judged);
             let (id, prompt) = (row.id_of(index, of), content.prompt);
             let (group, subset) = (group.clone(), subset.clone());
             (AnsweredQuestion { id, group, subset, prompt, answers, ranks }, is_single)
@@ -64,8 +66,6 @@ pub fn answered(sources: &[DataSource], filter: &mut RowFilter) -> Result<Vec<An
     if all.is_empty() {
         return Err(anyhow!("no row has an answer")).reading(Path::new(&names(sources)));
     }
-    let differ = |ranks: &Vec<f64>| ranks.iter().any(|rank| *rank != ranks[0]);
-    all.iter_mut().for_each(|known| known.ranks = known.ranks.take().filter(differ));
     Ok(all)
 }
 

@@ -6,7 +6,7 @@ mod sets;
 mod turns;
 mod value;
 
-pub use formats::{FORMATS, RowFormat};
+pub use formats::{FORMATS, RowFormat, TO_COMPARE};
 
 use crate::dialogue::{ASSISTANT, Message, Prompt};
 use anyhow::{Context, Result, bail};

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "labels",
-    version: 3,
+    version: 4,
     doc: "what people said of the items of a worklist",
     ports: &[
         Port::one("worklist", Accepts::Any, "what `worklist` gave"),
@@ -93,6 +93,12 @@ pub const METRICS: &[Metric] = &[
         "disconnected",
         "of pairs: prompts whose comparisons fall apart into parts, between which nothing says what is better",
     ),
+    Metric::lower(
+        "drift",
+        "share of gold, repeats and overlaps that is right in the first third of each person's labels, less that in the last third",
+    ),
+    Metric::lower("leaks_identity", "items with a judgement of which an answer names its model"),
+    Metric::neutral("equal_answers", "items with a judgement of which two answers are the same text"),
     Metric::neutral("tie_share", "share of the labels that prefer nothing"),
     Metric::neutral("skip_share", "share of items that a person would not judge"),
     Metric::neutral("changed_share", "share of the choices that people changed after a suggestion"),

@@ -15,6 +15,14 @@ pub enum ItemOrder {
     Active,
 }
 
+/// The thing to do with items of which an answer names its model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LeakChoice {
+    Keep,
+    LeaveOut,
+}
+
 /// The labels that are needed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -37,6 +45,8 @@ pub struct Labelling {
     pub gold_share: f64,
     /// share of what a person is shown that they have judged before
     pub repeats: f64,
+    /// items of which an answer names the model that wrote it, or its maker: OPTIONS. They are marked and counted either way
+    pub leaks: LeakChoice,
     /// the criteria sheet in the file itself, in the place of the input
     pub criteria: Option<Sheet>,
 }
@@ -49,6 +59,7 @@ impl Default for Labelling {
             order: ItemOrder::Random,
             gold_share: 0.05,
             repeats: 0.05,
+            leaks: LeakChoice::Keep,
             criteria: None,
         }
     }

@@ -1,6 +1,6 @@
 //! `worklist`: which items people are asked about, in which order. The first action of a `label` stage.
 
-use super::parameters::{ItemOrder, Labelling};
+use super::parameters::{ItemOrder, Labelling, LeakChoice};
 use crate::io::{self, Io};
 use crate::judge::scores;
 use crate::people::form::Form;
@@ -12,10 +12,11 @@ use anyhow::{Context, Result, bail};
 use formats::data::{self, AnsweredQuestion, DataRows, RowFilter};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub const KIND: Kind = Kind {
     name: "worklist",
+    version: 2,
     doc: "which items people are asked about",
     ports: &[
         Port::one("items", Accepts::Data(DataRows::Answers), "answers to judge").optional(),
@@ -51,13 +52,24 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     gold.retain(|item| seen.insert(item.digest.clone()));
     let mut items: Vec<WorkItem> =
         questions.into_iter().flat_map(|question| items_of(question, form, &suggested)).collect();
-    let measured: Vec<&Path> = io.inputs_of("review").collect();
-    if let [model, baseline] = measured[..] {
+    let measured: Vec<PathBuf> = io.inputs_of("review").map(Path::to_owned).collect();
+    if let [model, baseline] = &measured[..] {
         items = review::changed(scores::read(model)?, scores::read(baseline)?);
     }
     items.retain(|item| seen.insert(item.digest.clone()));
+    let leaks = items.iter().filter(|item| item.leaks_identity).count();
+    if parameters.leaks == LeakChoice::LeaveOut {
+        items.retain(|item| !item.leaks_identity);
+    }
+    if leaks > 0 {
+        let done = if parameters.leaks == LeakChoice::LeaveOut { "left out" } else { "marked" };
+        io.remark(format!("{leaks} items with an answer that names its model are {done}"));
+    }
     if items.is_empty() {
         match (measured.is_empty(), form) {
+            _ if leaks > 0 => {
+                bail!("make a worklist: in every item an answer names its model (`leaks: keep` asks about them)")
+            }
             (false, _) => bail!("make a worklist: the model changed no answer of its baseline"),
             (true, Form::Edit) => bail!("make a worklist: no row has an answer"),
             (true, _) => bail!("make a worklist: no row has two answers"),

@@ -42,26 +42,123 @@ pub fn argilla(row: &Value) -> Result<Vec<Content>> {
     Ok(contents)
 }
 
-/// Label Studio: every annotation of a pair.
+/// Label Studio: every annotation of a pair. Those that were cancelled say nothing.
 pub fn label_studio(row: &Value) -> Result<Vec<Content>> {
     let (prompt, answers) = question(&row["data"])?;
-    let [(_, left), (_, right)] = &answers[..] else { bail!("`data` has {} answers; a pair has two", answers.len()) };
+    if answers.len() != 2 {
+        bail!("`data` has {} answers; a pair has two", answers.len());
+    }
     let annotations = row["annotations"].as_array().context("field `annotations` is no list")?;
-    let results = annotations.iter().filter_map(|one| one["result"].as_array()).flatten();
-    let completions = results.filter_map(|result| {
-        let (chosen, rejected) = match result["value"]["selected"].as_str()? {
-            "left" => (left, right),
-            "right" => (right, left),
-            _ => return None,
-        };
-        Some(Completions::Pair { chosen: chosen.clone(), rejected: rejected.clone() })
+    let valid = annotations.iter().filter(|one| one["was_cancelled"] != Value::Bool(true));
+    let results = valid.filter_map(|one| one["result"].as_array()).flatten();
+    let said = results.filter_map(|result| {
+        let value = &result["value"];
+        value["selected"].as_str().or_else(|| value["choices"].get(0)?.as_str())
     });
-    let contents: Vec<Content> =
-        completions.map(|completions| Content { prompt: prompt.clone(), completions }).collect();
+    let contents: Vec<Content> = said.filter_map(|said| judged(&prompt, &answers, said)).collect();
     if contents.is_empty() {
-        bail!("no annotation chooses `left` or `right`");
+        bail!("no annotation chooses `left` or `right`, nor a tie");
     }
     Ok(contents)
+}
+
+/// The answers among the fields of a row, by the names of their fields: those that end with a number or a letter.
+fn labelled(row: &Value) -> Vec<(&String, &String)> {
+    let is_answer = |name: &str| {
+        let ends =
+            ANSWERS.iter().filter_map(|beginning| name.strip_prefix(beginning)).map(|end| end.trim_start_matches('_'));
+        ends.into_iter()
+            .any(|end| !end.is_empty() && end.chars().count() <= 2 && end.chars().all(char::is_alphanumeric))
+    };
+    let fields = [Some(row), row.get("meta")].into_iter().flatten().filter_map(Value::as_object).flatten();
+    let answers = fields.filter(|(name, _)| is_answer(name));
+    let mut answers: Vec<(&String, &String)> = answers
+        .filter_map(|(name, value)| match value {
+            // The cells of a table where another row has more answers.
+            Value::String(text) if !text.is_empty() => Some((name, text)),
+            _ => None,
+        })
+        .collect();
+    answers.sort_by_key(|(name, _)| (name.len(), *name));
+    answers
+}
+
+/// Whether a row has a label and answers that it is about.
+pub fn has_labelled_answers(row: &Value) -> bool {
+    row.get("label").is_some_and(|label| label.is_string() || label.is_array()) && labelled(row).len() > 1
+}
+
+/// A table of labelled answers, or doccano, whose question is in `text`: every label is a judgement.
+pub fn labelled_answers(row: &Value) -> Result<Vec<Content>> {
+    let answers: Vec<(String, String)> =
+        labelled(row).into_iter().map(|(name, text)| (name.clone(), text.clone())).collect();
+    let prompt = match super::value::first_of(row, &super::ASKING) {
+        Some(_) => prompt(row)?,
+        None => Prompt::Text(text(row, "text")?),
+    };
+    let labels: Vec<&Value> = match &row["label"] {
+        Value::Array(labels) => labels.iter().collect(),
+        label => vec![label],
+    };
+    let content = |label: &Value| {
+        let said = label.as_str().unwrap_or_default();
+        let found = judged(&prompt, &answers, said);
+        let names = || answers.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        found.with_context(|| {
+            format!(
+                "field `label` is `{said}`, neither {}, `tie` nor an order of all: `{} > {}`",
+                names(),
+                answers[0].0,
+                answers[1].0
+            )
+        })
+    };
+    if labels.is_empty() {
+        bail!("field `label` is empty: nobody has judged it");
+    }
+    labels.into_iter().map(content).collect()
+}
+
+/// The judgement that a text is: the name, number or letter of the better answer, a side, a tie, or an order of all.
+fn judged(prompt: &Prompt, answers: &[(String, String)], said: &str) -> Option<Content> {
+    let place = |name: &str| {
+        let name = name.trim().to_lowercase();
+        let by_name = answers.iter().position(|(own, _)| own.to_lowercase() == name);
+        let sides = || ["left", "right"].iter().position(|side| *side == name).filter(|_| answers.len() == 2);
+        let letter = || match name.as_bytes() {
+            [letter @ b'a'..=b'z'] => Some(usize::from(letter - b'a')),
+            _ => None,
+        };
+        let number = || name.parse::<usize>().ok()?.checked_sub(1);
+        by_name.or_else(sides).or_else(number).or_else(letter).filter(|place| *place < answers.len())
+    };
+    let is_tie = ["tie", "both", "both_bad", "both bad", "same", "equal", "引き分け", "同じ", "どちらも悪い"]
+        .contains(&&*said.trim().to_lowercase());
+    let mut ranks: Vec<Option<i64>> = vec![is_tie.then_some(1); answers.len()];
+    if !is_tie {
+        let groups: Vec<&str> = said.split('>').collect();
+        for (rank, group) in groups.iter().enumerate() {
+            for name in group.split('=') {
+                let rank_of = &mut ranks[place(name)?];
+                if rank_of.replace(rank as i64 + 1).is_some() {
+                    return None;
+                }
+            }
+        }
+        // One name alone is better than all others.
+        if groups.len() == 1 && !said.contains('=') {
+            ranks.iter_mut().for_each(|rank| *rank = rank.or(Some(2)));
+        }
+    }
+    let ranks: Vec<i64> = ranks.into_iter().collect::<Option<_>>()?;
+    let completions = match (answers, &ranks[..]) {
+        ([(_, one), (_, other)], [first, second]) if first != second => {
+            let (chosen, rejected) = if first < second { (one, other) } else { (other, one) };
+            Completions::Pair { chosen: chosen.clone(), rejected: rejected.clone() }
+        }
+        _ => Completions::Ranked(answers.iter().map(|(_, answer)| answer.clone()).zip(ranks).collect()),
+    };
+    Some(Content { prompt: prompt.clone(), completions })
 }
 
 #[cfg(test)]
@@ -94,6 +191,39 @@ mod tests {
             "annotations": [{"completed_by": 1, "result": [{"type": "pairwise", "value": {"selected": "right"}}]}]
         });
         let pair = Completions::Pair { chosen: "b".to_owned(), rejected: "a".to_owned() };
-        assert_eq!(said(&row), [pair]);
+        assert_eq!(said(&row), std::slice::from_ref(&pair));
+        let choice = |choice: &str, is_cancelled: bool| json!({"was_cancelled": is_cancelled, "result": [{"type": "choices", "value": {"choices": [choice]}}]});
+        let more = json!({
+            "id": 2, "data": row["data"], "annotations": [choice("left", true), choice("Tie", false), choice("right", false)]
+        });
+        let tie = Completions::Ranked(vec![("a".to_owned(), 1), ("b".to_owned(), 1)]);
+        assert_eq!(said(&more), [tie, pair]);
+    }
+
+    #[test]
+    fn every_label_of_doccano_is_a_judgement_and_a_table_may_give_an_order() {
+        let pair = |chosen: &str, rejected: &str| Completions::Pair {
+            chosen: chosen.to_owned(),
+            rejected: rejected.to_owned(),
+        };
+        let row =
+            json!({"id": 7, "text": "p", "answer1": "a", "answer2": "b", "label": ["answer2", "A"], "Comments": []});
+        assert_eq!(said(&row), [pair("b", "a"), pair("a", "b")]);
+        assert_eq!(read(&row).unwrap()[0].prompt, Prompt::Text("p".to_owned()));
+        let old = json!({"text": "p", "meta": {"response_a": "a", "response_b": "b"}, "label": ["response_b"]});
+        assert_eq!(said(&old), [pair("b", "a")]);
+        let ranked =
+            |ranks: [i64; 3]| Completions::Ranked(["a", "b", "c"].map(str::to_owned).into_iter().zip(ranks).collect());
+        let table =
+            |label: &str| json!({"prompt": "p", "answer1": "a", "answer2": "b", "answer3": "c", "label": label});
+        for (label, ranks) in [("answer2 > answer1 = answer3", [2, 1, 2]), ("引き分け", [1, 1, 1]), ("3", [2, 2, 1])]
+        {
+            assert_eq!(said(&table(label)), [ranked(ranks)], "{label}");
+        }
+        for label in ["answer4", "1 > 2", "1 > 1 > 2 > 3", "", "yes"] {
+            let told = read(&table(label)).unwrap_err().to_string();
+            assert!(told.starts_with(&format!("field `label` is `{label}`, neither `answer1`, ")), "{told}");
+        }
+        assert!(read(&json!({"text": "p", "answer1": "a", "answer2": "b", "label": []})).is_err());
     }
 }

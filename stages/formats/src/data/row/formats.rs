@@ -33,6 +33,9 @@ macro_rules! with_question {
     };
 }
 
+/// The format of answers that nobody has compared yet.
+pub const TO_COMPARE: &str = "answers to compare";
+
 const ASKED: &[&str] = with_question!();
 
 /// Sources of the fields: the cards of the data sets on the Hugging Face hub, and the README of PandaLM.
@@ -105,6 +108,46 @@ pub const FORMATS: &[RowFormat] = &[
             }
             Ok(contents)
         },
+    },
+    RowFormat {
+        name: "labelled answers",
+        by: &["label"],
+        doc: "a table, or an export of doccano: a question (`prompt`, …, else `text`), answers (`answer1`, `answer2`, …, `response…`, \
+              `completion…`, also in `meta`), and `label`, the name of the better answer, `tie`, or an order, \
+              `answer2 > answer1 = answer3`; of doccano's list each one is a judgement",
+        is: exports::has_labelled_answers,
+        reads: with_question!(
+            "text",
+            "label",
+            "meta",
+            "answer1",
+            "answer2",
+            "answer3",
+            "answer4",
+            "answer5",
+            "answer_1",
+            "answer_2",
+            "answer_3",
+            "answer_4",
+            "response1",
+            "response2",
+            "response3",
+            "response4",
+            "response_1",
+            "response_2",
+            "response_3",
+            "response_4",
+            "completion1",
+            "completion2",
+            "completion3",
+            "completion4",
+            "by",
+            "seconds",
+            "at"
+        ),
+        may_repeat: ASKED,
+        shares_ids: false,
+        read: exports::labelled_answers,
     },
     RowFormat {
         name: "ratings",
@@ -194,7 +237,7 @@ pub const FORMATS: &[RowFormat] = &[
         read: sets::votes,
     },
     RowFormat {
-        name: "answers to compare",
+        name: TO_COMPARE,
         by: &["answers"],
         doc: "`prompt`, `answers: […]`, texts that nobody has compared yet: for label",
         is: |row| row.get("answers").and_then(|answers| answers.get(0)).is_some_and(Value::is_string),
