@@ -209,9 +209,11 @@ impl Leads {
                 places.entry(answer).or_insert(next);
             }
             let mut comparisons = Comparisons::new(places.len());
+            let mut has_choice = false;
             for (item, labels) in items {
                 let [one, other] = [0, 1].map(|answer| places[&item.answers[answer]]);
                 for ranks in labels.iter().filter_map(|label| label.judgement.ranks(None)).filter(|_| one != other) {
+                    has_choice |= ranks[0] != ranks[1];
                     match ranks[0].total_cmp(&ranks[1]) {
                         std::cmp::Ordering::Less => comparisons.add_win(one, other),
                         std::cmp::Ordering::Greater => comparisons.add_win(other, one),
@@ -219,7 +221,8 @@ impl Leads {
                     }
                 }
             }
-            let logs = comparisons.strengths(true).logs;
+            // Where all is tied, no row asks for a lead, and the weight of a tie would grow without end.
+            let logs = if has_choice { comparisons.strengths(true).logs } else { vec![0.0; places.len()] };
             places.into_iter().map(|(answer, place)| (answer.clone(), logs[place])).collect()
         };
         Leads(by_prompt.into_iter().map(|(prompt, items)| (prompt, strengths(items))).collect())
@@ -260,8 +263,8 @@ fn rankings(item: &WorkItem, labels: &[&Label]) -> Vec<Value> {
     vec![row]
 }
 
-/// The strengths of answers by rankings, each with who said it: by Plackett–Luce, or with ties by Bradley–Terry over all pairs.
-pub fn strengths(answers: usize, said: &[(&str, Vec<f64>)]) -> Vec<f64> {
+/// By Plackett–Luce, or with ties by Bradley–Terry over all pairs.
+fn strengths(answers: usize, said: &[(&str, Vec<f64>)]) -> Vec<f64> {
     let is_tied = |ranks: &Vec<f64>| dense(ranks).iter().max().is_some_and(|most| *most < ranks.len());
     if said.iter().any(|(_, ranks)| is_tied(ranks)) {
         let mut comparisons = Comparisons::new(answers);
