@@ -159,14 +159,16 @@ impl Io {
         named.with_context(|| format!("read {}: it names no `{port}`", work::ACTION))
     }
 
-    /// A name of the action apart from one of its values, which stands at this JSON pointer.
+    /// A name of the action apart from values that stand at these JSON pointers.
     ///
     /// # Errors
     /// The action cannot be read.
-    pub fn action_without(&self, pointer: &str) -> Result<String> {
+    pub fn action_without(&self, pointers: &[&str]) -> Result<String> {
         let mut action = self.action()?;
-        if let Some(value) = action.pointer_mut(pointer) {
-            *value = Value::Null;
+        for pointer in pointers {
+            if let Some(value) = action.pointer_mut(pointer) {
+                *value = Value::Null;
+            }
         }
         Ok(blake3::hash(action.to_string().as_bytes()).to_hex().to_string())
     }

@@ -1,8 +1,8 @@
 //! Replies of a judge about items in one order and another, and the one judgement that it makes of each. Pure.
 
+use crate::people::aggregate::Comparisons;
 use crate::people::agreement::kendall_distance;
 use crate::people::label::{Judgement, PairChoice};
-use crate::people::rows;
 use crate::people::worklist::WorkItem;
 use crate::rl;
 use serde::Serialize;
@@ -72,7 +72,7 @@ impl Hearing<'_> {
         self.by_order().iter().map(of_order).collect()
     }
 
-    /// One judgement: where two orders differ, a pair is a tie; rankings are put together by their strengths (Plackett–Luce, or with ties Bradley–Terry).
+    /// One judgement: where two orders differ, a pair is a tie; rankings are put together by their strengths.
     pub fn judgement(&self) -> Option<Judgement> {
         let verdicts = self.verdicts()?;
         let first = verdicts.first()?;
@@ -153,14 +153,16 @@ fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| rl::mean(values))
 }
 
-/// Several rankings as one, by their strengths; answers that are as strong tie.
+/// Several rankings as one, by Bradley–Terry over all pairs; answers that are as strong tie. Plackett–Luce would put the
+/// middle of two opposite orders first.
 fn merged(rankings: &[&Judgement]) -> Option<Judgement> {
-    let ranks: Vec<(&str, Vec<f64>)> =
-        rankings.iter().map(|judgement| Some(("", judgement.ranks(None)?))).collect::<Option<_>>()?;
     if let [one] = rankings {
         return Some((*one).clone());
     }
-    let strengths = rows::strengths(ranks.first()?.1.len(), &ranks);
+    let ranks: Vec<Vec<f64>> = rankings.iter().map(|judgement| judgement.ranks(None)).collect::<Option<_>>()?;
+    let mut comparisons = Comparisons::new(ranks.first()?.len());
+    ranks.iter().for_each(|ranks| comparisons.add_ranking(ranks));
+    let strengths = comparisons.strengths(true).logs;
     Some(Judgement::Ranking(ranked(&strengths.iter().map(|one| (one / 1e-6).round()).collect::<Vec<_>>())))
 }
 

@@ -73,7 +73,12 @@ impl RequestTraffic {
         let mut state = self.state();
         loop {
             if !state.book.allows(most) {
-                return Ok(Admission::Spent);
+                // What is on its way may take less than was set aside for it.
+                if state.at_once == 0 || !state.book.has_requests() {
+                    return Ok(Admission::Spent);
+                }
+                state = self.changed.wait_timeout(state, MINUTE).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
             }
             let now = Instant::now();
             while state.recent.front().is_some_and(|first| now.duration_since(first.at) >= MINUTE) {
@@ -207,6 +212,11 @@ impl SpendingBook {
         requests.is_none_or(|most| after.requests <= most as i64)
             && tokens.is_none_or(|most| after.input + after.output <= most as i64)
             && cost.is_none_or(|most| money <= most)
+    }
+
+    /// Whether another request may go out, as far as they are counted.
+    fn has_requests(&self) -> bool {
+        self.budget.requests.is_none_or(|most| self.spent.requests < most as i64)
     }
 
     fn enter(&mut self, entry: SpendingEntry) -> Result<()> {

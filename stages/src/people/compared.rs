@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 struct ComparedAnswers<'a> {
     places: BTreeMap<&'a String, usize>,
     comparisons: Comparisons,
+    /// Whether any of them prefers one answer.
+    has_choice: bool,
 }
 
 /// The comparisons of every prompt, by its text.
@@ -28,10 +30,11 @@ fn by_prompt<'a>(
             let next = places.len();
             places.entry(answer).or_insert(next);
         }
-        let mut comparisons = Comparisons::new(places.len());
+        let (mut comparisons, mut has_choice) = (Comparisons::new(places.len()), false);
         for (item, labels) in items {
             let [one, other] = [0, 1].map(|answer| places[&item.answers[answer]]);
             for ranks in labels.iter().filter_map(|label| label.judgement.ranks(None)).filter(|_| one != other) {
+                has_choice |= ranks[0] != ranks[1];
                 match ranks[0].total_cmp(&ranks[1]) {
                     Ordering::Less => comparisons.add_win(one, other),
                     Ordering::Greater => comparisons.add_win(other, one),
@@ -39,7 +42,7 @@ fn by_prompt<'a>(
                 }
             }
         }
-        ComparedAnswers { places, comparisons }
+        ComparedAnswers { places, comparisons, has_choice }
     };
     by_prompt.into_iter().map(|(prompt, items)| (prompt, compared(items))).collect()
 }
@@ -56,8 +59,9 @@ pub struct Leads(BTreeMap<String, BTreeMap<String, f64>>);
 
 impl Leads {
     pub fn of(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>) -> Leads {
-        let strengths = |ComparedAnswers { places, comparisons }: ComparedAnswers| {
-            let logs = comparisons.strengths(true).logs;
+        let strengths = |ComparedAnswers { places, comparisons, has_choice }: ComparedAnswers| {
+            // Where all is tied, no row asks for a lead, and the weight of a tie would grow without end.
+            let logs = if has_choice { comparisons.strengths(true).logs } else { vec![0.0; places.len()] };
             places.into_iter().map(|(answer, place)| (answer.clone(), logs[place])).collect()
         };
         Leads(by_prompt(worklist, by_item).into_iter().map(|(prompt, answers)| (prompt, strengths(answers))).collect())

@@ -212,8 +212,8 @@ pub fn rankings(item: &WorkItem, labels: &[&Label]) -> Vec<Value> {
     vec![row]
 }
 
-/// The strengths of answers by rankings, each with who said it: by Plackett–Luce, or with ties by Bradley–Terry over all pairs.
-pub fn strengths(answers: usize, said: &[(&str, Vec<f64>)]) -> Vec<f64> {
+/// By Plackett–Luce, or with ties by Bradley–Terry over all pairs.
+fn strengths(answers: usize, said: &[(&str, Vec<f64>)]) -> Vec<f64> {
     let is_tied = |ranks: &Vec<f64>| dense(ranks).iter().max().is_some_and(|most| *most < ranks.len());
     if said.iter().any(|(_, ranks)| is_tied(ranks)) {
         let mut comparisons = Comparisons::new(answers);

@@ -15,6 +15,7 @@ use crate::people::label::{Judgement, PairChoice};
 use crate::people::worklist::WorkItem;
 use crate::stage::Call;
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// Everything that was said of the items, or how far it is until the budget was spent.
@@ -38,7 +39,7 @@ pub fn hear<'a>(call: &Call, io: &mut Io, parameters: &JudgeRanking, items: &'a 
     let by = io.identity("judge")?;
     let judge = models::open(io, "judge", parameters.dtype)?;
     let hearings = match &judge {
-        LocalJudge::Language(artifact) => by_odds(io, parameters, artifact, questioner.for_odds(), items)?,
+        LocalJudge::Language(artifact) => by_odds(io, parameters, artifact, &questioner.for_odds(), items)?,
         LocalJudge::File(_) | LocalJudge::Reward(_) => by_scores(io, parameters, &judge, items)?,
     };
     Ok(Heard::All { by, hearings })
@@ -94,7 +95,7 @@ fn by_odds<'a>(
     io: &mut Io,
     parameters: &JudgeRanking,
     artifact: &Artifact,
-    questioner: Questioner,
+    questioner: &Questioner,
     items: &'a [WorkItem],
 ) -> Result<Vec<Hearing<'a>>> {
     let pairs = |item: &WorkItem| {
@@ -104,14 +105,11 @@ fn by_odds<'a>(
     };
     let sides: &[bool] = if parameters.both_orders { &[false, true] } else { &[false] };
     let turned = |[one, other]: [usize; 2], is_turned: bool| if is_turned { [other, one] } else { [one, other] };
-    let mut texts = Vec::new();
-    for item in items {
-        for side in sides {
-            for pair in pairs(item) {
-                texts.push(questioner.text(item, &turned(pair, *side), None)?);
-            }
-        }
-    }
+    let of_item = |item: &WorkItem| -> Result<Vec<String>> {
+        let shown = sides.iter().flat_map(|side| pairs(item).into_iter().map(|pair| turned(pair, *side)));
+        shown.map(|order| questioner.text(item, &order, None)).collect()
+    };
+    let texts: Vec<String> = items.par_iter().map(of_item).collect::<Result<Vec<_>>>()?.concat();
     let odds = models::odds(io, artifact, &texts, parameters.batch)?;
     let mut odds = odds.into_iter();
     let mut hearings = Vec::with_capacity(items.len());
@@ -160,6 +158,16 @@ fn strengths(answers: usize, shown: &[[usize; 2]], chances: &[f64]) -> Vec<f64> 
     comparisons.strengths(true).logs.iter().map(|log| (log / 1e-6).round()).collect()
 }
 
+/// Parameters that say how it is asked, and not what: the book of what was spent is the same whatever they are.
+const TRAFFIC: [&str; 6] = [
+    "/parameters/endpoint/budget",
+    "/parameters/endpoint/offline",
+    "/parameters/endpoint/parallel",
+    "/parameters/endpoint/rpm",
+    "/parameters/endpoint/timeout",
+    "/parameters/endpoint/tpm",
+];
+
 /// A question of an item.
 struct ItemQuestion {
     item: usize,
@@ -204,10 +212,10 @@ fn by_endpoint<'a>(
         let text = questioner.text(item, &asked.order, asked.criterion)?;
         Ok(JudgeQuestion { text, form, sample: asked.sample })
     };
-    let questions: Vec<JudgeQuestion> = asked.iter().map(question).collect::<Result<_>>()?;
+    let questions: Vec<JudgeQuestion> = asked.par_iter().map(question).collect::<Result<_>>()?;
     let total = questions.len();
     let folder = io.replies()?.to_owned();
-    let asker = Asker::open(endpoint, io.secrets(), &folder, &io.action_without("/parameters/endpoint/budget")?)?;
+    let asker = Asker::open(endpoint, io.secrets(), &folder, &io.action_without(&TRAFFIC)?)?;
     let heard = asker.ask(&questions, |done| {
         io.progress(done as u64, total as u64, "reply", || format!("{} at {}", endpoint.model, endpoint.host()))
     })?;
