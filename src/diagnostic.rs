@@ -232,7 +232,13 @@ mod tests {
             &[
                 Diagnostic::error(Span::new(35, 48), "two lines"),
                 Diagnostic::error(Span::new(49, 900), "the end"),
-                Diagnostic { span: None, level: Severity::Error, message: "nowhere".to_owned(), help: None },
+                Diagnostic {
+                    span: None,
+                    level: Severity::Error,
+                    message: "nowhere".to_owned(),
+                    help: None,
+                    beneath: None,
+                },
             ],
             expect![[r#"
                 error: nowhere

@@ -41,7 +41,7 @@ pub const PLANNED: &[&str] = &["sample", "rank", "probe"];
 /// The kinds of the actions of stages that have none of their own: measurements, and questions to people. The runner calls them; a pipeline file cannot name them.
 pub fn parts() -> impl Iterator<Item = &'static Kind> {
     let asked = |kind: &&'static Kind| match kind.work {
-        Work::Ask(actions) => vec![actions.worklist, actions.labels],
+        Work::Ask(actions) => vec![actions.scores, actions.worklist, actions.labels],
         Work::Run(_) | Work::Measure(_) | Work::Choose { .. } => Vec::new(),
     };
     measured_parts().map(|part| part.kind).chain(KINDS.iter().flat_map(asked))

@@ -221,15 +221,18 @@ pub enum Work {
     /// No action of its own: the runner measures models in parts, each a cached action. A stage of such a
     /// kind can judge.
     Measure(&'static Measure),
-    /// Two actions, between which the stage waits until people have labelled what the first one gave.
-    Ask(&'static TwoActions),
+    /// Actions, between the last two of which the stage waits until people have labelled what the first one gave.
+    Ask(&'static AskingActions),
     /// No action: the inputs of this port are the candidates, and the gate chooses one of them.
     Choose { port: &'static str },
 }
 
-/// The actions of a stage that asks people. The first has the parameters and the inputs of the stage, as far as it has
-/// such ports; the second reads what the first gave, on the port `worklist`, and the labels that count, on `labels`.
-pub struct TwoActions {
+/// The actions of a stage that asks people. The worklist has the parameters and the inputs of the stage, as far as it has
+/// such ports; `labels` reads what that gave, on the port `worklist`, and the labels that count, on `labels`.
+pub struct AskingActions {
+    /// The port of the stage with which `scores` comes first; the worklist finds what that gave on its port `scores`.
+    pub scored_by: &'static str,
+    pub scores: &'static Kind,
     pub worklist: &'static Kind,
     pub labels: &'static Kind,
 }

@@ -9,6 +9,50 @@ use serde_json::Value;
 /// Beginnings of the names of fields that hold an answer.
 const ANSWERS: [&str; 6] = ["response", "answer", "completion", "generation", "output", "text"];
 
+/// The fields that a row of labelled answers mostly has.
+pub const LABELLED: &[&str] = &[
+    "prompt",
+    "messages",
+    "conversations",
+    "question",
+    "instruction",
+    "input",
+    "context",
+    "system",
+    "system_prompt",
+    "history",
+    "text",
+    "label",
+    "meta",
+    "answer1",
+    "answer2",
+    "answer3",
+    "answer4",
+    "answer_1",
+    "answer_2",
+    "answer_3",
+    "answer_4",
+    "response1",
+    "response2",
+    "response3",
+    "response4",
+    "response_1",
+    "response_2",
+    "response_3",
+    "response_4",
+    "completion1",
+    "completion2",
+    "completion3",
+    "completion4",
+    "completion_1",
+    "completion_2",
+    "completion_3",
+    "completion_4",
+    "by",
+    "seconds",
+    "at",
+];
+
 /// The question among some fields, and the answers by the names of their fields.
 fn question(fields: &Value) -> Result<(Prompt, Vec<(String, String)>)> {
     let is_answer = |name: &&String| ANSWERS.iter().any(|beginning| name.starts_with(beginning));
@@ -63,7 +107,7 @@ pub fn label_studio(row: &Value) -> Result<Vec<Content>> {
 }
 
 /// The answers among the fields of a row, by the names of their fields: those that end with a number or a letter.
-fn labelled<'a>(row: &'a Value) -> Vec<(&'a String, &'a String)> {
+fn labelled(row: &Value) -> Vec<(&String, &String)> {
     let is_answer = |name: &str| {
         let ends =
             ANSWERS.iter().filter_map(|beginning| name.strip_prefix(beginning)).map(|end| end.trim_start_matches('_'));
@@ -191,7 +235,7 @@ mod tests {
             "annotations": [{"completed_by": 1, "result": [{"type": "pairwise", "value": {"selected": "right"}}]}]
         });
         let pair = Completions::Pair { chosen: "b".to_owned(), rejected: "a".to_owned() };
-        assert_eq!(said(&row), [pair.clone()]);
+        assert_eq!(said(&row), std::slice::from_ref(&pair));
         let choice = |choice: &str, is_cancelled: bool| json!({"was_cancelled": is_cancelled, "result": [{"type": "choices", "value": {"choices": [choice]}}]});
         let more = json!({
             "id": 2, "data": row["data"], "annotations": [choice("left", true), choice("Tie", false), choice("right", false)]
