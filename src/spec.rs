@@ -19,7 +19,7 @@ use expand::ExpandedStage;
 pub use expand::Families;
 pub use gate::{GateSpec, OnFail, SelectSpec};
 use node::Value;
-pub use node::{Node, WithSpan};
+pub use node::{Node, NodeSpans, WithSpan};
 use overrides::Override;
 pub use stage::{MetricSpec, Pin, PortSpec, Reference, SourceSpec, StageSpec, metrics as declared_metrics};
 use stages::stage::did_you_mean;

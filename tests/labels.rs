@@ -359,7 +359,7 @@ fn mistakes_of_a_criteria_sheet_are_told_with_their_line() {
     place.write("rlhf.yaml", &file);
     let told = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
     // Line and caret are those of the sheet's own file; the line that names it comes after.
-    let caret = "criteria.yaml:11:5\n   |\n11 |     anchor:\n   |     ^^^^^^";
+    let caret = "criteria.yaml:12:5\n   |\n12 |     anchor:\n   |     ^^^^^^";
     assert!(told.contains(caret) && told.contains("unknown field `anchor`"), "{told}");
     assert!(told.contains("::: rlhf.yaml:6:"), "{told}");
 }

@@ -464,8 +464,16 @@ mod tests {
             WorkItem { id: number.to_string(), ..WorkItem::of(prompt, answers) }
         };
         let form = Form::Pairs;
-        let asked =
-            Questionnaire { form, items: 3, overlapped: 0, gold_share: 0.0, repeats: 0.0, seed: 1, criteria: None };
+        let asked = Questionnaire {
+            form,
+            items: 3,
+            overlapped: 0,
+            gold_share: 0.0,
+            repeats: 0.0,
+            seed: 1,
+            is_active: false,
+            criteria: None,
+        };
         Worklist::new("w1".to_owned(), asked, (0..3).map(item).collect())
     }
 

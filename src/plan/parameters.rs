@@ -59,7 +59,8 @@ pub fn resolve(
         if let Some((sheet, path)) = in_sheet {
             let place = sheet.node.find(path.trim_start_matches('.'));
             let message = in_plain_words(&mistake.message).unwrap_or(mistake.message);
-            mistakes.push(sheet.told(Diagnostic { help: mistake.help, ..Diagnostic::error(place.value, message) }));
+            mistakes
+                .push(sheet.told(Diagnostic { help: mistake.help, ..Diagnostic::error(sheet.shown(place), message) }));
             continue;
         }
         let place = with.find(&mistake.path);

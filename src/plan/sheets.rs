@@ -3,7 +3,7 @@
 
 use super::source::{Input, Source};
 use crate::diagnostic::{Diagnostic, NamedFileLine, Span};
-use crate::spec::{Node, StageSpec, yaml};
+use crate::spec::{Node, NodeSpans, StageSpec, yaml};
 use stages::stage::{Accepts, Kind};
 use std::path::{Path, PathBuf};
 
@@ -55,6 +55,12 @@ impl SheetFile {
         let is_whole = found.is_empty();
         mistakes.extend(found.into_iter().map(|mistake| sheet.told(mistake)));
         is_whole.then_some(sheet)
+    }
+
+    /// The part of a value that is shown: where it begins on a later line, its key.
+    pub fn shown(&self, place: NodeSpans) -> Span {
+        let between = self.text.get(place.key.start..place.value.start).unwrap_or_default();
+        if between.contains('\n') { place.key } else { place.value }
     }
 
     /// A mistake in the sheet, which the pipeline file names.

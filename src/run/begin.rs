@@ -11,6 +11,7 @@ use crate::schedule::{News, Request};
 use anyhow::{Context, Result};
 use cache::{ClaimResult, Damage, Hold, Owner, Store, is_interruption};
 use stages::io::{DeviceChoice, Handover, Host};
+use stages::kinds;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -86,7 +87,9 @@ impl Run<'_> {
     fn demand(&mut self, request: &Request) -> Result<Demand, Failure> {
         let Some(Session { execution, .. }) = &self.session else { return Ok(Demand::default()) };
         let stage = &self.plan.stages[request.limits_of];
-        let may_compute = stage.kind.computes && execution.device != DeviceChoice::Cpu;
+        // A stage may have actions that compute and others that do not.
+        let kind = request.part.as_ref().and_then(|part| kinds::kind_or_part(&part.kind)).unwrap_or(stage.kind);
+        let may_compute = kind.computes && execution.device != DeviceChoice::Cpu;
         if self.devices.is_none() && (may_compute || stage.resources.gpu > Some(0)) {
             let found = gpus::resolve(&execution.device, execution.capacity.gpu).map_err(|error| format!("{error:#}"));
             found.iter().for_each(|found| self.slots.add(&found.gpus));
@@ -98,7 +101,7 @@ impl Run<'_> {
             Some(Err(error)) if may_compute || stage.resources.gpu > Some(0) => return Err(error.clone().into()),
             Some(Err(_)) => (&DeviceChoice::Cpu, &[][..]),
         };
-        let computes = stage.kind.computes && *device != DeviceChoice::Cpu;
+        let computes = kind.computes && *device != DeviceChoice::Cpu;
         let gpus = stage.resources.gpu.unwrap_or(u64::from(computes));
         let demand = Demand { gpus, computes: computes && gpus > 0, memory: stage.resources.memory };
         match slots::choose(there, demand) {

@@ -10,7 +10,7 @@ use crate::cause::EvalPart;
 use crate::event::{Event, Metrics, Outcome, WaitReason};
 use crate::failure::Failure;
 use crate::plan::{ArtifactName, StageId};
-use stages::stage::{Measure, TwoActions, Work};
+use stages::stage::{AskingActions, Measure, Work};
 use std::sync::Arc;
 
 /// If there is no end, the queries of the lookup are what is missing.
@@ -56,13 +56,23 @@ fn run(lookup: &mut Lookup, known: &mut Option<Arc<Record>>, events: &mut Vec<Ev
 /// A stage that asks people: its worklist is made, and once there are labels enough, what they make of it.
 fn asked(
     lookup: &mut Lookup,
-    actions: &TwoActions,
+    actions: &AskingActions,
     known: &mut Option<Arc<Record>>,
     events: &mut Vec<Event>,
 ) -> Step<StageEnd> {
     let stage = lookup.stage();
     let can_judge = stage.gate.as_ref().map_or(Ok(()), |gate| gather::can_judge(lookup, gate));
-    let (action, ()) = lookup::both(lookup.action_of(Some(actions.worklist)), can_judge)?;
+    let scores = if stage.inputs.iter().any(|input| input.port == actions.scored_by) {
+        let action = lookup.action_of(Some(actions.scores))?;
+        let part = EvalPart::of_kind(actions.scores.name);
+        // How the answers are scored does not depend on how people are asked.
+        let action = Action { parameters: (actions.scores.defaults)().into(), seed: None, ..action };
+        Some(lookup.obtain(Some(part), lookup::keyed(action)?, lookup.id)?.record.last().content.clone())
+    } else {
+        None
+    };
+    let (mut action, ()) = lookup::both(lookup.action_of(Some(actions.worklist)), can_judge)?;
+    action.inputs.extend(scores.map(|scores| ("scores".to_owned(), ActionInput::One(scores))));
     let part = EvalPart::of_kind(actions.worklist.name);
     let worklist = lookup.obtain(Some(part), lookup::keyed(action)?, lookup.id)?.record.last().content.clone();
     let LabelsThere { set, done, needed, later } = lookup.labels(&worklist)?;

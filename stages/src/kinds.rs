@@ -49,7 +49,7 @@ pub const PLANNED: &[&str] = &["probe"];
 /// The kinds of the actions of stages that have none of their own: measurements, draws, and questions to people. The runner calls them; a pipeline file cannot name them.
 pub fn parts() -> impl Iterator<Item = &'static Kind> {
     let others = |kind: &&'static Kind| match kind.work {
-        Work::Ask(actions) => vec![actions.worklist, actions.labels],
+        Work::Ask(actions) => vec![actions.scores, actions.worklist, actions.labels],
         Work::Draw(actions) => vec![actions.draw, actions.score, actions.join],
         Work::Run(_) | Work::Measure(_) | Work::Choose { .. } => Vec::new(),
     };

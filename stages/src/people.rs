@@ -1,5 +1,6 @@
 //! Judgements of people: what they are asked, what they say, how far they agree, and what it makes of the answers. Pure; `kinds/label.rs` is the kind that they are the data of.
 
+pub mod active;
 pub mod aggregate;
 pub mod agreement;
 pub mod compared;

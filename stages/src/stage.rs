@@ -8,7 +8,7 @@ mod lookalikes;
 mod parameters;
 mod synonyms;
 
-pub use actions::{DrawActions, Measure, ModelComparison, Part, PartInput, StudyColumn, StudyColumns, TwoActions};
+pub use actions::{AskingActions, DrawActions, Measure, ModelComparison, Part, PartInput, StudyColumn, StudyColumns};
 pub use lookalikes::lookalike;
 pub use parameters::{
     ParameterMistake, Parameters, Parse, above_zero, at_least_one, did_you_mean, is_share, is_variable, nearest,
@@ -231,8 +231,8 @@ pub enum Work {
     /// No action of its own: the runner measures models in parts, each a cached action. A stage of such a
     /// kind can judge.
     Measure(&'static Measure),
-    /// Two actions, between which the stage waits until people have labelled what the first one gave.
-    Ask(&'static TwoActions),
+    /// Actions, between the last two of which the stage waits until people have labelled what the first one gave.
+    Ask(&'static AskingActions),
     /// An action for each of several draws from each input of a port, and one that puts them together.
     Draw(&'static DrawActions),
     /// No action: the inputs of this port are the candidates, and the gate chooses one of them.

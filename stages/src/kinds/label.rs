@@ -3,11 +3,12 @@
 
 pub mod labels;
 mod parameters;
+pub mod scores;
 pub mod worklist;
 
 use crate::people::form::Form;
 use crate::people::rows;
-use crate::stage::{Accepts, Gives, Kind, Port, TwoActions, Work};
+use crate::stage::{Accepts, AskingActions, Gives, Kind, Port, Work};
 use formats::data::DataRows;
 use parameters::Labelling;
 use serde::Deserialize;
@@ -46,7 +47,7 @@ pub const KIND: Kind = Kind {
             "judgements of the same answers, shown after a person's own choice, which they may then keep or change",
         )
         .optional(),
-        Port::one("reward", Accepts::Reward, "what scores the answers, for `order: active`").optional(),
+        Port::one("reward", Accepts::Reward, "a reward model: with `order: active`, what it is least sure of is asked first").optional(),
     ],
     gives: Gives::Any,
     metrics: labels::METRICS,
@@ -62,5 +63,6 @@ fn files(parameters: &Value) -> Vec<&'static str> {
     [rows::names(form), &[rows::PER_ITEM]].concat()
 }
 
-/// The choice of items, and what became of them.
-const ACTIONS: TwoActions = TwoActions { worklist: &worklist::KIND, labels: &labels::KIND };
+/// The scores by which items are picked, the choice of items, and what became of them.
+const ACTIONS: AskingActions =
+    AskingActions { scored_by: "reward", scores: &scores::KIND, worklist: &worklist::KIND, labels: &labels::KIND };

@@ -107,6 +107,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         repeats: 0.0,
         seed: call.seed,
         criteria,
+        is_active: false,
     };
     let work: Vec<WorkItem> = items.iter().map(|item| item.item.clone()).collect();
     let worklist = Worklist::new(String::new(), asked, work);

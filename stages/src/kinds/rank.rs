@@ -109,6 +109,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         repeats: 0.0,
         seed: call.seed,
         criteria: parameters.criteria.clone(),
+        is_active: false,
     };
     let worklist = Worklist::new(String::new(), asked, items.clone());
     let directory = io.candidate_dir(0)?;

@@ -7,7 +7,7 @@ use super::likeness::{alike, ordered_alike};
 use super::worklist::Worklist;
 use std::collections::BTreeMap;
 
-/// What is right in the first and in the last third of a person's labels, of what can be checked.
+/// The labels that are right in the first and in the last third of a person's, of those that can be checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionThirds {
     pub first: Share,

@@ -55,11 +55,16 @@ impl<'a> People<'a> {
         self.by_item.values().flatten().copied()
     }
 
+    /// Those of items that tell of all items: where some were picked for what they teach, the others.
+    fn sample(&self) -> impl Iterator<Item = (&usize, &Vec<&'a Label>)> {
+        self.by_item.iter().filter(|(place, _)| self.worklist.is_of_sample(**place))
+    }
+
     /// Everything that was said of each item, and the place of the item.
     fn coded(&self) -> (CodedUnits, Vec<usize>) {
         let mut places = Vec::new();
         let mut said: Vec<Vec<Vec<f64>>> = Vec::new();
-        for (place, labels) in &self.by_item {
+        for (place, labels) in self.sample() {
             let ranks: Vec<Vec<f64>> = match self.worklist.asked.form {
                 Form::Pairs | Form::Ranking => labels.iter().filter_map(|label| self.ranks(label)).collect(),
                 Form::Ratings | Form::Edit => Vec::new(),
@@ -121,7 +126,7 @@ impl<'a> People<'a> {
                         value: agree.iter().sum::<f64>() / agree.len() as f64,
                     })
                 };
-                self.by_item.iter().filter_map(of_item).collect()
+                self.sample().filter_map(of_item).collect()
             }
             "human_win_rate" => self.win_points(),
             "agreement" => {
@@ -197,7 +202,7 @@ impl<'a> People<'a> {
             let wins: Vec<f64> = ranks.map(|ranks| review::win(&ranks, reviewed)).collect();
             Some((*place, mean(&wins).ok()?))
         };
-        let (places, wins): (Vec<usize>, Vec<f64>) = self.by_item.iter().filter_map(won).unzip();
+        let (places, wins): (Vec<usize>, Vec<f64>) = self.sample().filter_map(won).unzip();
         let weights = review::weights(&self.worklist.items, &places).unwrap_or_default();
         let point = |((place, win), weight): ((usize, f64), f64)| {
             let item = self.worklist.items.get(place)?;

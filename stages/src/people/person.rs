@@ -48,7 +48,7 @@ pub struct PersonCount {
     /// Repeats that were judged as before.
     pub again: Share,
     pub too_fast: Share,
-    /// What can be checked of the first and of the last third of their labels.
+    /// Labels of the first and of the last third that can be checked.
     pub thirds: SessionThirds,
     pub doubts: Vec<Doubt>,
 }

@@ -272,6 +272,7 @@ fn worklist(items: usize, overlapped: usize, gold: usize, seed: u64) -> Worklist
         gold_share: if gold > 0 { 0.05 } else { 0.0 },
         repeats: if gold > 0 { 0.05 } else { 0.0 },
         seed,
+        is_active: false,
         criteria: None,
     };
     Worklist::new("w".to_owned(), asked, all)

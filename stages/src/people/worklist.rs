@@ -22,6 +22,9 @@ pub struct Questionnaire {
     pub gold_share: f64,
     pub repeats: f64,
     pub seed: u64,
+    /// Whether items were picked for what they teach: people are then measured on those that were drawn at random.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_active: bool,
     pub criteria: Option<Sheet>,
 }
 
@@ -55,7 +58,7 @@ pub struct WorkItem {
     /// Whether an answer names the model that wrote it: then people judge the name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaks_identity: bool,
-    /// The chance with which it came to its place, where it was picked.
+    /// The chance with which it is among those that were drawn at random, where others were picked for what they teach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propensity: Option<f64>,
 }
@@ -142,6 +145,11 @@ impl Worklist {
         };
         while read().with_context(|| format!("read {ITEMS}"))? {}
         Ok(Worklist::new(digest, asked, all))
+    }
+
+    /// Whether what people say of an item tells of all items.
+    pub fn is_of_sample(&self, place: usize) -> bool {
+        !self.asked.is_active || self.items[place].propensity.is_some()
     }
 
     /// The place of an item by its digest.

@@ -3,9 +3,12 @@
 use super::Kind;
 use serde_json::Value;
 
-/// The actions of a stage that asks people. The first has the parameters and the inputs of the stage, as far as it has
-/// such ports; the second reads what the first gave, on the port `worklist`, and the labels that count, on `labels`.
-pub struct TwoActions {
+/// The actions of a stage that asks people. The worklist has the parameters and the inputs of the stage, as far as it has
+/// such ports; `labels` reads what that gave, on the port `worklist`, and the labels that count, on `labels`.
+pub struct AskingActions {
+    /// The port of the stage with which `scores` comes first; the worklist finds what that gave on its port `scores`.
+    pub scored_by: &'static str,
+    pub scores: &'static Kind,
     pub worklist: &'static Kind,
     pub labels: &'static Kind,
 }

@@ -6,13 +6,16 @@ mod sets;
 mod turns;
 mod value;
 
-pub use formats::{FORMATS, RowFormat, TO_COMPARE};
+pub use formats::{FORMATS, RowFormat};
 
 use crate::dialogue::{ASSISTANT, Message, Prompt};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use turns::{dialogue, message, messages, user, with_system};
 use value::{first_of, has, is_text, optional, text};
+
+/// The name of the format of answers that nobody has compared yet.
+pub const TO_COMPARE: &str = "answers to compare";
 
 /// The completions of a row, and how they were judged.
 #[derive(Clone, Debug, PartialEq)]

@@ -39,7 +39,8 @@ pub struct Labelling {
     /// what people do: OPTIONS. One form serves training and review: rankings and ratings of the same answers disagree
     pub form: Form,
     pub need: Need,
-    /// OPTIONS: as the rows come, shuffled, or first those that `reward` is least sure of
+    /// OPTIONS: as the rows come, shuffled, or first what the reward model on `reward` is least sure of, far from what is picked already; then
+    /// one in three is drawn at random, and people are measured on those
     pub order: ItemOrder,
     /// share of what a person is shown that is gold, where there is any
     pub gold_share: f64,
@@ -79,9 +80,6 @@ impl Parameters for Labelling {
             .collect();
         if self.need.items == Some(0) {
             mistakes.push(ParameterMistake::new("need.items", "it must be at least 1"));
-        }
-        if self.order == ItemOrder::Active {
-            mistakes.push(ParameterMistake::new("order", "`active` is not available yet: take `random`"));
         }
         if let Some(sheet) = &self.criteria {
             mistakes.extend(

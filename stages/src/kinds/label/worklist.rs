@@ -1,8 +1,11 @@
 //! `worklist`: which items people are asked about, in which order. The first action of a `label` stage.
 
 use super::parameters::{ItemOrder, Labelling, LeakChoice};
+use super::scores::{self, AnswerScore};
+use crate::draw::Draw;
 use crate::io::{self, Io};
-use crate::judge::scores;
+use crate::judge;
+use crate::people::active::{self, ActivePick};
 use crate::people::form::Form;
 use crate::people::items::{Suggestions, items_of};
 use crate::people::review;
@@ -10,7 +13,7 @@ use crate::people::worklist::{ITEMS, QUESTIONNAIRE, Questionnaire, WorkItem};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::{Context, Result, bail};
 use formats::data::{self, AnsweredQuestion, DataRows, RowFilter};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +26,7 @@ pub const KIND: Kind = Kind {
         Port::one("review", Accepts::Evaluation, "what was measured").optional(),
         Port::one("gold", Accepts::Data(DataRows::Answers), "answers whose judgement is known").optional(),
         Port::one("suggest", Accepts::Data(DataRows::Answers), "judgements to show").optional(),
-        Port::one("reward", Accepts::Reward, "what scores the answers").optional(),
+        Port::one("scores", Accepts::Any, "what `answer_scores` gave").optional(),
     ],
     gives: Gives::Any,
     metrics: &[Metric::neutral("items", "items that people may be asked about")],
@@ -54,7 +57,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         questions.into_iter().flat_map(|question| items_of(question, form, &suggested)).collect();
     let measured: Vec<PathBuf> = io.inputs_of("review").map(Path::to_owned).collect();
     if let [model, baseline] = &measured[..] {
-        items = review::changed(scores::read(model)?, scores::read(baseline)?);
+        items = review::changed(judge::scores::read(model)?, judge::scores::read(baseline)?);
     }
     items.retain(|item| seen.insert(item.digest.clone()));
     let leaks = items.iter().filter(|item| item.leaks_identity).count();
@@ -86,13 +89,18 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     if !measured.is_empty() {
         items = review::balance(items);
     }
+    let is_active = parameters.order == ItemOrder::Active;
     let needed = parameters.need.items.map_or(items.len(), |items| items.try_into().unwrap_or(usize::MAX));
     if needed > items.len() {
         bail!("make a worklist: `need.items` is {needed}, and the rows make {} items", items.len());
     }
-    let overlapped = (parameters.need.overlap * needed as f64).round() as usize;
-    let mut drawn: Vec<(String, usize)> =
-        items[..needed].iter().enumerate().map(|(at, item)| (place("overlap", item), at)).collect();
+    if is_active {
+        items = picked(items, io.optional_input("scores"), needed, call.draw(KIND.name, "active"))?;
+    }
+    // People are measured on what was drawn at random.
+    let sample = items[..needed].iter().enumerate().filter(|(_, item)| !is_active || item.propensity.is_some());
+    let mut drawn: Vec<(String, usize)> = sample.map(|(at, item)| (place("overlap", item), at)).collect();
+    let overlapped = ((parameters.need.overlap * needed as f64).round() as usize).min(drawn.len());
     drawn.sort();
     drawn.iter().take(overlapped).for_each(|(_, at)| items[*at].is_overlapped = true);
     let count = items.len();
@@ -104,6 +112,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         gold_share: parameters.gold_share,
         repeats: parameters.repeats,
         seed: call.seed,
+        is_active,
         criteria: parameters.criteria,
     };
     let directory = io.candidate_dir(0)?;
@@ -111,4 +120,23 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     fs::write(directory.join(QUESTIONNAIRE), text).context("write the worklist")?;
     io::write_rows(&directory.join(ITEMS), &items)?;
     io.candidate(0, &[("items", count as f64)])
+}
+
+/// The items in the order in which they teach a reward model most. One that has no score is asked as if nobody could tell.
+fn picked(items: Vec<WorkItem>, scores: Option<&Path>, needed: usize, draw: Draw) -> Result<Vec<WorkItem>> {
+    let Some(scores) = scores else {
+        bail!("make a worklist: `order: active` needs a reward model on the port `reward`")
+    };
+    let scores: HashMap<String, f64> =
+        scores::read(scores)?.into_iter().map(|AnswerScore { digest, score }| (digest, score)).collect();
+    let unsure = |item: &WorkItem| {
+        let score =
+            |answer: &String| scores.get(&WorkItem::digest(&item.prompt, std::slice::from_ref(answer))).copied();
+        let scores: Option<Vec<f64>> = item.answers.iter().map(score).collect();
+        scores.map_or(active::uncertainty(&[0.0, 0.0]), |scores| active::uncertainty(&scores))
+    };
+    let unsure: Vec<f64> = items.iter().map(unsure).collect();
+    let picks = active::picks(&items, &unsure, needed, draw);
+    let of = |pick: ActivePick| WorkItem { propensity: pick.propensity, ..items[pick.item].clone() };
+    Ok(picks.into_iter().map(of).collect())
 }

@@ -9,6 +9,50 @@ use serde_json::Value;
 /// Beginnings of the names of fields that hold an answer.
 const ANSWERS: [&str; 6] = ["response", "answer", "completion", "generation", "output", "text"];
 
+/// The fields that a row of labelled answers mostly has.
+pub const LABELLED: &[&str] = &[
+    "prompt",
+    "messages",
+    "conversations",
+    "question",
+    "instruction",
+    "input",
+    "context",
+    "system",
+    "system_prompt",
+    "history",
+    "text",
+    "label",
+    "meta",
+    "answer1",
+    "answer2",
+    "answer3",
+    "answer4",
+    "answer_1",
+    "answer_2",
+    "answer_3",
+    "answer_4",
+    "response1",
+    "response2",
+    "response3",
+    "response4",
+    "response_1",
+    "response_2",
+    "response_3",
+    "response_4",
+    "completion1",
+    "completion2",
+    "completion3",
+    "completion4",
+    "completion_1",
+    "completion_2",
+    "completion_3",
+    "completion_4",
+    "by",
+    "seconds",
+    "at",
+];
+
 /// The question among some fields, and the answers by the names of their fields.
 fn question(fields: &Value) -> Result<(Prompt, Vec<(String, String)>)> {
     let is_answer = |name: &&String| ANSWERS.iter().any(|beginning| name.starts_with(beginning));

@@ -1,7 +1,7 @@
 //! The table of row formats. A format is one row here; the first one that a row's fields fit reads it.
 
 use super::value::{first_of, has, is_list, is_text};
-use super::{Completions, answer};
+use super::{Completions, TO_COMPARE, answer};
 use super::{Content, answered_by_text, conversation, exports, one, pair, prompt, question_and_answer, sets};
 use super::{turns, value};
 use anyhow::{Context, Result, bail};
@@ -32,9 +32,6 @@ macro_rules! with_question {
           "system_prompt", "history", $($more),*]
     };
 }
-
-/// The format of answers that nobody has compared yet.
-pub const TO_COMPARE: &str = "answers to compare";
 
 const ASKED: &[&str] = with_question!();
 
@@ -116,35 +113,7 @@ pub const FORMATS: &[RowFormat] = &[
               `completion…`, also in `meta`), and `label`, the name of the better answer, `tie`, or an order, \
               `answer2 > answer1 = answer3`; of doccano's list each one is a judgement",
         is: exports::has_labelled_answers,
-        reads: with_question!(
-            "text",
-            "label",
-            "meta",
-            "answer1",
-            "answer2",
-            "answer3",
-            "answer4",
-            "answer5",
-            "answer_1",
-            "answer_2",
-            "answer_3",
-            "answer_4",
-            "response1",
-            "response2",
-            "response3",
-            "response4",
-            "response_1",
-            "response_2",
-            "response_3",
-            "response_4",
-            "completion1",
-            "completion2",
-            "completion3",
-            "completion4",
-            "by",
-            "seconds",
-            "at"
-        ),
+        reads: exports::LABELLED,
         may_repeat: ASKED,
         shares_ids: false,
         read: exports::labelled_answers,
@@ -212,26 +181,7 @@ pub const FORMATS: &[RowFormat] = &[
         doc: "PandaLM: `instruction`, `input`, `response1`, `response2`, and a vote of each person, `label_0`, … or \
               `annotator1`, …: 1, 2, or 0 for neither. Each vote is a preference, so that two against one weigh so",
         is: |row| has(row, "response1") && has(row, "response2") && sets::votes_of(row).next().is_some(),
-        reads: &[
-            "prompt",
-            "question",
-            "instruction",
-            "input",
-            "context",
-            "system",
-            "response1",
-            "response2",
-            "label_0",
-            "label_1",
-            "label_2",
-            "label_3",
-            "label_4",
-            "annotator1",
-            "annotator2",
-            "annotator3",
-            "annotator4",
-            "annotator5",
-        ],
+        reads: sets::VOTED,
         may_repeat: &[],
         shares_ids: false,
         read: sets::votes,

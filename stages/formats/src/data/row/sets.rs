@@ -55,6 +55,28 @@ fn tie(row: &Value, turns: Vec<Message>, names: [&str; 2]) -> Result<Vec<Content
     one(Prompt::Chat(turns), Completions::Ranked(vec![(first?, 1), (second?, 1)]))
 }
 
+/// The fields of rows with votes.
+pub const VOTED: &[&str] = &[
+    "prompt",
+    "question",
+    "instruction",
+    "input",
+    "context",
+    "system",
+    "response1",
+    "response2",
+    "label_0",
+    "label_1",
+    "label_2",
+    "label_3",
+    "label_4",
+    "annotator1",
+    "annotator2",
+    "annotator3",
+    "annotator4",
+    "annotator5",
+];
+
 /// The fields in which people voted.
 pub fn votes_of(row: &Value) -> impl Iterator<Item = &str> {
     let is_vote = |name: &str| {
