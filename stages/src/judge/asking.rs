@@ -4,7 +4,7 @@
 use super::endpoint::Endpoint;
 use super::reading::{Reading, ReplyForm};
 use super::replies::{self, ReplyFolder, ServerReply, Usage};
-use super::traffic::{Admission, OpenRequest, RequestTraffic, SpendingBook};
+use super::traffic::{Admission, LONGEST_PAUSE, OpenRequest, RequestTraffic, SpendingBook};
 use crate::secret::Secrets;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
@@ -50,8 +50,6 @@ const RETRIES: u32 = 6;
 const AGAIN: usize = 2;
 /// The first pause between two tries; each is twice the one before.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause that a server can ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The longest part of a reply that the judge is shown again, and that of an error that people are shown.
 const SHOWN: usize = 2000;
 
@@ -202,10 +200,11 @@ impl<'a> Asker<'a> {
     fn refusal(&self, request: &OpenRequest, most: Usage, posted: ServerAnswer) -> Result<Fault> {
         let ServerAnswer { status, body, pause } = posted;
         let host = self.endpoint.host();
-        let said = self.secrets.redacted(&shortened(&body));
+        // First redacted: of a key that is cut, no part would be known.
+        let said = shortened(&self.secrets.redacted(&body));
         match status {
             429 | 503 => {
-                self.traffic.refused(request, most)?;
+                self.traffic.refused(request, most, pause)?;
                 Ok(Fault { what: format!("it answers {status}: {said}"), pause })
             }
             408 | 409 | 425 | 500.. => {

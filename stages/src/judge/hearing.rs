@@ -139,9 +139,10 @@ impl Hearing<'_> {
             .or_else(|| mean(&self.replies.iter().filter(|_| has_samples).filter_map(chosen).collect::<Vec<_>>()))
     }
 
-    /// The share of the pairs of samples of one question that say the same.
+    /// The share of the pairs of samples of one question that say the same, of those that could be read.
     pub fn repeat_stability(&self) -> Option<f64> {
         let of_order = |replies: Vec<&JudgeReply>| {
+            let replies: Vec<&JudgeReply> = replies.into_iter().filter(|reply| reply.judgement.is_some()).collect();
             let pairs = (0..replies.len()).flat_map(|one| (one + 1..replies.len()).map(move |other| (one, other)));
             pairs.map(|(one, other)| f64::from(u8::from(replies[one].judgement == replies[other].judgement))).collect()
         };

@@ -25,7 +25,7 @@ pub const METRICS: [Metric; 5] = [
         .needs("people"),
     Metric::higher("people_alpha", "Krippendorff's α of the judge as one of the people, ties between the sides")
         .needs("people"),
-    Metric::higher("people_ceiling", "share of pairs of people who say the same: no judge agrees more with them")
+    Metric::higher("people_ceiling", "share of pairs of people who say the same, which the agreement of a judge with one of them is held against")
         .needs("people"),
     Metric::lower(
         "people_ece",

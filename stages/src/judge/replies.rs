@@ -26,29 +26,8 @@ pub struct ServerReply {
     pub seconds: f64,
 }
 
-/// The part of a body that is read.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Completion {
-    model: Option<String>,
-    choices: Vec<CompletionChoice>,
-    usage: Option<Usage>,
-}
-
-#[derive(Deserialize)]
-struct CompletionChoice {
-    message: CompletionMessage,
-}
-
-#[derive(Deserialize)]
-struct CompletionMessage {
-    #[serde(default)]
-    content: Option<String>,
-}
-
 /// Tokens that were read and written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
@@ -57,19 +36,28 @@ pub struct Usage {
 impl ServerReply {
     /// The text that the model wrote; `None` where the body holds none, as a refusal.
     pub fn text(&self) -> Option<String> {
-        self.completion().choices.into_iter().next()?.message.content
+        match &self.completion()["choices"][0]["message"]["content"] {
+            Value::String(text) => Some(text.clone()),
+            // Some servers write it in parts.
+            Value::Array(parts) => Some(parts.iter().filter_map(|part| part["text"].as_str()).collect()),
+            _ => None,
+        }
     }
 
     /// The model that the server says it was.
     pub fn model(&self) -> Option<String> {
-        self.completion().model
+        self.completion()["model"].as_str().map(str::to_owned)
     }
 
     pub fn usage(&self) -> Option<Usage> {
-        self.completion().usage
+        let usage = self.completion()["usage"].take();
+        let count = |field: &str| usage[field].as_u64().unwrap_or_default();
+        let counted = Usage { prompt_tokens: count("prompt_tokens"), completion_tokens: count("completion_tokens") };
+        usage.is_object().then_some(counted)
     }
 
-    fn completion(&self) -> Completion {
+    /// Each field is read by itself: an odd one takes none of the others with it.
+    fn completion(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 }

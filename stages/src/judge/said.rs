@@ -12,6 +12,7 @@ use formats::data::{self, RowFilter};
 use formats::dialogue::Prompt;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// An item with all that was said of it.
@@ -66,7 +67,23 @@ pub fn read(path: &Path, form: Option<Form>) -> Result<Vec<SaidItem>> {
     if said.is_empty() {
         bail!("read {}: no row says which answer is better", file.display());
     }
-    Ok(said)
+    Ok(joined(said))
+}
+
+/// Several rows about one item are those of several people, of whom they say no more: each is a label of its own.
+fn joined(said: Vec<SaidItem>) -> Vec<SaidItem> {
+    let (mut joined, mut places): (Vec<SaidItem>, HashMap<String, usize>) = (Vec::new(), HashMap::new());
+    for one in said {
+        let place = *places.entry(one.item.digest.clone()).or_insert(joined.len());
+        match joined.get_mut(place) {
+            None => joined.push(one),
+            Some(known) => {
+                let number = known.labels.len() + 1;
+                known.labels.extend(one.labels.into_iter().map(|label| Label { by: format!("{}/{number}", label.by), ..label }));
+            }
+        }
+    }
+    joined
 }
 
 fn first_row(file: &Path) -> Result<Option<Value>> {
@@ -134,5 +151,24 @@ impl SaidItem {
     /// The labels that are no skip.
     pub fn spoken(&self) -> impl Iterator<Item = &Label> {
         self.labels.iter().filter(|label| label.judgement != Judgement::Skip)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_several_people_about_one_item_are_labels_of_their_own() {
+        let place = tempfile::tempdir().unwrap();
+        let row = |chosen: &str, rejected: &str| {
+            format!("{{\"prompt\": \"p\", \"chosen\": \"{chosen}\", \"rejected\": \"{rejected}\"}}\n")
+        };
+        let file = place.path().join("pairs.jsonl");
+        std::fs::write(&file, row("a", "b") + &row("a", "b") + &row("b", "a")).unwrap();
+        let said = read(&file, None).unwrap();
+        let by: Vec<&str> = said[0].labels.iter().map(|label| label.by.as_str()).collect();
+        assert_eq!((said.len(), by), (1, vec!["rows", "rows/2", "rows/3"]));
+        assert_ne!(said[0].labels[0].judgement, said[0].labels[2].judgement);
     }
 }

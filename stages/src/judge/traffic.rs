@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 /// The share that is left of what goes out at once after a refusal.
 const DECREASE: f64 = 0.75;
 const MINUTE: Duration = Duration::from_secs(60);
+/// The longest pause that a server can ask for.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The traffic to one endpoint, which several threads share.
 pub struct RequestTraffic {
@@ -30,6 +32,8 @@ struct TrafficState {
     at_once: usize,
     /// The last decrease: requests that began before it say nothing new.
     lowered: Option<Instant>,
+    /// The end of the pause that the server has asked for: nobody sends before it.
+    paused: Option<Instant>,
     /// The requests of the last minute, with their tokens.
     recent: VecDeque<SentRequest>,
     book: SpendingBook,
@@ -56,7 +60,7 @@ pub enum Admission {
 impl RequestTraffic {
     pub fn of(endpoint: &Endpoint, book: SpendingBook) -> RequestTraffic {
         let most = endpoint.parallel as f64;
-        let state = TrafficState { allowed: most, at_once: 0, lowered: None, recent: VecDeque::new(), book };
+        let state = TrafficState { allowed: most, at_once: 0, lowered: None, paused: None, recent: VecDeque::new(), book };
         RequestTraffic { most, rpm: endpoint.rpm, tpm: endpoint.tpm, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -81,6 +85,10 @@ impl RequestTraffic {
                 continue;
             }
             let now = Instant::now();
+            if let Some(pause) = state.paused.map(|end| end.saturating_duration_since(now)).filter(|pause| !pause.is_zero()) {
+                state = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
             while state.recent.front().is_some_and(|first| now.duration_since(first.at) >= MINUTE) {
                 state.recent.pop_front();
             }
@@ -121,13 +129,14 @@ impl RequestTraffic {
         Ok(())
     }
 
-    /// Ends a request that was refused for the time being.
+    /// Ends a request that was refused for the time being; `pause` is what the server asks for.
     ///
     /// # Errors
     /// The book cannot be written.
-    pub fn refused(&self, request: &OpenRequest, most: Usage) -> Result<()> {
+    pub fn refused(&self, request: &OpenRequest, most: Usage, pause: Option<Duration>) -> Result<()> {
         let mut state = self.state();
         state.at_once -= 1;
+        state.paused = state.paused.max(pause.map(|pause| Instant::now() + pause.min(LONGEST_PAUSE)));
         if state.lowered.is_none_or(|lowered| lowered < request.began) {
             state.allowed = (state.allowed * DECREASE).max(1.0);
             state.lowered = Some(Instant::now());
@@ -271,7 +280,7 @@ mod tests {
         let traffic = traffic(&Endpoint { parallel: 8, ..Endpoint::default() }, &place.path().join("none"));
         let requests: Vec<OpenRequest> = (0..8).map(|_| sends(&traffic).unwrap()).collect();
         // They began before the first of them was refused: one refusal counts.
-        requests.iter().for_each(|request| traffic.refused(request, NEXT).unwrap());
+        requests.iter().for_each(|request| traffic.refused(request, NEXT, None).unwrap());
         assert_eq!(traffic.state().allowed, 6.0);
         for _ in 0..40 {
             let request = sends(&traffic).unwrap();
