@@ -127,7 +127,7 @@ mod tests {
         let texts: Vec<String> = (0..60).map(|number| format!("prompt {number}")).collect();
         let items = items(&texts.iter().map(String::as_str).collect::<Vec<_>>());
         // The model is unsure of every third item, and people agree with it there in one of two.
-        let unsure: Vec<f64> = (0..60).map(|at| if at.is_multiple_of(3) { 0.25 } else { 0.05 }).collect();
+        let unsure: Vec<f64> = (0..60_usize).map(|at| if at.is_multiple_of(3) { 0.25 } else { 0.05 }).collect();
         let agree = |at: usize| if at.is_multiple_of(3) { 0.5 } else { 0.95 };
         let truth = (0..60).map(agree).sum::<f64>() / 60.0;
         let mean = |is_random: bool| {
