@@ -47,7 +47,7 @@ pub const KIND: Kind = Kind {
             "judgements of the same answers, shown after a person's own choice, which they may then keep or change",
         )
         .optional(),
-        Port::one("reward", Accepts::Reward, "a reward model: with `order: active`, what it is least sure of is asked first").optional(),
+        Port::one("reward", Accepts::RewardModel, "a reward model: with `order: active`, what it is least sure of is asked first").optional(),
     ],
     gives: Gives::Any,
     metrics: labels::METRICS,

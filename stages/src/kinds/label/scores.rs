@@ -7,7 +7,7 @@ use crate::model::{Artifact, Expectation, Load, LoraParameters};
 use crate::people::worklist::WorkItem;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use crate::train::{self, AnswerEnd, Fit, Training};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use formats::data::{self, DataRows, RowFilter};
 use formats::dtype::Dtype;
 use schemars::JsonSchema;
@@ -19,7 +19,7 @@ pub const KIND: Kind = Kind {
     doc: "scores of the answers that people may be asked about",
     ports: &[
         Port::one("items", Accepts::Data(DataRows::Answers), "answers to judge"),
-        Port::one("reward", Accepts::Reward, "what scores them"),
+        Port::one("reward", Accepts::RewardModel, "what scores them"),
     ],
     gives: Gives::Any,
     shares_worker: true,
@@ -72,11 +72,6 @@ pub fn read(directory: &Path) -> Result<Vec<AnswerScore>> {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: AnswerScoring = call.parameters()?;
     let reward = io.input("reward")?.to_owned();
-    if !::files::is_directory(&reward)? {
-        bail!(
-            "score answers: `order: active` needs a reward model, which says how sure it is; a file of words or patterns does not"
-        );
-    }
     let device = device::of(io, parameters.dtype)?;
     let artifact = Artifact::open_resident(&reward, parameters.dtype, &device)?;
     let adapter = artifact
