@@ -2,8 +2,8 @@
 
 use super::refusal::refused;
 use crate::event::{Event, Outcome};
-use crate::plan::{Plan, Stage};
 use crate::plan::selection::Selection;
+use crate::plan::{Plan, Stage};
 use crate::run;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};

@@ -25,8 +25,11 @@ pub const METRICS: [Metric; 5] = [
         .needs("people"),
     Metric::higher("people_alpha", "Krippendorff's α of the judge as one of the people, ties between the sides")
         .needs("people"),
-    Metric::higher("people_ceiling", "share of pairs of people who say the same, which the agreement of a judge with one of them is held against")
-        .needs("people"),
+    Metric::higher(
+        "people_ceiling",
+        "share of pairs of people who say the same, which the agreement of a judge with one of them is held against",
+    )
+    .needs("people"),
     Metric::lower(
         "people_ece",
         "expected calibration error of the judge's chances against people's votes, 10 bins, where it tells chances",

@@ -79,7 +79,9 @@ fn joined(said: Vec<SaidItem>) -> Vec<SaidItem> {
             None => joined.push(one),
             Some(known) => {
                 let number = known.labels.len() + 1;
-                known.labels.extend(one.labels.into_iter().map(|label| Label { by: format!("{}/{number}", label.by), ..label }));
+                known.labels.extend(
+                    one.labels.into_iter().map(|label| Label { by: format!("{}/{number}", label.by), ..label }),
+                );
             }
         }
     }

@@ -60,7 +60,8 @@ pub enum Admission {
 impl RequestTraffic {
     pub fn of(endpoint: &Endpoint, book: SpendingBook) -> RequestTraffic {
         let most = endpoint.parallel as f64;
-        let state = TrafficState { allowed: most, at_once: 0, lowered: None, paused: None, recent: VecDeque::new(), book };
+        let state =
+            TrafficState { allowed: most, at_once: 0, lowered: None, paused: None, recent: VecDeque::new(), book };
         RequestTraffic { most, rpm: endpoint.rpm, tpm: endpoint.tpm, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -85,7 +86,9 @@ impl RequestTraffic {
                 continue;
             }
             let now = Instant::now();
-            if let Some(pause) = state.paused.map(|end| end.saturating_duration_since(now)).filter(|pause| !pause.is_zero()) {
+            if let Some(pause) =
+                state.paused.map(|end| end.saturating_duration_since(now)).filter(|pause| !pause.is_zero())
+            {
                 state = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
