@@ -5,6 +5,7 @@
 pub mod book;
 pub mod chain;
 pub mod folder;
+pub mod writer;
 
 use std::path::{Path, PathBuf};
 

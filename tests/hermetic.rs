@@ -252,8 +252,8 @@ fn mistakes_of_secrets_and_audits_are_found_by_check() {
         error: `TOKEN` is both in `env` and a secret
         help: what stands in `env` is part of the key and of reports: take it out there, or here
         error: expected true or false, found a text
-        error: `pretrain` starts no command that could be given a secret
-        help: `secret` is for stages of kind `exec`
+        error: `pretrain` starts no command and asks nobody that could be given a secret
+        help: `secret` is for stages of kind `exec`, and for those that ask an endpoint
         error: `pretrain` starts no command that could be audited
         help: `audit` is for stages of kind `exec`"#]]
     .assert_eq(&lines.join("\n"));

@@ -123,7 +123,7 @@ fn a_person_on_ssh_labels_by_the_keys_of_the_page_and_each_choice_is_on_the_disk
     let mut seat = sit(&place, &[]);
     seat.shows("5 of 6 labels");
     seat.press("1");
-    seat.shows("Nothing is left for you.");
+    seat.shows("Nothing is left for you");
     seat.press("q");
     assert_eq!(seat.end(), Some(0));
     place.run(&["label", "rlhf.yaml", "people", "--verify"]).expect_exit(0);
@@ -149,7 +149,7 @@ fn a_long_answer_is_read_by_and_by_and_a_ranking_is_typed_with_ties() {
     seat.press("  ");
     seat.shows("B > D = A > C");
     seat.press("\r");
-    seat.shows("Nothing is left for you.");
+    seat.shows("Nothing is left for you");
     let line = kept(&place).pop().unwrap();
     let shown: Vec<usize> = line["order"].as_array().unwrap().iter().map(|at| at.as_u64().unwrap() as usize).collect();
     let of_shown: Vec<u64> = shown.iter().map(|at| line["judgement"]["ranking"][*at].as_u64().unwrap()).collect();
@@ -168,7 +168,7 @@ fn ratings_are_typed_and_an_answer_is_edited_in_the_persons_own_editor() {
     seat.press("4\r");
     seat.shows("A: 4   B:[·]");
     seat.press("2\r");
-    seat.shows("Nothing is left for you.");
+    seat.shows("Nothing is left for you");
     let line = kept(&place).pop().unwrap();
     let of = |answer: &str| {
         line["order"]
@@ -193,7 +193,7 @@ fn ratings_are_typed_and_an_answer_is_edited_in_the_persons_own_editor() {
     seat.shows("a kind answer");
     assert!(!place.at("rlhf.labels").exists(), "nothing is said before it is sent");
     seat.press("\r");
-    seat.shows("Nothing is left for you.");
+    seat.shows("Nothing is left for you");
     assert_eq!(judgement(&kept(&place)[0]), &json!({"edit": {"answer": 0, "text": "a kind answer"}}));
 }
 
@@ -217,7 +217,7 @@ fn a_suggestion_comes_after_the_own_choice_and_both_are_kept() {
     seat.press("1");
     seat.shows("Suggested by a model:");
     seat.press("2");
-    seat.shows("Nothing is left for you.");
+    seat.shows("Nothing is left for you");
     let lines = kept(&place);
     let hints: Vec<bool> = lines.iter().map(|line| line["after_hint"] == json!(true)).collect();
     assert_eq!(hints, [false, true, false, true]);

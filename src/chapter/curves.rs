@@ -71,7 +71,7 @@ fn of_stage(facts: &Facts, stage: &StageRun, curve: &StoredCurve, figures: usize
     }
 }
 
-/// What the candidates answered to the same prompts.
+/// The answers of candidates to the same prompts.
 fn along_the_way(samples: &[CandidateSamples], language: Language) -> Markup {
     let steps: Vec<String> =
         samples.iter().map(|one| words::AT_STEP.fill(language, &[("step", &one.step.to_string())])).collect();

@@ -44,8 +44,8 @@ pub fn section(facts: &Facts, language: Language) -> Option<Markup> {
     })
 }
 
-/// How far the people agree with each other who made the data of a reward model: no model can be expected to agree with them
-/// more often.
+/// A sentence on how far the people agree with each other who made the data of a reward model: no model can be expected to
+/// agree with them more often.
 fn ceiling(facts: &Facts, model: &str, language: Language) -> Option<String> {
     let found = |name: &str| facts.run.stages.iter().find(|stage| stage.head.name == name);
     let mut left = vec![model];

@@ -10,7 +10,8 @@ use super::web::guard::{self, Visitor};
 use super::web::{self, PageArguments, Site, answered};
 use crate::chapter::labelling::{self as pages, PageOfLabels, owner};
 use crate::chapter::words::Language;
-use crate::labels::book::{UnfitLabel, is_pseudonym};
+use crate::labels::book::is_pseudonym;
+use crate::labels::writer::UnfitLabel;
 use anyhow::{Context, Result};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -153,9 +154,9 @@ impl Desks {
     }
 
     /// Refuses a name that the visitor has no right to.
-    fn admits(&self, visitor: &Visitor, person: &str) -> Result<(), Unadmitted> {
+    fn admits(&self, visitor: &Visitor, person: &str) -> Result<(), ForeignRequest> {
         let only = visitor.invited().or(self.person.as_deref());
-        if only.is_none_or(|only| only == person) { Ok(()) } else { Err(Unadmitted) }
+        if only.is_none_or(|only| only == person) { Ok(()) } else { Err(ForeignRequest) }
     }
 }
 
@@ -233,24 +234,24 @@ async fn undo((Path(stage), State(desks), Extension(visitor)): PageVisit, Json(u
 }
 
 /// The owner's page is for nobody who was invited: it tells what makes one doubt the others.
-fn is_owner(visitor: &Visitor) -> Result<(), Unadmitted> {
+fn is_owner(visitor: &Visitor) -> Result<(), ForeignRequest> {
     match visitor {
         Visitor::Owner => Ok(()),
-        Visitor::Invited { .. } => Err(Unadmitted),
+        Visitor::Invited { .. } => Err(ForeignRequest),
     }
 }
 
 /// A request in the name of another person, or for what is the owner's alone.
 #[derive(Debug)]
-struct Unadmitted;
+struct ForeignRequest;
 
-impl fmt::Display for Unadmitted {
+impl fmt::Display for ForeignRequest {
     fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
         text.write_str("it was asked in the name of somebody else")
     }
 }
 
-impl std::error::Error for Unadmitted {}
+impl std::error::Error for ForeignRequest {}
 
 async fn owner_page((Path(stage), State(desks), Extension(visitor)): PageVisit) -> Response {
     does(move || {
@@ -292,7 +293,7 @@ fn refusal(error: &anyhow::Error) -> Response {
     let status = if error.is::<UnfitLabel>() {
         // It will never be taken; everything else may be, later.
         StatusCode::UNPROCESSABLE_ENTITY
-    } else if error.is::<Unadmitted>() {
+    } else if error.is::<ForeignRequest>() {
         StatusCode::FORBIDDEN
     } else if error.is::<NotWritten>() {
         StatusCode::INSUFFICIENT_STORAGE

@@ -1,11 +1,11 @@
 //! The labels of one worklist while people label: what is shown next, what is written, how far it has come. A label is
 //! on the disk before it is acknowledged.
 
-use super::chain::{self, ChainLine, LabelFile};
-use super::folder::{Growth, LabelFolder, damaged};
+use super::chain::ChainLine;
+use super::folder::{Growth, LabelFolder};
+use super::writer::{LabelWriter, UnfitLabel};
 use crate::labels;
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock};
 use stages::people::interval::labels_needed;
 use stages::people::label::{Correction, EffectiveLabels, Freeze, Judgement, Label, LabelEntry, Withdrawal};
 use stages::people::measure::People;
@@ -15,9 +15,6 @@ use stages::people::sitting::{Sitting, Task};
 use stages::people::tally::LabelTally;
 use stages::people::worklist::Worklist;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt;
-use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -56,18 +53,6 @@ pub enum Receipt {
     /// Something of this client id is there already.
     Known,
 }
-
-/// An entry that can never be written, since it says nothing of this worklist.
-#[derive(Debug)]
-pub struct UnfitLabel(pub String);
-
-impl fmt::Display for UnfitLabel {
-    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
-        text.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UnfitLabel {}
 
 /// The state of a worklist, for a page or a terminal.
 #[derive(Clone, Debug, PartialEq)]
@@ -399,55 +384,6 @@ const MOST_CLIENT: usize = 100;
 pub fn is_pseudonym(name: &str) -> bool {
     let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '.';
     !name.is_empty() && !name.starts_with('.') && name.chars().count() <= 40 && name.chars().all(is_letter)
-}
-
-/// The one writer of a file: it holds a lock while it lives.
-struct LabelWriter {
-    path: PathBuf,
-    handle: File,
-}
-
-impl LabelWriter {
-    fn open(path: &Path, worklist: &str) -> Result<(LabelWriter, LabelFile)> {
-        let at = || format!("open {}", path.display());
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).with_context(at)?;
-        }
-        let handle = File::options().create(true).append(true).read(true).open(path).with_context(at)?;
-        if flock(&handle, FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("{}: another process writes it; take another session", at());
-        }
-        let bytes = files::read_user(path, u64::MAX).with_context(at)?;
-        let file = chain::read(&bytes, worklist).map_err(|fault| damaged(path, &fault))?;
-        if let Some(parent) = path.parent() {
-            File::open(parent).and_then(|folder| folder.sync_all()).with_context(at)?;
-        }
-        Ok((LabelWriter { path: path.to_owned(), handle }, file))
-    }
-
-    /// Whether the file that is open is the one of its name: version control replaces files, and what is written to one that is
-    /// no longer there is lost.
-    fn is_in_place(&self) -> bool {
-        let of = |metadata: std::io::Result<std::fs::Metadata>| metadata.ok().map(|found| (found.dev(), found.ino()));
-        let open = of(self.handle.metadata());
-        open.is_some() && open == of(std::fs::metadata(&self.path))
-    }
-
-    /// Writes a line and waits until it is on the disk. Bytes of a line that was cut off are ended first.
-    fn write(&mut self, file: &mut LabelFile, entry: &LabelEntry) -> Result<()> {
-        let line = chain::line(&file.last, entry)?;
-        if line.len() > chain::MOST {
-            let message = format!("write a label: it takes {} bytes, at most {} are kept", line.len(), chain::MOST);
-            return Err(UnfitLabel(message).into());
-        }
-        let mut bytes = if file.has_open_end { b"\n".to_vec() } else { Vec::new() };
-        bytes.extend(&line);
-        bytes.push(b'\n');
-        let written = self.handle.write_all(&bytes).and_then(|()| self.handle.sync_data());
-        written.with_context(|| format!("write {}", self.path.display()))?;
-        file.wrote(&line, entry, bytes.len() as u64);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ impl Label {
         self.order.is_empty()
     }
 
-    /// What the person chose before anything was suggested: this tells of people, and the judgement makes the rows.
+    /// The choice before anything was suggested: this tells of people, and the judgement makes the rows.
     pub fn own_judgement(&self) -> &Judgement {
         self.before_hint.as_ref().unwrap_or(&self.judgement)
     }
