@@ -15,6 +15,7 @@ pub struct Terminal {
     child: Child,
     keys: File,
     shown: Arc<Mutex<Vec<u8>>>,
+    rows: u16,
 }
 
 /// Starts a command at a terminal of this size.
@@ -46,7 +47,7 @@ pub fn terminal(mut command: Command, rows: u16, columns: u16) -> Terminal {
             all.lock().unwrap().extend_from_slice(&bytes[..count]);
         }
     });
-    Terminal { child, keys: ours, shown }
+    Terminal { child, keys: ours, shown, rows }
 }
 
 impl Terminal {
@@ -55,12 +56,14 @@ impl Terminal {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
 
-    /// Waits until the screen shows a text. Returns its lines.
+    /// Waits until the screen is there as a whole, and shows a text. Returns its lines.
     pub fn shows(&self, text: &str) -> Vec<String> {
         wait_for(&format!("the screen to show {text:?}"), || {
             let all = self.all();
             let screen = all.rsplit(CLEARED).next().unwrap_or_default();
-            screen.contains(text).then(|| screen.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect())
+            let is_whole = screen.lines().count() == usize::from(self.rows);
+            (is_whole && screen.contains(text))
+                .then(|| screen.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect())
         })
     }
 
