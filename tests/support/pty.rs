@@ -61,7 +61,7 @@ impl Terminal {
         wait_for(&format!("the screen to show {text:?}"), || {
             let all = self.all();
             let screen = all.rsplit(CLEARED).next().unwrap_or_default();
-            let is_whole = screen.lines().count() == usize::from(self.rows);
+            let is_whole = screen.lines().count() >= usize::from(self.rows);
             (is_whole && screen.contains(text))
                 .then(|| screen.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect())
         })

@@ -266,10 +266,10 @@ impl FollowThread {
             return Ok(());
         }
         let found = find::run(Path::new("."), feed.query()).ok();
-        // A run that has only begun has no event yet, and is looked for again.
+        // A run that has only begun has no event yet, perhaps not even its lock, and is looked for again.
         let newest = journals.last().filter(|newest| found.as_ref().is_none_or(|found| found.journal != **newest));
         let is_unread = |newest: &PathBuf| journal::read(newest).map_or(true, |events| events.is_empty());
-        if !newest.is_some_and(|newest| journal::is_alive(newest) && is_unread(newest)) {
+        if !newest.is_some_and(is_unread) {
             self.journals = journals;
         }
         let Some(found) = found else { return Ok(()) };
