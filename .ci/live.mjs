@@ -236,16 +236,21 @@ async function suggested() {
   const hint = () => page.evaluate(() => (document.getElementById("suggestion").hidden ? "" : document.getElementById("suggestion").textContent));
   await until("a question", 10, async () => (await prompt()) !== "");
   if ((await hint()) !== "") fault("a suggestion is shown before the choice");
-  for (const [at, then] of ["Enter", "Digit2", "KeyU"].entries()) {
+  for (const [at, then] of ["Enter", "Digit2"].entries()) {
     const shown = await prompt();
     await page.keyboard.press("Digit1");
     await until("the suggestion", 10, async () => /モデルの提案: [AB] > [AB]/.test(await hint()));
     if ((await prompt()) !== shown) fault("the question is gone while its suggestion is shown");
     if (at === 0) await accessible(page, "a suggestion");
     await page.keyboard.press(then);
-    const isNext = async () => (await hint()) === "" && ((await prompt()) === shown) === (then === "KeyU");
-    await until(`what comes after ${then}`, 10, isNext);
+    await until(`what comes after ${then}`, 10, async () => (await hint()) === "" && (await prompt()) !== shown);
   }
+  // Who goes back to what was suggested sees it again, and the choice before it stays their own.
+  const third = await prompt();
+  await page.keyboard.press("KeyU");
+  await until("the suggestion again", 10, async () => (await hint()) !== "" && (await prompt()) !== third);
+  await page.keyboard.press("Digit1");
+  await until("the third question", 10, async () => (await hint()) === "" && (await prompt()) === third);
   const isSaved = () => page.evaluate(() => document.getElementById("saved").textContent === "保存しました。");
   await until("all is saved", 10, isSaved);
   await page.goto(`${address}owner`);
