@@ -58,16 +58,7 @@ pub fn page(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> 
     let PageOfLabels { stage, is_owner, .. } = place;
     let (sheet, question) = (asked.criteria.as_ref(), question(asked, language));
     let data = data(place, asked, language).to_string();
-    let page = html! {
-        (DOCTYPE)
-        html lang=(language.code()) {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (stage) ": " (words::LABELS.say(language)) }
-                style { (PreEscaped(STYLE)) }
-            }
+    let body = html! {
             body.labelling {
                 header {
                     h1 { (stage) ": " (words::LABELS.say(language)) }
@@ -98,6 +89,23 @@ pub fn page(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> 
                 }
                 script { (PreEscaped(SCRIPT)) }
             }
+    };
+    document(stage, words::LABELS.say(language), &body, language)
+}
+
+/// A document about a stage, with this body.
+fn document(stage: &str, title: &str, body: &Markup, language: Language) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang=(language.code()) {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (stage) ": " (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            (body)
         }
     };
     page.into_string()

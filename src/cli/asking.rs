@@ -12,7 +12,6 @@ use super::refusal::refused;
 use super::terminal;
 use crate::chapter::words::Language;
 use crate::chapter::words::labelling as words;
-use crate::labels::book::is_pseudonym;
 use anyhow::{Context, Result};
 use console::Term;
 use screen::ScreenSize;
@@ -24,9 +23,7 @@ use std::io::{ErrorKind, IsTerminal};
 /// # Errors
 /// As [`label::open`]; or there is no terminal.
 pub fn ask(place: &LabelPlace, stage: &str, person: &str, language: Language) -> Result<u8> {
-    if !is_pseudonym(person) {
-        return Err(refused(format!("`{person}` is no pseudonym: letters, digits, `_` and `.`, at most 40")));
-    }
+    label::check_person(person)?;
     let terminal = Term::stdout();
     if !terminal.is_term() || !std::io::stdin().is_terminal() {
         return Err(refused("`--terminal` asks at a terminal, and there is none: `--json` is for programs".to_owned()));

@@ -10,9 +10,9 @@ use formats::data::{self, RowFilter};
 use formats::dialogue::Prompt;
 use stages::people::exports;
 use stages::people::form::Form;
-use stages::people::label::{Judgement, LabelEntry, PairChoice};
+use stages::people::label::LabelEntry;
+use stages::people::likeness::of_ranks;
 use stages::people::sitting::Task;
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -93,7 +93,7 @@ pub fn import(book: &mut LabelBook, file: &Path, by: &str) -> Result<u8> {
             let time = times.entry(*place).or_default();
             *time += 1;
             let by = if *time == 1 { by.to_owned() } else { format!("{by}.{time}") };
-            let judgement = judged(form, &of_item);
+            let judgement = of_ranks(form, &of_item);
             let name = format!("{} {by} {judgement:?}", item.digest);
             let client = format!("import-{}", chain::hash(name.as_bytes()));
             let said = SaidLabel { by, judgement, seconds: 0.0, client, note: None };
@@ -108,22 +108,4 @@ pub fn import(book: &mut LabelBook, file: &Path, by: &str) -> Result<u8> {
     let known = if known > 0 { format!(", {known} were there already") } else { String::new() };
     terminal::say(&format!("{written} labels of {count} rows{known}; {unused} rows judge no item of the worklist\n"))?;
     Ok(0)
-}
-
-/// The judgement that ranks are, the smaller the better.
-fn judged(form: Form, ranks: &[f64]) -> Judgement {
-    let dense = |rank: &f64| {
-        let mut below: Vec<f64> = ranks.iter().copied().filter(|other| other < rank).collect();
-        below.sort_by(f64::total_cmp);
-        below.dedup();
-        below.len() as u32 + 1
-    };
-    match (form, ranks) {
-        (Form::Pairs, [first, second]) => Judgement::Pair(match first.total_cmp(second) {
-            Ordering::Less => PairChoice::First,
-            Ordering::Equal => PairChoice::Tie,
-            Ordering::Greater => PairChoice::Second,
-        }),
-        _ => Judgement::Ranking(ranks.iter().map(dense).collect()),
-    }
 }

@@ -12,7 +12,7 @@ use crate::action::Record;
 use crate::event::Event;
 use crate::gate::Rule;
 use crate::labels;
-use crate::labels::book::{LabelBook, LabelProgress, Outlook, SaidLabel};
+use crate::labels::book::{LabelBook, LabelProgress, Outlook, SaidLabel, is_pseudonym};
 use crate::labels::folder::LabelFolder;
 use crate::plan::{Plan, selection};
 use crate::report::format::duration;
@@ -212,6 +212,17 @@ fn converse(book: &mut LabelBook, by: &str) -> Result<u8> {
         book.write(LabelEntry::Label(label)).map_err(|error| refused(format!("{error:#}")))?;
     }
     Ok(0)
+}
+
+/// Refuses a name that is no pseudonym.
+///
+/// # Errors
+/// It is none.
+pub fn check_person(person: &str) -> Result<()> {
+    if is_pseudonym(person) {
+        return Ok(());
+    }
+    Err(refused(format!("`{person}` is no pseudonym: letters, digits, `_` and `.`, at most 40")))
 }
 
 /// The part of the name of a label file that no other process has.

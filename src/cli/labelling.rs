@@ -4,7 +4,6 @@
 mod desk;
 
 use super::label::{self, LabelPlace};
-use super::refusal::refused;
 use super::terminal;
 use super::web::guard::{self, Visitor};
 use super::web::{self, PageArguments, Site, answered};
@@ -48,9 +47,7 @@ pub struct Desks {
 /// # Errors
 /// As [`label::open`]; or the port is taken.
 pub fn serve(place: LabelPlace, stage: &str, person: Option<String>, page: &PageArguments) -> Result<u8> {
-    if let Some(person) = person.as_ref().filter(|person| !is_pseudonym(person)) {
-        return Err(refused(format!("`{person}` is no pseudonym: letters, digits, `_` and `.`, at most 40")));
-    }
+    person.as_deref().map_or(Ok(()), label::check_person)?;
     let root = place.store.clone();
     let scope = scope(&place.file)?;
     let desks = Desks::new(&root, &scope, person, page, move || Ok(place.clone()))?;

@@ -12,7 +12,7 @@ pub mod identity;
 pub mod interval;
 pub mod items;
 pub mod label;
-mod likeness;
+pub mod likeness;
 pub mod measure;
 pub mod person;
 pub mod progress;

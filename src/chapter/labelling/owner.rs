@@ -1,14 +1,14 @@
 //! The page of those who asked for labels: how far it is, how fast each person is and what makes one doubt them, what would
 //! settle the rules, and links for others. It shows no label.
 
-use super::super::page::STYLE;
 use super::super::table::{TableEntry, table};
 use super::super::text::visible;
 use super::super::words::labelling as words;
 use super::super::words::{Language, Phrase};
+use super::document;
 use crate::labels::book::{LabelProgress, Outlook};
 use crate::report::format::duration;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use stages::people::interval::Share;
 use stages::people::person::{Doubt, PersonCount};
 use stages::people::progress::LabelCount;
@@ -33,16 +33,7 @@ pub struct RuleOutlook {
 /// The page. `invites`: whether other machines are answered.
 pub fn page(stage: &str, overview: &LabelsOverview, invites: bool, language: Language) -> String {
     let title = words::OVERVIEW.say(language);
-    let page = html! {
-        (DOCTYPE)
-        html lang=(language.code()) {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (stage) ": " (title) }
-                style { (PreEscaped(STYLE)) }
-            }
+    let body = html! {
             body.labelling {
                 header {
                     h1 { (stage) ": " (title) }
@@ -66,9 +57,8 @@ pub fn page(stage: &str, overview: &LabelsOverview, invites: bool, language: Lan
                 }
                 script { (PreEscaped(SCRIPT)) }
             }
-        }
     };
-    page.into_string()
+    document(stage, title, &body, language)
 }
 
 /// The part of the page that changes.

@@ -3,6 +3,7 @@
 use crate::people::aggregate::Comparisons;
 use crate::people::agreement::kendall_distance;
 use crate::people::label::{Judgement, PairChoice};
+use crate::people::likeness::dense_ranks;
 use crate::people::worklist::WorkItem;
 use crate::rl;
 use serde::Serialize;
@@ -169,10 +170,7 @@ fn merged(rankings: &[&Judgement]) -> Option<Judgement> {
 
 /// Ranks from 1 without gaps, the largest number first.
 pub fn ranked(values: &[f64]) -> Vec<u32> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(|one, other| other.total_cmp(one));
-    sorted.dedup();
-    values.iter().map(|value| 1 + sorted.iter().take_while(|other| *other > value).count() as u32).collect()
+    dense_ranks(&values.iter().map(|value| -value).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::people::interval::clopper_pearson;
 use crate::people::label::Judgement;
 use crate::rl;
 use crate::stage::Metric;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 /// The numbers of a judge.
 pub const METRICS: &[Metric] = &[
@@ -61,15 +61,7 @@ pub fn table(hearings: &[Hearing]) -> Vec<Value> {
     for (metric, of) in OF_ROWS {
         for hearing in hearings {
             let (item, Some(value)) = (hearing.item, of(hearing)) else { continue };
-            let mut row = Map::new();
-            row.insert("id".to_owned(), json!(format!("{metric}/{}", item.digest)));
-            row.insert("prompt".to_owned(), json!(item.prompt.to_string()));
-            if let Some(group) = &item.group {
-                row.insert("prompt_group".to_owned(), json!(group));
-            }
-            row.insert("subset".to_owned(), json!(metric));
-            row.insert(metric.to_owned(), json!(value));
-            rows.push(Value::Object(row));
+            rows.push(item.metric_row(metric, "", value));
         }
     }
     rows

@@ -1,10 +1,10 @@
 //! Judgements of items, read back: from what `label` and `rank` write item by item, or from rows that judge their answers.
 
 use crate::io;
-use crate::judge::hearing::ranked;
 use crate::people::form::Form;
 use crate::people::items::{Suggestions, items_of};
-use crate::people::label::{Judgement, Label, PairChoice};
+use crate::people::label::{Judgement, Label};
+use crate::people::likeness::of_ranks;
 use crate::people::rows::PER_ITEM;
 use crate::people::worklist::WorkItem;
 use anyhow::{Context, Result, bail};
@@ -134,16 +134,10 @@ impl SaidItem {
     /// An item whose row says how its answers compare.
     fn of_known(item: WorkItem, form: Form) -> Option<SaidItem> {
         let ranks = item.known.clone()?;
-        let values: Vec<f64> = ranks.iter().map(|rank| -rank).collect();
-        let judgement = match (form, &ranks[..]) {
-            (Form::Pairs, [first, second]) => Judgement::Pair(match first.total_cmp(second) {
-                std::cmp::Ordering::Less => PairChoice::First,
-                std::cmp::Ordering::Greater => PairChoice::Second,
-                std::cmp::Ordering::Equal => PairChoice::Tie,
-            }),
-            (Form::Ranking, _) => Judgement::Ranking(ranked(&values)),
-            _ => return None,
-        };
+        if !matches!(form, Form::Pairs | Form::Ranking) {
+            return None;
+        }
+        let judgement = of_ranks(form, &ranks);
         let said =
             PerItemLabel { by: NOBODY.to_owned(), judgement, order: Vec::new(), seconds: 0.0, at: String::new() };
         let label = SaidItem::label(&item, said);

@@ -1,7 +1,29 @@
-//! The likeness of judgements of one item.
+//! Ranks as judgements of an item, and the likeness of two of them.
 
 use super::agreement::{kendall_distance, mean};
-use super::label::Judgement;
+use super::form::Form;
+use super::label::{Judgement, PairChoice};
+use std::cmp::Ordering;
+
+/// Ranks from 1 without gaps, the smallest number first; equal numbers share one.
+pub fn dense_ranks(numbers: &[f64]) -> Vec<u32> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.dedup();
+    numbers.iter().map(|number| 1 + sorted.iter().take_while(|other| *other < number).count() as u32).collect()
+}
+
+/// The judgement that ranks are, the smaller the better: of two answers of a pair a choice, else a ranking.
+pub fn of_ranks(form: Form, ranks: &[f64]) -> Judgement {
+    match (form, ranks) {
+        (Form::Pairs, [first, second]) => Judgement::Pair(match first.partial_cmp(second) {
+            Some(Ordering::Less) => PairChoice::First,
+            Some(Ordering::Greater) => PairChoice::Second,
+            Some(Ordering::Equal) | None => PairChoice::Tie,
+        }),
+        _ => Judgement::Ranking(dense_ranks(ranks)),
+    }
+}
 
 /// The order of each pair of a ranking: −1 where the first is better. Rankings that say the same have the same ones.
 pub fn signs(ranks: &[f64]) -> Vec<f64> {

@@ -13,7 +13,7 @@ use super::review;
 use super::worklist::{WorkItem, Worklist};
 use crate::draw::Draw;
 use crate::rl;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The labels of a worklist, to be measured.
@@ -238,18 +238,9 @@ impl<'a> People<'a> {
         let mut rows = Vec::new();
         for metric in OF_ROWS {
             for Point { item, by, round, value } in self.points(metric) {
-                let mut row = Map::new();
                 let again = if round > 0 { "/again" } else { "" };
                 let by = if by.is_empty() { String::new() } else { format!("/{by}{again}") };
-                let id = format!("{metric}/{}{by}", item.digest);
-                row.insert("id".to_owned(), json!(id));
-                row.insert("prompt".to_owned(), json!(item.prompt.to_string()));
-                if let Some(group) = &item.group {
-                    row.insert("prompt_group".to_owned(), json!(group));
-                }
-                row.insert("subset".to_owned(), json!(metric));
-                row.insert(metric.to_owned(), json!(value));
-                rows.push(Value::Object(row));
+                rows.push(item.metric_row(metric, &by, value));
             }
         }
         rows

@@ -7,6 +7,7 @@ use super::label::{EffectiveLabels, Judgement, Label};
 use anyhow::{Context, Result};
 use formats::dialogue::Prompt;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 
@@ -110,6 +111,19 @@ impl WorkItem {
     pub fn has_equal_answers(&self) -> bool {
         // They come in the order of their texts.
         self.answers.windows(2).any(|pair| pair[0] == pair[1])
+    }
+
+    /// A row of a table of items: the value of a metric, whose name is its subset. `by` tells rows about one item apart.
+    pub fn metric_row(&self, metric: &str, by: &str, value: f64) -> Value {
+        let mut row = Map::new();
+        row.insert("id".to_owned(), json!(format!("{metric}/{}{by}", self.digest)));
+        row.insert("prompt".to_owned(), json!(self.prompt.to_string()));
+        if let Some(group) = &self.group {
+            row.insert("prompt_group".to_owned(), json!(group));
+        }
+        row.insert("subset".to_owned(), json!(metric));
+        row.insert(metric.to_owned(), json!(value));
+        Value::Object(row)
     }
 
     /// The places of the answers in an order drawn by the item alone. Agreement by chance is counted in it: in that of the

@@ -12,6 +12,7 @@ use crate::model::Artifact;
 use crate::people::aggregate::Comparisons;
 use crate::people::form::Form;
 use crate::people::label::{Judgement, PairChoice};
+use crate::people::likeness::of_ranks;
 use crate::people::worklist::WorkItem;
 use crate::stage::Call;
 use anyhow::{Context, Result};
@@ -78,15 +79,9 @@ fn by_scores<'a>(
     Ok(items.iter().map(hearing).collect())
 }
 
+/// The judgement that scores are, the larger the better.
 fn of_scores(form: Form, scores: &[f64]) -> Judgement {
-    match (form, scores) {
-        (Form::Pairs, [first, second]) => Judgement::Pair(match first.total_cmp(second) {
-            _ if first == second => PairChoice::Tie,
-            std::cmp::Ordering::Greater => PairChoice::First,
-            _ => PairChoice::Second,
-        }),
-        _ => Judgement::Ranking(ranked(scores)),
-    }
+    of_ranks(form, &scores.iter().map(|score| -score).collect::<Vec<_>>())
 }
 
 /// By the chances of the letters of two answers. A list is compared pair by pair, once with the earlier answer first and once
