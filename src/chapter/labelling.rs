@@ -1,14 +1,16 @@
 //! The page on which people label: one question at a time, blind, by keyboard or by touch. The server writes every text that
 //! people or models wrote, as everywhere; the script only moves them about.
 
+mod document;
 pub mod owner;
 
-use super::page::{STYLE, policy as policy_of};
+use super::page::policy as policy_of;
 use super::text::judged;
 use super::words::Language;
 use super::words::labelling as words;
+use document::document;
 use formats::dialogue::Prompt;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use serde_json::{Value, json};
 use stages::people::criteria::{Bilingual, Sheet};
 use stages::people::form::Form;
@@ -91,24 +93,6 @@ pub fn page(place: &PageOfLabels, asked: &Questionnaire, language: Language) -> 
             }
     };
     document(stage, words::LABELS.say(language), &body, language)
-}
-
-/// A document about a stage, with this body.
-fn document(stage: &str, title: &str, body: &Markup, language: Language) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang=(language.code()) {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (stage) ": " (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            (body)
-        }
-    };
-    page.into_string()
 }
 
 /// The things that the script is told: the form, the scales, and the words of what it makes.

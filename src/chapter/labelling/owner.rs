@@ -5,7 +5,7 @@ use super::super::table::{TableEntry, table};
 use super::super::text::visible;
 use super::super::words::labelling as words;
 use super::super::words::{Language, Phrase};
-use super::document;
+use super::document::document;
 use crate::labels::book::{LabelProgress, Outlook};
 use crate::report::format::duration;
 use maud::{Markup, PreEscaped, html};
