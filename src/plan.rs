@@ -169,6 +169,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     for (family, stages) in &spec.families {
         stages.iter().for_each(|stage| families.entry(stage).or_default().push(family.clone()));
     }
+    let mut told = secrets::told(&drafts);
     let finished = drafts.into_iter().zip(gates).zip(after).enumerate().map(|(old, ((draft, gate), after))| {
         let Draft { spec: stage, kind, inputs, parameters, metrics, incumbent, .. } = draft;
         let (kind, parameters) = (kind?, parameters?);
@@ -187,7 +188,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             resources: stage.resources,
             timeout: stage.timeout,
             retry: stage.retry,
-            secrets: stage.secrets.iter().map(|name| name.value.clone()).collect(),
+            secrets: std::mem::take(&mut told[old]),
             audit: stage.audit.as_ref().is_some_and(|audit| audit.value),
         })
     });
@@ -250,7 +251,7 @@ fn incumbent(
     let kind = kind?;
     let is_connected = |port: &str| inputs.iter().any(|input| input.port == port);
     if let Some(named) = &stage.incumbent {
-        if !kind.takes_any_port {
+        if !kind.is_command() {
             let message = format!("`{}` has its incumbent by its kind", kind.name);
             mistakes.push(Diagnostic::error(named.span, message).help("`incumbent` is for stages of kind `exec`"));
         } else if !is_connected(&named.value) {

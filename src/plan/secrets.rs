@@ -1,14 +1,34 @@
 //! The settings of a stage's process: `secret` and `audit`, which do not affect its result, and what this machine can do
 //! of `sandbox`. Values of secrets are never read.
 
+use super::draft::Draft;
+use super::source::Source;
 use crate::diagnostic::Diagnostic;
 use crate::spec::node::Value;
 use crate::spec::{Node, StageSpec};
-use stages::stage::{Kind, is_variable};
+use stages::stage::{Gives, Kind, is_variable};
 use stages::{audit, sandbox};
 
 /// Variables that every command gets: they decide which programs and files it finds, so their values belong in the key.
 const GIVEN: [&str; 4] = ["PATH", "LANG", "HOME", "TMPDIR"];
+
+/// The secrets of each stage: its own, and those of the rewards that it calls.
+pub fn told(drafts: &[Draft]) -> Vec<Vec<String>> {
+    let own = |draft: &Draft| draft.spec.secrets.iter().map(|name| name.value.clone()).collect::<Vec<_>>();
+    let calls = |draft: &&Draft| draft.kind.is_some_and(|kind| kind.gives == Gives::Scorer);
+    let all = drafts.iter().map(|draft| {
+        let sources = draft.inputs.iter().flat_map(|input| &input.sources).filter_map(Source::stage);
+        let of_rewards = sources.map(|stage| &drafts[stage]).filter(calls).flat_map(own);
+        let mut names = Vec::new();
+        for name in own(draft).into_iter().chain(of_rewards) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    });
+    all.collect()
+}
 
 pub fn check(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Diagnostic>) {
     for (n, secret) in stage.secrets.iter().enumerate() {
@@ -44,7 +64,7 @@ pub fn check(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Dia
         mistakes.push(Diagnostic::error(asked.span, message).help(sandbox::HELP));
     }
     let Some(asked) = stage.audit.as_ref().filter(|audit| audit.value) else { return };
-    if !kind.takes_any_port {
+    if !kind.is_command() {
         let message = format!("`{}` starts no command that could be audited", kind.name);
         mistakes.push(Diagnostic::error(asked.span, message).help("`audit` is for stages of kind `exec`"));
     } else if !audit::IS_POSSIBLE {

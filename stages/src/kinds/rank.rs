@@ -35,7 +35,7 @@ pub const KIND: Kind = Kind {
             "a reward model, whatever its tokenizer; a language model, by the odds of the two answers' letters; or a file that \
              scores; without it, `endpoint`",
         )
-        .files_by(crate::judge::scores::check)
+        .files_by(crate::reward::check_file)
         .optional(),
         Port::one("criteria", Accepts::Criteria, "a criteria sheet (.yaml): what to look at, as people see it")
             .instead_of("criteria")

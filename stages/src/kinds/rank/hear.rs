@@ -5,7 +5,7 @@ use crate::io::Io;
 use crate::judge::asking::{self, Asker, HeardReply, JudgeQuestion};
 use crate::judge::endpoint::Endpoint;
 use crate::judge::hearing::{Hearing, JudgeReply, ranked};
-use crate::judge::models::{self, GivenAnswer, LocalJudge};
+use crate::judge::models::{self, LocalJudge};
 use crate::judge::prompt::Questioner;
 use crate::judge::reading::{Reading, ReplyForm};
 use crate::model::Artifact;
@@ -14,6 +14,7 @@ use crate::people::form::Form;
 use crate::people::label::{Judgement, PairChoice};
 use crate::people::likeness::of_ranks;
 use crate::people::worklist::WorkItem;
+use crate::reward::GivenAnswer;
 use crate::stage::Call;
 use anyhow::{Context, Result};
 use rayon::prelude::*;
@@ -41,7 +42,7 @@ pub fn hear<'a>(call: &Call, io: &mut Io, parameters: &JudgeRanking, items: &'a 
     let judge = models::open(io, "judge", parameters.dtype)?;
     let hearings = match &judge {
         LocalJudge::Language(artifact) => by_odds(io, parameters, artifact, &questioner.for_odds(), items)?,
-        LocalJudge::File(_) | LocalJudge::Reward(_) => by_scores(io, parameters, &judge, items)?,
+        LocalJudge::Scores(_) => by_scores(io, parameters, &judge, items)?,
     };
     Ok(Heard::All { by, hearings })
 }
@@ -64,7 +65,7 @@ fn by_scores<'a>(
         .iter()
         .flat_map(|item| item.answers.iter().map(|text| GivenAnswer { id: &item.id, prompt: &item.prompt, text }))
         .collect();
-    let scored = judge.scores(io, &answers, parameters.batch)?;
+    let scored = models::scores(judge, io, &answers, parameters.batch)?;
     if scored.cut > 0 {
         io.remark(format!("the prompts of {} answers were cut: the judge reads no longer texts", scored.cut));
     }
