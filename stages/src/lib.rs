@@ -17,6 +17,7 @@ pub mod people;
 pub mod rl;
 pub mod sandbox;
 pub mod secret;
+pub mod server;
 pub mod stage;
 pub mod tensor;
 pub mod train;

@@ -212,7 +212,7 @@ fn by_endpoint<'a>(
     let folder = io.replies()?.to_owned();
     let asker = Asker::open(endpoint, io.secrets(), &folder, &io.action_without(&TRAFFIC)?)?;
     let heard = asker.ask(&questions, |done| {
-        io.progress(done as u64, total as u64, "reply", || format!("{} at {}", endpoint.model, endpoint.host()))
+        io.progress(done as u64, total as u64, "reply", || format!("{} at {}", endpoint.model, asker.host()))
     })?;
     let done = heard.iter().flatten().count();
     if done < total {
@@ -236,7 +236,7 @@ fn by_endpoint<'a>(
         Hearing { item, replies }
     };
     let hearings = by_item.into_iter().map(hearing).collect();
-    Ok(Heard::All { by: format!("{}@{}", endpoint.model, endpoint.host()), hearings })
+    Ok(Heard::All { by: format!("{}@{}", endpoint.model, asker.host()), hearings })
 }
 
 fn compared(asked: &ItemQuestion, reply: HeardReply) -> JudgeReply {

@@ -1,8 +1,7 @@
 //! Bounds of how many requests go out at once and how fast: additive increase, multiplicative decrease (Chiu & Jain 1989), bounds by the
 //! minute, and what may be spent in the whole.
 
-use super::endpoint::{Budget, Endpoint};
-use super::replies::Usage;
+use super::{Budget, ServerSettings, Usage};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -18,7 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The longest pause that a server can ask for.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The traffic to one endpoint, which several threads share.
+/// The traffic to one server, which several threads share.
 pub struct RequestTraffic {
     most: f64,
     rpm: Option<u64>,
@@ -58,11 +57,11 @@ pub enum Admission {
 }
 
 impl RequestTraffic {
-    pub fn of(endpoint: &Endpoint, book: SpendingBook) -> RequestTraffic {
-        let most = endpoint.parallel as f64;
+    pub fn of(settings: &ServerSettings, book: SpendingBook) -> RequestTraffic {
+        let most = settings.parallel as f64;
         let state =
             TrafficState { allowed: most, at_once: 0, lowered: None, paused: None, recent: VecDeque::new(), book };
-        RequestTraffic { most, rpm: endpoint.rpm, tpm: endpoint.tpm, state: Mutex::new(state), changed: Condvar::new() }
+        RequestTraffic { most, rpm: settings.rpm, tpm: settings.tpm, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, TrafficState> {
@@ -247,8 +246,8 @@ mod tests {
 
     const NEXT: Usage = Usage { prompt_tokens: 100, completion_tokens: 10 };
 
-    fn traffic(endpoint: &Endpoint, path: &Path) -> RequestTraffic {
-        RequestTraffic::of(endpoint, SpendingBook::open(path, endpoint.budget).unwrap())
+    fn traffic(settings: &ServerSettings, path: &Path) -> RequestTraffic {
+        RequestTraffic::of(settings, SpendingBook::open(path, settings.budget).unwrap())
     }
 
     fn sends(traffic: &RequestTraffic) -> Option<OpenRequest> {
@@ -258,29 +257,32 @@ mod tests {
         }
     }
 
+    fn with_budget(budget: Budget) -> ServerSettings {
+        ServerSettings { parallel: 8, budget: Some(budget), ..ServerSettings::default() }
+    }
+
     #[test]
     fn a_budget_holds_over_all_attempts_and_what_was_not_used_comes_back() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("spent/a.jsonl");
         let budget = Budget { requests: Some(3), tokens: Some(250), ..Budget::default() };
-        let endpoint = Endpoint { budget: Some(budget), ..Endpoint::default() };
-        let first = traffic(&endpoint, &path);
+        let settings = with_budget(budget);
+        let first = traffic(&settings, &path);
         let request = sends(&first).unwrap();
         first.answered(request, NEXT, Some(Usage { prompt_tokens: 20, completion_tokens: 2 })).unwrap();
         // This one is killed on its way: it counts as if it had been paid for.
         sends(&first).unwrap();
-        let second = traffic(&endpoint, &path);
+        let second = traffic(&settings, &path);
         assert!(sends(&second).is_some(), "22 + 110 + 110 tokens are within 250");
         assert!(sends(&second).is_none(), "three requests are sent");
-        let raised =
-            Endpoint { budget: Some(Budget { requests: Some(4), tokens: None, ..budget }), ..Endpoint::default() };
+        let raised = with_budget(Budget { requests: Some(4), tokens: None, ..budget });
         assert!(sends(&traffic(&raised, &path)).is_some());
     }
 
     #[test]
     fn fewer_go_out_at_once_after_a_refusal_and_more_again_after_answers() {
         let place = tempfile::tempdir().unwrap();
-        let traffic = traffic(&Endpoint { parallel: 8, ..Endpoint::default() }, &place.path().join("none"));
+        let traffic = traffic(&ServerSettings { parallel: 8, ..ServerSettings::default() }, &place.path().join("none"));
         let requests: Vec<OpenRequest> = (0..8).map(|_| sends(&traffic).unwrap()).collect();
         // They began before the first of them was refused: one refusal counts.
         requests.iter().for_each(|request| traffic.refused(request, NEXT, None).unwrap());

@@ -1,4 +1,4 @@
-//! Replies of endpoints, each kept under what was asked: a file for each request, written before anybody uses it. What was
+//! Replies of servers, each kept under what was asked: a file for each request, written before anybody uses it. What was
 //! paid for once is there for every stage, run and person with this folder, whatever is killed when.
 
 use anyhow::{Context, Result};
@@ -16,7 +16,7 @@ pub struct ReplyFolder {
 /// A reply as it came.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerReply {
-    /// The address, the body and the number of the sample.
+    /// The address, the body, and whatever else tells one request from another.
     pub request: Value,
     /// The body, word for word.
     pub body: String,
@@ -25,43 +25,7 @@ pub struct ServerReply {
     pub seconds: f64,
 }
 
-/// Tokens that were read and written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    pub prompt_tokens: u64,
-    pub completion_tokens: u64,
-}
-
-impl ServerReply {
-    /// The text that the model wrote; `None` where the body holds none, as a refusal.
-    pub fn text(&self) -> Option<String> {
-        match &self.completion()["choices"][0]["message"]["content"] {
-            Value::String(text) => Some(text.clone()),
-            // Some servers write it in parts.
-            Value::Array(parts) => Some(parts.iter().filter_map(|part| part["text"].as_str()).collect()),
-            _ => None,
-        }
-    }
-
-    /// The model that the server says it was.
-    pub fn model(&self) -> Option<String> {
-        self.completion()["model"].as_str().map(str::to_owned)
-    }
-
-    pub fn usage(&self) -> Option<Usage> {
-        let usage = self.completion()["usage"].take();
-        let count = |field: &str| usage[field].as_u64().unwrap_or_default();
-        let counted = Usage { prompt_tokens: count("prompt_tokens"), completion_tokens: count("completion_tokens") };
-        usage.is_object().then_some(counted)
-    }
-
-    /// Each field is read by itself: an odd one takes none of the others with it.
-    fn completion(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_default()
-    }
-}
-
-/// The name of a request: of the endpoint, the body, and the number of the sample.
+/// The name of a request: the hash of the address, the body, and whatever else tells one from another.
 pub fn name(request: &Value) -> String {
     // Keys of an object come sorted: it is the same text for the same request.
     blake3::hash(sorted(request).to_string().as_bytes()).to_hex().to_string()
@@ -163,18 +127,6 @@ mod tests {
             let mut other = request.clone();
             other[field] = value;
             assert_eq!(folder.find(&name(&other)).unwrap(), None, "{field}");
-        }
-        assert_eq!((reply.text().as_deref(), reply.model().as_deref()), (Some("yes"), Some("m-1")));
-        assert_eq!(reply.usage(), Some(Usage { prompt_tokens: 7, completion_tokens: 0 }));
-    }
-
-    #[test]
-    fn a_body_that_is_no_completion_says_nothing() {
-        for body in
-            ["", "<html>", "{}", r#"{"choices": []}"#, r#"{"choices": [{"message": {"content": null}}]}"#, "[1]"]
-        {
-            let reply = ServerReply { request: Value::Null, body: body.to_owned(), at: String::new(), seconds: 0.0 };
-            assert_eq!(reply.text(), None, "{body}");
         }
     }
 
