@@ -81,10 +81,15 @@ fn a_judge_is_asked_in_both_orders_and_never_the_same_twice() {
     assert_eq!(numbers.map(|name| metric(&first, name)), [1.0, 0.5, 0.0, 0.0, 0.0]);
     assert!(rows(&place, &first, "by_item.jsonl")[0]["labels"][0]["at"].as_str().unwrap().ends_with('Z'));
 
-    // Another time-out is another action, and the replies are there.
-    write(&place, &server, ", timeout: 60", "", "");
+    // How it is asked is in no key.
+    write(&place, &server, ", timeout: 60, parallel: 2, rpm: 600, budget: {requests: 40}", "", "");
     let second = run(&place, 0);
+    assert!(second.busy().is_empty(), "{:?}", second.busy());
     assert_eq!((server.requests(), second.content("judged")), (40, first.content("judged")));
+    // Another share of unread replies is another action, and the replies are there.
+    write(&place, &server, "", ", max_unparsed: 0.5", "");
+    let third = run(&place, 0);
+    assert_eq!((third.busy().len(), server.requests(), third.content("judged")), (1, 40, first.content("judged")));
     // Ten new rows are asked about, in both orders.
     items(&place, 0, 30);
     run(&place, 0);
@@ -190,6 +195,19 @@ fn a_stage_waits_when_its_budget_is_spent_and_goes_on_where_it_was() {
     write(&place, &server, ", budget: {requests: 80}", "", "");
     run(&place, 0);
     assert_eq!(server.requests(), 80);
+}
+
+#[test]
+fn a_budget_counts_what_was_spent_before_it_was_set() {
+    let place = place();
+    let server = Judge::start(|asked| if asked.number == 10 { answers(400, "not now") } else { better(asked) });
+    items(&place, 0, 20);
+    write(&place, &server, ", parallel: 1", "", "");
+    run(&place, 1);
+    assert_eq!(server.requests(), 11);
+    write(&place, &server, ", parallel: 1, budget: {requests: 15}", "", "");
+    let waits = run(&place, 3);
+    assert_eq!((server.requests(), waits.outcome("judged")["done"].as_u64()), (15, Some(14)));
 }
 
 #[test]

@@ -181,6 +181,7 @@ impl Run<'_> {
             secrets: stage.secrets.clone(),
             audit: stage.audit,
             replies: stage.kind.asks_endpoint.then(|| absolute(&self.options.store.join(REPLIES))).transpose()?,
+            parameters: stage.beside_key.clone(),
             skip_bad_rows: self.plan.skip_bad_rows,
         };
         let (root, store) = (&self.options.store, self.impatient());

@@ -159,20 +159,6 @@ impl Io {
         named.with_context(|| format!("read {}: it names no `{port}`", work::ACTION))
     }
 
-    /// A name of the action apart from values that stand at these JSON pointers.
-    ///
-    /// # Errors
-    /// The action cannot be read.
-    pub fn action_without(&self, pointers: &[&str]) -> Result<String> {
-        let mut action = self.action()?;
-        for pointer in pointers {
-            if let Some(value) = action.pointer_mut(pointer) {
-                *value = Value::Null;
-            }
-        }
-        Ok(blake3::hash(action.to_string().as_bytes()).to_hex().to_string())
-    }
-
     fn action(&self) -> Result<Value> {
         let path = self.work.join(work::ACTION);
         let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;

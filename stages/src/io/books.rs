@@ -22,6 +22,9 @@ pub struct Host {
     /// The folder of the replies of endpoints, for a stage that asks one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replies: Option<PathBuf>,
+    /// Parameters that are not part of the action, since they change nothing that comes of it, by their paths.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, Value>,
     /// The number of bad rows that may be left out of the data files. The result does not depend on it where there are
     /// fewer.
     #[serde(default, skip_serializing_if = "is_none")]

@@ -10,7 +10,7 @@ use crate::server::sending::{Sender, shortened};
 use crate::server::{Usage, together};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,13 +43,18 @@ pub struct HeardReply {
 const AGAIN: usize = 2;
 
 impl<'a> Asker<'a> {
-    /// `folder` has the replies, and `action` names the book of what was spent.
+    /// `folder` has the replies, and the book of what was spent on these questions, of whatever stage or run.
     ///
     /// # Errors
     /// The folder or the book cannot be read.
-    pub fn open(endpoint: &'a Endpoint, secrets: Arc<Secrets>, folder: &Path, action: &str) -> Result<Asker<'a>> {
+    pub fn open(
+        endpoint: &'a Endpoint,
+        secrets: Arc<Secrets>,
+        folder: &Path,
+        questions: &[JudgeQuestion],
+    ) -> Result<Asker<'a>> {
         let folder = ReplyFolder::open(folder)?;
-        let sender = Sender::open(&endpoint.settings(), secrets, &folder.book(action))?;
+        let sender = Sender::open(&endpoint.settings(), secrets, &folder.book(&book(endpoint, questions)))?;
         Ok(Asker { endpoint, folder, sender })
     }
 
@@ -120,6 +125,12 @@ impl<'a> Asker<'a> {
         self.folder.keep(&name, &reply)?;
         Ok(Some(reply))
     }
+}
+
+/// The name of the book of what was spent: by address, model and texts, so that nothing else makes what was spent forgotten.
+fn book(endpoint: &Endpoint, questions: &[JudgeQuestion]) -> String {
+    let texts: BTreeSet<&str> = questions.iter().map(|question| question.text.as_str()).collect();
+    replies::name(&json!({"url": endpoint.address(), "model": endpoint.model, "questions": texts}))
 }
 
 /// The number of replies of each model, as the server names it.

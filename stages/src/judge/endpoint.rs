@@ -55,6 +55,10 @@ impl Default for Endpoint {
     }
 }
 
+/// Paths of parameters that say how it is asked, and not what.
+pub const BESIDE_KEY: [&str; 6] =
+    ["endpoint.budget", "endpoint.offline", "endpoint.parallel", "endpoint.rpm", "endpoint.timeout", "endpoint.tpm"];
+
 /// The path of the API below its address.
 const PATH: &str = "/chat/completions";
 

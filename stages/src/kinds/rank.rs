@@ -4,6 +4,7 @@ mod hear;
 mod parameters;
 
 use crate::io::{self, Io};
+use crate::judge::endpoint;
 use crate::judge::hearing::{Hearing, JudgeReply};
 use crate::judge::measures;
 use crate::judge::quality::{self, SharedItem};
@@ -50,6 +51,7 @@ pub const KIND: Kind = Kind {
     gives: Gives::Any,
     metrics: &METRICS,
     draws: true,
+    beside_key: &endpoint::BESIDE_KEY,
     asks_endpoint: true,
     files: Some(parameters::files),
     unconnected: parameters::unconnected,

@@ -90,9 +90,9 @@ impl ReplyFolder {
         File::open(folder).and_then(|folder| folder.sync_all()).with_context(write)
     }
 
-    /// The book of what the attempts at one action have spent.
-    pub fn book(&self, action: &str) -> PathBuf {
-        self.folder.join("spent").join(format!("{action}.jsonl"))
+    /// The book of this name, of what was spent.
+    pub fn book(&self, name: &str) -> PathBuf {
+        self.folder.join("spent").join(format!("{name}.jsonl"))
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -98,9 +98,11 @@ impl RequestTraffic {
             let is_too_fast = self.rpm.is_some_and(|rpm| state.recent.len() as u64 >= rpm)
                 || self.tpm.is_some_and(|tpm| sent + tokens > tpm && !state.recent.is_empty());
             if !is_too_fast && (state.at_once as f64) < state.allowed.max(1.0) {
+                if !state.book.take(most)? {
+                    continue;
+                }
                 state.at_once += 1;
                 state.recent.push_back(SentRequest { at: now, tokens });
-                state.book.enter(SpendingEntry::sent(most))?;
                 return Ok(Admission::Open(OpenRequest { began: now, tokens }));
             }
             let first =
@@ -125,7 +127,7 @@ impl RequestTraffic {
             {
                 sent.tokens = used;
             }
-            state.book.enter(SpendingEntry::settled(most, usage))?;
+            state.book.settle(most, usage)?;
         }
         self.changed.notify_all();
         Ok(())
@@ -144,7 +146,7 @@ impl RequestTraffic {
             state.lowered = Some(Instant::now());
         }
         // It cost nothing but itself.
-        state.book.enter(SpendingEntry::settled(most, Usage::default()))?;
+        state.book.settle(most, Usage::default())?;
         self.changed.notify_all();
         Ok(())
     }
@@ -156,11 +158,13 @@ impl RequestTraffic {
     }
 }
 
-/// The book of what the attempts at one action have spent: a file of entries, each on the disk before the request is sent.
+/// The book of what was spent: a file of entries, each on the disk before its request is sent. Processes that ask the same write
+/// to one book. It is kept without a budget, too, for one that is set later.
 pub struct SpendingBook {
     budget: Budget,
     spent: SpendingEntry,
-    file: Option<File>,
+    file: File,
+    reader: File,
 }
 
 /// A change of what was spent.
@@ -195,25 +199,44 @@ impl SpendingEntry {
 }
 
 impl SpendingBook {
-    /// Opens the book; without a budget there is none.
-    ///
     /// # Errors
     /// It cannot be read or made.
     pub fn open(path: &Path, budget: Option<Budget>) -> Result<SpendingBook> {
-        let Some(budget) = budget else {
-            return Ok(SpendingBook { budget: Budget::default(), spent: SpendingEntry::default(), file: None });
-        };
         let read = || format!("read {}", path.display());
         path.parent().map_or(Ok(()), fs::create_dir_all).with_context(read)?;
-        let text = files::found(fs::read_to_string(path)).with_context(read)?.unwrap_or_default();
+        let file = files::to_append(path).with_context(read)?;
+        let (reader, _) = files::regular(path).with_context(read)?;
+        let mut book =
+            SpendingBook { budget: budget.unwrap_or_default(), spent: SpendingEntry::default(), file, reader };
+        book.locked(|_| Ok(())).with_context(read)?;
+        Ok(book)
+    }
+
+    /// Does something while no other process writes to the book, with all that they have entered.
+    fn locked<T>(&mut self, write: impl FnOnce(&mut SpendingBook) -> Result<T>) -> Result<T> {
+        self.file.lock()?;
+        let done = self.catch_up().and_then(|()| write(self));
+        self.file.unlock()?;
+        done
+    }
+
+    /// Counts what stands behind the place up to which it was read.
+    fn catch_up(&mut self) -> Result<()> {
+        let mut text = String::new();
+        self.reader.read_to_string(&mut text)?;
         // A kill may have cut the last line; it was about a request that was not sent yet.
         let entries = text.lines().filter_map(|line| serde_json::from_str::<SpendingEntry>(line).ok());
-        let spent = entries.fold(SpendingEntry::default(), SpendingEntry::plus);
-        let mut file = files::to_append(path).with_context(read)?;
+        self.spent = entries.fold(self.spent, SpendingEntry::plus);
         if !text.is_empty() && !text.ends_with('\n') {
-            file.write_all(b"\n").with_context(read)?;
+            self.write("\n")?;
         }
-        Ok(SpendingBook { budget, spent, file: Some(file) })
+        Ok(())
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data())?;
+        self.reader.seek_relative(text.len() as i64)?;
+        Ok(())
     }
 
     fn allows(&self, most: Usage) -> bool {
@@ -230,12 +253,22 @@ impl SpendingBook {
         self.budget.requests.is_none_or(|most| self.spent.requests < most as i64)
     }
 
-    fn enter(&mut self, entry: SpendingEntry) -> Result<()> {
+    /// Enters a request, unless it might take more than is left: another process may have taken it.
+    fn take(&mut self, most: Usage) -> Result<bool> {
+        let take = |book: &mut SpendingBook| match book.allows(most) {
+            true => book.add(SpendingEntry::sent(most)).map(|()| true),
+            false => Ok(false),
+        };
+        self.locked(take).context("write what is spent")
+    }
+
+    fn settle(&mut self, most: Usage, usage: Usage) -> Result<()> {
+        self.locked(|book| book.add(SpendingEntry::settled(most, usage))).context("write what was spent")
+    }
+
+    fn add(&mut self, entry: SpendingEntry) -> Result<()> {
+        self.write(&(serde_json::to_string(&entry)? + "\n"))?;
         self.spent = self.spent.plus(entry);
-        if let Some(file) = &mut self.file {
-            let line = serde_json::to_string(&entry)? + "\n";
-            file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).context("write what was spent")?;
-        }
         Ok(())
     }
 }
@@ -277,6 +310,22 @@ mod tests {
         assert!(sends(&second).is_none(), "three requests are sent");
         let raised = with_budget(Budget { requests: Some(4), tokens: None, ..budget });
         assert!(sends(&traffic(&raised, &path)).is_some());
+    }
+
+    #[test]
+    fn two_that_ask_the_same_spend_one_budget_and_what_was_spent_without_one_counts() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("spent/a.jsonl");
+        let without = traffic(&ServerSettings { parallel: 8, ..ServerSettings::default() }, &path);
+        assert!(sends(&without).is_some());
+        let budget = with_budget(Budget { requests: Some(4), ..Budget::default() });
+        let (one, other) = (traffic(&budget, &path), traffic(&budget, &path));
+        let sent = [&one, &other, &one, &other, &one].map(|traffic| {
+            let request = sends(traffic);
+            request.as_ref().inspect(|_| traffic.failed());
+            request.is_some()
+        });
+        assert_eq!(sent, [true, true, true, false, false]);
     }
 
     #[test]

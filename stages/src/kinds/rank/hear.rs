@@ -153,16 +153,6 @@ fn strengths(answers: usize, shown: &[[usize; 2]], chances: &[f64]) -> Vec<f64> 
     comparisons.strengths(true).logs.iter().map(|log| (log / 1e-6).round()).collect()
 }
 
-/// Parameters that say how it is asked, and not what: the book of what was spent is the same whatever they are.
-const TRAFFIC: [&str; 6] = [
-    "/parameters/endpoint/budget",
-    "/parameters/endpoint/offline",
-    "/parameters/endpoint/parallel",
-    "/parameters/endpoint/rpm",
-    "/parameters/endpoint/timeout",
-    "/parameters/endpoint/tpm",
-];
-
 /// A question of an item.
 struct ItemQuestion {
     item: usize,
@@ -210,7 +200,7 @@ fn by_endpoint<'a>(
     let questions: Vec<JudgeQuestion> = asked.par_iter().map(question).collect::<Result<_>>()?;
     let total = questions.len();
     let folder = io.replies()?.to_owned();
-    let asker = Asker::open(endpoint, io.secrets(), &folder, &io.action_without(&TRAFFIC)?)?;
+    let asker = Asker::open(endpoint, io.secrets(), &folder, &questions)?;
     let heard = asker.ask(&questions, |done| {
         io.progress(done as u64, total as u64, "reply", || format!("{} at {}", endpoint.model, asker.host()))
     })?;
