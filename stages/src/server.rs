@@ -1,6 +1,7 @@
 //! Servers that are asked by HTTP, whatever they are asked: what goes out at once and how fast, what may be spent, what is tried
 //! again, and the replies that are kept. It knows the API of none of them.
 
+pub mod asked;
 pub mod replies;
 pub mod sending;
 pub mod together;

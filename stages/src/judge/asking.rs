@@ -1,25 +1,23 @@
-//! Questions to an endpoint: each is looked for among the replies that are there before it is sent; what comes is kept before
-//! it is read.
+//! Questions to an endpoint, and what counts of its replies.
 
 use super::completion;
 use super::endpoint::Endpoint;
 use super::reading::{Reading, ReplyForm};
 use crate::secret::Secrets;
-use crate::server::replies::{self, ReplyFolder, ServerReply};
-use crate::server::sending::{Sender, shortened};
+use crate::server::asked::{AskedServer, ServerRequest};
+use crate::server::replies::{self, ServerReply};
+use crate::server::sending::shortened;
 use crate::server::{Usage, together};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Somebody who asks an endpoint.
 pub struct Asker<'a> {
     endpoint: &'a Endpoint,
-    folder: ReplyFolder,
-    sender: Sender,
+    server: AskedServer,
 }
 
 /// A question, and the form of its reply.
@@ -53,14 +51,14 @@ impl<'a> Asker<'a> {
         folder: &Path,
         questions: &[JudgeQuestion],
     ) -> Result<Asker<'a>> {
-        let folder = ReplyFolder::open(folder)?;
-        let sender = Sender::open(&endpoint.settings(), secrets, &folder.book(&book(endpoint, questions)))?;
-        Ok(Asker { endpoint, folder, sender })
+        let (settings, book) = (endpoint.settings(), book(endpoint, questions));
+        let server = AskedServer::open(&settings, endpoint.offline, secrets, folder, &book)?;
+        Ok(Asker { endpoint, server })
     }
 
     /// The server, as people are told it.
     pub fn host(&self) -> &str {
-        self.sender.host()
+        self.server.host()
     }
 
     /// Asks all questions, as many at once as may be. A question that was not asked, since the budget is spent, is `None`.
@@ -103,27 +101,11 @@ impl<'a> Asker<'a> {
     /// A reply that is there, or a new one; `None` if the budget is spent.
     fn reply(&self, messages: &[Value], schema: &Value, sample: u32) -> Result<Option<ServerReply>> {
         let body = self.endpoint.body(messages, schema);
-        let request = json!({"url": self.endpoint.address(), "body": body, "nth": sample});
-        let name = replies::name(&request);
-        if let Some(reply) = self.folder.find(&name)? {
-            return Ok(Some(reply));
-        }
-        if self.endpoint.offline {
-            bail!(
-                "ask {}: `offline` asks nobody, and there is no reply to the request {}, which begins: {}",
-                self.sender.host(),
-                &name[..12],
-                shortened(messages[0]["content"].as_str().unwrap_or_default()).chars().take(80).collect::<String>()
-            );
-        }
-        let began = Instant::now();
-        let body = request["body"].to_string();
         // A token is a byte at least.
-        let most = Usage { prompt_tokens: body.len() as u64, completion_tokens: self.endpoint.max_tokens };
-        let Some(body) = self.sender.send(&body, most, completion::usage)? else { return Ok(None) };
-        let reply = ServerReply { request, body, at: replies::now(), seconds: began.elapsed().as_secs_f64() };
-        self.folder.keep(&name, &reply)?;
-        Ok(Some(reply))
+        let most = Usage { prompt_tokens: body.to_string().len() as u64, completion_tokens: self.endpoint.max_tokens };
+        let known_by = json!({"url": self.endpoint.address(), "body": body, "nth": sample});
+        let about = messages[0]["content"].as_str().unwrap_or_default();
+        self.server.reply(ServerRequest { known_by, most, about }, completion::read)
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A folder of replies.
@@ -90,9 +91,44 @@ impl ReplyFolder {
         File::open(folder).and_then(|folder| folder.sync_all()).with_context(write)
     }
 
+    /// Claims a request: whoever else would send the same one waits until this claim is dropped, or its process is gone. Look
+    /// for the reply again behind it.
+    ///
+    /// # Errors
+    /// The file of the claim cannot be made or locked.
+    pub fn claim(&self, name: &str) -> Result<RequestClaim> {
+        let folder = self.folder.join("asked");
+        let path = folder.join(name);
+        let claim = || format!("claim {}", path.display());
+        fs::create_dir_all(&folder).with_context(claim)?;
+        loop {
+            let file = files::lock(&path).with_context(claim)?;
+            file.lock().with_context(claim)?;
+            // Whoever had it took the file away: it says nothing to those who come now.
+            let is_there = files::found(fs::metadata(&path)).with_context(claim)?;
+            let own = file.metadata().with_context(claim)?;
+            if is_there.is_some_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())) {
+                return Ok(RequestClaim { path, _lock: file });
+            }
+        }
+    }
+
     /// The book of this name, of what was spent.
     pub fn book(&self, name: &str) -> PathBuf {
         self.folder.join("spent").join(format!("{name}.jsonl"))
+    }
+}
+
+/// A claim of a request that is on its way. A kill releases it, and leaves an empty file that nobody heeds.
+pub struct RequestClaim {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Drop for RequestClaim {
+    fn drop(&mut self) {
+        // While it is locked: whoever waits for this file finds that it is gone.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -109,6 +145,7 @@ fn time_of(seconds: i64) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn a_reply_is_found_under_what_was_asked_and_under_nothing_else() {
@@ -128,6 +165,25 @@ mod tests {
             other[field] = value;
             assert_eq!(folder.find(&name(&other)).unwrap(), None, "{field}");
         }
+    }
+
+    #[test]
+    fn a_request_is_claimed_by_one_at_a_time_and_the_claims_leave_nothing() {
+        const THREADS: usize = 8;
+        let place = tempfile::tempdir().unwrap();
+        let folder = ReplyFolder::open(place.path()).unwrap();
+        let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = || {
+            for _ in 0..200 {
+                let claim = folder.claim("aa").unwrap();
+                most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                inside.fetch_sub(1, Ordering::SeqCst);
+                drop(claim);
+            }
+        };
+        std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(work))));
+        assert_eq!(most.into_inner(), 1);
+        assert_eq!(fs::read_dir(place.path().join("asked")).unwrap().count(), 0);
     }
 
     #[test]

@@ -57,11 +57,17 @@ impl Sender {
     }
 
     /// Sends a request of JSON until it is answered, and gives the body of the answer, without any secret in it; `None` if the
-    /// budget is spent. `most` is what it may take at most, and `usage` reads from an answer what it took, where that is told.
+    /// budget is spent. `most` is what it may take at most. `read` says what an answer took, where that is told, or why it is
+    /// none whatever its status: such a one may pass, and is asked for again.
     ///
     /// # Errors
     /// The server refuses, or fails too often.
-    pub fn send(&self, body: &str, most: Usage, usage: impl Fn(&str) -> Option<Usage>) -> Result<Option<String>> {
+    pub fn send(
+        &self,
+        body: &str,
+        most: Usage,
+        read: impl Fn(&str) -> Result<Option<Usage>, String>,
+    ) -> Result<Option<String>> {
         let mut tries = 0;
         loop {
             let request = match self.traffic.admit(most)? {
@@ -69,10 +75,19 @@ impl Sender {
                 Admission::Spent => return Ok(None),
             };
             let fault = match self.post(body) {
-                Ok(ServerAnswer { status: 200..300, body, .. }) => {
-                    self.traffic.answered(request, most, usage(&body))?;
-                    return Ok(Some(self.secrets.redacted(&body)));
-                }
+                Ok(ServerAnswer { status: status @ 200..300, body, pause }) => match read(&body) {
+                    Ok(usage) => {
+                        self.traffic.answered(request, most, usage)?;
+                        return Ok(Some(self.secrets.redacted(&body)));
+                    }
+                    Err(fault) => {
+                        // It may have been paid for.
+                        self.traffic.failed();
+                        let said = shortened(&self.secrets.redacted(&body));
+                        let said = if said.is_empty() { "nothing".to_owned() } else { said };
+                        Fault { what: format!("it answers {status} with {fault}: {said}"), pause }
+                    }
+                },
                 Ok(posted) => self.refusal(&request, most, posted)?,
                 Err(error) => {
                     self.traffic.failed();
@@ -128,8 +143,7 @@ impl Sender {
         let read = response.body_mut().with_config().limit(MOST).read_to_vec();
         let body = match read {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            // It is kept as one that says nothing.
-            Err(ureq::Error::BodyExceedsLimit(_)) => String::new(),
+            Err(ureq::Error::BodyExceedsLimit(_)) => bail!("its answer is longer than {} MiB", MOST >> 20),
             Err(error) => bail!("{error}"),
         };
         Ok(ServerAnswer { status, body, pause })

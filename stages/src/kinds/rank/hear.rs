@@ -14,7 +14,6 @@ use crate::people::form::Form;
 use crate::people::label::{Judgement, PairChoice};
 use crate::people::likeness::of_ranks;
 use crate::people::worklist::WorkItem;
-use crate::stage::Call;
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -25,13 +24,12 @@ pub enum Heard<'a> {
     Spent { done: usize, needed: usize },
 }
 
-pub fn hear<'a>(call: &Call, io: &mut Io, parameters: &JudgeRanking, items: &'a [WorkItem]) -> Result<Heard<'a>> {
+pub fn hear<'a>(io: &mut Io, parameters: &JudgeRanking, items: &'a [WorkItem]) -> Result<Heard<'a>> {
     let questioner = Questioner::new(
         parameters.template.as_deref(),
         parameters.language,
         parameters.form,
         parameters.criteria.as_ref(),
-        call.seed,
     )
     .context("read `template`")?;
     if let Some(endpoint) = &parameters.endpoint {
