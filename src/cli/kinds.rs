@@ -70,7 +70,7 @@ fn gates() -> Vec<Sheet> {
 
 fn describe(kind: &Kind) -> Vec<Sheet> {
     let heading = format!("{} (version {}): {}", kind.name, kind.version, kind.doc);
-    vec![Sheet::heading(heading), ports(kind), parameters(kind).into(), metrics(kind)]
+    vec![Sheet::heading(heading), ports(kind), parameters(kind).into(), beside_key(kind), metrics(kind)]
 }
 
 fn ports(kind: &Kind) -> Sheet {
@@ -124,6 +124,15 @@ fn parameters(kind: &Kind) -> Grid {
         grid.add([plain(path), cell(default, tone), plain(doc)]);
     }
     grid
+}
+
+/// Parameters that change nothing that comes of a stage.
+fn beside_key(kind: &Kind) -> Sheet {
+    let named: Vec<String> = kind.beside_key.iter().map(|path| format!("`{path}`")).collect();
+    match named.is_empty() {
+        true => Sheet::default(),
+        false => Sheet::note(format!("in no key, so that another value runs nothing again: {}", named.join(", "))),
+    }
 }
 
 fn metrics(kind: &Kind) -> Sheet {

@@ -6,26 +6,38 @@ use super::source::Source;
 use crate::diagnostic::Diagnostic;
 use crate::spec::node::Value;
 use crate::spec::{Node, StageSpec};
+use stages::io::CalledReward;
 use stages::stage::{Gives, Kind, is_variable};
 use stages::{audit, sandbox};
 
 /// Variables that every command gets: they decide which programs and files it finds, so their values belong in the key.
 const GIVEN: [&str; 4] = ["PATH", "LANG", "HOME", "TMPDIR"];
 
-/// The secrets of each stage: its own, and those of the rewards that it calls.
-pub fn told(drafts: &[Draft]) -> Vec<Vec<String>> {
+/// What a stage is told beside its action, since it changes no result.
+pub struct ToldBeside {
+    /// The names of its own secrets, and of those of the rewards that it asks.
+    pub secrets: Vec<String>,
+    pub called: Vec<CalledReward>,
+}
+
+/// What each stage is told.
+pub fn told(drafts: &[Draft]) -> Vec<Option<ToldBeside>> {
     let own = |draft: &Draft| draft.spec.secrets.iter().map(|name| name.value.clone()).collect::<Vec<_>>();
-    let calls = |draft: &&Draft| draft.kind.is_some_and(|kind| kind.gives == Gives::Scorer);
+    let called = |draft: &Draft| -> Option<CalledReward> {
+        draft.kind.filter(|kind| kind.gives == Gives::Scorer)?;
+        let parameters = draft.parameters.as_ref()?.value();
+        Some(CalledReward { parameters, beside_key: draft.beside_key.clone(), secrets: own(draft) })
+    };
     let all = drafts.iter().map(|draft| {
         let sources = draft.inputs.iter().flat_map(|input| &input.sources).filter_map(Source::stage);
-        let of_rewards = sources.map(|stage| &drafts[stage]).filter(calls).flat_map(own);
-        let mut names = Vec::new();
-        for name in own(draft).into_iter().chain(of_rewards) {
-            if !names.contains(&name) {
-                names.push(name);
+        let called: Vec<CalledReward> = sources.filter_map(|stage| called(&drafts[stage])).collect();
+        let mut secrets = Vec::new();
+        for name in own(draft).into_iter().chain(called.iter().flat_map(|called| called.secrets.clone())) {
+            if !secrets.contains(&name) {
+                secrets.push(name);
             }
         }
-        names
+        Some(ToldBeside { secrets, called })
     });
     all.collect()
 }

@@ -4,6 +4,7 @@
 pub mod asking;
 pub mod bias;
 pub mod calibrated;
+pub mod completion;
 pub mod endpoint;
 pub mod hearing;
 pub mod measures;
@@ -11,6 +12,4 @@ pub mod models;
 pub mod prompt;
 pub mod quality;
 pub mod reading;
-pub mod replies;
 pub mod said;
-pub mod traffic;

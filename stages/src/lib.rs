@@ -19,6 +19,7 @@ pub mod reward;
 pub mod rl;
 pub mod sandbox;
 pub mod secret;
+pub mod server;
 pub mod stage;
 pub mod tensor;
 pub mod train;

@@ -2,20 +2,23 @@
 //! texts, so that it may have another tokenizer and template than whoever wrote them; a reward model that has both in common
 //! with the writer reads the very tokens. Several are added up by their weights.
 
+pub mod asked;
 pub mod book;
 pub mod description;
 pub mod files;
+pub mod parameters;
 pub mod program;
+pub mod remote;
 pub mod scoring;
 
 use crate::io::Io;
 use crate::model::{Artifact, Load};
 use crate::train::{self, Ends, Fit, RowEncoder, Truncate};
 use anyhow::{Context, Result, bail};
+use asked::AskedReward;
 use description::RewardDescription;
 use files::FileReward;
 use formats::dialogue::Prompt;
-use program::RewardProgram;
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -31,7 +34,8 @@ pub struct WeightedReward {
 pub enum Reward {
     File(FileReward),
     Model(Box<Artifact>),
-    Program(Box<RewardProgram>),
+    /// A command or a server.
+    Asked(Box<AskedReward>),
 }
 
 /// An answer to score.
@@ -88,14 +92,14 @@ impl Reward {
             "a reward that is a command or a server may not give the same again: the scores that were kept count"
                 .to_owned(),
         );
-        Ok(Reward::Program(Box::new(RewardProgram::open(io, path, nth, description)?)))
+        Ok(Reward::Asked(Box::new(AskedReward::open(io, path, nth, &description)?)))
     }
 
     /// The reward model, where it is one.
     pub fn model(&self) -> Option<&Artifact> {
         match self {
             Reward::Model(artifact) => Some(artifact),
-            Reward::File(_) | Reward::Program(_) => None,
+            Reward::File(_) | Reward::Asked(_) => None,
         }
     }
 
@@ -115,7 +119,7 @@ impl Reward {
                 let score = |answer: &GivenAnswer| file.score(answer.id, &answer.prompt.to_string(), answer.text);
                 Ok(TextScores { scores: answers.iter().map(score).collect::<Result<_>>()?, cut: 0 })
             }
-            Reward::Program(program) => Ok(TextScores { scores: program.scores(io, answers)?, cut: 0 }),
+            Reward::Asked(asked) => Ok(TextScores { scores: asked.scores(io, answers)?, cut: 0 }),
             Reward::Model(artifact) => {
                 let adapter = artifact
                     .adapter

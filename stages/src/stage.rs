@@ -12,7 +12,7 @@ pub use actions::{AskingActions, DrawActions, Measure, ModelComparison, Part, Pa
 pub use lookalikes::lookalike;
 pub use parameters::{
     ParameterMistake, Parameters, Parse, above_zero, at_least_one, did_you_mean, is_share, is_variable, nearest,
-    not_negative,
+    not_negative, put_back, take_out,
 };
 
 use crate::draw::Draw;
@@ -280,6 +280,9 @@ pub struct Kind {
     pub schema: fn() -> Value,
     /// `(parameter path, what it does)`, in the order they are printed; nested ones dotted (`lora.rank`).
     pub docs: fn() -> Vec<(String, String)>,
+    /// The paths of parameters that say how it is worked and change nothing that comes of it: they are in no key, and its worker
+    /// is told them beside the action.
+    pub beside_key: &'static [&'static str],
     /// Whether it may ask an endpoint, which the one secret of the stage is told.
     pub asks_endpoint: bool,
     /// Mistakes of parameters that need something on a port, or nothing there.
@@ -317,6 +320,7 @@ impl Kind {
             defaults: defaults::<P>,
             schema: schema::<P>,
             docs: docs::<P>,
+            beside_key: &[],
             asks_endpoint: false,
             unconnected: |_, _| Vec::new(),
             files: None,

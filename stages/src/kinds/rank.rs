@@ -4,6 +4,7 @@ mod hear;
 mod parameters;
 
 use crate::io::{self, Io};
+use crate::judge::endpoint;
 use crate::judge::hearing::{Hearing, JudgeReply};
 use crate::judge::measures;
 use crate::judge::quality::{self, SharedItem};
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub const KIND: Kind = Kind {
     name: "rank",
+    version: 2,
     doc: "a judge compares, ranks or rates answers: a reward model, a language model, or an endpoint",
     ports: &[
         Port::one(
@@ -49,7 +51,7 @@ pub const KIND: Kind = Kind {
     ],
     gives: Gives::Any,
     metrics: &METRICS,
-    draws: true,
+    beside_key: &endpoint::BESIDE_KEY,
     asks_endpoint: true,
     files: Some(parameters::files),
     unconnected: parameters::unconnected,
@@ -81,7 +83,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     if items.is_empty() {
         bail!("rank answers: no row has two answers");
     }
-    let (by, hearings) = match hear::hear(call, io, &parameters, &items)? {
+    let (by, hearings) = match hear::hear(io, &parameters, &items)? {
         Heard::All { by, hearings } => (by, hearings),
         Heard::Spent { done, needed } => return io.wait(done, needed),
     };
@@ -107,7 +109,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         overlapped: 0,
         gold_share: 0.0,
         repeats: 0.0,
-        seed: call.seed,
+        seed: 0,
         criteria: parameters.criteria.clone(),
         is_active: false,
     };

@@ -1,8 +1,12 @@
-//! What a stage of kind `reward` gives: a description of a reward that is no model, beside the files that it reads.
+//! What a stage of kind `reward` gives: a description of a reward that is asked, beside the files that its command reads. And
+//! what only the stages that ask it are told, since it changes no score.
 
-use crate::command::UserCommand;
+use super::parameters::AskedRewardParameters;
+use crate::io::CalledReward;
+use crate::stage;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
@@ -19,16 +23,13 @@ pub struct RewardDescription {
     format: u32,
     /// The hash of everything that decides a score: whom is asked, and the content of its files.
     pub identity: String,
-    pub command: UserCommand,
-    /// The most answers in one call.
-    pub batch: usize,
-    /// The longest time that a call may take, seconds.
-    pub timeout: u64,
+    /// The parameters of the stage that are part of its key.
+    parameters: Value,
 }
 
 impl RewardDescription {
-    pub fn new(identity: String, command: UserCommand, batch: usize, timeout: u64) -> RewardDescription {
-        RewardDescription { format: FORMAT, identity, command, batch, timeout }
+    pub fn new(identity: String, parameters: Value) -> RewardDescription {
+        RewardDescription { format: FORMAT, identity, parameters }
     }
 
     /// # Errors
@@ -51,5 +52,17 @@ impl RewardDescription {
             bail!("{}: it is of format {}, this program reads {FORMAT}", read(), found.format);
         }
         Ok(Some(found))
+    }
+
+    /// The parameters, with those that are in no key as this stage was told them, and the names of the secrets that it gets.
+    ///
+    /// # Errors
+    /// They are none of this program.
+    pub fn told(&self, called: &[CalledReward]) -> Result<(AskedRewardParameters, Vec<String>)> {
+        let told = called.iter().find(|called| called.parameters == self.parameters);
+        let mut parameters = self.parameters.clone();
+        told.into_iter().for_each(|told| stage::put_back(&mut parameters, &told.beside_key));
+        let parameters = serde_json::from_value(parameters).context("read the parameters of a reward")?;
+        Ok((parameters, told.map_or_else(Vec::new, |told| told.secrets.clone())))
     }
 }

@@ -1,34 +1,29 @@
 //! A command that scores answers. It reads a JSON object a line, `{"id", "prompt", "completion"}`, and writes a score a line, in
 //! the same order: a number, or an object with a `score`. A call has a time limit and a bound on what it writes.
 
-use super::GivenAnswer;
-use super::book::ScoreBook;
-use super::description::RewardDescription;
+use super::asked::AskedAnswerLine;
+use super::parameters::AskedRewardParameters;
 use crate::command::{CommandLog, CommandPlace, ReadyCommand};
 use crate::io::{Interruption, Io};
 use crate::orphans;
 use crate::secret::Secrets;
 use crate::work;
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A reward that is asked for scores.
 pub struct RewardProgram {
-    description: RewardDescription,
-    /// The directory in which its command runs.
+    /// The directory in which the command runs.
     directory: PathBuf,
     /// Where the root directory of a command in a sandbox is put together.
     root: PathBuf,
-    secrets: Arc<Secrets>,
-    book: ScoreBook,
+    secrets: Secrets,
 }
 
 /// The most bytes that a call may write.
@@ -38,54 +33,26 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The longest part of a wrong line that is shown.
 const SHOWN: usize = 80;
 
-/// An answer that is not scored yet, by the hash of what is asked.
-struct AskedLine {
-    of: String,
-    line: String,
-}
-
 impl RewardProgram {
     /// Opens what a stage of kind `reward` gave, as the `nth` reward of this stage.
     ///
     /// # Errors
-    /// Its files cannot be copied, or the book of scores cannot be read.
-    pub fn open(io: &Io, given: &Path, nth: usize, description: RewardDescription) -> Result<RewardProgram> {
+    /// Its files cannot be copied.
+    pub fn open(io: &Io, given: &Path, nth: usize, secrets: Secrets) -> Result<RewardProgram> {
         let books = std::path::absolute(io.work()).context("find the stage's directory")?;
         let directory = books.join(work::COMMAND).join(format!("reward-{}", nth + 1));
         ::files::found(fs::remove_dir_all(&directory)).with_context(|| format!("remove {}", directory.display()))?;
         copy(&given.join(work::INPUTS), &directory.join(work::INPUTS))?;
         orphans::adopt();
-        let book = ScoreBook::open(io.replies()?, &description.identity)?;
-        Ok(RewardProgram { description, directory, root: books.join(work::VIEW), secrets: io.secrets(), book })
+        Ok(RewardProgram { directory, root: books.join(work::VIEW), secrets })
     }
 
-    /// The scores of answers, one call for each `batch` of those that are not kept.
+    /// The scores of answers by one call.
     ///
     /// # Errors
-    /// The command fails, takes too long, or writes something else than a score for each.
-    pub fn scores(&self, io: &Io, answers: &[GivenAnswer]) -> Result<Vec<f64>> {
-        let asked: Vec<AskedLine> = answers.iter().map(AskedLine::new).collect();
-        let mut seen = BTreeSet::new();
-        let is_new = |asked: &&AskedLine| self.book.find(&asked.of).is_none() && seen.insert(asked.of.clone());
-        let missing: Vec<&AskedLine> = asked.iter().filter(is_new).collect();
-        for some in missing.chunks(self.description.batch) {
-            let scores = self.call(io, some)?;
-            self.book.keep(some.iter().map(|asked| asked.of.clone()).zip(scores))?;
-        }
-        let kept = |asked: &AskedLine| self.book.find(&asked.of).context("each was kept above");
-        asked.iter().map(kept).collect()
-    }
-
-    /// Tries whether it starts, and ends well where there is nothing to score.
-    ///
-    /// # Errors
-    /// It does not.
-    pub fn try_out(&self, io: &Io) -> Result<()> {
-        self.call(io, &[]).map(drop)
-    }
-
-    fn call(&self, io: &Io, asked: &[&AskedLine]) -> Result<Vec<f64>> {
-        let RewardDescription { command, timeout, .. } = &self.description;
+    /// It fails, takes too long, or writes something else than a score for each.
+    pub fn call(&self, io: &Io, parameters: &AskedRewardParameters, asked: &[&AskedAnswerLine]) -> Result<Vec<f64>> {
+        let AskedRewardParameters { command, timeout, .. } = parameters;
         let by = || format!("score answers by {}", command.command);
         let place = CommandPlace { work: &self.directory, root: &self.root };
         let ReadyCommand { command: mut process, scratch, .. } =
@@ -98,7 +65,7 @@ impl RewardProgram {
         drop(process);
         let (mut input, output) =
             (child.stdin.take().context("it has one")?, child.stdout.take().context("it has one")?);
-        let lines: String = asked.iter().map(|asked| asked.line.as_str()).collect();
+        let lines: String = asked.iter().map(|asked| asked.row.to_string() + "\n").collect();
         // A command that ends without reading everything breaks the pipe, and says by its status whether that is right.
         let feeding = move || drop(input.write_all(lines.as_bytes()));
         thread::Builder::new().spawn(feeding).context("start a thread")?;
@@ -144,14 +111,6 @@ impl RewardProgram {
         };
         let text = String::from_utf8(text).with_context(|| format!("{}: its output is no text", by()))?;
         parsed(&text, asked.len()).with_context(by)
-    }
-}
-
-impl AskedLine {
-    fn new(answer: &GivenAnswer) -> AskedLine {
-        let GivenAnswer { id, prompt, text } = answer;
-        let line = json!({"id": id, "prompt": prompt, "completion": text}).to_string() + "\n";
-        AskedLine { of: blake3::hash(line.as_bytes()).to_hex().to_string(), line }
     }
 }
 

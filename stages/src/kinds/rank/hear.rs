@@ -15,7 +15,6 @@ use crate::people::label::{Judgement, PairChoice};
 use crate::people::likeness::of_ranks;
 use crate::people::worklist::WorkItem;
 use crate::reward::GivenAnswer;
-use crate::stage::Call;
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -26,13 +25,12 @@ pub enum Heard<'a> {
     Spent { done: usize, needed: usize },
 }
 
-pub fn hear<'a>(call: &Call, io: &mut Io, parameters: &JudgeRanking, items: &'a [WorkItem]) -> Result<Heard<'a>> {
+pub fn hear<'a>(io: &mut Io, parameters: &JudgeRanking, items: &'a [WorkItem]) -> Result<Heard<'a>> {
     let questioner = Questioner::new(
         parameters.template.as_deref(),
         parameters.language,
         parameters.form,
         parameters.criteria.as_ref(),
-        call.seed,
     )
     .context("read `template`")?;
     if let Some(endpoint) = &parameters.endpoint {
@@ -154,16 +152,6 @@ fn strengths(answers: usize, shown: &[[usize; 2]], chances: &[f64]) -> Vec<f64> 
     comparisons.strengths(true).logs.iter().map(|log| (log / 1e-6).round()).collect()
 }
 
-/// Parameters that say how it is asked, and not what: the book of what was spent is the same whatever they are.
-const TRAFFIC: [&str; 6] = [
-    "/parameters/endpoint/budget",
-    "/parameters/endpoint/offline",
-    "/parameters/endpoint/parallel",
-    "/parameters/endpoint/rpm",
-    "/parameters/endpoint/timeout",
-    "/parameters/endpoint/tpm",
-];
-
 /// A question of an item.
 struct ItemQuestion {
     item: usize,
@@ -211,9 +199,9 @@ fn by_endpoint<'a>(
     let questions: Vec<JudgeQuestion> = asked.par_iter().map(question).collect::<Result<_>>()?;
     let total = questions.len();
     let folder = io.replies()?.to_owned();
-    let asker = Asker::open(endpoint, io.secrets(), &folder, &io.action_without(&TRAFFIC)?)?;
+    let asker = Asker::open(endpoint, io.secrets(), &folder, &questions)?;
     let heard = asker.ask(&questions, |done| {
-        io.progress(done as u64, total as u64, "reply", || format!("{} at {}", endpoint.model, endpoint.host()))
+        io.progress(done as u64, total as u64, "reply", || format!("{} at {}", endpoint.model, asker.host()))
     })?;
     let done = heard.iter().flatten().count();
     if done < total {
@@ -237,7 +225,7 @@ fn by_endpoint<'a>(
         Hearing { item, replies }
     };
     let hearings = by_item.into_iter().map(hearing).collect();
-    Ok(Heard::All { by: format!("{}@{}", endpoint.model, endpoint.host()), hearings })
+    Ok(Heard::All { by: format!("{}@{}", endpoint.model, asker.host()), hearings })
 }
 
 fn compared(asked: &ItemQuestion, reply: HeardReply) -> JudgeReply {
