@@ -75,6 +75,16 @@ impl UserCommand {
         }
     }
 
+    /// The mistake that its program is not on this machine, where it is looked up by its name.
+    pub fn missing_program(&self) -> Option<ParameterMistake> {
+        let Line::Program(words) = &self.command else { return None };
+        let program = words.first().filter(|program| !program.is_empty() && !program.contains('/'))?;
+        let [(name, path), _] = BASE;
+        let path = self.env.get(name).map_or(path, |Text(path)| path);
+        let error = find(program, OsStr::new(path), Path::new("")).err()?;
+        Some(ParameterMistake::new("command", format!("run `{program}`: {error:#}")))
+    }
+
     /// Mistakes of single values.
     pub fn mistakes(&self) -> Vec<ParameterMistake> {
         let mut mistakes = Vec::new();

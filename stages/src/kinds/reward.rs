@@ -6,9 +6,11 @@ use crate::reward::asked::AskedReward;
 use crate::reward::description::RewardDescription;
 use crate::reward::parameters::{AskedRewardParameters, BESIDE_KEY};
 use crate::reward::program;
-use crate::stage::{self, Call, Gives, Kind, Work};
+use crate::stage::{self, Call, Gives, Kind, ParameterMistake, Work};
 use crate::work;
 use anyhow::Result;
+use serde::Deserialize;
+use serde_json::Value;
 
 pub const KIND: Kind = Kind {
     name: "reward",
@@ -17,8 +19,15 @@ pub const KIND: Kind = Kind {
     computes: false,
     gives: Gives::Scorer,
     beside_key: &BESIDE_KEY,
+    unconnected: missing_program,
     ..Kind::of::<AskedRewardParameters>(Work::Run(run))
 };
+
+/// A program that is not there is told before anything trains.
+fn missing_program(parameters: &Value, _: &dyn Fn(&str) -> bool) -> Vec<ParameterMistake> {
+    let typed = AskedRewardParameters::deserialize(parameters);
+    typed.ok().and_then(|typed| typed.command.missing_program()).into_iter().collect()
+}
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let mut parameters = call.parameters.clone();
