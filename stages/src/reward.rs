@@ -52,11 +52,15 @@ pub struct TextScores {
     pub cut: usize,
 }
 
-/// Opens everything on a port; `model` opens a directory with a model.
+/// Opens everything on a port; `model` opens a directory with a model. Where there is none, no device is needed.
 ///
 /// # Errors
 /// One of them is no reward.
-pub fn open(io: &mut Io, port: &str, model: impl Fn(&Path) -> Result<Artifact>) -> Result<Vec<WeightedReward>> {
+pub fn open(
+    io: &mut Io,
+    port: &str,
+    model: impl Fn(&mut Io, &Path) -> Result<Artifact>,
+) -> Result<Vec<WeightedReward>> {
     let sources = io.data(port)?.to_vec();
     let mut rewards = Vec::with_capacity(sources.len());
     for source in sources {
@@ -81,12 +85,17 @@ impl Reward {
     ///
     /// # Errors
     /// It is no reward.
-    pub fn open(io: &mut Io, path: &Path, nth: usize, model: impl Fn(&Path) -> Result<Artifact>) -> Result<Reward> {
+    pub fn open(
+        io: &mut Io,
+        path: &Path,
+        nth: usize,
+        model: impl Fn(&mut Io, &Path) -> Result<Artifact>,
+    ) -> Result<Reward> {
         if !::files::is_directory(path)? {
             return Ok(Reward::File(files::read(path)?));
         }
         let Some(description) = RewardDescription::find(path)? else {
-            return Ok(Reward::Model(Box::new(model(path)?)));
+            return Ok(Reward::Model(Box::new(model(io, path)?)));
         };
         io.remark(
             "a reward that is a command or a server may not give the same again: the scores that were kept count"

@@ -292,7 +292,7 @@ pub struct Kind {
     /// The table beside a candidate whose rows are the bins of its reliability, where there is one.
     pub reliability: Option<&'static str>,
     /// Whether actions of this kind may be worked one after the other by one process, which keeps its device, compiled
-    /// kernels and the bases that it has loaded (`model/resident.rs`). Such a kind starts no process and ends with
+    /// kernels and the bases that it has loaded (`model/resident.rs`). Such a kind ends with
     /// everything that it began.
     pub shares_worker: bool,
     /// The memory that a stage takes by the defaults of its kind, for a model of this many tokens of context.

@@ -23,8 +23,10 @@ pub enum LocalJudge {
 /// It is no judge.
 pub fn open(io: &mut Io, port: &str, dtype: Dtype) -> Result<LocalJudge> {
     let path = io.input(port)?.to_owned();
-    let device = device::of(io, dtype)?;
-    let reward = Reward::open(io, &path, 0, |path| Artifact::open_resident(path, dtype, &device))?;
+    let reward = Reward::open(io, &path, 0, |io, path| {
+        let device = device::of(io, dtype)?;
+        Artifact::open_resident(path, dtype, &device)
+    })?;
     Ok(match reward {
         Reward::Model(artifact) if artifact.adapter.as_ref().is_none_or(|adapter| adapter.head.is_none()) => {
             LocalJudge::Language(artifact)

@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn scores_are_numbers_or_objects_one_for_each_answer() {
         assert_eq!(parsed("1\n\n{\"score\": -0.5, \"why\": \"x\"}\n", 2).unwrap(), [1.0, -0.5]);
-        assert_eq!(parsed("", 0).unwrap(), []);
+        assert!(parsed("", 0).unwrap().is_empty());
         let told = |text: &str, wanted: usize| parsed(text, wanted).unwrap_err().to_string();
         assert_eq!(
             told("1\n", 2),

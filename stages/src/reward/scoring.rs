@@ -31,8 +31,10 @@ pub fn write(io: &mut Io, parameters: &AnswerReading) -> Result<Vec<f64>> {
     let directory = io.input("answers")?.to_owned();
     let answers: Vec<AskedAnswer> = answers::read(&directory)?;
     let AnswerReading { batch, dtype } = *parameters;
-    let device = device::of(io, dtype)?;
-    let rewards = super::open(io, "reward", |path| Artifact::open_resident(path, dtype, &device))?;
+    let rewards = super::open(io, "reward", |io, path| {
+        let device = device::of(io, dtype)?;
+        Artifact::open_resident(path, dtype, &device)
+    })?;
     let prompts: Vec<Prompt> = answers.iter().map(AskedAnswer::prompt).collect();
     let texts: Vec<GivenAnswer> = answers
         .iter()

@@ -49,7 +49,7 @@ impl Models {
         let lora = &tuning.lora;
         let policy = train::model(io, "policy", tuning, templating, device)?;
         let start = policy.start_adapter(lora, draw)?;
-        let all = reward::open(io, "reward", |path| Artifact::open_beside(path, &policy))?;
+        let all = reward::open(io, "reward", |_, path| Artifact::open_beside(path, &policy))?;
         let reference = match (io.optional_input("reference"), parameters.kl.reference) {
             (path, KlReference::Incoming) => Some(policy.reference(path)?),
             (Some(_), _) => bail!(
