@@ -365,26 +365,79 @@ fn chain(judge: [&str; 2]) -> Place {
     let text = fs::read_to_string(format!("{ROOT}/pipelines/rlaif.yaml")).unwrap();
     // A model of a few steps passes no gate.
     let lines = text.lines().filter(|line| !line.starts_with("    gate: ")).map(|line| format!("{line}\n"));
-    let text: String = lines.collect();
-    let own = "    from: {items: \"answers:answers.jsonl\", judge: rm_judge}\n    with: {form: ranking}\n";
-    for replaced in ["steps: 300", "steps: 15", own] {
-        assert!(text.contains(replaced), "{replaced}");
-    }
     let [from, with] = judge;
-    let of_judge = format!("    from: {{items: \"answers:answers.jsonl\"{from}}}\n    with: {{form: ranking{with}}}\n");
-    let text = text.replace("steps: 300", "steps: 40").replace("steps: 15", "steps: 2").replace(own, &of_judge);
+    let judged = format!("{from}, people: people}}\n    with: {{form: ranking{with}}}");
+    let smaller: [(&str, &str); 4] = [
+        ("steps: 300", "steps: 40"),
+        ("steps: 15", "steps: 2"),
+        ("take: 80", "take: 12"),
+        (", judge: rm_judge, people: people}\n    with: {form: ranking}", &judged),
+    ];
+    let text = smaller.iter().fold(lines.collect::<String>(), |text, (own, other)| replaced(&text, own, other));
     place.write("rlhf.yaml", &text);
     place
+}
+
+/// A text with the one place at which a part of it stands replaced.
+fn replaced(text: &str, own: &str, other: &str) -> String {
+    assert_eq!(text.matches(own).count(), 1, "{own}");
+    text.replace(own, other)
 }
 
 #[test]
 fn the_whole_chain_runs_by_a_judge_on_this_machine_and_nothing_of_it_twice() {
     let place = chain([", judge: rm_judge", ""]);
     let events = run(&place, 0);
-    let stages = ["answers", "check", "judged", "preferences", "rm", "ppo", "eval"];
+    let stages = ["answers", "people", "judged", "preferences", "rm", "ppo", "eval"];
     assert!(stages.iter().all(|stage| events.ending(stage) == "done"), "{stages:?}");
-    assert!(events.outcome("check")["metrics"]["people_agreement"].is_number());
+    // People spoke of the very answers that the judge compares.
+    let metrics = &events.outcome("judged")["metrics"];
+    assert_eq!((metrics["people_items"].as_f64(), metrics["items"].as_f64()), (Some(12.0), Some(48.0)));
+    let provenance = rows(&place, events.content("preferences"), "provenance.jsonl");
+    let sources = |wanted: &str| provenance.iter().filter(|row| row["source"] == wanted).count();
+    assert!(sources("human_over_ai") > 0, "{metrics}");
+    assert_eq!((sources("human_over_ai") + sources("human"), sources("ai")), (12, 36));
     assert!(run(&place, 0).busy().is_empty());
+}
+
+#[test]
+fn a_judge_of_the_chain_that_does_not_say_what_people_say_labels_nothing() {
+    let place = chain([", judge: never.jsonl", ""]);
+    // All answers are the same to it.
+    place.write("never.jsonl", "{\"regex\": \"^$\"}\n");
+    let gate = "\n    gate: people_agreement > 0.7 with 95% confidence\n\n  preferences:";
+    place.write("rlhf.yaml", &replaced(&place.read("rlhf.yaml"), "\n\n  preferences:", gate));
+    let events = run(&place, 3);
+    assert_eq!(events.outcome("judged")["metrics"]["people_agreement"].as_f64(), Some(0.5));
+    for stage in ["preferences", "rm", "ppo", "eval"] {
+        assert_eq!(events.ending(stage), "skipped", "{stage}");
+    }
+}
+
+#[test]
+fn rankings_that_people_confirm_train_nothing_anew_and_three_that_they_change_do() {
+    let place = chain([", judge: rm_judge", ""]);
+    let first = run(&place, 0);
+    // What they said, as a file of rows.
+    let said = |row: &Value| serde_json::json!({"prompt": row["prompt"], "completion": row["completion"], "ranking": row["ranking"]});
+    let people: Vec<Value> = rows(&place, first.content("people"), "rankings.jsonl").iter().map(said).collect();
+    let judged: Vec<Value> = rows(&place, first.content("judged"), "rankings.jsonl").iter().map(said).collect();
+    let tell = |rows: &[Value]| {
+        place.write("said.jsonl", &rows.iter().map(|row| format!("{row}\n")).collect::<String>());
+        run(&place, 0)
+    };
+    place.write("rlhf.yaml", &place.read("rlhf.yaml").replace("people: people", "people: said.jsonl"));
+    let confirmed = tell(&[&people[..], &judged[20..23]].concat());
+    assert!(confirmed.content("preferences") != first.content("preferences"));
+    assert_eq!((confirmed.content("rm"), worked(&confirmed, "rm")), (first.content("rm"), 0));
+    let turned = people[..3].iter().map(|row| {
+        let ranks: Vec<u64> = row["ranking"].as_array().unwrap().iter().map(|rank| rank.as_u64().unwrap()).collect();
+        let most = ranks.iter().max().unwrap();
+        let ranking: Vec<u64> = ranks.iter().map(|rank| 1 + most - rank).collect();
+        serde_json::json!({"prompt": row["prompt"], "completion": row["completion"], "ranking": ranking})
+    });
+    let changed = tell(&turned.chain(people[3..].iter().cloned()).collect::<Vec<_>>());
+    assert_eq!(worked(&changed, "rm"), 1);
 }
 
 #[test]
