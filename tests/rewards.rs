@@ -75,7 +75,7 @@ fn a_reward_model_with_a_tokenizer_of_its_own_scores_texts_and_the_record_says_s
     let events = run(&place, 0);
     assert!(mean(&events, "ppo", "score_sd") > 0.0);
     assert!(mean(&events, "measured", "mean_score") != mean(&events, "measured", "mean_score_2"));
-    let explained = place.run(&["explain", "rlhf.yaml", "ppo"]).expect_exit(0);
+    let explained = place.run(&["explain", "ppo", "rlhf.yaml"]).expect_exit(0);
     assert!(explained.stdout.contains("reward 1 has a tokenizer or chat template of its own"), "{}", explained.stdout);
     // Its scores of texts are those of `score`, which knows nothing of the tokens.
     assert_eq!(worked(&run(&place, 0), "ppo"), 0);
@@ -123,10 +123,10 @@ fn several_rewards_are_added_up_by_their_weights() {
     assert_eq!((worked(&again, "apart"), worked(&again, "sum")), (0, 1));
 }
 
-/// A command that notes each call, and scores an answer by the letters e of its line.
+/// A command that notes each call, and scores an answer by the length of its line.
 fn counting(place: &Place, more: &str) -> String {
     let command = "cat > lines; wc -l < lines >> \\\"$CALLS\\\"; awk -f in/score.awk lines";
-    place.write("score.awk", "{ print gsub(/e/, \"e\") }\n");
+    place.write("score.awk", "{ print length($0) }\n");
     let calls = place.at("calls").display().to_string();
     format!(
         "  letters:\n    kind: reward\n    from: {{score: score.awk}}\n    with: {{command: \"{command}\", env: {{CALLS: \"{calls}\"}}{more}}}\n"
@@ -149,7 +149,7 @@ fn a_command_scores_answers_and_is_asked_for_none_twice() {
     let first = calls(&place);
     assert_eq!(first[0], 0, "it is tried out before anything trains");
     assert!(first[1..].iter().sum::<usize>() <= 3 * 8 + 8, "{first:?}");
-    let said = place.run(&["explain", "rlhf.yaml", "ppo"]).expect_exit(0).stdout;
+    let said = place.run(&["explain", "ppo", "rlhf.yaml"]).expect_exit(0).stdout;
     assert!(said.contains("may not give the same again"), "{said}");
     // How it is called is in no key.
     write(
@@ -164,7 +164,7 @@ fn a_command_scores_answers_and_is_asked_for_none_twice() {
     assert_eq!(calls(&place), first);
     // Another script is another reward.
     let letters = counting(&place, "");
-    place.write("score.awk", "{ print gsub(/a/, \"a\") }\n");
+    place.write("score.awk", "{ print -length($0) }\n");
     write(&place, &[letters, measured].concat());
     run(&place, 0);
     assert!(calls(&place).len() > first.len());
@@ -222,11 +222,11 @@ fn a_stopped_run_goes_on_with_the_scores_that_were_kept_and_gives_the_same() {
     assert_eq!(run(&undisturbed, 0).content("ppo"), whole);
 }
 
-/// A server that scores a text by its letters e.
+/// A server that scores a text by its length.
 fn scoring(asked: &Asked) -> Reply {
     let texts = asked.body["query"].as_array().unwrap();
     assert_eq!(texts.len(), asked.body["prompts"].as_array().unwrap().len());
-    let scores: Vec<usize> = texts.iter().map(|text| text.as_str().unwrap().matches('e').count()).collect();
+    let scores: Vec<usize> = texts.iter().map(|text| text.as_str().unwrap().chars().count()).collect();
     answers(200, &json!({"rewards": scores}).to_string())
 }
 

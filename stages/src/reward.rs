@@ -137,9 +137,19 @@ impl Reward {
                     .context("score answers: a language model gives no scores; connect a reward model")?;
                 let ends = Ends::of(artifact.config(), &artifact.tokenizer, None, true)?;
                 let encoder = encoder(artifact, ends);
-                let one = |answer: &GivenAnswer| match encoder.sequence(answer.prompt, answer.text)? {
-                    Fit::Fits(row, is_cut) => Ok((row.ids, is_cut)),
-                    Fit::TooLong(why) => bail!("row `{}`: {why}", answer.id),
+                let is_of_others = artifact.is_reward_of_others();
+                let one = |answer: &GivenAnswer| {
+                    let read = match answer.prompt {
+                        Prompt::Chat(messages) if is_of_others => encoder.rendered(messages, answer.text)?,
+                        prompt => match encoder.sequence(prompt, answer.text)? {
+                            Fit::Fits(row, is_cut) => Fit::Fits(row.ids, is_cut),
+                            Fit::TooLong(why) => Fit::TooLong(why),
+                        },
+                    };
+                    match read {
+                        Fit::Fits(ids, is_cut) => Ok((ids, is_cut)),
+                        Fit::TooLong(why) => bail!("row `{}`: {why}", answer.id),
+                    }
                 };
                 let rows: Vec<(Vec<u32>, bool)> = answers.par_iter().map(one).collect::<Result<_>>()?;
                 let cut = rows.iter().filter(|(_, is_cut)| *is_cut).count();

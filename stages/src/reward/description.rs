@@ -10,8 +10,8 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// The file with the description.
-const FILE: &str = "reward.json";
+/// The file with the description. A reward model has none of this name.
+const FILE: &str = "asked.json";
 /// The version of its layout.
 const FORMAT: u32 = 1;
 /// The most bytes that are read of it.
