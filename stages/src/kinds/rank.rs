@@ -1,6 +1,9 @@
 //! `rank`: a judge compares, ranks or rates answers, and what it says becomes the rows that `label` makes of what people say.
 
+mod asked;
 mod hear;
+mod heard;
+mod models;
 mod parameters;
 
 use crate::io::{self, Io};
@@ -9,17 +12,16 @@ use crate::judge::hearing::{Hearing, JudgeReply};
 use crate::judge::measures;
 use crate::judge::quality::{self, SharedItem};
 use crate::judge::said::{self, SaidItem};
-use crate::people::items::{Suggestions, items_of};
 use crate::people::label::{EffectiveLabels, Judgement, Label};
 use crate::people::rows::{self, OutputFile};
-use crate::people::worklist::{Questionnaire, WorkItem, Worklist};
+use crate::people::worklist::{Questionnaire, Worklist};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::{Result, bail};
-use formats::data::{self, DataRows, RowFilter};
-use hear::Heard;
+use formats::data::{DataRows, RowFilter};
+use heard::Heard;
 use parameters::JudgeRanking;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub const KIND: Kind = Kind {
     name: "rank",
@@ -53,6 +55,8 @@ pub const KIND: Kind = Kind {
     metrics: &METRICS,
     beside_key: &endpoint::BESIDE_KEY,
     asks_endpoint: true,
+    foretells: Some(&asked::FORETELLING),
+    is_all_asked: parameters::has_endpoint,
     files: Some(parameters::files),
     unconnected: parameters::unconnected,
     ..Kind::of::<JudgeRanking>(Work::Run(run))
@@ -75,15 +79,12 @@ const SOURCE: &str = "ai";
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: JudgeRanking = call.parameters()?;
-    let mut filter = RowFilter::new(io.may_skip());
-    let questions = data::answered(io.data("items")?, &mut filter)?;
-    let mut seen = BTreeSet::new();
-    let items = questions.into_iter().flat_map(|question| items_of(question, parameters.form, &Suggestions::default()));
-    let items: Vec<WorkItem> = items.filter(|item| seen.insert(item.digest.clone())).collect();
-    if items.is_empty() {
-        bail!("rank answers: no row has two answers");
-    }
-    let (by, hearings) = match hear::hear(io, &parameters, &items)? {
+    let items = heard::items(&parameters, io, &mut RowFilter::new(io.may_skip()))?;
+    let heard = match &parameters.endpoint {
+        Some(endpoint) => asked::hear(io, &parameters, endpoint, &items)?,
+        None => hear::hear(io, &parameters, &items)?,
+    };
+    let (by, hearings) = match heard {
         Heard::All { by, hearings } => (by, hearings),
         Heard::Spent { done, needed } => return io.wait(done, needed),
     };
@@ -145,6 +146,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         }
         table.extend(quality::table(&both));
         measured.extend(quality::measures(&both));
+    }
+    if let Some(split) = models::split(&hearings) {
+        table.extend(split.rows);
+        io.remark(split.remark);
     }
     io.table(0, "items", &table)?;
     io.candidate_with(0, measured.into_iter().map(|(name, value)| (name.to_owned(), Some(value))).collect())
