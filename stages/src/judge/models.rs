@@ -55,10 +55,14 @@ impl LocalJudge {
             }
             LocalJudge::Reward(artifact) => {
                 let ends = Ends::of(artifact.config(), &artifact.tokenizer, None, true)?;
+                let known: Vec<String> = ends.tokens().map(|end| artifact.tokenizer.token(end)).collect();
                 let encoder = encoder(artifact, ends);
-                let one = |answer: &GivenAnswer| match encoder.sequence(answer.prompt, answer.text)? {
-                    Fit::Fits(row, is_cut) => Ok((row.ids, is_cut)),
-                    Fit::TooLong(why) => bail!("row `{}`: {why}", answer.id),
+                let one = |answer: &GivenAnswer| {
+                    let text = artifact.tokenizer.plain(without_end(answer.text, &known))?;
+                    match encoder.sequence(answer.prompt, &text)? {
+                        Fit::Fits(row, is_cut) => Ok((row.ids, is_cut)),
+                        Fit::TooLong(why) => bail!("row `{}`: {why}", answer.id),
+                    }
                 };
                 let rows: Vec<(Vec<u32>, bool)> = answers.par_iter().map(one).collect::<Result<_>>()?;
                 let cut = rows.iter().filter(|(_, is_cut)| *is_cut).count();
@@ -73,6 +77,11 @@ impl LocalJudge {
             }
         }
     }
+}
+
+/// The answer without the end that its row may hold: whoever reads it puts one there.
+fn without_end<'a>(answer: &'a str, ends: &[String]) -> &'a str {
+    ends.iter().find_map(|end| answer.strip_suffix(end.as_str())).unwrap_or(answer)
 }
 
 /// Scores, and the number of answers whose prompts were cut.
