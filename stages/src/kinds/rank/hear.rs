@@ -16,6 +16,8 @@ use crate::people::likeness::of_ranks;
 use crate::people::worklist::WorkItem;
 use crate::stage::Call;
 use anyhow::{Context, Result};
+use formats::dialogue::Prompt;
+use formats::tokenizer::Tokenizer;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -25,7 +27,15 @@ pub enum Heard<'a> {
     Spent { done: usize, needed: usize },
 }
 
-pub fn hear<'a>(call: &Call, io: &mut Io, parameters: &JudgeRanking, items: &'a [WorkItem]) -> Result<Heard<'a>> {
+/// `probes`: the last so many items are shown in their first order alone.
+pub fn hear<'a>(
+    call: &Call,
+    io: &mut Io,
+    parameters: &JudgeRanking,
+    items: &'a [WorkItem],
+    probes: usize,
+) -> Result<Heard<'a>> {
+    let shown = Showing { both_orders: parameters.both_orders, once_from: items.len() - probes };
     let questioner = Questioner::new(
         parameters.template.as_deref(),
         parameters.language,
@@ -35,22 +45,40 @@ pub fn hear<'a>(call: &Call, io: &mut Io, parameters: &JudgeRanking, items: &'a 
     )
     .context("read `template`")?;
     if let Some(endpoint) = &parameters.endpoint {
-        return by_endpoint(io, parameters, endpoint, &questioner, items);
+        return by_endpoint(io, parameters, endpoint, &questioner, items, shown);
     }
     let by = io.identity("judge")?;
     let judge = models::open(io, "judge", parameters.dtype)?;
     let hearings = match &judge {
-        LocalJudge::Language(artifact) => by_odds(io, parameters, artifact, &questioner.for_odds(), items)?,
+        LocalJudge::Language(artifact) => by_odds(io, parameters, artifact, &questioner.for_odds(), items, shown)?,
         LocalJudge::File(_) | LocalJudge::Reward(_) => by_scores(io, parameters, &judge, items)?,
     };
     Ok(Heard::All { by, hearings })
 }
 
-/// The orders in which an item is shown: one that the item draws, and its reverse.
-fn orders(item: &WorkItem, both: bool) -> Vec<Vec<usize>> {
-    let order = item.drawn_order();
-    let reverse: Vec<usize> = order.iter().rev().copied().collect();
-    if both { vec![order, reverse] } else { vec![order] }
+/// The orders in which items are shown.
+#[derive(Clone, Copy)]
+struct Showing {
+    both_orders: bool,
+    /// The first of the items that are shown once.
+    once_from: usize,
+}
+
+impl Showing {
+    /// Whether the item at this place is shown in the reverse order, too; beside that it is not.
+    fn sides(self, place: usize) -> &'static [bool] {
+        if self.both_orders && place < self.once_from { &[false, true] } else { &[false] }
+    }
+
+    /// The orders of the item at this place: one that it draws, and its reverse.
+    fn orders(self, place: usize, item: &WorkItem) -> Vec<Vec<usize>> {
+        let order = item.drawn_order();
+        let of_side = |is_reverse: &bool| match is_reverse {
+            true => order.iter().rev().copied().collect(),
+            false => order.clone(),
+        };
+        self.sides(place).iter().map(of_side).collect()
+    }
 }
 
 /// A score has no order: an item is looked at once.
@@ -92,26 +120,28 @@ fn by_odds<'a>(
     artifact: &Artifact,
     questioner: &Questioner,
     items: &'a [WorkItem],
+    shown: Showing,
 ) -> Result<Vec<Hearing<'a>>> {
     let pairs = |item: &WorkItem| {
         let order = item.drawn_order();
         let all = (0..order.len()).flat_map(|one| (one + 1..order.len()).map(move |other| (one, other)));
         all.map(|(one, other)| [order[one], order[other]]).collect::<Vec<_>>()
     };
-    let sides: &[bool] = if parameters.both_orders { &[false, true] } else { &[false] };
     let turned = |[one, other]: [usize; 2], is_turned: bool| if is_turned { [other, one] } else { [one, other] };
-    let of_item = |item: &WorkItem| -> Result<Vec<String>> {
-        let shown = sides.iter().flat_map(|side| pairs(item).into_iter().map(|pair| turned(pair, *side)));
-        shown.map(|order| questioner.text(item, &order, None)).collect()
+    let of_item = |(place, item): (usize, &WorkItem)| -> Result<Vec<String>> {
+        let quoted = quoted(item, &artifact.tokenizer)?;
+        let sides = shown.sides(place).iter();
+        let asked = sides.flat_map(|side| pairs(item).into_iter().map(|pair| turned(pair, *side)));
+        asked.map(|order| questioner.text(&quoted, &order, None)).collect()
     };
-    let texts: Vec<String> = items.par_iter().map(of_item).collect::<Result<Vec<_>>>()?.concat();
+    let texts: Vec<String> = items.par_iter().enumerate().map(of_item).collect::<Result<Vec<_>>>()?.concat();
     let odds = models::odds(io, artifact, &texts, parameters.batch)?;
     let mut odds = odds.into_iter();
     let mut hearings = Vec::with_capacity(items.len());
-    for item in items {
-        let (all, shown) = (pairs(item), orders(item, parameters.both_orders));
+    for (place, item) in items.iter().enumerate() {
+        let all = pairs(item);
         let mut replies = Vec::new();
-        for (side, order) in sides.iter().zip(shown) {
+        for (side, order) in shown.sides(place).iter().zip(shown.orders(place, item)) {
             let chances: Option<Vec<f64>> = odds.by_ref().take(all.len()).collect();
             let chances = chances.filter(|chances| chances.iter().all(|chance| chance.is_finite()));
             let raw = chances.is_none().then(|| {
@@ -130,6 +160,13 @@ fn by_odds<'a>(
         hearings.push(Hearing { item, replies });
     }
     Ok(hearings)
+}
+
+/// The item with texts in which the judge reads no token of its template: these are the words of others.
+fn quoted(item: &WorkItem, tokenizer: &Tokenizer) -> Result<WorkItem> {
+    let plain = |text: &str| Ok(tokenizer.plain(text)?.into_owned());
+    let answers = item.answers.iter().map(|answer| plain(answer)).collect::<Result<_>>()?;
+    Ok(WorkItem { prompt: Prompt::Text(plain(&item.prompt.to_string())?), answers, ..item.clone() })
 }
 
 fn choice(first: f64) -> PairChoice {
@@ -178,6 +215,7 @@ fn by_endpoint<'a>(
     endpoint: &Endpoint,
     questioner: &Questioner,
     items: &'a [WorkItem],
+    shown: Showing,
 ) -> Result<Heard<'a>> {
     let criteria = parameters.criteria.as_ref().map_or(&[][..], |sheet| &sheet.criteria);
     let mut asked = Vec::new();
@@ -192,7 +230,7 @@ fn by_endpoint<'a>(
             }));
             continue;
         }
-        for order in orders(work, parameters.both_orders) {
+        for order in shown.orders(item, work) {
             let of = |sample: u32| ItemQuestion { item, order: order.clone(), sample, criterion: None };
             asked.extend((0..endpoint.samples).map(of));
         }
