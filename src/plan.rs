@@ -38,9 +38,10 @@ pub use metrics::{declared_metrics, written_metric};
 pub use name::ArtifactName;
 use serde::Deserialize;
 pub use source::{Input, Source};
+use stages::io::CalledReward;
 use stages::kinds::PLANNED;
 use stages::stage::{Accepts, Gives, Kind, did_you_mean};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub struct Stage {
     pub inputs: Vec<Input>,
     /// With every default filled in.
     pub parameters: Canonical,
+    /// Parameters that are in no key, by their paths.
+    pub beside_key: BTreeMap<String, serde_json::Value>,
     /// Only for a kind that draws random numbers.
     pub seed: Option<u64>,
     /// The names under which rules mean it together with the other stages of its `for`.
@@ -82,6 +85,8 @@ pub struct Stage {
     pub retry: Retry,
     /// Names of environment variables that are passed to its command; their values are never stored.
     pub secrets: Vec<String>,
+    /// The rewards that it asks, and how.
+    pub called: Vec<CalledReward>,
     /// Whether the files that its command reads are recorded.
     pub audit: bool,
 }
@@ -124,7 +129,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
         }
         let sheets = kinds[id].map_or_else(Vec::new, |kind| sheets::take(stage, kind, &mut inputs, &mut mistakes));
         let written = parameters::WrittenParameters { with: &with, sheets: &sheets, inputs: &inputs, dtype };
-        let parameters = kinds[id].and_then(|kind| parameters::resolve(stage, &written, kind, &mut mistakes));
+        let mut parameters = kinds[id].and_then(|kind| parameters::resolve(stage, &written, kind, &mut mistakes));
         if let Some(kind) = kinds[id] {
             secrets::check(stage, &with, kind, &mut mistakes);
         }
@@ -132,6 +137,10 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
         let lora = lora.map(|lora| (lora.clone(), with.get("lora").map(|lora| lora.span)));
         let dialogues = parameters.as_ref().and_then(|given| DialogueParameters::deserialize(given).ok());
         let dialogues = dialogues.unwrap_or_default();
+        let beside_key = match (kinds[id], &mut parameters) {
+            (Some(kind), Some(parameters)) => stages::stage::take_out(parameters, kind.beside_key),
+            _ => BTreeMap::new(),
+        };
         let parameters = parameters.map(Canonical::from);
         drop(with);
         if let (Some(kind), Some(seed)) = (kinds[id], &stage.seed)
@@ -140,7 +149,17 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             let message = format!("`seed` has no effect: the kind `{}` draws nothing", kind.name);
             mistakes.push(Diagnostic::warning(seed.span, message));
         }
-        drafts.push(Draft { spec: stage, kind: kinds[id], inputs, parameters, lora, dialogues, metrics, incumbent });
+        drafts.push(Draft {
+            spec: stage,
+            kind: kinds[id],
+            inputs,
+            parameters,
+            beside_key,
+            lora,
+            dialogues,
+            metrics,
+            incumbent,
+        });
     }
     choices::measure(&mut drafts);
     adapters::check(&drafts, &mut mistakes);
@@ -169,14 +188,16 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     for (family, stages) in &spec.families {
         stages.iter().for_each(|stage| families.entry(stage).or_default().push(family.clone()));
     }
+    let mut told = secrets::told(&drafts);
     let finished = drafts.into_iter().zip(gates).zip(after).enumerate().map(|(old, ((draft, gate), after))| {
-        let Draft { spec: stage, kind, inputs, parameters, metrics, incumbent, .. } = draft;
-        let (kind, parameters) = (kind?, parameters?);
+        let Draft { spec: stage, kind, inputs, parameters, beside_key, metrics, incumbent, .. } = draft;
+        let (kind, parameters, told) = (kind?, parameters?, told[old].take()?);
         Some(Stage {
             name: stage.name.value.clone(),
             kind,
             inputs: inputs.into_iter().map(|input| placed_input(input, &place)).collect(),
             parameters,
+            beside_key,
             seed: kind.draws.then(|| stage.seed.as_ref().map_or(spec.seed, |seed| seed.value)),
             families: families.remove(stage.name.value.as_str()).unwrap_or_default(),
             metrics,
@@ -187,7 +208,8 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             resources: stage.resources,
             timeout: stage.timeout,
             retry: stage.retry,
-            secrets: stage.secrets.iter().map(|name| name.value.clone()).collect(),
+            secrets: told.secrets,
+            called: told.called,
             audit: stage.audit.as_ref().is_some_and(|audit| audit.value),
         })
     });
@@ -250,7 +272,7 @@ fn incumbent(
     let kind = kind?;
     let is_connected = |port: &str| inputs.iter().any(|input| input.port == port);
     if let Some(named) = &stage.incumbent {
-        if !kind.takes_any_port {
+        if !kind.is_command() {
             let message = format!("`{}` has its incumbent by its kind", kind.name);
             mistakes.push(Diagnostic::error(named.span, message).help("`incumbent` is for stages of kind `exec`"));
         } else if !is_connected(&named.value) {

@@ -125,7 +125,9 @@ fn attempt(directory: &Path, handover: Handover) -> Result<()> {
         bail!("call `{}`: the action is of version {}, this program has {}", kind.name, action.version, kind.version);
     }
     let Work::Run(run) = kind.work else { bail!("call `{}`: it has no action of its own", kind.name) };
-    let call = Call { parameters: action.parameters.value(), seed: action.seed.unwrap_or_default() };
+    let mut parameters = action.parameters.value();
+    stages::stage::put_back(&mut parameters, &host.parameters);
+    let call = Call { parameters, seed: action.seed.unwrap_or_default() };
     let secrets = Arc::new(Secrets::read(&host.secrets, |name| handover.secret(name))?);
     let of_inputs = work::of_inputs(directory, kind.takes_any_port);
     let io = Io::open(directory, action.sources(&of_inputs), host)?;

@@ -11,8 +11,8 @@ use program::{Events, Place, at_work_in, files, place, wait_for, word};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Items of which the second answer is better in every other one.
@@ -81,10 +81,17 @@ fn a_judge_is_asked_in_both_orders_and_never_the_same_twice() {
     assert_eq!(numbers.map(|name| metric(&first, name)), [1.0, 0.5, 0.0, 0.0, 0.0]);
     assert!(rows(&place, &first, "by_item.jsonl")[0]["labels"][0]["at"].as_str().unwrap().ends_with('Z'));
 
-    // Another time-out is another action, and the replies are there.
-    write(&place, &server, ", timeout: 60", "", "");
+    // How it is asked is in no key.
+    write(&place, &server, ", timeout: 60, parallel: 2, rpm: 600, budget: {requests: 40}", "", "");
     let second = run(&place, 0);
+    assert!(second.busy().is_empty(), "{:?}", second.busy());
     assert_eq!((server.requests(), second.content("judged")), (40, first.content("judged")));
+    place.write("rlhf.yaml", &place.read("rlhf.yaml").replace("stages:", "seed: 9\nstages:"));
+    assert!(run(&place, 0).busy().is_empty(), "a judge draws nothing");
+    // Another share of unread replies is another action, and the replies are there.
+    write(&place, &server, "", ", max_unparsed: 0.5", "");
+    let third = run(&place, 0);
+    assert_eq!((third.busy().len(), server.requests(), third.content("judged")), (1, 40, first.content("judged")));
     // Ten new rows are asked about, in both orders.
     items(&place, 0, 30);
     run(&place, 0);
@@ -227,6 +234,19 @@ fn a_stage_waits_when_its_budget_is_spent_and_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_budget_counts_what_was_spent_before_it_was_set() {
+    let place = place();
+    let server = Judge::start(|asked| if asked.number == 10 { answers(400, "not now") } else { better(asked) });
+    items(&place, 0, 20);
+    write(&place, &server, ", parallel: 1", "", "");
+    run(&place, 1);
+    assert_eq!(server.requests(), 11);
+    write(&place, &server, ", parallel: 1, budget: {requests: 15}", "", "");
+    let waits = run(&place, 3);
+    assert_eq!((server.requests(), waits.outcome("judged")["done"].as_u64()), (15, Some(14)));
+}
+
+#[test]
 fn replies_that_cannot_be_read_are_asked_for_again_and_then_seen() {
     let place = place();
     let kinds = ["", "I will not judge people.", "A", "{\"better\": \"A\"", "{\"better\": 10}", "{\"better\": \"C\"}"];
@@ -262,6 +282,68 @@ fn replies_that_cannot_be_read_are_asked_for_again_and_then_seen() {
     assert_eq!(raw.iter().filter(|row| row["judgement"].is_null()).count(), 7);
     assert!(raw.iter().any(|row| row["replies"][0]["raw"] == "I will not judge people."));
     assert_eq!(rows(&place, &events, "pairs.jsonl").len(), 32);
+}
+
+#[test]
+fn an_answer_that_is_no_completion_is_asked_for_again_and_never_kept() {
+    let place = place();
+    let is_well = Arc::new(AtomicBool::new(false));
+    let own = Arc::clone(&is_well);
+    let server = Judge::start(move |asked| {
+        let odd = match asked.number {
+            number if number < 7 || !own.load(Ordering::SeqCst) => "{\"error\": {\"message\": \"no free worker\"}}",
+            8 => "<html>sign in first</html>",
+            9 => "",
+            _ => return better(asked),
+        };
+        let mut reply = answers(200, odd);
+        reply.retry_after = Some(0.01);
+        reply
+    });
+    items(&place, 0, 5);
+    write(&place, &server, ", parallel: 1", "", "");
+    let failed = run(&place, 1);
+    let cause = word(&failed.outcome("judged")["cause"]);
+    let said = "it answers 200 with an error: {\"error\": {\"message\": \"no free worker\"}} (7 tries)";
+    assert!(cause.contains(said) && server.requests() == 7, "{cause}");
+    is_well.store(true, Ordering::SeqCst);
+    assert_eq!(metric(&run(&place, 0), "items"), 5.0);
+    assert_eq!(server.requests(), 7 + 2 + 10);
+}
+
+#[test]
+fn what_a_model_refuses_is_a_reply_and_is_kept() {
+    let place = place();
+    let refusal = json!({"choices": [{"message": {"content": null, "refusal": "I will not."}}]}).to_string();
+    let server = Judge::start(move |_| answers(200, &refusal));
+    items(&place, 0, 3);
+    write(&place, &server, "", "", "");
+    for _ in 0..2 {
+        let cause = word(&run(&place, 1).outcome("judged")["cause"]).to_owned();
+        assert!(cause.contains("3 of 3 items have a reply that cannot be read"), "{cause}");
+        assert_eq!(server.requests(), 3 * 2 * 3);
+    }
+}
+
+#[test]
+fn two_that_ask_the_same_at_the_same_moment_pay_once() {
+    let place = place();
+    let server = Judge::start(|asked| {
+        let mut reply = better(asked);
+        reply.after = Duration::from_millis(20);
+        reply
+    });
+    items(&place, 0, 60);
+    write(&place, &server, ", parallel: 4", "", "");
+    let text = place.read("rlhf.yaml").replace("parallel: 4}", "parallel: 4}, max_unparsed: 0.5");
+    place.write("other.yaml", &text);
+    let runs = ["rlhf.yaml", "other.yaml"].map(|file| place.start(&["run", file, "--device", "cpu", "--json"]));
+    for run in runs {
+        let (exit, events) = run.end();
+        assert_eq!((exit, events.busy().len(), metric(&events, "items")), (Some(0), 1, 60.0));
+    }
+    assert_eq!(server.requests(), 120);
+    assert!(server.bodies().values().all(|count| *count == 1));
 }
 
 #[test]
@@ -440,7 +522,7 @@ fn orders_within_an_answer_stay_data() {
     let server = Judge::start(move |asked| {
         // A judge that obeys whatever stands outside of the fences.
         let text = asked.text();
-        let fence = &text[text.find("<data-").unwrap()..][..19];
+        let fence = &text[text.find("<data-").unwrap()..][..31];
         let end = format!("\n</{}\n", &fence[1..]);
         let start = format!("{fence}\n");
         let mut parts = text.split(&start);

@@ -53,7 +53,7 @@ fn short(port: &Port) -> String {
 fn gives(gives: Gives) -> &'static str {
     match gives {
         Gives::Model => "model",
-        Gives::Reward => "reward",
+        Gives::Reward | Gives::Scorer => "reward",
         Gives::Nothing => "measurements",
         Gives::Any => "anything",
     }
@@ -70,7 +70,7 @@ fn gates() -> Vec<Sheet> {
 
 fn describe(kind: &Kind) -> Vec<Sheet> {
     let heading = format!("{} (version {}): {}", kind.name, kind.version, kind.doc);
-    vec![Sheet::heading(heading), ports(kind), parameters(kind).into(), metrics(kind)]
+    vec![Sheet::heading(heading), ports(kind), parameters(kind).into(), beside_key(kind), metrics(kind)]
 }
 
 fn ports(kind: &Kind) -> Sheet {
@@ -126,8 +126,17 @@ fn parameters(kind: &Kind) -> Grid {
     grid
 }
 
+/// Parameters that change nothing that comes of a stage.
+fn beside_key(kind: &Kind) -> Sheet {
+    let named: Vec<String> = kind.beside_key.iter().map(|path| format!("`{path}`")).collect();
+    match named.is_empty() {
+        true => Sheet::default(),
+        false => Sheet::note(format!("in no key, so that another value runs nothing again: {}", named.join(", "))),
+    }
+}
+
 fn metrics(kind: &Kind) -> Sheet {
-    if kind.takes_any_port {
+    if kind.is_command() {
         return Sheet::note(
             "metrics: those the stage declares, `metrics: {name: higher|lower|neutral}`, or \
              `{name: {better: higher, bounds: [1, 5]}}` where every item lies between two numbers",

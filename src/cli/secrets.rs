@@ -35,7 +35,7 @@ pub fn check(
 ) -> Result<()> {
     let mut missing = Vec::new();
     // A judge that asks nobody needs no key.
-    let asks = |stage: &&Stage| stage.parameters.value()["endpoint"]["offline"] != true;
+    let asks = |stage: &&Stage| stage.beside_key.get("endpoint.offline") != Some(&true.into());
     for stage in plan.stages.iter().filter(asks) {
         for name in &stage.secrets {
             let value = taken.get(name).cloned().or_else(|| std::env::var_os(name));

@@ -8,6 +8,7 @@ use crate::spec::StageSpec;
 use serde::Deserialize;
 use stages::model::Templating;
 use stages::stage::Kind;
+use std::collections::BTreeMap;
 
 /// A stage before its gate is resolved. `kind` is `None` after a reported mistake.
 pub struct Draft<'a> {
@@ -16,6 +17,8 @@ pub struct Draft<'a> {
     pub inputs: Vec<Input>,
     /// `None` after a reported mistake.
     pub parameters: Option<Canonical>,
+    /// Parameters that are in no key, by their paths.
+    pub beside_key: BTreeMap<String, serde_json::Value>,
     /// The shape of its adapter, and its place if the file sets it.
     pub lora: Option<(serde_json::Value, Option<Span>)>,
     pub dialogues: DialogueParameters,

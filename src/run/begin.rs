@@ -180,7 +180,9 @@ impl Run<'_> {
             gpus,
             secrets: stage.secrets.clone(),
             audit: stage.audit,
-            replies: stage.kind.asks_endpoint.then(|| absolute(&self.options.store.join(REPLIES))).transpose()?,
+            replies: stage.kind.keeps_replies().then(|| absolute(&self.options.store.join(REPLIES))).transpose()?,
+            parameters: stage.beside_key.clone(),
+            called: stage.called.clone(),
             skip_bad_rows: self.plan.skip_bad_rows,
         };
         let (root, store) = (&self.options.store, self.impatient());

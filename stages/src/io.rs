@@ -5,7 +5,7 @@ mod books;
 mod device_choice;
 mod handover;
 
-pub use books::{Candidate, Host, Interruption, Progress, Shortfall, StageResult};
+pub use books::{CalledReward, Candidate, Host, Interruption, Progress, Shortfall, StageResult};
 pub use device_choice::DeviceChoice;
 pub use handover::Handover;
 
@@ -114,6 +114,26 @@ impl Io {
         Arc::clone(&self.secrets)
     }
 
+    /// The rewards that the stage asks, and how.
+    pub fn called(&self) -> &[CalledReward] {
+        &self.host.called
+    }
+
+    /// Adds a reward that the stage asks.
+    pub fn calls(&mut self, called: CalledReward) {
+        self.host.called.push(called);
+    }
+
+    /// The name of the action.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn action_name(&self) -> Result<String> {
+        let path = self.work.join(work::ACTION);
+        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok(blake3::hash(&text).to_hex().to_string())
+    }
+
     pub fn is_audited(&self) -> bool {
         self.host.audit
     }
@@ -157,20 +177,6 @@ impl Io {
     pub fn identity(&self, port: &str) -> Result<String> {
         let named = self.action()?["inputs"][port].as_str().map(str::to_owned);
         named.with_context(|| format!("read {}: it names no `{port}`", work::ACTION))
-    }
-
-    /// A name of the action apart from values that stand at these JSON pointers.
-    ///
-    /// # Errors
-    /// The action cannot be read.
-    pub fn action_without(&self, pointers: &[&str]) -> Result<String> {
-        let mut action = self.action()?;
-        for pointer in pointers {
-            if let Some(value) = action.pointer_mut(pointer) {
-                *value = Value::Null;
-            }
-        }
-        Ok(blake3::hash(action.to_string().as_bytes()).to_hex().to_string())
     }
 
     fn action(&self) -> Result<Value> {

@@ -4,8 +4,8 @@
 pub mod asking;
 pub mod bias;
 pub mod calibrated;
+pub mod completion;
 pub mod endpoint;
-pub mod files;
 pub mod hearing;
 pub mod injection;
 pub mod measures;
@@ -13,7 +13,4 @@ pub mod models;
 pub mod prompt;
 pub mod quality;
 pub mod reading;
-pub mod replies;
 pub mod said;
-pub mod scores;
-pub mod traffic;

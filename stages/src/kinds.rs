@@ -10,6 +10,7 @@ pub mod merge;
 pub mod ppo;
 pub mod pretrain;
 pub mod rank;
+pub mod reward;
 pub mod rm;
 pub mod sample;
 pub mod score;
@@ -29,6 +30,7 @@ pub const KINDS: &[&Kind] = &[
     &pretrain::KIND,
     &sft::KIND,
     &rm::KIND,
+    &reward::KIND,
     &ppo::KIND,
     &dpo::KIND,
     &kto::KIND,

@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod audit;
+pub mod command;
 pub mod curve;
 pub mod device;
 pub mod draw;
@@ -14,9 +15,11 @@ pub mod kinds;
 pub mod model;
 pub mod orphans;
 pub mod people;
+pub mod reward;
 pub mod rl;
 pub mod sandbox;
 pub mod secret;
+pub mod server;
 pub mod stage;
 pub mod tensor;
 pub mod train;

@@ -147,6 +147,11 @@ impl Template {
         })
     }
 
+    /// A name of the template by its text.
+    pub fn digest(&self) -> String {
+        blake3::hash(self.source.as_bytes()).to_hex().to_string()
+    }
+
     /// The text of a template that renders as this one with `arguments`, in `transformers` as well: they become the
     /// defaults of the names that the template uses.
     ///

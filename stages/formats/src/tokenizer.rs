@@ -185,6 +185,11 @@ impl Tokenizer {
         self.template.as_ref()
     }
 
+    /// A name of the chat template by its text.
+    pub fn template_digest(&self) -> Option<String> {
+        self.template.as_ref().map(Template::digest)
+    }
+
     fn template(&self) -> Result<&Template> {
         self.template.as_ref().context(NO_TEMPLATE)
     }

@@ -1,5 +1,6 @@
 //! An endpoint that speaks the API of OpenAI's chat completions: its parameters, and the body of a request.
 
+use crate::server::{self, Budget, ServerSettings};
 use crate::stage::{self, ParameterMistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,22 +36,6 @@ pub struct Endpoint {
     pub budget: Option<Budget>,
 }
 
-/// The most that the requests of a stage may take, over all its attempts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Budget {
-    /// requests, those that failed among them
-    pub requests: Option<u64>,
-    /// tokens read and written
-    pub tokens: Option<u64>,
-    /// money, by the prices below
-    pub cost: Option<f64>,
-    /// the price of a million tokens that are read
-    pub input_price: f64,
-    /// the price of a million tokens that are written
-    pub output_price: f64,
-}
-
 impl Default for Endpoint {
     fn default() -> Endpoint {
         Endpoint {
@@ -70,69 +55,46 @@ impl Default for Endpoint {
     }
 }
 
+/// Paths of parameters that say how it is asked, and not what.
+pub const BESIDE_KEY: [&str; 6] =
+    ["endpoint.budget", "endpoint.offline", "endpoint.parallel", "endpoint.rpm", "endpoint.timeout", "endpoint.tpm"];
+
 /// The path of the API below its address.
 const PATH: &str = "/chat/completions";
-
-/// The most requests at once.
-const MOST_AT_ONCE: usize = 256;
 
 impl Endpoint {
     /// Mistakes, with the paths of their values below `under`.
     pub fn mistakes(&self, under: &str) -> Vec<ParameterMistake> {
-        let at = |name: &str, message: &str| ParameterMistake::new(&format!("{under}.{name}"), message);
         let mut mistakes = Vec::new();
-        let rest = ["https://", "http://"].into_iter().find_map(|scheme| self.url.strip_prefix(scheme));
-        let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
-        if host.is_none_or(str::is_empty) {
-            mistakes.push(at("url", "an address begins with `https://` or `http://`, and names a host"));
-        } else if host.is_some_and(|host| host.contains('@')) || self.url.contains(['?', '#']) {
-            mistakes.push(at("url", "an address holds neither a key nor a query: a key is the stage's `secret`"));
-        }
         if self.model.is_empty() {
-            mistakes.push(at("model", "name the model that is asked"));
+            mistakes.push(ParameterMistake::new("model", "name the model that is asked"));
         }
-        let counts = [
-            ("max_tokens", self.max_tokens),
-            ("samples", self.samples.into()),
-            ("parallel", self.parallel as u64),
-            ("rpm", self.rpm.unwrap_or(1)),
-            ("tpm", self.tpm.unwrap_or(1)),
-            ("timeout", self.timeout),
-        ];
-        mistakes.extend(stage::at_least_one(&counts));
+        mistakes.extend(stage::at_least_one(&[("max_tokens", self.max_tokens), ("samples", self.samples.into())]));
         mistakes.extend(stage::not_negative(&[("temperature", self.temperature)]));
-        if self.parallel > MOST_AT_ONCE {
-            mistakes.push(at("parallel", "more than 256 requests at once help nobody"));
-        }
-        let budget = self.budget.unwrap_or_default();
-        mistakes.extend(stage::not_negative(&[
-            ("budget.cost", budget.cost.unwrap_or(0.0)),
-            ("budget.input_price", budget.input_price),
-            ("budget.output_price", budget.output_price),
-        ]));
-        if budget.cost.is_some() && budget.input_price == 0.0 && budget.output_price == 0.0 {
-            mistakes.push(at("budget.cost", "a cost needs `input_price` and `output_price`"));
-        }
         if self.samples > 1 && self.temperature == 0.0 {
-            mistakes.push(at("samples", "samples at temperature 0 are all alike: raise `temperature`"));
+            let message = "samples at temperature 0 are all alike: raise `temperature`";
+            mistakes.push(ParameterMistake::new("samples", message));
         }
-        let is_below = |path: &str| path.strip_prefix(under).is_some_and(|rest| rest.starts_with('.'));
-        let below = |mistake: ParameterMistake| match is_below(&mistake.path) {
-            true => mistake,
-            false => ParameterMistake { path: format!("{under}.{}", mistake.path), ..mistake },
-        };
-        mistakes.into_iter().map(below).collect()
+        let of_server = self.settings().mistakes(under);
+        of_server.into_iter().chain(server::below(under, mistakes)).collect()
+    }
+
+    /// Where the server is, and how it is asked.
+    pub fn settings(&self) -> ServerSettings {
+        ServerSettings {
+            url: self.address(),
+            parallel: self.parallel,
+            rpm: self.rpm,
+            tpm: self.tpm,
+            timeout: self.timeout,
+            budget: self.budget,
+        }
     }
 
     /// The address that requests go to.
     pub fn address(&self) -> String {
         let url = self.url.trim_end_matches('/');
         if url.ends_with(PATH) { url.to_owned() } else { format!("{url}{PATH}") }
-    }
-
-    /// The host, by which it is named.
-    pub fn host(&self) -> &str {
-        self.url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default()
     }
 
     /// The body of a request.
@@ -155,28 +117,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_holds_a_key_is_refused() {
-        let mistakes = |url: &str| {
-            let endpoint = Endpoint { url: url.to_owned(), model: "m".to_owned(), ..Endpoint::default() };
-            endpoint.mistakes("endpoint").into_iter().map(|mistake| mistake.path).collect::<Vec<_>>()
-        };
-        assert!(mistakes("https://host/v1").is_empty() && mistakes("http://127.0.0.1:80").is_empty());
-        for wrong in ["", "host/v1", "https://", "https://me:key@host/v1", "https://host/v1?key=x"] {
-            assert_eq!(mistakes(wrong), ["endpoint.url"], "{wrong}");
-        }
-    }
-
-    #[test]
-    fn mistakes_of_counts_stand_at_their_place_in_the_block() {
-        let endpoint = Endpoint {
-            url: "https://host".to_owned(),
-            model: "m".to_owned(),
-            parallel: 0,
-            budget: Some(Budget { cost: Some(1.0), ..Budget::default() }),
-            ..Endpoint::default()
-        };
+    fn mistakes_stand_at_their_place_in_the_block() {
+        let endpoint = Endpoint { url: "https://host".to_owned(), parallel: 0, samples: 2, ..Endpoint::default() };
         let paths: Vec<String> = endpoint.mistakes("endpoint").into_iter().map(|mistake| mistake.path).collect();
-        assert_eq!(paths, ["endpoint.parallel", "endpoint.budget.cost"]);
-        assert_eq!((endpoint.address().as_str(), endpoint.host()), ("https://host/chat/completions", "host"));
+        assert_eq!(paths, ["endpoint.parallel", "endpoint.model", "endpoint.samples"]);
+        let url = |url: &str| Endpoint { url: url.to_owned(), model: "m".to_owned(), ..Endpoint::default() };
+        assert_eq!(url("host").mistakes("endpoint")[0].path, "endpoint.url");
+        assert_eq!(url("https://host/v1/").address(), "https://host/v1/chat/completions");
     }
 }

@@ -4,6 +4,7 @@ mod hear;
 mod parameters;
 
 use crate::io::{self, Io};
+use crate::judge::endpoint;
 use crate::judge::hearing::{Hearing, JudgeReply};
 use crate::judge::injection;
 use crate::judge::measures;
@@ -37,7 +38,7 @@ pub const KIND: Kind = Kind {
             "a reward model, whatever its tokenizer; a language model, by the odds of the two answers' letters; or a file that \
              scores; without it, `endpoint`",
         )
-        .files_by(crate::judge::scores::check)
+        .files_by(crate::reward::check_file)
         .optional(),
         Port::one("criteria", Accepts::Criteria, "a criteria sheet (.yaml): what to look at, as people see it")
             .instead_of("criteria")
@@ -51,7 +52,7 @@ pub const KIND: Kind = Kind {
     ],
     gives: Gives::Any,
     metrics: &METRICS,
-    draws: true,
+    beside_key: &endpoint::BESIDE_KEY,
     asks_endpoint: true,
     files: Some(parameters::files),
     unconnected: parameters::unconnected,
@@ -89,7 +90,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     }
     let probes = injection::poisoned(&items, parameters.form, parameters.probe_injections);
     let asked: Vec<WorkItem> = items.iter().chain(probes.iter().map(|probe| &probe.item)).cloned().collect();
-    let (by, mut hearings) = match hear::hear(call, io, &parameters, &asked, probes.len())? {
+    let (by, mut hearings) = match hear::hear(io, &parameters, &asked, probes.len())? {
         Heard::All { by, hearings } => (by, hearings),
         Heard::Spent { done, needed } => return io.wait(done, needed),
     };
@@ -116,7 +117,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         overlapped: 0,
         gold_share: 0.0,
         repeats: 0.0,
-        seed: call.seed,
+        seed: 0,
         criteria: parameters.criteria.clone(),
         is_active: false,
     };

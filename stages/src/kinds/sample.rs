@@ -19,7 +19,7 @@ pub const KIND: Kind = Kind {
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "rows with a `prompt`"),
         Port::one("reward", Accepts::Reward, "what scores the answers, for `keep: best`")
             .reads_tokens_of("policy")
-            .files_by(crate::judge::scores::check)
+            .files_by(crate::reward::check_file)
             .optional(),
     ],
     gives: Gives::Any,

@@ -4,7 +4,8 @@
 mod known;
 
 use crate::io::{self, Io};
-use crate::judge::models::{self, GivenAnswer};
+use crate::judge::models;
+use crate::reward::{self, GivenAnswer};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use anyhow::{Result, bail};
@@ -28,7 +29,7 @@ pub const KIND: Kind = Kind {
         )
         .measured(),
         Port::one("judge", Accepts::Judge, "a reward model, whatever its tokenizer, or a file that scores")
-            .files_by(crate::judge::scores::check),
+            .files_by(reward::check_file),
     ],
     gives: Gives::Any,
     reads_rows: true,
@@ -157,7 +158,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         .iter()
         .flat_map(|row| row.answers.iter().map(|text| GivenAnswer { id: &row.id, prompt: &row.prompt, text }))
         .collect();
-    let scored = judge.scores(io, &answers, parameters.batch)?;
+    let scored = models::scores(&judge, io, &answers, parameters.batch)?;
     if scored.cut > 0 {
         io.remark(format!("the prompts of {} answers were cut: the judge reads no longer texts", scored.cut));
     }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Types a `with:` block.
 pub type Parse = fn(&Map<String, Value>) -> Result<Value, Vec<ParameterMistake>>;
@@ -200,6 +200,30 @@ fn hashed<P: Parameters>(typed: &P, defaults: &Value) -> Value {
         all.retain(|name, value| !P::LATER.contains(&name.as_str()) || *value != defaults[name]);
     }
     all
+}
+
+/// Takes parameters out, by their paths.
+pub fn take_out(parameters: &mut Value, paths: &[&str]) -> BTreeMap<String, Value> {
+    let take = |path: &&str| {
+        let (block, name) = block_of(parameters, path)?;
+        Some(((*path).to_owned(), block.remove(name)?))
+    };
+    paths.iter().filter_map(take).collect()
+}
+
+/// Puts parameters back that were taken out; those of a block that is not there are left out.
+pub fn put_back(parameters: &mut Value, taken: &BTreeMap<String, Value>) {
+    for (path, value) in taken {
+        if let Some((block, name)) = block_of(parameters, path) {
+            block.insert(name.to_owned(), value.clone());
+        }
+    }
+}
+
+fn block_of<'a, 'b>(parameters: &'a mut Value, path: &'b str) -> Option<(&'a mut Map<String, Value>, &'b str)> {
+    let (blocks, name) = path.rsplit_once('.').map_or((None, path), |(blocks, name)| (Some(blocks), name));
+    let block = blocks.into_iter().flat_map(|blocks| blocks.split('.')).try_fold(parameters, |at, key| at.get_mut(key));
+    Some((block?.as_object_mut()?, name))
 }
 
 /// A block with this parameter alone, or one for each parameter it holds, with their paths.

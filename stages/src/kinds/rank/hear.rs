@@ -5,7 +5,7 @@ use crate::io::Io;
 use crate::judge::asking::{self, Asker, HeardReply, JudgeQuestion};
 use crate::judge::endpoint::Endpoint;
 use crate::judge::hearing::{Hearing, JudgeReply, ranked};
-use crate::judge::models::{self, GivenAnswer, LocalJudge};
+use crate::judge::models::{self, LocalJudge};
 use crate::judge::prompt::Questioner;
 use crate::judge::reading::{Reading, ReplyForm};
 use crate::model::Artifact;
@@ -14,7 +14,7 @@ use crate::people::form::Form;
 use crate::people::label::{Judgement, PairChoice};
 use crate::people::likeness::of_ranks;
 use crate::people::worklist::WorkItem;
-use crate::stage::Call;
+use crate::reward::GivenAnswer;
 use anyhow::{Context, Result};
 use formats::dialogue::Prompt;
 use formats::tokenizer::Tokenizer;
@@ -28,20 +28,13 @@ pub enum Heard<'a> {
 }
 
 /// `probes`: the last so many items are shown in their first order alone.
-pub fn hear<'a>(
-    call: &Call,
-    io: &mut Io,
-    parameters: &JudgeRanking,
-    items: &'a [WorkItem],
-    probes: usize,
-) -> Result<Heard<'a>> {
+pub fn hear<'a>(io: &mut Io, parameters: &JudgeRanking, items: &'a [WorkItem], probes: usize) -> Result<Heard<'a>> {
     let shown = Showing { both_orders: parameters.both_orders, once_from: items.len() - probes };
     let questioner = Questioner::new(
         parameters.template.as_deref(),
         parameters.language,
         parameters.form,
         parameters.criteria.as_ref(),
-        call.seed,
     )
     .context("read `template`")?;
     if let Some(endpoint) = &parameters.endpoint {
@@ -51,7 +44,7 @@ pub fn hear<'a>(
     let judge = models::open(io, "judge", parameters.dtype)?;
     let hearings = match &judge {
         LocalJudge::Language(artifact) => by_odds(io, parameters, artifact, &questioner.for_odds(), items, shown)?,
-        LocalJudge::File(_) | LocalJudge::Reward(_) => by_scores(io, parameters, &judge, items)?,
+        LocalJudge::Scores(_) => by_scores(io, parameters, &judge, items)?,
     };
     Ok(Heard::All { by, hearings })
 }
@@ -92,7 +85,7 @@ fn by_scores<'a>(
         .iter()
         .flat_map(|item| item.answers.iter().map(|text| GivenAnswer { id: &item.id, prompt: &item.prompt, text }))
         .collect();
-    let scored = judge.scores(io, &answers, parameters.batch)?;
+    let scored = models::scores(judge, io, &answers, parameters.batch)?;
     if scored.cut > 0 {
         io.remark(format!("the prompts of {} answers were cut: the judge reads no longer texts", scored.cut));
     }
@@ -190,16 +183,6 @@ fn strengths(answers: usize, shown: &[[usize; 2]], chances: &[f64]) -> Vec<f64> 
     comparisons.strengths(true).logs.iter().map(|log| (log / 1e-6).round()).collect()
 }
 
-/// Parameters that say how it is asked, and not what: the book of what was spent is the same whatever they are.
-const TRAFFIC: [&str; 6] = [
-    "/parameters/endpoint/budget",
-    "/parameters/endpoint/offline",
-    "/parameters/endpoint/parallel",
-    "/parameters/endpoint/rpm",
-    "/parameters/endpoint/timeout",
-    "/parameters/endpoint/tpm",
-];
-
 /// A question of an item.
 struct ItemQuestion {
     item: usize,
@@ -248,9 +231,9 @@ fn by_endpoint<'a>(
     let questions: Vec<JudgeQuestion> = asked.par_iter().map(question).collect::<Result<_>>()?;
     let total = questions.len();
     let folder = io.replies()?.to_owned();
-    let asker = Asker::open(endpoint, io.secrets(), &folder, &io.action_without(&TRAFFIC)?)?;
+    let asker = Asker::open(endpoint, io.secrets(), &folder, &questions)?;
     let heard = asker.ask(&questions, |done| {
-        io.progress(done as u64, total as u64, "reply", || format!("{} at {}", endpoint.model, endpoint.host()))
+        io.progress(done as u64, total as u64, "reply", || format!("{} at {}", endpoint.model, asker.host()))
     })?;
     let done = heard.iter().flatten().count();
     if done < total {
@@ -274,7 +257,7 @@ fn by_endpoint<'a>(
         Hearing { item, replies }
     };
     let hearings = by_item.into_iter().map(hearing).collect();
-    Ok(Heard::All { by: format!("{}@{}", endpoint.model, endpoint.host()), hearings })
+    Ok(Heard::All { by: format!("{}@{}", endpoint.model, asker.host()), hearings })
 }
 
 fn compared(asked: &ItemQuestion, reply: HeardReply) -> JudgeReply {

@@ -1,4 +1,4 @@
-//! Replies of endpoints, each kept under what was asked: a file for each request, written before anybody uses it. What was
+//! Replies of servers, each kept under what was asked: a file for each request, written before anybody uses it. What was
 //! paid for once is there for every stage, run and person with this folder, whatever is killed when.
 
 use anyhow::{Context, Result};
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A folder of replies.
@@ -16,7 +17,7 @@ pub struct ReplyFolder {
 /// A reply as it came.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerReply {
-    /// The address, the body and the number of the sample.
+    /// The address, the body, and whatever else tells one request from another.
     pub request: Value,
     /// The body, word for word.
     pub body: String,
@@ -25,43 +26,7 @@ pub struct ServerReply {
     pub seconds: f64,
 }
 
-/// Tokens that were read and written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    pub prompt_tokens: u64,
-    pub completion_tokens: u64,
-}
-
-impl ServerReply {
-    /// The text that the model wrote; `None` where the body holds none, as a refusal.
-    pub fn text(&self) -> Option<String> {
-        match &self.completion()["choices"][0]["message"]["content"] {
-            Value::String(text) => Some(text.clone()),
-            // Some servers write it in parts.
-            Value::Array(parts) => Some(parts.iter().filter_map(|part| part["text"].as_str()).collect()),
-            _ => None,
-        }
-    }
-
-    /// The model that the server says it was.
-    pub fn model(&self) -> Option<String> {
-        self.completion()["model"].as_str().map(str::to_owned)
-    }
-
-    pub fn usage(&self) -> Option<Usage> {
-        let usage = self.completion()["usage"].take();
-        let count = |field: &str| usage[field].as_u64().unwrap_or_default();
-        let counted = Usage { prompt_tokens: count("prompt_tokens"), completion_tokens: count("completion_tokens") };
-        usage.is_object().then_some(counted)
-    }
-
-    /// Each field is read by itself: an odd one takes none of the others with it.
-    fn completion(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_default()
-    }
-}
-
-/// The name of a request: of the endpoint, the body, and the number of the sample.
+/// The name of a request: the hash of the address, the body, and whatever else tells one from another.
 pub fn name(request: &Value) -> String {
     // Keys of an object come sorted: it is the same text for the same request.
     blake3::hash(sorted(request).to_string().as_bytes()).to_hex().to_string()
@@ -126,9 +91,44 @@ impl ReplyFolder {
         File::open(folder).and_then(|folder| folder.sync_all()).with_context(write)
     }
 
-    /// The book of what the attempts at one action have spent.
-    pub fn book(&self, action: &str) -> PathBuf {
-        self.folder.join("spent").join(format!("{action}.jsonl"))
+    /// Claims a request: whoever else would send the same one waits until this claim is dropped, or its process is gone. Look
+    /// for the reply again behind it.
+    ///
+    /// # Errors
+    /// The file of the claim cannot be made or locked.
+    pub fn claim(&self, name: &str) -> Result<RequestClaim> {
+        let folder = self.folder.join("asked");
+        let path = folder.join(name);
+        let claim = || format!("claim {}", path.display());
+        fs::create_dir_all(&folder).with_context(claim)?;
+        loop {
+            let file = files::lock(&path).with_context(claim)?;
+            file.lock().with_context(claim)?;
+            // Whoever had it took the file away: it says nothing to those who come now.
+            let is_there = files::found(fs::metadata(&path)).with_context(claim)?;
+            let own = file.metadata().with_context(claim)?;
+            if is_there.is_some_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())) {
+                return Ok(RequestClaim { path, _lock: file });
+            }
+        }
+    }
+
+    /// The book of this name, of what was spent.
+    pub fn book(&self, name: &str) -> PathBuf {
+        self.folder.join("spent").join(format!("{name}.jsonl"))
+    }
+}
+
+/// A claim of a request that is on its way. A kill releases it, and leaves an empty file that nobody heeds.
+pub struct RequestClaim {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Drop for RequestClaim {
+    fn drop(&mut self) {
+        // While it is locked: whoever waits for this file finds that it is gone.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -145,6 +145,7 @@ fn time_of(seconds: i64) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn a_reply_is_found_under_what_was_asked_and_under_nothing_else() {
@@ -164,18 +165,25 @@ mod tests {
             other[field] = value;
             assert_eq!(folder.find(&name(&other)).unwrap(), None, "{field}");
         }
-        assert_eq!((reply.text().as_deref(), reply.model().as_deref()), (Some("yes"), Some("m-1")));
-        assert_eq!(reply.usage(), Some(Usage { prompt_tokens: 7, completion_tokens: 0 }));
     }
 
     #[test]
-    fn a_body_that_is_no_completion_says_nothing() {
-        for body in
-            ["", "<html>", "{}", r#"{"choices": []}"#, r#"{"choices": [{"message": {"content": null}}]}"#, "[1]"]
-        {
-            let reply = ServerReply { request: Value::Null, body: body.to_owned(), at: String::new(), seconds: 0.0 };
-            assert_eq!(reply.text(), None, "{body}");
-        }
+    fn a_request_is_claimed_by_one_at_a_time_and_the_claims_leave_nothing() {
+        const THREADS: usize = 8;
+        let place = tempfile::tempdir().unwrap();
+        let folder = ReplyFolder::open(place.path()).unwrap();
+        let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = || {
+            for _ in 0..200 {
+                let claim = folder.claim("aa").unwrap();
+                most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                inside.fetch_sub(1, Ordering::SeqCst);
+                drop(claim);
+            }
+        };
+        std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(work))));
+        assert_eq!(most.into_inner(), 1);
+        assert_eq!(fs::read_dir(place.path().join("asked")).unwrap().count(), 0);
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! Bounds of how many requests go out at once and how fast: additive increase, multiplicative decrease (Chiu & Jain 1989), bounds by the
 //! minute, and what may be spent in the whole.
 
-use super::endpoint::{Budget, Endpoint};
-use super::replies::Usage;
+use super::{Budget, ServerSettings, Usage};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The longest pause that a server can ask for.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The traffic to one endpoint, which several threads share.
+/// The traffic to one server, which several threads share.
 pub struct RequestTraffic {
     most: f64,
     rpm: Option<u64>,
@@ -58,11 +57,11 @@ pub enum Admission {
 }
 
 impl RequestTraffic {
-    pub fn of(endpoint: &Endpoint, book: SpendingBook) -> RequestTraffic {
-        let most = endpoint.parallel as f64;
+    pub fn of(settings: &ServerSettings, book: SpendingBook) -> RequestTraffic {
+        let most = settings.parallel as f64;
         let state =
             TrafficState { allowed: most, at_once: 0, lowered: None, paused: None, recent: VecDeque::new(), book };
-        RequestTraffic { most, rpm: endpoint.rpm, tpm: endpoint.tpm, state: Mutex::new(state), changed: Condvar::new() }
+        RequestTraffic { most, rpm: settings.rpm, tpm: settings.tpm, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, TrafficState> {
@@ -99,9 +98,11 @@ impl RequestTraffic {
             let is_too_fast = self.rpm.is_some_and(|rpm| state.recent.len() as u64 >= rpm)
                 || self.tpm.is_some_and(|tpm| sent + tokens > tpm && !state.recent.is_empty());
             if !is_too_fast && (state.at_once as f64) < state.allowed.max(1.0) {
+                if !state.book.take(most)? {
+                    continue;
+                }
                 state.at_once += 1;
                 state.recent.push_back(SentRequest { at: now, tokens });
-                state.book.enter(SpendingEntry::sent(most))?;
                 return Ok(Admission::Open(OpenRequest { began: now, tokens }));
             }
             let first =
@@ -126,7 +127,7 @@ impl RequestTraffic {
             {
                 sent.tokens = used;
             }
-            state.book.enter(SpendingEntry::settled(most, usage))?;
+            state.book.settle(most, usage)?;
         }
         self.changed.notify_all();
         Ok(())
@@ -145,7 +146,7 @@ impl RequestTraffic {
             state.lowered = Some(Instant::now());
         }
         // It cost nothing but itself.
-        state.book.enter(SpendingEntry::settled(most, Usage::default()))?;
+        state.book.settle(most, Usage::default())?;
         self.changed.notify_all();
         Ok(())
     }
@@ -157,11 +158,13 @@ impl RequestTraffic {
     }
 }
 
-/// The book of what the attempts at one action have spent: a file of entries, each on the disk before the request is sent.
+/// The book of what was spent: a file of entries, each on the disk before its request is sent. Processes that ask the same write
+/// to one book. It is kept without a budget, too, for one that is set later.
 pub struct SpendingBook {
     budget: Budget,
     spent: SpendingEntry,
-    file: Option<File>,
+    file: File,
+    reader: File,
 }
 
 /// A change of what was spent.
@@ -196,25 +199,44 @@ impl SpendingEntry {
 }
 
 impl SpendingBook {
-    /// Opens the book; without a budget there is none.
-    ///
     /// # Errors
     /// It cannot be read or made.
     pub fn open(path: &Path, budget: Option<Budget>) -> Result<SpendingBook> {
-        let Some(budget) = budget else {
-            return Ok(SpendingBook { budget: Budget::default(), spent: SpendingEntry::default(), file: None });
-        };
         let read = || format!("read {}", path.display());
         path.parent().map_or(Ok(()), fs::create_dir_all).with_context(read)?;
-        let text = files::found(fs::read_to_string(path)).with_context(read)?.unwrap_or_default();
+        let file = files::to_append(path).with_context(read)?;
+        let (reader, _) = files::regular(path).with_context(read)?;
+        let mut book =
+            SpendingBook { budget: budget.unwrap_or_default(), spent: SpendingEntry::default(), file, reader };
+        book.locked(|_| Ok(())).with_context(read)?;
+        Ok(book)
+    }
+
+    /// Does something while no other process writes to the book, with all that they have entered.
+    fn locked<T>(&mut self, write: impl FnOnce(&mut SpendingBook) -> Result<T>) -> Result<T> {
+        self.file.lock()?;
+        let done = self.catch_up().and_then(|()| write(self));
+        self.file.unlock()?;
+        done
+    }
+
+    /// Counts what stands behind the place up to which it was read.
+    fn catch_up(&mut self) -> Result<()> {
+        let mut text = String::new();
+        self.reader.read_to_string(&mut text)?;
         // A kill may have cut the last line; it was about a request that was not sent yet.
         let entries = text.lines().filter_map(|line| serde_json::from_str::<SpendingEntry>(line).ok());
-        let spent = entries.fold(SpendingEntry::default(), SpendingEntry::plus);
-        let mut file = files::to_append(path).with_context(read)?;
+        self.spent = entries.fold(self.spent, SpendingEntry::plus);
         if !text.is_empty() && !text.ends_with('\n') {
-            file.write_all(b"\n").with_context(read)?;
+            self.write("\n")?;
         }
-        Ok(SpendingBook { budget, spent, file: Some(file) })
+        Ok(())
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data())?;
+        self.reader.seek_relative(text.len() as i64)?;
+        Ok(())
     }
 
     fn allows(&self, most: Usage) -> bool {
@@ -231,12 +253,22 @@ impl SpendingBook {
         self.budget.requests.is_none_or(|most| self.spent.requests < most as i64)
     }
 
-    fn enter(&mut self, entry: SpendingEntry) -> Result<()> {
+    /// Enters a request, unless it might take more than is left: another process may have taken it.
+    fn take(&mut self, most: Usage) -> Result<bool> {
+        let take = |book: &mut SpendingBook| match book.allows(most) {
+            true => book.add(SpendingEntry::sent(most)).map(|()| true),
+            false => Ok(false),
+        };
+        self.locked(take).context("write what is spent")
+    }
+
+    fn settle(&mut self, most: Usage, usage: Usage) -> Result<()> {
+        self.locked(|book| book.add(SpendingEntry::settled(most, usage))).context("write what was spent")
+    }
+
+    fn add(&mut self, entry: SpendingEntry) -> Result<()> {
+        self.write(&(serde_json::to_string(&entry)? + "\n"))?;
         self.spent = self.spent.plus(entry);
-        if let Some(file) = &mut self.file {
-            let line = serde_json::to_string(&entry)? + "\n";
-            file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).context("write what was spent")?;
-        }
         Ok(())
     }
 }
@@ -247,8 +279,8 @@ mod tests {
 
     const NEXT: Usage = Usage { prompt_tokens: 100, completion_tokens: 10 };
 
-    fn traffic(endpoint: &Endpoint, path: &Path) -> RequestTraffic {
-        RequestTraffic::of(endpoint, SpendingBook::open(path, endpoint.budget).unwrap())
+    fn traffic(settings: &ServerSettings, path: &Path) -> RequestTraffic {
+        RequestTraffic::of(settings, SpendingBook::open(path, settings.budget).unwrap())
     }
 
     fn sends(traffic: &RequestTraffic) -> Option<OpenRequest> {
@@ -258,29 +290,48 @@ mod tests {
         }
     }
 
+    fn with_budget(budget: Budget) -> ServerSettings {
+        ServerSettings { parallel: 8, budget: Some(budget), ..ServerSettings::default() }
+    }
+
     #[test]
     fn a_budget_holds_over_all_attempts_and_what_was_not_used_comes_back() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("spent/a.jsonl");
         let budget = Budget { requests: Some(3), tokens: Some(250), ..Budget::default() };
-        let endpoint = Endpoint { budget: Some(budget), ..Endpoint::default() };
-        let first = traffic(&endpoint, &path);
+        let settings = with_budget(budget);
+        let first = traffic(&settings, &path);
         let request = sends(&first).unwrap();
         first.answered(request, NEXT, Some(Usage { prompt_tokens: 20, completion_tokens: 2 })).unwrap();
         // This one is killed on its way: it counts as if it had been paid for.
         sends(&first).unwrap();
-        let second = traffic(&endpoint, &path);
+        let second = traffic(&settings, &path);
         assert!(sends(&second).is_some(), "22 + 110 + 110 tokens are within 250");
         assert!(sends(&second).is_none(), "three requests are sent");
-        let raised =
-            Endpoint { budget: Some(Budget { requests: Some(4), tokens: None, ..budget }), ..Endpoint::default() };
+        let raised = with_budget(Budget { requests: Some(4), tokens: None, ..budget });
         assert!(sends(&traffic(&raised, &path)).is_some());
+    }
+
+    #[test]
+    fn two_that_ask_the_same_spend_one_budget_and_what_was_spent_without_one_counts() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("spent/a.jsonl");
+        let without = traffic(&ServerSettings { parallel: 8, ..ServerSettings::default() }, &path);
+        assert!(sends(&without).is_some());
+        let budget = with_budget(Budget { requests: Some(4), ..Budget::default() });
+        let (one, other) = (traffic(&budget, &path), traffic(&budget, &path));
+        let sent = [&one, &other, &one, &other, &one].map(|traffic| {
+            let request = sends(traffic);
+            request.as_ref().inspect(|_| traffic.failed());
+            request.is_some()
+        });
+        assert_eq!(sent, [true, true, true, false, false]);
     }
 
     #[test]
     fn fewer_go_out_at_once_after_a_refusal_and_more_again_after_answers() {
         let place = tempfile::tempdir().unwrap();
-        let traffic = traffic(&Endpoint { parallel: 8, ..Endpoint::default() }, &place.path().join("none"));
+        let traffic = traffic(&ServerSettings { parallel: 8, ..ServerSettings::default() }, &place.path().join("none"));
         let requests: Vec<OpenRequest> = (0..8).map(|_| sends(&traffic).unwrap()).collect();
         // They began before the first of them was refused: one refusal counts.
         requests.iter().for_each(|request| traffic.refused(request, NEXT, None).unwrap());
