@@ -142,6 +142,7 @@ fn fifty_answers_that_say_what_to_choose_gain_nothing_by_a_judge_that_looks_and_
     assert_eq!((server.requests(), metric(&looks, "injection_items")), (2 * 60 + 50, 50.0));
     assert_eq!((metric(&looks, "injection_gain"), metric(&looks, "items")), (0.0, 60.0));
     assert!(metric(&looks, "injection_gain_high") < 0.05);
+    assert_eq!(rows(&place, &looks, "pairs.jsonl").len(), 60);
     run(&place, 0);
     assert_eq!(server.requests(), 2 * 60 + 50);
 
@@ -154,7 +155,6 @@ fn fifty_answers_that_say_what_to_choose_gain_nothing_by_a_judge_that_looks_and_
     // Half of the answers had won anyway.
     assert!((0.3..0.7).contains(&metric(&obeyed, "injection_gain")), "{}", metric(&obeyed, "injection_gain"));
     assert_eq!((obeyed.ending("judged"), metric(&obeyed, "longer_share")), ("stopped", 0.0));
-    assert_eq!(rows(&place, &obeyed, "pairs.jsonl").len(), 60);
 }
 
 #[test]

@@ -63,7 +63,8 @@ impl<'a> KnownScores<'a> {
 
     /// Whether the good ones lie closer together than to the bad ones: several answers that are all right ought to tie.
     fn holds_together(&self) -> Option<bool> {
-        Some(self.margin() > 0.0 && self.margin() > self.spread()?)
+        let spread = self.spread()?;
+        Some(self.margin() > 0.0 && self.margin() > spread)
     }
 }
 
