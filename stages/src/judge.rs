@@ -7,6 +7,7 @@ pub mod calibrated;
 pub mod completion;
 pub mod endpoint;
 pub mod hearing;
+pub mod injection;
 pub mod measures;
 pub mod models;
 pub mod prompt;

@@ -136,12 +136,14 @@ impl Reward {
                     .filter(|adapter| adapter.head.is_some())
                     .context("score answers: a language model gives no scores; connect a reward model")?;
                 let ends = Ends::of(artifact.config(), &artifact.tokenizer, None, true)?;
+                let known: Vec<String> = ends.tokens().map(|end| artifact.tokenizer.token(end)).collect();
                 let encoder = encoder(artifact, ends);
                 let is_of_others = artifact.is_reward_of_others();
                 let one = |answer: &GivenAnswer| {
+                    let text = artifact.tokenizer.plain(without_end(answer.text, &known))?;
                     let read = match answer.prompt {
-                        Prompt::Chat(messages) if is_of_others => encoder.rendered(messages, answer.text)?,
-                        prompt => match encoder.sequence(prompt, answer.text)? {
+                        Prompt::Chat(messages) if is_of_others => encoder.rendered(messages, &text)?,
+                        prompt => match encoder.sequence(prompt, &text)? {
                             Fit::Fits(row, is_cut) => Fit::Fits(row.ids, is_cut),
                             Fit::TooLong(why) => Fit::TooLong(why),
                         },
@@ -178,6 +180,11 @@ impl Reward {
         ];
         all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, said)| format!("reward {place} {said}")).collect()
     }
+}
+
+/// The answer without the end that its row may hold: whoever reads it puts one there.
+fn without_end<'a>(answer: &'a str, ends: &[String]) -> &'a str {
+    ends.iter().find_map(|end| answer.strip_suffix(end.as_str())).unwrap_or(answer)
 }
 
 /// Encodes texts for a model that judges: up to its whole context, and of a prompt that is too long the end.

@@ -3,6 +3,7 @@
 
 mod answer;
 mod named;
+mod plain;
 mod same;
 mod sentencepiece;
 
