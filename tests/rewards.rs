@@ -278,3 +278,26 @@ fn a_server_that_gives_no_scores_is_told_before_anything_trains() {
     write(&place, "  first:\n    kind: reward\n    with: {endpoint: {url: \"https://me:key@host/\"}}\n");
     assert!(place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr.contains("holds neither a key nor a query"));
 }
+
+#[test]
+fn a_reward_model_of_others_reads_dialogues_through_its_own_template() {
+    let place = small("");
+    run(&place, 0);
+    place.run(&["export", "strange", "own", "rlhf.yaml", "--merge"]).expect_exit(0);
+    let prompts = ["Why?", "Who, then?"].map(|text| json!({"messages": [{"role": "user", "content": text}]}));
+    place.write("chat.jsonl", &prompts.map(|row| format!("{row}\n")).concat());
+    let template = "{% for message in messages %}<{{ message.content }}>.{% endfor %}";
+    let measured = |reward: &str| {
+        let line = eval("measured", reward).replace("data/heldout.jsonl", "chat.jsonl");
+        line.replace("max_new_tokens: 8", &format!("max_new_tokens: 8, chat_template: \"{template}\""))
+    };
+    write(&place, &measured("./own"));
+    let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
+    assert!(refused.contains("cannot read the dialogues that it is to score"), "{refused}");
+    place.write("own/chat_template.jinja", template);
+    let of_ours = mean(&run(&place, 0), "measured", "mean_score");
+    // One that was trained elsewhere has no scale beside it, and reads all that the template writes.
+    fs::remove_file(place.at("own/reward.json")).unwrap();
+    let of_others = mean(&run(&place, 0), "measured", "mean_score");
+    assert!(of_others.is_finite() && of_others != of_ours, "{of_others} {of_ours}");
+}
