@@ -221,7 +221,7 @@ fn a_reward_model_and_a_language_model_compare_answers_as_rows_that_a_reward_mod
     assert_eq!(events.ending("rm_2"), "done");
 }
 
-/// What a policy or a file writes is text to a judge on this machine, also where it spells a token of the judge.
+/// Texts of a policy or a file are texts to a judge on this machine, also where they spell a token of the judge.
 #[test]
 fn a_judge_on_this_machine_reads_no_special_token_within_an_answer() {
     let place = trained(

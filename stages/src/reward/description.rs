@@ -1,4 +1,4 @@
-//! What a stage of kind `reward` gives: a description of a reward that is asked, beside the files that its command reads. And
+//! The output of a stage of kind `reward`: a description of a reward that is asked, beside the files that its command reads; and
 //! what only the stages that ask it are told, since it changes no score.
 
 use super::parameters::AskedRewardParameters;
