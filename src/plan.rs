@@ -39,6 +39,7 @@ pub use metrics::{declared_metrics, written_metric};
 pub use name::ArtifactName;
 use serde::Deserialize;
 pub use source::{Input, Source};
+use stages::io::CalledReward;
 use stages::kinds::PLANNED;
 use stages::stage::{Accepts, Gives, Kind, did_you_mean};
 use std::collections::{BTreeMap, HashMap};
@@ -85,6 +86,8 @@ pub struct Stage {
     pub retry: Retry,
     /// Names of environment variables that are passed to its command; their values are never stored.
     pub secrets: Vec<String>,
+    /// The rewards that it asks, and how.
+    pub called: Vec<CalledReward>,
     /// Whether the files that its command reads are recorded.
     pub audit: bool,
 }
@@ -189,9 +192,10 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     for (family, stages) in &spec.families {
         stages.iter().for_each(|stage| families.entry(stage).or_default().push(family.clone()));
     }
+    let mut told = secrets::told(&drafts);
     let finished = drafts.into_iter().zip(gates).zip(after).enumerate().map(|(old, ((draft, gate), after))| {
         let Draft { spec: stage, kind, inputs, parameters, beside_key, metrics, incumbent, .. } = draft;
-        let (kind, parameters) = (kind?, parameters?);
+        let (kind, parameters, told) = (kind?, parameters?, told[old].take()?);
         Some(Stage {
             name: stage.name.value.clone(),
             kind,
@@ -208,7 +212,8 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             resources: stage.resources,
             timeout: stage.timeout,
             retry: stage.retry,
-            secrets: stage.secrets.iter().map(|name| name.value.clone()).collect(),
+            secrets: told.secrets,
+            called: told.called,
             audit: stage.audit.as_ref().is_some_and(|audit| audit.value),
         })
     });
@@ -271,7 +276,7 @@ fn incumbent(
     let kind = kind?;
     let is_connected = |port: &str| inputs.iter().any(|input| input.port == port);
     if let Some(named) = &stage.incumbent {
-        if !kind.takes_any_port {
+        if !kind.is_command() {
             let message = format!("`{}` has its incumbent by its kind", kind.name);
             mistakes.push(Diagnostic::error(named.span, message).help("`incumbent` is for stages of kind `exec`"));
         } else if !is_connected(&named.value) {

@@ -33,6 +33,8 @@ pub fn schema() -> Value {
         "source": {"anyOf": [source(), best_of()]},
         "data": {"anyOf": [{"$ref": "#/$defs/data_source"}, list_of(json!({"$ref": "#/$defs/data_source"}))]},
         "data_source": data_source(),
+        "reward_source": reward_source(),
+        "rewards": {"anyOf": [{"$ref": "#/$defs/reward_source"}, list_of(json!({"$ref": "#/$defs/reward_source"}))]},
         "sources": {"anyOf": [{"$ref": "#/$defs/source"}, list_of(json!({"$ref": "#/$defs/source"}))]},
         "rules": rules(),
         "duration": duration(),
@@ -271,25 +273,49 @@ fn best_of_keys() -> Vec<Key> {
 
 /// A source of data: as [`source`], or a mapping with the options of reading.
 fn data_source() -> Value {
-    let mut of_mapping = joined(mapping(data_keys()), json!({"required": [spec::stage::PATH]}));
+    let [path, _] = spec::stage::SOURCES;
+    let mut of_mapping = joined(mapping(data_keys()), json!({"required": [path]}));
     of_mapping["type"] = json!("object");
     json!({"anyOf": [{"$ref": "#/$defs/source"}, of_mapping]})
 }
 
 fn data_keys() -> Vec<Key> {
-    let doc = |key: &str| OPTIONS.iter().find(|(name, _)| *name == key).map_or("", |(_, doc)| doc);
+    let [path, _] = spec::stage::SOURCES;
     let columns = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let weight = templated(json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1000}));
     vec![
         (
-            spec::stage::PATH,
+            path,
             "a file, a directory of data files, a pattern of names (`data/*.jsonl`), data of the hub, or a stage",
             json!({"$ref": "#/$defs/source"}),
         ),
-        ("columns", doc("columns"), columns),
-        ("join", doc("join"), json!({"type": "string"})),
-        ("take", doc("take"), templated(json!({"type": "integer", "minimum": 1}))),
-        ("weight", doc("weight"), templated(json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1000}))),
+        ("columns", option("columns"), columns),
+        ("join", option("join"), json!({"type": "string"})),
+        ("take", option("take"), templated(json!({"type": "integer", "minimum": 1}))),
+        ("weight", option("weight"), weight),
     ]
+}
+
+/// A reward: as [`source`], or a mapping with its weight.
+fn reward_source() -> Value {
+    let [_, from] = spec::stage::SOURCES;
+    let mut of_mapping = joined(mapping(reward_keys()), json!({"required": [from]}));
+    of_mapping["type"] = json!("object");
+    json!({"anyOf": [{"$ref": "#/$defs/source"}, of_mapping]})
+}
+
+fn reward_keys() -> Vec<Key> {
+    let [_, from] = spec::stage::SOURCES;
+    let weight = templated(json!({"type": "number", "minimum": -1000, "maximum": 1000}));
+    vec![
+        (from, "a stage, or a path", json!({"$ref": "#/$defs/source"})),
+        ("weight", "how much its score counts in the sum; default: 1. Below 0 it counts against", weight),
+    ]
+}
+
+/// The description of an option with which rows are read.
+fn option(key: &str) -> &'static str {
+    OPTIONS.iter().find(|(name, _)| *name == key).map_or("", |(_, doc)| doc)
 }
 
 /// The keys of any stage, with the schemas of `from` and `with` for each kind.
@@ -299,7 +325,7 @@ fn stage() -> Value {
             "from": {"$ref": format!("#/$defs/from_{}", kind.name)},
             "with": {"$ref": format!("#/$defs/with_{}", kind.name)},
         });
-        if !kind.takes_any_port {
+        if !kind.is_command() {
             // The kind itself declares them.
             keys["metrics"] = json!(false);
             keys["incumbent"] = json!(false);
@@ -323,6 +349,7 @@ fn from(kind: &Kind) -> Value {
     let port = |port: &Port| {
         let of = match port.accepts {
             Accepts::Data(_) => "data",
+            Accepts::Reward if port.takes_many => "rewards",
             _ if port.takes_many => "sources",
             _ => "source",
         };
@@ -369,7 +396,8 @@ mod tests {
         same("retry", retry_keys(), spec::limits::RETRY);
         same("a gate", gate_keys(), spec::gate::KEYS);
         same("select", select_keys(), spec::gate::SELECT_KEYS);
-        let of_data: Vec<&str> = [spec::stage::PATH].into_iter().chain(OPTIONS.map(|(key, _)| key)).collect();
+        let [path, _] = spec::stage::SOURCES;
+        let of_data: Vec<&str> = [path].into_iter().chain(OPTIONS.map(|(key, _)| key)).collect();
         same("the best of several stages", best_of_keys(), &spec::best_of::KEYS);
         same("a source of data", data_keys(), &of_data);
     }

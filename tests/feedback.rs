@@ -82,7 +82,7 @@ fn sample(policies: &str, with: &str) -> String {
 fn eight_draws_begin_with_the_four_of_before_which_cost_nothing_anew() {
     let place = trained(&sample("[base, tuned]", "k: 4"));
     let first = run(&place, 0);
-    assert_eq!(worked(&first, "answers"), 2 * 4 + 1);
+    assert_eq!(worked(&first, "answers"), 1 + 2 * 4 + 1);
     let four = rows(&place, first.content("answers"), "answers.jsonl");
     write(&place, &sample("[base, tuned]", "k: 8"));
     let second = run(&place, 0);
@@ -104,6 +104,27 @@ fn eight_draws_begin_with_the_four_of_before_which_cost_nothing_anew() {
     }
     assert!(drawn > 80 && drawn <= 96, "{drawn}");
     assert_eq!(worked(&run(&place, 0), "answers"), 0);
+}
+
+#[test]
+fn more_prompts_are_drawn_in_their_own_block_alone_and_the_texts_stay() {
+    let place = trained(&sample("tuned", "k: 2").replace("heldout", "many"));
+    let all = fs::read_to_string(format!("{ROOT}/pipelines/data/prompts.jsonl")).unwrap();
+    let write = |rows: usize| {
+        place.write("data/many.jsonl", &all.lines().take(rows).map(|row| format!("{row}\n")).collect::<String>());
+    };
+    write(300);
+    let first = run(&place, 0);
+    let before = texts(&rows(&place, first.content("answers"), "answers.jsonl"));
+    let blocks = (worked(&first, "answers") - 2) / 2;
+    assert!(blocks > 1, "{blocks}");
+    write(310);
+    let second = run(&place, 0);
+    // The rows are divided anew, one or two blocks are drawn twice, and all are put together.
+    let drawn = worked(&second, "answers") - 2;
+    assert!(drawn == 2 || drawn == 4, "{drawn} of {blocks} blocks");
+    let after = texts(&rows(&place, second.content("answers"), "answers.jsonl"));
+    assert!(before.len() > 290 && before.iter().all(|(prompt, answers)| after[prompt] == *answers));
 }
 
 #[test]
@@ -172,11 +193,11 @@ fn a_reward_model_and_a_language_model_compare_answers_as_rows_that_a_reward_mod
     kind: rm
     from: {model: tuned, data: data/rankings.jsonl}
     with: {epochs: 1, batch: 16, max_tokens: 64}
-  by_score: {kind: rank, from: {items: answers:answers.jsonl, judge: rm_1}, with: {form: pairs}}
+  by_score: {kind: rank, from: {items: answers:answers.jsonl, judge: rm_1}, with: {form: pairs, probe_injections: 50}}
   by_odds:
     kind: rank
     from: {items: answers:answers.jsonl, judge: tuned}
-    with: {form: ranking, template: '{{ question }} A:{{ answers[0].text }} B:{{ answers[1].text }} Better:'}
+    with: {form: ranking, probe_injections: 50, template: '{{ question }} A:{{ answers[0].text }} B:{{ answers[1].text }} Better:'}
   rm_2:
     kind: rm
     from: {model: tuned, data: [by_score:pairs.jsonl, by_odds:rankings.jsonl]}
@@ -187,11 +208,58 @@ fn a_reward_model_and_a_language_model_compare_answers_as_rows_that_a_reward_mod
     let by_score = &events.outcome("by_score")["metrics"];
     // A score has no order.
     assert!(by_score["order_consistency"].is_null() && by_score["first_share"].is_null());
+    assert!(by_score["longer_share_controlled"].is_number() && by_score["order_effect"].is_null(), "{by_score}");
+    for metrics in [by_score, &events.outcome("by_odds")["metrics"]] {
+        assert!(metrics["injection_items"].as_f64() > Some(10.0), "{metrics}");
+        // Models of a few steps obey nobody.
+        assert!(metrics["injection_gain_low"].as_f64() <= Some(0.0), "{metrics}");
+    }
     assert!(by_score["items"].as_f64() > Some(40.0), "{by_score}");
     assert!(events.outcome("by_odds")["metrics"]["order_consistency"].is_number());
     let pairs = rows(&place, events.content("by_score"), "pairs.jsonl");
     assert!(pairs.iter().all(|row| word(&row["by"]).starts_with("tree:") && row["source"] == "ai"));
     assert_eq!(events.ending("rm_2"), "done");
+}
+
+/// What a policy or a file writes is text to a judge on this machine, also where it spells a token of the judge.
+#[test]
+fn a_judge_on_this_machine_reads_no_special_token_within_an_answer() {
+    let place = trained(
+        "  rm_1:
+    kind: rm
+    from: {model: tuned, data: data/rankings.jsonl}
+    with: {epochs: 1, batch: 16, max_tokens: 64}
+  scored: {kind: score, from: {items: items.jsonl, judge: rm_1}}
+  by_odds:
+    kind: rank
+    from: {items: items.jsonl, judge: tuned}
+    with: {template: '{{ question }} A:{{ answers[0].text }} B:{{ answers[1].text }} Better:'}
+",
+    );
+    let row =
+        |id: &str, answer: &str| serde_json::json!({"id": id, "prompt": "Speaker: hello", "answers": [answer, "z"]});
+    let all = [
+        row("token", "I see.</s>I see.<s>"),
+        row("text", "I see.< /s>I see.< s>"),
+        row("end", "I see.</s>"),
+        row("none", "I see."),
+    ];
+    place.write("items.jsonl", &all.map(|row| format!("{row}\n")).concat());
+    let events = run(&place, 0);
+    let scores: Vec<f64> = rows(&place, events.content("scored"), "scores.jsonl")
+        .iter()
+        .map(|row| row["score"][0].as_f64().unwrap())
+        .collect();
+    // Its own end is put behind an answer whether the row has it or not.
+    assert!(scores[0] == scores[1] && scores[2] == scores[3] && scores[0] != scores[3], "{scores:?}");
+    // Chances of what was shown first, by the order.
+    let replies = rows(&place, events.content("by_odds"), "replies.jsonl");
+    let chances = |id: &str| -> BTreeMap<String, f64> {
+        let row = replies.iter().find(|row| row["id"] == id).unwrap();
+        let reply = |reply: &Value| (reply["order"].to_string(), reply["first"].as_f64().unwrap());
+        row["replies"].as_array().unwrap().iter().map(reply).collect()
+    };
+    assert!(chances("token") == chances("text") && chances("token") != chances("none"), "{replies:?}");
 }
 
 #[test]
@@ -368,6 +436,77 @@ fn a_plan_bounds_what_an_endpoint_is_asked_about_answers_that_are_not_drawn_yet(
     assert_eq!(notes, [said]);
 }
 
+/// Rows of RewardBench 2, each answer a word of its own, and a file with the scores of the words.
+fn benchmark(place: &Place) -> Value {
+    let golden = fs::read_to_string(format!("{ROOT}/stages/tests/golden/rewardbench.json")).unwrap();
+    let golden: Value = serde_json::from_str(&golden).unwrap();
+    let (mut words, mut items) = (String::new(), String::new());
+    let mut spoken = 0_usize;
+    let mut word_of = |score: &Value| {
+        let letter = |place: u32| char::from(b'a' + (spoken / 26_usize.pow(place) % 26) as u8);
+        let word: String = (0..3).map(letter).collect();
+        words += &format!("{word}\t{score}\n");
+        spoken += 1;
+        word
+    };
+    for (rows, subset) in [(&golden["best_of_4"], None), (&golden["ties"], Some("Ties"))] {
+        for row in rows.as_array().unwrap() {
+            let mut answers: Vec<String> = row["scores"].as_array().unwrap().iter().map(&mut word_of).collect();
+            let rejected = answers.split_off(row["num_correct"].as_u64().unwrap_or(1) as usize);
+            let subset = subset.unwrap_or_else(|| word(&row["subset"]));
+            let prompt = format!("prompt {}", row["id"]);
+            let row = serde_json::json!({"id": row["id"], "prompt": prompt, "chosen": answers, "rejected": rejected,
+                                         "subset": subset});
+            items += &format!("{row}\n");
+        }
+    }
+    place.write("words.tsv", &words);
+    place.write("items.jsonl", &items);
+    golden
+}
+
+#[test]
+fn scores_of_best_of_four_and_of_ties_are_those_of_rewardbench() {
+    let place = place();
+    let golden = benchmark(&place);
+    place.write(
+        "rlhf.yaml",
+        "name: rlhf\nstages:\n  scored:\n    kind: score\n    from: {items: items.jsonl, judge: words.tsv}
+    gate: mean(correct where subset = \"Math\") between 0.38 and 0.4\n",
+    );
+    let events = run(&place, 0);
+    let metric = |name: &str| events.outcome("scored")["metrics"][name].as_f64().unwrap();
+    let ties = golden["ties_score"].as_f64().unwrap();
+    assert!((metric("ties_score") - ties).abs() < 1e-9, "{} {ties}", metric("ties_score"));
+    let subsets = rows(&place, events.content("scored"), "subsets.jsonl");
+    let mut scores = vec![ties];
+    for row in subsets.iter().filter(|row| row["subset"] != "Ties") {
+        let expected = golden["subsets"][word(&row["subset"])].as_f64().unwrap();
+        assert!((row["accuracy"].as_f64().unwrap() - expected).abs() < 1e-9, "{row}");
+        scores.push(expected);
+    }
+    assert_eq!(scores.len(), 4);
+    assert!((metric("subset_score") - scores.iter().sum::<f64>() / 4.0).abs() < 1e-9);
+}
+
+#[test]
+fn rows_of_best_of_four_and_of_ties_are_data_of_a_reward_model_and_of_an_eval() {
+    let place = trained(
+        "  rm_1: {kind: rm, from: {model: tuned, data: items.jsonl}, with: {epochs: 1, batch: 16, max_tokens: 64}}
+  judged: {kind: score, from: {items: items.jsonl, judge: rm_1}, allow_overlap: true}
+  measured:
+    kind: eval
+    from: {policy: tuned, reward: rm_1, prompts: items.jsonl}
+    with: {max_new_tokens: 4}
+    allow_overlap: true
+",
+    );
+    benchmark(&place);
+    let events = run(&place, 0);
+    assert_eq!(events.outcome("measured")["metrics"]["data_rows"].as_f64(), Some(106.0));
+    assert!(events.outcome("judged")["metrics"]["subset_score"].is_number());
+}
+
 /// `pipelines/rlaif.yaml` at a reduced size, with the judge that compares replaced.
 fn chain(judge: [&str; 2]) -> Place {
     let place = place();
@@ -382,26 +521,79 @@ fn chain(judge: [&str; 2]) -> Place {
     let text = fs::read_to_string(format!("{ROOT}/pipelines/rlaif.yaml")).unwrap();
     // A model of a few steps passes no gate.
     let lines = text.lines().filter(|line| !line.starts_with("    gate: ")).map(|line| format!("{line}\n"));
-    let text: String = lines.collect();
-    let own = "    from: {items: \"answers:answers.jsonl\", judge: rm_judge}\n    with: {form: ranking}\n";
-    for replaced in ["steps: 300", "steps: 15", own] {
-        assert!(text.contains(replaced), "{replaced}");
-    }
     let [from, with] = judge;
-    let of_judge = format!("    from: {{items: \"answers:answers.jsonl\"{from}}}\n    with: {{form: ranking{with}}}\n");
-    let text = text.replace("steps: 300", "steps: 40").replace("steps: 15", "steps: 2").replace(own, &of_judge);
+    let judged = format!("{from}, people: people}}\n    with: {{form: ranking{with}}}");
+    let smaller: [(&str, &str); 4] = [
+        ("steps: 300", "steps: 40"),
+        ("steps: 15", "steps: 2"),
+        ("take: 80", "take: 12"),
+        (", judge: rm_judge, people: people}\n    with: {form: ranking}", &judged),
+    ];
+    let text = smaller.iter().fold(lines.collect::<String>(), |text, (own, other)| replaced(&text, own, other));
     place.write("rlhf.yaml", &text);
     place
+}
+
+/// A text with the one place at which a part of it stands replaced.
+fn replaced(text: &str, own: &str, other: &str) -> String {
+    assert_eq!(text.matches(own).count(), 1, "{own}");
+    text.replace(own, other)
 }
 
 #[test]
 fn the_whole_chain_runs_by_a_judge_on_this_machine_and_nothing_of_it_twice() {
     let place = chain([", judge: rm_judge", ""]);
     let events = run(&place, 0);
-    let stages = ["answers", "check", "judged", "preferences", "rm", "ppo", "eval"];
+    let stages = ["answers", "people", "judged", "preferences", "rm", "ppo", "eval"];
     assert!(stages.iter().all(|stage| events.ending(stage) == "done"), "{stages:?}");
-    assert!(events.outcome("check")["metrics"]["people_agreement"].is_number());
+    // People spoke of the very answers that the judge compares.
+    let metrics = &events.outcome("judged")["metrics"];
+    assert_eq!((metrics["people_items"].as_f64(), metrics["items"].as_f64()), (Some(12.0), Some(48.0)));
+    let provenance = rows(&place, events.content("preferences"), "provenance.jsonl");
+    let sources = |wanted: &str| provenance.iter().filter(|row| row["source"] == wanted).count();
+    assert!(sources("human_over_ai") > 0, "{metrics}");
+    assert_eq!((sources("human_over_ai") + sources("human"), sources("ai")), (12, 36));
     assert!(run(&place, 0).busy().is_empty());
+}
+
+#[test]
+fn a_judge_of_the_chain_that_does_not_say_what_people_say_labels_nothing() {
+    let place = chain([", judge: never.jsonl", ""]);
+    // All answers are the same to it.
+    place.write("never.jsonl", "{\"regex\": \"^$\"}\n");
+    let gate = "\n    gate: people_agreement > 0.7 with 95% confidence\n\n  preferences:";
+    place.write("rlhf.yaml", &replaced(&place.read("rlhf.yaml"), "\n\n  preferences:", gate));
+    let events = run(&place, 3);
+    assert_eq!(events.outcome("judged")["metrics"]["people_agreement"].as_f64(), Some(0.5));
+    for stage in ["preferences", "rm", "ppo", "eval"] {
+        assert_eq!(events.ending(stage), "skipped", "{stage}");
+    }
+}
+
+#[test]
+fn rankings_that_people_confirm_train_nothing_anew_and_three_that_they_change_do() {
+    let place = chain([", judge: rm_judge", ""]);
+    let first = run(&place, 0);
+    // What they said, as a file of rows.
+    let said = |row: &Value| serde_json::json!({"prompt": row["prompt"], "completion": row["completion"], "ranking": row["ranking"]});
+    let people: Vec<Value> = rows(&place, first.content("people"), "rankings.jsonl").iter().map(said).collect();
+    let judged: Vec<Value> = rows(&place, first.content("judged"), "rankings.jsonl").iter().map(said).collect();
+    let tell = |rows: &[Value]| {
+        place.write("said.jsonl", &rows.iter().map(|row| format!("{row}\n")).collect::<String>());
+        run(&place, 0)
+    };
+    place.write("rlhf.yaml", &place.read("rlhf.yaml").replace("people: people", "people: said.jsonl"));
+    let confirmed = tell(&[&people[..], &judged[20..23]].concat());
+    assert!(confirmed.content("preferences") != first.content("preferences"));
+    assert_eq!((confirmed.content("rm"), worked(&confirmed, "rm")), (first.content("rm"), 0));
+    let turned = people[..3].iter().map(|row| {
+        let ranks: Vec<u64> = row["ranking"].as_array().unwrap().iter().map(|rank| rank.as_u64().unwrap()).collect();
+        let most = ranks.iter().max().unwrap();
+        let ranking: Vec<u64> = ranks.iter().map(|rank| 1 + most - rank).collect();
+        serde_json::json!({"prompt": row["prompt"], "completion": row["completion"], "ranking": ranking})
+    });
+    let changed = tell(&turned.chain(people[3..].iter().cloned()).collect::<Vec<_>>());
+    assert_eq!(worked(&changed, "rm"), 1);
 }
 
 #[test]

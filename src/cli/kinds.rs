@@ -53,7 +53,7 @@ fn short(port: &Port) -> String {
 fn gives(gives: Gives) -> &'static str {
     match gives {
         Gives::Model => "model",
-        Gives::Reward => "reward",
+        Gives::Reward | Gives::Scorer => "reward",
         Gives::Nothing => "measurements",
         Gives::Any => "anything",
     }
@@ -136,7 +136,7 @@ fn beside_key(kind: &Kind) -> Sheet {
 }
 
 fn metrics(kind: &Kind) -> Sheet {
-    if kind.takes_any_port {
+    if kind.is_command() {
         return Sheet::note(
             "metrics: those the stage declares, `metrics: {name: higher|lower|neutral}`, or \
              `{name: {better: higher, bounds: [1, 5]}}` where every item lies between two numbers",

@@ -138,7 +138,7 @@ fn written_here(test: &Node, key: Span, gate: &Node, mistakes: &mut Vec<Diagnost
         }
     };
     let declared = match (test.get("metrics"), kind) {
-        (Some(node), Some(kind)) if !kind.takes_any_port => {
+        (Some(node), Some(kind)) if !kind.is_command() => {
             let message = format!("`{}` declares its metrics itself", kind.name);
             mistakes.push(Diagnostic::error(node.span, message).help("`metrics` is for the kind `exec`"));
             Vec::new()

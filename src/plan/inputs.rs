@@ -6,12 +6,13 @@ mod hub;
 
 use super::graph::{Graph, StageId};
 use super::source::{
-    FileCheck, FileChecks, Input, Source, SourceLookup, Target, accepted, file_source, nothing_at, stage_of,
+    FileCheck, FileChecks, Input, Reading, Source, SourceLookup, Target, accepted, file_source, nothing_at, stage_of,
     stage_source, takes_file,
 };
 use crate::diagnostic::Diagnostic;
 use crate::hub::is_data;
 use crate::spec::{PortSpec, Reference, SourceSpec, StageSpec};
+use formats::data::ReadOptions;
 use formats::unreadable;
 use stages::stage::{Accepts, Kind, Port, did_you_mean};
 use std::fs;
@@ -39,11 +40,21 @@ pub fn resolve(
             continue;
         }
         let mut sources = Vec::with_capacity(from.sources.len());
+        let is_added_up = port.is_some_and(|port| port.takes_many && port.accepts == Accepts::Reward);
+        let mut readings = Vec::new();
         for source in &from.sources {
-            if source.options.is_some() {
+            let options = source.options.clone().unwrap_or_default();
+            let weighs_alone = options == ReadOptions { weight: options.weight, ..ReadOptions::default() };
+            if source.options.is_some() && !(is_added_up && weighs_alone) {
                 let message = format!("`{}` takes no options", from.port.value);
-                let help = "`columns`, `take` and the like are for data";
+                let (message, help) = match is_added_up {
+                    true => (format!("{message} but `weight`"), "`columns`, `take` and the like are for data"),
+                    false => (message, "`columns`, `take` and the like are for data, `weight` for data and rewards"),
+                };
                 mistakes.push(Diagnostic::error(source.span, message).help(help));
+            }
+            if from.has_weights() && is_added_up {
+                readings.push(Reading { sources: 1, options });
             }
             let found = match &source.reference {
                 Reference::Stage { name, pin, file } => {
@@ -74,7 +85,7 @@ pub fn resolve(
             sources.extend(found);
         }
         let (port, is_list) = (from.port.value.clone(), from.is_list || sources.len() > 1);
-        inputs.push(Input { port, sources, is_list, readings: Vec::new() });
+        inputs.push(Input { port, sources, is_list, readings });
     }
     for port in kind.map_or(&[][..], |kind| kind.ports) {
         mistakes.extend(port.or.and_then(|other| either(stage, port.name, other)));

@@ -73,7 +73,7 @@ fn named<'a>(inputs: impl Iterator<Item = &'a Input>, name: impl Fn(StageId) -> 
 
 /// The stages that measure for a gate: its judges, or the stage itself.
 fn judging(stage: StageId, kind: &Kind, gate: &Gate) -> Vec<StageId> {
-    let measures = matches!(kind.work, Work::Measure(_)) || kind.takes_any_port;
+    let measures = matches!(kind.work, Work::Measure(_)) || kind.is_command();
     if measures && gate.judges.is_empty() { vec![stage] } else { gate.judges.clone() }
 }
 
@@ -86,7 +86,7 @@ fn measured<'a>(kind: &'static Kind, inputs: &'a [Input]) -> impl Iterator<Item 
     };
     inputs.iter().filter(move |input| match kind.port(&input.port) {
         Some(port) => port.is_measured && matches!(port.accepts, Accepts::Data(_)),
-        None => kind.takes_any_port && input.sources.iter().all(has_rows),
+        None => kind.is_command() && input.sources.iter().all(has_rows),
     })
 }
 

@@ -3,7 +3,7 @@
 use super::source::Input;
 use crate::diagnostic::Diagnostic;
 use crate::gate::MetricName;
-use crate::spec::{MetricSpec, StageSpec};
+use crate::spec::{MetricSpec, PortSpec, StageSpec};
 use stages::stage::{Kind, Port, Work};
 
 /// The metrics that the stage's own record will contain.
@@ -13,7 +13,9 @@ pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut 
         for port in kind.ports.iter().filter(|port| port.takes_many) {
             // Sources count as typed: one not found is already a mistake, and its metrics are not missing.
             let typed = stage.from.iter().filter(|from| from.port.value == port.name);
-            for n in 2..=typed.map(|from| from.sources.len()).sum() {
+            // Those with weights are added up to one.
+            let counted = |from: &PortSpec| if from.has_weights() { 1 } else { from.sources.len() };
+            for n in 2..=typed.map(counted).sum() {
                 let parts = measure.parts.iter().filter(|part| part.reads(port.name));
                 metrics.extend(parts.flat_map(|part| declared_metrics(part.kind)).map(|metric| MetricName {
                     name: format!("{}_{n}", metric.name),
@@ -24,7 +26,7 @@ pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut 
         }
     }
     for metric in &stage.metrics {
-        if !kind.takes_any_port {
+        if !kind.is_command() {
             let message = format!("`{}` declares its metrics itself", kind.name);
             mistakes.push(Diagnostic::error(metric.name.span, message).help("`metrics` is for stages of kind `exec`"));
             break;

@@ -1,14 +1,46 @@
 //! The settings of a stage's process: `secret` and `audit`, which do not affect its result, and what this machine can do
 //! of `sandbox`. Values of secrets are never read.
 
+use super::draft::Draft;
+use super::source::Source;
 use crate::diagnostic::Diagnostic;
 use crate::spec::node::Value;
 use crate::spec::{Node, StageSpec};
-use stages::stage::{Kind, is_variable};
+use stages::io::CalledReward;
+use stages::stage::{Gives, Kind, is_variable};
 use stages::{audit, sandbox};
 
 /// Variables that every command gets: they decide which programs and files it finds, so their values belong in the key.
 const GIVEN: [&str; 4] = ["PATH", "LANG", "HOME", "TMPDIR"];
+
+/// What a stage is told beside its action, since it changes no result.
+pub struct ToldBeside {
+    /// The names of its own secrets, and of those of the rewards that it asks.
+    pub secrets: Vec<String>,
+    pub called: Vec<CalledReward>,
+}
+
+/// What each stage is told.
+pub fn told(drafts: &[Draft]) -> Vec<Option<ToldBeside>> {
+    let own = |draft: &Draft| draft.spec.secrets.iter().map(|name| name.value.clone()).collect::<Vec<_>>();
+    let called = |draft: &Draft| -> Option<CalledReward> {
+        draft.kind.filter(|kind| kind.gives == Gives::Scorer)?;
+        let parameters = draft.parameters.as_ref()?.value();
+        Some(CalledReward { parameters, beside_key: draft.beside_key.clone(), secrets: own(draft) })
+    };
+    let all = drafts.iter().map(|draft| {
+        let sources = draft.inputs.iter().flat_map(|input| &input.sources).filter_map(Source::stage);
+        let called: Vec<CalledReward> = sources.filter_map(|stage| called(&drafts[stage])).collect();
+        let mut secrets = Vec::new();
+        for name in own(draft).into_iter().chain(called.iter().flat_map(|called| called.secrets.clone())) {
+            if !secrets.contains(&name) {
+                secrets.push(name);
+            }
+        }
+        Some(ToldBeside { secrets, called })
+    });
+    all.collect()
+}
 
 pub fn check(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Diagnostic>) {
     for (n, secret) in stage.secrets.iter().enumerate() {
@@ -44,7 +76,7 @@ pub fn check(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Dia
         mistakes.push(Diagnostic::error(asked.span, message).help(sandbox::HELP));
     }
     let Some(asked) = stage.audit.as_ref().filter(|audit| audit.value) else { return };
-    if !kind.takes_any_port {
+    if !kind.is_command() {
         let message = format!("`{}` starts no command that could be audited", kind.name);
         mistakes.push(Diagnostic::error(asked.span, message).help("`audit` is for stages of kind `exec`"));
     } else if !audit::IS_POSSIBLE {

@@ -167,6 +167,7 @@ pub fn stage_source(
                 true
             }
             (Some(Accepts::Judge), Gives::Model | Gives::Reward) => true,
+            (Some(Accepts::Reward | Accepts::Judge), Gives::Scorer) => true,
             // The training of a reward model may start from a reward model.
             (Some(Accepts::Tokenizer), Gives::Model | Gives::Reward) => true,
             (Some(Accepts::Model), Gives::Reward) => goes_on,
@@ -266,6 +267,7 @@ pub fn gift(gives: Gives) -> &'static str {
     match gives {
         Gives::Model => "a language model",
         Gives::Reward => "a reward model",
+        Gives::Scorer => "a reward that is no model",
         Gives::Nothing => "measurements only, no artifact",
         Gives::Any => "files",
     }
@@ -276,10 +278,10 @@ pub fn accepted(accepts: Accepts) -> &'static str {
         Accepts::Model => "a language model: a stage that makes one, or a directory in Hugging Face layout",
         Accepts::RewardModel => "a reward model: a stage that makes one, or a directory",
         Accepts::Reward => {
-            "a reward model: a stage that makes one, a directory, or a file that scores (.txt, .tsv, .jsonl)"
+            "a reward: a stage that makes one, the directory of a reward model, or a file that scores (.txt, .tsv, .jsonl)"
         }
         Accepts::Judge => {
-            "a judge: a stage that makes a language model or a reward model, a directory, or a file that scores (.txt, .tsv, .jsonl)"
+            "a judge: a stage that makes a language model or a reward, a directory, or a file that scores (.txt, .tsv, .jsonl)"
         }
         Accepts::Tokenizer => {
             "a tokenizer: a directory with tokenizer.json, tokenizer.model or spiece.model, or a stage that makes a model"

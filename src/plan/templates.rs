@@ -34,13 +34,50 @@ pub fn check(drafts: &[Draft], may_skip: u64, mistakes: &mut Vec<Diagnostic>) {
             }
             None => continue,
         };
-        for (files, at) in data {
+        let mut has_mistake = false;
+        for (files, at) in &data {
             let learns_all = draft.dialogues.learn == "all";
-            if let Err(error) = kinds::check_dialogues(template.as_ref(), &files, learns_all, may_skip) {
-                let span = draft.spec.from.get(at).map_or(name, |from| from.port.span);
-                let names = formats::data::names(&files);
+            if let Err(error) = kinds::check_dialogues(template.as_ref(), files, learns_all, may_skip) {
+                has_mistake = true;
+                let span = draft.spec.from.get(*at).map_or(name, |from| from.port.span);
+                let names = formats::data::names(files);
                 let path = unreadable::path(&error).unwrap_or(Path::new(&names));
                 mistakes.push(Diagnostic::error(span, unreadable::message(&error, path)));
+            }
+        }
+        if !has_mistake {
+            check_rewards(drafts, draft, &data, may_skip, mistakes);
+        }
+    }
+}
+
+/// Reports reward models whose own templates refuse the dialogues that they are to score.
+fn check_rewards(
+    drafts: &[Draft],
+    draft: &Draft,
+    data: &[(Vec<DataSource>, usize)],
+    may_skip: u64,
+    mistakes: &mut Vec<Diagnostic>,
+) {
+    let scores =
+        |port: &str| draft.kind.and_then(|kind| kind.port(port)).is_some_and(|port| port.accepts == Accepts::Reward);
+    for (at, input) in draft.inputs.iter().enumerate().filter(|(_, input)| scores(&input.port)) {
+        for (place, source) in input.sources.iter().enumerate() {
+            let template = match source {
+                Source::Path(path) if path.is_dir() => Some(changed(Some(model_directory(path)), &[])),
+                Source::Stage { stage, .. } => template_of(drafts, *stage),
+                Source::Path(_) | Source::File { .. } => None,
+            };
+            let Some(template) = template else { continue };
+            let tried = template.and_then(|template| {
+                data.iter().try_for_each(|(files, _)| kinds::check_dialogues(template.as_ref(), files, false, may_skip))
+            });
+            if let Err(error) = tried {
+                let from = draft.spec.from.get(at);
+                let span = from.and_then(|from| Some(from.sources.get(place)?.span)).unwrap_or(draft.spec.name.span);
+                let message = format!("this reward model cannot read the dialogues that it is to score: {error:#}");
+                let help = "it reads them through its own chat template; `rm` takes one by `with: {chat_template: …}`";
+                mistakes.push(Diagnostic::error(span, message).help(help));
             }
         }
     }

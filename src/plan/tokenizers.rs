@@ -13,7 +13,7 @@ use formats::describe;
 use formats::directory::ModelFiles;
 use formats::tokenizer::{Tokenizer, difference};
 use formats::unreadable;
-use stages::stage::{TokenizerSource, Work};
+use stages::stage::{Gives, TokenizerSource, Work};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -53,18 +53,39 @@ pub fn check(drafts: &[Draft], gates: &[Option<Box<Gate>>], mistakes: &mut Vec<D
     for (id, draft) in drafts.iter().enumerate() {
         let Some(kind) = draft.kind else { continue };
         for (at, input) in draft.inputs.iter().enumerate() {
-            let Some(of) = kind.port(&input.port).and_then(|port| port.tokens_of) else { continue };
+            let Some(port) = kind.port(&input.port) else { continue };
+            let Some(of) = port.tokens_of else { continue };
+            // A port that may have another tokenizer: the first model on it has the same where the parameters need that.
+            let readers: Vec<(usize, &Source)> = match port.tokens_if {
+                None => input.sources.iter().enumerate().collect(),
+                Some(is_needed) => {
+                    let parameters = draft.parameters.as_ref().map(|parameters| parameters.value());
+                    if !parameters.is_some_and(|parameters| is_needed(&parameters)) {
+                        continue;
+                    }
+                    let first = input.sources.iter().enumerate().find(|(_, source)| check.may_be_model(source));
+                    if first.is_none() {
+                        let message = format!("the critic starts from a reward model, and none is on `{}`", input.port);
+                        let span = draft.spec.from.get(at).map_or(draft.spec.name.span, |from| from.port.span);
+                        mistakes.push(Diagnostic::error(span, message).help(WITHOUT));
+                    }
+                    first.into_iter().collect()
+                }
+            };
             let own = draft.inputs.iter().find(|input| input.port == of).and_then(|input| input.sources.first());
             let is_measured = matches!(kind.work, Work::Measure(measure) if measure.port == of);
             let candidates = judged[id].iter().filter(|_| is_measured);
             let candidates: Vec<Source> =
                 candidates.map(|stage| Source::Stage { stage: *stage, pin: super::Pin::Open }).collect();
-            for (place, reader) in input.sources.iter().enumerate() {
+            for (place, reader) in readers {
                 // The models whose tokens it reads: that of the other port, and the candidates that the stage judges, for
                 // which the first of several sources counts.
                 let judged = if place == 0 { &candidates[..] } else { &[] };
                 let mut writers = own.into_iter().chain(judged);
-                if let Some((message, help)) = writers.find_map(|writer| check.mistake(reader, writer)) {
+                if let Some((message, mut help)) = writers.find_map(|writer| check.mistake(reader, writer)) {
+                    if port.tokens_if.is_some() {
+                        help = format!("{help}; or, without a critic that starts from it: {WITHOUT}");
+                    }
                     let spec = draft.spec.from.get(at);
                     let span = spec.and_then(|from| Some(from.sources.get(place)?.span));
                     mistakes.push(Diagnostic::error(span.unwrap_or(draft.spec.name.span), message).help(help));
@@ -73,6 +94,10 @@ pub fn check(drafts: &[Draft], gates: &[Option<Box<Gate>>], mistakes: &mut Vec<D
         }
     }
 }
+
+/// What does without a reward model that reads the tokens of the policy.
+const WITHOUT: &str =
+    "`with: {critic: zero}` takes a critic of zeros on the policy's own base, `advantage: rloo` and the like none";
 
 /// Everything that was found out, so that no stage is followed and no directory is read twice.
 struct TokenizerCheck<'a> {
@@ -124,6 +149,15 @@ impl TokenizerCheck<'_> {
                 (message, help)
             }
         })
+    }
+
+    /// Whether a source can be a model, as far as is known before anything runs.
+    fn may_be_model(&self, source: &Source) -> bool {
+        match source {
+            Source::Path(path) => !path.is_file(),
+            Source::Stage { stage, .. } => self.drafts[*stage].kind.is_none_or(|kind| kind.gives != Gives::Scorer),
+            Source::File { .. } => false,
+        }
     }
 
     fn name(&self, source: &Source) -> String {

@@ -234,7 +234,7 @@ fn teachers<'a>(drafts: &'a [Draft], from: Vec<StageId>, since: BTreeSet<StageId
                 let goes_on = match gives {
                     Some(Gives::Any) => !is_reward(accepts),
                     Some(Gives::Model) => !is_reward(accepts) && !makes_rows,
-                    Some(Gives::Reward | Gives::Nothing) | None => false,
+                    Some(Gives::Reward | Gives::Scorer | Gives::Nothing) | None => false,
                 };
                 let makes_rows = makes_rows || matches!(accepts, Accepts::Data(_));
                 left.extend(source.stage().filter(|_| goes_on).map(|stage| (stage, makes_rows)));

@@ -72,7 +72,7 @@ pub fn measured(run: &RunState) -> Vec<MeasuredModel> {
 
 /// The artifacts that the gate of a command compared by the items that commands wrote.
 fn by_itself(stage: &StageRun) -> Vec<MeasuredModel> {
-    let is_command = kinds::kind(&stage.head.kind).is_some_and(|kind| kind.takes_any_port);
+    let is_command = kinds::kind(&stage.head.kind).is_some_and(|kind| kind.is_command());
     let Some(verdict) = stage.verdict.as_deref().filter(|_| is_command) else { return Vec::new() };
     let Evidence { candidates, incumbent, stages, .. } = &verdict.evidence;
     let seen = candidates.iter().chain(incumbent).chain(stages.values()).filter(|seen| seen.judged.is_empty());

@@ -187,8 +187,9 @@ impl Run<'_> {
             gpus,
             secrets: stage.secrets.clone(),
             audit: stage.audit,
-            replies: stage.kind.asks_endpoint.then(|| replies(&self.options.store)).transpose()?,
+            replies: stage.kind.keeps_replies().then(|| replies(&self.options.store)).transpose()?,
             parameters: stage.beside_key.clone(),
+            called: stage.called.clone(),
             skip_bad_rows: self.plan.skip_bad_rows,
         };
         let (root, store) = (&self.options.store, self.impatient());

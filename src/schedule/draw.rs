@@ -1,5 +1,5 @@
-//! Draws of models: an action for each draw of each model, its score, and the action that puts them together. A stage with
-//! more draws finds those that were made before.
+//! Draws of models: an action for each draw of each model from each block of rows, its score, and the action that puts them
+//! together. A stage with more draws, or with more rows, finds those that were made before.
 
 use super::gather;
 use super::lookup::{self, Lookup, Step, all};
@@ -23,7 +23,12 @@ pub fn joining(lookup: &mut Lookup, actions: &DrawActions) -> Step<KeyedAction> 
     let others = all(others.map(|input| Ok((input.port.clone(), lookup.input(input)?))));
     let (others, ()) = lookup::both(others, can_judge)?;
     let given = stage.parameters.value();
-    let drawing = Drawing { actions, others: others.into_iter().collect(), reward, given };
+    let mut others: BTreeMap<String, ActionInput> = others.into_iter().collect();
+    let rows = others.remove(actions.rows).into_iter().map(|rows| (actions.rows.to_owned(), rows)).collect();
+    let blocks = lookup::keyed(action(lookup, actions.block, &given, None, rows))?;
+    let blocks = lookup.obtain(Some(EvalPart::of_kind(actions.block.name)), blocks, lookup.id)?;
+    let blocks = blocks.record.candidates.iter().map(|block| block.content.clone()).collect();
+    let drawing = Drawing { actions, others, reward, given, blocks };
     let found = models.iter().map(|model| drawing.of_model(lookup, model)).collect::<Vec<_>>();
     let found: Vec<DrawnAnswers> = all(found)?.into_iter().flatten().collect();
     let mut inputs = BTreeMap::new();
@@ -32,7 +37,7 @@ pub fn joining(lookup: &mut Lookup, actions: &DrawActions) -> Step<KeyedAction> 
     if !scores.is_empty() {
         inputs.insert("scores".to_owned(), ActionInput::Many(scores));
     }
-    lookup::keyed(drawing.action(lookup, actions.join, None, inputs))
+    lookup::keyed(action(lookup, actions.join, &drawing.given, None, inputs))
 }
 
 /// The content of a draw, and that of its scores.
@@ -49,35 +54,47 @@ struct Drawing<'a> {
     reward: Option<Artifact>,
     /// The parameters of the stage.
     given: Value,
+    /// The rows, block by block.
+    blocks: Vec<Content>,
 }
 
 impl Drawing<'_> {
+    /// Draw by draw, in the order of the blocks.
     fn of_model(&self, lookup: &mut Lookup, model: &Artifact) -> Step<Vec<DrawnAnswers>> {
         let count = self.given[self.actions.count].as_u64().unwrap_or_default();
+        let of_block = |block| self.of_block(lookup, model, block, count);
+        let found: Vec<Vec<DrawnAnswers>> = all((0..self.blocks.len()).map(of_block).collect::<Vec<_>>())?;
+        let mut blocks: Vec<_> = found.into_iter().map(Vec::into_iter).collect();
+        Ok((0..count).flat_map(|_| blocks.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()).collect())
+    }
+
+    fn of_block(&self, lookup: &mut Lookup, model: &Artifact, block: usize, count: u64) -> Step<Vec<DrawnAnswers>> {
+        let named = |number| NamedDraw { block, number };
         if self.given[self.actions.chained] != json!(true) {
-            let found = (0..count).map(|number| self.draw(lookup, model, number, &[])).collect::<Vec<_>>();
+            let found = (0..count).map(|number| self.draw(lookup, model, named(number), &[])).collect::<Vec<_>>();
             return all(found);
         }
         let (mut before, mut found) = (Vec::new(), Vec::new());
         for number in 0..count {
-            let draw = self.draw(lookup, model, number, &before)?;
+            let draw = self.draw(lookup, model, named(number), &before)?;
             before.push(draw.answers.clone());
             found.push(draw);
         }
         Ok(found)
     }
 
-    fn draw(&self, lookup: &mut Lookup, model: &Artifact, number: u64, before: &[Content]) -> Step<DrawnAnswers> {
+    fn draw(&self, lookup: &mut Lookup, model: &Artifact, draw: NamedDraw, before: &[Content]) -> Step<DrawnAnswers> {
         let mut inputs = self.others.clone();
         inputs.insert("model".to_owned(), ActionInput::One(model.content.clone()));
+        inputs.insert(self.actions.rows.to_owned(), ActionInput::One(self.blocks[draw.block].clone()));
         if !before.is_empty() {
             inputs.insert("before".to_owned(), ActionInput::Many(before.to_vec()));
         }
-        let answers = self.obtain(lookup, self.actions.draw, model, number, inputs)?;
+        let answers = self.obtain(lookup, self.actions.draw, model, draw, inputs)?;
         let Some(reward) = &self.reward else { return Ok(DrawnAnswers { answers, scores: None }) };
         let inputs = [("answers", answers.clone()), ("reward", reward.content.clone())];
         let inputs = inputs.map(|(port, content)| (port.to_owned(), ActionInput::One(content))).into();
-        let scores = Some(self.obtain(lookup, self.actions.score, model, number, inputs)?);
+        let scores = Some(self.obtain(lookup, self.actions.score, model, draw, inputs)?);
         Ok(DrawnAnswers { answers, scores })
     }
 
@@ -86,32 +103,42 @@ impl Drawing<'_> {
         lookup: &mut Lookup,
         kind: &Kind,
         model: &Artifact,
-        number: u64,
+        draw: NamedDraw,
         inputs: BTreeMap<String, ActionInput>,
     ) -> Step<Content> {
-        let part = EvalPart::new(kind.name, &model.label, None, Some(&format!("draw {}", number + 1)));
-        let action = lookup::keyed(self.action(lookup, kind, Some(number), inputs))?;
+        let NamedDraw { block, number } = draw;
+        let of = if self.blocks.len() > 1 { format!(", block {}", block + 1) } else { String::new() };
+        let part = EvalPart::new(kind.name, &model.label, None, Some(&format!("draw {}{of}", number + 1)));
+        let action = lookup::keyed(action(lookup, kind, &self.given, Some(number), inputs))?;
         Ok(lookup.obtain(Some(part), action, lookup.id)?.record.last().content.clone())
     }
+}
 
-    fn action(
-        &self,
-        lookup: &Lookup,
-        kind: &Kind,
-        number: Option<u64>,
-        inputs: BTreeMap<String, ActionInput>,
-    ) -> Action {
-        let mut parameters = kind.shared_parameters(&self.given);
-        if let (Some(number), Some(draw)) = (number, parameters.get_mut("draw")) {
-            *draw = number.into();
-        }
-        Action {
-            kind: kind.name.to_owned(),
-            version: kind.version,
-            parameters: parameters.into(),
-            seed: lookup.stage().seed.filter(|_| kind.draws),
-            inputs,
-            salt: lookup.plan.salt.clone(),
-        }
+/// The number of a draw, and the place of its block.
+#[derive(Clone, Copy)]
+struct NamedDraw {
+    block: usize,
+    number: u64,
+}
+
+/// The action of a kind with the parameters that it shares with the stage, and the number of its draw.
+fn action(
+    lookup: &Lookup,
+    kind: &Kind,
+    given: &Value,
+    number: Option<u64>,
+    inputs: BTreeMap<String, ActionInput>,
+) -> Action {
+    let mut parameters = kind.shared_parameters(given);
+    if let (Some(number), Some(draw)) = (number, parameters.get_mut("draw")) {
+        *draw = number.into();
+    }
+    Action {
+        kind: kind.name.to_owned(),
+        version: kind.version,
+        parameters: parameters.into(),
+        seed: lookup.stage().seed.filter(|_| kind.draws),
+        inputs,
+        salt: lookup.plan.salt.clone(),
     }
 }

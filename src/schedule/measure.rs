@@ -6,7 +6,7 @@ use super::state::{Artifact, Measurement};
 use crate::action::{Action, ActionInput, Record};
 use crate::cause::EvalPart;
 use crate::event::{JudgeEvidence, Metrics, Table};
-use crate::plan::{ArtifactName, StageId};
+use crate::plan::{ArtifactName, Input, StageId};
 use cache::{Content, Digest};
 use serde_json::Value;
 use stages::stage::{Accepts, Measure, PartInput, Port, Work};
@@ -21,7 +21,7 @@ pub struct Judge {
     parameters: Vec<Value>,
     /// Artifacts on the other ports; several only on a port that takes many inputs.
     ports: BTreeMap<&'static str, Vec<Artifact>>,
-    /// Data on the other ports.
+    /// Data on the other ports, and inputs of which several are added up to one.
     data: Inputs,
 }
 
@@ -57,15 +57,35 @@ pub fn judge(lookup: &mut Lookup, id: StageId) -> Step<Judge> {
     let (data, ports): (Vec<&Port>, Vec<&Port>) =
         stage.kind.ports.iter().partition(|port| matches!(port.accepts, Accepts::Data(_)));
     let data = stage.inputs.iter().filter(|input| data.iter().any(|port| port.name == input.port));
+    let sums = stage.inputs.iter().filter(|input| !input.readings.is_empty());
+    let data = data.chain(sums.filter(|input| ports.iter().any(|port| port.name == input.port)));
     let data = all(data.map(|input| Ok((input.port.clone(), lookup.input(input)?))))?.into_iter().collect();
     let ports = ports.into_iter().filter(|port| port.name != measure.port).map(|port| {
         let inputs = stage.inputs.iter().filter(|input| input.port == port.name);
+        if let Some(input) = inputs.clone().find(|input| !input.readings.is_empty()) {
+            return Ok((port.name, vec![sum(lookup, input)?]));
+        }
         let sources = inputs.flat_map(|input| &input.sources).take(count);
         Ok((port.name, all(sources.map(|source| lookup.artifact(source)))?))
     });
     let given = stage.parameters.value();
     let parameters = measure.parts.iter().map(|part| part.parameters(&given)).collect();
     Ok(Judge { stage: id, measure, parameters, ports: all(ports)?.into_iter().collect(), data })
+}
+
+/// Sources that are added up, under one name: `rm_1 + 0.2 words.tsv`. The content is that of the first; the inputs of a part
+/// have all.
+fn sum(lookup: &mut Lookup, input: &Input) -> Step<Artifact> {
+    let artifacts = lookup.artifacts(input)?;
+    let named = artifacts.iter().zip(&input.readings).map(|(artifact, reading)| match reading.options.weight {
+        1.0 => artifact.label.to_string(),
+        weight => format!("{weight} {}", artifact.label),
+    });
+    let label = ArtifactName::open(&named.collect::<Vec<_>>().join(" + "));
+    let Some(first) = artifacts.into_iter().next() else {
+        return fails(format!("find `{}`: nothing is there", input.port));
+    };
+    Ok(Artifact { label, ..first })
 }
 
 /// Measures a model. `label` names the model in the journal and has no other effect. `on` is the device class on which it

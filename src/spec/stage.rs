@@ -63,6 +63,13 @@ pub struct PortSpec {
     pub is_list: bool,
 }
 
+impl PortSpec {
+    /// Whether its sources are added up by their weights.
+    pub fn has_weights(&self) -> bool {
+        self.sources.iter().any(|source| source.options.is_some())
+    }
+}
+
 pub struct SourceSpec {
     pub reference: Reference,
     /// The options with which its rows are read; `None` where only the source is named.
@@ -191,15 +198,20 @@ fn ports(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Vec<PortSpec> {
 fn source(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<SourceSpec> {
     let (named, options) = match &node.value {
         Value::Map(map) => {
-            let mut keys = vec![PATH];
+            let mut keys = SOURCES.to_vec();
             keys.extend(OPTIONS.map(|(key, _)| key));
             expect::known_keys(map, "a source", &keys, mistakes);
-            let Some(path) = node.get(PATH) else {
-                let help = "`{path: data/a.jsonl, columns: {prompt: question}}`";
-                mistakes.push(Diagnostic::error(node.span, "the source has no `path`").help(help));
+            let mut named = SOURCES.iter().filter_map(|key| node.get(key));
+            let (first, second) = (named.next(), named.next());
+            if let Some(second) = second {
+                mistakes.push(Diagnostic::error(second.span, "`path` and `from` mean the same: write one of them"));
+            }
+            let Some(first) = first else {
+                let help = "`{path: data/a.jsonl, columns: {prompt: question}}`, `{from: rm_1, weight: 0.5}`";
+                mistakes.push(Diagnostic::error(node.span, "the source has no `path`, and no `from`").help(help));
                 return None;
             };
-            (path, Some(options(map, mistakes)))
+            (first, Some(options(map, mistakes)))
         }
         _ => (node, None),
     };
@@ -217,8 +229,8 @@ fn source(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<SourceSpec> {
     Some(SourceSpec { reference, options, span: named.span, variables: named.variables.clone() })
 }
 
-/// The key of a source beside its options.
-pub const PATH: &str = "path";
+/// The keys of a source beside its options: `path` of data, `from` of what else a stage makes.
+pub const SOURCES: [&str; 2] = ["path", "from"];
 
 /// The options with which the rows of a source are read.
 fn options(map: &Map, mistakes: &mut Vec<Diagnostic>) -> ReadOptions {
@@ -246,7 +258,8 @@ fn options(map: &Map, mistakes: &mut Vec<Diagnostic>) -> ReadOptions {
         match key.value.as_str() {
             "columns" => one.columns.clone_from(&options.columns),
             "take" => one.take = options.take,
-            "weight" => one.weight = options.weight,
+            // Rewards may count against; rows may not, which the port knows.
+            "weight" => one.weight = options.weight.abs(),
             _ => {}
         }
         if let Err(error) = one.check() {

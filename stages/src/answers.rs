@@ -9,6 +9,7 @@ use crate::stage::{self, ParameterMistake, Parameters};
 use crate::train::{self, Truncate};
 use anyhow::{Context, Result};
 use formats::data::{self, Question, RowFilter};
+use formats::dialogue::Prompt;
 use formats::dtype::Dtype;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -98,12 +99,43 @@ pub struct ModelAnswer {
     pub repetition: f64,
 }
 
+/// A row of [`TABLE`] with what was asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AskedAnswer {
+    #[serde(flatten)]
+    pub answer: ModelAnswer,
+    /// The prompt as its row has it, where that is a dialogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Prompt>,
+}
+
+impl AskedAnswer {
+    /// The prompt as its row has it.
+    pub fn prompt(&self) -> Prompt {
+        self.asked.clone().unwrap_or_else(|| Prompt::Text(self.answer.prompt.clone()))
+    }
+}
+
 /// The file with the digest of the tokenizer that the ids of the rows belong to.
 const TOKENIZER: &str = "tokenizer.txt";
+/// The file with the digest of the chat template through which prompts became ids; there is none without a template.
+const TEMPLATE: &str = "template.txt";
 
 pub fn tokenizer(directory: &Path) -> Result<String> {
     let path = directory.join(TOKENIZER);
     std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
+/// Whether a model reads the very tokens of the answers in a directory as it would read their texts: its tokenizer and its
+/// chat template are those of who wrote them.
+///
+/// # Errors
+/// A file cannot be read, or the tokenizer fails.
+pub fn reads_tokens(directory: &Path, reader: &Artifact) -> Result<bool> {
+    let path = directory.join(TEMPLATE);
+    let template =
+        ::files::found(std::fs::read_to_string(&path)).with_context(|| format!("read {}", path.display()))?;
+    Ok(reader.same_tokens_as(&tokenizer(directory)?).is_ok() && reader.tokenizer.template_digest() == template)
 }
 
 /// The rows of answers in a directory, with what they have beside an [`ModelAnswer`].
@@ -180,7 +212,11 @@ impl Respondent {
     /// A file cannot be written.
     pub fn write<T: Serialize>(&self, directory: &Path, rows: &[T]) -> Result<()> {
         io::write_rows(&directory.join(TABLE), rows)?;
-        std::fs::write(directory.join(TOKENIZER), self.artifact.tokenizer.digest()?)
-            .context("write the tokenizer's digest")
+        let tokenizer = &self.artifact.tokenizer;
+        std::fs::write(directory.join(TOKENIZER), tokenizer.digest()?).context("write the tokenizer's digest")?;
+        let template = tokenizer.template_digest();
+        template.map_or(Ok(()), |digest| {
+            std::fs::write(directory.join(TEMPLATE), digest).context("write the template's digest")
+        })
     }
 }

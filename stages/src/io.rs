@@ -5,7 +5,7 @@ mod books;
 mod device_choice;
 mod handover;
 
-pub use books::{Candidate, Host, Interruption, Progress, Shortfall, StageResult};
+pub use books::{CalledReward, Candidate, Host, Interruption, Progress, Shortfall, StageResult};
 pub use device_choice::DeviceChoice;
 pub use handover::Handover;
 
@@ -112,6 +112,26 @@ impl Io {
     /// The secrets that the command gets.
     pub fn secrets(&self) -> Arc<Secrets> {
         Arc::clone(&self.secrets)
+    }
+
+    /// The rewards that the stage asks, and how.
+    pub fn called(&self) -> &[CalledReward] {
+        &self.host.called
+    }
+
+    /// Adds a reward that the stage asks.
+    pub fn calls(&mut self, called: CalledReward) {
+        self.host.called.push(called);
+    }
+
+    /// The name of the action.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn action_name(&self) -> Result<String> {
+        let path = self.work.join(work::ACTION);
+        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok(blake3::hash(&text).to_hex().to_string())
     }
 
     pub fn is_audited(&self) -> bool {

@@ -10,6 +10,7 @@ pub mod merge;
 pub mod ppo;
 pub mod pretrain;
 pub mod rank;
+pub mod reward;
 pub mod rm;
 pub mod sample;
 pub mod score;
@@ -29,6 +30,7 @@ pub const KINDS: &[&Kind] = &[
     &pretrain::KIND,
     &sft::KIND,
     &rm::KIND,
+    &reward::KIND,
     &ppo::KIND,
     &dpo::KIND,
     &kto::KIND,
@@ -50,7 +52,7 @@ pub const PLANNED: &[&str] = &["probe"];
 pub fn parts() -> impl Iterator<Item = &'static Kind> {
     let others = |kind: &&'static Kind| match kind.work {
         Work::Ask(actions) => vec![actions.scores, actions.worklist, actions.labels],
-        Work::Draw(actions) => vec![actions.draw, actions.score, actions.join],
+        Work::Draw(actions) => vec![actions.block, actions.draw, actions.score, actions.join],
         Work::Run(_) | Work::Measure(_) | Work::Choose { .. } => Vec::new(),
     };
     measured_parts().map(|part| part.kind).chain(KINDS.iter().flat_map(others))

@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod audit;
+pub mod command;
 pub mod curve;
 pub mod device;
 pub mod draw;
@@ -14,6 +15,7 @@ pub mod kinds;
 pub mod model;
 pub mod orphans;
 pub mod people;
+pub mod reward;
 pub mod rl;
 pub mod sandbox;
 pub mod secret;

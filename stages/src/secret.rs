@@ -51,6 +51,17 @@ impl Secrets {
         Ok(secrets)
     }
 
+    /// Those of these names.
+    pub fn only(&self, names: &[String]) -> Secrets {
+        let mut only = Secrets::default();
+        for (index, (name, value)) in self.named.iter().enumerate().filter(|(_, (name, _))| names.contains(name)) {
+            let forms = self.forms.iter().filter(|(of, _)| *of == index);
+            only.forms.extend(forms.map(|(_, form)| (only.named.len(), form.clone())));
+            only.named.push((name.clone(), value.clone()));
+        }
+        only
+    }
+
     pub fn is_empty(&self) -> bool {
         self.named.is_empty()
     }

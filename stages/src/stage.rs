@@ -119,9 +119,9 @@ pub enum Accepts {
     Model,
     /// A reward model: a stage of kind `rm`, or a directory.
     RewardModel,
-    /// A reward model, or a file that scores (`.txt`, `.tsv`, `.jsonl`).
+    /// A reward model, a file that scores (`.txt`, `.tsv`, `.jsonl`), or a stage that makes a reward.
     Reward,
-    /// A language model or a reward model, or a file that scores (`.txt`, `.tsv`, `.jsonl`).
+    /// The same, or a language model.
     Judge,
     /// A directory with a tokenizer, that of a model among others, or a stage that makes a model.
     Tokenizer,
@@ -150,6 +150,8 @@ pub struct Port {
     pub check_file: Option<fn(&Path) -> anyhow::Result<()>>,
     /// The port whose model gives it the tokens that it reads: its own tokenizer must give the same.
     pub tokens_of: Option<&'static str>,
+    /// The parameters with which that matters; `None`: with all.
+    pub tokens_if: Option<fn(&Value) -> bool>,
     /// The parameter that it takes the place of.
     pub instead_of: Option<&'static str>,
     pub doc: &'static str,
@@ -175,6 +177,7 @@ impl Port {
             is_measured: false,
             check_file: None,
             tokens_of: None,
+            tokens_if: None,
             instead_of: None,
             doc,
         }
@@ -194,6 +197,10 @@ impl Port {
     pub const fn reads_tokens_of(self, port: &'static str) -> Port {
         Port { tokens_of: Some(port), ..self }
     }
+    /// Lets another tokenizer pass, unless this is true of the parameters. Of several sources the first model counts.
+    pub const fn only_if(self, is_needed: fn(&Value) -> bool) -> Port {
+        Port { tokens_if: Some(is_needed), ..self }
+    }
     pub const fn instead_of(self, parameter: &'static str) -> Port {
         Port { instead_of: Some(parameter), ..self }
     }
@@ -207,6 +214,8 @@ impl Port {
 pub enum Gives {
     Model,
     Reward,
+    /// Something that scores answers and is no model.
+    Scorer,
     /// Measurements only; no stage may take it as an input.
     Nothing,
     /// Whatever the command wrote (`exec`).
@@ -289,7 +298,7 @@ pub struct Kind {
     /// The table beside a candidate whose rows are the bins of its reliability, where there is one.
     pub reliability: Option<&'static str>,
     /// Whether actions of this kind may be worked one after the other by one process, which keeps its device, compiled
-    /// kernels and the bases that it has loaded (`model/resident.rs`). Such a kind starts no process and ends with
+    /// kernels and the bases that it has loaded (`model/resident.rs`). Such a kind ends with
     /// everything that it began.
     pub shares_worker: bool,
     /// The memory that a stage takes by the defaults of its kind, for a model of this many tokens of context.
@@ -344,6 +353,17 @@ impl Kind {
             }
         }
         parameters
+    }
+
+    /// Whether it runs a command that does what nobody here knows: it declares its own metrics and incumbent.
+    pub fn is_command(&self) -> bool {
+        self.takes_any_port && self.gives == Gives::Any
+    }
+
+    /// Whether it is given the folder of what was replied: it asks somebody, or may have a reward that does.
+    pub fn keeps_replies(&self) -> bool {
+        let may_ask = |port: &Port| matches!(port.accepts, Accepts::Reward | Accepts::Judge);
+        self.asks_endpoint || self.gives == Gives::Scorer || self.ports.iter().any(may_ask)
     }
 
     pub fn port(&self, name: &str) -> Option<&'static Port> {

@@ -21,8 +21,11 @@ pub fn resolve(target: &mut Target, rows: DataRows, from: &PortSpec, lookup: &So
     let mut read: Option<Vec<DataSource>> = Some(Vec::new());
     for source in &from.sources {
         let options = source.options.clone().unwrap_or_default();
-        if options.check().is_err() {
-            // It was reported where it stands.
+        if let Err(error) = options.check() {
+            // Others were reported where they stand.
+            if options.weight < 0.0 {
+                target.mistakes.push(Diagnostic::error(source.span, format!("{error:#}")));
+            }
             read = None;
             continue;
         }

@@ -3,7 +3,7 @@
 use super::model::{DRAW, LORA};
 use anyhow::Result;
 use serde_json::json;
-use stages::kinds::ppo::models::Models;
+use stages::kinds::ppo::models::{Models, TokenReward, ValueModel};
 use stages::kinds::ppo::update::{Update, UpdateProgress};
 use stages::kinds::ppo::{Ppo, rollout};
 use stages::model::{Adapter, Base, Decoder, Reference, Trainable, weights};
@@ -61,8 +61,9 @@ pub fn ppo_models(base: &Decoder) -> Models {
         policy: base.clone(),
         start,
         reference: Some(reference),
-        critic: Some(reward.clone()),
-        reward: (base, reward),
+        critic: Some(ValueModel { base: base.clone(), adapter: reward.clone() }),
+        rewards: vec![TokenReward { weight: 1.0, base, adapter: reward }],
+        readers: Vec::new(),
     }
 }
 
@@ -87,7 +88,8 @@ pub fn ppo_iteration(
     let (draw, beta) = (DRAW, parameters.kl.coef);
     let answers = rollout::sample(parameters, models, adam, prompts, &[], draw, step)?;
     done(Part::Generation);
-    let (rollout, forward) = rollout::score(parameters, models, adam, prompts, answers, true)?;
+    let (rollout, forward) =
+        rollout::score(parameters, models, adam, prompts, answers, vec![0.0; prompts.len()], true)?;
     done(Part::Scoring);
     let estimates = &rollout::advantages(parameters, &rollout, beta);
     let (rate, order, names) = (parameters.rate.lr, draw, &|_: &[usize]| String::new());

@@ -45,6 +45,8 @@ pub struct Template {
     special: BTreeMap<String, String>,
     /// The text that it puts after an answer, once that was asked for.
     ending: OnceLock<Option<String>>,
+    /// The words in brackets that it puts around messages.
+    marks: OnceLock<Vec<String>>,
 }
 
 impl Template {
@@ -136,7 +138,18 @@ impl Template {
             bail!("a tag of more than {} bytes beside its texts (line {line} of the template)", jinja::LONGEST);
         }
         environment.add_template_owned("chat", jinja::guarded(&with_marks(source))).map_err(with_line)?;
-        Ok(Template { environment, source: source.to_owned(), special, ending: OnceLock::new() })
+        Ok(Template {
+            environment,
+            source: source.to_owned(),
+            special,
+            ending: OnceLock::new(),
+            marks: OnceLock::new(),
+        })
+    }
+
+    /// A name of the template by its text.
+    pub fn digest(&self) -> String {
+        blake3::hash(self.source.as_bytes()).to_hex().to_string()
     }
 
     /// The text of a template that renders as this one with `arguments`, in `transformers` as well: they become the

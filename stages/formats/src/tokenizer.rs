@@ -3,6 +3,7 @@
 
 mod answer;
 mod named;
+mod plain;
 mod same;
 mod sentencepiece;
 
@@ -182,6 +183,11 @@ impl Tokenizer {
     /// The chat template, if there is one.
     pub fn chat_template(&self) -> Option<&Template> {
         self.template.as_ref()
+    }
+
+    /// A name of the chat template by its text.
+    pub fn template_digest(&self) -> Option<String> {
+        self.template.as_ref().map(Template::digest)
     }
 
     fn template(&self) -> Result<&Template> {

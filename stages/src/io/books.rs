@@ -25,10 +25,24 @@ pub struct Host {
     /// Parameters that are not part of the action, since they change nothing that comes of it, by their paths.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, Value>,
+    /// The rewards that the stage asks, and how.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub called: Vec<CalledReward>,
     /// The number of bad rows that may be left out of the data files. The result does not depend on it where there are
     /// fewer.
     #[serde(default, skip_serializing_if = "is_none")]
     pub skip_bad_rows: u64,
+}
+
+/// A reward that a stage asks, and what changes no score of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CalledReward {
+    /// Its parameters, as far as they are in the key: by these it is known.
+    pub parameters: Value,
+    /// The others, by their paths.
+    pub beside_key: BTreeMap<String, Value>,
+    /// The names of the secrets that it gets, and nobody else.
+    pub secrets: Vec<String>,
 }
 
 fn is_none(rows: &u64) -> bool {

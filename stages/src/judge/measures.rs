@@ -1,6 +1,6 @@
 //! Numbers about a judge from what it said: whether the order matters to it, whether length does, and how much could be read.
 
-use super::bias::{self, Effect, ShownChoice};
+use super::bias::{self, Effect, JudgeBias, ShownChoice};
 use super::hearing::Hearing;
 use crate::people::interval::clopper_pearson;
 use crate::people::label::Judgement;
@@ -31,7 +31,8 @@ pub const METRICS: &[Metric] = &[
         .of_own_rows(),
     Metric::neutral(
         "longer_share_controlled",
-        "chance that an answer twice as long is chosen, the order held (logistic regression)",
+        "chance that an answer twice as long is chosen, the order held (logistic regression); of judges that see no order, by \
+         length alone",
     ),
     Metric::neutral("longer_share_controlled_low", "lower end of its 95 % interval"),
     Metric::neutral("longer_share_controlled_high", "its upper end"),
@@ -86,17 +87,21 @@ pub fn measures(hearings: &[Hearing]) -> Vec<(&'static str, f64)> {
         let [low, high] = clopper_pearson(first.iter().sum::<f64>().round() as usize, first.len(), 0.95);
         measured.extend([("first_share_low", low), ("first_share_high", high)]);
     }
-    if let Some(bias) = bias::fit(&choices(hearings)) {
+    let shown = choices(hearings);
+    let has_orders = !shown.is_empty();
+    let bias = bias::fit(&if has_orders { shown } else { orderless(hearings) });
+    if let Some(JudgeBias { length, order }) = bias {
         let twice = |effect: f64| 1.0 / (1.0 + (-effect * std::f64::consts::LN_2).exp());
-        let Effect { value, low, high } = bias.length;
+        let Effect { value, low, high } = length;
         measured.extend([
             ("longer_share_controlled", twice(value)),
             ("longer_share_controlled_low", twice(low)),
             ("longer_share_controlled_high", twice(high)),
-            ("order_effect", bias.order.value),
-            ("order_effect_low", bias.order.low),
-            ("order_effect_high", bias.order.high),
         ]);
+        if has_orders {
+            let Effect { value, low, high } = order;
+            measured.extend([("order_effect", value), ("order_effect_low", low), ("order_effect_high", high)]);
+        }
     }
     let judged: Vec<Judgement> = hearings.iter().filter_map(Hearing::judgement).collect();
     let ties = judged.iter().filter_map(|judgement| judgement.ranks(None));
@@ -109,6 +114,32 @@ pub fn measures(hearings: &[Hearing]) -> Vec<(&'static str, f64)> {
     measured
 }
 
+/// Choices between each two answers by a judge that looks at each by itself, such as a reward model. Each is counted from both
+/// sides, so that the regression finds no order, and that of length stands alone; the interval is the same as of one side.
+fn orderless(hearings: &[Hearing]) -> Vec<ShownChoice> {
+    let mut choices = Vec::new();
+    for (item, hearing) in hearings.iter().enumerate() {
+        let reply = hearing.replies.iter().find(|reply| reply.order.is_empty());
+        let ranks = reply.and_then(|reply| reply.judgement.as_ref()?.ranks(None)).unwrap_or_default();
+        for (one, rank) in ranks.iter().enumerate() {
+            for (other, _) in ranks.iter().enumerate().filter(|(_, than)| *than != rank) {
+                choices.push(ShownChoice {
+                    item,
+                    length: longer(hearing, one, other),
+                    chose_first: rank < &ranks[other],
+                });
+            }
+        }
+    }
+    choices
+}
+
+/// The logarithm of the length of one answer over that of another.
+fn longer(hearing: &Hearing, one: usize, other: usize) -> f64 {
+    let letters = |place: usize| hearing.item.answers[place].chars().count() as f64 + 1.0;
+    (letters(one) / letters(other)).ln()
+}
+
 /// Choices between two answers, as they were shown. A judge that was asked in one order alone says nothing of the order.
 fn choices(hearings: &[Hearing]) -> Vec<ShownChoice> {
     let mut choices = Vec::new();
@@ -117,8 +148,7 @@ fn choices(hearings: &[Hearing]) -> Vec<ShownChoice> {
             let ranks = reply.judgement.as_ref().and_then(|judgement| judgement.ranks(None));
             let Some(ranks) = ranks.filter(|ranks| ranks.len() == 2 && ranks[0] != ranks[1]) else { continue };
             let [first, second] = [0, 1].map(|place| reply.order[place]);
-            let letters = |place: usize| hearing.item.answers[place].chars().count() as f64 + 1.0;
-            let length = (letters(first) / letters(second)).ln();
+            let length = longer(hearing, first, second);
             choices.push(ShownChoice { item, length, chose_first: ranks[first] < ranks[second] });
         }
     }

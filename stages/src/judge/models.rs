@@ -1,11 +1,10 @@
-//! Judges on this machine: a file that scores, a reward model that reads answers as texts with its own tokenizer and template,
-//! or a language model by the odds that it gives to the letters of two answers.
+//! Judges on this machine: whatever gives answers a number, or a language model by the odds that it gives to the letters of two answers.
 
-use super::files::{self, FileReward};
 use crate::device;
 use crate::io::Io;
 use crate::model::{Artifact, Expectation, Load, LoraParameters};
-use crate::train::{self, Ends, Fit, RowEncoder, Sequence, Truncate};
+use crate::reward::{GivenAnswer, Reward, TextScores, encoder};
+use crate::train::{self, Ends, Fit, Sequence};
 use anyhow::{Context, Result, bail};
 use formats::dialogue::{Message, Prompt, USER};
 use formats::dtype::Dtype;
@@ -13,17 +12,9 @@ use rayon::prelude::*;
 
 /// A judge on this machine.
 pub enum LocalJudge {
-    File(FileReward),
-    Reward(Box<Artifact>),
+    /// Whatever gives each answer a number.
+    Scores(Reward),
     Language(Box<Artifact>),
-}
-
-/// An answer to score.
-#[derive(Clone, Copy)]
-pub struct GivenAnswer<'a> {
-    pub id: &'a str,
-    pub prompt: &'a Prompt,
-    pub text: &'a str,
 }
 
 /// Opens what lies on a port.
@@ -32,53 +23,29 @@ pub struct GivenAnswer<'a> {
 /// It is no judge.
 pub fn open(io: &mut Io, port: &str, dtype: Dtype) -> Result<LocalJudge> {
     let path = io.input(port)?.to_owned();
-    if !::files::is_directory(&path)? {
-        return Ok(LocalJudge::File(files::read(&path)?));
-    }
-    let device = device::of(io, dtype)?;
-    let artifact = Box::new(Artifact::open_resident(&path, dtype, &device)?);
-    let has_head = artifact.adapter.as_ref().is_some_and(|adapter| adapter.head.is_some());
-    Ok(if has_head { LocalJudge::Reward(artifact) } else { LocalJudge::Language(artifact) })
+    let reward = Reward::open(io, &path, 0, |io, path| {
+        let device = device::of(io, dtype)?;
+        Artifact::open_resident(path, dtype, &device)
+    })?;
+    Ok(match reward {
+        Reward::Model(artifact) if artifact.adapter.as_ref().is_none_or(|adapter| adapter.head.is_none()) => {
+            LocalJudge::Language(artifact)
+        }
+        reward => LocalJudge::Scores(reward),
+    })
 }
 
-impl LocalJudge {
-    /// Scores of answers, each as a text: the judge may have another tokenizer than whoever wrote it. Beside them the number
-    /// of those whose prompts were cut, since the judge reads no longer texts.
-    ///
-    /// # Errors
-    /// It scores nothing, or one of the answers has no room in its context.
-    pub fn scores(&self, io: &Io, answers: &[GivenAnswer], batch: usize) -> Result<TextScores> {
-        match self {
-            LocalJudge::File(file) => {
-                let score = |answer: &GivenAnswer| file.score(answer.id, &answer.prompt.to_string(), answer.text);
-                Ok(TextScores { scores: answers.iter().map(score).collect::<Result<_>>()?, cut: 0 })
-            }
-            LocalJudge::Reward(artifact) => {
-                let ends = Ends::of(artifact.config(), &artifact.tokenizer, None, true)?;
-                let encoder = encoder(artifact, ends);
-                let one = |answer: &GivenAnswer| match encoder.sequence(answer.prompt, answer.text)? {
-                    Fit::Fits(row, is_cut) => Ok((row.ids, is_cut)),
-                    Fit::TooLong(why) => bail!("row `{}`: {why}", answer.id),
-                };
-                let rows: Vec<(Vec<u32>, bool)> = answers.par_iter().map(one).collect::<Result<_>>()?;
-                let cut = rows.iter().filter(|(_, is_cut)| *is_cut).count();
-                let rows: Vec<&[u32]> = rows.iter().map(|(ids, _)| ids.as_slice()).collect();
-                let tokens = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-                expect(io, artifact, Load { rows: batch.min(rows.len()), tokens, read: 1, ..Load::default() })?;
-                let adapter = artifact.adapter.as_ref().context("a reward model has a head")?;
-                Ok(TextScores { scores: train::rewards(artifact.model(), adapter, &rows, batch)?, cut })
-            }
-            LocalJudge::Language(_) => {
-                bail!("score answers: a language model gives no scores; connect a reward model, or compare by `rank`")
-            }
+/// Scores of answers by a judge that gives each a number; a language model is refused.
+///
+/// # Errors
+/// As [`Reward::scores`].
+pub fn scores(judge: &LocalJudge, io: &Io, answers: &[GivenAnswer], batch: usize) -> Result<TextScores> {
+    match judge {
+        LocalJudge::Scores(reward) => reward.scores(io, answers, batch, |artifact, load| expect(io, artifact, load)),
+        LocalJudge::Language(_) => {
+            bail!("score answers: a language model gives no scores; connect a reward model, or compare by `rank`")
         }
     }
-}
-
-/// Scores, and the number of answers whose prompts were cut.
-pub struct TextScores {
-    pub scores: Vec<f64>,
-    pub cut: usize,
 }
 
 /// The chances that a language model gives to A rather than B as the next letter after each text; `None` of a text that is
@@ -115,10 +82,6 @@ pub fn odds(io: &Io, artifact: &Artifact, texts: &[String], batch: usize) -> Res
         odds.transpose()
     };
     rows.into_iter().map(chance).collect()
-}
-
-fn encoder(artifact: &Artifact, ends: Ends) -> RowEncoder<'_> {
-    RowEncoder { artifact, ends, max_tokens: artifact.config().context, truncate: Truncate::Start }
 }
 
 fn expect(io: &Io, artifact: &Artifact, load: Load) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use crate::people::agreement::{CodedUnits, Distance};
 use crate::people::label::{Judgement, Label, PairChoice};
+use crate::people::likeness::alike;
 use crate::people::worklist::WorkItem;
 use crate::rl;
 use crate::stage::Metric;
@@ -18,16 +19,20 @@ pub struct SharedItem<'a> {
 
 /// The numbers of a judge beside people.
 pub const METRICS: [Metric; 5] = [
-    Metric::higher("people_agreement", "share of people's labels that say what the judge says (needs `people`)")
-        .mean_of("people_agreement")
-        .of_unit()
-        .of_own_rows()
-        .needs("people"),
+    Metric::higher(
+        "people_agreement",
+        "share of people's labels that say what the judge says; of lists, 1 − Kendall's distance of the two, and of ratings the \
+         share that is the same (needs `people`)",
+    )
+    .mean_of("people_agreement")
+    .of_unit()
+    .of_own_rows()
+    .needs("people"),
     Metric::higher("people_alpha", "Krippendorff's α of the judge as one of the people, ties between the sides")
         .needs("people"),
     Metric::higher(
         "people_ceiling",
-        "share of pairs of people who say the same, which the agreement of a judge with one of them is held against",
+        "the same of each two of the people, which the agreement of a judge with one of them is held against",
     )
     .needs("people"),
     Metric::lower(
@@ -38,13 +43,28 @@ pub const METRICS: [Metric; 5] = [
     Metric::neutral("people_items", "items that the judge and people judged").needs("people"),
 ];
 
-/// The share of people's labels that say what the judge says of an item.
+/// The likeness of what people say of an item to what the judge says, mean.
 pub fn agreement(both: &SharedItem) -> Option<f64> {
-    let said: Vec<f64> = both
+    let said: Vec<f64> = both.people.iter().filter_map(|label| likeness(&label.judgement, both.judge)).collect();
+    (!said.is_empty()).then(|| rl::mean(&said))
+}
+
+/// As [`alike`]; that both answers of a pair are bad is a tie.
+fn likeness(one: &Judgement, other: &Judgement) -> Option<f64> {
+    match (one, other) {
+        (Judgement::Pair(_), Judgement::Pair(_)) => Some(f64::from(u8::from(one.ranks(None) == other.ranks(None)))),
+        _ => alike(one, other),
+    }
+}
+
+/// The likeness of each two of the people who spoke of an item, mean.
+fn ceiling(both: &SharedItem) -> Option<f64> {
+    let pairs = both
         .people
         .iter()
-        .map(|label| f64::from(u8::from(label.judgement.ranks(None) == both.judge.ranks(None))))
-        .collect();
+        .enumerate()
+        .flat_map(|(place, one)| both.people[..place].iter().map(move |other| (one, other)));
+    let said: Vec<f64> = pairs.filter_map(|(one, other)| likeness(&one.judgement, &other.judgement)).collect();
     (!said.is_empty()).then(|| rl::mean(&said))
 }
 
@@ -84,7 +104,7 @@ pub fn measures(all: &[SharedItem]) -> Vec<(&'static str, f64)> {
         all.iter().map(|both| side(both, both.judge).into_iter().chain(of_people(both)).collect()).collect();
     let coded = CodedUnits { values: 3, units, distance: Distance::Ordinal };
     measured.extend(coded.alpha().ok().map(|alpha| ("people_alpha", alpha)));
-    let alone: Vec<f64> = all.iter().filter_map(|both| coded.agreement_of(&of_people(both))).collect();
+    let alone: Vec<f64> = all.iter().filter_map(ceiling).collect();
     if !alone.is_empty() {
         measured.push(("people_ceiling", rl::mean(&alone)));
     }

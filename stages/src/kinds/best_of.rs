@@ -46,6 +46,6 @@ pub fn of(gives: Gives) -> Option<&'static Kind> {
         Gives::Model => Some(&KIND),
         Gives::Reward => Some(&OF_REWARDS),
         Gives::Any => Some(&OF_FILES),
-        Gives::Nothing => None,
+        Gives::Nothing | Gives::Scorer => None,
     }
 }

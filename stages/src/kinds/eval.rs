@@ -6,7 +6,7 @@ pub mod divergence;
 pub mod scores;
 
 use crate::answers::{self as rows, Answers};
-use crate::judge;
+use crate::reward::{self, scoring};
 use crate::stage::{
     Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, StudyColumn, StudyColumns, TokenizerSource,
     Work,
@@ -22,13 +22,13 @@ pub const KIND: Kind = Kind {
         Port::one(
             "reward",
             Accepts::Reward,
-            "what scores the answers: reward models, or files: words (.txt, .tsv: `word<tab>valence`); right answers, or \
-             patterns that are found in them, which score 1 or 0 (.jsonl: `{id or prompt, answer}`, `{…, regex}`, of all \
-             prompts without either); the first one judges",
+            "what scores the answers: reward models, whatever their tokenizers; stages of kind `reward`; or files: words (.txt, \
+             .tsv: `word<tab>valence`); right answers, or patterns that are found in them, which score 1 or 0 (.jsonl: `{id \
+             or prompt, answer}`, `{…, regex}`, of all prompts without either). The first one judges; those with a `weight` \
+             are added up to one",
         )
         .many()
-        .reads_tokens_of("policy")
-        .files_by(judge::scores::check),
+        .files_by(reward::check_file),
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "held-out rows with a `prompt`").measured(),
         Port::one("baseline", Accepts::Model, "what wins, losses and KL are counted against")
             .reads_tokens_of("policy")
@@ -63,7 +63,7 @@ const MEASURE: Measure = Measure {
         Part {
             kind: &scores::KIND,
             inputs: &[("answers", PartInput::Part(0)), ("reward", PartInput::Port("reward"))],
-            table: judge::scores::TABLE,
+            table: scoring::TABLE,
         },
         Part {
             kind: &divergence::KIND,

@@ -2,7 +2,7 @@
 //! al. 2024, "N+"). Each update samples answers, scores them, and trains on the clipped objective. It differs from the
 //! textbook:
 //!
-//! 1. Policy, reference, critic and reward model share one frozen base and differ in their adapters.
+//! 1. Policy, reference, critic and reward model may share one frozen base and differ in their adapters.
 //! 2. The critic starts from the reward model. `rloo`, `grpo` and `dr-grpo` compare answers to one prompt and need no
 //!    critic.
 //! 3. The KL to the reference is part of each token's reward, or of the loss; its weight β can be steered to a target.
@@ -21,13 +21,14 @@ pub mod update;
 
 use crate::device;
 use crate::io::Io;
-use crate::model::{Artifact, Base, Demand, Expectation, Load};
+use crate::model::{Artifact, Demand, Expectation, Load};
+use crate::reward;
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, TokenizerSource, Work};
 use crate::train::{self, Adam, Forward, Passes, Samples};
 use anyhow::{Result, bail};
 use formats::data::{self, DataRows, RowFilter};
-use models::Models;
+use models::{Models, WrittenAnswers};
 pub use parameters::Ppo;
 use rollout::{Rollout, RolloutSummary};
 use serde::{Deserialize, Serialize};
@@ -43,10 +44,15 @@ pub const KIND: Kind = Kind {
         Port::one("policy", Accepts::Model, "the model to improve"),
         Port::one(
             "reward",
-            Accepts::RewardModel,
-            "the reward model that scores the answers; unless told otherwise the critic starts from it",
+            Accepts::Reward,
+            "what scores the answers: a reward model, whatever its tokenizer, a stage of kind `reward`, or a file that scores; \
+             several are added up, each by its `weight`; unless told otherwise the critic starts from the first reward model, \
+             which then has the policy's tokenizer",
         )
-        .reads_tokens_of("policy"),
+        .many()
+        .files_by(reward::check_file)
+        .reads_tokens_of("policy")
+        .only_if(parameters::starts_from_the_reward),
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "rows with a `prompt`"),
         Port::one(
             "reference",
@@ -165,8 +171,17 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
                 let batch: Vec<&[u32]> = numbers.iter().map(|row| prompts[*row].as_slice()).collect();
                 let answers = rollout::sample(&parameters, &models, &adam, &batch, &stops, draw("token"), step)?;
                 clock.has_generated();
+                let written = WrittenAnswers {
+                    policy: &policy,
+                    questions: &numbers.iter().map(|row| &questions[*row]).collect::<Vec<_>>(),
+                    prompts: &batch,
+                    answers: &answers,
+                    at_once: parameters.passes.at_once(parameters.batch),
+                };
+                let scored = models.scores_of_texts(io, &written)?;
                 let is_learned_from = step < parameters.steps;
-                let (rollout, forward) = rollout::score(&parameters, &models, &adam, &batch, answers, is_learned_from)?;
+                let (rollout, forward) =
+                    rollout::score(&parameters, &models, &adam, &batch, answers, scored, is_learned_from)?;
                 clock.has_scored();
                 (rollout, UpdateProgress::default(), forward)
             }
@@ -259,8 +274,7 @@ fn expect(io: &mut Io, parameters: &Ppo, policy: &Artifact, models: &Models, pro
         decoded: (parameters.passes.at_once(parameters.batch), tokens),
         ..Load::default()
     };
-    let others: Vec<&Base> =
-        models.reference.iter().map(|reference| &reference.base).chain([&models.reward.0]).collect();
+    let others = models.bases_beside_the_policy();
     let lower = &Passes::or_lower("`max_new_tokens` or `lora.rank`");
     policy.expect(io, Expectation { lora: &parameters.tuning.lora, load, others: &others, lower })
 }

@@ -9,16 +9,17 @@ mod parameters;
 use crate::io::{self, Io};
 use crate::judge::endpoint;
 use crate::judge::hearing::{Hearing, JudgeReply};
+use crate::judge::injection;
 use crate::judge::measures;
 use crate::judge::quality::{self, SharedItem};
 use crate::judge::said::{self, SaidItem};
 use crate::people::label::{EffectiveLabels, Judgement, Label};
 use crate::people::rows::{self, OutputFile};
-use crate::people::worklist::{Questionnaire, Worklist};
+use crate::people::worklist::{Questionnaire, WorkItem, Worklist};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::{Result, bail};
 use formats::data::{DataRows, RowFilter};
-use heard::Heard;
+use heard::{Heard, Showing};
 use parameters::JudgeRanking;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -39,7 +40,7 @@ pub const KIND: Kind = Kind {
             "a reward model, whatever its tokenizer; a language model, by the odds of the two answers' letters; or a file that \
              scores; without it, `endpoint`",
         )
-        .files_by(crate::judge::scores::check)
+        .files_by(crate::reward::check_file)
         .optional(),
         Port::one("criteria", Accepts::Criteria, "a criteria sheet (.yaml): what to look at, as people see it")
             .instead_of("criteria")
@@ -62,13 +63,17 @@ pub const KIND: Kind = Kind {
     ..Kind::of::<JudgeRanking>(Work::Run(run))
 };
 
-/// The numbers of the judge, and those beside people.
-const METRICS: [Metric; measures::METRICS.len() + quality::METRICS.len()] = {
-    let mut all = [quality::METRICS[0]; measures::METRICS.len() + quality::METRICS.len()];
-    let (own, beside) = (measures::METRICS.len(), quality::METRICS.len());
+/// The numbers of the judge, those about instructions, and those beside people.
+const METRICS: [Metric; measures::METRICS.len() + injection::METRICS.len() + quality::METRICS.len()] = {
+    let (own, told) = (measures::METRICS.len(), injection::METRICS.len());
+    let mut all = [quality::METRICS[0]; measures::METRICS.len() + injection::METRICS.len() + quality::METRICS.len()];
     let mut at = 0;
-    while at < own + beside {
-        all[at] = if at < own { measures::METRICS[at] } else { quality::METRICS[at - own] };
+    while at < all.len() {
+        all[at] = match at {
+            _ if at < own => measures::METRICS[at],
+            _ if at < own + told => injection::METRICS[at - own],
+            _ => quality::METRICS[at - own - told],
+        };
         at += 1;
     }
     all
@@ -80,14 +85,18 @@ const SOURCE: &str = "ai";
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: JudgeRanking = call.parameters()?;
     let items = heard::items(&parameters, io, &mut RowFilter::new(io.may_skip()))?;
+    let probes = injection::poisoned(&items, parameters.form, parameters.probe_injections);
+    let asked: Vec<WorkItem> = items.iter().chain(probes.iter().map(|probe| &probe.item)).cloned().collect();
+    let shown = Showing { both_orders: parameters.both_orders, once_from: items.len() };
     let heard = match &parameters.endpoint {
-        Some(endpoint) => asked::hear(io, &parameters, endpoint, &items)?,
-        None => hear::hear(io, &parameters, &items)?,
+        Some(endpoint) => asked::hear(io, &parameters, endpoint, &asked, shown)?,
+        None => hear::hear(io, &parameters, &asked, shown)?,
     };
-    let (by, hearings) = match heard {
+    let (by, mut hearings) = match heard {
         Heard::All { by, hearings } => (by, hearings),
         Heard::Spent { done, needed } => return io.wait(done, needed),
     };
+    let probed = hearings.split_off(items.len());
     let lost: Vec<&Hearing> = hearings.iter().filter(|hearing| hearing.judgement().is_none()).collect();
     let share = lost.len() as f64 / hearings.len() as f64;
     if share > parameters.max_unparsed {
@@ -104,9 +113,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     }
     let mut labels = EffectiveLabels::default();
     hearings.iter().filter_map(|hearing| label(hearing, &by, &parameters)).for_each(|label| labels.add(label));
-    let asked = Questionnaire {
+    let questionnaire = Questionnaire {
         form: parameters.form,
-        items: items.len(),
+        items: hearings.len(),
         overlapped: 0,
         gold_share: 0.0,
         repeats: 0.0,
@@ -114,7 +123,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         criteria: parameters.criteria.clone(),
         is_active: false,
     };
-    let worklist = Worklist::new(String::new(), asked, items.clone());
+    let worklist = Worklist::new(String::new(), questionnaire, items);
     let directory = io.candidate_dir(0)?;
     for OutputFile { name, mut rows } in rows::rows(&worklist, &labels) {
         rows.iter_mut().for_each(|row| {
@@ -128,6 +137,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     io::write_rows(&directory.join(rows::PER_ITEM), &by_item)?;
     io::write_rows(&directory.join(parameters::REPLIES), &hearings.iter().map(replies).collect::<Vec<_>>())?;
     let (mut table, mut measured) = (measures::table(&hearings), measures::measures(&hearings));
+    let gains = injection::gains(&hearings, &probes, &probed);
+    table.extend(injection::table(&gains));
+    measured.extend(injection::measures(&gains));
     if let Some(path) = io.optional_input("people") {
         let people = said::read(path, Some(parameters.form))?;
         let people: BTreeMap<&str, &SaidItem> = people.iter().map(|said| (said.item.digest.as_str(), said)).collect();

@@ -1,6 +1,8 @@
-//! `sample`: several answers of one or more models to each prompt. It has an action for each draw of each model, so that
-//! eight draws begin with the four that were made before, and one that puts them together.
+//! `sample`: several answers of one or more models to each prompt. It has an action for each draw of each model from each block
+//! of prompts, so that eight draws begin with the four that were made before, and more prompts with those that were there; and
+//! one that puts them together.
 
+mod blocks;
 mod draws;
 mod joining;
 mod scoring;
@@ -17,7 +19,7 @@ pub const KIND: Kind = Kind {
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "rows with a `prompt`"),
         Port::one("reward", Accepts::Reward, "what scores the answers, for `keep: best`")
             .reads_tokens_of("policy")
-            .files_by(crate::judge::scores::check)
+            .files_by(crate::reward::check_file)
             .optional(),
     ],
     gives: Gives::Any,
@@ -35,6 +37,8 @@ const ACTIONS: DrawActions = DrawActions {
     reward: "reward",
     count: "k",
     chained: "distinct",
+    rows: "prompts",
+    block: &blocks::KIND,
     draw: &draws::KIND,
     score: &scoring::KIND,
     join: &joining::KIND,

@@ -1,20 +1,25 @@
 //! `score`: a judge's number for each of the answers that are given: beside people's judgement of the same, as a measure of the
 //! judge, or as a filter.
 
+mod known;
+
 use crate::io::{self, Io};
-use crate::judge::models::{self, GivenAnswer};
+use crate::judge::models;
+use crate::reward::{self, GivenAnswer};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use anyhow::{Result, bail};
 use formats::data::{self, AnsweredQuestion, DataRows, RowFilter};
 use formats::dialogue::Prompt;
 use formats::dtype::Dtype;
+use known::KnownScores;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub const KIND: Kind = Kind {
     name: "score",
+    version: 2,
     doc: "a judge's number for each answer that is given; measures the judge where the rows say which answers are better",
     ports: &[
         Port::one(
@@ -24,16 +29,20 @@ pub const KIND: Kind = Kind {
         )
         .measured(),
         Port::one("judge", Accepts::Judge, "a reward model, whatever its tokenizer, or a file that scores")
-            .files_by(crate::judge::scores::check),
+            .files_by(reward::check_file),
     ],
     gives: Gives::Any,
     reads_rows: true,
     metrics: &[
         Metric::neutral("mean_score", "mean of all scores"),
         Metric::neutral("score_sd", "their standard deviation"),
-        Metric::higher("accuracy", "share of rows whose every good answer scores above every bad one (RewardBench 2)")
-            .mean_of("correct")
-            .of_unit(),
+        Metric::higher(
+            "accuracy",
+            "share of rows whose every good answer scores above every bad one; a single good one that is as good as bad ones has \
+             its share (RewardBench 2)",
+        )
+        .mean_of("correct")
+        .of_unit(),
         Metric::higher(
             "pair_accuracy",
             "share of pairs of answers, one of which is known to be better, that the scores order so; equal ones half",
@@ -45,6 +54,14 @@ pub const KIND: Kind = Kind {
             "of rows with several good answers that are all right: share in which moreover the good ones lie closer together \
              than to the bad ones",
         ),
+        Metric::higher(
+            "ties_score",
+            "the score of RewardBench 2 for its rows `ref:N` and `tied:N`, one prompt with one good answer and with several",
+        ),
+        Metric::higher(
+            "subset_score",
+            "mean over the subsets of their accuracy, of ties of their `ties_score`: the score of RewardBench 2",
+        ),
         Metric::neutral("kept_share", "share of the answers that `above` keeps"),
     ],
     files: Some(files),
@@ -53,11 +70,13 @@ pub const KIND: Kind = Kind {
 
 /// The answers of each row with their scores.
 const SCORES: &str = "scores.jsonl";
+/// The numbers of each subset of the rows.
+const SUBSETS: &str = "subsets.jsonl";
 /// The answers that are kept, one a row.
 const KEPT: &str = "kept.jsonl";
 
 fn files(parameters: &Value) -> Vec<&'static str> {
-    if parameters["above"].is_null() { vec![SCORES] } else { vec![SCORES, KEPT] }
+    if parameters["above"].is_null() { vec![SCORES, SUBSETS] } else { vec![SCORES, SUBSETS, KEPT] }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -116,6 +135,19 @@ struct KnownItem<'a> {
     pairs: f64,
 }
 
+impl<'a> KnownItem<'a> {
+    fn of(known: &KnownScores<'a>) -> KnownItem<'a> {
+        KnownItem {
+            id: &known.row.id,
+            prompt: known.row.prompt.to_string(),
+            prompt_group: known.row.group.as_deref(),
+            subset: known.row.subset.as_deref(),
+            correct: known.correct(),
+            pairs: known.pairs,
+        }
+    }
+}
+
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Scoring = call.parameters()?;
     let mut filter = RowFilter::new(io.may_skip());
@@ -126,7 +158,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         .iter()
         .flat_map(|row| row.answers.iter().map(|text| GivenAnswer { id: &row.id, prompt: &row.prompt, text }))
         .collect();
-    let scored = judge.scores(io, &answers, parameters.batch)?;
+    let scored = models::scores(&judge, io, &answers, parameters.batch)?;
     if scored.cut > 0 {
         io.remark(format!("the prompts of {} answers were cut: the judge reads no longer texts", scored.cut));
     }
@@ -157,20 +189,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         metrics.push(("kept_share".to_owned(), kept.len() as f64 / answers.len() as f64));
         io::write_rows(&directory.join(KEPT), &kept)?;
     }
-    let known: Vec<(&AnsweredQuestion, KnownScores)> =
-        questions.iter().zip(&by_row).filter_map(|(row, scores)| Some((row, KnownScores::of(row, scores)?))).collect();
-    metrics.extend(accuracies(&known));
-    let items: Vec<KnownItem> = known
-        .iter()
-        .map(|(row, known)| KnownItem {
-            id: &row.id,
-            prompt: row.prompt.to_string(),
-            prompt_group: row.group.as_deref(),
-            subset: row.subset.as_deref(),
-            correct: f64::from(u8::from(known.is_correct())),
-            pairs: known.pairs,
-        })
-        .collect();
+    let known: Vec<KnownScores> =
+        questions.iter().zip(&by_row).filter_map(|(row, scores)| KnownScores::of(row, scores)).collect();
+    let subsets = known::by_subset(&known);
+    io::write_rows(&directory.join(SUBSETS), &subsets)?;
+    metrics.extend(known::metrics(&known, &subsets).into_iter().map(|(name, value)| (name.to_owned(), value)));
+    let items: Vec<KnownItem> = known.iter().map(KnownItem::of).collect();
     io.table(0, "items", &items)?;
     let counts = filter.metrics();
     metrics.extend(counts.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -186,69 +210,4 @@ fn kept<'a>(row: &'a AnsweredQuestion, scores: &'a [f64], above: f64) -> impl It
         reward: *score,
     };
     scores.iter().enumerate().filter(move |(_, score)| **score > above).map(one)
-}
-
-/// The scores of a row whose answers are known to differ.
-struct KnownScores {
-    good: Vec<f64>,
-    bad: Vec<f64>,
-    /// The share of pairs that are ordered as is known.
-    pairs: f64,
-}
-
-impl KnownScores {
-    fn of(row: &AnsweredQuestion, scores: &[f64]) -> Option<KnownScores> {
-        let ranks = row.ranks.as_ref()?;
-        let best = ranks.iter().copied().fold(f64::INFINITY, f64::min);
-        let side = |is_good: bool| {
-            let of = ranks.iter().zip(scores).filter(move |(rank, _)| (**rank == best) == is_good);
-            of.map(|(_, score)| *score).collect::<Vec<f64>>()
-        };
-        let mut ordered = Vec::new();
-        for (one, rank) in ranks.iter().enumerate() {
-            for (other, _) in ranks.iter().enumerate().filter(|(_, than)| rank < *than) {
-                ordered.push(match scores[one].total_cmp(&scores[other]) {
-                    _ if scores[one] == scores[other] => 0.5,
-                    std::cmp::Ordering::Greater => 1.0,
-                    _ => 0.0,
-                });
-            }
-        }
-        (!ordered.is_empty()).then(|| KnownScores { good: side(true), bad: side(false), pairs: rl::mean(&ordered) })
-    }
-
-    fn worst_good(&self) -> f64 {
-        self.good.iter().copied().fold(f64::INFINITY, f64::min)
-    }
-
-    fn best_bad(&self) -> f64 {
-        self.bad.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-    }
-
-    fn is_correct(&self) -> bool {
-        self.worst_good() > self.best_bad()
-    }
-
-    /// Whether the good ones lie closer together than to the bad ones: several answers that are all right ought to tie.
-    fn holds_together(&self) -> bool {
-        let most = self.good.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        self.is_correct() && most - self.worst_good() < self.worst_good() - self.best_bad()
-    }
-}
-
-fn accuracies(known: &[(&AnsweredQuestion, KnownScores)]) -> Vec<(String, f64)> {
-    if known.is_empty() {
-        return Vec::new();
-    }
-    let share = |all: Vec<bool>| rl::mean(&all.into_iter().map(|is| f64::from(u8::from(is))).collect::<Vec<_>>());
-    let mut metrics = vec![
-        ("accuracy".to_owned(), share(known.iter().map(|(_, known)| known.is_correct()).collect())),
-        ("pair_accuracy".to_owned(), rl::mean(&known.iter().map(|(_, known)| known.pairs).collect::<Vec<_>>())),
-    ];
-    let several: Vec<bool> =
-        known.iter().filter(|(_, known)| known.good.len() > 1).map(|(_, known)| known.holds_together()).collect();
-    if !several.is_empty() {
-        metrics.push(("ties_accuracy".to_owned(), share(several)));
-    }
-    metrics
 }

@@ -48,6 +48,17 @@ pub fn ordered_alike(ranks: &[f64], known: &[f64]) -> Option<f64> {
     mean(&right).ok()
 }
 
+/// The share of the other answers that one is better than, ties half.
+pub fn share_won(ranks: &[f64], answer: usize) -> f64 {
+    let others = ranks.iter().enumerate().filter(|(place, _)| *place != answer);
+    let won = others.map(|(_, rank)| match ranks[answer].total_cmp(rank) {
+        Ordering::Less => 1.0,
+        Ordering::Equal => 0.5,
+        Ordering::Greater => 0.0,
+    });
+    won.sum::<f64>() / (ranks.len() - 1) as f64
+}
+
 /// The likeness of two judgements of one item, from 0 to 1.
 pub fn alike(one: &Judgement, other: &Judgement) -> Option<f64> {
     match (one, other) {

@@ -1,7 +1,7 @@
 //! Review of an evaluation: people are asked about the answers that a model changed, without being told which is whose.
 
 use super::worklist::WorkItem;
-use crate::judge::scores::ScoreRow;
+use crate::reward::scoring::ScoreRow;
 use formats::dialogue::Prompt;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};

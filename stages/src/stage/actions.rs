@@ -13,7 +13,7 @@ pub struct AskingActions {
     pub labels: &'static Kind,
 }
 
-/// The actions of a stage that draws from models. Each draw of each model is an action by itself, with the parameters that it
+/// The actions of a stage that draws from models. Each draw of each model from each block of rows is an action by itself, with the parameters that it
 /// shares with the stage, and its number as `draw`; so is its score, where the stage has a reward.
 pub struct DrawActions {
     /// The port of the models.
@@ -26,6 +26,10 @@ pub struct DrawActions {
     pub count: &'static str,
     /// The parameter that says whether a draw reads those before it.
     pub chained: &'static str,
+    /// The port of the rows.
+    pub rows: &'static str,
+    /// Divides what is on that port: each candidate is a block.
+    pub block: &'static Kind,
     /// Reads `model`, `prompts` and, if chained, `before`.
     pub draw: &'static Kind,
     /// Reads `answers` and `reward`.

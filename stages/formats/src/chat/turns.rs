@@ -2,7 +2,7 @@
 //! template puts after it.
 
 use super::Template;
-use crate::dialogue::{ASSISTANT, Message, USER};
+use crate::dialogue::{ASSISTANT, Message, SYSTEM, USER};
 use anyhow::{Context, Result, bail};
 use std::ops::Range;
 
@@ -79,6 +79,26 @@ impl Template {
         self.ending.get_or_init(|| self.tail(&[question]).ok()).as_deref()
     }
 
+    /// The words in brackets that the template puts around messages, `[INST]` or `<|im_end|>`, whether they are tokens or not;
+    /// none where it refuses a plain dialogue.
+    pub fn marks(&self) -> &[String] {
+        self.marks.get_or_init(|| {
+            let message = |role: &str| Message { role: role.to_owned(), content: PROBE.to_owned() };
+            let dialogue = [SYSTEM, USER, ASSISTANT, USER].map(message);
+            let rendered = [&dialogue[..], &dialogue[1..]].map(|messages| self.render(messages, true));
+            let mut marks: Vec<String> = rendered
+                .iter()
+                .flatten()
+                .flat_map(|text| text.split(PROBE))
+                .flat_map(bracketed)
+                .map(str::to_owned)
+                .collect();
+            marks.sort();
+            marks.dedup();
+            marks
+        })
+    }
+
     /// The text of a whole dialogue, which ends with an answer, and the parts of it that are answers, each with what the
     /// template puts after it: those that the template marks by `{% generation %}`, else what is added by each answer.
     ///
@@ -104,6 +124,25 @@ impl Template {
         }
         Ok(DialogueText { text: whole, answers: parts, is_marked: false })
     }
+}
+
+/// The words in angle or square brackets of a text.
+fn bracketed(text: &str) -> Vec<&str> {
+    const BRACKETS: [char; 4] = ['<', '>', '[', ']'];
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(['<', '[']) {
+        rest = &rest[start..];
+        let opened = rest.len() - rest.trim_start_matches(['<', '[']).len();
+        let inside = rest[opened..].find(|letter: char| BRACKETS.contains(&letter) || letter.is_whitespace());
+        let word = opened + inside.unwrap_or(rest.len() - opened);
+        let end = word + rest[word..].len() - rest[word..].trim_start_matches(['>', ']']).len();
+        if word > opened && end > word {
+            found.push(&rest[..end]);
+        }
+        rest = &rest[end.max(1)..];
+    }
+    found
 }
 
 /// The dialogue with this answer at its end.

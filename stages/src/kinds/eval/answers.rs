@@ -1,16 +1,17 @@
 //! `answers`: decodes greedy answers of one model to a set of prompts. The first part of an `eval`.
 
-use crate::answers::{self, Answers};
+use crate::answers::{self, Answers, AskedAnswer};
 use crate::generate::Choice;
 use crate::io::Io;
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::Result;
 use formats::data::{DataRows, RowFilter};
+use formats::dialogue::Prompt;
 
 pub const KIND: Kind = Kind {
     name: "answers",
-    version: 8,
+    version: 9,
     doc: "greedy answers of one model",
     ports: &[
         Port::one("model", Accepts::Model, "who answers"),
@@ -46,7 +47,13 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         rows.extend(model.answers(now, Choice::Greedy)?);
         io.progress(rows.len() as u64, places.len() as u64, "answer", || "greedy answers".to_owned())?;
     }
-    model.write(&io.candidate_dir(0)?, &rows)?;
+    let asked = |place: &usize| Some(&model.prompts[*place].prompt).filter(|prompt| matches!(prompt, Prompt::Chat(_)));
+    let asked: Vec<AskedAnswer> = places
+        .iter()
+        .zip(&rows)
+        .map(|(place, answer)| AskedAnswer { answer: answer.clone(), asked: asked(place).cloned() })
+        .collect();
+    model.write(&io.candidate_dir(0)?, &asked)?;
     let mean = |number: fn(&answers::ModelAnswer) -> f64| rl::mean(&rows.iter().map(number).collect::<Vec<_>>());
     let metrics = [
         ("length", mean(|row| row.length as f64)),

@@ -4,12 +4,12 @@ use super::parameters::{ItemOrder, Labelling, LeakChoice};
 use super::scores::{self, AnswerScore};
 use crate::draw::Draw;
 use crate::io::{self, Io};
-use crate::judge;
 use crate::people::active::{self, ActivePick};
 use crate::people::form::Form;
 use crate::people::items::{Suggestions, items_of};
 use crate::people::review;
 use crate::people::worklist::{ITEMS, QUESTIONNAIRE, Questionnaire, WorkItem};
+use crate::reward::scoring;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::{Context, Result, bail};
 use formats::data::{self, AnsweredQuestion, DataRows, RowFilter};
@@ -57,7 +57,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         questions.into_iter().flat_map(|question| items_of(question, form, &suggested)).collect();
     let measured: Vec<PathBuf> = io.inputs_of("review").map(Path::to_owned).collect();
     if let [model, baseline] = &measured[..] {
-        items = review::changed(judge::scores::read(model)?, judge::scores::read(baseline)?);
+        items = review::changed(scoring::read(model)?, scoring::read(baseline)?);
     }
     items.retain(|item| seen.insert(item.digest.clone()));
     let leaks = items.iter().filter(|item| item.leaks_identity).count();

@@ -2,6 +2,7 @@
 
 use crate::judge::said::SaidItem;
 use crate::people::label::{Judgement, Label};
+use crate::people::likeness::share_won;
 use crate::people::worklist::WorkItem;
 use crate::rl;
 use serde_json::{Value, json};
@@ -95,14 +96,7 @@ impl JoinedItem {
 }
 
 fn wins(labels: &[Label], place: usize) -> Option<f64> {
-    let of = |label: &Label| {
-        let ranks = label.judgement.ranks(None)?;
-        Some(match ranks[place].total_cmp(&ranks[1 - place]) {
-            std::cmp::Ordering::Less => 1.0,
-            std::cmp::Ordering::Equal => 0.5,
-            std::cmp::Ordering::Greater => 0.0,
-        })
-    };
+    let of = |label: &Label| Some(share_won(&label.judgement.ranks(None)?, place));
     let wins: Vec<f64> = labels.iter().filter_map(of).collect();
     (!wins.is_empty()).then(|| rl::mean(&wins))
 }

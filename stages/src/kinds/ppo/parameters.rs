@@ -6,6 +6,7 @@ use crate::stage::{self, ParameterMistake, Parameters};
 use crate::train::{Passes, Rate, Schedule, Truncate, Tuning};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -328,4 +329,10 @@ impl Parameters for Ppo {
         );
         conflicts
     }
+}
+
+/// Whether the critic starts from a reward model, by canonical parameters: that one reads the tokens of the policy.
+pub fn starts_from_the_reward(parameters: &Value) -> bool {
+    let typed = Ppo::deserialize(parameters);
+    typed.is_ok_and(|ppo| ppo.advantage == Advantage::Gae && ppo.critic == Critic::Reward)
 }

@@ -1,6 +1,6 @@
 //! Rollouts: answers of the policy, their scores and log-probabilities, and the advantages that follow.
 
-use super::models::Models;
+use super::models::{Models, TokenReward};
 use super::parameters::{KlPlace, Ppo};
 use crate::device::asked;
 use crate::draw::Draw;
@@ -72,7 +72,7 @@ pub fn minibatches(parameters: &Ppo) -> impl Iterator<Item = std::ops::Range<usi
     (0..number).map(move |at| at * rows / number..(at + 1) * rows / number)
 }
 
-/// The answers with their numbers. Where an update follows, the pass that gave the policy's log-probabilities in the
+/// The answers with their numbers; `scored` are the scores by rewards that read texts. Where an update follows, the pass that gave the policy's log-probabilities in the
 /// first part of its first minibatch is handed to it: the update would compute the same once more.
 pub fn score(
     parameters: &Ppo,
@@ -80,6 +80,7 @@ pub fn score(
     adam: &Adam,
     prompts: &[&[u32]],
     answers: Vec<Answer>,
+    scored: Vec<f64>,
     is_learned_from: bool,
 ) -> Result<(Rollout, Option<Forward>)> {
     asked::note_part(|| "the scoring of answers".to_owned());
@@ -97,7 +98,7 @@ pub fn score(
     };
     let empty = || vec![Vec::new(); rows.len()];
     let mut out = Rollout {
-        scores: vec![0.0; rows.len()],
+        scores: scored,
         log_probs: empty(),
         references: empty(),
         kl: empty(),
@@ -122,9 +123,13 @@ pub fn score(
                 train::predicted(model, Some(&actor), &rows, temperature)?
             };
             let of_reference = train::predicted(reference.0, reference.1, &rows, temperature)?;
-            let scores = train::values(models.reward.0.model(), &models.reward.1, &rows, ValuePositions::Last)?;
-            let values = match &critic {
-                Some(critic) => train::values(models.reward.0.model(), critic, &rows, ValuePositions::Completion)?,
+            let mut scores = vec![0.0; rows.len()];
+            for TokenReward { weight, base, adapter } in &models.rewards {
+                let of_it = train::values(base.model(), adapter, &rows, ValuePositions::Last)?;
+                scores.iter_mut().zip(of_it).for_each(|(sum, score)| *sum += weight * score);
+            }
+            let values = match models.critic.iter().zip(&critic).next() {
+                Some((model, critic)) => train::values(model.base.model(), critic, &rows, ValuePositions::Completion)?,
                 None => Vec::new(),
             };
             entropy += policy.entropies.iter().sum::<f64>();
@@ -135,7 +140,7 @@ pub fn score(
                 .zip(&of_reference.log_probs)
                 .map(|(ours, theirs)| parameters.kl.estimate.of(*ours, *theirs))
                 .collect();
-            numbers.iter().zip(scores).for_each(|(row, score)| out.scores[*row] = score);
+            numbers.iter().zip(scores).for_each(|(row, score)| out.scores[*row] += score);
             drop(rows);
             let mut keep = |target: fn(&mut Rollout) -> &mut Vec<Vec<f64>>, flat: &[f64]| {
                 for (row, tokens) in numbers.iter().zip(rl::by_row(flat, lengths.iter().copied())) {
@@ -234,8 +239,8 @@ impl Rollout {
             );
         }
         bail!(
-            "score answers: again and again the reward model gives all {} different answers the same score {}; nothing can be learned from \
-             it. Was it trained? See its `accuracy` and `score_chosen_sd`",
+            "score answers: again and again the reward gives all {} different answers the same score {}; nothing can be learned from \
+             it. If it is a reward model: was it trained? See its `accuracy` and `score_chosen_sd`",
             self.different_answers(),
             self.scores[0]
         )

@@ -167,9 +167,9 @@ impl Update<'_> {
                 slopes
             })?;
             train::add(&mut of_actor, more);
-            if let Some(critic) = &critic {
+            if let Some((model, critic)) = models.critic.iter().zip(&critic).next() {
                 (tokens.old_values, tokens.returns) = (flat(&rollout.values), flat(&estimates.returns));
-                let pass = Pass::of_adapter(models.reward.0.model(), critic, recompute);
+                let pass = Pass::of_adapter(model.base.model(), critic, recompute);
                 let (valued, more) = train::learn_values(pass, &rows, ValuePositions::Completion, |valued| {
                     Ok((valued.clone(), self.value_slopes(&tokens, valued)?))
                 })?;

@@ -1,11 +1,12 @@
 //! Hearings of a judge behind an endpoint, and what it will be asked before anything runs.
 
-use super::heard::{self, Heard, orders};
+use super::heard::{self, Heard, Showing};
 use super::parameters::JudgeRanking;
 use crate::io::Io;
 use crate::judge::asking::{self, Asker, HeardReply, JudgeQuestion};
 use crate::judge::endpoint::Endpoint;
 use crate::judge::hearing::{Hearing, JudgeReply};
+use crate::judge::injection;
 use crate::judge::prompt::Questioner;
 use crate::judge::reading::{Reading, ReplyForm};
 use crate::people::criteria::Criterion;
@@ -42,6 +43,7 @@ fn questions<'a>(
     endpoint: &Endpoint,
     questioner: &Questioner,
     items: &[WorkItem],
+    shown: Showing,
 ) -> Result<ItemQuestions<'a>> {
     let criteria = criteria(parameters);
     let mut asked = Vec::new();
@@ -56,7 +58,7 @@ fn questions<'a>(
             }));
             continue;
         }
-        for order in orders(work, parameters.both_orders) {
+        for order in shown.orders(item, work) {
             let of = |sample: u32| ItemQuestion { item, order: order.clone(), sample, criterion: None };
             asked.extend((0..endpoint.samples).map(of));
         }
@@ -91,7 +93,8 @@ fn asked(parameters: &Value) -> Option<String> {
 fn of_row(parameters: &Value, answers: usize) -> u64 {
     let Ok(parameters) = JudgeRanking::deserialize(parameters) else { return 0 };
     let samples = parameters.endpoint.as_ref().map_or(0, |endpoint| u64::from(endpoint.samples));
-    let orders = if parameters.both_orders { 2 } else { 1 };
+    // One more for each that may be asked about with an instruction in it.
+    let orders = if parameters.both_orders { 2 } else { 1 } + u64::from(parameters.probe_injections > 0);
     let answers = answers as u64;
     match parameters.form {
         Form::Ratings => answers * criteria(&parameters).len() as u64,
@@ -103,8 +106,11 @@ fn of_row(parameters: &Value, answers: usize) -> u64 {
 fn all(call: &Call, io: &Io) -> Result<AskedTotals> {
     let parameters: JudgeRanking = call.parameters()?;
     let endpoint = parameters.endpoint.as_ref().context("find the endpoint: there is none")?;
-    let items = heard::items(&parameters, io, &mut RowFilter::new(io.may_skip()))?;
-    let questions = questions(&parameters, endpoint, &heard::questioner(&parameters)?, &items)?;
+    let mut items = heard::items(&parameters, io, &mut RowFilter::new(io.may_skip()))?;
+    let shown = Showing { both_orders: parameters.both_orders, once_from: items.len() };
+    let probes = injection::poisoned(&items, parameters.form, parameters.probe_injections);
+    items.extend(probes.into_iter().map(|probe| probe.item));
+    let questions = questions(&parameters, endpoint, &heard::questioner(&parameters)?, &items, shown)?;
     asking::totals(endpoint, io.replies()?, &questions.texts)
 }
 
@@ -117,10 +123,12 @@ pub fn hear<'a>(
     parameters: &JudgeRanking,
     endpoint: &Endpoint,
     items: &'a [WorkItem],
+    shown: Showing,
 ) -> Result<Heard<'a>> {
     let criteria = criteria(parameters);
     let questioner = heard::questioner(parameters)?;
-    let ItemQuestions { of_items: asked, texts: questions } = questions(parameters, endpoint, &questioner, items)?;
+    let ItemQuestions { of_items: asked, texts: questions } =
+        questions(parameters, endpoint, &questioner, items, shown)?;
     let total = questions.len();
     let folder = io.replies()?.to_owned();
     let asker = Asker::open(endpoint, io.secrets(), &folder, &questions)?;

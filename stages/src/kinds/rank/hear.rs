@@ -1,10 +1,10 @@
 //! Hearings of a judge on this machine about items: by scores, or by odds.
 
-use super::heard::{self, Heard, orders};
+use super::heard::{self, Heard, Showing};
 use super::parameters::JudgeRanking;
 use crate::io::Io;
 use crate::judge::hearing::{Hearing, JudgeReply, ranked};
-use crate::judge::models::{self, GivenAnswer, LocalJudge};
+use crate::judge::models::{self, LocalJudge};
 use crate::judge::prompt::Questioner;
 use crate::model::Artifact;
 use crate::people::aggregate::Comparisons;
@@ -12,21 +12,24 @@ use crate::people::form::Form;
 use crate::people::label::{Judgement, PairChoice};
 use crate::people::likeness::of_ranks;
 use crate::people::worklist::WorkItem;
+use crate::reward::GivenAnswer;
 use anyhow::Result;
+use formats::dialogue::Prompt;
+use formats::tokenizer::Tokenizer;
 use rayon::prelude::*;
 
 /// Hears a judge on this machine.
 ///
 /// # Errors
 /// The judge cannot be read, or fails.
-pub fn hear<'a>(io: &mut Io, parameters: &JudgeRanking, items: &'a [WorkItem]) -> Result<Heard<'a>> {
+pub fn hear<'a>(io: &mut Io, parameters: &JudgeRanking, items: &'a [WorkItem], shown: Showing) -> Result<Heard<'a>> {
     let by = io.identity("judge")?;
     let judge = models::open(io, "judge", parameters.dtype)?;
     let hearings = match &judge {
         LocalJudge::Language(artifact) => {
-            by_odds(io, parameters, artifact, &heard::questioner(parameters)?.for_odds(), items)?
+            by_odds(io, parameters, artifact, &heard::questioner(parameters)?.for_odds(), items, shown)?
         }
-        LocalJudge::File(_) | LocalJudge::Reward(_) => by_scores(io, parameters, &judge, items)?,
+        LocalJudge::Scores(_) => by_scores(io, parameters, &judge, items)?,
     };
     Ok(Heard::All { by, hearings })
 }
@@ -42,7 +45,7 @@ fn by_scores<'a>(
         .iter()
         .flat_map(|item| item.answers.iter().map(|text| GivenAnswer { id: item.row_id(), prompt: &item.prompt, text }))
         .collect();
-    let scored = judge.scores(io, &answers, parameters.batch)?;
+    let scored = models::scores(judge, io, &answers, parameters.batch)?;
     if scored.cut > 0 {
         io.remark(format!("the prompts of {} answers were cut: the judge reads no longer texts", scored.cut));
     }
@@ -70,26 +73,28 @@ fn by_odds<'a>(
     artifact: &Artifact,
     questioner: &Questioner,
     items: &'a [WorkItem],
+    shown: Showing,
 ) -> Result<Vec<Hearing<'a>>> {
     let pairs = |item: &WorkItem| {
         let order = item.drawn_order();
         let all = (0..order.len()).flat_map(|one| (one + 1..order.len()).map(move |other| (one, other)));
         all.map(|(one, other)| [order[one], order[other]]).collect::<Vec<_>>()
     };
-    let sides: &[bool] = if parameters.both_orders { &[false, true] } else { &[false] };
     let turned = |[one, other]: [usize; 2], is_turned: bool| if is_turned { [other, one] } else { [one, other] };
-    let of_item = |item: &WorkItem| -> Result<Vec<String>> {
-        let shown = sides.iter().flat_map(|side| pairs(item).into_iter().map(|pair| turned(pair, *side)));
-        shown.map(|order| questioner.text(item, &order, None)).collect()
+    let of_item = |(place, item): (usize, &WorkItem)| -> Result<Vec<String>> {
+        let quoted = quoted(item, &artifact.tokenizer)?;
+        let sides = shown.sides(place).iter();
+        let asked = sides.flat_map(|side| pairs(item).into_iter().map(|pair| turned(pair, *side)));
+        asked.map(|order| questioner.text(&quoted, &order, None)).collect()
     };
-    let texts: Vec<String> = items.par_iter().map(of_item).collect::<Result<Vec<_>>>()?.concat();
+    let texts: Vec<String> = items.par_iter().enumerate().map(of_item).collect::<Result<Vec<_>>>()?.concat();
     let odds = models::odds(io, artifact, &texts, parameters.batch)?;
     let mut odds = odds.into_iter();
     let mut hearings = Vec::with_capacity(items.len());
-    for item in items {
-        let (all, shown) = (pairs(item), orders(item, parameters.both_orders));
+    for (place, item) in items.iter().enumerate() {
+        let all = pairs(item);
         let mut replies = Vec::new();
-        for (side, order) in sides.iter().zip(shown) {
+        for (side, order) in shown.sides(place).iter().zip(shown.orders(place, item)) {
             let chances: Option<Vec<f64>> = odds.by_ref().take(all.len()).collect();
             let chances = chances.filter(|chances| chances.iter().all(|chance| chance.is_finite()));
             let raw = chances.is_none().then(|| {
@@ -108,6 +113,13 @@ fn by_odds<'a>(
         hearings.push(Hearing { item, replies });
     }
     Ok(hearings)
+}
+
+/// The item with texts in which the judge reads no token of its template: these are the words of others.
+fn quoted(item: &WorkItem, tokenizer: &Tokenizer) -> Result<WorkItem> {
+    let plain = |text: &str| Ok(tokenizer.plain(text)?.into_owned());
+    let answers = item.answers.iter().map(|answer| plain(answer)).collect::<Result<_>>()?;
+    Ok(WorkItem { prompt: Prompt::Text(plain(&item.prompt.to_string())?), answers, ..item.clone() })
 }
 
 fn choice(first: f64) -> PairChoice {

@@ -36,9 +36,27 @@ pub fn questioner(parameters: &JudgeRanking) -> Result<Questioner<'_>> {
     Questioner::new(template.as_deref(), *language, *form, criteria.as_ref()).context("read `template`")
 }
 
-/// The orders in which an item is shown: one that the item draws, and its reverse.
-pub fn orders(item: &WorkItem, both: bool) -> Vec<Vec<usize>> {
-    let order = item.drawn_order();
-    let reverse: Vec<usize> = order.iter().rev().copied().collect();
-    if both { vec![order, reverse] } else { vec![order] }
+/// The orders in which items are shown.
+#[derive(Clone, Copy)]
+pub struct Showing {
+    pub both_orders: bool,
+    /// The first of the items that are shown once.
+    pub once_from: usize,
+}
+
+impl Showing {
+    /// Whether the item at this place is shown in the reverse order, too; beside that it is not.
+    pub fn sides(self, place: usize) -> &'static [bool] {
+        if self.both_orders && place < self.once_from { &[false, true] } else { &[false] }
+    }
+
+    /// The orders of the item at this place: one that it draws, and its reverse.
+    pub fn orders(self, place: usize, item: &WorkItem) -> Vec<Vec<usize>> {
+        let order = item.drawn_order();
+        let of_side = |is_reverse: &bool| match is_reverse {
+            true => order.iter().rev().copied().collect(),
+            false => order.clone(),
+        };
+        self.sides(place).iter().map(of_side).collect()
+    }
 }

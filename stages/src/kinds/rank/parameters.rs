@@ -33,6 +33,8 @@ pub struct JudgeRanking {
     pub endpoint: Option<Endpoint>,
     /// the largest share of items that may lack a judgement, since a reply cannot be read
     pub max_unparsed: f64,
+    /// so many items are judged once more with an answer that tells the judge to choose it: `injection_gain`
+    pub probe_injections: usize,
     /// texts that a judge on this machine reads at once
     pub batch: usize,
     /// f32, f16 or bf16: what the matrices of the judge are kept and multiplied in
@@ -49,6 +51,7 @@ impl Default for JudgeRanking {
             criteria: None,
             endpoint: None,
             max_unparsed: 0.02,
+            probe_injections: 0,
             batch: 32,
             dtype: Dtype::F32,
         }
@@ -86,6 +89,10 @@ impl Parameters for JudgeRanking {
                 "form",
                 "ratings are asked of an `endpoint`; a reward model gives scores by the kind `score`",
             ));
+        }
+        if self.form == Form::Ratings && self.probe_injections > 0 {
+            conflicts
+                .push(ParameterMistake::new("probe_injections", "a rating chooses nothing: take `pairs` or `ranking`"));
         }
         if self.form == Form::Ratings && self.endpoint.as_ref().is_some_and(|endpoint| endpoint.samples > 1) {
             conflicts.push(ParameterMistake::new("endpoint.samples", "a rating is asked for once"));

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub const KIND: Kind = Kind {
     name: "draws",
+    version: 2,
     doc: "one drawn answer of one model to each prompt",
     ports: &[
         Port::one("model", Accepts::Model, "who answers"),

@@ -3,7 +3,7 @@
 use super::draws::{Chance, DrawRow, DrawSource};
 use crate::answers::{self, Answers};
 use crate::io::{self, Io};
-use crate::judge::scores::{self, ScoreRow};
+use crate::reward::scoring::{self, ScoreRow};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use anyhow::{Result, bail};
@@ -217,7 +217,7 @@ fn joined(io: &Io) -> Result<Vec<SampleRow>> {
     let mut scores = io.optional_data("scores").into_iter().flatten().flat_map(|source| &source.files);
     for directory in io.data("draws")?.iter().flat_map(|source| &source.files) {
         let draws = answers::read::<DrawRow>(directory)?;
-        let scored: Option<Vec<ScoreRow>> = scores.next().map(|path| scores::read(path)).transpose()?;
+        let scored: Option<Vec<ScoreRow>> = scores.next().map(|path| scoring::read(path)).transpose()?;
         if scored.as_ref().is_some_and(|scored| scored.len() != draws.len()) {
             bail!("join draws: there are {} answers and another number of scores", draws.len());
         }

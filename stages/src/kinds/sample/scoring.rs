@@ -2,7 +2,7 @@
 
 use crate::answers::AnswerReading;
 use crate::io::Io;
-use crate::judge::scores;
+use crate::reward::scoring;
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::Result;
@@ -21,6 +21,6 @@ pub const KIND: Kind = Kind {
 };
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
-    let scores = scores::write(io, &call.parameters()?)?;
+    let scores = scoring::write(io, &call.parameters()?)?;
     io.candidate(0, &[("mean_score", rl::mean(&scores))])
 }

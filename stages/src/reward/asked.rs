@@ -1,0 +1,106 @@
+//! A reward that is asked for scores: a command or a server. What it gave is kept by the content of the answer, so that nothing
+//! is asked twice.
+
+use super::GivenAnswer;
+use super::book::ScoreBook;
+use super::description::RewardDescription;
+use super::parameters::AskedRewardParameters;
+use super::program::RewardProgram;
+use super::remote::RemoteReward;
+use crate::io::Io;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+pub struct AskedReward {
+    parameters: AskedRewardParameters,
+    book: ScoreBook,
+    by: RewardCaller,
+}
+
+/// How it is asked.
+enum RewardCaller {
+    Command(RewardProgram),
+    Server(RemoteReward),
+}
+
+/// An answer to score, as it is told.
+pub struct AskedAnswerLine {
+    /// The hash of it.
+    pub of: String,
+    /// `{id, prompt, completion}`.
+    pub row: Value,
+    /// The prompt and the answer as texts.
+    pub prompt: String,
+    pub text: String,
+}
+
+impl AskedReward {
+    /// Opens what a stage of kind `reward` gave, as the `nth` reward of this stage.
+    ///
+    /// # Errors
+    /// Its files cannot be copied, or the book of scores cannot be read.
+    pub fn open(io: &Io, given: &Path, nth: usize, description: &RewardDescription) -> Result<AskedReward> {
+        let (parameters, names) = description.told(io.called())?;
+        let secrets = io.secrets().only(&names);
+        let book = ScoreBook::open(io.replies()?, &description.identity)?;
+        let by = match &parameters.endpoint {
+            Some(endpoint) => {
+                let settings = parameters.settings(endpoint);
+                RewardCaller::Server(RemoteReward::open(io, endpoint, &settings, secrets, &description.identity)?)
+            }
+            None => RewardCaller::Command(RewardProgram::open(io, given, nth, secrets)?),
+        };
+        Ok(AskedReward { parameters, book, by })
+    }
+
+    /// The scores of answers. Those that are not kept are asked for, so many in a call.
+    ///
+    /// # Errors
+    /// A call fails, takes too long, or gives something else than a score for each.
+    pub fn scores(&self, io: &Io, answers: &[GivenAnswer]) -> Result<Vec<f64>> {
+        let asked: Vec<AskedAnswerLine> = answers.iter().map(AskedAnswerLine::new).collect();
+        let mut seen = BTreeSet::new();
+        let is_new = |asked: &&AskedAnswerLine| self.book.find(&asked.of).is_none() && seen.insert(asked.of.clone());
+        let missing: Vec<&AskedAnswerLine> = asked.iter().filter(is_new).collect();
+        let calls: Vec<&[&AskedAnswerLine]> = missing.chunks(self.parameters.batch).collect();
+        let keep = |call: &[&AskedAnswerLine], scores: Vec<f64>| {
+            self.book.keep(call.iter().map(|asked| asked.of.clone()).zip(scores))
+        };
+        match &self.by {
+            RewardCaller::Command(program) => {
+                for call in calls {
+                    keep(call, program.call(io, &self.parameters, call)?)?;
+                }
+            }
+            RewardCaller::Server(server) => server.call_all(&calls, keep)?,
+        }
+        let kept = |asked: &AskedAnswerLine| self.book.find(&asked.of).context("each was kept above");
+        asked.iter().map(kept).collect()
+    }
+
+    /// Tries whether it answers at all: a command is started with nothing to score, a server is given one text.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn try_out(&self, io: &Io) -> Result<()> {
+        match &self.by {
+            RewardCaller::Command(program) => program.call(io, &self.parameters, &[]).map(drop),
+            RewardCaller::Server(server) => {
+                let prompt = formats::dialogue::Prompt::Text("1 + 1 =".to_owned());
+                let trial = AskedAnswerLine::new(&GivenAnswer { id: "trial", prompt: &prompt, text: " 2" });
+                server.call_all(&[&[&trial]], |_, _| Ok(()))
+            }
+        }
+    }
+}
+
+impl AskedAnswerLine {
+    fn new(answer: &GivenAnswer) -> AskedAnswerLine {
+        let GivenAnswer { id, prompt, text } = answer;
+        let row = json!({"id": id, "prompt": prompt, "completion": text});
+        let of = blake3::hash(row.to_string().as_bytes()).to_hex().to_string();
+        AskedAnswerLine { of, row, prompt: prompt.to_string(), text: (*text).to_owned() }
+    }
+}

@@ -1,0 +1,280 @@
+//! Rewards that are not models made here, as a user meets them: another tokenizer, several by weight, a command, a server.
+
+#[path = "support/judge.rs"]
+mod judge;
+#[path = "support/program.rs"]
+mod program;
+
+use judge::{Asked, Judge, Reply, answers};
+use program::{Events, Place, ROOT, place};
+use serde_json::json;
+use std::fs;
+
+/// Two small models with different tokenizers, the rest as `below` has it.
+fn small(below: &str) -> Place {
+    let place = place();
+    fs::create_dir(place.at("data")).unwrap();
+    for (name, rows) in [("corpus", 200), ("sft", 40), ("rankings", 40), ("heldout", 8), ("prompts", 24)] {
+        let name = format!("data/{name}.jsonl");
+        let text = fs::read_to_string(format!("{ROOT}/pipelines/{name}")).unwrap();
+        place.write(&name, &text.lines().take(rows).map(|row| format!("{row}\n")).collect::<String>());
+    }
+    place.write("words.tsv", "the\t1\nand\t-2\n");
+    write(&place, below);
+    place
+}
+
+fn write(place: &Place, below: &str) {
+    let model = |vocabulary: u32| {
+        format!(
+            "{{layers: 1, width: 32, inner: 64, heads: 2, kv_heads: 2, vocabulary: {vocabulary}, context: 192, steps: 20, batch: 8}}"
+        )
+    };
+    place.write(
+        "rlhf.yaml",
+        &format!(
+            "name: rlhf\nseed: 3\nstages:\n  base:\n    kind: pretrain\n    from: {{text: data/corpus.jsonl}}\n    with: {}\n  \
+             other:\n    kind: pretrain\n    from: {{text: data/corpus.jsonl}}\n    with: {}\n  \
+             rm:\n    kind: rm\n    from: {{model: base, data: data/rankings.jsonl}}\n    with: {{epochs: 1, batch: 8, max_tokens: 96}}\n  \
+             strange:\n    kind: rm\n    from: {{model: other, data: data/rankings.jsonl}}\n    with: {{epochs: 1, batch: 8, max_tokens: 96}}\n{below}",
+            model(400),
+            model(300)
+        ),
+    );
+}
+
+fn ppo(reward: &str, with: &str) -> String {
+    format!(
+        "  ppo:\n    kind: ppo\n    from: {{policy: base, prompts: data/prompts.jsonl, reward: {reward}}}\n    with: {{steps: 2, batch: 8, \
+         epochs: 1, max_new_tokens: 8, missing_eos_score: null{with}}}\n"
+    )
+}
+
+fn eval(name: &str, reward: &str) -> String {
+    format!(
+        "  {name}:\n    kind: eval\n    from: {{policy: base, prompts: data/heldout.jsonl, reward: {reward}}}\n    with: {{max_new_tokens: 8}}\n"
+    )
+}
+
+fn run(place: &Place, exit: i32) -> Events {
+    place.run(&["run", "rlhf.yaml", "--device", "cpu", "--json"]).expect_exit(exit).events()
+}
+
+fn mean(events: &Events, stage: &str, metric: &str) -> f64 {
+    events.outcome(stage)["metrics"][metric].as_f64().unwrap_or_else(|| panic!("{}", events.outcome(stage)))
+}
+
+fn worked(events: &Events, stage: &str) -> usize {
+    events.of("started").filter(|event| event["stage"] == stage).count()
+}
+
+#[test]
+fn a_reward_model_with_a_tokenizer_of_its_own_scores_texts_and_the_record_says_so() {
+    let place = small(&[ppo("strange", ", critic: zero"), eval("measured", "[strange, rm]")].concat());
+    place.run(&["check", "rlhf.yaml"]).expect_exit(0);
+    let events = run(&place, 0);
+    assert!(mean(&events, "ppo", "score_sd") > 0.0);
+    assert!(mean(&events, "measured", "mean_score") != mean(&events, "measured", "mean_score_2"));
+    let explained = place.run(&["explain", "ppo", "rlhf.yaml"]).expect_exit(0);
+    assert!(explained.stdout.contains("reward 1 has a tokenizer or chat template of its own"), "{}", explained.stdout);
+    // Its scores of texts are those of `score`, which knows nothing of the tokens.
+    assert_eq!(worked(&run(&place, 0), "ppo"), 0);
+}
+
+#[test]
+fn a_critic_that_would_start_from_another_tokenizer_is_refused_before_anything_runs() {
+    let place = small(&ppo("strange", ""));
+    let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2);
+    assert!(
+        refused.stderr.contains("cannot read the tokens of `base`") && refused.stderr.contains("critic: zero"),
+        "{}",
+        refused.stderr
+    );
+    write(&place, &ppo("words.tsv", ""));
+    let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2);
+    assert!(
+        refused.stderr.contains("the critic starts from a reward model, and none is on `reward`"),
+        "{}",
+        refused.stderr
+    );
+    for fine in [ppo("strange", ", advantage: rloo, answers_per_prompt: 2"), ppo("[words.tsv, rm, strange]", "")] {
+        write(&place, &fine);
+        place.run(&["check", "rlhf.yaml"]).expect_exit(0);
+    }
+}
+
+#[test]
+fn several_rewards_are_added_up_by_their_weights() {
+    let all = [
+        ppo("[{from: rm, weight: 0.5}, {from: strange, weight: -2}, {from: words.tsv, weight: 0.2}]", ""),
+        eval("apart", "[rm, strange, words.tsv]"),
+        eval("sum", "[{from: rm, weight: 0.5}, {from: strange, weight: -2}, {from: words.tsv, weight: 0.2}]"),
+    ];
+    let place = small(&all.concat());
+    let events = run(&place, 0);
+    let [first, second, third] =
+        ["mean_score", "mean_score_2", "mean_score_3"].map(|name| mean(&events, "apart", name));
+    let sum = mean(&events, "sum", "mean_score");
+    assert!((sum - (0.5 * first - 2.0 * second + 0.2 * third)).abs() < 1e-6, "{sum} {first} {second} {third}");
+    assert_eq!(events.outcome("sum")["metrics"].get("mean_score_2"), None);
+    // Another weight is another reward; the rewards apart are measured as before.
+    write(&place, &[&all[1], &all[2].replace("-2", "-1")].map(String::as_str).concat());
+    let again = run(&place, 0);
+    assert_eq!((worked(&again, "apart"), worked(&again, "sum")), (0, 1));
+}
+
+/// A command that notes each call, and scores an answer by the length of its line.
+fn counting(place: &Place, more: &str) -> String {
+    let command = "cat > lines; wc -l < lines >> \\\"$CALLS\\\"; awk -f in/score.awk lines";
+    place.write("score.awk", "{ print length($0) }\n");
+    let calls = place.at("calls").display().to_string();
+    format!(
+        "  letters:\n    kind: reward\n    from: {{score: score.awk}}\n    with: {{command: \"{command}\", env: {{CALLS: \"{calls}\"}}{more}}}\n"
+    )
+}
+
+/// The number of answers of each call.
+fn calls(place: &Place) -> Vec<usize> {
+    let text = fs::read_to_string(place.at("calls")).unwrap_or_default();
+    text.lines().map(|line| line.trim().parse().unwrap()).collect()
+}
+
+#[test]
+fn a_command_scores_answers_and_is_asked_for_none_twice() {
+    let place = small("");
+    let measured = eval("measured", "letters");
+    write(&place, &[counting(&place, ""), ppo("letters", ", critic: zero"), measured.clone()].concat());
+    let events = run(&place, 0);
+    assert!(mean(&events, "ppo", "score_sd") > 0.0 && mean(&events, "measured", "mean_score") > 1.0);
+    let first = calls(&place);
+    assert_eq!(first[0], 0, "it is tried out before anything trains");
+    assert!(first[1..].iter().sum::<usize>() <= 3 * 8 + 8, "{first:?}");
+    let said = place.run(&["explain", "ppo", "rlhf.yaml"]).expect_exit(0).stdout;
+    assert!(said.contains("may not give the same again"), "{said}");
+    // How it is called is in no key.
+    write(
+        &place,
+        &[counting(&place, ", timeout: 30, batch: 3"), ppo("letters", ", critic: zero"), measured.clone()].concat(),
+    );
+    assert_eq!(run(&place, 0).of("started").count(), 0);
+    // Another stage with the same answers asks for nothing.
+    write(&place, &[counting(&place, ""), eval("again", "{from: letters, weight: 2}")].concat());
+    let again = run(&place, 0);
+    assert_eq!(mean(&again, "again", "mean_score"), 2.0 * mean(&events, "measured", "mean_score"));
+    assert_eq!(calls(&place), first);
+    // Another script is another reward.
+    let letters = counting(&place, "");
+    place.write("score.awk", "{ print -length($0) }\n");
+    write(&place, &[letters, measured].concat());
+    run(&place, 0);
+    assert!(calls(&place).len() > first.len());
+}
+
+#[test]
+fn a_command_that_fails_says_why_before_anything_trains() {
+    let place = small("");
+    let of = |command: &str, more: &str| {
+        let reward = format!("  letters:\n    kind: reward\n    with: {{command: \"{command}\"{more}}}\n");
+        [reward, eval("measured", "letters")].concat()
+    };
+    for (command, more, why) in [
+        ("exit 3", "", "exit status: 3"),
+        ("cat > all; echo 1", "", "it was given 0 answers and gave 1 scores"),
+        ("cat > all; sleep 60", ", timeout: 1", "took more than `timeout: 1` seconds"),
+        ("cat > all; yes 1", "", "it has written more than 4 MiB"),
+    ] {
+        write(&place, &of(command, more));
+        let events = run(&place, 1);
+        let error = events.outcome("letters").to_string();
+        assert!(error.contains(why), "{command}: {error}");
+        assert_eq!(worked(&events, "measured"), 0);
+    }
+    write(&place, &of("cat > all; awk '{ print \\\"x\\\" }' all", ""));
+    let error = run(&place, 1).outcome("measured").to_string();
+    assert!(error.contains("line 1 of its output is neither a number nor an object with a `score`"), "{error}");
+    write(&place, "  letters:\n    kind: reward\n    with: {command: [no-such-program]}\n");
+    assert!(place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr.contains("no such program"));
+    write(&place, "  letters:\n    kind: reward\n");
+    assert!(place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr.contains("there is nothing that scores"));
+    write(
+        &place,
+        "  m:\n    kind: sft\n    from: {model: letters, data: data/sft.jsonl}\n  letters:\n    kind: reward\n    with: {command: \"true\"}\n",
+    );
+    assert!(place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr.contains("gives a reward that is no model"));
+}
+
+#[test]
+fn a_stopped_run_goes_on_with_the_scores_that_were_kept_and_gives_the_same() {
+    let undisturbed = small("");
+    let below = |place: &Place, more: &str| {
+        [counting(place, ""), ppo("letters", &format!(", critic: zero{more}")).replace("steps: 2", "steps: 6")].concat()
+    };
+    // The place is in the environment of the command, and so in its key: one place for both.
+    write(&undisturbed, &below(&undisturbed, ""));
+    let whole = run(&undisturbed, 0).content("ppo").to_owned();
+    fs::remove_dir_all(undisturbed.at(".pipeline")).unwrap();
+    let live = undisturbed.start(&["run", "rlhf.yaml", "--device", "cpu", "--json"]);
+    let before = calls(&undisturbed).len();
+    program::wait_for("some calls", || (calls(&undisturbed).len() > before + 3).then_some(()));
+    live.signal(rustix::process::Signal::KILL);
+    live.end();
+    undisturbed.wait_for_silence();
+    assert_eq!(run(&undisturbed, 0).content("ppo"), whole);
+}
+
+/// A server that scores a text by its length.
+fn scoring(asked: &Asked) -> Reply {
+    let texts = asked.body["query"].as_array().unwrap();
+    assert_eq!(texts.len(), asked.body["prompts"].as_array().unwrap().len());
+    let scores: Vec<usize> = texts.iter().map(|text| text.as_str().unwrap().chars().count()).collect();
+    answers(200, &json!({"rewards": scores}).to_string())
+}
+
+#[test]
+fn a_server_scores_answers_and_its_key_is_told_to_nobody_else() {
+    let server = Judge::start(scoring);
+    let other = Judge::start(scoring);
+    let of = |name: &str, server: &Judge, secret: &str| {
+        format!(
+            "  {name}:\n    kind: reward\n    with: {{endpoint: {{url: \"{}/score\", model: letters}}, batch: 4}}\n    secret: [{secret}]\n",
+            server.address
+        )
+    };
+    let place = small("");
+    let below = [
+        of("first", &server, "FIRST_KEY"),
+        of("second", &other, "SECOND_KEY"),
+        ppo("[{from: first, weight: 1}, {from: second, weight: 0.5}]", ", advantage: rloo, answers_per_prompt: 2"),
+        eval("measured", "first"),
+    ];
+    write(&place, &below.concat());
+    let mut command = place.command(&["run", "rlhf.yaml", "--device", "cpu", "--json"]);
+    command.env("FIRST_KEY", "first-secret-key").env("SECOND_KEY", "second-secret-key");
+    let events = program::ran(command).expect_exit(0).events();
+    assert!(mean(&events, "measured", "mean_score") > 0.0);
+    let told = |server: &Judge, key: &str| server.headers().iter().any(|header| header.contains(key));
+    assert!(told(&server, "Bearer first-secret-key") && told(&other, "Bearer second-secret-key"));
+    assert!(!told(&server, "second-secret-key") && !told(&other, "first-secret-key"));
+    for file in program::files(&place.at(".pipeline")).iter().filter(|path| path.is_file()) {
+        let bytes = fs::read(file).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains("secret-key"), "{}", file.display());
+    }
+    let before = server.requests();
+    let mut again = place.command(&["run", "rlhf.yaml", "--device", "cpu", "--json", "--rerun", "measured"]);
+    again.env("FIRST_KEY", "first-secret-key").env("SECOND_KEY", "second-secret-key");
+    program::ran(again).expect_exit(0);
+    assert_eq!(server.requests(), before, "each score is asked for once");
+}
+
+#[test]
+fn a_server_that_gives_no_scores_is_told_before_anything_trains() {
+    let server = Judge::start(|_| answers(404, "no such path"));
+    let place = small("");
+    let reward = format!("  first:\n    kind: reward\n    with: {{endpoint: {{url: \"{}/x\"}}}}\n", server.address);
+    write(&place, &[reward, eval("measured", "first")].concat());
+    let events = run(&place, 1);
+    assert!(events.outcome("first").to_string().contains("404: no such path"), "{}", events.outcome("first"));
+    assert_eq!(worked(&events, "measured"), 0);
+    write(&place, "  first:\n    kind: reward\n    with: {endpoint: {url: \"https://me:key@host/\"}}\n");
+    assert!(place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr.contains("holds neither a key nor a query"));
+}
