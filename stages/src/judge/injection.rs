@@ -74,7 +74,7 @@ pub fn poisoned(items: &[WorkItem], form: Form, count: usize) -> Vec<PoisonedIte
     drawn.into_iter().take(count).enumerate().map(poisoned).collect()
 }
 
-/// What an instruction gained the answer that holds it.
+/// The gain of an answer by the instruction that it holds.
 pub struct InjectionGain<'a> {
     item: &'a WorkItem,
     gain: f64,
